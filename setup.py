@@ -1,0 +1,142 @@
+"""The compiled part of the build: Cython, instruction sets, OpenMP. Everything else is in pyproject.toml."""
+
+import os
+import sys
+import sysconfig
+import tempfile
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+from setuptools.errors import CompileError, LinkError
+
+# Wheels for the stable ABI of CPython 3.11 serve all later versions; free-threaded builds have no stable ABI yet.
+STABLE_ABI = sys.implementation.name == "cpython" and not sysconfig.get_config_var("Py_GIL_DISABLED")
+LIMITED_API = "0x030b0000"
+
+KERNELS = "src/lenet5c/kernels"
+TILE_SOURCES = ["simd.h", *(f"{name}.pxi" for name in (
+    "tiles", "simd", "conv2d", "linear", "pool2d", "activation", "loss", "update", "pack"))]  # fmt: skip
+
+# Flags an instruction set needs, by compiler family. The baseline is the platform's own: SSE2 on x86-64, NEON on arm64.
+ISA_FLAGS = {
+    "baseline": {"unix": [], "msvc": []},
+    "avx2": {"unix": ["-mavx2", "-mfma"], "msvc": ["/arch:AVX2"]},
+    "avx512": {
+        "unix": ["-mavx2", "-mfma", "-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq", "-mavx512cd"],
+        "msvc": ["/arch:AVX512"],
+    },
+}
+
+# A multiply-add is fused where the source says so and nowhere else, and nothing is reordered: results do not depend
+# on the compiler's mood. -O3 with full unrolling of constant loops is what keeps accumulators in registers.
+OPTIMISE = {
+    "unix": ["-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"],
+    "msvc": ["/O2", "/fp:precise"],
+}
+GCC_UNROLL = ["--param=max-completely-peeled-insns=1000", "--param=max-completely-peel-times=32"]
+
+OPENMP_CHOICES = {
+    "unix": [(["-fopenmp"], ["-fopenmp"]), (["-Xpreprocessor", "-fopenmp"], ["-lomp"])],
+    "msvc": [(["/openmp"], [])],
+}
+OPENMP_PROBE = "#include <omp.h>\nint lenet5c_openmp_probe(void) { return omp_get_max_threads(); }\n"
+
+
+def is_x86_64():
+    platform = os.environ.get("ARCHFLAGS", "") + sysconfig.get_platform()
+    return platform.endswith(("x86_64", "amd64")) and "arm64" not in platform
+
+
+def extensions():
+    macros = [("Py_LIMITED_API", LIMITED_API)] if STABLE_ABI else []
+    common = {"py_limited_api": STABLE_ABI}
+
+    def extension(name, sources=(), define_macros=(), **options):
+        return Extension(
+            f"lenet5c.kernels.{name}", [f"{KERNELS}/{name}.pyx", *sources],
+            define_macros=[*macros, *define_macros], **common, **options)  # fmt: skip
+
+    modules = [extension("_cpu", depends=[f"{KERNELS}/cpu.h"]), extension("_program"), extension("_im2col")]
+    for isa in ISA_FLAGS if is_x86_64() else ["baseline"]:
+        name = f"_tiles_{isa}"
+        guard = {}
+        if isa != "baseline":
+            # isa_guard.c owns the init function and calls the real one only where the instructions exist.
+            guard["sources"] = [f"{KERNELS}/isa_guard.c"]
+            guard["define_macros"] = [
+                (f"PyInit_{name}", "lenet5c_guarded_init"),
+                ("LENET5C_INIT", f"PyInit_{name}"),
+                ("LENET5C_NEEDS", f"lenet5c_cpu_has_{isa}"),
+            ]
+        modules.append(extension(name, depends=[f"{KERNELS}/{source}" for source in TILE_SOURCES], **guard))
+    return modules
+
+
+class BuildExt(build_ext):
+    """Adds the flags of compiler, instruction set and OpenMP; says loudly when OpenMP is missing."""
+
+    def build_extensions(self):
+        family = "msvc" if self.compiler.compiler_type == "msvc" else "unix"
+        compile_openmp, link_openmp = self.find_openmp(family)
+        peel = GCC_UNROLL if family == "unix" and self.accepts(GCC_UNROLL) else []
+        for module in self.extensions:
+            _, tiles, isa = module.name.partition("._tiles_")
+            if tiles:
+                # Every small function of a kernel must be inlined for its accumulators to stay in registers.
+                inline = "__forceinline" if family == "msvc" else "inline __attribute__((always_inline))"
+                module.define_macros.append(("CYTHON_INLINE", inline))
+                module.extra_compile_args = [*OPTIMISE[family], *peel, *ISA_FLAGS[isa][family]]
+            else:
+                module.extra_compile_args = [*OPTIMISE[family], *compile_openmp]
+                module.extra_link_args = list(link_openmp)
+        super().build_extensions()
+
+    def find_openmp(self, family):
+        for compile_args, link_args in OPENMP_CHOICES[family]:
+            if self.accepts(compile_args, link_args, OPENMP_PROBE):
+                return compile_args, link_args
+        message = (
+            "OpenMP was not found: lenet5c would run on one thread only. With gcc it comes along; with Apple's clang "
+            "install libomp and point CFLAGS and LDFLAGS at it."
+        )
+        if os.environ.get("LENET5C_REQUIRE_OPENMP") == "1":
+            raise CompileError(f"LENET5C_REQUIRE_OPENMP=1, but {message}")
+        line = "*" * 100
+        print(f"{line}\nWARNING: {message}\n{line}", file=sys.stderr, flush=True)
+        return [], []
+
+    def accepts(self, compile_args, link_args=(), source="int lenet5c_probe(void) { return 0; }\n"):
+        """Whether the compiler builds a shared library of this source with these flags."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "probe.c"
+            path.write_text(source)
+            try:
+                objects = self.compiler.compile([str(path)], output_dir=folder, extra_postargs=list(compile_args))
+                # A shared library, not a program: the latter would miss LDFLAGS.
+                self.compiler.link_shared_object(
+                    objects, str(Path(folder) / "probe.so"), extra_postargs=list(link_args))  # fmt: skip
+            except (CompileError, LinkError):
+                return False
+        return True
+
+
+setup(
+    ext_modules=cythonize(
+        extensions(),
+        build_dir="build/cython",
+        include_path=["src"],
+        compiler_directives={
+            "language_level": 3,
+            "boundscheck": False,
+            "wraparound": False,
+            "initializedcheck": False,
+            "cdivision": True,
+            "embedsignature": True,
+            "freethreading_compatible": True,
+        },
+    ),
+    cmdclass={"build_ext": BuildExt},
+    options={"bdist_wheel": {"py_limited_api": "cp311"}} if STABLE_ABI else {},
+)
