@@ -1,0 +1,2 @@
+# The tile kernels for baseline; setup.py gives the flags.
+include "tiles.pxi"

@@ -1,0 +1,86 @@
+# Losses of one tile: logits (K, 16) -> the sum over live lanes of a sample's loss, and the gradient times scale.
+#
+#   cross-entropy: log(sum exp(z)) - sum over k of t[k] z[k], with t = (1 - smoothing) onehot(label) + smoothing / K
+#                  dz = softmax(z) - t
+#   squared error: sum over k of (z[k] - t[k])^2            dz = z - t (the factor 2 is the caller's, in scale)
+#
+# Dead lanes, those from `lanes` on, have no loss and a zero gradient.
+
+cdef double logarithm(double x) noexcept nogil:
+    """log of a normal x > 0 by additions, multiplications and one division: the same bits on every machine."""
+    cdef int exponent = 0
+    cdef double t, t2
+    if not (0 < x < 1e300):
+        return (x - x) / (x - x)  # not a number
+    while x > 1.4142135623730951:
+        x *= 0.5
+        exponent += 1
+    while x < 0.70710678118654752:
+        x *= 2
+        exponent -= 1
+    t = (x - 1) / (x + 1)
+    t2 = t * t
+    return exponent * 0.69314718055994531 + 2 * t * (
+        1 + t2 * (1 / 3. + t2 * (1 / 5. + t2 * (1 / 7. + t2 * (1 / 9. + t2 * (1 / 11. + t2 * (1 / 13. + t2 / 15.)))))))
+
+
+cdef double cross_entropy(
+    Py_ssize_t K, Py_ssize_t lanes, const float* z, const int* labels, float smoothing, float scale, float* dz,
+) noexcept nogil:
+    cdef float peak[16]
+    cdef float total[16]
+    cdef Py_ssize_t k, lane
+    cdef v16 highest = v16_load(z)
+    cdef v16 norm = v16_zero()
+    cdef v16 e
+    cdef double loss = 0, fit, mean
+    for k in range(1, K):
+        highest = larger(highest, v16_load(z + k * 16))
+    for k in range(K):
+        e = exponential(v16_sub(v16_load(z + k * 16), highest))
+        norm = v16_add(norm, e)
+        v16_store(dz + k * 16, e)
+    v16_store(peak, highest)
+    v16_store(total, norm)
+    for lane in range(lanes):
+        mean = 0
+        if smoothing > 0:
+            for k in range(K):
+                mean += z[k * 16 + lane]
+            mean /= K
+        fit = (1 - <double>smoothing) * z[labels[lane] * 16 + lane] + smoothing * mean
+        loss += logarithm(total[lane]) + peak[lane] - fit
+    for k in range(K):
+        e = v16_sub(v16_div(v16_load(dz + k * 16), norm), v16_set1(smoothing / K))
+        v16_store(dz + k * 16, e)
+    for lane in range(lanes):
+        dz[labels[lane] * 16 + lane] -= 1 - smoothing
+    for k in range(K):
+        v16_store(dz + k * 16, v16_mul(v16_load(dz + k * 16), v16_set1(scale)))
+        for lane in range(lanes, 16):
+            dz[k * 16 + lane] = 0
+    return loss
+
+
+cdef double squared_error(
+    Py_ssize_t K, Py_ssize_t lanes, const float* z, const float* targets, float scale, float* dz,
+) noexcept nogil:
+    """targets (lanes, K)."""
+    cdef Py_ssize_t k, lane
+    cdef double loss = 0
+    cdef float error
+    for k in range(K):
+        for lane in range(16):
+            error = z[k * 16 + lane] - targets[lane * K + k] if lane < lanes else 0
+            loss += <double>error * error
+            dz[k * 16 + lane] = error * scale
+    return loss
+
+
+cdef double tile_loss(
+    LossKind kind, Py_ssize_t K, Py_ssize_t lanes, const float* z, const int* labels, const float* targets,
+    float smoothing, float scale, float* dz,
+) noexcept nogil:
+    if kind == CROSS_ENTROPY:
+        return cross_entropy(K, lanes, z, labels, smoothing, scale, dz)
+    return squared_error(K, lanes, z, targets, scale, dz)

@@ -1,0 +1,57 @@
+"""Sizes of windows: how large the output of a convolution or a pooling is, and whether its settings make sense."""
+
+from operator import index
+
+# An array larger than this cannot be addressed; sizes are multiplied as Python integers and held against it.
+MAX_ELEMENTS = 2**40
+
+
+def pair(value, name, least):
+    """`value`, an int or two of them, as (vertical, horizontal), each at least `least`."""
+    try:
+        both = (index(value),) * 2
+    except TypeError:
+        try:
+            both = tuple(index(v) for v in value)
+        except TypeError:
+            both = ()
+    if len(both) != 2 or min(both) < least:
+        raise ValueError(f"{name} is {value!r}; it should be an integer of at least {least}, or two of them")
+    return both
+
+
+def conv2d_output_size(size, kernel_size, stride=1, padding=0, dilation=1):
+    """(OH, OW) of a convolution over an image of `size` (H, W)."""
+    kernel_size, stride = pair(kernel_size, "kernel_size", 1), pair(stride, "stride", 1)
+    padding, dilation = pair(padding, "padding", 0), pair(dilation, "dilation", 1)
+    out = []
+    for axis, name in enumerate(("height", "width")):
+        padded = size[axis] + 2 * padding[axis]
+        reach = dilation[axis] * (kernel_size[axis] - 1) + 1
+        if reach > padded:
+            raise ValueError(
+                f"kernel_size is {kernel_size} and covers {reach} pixels of {name}, but the padded input has "
+                f"{padded}; use a smaller kernel_size or dilation, or a larger padding"
+            )
+        out.append((padded - reach) // stride[axis] + 1)
+    check_elements("padded input", (size[0] + 2 * padding[0], size[1] + 2 * padding[1]))
+    return tuple(out)
+
+
+def pool2d_output_size(size, kernel_size, stride=None, padding=0):
+    """(OH, OW) of a pooling over an image of `size` (H, W); every window touches the image."""
+    kernel_size, padding = pair(kernel_size, "kernel_size", 1), pair(padding, "padding", 0)
+    for axis in (0, 1):
+        if 2 * padding[axis] > kernel_size[axis]:
+            raise ValueError(f"padding is {padding}; it should be at most half of kernel_size, which is {kernel_size}")
+    return conv2d_output_size(size, kernel_size, kernel_size if stride is None else stride, padding)
+
+
+def check_elements(name, shape):
+    """Refuse a shape whose number of elements is out of all bounds."""
+    total = 1
+    for extent in shape:
+        total *= extent
+    if total > MAX_ELEMENTS:
+        raise ValueError(f"{name} of shape {tuple(shape)} would have {total} elements, more than {MAX_ELEMENTS}")
+    return total

@@ -1,0 +1,182 @@
+/* The 16-lane vector vocabulary of the tile kernels.
+ *
+ * A v16 holds one value for each of the 16 samples of a tile. It is made of as many native registers as the
+ * instruction set needs: one with AVX-512, two with AVX2, four with SSE2 and NEON, plain floats elsewhere. Every
+ * operation acts on each lane by itself, except v16_reduce, whose order of additions is fixed: so a result depends
+ * on the instruction set in one point only, whether v16_fma rounds once (AVX-512, AVX2, NEON) or twice (the others).
+ * No header state, no allocation, no branches on data.
+ */
+#ifndef LENET5C_SIMD_H
+#define LENET5C_SIMD_H
+
+#if defined(_MSC_VER) && !defined(__clang__)
+#define V16_INLINE static __forceinline
+#else
+#define V16_INLINE static inline __attribute__((always_inline, unused))
+#endif
+
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#define V16_ISA "avx512"
+#define V16_PARTS 1
+#define V16_WIDE 1 /* 32 registers, each a whole v16: large register blocks pay */
+typedef __m512 nv;
+#define nv_load(p) _mm512_loadu_ps(p)
+#define nv_store(p, a) _mm512_storeu_ps(p, a)
+#define nv_set1(a) _mm512_set1_ps(a)
+#define nv_add(a, b) _mm512_add_ps(a, b)
+#define nv_sub(a, b) _mm512_sub_ps(a, b)
+#define nv_mul(a, b) _mm512_mul_ps(a, b)
+#define nv_div(a, b) _mm512_div_ps(a, b)
+#define nv_fma(a, b, c) _mm512_fmadd_ps(a, b, c)
+#define nv_max(a, b) _mm512_max_ps(a, b)
+#define nv_where_lt(a, b, x, y) _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), y, x)
+#define nv_where_le(a, b, x, y) _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LE_OQ), y, x)
+#define nv_pow2(n) \
+  _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127)), 23))
+
+#elif defined(__AVX2__) && (defined(__FMA__) || defined(_MSC_VER))
+#include <immintrin.h>
+#define V16_ISA "avx2"
+#define V16_PARTS 2
+#define V16_WIDE 0
+typedef __m256 nv;
+#define nv_load(p) _mm256_loadu_ps(p)
+#define nv_store(p, a) _mm256_storeu_ps(p, a)
+#define nv_set1(a) _mm256_set1_ps(a)
+#define nv_add(a, b) _mm256_add_ps(a, b)
+#define nv_sub(a, b) _mm256_sub_ps(a, b)
+#define nv_mul(a, b) _mm256_mul_ps(a, b)
+#define nv_div(a, b) _mm256_div_ps(a, b)
+#define nv_fma(a, b, c) _mm256_fmadd_ps(a, b, c)
+#define nv_max(a, b) _mm256_max_ps(a, b)
+#define nv_where_lt(a, b, x, y) _mm256_blendv_ps(y, x, _mm256_cmp_ps(a, b, _CMP_LT_OQ))
+#define nv_where_le(a, b, x, y) _mm256_blendv_ps(y, x, _mm256_cmp_ps(a, b, _CMP_LE_OQ))
+#define nv_pow2(n) \
+  _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23))
+
+#elif defined(__SSE2__) || defined(_M_X64)
+#include <emmintrin.h>
+#define V16_ISA "sse2"
+#define V16_PARTS 4
+#define V16_WIDE 0
+typedef __m128 nv;
+#define nv_load(p) _mm_loadu_ps(p)
+#define nv_store(p, a) _mm_storeu_ps(p, a)
+#define nv_set1(a) _mm_set1_ps(a)
+#define nv_add(a, b) _mm_add_ps(a, b)
+#define nv_sub(a, b) _mm_sub_ps(a, b)
+#define nv_mul(a, b) _mm_mul_ps(a, b)
+#define nv_div(a, b) _mm_div_ps(a, b)
+#define nv_fma(a, b, c) _mm_add_ps(_mm_mul_ps(a, b), c)
+#define nv_max(a, b) _mm_max_ps(a, b)
+V16_INLINE nv nv_blend(nv mask, nv x, nv y) { return _mm_or_ps(_mm_and_ps(mask, x), _mm_andnot_ps(mask, y)); }
+#define nv_where_lt(a, b, x, y) nv_blend(_mm_cmplt_ps(a, b), x, y)
+#define nv_where_le(a, b, x, y) nv_blend(_mm_cmple_ps(a, b), x, y)
+#define nv_pow2(n) _mm_castsi128_ps(_mm_slli_epi32(_mm_add_epi32(_mm_cvtps_epi32(n), _mm_set1_epi32(127)), 23))
+
+#elif defined(__aarch64__) && defined(__ARM_NEON)
+#include <arm_neon.h>
+#define V16_ISA "neon"
+#define V16_PARTS 4
+#define V16_WIDE 0
+typedef float32x4_t nv;
+#define nv_load(p) vld1q_f32(p)
+#define nv_store(p, a) vst1q_f32(p, a)
+#define nv_set1(a) vdupq_n_f32(a)
+#define nv_add(a, b) vaddq_f32(a, b)
+#define nv_sub(a, b) vsubq_f32(a, b)
+#define nv_mul(a, b) vmulq_f32(a, b)
+#define nv_div(a, b) vdivq_f32(a, b)
+#define nv_fma(a, b, c) vfmaq_f32(c, a, b)
+#define nv_max(a, b) vbslq_f32(vcgtq_f32(a, b), a, b) /* the second operand where unordered, as on x86 */
+#define nv_where_lt(a, b, x, y) vbslq_f32(vcltq_f32(a, b), x, y)
+#define nv_where_le(a, b, x, y) vbslq_f32(vcleq_f32(a, b), x, y)
+#define nv_pow2(n) vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(vcvtnq_s32_f32(n), vdupq_n_s32(127)), 23))
+
+#else
+#include <string.h>
+#define V16_ISA "plain"
+#define V16_PARTS 16
+#define V16_WIDE 0
+typedef float nv;
+#define nv_load(p) (*(p))
+#define nv_store(p, a) (*(p) = (a))
+#define nv_set1(a) (a)
+#define nv_add(a, b) ((a) + (b))
+#define nv_sub(a, b) ((a) - (b))
+#define nv_mul(a, b) ((a) * (b))
+#define nv_div(a, b) ((a) / (b))
+#define nv_fma(a, b, c) ((a) * (b) + (c))
+#define nv_max(a, b) ((a) > (b) ? (a) : (b))
+#define nv_where_lt(a, b, x, y) ((a) < (b) ? (x) : (y))
+#define nv_where_le(a, b, x, y) ((a) <= (b) ? (x) : (y))
+V16_INLINE nv nv_pow2(nv n) {
+  int bits = ((int)n + 127) << 23;
+  nv out;
+  memcpy(&out, &bits, sizeof out);
+  return out;
+}
+#endif
+
+#define V16_LANES_PER_PART (16 / V16_PARTS)
+
+typedef struct {
+  nv p[V16_PARTS];
+} v16;
+
+#define V16_MAP(expression)               \
+  v16 r;                                  \
+  for (int i = 0; i < V16_PARTS; i++)     \
+    r.p[i] = (expression);                \
+  return r
+
+V16_INLINE v16 v16_load(const float *a) { V16_MAP(nv_load(a + i * V16_LANES_PER_PART)); }
+V16_INLINE v16 v16_set1(float a) { V16_MAP(nv_set1(a)); }
+V16_INLINE v16 v16_zero(void) { V16_MAP(nv_set1(0.0f)); }
+V16_INLINE v16 v16_add(v16 a, v16 b) { V16_MAP(nv_add(a.p[i], b.p[i])); }
+V16_INLINE v16 v16_sub(v16 a, v16 b) { V16_MAP(nv_sub(a.p[i], b.p[i])); }
+V16_INLINE v16 v16_mul(v16 a, v16 b) { V16_MAP(nv_mul(a.p[i], b.p[i])); }
+V16_INLINE v16 v16_div(v16 a, v16 b) { V16_MAP(nv_div(a.p[i], b.p[i])); }
+/* a * b + c, rounded once where the machine can */
+V16_INLINE v16 v16_fma(v16 a, v16 b, v16 c) { V16_MAP(nv_fma(a.p[i], b.p[i], c.p[i])); }
+/* the larger of both; b where either is not a number */
+V16_INLINE v16 v16_max(v16 a, v16 b) { V16_MAP(nv_max(a.p[i], b.p[i])); }
+/* a < b ? x : y, and y where unordered */
+V16_INLINE v16 v16_where_lt(v16 a, v16 b, v16 x, v16 y) { V16_MAP(nv_where_lt(a.p[i], b.p[i], x.p[i], y.p[i])); }
+V16_INLINE v16 v16_where_le(v16 a, v16 b, v16 x, v16 y) { V16_MAP(nv_where_le(a.p[i], b.p[i], x.p[i], y.p[i])); }
+/* 2 to the power of n, for whole n in -126..127 */
+V16_INLINE v16 v16_pow2(v16 n) { V16_MAP(nv_pow2(n.p[i])); }
+V16_INLINE void v16_store(float *to, v16 a) {
+  for (int i = 0; i < V16_PARTS; i++)
+    nv_store(to + i * V16_LANES_PER_PART, a.p[i]);
+}
+
+/* The sum of the 16 lanes, always as the same tree: halves of 8, of 4, of 2, then the last pair. */
+#if V16_PARTS <= 4 && !defined(__aarch64__)
+V16_INLINE float v16_reduce(v16 a) {
+#if V16_PARTS == 1
+  __m256 eight = _mm256_add_ps(_mm512_castps512_ps256(a.p[0]),
+                               _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(a.p[0]), 1)));
+  __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+#elif V16_PARTS == 2
+  __m256 eight = _mm256_add_ps(a.p[0], a.p[1]);
+  __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+#else
+  __m128 four = _mm_add_ps(_mm_add_ps(a.p[0], a.p[2]), _mm_add_ps(a.p[1], a.p[3]));
+#endif
+  __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
+}
+#else
+V16_INLINE float v16_reduce(v16 a) {
+  float lane[16];
+  v16_store(lane, a);
+  for (int half = 8; half > 0; half /= 2)
+    for (int i = 0; i < half; i++)
+      lane[i] += lane[i + half];
+  return lane[0];
+}
+#endif
+
+#endif

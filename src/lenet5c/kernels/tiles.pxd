@@ -1,0 +1,58 @@
+"""What the tile modules and the program share: one op of a model, and the table of kernels of an instruction set."""
+
+cdef enum OpKind:
+    CONV2D
+    LINEAR
+    MAX_POOL2D
+    AVG_POOL2D
+    RELU
+    SIGMOID
+    TANH
+    PAD2D
+
+cdef enum LossKind:
+    CROSS_ENTROPY
+    MEAN_SQUARED_ERROR
+
+# One op, on tiles. x and y are offsets (in floats) of the input (C, H, W, 16) and the output (O, OH, OW, 16) into the
+# arena; a gradient lies at the same offset of the arena's second half. weight and bias are offsets into the parameter
+# vector. Padding is part of a pooling op; a padded convolution is a PAD2D followed by a convolution without.
+cdef struct Op:
+    OpKind kind
+    bint relu           # CONV2D, LINEAR: rectify the output
+    bint gate           # CONV2D, LINEAR, MAX_POOL2D: the gradient passes where the output is positive
+    bint count_pad      # AVG_POOL2D: padding counts in the divisor
+    bint has_bias
+    Py_ssize_t groups
+    Py_ssize_t C, H, W
+    Py_ssize_t O, OH, OW
+    Py_ssize_t KH, KW
+    Py_ssize_t SH, SW
+    Py_ssize_t PH, PW
+    Py_ssize_t DH, DW
+    Py_ssize_t x, y
+    Py_ssize_t weight, bias
+
+cdef struct TileKernels:
+    const char* isa
+    # x (C, H, W, 16) -> y (O, OH, OW, 16)
+    void (*forward)(const Op* op, const float* params, const float* x, float* y) noexcept nogil
+    # adds to dparams; writes dx unless it is NULL
+    void (*backward)(const Op* op, const float* params, const float* x, const float* y, float* dy,
+                     float* dx, float* dparams) noexcept nogil
+    # logits (K, 16) -> gradient (K, 16) times scale; returns the sum of the live lanes' losses, unscaled
+    double (*loss)(LossKind kind, Py_ssize_t classes, Py_ssize_t lanes, const float* logits, const int* labels,
+                   const float* targets, float smoothing, float scale, float* dlogits) noexcept nogil
+    # 16 samples of `size` values each -> (size, 16), and back
+    void (*pack_bytes)(const unsigned char** samples, Py_ssize_t size, float scale, const float* offset,
+                       float* tile) noexcept nogil
+    void (*pack_floats)(const float** samples, Py_ssize_t size, float* tile) noexcept nogil
+    void (*unpack)(const float* tile, Py_ssize_t size, Py_ssize_t lanes, float* samples) noexcept nogil
+    # total[start:stop] = the shards' sum in order
+    void (*sum_shards)(const float* shards, Py_ssize_t count, Py_ssize_t stride, Py_ssize_t start, Py_ssize_t stop,
+                       float* total) noexcept nogil
+    void (*sgd)(float* params, const float* grads, float* velocity, Py_ssize_t size, float lr, float momentum,
+                bint nesterov, float weight_decay) noexcept nogil
+    void (*adam)(float* params, const float* grads, float* m, float* v, Py_ssize_t size, float lr, float beta1,
+                 float beta2, float eps, float correction1, float correction2, float weight_decay,
+                 bint decoupled) noexcept nogil

@@ -1,0 +1,64 @@
+# The table of tile kernels; included once for each instruction set, compiled with its flags.
+# cython: language_level=3
+from cpython.pycapsule cimport PyCapsule_New
+from lenet5c.kernels.tiles cimport (
+    AVG_POOL2D, CONV2D, CROSS_ENTROPY, LINEAR, MAX_POOL2D, PAD2D, RELU, SIGMOID, LossKind, Op, TileKernels)
+
+include "simd.pxi"
+include "conv2d.pxi"
+include "linear.pxi"
+include "pool2d.pxi"
+include "activation.pxi"
+include "loss.pxi"
+include "update.pxi"
+include "pack.pxi"
+
+
+cdef void forward(const Op* op, const float* params, const float* x, float* y) noexcept nogil:
+    if op.kind == CONV2D or op.kind == LINEAR:
+        conv2d_forward(op, params, x, y)
+    elif op.kind == MAX_POOL2D:
+        max_pool2d_forward(op, x, y)
+    elif op.kind == AVG_POOL2D:
+        avg_pool2d_forward(op, x, y)
+    elif op.kind == PAD2D:
+        pad2d_forward(op, x, y)
+    else:
+        activation_forward(op, x, y)
+
+
+cdef void backward(
+    const Op* op, const float* params, const float* x, const float* y, float* dy, float* dx, float* dparams,
+) noexcept nogil:
+    if op.kind == CONV2D or op.kind == LINEAR:
+        if op.gate:
+            gate_gradient(op, y, dy)
+        if op.kind == CONV2D:
+            conv2d_backward(op, params, x, dy, dx, dparams)
+        else:
+            linear_backward(op, params, x, dy, dx, dparams)
+    elif dx is NULL:
+        return
+    elif op.kind == MAX_POOL2D:
+        max_pool2d_backward(op, x, y, dy, dx)
+    elif op.kind == AVG_POOL2D:
+        avg_pool2d_backward(op, dy, dx)
+    elif op.kind == PAD2D:
+        pad2d_backward(op, dy, dx)
+    else:
+        activation_backward(op, y, dy, dx)
+
+
+cdef TileKernels table
+table.isa = V16_ISA
+table.forward = forward
+table.backward = backward
+table.loss = tile_loss
+table.pack_bytes = pack_bytes
+table.pack_floats = pack_floats
+table.unpack = unpack
+table.sum_shards = sum_shards
+table.sgd = sgd
+table.adam = adam
+
+kernels = PyCapsule_New(&table, b"lenet5c.TileKernels", NULL)

@@ -1,0 +1,51 @@
+# Whole-vector updates. Each element is independent and no multiply-add is fused: the same bits on every machine.
+
+cdef extern from "<math.h>" nogil:
+    float sqrtf(float x)
+
+
+cdef void sum_shards(
+    const float* shards, Py_ssize_t count, Py_ssize_t stride, Py_ssize_t start, Py_ssize_t stop, float* total,
+) noexcept nogil:
+    """total[start:stop] = shard 0 + shard 1 + ..., in that order."""
+    cdef Py_ssize_t i, s
+    cdef const float* shard
+    memcpy(total + start, shards + start, (stop - start) * sizeof(float))
+    for s in range(1, count):
+        shard = shards + s * stride
+        for i in range(start, stop):
+            total[i] += shard[i]
+
+
+cdef void sgd(
+    float* params, const float* grads, float* velocity, Py_ssize_t size, float lr, float momentum, bint nesterov,
+    float weight_decay,
+) noexcept nogil:
+    """v = momentum v + g; p -= lr (g + momentum v if nesterov else v), with g = grad + weight_decay p."""
+    cdef Py_ssize_t i
+    cdef float g
+    for i in range(size):
+        g = grads[i] + weight_decay * params[i]
+        velocity[i] = momentum * velocity[i] + g
+        if nesterov:
+            g = g + momentum * velocity[i]
+        else:
+            g = velocity[i]
+        params[i] -= lr * g
+
+
+cdef void adam(
+    float* params, const float* grads, float* m, float* v, Py_ssize_t size, float lr, float beta1, float beta2,
+    float eps, float correction1, float correction2, float weight_decay, bint decoupled,
+) noexcept nogil:
+    """p -= lr / correction1 * m / (sqrt(v) / correction2 + eps), with the running means m of g and v of g^2."""
+    cdef Py_ssize_t i
+    cdef float g
+    cdef float step = lr / correction1
+    cdef float keep = 1 - lr * weight_decay if decoupled else 1
+    cdef float decay = 0 if decoupled else weight_decay
+    for i in range(size):
+        g = grads[i] + decay * params[i]
+        m[i] += (1 - beta1) * (g - m[i])
+        v[i] = beta2 * v[i] + (1 - beta2) * g * g
+        params[i] = keep * params[i] - step * m[i] / (sqrtf(v[i]) / correction2 + eps)
