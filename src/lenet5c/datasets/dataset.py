@@ -1,0 +1,258 @@
+"""Images with their labels, and how they are divided."""
+
+from dataclasses import dataclass, replace
+from numbers import Integral, Real
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Labelled images in memory.
+
+    Parameters
+    ----------
+    images : ndarray of uint8, shape (N, C, H, W)
+        At least one image. Kept without a copy when C-contiguous.
+    labels : ndarray of int, shape (N,)
+        The class of each image, 0 to ``num_classes - 1``. Stored as int32.
+    num_classes : int
+        How many classes there are; not every one has to occur.
+    name : str, optional
+        What reports call the data.
+    class_names : tuple of str, optional
+        One name a class. Default: the class numbers, ``('0', '1', ...)``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If an argument is not as above; the message names it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet5c.datasets import Dataset
+    >>> data = Dataset(np.zeros((10, 1, 28, 28), np.uint8), np.arange(10), num_classes=10)
+    >>> rest, held_out = data.split(0.2, seed=0)
+    >>> len(rest), len(held_out)
+    (8, 2)
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    num_classes: int
+    name: str = ""
+    class_names: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        _check_images(self.images)
+        num_classes = _checked_num_classes(self.num_classes)
+        if not isinstance(self.name, str):
+            raise TypeError(f"name must be a str, got {self.name!r}")
+        # A frozen dataclass sets its fields this way.
+        put = object.__setattr__
+        put(self, "images", np.ascontiguousarray(self.images))
+        put(self, "labels", _checked_labels(self.labels, len(self.images), num_classes))
+        put(self, "num_classes", num_classes)
+        put(self, "class_names", _checked_class_names(self.class_names, num_classes))
+
+    def __len__(self):
+        return len(self.images)
+
+    def __repr__(self):
+        return (
+            f"<Dataset {self.name!r}: {len(self)} images of shape {self.images.shape[1:]}, "
+            f"{self.num_classes} classes>"
+        )
+
+    def take(self, indices):
+        """Return the images at `indices`, in that order, as a data set of its own.
+
+        Parameters
+        ----------
+        indices : array_like of int, shape (M,)
+            Positions 0 to N - 1, at least one; repeats are allowed.
+
+        Returns
+        -------
+        Dataset
+            A copy of the chosen images and labels.
+
+        Raises
+        ------
+        ValueError
+            If `indices` is empty, not one-dimensional or not of integers.
+        IndexError
+            If an index lies outside 0 to N - 1.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from lenet5c.datasets import Dataset
+        >>> data = Dataset(np.zeros((3, 1, 2, 2), np.uint8), np.array([7, 8, 9]), num_classes=10)
+        >>> data.take([2, 0]).labels
+        array([9, 7], dtype=int32)
+        """
+        indices = np.asarray(indices)
+        if indices.ndim != 1 or indices.size == 0 or indices.dtype.kind not in "iu":
+            raise ValueError(
+                "indices must be a one-dimensional, non-empty sequence of integers, "
+                f"got shape {indices.shape} of {indices.dtype}"
+            )
+        low, high = int(indices.min()), int(indices.max())
+        if low < 0 or high >= len(self):
+            wrong = low if low < 0 else high
+            raise IndexError(f"indices must lie in 0 to {len(self) - 1}, got {wrong}")
+        return replace(self, images=self.images[indices], labels=self.labels[indices])
+
+    def split(self, count_or_fraction, seed, *, stratify=False):
+        """Divide at random into two data sets that share nothing and together hold everything.
+
+        Parameters
+        ----------
+        count_or_fraction : int or float
+            Size of the held-out part: a count, 1 to N - 1, or a fraction between 0 and 1, rounded
+            to the nearest count.
+        seed : int or numpy.random.Generator
+            The same seed gives the same split on every machine.
+        stratify : bool, optional
+            Hold out the same share of every class, to within one image.
+
+        Returns
+        -------
+        rest, held_out : Dataset
+            Each in the original order.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the size or the seed is not as above.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from lenet5c.datasets import Dataset
+        >>> data = Dataset(np.zeros((6, 1, 2, 2), np.uint8), np.array([0, 0, 0, 0, 1, 1]), 2)
+        >>> rest, held_out = data.split(3, seed=1, stratify=True)
+        >>> held_out.labels
+        array([0, 0, 1], dtype=int32)
+        """
+        count = self._held_out_count("count_or_fraction", count_or_fraction)
+        if seed is None:
+            raise TypeError(
+                "seed must be an int or a numpy.random.Generator, got None: "
+                "an unseeded split cannot be repeated"
+            )
+        # Uniform doubles come straight from the bit generator; the algorithms behind permutation()
+        # and shuffle() may change between NumPy releases.
+        order = np.argsort(np.random.default_rng(seed).random(len(self)), kind="stable")
+        chosen = self._stratified(order, count) if stratify else order[:count]
+        held_out = np.zeros(len(self), dtype=bool)
+        held_out[chosen] = True
+        return self.take(np.flatnonzero(~held_out)), self.take(np.flatnonzero(held_out))
+
+    def split_last(self, count):
+        """Divide into all but the last `count` images, and those.
+
+        Parameters
+        ----------
+        count : int
+            Size of the second part, 1 to N - 1.
+
+        Returns
+        -------
+        rest, last : Dataset
+            Views of this data set's arrays: nothing is copied.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `count` is not as above.
+
+        Examples
+        --------
+        >>> from lenet5c.datasets import mnist
+        >>> train, test = mnist()
+        >>> [len(part) for part in train.split_last(1000)]
+        [59000, 1000]
+        """
+        if isinstance(count, bool) or not isinstance(count, Integral):
+            raise TypeError(f"count must be an int, got {count!r}")
+        start = len(self) - self._held_out_count("count", count)
+        return (
+            replace(self, images=self.images[:start], labels=self.labels[:start]),
+            replace(self, images=self.images[start:], labels=self.labels[start:]),
+        )
+
+    def _held_out_count(self, name, value):
+        if isinstance(value, bool) or not isinstance(value, Real):
+            raise TypeError(f"{name} must be an int or a float, got {value!r}")
+        if isinstance(value, Integral):
+            count = int(value)
+        elif 0 < value < 1:
+            count = int(float(value) * len(self) + 0.5)
+        else:
+            raise ValueError(f"{name} must be an int, or a fraction between 0 and 1, got {value!r}")
+        if not 0 < count < len(self):
+            raise ValueError(
+                f"{name} must leave both parts an image: 1 to {len(self) - 1} of {len(self)}, "
+                f"got {count} (from {value!r})"
+            )
+        return count
+
+    def _stratified(self, order, count):
+        """Pick `count` entries of `order`, of each class its share by largest remainder."""
+        per_class = np.bincount(self.labels, minlength=self.num_classes)
+        share, remainder = np.divmod(count * per_class.astype(np.int64), len(self))
+        share[np.argsort(-remainder, kind="stable")[: count - share.sum()]] += 1
+        labels = self.labels[order]
+        return np.concatenate([order[labels == c][:k] for c, k in enumerate(share) if k])
+
+
+class DatasetError(ValueError):
+    """Data on disk that cannot be used; the message names the file, the fault and the remedy."""
+
+
+def _check_images(images):
+    if not isinstance(images, np.ndarray):
+        raise TypeError(f"images must be a NumPy array, got {type(images).__name__}")
+    if images.dtype != np.uint8:
+        raise ValueError(f"images must be uint8 (pixels 0 to 255), got {images.dtype}")
+    if images.ndim != 4 or 0 in images.shape:
+        remedy = "; add the channel axis: images[:, np.newaxis]" if images.ndim == 3 else ""
+        raise ValueError(
+            f"images must have a shape (N, C, H, W) without a zero, got {images.shape}{remedy}"
+        )
+
+
+def _checked_num_classes(num_classes):
+    if isinstance(num_classes, bool) or not isinstance(num_classes, Integral):
+        raise TypeError(f"num_classes must be an int, got {num_classes!r}")
+    if num_classes < 1:
+        raise ValueError(f"num_classes must be at least 1, got {num_classes}")
+    return int(num_classes)
+
+
+def _checked_labels(labels, count, num_classes):
+    if not isinstance(labels, np.ndarray):
+        raise TypeError(f"labels must be a NumPy array, got {type(labels).__name__}")
+    if labels.dtype.kind not in "iu":
+        raise ValueError(f"labels must be integers, got {labels.dtype}")
+    if labels.shape != (count,):
+        raise ValueError(f"labels must have shape ({count},), one an image, got {labels.shape}")
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high >= num_classes:
+        wrong = low if low < 0 else high
+        raise ValueError(f"labels must lie in 0 to {num_classes - 1} (num_classes), got {wrong}")
+    return np.ascontiguousarray(labels, dtype=np.int32)
+
+
+def _checked_class_names(names, num_classes):
+    if isinstance(names, str):
+        raise TypeError(f"class_names must be a tuple of str, got the single str {names!r}")
+    names = tuple(names) or tuple(str(c) for c in range(num_classes))
+    if not all(isinstance(name, str) for name in names):
+        raise TypeError(f"class_names must be a tuple of str, got {names!r}")
+    if len(names) != num_classes:
+        raise ValueError(f"class_names must have {num_classes} names, got {len(names)}")
+    return names

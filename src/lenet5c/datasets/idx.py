@@ -1,0 +1,279 @@
+"""The IDX file format of the MNIST database: one file, or a folder of four.
+
+A file is a four-byte magic number (0, 0, element type, number of dimensions), the dimensions as
+big-endian 32-bit integers, then the elements in C order, big-endian.
+"""
+
+import gzip
+import math
+import os
+import stat
+import struct
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from lenet5c.datasets.dataset import Dataset, DatasetError
+
+ELEMENT_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
+MAX_DIMENSIONS = 8
+
+_GZIP_MAGIC = b"\x1f\x8b"
+# Deflate cannot shrink by more than 1032 to 1. A header that declares more than that is a lie, and
+# is refused before it costs memory.
+_GZIP_MAX_RATIO, _GZIP_SLACK = 1040, 4096
+_CHUNK = 1 << 20
+_COPY_AGAIN = "download or copy it again"
+
+
+def load_idx(path):
+    """Read one IDX file, plain or gzipped.
+
+    Files are not trusted: what the header declares is compared with what the file can hold before
+    memory is taken, and every fault is reported as an error.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file. Its content, not its name, tells whether it is gzipped.
+
+    Returns
+    -------
+    ndarray
+        1 to 8 dimensions; uint8, int8, int16, int32, float32 or float64 in native byte order. A
+        dimension may be 0.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    DatasetError
+        If it is not a complete, intact IDX file (a ValueError).
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> from lenet5c.datasets import load_idx
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "labels-idx1-ubyte")
+    ...     with open(path, "wb") as file:
+    ...         _ = file.write(bytes([0, 0, 8, 1, 0, 0, 0, 3, 7, 2, 1]))
+    ...     load_idx(path)
+    array([7, 2, 1], dtype=uint8)
+    """
+    path = Path(path)
+    _check_regular_file(path)
+    with open(path, "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        if file.peek(2)[:2] != _GZIP_MAGIC:
+            return _read_array(file, path, size, gzipped=False)
+        try:
+            with gzip.GzipFile(fileobj=file, mode="rb") as stream:
+                return _read_array(stream, path, size, gzipped=True)
+        except EOFError as error:
+            raise DatasetError(f"{path}: the gzip data ends early; {_COPY_AGAIN}") from error
+        except (gzip.BadGzipFile, zlib.error) as error:
+            raise DatasetError(
+                f"{path}: the gzip data is corrupt ({error}); {_COPY_AGAIN}"
+            ) from error
+
+
+def idx_folder(directory):
+    """Read a training and a test set from the four IDX files in a folder.
+
+    The files are named as those of MNIST are: ``train-images-idx3-ubyte``,
+    ``train-labels-idx1-ubyte``, ``t10k-images-idx3-ubyte`` and ``t10k-labels-idx1-ubyte``. The
+    ``-`` before ``idx`` may be a ``.``, ``.gz`` may follow, ``t10k`` may be ``test``, and
+    ``idx4`` images (N, C, H, W) are read too. Where several spellings are present, plain files go
+    before gzipped ones, then ``-`` before ``.``, then ``idx3`` before ``idx4``, and ``t10k``
+    before ``test``.
+
+    Parameters
+    ----------
+    directory : str or path-like
+        The folder.
+
+    Returns
+    -------
+    train, test : Dataset
+        Named after the folder. There are as many classes as the largest training label plus one.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder or one of the files is missing.
+    DatasetError
+        If a file is damaged, or the four do not belong together (a ValueError).
+
+    Examples
+    --------
+    >>> from lenet5c.datasets import idx_folder
+    >>> train, test = idx_folder("data/fashion")  # doctest: +SKIP
+    """
+    folder = Path(directory)
+    if not folder.exists():
+        raise FileNotFoundError(f"{folder}: no such folder; give the folder with the IDX files")
+    if not folder.is_dir():
+        raise DatasetError(f"{folder}: not a folder; load_idx() reads a single file")
+    train_files = _find_pair(folder, ("train",))
+    test_files = _find_pair(folder, ("t10k", "test"))
+    train_images, train_labels = _load_pair(*train_files)
+    test_images, test_labels = _load_pair(*test_files)
+
+    if train_images.shape[1:] != test_images.shape[1:]:
+        raise DatasetError(
+            f"{test_files[0]}: images of shape {test_images.shape[1:]}, but those in "
+            f"{train_files[0]} have {train_images.shape[1:]}; training and test images must match"
+        )
+    num_classes = int(train_labels.max()) + 1
+    if test_labels.max() >= num_classes:
+        raise DatasetError(
+            f"{test_files[1]}: has the label {test_labels.max()}, but the labels in "
+            f"{train_files[1]} end at {num_classes - 1}; every class must be trained on"
+        )
+    name = folder.resolve().name
+    return (
+        Dataset(train_images, train_labels, num_classes, name),
+        Dataset(test_images, test_labels, num_classes, name),
+    )
+
+
+def _check_regular_file(path):
+    # Opening a pipe or a device could block for ever, so look before opening.
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        raise FileNotFoundError(f"{path}: no such file; give the path of an IDX file") from None
+    if stat.S_ISDIR(mode):
+        raise DatasetError(f"{path}: a folder, not an IDX file; idx_folder() reads a folder")
+    if not stat.S_ISREG(mode):
+        raise DatasetError(f"{path}: not a regular file; give the path of an IDX file")
+
+
+def _read_array(stream, path, file_size, gzipped):
+    dtype, shape = _read_header(stream, path)
+    nbytes = math.prod(shape) * dtype.itemsize
+    total = 4 + 4 * len(shape) + nbytes
+    declared = f"declares {total} bytes (shape {shape} of {dtype.name})"
+    if gzipped:
+        if total > file_size * _GZIP_MAX_RATIO + _GZIP_SLACK:
+            raise DatasetError(
+                f"{path}: {declared}, more than {file_size} gzipped bytes can hold; {_COPY_AGAIN}"
+            )
+    elif total > file_size:
+        raise DatasetError(f"{path}: {declared} but has only {file_size}; {_COPY_AGAIN}")
+    elif total < file_size:
+        raise DatasetError(
+            f"{path}: {declared} but has {file_size}, so other data follows; {_COPY_AGAIN}"
+        )
+
+    try:
+        # Untouched memory costs nothing, so a false header that slips through wastes none.
+        raw = np.empty(nbytes, dtype=np.uint8)
+    except MemoryError as error:
+        raise DatasetError(f"{path}: {declared}, more than there is memory for") from error
+    _fill(stream, memoryview(raw), path, declared)
+    # For gzip this read is also what reaches, and checks, the checksum at the end.
+    if stream.read(1):
+        raise DatasetError(f"{path}: {declared} but other data follows; {_COPY_AGAIN}")
+    array = raw.view(dtype).reshape(shape)
+    return array if dtype.isnative else array.byteswap(inplace=True).view(dtype.newbyteorder("="))
+
+
+def _read_header(stream, path):
+    magic = stream.read(4)
+    if not magic:
+        raise DatasetError(f"{path}: the file is empty; {_COPY_AGAIN}")
+    if len(magic) < 4:
+        raise DatasetError(f"{path}: ends inside the IDX header; {_COPY_AGAIN}")
+    zeros, code, ndim = magic[:2], magic[2], magic[3]
+    if zeros != b"\0\0" or code not in ELEMENT_TYPES:
+        raise DatasetError(
+            f"{path}: not an IDX file: it starts with {magic.hex(' ')}, where 00 00, an element "
+            "type (08, 09, 0b, 0c, 0d or 0e) and a number of dimensions should be; give an IDX file"
+        )
+    if not 1 <= ndim <= MAX_DIMENSIONS:
+        raise DatasetError(
+            f"{path}: declares {ndim} dimensions, where 1 to {MAX_DIMENSIONS} are possible; "
+            "give an IDX file"
+        )
+    packed = stream.read(4 * ndim)
+    if len(packed) < 4 * ndim:
+        raise DatasetError(f"{path}: ends inside the IDX header; {_COPY_AGAIN}")
+    dtype = np.dtype(ELEMENT_TYPES[code])
+    shape = struct.unpack(f">{ndim}I", packed)
+    # An empty array takes no bytes, yet its other dimensions must still be addressable.
+    if math.prod(n for n in shape if n) * dtype.itemsize > sys.maxsize:
+        raise DatasetError(f"{path}: declares the impossible shape {shape}; {_COPY_AGAIN}")
+    return dtype, shape
+
+
+def _fill(stream, view, path, declared):
+    filled = 0
+    while filled < len(view):
+        count = stream.readinto(view[filled : filled + _CHUNK])
+        if not count:
+            raise DatasetError(f"{path}: {declared} but the data ends early; {_COPY_AGAIN}")
+        filled += count
+
+
+def _find_pair(folder, prefixes):
+    """Return the image and the label file of the first prefix that has both."""
+    gaps = []
+    for prefix in prefixes:
+        images = _find(folder, f"{prefix}-images", ("idx3", "idx4"))
+        labels = _find(folder, f"{prefix}-labels", ("idx1",))
+        if images and labels:
+            return images, labels
+        gaps.append([f"{prefix}-images-idx3-ubyte"] if not images else [])
+        gaps[-1] += [f"{prefix}-labels-idx1-ubyte"] if not labels else []
+    # The prefix that comes closest is the one that was meant.
+    missing = " and ".join(min(gaps, key=len))
+    raise FileNotFoundError(f"{folder}: {missing} missing; put all four files, or .gz files, there")
+
+
+def _find(folder, stem, formats):
+    # Candidates are asked for by name, so the order of the directory plays no part; folders of
+    # such a name, as some archives unpack to, are passed over.
+    for suffix in ("", ".gz"):
+        for separator in ("-", "."):
+            for form in formats:
+                path = folder / f"{stem}{separator}{form}-ubyte{suffix}"
+                if path.is_file():
+                    return path
+    return None
+
+
+def _load_pair(images_path, labels_path):
+    """Return uint8 images (N, C, H, W) and int32 labels (N,) that belong together."""
+    labels = load_idx(labels_path)
+    if labels.ndim != 1 or labels.dtype.kind not in "iu":
+        raise DatasetError(
+            f"{labels_path}: labels must be a list of integers, but this file holds "
+            f"{labels.dtype} of shape {labels.shape}; give the label file of the images"
+        )
+    images = load_idx(images_path)
+    if images.ndim not in (3, 4) or images.dtype != np.uint8:
+        raise DatasetError(
+            f"{images_path}: images must be uint8 of shape (N, H, W) or (N, C, H, W), but this "
+            f"file holds {images.dtype} of shape {images.shape}; give the image file"
+        )
+    if images.size == 0:
+        raise DatasetError(
+            f"{images_path}: holds no pixels (shape {images.shape}); give at least one image"
+        )
+    if len(images) != len(labels):
+        raise DatasetError(
+            f"{labels_path}: has {len(labels)} labels for the {len(images)} images in "
+            f"{images_path}; give files that belong together"
+        )
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0 or high > 255:
+        raise DatasetError(
+            f"{labels_path}: has the label {low if low < 0 else high}; labels must lie in 0 to 255"
+        )
+    if images.ndim == 3:
+        images = images[:, np.newaxis]
+    return images, labels.astype(np.int32)

@@ -1,0 +1,62 @@
+"""The MNIST database of handwritten digits, which is part of the package."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from lenet5c.datasets.dataset import DatasetError
+from lenet5c.datasets.idx import idx_folder
+
+#: SHA-256 of the four files after decompression. Loading relies on gzip's own checksum, which is
+#: free; the tests compare these.
+SHA256 = {
+    "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+}
+
+_FOLDER = Path(__file__).parent / "mnist_data"
+
+
+def mnist():
+    """Read MNIST: 60,000 training and 10,000 test images of the digits 0 to 9.
+
+    Nothing is downloaded. The images are 28 by 28, white on black, as their authors published
+    them [1]_.
+
+    Returns
+    -------
+    train, test : Dataset
+        Images uint8 (N, 1, 28, 28), labels int32 (N,), class names ``'0'`` to ``'9'``.
+
+    Raises
+    ------
+    DatasetError
+        If a file of the package is missing or damaged (a ValueError).
+
+    References
+    ----------
+    .. [1] Y. LeCun, C. Cortes, C. J. C. Burges, "The MNIST database of handwritten digits".
+
+    Examples
+    --------
+    >>> from lenet5c.datasets import mnist
+    >>> train, test = mnist()
+    >>> train.images.shape, test.images.shape
+    ((60000, 1, 28, 28), (10000, 1, 28, 28))
+    >>> train.labels[:5]
+    array([5, 0, 4, 1, 9], dtype=int32)
+    """
+    try:
+        train, test = idx_folder(_FOLDER)
+    except (DatasetError, FileNotFoundError) as error:
+        raise DatasetError(f"{error}. {_REINSTALL}") from error
+    if (train.images.shape, test.images.shape) != ((60000, 1, 28, 28), (10000, 1, 28, 28)):
+        raise DatasetError(f"{_FOLDER}: holds other data than MNIST. {_REINSTALL}")
+    return replace(train, name="mnist"), replace(test, name="mnist")
+
+
+_REINSTALL = (
+    "MNIST is part of this package and its files are damaged or missing; reinstall it: "
+    "python -m pip install --force-reinstall --no-deps lenet5c"
+)
