@@ -1,0 +1,278 @@
+"""Naive NumPy twins of every kernel: the specification that the fast ones are tested against.
+
+Everything is float64, NCHW, written as its definition reads: loops over output positions, no cleverness. Backward
+functions take the gradient `dy` of the output and return the gradients of the inputs. Their correctness is shown in
+`test_reference.py` by central differences. Sizes (`kernel_size`, `stride`, `padding`, `dilation`) are an int or a pair
+(vertical, horizontal).
+
+Names: N C H W batch, channels, height, width; O I KH KW weight axes; OH OW output height and width; G groups.
+"""
+
+import numpy as np
+
+
+def pair(size):
+    return tuple(size) if np.ndim(size) else (size, size)
+
+
+def output_shape(size, kernel_size, stride=1, padding=0, dilation=1):
+    """(OH, OW): how often a window fits into an image of `size` (H, W), padding included."""
+    return tuple(
+        (n + 2 * p - d * (k - 1) - 1) // s + 1
+        for n, k, s, p, d in zip(size, *map(pair, (kernel_size, stride, padding, dilation)))
+    )
+
+
+def _window(oh, ow, kernel_size, stride, dilation):
+    """Index of the padded image: the (N, C, KH, KW) elements that output position (oh, ow) sees."""
+    (KH, KW), (SH, SW), (DH, DW) = map(pair, (kernel_size, stride, dilation))
+    top, left = oh * SH, ow * SW
+    return np.s_[:, :, top : top + DH * (KH - 1) + 1 : DH, left : left + DW * (KW - 1) + 1 : DW]
+
+
+def _pad(x, padding):
+    PH, PW = pair(padding)
+    return np.pad(np.asarray(x, np.float64), ((0, 0), (0, 0), (PH, PH), (PW, PW)))
+
+
+def _unpad(x, padding):
+    (PH, PW), (H, W) = pair(padding), x.shape[2:]
+    return x[:, :, PH : H - PH, PW : W - PW].copy()
+
+
+# Convolution: y[n, o, oh, ow] = bias[o] + sum over i, kh, kw of weight[o, i, kh, kw] * x[n, i, oh*SH + kh*DH - PH, ...]
+
+
+def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+    """x (N, C, H, W), weight (O, C/groups, KH, KW), bias (O,) -> y (N, O, OH, OW)."""
+    weight = np.asarray(weight, np.float64)
+    O, I, KH, KW = weight.shape
+    OH, OW = output_shape(x.shape[2:], (KH, KW), stride, padding, dilation)
+    padded = _pad(x, padding)
+    y = np.zeros((x.shape[0], O, OH, OW))
+    for oh in range(OH):
+        for ow in range(OW):
+            window = padded[_window(oh, ow, (KH, KW), stride, dilation)]
+            for g in range(groups):
+                i, o = np.s_[g * I : (g + 1) * I], np.s_[g * O // groups : (g + 1) * O // groups]
+                y[:, o, oh, ow] = np.einsum("nihw,oihw->no", window[:, i], weight[o])
+    if bias is not None:
+        y += np.asarray(bias, np.float64)[:, None, None]
+    return y
+
+
+def conv2d_backward(dy, x, weight, stride=1, padding=0, dilation=1, groups=1):
+    """dy (N, O, OH, OW) -> dx, dweight, dbias."""
+    dy, weight = np.asarray(dy, np.float64), np.asarray(weight, np.float64)
+    O, I, KH, KW = weight.shape
+    padded = _pad(x, padding)
+    dpadded, dweight = np.zeros_like(padded), np.zeros_like(weight)
+    for oh in range(dy.shape[2]):
+        for ow in range(dy.shape[3]):
+            at = _window(oh, ow, (KH, KW), stride, dilation)
+            window, dwindow = padded[at], dpadded[at]  # views
+            for g in range(groups):
+                i, o = np.s_[g * I : (g + 1) * I], np.s_[g * O // groups : (g + 1) * O // groups]
+                dwindow[:, i] += np.einsum("no,oihw->nihw", dy[:, o, oh, ow], weight[o])
+                dweight[o] += np.einsum("no,nihw->oihw", dy[:, o, oh, ow], window[:, i])
+    return _unpad(dpadded, padding), dweight, dy.sum(axis=(0, 2, 3))
+
+
+def im2col(x, kernel_size, stride=1, padding=0, dilation=1):
+    """x (N, C, H, W) -> col (N, C*KH*KW, OH*OW): one column a window."""
+    N, C, H, W = x.shape
+    KH, KW = pair(kernel_size)
+    OH, OW = output_shape((H, W), kernel_size, stride, padding, dilation)
+    padded = _pad(x, padding)
+    col = np.zeros((N, C * KH * KW, OH * OW))
+    for oh in range(OH):
+        for ow in range(OW):
+            window = padded[_window(oh, ow, kernel_size, stride, dilation)]
+            col[:, :, oh * OW + ow] = window.reshape(N, C * KH * KW)
+    return col
+
+
+def col2im(col, output_size, kernel_size, stride=1, padding=0, dilation=1):
+    """col (N, C*KH*KW, OH*OW) -> x (N, C, H, W) with (H, W) = `output_size`: the adjoint of im2col, overlaps added."""
+    (H, W), (KH, KW), (PH, PW) = map(pair, (output_size, kernel_size, padding))
+    OH, OW = output_shape((H, W), kernel_size, stride, padding, dilation)
+    N, C = col.shape[0], col.shape[1] // (KH * KW)
+    padded = np.zeros((N, C, H + 2 * PH, W + 2 * PW))
+    for oh in range(OH):
+        for ow in range(OW):
+            window = col[:, :, oh * OW + ow].reshape(N, C, KH, KW)
+            padded[_window(oh, ow, kernel_size, stride, dilation)] += window
+    return _unpad(padded, padding)
+
+
+# Pooling. Windows are cut at the border of the image, so the border never wins a maximum (it is -inf) and adds nothing
+# to a mean (it is 0).
+
+
+def _pool_windows(size, kernel_size, stride, padding):
+    """For every output position: (oh, ow) and the first and last + 1 row and column of its window in the image."""
+    (H, W), (KH, KW), (PH, PW) = map(pair, (size, kernel_size, padding))
+    stride = kernel_size if stride is None else stride
+    SH, SW = pair(stride)
+    OH, OW = output_shape(size, kernel_size, stride, padding)
+    for oh in range(OH):
+        for ow in range(OW):
+            top, left = oh * SH - PH, ow * SW - PW
+            yield (oh, ow), (max(top, 0), min(top + KH, H), max(left, 0), min(left + KW, W))
+
+
+def _pool_output(x_shape, kernel_size, stride, padding):
+    stride = kernel_size if stride is None else stride
+    return np.zeros((*x_shape[:2], *output_shape(x_shape[2:], kernel_size, stride, padding)))
+
+
+def max_pool2d(x, kernel_size, stride=None, padding=0):
+    """x (N, C, H, W) -> y (N, C, OH, OW). A NaN counts as the largest value."""
+    y = _pool_output(x.shape, kernel_size, stride, padding)
+    for (oh, ow), (top, bottom, left, right) in _pool_windows(x.shape[2:], kernel_size, stride, padding):
+        y[:, :, oh, ow] = x[:, :, top:bottom, left:right].max(axis=(2, 3))
+    return y
+
+
+def max_pool2d_backward(dy, x, kernel_size, stride=None, padding=0):
+    """dy (N, C, OH, OW) -> dx: each gradient goes to the first maximum, in row-major order, of its window."""
+    dx = np.zeros(x.shape)
+    for (oh, ow), (top, bottom, left, right) in _pool_windows(x.shape[2:], kernel_size, stride, padding):
+        for n in range(x.shape[0]):
+            for c in range(x.shape[1]):
+                h, w = divmod(x[n, c, top:bottom, left:right].argmax(), right - left)
+                dx[n, c, top + h, left + w] += dy[n, c, oh, ow]
+    return dx
+
+
+def avg_pool2d(x, kernel_size, stride=None, padding=0, count_include_pad=True):
+    """x (N, C, H, W) -> y (N, C, OH, OW): the sum over KH*KW, or over the elements in the image alone."""
+    KH, KW = pair(kernel_size)
+    y = _pool_output(x.shape, kernel_size, stride, padding)
+    for (oh, ow), (top, bottom, left, right) in _pool_windows(x.shape[2:], kernel_size, stride, padding):
+        count = KH * KW if count_include_pad else (bottom - top) * (right - left)
+        y[:, :, oh, ow] = x[:, :, top:bottom, left:right].sum(axis=(2, 3), dtype=np.float64) / count
+    return y
+
+
+def avg_pool2d_backward(dy, x_shape, kernel_size, stride=None, padding=0, count_include_pad=True):
+    """dy (N, C, OH, OW) -> dx of shape `x_shape`: each gradient is shared out evenly over its window."""
+    KH, KW = pair(kernel_size)
+    dy, dx = np.asarray(dy, np.float64), np.zeros(x_shape)
+    for (oh, ow), (top, bottom, left, right) in _pool_windows(x_shape[2:], kernel_size, stride, padding):
+        count = KH * KW if count_include_pad else (bottom - top) * (right - left)
+        dx[:, :, top:bottom, left:right] += dy[:, :, oh, ow, None, None] / count
+    return dx
+
+
+# Dense layers and activations
+
+
+def linear(x, weight, bias=None):
+    """x (N, I), weight (O, I), bias (O,) -> y (N, O)."""
+    y = np.asarray(x, np.float64) @ np.asarray(weight, np.float64).T
+    return y if bias is None else y + bias
+
+
+def linear_backward(dy, x, weight):
+    """dy (N, O) -> dx, dweight, dbias."""
+    dy = np.asarray(dy, np.float64)
+    return dy @ weight, dy.T @ x, dy.sum(axis=0)
+
+
+def relu(x):
+    return np.maximum(np.asarray(x, np.float64), 0)
+
+
+def relu_backward(dy, y):
+    """0 at y = 0."""
+    return np.asarray(dy, np.float64) * (y > 0)
+
+
+def sigmoid(x):
+    """1 / (1 + exp(-x)), through tanh, which does not overflow."""
+    return 0.5 + 0.5 * np.tanh(0.5 * np.asarray(x, np.float64))
+
+
+def sigmoid_backward(dy, y):
+    return np.asarray(dy, np.float64) * y * (1 - y)
+
+
+def tanh(x):
+    return np.tanh(np.asarray(x, np.float64))
+
+
+def tanh_backward(dy, y):
+    return np.asarray(dy, np.float64) * (1 - y * y)
+
+
+# Losses: the mean and its gradient
+
+
+def cross_entropy(logits, labels, label_smoothing=0):
+    """logits (N, K), labels (N,) int -> mean loss, dlogits. The target is one-hot mixed with the uniform 1/K."""
+    logits = np.asarray(logits, np.float64)
+    N, K = logits.shape
+    target = (1 - label_smoothing) * np.eye(K)[labels] + label_smoothing / K
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return -(target * log_p).sum() / N, (np.exp(log_p) - target) / N
+
+
+def mse(pred, target):
+    """pred and target of any one shape -> mean over all elements, dpred."""
+    error = np.asarray(pred, np.float64) - target
+    return np.mean(error**2), 2 * error / error.size
+
+
+# Batch normalisation as in training: statistics of the batch, variance without Bessel's correction
+
+
+def _batch_statistics(x, eps):
+    axes = (0, *range(2, x.ndim))
+    mean, var = x.mean(axis=axes, keepdims=True), x.var(axis=axes, keepdims=True)
+    return axes, (x - mean) / np.sqrt(var + eps), np.sqrt(var + eps)
+
+
+def batch_norm(x, weight, bias, eps=1e-5):
+    """x (N, C) or (N, C, H, W), weight and bias (C,) -> y like x."""
+    x = np.asarray(x, np.float64)
+    _, normal, std = _batch_statistics(x, eps)
+    return normal * np.reshape(weight, std.shape) + np.reshape(bias, std.shape)
+
+
+def batch_norm_backward(dy, x, weight, eps=1e-5):
+    """dy like x -> dx, dweight, dbias."""
+    dy, x = np.asarray(dy, np.float64), np.asarray(x, np.float64)
+    axes, normal, std = _batch_statistics(x, eps)
+    dnormal = dy * np.reshape(weight, std.shape)
+    along_mean = dnormal.mean(axis=axes, keepdims=True)
+    along_std = (dnormal * normal).mean(axis=axes, keepdims=True)
+    dx = (dnormal - along_mean - normal * along_std) / std
+    return dx, (dy * normal).sum(axis=axes), dy.sum(axis=axes)
+
+
+# Optimisers: one step, in PyTorch's formulas
+
+
+def sgd_step(p, g, v, lr, momentum=0, nesterov=False, weight_decay=0):
+    """Parameter, gradient, velocity (zeros before the first step) -> new p, v."""
+    g = g + weight_decay * p
+    v = momentum * v + g
+    step = g + momentum * v if nesterov else v
+    return p - lr * step, v
+
+
+def adam_step(p, g, m, v, t, lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0, decoupled=False):
+    """Parameter, gradient, moments (zeros before the first step), t = 1, 2, ... -> new p, m, v.
+
+    Adam adds the weight decay to the gradient; AdamW (`decoupled`) shrinks the parameter.
+    """
+    if decoupled:
+        p = p - lr * weight_decay * p
+    else:
+        g = g + weight_decay * p
+    m = betas[0] * m + (1 - betas[0]) * g
+    v = betas[1] * v + (1 - betas[1]) * g**2
+    m_hat, v_hat = m / (1 - betas[0] ** t), v / (1 - betas[1] ** t)
+    return p - lr * m_hat / (np.sqrt(v_hat) + eps), m, v
