@@ -1,0 +1,32 @@
+"""Layers, losses and models, with explicit forward and backward passes over NumPy arrays."""
+
+from lenet5c.nn.activation import ReLU, Sigmoid, Tanh
+from lenet5c.nn.batch_norm import BatchNorm1d, BatchNorm2d
+from lenet5c.nn.convolution import Conv2d
+from lenet5c.nn.dropout import Dropout
+from lenet5c.nn.layer import Layer
+from lenet5c.nn.lenet5 import LeNet5
+from lenet5c.nn.linear import Flatten, Linear
+from lenet5c.nn.loss import CrossEntropyLoss, MSELoss, softmax
+from lenet5c.nn.pooling import AvgPool2d, MaxPool2d
+from lenet5c.nn.sequential import Sequential
+
+__all__ = [
+    "AvgPool2d",
+    "BatchNorm1d",
+    "BatchNorm2d",
+    "Conv2d",
+    "CrossEntropyLoss",
+    "Dropout",
+    "Flatten",
+    "Layer",
+    "LeNet5",
+    "Linear",
+    "MSELoss",
+    "MaxPool2d",
+    "ReLU",
+    "Sequential",
+    "Sigmoid",
+    "Tanh",
+    "softmax",
+]

@@ -1,0 +1,88 @@
+"""Convolution."""
+
+from math import prod
+from operator import index
+
+import numpy as np
+
+from lenet5c.kernels.shapes import check_elements, conv2d_output_size, pair
+from lenet5c.nn.initialize import draw
+from lenet5c.nn.tile_layer import TileLayer
+
+
+class Conv2d(TileLayer):
+    """Filters slid over images: y = weight * x + bias, as `lenet5c.kernels.conv2d`.
+
+    Parameters
+    ----------
+    in_channels, out_channels : int
+    kernel_size : int or (int, int)
+    stride, padding, dilation : int or (int, int)
+        The padding is zeros.
+    groups : int
+        Must divide both channel counts.
+    bias : bool
+    init : str or callable
+        The weights' initialiser, see `lenet5c.nn.initialize`; biases start at 0.
+    rng : int or numpy.random.Generator, optional
+        Draws the weights; without it they differ from run to run.
+
+    Attributes
+    ----------
+    params : 'weight' (O, C / groups, KH, KW) and 'bias' (O,)
+
+    Examples
+    --------
+    >>> from lenet5c import nn
+    >>> conv = nn.Conv2d(1, 6, kernel_size=5, rng=0)
+    >>> conv.num_params, conv.output_shape((1, 32, 32)), conv.connections((1, 32, 32))
+    (156, (6, 28, 28), 122304)
+    """
+
+    def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, dilation=1, groups=1, bias=True,
+                 init="he_normal", rng=None):  # fmt: skip
+        self.in_channels = positive("in_channels", in_channels)
+        self.out_channels = positive("out_channels", out_channels)
+        self.kernel_size = pair(kernel_size, "kernel_size", 1)
+        self.stride = pair(stride, "stride", 1)
+        self.padding = pair(padding, "padding", 0)
+        self.dilation = pair(dilation, "dilation", 1)
+        self.groups = positive("groups", groups)
+        if self.in_channels % self.groups or self.out_channels % self.groups:
+            raise ValueError(
+                f"groups is {groups}; it should divide in_channels, {in_channels}, and out_channels, {out_channels}"
+            )
+        shape = (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
+        check_elements("weight", shape)
+        fan_in = prod(shape[1:])
+        self.params["weight"] = draw(init, rng, shape, fan_in, fan_in * self.out_channels // shape[1])
+        if bias:
+            self.params["bias"] = np.zeros(self.out_channels)
+
+    def output_shape(self, input_shape):
+        if len(input_shape) != 3 or input_shape[0] != self.in_channels:
+            raise ValueError(f"Conv2d takes samples of {self.in_channels} channels (C, H, W), got {input_shape}")
+        size = conv2d_output_size(input_shape[1:], self.kernel_size, self.stride, self.padding, self.dilation)
+        return (self.out_channels, *size)
+
+    def connections(self, input_shape):
+        return self.num_params * prod(self.output_shape(input_shape)[1:])
+
+    def tile_op(self, offset):
+        return {"kind": "conv2d", "out_channels": self.out_channels, "kernel_size": self.kernel_size,
+                "stride": self.stride, "padding": self.padding, "dilation": self.dilation, "groups": self.groups,
+                "weight": offset("weight"), "bias": offset("bias")}  # fmt: skip
+
+    def __repr__(self):
+        return f"Conv2d({self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size})"
+
+
+def positive(name, value):
+    """`value` as an int of at least 1."""
+    try:
+        number = index(value)
+    except TypeError:
+        number = 0
+    if number < 1:
+        raise ValueError(f"{name} is {value!r}; it should be an integer of at least 1")
+    return number

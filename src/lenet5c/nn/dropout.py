@@ -1,0 +1,41 @@
+"""Dropout."""
+
+import numpy as np
+
+from lenet5c.nn.layer import Layer
+
+
+class Dropout(Layer):
+    """In training, zeroes each value with probability p and scales the rest by 1 / (1 - p) (Srivastava et al., 2014).
+
+    Parameters
+    ----------
+    p : float
+        From 0 up to, but not including, 1.
+    rng : int or numpy.random.Generator, optional
+        Draws the masks; without it they differ from run to run.
+    """
+
+    def __init__(self, p=0.5, rng=None):
+        if not 0 <= p < 1:
+            raise ValueError(f"p is {p!r}; it should be at least 0 and less than 1")
+        self.p = float(p)
+        self.rng = np.random.default_rng(rng)
+        self._mask = None
+
+    def forward(self, x, training=False):
+        if not training or self.p == 0:
+            self._mask = None
+            return x
+        kept = self.rng.random(x.shape, np.float32) >= self.p
+        self._mask = kept * np.float32(1 / (1 - self.p))
+        return x * self._mask
+
+    def backward(self, dy):
+        return dy if self._mask is None else dy * self._mask
+
+    def output_shape(self, input_shape):
+        return tuple(input_shape)
+
+    def __repr__(self):
+        return f"Dropout({self.p})"

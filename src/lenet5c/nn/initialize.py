@@ -1,0 +1,68 @@
+"""How weights start: functions ``(rng, shape, fan_in, fan_out) -> ndarray``, and their names."""
+
+from math import sqrt
+
+import numpy as np
+
+
+def normal(std):
+    """Initialiser: a normal distribution of mean 0 and standard deviation `std`."""
+    return lambda rng, shape, fan_in, fan_out: std * rng.standard_normal(shape, np.float32)
+
+
+def uniform(bound):
+    """Initialiser: a uniform distribution from -bound to bound."""
+    return lambda rng, shape, fan_in, fan_out: _uniform(rng, shape, bound)
+
+
+def he_normal(rng, shape, fan_in, fan_out):
+    """Variance 2 / fan_in (He et al., 2015): for ReLU."""
+    return sqrt(2 / fan_in) * rng.standard_normal(shape, np.float32)
+
+
+def he_uniform(rng, shape, fan_in, fan_out):
+    """Uniform, variance 2 / fan_in."""
+    return _uniform(rng, shape, sqrt(6 / fan_in))
+
+
+def glorot_normal(rng, shape, fan_in, fan_out):
+    """Variance 2 / (fan_in + fan_out) (Glorot and Bengio, 2010): for tanh and sigmoid."""
+    return sqrt(2 / (fan_in + fan_out)) * rng.standard_normal(shape, np.float32)
+
+
+def glorot_uniform(rng, shape, fan_in, fan_out):
+    """Uniform, variance 2 / (fan_in + fan_out)."""
+    return _uniform(rng, shape, sqrt(6 / (fan_in + fan_out)))
+
+
+def lecun_normal(rng, shape, fan_in, fan_out):
+    """Variance 1 / fan_in (LeCun et al., 1998, "Efficient BackProp")."""
+    return sqrt(1 / fan_in) * rng.standard_normal(shape, np.float32)
+
+
+def lecun_uniform(rng, shape, fan_in, fan_out):
+    """Uniform, variance 1 / fan_in."""
+    return _uniform(rng, shape, sqrt(3 / fan_in))
+
+
+def _uniform(rng, shape, bound):
+    return np.float32(bound) * (2 * rng.random(shape, np.float32) - 1)
+
+
+NAMED = {
+    "he_normal": he_normal,
+    "he_uniform": he_uniform,
+    "glorot_normal": glorot_normal,
+    "glorot_uniform": glorot_uniform,
+    "lecun_normal": lecun_normal,
+    "lecun_uniform": lecun_uniform,
+}
+
+
+def draw(init, rng, shape, fan_in, fan_out):
+    """Weights of `shape` from an initialiser or its name."""
+    if isinstance(init, str):
+        if init not in NAMED:
+            raise ValueError(f"init is {init!r}; it should be one of {', '.join(NAMED)}, or a function")
+        init = NAMED[init]
+    return np.asarray(init(np.random.default_rng(rng), shape, fan_in, fan_out), np.float32)

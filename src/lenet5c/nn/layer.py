@@ -1,0 +1,164 @@
+"""What every layer is: a forward and a backward pass over NumPy arrays, with named parameters and gradients."""
+
+from math import prod
+
+import numpy as np
+
+
+class Arrays(dict):
+    """Named arrays. Assigning to a name that is there copies the values in: views into a larger vector stay views."""
+
+    def __setitem__(self, name, value):
+        if name in self:
+            value = np.asarray(value)
+            if value.shape != self[name].shape:
+                raise ValueError(f"{name} has the shape {self[name].shape}, got {value.shape}")
+            self[name][...] = value
+        else:
+            dtype = np.int64 if np.asarray(value).dtype.kind in "iu" else np.float32
+            super().__setitem__(name, np.array(value, dtype))
+
+    def bind(self, name, array):
+        """Make `array` itself the one behind this name."""
+        super().__setitem__(name, array)
+
+
+class Layer:
+    """A step of a network.
+
+    A layer of your own, in NumPy, subclasses this, puts its parameters into ``self.params`` when it is made, and has
+    a `forward` and a `backward`; it then works inside `Sequential` as any other:
+
+    >>> import numpy as np
+    >>> from lenet5c import nn
+    >>> class Scale(nn.Layer):
+    ...     def __init__(self):
+    ...         self.params["factor"] = np.ones(1)
+    ...     def forward(self, x, training=False):
+    ...         self.x = x if training else None
+    ...         return x * self.params["factor"]
+    ...     def backward(self, dy):
+    ...         self.grads["factor"] = np.sum(dy * self.x, keepdims=True).reshape(1)
+    ...         return dy * self.params["factor"]
+    >>> model = nn.Sequential(nn.Flatten(), Scale(), nn.Linear(4, 2, rng=0))
+    >>> model.forward(np.ones((3, 1, 2, 2), np.float32)).shape
+    (3, 2)
+
+    Attributes
+    ----------
+    params : dict of str to ndarray of float32
+        Trained. Assigning to an existing name copies the values in.
+    grads : dict of str to ndarray of float32
+        The loss's gradient for each parameter, set (not added to) by `backward`.
+    buffers : dict of str to ndarray
+        Kept with the parameters, but not trained.
+    """
+
+    def __new__(cls, *args, **kwargs):
+        # Here and not in __init__, so that a subclass need not call it.
+        layer = super().__new__(cls)
+        layer.params, layer.grads, layer.buffers = Arrays(), Arrays(), Arrays()
+        layer._home = None
+        layer.moved()
+        return layer
+
+    def __getstate__(self):
+        # Copies and pickles own their arrays; views and what was kept for backward are made anew.
+        return {name: value for name, value in self.__dict__.items() if name not in ("_home", "_chain", "_segments")}
+
+    def __setstate__(self, state):
+        self.__dict__.update(state, _home=None)
+        self.moved()
+
+    def forward(self, x, training=False):
+        """Return the output for a batch, float32 (N, ...); with `training`, keep what `backward` needs."""
+        raise NotImplementedError(f"{type(self).__name__} has no forward")
+
+    def backward(self, dy):
+        """Set `grads` from the gradient of the last training output, and return the gradient of its input."""
+        raise NotImplementedError(f"{type(self).__name__} has no backward")
+
+    def output_shape(self, input_shape):
+        """The shape of one sample's output, found out by trying unless a layer knows."""
+        return self.forward(np.zeros((2, *input_shape), np.float32)).shape[1:]
+
+    def connections(self, input_shape):
+        """How many connections the layer has: inputs and biases, counted for each unit that reads them."""
+        return 0
+
+    @property
+    def num_params(self):
+        """Trained values."""
+        return sum(array.size for array in self.params.values())
+
+    def named_layers(self, prefix=""):
+        """The layers that hold parameters themselves, with their dotted names, in order."""
+        yield prefix.rstrip("."), self
+
+    def all_layers(self):
+        """The layer itself and every layer within it."""
+        yield self
+
+    @property
+    def home(self):
+        """The `Home` of the parameters."""
+        if self._home is None:
+            Home(self)
+        return self._home
+
+    @property
+    def vector(self):
+        """ndarray of float32 : all parameters, contiguous; the arrays in `params` are views into it."""
+        return self.home.params
+
+    @property
+    def grad_vector(self):
+        """ndarray of float32 : all gradients, as `vector`."""
+        return self.home.grads
+
+    def moved(self):
+        """Called when the parameters have moved to another vector."""
+
+    def __call__(self, x, training=False):
+        return self.forward(x, training)
+
+
+class Home:
+    """Where the parameters of a layer, or of all layers of a model, lie: one vector, and one of gradients."""
+
+    def __init__(self, owner):
+        layers = list(owner.named_layers())
+        size = sum(layer.num_params for _, layer in layers)
+        self.params = np.zeros(size, np.float32)
+        self.grads = np.zeros(size, np.float32)
+        self.offsets = {}
+        at = 0
+        for _, layer in layers:
+            for name, array in layer.params.items():
+                view = self.params[at : at + array.size].reshape(array.shape)
+                view[...] = array
+                layer.params.bind(name, view)
+                layer.grads.bind(name, self.grads[at : at + array.size].reshape(array.shape))
+                self.offsets[id(layer), name] = at
+                at += array.size
+        for layer in owner.all_layers():
+            layer._home = self
+            layer.moved()
+
+    def offset(self, layer, name):
+        return self.offsets.get((id(layer), name))
+
+
+def check_batch(x, owner):
+    """Refuse what is no batch of float32 samples."""
+    if not isinstance(x, np.ndarray):
+        raise TypeError(f"x is a {type(x).__name__}; {owner} takes a NumPy array of float32")
+    if x.dtype != np.float32:
+        raise TypeError(f"x has the dtype {x.dtype}; {owner} takes float32, so use x.astype(np.float32)")
+    if x.ndim < 2:
+        raise ValueError(f"x has the shape {x.shape}; it should be a batch, (N, C, H, W) or (N, features)")
+
+
+def rows(x):
+    """(N, ...) as contiguous (N, size)."""
+    return np.ascontiguousarray(x).reshape(len(x), prod(x.shape[1:]))

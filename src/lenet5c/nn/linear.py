@@ -1,0 +1,70 @@
+"""The fully connected layer, and the flattening before it."""
+
+from math import prod
+
+import numpy as np
+
+from lenet5c.kernels.shapes import check_elements
+from lenet5c.nn.convolution import positive
+from lenet5c.nn.initialize import draw
+from lenet5c.nn.tile_layer import TileLayer
+
+
+class Linear(TileLayer):
+    """y = weight x + bias.
+
+    Parameters
+    ----------
+    in_features, out_features : int
+    bias : bool
+    init, rng
+        As of `Conv2d`.
+
+    Attributes
+    ----------
+    params : 'weight' (out_features, in_features) and 'bias' (out_features,)
+
+    Examples
+    --------
+    >>> from lenet5c import nn
+    >>> nn.Linear(120, 84, rng=0).num_params
+    10164
+    """
+
+    def __init__(self, in_features, out_features, bias=True, init="he_normal", rng=None):
+        self.in_features = positive("in_features", in_features)
+        self.out_features = positive("out_features", out_features)
+        shape = (self.out_features, self.in_features)
+        check_elements("weight", shape)
+        self.params["weight"] = draw(init, rng, shape, self.in_features, self.out_features)
+        if bias:
+            self.params["bias"] = np.zeros(self.out_features)
+
+    def output_shape(self, input_shape):
+        if tuple(input_shape) != (self.in_features,):
+            hint = "; put a Flatten before it" if prod(input_shape) == self.in_features else ""
+            raise ValueError(f"Linear takes samples of shape ({self.in_features},), got {tuple(input_shape)}{hint}")
+        return (self.out_features,)
+
+    def connections(self, input_shape):
+        return self.num_params
+
+    def tile_op(self, offset):
+        return {"kind": "linear", "out_features": self.out_features,
+                "weight": offset("weight"), "bias": offset("bias")}  # fmt: skip
+
+    def __repr__(self):
+        return f"Linear({self.in_features}, {self.out_features})"
+
+
+class Flatten(TileLayer):
+    """(N, C, H, W) to (N, C * H * W)."""
+
+    def output_shape(self, input_shape):
+        return (prod(input_shape),)
+
+    def tile_op(self, offset):
+        return {"kind": "flatten"}
+
+    def __repr__(self):
+        return "Flatten()"

@@ -1,0 +1,70 @@
+"""Pooling."""
+
+from math import prod
+
+from lenet5c.kernels.shapes import pair, pool2d_output_size
+from lenet5c.nn.tile_layer import TileLayer
+
+
+class _Pool2d(TileLayer):
+    kind = ""
+    count_include_pad = False
+
+    def __init__(self, kernel_size, stride=None, padding=0):
+        self.kernel_size = pair(kernel_size, "kernel_size", 1)
+        self.stride = self.kernel_size if stride is None else pair(stride, "stride", 1)
+        self.padding = pair(padding, "padding", 0)
+
+    def output_shape(self, input_shape):
+        if len(input_shape) != 3:
+            raise ValueError(f"{type(self).__name__} takes samples (C, H, W), got {input_shape}")
+        return (input_shape[0], *pool2d_output_size(input_shape[1:], self.kernel_size, self.stride, self.padding))
+
+    def connections(self, input_shape):
+        return prod(self.kernel_size) * prod(self.output_shape(input_shape))
+
+    def tile_op(self, offset):
+        return {"kind": self.kind, "kernel_size": self.kernel_size, "stride": self.stride, "padding": self.padding,
+                "count_include_pad": self.count_include_pad}  # fmt: skip
+
+    def __repr__(self):
+        return f"{type(self).__name__}({self.kernel_size}, stride={self.stride})"
+
+
+class MaxPool2d(_Pool2d):
+    """The largest value of each window, as `lenet5c.kernels.max_pool2d`.
+
+    Parameters
+    ----------
+    kernel_size : int or (int, int)
+    stride : int or (int, int), optional
+        As `kernel_size` if not given.
+    padding : int or (int, int)
+        At most half of `kernel_size`; counts as minus infinity.
+
+    Examples
+    --------
+    >>> from lenet5c import nn
+    >>> nn.MaxPool2d(2).output_shape((6, 28, 28))
+    (6, 14, 14)
+    """
+
+    kind = "max_pool2d"
+
+
+class AvgPool2d(_Pool2d):
+    """The mean of each window, as `lenet5c.kernels.avg_pool2d`.
+
+    Parameters
+    ----------
+    kernel_size, stride, padding
+        As of `MaxPool2d`; the padding is zeros.
+    count_include_pad : bool
+        Whether the divisor counts the padding.
+    """
+
+    kind = "avg_pool2d"
+
+    def __init__(self, kernel_size, stride=None, padding=0, count_include_pad=True):
+        super().__init__(kernel_size, stride, padding)
+        self.count_include_pad = bool(count_include_pad)

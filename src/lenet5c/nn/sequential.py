@@ -1,0 +1,262 @@
+"""A chain of layers as one model."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from lenet5c.nn.layer import Home, Layer, check_batch
+from lenet5c.nn.loss import check_labels
+from lenet5c.nn.summary import summary
+from lenet5c.nn.tile_layer import TileChain, TileLayer
+
+# Samples at a time through a model that has layers outside the compiled core.
+CHUNK = 256
+
+
+class Sequential(Layer):
+    """Layers that feed one another.
+
+    All parameters lie in one vector, all gradients in another (`vector`, `grad_vector`). Neighbouring compiled layers
+    run as one program; a layer in NumPy, such as `BatchNorm2d` or one of your own, stands between two of them.
+
+    Parameters
+    ----------
+    *layers : Layer
+        Or one list of layers, or one mapping (or list of pairs) of names to layers. Unnamed ones are called '0',
+        '1', ...
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet5c import nn
+    >>> model = nn.Sequential({"hidden": nn.Linear(4, 3, rng=0), "relu": nn.ReLU(), "out": nn.Linear(3, 2, rng=1)})
+    >>> list(model.state_dict())
+    ['hidden.weight', 'hidden.bias', 'out.weight', 'out.bias']
+    >>> y = model.forward(np.ones((5, 4), np.float32), training=True)
+    >>> model.backward(np.ones_like(y)).shape
+    (5, 4)
+    """
+
+    def __init__(self, *layers):
+        self.layers = _named(layers)
+        seen = set()
+        for name, layer in self.layers.items():
+            if not isinstance(layer, Layer):
+                raise TypeError(f"layer {name!r} is a {type(layer).__name__}; it should be a lenet5c.nn.Layer")
+            if id(layer) in seen:
+                raise ValueError(f"layer {name!r} is in the model twice; each place needs a layer of its own")
+            seen.add(id(layer))
+        Home(self)
+
+    def moved(self):
+        self._segments = None
+
+    @property
+    def home(self):
+        if self._home is None:
+            Home(self)
+        elif any(layer._home is not self._home for layer in self.layers.values()):
+            raise RuntimeError("a layer of this model was put into another model; give it a copy.deepcopy of the layer")
+        return self._home
+
+    @property
+    def segments(self):
+        """The layers as runs of compiled ones, each a `TileChain`, and others, one by one."""
+        home = self.home
+        if self._segments is None:
+            self._segments = []
+            run = []
+            for layer in self._flat():
+                if isinstance(layer, TileLayer):
+                    run.append(layer)
+                    continue
+                if run:
+                    self._segments.append(TileChain(run, home))
+                self._segments.append(layer)
+                run = []
+            if run:
+                self._segments.append(TileChain(run, home))
+        return self._segments
+
+    def forward(self, x, training=False):
+        """Return the outputs for a batch.
+
+        Parameters
+        ----------
+        x : ndarray of float32 (N, C, H, W) or (N, features)
+        training : bool
+            Keep what `backward` needs: the inputs of the segments, not their activations.
+
+        Returns
+        -------
+        ndarray of float32 (N, ...)
+        """
+        check_batch(x, type(self).__name__)
+        for segment in self.segments:
+            x = segment.forward(x, training)
+        return x
+
+    def backward(self, dy):
+        """Set `grads` of every layer, and return the gradient of the x last given to ``forward(x, training=True)``."""
+        for segment in reversed(self.segments):
+            dy = segment.backward(dy)
+        return dy
+
+    def train_step(self, samples, labels, loss, *, index=None, scale=1.0, offset=None):
+        """Forward, loss and backward for one batch: what one would do by hand, to the bit, in one sweep.
+
+        Parameters
+        ----------
+        samples : ndarray (M, C, H, W) of float32, or of uint8
+            uint8 becomes ``samples * scale + offset`` in float32 on the way.
+        labels : ndarray of int (N,)
+        loss : CrossEntropyLoss or MSELoss
+        index : ndarray of int64 (N,), optional
+            Which samples make the batch; all of them, in order, if not given.
+        scale : float
+        offset : ndarray of float32 (C, H, W)
+
+        Returns
+        -------
+        loss : float
+            The mean over the batch; `grad_vector` becomes its gradient.
+        correct : int
+            Samples whose largest output is at their label.
+        """
+        labels = check_labels(labels, len(samples) if index is None else len(index))
+        offset = None if offset is None else np.ascontiguousarray(offset, np.float32).reshape(-1)
+        segments = self.segments
+        if len(segments) == 1 and isinstance(segments[0], TileChain):
+            return segments[0].train_step(samples, samples.shape[1:], labels, loss, index, scale, offset)
+        logits = self.forward(materialise(samples, index, scale, offset), training=True)
+        value, dy = loss(logits, labels)
+        for i, segment in reversed(list(enumerate(segments))):
+            if i == 0 and isinstance(segment, TileChain):
+                segment.backward(dy, need_dx=False)
+            else:
+                dy = segment.backward(dy)
+        return value, int((logits.argmax(axis=1) == labels).sum())
+
+    def outputs(self, samples, *, index=None, scale=1.0, offset=None):
+        """The outputs (N, ...) for samples given as to `train_step`; memory does not grow with N beyond the result."""
+        offset = None if offset is None else np.ascontiguousarray(offset, np.float32).reshape(-1)
+        segments = self.segments
+        if len(segments) == 1 and isinstance(segments[0], TileChain):
+            return segments[0].run(samples, samples.shape[1:], index, scale, offset)
+        count = len(samples) if index is None else len(index)
+        whole = np.arange(len(samples)) if index is None else index
+        parts = [
+            self.forward(materialise(samples, whole[start : start + CHUNK], scale, offset))
+            for start in range(0, max(count, 1), CHUNK)
+        ]
+        return np.concatenate(parts)
+
+    def predict(self, x):
+        """The class of each sample of x (N, ...) float32: where its output is largest. ndarray of int64 (N,)."""
+        return self.forward(x).argmax(axis=1)
+
+    def output_shape(self, input_shape):
+        for layer in self.layers.values():
+            input_shape = layer.output_shape(input_shape)
+        return input_shape
+
+    def connections(self, input_shape):
+        total = 0
+        for layer in self.layers.values():
+            total += layer.connections(input_shape)
+            input_shape = layer.output_shape(input_shape)
+        return total
+
+    @property
+    def num_params(self):
+        return sum(layer.num_params for layer in self.layers.values())
+
+    def named_layers(self, prefix=""):
+        for name, layer in self.layers.items():
+            yield from layer.named_layers(f"{prefix}{name}.")
+
+    def all_layers(self):
+        yield self
+        for layer in self.layers.values():
+            yield from layer.all_layers()
+
+    def state_dict(self):
+        """Copies of all parameters and buffers by name, such as 'conv1.weight'."""
+        return {name: array.copy() for name, array in self._state()}
+
+    def load_state_dict(self, state):
+        """Take over the values of a `state_dict`; its names and shapes must be this model's.
+
+        Raises
+        ------
+        ValueError
+            Names are missing or too many, or a shape differs. Nothing is changed then.
+        """
+        own = dict(self._state())
+        missing, unknown = own.keys() - state.keys(), state.keys() - own.keys()
+        if missing or unknown:
+            raise ValueError(
+                f"state does not fit the model; missing: {', '.join(sorted(missing)) or 'none'}, "
+                f"unknown: {', '.join(sorted(unknown)) or 'none'}"
+            )
+        for name, array in own.items():
+            if np.shape(state[name]) != array.shape:
+                raise ValueError(f"{name} has the shape {np.shape(state[name])}; the model's is {array.shape}")
+        for name, array in own.items():
+            array[...] = state[name]
+
+    def summary(self, input_shape):
+        """A table of the layers as text: output shape, neurons, parameters and connections of each, and the sums."""
+        return summary(self, tuple(input_shape))
+
+    def _state(self):
+        self.home
+        for layer_name, layer in self.named_layers():
+            for arrays in (layer.params, layer.buffers):
+                for name, array in arrays.items():
+                    yield f"{layer_name}.{name}", array
+
+    def _flat(self):
+        """The layers, those of a Sequential within this one in its place."""
+        for layer in self.layers.values():
+            if isinstance(layer, Sequential):
+                yield from layer._flat()
+            else:
+                yield layer
+
+    def __getitem__(self, name):
+        """The layer of this name or position."""
+        return list(self.layers.values())[name] if isinstance(name, int) else self.layers[name]
+
+    def __repr__(self):
+        inner = "".join(f"\n  {name}: {layer!r}" for name, layer in self.layers.items())
+        return f"{type(self).__name__}({inner}\n)"
+
+
+def materialise(samples, index, scale, offset):
+    """The batch as float32, in the very operations that the compiled core does while it packs tiles."""
+    batch = samples if index is None else samples[index]
+    if batch.dtype == np.uint8:
+        if offset is None:
+            raise ValueError("samples are uint8, so offset should be given: one value for each pixel")
+        batch = batch.astype(np.float32) * np.float32(scale) + offset.reshape(batch.shape[1:])
+    return batch
+
+
+def _named(layers):
+    if len(layers) == 1 and not isinstance(layers[0], Layer):
+        layers = layers[0]
+    if isinstance(layers, Mapping):
+        pairs = list(layers.items())
+    else:
+        pairs = [
+            pair if isinstance(pair, tuple) else (str(i), pair)
+            for i, pair in enumerate(layers)
+        ]  # fmt: skip
+    if not pairs:
+        raise ValueError("layers is empty; a model should have at least one layer")
+    names = [name for name, _ in pairs]
+    for name in names:
+        if not isinstance(name, str) or not name or "." in name or names.count(name) > 1:
+            raise ValueError(f"layer name {name!r}; names should be different, not empty, and without a dot")
+    return dict(pairs)

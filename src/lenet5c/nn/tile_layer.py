@@ -1,0 +1,147 @@
+"""Layers that run in the compiled core, and the chains of them that run as one program."""
+
+from collections import OrderedDict
+from math import prod
+
+import numpy as np
+
+from lenet5c.kernels import dispatch, lowering, threads
+from lenet5c.kernels._program import Program
+from lenet5c.nn.layer import Layer, check_batch, rows
+
+# A chain keeps the programs of the input shapes it has met lately.
+KEPT_PROGRAMS = 8
+
+
+class TileLayer(Layer):
+    """A layer that is one tile op. Alone it runs as a program of one op, in a model as part of a longer one."""
+
+    def tile_op(self, offset):
+        """The mapping that `lowering.lower` takes; ``offset(name)`` is where a parameter lies, None if there is none."""
+        raise NotImplementedError
+
+    def output_shape(self, input_shape):
+        raise NotImplementedError
+
+    def moved(self):
+        self._chain = None
+
+    @property
+    def chain(self):
+        if self._chain is None:
+            self._chain = TileChain([self], self.home)
+        return self._chain
+
+    def forward(self, x, training=False):
+        """Return the layer's output.
+
+        Parameters
+        ----------
+        x : ndarray of float32 (N, ...)
+        training : bool
+            Keep x (not a copy) for `backward`.
+
+        Returns
+        -------
+        ndarray of float32 (N, ...)
+        """
+        return self.chain.forward(x, training)
+
+    def backward(self, dy):
+        """Set `grads`, and return the gradient of the x last given to ``forward(x, training=True)``.
+
+        Parameters
+        ----------
+        dy : ndarray of float32, of the output's shape
+
+        Returns
+        -------
+        ndarray of float32, of the input's shape
+        """
+        return self.chain.backward(dy)
+
+
+class TileChain:
+    """Neighbouring tile layers that run as one program.
+
+    Activations live in the arenas of the program and are gone after a call: `backward` computes them anew from the
+    kept input, tile by tile, so memory does not grow with the batch.
+    """
+
+    def __init__(self, layers, home):
+        self.layers = layers
+        self.home = home
+        self.programs = OrderedDict()
+        self.kept = None
+        offsets = [home.offset(layer, name) for layer in layers for name in layer.params]
+        self.start = min(offsets, default=0)
+        self.stop = self.start + sum(layer.num_params for layer in layers)
+
+    @property
+    def params(self):
+        return self.home.params[self.start : self.stop]
+
+    @property
+    def grads(self):
+        return self.home.grads[self.start : self.stop]
+
+    def forward(self, x, training=False):
+        program = self.program(x)
+        y = np.empty((len(x), *program.output_shape), np.float32)
+        program.forward(rows(x), self.params, rows(y), threads.effective())
+        self.kept = x if training else None
+        return y
+
+    def backward(self, dy, need_dx=True):
+        if self.kept is None:
+            raise RuntimeError("backward needs a forward(x, training=True) before it")
+        x, program = self.kept, self.program(self.kept)
+        shape = (len(x), *program.output_shape)
+        if not isinstance(dy, np.ndarray) or dy.dtype != np.float32 or dy.shape != shape:
+            found = f"{dy.dtype} {dy.shape}" if isinstance(dy, np.ndarray) else type(dy).__name__
+            raise ValueError(f"dy is {found}; it should be float32 {shape}, the output's shape")
+        dx = np.empty(x.shape, np.float32) if need_dx else None
+        dx_rows = rows(dx) if need_dx else None
+        program.backward(rows(x), rows(dy), self.params, self.grads, dx_rows, threads.effective())
+        return dx
+
+    def run(self, samples, input_shape, index, scale, offset):
+        """Outputs for samples as `Sequential.outputs` takes them."""
+        program = self.program_for(input_shape)
+        count = len(samples) if index is None else len(index)
+        y = np.empty((count, *program.output_shape), np.float32)
+        program.forward(rows(samples), self.params, rows(y), threads.effective(), index, scale, offset)
+        return y
+
+    def train_step(self, samples, input_shape, labels, loss, index, scale, offset):
+        """Loss, correct answers and gradients in one sweep, for samples as `Sequential.train_step` takes them."""
+        program = self.program_for(input_shape)
+        return program.train_step(
+            rows(samples), labels, self.params, self.grads, threads.effective(), loss.kind, loss.label_smoothing,
+            loss.targets(labels, prod(program.output_shape)), index, scale, offset)  # fmt: skip
+
+    def program(self, x):
+        check_batch(x, type(self.layers[0]).__name__)
+        return self.program_for(x.shape[1:])
+
+    def program_for(self, input_shape):
+        if input_shape not in self.programs:
+            self.programs[input_shape] = Program(self.plan(input_shape), dispatch.tiles)
+            if len(self.programs) > KEPT_PROGRAMS:
+                self.programs.popitem(last=False)
+        return self.programs[input_shape]
+
+    def plan(self, input_shape):
+        shape, ops = input_shape, []
+        for layer in self.layers:
+            # Each layer checks what it gets, in its own words.
+            shape = layer.output_shape(shape)
+            ops.append(layer.tile_op(self.place(layer)))
+        return lowering.lower(input_shape, ops)
+
+    def place(self, layer):
+        def offset(name):
+            at = self.home.offset(layer, name)
+            return None if at is None else at - self.start
+
+        return offset
