@@ -1,0 +1,138 @@
+"""Optimisers. The arithmetic is in the compiled core, on whole vectors; here are its settings and its state."""
+
+from math import isfinite, sqrt
+
+import numpy as np
+
+from lenet5c.kernels import _program, dispatch
+
+
+class _Optimizer:
+    """What optimisers share: the model they step, and state that can be saved."""
+
+    # Vectors as long as the parameters, by name.
+    vectors = ()
+
+    def __init__(self, model, lr, weight_decay):
+        for name, value in (("lr", lr), ("weight_decay", weight_decay)):
+            if not (value >= 0 and isfinite(value)):
+                raise ValueError(f"{name} is {value!r}; it should be a number of at least 0")
+        self.model = model
+        self.lr = float(lr)
+        self.weight_decay = float(weight_decay)
+        self.steps = 0
+        for name in self.vectors:
+            setattr(self, name, np.zeros_like(model.vector))
+
+    def step(self):
+        """Move the model's parameters by one step along the gradients it holds."""
+        self.steps += 1
+        self._update(self.model.vector, self.model.grad_vector)
+
+    def state_dict(self):
+        """The state: 'steps', an int, and the optimiser's own vectors (copies)."""
+        return {"steps": self.steps} | {name: getattr(self, name).copy() for name in self.vectors}
+
+    def load_state_dict(self, state):
+        """Take over a `state_dict` of the same optimiser and model.
+
+        Raises
+        ------
+        ValueError
+            A name is missing or too many, or a vector has another length.
+        """
+        if set(state) != {"steps", *self.vectors}:
+            raise ValueError(f"state has {sorted(state)}; it should have {sorted(('steps', *self.vectors))}")
+        for name in self.vectors:
+            if np.shape(state[name]) != self.model.vector.shape:
+                raise ValueError(
+                    f"{name} has the shape {np.shape(state[name])}; the model's is {self.model.vector.shape}")  # fmt: skip
+        self.steps = int(state["steps"])
+        for name in self.vectors:
+            getattr(self, name)[...] = state[name]
+
+
+class SGD(_Optimizer):
+    """Stochastic gradient descent, as `torch.optim.SGD`.
+
+    With g = gradient + weight_decay * p, the velocity becomes v = momentum * v + g, and p falls by lr * v, or with
+    Nesterov's form by lr * (g + momentum * v).
+
+    Parameters
+    ----------
+    model : lenet5c.nn.Layer
+    lr : float
+    momentum : float
+    nesterov : bool
+    weight_decay : float
+
+    Attributes
+    ----------
+    lr : float
+        May be changed between steps.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet5c import nn, optim
+    >>> model = nn.Linear(2, 1, rng=0)
+    >>> before = model.vector.copy()
+    >>> model.grad_vector[:] = 1
+    >>> optim.SGD(model, lr=0.5).step()
+    >>> before - model.vector
+    array([0.5, 0.5, 0.5], dtype=float32)
+    """
+
+    vectors = ("velocity",)
+
+    def __init__(self, model, lr, momentum=0.0, nesterov=False, weight_decay=0.0):
+        if not 0 <= momentum < 1:
+            raise ValueError(f"momentum is {momentum!r}; it should be at least 0 and less than 1")
+        if nesterov and momentum == 0:
+            raise ValueError("nesterov is True and momentum is 0; Nesterov's form needs a momentum")
+        super().__init__(model, lr, weight_decay)
+        self.momentum = float(momentum)
+        self.nesterov = bool(nesterov)
+
+    def _update(self, params, grads):
+        _program.sgd(dispatch.tiles, params, grads, self.velocity, self.lr, self.momentum, self.nesterov,
+                     self.weight_decay)  # fmt: skip
+
+
+class Adam(_Optimizer):
+    """Adam (Kingma and Ba, 2015), as `torch.optim.Adam`; with `decoupled`, as `torch.optim.AdamW`.
+
+    Parameters
+    ----------
+    model : lenet5c.nn.Layer
+    lr : float
+    betas : (float, float)
+        Decay of the running means of the gradient and of its square.
+    eps : float
+    weight_decay : float
+        Times p, added to the gradient; or, decoupled, p falls by lr * weight_decay * p (Loshchilov and Hutter, 2019).
+    decoupled : bool
+
+    Attributes
+    ----------
+    lr : float
+        May be changed between steps.
+    """
+
+    vectors = ("m", "v")
+
+    def __init__(self, model, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, decoupled=False):
+        if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+            raise ValueError(f"betas is {betas!r}; it should be two numbers of at least 0 and less than 1")
+        if not eps > 0:
+            raise ValueError(f"eps is {eps!r}; it should be more than 0")
+        super().__init__(model, lr, weight_decay)
+        self.betas = tuple(map(float, betas))
+        self.eps = float(eps)
+        self.decoupled = bool(decoupled)
+
+    def _update(self, params, grads):
+        beta1, beta2 = self.betas
+        _program.adam(dispatch.tiles, params, grads, self.m, self.v, self.lr, beta1, beta2, self.eps,
+                      1 - beta1**self.steps, sqrt(1 - beta2**self.steps), self.weight_decay,
+                      self.decoupled)  # fmt: skip

@@ -1,0 +1,84 @@
+"""Learning-rate schedules: functions of the step alone, so that nothing of them needs saving."""
+
+from dataclasses import dataclass
+from math import cos, pi
+
+
+@dataclass(frozen=True)
+class Constant:
+    """Always `lr`."""
+
+    lr: float
+
+    def __call__(self, step):
+        return self.lr
+
+
+@dataclass(frozen=True)
+class Step:
+    """`lr`, times `gamma` after every `every` steps.
+
+    Examples
+    --------
+    >>> from lenet5c import optim
+    >>> schedule = optim.Step(0.1, every=100, gamma=0.5)
+    >>> schedule(0), schedule(99), schedule(100)
+    (0.1, 0.1, 0.05)
+    """
+
+    lr: float
+    every: int
+    gamma: float = 0.1
+
+    def __post_init__(self):
+        if self.every < 1:
+            raise ValueError(f"every is {self.every!r}; it should be at least 1 step")
+
+    def __call__(self, step):
+        return self.lr * self.gamma ** (step // self.every)
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """From `lr` at step 0 along half a cosine to `final` at the last of `total` steps and after."""
+
+    lr: float
+    total: int
+    final: float = 0.0
+
+    def __call__(self, step):
+        return _anneal(self.lr, self.final, step / max(self.total - 1, 1))
+
+
+@dataclass(frozen=True)
+class OneCycle:
+    """Up from `lr` / `start_divisor` to `lr` and down to `lr` / `final_divisor`, along cosines (Smith and Topin, 2019).
+
+    Parameters
+    ----------
+    lr : float
+        The peak.
+    total : int
+        Steps in all.
+    warm_up : float
+        Share of the steps before the peak.
+    start_divisor, final_divisor : float
+    """
+
+    lr: float
+    total: int
+    warm_up: float = 0.3
+    start_divisor: float = 25.0
+    final_divisor: float = 1e4
+
+    def __call__(self, step):
+        last = max(self.total - 1, 1)
+        peak = self.warm_up * last
+        if step < peak:
+            return _anneal(self.lr / self.start_divisor, self.lr, step / peak)
+        return _anneal(self.lr, self.lr / self.final_divisor, (step - peak) / max(last - peak, 1))
+
+
+def _anneal(start, end, share):
+    share = min(max(share, 0.0), 1.0)
+    return end + (start - end) * (1 + cos(pi * share)) / 2
