@@ -53,9 +53,7 @@ class LeNet5(Sequential):
                 raise ValueError(f"{name} is {value!r}; it should be one of {', '.join(choices)}")
         size = pair(input_size, "input_size", 1)
         padding = pair(padding, "padding", 0)[0]
-        maps = [((side + 2 * padding - 4) // 2 - 4) // 2 for side in size]
-        if min(maps) < 1:
-            raise ValueError(f"input_size is {input_size!r}; LeNet-5 needs at least {16 - 2 * padding} pixels a side")
+        maps = _maps(size, padding)
         #: What rebuilds this model: ``LeNet5(**model.config)``.
         self.config = {
             "num_classes": positive("num_classes", num_classes),
@@ -86,5 +84,20 @@ class LeNet5(Sequential):
             }
         )
 
+    @staticmethod
+    def count_params(num_classes=10, in_channels=1, input_size=32, padding=0, activation="relu", pooling="max"):
+        """How many parameters a model of this configuration has, without making it."""
+        maps = _maps(pair(input_size, "input_size", 1), pair(padding, "padding", 0)[0])
+        layers = [(in_channels * 25, 6), (150, 16), (16 * maps[0] * maps[1], 120), (120, 84), (84, num_classes)]
+        return sum((inputs + 1) * outputs for inputs, outputs in layers)
+
     def summary(self, input_shape=None):
         return super().summary(input_shape or self.input_shape)
+
+
+def _maps(size, padding):
+    """Height and width of the maps behind the second pooling."""
+    maps = [((side + 2 * padding - 4) // 2 - 4) // 2 for side in size]
+    if min(maps) < 1:
+        raise ValueError(f"input_size is {tuple(size)}; LeNet-5 needs at least {16 - 2 * padding} pixels a side")
+    return maps

@@ -1,0 +1,28 @@
+"""The ``lenet5c`` command: ``lenet5c NAME`` and ``python -m lenet5c.NAME`` are the same thing."""
+
+import sys
+from importlib import import_module
+
+import lenet5c
+
+COMMANDS = {"train": "train LeNet-5 on MNIST or on images of your own"}
+
+
+def main(argv=None):
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    if arguments and arguments[0] in COMMANDS:
+        return import_module(f"lenet5c.{arguments[0]}").main(arguments[1:])
+    if arguments in (["--version"], ["-V"]):
+        print(f"lenet5c {lenet5c.__version__}")
+        return 0
+    usage = "\n".join(f"  {name:10}{what}" for name, what in COMMANDS.items())
+    usage = f"usage: lenet5c COMMAND [options]\n\ncommands:\n{usage}\n\nlenet5c COMMAND --help tells more."
+    if arguments in ([], ["--help"], ["-h"]):
+        print(usage)
+        return 0
+    print(f"lenet5c: error: there is no command {arguments[0]!r}\n\n{usage}", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,265 @@
+"""``lenet5c train``: train LeNet-5 and leave a model, its metrics and its checkpoint in a folder.
+
+Exit codes: 0 done, 1 the training failed, 2 bad use, 3 the target accuracy was missed, 130 or 143 interrupted.
+"""
+
+import argparse
+import hashlib
+import shlex
+import sys
+import time
+from datetime import datetime
+from math import isfinite
+from pathlib import Path
+
+import lenet5c
+from lenet5c import kernels
+from lenet5c.datasets import DatasetError, idx_folder, mnist
+from lenet5c.recipes import OPTIMIZERS, RECIPES, SCHEDULES, Recipe, recipe
+from lenet5c.training import NonFiniteError, RunError, evaluate
+from lenet5c.training.interrupt import StopRequest
+from lenet5c.training.progress import Progress
+from lenet5c.training.run_folder import RunFolder
+
+DATASETS = {"mnist": mnist}
+FAILED, BAD_USE, TARGET_MISSED = 1, 2, 3
+
+
+def main(argv=None):
+    """Run the command with these arguments (those of the process if not given); returns the exit code."""
+    started = time.perf_counter()
+    parser = make_parser()
+    # Options without a default, so that a resumed run can tell which were really given.
+    options = parser.parse_args(argv)
+    if options.threads is not None:
+        kernels.set_num_threads(options.threads)
+    try:
+        return train(options, started)
+    except (RunError, DatasetError, FileNotFoundError) as error:
+        print(f"{parser.prog}: error: {error}", file=sys.stderr)
+        return BAD_USE
+    except NonFiniteError as error:
+        print(f"{parser.prog}: stopped: {error}", file=sys.stderr)
+        return FAILED
+    except (OSError, MemoryError) as error:
+        print(f"{parser.prog}: stopped: {error or 'out of memory'}", file=sys.stderr)
+        return FAILED
+    except KeyboardInterrupt:
+        print(f"{parser.prog}: interrupted", file=sys.stderr)
+        return 130
+
+
+def make_parser():
+    parser = argparse.ArgumentParser(
+        prog="lenet5c train",
+        description="Train LeNet-5 on a CPU. Without options: on MNIST, which is in the package, to over 99 %.",
+        epilog="example: lenet5c train --epochs 4 --seed 1 --out runs/first --target-accuracy 0.99",
+    )
+    add = parser.add_argument
+    add("--recipe", choices=RECIPES, metavar="R", help=f"a named configuration: {', '.join(RECIPES)} (default: default)")
+    add("--epochs", type=whole(1), metavar="N", help="passes over the training images")
+    add("--batch-size", type=whole(1), metavar="N", help="images a step")
+    add("--lr", type=number(0, above=True), metavar="F", help="learning rate, the peak of the schedule")
+    add("--optimizer", choices=OPTIMIZERS, metavar="NAME", help=", ".join(OPTIMIZERS))
+    add("--schedule", choices=SCHEDULES, metavar="NAME", help=f"of the learning rate: {', '.join(SCHEDULES)}")
+    add("--momentum", type=number(0, 1), metavar="F", help="of sgd")
+    add("--weight-decay", type=number(0), metavar="F", help="decoupled with adamw")
+    add("--label-smoothing", type=number(0, 1), metavar="F", help="share of a target spread over all classes")
+    add("--validation", type=number(0), metavar="N", help="training images held out: a number, or a share below 1")
+    add("--fit", choices=("auto", "pad", "resize"), metavar="HOW", help="to 32 by 32 pixels: auto, pad or resize")
+    add("--seed", type=whole(0), metavar="N", help="of weights, split and order (default: 0)")
+    add("--data", metavar="NAME_OR_DIR", help="mnist, or a folder with four IDX files (default: mnist)")
+    add("--out", type=Path, metavar="DIR", help="folder for the results (default: a new one in runs/)")
+    add("--resume", action="store_true", help="go on with the run in --out, to the same bytes as without a stop")
+    add("--threads", type=whole(1, 1024), metavar="N", help="the result does not depend on it (default: all cores)")
+    add("--target-accuracy", type=number(0, 1), metavar="F", help="exit with 3 if the test accuracy, 0 to 1, is lower")
+    add("--quiet", action="store_true", help="print the last line only")
+    return parser
+
+
+def train(options, started):
+    """A whole run, from the options to the exit code."""
+    folder, config = resume(options) if options.resume else begin(options)
+    train_set, test_set = load(config["data"])
+    digest = data_digest(train_set)
+    if config.setdefault("data_digest", digest) != digest:
+        raise RunError(f"{config['data']} has changed since the run in {folder.path} began; start a new run")
+    try:
+        trainer, trained = config_recipe(config).build(train_set, config["seed"])
+    except (ValueError, TypeError) as error:
+        raise RunError(error) from None
+    if options.resume:
+        folder.load_checkpoint(trainer, config)
+    else:
+        folder.create(config)
+    if (summary := folder.read_summary()) is None:
+        if not run(trainer, folder, config, options):
+            return interrupted(folder, trainer, options)
+        summary = finish(trainer, trained, test_set, folder, config, started)
+    return report(summary, options.target_accuracy)
+
+
+def begin(options):
+    """The folder and the configuration of a new run; nothing is written yet."""
+    changes = {name: value for name in Recipe.settings() if (value := getattr(options, name, None)) is not None}
+    try:
+        chosen = recipe(options.recipe or "default", **changes)
+    except ValueError as error:
+        raise RunError(error) from None
+    config = {
+        "lenet5c": lenet5c.__version__,
+        "recipe": options.recipe or "default",
+        "data": data_name(options.data or "mnist"),
+        "seed": options.seed or 0,
+        **chosen.to_dict(),
+    }
+    out = options.out or Path("runs") / datetime.now().strftime("%Y%m%d-%H%M%S-%f")
+    return RunFolder(out), config
+
+
+def resume(options):
+    """The folder and the configuration of the run to go on with; options given again must say the same."""
+    if options.out is None:
+        raise RunError("--resume needs --out DIR, the folder of the run to go on with")
+    folder = RunFolder(options.out)
+    config = folder.read_config()
+    missing = {"recipe", "data", "seed", "data_digest", *Recipe.settings()} - config.keys()
+    if missing:
+        raise RunError(f"{folder.config_file} lacks {', '.join(sorted(missing))}; start a new run in another folder")
+    for name in ("recipe", "data", "seed", *Recipe.settings()):
+        given = getattr(options, name, None)
+        if name == "data" and given is not None:
+            given = data_name(given)
+        if given is not None and given != config[name]:
+            option = "--" + name.replace("_", "-")
+            raise RunError(
+                f"the run in {folder.path} has {option} {config[name]}, not {given}; leave the option out, or start a "
+                f"new run in another folder"
+            )
+    return folder, config
+
+
+def config_recipe(config):
+    return Recipe(**{name: config[name] for name in Recipe.settings()})
+
+
+def data_name(data):
+    """A known name, or the full path of a folder."""
+    if data in DATASETS:
+        return data
+    path = Path(data)
+    if not path.is_dir():
+        raise RunError(f"--data is {data!r}; it should be {' or '.join(DATASETS)}, or a folder with four IDX files")
+    return str(path.resolve())
+
+
+def load(data):
+    return DATASETS[data]() if data in DATASETS else idx_folder(data)
+
+
+def data_digest(dataset):
+    """SHA-256 of images and labels."""
+    digest = hashlib.sha256(str(dataset.images.shape).encode())
+    digest.update(dataset.images.data)
+    digest.update(dataset.labels.data)
+    return digest.hexdigest()
+
+
+def run(trainer, folder, config, options):
+    """Train to the end, with a checkpoint after each epoch; False if a signal stopped it, with a checkpoint there."""
+    progress = Progress(trainer, options.quiet)
+    channels, height, width = trainer.model.input_shape
+    validation = 0 if trainer.validation_set is None else len(trainer.validation_set)
+    progress.line(
+        f"LeNet-5, {trainer.model.num_params:,} parameters, {channels} x {height} x {width} input; "
+        f"{len(trainer.train_set):,} images to train on, {validation:,} to validate; seed {config['seed']}\n"
+        f"kernels {kernels.isa}, {kernels.get_num_threads()} threads; results in {folder.path}"
+    )
+    began = time.perf_counter()
+
+    def after_epoch(trainer, row):
+        nonlocal began
+        folder.save_checkpoint(trainer, config)
+        progress.epoch(row, time.perf_counter() - began)
+        began = time.perf_counter()
+
+    try:
+        with StopRequest() as stop:
+            done = trainer.run(lambda trainer, samples: progress.step(trainer, samples), after_epoch, stop)
+            if not done:
+                folder.save_checkpoint(trainer, config)
+                options.signal = stop.signal
+    finally:
+        progress.close()
+    return done
+
+
+def interrupted(folder, trainer, options):
+    out = shlex.quote(str(folder.path))
+    print(
+        f"\nStopped in epoch {trainer.epoch + 1} after step {trainer.step} of {trainer.steps_per_epoch}. Go on with:\n"
+        f"  python -m lenet5c.train --resume --out {out}",
+        file=sys.stderr,
+    )
+    return 128 + options.signal
+
+
+def finish(trainer, trained, test_set, folder, config, started):
+    """Look at the test images, for the first and only time, and write model and summary."""
+    result = evaluate(trained.model, test_set, trained.preparation)
+    summary = {
+        "test_accuracy": result.accuracy,
+        "test_correct": result.correct,
+        "test_count": result.count,
+        "test_loss": result.loss,
+        "seconds": round(time.perf_counter() - started, 3),
+        "parameters": trained.model.num_params,
+        "epochs": trainer.epochs,
+        "recipe": config["recipe"],
+        "seed": config["seed"],
+        "kernels": kernels.isa,
+        "threads": kernels.get_num_threads(),
+        "lenet5c": lenet5c.__version__,
+    }
+    if trainer.history and "validation_accuracy" in trainer.history[-1]:
+        summary["validation_accuracy"] = trainer.history[-1]["validation_accuracy"]
+    folder.finish(trained, summary)
+    return summary
+
+
+def report(summary, target):
+    correct, count = summary["test_correct"], summary["test_count"]
+    missed = target is not None and summary["test_accuracy"] < target
+    if missed:
+        print(f"The test accuracy is below the target of {100 * target:g}%.", file=sys.stderr)
+    print(f"Test accuracy: {100 * correct / count:.2f}% ({correct}/{count})", flush=True)
+    return TARGET_MISSED if missed else 0
+
+
+def whole(least, most=2**63 - 1):
+    """An argparse type: an integer in this range."""
+
+    def integer(text):
+        value = int(text)
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"{text} is not an integer from {least} to {most}")
+        return value
+
+    return integer
+
+
+def number(least, most=float("inf"), above=False):
+    """An argparse type: a finite number in this range, `least` itself excluded if `above`."""
+
+    def real(text):
+        value = float(text)
+        if not (isfinite(value) and least <= value <= most) or (above and value == least):
+            bounds = f"{'more than' if above else 'at least'} {least}" + (f", at most {most}" if isfinite(most) else "")
+            raise argparse.ArgumentTypeError(f"{text} is not a number of {bounds}")
+        return value
+
+    return real
+
+
+if __name__ == "__main__":
+    sys.exit(main())

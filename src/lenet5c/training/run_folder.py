@@ -1,0 +1,90 @@
+"""The folder of a run: configuration, metrics, checkpoint, and in the end the model and a summary."""
+
+import json
+from pathlib import Path
+
+from lenet5c.training import atomic, tensor_file
+from lenet5c.training.errors import RunError
+from lenet5c.training.model_file import save_model
+
+
+class RunFolder:
+    """config.json, metrics.jsonl, checkpoint.safetensors, model.safetensors and summary.json in one directory."""
+
+    def __init__(self, path):
+        self.path = Path(path)
+        self.config_file = self.path / "config.json"
+        self.metrics_file = self.path / "metrics.jsonl"
+        self.checkpoint_file = self.path / "checkpoint.safetensors"
+        self.model_file = self.path / "model.safetensors"
+        self.summary_file = self.path / "summary.json"
+
+    def create(self, config):
+        """Start a new run here.
+
+        Raises
+        ------
+        RunError
+            The path is no directory, cannot be written, or holds a run already.
+        """
+        files = (self.config_file, self.metrics_file, self.checkpoint_file, self.model_file, self.summary_file)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            present = [file.name for file in files if file.exists()]
+            if present:
+                raise RunError(
+                    f"{self.path} already holds a run ({', '.join(present)}); name another folder, or go on with "
+                    f"that run by --resume"
+                )
+            atomic.write_json(self.config_file, config)
+        except OSError as error:
+            raise RunError(f"{self.path} cannot be a run folder: {error.strerror or error}") from None
+
+    def read_config(self):
+        """The configuration of the run that is here."""
+        try:
+            config = json.loads(self.config_file.read_text())
+        except FileNotFoundError:
+            raise RunError(f"{self.path} holds no run to resume; leave --resume out to start one there") from None
+        except (OSError, ValueError, RecursionError) as error:
+            raise RunError(f"{self.config_file} cannot be read ({error}); start a new run in another folder") from None
+        if not isinstance(config, dict):
+            raise RunError(f"{self.config_file} is not a run's configuration; start a new run in another folder")
+        return config
+
+    def save_checkpoint(self, trainer, config):
+        """Write where the trainer stands, and its metrics so far."""
+        values, arrays = trainer.state()
+        tensor_file.write(self.checkpoint_file, "checkpoint", arrays, {"config": config, "state": values})
+        atomic.write_json_lines(self.metrics_file, trainer.history)
+
+    def load_checkpoint(self, trainer, config):
+        """Bring the trainer to where the checkpoint was taken; False if there is none yet."""
+        try:
+            arrays, metadata = tensor_file.read(self.checkpoint_file, "checkpoint")
+        except FileNotFoundError:
+            return False
+        if metadata.get("config") != config:
+            raise RunError(f"{self.checkpoint_file} belongs to another run than config.json beside it")
+        try:
+            trainer.load_state(metadata["state"], arrays)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise RunError(f"{self.checkpoint_file} does not fit the model of this run: {error}") from None
+        return True
+
+    def finish(self, trained, summary):
+        """Write the model and the summary; the summary comes last, so that it marks a complete run."""
+        save_model(self.model_file, trained)
+        atomic.write_json(self.summary_file, summary)
+
+    def read_summary(self):
+        """The summary of a complete run, None before."""
+        try:
+            summary = json.loads(self.summary_file.read_text())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, RecursionError) as error:
+            raise RunError(f"{self.summary_file} cannot be read ({error}); delete it and resume again") from None
+        if not isinstance(summary, dict) or not {"test_accuracy", "test_correct", "test_count"} <= summary.keys():
+            raise RunError(f"{self.summary_file} is not a run's summary; delete it and resume again")
+        return summary

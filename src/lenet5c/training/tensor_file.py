@@ -1,0 +1,35 @@
+"""safetensors files with one JSON text as metadata: the form of model files and checkpoints."""
+
+import json
+
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from lenet5c.training import atomic
+from lenet5c.training.errors import RunError
+
+# The only metadata key: with several, their order in the file would change from run to run.
+KEY = "lenet5c"
+
+
+def write(path, kind, tensors, metadata):
+    """Write arrays and metadata; equal content gives equal bytes."""
+    text = json.dumps({"kind": kind, "version": 1, **metadata})
+    atomic.write_bytes(path, save(tensors, {KEY: text}))
+
+
+def read(path, kind):
+    """(tensors, metadata) of a file of this kind. The file is not trusted: anything odd is a RunError."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata = json.loads((file.metadata() or {}).get(KEY, "null"))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except FileNotFoundError:
+        raise
+    except (SafetensorError, OSError, ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
+        raise RunError(f"{path} is no readable safetensors file ({error}); train again or name another file") from None
+    if not isinstance(metadata, dict) or metadata.get("kind") != kind:
+        raise RunError(f"{path} is not a lenet5c {kind} file; name one that lenet5c.train has written")
+    if metadata.get("version") != 1:
+        raise RunError(f"{path} has the format version {metadata.get('version')!r}; this lenet5c reads version 1")
+    return tensors, metadata

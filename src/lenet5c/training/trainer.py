@@ -1,0 +1,194 @@
+"""The training loop."""
+
+from dataclasses import replace
+from math import ceil, isfinite
+
+import numpy as np
+
+from lenet5c.nn.convolution import positive
+from lenet5c.training.errors import NonFiniteError
+from lenet5c.training.evaluation import evaluate
+
+
+class Trainer:
+    """Trains a model on a data set, step by step, so that it can be stopped and gone on with anywhere.
+
+    Everything random follows from `seed` and the position: the order of an epoch is drawn from both, not from a
+    generator that remembers. Two runs with the same settings, stopped and resumed or not, on any number of threads,
+    end with the same bytes.
+
+    Parameters
+    ----------
+    model : lenet5c.nn.Sequential
+    optimizer : lenet5c.optim optimiser of that model
+    schedule : callable
+        The learning rate of a step, 0, 1, ...
+    loss : CrossEntropyLoss or MSELoss
+    preparation : lenet5c.datasets.Preparation
+    train_set : lenet5c.datasets.Dataset
+    validation_set : lenet5c.datasets.Dataset or None
+        Looked at after each epoch.
+    batch_size, epochs : int
+    seed : int
+        Of the order of the samples.
+
+    Attributes
+    ----------
+    history : list of dict
+        A row for each finished epoch: epoch, step, lr, train_loss, train_accuracy and, with a validation set,
+        validation_loss and validation_accuracy. Training figures are means over the epoch, while the model changed.
+    epoch, step : int
+        The position: finished epochs, and finished steps of the one begun.
+    """
+
+    def __init__(self, model, optimizer, schedule, loss, preparation, train_set, validation_set, *, batch_size, epochs,
+                 seed=0):  # fmt: skip
+        self.model, self.optimizer, self.schedule, self.loss = model, optimizer, schedule, loss
+        self.preparation = preparation
+        self.train_set = fitted(train_set, preparation)
+        self.validation_set = None if validation_set is None else fitted(validation_set, preparation)
+        self.batch_size = positive("batch_size", batch_size)
+        self.epochs = positive("epochs", epochs)
+        self.seed = seed
+        self.offset = preparation.offset(self.train_set.images.shape[1])
+        self.history = []
+        self.epoch = 0
+        self._begin_epoch()
+
+    @property
+    def steps_per_epoch(self):
+        return ceil(len(self.train_set) / self.batch_size)
+
+    def run(self, on_step=None, on_epoch=None, stop=None):
+        """Train to the end, or until `stop`.
+
+        Parameters
+        ----------
+        on_step : callable, optional
+            ``on_step(trainer, samples)`` after each step of so many samples.
+        on_epoch : callable, optional
+            ``on_epoch(trainer, row)`` after each epoch, with its row of `history`.
+        stop : callable, optional
+            Asked after each step; true ends the run there.
+
+        Returns
+        -------
+        bool
+            Whether all epochs are done.
+
+        Raises
+        ------
+        NonFiniteError
+            The loss or a parameter is no longer a finite number; the message names the step and the layer.
+        """
+        while self.epoch < self.epochs:
+            order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.train_set))
+            while self.step < self.steps_per_epoch:
+                batch = order[self.step * self.batch_size : (self.step + 1) * self.batch_size]
+                self._train_on(batch)
+                if on_step:
+                    on_step(self, len(batch))
+                if stop and stop():
+                    return False
+            row = self._finish_epoch()
+            if on_epoch:
+                on_epoch(self, row)
+        return True
+
+    def state(self):
+        """(position and history as JSON-able dict, arrays by name): all that `load_state` needs to go on."""
+        optimizer = self.optimizer.state_dict()
+        values = {
+            "epoch": self.epoch,
+            "step": self.step,
+            "loss_sum": self.loss_sum,
+            "correct": self.correct,
+            "history": self.history,
+            "optimizer_steps": optimizer.pop("steps"),
+            "random": {name: rng.bit_generator.state for name, rng in self._generators()},
+        }
+        arrays = {f"model.{name}": array for name, array in self.model.state_dict().items()}
+        return values, arrays | {f"optimizer.{name}": array for name, array in optimizer.items()}
+
+    def load_state(self, values, arrays):
+        """Go on where `state` was taken. Raises KeyError, TypeError or ValueError if it does not fit."""
+        parts = {"model": {}, "optimizer": {"steps": values["optimizer_steps"]}}
+        for name, array in arrays.items():
+            part, _, rest = name.partition(".")
+            parts[part][rest] = array
+        epoch, step, history = values["epoch"], values["step"], values["history"]
+        if not (0 <= epoch <= self.epochs and 0 <= step <= self.steps_per_epoch and len(history) == epoch):
+            raise ValueError(f"position is epoch {epoch}, step {step}, with a history of {len(history)} epochs")
+        generators = dict(self._generators())
+        if generators.keys() != values["random"].keys():
+            raise ValueError("its random states are of other layers")
+        self.model.load_state_dict(parts["model"])
+        self.optimizer.load_state_dict(parts["optimizer"])
+        for name, rng in generators.items():
+            rng.bit_generator.state = values["random"][name]
+        self.epoch, self.step, self.history = epoch, step, list(history)
+        self.loss_sum, self.correct = float(values["loss_sum"]), int(values["correct"])
+
+    def _begin_epoch(self):
+        self.step = 0
+        self.loss_sum = 0.0
+        self.correct = 0
+
+    def _train_on(self, batch):
+        self.optimizer.lr = self.schedule(self.epoch * self.steps_per_epoch + self.step)
+        loss, correct = self.model.train_step(
+            self.train_set.images, self.train_set.labels[batch], self.loss, index=batch,
+            scale=self.preparation.scale, offset=self.offset)  # fmt: skip
+        if not isfinite(loss):
+            raise NonFiniteError(self._where_not_finite(loss, batch))
+        self.optimizer.step()
+        self.step += 1
+        self.loss_sum += loss * len(batch)
+        self.correct += correct
+
+    def _finish_epoch(self):
+        if not np.isfinite(self.model.vector).all():
+            raise NonFiniteError(self._where_not_finite(self.loss_sum / len(self.train_set), np.arange(1)))
+        row = {
+            "epoch": self.epoch + 1,
+            "step": (self.epoch + 1) * self.steps_per_epoch,
+            "lr": self.optimizer.lr,
+            "train_loss": self.loss_sum / len(self.train_set),
+            "train_accuracy": self.correct / len(self.train_set),
+        }
+        if self.validation_set is not None:
+            result = evaluate(self.model, self.validation_set, self.preparation, self.loss)
+            row |= {"validation_loss": result.loss, "validation_accuracy": result.accuracy}
+        self.history.append(row)
+        self.epoch += 1
+        self._begin_epoch()
+        return row
+
+    def _where_not_finite(self, loss, batch):
+        """The first place where a number is not finite, in the order in which a step computes them."""
+        step = self.epoch * self.steps_per_epoch + self.step
+        when = f"the loss is {loss} at step {step + 1} (epoch {self.epoch + 1})"
+        remedy = f"lower the learning rate, it is {self.optimizer.lr:g}"
+        for name, array in self.model.state_dict().items():
+            if not np.isfinite(array).all():
+                return f"{when}: {name} is not finite since the step before; {remedy}"
+        x = self.preparation(self.train_set.images[batch])
+        if not np.isfinite(x).all():
+            return f"{when}: the prepared input is not finite; check mean and std of the preparation"
+        for name, layer in self.model.layers.items():
+            x = layer.forward(x)
+            if not np.isfinite(x).all():
+                return f"{when}: the output of layer {name} is not finite; {remedy}"
+        return f"{when}: all layers are finite, the loss function is not; {remedy}"
+
+    def _generators(self):
+        """The random generators of layers such as Dropout, by name."""
+        for name, layer in self.model.named_layers():
+            rng = getattr(layer, "rng", None)
+            if isinstance(rng, np.random.Generator):
+                yield name, rng
+
+
+def fitted(dataset, preparation):
+    """The data set with its images padded or resized once, so that an epoch need not."""
+    return replace(dataset, images=preparation.fit_images(dataset.images))
