@@ -51,7 +51,7 @@ class Recipe:
     momentum: float = 0.9
     weight_decay: float = 0.0
     label_smoothing: float = 0.0
-    validation: float = 5000
+    validation: float = 1 / 12
     fit: str = "auto"
     model: dict = field(default_factory=dict)
 
@@ -65,6 +65,9 @@ class Recipe:
                 raise ValueError(f"{name} is {value!r}; it should be a number of at least 0")
         if self.lr == 0:
             raise ValueError("lr is 0; it should be more than 0")
+        for name in ("momentum", "label_smoothing"):
+            if getattr(self, name) >= 1:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; it should be less than 1")
         choices = (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("fit", FITS))
         for name, known in choices:
             if getattr(self, name) not in known:

@@ -13,6 +13,10 @@ from math import isfinite
 from pathlib import Path
 
 import lenet5c
+from lenet5c.waiting import wait_briefly
+
+wait_briefly()  # before the kernels below load OpenMP
+
 from lenet5c import kernels
 from lenet5c.datasets import DatasetError, idx_folder, mnist
 from lenet5c.recipes import OPTIMIZERS, RECIPES, SCHEDULES, Recipe, recipe
@@ -65,7 +69,7 @@ def make_parser():
     add("--momentum", type=number(0, 1), metavar="F", help="of sgd")
     add("--weight-decay", type=number(0), metavar="F", help="decoupled with adamw")
     add("--label-smoothing", type=number(0, 1), metavar="F", help="share of a target spread over all classes")
-    add("--validation", type=number(0), metavar="N", help="training images held out: a number, or a share below 1")
+    add("--validation", type=number(0), metavar="N", help="training images held out: a number, or a share below 1 (default: 1/12)")
     add("--fit", choices=("auto", "pad", "resize"), metavar="HOW", help="to 32 by 32 pixels: auto, pad or resize")
     add("--seed", type=whole(0), metavar="N", help="of weights, split and order (default: 0)")
     add("--data", metavar="NAME_OR_DIR", help="mnist, or a folder with four IDX files (default: mnist)")
@@ -126,6 +130,8 @@ def resume(options):
     missing = {"recipe", "data", "seed", "data_digest", *Recipe.settings()} - config.keys()
     if missing:
         raise RunError(f"{folder.config_file} lacks {', '.join(sorted(missing))}; start a new run in another folder")
+    if not isinstance(config["data"], str) or type(config["seed"]) is not int or config["seed"] < 0:
+        raise RunError(f"{folder.config_file} has an impossible data or seed; start a new run in another folder")
     for name in ("recipe", "data", "seed", *Recipe.settings()):
         given = getattr(options, name, None)
         if name == "data" and given is not None:

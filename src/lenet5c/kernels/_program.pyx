@@ -34,6 +34,7 @@ cdef enum:
     LANES = 16
     SHARDS = 16          # at most this many gradient shards a batch, so at most this many threads in training
     SUM_CHUNK = 4096     # parameters a thread sums over the shards at a time
+    THREAD_WORK = 2000000  # elementary operations that are worth waking another thread for: some 50 microseconds
 
 has_openmp = bool(LENET5C_OPENMP)
 
@@ -181,6 +182,7 @@ cdef class Program:
     cdef Op* ops
     cdef Job template
     cdef float* zeros
+    cdef double work
     cdef list idle_workspaces
     cdef object capsule
     cdef readonly tuple input_shape, output_shape
@@ -195,6 +197,7 @@ cdef class Program:
         self.input_shape = plan.input_shape
         self.output_shape = plan.output_shape
         self.param_extent = plan.param_extent
+        self.work = plan.work
         memset(job, 0, sizeof(Job))
         job.kernels = <const TileKernels*>PyCapsule_GetPointer(capsule, b"lenet5c.TileKernels")
         job.op_count = len(plan.ops)
@@ -255,6 +258,11 @@ cdef class Program:
                     raise IndexError(f"index[{i}] is {index[i]}, but there are {available} samples")
             job.index = &index[0] if job.batch > 0 else NULL
 
+    cdef int thread_count(self, Py_ssize_t batch, int wanted, Py_ssize_t parts):
+        """How many threads to use: no more than there are parts to hand out, or than there is work for."""
+        cdef double useful = 1 + batch * self.work / THREAD_WORK
+        return <int>max(1., min(<double>wanted, min(<double>parts, useful)))
+
     cdef Workspace workspace(self, Py_ssize_t floats):
         """An idle workspace of at least this size, or a new one; give it back to idle_workspaces afterwards."""
         cdef Workspace space
@@ -281,7 +289,7 @@ cdef class Program:
         job.out = &out[0, 0]
         job.forward_ops = job.op_count
         tiles = (job.batch + LANES - 1) // LANES
-        threads = max(1, min(<Py_ssize_t>num_threads, tiles))
+        threads = self.thread_count(job.batch, num_threads, tiles)
         space = self.workspace(threads * job.arena_half)
         arenas = space.start
         if threads == 1:
@@ -394,7 +402,7 @@ cdef class Program:
             return
         job.shard_count = min(tiles, <Py_ssize_t>SHARDS)
         job.shard_stride = (size + LANES - 1) // LANES * LANES
-        threads = max(1, min(<Py_ssize_t>num_threads, job.shard_count))
+        threads = self.thread_count(job.batch, num_threads, job.shard_count)
         # All shards are reserved whatever the batch: memory must not depend on it.
         space = self.workspace(SHARDS * job.shard_stride + threads * arena)
         job.shards = space.start
@@ -452,3 +460,14 @@ def adam(capsule, float[::1] params not None, const float[::1] grads not None, f
         with nogil:
             kernels.adam(&params[0], &grads[0], &m[0], &v[0], size, lr, beta1, beta2, eps, correction1, correction2,
                          weight_decay, decoupled)
+
+
+def burst(capsule, Py_ssize_t rounds, int num_threads):
+    """Keep each of some threads busy with multiply-adds alone; returns the floating-point operations done by all."""
+    cdef const TileKernels* kernels = table(capsule)
+    cdef float results[64]
+    cdef int thread, threads = max(1, min(num_threads, 64))
+    cdef double operations = 0
+    for thread in prange(threads, schedule="static", chunksize=1, num_threads=threads, nogil=True):
+        operations += kernels.burst(rounds, &results[thread])
+    return operations

@@ -50,6 +50,15 @@ class TileOp:
         return end if self.bias is None else max(end, self.bias + out_channels)
 
 
+    @property
+    def work(self):
+        """About how many elementary operations a sample takes."""
+        taps = prod(self.kernel_size)
+        if self.weight is not None:
+            taps *= self.in_shape[0] // self.groups
+        return prod(self.out_shape) * taps
+
+
 @dataclass
 class Plan:
     """A program's ops and sizes; sizes of samples in values, of the arena in floats."""
@@ -61,6 +70,11 @@ class Plan:
     output: int
     param_extent: int
     first_trainable: int
+
+    @property
+    def work(self):
+        """About how many elementary operations a sample takes, input and output included."""
+        return self.input_size + self.output_size + sum(op.work for op in self.ops)
 
     @property
     def input_size(self):

@@ -56,3 +56,5 @@ cdef struct TileKernels:
     void (*adam)(float* params, const float* grads, float* m, float* v, Py_ssize_t size, float lr, float beta1,
                  float beta2, float eps, float correction1, float correction2, float weight_decay,
                  bint decoupled) noexcept nogil
+    # about `rounds` times 16 multiply-adds; returns the number of floating-point operations
+    double (*burst)(Py_ssize_t rounds, float* result) noexcept nogil

@@ -12,6 +12,7 @@ include "activation.pxi"
 include "loss.pxi"
 include "update.pxi"
 include "pack.pxi"
+include "peak.pxi"
 
 
 cdef void forward(const Op* op, const float* params, const float* x, float* y) noexcept nogil:
@@ -60,5 +61,6 @@ table.unpack = unpack
 table.sum_shards = sum_shards
 table.sgd = sgd
 table.adam = adam
+table.burst = burst
 
 kernels = PyCapsule_New(&table, b"lenet5c.TileKernels", NULL)

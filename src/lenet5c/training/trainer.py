@@ -152,7 +152,7 @@ class Trainer:
         row = {
             "epoch": self.epoch + 1,
             "step": (self.epoch + 1) * self.steps_per_epoch,
-            "lr": self.optimizer.lr,
+            "lr": self.schedule((self.epoch + 1) * self.steps_per_epoch - 1),
             "train_loss": self.loss_sum / len(self.train_set),
             "train_accuracy": self.correct / len(self.train_set),
         }

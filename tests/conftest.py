@@ -1,0 +1,32 @@
+"""Data that several tests train on: a slice of MNIST, in memory and as a folder of IDX files."""
+
+import struct
+
+import numpy as np
+import pytest
+
+from lenet5c.datasets import mnist
+
+
+@pytest.fixture(scope="session")
+def mnist_slice():
+    """(train, test): 2,000 and 500 images of MNIST."""
+    train, test = mnist()
+    return train.take(np.arange(2000)), test.take(np.arange(500))
+
+
+@pytest.fixture
+def idx_files(tmp_path, mnist_slice):
+    """The same as a folder with four IDX files."""
+    return write_idx_files(tmp_path / "data", *mnist_slice)
+
+
+def write_idx_files(folder, train, test):
+    folder.mkdir()
+    for part, dataset in (("train", train), ("t10k", test)):
+        n, _, height, width = dataset.images.shape
+        images = struct.pack(">4B3I", 0, 0, 8, 3, n, height, width) + dataset.images.tobytes()
+        labels = struct.pack(">4BI", 0, 0, 8, 1, n) + dataset.labels.astype(np.uint8).tobytes()
+        (folder / f"{part}-images-idx3-ubyte").write_bytes(images)
+        (folder / f"{part}-labels-idx1-ubyte").write_bytes(labels)
+    return folder

@@ -1,0 +1,276 @@
+"""`python -m lenet5c.train` as a user runs it: processes, files, exit codes, messages."""
+
+import hashlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from conftest import write_idx_files
+
+from lenet5c.datasets import Dataset
+from lenet5c.training import load_model
+
+FILES = {"config.json", "metrics.jsonl", "checkpoint.safetensors", "model.safetensors", "summary.json"}
+
+
+def command(*arguments, cwd):
+    return [sys.executable, "-m", "lenet5c.train", *map(str, arguments)], {"cwd": cwd, "text": True}
+
+
+def train(*arguments, cwd):
+    argv, options = command(*arguments, cwd=cwd)
+    return subprocess.run(argv, capture_output=True, **options, timeout=300)
+
+
+def digest(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def quick(tmp_path, idx_files):
+    """Runs the command on the small data set; extra arguments are added."""
+
+    def run(*arguments, out="run"):
+        return train("--data", idx_files, "--out", tmp_path / out, "--validation", 0.1, *arguments, cwd=tmp_path)
+
+    return run
+
+
+def assert_bad_use(result, *words):
+    """One clear line, exit code 2, no traceback."""
+    assert result.returncode == 2, result.stderr
+    assert "Traceback" not in result.stderr
+    message = result.stderr.strip().splitlines()[-1]
+    assert message.startswith("lenet5c train: error: ")
+    for word in words:
+        assert str(word) in message
+    assert result.stdout == ""
+
+
+def test_a_run_and_what_it_leaves(tmp_path, quick):
+    result = quick("--epochs", 3)
+    assert result.returncode == 0, result.stderr
+    last = result.stdout.splitlines()[-1]
+    accuracy, correct, count = re.fullmatch(r"Test accuracy: (\d+\.\d\d)% \((\d+)/(\d+)\)", last).groups()
+    assert int(count) == 500 and accuracy == f"{int(correct) / 5:.2f}" and int(correct) > 400
+    assert {p.name for p in (tmp_path / "run").iterdir()} == FILES
+    summary = json.loads((tmp_path / "run/summary.json").read_text())
+    assert summary["test_correct"] == int(correct) and summary["test_accuracy"] == int(correct) / 500
+    assert summary["seconds"] > 0
+    rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    assert rows[-1]["train_loss"] < rows[0]["train_loss"]
+    assert json.loads((tmp_path / "run/config.json").read_text())["epochs"] == 3
+    assert "\r" not in result.stdout + result.stderr  # no bar in a log
+
+
+def test_the_model_file_gives_the_printed_accuracy(tmp_path, quick, mnist_slice):
+    result = quick("--epochs", 1)
+    trained = load_model(tmp_path / "run/model.safetensors")
+    test = mnist_slice[1]
+    correct = int((trained.logits(test.images).argmax(axis=1) == test.labels).sum())
+    assert f"({correct}/500)" in result.stdout.splitlines()[-1]
+
+
+def test_quiet_prints_the_last_line_only(quick):
+    result = quick("--epochs", 1, "--quiet")
+    assert len(result.stdout.splitlines()) == 1 and result.stderr == ""
+
+
+def test_two_epochs_have_the_same_bytes_at_any_thread_count(tmp_path, quick):
+    digests = set()
+    for i, threads in enumerate((1, 2, 3, 8, 2)):
+        assert quick("--epochs", 2, "--threads", threads, out=f"run{i}").returncode == 0
+        digests.add((digest(tmp_path / f"run{i}/model.safetensors"), digest(tmp_path / f"run{i}/metrics.jsonl")))
+    assert len(digests) == 1
+
+
+def test_seeds_differ(tmp_path, quick):
+    quick("--epochs", 1, "--seed", 1, out="a")
+    quick("--epochs", 1, "--seed", 2, out="b")
+    assert digest(tmp_path / "a/model.safetensors") != digest(tmp_path / "b/model.safetensors")
+
+
+def wait_for(condition, process, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+@pytest.mark.parametrize("number, code", [(signal.SIGKILL, -9), (signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_run_resumes_to_the_same_bytes(tmp_path, quick, idx_files, number, code):
+    options = ["--epochs", 12, "--batch-size", 16]
+    assert quick(*options, out="whole").returncode == 0
+
+    stopped = tmp_path / "stopped"
+    argv, popen = command("--data", idx_files, "--out", stopped, "--validation", 0.1, *options, cwd=tmp_path)
+    process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **popen)
+    metrics = stopped / "metrics.jsonl"
+    wait_for(lambda: metrics.exists() and len(metrics.read_text().splitlines()) >= 3, process)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert not (stopped / "summary.json").exists()
+    if number != signal.SIGKILL:
+        assert f"python -m lenet5c.train --resume --out {stopped}" in errors
+
+    result = train("--resume", "--out", stopped, "--threads", 1, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    for name in ("model.safetensors", "checkpoint.safetensors", "metrics.jsonl"):
+        assert digest(stopped / name) == digest(tmp_path / "whole" / name)
+
+
+def test_resuming_a_finished_run_says_its_result_again(tmp_path, quick):
+    first = quick("--epochs", 1)
+    before = {path.name: digest(path) for path in (tmp_path / "run").iterdir()}
+    again = train("--resume", "--out", tmp_path / "run", cwd=tmp_path)
+    assert again.returncode == 0
+    assert again.stdout.splitlines()[-1] == first.stdout.splitlines()[-1]
+    assert {path.name: digest(path) for path in (tmp_path / "run").iterdir()} == before
+
+
+def test_target_accuracy_is_the_exit_code(quick):
+    assert quick("--epochs", 1, "--target-accuracy", 0.2, out="a").returncode == 0
+    result = quick("--epochs", 1, "--target-accuracy", 1, out="b")
+    assert result.returncode == 3
+    assert result.stdout.splitlines()[-1].startswith("Test accuracy: ")
+
+
+def test_an_exploding_run_stops_and_says_where(tmp_path, quick):
+    result = quick("--optimizer", "sgd", "--lr", 1e30, "--schedule", "constant", "--epochs", 1)
+    assert result.returncode == 1
+    assert re.search(r"stopped: the loss is \S+ at step \d+ \(epoch 1\): .*(conv|fc|act|pool)", result.stderr)
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "run/model.safetensors").exists()
+
+
+def test_default_out_is_a_new_folder_each_time(tmp_path, idx_files):
+    for _ in range(2):
+        assert train("--data", idx_files, "--epochs", 1, "--validation", 0, "--quiet", cwd=tmp_path).returncode == 0
+    assert len(list((tmp_path / "runs").iterdir())) == 2
+
+
+@pytest.mark.parametrize("shape, classes", [((8, 9), 3), (((48, 40)), 26), ((28, 28), 2)])
+def test_images_of_other_sizes_and_other_classes(tmp_path, shape, classes):
+    rng = np.random.default_rng(0)
+
+    def data(count):
+        labels = np.arange(count) % classes
+        images = rng.integers(0, 60, (count, 1, *shape), np.uint8)
+        for image, label in zip(images, labels, strict=True):  # a bright row for each class
+            image[0, label * shape[0] // classes] = 255
+        return Dataset(images, labels, classes)
+
+    folder = write_idx_files(tmp_path / "other", data(520), data(130))
+    result = train("--data", folder, "--out", tmp_path / "run", "--epochs", 8, "--validation", 0, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    trained = load_model(tmp_path / "run/model.safetensors")
+    assert trained.model.config["num_classes"] == classes == len(trained.class_names)
+    if classes < 26:
+        assert json.loads((tmp_path / "run/summary.json").read_text())["test_accuracy"] > 0.9
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["--recipe", "nonsense"], ["--recipe", "nonsense", "default"]),
+        (["--optimizer", "adamm"], ["--optimizer", "adamm"]),
+        (["--epochs", "0"], ["--epochs", "0"]),
+        (["--epochs", "-3"], ["--epochs"]),
+        (["--epochs", "two"], ["--epochs", "two"]),
+        (["--batch-size", "0"], ["--batch-size"]),
+        (["--lr", "0"], ["--lr"]),
+        (["--lr", "nan"], ["--lr", "nan"]),
+        (["--lr", "inf"], ["--lr"]),
+        (["--threads", "0"], ["--threads"]),
+        (["--seed", "-1"], ["--seed"]),
+        (["--target-accuracy", "99"], ["--target-accuracy", "99"]),
+        (["--validation", "2000"], ["validation", "2000"]),
+        (["--momentum", "1"], ["momentum"]),
+        (["--no-such-option"], ["--no-such-option"]),
+    ],
+)
+def test_bad_options(tmp_path, quick, arguments, words):
+    assert_bad_use(quick(*arguments), *words)
+    assert not (tmp_path / "run").exists()
+
+
+def test_bad_data_folders(tmp_path, idx_files):
+    def run(data):
+        return train("--data", data, "--out", tmp_path / "run", cwd=tmp_path)
+
+    assert_bad_use(run("nowhere"), "nowhere", "mnist")
+    (tmp_path / "empty").mkdir()
+    assert_bad_use(run("empty"), "empty")
+    (idx_files / "train-images-idx3-ubyte").write_bytes(b"not an IDX file")
+    assert_bad_use(run(idx_files), "train-images-idx3-ubyte")
+    assert not (tmp_path / "run").exists()
+
+
+def test_another_runs_folder_is_not_touched(tmp_path, quick):
+    quick("--epochs", 1)
+    before = {path.name: digest(path) for path in (tmp_path / "run").iterdir()}
+    assert_bad_use(quick("--epochs", 1), "already holds a run", "--resume")
+    assert_bad_use(quick("--resume", "--epochs", 5), "--epochs", "1", "5")
+    assert {path.name: digest(path) for path in (tmp_path / "run").iterdir()} == before
+
+
+def test_bad_resumes(tmp_path, quick, idx_files):
+    assert_bad_use(train("--resume", cwd=tmp_path), "--resume", "--out")
+    assert_bad_use(train("--resume", "--out", "nothing", cwd=tmp_path), "nothing", "no run")
+    (tmp_path / "file").write_text("x")
+    assert_bad_use(train("--out", "file", "--data", idx_files, cwd=tmp_path), "file cannot be a run folder")
+
+    def unfinished(name, **arguments):
+        quick("--epochs", 2, *arguments.get("options", ()), out=name)
+        for file in ("model.safetensors", "summary.json"):
+            (tmp_path / name / file).unlink()
+        return tmp_path / name
+
+    one, other = unfinished("one"), unfinished("other", options=["--seed", 9])
+    (one / "checkpoint.safetensors").write_bytes((other / "checkpoint.safetensors").read_bytes())
+    assert_bad_use(train("--resume", "--out", one, cwd=tmp_path), "checkpoint.safetensors", "another run")
+    (one / "checkpoint.safetensors").write_bytes(b"garbage")
+    assert_bad_use(train("--resume", "--out", one, cwd=tmp_path), "checkpoint.safetensors")
+    (one / "config.json").write_text("{")
+    assert_bad_use(train("--resume", "--out", one, cwd=tmp_path), "config.json")
+    config = json.loads((other / "config.json").read_text())
+    for change in ({"epochs": "many"}, {"seed": -1}, {"seed": "x"}, {"model": {"no": 1}}, {"data": "gone"}, {"data": 3}):
+        (other / "config.json").write_text(json.dumps(config | change))
+        assert_bad_use(train("--resume", "--out", other, cwd=tmp_path))
+
+
+def test_changed_data_is_noticed_on_resume(tmp_path, quick, idx_files):
+    quick("--epochs", 1)
+    (tmp_path / "run/summary.json").unlink()
+    labels = idx_files / "train-labels-idx1-ubyte"
+    content = bytearray(labels.read_bytes())
+    content[-1] = (content[-1] + 1) % 10
+    labels.write_bytes(bytes(content))
+    assert_bad_use(train("--resume", "--out", tmp_path / "run", cwd=tmp_path), "has changed")
+
+
+def test_lenet5c_train_is_the_same_command(tmp_path, idx_files):
+    argv = [sys.executable, "-m", "lenet5c", "train", "--data", idx_files, "--epochs", "1", "--quiet", "--out", "run"]
+    result = subprocess.run(list(map(str, argv)), cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 0 and result.stdout.startswith("Test accuracy: ")
+
+
+def test_help_and_unknown_commands(tmp_path):
+    def run(*arguments):
+        return subprocess.run([sys.executable, "-m", "lenet5c", *arguments], cwd=tmp_path, capture_output=True, text=True)
+
+    assert run().returncode == 0 and "train" in run().stdout
+    assert run("--help").stdout == run().stdout
+    assert "example:" in run("train", "--help").stdout
+    result = run("fly")
+    assert result.returncode == 2 and "fly" in result.stderr and "Traceback" not in result.stderr

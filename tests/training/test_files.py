@@ -1,0 +1,144 @@
+"""Model files and checkpoints: equal content is equal bytes, and nothing that a file says is believed unchecked."""
+
+import json
+import struct
+
+import numpy as np
+import pytest
+from safetensors.numpy import save
+
+from lenet5c.datasets import Preparation
+from lenet5c.nn import LeNet5
+from lenet5c.training import RunError, TrainedModel, load_model, save_model
+
+
+def trained(**config):
+    model = LeNet5(rng=5, **config)
+    names = tuple(f"class {i}" for i in range(model.config["num_classes"]))
+    return TrainedModel(model, Preparation(size=tuple(model.config["input_size"]), mean=0.1, std=0.3), names)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [{}, {"num_classes": 3, "in_channels": 2, "input_size": (28, 20), "padding": 2, "activation": "tanh", "pooling": "avg"}],
+)
+def test_round_trip(tmp_path, config):
+    path = tmp_path / "model.safetensors"
+    original = trained(**config)
+    save_model(path, original)
+    loaded = load_model(path)
+    images = np.random.default_rng(0).integers(0, 256, (5, *original.model.input_shape), np.uint8)
+    assert (loaded.logits(images) == original.logits(images)).all()
+    assert loaded.class_names == original.class_names
+    assert loaded.preparation.to_dict() == original.preparation.to_dict()
+    assert loaded.model.config == original.model.config
+    np.testing.assert_allclose(loaded.probabilities(images).sum(axis=1), 1, rtol=1e-6)
+
+
+def test_mean_image_travels_along(tmp_path):
+    model = trained()
+    model.preparation = Preparation(size=(32, 32), std=0.3, mean_image=np.full((1, 32, 32), 7, np.float32))
+    save_model(tmp_path / "m", model)
+    assert (load_model(tmp_path / "m").preparation.mean_image == 7).all()
+
+
+def test_equal_models_are_equal_files(tmp_path):
+    save_model(tmp_path / "a", trained())
+    save_model(tmp_path / "b", trained())
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "b"]
+
+
+def rewritten(tmp_path, change, tensors=None):
+    """A model file whose metadata `change` has tampered with."""
+    path = tmp_path / "model.safetensors"
+    save_model(path, trained())
+    content = path.read_bytes()
+    size = struct.unpack("<Q", content[:8])[0]
+    metadata = json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["lenet5c"])
+    tensors = trained().model.state_dict() | (tensors or {})
+    path.write_bytes(save(tensors, {"lenet5c": json.dumps(change(metadata))}))
+    return path
+
+
+def test_the_tampering_itself_leaves_a_good_file(tmp_path):
+    load_model(rewritten(tmp_path, lambda metadata: metadata))
+
+
+def put(**values):
+    return lambda metadata: metadata | values
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        put(kind="checkpoint"),
+        put(version=2),
+        put(model="AlexNet"),
+        put(model=["LeNet5"]),
+        put(config={"num_classes": 10**12}),
+        put(config={"num_classes": 10, "input_size": [40000, 40000]}),
+        put(config={"num_classes": "10"}),
+        put(config={"no such": 1}),
+        put(config=None),
+        put(preparation={"size": [32, 32]}),
+        put(preparation={"size": [10**9, 10**9], "fit": "pad", "mean": 0, "std": 1, "mean_image": False}),
+        put(class_names=["one"]),
+        put(class_names=list(range(10))),
+        put(class_names=None),
+        lambda metadata: {},
+        lambda metadata: [metadata],
+        lambda metadata: None,
+        lambda metadata: {key: value for key, value in metadata.items() if key != "config"},
+    ],
+)
+def test_tampered_metadata_is_a_clear_error(tmp_path, change):
+    path = rewritten(tmp_path, change)
+    with pytest.raises(RunError, match="model.safetensors"):
+        load_model(path)
+
+
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        {"extra": np.zeros(3, np.float32)},
+        {"fc3.bias": np.zeros(11, np.float32)},
+        {"fc3.bias": np.zeros(10, np.float64)},
+        {"conv1.bias": np.zeros((6, 1), np.float32)},
+    ],
+)
+def test_tensors_that_do_not_fit_are_a_clear_error(tmp_path, tensors):
+    path = rewritten(tmp_path, lambda metadata: metadata, tensors)
+    with pytest.raises(RunError, match="model.safetensors"):
+        load_model(path)
+
+
+@pytest.mark.parametrize("keep", [0, 4, 8, 100, 2000, -1])
+def test_cut_files_are_a_clear_error(tmp_path, keep):
+    path = tmp_path / "model.safetensors"
+    save_model(path, trained())
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(RunError, match="model.safetensors"):
+        load_model(path)
+
+
+@pytest.mark.parametrize("content", [b"\xff" * 64, b"\xff" * 8 + b"{}", b"PK\x03\x04" + b"x" * 100, b"{" * 5000])
+def test_foreign_files_are_a_clear_error(tmp_path, content):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(content)
+    with pytest.raises(RunError, match="model.safetensors"):
+        load_model(path)
+
+
+def test_deeply_nested_metadata_is_a_clear_error(tmp_path):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(save({"a": np.zeros(1, np.float32)}, {"lenet5c": "[" * 100_000}))
+    with pytest.raises(RunError, match="model.safetensors"):
+        load_model(path)
+
+
+def test_missing_file_and_directory(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        load_model(tmp_path / "nothing")
+    with pytest.raises(RunError):
+        load_model(tmp_path)

@@ -1,0 +1,165 @@
+"""The training loop: it learns, it stops and goes on, it reports what went wrong."""
+
+import copy
+
+import numpy as np
+import pytest
+
+from lenet5c import set_num_threads
+from lenet5c.datasets import Dataset, Preparation
+from lenet5c.nn import (
+    BatchNorm1d, Conv2d, CrossEntropyLoss, Dropout, Flatten, LeNet5, Linear, MaxPool2d, MSELoss, ReLU, Sequential)
+from lenet5c.optim import SGD, Adam, Constant, OneCycle
+from lenet5c.recipes import recipe
+from lenet5c.training import NonFiniteError, Trainer, evaluate
+
+
+@pytest.fixture(autouse=True)
+def default_threads():
+    yield
+    set_num_threads(None)
+
+
+def lenet_trainer(data, epochs=2, lr=3e-3, loss=None, **options):
+    model = LeNet5(rng=1)
+    return Trainer(model, Adam(model, lr), OneCycle(lr, epochs * 32), loss or CrossEntropyLoss(),
+                   Preparation.named("default"), data, None, batch_size=64, epochs=epochs, seed=3, **options)
+
+
+def random_layers_trainer(data, epochs=2):
+    """A model with random layers and buffers outside the compiled core."""
+    model = Sequential(Conv2d(1, 4, 5, rng=0), ReLU(), MaxPool2d(4), Flatten(), BatchNorm1d(196), Dropout(0.3, rng=7),
+                       Linear(196, 10, rng=1))
+    return Trainer(model, SGD(model, 0.05, 0.9), Constant(0.05), CrossEntropyLoss(), Preparation.named("default"), data,
+                   None, batch_size=50, epochs=epochs, seed=3)
+
+
+def all_bytes(trainer):
+    values, arrays = trainer.state()
+    return {name: array.tobytes() for name, array in arrays.items()}, values
+
+
+def test_two_epochs_of_mnist_reach_98_percent():
+    from lenet5c.datasets import mnist
+
+    train, test = mnist()
+    trainer, trained = recipe("fast").build(train, seed=0)
+    assert trainer.run()
+    assert evaluate(trained.model, test, trained.preparation).accuracy > 0.98
+    assert trainer.history[-1]["validation_accuracy"] > 0.98
+
+
+@pytest.mark.parametrize(
+    "loss, epochs, least", [(CrossEntropyLoss(), 6, 0.95), (CrossEntropyLoss(0.1), 6, 0.95), (MSELoss(), 15, 0.8)]
+)
+def test_a_few_epochs_fit_a_small_set(mnist_slice, loss, epochs, least):
+    trainer = lenet_trainer(mnist_slice[0], epochs=epochs, loss=loss)
+    trainer.run()
+    losses = [row["train_loss"] for row in trainer.history]
+    assert losses[-1] < losses[0]
+    assert trainer.history[-1]["train_accuracy"] > least
+
+
+@pytest.mark.parametrize("threads", [2, 3, 8])
+@pytest.mark.parametrize("make", [lenet_trainer, random_layers_trainer])
+def test_bits_do_not_depend_on_threads(mnist_slice, make, threads):
+    set_num_threads(1)
+    alone = make(mnist_slice[0])
+    alone.run()
+    set_num_threads(threads)
+    together = make(mnist_slice[0])
+    together.run()
+    assert all_bytes(alone) == all_bytes(together)
+
+
+@pytest.mark.parametrize("make", [lenet_trainer, random_layers_trainer])
+@pytest.mark.parametrize("steps", [1, 31, 32, 40])
+def test_stopped_and_resumed_is_the_same_to_the_bit(mnist_slice, make, steps):
+    whole = make(mnist_slice[0])
+    assert whole.run()
+
+    first = make(mnist_slice[0])
+    assert not first.run(stop=Countdown(steps))
+    state = copy.deepcopy(first.state())
+    second = make(mnist_slice[0])
+    second.load_state(*state)
+    assert second.run()
+    assert all_bytes(second) == all_bytes(whole)
+
+
+class Countdown:
+    def __init__(self, steps):
+        self.steps = steps
+
+    def __call__(self):
+        self.steps -= 1
+        return self.steps == 0
+
+
+def test_every_sample_is_seen_once_an_epoch_in_a_new_order(mnist_slice, monkeypatch):
+    trainer = lenet_trainer(mnist_slice[0].take(np.arange(101)), epochs=2)
+    seen = []
+    monkeypatch.setattr(trainer.model, "train_step", lambda images, labels, loss, *, index, **_: seen.append(index) or (1.0, 0))
+    trainer.run()
+    first, second = np.concatenate(seen[:2]), np.concatenate(seen[2:])
+    assert sorted(first) == sorted(second) == list(range(101))
+    assert (first != second).any()
+
+
+def test_history_counts_the_short_last_batch_by_its_size(mnist_slice, monkeypatch):
+    trainer = lenet_trainer(mnist_slice[0].take(np.arange(96)), epochs=1)
+    results = iter([(1.0, 64), (4.0, 0)])
+    monkeypatch.setattr(trainer.model, "train_step", lambda *_, **__: next(results))
+    trainer.run()
+    assert trainer.history[0]["train_loss"] == pytest.approx((64 * 1 + 32 * 4) / 96)
+    assert trainer.history[0]["train_accuracy"] == pytest.approx(64 / 96)
+
+
+def test_a_state_of_another_model_is_refused(mnist_slice):
+    state = random_layers_trainer(mnist_slice[0]).state()
+    trainer = lenet_trainer(mnist_slice[0])
+    before = all_bytes(trainer)
+    with pytest.raises(ValueError):
+        trainer.load_state(*state)
+    assert all_bytes(trainer) == before
+
+
+def test_overflow_names_the_step_and_the_layer(mnist_slice):
+    trainer = lenet_trainer(mnist_slice[0], epochs=1)
+    trainer.model["fc2"].params["weight"] = np.full((84, 120), 3e38)
+    with pytest.raises(NonFiniteError, match=r"at step 1 \(epoch 1\): the output of layer fc2"):
+        trainer.run()
+
+
+def test_a_broken_parameter_is_named(mnist_slice):
+    trainer = lenet_trainer(mnist_slice[0], epochs=1)
+
+    def break_it(trainer, samples):
+        if trainer.step == 2:
+            trainer.model["conv2"].params["bias"][3] = np.nan
+
+    with pytest.raises(NonFiniteError, match=r"step 3 .*conv2\.bias is not finite since the step before"):
+        trainer.run(on_step=break_it)
+
+
+def test_weights_that_break_in_the_last_step_are_noticed(mnist_slice):
+    trainer = lenet_trainer(mnist_slice[0], epochs=1)
+
+    def break_it(trainer, samples):
+        if trainer.step == trainer.steps_per_epoch:
+            trainer.model["fc3"].params["weight"][0, 0] = np.inf
+
+    with pytest.raises(NonFiniteError, match="fc3.weight"):
+        trainer.run(on_step=break_it)
+
+
+def test_evaluation_counts_and_averages(mnist_slice):
+    images = mnist_slice[1].images[:5]
+    model = Sequential(Flatten(), Linear(1024, 3, rng=0))
+    model["1"].params["weight"] = np.zeros((3, 1024))
+    model["1"].params["bias"] = np.array([0, 2, 0])
+    result = evaluate(model, Dataset(images, np.array([1, 1, 0, 2, 1]), 3), Preparation.named("default"))
+    wrong = np.log(2 + np.exp(2))
+    assert (result.correct, result.count, result.accuracy) == (3, 5, 0.6)
+    assert result.loss == pytest.approx((3 * (wrong - 2) + 2 * wrong) / 5, rel=1e-6)
+    assert str(result) == "60.00% (3/5)"
