@@ -123,8 +123,8 @@ class Sequential(Layer):
         correct : int
             Samples whose largest output is at their label.
         """
+        index, offset = check_samples(samples, index, offset)
         labels = check_labels(labels, len(samples) if index is None else len(index))
-        offset = None if offset is None else np.ascontiguousarray(offset, np.float32).reshape(-1)
         segments = self.segments
         if len(segments) == 1 and isinstance(segments[0], TileChain):
             return segments[0].train_step(samples, samples.shape[1:], labels, loss, index, scale, offset)
@@ -139,7 +139,7 @@ class Sequential(Layer):
 
     def outputs(self, samples, *, index=None, scale=1.0, offset=None):
         """The outputs (N, ...) for samples given as to `train_step`; memory does not grow with N beyond the result."""
-        offset = None if offset is None else np.ascontiguousarray(offset, np.float32).reshape(-1)
+        index, offset = check_samples(samples, index, offset)
         segments = self.segments
         if len(segments) == 1 and isinstance(segments[0], TileChain):
             return segments[0].run(samples, samples.shape[1:], index, scale, offset)
@@ -233,12 +233,27 @@ class Sequential(Layer):
         return f"{type(self).__name__}({inner}\n)"
 
 
+def check_samples(samples, index, offset):
+    """Refuse samples that `train_step` cannot take; returns index as int64 and offset as one row of float32."""
+    if not isinstance(samples, np.ndarray) or samples.dtype not in (np.float32, np.uint8) or samples.ndim < 2:
+        found = f"{samples.dtype} {samples.shape}" if isinstance(samples, np.ndarray) else type(samples).__name__
+        raise TypeError(f"samples is {found}; it should be an array (N, ...) of float32, or of uint8 with an offset")
+    if samples.dtype == np.uint8 and np.size(offset) != np.prod(samples.shape[1:]):
+        raise ValueError(f"samples is uint8, so offset should have the shape {samples.shape[1:]}, a value for each pixel")
+    if index is not None:
+        index = np.asarray(index)
+        if index.ndim != 1 or index.dtype.kind not in "iu":
+            raise ValueError(f"index is {index.dtype} {index.shape}; it should be one row of integers")
+        index = np.ascontiguousarray(index, np.int64)
+        if len(index) and not 0 <= index.min() <= index.max() < len(samples):
+            raise IndexError(f"index runs from {index.min()} to {index.max()}, but there are {len(samples)} samples")
+    return index, None if offset is None else np.ascontiguousarray(offset, np.float32).reshape(-1)
+
+
 def materialise(samples, index, scale, offset):
     """The batch as float32, in the very operations that the compiled core does while it packs tiles."""
     batch = samples if index is None else samples[index]
     if batch.dtype == np.uint8:
-        if offset is None:
-            raise ValueError("samples are uint8, so offset should be given: one value for each pixel")
         batch = batch.astype(np.float32) * np.float32(scale) + offset.reshape(batch.shape[1:])
     return batch
 

@@ -82,7 +82,7 @@ class Trainer:
             The loss or a parameter is no longer a finite number; the message names the step and the layer.
         """
         while self.epoch < self.epochs:
-            order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.train_set))
+            order = np.random.default_rng([self.seed, 1, self.epoch]).permutation(len(self.train_set))
             while self.step < self.steps_per_epoch:
                 batch = order[self.step * self.batch_size : (self.step + 1) * self.batch_size]
                 self._train_on(batch)

@@ -1,0 +1,68 @@
+"""Draws docs/images/training.png: a trained net's view of one digit, and how it got there.
+
+    pip install matplotlib
+    python -m lenet5c.train --out runs/picture
+    python docs/pictures.py runs/picture
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+import numpy as np
+
+from lenet5c.datasets import mnist
+from lenet5c.training import load_model
+
+INK, ACCENT, GREY = "#1b2a41", "#d1495b", "#8d99ae"
+
+
+def main(run):
+    trained = load_model(run / "model.safetensors")
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    summary = json.loads((run / "summary.json").read_text())
+    _, test = mnist()
+    image = test.images[:1]
+
+    figure = plt.figure(figsize=(10, 3.6), dpi=144)
+    left, right = figure.subfigures(1, 2, width_ratios=(1.5, 1))
+    maps = left.subplots(3, 6, gridspec_kw={"hspace": 0.12, "wspace": 0.08, "left": 0.12, "right": 0.98, "top": 0.86,
+                                             "bottom": 0.04})  # fmt: skip
+    x = trained.preparation(image)
+    shown = {}
+    for name, layer in trained.model.layers.items():
+        x = layer.forward(x)
+        shown[name] = x[0]
+    for column in range(6):
+        maps[0, column].imshow(trained.model["conv1"].params["weight"][column, 0], cmap="RdBu", vmin=-1, vmax=1)
+        maps[1, column].imshow(shown["pool1"][column], cmap="gray_r")
+        maps[2, column].imshow(shown["pool2"][column], cmap="gray_r")
+    for ax in maps.flat:
+        ax.set(xticks=[], yticks=[])
+        ax.spines[:].set_color(GREY)
+    for ax, text in zip(maps[:, 0], ("filters of\nconv1", "after\npool1", "after pool2\n(6 of 16)"), strict=True):
+        ax.set_ylabel(text, rotation=0, ha="right", va="center", color=INK, fontsize=8)
+    left.suptitle(f"What the net sees in a {test.labels[0]}", color=INK, fontsize=10)
+
+    ax = right.subplots(gridspec_kw={"left": 0.17, "right": 0.95, "top": 0.86, "bottom": 0.16})
+    epochs = [row["epoch"] for row in rows]
+    for key, colour, label in (("train_accuracy", GREY, "train"), ("validation_accuracy", ACCENT, "validation")):
+        values = 100 * np.array([row[key] for row in rows])
+        ax.plot(epochs, values, color=colour, marker="o", markersize=3)
+        ax.annotate(label, (epochs[1], values[1]), (4, -12), textcoords="offset points", color=colour, fontsize=8)
+    ax.set_ylim(94, 100.2)
+    ax.set_xlabel("epoch", color=INK, fontsize=8)
+    ax.set_ylabel("accuracy in %", color=INK, fontsize=8)
+    ax.tick_params(labelsize=8, colors=INK)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.grid(alpha=0.3)
+    right.suptitle(f"Test accuracy {100 * summary['test_accuracy']:.2f} %", color=INK, fontsize=10)
+    figure.savefig(Path(__file__).parent / "images" / "training.png")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
