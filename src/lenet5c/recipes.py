@@ -45,12 +45,12 @@ class Recipe:
     summary: str = ""
     epochs: int = 10
     batch_size: int = 64
-    optimizer: str = "adam"
+    optimizer: str = "adamw"
     lr: float = 4e-3
     schedule: str = "one-cycle"
     momentum: float = 0.9
-    weight_decay: float = 0.0
-    label_smoothing: float = 0.0
+    weight_decay: float = 0.1
+    label_smoothing: float = 0.05
     validation: float = 1 / 12
     fit: str = "auto"
     model: dict = field(default_factory=dict)
@@ -135,7 +135,7 @@ class Recipe:
 
 
 RECIPES = {
-    "default": Recipe("LeNet-5 with ReLU and max pooling, one-cycle Adam"),
+    "default": Recipe("LeNet-5 with ReLU and max pooling, one-cycle AdamW"),
     "fast": Recipe("the same in two epochs", epochs=2),
 }
 

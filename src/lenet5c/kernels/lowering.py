@@ -128,7 +128,7 @@ def _tile_ops(layer, shape):
     size = pool2d_output_size((height, width), layer["kernel_size"], layer["stride"], layer["padding"])
     return [
         TileOp(kind, shape, (channels, *size), kernel_size=layer["kernel_size"], stride=layer["stride"],
-               padding=layer["padding"], count_pad=layer.get("count_include_pad", False))
+               padding=layer["padding"], count_pad=layer.get("count_include_pad", True))
     ]  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from lenet5c.nn.layer import Layer, check_batch
 
 class _BatchNorm(Layer):
     ndim = 0
+    _kept = None
 
     def __init__(self, num_features, eps=1e-5, momentum=0.1):
         self.num_features = positive("num_features", num_features)
@@ -17,7 +18,6 @@ class _BatchNorm(Layer):
         self.buffers["running_mean"] = np.zeros(num_features)
         self.buffers["running_var"] = np.ones(num_features)
         self.buffers["num_batches_tracked"] = np.array(0)
-        self._kept = None
 
     def forward(self, x, training=False):
         check_batch(x, type(self).__name__)

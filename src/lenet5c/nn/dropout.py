@@ -16,12 +16,13 @@ class Dropout(Layer):
         Draws the masks; without it they differ from run to run.
     """
 
+    _mask = None
+
     def __init__(self, p=0.5, rng=None):
         if not 0 <= p < 1:
             raise ValueError(f"p is {p!r}; it should be at least 0 and less than 1")
         self.p = float(p)
         self.rng = np.random.default_rng(rng)
-        self._mask = None
 
     def forward(self, x, training=False):
         if not training or self.p == 0:

@@ -65,4 +65,7 @@ def draw(init, rng, shape, fan_in, fan_out):
         if init not in NAMED:
             raise ValueError(f"init is {init!r}; it should be one of {', '.join(NAMED)}, or a function")
         init = NAMED[init]
-    return np.asarray(init(np.random.default_rng(rng), shape, fan_in, fan_out), np.float32)
+    weights = np.asarray(init(np.random.default_rng(rng), shape, fan_in, fan_out), np.float32)
+    if weights.shape != tuple(shape):
+        raise ValueError(f"init gave weights of the shape {weights.shape}; they should be {tuple(shape)}")
+    return weights

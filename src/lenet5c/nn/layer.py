@@ -5,6 +5,10 @@ from math import prod
 import numpy as np
 
 
+# Attributes that copies and pickles leave out: views, programs, and what was kept for a backward pass.
+TRANSIENT = ("_home", "_chain", "_segments", "_kept", "_mask")
+
+
 class Arrays(dict):
     """Named arrays. Assigning to a name that is there copies the values in: views into a larger vector stay views."""
 
@@ -63,8 +67,7 @@ class Layer:
         return layer
 
     def __getstate__(self):
-        # Copies and pickles own their arrays; views and what was kept for backward are made anew.
-        return {name: value for name, value in self.__dict__.items() if name not in ("_home", "_chain", "_segments")}
+        return {name: value for name, value in self.__dict__.items() if name not in TRANSIENT}
 
     def __setstate__(self, state):
         self.__dict__.update(state, _home=None)
@@ -109,12 +112,12 @@ class Layer:
     @property
     def vector(self):
         """ndarray of float32 : all parameters, contiguous; the arrays in `params` are views into it."""
-        return self.home.params
+        return self.home.params[self.home.span(self)]
 
     @property
     def grad_vector(self):
         """ndarray of float32 : all gradients, as `vector`."""
-        return self.home.grads
+        return self.home.grads[self.home.span(self)]
 
     def moved(self):
         """Called when the parameters have moved to another vector."""
@@ -138,7 +141,9 @@ class Home:
                 view = self.params[at : at + array.size].reshape(array.shape)
                 view[...] = array
                 layer.params.bind(name, view)
-                layer.grads.bind(name, self.grads[at : at + array.size].reshape(array.shape))
+                grad = self.grads[at : at + array.size].reshape(array.shape)
+                grad[...] = layer.grads.get(name, 0)
+                layer.grads.bind(name, grad)
                 self.offsets[id(layer), name] = at
                 at += array.size
         for layer in owner.all_layers():
@@ -146,7 +151,13 @@ class Home:
             layer.moved()
 
     def offset(self, layer, name):
+        """Where a layer's own parameter begins, None if it has none of this name."""
         return self.offsets.get((id(layer), name))
+
+    def span(self, layer):
+        """The part of the vectors that a layer and the layers within it take."""
+        starts = [self.offset(leaf, name) for _, leaf in layer.named_layers() for name in leaf.params]
+        return slice(min(starts, default=0), min(starts, default=0) + layer.num_params)
 
 
 def check_batch(x, owner):

@@ -52,7 +52,7 @@ class LeNet5(Sequential):
             if value not in choices:
                 raise ValueError(f"{name} is {value!r}; it should be one of {', '.join(choices)}")
         size = pair(input_size, "input_size", 1)
-        padding = pair(padding, "padding", 0)[0]
+        padding = _padding(padding)
         maps = _maps(size, padding)
         #: What rebuilds this model: ``LeNet5(**model.config)``.
         self.config = {
@@ -87,12 +87,19 @@ class LeNet5(Sequential):
     @staticmethod
     def count_params(num_classes=10, in_channels=1, input_size=32, padding=0, activation="relu", pooling="max"):
         """How many parameters a model of this configuration has, without making it."""
-        maps = _maps(pair(input_size, "input_size", 1), pair(padding, "padding", 0)[0])
+        maps = _maps(pair(input_size, "input_size", 1), _padding(padding))
         layers = [(in_channels * 25, 6), (150, 16), (16 * maps[0] * maps[1], 120), (120, 84), (84, num_classes)]
         return sum((inputs + 1) * outputs for inputs, outputs in layers)
 
     def summary(self, input_shape=None):
         return super().summary(input_shape or self.input_shape)
+
+
+def _padding(padding):
+    vertical, horizontal = pair(padding, "padding", 0)
+    if vertical != horizontal:
+        raise ValueError(f"padding is {padding!r}; it should be one integer of at least 0")
+    return vertical
 
 
 def _maps(size, padding):

@@ -126,7 +126,9 @@ def check_labels(labels, count):
     labels = np.asarray(labels)
     if labels.dtype.kind not in "iu" or labels.shape != (count,):
         raise ValueError(f"labels is {labels.dtype} {labels.shape}; it should be integers of the shape ({count},)")
-    return np.ascontiguousarray(labels.clip(-1, 2**31 - 1), np.int32)
+    if len(labels) and not -(2**31) <= labels.min() <= labels.max() < 2**31:
+        raise ValueError(f"labels run from {labels.min()} to {labels.max()}; they should be classes, 0 or more")
+    return np.ascontiguousarray(labels, np.int32)
 
 
 def softmax(logits):

@@ -43,9 +43,10 @@ class Sequential(Layer):
         for name, layer in self.layers.items():
             if not isinstance(layer, Layer):
                 raise TypeError(f"layer {name!r} is a {type(layer).__name__}; it should be a lenet5c.nn.Layer")
-            if id(layer) in seen:
+            within = {id(each) for each in layer.all_layers()}
+            if seen & within:
                 raise ValueError(f"layer {name!r} is in the model twice; each place needs a layer of its own")
-            seen.add(id(layer))
+            seen |= within
         Home(self)
 
     def moved(self):
@@ -55,7 +56,7 @@ class Sequential(Layer):
     def home(self):
         if self._home is None:
             Home(self)
-        elif any(layer._home is not self._home for layer in self.layers.values()):
+        elif any(layer._home is not self._home for layer in self.all_layers()):
             raise RuntimeError("a layer of this model was put into another model; give it a copy.deepcopy of the layer")
         return self._home
 
@@ -202,8 +203,9 @@ class Sequential(Layer):
         for name, array in own.items():
             if np.shape(state[name]) != array.shape:
                 raise ValueError(f"{name} has the shape {np.shape(state[name])}; the model's is {array.shape}")
+        values = {name: np.asarray(state[name], array.dtype) for name, array in own.items()}
         for name, array in own.items():
-            array[...] = state[name]
+            array[...] = values[name]
 
     def summary(self, input_shape):
         """A table of the layers as text: output shape, neurons, parameters and connections of each, and the sums."""

@@ -31,8 +31,7 @@ class Step:
     gamma: float = 0.1
 
     def __post_init__(self):
-        if self.every < 1:
-            raise ValueError(f"every is {self.every!r}; it should be at least 1 step")
+        _check_at_least_one("every", self.every)
 
     def __call__(self, step):
         return self.lr * self.gamma ** (step // self.every)
@@ -45,6 +44,9 @@ class Cosine:
     lr: float
     total: int
     final: float = 0.0
+
+    def __post_init__(self):
+        _check_at_least_one("total", self.total)
 
     def __call__(self, step):
         return _anneal(self.lr, self.final, step / max(self.total - 1, 1))
@@ -71,12 +73,25 @@ class OneCycle:
     start_divisor: float = 25.0
     final_divisor: float = 1e4
 
+    def __post_init__(self):
+        _check_at_least_one("total", self.total)
+        if not 0 <= self.warm_up <= 1:
+            raise ValueError(f"warm_up is {self.warm_up!r}; it should be a share, 0 to 1")
+        for name in ("start_divisor", "final_divisor"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; it should be more than 0")
+
     def __call__(self, step):
         last = max(self.total - 1, 1)
         peak = self.warm_up * last
         if step < peak:
             return _anneal(self.lr / self.start_divisor, self.lr, step / peak)
-        return _anneal(self.lr, self.lr / self.final_divisor, (step - peak) / max(last - peak, 1))
+        return _anneal(self.lr, self.lr / self.final_divisor, (step - peak) / (last - peak) if last > peak else 0)
+
+
+def _check_at_least_one(name, steps):
+    if steps < 1:
+        raise ValueError(f"{name} is {steps!r}; it should be at least 1 step")
 
 
 def _anneal(start, end, share):

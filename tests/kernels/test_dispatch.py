@@ -1,0 +1,264 @@
+"""The choice of an instruction set and of a thread count, and what must be the same whatever is chosen.
+
+A choice is made at import, so each is made in a process of its own, which leaves its results in a file.
+"""
+
+import contextlib
+import multiprocessing
+import os
+import re
+import subprocess
+import sys
+import warnings
+
+import numpy as np
+import pytest
+import reference
+
+from lenet5c import kernels
+from lenet5c.kernels import _cpu, _program, dispatch
+
+EPS = np.finfo(np.float32).eps
+SUPPORTED = _cpu.supported()
+needs_openmp = pytest.mark.skipif(not _program.has_openmp, reason="built without OpenMP")
+
+
+def run_python(code, *arguments, **environment):
+    """A new interpreter's standard output; a variable that is None is unset."""
+    variables = {name: value for name, value in {**os.environ, **environment}.items() if value is not None}
+    return subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, env=variables, timeout=60
+    )
+
+
+def output(code, *arguments, **environment):
+    done = run_python(code, *arguments, **environment)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+# Two LeNet5, one smooth and one not, on 257 samples: more tiles than gradient shards, the last one short.
+LENET5 = """
+import sys
+import numpy as np
+from lenet5c import kernels, nn
+from lenet5c.kernels import dispatch
+rng = np.random.default_rng(0)
+x = rng.standard_normal((257, 1, 20, 20)).astype(np.float32)
+labels = rng.integers(10, size=257)
+results = {"x": x, "labels": labels}
+for name, options in {"smooth": {"activation": "tanh", "pooling": "avg"}, "default": {}}.items():
+    model = nn.LeNet5(input_size=20, rng=1, **options)
+    loss, correct = model.train_step(x, labels, nn.CrossEntropyLoss(label_smoothing=0.1))
+    results |= {f"{name}.logits": model.forward(x), f"{name}.loss": loss, f"{name}.correct": correct}
+    for layer in model.layers:
+        for key, value in model[layer].params.items():
+            results |= {f"{name}.{layer}.{key}": value, f"{name}.d.{layer}.{key}": model[layer].grads[key]}
+results["conv2d"] = kernels.conv2d(x, model["conv1"].params["weight"], stride=(2, 3), padding=1)
+np.savez(sys.argv[1], **results)
+print(kernels.isa, dispatch.isa)
+"""
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """What LENET5 computes with each instruction set."""
+    folder = tmp_path_factory.mktemp("isa")
+    arrays = {}
+    for isa in SUPPORTED:
+        assert output(LENET5, folder / f"{isa}.npz", LENET5C_ISA=isa) == [isa, isa]
+        with np.load(folder / f"{isa}.npz") as file:
+            arrays[isa] = dict(file)
+    return arrays
+
+
+@pytest.mark.parametrize("isa", SUPPORTED)
+def test_results_match_the_reference(results, isa):
+    arrays = results[isa]
+
+    def assert_close(actual, expected):
+        """Within 32 eps of the norm: the longest chain of sums, 400 terms long, errs by 10 eps; five follow."""
+        assert np.linalg.norm(actual - expected) <= 32 * EPS * np.linalg.norm(expected)
+
+    def layers(name):
+        """x, and after it the output of each layer, of the model of this name."""
+
+        def weights(layer):
+            return arrays[f"{name}.{layer}.weight"], arrays[f"{name}.{layer}.bias"]
+
+        act, pool = (
+            (reference.tanh, reference.avg_pool2d) if name == "smooth" else (reference.relu, reference.max_pool2d)
+        )
+        y = [arrays["x"]]
+        for layer in ("conv1", "conv2"):
+            y.append(act(reference.conv2d(y[-1], *weights(layer))))
+            y.append(pool(y[-1], 2))
+        y.append(y[-1].reshape(257, -1))
+        for layer in ("fc1", "fc2", "fc3"):
+            y.append(reference.linear(y[-1], *weights(layer)))
+            if layer != "fc3":
+                y[-1] = act(y[-1])
+        return y
+
+    for name in ("smooth", "default"):
+        y = layers(name)
+        loss, dy = reference.cross_entropy(y[-1], arrays["labels"], 0.1)
+        assert_close(arrays[f"{name}.logits"], y[-1])
+        assert abs(arrays[f"{name}.loss"] - loss) <= 32 * EPS * loss
+        assert arrays[f"{name}.correct"] == np.sum(y[-1].argmax(axis=1) == arrays["labels"])
+    # The gradients of the smooth one: at a kink, one rounding may decide where a gradient goes.
+    y = layers("smooth")
+    _, dy = reference.cross_entropy(y[-1], arrays["labels"], 0.1)
+    for i, layer in ((7, "fc3"), (6, "fc2"), (5, "fc1")):
+        if layer != "fc3":
+            dy = reference.tanh_backward(dy, y[i + 1])
+        dy, dweight, dbias = reference.linear_backward(dy, y[i], arrays[f"smooth.{layer}.weight"])
+        assert_close(arrays[f"smooth.d.{layer}.weight"], dweight)
+        assert_close(arrays[f"smooth.d.{layer}.bias"], dbias)
+    dy = dy.reshape(y[4].shape)
+    for i, layer in ((2, "conv2"), (0, "conv1")):
+        dy = reference.tanh_backward(reference.avg_pool2d_backward(dy, y[i + 1].shape, 2), y[i + 1])
+        dy, dweight, dbias = reference.conv2d_backward(dy, y[i], arrays[f"smooth.{layer}.weight"])
+        assert_close(arrays[f"smooth.d.{layer}.weight"], dweight)
+        assert_close(arrays[f"smooth.d.{layer}.bias"], dbias)
+
+
+@pytest.mark.skipif(not {"avx2", "avx512"} <= set(SUPPORTED), reason="needs both AVX2 and AVX-512")
+def test_same_bits_with_avx2_and_avx512(results):
+    assert results["avx2"].keys() == results["avx512"].keys()
+    for name, array in results["avx2"].items():
+        assert array.tobytes() == results["avx512"][name].tobytes(), name
+
+
+def test_the_default_is_the_best():
+    code = "from lenet5c import kernels; print(kernels.isa)"
+    assert output(code, LENET5C_ISA=None) == output(code, LENET5C_ISA="") == [SUPPORTED[0]]
+    assert SUPPORTED[-1] == "baseline"
+
+
+def test_case_does_not_matter():
+    assert output("from lenet5c import kernels; print(kernels.isa)", LENET5C_ISA="BaseLine") == ["baseline"]
+
+
+@pytest.mark.parametrize("wanted", ["avx1024", "baseline2", "../avx2"])
+def test_an_unknown_instruction_set_is_an_error_that_names_the_choices(wanted):
+    done = run_python("import lenet5c.kernels", LENET5C_ISA=wanted)
+    assert done.returncode != 0
+    (message,) = re.findall("^ImportError: (.*)$", done.stderr, re.MULTILINE)
+    for word in ("LENET5C_ISA", repr(wanted), *SUPPORTED):
+        assert word in message
+
+
+def test_choose():
+    assert dispatch.choose("", ["avx2", "baseline"]) == "avx2"
+    assert dispatch.choose("baseline", ["avx2", "baseline"]) == "baseline"
+    with pytest.raises(ImportError, match="'avx512'.*avx2, baseline"):
+        dispatch.choose("avx512", ["avx2", "baseline"])
+
+
+@pytest.fixture
+def default_threads():
+    """Leaves the default thread count as it was."""
+    kernels.set_num_threads(None)
+    yield kernels.get_num_threads()
+    kernels.set_num_threads(None)
+
+
+class TestNumThreads:
+    def test_is_kept_until_reset(self, default_threads):
+        for count in (1, 3, 1024, np.int64(2)):
+            kernels.set_num_threads(count)
+            assert kernels.get_num_threads() == count
+        kernels.set_num_threads(None)
+        assert kernels.get_num_threads() == default_threads
+
+    @pytest.mark.parametrize("wrong", [0, -1, 1025, 1.0, "2", (2,)])
+    def test_wrong_values_are_errors(self, default_threads, wrong):
+        kernels.set_num_threads(3)
+        with pytest.raises(ValueError, match=f"num_threads is {re.escape(repr(wrong))}.* 1 to 1024"):
+            kernels.set_num_threads(wrong)
+        assert kernels.get_num_threads() == 3
+
+    def test_results_do_not_depend_on_it(self, default_threads):
+        x = np.random.default_rng(0).standard_normal((100, 2, 9, 9)).astype(np.float32)
+        weight = np.random.default_rng(1).standard_normal((3, 2, 3, 3)).astype(np.float32)
+        results = set()
+        for count in (1, 2, 3, 8):
+            kernels.set_num_threads(count)
+            results.add(kernels.conv2d(x, weight).tobytes())
+        assert len(results) == 1
+
+    def test_default_is_at_least_one(self, default_threads):
+        assert default_threads >= 1
+
+    @needs_openmp
+    @pytest.mark.parametrize("count", [1, 3])
+    def test_default_respects_omp_num_threads(self, count):
+        code = "from lenet5c import kernels; print(kernels.get_num_threads())"
+        assert output(code, OMP_NUM_THREADS=str(count)) == [str(count)]
+
+    @needs_openmp
+    def test_a_choice_beats_omp_num_threads(self):
+        code = "from lenet5c import kernels; kernels.set_num_threads(2); print(kernels.get_num_threads())"
+        assert output(code, OMP_NUM_THREADS="3") == ["2"]
+
+
+def _convolve(num_threads):
+    x = np.random.default_rng(0).standard_normal((100, 2, 9, 9)).astype(np.float32)
+    dy = np.ones((100, 3, 7, 7), np.float32)
+    weight = np.ones((3, 2, 3, 3), np.float32)
+    dx, dweight, dbias = kernels.conv2d_backward(dy, x, weight, num_threads=num_threads)
+    return kernels.im2col(x, 3, num_threads=num_threads).tobytes() + dx.tobytes() + dweight.tobytes() + dbias.tobytes()
+
+
+def _convolve_in_child(connection):
+    connection.send([_convolve(num_threads) for num_threads in (1, 2, None)])
+    connection.close()
+
+
+@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="there is no fork")
+@pytest.mark.skipif(sys.platform == "darwin", reason="forking without exec is not safe in macOS's own libraries")
+def test_a_fork_after_threads_does_not_hang():
+    expected = _convolve(2)  # the parent's threads now exist
+    fork = multiprocessing.get_context("fork")
+    receiver, sender = fork.Pipe(duplex=False)
+    child = fork.Process(target=_convolve_in_child, args=(sender,))
+    with warnings.catch_warnings():
+        # From Python 3.12 on: "use of fork() may lead to deadlocks in the child". That it does not is tested here.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child.start()
+    sender.close()
+    try:
+        assert receiver.poll(30), "the child hangs, or has died"
+        with contextlib.suppress(EOFError):
+            assert receiver.recv() == [expected] * 3
+        child.join(30)
+        assert child.exitcode == 0
+    finally:
+        child.kill()
+        child.join()
+        child.close()
+        receiver.close()
+    assert _convolve(2) == expected  # and the parent goes on
+
+
+@needs_openmp
+def test_a_fork_before_threads_may_use_them():
+    """Only a pool that was there at the fork is lost."""
+    code = """
+import os, sys
+from lenet5c.kernels import threads
+threads.effective(1)
+child = os.fork()
+if child == 0:
+    os._exit(threads.effective(3))
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+threads.effective(2)
+child = os.fork()
+if child == 0:
+    os._exit(threads.effective(3))
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), threads.effective(3))
+"""
+    if not hasattr(os, "fork"):
+        pytest.skip("there is no fork")
+    assert output(code, PYTHONWARNINGS="ignore") == ["3", "1", "3"]

@@ -1,0 +1,294 @@
+"""From layers to a plan: shapes, what is fused, and that sharing places in the arena never loses a value."""
+
+from math import prod
+
+import numpy as np
+import pytest
+
+from lenet5c.kernels.lowering import ACTIVATIONS, LANES, lower
+
+RELU, SIGMOID, TANH, FLATTEN = ({"kind": kind} for kind in ("relu", "sigmoid", "tanh", "flatten"))
+
+
+def conv(out_channels, kernel_size, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1, weight=0, bias=None):
+    return {"kind": "conv2d", "out_channels": out_channels, "kernel_size": kernel_size, "stride": stride,
+            "padding": padding, "dilation": dilation, "groups": groups, "weight": weight, "bias": bias}  # fmt: skip
+
+
+def linear(out_features, weight=0, bias=None):
+    return {"kind": "linear", "out_features": out_features, "weight": weight, "bias": bias}
+
+
+def max_pool(kernel_size=(2, 2), stride=(2, 2), padding=(0, 0)):
+    return {"kind": "max_pool2d", "kernel_size": kernel_size, "stride": stride, "padding": padding}
+
+
+def avg_pool(kernel_size=(2, 2), stride=(2, 2), padding=(0, 0), count_include_pad=True):
+    return max_pool(kernel_size, stride, padding) | {"kind": "avg_pool2d", "count_include_pad": count_include_pad}
+
+
+LENET5 = [
+    conv(6, (5, 5), padding=(2, 2), weight=0, bias=150), RELU, max_pool(),
+    conv(16, (5, 5), weight=156, bias=2556), RELU, max_pool(), FLATTEN,
+    linear(120, weight=2572, bias=50572), RELU,
+    linear(84, weight=50692, bias=60772), RELU,
+    linear(10, weight=60856, bias=61696),
+]  # fmt: skip
+
+
+def kinds(plan):
+    return [op.kind for op in plan.ops]
+
+
+def test_lenet5():
+    plan = lower((1, 28, 28), LENET5)
+    assert [(op.kind, op.in_shape, op.out_shape, op.relu, op.gate) for op in plan.ops] == [
+        ("pad2d", (1, 28, 28), (1, 32, 32), False, False),
+        ("conv2d", (1, 32, 32), (6, 28, 28), True, False),
+        ("max_pool2d", (6, 28, 28), (6, 14, 14), False, True),
+        ("conv2d", (6, 14, 14), (16, 10, 10), True, False),
+        ("max_pool2d", (16, 10, 10), (16, 5, 5), False, True),
+        ("linear", (1, 1, 400), (120, 1, 1), True, True),
+        ("linear", (1, 1, 120), (84, 1, 1), True, True),
+        ("linear", (1, 1, 84), (10, 1, 1), False, False),
+    ]
+    assert (plan.input_shape, plan.output_shape) == ((1, 28, 28), (10,))
+    assert (plan.input_size, plan.output_size) == (784, 10)
+    assert plan.param_extent == 61706
+    assert plan.first_trainable == 1  # the padding before it needs no gradient
+    assert plan.output == plan.ops[-1].y
+
+
+@pytest.mark.parametrize(
+    "input_shape, layers, output_shape",
+    [
+        ((3, 7, 5), [conv(4, (3, 2))], (4, 5, 4)),
+        ((3, 7, 5), [conv(4, (3, 2), stride=(2, 3))], (4, 3, 2)),
+        ((3, 7, 5), [conv(4, (3, 2), padding=(1, 2))], (4, 7, 8)),
+        ((3, 7, 5), [conv(4, (3, 2), dilation=(3, 4))], (4, 1, 1)),
+        ((4, 7, 5), [conv(6, (1, 1), groups=2)], (6, 7, 5)),
+        ((3, 7, 5), [conv(4, (7, 5))], (4, 1, 1)),
+        ((3, 7, 5), [max_pool()], (3, 3, 2)),
+        ((3, 7, 5), [max_pool((3, 2), (2, 1), (1, 1))], (3, 4, 6)),
+        ((3, 7, 5), [avg_pool((7, 5), (1, 1))], (3, 1, 1)),
+        ((3, 7, 5), [TANH], (3, 7, 5)),
+        ((7,), [SIGMOID], (7,)),
+        ((7,), [linear(3)], (3,)),
+        ((3, 7, 5), [FLATTEN], (105,)),
+        ((3, 7, 5), [FLATTEN, FLATTEN], (105,)),
+        ((7,), [FLATTEN], (7,)),
+        ((3, 7, 5), [FLATTEN, linear(2), RELU], (2,)),
+        ((3, 7, 5), [conv(4, (7, 5)), FLATTEN, linear(2)], (2,)),
+        ((3, 7, 5), [], (3, 7, 5)),
+    ],
+    ids=str,
+)
+def test_output_shape(input_shape, layers, output_shape):
+    plan = lower(input_shape, layers)
+    assert plan.output_shape == output_shape
+    assert plan.output_size == prod(output_shape)
+    assert not plan.ops or prod(plan.ops[-1].out_shape) == prod(output_shape)
+
+
+def test_flatten_takes_no_op():
+    assert lower((2, 3, 4), [FLATTEN]).ops == []
+    assert kinds(lower((2, 3, 4), [FLATTEN, RELU, FLATTEN])) == ["relu"]
+
+
+def test_nothing_to_run():
+    plan = lower((2, 3, 4), [])
+    assert (plan.output, plan.arena_floats, plan.param_extent, plan.first_trainable) == (0, 24 * LANES, 0, 0)
+
+
+class TestFusion:
+    @pytest.mark.parametrize(
+        "input_shape, layer", [((3, 6, 6), conv(4, (3, 3))), ((3, 6, 6), conv(4, (6, 6))), ((9,), linear(4))], ids=str
+    )
+    def test_relu_into_conv2d_and_linear(self, input_shape, layer):
+        plan = lower(input_shape, [layer, RELU])
+        (op,) = plan.ops
+        assert op.relu and op.gate
+        assert plan.output == op.y
+
+    @pytest.mark.parametrize("activation", [SIGMOID, TANH], ids=str)
+    def test_no_other_activation(self, activation):
+        plan = lower((3, 6, 6), [conv(4, (3, 3)), activation])
+        assert kinds(plan) == ["conv2d", activation["kind"]]
+        assert not any(op.relu or op.gate for op in plan.ops)
+
+    @pytest.mark.parametrize("layers", [[RELU], [max_pool(), RELU], [avg_pool(), RELU], [TANH, RELU]], ids=str)
+    def test_not_into_other_ops(self, layers):
+        plan = lower((3, 6, 6), layers)
+        assert kinds(plan) == [layer["kind"] for layer in layers]
+        assert not any(op.relu or op.gate for op in plan.ops)
+
+    def test_twice_is_once(self):
+        (op,) = lower((9,), [linear(4), RELU, RELU]).ops
+        assert op.relu and op.gate
+
+    def test_through_flatten(self):
+        """A flattening between them is no op: the ReLU still lies behind the convolution."""
+        (op,) = lower((3, 6, 6), [conv(4, (3, 3)), FLATTEN, RELU]).ops
+        assert op.relu and op.gate
+
+    @pytest.mark.parametrize("pool", [max_pool(), max_pool((3, 3), (1, 1), (1, 1))], ids=str)
+    def test_max_pool_takes_the_gate(self, pool):
+        before, after = lower((3, 6, 6), [conv(4, (3, 3)), RELU, pool]).ops
+        assert (before.relu, before.gate, after.gate) == (True, False, True)
+
+    @pytest.mark.parametrize(
+        "layers",
+        [[conv(4, (3, 3)), max_pool()], [conv(4, (3, 3)), max_pool(), RELU], [RELU, max_pool()], [max_pool()]],
+        ids=str,
+    )
+    def test_max_pool_without_a_rectified_input_has_no_gate(self, layers):
+        assert not any(op.gate for op in lower((3, 6, 6), layers).ops)
+
+    def test_avg_pool_takes_no_gate(self):
+        before, after = lower((3, 6, 6), [conv(4, (3, 3)), RELU, avg_pool()]).ops
+        assert (before.relu, before.gate, after.gate) == (True, True, False)
+
+    def test_only_the_next_max_pool_takes_the_gate(self):
+        plan = lower((3, 9, 9), [conv(4, (2, 2)), RELU, max_pool(), max_pool()])
+        assert [op.gate for op in plan.ops] == [False, True, False]
+
+
+class TestConvolutionAsWideAsTheImage:
+    def test_is_linear(self):
+        (op,) = lower((3, 4, 5), [conv(7, (4, 5), weight=11, bias=2)]).ops
+        assert (op.kind, op.in_shape, op.out_shape, op.kernel_size) == ("linear", (1, 1, 60), (7, 1, 1), (1, 60))
+        assert (op.weight, op.bias) == (11, 2)
+        assert op.param_extent == 11 + 7 * 60
+
+    def test_with_padding_is_linear_on_the_padded_image(self):
+        pad, op = lower((3, 4, 5), [conv(7, (6, 5), padding=(1, 0))]).ops
+        assert (pad.kind, pad.out_shape) == ("pad2d", (3, 6, 5))
+        assert (op.kind, op.in_shape) == ("linear", (1, 1, 90))
+
+    def test_whatever_its_stride(self):
+        assert kinds(lower((3, 4, 5), [conv(7, (4, 5), stride=(2, 3))])) == ["linear"]
+
+    def test_of_one_pixel(self):
+        assert kinds(lower((3, 1, 1), [conv(7, (1, 1), dilation=(2, 2))])) == ["linear"]
+
+    @pytest.mark.parametrize(
+        "layer",
+        [conv(6, (4, 5), groups=3), conv(6, (4, 4)), conv(6, (3, 5)), conv(6, (4, 3), dilation=(1, 2))],
+        ids=str,
+    )
+    def test_others_are_not(self, layer):
+        assert kinds(lower((3, 4, 5), [layer])) == ["conv2d"]
+
+
+@pytest.mark.parametrize(
+    "layers, extent, first_trainable",
+    [
+        ([RELU], 0, 1),
+        ([RELU, linear(3, weight=5)], 5 + 3 * 8, 1),
+        ([linear(3, weight=5, bias=2)], 5 + 3 * 8, 0),
+        ([linear(3, weight=5, bias=40)], 43, 0),
+        ([linear(3, weight=50), RELU, linear(2, weight=0)], 50 + 3 * 8, 0),
+    ],
+    ids=str,
+)
+def test_parameters(layers, extent, first_trainable):
+    plan = lower((8,), layers)
+    assert (plan.param_extent, plan.first_trainable) == (extent, first_trainable)
+
+
+def test_parameters_of_groups():
+    assert lower((4, 6, 6), [conv(6, (3, 2), groups=2, weight=10, bias=3)]).param_extent == 10 + 6 * 2 * 6
+
+
+def reads(op):
+    """The places whose values the backward pass of an op still needs."""
+    if op.kind in ("conv2d", "linear"):
+        return {op.x, op.y} if op.gate else {op.x}
+    return {"max_pool2d": {op.x, op.y}, "avg_pool2d": set(), "pad2d": set()}.get(op.kind, {op.y})
+
+
+def assert_no_value_is_lost(plan):
+    """Each op reads what the one before wrote, and finds in its backward pass what was there in its forward pass."""
+    sizes = {0: plan.input_size * LANES}
+    writer = {0: None}  # which op wrote a place last
+    wanted = []
+    at = 0
+    for i, op in enumerate(plan.ops):
+        assert op.x == at
+        assert sizes[op.x] == prod(op.in_shape) * LANES
+        assert sizes.setdefault(op.y, prod(op.out_shape) * LANES) == prod(op.out_shape) * LANES
+        if op.y == op.x:
+            assert op.kind in ACTIVATIONS  # the only kernels that may overwrite what they read
+        writer[op.y] = i
+        wanted.append({place: writer[place] for place in reads(op)})
+        at = op.y
+    assert plan.output == at
+    for op, places in zip(plan.ops, wanted, strict=True):
+        assert all(writer[place] == i for place, i in places.items()), f"{op} finds an overwritten value"
+    # Places are the same or do not touch, and the input is never written.
+    assert writer[0] is None
+    ends = [0, *(start + size for start, size in sorted(sizes.items()))]
+    assert sorted(sizes) == ends[:-1]
+    assert plan.arena_floats == ends[-1]
+
+
+@pytest.mark.parametrize(
+    "layers, in_place",
+    [
+        ([conv(4, (3, 3)), SIGMOID], [False, True]),
+        ([avg_pool(), TANH], [False, True]),
+        ([avg_pool(), RELU], [False, True]),
+        # The input of the program is the caller's; a max pooling and an activation look at their output again.
+        ([TANH], [False]),
+        ([TANH, SIGMOID], [False, False]),
+        ([conv(4, (3, 3)), TANH, SIGMOID], [False, True, False]),
+        ([conv(4, (3, 3)), TANH, TANH, TANH], [False, True, False, False]),
+        ([max_pool(), TANH], [False, False]),
+        ([conv(4, (3, 3)), RELU, TANH], [False, False]),
+        ([conv(4, (3, 3)), RELU, max_pool(), TANH], [False, False, False]),
+        ([conv(4, (3, 3)), TANH, max_pool()], [False, True, False]),
+        ([conv(4, (3, 3)), FLATTEN, TANH], [False, True]),
+    ],
+    ids=str,
+)
+def test_activations_in_place(layers, in_place):
+    plan = lower((3, 6, 6), layers)
+    assert [op.x == op.y for op in plan.ops] == in_place
+    assert_no_value_is_lost(plan)
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_no_value_of_a_random_chain_is_lost(seed):
+    rng = np.random.default_rng(seed)
+    images = [
+        RELU, SIGMOID, TANH, conv(3, (2, 2)), conv(3, (1, 1), padding=(1, 1)), max_pool((2, 2), (1, 1)), max_pool(),
+        avg_pool((2, 2), (1, 1)),
+    ]  # fmt: skip
+    features = [RELU, SIGMOID, TANH, linear(5), FLATTEN]
+    layers = [images[i] for i in rng.integers(len(images), size=5)]
+    layers += [FLATTEN] + [features[i] for i in rng.integers(len(features), size=4)]
+    assert_no_value_is_lost(lower((3, 64, 64), layers))
+
+
+def test_no_value_of_lenet5_is_lost():
+    assert_no_value_is_lost(lower((1, 28, 28), LENET5))
+
+
+@pytest.mark.parametrize(
+    "input_shape, layers, message",
+    [
+        ((1, 4, 4), [conv(1, (5, 5))], "kernel_size"),
+        ((1, 4, 4), [conv(1, (3, 3), dilation=(2, 1))], "kernel_size.*dilation"),
+        ((1, 4, 4), [max_pool((5, 5))], "kernel_size"),
+        ((1, 4, 4), [max_pool((3, 3), padding=(2, 0))], "padding"),
+        ((1, 4, 4), [max_pool(), max_pool(), max_pool()], "kernel_size"),
+        ((1, 4, 4), [conv(2**37, (1, 1))], "activation"),
+        ((1, 4, 4), [conv(1, (1, 1), padding=(2**30, 2**30))], "padded input"),
+        ((2**36,), [RELU, RELU], "activation"),
+        ((2**35,), [RELU, RELU], "activations of a tile"),
+    ],
+    ids=str,
+)
+def test_sizes_out_of_bounds_are_errors(input_shape, layers, message):
+    with pytest.raises(ValueError, match=message):
+        lower(input_shape, layers)

@@ -1,0 +1,611 @@
+"""Whole programs: forward, backward and training step against the float64 reference, and what must not change a bit.
+
+A `Model` is a chain of layers with parameters, both as a program and as a composition of reference functions. Where
+every op is made of additions, multiplications by integers and choices, the data are small integers: float32 is exact
+then, and so is the comparison, ties included. Chains with exponentials are compared with a tolerance.
+"""
+
+import os
+import subprocess
+import sys
+import threading
+from importlib import import_module
+
+import numpy as np
+import pytest
+import reference
+from numpy.testing import assert_array_equal
+
+from lenet5c.kernels import _cpu, _program, dispatch, lowering
+from lenet5c.kernels._program import Program
+
+EPS = np.finfo(np.float32).eps
+TILES = {isa: import_module(f"lenet5c.kernels._tiles_{isa}").kernels for isa in _cpu.supported()}
+each_isa = pytest.mark.parametrize("isa", TILES)
+
+RELU, SIGMOID, TANH, FLATTEN = ({"kind": kind} for kind in ("relu", "sigmoid", "tanh", "flatten"))
+WINDOW = ("stride", "padding", "dilation", "groups")
+
+
+def conv(out_channels, kernel_size, stride=1, padding=0, dilation=1, groups=1, bias=True):
+    return {"kind": "conv2d", "out_channels": out_channels, "kernel_size": reference.pair(kernel_size),
+            "stride": reference.pair(stride), "padding": reference.pair(padding),
+            "dilation": reference.pair(dilation), "groups": groups, "has_bias": bias}  # fmt: skip
+
+
+def linear(out_features, bias=True):
+    return {"kind": "linear", "out_features": out_features, "has_bias": bias}
+
+
+def pool(kind, kernel_size=2, stride=None, padding=0, **options):
+    stride = kernel_size if stride is None else stride
+    options = {"count_include_pad": True} | options if kind == "avg" else options
+    return {"kind": f"{kind}_pool2d", "kernel_size": reference.pair(kernel_size), "stride": reference.pair(stride),
+            "padding": reference.pair(padding), **options}  # fmt: skip
+
+
+class Model:
+    """A chain of layers; `params` holds each weight and bias, with some floats between them that belong to none."""
+
+    def __init__(self, input_shape, layers):
+        self.input_shape, self.layers = input_shape, []
+        self.views = []  # of each layer: slice and shape of its weight, slice of its bias
+        end = 3
+        for i, layer in enumerate(layers):
+            shape = lowering.lower(input_shape, self.layers).output_shape
+            layer, weight, bias = dict(layer), None, None
+            if "has_bias" in layer:
+                weight_shape = (
+                    (layer["out_features"], *shape)
+                    if layer["kind"] == "linear"
+                    else (layer["out_channels"], shape[0] // layer["groups"], *layer["kernel_size"])
+                )
+                spans = [(int(np.prod(weight_shape)), "weight"), (weight_shape[0] * layer.pop("has_bias"), "bias")]
+                layer["bias"] = None
+                for size, name in spans if i % 2 else spans[::-1]:  # either may come first
+                    if size:
+                        layer[name] = end
+                        end += size + 3
+                weight = (np.s_[layer["weight"] : layer["weight"] + spans[0][0]], weight_shape)
+                bias = None if layer["bias"] is None else np.s_[layer["bias"] : layer["bias"] + spans[1][0]]
+            self.layers.append(layer)
+            self.views.append((weight, bias))
+        self.num_params = end
+        self.plan = lowering.lower(input_shape, self.layers)
+        self.output_shape = self.plan.output_shape
+
+    def program(self, isa=dispatch.isa):
+        return Program(self.plan, TILES[isa])
+
+    def draw(self, batch, integer=False, seed=0):
+        """params, x and dy, as rows: small integers, or normal numbers of which each layer keeps the scale."""
+        rng = np.random.default_rng(seed)
+        sizes = (batch, self.plan.input_size), (batch, self.plan.output_size)
+        if integer:
+            params = rng.integers(-1, 2, self.num_params)
+            x, dy = (rng.integers(-2, 3, size) for size in sizes)
+        else:
+            params = 0.1 * rng.standard_normal(self.num_params)
+            for weight, _ in self.views:
+                if weight:
+                    at, shape = weight
+                    params[at] = rng.standard_normal(shape).ravel() / np.sqrt(np.prod(shape[1:]))
+            x, dy = (rng.standard_normal(size) for size in sizes)
+        return [a.astype(np.float32) for a in (params, x, dy)]
+
+    def _weights(self, i, params):
+        (at, shape), bias = self.views[i]
+        return params[at].reshape(shape), None if bias is None else params[bias]
+
+    def reference_forward(self, params, x):
+        """Input and output of every layer."""
+        values = [x.reshape(len(x), *self.input_shape).astype(np.float64)]
+        for i, layer in enumerate(self.layers):
+            kind, x = layer["kind"], values[-1]
+            if kind == "conv2d":
+                x = reference.conv2d(x, *self._weights(i, params), **{name: layer[name] for name in WINDOW})
+            elif kind == "linear":
+                x = reference.linear(x, *self._weights(i, params))
+            elif kind == "flatten":
+                x = x.reshape(len(x), -1)
+            else:
+                x = getattr(reference, kind)(x, **{name: layer[name] for name in layer if name != "kind"})
+            values.append(x)
+        return values
+
+    def reference_backward(self, params, values, dy):
+        """dx and the gradient of params."""
+        dparams = np.zeros(self.num_params)
+        dy = dy.reshape(values[-1].shape)
+        for i, layer in reversed(list(enumerate(self.layers))):
+            kind, x, y = layer["kind"], values[i], values[i + 1]
+            options = {name: layer[name] for name in layer if name != "kind"}
+            if kind in ("conv2d", "linear"):
+                weight = self._weights(i, params)[0]
+                options = {name: layer[name] for name in WINDOW if name in layer}
+                dy, dweight, dbias = getattr(reference, f"{kind}_backward")(dy, x, weight, **options)
+                dparams[self.views[i][0][0]] = dweight.ravel()
+                if self.views[i][1]:
+                    dparams[self.views[i][1]] = dbias
+            elif kind == "flatten":
+                dy = dy.reshape(x.shape)
+            elif kind == "max_pool2d":
+                dy = reference.max_pool2d_backward(dy, x, **options)
+            elif kind == "avg_pool2d":
+                dy = reference.avg_pool2d_backward(dy, x.shape, **options)
+            else:
+                dy = getattr(reference, f"{kind}_backward")(dy, y)
+        return dy.reshape(len(dy), -1), dparams
+
+
+def forward(program, params, samples, threads=1, **options):
+    count = len(options["index"]) if options.get("index") is not None else len(samples)
+    out = np.full((count, int(np.prod(program.output_shape))), np.nan, np.float32)
+    program.forward(samples, params, out, threads, **options)
+    return out
+
+
+def backward(program, params, x, dy, threads=1, need_dx=True):
+    grads = np.full_like(params, np.nan)
+    dx = np.full_like(x, np.nan) if need_dx else None
+    program.backward(x, dy, params, grads, dx, threads)
+    return dx, grads[: program.param_extent]
+
+
+def train_step(program, params, samples, labels, threads=1, **options):
+    """Loss, correct answers, and a dict of all arrays that come out."""
+    count = len(labels)
+    grads = np.full_like(params, np.nan)
+    out = np.full((count, int(np.prod(program.output_shape))), np.nan, np.float32)
+    loss, correct = program.train_step(samples, labels, params, grads, threads, out=out, **options)
+    return loss, correct, out, grads[: program.param_extent]
+
+
+def draw_labels(model, batch):
+    return np.random.default_rng(1).integers(model.plan.output_size, size=batch).astype(np.int32)
+
+
+def bits(*results):
+    return [np.asarray(result).tobytes() for result in results if result is not None]
+
+
+EXACT = {
+    "lenet5": Model((1, 12, 12), [
+        conv(6, 5, padding=2), RELU, pool("max"), conv(16, 5), RELU, pool("max"), FLATTEN,
+        linear(13), RELU, linear(10)]),
+    "conv": Model((2, 5, 7), [conv(3, 3)]),
+    "conv without bias, strided, padded, dilated": Model((3, 9, 8), [
+        conv(4, (2, 3), stride=(2, 1), padding=(1, 2), dilation=(3, 2), bias=False), RELU, conv(5, 2, stride=3)]),
+    "groups": Model((4, 6, 5), [conv(6, 3, groups=2, padding=1), RELU, conv(6, 2, groups=6), pool("max", 2, 1)]),
+    "conv as wide as the image": Model((2, 4, 3), [conv(7, (4, 3)), RELU, conv(5, 1), FLATTEN, RELU, linear(3)]),
+    "padded conv as wide as the image": Model((2, 2, 3), [RELU, conv(7, (4, 5), padding=1), RELU]),
+    "max pool takes the gate, overlapping": Model((2, 9, 8), [
+        conv(3, 2), RELU, pool("max", 3, 2, 1), RELU, pool("max", (2, 1), 1)]),
+    "max pool first": Model((3, 7, 6), [pool("max", (3, 2), (2, 3), 1), conv(4, 2), RELU]),
+    "max pool last": Model((3, 6, 6), [conv(4, 3), pool("max", (2, 4))]),
+    "avg pool": Model((2, 6, 8), [conv(3, 3, padding=1), RELU, pool("avg"), RELU, pool("avg", (1, 2), 1)]),
+    "avg pool, padded": Model((2, 5, 6), [
+        conv(3, 2), pool("avg", 2, 2, 1), conv(2, 1), pool("avg", 2, 1, 1, count_include_pad=False)]),
+    "relu": Model((2, 3, 5), [RELU]),
+    "relu twice, then a pool": Model((2, 4, 5), [RELU, RELU, pool("avg"), RELU, RELU, FLATTEN, linear(3), RELU, RELU]),
+    "relu before and after a max pool": Model((2, 6, 6), [conv(3, 3), RELU, RELU, pool("max"), RELU, RELU, conv(2, 2)]),
+    "linear": Model((5,), [linear(1)]),
+    "linear, many": Model((17,), [linear(33, bias=False), RELU, linear(49), RELU, linear(2)]),
+    "relu on features": Model((19,), [RELU, linear(7), RELU]),
+    "flatten": Model((2, 3, 5), [FLATTEN]),
+    "nothing": Model((2, 3), []),
+}  # fmt: skip
+
+SMOOTH = {
+    "lenet5, tanh": Model((1, 12, 12), [
+        conv(6, 5, padding=2), TANH, pool("avg"), conv(16, 5), TANH, pool("avg"), FLATTEN,
+        linear(13), TANH, linear(10)]),
+    "sigmoid": Model((2, 3, 5), [SIGMOID]),
+    "tanh": Model((2, 3, 5), [TANH]),
+    "activations in a row": Model((3, 6, 5), [
+        conv(4, 3), TANH, SIGMOID, TANH, pool("avg"), SIGMOID, SIGMOID, FLATTEN, TANH, linear(3), SIGMOID, TANH]),
+    "activations first": Model((7,), [TANH, SIGMOID, linear(9), TANH, linear(4)]),
+    "all linear": Model((3, 9, 7), [
+        conv(5, (3, 2), stride=(2, 1), padding=(0, 1), bias=False), conv(4, 3, dilation=(1, 2)), pool("avg", 2, 1, 1),
+        FLATTEN, linear(11), linear(6, bias=False)]),
+    "max pool of tanh": Model((2, 8, 8), [conv(3, 3), TANH, pool("max"), SIGMOID, conv(5, 3), TANH]),
+}  # fmt: skip
+
+BATCHES = [1, 15, 16, 17, 33, 257]  # 257: more tiles than gradient shards
+
+exact_model = pytest.mark.parametrize("model", EXACT.values(), ids=EXACT)
+smooth_model = pytest.mark.parametrize("model", SMOOTH.values(), ids=SMOOTH)
+any_model = pytest.mark.parametrize("model", (EXACT | SMOOTH).values(), ids=EXACT | SMOOTH)
+
+
+@pytest.mark.parametrize("batch", BATCHES)
+@exact_model
+def test_equals_reference(model, batch):
+    params, x, dy = model.draw(batch, integer=True)
+    values = model.reference_forward(params, x)
+    dx, dparams = model.reference_backward(params, values, dy)
+    assert max(abs(a).max(initial=0) for a in (*values, dx, dparams)) < 2**22  # far from where float32 rounds integers
+    for isa in TILES:
+        program = model.program(isa)
+        assert_array_equal(forward(program, params, x), values[-1].reshape(batch, -1))
+        actual_dx, actual_grads = backward(program, params, x, dy)
+        assert_array_equal(actual_dx, dx)
+        assert_array_equal(actual_grads, dparams[: program.param_extent])
+        assert_array_equal(backward(program, params, x, dy, need_dx=False)[1], actual_grads)
+
+
+def assert_close(actual, expected):
+    """Within 16 eps of the array's norm.
+
+    A sum of n terms of random sign errs by less than sqrt(n) eps / 2 of its norm, 10 eps for the 400 terms that are
+    the most here; each lane and tile sums for itself, which makes it less. The largest error seen is 4 eps. A term
+    lost or doubled shows at thousands of eps.
+    """
+    assert actual.shape == expected.shape
+    error, norm = np.linalg.norm(actual - expected), np.linalg.norm(expected)
+    assert error <= 16 * EPS * norm, f"error {error / norm / EPS:.3g} eps of the norm"
+
+
+@pytest.mark.parametrize("batch", BATCHES)
+@smooth_model
+def test_matches_reference(model, batch):
+    params, x, dy = model.draw(batch)
+    values = model.reference_forward(params, x)
+    dx, dparams = model.reference_backward(params, values, dy)
+    for isa in TILES:
+        program = model.program(isa)
+        assert_close(forward(program, params, x), values[-1].reshape(batch, -1))
+        actual_dx, actual_grads = backward(program, params, x, dy)
+        assert_close(actual_dx, dx)
+        assert_close(actual_grads, dparams[: program.param_extent])
+
+
+@pytest.mark.parametrize("batch", BATCHES)
+@pytest.mark.parametrize(
+    "options", [{}, {"smoothing": 0.1}, {"loss": "mse"}], ids=["cross entropy", "smoothed", "squared error"]
+)
+@smooth_model
+def test_train_step_matches_reference(model, batch, options):
+    params, x, _ = model.draw(batch)
+    labels = draw_labels(model, batch)
+    logits = model.reference_forward(params, x)
+    if options.get("loss") == "mse":
+        options = options | {"targets": np.eye(model.plan.output_size, dtype=np.float32)[labels]}
+        loss, dy = reference.mse(logits[-1].reshape(batch, -1), options["targets"])
+    else:
+        loss, dy = reference.cross_entropy(logits[-1].reshape(batch, -1), labels, options.get("smoothing", 0))
+    dx, dparams = model.reference_backward(params, logits, dy)
+    for isa in TILES:
+        program = model.program(isa)
+        actual_loss, correct, out, grads = train_step(program, params, x, labels, **options)
+        assert abs(actual_loss - loss) <= 16 * EPS * max(loss, 1)
+        assert correct == np.sum(out.argmax(axis=1) == labels)
+        assert_array_equal(out, forward(program, params, x))
+        assert_close(grads, dparams[: program.param_extent])
+        actual_dx = np.full_like(x, np.nan)
+        train_step(program, params, x, labels, dx=actual_dx, **options)
+        assert_close(actual_dx, dx)
+
+
+@each_isa
+@any_model
+def test_train_step_is_forward_loss_and_backward(model, isa):
+    """To the bit, with the loss as a program without ops."""
+    params, x, _ = model.draw(33, integer=True)
+    labels = draw_labels(model, 33)
+    program = model.program(isa)
+    loss, correct, out, grads = train_step(program, params, x, labels)
+    logits = forward(program, params, x)
+    nothing, dy = np.zeros(0, np.float32), np.full_like(logits, np.nan)
+    by_hand = Program(lowering.lower(logits.shape[1:], []), TILES[isa]).train_step(
+        logits, labels, nothing, nothing, 1, dx=dy
+    )
+    assert by_hand == (loss, correct)
+    assert bits(out, grads) == bits(logits, backward(program, params, x, dy)[1])
+
+
+@each_isa
+@any_model
+def test_same_bits_at_any_thread_count(model, isa):
+    params, x, dy = model.draw(257)
+    labels = draw_labels(model, 257)
+    program = model.program(isa)
+
+    def everything(threads):
+        return bits(
+            forward(program, params, x, threads),
+            *backward(program, params, x, dy, threads),
+            *train_step(program, params, x, labels, threads),
+        )
+
+    serial = everything(1)
+    for threads in (2, 3, 8, 1):
+        assert everything(threads) == serial
+
+
+@pytest.mark.skipif(not {"avx2", "avx512"} <= TILES.keys(), reason="needs both AVX2 and AVX-512")
+@any_model
+def test_same_bits_with_avx2_and_avx512(model):
+    params, x, dy = model.draw(33)
+    labels = draw_labels(model, 33)
+    results = [
+        bits(forward(program, params, x), *backward(program, params, x, dy), *train_step(program, params, x, labels))
+        for program in (model.program("avx2"), model.program("avx512"))
+    ]
+    assert results[0] == results[1]
+
+
+def train(model, isa, optimiser, threads, steps=4):
+    """Parameters and state after a few steps."""
+    params, x, _ = model.draw(100)
+    labels = draw_labels(model, 100)
+    program = model.program(isa)
+    grads, state = np.zeros_like(params), [np.zeros_like(params) for _ in range(2)]
+    for t in range(1, steps + 1):
+        program.train_step(x, labels, params, grads, threads)
+        if optimiser == "sgd":
+            _program.sgd(TILES[isa], params, grads, state[0], 0.1, 0.9, True, 1e-3)
+        else:
+            corrections = 1 - 0.9**t, np.sqrt(1 - 0.999**t)
+            _program.adam(TILES[isa], params, grads, *state, 0.01, 0.9, 0.999, 1e-8, *corrections, 1e-3, True)
+    assert np.all(np.isfinite(params))
+    return bits(params, *state)
+
+
+@pytest.mark.parametrize("optimiser", ["sgd", "adam"])
+@each_isa
+def test_same_bits_of_training_at_any_thread_count(isa, optimiser):
+    serial = train(EXACT["lenet5"], isa, optimiser, 1)
+    for threads in (2, 3, 8):
+        assert train(EXACT["lenet5"], isa, optimiser, threads) == serial
+
+
+@pytest.mark.parametrize("optimiser", ["sgd", "adam"])
+def test_updates_have_the_same_bits_with_every_instruction_set(optimiser):
+    """They fuse no multiply-add, so that even the baseline agrees."""
+    rng = np.random.default_rng(0)
+    params, grads = rng.standard_normal((2, 1003)).astype(np.float32)
+    results = []
+    for tiles in TILES.values():
+        p, state = params.copy(), [np.zeros_like(params) for _ in range(2)]
+        for t in range(1, 6):
+            if optimiser == "sgd":
+                _program.sgd(tiles, p, grads, state[0], 0.1, 0.9, True, 1e-3)
+            else:
+                _program.adam(tiles, p, grads, *state, 0.01, 0.9, 0.999, 1e-8, 1 - 0.9**t, 1 - 0.999**t, 1e-3, False)
+        results.append(bits(p, *state))
+    assert all(result == results[0] for result in results)
+
+
+@each_isa
+@exact_model
+def test_dead_lanes_contribute_nothing(model, isa):
+    """The gradient of a batch is the sum of its samples' own gradients; the data are integers, so exactly."""
+    params, x, dy = model.draw(17, integer=True)
+    program = model.program(isa)
+    dx, grads = backward(program, params, x, dy)
+    singles = [backward(program, params, x[i : i + 1], dy[i : i + 1]) for i in range(17)]
+    assert_array_equal(dx, np.concatenate([single_dx for single_dx, _ in singles]))
+    assert_array_equal(grads, sum(single_grads for _, single_grads in singles))
+
+
+@each_isa
+@smooth_model
+def test_train_step_is_the_mean_of_its_samples(model, isa):
+    params, x, _ = model.draw(17)
+    labels = draw_labels(model, 17)
+    program = model.program(isa)
+    loss, correct, out, grads = train_step(program, params, x, labels)
+    singles = [train_step(program, params, x[i : i + 1], labels[i : i + 1]) for i in range(17)]
+    losses, corrects, outs, single_grads = zip(*singles, strict=True)
+    assert abs(loss - np.mean(losses)) <= 4 * EPS * loss
+    assert correct == sum(corrects)
+    assert_array_equal(out, np.concatenate(outs))
+    # The same float32 products, summed in another order.
+    assert_close(grads, np.mean(single_grads, axis=0, dtype=np.float64))
+
+
+@each_isa
+@any_model
+def test_samples_do_not_mix(model, isa):
+    """A sample that is not a number spoils neither the outputs nor the input gradients of the others."""
+    params, x, dy = model.draw(35)
+    program = model.program(isa)
+    clean = forward(program, params, x), backward(program, params, x, dy)[0]
+    x[[3, 32]] = np.nan  # 32 is the one that fills the dead lanes
+    others = np.delete(np.arange(35), [3, 32])
+    dirty = forward(program, params, x), backward(program, params, x, dy)[0]
+    assert bits(*(a[others] for a in dirty)) == bits(*(a[others] for a in clean))
+
+
+@each_isa
+def test_any_state_of_the_workspace_gives_the_same_bits(isa):
+    """A program keeps its arenas; what an earlier batch left there must not show."""
+    model = EXACT["lenet5"]
+    params, x, dy = model.draw(17)
+    fresh = backward(model.program(isa), params, x, dy)
+    program = model.program(isa)
+    backward(program, params, np.full_like(x, np.nan), np.full_like(dy, np.inf), threads=2)
+    assert bits(*backward(program, params, x, dy)) == bits(*fresh)
+
+
+@each_isa
+class TestBytes:
+    """Samples of uint8 become float32 while they are packed, as NumPy would do it."""
+
+    model = EXACT["lenet5"]
+
+    def draw(self):
+        rng = np.random.default_rng(2)
+        params = self.model.draw(1)[0]
+        images = rng.integers(256, size=(50, self.model.plan.input_size), dtype=np.uint8)
+        offset = rng.standard_normal(self.model.plan.input_size).astype(np.float32)
+        scale = 1 / 77.7
+        index = rng.integers(50, size=33)
+        floats = images.astype(np.float32) * np.float32(scale) + offset
+        return params, images, {"scale": scale, "offset": offset}, index, floats
+
+    def test_forward(self, isa):
+        params, images, conversion, index, floats = self.draw()
+        program = self.model.program(isa)
+        expected = forward(program, params, floats)
+        assert bits(forward(program, params, images, **conversion)) == bits(expected)
+        for samples, options in ((images, conversion), (floats, {})):
+            out = forward(program, params, samples, 2, index=index, **options)
+            assert bits(out) == bits(expected[index])
+
+    def test_train_step(self, isa):
+        params, images, conversion, index, floats = self.draw()
+        program = self.model.program(isa)
+        labels = draw_labels(self.model, 33)
+        expected = bits(*train_step(program, params, floats[index], labels))
+        assert bits(*train_step(program, params, floats, labels, index=index)) == expected
+        assert bits(*train_step(program, params, images, labels, 2, index=index, **conversion)) == expected
+        assert bits(*train_step(program, params, images[index], labels, **conversion)) == expected
+
+    def test_read_only_arrays(self, isa):
+        params, images, conversion, index, floats = self.draw()
+        program = self.model.program(isa)
+        expected = forward(program, params, images, index=index, **conversion)
+        for array in (params, images, index, conversion["offset"]):
+            array.flags.writeable = False
+        assert bits(forward(program, params, images, index=index, **conversion)) == bits(expected)
+
+
+class TestErrors:
+    model = EXACT["lenet5"]
+
+    def call(self, name="train_step", **changes):
+        """A valid call on 5 samples, with some arguments changed; grads must stay as they were after an error."""
+        params, x, dy = self.model.draw(5)
+        inputs = {"samples": x, "params": params, "num_threads": 1}
+        grads = np.full_like(params, 7)
+        if name == "forward":
+            inputs |= {"out": np.empty((5, 10), np.float32)}
+        elif name == "backward":
+            inputs |= {"dy": dy, "grads": grads, "dx": None}
+        else:
+            inputs |= {"labels": np.zeros(5, np.int32), "grads": grads}
+        getattr(self.model.program(), name)(**inputs | changes)
+
+    @pytest.mark.parametrize("name", ["forward", "backward", "train_step"])
+    def test_none_for_a_valid_call(self, name):
+        self.call(name)
+
+    @pytest.mark.parametrize("name", ["forward", "train_step"])
+    @pytest.mark.parametrize("wrong", [-1, 5, 2**40, -(2**63)])
+    def test_index_out_of_range(self, name, wrong):
+        with pytest.raises(IndexError, match=rf"index\[3\] is {wrong}.* 5 samples"):
+            self.call(name, index=np.array([0, 4, 1, wrong, 2]))
+
+    @pytest.mark.parametrize("wrong", [-1, 10, 2**31 - 1, -(2**31)])
+    def test_labels_out_of_range(self, wrong):
+        with pytest.raises(ValueError, match=rf"labels\[2\] is {wrong}.* 0 to 9"):
+            self.call(labels=np.array([0, 9, wrong, 0, 0], np.int32))
+
+    @pytest.mark.parametrize(
+        "name, changes, message",
+        [
+            ("forward", {"samples": np.zeros((5, 143), np.float32)}, "samples have 143 values.* 144"),
+            ("forward", {"samples": np.zeros((5, 144), np.uint8)}, "offset.* 144 values"),
+            ("forward", {"samples": np.zeros((5, 144), np.uint8), "offset": np.zeros(1, np.float32)}, "offset"),
+            ("forward", {"out": np.empty((4, 10), np.float32)}, "out"),
+            ("forward", {"out": np.empty((5, 11), np.float32)}, "out"),
+            ("forward", {"params": np.zeros(9, np.float32)}, "params"),
+            ("backward", {"dy": np.zeros((4, 10), np.float32)}, "dy"),
+            ("backward", {"dy": np.zeros((5, 9), np.float32)}, "dy"),
+            ("backward", {"dx": np.zeros((5, 143), np.float32)}, "dx"),
+            ("backward", {"params": np.zeros(9, np.float32)}, "params"),
+            ("backward", {"grads": np.zeros(9, np.float32)}, "grads"),
+            ("train_step", {"grads": np.zeros(9, np.float32)}, "grads"),
+            ("train_step", {"labels": np.zeros(4, np.int32)}, "labels has 4 .* 5"),
+            ("train_step", {"out": np.empty((5, 11), np.float32)}, "out"),
+            ("train_step", {"dx": np.empty((4, 144), np.float32)}, "dx"),
+            ("train_step", {"loss": "hinge"}, "'hinge'"),
+            ("train_step", {"loss": "mse"}, r"targets.* \(5, 10\)"),
+            ("train_step", {"loss": "mse", "targets": np.zeros((5, 9), np.float32)}, "targets"),
+            ("train_step", {"samples": np.zeros((0, 144), np.float32), "labels": np.zeros(0, np.int32)}, "one sample"),
+        ],
+    )
+    def test_wrong_sizes(self, name, changes, message):
+        with pytest.raises(ValueError, match=message):
+            self.call(name, **changes)
+
+    def test_updates(self):
+        a, b = np.zeros(3, np.float32), np.zeros(4, np.float32)
+        for arrays in ((b, a, a), (a, b, a), (a, a, b)):
+            with pytest.raises(ValueError, match="params, grads and velocity"):
+                _program.sgd(dispatch.tiles, *arrays, 0.1, 0, False, 0)
+        for i in range(4):
+            arrays = [b if k == i else a for k in range(4)]
+            with pytest.raises(ValueError, match="equally many"):
+                _program.adam(dispatch.tiles, *arrays, 0.1, 0.9, 0.999, 1e-8, 1, 1, 0, False)
+
+
+@any_model
+def test_no_samples(model):
+    params, x, dy = model.draw(0)
+    program = model.program()
+    assert forward(program, params, x).shape == dy.shape
+    dx, grads = backward(program, params, x, dy)
+    assert dx.shape == x.shape
+    assert not grads.any()
+
+
+def test_one_program_in_several_python_threads():
+    """Each call takes a workspace of its own."""
+    model = EXACT["lenet5"]
+    program = model.program()
+    jobs = [(*model.draw(batch, seed=batch), draw_labels(model, batch)) for batch in (1, 17, 33, 100)]
+
+    def run(job, threads):
+        params, x, dy, labels = job
+        return bits(
+            forward(program, params, x, threads),
+            *backward(program, params, x, dy, threads),
+            *train_step(program, params, x, labels, threads),
+        )
+
+    expected = [run(job, 1) for job in jobs]
+    results = [[] for _ in jobs]
+    start = threading.Barrier(len(jobs))
+
+    def work(i):
+        start.wait()
+        results[i] += [run(jobs[i], threads) for threads in (1, 2) * 10]
+
+    workers = [threading.Thread(target=work, args=(i,)) for i in range(len(jobs))]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    for got, wanted in zip(results, expected, strict=True):
+        assert len(got) == 20
+        assert all(result == wanted for result in got)
+
+
+PEAK_MEMORY = """
+import resource, sys
+import numpy as np
+from lenet5c import nn
+batch = int(sys.argv[1])
+images, offset = np.ones((8192, 1, 28, 28), np.uint8), np.zeros((1, 28, 28), np.float32)
+labels, index = np.zeros(8192, np.int64), np.arange(8192)
+model, loss = nn.LeNet5(input_size=28, padding=2), nn.CrossEntropyLoss()
+for _ in range(2):
+    model.train_step(images, labels[:batch], loss, index=index[:batch], scale=1 / 255, offset=offset)
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(peak if sys.platform == "darwin" else peak * 1024)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="resource is not there")
+def test_memory_of_a_training_step_does_not_grow_with_the_batch():
+    def peak(batch):
+        command = [sys.executable, "-c", PEAK_MEMORY, str(batch)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=dict(os.environ), timeout=60)
+        return int(done.stdout)
+
+    # The activations of 8192 samples are 300 MB, their images as float32 26 MB. Two runs of the same differ by some
+    # hundred kB; labels as int32 and a loss a tile are 40 kB.
+    assert peak(8192) - peak(64) < 4 * 2**20

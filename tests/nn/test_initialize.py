@@ -1,0 +1,120 @@
+"""Initialisers: variance, bounds and shape of what they draw, and that a seed decides it."""
+
+from math import sqrt
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+
+from lenet5c import nn
+from lenet5c.nn import initialize
+
+FAN_IN, FAN_OUT = 300, 200
+VARIANCES = {
+    "he_normal": 2 / FAN_IN,
+    "he_uniform": 2 / FAN_IN,
+    "glorot_normal": 2 / (FAN_IN + FAN_OUT),
+    "glorot_uniform": 2 / (FAN_IN + FAN_OUT),
+    "lecun_normal": 1 / FAN_IN,
+    "lecun_uniform": 1 / FAN_IN,
+}
+NUMBERS = 200_000
+
+
+def test_all_are_tested():
+    assert VARIANCES.keys() == initialize.NAMED.keys()
+
+
+def check_moments(weights, variance, kurtosis):
+    """Mean and variance within five standard deviations of their estimates."""
+    assert weights.dtype == np.float32
+    weights = weights.astype(np.float64)
+    assert abs(weights.mean()) < 5 * sqrt(variance / weights.size)
+    assert abs(weights.var() / variance - 1) < 5 * sqrt((kurtosis - 1) / weights.size)
+
+
+@pytest.mark.parametrize("name", VARIANCES)
+def test_moments(name):
+    weights = initialize.draw(name, 0, (NUMBERS,), FAN_IN, FAN_OUT)
+    uniform = name.endswith("uniform")
+    check_moments(weights, VARIANCES[name], 9 / 5 if uniform else 3)
+    largest = abs(weights).max() / sqrt(VARIANCES[name])
+    if uniform:  # it ends at sqrt(3) standard deviations, where the largest of so many numbers is sure to lie near
+        assert 0.999 * sqrt(3) < largest <= sqrt(3) * (1 + 1e-6)
+    else:
+        assert 4 < largest < 7
+
+
+@pytest.mark.parametrize(
+    "init, variance, kurtosis", [(initialize.normal(0.3), 0.09, 3), (initialize.uniform(0.6), 0.12, 9 / 5)]
+)
+def test_fixed(init, variance, kurtosis):
+    check_moments(initialize.draw(init, 0, (NUMBERS,), FAN_IN, FAN_OUT), variance, kurtosis)
+
+
+@pytest.mark.parametrize(
+    "make, fan_in, fan_out",
+    [
+        (lambda init: nn.Linear(30, 20, init=init), 30, 20),
+        (lambda init: nn.Conv2d(4, 6, (3, 5), init=init), 60, 90),
+        (lambda init: nn.Conv2d(4, 6, (3, 5), groups=2, init=init), 30, 90),  # all outputs, as PyTorch counts
+    ],
+)
+def test_fans_of_layers(make, fan_in, fan_out):
+    """What a weight's output reads, and what reads its input; of a convolution, counted over its window."""
+    seen = []
+
+    def init(rng, shape, fan_in, fan_out):
+        seen.append((type(rng), shape, fan_in, fan_out))
+        return np.full(shape, 0.5)
+
+    layer = make(init)
+    assert seen == [(np.random.Generator, layer.params["weight"].shape, fan_in, fan_out)]
+    assert layer.params["weight"].dtype == np.float32
+    assert np.all(layer.params["weight"] == 0.5)
+
+
+@pytest.mark.parametrize("name", VARIANCES)
+def test_seeds(name):
+    def draw(rng):
+        return initialize.draw(name, rng, (3, 4), 4, 3)
+
+    assert_array_equal(draw(0), draw(0))
+    assert_array_equal(draw(0), draw(np.random.default_rng(0)))
+    assert (draw(0) != draw(1)).any()
+    assert (draw(None) != draw(None)).any()
+    rng = np.random.default_rng(0)
+    assert (draw(rng) != draw(rng)).any()  # a generator goes on
+
+
+@pytest.mark.parametrize("make", [lambda **o: nn.Linear(5, 4, **o), lambda **o: nn.Conv2d(2, 3, 2, **o)])
+def test_seeds_of_layers(make):
+    assert_array_equal(make(rng=3).vector, make(rng=3).vector)
+    assert (make(rng=3).vector != make(rng=4).vector).any()
+    assert_array_equal(make().params["bias"], 0)
+    assert_array_equal(make(init="he_normal", rng=3).vector, make(rng=3).vector)
+
+
+@pytest.mark.parametrize(
+    "activation, name", [("relu", "he_normal"), ("tanh", "glorot_uniform"), ("sigmoid", "glorot_uniform")]
+)
+def test_lenet5_suits_its_activation(activation, name):
+    model = nn.LeNet5(activation=activation, rng=5)
+    assert_array_equal(model.vector, nn.LeNet5(activation=activation, init=name, rng=5).vector)
+    rng = np.random.default_rng(5)
+    for layer in ("conv1", "conv2", "fc1", "fc2", "fc3"):
+        weight = model[layer].params["weight"]
+        window = weight[0, 0].size
+        fans = weight[0].size, weight.shape[0] * (window if weight.ndim == 4 else 1)
+        assert_array_equal(weight, initialize.draw(name, rng, weight.shape, *fans))
+
+
+@pytest.mark.parametrize("wrong", ["", "He_normal", "xavier"])
+def test_unknown_names(wrong):
+    with pytest.raises(ValueError, match=f"init is '{wrong}'.*he_normal.*lecun_uniform"):
+        initialize.draw(wrong, 0, (2, 2), 2, 2)
+
+
+def test_a_wrong_shape_is_an_error():
+    with pytest.raises(ValueError, match="weight"):
+        nn.Linear(3, 2, init=lambda rng, shape, fan_in, fan_out: np.zeros((3, 2)))

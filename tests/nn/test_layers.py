@@ -1,0 +1,505 @@
+"""Each layer against its reference, forward and backward; its shapes, its connections, its words when misused."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+import reference
+from numpy.testing import assert_allclose, assert_array_equal
+
+from lenet5c import nn, optim
+
+EPS = np.finfo(np.float32).eps
+
+
+def assert_close(actual, expected, eps=16):
+    """Within `eps` float32 roundings of the array's norm: a sum of 400 terms, the longest here, errs by up to 10."""
+    assert (actual.shape, actual.dtype) == (expected.shape, np.float32)
+    assert np.linalg.norm(actual - expected) <= eps * EPS * np.linalg.norm(expected)
+
+
+def normal(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def conv(x, out_channels, kernel_size, bias=True, **options):
+    layer = nn.Conv2d(x[1], out_channels, kernel_size, bias=bias, rng=1, **options)
+    return layer, x, "conv2d", options
+
+
+def linear(N, in_features, out_features, bias=True):
+    return nn.Linear(in_features, out_features, bias=bias, rng=1), (N, in_features), "linear", {}
+
+
+def pool(kind, x, kernel_size, **options):
+    layer = {"max": nn.MaxPool2d, "avg": nn.AvgPool2d}[kind](kernel_size, **options)
+    return layer, x, f"{kind}_pool2d", {"kernel_size": kernel_size} | options
+
+
+# The layer, the shape of its input, its twin in the reference, and what that is told.
+CASES = [
+    conv((17, 1, 12, 12), 6, 5, padding=2),
+    conv((3, 6, 14, 14), 16, 5),
+    conv((3, 2, 7, 5), 4, (3, 2), stride=(2, 1), padding=(1, 2), dilation=(2, 1)),
+    conv((16, 4, 6, 7), 6, 3, groups=2, bias=False),
+    conv((33, 3, 6, 7), 3, 3, groups=3, padding=1),
+    conv((5, 3, 4, 5), 7, (4, 5)),
+    conv((5, 3, 1, 1), 7, 1),
+    conv((2, 3, 5, 5), 2, 2, stride=4),
+    linear(17, 400, 120),
+    linear(1, 84, 10),
+    linear(16, 1, 1),
+    linear(33, 17, 5, bias=False),
+    *(
+        case
+        for kind in ("max", "avg")
+        for case in (
+            pool(kind, (17, 6, 28, 28), 2),
+            pool(kind, (3, 2, 7, 5), (3, 2)),
+            pool(kind, (3, 2, 7, 5), 3, stride=1, padding=1),
+            pool(kind, (33, 1, 8, 9), (2, 4), stride=(3, 1), padding=(1, 2)),
+            pool(kind, (1, 3, 4, 5), (4, 5)),
+        )
+    ),
+    pool("avg", (3, 2, 7, 5), 3, stride=2, padding=1, count_include_pad=False),
+    *(
+        (layer, shape, name, {})
+        for name, layer in (("relu", nn.ReLU()), ("sigmoid", nn.Sigmoid()), ("tanh", nn.Tanh()))
+        for shape in ((17, 3, 5, 7), (1, 1, 1, 1), (33, 13))
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("layer, shape, name, options", CASES, ids=lambda value: str(value).replace(" ", ""))
+class TestTileLayers:
+    def test_matches_reference(self, layer, shape, name, options):
+        x = normal(*shape)
+        y = layer.forward(x, training=True)
+        params = [array.astype(np.float64) for array in layer.params.values()]
+        forward, backward = getattr(reference, name), getattr(reference, f"{name}_backward")
+        expected = forward(x.astype(np.float64), *params, **options)
+        assert_close(y, expected)
+        dy = normal(*y.shape, seed=1)
+        dx = layer.backward(dy)
+        if name in ("conv2d", "linear"):
+            expected_dx, *expected_grads = backward(dy, x, params[0], **options)
+            assert layer.grads.keys() == layer.params.keys()
+            for grad, expected_grad in zip(layer.grads.values(), expected_grads):
+                assert_close(grad, expected_grad)
+        elif name == "avg_pool2d":
+            expected_dx = backward(dy, x.shape, **options)
+        elif name == "max_pool2d":
+            expected_dx = backward(dy, x, **options)
+        else:
+            expected_dx = backward(dy, expected)
+        assert_close(dx, expected_dx)
+
+    def test_output_shape(self, layer, shape, name, options):
+        assert layer.output_shape(shape[1:]) == layer.forward(normal(*shape)).shape[1:]
+
+    def test_backward_sets_gradients(self, layer, shape, name, options):
+        """It does not add to them."""
+        dy = normal(*layer.forward(normal(*shape), training=True).shape)
+        first = [layer.backward(dy), *(grad.copy() for grad in layer.grads.values())]
+        second = [layer.backward(dy), *layer.grads.values()]
+        for a, b in zip(first, second, strict=True):
+            assert_array_equal(a, b)
+
+    def test_training_does_not_change_the_output(self, layer, shape, name, options):
+        x = normal(*shape)
+        assert_array_equal(layer.forward(x), layer(x, training=True))
+
+    def test_no_samples(self, layer, shape, name, options):
+        x = np.zeros((0, *shape[1:]), np.float32)
+        y = layer.forward(x, training=True)
+        assert layer.backward(y).shape == x.shape
+        assert not any(grad.any() for grad in layer.grads.values())
+
+    def test_layout_of_the_input_does_not_matter(self, layer, shape, name, options):
+        x = normal(*shape)
+        expected = layer.forward(x, training=True)
+        dy = normal(*expected.shape, seed=1)
+        expected_dx = layer.backward(dy)
+        assert_array_equal(layer.forward(np.asfortranarray(x), training=True), expected)
+        assert_array_equal(layer.backward(np.asfortranarray(dy)), expected_dx)
+
+    def test_pickles_and_copies(self, layer, shape, name, options):
+        x = normal(*shape)
+        for twin in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
+            assert_array_equal(twin.forward(x), layer.forward(x))
+            assert repr(twin) == repr(layer)
+            for key, array in twin.params.items():
+                assert not np.shares_memory(array, layer.params[key])
+
+
+def test_flatten():
+    x = normal(17, 2, 3, 5)
+    layer = nn.Flatten()
+    y = layer.forward(x, training=True)
+    assert_array_equal(y, x.reshape(17, 30))
+    assert_array_equal(layer.backward(2 * y), 2 * x)
+    assert layer.output_shape((2, 3, 5)) == (30,)
+    assert (layer.num_params, layer.connections((2, 3, 5))) == (0, 0)
+
+
+def test_activations_at_the_ends():
+    """Saturated, they are what the definitions say, without overflow on the way."""
+    x = np.array([[-np.inf, -3e38, -1e4, -100, -0.0, 0, 1e-30, 100, 1e4, 3e38, np.inf]], np.float32)
+    assert_array_equal(nn.ReLU()(x), np.maximum(x, 0))
+    assert_array_equal(nn.Tanh()(x), np.tanh(x))
+    # The exponential saturates at the ends of float32: exp(-x) is 2e38 at most.
+    assert_allclose(nn.Sigmoid()(x), reference.sigmoid(x), rtol=4 * EPS, atol=1e-37)
+    for layer in (nn.ReLU(), nn.Tanh(), nn.Sigmoid()):
+        assert_array_equal(np.isnan(layer(np.array([[np.nan, 0]], np.float32))), [[True, False]])
+
+
+def test_activations_are_accurate_everywhere():
+    """To 4 eps relative: an exponential of 2 ulp, an addition and a division; sigmoid' and tanh' lose no more."""
+    x = np.concatenate([np.linspace(-20, 20, 40001), np.geomspace(1e-30, 1, 1000)]).astype(np.float32)[None]
+    for layer, twin in ((nn.Sigmoid(), reference.sigmoid), (nn.Tanh(), reference.tanh)):
+        # 1/2 + tanh/2 cancels for x < 0; the definition does not.
+        expected = 1 / (1 + np.exp(-x.astype(np.float64))) if twin is reference.sigmoid else twin(x)
+        assert_allclose(layer(x), expected, rtol=4 * EPS)
+
+
+@pytest.mark.parametrize(
+    "layer, input_shape, output_shape, num_params, connections",
+    [
+        # LeCun et al. (1998), section II.B: C1, and F6; pooling reads 2 x 2 inputs a unit.
+        (nn.Conv2d(1, 6, 5, rng=0), (1, 32, 32), (6, 28, 28), 156, 122_304),
+        (nn.MaxPool2d(2), (6, 28, 28), (6, 14, 14), 0, 4704),
+        (nn.Conv2d(6, 16, 5, rng=0), (6, 14, 14), (16, 10, 10), 2416, 241_600),
+        (nn.AvgPool2d(2), (16, 10, 10), (16, 5, 5), 0, 1600),
+        (nn.Conv2d(16, 120, 5, rng=0), (16, 5, 5), (120, 1, 1), 48_120, 48_120),
+        (nn.Linear(120, 84, rng=0), (120,), (84,), 10_164, 10_164),
+        (nn.Linear(84, 10, bias=False, rng=0), (84,), (10,), 840, 840),
+        (nn.Conv2d(4, 6, (3, 2), groups=2, bias=False, rng=0), (4, 5, 5), (6, 3, 4), 72, 864),
+        (nn.ReLU(), (6, 28, 28), (6, 28, 28), 0, 0),
+        (nn.Dropout(), (6, 28, 28), (6, 28, 28), 0, 0),
+        (nn.BatchNorm2d(6), (6, 28, 28), (6, 28, 28), 12, 0),
+    ],
+    ids=str,
+)
+def test_sizes(layer, input_shape, output_shape, num_params, connections):
+    assert layer.output_shape(input_shape) == output_shape
+    assert layer.num_params == num_params
+    assert layer.connections(input_shape) == connections
+
+
+class TestErrors:
+    @pytest.mark.parametrize(
+        "make, message",
+        [
+            (lambda: nn.Conv2d(0, 6, 5), "in_channels is 0"),
+            (lambda: nn.Conv2d(1, -6, 5), "out_channels is -6"),
+            (lambda: nn.Conv2d(1, 6.0, 5), "out_channels is 6.0"),
+            (lambda: nn.Conv2d(1, 6, 0), "kernel_size is 0"),
+            (lambda: nn.Conv2d(1, 6, (5, 5, 5)), "kernel_size"),
+            (lambda: nn.Conv2d(1, 6, 5, stride=0), "stride is 0"),
+            (lambda: nn.Conv2d(1, 6, 5, padding=-1), "padding is -1"),
+            (lambda: nn.Conv2d(1, 6, 5, dilation=0), "dilation is 0"),
+            (lambda: nn.Conv2d(4, 6, 5, groups=4), "groups is 4.*4.*6"),
+            (lambda: nn.Conv2d(3, 6, 5, groups=2), "groups is 2"),
+            (lambda: nn.Conv2d(2**20, 2**20, 5), "weight"),
+            (lambda: nn.Conv2d(1, 6, 5, init="xavier"), "init is 'xavier'.*he_normal"),
+            (lambda: nn.Linear(0, 3), "in_features is 0"),
+            (lambda: nn.Linear(3, "4"), "out_features is '4'"),
+            (lambda: nn.Linear(2**30, 2**30), "weight"),
+            (lambda: nn.MaxPool2d(0), "kernel_size is 0"),
+            (lambda: nn.AvgPool2d(2, stride=0), "stride is 0"),
+            (lambda: nn.MaxPool2d(2, padding=-1), "padding is -1"),
+            (lambda: nn.Dropout(1), "p is 1"),
+            (lambda: nn.Dropout(-0.1), "p is -0.1"),
+            (lambda: nn.Dropout(float("nan")), "p is nan"),
+            (lambda: nn.BatchNorm1d(0), "num_features is 0"),
+        ],
+    )
+    def test_settings(self, make, message):
+        with pytest.raises(ValueError, match=message):
+            make()
+
+    @pytest.mark.parametrize(
+        "layer, shape, message",
+        [
+            (nn.Conv2d(3, 6, 5, rng=0), (2, 8, 8), r"Conv2d .* 3 channels .*\(2, 8, 8\)"),
+            (nn.Conv2d(3, 6, 5, rng=0), (192,), r"Conv2d .*\(192,\)"),
+            (nn.Conv2d(3, 6, 5, rng=0), (3, 4, 8), "kernel_size"),
+            (nn.Linear(12, 3, rng=0), (13,), r"Linear .*\(12,\).*\(13,\)"),
+            (nn.Linear(12, 3, rng=0), (3, 2, 2), "Linear .*Flatten"),
+            (nn.MaxPool2d(2), (12,), "MaxPool2d"),
+            (nn.MaxPool2d(5), (1, 4, 4), "kernel_size"),
+            (nn.MaxPool2d(2, padding=2), (1, 4, 4), "padding"),
+            (nn.AvgPool2d(2), (12,), "AvgPool2d"),
+            (nn.Tanh(), (3, 4), "Tanh"),
+            (nn.BatchNorm1d(3), (4,), r"BatchNorm1d .* 3 channels.*\(4,\)"),
+            (nn.BatchNorm1d(3), (3, 2, 2), "BatchNorm1d"),
+            (nn.BatchNorm2d(3), (4, 2, 2), "BatchNorm2d .* 3 channels"),
+            (nn.BatchNorm2d(3), (3,), "BatchNorm2d"),
+        ],
+        ids=str,
+    )
+    def test_input_shape(self, layer, shape, message):
+        with pytest.raises(ValueError, match=message):
+            layer.output_shape(shape)
+        with pytest.raises(ValueError, match=message):
+            layer.forward(np.zeros((2, *shape), np.float32))
+
+    LAYERS = [nn.Linear(4, 3, rng=0), nn.ReLU(), nn.Flatten(), nn.BatchNorm1d(4), nn.Sequential(nn.Linear(4, 3, rng=0))]
+
+    @pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: type(layer).__name__)
+    def test_input(self, layer):
+        for wrong in (np.zeros((2, 4)), np.zeros((2, 4), np.int64), np.zeros((2, 4), np.uint8)):
+            with pytest.raises(TypeError, match=f"{wrong.dtype}.*float32"):
+                layer.forward(wrong)
+        with pytest.raises(TypeError, match="list.*NumPy array"):
+            layer.forward([[0.0] * 4])
+        with pytest.raises(ValueError, match=r"\(4,\).*batch"):
+            layer.forward(np.zeros(4, np.float32))
+
+    @pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: type(layer).__name__)
+    def test_backward_needs_a_training_forward(self, layer):
+        layer = copy.deepcopy(layer)
+        x = np.zeros((2, 4), np.float32)
+        for before in ((), (True, False)):
+            for training in before:
+                y = layer.forward(x, training=training)
+            with pytest.raises(RuntimeError, match="forward.*training=True"):
+                layer.backward(y if before else x)
+
+    def test_gradient_of_another_shape_or_dtype(self):
+        layer = nn.Linear(4, 3, rng=0)
+        y = layer.forward(normal(2, 4), training=True)
+        for wrong in (y[:1], y[:, :2], y.astype(np.float64), y.tolist(), y[None]):
+            with pytest.raises(ValueError, match=r"dy is .* float32 \(2, 3\)"):
+                layer.backward(wrong)
+
+    def test_params_keep_their_shape(self):
+        layer = nn.Linear(4, 3, rng=0)
+        with pytest.raises(ValueError, match=r"weight has the shape \(3, 4\), got \(4, 3\)"):
+            layer.params["weight"] = np.zeros((4, 3))
+
+    def test_a_bare_layer_says_what_it_lacks(self):
+        with pytest.raises(NotImplementedError, match="Layer has no forward"):
+            nn.Layer().forward(normal(2, 3))
+        with pytest.raises(NotImplementedError, match="Layer has no backward"):
+            nn.Layer().backward(normal(2, 3))
+
+
+class TestParameters:
+    def test_are_views_into_one_vector(self):
+        layer = nn.Conv2d(2, 3, 2, rng=0)
+        assert layer.vector.shape == layer.grad_vector.shape == (27,)
+        layer.vector[:] = np.arange(27)
+        assert_array_equal(layer.params["weight"].ravel(), np.arange(24))
+        assert_array_equal(layer.params["bias"], [24, 25, 26])
+
+    def test_assigning_copies(self):
+        layer = nn.Linear(2, 1, rng=0)
+        vector = layer.vector
+        layer.params["weight"] = [[5, 6]]
+        assert_array_equal(vector, [5, 6, 0])
+        assert layer.params["weight"].dtype == np.float32
+
+    def test_no_bias(self):
+        assert list(nn.Linear(2, 1, bias=False).params) == list(nn.Conv2d(1, 1, 1, bias=False).params) == ["weight"]
+
+    def test_biases_start_at_zero(self):
+        assert not nn.Linear(2, 3).params["bias"].any()
+        assert not nn.Conv2d(2, 3, 1).params["bias"].any()
+
+    @pytest.mark.parametrize("layer", [nn.Linear(4, 3, rng=0), nn.BatchNorm1d(4)], ids=str)
+    def test_gradients_of_a_layer_alone_reach_its_vector(self, layer):
+        """Whether or not the vector was asked for before backward."""
+        layer.backward(np.ones_like(layer.forward(normal(5, 4), training=True)))
+        grads = np.concatenate([layer.grads[name].ravel() for name in layer.params])
+        assert grads.any()
+        assert_array_equal(layer.grad_vector, grads)
+
+    @pytest.mark.parametrize("layer", [nn.Linear(4, 3, rng=0), nn.BatchNorm1d(4)], ids=str)
+    def test_a_layer_alone_can_be_trained(self, layer):
+        before = {name: array.copy() for name, array in layer.params.items()}
+        layer.backward(np.ones_like(layer.forward(normal(5, 4), training=True)))
+        optim.SGD(layer, lr=1).step()
+        assert_allclose(layer.params["bias"], before["bias"] - 5, rtol=EPS)
+
+
+class TestDropout:
+    def test_nothing_outside_training(self):
+        x = normal(5, 3)
+        assert_array_equal(nn.Dropout(0.9, rng=0).forward(x), x)
+
+    def test_p_of_0_keeps_all(self):
+        x = normal(5, 3)
+        layer = nn.Dropout(0)
+        assert_array_equal(layer.forward(x, training=True), x)
+        assert_array_equal(layer.backward(x), x)
+
+    @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
+    def test_statistics(self, p):
+        n = 200_000
+        y = nn.Dropout(p, rng=0).forward(np.ones((n, 1), np.float32), training=True)
+        assert_array_equal(np.unique(y), np.float32([0, 1 / (1 - p)]))
+        # Five standard deviations of a binomial share.
+        assert abs(np.mean(y == 0) - p) < 5 * np.sqrt(p * (1 - p) / n)
+
+    def test_mask_is_that_of_the_gradient(self):
+        x = 1 + np.abs(normal(50, 3, 4, 4))
+        layer = nn.Dropout(0.3, rng=0)
+        y = layer.forward(x, training=True)
+        dy = normal(*x.shape, seed=1)
+        dx = layer.backward(dy)
+        assert y.dtype == dx.dtype == np.float32
+        assert_array_equal(dx, dy * np.where(y == 0, np.float32(0), np.float32(1 / 0.7)))
+
+    def test_masks_differ_from_call_to_call_but_not_from_run_to_run(self):
+        x = np.ones((20, 20), np.float32)
+        first, second = nn.Dropout(0.5, rng=7), nn.Dropout(0.5, rng=np.random.default_rng(7))
+        a, b = first.forward(x, training=True), first.forward(x, training=True)
+        assert (a != b).any()
+        assert_array_equal(second.forward(x, training=True), a)
+        assert_array_equal(second.forward(x, training=True), b)
+        assert (nn.Dropout(0.5, rng=8).forward(x, training=True) != a).any()
+
+    def test_a_pickle_goes_on_with_the_same_masks(self):
+        x = np.ones((20, 20), np.float32)
+        layer = nn.Dropout(0.5, rng=7)
+        layer.forward(x, training=True)
+        twin = pickle.loads(pickle.dumps(layer))
+        assert_array_equal(twin.forward(x, training=True), layer.forward(x, training=True))
+
+
+each_norm = pytest.mark.parametrize(
+    "kind, shape",
+    [
+        (nn.BatchNorm1d, (17, 5)),
+        (nn.BatchNorm1d, (2, 1)),
+        (nn.BatchNorm2d, (6, 5, 3, 4)),
+        (nn.BatchNorm2d, (1, 3, 4, 1)),
+    ],
+    ids=lambda value: getattr(value, "__name__", str(value)),
+)
+
+
+def batch_norm(kind, shape, **options):
+    """A layer whose scale and shift are not 1 and 0."""
+    layer = kind(shape[1], **options)
+    layer.params["weight"], layer.params["bias"] = 1 + normal(shape[1], seed=2) / 3, normal(shape[1], seed=3)
+    return layer
+
+
+class TestBatchNorm:
+    @each_norm
+    def test_matches_reference(self, kind, shape):
+        layer = batch_norm(kind, shape, eps=1e-3)
+        x, dy = 2 * normal(*shape) + 1, normal(*shape, seed=1)
+        weight, bias = layer.params["weight"], layer.params["bias"]
+        # Mean, variance and normal values are rounded in turn; with two values a channel, dx is a difference of
+        # nearly equal numbers, hence relative to dy.
+        assert_close(layer.forward(x, training=True), reference.batch_norm(x, weight, bias, 1e-3))
+        dx, dweight, dbias = reference.batch_norm_backward(dy, x, weight, 1e-3)
+        actual = layer.backward(dy)
+        assert actual.dtype == np.float32
+        assert np.linalg.norm(actual - dx) <= 16 * EPS * np.linalg.norm(dy)
+        assert_close(layer.grads["weight"], dweight)
+        assert_close(layer.grads["bias"], dbias)
+
+    @each_norm
+    def test_running_statistics(self, kind, shape):
+        layer = batch_norm(kind, shape, momentum=0.3)
+        axes, count = (0, *range(2, len(shape))), np.prod(shape) // shape[1]
+        mean, var = np.zeros(shape[1]), np.ones(shape[1])
+        for step in range(4):
+            x = 2 * normal(*shape, seed=step) + step
+            layer.forward(x, training=True)
+            layer.forward(100 * x)  # not training: not tracked
+            mean = 0.7 * mean + 0.3 * x.mean(axes, np.float64)
+            var = 0.7 * var + 0.3 * x.var(axes, np.float64) * count / (count - 1)
+        assert_allclose(layer.buffers["running_mean"], mean, rtol=0, atol=16 * EPS * abs(x).max())
+        assert_allclose(layer.buffers["running_var"], var, rtol=16 * EPS)
+        assert layer.buffers["num_batches_tracked"] == 4
+        scale = layer.params["weight"] / np.sqrt(var + 1e-5)
+        spread = (-1, *[1] * (len(shape) - 2))
+        expected = (x - mean.reshape(spread)) * scale.reshape(spread) + layer.params["bias"].reshape(spread)
+        assert_close(layer.forward(x), expected, eps=32)
+
+    def test_a_large_mean_does_not_cancel(self):
+        """The variance is that of the differences, not a difference of squares: at mean 1000, 1 is kept to 1e-4."""
+        x = 1000 + normal(64, 3)
+        y = nn.BatchNorm1d(3).forward(x, training=True)
+        assert_allclose(y.mean(axis=0), 0, atol=1000 * EPS)
+        assert_allclose(y.std(axis=0), 1, atol=1e-4)
+
+    @each_norm
+    def test_like_torch(self, kind, shape):
+        torch = pytest.importorskip("torch")
+        layer = batch_norm(kind, shape)
+        twin = getattr(torch.nn, kind.__name__)(shape[1]).double()
+        names = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+        assert [*layer.params, *layer.buffers] == list(twin.state_dict()) == list(names)
+        twin.load_state_dict({name: torch.tensor(a) for name, a in (layer.params | layer.buffers).items()})
+        for step in range(3):
+            x, dy = 2 * normal(*shape, seed=step) + step, normal(*shape, seed=9)
+            tx = torch.tensor(x, dtype=torch.float64, requires_grad=True)
+            ty = twin(tx)
+            twin.zero_grad()
+            ty.backward(torch.tensor(dy, dtype=torch.float64))
+            assert_close(layer.forward(x, training=True), ty.detach().numpy())
+            assert np.linalg.norm(layer.backward(dy) - tx.grad.numpy()) <= 16 * EPS * np.linalg.norm(dy)
+            assert_close(layer.grads["weight"], twin.weight.grad.numpy())
+        for name, array in layer.buffers.items():
+            assert_allclose(array, twin.state_dict()[name].numpy(), rtol=16 * EPS, atol=16 * EPS)
+        twin.eval()
+        assert_close(layer.forward(x), twin(torch.tensor(x, dtype=torch.float64)).detach().numpy(), eps=32)
+
+    @pytest.mark.parametrize("kind, shape", [(nn.BatchNorm1d, (1, 3)), (nn.BatchNorm2d, (1, 3, 1, 1))], ids=str)
+    def test_one_value_a_channel_has_no_variance(self, kind, shape):
+        layer = kind(3)
+        with pytest.raises(ValueError, match="more than one value"):
+            layer.forward(normal(*shape), training=True)
+        assert layer.buffers["num_batches_tracked"] == 0
+        assert layer.forward(normal(*shape)).shape == shape
+
+
+@pytest.mark.parametrize(
+    "options, num_params, input_shape",
+    [
+        ({}, 61_706, (1, 32, 32)),
+        ({"input_size": 28, "padding": 2}, 61_706, (1, 28, 28)),
+        ({"input_size": 28}, 44_426, (1, 28, 28)),
+        ({"in_channels": 3, "num_classes": 7}, 61_751, (3, 32, 32)),
+        ({"input_size": (16, 20)}, 17_546, (1, 16, 20)),
+        ({"activation": "tanh", "pooling": "avg", "input_size": 12, "padding": 2}, 15_626, (1, 12, 12)),
+    ],
+    ids=str,
+)
+def test_lenet5(options, num_params, input_shape):
+    model = nn.LeNet5(**options)
+    classes = options.get("num_classes", 10)
+    assert model.num_params == nn.LeNet5.count_params(**options) == num_params == len(model.vector)
+    assert model.input_shape == input_shape
+    assert model.output_shape(input_shape) == (classes,)
+    assert model.forward(normal(2, *input_shape)).shape == (2, classes)
+    twin = nn.LeNet5(**model.config)
+    assert twin.config == model.config
+    assert_array_equal(twin.vector, model.vector)  # the default seed
+    assert (nn.LeNet5(**options, rng=1).vector != model.vector).any()
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"activation": "swish"}, "activation is 'swish'.*relu"),
+        ({"pooling": "min"}, "pooling is 'min'.*max"),
+        ({"input_size": 15}, "input_size is .*15.* 16"),
+        ({"input_size": (32, 11), "padding": 2}, "input_size.* 12"),
+        ({"padding": (2, 3)}, "padding"),
+        ({"padding": -1}, "padding"),
+        ({"num_classes": 0}, "num_classes"),
+        ({"in_channels": 0}, "in_channels"),
+    ],
+    ids=str,
+)
+def test_lenet5_refuses(options, message):
+    with pytest.raises(ValueError, match=message):
+        nn.LeNet5(**options)

@@ -1,0 +1,199 @@
+"""Losses against their reference, at extreme values too; what they refuse."""
+
+import numpy as np
+import pytest
+import reference
+from numpy.testing import assert_allclose, assert_array_equal
+
+from lenet5c import nn
+
+EPS = np.finfo(np.float32).eps
+
+
+def normal(*shape, seed=0, scale=1):
+    return (scale * np.random.default_rng(seed).standard_normal(shape)).astype(np.float32)
+
+
+def labels_for(batch, classes):
+    return np.random.default_rng(1).integers(classes, size=batch)
+
+
+each_shape = pytest.mark.parametrize(
+    "batch, classes", [(1, 1), (1, 2), (15, 10), (16, 10), (17, 3), (33, 47), (257, 10), (3, 1000)]
+)
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1, 30])
+@pytest.mark.parametrize("label_smoothing", [0, 0.1, 0.9])
+@each_shape
+def test_cross_entropy(batch, classes, label_smoothing, scale):
+    """Loss and gradient within 8 roundings, of 1 (a probability) or of the largest logit (which they come from)."""
+    logits, labels = normal(batch, classes, scale=scale), labels_for(batch, classes)
+    loss, dlogits = nn.CrossEntropyLoss(label_smoothing)(logits, labels)
+    expected_loss, expected = reference.cross_entropy(logits, labels, label_smoothing)
+    assert type(loss) is float
+    assert (dlogits.dtype, dlogits.shape) == (np.float32, logits.shape)
+    size = max(1, abs(logits).max())
+    assert abs(loss - expected_loss) <= 8 * EPS * size
+    assert_allclose(dlogits, expected, rtol=0, atol=8 * EPS * size / batch)
+
+
+@each_shape
+def test_mean_squared_error(batch, classes):
+    """A difference, a square in double; the gradient is a difference times a constant: two roundings of each."""
+    outputs, target = normal(batch, classes), normal(batch, classes, seed=1)
+    loss, doutputs = nn.MSELoss()(outputs, target)
+    expected_loss, expected = reference.mse(outputs, target)
+    assert type(loss) is float
+    assert_allclose(loss, expected_loss, rtol=2 * EPS)
+    # The difference of two rounded numbers is rounded once more, the constant is rounded, and their product.
+    assert_allclose(doutputs, expected, rtol=2 * EPS)
+
+
+def test_mean_squared_error_of_any_shape():
+    outputs, target = normal(5, 2, 3, 4), normal(5, 2, 3, 4, seed=1)
+    loss, doutputs = nn.MSELoss()(outputs, target)
+    expected_loss, expected = reference.mse(outputs, target)
+    assert_allclose(loss, expected_loss, rtol=2 * EPS)
+    assert_allclose(doutputs, expected, rtol=2 * EPS)
+
+
+def test_mean_squared_error_of_classes():
+    outputs, labels = normal(17, 5), labels_for(17, 5)
+    for target in (labels, labels.astype(np.uint8)):
+        loss, doutputs = nn.MSELoss()(outputs, target)
+        expected_loss, expected = nn.MSELoss()(outputs, np.eye(5, dtype=np.float32)[labels])
+        assert loss == expected_loss
+        assert_array_equal(doutputs, expected)
+
+
+@pytest.mark.parametrize("label_smoothing", [0, 0.1])
+@pytest.mark.parametrize("size", [1e4, 1e30, 3e38])
+class TestExtremeLogits:
+    """exp would overflow beyond 88; the softmax is shifted by its maximum."""
+
+    def check(self, logits, labels, label_smoothing):
+        loss, dlogits = nn.CrossEntropyLoss(label_smoothing)(logits, labels)
+        expected_loss, expected = reference.cross_entropy(logits, labels, label_smoothing)
+        assert np.isfinite(loss)
+        assert np.all(np.isfinite(dlogits))
+        assert_allclose(loss, expected_loss, rtol=4 * EPS, atol=4 * EPS)
+        # Probabilities below the smallest float32 come out as that, 1e-38.
+        assert_allclose(dlogits, expected, rtol=4 * EPS, atol=EPS / len(labels))
+
+    def test_one_is_larger(self, size, label_smoothing):
+        logits = np.zeros((10, 10), np.float32)
+        logits[np.arange(10), np.arange(10)] = size
+        self.check(logits, np.arange(10), label_smoothing)  # all right
+        self.check(logits, np.roll(np.arange(10), 1), label_smoothing)  # all wrong
+
+    def test_one_is_smaller(self, size, label_smoothing):
+        logits = np.zeros((17, 10), np.float32)
+        logits[:, 3] = -size
+        self.check(logits, np.full(17, 3), label_smoothing)
+        self.check(logits, np.full(17, 4), label_smoothing)
+
+    def test_both_ends(self, size, label_smoothing):
+        logits = size * np.sign(normal(17, 10))
+        self.check(logits, labels_for(17, 10), label_smoothing)
+
+    def test_all_equal(self, size, label_smoothing):
+        for value in (size, -size):
+            loss, dlogits = nn.CrossEntropyLoss(label_smoothing)(np.full((3, 10), value, np.float32), np.arange(3))
+            # Differences of numbers near `size`, in double.
+            assert_allclose(loss, np.log(10), rtol=4 * EPS, atol=4 * np.finfo(float).eps * size)
+            assert_allclose(dlogits[0, 1:], (0.1 - label_smoothing / 10) / 3, rtol=4 * EPS)
+
+
+@pytest.mark.parametrize("size", [1e4, 1e18])
+def test_extreme_errors_of_mse(size):
+    outputs = np.full((3, 2), size, np.float32)
+    loss, doutputs = nn.MSELoss()(outputs, -outputs)
+    assert_allclose(loss, 4 * size**2, rtol=4 * EPS)
+    assert_allclose(doutputs, 2 * 2 * size / 6, rtol=4 * EPS)
+
+
+@pytest.mark.parametrize("loss", [nn.CrossEntropyLoss(), nn.MSELoss()], ids=repr)
+def test_not_a_number_shows(loss):
+    outputs = normal(17, 4)
+    outputs[5, 2] = np.nan
+    value, gradient = loss(outputs, labels_for(17, 4))
+    assert np.isnan(value)
+    assert np.isnan(gradient[5]).any()
+    assert np.all(np.isfinite(np.delete(gradient, 5, axis=0)))
+
+
+@pytest.mark.parametrize("smoothing", [0, 0.2])
+def test_gradient_of_a_sample_adds_up_to_zero(smoothing):
+    """Softmax and target both add up to 1: K roundings of numbers of at most 1."""
+    _, dlogits = nn.CrossEntropyLoss(smoothing)(normal(33, 10), labels_for(33, 10))
+    assert_allclose(dlogits.sum(axis=1, dtype=np.float64) * 33, 0, atol=10 * EPS)
+
+
+@pytest.mark.parametrize("loss", [nn.CrossEntropyLoss(), nn.CrossEntropyLoss(0.1), nn.MSELoss()], ids=repr)
+def test_inputs_stay_as_they_were(loss):
+    outputs, labels = normal(17, 4), labels_for(17, 4)
+    before = outputs.copy(), labels.copy()
+    outputs.flags.writeable = labels.flags.writeable = False
+    _, gradient = loss(outputs, labels)
+    assert_array_equal(outputs, before[0])
+    assert_array_equal(labels, before[1])
+    assert gradient.flags.writeable
+    assert not np.shares_memory(gradient, outputs)
+    assert_array_equal(loss(np.asfortranarray(outputs), labels)[1], gradient)
+
+
+def test_softmax():
+    logits = np.concatenate([normal(9, 5), 1e30 * normal(9, 5, seed=1), np.full((1, 5), -1e30, np.float32)])
+    probabilities = nn.softmax(logits)
+    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    assert probabilities.dtype == np.float32
+    assert_allclose(probabilities, shifted / shifted.sum(axis=1, keepdims=True), rtol=8 * EPS, atol=EPS)
+
+
+@pytest.mark.parametrize("loss", [nn.CrossEntropyLoss(), nn.MSELoss()], ids=repr)
+class TestErrors:
+    @pytest.mark.parametrize("wrong", [-1, 4, 300])
+    def test_labels_out_of_range(self, loss, wrong):
+        with pytest.raises(ValueError, match=rf"labels.*{wrong}.* 0 to 3"):
+            loss(normal(3, 4), np.array([0, wrong, 3]))
+
+    @pytest.mark.parametrize("wrong", [2**31, 2**32, 2**32 + 1, -(2**32), -(2**63), 2**63 - 1])
+    def test_labels_that_do_not_fit_an_int32(self, loss, wrong):
+        """They must not wrap round to a valid class."""
+        with pytest.raises(ValueError, match="labels"):
+            loss(normal(3, 4), np.array([0, wrong, 3]))
+
+    @pytest.mark.parametrize("labels", [np.zeros(2, int), np.zeros(4, int), np.zeros((3, 1), int), np.zeros(3), 0])
+    def test_labels_of_another_kind(self, loss, labels):
+        with pytest.raises(ValueError, match="labels|target"):
+            loss(normal(3, 4), labels)
+
+    def test_outputs_of_another_kind(self, loss):
+        with pytest.raises(TypeError, match="float64"):
+            loss(np.zeros((3, 4)), np.zeros(3, int))
+        with pytest.raises(TypeError, match="list"):
+            loss([[0.0] * 4] * 3, np.zeros(3, int))
+        with pytest.raises(ValueError, match=r"\(3,\)"):
+            loss(np.zeros(3, np.float32), np.zeros(3, int))
+
+    def test_no_samples(self, loss):
+        with pytest.raises(ValueError, match="one sample"):
+            loss(np.zeros((0, 4), np.float32), np.zeros(0, int))
+
+
+def test_cross_entropy_of_images_is_an_error():
+    with pytest.raises(ValueError, match=r"\(3, 4, 1, 1\).*\(N, classes\)"):
+        nn.CrossEntropyLoss()(normal(3, 4, 1, 1), np.zeros(3, int))
+
+
+@pytest.mark.parametrize("wrong", [-0.1, 1, 2, float("nan")])
+def test_label_smoothing_out_of_range(wrong):
+    with pytest.raises(ValueError, match="label_smoothing is"):
+        nn.CrossEntropyLoss(label_smoothing=wrong)
+
+
+@pytest.mark.parametrize("target", [np.zeros((3, 5), np.float32), np.zeros((4, 4), np.float32), np.float32(0)], ids=str)
+def test_target_of_another_shape(target):
+    with pytest.raises(ValueError, match=r"target has the shape .*\(3, 4\)"):
+        nn.MSELoss()(normal(3, 4), target)

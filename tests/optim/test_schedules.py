@@ -1,0 +1,130 @@
+"""Learning-rate schedules: their ends, their shape, and what they refuse."""
+
+from dataclasses import FrozenInstanceError
+from math import cos, pi
+
+import pytest
+from pytest import approx
+
+from lenet5c import optim
+
+
+def rates(schedule, steps):
+    return [schedule(step) for step in range(steps)]
+
+
+def assert_falls(values):
+    assert all(a >= b for a, b in zip(values, values[1:]))
+
+
+def test_constant():
+    assert rates(optim.Constant(0.3), 3) == [0.3] * 3
+    assert optim.Constant(0.3)(10**9) == 0.3
+
+
+class TestStep:
+    def test_falls_by_gamma(self):
+        schedule = optim.Step(0.8, every=3, gamma=0.5)
+        assert rates(schedule, 10) == approx([0.8] * 3 + [0.4] * 3 + [0.2] * 3 + [0.1])
+
+    def test_gamma_is_a_tenth(self):
+        assert optim.Step(1.0, every=2)(5) == approx(0.01)
+
+    @pytest.mark.parametrize("every", [0, -1])
+    def test_every_is_at_least_one(self, every):
+        with pytest.raises(ValueError, match=f"every is {every}"):
+            optim.Step(0.1, every)
+
+
+class TestCosine:
+    def test_ends(self):
+        schedule = optim.Cosine(0.8, total=11, final=0.2)
+        assert schedule(0) == 0.8
+        assert schedule(5) == approx(0.5)
+        assert schedule(10) == approx(0.2)
+        assert schedule(11) == schedule(1000) == schedule(10)
+
+    def test_is_half_a_cosine(self):
+        expected = [0.2 + 0.3 * (1 + cos(pi * step / 10)) for step in range(11)]
+        assert rates(optim.Cosine(0.8, total=11, final=0.2), 11) == approx(expected)
+        assert_falls(rates(optim.Cosine(0.8, total=50), 60))
+
+    def test_final_is_zero(self):
+        assert optim.Cosine(0.8, total=11)(10) == approx(0, abs=1e-16)
+
+    def test_of_one_step(self):
+        assert optim.Cosine(0.8, total=1)(0) == 0.8
+
+
+class TestOneCycle:
+    def test_ends_and_peak(self):
+        schedule = optim.OneCycle(4e-3, total=101, warm_up=0.3)
+        assert schedule(0) == approx(4e-3 / 25)
+        assert schedule(30) == 4e-3
+        assert schedule(100) == approx(4e-7)
+        assert schedule(101) == schedule(1000) == schedule(100)
+
+    def test_divisors(self):
+        schedule = optim.OneCycle(1.0, total=101, start_divisor=10, final_divisor=100)
+        assert schedule(0) == approx(0.1)
+        assert schedule(100) == approx(0.01)
+
+    def test_rises_and_falls_along_cosines(self):
+        values = rates(optim.OneCycle(1.0, total=101, warm_up=0.3), 110)
+        assert_falls(values[30::-1])
+        assert_falls(values[30:])
+        assert values[15] == approx((1 / 25 + 1) / 2)
+        assert values[65] == approx((1 + 1e-4) / 2)
+
+    @pytest.mark.parametrize("total", [1, 2, 3, 7])
+    @pytest.mark.parametrize("warm_up", [0, 0.3, 0.5, 1])
+    def test_few_steps_and_all_shares(self, total, warm_up):
+        values = rates(optim.OneCycle(1.0, total, warm_up), total + 3)
+        assert all(1e-4 <= value <= 1 for value in values)
+        if total > 1 and warm_up < 1:
+            assert values[total - 1] == approx(1e-4)
+
+    def test_without_warm_up(self):
+        values = rates(optim.OneCycle(1.0, total=11, warm_up=0), 11)
+        assert values[0] == 1.0
+        assert_falls(values)
+
+    def test_warm_up_alone(self):
+        values = rates(optim.OneCycle(1.0, total=11, warm_up=1), 11)
+        assert values[10] == 1.0
+        assert_falls(values[::-1])
+
+
+SCHEDULES = [optim.Constant(0.1), optim.Step(0.1, 5), optim.Cosine(0.1, 20), optim.OneCycle(0.1, 20)]
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=str)
+def test_depends_on_the_step_alone(schedule):
+    """Asked in any order, or by an equal one: a resumed run needs no more than the step."""
+    forwards = rates(schedule, 30)
+    assert [schedule(step) for step in reversed(range(30))] == forwards[::-1]
+    assert rates(type(schedule)(**vars(schedule)), 30) == forwards
+    assert all(type(value) is float for value in forwards)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=str)
+def test_cannot_be_changed(schedule):
+    with pytest.raises(FrozenInstanceError):
+        schedule.lr = 1.0
+
+
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda: optim.Cosine(0.1, total=0), "total is 0"),
+        (lambda: optim.OneCycle(0.1, total=-1), "total is -1"),
+        (lambda: optim.OneCycle(0.1, total=10, warm_up=-0.1), "warm_up is -0.1"),
+        (lambda: optim.OneCycle(0.1, total=10, warm_up=1.5), "warm_up is 1.5"),
+        (lambda: optim.OneCycle(0.1, total=10, start_divisor=0), "start_divisor is 0"),
+        (lambda: optim.OneCycle(0.1, total=10, final_divisor=0), "final_divisor is 0"),
+    ],
+)
+def test_settings_out_of_range(make, message):
+    """Refused when made, not met in the middle of a run."""
+    with pytest.raises(ValueError, match=message):
+        make()
