@@ -37,8 +37,10 @@ def main(run):
     for name, layer in trained.model.layers.items():
         x = layer.forward(x)
         shown[name] = x[0]
+    filters = trained.model["conv1"].params["weight"][:, 0]
+    strongest = abs(filters).max()
     for column in range(6):
-        maps[0, column].imshow(trained.model["conv1"].params["weight"][column, 0], cmap="RdBu", vmin=-1, vmax=1)
+        maps[0, column].imshow(filters[column], cmap="RdBu", vmin=-strongest, vmax=strongest)
         maps[1, column].imshow(shown["pool1"][column], cmap="gray_r")
         maps[2, column].imshow(shown["pool2"][column], cmap="gray_r")
     for ax in maps.flat:
