@@ -17,7 +17,7 @@ LIMITED_API = "0x030b0000"
 
 KERNELS = "src/lenet5c/kernels"
 TILE_SOURCES = ["simd.h", *(f"{name}.pxi" for name in (
-    "tiles", "simd", "conv2d", "linear", "pool2d", "activation", "loss", "update", "pack"))]  # fmt: skip
+    "tiles", "simd", "conv2d", "linear", "pool2d", "activation", "loss", "update", "pack", "peak"))]  # fmt: skip
 
 # Flags an instruction set needs, by compiler family. The baseline is the platform's own: SSE2 on x86-64, NEON on arm64.
 ISA_FLAGS = {
@@ -31,8 +31,10 @@ ISA_FLAGS = {
 
 # A multiply-add is fused where the source says so and nowhere else, and nothing is reordered: results do not depend
 # on the compiler's mood. -O3 with full unrolling of constant loops is what keeps accumulators in registers.
+# Python's own flags ask for debug information, several times the size of the code; a -g in CFLAGS keeps it.
+NO_DEBUG = [] if "-g" in os.environ.get("CFLAGS", "").split() else ["-g0"]
 OPTIMISE = {
-    "unix": ["-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"],
+    "unix": ["-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", *NO_DEBUG],
     "msvc": ["/O2", "/fp:precise"],
 }
 GCC_UNROLL = ["--param=max-completely-peeled-insns=1000", "--param=max-completely-peel-times=32"]
@@ -45,8 +47,9 @@ OPENMP_PROBE = "#include <omp.h>\nint lenet5c_openmp_probe(void) { return omp_ge
 
 
 def is_x86_64():
-    platform = os.environ.get("ARCHFLAGS", "") + sysconfig.get_platform()
-    return platform.endswith(("x86_64", "amd64")) and "arm64" not in platform
+    # ARCHFLAGS names the architectures where Python itself was built for several, as python.org's for macOS is.
+    target = os.environ.get("ARCHFLAGS") or sysconfig.get_platform()
+    return target.endswith(("x86_64", "amd64")) and "arm64" not in target
 
 
 def extensions():
@@ -94,13 +97,16 @@ class BuildExt(build_ext):
         super().build_extensions()
 
     def find_openmp(self, family):
-        for compile_args, link_args in OPENMP_CHOICES[family]:
-            if self.accepts(compile_args, link_args, OPENMP_PROBE):
-                return compile_args, link_args
-        message = (
-            "OpenMP was not found: lenet5c would run on one thread only. With gcc it comes along; with Apple's clang "
-            "install libomp and point CFLAGS and LDFLAGS at it."
-        )
+        if os.environ.get("LENET5C_NO_OPENMP") == "1":
+            message = "OpenMP was left out, as LENET5C_NO_OPENMP=1 asks: lenet5c will run on one thread only."
+        else:
+            for compile_args, link_args in OPENMP_CHOICES[family]:
+                if self.accepts(compile_args, link_args, OPENMP_PROBE):
+                    return compile_args, link_args
+            message = (
+                "OpenMP was not found: lenet5c would run on one thread only. With gcc it comes along; with Apple's "
+                "clang install libomp and point CFLAGS and LDFLAGS at it."
+            )
         if os.environ.get("LENET5C_REQUIRE_OPENMP") == "1":
             raise CompileError(f"LENET5C_REQUIRE_OPENMP=1, but {message}")
         line = "*" * 100
