@@ -14,10 +14,10 @@ from importlib import import_module
 import numpy as np
 import pytest
 import reference
+from lenet5c.kernels._program import Program
 from numpy.testing import assert_array_equal
 
 from lenet5c.kernels import _cpu, _program, dispatch, lowering
-from lenet5c.kernels._program import Program
 
 EPS = np.finfo(np.float32).eps
 TILES = {isa: import_module(f"lenet5c.kernels._tiles_{isa}").kernels for isa in _cpu.supported()}

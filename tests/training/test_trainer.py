@@ -8,7 +8,18 @@ import pytest
 from lenet5c import set_num_threads
 from lenet5c.datasets import Dataset, Preparation
 from lenet5c.nn import (
-    BatchNorm1d, Conv2d, CrossEntropyLoss, Dropout, Flatten, LeNet5, Linear, MaxPool2d, MSELoss, ReLU, Sequential)
+    BatchNorm1d,
+    Conv2d,
+    CrossEntropyLoss,
+    Dropout,
+    Flatten,
+    LeNet5,
+    Linear,
+    MaxPool2d,
+    MSELoss,
+    ReLU,
+    Sequential,
+)
 from lenet5c.optim import SGD, Adam, Constant, OneCycle
 from lenet5c.recipes import recipe
 from lenet5c.training import NonFiniteError, Trainer, evaluate

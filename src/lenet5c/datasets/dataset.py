@@ -244,7 +244,7 @@ def _checked_labels(labels, count, num_classes):
     if low < 0 or high >= num_classes:
         wrong = low if low < 0 else high
         raise ValueError(f"labels must lie in 0 to {num_classes - 1} (num_classes), got {wrong}")
-    return np.ascontiguousarray(labels, dtype=np.int32)
+    return np.require(labels, np.int32, ("C", "A"))
 
 
 def _checked_class_names(names, num_classes):

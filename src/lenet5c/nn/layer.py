@@ -1,9 +1,6 @@
 """What every layer is: a forward and a backward pass over NumPy arrays, with named parameters and gradients."""
 
-from math import prod
-
 import numpy as np
-
 
 # Attributes that copies and pickles leave out: views, programs, and what was kept for a backward pass.
 TRANSIENT = ("_home", "_chain", "_segments", "_kept", "_mask")
@@ -168,8 +165,3 @@ def check_batch(x, owner):
         raise TypeError(f"x has the dtype {x.dtype}; {owner} takes float32, so use x.astype(np.float32)")
     if x.ndim < 2:
         raise ValueError(f"x has the shape {x.shape}; it should be a batch, (N, C, H, W) or (N, features)")
-
-
-def rows(x):
-    """(N, ...) as contiguous (N, size)."""
-    return np.ascontiguousarray(x).reshape(len(x), prod(x.shape[1:]))

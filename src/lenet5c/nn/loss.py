@@ -6,7 +6,8 @@ import numpy as np
 
 from lenet5c.kernels import dispatch, lowering, threads
 from lenet5c.kernels._program import Program
-from lenet5c.nn.layer import check_batch, rows
+from lenet5c.kernels.arrays import contiguous, rows
+from lenet5c.nn.layer import check_batch
 
 
 class _Loss:
@@ -128,7 +129,7 @@ def check_labels(labels, count):
         raise ValueError(f"labels is {labels.dtype} {labels.shape}; it should be integers of the shape ({count},)")
     if len(labels) and not -(2**31) <= labels.min() <= labels.max() < 2**31:
         raise ValueError(f"labels run from {labels.min()} to {labels.max()}; they should be classes, 0 or more")
-    return np.ascontiguousarray(labels, np.int32)
+    return contiguous(labels, np.int32)
 
 
 def softmax(logits):

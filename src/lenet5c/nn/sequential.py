@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from lenet5c.kernels.arrays import contiguous
 from lenet5c.nn.layer import Home, Layer, check_batch
 from lenet5c.nn.loss import check_labels
 from lenet5c.nn.summary import summary
@@ -246,10 +247,10 @@ def check_samples(samples, index, offset):
         index = np.asarray(index)
         if index.ndim != 1 or index.dtype.kind not in "iu":
             raise ValueError(f"index is {index.dtype} {index.shape}; it should be one row of integers")
-        index = np.ascontiguousarray(index, np.int64)
+        index = contiguous(index, np.int64)
         if len(index) and not 0 <= index.min() <= index.max() < len(samples):
             raise IndexError(f"index runs from {index.min()} to {index.max()}, but there are {len(samples)} samples")
-    return index, None if offset is None else np.ascontiguousarray(offset, np.float32).reshape(-1)
+    return index, None if offset is None else contiguous(offset, np.float32).reshape(-1)
 
 
 def materialise(samples, index, scale, offset):

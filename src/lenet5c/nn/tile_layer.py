@@ -7,7 +7,8 @@ import numpy as np
 
 from lenet5c.kernels import dispatch, lowering, threads
 from lenet5c.kernels._program import Program
-from lenet5c.nn.layer import Layer, check_batch, rows
+from lenet5c.kernels.arrays import rows
+from lenet5c.nn.layer import Layer, check_batch
 
 # A chain keeps the programs of the input shapes it has met lately.
 KEPT_PROGRAMS = 8

@@ -1,0 +1,55 @@
+"""Arrays at the door: checked, brought into the form that the compiled code takes, and handed out."""
+
+from math import prod
+
+import numpy as np
+
+
+def contiguous(array, dtype=None):
+    """The array itself if it is C-contiguous, aligned and of this dtype, else a copy that is."""
+    return np.require(array, dtype, ("C", "A"))
+
+
+def rows(array):
+    """(N, ...) as contiguous (N, size), without a copy where it is contiguous."""
+    return contiguous(array).reshape(len(array), prod(array.shape[1:]))
+
+
+def check_array(name, array, ndim, dtype=None):
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"{name} is a {type(array).__name__}; it should be a NumPy array of float32 or float64")
+    if array.dtype not in (np.float32, np.float64) or not array.dtype.isnative:
+        raise TypeError(f"{name} has the dtype {array.dtype}; it should be float32 or float64")
+    if dtype is not None and array.dtype != dtype:
+        raise TypeError(f"{name} has the dtype {array.dtype}, but another argument has {dtype}; convert one of them")
+    if array.ndim != ndim:
+        raise ValueError(f"{name} has the shape {array.shape}; it should have {ndim} dimensions")
+
+
+def check_shape(name, array, shape):
+    if array.shape != shape:
+        raise ValueError(f"{name} has the shape {array.shape}; it should be {shape}")
+
+
+def check_out(name, out, shape, dtype):
+    if out is None:
+        return
+    check_array(name, out, len(shape), dtype)
+    check_shape(name, out, shape)
+    if not out.flags.writeable:
+        raise ValueError(f"{name} is read-only; it should be writeable")
+
+
+def work_array(out, shape, dtype, inputs):
+    """`out` if results can be written straight into it, else a new array."""
+    usable = out is not None and out.flags.c_contiguous and out.flags.aligned
+    if usable and not any(array is not None and np.may_share_memory(out, array) for array in inputs):
+        return out
+    return np.empty(shape, dtype)
+
+
+def deliver(work, out):
+    if out is None or out is work:
+        return work
+    out[...] = work
+    return out

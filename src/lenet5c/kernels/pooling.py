@@ -1,0 +1,173 @@
+"""Pooling on plain NumPy arrays: float32 on tiles of 16 samples, the rest as im2col and a reduction, sample by sample."""
+
+from math import prod
+
+import numpy as np
+
+from lenet5c.kernels import threads
+from lenet5c.kernels.arrays import check_array, check_out, check_shape, deliver, rows, work_array
+from lenet5c.kernels.columns import fold, unfold, window_of
+from lenet5c.kernels.shapes import pool2d_output_size
+from lenet5c.kernels.single import runs_on_tiles, single_op_program
+
+
+def max_pool2d(x, kernel_size, stride=None, padding=0, *, out=None, num_threads=None):
+    """The largest value of each window; the border counts as minus infinity, not-a-number wins.
+
+    Parameters
+    ----------
+    x : ndarray (N, C, H, W), float32 or float64
+    kernel_size : int or (int, int)
+    stride : int or (int, int), optional
+        As `kernel_size` if not given.
+    padding : int or (int, int)
+        At most half of `kernel_size`.
+    out, num_threads
+        As in `conv2d`.
+
+    Returns
+    -------
+    ndarray (N, C, OH, OW)
+
+    Raises
+    ------
+    TypeError, ValueError
+        As `conv2d`.
+    """
+    return _Pooling("max_pool2d", x, "x", kernel_size, stride, padding).forward(x, out, num_threads)
+
+
+def max_pool2d_backward(dy, x, kernel_size, stride=None, padding=0, *, out=None, num_threads=None):
+    """Gradient of `max_pool2d`: of each window, the first maximum in row-major order receives it.
+
+    Parameters
+    ----------
+    dy : ndarray (N, C, OH, OW)
+    x, kernel_size, stride, padding
+        As given to `max_pool2d`.
+    out : ndarray (N, C, H, W), optional
+    num_threads : int, optional
+
+    Returns
+    -------
+    ndarray (N, C, H, W)
+    """
+    return _Pooling("max_pool2d", x, "x", kernel_size, stride, padding).backward(dy, x, out, num_threads)
+
+
+def avg_pool2d(x, kernel_size, stride=None, padding=0, count_include_pad=True, *, out=None, num_threads=None):
+    """The mean of each window; padding is zeros, which the divisor counts unless `count_include_pad` is False.
+
+    The other parameters, the result and the errors are those of `max_pool2d`.
+    """
+    pooling = _Pooling("avg_pool2d", x, "x", kernel_size, stride, padding, count_include_pad)
+    return pooling.forward(x, out, num_threads)
+
+
+def avg_pool2d_backward(
+    dy, x_shape, kernel_size, stride=None, padding=0, count_include_pad=True, *, out=None, num_threads=None
+):
+    """Gradient of `avg_pool2d`: each window's is shared out evenly.
+
+    Parameters
+    ----------
+    dy : ndarray (N, C, OH, OW)
+    x_shape : (N, C, H, W), or an array of that shape
+        What the gradient's shape should be.
+    kernel_size, stride, padding, count_include_pad
+        As given to `avg_pool2d`.
+    out : ndarray (N, C, H, W), optional
+    num_threads : int, optional
+
+    Returns
+    -------
+    ndarray (N, C, H, W)
+    """
+    shape = getattr(x_shape, "shape", x_shape)
+    check_array("dy", dy, 4)
+    # A stand-in of the right shape that takes no memory: the gradient of a mean does not depend on the input.
+    try:
+        x = np.broadcast_to(np.zeros((), dy.dtype), shape)
+    except (TypeError, ValueError):
+        raise ValueError(f"x_shape is {x_shape!r}; it should be the shape (N, C, H, W) of the input") from None
+    pooling = _Pooling("avg_pool2d", x, "x_shape", kernel_size, stride, padding, count_include_pad)
+    return pooling.backward(dy, x, out, num_threads)
+
+
+class _Pooling:
+    """The checked settings of one pooling, and its two ways: tiles, or im2col and a reduction a sample."""
+
+    def __init__(self, kind, x, name, kernel_size, stride, padding, count_include_pad=False):
+        check_array(name, x, 4)
+        self.kind, self.count_include_pad = kind, bool(count_include_pad)
+        self.window = window_of(kernel_size, kernel_size if stride is None else stride, padding, 1)
+        self.image = x.shape[2:]
+        self.size = pool2d_output_size(self.image, *self.window[:3])
+        self.in_shape, self.out_shape = x.shape[1:], (x.shape[1], *self.size)
+        self.on_tiles = runs_on_tiles(x)
+
+    def program(self):
+        return single_op_program(self.in_shape, self.kind, self.window, None, None, self.count_include_pad)
+
+    def forward(self, x, out, num_threads):
+        shape = (len(x), *self.out_shape)
+        check_out("out", out, shape, x.dtype)
+        work = work_array(out, shape, x.dtype, (x,))
+        count = threads.effective(num_threads)
+        if self.on_tiles:
+            self.program().forward(rows(x), _no_params(), rows(work), count)
+        else:
+            for n in range(len(x)):
+                work[n] = self._forward_sample(x[n], count)
+        return deliver(work, out)
+
+    def backward(self, dy, x, out, num_threads):
+        check_array("dy", dy, 4, x.dtype)
+        check_shape("dy", dy, (len(x), *self.out_shape))
+        check_out("out", out, x.shape, x.dtype)
+        work = work_array(out, x.shape, x.dtype, (dy, x))
+        count = threads.effective(num_threads)
+        if self.on_tiles:
+            self.program().backward(rows(x), rows(dy), _no_params(), _no_params(), rows(work), count)
+        else:
+            for n in range(len(x)):
+                self._backward_sample(dy[n], x[n], work[n], count)
+        return deliver(work, out)
+
+    def _forward_sample(self, x, num_threads):
+        if self.kind == "max_pool2d":
+            return self._columns(x, -np.inf, num_threads).max(axis=1).reshape(self.out_shape)
+        return (self._columns(x, 0, num_threads).sum(axis=1) / self._divisor(x.dtype)).reshape(self.out_shape)
+
+    def _backward_sample(self, dy, x, dx, num_threads):
+        dy = dy.reshape(len(dy), 1, -1)
+        if self.kind == "max_pool2d":
+            columns = self._columns(x, -np.inf, num_threads)
+            first = self._first_maximum(columns)
+            columns = np.zeros_like(columns)
+            np.put_along_axis(columns, first, dy, axis=1)
+        else:
+            columns = np.repeat(dy / self._divisor(x.dtype), prod(self.window[0]), axis=1)
+        fold(columns.reshape(1, -1, prod(self.size)), self.window, self.size, dx[None], num_threads)
+
+    def _first_maximum(self, columns):
+        """Where each window has its first maximum, never in the border: that would lose an image's own -inf."""
+        inside = self._columns(np.ones((1, *self.image), columns.dtype), 0, 1)[0] > 0
+        largest = columns.max(axis=1, keepdims=True)
+        is_largest = (columns == largest) | np.isnan(columns)
+        return np.argmax(is_largest & inside, axis=1)[:, None]
+
+    def _divisor(self, dtype):
+        if self.count_include_pad:
+            return dtype.type(prod(self.window[0]))
+        return self._columns(np.ones((1, *self.image), dtype), 0, 1)[0].sum(axis=0)
+
+    def _columns(self, x, fill, num_threads):
+        """The windows of each plane of one sample, (C, KH * KW, OH * OW)."""
+        columns = np.empty((1, len(x) * prod(self.window[0]), prod(self.size)), x.dtype)
+        unfold(x[None], self.window, self.size, fill, columns, num_threads)
+        return columns.reshape(len(x), prod(self.window[0]), -1)
+
+
+def _no_params():
+    return np.zeros(0, np.float32)
