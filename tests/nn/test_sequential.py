@@ -517,3 +517,31 @@ class TestSummary:
     def test_of_a_shape_that_does_not_fit(self):
         with pytest.raises(ValueError, match="Conv2d"):
             nn.LeNet5().summary((3, 32, 32))
+
+
+def test_a_model_shows_its_layers_arrays_by_name():
+    model = nn.Sequential({"inner": nn.Sequential({"fc": nn.Linear(4, 3, rng=0)}), "norm": nn.BatchNorm1d(3)})
+    assert list(model.params) == list(model.grads) == ["inner.fc.weight", "inner.fc.bias", "norm.weight", "norm.bias"]
+    assert list(model.buffers) == ["norm.running_mean", "norm.running_var", "norm.num_batches_tracked"]
+    for owner in (model, copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        owner.params["inner.fc.bias"] = np.array([1, 2, 3])
+        assert_array_equal(owner["inner"]["fc"].params["bias"], [1, 2, 3])
+        assert_array_equal(owner["inner"].params["fc.bias"], [1, 2, 3])
+        assert_array_equal(owner.vector[12:15], [1, 2, 3])
+        owner.forward(np.eye(4, dtype=np.float32), training=True)
+        owner.backward(np.full((4, 3), [1, 2, 3], np.float32))
+        assert_array_equal(owner.grads["norm.bias"], [4, 8, 12])
+        assert owner.buffers["norm.num_batches_tracked"] == 1
+
+
+def test_a_layer_in_float64_does_not_spoil_the_model():
+    class Double(nn.Layer):
+        def forward(self, x, training=False):
+            return x.astype(np.float64) * 2
+
+        def backward(self, dy):
+            return dy.astype(np.float64) * 2
+
+    model = nn.Sequential(nn.Linear(4, 4, rng=0), Double(), nn.Linear(4, 2, rng=1), Double())
+    y = model.forward(normal(5, 4), training=True)
+    assert y.dtype == model.backward(y).dtype == np.float32

@@ -119,6 +119,9 @@ class Layer:
     def moved(self):
         """Called when the parameters have moved to another vector."""
 
+    def gather(self):
+        """Show the arrays of the layers within this one, if there are any, under their dotted names."""
+
     def __call__(self, x, training=False):
         return self.forward(x, training)
 
@@ -146,6 +149,7 @@ class Home:
         for layer in owner.all_layers():
             layer._home = self
             layer.moved()
+            layer.gather()
 
     def offset(self, layer, name):
         """Where a layer's own parameter begins, None if it has none of this name."""

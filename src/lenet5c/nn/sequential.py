@@ -31,7 +31,7 @@ class Sequential(Layer):
     >>> import numpy as np
     >>> from lenet5c import nn
     >>> model = nn.Sequential({"hidden": nn.Linear(4, 3, rng=0), "relu": nn.ReLU(), "out": nn.Linear(3, 2, rng=1)})
-    >>> list(model.state_dict())
+    >>> list(model.params)
     ['hidden.weight', 'hidden.bias', 'out.weight', 'out.bias']
     >>> y = model.forward(np.ones((5, 4), np.float32), training=True)
     >>> model.backward(np.ones_like(y)).shape
@@ -50,14 +50,24 @@ class Sequential(Layer):
             seen |= within
         Home(self)
 
+    def __setstate__(self, state):
+        super().__setstate__(state)
+        Home(self)
+
     def moved(self):
         self._segments = None
 
+    def gather(self):
+        for kind in ("params", "grads", "buffers"):
+            own = getattr(self, kind)
+            own.clear()
+            for layer_name, layer in self.named_layers():
+                for name, array in getattr(layer, kind).items():
+                    own.bind(f"{layer_name}.{name}", array)
+
     @property
     def home(self):
-        if self._home is None:
-            Home(self)
-        elif any(layer._home is not self._home for layer in self.all_layers()):
+        if any(layer._home is not self._home for layer in self.all_layers()):
             raise RuntimeError("a layer of this model was put into another model; give it a copy.deepcopy of the layer")
         return self._home
 
@@ -95,14 +105,13 @@ class Sequential(Layer):
         """
         check_batch(x, type(self).__name__)
         for segment in self.segments:
-            x = segment.forward(x, training)
+            # A layer in NumPy easily ends in float64.
+            x = np.asarray(segment.forward(x, training), np.float32)
         return x
 
     def backward(self, dy):
         """Set `grads` of every layer, and return the gradient of the x last given to ``forward(x, training=True)``."""
-        for segment in reversed(self.segments):
-            dy = segment.backward(dy)
-        return dy
+        return self._backward(dy)
 
     def train_step(self, samples, labels, loss, *, index=None, scale=1.0, offset=None):
         """Forward, loss and backward for one batch: what one would do by hand, to the bit, in one sweep.
@@ -132,12 +141,16 @@ class Sequential(Layer):
             return segments[0].train_step(samples, samples.shape[1:], labels, loss, index, scale, offset)
         logits = self.forward(materialise(samples, index, scale, offset), training=True)
         value, dy = loss(logits, labels)
-        for i, segment in reversed(list(enumerate(segments))):
-            if i == 0 and isinstance(segment, TileChain):
-                segment.backward(dy, need_dx=False)
-            else:
-                dy = segment.backward(dy)
+        self._backward(dy, need_dx=False)
         return value, int((logits.argmax(axis=1) == labels).sum())
+
+    def _backward(self, dy, need_dx=True):
+        first, *rest = self.segments
+        for segment in reversed(rest):
+            dy = np.asarray(segment.backward(dy), np.float32)
+        if isinstance(first, TileChain):
+            return first.backward(dy, need_dx)
+        return np.asarray(first.backward(dy), np.float32)
 
     def outputs(self, samples, *, index=None, scale=1.0, offset=None):
         """The outputs (N, ...) for samples given as to `train_step`; memory does not grow with N beyond the result."""
@@ -169,10 +182,6 @@ class Sequential(Layer):
             input_shape = layer.output_shape(input_shape)
         return total
 
-    @property
-    def num_params(self):
-        return sum(layer.num_params for layer in self.layers.values())
-
     def named_layers(self, prefix=""):
         for name, layer in self.layers.items():
             yield from layer.named_layers(f"{prefix}{name}.")
@@ -184,7 +193,7 @@ class Sequential(Layer):
 
     def state_dict(self):
         """Copies of all parameters and buffers by name, such as 'conv1.weight'."""
-        return {name: array.copy() for name, array in self._state()}
+        return {name: array.copy() for name, array in self._state().items()}
 
     def load_state_dict(self, state):
         """Take over the values of a `state_dict`; its names and shapes must be this model's.
@@ -194,7 +203,7 @@ class Sequential(Layer):
         ValueError
             Names are missing or too many, or a shape differs. Nothing is changed then.
         """
-        own = dict(self._state())
+        own = self._state()
         missing, unknown = own.keys() - state.keys(), state.keys() - own.keys()
         if missing or unknown:
             raise ValueError(
@@ -213,11 +222,13 @@ class Sequential(Layer):
         return summary(self, tuple(input_shape))
 
     def _state(self):
+        """Parameters and buffers by name, layer by layer."""
         self.home
+        state = {}
         for layer_name, layer in self.named_layers():
             for arrays in (layer.params, layer.buffers):
-                for name, array in arrays.items():
-                    yield f"{layer_name}.{name}", array
+                state |= {f"{layer_name}.{name}": array for name, array in arrays.items()}
+        return state
 
     def _flat(self):
         """The layers, those of a Sequential within this one in its place."""
