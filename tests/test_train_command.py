@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -45,8 +46,7 @@ def quick(tmp_path, idx_files):
 def assert_bad_use(result, *words):
     """One clear line, exit code 2, no traceback."""
     assert result.returncode == 2, result.stderr
-    assert "Traceback" not in result.stderr
-    message = result.stderr.strip().splitlines()[-1]
+    (message,) = result.stderr.strip().splitlines()
     assert message.startswith("lenet5c train: error: ")
     for word in words:
         assert str(word) in message
@@ -148,7 +148,7 @@ def test_target_accuracy_is_the_exit_code(quick):
 def test_an_exploding_run_stops_and_says_where(tmp_path, quick):
     result = quick("--optimizer", "sgd", "--lr", 1e30, "--schedule", "constant", "--epochs", 1)
     assert result.returncode == 1
-    assert re.search(r"stopped: the loss is \S+ at step \d+ \(epoch 1\): .*(conv|fc|act|pool)", result.stderr)
+    assert re.search(r"training failed: the loss is \S+ at step \d+ \(epoch 1\): .*(conv|fc|act|pool)", result.stderr)
     assert "Traceback" not in result.stderr
     assert not (tmp_path / "run/model.safetensors").exists()
 
@@ -197,6 +197,10 @@ def test_images_of_other_sizes_and_other_classes(tmp_path, shape, classes):
         (["--validation", "2000"], ["validation", "2000"]),
         (["--momentum", "1"], ["momentum"]),
         (["--no-such-option"], ["--no-such-option"]),
+        (["--validation", "1e-9"], ["validation", "1e-09", "2000"]),
+        (["--validation", "10.5"], ["validation", "10.5"]),
+        (["--data", ""], ["--data", "mnist"]),
+        (["--out", ""], ["--out", "empty"]),
     ],
 )
 def test_bad_options(tmp_path, quick, arguments, words):
@@ -244,19 +248,60 @@ def test_bad_resumes(tmp_path, quick, idx_files):
     (one / "config.json").write_text("{")
     assert_bad_use(train("--resume", "--out", one, cwd=tmp_path), "config.json")
     config = json.loads((other / "config.json").read_text())
-    for change in ({"epochs": "many"}, {"seed": -1}, {"seed": "x"}, {"model": {"no": 1}}, {"data": "gone"}, {"data": 3}):
+    for change in ({"epochs": "many"}, {"lr": 10**400}, {"seed": -1}, {"seed": "x"}, {"model": {"no": 1}}, {"data": "gone"}, {"data": 3}):
         (other / "config.json").write_text(json.dumps(config | change))
         assert_bad_use(train("--resume", "--out", other, cwd=tmp_path))
 
 
-def test_changed_data_is_noticed_on_resume(tmp_path, quick, idx_files):
+@pytest.mark.parametrize("part", ["train", "t10k"])
+def test_changed_data_is_noticed_on_resume(tmp_path, quick, idx_files, part):
     quick("--epochs", 1)
     (tmp_path / "run/summary.json").unlink()
-    labels = idx_files / "train-labels-idx1-ubyte"
+    labels = idx_files / f"{part}-labels-idx1-ubyte"
     content = bytearray(labels.read_bytes())
     content[-1] = (content[-1] + 1) % 10
     labels.write_bytes(bytes(content))
     assert_bad_use(train("--resume", "--out", tmp_path / "run", cwd=tmp_path), "has changed")
+
+
+@pytest.mark.parametrize("lost", [["metrics.jsonl"], ["model.safetensors"], ["summary.json", "metrics.jsonl"]])
+def test_what_a_kill_at_the_end_left_out_is_made_up_for(tmp_path, quick, lost):
+    quick("--epochs", 2)
+    run = tmp_path / "run"
+    before = {name: digest(run / name) for name in ("model.safetensors", "metrics.jsonl")}
+    for name in lost:
+        (run / name).unlink()
+    assert train("--resume", "--out", run, cwd=tmp_path).returncode == 0
+    assert {name: digest(run / name) for name in before} == before
+    assert (run / "summary.json").exists()
+
+
+def test_a_damaged_summary_is_bad_use(tmp_path, quick):
+    quick("--epochs", 1)
+    for content in ("{}", "[]", '{"test_correct": 1, "test_count": 0}', '{"test_correct": "1", "test_count": "2"}', "{"):
+        (tmp_path / "run/summary.json").write_text(content)
+        assert_bad_use(train("--resume", "--out", tmp_path / "run", cwd=tmp_path), "summary.json")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX shell")
+@pytest.mark.parametrize("redirection", ["2>&-", "| head -n 1", "<&- >/dev/null"])
+def test_training_goes_on_when_nobody_listens(tmp_path, idx_files, redirection):
+    argv, options = command("--data", idx_files, "--out", "run", "--epochs", 2, "--validation", 0, cwd=tmp_path)
+    subprocess.run(f"{shlex.join(argv)} {redirection}", shell=True, capture_output=True, check=True, **options)
+    assert {p.name for p in (tmp_path / "run").iterdir()} == FILES
+
+
+def test_names_that_the_terminal_cannot_show(tmp_path, idx_files):
+    argv, options = command("--data", idx_files, "--out", "zürich", "--epochs", 1, "--validation", 0, cwd=tmp_path)
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    assert subprocess.run(argv, capture_output=True, env=environment, **options).returncode == 0
+
+
+@pytest.mark.parametrize("module", [["lenet5c.train"], ["lenet5c", "train"]])
+def test_an_unknown_instruction_set_is_bad_use(tmp_path, module):
+    argv = [sys.executable, "-m", *module, "--help"]
+    environment = os.environ | {"LENET5C_ISA": "mmx"}
+    assert_bad_use(subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, env=environment), "mmx", "baseline")
 
 
 def test_lenet5c_train_is_the_same_command(tmp_path, idx_files):

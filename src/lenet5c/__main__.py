@@ -4,6 +4,7 @@ import sys
 from importlib import import_module
 
 import lenet5c
+from lenet5c.command import fail
 
 COMMANDS = {"train": "train LeNet-5 on MNIST or on images of your own"}
 
@@ -11,7 +12,11 @@ COMMANDS = {"train": "train LeNet-5 on MNIST or on images of your own"}
 def main(argv=None):
     arguments = sys.argv[1:] if argv is None else list(argv)
     if arguments and arguments[0] in COMMANDS:
-        return import_module(f"lenet5c.{arguments[0]}").main(arguments[1:])
+        try:
+            command = import_module(f"lenet5c.{arguments[0]}")
+        except ImportError as error:  # such as an unknown LENET5C_ISA
+            return fail(f"lenet5c {arguments[0]}", error)
+        return command.main(arguments[1:])
     if arguments in (["--version"], ["-V"]):
         print(f"lenet5c {lenet5c.__version__}")
         return 0
@@ -20,8 +25,7 @@ def main(argv=None):
     if arguments in ([], ["--help"], ["-h"]):
         print(usage)
         return 0
-    print(f"lenet5c: error: there is no command {arguments[0]!r}\n\n{usage}", file=sys.stderr)
-    return 2
+    return fail("lenet5c", f"there is no command {arguments[0]!r}; it should be one of {', '.join(COMMANDS)}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """Named, complete configurations of a training run."""
 
 from dataclasses import asdict, dataclass, field, fields, replace
-from math import ceil, isfinite
+from math import ceil
 
 import numpy as np
 
@@ -61,7 +61,7 @@ class Recipe:
                 raise ValueError(f"{name} is {value!r}; it should be an integer of at least {least}")
         for name in ("lr", "momentum", "weight_decay", "label_smoothing", "validation"):
             value = getattr(self, name)
-            if not isinstance(value, (int, float)) or isinstance(value, bool) or not isfinite(value) or value < 0:
+            if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value < 1e300:
                 raise ValueError(f"{name} is {value!r}; it should be a number of at least 0")
         if self.lr == 0:
             raise ValueError("lr is 0; it should be more than 0")
@@ -104,11 +104,12 @@ class Recipe:
     def _split(self, train_set, seed):
         if self.validation == 0:
             return train_set, None
-        count = int(self.validation) if self.validation >= 1 else float(self.validation)
-        if count >= len(train_set):
+        share = self.validation < 1
+        count = round(self.validation * len(train_set)) if share else int(self.validation)
+        if not 1 <= count < len(train_set) or not (share or count == self.validation):
             raise ValueError(
-                f"validation is {count}, but there are {len(train_set)} training images; use a smaller number, or a "
-                f"share such as 0.1"
+                f"validation is {self.validation:g}, but there are {len(train_set)} training images; it should hold out "
+                f"at least one of them and leave at least one: use another number, a share such as 0.1, or 0 for none"
             )
         return train_set.split(count, seed)
 

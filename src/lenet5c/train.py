@@ -13,11 +13,17 @@ from math import isfinite
 from pathlib import Path
 
 import lenet5c
-from lenet5c.waiting import wait_briefly
+from lenet5c.command import BAD_USE, Parser, fail, prepare_streams, say, wait_briefly
 
-wait_briefly()  # before the kernels below load OpenMP
+PROG = "lenet5c train"
+wait_briefly()  # before the kernels load OpenMP
+try:
+    from lenet5c import kernels
+except ImportError as error:  # such as an unknown LENET5C_ISA
+    if __name__ != "__main__":
+        raise
+    sys.exit(fail(PROG, error))
 
-from lenet5c import kernels
 from lenet5c.datasets import DatasetError, idx_folder, mnist
 from lenet5c.recipes import OPTIMIZERS, RECIPES, SCHEDULES, Recipe, recipe
 from lenet5c.training import NonFiniteError, RunError, evaluate
@@ -26,36 +32,32 @@ from lenet5c.training.progress import Progress
 from lenet5c.training.run_folder import RunFolder
 
 DATASETS = {"mnist": mnist}
-FAILED, BAD_USE, TARGET_MISSED = 1, 2, 3
+FAILED, TARGET_MISSED = 1, 3
 
 
 def main(argv=None):
     """Run the command with these arguments (those of the process if not given); returns the exit code."""
     started = time.perf_counter()
-    parser = make_parser()
-    # Options without a default, so that a resumed run can tell which were really given.
-    options = parser.parse_args(argv)
+    prepare_streams()
+    # Options have no default, so that a resumed run can tell which were really given.
+    options = make_parser().parse_args(argv)
     if options.threads is not None:
         kernels.set_num_threads(options.threads)
     try:
         return train(options, started)
     except (RunError, DatasetError, FileNotFoundError) as error:
-        print(f"{parser.prog}: error: {error}", file=sys.stderr)
-        return BAD_USE
+        return fail(PROG, error, BAD_USE)
     except NonFiniteError as error:
-        print(f"{parser.prog}: stopped: {error}", file=sys.stderr)
-        return FAILED
+        return fail(PROG, f"training failed: {error}; give the next run another --out", FAILED)
     except (OSError, MemoryError) as error:
-        print(f"{parser.prog}: stopped: {error or 'out of memory'}", file=sys.stderr)
-        return FAILED
+        return fail(PROG, f"training failed: {error or 'out of memory'}", FAILED)
     except KeyboardInterrupt:
-        print(f"{parser.prog}: interrupted", file=sys.stderr)
-        return 130
+        return fail(PROG, "interrupted", 130)
 
 
 def make_parser():
-    parser = argparse.ArgumentParser(
-        prog="lenet5c train",
+    parser = Parser(
+        prog=PROG,
         description="Train LeNet-5 on a CPU. Without options: on MNIST, which is in the package, to over 99 %.",
         epilog="example: lenet5c train --epochs 4 --seed 1 --out runs/first --target-accuracy 0.99",
     )
@@ -73,7 +75,7 @@ def make_parser():
     add("--fit", choices=("auto", "pad", "resize"), metavar="HOW", help="to 32 by 32 pixels: auto, pad or resize")
     add("--seed", type=whole(0), metavar="N", help="of weights, split and order (default: 0)")
     add("--data", metavar="NAME_OR_DIR", help="mnist, or a folder with four IDX files (default: mnist)")
-    add("--out", type=Path, metavar="DIR", help="folder for the results (default: a new one in runs/)")
+    add("--out", type=directory, metavar="DIR", help="folder for the results (default: a new one in runs/)")
     add("--resume", action="store_true", help="go on with the run in --out, to the same bytes as without a stop")
     add("--threads", type=whole(1, 1024), metavar="N", help="the result does not depend on it (default: all cores)")
     add("--target-accuracy", type=number(0, 1), metavar="F", help="exit with 3 if the test accuracy, 0 to 1, is lower")
@@ -85,7 +87,7 @@ def train(options, started):
     """A whole run, from the options to the exit code."""
     folder, config = resume(options) if options.resume else begin(options)
     train_set, test_set = load(config["data"])
-    digest = data_digest(train_set)
+    digest = data_digest(train_set, test_set)
     if config.setdefault("data_digest", digest) != digest:
         raise RunError(f"{config['data']} has changed since the run in {folder.path} began; start a new run")
     try:
@@ -113,7 +115,7 @@ def begin(options):
     config = {
         "lenet5c": lenet5c.__version__,
         "recipe": options.recipe or "default",
-        "data": data_name(options.data or "mnist"),
+        "data": data_name("mnist" if options.data is None else options.data),
         "seed": options.seed or 0,
         **chosen.to_dict(),
     }
@@ -154,7 +156,7 @@ def data_name(data):
     if data in DATASETS:
         return data
     path = Path(data)
-    if not path.is_dir():
+    if not data or not path.is_dir():
         raise RunError(f"--data is {data!r}; it should be {' or '.join(DATASETS)}, or a folder with four IDX files")
     return str(path.resolve())
 
@@ -163,11 +165,13 @@ def load(data):
     return DATASETS[data]() if data in DATASETS else idx_folder(data)
 
 
-def data_digest(dataset):
-    """SHA-256 of images and labels."""
-    digest = hashlib.sha256(str(dataset.images.shape).encode())
-    digest.update(dataset.images.data)
-    digest.update(dataset.labels.data)
+def data_digest(*datasets):
+    """SHA-256 of images, labels and class names."""
+    digest = hashlib.sha256()
+    for dataset in datasets:
+        digest.update(f"{dataset.images.shape} {dataset.class_names}".encode())
+        digest.update(dataset.images.data)
+        digest.update(dataset.labels.data)
     return digest.hexdigest()
 
 
@@ -235,11 +239,18 @@ def finish(trainer, trained, test_set, folder, config, started):
 
 def report(summary, target):
     correct, count = summary["test_correct"], summary["test_count"]
-    missed = target is not None and summary["test_accuracy"] < target
+    missed = target is not None and correct / count < target
     if missed:
         print(f"The test accuracy is below the target of {100 * target:g}%.", file=sys.stderr)
-    print(f"Test accuracy: {100 * correct / count:.2f}% ({correct}/{count})", flush=True)
+    say(f"Test accuracy: {100 * correct / count:.2f}% ({correct}/{count})")
     return TARGET_MISSED if missed else 0
+
+
+def directory(text):
+    """An argparse type: a path that is not empty."""
+    if not text:
+        raise argparse.ArgumentTypeError("the name of a folder is empty")
+    return Path(text)
 
 
 def whole(least, most=2**63 - 1):

@@ -564,3 +564,33 @@ def test_sizes_that_are_not_integers_are_errors(case):
         for value in (1.5, "2", (1, 1.5)):
             with pytest.raises((TypeError, ValueError), match=argument):
                 call(kernels, case._replace(options=case.options | {argument: value}), zeros(case))
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 4, 0), (1, 1, 0, 4), (5, 0, 4, 4), (5, 1, 4, 0)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_images_without_pixels_are_an_error(shape, dtype):
+    x = np.zeros(shape, dtype)
+    calls = [
+        lambda: kernels.conv2d(x, np.ones((1, 1, 3, 3), dtype), padding=2),
+        lambda: kernels.max_pool2d(x, 2, padding=1),
+        lambda: kernels.avg_pool2d(x, 2, padding=1),
+        lambda: kernels.im2col(x, 2, padding=1),
+        lambda: kernels.avg_pool2d_backward(np.ones((1, 1, 2, 2), dtype), shape, 2, padding=1),
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match="shape"):
+            call()
+
+
+def test_outs_of_a_backward_that_overlap_are_an_error():
+    x, weight = np.ones((5, 1, 4, 4), np.float32), np.ones((1, 1, 4, 4), np.float32)
+    memory = np.zeros(100, np.float32)
+    out = (memory[:80].reshape(x.shape), memory[70:86].reshape(weight.shape), None)
+    with pytest.raises(ValueError, match="out holds arrays that overlap"):
+        kernels.conv2d_backward(np.ones((5, 1, 1, 1), np.float32), x, weight, out=out)
+
+
+@pytest.mark.parametrize("name", ["stride", "dilation", "padding"])
+def test_settings_beyond_any_size_are_an_error(name):
+    with pytest.raises(ValueError, match=name):
+        kernels.conv2d(np.ones((1, 1, 4, 4)), np.ones((1, 1, 1, 1)), **{name: 2**64})

@@ -545,3 +545,21 @@ def test_a_layer_in_float64_does_not_spoil_the_model():
     model = nn.Sequential(nn.Linear(4, 4, rng=0), Double(), nn.Linear(4, 2, rng=1), Double())
     y = model.forward(normal(5, 4), training=True)
     assert y.dtype == model.backward(y).dtype == np.float32
+
+
+def test_updates_of_params_reach_the_model():
+    layer = nn.Linear(2, 2, rng=0)
+    nn.Sequential(layer)
+    layer.params.update(bias=np.array([1, 2]))
+    layer.params |= {"weight": np.zeros((2, 2))}
+    assert_array_equal(layer.forward(np.ones((1, 2), np.float32)), [[1, 2]])
+    with pytest.raises(TypeError, match="bias cannot be removed"):
+        del layer.params["bias"]
+
+
+@pytest.mark.parametrize("layer", [nn.BatchNorm1d(4), nn.Dropout(0.5, rng=0), nn.Linear(4, 4, rng=0)])
+@pytest.mark.parametrize("dy", [np.ones((1, 4), np.float32), np.ones((8, 4), np.float32), np.ones((5, 4)), [1]])
+def test_gradients_of_another_shape_are_an_error(layer, dy):
+    layer.forward(normal(5, 4), training=True)
+    with pytest.raises(ValueError, match="dy is .*should be float32"):
+        layer.backward(dy)

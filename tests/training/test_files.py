@@ -10,6 +10,7 @@ from safetensors.numpy import save
 from lenet5c.datasets import Preparation
 from lenet5c.nn import LeNet5
 from lenet5c.training import RunError, TrainedModel, load_model, save_model
+from lenet5c.training.tensor_file import digest
 
 
 def trained(**config):
@@ -57,8 +58,20 @@ def rewritten(tmp_path, change, tensors=None):
     size = struct.unpack("<Q", content[:8])[0]
     metadata = json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["lenet5c"])
     tensors = trained().model.state_dict() | (tensors or {})
+    # The digest finds accidents; whoever tampers can make a new one.
+    metadata["digest"] = digest(tensors)
     path.write_bytes(save(tensors, {"lenet5c": json.dumps(change(metadata))}))
     return path
+
+
+def test_a_flipped_bit_is_noticed(tmp_path):
+    path = tmp_path / "model.safetensors"
+    save_model(path, trained())
+    content = bytearray(path.read_bytes())
+    content[-100] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(RunError, match="model.safetensors is damaged"):
+        load_model(path)
 
 
 def test_the_tampering_itself_leaves_a_good_file(tmp_path):

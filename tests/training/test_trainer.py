@@ -174,3 +174,27 @@ def test_evaluation_counts_and_averages(mnist_slice):
     assert (result.correct, result.count, result.accuracy) == (3, 5, 0.6)
     assert result.loss == pytest.approx((3 * (wrong - 2) + 2 * wrong) / 5, rel=1e-6)
     assert str(result) == "60.00% (3/5)"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"step": 0.5},
+        {"epoch": -1},
+        {"epoch": True},
+        {"optimizer_steps": -5},
+        {"history": "a"},
+        {"history": [1]},
+        {"loss_sum": float("nan")},
+        {"correct": "3"},
+        {"random": {"fc": {}}},
+    ],
+    ids=str,
+)
+def test_an_impossible_state_is_refused(mnist_slice, change):
+    trainer = lenet_trainer(mnist_slice[0])
+    trainer.run(stop=Countdown(40))
+    values, arrays = trainer.state()
+    lenet_trainer(mnist_slice[0]).load_state(values, arrays)
+    with pytest.raises((ValueError, TypeError)):
+        lenet_trainer(mnist_slice[0]).load_state(values | change, arrays)

@@ -58,21 +58,25 @@ cdef void fold(
                 rows += OW
 
 
-def im2col(const real[:, :, ::1] x not None, Py_ssize_t W, kernel_size, stride, padding, dilation, Py_ssize_t OW,
-           double fill, real[:, :, ::1] col not None, int num_threads):
-    """x (N, C, H W) -> col (N, C, KH KW OH OW)."""
+def im2col(const real[:, :, ::1] x not None, image, size, kernel_size, stride, padding, dilation, double fill,
+           real[:, :, ::1] col not None, int num_threads):
+    """x (N, C, H W) -> col (N, C, KH KW OH OW), for image (H, W) and size (OH, OW)."""
     cdef Window win = window_of(kernel_size, stride, padding, dilation)
     cdef Py_ssize_t C = x.shape[1], planes = x.shape[0] * x.shape[1], plane
-    cdef Py_ssize_t H = x.shape[2] // W, OH = col.shape[2] // (win.KH * win.KW * OW)
+    cdef Py_ssize_t H = image[0], W = image[1], OH = size[0], OW = size[1]
+    if x.shape[2] != H * W or col.shape[2] != win.KH * win.KW * OH * OW or x.shape[2] == 0 or col.shape[2] == 0:
+        raise ValueError("the image and its columns do not fit together, or are empty")
     for plane in prange(planes, schedule="static", num_threads=num_threads, nogil=True):
         unfold(&x[plane // C, plane % C, 0], H, W, &win, OH, OW, <real>fill, &col[plane // C, plane % C, 0])
 
 
-def col2im(const real[:, :, ::1] col not None, Py_ssize_t W, kernel_size, stride, padding, dilation, Py_ssize_t OW,
+def col2im(const real[:, :, ::1] col not None, image, size, kernel_size, stride, padding, dilation,
            real[:, :, ::1] x not None, int num_threads):
-    """col (N, C, KH KW OH OW) -> x (N, C, H W)."""
+    """col (N, C, KH KW OH OW) -> x (N, C, H W), as `im2col`."""
     cdef Window win = window_of(kernel_size, stride, padding, dilation)
     cdef Py_ssize_t C = x.shape[1], planes = x.shape[0] * x.shape[1], plane
-    cdef Py_ssize_t H = x.shape[2] // W, OH = col.shape[2] // (win.KH * win.KW * OW)
+    cdef Py_ssize_t H = image[0], W = image[1], OH = size[0], OW = size[1]
+    if x.shape[2] != H * W or col.shape[2] != win.KH * win.KW * OH * OW or x.shape[2] == 0 or col.shape[2] == 0:
+        raise ValueError("the image and its columns do not fit together, or are empty")
     for plane in prange(planes, schedule="static", num_threads=num_threads, nogil=True):
         fold(&col[plane // C, plane % C, 0], H, W, &win, OH, OW, &x[plane // C, plane % C, 0])

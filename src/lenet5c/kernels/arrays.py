@@ -24,6 +24,8 @@ def check_array(name, array, ndim, dtype=None):
         raise TypeError(f"{name} has the dtype {array.dtype}, but another argument has {dtype}; convert one of them")
     if array.ndim != ndim:
         raise ValueError(f"{name} has the shape {array.shape}; it should have {ndim} dimensions")
+    if 0 in array.shape[1:]:
+        raise ValueError(f"{name} has the shape {array.shape}; only the batch, the first dimension, may be empty")
 
 
 def check_shape(name, array, shape):

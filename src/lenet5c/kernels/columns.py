@@ -84,14 +84,14 @@ def unfold(x, window, size, fill, col, num_threads):
     n, channels, height, width = x.shape
     planes = contiguous(x).reshape(n, channels, height * width)
     windows = col.reshape(n, channels, prod(window[0]) * prod(size))
-    _im2col.im2col(planes, width, *window, size[1], fill, windows, num_threads)
+    _im2col.im2col(planes, (height, width), size, *window, fill, windows, num_threads)
 
 
 def fold(col, window, size, x, num_threads):
     """col2im of checked arguments."""
     n, channels, height, width = x.shape
     windows = contiguous(col).reshape(n, channels, prod(window[0]) * prod(size))
-    _im2col.col2im(windows, width, *window, size[1], x.reshape(n, channels, height * width), num_threads)
+    _im2col.col2im(windows, (height, width), size, *window, x.reshape(n, channels, height * width), num_threads)
 
 
 def window_of(kernel_size, stride, padding, dilation):

@@ -99,6 +99,9 @@ def conv2d_backward(dy, x, weight, stride=1, padding=0, dilation=1, groups=1, *,
         raise ValueError(f"out has {len(outs)} elements; it should have three: for dx, dweight and dbias")
     for name, array, shape in zip(("out[0]", "out[1]", "out[2]"), outs, shapes, strict=True):
         check_out(name, array, shape, x.dtype)
+    given = [array for array in outs if array is not None]
+    if any(np.may_share_memory(a, b) for i, a in enumerate(given) for b in given[:i]):
+        raise ValueError("out holds arrays that overlap; dx, dweight and dbias need memory of their own")
     dy = contiguous(dy)
     dx = work_array(outs[0], x.shape, x.dtype, (dy, x, weight))
     count = threads.effective(num_threads)

@@ -4,6 +4,7 @@ from operator import index
 
 # An array larger than this cannot be addressed; sizes are multiplied as Python integers and held against it.
 MAX_ELEMENTS = 2**40
+MAX_SETTING = 2**31 - 1
 
 
 def pair(value, name, least):
@@ -15,7 +16,7 @@ def pair(value, name, least):
             both = tuple(index(v) for v in value)
         except TypeError:
             both = ()
-    if len(both) != 2 or min(both) < least:
+    if len(both) != 2 or min(both) < least or max(both) > MAX_SETTING:
         raise ValueError(f"{name} is {value!r}; it should be an integer of at least {least}, or two of them")
     return both
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from lenet5c.nn.convolution import positive
-from lenet5c.nn.layer import Layer, check_batch
+from lenet5c.nn.layer import Layer, check_batch, check_gradient
 
 
 class _BatchNorm(Layer):
@@ -40,6 +40,7 @@ class _BatchNorm(Layer):
         if self._kept is None:
             raise RuntimeError("backward needs a forward(x, training=True) before it")
         normal, scale, axes = self._kept
+        check_gradient(dy, normal.shape)
         self.grads["weight"] = (dy * normal).sum(axes)
         self.grads["bias"] = dy.sum(axes)
         count = np.float32(dy.size // dy.shape[1])

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lenet5c.nn.layer import Layer
+from lenet5c.nn.layer import Layer, check_batch, check_gradient
 
 
 class Dropout(Layer):
@@ -25,6 +25,7 @@ class Dropout(Layer):
         self.rng = np.random.default_rng(rng)
 
     def forward(self, x, training=False):
+        check_batch(x, "Dropout")
         if not training or self.p == 0:
             self._mask = None
             return x
@@ -33,7 +34,10 @@ class Dropout(Layer):
         return x * self._mask
 
     def backward(self, dy):
-        return dy if self._mask is None else dy * self._mask
+        if self._mask is None:
+            return dy
+        check_gradient(dy, self._mask.shape)
+        return dy * self._mask
 
     def output_shape(self, input_shape):
         return tuple(input_shape)

@@ -1,12 +1,14 @@
 """What every layer is: a forward and a backward pass over NumPy arrays, with named parameters and gradients."""
 
+from collections import UserDict
+
 import numpy as np
 
 # Attributes that copies and pickles leave out: views, programs, and what was kept for a backward pass.
 TRANSIENT = ("_home", "_chain", "_segments", "_kept", "_mask")
 
 
-class Arrays(dict):
+class Arrays(UserDict):
     """Named arrays. Assigning to a name that is there copies the values in: views into a larger vector stay views."""
 
     def __setitem__(self, name, value):
@@ -17,11 +19,22 @@ class Arrays(dict):
             self[name][...] = value
         else:
             dtype = np.int64 if np.asarray(value).dtype.kind in "iu" else np.float32
-            super().__setitem__(name, np.array(value, dtype))
+            self.data[name] = np.array(value, dtype)
+
+    def __ior__(self, other):
+        self.update(other)
+        return self
+
+    def __delitem__(self, name):
+        raise TypeError(f"{name} cannot be removed from its layer")
 
     def bind(self, name, array):
         """Make `array` itself the one behind this name."""
-        super().__setitem__(name, array)
+        self.data[name] = array
+
+    def bind_all(self, arrays):
+        """Make these the only ones."""
+        self.data = dict(arrays)
 
 
 class Layer:
@@ -30,7 +43,9 @@ class Layer:
     A layer of your own, in NumPy, subclasses this, puts its parameters into ``self.params`` when it is made, and has
     a `forward` and a `backward`; it then works inside `Sequential` as any other:
 
-    >>> import numpy as np
+    >>> from collections import UserDict
+
+import numpy as np
     >>> from lenet5c import nn
     >>> class Scale(nn.Layer):
     ...     def __init__(self):
@@ -159,6 +174,13 @@ class Home:
         """The part of the vectors that a layer and the layers within it take."""
         starts = [self.offset(leaf, name) for _, leaf in layer.named_layers() for name in leaf.params]
         return slice(min(starts, default=0), min(starts, default=0) + layer.num_params)
+
+
+def check_gradient(dy, shape):
+    """Refuse a gradient that is not of the output's shape."""
+    if not isinstance(dy, np.ndarray) or dy.dtype != np.float32 or dy.shape != shape:
+        found = f"{dy.dtype} {dy.shape}" if isinstance(dy, np.ndarray) else type(dy).__name__
+        raise ValueError(f"dy is {found}; it should be float32 {shape}, the output's shape")
 
 
 def check_batch(x, owner):

@@ -59,11 +59,11 @@ class Sequential(Layer):
 
     def gather(self):
         for kind in ("params", "grads", "buffers"):
-            own = getattr(self, kind)
-            own.clear()
-            for layer_name, layer in self.named_layers():
-                for name, array in getattr(layer, kind).items():
-                    own.bind(f"{layer_name}.{name}", array)
+            getattr(self, kind).bind_all(
+                (f"{layer_name}.{name}", array)
+                for layer_name, layer in self.named_layers()
+                for name, array in getattr(layer, kind).items()
+            )
 
     @property
     def home(self):

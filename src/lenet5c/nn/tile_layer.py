@@ -8,7 +8,7 @@ import numpy as np
 from lenet5c.kernels import dispatch, lowering, threads
 from lenet5c.kernels._program import Program
 from lenet5c.kernels.arrays import rows
-from lenet5c.nn.layer import Layer, check_batch
+from lenet5c.nn.layer import Layer, check_batch, check_gradient
 
 # A chain keeps the programs of the input shapes it has met lately.
 KEPT_PROGRAMS = 8
@@ -97,10 +97,7 @@ class TileChain:
         if self.kept is None:
             raise RuntimeError("backward needs a forward(x, training=True) before it")
         x, program = self.kept, self.program(self.kept)
-        shape = (len(x), *program.output_shape)
-        if not isinstance(dy, np.ndarray) or dy.dtype != np.float32 or dy.shape != shape:
-            found = f"{dy.dtype} {dy.shape}" if isinstance(dy, np.ndarray) else type(dy).__name__
-            raise ValueError(f"dy is {found}; it should be float32 {shape}, the output's shape")
+        check_gradient(dy, (len(x), *program.output_shape))
         dx = np.empty(x.shape, np.float32) if need_dx else None
         dx_rows = rows(dx) if need_dx else None
         program.backward(rows(x), rows(dy), self.params, self.grads, dx_rows, threads.effective())

@@ -4,6 +4,8 @@ import sys
 
 from tqdm import tqdm
 
+from lenet5c.command import say
+
 
 class Progress:
     """A bar on a terminal, a line for each epoch everywhere; nothing when quiet. Logs stay free of bars."""
@@ -15,7 +17,7 @@ class Progress:
         done = trainer.epoch * samples + min(trainer.step * trainer.batch_size, samples)
         self.bar = tqdm(
             total=trainer.epochs * samples, initial=done, unit="img", unit_scale=True, leave=False, mininterval=0.1,
-            disable=quiet or not sys.stderr.isatty(), dynamic_ncols=True)  # fmt: skip
+            disable=quiet or sys.stderr is None or not sys.stderr.isatty(), dynamic_ncols=True)  # fmt: skip
         self.heading_due = True
 
     def step(self, trainer, samples):
@@ -41,7 +43,7 @@ class Progress:
     def line(self, text):
         if not self.quiet:
             with self.bar.external_write_mode(file=sys.stdout):
-                print(text, flush=True)
+                say(text)
 
     def close(self):
         self.bar.close()

@@ -70,6 +70,8 @@ class RunFolder:
             trainer.load_state(metadata["state"], arrays)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise RunError(f"{self.checkpoint_file} does not fit the model of this run: {error}") from None
+        # The run may have been killed after the checkpoint and before its metrics.
+        atomic.write_json_lines(self.metrics_file, trainer.history)
         return True
 
     def finish(self, trained, summary):
@@ -79,12 +81,15 @@ class RunFolder:
 
     def read_summary(self):
         """The summary of a complete run, None before."""
+        if not self.model_file.exists():
+            return None
         try:
             summary = json.loads(self.summary_file.read_text())
         except FileNotFoundError:
             return None
         except (OSError, ValueError, RecursionError) as error:
             raise RunError(f"{self.summary_file} cannot be read ({error}); delete it and resume again") from None
-        if not isinstance(summary, dict) or not {"test_accuracy", "test_correct", "test_count"} <= summary.keys():
+        counts = [summary.get(name) for name in ("test_correct", "test_count")] if isinstance(summary, dict) else []
+        if [type(count) for count in counts] != [int, int] or not 0 <= counts[0] <= counts[1] or counts[1] == 0:
             raise RunError(f"{self.summary_file} is not a run's summary; delete it and resume again")
         return summary

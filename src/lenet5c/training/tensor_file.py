@@ -1,5 +1,6 @@
 """safetensors files with one JSON text as metadata: the form of model files and checkpoints."""
 
+import hashlib
 import json
 
 from safetensors import SafetensorError, safe_open
@@ -14,7 +15,7 @@ KEY = "lenet5c"
 
 def write(path, kind, tensors, metadata):
     """Write arrays and metadata; equal content gives equal bytes."""
-    text = json.dumps({"kind": kind, "version": 1, **metadata})
+    text = json.dumps({"kind": kind, "version": 1, "digest": digest(tensors), **metadata})
     atomic.write_bytes(path, save(tensors, {KEY: text}))
 
 
@@ -32,4 +33,15 @@ def read(path, kind):
         raise RunError(f"{path} is not a lenet5c {kind} file; name one that lenet5c.train has written")
     if metadata.get("version") != 1:
         raise RunError(f"{path} has the format version {metadata.get('version')!r}; this lenet5c reads version 1")
+    if metadata.get("digest") != digest(tensors):
+        raise RunError(f"{path} is damaged: its values are not those that were written")
     return tensors, metadata
+
+
+def digest(tensors):
+    """SHA-256 of names and values."""
+    sha = hashlib.sha256()
+    for name in sorted(tensors):
+        sha.update(f"{name} {tensors[name].dtype} {tensors[name].shape}\n".encode())
+        sha.update(tensors[name].tobytes())
+    return sha.hexdigest()

@@ -117,8 +117,14 @@ class Trainer:
             part, _, rest = name.partition(".")
             parts[part][rest] = array
         epoch, step, history = values["epoch"], values["step"], values["history"]
-        if not (0 <= epoch <= self.epochs and 0 <= step <= self.steps_per_epoch and len(history) == epoch):
-            raise ValueError(f"position is epoch {epoch}, step {step}, with a history of {len(history)} epochs")
+        if not (_is_count(epoch, self.epochs) and _is_count(step, self.steps_per_epoch)):
+            raise ValueError(f"its position is epoch {epoch!r}, step {step!r}")
+        if values["optimizer_steps"] != epoch * self.steps_per_epoch + step or type(values["optimizer_steps"]) is not int:
+            raise ValueError(f"its optimiser took {values['optimizer_steps']!r} steps")
+        if not _is_count(values["correct"], len(self.train_set)) or not isfinite(values["loss_sum"]):
+            raise ValueError(f"its epoch so far has {values['correct']!r} correct, losses {values['loss_sum']!r}")
+        if len(history) != epoch or not all(isinstance(row, dict) for row in history):
+            raise ValueError(f"its history is not of {epoch} epochs")
         generators = dict(self._generators())
         if generators.keys() != values["random"].keys():
             raise ValueError("its random states are of other layers")
@@ -187,6 +193,10 @@ class Trainer:
             rng = getattr(layer, "rng", None)
             if isinstance(rng, np.random.Generator):
                 yield name, rng
+
+
+def _is_count(value, most):
+    return type(value) is int and 0 <= value <= most
 
 
 def fitted(dataset, preparation):
