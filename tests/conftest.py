@@ -5,8 +5,8 @@ import struct
 import numpy as np
 import pytest
 
-from lenet5c.datasets import mnist
 from lenet5c.command import wait_briefly
+from lenet5c.datasets import mnist
 
 wait_briefly()  # tests share their machine with others; OpenMP is not loaded yet
 
