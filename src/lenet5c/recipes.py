@@ -10,7 +10,12 @@ from lenet5c.nn import CrossEntropyLoss, LeNet5
 from lenet5c.optim import SGD, Adam, Constant, Cosine, OneCycle, Step
 from lenet5c.training import TrainedModel, Trainer
 
-OPTIMIZERS = ("adam", "adamw", "sgd")
+# What suits an optimiser here, for a recipe whose optimiser is exchanged.
+OPTIMIZERS = {
+    "adam": {"lr": 4e-3, "weight_decay": 0.0},
+    "adamw": {"lr": 4e-3, "weight_decay": 0.1},
+    "sgd": {"lr": 0.05, "weight_decay": 5e-4},
+}
 SCHEDULES = ("constant", "step", "cosine", "one-cycle")
 FITS = ("auto", "pad", "resize")
 SIZE = 32
@@ -144,6 +149,8 @@ RECIPES = {
 def recipe(name, **changes):
     """The recipe of this name, with some fields changed.
 
+    Another optimiser brings its own learning rate and weight decay along, unless these are changed, too.
+
     Raises
     ------
     ValueError
@@ -151,7 +158,11 @@ def recipe(name, **changes):
     """
     if name not in RECIPES:
         raise ValueError(f"recipe is {name!r}; it should be one of {', '.join(RECIPES)}")
-    return replace(RECIPES[name], **changes)
+    chosen = RECIPES[name]
+    optimizer = changes.get("optimizer", chosen.optimizer)
+    if optimizer != chosen.optimizer:
+        changes = OPTIMIZERS.get(optimizer, {}) | changes
+    return replace(chosen, **changes)
 
 
 def pixel_statistics(images):
