@@ -100,8 +100,8 @@ def train(options, started):
     else:
         folder.create(config)
     if (summary := folder.read_summary()) is None:
-        if not run(trainer, folder, config, options):
-            return interrupted(folder, trainer, options)
+        if signal := run(trainer, folder, config, options):
+            return interrupted(folder, trainer, signal)
         summary = finish(trainer, trained, test_set, folder, config, started)
     return report(summary, options.target_accuracy)
 
@@ -177,7 +177,7 @@ def data_digest(*datasets):
 
 
 def run(trainer, folder, config, options):
-    """Train to the end, with a checkpoint after each epoch; False if a signal stopped it, with a checkpoint there."""
+    """Train to the end, with a checkpoint after each epoch; returns the signal that stopped it, or None."""
     progress = Progress(trainer, options.quiet)
     channels, height, width = trainer.model.input_shape
     validation = 0 if trainer.validation_set is None else len(trainer.validation_set)
@@ -199,20 +199,19 @@ def run(trainer, folder, config, options):
             done = trainer.run(lambda trainer, samples: progress.step(trainer, samples), after_epoch, stop)
             if not done:
                 folder.save_checkpoint(trainer, config)
-                options.signal = stop.signal
     finally:
         progress.close()
-    return done
+    return None if done else stop.signal
 
 
-def interrupted(folder, trainer, options):
+def interrupted(folder, trainer, signal):
     out = shlex.quote(str(folder.path))
     print(
         f"\nStopped in epoch {trainer.epoch + 1} after step {trainer.step} of {trainer.steps_per_epoch}. Go on with:\n"
         f"  python -m lenet5c.train --resume --out {out}",
         file=sys.stderr,
     )
-    return 128 + options.signal
+    return 128 + signal
 
 
 def finish(trainer, trained, test_set, folder, config, started):

@@ -11,72 +11,67 @@ ctypedef fused real:
 
 
 cdef struct Window:
+    Py_ssize_t H, W, OH, OW
     Py_ssize_t KH, KW, SH, SW, PH, PW, DH, DW
 
 
-cdef Window window_of(kernel_size, stride, padding, dilation):
+cdef Window window_of(image, size, kernel_size, stride, padding, dilation, Py_ssize_t pixels, Py_ssize_t elements):
+    """The settings, once they are known to fit planes of so many pixels and as many columns' elements."""
     cdef Window w
+    w.H, w.W = image
+    w.OH, w.OW = size
     w.KH, w.KW = kernel_size
     w.SH, w.SW = stride
     w.PH, w.PW = padding
     w.DH, w.DW = dilation
+    if pixels != w.H * w.W or elements != w.KH * w.KW * w.OH * w.OW or pixels == 0 or elements == 0:
+        raise ValueError("the image and its columns do not fit together, or are empty")
     return w
 
 
-cdef void unfold(
-    const real* image, Py_ssize_t H, Py_ssize_t W, const Window* win, Py_ssize_t OH, Py_ssize_t OW, real fill,
-    real* rows,
-) noexcept nogil:
+cdef void unfold(const real* image, const Window* win, real fill, real* rows) noexcept nogil:
     """The KH KW rows of one image plane."""
     cdef Py_ssize_t kh, kw, oh, ow, h, w
     for kh in range(win.KH):
         for kw in range(win.KW):
-            for oh in range(OH):
+            for oh in range(win.OH):
                 h = oh * win.SH + kh * win.DH - win.PH
-                for ow in range(OW):
+                for ow in range(win.OW):
                     w = ow * win.SW + kw * win.DW - win.PW
-                    rows[ow] = image[h * W + w] if 0 <= h < H and 0 <= w < W else fill
-                rows += OW
+                    rows[ow] = image[h * win.W + w] if 0 <= h < win.H and 0 <= w < win.W else fill
+                rows += win.OW
 
 
-cdef void fold(
-    const real* rows, Py_ssize_t H, Py_ssize_t W, const Window* win, Py_ssize_t OH, Py_ssize_t OW, real* image,
-) noexcept nogil:
+cdef void fold(const real* rows, const Window* win, real* image) noexcept nogil:
     """Add the KH KW rows onto one image plane."""
     cdef Py_ssize_t kh, kw, oh, ow, h, w
-    for h in range(H * W):
+    for h in range(win.H * win.W):
         image[h] = 0
     for kh in range(win.KH):
         for kw in range(win.KW):
-            for oh in range(OH):
+            for oh in range(win.OH):
                 h = oh * win.SH + kh * win.DH - win.PH
-                if 0 <= h < H:
-                    for ow in range(OW):
+                if 0 <= h < win.H:
+                    for ow in range(win.OW):
                         w = ow * win.SW + kw * win.DW - win.PW
-                        if 0 <= w < W:
-                            image[h * W + w] += rows[ow]
-                rows += OW
+                        if 0 <= w < win.W:
+                            image[h * win.W + w] += rows[ow]
+                rows += win.OW
 
 
 def im2col(const real[:, :, ::1] x not None, image, size, kernel_size, stride, padding, dilation, double fill,
            real[:, :, ::1] col not None, int num_threads):
     """x (N, C, H W) -> col (N, C, KH KW OH OW), for image (H, W) and size (OH, OW)."""
-    cdef Window win = window_of(kernel_size, stride, padding, dilation)
+    cdef Window win = window_of(image, size, kernel_size, stride, padding, dilation, x.shape[2], col.shape[2])
     cdef Py_ssize_t C = x.shape[1], planes = x.shape[0] * x.shape[1], plane
-    cdef Py_ssize_t H = image[0], W = image[1], OH = size[0], OW = size[1]
-    if x.shape[2] != H * W or col.shape[2] != win.KH * win.KW * OH * OW or x.shape[2] == 0 or col.shape[2] == 0:
-        raise ValueError("the image and its columns do not fit together, or are empty")
     for plane in prange(planes, schedule="static", num_threads=num_threads, nogil=True):
-        unfold(&x[plane // C, plane % C, 0], H, W, &win, OH, OW, <real>fill, &col[plane // C, plane % C, 0])
+        unfold(&x[plane // C, plane % C, 0], &win, <real>fill, &col[plane // C, plane % C, 0])
 
 
 def col2im(const real[:, :, ::1] col not None, image, size, kernel_size, stride, padding, dilation,
            real[:, :, ::1] x not None, int num_threads):
     """col (N, C, KH KW OH OW) -> x (N, C, H W), as `im2col`."""
-    cdef Window win = window_of(kernel_size, stride, padding, dilation)
+    cdef Window win = window_of(image, size, kernel_size, stride, padding, dilation, x.shape[2], col.shape[2])
     cdef Py_ssize_t C = x.shape[1], planes = x.shape[0] * x.shape[1], plane
-    cdef Py_ssize_t H = image[0], W = image[1], OH = size[0], OW = size[1]
-    if x.shape[2] != H * W or col.shape[2] != win.KH * win.KW * OH * OW or x.shape[2] == 0 or col.shape[2] == 0:
-        raise ValueError("the image and its columns do not fit together, or are empty")
     for plane in prange(planes, schedule="static", num_threads=num_threads, nogil=True):
-        fold(&col[plane // C, plane % C, 0], H, W, &win, OH, OW, &x[plane // C, plane % C, 0])
+        fold(&col[plane // C, plane % C, 0], &win, &x[plane // C, plane % C, 0])

@@ -43,9 +43,7 @@ class Layer:
     A layer of your own, in NumPy, subclasses this, puts its parameters into ``self.params`` when it is made, and has
     a `forward` and a `backward`; it then works inside `Sequential` as any other:
 
-    >>> from collections import UserDict
-
-import numpy as np
+    >>> import numpy as np
     >>> from lenet5c import nn
     >>> class Scale(nn.Layer):
     ...     def __init__(self):
@@ -124,12 +122,14 @@ import numpy as np
     @property
     def vector(self):
         """ndarray of float32 : all parameters, contiguous; the arrays in `params` are views into it."""
-        return self.home.params[self.home.span(self)]
+        home = self.home
+        return home.params[home.spans[id(self)]]
 
     @property
     def grad_vector(self):
         """ndarray of float32 : all gradients, as `vector`."""
-        return self.home.grads[self.home.span(self)]
+        home = self.home
+        return home.grads[home.spans[id(self)]]
 
     def moved(self):
         """Called when the parameters have moved to another vector."""
@@ -149,7 +149,8 @@ class Home:
         size = sum(layer.num_params for _, layer in layers)
         self.params = np.zeros(size, np.float32)
         self.grads = np.zeros(size, np.float32)
-        self.offsets = {}
+        self.offsets = {}  # where each parameter of each layer begins
+        self.spans = {}  # the part that a layer and the layers within it take
         at = 0
         for _, layer in layers:
             for name, array in layer.params.items():
@@ -165,15 +166,16 @@ class Home:
             layer._home = self
             layer.moved()
             layer.gather()
+            self.spans[id(layer)] = self._span(layer)
 
     def offset(self, layer, name):
         """Where a layer's own parameter begins, None if it has none of this name."""
         return self.offsets.get((id(layer), name))
 
-    def span(self, layer):
-        """The part of the vectors that a layer and the layers within it take."""
-        starts = [self.offset(leaf, name) for _, leaf in layer.named_layers() for name in leaf.params]
-        return slice(min(starts, default=0), min(starts, default=0) + layer.num_params)
+    def _span(self, layer):
+        starts = (self.offset(leaf, name) for _, leaf in layer.named_layers() for name in leaf.params)
+        start = min(starts, default=0)
+        return slice(start, start + layer.num_params)
 
 
 def check_gradient(dy, shape):

@@ -1,5 +1,6 @@
 """Losses: called with outputs and what they should be, they return the mean loss and its gradient."""
 
+from functools import lru_cache
 from math import prod
 
 import numpy as np
@@ -15,8 +16,7 @@ class _Loss:
     label_smoothing = 0.0
 
     def _gradient(self, outputs, labels, targets):
-        # A program without ops: its input is its output, so the input's gradient is the loss's.
-        program = Program(lowering.lower((prod(outputs.shape[1:]),), []), dispatch.tiles)
+        program = _identity(prod(outputs.shape[1:]))
         gradient = np.empty(outputs.shape, np.float32)
         nothing = np.zeros(0, np.float32)
         loss, _ = program.train_step(
@@ -122,12 +122,18 @@ class MSELoss(_Loss):
         return onehot
 
 
+@lru_cache(maxsize=16)
+def _identity(size):
+    """A program without ops: its input is its output, so the input's gradient is the loss's."""
+    return Program(lowering.lower((size,), []), dispatch.tiles)
+
+
 def check_labels(labels, count):
     """`labels` as int32 (count,); their range is checked where the number of classes is known."""
     labels = np.asarray(labels)
     if labels.dtype.kind not in "iu" or labels.shape != (count,):
         raise ValueError(f"labels is {labels.dtype} {labels.shape}; it should be integers of the shape ({count},)")
-    if len(labels) and not -(2**31) <= labels.min() <= labels.max() < 2**31:
+    if labels.dtype != np.int32 and len(labels) and not -(2**31) <= labels.min() <= labels.max() < 2**31:
         raise ValueError(f"labels run from {labels.min()} to {labels.max()}; they should be classes, 0 or more")
     return contiguous(labels, np.int32)
 

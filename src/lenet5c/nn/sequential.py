@@ -136,13 +136,17 @@ class Sequential(Layer):
         """
         index, offset = check_samples(samples, index, offset)
         labels = check_labels(labels, len(samples) if index is None else len(index))
-        segments = self.segments
-        if len(segments) == 1 and isinstance(segments[0], TileChain):
-            return segments[0].train_step(samples, samples.shape[1:], labels, loss, index, scale, offset)
+        if chain := self._whole_chain():
+            return chain.train_step(samples, samples.shape[1:], labels, loss, index, scale, offset)
         logits = self.forward(materialise(samples, index, scale, offset), training=True)
         value, dy = loss(logits, labels)
         self._backward(dy, need_dx=False)
         return value, int((logits.argmax(axis=1) == labels).sum())
+
+    def _whole_chain(self):
+        """The model as one chain, None if it has layers outside the compiled core."""
+        segments = self.segments
+        return segments[0] if len(segments) == 1 and isinstance(segments[0], TileChain) else None
 
     def _backward(self, dy, need_dx=True):
         first, *rest = self.segments
@@ -155,9 +159,8 @@ class Sequential(Layer):
     def outputs(self, samples, *, index=None, scale=1.0, offset=None):
         """The outputs (N, ...) for samples given as to `train_step`; memory does not grow with N beyond the result."""
         index, offset = check_samples(samples, index, offset)
-        segments = self.segments
-        if len(segments) == 1 and isinstance(segments[0], TileChain):
-            return segments[0].run(samples, samples.shape[1:], index, scale, offset)
+        if chain := self._whole_chain():
+            return chain.run(samples, samples.shape[1:], index, scale, offset)
         count = len(samples) if index is None else len(index)
         whole = np.arange(len(samples)) if index is None else index
         parts = [
