@@ -10,7 +10,7 @@ import numpy as np
 
 import lenet5c
 from lenet5c import kernels
-from lenet5c.kernels import _program, dispatch
+from lenet5c.kernels import _vector, dispatch
 
 # Floating-point operations of LeNet-5 for one training sample: 1,131,960 multiply-adds. Forward: 416,520; backward
 # twice that, without the gradient of the input image (117,600).
@@ -38,7 +38,7 @@ def processor():
 def fma_peak(threads, rounds=20_000_000):
     """Floating-point operations a second of nothing but multiply-adds in registers."""
     began = time.perf_counter()
-    operations = _program.burst(dispatch.tiles, rounds, threads)
+    operations = _vector.burst(dispatch.tiles, rounds, threads)
     return operations / (time.perf_counter() - began)
 
 

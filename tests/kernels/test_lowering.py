@@ -44,10 +44,8 @@ def test_lenet5():
     plan = lower((1, 28, 28), LENET5)
     assert [(op.kind, op.in_shape, op.out_shape, op.relu, op.gate) for op in plan.ops] == [
         ("pad2d", (1, 28, 28), (1, 32, 32), False, False),
-        ("conv2d", (1, 32, 32), (6, 28, 28), True, False),
-        ("max_pool2d", (6, 28, 28), (6, 14, 14), False, True),
-        ("conv2d", (6, 14, 14), (16, 10, 10), True, False),
-        ("max_pool2d", (16, 10, 10), (16, 5, 5), False, True),
+        ("conv2d", (1, 32, 32), (6, 14, 14), True, True),
+        ("conv2d", (6, 14, 14), (16, 5, 5), True, True),
         ("linear", (1, 1, 400), (120, 1, 1), True, True),
         ("linear", (1, 1, 120), (84, 1, 1), True, True),
         ("linear", (1, 1, 84), (10, 1, 1), False, False),
@@ -55,6 +53,8 @@ def test_lenet5():
     assert (plan.input_shape, plan.output_shape) == ((1, 28, 28), (10,))
     assert (plan.input_size, plan.output_size) == (784, 10)
     assert plan.param_extent == 61706
+    assert [op.pool for op in plan.ops] == [False, True, True, False, False, False]
+    assert [op.inner_shape for op in plan.ops[1:3]] == [(6, 28, 28), (16, 10, 10)]
     assert plan.first_trainable == 1  # the padding before it needs no gradient
     assert plan.output == plan.ops[-1].y
 
@@ -131,7 +131,22 @@ class TestFusion:
         (op,) = lower((3, 6, 6), [conv(4, (3, 3)), FLATTEN, RELU]).ops
         assert op.relu and op.gate
 
-    @pytest.mark.parametrize("pool", [max_pool(), max_pool((3, 3), (1, 1), (1, 1))], ids=str)
+    @pytest.mark.parametrize("relu", [[RELU], []], ids=str)
+    def test_a_halving_max_pool_into_conv2d(self, relu):
+        (op,) = lower((3, 6, 6), [conv(4, (3, 3)), *relu, max_pool()]).ops
+        assert (op.pool, op.relu, op.gate) == (True, bool(relu), bool(relu))
+        assert (op.inner_shape, op.out_shape) == ((4, 4, 4), (4, 2, 2))
+
+    @pytest.mark.parametrize(
+        "pool", [max_pool((2, 2), (1, 1)), max_pool((2, 2), (2, 2), (1, 1)), max_pool((3, 3)), avg_pool()], ids=str
+    )
+    def test_no_other_pool(self, pool):
+        assert not any(op.pool for op in lower((3, 6, 6), [conv(4, (3, 3)), pool]).ops)
+
+    def test_an_odd_edge_keeps_the_pool_apart(self):
+        assert kinds(lower((3, 7, 6), [conv(4, (3, 3)), max_pool()])) == ["conv2d", "max_pool2d"]
+
+    @pytest.mark.parametrize("pool", [max_pool((3, 3)), max_pool((3, 3), (1, 1), (1, 1))], ids=str)
     def test_max_pool_takes_the_gate(self, pool):
         before, after = lower((3, 6, 6), [conv(4, (3, 3)), RELU, pool]).ops
         assert (before.relu, before.gate, after.gate) == (True, False, True)
@@ -149,8 +164,12 @@ class TestFusion:
         assert (before.relu, before.gate, after.gate) == (True, True, False)
 
     def test_only_the_next_max_pool_takes_the_gate(self):
-        plan = lower((3, 9, 9), [conv(4, (2, 2)), RELU, max_pool(), max_pool()])
+        plan = lower((3, 9, 9), [conv(4, (2, 2)), RELU, max_pool((2, 2), (1, 1)), max_pool()])
         assert [op.gate for op in plan.ops] == [False, True, False]
+
+    def test_only_the_next_max_pool_is_taken_in(self):
+        plan = lower((3, 9, 9), [conv(4, (2, 2)), RELU, max_pool(), max_pool()])
+        assert [(op.kind, op.pool, op.gate) for op in plan.ops] == [("conv2d", True, True), ("max_pool2d", False, False)]
 
 
 class TestConvolutionAsWideAsTheImage:
@@ -202,6 +221,8 @@ def test_parameters_of_groups():
 
 def reads(op):
     """The places whose values the backward pass of an op still needs."""
+    if op.pool:
+        return {op.x, op.choice}
     if op.kind in ("conv2d", "linear"):
         return {op.x, op.y} if op.gate else {op.x}
     return {"max_pool2d": {op.x, op.y}, "avg_pool2d": set(), "pad2d": set()}.get(op.kind, {op.y})
@@ -220,6 +241,10 @@ def assert_no_value_is_lost(plan):
         if op.y == op.x:
             assert op.kind in ACTIVATIONS  # the only kernels that may overwrite what they read
         writer[op.y] = i
+        if op.pool:
+            assert op.choice not in sizes
+            sizes[op.choice] = sizes[op.y]
+            writer[op.choice] = i
         wanted.append({place: writer[place] for place in reads(op)})
         at = op.y
     assert plan.output == at
@@ -245,7 +270,8 @@ def assert_no_value_is_lost(plan):
         ([conv(4, (3, 3)), TANH, TANH, TANH], [False, True, False, False]),
         ([max_pool(), TANH], [False, False]),
         ([conv(4, (3, 3)), RELU, TANH], [False, False]),
-        ([conv(4, (3, 3)), RELU, max_pool(), TANH], [False, False, False]),
+        ([conv(4, (3, 3)), RELU, max_pool((3, 3)), TANH], [False, False, False]),
+        ([conv(4, (3, 3)), RELU, max_pool(), TANH], [False, True]),
         ([conv(4, (3, 3)), TANH, max_pool()], [False, True, False]),
         ([conv(4, (3, 3)), FLATTEN, TANH], [False, True]),
     ],
@@ -292,3 +318,29 @@ def test_no_value_of_lenet5_is_lost():
 def test_sizes_out_of_bounds_are_errors(input_shape, layers, message):
     with pytest.raises(ValueError, match=message):
         lower(input_shape, layers)
+
+
+def test_every_parameter_is_in_one_slice():
+    """Slices and gaps cover the parameters once, and sums and kept values have places of their own."""
+    layers = [conv(4, (3, 3), weight=5, bias=200), RELU, max_pool(), FLATTEN, linear(50, weight=300, bias=2300)]
+    plan = lower((3, 8, 8), layers)
+    seen = np.zeros(plan.param_extent, int)
+    for op, start, size, _ in plan.slices:
+        if op is None:
+            seen[start : start + size] += 1
+        else:
+            features = plan.ops[op].filter_size
+            seen[plan.ops[op].weight + start * features :][: size * features] += 1
+            seen[plan.ops[op].bias + start :][:size] += 1
+    for start, stop in plan.gaps:
+        seen[start:stop] += 1
+    assert (seen == 1).all()
+    assert plan.gaps == [(0, 5), (113, 200), (204, 300), (2100, 2300)]
+    assert plan.sums_floats == 4 * 27 + 4
+    assert plan.kept_floats == (48 + 50) * LANES  # 36 features, rounded up to whole groups of 16
+
+
+def test_many_parameters_make_few_slices():
+    plan = lower((3, 4, 4), [conv(3_000_000, (3, 3))])
+    assert len(plan.slices) <= 10_001
+    assert sum(size for _, _, size, _ in plan.slices) == 81_000_000

@@ -17,7 +17,7 @@ import reference
 from lenet5c.kernels._program import Program
 from numpy.testing import assert_array_equal
 
-from lenet5c.kernels import _cpu, _program, dispatch, lowering
+from lenet5c.kernels import _cpu, _vector, dispatch, lowering
 
 EPS = np.finfo(np.float32).eps
 TILES = {isa: import_module(f"lenet5c.kernels._tiles_{isa}").kernels for isa in _cpu.supported()}
@@ -344,10 +344,10 @@ def train(model, isa, optimiser, threads, steps=4):
     for t in range(1, steps + 1):
         program.train_step(x, labels, params, grads, threads)
         if optimiser == "sgd":
-            _program.sgd(TILES[isa], params, grads, state[0], 0.1, 0.9, True, 1e-3)
+            _vector.sgd(TILES[isa], params, grads, state[0], 0.1, 0.9, True, 1e-3)
         else:
             corrections = 1 - 0.9**t, np.sqrt(1 - 0.999**t)
-            _program.adam(TILES[isa], params, grads, *state, 0.01, 0.9, 0.999, 1e-8, *corrections, 1e-3, True)
+            _vector.adam(TILES[isa], params, grads, *state, 0.01, 0.9, 0.999, 1e-8, *corrections, 1e-3, True)
     assert np.all(np.isfinite(params))
     return bits(params, *state)
 
@@ -370,9 +370,9 @@ def test_updates_have_the_same_bits_with_every_instruction_set(optimiser):
         p, state = params.copy(), [np.zeros_like(params) for _ in range(2)]
         for t in range(1, 6):
             if optimiser == "sgd":
-                _program.sgd(tiles, p, grads, state[0], 0.1, 0.9, True, 1e-3)
+                _vector.sgd(tiles, p, grads, state[0], 0.1, 0.9, True, 1e-3)
             else:
-                _program.adam(tiles, p, grads, *state, 0.01, 0.9, 0.999, 1e-8, 1 - 0.9**t, 1 - 0.999**t, 1e-3, False)
+                _vector.adam(tiles, p, grads, *state, 0.01, 0.9, 0.999, 1e-8, 1 - 0.9**t, 1 - 0.999**t, 1e-3, False)
         results.append(bits(p, *state))
     assert all(result == results[0] for result in results)
 
@@ -535,11 +535,11 @@ class TestErrors:
         a, b = np.zeros(3, np.float32), np.zeros(4, np.float32)
         for arrays in ((b, a, a), (a, b, a), (a, a, b)):
             with pytest.raises(ValueError, match="params, grads and velocity"):
-                _program.sgd(dispatch.tiles, *arrays, 0.1, 0, False, 0)
+                _vector.sgd(dispatch.tiles, *arrays, 0.1, 0, False, 0)
         for i in range(4):
             arrays = [b if k == i else a for k in range(4)]
             with pytest.raises(ValueError, match="equally many"):
-                _program.adam(dispatch.tiles, *arrays, 0.1, 0.9, 0.999, 1e-8, 1, 1, 0, False)
+                _vector.adam(dispatch.tiles, *arrays, 0.1, 0.9, 0.999, 1e-8, 1, 1, 0, False)
 
 
 @any_model

@@ -90,6 +90,7 @@ def test_stopped_and_resumed_is_the_same_to_the_bit(mnist_slice, make, steps):
     assert whole.run()
 
     first = make(mnist_slice[0])
+    first.stretch_seconds = 0
     assert not first.run(stop=Countdown(steps))
     state = copy.deepcopy(first.state())
     second = make(mnist_slice[0])
@@ -110,17 +111,24 @@ class Countdown:
 def test_every_sample_is_seen_once_an_epoch_in_a_new_order(mnist_slice, monkeypatch):
     trainer = lenet_trainer(mnist_slice[0].take(np.arange(101)), epochs=2)
     seen = []
-    monkeypatch.setattr(trainer.model, "train_step", lambda images, labels, loss, *, index, **_: seen.append(index) or (1.0, 0))
+
+    def train_steps(images, labels, loss, optimizer, rates, *, index, batch_size, **_):
+        assert -(-len(index) // batch_size) == len(rates)
+        seen.append(index)
+        return np.ones(len(rates)), len(rates), 0
+
+    monkeypatch.setattr(trainer.model, "train_steps", train_steps)
     trainer.run()
-    first, second = np.concatenate(seen[:2]), np.concatenate(seen[2:])
+    first, second = np.split(np.concatenate(seen), 2)
     assert sorted(first) == sorted(second) == list(range(101))
     assert (first != second).any()
 
 
 def test_history_counts_the_short_last_batch_by_its_size(mnist_slice, monkeypatch):
     trainer = lenet_trainer(mnist_slice[0].take(np.arange(96)), epochs=1)
-    results = iter([(1.0, 64), (4.0, 0)])
-    monkeypatch.setattr(trainer.model, "train_step", lambda *_, **__: next(results))
+    trainer.stretch_seconds = 0
+    results = iter([([1.0], 1, 64), ([4.0], 1, 0)])
+    monkeypatch.setattr(trainer.model, "train_steps", lambda *_, **__: next(results))
     trainer.run()
     assert trainer.history[0]["train_loss"] == pytest.approx((64 * 1 + 32 * 4) / 96)
     assert trainer.history[0]["train_accuracy"] == pytest.approx(64 / 96)
@@ -144,6 +152,7 @@ def test_overflow_names_the_step_and_the_layer(mnist_slice):
 
 def test_a_broken_parameter_is_named(mnist_slice):
     trainer = lenet_trainer(mnist_slice[0], epochs=1)
+    trainer.stretch_seconds = 0
 
     def break_it(trainer, samples):
         if trainer.step == 2:
@@ -155,6 +164,7 @@ def test_a_broken_parameter_is_named(mnist_slice):
 
 def test_weights_that_break_in_the_last_step_are_noticed(mnist_slice):
     trainer = lenet_trainer(mnist_slice[0], epochs=1)
+    trainer.stretch_seconds = 0
 
     def break_it(trainer, samples):
         if trainer.step == trainer.steps_per_epoch:
@@ -193,6 +203,7 @@ def test_evaluation_counts_and_averages(mnist_slice):
 )
 def test_an_impossible_state_is_refused(mnist_slice, change):
     trainer = lenet_trainer(mnist_slice[0])
+    trainer.stretch_seconds = 0
     trainer.run(stop=Countdown(40))
     values, arrays = trainer.state()
     lenet_trainer(mnist_slice[0]).load_state(values, arrays)

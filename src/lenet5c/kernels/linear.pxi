@@ -1,92 +1,146 @@
 # The fully connected layer on a tile: y[o] = bias[o] + sum over i of x[i] * weight[o, i].
 #
 # x (I, 16), y (O, 16), weight (O, I). Its forward pass is conv2d_forward with the filter as wide as the input.
-# The weight gradient has no positions to sum over, only lanes: x is transposed once, so that sixteen neighbouring
-# weights lie in a vector and take one multiply-add a lane, without any sum across lanes.
+#
+# The weight gradient has no positions to sum over, only samples, and as many values as the layer has weights. So a tile
+# does not compute it: it keeps x and dy (I + O values a sample, where the gradient has I O), and once the whole batch is
+# through, the gradient of a few outputs at a time is summed in registers over all of its samples. x is kept transposed,
+# (I / 16, lane, 16): 16 neighbouring weights lie in a vector and take one multiply-add a sample, without sums of lanes.
 
 cdef inline void linear_dx_block(
-    const float* weight, const float* dy, float* dx, Py_ssize_t I, Py_ssize_t O, int TI,
+    const float* weight, const float* dy, float* dx, Py_ssize_t I, Py_ssize_t O, int TI, int TP,
 ) noexcept nogil:
-    """dx of TI neighbouring inputs; weight and dx point at the first."""
-    cdef v16 acc[32]
-    cdef v16 g
-    cdef int i
+    """dx of TI neighbouring inputs, TP parts of the lanes; weight and dx point at the first."""
+    cdef nv acc[32]
+    cdef nv g[4]
+    cdef nv w
+    cdef int i, part
     cdef Py_ssize_t o
-    for i in range(TI):
-        acc[i] = v16_zero()
+    for i in range(TI * TP):
+        acc[i] = nv_set1(0)
     for o in range(O):
-        g = v16_load(dy + o * 16)
+        for part in range(TP):
+            g[part] = nv_load(dy + o * 16 + part * NV_LANES)
         for i in range(TI):
-            acc[i] = v16_fma(g, v16_set1(weight[o * I + i]), acc[i])
+            w = nv_set1(weight[o * I + i])
+            for part in range(TP):
+                acc[i * TP + part] = nv_fma(g[part], w, acc[i * TP + part])
     for i in range(TI):
-        v16_store(dx + i * 16, acc[i])
+        for part in range(TP):
+            nv_store(dx + i * 16 + part * NV_LANES, acc[i * TP + part])
 
 
 cdef inline void linear_dx(const float* weight, const float* dy, float* dx, Py_ssize_t I, Py_ssize_t O) noexcept nogil:
+    """Runs of 24 or 6, 4 and 1 inputs; where the registers hold less than two inputs, one part of the lanes at a time."""
     cdef Py_ssize_t i = 0
-    cdef int width = 24 if V16_WIDE else 6
-    while i + width <= I:
-        linear_dx_block(weight + i, dy, dx + i * 16, I, O, 24 if V16_WIDE else 6)
-        i += width
-    while i + 4 <= I:
-        linear_dx_block(weight + i, dy, dx + i * 16, I, O, 4)
-        i += 4
+    cdef Py_ssize_t part
+    cdef int width = 24 if V16_PARTS == 1 else 6
     while i < I:
-        linear_dx_block(weight + i, dy, dx + i * 16, I, O, 1)
-        i += 1
-
-
-cdef inline void linear_dweight_block(
-    const float* xt, const float* dy, float* dweight, Py_ssize_t I, int TO,
-) noexcept nogil:
-    """TO outputs x 16 inputs; xt holds the lanes of those 16 inputs, one row of 16 a lane."""
-    cdef v16 acc[8]
-    cdef v16 inputs
-    cdef int i, lane
-    for i in range(TO):
-        acc[i] = v16_load(dweight + i * I)
-    for lane in range(16):
-        inputs = v16_load(xt + lane * 16)
-        for i in range(TO):
-            acc[i] = v16_fma(inputs, v16_set1(dy[i * 16 + lane]), acc[i])
-    for i in range(TO):
-        v16_store(dweight + i * I, acc[i])
-
-
-cdef void linear_dweight(const float* x, const float* dy, float* dweight, Py_ssize_t I, Py_ssize_t O) noexcept nogil:
-    cdef float xt[16 * 16]
-    cdef float row[16]
-    cdef Py_ssize_t first, i, o, width
-    cdef int lane
-    for first in range(0, I, 16):
-        width = min(<Py_ssize_t>16, I - first)
-        for i in range(width):
-            for lane in range(16):
-                xt[lane * 16 + i] = x[(first + i) * 16 + lane]
-        for i in range(width, 16):
-            for lane in range(16):
-                xt[lane * 16 + i] = 0
-        o = 0
-        if width == 16:
-            while o + 6 <= O:
-                linear_dweight_block(xt, dy + o * 16, dweight + o * I + first, I, 6)
-                o += 6
-            while o < O:
-                linear_dweight_block(xt, dy + o * 16, dweight + o * I + first, I, 1)
-                o += 1
+        if i + width <= I:
+            for part in range(1 if V16_PARTS <= 2 else V16_PARTS):
+                linear_dx_block(weight + i, dy + part * NV_LANES, dx + i * 16 + part * NV_LANES, I, O,
+                                24 if V16_PARTS == 1 else 6, V16_PARTS if V16_PARTS <= 2 else 1)
+            i += width
+        elif i + 4 <= I:
+            for part in range(V16_PARTS):
+                linear_dx_block(weight + i, dy + part * NV_LANES, dx + i * 16 + part * NV_LANES, I, O, 4, 1)
+            i += 4
         else:
-            for o in range(O):
-                memset(row, 0, sizeof(row))
-                memcpy(row, dweight + o * I + first, width * sizeof(float))
-                linear_dweight_block(xt, dy + o * 16, row, 16, 1)
-                memcpy(dweight + o * I + first, row, width * sizeof(float))
+            for part in range(V16_PARTS):
+                linear_dx_block(weight + i, dy + part * NV_LANES, dx + i * 16 + part * NV_LANES, I, O, 1, 1)
+            i += 1
 
 
 cdef void linear_backward(
-    const Op* op, const float* params, const float* x, const float* dy, float* dx, float* dparams,
+    const Op* op, const float* params, const float* arena, float* gradients, bint need_dx, float* kept,
 ) noexcept nogil:
+    """Keep x transposed and dy; write dx."""
+    cdef Py_ssize_t first, i, lane
+    cdef const float* x = arena + op.x
+    cdef float* xt = kept + op.kept_x
+    for first in range(0, op.KW, 16):
+        for i in range(16):
+            for lane in range(16):
+                xt[lane * 16 + i] = x[(first + i) * 16 + lane] if first + i < op.KW else 0
+        xt += 16 * 16
+    memcpy(kept + op.kept_dy, gradients + op.y, op.O * 16 * sizeof(float))
+    if need_dx:
+        linear_dx(params + op.weight, gradients + op.y, gradients + op.x, op.KW, op.O)
+
+
+cdef inline void linear_dweight_block(
+    const Op* op, const float** kept, Py_ssize_t tiles, Py_ssize_t first, Py_ssize_t run, float* dweight,
+    Py_ssize_t next_output, bint add, int TO, int TP,
+) noexcept nogil:
+    """TO outputs from `first` on x the TP native vectors of inputs from `run` on, over all samples of the tiles."""
+    cdef nv acc[24]
+    cdef nv inputs[2]
+    cdef nv g
+    cdef int i, part
+    cdef Py_ssize_t tile, lane
+    cdef const float* xt
+    cdef const float* dy
+    for i in range(TO):
+        for part in range(TP):
+            acc[i * TP + part] = nv_load(dweight + i * next_output + part * NV_LANES) if add else nv_set1(0)
+    for tile in range(tiles):
+        xt = kept[tile] + op.kept_x + run // 16 * 256 + run % 16
+        dy = kept[tile] + op.kept_dy + first * 16
+        for lane in range(16):
+            for part in range(TP):
+                inputs[part] = nv_load(xt + lane * 16 + part * NV_LANES)
+            for i in range(TO):
+                g = nv_set1(dy[i * 16 + lane])
+                for part in range(TP):
+                    acc[i * TP + part] = nv_fma(inputs[part], g, acc[i * TP + part])
+    for i in range(TO):
+        for part in range(TP):
+            nv_store(dweight + i * next_output + part * NV_LANES, acc[i * TP + part])
+
+
+cdef inline void linear_dweight(
+    const Op* op, const float** kept, Py_ssize_t tiles, Py_ssize_t first, bint add, float* dweight, int TO,
+) noexcept nogil:
+    """TO outputs from `first` on, all inputs; the last few inputs by way of a full vector."""
+    cdef float rows[12 * 16]
+    cdef Py_ssize_t I = op.KW
+    cdef Py_ssize_t run, i, part, rest = I % 16
+    for run in range(0, I - rest, 16):
+        for part in range(1 if V16_PARTS <= 2 else V16_PARTS):
+            linear_dweight_block(op, kept, tiles, first, run + part * NV_LANES, dweight + run + part * NV_LANES, I, add,
+                                 TO, V16_PARTS if V16_PARTS <= 2 else 1)
+    if rest == 0:
+        return
+    memset(rows, 0, sizeof(rows))
+    for i in range(TO):
+        memcpy(rows + i * 16, dweight + i * I + I - rest, rest * sizeof(float))
+    for part in range(V16_PARTS):
+        linear_dweight_block(op, kept, tiles, first, I - rest + part * NV_LANES, rows + part * NV_LANES, 16, add, TO, 1)
+    for i in range(TO):
+        memcpy(dweight + i * I + I - rest, rows + i * 16, rest * sizeof(float))
+
+
+cdef void linear_dparams(
+    const Op* op, const float** kept, Py_ssize_t tiles, Py_ssize_t first, Py_ssize_t count, bint add, float* grads,
+) noexcept nogil:
+    cdef Py_ssize_t o = first, tile, stop = first + count
+    cdef float total
+    while o < stop:
+        if V16_PARTS == 1 and o + 12 <= stop:
+            linear_dweight(op, kept, tiles, o, add, grads + op.weight + o * op.KW, 12)
+            o += 12
+        elif o + 6 <= stop:
+            linear_dweight(op, kept, tiles, o, add, grads + op.weight + o * op.KW, 6)
+            o += 6
+        elif o + 2 <= stop:
+            linear_dweight(op, kept, tiles, o, add, grads + op.weight + o * op.KW, 2)
+            o += 2
+        else:
+            linear_dweight(op, kept, tiles, o, add, grads + op.weight + o * op.KW, 1)
+            o += 1
     if op.has_bias:
-        conv2d_dbias(op, dy, dparams + op.bias)
-    linear_dweight(x, dy, dparams + op.weight, op.KW, op.O)
-    if dx is not NULL:
-        linear_dx(params + op.weight, dy, dx, op.KW, op.O)
+        for o in range(first, stop):
+            total = grads[op.bias + o] if add else 0
+            for tile in range(tiles):
+                total += v16_reduce(v16_load(kept[tile] + op.kept_dy + o * 16))
+            grads[op.bias + o] = total

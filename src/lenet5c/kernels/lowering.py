@@ -17,12 +17,15 @@ from math import prod
 from lenet5c.kernels.shapes import check_elements, conv2d_output_size, pool2d_output_size
 
 LANES = 16
+FILTER_BLOCK = 6  # output channels whose filters a convolution lays out side by side
+SLICE = 4096  # parameters, about, whose gradient is summed over a batch in one go
+MAX_SLICES = 10_000
 ACTIVATIONS = ("relu", "sigmoid", "tanh")
 
 
 @dataclass
 class TileOp:
-    """One op on tiles; the fields are those of `Op` in tiles.pxd."""
+    """One op on tiles; the fields are those of `Op` in tiles.pxd, but for out_shape, which is that of what leaves the op."""
 
     kind: str
     in_shape: tuple[int, int, int]
@@ -36,32 +39,67 @@ class TileOp:
     bias: int | None = None
     relu: bool = False
     gate: bool = False
+    pool: bool = False
     count_pad: bool = False
     x: int = 0
     y: int = 0
+    choice: int = 0
+    dweight: int = 0
+    dbias: int = 0
+    kept_x: int = 0
+    kept_dy: int = 0
+
+    @property
+    def inner_shape(self):
+        """The output before a pooling that is part of the op."""
+        channels, height, width = self.out_shape
+        return (channels, 2 * height, 2 * width) if self.pool else self.out_shape
+
+    @property
+    def filter_size(self):
+        return self.in_shape[0] // self.groups * prod(self.kernel_size)
 
     @property
     def param_extent(self):
         """One past the last parameter that the op reads."""
         if self.weight is None:
             return 0
-        out_channels = self.out_shape[0]
-        end = self.weight + out_channels * (self.in_shape[0] // self.groups) * prod(self.kernel_size)
-        return end if self.bias is None else max(end, self.bias + out_channels)
+        return max(stop for _, stop in self.param_ranges)
 
+    @property
+    def param_ranges(self):
+        """(start, stop) of the weight, and of the bias if there is one."""
+        if self.weight is None:
+            return []
+        outputs = self.out_shape[0]
+        ranges = [(self.weight, self.weight + outputs * self.filter_size)]
+        return ranges if self.bias is None else [*ranges, (self.bias, self.bias + outputs)]
+
+    @property
+    def scratch_floats(self):
+        """What the op needs of a thread's scratch: laid-out filters; with a fused pooling two rows, or a gradient before it."""
+        if self.kind not in ("conv2d", "linear"):
+            return 0
+        filters = FILTER_BLOCK * self.filter_size
+        if not self.pool:
+            return filters if self.inner_shape[2] > 1 else 0
+        _, height, width = self.inner_shape
+        return max(filters + FILTER_BLOCK * 2 * width * LANES, prod(self.inner_shape) * LANES)
 
     @property
     def work(self):
         """About how many elementary operations a sample takes."""
-        taps = prod(self.kernel_size)
-        if self.weight is not None:
-            taps *= self.in_shape[0] // self.groups
-        return prod(self.out_shape) * taps
+        taps = prod(self.kernel_size) if self.weight is None else self.filter_size
+        return prod(self.inner_shape) * taps
 
 
 @dataclass
 class Plan:
-    """A program's ops and sizes; sizes of samples in values, of the arena in floats."""
+    """A program's ops and sizes; sizes of samples in values, of arenas and records in floats.
+
+    A slice is (None, start, size, sums): parameters whose gradient is summed in records, from `sums` on; or (i, first,
+    count, 0): outputs of the linear op i. Gaps, (start, stop), are parameters of no op.
+    """
 
     input_shape: tuple[int, ...]
     output_shape: tuple[int, ...]
@@ -70,6 +108,11 @@ class Plan:
     output: int
     param_extent: int
     first_trainable: int
+    scratch_floats: int
+    sums_floats: int
+    kept_floats: int
+    slices: list[tuple[int | None, int, int, int]]
+    gaps: list[tuple[int, int]]
 
     @property
     def work(self):
@@ -96,8 +139,10 @@ def lower(input_shape, layers):
             added = _tile_ops(layer, shape)
             shape = added[-1].out_shape[: len(shape)]
             ops += added
-    _fuse_relu(ops)
+    _fuse(ops)
     end = _place(ops, prod(input_shape) * LANES)
+    sums, kept = _place_gradients(ops)
+    extent = max((op.param_extent for op in ops), default=0)
     trainable = [i for i, op in enumerate(ops) if op.weight is not None]
     return Plan(
         input_shape=tuple(input_shape),
@@ -105,8 +150,13 @@ def lower(input_shape, layers):
         ops=ops,
         arena_floats=end,
         output=ops[-1].y if ops else 0,
-        param_extent=max((op.param_extent for op in ops), default=0),
+        param_extent=extent,
         first_trainable=trainable[0] if trainable else len(ops),
+        scratch_floats=max((op.scratch_floats for op in ops), default=0),
+        sums_floats=sums,
+        kept_floats=kept,
+        slices=_slices(ops, max(SLICE, extent // MAX_SLICES)),
+        gaps=_gaps(ops),
     )
 
 
@@ -155,19 +205,31 @@ def _convolution(layer, shape):
     return ops
 
 
-def _fuse_relu(ops):
-    """Let a convolution or linear op rectify its own output, and a max pooling behind it gate the gradient."""
+def _fuse(ops):
+    """Let a convolution or linear op rectify its own output, and a convolution pool it.
+
+    A max pooling that stays an op of its own gates the gradient for the op before it.
+    """
     i = 1
     while i < len(ops):
         before, op = ops[i - 1], ops[i]
-        if op.kind == "relu" and before.kind in ("conv2d", "linear"):
+        if op.kind == "relu" and before.kind in ("conv2d", "linear") and not before.pool:
             before.relu = before.gate = True
             del ops[i]
-        elif op.kind == "max_pool2d" and before.gate and before.kind in ("conv2d", "linear"):
+        elif before.kind == "conv2d" and not before.pool and _halves(op):
+            before.pool, before.out_shape = True, op.out_shape
+            del ops[i]
+        elif op.kind == "max_pool2d" and before.gate and before.kind in ("conv2d", "linear") and not before.pool:
             op.gate, before.gate = True, False
             i += 1
         else:
             i += 1
+
+
+def _halves(op):
+    """Whether an op is LeNet's pooling: 2 x 2 windows that cover the image exactly once."""
+    halved = tuple(2 * extent for extent in op.out_shape[1:]) == op.in_shape[1:]
+    return op.kind == "max_pool2d" and op.kernel_size == op.stride == (2, 2) and op.padding == (0, 0) and halved
 
 
 def _place(ops, end):
@@ -180,10 +242,57 @@ def _place(ops, end):
     for i, op in enumerate(ops):
         before = ops[i - 1] if i > 0 else None
         op.x = at
-        if op.kind in ACTIVATIONS and before and before.kind not in (*ACTIVATIONS, "max_pool2d") and not before.relu:
+        if op.kind in ACTIVATIONS and before and not _needs_output(before):
             op.y = at
         else:
             op.y = end
             end += check_elements("an activation", (*op.out_shape, LANES))
+        if op.pool:
+            op.choice = end
+            end += prod(op.out_shape) * LANES
         at = op.y
     return check_elements("the activations of a tile", (end,))
+
+
+def _needs_output(op):
+    """Whether an op's gradient looks at its output."""
+    return op.kind in (*ACTIVATIONS, "max_pool2d") or (op.relu and not op.pool)
+
+
+def _place_gradients(ops):
+    """Give each op its place in a record; returns how many floats a record has of sums, and for each tile of the rest."""
+    sums = kept = 0
+    for op in ops:
+        if op.kind == "conv2d":
+            op.dweight, op.dbias = sums, sums + op.out_shape[0] * op.filter_size
+            sums = op.dbias + (0 if op.bias is None else op.out_shape[0])
+        elif op.kind == "linear":
+            features, outputs = -(-op.filter_size // LANES) * LANES, op.out_shape[0]
+            op.kept_x, op.kept_dy = kept, kept + features * LANES
+            kept = op.kept_dy + outputs * LANES
+    return sums, kept
+
+
+def _slices(ops, most):
+    """The parameters, cut into ranges of about `most`, in the order of the ops."""
+    slices = []
+    for i, op in enumerate(ops):
+        if op.kind == "linear":
+            # A multiple of the outputs that the kernel takes at a time.
+            count = max(1, most // (FILTER_BLOCK * op.filter_size)) * FILTER_BLOCK
+            outputs = op.out_shape[0]
+            slices += [(i, first, min(count, outputs - first), 0) for first in range(0, outputs, count)]
+        else:
+            for (start, stop), sums in zip(op.param_ranges, (op.dweight, op.dbias), strict=False):
+                slices += [(None, at, min(most, stop - at), sums + at - start) for at in range(start, stop, most)]
+    return slices or [(None, 0, 0, 0)]
+
+
+def _gaps(ops):
+    """The ranges of parameters, up to the last that an op reads, that belong to none."""
+    gaps, end = [], 0
+    for start, stop in sorted(span for op in ops for span in op.param_ranges):
+        if start > end:
+            gaps.append((end, start))
+        end = max(end, stop)
+    return gaps

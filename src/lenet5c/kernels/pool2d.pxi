@@ -24,8 +24,8 @@ cdef inline bint pool_is_halving(const Op* op) noexcept nogil:
 
 
 cdef inline v16 larger(v16 best, v16 a) noexcept nogil:
-    """The larger of both, and not-a-number if either is."""
-    return v16_where_le(best, best, v16_max(best, a), best)
+    """The larger of both, the first of equals, and not-a-number if either is."""
+    return v16_where_le(best, best, v16_where_le(a, best, best, a), best)
 
 
 cdef void max_pool2d_forward(const Op* op, const float* x, float* y) noexcept nogil:

@@ -1,9 +1,10 @@
 /* The 16-lane vector vocabulary of the tile kernels.
  *
  * A v16 holds one value for each of the 16 samples of a tile. It is made of as many native registers as the
- * instruction set needs: one with AVX-512, two with AVX2, four with SSE2 and NEON, plain floats elsewhere. Every
- * operation acts on each lane by itself, except v16_reduce, whose order of additions is fixed: so a result depends
- * on the instruction set in one point only, whether v16_fma rounds once (AVX-512, AVX2, NEON) or twice (the others).
+ * instruction set needs: one with AVX-512, two with AVX2, four with SSE2 and NEON, plain floats elsewhere. An nv is one
+ * such register: kernels that fill the register file with accumulators work on nv, one part of the lanes after the
+ * other. Every operation acts on each lane by itself, except v16_reduce, whose order of additions is fixed: so a result
+ * depends on the instruction set in one point only, whether an fma rounds once (AVX-512, AVX2, NEON) or twice.
  * No header state, no allocation, no branches on data.
  */
 #ifndef LENET5C_SIMD_H
@@ -19,7 +20,7 @@
 #include <immintrin.h>
 #define V16_ISA "avx512"
 #define V16_PARTS 1
-#define V16_WIDE 1 /* 32 registers, each a whole v16: large register blocks pay */
+#define NV_REGISTERS 32
 typedef __m512 nv;
 #define nv_load(p) _mm512_loadu_ps(p)
 #define nv_store(p, a) _mm512_storeu_ps(p, a)
@@ -32,6 +33,7 @@ typedef __m512 nv;
 #define nv_max(a, b) _mm512_max_ps(a, b)
 #define nv_where_lt(a, b, x, y) _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), y, x)
 #define nv_where_le(a, b, x, y) _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LE_OQ), y, x)
+#define nv_where_eq(a, b, x, y) _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ), y, x)
 #define nv_pow2(n) \
   _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127)), 23))
 
@@ -39,7 +41,7 @@ typedef __m512 nv;
 #include <immintrin.h>
 #define V16_ISA "avx2"
 #define V16_PARTS 2
-#define V16_WIDE 0
+#define NV_REGISTERS 16
 typedef __m256 nv;
 #define nv_load(p) _mm256_loadu_ps(p)
 #define nv_store(p, a) _mm256_storeu_ps(p, a)
@@ -52,6 +54,7 @@ typedef __m256 nv;
 #define nv_max(a, b) _mm256_max_ps(a, b)
 #define nv_where_lt(a, b, x, y) _mm256_blendv_ps(y, x, _mm256_cmp_ps(a, b, _CMP_LT_OQ))
 #define nv_where_le(a, b, x, y) _mm256_blendv_ps(y, x, _mm256_cmp_ps(a, b, _CMP_LE_OQ))
+#define nv_where_eq(a, b, x, y) _mm256_blendv_ps(y, x, _mm256_cmp_ps(a, b, _CMP_EQ_OQ))
 #define nv_pow2(n) \
   _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23))
 
@@ -59,7 +62,7 @@ typedef __m256 nv;
 #include <emmintrin.h>
 #define V16_ISA "sse2"
 #define V16_PARTS 4
-#define V16_WIDE 0
+#define NV_REGISTERS 16
 typedef __m128 nv;
 #define nv_load(p) _mm_loadu_ps(p)
 #define nv_store(p, a) _mm_storeu_ps(p, a)
@@ -73,13 +76,14 @@ typedef __m128 nv;
 V16_INLINE nv nv_blend(nv mask, nv x, nv y) { return _mm_or_ps(_mm_and_ps(mask, x), _mm_andnot_ps(mask, y)); }
 #define nv_where_lt(a, b, x, y) nv_blend(_mm_cmplt_ps(a, b), x, y)
 #define nv_where_le(a, b, x, y) nv_blend(_mm_cmple_ps(a, b), x, y)
+#define nv_where_eq(a, b, x, y) nv_blend(_mm_cmpeq_ps(a, b), x, y)
 #define nv_pow2(n) _mm_castsi128_ps(_mm_slli_epi32(_mm_add_epi32(_mm_cvtps_epi32(n), _mm_set1_epi32(127)), 23))
 
 #elif defined(__aarch64__) && defined(__ARM_NEON)
 #include <arm_neon.h>
 #define V16_ISA "neon"
 #define V16_PARTS 4
-#define V16_WIDE 0
+#define NV_REGISTERS 32
 typedef float32x4_t nv;
 #define nv_load(p) vld1q_f32(p)
 #define nv_store(p, a) vst1q_f32(p, a)
@@ -92,13 +96,14 @@ typedef float32x4_t nv;
 #define nv_max(a, b) vbslq_f32(vcgtq_f32(a, b), a, b) /* the second operand where unordered, as on x86 */
 #define nv_where_lt(a, b, x, y) vbslq_f32(vcltq_f32(a, b), x, y)
 #define nv_where_le(a, b, x, y) vbslq_f32(vcleq_f32(a, b), x, y)
+#define nv_where_eq(a, b, x, y) vbslq_f32(vceqq_f32(a, b), x, y)
 #define nv_pow2(n) vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(vcvtnq_s32_f32(n), vdupq_n_s32(127)), 23))
 
 #else
 #include <string.h>
 #define V16_ISA "plain"
 #define V16_PARTS 16
-#define V16_WIDE 0
+#define NV_REGISTERS 16
 typedef float nv;
 #define nv_load(p) (*(p))
 #define nv_store(p, a) (*(p) = (a))
@@ -111,6 +116,7 @@ typedef float nv;
 #define nv_max(a, b) ((a) > (b) ? (a) : (b))
 #define nv_where_lt(a, b, x, y) ((a) < (b) ? (x) : (y))
 #define nv_where_le(a, b, x, y) ((a) <= (b) ? (x) : (y))
+#define nv_where_eq(a, b, x, y) ((a) == (b) ? (x) : (y))
 V16_INLINE nv nv_pow2(nv n) {
   int bits = ((int)n + 127) << 23;
   nv out;
@@ -119,7 +125,17 @@ V16_INLINE nv nv_pow2(nv n) {
 }
 #endif
 
-#define V16_LANES_PER_PART (16 / V16_PARTS)
+#define NV_LANES (16 / V16_PARTS)
+
+/* Two hints that leave values alone. nv_keep(a): a stays in a register, rather than being read again by each instruction
+ * that takes it. nv_reread(): whatever is read next comes from memory, rather than from registers that accumulators need. */
+#if defined(__GNUC__) && defined(__x86_64__)
+#define nv_keep(a) __asm__("" : "+v"(a))
+#define nv_reread() __asm__ volatile("" ::: "memory")
+#else
+#define nv_keep(a) ((void)0)
+#define nv_reread() ((void)0)
+#endif
 
 typedef struct {
   nv p[V16_PARTS];
@@ -131,7 +147,7 @@ typedef struct {
     r.p[i] = (expression);                \
   return r
 
-V16_INLINE v16 v16_load(const float *a) { V16_MAP(nv_load(a + i * V16_LANES_PER_PART)); }
+V16_INLINE v16 v16_load(const float *a) { V16_MAP(nv_load(a + i * NV_LANES)); }
 V16_INLINE v16 v16_set1(float a) { V16_MAP(nv_set1(a)); }
 V16_INLINE v16 v16_zero(void) { V16_MAP(nv_set1(0.0f)); }
 V16_INLINE v16 v16_add(v16 a, v16 b) { V16_MAP(nv_add(a.p[i], b.p[i])); }
@@ -145,11 +161,12 @@ V16_INLINE v16 v16_max(v16 a, v16 b) { V16_MAP(nv_max(a.p[i], b.p[i])); }
 /* a < b ? x : y, and y where unordered */
 V16_INLINE v16 v16_where_lt(v16 a, v16 b, v16 x, v16 y) { V16_MAP(nv_where_lt(a.p[i], b.p[i], x.p[i], y.p[i])); }
 V16_INLINE v16 v16_where_le(v16 a, v16 b, v16 x, v16 y) { V16_MAP(nv_where_le(a.p[i], b.p[i], x.p[i], y.p[i])); }
+V16_INLINE v16 v16_where_eq(v16 a, v16 b, v16 x, v16 y) { V16_MAP(nv_where_eq(a.p[i], b.p[i], x.p[i], y.p[i])); }
 /* 2 to the power of n, for whole n in -126..127 */
 V16_INLINE v16 v16_pow2(v16 n) { V16_MAP(nv_pow2(n.p[i])); }
 V16_INLINE void v16_store(float *to, v16 a) {
   for (int i = 0; i < V16_PARTS; i++)
-    nv_store(to + i * V16_LANES_PER_PART, a.p[i]);
+    nv_store(to + i * NV_LANES, a.p[i]);
 }
 
 /* The sum of the 16 lanes, always as the same tree: halves of 8, of 4, of 2, then the last pair. */

@@ -4,9 +4,23 @@ from libc.string cimport memcpy, memset
 cdef extern from "simd.h" nogil:
     ctypedef struct v16:
         pass
+    ctypedef struct nv:
+        pass
     enum:
-        V16_WIDE
+        V16_PARTS     # native vectors in a v16
+        NV_LANES      # lanes of a native vector
+        NV_REGISTERS  # how many of them the processor holds
     const char* V16_ISA
+    void nv_keep(nv a)
+    void nv_reread()
+    nv nv_load(const float* a)
+    void nv_store(float* to, nv a)
+    nv nv_set1(float a)
+    nv nv_fma(nv a, nv b, nv c)
+    nv nv_add(nv a, nv b)
+    nv nv_max(nv a, nv b)
+    nv nv_where_le(nv a, nv b, nv x, nv y)
+    nv nv_where_lt(nv a, nv b, nv x, nv y)
     v16 v16_load(const float* a)
     void v16_store(float* to, v16 a)
     v16 v16_set1(float a)
@@ -19,6 +33,7 @@ cdef extern from "simd.h" nogil:
     v16 v16_max(v16 a, v16 b)
     v16 v16_where_lt(v16 a, v16 b, v16 x, v16 y)
     v16 v16_where_le(v16 a, v16 b, v16 x, v16 y)
+    v16 v16_where_eq(v16 a, v16 b, v16 x, v16 y)
     v16 v16_pow2(v16 n)
     float v16_reduce(v16 a)
 

@@ -5,9 +5,10 @@ from lenet5c.kernels.tiles cimport (
     AVG_POOL2D, CONV2D, CROSS_ENTROPY, LINEAR, MAX_POOL2D, PAD2D, RELU, SIGMOID, LossKind, Op, TileKernels)
 
 include "simd.pxi"
-include "conv2d.pxi"
-include "linear.pxi"
 include "pool2d.pxi"
+include "conv2d.pxi"
+include "conv2d_gradients.pxi"
+include "linear.pxi"
 include "activation.pxi"
 include "loss.pxi"
 include "update.pxi"
@@ -15,9 +16,11 @@ include "pack.pxi"
 include "peak.pxi"
 
 
-cdef void forward(const Op* op, const float* params, const float* x, float* y) noexcept nogil:
+cdef void forward(const Op* op, const float* params, float* arena, float* scratch) noexcept nogil:
+    cdef const float* x = arena + op.x
+    cdef float* y = arena + op.y
     if op.kind == CONV2D or op.kind == LINEAR:
-        conv2d_forward(op, params, x, y)
+        conv2d_forward(op, params, arena, scratch)
     elif op.kind == MAX_POOL2D:
         max_pool2d_forward(op, x, y)
     elif op.kind == AVG_POOL2D:
@@ -29,16 +32,21 @@ cdef void forward(const Op* op, const float* params, const float* x, float* y) n
 
 
 cdef void backward(
-    const Op* op, const float* params, const float* x, const float* y, float* dy, float* dx, float* dparams,
+    const Op* op, const float* params, const float* arena, float* gradients, bint need_dx, float* sums, float* kept,
+    float* scratch,
 ) noexcept nogil:
+    cdef const float* x = arena + op.x
+    cdef const float* y = arena + op.y
+    cdef float* dy = gradients + op.y
+    cdef float* dx = gradients + op.x
     if op.kind == CONV2D or op.kind == LINEAR:
-        if op.gate:
+        if op.gate and not op.pool:
             gate_gradient(op, y, dy)
         if op.kind == CONV2D:
-            conv2d_backward(op, params, x, dy, dx, dparams)
+            conv2d_backward(op, params, arena, gradients, need_dx, sums, scratch)
         else:
-            linear_backward(op, params, x, dy, dx, dparams)
-    elif dx is NULL:
+            linear_backward(op, params, arena, gradients, need_dx, kept)
+    elif not need_dx:
         return
     elif op.kind == MAX_POOL2D:
         max_pool2d_backward(op, x, y, dy, dx)
@@ -54,6 +62,7 @@ cdef TileKernels table
 table.isa = V16_ISA
 table.forward = forward
 table.backward = backward
+table.linear_dparams = linear_dparams
 table.loss = tile_loss
 table.pack_bytes = pack_bytes
 table.pack_floats = pack_floats

@@ -5,15 +5,16 @@ cdef extern from "<math.h>" nogil:
 
 
 cdef void sum_shards(
-    const float* shards, Py_ssize_t count, Py_ssize_t stride, Py_ssize_t start, Py_ssize_t stop, float* total,
+    const float** shards, Py_ssize_t count, Py_ssize_t size, bint add, float* total,
 ) noexcept nogil:
-    """total[start:stop] = shard 0 + shard 1 + ..., in that order."""
+    """total = total, if `add`, + shard 0 + shard 1 + ..., in that order."""
     cdef Py_ssize_t i, s
     cdef const float* shard
-    memcpy(total + start, shards + start, (stop - start) * sizeof(float))
-    for s in range(1, count):
-        shard = shards + s * stride
-        for i in range(start, stop):
+    if not add:
+        memset(total, 0, size * sizeof(float))
+    for s in range(count):
+        shard = shards[s]
+        for i in range(size):
             total[i] += shard[i]
 
 

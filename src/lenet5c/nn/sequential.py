@@ -143,6 +143,51 @@ class Sequential(Layer):
         self._backward(dy, need_dx=False)
         return value, int((logits.argmax(axis=1) == labels).sum())
 
+    def train_steps(self, samples, labels, loss, optimizer, rates, *, batch_size, index, scale=1.0, offset=None):
+        """Several steps of `train_step` and `optimizer.step` in one go, to the bit: threads need not meet in between.
+
+        Parameters
+        ----------
+        samples, loss, scale, offset
+            As in `train_step`.
+        labels : ndarray of int (N,)
+        optimizer : lenet5c.optim optimiser of this model
+        rates : sequence of float
+            The learning rate of each step.
+        batch_size : int
+        index : ndarray of int64 (N,)
+            The samples of all steps, one batch after the other; the last one may be shorter.
+
+        Returns
+        -------
+        losses : ndarray of float64 (len(rates),)
+            The mean loss of each step. One that is not finite ends the run, before it has moved a parameter.
+        taken : int
+            Finished steps.
+        correct : int
+            Samples of those whose largest output was at their label.
+        """
+        index, offset = check_samples(samples, index, offset)
+        labels = check_labels(labels, len(index))
+        if chain := self._whole_chain():
+            losses, taken, correct = chain.train_steps(
+                samples, samples.shape[1:], labels, loss, index, scale, offset, batch_size, optimizer.update(rates))  # fmt: skip
+            optimizer.steps += taken
+            if taken:
+                optimizer.lr = float(rates[taken - 1])
+            return losses, taken, correct
+        losses, correct = np.zeros(len(rates)), 0
+        for step, rate in enumerate(rates):
+            batch = slice(step * batch_size, (step + 1) * batch_size)
+            losses[step], right = self.train_step(
+                samples, labels[batch], loss, index=index[batch], scale=scale, offset=offset)  # fmt: skip
+            if not np.isfinite(losses[step]):
+                return losses, step, correct
+            optimizer.lr = rate
+            optimizer.step()
+            correct += right
+        return losses, len(rates), correct
+
     def _whole_chain(self):
         """The model as one chain, None if it has layers outside the compiled core."""
         segments = self.segments

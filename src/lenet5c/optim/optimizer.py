@@ -1,10 +1,29 @@
 """Optimisers. The arithmetic is in the compiled core, on whole vectors; here are its settings and its state."""
 
+from dataclasses import dataclass
 from math import isfinite, sqrt
 
 import numpy as np
 
-from lenet5c.kernels import _program, dispatch
+from lenet5c.kernels import _vector, dispatch
+
+
+@dataclass
+class Update:
+    """What a training run in the compiled core needs to step as an optimiser would: its vectors, settings, and for each step
+    the learning rate and the corrections of Adam's means."""
+
+    kind: str
+    vectors: list[np.ndarray]
+    lr: np.ndarray
+    correction1: np.ndarray
+    correction2: np.ndarray
+    weight_decay: float
+    momentum: float = 0.0
+    nesterov: bool = False
+    betas: tuple[float, float] = (0.0, 0.0)
+    eps: float = 0.0
+    decoupled: bool = False
 
 
 class _Optimizer:
@@ -28,6 +47,10 @@ class _Optimizer:
         """Move the model's parameters by one step along the gradients it holds."""
         self.steps += 1
         self._update(self.model.vector, self.model.grad_vector)
+
+    def update(self, rates):
+        """The `Update` of as many steps as there are learning rates; who runs it adds the steps taken to `steps`."""
+        raise NotImplementedError
 
     def state_dict(self):
         """The state: 'steps', an int, and the optimiser's own vectors (copies)."""
@@ -94,9 +117,14 @@ class SGD(_Optimizer):
         self.momentum = float(momentum)
         self.nesterov = bool(nesterov)
 
+    def update(self, rates):
+        ones = np.ones(len(rates))
+        return Update("sgd", [self.velocity], np.array(rates, float), ones, ones, self.weight_decay,
+                      momentum=self.momentum, nesterov=self.nesterov)  # fmt: skip
+
     def _update(self, params, grads):
-        _program.sgd(dispatch.tiles, params, grads, self.velocity, self.lr, self.momentum, self.nesterov,
-                     self.weight_decay)  # fmt: skip
+        _vector.sgd(dispatch.tiles, params, grads, self.velocity, self.lr, self.momentum, self.nesterov,
+                    self.weight_decay)  # fmt: skip
 
 
 class Adam(_Optimizer):
@@ -131,8 +159,15 @@ class Adam(_Optimizer):
         self.eps = float(eps)
         self.decoupled = bool(decoupled)
 
-    def _update(self, params, grads):
+    def update(self, rates):
+        corrections = [self._corrections(self.steps + 1 + i) for i in range(len(rates))]
+        return Update("adam", [self.m, self.v], np.array(rates, float), *np.array(corrections).T.copy(),
+                      self.weight_decay, betas=self.betas, eps=self.eps, decoupled=self.decoupled)  # fmt: skip
+
+    def _corrections(self, steps):
         beta1, beta2 = self.betas
-        _program.adam(dispatch.tiles, params, grads, self.m, self.v, self.lr, beta1, beta2, self.eps,
-                      1 - beta1**self.steps, sqrt(1 - beta2**self.steps), self.weight_decay,
-                      self.decoupled)  # fmt: skip
+        return 1 - beta1**steps, sqrt(1 - beta2**steps)
+
+    def _update(self, params, grads):
+        _vector.adam(dispatch.tiles, params, grads, self.m, self.v, self.lr, *self.betas, self.eps,
+                     *self._corrections(self.steps), self.weight_decay, self.decoupled)  # fmt: skip

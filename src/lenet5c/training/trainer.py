@@ -1,5 +1,6 @@
 """The training loop."""
 
+import time
 from dataclasses import replace
 from math import ceil, isfinite
 
@@ -39,7 +40,11 @@ class Trainer:
         validation_loss and validation_accuracy. Training figures are means over the epoch, while the model changed.
     epoch, step : int
         The position: finished epochs, and finished steps of the one begun.
+    stretch_seconds : float
+        Steps run in stretches of about so long, without coming back to Python; 0 makes each step a stretch.
     """
+
+    stretch_seconds = 0.1
 
     def __init__(self, model, optimizer, schedule, loss, preparation, train_set, validation_set, *, batch_size, epochs,
                  seed=0):  # fmt: skip
@@ -53,6 +58,7 @@ class Trainer:
         self.offset = preparation.offset(self.train_set.images.shape[1])
         self.history = []
         self.epoch = 0
+        self._stretch = 1
         self._begin_epoch()
 
     @property
@@ -65,11 +71,11 @@ class Trainer:
         Parameters
         ----------
         on_step : callable, optional
-            ``on_step(trainer, samples)`` after each step of so many samples.
+            ``on_step(trainer, samples)`` after each stretch of steps, of so many samples in all.
         on_epoch : callable, optional
             ``on_epoch(trainer, row)`` after each epoch, with its row of `history`.
         stop : callable, optional
-            Asked after each step; true ends the run there.
+            Asked after each stretch; true ends the run there.
 
         Returns
         -------
@@ -84,10 +90,9 @@ class Trainer:
         while self.epoch < self.epochs:
             order = np.random.default_rng([self.seed, 1, self.epoch]).permutation(len(self.train_set))
             while self.step < self.steps_per_epoch:
-                batch = order[self.step * self.batch_size : (self.step + 1) * self.batch_size]
-                self._train_on(batch)
+                samples = self._train_stretch(order)
                 if on_step:
-                    on_step(self, len(batch))
+                    on_step(self, samples)
                 if stop and stop():
                     return False
             row = self._finish_epoch()
@@ -140,17 +145,27 @@ class Trainer:
         self.loss_sum = 0.0
         self.correct = 0
 
-    def _train_on(self, batch):
-        self.optimizer.lr = self.schedule(self.epoch * self.steps_per_epoch + self.step)
-        loss, correct = self.model.train_step(
-            self.train_set.images, self.train_set.labels[batch], self.loss, index=batch,
-            scale=self.preparation.scale, offset=self.offset)  # fmt: skip
-        if not isfinite(loss):
-            raise NonFiniteError(self._where_not_finite(loss, batch))
-        self.optimizer.step()
-        self.step += 1
-        self.loss_sum += loss * len(batch)
+    def _train_stretch(self, order):
+        """The next few steps of the epoch; returns how many samples they took."""
+        began = time.perf_counter()
+        count = min(self._stretch, self.steps_per_epoch - self.step)
+        first = self.epoch * self.steps_per_epoch + self.step
+        rates = [self.schedule(first + i) for i in range(count)]
+        samples = order[self.step * self.batch_size : (self.step + count) * self.batch_size]
+        losses, taken, correct = self.model.train_steps(
+            self.train_set.images, self.train_set.labels[samples], self.loss, self.optimizer, rates,
+            batch_size=self.batch_size, index=samples, scale=self.preparation.scale, offset=self.offset)  # fmt: skip
+        batches = np.split(samples, range(self.batch_size, len(samples), self.batch_size))
+        for loss, batch in zip(losses[:taken], batches, strict=False):
+            self.loss_sum += float(loss) * len(batch)
         self.correct += correct
+        self.step += taken
+        if taken < count:
+            self.optimizer.lr = rates[taken]
+            raise NonFiniteError(self._where_not_finite(losses[taken], batches[taken]))
+        share = self.stretch_seconds / max(time.perf_counter() - began, 1e-6)
+        self._stretch = max(1, int(count * min(share, 4)))
+        return len(samples)
 
     def _finish_epoch(self):
         if not np.isfinite(self.model.vector).all():

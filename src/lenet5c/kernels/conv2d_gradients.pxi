@@ -1,0 +1,332 @@
+# The gradients of a convolution on a tile; names and layouts as in conv2d.pxi.
+#
+#   dx[c, ih, iw] = sum over o, kh, kw of dy[o, oh, ow] * weight[o, c, kh, kw]   with oh SH + kh DH = ih, ow likewise
+#   dweight[o, c, kh, kw] += sum over oh, ow, lanes of dy[o, oh, ow] * x[c, oh SH + kh DH, ow SW + kw DW]
+#   dbias[o] += sum over oh, ow, lanes of dy[o, oh, ow]
+#
+# dx has two ways. conv2d_dx_scatter reads each dy once and adds it to KW neighbouring accumulators: no work at the
+# borders. conv2d_dx_gather collects one element of dx at a time, for any stride, dilation and filter.
+
+cdef enum:
+    DY_COLUMNS = 10   # the scatter's run of dy columns; the same for every instruction set, as sums depend on it
+    FILTER_ROWS = 8   # filter rows whose gradients are summed side by side
+
+
+cdef inline void conv2d_dx_scatter_block(
+    const Op* op, const float* weight, const float* dy, float* dx, Py_ssize_t outputs, Py_ssize_t ih, bint add,
+    int TC, int TW, int KW,
+) noexcept nogil:
+    """TC input channels x the TW + KW - 1 columns of row ih that TW columns of dy reach, with strides and DW of 1.
+
+    weight and dx point at the first channel, dy and dx at the first column; with `add`, the first KW - 1 columns have
+    been begun by the run before.
+    """
+    cdef nv acc[32]
+    cdef nv w[2]
+    cdef nv g
+    cdef int i, j, kw
+    cdef int width = TW + KW - 1
+    cdef Py_ssize_t o, kh
+    cdef Py_ssize_t taps = op.KH * op.KW
+    cdef Py_ssize_t filter_size = (op.C // op.groups) * taps
+    cdef Py_ssize_t first = (ih - op.OH + op.DH) // op.DH if ih >= op.OH else 0
+    cdef Py_ssize_t count = min(op.KH - 1, ih // op.DH) - first + 1
+    cdef const float* row
+    cdef const float* wk
+    for i in range(TC):
+        for j in range(width):
+            acc[i * width + j] = nv_set1(0)
+        if add:
+            for j in range(KW - 1):
+                acc[i * width + j] = nv_load(dx + (i * op.H * op.W + j) * 16)
+    for o in range(outputs):
+        row = dy + (o * op.OH + ih - first * op.DH) * op.OW * 16
+        wk = weight + o * filter_size + first * KW
+        for kh in range(count):
+            for kw in range(KW):
+                if NV_REGISTERS == 16:
+                    nv_reread()
+                for i in range(TC):
+                    w[i] = nv_set1(wk[i * taps + kw])
+                for j in range(TW):
+                    g = nv_load(row + j * 16)
+                    for i in range(TC):
+                        acc[i * width + j + kw] = nv_fma(g, w[i], acc[i * width + j + kw])
+            row -= op.DH * op.OW * 16
+            wk += KW
+    for i in range(TC):
+        for j in range(width):
+            nv_store(dx + (i * op.H * op.W + j) * 16, acc[i * width + j])
+
+
+cdef inline void conv2d_dx_scatter_row(
+    const Op* op, const float* weight, const float* dy, float* dx, Py_ssize_t outputs, Py_ssize_t ih, int TC, int KW,
+) noexcept nogil:
+    """TC channels of row ih, in runs of DY_COLUMNS, 4 and 1 columns of dy."""
+    cdef Py_ssize_t part, ow
+    for part in range(V16_PARTS):
+        ow = 0
+        while ow < op.OW:
+            if op.OW - ow >= DY_COLUMNS:
+                conv2d_dx_scatter_block(op, weight, dy + ow * 16 + part * NV_LANES, dx + ow * 16 + part * NV_LANES, outputs, ih, ow > 0,
+                                        TC, DY_COLUMNS, KW)
+                ow += DY_COLUMNS
+            elif op.OW - ow >= 4:
+                conv2d_dx_scatter_block(op, weight, dy + ow * 16 + part * NV_LANES, dx + ow * 16 + part * NV_LANES, outputs, ih, ow > 0,
+                                        TC, 4, KW)
+                ow += 4
+            else:
+                conv2d_dx_scatter_block(op, weight, dy + ow * 16 + part * NV_LANES, dx + ow * 16 + part * NV_LANES, outputs, ih, ow > 0,
+                                        TC, 1, KW)
+                ow += 1
+
+
+cdef inline void conv2d_dx_scatter(
+    const Op* op, const float* weight, const float* dy, float* dx, Py_ssize_t outputs, int KW,
+) noexcept nogil:
+    """One group; two channels at a time where there are registers for it."""
+    cdef Py_ssize_t channels = op.C // op.groups
+    cdef Py_ssize_t c, ih
+    cdef float* row
+    for ih in range(op.H):
+        c = 0
+        while c < channels:
+            row = dx + (c * op.H + ih) * op.W * 16
+            if NV_REGISTERS == 32 and c + 2 <= channels:
+                conv2d_dx_scatter_row(op, weight + c * op.KH * op.KW, dy, row, outputs, ih, 2, KW)
+                c += 2
+            else:
+                conv2d_dx_scatter_row(op, weight + c * op.KH * op.KW, dy, row, outputs, ih, 1, KW)
+                c += 1
+
+
+cdef inline void conv2d_dx_gather_block(
+    const Op* op, const float* weight, const float* dy, float* dx, Py_ssize_t outputs, Py_ssize_t ih, Py_ssize_t iw,
+    int TC,
+) noexcept nogil:
+    """TC input channels of the one element (ih, iw)."""
+    cdef nv acc[8]
+    cdef nv g
+    cdef int i
+    cdef Py_ssize_t o, kh, kw, oh, ow, part
+    cdef Py_ssize_t taps = op.KH * op.KW
+    cdef Py_ssize_t filter_size = (op.C // op.groups) * taps
+    for part in range(V16_PARTS):
+        for i in range(TC):
+            acc[i] = nv_set1(0)
+        for kh in range(op.KH):
+            oh = ih - kh * op.DH
+            if oh < 0 or oh % op.SH != 0 or oh // op.SH >= op.OH:
+                continue
+            for kw in range(op.KW):
+                ow = iw - kw * op.DW
+                if ow < 0 or ow % op.SW != 0 or ow // op.SW >= op.OW:
+                    continue
+                for o in range(outputs):
+                    g = nv_load(dy + ((o * op.OH + oh // op.SH) * op.OW + ow // op.SW) * 16 + part * NV_LANES)
+                    for i in range(TC):
+                        acc[i] = nv_fma(g, nv_set1(weight[o * filter_size + i * taps + kh * op.KW + kw]), acc[i])
+        for i in range(TC):
+            nv_store(dx + ((i * op.H + ih) * op.W + iw) * 16 + part * NV_LANES, acc[i])
+
+
+cdef inline void conv2d_dx_gather(
+    const Op* op, const float* weight, const float* dy, float* dx, Py_ssize_t outputs,
+) noexcept nogil:
+    """One group, all elements of dx, eight channels at a time."""
+    cdef Py_ssize_t channels = op.C // op.groups
+    cdef Py_ssize_t ih, iw, c
+    for ih in range(op.H):
+        for iw in range(op.W):
+            c = 0
+            while c + 8 <= channels:
+                conv2d_dx_gather_block(op, weight + c * op.KH * op.KW, dy, dx + c * op.H * op.W * 16, outputs, ih, iw, 8)
+                c += 8
+            while c + 3 <= channels:
+                conv2d_dx_gather_block(op, weight + c * op.KH * op.KW, dy, dx + c * op.H * op.W * 16, outputs, ih, iw, 3)
+                c += 3
+            while c < channels:
+                conv2d_dx_gather_block(op, weight + c * op.KH * op.KW, dy, dx + c * op.H * op.W * 16, outputs, ih, iw, 1)
+                c += 1
+
+
+cdef inline void conv2d_dx(const Op* op, const float* weight, const float* dy, float* dx) noexcept nogil:
+    cdef Py_ssize_t outputs = op.O // op.groups
+    if op.SH != 1 or op.SW != 1 or op.DW != 1:
+        conv2d_dx_gather(op, weight, dy, dx, outputs)
+    elif op.KW == 5:
+        conv2d_dx_scatter(op, weight, dy, dx, outputs, 5)
+    elif op.KW == 3:
+        conv2d_dx_scatter(op, weight, dy, dx, outputs, 3)
+    elif op.KW == 1:
+        conv2d_dx_scatter(op, weight, dy, dx, outputs, 1)
+    else:
+        conv2d_dx_gather(op, weight, dy, dx, outputs)
+
+
+cdef inline void conv2d_dweight_block(
+    const Op* op, const float* x, const float* dy, float* sums, float* bias_sums, Py_ssize_t rows, int TO, int TK,
+) noexcept nogil:
+    """Add some rows of dy to the sums (TO, TK, 16) of TO output channels x TK taps of one filter row.
+
+    bias_sums (TO, 16), unless it is NULL, takes the sums of dy alone.
+    """
+    cdef nv acc[32]
+    cdef nv g[8]
+    cdef nv bias[8]
+    cdef nv tap
+    cdef int i, k
+    cdef Py_ssize_t oh, ow, part
+    cdef const float* xr
+    cdef const float* dyr
+    for part in range(V16_PARTS):
+        for i in range(TO * TK):
+            acc[i] = nv_load(sums + i * 16 + part * NV_LANES)
+        if bias_sums is not NULL:
+            for i in range(TO):
+                bias[i] = nv_load(bias_sums + i * 16 + part * NV_LANES)
+        for oh in range(rows):
+            xr = x + oh * op.SH * op.W * 16 + part * NV_LANES
+            dyr = dy + oh * op.OW * 16 + part * NV_LANES
+            for ow in range(op.OW):
+                for i in range(TO):
+                    g[i] = nv_load(dyr + i * op.OH * op.OW * 16)
+                    if bias_sums is not NULL:
+                        bias[i] = nv_add(bias[i], g[i])
+                for k in range(TK):
+                    tap = nv_load(xr + k * op.DW * 16)
+                    nv_keep(tap)
+                    for i in range(TO):
+                        acc[i * TK + k] = nv_fma(tap, g[i], acc[i * TK + k])
+                xr += op.SW * 16
+                dyr += 16
+        for i in range(TO * TK):
+            nv_store(sums + i * 16 + part * NV_LANES, acc[i])
+        if bias_sums is not NULL:
+            for i in range(TO):
+                nv_store(bias_sums + i * 16 + part * NV_LANES, bias[i])
+
+
+cdef inline void conv2d_dweight_rows(
+    const Op* op, const float* x, const float* dy, float* dweight, float* dbias, Py_ssize_t KH, int TO, int TK,
+) noexcept nogil:
+    """TO output channels x KH filter rows (at most FILTER_ROWS) x TK taps of one input channel; dbias may be NULL.
+
+    dy is taken in strips of rows that stay in the first-level cache while each filter row passes over them.
+    """
+    cdef float sums[FILTER_ROWS * 32 * 16]
+    cdef float bias_sums[8 * 16]
+    cdef Py_ssize_t filter_size = (op.C // op.groups) * op.KH * op.KW
+    cdef Py_ssize_t strip = max(<Py_ssize_t>1, 400 // (TO * op.OW))
+    cdef Py_ssize_t oh, kh, i, k
+    memset(sums, 0, KH * TO * TK * 16 * sizeof(float))
+    memset(bias_sums, 0, TO * 16 * sizeof(float))
+    oh = 0
+    while oh < op.OH:
+        for kh in range(KH):
+            if kh == 0 and dbias is not NULL:
+                conv2d_dweight_block(op, x + oh * op.SH * op.W * 16, dy + oh * op.OW * 16, sums, bias_sums,
+                                     min(strip, op.OH - oh), TO, TK)
+            else:
+                conv2d_dweight_block(op, x + (oh * op.SH + kh * op.DH) * op.W * 16, dy + oh * op.OW * 16,
+                                     sums + kh * TO * TK * 16, NULL, min(strip, op.OH - oh), TO, TK)
+        oh += strip
+    if dbias is not NULL:
+        for i in range(TO):
+            dbias[i] += v16_reduce(v16_load(bias_sums + i * 16))
+    for kh in range(KH):
+        for i in range(TO):
+            for k in range(TK):
+                dweight[i * filter_size + kh * op.KW + k] += v16_reduce(v16_load(sums + ((kh * TO + i) * TK + k) * 16))
+
+
+cdef inline void conv2d_dweight_taps(
+    const Op* op, const float* x, const float* dy, float* dweight, float* dbias, Py_ssize_t first_tap, int TK,
+) noexcept nogil:
+    """One group, every filter row, taps first_tap .. first_tap + TK; output channels in blocks of nearly equal size."""
+    cdef Py_ssize_t channels = op.C // op.groups
+    cdef Py_ssize_t outputs = op.O // op.groups
+    cdef Py_ssize_t filter_size = channels * op.KH * op.KW
+    cdef Py_ssize_t most = 2 if NV_REGISTERS == 16 else 4
+    cdef Py_ssize_t blocks = (outputs + most - 1) // most
+    cdef Py_ssize_t b, o, size, c, kh, KH
+    cdef const float* xk
+    cdef const float* g
+    cdef float* to
+    cdef float* bias
+    for c in range(channels):
+        kh = 0
+        while kh < op.KH:
+            KH = min(<Py_ssize_t>FILTER_ROWS, op.KH - kh)
+            xk = x + ((c * op.H + kh * op.DH) * op.W + first_tap * op.DW) * 16
+            o = 0
+            for b in range(blocks):
+                size = outputs // blocks + (b < outputs % blocks)
+                g = dy + o * op.OH * op.OW * 16
+                to = dweight + o * filter_size + (c * op.KH + kh) * op.KW + first_tap
+                bias = dbias + o if c == 0 and kh == 0 and first_tap == 0 and op.has_bias else NULL
+                if NV_REGISTERS == 32 and size == 4:
+                    conv2d_dweight_rows(op, xk, g, to, bias, KH, 4, TK)
+                elif NV_REGISTERS == 32 and size == 3:
+                    conv2d_dweight_rows(op, xk, g, to, bias, KH, 3, TK)
+                elif size == 2:
+                    conv2d_dweight_rows(op, xk, g, to, bias, KH, 2, TK)
+                else:
+                    conv2d_dweight_rows(op, xk, g, to, bias, KH, 1, TK)
+                o += size
+            kh += KH
+
+
+cdef inline void conv2d_dweight(
+    const Op* op, const float* x, const float* dy, float* dweight, float* dbias,
+) noexcept nogil:
+    """One group; filter rows are cut into runs of 5, 3 and 1 taps."""
+    cdef Py_ssize_t tap = 0
+    while tap < op.KW:
+        if op.KW - tap >= 5:
+            conv2d_dweight_taps(op, x, dy, dweight, dbias, tap, 5)
+            tap += 5
+        elif op.KW - tap >= 3:
+            conv2d_dweight_taps(op, x, dy, dweight, dbias, tap, 3)
+            tap += 3
+        else:
+            conv2d_dweight_taps(op, x, dy, dweight, dbias, tap, 1)
+            tap += 1
+
+
+cdef void conv2d_unpool(const Op* op, const float* choice, const float* dy, float* dx) noexcept nogil:
+    """Hand the gradient of each 2 x 2 window to the element that was chosen: (O, OH / 2, OW / 2, 16) to (O, OH, OW, 16)."""
+    cdef Py_ssize_t row, ow, width = op.OW * 16
+    cdef v16 g, which
+    for row in range(op.O * (op.OH // 2)):
+        for ow in range(op.OW // 2):
+            g = v16_load(dy)
+            which = v16_load(choice)
+            v16_store(dx + ow * 32, v16_where_eq(which, v16_zero(), g, v16_zero()))
+            v16_store(dx + ow * 32 + 16, v16_where_eq(which, v16_set1(1), g, v16_zero()))
+            v16_store(dx + width + ow * 32, v16_where_eq(which, v16_set1(2), g, v16_zero()))
+            v16_store(dx + width + ow * 32 + 16, v16_where_eq(which, v16_set1(3), g, v16_zero()))
+            dy += 16
+            choice += 16
+        dx += 2 * width
+
+
+cdef void conv2d_backward(
+    const Op* op, const float* params, const float* arena, float* gradients, bint need_dx, float* sums,
+    float* scratch,
+) noexcept nogil:
+    cdef Py_ssize_t channels = op.C // op.groups
+    cdef Py_ssize_t outputs = op.O // op.groups
+    cdef Py_ssize_t group, weight, x_start, y_start
+    cdef const float* dy = gradients + op.y
+    if op.pool:
+        conv2d_unpool(op, arena + op.choice, gradients + op.y, scratch)
+        dy = scratch
+    for group in range(op.groups):
+        weight = group * outputs * channels * op.KH * op.KW
+        x_start = op.x + group * channels * op.H * op.W * 16
+        y_start = group * outputs * op.OH * op.OW * 16
+        conv2d_dweight(op, arena + x_start, dy + y_start, sums + op.dweight + weight,
+                       sums + (op.dbias + group * outputs if op.has_bias else 0))
+        if need_dx:
+            conv2d_dx(op, params + op.weight + weight, dy + y_start, gradients + x_start)

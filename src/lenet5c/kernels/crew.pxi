@@ -1,0 +1,297 @@
+# A crew: the threads of one OpenMP region that take a program through many training steps.
+#
+# A step is one or more waves. A wave has two phases. First its shards are computed, each into a record. When all are
+# there, its slices: a slice is a range of parameters, whose gradient is summed over the records, shard by shard in
+# order, and which the optimiser then updates at once. Which thread does what changes no bit: shards and slices are cut
+# by the batch and the plan alone.
+#
+# Nobody waits at a barrier. Shards and slices are drawn by ticket. A thread that finds nothing to draw, while a shard is
+# still out with a thread that the system has put to sleep in favour of another process, computes that shard as well:
+# the first to finish has its record taken, the other finds the slot closed and keeps its own. So one sleeping thread
+# holds up a wave for hardly longer than a shard takes, not for a time slice.
+#
+# All words that threads share are tagged with the wave, so a latecomer can never mistake one wave for another:
+#   ticket        wave << 16 | shards drawn;  set last when a wave begins
+#   slice_ticket  wave << 16 | slices drawn
+#   slices_done   slices of this wave that are done; who does the last one begins the next wave
+#   slot of shard wave << 17 | closed << 16 | record;  the record of a closed slot is the shard's, that of an open one
+#                 is a spare, which the thread that closes the slot takes in exchange for its own
+
+cdef extern from "atomic.h" nogil:
+    int64_t atomic_get(int64_t* a)
+    void atomic_set(int64_t* a, int64_t to)
+    int64_t atomic_add(int64_t* a, int64_t b)
+    bint atomic_swap_if(int64_t* a, int64_t expected, int64_t to)
+    void cpu_pause()
+    void thread_yield()
+    double clock_seconds()
+
+cdef enum:
+    WORDS = 8            # of a cache line, which each shared word has for itself
+    CLOSED = 1 << 16
+    SPINS = 2000         # pauses before a waiting thread gives its processor away: some 50 microseconds
+    PATIENCE = 3         # a shard that is out for 3 / 2 times as long as one takes is computed by another thread, too
+
+cdef enum UpdateKind:
+    NO_UPDATE
+    SGD
+    ADAM
+
+cdef struct Update:
+    UpdateKind kind
+    float* first            # velocity, or m
+    float* second           # v
+    double momentum, beta1, beta2, eps, weight_decay
+    bint nesterov, decoupled
+    const double* lr        # of each step
+    const double* correction1
+    const double* correction2
+
+# A range of parameters: `size` from `start` on with their sums in the records, or `size` outputs of a linear op.
+cdef struct Slice:
+    const Op* linear        # or NULL
+    Py_ssize_t start, size, sums
+
+cdef struct Crew:
+    int64_t words[(3 + SHARDS) * WORDS]
+    const Job* job          # of all samples; a step takes batch_size of them
+    Py_ssize_t batch_size, waves_per_step, waves, shard_tiles
+    int64_t last_wave       # the one after which to stop, sooner if the loss is not finite
+    Record* records         # one for each shard and one for each thread
+    float* arenas
+    Py_ssize_t arena_stride
+    const Slice* slices
+    Py_ssize_t slice_count
+    Update update
+    float* grads
+    double* loss            # of each step: the sum over its samples
+    Py_ssize_t* correct
+    bint speculate
+
+cdef struct Wave:
+    Py_ssize_t number, step
+    Job job                 # of the step's batch
+    Py_ssize_t first_tile, tiles, shards
+    bint begins, ends       # the step's first, the step's last
+
+
+cdef inline int64_t* ticket_of(Crew* crew) noexcept nogil:
+    return crew.words
+
+
+cdef inline int64_t* slice_ticket_of(Crew* crew) noexcept nogil:
+    return crew.words + WORDS
+
+
+cdef inline int64_t* slices_done_of(Crew* crew) noexcept nogil:
+    return crew.words + 2 * WORDS
+
+
+cdef inline int64_t* slot_of(Crew* crew, Py_ssize_t shard) noexcept nogil:
+    return crew.words + (3 + shard) * WORDS
+
+
+cdef void look_at_wave(const Crew* crew, Py_ssize_t number, Wave* wave) noexcept nogil:
+    cdef Py_ssize_t first, tiles, within = number % crew.waves_per_step
+    cdef Py_ssize_t most = SHARDS * crew.shard_tiles
+    cdef Job* job = &wave.job
+    wave.number = number
+    wave.step = number // crew.waves_per_step
+    wave.begins = within == 0
+    wave.ends = within == crew.waves_per_step - 1
+    job[0] = crew.job[0]
+    first = wave.step * crew.batch_size
+    job.batch = min(crew.batch_size, crew.job.batch - first)
+    if job.index is not NULL:
+        job.index += first
+    elif job.bytes is not NULL:
+        job.bytes += first * job.input_size
+    else:
+        job.floats += first * job.input_size
+    if job.labels is not NULL:
+        job.labels += first
+    if job.targets is not NULL:
+        job.targets += first * job.output_size
+    tiles = (job.batch + LANES - 1) // LANES
+    wave.first_tile = min(within * most, tiles)
+    wave.tiles = min(most, tiles - wave.first_tile)
+    wave.shards = min(wave.tiles, <Py_ssize_t>SHARDS)
+
+
+cdef inline Py_ssize_t shard_start(const Wave* wave, Py_ssize_t shard) noexcept nogil:
+    return wave.first_tile + shard * wave.tiles // wave.shards
+
+
+cdef inline bint is_over(Crew* crew, const Wave* wave) noexcept nogil:
+    return atomic_get(ticket_of(crew)) >> 16 != wave.number
+
+
+cdef inline Py_ssize_t draw(int64_t* ticket, Py_ssize_t wave, Py_ssize_t count) noexcept nogil:
+    """The next number below count, or -1 if there is none left in this wave."""
+    cdef int64_t seen
+    while True:
+        seen = atomic_get(ticket)
+        if seen >> 16 != wave or (seen & 0xffff) >= count:
+            return -1
+        if atomic_swap_if(ticket, seen, seen + 1):
+            return seen & 0xffff
+
+
+cdef inline void wait_a_little(Py_ssize_t* waited) noexcept nogil:
+    waited[0] += 1
+    if waited[0] < SPINS:
+        cpu_pause()
+    else:
+        thread_yield()
+
+
+cdef void compute_shard(Crew* crew, const Wave* wave, Py_ssize_t shard, float* arena, int64_t* record) noexcept nogil:
+    """Compute a shard into the thread's own record, and offer that for the shard's slot."""
+    cdef int64_t open_slot
+    cdef int64_t* slot = slot_of(crew, shard)
+    run_shard(&wave.job, shard_start(wave, shard), shard_start(wave, shard + 1), arena, crew.records + record[0])
+    open_slot = atomic_get(slot)
+    if open_slot >> 16 == wave.number << 1 and atomic_swap_if(slot, open_slot, (wave.number << 17) | CLOSED | record[0]):
+        record[0] = open_slot & 0xffff
+
+
+cdef Py_ssize_t first_open_shard(Crew* crew, const Wave* wave) noexcept nogil:
+    cdef Py_ssize_t shard
+    for shard in range(wave.shards):
+        if not atomic_get(slot_of(crew, shard)) & CLOSED:
+            return shard
+    return -1
+
+
+cdef void compute_shards(
+    Crew* crew, const Wave* wave, float* arena, int64_t* record, double* shard_seconds,
+) noexcept nogil:
+    """Draw shards while there are any, then see to it that all get done."""
+    cdef Py_ssize_t shard, waited = 0
+    cdef double began
+    while True:
+        shard = draw(ticket_of(crew), wave.number, wave.shards)
+        if shard < 0:
+            break
+        began = clock_seconds()
+        compute_shard(crew, wave, shard, arena, record)
+        shard_seconds[0] = min(shard_seconds[0], clock_seconds() - began)
+    began = clock_seconds()
+    while first_open_shard(crew, wave) >= 0 and not is_over(crew, wave):
+        if not crew.speculate or shard_seconds[0] > 1:
+            wait_a_little(&waited)
+            continue
+        cpu_pause()
+        waited += 1
+        if waited % 16 == 0 and 2 * (clock_seconds() - began) > PATIENCE * shard_seconds[0]:
+            shard = first_open_shard(crew, wave)
+            if shard >= 0 and not is_over(crew, wave):
+                compute_shard(crew, wave, shard, arena, record)
+
+
+cdef double wave_loss(Crew* crew, const Wave* wave, Py_ssize_t* correct) noexcept nogil:
+    """The sums of losses and of correct answers over the wave's tiles, in order."""
+    cdef Py_ssize_t shard, tile
+    cdef const Record* record
+    cdef double loss = 0
+    correct[0] = 0
+    for shard in range(wave.shards):
+        record = crew.records + (atomic_get(slot_of(crew, shard)) & 0xffff)
+        for tile in range(shard_start(wave, shard + 1) - shard_start(wave, shard)):
+            loss += record.loss[tile]
+            correct[0] += record.correct[tile]
+    return loss
+
+
+cdef void apply_update(const Crew* crew, Py_ssize_t step, Py_ssize_t start, Py_ssize_t size) noexcept nogil:
+    cdef const Update* update = &crew.update
+    cdef const TileKernels* kernels = crew.job.kernels
+    cdef float* params = crew.job.params + start
+    cdef const float* grads = crew.grads + start
+    if update.kind == SGD:
+        kernels.sgd(params, grads, update.first + start, size, update.lr[step], update.momentum, update.nesterov,
+                    update.weight_decay)
+    elif update.kind == ADAM:
+        kernels.adam(params, grads, update.first + start, update.second + start, size, update.lr[step], update.beta1,
+                     update.beta2, update.eps, update.correction1[step], update.correction2[step],
+                     update.weight_decay, update.decoupled)
+
+
+cdef void compute_slice(Crew* crew, const Wave* wave, const Slice* part, bint update) noexcept nogil:
+    """The gradient of a range of parameters from all records, and their update."""
+    cdef const float* rows[SHARDS * SHARD_TILES]
+    cdef const TileKernels* kernels = crew.job.kernels
+    cdef const Record* record
+    cdef Py_ssize_t shard, tile, tiles = 0
+    for shard in range(wave.shards):
+        record = crew.records + (atomic_get(slot_of(crew, shard)) & 0xffff)
+        if part.linear is NULL:
+            rows[shard] = record.sums + part.sums
+            continue
+        for tile in range(shard_start(wave, shard + 1) - shard_start(wave, shard)):
+            rows[tiles] = record.kept + tile * crew.job.kept_stride
+            tiles += 1
+    if part.linear is NULL:
+        kernels.sum_shards(rows, wave.shards, part.size, not wave.begins, crew.grads + part.start)
+        if update:
+            apply_update(crew, wave.step, part.start, part.size)
+        return
+    kernels.linear_dparams(part.linear, rows, tiles, part.start, part.size, not wave.begins, crew.grads)
+    if update:
+        apply_update(crew, wave.step, part.linear.weight + part.start * part.linear.KW, part.size * part.linear.KW)
+        if part.linear.has_bias:
+            apply_update(crew, wave.step, part.linear.bias + part.start, part.size)
+
+
+cdef void begin_wave(Crew* crew, int64_t number) noexcept nogil:
+    """Open all slots; the ticket is set last, which lets the others in."""
+    cdef Py_ssize_t shard
+    for shard in range(SHARDS):
+        atomic_set(slot_of(crew, shard), (number << 17) | (atomic_get(slot_of(crew, shard)) & 0xffff))
+    atomic_set(slices_done_of(crew), 0)
+    atomic_set(slice_ticket_of(crew), number << 16)
+    atomic_set(ticket_of(crew), number << 16)
+
+
+cdef void finish_wave(Crew* crew, const Wave* wave) noexcept nogil:
+    cdef Py_ssize_t correct
+    crew.loss[wave.step] += wave_loss(crew, wave, &correct)
+    crew.correct[wave.step] += correct
+    if wave.ends and not isfinite(crew.loss[wave.step]) and crew.update.kind != NO_UPDATE:
+        crew.last_wave = wave.number
+    begin_wave(crew, crew.waves if wave.number == crew.last_wave else wave.number + 1)
+
+
+cdef void compute_slices(Crew* crew, const Wave* wave) noexcept nogil:
+    """Draw slices while there are any; who does the last one finishes the wave."""
+    cdef Py_ssize_t i, correct
+    cdef bint update
+    i = draw(slice_ticket_of(crew), wave.number, crew.slice_count)
+    if i < 0:
+        return
+    # A step whose loss is not finite moves nothing.
+    update = wave.ends and isfinite(crew.loss[wave.step] + wave_loss(crew, wave, &correct))
+    while i >= 0:
+        compute_slice(crew, wave, crew.slices + i, update)
+        if atomic_add(slices_done_of(crew), 1) == crew.slice_count:
+            finish_wave(crew, wave)
+        i = draw(slice_ticket_of(crew), wave.number, crew.slice_count)
+
+
+cdef void work_in_crew(Crew* crew, int thread) noexcept nogil:
+    """What each thread does, from the first wave to the last."""
+    cdef Wave wave
+    cdef int64_t record = SHARDS + thread
+    cdef float* arena = crew.arenas + thread * crew.arena_stride
+    cdef double shard_seconds = 1e9
+    cdef Py_ssize_t number, waited
+    while True:
+        number = atomic_get(ticket_of(crew)) >> 16
+        if number >= crew.waves:
+            return
+        look_at_wave(crew, number, &wave)
+        compute_shards(crew, &wave, arena, &record, &shard_seconds)
+        compute_slices(crew, &wave)
+        waited = 0
+        while not is_over(crew, &wave):
+            wait_a_little(&waited)
