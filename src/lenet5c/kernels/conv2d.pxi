@@ -145,15 +145,19 @@ cdef inline void conv2d_dx_block(
                 if ow >= 0 and ow + TW <= op.OW:
                     for j in range(TW):
                         column[j] = v16_load(row + (ow + j) * 16)
-                elif ow + TW <= 0 or ow >= op.OW:
-                    continue
-                else:
+                    for i in range(TC):
+                        w = v16_set1(wk[i * taps + kw])
+                        for j in range(TW):
+                            acc[i * TW + j] = v16_fma(column[j], w, acc[i * TW + j])
+                elif ow + TW > 0 and ow < op.OW:
+                    # Only the columns that are there. Zeros in place of the others would show, and show how wide the
+                    # block is: times an infinite weight they are not-a-number, and added to -0 they make it 0.
                     for j in range(TW):
-                        column[j] = v16_load(row + (ow + j) * 16) if 0 <= ow + j < op.OW else v16_zero()
-                for i in range(TC):
-                    w = v16_set1(wk[i * taps + kw])
-                    for j in range(TW):
-                        acc[i * TW + j] = v16_fma(column[j], w, acc[i * TW + j])
+                        if 0 <= ow + j < op.OW:
+                            column[0] = v16_load(row + (ow + j) * 16)
+                            for i in range(TC):
+                                w = v16_set1(wk[i * taps + kw])
+                                acc[i * TW + j] = v16_fma(column[0], w, acc[i * TW + j])
     for i in range(TC):
         for j in range(TW):
             v16_store(dx + ((i * op.H + ih) * op.W + iw + j) * 16, acc[i * TW + j])
