@@ -4,7 +4,7 @@
  * instruction set needs: one with AVX-512, two with AVX2, four with SSE2 and NEON, plain floats elsewhere. Every
  * operation acts on each lane by itself, except v16_reduce, whose order of additions is fixed: so a result depends
  * on the instruction set in one point only, whether v16_fma rounds once (AVX-512, AVX2, NEON) or twice (the others).
- * No header state, no allocation, no branches on data.
+ * No header state, no allocation, no branches on data. tests/same_bits.py holds the instruction sets to it.
  */
 #ifndef LENET5C_SIMD_H
 #define LENET5C_SIMD_H
