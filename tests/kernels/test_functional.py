@@ -372,6 +372,16 @@ def test_samples_do_not_mix(case, dtype):
     assert np.isnan(dirty[3]).any()
 
 
+@each_dtype
+@pytest.mark.parametrize("width", [3, 4, 7, 9, 16])
+def test_an_infinite_weight_touches_only_what_it_was_multiplied_with(width, dtype):
+    x, dy = np.ones((5, 1, 1, width), dtype), np.ones((5, 1, 1, width - 2), dtype)
+    weight = np.array([1, 1, np.inf], dtype).reshape(1, 1, 1, 3)
+    dx, _, _ = kernels.conv2d_backward(dy, x, weight)
+    assert np.all(np.isfinite(dx[..., :2]))
+    assert np.all(dx[..., 2:] == np.inf)
+
+
 MAX_POOLS = [
     {"kernel_size": 2},
     {"kernel_size": 3, "stride": 1, "padding": 1},

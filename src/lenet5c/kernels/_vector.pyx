@@ -9,6 +9,11 @@ cdef const TileKernels* table(capsule) except NULL:
     return <const TileKernels*>PyCapsule_GetPointer(capsule, b"lenet5c.TileKernels")
 
 
+def instructions(capsule):
+    """What the tile kernels are made of, by the name simd.h gives it: 'avx512', 'avx2', 'sse2', 'neon' or 'plain'."""
+    return table(capsule).isa.decode()
+
+
 def sgd(capsule, float[::1] params not None, const float[::1] grads not None, float[::1] velocity not None,
         double lr, double momentum, bint nesterov, double weight_decay):
     """One step of stochastic gradient descent; params and velocity are updated in place."""

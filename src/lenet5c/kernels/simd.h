@@ -5,7 +5,7 @@
  * such register: kernels that fill the register file with accumulators work on nv, one part of the lanes after the
  * other. Every operation acts on each lane by itself, except v16_reduce, whose order of additions is fixed: so a result
  * depends on the instruction set in one point only, whether an fma rounds once (AVX-512, AVX2, NEON) or twice.
- * No header state, no allocation, no branches on data.
+ * No header state, no allocation, no branches on data. tests/same_bits.py holds the instruction sets to it.
  */
 #ifndef LENET5C_SIMD_H
 #define LENET5C_SIMD_H

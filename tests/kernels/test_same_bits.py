@@ -1,0 +1,21 @@
+"""Every processor with fused multiply-add computes the bits that same_bits.json records; see same_bits.py."""
+
+from functools import cache
+
+import pytest
+import same_bits
+
+INSTRUCTION_SETS = same_bits.fused_instruction_sets()
+computed = cache(same_bits.computed)
+
+
+def test_all_topics_are_recorded():
+    assert same_bits.recorded().keys() == same_bits.TOPICS.keys() - set(same_bits.NOT_PROMISED)
+
+
+@pytest.mark.skipif(not INSTRUCTION_SETS, reason="no instruction set here fuses multiply-adds")
+@pytest.mark.parametrize("name", [name for name in same_bits.TOPICS if name not in same_bits.NOT_PROMISED])
+@pytest.mark.parametrize("isa", INSTRUCTION_SETS)
+def test_same_bits(isa, name):
+    """A kernel whose order of terms was changed on purpose wants `python tests/same_bits.py --write`."""
+    assert computed(isa)[name] == same_bits.recorded()[name]

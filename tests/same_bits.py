@@ -1,0 +1,363 @@
+"""The bits that every processor with fused multiply-add should compute: a digest for each topic.
+
+    python tests/same_bits.py            compute the digests here and compare them with same_bits.json
+    python tests/same_bits.py --write    record them, after a kernel's order of terms was changed on purpose
+
+A topic yields arrays; a digest that differs names the kernel to look at. Inputs are made of integers, so that neither
+NumPy's generators nor a C library has a say in them. Each instruction set of the processor computes in a process of its
+own, and nothing is recorded unless all agree.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+
+from lenet5c import kernels, nn, optim
+from lenet5c.kernels import _cpu, _vector
+
+RECORD = Path(__file__).with_suffix(".json")
+FUSED = ("avx512", "avx2", "neon")  # where v16_fma of simd.h rounds once
+
+# Topics that are not compared: small batches, which go through NumPy's matrix product, whose order of terms is its own.
+NOT_PROMISED = ("conv2d of one sample", "conv2d backward of one sample")
+
+FEW = 20  # samples: one full tile and a short one
+MANY = 300  # more tiles than gradient shards
+
+
+def whole_numbers(shape, seed, low, high):
+    """Integers from low to high - 1, hashes of their position (the last steps of MurmurHash3)."""
+    x = np.arange(np.prod(shape), dtype=np.uint32) + np.uint32(seed * 2654435761 % 2**32)
+    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35), (16, 1)):
+        x = (x ^ (x >> np.uint32(shift))) * np.uint32(factor)
+    return low + (x % np.uint32(high - low)).astype(np.int64).reshape(shape)
+
+
+def numbers(shape, seed):
+    """float32 from -2 to 2 in steps of 2^-20: exact themselves, while their products have to be rounded."""
+    return (whole_numbers(shape, seed, -(2**21), 2**21) * 2.0**-20).astype(np.float32)
+
+
+def steps(shape, seed):
+    """float32 from -2 to 2 in steps of 1/4: full of ties and zeros."""
+    return (whole_numbers(shape, seed, -8, 9) / 4).astype(np.float32)
+
+
+def special(count):
+    """Signed zeros, denormals, infinities, not-a-number, and what is near the ends of exp, in every lane of a tile."""
+    values = [0.0, -0.0, 2.0**-149, -(2.0**-149), 2.0**-127, -(2.0**-130), 2.0**-126, np.inf, -np.inf, np.nan, 1, -1,
+              0.625, -0.625, 44, -44, 87, -87, 87.25, 88.25, 88.5, -87.5, -88.5, 104, -104, 2.0**127, -(2.0**127),
+              2.0**-20, -(2.0**-20), 16.5, -16.5]  # fmt: skip
+    return np.resize(np.array(values, np.float32), (FEW, count))
+
+
+TOPICS = {}
+
+
+def topic(function):
+    TOPICS[function.__name__.replace("_", " ")] = function
+    return function
+
+
+# Image (C, H, W), filters, window: LeNet's two; widths and counts around every register block; all that a window can do.
+CONVOLUTIONS = [
+    ((1, 20, 20), 6, (5, 5), {}),
+    ((6, 14, 14), 16, (5, 5), {}),
+    ((1, 12, 12), 6, (5, 5), {"padding": 2}),
+    ((3, 7, 9), 4, (3, 3), {"padding": 1}),
+    ((2, 9, 8), 5, (2, 3), {"stride": (2, 1), "padding": (1, 2), "dilation": (3, 2)}),
+    ((3, 11, 10), 7, (3, 2), {"stride": 3, "padding": 1}),
+    ((9, 5, 8), 3, (1, 1), {"stride": (1, 2)}),
+    ((4, 6, 5), 6, (3, 3), {"groups": 2, "padding": 1}),
+    ((8, 4, 3), 8, (2, 2), {"groups": 8}),
+    ((5, 3, 13), 1, (1, 7), {}),
+    ((7, 4, 4), 25, (3, 3), {}),
+    ((2, 5, 4), 11, (5, 4), {}),
+    ((1, 3, 2), 1, (2, 2), {"dilation": (1, 1)}),
+]
+
+
+def convolved(batch):
+    for seed, (image, filters, window, options) in enumerate(CONVOLUTIONS):
+        x = numbers((batch, *image), seed)
+        weight = numbers((filters, image[0] // options.get("groups", 1), *window), 50 + seed)
+        yield x, weight, options, numbers(filters, 100 + seed)
+
+
+def convolved_backward(batch):
+    for x, weight, options, _ in convolved(batch):
+        shape = nn.Conv2d(x.shape[1], len(weight), weight.shape[2:], **options).output_shape(x.shape[1:])
+        yield from kernels.conv2d_backward(numbers((batch, *shape), 150), x, weight, **options)
+
+
+@topic
+def conv2d():
+    for x, weight, options, bias in convolved(FEW):
+        yield kernels.conv2d(x, weight, bias, **options)
+        yield kernels.conv2d(x, weight, **options)
+
+
+@topic
+def conv2d_backward():
+    yield from convolved_backward(FEW)
+
+
+@topic
+def conv2d_of_one_sample():
+    for x, weight, options, bias in convolved(1):
+        yield kernels.conv2d(x, weight, bias, **options)
+
+
+@topic
+def conv2d_backward_of_one_sample():
+    yield from convolved_backward(1)
+
+
+def both_ways(layer, x, seed):
+    """A layer's output, and the gradients of its input and parameters, for one sample and for all of x."""
+    for array in layer.params.values():
+        seed += 1
+        array[...] = numbers(array.shape, seed)
+    for batch in (x[:1], x):
+        y = layer.forward(batch, training=True)
+        yield y
+        yield layer.backward(numbers(y.shape, seed + 50))
+        yield from layer.grads.values()
+
+
+@topic
+def conv2d_with_relu():
+    for seed, (image, filters, window, options) in enumerate(CONVOLUTIONS):
+        for behind in ([], [nn.MaxPool2d(1)]):
+            model = nn.Sequential(nn.Conv2d(image[0], filters, window, **options), nn.ReLU(), *behind)
+            yield from both_ways(model, numbers((FEW, *image), seed), 200 + seed)
+
+
+@topic
+def linear():
+    for seed, (inputs, outputs) in enumerate([(1, 1), (5, 3), (16, 6), (33, 17), (49, 25), (100, 10)]):
+        yield from both_ways(nn.Linear(inputs, outputs), numbers((FEW, inputs), seed), 300 + seed)
+        model = nn.Sequential(nn.Linear(inputs, outputs, bias=False), nn.ReLU())
+        yield from both_ways(model, numbers((FEW, inputs), seed), 350 + seed)
+
+
+# Image, window.
+POOLINGS = [
+    ((3, 8, 6), {"kernel_size": 2}),
+    ((2, 7, 5), {"kernel_size": 2}),
+    ((2, 9, 8), {"kernel_size": 3, "stride": 2, "padding": 1}),
+    ((1, 6, 7), {"kernel_size": (3, 2), "stride": (1, 3)}),
+    ((2, 5, 6), {"kernel_size": (2, 4), "stride": 1, "padding": (1, 2)}),
+]
+
+
+def pooled(forward, backward, make, **options):
+    for seed, (image, window) in enumerate(POOLINGS):
+        for batch in (1, FEW):
+            for draw in (numbers, steps):
+                x = draw((batch, *image), seed)
+                y = forward(x, **window, **options)
+                yield y
+                yield backward(make(y, seed), x, **window, **options)
+
+
+@topic
+def max_pool2d():
+    yield from pooled(kernels.max_pool2d, kernels.max_pool2d_backward, lambda y, seed: numbers(y.shape, 400 + seed))
+
+
+@topic
+def avg_pool2d():
+    for count_include_pad in (True, False):
+        yield from pooled(kernels.avg_pool2d, kernels.avg_pool2d_backward,
+                          lambda y, seed: numbers(y.shape, 450 + seed), count_include_pad=count_include_pad)  # fmt: skip
+
+
+@topic
+def relu():
+    yield from both_ways(nn.ReLU(), numbers((FEW, 500), 1), 500)
+
+
+@topic
+def sigmoid():
+    yield from both_ways(nn.Sigmoid(), numbers((FEW, 500), 2), 500)
+    yield from both_ways(nn.Sigmoid(), numbers((FEW, 500), 3) * 64, 501)
+
+
+@topic
+def tanh():
+    yield from both_ways(nn.Tanh(), numbers((FEW, 500), 4), 500)
+    yield from both_ways(nn.Tanh(), numbers((FEW, 500), 5) * 16, 501)
+
+
+@topic
+def special_values():
+    x = special(31 * 16)
+    for layer in (nn.ReLU(), nn.Sigmoid(), nn.Tanh()):
+        yield layer.forward(x, training=True)
+        yield layer.backward(np.flip(x).copy())
+    images = x[:, :480].reshape(FEW, 5, 8, 12)
+    for options in ({"kernel_size": 2}, {"kernel_size": 3, "stride": 2, "padding": 1}):
+        for image in (images, np.flip(images).copy()):
+            y = kernels.max_pool2d(image, **options)
+            yield y
+            yield kernels.max_pool2d_backward(numbers(y.shape, 550), image, **options)
+    # Products that vanish; products that overflow; and an infinite weight, beside which a stray zero would show.
+    x, weight = numbers((FEW, 3, 6, 6), 551), numbers((4, 3, 3, 3), 552)
+    for power in (-74, 62, 0):
+        scale = np.float32(2.0**power)
+        if power == 0:
+            weight[1, 1, 1, 1] = np.inf
+        y = kernels.conv2d(x * scale, weight * scale)
+        yield y
+        yield from kernels.conv2d_backward(numbers(y.shape, 553) * scale, x * scale, weight * scale)
+
+
+@topic
+def cross_entropy():
+    for seed, (batch, classes) in enumerate([(1, 2), (FEW, 10), (MANY, 17)]):
+        for smoothing in (0, 0.125):
+            for scale in (1, 64):
+                logits = numbers((batch, classes), 600 + seed) * np.float32(scale)
+                loss = nn.CrossEntropyLoss(label_smoothing=smoothing)
+                yield from loss(logits, whole_numbers(batch, 650 + seed, 0, classes))
+
+
+@topic
+def mean_squared_error():
+    for seed, (batch, features) in enumerate([(1, 2), (FEW, 10), (MANY, 17)]):
+        yield from nn.MSELoss()(numbers((batch, features), 700 + seed), numbers((batch, features), 750 + seed))
+
+
+def optimised(make):
+    model = nn.Linear(50, 20)
+    model.vector[:] = numbers(model.num_params, 800)
+    optimizer = make(model)
+    for step in range(4):
+        model.grad_vector[:] = numbers(model.num_params, 801 + step)
+        optimizer.step()
+        yield model.vector
+        yield from (getattr(optimizer, name) for name in optimizer.vectors)
+
+
+@topic
+def sgd():
+    for nesterov in (False, True):
+        yield from optimised(lambda model: optim.SGD(model, 0.1, 0.9, nesterov, weight_decay=1e-3))
+
+
+# Few bits, so that a C library's powers of them are exact.
+BETAS = (0.875, 0.9375)
+
+
+@topic
+def adam():
+    for decoupled in (False, True):
+        yield from optimised(lambda model: optim.Adam(model, 0.01, BETAS, 1e-8, 1e-2, decoupled))
+
+
+def trained(model, image, make, batch, loss):
+    """Gradients and parameters of three steps on bytes, picked by an index, and the outputs afterwards."""
+    model.vector[:] = numbers(model.num_params, 900) / 16
+    optimizer = make(model)
+    samples = whole_numbers((batch + 5, *image), 901, 0, 256).astype(np.uint8)
+    labels = whole_numbers(batch, 902, 0, 10)
+    scale, offset = 2.0**-7 + 2.0**-20, numbers(image, 903)
+    for step in range(3):
+        index = whole_numbers(batch, 904 + step, 0, batch + 5)
+        yield from model.train_step(samples, labels, loss, index=index, scale=scale, offset=offset)
+        yield model.grad_vector
+        optimizer.step()
+        yield model.vector
+    yield model.outputs(samples, scale=scale, offset=offset)
+
+
+@topic
+def training_with_relu_and_max_pool():
+    model = nn.LeNet5(input_size=20)
+    loss = nn.CrossEntropyLoss(label_smoothing=0.125)
+    yield from trained(model, (1, 20, 20), lambda model: optim.SGD(model, 2.0**-6, 0.9), MANY, loss)
+
+
+@topic
+def training_with_tanh_and_avg_pool():
+    model = nn.LeNet5(input_size=16, padding=2, activation="tanh", pooling="avg", in_channels=2)
+    loss = nn.CrossEntropyLoss()
+    yield from trained(model, (2, 16, 16), lambda model: optim.Adam(model, 2.0**-8, BETAS), FEW, loss)
+
+
+@topic
+def training_with_sigmoid_and_mean_squared_error():
+    model = nn.LeNet5(input_size=18, activation="sigmoid")
+    yield from trained(model, (1, 18, 18), lambda model: optim.SGD(model, 2.0**-4), FEW, nn.MSELoss())
+
+
+def digest(arrays):
+    """SHA-256 of shapes and little-endian values; not-a-number counts without its sign, which is the processor's."""
+    total = hashlib.sha256()
+    for array in map(np.asarray, arrays):
+        if array.dtype.kind == "f":
+            array = np.where(np.isnan(array), array.dtype.type(np.nan), array)
+        total.update(f"{array.dtype.name} {array.shape}".encode())
+        total.update(array.astype(array.dtype.newbyteorder("<")).tobytes())
+    return total.hexdigest()
+
+
+def fused_instruction_sets():
+    """Those that the kernels can use here and that fuse multiply-adds, as LENET5C_ISA names them, best first."""
+
+    def tiles(isa):
+        return import_module(f"lenet5c.kernels._tiles_{isa}").kernels
+
+    return [isa for isa in _cpu.supported() if _vector.instructions(tiles(isa)) in FUSED]
+
+
+def computed(isa):
+    """The digest of each topic with this instruction set, computed by a process of its own."""
+    command = [sys.executable, __file__, "--compute"]
+    environment = os.environ | {"LENET5C_ISA": isa}
+    done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command)} failed with {isa}:\n{done.stderr}")
+    return json.loads(done.stdout)
+
+
+def recorded():
+    return json.loads(RECORD.read_text())
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--write", action="store_true", help=f"record the digests in {RECORD.name}")
+    parser.add_argument("--compute", action="store_true", help="print the digests with LENET5C_ISA as JSON")
+    arguments = parser.parse_args()
+    if arguments.compute:
+        return print(json.dumps({name: digest(run()) for name, run in TOPICS.items() if name not in NOT_PROMISED}))
+    results = {isa: computed(isa) for isa in fused_instruction_sets()}
+    if not results:
+        sys.exit("no instruction set here fuses multiply-adds")
+    best, expected = next(iter(results.items()))
+    if not arguments.write:
+        best, expected = RECORD.name, recorded()
+    wrong = [
+        f"{isa} differs from {best}: {name}"
+        for isa, digests in results.items()
+        for name in sorted(digests.keys() | expected.keys())
+        if digests.get(name) != expected.get(name)
+    ]
+    if wrong:
+        sys.exit("\n".join(wrong))
+    if arguments.write:
+        RECORD.write_text(json.dumps(expected, indent=2) + "\n")
+    print(f"{len(expected)} topics agree: {', '.join([best, *(isa for isa in results if isa != best)])}")
+
+
+if __name__ == "__main__":
+    main()
