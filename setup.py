@@ -61,7 +61,9 @@ def extensions():
             f"lenet5c.kernels.{name}", [f"{KERNELS}/{name}.pyx", *sources],
             define_macros=[*macros, *define_macros], **common, **options)  # fmt: skip
 
-    modules = [extension("_cpu", depends=[f"{KERNELS}/cpu.h"]), extension("_program"), extension("_im2col")]
+    modules = [
+        extension("_cpu", depends=[f"{KERNELS}/cpu.h"]), extension("_openmp", depends=[f"{KERNELS}/openmp.h"]),
+        extension("_program"), extension("_im2col")]  # fmt: skip
     for isa in ISA_FLAGS if is_x86_64() else ["baseline"]:
         name = f"_tiles_{isa}"
         guard = {}

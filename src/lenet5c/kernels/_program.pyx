@@ -15,33 +15,11 @@ from lenet5c.kernels.tiles cimport (
     AVG_POOL2D, CONV2D, CROSS_ENTROPY, LINEAR, MAX_POOL2D, MEAN_SQUARED_ERROR, PAD2D, RELU, SIGMOID, TANH, LossKind,
     Op, OpKind, TileKernels)
 
-cdef extern from *:
-    """
-    #ifdef _OPENMP
-    #include <omp.h>
-    #define lenet5c_max_threads() omp_get_max_threads()
-    #define LENET5C_OPENMP 1
-    #else
-    #define lenet5c_max_threads() 1
-    #define LENET5C_OPENMP 0
-    #endif
-    """
-    int lenet5c_max_threads() nogil
-    enum:
-        LENET5C_OPENMP
-
 cdef enum:
     LANES = 16
     SHARDS = 16          # at most this many gradient shards a batch, so at most this many threads in training
     SUM_CHUNK = 4096     # parameters a thread sums over the shards at a time
     THREAD_WORK = 2000000  # elementary operations that are worth waking another thread for: some 50 microseconds
-
-has_openmp = bool(LENET5C_OPENMP)
-
-
-def max_threads():
-    """Threads that an OpenMP region takes by default here: cores, affinity and OMP_NUM_THREADS."""
-    return lenet5c_max_threads()
 
 
 cdef struct Job:
