@@ -238,12 +238,13 @@ def on_load(facts):
 def report(facts, findings):
     """The facts and findings as text."""
     counts, check, openmp = facts["threads"], facts["self_check"], facts["openmp"]
+    mine = f"{counts['processors']} for this process, " if openmp["version"] else ""  # OpenMP is who tells
     rows = [
         ("lenet5c", f"{facts['lenet5c']} in {facts['installed']}"),
         ("running on", f"Python {facts['python']}, NumPy {facts['numpy']}, {facts['platform']}"),
         ("instructions", f"{facts['instructions']['used']}, of {', '.join(facts['instructions']['supported'])}"),
         ("threads", f"{counts['default']}: {reason(facts)}"),
-        ("  processors", f"{counts['processors']} for this process, {counts['cores']} in the machine"),
+        ("  processors", f"{mine}{counts['cores']} in the machine"),
         ("  quota", "none" if counts["quota"] is None else f"the time of {plural(counts['quota'])}"),
         *((f"  {name}", value) for name, value in facts["environment"].items()),
         ("OpenMP", f"yes, {openmp['library'] or openmp['version']}" if openmp["version"] else "no"),
