@@ -64,6 +64,7 @@ def extensions():
 
     modules = [
         extension("_cpu", depends=[f"{KERNELS}/cpu.h"]),
+        extension("_openmp", depends=[f"{KERNELS}/openmp.h"]),
         extension("_program", depends=[f"{KERNELS}/{name}" for name in PROGRAM_SOURCES]),
         extension("_vector"),
         extension("_im2col"),

@@ -1,6 +1,9 @@
-"""Data that several tests train on: a slice of MNIST, in memory and as a folder of IDX files."""
+"""What several tests share: a slice of MNIST, in memory and as a folder of IDX files, and new interpreters."""
 
+import os
 import struct
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -33,3 +36,16 @@ def write_idx_files(folder, train, test):
         (folder / f"{part}-images-idx3-ubyte").write_bytes(images)
         (folder / f"{part}-labels-idx1-ubyte").write_bytes(labels)
     return folder
+
+
+def run_python(code, *arguments, timeout=60, **environment):
+    """A new interpreter's standard output; a variable that is None is unset."""
+    variables = {name: value for name, value in {**os.environ, **environment}.items() if value is not None}
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, env=variables, timeout=timeout)
+
+
+def output(code, *arguments, **options):
+    done = run_python(code, *arguments, **options)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()

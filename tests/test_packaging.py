@@ -64,7 +64,7 @@ def test_command_prints_the_version(capsys):
 
 def test_extension_modules_are_for_the_stable_abi():
     modules = compiled_modules()
-    assert {"_cpu", "_im2col", "_program", "_tiles_baseline"} <= set(modules)
+    assert {"_cpu", "_im2col", "_openmp", "_program", "_tiles_baseline"} <= set(modules)
     if sysconfig.get_config_var("Py_GIL_DISABLED"):
         expected = sysconfig.get_config_var("EXT_SUFFIX")  # free-threaded CPython has no stable ABI
     else:

@@ -314,7 +314,7 @@ def test_help_and_unknown_commands(tmp_path):
     def run(*arguments):
         return subprocess.run([sys.executable, "-m", "lenet5c", *arguments], cwd=tmp_path, capture_output=True, text=True)
 
-    assert run().returncode == 0 and "train" in run().stdout
+    assert run().returncode == 0 and "train" in run().stdout and "doctor" in run().stdout
     assert run("--help").stdout == run().stdout
     assert "example:" in run("train", "--help").stdout
     result = run("fly")

@@ -6,7 +6,10 @@ from importlib import import_module
 import lenet5c
 from lenet5c.command import fail
 
-COMMANDS = {"train": "train LeNet-5 on MNIST or on images of your own"}
+COMMANDS = {
+    "train": "train LeNet-5 on MNIST or on images of your own",
+    "doctor": "show what lenet5c runs on here, and what stands in its way",
+}
 
 
 def main(argv=None):

@@ -1,41 +1,19 @@
-"""The choice of an instruction set and of a thread count, and what must be the same whatever is chosen.
+"""The choice of an instruction set, and what must be the same whatever is chosen.
 
 A choice is made at import, so each is made in a process of its own, which leaves its results in a file.
 """
 
-import contextlib
-import multiprocessing
-import os
 import re
-import subprocess
-import sys
-import warnings
 
 import numpy as np
 import pytest
 import reference
+from conftest import output, run_python
 
-from lenet5c import kernels
-from lenet5c.kernels import _cpu, _program, dispatch
+from lenet5c.kernels import _cpu, dispatch
 
 EPS = np.finfo(np.float32).eps
 SUPPORTED = _cpu.supported()
-needs_openmp = pytest.mark.skipif(not _program.has_openmp, reason="built without OpenMP")
-
-
-def run_python(code, *arguments, **environment):
-    """A new interpreter's standard output; a variable that is None is unset."""
-    variables = {name: value for name, value in {**os.environ, **environment}.items() if value is not None}
-    return subprocess.run(
-        [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, env=variables, timeout=60
-    )
-
-
-def output(code, *arguments, **environment):
-    done = run_python(code, *arguments, **environment)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.split()
-
 
 # Two LeNet5, one smooth and one not, on 257 samples: more tiles than gradient shards, the last one short.
 LENET5 = """
@@ -154,111 +132,3 @@ def test_choose():
     assert dispatch.choose("baseline", ["avx2", "baseline"]) == "baseline"
     with pytest.raises(ImportError, match="'avx512'.*avx2, baseline"):
         dispatch.choose("avx512", ["avx2", "baseline"])
-
-
-@pytest.fixture
-def default_threads():
-    """Leaves the default thread count as it was."""
-    kernels.set_num_threads(None)
-    yield kernels.get_num_threads()
-    kernels.set_num_threads(None)
-
-
-class TestNumThreads:
-    def test_is_kept_until_reset(self, default_threads):
-        for count in (1, 3, 1024, np.int64(2)):
-            kernels.set_num_threads(count)
-            assert kernels.get_num_threads() == count
-        kernels.set_num_threads(None)
-        assert kernels.get_num_threads() == default_threads
-
-    @pytest.mark.parametrize("wrong", [0, -1, 1025, 1.0, "2", (2,)])
-    def test_wrong_values_are_errors(self, default_threads, wrong):
-        kernels.set_num_threads(3)
-        with pytest.raises(ValueError, match=f"num_threads is {re.escape(repr(wrong))}.* 1 to 1024"):
-            kernels.set_num_threads(wrong)
-        assert kernels.get_num_threads() == 3
-
-    def test_results_do_not_depend_on_it(self, default_threads):
-        x = np.random.default_rng(0).standard_normal((100, 2, 9, 9)).astype(np.float32)
-        weight = np.random.default_rng(1).standard_normal((3, 2, 3, 3)).astype(np.float32)
-        results = set()
-        for count in (1, 2, 3, 8):
-            kernels.set_num_threads(count)
-            results.add(kernels.conv2d(x, weight).tobytes())
-        assert len(results) == 1
-
-    def test_default_is_at_least_one(self, default_threads):
-        assert default_threads >= 1
-
-    @needs_openmp
-    @pytest.mark.parametrize("count", [1, 3])
-    def test_default_respects_omp_num_threads(self, count):
-        code = "from lenet5c import kernels; print(kernels.get_num_threads())"
-        assert output(code, OMP_NUM_THREADS=str(count)) == [str(count)]
-
-    @needs_openmp
-    def test_a_choice_beats_omp_num_threads(self):
-        code = "from lenet5c import kernels; kernels.set_num_threads(2); print(kernels.get_num_threads())"
-        assert output(code, OMP_NUM_THREADS="3") == ["2"]
-
-
-def _convolve(num_threads):
-    x = np.random.default_rng(0).standard_normal((100, 2, 9, 9)).astype(np.float32)
-    dy = np.ones((100, 3, 7, 7), np.float32)
-    weight = np.ones((3, 2, 3, 3), np.float32)
-    dx, dweight, dbias = kernels.conv2d_backward(dy, x, weight, num_threads=num_threads)
-    return kernels.im2col(x, 3, num_threads=num_threads).tobytes() + dx.tobytes() + dweight.tobytes() + dbias.tobytes()
-
-
-def _convolve_in_child(connection):
-    connection.send([_convolve(num_threads) for num_threads in (1, 2, None)])
-    connection.close()
-
-
-@pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="there is no fork")
-@pytest.mark.skipif(sys.platform == "darwin", reason="forking without exec is not safe in macOS's own libraries")
-def test_a_fork_after_threads_does_not_hang():
-    expected = _convolve(2)  # the parent's threads now exist
-    fork = multiprocessing.get_context("fork")
-    receiver, sender = fork.Pipe(duplex=False)
-    child = fork.Process(target=_convolve_in_child, args=(sender,))
-    with warnings.catch_warnings():
-        # From Python 3.12 on: "use of fork() may lead to deadlocks in the child". That it does not is tested here.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        child.start()
-    sender.close()
-    try:
-        assert receiver.poll(30), "the child hangs, or has died"
-        with contextlib.suppress(EOFError):
-            assert receiver.recv() == [expected] * 3
-        child.join(30)
-        assert child.exitcode == 0
-    finally:
-        child.kill()
-        child.join()
-        child.close()
-        receiver.close()
-    assert _convolve(2) == expected  # and the parent goes on
-
-
-@needs_openmp
-def test_a_fork_before_threads_may_use_them():
-    """Only a pool that was there at the fork is lost."""
-    code = """
-import os, sys
-from lenet5c.kernels import threads
-threads.effective(1)
-child = os.fork()
-if child == 0:
-    os._exit(threads.effective(3))
-print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
-threads.effective(2)
-child = os.fork()
-if child == 0:
-    os._exit(threads.effective(3))
-print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), threads.effective(3))
-"""
-    if not hasattr(os, "fork"):
-        pytest.skip("there is no fork")
-    assert output(code, PYTHONWARNINGS="ignore") == ["3", "1", "3"]

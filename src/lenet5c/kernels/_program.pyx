@@ -17,31 +17,9 @@ from lenet5c.kernels.tiles cimport (
 include "job.pxi"
 include "crew.pxi"
 
-cdef extern from *:
-    """
-    #ifdef _OPENMP
-    #include <omp.h>
-    #define lenet5c_max_threads() omp_get_max_threads()
-    #define LENET5C_OPENMP 1
-    #else
-    #define lenet5c_max_threads() 1
-    #define LENET5C_OPENMP 0
-    #endif
-    """
-    int lenet5c_max_threads() nogil
-    enum:
-        LENET5C_OPENMP
-
 cdef enum:
     THREAD_WORK = 2000000  # elementary operations that are worth waking another thread for: some 50 microseconds
     KEPT_FLOATS = 1 << 24  # records keep more than one tile each while that takes no more than so many floats
-
-has_openmp = bool(LENET5C_OPENMP)
-
-
-def max_threads():
-    """Threads that an OpenMP region takes by default here: cores, affinity and OMP_NUM_THREADS."""
-    return lenet5c_max_threads()
 
 
 cdef class Workspace:

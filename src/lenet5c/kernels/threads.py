@@ -1,19 +1,25 @@
-"""How many threads a call takes. Results never depend on it."""
+"""How many threads a call takes, and what a fork does to them. Results never depend on it."""
 
 import os
+import threading
+from math import ceil
 from operator import index
 
-from lenet5c.kernels import _program
+from lenet5c.kernels import _openmp
+from lenet5c.kernels.quota import cpu_quota
 
-_chosen = None
-_used = False
-_inherited_pool = False
+_chosen = None  # by set_num_threads
+_used = False  # whether a call of this process has had more than one thread
+_stranded = False  # whether this is a forked child whose OpenMP still counts on the parent's threads
+_fork = threading.local()
 
 
 def set_num_threads(num_threads):
     """Threads for every call that does not say otherwise; None goes back to the default.
 
-    The default is OpenMP's: the processors this process may run on, or OMP_NUM_THREADS.
+    The default is the processors this process may run on now, but no more than a container's quota of processor time
+    (rounded up), nor than a limit set in OpenMP itself, such as by threadpoolctl. OMP_NUM_THREADS, set before the
+    start, takes the place of processors and quota. This function beats them all.
     """
     global _chosen
     _chosen = None if num_threads is None else check_num_threads(num_threads)
@@ -21,7 +27,35 @@ def set_num_threads(num_threads):
 
 def get_num_threads():
     """Threads that a call takes when it does not say otherwise."""
-    return _program.max_threads() if _chosen is None else _chosen
+    return default(**limits()) if _chosen is None else _chosen
+
+
+def default(openmp, processors, quota, wish):
+    """The default for these `limits`."""
+    if wish is not None:
+        return openmp  # the wish, or a limit set since
+    return max(1, min(openmp, processors, processors if quota is None else ceil(quota)))
+
+
+def limits():
+    """What the default is made from: OpenMP's own count, processors, quota or None, OMP_NUM_THREADS or None."""
+    return {
+        "openmp": _openmp.max_threads(),
+        "processors": _openmp.processors(),
+        "quota": cpu_quota(),
+        "wish": _wish,
+    }
+
+
+def wished(text):
+    """The thread count in a value of OMP_NUM_THREADS, such as '4' or, for nested regions, '4,2'; None without one."""
+    counts = [part.strip() for part in text.split(",")]
+    if all(count.isascii() and count.isdecimal() and int(count) > 0 for count in counts):
+        return int(counts[0])
+    return None  # OpenMP ignores it, too
+
+
+_wish = wished(os.environ.get("OMP_NUM_THREADS", ""))  # at the import, as OpenMP reads it at its loading
 
 
 def check_num_threads(num_threads):
@@ -35,23 +69,38 @@ def check_num_threads(num_threads):
 
 
 def effective(num_threads=None):
-    """The thread count of one call: its own wish, or the default.
-
-    A process forked after its parent had used threads stays serial: the parent's OpenMP pool did not survive the
-    fork, and GNU OpenMP would wait for it forever.
-    """
+    """The thread count of one call: its own wish, or the default; 1 in a child that the fork left without a pool."""
     global _used
     count = get_num_threads() if num_threads is None else check_num_threads(num_threads)
-    if _inherited_pool:
+    if _stranded:
         return 1
     _used = _used or count > 1
     return count
 
 
-def _after_fork():
-    global _inherited_pool
-    _inherited_pool = _used
+# A fork copies the forking thread only. GNU OpenMP in the child would wait forever for the threads of its pool, so the
+# pool is ended before the fork; parent and child start new ones when they need them. Pools of other Python threads
+# stay as they are: the child never sees their threads nor their pools again. Where a pool cannot be ended (another
+# runtime, a fork inside a region), a child of a process that has used threads is serial.
+
+
+def _before_fork():
+    # Kept for the thread: another one may fork at the same time, with another answer.
+    _fork.pool_ended = not _stranded and _openmp.end_pool()
+
+
+def _after_fork_in_parent():
+    _fork.pool_ended = False
+
+
+def _after_fork_in_child():
+    global _stranded, _used
+    # Some servers fork in C and only call what comes after.
+    ended = getattr(_fork, "pool_ended", False)
+    _stranded = _stranded or (_used and not ended)
+    _used = _fork.pool_ended = False
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+    os.register_at_fork(
+        before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)  # fmt: skip

@@ -75,20 +75,21 @@ class Sequential(Layer):
     def segments(self):
         """The layers as runs of compiled ones, each a `TileChain`, and others, one by one."""
         home = self.home
-        if self._segments is None:
-            self._segments = []
-            run = []
+        segments = self._segments
+        if segments is None:
+            segments, run = [], []
             for layer in self._flat():
                 if isinstance(layer, TileLayer):
                     run.append(layer)
                     continue
                 if run:
-                    self._segments.append(TileChain(run, home))
-                self._segments.append(layer)
+                    segments.append(TileChain(run, home))
+                segments.append(layer)
                 run = []
             if run:
-                self._segments.append(TileChain(run, home))
-        return self._segments
+                segments.append(TileChain(run, home))
+            self._segments = segments  # when it is whole: another thread may be looking
+        return segments
 
     def forward(self, x, training=False):
         """Return the outputs for a batch.

@@ -1,6 +1,7 @@
 """Layers that run in the compiled core, and the chains of them that run as one program."""
 
 from collections import OrderedDict
+from contextlib import suppress
 from math import prod
 
 import numpy as np
@@ -132,11 +133,14 @@ class TileChain:
         return self.program_for(x.shape[1:])
 
     def program_for(self, input_shape):
-        if input_shape not in self.programs:
-            self.programs[input_shape] = Program(self.plan(input_shape), dispatch.tiles)
+        # Other threads may do the same meanwhile: each step leaves the table usable, and the program is in hand.
+        program = self.programs.get(input_shape)
+        if program is None:
+            program = self.programs[input_shape] = Program(self.plan(input_shape), dispatch.tiles)
             if len(self.programs) > KEPT_PROGRAMS:
-                self.programs.popitem(last=False)
-        return self.programs[input_shape]
+                with suppress(KeyError):
+                    self.programs.popitem(last=False)
+        return program
 
     def plan(self, input_shape):
         shape, ops = input_shape, []
