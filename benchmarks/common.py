@@ -13,6 +13,7 @@ import numpy as np
 
 import lenet5c
 from lenet5c import kernels
+from lenet5c.command import prepare_streams
 from lenet5c.kernels import _program, dispatch
 
 # Floating-point operations of LeNet-5 for one sample. Forward: 416,520 multiply-adds; a training step takes 1,131,960:
@@ -37,6 +38,7 @@ REST = 0.05
 
 def make_parser(doc, repeats, seconds=None):
     """A parser with the options that all benchmarks have, its help the docstring of the file."""
+    prepare_streams()
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--threads", type=positive, default=lenet5c.get_num_threads(), metavar="N", help="(default: %(default)s)")
@@ -194,7 +196,7 @@ class Table:
 
 
 class Comparison:
-    """A table of contenders: for each minimum and median, for all but the first the ratio of its median to the first's."""
+    """A table of contenders: minimum and median of each, and what multiple of the first's median the others' are."""
 
     NOTE = "Times: minimum / median. ×: median divided by lenet5c's median, from the same turns."
 
@@ -208,7 +210,8 @@ class Comparison:
         """`times` maps contenders to lists of seconds; one that is missing is shown as a dash."""
         ours = statistics.median(times[self.contenders[0]]) if times else None
         cells = [time_cell(times.get(name)) for name in self.contenders]
-        ratios = [f"{statistics.median(times[name]) / ours:.2f}" if name in times else "-" for name in self.contenders[1:]]
+        others = (times.get(name) for name in self.contenders[1:])
+        ratios = [f"{statistics.median(other) / ours:.2f}" if other else "-" for other in others]
         self.table.row(*keys, *cells, *ratios, share)
 
 

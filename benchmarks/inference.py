@@ -2,9 +2,9 @@
 
     python benchmarks/inference.py [--images 1 256 …] [--threads 2] [--repeats 7]
 
-Calls as a user makes them: `model.forward(x)`; `session.run` on a graph made of the same weights; PyTorch in eager mode,
-`eval` and `no_grad`, with `from_numpy` before and `.numpy()` behind. One image is also timed on one thread. Before anything
-is timed, the logits are compared.
+Calls as a user makes them: `model.forward(x)`; `session.run` on a graph made of the same weights; PyTorch in eager
+mode, `eval` and `no_grad`, with `from_numpy` before and `.numpy()` behind. One image is also timed on one thread.
+Before anything is timed, the logits are compared.
 """
 
 from functools import partial

@@ -1,17 +1,18 @@
 """Each function of lenet5c.kernels against PyTorch and NumPy, on LeNet-5's shapes and common ones.
 
-    python benchmarks/kernels.py [--kernels conv2d …] [--shapes conv1 …] [--batches 1 32 …] [--threads 2] [--repeats 5]
+    python benchmarks/kernels.py [--kernels conv2d …] [--shapes conv1 …] [--batches 1 …] [--threads 2] [--repeats 5]
     python benchmarks/kernels.py --memory [...]
 
 lenet5c and NumPy work on arrays, PyTorch on tensors made beforehand, without autograd; its backward passes are the ATen
-operators alone. All allocate their results. PyTorch's max_pool2d_backward is given the indices that its forward pass kept;
-lenet5c's finds the maxima again. The rows max_pool2d_both, forward with what backward needs and backward, are the fair
-ones. NumPy's is benchmarks/numpy_kernels.py, whose im2col is a view where windows are one pixel. Before anything is timed, all results are compared.
+operators alone. All allocate their results. PyTorch's max_pool2d_backward is given the indices that its forward pass
+kept, NumPy's the result of it; lenet5c's finds the maxima again. The rows max_pool2d_both, forward with what backward
+needs and then backward, are the fair ones. NumPy's functions are in benchmarks/numpy_kernels.py; its im2col is a view
+where windows are one pixel. Before anything is timed, all results are compared.
 
 A dash: left out, because the column matrix of the batch would be larger than --limit.
 
-With --memory: how much the resident memory of a new process grows during one call, beyond inputs and results. A call on a
-small shape comes first, so that the threads and code of the library do not count.
+With --memory: how much the resident memory of a new process grows during one call, beyond inputs and results. A call
+on a small shape comes first, so that the threads and code of the library do not count.
 """
 
 import os
@@ -111,7 +112,7 @@ def conv2d_backward(shape, batch, torch):
         tensors = [torch.from_numpy(array) for array in (dy, x, weight)]
         stride, padding = [shape.stride] * 2, [shape.padding] * 2
         runs["PyTorch"] = lambda: torch.ops.aten.convolution_backward(
-            *tensors, [shape.out], stride, padding, [1, 1], False, [0, 0], shape.groups, [True, True, True])  # fmt: skip
+            *tensors, [shape.out], stride, padding, [1, 1], False, [0, 0], shape.groups, [True] * 3)  # fmt: skip
     runs[NUMPY] = lambda: numpy_kernels.conv2d_backward(dy, x, weight, *settings.values())
     return runs
 

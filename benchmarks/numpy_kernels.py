@@ -1,6 +1,7 @@
-"""Convolution and pooling in plain NumPy, as one writes them with care: im2col, BLAS, and a loop over the window's places.
+"""Convolution and pooling in plain NumPy, written with care: im2col, BLAS, and a loop over the window's places.
 
-x (N, C, H, W), weight (O, C / groups, K, K), columns (N, C K K, OH OW); windows are square, k pixels wide, at a stride s.
+x (N, C, H, W), weight (O, C / groups, K, K), columns (N, C K K, OH OW); windows are square, k pixels wide, at a
+stride s.
 """
 
 import numpy as np

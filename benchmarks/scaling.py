@@ -1,18 +1,29 @@
-"""How the cost of lenet5c grows: with threads, batch, image size and channels. A cliff shows as a jump in the last columns.
+"""How the cost of lenet5c grows with threads, batch, image size and channels; a cliff is a jump in the last columns.
 
     python benchmarks/scaling.py [--sections threads batch size channels] [--threads 2] [--repeats 5]
 
 threads: LeNet-5, training step of 256 images and forward pass of 4,096. batch: LeNet-5, the same two at other batches.
-size: two convolutions of 3 by 3 (8 and 16 channels), each with ReLU and max pooling, and a linear layer, on 32 images of
-that size. channels: two convolutions of 3 by 3 from and to that many channels, on 32 images of 28 by 28. All settings of
-a section take turns.
+size: two convolutions of 3 by 3 (8 and 16 channels), each with ReLU and max pooling, and a linear layer, on 32 images
+of that size. channels: two convolutions of 3 by 3 from and to that many channels, on 32 images of 28 by 28. All
+settings of a section take turns.
 """
 
 import statistics
 from math import prod
 
 import numpy as np
-from common import Peak, Table, digits, interleaved, load_peers, make_parser, positive, print_header, set_threads, time_cell
+from common import (
+    Peak,
+    Table,
+    digits,
+    interleaved,
+    load_peers,
+    make_parser,
+    positive,
+    print_header,
+    set_threads,
+    time_cell,
+)
 
 import lenet5c
 from lenet5c.nn import Conv2d, CrossEntropyLoss, Flatten, LeNet5, Linear, MaxPool2d, ReLU, Sequential
@@ -24,15 +35,15 @@ LENET5_SHAPE = (1, 32, 32)
 def sized(size):
     """A net for images of this size."""
     return Sequential(
-        Conv2d(1, 8, 3, padding=1, rng=0), ReLU(), MaxPool2d(2), Conv2d(8, 16, 3, padding=1, rng=1), ReLU(), MaxPool2d(2),
-        Flatten(), Linear(16 * (size // 4) ** 2, CLASSES, rng=2))  # fmt: skip
+        Conv2d(1, 8, 3, padding=1, rng=0), ReLU(), MaxPool2d(2),
+        Conv2d(8, 16, 3, padding=1, rng=1), ReLU(), MaxPool2d(2), Flatten(), Linear(16 * (size // 4) ** 2, CLASSES, rng=2))  # fmt: skip
 
 
 def wide(channels):
     """A net of this many channels."""
     return Sequential(
-        Conv2d(channels, channels, 3, padding=1, rng=0), ReLU(), Conv2d(channels, channels, 3, padding=1, rng=1), ReLU(),
-        MaxPool2d(28), Flatten(), Linear(channels, CLASSES, rng=2))  # fmt: skip
+        Conv2d(channels, channels, 3, padding=1, rng=0), ReLU(),
+        Conv2d(channels, channels, 3, padding=1, rng=1), ReLU(), MaxPool2d(28), Flatten(), Linear(channels, CLASSES, rng=2))  # fmt: skip
 
 
 def multiply_adds(model, shape):
@@ -120,8 +131,8 @@ def main():
     print_header(
         options.threads,
         peers,
-        f"{options.repeats} timings each, in turns, of at least {options.seconds} s; times are minimum / median, the other "
-        "figures of the median.",
+        f"{options.repeats} timings each, in turns, of at least {options.seconds} s; times are minimum / median, the "
+        "other figures of the median. The FMA peak is that of all threads.",
         "× best: the time per multiply-add, divided by the least of the same pass in the section.",
     )
     peak = Peak(options.threads)
@@ -132,11 +143,12 @@ def main():
 
 def print_section(name, rows, peak, options):
     cases = {(work, setting): (samples, run, count) for work, setting, samples, run, count in rows}
-    times = interleaved({case: run for case, (_, run, _) in cases.items()} | {"peak": peak}, options.repeats, options.seconds)
+    runs = {case: run for case, (_, run, _) in cases.items()}
+    times = interleaved(runs | {"peak": peak}, options.repeats, options.seconds)
     medians = {case: statistics.median(times[case]) for case in cases}
     per_operation = {case: medians[case] / count for case, (_, _, count) in cases.items()}
-    columns = {"pass": 10, name: 8, "a call": 17, "µs a sample": 0, "ps a multiply-add": 0, "× best": 6, "of FMA peak": 0}
-    table = Table(columns)
+    table = Table({"pass": 10, name: 8, "a call": 17,
+                   "µs a sample": 0, "ps a multiply-add": 0, "× best": 6, "of FMA peak": 0})  # fmt: skip
     for case in sorted(cases, key=lambda case: case[0]):
         samples, _, count = cases[case]
         best = min(value for (work, _), value in per_operation.items() if work == case[0])

@@ -3,9 +3,9 @@
     python benchmarks/train_epoch.py [--batch-size 128 …] [--threads 2] [--repeats 3]
 
 An epoch is one pass over the 60,000 training images of MNIST with Adam, the last batch included. lenet5c starts from
-the bytes of the images, PyTorch (eager mode) and NumPy from float32 made beforehand; all draw a new order for each epoch.
-NumPy takes a part of the epoch's steps, and its time is scaled to the whole. Before anything is timed, loss and gradient
-of the first batch, from the same weights, are compared. The first epoch warms up and is not counted.
+the bytes of the images, PyTorch (eager mode) and NumPy from float32 made beforehand; all draw a new order for each
+epoch. NumPy takes a part of the epoch's steps, and its time is scaled to the whole. Before anything is timed, loss and
+gradient of the first batch, from the same weights, are compared. The first epoch warms up and is not counted.
 """
 
 import numpy as np
@@ -143,8 +143,8 @@ def main():
     print_header(
         options.threads,
         peers,
-        f"An epoch is {len(train_set):,} images, {TRAIN_FLOP * len(train_set) / 1e9:.1f} GFLOP; {options.repeats} epochs "
-        f"each, in turns; NumPy: {options.numpy_steps} steps, scaled. {Comparison.NOTE}",
+        f"An epoch is {len(train_set):,} images, {TRAIN_FLOP * len(train_set) / 1e9:.1f} GFLOP; {options.repeats} "
+        f"epochs each, in turns; NumPy: {options.numpy_steps} steps, scaled. {Comparison.NOTE}",
         f"Checked before: loss and gradient of the first batch agree within {TOLERANCE:.0e} of the largest value.",
     )
     peak = Peak(options.threads)
