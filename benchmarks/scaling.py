@@ -8,7 +8,6 @@ of that size. channels: two convolutions of 3 by 3 from and to that many channel
 settings of a section take turns.
 """
 
-import statistics
 from math import prod
 
 import numpy as np
@@ -132,7 +131,7 @@ def main():
         options.threads,
         peers,
         f"{options.repeats} timings each, in turns, of at least {options.seconds} s; times are minimum / median, the "
-        "other figures of the median. The FMA peak is that of all threads.",
+        "other figures of the minimum. The FMA peak is that of all threads.",
         "× best: the time per multiply-add, divided by the least of the same pass in the section.",
     )
     peak = Peak(options.threads)
@@ -145,16 +144,16 @@ def print_section(name, rows, peak, options):
     cases = {(work, setting): (samples, run, count) for work, setting, samples, run, count in rows}
     runs = {case: run for case, (_, run, _) in cases.items()}
     times = interleaved(runs | {"peak": peak}, options.repeats, options.seconds)
-    medians = {case: statistics.median(times[case]) for case in cases}
-    per_operation = {case: medians[case] / count for case, (_, _, count) in cases.items()}
+    least = {case: min(times[case]) for case in cases}
+    per_operation = {case: least[case] / count for case, (_, _, count) in cases.items()}
     table = Table({"pass": 10, name: 8, "a call": 17,
                    "µs a sample": 0, "ps a multiply-add": 0, "× best": 6, "of FMA peak": 0})  # fmt: skip
     for case in sorted(cases, key=lambda case: case[0]):
         samples, _, count = cases[case]
         best = min(value for (work, _), value in per_operation.items() if work == case[0])
         table.row(
-            *case, time_cell(times[case]), digits(1e6 * medians[case] / samples), digits(1e12 * per_operation[case]),
-            f"{per_operation[case] / best:.2f}", peak.share(2 * count, medians[case]))  # fmt: skip
+            *case, time_cell(times[case]), digits(1e6 * least[case] / samples), digits(1e12 * per_operation[case]),
+            f"{per_operation[case] / best:.2f}", peak.share(2 * count, least[case]))  # fmt: skip
     print(flush=True)
 
 
