@@ -1,27 +1,98 @@
-"""What the benchmarks share: the machine's line, interleaved timing, the FMA peak, a table."""
+"""What the benchmarks share: options, peers, the lines at the top, checks, timing in turns, the FMA peak, tables."""
 
+import argparse
 import os
 import platform
 import statistics
+import sys
 import time
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 
 import lenet5c
 from lenet5c import kernels
+from lenet5c.command import prepare_streams
 from lenet5c.kernels import _vector, dispatch
 
-# Floating-point operations of LeNet-5 for one training sample: 1,131,960 multiply-adds. Forward: 416,520; backward
-# twice that, without the gradient of the input image (117,600).
+# Floating-point operations of LeNet-5 for one sample. Forward: 416,520 multiply-adds; a training step takes 1,131,960:
+# backward is twice forward, without the gradient of the input image (117,600).
+FORWARD_FLOP = 2 * 416_520
 TRAIN_FLOP = 2 * 1_131_960
 
+OURS = "lenet5c"
+NUMPY = "NumPy im2col"
+# What a peer needs, by its name here: modules, the first of which has the version; they are called so on PyPI, too.
+PEERS = {"PyTorch": ("torch",), "ONNX Runtime": ("onnxruntime", "onnx"), "threadpoolctl": ("threadpoolctl",)}
+THREADS_SET_BY = {
+    OURS: "set_num_threads",
+    "PyTorch": "torch.set_num_threads",
+    "ONNX Runtime": "intra_op_num_threads, with inter_op_num_threads = 1",
+    "threadpoolctl": "threadpoolctl for NumPy's BLAS",
+}
+ENVIRONMENT = ("LENET5C_ISA", "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "OMP_PROC_BIND")
+# Idle threads of one contender's pool spin for some milliseconds after its turn; the next one should not feel them.
+REST = 0.05
 
-def machine():
+
+def make_parser(doc, repeats, seconds=None):
+    """A parser with the options that all benchmarks have, its help the docstring of the file."""
+    prepare_streams()
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add = parser.add_argument
+    add("--threads", type=positive, default=lenet5c.get_num_threads(), metavar="N", help="(default: %(default)s)")
+    add("--repeats", type=positive, default=repeats, metavar="N", help="turns of each contender (default: %(default)s)")
+    if seconds is not None:
+        add("--seconds", type=float, default=seconds, metavar="S",
+            help="calls are repeated until a timing lasts so long (default: %(default)s)")  # fmt: skip
+    return parser
+
+
+def positive(text):
+    """An argparse type: an integer of at least 1."""
+    if (value := int(text)) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not an integer of at least 1")
+    return value
+
+
+def load_peers(*names):
+    """Those peers that are installed: name -> module."""
+    found = {}
+    for name in (*names, "threadpoolctl"):
+        try:
+            found[name] = [import_module(module) for module in PEERS[name]][0]
+        except ImportError:
+            print(f"{name} is not installed and left out: pip install {' '.join(PEERS[name])}")
+    return found
+
+
+def set_threads(threads, peers):
+    """The same thread count for all whose count can be changed; ONNX Runtime takes it when a session is made."""
+    lenet5c.set_num_threads(threads)
+    if "PyTorch" in peers:
+        peers["PyTorch"].set_num_threads(threads)
+    if "threadpoolctl" in peers:
+        peers["threadpoolctl"].threadpool_limits(threads, "blas")
+
+
+def print_header(threads, peers, *notes):
+    """The machine's line, how threads are set, what of the environment matters, and what the benchmark has to say."""
+    print(f"{machine(peers)}; {threads} thread{'s' if threads > 1 else ''}")
+    ways = ", ".join(way for name, way in THREADS_SET_BY.items() if name == OURS or name in peers)
+    blas = "" if "threadpoolctl" in peers else "; NumPy's BLAS keeps its own default"
+    print(f"Threads are set by {ways}{blas}.")
+    if given := [f"{name}={os.environ[name]}" for name in ENVIRONMENT if name in os.environ]:
+        print(f"In the environment: {', '.join(given)}.")
+    print(*notes, "", sep="\n", flush=True)
+
+
+def machine(peers):
     """One line: processor, cores, system, versions."""
+    others = "".join(f", {name} {module.__version__}" for name, module in peers.items() if name != "threadpoolctl")
     return (
         f"{processor()}, {os.cpu_count()} cores, {platform.system()}; Python {platform.python_version()}, "
-        f"NumPy {np.__version__}, lenet5c {lenet5c.__version__} ({kernels.isa})"
+        f"NumPy {np.__version__}, lenet5c {lenet5c.__version__} ({kernels.isa}){others}"
     )
 
 
@@ -35,31 +106,128 @@ def processor():
     return platform.processor() or platform.machine()
 
 
-def fma_peak(threads, rounds=20_000_000):
-    """Floating-point operations a second of nothing but multiply-adds in registers."""
+def check_agreement(what, results, tolerance):
+    """End the program unless each contender's arrays agree with the first's: nothing wrong is timed.
+
+    `results` maps names to lists of arrays. The error of an array is its largest difference, divided by the largest
+    magnitude of the first contender's. Returns the largest error.
+    """
+    (_, expected), *others = results.items()
+    worst = 0.0
+    for name, arrays in others:
+        for array, right in zip(arrays, expected, strict=True):
+            array, right = np.asarray(array), np.asarray(right)
+            if array.shape != right.shape:
+                sys.exit(f"{what}: {name} gives the shape {array.shape}, lenet5c {right.shape}")
+            error = float(np.abs(array - right).max() / max(np.abs(right).max(), 1e-30))
+            if not error <= tolerance:
+                sys.exit(f"{what}: {name} and lenet5c differ by {error:.1e}; the tolerance is {tolerance:.0e}")
+            worst = max(worst, error)
+    return worst
+
+
+def interleaved(contenders, repeats, seconds=0.0):
+    """Time callables in turns, so that a noisy moment hits all alike: name -> list of seconds a call.
+
+    Each is called once to warm up, and then as often a turn as it takes to last `seconds`. Each round begins with
+    another contender, and each turn after a rest.
+    """
+    calls = {name: calls_to_last(run, seconds) for name, run in contenders.items()}
+    times = {name: [] for name in contenders}
+    names = list(contenders)
+    for first in range(repeats):
+        first %= len(names)
+        for name in names[first:] + names[:first]:
+            time.sleep(REST)
+            if calls[name] > 1:
+                contenders[name]()
+            times[name].append(timed(contenders[name], calls[name]) / calls[name])
+    return times
+
+
+def calls_to_last(run, seconds):
+    run()
+    calls = 1
+    while seconds and timed(run, calls) < seconds:
+        calls *= 2
+    return calls
+
+
+def timed(run, calls):
     began = time.perf_counter()
-    operations = _vector.burst(dispatch.tiles, rounds, threads)
-    return operations / (time.perf_counter() - began)
+    for _ in range(calls):
+        run()
+    return time.perf_counter() - began
 
 
-def interleaved(contenders, repeats):
-    """Time callables in turns, so that a noisy moment hits all alike: name -> list of seconds."""
-    seconds = {name: [] for name in contenders}
-    for _ in range(repeats):
-        for name, run in contenders.items():
-            began = time.perf_counter()
-            run()
-            seconds[name].append(time.perf_counter() - began)
-    return seconds
+class Peak:
+    """A contender that does nothing but multiply-adds in registers; `best` is the most operations a second so far."""
+
+    def __init__(self, threads, rounds=100_000_000):
+        self.threads, self.rounds = threads, rounds
+        self.best = 0.0
+        for _ in range(5):
+            self()
+
+    def __call__(self):
+        began = time.perf_counter()
+        operations = _vector.burst(dispatch.tiles, self.rounds, self.threads)
+        self.best = max(self.best, operations / (time.perf_counter() - began))
+
+    def share(self, flop, seconds):
+        return f"{100 * flop / seconds / self.best:.0f} %"
+
+    def __str__(self):
+        threads = f"{self.threads} thread{'s' if self.threads > 1 else ''}"
+        return f"FMA peak measured on {threads}: {self.best / 1e9:.0f} GFLOP/s."
 
 
-def best_and_median(seconds):
-    return min(seconds), statistics.median(seconds)
+class Table:
+    """Prints rows as they come. Columns are given as heading -> width; the first `left` are aligned to the left."""
+
+    def __init__(self, columns, left=1):
+        self.widths = [max(width, len(heading)) for heading, width in columns.items()]
+        self.left = left
+        self.row(*columns)
+
+    def row(self, *cells):
+        pairs = enumerate(zip(map(str, cells), self.widths, strict=True))
+        aligned = (cell.ljust(width) if i < self.left else cell.rjust(width) for i, (cell, width) in pairs)
+        print("  ".join(aligned).rstrip(), flush=True)
 
 
-def print_table(rows):
-    """Rows of strings; the first is the heading."""
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    for row in rows:
-        print("  ".join(cell.ljust(width) if i == 0 else cell.rjust(width) for i, (cell, width) in
-                        enumerate(zip(row, widths, strict=True))))  # fmt: skip
+class Comparison:
+    """A table of contenders: minimum and median of each, and what multiple of the first's median the others' are."""
+
+    NOTE = (
+        "Times: minimum / median. ×: median divided by lenet5c's median, from the same turns. "
+        "Of FMA peak: lenet5c at its minimum."
+    )
+
+    def __init__(self, keys, contenders, left=1):
+        self.contenders = contenders
+        times = {name: 17 for name in contenders}
+        ratios = {f"{name} ×": 0 for name in contenders[1:]}
+        self.table = Table({**keys, **times, **ratios, "of FMA peak": 0}, left)
+
+    def row(self, keys, times, share="-"):
+        """`times` maps contenders to lists of seconds; one that is missing is shown as a dash."""
+        ours = statistics.median(times[self.contenders[0]]) if times else None
+        cells = [time_cell(times.get(name)) for name in self.contenders]
+        others = (times.get(name) for name in self.contenders[1:])
+        ratios = [f"{statistics.median(other) / ours:.2f}" if other else "-" for other in others]
+        self.table.row(*keys, *cells, *ratios, share)
+
+
+def time_cell(times):
+    """'minimum / median unit' of a list of seconds."""
+    if not times:
+        return "-"
+    least, middle = min(times), statistics.median(times)
+    factor, unit = next((f, u) for f, u in ((1, "s"), (1e3, "ms"), (1e6, "µs")) if least * f >= 1 or u == "µs")
+    return f"{digits(least * factor)} / {digits(middle * factor)} {unit}"
+
+
+def digits(value):
+    """Three significant digits, without an exponent."""
+    return f"{value:.{0 if value >= 100 else 1 if value >= 10 else 2}f}"

@@ -1,0 +1,108 @@
+"""Each benchmark runs by itself and prints its table, with and without the packages it compares with."""
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).parent.parent
+BENCHMARKS = PROJECT / "benchmarks"
+PEERS = {"PyTorch": ["torch"], "ONNX Runtime": ["onnxruntime", "onnx"], "threadpoolctl": ["threadpoolctl"]}
+QUICK = {
+    "train_epoch": ["--batch-size", 32, 50, "--images", 100, "--numpy-steps", 2, "--repeats", 1],
+    "inference": ["--images", 1, 17, "--threads", 2, "--seconds", 0.001, "--repeats", 1],
+    "kernels": ["--shapes", "conv2", "pool1", "--batches", 1, 5, "--seconds", 0.001, "--repeats", 1],
+    "scaling": ["--batches", 1, 17, "--sizes", 28, "--channels", 3, "--threads", 2, "--seconds", 0.001, "--repeats", 1],
+    "contention": ["--images", 100, "--repeats", 1],
+}
+# How the rows of the tables begin.
+ROWS = {
+    "train_epoch": ["batch lenet5c", "32", "50"],
+    "inference": ["images threads lenet5c", "1 1", "1 2", "17 2"],
+    "kernels": ["kernel shape batch lenet5c"]
+    + [f"{kernel} conv2 {batch}" for kernel in ("conv2d", "conv2d_backward", "im2col", "col2im") for batch in (1, 5)]
+    + [f"{kernel} pool1 {batch}" for kernel in ("max_pool2d", "max_pool2d_backward", "max_pool2d_both", "avg_pool2d",
+       "avg_pool2d_backward") for batch in (1, 5)],
+    "scaling": [f"{work} {setting}" for work in ("forward", "train step") for setting in (1, 2, 17, 28, 3)],
+    "contention": ["lenet5c, as the command", "lenet5c, as a library"],
+}  # fmt: skip
+WITH = {"train_epoch": ["PyTorch"], "kernels": ["PyTorch"], "inference": ["ONNX Runtime", "PyTorch"]}
+
+
+def run(name, *arguments, path=()):
+    """The lines that a benchmark prints, blanks run together; `path` is searched for modules first."""
+    paths = [*map(str, path), *filter(None, [os.environ.get("PYTHONPATH")])]
+    result = subprocess.run(
+        [sys.executable, BENCHMARKS / f"{name}.py", *map(str, arguments)], capture_output=True, text=True,
+        encoding="utf-8", timeout=300,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONIOENCODING": "utf-8"})  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    return [" ".join(line.split()) for line in result.stdout.splitlines()]
+
+
+def assert_rows(lines, name):
+    for row in ROWS[name]:
+        assert any(line.startswith(f"{row} ") for line in lines), (row, lines)
+
+
+@pytest.fixture
+def nothing_installed(tmp_path):
+    """A folder whose modules hide the peers."""
+    for module in sum(PEERS.values(), []):
+        (tmp_path / f"{module}.py").write_text("raise ImportError('hidden')\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_runs_without_peers(name, nothing_installed):
+    lines = run(name, *QUICK[name], path=[nothing_installed])
+    assert_rows(lines, name)
+    for peer in (*WITH.get(name, []), "threadpoolctl"):
+        assert f"{peer} is not installed and left out: pip install {' '.join(PEERS[peer])}" in lines
+    machine = next(line for line in lines if "lenet5c 0" in line)
+    assert re.search(r"\d cores, \w+; Python \d\S*, NumPy \d\S*, lenet5c \d\S* \(\w+\); \d+ thread", machine)
+
+
+@pytest.mark.parametrize("name", WITH)
+def test_runs_with_peers(name):
+    missing = [module for peer in WITH[name] for module in PEERS[peer] if find_spec(module) is None]
+    if missing:
+        pytest.skip(f"{', '.join(missing)} is not installed")
+    lines = run(name, *QUICK[name])
+    assert_rows(lines, name)
+    heading = next(line for line in lines if line.startswith(ROWS[name][0]))
+    assert all(f"{peer} ×" in heading for peer in WITH[name])
+
+
+def test_memory_of_a_kernel(nothing_installed):
+    lines = run("kernels", "--memory", "--kernels", "conv2d", "--shapes", "conv2", "--batches", 5,
+                path=[nothing_installed])  # fmt: skip
+    assert any(re.fullmatch(r"conv2d conv2 5( \d+\.\d){3}", line) for line in lines), lines
+
+
+def test_a_column_matrix_above_the_limit_is_left_out(nothing_installed):
+    lines = run("kernels", "--kernels", "conv2d", "im2col", "--shapes", "conv2", "--batches", 1, "--limit", 0,
+                "--seconds", 0.001, "--repeats", 1, path=[nothing_installed])  # fmt: skip
+    assert "im2col conv2 1 - - - -" in lines
+    assert any(re.fullmatch(r"conv2d conv2 1 .*s - - \d+ %", line) for line in lines), lines
+
+
+def test_wrong_results_are_not_timed():
+    code = (
+        f"import sys; sys.path.insert(0, {str(BENCHMARKS)!r}); import common\n"
+        "common.check_agreement('sum', {'lenet5c': [[1.0, 2.0]], 'other': [[1.0, 2.1]]}, 1e-4)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert result.returncode == 1
+    assert "sum: other and lenet5c differ by 5.0e-02; the tolerance is 1e-04" in result.stderr
+
+
+def test_extra_installs_the_peers():
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extra = {re.match(r"[\w-]+", requirement)[0] for requirement in project["optional-dependencies"]["bench"]}
+    assert extra == set(sum(PEERS.values(), []))
