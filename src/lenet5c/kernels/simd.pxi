@@ -8,6 +8,7 @@ cdef extern from "simd.h" nogil:
         V16_WIDE
     const char* V16_ISA
     v16 v16_load(const float* a)
+    v16 v16_load_bytes(const unsigned char* a)
     void v16_store(float* to, v16 a)
     v16 v16_set1(float a)
     v16 v16_zero()
@@ -21,4 +22,5 @@ cdef extern from "simd.h" nogil:
     v16 v16_where_le(v16 a, v16 b, v16 x, v16 y)
     v16 v16_pow2(v16 n)
     float v16_reduce(v16 a)
+    void v16_transpose(v16* row)
 
