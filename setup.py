@@ -17,7 +17,7 @@ LIMITED_API = "0x030b0000"
 
 KERNELS = "src/lenet5c/kernels"
 TILE_SOURCES = ["simd.h", *(f"{name}.pxi" for name in (
-    "tiles", "simd", "conv2d", "linear", "pool2d", "activation", "loss", "update", "pack", "peak"))]  # fmt: skip
+    "tiles", "simd", "conv2d", "linear", "pool2d", "activation", "loss", "update", "pack", "direct", "peak"))]  # fmt: skip
 
 # Flags an instruction set needs, by compiler family. The baseline is the platform's own: SSE2 on x86-64, NEON on arm64.
 ISA_FLAGS = {
@@ -61,7 +61,8 @@ def extensions():
             f"lenet5c.kernels.{name}", [f"{KERNELS}/{name}.pyx", *sources],
             define_macros=[*macros, *define_macros], **common, **options)  # fmt: skip
 
-    modules = [extension("_cpu", depends=[f"{KERNELS}/cpu.h"]), extension("_program"), extension("_im2col")]
+    modules = [extension("_cpu", depends=[f"{KERNELS}/cpu.h"])]
+    modules += [extension(name) for name in ("_workspace", "_program", "_direct", "_im2col")]
     for isa in ISA_FLAGS if is_x86_64() else ["baseline"]:
         name = f"_tiles_{isa}"
         guard = {}

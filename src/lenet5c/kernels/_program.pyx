@@ -11,9 +11,10 @@ from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memset
 
+from lenet5c.kernels._workspace cimport Workspace
 from lenet5c.kernels.tiles cimport (
     AVG_POOL2D, CONV2D, CROSS_ENTROPY, LINEAR, MAX_POOL2D, MEAN_SQUARED_ERROR, PAD2D, RELU, SIGMOID, TANH, LossKind,
-    Op, OpKind, TileKernels)
+    Op, OpKind, TileKernels, useful_threads)
 
 cdef extern from *:
     """
@@ -34,7 +35,6 @@ cdef enum:
     LANES = 16
     SHARDS = 16          # at most this many gradient shards a batch, so at most this many threads in training
     SUM_CHUNK = 4096     # parameters a thread sums over the shards at a time
-    THREAD_WORK = 2000000  # elementary operations that are worth waking another thread for: some 50 microseconds
 
 has_openmp = bool(LENET5C_OPENMP)
 
@@ -155,24 +155,6 @@ cdef void run_shard(const Job* job, Py_ssize_t shard, float* arena) noexcept nog
                                job.dx + tile * LANES * job.input_size)
 
 
-cdef class Workspace:
-    """Arenas for some threads and the gradient shards, 64-byte aligned."""
-    cdef void* memory
-    cdef float* start
-    cdef readonly Py_ssize_t floats
-
-    def __cinit__(self, Py_ssize_t floats):
-        # Zeroed, so that no kernel ever meets a stray not-a-number in memory it has not written.
-        self.memory = calloc(floats + LANES, sizeof(float))
-        if self.memory is NULL:
-            raise MemoryError(f"no memory for a workspace of {floats * 4} bytes")
-        self.floats = floats
-        self.start = <float*>((<size_t>self.memory + 63) & ~<size_t>63)
-
-    def __dealloc__(self):
-        free(self.memory)
-
-
 cdef class Program:
     """A lowered model, ready to run.
 
@@ -260,8 +242,7 @@ cdef class Program:
 
     cdef int thread_count(self, Py_ssize_t batch, int wanted, Py_ssize_t parts):
         """How many threads to use: no more than there are parts to hand out, or than there is work for."""
-        cdef double useful = 1 + batch * self.work / THREAD_WORK
-        return <int>max(1., min(<double>wanted, min(<double>parts, useful)))
+        return useful_threads(batch * self.work, wanted, parts)
 
     cdef Workspace workspace(self, Py_ssize_t floats):
         """An idle workspace of at least this size, or a new one; give it back to idle_workspaces afterwards."""

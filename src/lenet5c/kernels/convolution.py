@@ -8,11 +8,11 @@ from math import prod
 
 import numpy as np
 
-from lenet5c.kernels import threads
+from lenet5c.kernels import _direct, dispatch, strips, threads
 from lenet5c.kernels.arrays import check_array, check_out, check_shape, contiguous, deliver, rows, work_array
 from lenet5c.kernels.columns import fold, unfold, window_of
 from lenet5c.kernels.shapes import check_elements, conv2d_output_size
-from lenet5c.kernels.single import runs_on_tiles, single_op_program
+from lenet5c.kernels.single import single_op_program
 
 
 def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, out=None, num_threads=None):
@@ -57,8 +57,10 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, o
     check_out("out", out, shape, x.dtype)
     work = work_array(out, shape, x.dtype, (x, weight, bias))
     count = threads.effective(num_threads)
-    if conv.on_tiles:
+    if conv.way == "tiles":
         conv.program().forward(rows(x), conv.params(), rows(work), count)
+    elif conv.way != "columns":
+        conv.forward_direct(x, work, count)
     else:
         for n in range(len(x)):
             conv.forward_sample(x[n], work[n], count)
@@ -105,16 +107,35 @@ def conv2d_backward(dy, x, weight, stride=1, padding=0, dilation=1, groups=1, *,
     dy = contiguous(dy)
     dx = work_array(outs[0], x.shape, x.dtype, (dy, x, weight))
     count = threads.effective(num_threads)
-    if conv.on_tiles:
+    if conv.way == "tiles":
         grads = np.zeros(weight.size + len(weight), np.float32)
         conv.program().backward(rows(x), rows(dy), conv.params(), grads, rows(dx), count)
         dweight, dbias = grads[: weight.size].reshape(weight.shape), grads[weight.size :]
+    elif conv.way != "columns":
+        dweight, dbias = conv.backward_direct(dy, x, dx, count)
     else:
         dweight = np.zeros(weight.shape, x.dtype)
         dbias = dy.sum(axis=(0, 2, 3))
         for n in range(len(x)):
             conv.backward_sample(dy[n], x[n], dx[n], dweight, count)
     return tuple(deliver(work, array) for work, array in zip((dx, dweight, dbias), outs, strict=True))
+
+
+FORCE = None
+
+
+def way_of(x, weight, groups, size):
+    if x.dtype == np.float64:
+        return "columns"
+    if FORCE:
+        return FORCE
+    if groups > 1 and len(weight) // groups < 8:
+        return "units"
+    return "direct"
+
+
+def flat(array):
+    return contiguous(array).reshape(-1)
 
 
 class _Convolution:
@@ -139,7 +160,8 @@ class _Convolution:
         self.out_shape = (out_channels, *self.size)
         check_elements("the result", (len(x), *self.out_shape))
         self.in_shape, self.weight, self.bias, self.groups = x.shape[1:], weight, bias, int(groups)
-        self.on_tiles = runs_on_tiles(x)
+        self.way = way_of(x, weight, self.groups, self.size)
+        self.samples = len(x)
 
     def program(self):
         return single_op_program(self.in_shape, "conv2d", self.window, self.out_shape[0], self.groups)
@@ -147,6 +169,36 @@ class _Convolution:
     def params(self):
         bias = np.zeros(len(self.weight), np.float32) if self.bias is None else self.bias
         return np.concatenate((self.weight.ravel(), bias))
+
+    def forward_direct(self, x, y, num_threads):
+        plan = strips.result_plan(*self._units(), num_threads)
+        filters, group = prod(self.weight.shape[1:]), self.weight.size // self.groups
+        strides = group, filters, prod(self.window[0])
+        bias = None if self.bias is None else contiguous(self.bias)
+        _direct.convolve(
+            dispatch.tiles, plan, flat(x), flat(self.weight), strides, strides[2], bias, flat(y), num_threads
+        )
+
+    def backward_direct(self, dy, x, dx, num_threads):
+        """Writes dx, returns dweight and dbias."""
+        filters, group, taps = prod(self.weight.shape[1:]), self.weight.size // self.groups, prod(self.window[0])
+        units = self._units()
+        for plan in strips.data_gradient_plans(*units, num_threads):
+            _direct.convolve(
+                dispatch.tiles, plan, flat(dy), flat(self.weight), (group, taps, filters), taps, None, flat(dx),
+                num_threads
+            )  # fmt: skip
+        dweight, dbias = np.empty(self.weight.shape, np.float32), np.empty(len(self.weight), np.float32)
+        plan = strips.result_plan(*units, 1)
+        _direct.weight_gradient(dispatch.tiles, plan, flat(x), flat(dy), flat(dweight), dbias, num_threads)
+        return dweight, dbias
+
+    def _units(self):
+        """What a plan depends on."""
+        channels, *image = self.in_shape
+        in_shape = channels // self.groups, *image
+        out_shape = len(self.weight) // self.groups, *self.size
+        return self.samples * self.groups, self.groups, self.way == "units", in_shape, out_shape, self.window
 
     def forward_sample(self, x, y, num_threads):
         group_weights = self.weight.reshape(self.groups, len(self.weight) // self.groups, -1)

@@ -25,13 +25,18 @@ cdef void pack_bytes(
 
 cdef void pack_floats(const float** samples, Py_ssize_t size, float* tile) noexcept nogil:
     """tile[q, lane] = samples[lane][q]"""
+    pack_rows(samples, size, tile, 16)
+
+
+cdef void pack_rows(const float** samples, Py_ssize_t size, float* tile, Py_ssize_t stride) noexcept nogil:
+    """tile[q * stride + lane] = samples[lane][q]"""
     cdef v16 square[16]
     cdef Py_ssize_t q, at
     cdef int i
     if size < 16:
         for q in range(size):
             for i in range(16):
-                tile[q * 16 + i] = samples[i][q]
+                tile[q * stride + i] = samples[i][q]
         return
     for q in range((size + 15) // 16):
         at = min(q * 16, size - 16)
@@ -39,7 +44,7 @@ cdef void pack_floats(const float** samples, Py_ssize_t size, float* tile) noexc
             square[i] = v16_load(samples[i] + at)
         v16_transpose(square)
         for i in range(16):
-            v16_store(tile + (at + i) * 16, square[i])
+            v16_store(tile + (at + i) * stride, square[i])
 
 
 cdef void unpack(const float* tile, Py_ssize_t size, Py_ssize_t lanes, float* samples) noexcept nogil:
@@ -47,7 +52,7 @@ cdef void unpack(const float* tile, Py_ssize_t size, Py_ssize_t lanes, float* sa
     unpack_rows(tile, size, lanes, size, samples)
 
 
-cdef inline void unpack_rows(
+cdef void unpack_rows(
     const float* tile, Py_ssize_t size, Py_ssize_t lanes, Py_ssize_t stride, float* samples,
 ) noexcept nogil:
     """samples[lane * stride + q] = tile[q, lane] for the first lanes."""

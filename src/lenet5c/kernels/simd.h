@@ -20,6 +20,7 @@
 #define V16_ISA "avx512"
 #define V16_PARTS 1
 #define V16_WIDE 1 /* 32 registers, each a whole v16: large register blocks pay */
+#define V16_SIX 1  /* the registers hold six v16 and some more */
 typedef __m512 nv;
 #define nv_load(p) _mm512_loadu_ps(p)
 #define nv_store(p, a) _mm512_storeu_ps(p, a)
@@ -45,6 +46,7 @@ typedef __m512 nv;
 #define V16_ISA "avx2"
 #define V16_PARTS 2
 #define V16_WIDE 0
+#define V16_SIX 1
 typedef __m256 nv;
 #define nv_load(p) _mm256_loadu_ps(p)
 #define nv_store(p, a) _mm256_storeu_ps(p, a)
@@ -70,6 +72,7 @@ typedef __m256 nv;
 #define V16_ISA "sse2"
 #define V16_PARTS 4
 #define V16_WIDE 0
+#define V16_SIX 0
 typedef __m128 nv;
 #define nv_load(p) _mm_loadu_ps(p)
 #define nv_store(p, a) _mm_storeu_ps(p, a)
@@ -95,6 +98,7 @@ V16_INLINE nv nv_blend(nv mask, nv x, nv y) { return _mm_or_ps(_mm_and_ps(mask, 
 #define V16_ISA "neon"
 #define V16_PARTS 4
 #define V16_WIDE 0
+#define V16_SIX 1
 typedef float32x4_t nv;
 #define nv_load(p) vld1q_f32(p)
 #define nv_store(p, a) vst1q_f32(p, a)
@@ -122,6 +126,7 @@ V16_INLINE nv nv_load_bytes(const unsigned char *p) {
 #define V16_ISA "plain"
 #define V16_PARTS 16
 #define V16_WIDE 0
+#define V16_SIX 0
 typedef float nv;
 #define nv_load(p) (*(p))
 #define nv_store(p, a) (*(p) = (a))

@@ -6,6 +6,7 @@ cdef extern from "simd.h" nogil:
         pass
     enum:
         V16_WIDE
+        V16_SIX
     const char* V16_ISA
     v16 v16_load(const float* a)
     v16 v16_load_bytes(const unsigned char* a)
