@@ -1,14 +1,18 @@
-"""Pooling on plain NumPy arrays: float32 on tiles of 16 samples, the rest as im2col and a reduction, sample by sample."""
+"""Pooling on plain NumPy arrays.
+
+Planes know nothing of each other, so float32 runs on tiles of 16 planes, whatever samples they are of; float64 runs as
+im2col and a reduction, sample by sample.
+"""
 
 from math import prod
 
 import numpy as np
 
 from lenet5c.kernels import threads
-from lenet5c.kernels.arrays import check_array, check_out, check_shape, deliver, rows, work_array
+from lenet5c.kernels.arrays import check_array, check_out, check_shape, contiguous, deliver, work_array
 from lenet5c.kernels.columns import fold, unfold, window_of
 from lenet5c.kernels.shapes import pool2d_output_size
-from lenet5c.kernels.single import runs_on_tiles, single_op_program
+from lenet5c.kernels.single import single_op_program
 
 
 def max_pool2d(x, kernel_size, stride=None, padding=0, *, out=None, num_threads=None):
@@ -104,10 +108,10 @@ class _Pooling:
         self.image = x.shape[2:]
         self.size = pool2d_output_size(self.image, *self.window[:3])
         self.in_shape, self.out_shape = x.shape[1:], (x.shape[1], *self.size)
-        self.on_tiles = runs_on_tiles(x)
+        self.on_tiles = x.dtype == np.float32
 
     def program(self):
-        return single_op_program(self.in_shape, self.kind, self.window, None, None, self.count_include_pad)
+        return single_op_program((1, *self.image), self.kind, self.window, None, None, self.count_include_pad)
 
     def forward(self, x, out, num_threads):
         shape = (len(x), *self.out_shape)
@@ -115,7 +119,7 @@ class _Pooling:
         work = work_array(out, shape, x.dtype, (x,))
         count = threads.effective(num_threads)
         if self.on_tiles:
-            self.program().forward(rows(x), _no_params(), rows(work), count)
+            self.program().forward(_planes(x), _no_params(), _planes(work), count)
         else:
             for n in range(len(x)):
                 work[n] = self._forward_sample(x[n], count)
@@ -128,7 +132,9 @@ class _Pooling:
         work = work_array(out, x.shape, x.dtype, (dy, x))
         count = threads.effective(num_threads)
         if self.on_tiles:
-            self.program().backward(rows(x), rows(dy), _no_params(), _no_params(), rows(work), count)
+            self.program().backward(
+                _planes(x), _planes(dy), _no_params(), _no_params(), _planes(work), count
+            )
         else:
             for n in range(len(x)):
                 self._backward_sample(dy[n], x[n], work[n], count)
@@ -167,6 +173,12 @@ class _Pooling:
         columns = np.empty((1, len(x) * prod(self.window[0]), prod(self.size)), x.dtype)
         unfold(x[None], self.window, self.size, fill, columns, num_threads)
         return columns.reshape(len(x), prod(self.window[0]), -1)
+
+
+def _planes(array):
+    """(N, C, H, W) -> (N C, H W)"""
+    n, channels, height, width = array.shape
+    return contiguous(array).reshape(n * channels, height * width)
 
 
 def _no_params():
