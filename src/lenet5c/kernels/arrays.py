@@ -10,6 +10,11 @@ def contiguous(array, dtype=None):
     return np.require(array, dtype, ("C", "A"))
 
 
+def flat(array):
+    """All elements in order, without a copy where the array is contiguous."""
+    return contiguous(array).reshape(-1)
+
+
 def rows(array):
     """(N, ...) as contiguous (N, size), without a copy where it is contiguous."""
     return contiguous(array).reshape(len(array), prod(array.shape[1:]))
