@@ -47,27 +47,32 @@ cdef struct Geometry:
     const Py_ssize_t* pixels
 
 
-cdef Geometry geometry_of(capsule, plan):
-    """The plan's numbers; its arrays must stay alive."""
-    cdef Geometry g
-    cdef const Py_ssize_t[::1] steps = plan.steps, taps = plan.taps, pixels = plan.pixels
-    g.kernels = <const TileKernels*>PyCapsule_GetPointer(capsule, b"lenet5c.TileKernels")
-    g.abreast, g.groups, g.units, g.tiles, g.sets, g.rows = (
-        plan.abreast, plan.groups, plan.units, plan.tiles, plan.sets, plan.rows)
-    g.D, g.H, g.W = plan.in_shape
-    g.L, g.YH, g.YW = plan.out_shape
-    g.R, g.Q = plan.grid
-    g.SH = plan.stride[0]
-    g.y_top, g.y_left = plan.y_start
-    g.y_down, g.y_right = plan.y_step
-    g.top, g.left, g.reach, g.columns = plan.top, plan.left, plan.reach, plan.columns
-    g.copied, g.strip, g.strips = plan.copied, plan.strip, plan.strips
-    g.row_stride, g.channel_stride, g.strip_floats = plan.row_stride, plan.channel_stride, plan.strip_floats
-    g.tap_count = taps.shape[0]
-    g.steps = &steps[0] if g.tap_count > 0 else NULL
-    g.taps = &taps[0] if g.tap_count > 0 else NULL
-    g.pixels = &pixels[0]
-    return g
+cdef class Strips:
+    """A plan in compiled form."""
+    cdef Geometry geometry
+    cdef const Py_ssize_t[::1] steps, taps, pixels, places
+    cdef object capsule
+
+    def __cinit__(self, plan, capsule):
+        cdef Geometry* g = &self.geometry
+        self.capsule = capsule
+        self.steps, self.taps, self.pixels, self.places = plan.steps, plan.taps, plan.pixels, plan.places
+        g.kernels = <const TileKernels*>PyCapsule_GetPointer(capsule, b"lenet5c.TileKernels")
+        g.abreast, g.groups, g.units, g.tiles, g.sets, g.rows = (
+            plan.abreast, plan.groups, plan.units, plan.tiles, plan.sets, plan.rows)
+        g.D, g.H, g.W = plan.in_shape
+        g.L, g.YH, g.YW = plan.out_shape
+        g.R, g.Q = plan.grid
+        g.SH = plan.stride[0]
+        g.y_top, g.y_left = plan.y_start
+        g.y_down, g.y_right = plan.y_step
+        g.top, g.left, g.reach, g.columns = plan.top, plan.left, plan.reach, plan.columns
+        g.copied, g.strip, g.strips = plan.copied, plan.strip, plan.strips
+        g.row_stride, g.channel_stride, g.strip_floats = plan.row_stride, plan.channel_stride, plan.strip_floats
+        g.tap_count = self.taps.shape[0]
+        g.steps = &self.steps[0] if g.tap_count > 0 else NULL
+        g.taps = &self.taps[0] if g.tap_count > 0 else NULL
+        g.pixels = &self.pixels[0]
 
 
 cdef Workspace take_workspace(Py_ssize_t floats):
@@ -247,14 +252,14 @@ cdef void convolve_strip(const Geometry* g, const Weights* w, const float* x, fl
         row += count
 
 
-def convolve(capsule, plan, const float[::1] x not None, const float[::1] weight not None, strides, taps,
+def convolve(Strips plan not None, const float[::1] x not None, const float[::1] weight not None, strides, taps,
              const float[::1] bias, float[::1] y not None, int num_threads):
     """y = the plan's windows of x, times the weights.
 
     strides are those of the weights from group to group, from one of the plan's output channels to the next, and from
     one of its input channels to the next; taps is how many a filter has in all.
     """
-    cdef Geometry g = geometry_of(capsule, plan)
+    cdef Geometry g = plan.geometry
     cdef Weights w
     cdef Py_ssize_t item, items = g.tiles * g.strips, parts = 1
     cdef Py_ssize_t packs = g.sets * g.rows, weight_floats = packs * g.D * g.tap_count * LANES
@@ -279,7 +284,9 @@ def convolve(capsule, plan, const float[::1] x not None, const float[::1] weight
     zeros = space.start
     memset(space.start, 0, g.W * sizeof(float))
     w.start = &weight[0]
-    w.given_bias = NULL if bias is None else &bias[0]
+    w.given_bias = NULL
+    if bias is not None:
+        w.given_bias = &bias[0]
     w.group_stride, w.filter_stride, w.channel_stride = strides
     w.all_taps = taps
     w.bias = space.start + round_up(g.W)
@@ -377,11 +384,10 @@ cdef void deliver_row(const Geometry* g, const Totals* t, Py_ssize_t item, float
             dweight[filter * t.count + k] += filters[lane * t.count + k]
 
 
-def weight_gradient(capsule, plan, const float[::1] x not None, const float[::1] dy not None, float[::1] dweight not None,
+def weight_gradient(Strips plan not None, const float[::1] x not None, const float[::1] dy not None, float[::1] dweight not None,
                     float[::1] dbias not None, int num_threads):
     """dweight and dbias of the plan's convolution. The plan must not depend on the number of threads."""
-    cdef Geometry g = geometry_of(capsule, plan)
-    cdef const Py_ssize_t[::1] places = plan.places
+    cdef Geometry g = plan.geometry
     cdef Totals t
     cdef Py_ssize_t item, items, row, chunk_rows = min(g.rows, g.kernels.direct_rows)
     cdef Py_ssize_t zeros_floats = round_up(max(g.W, g.strip * g.Q, <Py_ssize_t>LANES)), total_floats, scratch_floats
@@ -397,7 +403,7 @@ def weight_gradient(capsule, plan, const float[::1] x not None, const float[::1]
     memset(&dbias[0], 0, dbias.shape[0] * sizeof(float))
     if g.units == 0:
         return
-    t.places, t.count = &places[0], places.shape[0]
+    t.places, t.count = &plan.places[0], plan.places.shape[0]
     t.chunks, row = 0, 0
     while row < g.rows:
         row += rows_at(&g, row)

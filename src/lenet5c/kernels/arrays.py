@@ -7,6 +7,9 @@ import numpy as np
 
 def contiguous(array, dtype=None):
     """The array itself if it is C-contiguous, aligned and of this dtype, else a copy that is."""
+    flags = array.flags
+    if flags.c_contiguous and flags.aligned and (dtype is None or array.dtype == dtype):
+        return array  # np.require finds that out too, in ten times the time
     return np.require(array, dtype, ("C", "A"))
 
 

@@ -9,7 +9,7 @@ from math import prod
 
 import numpy as np
 
-from lenet5c.kernels import _direct, dispatch, strips, threads
+from lenet5c.kernels import _direct, strips, threads
 from lenet5c.kernels.arrays import (
     check_array,
     check_out,
@@ -198,7 +198,7 @@ class _Convolution:
         bias = None if self.bias is None else contiguous(self.bias)
         filter_size, taps = prod(self.weight.shape[1:]), prod(self.window[0])
         strides = self.weight.size // self.groups, filter_size, taps
-        _direct.convolve(dispatch.tiles, plan, flat(x), flat(self.weight), strides, taps, bias, flat(y), num_threads)
+        _direct.convolve(plan.compiled, flat(x), flat(self.weight), strides, taps, bias, flat(y), num_threads)
 
     def backward_direct(self, dy, x, dx, num_threads):
         """Writes dx, returns dweight and dbias."""
@@ -206,11 +206,11 @@ class _Convolution:
         filter_size, taps = prod(self.weight.shape[1:]), prod(self.window[0])
         strides = self.weight.size // self.groups, taps, filter_size
         for plan in strips.data_gradient_plans(*self._units(self.dx_way), num_threads):
-            _direct.convolve(dispatch.tiles, plan, dy, weight, strides, taps, None, flat(dx), num_threads)
+            _direct.convolve(plan.compiled, dy, weight, strides, taps, None, flat(dx), num_threads)
         dweight, dbias = np.empty(self.weight.shape, np.float32), np.empty(len(self.weight), np.float32)
         # One thread's strips for any number of threads: the order of the sums depends on them.
         plan = strips.result_plan(*self._units(self.way), 1)
-        _direct.weight_gradient(dispatch.tiles, plan, flat(x), dy, flat(dweight), dbias, num_threads)
+        _direct.weight_gradient(plan.compiled, flat(x), dy, flat(dweight), dbias, num_threads)
         return dweight, dbias
 
     def _units(self, way):

@@ -12,6 +12,8 @@ from math import gcd
 
 import numpy as np
 
+from lenet5c.kernels import _direct, dispatch
+
 LANES = 16
 # 512 KiB: a strip of the input and its results share a core's L2 cache with some of the weights.
 STRIP_FLOATS = 2**17
@@ -69,6 +71,10 @@ class Plan:
         """Where each tap of each input channel finds the x of the first pixel."""
         channels = np.arange(self.in_shape[0], dtype=np.intp) * self.channel_stride
         return (channels[:, None] + self.steps).ravel()
+
+    @cached_property
+    def compiled(self):
+        return _direct.Strips(self, dispatch.tiles)
 
     @property
     def lane(self):
