@@ -98,8 +98,8 @@ LENET5 = [
 
 # Large enough for several threads and several strips, with one way of going abreast or another.
 LARGE = [
-    *conv((1, 40, 64, 70), 5, 3, padding=1),
-    *conv((2, 33, 40, 41), 101, 3),
+    *conv((1, 40, 70, 50), 5, 3, padding=1),
+    *conv((1, 33, 24, 25), 101, 3),
     *conv((1, 24, 90, 40), 20, (5, 3), stride=(2, 3), padding=2, dilation=(1, 2)),
     *conv((3, 70, 30, 31), 37, 1),
     *conv((2, 3, 80, 61), 18, 7, stride=2, padding=3),
