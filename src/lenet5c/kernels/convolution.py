@@ -166,12 +166,12 @@ class _Convolution:
             return "columns"
         if self.groups == 1 and self.size == (1, 1) and not any(self.window[2]):
             return "tiles" if batch >= 4 else "columns"  # a fully connected layer
-        if _filled_lanes(batch * self.groups) < _filled_lanes(channels // self.groups):
-            return "channels"
+        of_units, of_channels = _filled_lanes(batch * self.groups), _filled_lanes(channels // self.groups)
         tile = 16 * (in_channels * prod(image) + len(self.weight) * prod(self.size))
-        if self.groups == 1 and tile <= strips.STRIP_FLOATS:
-            return "tiles"
-        return "units" if _filled_lanes(batch * self.groups) > _filled_lanes(channels // self.groups) else "channels"
+        fits = self.groups == 1 and tile <= strips.STRIP_FLOATS
+        if of_units > of_channels or (fits and of_units == of_channels and batch >= 16):
+            return "tiles" if fits else "units"
+        return "channels"
 
     # Tiles
 

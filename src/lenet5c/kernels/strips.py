@@ -13,6 +13,7 @@ from math import gcd
 import numpy as np
 
 from lenet5c.kernels import _direct, dispatch
+from lenet5c.kernels.shapes import check_elements
 
 LANES = 16
 # 512 KiB: a strip of the input and its results share a core's L2 cache with some of the weights.
@@ -57,7 +58,7 @@ class Plan:
         rows = (self.strip - 1) * self.stride[0] + self.reach if self.copied else height
         self.row_stride = self.columns * self.lane
         self.channel_stride = rows * self.row_stride
-        self.strip_floats = depth * self.channel_stride if self.copied else 0
+        self.strip_floats = check_elements("a strip", (depth, self.channel_stride)) if self.copied else 0
         self.steps = _lattice([d - self.top for d in down], self.row_stride, [r - self.left for r in right], self.lane)
         if not (self.taps_down and self.taps_right):
             self.steps = self.steps[:0]
