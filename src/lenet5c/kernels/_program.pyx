@@ -283,10 +283,10 @@ cdef class Program:
         self.idle_workspaces.append(space)
 
     def backward(self, samples, const float[:, ::1] dy not None, const float[::1] params not None,
-                 float[::1] grads not None, float[:, ::1] dx, int num_threads):
+                 float[::1] grads not None, float[:, ::1] dx, int num_threads, const int64_t[::1] index=None):
         """grads = the parameters' gradient, dx (N, input_size), unless it is None, the input's."""
         cdef Job job = self.template
-        self.set_batch(&job, samples, None, 1, None)
+        self.set_batch(&job, samples, index, 1, None)
         if dy.shape[0] != job.batch or dy.shape[1] != job.output_size:
             raise ValueError("dy has the wrong size")
         job.forward_ops = job.op_count

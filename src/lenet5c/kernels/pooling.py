@@ -135,9 +135,10 @@ class _Pooling:
         work = work_array(out, x.shape, x.dtype, (dy, x))
         count = threads.effective(num_threads)
         if self.on_tiles:
-            self.program().backward(
-                _planes(x), _planes(dy), _no_params(), _no_params(), _planes(work), count
-            )
+            # The gradient of a mean does not depend on the input: one plane of it will do for all.
+            same = None if self.kind == "max_pool2d" else np.zeros(len(x) * x.shape[1], np.int64)
+            planes = _planes(x if same is None else x[:1, :1])
+            self.program().backward(planes, _planes(dy), _no_params(), _no_params(), _planes(work), count, same)
         else:
             work[...] = 0
             for at in self._parts():
