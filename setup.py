@@ -17,7 +17,7 @@ LIMITED_API = "0x030b0000"
 
 KERNELS = "src/lenet5c/kernels"
 TILE_SOURCES = ["simd.h", *(f"{name}.pxi" for name in (
-    "tiles", "simd", "conv2d", "conv2d_gradients", "linear", "pool2d", "activation", "loss", "update", "pack", "peak"))]  # fmt: skip
+    "tiles", "simd", "conv2d", "conv2d_gradients", "linear", "pool2d", "activation", "loss", "update", "pack", "direct", "peak"))]  # fmt: skip
 PROGRAM_SOURCES = ["tiles.pxd", "job.pxi", "crew.pxi", "atomic.h"]
 
 # Flags an instruction set needs, by compiler family. The baseline is the platform's own: SSE2 on x86-64, NEON on arm64.
@@ -65,8 +65,10 @@ def extensions():
     modules = [
         extension("_cpu", depends=[f"{KERNELS}/cpu.h"]),
         extension("_openmp", depends=[f"{KERNELS}/openmp.h"]),
+        extension("_workspace"),
         extension("_program", depends=[f"{KERNELS}/{name}" for name in PROGRAM_SOURCES]),
         extension("_vector"),
+        extension("_direct"),
         extension("_im2col"),
     ]
     for isa in ISA_FLAGS if is_x86_64() else ["baseline"]:

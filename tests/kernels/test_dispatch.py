@@ -33,6 +33,14 @@ for name, options in {"smooth": {"activation": "tanh", "pooling": "avg"}, "defau
         for key, value in model[layer].params.items():
             results |= {f"{name}.{layer}.{key}": value, f"{name}.d.{layer}.{key}": model[layer].grads[key]}
 results["conv2d"] = kernels.conv2d(x, model["conv1"].params["weight"], stride=(2, 3), padding=1)
+# Sixteen channels abreast, and sixteen groups.
+for name, channels, groups in ("channels", 40, 1), ("units", 36, 18):
+    image = rng.standard_normal((2, 36, 21, 20)).astype(np.float32)
+    weight = rng.standard_normal((channels, 36 // groups, 3, 5)).astype(np.float32)
+    options = {"stride": (1, 2), "padding": 2, "groups": groups}
+    y = kernels.conv2d(image, weight, **options)
+    dx, dweight, dbias = kernels.conv2d_backward(y, image, weight, **options)
+    results |= {f"{name}.y": y, f"{name}.dx": dx, f"{name}.dweight": dweight, f"{name}.dbias": dbias}
 np.savez(sys.argv[1], **results)
 print(kernels.isa, dispatch.isa)
 """

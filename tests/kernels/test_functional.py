@@ -13,6 +13,7 @@ import reference
 from numpy.testing import assert_array_equal
 
 from lenet5c import kernels
+from lenet5c.kernels import convolution
 
 DTYPES = [np.float32, np.float64]
 
@@ -95,8 +96,20 @@ LENET5 = [
     *unfold((17, 6, 14, 14), 5),
 ]
 
+# Large enough for several threads and several strips, with one way of going abreast or another.
+LARGE = [
+    *conv((1, 40, 70, 50), 5, 3, padding=1),
+    *conv((1, 33, 24, 25), 101, 3),
+    *conv((1, 24, 90, 40), 20, (5, 3), stride=(2, 3), padding=2, dilation=(1, 2)),
+    *conv((3, 70, 30, 31), 37, 1),
+    *conv((2, 3, 80, 61), 18, 7, stride=2, padding=3),
+    *conv((1, 12, 150, 20), 6, 3, groups=3, padding=1),
+    *conv((3, 34, 30, 29), 34, (3, 5), groups=17, padding=(1, 2), stride=(1, 2)),
+]
+
 CASES = [
     *LENET5,
+    *LARGE,
     *(case for N in (0, 1, 2, 15, 16, 17, 33) for case in conv((N, 2, 6, 5), 3, 3, padding=1)),
     *(case for N in (0, 1, 2, 15, 16, 17, 33) for case in pool((N, 2, 7, 5), 3, stride=2, padding=1)),
     *(case for N in (0, 1, 2, 15, 16, 17, 33) for case in unfold((N, 2, 5, 4), 2)),
@@ -111,6 +124,11 @@ CASES = [
     # channels
     *(case for O in (1, 7, 15, 16, 17, 33) for case in conv((2, 3, 5, 5), O, 3)),
     *(case for C in (1, 7, 15, 16, 17, 33) for case in conv((2, C, 5, 5), 3, 3)),
+    *conv((2, 3, 6, 5), 101, 3),
+    *conv((2, 20, 4, 3), 101, 1),
+    # more taps than are summed in one go
+    *conv((1, 2, 12, 11), 3, (9, 8)),
+    *conv((1, 17, 14, 11), 20, (9, 8), padding=2),
     # strides: rows and columns unlike, longer than the kernel, ends of the image that no window sees
     *conv((5, 3, 11, 10), 4, 3, stride=2),
     *conv((5, 3, 11, 10), 4, (2, 3), stride=(3, 1), padding=(1, 2)),
@@ -210,7 +228,18 @@ def test_matches_reference(case, dtype):
     assert_matches_reference(case, arrays, run(case, arrays))
 
 
-@pytest.mark.parametrize("case", LENET5 + TYPICAL, ids=str)
+def test_every_way_is_tested():
+    ways = set()
+    for case in CASES:
+        if case.name == "conv2d":
+            options = {"bias": None, "stride": 1, "padding": 0, "dilation": 1, "groups": 1} | case.options
+            x, weight = zeros(case)[:2]
+            conv = convolution._Convolution(x, weight, **options)
+            ways |= {("result", conv.way), ("data gradient", conv.dx_way)}
+    assert len(ways) == 2 * len({"tiles", "units", "channels", "columns"})
+
+
+@pytest.mark.parametrize("case", LENET5 + LARGE + TYPICAL, ids=str)
 @each_dtype
 def test_same_bits_at_any_thread_count(case, dtype):
     N = 100  # more than a few tiles, so that every thread gets work
@@ -224,7 +253,7 @@ def test_same_bits_at_any_thread_count(case, dtype):
 
 
 @pytest.mark.parametrize("num_threads", [2, 3])
-@typical_case
+@pytest.mark.parametrize("case", LARGE + TYPICAL, ids=str)
 @each_dtype
 def test_threads_match_reference(case, dtype, num_threads):
     arrays = draw(case, dtype)

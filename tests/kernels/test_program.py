@@ -542,6 +542,24 @@ class TestErrors:
                 _vector.adam(dispatch.tiles, *arrays, 0.1, 0.9, 0.999, 1e-8, 1, 1, 0, False)
 
 
+@pytest.mark.parametrize("size", [1, 15, 16, 17, 31, 32, 33, 100])
+@pytest.mark.parametrize("batch", [1, 15, 16, 17])
+@each_isa
+def test_samples_of_any_size_go_into_a_tile_and_back(size, batch, isa):
+    """A program of no ops; floats keep their bits, bytes are scaled and shifted as NumPy does it."""
+    program = Program(lowering.lower((size,), []), TILES[isa])
+    rng = np.random.default_rng(0)
+    params, out = np.zeros(0, np.float32), np.full((batch + 1, size), np.nan, np.float32)
+    floats = rng.standard_normal((batch, size)).astype(np.float32)
+    program.forward(floats, params, out[:batch], 1)
+    assert out[:batch].tobytes() == floats.tobytes()
+    bytes_, offset = rng.integers(256, size=(batch, size), dtype=np.uint8), floats[0]
+    scale = np.float32(1 / 77)
+    program.forward(bytes_, params, out[:batch], 1, scale=scale, offset=offset)
+    assert out[:batch].tobytes() == (bytes_.astype(np.float32) * scale + offset).tobytes()
+    assert np.isnan(out[batch]).all()
+
+
 @any_model
 def test_no_samples(model):
     params, x, dy = model.draw(0)

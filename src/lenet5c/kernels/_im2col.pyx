@@ -1,7 +1,7 @@
 """im2col and col2im: windows of an image as the columns of a matrix, and back, for float32 and float64.
 
     col[n, (c KH + kh) KW + kw, oh OW + ow] = x[n, c, oh SH + kh DH - PH, ow SW + kw DW - PW], or `fill` outside
-    x[n, c, h, w] = sum of the elements of col that im2col would take from there
+    x[n, c, h, w] += sum of the elements of col that im2col would take from there
 """
 from cython.parallel cimport prange
 
@@ -45,8 +45,6 @@ cdef void unfold(const real* image, const Window* win, real fill, real* rows) no
 cdef void fold(const real* rows, const Window* win, real* image) noexcept nogil:
     """Add the KH KW rows onto one image plane."""
     cdef Py_ssize_t kh, kw, oh, ow, h, w
-    for h in range(win.H * win.W):
-        image[h] = 0
     for kh in range(win.KH):
         for kw in range(win.KW):
             for oh in range(win.OH):
@@ -70,7 +68,7 @@ def im2col(const real[:, :, ::1] x not None, image, size, kernel_size, stride, p
 
 def col2im(const real[:, :, ::1] col not None, image, size, kernel_size, stride, padding, dilation,
            real[:, :, ::1] x not None, int num_threads):
-    """col (N, C, KH KW OH OW) -> x (N, C, H W), as `im2col`."""
+    """Add col (N, C, KH KW OH OW) onto x (N, C, H W); as `im2col`."""
     cdef Window win = window_of(image, size, kernel_size, stride, padding, dilation, x.shape[2], col.shape[2])
     cdef Py_ssize_t C = x.shape[1], planes = x.shape[0] * x.shape[1], plane
     for plane in prange(planes, schedule="static", num_threads=num_threads, nogil=True):

@@ -10,34 +10,16 @@ from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memset
 
+from lenet5c.kernels._workspace cimport Workspace
 from lenet5c.kernels.tiles cimport (
     AVG_POOL2D, CONV2D, CROSS_ENTROPY, LINEAR, MAX_POOL2D, MEAN_SQUARED_ERROR, PAD2D, RELU, SIGMOID, TANH, LossKind,
-    Op, OpKind, TileKernels)
+    Op, OpKind, TileKernels, useful_threads)
 
 include "job.pxi"
 include "crew.pxi"
 
 cdef enum:
-    THREAD_WORK = 2000000  # elementary operations that are worth waking another thread for: some 50 microseconds
     KEPT_FLOATS = 1 << 24  # records keep more than one tile each while that takes no more than so many floats
-
-
-cdef class Workspace:
-    """Arenas for some threads and the gradient shards, 64-byte aligned."""
-    cdef void* memory
-    cdef float* start
-    cdef readonly Py_ssize_t floats
-
-    def __cinit__(self, Py_ssize_t floats):
-        # Zeroed, so that no kernel ever meets a stray not-a-number in memory it has not written.
-        self.memory = calloc(floats + LANES, sizeof(float))
-        if self.memory is NULL:
-            raise MemoryError(f"no memory for a workspace of {floats * 4} bytes")
-        self.floats = floats
-        self.start = <float*>((<size_t>self.memory + 63) & ~<size_t>63)
-
-    def __dealloc__(self):
-        free(self.memory)
 
 
 cdef class Program:
@@ -127,8 +109,7 @@ cdef class Program:
 
     cdef int thread_count(self, Py_ssize_t batch, int wanted, Py_ssize_t parts):
         """How many threads to use: no more than there are parts to hand out, or than there is work for."""
-        cdef double useful = 1 + batch * self.work / THREAD_WORK
-        return <int>max(1., min(<double>wanted, min(<double>parts, useful)))
+        return useful_threads(batch * self.work, wanted, parts)
 
     cdef Workspace workspace(self, Py_ssize_t floats):
         """An idle workspace of at least this size, or a new one; give it back to idle_workspaces afterwards."""
@@ -169,13 +150,13 @@ cdef class Program:
         self.idle_workspaces.append(space)
 
     def backward(self, samples, const float[:, ::1] dy not None, const float[::1] params not None,
-                 float[::1] grads not None, float[:, ::1] dx, int num_threads):
+                 float[::1] grads not None, float[:, ::1] dx, int num_threads, const int64_t[::1] index=None):
         """grads = the parameters' gradient, dx (N, input_size), unless it is None, the input's."""
         cdef Job job = self.template
         cdef Update none
         cdef double loss = 0
         cdef Py_ssize_t correct = 0
-        self.set_batch(&job, samples, None, 1, None)
+        self.set_batch(&job, samples, index, 1, None)
         if dy.shape[0] != job.batch or dy.shape[1] != job.output_size:
             raise ValueError("dy has the wrong size")
         job.forward_ops = job.op_count

@@ -7,7 +7,15 @@ import numpy as np
 
 def contiguous(array, dtype=None):
     """The array itself if it is C-contiguous, aligned and of this dtype, else a copy that is."""
+    flags = array.flags
+    if flags.c_contiguous and flags.aligned and (dtype is None or array.dtype == dtype):
+        return array  # np.require finds that out too, in ten times the time
     return np.require(array, dtype, ("C", "A"))
+
+
+def flat(array):
+    """All elements in order, without a copy where the array is contiguous."""
+    return contiguous(array).reshape(-1)
 
 
 def rows(array):

@@ -75,12 +75,16 @@ def col2im(col, output_size, kernel_size, stride=1, padding=0, dilation=1, *, ou
     check_elements("the image", shape)
     check_out("out", out, shape, col.dtype)
     work = work_array(out, shape, col.dtype, (col,))
+    work[...] = 0
     fold(col, window, size, work, threads.effective(num_threads))
     return deliver(work, out)
 
 
 def unfold(x, window, size, fill, col, num_threads):
-    """im2col of checked arguments, with `fill` outside the image; `size` is (OH, OW)."""
+    """im2col of checked arguments, with `fill` outside the image; `size` is (OH, OW).
+
+    A window may also begin inside the image, with a negative padding.
+    """
     n, channels, height, width = x.shape
     planes = contiguous(x).reshape(n, channels, height * width)
     windows = col.reshape(n, channels, prod(window[0]) * prod(size))
@@ -88,7 +92,7 @@ def unfold(x, window, size, fill, col, num_threads):
 
 
 def fold(col, window, size, x, num_threads):
-    """col2im of checked arguments."""
+    """Add the columns onto x, which is contiguous: col2im of checked arguments."""
     n, channels, height, width = x.shape
     windows = contiguous(col).reshape(n, channels, prod(window[0]) * prod(size))
     _im2col.col2im(windows, (height, width), size, *window, x.reshape(n, channels, height * width), num_threads)

@@ -1,18 +1,31 @@
 """Convolution on plain NumPy arrays.
 
-float32 runs on tiles of 16 samples. float64, and float32 batches too small to fill a tile, run sample by sample as im2col
-and a matrix product: scratch memory is one sample's column matrix, never the batch's.
+float32 runs on the compiled kernels: on tiles of 16 samples (a program of one op), or directly on the arrays, with 16
+channels or 16 groups abreast; `_Convolution._best_way` chooses. float64 runs as im2col and a matrix product, some rows of
+one sample at a time.
 """
 
 from math import prod
 
 import numpy as np
 
-from lenet5c.kernels import threads
-from lenet5c.kernels.arrays import check_array, check_out, check_shape, contiguous, deliver, rows, work_array
+from lenet5c.kernels import _direct, strips, threads
+from lenet5c.kernels.arrays import (
+    check_array,
+    check_out,
+    check_shape,
+    contiguous,
+    deliver,
+    flat,
+    rows,
+    work_array,
+)
 from lenet5c.kernels.columns import fold, unfold, window_of
 from lenet5c.kernels.shapes import check_elements, conv2d_output_size
-from lenet5c.kernels.single import runs_on_tiles, single_op_program
+from lenet5c.kernels.single import single_op_program
+
+# Column matrices are made strip by strip, so that they take no more than this: 4 MiB of float64.
+COLUMN_ELEMENTS = 2**19
 
 
 def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, out=None, num_threads=None):
@@ -57,11 +70,12 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, o
     check_out("out", out, shape, x.dtype)
     work = work_array(out, shape, x.dtype, (x, weight, bias))
     count = threads.effective(num_threads)
-    if conv.on_tiles:
-        conv.program().forward(rows(x), conv.params(), rows(work), count)
+    if conv.way == "tiles":
+        conv.forward_tiles(x, work, count)
+    elif conv.way == "columns":
+        conv.forward_columns(x, work, count)
     else:
-        for n in range(len(x)):
-            conv.forward_sample(x[n], work[n], count)
+        conv.forward_direct(x, work, count)
     return deliver(work, out)
 
 
@@ -105,20 +119,17 @@ def conv2d_backward(dy, x, weight, stride=1, padding=0, dilation=1, groups=1, *,
     dy = contiguous(dy)
     dx = work_array(outs[0], x.shape, x.dtype, (dy, x, weight))
     count = threads.effective(num_threads)
-    if conv.on_tiles:
-        grads = np.zeros(weight.size + len(weight), np.float32)
-        conv.program().backward(rows(x), rows(dy), conv.params(), grads, rows(dx), count)
-        dweight, dbias = grads[: weight.size].reshape(weight.shape), grads[weight.size :]
+    if "tiles" in (conv.way, conv.dx_way):
+        dweight, dbias = conv.backward_tiles(dy, x, dx, count)
+    elif conv.way == "columns":
+        dweight, dbias = conv.backward_columns(dy, x, dx, count)
     else:
-        dweight = np.zeros(weight.shape, x.dtype)
-        dbias = dy.sum(axis=(0, 2, 3))
-        for n in range(len(x)):
-            conv.backward_sample(dy[n], x[n], dx[n], dweight, count)
+        dweight, dbias = conv.backward_direct(dy, x, dx, count)
     return tuple(deliver(work, array) for work, array in zip((dx, dweight, dbias), outs, strict=True))
 
 
 class _Convolution:
-    """The checked settings of one convolution, and its two ways: tiles, or a matrix product a sample."""
+    """The checked settings of one convolution, and its ways: tiles, direct, or a matrix product a strip."""
 
     def __init__(self, x, weight, bias, stride, padding, dilation, groups):
         check_array("x", x, 4)
@@ -138,34 +149,118 @@ class _Convolution:
         self.size = conv2d_output_size(x.shape[2:], *self.window)
         self.out_shape = (out_channels, *self.size)
         check_elements("the result", (len(x), *self.out_shape))
-        self.in_shape, self.weight, self.bias, self.groups = x.shape[1:], weight, bias, int(groups)
-        self.on_tiles = runs_on_tiles(x)
+        self.x_shape, self.weight, self.bias, self.groups = x.shape, weight, bias, int(groups)
+        self.way = self._best_way(out_channels)
+        self.dx_way = self._best_way(x.shape[1])
 
-    def program(self):
-        return single_op_program(self.in_shape, "conv2d", self.window, self.out_shape[0], self.groups)
+    def _best_way(self, channels):
+        """How to compute so many channels of y, or of dx. See "Functional kernels" in docs/design.md.
 
-    def params(self):
+        "tiles"    16 samples abreast, as in a program
+        "units"    16 units abreast, a unit being one group of one sample
+        "channels" 16 channels of a unit abreast
+        "columns"  im2col and a matrix product
+        """
+        batch, in_channels, *image = self.x_shape
+        if self.weight.dtype != np.float32:
+            return "columns"
+        if self.groups == 1 and self.size == (1, 1) and not any(self.window[2]):
+            return "tiles" if batch >= 4 else "columns"  # a fully connected layer
+        of_units, of_channels = _filled_lanes(batch * self.groups), _filled_lanes(channels // self.groups)
+        tile = 16 * (in_channels * prod(image) + len(self.weight) * prod(self.size))
+        fits = self.groups == 1 and tile <= strips.STRIP_FLOATS
+        if of_units > of_channels or (fits and of_units == of_channels and batch >= 16):
+            return "tiles" if fits else "units"
+        return "channels"
+
+    # Tiles
+
+    def forward_tiles(self, x, y, num_threads):
         bias = np.zeros(len(self.weight), np.float32) if self.bias is None else self.bias
-        return np.concatenate((self.weight.ravel(), bias))
+        params = np.concatenate((self.weight.ravel(), bias))
+        self._program().forward(rows(x), params, rows(y), num_threads)
 
-    def forward_sample(self, x, y, num_threads):
+    def backward_tiles(self, dy, x, dx, num_threads):
+        """Writes dx, returns dweight and dbias."""
+        size, outputs = self.weight.size, len(self.weight)
+        params = np.concatenate((self.weight.ravel(), np.zeros(outputs, np.float32)))
+        grads = np.zeros(size + outputs, np.float32)
+        self._program().backward(rows(x), rows(dy), params, grads, rows(dx), num_threads)
+        return grads[:size].reshape(self.weight.shape), grads[size:]
+
+    def _program(self):
+        return single_op_program(self.x_shape[1:], "conv2d", self.window, len(self.weight), self.groups)
+
+    # Direct
+
+    def forward_direct(self, x, y, num_threads):
+        plan = strips.result_plan(*self._units(self.way), num_threads)
+        bias = None if self.bias is None else contiguous(self.bias)
+        filter_size, taps = prod(self.weight.shape[1:]), prod(self.window[0])
+        strides = self.weight.size // self.groups, filter_size, taps
+        _direct.convolve(plan.compiled, flat(x), flat(self.weight), strides, taps, bias, flat(y), num_threads)
+
+    def backward_direct(self, dy, x, dx, num_threads):
+        """Writes dx, returns dweight and dbias."""
+        dy, weight = flat(dy), flat(self.weight)
+        filter_size, taps = prod(self.weight.shape[1:]), prod(self.window[0])
+        strides = self.weight.size // self.groups, taps, filter_size
+        for plan in strips.data_gradient_plans(*self._units(self.dx_way), num_threads):
+            _direct.convolve(plan.compiled, dy, weight, strides, taps, None, flat(dx), num_threads)
+        dweight, dbias = np.empty(self.weight.shape, np.float32), np.empty(len(self.weight), np.float32)
+        # One thread's strips for any number of threads: the order of the sums depends on them.
+        plan = strips.result_plan(*self._units(self.way), 1)
+        _direct.weight_gradient(plan.compiled, flat(x), dy, flat(dweight), dbias, num_threads)
+        return dweight, dbias
+
+    def _units(self, way):
+        """What a plan depends on."""
+        batch, channels, *image = self.x_shape
+        in_shape = channels // self.groups, *image
+        out_shape = len(self.weight) // self.groups, *self.size
+        return batch * self.groups, self.groups, way == "units", in_shape, out_shape, self.window
+
+    # Columns
+
+    def forward_columns(self, x, y, num_threads):
         group_weights = self.weight.reshape(self.groups, len(self.weight) // self.groups, -1)
-        np.matmul(group_weights, self._columns(x, num_threads), out=y.reshape(self.groups, -1, prod(self.size)))
-        if self.bias is not None:
-            y += self.bias[:, None, None]
+        for n, window, strip in self._strips():
+            columns = self._columns(x[n], window, strip, num_threads)
+            values = np.matmul(group_weights, columns).reshape(len(self.weight), -1, self.size[1])
+            y[n, :, strip] = values if self.bias is None else values + self.bias[:, None, None]
 
-    def backward_sample(self, dy, x, dx, dweight, num_threads):
-        """Writes dx, adds to dweight."""
+    def backward_columns(self, dy, x, dx, num_threads):
+        """Writes dx, returns dweight and dbias."""
         group_weights = self.weight.reshape(self.groups, len(self.weight) // self.groups, -1)
-        group_dy = dy.reshape(self.groups, -1, prod(self.size))
-        columns = self._columns(x, num_threads)
-        dweight += np.matmul(group_dy, columns.transpose(0, 2, 1)).reshape(dweight.shape)
-        np.matmul(group_weights.transpose(0, 2, 1), group_dy, out=columns)
-        fold(columns.reshape(1, -1, prod(self.size)), self.window, self.size, dx[None], num_threads)
+        dweight = np.zeros_like(group_weights)
+        dx[...] = 0
+        for n, window, strip in self._strips():
+            columns = self._columns(x[n], window, strip, num_threads)
+            group_dy = dy[n, :, strip].reshape(self.groups, -1, columns.shape[-1])
+            dweight += np.matmul(group_dy, columns.transpose(0, 2, 1))
+            np.matmul(group_weights.transpose(0, 2, 1), group_dy, out=columns)
+            size = strip.stop - strip.start, self.size[1]
+            fold(columns.reshape(1, -1, prod(size)), window, size, dx[n, None], num_threads)
+        return dweight.reshape(self.weight.shape), dy.sum(axis=(0, 2, 3))
 
-    def _columns(self, x, num_threads):
-        """im2col of one sample, (groups, C / groups * KH * KW, OH * OW)."""
-        height = len(x) * prod(self.window[0])
-        columns = np.empty((1, height, prod(self.size)), x.dtype)
-        unfold(x[None], self.window, self.size, 0, columns, num_threads)
+    def _strips(self):
+        """Samples, and strips of their output rows with the window that begins there."""
+        kernel_size, stride, (top, left), dilation = self.window
+        height, row = self.x_shape[1] * prod(kernel_size), self.size[1]
+        step = max(1, COLUMN_ELEMENTS // (height * row))
+        for n in range(self.x_shape[0]):
+            for first in range(0, self.size[0], step):
+                window = kernel_size, stride, (top - first * stride[0], left), dilation
+                yield n, window, slice(first, min(first + step, self.size[0]))
+
+    def _columns(self, x, window, strip, num_threads):
+        """im2col of a strip of one sample, (groups, C / groups * KH * KW, rows * OW)."""
+        height, size = len(x) * prod(window[0]), (strip.stop - strip.start, self.size[1])
+        columns = np.empty((1, height, prod(size)), x.dtype)
+        unfold(x[None], window, size, 0, columns, num_threads)
         return columns.reshape(self.groups, height // self.groups, -1)
+
+
+def _filled_lanes(count):
+    """The share of lanes in use, if `count` values are put 16 abreast."""
+    return count / (-(-count // 16) * 16) if count else 0

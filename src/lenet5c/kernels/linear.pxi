@@ -55,14 +55,16 @@ cdef void linear_backward(
     const Op* op, const float* params, const float* arena, float* gradients, bint need_dx, float* kept,
 ) noexcept nogil:
     """Keep x transposed and dy; write dx."""
-    cdef Py_ssize_t first, i, lane
+    cdef v16 square[16]
+    cdef Py_ssize_t first, i
     cdef const float* x = arena + op.x
     cdef float* xt = kept + op.kept_x
     for first in range(0, op.KW, 16):
         for i in range(16):
-            for lane in range(16):
-                xt[lane * 16 + i] = x[(first + i) * 16 + lane] if first + i < op.KW else 0
-        xt += 16 * 16
+            square[i] = v16_load(x + (first + i) * 16) if first + i < op.KW else v16_zero()
+        v16_transpose(square)
+        for i in range(16):
+            v16_store(xt + (first + i) * 16, square[i])
     memcpy(kept + op.kept_dy, gradients + op.y, op.O * 16 * sizeof(float))
     if need_dx:
         linear_dx(params + op.weight, gradients + op.y, gradients + op.x, op.KW, op.O)

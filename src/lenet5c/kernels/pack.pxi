@@ -1,27 +1,74 @@
-# Samples into a tile and back: 16 arrays of `size` values <-> (size, 16).
+# Samples into a tile and back: 16 arrays of `size` values <-> (size, 16), 16 x 16 squares at a time. The last square is
+# moved back inside the array and moves some values twice; arrays shorter than a square go value by value.
 
 cdef void pack_bytes(
     const unsigned char** samples, Py_ssize_t size, float scale, const float* offset, float* tile,
 ) noexcept nogil:
     """tile[q, lane] = samples[lane][q] * scale + offset[q], rounded twice as NumPy does."""
-    cdef Py_ssize_t q
-    cdef int lane
-    for q in range(size):
-        for lane in range(16):
-            tile[q * 16 + lane] = <float>samples[lane][q] * scale + offset[q]
+    cdef v16 square[16]
+    cdef Py_ssize_t q, at
+    cdef int i
+    if size < 16:
+        for q in range(size):
+            for i in range(16):
+                tile[q * 16 + i] = <float>samples[i][q] * scale + offset[q]
+        return
+    for q in range((size + 15) // 16):
+        at = min(q * 16, size - 16)
+        for i in range(16):
+            square[i] = v16_load_bytes(samples[i] + at)
+        v16_transpose(square)
+        for i in range(16):
+            v16_store(tile + (at + i) * 16,
+                      v16_add(v16_mul(square[i], v16_set1(scale)), v16_set1(offset[at + i])))
 
 
 cdef void pack_floats(const float** samples, Py_ssize_t size, float* tile) noexcept nogil:
-    cdef Py_ssize_t q
-    cdef int lane
-    for q in range(size):
-        for lane in range(16):
-            tile[q * 16 + lane] = samples[lane][q]
+    """tile[q, lane] = samples[lane][q]"""
+    pack_rows(samples, size, tile, 16)
+
+
+cdef void pack_rows(const float** samples, Py_ssize_t size, float* tile, Py_ssize_t stride) noexcept nogil:
+    """tile[q * stride + lane] = samples[lane][q]"""
+    cdef v16 square[16]
+    cdef Py_ssize_t q, at
+    cdef int i
+    if size < 16:
+        for q in range(size):
+            for i in range(16):
+                tile[q * stride + i] = samples[i][q]
+        return
+    for q in range((size + 15) // 16):
+        at = min(q * 16, size - 16)
+        for i in range(16):
+            square[i] = v16_load(samples[i] + at)
+        v16_transpose(square)
+        for i in range(16):
+            v16_store(tile + (at + i) * stride, square[i])
 
 
 cdef void unpack(const float* tile, Py_ssize_t size, Py_ssize_t lanes, float* samples) noexcept nogil:
-    """samples (lanes, size)."""
-    cdef Py_ssize_t q, lane
-    for lane in range(lanes):
-        for q in range(size):
-            samples[lane * size + q] = tile[q * 16 + lane]
+    """samples (lanes, size)"""
+    unpack_rows(tile, size, lanes, size, samples)
+
+
+cdef void unpack_rows(
+    const float* tile, Py_ssize_t size, Py_ssize_t lanes, Py_ssize_t stride, float* samples,
+) noexcept nogil:
+    """samples[lane * stride + q] = tile[q, lane] for the first lanes."""
+    cdef v16 square[16]
+    cdef Py_ssize_t q, at, lane
+    cdef int i
+    if size < 16:
+        for lane in range(lanes):
+            for q in range(size):
+                samples[lane * stride + q] = tile[q * 16 + lane]
+        return
+    for q in range((size + 15) // 16):
+        at = min(q * 16, size - 16)
+        for i in range(16):
+            square[i] = v16_load(tile + (at + i) * 16)
+        v16_transpose(square)
+        for i in range(16):
+            if i < lanes:
+                v16_store(samples + i * stride + at, square[i])

@@ -123,10 +123,20 @@ cdef void avg_pool2d_backward(const Op* op, const float* dy, float* dx) noexcept
     cdef Py_ssize_t c, oh, ow, h, w, at
     cdef Window win
     cdef v16 share
-    memset(dx, 0, op.C * op.H * op.W * 16 * sizeof(float))
+    if not pool_is_halving(op):
+        memset(dx, 0, op.C * op.H * op.W * 16 * sizeof(float))
     for c in range(op.C):
         for oh in range(op.OH):
             for ow in range(op.OW):
+                if pool_is_halving(op):
+                    share = v16_mul(v16_load(dy), v16_set1(0.25))
+                    at = ((c * op.H + 2 * oh) * op.W + 2 * ow) * 16
+                    v16_store(dx + at, share)
+                    v16_store(dx + at + 16, share)
+                    v16_store(dx + at + op.W * 16, share)
+                    v16_store(dx + at + op.W * 16 + 16, share)
+                    dy += 16
+                    continue
                 win = window_at(op, oh, ow)
                 share = v16_mul(v16_load(dy), v16_set1(one_over_count(op, win, oh, ow)))
                 for h in range(win.top, win.bottom):

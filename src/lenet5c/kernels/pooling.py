@@ -1,14 +1,21 @@
-"""Pooling on plain NumPy arrays: float32 on tiles of 16 samples, the rest as im2col and a reduction, sample by sample."""
+"""Pooling on plain NumPy arrays.
+
+Planes know nothing of each other, so float32 runs on tiles of 16 planes, whatever samples they are of; float64 runs as
+im2col and a reduction, some planes at a time.
+"""
 
 from math import prod
 
 import numpy as np
 
 from lenet5c.kernels import threads
-from lenet5c.kernels.arrays import check_array, check_out, check_shape, deliver, rows, work_array
+from lenet5c.kernels.arrays import check_array, check_out, check_shape, contiguous, deliver, work_array
 from lenet5c.kernels.columns import fold, unfold, window_of
 from lenet5c.kernels.shapes import pool2d_output_size
-from lenet5c.kernels.single import runs_on_tiles, single_op_program
+from lenet5c.kernels.single import single_op_program
+
+# Windows as columns take no more than this at a time, unless one plane does: 4 MiB of float64.
+COLUMN_ELEMENTS = 2**19
 
 
 def max_pool2d(x, kernel_size, stride=None, padding=0, *, out=None, num_threads=None):
@@ -95,7 +102,7 @@ def avg_pool2d_backward(
 
 
 class _Pooling:
-    """The checked settings of one pooling, and its two ways: tiles, or im2col and a reduction a sample."""
+    """The checked settings of one pooling, and its two ways: tiles, or im2col and a reduction."""
 
     def __init__(self, kind, x, name, kernel_size, stride, padding, count_include_pad=False):
         check_array(name, x, 4)
@@ -103,11 +110,11 @@ class _Pooling:
         self.window = window_of(kernel_size, kernel_size if stride is None else stride, padding, 1)
         self.image = x.shape[2:]
         self.size = pool2d_output_size(self.image, *self.window[:3])
-        self.in_shape, self.out_shape = x.shape[1:], (x.shape[1], *self.size)
-        self.on_tiles = runs_on_tiles(x)
+        self.x_shape, self.out_shape = x.shape, (x.shape[1], *self.size)
+        self.on_tiles = x.dtype == np.float32
 
     def program(self):
-        return single_op_program(self.in_shape, self.kind, self.window, None, None, self.count_include_pad)
+        return single_op_program((1, *self.image), self.kind, self.window, None, None, self.count_include_pad)
 
     def forward(self, x, out, num_threads):
         shape = (len(x), *self.out_shape)
@@ -115,10 +122,10 @@ class _Pooling:
         work = work_array(out, shape, x.dtype, (x,))
         count = threads.effective(num_threads)
         if self.on_tiles:
-            self.program().forward(rows(x), _no_params(), rows(work), count)
+            self.program().forward(_planes(x), _no_params(), _planes(work), count)
         else:
-            for n in range(len(x)):
-                work[n] = self._forward_sample(x[n], count)
+            for at in self._parts():
+                work[at] = self._forward_part(x[at], count)
         return deliver(work, out)
 
     def backward(self, dy, x, out, num_threads):
@@ -128,18 +135,29 @@ class _Pooling:
         work = work_array(out, x.shape, x.dtype, (dy, x))
         count = threads.effective(num_threads)
         if self.on_tiles:
-            self.program().backward(rows(x), rows(dy), _no_params(), _no_params(), rows(work), count)
+            # The gradient of a mean does not depend on the input: one plane of it will do for all.
+            same = None if self.kind == "max_pool2d" else np.zeros(len(x) * x.shape[1], np.int64)
+            planes = _planes(x if same is None else x[:1, :1])
+            self.program().backward(planes, _planes(dy), _no_params(), _no_params(), _planes(work), count, same)
         else:
-            for n in range(len(x)):
-                self._backward_sample(dy[n], x[n], work[n], count)
+            work[...] = 0
+            for at in self._parts():
+                self._backward_part(dy[at], x[at], work[at], count)
         return deliver(work, out)
 
-    def _forward_sample(self, x, num_threads):
-        if self.kind == "max_pool2d":
-            return self._columns(x, -np.inf, num_threads).max(axis=1).reshape(self.out_shape)
-        return (self._columns(x, 0, num_threads).sum(axis=1) / self._divisor(x.dtype)).reshape(self.out_shape)
+    def _parts(self):
+        """Indices of some planes of one sample at a time: their windows take memory."""
+        step = max(1, COLUMN_ELEMENTS // (prod(self.window[0]) * prod(self.size)))
+        for n in range(self.x_shape[0]):
+            for first in range(0, self.x_shape[1], step):
+                yield n, slice(first, first + step)
 
-    def _backward_sample(self, dy, x, dx, num_threads):
+    def _forward_part(self, x, num_threads):
+        if self.kind == "max_pool2d":
+            return self._columns(x, -np.inf, num_threads).max(axis=1).reshape(-1, *self.size)
+        return (self._columns(x, 0, num_threads).sum(axis=1) / self._divisor(x.dtype)).reshape(-1, *self.size)
+
+    def _backward_part(self, dy, x, dx, num_threads):
         dy = dy.reshape(len(dy), 1, -1)
         if self.kind == "max_pool2d":
             columns = self._columns(x, -np.inf, num_threads)
@@ -163,10 +181,16 @@ class _Pooling:
         return self._columns(np.ones((1, *self.image), dtype), 0, 1)[0].sum(axis=0)
 
     def _columns(self, x, fill, num_threads):
-        """The windows of each plane of one sample, (C, KH * KW, OH * OW)."""
+        """The windows of each plane, (C, KH * KW, OH * OW)."""
         columns = np.empty((1, len(x) * prod(self.window[0]), prod(self.size)), x.dtype)
         unfold(x[None], self.window, self.size, fill, columns, num_threads)
         return columns.reshape(len(x), prod(self.window[0]), -1)
+
+
+def _planes(array):
+    """(N, C, H, W) -> (N C, H W)"""
+    n, channels, height, width = array.shape
+    return contiguous(array).reshape(n * channels, height * width)
 
 
 def _no_params():

@@ -10,7 +10,8 @@ MAX_SETTING = 2**31 - 1
 def pair(value, name, least):
     """`value`, an int or two of them, as (vertical, horizontal), each at least `least`."""
     try:
-        both = (index(value),) * 2
+        # Catching an error takes long: ask for a tuple first.
+        both = tuple(map(index, value)) if isinstance(value, tuple) else (index(value),) * 2
     except TypeError:
         try:
             both = tuple(index(v) for v in value)

@@ -36,6 +36,11 @@ typedef __m512 nv;
 #define nv_where_eq(a, b, x, y) _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ), y, x)
 #define nv_pow2(n) \
   _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127)), 23))
+#define nv_load_bytes(p) _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(p))))
+#define nv_low32(a, b) _mm512_unpacklo_ps(a, b)
+#define nv_high32(a, b) _mm512_unpackhi_ps(a, b)
+#define nv_low64(a, b) _mm512_castpd_ps(_mm512_unpacklo_pd(_mm512_castps_pd(a), _mm512_castps_pd(b)))
+#define nv_high64(a, b) _mm512_castpd_ps(_mm512_unpackhi_pd(_mm512_castps_pd(a), _mm512_castps_pd(b)))
 
 #elif defined(__AVX2__) && (defined(__FMA__) || defined(_MSC_VER))
 #include <immintrin.h>
@@ -57,6 +62,11 @@ typedef __m256 nv;
 #define nv_where_eq(a, b, x, y) _mm256_blendv_ps(y, x, _mm256_cmp_ps(a, b, _CMP_EQ_OQ))
 #define nv_pow2(n) \
   _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23))
+#define nv_load_bytes(p) _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(p))))
+#define nv_low32(a, b) _mm256_unpacklo_ps(a, b)
+#define nv_high32(a, b) _mm256_unpackhi_ps(a, b)
+#define nv_low64(a, b) _mm256_castpd_ps(_mm256_unpacklo_pd(_mm256_castps_pd(a), _mm256_castps_pd(b)))
+#define nv_high64(a, b) _mm256_castpd_ps(_mm256_unpackhi_pd(_mm256_castps_pd(a), _mm256_castps_pd(b)))
 
 #elif defined(__SSE2__) || defined(_M_X64)
 #include <emmintrin.h>
@@ -78,6 +88,11 @@ V16_INLINE nv nv_blend(nv mask, nv x, nv y) { return _mm_or_ps(_mm_and_ps(mask, 
 #define nv_where_le(a, b, x, y) nv_blend(_mm_cmple_ps(a, b), x, y)
 #define nv_where_eq(a, b, x, y) nv_blend(_mm_cmpeq_ps(a, b), x, y)
 #define nv_pow2(n) _mm_castsi128_ps(_mm_slli_epi32(_mm_add_epi32(_mm_cvtps_epi32(n), _mm_set1_epi32(127)), 23))
+#define nv_load_bytes(p) _mm_cvtepi32_ps(_mm_setr_epi32((p)[0], (p)[1], (p)[2], (p)[3]))
+#define nv_low32(a, b) _mm_unpacklo_ps(a, b)
+#define nv_high32(a, b) _mm_unpackhi_ps(a, b)
+#define nv_low64(a, b) _mm_movelh_ps(a, b)
+#define nv_high64(a, b) _mm_movehl_ps(b, a)
 
 #elif defined(__aarch64__) && defined(__ARM_NEON)
 #include <arm_neon.h>
@@ -98,6 +113,14 @@ typedef float32x4_t nv;
 #define nv_where_le(a, b, x, y) vbslq_f32(vcleq_f32(a, b), x, y)
 #define nv_where_eq(a, b, x, y) vbslq_f32(vceqq_f32(a, b), x, y)
 #define nv_pow2(n) vreinterpretq_f32_s32(vshlq_n_s32(vaddq_s32(vcvtnq_s32_f32(n), vdupq_n_s32(127)), 23))
+V16_INLINE nv nv_load_bytes(const unsigned char *p) {
+  float lanes[4] = {p[0], p[1], p[2], p[3]};
+  return vld1q_f32(lanes);
+}
+#define nv_low32(a, b) vzip1q_f32(a, b)
+#define nv_high32(a, b) vzip2q_f32(a, b)
+#define nv_low64(a, b) vreinterpretq_f32_f64(vzip1q_f64(vreinterpretq_f64_f32(a), vreinterpretq_f64_f32(b)))
+#define nv_high64(a, b) vreinterpretq_f32_f64(vzip2q_f64(vreinterpretq_f64_f32(a), vreinterpretq_f64_f32(b)))
 
 #else
 #include <string.h>
@@ -117,6 +140,7 @@ typedef float nv;
 #define nv_where_lt(a, b, x, y) ((a) < (b) ? (x) : (y))
 #define nv_where_le(a, b, x, y) ((a) <= (b) ? (x) : (y))
 #define nv_where_eq(a, b, x, y) ((a) == (b) ? (x) : (y))
+#define nv_load_bytes(p) ((float)*(p))
 V16_INLINE nv nv_pow2(nv n) {
   int bits = ((int)n + 127) << 23;
   nv out;
@@ -126,6 +150,7 @@ V16_INLINE nv nv_pow2(nv n) {
 #endif
 
 #define NV_LANES (16 / V16_PARTS)
+#define V16_REGISTERS (NV_REGISTERS / V16_PARTS) /* how many v16 the processor holds */
 
 /* Two hints that leave values alone. nv_keep(a): a stays in a register, rather than being read again by each instruction
  * that takes it. nv_reread(): whatever is read next comes from memory, rather than from registers that accumulators need. */
@@ -148,6 +173,7 @@ typedef struct {
   return r
 
 V16_INLINE v16 v16_load(const float *a) { V16_MAP(nv_load(a + i * NV_LANES)); }
+V16_INLINE v16 v16_load_bytes(const unsigned char *a) { V16_MAP(nv_load_bytes(a + i * NV_LANES)); }
 V16_INLINE v16 v16_set1(float a) { V16_MAP(nv_set1(a)); }
 V16_INLINE v16 v16_zero(void) { V16_MAP(nv_set1(0.0f)); }
 V16_INLINE v16 v16_add(v16 a, v16 b) { V16_MAP(nv_add(a.p[i], b.p[i])); }
@@ -167,6 +193,61 @@ V16_INLINE v16 v16_pow2(v16 n) { V16_MAP(nv_pow2(n.p[i])); }
 V16_INLINE void v16_store(float *to, v16 a) {
   for (int i = 0; i < V16_PARTS; i++)
     nv_store(to + i * NV_LANES, a.p[i]);
+}
+
+#if V16_PARTS == 16
+V16_INLINE void nv_transpose(nv *row) { (void)row; }
+#else
+/* Four rows, each cut into quads of four lanes: every 4 x 4 square of quads is transposed in its place. */
+V16_INLINE void nv_transpose_quads(nv *row) {
+  nv low_a = nv_low32(row[0], row[1]), high_a = nv_high32(row[0], row[1]);
+  nv low_b = nv_low32(row[2], row[3]), high_b = nv_high32(row[2], row[3]);
+  row[0] = nv_low64(low_a, low_b);
+  row[1] = nv_high64(low_a, low_b);
+  row[2] = nv_low64(high_a, high_b);
+  row[3] = nv_high64(high_a, high_b);
+}
+
+/* A square of as many rows as a register has lanes: the quads, then the order of the quads. */
+V16_INLINE void nv_transpose(nv *row) {
+  for (int i = 0; i < NV_LANES; i += 4)
+    nv_transpose_quads(row + i);
+#if V16_PARTS == 2
+  for (int i = 0; i < 4; i++) {
+    nv top = row[i], bottom = row[i + 4];
+    row[i] = _mm256_permute2f128_ps(top, bottom, 0x20);
+    row[i + 4] = _mm256_permute2f128_ps(top, bottom, 0x31);
+  }
+#elif V16_PARTS == 1
+  for (int i = 0; i < 4; i++) {
+    nv even_a = _mm512_shuffle_f32x4(row[i], row[i + 4], 0x88), odd_a = _mm512_shuffle_f32x4(row[i], row[i + 4], 0xdd);
+    nv even_b = _mm512_shuffle_f32x4(row[i + 8], row[i + 12], 0x88);
+    nv odd_b = _mm512_shuffle_f32x4(row[i + 8], row[i + 12], 0xdd);
+    row[i] = _mm512_shuffle_f32x4(even_a, even_b, 0x88);
+    row[i + 4] = _mm512_shuffle_f32x4(odd_a, odd_b, 0x88);
+    row[i + 8] = _mm512_shuffle_f32x4(even_a, even_b, 0xdd);
+    row[i + 12] = _mm512_shuffle_f32x4(odd_a, odd_b, 0xdd);
+  }
+#endif
+}
+#endif
+
+/* The 16 x 16 square of 16 rows: lane j of row i changes places with lane i of row j. */
+V16_INLINE void v16_transpose(v16 *row) {
+  nv square[NV_LANES], mirrored[NV_LANES];
+  for (int i = 0; i < V16_PARTS; i++)
+    for (int j = i; j < V16_PARTS; j++) {
+      for (int k = 0; k < NV_LANES; k++) {
+        square[k] = row[i * NV_LANES + k].p[j];
+        mirrored[k] = row[j * NV_LANES + k].p[i];
+      }
+      nv_transpose(square);
+      nv_transpose(mirrored); /* the same square on the diagonal: the compiler sees it */
+      for (int k = 0; k < NV_LANES; k++) {
+        row[j * NV_LANES + k].p[i] = square[k];
+        row[i * NV_LANES + k].p[j] = mirrored[k];
+      }
+    }
 }
 
 /* The sum of the 16 lanes, always as the same tree: halves of 8, of 4, of 2, then the last pair. */

@@ -10,6 +10,7 @@ cdef extern from "simd.h" nogil:
         V16_PARTS     # native vectors in a v16
         NV_LANES      # lanes of a native vector
         NV_REGISTERS  # how many of them the processor holds
+        V16_REGISTERS  # how many v16
     const char* V16_ISA
     void nv_keep(nv a)
     void nv_reread()
@@ -22,6 +23,7 @@ cdef extern from "simd.h" nogil:
     nv nv_where_le(nv a, nv b, nv x, nv y)
     nv nv_where_lt(nv a, nv b, nv x, nv y)
     v16 v16_load(const float* a)
+    v16 v16_load_bytes(const unsigned char* a)
     void v16_store(float* to, v16 a)
     v16 v16_set1(float a)
     v16 v16_zero()
@@ -36,4 +38,5 @@ cdef extern from "simd.h" nogil:
     v16 v16_where_eq(v16 a, v16 b, v16 x, v16 y)
     v16 v16_pow2(v16 n)
     float v16_reduce(v16 a)
+    void v16_transpose(v16* row)
 

@@ -3,18 +3,8 @@
 from functools import lru_cache
 from math import prod
 
-import numpy as np
-
 from lenet5c.kernels import dispatch, lowering
 from lenet5c.kernels._program import Program
-
-# A tile costs the same however few of its 16 lanes are filled; below this a matrix product is quicker.
-LEAST_TILE_BATCH = 4
-
-
-def runs_on_tiles(x):
-    """Whether a batch is for the tile kernels."""
-    return x.dtype == np.float32 and len(x) >= LEAST_TILE_BATCH
 
 
 @lru_cache(maxsize=64)

@@ -38,6 +38,19 @@ cdef struct Op:
     Py_ssize_t dweight, dbias   # CONV2D: where a record has the sums of the shard's gradients
     Py_ssize_t kept_x, kept_dy  # LINEAR: where a tile's part of the record keeps what its gradients are made of
 
+# The sum of direct.pxi: y[i, j] = start[i, j] + sum over c, k of vectors[c, k, i] * x[channel(c) + steps[k] + places[j]].
+# Channel c lies at (c // channels) * block_stride + (c % channels) * channel_stride of x. All offsets are in floats.
+cdef struct DirectSum:
+    bint abreast             # x has 16 floats in a place, one for each of the 16 abreast, and not one for all
+    Py_ssize_t rows          # 1, 2 or 4, at most direct_rows
+    Py_ssize_t blocks, block_stride
+    Py_ssize_t channels, channel_stride
+    const Py_ssize_t* steps
+    Py_ssize_t steps_count
+    const Py_ssize_t* places
+    Py_ssize_t places_count
+    Py_ssize_t y_row         # from one row of y to the next
+
 cdef struct TileKernels:
     const char* isa
     # x (C, H, W, 16) -> y (O, OH, OW, 16)
@@ -56,6 +69,16 @@ cdef struct TileKernels:
                        float* tile) noexcept nogil
     void (*pack_floats)(const float** samples, Py_ssize_t size, float* tile) noexcept nogil
     void (*unpack)(const float* tile, Py_ssize_t size, Py_ssize_t lanes, float* samples) noexcept nogil
+    # the same with a stride: tile[q * stride + lane] <-> samples[lane][q], samples[lane * stride + q] for the first lanes
+    void (*pack_rows)(const float** samples, Py_ssize_t size, float* tile, Py_ssize_t stride) noexcept nogil
+    void (*unpack_rows)(const float* tile, Py_ssize_t size, Py_ssize_t lanes, Py_ssize_t stride,
+                        float* samples) noexcept nogil
+    # start[i * start_row + j * start_place] is the first term of y[i * y_row + j * 16], 16 floats each
+    void (*direct_sum)(const DirectSum* s, const float* vectors, const float* x, const float* start,
+                       Py_ssize_t start_row, Py_ssize_t start_place, float* y) noexcept nogil
+    Py_ssize_t direct_rows   # the most rows that direct_sum takes
+    # total (rows, 16) += the sum of vectors (count, rows, 16)
+    void (*add_columns)(const float* vectors, Py_ssize_t count, Py_ssize_t rows, float* total) noexcept nogil
     # total = the sum of `count` shards of `size` values, in order; added to if `add`
     void (*sum_shards)(const float** shards, Py_ssize_t count, Py_ssize_t size, bint add, float* total) noexcept nogil
     void (*sgd)(float* params, const float* grads, float* velocity, Py_ssize_t size, float lr, float momentum,
@@ -65,3 +88,10 @@ cdef struct TileKernels:
                  bint decoupled) noexcept nogil
     # about `rounds` times 16 multiply-adds; returns the number of floating-point operations
     double (*burst)(Py_ssize_t rounds, float* result) noexcept nogil
+
+cdef enum:
+    THREAD_WORK = 2000000  # elementary operations that are worth waking another thread for: some 50 microseconds
+
+cdef inline int useful_threads(double work, int wanted, Py_ssize_t parts) noexcept nogil:
+    """How many threads to use: no more than there are parts to hand out, or than there is work for."""
+    return <int>max(1., min(<double>wanted, min(<double>parts, 1 + work / THREAD_WORK)))

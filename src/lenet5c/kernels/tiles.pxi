@@ -2,7 +2,8 @@
 # cython: language_level=3
 from cpython.pycapsule cimport PyCapsule_New
 from lenet5c.kernels.tiles cimport (
-    AVG_POOL2D, CONV2D, CROSS_ENTROPY, LINEAR, MAX_POOL2D, PAD2D, RELU, SIGMOID, LossKind, Op, TileKernels)
+    AVG_POOL2D, CONV2D, CROSS_ENTROPY, LINEAR, MAX_POOL2D, PAD2D, RELU, SIGMOID, DirectSum, LossKind, Op,
+    TileKernels)
 
 include "simd.pxi"
 include "pool2d.pxi"
@@ -13,6 +14,7 @@ include "activation.pxi"
 include "loss.pxi"
 include "update.pxi"
 include "pack.pxi"
+include "direct.pxi"
 include "peak.pxi"
 
 
@@ -67,6 +69,11 @@ table.loss = tile_loss
 table.pack_bytes = pack_bytes
 table.pack_floats = pack_floats
 table.unpack = unpack
+table.pack_rows = pack_rows
+table.unpack_rows = unpack_rows
+table.direct_sum = direct_sum
+table.direct_rows = 4 if V16_REGISTERS == 32 else 1
+table.add_columns = add_columns
 table.sum_shards = sum_shards
 table.sgd = sgd
 table.adam = adam

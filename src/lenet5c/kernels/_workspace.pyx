@@ -1,0 +1,17 @@
+"""Scratch memory of the compiled drivers."""
+from libc.stdlib cimport calloc, free
+
+
+cdef class Workspace:
+    """So many floats, 64-byte aligned."""
+
+    def __cinit__(self, Py_ssize_t floats):
+        # Zeroed, so that no kernel ever meets a stray not-a-number in memory it has not written.
+        self.memory = calloc(floats + 16, sizeof(float))
+        if self.memory is NULL:
+            raise MemoryError(f"no memory for a workspace of {floats * 4} bytes")
+        self.floats = floats
+        self.start = <float*>((<size_t>self.memory + 63) & ~<size_t>63)
+
+    def __dealloc__(self):
+        free(self.memory)

@@ -1,0 +1,43 @@
+"""Plans of the direct convolution: strips cover the output once, and their scratch is bounded whatever the image."""
+
+import numpy as np
+import pytest
+
+from lenet5c.kernels import strips
+
+# units, groups, in_shape and out_shape of a unit, window; threads
+SHAPES = [
+    (1, 1, (64, 56, 56), (64, 56, 56), ((3, 3), (1, 1), (1, 1), (1, 1))),
+    (1, 1, (3, 2000, 3000), (64, 1000, 1500), ((7, 7), (2, 2), (3, 3), (1, 1))),
+    (8, 4, (2, 300, 301), (2, 296, 99), ((5, 5), (1, 3), (0, 0), (1, 1))),
+    (1, 1, (512, 7, 7), (512, 7, 7), ((3, 3), (1, 1), (2, 2), (2, 2))),
+    (1, 1, (4, 9, 9), (4, 5, 5), ((1, 1), (2, 2), (0, 0), (1, 1))),
+]
+
+
+def plans(shape, abreast, threads):
+    units, groups, *sizes = shape
+    arguments = (units, groups, abreast, *sizes, threads)
+    return [strips.result_plan(*arguments), *strips.data_gradient_plans(*arguments)]
+
+
+@pytest.mark.parametrize("threads", [1, 2, 64])
+@pytest.mark.parametrize("abreast", [False, True])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_scratch_is_bounded(shape, abreast, threads):
+    for plan in plans(shape, abreast, threads):
+        rows = min(strips.ROWS, plan.rows)
+        scratch = plan.strip_floats + rows * plan.strip * plan.grid[1] * strips.LANES
+        assert plan.strip == 1 or scratch <= strips.STRIP_FLOATS
+        assert (plan.strips - 1) * plan.strip < plan.grid[0] <= plan.strips * plan.strip
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_phases_cover_the_input_once(shape):
+    _, *phases = plans(shape, False, 1)
+    covered = np.zeros(shape[2][1:], int)
+    for plan in phases:
+        covered[plan.y_start[0] :: plan.y_step[0], plan.y_start[1] :: plan.y_step[1]] += 1
+        assert plan.grid == covered[plan.y_start[0] :: plan.y_step[0], plan.y_start[1] :: plan.y_step[1]].shape
+    assert np.all(covered == 1)
+    assert sum(len(plan.taps_down) for plan in phases if plan.y_start[1] == 0) == shape[4][0][0]
