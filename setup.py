@@ -68,8 +68,10 @@ def extensions():
         extension("_workspace"),
         extension("_program", depends=[f"{KERNELS}/{name}" for name in PROGRAM_SOURCES]),
         extension("_vector"),
+        extension("_strips"),
         extension("_direct"),
         extension("_im2col"),
+        extension("cykernels"),
     ]
     for isa in ISA_FLAGS if is_x86_64() else ["baseline"]:
         name = f"_tiles_{isa}"

@@ -5,14 +5,7 @@
 """
 from cython.parallel cimport prange
 
-ctypedef fused real:
-    float
-    double
-
-
-cdef struct Window:
-    Py_ssize_t H, W, OH, OW
-    Py_ssize_t KH, KW, SH, SW, PH, PW, DH, DW
+include "windows.pxi"
 
 
 cdef Window window_of(image, size, kernel_size, stride, padding, dilation, Py_ssize_t pixels, Py_ssize_t elements):
@@ -27,34 +20,6 @@ cdef Window window_of(image, size, kernel_size, stride, padding, dilation, Py_ss
     if pixels != w.H * w.W or elements != w.KH * w.KW * w.OH * w.OW or pixels == 0 or elements == 0:
         raise ValueError("the image and its columns do not fit together, or are empty")
     return w
-
-
-cdef void unfold(const real* image, const Window* win, real fill, real* rows) noexcept nogil:
-    """The KH KW rows of one image plane."""
-    cdef Py_ssize_t kh, kw, oh, ow, h, w
-    for kh in range(win.KH):
-        for kw in range(win.KW):
-            for oh in range(win.OH):
-                h = oh * win.SH + kh * win.DH - win.PH
-                for ow in range(win.OW):
-                    w = ow * win.SW + kw * win.DW - win.PW
-                    rows[ow] = image[h * win.W + w] if 0 <= h < win.H and 0 <= w < win.W else fill
-                rows += win.OW
-
-
-cdef void fold(const real* rows, const Window* win, real* image) noexcept nogil:
-    """Add the KH KW rows onto one image plane."""
-    cdef Py_ssize_t kh, kw, oh, ow, h, w
-    for kh in range(win.KH):
-        for kw in range(win.KW):
-            for oh in range(win.OH):
-                h = oh * win.SH + kh * win.DH - win.PH
-                if 0 <= h < win.H:
-                    for ow in range(win.OW):
-                        w = ow * win.SW + kw * win.DW - win.PW
-                        if 0 <= w < win.W:
-                            image[h * win.W + w] += rows[ow]
-                rows += win.OW
 
 
 def im2col(const real[:, :, ::1] x not None, image, size, kernel_size, stride, padding, dilation, double fill,

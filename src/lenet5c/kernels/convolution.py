@@ -196,21 +196,17 @@ class _Convolution:
     def forward_direct(self, x, y, num_threads):
         plan = strips.result_plan(*self._units(self.way), num_threads)
         bias = None if self.bias is None else contiguous(self.bias)
-        filter_size, taps = prod(self.weight.shape[1:]), prod(self.window[0])
-        strides = self.weight.size // self.groups, filter_size, taps
-        _direct.convolve(plan.compiled, flat(x), flat(self.weight), strides, taps, bias, flat(y), num_threads)
+        _direct.convolve(plan, flat(x), flat(self.weight), bias, flat(y), num_threads)
 
     def backward_direct(self, dy, x, dx, num_threads):
         """Writes dx, returns dweight and dbias."""
         dy, weight = flat(dy), flat(self.weight)
-        filter_size, taps = prod(self.weight.shape[1:]), prod(self.window[0])
-        strides = self.weight.size // self.groups, taps, filter_size
         for plan in strips.data_gradient_plans(*self._units(self.dx_way), num_threads):
-            _direct.convolve(plan.compiled, dy, weight, strides, taps, None, flat(dx), num_threads)
+            _direct.convolve(plan, dy, weight, None, flat(dx), num_threads)
         dweight, dbias = np.empty(self.weight.shape, np.float32), np.empty(len(self.weight), np.float32)
         # One thread's strips for any number of threads: the order of the sums depends on them.
         plan = strips.result_plan(*self._units(self.way), 1)
-        _direct.weight_gradient(plan.compiled, flat(x), dy, flat(dweight), dbias, num_threads)
+        _direct.weight_gradient(plan, flat(x), dy, flat(dweight), dbias, num_threads)
         return dweight, dbias
 
     def _units(self, way):
