@@ -1,0 +1,20 @@
+"""Cython finds lenet5c's .pxd files beside the installed package; nothing has to be linked, no header to be found."""
+
+import sys
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+# For the prange of this project; lenet5c's own functions are serial in here. Apple's compiler comes without OpenMP.
+compile_args, link_args = {"win32": (["/openmp"], []), "darwin": ([], [])}.get(sys.platform, (["-fopenmp"],) * 2)
+
+setup(
+    ext_modules=cythonize(
+        [
+            Extension(f"consumer.{name}", [f"consumer/{name}.pyx"],
+                      extra_compile_args=compile_args, extra_link_args=link_args)  # fmt: skip
+            for name in ("features", "calls")
+        ],
+        language_level=3,
+    )
+)
