@@ -64,7 +64,7 @@ def test_command_prints_the_version(capsys):
 
 def test_extension_modules_are_for_the_stable_abi():
     modules = compiled_modules()
-    assert {"_cpu", "_im2col", "_openmp", "_program", "_tiles_baseline"} <= set(modules)
+    assert {"_cpu", "_im2col", "_openmp", "_program", "_tiles_baseline", "cykernels"} <= set(modules)
     if sysconfig.get_config_var("Py_GIL_DISABLED"):
         expected = sysconfig.get_config_var("EXT_SUFFIX")  # free-threaded CPython has no stable ABI
     else:
@@ -74,7 +74,12 @@ def test_extension_modules_are_for_the_stable_abi():
 
 @pytest.mark.parametrize("path", [
     "__init__.pxd",
+    "__init__.pyi",
+    "py.typed",
     "kernels/__init__.pxd",
+    "kernels/_program.pyi",
+    "kernels/cykernels.pxd",
+    "kernels/cykernels.pyi",
     "kernels/tiles.pxd",
     "datasets/mnist_data/NOTICE.md",
     "datasets/mnist_data/train-images-idx3-ubyte.gz",

@@ -21,7 +21,7 @@ class Arrays(UserDict):
             dtype = np.int64 if np.asarray(value).dtype.kind in "iu" else np.float32
             self.data[name] = np.array(value, dtype)
 
-    def __ior__(self, other):
+    def __ior__(self, other):  # type: ignore[misc]
         self.update(other)
         return self
 

@@ -30,7 +30,7 @@ class _Optimizer:
     """What optimisers share: the model they step, and state that can be saved."""
 
     # Vectors as long as the parameters, by name.
-    vectors = ()
+    vectors: tuple[str, ...] = ()
 
     def __init__(self, model, lr, weight_decay):
         for name, value in (("lr", lr), ("weight_decay", weight_decay)):

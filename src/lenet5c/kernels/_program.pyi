@@ -1,0 +1,73 @@
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from typing_extensions import CapsuleType, disjoint_base
+
+_Floats = NDArray[np.float32]
+_Samples = NDArray[np.float32] | NDArray[np.uint8]
+
+KINDS: dict[str, int]
+
+@disjoint_base
+class Program:
+    @property
+    def input_shape(self) -> tuple[int, ...]: ...
+    @property
+    def output_shape(self) -> tuple[int, ...]: ...
+    @property
+    def param_extent(self) -> int: ...
+    def __new__(cls, plan: Any, capsule: CapsuleType) -> Self: ...
+    def forward(
+        self,
+        samples: _Samples,
+        params: _Floats,
+        out: _Floats,
+        num_threads: int,
+        index: NDArray[np.int64] | None = None,
+        scale: float = 1.0,
+        offset: _Floats | None = None,
+    ) -> None: ...
+    def backward(
+        self,
+        samples: _Samples,
+        dy: _Floats,
+        params: _Floats,
+        grads: _Floats,
+        dx: _Floats | None,
+        num_threads: int,
+        index: NDArray[np.int64] | None = None,
+    ) -> None: ...
+    def train_step(
+        self,
+        samples: _Samples,
+        labels: NDArray[np.int32],
+        params: _Floats,
+        grads: _Floats,
+        num_threads: int,
+        loss: str = "cross_entropy",
+        smoothing: float = 0.0,
+        targets: _Floats | None = None,
+        index: NDArray[np.int64] | None = None,
+        scale: float = 1.0,
+        offset: _Floats | None = None,
+        out: _Floats | None = None,
+        dx: _Floats | None = None,
+    ) -> tuple[float, int]: ...
+    def train_steps(
+        self,
+        samples: _Samples,
+        labels: NDArray[np.int32],
+        params: _Floats,
+        grads: _Floats,
+        num_threads: int,
+        batch_size: int,
+        update: Any,
+        losses: NDArray[np.float64],
+        loss: str = "cross_entropy",
+        smoothing: float = 0.0,
+        targets: _Floats | None = None,
+        index: NDArray[np.int64] | None = None,
+        scale: float = 1.0,
+        offset: _Floats | None = None,
+    ) -> tuple[int, int]: ...

@@ -1,0 +1,1 @@
+# Only for cimport within the package: see _strips.pxd.

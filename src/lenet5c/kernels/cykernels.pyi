@@ -1,0 +1,1 @@
+# Only for cimport: see cykernels.pxd and docs/embedding.md.

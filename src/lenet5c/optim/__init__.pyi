@@ -1,0 +1,79 @@
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lenet5c.nn import Layer
+from lenet5c.optim.optimizer import Update
+
+__all__ = ["SGD", "Adam", "Constant", "Cosine", "OneCycle", "Step"]
+
+class _Optimizer:
+    vectors: tuple[str, ...]
+    model: Layer
+    lr: float
+    weight_decay: float
+    steps: int
+    def step(self) -> None: ...
+    def update(self, rates: Sequence[float]) -> Update: ...
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+
+class SGD(_Optimizer):
+    momentum: float
+    nesterov: bool
+    velocity: NDArray[np.float32]
+    def __init__(
+        self, model: Layer, lr: float, momentum: float = 0.0, nesterov: bool = False, weight_decay: float = 0.0
+    ) -> None: ...
+    def update(self, rates: Sequence[float]) -> Update: ...
+
+class Adam(_Optimizer):
+    betas: tuple[float, float]
+    eps: float
+    decoupled: bool
+    m: NDArray[np.float32]
+    v: NDArray[np.float32]
+    def __init__(
+        self,
+        model: Layer,
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        decoupled: bool = False,
+    ) -> None: ...
+    def update(self, rates: Sequence[float]) -> Update: ...
+
+@dataclass(frozen=True)
+class Constant:
+    lr: float
+    def __call__(self, step: int) -> float: ...
+
+@dataclass(frozen=True)
+class Step:
+    lr: float
+    every: int
+    gamma: float = 0.1
+    def __post_init__(self) -> None: ...
+    def __call__(self, step: int) -> float: ...
+
+@dataclass(frozen=True)
+class Cosine:
+    lr: float
+    total: int
+    final: float = 0.0
+    def __post_init__(self) -> None: ...
+    def __call__(self, step: int) -> float: ...
+
+@dataclass(frozen=True)
+class OneCycle:
+    lr: float
+    total: int
+    warm_up: float = 0.3
+    start_divisor: float = 25.0
+    final_divisor: float = 1e4
+    def __post_init__(self) -> None: ...
+    def __call__(self, step: int) -> float: ...

@@ -1,0 +1,45 @@
+"""The types that users see, held against what runs: mypy's stubtest, and `mypy --strict` on a user's program."""
+
+import os
+import subprocess
+import sys
+from importlib import resources
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+TYPING = Path(__file__).parent / "typing"
+
+needs_mypy = pytest.mark.skipif(find_spec("mypy") is None, reason="mypy is not installed")
+
+
+def run(folder, *arguments):
+    """Output of an interpreter that starts in `folder`, where no source lies about."""
+    environment = os.environ | {"MYPYPATH": "", "MYPY_CACHE_DIR": str(folder / "cache")}
+    done = subprocess.run([sys.executable, *map(str, arguments)], cwd=folder, env=environment, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+@needs_mypy
+def test_stubs_agree_with_what_runs(tmp_path):
+    run(tmp_path, "-m", "mypy.stubtest", "lenet5c", "--concise", "--mypy-config-file", TYPING / "mypy.ini",
+        "--allowlist", TYPING / "allowlist.txt", "--ignore-unused-allowlist")  # fmt: skip
+
+
+@needs_mypy
+def test_a_users_program_is_strictly_typed(tmp_path):
+    run(tmp_path, "-m", "mypy", "--strict", "--config-file", os.devnull, TYPING / "user.py")
+
+
+def test_a_users_program_runs(tmp_path):
+    run(tmp_path, TYPING / "user.py")
+
+
+def test_every_compiled_module_has_a_stub():
+    names = [path.name for path in resources.files("lenet5c.kernels").iterdir()]
+    compiled = {name.partition(".")[0] for name in names if name.endswith((".so", ".pyd"))}
+    assert compiled >= {"_program", "cykernels"}
+    assert {f"{name}.pyi" for name in compiled} <= set(names)
