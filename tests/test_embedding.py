@@ -19,6 +19,7 @@ from lenet5c import kernels
 from lenet5c.kernels import _vector, convolution, cykernels, dispatch
 
 CONSUMER = Path(__file__).parent / "consumer"
+DOCUMENT = (Path(__file__).parent.parent / "docs" / "embedding.md").read_text(encoding="utf-8")
 
 # Frozen: a line may be added, with a new version of the package; a line that changes breaks what others have compiled.
 CONV2D, POOL2D, IM2COL = (
@@ -87,12 +88,21 @@ def test_structures_are_the_frozen_ones():
     assert found == FIELDS
 
 
+def test_every_function_and_status_is_documented():
+    assert {name for name in [*SIGNATURES, *CONSTANTS] if f"`{name}`" not in DOCUMENT} == set()
+
+
+def test_the_numpy_example_of_the_document_runs():
+    example = re.search(r"^```python\n(import numpy.*?)^```", DOCUMENT, re.DOTALL | re.MULTILINE)[1]
+    exec(example, {})
+
+
 # From here on with the consumer
 
 
 @pytest.fixture(scope="session")
 def consumer(tmp_path_factory):
-    """A function that imports a module of the consumer."""
+    """A function that imports a module of the consumer; `document` is the example of docs/embedding.md."""
     for tool in ("Cython", "setuptools"):
         if importlib.util.find_spec(tool) is None:
             pytest.skip(f"{tool} is not installed")
@@ -101,6 +111,8 @@ def consumer(tmp_path_factory):
         pytest.skip(f"there is no C compiler: {compiler}")
     folder = tmp_path_factory.mktemp("embedding") / "project"
     shutil.copytree(CONSUMER, folder, ignore=shutil.ignore_patterns("build", "*.c", "*.so", "__pycache__"))
+    (example,) = re.findall(r"^```cython\n(.*?)^```", DOCUMENT, re.DOTALL | re.MULTILINE)
+    (folder / "consumer" / "document.pyx").write_text(example)
     command = [sys.executable, "setup.py", "--quiet", "build_ext", "--inplace"]
     built = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert built.returncode == 0, built.stdout
@@ -364,6 +376,14 @@ def test_features_on_the_consumers_own_threads(consumer, num_threads):
     assert y.tobytes() == consumer("features").features(x, weight, bias, 1)[0].tobytes()
     if sys.platform == "linux":
         assert used == num_threads
+
+
+def test_the_cython_example_of_the_document(consumer):
+    x, weight = values(5, 3, 9, 8), values(4, 3, 3, 2, seed=1)
+    y = consumer("document").conv2d(x, weight, 2)
+    np.testing.assert_allclose(y, reference.conv2d(x, weight), rtol=1e-4, atol=1e-4)
+    with pytest.raises(ValueError, match="larger than the padded image"):
+        consumer("document").conv2d(x[:, :, :2].copy(), weight, 2)
 
 
 def test_features_refuses_bad_sizes(consumer):

@@ -1,6 +1,7 @@
 """Cython finds lenet5c's .pxd files beside the installed package; nothing has to be linked, no header to be found."""
 
 import sys
+from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
@@ -11,9 +12,9 @@ compile_args, link_args = {"win32": (["/openmp"], []), "darwin": ([], [])}.get(s
 setup(
     ext_modules=cythonize(
         [
-            Extension(f"consumer.{name}", [f"consumer/{name}.pyx"],
+            Extension(f"consumer.{path.stem}", [str(path)],
                       extra_compile_args=compile_args, extra_link_args=link_args)  # fmt: skip
-            for name in ("features", "calls")
+            for path in Path("consumer").glob("*.pyx")
         ],
         language_level=3,
     )
