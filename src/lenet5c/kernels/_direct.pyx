@@ -384,8 +384,8 @@ cdef void deliver_row(const Geometry* g, const Totals* t, Py_ssize_t item, float
             dweight[filter * t.count + k] += filters[lane * t.count + k]
 
 
-def weight_gradient(Strips plan not None, const float[::1] x not None, const float[::1] dy not None, float[::1] dweight not None,
-                    float[::1] dbias not None, int num_threads):
+def weight_gradient(Strips plan not None, const float[::1] x not None, const float[::1] dy not None,
+                    float[::1] dweight not None, float[::1] dbias not None, int num_threads):
     """dweight and dbias of the plan's convolution. The plan must not depend on the number of threads."""
     cdef Geometry g = plan.geometry
     cdef Totals t

@@ -38,7 +38,7 @@ cdef struct Op:
     Py_ssize_t dweight, dbias   # CONV2D: where a record has the sums of the shard's gradients
     Py_ssize_t kept_x, kept_dy  # LINEAR: where a tile's part of the record keeps what its gradients are made of
 
-# The sum of direct.pxi: y[i, j] = start[i, j] + sum over c, k of vectors[c, k, i] * x[channel(c) + steps[k] + places[j]].
+# The sum of direct.pxi: y[i, j] = start[i, j] + sum over c, k of vectors[c, k, i] * x[channel(c) + steps[k] + places[j]]
 # Channel c lies at (c // channels) * block_stride + (c % channels) * channel_stride of x. All offsets are in floats.
 cdef struct DirectSum:
     bint abreast             # x has 16 floats in a place, one for each of the 16 abreast, and not one for all
@@ -69,7 +69,7 @@ cdef struct TileKernels:
                        float* tile) noexcept nogil
     void (*pack_floats)(const float** samples, Py_ssize_t size, float* tile) noexcept nogil
     void (*unpack)(const float* tile, Py_ssize_t size, Py_ssize_t lanes, float* samples) noexcept nogil
-    # the same with a stride: tile[q * stride + lane] <-> samples[lane][q], samples[lane * stride + q] for the first lanes
+    # the same with a stride: tile[q * stride + lane] = samples[lane][q]; samples[lane * stride + q] = tile[q, lane]
     void (*pack_rows)(const float** samples, Py_ssize_t size, float* tile, Py_ssize_t stride) noexcept nogil
     void (*unpack_rows)(const float* tile, Py_ssize_t size, Py_ssize_t lanes, Py_ssize_t stride,
                         float* samples) noexcept nogil
