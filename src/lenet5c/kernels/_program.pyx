@@ -328,6 +328,12 @@ cdef class Program:
             records[i].kept = records[i].sums + round_up(job.sums_size)
         for i in range(SHARDS):
             atomic_set(slot_of(&crew, i), i)
+        crew.threads = threads
+        crew.claims = <int64_t*>malloc(self.slice_count * sizeof(int64_t))
+        if crew.claims is NULL:
+            raise MemoryError(f"no memory for the claims of {self.slice_count} slices")
+        for i in range(self.slice_count):
+            crew.claims[i] = -1
         crew.records = records
         crew.arenas = space.start + (SHARDS + threads) * record_floats
         begin_wave(&crew, 0)
@@ -337,6 +343,7 @@ cdef class Program:
         else:
             with nogil, parallel(num_threads=threads):
                 work_in_crew(&crew, threadid())
+        free(crew.claims)
         self.idle_workspaces.append(space)
 
 

@@ -84,7 +84,7 @@ cdef struct TileKernels:
     void (*sgd)(float* params, const float* grads, float* velocity, Py_ssize_t size, float lr, float momentum,
                 bint nesterov, float weight_decay) noexcept nogil
     void (*adam)(float* params, const float* grads, float* m, float* v, Py_ssize_t size, double lr, double beta1,
-                 double beta2, float eps, double correction1, float correction2, double weight_decay,
+                 double beta2, float eps, double correction1, double correction2, double weight_decay,
                  bint decoupled) noexcept nogil
     # about `rounds` times 16 multiply-adds; returns the number of floating-point operations
     double (*burst)(Py_ssize_t rounds, float* result) noexcept nogil
