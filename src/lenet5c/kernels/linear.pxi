@@ -7,6 +7,54 @@
 # through, the gradient of a few outputs at a time is summed in registers over all of its samples. x is kept transposed,
 # (I / 16, lane, 16): 16 neighbouring weights lie in a vector and take one multiply-add a sample, without sums of lanes.
 
+#
+# A sample by itself takes its inputs 16 abreast, as its weights lie: linear_sample.
+
+cdef inline v16 load_some(const float* a, Py_ssize_t count) noexcept nogil:
+    """The first `count` of 16 floats, and zeros."""
+    cdef float whole[16]
+    memset(whole, 0, sizeof(whole))
+    memcpy(whole, a, count * sizeof(float))
+    return v16_load(whole)
+
+
+cdef inline void linear_sample_block(
+    const float* x, const float* weight, const float* bias, float* y, Py_ssize_t I, int TO,
+) noexcept nogil:
+    """TO outputs of a sample x (I)."""
+    cdef v16 acc[8]
+    cdef v16 inputs
+    cdef Py_ssize_t i, rest = I % 16
+    cdef int o
+    for o in range(TO):
+        acc[o] = v16_zero()
+    for i in range(0, I - rest, 16):
+        inputs = v16_load(x + i)
+        for o in range(TO):
+            acc[o] = v16_fma(inputs, v16_load(weight + o * I + i), acc[o])
+    if rest > 0:
+        inputs = load_some(x + I - rest, rest)
+        for o in range(TO):
+            acc[o] = v16_fma(inputs, load_some(weight + (o + 1) * I - rest, rest), acc[o])
+    for o in range(TO):
+        y[o] = v16_reduce(acc[o]) + (bias[o] if bias is not NULL else 0)
+
+
+cdef void linear_sample(const Op* op, const float* params, const float* x, float* y) noexcept nogil:
+    """y (O) of a sample x (I)."""
+    cdef const float* weight = params + op.weight
+    cdef const float* bias = params + op.bias
+    cdef Py_ssize_t I = op.KW
+    cdef Py_ssize_t o = 0
+    while o < op.O:
+        if o + 6 <= op.O:
+            linear_sample_block(x, weight + o * I, bias + o if op.has_bias else NULL, y + o, I, 6)
+            o += 6
+        else:
+            linear_sample_block(x, weight + o * I, bias + o if op.has_bias else NULL, y + o, I, 1)
+            o += 1
+
+
 cdef inline void linear_dx_block(
     const float* weight, const float* dy, float* dx, Py_ssize_t I, Py_ssize_t O, int TI, int TP,
 ) noexcept nogil:

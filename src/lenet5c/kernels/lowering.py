@@ -94,6 +94,30 @@ class TileOp:
 
 
 @dataclass
+class SampleStep:
+    """One step of the way that a single sample takes, 16 channels abreast; the fields are those of `Step` in sample.pxi.
+
+    kind is 'tile' for the tile kernel of `op`, whose lanes are channels then; or 'conv2d', 'linear', 'pad2d', or 'abreast'
+    and 'plain', which change between (C, H, W) and (C / 16, H, W, 16). x and y are offsets into an arena of the sample's.
+    """
+
+    kind: str
+    op: TileOp
+    x: int
+    y: int
+    abreast: bool = False
+    packed: int = 0
+
+
+@dataclass
+class SamplePlan:
+    steps: list[SampleStep]
+    output: int
+    arena_floats: int
+    packed_floats: int
+
+
+@dataclass
 class Plan:
     """A program's ops and sizes; sizes of samples in values, of arenas and records in floats.
 
@@ -113,6 +137,7 @@ class Plan:
     kept_floats: int
     slices: list[tuple[int | None, int, int, int]]
     gaps: list[tuple[int, int]]
+    sample: SamplePlan | None
 
     @property
     def work(self):
@@ -157,6 +182,7 @@ def lower(input_shape, layers):
         kept_floats=kept,
         slices=_slices(ops, max(SLICE, extent // MAX_SLICES)),
         gaps=_gaps(ops),
+        sample=_SampleLowering(tuple(input_shape), ops).plan(),
     )
 
 
@@ -296,3 +322,76 @@ def _gaps(ops):
             gaps.append((end, start))
         end = max(end, stop)
     return gaps
+
+
+class _SampleLowering:
+    """The steps that take one sample through the ops; what a convolution gives lies 16 channels abreast."""
+
+    def __init__(self, input_shape, ops):
+        self.ops = ops
+        self.shape = input_shape if len(input_shape) == 3 else (prod(input_shape), 1, 1)
+        self.abreast = False
+        self.steps = []
+        self.at, self.end, self.packed = 0, _whole_tiles(prod(input_shape)), 0
+
+    def plan(self):
+        if any(op.groups != 1 for op in self.ops):
+            # Groups with few channels would leave most lanes empty.
+            return None
+        for op in self.ops:
+            self.add(op)
+        self.make_plain()
+        return SamplePlan(self.steps, self.at, self.end, self.packed)
+
+    def add(self, op):
+        if op.kind == "linear":
+            self.make_plain()
+            self.step("linear", op, (op.out_shape[0], 1, 1))
+        elif op.kind == "conv2d":
+            self.step("conv2d", op, op.inner_shape, abreast=True)
+            self.steps[-1].packed = self.packed
+            self.packed += _whole_tiles(op.out_shape[0]) * (op.filter_size + 1)
+            if op.pool:
+                self.tile(TileOp("max_pool2d", op.inner_shape, op.out_shape, (2, 2), (2, 2)))
+        elif op.kind == "pad2d" and not self.abreast:
+            self.step("pad2d", op, op.out_shape)
+        elif op.kind in ACTIVATIONS:
+            self.activate(op.kind)
+        else:
+            self.make_abreast()
+            self.tile(op)
+        if op.relu:
+            self.activate("relu")
+
+    def step(self, kind, op, shape, abreast=False):
+        self.steps.append(SampleStep(kind, op, self.at, self.end, abreast=self.abreast))
+        self.at, self.shape, self.abreast = self.end, shape, abreast
+        self.end += self.floats()
+
+    def floats(self):
+        channels, height, width = self.shape
+        return _whole_tiles(channels) * height * width if self.abreast else _whole_tiles(prod(self.shape))
+
+    def tile(self, op):
+        """An op on tiles, each a tile of 16 channels."""
+        tiles = TileOp(op.kind, (-(-op.in_shape[0] // LANES), *op.in_shape[1:]),
+                       (-(-op.out_shape[0] // LANES), *op.out_shape[1:]), op.kernel_size, op.stride, op.padding,
+                       count_pad=op.count_pad)  # fmt: skip
+        self.step("tile", tiles, op.out_shape, abreast=True)
+
+    def activate(self, kind):
+        """Whatever the order of the values, in their place."""
+        whole = (self.floats() // LANES, 1, 1)
+        self.steps.append(SampleStep("tile", TileOp(kind, whole, whole), self.at, self.at))
+
+    def make_plain(self):
+        if self.abreast:
+            self.step("plain", TileOp("tile", self.shape, self.shape), self.shape)
+
+    def make_abreast(self):
+        if not self.abreast:
+            self.step("abreast", TileOp("tile", self.shape, self.shape), self.shape, abreast=True)
+
+
+def _whole_tiles(count):
+    return -(-count // LANES) * LANES

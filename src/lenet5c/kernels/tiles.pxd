@@ -61,6 +61,8 @@ cdef struct TileKernels:
     # LINEAR: the gradients of `count` outputs from `first` on, from what `tiles` tiles have kept; added to if `add`
     void (*linear_dparams)(const Op* op, const float** kept, Py_ssize_t tiles, Py_ssize_t first, Py_ssize_t count,
                            bint add, float* grads) noexcept nogil
+    # LINEAR, a sample by itself: x (I) -> y (O)
+    void (*linear_sample)(const Op* op, const float* params, const float* x, float* y) noexcept nogil
     # logits (K, 16) -> gradient (K, 16) times scale; returns the sum of the live lanes' losses, unscaled
     double (*loss)(LossKind kind, Py_ssize_t classes, Py_ssize_t lanes, const float* logits, const int* labels,
                    const float* targets, float smoothing, float scale, float* dlogits) noexcept nogil

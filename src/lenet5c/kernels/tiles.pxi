@@ -65,6 +65,7 @@ table.isa = V16_ISA
 table.forward = forward
 table.backward = backward
 table.linear_dparams = linear_dparams
+table.linear_sample = linear_sample
 table.loss = tile_loss
 table.pack_bytes = pack_bytes
 table.pack_floats = pack_floats

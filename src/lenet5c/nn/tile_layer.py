@@ -90,7 +90,7 @@ class TileChain:
     def forward(self, x, training=False):
         program = self.program(x)
         y = np.empty((len(x), *program.output_shape), np.float32)
-        program.forward(rows(x), self.params, rows(y), threads.effective())
+        program.forward(rows(x), self.params, rows(y), threads.effective(), by_sample=not training)
         self.kept = x if training else None
         return y
 
@@ -109,7 +109,7 @@ class TileChain:
         program = self.program_for(input_shape)
         count = len(samples) if index is None else len(index)
         y = np.empty((count, *program.output_shape), np.float32)
-        program.forward(rows(samples), self.params, rows(y), threads.effective(), index, scale, offset)
+        program.forward(rows(samples), self.params, rows(y), threads.effective(), index, scale, offset, True)
         return y
 
     def train_step(self, samples, input_shape, labels, loss, index, scale, offset):
