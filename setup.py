@@ -17,7 +17,7 @@ LIMITED_API = "0x030b0000"
 
 KERNELS = "src/lenet5c/kernels"
 TILE_SOURCES = ["simd.h", *(f"{name}.pxi" for name in (
-    "tiles", "simd", "conv2d", "conv2d_gradients", "linear", "pool2d", "activation", "loss", "update", "pack", "direct", "peak"))]  # fmt: skip
+    "tiles", "simd", "conv2d", "conv2d_gradients", "winograd", "convolution", "linear", "pool2d", "activation", "loss", "update", "pack", "direct", "peak"))]  # fmt: skip
 PROGRAM_SOURCES = ["tiles.pxd", "job.pxi", "crew.pxi", "sample.pxi", "atomic.h"]
 
 # Flags an instruction set needs, by compiler family. The baseline is the platform's own: SSE2 on x86-64, NEON on arm64.

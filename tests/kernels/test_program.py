@@ -172,8 +172,8 @@ def bits(*results):
 
 
 EXACT = {
-    "lenet5": Model((1, 12, 12), [
-        conv(6, 5, padding=2), RELU, pool("max"), conv(16, 5), RELU, pool("max"), FLATTEN,
+    "lenet5 of three maps": Model((1, 12, 12), [
+        conv(3, 5, padding=2), RELU, pool("max"), conv(16, 5), RELU, pool("max"), FLATTEN,
         linear(13), RELU, linear(10)]),
     "conv": Model((2, 5, 7), [conv(3, 3)]),
     "conv without bias, strided, padded, dilated": Model((3, 9, 8), [
@@ -198,7 +198,15 @@ EXACT = {
     "nothing": Model((2, 3), []),
 }  # fmt: skip
 
+# Rows of five taps over enough channels go by winograd.pxi, which is not exact.
 SMOOTH = {
+    "lenet5": Model((1, 12, 12), [
+        conv(6, 5, padding=2), RELU, pool("max"), conv(16, 5), RELU, pool("max"), FLATTEN,
+        linear(13), RELU, linear(10)]),
+    "five taps, groups": Model((8, 9, 11), [
+        conv(14, (3, 5), padding=(1, 0), groups=2), SIGMOID, conv(5, (7, 5), padding=(0, 2), dilation=(1, 1), bias=False)]),
+    "five taps, dilated rows, pooled": Model((5, 13, 8), [
+        conv(7, (2, 5), dilation=(3, 1)), pool("max"), TANH, conv(9, (1, 5), padding=(0, 2))]),
     "lenet5, tanh": Model((1, 12, 12), [
         conv(6, 5, padding=2), TANH, pool("avg"), conv(16, 5), TANH, pool("avg"), FLATTEN,
         linear(13), TANH, linear(10)]),
@@ -303,7 +311,7 @@ def test_a_few_samples_of_many_channels(batch):
 @each_isa
 def test_a_few_samples_of_bytes_by_index(isa):
     rng = np.random.default_rng(3)
-    model = EXACT["lenet5"]
+    model = SMOOTH["lenet5"]
     params = model.draw(1, integer=True)[0]
     images = rng.integers(0, 256, (9, model.plan.input_size)).astype(np.uint8)
     offset = rng.integers(-3, 3, model.plan.input_size).astype(np.float32)
@@ -316,7 +324,7 @@ def test_a_few_samples_of_bytes_by_index(isa):
 
 
 def test_a_not_a_number_of_one_sample_stays_in_it():
-    model = EXACT["lenet5"]
+    model = SMOOTH["lenet5"]
     params, x, _ = model.draw(3)
     out = forward(model.program("baseline"), params, x, by_sample=True)
     x[1, 70] = np.nan
@@ -429,9 +437,9 @@ def train(model, isa, optimiser, threads, steps=4):
 @pytest.mark.parametrize("optimiser", ["sgd", "adam"])
 @each_isa
 def test_same_bits_of_training_at_any_thread_count(isa, optimiser):
-    serial = train(EXACT["lenet5"], isa, optimiser, 1)
+    serial = train(SMOOTH["lenet5"], isa, optimiser, 1)
     for threads in (2, 3, 8):
-        assert train(EXACT["lenet5"], isa, optimiser, threads) == serial
+        assert train(SMOOTH["lenet5"], isa, optimiser, threads) == serial
 
 
 @pytest.mark.parametrize("optimiser", ["sgd", "adam"])
@@ -495,7 +503,7 @@ def test_samples_do_not_mix(model, isa):
 @each_isa
 def test_any_state_of_the_workspace_gives_the_same_bits(isa):
     """A program keeps its arenas; what an earlier batch left there must not show."""
-    model = EXACT["lenet5"]
+    model = SMOOTH["lenet5"]
     params, x, dy = model.draw(17)
     fresh = backward(model.program(isa), params, x, dy)
     program = model.program(isa)
@@ -507,7 +515,7 @@ def test_any_state_of_the_workspace_gives_the_same_bits(isa):
 class TestBytes:
     """Samples of uint8 become float32 while they are packed, as NumPy would do it."""
 
-    model = EXACT["lenet5"]
+    model = SMOOTH["lenet5"]
 
     def draw(self):
         rng = np.random.default_rng(2)
@@ -547,7 +555,7 @@ class TestBytes:
 
 
 class TestErrors:
-    model = EXACT["lenet5"]
+    model = SMOOTH["lenet5"]
 
     def call(self, name="train_step", **changes):
         """A valid call on 5 samples, with some arguments changed; grads must stay as they were after an error."""
@@ -646,7 +654,7 @@ def test_no_samples(model):
 
 def test_one_program_in_several_python_threads():
     """Each call takes a workspace of its own."""
-    model = EXACT["lenet5"]
+    model = SMOOTH["lenet5"]
     program = model.program()
     jobs = [(*model.draw(batch, seed=batch), draw_labels(model, batch)) for batch in (1, 17, 33, 100)]
 
@@ -733,7 +741,7 @@ def run_steps(model, isa, kind, batch_size, samples, threads):
 @pytest.mark.parametrize("kind", STEPS)
 @pytest.mark.parametrize("name", ["lenet5", "linear, many", "conv without bias, strided, padded, dilated"])
 def test_a_run_of_steps_is_steps_one_by_one(name, kind):
-    model, samples, batch_size = EXACT[name], 200, 48  # the last batch is a short one
+    model, samples, batch_size = (EXACT | SMOOTH)[name], 200, 48  # the last batch is a short one
     for isa in TILES:
         actual = run_steps(model, isa, kind, batch_size, samples, 1)
         program = model.program(isa)
@@ -770,13 +778,13 @@ def test_a_run_of_steps_has_the_same_bits_at_any_thread_count(kind, batch_size):
     expected = None
     for isa in FUSED:
         for threads in (1, 2, 3, 16, 40):
-            actual = bits(*run_steps(EXACT["lenet5"], isa, kind, batch_size, samples, threads))
+            actual = bits(*run_steps(SMOOTH["lenet5"], isa, kind, batch_size, samples, threads))
             expected = expected or actual
             assert actual == expected, (isa, threads)
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_and_moves_nothing():
-    model = EXACT["lenet5"]
+    model = SMOOTH["lenet5"]
     program = model.program(dispatch.isa)
     params, x, _ = model.draw(64)
     x[40] = np.nan

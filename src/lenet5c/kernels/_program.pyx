@@ -418,7 +418,8 @@ STEP_KINDS = {"tile": STEP_TILE, "conv2d": STEP_CONV2D, "linear": STEP_LINEAR, "
 cdef set_op(Op* op, o):
     """Fill in an op from its `lowering.TileOp`."""
     op.kind = KINDS.get(o.kind, PAD2D)
-    op.relu, op.gate, op.pool, op.count_pad, op.has_bias = o.relu, o.gate, o.pool, o.count_pad, o.bias is not None
+    op.relu, op.gate, op.pool, op.winograd = o.relu, o.gate, o.pool, o.winograd
+    op.count_pad, op.has_bias = o.count_pad, o.bias is not None
     op.groups = o.groups
     op.C, op.H, op.W = o.in_shape
     op.O, op.OH, op.OW = o.inner_shape

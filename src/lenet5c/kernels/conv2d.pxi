@@ -159,15 +159,3 @@ cdef inline void conv2d_group(
         bias += size
         y += size * plane
         choice += size * plane
-
-
-cdef void conv2d_forward(const Op* op, const float* params, float* arena, float* scratch) noexcept nogil:
-    cdef Py_ssize_t channels = op.C // op.groups
-    cdef Py_ssize_t outputs = op.O // op.groups
-    cdef Py_ssize_t plane = (op.OH // 2) * (op.OW // 2) * 16 if op.pool else op.OH * op.OW * 16
-    cdef Py_ssize_t group
-    for group in range(op.groups):
-        conv2d_group(op, arena + op.x + group * channels * op.H * op.W * 16,
-                     params + op.weight + group * outputs * channels * op.KH * op.KW,
-                     params + (op.bias + group * outputs if op.has_bias else 0),
-                     arena + op.y + group * outputs * plane, arena + op.choice + group * outputs * plane, scratch)

@@ -20,6 +20,8 @@ LANES = 16
 FILTER_BLOCK = 6  # output channels whose filters a convolution lays out side by side
 SLICE = 4096  # parameters, about, whose gradient is summed over a batch in one go
 MAX_SLICES = 10_000
+WINOGRAD_TERMS = 6
+WINOGRAD_FLOATS = 1 << 17  # of a group's transformed input: more would not stay in a core's second-level cache
 ACTIVATIONS = ("relu", "sigmoid", "tanh")
 
 
@@ -76,15 +78,29 @@ class TileOp:
         return ranges if self.bias is None else [*ranges, (self.bias, self.bias + outputs)]
 
     @property
+    def winograd(self):
+        """Whether a convolution goes by winograd.pxi: filter rows of five taps, and enough channels to share the transforms."""
+        channels, height, _ = self.in_shape
+        _, _, width = self.inner_shape
+        return (
+            self.kind == "conv2d" and self.kernel_size[1] == 5 and self.stride == (1, 1) and self.dilation[1] == 1
+            and width % 2 == 0 and channels // self.groups >= 4 and self.out_shape[0] // self.groups >= 4
+            and WINOGRAD_TERMS * channels // self.groups * height * width // 2 * LANES <= WINOGRAD_FLOATS
+        )  # fmt: skip
+
+    @property
     def scratch_floats(self):
-        """What the op needs of a thread's scratch: laid-out filters; with a fused pooling two rows, or a gradient before it."""
-        if self.kind not in ("conv2d", "linear"):
-            return 0
+        """What the op needs of a thread's scratch, the same forward and backward."""
+        if self.kind != "conv2d":
+            return FILTER_BLOCK * self.filter_size if self.kind == "linear" and self.out_shape[2] > 1 else 0
+        outputs, rows, width = self.inner_shape
+        unpooled = outputs * rows * width * LANES if self.pool else 0
+        if self.winograd:
+            terms = WINOGRAD_TERMS * (width // 2) * LANES
+            filters = outputs * self.filter_size // 5 * WINOGRAD_TERMS
+            return unpooled + terms * (self.in_shape[0] * self.in_shape[1] + outputs * rows) + filters
         filters = FILTER_BLOCK * self.filter_size
-        if not self.pool:
-            return filters if self.inner_shape[2] > 1 else 0
-        _, height, width = self.inner_shape
-        return max(filters + FILTER_BLOCK * 2 * width * LANES, prod(self.inner_shape) * LANES)
+        return max(filters + (FILTER_BLOCK * 2 * width * LANES if self.pool else 0), unpooled)
 
     @property
     def work(self):

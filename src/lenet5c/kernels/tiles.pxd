@@ -23,6 +23,7 @@ cdef struct Op:
     bint relu           # CONV2D, LINEAR: rectify the output
     bint gate           # CONV2D, LINEAR, MAX_POOL2D: the gradient passes where the output is positive
     bint pool           # CONV2D: y is (O, OH / 2, OW / 2, 16), the largest of each 2 x 2 window
+    bint winograd       # CONV2D: by winograd.pxi
     bint count_pad      # AVG_POOL2D: padding counts in the divisor
     bint has_bias
     Py_ssize_t groups
