@@ -253,10 +253,10 @@ cdef class Program:
         return total / (job.batch * job.loss_terms), correct
 
     def train_steps(self, samples, const int[::1] labels not None, float[::1] params not None,
-                    float[::1] grads not None, int num_threads, Py_ssize_t batch_size, update, double[::1] losses not None,
-                    str loss="cross_entropy", double smoothing=0, const float[:, ::1] targets=None,
+                    float[::1] grads not None, int num_threads, Py_ssize_t batch_size, update,
+                    double[::1] losses not None, str loss="cross_entropy", double smoothing=0, const float[:, ::1] targets=None,
                     const int64_t[::1] index=None, double scale=1, const float[::1] offset=None):
-        """As many steps as losses has elements, each `train_step` on the next batch_size samples and an update of params.
+        """As many steps as losses has elements: `train_step` on the next batch_size samples, and an update of params.
 
         `update` has what the optimiser needs: kind ('sgd' or 'adam'), vectors, settings, and lr, correction1 and
         correction2 of each step. losses receives the mean loss of each step. A step whose loss is not finite is the
@@ -268,7 +268,7 @@ cdef class Program:
         cdef Py_ssize_t* correct
         self.set_batch(&job, samples, index, scale, offset)
         if steps < 1 or batch_size < 1 or not (steps - 1) * batch_size < job.batch <= steps * batch_size:
-            raise ValueError(f"{job.batch} samples are not {steps} batches of {batch_size}, the last one perhaps shorter")
+            raise ValueError(f"{job.batch} samples are not {steps} batches of {batch_size}, the last perhaps shorter")
         self.set_loss(&job, loss, smoothing, labels, targets)
         self.set_update(&settings, update, params.shape[0], steps)
         job.forward_ops = job.op_count

@@ -52,7 +52,7 @@ cdef inline void conv2d_block(
 cdef inline void conv2d_row(
     const Op* op, const float* x, const float* filters, const float* bias, float* y, Py_ssize_t y_plane, int TO, int TW,
 ) noexcept nogil:
-    """One row of TO output channels, TW columns at a time; those that would reach past the edge are moved back inside."""
+    """One row of TO output channels, TW columns at a time; the last are moved back inside where they would reach out."""
     cdef Py_ssize_t ow, j, part
     for j in range((op.OW + TW - 1) // TW):
         ow = min(j * TW, op.OW - TW)
@@ -64,7 +64,7 @@ cdef inline void conv2d_row(
 cdef inline void conv2d_single(
     const Op* op, const float* x, const float* weight, const float* bias, float* y, Py_ssize_t y_plane, int TO,
 ) noexcept nogil:
-    """One element of TO output channels: parts of the lanes take the place of columns, weights are read where they lie."""
+    """One element of TO output channels: parts of the lanes in place of columns, weights read where they lie."""
     cdef Py_ssize_t filter_size = (op.C // op.groups) * op.KH * op.KW
     cdef Py_ssize_t part
     for part in range(1 if V16_PARTS <= 4 else V16_PARTS):

@@ -64,20 +64,20 @@ cdef inline void conv2d_dx_scatter_row(
 ) noexcept nogil:
     """TC channels of row ih, in runs of DY_COLUMNS, 4 and 1 columns of dy."""
     cdef Py_ssize_t part, ow
+    cdef const float* g
+    cdef float* to
     for part in range(V16_PARTS):
         ow = 0
         while ow < op.OW:
+            g, to = dy + ow * 16 + part * NV_LANES, dx + ow * 16 + part * NV_LANES
             if op.OW - ow >= DY_COLUMNS:
-                conv2d_dx_scatter_block(op, weight, dy + ow * 16 + part * NV_LANES, dx + ow * 16 + part * NV_LANES, outputs, ih, ow > 0,
-                                        TC, DY_COLUMNS, KW)
+                conv2d_dx_scatter_block(op, weight, g, to, outputs, ih, ow > 0, TC, DY_COLUMNS, KW)
                 ow += DY_COLUMNS
             elif op.OW - ow >= 4:
-                conv2d_dx_scatter_block(op, weight, dy + ow * 16 + part * NV_LANES, dx + ow * 16 + part * NV_LANES, outputs, ih, ow > 0,
-                                        TC, 4, KW)
+                conv2d_dx_scatter_block(op, weight, g, to, outputs, ih, ow > 0, TC, 4, KW)
                 ow += 4
             else:
-                conv2d_dx_scatter_block(op, weight, dy + ow * 16 + part * NV_LANES, dx + ow * 16 + part * NV_LANES, outputs, ih, ow > 0,
-                                        TC, 1, KW)
+                conv2d_dx_scatter_block(op, weight, g, to, outputs, ih, ow > 0, TC, 1, KW)
                 ow += 1
 
 
@@ -135,18 +135,19 @@ cdef inline void conv2d_dx_gather(
 ) noexcept nogil:
     """One group, all elements of dx, eight channels at a time."""
     cdef Py_ssize_t channels = op.C // op.groups
+    cdef Py_ssize_t plane = op.H * op.W * 16, taps = op.KH * op.KW
     cdef Py_ssize_t ih, iw, c
     for ih in range(op.H):
         for iw in range(op.W):
             c = 0
             while c + 8 <= channels:
-                conv2d_dx_gather_block(op, weight + c * op.KH * op.KW, dy, dx + c * op.H * op.W * 16, outputs, ih, iw, 8)
+                conv2d_dx_gather_block(op, weight + c * taps, dy, dx + c * plane, outputs, ih, iw, 8)
                 c += 8
             while c + 3 <= channels:
-                conv2d_dx_gather_block(op, weight + c * op.KH * op.KW, dy, dx + c * op.H * op.W * 16, outputs, ih, iw, 3)
+                conv2d_dx_gather_block(op, weight + c * taps, dy, dx + c * plane, outputs, ih, iw, 3)
                 c += 3
             while c < channels:
-                conv2d_dx_gather_block(op, weight + c * op.KH * op.KW, dy, dx + c * op.H * op.W * 16, outputs, ih, iw, 1)
+                conv2d_dx_gather_block(op, weight + c * taps, dy, dx + c * plane, outputs, ih, iw, 1)
                 c += 1
 
 

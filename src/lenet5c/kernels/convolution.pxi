@@ -34,7 +34,7 @@ cdef inline void conv2d_dbias(const Op* op, const float* dy, float* dbias) noexc
 
 
 cdef void conv2d_unpool(const Op* op, const float* choice, const float* dy, float* dx) noexcept nogil:
-    """Hand the gradient of each 2 x 2 window to the element that was chosen: (O, OH / 2, OW / 2, 16) to (O, OH, OW, 16)."""
+    """Hand the gradient of each 2 x 2 window to the element it chose: (O, OH / 2, OW / 2, 16) to (O, OH, OW, 16)."""
     cdef Py_ssize_t row, ow, width = op.OW * 16
     cdef v16 g, which
     for row in range(op.O * (op.OH // 2)):

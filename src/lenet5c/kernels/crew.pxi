@@ -5,10 +5,10 @@
 # order, and which the optimiser then updates at once. Which thread does what changes no bit: shards and slices are cut
 # by the batch and the plan alone.
 #
-# Nobody waits at a barrier. Shards and slices are drawn by ticket. A thread that finds nothing to draw, while a shard is
-# still out with a thread that the system has put to sleep in favour of another process, computes that shard as well:
-# the first to finish has its record taken, the other finds the slot closed and keeps its own. So one sleeping thread
-# holds up a wave for hardly longer than a shard takes, not for a time slice.
+# Nobody waits at a barrier. Shards are drawn by ticket, slices by claim. A thread that finds nothing to draw, while a
+# shard is still out with a thread that the system has put to sleep in favour of another process, computes that shard as
+# well: the first to finish has its record taken, the other finds the slot closed and keeps its own. So one sleeping
+# thread holds up a wave for hardly longer than a shard takes, not for a time slice.
 #
 # All words that threads share are tagged with the wave, so a latecomer can never mistake one wave for another:
 #   ticket        wave << 16 | shards drawn;  set last when a wave begins
@@ -156,7 +156,9 @@ cdef void compute_shard(Crew* crew, const Wave* wave, Py_ssize_t shard, float* a
     cdef int64_t* slot = slot_of(crew, shard)
     run_shard(&wave.job, shard_start(wave, shard), shard_start(wave, shard + 1), arena, crew.records + record[0])
     open_slot = atomic_get(slot)
-    if open_slot >> 16 == wave.number << 1 and atomic_swap_if(slot, open_slot, (wave.number << 17) | CLOSED | record[0]):
+    if open_slot >> 16 != wave.number << 1:
+        return
+    if atomic_swap_if(slot, open_slot, (wave.number << 17) | CLOSED | record[0]):
         record[0] = open_slot & 0xffff
 
 

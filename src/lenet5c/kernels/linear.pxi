@@ -3,9 +3,10 @@
 # x (I, 16), y (O, 16), weight (O, I). Its forward pass is conv2d_forward with the filter as wide as the input.
 #
 # The weight gradient has no positions to sum over, only samples, and as many values as the layer has weights. So a tile
-# does not compute it: it keeps x and dy (I + O values a sample, where the gradient has I O), and once the whole batch is
-# through, the gradient of a few outputs at a time is summed in registers over all of its samples. x is kept transposed,
-# (I / 16, lane, 16): 16 neighbouring weights lie in a vector and take one multiply-add a sample, without sums of lanes.
+# does not compute it: it keeps x and dy (I + O values a sample, where the gradient has I O), and once the whole batch
+# is through, the gradient of a few outputs at a time is summed in registers over all of its samples. x is kept
+# transposed, (I / 16, lane, 16): 16 neighbouring weights lie in a vector and take one multiply-add a sample, without
+# sums of lanes.
 
 #
 # A sample by itself takes its inputs 16 abreast, as its weights lie: linear_sample.
@@ -79,7 +80,7 @@ cdef inline void linear_dx_block(
 
 
 cdef inline void linear_dx(const float* weight, const float* dy, float* dx, Py_ssize_t I, Py_ssize_t O) noexcept nogil:
-    """Runs of 24 or 6, 4 and 1 inputs; where the registers hold less than two inputs, one part of the lanes at a time."""
+    """Runs of 24 or 6, 4 and 1 inputs; where registers are few, one part of the lanes at a time."""
     cdef Py_ssize_t i = 0
     cdef Py_ssize_t part
     cdef int width = 24 if V16_PARTS == 1 else 6

@@ -27,7 +27,7 @@ ACTIVATIONS = ("relu", "sigmoid", "tanh")
 
 @dataclass
 class TileOp:
-    """One op on tiles; the fields are those of `Op` in tiles.pxd, but for out_shape, which is that of what leaves the op."""
+    """One op on tiles; the fields are those of `Op` in tiles.pxd. out_shape is that of what leaves the op."""
 
     kind: str
     in_shape: tuple[int, int, int]
@@ -79,7 +79,7 @@ class TileOp:
 
     @property
     def winograd(self):
-        """Whether a convolution goes by winograd.pxi: filter rows of five taps, and enough channels to share the transforms."""
+        """Whether a convolution goes by winograd.pxi: rows of five taps, and enough channels to share the transforms."""
         channels, height, _ = self.in_shape
         _, _, width = self.inner_shape
         return (
@@ -111,10 +111,10 @@ class TileOp:
 
 @dataclass
 class SampleStep:
-    """One step of the way that a single sample takes, 16 channels abreast; the fields are those of `Step` in sample.pxi.
+    """One step of the way that a sample by itself takes; the fields are those of `Step` in sample.pxi.
 
-    kind is 'tile' for the tile kernel of `op`, whose lanes are channels then; or 'conv2d', 'linear', 'pad2d', or 'abreast'
-    and 'plain', which change between (C, H, W) and (C / 16, H, W, 16). x and y are offsets into an arena of the sample's.
+    kind is 'tile' for the tile kernel of `op`, whose lanes are channels then; or 'conv2d', 'linear', 'pad2d', or
+    'abreast' and 'plain', which change between (C, H, W) and (C / 16, H, W, 16). x and y are offsets into an arena.
     """
 
     kind: str
@@ -302,7 +302,7 @@ def _needs_output(op):
 
 
 def _place_gradients(ops):
-    """Give each op its place in a record; returns how many floats a record has of sums, and for each tile of the rest."""
+    """Give each op its place in a record; returns the floats of a record's sums, and of what it keeps of a tile."""
     sums = kept = 0
     for op in ops:
         if op.kind == "conv2d":

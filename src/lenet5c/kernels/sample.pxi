@@ -44,7 +44,7 @@ cdef bint set_offsets(Step* step) noexcept:
 
 
 cdef void pack_filters(const Job* job, const Step* step, float* packed) noexcept nogil:
-    """Weight (O, C, taps) to (O / 16, C, taps, 16), then the bias (O / 16, 16); filters beyond the last are copies of it."""
+    """Weight (O, C, taps) to (O / 16, C, taps, 16), then the bias (O / 16, 16); the last filter fills it up."""
     cdef const Op* op = &step.op
     cdef const float* filters[LANES]
     cdef Py_ssize_t size = op.C * op.KH * op.KW

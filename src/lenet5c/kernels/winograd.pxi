@@ -140,7 +140,7 @@ cdef inline void winograd_block(
 
 
 cdef inline Py_ssize_t block_size(Py_ssize_t count, Py_ssize_t first) noexcept nogil:
-    """Of `count` channels in blocks of nearly equal size, which the registers hold: how many the block from `first` has."""
+    """How many of `count` channels the block from `first` on takes: blocks are of nearly equal size."""
     cdef Py_ssize_t most = 4 if NV_REGISTERS == 32 else 2
     cdef Py_ssize_t blocks = (count + most - 1) // most
     cdef Py_ssize_t small = count // blocks, large = count % blocks

@@ -173,7 +173,8 @@ class Sequential(Layer):
         labels = check_labels(labels, len(index))
         if chain := self._whole_chain():
             losses, taken, correct = chain.train_steps(
-                samples, samples.shape[1:], labels, loss, index, scale, offset, batch_size, optimizer.update(rates))  # fmt: skip
+                samples, samples.shape[1:], labels, loss, index, scale, offset, batch_size,
+                optimizer.update(rates))  # fmt: skip
             optimizer.steps += taken
             if taken:
                 optimizer.lr = float(rates[taken - 1])
