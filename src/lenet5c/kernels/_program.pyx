@@ -8,17 +8,19 @@ from cython.parallel cimport parallel, prange, threadid
 from libc.math cimport isfinite
 from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free, malloc
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 from lenet5c.kernels._workspace cimport Workspace
 from lenet5c.kernels.tiles cimport (
     AVG_POOL2D, CONV2D, CROSS_ENTROPY, LINEAR, MAX_POOL2D, MEAN_SQUARED_ERROR, PAD2D, RELU, SIGMOID, TANH, LossKind,
-    Op, OpKind, TileKernels, useful_threads)
+    DirectSum, Op, OpKind, TileKernels, useful_threads)
 
 include "job.pxi"
 include "crew.pxi"
+include "sample.pxi"
 
 cdef enum:
+    FEW_SAMPLES = 7        # so many go one by one: a tile takes about as long as eight
     KEPT_FLOATS = 1 << 24  # records keep more than one tile each while that takes no more than so many floats
 
 
@@ -31,6 +33,7 @@ cdef class Program:
     cdef Op* ops
     cdef Slice* slices
     cdef Py_ssize_t slice_count
+    cdef SampleWay sample_way
     cdef Job template
     cdef float* zeros
     cdef double work
@@ -74,8 +77,34 @@ cdef class Program:
             op, start, size, sums = plan.slices[i]
             self.slices[i].linear = NULL if op is None else self.ops + <Py_ssize_t>op
             self.slices[i].start, self.slices[i].size, self.slices[i].sums = start, size, sums
+        if plan.sample is not None:
+            self.set_sample_way(plan.sample)
+
+    cdef set_sample_way(self, plan):
+        cdef SampleWay* way = &self.sample_way
+        cdef Py_ssize_t i
+        cdef Step* step
+        way.steps = <Step*>calloc(max(len(plan.steps), 1), sizeof(Step))
+        if way.steps is NULL:
+            raise MemoryError("no memory for a program")
+        way.count = len(plan.steps)
+        way.output, way.arena_floats, way.packed_floats = plan.output, plan.arena_floats, plan.packed_floats
+        for i in range(way.count):
+            planned = plan.steps[i]
+            step = way.steps + i
+            step.kind = STEP_KINDS[planned.kind]
+            set_op(&step.op, planned.op)
+            step.op.x, step.op.y = planned.x, planned.y
+            step.abreast, step.packed = planned.abreast, planned.packed
+            if step.kind == STEP_CONV2D and not set_offsets(step):
+                raise MemoryError("no memory for a program")
 
     def __dealloc__(self):
+        cdef Py_ssize_t i
+        for i in range(self.sample_way.count):
+            free(self.sample_way.steps[i].taps)
+            free(self.sample_way.steps[i].pixels)
+        free(self.sample_way.steps)
         free(self.ops)
         free(self.slices)
         free(self.zeros)
@@ -121,8 +150,12 @@ cdef class Program:
         return space if space.floats >= floats else Workspace(floats)
 
     def forward(self, samples, const float[::1] params not None, float[:, ::1] out not None, int num_threads,
-                const int64_t[::1] index=None, double scale=1, const float[::1] offset=None):
-        """out (N, output_size) = the outputs of the batch."""
+                const int64_t[::1] index=None, double scale=1, const float[::1] offset=None, bint by_sample=False):
+        """out (N, output_size) = the outputs of the batch.
+
+        With by_sample a few samples may go one by one, which is faster, and differs from a training step in the last
+        digits.
+        """
         cdef Job job = self.template
         cdef Py_ssize_t tile, tiles, stride = job.arena_half + job.scratch_floats
         cdef int threads
@@ -136,6 +169,8 @@ cdef class Program:
         job.params = <float*>&params[0] if params.shape[0] > 0 else NULL
         job.out = &out[0, 0]
         job.forward_ops = job.op_count
+        if by_sample and job.batch <= FEW_SAMPLES and self.sample_way.steps is not NULL:
+            return self.forward_samples(&job, num_threads)
         tiles = (job.batch + LANES - 1) // LANES
         threads = self.thread_count(job.batch, num_threads, tiles)
         space = self.workspace(threads * stride)
@@ -147,6 +182,26 @@ cdef class Program:
         else:
             for tile in prange(tiles, schedule="dynamic", chunksize=1, num_threads=threads, nogil=True):
                 forward_tile(&job, tile, arenas + threadid() * stride, arenas + threadid() * stride + job.arena_half)
+        self.idle_workspaces.append(space)
+
+    cdef forward_samples(self, const Job* job, int num_threads):
+        """A few samples, one by one."""
+        cdef const SampleWay* way = &self.sample_way
+        cdef Py_ssize_t i, n, packed = round_up(way.packed_floats), stride = round_up(way.arena_floats)
+        cdef int threads = self.thread_count(job.batch, num_threads, job.batch)
+        cdef Workspace space = self.workspace(packed + threads * stride)
+        cdef float* filters = space.start
+        cdef float* arenas = space.start + packed
+        for i in range(way.count):
+            if way.steps[i].kind == STEP_CONV2D:
+                pack_filters(job, way.steps + i, filters + way.steps[i].packed)
+        if threads == 1:
+            with nogil:
+                for n in range(job.batch):
+                    forward_sample(job, way, n, filters, arenas)
+        else:
+            for n in prange(job.batch, schedule="dynamic", chunksize=1, num_threads=threads, nogil=True):
+                forward_sample(job, way, n, filters, arenas + threadid() * stride)
         self.idle_workspaces.append(space)
 
     def backward(self, samples, const float[:, ::1] dy not None, const float[::1] params not None,
@@ -198,10 +253,10 @@ cdef class Program:
         return total / (job.batch * job.loss_terms), correct
 
     def train_steps(self, samples, const int[::1] labels not None, float[::1] params not None,
-                    float[::1] grads not None, int num_threads, Py_ssize_t batch_size, update, double[::1] losses not None,
-                    str loss="cross_entropy", double smoothing=0, const float[:, ::1] targets=None,
+                    float[::1] grads not None, int num_threads, Py_ssize_t batch_size, update,
+                    double[::1] losses not None, str loss="cross_entropy", double smoothing=0, const float[:, ::1] targets=None,
                     const int64_t[::1] index=None, double scale=1, const float[::1] offset=None):
-        """As many steps as losses has elements, each `train_step` on the next batch_size samples and an update of params.
+        """As many steps as losses has elements: `train_step` on the next batch_size samples, and an update of params.
 
         `update` has what the optimiser needs: kind ('sgd' or 'adam'), vectors, settings, and lr, correction1 and
         correction2 of each step. losses receives the mean loss of each step. A step whose loss is not finite is the
@@ -213,7 +268,7 @@ cdef class Program:
         cdef Py_ssize_t* correct
         self.set_batch(&job, samples, index, scale, offset)
         if steps < 1 or batch_size < 1 or not (steps - 1) * batch_size < job.batch <= steps * batch_size:
-            raise ValueError(f"{job.batch} samples are not {steps} batches of {batch_size}, the last one perhaps shorter")
+            raise ValueError(f"{job.batch} samples are not {steps} batches of {batch_size}, the last perhaps shorter")
         self.set_loss(&job, loss, smoothing, labels, targets)
         self.set_update(&settings, update, params.shape[0], steps)
         job.forward_ops = job.op_count
@@ -328,6 +383,12 @@ cdef class Program:
             records[i].kept = records[i].sums + round_up(job.sums_size)
         for i in range(SHARDS):
             atomic_set(slot_of(&crew, i), i)
+        crew.threads = threads
+        crew.claims = <int64_t*>malloc(self.slice_count * sizeof(int64_t))
+        if crew.claims is NULL:
+            raise MemoryError(f"no memory for the claims of {self.slice_count} slices")
+        for i in range(self.slice_count):
+            crew.claims[i] = -1
         crew.records = records
         crew.arenas = space.start + (SHARDS + threads) * record_floats
         begin_wave(&crew, 0)
@@ -337,6 +398,7 @@ cdef class Program:
         else:
             with nogil, parallel(num_threads=threads):
                 work_in_crew(&crew, threadid())
+        free(crew.claims)
         self.idle_workspaces.append(space)
 
 
@@ -349,10 +411,15 @@ KINDS = {"conv2d": CONV2D, "linear": LINEAR, "max_pool2d": MAX_POOL2D, "avg_pool
          "sigmoid": SIGMOID, "tanh": TANH, "pad2d": PAD2D}
 
 
+STEP_KINDS = {"tile": STEP_TILE, "conv2d": STEP_CONV2D, "linear": STEP_LINEAR, "pad2d": STEP_PAD2D,
+              "abreast": STEP_ABREAST, "plain": STEP_PLAIN}
+
+
 cdef set_op(Op* op, o):
     """Fill in an op from its `lowering.TileOp`."""
-    op.kind = KINDS[o.kind]
-    op.relu, op.gate, op.pool, op.count_pad, op.has_bias = o.relu, o.gate, o.pool, o.count_pad, o.bias is not None
+    op.kind = KINDS.get(o.kind, PAD2D)
+    op.relu, op.gate, op.pool, op.winograd = o.relu, o.gate, o.pool, o.winograd
+    op.count_pad, op.has_bias = o.count_pad, o.bias is not None
     op.groups = o.groups
     op.C, op.H, op.W = o.in_shape
     op.O, op.OH, op.OW = o.inner_shape

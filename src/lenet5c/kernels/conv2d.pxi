@@ -52,7 +52,7 @@ cdef inline void conv2d_block(
 cdef inline void conv2d_row(
     const Op* op, const float* x, const float* filters, const float* bias, float* y, Py_ssize_t y_plane, int TO, int TW,
 ) noexcept nogil:
-    """One row of TO output channels, TW columns at a time; those that would reach past the edge are moved back inside."""
+    """One row of TO output channels, TW columns at a time; the last are moved back inside where they would reach out."""
     cdef Py_ssize_t ow, j, part
     for j in range((op.OW + TW - 1) // TW):
         ow = min(j * TW, op.OW - TW)
@@ -64,7 +64,7 @@ cdef inline void conv2d_row(
 cdef inline void conv2d_single(
     const Op* op, const float* x, const float* weight, const float* bias, float* y, Py_ssize_t y_plane, int TO,
 ) noexcept nogil:
-    """One element of TO output channels: parts of the lanes take the place of columns, weights are read where they lie."""
+    """One element of TO output channels: parts of the lanes in place of columns, weights read where they lie."""
     cdef Py_ssize_t filter_size = (op.C // op.groups) * op.KH * op.KW
     cdef Py_ssize_t part
     for part in range(1 if V16_PARTS <= 4 else V16_PARTS):
@@ -159,15 +159,3 @@ cdef inline void conv2d_group(
         bias += size
         y += size * plane
         choice += size * plane
-
-
-cdef void conv2d_forward(const Op* op, const float* params, float* arena, float* scratch) noexcept nogil:
-    cdef Py_ssize_t channels = op.C // op.groups
-    cdef Py_ssize_t outputs = op.O // op.groups
-    cdef Py_ssize_t plane = (op.OH // 2) * (op.OW // 2) * 16 if op.pool else op.OH * op.OW * 16
-    cdef Py_ssize_t group
-    for group in range(op.groups):
-        conv2d_group(op, arena + op.x + group * channels * op.H * op.W * 16,
-                     params + op.weight + group * outputs * channels * op.KH * op.KW,
-                     params + (op.bias + group * outputs if op.has_bias else 0),
-                     arena + op.y + group * outputs * plane, arena + op.choice + group * outputs * plane, scratch)

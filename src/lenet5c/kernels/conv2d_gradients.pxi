@@ -64,20 +64,20 @@ cdef inline void conv2d_dx_scatter_row(
 ) noexcept nogil:
     """TC channels of row ih, in runs of DY_COLUMNS, 4 and 1 columns of dy."""
     cdef Py_ssize_t part, ow
+    cdef const float* g
+    cdef float* to
     for part in range(V16_PARTS):
         ow = 0
         while ow < op.OW:
+            g, to = dy + ow * 16 + part * NV_LANES, dx + ow * 16 + part * NV_LANES
             if op.OW - ow >= DY_COLUMNS:
-                conv2d_dx_scatter_block(op, weight, dy + ow * 16 + part * NV_LANES, dx + ow * 16 + part * NV_LANES, outputs, ih, ow > 0,
-                                        TC, DY_COLUMNS, KW)
+                conv2d_dx_scatter_block(op, weight, g, to, outputs, ih, ow > 0, TC, DY_COLUMNS, KW)
                 ow += DY_COLUMNS
             elif op.OW - ow >= 4:
-                conv2d_dx_scatter_block(op, weight, dy + ow * 16 + part * NV_LANES, dx + ow * 16 + part * NV_LANES, outputs, ih, ow > 0,
-                                        TC, 4, KW)
+                conv2d_dx_scatter_block(op, weight, g, to, outputs, ih, ow > 0, TC, 4, KW)
                 ow += 4
             else:
-                conv2d_dx_scatter_block(op, weight, dy + ow * 16 + part * NV_LANES, dx + ow * 16 + part * NV_LANES, outputs, ih, ow > 0,
-                                        TC, 1, KW)
+                conv2d_dx_scatter_block(op, weight, g, to, outputs, ih, ow > 0, TC, 1, KW)
                 ow += 1
 
 
@@ -135,18 +135,19 @@ cdef inline void conv2d_dx_gather(
 ) noexcept nogil:
     """One group, all elements of dx, eight channels at a time."""
     cdef Py_ssize_t channels = op.C // op.groups
+    cdef Py_ssize_t plane = op.H * op.W * 16, taps = op.KH * op.KW
     cdef Py_ssize_t ih, iw, c
     for ih in range(op.H):
         for iw in range(op.W):
             c = 0
             while c + 8 <= channels:
-                conv2d_dx_gather_block(op, weight + c * op.KH * op.KW, dy, dx + c * op.H * op.W * 16, outputs, ih, iw, 8)
+                conv2d_dx_gather_block(op, weight + c * taps, dy, dx + c * plane, outputs, ih, iw, 8)
                 c += 8
             while c + 3 <= channels:
-                conv2d_dx_gather_block(op, weight + c * op.KH * op.KW, dy, dx + c * op.H * op.W * 16, outputs, ih, iw, 3)
+                conv2d_dx_gather_block(op, weight + c * taps, dy, dx + c * plane, outputs, ih, iw, 3)
                 c += 3
             while c < channels:
-                conv2d_dx_gather_block(op, weight + c * op.KH * op.KW, dy, dx + c * op.H * op.W * 16, outputs, ih, iw, 1)
+                conv2d_dx_gather_block(op, weight + c * taps, dy, dx + c * plane, outputs, ih, iw, 1)
                 c += 1
 
 
@@ -292,41 +293,3 @@ cdef inline void conv2d_dweight(
         else:
             conv2d_dweight_taps(op, x, dy, dweight, dbias, tap, 1)
             tap += 1
-
-
-cdef void conv2d_unpool(const Op* op, const float* choice, const float* dy, float* dx) noexcept nogil:
-    """Hand the gradient of each 2 x 2 window to the element that was chosen: (O, OH / 2, OW / 2, 16) to (O, OH, OW, 16)."""
-    cdef Py_ssize_t row, ow, width = op.OW * 16
-    cdef v16 g, which
-    for row in range(op.O * (op.OH // 2)):
-        for ow in range(op.OW // 2):
-            g = v16_load(dy)
-            which = v16_load(choice)
-            v16_store(dx + ow * 32, v16_where_eq(which, v16_zero(), g, v16_zero()))
-            v16_store(dx + ow * 32 + 16, v16_where_eq(which, v16_set1(1), g, v16_zero()))
-            v16_store(dx + width + ow * 32, v16_where_eq(which, v16_set1(2), g, v16_zero()))
-            v16_store(dx + width + ow * 32 + 16, v16_where_eq(which, v16_set1(3), g, v16_zero()))
-            dy += 16
-            choice += 16
-        dx += 2 * width
-
-
-cdef void conv2d_backward(
-    const Op* op, const float* params, const float* arena, float* gradients, bint need_dx, float* sums,
-    float* scratch,
-) noexcept nogil:
-    cdef Py_ssize_t channels = op.C // op.groups
-    cdef Py_ssize_t outputs = op.O // op.groups
-    cdef Py_ssize_t group, weight, x_start, y_start
-    cdef const float* dy = gradients + op.y
-    if op.pool:
-        conv2d_unpool(op, arena + op.choice, gradients + op.y, scratch)
-        dy = scratch
-    for group in range(op.groups):
-        weight = group * outputs * channels * op.KH * op.KW
-        x_start = op.x + group * channels * op.H * op.W * 16
-        y_start = group * outputs * op.OH * op.OW * 16
-        conv2d_dweight(op, arena + x_start, dy + y_start, sums + op.dweight + weight,
-                       sums + (op.dbias + group * outputs if op.has_bias else 0))
-        if need_dx:
-            conv2d_dx(op, params + op.weight + weight, dy + y_start, gradients + x_start)

@@ -1,8 +1,8 @@
 """Convolution on plain NumPy arrays.
 
-float32 runs on the compiled kernels: on tiles of 16 samples (a program of one op), or directly on the arrays, with 16
-channels or 16 groups abreast; `_Convolution._best_way` chooses. float64 runs as im2col and a matrix product, some rows of
-one sample at a time.
+float32 runs on the compiled kernels: on tiles of 16 samples (a program of one op), or directly on the arrays, with
+16 channels or 16 groups abreast; `_Convolution._best_way` chooses. float64 runs as im2col and a matrix product, some
+rows of one sample at a time.
 """
 
 from math import prod

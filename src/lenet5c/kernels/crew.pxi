@@ -5,14 +5,15 @@
 # order, and which the optimiser then updates at once. Which thread does what changes no bit: shards and slices are cut
 # by the batch and the plan alone.
 #
-# Nobody waits at a barrier. Shards and slices are drawn by ticket. A thread that finds nothing to draw, while a shard is
-# still out with a thread that the system has put to sleep in favour of another process, computes that shard as well:
-# the first to finish has its record taken, the other finds the slot closed and keeps its own. So one sleeping thread
-# holds up a wave for hardly longer than a shard takes, not for a time slice.
+# Nobody waits at a barrier. Shards are drawn by ticket, slices by claim. A thread that finds nothing to draw, while a
+# shard is still out with a thread that the system has put to sleep in favour of another process, computes that shard as
+# well: the first to finish has its record taken, the other finds the slot closed and keeps its own. So one sleeping
+# thread holds up a wave for hardly longer than a shard takes, not for a time slice.
 #
 # All words that threads share are tagged with the wave, so a latecomer can never mistake one wave for another:
 #   ticket        wave << 16 | shards drawn;  set last when a wave begins
-#   slice_ticket  wave << 16 | slices drawn
+#   claim of slice  the last wave in which it was drawn. A thread begins with its own share of the slices, the same in
+#                 each step, so that an optimiser's vectors stay in its cache
 #   slices_done   slices of this wave that are done; who does the last one begins the next wave
 #   slot of shard wave << 17 | closed << 16 | record;  the record of a closed slot is the shard's, that of an open one
 #                 is a spare, which the thread that closes the slot takes in exchange for its own
@@ -53,7 +54,9 @@ cdef struct Slice:
     Py_ssize_t start, size, sums
 
 cdef struct Crew:
-    int64_t words[(3 + SHARDS) * WORDS]
+    int64_t words[(2 + SHARDS) * WORDS]
+    int64_t* claims         # of each slice
+    int threads
     const Job* job          # of all samples; a step takes batch_size of them
     Py_ssize_t batch_size, waves_per_step, waves, shard_tiles
     int64_t last_wave       # the one after which to stop, sooner if the loss is not finite
@@ -79,16 +82,12 @@ cdef inline int64_t* ticket_of(Crew* crew) noexcept nogil:
     return crew.words
 
 
-cdef inline int64_t* slice_ticket_of(Crew* crew) noexcept nogil:
+cdef inline int64_t* slices_done_of(Crew* crew) noexcept nogil:
     return crew.words + WORDS
 
 
-cdef inline int64_t* slices_done_of(Crew* crew) noexcept nogil:
-    return crew.words + 2 * WORDS
-
-
 cdef inline int64_t* slot_of(Crew* crew, Py_ssize_t shard) noexcept nogil:
-    return crew.words + (3 + shard) * WORDS
+    return crew.words + (2 + shard) * WORDS
 
 
 cdef void look_at_wave(const Crew* crew, Py_ssize_t number, Wave* wave) noexcept nogil:
@@ -126,15 +125,21 @@ cdef inline bint is_over(Crew* crew, const Wave* wave) noexcept nogil:
     return atomic_get(ticket_of(crew)) >> 16 != wave.number
 
 
-cdef inline Py_ssize_t draw(int64_t* ticket, Py_ssize_t wave, Py_ssize_t count) noexcept nogil:
-    """The next number below count, or -1 if there is none left in this wave."""
+cdef Py_ssize_t draw_shard(Crew* crew, const Wave* wave) noexcept nogil:
+    """The next shard, or -1 if there is none left in this wave."""
     cdef int64_t seen
     while True:
-        seen = atomic_get(ticket)
-        if seen >> 16 != wave or (seen & 0xffff) >= count:
+        seen = atomic_get(ticket_of(crew))
+        if seen >> 16 != wave.number or (seen & 0xffff) >= wave.shards:
             return -1
-        if atomic_swap_if(ticket, seen, seen + 1):
+        if atomic_swap_if(ticket_of(crew), seen, seen + 1):
             return seen & 0xffff
+
+
+cdef inline bint draw_slice(Crew* crew, const Wave* wave, Py_ssize_t i) noexcept nogil:
+    """Whether slice i is this thread's; never once the wave is over, as every slice is claimed by then."""
+    return (atomic_get(crew.claims + i) == wave.number - 1
+            and atomic_swap_if(crew.claims + i, wave.number - 1, wave.number))
 
 
 cdef inline void wait_a_little(Py_ssize_t* waited) noexcept nogil:
@@ -151,7 +156,9 @@ cdef void compute_shard(Crew* crew, const Wave* wave, Py_ssize_t shard, float* a
     cdef int64_t* slot = slot_of(crew, shard)
     run_shard(&wave.job, shard_start(wave, shard), shard_start(wave, shard + 1), arena, crew.records + record[0])
     open_slot = atomic_get(slot)
-    if open_slot >> 16 == wave.number << 1 and atomic_swap_if(slot, open_slot, (wave.number << 17) | CLOSED | record[0]):
+    if open_slot >> 16 != wave.number << 1:
+        return
+    if atomic_swap_if(slot, open_slot, (wave.number << 17) | CLOSED | record[0]):
         record[0] = open_slot & 0xffff
 
 
@@ -170,7 +177,7 @@ cdef void compute_shards(
     cdef Py_ssize_t shard, waited = 0
     cdef double began
     while True:
-        shard = draw(ticket_of(crew), wave.number, wave.shards)
+        shard = draw_shard(crew, wave)
         if shard < 0:
             break
         began = clock_seconds()
@@ -249,7 +256,6 @@ cdef void begin_wave(Crew* crew, int64_t number) noexcept nogil:
     for shard in range(SHARDS):
         atomic_set(slot_of(crew, shard), (number << 17) | (atomic_get(slot_of(crew, shard)) & 0xffff))
     atomic_set(slices_done_of(crew), 0)
-    atomic_set(slice_ticket_of(crew), number << 16)
     atomic_set(ticket_of(crew), number << 16)
 
 
@@ -262,20 +268,22 @@ cdef void finish_wave(Crew* crew, const Wave* wave) noexcept nogil:
     begin_wave(crew, crew.waves if wave.number == crew.last_wave else wave.number + 1)
 
 
-cdef void compute_slices(Crew* crew, const Wave* wave) noexcept nogil:
-    """Draw slices while there are any; who does the last one finishes the wave."""
-    cdef Py_ssize_t i, correct
-    cdef bint update
-    i = draw(slice_ticket_of(crew), wave.number, crew.slice_count)
-    if i < 0:
-        return
-    # A step whose loss is not finite moves nothing.
-    update = wave.ends and isfinite(crew.loss[wave.step] + wave_loss(crew, wave, &correct))
-    while i >= 0:
+cdef void compute_slices(Crew* crew, const Wave* wave, int thread) noexcept nogil:
+    """Draw slices while there are any, beginning with the thread's share; who does the last one finishes the wave."""
+    cdef Py_ssize_t n, i, correct, first = thread * crew.slice_count // crew.threads
+    cdef bint looked = False, update = False
+    for n in range(crew.slice_count):
+        i = (first + n) % crew.slice_count
+        if not draw_slice(crew, wave, i):
+            continue
+        if not looked:
+            # A step whose loss is not finite moves nothing.
+            update = wave.ends and isfinite(crew.loss[wave.step] + wave_loss(crew, wave, &correct))
+            looked = True
         compute_slice(crew, wave, crew.slices + i, update)
         if atomic_add(slices_done_of(crew), 1) == crew.slice_count:
             finish_wave(crew, wave)
-        i = draw(slice_ticket_of(crew), wave.number, crew.slice_count)
+            return
 
 
 cdef void work_in_crew(Crew* crew, int thread) noexcept nogil:
@@ -291,7 +299,7 @@ cdef void work_in_crew(Crew* crew, int thread) noexcept nogil:
             return
         look_at_wave(crew, number, &wave)
         compute_shards(crew, &wave, arena, &record, &shard_seconds)
-        compute_slices(crew, &wave)
+        compute_slices(crew, &wave, thread)
         waited = 0
         while not is_over(crew, &wave):
             wait_a_little(&waited)

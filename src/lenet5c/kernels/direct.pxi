@@ -78,7 +78,7 @@ cdef inline void direct_fit(
     elif V16_REGISTERS == 32 and s.rows == 2:
         direct_places(s, vectors, x, start, start_row, start_place, y, 2, 8, abreast)
     elif V16_REGISTERS == 32:
-        direct_places(s, vectors, x, start, start_row, start_place, y, 1, 12, abreast)
+        direct_places(s, vectors, x, start, start_row, start_place, y, 1, 8, abreast)
     elif V16_REGISTERS >= 8:
         direct_places(s, vectors, x, start, start_row, start_place, y, 1, 6, abreast)
     else:

@@ -74,7 +74,9 @@ cdef void forward_tile(const Job* job, Py_ssize_t tile, float* arena, float* scr
                            job.out + tile * LANES * job.output_size)
 
 
-cdef Py_ssize_t count_correct(const float* logits, Py_ssize_t classes, const int* labels, Py_ssize_t lanes) noexcept nogil:
+cdef Py_ssize_t count_correct(
+    const float* logits, Py_ssize_t classes, const int* labels, Py_ssize_t lanes,
+) noexcept nogil:
     """How many of the first lanes have their largest logit at the label; the first of equals counts."""
     cdef Py_ssize_t lane, k, best, correct = 0
     for lane in range(lanes):

@@ -3,9 +3,58 @@
 # x (I, 16), y (O, 16), weight (O, I). Its forward pass is conv2d_forward with the filter as wide as the input.
 #
 # The weight gradient has no positions to sum over, only samples, and as many values as the layer has weights. So a tile
-# does not compute it: it keeps x and dy (I + O values a sample, where the gradient has I O), and once the whole batch is
-# through, the gradient of a few outputs at a time is summed in registers over all of its samples. x is kept transposed,
-# (I / 16, lane, 16): 16 neighbouring weights lie in a vector and take one multiply-add a sample, without sums of lanes.
+# does not compute it: it keeps x and dy (I + O values a sample, where the gradient has I O), and once the whole batch
+# is through, the gradient of a few outputs at a time is summed in registers over all of its samples. x is kept
+# transposed, (I / 16, lane, 16): 16 neighbouring weights lie in a vector and take one multiply-add a sample, without
+# sums of lanes.
+
+#
+# A sample by itself takes its inputs 16 abreast, as its weights lie: linear_sample.
+
+cdef inline v16 load_some(const float* a, Py_ssize_t count) noexcept nogil:
+    """The first `count` of 16 floats, and zeros."""
+    cdef float whole[16]
+    memset(whole, 0, sizeof(whole))
+    memcpy(whole, a, count * sizeof(float))
+    return v16_load(whole)
+
+
+cdef inline void linear_sample_block(
+    const float* x, const float* weight, const float* bias, float* y, Py_ssize_t I, int TO,
+) noexcept nogil:
+    """TO outputs of a sample x (I)."""
+    cdef v16 acc[8]
+    cdef v16 inputs
+    cdef Py_ssize_t i, rest = I % 16
+    cdef int o
+    for o in range(TO):
+        acc[o] = v16_zero()
+    for i in range(0, I - rest, 16):
+        inputs = v16_load(x + i)
+        for o in range(TO):
+            acc[o] = v16_fma(inputs, v16_load(weight + o * I + i), acc[o])
+    if rest > 0:
+        inputs = load_some(x + I - rest, rest)
+        for o in range(TO):
+            acc[o] = v16_fma(inputs, load_some(weight + (o + 1) * I - rest, rest), acc[o])
+    for o in range(TO):
+        y[o] = v16_reduce(acc[o]) + (bias[o] if bias is not NULL else 0)
+
+
+cdef void linear_sample(const Op* op, const float* params, const float* x, float* y) noexcept nogil:
+    """y (O) of a sample x (I)."""
+    cdef const float* weight = params + op.weight
+    cdef const float* bias = params + op.bias
+    cdef Py_ssize_t I = op.KW
+    cdef Py_ssize_t o = 0
+    while o < op.O:
+        if o + 6 <= op.O:
+            linear_sample_block(x, weight + o * I, bias + o if op.has_bias else NULL, y + o, I, 6)
+            o += 6
+        else:
+            linear_sample_block(x, weight + o * I, bias + o if op.has_bias else NULL, y + o, I, 1)
+            o += 1
+
 
 cdef inline void linear_dx_block(
     const float* weight, const float* dy, float* dx, Py_ssize_t I, Py_ssize_t O, int TI, int TP,
@@ -31,7 +80,7 @@ cdef inline void linear_dx_block(
 
 
 cdef inline void linear_dx(const float* weight, const float* dy, float* dx, Py_ssize_t I, Py_ssize_t O) noexcept nogil:
-    """Runs of 24 or 6, 4 and 1 inputs; where the registers hold less than two inputs, one part of the lanes at a time."""
+    """Runs of 24 or 6, 4 and 1 inputs; where registers are few, one part of the lanes at a time."""
     cdef Py_ssize_t i = 0
     cdef Py_ssize_t part
     cdef int width = 24 if V16_PARTS == 1 else 6
@@ -100,48 +149,60 @@ cdef inline void linear_dweight_block(
             nv_store(dweight + i * next_output + part * NV_LANES, acc[i * TP + part])
 
 
-cdef inline void linear_dweight(
-    const Op* op, const float** kept, Py_ssize_t tiles, Py_ssize_t first, bint add, float* dweight, int TO,
+cdef inline void linear_dweight_run(
+    const Op* op, const float** kept, Py_ssize_t tiles, Py_ssize_t first, Py_ssize_t run, float* dweight,
+    Py_ssize_t next_output, bint add, int TO,
 ) noexcept nogil:
-    """TO outputs from `first` on, all inputs; the last few inputs by way of a full vector."""
-    cdef float rows[12 * 16]
-    cdef Py_ssize_t I = op.KW
-    cdef Py_ssize_t run, i, part, rest = I % 16
-    for run in range(0, I - rest, 16):
-        for part in range(1 if V16_PARTS <= 2 else V16_PARTS):
-            linear_dweight_block(op, kept, tiles, first, run + part * NV_LANES, dweight + run + part * NV_LANES, I, add,
-                                 TO, V16_PARTS if V16_PARTS <= 2 else 1)
-    if rest == 0:
-        return
-    memset(rows, 0, sizeof(rows))
-    for i in range(TO):
-        memcpy(rows + i * 16, dweight + i * I + I - rest, rest * sizeof(float))
-    for part in range(V16_PARTS):
-        linear_dweight_block(op, kept, tiles, first, I - rest + part * NV_LANES, rows + part * NV_LANES, 16, add, TO, 1)
-    for i in range(TO):
-        memcpy(dweight + i * I + I - rest, rows + i * 16, rest * sizeof(float))
+    """TO outputs from `first` on x 16 inputs from `run` on."""
+    cdef Py_ssize_t part
+    for part in range(1 if V16_PARTS <= 2 else V16_PARTS):
+        linear_dweight_block(op, kept, tiles, first, run + part * NV_LANES, dweight + part * NV_LANES, next_output, add,
+                             TO, V16_PARTS if V16_PARTS <= 2 else 1)
+
+
+cdef void linear_dweight(
+    const Op* op, const float** kept, Py_ssize_t tiles, Py_ssize_t first, Py_ssize_t stop, Py_ssize_t run,
+    float* dweight, Py_ssize_t next_output, bint add,
+) noexcept nogil:
+    """The outputs first .. stop x 16 inputs: what the tiles keep of these inputs stays in cache."""
+    cdef Py_ssize_t o = first
+    while o < stop:
+        if V16_PARTS == 1 and o + 12 <= stop:
+            linear_dweight_run(op, kept, tiles, o, run, dweight, next_output, add, 12)
+            o += 12
+            dweight += 12 * next_output
+        elif o + 6 <= stop:
+            linear_dweight_run(op, kept, tiles, o, run, dweight, next_output, add, 6)
+            o += 6
+            dweight += 6 * next_output
+        else:
+            linear_dweight_run(op, kept, tiles, o, run, dweight, next_output, add, 1)
+            o += 1
+            dweight += next_output
 
 
 cdef void linear_dparams(
     const Op* op, const float** kept, Py_ssize_t tiles, Py_ssize_t first, Py_ssize_t count, bint add, float* grads,
 ) noexcept nogil:
-    cdef Py_ssize_t o = first, tile, stop = first + count
+    """Whole vectors of inputs; the last few by way of rows of 16."""
+    cdef float rows[12 * 16]
+    cdef Py_ssize_t I = op.KW
+    cdef Py_ssize_t rest = I % 16
+    cdef Py_ssize_t run, o, i, tile, stop
+    cdef float* dweight = grads + op.weight + first * I
     cdef float total
-    while o < stop:
-        if V16_PARTS == 1 and o + 12 <= stop:
-            linear_dweight(op, kept, tiles, o, add, grads + op.weight + o * op.KW, 12)
-            o += 12
-        elif o + 6 <= stop:
-            linear_dweight(op, kept, tiles, o, add, grads + op.weight + o * op.KW, 6)
-            o += 6
-        elif o + 2 <= stop:
-            linear_dweight(op, kept, tiles, o, add, grads + op.weight + o * op.KW, 2)
-            o += 2
-        else:
-            linear_dweight(op, kept, tiles, o, add, grads + op.weight + o * op.KW, 1)
-            o += 1
+    for run in range(0, I - rest, 16):
+        linear_dweight(op, kept, tiles, first, first + count, run, dweight + run, I, add)
+    for o in range(0, count if rest > 0 else 0, 12):
+        stop = min(o + 12, count)
+        memset(rows, 0, sizeof(rows))
+        for i in range(o, stop):
+            memcpy(rows + (i - o) * 16, dweight + (i + 1) * I - rest, rest * sizeof(float))
+        linear_dweight(op, kept, tiles, first + o, first + stop, I - rest, rows, 16, add)
+        for i in range(o, stop):
+            memcpy(dweight + (i + 1) * I - rest, rows + (i - o) * 16, rest * sizeof(float))
     if op.has_bias:
-        for o in range(first, stop):
+        for o in range(first, first + count):
             total = grads[op.bias + o] if add else 0
             for tile in range(tiles):
                 total += v16_reduce(v16_load(kept[tile] + op.kept_dy + o * 16))

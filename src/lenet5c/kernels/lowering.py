@@ -20,12 +20,14 @@ LANES = 16
 FILTER_BLOCK = 6  # output channels whose filters a convolution lays out side by side
 SLICE = 4096  # parameters, about, whose gradient is summed over a batch in one go
 MAX_SLICES = 10_000
+WINOGRAD_TERMS = 6
+WINOGRAD_FLOATS = 1 << 17  # of a group's transformed input: more would not stay in a core's second-level cache
 ACTIVATIONS = ("relu", "sigmoid", "tanh")
 
 
 @dataclass
 class TileOp:
-    """One op on tiles; the fields are those of `Op` in tiles.pxd, but for out_shape, which is that of what leaves the op."""
+    """One op on tiles; the fields are those of `Op` in tiles.pxd. out_shape is that of what leaves the op."""
 
     kind: str
     in_shape: tuple[int, int, int]
@@ -76,21 +78,59 @@ class TileOp:
         return ranges if self.bias is None else [*ranges, (self.bias, self.bias + outputs)]
 
     @property
+    def winograd(self):
+        """Whether a convolution goes by winograd.pxi: rows of five taps, and enough channels to share the transforms."""
+        channels, height, _ = self.in_shape
+        _, _, width = self.inner_shape
+        return (
+            self.kind == "conv2d" and self.kernel_size[1] == 5 and self.stride == (1, 1) and self.dilation[1] == 1
+            and width % 2 == 0 and channels // self.groups >= 4 and self.out_shape[0] // self.groups >= 4
+            and WINOGRAD_TERMS * channels // self.groups * height * width // 2 * LANES <= WINOGRAD_FLOATS
+        )  # fmt: skip
+
+    @property
     def scratch_floats(self):
-        """What the op needs of a thread's scratch: laid-out filters; with a fused pooling two rows, or a gradient before it."""
-        if self.kind not in ("conv2d", "linear"):
-            return 0
+        """What the op needs of a thread's scratch, the same forward and backward."""
+        if self.kind != "conv2d":
+            return FILTER_BLOCK * self.filter_size if self.kind == "linear" and self.out_shape[2] > 1 else 0
+        outputs, rows, width = self.inner_shape
+        unpooled = outputs * rows * width * LANES if self.pool else 0
+        if self.winograd:
+            terms = WINOGRAD_TERMS * (width // 2) * LANES
+            filters = outputs * self.filter_size // 5 * WINOGRAD_TERMS
+            return unpooled + terms * (self.in_shape[0] * self.in_shape[1] + outputs * rows) + filters
         filters = FILTER_BLOCK * self.filter_size
-        if not self.pool:
-            return filters if self.inner_shape[2] > 1 else 0
-        _, height, width = self.inner_shape
-        return max(filters + FILTER_BLOCK * 2 * width * LANES, prod(self.inner_shape) * LANES)
+        return max(filters + (FILTER_BLOCK * 2 * width * LANES if self.pool else 0), unpooled)
 
     @property
     def work(self):
         """About how many elementary operations a sample takes."""
         taps = prod(self.kernel_size) if self.weight is None else self.filter_size
         return prod(self.inner_shape) * taps
+
+
+@dataclass
+class SampleStep:
+    """One step of the way that a sample by itself takes; the fields are those of `Step` in sample.pxi.
+
+    kind is 'tile' for the tile kernel of `op`, whose lanes are channels then; or 'conv2d', 'linear', 'pad2d', or
+    'abreast' and 'plain', which change between (C, H, W) and (C / 16, H, W, 16). x and y are offsets into an arena.
+    """
+
+    kind: str
+    op: TileOp
+    x: int
+    y: int
+    abreast: bool = False
+    packed: int = 0
+
+
+@dataclass
+class SamplePlan:
+    steps: list[SampleStep]
+    output: int
+    arena_floats: int
+    packed_floats: int
 
 
 @dataclass
@@ -113,6 +153,7 @@ class Plan:
     kept_floats: int
     slices: list[tuple[int | None, int, int, int]]
     gaps: list[tuple[int, int]]
+    sample: SamplePlan | None
 
     @property
     def work(self):
@@ -157,6 +198,7 @@ def lower(input_shape, layers):
         kept_floats=kept,
         slices=_slices(ops, max(SLICE, extent // MAX_SLICES)),
         gaps=_gaps(ops),
+        sample=_SampleLowering(tuple(input_shape), ops).plan(),
     )
 
 
@@ -260,7 +302,7 @@ def _needs_output(op):
 
 
 def _place_gradients(ops):
-    """Give each op its place in a record; returns how many floats a record has of sums, and for each tile of the rest."""
+    """Give each op its place in a record; returns the floats of a record's sums, and of what it keeps of a tile."""
     sums = kept = 0
     for op in ops:
         if op.kind == "conv2d":
@@ -296,3 +338,76 @@ def _gaps(ops):
             gaps.append((end, start))
         end = max(end, stop)
     return gaps
+
+
+class _SampleLowering:
+    """The steps that take one sample through the ops; what a convolution gives lies 16 channels abreast."""
+
+    def __init__(self, input_shape, ops):
+        self.ops = ops
+        self.shape = input_shape if len(input_shape) == 3 else (prod(input_shape), 1, 1)
+        self.abreast = False
+        self.steps = []
+        self.at, self.end, self.packed = 0, _whole_tiles(prod(input_shape)), 0
+
+    def plan(self):
+        if any(op.groups != 1 for op in self.ops):
+            # Groups with few channels would leave most lanes empty.
+            return None
+        for op in self.ops:
+            self.add(op)
+        self.make_plain()
+        return SamplePlan(self.steps, self.at, self.end, self.packed)
+
+    def add(self, op):
+        if op.kind == "linear":
+            self.make_plain()
+            self.step("linear", op, (op.out_shape[0], 1, 1))
+        elif op.kind == "conv2d":
+            self.step("conv2d", op, op.inner_shape, abreast=True)
+            self.steps[-1].packed = self.packed
+            self.packed += _whole_tiles(op.out_shape[0]) * (op.filter_size + 1)
+            if op.pool:
+                self.tile(TileOp("max_pool2d", op.inner_shape, op.out_shape, (2, 2), (2, 2)))
+        elif op.kind == "pad2d" and not self.abreast:
+            self.step("pad2d", op, op.out_shape)
+        elif op.kind in ACTIVATIONS:
+            self.activate(op.kind)
+        else:
+            self.make_abreast()
+            self.tile(op)
+        if op.relu:
+            self.activate("relu")
+
+    def step(self, kind, op, shape, abreast=False):
+        self.steps.append(SampleStep(kind, op, self.at, self.end, abreast=self.abreast))
+        self.at, self.shape, self.abreast = self.end, shape, abreast
+        self.end += self.floats()
+
+    def floats(self):
+        channels, height, width = self.shape
+        return _whole_tiles(channels) * height * width if self.abreast else _whole_tiles(prod(self.shape))
+
+    def tile(self, op):
+        """An op on tiles, each a tile of 16 channels."""
+        tiles = TileOp(op.kind, (-(-op.in_shape[0] // LANES), *op.in_shape[1:]),
+                       (-(-op.out_shape[0] // LANES), *op.out_shape[1:]), op.kernel_size, op.stride, op.padding,
+                       count_pad=op.count_pad)  # fmt: skip
+        self.step("tile", tiles, op.out_shape, abreast=True)
+
+    def activate(self, kind):
+        """Whatever the order of the values, in their place."""
+        whole = (self.floats() // LANES, 1, 1)
+        self.steps.append(SampleStep("tile", TileOp(kind, whole, whole), self.at, self.at))
+
+    def make_plain(self):
+        if self.abreast:
+            self.step("plain", TileOp("tile", self.shape, self.shape), self.shape)
+
+    def make_abreast(self):
+        if not self.abreast:
+            self.step("abreast", TileOp("tile", self.shape, self.shape), self.shape, abreast=True)
+
+
+def _whole_tiles(count):
+    return -(-count // LANES) * LANES

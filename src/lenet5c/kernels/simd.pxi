@@ -19,6 +19,8 @@ cdef extern from "simd.h" nogil:
     nv nv_set1(float a)
     nv nv_fma(nv a, nv b, nv c)
     nv nv_add(nv a, nv b)
+    nv nv_sub(nv a, nv b)
+    nv nv_mul(nv a, nv b)
     nv nv_max(nv a, nv b)
     nv nv_where_le(nv a, nv b, nv x, nv y)
     nv nv_where_lt(nv a, nv b, nv x, nv y)

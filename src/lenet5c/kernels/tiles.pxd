@@ -23,6 +23,7 @@ cdef struct Op:
     bint relu           # CONV2D, LINEAR: rectify the output
     bint gate           # CONV2D, LINEAR, MAX_POOL2D: the gradient passes where the output is positive
     bint pool           # CONV2D: y is (O, OH / 2, OW / 2, 16), the largest of each 2 x 2 window
+    bint winograd       # CONV2D: by winograd.pxi
     bint count_pad      # AVG_POOL2D: padding counts in the divisor
     bint has_bias
     Py_ssize_t groups
@@ -38,7 +39,7 @@ cdef struct Op:
     Py_ssize_t dweight, dbias   # CONV2D: where a record has the sums of the shard's gradients
     Py_ssize_t kept_x, kept_dy  # LINEAR: where a tile's part of the record keeps what its gradients are made of
 
-# The sum of direct.pxi: y[i, j] = start[i, j] + sum over c, k of vectors[c, k, i] * x[channel(c) + steps[k] + places[j]].
+# The sum of direct.pxi: y[i, j] = start[i, j] + sum over c, k of vectors[c, k, i] * x[channel(c) + steps[k] + places[j]]
 # Channel c lies at (c // channels) * block_stride + (c % channels) * channel_stride of x. All offsets are in floats.
 cdef struct DirectSum:
     bint abreast             # x has 16 floats in a place, one for each of the 16 abreast, and not one for all
@@ -61,6 +62,8 @@ cdef struct TileKernels:
     # LINEAR: the gradients of `count` outputs from `first` on, from what `tiles` tiles have kept; added to if `add`
     void (*linear_dparams)(const Op* op, const float** kept, Py_ssize_t tiles, Py_ssize_t first, Py_ssize_t count,
                            bint add, float* grads) noexcept nogil
+    # LINEAR, a sample by itself: x (I) -> y (O)
+    void (*linear_sample)(const Op* op, const float* params, const float* x, float* y) noexcept nogil
     # logits (K, 16) -> gradient (K, 16) times scale; returns the sum of the live lanes' losses, unscaled
     double (*loss)(LossKind kind, Py_ssize_t classes, Py_ssize_t lanes, const float* logits, const int* labels,
                    const float* targets, float smoothing, float scale, float* dlogits) noexcept nogil
@@ -69,7 +72,7 @@ cdef struct TileKernels:
                        float* tile) noexcept nogil
     void (*pack_floats)(const float** samples, Py_ssize_t size, float* tile) noexcept nogil
     void (*unpack)(const float* tile, Py_ssize_t size, Py_ssize_t lanes, float* samples) noexcept nogil
-    # the same with a stride: tile[q * stride + lane] <-> samples[lane][q], samples[lane * stride + q] for the first lanes
+    # the same with a stride: tile[q * stride + lane] = samples[lane][q]; samples[lane * stride + q] = tile[q, lane]
     void (*pack_rows)(const float** samples, Py_ssize_t size, float* tile, Py_ssize_t stride) noexcept nogil
     void (*unpack_rows)(const float* tile, Py_ssize_t size, Py_ssize_t lanes, Py_ssize_t stride,
                         float* samples) noexcept nogil
@@ -84,7 +87,7 @@ cdef struct TileKernels:
     void (*sgd)(float* params, const float* grads, float* velocity, Py_ssize_t size, float lr, float momentum,
                 bint nesterov, float weight_decay) noexcept nogil
     void (*adam)(float* params, const float* grads, float* m, float* v, Py_ssize_t size, double lr, double beta1,
-                 double beta2, float eps, double correction1, float correction2, double weight_decay,
+                 double beta2, float eps, double correction1, double correction2, double weight_decay,
                  bint decoupled) noexcept nogil
     # about `rounds` times 16 multiply-adds; returns the number of floating-point operations
     double (*burst)(Py_ssize_t rounds, float* result) noexcept nogil

@@ -9,6 +9,8 @@ include "simd.pxi"
 include "pool2d.pxi"
 include "conv2d.pxi"
 include "conv2d_gradients.pxi"
+include "winograd.pxi"
+include "convolution.pxi"
 include "linear.pxi"
 include "activation.pxi"
 include "loss.pxi"
@@ -65,6 +67,7 @@ table.isa = V16_ISA
 table.forward = forward
 table.backward = backward
 table.linear_dparams = linear_dparams
+table.linear_sample = linear_sample
 table.loss = tile_loss
 table.pack_bytes = pack_bytes
 table.pack_floats = pack_floats

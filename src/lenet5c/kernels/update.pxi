@@ -37,7 +37,7 @@ cdef void sgd(
 
 cdef void adam(
     float* params, const float* grads, float* m, float* v, Py_ssize_t size, double lr, double beta1, double beta2,
-    float eps, double correction1, float correction2, double weight_decay, bint decoupled,
+    float eps, double correction1, double correction2, double weight_decay, bint decoupled,
 ) noexcept nogil:
     """p -= lr / correction1 * m / (sqrt(v) / correction2 + eps), with the running means m of g and v of g^2."""
     cdef Py_ssize_t i
@@ -46,10 +46,11 @@ cdef void adam(
     cdef float keep1 = beta1, gain1 = 1 - beta1
     cdef float keep2 = beta2, gain2 = 1 - beta2
     cdef float step = lr / correction1
+    cdef float scale = 1 / correction2
     cdef float keep = 1 - lr * weight_decay if decoupled else 1
     cdef float decay = 0 if decoupled else weight_decay
     for i in range(size):
         g = grads[i] + decay * params[i]
         m[i] = keep1 * m[i] + gain1 * g
         v[i] = keep2 * v[i] + gain2 * (g * g)
-        params[i] = keep * params[i] - step * m[i] / (sqrtf(v[i]) / correction2 + eps)
+        params[i] = keep * params[i] - step * m[i] / (scale * sqrtf(v[i]) + eps)

@@ -83,11 +83,11 @@ class Sequential(Layer):
                     run.append(layer)
                     continue
                 if run:
-                    segments.append(TileChain(run, home))
+                    segments.append(TileChain(run, home, by_sample=True))
                 segments.append(layer)
                 run = []
             if run:
-                segments.append(TileChain(run, home))
+                segments.append(TileChain(run, home, by_sample=True))
             self._segments = segments  # when it is whole: another thread may be looking
         return segments
 
@@ -103,6 +103,7 @@ class Sequential(Layer):
         Returns
         -------
         ndarray of float32 (N, ...)
+            Without `training`, fewer than eight samples go one by one, which is faster; their last digits may differ.
         """
         check_batch(x, type(self).__name__)
         for segment in self.segments:
@@ -172,7 +173,8 @@ class Sequential(Layer):
         labels = check_labels(labels, len(index))
         if chain := self._whole_chain():
             losses, taken, correct = chain.train_steps(
-                samples, samples.shape[1:], labels, loss, index, scale, offset, batch_size, optimizer.update(rates))  # fmt: skip
+                samples, samples.shape[1:], labels, loss, index, scale, offset, batch_size,
+                optimizer.update(rates))  # fmt: skip
             optimizer.steps += taken
             if taken:
                 optimizer.lr = float(rates[taken - 1])
@@ -209,11 +211,9 @@ class Sequential(Layer):
             return chain.run(samples, samples.shape[1:], index, scale, offset)
         count = len(samples) if index is None else len(index)
         whole = np.arange(len(samples)) if index is None else index
-        parts = [
-            self.forward(materialise(samples, whole[start : start + CHUNK], scale, offset))
-            for start in range(0, max(count, 1), CHUNK)
-        ]
-        return np.concatenate(parts)
+        # Parts of nearly equal size: a few samples by themselves would take another way, see `forward`.
+        parts = np.array_split(whole, max(-(-count // CHUNK), 1))
+        return np.concatenate([self.forward(materialise(samples, part, scale, offset)) for part in parts])
 
     def predict(self, x):
         """The class of each sample of x (N, ...) float32: where its output is largest. ndarray of int64 (N,)."""

@@ -67,12 +67,14 @@ class TileChain:
     """Neighbouring tile layers that run as one program.
 
     Activations live in the arenas of the program and are gone after a call: `backward` computes them anew from the
-    kept input, tile by tile, so memory does not grow with the batch.
+    kept input, tile by tile, so memory does not grow with the batch. With `by_sample`, a few samples go one by one when
+    nothing is to be learned from them.
     """
 
-    def __init__(self, layers, home):
+    def __init__(self, layers, home, by_sample=False):
         self.layers = layers
         self.home = home
+        self.by_sample = by_sample
         self.programs = OrderedDict()
         self.kept = None
         offsets = [home.offset(layer, name) for layer in layers for name in layer.params]
@@ -90,7 +92,7 @@ class TileChain:
     def forward(self, x, training=False):
         program = self.program(x)
         y = np.empty((len(x), *program.output_shape), np.float32)
-        program.forward(rows(x), self.params, rows(y), threads.effective())
+        program.forward(rows(x), self.params, rows(y), threads.effective(), by_sample=self.by_sample and not training)
         self.kept = x if training else None
         return y
 
@@ -109,7 +111,7 @@ class TileChain:
         program = self.program_for(input_shape)
         count = len(samples) if index is None else len(index)
         y = np.empty((count, *program.output_shape), np.float32)
-        program.forward(rows(samples), self.params, rows(y), threads.effective(), index, scale, offset)
+        program.forward(rows(samples), self.params, rows(y), threads.effective(), index, scale, offset, self.by_sample)
         return y
 
     def train_step(self, samples, input_shape, labels, loss, index, scale, offset):

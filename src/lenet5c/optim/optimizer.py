@@ -10,8 +10,8 @@ from lenet5c.kernels import _vector, dispatch
 
 @dataclass
 class Update:
-    """What a training run in the compiled core needs to step as an optimiser would: its vectors, settings, and for each step
-    the learning rate and the corrections of Adam's means."""
+    """What a run of steps in the compiled core needs of an optimiser: vectors, settings, and of each step the learning
+    rate and the corrections of Adam's means."""
 
     kind: str
     vectors: list[np.ndarray]
