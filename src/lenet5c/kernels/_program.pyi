@@ -27,6 +27,7 @@ class Program:
         index: NDArray[np.int64] | None = None,
         scale: float = 1.0,
         offset: _Floats | None = None,
+        by_sample: bool = False,
     ) -> None: ...
     def backward(
         self,

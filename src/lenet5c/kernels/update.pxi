@@ -10,7 +10,7 @@ cdef void sum_shards(
     """total = total, if `add`, + shard 0 + shard 1 + ..., in that order."""
     cdef Py_ssize_t i, s
     cdef const float* shard
-    if not add:
+    if not add and size > 0:
         memset(total, 0, size * sizeof(float))
     for s in range(count):
         shard = shards[s]
