@@ -23,7 +23,8 @@ DOCUMENT = (Path(__file__).parent.parent / "docs" / "embedding.md").read_text(en
 
 # Frozen: a line may be added, with a new version of the package; a line that changes breaks what others have compiled.
 CONV2D, POOL2D, IM2COL = (
-    f"struct __pyx_t_7lenet5c_7kernels_9cykernels_{name} const *" for name in ("Conv2dSizes", "Pool2dSizes", "Im2colSizes")
+    f"struct __pyx_t_7lenet5c_7kernels_9cykernels_{name} const *"
+    for name in ("Conv2dSizes", "Pool2dSizes", "Im2colSizes")
 )
 SIGNATURES = {
     "abi_version": "int (void)",
@@ -35,7 +36,7 @@ SIGNATURES = {
     "pool2d_scratch": f"Py_ssize_t ({POOL2D})",
     "im2col_scratch": f"Py_ssize_t ({IM2COL})",
     "conv2d_f32": f"int ({CONV2D}, float const *, float const *, float const *, float *, void *)",
-    "conv2d_backward_f32": f"int ({CONV2D}, float const *, float const *, float const *, float *, float *, float *, void *)",
+    "conv2d_backward_f32": f"int ({CONV2D}, {3 * 'float const *, '}{3 * 'float *, '}void *)",
     "max_pool2d_f32": f"int ({POOL2D}, float const *, float *, void *)",
     "max_pool2d_backward_f32": f"int ({POOL2D}, float const *, float const *, float *, void *)",
     "avg_pool2d_f32": f"int ({POOL2D}, float const *, float *, void *)",
@@ -329,7 +330,8 @@ def test_bad_sizes_are_refused(calls, change, status):
     if "groups" in change or "filters" in change:
         return
     settings = GOOD_WINDOW | change
-    assert calls.im2col_scratch(settings) == calls.im2col(settings, None, None) == calls.col2im(settings, None, None) == code
+    assert calls.im2col_scratch(settings) == calls.im2col(settings, None, None) == code
+    assert calls.col2im(settings, None, None) == code
     if "dilation" not in change and "padding" not in change:
         assert calls.pool2d_scratch(settings) == calls.max_pool2d(settings, *nothing[:3]) == code
         assert calls.avg_pool2d(settings, *nothing[:3]) == calls.avg_pool2d_backward(settings, *nothing[:3]) == code
@@ -355,10 +357,9 @@ def test_every_status_has_its_own_message(calls):
     assert len(messages) == len(set(CONSTANTS.values()) | {-99}) - 1  # of 0 and 1, both a success
 
 
-@pytest.mark.parametrize("extent, kernel, stride, padding, dilation", [(28, 5, 1, 0, 1), (9, 3, 2, 1, 2), (4, 4, 9, 0, 1)])
-def test_output_extent(calls, extent, kernel, stride, padding, dilation):
-    expected = reference.output_shape((extent, extent), kernel, stride, padding, dilation)[0]
-    assert calls.output_extent(extent, kernel, stride, padding, dilation) == expected
+@pytest.mark.parametrize("window", [(5, 1, 0, 1), (3, 2, 1, 2), (9, 9, 0, 1)])
+def test_output_extent(calls, window):
+    assert calls.output_extent(9, *window) == reference.output_shape((9, 9), *window)[0]
 
 
 def test_what_runs(calls):

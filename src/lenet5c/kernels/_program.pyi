@@ -8,6 +8,7 @@ _Floats = NDArray[np.float32]
 _Samples = NDArray[np.float32] | NDArray[np.uint8]
 
 KINDS: dict[str, int]
+STEP_KINDS: dict[str, int]
 
 @disjoint_base
 class Program:

@@ -91,7 +91,8 @@ cdef float* place_totals(const Geometry* g, Totals* t, float* memory) noexcept n
 cdef Py_ssize_t gradient_scratch(const Geometry* g, const Totals* t) noexcept nogil
 cdef void sum_range(const Geometry* g, const Totals* t, const float* x, const float* dy, Py_ssize_t item,
                     float* scratch, const float* zeros) noexcept nogil
-cdef void deliver_totals(const Geometry* g, const Totals* t, float* dweight, float* dbias, float* filters) noexcept nogil
+cdef void deliver_totals(const Geometry* g, const Totals* t, float* dweight, float* dbias,
+                         float* filters) noexcept nogil
 cdef void weight_gradient_all(const Geometry* g, const float* x, const float* dy, float* dweight, float* dbias,
                               float* memory) noexcept nogil
 

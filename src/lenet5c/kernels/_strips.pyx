@@ -68,7 +68,8 @@ cdef bint plan_result(Geometry* g, const TileKernels* kernels, const Units* u) n
     return plan(g, kernels, u)
 
 
-cdef bint plan_phase(Geometry* g, const TileKernels* kernels, const Units* u, Py_ssize_t a, Py_ssize_t b) noexcept nogil:
+cdef bint plan_phase(Geometry* g, const TileKernels* kernels, const Units* u, Py_ssize_t a,
+                     Py_ssize_t b) noexcept nogil:
     """dy -> dx, for every SH-th row from a on and every SW-th column from b on."""
     g.D, g.H, g.W = u.L, u.OH, u.OW
     g.L, g.YH, g.YW = u.D, u.H, u.W
@@ -476,7 +477,8 @@ cdef void deliver_row(const Geometry* g, const Totals* t, Py_ssize_t item, float
             dweight[filter * t.count + k] += filters[lane * t.count + k]
 
 
-cdef void deliver_totals(const Geometry* g, const Totals* t, float* dweight, float* dbias, float* filters) noexcept nogil:
+cdef void deliver_totals(const Geometry* g, const Totals* t, float* dweight, float* dbias,
+                         float* filters) noexcept nogil:
     """dweight and dbias, either of them unless it is NULL; filters is scratch, as deliver_row takes it."""
     cdef Py_ssize_t item
     if dweight is not NULL:
