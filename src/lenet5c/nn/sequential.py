@@ -211,13 +211,10 @@ class Sequential(Layer):
         index, offset = check_samples(samples, index, offset)
         if chain := self._whole_chain():
             return chain.run(samples, samples.shape[1:], index, scale, offset)
-        count = len(samples) if index is None else len(index)
         whole = np.arange(len(samples)) if index is None else index
-        parts = [
-            self.forward(materialise(samples, whole[start : start + CHUNK], scale, offset))
-            for start in range(0, max(count, 1), CHUNK)
-        ]
-        return np.concatenate(parts)
+        # Of nearly equal size: a few samples left over would go one by one, and have other last digits.
+        chunks = np.array_split(whole, max(1, -(-len(whole) // CHUNK)))
+        return np.concatenate([self.forward(materialise(samples, chunk, scale, offset)) for chunk in chunks])
 
     def predict(self, x):
         """The class of each sample of x (N, ...) float32: where its output is largest. ndarray of int64 (N,)."""
