@@ -72,7 +72,8 @@ cdef struct Crew:
     bint speculate
 
 cdef struct Wave:
-    Py_ssize_t number, step
+    int64_t number          # as in the shared words, also where a Py_ssize_t has 32 bits
+    Py_ssize_t step
     Job job                 # of the step's batch
     Py_ssize_t first_tile, tiles, shards
     bint begins, ends       # the step's first, the step's last
@@ -90,7 +91,7 @@ cdef inline int64_t* slot_of(Crew* crew, Py_ssize_t shard) noexcept nogil:
     return crew.words + (2 + shard) * WORDS
 
 
-cdef void look_at_wave(const Crew* crew, Py_ssize_t number, Wave* wave) noexcept nogil:
+cdef void look_at_wave(const Crew* crew, int64_t number, Wave* wave) noexcept nogil:
     cdef Py_ssize_t first, tiles, within = number % crew.waves_per_step
     cdef Py_ssize_t most = SHARDS * crew.shard_tiles
     cdef Job* job = &wave.job
@@ -290,7 +291,8 @@ cdef void work_in_crew(Crew* crew, int thread) noexcept nogil:
     cdef int64_t record = SHARDS + thread
     cdef float* arena = crew.arenas + thread * crew.arena_stride
     cdef double shard_seconds = 1e9
-    cdef Py_ssize_t number, waited
+    cdef int64_t number
+    cdef Py_ssize_t waited
     while True:
         number = atomic_get(ticket_of(crew)) >> 16
         if number >= crew.waves:
