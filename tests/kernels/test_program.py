@@ -805,7 +805,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_moves_nothing():
         assert_array_equal(moved, after_two)
 
 
-@pytest.mark.parametrize("steps, batch_size", [(0, 8), (1, 8), (3, 8), (2, 0), (2, 16), (1, -3)])
+@pytest.mark.parametrize("steps, batch_size", [(0, 8), (1, 8), (3, 8), (2, 0), (2, 16), (1, -3), (5, 2**62)])
 def test_steps_that_do_not_fit_the_samples_are_an_error(steps, batch_size):
     model = EXACT["linear"]
     params, x, _ = model.draw(16)

@@ -563,3 +563,69 @@ def test_gradients_of_another_shape_are_an_error(layer, dy):
     layer.forward(normal(5, 4), training=True)
     with pytest.raises(ValueError, match="dy is .*should be float32"):
         layer.backward(dy)
+
+
+class Plain:
+    """A user's own optimiser: no more than lr and step; its `update` is another thing than ours."""
+
+    def __init__(self, model, lr):
+        self.model, self.lr, self.calls = model, lr, 0
+
+    def step(self):
+        self.calls += 1
+        self.model.vector[:] -= np.float32(self.lr) * self.model.grad_vector
+
+    def update(self):
+        raise AssertionError
+
+
+class Damped(optim.SGD):
+    """Ours, with a step of the user's own."""
+
+    def step(self):
+        self.model.grad_vector[:] *= np.float32(0.5)
+        super().step()
+
+
+class Doubled(nn.Sequential):
+    """A model with a training step of the user's own."""
+
+    def train_step(self, *args, **options):
+        result = super().train_step(*args, **options)
+        self.grad_vector[:] *= 2
+        return result
+
+
+def sgd_of_other_parameters(model, lr):
+    return optim.SGD(model["1"], lr)
+
+
+@pytest.mark.parametrize("make", [nn.Sequential, Doubled, with_numpy_layers], ids=lambda make: make.__name__)
+@pytest.mark.parametrize("optimizer", [
+    optim.SGD, optim.Adam, lambda model, lr: optim.SGD(model, lr, momentum=0.9, weight_decay=0.1), Plain, Damped,
+    sgd_of_other_parameters], ids=["sgd", "adam", "momentum", "plain", "damped", "of one layer"])  # fmt: skip
+def test_a_run_of_steps_asks_the_optimizer_it_is_given(make, optimizer):
+    """The compiled run takes the place of `train_step` and `step` only where it does the same, to the bit."""
+    if make is with_numpy_layers:
+        if optimizer is sgd_of_other_parameters:
+            pytest.skip("its layers have other names")
+        one, other = make(), make()
+    else:
+        one, other = (make(nn.Flatten(), nn.Linear(256, 12, rng=0), nn.ReLU(), nn.Linear(12, 10, rng=1)) for _ in "12")
+    x, labels, index = normal(50, 1, 16, 16), labels_for(50), np.arange(50)[::-1]
+    rates = [0.1, 0.01, 0.05, 0.02]
+    run, by_hand = optimizer(one, 1.0), optimizer(other, 1.0)
+    losses, taken, correct = one.train_steps(
+        x, labels[index], CROSS_ENTROPY, run, rates, batch_size=16, index=index)  # fmt: skip
+    expected = []
+    for i, rate in enumerate(rates):
+        batch = index[16 * i : 16 * i + 16]
+        expected.append(other.train_step(x, labels[batch], CROSS_ENTROPY, index=batch))
+        by_hand.lr = rate
+        by_hand.step()
+    assert [*losses] == [loss for loss, _ in expected]
+    assert (taken, correct) == (4, sum(right for _, right in expected))
+    assert run.lr == rates[-1]
+    assert getattr(run, "steps", 4) == getattr(run, "calls", 4) == 4
+    assert_array_equal(one.vector, other.vector)
+    assert_array_equal(one.grad_vector, other.grad_vector)

@@ -267,7 +267,7 @@ cdef class Program:
         cdef Py_ssize_t step, steps = losses.shape[0], taken = 0, right = 0
         cdef Py_ssize_t* correct
         self.set_batch(&job, samples, index, scale, offset)
-        if steps < 1 or batch_size < 1 or not (steps - 1) * batch_size < job.batch <= steps * batch_size:
+        if job.batch < 1 or batch_size < 1 or steps != (job.batch - 1) // batch_size + 1:
             raise ValueError(f"{job.batch} samples are not {steps} batches of {batch_size}, the last perhaps shorter")
         self.set_loss(&job, loss, smoothing, labels, targets)
         self.set_update(&settings, update, params.shape[0], steps)

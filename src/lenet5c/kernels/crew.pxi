@@ -72,7 +72,8 @@ cdef struct Crew:
     bint speculate
 
 cdef struct Wave:
-    Py_ssize_t number, step
+    int64_t number          # as in the shared words, also where a Py_ssize_t has 32 bits
+    Py_ssize_t step
     Job job                 # of the step's batch
     Py_ssize_t first_tile, tiles, shards
     bint begins, ends       # the step's first, the step's last
@@ -90,7 +91,7 @@ cdef inline int64_t* slot_of(Crew* crew, Py_ssize_t shard) noexcept nogil:
     return crew.words + (2 + shard) * WORDS
 
 
-cdef void look_at_wave(const Crew* crew, Py_ssize_t number, Wave* wave) noexcept nogil:
+cdef void look_at_wave(const Crew* crew, int64_t number, Wave* wave) noexcept nogil:
     cdef Py_ssize_t first, tiles, within = number % crew.waves_per_step
     cdef Py_ssize_t most = SHARDS * crew.shard_tiles
     cdef Job* job = &wave.job
@@ -119,6 +120,10 @@ cdef void look_at_wave(const Crew* crew, Py_ssize_t number, Wave* wave) noexcept
 
 cdef inline Py_ssize_t shard_start(const Wave* wave, Py_ssize_t shard) noexcept nogil:
     return wave.first_tile + shard * wave.tiles // wave.shards
+
+
+cdef inline Py_ssize_t tiles_of(const Wave* wave, Py_ssize_t shard) noexcept nogil:
+    return shard_start(wave, shard + 1) - shard_start(wave, shard)
 
 
 cdef inline bint is_over(Crew* crew, const Wave* wave) noexcept nogil:
@@ -171,7 +176,7 @@ cdef Py_ssize_t first_open_shard(Crew* crew, const Wave* wave) noexcept nogil:
 
 
 cdef void compute_shards(
-    Crew* crew, const Wave* wave, float* arena, int64_t* record, double* shard_seconds,
+    Crew* crew, const Wave* wave, float* arena, int64_t* record, double* tile_seconds,
 ) noexcept nogil:
     """Draw shards while there are any, then see to it that all get done."""
     cdef Py_ssize_t shard, waited = 0
@@ -182,18 +187,19 @@ cdef void compute_shards(
             break
         began = clock_seconds()
         compute_shard(crew, wave, shard, arena, record)
-        shard_seconds[0] = min(shard_seconds[0], clock_seconds() - began)
+        tile_seconds[0] = min(tile_seconds[0], (clock_seconds() - began) / tiles_of(wave, shard))
     began = clock_seconds()
-    while first_open_shard(crew, wave) >= 0 and not is_over(crew, wave):
-        if not crew.speculate or shard_seconds[0] > 1:
+    while True:
+        shard = first_open_shard(crew, wave)
+        if shard < 0 or is_over(crew, wave):
+            break
+        if not crew.speculate or tile_seconds[0] > 1:
             wait_a_little(&waited)
             continue
         cpu_pause()
         waited += 1
-        if waited % 16 == 0 and 2 * (clock_seconds() - began) > PATIENCE * shard_seconds[0]:
-            shard = first_open_shard(crew, wave)
-            if shard >= 0 and not is_over(crew, wave):
-                compute_shard(crew, wave, shard, arena, record)
+        if waited % 16 == 0 and 2 * (clock_seconds() - began) > PATIENCE * tile_seconds[0] * tiles_of(wave, shard):
+            compute_shard(crew, wave, shard, arena, record)
 
 
 cdef double wave_loss(Crew* crew, const Wave* wave, Py_ssize_t* correct) noexcept nogil:
@@ -204,7 +210,7 @@ cdef double wave_loss(Crew* crew, const Wave* wave, Py_ssize_t* correct) noexcep
     correct[0] = 0
     for shard in range(wave.shards):
         record = crew.records + (atomic_get(slot_of(crew, shard)) & 0xffff)
-        for tile in range(shard_start(wave, shard + 1) - shard_start(wave, shard)):
+        for tile in range(tiles_of(wave, shard)):
             loss += record.loss[tile]
             correct[0] += record.correct[tile]
     return loss
@@ -235,7 +241,7 @@ cdef void compute_slice(Crew* crew, const Wave* wave, const Slice* part, bint up
         if part.linear is NULL:
             rows[shard] = record.sums + part.sums
             continue
-        for tile in range(shard_start(wave, shard + 1) - shard_start(wave, shard)):
+        for tile in range(tiles_of(wave, shard)):
             rows[tiles] = record.kept + tile * crew.job.kept_stride
             tiles += 1
     if part.linear is NULL:
@@ -291,14 +297,15 @@ cdef void work_in_crew(Crew* crew, int thread) noexcept nogil:
     cdef Wave wave
     cdef int64_t record = SHARDS + thread
     cdef float* arena = crew.arenas + thread * crew.arena_stride
-    cdef double shard_seconds = 1e9
-    cdef Py_ssize_t number, waited
+    cdef double tile_seconds = 1e9  # the least so far; shards differ in their tiles, and those of a last wave are small
+    cdef int64_t number
+    cdef Py_ssize_t waited
     while True:
         number = atomic_get(ticket_of(crew)) >> 16
         if number >= crew.waves:
             return
         look_at_wave(crew, number, &wave)
-        compute_shards(crew, &wave, arena, &record, &shard_seconds)
+        compute_shards(crew, &wave, arena, &record, &tile_seconds)
         compute_slices(crew, &wave, thread)
         waited = 0
         while not is_over(crew, &wave):

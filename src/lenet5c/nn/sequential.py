@@ -9,6 +9,7 @@ from lenet5c.nn.layer import Home, Layer, check_batch
 from lenet5c.nn.loss import check_labels
 from lenet5c.nn.summary import summary
 from lenet5c.nn.tile_layer import TileChain, TileLayer
+from lenet5c.optim.optimizer import update_for
 
 # Samples at a time through a model that has layers outside the compiled core.
 CHUNK = 256
@@ -154,6 +155,7 @@ class Sequential(Layer):
             As in `train_step`.
         labels : ndarray of int (N,)
         optimizer : lenet5c.optim optimiser of this model
+            Or anything with `lr` and `step`, which is asked step by step then.
         rates : sequence of float
             The learning rate of each step.
         batch_size : int
@@ -171,10 +173,11 @@ class Sequential(Layer):
         """
         index, offset = check_samples(samples, index, offset)
         labels = check_labels(labels, len(index))
-        if chain := self._whole_chain():
+        chain = self._whole_chain() if type(self).train_step is Sequential.train_step else None
+        update = update_for(optimizer, self, rates) if chain else None
+        if update:
             losses, taken, correct = chain.train_steps(
-                samples, samples.shape[1:], labels, loss, index, scale, offset, batch_size,
-                optimizer.update(rates))  # fmt: skip
+                samples, samples.shape[1:], labels, loss, index, scale, offset, batch_size, update)  # fmt: skip
             optimizer.steps += taken
             if taken:
                 optimizer.lr = float(rates[taken - 1])
@@ -209,11 +212,10 @@ class Sequential(Layer):
         index, offset = check_samples(samples, index, offset)
         if chain := self._whole_chain():
             return chain.run(samples, samples.shape[1:], index, scale, offset)
-        count = len(samples) if index is None else len(index)
         whole = np.arange(len(samples)) if index is None else index
-        # Parts of nearly equal size: a few samples by themselves would take another way, see `forward`.
-        parts = np.array_split(whole, max(-(-count // CHUNK), 1))
-        return np.concatenate([self.forward(materialise(samples, part, scale, offset)) for part in parts])
+        # Of nearly equal size: a few samples left over would go one by one, and have other last digits.
+        chunks = np.array_split(whole, max(1, -(-len(whole) // CHUNK)))
+        return np.concatenate([self.forward(materialise(samples, chunk, scale, offset)) for chunk in chunks])
 
     def predict(self, x):
         """The class of each sample of x (N, ...) float32: where its output is largest. ndarray of int64 (N,)."""

@@ -26,6 +26,15 @@ class Update:
     decoupled: bool = False
 
 
+def update_for(optimizer, model, rates):
+    """The `Update` of as many steps of `model` as there are learning rates; who runs it adds the steps taken to `steps`.
+
+    None if only `step` itself knows what it does: an optimiser of the user's own, a subclass, one of other parameters.
+    """
+    known = type(optimizer) in (SGD, Adam) and optimizer.model is model and "step" not in vars(optimizer)
+    return optimizer._update_for(rates) if known else None
+
+
 class _Optimizer:
     """What optimisers share: the model they step, and state that can be saved."""
 
@@ -47,10 +56,6 @@ class _Optimizer:
         """Move the model's parameters by one step along the gradients it holds."""
         self.steps += 1
         self._update(self.model.vector, self.model.grad_vector)
-
-    def update(self, rates):
-        """The `Update` of as many steps as there are learning rates; who runs it adds the steps taken to `steps`."""
-        raise NotImplementedError
 
     def state_dict(self):
         """The state: 'steps', an int, and the optimiser's own vectors (copies)."""
@@ -117,7 +122,7 @@ class SGD(_Optimizer):
         self.momentum = float(momentum)
         self.nesterov = bool(nesterov)
 
-    def update(self, rates):
+    def _update_for(self, rates):
         ones = np.ones(len(rates))
         return Update("sgd", [self.velocity], np.array(rates, float), ones, ones, self.weight_decay,
                       momentum=self.momentum, nesterov=self.nesterov)  # fmt: skip
@@ -159,7 +164,7 @@ class Adam(_Optimizer):
         self.eps = float(eps)
         self.decoupled = bool(decoupled)
 
-    def update(self, rates):
+    def _update_for(self, rates):
         corrections = [self._corrections(self.steps + 1 + i) for i in range(len(rates))]
         return Update("adam", [self.m, self.v], np.array(rates, float), *np.array(corrections).T.copy(),
                       self.weight_decay, betas=self.betas, eps=self.eps, decoupled=self.decoupled)  # fmt: skip
