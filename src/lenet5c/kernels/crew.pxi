@@ -5,12 +5,14 @@
 # order, and which the optimiser then updates at once. Which thread does what changes no bit: shards and slices are cut
 # by the batch and the plan alone.
 #
-# Nobody waits at a barrier. Shards and slices are drawn by ticket. A thread that finds nothing to draw, while a shard is
-# still out with a thread that the system has put to sleep in favour of another process, computes that shard as well:
-# the first to finish has its record taken, the other finds the slot closed and keeps its own. So one sleeping thread
-# holds up a wave for hardly longer than a shard takes, not for a time slice.
+# Nobody waits at a barrier. Shards are drawn by ticket, slices by claim. A thread that finds nothing to draw, while a
+# shard is still out with a thread that the system has put to sleep in favour of another process, computes that shard as
+# well: the first to finish has its record taken, the other finds the slot closed and keeps its own. So a thread that
+# sleeps on a shard holds up a wave for hardly longer than a shard takes, not for a time slice; on a slice it holds up all.
 #
-# All words that threads share are tagged with the wave, so a latecomer can never mistake one wave for another:
+# A latecomer may read parameters while others update them. What it makes of them goes into its own record only, and no
+# slot will take that: the words by which threads hand over work are tagged with the wave, so it can never mistake one
+# wave for another. slices_done needs no tag: only who holds a claim adds to it, and the wave cannot end before.
 #   ticket        wave << 16 | shards drawn;  set last when a wave begins
 #   claim of slice  the last wave in which it was drawn. A thread begins with its own share of the slices, the same in
 #                 each step, so that an optimiser's vectors stay in its cache
@@ -31,7 +33,7 @@ cdef enum:
     WORDS = 8            # of a cache line, which each shared word has for itself
     CLOSED = 1 << 16
     SPINS = 2000         # pauses before a waiting thread gives its processor away: some 50 microseconds
-    PATIENCE = 3         # a shard that is out for 3 / 2 times as long as one takes is computed by another thread, too
+    PATIENCE = 3         # who has waited for 3 / 2 times as long as a shard takes computes it, too
 
 cdef enum UpdateKind:
     NO_UPDATE
