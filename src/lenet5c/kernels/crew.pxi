@@ -8,7 +8,7 @@
 # Nobody waits at a barrier. Shards are drawn by ticket, slices by claim. A thread that finds nothing to draw, while a
 # shard is still out with a thread that the system has put to sleep in favour of another process, computes that shard as
 # well: the first to finish has its record taken, the other finds the slot closed and keeps its own. So a thread that
-# sleeps on a shard holds up a wave for hardly longer than a shard takes, not for a time slice; on a slice it holds up all.
+# sleeps on a shard holds up a wave for hardly longer than a shard takes; one that sleeps on a slice, until it wakes.
 #
 # A latecomer may read parameters while others update them. What it makes of them goes into its own record only, and no
 # slot will take that: the words by which threads hand over work are tagged with the wave, so it can never mistake one
@@ -236,6 +236,8 @@ cdef void compute_slice(Crew* crew, const Wave* wave, const Slice* part, bint up
     cdef const TileKernels* kernels = crew.job.kernels
     cdef const Record* record
     cdef Py_ssize_t shard, tile, tiles = 0
+    if part.size == 0:
+        return  # a program without parameters, perhaps without arrays for them
     for shard in range(wave.shards):
         record = crew.records + (atomic_get(slot_of(crew, shard)) & 0xffff)
         if part.linear is NULL:
