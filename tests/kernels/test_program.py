@@ -14,10 +14,11 @@ from importlib import import_module
 import numpy as np
 import pytest
 import reference
-from lenet5c.kernels._program import Program
 from numpy.testing import assert_array_equal
 
 from lenet5c.kernels import _cpu, _vector, dispatch, lowering
+from lenet5c.kernels._program import Program
+from lenet5c.nn.sequential import StepsTaken
 from lenet5c.optim import optimizer
 
 EPS = np.finfo(np.float32).eps
@@ -732,10 +733,10 @@ def run_steps(model, isa, kind, batch_size, samples, threads):
     params, x, _ = model.draw(samples)
     labels = draw_labels(model, samples)
     grads = np.full_like(params, np.nan)
-    losses = np.zeros(-(-samples // batch_size))
-    update = update_of(kind, params, len(losses))
-    counts = program.train_steps(x, labels, params, grads, threads, batch_size, update, losses, smoothing=0.1)
-    return (params, *update.vectors, grads[: program.param_extent], losses, counts)
+    record = StepsTaken(-(-samples // batch_size))
+    update = update_of(kind, params, len(record.losses))
+    program.train_steps(x, labels, params, grads, threads, batch_size, update, record, smoothing=0.1)
+    return (params, *update.vectors, grads[: program.param_extent], record.losses, (record.taken, record.correct))
 
 
 @pytest.mark.parametrize("kind", STEPS)
@@ -789,19 +790,21 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_moves_nothing():
     params, x, _ = model.draw(64)
     x[40] = np.nan
     labels = draw_labels(model, 64)
-    losses = np.zeros(4)
     update = update_of("adam", params, 4)
     after_two = params.copy()
     first_two = update_of("adam", params, 2)
     first_two.lr = update.lr[:2]
-    expected = program.train_steps(x[:32], labels[:32], after_two, np.zeros_like(params), 1, 16, first_two, losses[:2])
+    expected = StepsTaken(2)
+    program.train_steps(x[:32], labels[:32], after_two, np.zeros_like(params), 1, 16, first_two, expected)
     for threads in (1, 4):
         moved = params.copy()
         for vector in update.vectors:
             vector[:] = 0
-        counts = program.train_steps(x, labels, moved, np.zeros_like(params), threads, 16, update, losses)
-        assert counts == expected == (2, expected[1])
-        assert np.isfinite(losses[:2]).all() and np.isnan(losses[2])
+        record = StepsTaken(4)
+        program.train_steps(x, labels, moved, np.zeros_like(params), threads, 16, update, record)
+        assert (record.taken, record.correct) == (2, expected.correct)
+        assert_array_equal(record.losses[:2], expected.losses)
+        assert np.isnan(record.losses[2])
         assert_array_equal(moved, after_two)
 
 
@@ -812,7 +815,7 @@ def test_steps_that_do_not_fit_the_samples_are_an_error(steps, batch_size):
     with pytest.raises(ValueError, match="batches"):
         model.program(dispatch.isa).train_steps(
             x, draw_labels(model, 16), params, params.copy(), 1, batch_size, update_of("sgd", params, steps),
-            np.zeros(steps))
+            StepsTaken(steps))
 
 
 @pytest.mark.parametrize("break_it", [
@@ -828,4 +831,4 @@ def test_an_update_of_the_wrong_size_is_an_error(break_it):
     break_it(update)
     with pytest.raises(ValueError):
         model.program(dispatch.isa).train_steps(
-            x, draw_labels(model, 16), params, params.copy(), 1, 8, update, np.zeros(2))
+            x, draw_labels(model, 16), params, params.copy(), 1, 8, update, StepsTaken(2))

@@ -20,6 +20,7 @@ from lenet5c.nn import (
     ReLU,
     Sequential,
 )
+from lenet5c.nn.tile_layer import TileChain
 from lenet5c.optim import SGD, Adam, Constant, OneCycle
 from lenet5c.recipes import recipe
 from lenet5c.training import NonFiniteError, Trainer, evaluate
@@ -99,6 +100,31 @@ def test_stopped_and_resumed_is_the_same_to_the_bit(mnist_slice, make, steps):
     assert all_bytes(second) == all_bytes(whole)
 
 
+def test_steps_before_a_keyboard_interrupt_count(mnist_slice, monkeypatch):
+    """Whoever interrupts a run, in a notebook say, may call `run` again and end with the same bytes."""
+    whole = lenet_trainer(mnist_slice[0])
+    whole.run()
+    trainer = lenet_trainer(mnist_slice[0])
+    monkeypatch.setattr(trainer, "stretch_seconds", 0.002)
+    original, calls = TileChain.train_steps, []
+
+    def interrupted(*args):
+        original(*args)
+        calls.append(1)
+        if len(calls) % 3 == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(TileChain, "train_steps", interrupted)
+    interrupts = 0
+    while trainer.epoch < trainer.epochs:
+        try:
+            trainer.run()
+        except KeyboardInterrupt:
+            interrupts += 1
+    assert interrupts > 3
+    assert all_bytes(trainer) == all_bytes(whole)
+
+
 class Countdown:
     def __init__(self, steps):
         self.steps = steps
@@ -112,10 +138,10 @@ def test_every_sample_is_seen_once_an_epoch_in_a_new_order(mnist_slice, monkeypa
     trainer = lenet_trainer(mnist_slice[0].take(np.arange(101)), epochs=2)
     seen = []
 
-    def train_steps(images, labels, loss, optimizer, rates, *, index, batch_size, **_):
+    def train_steps(images, labels, loss, optimizer, rates, *, index, batch_size, record, **_):
         assert -(-len(index) // batch_size) == len(rates)
         seen.append(index)
-        return np.ones(len(rates)), len(rates), 0
+        record.taken = len(rates)
 
     monkeypatch.setattr(trainer.model, "train_steps", train_steps)
     trainer.run()
@@ -127,8 +153,13 @@ def test_every_sample_is_seen_once_an_epoch_in_a_new_order(mnist_slice, monkeypa
 def test_history_counts_the_short_last_batch_by_its_size(mnist_slice, monkeypatch):
     trainer = lenet_trainer(mnist_slice[0].take(np.arange(96)), epochs=1)
     trainer.stretch_seconds = 0
-    results = iter([([1.0], 1, 64), ([4.0], 1, 0)])
-    monkeypatch.setattr(trainer.model, "train_steps", lambda *_, **__: next(results))
+    results = iter([(1.0, 64), (4.0, 0)])
+
+    def train_steps(*_, record, **__):
+        record.losses[0], record.correct = next(results)
+        record.taken = 1
+
+    monkeypatch.setattr(trainer.model, "train_steps", train_steps)
     trainer.run()
     assert trainer.history[0]["train_loss"] == pytest.approx((64 * 1 + 32 * 4) / 96)
     assert trainer.history[0]["train_accuracy"] == pytest.approx(64 / 96)

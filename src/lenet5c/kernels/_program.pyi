@@ -65,11 +65,11 @@ class Program:
         num_threads: int,
         batch_size: int,
         update: Any,
-        losses: NDArray[np.float64],
+        record: Any,
         loss: str = "cross_entropy",
         smoothing: float = 0.0,
         targets: _Floats | None = None,
         index: NDArray[np.int64] | None = None,
         scale: float = 1.0,
         offset: _Floats | None = None,
-    ) -> tuple[int, int]: ...
+    ) -> None: ...

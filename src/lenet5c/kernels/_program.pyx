@@ -254,16 +254,18 @@ cdef class Program:
 
     def train_steps(self, samples, const int[::1] labels not None, float[::1] params not None,
                     float[::1] grads not None, int num_threads, Py_ssize_t batch_size, update,
-                    double[::1] losses not None, str loss="cross_entropy", double smoothing=0, const float[:, ::1] targets=None,
+                    record, str loss="cross_entropy", double smoothing=0, const float[:, ::1] targets=None,
                     const int64_t[::1] index=None, double scale=1, const float[::1] offset=None):
         """As many steps as losses has elements: `train_step` on the next batch_size samples, and an update of params.
 
         `update` has what the optimiser needs: kind ('sgd' or 'adam'), vectors, settings, and lr, correction1 and
         correction2 of each step. losses receives the mean loss of each step. A step whose loss is not finite is the
-        last and moves nothing. Returns the number of steps taken, that one not counted, and of correct answers in them.
+        last and moves nothing. record.taken and record.correct become the number of steps taken, that one not counted,
+        and of correct answers in them: before anything can interrupt this.
         """
         cdef Job job = self.template
         cdef Update settings
+        cdef double[::1] losses = record.losses
         cdef Py_ssize_t step, steps = losses.shape[0], taken = 0, right = 0
         cdef Py_ssize_t* correct
         self.set_batch(&job, samples, index, scale, offset)
@@ -286,7 +288,7 @@ cdef class Program:
                 right += correct[step]
         finally:
             free(correct)
-        return taken, right
+        record.taken, record.correct = taken, right
 
     cdef set_dx(self, Job* job, float[:, ::1] dx):
         if dx.shape[0] != job.batch or dx.shape[1] != job.input_size:

@@ -7,10 +7,12 @@
 #
 # Nobody waits at a barrier. Shards are drawn by ticket, slices by claim. A thread that finds nothing to draw, while a
 # shard is still out with a thread that the system has put to sleep in favour of another process, computes that shard as
-# well: the first to finish has its record taken, the other finds the slot closed and keeps its own. So one sleeping
-# thread holds up a wave for hardly longer than a shard takes, not for a time slice.
+# well: the first to finish has its record taken, the other finds the slot closed and keeps its own. So a thread that
+# sleeps on a shard holds up a wave for hardly longer than a shard takes; one that sleeps on a slice, until it wakes.
 #
-# All words that threads share are tagged with the wave, so a latecomer can never mistake one wave for another:
+# A latecomer may read parameters while others update them. What it makes of them goes into its own record only, and no
+# slot will take that: the words by which threads hand over work are tagged with the wave, so it can never mistake one
+# wave for another. slices_done needs no tag: only who holds a claim adds to it, and the wave cannot end before.
 #   ticket        wave << 16 | shards drawn;  set last when a wave begins
 #   claim of slice  the last wave in which it was drawn. A thread begins with its own share of the slices, the same in
 #                 each step, so that an optimiser's vectors stay in its cache
@@ -31,7 +33,7 @@ cdef enum:
     WORDS = 8            # of a cache line, which each shared word has for itself
     CLOSED = 1 << 16
     SPINS = 2000         # pauses before a waiting thread gives its processor away: some 50 microseconds
-    PATIENCE = 3         # a shard that is out for 3 / 2 times as long as one takes is computed by another thread, too
+    PATIENCE = 3         # who has waited for 3 / 2 times as long as a shard takes computes it, too
 
 cdef enum UpdateKind:
     NO_UPDATE
@@ -167,16 +169,18 @@ cdef void compute_shard(Crew* crew, const Wave* wave, Py_ssize_t shard, float* a
         record[0] = open_slot & 0xffff
 
 
-cdef Py_ssize_t first_open_shard(Crew* crew, const Wave* wave) noexcept nogil:
-    cdef Py_ssize_t shard
-    for shard in range(wave.shards):
+cdef Py_ssize_t open_shard(Crew* crew, const Wave* wave, int thread) noexcept nogil:
+    """A shard that is not done, or -1; each thread looks from another one on."""
+    cdef Py_ssize_t n, shard
+    for n in range(wave.shards):
+        shard = (thread + n) % wave.shards
         if not atomic_get(slot_of(crew, shard)) & CLOSED:
             return shard
     return -1
 
 
 cdef void compute_shards(
-    Crew* crew, const Wave* wave, float* arena, int64_t* record, double* tile_seconds,
+    Crew* crew, const Wave* wave, int thread, float* arena, int64_t* record, double* tile_seconds,
 ) noexcept nogil:
     """Draw shards while there are any, then see to it that all get done."""
     cdef Py_ssize_t shard, waited = 0
@@ -190,7 +194,7 @@ cdef void compute_shards(
         tile_seconds[0] = min(tile_seconds[0], (clock_seconds() - began) / tiles_of(wave, shard))
     began = clock_seconds()
     while True:
-        shard = first_open_shard(crew, wave)
+        shard = open_shard(crew, wave, thread)
         if shard < 0 or is_over(crew, wave):
             break
         if not crew.speculate or tile_seconds[0] > 1:
@@ -236,6 +240,8 @@ cdef void compute_slice(Crew* crew, const Wave* wave, const Slice* part, bint up
     cdef const TileKernels* kernels = crew.job.kernels
     cdef const Record* record
     cdef Py_ssize_t shard, tile, tiles = 0
+    if part.size == 0:
+        return  # a program without parameters, perhaps without arrays for them
     for shard in range(wave.shards):
         record = crew.records + (atomic_get(slot_of(crew, shard)) & 0xffff)
         if part.linear is NULL:
@@ -305,7 +311,7 @@ cdef void work_in_crew(Crew* crew, int thread) noexcept nogil:
         if number >= crew.waves:
             return
         look_at_wave(crew, number, &wave)
-        compute_shards(crew, &wave, arena, &record, &tile_seconds)
+        compute_shards(crew, &wave, thread, arena, &record, &tile_seconds)
         compute_slices(crew, &wave, thread)
         waited = 0
         while not is_over(crew, &wave):

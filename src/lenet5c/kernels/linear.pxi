@@ -7,9 +7,9 @@
 # is through, the gradient of a few outputs at a time is summed in registers over all of its samples. x is kept
 # transposed, (I / 16, lane, 16): 16 neighbouring weights lie in a vector and take one multiply-add a sample, without
 # sums of lanes.
-
 #
 # A sample by itself takes its inputs 16 abreast, as its weights lie: linear_sample.
+
 
 cdef inline v16 load_some(const float* a, Py_ssize_t count) noexcept nogil:
     """The first `count` of 16 floats, and zeros."""

@@ -189,6 +189,7 @@ class Sequential(Layer):
         index: _Labels,
         scale: float | np.float32 = 1.0,
         offset: _Floats | None = None,
+        record: Any = None,
     ) -> tuple[NDArray[np.float64], int, int]: ...
     def outputs(
         self,

@@ -15,6 +15,14 @@ from lenet5c.optim.optimizer import update_for
 CHUNK = 256
 
 
+class StepsTaken:
+    """What a run of steps has come to: `losses` of each, finished steps (`taken`), and correct answers in these."""
+
+    def __init__(self, steps):
+        self.losses = np.zeros(steps)
+        self.taken = self.correct = 0
+
+
 class Sequential(Layer):
     """Layers that feed one another.
 
@@ -146,7 +154,7 @@ class Sequential(Layer):
         self._backward(dy, need_dx=False)
         return value, int((logits.argmax(axis=1) == labels).sum())
 
-    def train_steps(self, samples, labels, loss, optimizer, rates, *, batch_size, index, scale=1.0, offset=None):
+    def train_steps(self, samples, labels, loss, optimizer, rates, *, batch_size, index, scale=1.0, offset=None, record=None):
         """Several steps of `train_step` and `optimizer.step` in one go, to the bit: threads need not meet in between.
 
         Parameters
@@ -161,6 +169,8 @@ class Sequential(Layer):
         batch_size : int
         index : ndarray of int64 (N,)
             The samples of all steps, one batch after the other; the last one may be shorter.
+        record : StepsTaken, optional
+            Is told what is returned, also when a KeyboardInterrupt keeps this from returning.
 
         Returns
         -------
@@ -175,24 +185,28 @@ class Sequential(Layer):
         labels = check_labels(labels, len(index))
         chain = self._whole_chain() if type(self).train_step is Sequential.train_step else None
         update = update_for(optimizer, self, rates) if chain else None
+        record = StepsTaken(len(rates)) if record is None else record
         if update:
-            losses, taken, correct = chain.train_steps(
-                samples, samples.shape[1:], labels, loss, index, scale, offset, batch_size, update)  # fmt: skip
-            optimizer.steps += taken
-            if taken:
-                optimizer.lr = float(rates[taken - 1])
-            return losses, taken, correct
-        losses, correct = np.zeros(len(rates)), 0
+            try:
+                chain.train_steps(
+                    samples, samples.shape[1:], labels, loss, index, scale, offset, batch_size, update,
+                    record)  # fmt: skip
+            finally:
+                optimizer.steps += record.taken
+                if record.taken:
+                    optimizer.lr = float(rates[record.taken - 1])
+            return record.losses, record.taken, record.correct
         for step, rate in enumerate(rates):
             batch = slice(step * batch_size, (step + 1) * batch_size)
-            losses[step], right = self.train_step(
+            record.losses[step], right = self.train_step(
                 samples, labels[batch], loss, index=index[batch], scale=scale, offset=offset)  # fmt: skip
-            if not np.isfinite(losses[step]):
-                return losses, step, correct
+            if not np.isfinite(record.losses[step]):
+                break
             optimizer.lr = rate
             optimizer.step()
-            correct += right
-        return losses, len(rates), correct
+            record.taken += 1
+            record.correct += right
+        return record.losses, record.taken, record.correct
 
     def _whole_chain(self):
         """The model as one chain, None if it has layers outside the compiled core."""

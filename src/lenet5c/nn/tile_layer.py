@@ -121,14 +121,12 @@ class TileChain:
             rows(samples), labels, self.params, self.grads, threads.effective(), loss.kind, loss.label_smoothing,
             loss.targets(labels, prod(program.output_shape)), index, scale, offset)  # fmt: skip
 
-    def train_steps(self, samples, input_shape, labels, loss, index, scale, offset, batch_size, update):
+    def train_steps(self, samples, input_shape, labels, loss, index, scale, offset, batch_size, update, record):
         """Steps as `Sequential.train_steps` takes them."""
         program = self.program_for(input_shape)
-        losses = np.empty(len(update.lr))
-        taken, correct = program.train_steps(
-            rows(samples), labels, self.params, self.grads, threads.effective(), batch_size, update, losses, loss.kind,
+        program.train_steps(
+            rows(samples), labels, self.params, self.grads, threads.effective(), batch_size, update, record, loss.kind,
             loss.label_smoothing, loss.targets(labels, prod(program.output_shape)), index, scale, offset)  # fmt: skip
-        return losses, taken, correct
 
     def program(self, x):
         check_batch(x, type(self.layers[0]).__name__)

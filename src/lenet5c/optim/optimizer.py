@@ -27,7 +27,7 @@ class Update:
 
 
 def update_for(optimizer, model, rates):
-    """The `Update` of as many steps of `model` as there are learning rates; who runs it adds the steps taken to `steps`.
+    """The `Update` of as many steps of `model` as there are rates; who runs it adds the steps taken to `steps`.
 
     None if only `step` itself knows what it does: an optimiser of the user's own, a subclass, one of other parameters.
     """

@@ -1,4 +1,4 @@
-"""Ctrl-C and a polite kill ask the run to stop after the step it is in."""
+"""Ctrl-C and a polite kill ask the run to stop after the stretch of steps it is in."""
 
 import signal
 import threading

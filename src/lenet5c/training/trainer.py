@@ -7,6 +7,7 @@ from math import ceil, isfinite
 import numpy as np
 
 from lenet5c.nn.convolution import positive
+from lenet5c.nn.sequential import StepsTaken
 from lenet5c.training.errors import NonFiniteError
 from lenet5c.training.evaluation import evaluate
 
@@ -152,17 +153,22 @@ class Trainer:
         first = self.epoch * self.steps_per_epoch + self.step
         rates = [self.schedule(first + i) for i in range(count)]
         samples = order[self.step * self.batch_size : (self.step + count) * self.batch_size]
-        losses, taken, correct = self.model.train_steps(
-            self.train_set.images, self.train_set.labels[samples], self.loss, self.optimizer, rates,
-            batch_size=self.batch_size, index=samples, scale=self.preparation.scale, offset=self.offset)  # fmt: skip
-        batches = np.split(samples, range(self.batch_size, len(samples), self.batch_size))
-        for loss, batch in zip(losses[:taken], batches, strict=False):
-            self.loss_sum += float(loss) * len(batch)
-        self.correct += correct
-        self.step += taken
-        if taken < count:
-            self.optimizer.lr = rates[taken]
-            raise NonFiniteError(self._where_not_finite(losses[taken], batches[taken]))
+        record = StepsTaken(count)
+        try:
+            self.model.train_steps(
+                self.train_set.images, self.train_set.labels[samples], self.loss, self.optimizer, rates,
+                batch_size=self.batch_size, index=samples, scale=self.preparation.scale, offset=self.offset,
+                record=record)  # fmt: skip
+        finally:
+            # An interrupt may come as soon as the steps are done: they count.
+            batches = np.split(samples, range(self.batch_size, len(samples), self.batch_size))
+            for loss, batch in zip(record.losses[: record.taken], batches, strict=False):
+                self.loss_sum += float(loss) * len(batch)
+            self.correct += record.correct
+            self.step += record.taken
+        if record.taken < count:
+            self.optimizer.lr = rates[record.taken]
+            raise NonFiniteError(self._where_not_finite(record.losses[record.taken], batches[record.taken]))
         share = self.stretch_seconds / max(time.perf_counter() - began, 1e-6)
         self._stretch = max(1, int(count * min(share, 4)))
         return len(samples)
