@@ -1,4 +1,4 @@
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet5c.nn import Layer
-from lenet5c.optim.optimizer import Update
 
 __all__ = ["SGD", "Adam", "Constant", "Cosine", "OneCycle", "Step"]
 
@@ -17,7 +16,6 @@ class _Optimizer:
     weight_decay: float
     steps: int
     def step(self) -> None: ...
-    def update(self, rates: Sequence[float]) -> Update: ...
     def state_dict(self) -> dict[str, Any]: ...
     def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
 
@@ -28,7 +26,6 @@ class SGD(_Optimizer):
     def __init__(
         self, model: Layer, lr: float, momentum: float = 0.0, nesterov: bool = False, weight_decay: float = 0.0
     ) -> None: ...
-    def update(self, rates: Sequence[float]) -> Update: ...
 
 class Adam(_Optimizer):
     betas: tuple[float, float]
@@ -45,7 +42,6 @@ class Adam(_Optimizer):
         weight_decay: float = 0.0,
         decoupled: bool = False,
     ) -> None: ...
-    def update(self, rates: Sequence[float]) -> Update: ...
 
 @dataclass(frozen=True)
 class Constant:
