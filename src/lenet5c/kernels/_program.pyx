@@ -419,7 +419,7 @@ STEP_KINDS = {"tile": STEP_TILE, "conv2d": STEP_CONV2D, "linear": STEP_LINEAR, "
 
 cdef set_op(Op* op, o):
     """Fill in an op from its `lowering.TileOp`."""
-    op.kind = KINDS.get(o.kind, PAD2D)
+    op.kind = KINDS[o.kind]
     op.relu, op.gate, op.pool, op.winograd = o.relu, o.gate, o.pool, o.winograd
     op.count_pad, op.has_bias = o.count_pad, o.bias is not None
     op.groups = o.groups

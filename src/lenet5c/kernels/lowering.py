@@ -341,7 +341,10 @@ def _gaps(ops):
 
 
 class _SampleLowering:
-    """The steps that take one sample through the ops; what a convolution gives lies 16 channels abreast."""
+    """The steps that take one sample through the ops; what a convolution gives lies 16 channels abreast.
+
+    A change of layout has an op for its shape alone: a padding by nothing.
+    """
 
     def __init__(self, input_shape, ops):
         self.ops = ops
@@ -402,11 +405,11 @@ class _SampleLowering:
 
     def make_plain(self):
         if self.abreast:
-            self.step("plain", TileOp("tile", self.shape, self.shape), self.shape)
+            self.step("plain", TileOp("pad2d", self.shape, self.shape), self.shape)
 
     def make_abreast(self):
         if not self.abreast:
-            self.step("abreast", TileOp("tile", self.shape, self.shape), self.shape, abreast=True)
+            self.step("abreast", TileOp("pad2d", self.shape, self.shape), self.shape, abreast=True)
 
 
 def _whole_tiles(count):
