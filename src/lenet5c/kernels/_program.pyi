@@ -7,8 +7,12 @@ from typing_extensions import CapsuleType, disjoint_base
 _Floats = NDArray[np.float32]
 _Samples = NDArray[np.float32] | NDArray[np.uint8]
 
+FEW_SAMPLES: int
+MOST_TRAINED: int
 KINDS: dict[str, int]
-STEP_KINDS: dict[str, int]
+STEP_FEW_SAMPLES: int
+MOST_TRAINED: int
+KINDS: dict[str, int]
 
 @disjoint_base
 class Program:
@@ -28,7 +32,7 @@ class Program:
         index: NDArray[np.int64] | None = None,
         scale: float = 1.0,
         offset: _Floats | None = None,
-        by_sample: bool = False,
+        by_sample: int = 0,
     ) -> None: ...
     def backward(
         self,
@@ -39,6 +43,7 @@ class Program:
         dx: _Floats | None,
         num_threads: int,
         index: NDArray[np.int64] | None = None,
+        by_sample: bool = False,
     ) -> None: ...
     def train_step(
         self,
@@ -48,13 +53,14 @@ class Program:
         grads: _Floats,
         num_threads: int,
         loss: str = "cross_entropy",
-        smoothing: float = 0.0,
+        setting: float = 0.0,
         targets: _Floats | None = None,
         index: NDArray[np.int64] | None = None,
         scale: float = 1.0,
         offset: _Floats | None = None,
         out: _Floats | None = None,
         dx: _Floats | None = None,
+        by_sample: bool = False,
     ) -> tuple[float, int]: ...
     def train_steps(
         self,
@@ -67,9 +73,10 @@ class Program:
         update: Any,
         record: Any,
         loss: str = "cross_entropy",
-        smoothing: float = 0.0,
+        setting: float = 0.0,
         targets: _Floats | None = None,
         index: NDArray[np.int64] | None = None,
         scale: float = 1.0,
         offset: _Floats | None = None,
+        by_sample: bool = False,
     ) -> None: ...

@@ -12,15 +12,22 @@ from libc.string cimport memcpy, memset
 
 from lenet5c.kernels._workspace cimport Workspace
 from lenet5c.kernels.tiles cimport (
-    AVG_POOL2D, CONV2D, CROSS_ENTROPY, LINEAR, MAX_POOL2D, MEAN_SQUARED_ERROR, PAD2D, RELU, SIGMOID, TANH, LossKind,
-    DirectSum, Op, OpKind, TileKernels, useful_threads)
+    AVG_POOL2D, CONV2D, CROSS_ENTROPY, LINEAR, MAX_POOL2D, MAXIMUM_A_POSTERIORI, MAXIMUM_LIKELIHOOD, MEAN_SQUARED_ERROR,
+    PAD2D, RBF, RELU, SCALED_TANH, SIGMOID, SUBSAMPLE2D, TANH, DirectSum, LossKind, Op, OpKind, TileKernels,
+    spread_filters, useful_threads)
+
+cdef enum:
+    MOST_TRAINED_ = 4
+
+FEW_SAMPLES = 7  # so many go one by one: a tile takes about as long as eight
+MOST_TRAINED = MOST_TRAINED_  # so many are trained on one by one: a tile takes about as long as six
 
 include "job.pxi"
 include "crew.pxi"
 include "sample.pxi"
+include "sample_training.pxi"
 
 cdef enum:
-    FEW_SAMPLES = 7        # so many go one by one: a tile takes about as long as eight
     KEPT_FLOATS = 1 << 24  # records keep more than one tile each while that takes no more than so many floats
 
 
@@ -37,7 +44,7 @@ cdef class Program:
     cdef Job template
     cdef float* zeros
     cdef double work
-    cdef list idle_workspaces, gaps
+    cdef list idle_workspaces, gaps, held
     cdef object capsule
     cdef readonly tuple input_shape, output_shape
     cdef readonly Py_ssize_t param_extent
@@ -48,6 +55,7 @@ cdef class Program:
         self.capsule = capsule
         self.idle_workspaces = []
         self.gaps = plan.gaps
+        self.held = []
         self.input_shape = plan.input_shape
         self.output_shape = plan.output_shape
         self.param_extent = plan.param_extent
@@ -63,6 +71,7 @@ cdef class Program:
         job.output_size = plan.output_size
         job.output = plan.output
         job.first_gradient = plan.first_trainable
+        job.penalties = plan.penalties
         self.slice_count = len(plan.slices)
         self.ops = <Op*>calloc(max(job.op_count, 1), sizeof(Op))
         self.slices = <Slice*>calloc(max(self.slice_count, 1), sizeof(Slice))
@@ -72,7 +81,7 @@ cdef class Program:
         job.ops = self.ops
         job.zeros = self.zeros
         for i in range(job.op_count):
-            set_op(self.ops + i, plan.ops[i])
+            set_op(self.ops + i, plan.ops[i], self.held)
         for i in range(self.slice_count):
             op, start, size, sums = plan.slices[i]
             self.slices[i].linear = NULL if op is None else self.ops + <Py_ssize_t>op
@@ -89,13 +98,14 @@ cdef class Program:
             raise MemoryError("no memory for a program")
         way.count = len(plan.steps)
         way.output, way.arena_floats, way.packed_floats = plan.output, plan.arena_floats, plan.packed_floats
+        way.training_floats, way.first_trainable = plan.training_floats, plan.first_trainable
         for i in range(way.count):
             planned = plan.steps[i]
             step = way.steps + i
             step.kind = STEP_KINDS[planned.kind]
-            set_op(&step.op, planned.op)
+            set_op(&step.op, planned.op, self.held)
             step.op.x, step.op.y = planned.x, planned.y
-            step.abreast, step.packed = planned.abreast, planned.packed
+            step.abreast, step.packed, step.training = planned.abreast, planned.packed, planned.training
             if step.kind == STEP_CONV2D and not set_offsets(step):
                 raise MemoryError("no memory for a program")
 
@@ -104,6 +114,9 @@ cdef class Program:
         for i in range(self.sample_way.count):
             free(self.sample_way.steps[i].taps)
             free(self.sample_way.steps[i].pixels)
+            free(self.sample_way.steps[i].inputs)
+            free(self.sample_way.steps[i].spread_taps)
+            free(self.sample_way.steps[i].spread_pixels)
         free(self.sample_way.steps)
         free(self.ops)
         free(self.slices)
@@ -150,11 +163,11 @@ cdef class Program:
         return space if space.floats >= floats else Workspace(floats)
 
     def forward(self, samples, const float[::1] params not None, float[:, ::1] out not None, int num_threads,
-                const int64_t[::1] index=None, double scale=1, const float[::1] offset=None, bint by_sample=False):
+                const int64_t[::1] index=None, double scale=1, const float[::1] offset=None, Py_ssize_t by_sample=0):
         """out (N, output_size) = the outputs of the batch.
 
-        With by_sample a few samples may go one by one, which is faster, and differs from a training step in the last
-        digits.
+        With by_sample, of at most so many samples each goes by itself, which is faster, and differs from a tile in the
+        last digits. A training step does so with at most MOST_TRAINED samples, if its own by_sample is set.
         """
         cdef Job job = self.template
         cdef Py_ssize_t tile, tiles, stride = job.arena_half + job.scratch_floats
@@ -169,7 +182,7 @@ cdef class Program:
         job.params = <float*>&params[0] if params.shape[0] > 0 else NULL
         job.out = &out[0, 0]
         job.forward_ops = job.op_count
-        if by_sample and job.batch <= FEW_SAMPLES and self.sample_way.steps is not NULL:
+        if job.batch <= by_sample and self.sample_way.steps is not NULL:
             return self.forward_samples(&job, num_threads)
         tiles = (job.batch + LANES - 1) // LANES
         threads = self.thread_count(job.batch, num_threads, tiles)
@@ -205,7 +218,8 @@ cdef class Program:
         self.idle_workspaces.append(space)
 
     def backward(self, samples, const float[:, ::1] dy not None, const float[::1] params not None,
-                 float[::1] grads not None, float[:, ::1] dx, int num_threads, const int64_t[::1] index=None):
+                 float[::1] grads not None, float[:, ::1] dx, int num_threads, const int64_t[::1] index=None,
+                 bint by_sample=False):
         """grads = the parameters' gradient, dx (N, input_size), unless it is None, the input's."""
         cdef Job job = self.template
         cdef Update none
@@ -222,12 +236,12 @@ cdef class Program:
             if dx is not None:
                 self.set_dx(&job, dx)
         memset(&none, 0, sizeof(Update))
-        self.run(&job, max(job.batch, <Py_ssize_t>1), 1, params, grads, &none, num_threads, &loss, &correct)
+        self.run(&job, max(job.batch, <Py_ssize_t>1), 1, params, grads, &none, num_threads, &loss, &correct, by_sample)
 
     def train_step(self, samples, const int[::1] labels not None, const float[::1] params not None,
-                   float[::1] grads not None, int num_threads, str loss="cross_entropy", double smoothing=0,
+                   float[::1] grads not None, int num_threads, str loss="cross_entropy", double setting=0,
                    const float[:, ::1] targets=None, const int64_t[::1] index=None, double scale=1,
-                   const float[::1] offset=None, float[:, ::1] out=None, float[:, ::1] dx=None):
+                   const float[::1] offset=None, float[:, ::1] out=None, float[:, ::1] dx=None, bint by_sample=False):
         """Forward, loss and backward in one sweep.
 
         Returns the mean loss and the number of samples whose largest output is at their label; grads becomes the
@@ -240,7 +254,7 @@ cdef class Program:
         self.set_batch(&job, samples, index, scale, offset)
         if job.batch == 0:
             raise ValueError("a training step needs at least one sample")
-        self.set_loss(&job, loss, smoothing, labels, targets)
+        self.set_loss(&job, loss, setting, labels, targets)
         if out is not None:
             if out.shape[0] != job.batch or out.shape[1] != job.output_size:
                 raise ValueError("out has the wrong size")
@@ -249,13 +263,13 @@ cdef class Program:
             self.set_dx(&job, dx)
         job.forward_ops = job.op_count
         memset(&none, 0, sizeof(Update))
-        self.run(&job, job.batch, 1, params, grads, &none, num_threads, &total, &correct)
+        self.run(&job, job.batch, 1, params, grads, &none, num_threads, &total, &correct, by_sample)
         return total / (job.batch * job.loss_terms), correct
 
     def train_steps(self, samples, const int[::1] labels not None, float[::1] params not None,
                     float[::1] grads not None, int num_threads, Py_ssize_t batch_size, update,
-                    record, str loss="cross_entropy", double smoothing=0, const float[:, ::1] targets=None,
-                    const int64_t[::1] index=None, double scale=1, const float[::1] offset=None):
+                    record, str loss="cross_entropy", double setting=0, const float[:, ::1] targets=None,
+                    const int64_t[::1] index=None, double scale=1, const float[::1] offset=None, bint by_sample=False):
         """As many steps as losses has elements: `train_step` on the next batch_size samples, and an update of params.
 
         `update` has what the optimiser needs: kind ('sgd' or 'adam'), vectors, settings, and lr, correction1 and
@@ -271,7 +285,7 @@ cdef class Program:
         self.set_batch(&job, samples, index, scale, offset)
         if job.batch < 1 or batch_size < 1 or steps != (job.batch - 1) // batch_size + 1:
             raise ValueError(f"{job.batch} samples are not {steps} batches of {batch_size}, the last perhaps shorter")
-        self.set_loss(&job, loss, smoothing, labels, targets)
+        self.set_loss(&job, loss, setting, labels, targets)
         self.set_update(&settings, update, params.shape[0], steps)
         job.forward_ops = job.op_count
         correct = <Py_ssize_t*>calloc(steps, sizeof(Py_ssize_t))
@@ -279,7 +293,7 @@ cdef class Program:
             raise MemoryError("no memory for the counts of some steps")
         try:
             losses[:] = 0
-            self.run(&job, batch_size, steps, params, grads, &settings, num_threads, &losses[0], correct)
+            self.run(&job, batch_size, steps, params, grads, &settings, num_threads, &losses[0], correct, by_sample)
             for step in range(steps):
                 losses[step] /= min(batch_size, job.batch - step * batch_size) * job.loss_terms
                 if not isfinite(losses[step]):
@@ -296,7 +310,7 @@ cdef class Program:
         job.dx = &dx[0, 0]
         job.first_gradient = 0
 
-    cdef set_loss(self, Job* job, str loss, double smoothing, const int[::1] labels, const float[:, ::1] targets):
+    cdef set_loss(self, Job* job, str loss, double setting, const int[::1] labels, const float[:, ::1] targets):
         cdef Py_ssize_t i
         if labels.shape[0] != job.batch:
             raise ValueError(f"labels has {labels.shape[0]} values for a batch of {job.batch}")
@@ -304,7 +318,7 @@ cdef class Program:
             if not 0 <= labels[i] < job.output_size:
                 raise ValueError(f"labels[{i}] is {labels[i]}, it should be 0 to {job.output_size - 1}")
         job.labels = &labels[0]
-        job.smoothing = smoothing
+        job.setting = setting
         if loss == "cross_entropy":
             job.loss = CROSS_ENTROPY
             job.loss_factor, job.loss_terms = 1, 1
@@ -314,8 +328,11 @@ cdef class Program:
             job.loss = MEAN_SQUARED_ERROR
             job.targets = &targets[0, 0]
             job.loss_factor, job.loss_terms = 2, job.output_size
+        elif loss in ("mle", "map"):
+            job.loss = MAXIMUM_LIKELIHOOD if loss == "mle" else MAXIMUM_A_POSTERIORI
+            job.loss_factor, job.loss_terms = 1, 1
         else:
-            raise ValueError(f"loss is {loss!r}, it should be 'cross_entropy' or 'mse'")
+            raise ValueError(f"loss is {loss!r}, it should be 'cross_entropy', 'mse', 'mle' or 'map'")
 
     cdef set_update(self, Update* settings, update, Py_ssize_t size, Py_ssize_t steps):
         cdef float[::1] vector
@@ -346,13 +363,9 @@ cdef class Program:
         settings.eps, settings.weight_decay, settings.decoupled = update.eps, update.weight_decay, update.decoupled
 
     cdef run(self, Job* job, Py_ssize_t batch_size, Py_ssize_t steps, const float[::1] params, float[::1] grads,
-             const Update* update, int num_threads, double* loss, Py_ssize_t* correct):
+             const Update* update, int num_threads, double* loss, Py_ssize_t* correct, bint by_sample):
         """Take the job through its steps: gradients into grads, and the update, if there is one."""
-        cdef Crew crew
-        cdef Record records[2 * SHARDS]
-        cdef Py_ssize_t i, tiles, floats, record_floats
-        cdef int threads
-        cdef Workspace space
+        cdef Py_ssize_t i, last = job.batch - (steps - 1) * batch_size
         if params.shape[0] < self.param_extent or grads.shape[0] < self.param_extent:
             raise ValueError("params or grads have the wrong size")
         for start, stop in self.gaps:
@@ -360,11 +373,66 @@ cdef class Program:
                 grads[i] = 0
         if self.param_extent > 0:
             job.params = <float*>&params[0]
-        memset(&crew, 0, sizeof(Crew))
-        crew.grads = &grads[0] if grads.shape[0] > 0 else NULL
         if job.batch == 0:
             grads[:self.param_extent] = 0
             return
+        by_sample = by_sample and self.sample_way.steps is not NULL
+        if by_sample and batch_size <= MOST_TRAINED_:
+            self.run_by_sample(job, batch_size, 0, steps, grads, update, loss, correct)
+        elif by_sample and last <= MOST_TRAINED_:
+            # Which way a step goes is a matter of its own batch, also behind larger ones.
+            job.batch -= last
+            if steps > 1:
+                self.run_in_tiles(job, batch_size, steps - 1, grads, update, num_threads, loss, correct)
+            job.batch += last
+            if update.kind == NO_UPDATE or are_finite(loss, steps - 1):
+                self.run_by_sample(job, batch_size, steps - 1, steps, grads, update, loss, correct)
+        else:
+            self.run_in_tiles(job, batch_size, steps, grads, update, num_threads, loss, correct)
+
+    cdef run_by_sample(self, const Job* whole, Py_ssize_t batch_size, Py_ssize_t first, Py_ssize_t stop,
+                       float[::1] grads, const Update* update, double* loss, Py_ssize_t* correct):
+        """The steps from `first` on, sample by sample."""
+        cdef const SampleWay* way = &self.sample_way
+        cdef Job job
+        cdef Py_ssize_t step, n, half = round_up(way.arena_floats), stride = 2 * half
+        cdef Py_ssize_t packed_floats = round_up(way.packed_floats), training_floats = round_up(way.training_floats)
+        cdef Workspace space = self.workspace(
+            packed_floats + training_floats + 2 * whole.output_size * LANES + MOST_TRAINED_ * stride)
+        cdef float* packed = space.start
+        cdef float* training = packed + packed_floats
+        cdef float* tile = training + training_floats
+        cdef float* arenas = tile + 2 * whole.output_size * LANES
+        cdef float* all_grads = &grads[0] if grads.shape[0] > 0 else NULL
+        cdef Update none
+        memset(&none, 0, sizeof(Update))
+        with nogil:
+            memset(training, 0, training_floats * sizeof(float))  # the borders of what is spread out
+            for step in range(first, stop):
+                job = whole[0]
+                choose_batch(&job, step * batch_size, batch_size)
+                begin_sample_step(&job, way, job.dx is not NULL, packed, training)
+                for n in range(job.batch):
+                    forward_sample(&job, way, n, packed, arenas + n * stride)
+                    start_sample_gradient(&job, n, arenas + n * stride + way.output,
+                                          arenas + n * stride + half + way.output, tile, loss + step, correct + step)
+                    backward_sample(&job, way, n, arenas + n * stride, arenas + n * stride + half, training)
+                finish_sample_step(&job, way, arenas, stride, half, training, all_grads,
+                                   update if isfinite(loss[step]) else &none, step)
+                if not isfinite(loss[step]) and update.kind != NO_UPDATE:
+                    break
+        self.idle_workspaces.append(space)
+
+    cdef run_in_tiles(self, Job* job, Py_ssize_t batch_size, Py_ssize_t steps, float[::1] grads, const Update* update,
+                      int num_threads, double* loss, Py_ssize_t* correct):
+        """All threads together, tile by tile."""
+        cdef Crew crew
+        cdef Record records[2 * SHARDS]
+        cdef Py_ssize_t i, tiles, floats, record_floats
+        cdef int threads
+        cdef Workspace space
+        memset(&crew, 0, sizeof(Crew))
+        crew.grads = &grads[0] if grads.shape[0] > 0 else NULL
         tiles = (min(batch_size, job.batch) + LANES - 1) // LANES
         crew.shard_tiles = SHARD_TILES if job.kept_stride * SHARDS * SHARD_TILES <= KEPT_FLOATS else 1
         crew.waves_per_step = (tiles + SHARDS * crew.shard_tiles - 1) // (SHARDS * crew.shard_tiles)
@@ -404,21 +472,32 @@ cdef class Program:
         self.idle_workspaces.append(space)
 
 
+cdef bint are_finite(const double* values, Py_ssize_t count) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(count):
+        if not isfinite(values[i]):
+            return False
+    return True
+
+
 cdef inline Py_ssize_t round_up(Py_ssize_t floats) noexcept nogil:
     """To whole cache lines."""
     return (floats + LANES - 1) // LANES * LANES
 
 
 KINDS = {"conv2d": CONV2D, "linear": LINEAR, "max_pool2d": MAX_POOL2D, "avg_pool2d": AVG_POOL2D, "relu": RELU,
-         "sigmoid": SIGMOID, "tanh": TANH, "pad2d": PAD2D}
+         "sigmoid": SIGMOID, "tanh": TANH, "scaled_tanh": SCALED_TANH, "pad2d": PAD2D, "subsample2d": SUBSAMPLE2D, "rbf": RBF}
 
 
 STEP_KINDS = {"tile": STEP_TILE, "conv2d": STEP_CONV2D, "linear": STEP_LINEAR, "pad2d": STEP_PAD2D,
-              "abreast": STEP_ABREAST, "plain": STEP_PLAIN}
+              "abreast": STEP_ABREAST, "plain": STEP_PLAIN,
+              "subsample2d": STEP_SUBSAMPLE2D, "rbf": STEP_RBF}
 
 
-cdef set_op(Op* op, o):
-    """Fill in an op from its `lowering.TileOp`."""
+cdef set_op(Op* op, o, list held):
+    """Fill in an op from its `lowering.TileOp`; the arrays it points into join those held."""
+    cdef const Py_ssize_t[::1] links
+    cdef const float[:, ::1] codes
     op.kind = KINDS[o.kind]
     op.relu, op.gate, op.pool, op.winograd = o.relu, o.gate, o.pool, o.winograd
     op.count_pad, op.has_bias = o.count_pad, o.bias is not None
@@ -433,8 +512,19 @@ cdef set_op(Op* op, o):
     op.weight, op.bias = o.weight or 0, o.bias or 0
     op.dweight, op.dbias = o.dweight, o.dbias
     op.kept_x, op.kept_dy = o.kept_x, o.kept_dy
+    op.amplitude, op.slope = o.amplitude, o.slope
+    if o.links is not None:
+        links = o.links
+        op.links, op.link_count = &links[0], links.shape[0]
+        held.append(links)
+    if o.codes is not None:
+        codes = o.codes
+        if codes.shape[0] != op.O or codes.shape[1] != op.C:
+            raise ValueError(f"codes has the shape ({codes.shape[0]}, {codes.shape[1]}), not ({op.O}, {op.C})")
+        op.codes = &codes[0, 0]
+        held.append(codes)
 
 
 cdef bint needs_output(const Op* op) noexcept:
     """Whether an op's backward pass looks at its output, or at what goes with it."""
-    return op.gate or op.pool or op.kind in (MAX_POOL2D, RELU, SIGMOID, TANH)
+    return op.gate or op.pool or op.kind in (MAX_POOL2D, RELU, SIGMOID, TANH, SCALED_TANH)

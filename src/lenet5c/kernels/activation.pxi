@@ -3,6 +3,7 @@
 #   relu: y = max(x, 0)               dx = dy where y > 0
 #   sigmoid: y = 1 / (1 + exp(-x))    dx = dy y (1 - y)
 #   tanh:                             dx = dy (1 - y^2)
+#   scaled tanh: y = A tanh(S x)      dx = dy (A S - S / A y^2)
 #
 # Every gradient is a function of y, so an activation may overwrite its input.
 
@@ -57,8 +58,10 @@ cdef void activation_forward(const Op* op, const float* x, float* y) noexcept no
             v16_store(y + i, relu(v16_load(x + i)))
         elif op.kind == SIGMOID:
             v16_store(y + i, sigmoid(v16_load(x + i)))
-        else:
+        elif op.kind == TANH:
             v16_store(y + i, tanh(v16_load(x + i)))
+        else:
+            v16_store(y + i, v16_mul(v16_set1(op.amplitude), tanh(v16_mul(v16_set1(op.slope), v16_load(x + i)))))
 
 
 cdef inline v16 passed_by_relu(v16 y, v16 dy) noexcept nogil:
@@ -75,8 +78,11 @@ cdef void activation_backward(const Op* op, const float* y, const float* dy, flo
             g = passed_by_relu(out, g)
         elif op.kind == SIGMOID:
             g = v16_mul(g, v16_mul(out, v16_sub(v16_set1(1), out)))
-        else:
+        elif op.kind == TANH:
             g = v16_mul(g, v16_sub(v16_set1(1), v16_mul(out, out)))
+        else:
+            g = v16_mul(g, v16_fma(v16_mul(out, out), v16_set1(-op.slope / op.amplitude),
+                                   v16_set1(op.amplitude * op.slope)))
         v16_store(dx + i, g)
 
 

@@ -1,5 +1,6 @@
 # A convolution op on a tile, forward and backward, by the way that suits it: conv2d.pxi and conv2d_gradients.pxi by the
-# definition, winograd.pxi with fewer multiplications.
+# definition, winograd.pxi with fewer multiplications. A connection table is a matter of zeros among the filters: the sums
+# of a record are those of all filters, and only those that there are get picked from it.
 
 cdef void conv2d_forward(const Op* op, const float* params, float* arena, float* scratch) noexcept nogil:
     cdef Py_ssize_t channels = op.C // op.groups
@@ -11,9 +12,14 @@ cdef void conv2d_forward(const Op* op, const float* params, float* arena, float*
     cdef const float* bias
     cdef float* y
     cdef float* choice
+    cdef const float* filters = params + op.weight
+    if op.links is not NULL:
+        spread_filters(op, filters, scratch)
+        filters = scratch
+        scratch += op.O * op.C * op.KH * op.KW
     for group in range(op.groups):
         x = arena + op.x + group * channels * op.H * op.W * 16
-        weight = params + op.weight + group * outputs * channels * op.KH * op.KW
+        weight = filters + group * outputs * channels * op.KH * op.KW
         bias = params + (op.bias + group * outputs if op.has_bias else 0)
         y = arena + op.y + group * outputs * plane
         choice = arena + op.choice + group * outputs * plane
@@ -58,6 +64,11 @@ cdef void conv2d_backward(
     cdef Py_ssize_t outputs = op.O // op.groups
     cdef Py_ssize_t group, weight, x_start, y_start
     cdef const float* dy = gradients + op.y
+    cdef const float* filters = params + op.weight
+    if op.links is not NULL:
+        spread_filters(op, filters, scratch)
+        filters = scratch
+        scratch += op.O * op.C * op.KH * op.KW
     if op.pool:
         conv2d_unpool(op, arena + op.choice, gradients + op.y, scratch)
         dy = scratch
@@ -69,10 +80,10 @@ cdef void conv2d_backward(
         x_start = op.x + group * channels * op.H * op.W * 16
         y_start = group * outputs * op.OH * op.OW * 16
         if op.winograd:
-            winograd_backward(op, params + op.weight + weight, arena + x_start, dy + y_start,
+            winograd_backward(op, filters + weight, arena + x_start, dy + y_start,
                               gradients + x_start if need_dx else NULL, sums + op.dweight + weight, scratch)
             continue
         conv2d_dweight(op, arena + x_start, dy + y_start, sums + op.dweight + weight,
                        sums + (op.dbias + group * outputs if op.has_bias else 0))
         if need_dx:
-            conv2d_dx(op, params + op.weight + weight, dy + y_start, gradients + x_start)
+            conv2d_dx(op, filters + weight, dy + y_start, gradients + x_start)

@@ -94,7 +94,7 @@ cdef inline int64_t* slot_of(Crew* crew, Py_ssize_t shard) noexcept nogil:
 
 
 cdef void look_at_wave(const Crew* crew, int64_t number, Wave* wave) noexcept nogil:
-    cdef Py_ssize_t first, tiles, within = number % crew.waves_per_step
+    cdef Py_ssize_t tiles, within = number % crew.waves_per_step
     cdef Py_ssize_t most = SHARDS * crew.shard_tiles
     cdef Job* job = &wave.job
     wave.number = number
@@ -102,18 +102,7 @@ cdef void look_at_wave(const Crew* crew, int64_t number, Wave* wave) noexcept no
     wave.begins = within == 0
     wave.ends = within == crew.waves_per_step - 1
     job[0] = crew.job[0]
-    first = wave.step * crew.batch_size
-    job.batch = min(crew.batch_size, crew.job.batch - first)
-    if job.index is not NULL:
-        job.index += first
-    elif job.bytes is not NULL:
-        job.bytes += first * job.input_size
-    else:
-        job.floats += first * job.input_size
-    if job.labels is not NULL:
-        job.labels += first
-    if job.targets is not NULL:
-        job.targets += first * job.output_size
+    choose_batch(job, wave.step * crew.batch_size, crew.batch_size)
     tiles = (job.batch + LANES - 1) // LANES
     wave.first_tile = min(within * most, tiles)
     wave.tiles = min(most, tiles - wave.first_tile)
@@ -220,11 +209,13 @@ cdef double wave_loss(Crew* crew, const Wave* wave, Py_ssize_t* correct) noexcep
     return loss
 
 
-cdef void apply_update(const Crew* crew, Py_ssize_t step, Py_ssize_t start, Py_ssize_t size) noexcept nogil:
-    cdef const Update* update = &crew.update
-    cdef const TileKernels* kernels = crew.job.kernels
-    cdef float* params = crew.job.params + start
-    cdef const float* grads = crew.grads + start
+cdef void apply_update(
+    const Job* job, const Update* update, Py_ssize_t step, const float* all_grads, Py_ssize_t start, Py_ssize_t size,
+) noexcept nogil:
+    """The optimiser's step number `step` for a range of parameters."""
+    cdef const TileKernels* kernels = job.kernels
+    cdef float* params = job.params + start
+    cdef const float* grads = all_grads + start
     if update.kind == SGD:
         kernels.sgd(params, grads, update.first + start, size, update.lr[step], update.momentum, update.nesterov,
                     update.weight_decay)
@@ -253,13 +244,14 @@ cdef void compute_slice(Crew* crew, const Wave* wave, const Slice* part, bint up
     if part.linear is NULL:
         kernels.sum_shards(rows, wave.shards, part.size, not wave.begins, crew.grads + part.start)
         if update:
-            apply_update(crew, wave.step, part.start, part.size)
+            apply_update(crew.job, &crew.update, wave.step, crew.grads, part.start, part.size)
         return
     kernels.linear_dparams(part.linear, rows, tiles, part.start, part.size, not wave.begins, crew.grads)
     if update:
-        apply_update(crew, wave.step, part.linear.weight + part.start * part.linear.KW, part.size * part.linear.KW)
+        apply_update(crew.job, &crew.update, wave.step, crew.grads, part.linear.weight + part.start * part.linear.KW,
+                     part.size * part.linear.KW)
         if part.linear.has_bias:
-            apply_update(crew, wave.step, part.linear.bias + part.start, part.size)
+            apply_update(crew.job, &crew.update, wave.step, crew.grads, part.linear.bias + part.start, part.size)
 
 
 cdef void begin_wave(Crew* crew, int64_t number) noexcept nogil:

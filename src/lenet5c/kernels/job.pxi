@@ -40,10 +40,26 @@ cdef struct Job:
     const int* labels
     const float* targets
     LossKind loss
+    bint penalties                    # the class of a sample is where its output is smallest, not largest
     double loss_factor                # the gradient's, over the number of terms of the batch
     Py_ssize_t loss_terms             # of a sample
-    float smoothing
+    float setting                     # of the loss
     float* dx                         # (batch, input_size), or NULL
+
+
+cdef inline void choose_batch(Job* job, Py_ssize_t first, Py_ssize_t batch_size) noexcept nogil:
+    """From a job of all samples to that of the batch that begins at `first`."""
+    job.batch = min(batch_size, job.batch - first)
+    if job.index is not NULL:
+        job.index += first
+    elif job.bytes is not NULL:
+        job.bytes += first * job.input_size
+    else:
+        job.floats += first * job.input_size
+    if job.labels is not NULL:
+        job.labels += first
+    if job.targets is not NULL:
+        job.targets += first * job.output_size
 
 
 cdef void load_tile(const Job* job, Py_ssize_t first, float* tile) noexcept nogil:
@@ -75,14 +91,15 @@ cdef void forward_tile(const Job* job, Py_ssize_t tile, float* arena, float* scr
 
 
 cdef Py_ssize_t count_correct(
-    const float* logits, Py_ssize_t classes, const int* labels, Py_ssize_t lanes,
+    const float* logits, Py_ssize_t classes, const int* labels, Py_ssize_t lanes, bint penalties,
 ) noexcept nogil:
-    """How many of the first lanes have their largest logit at the label; the first of equals counts."""
+    """How many of the first lanes have their largest logit, or least penalty, at the label; the first of equals counts."""
+    cdef float sign = -1 if penalties else 1
     cdef Py_ssize_t lane, k, best, correct = 0
     for lane in range(lanes):
         best = 0
         for k in range(1, classes):
-            if logits[k * LANES + lane] > logits[best * LANES + lane]:
+            if sign * logits[k * LANES + lane] > sign * logits[best * LANES + lane]:
                 best = k
         correct += best == labels[lane]
     return correct
@@ -104,8 +121,8 @@ cdef void start_gradient(
     loss[0] = job.kernels.loss(
         job.loss, job.output_size, lanes, output, job.labels + first,
         job.targets + first * job.output_size if job.targets is not NULL else NULL,
-        job.smoothing, job.loss_factor / (<double>job.batch * job.loss_terms), gradient)
-    correct[0] = count_correct(output, job.output_size, job.labels + first, lanes)
+        job.setting, job.loss_factor / (<double>job.batch * job.loss_terms), gradient)
+    correct[0] = count_correct(output, job.output_size, job.labels + first, lanes, job.penalties)
 
 
 cdef void run_shard(

@@ -8,7 +8,7 @@
 # transposed, (I / 16, lane, 16): 16 neighbouring weights lie in a vector and take one multiply-add a sample, without
 # sums of lanes.
 #
-# A sample by itself takes its inputs 16 abreast, as its weights lie: linear_sample.
+# A sample by itself takes its inputs 16 abreast, as its weights lie: linear_sample*.
 
 
 cdef inline v16 load_some(const float* a, Py_ssize_t count) noexcept nogil:
@@ -54,6 +54,80 @@ cdef void linear_sample(const Op* op, const float* params, const float* x, float
         else:
             linear_sample_block(x, weight + o * I, bias + o if op.has_bias else NULL, y + o, I, 1)
             o += 1
+
+
+cdef inline void store_some(float* to, Py_ssize_t count, v16 a) noexcept nogil:
+    """The first `count` of 16 floats."""
+    cdef float whole[16]
+    v16_store(whole, a)
+    memcpy(to, whole, count * sizeof(float))
+
+
+cdef inline void linear_sample_dx_block(
+    const float* weight, const float* dy, float* dx, Py_ssize_t I, Py_ssize_t O, int TI,
+) noexcept nogil:
+    """dx of TI times 16 inputs; weight and dx point at the first."""
+    cdef v16 acc[8]
+    cdef v16 g
+    cdef Py_ssize_t o
+    cdef int i
+    for i in range(TI):
+        acc[i] = v16_zero()
+    for o in range(O):
+        g = v16_set1(dy[o])
+        for i in range(TI):
+            acc[i] = v16_fma(v16_load(weight + o * I + i * 16), g, acc[i])
+    for i in range(TI):
+        v16_store(dx + i * 16, acc[i])
+
+
+cdef void linear_sample_dx(const Op* op, const float* params, const float* dy, float* dx) noexcept nogil:
+    """dx (I) of a sample's dy (O)."""
+    cdef const float* weight = params + op.weight
+    cdef Py_ssize_t I = op.KW, rest = I % 16, i = 0, o
+    cdef v16 total = v16_zero()
+    while i + 16 <= I:
+        if i + 128 <= I and V16_REGISTERS >= 16:
+            linear_sample_dx_block(weight + i, dy, dx + i, I, op.O, 8)
+            i += 128
+        elif i + 32 <= I:
+            linear_sample_dx_block(weight + i, dy, dx + i, I, op.O, 2)
+            i += 32
+        else:
+            linear_sample_dx_block(weight + i, dy, dx + i, I, op.O, 1)
+            i += 16
+    if rest > 0:
+        for o in range(op.O):
+            total = v16_fma(load_some(weight + (o + 1) * I - rest, rest), v16_set1(dy[o]), total)
+        store_some(dx + I - rest, rest, total)
+
+
+cdef void linear_sample_dparams(
+    const Op* op, const float** x, const float** dy, Py_ssize_t samples, Py_ssize_t first, Py_ssize_t count, float* grads,
+) noexcept nogil:
+    """The sum over some samples, in order, of dy[o] x[i]."""
+    cdef Py_ssize_t I = op.KW, rest = I % 16
+    cdef Py_ssize_t o, i, n
+    cdef float* dweight
+    cdef v16 total
+    cdef float dbias
+    for o in range(first, first + count):
+        dweight = grads + op.weight + o * I
+        for i in range(0, I - rest, 16):
+            total = v16_mul(v16_load(x[0] + i), v16_set1(dy[0][o]))
+            for n in range(1, samples):
+                total = v16_fma(v16_load(x[n] + i), v16_set1(dy[n][o]), total)
+            v16_store(dweight + i, total)
+        if rest > 0:
+            total = v16_mul(load_some(x[0] + I - rest, rest), v16_set1(dy[0][o]))
+            for n in range(1, samples):
+                total = v16_fma(load_some(x[n] + I - rest, rest), v16_set1(dy[n][o]), total)
+            store_some(dweight + I - rest, rest, total)
+        if op.has_bias:
+            dbias = dy[0][o]
+            for n in range(1, samples):
+                dbias += dy[n][o]
+            grads[op.bias + o] = dbias
 
 
 cdef inline void linear_dx_block(

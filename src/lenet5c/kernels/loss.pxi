@@ -4,6 +4,10 @@
 #                  dz = softmax(z) - t
 #   squared error: sum over k of (z[k] - t[k])^2            dz = z - t (the factor 2 is the caller's, in scale)
 #
+#   maximum likelihood: z[label]                               dz = onehot(label)
+#   maximum a posteriori: z[label] + log(exp(-j) + sum exp(-z))    dz = onehot(label) - exp(-z) / (exp(-j) + sum exp(-z))
+#
+# The last two, eq. 8 and 9 of LeCun et al. (1998), take penalties: the smaller, the likelier the class.
 # Dead lanes, those from `lanes` on, have no loss and a zero gradient.
 
 cdef double logarithm(double x) noexcept nogil:
@@ -77,10 +81,60 @@ cdef double squared_error(
     return loss
 
 
+cdef double maximum_likelihood(
+    Py_ssize_t K, Py_ssize_t lanes, const float* z, const int* labels, float scale, float* dz,
+) noexcept nogil:
+    cdef Py_ssize_t lane
+    cdef double loss = 0
+    memset(dz, 0, K * 16 * sizeof(float))
+    for lane in range(lanes):
+        loss += z[labels[lane] * 16 + lane]
+        dz[labels[lane] * 16 + lane] = scale
+    return loss
+
+
+cdef double maximum_a_posteriori(
+    Py_ssize_t K, Py_ssize_t lanes, const float* z, const int* labels, float j, float scale, float* dz,
+) noexcept nogil:
+    """Shifted by the least penalty, that of the rubbish class included: nothing overflows."""
+    cdef float least[16]
+    cdef float total[16]
+    cdef Py_ssize_t k, lane
+    cdef v16 rubbish = v16_set1(j)
+    cdef v16 lowest = rubbish
+    cdef v16 norm, e
+    cdef double loss = 0
+    for k in range(K):
+        e = v16_load(z + k * 16)
+        lowest = v16_where_lt(e, lowest, e, lowest)
+    norm = exponential(v16_sub(lowest, rubbish))
+    for k in range(K):
+        e = exponential(v16_sub(lowest, v16_load(z + k * 16)))
+        norm = v16_add(norm, e)
+        v16_store(dz + k * 16, e)
+    v16_store(least, lowest)
+    v16_store(total, norm)
+    for lane in range(lanes):
+        loss += <double>z[labels[lane] * 16 + lane] - least[lane] + logarithm(total[lane])
+    for k in range(K):
+        v16_store(dz + k * 16, v16_sub(v16_zero(), v16_div(v16_load(dz + k * 16), norm)))
+    for lane in range(lanes):
+        dz[labels[lane] * 16 + lane] += 1
+    for k in range(K):
+        v16_store(dz + k * 16, v16_mul(v16_load(dz + k * 16), v16_set1(scale)))
+        for lane in range(lanes, 16):
+            dz[k * 16 + lane] = 0
+    return loss
+
+
 cdef double tile_loss(
     LossKind kind, Py_ssize_t K, Py_ssize_t lanes, const float* z, const int* labels, const float* targets,
-    float smoothing, float scale, float* dz,
+    float setting, float scale, float* dz,
 ) noexcept nogil:
     if kind == CROSS_ENTROPY:
-        return cross_entropy(K, lanes, z, labels, smoothing, scale, dz)
+        return cross_entropy(K, lanes, z, labels, setting, scale, dz)
+    if kind == MAXIMUM_LIKELIHOOD:
+        return maximum_likelihood(K, lanes, z, labels, scale, dz)
+    if kind == MAXIMUM_A_POSTERIORI:
+        return maximum_a_posteriori(K, lanes, z, labels, setting, scale, dz)
     return squared_error(K, lanes, z, targets, scale, dz)

@@ -6,13 +6,18 @@ A layer is described by a plain mapping, so that this package depends on nothing
      "dilation": (1, 1), "groups": 1, "weight": 0, "bias": 150}
     {"kind": "linear", "out_features": 10, "weight": 156, "bias": None}
     {"kind": "max_pool2d" or "avg_pool2d", "kernel_size", "stride", "padding"[, "count_include_pad"]}
+    {"kind": "subsample2d", "kernel_size", "weight": 156, "bias": 162}
     {"kind": "relu" or "sigmoid" or "tanh" or "flatten"}
+    {"kind": "scaled_tanh", "amplitude": 1.7159, "slope": 2 / 3}
+    {"kind": "rbf", "codes": an array of float32 (classes, features) that keeps its place}
 
-where weight and bias are offsets into the parameter vector. Conv2d takes and gives (C, H, W), Linear (features,).
+where weight and bias are offsets into the parameter vector. Conv2d takes and gives (C, H, W), Linear and rbf (features,).
+A conv2d may have "links", o * C + c of each filter that there is, ascending: its weight has no others.
 """
 
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 from lenet5c.kernels.shapes import check_elements, conv2d_output_size, pool2d_output_size
 
@@ -22,7 +27,7 @@ SLICE = 4096  # parameters, about, whose gradient is summed over a batch in one 
 MAX_SLICES = 10_000
 WINOGRAD_TERMS = 6
 WINOGRAD_FLOATS = 1 << 17  # of a group's transformed input: more would not stay in a core's second-level cache
-ACTIVATIONS = ("relu", "sigmoid", "tanh")
+ACTIVATIONS = ("relu", "sigmoid", "tanh", "scaled_tanh")
 
 
 @dataclass
@@ -39,6 +44,10 @@ class TileOp:
     groups: int = 1
     weight: int | None = None
     bias: int | None = None
+    links: Any = None
+    codes: Any = None
+    amplitude: float = 1.0
+    slope: float = 1.0
     relu: bool = False
     gate: bool = False
     pool: bool = False
@@ -73,9 +82,33 @@ class TileOp:
         """(start, stop) of the weight, and of the bias if there is one."""
         if self.weight is None:
             return []
-        outputs = self.out_shape[0]
-        ranges = [(self.weight, self.weight + outputs * self.filter_size)]
-        return ranges if self.bias is None else [*ranges, (self.bias, self.bias + outputs)]
+        ranges = [(self.weight, self.weight + self.weight_size)]
+        return ranges if self.bias is None else [*ranges, (self.bias, self.bias + self.out_shape[0])]
+
+    @property
+    def weight_size(self):
+        if self.kind == "subsample2d":
+            return self.out_shape[0]
+        if self.links is not None:
+            return len(self.links) * prod(self.kernel_size)
+        return self.out_shape[0] * self.filter_size
+
+    @property
+    def sum_ranges(self):
+        """(start, stop, sums): ranges of parameters, and where a record has the sums of their gradients.
+
+        A record has them for all filters, links or not; filters that are neighbours in both make one range.
+        """
+        ranges, size = [], prod(self.kernel_size)
+        if self.links is None:
+            ranges.append((self.weight, self.weight + self.weight_size, self.dweight))
+        for i, link in enumerate(self.links if self.links is not None else ()):
+            start, sums = self.weight + i * size, self.dweight + int(link) * size
+            if ranges and ranges[-1][1] - ranges[-1][0] == sums - ranges[-1][2]:
+                ranges[-1] = (ranges[-1][0], start + size, ranges[-1][2])
+            else:
+                ranges.append((start, start + size, sums))
+        return ranges if self.bias is None else [*ranges, (self.bias, self.bias + self.out_shape[0], self.dbias)]
 
     @property
     def winograd(self):
@@ -93,14 +126,15 @@ class TileOp:
         """What the op needs of a thread's scratch, the same forward and backward."""
         if self.kind != "conv2d":
             return FILTER_BLOCK * self.filter_size if self.kind == "linear" and self.out_shape[2] > 1 else 0
+        spread = 0 if self.links is None else self.out_shape[0] * self.filter_size
         outputs, rows, width = self.inner_shape
         unpooled = outputs * rows * width * LANES if self.pool else 0
         if self.winograd:
             terms = WINOGRAD_TERMS * (width // 2) * LANES
             filters = outputs * self.filter_size // 5 * WINOGRAD_TERMS
-            return unpooled + terms * (self.in_shape[0] * self.in_shape[1] + outputs * rows) + filters
+            return spread + unpooled + terms * (self.in_shape[0] * self.in_shape[1] + outputs * rows) + filters
         filters = FILTER_BLOCK * self.filter_size
-        return max(filters + (FILTER_BLOCK * 2 * width * LANES if self.pool else 0), unpooled)
+        return spread + max(filters + (FILTER_BLOCK * 2 * width * LANES if self.pool else 0), unpooled)
 
     @property
     def work(self):
@@ -113,8 +147,9 @@ class TileOp:
 class SampleStep:
     """One step of the way that a sample by itself takes; the fields are those of `Step` in sample.pxi.
 
-    kind is 'tile' for the tile kernel of `op`, whose lanes are channels then; or 'conv2d', 'linear', 'pad2d', or
-    'abreast' and 'plain', which change between (C, H, W) and (C / 16, H, W, 16). x and y are offsets into an arena.
+    kind is 'tile' for the tile kernel of `op`, whose lanes are channels then; or 'conv2d', 'linear', 'pad2d',
+    'subsample2d', 'rbf', or 'abreast' and 'plain', which change between (C, H, W) and (C / 16, H, W, 16). x and y are
+    offsets into an arena, packed into the filters as the way lays them out, training into what its gradients take.
     """
 
     kind: str
@@ -123,6 +158,7 @@ class SampleStep:
     y: int
     abreast: bool = False
     packed: int = 0
+    training: int = 0
 
 
 @dataclass
@@ -131,6 +167,8 @@ class SamplePlan:
     output: int
     arena_floats: int
     packed_floats: int
+    training_floats: int
+    first_trainable: int
 
 
 @dataclass
@@ -138,7 +176,8 @@ class Plan:
     """A program's ops and sizes; sizes of samples in values, of arenas and records in floats.
 
     A slice is (None, start, size, sums): parameters whose gradient is summed in records, from `sums` on; or (i, first,
-    count, 0): outputs of the linear op i. Gaps, (start, stop), are parameters of no op.
+    count, 0): outputs of the linear op i. Gaps, (start, stop), are parameters of no op. With penalties, the class of a
+    sample is where its output is smallest.
     """
 
     input_shape: tuple[int, ...]
@@ -153,6 +192,7 @@ class Plan:
     kept_floats: int
     slices: list[tuple[int | None, int, int, int]]
     gaps: list[tuple[int, int]]
+    penalties: bool
     sample: SamplePlan | None
 
     @property
@@ -198,6 +238,7 @@ def lower(input_shape, layers):
         kept_floats=kept,
         slices=_slices(ops, max(SLICE, extent // MAX_SLICES)),
         gaps=_gaps(ops),
+        penalties=bool(ops) and ops[-1].kind == "rbf",
         sample=_SampleLowering(tuple(input_shape), ops).plan(),
     )
 
@@ -213,10 +254,19 @@ def _tile_ops(layer, shape):
         ]  # fmt: skip
     if kind in ACTIVATIONS:
         whole = shape if len(shape) == 3 else (*shape, 1, 1)
-        return [TileOp(kind, whole, whole)]
+        return [TileOp(kind, whole, whole, amplitude=layer.get("amplitude", 1.0), slope=layer.get("slope", 1.0))]
+    if kind == "rbf":
+        return [TileOp(kind, (*shape, 1, 1), (len(layer["codes"]), 1, 1), codes=layer["codes"])]
     channels, height, width = shape
     if kind == "conv2d":
         return _convolution(layer, shape)
+    if kind == "subsample2d":
+        window = layer["kernel_size"]
+        size = pool2d_output_size((height, width), window)
+        return [
+            TileOp(kind, shape, (channels, *size), kernel_size=window, stride=window, groups=channels,
+                   weight=layer["weight"], bias=layer["bias"])
+        ]  # fmt: skip
     size = pool2d_output_size((height, width), layer["kernel_size"], layer["stride"], layer["padding"])
     return [
         TileOp(kind, shape, (channels, *size), kernel_size=layer["kernel_size"], stride=layer["stride"],
@@ -236,13 +286,15 @@ def _convolution(layer, shape):
         shape = padded
     out_shape = (layer["out_channels"], *size)
     params = {"weight": layer["weight"], "bias": layer["bias"]}
-    if kernel_size == shape[1:] and layer["groups"] == 1:
+    links = layer.get("links")
+    if kernel_size == shape[1:] and layer["groups"] == 1 and links is None:
         # One filter position: a fully connected layer, whose gradient has a better way.
         features = prod(shape)
         ops.append(TileOp("linear", (1, 1, features), out_shape, kernel_size=(1, features), **params))
     else:
         ops.append(
-            TileOp("conv2d", shape, out_shape, kernel_size, stride, dilation=dilation, groups=layer["groups"], **params)
+            TileOp("conv2d", shape, out_shape, kernel_size, stride, dilation=dilation, groups=layer["groups"], links=links,
+                   **params)
         )
     return ops
 
@@ -305,8 +357,9 @@ def _place_gradients(ops):
     """Give each op its place in a record; returns the floats of a record's sums, and of what it keeps of a tile."""
     sums = kept = 0
     for op in ops:
-        if op.kind == "conv2d":
-            op.dweight, op.dbias = sums, sums + op.out_shape[0] * op.filter_size
+        if op.kind in ("conv2d", "subsample2d"):
+            dense = op.out_shape[0] * (op.filter_size if op.kind == "conv2d" else 1)
+            op.dweight, op.dbias = sums, sums + dense
             sums = op.dbias + (0 if op.bias is None else op.out_shape[0])
         elif op.kind == "linear":
             features, outputs = -(-op.filter_size // LANES) * LANES, op.out_shape[0]
@@ -324,8 +377,8 @@ def _slices(ops, most):
             count = max(1, most // (FILTER_BLOCK * op.filter_size)) * FILTER_BLOCK
             outputs = op.out_shape[0]
             slices += [(i, first, min(count, outputs - first), 0) for first in range(0, outputs, count)]
-        else:
-            for (start, stop), sums in zip(op.param_ranges, (op.dweight, op.dbias), strict=False):
+        elif op.weight is not None:
+            for start, stop, sums in op.sum_ranges:
                 slices += [(None, at, min(most, stop - at), sums + at - start) for at in range(start, stop, most)]
     return slices or [(None, 0, 0, 0)]
 
@@ -351,16 +404,17 @@ class _SampleLowering:
         self.shape = input_shape if len(input_shape) == 3 else (prod(input_shape), 1, 1)
         self.abreast = False
         self.steps = []
-        self.at, self.end, self.packed = 0, _whole_tiles(prod(input_shape)), 0
+        self.at, self.end, self.packed, self.training = 0, _whole_tiles(prod(input_shape)), 0, 0
 
     def plan(self):
-        if any(op.groups != 1 for op in self.ops):
+        if any(op.kind == "conv2d" and op.groups != 1 for op in self.ops):
             # Groups with few channels would leave most lanes empty.
             return None
         for op in self.ops:
             self.add(op)
         self.make_plain()
-        return SamplePlan(self.steps, self.at, self.end, self.packed)
+        trainable = [i for i, step in enumerate(self.steps) if step.op.weight is not None]
+        return SamplePlan(self.steps, self.at, self.end, self.packed, self.training, min(trainable, default=len(self.steps)))
 
     def add(self, op):
         if op.kind == "linear":
@@ -368,19 +422,39 @@ class _SampleLowering:
             self.step("linear", op, (op.out_shape[0], 1, 1))
         elif op.kind == "conv2d":
             self.step("conv2d", op, op.inner_shape, abreast=True)
-            self.steps[-1].packed = self.packed
-            self.packed += _whole_tiles(op.out_shape[0]) * (op.filter_size + 1)
+            self.steps[-1].packed, self.steps[-1].training = self.packed, self.training
+            filters = _whole_tiles(op.out_shape[0]) * (op.filter_size + 1)
+            self.packed += filters + (0 if op.links is None else _whole_tiles(op.out_shape[0] * op.filter_size))
+            self.training += filters + self.gradient_floats(op)
             if op.pool:
                 self.tile(TileOp("max_pool2d", op.inner_shape, op.out_shape, (2, 2), (2, 2)))
         elif op.kind == "pad2d" and not self.abreast:
             self.step("pad2d", op, op.out_shape)
         elif op.kind in ACTIVATIONS:
-            self.activate(op.kind)
+            self.activate(op)
+        elif op.kind == "subsample2d":
+            self.make_abreast()
+            self.step("subsample2d", op, op.out_shape, abreast=True)
+            self.steps[-1].training = self.training
+            self.training += 2 * _whole_tiles(op.out_shape[0])
+        elif op.kind == "rbf":
+            self.make_plain()
+            self.step("rbf", op, op.out_shape)
         else:
             self.make_abreast()
             self.tile(op)
         if op.relu:
-            self.activate("relu")
+            self.activate(TileOp("relu", op.out_shape, op.out_shape))
+
+    def gradient_floats(self, op):
+        """What the gradients of a convolution take beside their sums: see sample_training.pxi."""
+        (channels, height, width), outputs = op.in_shape, op.out_shape[0]
+        spread = [size + (kernel - 1) * dilation
+                  for size, kernel, dilation in zip((height, width), op.kernel_size, op.dilation, strict=True)]  # fmt: skip
+        floats = _whole_tiles(channels) * outputs * prod(op.kernel_size) + _whole_tiles(outputs) * prod(spread)
+        if not self.steps[-1].abreast:
+            floats += _whole_tiles(channels) * height * width
+        return floats + (0 if op.links is None else _whole_tiles(outputs * op.filter_size))
 
     def step(self, kind, op, shape, abreast=False):
         self.steps.append(SampleStep(kind, op, self.at, self.end, abreast=self.abreast))
@@ -398,10 +472,15 @@ class _SampleLowering:
                        count_pad=op.count_pad)  # fmt: skip
         self.step("tile", tiles, op.out_shape, abreast=True)
 
-    def activate(self, kind):
-        """Whatever the order of the values, in their place."""
+    def activate(self, op):
+        """Whatever the order of the values; in their place, unless the gradient of the step before looks at them."""
         whole = (self.floats() // LANES, 1, 1)
-        self.steps.append(SampleStep("tile", TileOp(kind, whole, whole), self.at, self.at))
+        x = self.at
+        if self.steps and self.steps[-1].kind == "tile" and _needs_output(self.steps[-1].op):
+            self.at = self.end
+            self.end += self.floats()
+        activation = TileOp(op.kind, whole, whole, amplitude=op.amplitude, slope=op.slope)
+        self.steps.append(SampleStep("tile", activation, x, self.at))
 
     def make_plain(self):
         if self.abreast:

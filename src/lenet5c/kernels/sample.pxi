@@ -10,29 +10,40 @@ cdef enum StepKind:
     STEP_PAD2D
     STEP_ABREAST
     STEP_PLAIN
+    STEP_SUBSAMPLE2D
+    STEP_RBF
 
 cdef struct Step:
     StepKind kind
     Op op                       # its x and y are offsets into the sample's arena
     bint abreast                # x lies 16 channels abreast, and not plain (C, H, W)
     Py_ssize_t packed           # CONV2D: where its packed filters begin, with the bias behind them
-    Py_ssize_t* taps            # offsets of a filter's taps from its first
+    Py_ssize_t training         # CONV2D, SUBSAMPLE2D: where their part of the training's memory begins
+    Py_ssize_t* taps            # CONV2D: offsets of a filter's taps from its first
     Py_ssize_t* pixels          # offsets of each output's first x
+    Py_ssize_t* inputs          # offsets of the x that each tap of each input channel takes for the first output
+    Py_ssize_t* spread_taps     # the same as taps and pixels for the data gradient, in the spread-out dy
+    Py_ssize_t* spread_pixels
 
 cdef struct SampleWay:
     Step* steps
     Py_ssize_t count
-    Py_ssize_t output, arena_floats, packed_floats
+    Py_ssize_t first_trainable      # steps before it have nothing to learn
+    Py_ssize_t output, arena_floats, packed_floats, training_floats
 
 
 cdef bint set_offsets(Step* step) noexcept:
-    """Fill in taps and pixels of a convolution; false if there is no memory for them."""
+    """Fill in the lists of a convolution; false if there is no memory for them."""
     cdef const Op* op = &step.op
     cdef Py_ssize_t place = LANES if step.abreast else 1
-    cdef Py_ssize_t h, w
+    cdef Py_ssize_t c, h, w, at, width = spread_width(op)
     step.taps = <Py_ssize_t*>malloc(op.KH * op.KW * sizeof(Py_ssize_t))
     step.pixels = <Py_ssize_t*>malloc(op.OH * op.OW * sizeof(Py_ssize_t))
-    if step.taps is NULL or step.pixels is NULL:
+    step.inputs = <Py_ssize_t*>malloc(op.C * op.KH * op.KW * sizeof(Py_ssize_t))
+    step.spread_taps = <Py_ssize_t*>malloc(op.KH * op.KW * sizeof(Py_ssize_t))
+    step.spread_pixels = <Py_ssize_t*>malloc(op.H * op.W * sizeof(Py_ssize_t))
+    if (step.taps is NULL or step.pixels is NULL or step.inputs is NULL or step.spread_taps is NULL
+            or step.spread_pixels is NULL):
         return False
     for h in range(op.KH):
         for w in range(op.KW):
@@ -40,20 +51,56 @@ cdef bint set_offsets(Step* step) noexcept:
     for h in range(op.OH):
         for w in range(op.OW):
             step.pixels[h * op.OW + w] = (h * op.SH * op.W + w * op.SW) * place
+    for c in range(op.C):
+        at = c * op.H * op.W
+        if step.abreast:
+            at = c // LANES * op.H * op.W * LANES + c % LANES
+        for h in range(op.KH * op.KW):
+            step.inputs[c * op.KH * op.KW + h] = at + step.taps[h]
+    for h in range(op.KH):
+        for w in range(op.KW):
+            step.spread_taps[h * op.KW + w] = ((op.KH - 1 - h) * op.DH * width + (op.KW - 1 - w) * op.DW) * LANES
+    for h in range(op.H):
+        for w in range(op.W):
+            step.spread_pixels[h * op.W + w] = (h * width + w) * LANES
     return True
+
+
+cdef inline Py_ssize_t blocks_of(Py_ssize_t channels) noexcept nogil:
+    return (channels + LANES - 1) // LANES
+
+
+cdef inline Py_ssize_t spread_width(const Op* op) noexcept nogil:
+    """Of the output gradient, spread out to where the taps of the first and the last input pixel reach."""
+    return op.W + (op.KW - 1) * op.DW
+
+
+cdef inline Py_ssize_t spread_height(const Op* op) noexcept nogil:
+    return op.H + (op.KH - 1) * op.DH
+
+
+cdef const float* filters_of(const Job* job, const Step* step, float* packed) noexcept nogil:
+    """Weight (O, C, taps), spread out behind the packed filters if the op has a connection table."""
+    cdef const Op* op = &step.op
+    if op.links is NULL:
+        return job.params + op.weight
+    packed += blocks_of(op.O) * LANES * (op.C * op.KH * op.KW + 1)
+    spread_filters(op, job.params + op.weight, packed)
+    return packed
 
 
 cdef void pack_filters(const Job* job, const Step* step, float* packed) noexcept nogil:
     """Weight (O, C, taps) to (O / 16, C, taps, 16), then the bias (O / 16, 16); the last filter fills it up."""
     cdef const Op* op = &step.op
     cdef const float* filters[LANES]
+    cdef const float* weight = filters_of(job, step, packed)
     cdef Py_ssize_t size = op.C * op.KH * op.KW
-    cdef Py_ssize_t blocks = (op.O + LANES - 1) // LANES
+    cdef Py_ssize_t blocks = blocks_of(op.O)
     cdef Py_ssize_t block, lane, o
     for block in range(blocks):
         for lane in range(LANES):
             o = min(block * LANES + lane, op.O - 1)
-            filters[lane] = job.params + op.weight + o * size
+            filters[lane] = weight + o * size
             packed[(blocks * size + block) * LANES + lane] = job.params[op.bias + o] if op.has_bias else 0
         job.kernels.pack_floats(filters, size, packed + block * size * LANES)
 
@@ -62,7 +109,7 @@ cdef void sample_conv2d(const Job* job, const Step* step, const float* packed, f
     """x, plain or abreast, to y (O / 16, OH, OW, 16): the whole blocks of 16 input channels, then the rest."""
     cdef const Op* op = &step.op
     cdef Py_ssize_t taps = op.KH * op.KW, pixels = op.OH * op.OW, whole = op.C // LANES
-    cdef Py_ssize_t blocks = (op.O + LANES - 1) // LANES
+    cdef Py_ssize_t blocks = blocks_of(op.O)
     cdef Py_ssize_t block
     cdef const float* x = arena + op.x
     cdef const float* filters
@@ -101,7 +148,7 @@ cdef void make_abreast(const Job* job, const Op* op, const float* x, float* y) n
     """(C, H, W) to (C / 16, H, W, 16); lanes beyond the last channel are copies of it."""
     cdef const float* planes[LANES]
     cdef Py_ssize_t block, lane, size = op.H * op.W
-    for block in range((op.C + LANES - 1) // LANES):
+    for block in range(blocks_of(op.C)):
         for lane in range(LANES):
             planes[lane] = x + min(block * LANES + lane, op.C - 1) * size
         job.kernels.pack_floats(planes, size, y + block * size * LANES)
@@ -109,7 +156,7 @@ cdef void make_abreast(const Job* job, const Op* op, const float* x, float* y) n
 
 cdef void make_plain(const Job* job, const Op* op, const float* x, float* y) noexcept nogil:
     cdef Py_ssize_t block, size = op.H * op.W
-    for block in range((op.C + LANES - 1) // LANES):
+    for block in range(blocks_of(op.C)):
         job.kernels.unpack(x + block * size * LANES, size, min(<Py_ssize_t>LANES, op.C - block * LANES),
                            y + block * LANES * size)
 
@@ -128,6 +175,7 @@ cdef void load_sample(const Job* job, Py_ssize_t n, float* x) noexcept nogil:
 cdef void forward_sample(
     const Job* job, const SampleWay* way, Py_ssize_t n, const float* packed, float* arena,
 ) noexcept nogil:
+    """Sample n of the batch through all steps."""
     cdef Py_ssize_t i
     cdef const Step* step
     cdef const Op* op
@@ -145,6 +193,11 @@ cdef void forward_sample(
             make_abreast(job, op, arena + op.x, arena + op.y)
         elif step.kind == STEP_PLAIN:
             make_plain(job, op, arena + op.x, arena + op.y)
+        elif step.kind == STEP_SUBSAMPLE2D:
+            job.kernels.subsample2d_sample(op, job.params, arena + op.x, arena + op.y)
+        elif step.kind == STEP_RBF:
+            job.kernels.rbf_sample(op, arena + op.x, arena + op.y)
         else:
             job.kernels.forward(op, job.params, arena, NULL)
-    memcpy(job.out + n * job.output_size, arena + way.output, job.output_size * sizeof(float))
+    if job.out is not NULL:
+        memcpy(job.out + n * job.output_size, arena + way.output, job.output_size * sizeof(float))

@@ -1,4 +1,5 @@
 """What the tile modules and the program share: one op of a model, and the table of kernels of an instruction set."""
+from libc.string cimport memcpy, memset
 
 cdef enum OpKind:
     CONV2D
@@ -8,11 +9,16 @@ cdef enum OpKind:
     RELU
     SIGMOID
     TANH
+    SCALED_TANH
     PAD2D
+    SUBSAMPLE2D
+    RBF
 
 cdef enum LossKind:
     CROSS_ENTROPY
     MEAN_SQUARED_ERROR
+    MAXIMUM_LIKELIHOOD
+    MAXIMUM_A_POSTERIORI
 
 # One op, on tiles. x and y are offsets (in floats) of the input (C, H, W, 16) and the output (O, OH, OW, 16) into the
 # arena of activations; gradients lie at the same offsets of an arena of their own. weight and bias are offsets into the
@@ -36,8 +42,12 @@ cdef struct Op:
     Py_ssize_t x, y
     Py_ssize_t choice           # CONV2D with pool: which element of each window, as large as y
     Py_ssize_t weight, bias
-    Py_ssize_t dweight, dbias   # CONV2D: where a record has the sums of the shard's gradients
+    Py_ssize_t dweight, dbias   # CONV2D, SUBSAMPLE2D: where a record has the sums of the shard's gradients
     Py_ssize_t kept_x, kept_dy  # LINEAR: where a tile's part of the record keeps what its gradients are made of
+    const Py_ssize_t* links     # CONV2D with a connection table: o * C + c of each filter that there is, else NULL
+    Py_ssize_t link_count
+    const float* codes          # RBF: (O, C)
+    float amplitude, slope      # SCALED_TANH
 
 # The sum of direct.pxi: y[i, j] = start[i, j] + sum over c, k of vectors[c, k, i] * x[channel(c) + steps[k] + places[j]]
 # Channel c lies at (c // channels) * block_stride + (c % channels) * channel_stride of x. All offsets are in floats.
@@ -62,11 +72,23 @@ cdef struct TileKernels:
     # LINEAR: the gradients of `count` outputs from `first` on, from what `tiles` tiles have kept; added to if `add`
     void (*linear_dparams)(const Op* op, const float** kept, Py_ssize_t tiles, Py_ssize_t first, Py_ssize_t count,
                            bint add, float* grads) noexcept nogil
-    # LINEAR, a sample by itself: x (I) -> y (O)
+    # A sample by itself. LINEAR: x (I) -> y (O), dy (O) -> dx (I); the gradients of `count` outputs from `first` on, of
+    # some samples x and dy
     void (*linear_sample)(const Op* op, const float* params, const float* x, float* y) noexcept nogil
-    # logits (K, 16) -> gradient (K, 16) times scale; returns the sum of the live lanes' losses, unscaled
+    void (*linear_sample_dx)(const Op* op, const float* params, const float* dy, float* dx) noexcept nogil
+    void (*linear_sample_dparams)(const Op* op, const float** x, const float** dy, Py_ssize_t samples, Py_ssize_t first,
+                                  Py_ssize_t count, float* grads) noexcept nogil
+    # SUBSAMPLE2D with 16 channels abreast: x (C / 16, H, W, 16) -> y; dx may be NULL, sums (C / 16, 2, 16) are added to
+    void (*subsample2d_sample)(const Op* op, const float* params, const float* x, float* y) noexcept nogil
+    void (*subsample2d_sample_backward)(const Op* op, const float* params, const float* x, const float* dy, float* dx,
+                                        float* sums) noexcept nogil
+    # RBF: x (C) -> y (O), dy (O) -> dx (C)
+    void (*rbf_sample)(const Op* op, const float* x, float* y) noexcept nogil
+    void (*rbf_sample_backward)(const Op* op, const float* x, const float* dy, float* dx) noexcept nogil
+    # logits (K, 16) -> gradient (K, 16) times scale; returns the sum of the live lanes' losses, unscaled. `setting` is
+    # the label smoothing of CROSS_ENTROPY, the j of MAXIMUM_A_POSTERIORI
     double (*loss)(LossKind kind, Py_ssize_t classes, Py_ssize_t lanes, const float* logits, const int* labels,
-                   const float* targets, float smoothing, float scale, float* dlogits) noexcept nogil
+                   const float* targets, float setting, float scale, float* dlogits) noexcept nogil
     # 16 samples of `size` values each -> (size, 16), and back
     void (*pack_bytes)(const unsigned char** samples, Py_ssize_t size, float scale, const float* offset,
                        float* tile) noexcept nogil
@@ -91,6 +113,14 @@ cdef struct TileKernels:
                  bint decoupled) noexcept nogil
     # about `rounds` times 16 multiply-adds; returns the number of floating-point operations
     double (*burst)(Py_ssize_t rounds, float* result) noexcept nogil
+
+cdef inline void spread_filters(const Op* op, const float* weight, float* filters) noexcept nogil:
+    """With a connection table: the filters that there are to their places in (O, C, KH, KW), zeros elsewhere."""
+    cdef Py_ssize_t i, size = op.KH * op.KW
+    memset(filters, 0, op.O * op.C * size * sizeof(float))
+    for i in range(op.link_count):
+        memcpy(filters + op.links[i] * size, weight + i * size, size * sizeof(float))
+
 
 cdef enum:
     THREAD_WORK = 2000000  # elementary operations that are worth waking another thread for: some 50 microseconds

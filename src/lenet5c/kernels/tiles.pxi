@@ -2,8 +2,8 @@
 # cython: language_level=3
 from cpython.pycapsule cimport PyCapsule_New
 from lenet5c.kernels.tiles cimport (
-    AVG_POOL2D, CONV2D, CROSS_ENTROPY, LINEAR, MAX_POOL2D, PAD2D, RELU, SIGMOID, DirectSum, LossKind, Op,
-    TileKernels)
+    AVG_POOL2D, CONV2D, CROSS_ENTROPY, LINEAR, MAX_POOL2D, MAXIMUM_A_POSTERIORI, MAXIMUM_LIKELIHOOD, PAD2D, RBF, RELU,
+    SIGMOID, SUBSAMPLE2D, TANH, DirectSum, LossKind, Op, TileKernels, spread_filters)
 
 include "simd.pxi"
 include "pool2d.pxi"
@@ -12,6 +12,8 @@ include "conv2d_gradients.pxi"
 include "winograd.pxi"
 include "convolution.pxi"
 include "linear.pxi"
+include "subsample2d.pxi"
+include "rbf.pxi"
 include "activation.pxi"
 include "loss.pxi"
 include "update.pxi"
@@ -29,6 +31,10 @@ cdef void forward(const Op* op, const float* params, float* arena, float* scratc
         max_pool2d_forward(op, x, y)
     elif op.kind == AVG_POOL2D:
         avg_pool2d_forward(op, x, y)
+    elif op.kind == SUBSAMPLE2D:
+        subsample2d_forward(op, params, x, y)
+    elif op.kind == RBF:
+        rbf_forward(op, x, y)
     elif op.kind == PAD2D:
         pad2d_forward(op, x, y)
     else:
@@ -50,8 +56,12 @@ cdef void backward(
             conv2d_backward(op, params, arena, gradients, need_dx, sums, scratch)
         else:
             linear_backward(op, params, arena, gradients, need_dx, kept)
+    elif op.kind == SUBSAMPLE2D:
+        subsample2d_backward(op, params, x, dy, dx if need_dx else NULL, sums)
     elif not need_dx:
         return
+    elif op.kind == RBF:
+        rbf_backward(op, x, dy, dx)
     elif op.kind == MAX_POOL2D:
         max_pool2d_backward(op, x, y, dy, dx)
     elif op.kind == AVG_POOL2D:
@@ -68,6 +78,12 @@ table.forward = forward
 table.backward = backward
 table.linear_dparams = linear_dparams
 table.linear_sample = linear_sample
+table.linear_sample_dx = linear_sample_dx
+table.linear_sample_dparams = linear_sample_dparams
+table.subsample2d_sample = subsample2d_sample
+table.subsample2d_sample_backward = subsample2d_sample_backward
+table.rbf_sample = rbf_sample
+table.rbf_sample_backward = rbf_sample_backward
 table.loss = tile_loss
 table.pack_bytes = pack_bytes
 table.pack_floats = pack_floats

@@ -34,3 +34,36 @@ class Tanh(_Activation):
     """The hyperbolic tangent."""
 
     kind = "tanh"
+
+
+class ScaledTanh(_Activation):
+    """amplitude * tanh(slope * x), by default the squashing function of LeCun et al. (1998), appendix A.
+
+    With the default values f(1) = 1 and f(-1) = -1, and the curvature is largest there.
+
+    Parameters
+    ----------
+    amplitude, slope : float
+        Not zero.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet5c import nn
+    >>> nn.ScaledTanh().forward(np.array([[-1, 0, 1]], np.float32)).round(4)
+    array([[-1.,  0.,  1.]], dtype=float32)
+    """
+
+    kind = "scaled_tanh"
+
+    def __init__(self, amplitude=1.7159, slope=2 / 3):
+        for name, value in (("amplitude", amplitude), ("slope", slope)):
+            if not (abs(value) < 1e30 and value != 0):
+                raise ValueError(f"{name} is {value!r}; it should be a finite number other than 0")
+        self.amplitude, self.slope = float(amplitude), float(slope)
+
+    def tile_op(self, offset):
+        return {"kind": self.kind, "amplitude": self.amplitude, "slope": self.slope}
+
+    def __repr__(self):
+        return f"ScaledTanh({self.amplitude:g}, {self.slope:g})"

@@ -26,10 +26,14 @@ class Conv2d(TileLayer):
         The weights' initialiser, see `lenet5c.nn.initialize`; biases start at 0.
     rng : int or numpy.random.Generator, optional
         Draws the weights; without it they differ from run to run.
+    connection_table : array_like of bool (in_channels, out_channels), optional
+        Which input maps each output map is connected to, as table I of LeCun et al. (1998); all of them if not given.
+        Not together with groups. A filter's fan-in counts the connected maps only.
 
     Attributes
     ----------
     params : 'weight' (O, C / groups, KH, KW) and 'bias' (O,)
+        With a connection table, weight is (connections, KH, KW): for each output map the filters of its input maps.
 
     Examples
     --------
@@ -40,7 +44,7 @@ class Conv2d(TileLayer):
     """
 
     def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, dilation=1, groups=1, bias=True,
-                 init="he_normal", rng=None):  # fmt: skip
+                 init="he_normal", rng=None, connection_table=None):  # fmt: skip
         self.in_channels = positive("in_channels", in_channels)
         self.out_channels = positive("out_channels", out_channels)
         self.kernel_size = pair(kernel_size, "kernel_size", 1)
@@ -54,10 +58,46 @@ class Conv2d(TileLayer):
             )
         shape = (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
         check_elements("weight", shape)
-        fan_in = prod(shape[1:])
-        self.params["weight"] = draw(init, rng, shape, fan_in, fan_in * self.out_channels // shape[1])
+        self.connection_table = self._checked(connection_table)
+        if self.connection_table is None:
+            fan_in = prod(shape[1:])
+            self.params["weight"] = draw(init, rng, shape, fan_in, fan_in * self.out_channels // shape[1])
+        else:
+            self.params["weight"] = self._draw_connected(init, np.random.default_rng(rng))
         if bias:
             self.params["bias"] = np.zeros(self.out_channels)
+
+    @property
+    def dense_weight(self):
+        """ndarray of float32 (O, C / groups, KH, KW) : the weight, with zeros where maps are not connected (a copy)."""
+        if self.connection_table is None:
+            return self.params["weight"].copy()
+        dense = np.zeros((self.out_channels, self.in_channels, *self.kernel_size), np.float32)
+        dense[self.connection_table.T] = self.params["weight"]
+        return dense
+
+    def _checked(self, table):
+        if table is None:
+            return None
+        table = np.array(table)
+        if table.shape != (self.in_channels, self.out_channels) or not np.isin(table, (0, 1)).all():
+            raise ValueError(
+                f"connection_table is {table.dtype} {table.shape}; it should be true and false (or 1 and 0) of the shape "
+                f"({self.in_channels}, {self.out_channels}), input by output maps"
+            )
+        if not table.any(axis=0).all():
+            raise ValueError("connection_table leaves an output map without any input; each needs at least one")
+        if self.groups != 1:
+            raise ValueError(f"groups is {self.groups} and there is a connection_table; use one of them")
+        return table.astype(bool)
+
+    def _draw_connected(self, init, rng):
+        filters = []
+        fan_out = prod(self.kernel_size) * self.out_channels
+        for inputs in self.connection_table.sum(axis=0).tolist():
+            shape = (inputs, *self.kernel_size)
+            filters.append(draw(init, rng, shape, prod(shape), fan_out))
+        return np.concatenate(filters)
 
     def output_shape(self, input_shape):
         if len(input_shape) != 3 or input_shape[0] != self.in_channels:
@@ -69,7 +109,10 @@ class Conv2d(TileLayer):
         return self.num_params * prod(self.output_shape(input_shape)[1:])
 
     def tile_op(self, offset):
-        return {"kind": "conv2d", "out_channels": self.out_channels, "kernel_size": self.kernel_size,
+        links = None
+        if self.connection_table is not None:
+            links = np.flatnonzero(self.connection_table.T).astype(np.intp)
+        return {"kind": "conv2d", "out_channels": self.out_channels, "links": links, "kernel_size": self.kernel_size,
                 "stride": self.stride, "padding": self.padding, "dilation": self.dilation, "groups": self.groups,
                 "weight": offset("weight"), "bias": offset("bias")}  # fmt: skip
 

@@ -45,6 +45,16 @@ def lecun_uniform(rng, shape, fan_in, fan_out):
     return _uniform(rng, shape, sqrt(3 / fan_in))
 
 
+def fan_in_uniform(gain, power=0.5):
+    """Initialiser: uniform from -bound to bound, with bound = gain / fan_in ** power."""
+    return lambda rng, shape, fan_in, fan_out: _uniform(rng, shape, gain / fan_in**power)
+
+
+def constant(value):
+    """Initialiser: all `value`."""
+    return lambda rng, shape, fan_in, fan_out: np.full(shape, value, np.float32)
+
+
 def _uniform(rng, shape, bound):
     return np.float32(bound) * (2 * rng.random(shape, np.float32) - 1)
 

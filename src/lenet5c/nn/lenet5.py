@@ -53,7 +53,7 @@ class LeNet5(Sequential):
                 raise ValueError(f"{name} is {value!r}; it should be one of {', '.join(choices)}")
         size = pair(input_size, "input_size", 1)
         padding = _padding(padding)
-        maps = _maps(size, padding)
+        maps = maps_behind(size, padding)
         #: What rebuilds this model: ``LeNet5(**model.config)``.
         self.config = {
             "num_classes": positive("num_classes", num_classes),
@@ -87,7 +87,7 @@ class LeNet5(Sequential):
     @staticmethod
     def count_params(num_classes=10, in_channels=1, input_size=32, padding=0, activation="relu", pooling="max"):
         """How many parameters a model of this configuration has, without making it."""
-        maps = _maps(pair(input_size, "input_size", 1), _padding(padding))
+        maps = maps_behind(pair(input_size, "input_size", 1), _padding(padding))
         layers = [(in_channels * 25, 6), (150, 16), (16 * maps[0] * maps[1], 120), (120, 84), (84, num_classes)]
         return sum((inputs + 1) * outputs for inputs, outputs in layers)
 
@@ -102,7 +102,7 @@ def _padding(padding):
     return vertical
 
 
-def _maps(size, padding):
+def maps_behind(size, padding=0):
     """Height and width of the maps behind the second pooling."""
     maps = [((side + 2 * padding - 4) // 2 - 4) // 2 for side in size]
     if min(maps) < 1:

@@ -13,14 +13,18 @@ from lenet5c.nn.layer import check_batch
 
 class _Loss:
     kind = ""
-    label_smoothing = 0.0
+
+    @property
+    def setting(self):
+        """The one number that the compiled core wants to know beside `kind`."""
+        return 0.0
 
     def _gradient(self, outputs, labels, targets):
         program = _identity(prod(outputs.shape[1:]))
         gradient = np.empty(outputs.shape, np.float32)
         nothing = np.zeros(0, np.float32)
         loss, _ = program.train_step(
-            rows(outputs), labels, nothing, nothing, threads.effective(), self.kind, self.label_smoothing, targets,
+            rows(outputs), labels, nothing, nothing, threads.effective(), self.kind, self.setting, targets,
             dx=rows(gradient))  # fmt: skip
         return loss, gradient
 
@@ -57,6 +61,10 @@ class CrossEntropyLoss(_Loss):
         if not 0 <= label_smoothing < 1:
             raise ValueError(f"label_smoothing is {label_smoothing!r}; it should be at least 0 and less than 1")
         self.label_smoothing = float(label_smoothing)
+
+    @property
+    def setting(self):
+        return self.label_smoothing
 
     def __call__(self, logits, labels):
         """Return the mean loss, and its gradient.
@@ -120,6 +128,82 @@ class MSELoss(_Loss):
         onehot = np.zeros((len(labels), num_classes), np.float32)
         onehot[np.arange(len(labels)), labels] = 1
         return onehot
+
+
+class _PenaltyLoss(_Loss):
+    """A loss of penalties, such as `RBF` puts out: the smaller, the likelier the class."""
+
+    def __call__(self, penalties, labels):
+        """Return the mean loss, and its gradient.
+
+        Parameters
+        ----------
+        penalties : ndarray of float32 (N, K)
+            The smallest is at the class that is meant.
+        labels : ndarray of int (N,)
+            0 to K - 1.
+
+        Returns
+        -------
+        loss : float
+        dpenalties : ndarray of float32 (N, K)
+        """
+        check_batch(penalties, type(self).__name__)
+        if penalties.ndim != 2:
+            raise ValueError(f"penalties has the shape {penalties.shape}; it should be (N, classes)")
+        return self._gradient(penalties, check_labels(labels, len(penalties)), None)
+
+
+class MLELoss(_PenaltyLoss):
+    """The mean penalty of the true class: LeCun et al. (1998), eq. 8, maximum likelihood.
+
+    With an `RBF` layer before it, this is the squared distance from the true class's code.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet5c import nn
+    >>> loss, gradient = nn.MLELoss()(np.array([[5, 2, 3]], np.float32), np.array([1]))
+    >>> loss, gradient
+    (2.0, array([[0., 1., 0.]], dtype=float32))
+    """
+
+    kind = "mle"
+
+
+class MAPLoss(_PenaltyLoss):
+    """``y[D] + log(exp(-j) + sum of exp(-y))``, the mean over the samples: LeCun et al. (1998), eq. 9.
+
+    The posterior probability of the true class D, whose penalty is y[D], against all classes and one of rubbish. The
+    second term lets penalties of wrong classes grow, but not beyond the reach of exp(-j).
+
+    Parameters
+    ----------
+    j : float
+        The penalty of the rubbish class, more than 0. The paper gives no value.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet5c import nn
+    >>> loss, gradient = nn.MAPLoss(j=2)(np.array([[2, 2, 2]], np.float32), np.array([1]))
+    >>> round(loss, 5), gradient
+    (1.38629, array([[-0.25,  0.75, -0.25]], dtype=float32))
+    """
+
+    kind = "map"
+
+    def __init__(self, j=0.1):
+        if not 0 < j < 1e30:
+            raise ValueError(f"j is {j!r}; it should be a finite number of more than 0")
+        self.j = float(j)
+
+    @property
+    def setting(self):
+        return self.j
+
+    def __repr__(self):
+        return f"MAPLoss(j={self.j:g})"
 
 
 @lru_cache(maxsize=16)

@@ -1,8 +1,12 @@
-"""Pooling."""
+"""Pooling and subsampling."""
 
 from math import prod
 
+import numpy as np
+
 from lenet5c.kernels.shapes import pair, pool2d_output_size
+from lenet5c.nn.convolution import positive
+from lenet5c.nn.initialize import draw
 from lenet5c.nn.tile_layer import TileLayer
 
 
@@ -68,3 +72,51 @@ class AvgPool2d(_Pool2d):
     def __init__(self, kernel_size, stride=None, padding=0, count_include_pad=True):
         super().__init__(kernel_size, stride, padding)
         self.count_include_pad = bool(count_include_pad)
+
+
+class Subsample2d(TileLayer):
+    """The sum of each window times a trained coefficient, plus a trained bias; one of each a map.
+
+    The subsampling of LeCun et al. (1998), section II-B, where windows are 2 by 2 and an activation follows.
+
+    Parameters
+    ----------
+    channels : int
+    kernel_size : int or (int, int)
+        Of windows that do not overlap; rows and columns that fill none are left out.
+    init : str or callable
+        Of the coefficients, whose fan-in is the size of a window; see `lenet5c.nn.initialize`. Biases start at 0.
+    rng : int or numpy.random.Generator, optional
+
+    Attributes
+    ----------
+    params : 'weight' (channels,) and 'bias' (channels,)
+
+    Examples
+    --------
+    >>> from lenet5c import nn
+    >>> layer = nn.Subsample2d(6, rng=0)
+    >>> layer.num_params, layer.output_shape((6, 28, 28)), layer.connections((6, 28, 28))
+    (12, (6, 14, 14), 5880)
+    """
+
+    def __init__(self, channels, kernel_size=2, init="lecun_uniform", rng=None):
+        self.channels = positive("channels", channels)
+        self.kernel_size = pair(kernel_size, "kernel_size", 1)
+        fan_in = prod(self.kernel_size)
+        self.params["weight"] = draw(init, rng, (self.channels,), fan_in, 1)
+        self.params["bias"] = np.zeros(self.channels)
+
+    def output_shape(self, input_shape):
+        if len(input_shape) != 3 or input_shape[0] != self.channels:
+            raise ValueError(f"Subsample2d takes samples of {self.channels} channels (C, H, W), got {tuple(input_shape)}")
+        return (self.channels, *pool2d_output_size(input_shape[1:], self.kernel_size))
+
+    def connections(self, input_shape):
+        return (prod(self.kernel_size) + 1) * prod(self.output_shape(input_shape))
+
+    def tile_op(self, offset):
+        return {"kind": "subsample2d", "kernel_size": self.kernel_size, "weight": offset("weight"), "bias": offset("bias")}
+
+    def __repr__(self):
+        return f"Subsample2d({self.channels}, kernel_size={self.kernel_size})"

@@ -7,6 +7,7 @@ import numpy as np
 from lenet5c.kernels.arrays import contiguous
 from lenet5c.nn.layer import Home, Layer, check_batch
 from lenet5c.nn.loss import check_labels
+from lenet5c.nn.rbf import RBF
 from lenet5c.nn.summary import summary
 from lenet5c.nn.tile_layer import TileChain, TileLayer
 from lenet5c.optim.optimizer import update_for
@@ -92,11 +93,11 @@ class Sequential(Layer):
                     run.append(layer)
                     continue
                 if run:
-                    segments.append(TileChain(run, home, by_sample=True))
+                    segments.append(TileChain(run, home))
                 segments.append(layer)
                 run = []
             if run:
-                segments.append(TileChain(run, home, by_sample=True))
+                segments.append(TileChain(run, home))
             self._segments = segments  # when it is whole: another thread may be looking
         return segments
 
@@ -112,7 +113,8 @@ class Sequential(Layer):
         Returns
         -------
         ndarray of float32 (N, ...)
-            Without `training`, fewer than eight samples go one by one, which is faster; their last digits may differ.
+            Fewer than eight samples (than five with `training`) go one by one, which is faster; their last digits may
+            differ from what a larger batch gives.
         """
         check_batch(x, type(self).__name__)
         for segment in self.segments:
@@ -152,7 +154,7 @@ class Sequential(Layer):
         logits = self.forward(materialise(samples, index, scale, offset), training=True)
         value, dy = loss(logits, labels)
         self._backward(dy, need_dx=False)
-        return value, int((logits.argmax(axis=1) == labels).sum())
+        return value, int((self.classes(logits) == labels).sum())
 
     def train_steps(self, samples, labels, loss, optimizer, rates, *, batch_size, index, scale=1.0, offset=None, record=None):
         """Several steps of `train_step` and `optimizer.step` in one go, to the bit: threads need not meet in between.
@@ -232,8 +234,17 @@ class Sequential(Layer):
         return np.concatenate([self.forward(materialise(samples, chunk, scale, offset)) for chunk in chunks])
 
     def predict(self, x):
-        """The class of each sample of x (N, ...) float32: where its output is largest. ndarray of int64 (N,)."""
-        return self.forward(x).argmax(axis=1)
+        """The class of each sample of x (N, ...) float32. ndarray of int64 (N,)."""
+        return self.classes(self.forward(x))
+
+    def classes(self, outputs):
+        """The classes that outputs (N, K) mean: where they are largest, or, behind an `RBF` layer, smallest."""
+        return self.logits(outputs).argmax(axis=1)
+
+    def logits(self, outputs):
+        """The outputs (N, K) as logits: themselves, or, behind an `RBF` layer, the penalties negated."""
+        *_, last = self._flat()
+        return -outputs if isinstance(last, RBF) else outputs
 
     def output_shape(self, input_shape):
         for layer in self.layers.values():

@@ -7,7 +7,7 @@ from math import prod
 import numpy as np
 
 from lenet5c.kernels import dispatch, lowering, threads
-from lenet5c.kernels._program import Program
+from lenet5c.kernels._program import FEW_SAMPLES, MOST_TRAINED, Program
 from lenet5c.kernels.arrays import rows
 from lenet5c.nn.layer import Layer, check_batch, check_gradient
 
@@ -67,14 +67,12 @@ class TileChain:
     """Neighbouring tile layers that run as one program.
 
     Activations live in the arenas of the program and are gone after a call: `backward` computes them anew from the
-    kept input, tile by tile, so memory does not grow with the batch. With `by_sample`, a few samples go one by one when
-    nothing is to be learned from them.
+    kept input, tile by tile, so memory does not grow with the batch. A few samples go one by one, which is faster.
     """
 
-    def __init__(self, layers, home, by_sample=False):
+    def __init__(self, layers, home):
         self.layers = layers
         self.home = home
-        self.by_sample = by_sample
         self.programs = OrderedDict()
         self.kept = None
         offsets = [home.offset(layer, name) for layer in layers for name in layer.params]
@@ -92,7 +90,8 @@ class TileChain:
     def forward(self, x, training=False):
         program = self.program(x)
         y = np.empty((len(x), *program.output_shape), np.float32)
-        program.forward(rows(x), self.params, rows(y), threads.effective(), by_sample=self.by_sample and not training)
+        program.forward(
+            rows(x), self.params, rows(y), threads.effective(), by_sample=MOST_TRAINED if training else FEW_SAMPLES)
         self.kept = x if training else None
         return y
 
@@ -103,7 +102,7 @@ class TileChain:
         check_gradient(dy, (len(x), *program.output_shape))
         dx = np.empty(x.shape, np.float32) if need_dx else None
         dx_rows = rows(dx) if need_dx else None
-        program.backward(rows(x), rows(dy), self.params, self.grads, dx_rows, threads.effective())
+        program.backward(rows(x), rows(dy), self.params, self.grads, dx_rows, threads.effective(), by_sample=True)
         return dx
 
     def run(self, samples, input_shape, index, scale, offset):
@@ -111,22 +110,23 @@ class TileChain:
         program = self.program_for(input_shape)
         count = len(samples) if index is None else len(index)
         y = np.empty((count, *program.output_shape), np.float32)
-        program.forward(rows(samples), self.params, rows(y), threads.effective(), index, scale, offset, self.by_sample)
+        program.forward(rows(samples), self.params, rows(y), threads.effective(), index, scale, offset, FEW_SAMPLES)
         return y
 
     def train_step(self, samples, input_shape, labels, loss, index, scale, offset):
         """Loss, correct answers and gradients in one sweep, for samples as `Sequential.train_step` takes them."""
         program = self.program_for(input_shape)
         return program.train_step(
-            rows(samples), labels, self.params, self.grads, threads.effective(), loss.kind, loss.label_smoothing,
-            loss.targets(labels, prod(program.output_shape)), index, scale, offset)  # fmt: skip
+            rows(samples), labels, self.params, self.grads, threads.effective(), loss.kind, loss.setting,
+            loss.targets(labels, prod(program.output_shape)), index, scale, offset, by_sample=True)  # fmt: skip
 
     def train_steps(self, samples, input_shape, labels, loss, index, scale, offset, batch_size, update, record):
         """Steps as `Sequential.train_steps` takes them."""
         program = self.program_for(input_shape)
         program.train_steps(
             rows(samples), labels, self.params, self.grads, threads.effective(), batch_size, update, record, loss.kind,
-            loss.label_smoothing, loss.targets(labels, prod(program.output_shape)), index, scale, offset)  # fmt: skip
+            loss.setting, loss.targets(labels, prod(program.output_shape)), index, scale, offset,
+            by_sample=True)  # fmt: skip
 
     def program(self, x):
         check_batch(x, type(self.layers[0]).__name__)

@@ -1,0 +1,118 @@
+"""LeNet-5 as its paper has it."""
+
+import numpy as np
+
+from lenet5c.kernels.shapes import pair
+from lenet5c.nn.activation import ScaledTanh
+from lenet5c.nn.convolution import Conv2d, positive
+from lenet5c.nn.initialize import constant, fan_in_uniform
+from lenet5c.nn.lenet5 import maps_behind
+from lenet5c.nn.linear import Flatten, Linear
+from lenet5c.nn.pooling import Subsample2d
+from lenet5c.nn.rbf import RBF, digit_codes
+from lenet5c.nn.sequential import Sequential
+
+# Table I of the paper: the maps of S2 (rows) that each map of C3 (columns) is connected to.
+C3_TABLE = np.array(
+    [
+        [1, 0, 0, 0, 1, 1, 1, 0, 0, 1, 1, 1, 1, 0, 1, 1],
+        [1, 1, 0, 0, 0, 1, 1, 1, 0, 0, 1, 1, 1, 1, 0, 1],
+        [1, 1, 1, 0, 0, 0, 1, 1, 1, 0, 0, 1, 0, 1, 1, 1],
+        [0, 1, 1, 1, 0, 0, 1, 1, 1, 1, 0, 0, 1, 0, 1, 1],
+        [0, 0, 1, 1, 1, 0, 0, 1, 1, 1, 1, 0, 1, 1, 0, 1],
+        [0, 0, 0, 1, 1, 1, 0, 0, 1, 1, 1, 1, 0, 1, 1, 1],
+    ],
+    dtype=bool,
+)
+FEATURES = 84  # of F6, a bitmap of 7 by 12
+
+# Initialisers of weights and of subsampling coefficients.
+INITS = {
+    "fitted": (fan_in_uniform(1.1), constant(0.55)),
+    "printed": (fan_in_uniform(2.4, power=1), fan_in_uniform(2.4, power=1)),
+    "lush": (fan_in_uniform(1.0), constant(0.5)),
+}
+
+
+class LeNet5_1998(Sequential):
+    """LeNet-5 exactly as LeCun, Bottou, Bengio and Haffner describe it (1998), section II-B.
+
+    C1, S2, C3, S4, C5, F6, each followed by a scaled hyperbolic tangent, and an output of radial basis functions: C3 is
+    connected by table I, S2 and S4 have a trained coefficient and a bias for each map, the output compares F6 with the
+    bitmaps of figure 3. For 32 by 32 images and ten classes 60,000 trained parameters and 340,908 connections.
+
+    Outputs are penalties, the smallest at the class; `predict` knows this. Losses: `MLELoss` (eq. 8), `MAPLoss` (eq. 9).
+
+    Parameters
+    ----------
+    num_classes : int
+        Ten have the digits' bitmaps as codes; another number has codes of -1 and 1, drawn once for all.
+    in_channels : int
+    input_size : int or (int, int)
+        Height and width, at least 16; C5 is as large as the maps it sees.
+    init : {'fitted', 'printed', 'lush'}
+        'printed' is what the paper's appendix A says, weights from U(-2.4 / F, 2.4 / F) with the fan-in F, coefficients
+        likewise; with the paper's step sizes this does not train. 'lush' is what the authors' own code does, U(-1 /
+        sqrt(F), 1 / sqrt(F)), coefficients 0.5. 'fitted' has 1.1 in place of 1, coefficients 0.55: with it, the step sizes
+        of the first pass are those the paper quotes. Biases start at 0.
+    rng : int or numpy.random.Generator
+
+    Examples
+    --------
+    >>> from lenet5c import nn
+    >>> model = nn.LeNet5_1998(rng=0)
+    >>> model.num_params, model.connections((1, 32, 32))
+    (60000, 340908)
+    """
+
+    def __init__(self, num_classes=10, in_channels=1, input_size=32, init="fitted", rng=0):
+        if init not in INITS:
+            raise ValueError(f"init is {init!r}; it should be one of {', '.join(INITS)}")
+        size = pair(input_size, "input_size", 1)
+        maps = maps_behind(size)
+        #: What rebuilds this model: ``LeNet5_1998(**model.config)``.
+        self.config = {
+            "num_classes": positive("num_classes", num_classes),
+            "in_channels": positive("in_channels", in_channels),
+            "input_size": list(size),
+            "init": init,
+        }
+        self.input_shape = (in_channels, *size)
+        generator = np.random.default_rng(rng)
+        weights = {"init": INITS[init][0], "rng": generator}
+        coefficients = {"init": INITS[init][1], "rng": generator}
+        super().__init__(
+            {
+                "c1": Conv2d(in_channels, 6, 5, **weights),
+                "act1": ScaledTanh(),
+                "s2": Subsample2d(6, **coefficients),
+                "act2": ScaledTanh(),
+                "c3": Conv2d(6, 16, 5, connection_table=C3_TABLE, **weights),
+                "act3": ScaledTanh(),
+                "s4": Subsample2d(16, **coefficients),
+                "act4": ScaledTanh(),
+                "c5": Conv2d(16, 120, maps, **weights),
+                "act5": ScaledTanh(),
+                "flatten": Flatten(),
+                "f6": Linear(120, FEATURES, **weights),
+                "act6": ScaledTanh(),
+                "output": RBF(class_codes(num_classes)),
+            }
+        )
+
+    @staticmethod
+    def count_values(num_classes=10, in_channels=1, input_size=32, init="fitted"):
+        """How many values a model of this configuration saves, trained or not, without making it."""
+        maps = maps_behind(pair(input_size, "input_size", 1))
+        convolutions = (in_channels * 25 + 1) * 6 + int(C3_TABLE.sum()) * 25 + 16 + (16 * maps[0] * maps[1] + 1) * 120
+        return convolutions + 2 * (6 + 16) + 121 * FEATURES + num_classes * FEATURES
+
+    def summary(self, input_shape=None):
+        return super().summary(input_shape or self.input_shape)
+
+
+def class_codes(num_classes):
+    """Codes (num_classes, 84) of -1 and 1: the digits' bitmaps for ten classes, else the same random ones every time."""
+    if num_classes == 10:
+        return digit_codes()
+    return (2 * (np.random.default_rng(1998).random((num_classes, FEATURES)) < 0.5) - 1).astype(np.float32)
