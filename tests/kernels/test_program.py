@@ -278,7 +278,7 @@ def test_a_few_samples_equal_reference(model, batch):
     expected = model.reference_forward(params, x)[-1].reshape(batch, -1)
     for isa in TILES:
         for threads in (1, 3):
-            assert_array_equal(forward(model.program(isa), params, x, threads, by_sample=True), expected)
+            assert_array_equal(forward(model.program(isa), params, x, threads, by_sample=7), expected)
 
 
 @pytest.mark.parametrize("batch", [1, 5])
@@ -287,7 +287,7 @@ def test_a_few_samples_match_reference(model, batch):
     params, x, _ = model.draw(batch)
     expected = model.reference_forward(params, x)[-1].reshape(batch, -1)
     for isa in TILES:
-        assert_close(forward(model.program(isa), params, x, by_sample=True), expected)
+        assert_close(forward(model.program(isa), params, x, by_sample=7), expected)
 
 
 WIDE = Model((35, 9, 8), [
@@ -302,11 +302,11 @@ def test_a_few_samples_of_many_channels(batch):
     expected = WIDE.reference_forward(params, x)[-1].reshape(batch, -1)
     for isa in TILES:
         program = WIDE.program(isa)
-        out = forward(program, params, x, by_sample=True)
+        out = forward(program, params, x, by_sample=7)
         assert_close(out, expected)
         # What a sample gives does not depend on the threads, nor on those that come with it.
-        assert bits(out) == bits(forward(program, params, x, 3, by_sample=True))
-        assert bits(out[-1:]) == bits(forward(program, params, x[-1:], by_sample=True))
+        assert bits(out) == bits(forward(program, params, x, 3, by_sample=7))
+        assert bits(out[-1:]) == bits(forward(program, params, x[-1:], by_sample=7))
 
 
 @each_isa
@@ -320,16 +320,16 @@ def test_a_few_samples_of_bytes_by_index(isa):
     floats = images.astype(np.float32) / 4 + offset
     program = model.program(isa)
     conversion = {"scale": 0.25, "offset": offset, "index": index}
-    expected = forward(program, params, floats[index], by_sample=True)
-    assert bits(forward(program, params, images, by_sample=True, **conversion)) == bits(expected)
+    expected = forward(program, params, floats[index], by_sample=7)
+    assert bits(forward(program, params, images, by_sample=7, **conversion)) == bits(expected)
 
 
 def test_a_not_a_number_of_one_sample_stays_in_it():
     model = SMOOTH["lenet5"]
     params, x, _ = model.draw(3)
-    out = forward(model.program("baseline"), params, x, by_sample=True)
+    out = forward(model.program("baseline"), params, x, by_sample=7)
     x[1, 70] = np.nan
-    spoilt = forward(model.program("baseline"), params, x, by_sample=True)
+    spoilt = forward(model.program("baseline"), params, x, by_sample=7)
     assert np.isnan(spoilt[1]).all()
     assert bits(spoilt[[0, 2]]) == bits(out[[0, 2]])
 
@@ -339,13 +339,13 @@ def test_infinite_values_do_not_leak_between_channels():
     model = Model((3, 4, 4), [conv(2, 1), conv(3, 1), FLATTEN])
     params, x, _ = model.draw(1)
     x[:] = 3e38
-    out = forward(model.program("baseline"), params, x, by_sample=True)
+    out = forward(model.program("baseline"), params, x, by_sample=7)
     assert bits(np.isnan(out)) == bits(np.isnan(forward(model.program("baseline"), params, x)))
 
 
 @pytest.mark.parametrize("batch", BATCHES)
 @pytest.mark.parametrize(
-    "options", [{}, {"smoothing": 0.1}, {"loss": "mse"}], ids=["cross entropy", "smoothed", "squared error"]
+    "options", [{}, {"setting": 0.1}, {"loss": "mse"}], ids=["cross entropy", "smoothed", "squared error"]
 )
 @smooth_model
 def test_train_step_matches_reference(model, batch, options):
@@ -356,7 +356,7 @@ def test_train_step_matches_reference(model, batch, options):
         options = options | {"targets": np.eye(model.plan.output_size, dtype=np.float32)[labels]}
         loss, dy = reference.mse(logits[-1].reshape(batch, -1), options["targets"])
     else:
-        loss, dy = reference.cross_entropy(logits[-1].reshape(batch, -1), labels, options.get("smoothing", 0))
+        loss, dy = reference.cross_entropy(logits[-1].reshape(batch, -1), labels, options.get("setting", 0))
     dx, dparams = model.reference_backward(params, logits, dy)
     for isa in TILES:
         program = model.program(isa)
@@ -735,7 +735,7 @@ def run_steps(model, isa, kind, batch_size, samples, threads):
     grads = np.full_like(params, np.nan)
     record = StepsTaken(-(-samples // batch_size))
     update = update_of(kind, params, len(record.losses))
-    program.train_steps(x, labels, params, grads, threads, batch_size, update, record, smoothing=0.1)
+    program.train_steps(x, labels, params, grads, threads, batch_size, update, record, setting=0.1)
     return (params, *update.vectors, grads[: program.param_extent], record.losses, (record.taken, record.correct))
 
 
@@ -756,7 +756,7 @@ def test_a_run_of_steps_is_steps_one_by_one(name, kind):
         right = 0
         for step in range(5):
             part = slice(step * batch_size, (step + 1) * batch_size)
-            loss, correct, _, grads = train_step(program, params, x[part], labels[part], smoothing=0.1)
+            loss, correct, _, grads = train_step(program, params, x[part], labels[part], setting=0.1)
             assert loss == actual[-2][step]
             right += correct
             whole = np.zeros_like(params)
