@@ -77,6 +77,22 @@ class CrossEntropyLoss(_Loss):
             raise ValueError(f"logits has the shape {logits.shape}; it should be (N, classes)")
         return self._gradient(logits, check_labels(labels, len(logits)), None)
 
+    def second(self, logits, labels):
+        """Return the first and second derivatives of the mean loss by each logit: p - target and p (1 - p), over N.
+
+        Parameters
+        ----------
+        logits, labels
+            As of a call. The second derivative does not depend on the labels, nor on label smoothing.
+
+        Returns
+        -------
+        dlogits, d2logits : ndarray of float32 (N, K)
+        """
+        _, dlogits = self(logits, labels)
+        p = softmax(logits)
+        return dlogits, p * (1 - p) / np.float32(max(len(logits), 1))
+
 
 class MSELoss(_Loss):
     """The mean, over all elements, of the squared difference.
@@ -113,6 +129,21 @@ class MSELoss(_Loss):
         if target.size != outputs.size or len(target) != len(outputs):
             raise ValueError(f"target has the shape {target.shape}; it should be {outputs.shape}, or integer classes")
         return self._gradient(outputs, np.zeros(len(outputs), np.int32), rows(target.astype(np.float32, copy=False)))
+
+    def second(self, outputs, target):
+        """Return the first and second derivatives of the mean squared error by each output; the second is 2 / size.
+
+        Parameters
+        ----------
+        outputs, target
+            As of a call.
+
+        Returns
+        -------
+        doutputs, d2outputs : ndarray of float32, of the shape of outputs
+        """
+        _, doutputs = self(outputs, target)
+        return doutputs, np.full(outputs.shape, 2 / max(outputs.size, 1), np.float32)
 
     def targets(self, labels, num_classes):
         if len(labels) and not 0 <= labels.min() <= labels.max() < num_classes:

@@ -2,6 +2,8 @@
 
 from math import prod
 
+import numpy as np
+
 from lenet5c.kernels.shapes import pair, pool2d_output_size
 from lenet5c.nn.tile_layer import TileLayer
 
@@ -51,6 +53,9 @@ class MaxPool2d(_Pool2d):
 
     kind = "max_pool2d"
 
+    def backward_second(self, d2y, dy=None):
+        return self.backward(d2y)
+
 
 class AvgPool2d(_Pool2d):
     """The mean of each window, as `lenet5c.kernels.avg_pool2d`.
@@ -68,3 +73,18 @@ class AvgPool2d(_Pool2d):
     def __init__(self, kernel_size, stride=None, padding=0, count_include_pad=True):
         super().__init__(kernel_size, stride, padding)
         self.count_include_pad = bool(count_include_pad)
+
+    def backward_second(self, d2y, dy=None):
+        """Each input counts as 1 / divisor: its square."""
+        size = self.chain.kept_input("backward_second").shape[2:]
+        divisor = np.float32(prod(self.kernel_size))
+        if not self.count_include_pad:
+            heights, widths = map(_inside, size, self.kernel_size, self.stride, self.padding, d2y.shape[2:])
+            divisor = np.outer(heights, widths).astype(np.float32)
+        return self.backward(d2y / divisor)
+
+
+def _inside(size, window, stride, padding, count):
+    """How many elements of each of `count` windows along an axis lie in the image."""
+    first = np.arange(count) * stride - padding
+    return np.minimum(first + window, size) - np.maximum(first, 0)
