@@ -166,11 +166,12 @@ class Sequential(Layer):
         total = np.zeros(self.num_params)
         before = [(layer, _changing(layer)) for layer in self._flat()]
         try:
-            for chunk in np.array_split(np.arange(len(whole)), -(-len(whole) // SECOND_CHUNK)):
-                y = self.forward(materialise(samples, whole[chunk], scale, offset), training=True)
-                dy, d2y = loss.second(y, labels[chunk])
-                self.backward_second(d2y, dy)
-                total += self.curvature_vector * float(len(chunk))
+            with np.errstate(over="ignore", invalid="ignore"):  # seen in the result
+                for chunk in np.array_split(np.arange(len(whole)), -(-len(whole) // SECOND_CHUNK)):
+                    y = self.forward(materialise(samples, whole[chunk], scale, offset), training=True)
+                    dy, d2y = loss.second(y, labels[chunk])
+                    self.backward_second(d2y, dy)
+                    total += self.curvature_vector * float(len(chunk))
         finally:
             for layer, (buffers, random) in before:
                 layer.buffers.update(buffers)
