@@ -87,7 +87,8 @@ class TileOp:
         channels, height, _ = self.in_shape
         _, _, width = self.inner_shape
         return (
-            self.kind == "conv2d" and not self.definition and self.kernel_size[1] == 5 and self.stride == (1, 1) and self.dilation[1] == 1
+            self.kind == "conv2d" and not self.definition
+            and self.kernel_size[1] == 5 and self.stride == (1, 1) and self.dilation[1] == 1
             and width % 2 == 0 and channels // self.groups >= 4 and self.out_shape[0] // self.groups >= 4
             and WINOGRAD_TERMS * channels // self.groups * height * width // 2 * LANES <= WINOGRAD_FLOATS
         )  # fmt: skip

@@ -127,7 +127,7 @@ class Sequential(Layer):
         return self._backward(dy)
 
     def backward_second(self, d2y, dy=None):
-        """Set `curvatures` of every layer, and return the second derivatives by the x of the last training `forward`."""
+        """Set `curvatures` of every layer; return the second derivatives by the x of the last training `forward`."""
         for segment in reversed(self.segments):
             d2y, dy = np.asarray(segment.backward_second(d2y, dy), np.float32), None
         return d2y

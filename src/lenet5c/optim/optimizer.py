@@ -182,12 +182,9 @@ class SDLM(_Optimizer):
     """Stochastic diagonal Levenberg-Marquardt (LeCun et al., 1998, appendix C): a step size for each parameter.
 
     A parameter p falls by lr / (mu + h) * gradient (eq. 18 and 21), h being the loss's second derivative by p: the
-    diagonal alone, in the Gauss-Newton approximation, which is never negative. `estimate` measures h on some samples, the
-    paper 500 of them before each pass, and it stays until the next time. Before the first time h is 0, and a
-    step one of plain gradient descent with the rate lr / mu.
-
-    The paper takes one sample a step. A mean over a batch has gradients as large as one sample's, so there is nothing to
-    scale.
+    diagonal alone, in the Gauss-Newton approximation, which is never negative. `estimate` measures h, the mean over
+    some samples, and it stays until the next time; the paper does so on 500 before each pass, and takes one sample a
+    step. Before the first estimate h is 0, and a step one of plain gradient descent with the rate lr / mu.
 
     Parameters
     ----------

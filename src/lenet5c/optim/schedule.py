@@ -116,7 +116,8 @@ class Piecewise:
         object.__setattr__(self, "boundaries", tuple(self.boundaries))
         if len(self.rates) != len(self.boundaries) + 1:
             raise ValueError(
-                f"rates has {len(self.rates)} values and boundaries {len(self.boundaries)}; there should be one rate more")
+                f"rates has {len(self.rates)} values and boundaries {len(self.boundaries)}; it should have one more"
+            )
         if any(b <= a for a, b in zip((0, *self.boundaries), self.boundaries, strict=False)):
             raise ValueError(f"boundaries is {self.boundaries}; they should rise, from at least 1")
 
