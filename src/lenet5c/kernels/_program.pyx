@@ -258,8 +258,8 @@ cdef class Program:
                     const int64_t[::1] index=None, double scale=1, const float[::1] offset=None):
         """As many steps as losses has elements: `train_step` on the next batch_size samples, and an update of params.
 
-        `update` has what the optimiser needs: kind ('sgd', 'adam' or 'sdlm'), vectors, settings, and lr, correction1 and
-        correction2 of each step. losses receives the mean loss of each step. A step whose loss is not finite is the
+        `update` has what the optimiser needs: kind ('sgd', 'adam' or 'sdlm'), vectors, settings, and lr, correction1
+        and correction2 of each step. losses receives the mean loss of each step. A step whose loss is not finite is the
         last and moves nothing. record.taken and record.correct become the number of steps taken, that one not counted,
         and of correct answers in them: before anything can interrupt this.
         """

@@ -36,7 +36,7 @@ cdef void sgd(
 
 
 cdef void sdlm(float* params, const float* grads, const float* inverse, Py_ssize_t size, float lr) noexcept nogil:
-    """p -= lr * inverse * g, with inverse = 1 / (mu + h): a product in place of a quotient for each parameter and step."""
+    """p -= lr * inverse * g, with inverse = 1 / (mu + h): a product in place of a quotient for each parameter."""
     cdef Py_ssize_t i
     for i in range(size):
         params[i] -= (lr * inverse[i]) * grads[i]
