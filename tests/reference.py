@@ -276,3 +276,39 @@ def adam_step(p, g, m, v, t, lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0, d
     v = betas[1] * v + (1 - betas[1]) * g**2
     m_hat, v_hat = m / (1 - betas[0] ** t), v / (1 - betas[1] ** t)
     return p - lr * m_hat / (np.sqrt(v_hat) + eps), m, v
+
+
+def sdlm_step(p, g, h, lr, mu=0.02):
+    """Parameter, gradient, second derivative -> new p (LeCun et al., 1998, eq. 18 and 21)."""
+    return p - lr / (mu + h) * g
+
+
+# Second derivatives, diagonal, in the Gauss-Newton approximation (LeCun et al., 1998, eq. 25 and 27)
+
+
+def backward_second(backward, d2y):
+    """`backward(dy)` -> gradients; d2y like dy -> of each gradient the sum over outputs i of d2y_i (dy_i / dz)^2.
+
+    z is an input or a parameter. An output reads a shared weight once, so that its square is that of eq. 25.
+    """
+    d2y = np.asarray(d2y, np.float64)
+    totals = None
+    for at in np.ndindex(d2y.shape):
+        dy = np.zeros(d2y.shape)
+        dy[at] = 1
+        terms = [d2y[at] * derivative**2 for derivative in backward(dy)]
+        totals = terms if totals is None else [total + term for total, term in zip(totals, terms)]
+    return totals
+
+
+def cross_entropy_second(logits):
+    """The second derivative of the mean loss by each logit: p (1 - p) / N, whatever the labels."""
+    logits = np.asarray(logits, np.float64)
+    p = np.exp(logits - logits.max(axis=1, keepdims=True))
+    p /= p.sum(axis=1, keepdims=True)
+    return p * (1 - p) / len(logits)
+
+
+def mse_second(pred):
+    """That of the mean squared error."""
+    return np.full(np.shape(pred), 2 / np.size(pred))

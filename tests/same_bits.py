@@ -262,6 +262,22 @@ def adam():
         yield from optimised(lambda model: optim.Adam(model, 0.01, BETAS, 1e-8, 1e-2, decoupled))
 
 
+@topic
+def second_derivatives_and_sdlm():
+    model = nn.LeNet5(input_size=20, activation="tanh", pooling="avg")
+    model.vector[:] = numbers(model.num_params, 800) / 16
+    samples = whole_numbers((MANY, 1, 20, 20), 801, 0, 256).astype(np.uint8)
+    labels = whole_numbers(MANY, 802, 0, 10)
+    packing = {"scale": 2.0**-7, "offset": numbers((1, 20, 20), 803)}
+    optimizer = optim.SDLM(model, 2.0**-6)
+    optimizer.estimate(samples, labels, nn.MSELoss(), **packing)
+    yield optimizer.curvature
+    yield optimizer.step_sizes()
+    model.train_step(samples, labels, nn.MSELoss(), **packing)
+    optimizer.step()
+    yield model.vector
+
+
 def trained(model, image, make, batch, loss):
     """Gradients and parameters of three steps on bytes, picked by an index, and the outputs afterwards."""
     model.vector[:] = numbers(model.num_params, 900) / 16

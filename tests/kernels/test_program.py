@@ -443,7 +443,7 @@ def test_same_bits_of_training_at_any_thread_count(isa, optimiser):
         assert train(SMOOTH["lenet5"], isa, optimiser, threads) == serial
 
 
-@pytest.mark.parametrize("optimiser", ["sgd", "adam"])
+@pytest.mark.parametrize("optimiser", ["sgd", "adam", "sdlm"])
 def test_updates_have_the_same_bits_with_every_instruction_set(optimiser):
     """They fuse no multiply-add, so that even the baseline agrees."""
     rng = np.random.default_rng(0)
@@ -454,6 +454,8 @@ def test_updates_have_the_same_bits_with_every_instruction_set(optimiser):
         for t in range(1, 6):
             if optimiser == "sgd":
                 _vector.sgd(tiles, p, grads, state[0], 0.1, 0.9, True, 1e-3)
+            elif optimiser == "sdlm":
+                _vector.sdlm(tiles, p, grads, 1 / (1 + abs(grads)), 0.1)
             else:
                 _vector.adam(tiles, p, grads, *state, 0.01, 0.9, 0.999, 1e-8, 1 - 0.9**t, 1 - 0.999**t, 1e-3, False)
         results.append(bits(p, *state))
@@ -619,6 +621,8 @@ class TestErrors:
         for arrays in ((b, a, a), (a, b, a), (a, a, b)):
             with pytest.raises(ValueError, match="params, grads and velocity"):
                 _vector.sgd(dispatch.tiles, *arrays, 0.1, 0, False, 0)
+            with pytest.raises(ValueError, match="params, grads and inverse"):
+                _vector.sdlm(dispatch.tiles, *arrays, 0.1)
         for i in range(4):
             arrays = [b if k == i else a for k in range(4)]
             with pytest.raises(ValueError, match="equally many"):
@@ -713,17 +717,19 @@ def test_memory_of_a_training_step_does_not_grow_with_the_batch():
 
 
 STEPS = {"sgd": {"momentum": 0.9, "nesterov": True, "weight_decay": 1e-3},
-         "adam": {"weight_decay": 1e-2, "decoupled": True}}  # fmt: skip
+         "adam": {"weight_decay": 1e-2, "decoupled": True}, "sdlm": {"weight_decay": 0.0}}  # fmt: skip
 
 
 def update_of(kind, params, steps):
     """An update as the optimisers make it."""
-    count = 1 if kind == "sgd" else 2
+    vectors = [np.zeros_like(params) for _ in range(2 if kind == "adam" else 1)]
+    if kind == "sdlm":
+        vectors = [1 / (np.float32(0.02) + abs(params))]
     ones = np.ones(steps)
     return optimizer.Update(
-        kind, [np.zeros_like(params) for _ in range(count)], np.linspace(1e-3, 1e-2, steps),
-        ones if kind == "sgd" else 1 - 0.9 ** np.arange(1, steps + 1),
-        ones if kind == "sgd" else np.sqrt(1 - 0.999 ** np.arange(1, steps + 1)),
+        kind, vectors, np.linspace(1e-3, 1e-2, steps),
+        1 - 0.9 ** np.arange(1, steps + 1) if kind == "adam" else ones,
+        np.sqrt(1 - 0.999 ** np.arange(1, steps + 1)) if kind == "adam" else ones,
         betas=(0.9, 0.999), eps=1e-8, **STEPS[kind])  # fmt: skip
 
 
@@ -764,6 +770,8 @@ def test_a_run_of_steps_is_steps_one_by_one(name, kind):
             before = params.copy()
             if kind == "sgd":
                 _vector.sgd(TILES[isa], params, whole, *update.vectors, update.lr[step], 0.9, True, 1e-3)
+            elif kind == "sdlm":
+                _vector.sdlm(TILES[isa], params, whole, *update.vectors, update.lr[step])
             else:
                 _vector.adam(TILES[isa], params, whole, *update.vectors, update.lr[step], 0.9, 0.999, 1e-8,
                              update.correction1[step], update.correction2[step], 1e-2, True)

@@ -197,3 +197,38 @@ def test_label_smoothing_out_of_range(wrong):
 def test_target_of_another_shape(target):
     with pytest.raises(ValueError, match=r"target has the shape .*\(3, 4\)"):
         nn.MSELoss()(normal(3, 4), target)
+
+
+def central_differences(derivative, at, h=1e-5):
+    """Of each element of derivative(at) along the same element of at: the diagonal."""
+    diagonal = np.zeros(at.shape)
+    for i in np.ndindex(at.shape):
+        step = np.zeros(at.shape)
+        step[i] = h
+        diagonal[i] = (derivative(at + step)[i] - derivative(at - step)[i]) / (2 * h)
+    return diagonal
+
+
+@pytest.mark.parametrize("label_smoothing", [0, 0.3])
+@pytest.mark.parametrize("batch, classes", [(1, 1), (1, 2), (15, 10), (17, 3)])
+def test_second_derivatives_of_cross_entropy(batch, classes, label_smoothing):
+    logits, labels = normal(batch, classes, scale=3), labels_for(batch, classes)
+    loss = nn.CrossEntropyLoss(label_smoothing)
+    dlogits, d2logits = loss.second(logits, labels)
+    assert (d2logits.dtype, d2logits.shape) == (np.float32, logits.shape)
+    assert_array_equal(dlogits, loss(logits, labels)[1])
+    assert_allclose(d2logits, reference.cross_entropy_second(logits), rtol=64 * EPS, atol=4 * EPS / batch)
+    numeric = central_differences(
+        lambda at: reference.cross_entropy(at, labels, label_smoothing)[1], logits.astype(np.float64))
+    assert_allclose(reference.cross_entropy_second(logits), numeric, rtol=1e-6, atol=1e-9)
+
+
+def test_second_derivatives_of_mean_squared_error():
+    outputs, labels = normal(5, 4), labels_for(5, 4)
+    doutputs, d2outputs = nn.MSELoss().second(outputs, labels)
+    target = np.eye(4)[labels]
+    assert_array_equal(doutputs, nn.MSELoss()(outputs, labels)[1])
+    assert d2outputs.dtype == np.float32
+    assert_allclose(d2outputs, reference.mse_second(outputs), rtol=EPS)
+    numeric = central_differences(lambda at: reference.mse(at, target)[1], outputs.astype(np.float64))
+    assert_allclose(reference.mse_second(outputs), numeric, rtol=1e-6)

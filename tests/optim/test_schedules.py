@@ -128,3 +128,32 @@ def test_settings_out_of_range(make, message):
     """Refused when made, not met in the middle of a run."""
     with pytest.raises(ValueError, match=message):
         make()
+
+
+class TestPiecewise:
+    def test_changes_at_the_boundaries(self):
+        assert rates(optim.Piecewise([3.0, 2.0, 1.0], [2, 3]), 6) == [3.0, 3.0, 2.0, 1.0, 1.0, 1.0]
+
+    def test_of_one_rate(self):
+        assert rates(optim.Piecewise([3.0], []), 3) == [3.0] * 3
+
+    @pytest.mark.parametrize("values, boundaries, message", [
+        ([1.0, 2.0], [], "rates has 2 values and boundaries 0"),
+        ([], [], "rates has 0 values"),
+        ([1.0], [3], "rates has 1 values and boundaries 1"),
+        ([1.0, 2.0], [0], r"boundaries is \(0,\)"),
+        ([1.0, 2.0, 3.0], [4, 4], r"boundaries is \(4, 4\)"),
+    ])  # fmt: skip
+    def test_what_does_not_fit(self, values, boundaries, message):
+        with pytest.raises(ValueError, match=message):
+            optim.Piecewise(values, boundaries)
+
+    def test_the_papers(self):
+        """Twenty passes, and more."""
+        schedule = optim.Piecewise.paper1998(7)
+        expected = [5e-4] * 2 + [2e-4] * 3 + [1e-4] * 3 + [5e-5] * 4 + [1e-5] * 10
+        assert rates(schedule, 22 * 7) == [rate for rate in expected for _ in range(7)]
+
+    def test_the_papers_needs_steps(self):
+        with pytest.raises(ValueError, match="steps_per_epoch is 0"):
+            optim.Piecewise.paper1998(0)

@@ -8,6 +8,7 @@ import pytest
 from lenet5c import set_num_threads
 from lenet5c.datasets import Dataset, Preparation
 from lenet5c.nn import (
+    AvgPool2d,
     BatchNorm1d,
     Conv2d,
     CrossEntropyLoss,
@@ -19,9 +20,10 @@ from lenet5c.nn import (
     MSELoss,
     ReLU,
     Sequential,
+    Tanh,
 )
 from lenet5c.nn.tile_layer import TileChain
-from lenet5c.optim import SGD, Adam, Constant, OneCycle
+from lenet5c.optim import SDLM, SGD, Adam, Constant, OneCycle, Piecewise
 from lenet5c.recipes import recipe
 from lenet5c.training import NonFiniteError, Trainer, evaluate
 
@@ -44,6 +46,15 @@ def random_layers_trainer(data, epochs=2):
                        Linear(196, 10, rng=1))
     return Trainer(model, SGD(model, 0.05, 0.9), Constant(0.05), CrossEntropyLoss(), Preparation.named("default"), data,
                    None, batch_size=50, epochs=epochs, seed=3)
+
+
+def sdlm_trainer(data, epochs=2, order="constant", rate=1.0):
+    """One sample a step, in the paper's way, of 150 images; a random layer, and one with statistics."""
+    model = Sequential(Conv2d(1, 3, 5, rng=0), Tanh(), AvgPool2d(4), Flatten(), Linear(147, 12, rng=1), Tanh(),
+                       Dropout(0.2, rng=7), Linear(12, 10, rng=2))
+    schedule = Piecewise((0.002 * rate, 0.001 * rate), (150,))
+    return Trainer(model, SDLM(model, 1.0, samples=60), schedule, MSELoss(), Preparation.named("default"),
+                   data.take(np.arange(150)), None, batch_size=1, epochs=epochs, seed=3, order=order)
 
 
 def all_bytes(trainer):
@@ -73,7 +84,7 @@ def test_a_few_epochs_fit_a_small_set(mnist_slice, loss, epochs, least):
 
 
 @pytest.mark.parametrize("threads", [2, 3, 8])
-@pytest.mark.parametrize("make", [lenet_trainer, random_layers_trainer])
+@pytest.mark.parametrize("make", [lenet_trainer, random_layers_trainer, sdlm_trainer])
 def test_bits_do_not_depend_on_threads(mnist_slice, make, threads):
     set_num_threads(1)
     alone = make(mnist_slice[0])
@@ -240,3 +251,93 @@ def test_an_impossible_state_is_refused(mnist_slice, change):
     lenet_trainer(mnist_slice[0]).load_state(values, arrays)
     with pytest.raises((ValueError, TypeError)):
         lenet_trainer(mnist_slice[0]).load_state(values | change, arrays)
+
+
+@pytest.mark.parametrize("steps", [1, 149, 150, 151, 200])
+def test_a_run_with_sdlm_stopped_and_resumed_is_the_same_to_the_bit(mnist_slice, steps):
+    """In the middle of an epoch, where the curvature comes from the state, and between two, where it is measured."""
+    whole = sdlm_trainer(mnist_slice[0])
+    assert whole.run()
+    first = sdlm_trainer(mnist_slice[0])
+    first.stretch_seconds = 0
+    assert not first.run(stop=Countdown(steps))
+    state = copy.deepcopy(first.state())
+    second = sdlm_trainer(mnist_slice[0])
+    second.load_state(*state)
+    assert second.run()
+    assert all_bytes(second) == all_bytes(whole)
+
+
+class Measuring(SDLM):
+    """Remembers what it was given to measure on."""
+
+    def estimate(self, samples, labels, loss, *, index, scale, offset):
+        super().estimate(samples, labels, loss, index=index, scale=scale, offset=offset)
+        self.drawn = [*getattr(self, "drawn", []), (self.steps, index, labels, self.curvature)]
+
+
+def test_sdlm_measures_before_each_epoch(mnist_slice):
+    trainer = sdlm_trainer(mnist_slice[0], epochs=3)
+    trainer.optimizer = Measuring(trainer.model, 1.0, samples=60)
+    trainer.run()
+    drawn = trainer.optimizer.drawn
+    assert [steps for steps, *_ in drawn] == [0, 150, 300]
+    for _, index, labels, _ in drawn:
+        assert len(set(index)) == 60  # no sample twice
+        np.testing.assert_array_equal(labels, trainer.train_set.labels[index])
+    assert (drawn[0][1] != drawn[1][1]).any()
+    assert (drawn[0][3] != drawn[1][3]).any()
+
+
+def test_sdlm_measures_on_all_samples_if_there_are_few(mnist_slice):
+    trainer = sdlm_trainer(mnist_slice[0], epochs=1)
+    trainer.optimizer = Measuring(trainer.model, 1.0, samples=500)
+    trainer.run()
+    assert sorted(trainer.optimizer.drawn[0][1]) == list(range(150))
+
+
+def test_a_measurement_interrupted_is_made_again(mnist_slice, monkeypatch):
+    """It leaves the random generators of layers where they were, so that the bytes are the same."""
+    whole = sdlm_trainer(mnist_slice[0])
+    whole.run()
+    trainer = sdlm_trainer(mnist_slice[0])
+    original = trainer.optimizer.estimate
+
+    def interrupted(*args, **options):
+        original(*args, **options)
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(trainer.optimizer, "estimate", interrupted, raising=True)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run()
+    assert (trainer.epoch, trainer.step) == (0, 0)
+    assert trainer.run()
+    assert all_bytes(trainer) == all_bytes(whole)
+
+
+def test_a_curvature_that_is_not_finite_ends_the_run(mnist_slice):
+    trainer = sdlm_trainer(mnist_slice[0])
+    trainer.model[7].params["weight"][:] = 1e30
+    with pytest.raises(NonFiniteError, match="before epoch 1: the curvature of 0.weight is (inf|nan); lower the "):
+        trainer.run()
+
+
+@pytest.mark.parametrize("order, equal", [("constant", True), ("reshuffled", False)])
+def test_order(mnist_slice, monkeypatch, order, equal):
+    """'constant' is the first epoch's order again and again, and that is the one of 'reshuffled'."""
+    trainer = sdlm_trainer(mnist_slice[0], epochs=3, order=order)
+    seen = []
+    original = trainer.model.train_steps
+    monkeypatch.setattr(trainer.model, "train_steps",
+                        lambda *args, **options: seen.append(options["index"]) or original(*args, **options))
+    trainer.run()
+    first, second, third = np.split(np.concatenate(seen), 3)
+    assert sorted(first) == sorted(second) == sorted(third) == list(range(150))
+    assert (first == second).all() == (second == third).all() == equal
+    np.testing.assert_array_equal(first, np.random.default_rng([3, 1, 0]).permutation(150))
+
+
+def test_an_unknown_order_is_an_error(mnist_slice):
+    with pytest.raises(ValueError, match="order is 'sorted'; it should be 'reshuffled' or 'constant'"):
+        sdlm_trainer(mnist_slice[0], order="sorted")

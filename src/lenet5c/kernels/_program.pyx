@@ -272,8 +272,8 @@ cdef class Program:
                     const int64_t[::1] index=None, double scale=1, const float[::1] offset=None, bint by_sample=False):
         """As many steps as losses has elements: `train_step` on the next batch_size samples, and an update of params.
 
-        `update` has what the optimiser needs: kind ('sgd' or 'adam'), vectors, settings, and lr, correction1 and
-        correction2 of each step. losses receives the mean loss of each step. A step whose loss is not finite is the
+        `update` has what the optimiser needs: kind ('sgd', 'adam' or 'sdlm'), vectors, settings, and lr, correction1
+        and correction2 of each step. losses receives the mean loss of each step. A step whose loss is not finite is the
         last and moves nothing. record.taken and record.correct become the number of steps taken, that one not counted,
         and of correct answers in them: before anything can interrupt this.
         """
@@ -338,8 +338,8 @@ cdef class Program:
         cdef float[::1] vector
         cdef const double[::1] row
         memset(settings, 0, sizeof(Update))
-        settings.kind = {"sgd": SGD, "adam": ADAM}[update.kind]
-        if len(update.vectors) != (1 if settings.kind == SGD else 2):
+        settings.kind = {"sgd": SGD, "adam": ADAM, "sdlm": SDLM}[update.kind]
+        if len(update.vectors) != (2 if settings.kind == ADAM else 1):
             raise ValueError(f"{update.kind} comes with {len(update.vectors)} vectors")
         for vector in update.vectors:
             if vector.shape[0] != size:

@@ -13,6 +13,13 @@ def sgd(
     nesterov: bool,
     weight_decay: float,
 ) -> None: ...
+def sdlm(
+    capsule: CapsuleType,
+    params: NDArray[np.float32],
+    grads: NDArray[np.float32],
+    inverse: NDArray[np.float32],
+    lr: float,
+) -> None: ...
 def adam(
     capsule: CapsuleType,
     params: NDArray[np.float32],

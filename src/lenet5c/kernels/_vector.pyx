@@ -26,6 +26,18 @@ def sgd(capsule, float[::1] params not None, const float[::1] grads not None, fl
             kernels.sgd(&params[0], &grads[0], &velocity[0], size, lr, momentum, nesterov, weight_decay)
 
 
+def sdlm(capsule, float[::1] params not None, const float[::1] grads not None, const float[::1] inverse not None,
+         double lr):
+    """One step of stochastic diagonal Levenberg-Marquardt with inverse = 1 / (mu + h); params is updated in place."""
+    cdef const TileKernels* kernels = table(capsule)
+    cdef Py_ssize_t size = params.shape[0]
+    if grads.shape[0] != size or inverse.shape[0] != size:
+        raise ValueError(f"params, grads and inverse have {size}, {grads.shape[0]} and {inverse.shape[0]} values")
+    if size > 0:
+        with nogil:
+            kernels.sdlm(&params[0], &grads[0], &inverse[0], size, lr)
+
+
 def adam(capsule, float[::1] params not None, const float[::1] grads not None, float[::1] m not None,
          float[::1] v not None, double lr, double beta1, double beta2, double eps, double correction1,
          double correction2, double weight_decay, bint decoupled):

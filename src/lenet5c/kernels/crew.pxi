@@ -39,10 +39,11 @@ cdef enum UpdateKind:
     NO_UPDATE
     SGD
     ADAM
+    SDLM
 
 cdef struct Update:
     UpdateKind kind
-    float* first            # velocity, or m
+    float* first            # velocity, m, or 1 / (mu + h)
     float* second           # v
     double momentum, beta1, beta2, eps, weight_decay
     bint nesterov, decoupled
@@ -223,6 +224,8 @@ cdef void apply_update(
         kernels.adam(params, grads, update.first + start, update.second + start, size, update.lr[step], update.beta1,
                      update.beta2, update.eps, update.correction1[step], update.correction2[step],
                      update.weight_decay, update.decoupled)
+    elif update.kind == SDLM:
+        kernels.sdlm(params, grads, update.first + start, size, update.lr[step])
 
 
 cdef void compute_slice(Crew* crew, const Wave* wave, const Slice* part, bint update) noexcept nogil:

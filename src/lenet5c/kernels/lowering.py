@@ -32,7 +32,10 @@ ACTIVATIONS = ("relu", "sigmoid", "tanh", "scaled_tanh")
 
 @dataclass
 class TileOp:
-    """One op on tiles; the fields are those of `Op` in tiles.pxd. out_shape is that of what leaves the op."""
+    """One op on tiles; the fields are those of `Op` in tiles.pxd. out_shape is that of what leaves the op.
+
+    With `definition` a convolution is summed as it is defined: terms that are not negative have such a sum then.
+    """
 
     kind: str
     in_shape: tuple[int, int, int]
@@ -52,6 +55,7 @@ class TileOp:
     gate: bool = False
     pool: bool = False
     count_pad: bool = False
+    definition: bool = False
     x: int = 0
     y: int = 0
     choice: int = 0
@@ -116,7 +120,8 @@ class TileOp:
         channels, height, _ = self.in_shape
         _, _, width = self.inner_shape
         return (
-            self.kind == "conv2d" and self.kernel_size[1] == 5 and self.stride == (1, 1) and self.dilation[1] == 1
+            self.kind == "conv2d" and not self.definition
+            and self.kernel_size[1] == 5 and self.stride == (1, 1) and self.dilation[1] == 1
             and width % 2 == 0 and channels // self.groups >= 4 and self.out_shape[0] // self.groups >= 4
             and WINOGRAD_TERMS * channels // self.groups * height * width // 2 * LANES <= WINOGRAD_FLOATS
         )  # fmt: skip
@@ -294,7 +299,7 @@ def _convolution(layer, shape):
     else:
         ops.append(
             TileOp("conv2d", shape, out_shape, kernel_size, stride, dilation=dilation, groups=layer["groups"], links=links,
-                   **params)
+                   definition=layer.get("definition", False), **params)  # fmt: skip
         )
     return ops
 

@@ -108,6 +108,7 @@ cdef struct TileKernels:
     void (*sum_shards)(const float** shards, Py_ssize_t count, Py_ssize_t size, bint add, float* total) noexcept nogil
     void (*sgd)(float* params, const float* grads, float* velocity, Py_ssize_t size, float lr, float momentum,
                 bint nesterov, float weight_decay) noexcept nogil
+    void (*sdlm)(float* params, const float* grads, const float* inverse, Py_ssize_t size, float lr) noexcept nogil
     void (*adam)(float* params, const float* grads, float* m, float* v, Py_ssize_t size, double lr, double beta1,
                  double beta2, float eps, double correction1, double correction2, double weight_decay,
                  bint decoupled) noexcept nogil

@@ -95,6 +95,7 @@ table.direct_rows = 4 if V16_REGISTERS == 32 else 1
 table.add_columns = add_columns
 table.sum_shards = sum_shards
 table.sgd = sgd
+table.sdlm = sdlm
 table.adam = adam
 table.burst = burst
 

@@ -35,6 +35,13 @@ cdef void sgd(
         params[i] -= lr * g
 
 
+cdef void sdlm(float* params, const float* grads, const float* inverse, Py_ssize_t size, float lr) noexcept nogil:
+    """p -= lr * inverse * g, with inverse = 1 / (mu + h): a product in place of a quotient for each parameter."""
+    cdef Py_ssize_t i
+    for i in range(size):
+        params[i] -= (lr * inverse[i]) * grads[i]
+
+
 cdef void adam(
     float* params, const float* grads, float* m, float* v, Py_ssize_t size, double lr, double beta1, double beta2,
     float eps, double correction1, double correction2, double weight_decay, bint decoupled,

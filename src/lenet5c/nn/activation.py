@@ -11,6 +11,10 @@ class _Activation(TileLayer):
             raise ValueError(f"{type(self).__name__} takes samples (C, H, W) or (features,), got {tuple(input_shape)}")
         return tuple(input_shape)
 
+    def backward_second(self, d2y, dy=None):
+        """d2x = f'(x)^2 d2y; the exact second derivative has a term f''(x) dy, which Gauss-Newton drops (eq. 27)."""
+        return self.backward(self.backward(d2y))
+
     def tile_op(self, offset):
         return {"kind": self.kind}
 

@@ -48,6 +48,16 @@ class _BatchNorm(Layer):
         shared = self._spread(self.grads["bias"] / count) + normal * self._spread(self.grads["weight"] / count)
         return (dy - shared) * self._spread(self.params["weight"] * scale)
 
+    def backward_second(self, d2y, dy=None):
+        """With mean and variance taken as constants, each channel is scaled and shifted: its slope, squared."""
+        if self._kept is None:
+            raise RuntimeError("backward_second needs a forward(x, training=True) before it")
+        normal, scale, axes = self._kept
+        check_gradient(d2y, normal.shape, "d2y")
+        self.curvatures["weight"] = (d2y * normal**2).sum(axes)
+        self.curvatures["bias"] = d2y.sum(axes)
+        return d2y * self._spread(self.params["weight"] * scale) ** 2
+
     def _track(self, mean, var):
         for name, value in (("running_mean", mean), ("running_var", var)):
             self.buffers[name] += np.float32(self.momentum) * (value - self.buffers[name])

@@ -108,6 +108,10 @@ class Conv2d(TileLayer):
     def connections(self, input_shape):
         return self.num_params * prod(self.output_shape(input_shape)[1:])
 
+    def backward_second(self, d2y, dy=None):
+        """y = sum of w x, so d2x = sum of w^2 d2y and d2w = sum of x^2 d2y (eq. 25 and 27): `backward` of squares."""
+        return self.chain.backward_squared(d2y)
+
     def tile_op(self, offset):
         links = None
         if self.connection_table is not None:

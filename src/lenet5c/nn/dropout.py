@@ -39,6 +39,10 @@ class Dropout(Layer):
         check_gradient(dy, self._mask.shape)
         return dy * self._mask
 
+    def backward_second(self, d2y, dy=None):
+        """The mask of the last training forward is a constant factor: its square."""
+        return self.backward(self.backward(d2y))
+
     def output_shape(self, input_shape):
         return tuple(input_shape)
 

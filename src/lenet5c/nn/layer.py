@@ -1,6 +1,7 @@
 """What every layer is: a forward and a backward pass over NumPy arrays, with named parameters and gradients."""
 
 from collections import UserDict
+from functools import cached_property
 
 import numpy as np
 
@@ -64,6 +65,9 @@ class Layer:
         Trained. Assigning to an existing name copies the values in.
     grads : dict of str to ndarray of float32
         The loss's gradient for each parameter, set (not added to) by `backward`.
+    curvatures : dict of str to ndarray of float32
+        The loss's second derivative by each parameter, set (not added to) by `backward_second`: the diagonal of the
+        Gauss-Newton approximation, summed over the samples and over the places that share the parameter.
     buffers : dict of str to ndarray
         Kept with the parameters, but not trained.
     """
@@ -90,6 +94,34 @@ class Layer:
     def backward(self, dy):
         """Set `grads` from the gradient of the last training output, and return the gradient of its input."""
         raise NotImplementedError(f"{type(self).__name__} has no backward")
+
+    def backward_second(self, d2y, dy=None):
+        """Set `curvatures` from the second derivatives by the last training output; return those by its input.
+
+        What eq. 25 and 27 of LeCun et al. (1998) do: the diagonal of the second derivatives alone, in the Gauss-Newton
+        approximation, which drops the terms with the second derivative of an activation.
+
+        Parameters
+        ----------
+        d2y : ndarray of float32, of the output's shape
+            Second derivative of the loss by each element of the output.
+        dy : ndarray of float32, of the output's shape, optional
+            The first derivatives, for a layer whose second derivatives depend on them. Only the last layer of a
+            model is given them.
+
+        Returns
+        -------
+        ndarray of float32, of the input's shape
+
+        Raises
+        ------
+        NotImplementedError
+            The layer has no such method.
+        RuntimeError
+            There was no ``forward(x, training=True)`` before.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} has no backward_second; give it one, or use an optimiser other than SDLM")
 
     def output_shape(self, input_shape):
         """The shape of one sample's output, found out by trying unless a layer knows."""
@@ -131,6 +163,22 @@ class Layer:
         home = self.home
         return home.grads[home.spans[id(self)]]
 
+    @property
+    def curvature_vector(self):
+        """ndarray of float32 : all second derivatives, as `vector`; zeros before they are first asked for."""
+        home = self.home
+        return home.curvatures[home.spans[id(self)]]
+
+    @property
+    def curvatures(self):
+        home, views = self.home, Arrays()
+        for layer_name, layer in self.named_layers():
+            for name, array in layer.params.items():
+                at = home.offset(layer, name)
+                view = home.curvatures[at : at + array.size].reshape(array.shape)
+                views.bind(name if layer is self else f"{layer_name}.{name}", view)
+        return views
+
     def moved(self):
         """Called when the parameters have moved to another vector."""
 
@@ -142,7 +190,10 @@ class Layer:
 
 
 class Home:
-    """Where the parameters of a layer, or of all layers of a model, lie: one vector, and one of gradients."""
+    """Where the parameters of a layer, or of all layers of a model, lie: one vector, and one of gradients.
+
+    A third one, of second derivatives, is made when it is asked for.
+    """
 
     def __init__(self, owner):
         layers = list(owner.named_layers())
@@ -168,6 +219,10 @@ class Home:
             layer.gather()
             self.spans[id(layer)] = self._span(layer)
 
+    @cached_property
+    def curvatures(self):
+        return np.zeros_like(self.params)
+
     def offset(self, layer, name):
         """Where a layer's own parameter begins, None if it has none of this name."""
         return self.offsets.get((id(layer), name))
@@ -178,11 +233,11 @@ class Home:
         return slice(start, start + layer.num_params)
 
 
-def check_gradient(dy, shape):
-    """Refuse a gradient that is not of the output's shape."""
+def check_gradient(dy, shape, name="dy"):
+    """Refuse a gradient, or second derivatives, not of the output's shape."""
     if not isinstance(dy, np.ndarray) or dy.dtype != np.float32 or dy.shape != shape:
         found = f"{dy.dtype} {dy.shape}" if isinstance(dy, np.ndarray) else type(dy).__name__
-        raise ValueError(f"dy is {found}; it should be float32 {shape}, the output's shape")
+        raise ValueError(f"{name} is {found}; it should be float32 {shape}, the output's shape")
 
 
 def check_batch(x, owner):

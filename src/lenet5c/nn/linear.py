@@ -49,6 +49,10 @@ class Linear(TileLayer):
     def connections(self, input_shape):
         return self.num_params
 
+    def backward_second(self, d2y, dy=None):
+        """y = sum of w x, so d2x = sum of w^2 d2y and d2w = sum of x^2 d2y (eq. 25 and 27): `backward` of squares."""
+        return self.chain.backward_squared(d2y)
+
     def tile_op(self, offset):
         return {"kind": "linear", "out_features": self.out_features,
                 "weight": offset("weight"), "bias": offset("bias")}  # fmt: skip
@@ -62,6 +66,9 @@ class Flatten(TileLayer):
 
     def output_shape(self, input_shape):
         return (prod(input_shape),)
+
+    def backward_second(self, d2y, dy=None):
+        return self.backward(d2y)
 
     def tile_op(self, offset):
         return {"kind": "flatten"}

@@ -7,6 +7,7 @@ import numpy as np
 from lenet5c.kernels.shapes import pair, pool2d_output_size
 from lenet5c.nn.convolution import positive
 from lenet5c.nn.initialize import draw
+from lenet5c.nn.layer import check_gradient
 from lenet5c.nn.tile_layer import TileLayer
 
 
@@ -55,6 +56,9 @@ class MaxPool2d(_Pool2d):
 
     kind = "max_pool2d"
 
+    def backward_second(self, d2y, dy=None):
+        return self.backward(d2y)
+
 
 class AvgPool2d(_Pool2d):
     """The mean of each window, as `lenet5c.kernels.avg_pool2d`.
@@ -73,6 +77,14 @@ class AvgPool2d(_Pool2d):
         super().__init__(kernel_size, stride, padding)
         self.count_include_pad = bool(count_include_pad)
 
+    def backward_second(self, d2y, dy=None):
+        """Each input counts as 1 / divisor: its square."""
+        size = self.chain.kept_input("backward_second").shape[2:]
+        divisor = np.float32(prod(self.kernel_size))
+        if not self.count_include_pad:
+            heights, widths = map(_inside, size, self.kernel_size, self.stride, self.padding, d2y.shape[2:])
+            divisor = np.outer(heights, widths).astype(np.float32)
+        return self.backward(d2y / divisor)
 
 class Subsample2d(TileLayer):
     """The sum of each window times a trained coefficient, plus a trained bias; one of each a map.
@@ -115,8 +127,27 @@ class Subsample2d(TileLayer):
     def connections(self, input_shape):
         return (prod(self.kernel_size) + 1) * prod(self.output_shape(input_shape))
 
+    def backward_second(self, d2y, dy=None):
+        """As in the authors' code, the sum of a window counts as one input; strictly, eq. 25 has its four elements."""
+        x = self.chain.kept_input("backward_second")
+        check_gradient(d2y, (len(x), *self.output_shape(x.shape[1:])), "d2y")
+        (height, width), (KH, KW) = d2y.shape[2:], self.kernel_size
+        sums = np.zeros(d2y.shape, np.float32)
+        for h in range(KH):
+            for w in range(KW):
+                sums += x[:, :, h : KH * height : KH, w : KW * width : KW]
+        squared = np.zeros_like(x)  # each window has the square of its sum, in one place
+        squared[:, :, : KH * height : KH, : KW * width : KW] = sums * sums
+        return self.chain.backward_squared(d2y, squared)
+
     def tile_op(self, offset):
         return {"kind": "subsample2d", "kernel_size": self.kernel_size, "weight": offset("weight"), "bias": offset("bias")}
 
     def __repr__(self):
         return f"Subsample2d({self.channels}, kernel_size={self.kernel_size})"
+
+
+def _inside(size, window, stride, padding, count):
+    """How many elements of each of `count` windows along an axis lie in the image."""
+    first = np.arange(count) * stride - padding
+    return np.minimum(first + window, size) - np.maximum(first, 0)

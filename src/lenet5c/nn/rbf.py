@@ -4,6 +4,7 @@ from math import prod
 
 import numpy as np
 
+from lenet5c.nn.layer import check_gradient
 from lenet5c.nn.tile_layer import TileLayer
 
 # The ten digits of a 7 by 12 font, row by row, '#' is 1: figure 3 of the paper.
@@ -83,6 +84,23 @@ class RBF(TileLayer):
     def connections(self, input_shape):
         self.output_shape(input_shape)
         return prod(self.buffers["codes"].shape)
+
+    def backward_second(self, d2y, dy=None):
+        """By the exact diagonal of this layer, which depends on the first derivatives, too: 4 (x - code)^2 d2y + 2 dy.
+
+        Without `dy`, when the layer is not the last one, only the first term, as Gauss and Newton have it.
+        """
+        x = self.chain.kept_input("backward_second")
+        codes = self.buffers["codes"]
+        for name, gradient in (("d2y", d2y), ("dy", d2y if dy is None else dy)):
+            check_gradient(gradient, (len(x), len(codes)), name)
+        d2x = np.zeros_like(x)
+        for i, code in enumerate(codes):  # in this order, whatever NumPy does
+            distance = x - code
+            d2x += 4 * d2y[:, i, None] * distance * distance
+            if dy is not None:
+                d2x += 2 * dy[:, i, None]
+        return d2x
 
     def tile_op(self, offset):
         return {"kind": "rbf", "codes": self.buffers["codes"]}

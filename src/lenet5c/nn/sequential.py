@@ -14,6 +14,8 @@ from lenet5c.optim.optimizer import update_for
 
 # Samples at a time through a model that has layers outside the compiled core.
 CHUNK = 256
+# And for second derivatives, where the activations of all layers are kept.
+SECOND_CHUNK = 100
 
 
 class StepsTaken:
@@ -125,6 +127,60 @@ class Sequential(Layer):
     def backward(self, dy):
         """Set `grads` of every layer, and return the gradient of the x last given to ``forward(x, training=True)``."""
         return self._backward(dy)
+
+    def backward_second(self, d2y, dy=None):
+        """Set `curvatures` of every layer; return the second derivatives by the x of the last training `forward`."""
+        for segment in reversed(self.segments):
+            d2y, dy = np.asarray(segment.backward_second(d2y, dy), np.float32), None
+        return d2y
+
+    def second_derivatives(self, samples, labels, loss, *, index=None, scale=1.0, offset=None):
+        """The mean loss's second derivative by each parameter: diagonal, in the Gauss-Newton approximation.
+
+        Eq. 23 to 27 of LeCun et al. (1998). Nothing but `curvatures` is changed: running statistics and random
+        generators of layers are as before.
+
+        Parameters
+        ----------
+        samples, loss, index, scale, offset
+            As in `train_step`; but any number of samples, at least one.
+        labels : ndarray of int (N,)
+
+        Returns
+        -------
+        ndarray of float32
+            `curvature_vector`, which has the mean over the samples.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from lenet5c import nn
+        >>> model = nn.Sequential(nn.Linear(2, 1, rng=0))
+        >>> x = np.array([[1, 2], [3, 0]], np.float32)
+        >>> model.second_derivatives(x, np.zeros(2, int), nn.MSELoss())  # 2 x^2 and 2, averaged
+        array([10.,  4.,  2.], dtype=float32)
+        """
+        index, offset = check_samples(samples, index, offset)
+        whole = np.arange(len(samples)) if index is None else index
+        labels = check_labels(labels, len(whole))
+        if len(whole) == 0:
+            raise ValueError("there are no samples; second derivatives are a mean over at least one")
+        total = np.zeros(self.num_params)
+        before = [(layer, _changing(layer)) for layer in self._flat()]
+        try:
+            with np.errstate(over="ignore", invalid="ignore"):  # seen in the result
+                for chunk in np.array_split(np.arange(len(whole)), -(-len(whole) // SECOND_CHUNK)):
+                    y = self.forward(materialise(samples, whole[chunk], scale, offset), training=True)
+                    dy, d2y = loss.second(y, labels[chunk])
+                    self.backward_second(d2y, dy)
+                    total += self.curvature_vector * float(len(chunk))
+        finally:
+            for layer, (buffers, random) in before:
+                layer.buffers.update(buffers)
+                if random:
+                    layer.rng.bit_generator.state = random
+        self.curvature_vector[:] = total / len(whole)
+        return self.curvature_vector
 
     def train_step(self, samples, labels, loss, *, index=None, scale=1.0, offset=None):
         """Forward, loss and backward for one batch: what one would do by hand, to the bit, in one sweep.
@@ -346,6 +402,13 @@ def materialise(samples, index, scale, offset):
     if batch.dtype == np.uint8:
         batch = batch.astype(np.float32) * np.float32(scale) + offset.reshape(batch.shape[1:])
     return batch
+
+
+def _changing(layer):
+    """What a training `forward` of a layer may change for good: its buffers, and the state of its random generator."""
+    rng = getattr(layer, "rng", None)
+    random = rng.bit_generator.state if isinstance(rng, np.random.Generator) else None
+    return {name: array.copy() for name, array in layer.buffers.items()}, random
 
 
 def _named(layers):

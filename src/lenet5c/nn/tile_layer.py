@@ -96,14 +96,47 @@ class TileChain:
         return y
 
     def backward(self, dy, need_dx=True):
-        if self.kept is None:
-            raise RuntimeError("backward needs a forward(x, training=True) before it")
-        x, program = self.kept, self.program(self.kept)
+        x = self.kept_input("backward")
+        program = self.program(x)
         check_gradient(dy, (len(x), *program.output_shape))
         dx = np.empty(x.shape, np.float32) if need_dx else None
         dx_rows = rows(dx) if need_dx else None
         program.backward(rows(x), rows(dy), self.params, self.grads, dx_rows, threads.effective(), by_sample=True)
         return dx
+
+    def backward_second(self, d2y, dy=None):
+        """Set the layers' `curvatures`, and return the second derivatives by the kept input: layer by layer.
+
+        The squares of eq. 27 are taken between the layers, so a chain of several is not one program here.
+        """
+        x = self.kept_input("backward_second")
+        for layer in self.layers:
+            x = layer.forward(x, training=True)
+        for layer in reversed(self.layers):
+            d2y, dy = layer.backward_second(d2y, dy), None
+        for layer in self.layers:
+            layer.chain.kept = None  # whole activations of the batch
+        return d2y
+
+    def backward_squared(self, d2y, squared=None):
+        """Of one layer whose outputs are sums of weight times input: `backward` with both squared, into `curvatures`.
+
+        `squared` are the inputs squared, if not each by itself. The sums go by their definition: those of Winograd's
+        algorithm could round below zero.
+        """
+        x = self.kept_input("backward_second")
+        program = self.program_for(x.shape[1:], definition=True)
+        check_gradient(d2y, (len(x), *program.output_shape), "d2y")
+        d2x = np.empty(x.shape, np.float32)
+        curvatures = self.home.curvatures[self.start : self.stop]
+        squared = x * x if squared is None else squared
+        program.backward(rows(squared), rows(d2y), self.params**2, curvatures, rows(d2x), threads.effective())
+        return d2x
+
+    def kept_input(self, caller):
+        if self.kept is None:
+            raise RuntimeError(f"{caller} needs a forward(x, training=True) before it")
+        return self.kept
 
     def run(self, samples, input_shape, index, scale, offset):
         """Outputs for samples as `Sequential.outputs` takes them."""
@@ -132,22 +165,23 @@ class TileChain:
         check_batch(x, type(self.layers[0]).__name__)
         return self.program_for(x.shape[1:])
 
-    def program_for(self, input_shape):
+    def program_for(self, input_shape, definition=False):
         # Other threads may do the same meanwhile: each step leaves the table usable, and the program is in hand.
-        program = self.programs.get(input_shape)
+        key = (input_shape, definition)
+        program = self.programs.get(key)
         if program is None:
-            program = self.programs[input_shape] = Program(self.plan(input_shape), dispatch.tiles)
+            program = self.programs[key] = Program(self.plan(input_shape, definition), dispatch.tiles)
             if len(self.programs) > KEPT_PROGRAMS:
                 with suppress(KeyError):
                     self.programs.popitem(last=False)
         return program
 
-    def plan(self, input_shape):
+    def plan(self, input_shape, definition=False):
         shape, ops = input_shape, []
         for layer in self.layers:
             # Each layer checks what it gets, in its own words.
             shape = layer.output_shape(shape)
-            ops.append(layer.tile_op(self.place(layer)))
+            ops.append(layer.tile_op(self.place(layer)) | {"definition": definition})
         return lowering.lower(input_shape, ops)
 
     def place(self, layer):

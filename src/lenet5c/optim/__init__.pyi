@@ -1,13 +1,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from lenet5c.nn import Layer
+from lenet5c.nn import CrossEntropyLoss, Layer, MSELoss, Sequential
 
-__all__ = ["SGD", "Adam", "Constant", "Cosine", "OneCycle", "Step"]
+__all__ = ["SDLM", "SGD", "Adam", "Constant", "Cosine", "OneCycle", "Piecewise", "Step"]
 
 class _Optimizer:
     vectors: tuple[str, ...]
@@ -43,6 +43,25 @@ class Adam(_Optimizer):
         decoupled: bool = False,
     ) -> None: ...
 
+class SDLM(_Optimizer):
+    mu: float
+    samples: int
+    curvature: NDArray[np.float32]
+    def __init__(self, model: Sequential, lr: float, mu: float = 0.02, samples: int = 500) -> None: ...
+    def estimate(
+        self,
+        samples: NDArray[np.float32] | NDArray[np.uint8],
+        labels: NDArray[np.integer[Any]],
+        loss: CrossEntropyLoss | MSELoss,
+        *,
+        index: NDArray[np.integer[Any]] | None = None,
+        scale: float | np.float32 = 1.0,
+        offset: NDArray[np.float32] | None = None,
+    ) -> None: ...
+    def set_curvature(self, curvature: ArrayLike) -> None: ...
+    def step_sizes(self) -> NDArray[np.float32]: ...
+    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+
 @dataclass(frozen=True)
 class Constant:
     lr: float
@@ -72,4 +91,13 @@ class OneCycle:
     start_divisor: float = 25.0
     final_divisor: float = 1e4
     def __post_init__(self) -> None: ...
+    def __call__(self, step: int) -> float: ...
+
+@dataclass(frozen=True)
+class Piecewise:
+    rates: tuple[float, ...]
+    boundaries: tuple[int, ...]
+    def __post_init__(self) -> None: ...
+    @classmethod
+    def paper1998(cls, steps_per_epoch: int) -> Self: ...
     def __call__(self, step: int) -> float: ...

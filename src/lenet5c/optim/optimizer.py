@@ -31,7 +31,7 @@ def update_for(optimizer, model, rates):
 
     None if only `step` itself knows what it does: an optimiser of the user's own, a subclass, one of other parameters.
     """
-    known = type(optimizer) in (SGD, Adam) and optimizer.model is model and "step" not in vars(optimizer)
+    known = type(optimizer) in (SGD, Adam, SDLM) and optimizer.model is model and "step" not in vars(optimizer)
     return optimizer._update_for(rates) if known else None
 
 
@@ -176,3 +176,115 @@ class Adam(_Optimizer):
     def _update(self, params, grads):
         _vector.adam(dispatch.tiles, params, grads, self.m, self.v, self.lr, *self.betas, self.eps,
                      *self._corrections(self.steps), self.weight_decay, self.decoupled)  # fmt: skip
+
+
+class SDLM(_Optimizer):
+    """Stochastic diagonal Levenberg-Marquardt (LeCun et al., 1998, appendix C): a step size for each parameter.
+
+    A parameter p falls by lr / (mu + h) * gradient (eq. 18 and 21), h being the loss's second derivative by p: the
+    diagonal alone, in the Gauss-Newton approximation, which is never negative. `estimate` measures h, the mean over
+    some samples, and it stays until the next time; the paper does so on 500 before each pass, and takes one sample a
+    step. Before the first estimate h is 0, and a step one of plain gradient descent with the rate lr / mu.
+
+    Parameters
+    ----------
+    model : lenet5c.nn.Sequential
+    lr : float
+        The paper's eta.
+    mu : float
+        Keeps steps from getting large where the loss is flat: none is larger than lr / mu times the gradient.
+    samples : int
+        How many the `Trainer` takes for an estimate, new ones before each epoch.
+
+    Attributes
+    ----------
+    lr : float
+        May be changed between steps.
+    curvature : ndarray of float32
+        h of each parameter, in the order of ``model.vector``; read-only, see `set_curvature`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet5c import nn, optim
+    >>> model = nn.Sequential(nn.Linear(2, 1, rng=0))
+    >>> optimizer = optim.SDLM(model, lr=0.1, mu=0.02)
+    >>> optimizer.estimate(np.array([[1, 2], [3, 0]], np.float32), np.zeros(2, int), nn.MSELoss())
+    >>> optimizer.curvature
+    array([10.,  4.,  2.], dtype=float32)
+    >>> optimizer.step_sizes().round(4)
+    array([0.01  , 0.0249, 0.0495], dtype=float32)
+    """
+
+    vectors = ("curvature",)
+
+    def __init__(self, model, lr, mu=0.02, samples=500):
+        if not 1e-30 <= mu <= 1e30:  # 1 / mu is a float32, too
+            raise ValueError(f"mu is {mu!r}; it should be a number of more than 0, at least 1e-30")
+        if not (isinstance(samples, int) and samples >= 1):
+            raise ValueError(f"samples is {samples!r}; it should be an integer of at least 1")
+        super().__init__(model, lr, 0.0)
+        self.mu = float(mu)
+        self.samples = samples
+        self.set_curvature(self.curvature)
+
+    def estimate(self, samples, labels, loss, *, index=None, scale=1.0, offset=None):
+        """Measure the curvature, `Sequential.second_derivatives`, which takes the same; steps use it from now on.
+
+        Raises
+        ------
+        ArithmeticError
+            A second derivative is negative or not a finite number; the message names the parameter.
+        """
+        if not hasattr(self.model, "second_derivatives"):
+            raise TypeError(f"model is a {type(self.model).__name__}; SDLM measures a Sequential, so put it into one")
+        measured = self.model.second_derivatives(samples, labels, loss, index=index, scale=scale, offset=offset)
+        if fault := self._fault(measured):
+            raise ArithmeticError(f"{fault}; lower the learning rate, it is {self.lr:g}, or check the loss")
+        self.set_curvature(measured)
+
+    def set_curvature(self, curvature):
+        """Take these second derivatives, as `estimate` measures them, (size,) like ``model.vector``.
+
+        Raises
+        ------
+        ValueError
+            The shape is another, or a value is negative or not a finite number.
+        """
+        if np.shape(curvature) != self.model.vector.shape:
+            raise ValueError(
+                f"curvature has the shape {np.shape(curvature)}; the model's is {self.model.vector.shape}")  # fmt: skip
+        if fault := self._fault(curvature):
+            raise ValueError(f"{fault}; it should be a number of at least 0")
+        self.curvature = np.array(curvature, np.float32)
+        # Steps multiply by it; who could write to the curvature would be surprised that nothing changes.
+        self.curvature.flags.writeable = False
+        self._inverse = 1 / (np.float32(self.mu) + self.curvature)
+
+    def step_sizes(self):
+        """lr / (mu + h): what each parameter's gradient is multiplied by, ndarray of float32 like ``model.vector``."""
+        return np.float32(self.lr) * self._inverse
+
+    def load_state_dict(self, state):
+        if set(state) == {"steps", "curvature"}:
+            steps = int(state["steps"])
+            self.set_curvature(state["curvature"])
+            self.steps = steps
+        else:
+            super().load_state_dict(state)  # says what is missing
+
+    def _fault(self, curvature):
+        """Which parameter's curvature is none, in words; None if there is no such."""
+        # A quantity that is not a number is not at least 0 either.
+        wrong = np.flatnonzero(~((np.asarray(curvature) >= 0) & np.isfinite(curvature)))
+        if len(wrong) == 0:
+            return None
+        names = [name for name, array in self.model.params.items() for _ in range(array.size)]
+        return f"the curvature of {names[wrong[0]]} is {curvature[wrong[0]]}"
+
+    def _update_for(self, rates):
+        ones = np.ones(len(rates))
+        return Update("sdlm", [self._inverse], np.array(rates, float), ones, ones, 0.0)
+
+    def _update(self, params, grads):
+        _vector.sdlm(dispatch.tiles, params, grads, self._inverse, self.lr)

@@ -1,5 +1,6 @@
 """Learning-rate schedules: functions of the step alone, so that nothing of them needs saving."""
 
+from bisect import bisect_right
 from dataclasses import dataclass
 from math import cos, pi
 
@@ -87,6 +88,61 @@ class OneCycle:
         if step < peak:
             return _anneal(self.lr / self.start_divisor, self.lr, step / peak)
         return _anneal(self.lr, self.lr / self.final_divisor, (step - peak) / (last - peak) if last > peak else 0)
+
+
+@dataclass(frozen=True)
+class Piecewise:
+    """One rate after another: ``rates[i]`` until step ``boundaries[i]``, the last one from the last boundary on.
+
+    Parameters
+    ----------
+    rates : sequence of float
+    boundaries : sequence of int
+        Rising, each at least 1; one fewer than the rates.
+
+    Examples
+    --------
+    >>> from lenet5c import optim
+    >>> schedule = optim.Piecewise(rates=(0.1, 0.02), boundaries=(100,))
+    >>> schedule(99), schedule(100)
+    (0.1, 0.02)
+    """
+
+    rates: tuple[float, ...]
+    boundaries: tuple[int, ...]
+
+    def __post_init__(self):
+        object.__setattr__(self, "rates", tuple(self.rates))
+        object.__setattr__(self, "boundaries", tuple(self.boundaries))
+        if len(self.rates) != len(self.boundaries) + 1:
+            raise ValueError(
+                f"rates has {len(self.rates)} values and boundaries {len(self.boundaries)}; it should have one more"
+            )
+        if any(b <= a for a, b in zip((0, *self.boundaries), self.boundaries, strict=False)):
+            raise ValueError(f"boundaries is {self.boundaries}; they should rise, from at least 1")
+
+    @classmethod
+    def paper1998(cls, steps_per_epoch):
+        """Eta of LeCun et al. (1998), for `SDLM`: 0.0005 in passes 1 and 2, 0.0002 in 3 to 5, 0.0001 in 6 to 8, 0.00005
+        in 9 to 12, and 0.00001 from 13 on (the paper's end with 20).
+
+        Parameters
+        ----------
+        steps_per_epoch : int
+            One for each training image in the paper.
+
+        Examples
+        --------
+        >>> from lenet5c import optim
+        >>> schedule = optim.Piecewise.paper1998(60_000)
+        >>> [schedule(60_000 * (number - 1)) for number in (1, 3, 6, 9, 13)]
+        [0.0005, 0.0002, 0.0001, 5e-05, 1e-05]
+        """
+        _check_at_least_one("steps_per_epoch", steps_per_epoch)
+        return cls((5e-4, 2e-4, 1e-4, 5e-5, 1e-5), tuple(passes * steps_per_epoch for passes in (2, 5, 8, 12)))
+
+    def __call__(self, step):
+        return self.rates[bisect_right(self.boundaries, step)]
 
 
 def _check_at_least_one(name, steps):

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from lenet5c.datasets import Dataset, Preparation
 from lenet5c.nn import CrossEntropyLoss, MSELoss, Sequential
-from lenet5c.optim import SGD, Adam
+from lenet5c.optim import SDLM, SGD, Adam
 
 __all__ = [
     "Evaluation",
@@ -43,7 +43,7 @@ class TrainedModel:
 class Trainer:
     stretch_seconds: float
     model: Sequential
-    optimizer: SGD | Adam
+    optimizer: SGD | Adam | SDLM
     schedule: Callable[[int], float]
     loss: CrossEntropyLoss | MSELoss
     preparation: Preparation
@@ -52,13 +52,14 @@ class Trainer:
     batch_size: int
     epochs: int
     seed: int
+    order: str
     history: list[dict[str, Any]]
     epoch: int
     step: int
     def __init__(
         self,
         model: Sequential,
-        optimizer: SGD | Adam,
+        optimizer: SGD | Adam | SDLM,
         schedule: Callable[[int], float],
         loss: CrossEntropyLoss | MSELoss,
         preparation: Preparation,
@@ -68,6 +69,7 @@ class Trainer:
         batch_size: int,
         epochs: int,
         seed: int = 0,
+        order: str = "reshuffled",
     ) -> None: ...
     @property
     def steps_per_epoch(self) -> int: ...

@@ -23,6 +23,7 @@ class Trainer:
     ----------
     model : lenet5c.nn.Sequential
     optimizer : lenet5c.optim optimiser of that model
+        One with `estimate`, as SDLM, measures so on `samples` training samples before each epoch, drawn anew.
     schedule : callable
         The learning rate of a step, 0, 1, ...
     loss : CrossEntropyLoss or MSELoss
@@ -33,6 +34,9 @@ class Trainer:
     batch_size, epochs : int
     seed : int
         Of the order of the samples.
+    order : {'reshuffled', 'constant'}
+        Whether each epoch has an order of its own, or all that of the first ("a constant random order", LeCun et al.,
+        1998).
 
     Attributes
     ----------
@@ -48,7 +52,9 @@ class Trainer:
     stretch_seconds = 0.1
 
     def __init__(self, model, optimizer, schedule, loss, preparation, train_set, validation_set, *, batch_size, epochs,
-                 seed=0):  # fmt: skip
+                 seed=0, order="reshuffled"):  # fmt: skip
+        if order not in ("reshuffled", "constant"):
+            raise ValueError(f"order is {order!r}; it should be 'reshuffled' or 'constant'")
         self.model, self.optimizer, self.schedule, self.loss = model, optimizer, schedule, loss
         self.preparation = preparation
         self.train_set = fitted(train_set, preparation)
@@ -56,6 +62,7 @@ class Trainer:
         self.batch_size = positive("batch_size", batch_size)
         self.epochs = positive("epochs", epochs)
         self.seed = seed
+        self.order = order
         self.offset = preparation.offset(self.train_set.images.shape[1])
         self.history = []
         self.epoch = 0
@@ -86,10 +93,14 @@ class Trainer:
         Raises
         ------
         NonFiniteError
-            The loss or a parameter is no longer a finite number; the message names the step and the layer.
+            The loss, a parameter or a second derivative is no longer a finite number; the message names the step and
+            the layer.
         """
         while self.epoch < self.epochs:
-            order = np.random.default_rng([self.seed, 1, self.epoch]).permutation(len(self.train_set))
+            drawn_for = 0 if self.order == "constant" else self.epoch
+            order = np.random.default_rng([self.seed, 1, drawn_for]).permutation(len(self.train_set))
+            if self.step == 0 and hasattr(self.optimizer, "estimate"):
+                self._estimate()
             while self.step < self.steps_per_epoch:
                 samples = self._train_stretch(order)
                 if on_step:
@@ -145,6 +156,19 @@ class Trainer:
         self.step = 0
         self.loss_sum = 0.0
         self.correct = 0
+
+    def _estimate(self):
+        """Let the optimiser measure what it holds on to for an epoch. Doing so twice is as doing so once."""
+        rng = np.random.default_rng([self.seed, 3, self.epoch])
+        count = min(self.optimizer.samples, len(self.train_set))
+        index = rng.choice(len(self.train_set), count, replace=False)
+        self.optimizer.lr = self.schedule(self.epoch * self.steps_per_epoch)
+        try:
+            self.optimizer.estimate(
+                self.train_set.images, self.train_set.labels[index], self.loss, index=index,
+                scale=self.preparation.scale, offset=self.offset)  # fmt: skip
+        except ArithmeticError as error:
+            raise NonFiniteError(f"before epoch {self.epoch + 1}: {error}") from None
 
     def _train_stretch(self, order):
         """The next few steps of the epoch; returns how many samples they took."""

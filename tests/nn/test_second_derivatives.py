@@ -1,0 +1,388 @@
+"""Second derivatives: of each layer against the reference, of nets against second differences; what is left alone."""
+
+import copy
+
+import numpy as np
+import pytest
+import reference
+from numpy.testing import assert_allclose, assert_array_equal
+
+from lenet5c import nn, set_num_threads
+
+EPS = np.finfo(np.float32).eps
+
+
+@pytest.fixture(autouse=True)
+def default_threads():
+    yield
+    set_num_threads(None)
+
+
+def normal(*shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def positive(*shape, seed=1):
+    return np.random.default_rng(seed).uniform(0.1, 2, shape).astype(np.float32)
+
+
+def assert_close(actual, expected, eps=16):
+    """Within `eps` float32 roundings of each value: sums of terms that are not negative lose no digits."""
+    assert actual.dtype == np.float32
+    assert_allclose(actual, expected, rtol=eps * EPS, atol=1e-30)
+
+
+def conv(x, out_channels, kernel_size, bias=True, **options):
+    return nn.Conv2d(x[1], out_channels, kernel_size, bias=bias, rng=1, **options), x, "conv2d", options
+
+
+def pool(kind, x, kernel_size, **options):
+    layer = {"max": nn.MaxPool2d, "avg": nn.AvgPool2d}[kind](kernel_size, **options)
+    return layer, x, f"{kind}_pool2d", {"kernel_size": kernel_size} | options
+
+
+# The layer, the shape of its input, its twin in the reference, and what that is told.
+CASES = [
+    conv((2, 1, 7, 7), 3, 5, padding=2),
+    conv((1, 4, 6, 10), 4, 5, padding=(2, 0)),  # in a training step, by Winograd's algorithm
+    conv((2, 2, 7, 5), 4, (3, 2), stride=(2, 1), padding=(1, 2), dilation=(2, 1)),
+    conv((3, 4, 4, 5), 6, 3, groups=2, bias=False),
+    conv((17, 3, 3, 2), 2, (3, 2)),
+    (nn.Linear(13, 5, rng=1), (17, 13), "linear", {}),
+    (nn.Linear(4, 3, bias=False, rng=1), (33, 4), "linear", {}),
+    *(
+        case
+        for kind in ("max", "avg")
+        for case in (
+            pool(kind, (17, 2, 4, 6), 2),
+            pool(kind, (3, 2, 7, 5), (3, 2)),
+            pool(kind, (3, 2, 7, 5), 3, stride=1, padding=1),
+            pool(kind, (2, 1, 8, 9), (2, 4), stride=(3, 1), padding=(1, 2)),
+        )
+    ),
+    pool("avg", (3, 2, 7, 5), 3, stride=2, padding=1, count_include_pad=False),
+    pool("avg", (2, 1, 8, 9), (2, 4), stride=(3, 1), padding=(1, 2), count_include_pad=False),
+    *(
+        (layer, shape, name, {})
+        for name, layer in (("relu", nn.ReLU()), ("sigmoid", nn.Sigmoid()), ("tanh", nn.Tanh()))
+        for shape in ((3, 2, 3, 5), (17, 5))
+    ),
+]  # fmt: skip
+
+
+def reference_backward(layer, x, name, options):
+    """dy -> [dx, gradients of the parameters...], in float64."""
+    backward = getattr(reference, f"{name}_backward")
+    params = [array.astype(np.float64) for array in layer.params.values()]
+    if name in ("conv2d", "linear"):
+        return lambda dy: backward(dy, x, params[0], **options)[: 1 + len(params)]
+    if name == "avg_pool2d":
+        return lambda dy: [backward(dy, x.shape, **options)]
+    if name == "max_pool2d":
+        return lambda dy: [backward(dy, x, **options)]
+    y = getattr(reference, name)(x)
+    return lambda dy: [backward(dy, y)]
+
+
+@pytest.mark.parametrize("layer, shape, name, options", CASES, ids=lambda value: str(value).replace(" ", ""))
+def test_a_layer_matches_the_reference(layer, shape, name, options):
+    x = normal(*shape)
+    y = layer.forward(x, training=True)
+    d2y = positive(*y.shape)
+    backward = reference_backward(layer, x.astype(np.float64), name, options)
+    expected_d2x, *expected = reference.backward_second(backward, d2y)
+    layer.curvature_vector[:] = np.nan  # they are set, not added to
+    assert_close(layer.backward_second(d2y), expected_d2x, 64 if name in ("sigmoid", "tanh") else 16)
+    assert list(layer.curvatures) == list(layer.params)
+    for actual, each in zip(layer.curvatures.values(), expected, strict=True):
+        assert_close(actual, each)
+    assert_array_equal(layer.curvature_vector, np.concatenate([[], *map(np.ravel, layer.curvatures.values())]))
+
+
+def test_flatten():
+    x, layer = normal(3, 2, 4, 5), nn.Flatten()
+    d2y = positive(*layer.forward(x, training=True).shape)
+    assert_array_equal(layer.backward_second(d2y), d2y.reshape(x.shape))
+
+
+def test_dropout_squares_its_mask():
+    layer = nn.Dropout(0.25, rng=0)
+    ones = np.ones((50, 4), np.float32)
+    mask = layer.forward(ones, training=True)
+    assert_array_equal(layer.backward_second(positive(50, 4)), positive(50, 4) * mask * mask)
+    assert set(np.unique(mask)) == {0, np.float32(4 / 3)}
+
+
+@pytest.mark.parametrize("layer, shape", [(nn.BatchNorm1d(3), (7, 3)), (nn.BatchNorm2d(3), (4, 3, 2, 5))])
+def test_batch_norm_takes_its_statistics_as_constants(layer, shape):
+    x = 3 * normal(*shape) + 1
+    layer.vector[:] = positive(6)
+    weight, bias = layer.params.values()
+    layer.forward(x, training=True)
+    d2y = positive(*shape)
+    axes = (0, *range(2, x.ndim))
+    wide = x.astype(np.float64)
+    std = np.sqrt(wide.var(axes, keepdims=True) + layer.eps)
+    normalised = (wide - wide.mean(axes, keepdims=True)) / std
+    slope = np.reshape(weight, std.shape) / std
+    assert_close(layer.backward_second(d2y), d2y * slope**2, 64)
+    assert_allclose(layer.curvatures["weight"], (d2y * normalised**2).sum(axes), rtol=1e-5)
+    assert_close(layer.curvatures["bias"], d2y.sum(axes))
+
+
+# Nets
+
+
+def second_differences(loss, vector, h):
+    """Of loss(vector) along each element: exact for a loss that is quadratic along it, whatever the h."""
+    differences = np.zeros(len(vector))
+    for i in range(len(vector)):
+        step = np.zeros(len(vector))
+        step[i] = h
+        differences[i] = (loss(vector + step) - 2 * loss(vector) + loss(vector - step)) / h**2
+    return differences
+
+
+@pytest.mark.parametrize("layer, shape, name, options", CASES[:7], ids=lambda value: str(value).replace(" ", ""))
+def test_one_layer_and_squared_error_are_exact(layer, shape, name, options):
+    """The loss is quadratic in each parameter, so there is nothing that the approximation drops."""
+    layer, x = copy.deepcopy(layer), normal(*shape)
+    model = nn.Sequential(layer, nn.Flatten()) if len(shape) == 4 else nn.Sequential(layer)
+    target = normal(len(x), int(np.prod(layer.output_shape(shape[1:]))), seed=2)
+    forward = getattr(reference, name)
+
+    def loss(vector):
+        arrays, at = [], 0
+        for array in layer.params.values():
+            arrays.append(vector[at : at + array.size].reshape(array.shape))
+            at += array.size
+        return reference.mse(forward(x.astype(np.float64), *arrays, **options).reshape(target.shape), target)[0]
+
+    y = model.forward(x, training=True)
+    model.backward_second(nn.MSELoss().second(y, target)[1])
+    expected = second_differences(loss, layer.vector.astype(np.float64), h=0.5)
+    assert_allclose(model.curvature_vector, expected, rtol=16 * EPS, atol=1e-12)
+
+
+def test_a_linear_layer_and_cross_entropy_are_exact():
+    """A weight moves one logit alone."""
+    model, x = nn.Sequential(nn.Linear(4, 3, rng=0)), normal(5, 4)
+    labels = np.array([0, 2, 1, 1, 0])
+    expected = second_differences(
+        lambda vector: reference.cross_entropy(reference.linear(x, vector[:12].reshape(3, 4), vector[12:]), labels)[0],
+        model.vector.astype(np.float64), h=1e-3)  # fmt: skip
+    # The fourth derivative is left out: h^2 of it.
+    assert_allclose(model.second_derivatives(x, labels, nn.CrossEntropyLoss()), expected, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("activation, least", [("relu", 1.0), ("tanh", 0.1), ("sigmoid", 0.1)])
+def test_a_net_is_exact_where_the_dropped_terms_vanish(activation, least):
+    """One hidden unit, so no pairs of them; and no error in the output, so no first derivative times f''."""
+    layer = {"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}[activation]()
+    model = nn.Sequential(nn.Linear(3, 1, rng=0), layer, nn.Linear(1, 2, rng=1))
+    model[0].params["bias"][:] = least  # ReLU lets every sample through
+    x = np.abs(normal(6, 3)) * np.sign(model[0].params["weight"])
+    f = getattr(reference, activation)
+
+    def outputs(vector):
+        hidden = f(reference.linear(x, vector[:3].reshape(1, 3), vector[3:4]))
+        return reference.linear(hidden, vector[4:6].reshape(2, 1), vector[6:])
+
+    at = model.vector.astype(np.float64)
+    target = outputs(at)
+    expected = second_differences(lambda vector: reference.mse(outputs(vector), target)[0], at, h=1e-3)
+    y = model.forward(x, training=True)
+    model.backward_second(nn.MSELoss().second(y, target)[1])
+    assert_allclose(model.curvature_vector, expected, rtol=1e-5)
+
+
+def small_net():
+    return nn.Sequential(
+        {
+            "conv1": nn.Conv2d(1, 2, 3, padding=1, rng=0),
+            "act1": nn.Tanh(),
+            "pool1": nn.AvgPool2d(2),
+            "conv2": nn.Conv2d(2, 3, 2, rng=1),
+            "act2": nn.ReLU(),
+            "pool2": nn.MaxPool2d(2),
+            "flatten": nn.Flatten(),
+            "fc": nn.Linear(3, 4, rng=2),
+        }
+    )
+
+
+@pytest.mark.parametrize("loss", [nn.CrossEntropyLoss(), nn.MSELoss()], ids=repr)
+def test_a_net_matches_the_reference(loss):
+    """Layer by layer in float64; the inputs of the layers are the reference's own."""
+    model, samples, labels = small_net(), normal(4, 1, 6, 6), np.array([0, 3, 1, 2])
+    twins = ["conv2d", "tanh", "avg_pool2d", "conv2d", "relu", "max_pool2d", None, "linear"]
+    options = [{"padding": 1}, {}, {"kernel_size": 2}, {}, {}, {"kernel_size": 2}, {}, {}]
+    x, backwards = samples.astype(np.float64), []
+    for layer, name, option in zip(model.layers.values(), twins, options, strict=True):
+        if name is None:
+            backwards.append(lambda dy, shape=x.shape: [dy.reshape(shape)])
+            x = x.reshape(len(x), -1)
+            continue
+        backwards.append(reference_backward(layer, x, name, option))
+        params = [array.astype(np.float64) for array in layer.params.values()]
+        x = getattr(reference, name)(x, *params, **option)
+    d2 = reference.cross_entropy_second(x) if isinstance(loss, nn.CrossEntropyLoss) else reference.mse_second(x)
+    curvatures = []
+    for backward in reversed(backwards):
+        d2, *of_params = reference.backward_second(backward, d2)
+        curvatures = [*of_params, *curvatures]
+    actual = model.second_derivatives(samples, labels, loss)
+    assert_allclose(actual, np.concatenate([each.ravel() for each in curvatures]), rtol=2e-5)
+    assert list(model.curvatures) == list(model.params)
+    for name, expected in zip(model.curvatures, curvatures, strict=True):
+        assert_allclose(model.curvatures[name], expected, rtol=2e-5)
+
+
+def lenet_data(count=250):
+    rng = np.random.default_rng(3)
+    return rng.integers(0, 256, (count, 1, 32, 32)).astype(np.uint8), rng.integers(0, 10, count)
+
+
+def test_the_mean_over_chunks_is_the_mean_over_samples():
+    samples, labels = lenet_data()
+    model, loss = nn.LeNet5(activation="tanh", rng=0), nn.CrossEntropyLoss()
+    pixels = samples.astype(np.float32) * np.float32(1 / 255) + np.zeros(samples.shape[1:], np.float32)
+    whole = model.second_derivatives(pixels, labels, loss).copy()
+    y = model.forward(pixels, training=True)
+    model.backward_second(loss.second(y, labels)[1])
+    assert_allclose(whole, model.curvature_vector, rtol=64 * EPS, atol=1e-12)
+
+    index = np.random.default_rng(4).permutation(250)[:130]
+    chosen = model.second_derivatives(pixels[index], labels[index], loss).copy()
+    offset = np.zeros(samples.shape[1:], np.float32)
+    packed = model.second_derivatives(samples, labels[index], loss, index=index, scale=1 / 255, offset=offset)
+    assert_array_equal(packed, chosen)
+
+
+@pytest.mark.parametrize("activation, pooling", [("relu", "max"), ("tanh", "avg")])
+def test_bits_do_not_depend_on_threads(activation, pooling):
+    samples, labels = lenet_data()
+    model = nn.LeNet5(activation=activation, pooling=pooling, rng=0)
+    offset = np.zeros(samples.shape[1:], np.float32)
+    results = []
+    for threads in (1, 2, 3, 8):
+        set_num_threads(threads)
+        results.append(model.second_derivatives(
+            samples, labels, nn.CrossEntropyLoss(), scale=1 / 255, offset=offset).tobytes())  # fmt: skip
+    assert len(set(results)) == 1
+
+
+def test_nothing_is_negative():
+    """Most pixels are black; Winograd's sums of such terms would round below zero here and there."""
+    samples, labels = lenet_data(100)
+    samples[:, :, :, 4:28] = 0
+    model = nn.LeNet5(rng=0)
+    offset = np.zeros(samples.shape[1:], np.float32)
+    curvature = model.second_derivatives(samples, labels, nn.CrossEntropyLoss(), scale=1.0, offset=offset)
+    assert curvature.min() >= 0
+    assert np.isfinite(curvature).all() and curvature.max() > 0
+
+
+class TestWhatIsLeftAlone:
+    def model(self):
+        return nn.Sequential(nn.Linear(5, 6, rng=0), nn.BatchNorm1d(6), nn.Tanh(), nn.Dropout(0.5, rng=1),
+                             nn.Sequential(nn.Linear(6, 4, rng=2), nn.ReLU()), nn.Linear(4, 3, rng=3))  # fmt: skip
+
+    def test_everything_but_curvatures(self):
+        model = self.model()
+        model.train_step(normal(9, 5), np.arange(9) % 3, nn.CrossEntropyLoss())
+        grads, state, random = model.grad_vector.copy(), model.state_dict(), model[3].rng.bit_generator.state
+        first = model.second_derivatives(normal(9, 5), np.arange(9) % 3, nn.CrossEntropyLoss()).copy()
+        assert_array_equal(model.grad_vector, grads)
+        assert model[3].rng.bit_generator.state == random
+        for name, array in model.state_dict().items():
+            assert_array_equal(array, state[name])
+        again = model.second_derivatives(normal(9, 5), np.arange(9) % 3, nn.CrossEntropyLoss())
+        assert_array_equal(again, first)
+
+    def test_also_when_it_fails(self):
+        model = self.model()
+        state, random = model.state_dict(), model[3].rng.bit_generator.state
+        with pytest.raises(ValueError, match="labels"):
+            model.second_derivatives(normal(9, 5), np.full(9, 3), nn.CrossEntropyLoss())
+        assert model[3].rng.bit_generator.state == random
+        for name, array in model.state_dict().items():
+            assert_array_equal(array, state[name])
+
+    def test_a_copy_has_curvatures_of_its_own(self):
+        model = self.model()
+        model.second_derivatives(normal(9, 5), np.arange(9) % 3, nn.CrossEntropyLoss())
+        twin = copy.deepcopy(model)
+        assert not twin.curvature_vector.any()
+        assert model.curvature_vector.any()
+
+
+class Probe(nn.Layer):
+    """Passes everything through, and remembers what it was given."""
+
+    def forward(self, x, training=False):
+        return x
+
+    def backward(self, dy):
+        return dy
+
+    def backward_second(self, d2y, dy=None):
+        self.given = dy
+        return d2y
+
+
+def test_only_the_last_layer_is_given_the_first_derivatives():
+    first, last = Probe(), Probe()
+    model = nn.Sequential(first, nn.Sequential(nn.Linear(3, 2, rng=0), last))
+    x, labels = normal(4, 3), np.array([0, 1, 1, 0])
+    model.second_derivatives(x, labels, nn.CrossEntropyLoss())
+    assert_array_equal(last.given, nn.CrossEntropyLoss()(model.forward(x, training=True), labels)[1])
+    assert first.given is None
+
+
+def test_a_layer_of_ones_own_may_have_curvatures():
+    class Scale(nn.Layer):
+        def __init__(self):
+            self.params["factor"] = np.full(1, 3)
+
+        def forward(self, x, training=False):
+            self.x = x
+            return x * self.params["factor"]
+
+        def backward_second(self, d2y, dy=None):
+            self.curvatures["factor"] = np.sum(d2y * self.x**2, keepdims=True).reshape(1)
+            return d2y * self.params["factor"] ** 2
+
+    model = nn.Sequential(Scale(), nn.Flatten())
+    x = normal(4, 1)
+    curvature = model.second_derivatives(x, np.zeros(4, int), nn.MSELoss())
+    assert_allclose(curvature, [2 * np.mean(x**2)], rtol=4 * EPS)
+
+
+class TestErrors:
+    def test_no_backward_second(self):
+        class Mine(nn.Layer):
+            def forward(self, x, training=False):
+                return x
+
+        with pytest.raises(NotImplementedError, match="Mine has no backward_second; give it one, or .* SDLM"):
+            nn.Sequential(nn.Linear(2, 2, rng=0), Mine()).second_derivatives(
+                normal(3, 2), np.zeros(3, int), nn.CrossEntropyLoss())  # fmt: skip
+
+    @pytest.mark.parametrize("layer", [
+        nn.Conv2d(1, 2, 3), nn.Linear(3, 2), nn.ReLU(), nn.Tanh(), nn.MaxPool2d(2), nn.AvgPool2d(2), nn.Flatten(),
+        nn.BatchNorm1d(2), nn.Sequential(nn.Linear(3, 2)),
+    ], ids=repr)  # fmt: skip
+    def test_no_forward(self, layer):
+        with pytest.raises(RuntimeError, match=r"forward\(x, training=True\)"):
+            layer.backward_second(positive(1, 2))
+
+    @pytest.mark.parametrize("layer", [nn.Linear(3, 2), nn.BatchNorm1d(3)], ids=repr)
+    def test_wrong_shape(self, layer):
+        layer.forward(normal(4, 3), training=True)
+        with pytest.raises(ValueError, match=r"d2y is float32 \(4, 7\); it should be float32 \(4, "):
+            layer.backward_second(positive(4, 7))
+
+    def test_no_samples(self):
+        with pytest.raises(ValueError, match="no samples"):
+            nn.Sequential(nn.Linear(3, 2)).second_derivatives(normal(0, 3), np.zeros(0, int), nn.CrossEntropyLoss())
