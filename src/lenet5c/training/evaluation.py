@@ -40,5 +40,8 @@ def evaluate(model, dataset, preparation, loss=None):
     """
     images = preparation.fit_images(dataset.images)
     outputs = model.outputs(images, scale=preparation.scale, offset=preparation.offset(images.shape[1]))
-    mean, _ = (loss or CrossEntropyLoss())(outputs, dataset.labels)
-    return Evaluation(mean, int((outputs.argmax(axis=1) == dataset.labels).sum()), len(dataset))
+    if loss is None:
+        mean, _ = CrossEntropyLoss()(model.logits(outputs), dataset.labels)
+    else:
+        mean, _ = loss(outputs, dataset.labels)
+    return Evaluation(mean, int((model.classes(outputs) == dataset.labels).sum()), len(dataset))

@@ -29,10 +29,11 @@ class TrainedModel:
     class_names: tuple[str, ...]
 
     def logits(self, images):
-        """Outputs, float32 (N, classes), for uint8 images (N, C, h, w)."""
+        """Logits, float32 (N, classes), for uint8 images (N, C, h, w); penalties are negated."""
         fitted = self.preparation.fit_images(images)
-        return self.model.outputs(
+        outputs = self.model.outputs(
             fitted, scale=self.preparation.scale, offset=self.preparation.offset(fitted.shape[1]))  # fmt: skip
+        return self.model.logits(outputs)
 
     def probabilities(self, images):
         """float32 (N, classes) for uint8 images (N, C, h, w)."""
