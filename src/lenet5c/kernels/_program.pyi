@@ -55,6 +55,7 @@ class Program:
         offset: _Floats | None = None,
         out: _Floats | None = None,
         dx: _Floats | None = None,
+        distort: Any = None,
     ) -> tuple[float, int]: ...
     def train_steps(
         self,
@@ -72,4 +73,5 @@ class Program:
         index: NDArray[np.int64] | None = None,
         scale: float = 1.0,
         offset: _Floats | None = None,
+        distort: Any = None,
     ) -> None: ...

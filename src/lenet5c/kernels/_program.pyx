@@ -6,14 +6,15 @@ threads or on who ran what. job.pxi: what is done to a tile and to a shard of ti
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from cython.parallel cimport parallel, prange, threadid
 from libc.math cimport isfinite
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 
+from lenet5c.kernels._distort cimport Warp
 from lenet5c.kernels._workspace cimport Workspace
 from lenet5c.kernels.tiles cimport (
     AVG_POOL2D, CONV2D, CROSS_ENTROPY, LINEAR, MAX_POOL2D, MEAN_SQUARED_ERROR, PAD2D, RELU, SIGMOID, TANH, LossKind,
-    DirectSum, Op, OpKind, TileKernels, useful_threads)
+    DirectSum, Distort, Op, OpKind, TileKernels, distort_tile_floats, sample_key, useful_threads)
 
 include "job.pxi"
 include "crew.pxi"
@@ -227,10 +228,10 @@ cdef class Program:
     def train_step(self, samples, const int[::1] labels not None, const float[::1] params not None,
                    float[::1] grads not None, int num_threads, str loss="cross_entropy", double smoothing=0,
                    const float[:, ::1] targets=None, const int64_t[::1] index=None, double scale=1,
-                   const float[::1] offset=None, float[:, ::1] out=None, float[:, ::1] dx=None):
+                   const float[::1] offset=None, float[:, ::1] out=None, float[:, ::1] dx=None, distort=None):
         """Forward, loss and backward in one sweep.
 
-        Returns the mean loss and the number of samples whose largest output is at their label; grads becomes the
+        `distort` distorts samples of bytes: its `warp` by its `stream`, which stands for seed and epoch. Returns the mean loss and the number of samples whose largest output is at their label; grads becomes the
         gradient of the mean loss, out the outputs, dx the gradient of the input.
         """
         cdef Job job = self.template
@@ -241,6 +242,7 @@ cdef class Program:
         if job.batch == 0:
             raise ValueError("a training step needs at least one sample")
         self.set_loss(&job, loss, smoothing, labels, targets)
+        self.set_distort(&job, distort)
         if out is not None:
             if out.shape[0] != job.batch or out.shape[1] != job.output_size:
                 raise ValueError("out has the wrong size")
@@ -255,7 +257,7 @@ cdef class Program:
     def train_steps(self, samples, const int[::1] labels not None, float[::1] params not None,
                     float[::1] grads not None, int num_threads, Py_ssize_t batch_size, update,
                     record, str loss="cross_entropy", double smoothing=0, const float[:, ::1] targets=None,
-                    const int64_t[::1] index=None, double scale=1, const float[::1] offset=None):
+                    const int64_t[::1] index=None, double scale=1, const float[::1] offset=None, distort=None):
         """As many steps as losses has elements: `train_step` on the next batch_size samples, and an update of params.
 
         `update` has what the optimiser needs: kind ('sgd' or 'adam'), vectors, settings, and lr, correction1 and
@@ -272,6 +274,7 @@ cdef class Program:
         if job.batch < 1 or batch_size < 1 or steps != (job.batch - 1) // batch_size + 1:
             raise ValueError(f"{job.batch} samples are not {steps} batches of {batch_size}, the last perhaps shorter")
         self.set_loss(&job, loss, smoothing, labels, targets)
+        self.set_distort(&job, distort)
         self.set_update(&settings, update, params.shape[0], steps)
         job.forward_ops = job.op_count
         correct = <Py_ssize_t*>calloc(steps, sizeof(Py_ssize_t))
@@ -289,6 +292,19 @@ cdef class Program:
         finally:
             free(correct)
         record.taken, record.correct = taken, right
+
+    cdef set_distort(self, Job* job, distort):
+        cdef Warp warp
+        if distort is None:
+            return
+        if job.bytes is NULL or len(self.input_shape) != 3:
+            raise ValueError("only images (C, H, W) of uint8 can be distorted")
+        warp = distort.warp
+        job.distorts = True
+        job.distort = warp.settings
+        job.distort.C, job.distort.H, job.distort.W = self.input_shape
+        job.stream = distort.stream
+        job.scratch_floats = max(job.scratch_floats, distort_tile_floats(&job.distort))
 
     cdef set_dx(self, Job* job, float[:, ::1] dx):
         if dx.shape[0] != job.batch or dx.shape[1] != job.input_size:

@@ -108,6 +108,7 @@ cdef void look_at_wave(const Crew* crew, int64_t number, Wave* wave) noexcept no
         job.index += first
     elif job.bytes is not NULL:
         job.bytes += first * job.input_size
+        job.first_sample = first
     else:
         job.floats += first * job.input_size
     if job.labels is not NULL:

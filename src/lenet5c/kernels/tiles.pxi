@@ -1,9 +1,10 @@
 # The table of tile kernels; included once for each instruction set, compiled with its flags.
 # cython: language_level=3
 from cpython.pycapsule cimport PyCapsule_New
+from libc.stdint cimport int32_t, uint32_t, uint64_t
 from lenet5c.kernels.tiles cimport (
-    AVG_POOL2D, CONV2D, CROSS_ENTROPY, LINEAR, MAX_POOL2D, PAD2D, RELU, SIGMOID, DirectSum, LossKind, Op,
-    TileKernels)
+    AVG_POOL2D, CONV2D, CROSS_ENTROPY, LINEAR, MAX_POOL2D, PAD2D, RELU, SIGMOID, DirectSum, Distort, LossKind, Op,
+    TileKernels, distort_floats, hash_bits)
 
 include "simd.pxi"
 include "pool2d.pxi"
@@ -16,6 +17,7 @@ include "activation.pxi"
 include "loss.pxi"
 include "update.pxi"
 include "pack.pxi"
+include "distort.pxi"
 include "direct.pxi"
 include "peak.pxi"
 
@@ -72,6 +74,8 @@ table.loss = tile_loss
 table.pack_bytes = pack_bytes
 table.pack_floats = pack_floats
 table.unpack = unpack
+table.distort_sample = distort_sample
+table.distort_tile = distort_tile
 table.pack_rows = pack_rows
 table.unpack_rows = unpack_rows
 table.direct_sum = direct_sum

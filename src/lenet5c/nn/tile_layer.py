@@ -114,19 +114,22 @@ class TileChain:
         program.forward(rows(samples), self.params, rows(y), threads.effective(), index, scale, offset, self.by_sample)
         return y
 
-    def train_step(self, samples, input_shape, labels, loss, index, scale, offset):
+    def train_step(self, samples, input_shape, labels, loss, index, scale, offset, distort=None):
         """Loss, correct answers and gradients in one sweep, for samples as `Sequential.train_step` takes them."""
         program = self.program_for(input_shape)
         return program.train_step(
             rows(samples), labels, self.params, self.grads, threads.effective(), loss.kind, loss.label_smoothing,
-            loss.targets(labels, prod(program.output_shape)), index, scale, offset)  # fmt: skip
+            loss.targets(labels, prod(program.output_shape)), index, scale, offset, distort=distort)  # fmt: skip
 
-    def train_steps(self, samples, input_shape, labels, loss, index, scale, offset, batch_size, update, record):
+    def train_steps(
+        self, samples, input_shape, labels, loss, index, scale, offset, batch_size, update, record, distort=None,
+    ):  # fmt: skip
         """Steps as `Sequential.train_steps` takes them."""
         program = self.program_for(input_shape)
         program.train_steps(
             rows(samples), labels, self.params, self.grads, threads.effective(), batch_size, update, record, loss.kind,
-            loss.label_smoothing, loss.targets(labels, prod(program.output_shape)), index, scale, offset)  # fmt: skip
+            loss.label_smoothing, loss.targets(labels, prod(program.output_shape)), index, scale, offset,
+            distort)  # fmt: skip
 
     def program(self, x):
         check_batch(x, type(self.layers[0]).__name__)

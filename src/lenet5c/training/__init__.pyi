@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet5c.datasets import Dataset, Preparation
+from lenet5c.datasets import Dataset, Distortion, Preparation
 from lenet5c.nn import CrossEntropyLoss, MSELoss, Sequential
 from lenet5c.optim import SGD, Adam
 
@@ -52,6 +52,7 @@ class Trainer:
     batch_size: int
     epochs: int
     seed: int
+    distortion: Distortion | None
     history: list[dict[str, Any]]
     epoch: int
     step: int
@@ -68,6 +69,7 @@ class Trainer:
         batch_size: int,
         epochs: int,
         seed: int = 0,
+        distortion: Distortion | None = None,
     ) -> None: ...
     @property
     def steps_per_epoch(self) -> int: ...

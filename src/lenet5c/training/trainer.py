@@ -7,7 +7,7 @@ from math import ceil, isfinite
 import numpy as np
 
 from lenet5c.nn.convolution import positive
-from lenet5c.nn.sequential import StepsTaken
+from lenet5c.nn.sequential import StepsTaken, materialise
 from lenet5c.training.errors import NonFiniteError
 from lenet5c.training.evaluation import evaluate
 
@@ -32,7 +32,9 @@ class Trainer:
         Looked at after each epoch.
     batch_size, epochs : int
     seed : int
-        Of the order of the samples.
+        Of the order of the samples, and of their distortions.
+    distortion : lenet5c.datasets.Distortion, optional
+        Of the training images, drawn anew in each epoch; validation images are never distorted.
 
     Attributes
     ----------
@@ -48,7 +50,7 @@ class Trainer:
     stretch_seconds = 0.1
 
     def __init__(self, model, optimizer, schedule, loss, preparation, train_set, validation_set, *, batch_size, epochs,
-                 seed=0):  # fmt: skip
+                 seed=0, distortion=None):  # fmt: skip
         self.model, self.optimizer, self.schedule, self.loss = model, optimizer, schedule, loss
         self.preparation = preparation
         self.train_set = fitted(train_set, preparation)
@@ -56,6 +58,7 @@ class Trainer:
         self.batch_size = positive("batch_size", batch_size)
         self.epochs = positive("epochs", epochs)
         self.seed = seed
+        self.distortion = distortion
         self.offset = preparation.offset(self.train_set.images.shape[1])
         self.history = []
         self.epoch = 0
@@ -154,11 +157,12 @@ class Trainer:
         rates = [self.schedule(first + i) for i in range(count)]
         samples = order[self.step * self.batch_size : (self.step + count) * self.batch_size]
         record = StepsTaken(count)
+        options = {} if self.distortion is None else {"distort": self._distort()}
         try:
             self.model.train_steps(
                 self.train_set.images, self.train_set.labels[samples], self.loss, self.optimizer, rates,
                 batch_size=self.batch_size, index=samples, scale=self.preparation.scale, offset=self.offset,
-                record=record)  # fmt: skip
+                record=record, **options)  # fmt: skip
         finally:
             # An interrupt may come as soon as the steps are done: they count.
             batches = np.split(samples, range(self.batch_size, len(samples), self.batch_size))
@@ -199,7 +203,7 @@ class Trainer:
         for name, array in self.model.state_dict().items():
             if not np.isfinite(array).all():
                 return f"{when}: {name} is not finite since the step before; {remedy}"
-        x = self.preparation(self.train_set.images[batch])
+        x = materialise(self.train_set.images, batch, self.preparation.scale, self.offset, self._distort())
         if not np.isfinite(x).all():
             return f"{when}: the prepared input is not finite; check mean and std of the preparation"
         for name, layer in self.model.layers.items():
@@ -207,6 +211,10 @@ class Trainer:
             if not np.isfinite(x).all():
                 return f"{when}: the output of layer {name} is not finite; {remedy}"
         return f"{when}: all layers are finite, the loss function is not; {remedy}"
+
+    def _distort(self):
+        """The distortion with its draws for this epoch, as `train_steps` takes it."""
+        return None if self.distortion is None else self.distortion.of_epoch(self.seed, self.epoch)
 
     def _generators(self):
         """The random generators of layers such as Dropout, by name."""
