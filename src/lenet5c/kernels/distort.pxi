@@ -88,34 +88,38 @@ cdef void draw_noise(const Distort* d, uint64_t key, float* noise) noexcept nogi
             to[x] = <float><int32_t>(n >> 8) * <float>(1.0 / 8388608.0) - <float>1
 
 
-cdef void smooth_rows(const Distort* d, Py_ssize_t y, const float* noise, float* column, float* field) noexcept nogil:
-    """field (2, width) = row y of the smoothed fields; column (2, radius + width + radius) takes the vertical sums."""
-    cdef Py_ssize_t width = whole_vectors(d.W), whole = width + 2 * d.radius
-    cdef Py_ssize_t x, k, first = max(-d.radius, -y), stop = min(d.radius + 1, d.H - y)
-    cdef v16 u, v, weight
-    for x in range(0, d.W, 16):
-        u = v16_zero()
-        v = u
-        for k in range(first, stop):
-            weight = v16_set1(d.gaussian[k + d.radius])
-            u = v16_fma(weight, v16_load(noise + (y + k) * 2 * width + x), u)
-            v = v16_fma(weight, v16_load(noise + ((y + k) * 2 + 1) * width + x), v)
-        v16_store(column + d.radius + x, u)
-        v16_store(column + whole + d.radius + x, v)
-    # What lies outside the image: the field is zero there.
-    memset(column, 0, d.radius * sizeof(float))
-    memset(column + d.radius + d.W, 0, (whole - d.radius - d.W) * sizeof(float))
-    memset(column + whole, 0, d.radius * sizeof(float))
-    memset(column + whole + d.radius + d.W, 0, (whole - d.radius - d.W) * sizeof(float))
-    for x in range(0, d.W, 16):
-        u = v16_zero()
-        v = u
-        for k in range(2 * d.radius + 1):
-            weight = v16_set1(d.gaussian[k])
-            u = v16_fma(weight, v16_load(column + x + k), u)
-            v = v16_fma(weight, v16_load(column + whole + x + k), v)
-        v16_store(field + x, u)
-        v16_store(field + width + x, v)
+cdef inline void four_rows(const float* a, Py_ssize_t a_row, const float* b, Py_ssize_t b_step, Py_ssize_t terms,
+                           float* out, Py_ssize_t out_row) noexcept nogil:
+    """16 columns of four rows of a matrix product: out[i, lane] = sum over k of a[i * a_row + k] * b[k * b_step + lane]."""
+    cdef v16 total[4]
+    cdef v16 column
+    cdef Py_ssize_t k
+    cdef int i
+    for i in range(4):
+        total[i] = v16_zero()
+    for k in range(terms):
+        column = v16_load(b + k * b_step)
+        for i in range(4):
+            total[i] = v16_fma(v16_set1(a[i * a_row + k]), column, total[i])
+    for i in range(4):
+        v16_store(out + i * out_row, total[i])
+
+
+cdef void smooth_rows(const Distort* d, Py_ssize_t y, const float* noise, const float* weights, float* sums,
+                      float* field) noexcept nogil:
+    """field (4, 2, width) = rows y .. y + 3 of the smoothed fields; sums, as large, takes those over columns.
+
+    weights points to the middle of the Gaussian, which has 16 zeros on either side.
+    """
+    cdef Py_ssize_t width = whole_vectors(d.W), two = 2 * width, first, stop, x, axis
+    first, stop = max(<Py_ssize_t>0, y - d.radius), min(d.H, y + 4 + d.radius)
+    for x in range(0, two, 16):
+        four_rows(weights + first - y, -1, noise + first * two + x, two, stop - first, sums + x, two)
+    for axis in range(2):
+        for x in range(0, d.W, 16):
+            first, stop = max(<Py_ssize_t>0, x - d.radius), min(d.W, x + 16 + d.radius)
+            four_rows(sums + axis * width + first, two, weights + x - first, -1, stop - first,
+                      field + axis * width + x, two)
 
 
 cdef void gather_squares(const Distort* d, const unsigned char* image, unsigned char* framed,
@@ -146,26 +150,25 @@ cdef inline v16 clamp(v16 a, float most) noexcept nogil:
     return v16_where_lt(a, v16_set1(most), a, v16_set1(most))
 
 
+cdef inline v16 whole_part(v16 a) noexcept nogil:
+    """a, not negative and less than 2^22, without what is behind the point."""
+    cdef v16 big = v16_set1(<float>8388608.0)  # where floats are whole numbers: rounded to the nearest
+    cdef v16 nearest = v16_sub(v16_add(a, big), big)
+    return v16_where_lt(a, nearest, v16_sub(nearest, v16_set1(1)), nearest)
+
+
 cdef inline v16 blend(v16 a, v16 b, v16 share) noexcept nogil:
     return v16_fma(share, v16_sub(b, a), a)
 
 
-cdef inline v16 pixel_at(const uint32_t* squares, const int* at, v16 right, v16 down) noexcept nogil:
+cdef inline v16 value_at(const uint32_t* squares, const int32_t* at, v16 right, v16 down) noexcept nogil:
     """16 values, each from its square, `right` and `down` of the square's first pixel."""
     cdef uint32_t four[PIXELS]
-    cdef float a[PIXELS]
-    cdef float b[PIXELS]
-    cdef float c[PIXELS]
-    cdef float d[PIXELS]
     cdef int i
     for i in range(PIXELS):
         four[i] = squares[at[i]]
-    for i in range(PIXELS):
-        a[i] = <float><int>(four[i] & 255)
-        b[i] = <float><int>(four[i] >> 8 & 255)
-        c[i] = <float><int>(four[i] >> 16 & 255)
-        d[i] = <float><int>(four[i] >> 24)
-    return blend(blend(v16_load(a), v16_load(b), right), blend(v16_load(c), v16_load(d), right), down)
+    return blend(blend(v16_load_byte_of(four, 0), v16_load_byte_of(four, 8), right),
+                 blend(v16_load_byte_of(four, 16), v16_load_byte_of(four, 24), right), down)
 
 
 cdef void warp_row(const Distort* d, const InverseMap* m, Py_ssize_t y, const float* field, const uint32_t* squares,
@@ -174,65 +177,64 @@ cdef void warp_row(const Distort* d, const InverseMap* m, Py_ssize_t y, const fl
     cdef double down = y - 0.5 * <double>(d.H - 1)
     # One more, as squares begin one pixel before the image.
     cdef v16 u0 = v16_set1(<float>(m.uv * down + m.u0 + 1)), v0 = v16_set1(<float>(m.vv * down + m.v0 + 1))
-    cdef v16 uu = v16_set1(<float>m.uu), vu = v16_set1(<float>m.vu), right, u, v
+    cdef v16 uu = v16_set1(<float>m.uu), vu = v16_set1(<float>m.vu), right, u, v, value
     cdef float places[PIXELS]
-    cdef float us[PIXELS]
-    cdef float vs[PIXELS]
-    cdef float shares_u[PIXELS]
-    cdef float shares_v[PIXELS]
+    cdef v16 column, row, wide = v16_set1(<float>(d.W + 2))
     cdef float last[PIXELS]
-    cdef int at[PIXELS]
-    cdef int i, wide = <int>(d.W + 2)
+    cdef int32_t at[PIXELS]
+    cdef int i
     cdef Py_ssize_t x, c
     cdef float* to
+    for i in range(PIXELS):
+        places[i] = <float>i - <float>0.5 * <float>(d.W - 1)
     for x in range(0, d.W, 16):
-        for i in range(PIXELS):
-            places[i] = <float>(<int>x + i) - <float>0.5 * <float>(d.W - 1)
-        right = v16_load(places)
+        right = v16_add(v16_load(places), v16_set1(<float>x))
         u = v16_fma(uu, right, u0)
         v = v16_fma(vu, right, v0)
         if field is not NULL:
             u = v16_fma(v16_set1(d.elastic), v16_load(field + x), u)
             v = v16_fma(v16_set1(d.elastic), v16_load(field + whole_vectors(d.W) + x), v)
-        v16_store(us, clamp(u, <float>(d.W + 1)))
-        v16_store(vs, clamp(v, <float>(d.H + 1)))
-        for i in range(PIXELS):
-            at[i] = <int>vs[i] * wide + <int>us[i]
-            shares_u[i] = us[i] - <float><int>us[i]
-            shares_v[i] = vs[i] - <float><int>vs[i]
+        u = clamp(u, <float>(d.W + 1))
+        v = clamp(v, <float>(d.H + 1))
+        column = whole_part(u)
+        row = whole_part(v)
+        v16_store_whole(at, v16_add(v16_mul(row, wide), column))
         for c in range(d.C):
             to = out + (c * d.H + y) * d.W + x
-            u = pixel_at(squares + c * (d.H + 2) * wide, at, v16_load(shares_u), v16_load(shares_v))
+            value = value_at(squares + c * (d.H + 2) * (d.W + 2), at, v16_sub(u, column), v16_sub(v, row))
             if x + PIXELS <= d.W:
-                v16_store(to, u)
+                v16_store(to, value)
             else:
-                v16_store(last, u)
+                v16_store(last, value)
                 memcpy(to, last, (d.W - x) * sizeof(float))
 
 
 cdef void distort_sample(const Distort* d, const unsigned char* image, uint64_t key, float* out,
                          float* scratch) noexcept nogil:
     """out (C, H, W) = the image (C, H, W), distorted as its key says, in grey levels; scratch of distort_floats."""
-    cdef Py_ssize_t q, y, width = whole_vectors(d.W)
+    cdef Py_ssize_t q, y, row = 2 * whole_vectors(d.W)
     cdef InverseMap m
     cdef uint32_t* squares = <uint32_t*>scratch
     cdef float* noise = scratch + whole_vectors(d.C * (d.H + 2) * (d.W + 2))
-    cdef float* column = noise + 2 * d.H * width
-    cdef float* field = column + 2 * whole_vectors(width + 2 * d.radius)
-    cdef bint elastic = d.elastic != 0
+    cdef float* sums = noise + (d.H + 2) * row
+    cdef float* field = sums + 4 * row
+    cdef float* weights = field + 4 * row + PIXELS
     if draw_share(key, DRAW_WHETHER) >= d.probability:
         for q in range(d.C * d.H * d.W):
             out[q] = <float>image[q]
         return
     draw_map(d, key, &m)
-    # The frame is done with before there is noise.
+    # The image in its frame is done with before there is noise.
     gather_squares(d, image, <unsigned char*>noise, squares)
-    if elastic:
+    if d.elastic != 0:
         draw_noise(d, key, noise)
+        memset(weights - PIXELS, 0, PIXELS * sizeof(float))
+        memcpy(weights, d.gaussian, (2 * d.radius + 1) * sizeof(float))
+        memset(weights + 2 * d.radius + 1, 0, PIXELS * sizeof(float))
     for y in range(d.H):
-        if elastic:
-            smooth_rows(d, y, noise, column, field)
-        warp_row(d, &m, y, field if elastic else NULL, squares, out)
+        if d.elastic != 0 and y % 4 == 0:
+            smooth_rows(d, y, noise, weights + d.radius, sums, field)
+        warp_row(d, &m, y, field + y % 4 * row if d.elastic != 0 else NULL, squares, out)
 
 
 cdef void distort_tile(const Distort* d, const unsigned char** images, const uint64_t* keys, Py_ssize_t lanes,

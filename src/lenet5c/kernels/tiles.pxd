@@ -116,9 +116,9 @@ cdef inline int useful_threads(double work, int wanted, Py_ssize_t parts) noexce
     return <int>max(1., min(<double>wanted, min(<double>parts, 1 + work / THREAD_WORK)))
 
 cdef inline Py_ssize_t distort_floats(const Distort* d) noexcept nogil:
-    """Scratch for one sample: its squares of pixels, noise, and a row of each field before and after smoothing."""
-    cdef Py_ssize_t width = (d.W + 15) // 16 * 16
-    return (d.C * (d.H + 2) * (d.W + 2) + 15) // 16 * 16 + 2 * (d.H + 2) * width + 4 * (d.radius + 8)
+    """Scratch for one sample: squares of pixels, noise, four rows of sums and of fields, the Gaussian between zeros."""
+    return ((d.C * (d.H + 2) * (d.W + 2) + 15) // 16 * 16 + (d.H + 10) * 2 * ((d.W + 15) // 16 * 16)
+            + 2 * d.radius + 1 + 32)
 
 cdef inline Py_ssize_t distort_tile_floats(const Distort* d) noexcept nogil:
     return distort_floats(d) + (d.C * d.H * d.W + 15) // 16 * 256

@@ -1,7 +1,6 @@
 # The table of tile kernels; included once for each instruction set, compiled with its flags.
 # cython: language_level=3
 from cpython.pycapsule cimport PyCapsule_New
-from libc.stdint cimport int32_t, uint32_t, uint64_t
 from lenet5c.kernels.tiles cimport (
     AVG_POOL2D, CONV2D, CROSS_ENTROPY, LINEAR, MAX_POOL2D, PAD2D, RELU, SIGMOID, DirectSum, Distort, LossKind, Op,
     TileKernels, distort_floats, hash_bits)
