@@ -48,7 +48,7 @@ class Distortion:
         Degrees to either side.
     elastic : float
         The factor alpha of the fields of Simard, Steinkraus and Platt (2003): each pixel is looked up where two numbers, uniform in
-        -1..1 and smoothed, times alpha, lead. At `elastic_sigma` 4 that moves pixels by 0.04 alpha (standard deviation).
+        -1..1 and smoothed, times alpha, lead. At `elastic_sigma` 4 that moves pixels by 0.041 alpha (standard deviation).
     elastic_sigma : float
         Pixels of the Gaussian that smooths, cut off at three of them; the fields are zero outside the image.
     flip : float

@@ -199,6 +199,7 @@ cdef void warp_row(const Distort* d, const InverseMap* m, Py_ssize_t y, const fl
         column = whole_part(u)
         row = whole_part(v)
         v16_store_whole(at, v16_add(v16_mul(row, wide), column))
+        nv_reread()  # or gcc takes each place from the register, in more instructions
         for c in range(d.C):
             to = out + (c * d.H + y) * d.W + x
             value = value_at(squares + c * (d.H + 2) * (d.W + 2), at, v16_sub(u, column), v16_sub(v, row))
