@@ -15,7 +15,7 @@ from lenet5c.kernels.arrays import contiguous
 
 _NAMED = {
     "paper1998": dict(translation=2.0, scaling=0.1, squeeze=0.1, shear=0.2, probability=0.9),
-    "modern": dict(translation=1.5, scaling=0.1, shear=0.1, rotation=10.0, elastic=24.0, elastic_sigma=4.0),
+    "modern": dict(translation=1.5, scaling=0.1, shear=0.1, rotation=10.0, elastic=16.0, elastic_sigma=4.0),
 }
 NAMES = tuple(_NAMED)
 # The range of each field. Factors stay away from zero, and a width of smoothing from more than an image.

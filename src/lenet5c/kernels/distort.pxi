@@ -164,9 +164,7 @@ cdef inline v16 blend(v16 a, v16 b, v16 share) noexcept nogil:
 cdef inline v16 value_at(const uint32_t* squares, const int32_t* at, v16 right, v16 down) noexcept nogil:
     """16 values, each from its square, `right` and `down` of the square's first pixel."""
     cdef uint32_t four[PIXELS]
-    cdef int i
-    for i in range(PIXELS):
-        four[i] = squares[at[i]]
+    v16_gather(four, squares, at)
     return blend(blend(v16_load_byte_of(four, 0), v16_load_byte_of(four, 8), right),
                  blend(v16_load_byte_of(four, 16), v16_load_byte_of(four, 24), right), down)
 
@@ -199,7 +197,6 @@ cdef void warp_row(const Distort* d, const InverseMap* m, Py_ssize_t y, const fl
         column = whole_part(u)
         row = whole_part(v)
         v16_store_whole(at, v16_add(v16_mul(row, wide), column))
-        nv_reread()  # or gcc takes each place from the register, in more instructions
         for c in range(d.C):
             to = out + (c * d.H + y) * d.W + x
             value = value_at(squares + c * (d.H + 2) * (d.W + 2), at, v16_sub(u, column), v16_sub(v, row))

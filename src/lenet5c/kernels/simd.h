@@ -215,6 +215,16 @@ V16_INLINE void v16_store(float *to, v16 a) {
     nv_store(to + i * NV_LANES, a.p[i]);
 }
 
+/* to[i] = from[at[i]]. AVX-512 has an instruction for it that is faster than single loads. */
+V16_INLINE void v16_gather(uint32_t *to, const uint32_t *from, const int32_t *at) {
+#if V16_PARTS == 1
+  _mm512_storeu_si512(to, _mm512_i32gather_epi32(_mm512_loadu_si512(at), from, 4));
+#else
+  for (int i = 0; i < 16; i++)
+    to[i] = from[at[i]];
+#endif
+}
+
 /* Without what is behind the point; a is less than 2^31. */
 V16_INLINE void v16_store_whole(int32_t *to, v16 a) {
   for (int i = 0; i < V16_PARTS; i++)

@@ -29,6 +29,7 @@ cdef extern from "simd.h" nogil:
     v16 v16_load_bytes(const unsigned char* a)
     v16 v16_load_byte_of(const uint32_t* a, int shift)
     void v16_store(float* to, v16 a)
+    void v16_gather(uint32_t* to, const uint32_t* start, const int32_t* at)
     void v16_store_whole(int32_t* to, v16 a)
     v16 v16_set1(float a)
     v16 v16_zero()
