@@ -10,7 +10,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from lenet5c import set_num_threads
 from lenet5c.datasets import Dataset, Distortion, EpochDistortion, Preparation
-from lenet5c.nn import BatchNorm2d, Conv2d, CrossEntropyLoss, Flatten, LeNet5, Linear, ReLU, Sequential
+from lenet5c.nn import AvgPool2d, BatchNorm2d, Conv2d, CrossEntropyLoss, Flatten, LeNet5, Linear, ReLU, Sequential
 from lenet5c.optim import SGD, Adam, Constant
 from lenet5c.training import NonFiniteError, Trainer
 
@@ -331,6 +331,14 @@ class TestSettings:
     def test_images_are_checked(self, images):
         with pytest.raises((TypeError, ValueError), match="images must be"):
             Distortion()(images, 0)
+
+    def test_images_of_too_many_pixels_are_refused(self):
+        image = np.zeros((1, 1, 1, 2**23), np.uint8)
+        with pytest.raises(ValueError, match="images are 1 by 8388608; to be distorted"):
+            Distortion()(image, 0)
+        with pytest.raises(ValueError, match="images are 1 by 8388608; to be distorted"):
+            Sequential(AvgPool2d((1, 2**20)), Flatten(), Linear(8, 2, rng=0)).train_step(
+                image, np.zeros(1, int), CrossEntropyLoss(), offset=np.zeros(2**23), distort=Distortion().of_epoch(0))
 
     @pytest.mark.parametrize("index, error", [([5], IndexError), ([-1], IndexError), ([0.5], ValueError), ([[0]], ValueError)])
     def test_index_is_checked(self, index, error):

@@ -8,7 +8,8 @@ from lenet5c.kernels._workspace cimport Workspace
 from lenet5c.kernels.tiles cimport Distort, TileKernels, distort_floats, sample_key, useful_threads
 
 cdef enum:
-    PIXEL_WORK = 100  # elementary operations that a pixel takes, roughly
+    PIXEL_WORK = 100       # elementary operations that a pixel takes, roughly
+    MOST_PLACES = 1 << 24  # a pixel's place, its frame included, is computed as a float
 
 
 cdef class Warp:
@@ -25,17 +26,24 @@ cdef class Warp:
         d.translation, d.scaling, d.squeeze, d.shear, d.rotation = translation, scaling, squeeze, shear, rotation
         d.elastic, d.flip, d.probability = elastic, flip, probability
 
+    cdef Distort of(self, Py_ssize_t C, Py_ssize_t H, Py_ssize_t W) except *:
+        """The settings for images of this shape."""
+        cdef Distort d = self.settings
+        if (H + 2) * (W + 2) >= MOST_PLACES:
+            raise ValueError(f"images are {H} by {W}; to be distorted, they should have fewer than {MOST_PLACES} pixels")
+        d.C, d.H, d.W = C, H, W
+        return d
+
     def apply(self, capsule, const unsigned char[:, :, :, ::1] images not None, const int64_t[::1] index not None,
               uint64_t stream, float[:, :, :, ::1] out not None, int num_threads):
         """out (N, C, H, W) = images[index], each as `stream` and its number say, in grey levels."""
         cdef const TileKernels* kernels = <const TileKernels*>PyCapsule_GetPointer(capsule, b"lenet5c.TileKernels")
-        cdef Distort d = self.settings
+        cdef Distort d = self.of(images.shape[1], images.shape[2], images.shape[3])
         cdef Py_ssize_t i, count = index.shape[0], size, stride
         cdef int threads
         cdef Workspace space
         cdef const unsigned char* first
         cdef float* to
-        d.C, d.H, d.W = images.shape[1], images.shape[2], images.shape[3]
         size = d.C * d.H * d.W
         if (out.shape[0], out.shape[1], out.shape[2], out.shape[3]) != (count, d.C, d.H, d.W):
             raise ValueError("out has the wrong shape")

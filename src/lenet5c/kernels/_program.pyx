@@ -301,8 +301,7 @@ cdef class Program:
             raise ValueError("only images (C, H, W) of uint8 can be distorted")
         warp = distort.warp
         job.distorts = True
-        job.distort = warp.settings
-        job.distort.C, job.distort.H, job.distort.W = self.input_shape
+        job.distort = warp.of(self.input_shape[0], self.input_shape[1], self.input_shape[2])
         job.stream = distort.stream
         job.scratch_floats = max(job.scratch_floats, distort_tile_floats(&job.distort))
 

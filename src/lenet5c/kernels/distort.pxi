@@ -151,7 +151,7 @@ cdef inline v16 clamp(v16 a, float most) noexcept nogil:
 
 
 cdef inline v16 whole_part(v16 a) noexcept nogil:
-    """a, not negative and less than 2^22, without what is behind the point."""
+    """a, not negative and less than 2^23, without what is behind the point."""
     cdef v16 big = v16_set1(<float>8388608.0)  # where floats are whole numbers: rounded to the nearest
     cdef v16 nearest = v16_sub(v16_add(a, big), big)
     return v16_where_lt(a, nearest, v16_sub(nearest, v16_set1(1)), nearest)
