@@ -18,8 +18,7 @@ LIMITED_API = "0x030b0000"
 KERNELS = "src/lenet5c/kernels"
 TILE_SOURCES = ["simd.h", "tiles.pxd", *(f"{name}.pxi" for name in (
     "tiles", "simd", "conv2d", "conv2d_gradients", "winograd", "convolution", "linear", "pool2d", "subsample2d", "rbf",
-    "activation", "loss",
-    "update", "pack", "direct", "peak"))]  # fmt: skip
+    "activation", "loss", "update", "pack", "distort", "direct", "peak"))]  # fmt: skip
 PROGRAM_SOURCES = ["tiles.pxd", "job.pxi", "crew.pxi", "sample.pxi", "sample_training.pxi", "atomic.h"]
 
 # Flags an instruction set needs, by compiler family. The baseline is the platform's own: SSE2 on x86-64, NEON on arm64.
@@ -70,6 +69,7 @@ def extensions():
         extension("_workspace"),
         extension("_program", depends=[f"{KERNELS}/{name}" for name in PROGRAM_SOURCES]),
         extension("_vector"),
+        extension("_distort", depends=[f"{KERNELS}/tiles.pxd"]),
         extension("_strips"),
         extension("_direct"),
         extension("_im2col"),

@@ -3,6 +3,10 @@
     pip install matplotlib
     python -m lenet5c.train --out runs/picture
     python docs/pictures.py runs/picture
+
+Without a run, docs/images/distortions.png: what the named distortions make of digits.
+
+    python docs/pictures.py
 """
 
 import json
@@ -15,13 +19,37 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-from lenet5c.datasets import mnist
+from lenet5c.datasets import Distortion, Preparation, mnist
 from lenet5c.training import load_model
 
 INK, ACCENT, GREY = "#1b2a41", "#d1495b", "#8d99ae"
+IMAGES = Path(__file__).parent / "images"
 
 
-def main(run):
+def draw_distortions(digits=10, draws=8):
+    """Rows are training images, the first of each class; columns the original and its distortions in some epochs."""
+    train, _ = mnist()
+    first = np.array([np.flatnonzero(train.labels == label)[0] for label in range(digits)])
+    images = Preparation.named("default").fit_images(train.images)
+    figure = plt.figure(figsize=(10, 6.1), dpi=144)
+    for part, name in zip(figure.subfigures(1, 2), Distortion.NAMES, strict=True):
+        distortion = Distortion.named(name)
+        rows = part.subplots(digits, draws + 1, gridspec_kw={"hspace": 0.06, "wspace": 0.06, "left": 0.03, "right": 0.97,
+                                                             "top": 0.9, "bottom": 0.02})  # fmt: skip
+        columns = [images[first], *(distortion(images, 0, epoch, first) for epoch in range(draws))]
+        for shown, axes in zip(columns, rows.T, strict=True):
+            for image, ax in zip(shown, axes, strict=True):
+                ax.imshow(image[0], cmap="gray_r", vmin=0, vmax=255)
+                ax.set(xticks=[], yticks=[])
+                ax.spines[:].set_color(ACCENT if shown is columns[0] else GREY)
+        rows[0, 0].set_title("original", color=ACCENT, fontsize=7, pad=3)
+        rows[0, 1].set_title("epoch 1", color=INK, fontsize=7, pad=3)
+        rows[0, draws].set_title(f"epoch {draws}", color=INK, fontsize=7, pad=3)
+        part.suptitle(f'Distortion.named("{name}")', color=INK, fontsize=10)
+    figure.savefig(IMAGES / "distortions.png")
+
+
+def draw_training(run):
     trained = load_model(run / "model.safetensors")
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     summary = json.loads((run / "summary.json").read_text())
@@ -63,8 +91,8 @@ def main(run):
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(alpha=0.3)
     right.suptitle(f"Test accuracy {100 * summary['test_accuracy']:.2f} %", color=INK, fontsize=10)
-    figure.savefig(Path(__file__).parent / "images" / "training.png")
+    figure.savefig(IMAGES / "training.png")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    draw_training(Path(sys.argv[1])) if len(sys.argv) > 1 else draw_distortions()

@@ -312,3 +312,101 @@ def cross_entropy_second(logits):
 def mse_second(pred):
     """That of the mean squared error."""
     return np.full(np.shape(pred), 2 / np.size(pred))
+
+
+# Distortion: image (C, H, W) of grey levels -> the same shape, each pixel from where the inverse of a random map leads to.
+# Random numbers are hashes: of the sample's key and the number of the draw, 64 bits by splitmix64; of the key and the number of the
+# pixel, 32 bits, for the noise of elastic fields.
+
+GOLDEN, WORD = 0x9E3779B97F4A7C15, 2**64
+
+
+def _hash_bits(z):
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 % WORD
+    z = (z ^ z >> 27) * 0x94D049BB133111EB % WORD
+    return z ^ z >> 31
+
+
+def distortion_keys(seed, epoch, count):
+    """The keys of the first samples of a data set."""
+    stream = int(np.random.SeedSequence([seed, 3, epoch]).generate_state(1, np.uint64)[0])
+    return [_hash_bits((stream + (sample + 1) * GOLDEN) % WORD) for sample in range(count)]
+
+
+def _draw_bits(key, number):
+    return _hash_bits((key + (number + 1) * GOLDEN) % WORD)
+
+
+def distortion_draws(key, settings):
+    """What happens to the sample with this key: factors of both axes and of the width, degrees, pixels."""
+    share = [(_draw_bits(key, number) >> 11) / 2**53 for number in range(8)]
+    signed = [2 * each - 1 for each in share]
+    return {
+        "distorted": share[0] < settings["probability"],
+        "flipped": share[1] < settings["flip"],
+        "right": signed[2] * settings["translation"],
+        "down": signed[3] * settings["translation"],
+        "scaling": 1 + signed[4] * settings["scaling"],
+        "squeeze": 1 + signed[5] * settings["squeeze"],
+        "shear": signed[6] * settings["shear"],
+        "rotation": signed[7] * settings["rotation"],
+    }
+
+
+def distortion_noise(key, H, W):
+    """(2, H, W) in [-1, 1): a hash of 32 bits of the place."""
+    before, between = _draw_bits(key, 8) % 2**32, _draw_bits(key, 8) >> 32
+    noise = np.empty((2, H, W))
+    for y in range(H):
+        for axis in range(2):
+            for x in range(W):
+                n = ((2 * y + axis) * W + x + before) % 2**32
+                n = (n ^ n >> 16) * 0x7FEB352D % 2**32
+                n = ((n ^ n >> 15) + between) * 0x846CA68B % 2**32
+                noise[axis, y, x] = ((n ^ n >> 16) >> 8) / 2**23 - 1
+    return noise
+
+
+def distortion_field(key, settings, H, W):
+    """(2, H, W): by how many pixels the elastic field moves each place, to the right and down; zero outside."""
+    sigma = settings["elastic_sigma"]
+    radius = int(np.ceil(3 * sigma))
+    gaussian = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
+    gaussian /= gaussian.sum()
+    noise = np.pad(distortion_noise(key, H, W), ((0, 0), (radius, radius), (radius, radius)))
+    field = np.zeros((2, H, W))
+    for i, vertical in enumerate(gaussian):
+        for j, horizontal in enumerate(gaussian):
+            field += vertical * horizontal * noise[:, i : i + H, j : j + W]
+    return settings["elastic"] * field
+
+
+def distort(image, key, settings):
+    """image (C, H, W) -> the distorted image, and how far its pixels would change if the maps's entries were off by 1."""
+    image = np.asarray(image, np.float64)
+    C, H, W = image.shape
+    draws = distortion_draws(key, settings)
+    if not draws["distorted"]:
+        return image.copy(), 0
+    angle = np.radians(draws["rotation"])
+    stretch = np.diag([draws["scaling"] * draws["squeeze"], draws["scaling"] / draws["squeeze"]])
+    shear = np.array([[1, draws["shear"]], [0, 1]])
+    rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    inverse = np.linalg.inv(rotation @ shear @ stretch)
+    centre = np.array([(W - 1) / 2, (H - 1) / 2])
+    moved = np.array([draws["right"], draws["down"]])
+    field = distortion_field(key, settings, H, W) if settings["elastic"] else np.zeros((2, H, W))
+    framed = np.pad(image, ((0, 0), (1, 2), (1, 2)))
+    out = np.empty_like(image)
+    for y in range(H):
+        for x in range(W):
+            u, v = inverse @ (np.array([x, y]) - centre - moved)
+            u = (-u if draws["flipped"] else u) + centre[0] + field[0, y, x]
+            v = v + centre[1] + field[1, y, x]
+            u, v = np.clip(u, -1, W) + 1, np.clip(v, -1, H) + 1
+            i, j = int(v), int(u)
+            top = framed[:, i, j] + (u - j) * (framed[:, i, j + 1] - framed[:, i, j])
+            bottom = framed[:, i + 1, j] + (u - j) * (framed[:, i + 1, j + 1] - framed[:, i + 1, j])
+            out[:, y, x] = top + (v - i) * (bottom - top)
+    reach = abs(inverse).max() * (max(H, W) + settings["translation"]) + abs(field).max()
+    return out, 255 * reach

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from lenet5c import kernels, nn, optim
+from lenet5c.datasets import Distortion
 from lenet5c.kernels import _cpu, _vector
 
 RECORD = Path(__file__).with_suffix(".json")
@@ -278,7 +279,7 @@ def second_derivatives_and_sdlm():
     yield model.vector
 
 
-def trained(model, image, make, batch, loss):
+def trained(model, image, make, batch, loss, distort=None):
     """Gradients and parameters of three steps on bytes, picked by an index, and the outputs afterwards."""
     model.vector[:] = numbers(model.num_params, 900) / 16
     optimizer = make(model)
@@ -287,7 +288,7 @@ def trained(model, image, make, batch, loss):
     scale, offset = 2.0**-7 + 2.0**-20, numbers(image, 903)
     for step in range(3):
         index = whole_numbers(batch, 904 + step, 0, batch + 5)
-        yield from model.train_step(samples, labels, loss, index=index, scale=scale, offset=offset)
+        yield from model.train_step(samples, labels, loss, index=index, scale=scale, offset=offset, distort=distort)
         yield model.grad_vector
         optimizer.step()
         yield model.vector
@@ -312,6 +313,28 @@ def training_with_tanh_and_avg_pool():
 def training_with_sigmoid_and_mean_squared_error():
     model = nn.LeNet5(input_size=18, activation="sigmoid")
     yield from trained(model, (1, 18, 18), lambda model: optim.SGD(model, 2.0**-4), FEW, nn.MSELoss())
+
+
+DISTORTIONS = [
+    Distortion.named("paper1998"),
+    Distortion.named("modern"),
+    Distortion(3, 0.3, 0.3, 0.5, 180, elastic=60, elastic_sigma=2, flip=0.5, probability=0.75),
+]
+
+
+@topic
+def distortion():
+    for image in ((1, 32, 32), (3, 13, 21), (1, 5, 2)):
+        samples = whole_numbers((FEW, *image), 950, 0, 256).astype(np.uint8)
+        for distortion in DISTORTIONS:
+            yield distortion(samples, seed=3, epoch=1)
+
+
+@topic
+def training_on_distorted_images():
+    model = nn.LeNet5(input_size=20)
+    yield from trained(model, (1, 20, 20), lambda model: optim.SGD(model, 2.0**-6), FEW, nn.CrossEntropyLoss(),
+                       distort=DISTORTIONS[-1].of_epoch(2))  # fmt: skip
 
 
 def digest(arrays):

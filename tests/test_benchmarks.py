@@ -19,6 +19,7 @@ QUICK = {
     "kernels": ["--shapes", "conv2", "pool1", "--batches", 1, 5, "--seconds", 0.001, "--repeats", 1],
     "scaling": ["--batches", 1, 17, "--sizes", 28, "--channels", 3, "--threads", 2, "--seconds", 0.001, "--repeats", 1],
     "contention": ["--images", 100, "--repeats", 1],
+    "distortion": ["--batch-size", 20, "--seconds", 0.001, "--repeats", 1],
 }
 # How the rows of the tables begin.
 ROWS = {
@@ -29,6 +30,7 @@ ROWS = {
     + [f"{kernel} pool1 {batch}" for kernel in ("max_pool2d", "max_pool2d_backward", "max_pool2d_both", "avg_pool2d",
        "avg_pool2d_backward") for batch in (1, 5)],
     "scaling": [f"{work} {setting}" for work in ("forward", "train step") for setting in (1, 2, 17, 28, 3)],
+    "distortion": ["distortion", "none -", "identity", "paper1998", "modern", "elastic alone"],
     "contention": ["lenet5c, as the command", "lenet5c, as a library"],
 }  # fmt: skip
 WITH = {"train_epoch": ["PyTorch"], "kernels": ["PyTorch"], "inference": ["ONNX Runtime", "PyTorch"]}

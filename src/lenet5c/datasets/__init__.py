@@ -1,8 +1,9 @@
-"""Data sets of small images: MNIST (in the package), IDX files, splits and preparation."""
+"""Data sets of small images: MNIST (in the package), IDX files, splits, preparation and distortions."""
 
 from lenet5c.datasets.dataset import Dataset, DatasetError
+from lenet5c.datasets.distortion import Distortion, EpochDistortion
 from lenet5c.datasets.idx import idx_folder, load_idx
 from lenet5c.datasets.mnist import mnist
 from lenet5c.datasets.preparation import Preparation
 
-__all__ = ["Dataset", "DatasetError", "Preparation", "idx_folder", "load_idx", "mnist"]
+__all__ = ["Dataset", "DatasetError", "Distortion", "EpochDistortion", "Preparation", "idx_folder", "load_idx", "mnist"]

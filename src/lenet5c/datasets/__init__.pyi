@@ -1,12 +1,13 @@
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Dataset", "DatasetError", "Preparation", "idx_folder", "load_idx", "mnist"]
+__all__ = ["Dataset", "DatasetError", "Distortion", "EpochDistortion", "Preparation", "idx_folder", "load_idx", "mnist"]
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
@@ -24,6 +25,43 @@ class Dataset:
     def split_last(self, count: int) -> tuple[Dataset, Dataset]: ...
 
 class DatasetError(ValueError): ...
+
+@dataclass(frozen=True)
+class Distortion:
+    translation: float = 0.0
+    scaling: float = 0.0
+    squeeze: float = 0.0
+    shear: float = 0.0
+    rotation: float = 0.0
+    elastic: float = 0.0
+    elastic_sigma: float = 4.0
+    flip: float = 0.0
+    probability: float = 1.0
+    NAMES: ClassVar[tuple[str, ...]]
+    def __post_init__(self) -> None: ...
+    @classmethod
+    def named(cls, name: str) -> Distortion: ...
+    def __call__(
+        self, images: NDArray[np.uint8], seed: int, epoch: int = 0, index: NDArray[np.integer[Any]] | None = None
+    ) -> NDArray[np.float32]: ...
+    def of_epoch(self, seed: int, epoch: int = 0) -> EpochDistortion: ...
+    def to_dict(self) -> dict[str, float]: ...
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Distortion: ...
+
+@dataclass(frozen=True)
+class EpochDistortion:
+    distortion: Distortion
+    seed: int
+    epoch: int = 0
+    def __post_init__(self) -> None: ...
+    def __call__(
+        self, images: NDArray[np.uint8], index: NDArray[np.integer[Any]] | None = None
+    ) -> NDArray[np.float32]: ...
+    @cached_property
+    def stream(self) -> int: ...
+    @cached_property
+    def warp(self) -> Any: ...
 
 @dataclass(frozen=True, eq=False)
 class Preparation:

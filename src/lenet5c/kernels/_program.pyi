@@ -61,6 +61,7 @@ class Program:
         out: _Floats | None = None,
         dx: _Floats | None = None,
         by_sample: bool = False,
+        distort: Any = None,
     ) -> tuple[float, int]: ...
     def train_steps(
         self,
@@ -79,4 +80,5 @@ class Program:
         scale: float = 1.0,
         offset: _Floats | None = None,
         by_sample: bool = False,
+        distort: Any = None,
     ) -> None: ...

@@ -6,15 +6,16 @@ threads or on who ran what. job.pxi: what is done to a tile and to a shard of ti
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from cython.parallel cimport parallel, prange, threadid
 from libc.math cimport isfinite
-from libc.stdint cimport int64_t
+from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 
+from lenet5c.kernels._distort cimport Warp
 from lenet5c.kernels._workspace cimport Workspace
 from lenet5c.kernels.tiles cimport (
     AVG_POOL2D, CONV2D, CROSS_ENTROPY, LINEAR, MAX_POOL2D, MAXIMUM_A_POSTERIORI, MAXIMUM_LIKELIHOOD, MEAN_SQUARED_ERROR,
-    PAD2D, RBF, RELU, SCALED_TANH, SIGMOID, SUBSAMPLE2D, TANH, DirectSum, LossKind, Op, OpKind, TileKernels,
-    spread_filters, useful_threads)
+    PAD2D, RBF, RELU, SCALED_TANH, SIGMOID, SUBSAMPLE2D, TANH, DirectSum, Distort, LossKind, Op, OpKind, TileKernels,
+    distort_floats, distort_tile_floats, sample_key, spread_filters, useful_threads)
 
 cdef enum:
     MOST_TRAINED_ = 4
@@ -211,10 +212,10 @@ cdef class Program:
         if threads == 1:
             with nogil:
                 for n in range(job.batch):
-                    forward_sample(job, way, n, filters, arenas)
+                    forward_sample(job, way, n, filters, arenas, NULL)
         else:
             for n in prange(job.batch, schedule="dynamic", chunksize=1, num_threads=threads, nogil=True):
-                forward_sample(job, way, n, filters, arenas + threadid() * stride)
+                forward_sample(job, way, n, filters, arenas + threadid() * stride, NULL)
         self.idle_workspaces.append(space)
 
     def backward(self, samples, const float[:, ::1] dy not None, const float[::1] params not None,
@@ -241,11 +242,13 @@ cdef class Program:
     def train_step(self, samples, const int[::1] labels not None, const float[::1] params not None,
                    float[::1] grads not None, int num_threads, str loss="cross_entropy", double setting=0,
                    const float[:, ::1] targets=None, const int64_t[::1] index=None, double scale=1,
-                   const float[::1] offset=None, float[:, ::1] out=None, float[:, ::1] dx=None, bint by_sample=False):
+                   const float[::1] offset=None, float[:, ::1] out=None, float[:, ::1] dx=None, bint by_sample=False,
+                   distort=None):
         """Forward, loss and backward in one sweep.
 
-        Returns the mean loss and the number of samples whose largest output is at their label; grads becomes the
-        gradient of the mean loss, out the outputs, dx the gradient of the input.
+        `distort` distorts samples of bytes: its `warp` by its `stream`, which stands for seed and epoch. Returns the mean
+        loss and the number of samples of the right class; grads becomes the gradient of the mean loss, out the outputs,
+        dx the gradient of the input.
         """
         cdef Job job = self.template
         cdef Update none
@@ -255,6 +258,7 @@ cdef class Program:
         if job.batch == 0:
             raise ValueError("a training step needs at least one sample")
         self.set_loss(&job, loss, setting, labels, targets)
+        self.set_distort(&job, distort)
         if out is not None:
             if out.shape[0] != job.batch or out.shape[1] != job.output_size:
                 raise ValueError("out has the wrong size")
@@ -269,7 +273,8 @@ cdef class Program:
     def train_steps(self, samples, const int[::1] labels not None, float[::1] params not None,
                     float[::1] grads not None, int num_threads, Py_ssize_t batch_size, update,
                     record, str loss="cross_entropy", double setting=0, const float[:, ::1] targets=None,
-                    const int64_t[::1] index=None, double scale=1, const float[::1] offset=None, bint by_sample=False):
+                    const int64_t[::1] index=None, double scale=1, const float[::1] offset=None, bint by_sample=False,
+                    distort=None):
         """As many steps as losses has elements: `train_step` on the next batch_size samples, and an update of params.
 
         `update` has what the optimiser needs: kind ('sgd', 'adam' or 'sdlm'), vectors, settings, and lr, correction1
@@ -286,6 +291,7 @@ cdef class Program:
         if job.batch < 1 or batch_size < 1 or steps != (job.batch - 1) // batch_size + 1:
             raise ValueError(f"{job.batch} samples are not {steps} batches of {batch_size}, the last perhaps shorter")
         self.set_loss(&job, loss, setting, labels, targets)
+        self.set_distort(&job, distort)
         self.set_update(&settings, update, params.shape[0], steps)
         job.forward_ops = job.op_count
         correct = <Py_ssize_t*>calloc(steps, sizeof(Py_ssize_t))
@@ -303,6 +309,18 @@ cdef class Program:
         finally:
             free(correct)
         record.taken, record.correct = taken, right
+
+    cdef set_distort(self, Job* job, distort):
+        cdef Warp warp
+        if distort is None:
+            return
+        if job.bytes is NULL or len(self.input_shape) != 3:
+            raise ValueError("only images (C, H, W) of uint8 can be distorted")
+        warp = distort.warp
+        job.distorts = True
+        job.distort = warp.of(self.input_shape[0], self.input_shape[1], self.input_shape[2])
+        job.stream = distort.stream
+        job.scratch_floats = max(job.scratch_floats, distort_tile_floats(&job.distort))
 
     cdef set_dx(self, Job* job, float[:, ::1] dx):
         if dx.shape[0] != job.batch or dx.shape[1] != job.input_size:
@@ -397,12 +415,14 @@ cdef class Program:
         cdef Job job
         cdef Py_ssize_t step, n, half = round_up(way.arena_floats), stride = 2 * half
         cdef Py_ssize_t packed_floats = round_up(way.packed_floats), training_floats = round_up(way.training_floats)
+        cdef Py_ssize_t scratch_floats = round_up(distort_floats(&whole.distort)) if whole.distorts else 0
         cdef Workspace space = self.workspace(
-            packed_floats + training_floats + 2 * whole.output_size * LANES + MOST_TRAINED_ * stride)
+            packed_floats + training_floats + 2 * whole.output_size * LANES + MOST_TRAINED_ * stride + scratch_floats)
         cdef float* packed = space.start
         cdef float* training = packed + packed_floats
         cdef float* tile = training + training_floats
         cdef float* arenas = tile + 2 * whole.output_size * LANES
+        cdef float* scratch = arenas + MOST_TRAINED_ * stride
         cdef float* all_grads = &grads[0] if grads.shape[0] > 0 else NULL
         cdef Update none
         memset(&none, 0, sizeof(Update))
@@ -413,7 +433,7 @@ cdef class Program:
                 choose_batch(&job, step * batch_size, batch_size)
                 begin_sample_step(&job, way, job.dx is not NULL, packed, training)
                 for n in range(job.batch):
-                    forward_sample(&job, way, n, packed, arenas + n * stride)
+                    forward_sample(&job, way, n, packed, arenas + n * stride, scratch)
                     start_sample_gradient(&job, n, arenas + n * stride + way.output,
                                           arenas + n * stride + half + way.output, tile, loss + step, correct + step)
                     backward_sample(&job, way, n, arenas + n * stride, arenas + n * stride + half, training)

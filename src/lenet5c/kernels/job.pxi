@@ -32,6 +32,11 @@ cdef struct Job:
     const int64_t* index
     float scale
     const float* offset
+    # bytes may be distorted: stream stands for seed and epoch, first_sample is the number of the first without index
+    bint distorts
+    Distort distort
+    uint64_t stream
+    Py_ssize_t first_sample
     float* params                     # written to by an update only
     float* out                        # (batch, output_size), or NULL
     # the gradient comes from dy (batch, output_size) or from the loss
@@ -54,6 +59,7 @@ cdef inline void choose_batch(Job* job, Py_ssize_t first, Py_ssize_t batch_size)
         job.index += first
     elif job.bytes is not NULL:
         job.bytes += first * job.input_size
+        job.first_sample += first
     else:
         job.floats += first * job.input_size
     if job.labels is not NULL:
@@ -62,9 +68,10 @@ cdef inline void choose_batch(Job* job, Py_ssize_t first, Py_ssize_t batch_size)
         job.targets += first * job.output_size
 
 
-cdef void load_tile(const Job* job, Py_ssize_t first, float* tile) noexcept nogil:
+cdef void load_tile(const Job* job, Py_ssize_t first, float* tile, float* scratch) noexcept nogil:
     cdef const unsigned char* bytes[LANES]
     cdef const float* floats[LANES]
+    cdef uint64_t keys[LANES]
     cdef Py_ssize_t lane, at
     for lane in range(LANES):
         at = first + lane if first + lane < job.batch else first
@@ -72,9 +79,13 @@ cdef void load_tile(const Job* job, Py_ssize_t first, float* tile) noexcept nogi
             at = job.index[at]
         if job.bytes is not NULL:
             bytes[lane] = job.bytes + at * job.input_size
+            keys[lane] = sample_key(job.stream, job.first_sample + at)
         else:
             floats[lane] = job.floats + at * job.input_size
-    if job.bytes is not NULL:
+    if job.distorts:
+        job.kernels.distort_tile(&job.distort, bytes, keys, min(<Py_ssize_t>LANES, job.batch - first), job.scale,
+                                 job.offset, tile, scratch)
+    elif job.bytes is not NULL:
         job.kernels.pack_bytes(bytes, job.input_size, job.scale, job.offset, tile)
     else:
         job.kernels.pack_floats(floats, job.input_size, tile)
@@ -82,7 +93,7 @@ cdef void load_tile(const Job* job, Py_ssize_t first, float* tile) noexcept nogi
 
 cdef void forward_tile(const Job* job, Py_ssize_t tile, float* arena, float* scratch) noexcept nogil:
     cdef Py_ssize_t i
-    load_tile(job, tile * LANES, arena)
+    load_tile(job, tile * LANES, arena, scratch)
     for i in range(job.forward_ops):
         job.kernels.forward(job.ops + i, job.params, arena, scratch)
     if job.out is not NULL:

@@ -161,25 +161,30 @@ cdef void make_plain(const Job* job, const Op* op, const float* x, float* y) noe
                            y + block * LANES * size)
 
 
-cdef void load_sample(const Job* job, Py_ssize_t n, float* x) noexcept nogil:
+cdef void load_sample(const Job* job, Py_ssize_t n, float* x, float* scratch) noexcept nogil:
     cdef Py_ssize_t i, at = n if job.index is NULL else job.index[n]
     cdef const unsigned char* bytes
     if job.bytes is NULL:
         memcpy(x, job.floats + at * job.input_size, job.input_size * sizeof(float))
         return
     bytes = job.bytes + at * job.input_size
+    if job.distorts:
+        job.kernels.distort_sample(&job.distort, bytes, sample_key(job.stream, job.first_sample + at), x, scratch)
+        for i in range(job.input_size):
+            x[i] = x[i] * job.scale + job.offset[i]
+        return
     for i in range(job.input_size):
         x[i] = <float>bytes[i] * job.scale + job.offset[i]
 
 
 cdef void forward_sample(
-    const Job* job, const SampleWay* way, Py_ssize_t n, const float* packed, float* arena,
+    const Job* job, const SampleWay* way, Py_ssize_t n, const float* packed, float* arena, float* scratch,
 ) noexcept nogil:
-    """Sample n of the batch through all steps."""
+    """Sample n of the batch through all steps; scratch is for its distortion."""
     cdef Py_ssize_t i
     cdef const Step* step
     cdef const Op* op
-    load_sample(job, n, arena)
+    load_sample(job, n, arena, scratch)
     for i in range(way.count):
         step = way.steps + i
         op = &step.op

@@ -1,4 +1,5 @@
 # The vector vocabulary of simd.h, declared to Cython.
+from libc.stdint cimport int32_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 cdef extern from "simd.h" nogil:
@@ -26,7 +27,10 @@ cdef extern from "simd.h" nogil:
     nv nv_where_lt(nv a, nv b, nv x, nv y)
     v16 v16_load(const float* a)
     v16 v16_load_bytes(const unsigned char* a)
+    v16 v16_load_byte_of(const uint32_t* a, int shift)
     void v16_store(float* to, v16 a)
+    void v16_gather(uint32_t* to, const uint32_t* start, const int32_t* at)
+    void v16_store_whole(int32_t* to, v16 a)
     v16 v16_set1(float a)
     v16 v16_zero()
     v16 v16_add(v16 a, v16 b)

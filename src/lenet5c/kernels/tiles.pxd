@@ -1,4 +1,5 @@
 """What the tile modules and the program share: one op of a model, and the table of kernels of an instruction set."""
+from libc.stdint cimport uint64_t
 from libc.string cimport memcpy, memset
 
 cdef enum OpKind:
@@ -62,6 +63,15 @@ cdef struct DirectSum:
     Py_ssize_t places_count
     Py_ssize_t y_row         # from one row of y to the next
 
+# Random warps of images (C, H, W) of bytes, by distort.pxi: how far they go at most. gaussian has 2 * radius + 1 weights.
+cdef struct Distort:
+    Py_ssize_t C, H, W
+    double translation, scaling, squeeze, shear, rotation   # pixels, shares of 1, tangent, radians
+    double flip, probability
+    float elastic
+    Py_ssize_t radius
+    const float* gaussian
+
 cdef struct TileKernels:
     const char* isa
     # x (C, H, W, 16) -> y (O, OH, OW, 16)
@@ -94,6 +104,12 @@ cdef struct TileKernels:
                        float* tile) noexcept nogil
     void (*pack_floats)(const float** samples, Py_ssize_t size, float* tile) noexcept nogil
     void (*unpack)(const float* tile, Py_ssize_t size, Py_ssize_t lanes, float* samples) noexcept nogil
+    # an image of bytes, distorted as its key says, in grey levels; scratch of distort_floats
+    void (*distort_sample)(const Distort* d, const unsigned char* image, uint64_t key, float* out,
+                           float* scratch) noexcept nogil
+    # 16 samples, the first `lanes` distorted, the others as the first, -> (size, 16); scratch of distort_tile_floats
+    void (*distort_tile)(const Distort* d, const unsigned char** images, const uint64_t* keys, Py_ssize_t lanes,
+                         float scale, const float* offset, float* tile, float* scratch) noexcept nogil
     # the same with a stride: tile[q * stride + lane] = samples[lane][q]; samples[lane * stride + q] = tile[q, lane]
     void (*pack_rows)(const float** samples, Py_ssize_t size, float* tile, Py_ssize_t stride) noexcept nogil
     void (*unpack_rows)(const float* tile, Py_ssize_t size, Py_ssize_t lanes, Py_ssize_t stride,
@@ -129,3 +145,21 @@ cdef enum:
 cdef inline int useful_threads(double work, int wanted, Py_ssize_t parts) noexcept nogil:
     """How many threads to use: no more than there are parts to hand out, or than there is work for."""
     return <int>max(1., min(<double>wanted, min(<double>parts, 1 + work / THREAD_WORK)))
+
+cdef inline Py_ssize_t distort_floats(const Distort* d) noexcept nogil:
+    """Scratch for one sample: squares of pixels, noise, four rows of sums and of fields, the Gaussian between zeros."""
+    return ((d.C * (d.H + 2) * (d.W + 2) + 15) // 16 * 16 + (d.H + 10) * 2 * ((d.W + 15) // 16 * 16)
+            + 2 * d.radius + 1 + 32)
+
+cdef inline Py_ssize_t distort_tile_floats(const Distort* d) noexcept nogil:
+    return distort_floats(d) + (d.C * d.H * d.W + 15) // 16 * 256
+
+cdef inline uint64_t hash_bits(uint64_t z) noexcept nogil:
+    """64 bits of which each depends on all of z; the output function of splitmix64 (Steele, Lea and Flood, 2014)."""
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL
+    return z ^ (z >> 31)
+
+cdef inline uint64_t sample_key(uint64_t stream, Py_ssize_t sample) noexcept nogil:
+    """What all draws for a sample follow from; `stream` stands for the seed and the epoch."""
+    return hash_bits(stream + (<uint64_t>sample + 1) * 0x9e3779b97f4a7c15ULL)

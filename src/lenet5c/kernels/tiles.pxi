@@ -3,7 +3,7 @@
 from cpython.pycapsule cimport PyCapsule_New
 from lenet5c.kernels.tiles cimport (
     AVG_POOL2D, CONV2D, CROSS_ENTROPY, LINEAR, MAX_POOL2D, MAXIMUM_A_POSTERIORI, MAXIMUM_LIKELIHOOD, PAD2D, RBF, RELU,
-    SIGMOID, SUBSAMPLE2D, TANH, DirectSum, LossKind, Op, TileKernels, spread_filters)
+    SIGMOID, SUBSAMPLE2D, TANH, DirectSum, Distort, LossKind, Op, TileKernels, distort_floats, hash_bits, spread_filters)
 
 include "simd.pxi"
 include "pool2d.pxi"
@@ -18,6 +18,7 @@ include "activation.pxi"
 include "loss.pxi"
 include "update.pxi"
 include "pack.pxi"
+include "distort.pxi"
 include "direct.pxi"
 include "peak.pxi"
 
@@ -88,6 +89,8 @@ table.loss = tile_loss
 table.pack_bytes = pack_bytes
 table.pack_floats = pack_floats
 table.unpack = unpack
+table.distort_sample = distort_sample
+table.distort_tile = distort_tile
 table.pack_rows = pack_rows
 table.unpack_rows = unpack_rows
 table.direct_sum = direct_sum

@@ -4,6 +4,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lenet5c.datasets import EpochDistortion
 from lenet5c.optim import SDLM, SGD, Adam
 
 __all__ = [
@@ -200,6 +201,7 @@ class Sequential(Layer):
         index: _Labels | None = None,
         scale: float | np.float32 = 1.0,
         offset: _Floats | None = None,
+        distort: EpochDistortion | None = None,
     ) -> tuple[float, int]: ...
     def train_steps(
         self,
@@ -214,6 +216,7 @@ class Sequential(Layer):
         scale: float | np.float32 = 1.0,
         offset: _Floats | None = None,
         record: Any = None,
+        distort: EpochDistortion | None = None,
     ) -> tuple[NDArray[np.float64], int, int]: ...
     def outputs(
         self,

@@ -182,7 +182,7 @@ class Sequential(Layer):
         self.curvature_vector[:] = total / len(whole)
         return self.curvature_vector
 
-    def train_step(self, samples, labels, loss, *, index=None, scale=1.0, offset=None):
+    def train_step(self, samples, labels, loss, *, index=None, scale=1.0, offset=None, distort=None):
         """Forward, loss and backward for one batch: what one would do by hand, to the bit, in one sweep.
 
         Parameters
@@ -195,6 +195,8 @@ class Sequential(Layer):
             Which samples make the batch; all of them, in order, if not given.
         scale : float
         offset : ndarray of float32 (C, H, W)
+        distort : lenet5c.datasets.EpochDistortion, optional
+            uint8 images are distorted so before they are scaled; a sample's number is its place in `samples`.
 
         Returns
         -------
@@ -204,20 +206,22 @@ class Sequential(Layer):
             Samples whose largest output is at their label.
         """
         index, offset = check_samples(samples, index, offset)
+        check_distort(distort, samples)
         labels = check_labels(labels, len(samples) if index is None else len(index))
         if chain := self._whole_chain():
-            return chain.train_step(samples, samples.shape[1:], labels, loss, index, scale, offset)
-        logits = self.forward(materialise(samples, index, scale, offset), training=True)
+            return chain.train_step(samples, samples.shape[1:], labels, loss, index, scale, offset, distort)
+        logits = self.forward(materialise(samples, index, scale, offset, distort), training=True)
         value, dy = loss(logits, labels)
         self._backward(dy, need_dx=False)
         return value, int((self.classes(logits) == labels).sum())
 
-    def train_steps(self, samples, labels, loss, optimizer, rates, *, batch_size, index, scale=1.0, offset=None, record=None):
+    def train_steps(self, samples, labels, loss, optimizer, rates, *, batch_size, index, scale=1.0, offset=None,
+                    record=None, distort=None):  # fmt: skip
         """Several steps of `train_step` and `optimizer.step` in one go, to the bit: threads need not meet in between.
 
         Parameters
         ----------
-        samples, loss, scale, offset
+        samples, loss, scale, offset, distort
             As in `train_step`.
         labels : ndarray of int (N,)
         optimizer : lenet5c.optim optimiser of this model
@@ -240,6 +244,7 @@ class Sequential(Layer):
             Samples of those whose largest output was at their label.
         """
         index, offset = check_samples(samples, index, offset)
+        check_distort(distort, samples)
         labels = check_labels(labels, len(index))
         chain = self._whole_chain() if type(self).train_step is Sequential.train_step else None
         update = update_for(optimizer, self, rates) if chain else None
@@ -248,16 +253,17 @@ class Sequential(Layer):
             try:
                 chain.train_steps(
                     samples, samples.shape[1:], labels, loss, index, scale, offset, batch_size, update,
-                    record)  # fmt: skip
+                    record, distort)  # fmt: skip
             finally:
                 optimizer.steps += record.taken
                 if record.taken:
                     optimizer.lr = float(rates[record.taken - 1])
             return record.losses, record.taken, record.correct
+        options = {} if distort is None else {"distort": distort}  # a train_step of one's own may not know the word
         for step, rate in enumerate(rates):
             batch = slice(step * batch_size, (step + 1) * batch_size)
             record.losses[step], right = self.train_step(
-                samples, labels[batch], loss, index=index[batch], scale=scale, offset=offset)  # fmt: skip
+                samples, labels[batch], loss, index=index[batch], scale=scale, offset=offset, **options)  # fmt: skip
             if not np.isfinite(record.losses[step]):
                 break
             optimizer.lr = rate
@@ -396,8 +402,22 @@ def check_samples(samples, index, offset):
     return index, None if offset is None else contiguous(offset, np.float32).reshape(-1)
 
 
-def materialise(samples, index, scale, offset):
+def check_distort(distort, samples):
+    if distort is None:
+        return
+    if not (hasattr(distort, "warp") and hasattr(distort, "stream")):
+        raise TypeError(f"distort is a {type(distort).__name__}; it should be what a Distortion's of_epoch(seed, epoch) returns")
+    if samples.dtype != np.uint8 or samples.ndim != 4:
+        raise TypeError(
+            f"samples is {samples.dtype} {samples.shape}; with distort it should be images (N, C, H, W) of uint8, or "
+            "distort None"
+        )
+
+
+def materialise(samples, index, scale, offset, distort=None):
     """The batch as float32, in the very operations that the compiled core does while it packs tiles."""
+    if distort is not None:
+        return distort(samples, index) * np.float32(scale) + offset.reshape(samples.shape[1:])
     batch = samples if index is None else samples[index]
     if batch.dtype == np.uint8:
         batch = batch.astype(np.float32) * np.float32(scale) + offset.reshape(batch.shape[1:])

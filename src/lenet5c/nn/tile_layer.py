@@ -146,20 +146,23 @@ class TileChain:
         program.forward(rows(samples), self.params, rows(y), threads.effective(), index, scale, offset, FEW_SAMPLES)
         return y
 
-    def train_step(self, samples, input_shape, labels, loss, index, scale, offset):
+    def train_step(self, samples, input_shape, labels, loss, index, scale, offset, distort=None):
         """Loss, correct answers and gradients in one sweep, for samples as `Sequential.train_step` takes them."""
         program = self.program_for(input_shape)
         return program.train_step(
             rows(samples), labels, self.params, self.grads, threads.effective(), loss.kind, loss.setting,
-            loss.targets(labels, prod(program.output_shape)), index, scale, offset, by_sample=True)  # fmt: skip
+            loss.targets(labels, prod(program.output_shape)), index, scale, offset, by_sample=True,
+            distort=distort)  # fmt: skip
 
-    def train_steps(self, samples, input_shape, labels, loss, index, scale, offset, batch_size, update, record):
+    def train_steps(
+        self, samples, input_shape, labels, loss, index, scale, offset, batch_size, update, record, distort=None,
+    ):  # fmt: skip
         """Steps as `Sequential.train_steps` takes them."""
         program = self.program_for(input_shape)
         program.train_steps(
             rows(samples), labels, self.params, self.grads, threads.effective(), batch_size, update, record, loss.kind,
             loss.setting, loss.targets(labels, prod(program.output_shape)), index, scale, offset,
-            by_sample=True)  # fmt: skip
+            by_sample=True, distort=distort)  # fmt: skip
 
     def program(self, x):
         check_batch(x, type(self.layers[0]).__name__)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet5c.datasets import Dataset, Preparation
+from lenet5c.datasets import Dataset, Distortion, Preparation
 from lenet5c.nn import CrossEntropyLoss, MSELoss, Sequential
 from lenet5c.optim import SDLM, SGD, Adam
 
@@ -53,6 +53,7 @@ class Trainer:
     epochs: int
     seed: int
     order: str
+    distortion: Distortion | None
     history: list[dict[str, Any]]
     epoch: int
     step: int
@@ -70,6 +71,7 @@ class Trainer:
         epochs: int,
         seed: int = 0,
         order: str = "reshuffled",
+        distortion: Distortion | None = None,
     ) -> None: ...
     @property
     def steps_per_epoch(self) -> int: ...

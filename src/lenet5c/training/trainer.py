@@ -7,7 +7,7 @@ from math import ceil, isfinite
 import numpy as np
 
 from lenet5c.nn.convolution import positive
-from lenet5c.nn.sequential import StepsTaken
+from lenet5c.nn.sequential import StepsTaken, materialise
 from lenet5c.training.errors import NonFiniteError
 from lenet5c.training.evaluation import evaluate
 
@@ -33,10 +33,12 @@ class Trainer:
         Looked at after each epoch.
     batch_size, epochs : int
     seed : int
-        Of the order of the samples.
+        Of the order of the samples, and of their distortions.
     order : {'reshuffled', 'constant'}
         Whether each epoch has an order of its own, or all that of the first ("a constant random order", LeCun et al.,
         1998).
+    distortion : lenet5c.datasets.Distortion, optional
+        Of the training images, drawn anew in each epoch; validation images are never distorted.
 
     Attributes
     ----------
@@ -52,7 +54,7 @@ class Trainer:
     stretch_seconds = 0.1
 
     def __init__(self, model, optimizer, schedule, loss, preparation, train_set, validation_set, *, batch_size, epochs,
-                 seed=0, order="reshuffled"):  # fmt: skip
+                 seed=0, order="reshuffled", distortion=None):  # fmt: skip
         if order not in ("reshuffled", "constant"):
             raise ValueError(f"order is {order!r}; it should be 'reshuffled' or 'constant'")
         self.model, self.optimizer, self.schedule, self.loss = model, optimizer, schedule, loss
@@ -63,6 +65,7 @@ class Trainer:
         self.epochs = positive("epochs", epochs)
         self.seed = seed
         self.order = order
+        self.distortion = distortion
         self.offset = preparation.offset(self.train_set.images.shape[1])
         self.history = []
         self.epoch = 0
@@ -159,7 +162,7 @@ class Trainer:
 
     def _estimate(self):
         """Let the optimiser measure what it holds on to for an epoch. Doing so twice is as doing so once."""
-        rng = np.random.default_rng([self.seed, 3, self.epoch])
+        rng = np.random.default_rng([self.seed, 4, self.epoch])
         count = min(self.optimizer.samples, len(self.train_set))
         index = rng.choice(len(self.train_set), count, replace=False)
         self.optimizer.lr = self.schedule(self.epoch * self.steps_per_epoch)
@@ -178,11 +181,12 @@ class Trainer:
         rates = [self.schedule(first + i) for i in range(count)]
         samples = order[self.step * self.batch_size : (self.step + count) * self.batch_size]
         record = StepsTaken(count)
+        options = {} if self.distortion is None else {"distort": self._distort()}
         try:
             self.model.train_steps(
                 self.train_set.images, self.train_set.labels[samples], self.loss, self.optimizer, rates,
                 batch_size=self.batch_size, index=samples, scale=self.preparation.scale, offset=self.offset,
-                record=record)  # fmt: skip
+                record=record, **options)  # fmt: skip
         finally:
             # An interrupt may come as soon as the steps are done: they count.
             batches = np.split(samples, range(self.batch_size, len(samples), self.batch_size))
@@ -223,7 +227,7 @@ class Trainer:
         for name, array in self.model.state_dict().items():
             if not np.isfinite(array).all():
                 return f"{when}: {name} is not finite since the step before; {remedy}"
-        x = self.preparation(self.train_set.images[batch])
+        x = materialise(self.train_set.images, batch, self.preparation.scale, self.offset, self._distort())
         if not np.isfinite(x).all():
             return f"{when}: the prepared input is not finite; check mean and std of the preparation"
         for name, layer in self.model.layers.items():
@@ -231,6 +235,10 @@ class Trainer:
             if not np.isfinite(x).all():
                 return f"{when}: the output of layer {name} is not finite; {remedy}"
         return f"{when}: all layers are finite, the loss function is not; {remedy}"
+
+    def _distort(self):
+        """The distortion with its draws for this epoch, as `train_steps` takes it."""
+        return None if self.distortion is None else self.distortion.of_epoch(self.seed, self.epoch)
 
     def _generators(self):
         """The random generators of layers such as Dropout, by name."""
