@@ -258,7 +258,7 @@ cdef class Program:
                     const int64_t[::1] index=None, double scale=1, const float[::1] offset=None):
         """As many steps as losses has elements: `train_step` on the next batch_size samples, and an update of params.
 
-        `update` has what the optimiser needs: kind ('sgd' or 'adam'), vectors, settings, and lr, correction1 and
+        `update` has what the optimiser needs: kind ('sgd', 'adam', 'adagrad' or 'rmsprop'), vectors, settings, and lr, correction1 and
         correction2 of each step. losses receives the mean loss of each step. A step whose loss is not finite is the
         last and moves nothing. record.taken and record.correct become the number of steps taken, that one not counted,
         and of correct answers in them: before anything can interrupt this.
@@ -321,8 +321,8 @@ cdef class Program:
         cdef float[::1] vector
         cdef const double[::1] row
         memset(settings, 0, sizeof(Update))
-        settings.kind = {"sgd": SGD, "adam": ADAM}[update.kind]
-        if len(update.vectors) != (1 if settings.kind == SGD else 2):
+        settings.kind = {"sgd": SGD, "adam": ADAM, "adagrad": ADAGRAD, "rmsprop": RMSPROP}[update.kind]
+        if len(update.vectors) != (1 if settings.kind in (SGD, ADAGRAD) else 2):
             raise ValueError(f"{update.kind} comes with {len(update.vectors)} vectors")
         for vector in update.vectors:
             if vector.shape[0] != size:

@@ -39,11 +39,13 @@ cdef enum UpdateKind:
     NO_UPDATE
     SGD
     ADAM
+    ADAGRAD
+    RMSPROP
 
 cdef struct Update:
     UpdateKind kind
-    float* first            # velocity, or m
-    float* second           # v
+    float* first            # velocity, m, or squares
+    float* second           # v, or RMSPROP's velocity
     double momentum, beta1, beta2, eps, weight_decay
     bint nesterov, decoupled
     const double* lr        # of each step
@@ -232,6 +234,11 @@ cdef void apply_update(const Crew* crew, Py_ssize_t step, Py_ssize_t start, Py_s
         kernels.adam(params, grads, update.first + start, update.second + start, size, update.lr[step], update.beta1,
                      update.beta2, update.eps, update.correction1[step], update.correction2[step],
                      update.weight_decay, update.decoupled)
+    elif update.kind == ADAGRAD:
+        kernels.adagrad(params, grads, update.first + start, size, update.lr[step], update.eps, update.weight_decay)
+    elif update.kind == RMSPROP:
+        kernels.rmsprop(params, grads, update.first + start, update.second + start, size, update.lr[step], update.beta2,
+                        update.eps, update.momentum, update.weight_decay)
 
 
 cdef void compute_slice(Crew* crew, const Wave* wave, const Slice* part, bint update) noexcept nogil:

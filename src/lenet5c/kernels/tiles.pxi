@@ -80,6 +80,8 @@ table.add_columns = add_columns
 table.sum_shards = sum_shards
 table.sgd = sgd
 table.adam = adam
+table.adagrad = adagrad
+table.rmsprop = rmsprop
 table.burst = burst
 
 kernels = PyCapsule_New(&table, b"lenet5c.TileKernels", NULL)

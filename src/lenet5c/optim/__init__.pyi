@@ -1,4 +1,4 @@
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from lenet5c.nn import Layer
 
-__all__ = ["SGD", "Adam", "Constant", "Cosine", "OneCycle", "Step"]
+__all__ = ["SGD", "Adagrad", "Adam", "Constant", "Cosine", "OneCycle", "RMSprop", "ReduceOnPlateau", "Step"]
 
 class _Optimizer:
     vectors: tuple[str, ...]
@@ -43,6 +43,34 @@ class Adam(_Optimizer):
         decoupled: bool = False,
     ) -> None: ...
 
+class Adagrad(_Optimizer):
+    eps: float
+    squares: NDArray[np.float32]
+    def __init__(
+        self,
+        model: Layer,
+        lr: float = 1e-2,
+        weight_decay: float = 0.0,
+        initial_accumulator_value: float = 0.0,
+        eps: float = 1e-10,
+    ) -> None: ...
+
+class RMSprop(_Optimizer):
+    alpha: float
+    momentum: float
+    eps: float
+    squares: NDArray[np.float32]
+    velocity: NDArray[np.float32]
+    def __init__(
+        self,
+        model: Layer,
+        lr: float = 1e-2,
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        momentum: float = 0.0,
+    ) -> None: ...
+
 @dataclass(frozen=True)
 class Constant:
     lr: float
@@ -73,3 +101,13 @@ class OneCycle:
     final_divisor: float = 1e4
     def __post_init__(self) -> None: ...
     def __call__(self, step: int) -> float: ...
+
+@dataclass(frozen=True)
+class ReduceOnPlateau:
+    lr: float
+    factor: float = 0.1
+    patience: int = 10
+    threshold: float = 1e-4
+    min_lr: float = 0.0
+    def __post_init__(self) -> None: ...
+    def __call__(self, step: int, losses: Sequence[float] = ()) -> float: ...

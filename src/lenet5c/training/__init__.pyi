@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from lenet5c.datasets import Dataset, Preparation
 from lenet5c.nn import CrossEntropyLoss, MSELoss, Sequential
-from lenet5c.optim import SGD, Adam
+from lenet5c.optim import SGD, Adagrad, Adam, RMSprop
 
 __all__ = [
     "Evaluation",
@@ -43,7 +43,7 @@ class TrainedModel:
 class Trainer:
     stretch_seconds: float
     model: Sequential
-    optimizer: SGD | Adam
+    optimizer: SGD | Adam | Adagrad | RMSprop
     schedule: Callable[[int], float]
     loss: CrossEntropyLoss | MSELoss
     preparation: Preparation
@@ -55,10 +55,13 @@ class Trainer:
     history: list[dict[str, Any]]
     epoch: int
     step: int
+    average: Any
+    keep: str
+    patience: int
     def __init__(
         self,
         model: Sequential,
-        optimizer: SGD | Adam,
+        optimizer: SGD | Adam | Adagrad | RMSprop,
         schedule: Callable[[int], float],
         loss: CrossEntropyLoss | MSELoss,
         preparation: Preparation,
@@ -68,7 +71,16 @@ class Trainer:
         batch_size: int,
         epochs: int,
         seed: int = 0,
+        average: float = 0.0,
+        keep: str = "last",
+        patience: int = 0,
     ) -> None: ...
+    @property
+    def steps_taken(self) -> int: ...
+    @property
+    def done(self) -> bool: ...
+    @property
+    def kept_row(self) -> dict[str, Any] | None: ...
     @property
     def steps_per_epoch(self) -> int: ...
     def run(
