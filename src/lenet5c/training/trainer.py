@@ -102,8 +102,7 @@ class Trainer:
     @property
     def done(self):
         """Whether all epochs are done, or `patience` is at its end."""
-        out_of_patience = 0 < self.patience <= epochs_since_best(self.history) if self.patience else False
-        return self.epoch >= self.epochs or (self.step == 0 and out_of_patience)
+        return self.epoch >= self.epochs or 0 < self.patience <= self._epochs_since_best()
 
     @property
     def kept_row(self):
@@ -205,13 +204,16 @@ class Trainer:
             raise ValueError("it has other weights of a best epoch than this run")
         if self.validation_set is not None:
             names = ("validation_loss", "validation_accuracy")
-            if not all(type(row.get(name)) is float for row in history for name in names):
+            if not all(isinstance(row.get(name), float) for row in history for name in names):
                 raise ValueError("its history lacks figures of the validation set")
 
     def _rate(self, step):
         if isinstance(self.schedule, ReduceOnPlateau):
             return self.schedule(step, [row["validation_loss"] for row in self.history])
         return self.schedule(step)
+
+    def _epochs_since_best(self):
+        return epochs_since_best(self.history) if self.patience else 0
 
     def _take_result(self):
         """Leave the weights in the model that the run is to end with."""
