@@ -276,3 +276,18 @@ def adam_step(p, g, m, v, t, lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0, d
     v = betas[1] * v + (1 - betas[1]) * g**2
     m_hat, v_hat = m / (1 - betas[0] ** t), v / (1 - betas[1] ** t)
     return p - lr * m_hat / (np.sqrt(v_hat) + eps), m, v
+
+
+def adagrad_step(p, g, s, lr, weight_decay=0, initial_accumulator_value=0, eps=1e-10):
+    """Parameter, gradient, sum of squares (initial_accumulator_value before the first step) -> new p, s."""
+    g = g + weight_decay * p
+    s = s + g**2
+    return p - lr * g / (np.sqrt(s) + eps), s
+
+
+def rmsprop_step(p, g, s, v, lr, alpha=0.99, eps=1e-8, weight_decay=0, momentum=0):
+    """Parameter, gradient, mean square and velocity (zeros before the first step) -> new p, s, v."""
+    g = g + weight_decay * p
+    s = alpha * s + (1 - alpha) * g**2
+    v = momentum * v + g / (np.sqrt(s) + eps)
+    return p - lr * v, s, v

@@ -138,7 +138,9 @@ class ReduceOnPlateau:
             improved = loss < best * (1 - self.threshold)
             best, bad = (loss, 0) if improved else (best, bad + 1)
             if bad > self.patience:
-                lr, bad = min(lr, max(lr * self.factor, self.min_lr)), 0
+                reduced = max(lr * self.factor, self.min_lr)
+                # As PyTorch's, it leaves changes of less than 1e-8 be.
+                lr, bad = reduced if lr - reduced > 1e-8 else lr, 0
         return lr
 
 
