@@ -127,6 +127,13 @@ def built(**changes):
     ({"optimizer": "sgd", "optimizer_settings": {"momentum": 0.5}}, "sgd takes nesterov"),
     ({"schedule_settings": {"gamma": 0.1}}, "one-cycle takes warm_up, start_divisor, final_divisor"),
     ({"schedule": "constant", "schedule_settings": {"gamma": 0.1}}, "constant takes none"),
+    ({"optimizer_settings": {"eps": "x"}}, "eps is 'x'; it should be a number"),
+    ({"optimizer_settings": {"eps": float("nan")}}, "eps is nan"),
+    ({"optimizer_settings": {"betas": 3}}, "betas is 3; it should be two numbers"),
+    ({"optimizer_settings": {"betas": [0.9, None]}}, "betas is .*two numbers"),
+    ({"optimizer": "sgd", "optimizer_settings": {"nesterov": 1}}, "nesterov is 1; it should be true or false"),
+    ({"schedule": "step", "schedule_settings": {"every": 1.5}}, "every is 1.5; it should be a whole number"),
+    ({"schedule": "reduce-on-plateau", "schedule_settings": {"patience": True}}, "patience is True"),
 ])  # fmt: skip
 def test_settings_that_are_not_of_the_optimiser_or_schedule(change, word):
     with pytest.raises(ValueError, match=word):

@@ -18,8 +18,8 @@ OPTIMIZERS = {
     "adam": {"lr": 4e-3, "weight_decay": 0.0},
     "adamw": {"lr": 4e-3, "weight_decay": 0.1},
     "sgd": {"lr": 0.05, "weight_decay": 5e-4},
-    "adagrad": {"lr": 0.02, "weight_decay": 0.0},
-    "rmsprop": {"lr": 2e-3, "weight_decay": 0.0},
+    "adagrad": {"lr": 0.05, "weight_decay": 0.0},
+    "rmsprop": {"lr": 4e-3, "weight_decay": 0.0},
 }
 OPTIMIZER_SETTINGS = {
     "adam": ("betas", "eps"),
@@ -37,6 +37,9 @@ SCHEDULE_SETTINGS = {
     "reduce-on-plateau": ("factor", "patience", "threshold", "min_lr"),
 }
 SCHEDULES = tuple(SCHEDULE_SETTINGS)
+# Of settings that are not just a number.
+FORMS = {"nesterov": "true or false", "betas": "two numbers", "every": "a whole number of epochs",
+         "patience": "a whole number of epochs"}  # fmt: skip
 NETS = {"lenet5": "LeNet5", "lenet5_1998": "LeNet5_1998"}
 LOSSES = ("cross_entropy", "mse")
 PREPARATIONS = ("auto", *Preparation.NAMES)
@@ -172,6 +175,17 @@ class Recipe:
         if unknown:
             offered = ", ".join(known[kind]) or "none"
             raise ValueError(f"{name}_settings has {unknown[0]!r}; the {name} {kind} takes {offered}")
+        # Their ranges are checked by whom they go to.
+        for key, value in getattr(self, f"{name}_settings").items():
+            expected = FORMS.get(key, "a number")
+            fits = {
+                "true or false": isinstance(value, bool),
+                "two numbers": isinstance(value, (list, tuple)) and len(value) == 2 and all(map(_is_number, value)),
+                "a whole number of epochs": type(value) is int and value >= 0,
+                "a number": _is_number(value),
+            }[expected]
+            if not fits:
+                raise ValueError(f"{key} is {value!r}; it should be {expected}")
 
     @classmethod
     def settings(cls):
@@ -264,6 +278,10 @@ class Recipe:
             if name not in signature(Trainer).parameters:
                 raise ValueError(f"{name} is {value!r}; this version of lenet5c does not offer it")
         return given
+
+
+def _is_number(value):
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300
 
 
 def _offered(module, kind, name, value):
