@@ -32,7 +32,8 @@ def test_another_optimiser_brings_its_settings_along(name):
 
 
 @pytest.mark.parametrize("name, kind, decoupled", [
-    ("adam", Adam, False), ("adamw", Adam, True), ("sgd", SGD, None), ("adagrad", Adagrad, None), ("rmsprop", RMSprop, None),
+    ("adam", Adam, False), ("adamw", Adam, True), ("sgd", SGD, None), ("adagrad", Adagrad, None),
+    ("rmsprop", RMSprop, None),
 ])  # fmt: skip
 def test_the_optimiser_is_the_one_asked_for(mnist_slice, name, kind, decoupled):
     trainer, _ = recipe("fast", optimizer=name).build(mnist_slice[0], seed=0)
@@ -233,7 +234,8 @@ def test_seeds_are_the_systems_they_reproduce():
 def test_a_reported_system_learns(mnist_slice, name):
     """A few steps on a small set, from He's weights: small ones stand still for longer than a test may take."""
     model = {key: value for key, value in RECIPES[name].model.items() if key != "init"}
-    trainer, _ = recipe(name, epochs=3, batch_size=32, distortion=None, validation=500, model=model).build(mnist_slice[0], 0)
+    chosen = recipe(name, epochs=3, batch_size=32, distortion=None, validation=500, model=model)
+    trainer, _ = chosen.build(mnist_slice[0], 0)
     trainer.run()
     assert trainer.history[-1]["validation_accuracy"] > 0.8
 

@@ -280,7 +280,8 @@ def test_a_run_of_a_version_without_the_newer_settings_goes_on(tmp_path, quick):
     (tmp_path / "old/config.json").write_text(json.dumps(old))
     for name in ("checkpoint.safetensors", "metrics.jsonl", "model.safetensors", "summary.json"):
         (tmp_path / "old" / name).unlink()
-    assert_bad_use(train("--resume", "--out", tmp_path / "old", "--keep", "best", cwd=tmp_path), "--keep last, not best")
+    result = train("--resume", "--out", tmp_path / "old", "--keep", "best", cwd=tmp_path)
+    assert_bad_use(result, "--keep last, not best")
     result = train("--resume", "--out", tmp_path / "old", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     assert digest(tmp_path / "old/model.safetensors") == digest(tmp_path / "new/model.safetensors")

@@ -52,7 +52,7 @@ TEXTS = ("summary", "reproduces", "reported", "reached", "notes")
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a run trains. Each field but the texts is in the run's config.json, and most are options of ``lenet5c train``.
+    """How a run trains. All but the texts is in the run's config.json; most fields are options of ``lenet5c train``.
 
     Attributes
     ----------
@@ -167,7 +167,8 @@ class Recipe:
         for name, needed in needs.items():
             if needed and self.validation == 0:
                 raise ValueError(
-                    f"{name} is {getattr(self, name)!r}, which needs validation images; validation should be more than 0")
+                    f"{name} is {getattr(self, name)!r}, which needs validation images; validation should not be 0"
+                )
 
     def _check_settings(self, name, known):
         kind = getattr(self, name)
@@ -212,8 +213,9 @@ class Recipe:
         left = len(rest) % self.batch_size or self.batch_size
         if left == 1 and self.model.get("batch_norm"):
             raise ValueError(
-                f"batch_size is {self.batch_size}, which leaves a batch of 1 of {len(rest)} images; batch normalisation "
-                f"needs 2: use another batch_size or validation")  # fmt: skip
+                f"batch_size is {self.batch_size}, which leaves a batch of 1 of {len(rest)} images, but batch "
+                f"normalisation needs 2: use another batch_size or validation"
+            )
         trainer = Trainer(
             model, self._optimizer(model), self._schedule(ceil(len(rest) / self.batch_size)), self._loss(), preparation,
             rest, held_out, batch_size=self.batch_size, epochs=self.epochs, seed=seed, average=self.average,
@@ -271,7 +273,8 @@ class Recipe:
         """Arguments of `Trainer` that few recipes have."""
         given = {}
         if self.distortion is not None:
-            given["distortion"] = _offered(datasets, "Distortion", "distortion", self.distortion).from_dict(self.distortion)
+            kind = _offered(datasets, "Distortion", "distortion", self.distortion)
+            given["distortion"] = kind.from_dict(self.distortion)
         if self.order != "reshuffled":
             given["order"] = self.order
         for name, value in given.items():

@@ -30,9 +30,9 @@ SEED1 = replace(
     reported="99.04 % test, 99.99 % train",
     notes="The report states a rate of 1e-3 and an L2 factor of 1e-3, but its gradients of weights are sums over the "
     "batch of 128, not means. Of mean gradients, as here, that is a rate of 0.128 and a decay of 1e-3 / 128; with a "
-    "rate of 1e-3 the loss stays at 2.30 for 40 epochs at least. From N(0, 0.01) it stays there for some 50 even so. Its "
-    "gradients of biases are means, and its decay spares them; here they are treated as the weights. Its order is the "
-    "same in every epoch and its last batch is dropped; here the order is drawn anew and no image is left out.",
+    "rate of 1e-3 the loss stays at 2.30 for 40 epochs at least. From N(0, 0.01) it stays there for some 50 even so. "
+    "Its gradients of biases are means, and its decay spares them; here they are treated as the weights. Its order is "
+    "the same in every epoch and its last batch is dropped; here the order is drawn anew and no image is left out.",
     epochs=1000, batch_size=128, preparation="seed1", optimizer="sgd", lr=0.128, momentum=0.0, weight_decay=1e-3 / 128,
     model={"c5": "conv", "init": {"normal": 0.01}},
 )  # fmt: skip
@@ -63,8 +63,8 @@ RECIPES = {
         summary="28 x 28, convolutions of 3 x 3, from N(0, 0.01), Adam",
         reproduces="a LeNet-5 in NumPy with im2col, on an i7-11800H at about 60 s an epoch",
         reported="98.29 % test",
-        notes="The text describes 32 x 32 images and 5 x 5 filters; its code, followed here, has neither. It draws each "
-        "batch anew, so that some images of an epoch come twice and others not at all; here each comes once.",
+        notes="The text describes 32 x 32 images and 5 x 5 filters; its code, followed here, has neither. It draws "
+        "each batch anew, so that some images of an epoch come twice and others not at all; here each comes once.",
         epochs=10, batch_size=100, preparation="seed2",
         model={"kernel_size": 3, "padding": 1, "conv2_padding": 1, "init": {"normal": 0.01}},
     ),
@@ -73,8 +73,8 @@ RECIPES = {
         summary="average pooling, C5 as a convolution, 80 : 20 split, Adam",
         reproduces="a LeNet-5 in PyTorch, on an RTX 3060",
         reported="98.77 % test, 98.88 % validation",
-        notes="PyTorch draws weights and biases of a layer uniformly within 1 / sqrt(fan_in); here the weights are He's "
-        "and the biases 0.",
+        notes="PyTorch draws weights and biases of a layer uniformly within 1 / sqrt(fan_in); here the weights are "
+        "He's and the biases 0.",
         epochs=10, batch_size=64, preparation="seed3", validation=0.2,
         model={"padding": 2, "pooling": "avg", "c5": "conv"},
     ),

@@ -124,7 +124,8 @@ def test_a_name_with_a_number(name, make):
 
 
 @pytest.mark.parametrize("wrong", [
-    {}, {"normal": 1, "uniform": 1}, {"he_normal": 1}, {"normal": -1}, {"normal": "1"}, {"normal": True}, {"normal": np.nan},
+    {}, {"normal": 1, "uniform": 1}, {"he_normal": 1}, {"normal": -1}, {"normal": "1"}, {"normal": True},
+    {"normal": np.nan},
 ], ids=str)  # fmt: skip
 def test_mappings_that_are_no_initialiser(wrong):
     with pytest.raises(ValueError, match="init is .*normal, uniform"):

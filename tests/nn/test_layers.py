@@ -501,7 +501,8 @@ def test_lenet5_buffers_are_counted_without_making_it():
 
 def test_lenet5_with_usual_options_is_described_as_ever():
     """So that older versions can read its files."""
-    usual = {"kernel_size": 5, "conv2_padding": 0, "c5": "linear", "without_activation": [], "dropout": 0, "batch_norm": False}
+    usual = {"kernel_size": 5, "conv2_padding": 0, "c5": "linear", "without_activation": [], "dropout": 0,
+             "batch_norm": False}  # fmt: skip
     names = ["num_classes", "in_channels", "input_size", "padding", "activation", "pooling"]
     assert list(nn.LeNet5(**usual).config) == list(nn.LeNet5().config) == names
     assert nn.LeNet5(c5="conv").config["c5"] == "conv"

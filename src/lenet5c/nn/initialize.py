@@ -52,10 +52,9 @@ def _uniform(rng, shape, bound):
 
 def _of_one_number(init):
     name, number = next(iter(init.items())) if len(init) == 1 else (None, None)
-    if name not in ONE_NUMBER or isinstance(number, bool) or not isinstance(number, (int, float)) or not (
-            number >= 0 and isfinite(number)):  # fmt: skip
-        raise ValueError(
-            f"init is {dict(init)!r}; it should have one of {', '.join(ONE_NUMBER)}, with a number of at least 0")  # fmt: skip
+    is_number = isinstance(number, (int, float)) and not isinstance(number, bool)
+    if name not in ONE_NUMBER or not is_number or not (number >= 0 and isfinite(number)):
+        raise ValueError(f"init is {dict(init)!r}; it should have one of {', '.join(ONE_NUMBER)}, with a number from 0 on")
     return ONE_NUMBER[name](number)
 
 
@@ -75,7 +74,8 @@ def draw(init, rng, shape, fan_in, fan_out):
     if isinstance(init, str):
         if init not in NAMED:
             raise ValueError(
-                f"init is {init!r}; it should be one of {', '.join(NAMED)}, one such as {{'normal': 0.01}}, or a function")
+                f"init is {init!r}; it should be one of {', '.join(NAMED)}, or such as {{'normal': 0.01}}, or a function"
+            )
         init = NAMED[init]
     elif isinstance(init, Mapping):
         init = _of_one_number(init)

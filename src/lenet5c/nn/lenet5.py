@@ -14,6 +14,7 @@ from lenet5c.nn.sequential import Sequential
 ACTIVATIONS = {"relu": ReLU, "sigmoid": Sigmoid, "tanh": Tanh}
 POOLINGS = {"max": MaxPool2d, "avg": AvgPool2d}
 C5_FORMS = ("linear", "conv")
+UNITS = (6, 16, 120, 84)  # maps or units of the layers before the last
 
 
 class LeNet5(Sequential):
@@ -85,22 +86,22 @@ class LeNet5(Sequential):
         rng = np.random.default_rng(rng)
         weights = {"init": init or ("he_normal" if activation == "relu" else "glorot_uniform"), "rng": rng}
 
-        trained = {
-            "conv1": Conv2d(in_channels, 6, kernel_size, padding=padding, **weights),
-            "conv2": Conv2d(6, 16, kernel_size, padding=conv2_padding, **weights),
-            names[2]: Linear(16 * maps[0] * maps[1], 120, **weights) if c5 == "linear" else Conv2d(16, 120, maps, **weights),
-            "fc2": Linear(120, 84, **weights),
-            "fc3": Linear(84, num_classes, **weights),
-        }  # fmt: skip
+        linear = c5 == "linear"
+        trained = [
+            Conv2d(in_channels, 6, kernel_size, padding=padding, **weights),
+            Conv2d(6, 16, kernel_size, padding=conv2_padding, **weights),
+            Linear(16 * maps[0] * maps[1], 120, **weights) if linear else Conv2d(16, 120, maps, **weights),
+            Linear(120, 84, **weights),
+            Linear(84, num_classes, **weights),
+        ]
         layers = {}
-        for number, name in enumerate(names, start=1):
-            layer = trained[name]
+        for number, (name, layer) in enumerate(zip(names, trained, strict=False), start=1):
             if name == "fc1":
                 layers["flatten"] = Flatten()
             layers[name] = layer
             if batch_norm:
-                is_conv = isinstance(layer, Conv2d)
-                layers[f"norm{number}"] = BatchNorm2d(layer.out_channels) if is_conv else BatchNorm1d(layer.out_features)
+                norm = BatchNorm2d if isinstance(layer, Conv2d) else BatchNorm1d
+                layers[f"norm{number}"] = norm(UNITS[number - 1])
             if name not in without_activation:
                 layers[f"act{number}"] = act()
             if number <= 2:
@@ -110,7 +111,7 @@ class LeNet5(Sequential):
                 layers["flatten"] = Flatten()
             if dropout:
                 layers[f"dropout{number}"] = Dropout(dropout, rng.integers(2**63))
-        layers["fc3"] = trained["fc3"]
+        layers["fc3"] = trained[-1]
 
         #: What rebuilds this model: ``LeNet5(**model.config)``. Options that came later are left out at their default.
         self.config = {
@@ -136,15 +137,15 @@ class LeNet5(Sequential):
         size, padding = pair(input_size, "input_size", 1), _padding("padding", padding)
         window = positive("kernel_size", kernel_size) ** 2
         maps = _maps(size, padding, kernel_size, _padding("conv2_padding", conv2_padding))
-        layers = [(in_channels * window, 6), (6 * window, 16), (16 * maps[0] * maps[1], 120), (120, 84), (84, num_classes)]
-        normalised = sum(outputs for _, outputs in layers[:4]) if batch_norm else 0
-        return sum((inputs + 1) * outputs for inputs, outputs in layers) + 2 * normalised
+        inputs = (in_channels * window, 6 * window, 16 * maps[0] * maps[1], 120, 84)
+        normalised = sum(UNITS) if batch_norm else 0
+        return sum((i + 1) * o for i, o in zip(inputs, (*UNITS, num_classes), strict=True)) + 2 * normalised
 
     @staticmethod
     def count_buffers(batch_norm=False, **_):
         """How many values a model of this configuration keeps beside its parameters, without making it."""
         # A running mean and variance for each channel, and of each layer a count of batches.
-        return 2 * (6 + 16 + 120 + 84) + 4 if batch_norm else 0
+        return 2 * sum(UNITS) + len(UNITS) if batch_norm else 0
 
     def summary(self, input_shape=None):
         return super().summary(input_shape or self.input_shape)

@@ -31,8 +31,8 @@ def update_for(optimizer, model, rates):
 
     None if only `step` itself knows what it does: an optimiser of the user's own, a subclass, one of other parameters.
     """
-    known = type(optimizer) in (SGD, Adam, Adagrad, RMSprop) and optimizer.model is model and "step" not in vars(optimizer)
-    return optimizer._update_for(rates) if known else None
+    known = type(optimizer) in (SGD, Adam, Adagrad, RMSprop) and "step" not in vars(optimizer)
+    return optimizer._update_for(rates) if known and optimizer.model is model else None
 
 
 class _Optimizer:
@@ -213,7 +213,8 @@ class Adagrad(_Optimizer):
         super().__init__(model, lr, weight_decay)
         if not (initial_accumulator_value >= 0 and isfinite(initial_accumulator_value)):
             raise ValueError(
-                f"initial_accumulator_value is {initial_accumulator_value!r}; it should be a number of at least 0")  # fmt: skip
+                f"initial_accumulator_value is {initial_accumulator_value!r}; it should be a number of at least 0"
+            )
         self.eps = _positive("eps", eps)
         self.squares[:] = initial_accumulator_value
 

@@ -83,10 +83,10 @@ class Trainer:
             raise ValueError(f"keep is {keep!r}; it should be one of {', '.join(KEEPS)}")
         if type(patience) is not int or patience < 0:
             raise ValueError(f"patience is {patience!r}; it should be a number of epochs, or 0 for no end")
-        watched = {"keep": keep == "best", "patience": patience > 0, "schedule": isinstance(self.schedule, ReduceOnPlateau)}
-        if self.validation_set is None and any(watched.values()):
-            name = next(name for name, asked in watched.items() if asked)
-            raise ValueError(f"{name} needs a validation set; hold out some training images, or change {name}")
+        on_plateau = isinstance(self.schedule, ReduceOnPlateau)
+        for name, asked in (("keep", keep == "best"), ("patience", patience > 0), ("schedule", on_plateau)):
+            if asked and self.validation_set is None:
+                raise ValueError(f"{name} needs a validation set; hold out some training images, or change {name}")
         self.keep, self.patience = keep, patience
         self.average = WeightAverage(self.model, average) if average else None
         self._best = None  # the state of the model in its best epoch
@@ -196,11 +196,9 @@ class Trainer:
 
     def _check_result(self, average, best, history):
         """Refuse a state's average and best weights if they are not as this trainer keeps them."""
-        if {name: array.shape for name, array in average.items()} != (
-                {"vector": self.average.vector.shape} if self.average else {}):  # fmt: skip
+        if _forms(average) != _forms({"vector": self.average.vector} if self.average else {}):
             raise ValueError("it has another average of the weights than this run")
-        due = self.model.state_dict() if self.keep == "best" and history else {}
-        if {name: (a.shape, a.dtype) for name, a in best.items()} != {name: (a.shape, a.dtype) for name, a in due.items()}:
+        if _forms(best) != _forms(self.model.state_dict() if self.keep == "best" and history else {}):
             raise ValueError("it has other weights of a best epoch than this run")
         if self.validation_set is not None:
             names = ("validation_loss", "validation_accuracy")
@@ -302,6 +300,10 @@ class Trainer:
             rng = getattr(layer, "rng", None)
             if isinstance(rng, np.random.Generator):
                 yield name, rng
+
+
+def _forms(arrays):
+    return {name: (array.shape, array.dtype) for name, array in arrays.items()}
 
 
 def _is_count(value, most):
