@@ -410,3 +410,18 @@ def distort(image, key, settings):
             out[:, y, x] = top + (v - i) * (bottom - top)
     reach = abs(inverse).max() * (max(H, W) + settings["translation"]) + abs(field).max()
     return out, 255 * reach
+
+
+def adagrad_step(p, g, s, lr, weight_decay=0, initial_accumulator_value=0, eps=1e-10):
+    """Parameter, gradient, sum of squares (initial_accumulator_value before the first step) -> new p, s."""
+    g = g + weight_decay * p
+    s = s + g**2
+    return p - lr * g / (np.sqrt(s) + eps), s
+
+
+def rmsprop_step(p, g, s, v, lr, alpha=0.99, eps=1e-8, weight_decay=0, momentum=0):
+    """Parameter, gradient, mean square and velocity (zeros before the first step) -> new p, s, v."""
+    g = g + weight_decay * p
+    s = alpha * s + (1 - alpha) * g**2
+    v = momentum * v + g / (np.sqrt(s) + eps)
+    return p - lr * v, s, v

@@ -279,6 +279,17 @@ def second_derivatives_and_sdlm():
     yield model.vector
 
 
+@topic
+def adagrad():
+    yield from optimised(lambda model: optim.Adagrad(model, 0.01, 1e-2))
+
+
+@topic
+def rmsprop():
+    for momentum in (0, 0.875):
+        yield from optimised(lambda model: optim.RMSprop(model, 0.01, 0.9375, 1e-8, 1e-2, momentum))
+
+
 def trained(model, image, make, batch, loss, distort=None):
     """Gradients and parameters of three steps on bytes, picked by an index, and the outputs afterwards."""
     model.vector[:] = numbers(model.num_params, 900) / 16

@@ -201,11 +201,94 @@ def test_images_of_other_sizes_and_other_classes(tmp_path, shape, classes):
         (["--validation", "10.5"], ["validation", "10.5"]),
         (["--data", ""], ["--data", "mnist"]),
         (["--out", ""], ["--out", "empty"]),
+        (["--preparation", "seed9"], ["--preparation", "seed9"]),
+        (["--preparation", "seed1", "--fit", "pad"], ["fit", "pad", "seed1"]),
+        (["--keep", "best", "--validation", "0"], ["keep", "validation"]),
+        (["--schedule", "reduce-on-plateau", "--validation", "0"], ["reduce-on-plateau", "validation"]),
+        (["--average", "1"], ["average", "1"]),
+        (["--patience", "-1"], ["--patience"]),
+        (["--dropout", "1"], ["p is 1"]),
+        (["--batch-norm", "--batch-size", "1"], ["batch_size", "batch normalisation"]),
+        (["--pooling", "min"], ["--pooling", "min"]),
+        (["--optimizer-settings", "eps"], ["--optimizer-settings", "eps", "NAME=VALUE"]),
+        (["--optimizer-settings", "nesterov=true"], ["nesterov", "adamw", "betas"]),
+        (["--optimizer-settings", "eps=-1"], ["eps is -1"]),
+        (["--optimizer-settings", "betas=3"], ["betas is 3"]),
+        (["--optimizer-settings", 'eps="x"'], ["eps"]),
+        (["--schedule", "step", "--schedule-settings", "every=0"], ["every is 0"]),
+        (["--loss", "mse", "--label-smoothing", "0.1"], ["label_smoothing", "mse"]),
     ],
 )
 def test_bad_options(tmp_path, quick, arguments, words):
     assert_bad_use(quick(*arguments), *words)
     assert not (tmp_path / "run").exists()
+
+
+GENERAL = ["--optimizer", "rmsprop", "--optimizer-settings", "alpha=0.9", "momentum=0.5", "--lr", 5e-4, "--schedule",
+           "reduce-on-plateau", "--schedule-settings", "patience=0", "factor=0.5", "--average", 0.9, "--keep", "best",
+           "--patience", 8, "--dropout", 0.2, "--batch-norm", "--pooling", "avg", "--split", "last", "--preparation",
+           "seed0"]  # fmt: skip
+
+
+def test_a_run_with_general_features_resumes_to_the_same_bytes(tmp_path, quick):
+    assert quick(*GENERAL, "--epochs", 4, out="whole").returncode == 0
+    whole = tmp_path / "whole"
+    config = json.loads((whole / "config.json").read_text())
+    assert config["model"] == {"pooling": "avg", "dropout": 0.2, "batch_norm": True}
+    assert config["optimizer_settings"] == {"alpha": 0.9, "momentum": 0.5}
+    assert (config["average"], config["keep"], config["patience"]) == (0.9, "best", 8)
+    rows = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
+    summary = json.loads((whole / "summary.json").read_text())
+    assert summary["validation_accuracy"] == max(row["validation_accuracy"] for row in rows)
+    assert rows[summary["kept_epoch"] - 1]["validation_accuracy"] == summary["validation_accuracy"]
+    model = load_model(whole / "model.safetensors")
+    assert model.model.config["batch_norm"] and model.preparation.mean_image is not None
+
+    argv, options = command("--data", tmp_path / "data", "--out", tmp_path / "stopped", "--validation", 0.1, *GENERAL,
+                            "--epochs", 4, cwd=tmp_path)  # fmt: skip
+    process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+    metrics = tmp_path / "stopped/metrics.jsonl"
+    wait_for(lambda: metrics.exists() and len(metrics.read_text().splitlines()) >= 2, process)
+    process.kill()
+    process.communicate(timeout=60)
+    result = train("--resume", "--out", tmp_path / "stopped", "--threads", 1, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    for name in ("model.safetensors", "checkpoint.safetensors", "metrics.jsonl"):
+        assert digest(tmp_path / "stopped" / name) == digest(whole / name)
+    assert_bad_use(train("--resume", "--out", whole, "--pooling", "max", cwd=tmp_path), "--pooling avg, not max")
+    assert_bad_use(train("--resume", "--out", whole, "--c5", "conv", cwd=tmp_path), "--c5", "default", "conv")
+    assert_bad_use(train("--resume", "--out", whole, "--average", 0.5, cwd=tmp_path), "--average 0.9, not 0.5")
+    assert train("--resume", "--out", whole, *map(str, GENERAL), cwd=tmp_path).returncode == 0
+
+
+def test_patience_is_told_and_counted(tmp_path, quick):
+    result = quick("--epochs", 30, "--patience", 1, "--schedule", "constant", "--keep", "best")
+    assert result.returncode == 0, result.stderr
+    summary = json.loads((tmp_path / "run/summary.json").read_text())
+    assert summary["epochs"] < 30 and summary["kept_epoch"] == summary["epochs"] - 1
+    assert "No better epoch in 1" in result.stdout
+    assert f"The weights are those of epoch {summary['kept_epoch']}." in result.stdout
+
+
+def test_a_run_of_a_version_without_the_newer_settings_goes_on(tmp_path, quick):
+    quick("--epochs", 2, out="new")
+    quick("--epochs", 2, out="old")
+    config = json.loads((tmp_path / "old/config.json").read_text())
+    first = ("lenet5c", "recipe", "data", "seed", "data_digest", "epochs", "batch_size", "optimizer", "lr", "schedule",
+             "momentum", "weight_decay", "label_smoothing", "validation", "fit", "model")  # fmt: skip
+    old = {name: config[name] for name in first}
+    (tmp_path / "old/config.json").write_text(json.dumps(old))
+    for name in ("checkpoint.safetensors", "metrics.jsonl", "model.safetensors", "summary.json"):
+        (tmp_path / "old" / name).unlink()
+    result = train("--resume", "--out", tmp_path / "old", "--keep", "best", cwd=tmp_path)
+    assert_bad_use(result, "--keep last, not best")
+    result = train("--resume", "--out", tmp_path / "old", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert digest(tmp_path / "old/model.safetensors") == digest(tmp_path / "new/model.safetensors")
+    assert json.loads((tmp_path / "old/config.json").read_text()) == old
+    for name in first[5:]:
+        (tmp_path / "old/config.json").write_text(json.dumps({key: old[key] for key in old if key != name}))
+        assert_bad_use(train("--resume", "--out", tmp_path / "old", cwd=tmp_path), f"lacks {name}")
 
 
 def test_bad_data_folders(tmp_path, idx_files):
@@ -314,7 +397,7 @@ def test_help_and_unknown_commands(tmp_path):
     def run(*arguments):
         return subprocess.run([sys.executable, "-m", "lenet5c", *arguments], cwd=tmp_path, capture_output=True, text=True)
 
-    assert run().returncode == 0 and "train" in run().stdout and "doctor" in run().stdout
+    assert run().returncode == 0 and all(name in run().stdout for name in ("train", "recipes", "doctor"))
     assert run("--help").stdout == run().stdout
     assert "example:" in run("train", "--help").stdout
     result = run("fly")

@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 the training failed, 2 bad use, 3 the target accuracy was 
 
 import argparse
 import hashlib
+import json
 import shlex
 import sys
 import time
@@ -25,7 +26,20 @@ except ImportError as error:  # such as an unknown LENET5C_ISA
     sys.exit(fail(PROG, error))
 
 from lenet5c.datasets import DatasetError, idx_folder, mnist
-from lenet5c.recipes import OPTIMIZERS, RECIPES, SCHEDULES, Recipe, recipe
+from lenet5c.nn.lenet5 import ACTIVATIONS, C5_FORMS, POOLINGS
+from lenet5c.recipe import (
+    FITS,
+    KEEPS,
+    LOSSES,
+    OPTIMIZER_SETTINGS,
+    OPTIMIZERS,
+    PREPARATIONS,
+    SCHEDULE_SETTINGS,
+    SCHEDULES,
+    SPLITS,
+    Recipe,
+)
+from lenet5c.recipes import RECIPES, recipe
 from lenet5c.training import NonFiniteError, RunError, evaluate
 from lenet5c.training.interrupt import StopRequest
 from lenet5c.training.progress import Progress
@@ -33,6 +47,11 @@ from lenet5c.training.run_folder import RunFolder
 
 DATASETS = {"mnist": mnist}
 FAILED, TARGET_MISSED = 1, 3
+# Options of the net, which a recipe has in its field `model`.
+MODEL_OPTIONS = ("activation", "pooling", "c5", "dropout", "batch_norm")
+# Fields that a config.json of version 0.1 has; it means those that came later at their default.
+FIRST_FIELDS = ("epochs", "batch_size", "optimizer", "lr", "schedule", "momentum", "weight_decay", "label_smoothing",
+                "validation", "fit", "model")  # fmt: skip
 
 
 def main(argv=None):
@@ -61,26 +80,46 @@ def make_parser():
         description="Train LeNet-5 on a CPU. Without options: on MNIST, which is in the package, to over 99 %.",
         epilog="example: lenet5c train --epochs 4 --seed 1 --out runs/first --target-accuracy 0.99",
     )
-    add = parser.add_argument
     usual = Recipe()
-    add("--recipe", choices=RECIPES, metavar="R", help=f"a named configuration: {', '.join(RECIPES)} (default: default)")
+
+    add = parser.add_argument_group("the run").add_argument
+    add("--recipe", choices=RECIPES, metavar="R", help=f"a named configuration: {', '.join(RECIPES)}; lenet5c recipes tells more (default: default)")
     add("--epochs", type=whole(1), metavar="N", help=f"passes over the training images (default: {usual.epochs})")
-    add("--batch-size", type=whole(1), metavar="N", help=f"images a step (default: {usual.batch_size})")
-    add("--lr", type=number(0, above=True), metavar="F", help="learning rate, the peak of the schedule (default: by optimizer)")
-    add("--optimizer", choices=OPTIMIZERS, metavar="NAME", help=f"{', '.join(OPTIMIZERS)} (default: {usual.optimizer})")
-    add("--schedule", choices=SCHEDULES, metavar="NAME", help=f"of the learning rate: {', '.join(SCHEDULES)} (default: {usual.schedule})")
-    add("--momentum", type=number(0, 1), metavar="F", help=f"of sgd (default: {usual.momentum})")
-    add("--weight-decay", type=number(0), metavar="F", help="decoupled with adamw (default: by optimizer)")
-    add("--label-smoothing", type=number(0, 1), metavar="F", help=f"share of a target spread over all classes (default: {usual.label_smoothing})")
-    add("--validation", type=number(0), metavar="N", help="training images held out: a number, or a share below 1 (default: 1/12)")
-    add("--fit", choices=("auto", "pad", "resize"), metavar="HOW", help="to 32 by 32 pixels: auto, pad or resize (default: auto)")
+    add("--patience", type=whole(0), metavar="N", help="end after N epochs without a better one on the validation images (default: 0, never)")
     add("--seed", type=whole(0), metavar="N", help="of weights, split and order (default: 0)")
-    add("--data", metavar="NAME_OR_DIR", help="mnist, or a folder with four IDX files (default: mnist)")
     add("--out", type=directory, metavar="DIR", help="folder for the results (default: a new one in runs/)")
     add("--resume", action="store_true", help="go on with the run in --out, to the same bytes as without a stop")
     add("--threads", type=whole(1, 1024), metavar="N", help="the result does not depend on it (default: all cores)")
     add("--target-accuracy", type=number(0, 1), metavar="F", help="exit with 3 if the test accuracy, 0 to 1, is lower")
     add("--quiet", action="store_true", help="print the last line only")
+
+    add = parser.add_argument_group("data").add_argument
+    add("--data", metavar="NAME_OR_DIR", help="mnist, or a folder with four IDX files (default: mnist)")
+    add("--validation", type=number(0), metavar="N", help="training images held out: a number, or a share below 1 (default: 1/12)")
+    add("--split", choices=SPLITS, metavar="HOW", help=f"which of them: {', '.join(SPLITS)} (default: random)")
+    add("--fit", choices=FITS, metavar="HOW", help="to 32 by 32 pixels: auto, pad or resize (default: auto)")
+    add("--preparation", choices=PREPARATIONS, metavar="NAME", help=f"of the pixels, instead of --fit: {', '.join(PREPARATIONS)} (default: auto)")
+
+    add = parser.add_argument_group("net").add_argument
+    add("--activation", choices=ACTIVATIONS, metavar="NAME", help=f"{', '.join(ACTIVATIONS)} (default: relu)")
+    add("--pooling", choices=POOLINGS, metavar="NAME", help=f"{', '.join(POOLINGS)} (default: max)")
+    add("--c5", choices=C5_FORMS, metavar="FORM", help=f"form of the layer of 120 units: {', '.join(C5_FORMS)} (default: linear)")
+    add("--dropout", type=number(0, 1), metavar="F", help="probability, behind the two fully connected layers (default: 0)")
+    add("--batch-norm", action=argparse.BooleanOptionalAction, help="before each activation (default: no)")
+
+    add = parser.add_argument_group("training").add_argument
+    add("--batch-size", type=whole(1), metavar="N", help=f"images a step (default: {usual.batch_size})")
+    add("--optimizer", choices=OPTIMIZERS, metavar="NAME", help=f"{', '.join(OPTIMIZERS)} (default: {usual.optimizer})")
+    add("--lr", type=number(0, above=True), metavar="F", help="learning rate, the peak of the schedule (default: by optimizer)")
+    add("--momentum", type=number(0, 1), metavar="F", help=f"of sgd (default: {usual.momentum})")
+    add("--weight-decay", type=number(0), metavar="F", help="decoupled with adamw (default: by optimizer)")
+    add("--optimizer-settings", type=setting, nargs="+", metavar="NAME=VALUE", help=offered(OPTIMIZER_SETTINGS))
+    add("--schedule", choices=SCHEDULES, metavar="NAME", help=f"of the learning rate: {', '.join(SCHEDULES)} (default: {usual.schedule})")
+    add("--schedule-settings", type=setting, nargs="+", metavar="NAME=VALUE", help=offered(SCHEDULE_SETTINGS))
+    add("--loss", choices=LOSSES, metavar="NAME", help=f"{', '.join(LOSSES)} (default: {usual.loss})")
+    add("--label-smoothing", type=number(0, 1), metavar="F", help=f"share of a target spread over all classes (default: {usual.label_smoothing})")
+    add("--average", type=number(0, 1), metavar="F", help="decay per step of a running average of the weights, such as 0.999, to evaluate and save (default: 0, none)")
+    add("--keep", choices=KEEPS, metavar="WHICH", help="weights to save: of the last epoch, or of the best on the validation images (default: last)")
     return parser
 
 
@@ -108,14 +147,15 @@ def train(options, started):
 
 def begin(options):
     """The folder and the configuration of a new run; nothing is written yet."""
-    changes = {name: value for name in Recipe.settings() if (value := getattr(options, name, None)) is not None}
+    name = options.recipe or "default"
+    changes = given(options, RECIPES[name].model)
     try:
-        chosen = recipe(options.recipe or "default", **changes)
+        chosen = recipe(name, **changes)
     except ValueError as error:
         raise RunError(error) from None
     config = {
         "lenet5c": lenet5c.__version__,
-        "recipe": options.recipe or "default",
+        "recipe": name,
         "data": data_name("mnist" if options.data is None else options.data),
         "seed": options.seed or 0,
         **chosen.to_dict(),
@@ -124,32 +164,45 @@ def begin(options):
     return RunFolder(out), config
 
 
+def given(options, model):
+    """The settings of a recipe with this `model` that the options change."""
+    changes = {name: value for name in Recipe.settings() if (value := getattr(options, name, None)) is not None}
+    changes |= {name: dict(changes[name]) for name in ("optimizer_settings", "schedule_settings") if name in changes}
+    of_model = {name: value for name in MODEL_OPTIONS if (value := getattr(options, name)) is not None}
+    return changes | {"model": model | of_model} if of_model else changes
+
+
 def resume(options):
     """The folder and the configuration of the run to go on with; options given again must say the same."""
     if options.out is None:
         raise RunError("--resume needs --out DIR, the folder of the run to go on with")
     folder = RunFolder(options.out)
     config = folder.read_config()
-    missing = {"recipe", "data", "seed", "data_digest", *Recipe.settings()} - config.keys()
+    missing = {"recipe", "data", "seed", "data_digest", *FIRST_FIELDS} - config.keys()
     if missing:
         raise RunError(f"{folder.config_file} lacks {', '.join(sorted(missing))}; start a new run in another folder")
     if not isinstance(config["data"], str) or type(config["seed"]) is not int or config["seed"] < 0:
         raise RunError(f"{folder.config_file} has an impossible data or seed; start a new run in another folder")
-    for name in ("recipe", "data", "seed", *Recipe.settings()):
-        given = getattr(options, name, None)
-        if name == "data" and given is not None:
-            given = data_name(given)
-        if given is not None and given != config[name]:
+    asked = given(options, {}) | {name: getattr(options, name) for name in ("recipe", "data", "seed")}
+    if asked["data"] is not None:
+        asked["data"] = data_name(asked["data"])
+    present = Recipe().to_dict() | config
+    model = present["model"] if isinstance(present["model"], dict) else {}
+    pairs = [(name, value, present[name]) for name, value in asked.items() if name != "model"]
+    pairs += [(name, value, model.get(name, "the default")) for name, value in asked.get("model", {}).items()]
+    for name, value, is_so in pairs:
+        if value is not None and value != is_so:
             option = "--" + name.replace("_", "-")
             raise RunError(
-                f"the run in {folder.path} has {option} {config[name]}, not {given}; leave the option out, or start a "
-                f"new run in another folder"
+                f"the run in {folder.path} has {option} {is_so}, not {value}; leave the option out, or start a new run "
+                f"in another folder"
             )
     return folder, config
 
 
 def config_recipe(config):
-    return Recipe(**{name: config[name] for name in Recipe.settings()})
+    """The recipe of a run; settings that are younger than its config.json are at their default."""
+    return Recipe(**{name: config[name] for name in Recipe.settings() if name in config})
 
 
 def data_name(data):
@@ -201,6 +254,10 @@ def run(trainer, folder, config, options):
                 folder.save_checkpoint(trainer, config)
     finally:
         progress.close()
+    if done and trainer.epoch < trainer.epochs:
+        progress.line(f"No better epoch in {trainer.patience}: the training ends here.")
+    if done and trainer.keep == "best":
+        progress.line(f"The weights are those of epoch {trainer.kept_row['epoch']}.")
     return None if done else stop.signal
 
 
@@ -224,15 +281,18 @@ def finish(trainer, trained, test_set, folder, config, started):
         "test_loss": result.loss,
         "seconds": round(time.perf_counter() - started, 3),
         "parameters": trained.model.num_params,
-        "epochs": trainer.epochs,
+        "epochs": trainer.epoch,
         "recipe": config["recipe"],
         "seed": config["seed"],
         "kernels": kernels.isa,
         "threads": kernels.get_num_threads(),
         "lenet5c": lenet5c.__version__,
     }
-    if trainer.history and "validation_accuracy" in trainer.history[-1]:
-        summary["validation_accuracy"] = trainer.history[-1]["validation_accuracy"]
+    row = trainer.kept_row
+    if row and "validation_accuracy" in row:
+        summary["validation_accuracy"] = row["validation_accuracy"]
+    if trainer.keep == "best":
+        summary["kept_epoch"] = row["epoch"]
     folder.finish(trained, summary)
     return summary
 
@@ -251,6 +311,20 @@ def directory(text):
     if not text:
         raise argparse.ArgumentTypeError("the name of a folder is empty")
     return Path(text)
+
+
+def setting(text):
+    """An argparse type: NAME=VALUE, as a pair; the value is a number, true, false or a list of numbers."""
+    name, _, value = text.partition("=")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text} is not NAME=VALUE with a number, true, false or a list") from None
+
+
+def offered(settings):
+    """What each kind takes, for a help text."""
+    return "; ".join(f"{kind}: {', '.join(names)}" for kind, names in settings.items() if names)
 
 
 def whole(least, most=2**63 - 1):

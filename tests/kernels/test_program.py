@@ -428,6 +428,10 @@ def train(model, isa, optimiser, threads, steps=4):
         program.train_step(x, labels, params, grads, threads)
         if optimiser == "sgd":
             _vector.sgd(TILES[isa], params, grads, state[0], 0.1, 0.9, True, 1e-3)
+        elif optimiser == "adagrad":
+            _vector.adagrad(TILES[isa], params, grads, state[0], 0.01, 1e-10, 1e-3)
+        elif optimiser == "rmsprop":
+            _vector.rmsprop(TILES[isa], params, grads, *state, 0.001, 0.99, 1e-8, 0.9, 1e-3)
         else:
             corrections = 1 - 0.9**t, np.sqrt(1 - 0.999**t)
             _vector.adam(TILES[isa], params, grads, *state, 0.01, 0.9, 0.999, 1e-8, *corrections, 1e-3, True)
@@ -435,7 +439,7 @@ def train(model, isa, optimiser, threads, steps=4):
     return bits(params, *state)
 
 
-@pytest.mark.parametrize("optimiser", ["sgd", "adam"])
+@pytest.mark.parametrize("optimiser", ["sgd", "adam", "adagrad", "rmsprop"])
 @each_isa
 def test_same_bits_of_training_at_any_thread_count(isa, optimiser):
     serial = train(SMOOTH["lenet5"], isa, optimiser, 1)
@@ -443,7 +447,7 @@ def test_same_bits_of_training_at_any_thread_count(isa, optimiser):
         assert train(SMOOTH["lenet5"], isa, optimiser, threads) == serial
 
 
-@pytest.mark.parametrize("optimiser", ["sgd", "adam", "sdlm"])
+@pytest.mark.parametrize("optimiser", ["sgd", "adam", "sdlm", "adagrad", "rmsprop"])
 def test_updates_have_the_same_bits_with_every_instruction_set(optimiser):
     """They fuse no multiply-add, so that even the baseline agrees."""
     rng = np.random.default_rng(0)
@@ -456,6 +460,10 @@ def test_updates_have_the_same_bits_with_every_instruction_set(optimiser):
                 _vector.sgd(tiles, p, grads, state[0], 0.1, 0.9, True, 1e-3)
             elif optimiser == "sdlm":
                 _vector.sdlm(tiles, p, grads, 1 / (1 + abs(grads)), 0.1)
+            elif optimiser == "adagrad":
+                _vector.adagrad(tiles, p, grads, state[0], 0.1, 1e-10, 1e-3)
+            elif optimiser == "rmsprop":
+                _vector.rmsprop(tiles, p, grads, *state, 0.01, 0.99, 1e-8, 0.9, 1e-3)
             else:
                 _vector.adam(tiles, p, grads, *state, 0.01, 0.9, 0.999, 1e-8, 1 - 0.9**t, 1 - 0.999**t, 1e-3, False)
         results.append(bits(p, *state))
@@ -627,6 +635,11 @@ class TestErrors:
             arrays = [b if k == i else a for k in range(4)]
             with pytest.raises(ValueError, match="equally many"):
                 _vector.adam(dispatch.tiles, *arrays, 0.1, 0.9, 0.999, 1e-8, 1, 1, 0, False)
+            with pytest.raises(ValueError, match="equally many"):
+                _vector.rmsprop(dispatch.tiles, *arrays, 0.1, 0.99, 1e-8, 0, 0)
+        for arrays in ((b, a, a), (a, b, a), (a, a, b)):
+            with pytest.raises(ValueError, match="params, grads and squares"):
+                _vector.adagrad(dispatch.tiles, *arrays, 0.1, 1e-10, 0)
 
 
 @pytest.mark.parametrize("size", [1, 15, 16, 17, 31, 32, 33, 100])
@@ -717,19 +730,22 @@ def test_memory_of_a_training_step_does_not_grow_with_the_batch():
 
 
 STEPS = {"sgd": {"momentum": 0.9, "nesterov": True, "weight_decay": 1e-3},
-         "adam": {"weight_decay": 1e-2, "decoupled": True}, "sdlm": {"weight_decay": 0.0}}  # fmt: skip
+         "adam": {"weight_decay": 1e-2, "decoupled": True},
+         "sdlm": {"weight_decay": 0.0},
+         "adagrad": {"weight_decay": 1e-3},
+         "rmsprop": {"weight_decay": 1e-3, "momentum": 0.5}}  # fmt: skip
 
 
 def update_of(kind, params, steps):
     """An update as the optimisers make it."""
-    vectors = [np.zeros_like(params) for _ in range(2 if kind == "adam" else 1)]
+    vectors = [np.zeros_like(params) for _ in range(2 if kind in ("adam", "rmsprop") else 1)]
     if kind == "sdlm":
         vectors = [1 / (np.float32(0.02) + abs(params))]
     ones = np.ones(steps)
     return optimizer.Update(
         kind, vectors, np.linspace(1e-3, 1e-2, steps),
-        1 - 0.9 ** np.arange(1, steps + 1) if kind == "adam" else ones,
-        np.sqrt(1 - 0.999 ** np.arange(1, steps + 1)) if kind == "adam" else ones,
+        ones if kind != "adam" else 1 - 0.9 ** np.arange(1, steps + 1),
+        ones if kind != "adam" else np.sqrt(1 - 0.999 ** np.arange(1, steps + 1)),
         betas=(0.9, 0.999), eps=1e-8, **STEPS[kind])  # fmt: skip
 
 
@@ -772,6 +788,10 @@ def test_a_run_of_steps_is_steps_one_by_one(name, kind):
                 _vector.sgd(TILES[isa], params, whole, *update.vectors, update.lr[step], 0.9, True, 1e-3)
             elif kind == "sdlm":
                 _vector.sdlm(TILES[isa], params, whole, *update.vectors, update.lr[step])
+            elif kind == "adagrad":
+                _vector.adagrad(TILES[isa], params, whole, *update.vectors, update.lr[step], 1e-8, 1e-3)
+            elif kind == "rmsprop":
+                _vector.rmsprop(TILES[isa], params, whole, *update.vectors, update.lr[step], 0.999, 1e-8, 0.5, 1e-3)
             else:
                 _vector.adam(TILES[isa], params, whole, *update.vectors, update.lr[step], 0.9, 0.999, 1e-8,
                              update.correction1[step], update.correction2[step], 1e-2, True)

@@ -115,6 +115,23 @@ def test_unknown_names(wrong):
         initialize.draw(wrong, 0, (2, 2), 2, 2)
 
 
+@pytest.mark.parametrize("name, make", [("normal", initialize.normal), ("uniform", initialize.uniform)])
+def test_a_name_with_a_number(name, make):
+    """What can be written to a configuration, too."""
+    assert_array_equal(initialize.draw({name: 0.01}, 0, (3, 4), 4, 3), initialize.draw(make(0.01), 0, (3, 4), 4, 3))
+    weights = nn.LeNet5(init={name: 0.01}, rng=0)["fc1"].params["weight"]
+    assert weights.std() == pytest.approx(0.01 if name == "normal" else 0.01 / 3**0.5, rel=0.02)
+
+
+@pytest.mark.parametrize("wrong", [
+    {}, {"normal": 1, "uniform": 1}, {"he_normal": 1}, {"normal": -1}, {"normal": "1"}, {"normal": True},
+    {"normal": np.nan},
+], ids=str)  # fmt: skip
+def test_mappings_that_are_no_initialiser(wrong):
+    with pytest.raises(ValueError, match="init is .*normal, uniform"):
+        initialize.draw(wrong, 0, (2, 2), 2, 2)
+
+
 def test_a_wrong_shape_is_an_error():
     with pytest.raises(ValueError, match="weight"):
         nn.Linear(3, 2, init=lambda rng, shape, fan_in, fan_out: np.zeros((3, 2)))

@@ -11,6 +11,7 @@ from lenet5c import nn, optim
 
 EPS = np.finfo(np.float32).eps
 STEPS = 20
+KINDS = (optim.SGD, optim.Adam, optim.Adagrad, optim.RMSprop)
 
 SGDS = [
     {"lr": 0.1},
@@ -30,9 +31,23 @@ ADAMS = [
     {"lr": 0.1, "weight_decay": 0.01},
     {"lr": 0.1, "weight_decay": 0.01, "decoupled": True},
 ]
+ADAGRADS = [
+    {"lr": 0.1},
+    {"lr": 0.1, "weight_decay": 0.01},
+    {"lr": 0.1, "initial_accumulator_value": 0.5, "eps": 1e-3},
+]
+RMSPROPS = [
+    {"lr": 0.1},
+    {"lr": 0.1, "alpha": 0.5, "eps": 1e-3},
+    {"lr": 0.1, "momentum": 0.9},
+    {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.01},
+]
+each_adagrad = pytest.mark.parametrize("options", ADAGRADS, ids=str)
+each_rmsprop = pytest.mark.parametrize("options", RMSPROPS, ids=str)
 each_sgd = pytest.mark.parametrize("options", SGDS, ids=str)
 each_adam = pytest.mark.parametrize("options", ADAMS, ids=str)
 SETTINGS = [(optim.SGD, options) for options in SGDS] + [(optim.Adam, options) for options in ADAMS]
+SETTINGS += [(optim.Adagrad, options) for options in ADAGRADS] + [(optim.RMSprop, options) for options in RMSPROPS]
 each_optimizer = pytest.mark.parametrize("kind, options", SETTINGS, ids=lambda v: getattr(v, "__name__", str(v)))
 
 
@@ -88,6 +103,30 @@ def test_adam_matches_reference(options):
     for step, (gradient, actual) in enumerate(zip(gradients(), steps(optimizer), strict=True)):
         before = p
         p, m, v = reference.adam_step(p, gradient, m, v, step + 1, **options)
+        moved += abs(p - before)
+        assert_close(actual, p, step, moved)
+
+
+@each_adagrad
+def test_adagrad_matches_reference(options):
+    optimizer = optim.Adagrad(model(), **options)
+    p, s = optimizer.model.vector.astype(np.float64), np.full(154, options.get("initial_accumulator_value", 0.0))
+    moved = np.zeros(154)
+    for step, (gradient, actual) in enumerate(zip(gradients(), steps(optimizer), strict=True)):
+        before = p
+        p, s = reference.adagrad_step(p, gradient.astype(np.float64), s, **options)
+        moved += abs(p - before)
+        assert_close(actual, p, step, moved)
+
+
+@each_rmsprop
+def test_rmsprop_matches_reference(options):
+    optimizer = optim.RMSprop(model(), **options)
+    p, s, v = optimizer.model.vector.astype(np.float64), np.zeros(154), np.zeros(154)
+    moved = np.zeros(154)
+    for step, (gradient, actual) in enumerate(zip(gradients(), steps(optimizer), strict=True)):
+        before = p
+        p, s, v = reference.rmsprop_step(p, gradient.astype(np.float64), s, v, **options)
         moved += abs(p - before)
         assert_close(actual, p, step, moved)
 
@@ -172,7 +211,14 @@ def test_state_is_a_copy(kind, options):
 
 
 @pytest.mark.parametrize(
-    "kind, names", [(optim.SGD, ["steps", "velocity"]), (optim.Adam, ["steps", "m", "v"])], ids=["SGD", "Adam"]
+    "kind, names",
+    [
+        (optim.SGD, ["steps", "velocity"]),
+        (optim.Adam, ["steps", "m", "v"]),
+        (optim.Adagrad, ["steps", "squares"]),
+        (optim.RMSprop, ["steps", "squares", "velocity"]),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
 )
 class TestState:
     def test_names(self, kind, names):
@@ -213,10 +259,10 @@ class TestState:
 @pytest.mark.parametrize(
     "kind, options, message",
     [
-        *((kind, {"lr": lr}, "lr is") for kind in (optim.SGD, optim.Adam) for lr in (-1, np.nan, np.inf)),
+        *((kind, {"lr": lr}, "lr is") for kind in KINDS for lr in (-1, np.nan, np.inf)),
         *(
             (kind, {"lr": 1, "weight_decay": decay}, "weight_decay is")
-            for kind in (optim.SGD, optim.Adam)
+            for kind in KINDS
             for decay in (-1, np.nan, np.inf)
         ),
         (optim.SGD, {"lr": 1, "momentum": -0.1}, "momentum is -0.1"),
@@ -230,6 +276,13 @@ class TestState:
         (optim.Adam, {"eps": 0}, "eps is 0"),
         (optim.Adam, {"eps": -1e-8}, "eps is -1e-08"),
         (optim.Adam, {"eps": np.nan}, "eps is nan"),
+        (optim.Adagrad, {"eps": 0}, "eps is 0"),
+        (optim.Adagrad, {"initial_accumulator_value": -1}, "initial_accumulator_value is -1"),
+        (optim.Adagrad, {"initial_accumulator_value": np.inf}, "initial_accumulator_value is inf"),
+        (optim.RMSprop, {"alpha": 1}, "alpha is 1"),
+        (optim.RMSprop, {"alpha": -0.1}, "alpha is -0.1"),
+        (optim.RMSprop, {"momentum": 1}, "momentum is 1"),
+        (optim.RMSprop, {"eps": np.inf}, "eps is inf"),
     ],
     ids=str,
 )
@@ -239,12 +292,12 @@ def test_settings_out_of_range(kind, options, message):
 
 
 def test_a_model_without_parameters():
-    for optimizer in (optim.SGD(nn.ReLU(), 0.1), optim.Adam(nn.ReLU())):
+    for optimizer in (kind(nn.ReLU(), 0.1) for kind in KINDS):
         optimizer.step()
         assert optimizer.steps == 1
 
 
-@pytest.mark.parametrize("kind", [optim.SGD, optim.Adam])
+@pytest.mark.parametrize("kind", KINDS)
 def test_one_layer_of_a_model_is_stepped_alone(kind):
     """Also when the layer moved into the model after its optimiser was made."""
     first, second = nn.Linear(4, 3, rng=0), nn.Linear(3, 2, rng=1)
@@ -262,7 +315,8 @@ def test_training_lowers_the_loss():
     rng = np.random.default_rng(0)
     labels = rng.integers(2, size=64)
     x = (rng.standard_normal((64, 5)) + 2 * labels[:, None]).astype(np.float32)
-    for kind, options in ((optim.SGD, {"lr": 0.1, "momentum": 0.9}), (optim.Adam, {"lr": 0.01})):
+    for kind, options in ((optim.SGD, {"lr": 0.1, "momentum": 0.9}), (optim.Adam, {"lr": 0.01}),
+                          (optim.Adagrad, {"lr": 0.1}), (optim.RMSprop, {"lr": 0.01})):  # fmt: skip
         net = nn.Sequential(nn.Linear(5, 8, rng=0), nn.ReLU(), nn.Linear(8, 2, rng=1))
         optimizer = kind(net, **options)
         losses = []

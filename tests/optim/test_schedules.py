@@ -3,6 +3,7 @@
 from dataclasses import FrozenInstanceError
 from math import cos, pi
 
+import numpy as np
 import pytest
 from pytest import approx
 
@@ -93,6 +94,36 @@ class TestOneCycle:
         values = rates(optim.OneCycle(1.0, total=11, warm_up=1), 11)
         assert values[10] == 1.0
         assert_falls(values[::-1])
+
+
+class TestReduceOnPlateau:
+    def test_before_any_epoch(self):
+        assert optim.ReduceOnPlateau(0.3)(0) == optim.ReduceOnPlateau(0.3)(99, []) == 0.3
+
+    @pytest.mark.parametrize("options", [
+        {}, {"patience": 0}, {"patience": 2, "factor": 0.5}, {"patience": 1, "threshold": 0.1},
+        {"patience": 0, "factor": 0.3, "min_lr": 0.05}, {"patience": 0, "min_lr": 3.0},
+    ], ids=str)  # fmt: skip
+    def test_as_pytorch(self, options):
+        torch = pytest.importorskip("torch")
+        parameter = torch.nn.Parameter(torch.zeros(1))
+        optimizer = torch.optim.SGD([parameter], lr=1.0)
+        twin = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, **options)
+        schedule = optim.ReduceOnPlateau(1.0, **options)
+        rng = np.random.default_rng(3)
+        losses = [float(loss) for loss in np.exp(-np.arange(60) / 20) + 0.2 * rng.random(60)]
+        losses[30] = float("nan")
+        for epoch, loss in enumerate(losses, start=1):
+            twin.step(loss)
+            assert schedule(epoch, losses[:epoch]) == approx(optimizer.param_groups[0]["lr"])
+
+    @pytest.mark.parametrize("options, message", [
+        ({"factor": 1}, "factor is 1"), ({"factor": 0}, "factor is 0"), ({"patience": -1}, "patience is -1"),
+        ({"threshold": -1}, "threshold is -1"), ({"min_lr": float("inf")}, "min_lr is inf"),
+    ])  # fmt: skip
+    def test_settings_out_of_range(self, options, message):
+        with pytest.raises(ValueError, match=message):
+            optim.ReduceOnPlateau(0.1, **options)
 
 
 SCHEDULES = [optim.Constant(0.1), optim.Step(0.1, 5), optim.Cosine(0.1, 20), optim.OneCycle(0.1, 20)]

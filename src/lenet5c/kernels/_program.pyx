@@ -277,10 +277,10 @@ cdef class Program:
                     distort=None):
         """As many steps as losses has elements: `train_step` on the next batch_size samples, and an update of params.
 
-        `update` has what the optimiser needs: kind ('sgd', 'adam' or 'sdlm'), vectors, settings, and lr, correction1
-        and correction2 of each step. losses receives the mean loss of each step. A step whose loss is not finite is the
-        last and moves nothing. record.taken and record.correct become the number of steps taken, that one not counted,
-        and of correct answers in them: before anything can interrupt this.
+        `update` has what the optimiser needs: kind ('sgd', 'adam', 'sdlm', 'adagrad' or 'rmsprop'), vectors, settings, and
+        lr, correction1 and correction2 of each step. losses receives the mean loss of each step. A step whose loss is not
+        finite is the last and moves nothing. record.taken and record.correct become the number of steps taken, that one
+        not counted, and of correct answers in them: before anything can interrupt this.
         """
         cdef Job job = self.template
         cdef Update settings
@@ -356,8 +356,8 @@ cdef class Program:
         cdef float[::1] vector
         cdef const double[::1] row
         memset(settings, 0, sizeof(Update))
-        settings.kind = {"sgd": SGD, "adam": ADAM, "sdlm": SDLM}[update.kind]
-        if len(update.vectors) != (2 if settings.kind == ADAM else 1):
+        settings.kind = {"sgd": SGD, "adam": ADAM, "sdlm": SDLM, "adagrad": ADAGRAD, "rmsprop": RMSPROP}[update.kind]
+        if len(update.vectors) != (2 if settings.kind in (ADAM, RMSPROP) else 1):
             raise ValueError(f"{update.kind} comes with {len(update.vectors)} vectors")
         for vector in update.vectors:
             if vector.shape[0] != size:

@@ -35,4 +35,25 @@ def adam(
     weight_decay: float,
     decoupled: bool,
 ) -> None: ...
+def adagrad(
+    capsule: CapsuleType,
+    params: NDArray[np.float32],
+    grads: NDArray[np.float32],
+    squares: NDArray[np.float32],
+    lr: float,
+    eps: float,
+    weight_decay: float,
+) -> None: ...
+def rmsprop(
+    capsule: CapsuleType,
+    params: NDArray[np.float32],
+    grads: NDArray[np.float32],
+    squares: NDArray[np.float32],
+    velocity: NDArray[np.float32],
+    lr: float,
+    alpha: float,
+    eps: float,
+    momentum: float,
+    weight_decay: float,
+) -> None: ...
 def burst(capsule: CapsuleType, rounds: int, num_threads: int) -> float: ...

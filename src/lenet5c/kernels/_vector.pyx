@@ -52,6 +52,31 @@ def adam(capsule, float[::1] params not None, const float[::1] grads not None, f
                          weight_decay, decoupled)
 
 
+def adagrad(capsule, float[::1] params not None, const float[::1] grads not None, float[::1] squares not None,
+            double lr, double eps, double weight_decay):
+    """One step of AdaGrad; params and the sums of squares are updated in place."""
+    cdef const TileKernels* kernels = table(capsule)
+    cdef Py_ssize_t size = params.shape[0]
+    if grads.shape[0] != size or squares.shape[0] != size:
+        raise ValueError(f"params, grads and squares have {size}, {grads.shape[0]} and {squares.shape[0]} values")
+    if size > 0:
+        with nogil:
+            kernels.adagrad(&params[0], &grads[0], &squares[0], size, lr, eps, weight_decay)
+
+
+def rmsprop(capsule, float[::1] params not None, const float[::1] grads not None, float[::1] squares not None,
+            float[::1] velocity not None, double lr, double alpha, double eps, double momentum, double weight_decay):
+    """One step of RMSprop; params, the running mean of squares and velocity are updated in place."""
+    cdef const TileKernels* kernels = table(capsule)
+    cdef Py_ssize_t size = params.shape[0]
+    if grads.shape[0] != size or squares.shape[0] != size or velocity.shape[0] != size:
+        raise ValueError("params, grads, squares and velocity should have equally many values")
+    if size > 0:
+        with nogil:
+            kernels.rmsprop(&params[0], &grads[0], &squares[0], &velocity[0], size, lr, alpha, eps, momentum,
+                            weight_decay)
+
+
 def burst(capsule, Py_ssize_t rounds, int num_threads):
     """Keep each of some threads busy with multiply-adds alone; returns the floating-point operations done by all."""
     cdef const TileKernels* kernels = table(capsule)

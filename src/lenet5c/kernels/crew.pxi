@@ -40,11 +40,13 @@ cdef enum UpdateKind:
     SGD
     ADAM
     SDLM
+    ADAGRAD
+    RMSPROP
 
 cdef struct Update:
     UpdateKind kind
-    float* first            # velocity, m, or 1 / (mu + h)
-    float* second           # v
+    float* first            # velocity, m, squares, or SDLM's 1 / (mu + h)
+    float* second           # v, or RMSPROP's velocity
     double momentum, beta1, beta2, eps, weight_decay
     bint nesterov, decoupled
     const double* lr        # of each step
@@ -226,6 +228,11 @@ cdef void apply_update(
                      update.weight_decay, update.decoupled)
     elif update.kind == SDLM:
         kernels.sdlm(params, grads, update.first + start, size, update.lr[step])
+    elif update.kind == ADAGRAD:
+        kernels.adagrad(params, grads, update.first + start, size, update.lr[step], update.eps, update.weight_decay)
+    elif update.kind == RMSPROP:
+        kernels.rmsprop(params, grads, update.first + start, update.second + start, size, update.lr[step], update.beta2,
+                        update.eps, update.momentum, update.weight_decay)
 
 
 cdef void compute_slice(Crew* crew, const Wave* wave, const Slice* part, bint update) noexcept nogil:

@@ -128,6 +128,10 @@ cdef struct TileKernels:
     void (*adam)(float* params, const float* grads, float* m, float* v, Py_ssize_t size, double lr, double beta1,
                  double beta2, float eps, double correction1, double correction2, double weight_decay,
                  bint decoupled) noexcept nogil
+    void (*adagrad)(float* params, const float* grads, float* squares, Py_ssize_t size, float lr, float eps,
+                    float weight_decay) noexcept nogil
+    void (*rmsprop)(float* params, const float* grads, float* squares, float* velocity, Py_ssize_t size, float lr,
+                    double alpha, float eps, float momentum, float weight_decay) noexcept nogil
     # about `rounds` times 16 multiply-adds; returns the number of floating-point operations
     double (*burst)(Py_ssize_t rounds, float* result) noexcept nogil
 

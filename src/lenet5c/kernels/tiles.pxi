@@ -100,6 +100,8 @@ table.sum_shards = sum_shards
 table.sgd = sgd
 table.sdlm = sdlm
 table.adam = adam
+table.adagrad = adagrad
+table.rmsprop = rmsprop
 table.burst = burst
 
 kernels = PyCapsule_New(&table, b"lenet5c.TileKernels", NULL)

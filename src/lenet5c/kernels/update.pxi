@@ -61,3 +61,29 @@ cdef void adam(
         m[i] = keep1 * m[i] + gain1 * g
         v[i] = keep2 * v[i] + gain2 * (g * g)
         params[i] = keep * params[i] - step * m[i] / (scale * sqrtf(v[i]) + eps)
+
+
+cdef void adagrad(
+    float* params, const float* grads, float* squares, Py_ssize_t size, float lr, float eps, float weight_decay,
+) noexcept nogil:
+    """s += g^2; p -= lr g / (sqrt(s) + eps), with g = grad + weight_decay p."""
+    cdef Py_ssize_t i
+    cdef float g
+    for i in range(size):
+        g = grads[i] + weight_decay * params[i]
+        squares[i] = squares[i] + g * g
+        params[i] -= lr * g / (sqrtf(squares[i]) + eps)
+
+
+cdef void rmsprop(
+    float* params, const float* grads, float* squares, float* velocity, Py_ssize_t size, float lr, double alpha,
+    float eps, float momentum, float weight_decay,
+) noexcept nogil:
+    """v = momentum v + g / (sqrt(s) + eps); p -= lr v, with the running mean s of g^2, g = grad + weight_decay p."""
+    cdef Py_ssize_t i
+    cdef float g, keep = alpha, gain = 1 - alpha
+    for i in range(size):
+        g = grads[i] + weight_decay * params[i]
+        squares[i] = keep * squares[i] + gain * (g * g)
+        velocity[i] = momentum * velocity[i] + g / (sqrtf(squares[i]) + eps)
+        params[i] -= lr * velocity[i]

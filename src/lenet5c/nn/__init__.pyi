@@ -5,7 +5,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lenet5c.datasets import EpochDistortion
-from lenet5c.optim import SDLM, SGD, Adam
+from lenet5c.optim import SDLM, SGD, Adagrad, Adam, RMSprop
 
 __all__ = [
     "AvgPool2d",
@@ -33,7 +33,7 @@ _Labels = NDArray[np.integer[Any]]
 _Pair = int | tuple[int, int]
 _Shape = tuple[int, ...]
 _Rng = int | np.random.Generator | None
-_Init = str | Callable[[np.random.Generator, _Shape, int, int], NDArray[Any]]
+_Init = str | Mapping[str, float] | Callable[[np.random.Generator, _Shape, int, int], NDArray[Any]]
 
 class Layer:
     params: MutableMapping[str, NDArray[Any]]
@@ -208,7 +208,7 @@ class Sequential(Layer):
         samples: _Samples,
         labels: _Labels,
         loss: CrossEntropyLoss | MSELoss,
-        optimizer: SGD | Adam | SDLM,
+        optimizer: SGD | Adam | SDLM | Adagrad | RMSprop,
         rates: Sequence[float],
         *,
         batch_size: int,
@@ -249,6 +249,13 @@ class LeNet5(Sequential):
         pooling: str = "max",
         init: _Init | None = None,
         rng: _Rng = 0,
+        *,
+        kernel_size: int = 5,
+        conv2_padding: _Pair = 0,
+        c5: str = "linear",
+        without_activation: Sequence[str] = (),
+        dropout: float = 0.0,
+        batch_norm: bool = False,
     ) -> None: ...
     @staticmethod
     def count_params(
@@ -258,7 +265,16 @@ class LeNet5(Sequential):
         padding: _Pair = 0,
         activation: str = "relu",
         pooling: str = "max",
+        *,
+        kernel_size: int = 5,
+        conv2_padding: _Pair = 0,
+        c5: str = "linear",
+        without_activation: Sequence[str] = (),
+        dropout: float = 0.0,
+        batch_norm: bool = False,
     ) -> int: ...
+    @staticmethod
+    def count_buffers(batch_norm: bool = False, **_: Any) -> int: ...
     def summary(self, input_shape: _Shape | None = None) -> str: ...
 
 class _Loss:

@@ -1,6 +1,7 @@
 """How weights start: functions ``(rng, shape, fan_in, fan_out) -> ndarray``, and their names."""
 
-from math import sqrt
+from collections.abc import Mapping
+from math import isfinite, sqrt
 
 import numpy as np
 
@@ -59,6 +60,15 @@ def _uniform(rng, shape, bound):
     return np.float32(bound) * (2 * rng.random(shape, np.float32) - 1)
 
 
+def _of_one_number(init):
+    name, number = next(iter(init.items())) if len(init) == 1 else (None, None)
+    is_number = isinstance(number, (int, float)) and not isinstance(number, bool)
+    if name not in ONE_NUMBER or not is_number or not (number >= 0 and isfinite(number)):
+        raise ValueError(f"init is {dict(init)!r}; it should have one of {', '.join(ONE_NUMBER)}, with a number from 0 on")
+    return ONE_NUMBER[name](number)
+
+
+ONE_NUMBER = {"normal": normal, "uniform": uniform}
 NAMED = {
     "he_normal": he_normal,
     "he_uniform": he_uniform,
@@ -70,11 +80,15 @@ NAMED = {
 
 
 def draw(init, rng, shape, fan_in, fan_out):
-    """Weights of `shape` from an initialiser or its name."""
+    """Weights of `shape` from an initialiser, its name, or for those of one number a mapping: ``{"normal": 0.01}``."""
     if isinstance(init, str):
         if init not in NAMED:
-            raise ValueError(f"init is {init!r}; it should be one of {', '.join(NAMED)}, or a function")
+            raise ValueError(
+                f"init is {init!r}; it should be one of {', '.join(NAMED)}, or such as {{'normal': 0.01}}, or a function"
+            )
         init = NAMED[init]
+    elif isinstance(init, Mapping):
+        init = _of_one_number(init)
     weights = np.asarray(init(np.random.default_rng(rng), shape, fan_in, fan_out), np.float32)
     if weights.shape != tuple(shape):
         raise ValueError(f"init gave weights of the shape {weights.shape}; they should be {tuple(shape)}")

@@ -4,13 +4,17 @@ import numpy as np
 
 from lenet5c.kernels.shapes import pair
 from lenet5c.nn.activation import ReLU, Sigmoid, Tanh
+from lenet5c.nn.batch_norm import BatchNorm1d, BatchNorm2d
 from lenet5c.nn.convolution import Conv2d, positive
+from lenet5c.nn.dropout import Dropout
 from lenet5c.nn.linear import Flatten, Linear
 from lenet5c.nn.pooling import AvgPool2d, MaxPool2d
 from lenet5c.nn.sequential import Sequential
 
 ACTIVATIONS = {"relu": ReLU, "sigmoid": Sigmoid, "tanh": Tanh}
 POOLINGS = {"max": MaxPool2d, "avg": AvgPool2d}
+C5_FORMS = ("linear", "conv")
+UNITS = (6, 16, 120, 84)  # maps or units of the layers before the last
 
 
 class LeNet5(Sequential):
@@ -30,10 +34,24 @@ class LeNet5(Sequential):
         Of the first convolution; 2 gives 28 by 28 images the same maps as 32 by 32 ones.
     activation : {'relu', 'tanh', 'sigmoid'}
     pooling : {'max', 'avg'}
-    init : str or callable, optional
-        Weights' initialiser; He's for ReLU, Glorot's for the others if not given.
+    init : str, dict or callable, optional
+        Weights' initialiser, or its name, or for one of a number ``{'normal': 0.01}`` or ``{'uniform': 0.05}``; He's
+        for ReLU, Glorot's for the others if not given.
     rng : int or numpy.random.Generator
-        Draws the weights.
+        Draws the weights, and the seeds of dropout.
+    kernel_size : int
+        Of both convolutions.
+    conv2_padding : int
+        Of the second convolution.
+    c5 : {'linear', 'conv'}
+        The layer of 120 units: fully connected, or, as in the paper, a convolution as large as its maps. Both compute
+        the same.
+    without_activation : sequence of str
+        Those of 'conv1', 'conv2', 'fc1' ('conv3' with ``c5='conv'``) and 'fc2' that have none behind them.
+    dropout : float
+        Probability, behind the activations of 'fc1' and 'fc2' (Srivastava et al., 2014).
+    batch_norm : bool
+        Batch normalisation between each of these four layers and its activation (Ioffe and Szegedy, 2015).
 
     Examples
     --------
@@ -44,67 +62,115 @@ class LeNet5(Sequential):
     61706
     >>> model.forward(np.zeros((2, 1, 32, 32), np.float32)).shape
     (2, 10)
+    >>> list(nn.LeNet5(c5="conv", without_activation=["conv2"], dropout=0.5).layers)[3:]
+    ['conv2', 'pool2', 'conv3', 'act3', 'flatten', 'dropout3', 'fc2', 'act4', 'dropout4', 'fc3']
     """
 
     def __init__(self, num_classes=10, in_channels=1, input_size=32, padding=0, activation="relu", pooling="max",
-                 init=None, rng=0):  # fmt: skip
-        for name, value, choices in (("activation", activation, ACTIVATIONS), ("pooling", pooling, POOLINGS)):
+                 init=None, rng=0, *, kernel_size=5, conv2_padding=0, c5="linear", without_activation=(), dropout=0.0,
+                 batch_norm=False):  # fmt: skip
+        for name, value, choices in (("activation", activation, ACTIVATIONS), ("pooling", pooling, POOLINGS),
+                                     ("c5", c5, C5_FORMS)):  # fmt: skip
             if value not in choices:
                 raise ValueError(f"{name} is {value!r}; it should be one of {', '.join(choices)}")
+        if not isinstance(batch_norm, bool):
+            raise ValueError(f"batch_norm is {batch_norm!r}; it should be True or False")
+        num_classes, in_channels = positive("num_classes", num_classes), positive("in_channels", in_channels)
         size = pair(input_size, "input_size", 1)
-        padding = _padding(padding)
-        maps = maps_behind(size, padding)
-        #: What rebuilds this model: ``LeNet5(**model.config)``.
+        padding, conv2_padding = _padding("padding", padding), _padding("conv2_padding", conv2_padding)
+        kernel_size = positive("kernel_size", kernel_size)
+        maps = maps_behind(size, padding, kernel_size, conv2_padding)
+        names = ("conv1", "conv2", "fc1" if c5 == "linear" else "conv3", "fc2")
+        without_activation = _chosen("without_activation", without_activation, names)
+        act, pool = ACTIVATIONS[activation], POOLINGS[pooling]
+        rng = np.random.default_rng(rng)
+        weights = {"init": init or ("he_normal" if activation == "relu" else "glorot_uniform"), "rng": rng}
+
+        linear = c5 == "linear"
+        trained = [
+            Conv2d(in_channels, 6, kernel_size, padding=padding, **weights),
+            Conv2d(6, 16, kernel_size, padding=conv2_padding, **weights),
+            Linear(16 * maps[0] * maps[1], 120, **weights) if linear else Conv2d(16, 120, maps, **weights),
+            Linear(120, 84, **weights),
+            Linear(84, num_classes, **weights),
+        ]
+        layers = {}
+        for number, (name, layer) in enumerate(zip(names, trained, strict=False), start=1):
+            if name == "fc1":
+                layers["flatten"] = Flatten()
+            layers[name] = layer
+            if batch_norm:
+                norm = BatchNorm2d if isinstance(layer, Conv2d) else BatchNorm1d
+                layers[f"norm{number}"] = norm(UNITS[number - 1])
+            if name not in without_activation:
+                layers[f"act{number}"] = act()
+            if number <= 2:
+                layers[f"pool{number}"] = pool(2)
+                continue
+            if name == "conv3":
+                layers["flatten"] = Flatten()
+            if dropout:
+                layers[f"dropout{number}"] = Dropout(dropout, rng.integers(2**63))
+        layers["fc3"] = trained[-1]
+
+        #: What rebuilds this model: ``LeNet5(**model.config)``. Options that came later are left out at their default.
         self.config = {
-            "num_classes": positive("num_classes", num_classes),
-            "in_channels": positive("in_channels", in_channels),
+            "num_classes": num_classes,
+            "in_channels": in_channels,
             "input_size": list(size),
             "padding": padding,
             "activation": activation,
             "pooling": pooling,
         }
+        later = {"kernel_size": (kernel_size, 5), "conv2_padding": (conv2_padding, 0), "c5": (c5, "linear"),
+                 "without_activation": (without_activation, []), "dropout": (float(dropout), 0.0),
+                 "batch_norm": (batch_norm, False)}  # fmt: skip
+        self.config |= {name: value for name, (value, usual) in later.items() if value != usual}
         self.input_shape = (in_channels, *size)
-        act, pool = ACTIVATIONS[activation], POOLINGS[pooling]
-        weights = {"init": init or ("he_normal" if activation == "relu" else "glorot_uniform"),
-                   "rng": np.random.default_rng(rng)}  # fmt: skip
-        super().__init__(
-            {
-                "conv1": Conv2d(in_channels, 6, 5, padding=padding, **weights),
-                "act1": act(),
-                "pool1": pool(2),
-                "conv2": Conv2d(6, 16, 5, **weights),
-                "act2": act(),
-                "pool2": pool(2),
-                "flatten": Flatten(),
-                "fc1": Linear(16 * maps[0] * maps[1], 120, **weights),
-                "act3": act(),
-                "fc2": Linear(120, 84, **weights),
-                "act4": act(),
-                "fc3": Linear(84, num_classes, **weights),
-            }
-        )
+        super().__init__(layers)
 
     @staticmethod
-    def count_params(num_classes=10, in_channels=1, input_size=32, padding=0, activation="relu", pooling="max"):
+    def count_params(num_classes=10, in_channels=1, input_size=32, padding=0, activation="relu", pooling="max", *,
+                     kernel_size=5, conv2_padding=0, c5="linear", without_activation=(), dropout=0.0,
+                     batch_norm=False):  # fmt: skip
         """How many parameters a model of this configuration has, without making it."""
-        maps = maps_behind(pair(input_size, "input_size", 1), _padding(padding))
-        layers = [(in_channels * 25, 6), (150, 16), (16 * maps[0] * maps[1], 120), (120, 84), (84, num_classes)]
-        return sum((inputs + 1) * outputs for inputs, outputs in layers)
+        size, padding = pair(input_size, "input_size", 1), _padding("padding", padding)
+        window = positive("kernel_size", kernel_size) ** 2
+        maps = maps_behind(size, padding, kernel_size, _padding("conv2_padding", conv2_padding))
+        inputs = (in_channels * window, 6 * window, 16 * maps[0] * maps[1], 120, 84)
+        normalised = sum(UNITS) if batch_norm else 0
+        return sum((i + 1) * o for i, o in zip(inputs, (*UNITS, num_classes), strict=True)) + 2 * normalised
+
+    @staticmethod
+    def count_buffers(batch_norm=False, **_):
+        """How many values a model of this configuration keeps beside its parameters, without making it."""
+        # A running mean and variance for each channel, and of each layer a count of batches.
+        return 2 * sum(UNITS) + len(UNITS) if batch_norm else 0
 
     def summary(self, input_shape=None):
         return super().summary(input_shape or self.input_shape)
 
 
-def _padding(padding):
-    vertical, horizontal = pair(padding, "padding", 0)
+def _padding(name, padding):
+    vertical, horizontal = pair(padding, name, 0)
     if vertical != horizontal:
-        raise ValueError(f"padding is {padding!r}; it should be one integer of at least 0")
+        raise ValueError(f"{name} is {padding!r}; it should be one integer of at least 0")
     return vertical
 
 
-def maps_behind(size, padding=0):
+def _chosen(name, values, choices):
+    """`values` as a list, in the order of `choices`."""
+    if isinstance(values, str) or not set(values) <= set(choices):
+        raise ValueError(f"{name} is {values!r}; it should be a list of some of {', '.join(choices)}")
+    return [choice for choice in choices if choice in values]
+
+
+def maps_behind(size, padding=0, kernel_size=5, conv2_padding=0):
     """Height and width of the maps behind the second pooling."""
-    maps = [((side + 2 * padding - 4) // 2 - 4) // 2 for side in size]
-    if min(maps) < 1:
-        raise ValueError(f"input_size is {tuple(size)}; LeNet-5 needs at least {16 - 2 * padding} pixels a side")
+    less1, less2 = kernel_size - 1 - 2 * padding, kernel_size - 1 - 2 * conv2_padding
+    pooled = [(side - less1) // 2 for side in size]
+    maps = tuple((side - less2) // 2 for side in pooled)
+    if min(*pooled, *maps) < 1:
+        least = max(1, 2 * max(1, 2 + less2) + less1)
+        raise ValueError(f"input_size is {tuple(size)}; LeNet-5 needs at least {least} pixels a side")
     return maps

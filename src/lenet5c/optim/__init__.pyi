@@ -1,4 +1,4 @@
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -7,7 +7,19 @@ from numpy.typing import ArrayLike, NDArray
 
 from lenet5c.nn import CrossEntropyLoss, Layer, MSELoss, Sequential
 
-__all__ = ["SDLM", "SGD", "Adam", "Constant", "Cosine", "OneCycle", "Piecewise", "Step"]
+__all__ = [
+    "SDLM",
+    "SGD",
+    "Adagrad",
+    "Adam",
+    "Constant",
+    "Cosine",
+    "OneCycle",
+    "Piecewise",
+    "RMSprop",
+    "ReduceOnPlateau",
+    "Step",
+]
 
 class _Optimizer:
     vectors: tuple[str, ...]
@@ -62,6 +74,34 @@ class SDLM(_Optimizer):
     def step_sizes(self) -> NDArray[np.float32]: ...
     def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
 
+class Adagrad(_Optimizer):
+    eps: float
+    squares: NDArray[np.float32]
+    def __init__(
+        self,
+        model: Layer,
+        lr: float = 1e-2,
+        weight_decay: float = 0.0,
+        initial_accumulator_value: float = 0.0,
+        eps: float = 1e-10,
+    ) -> None: ...
+
+class RMSprop(_Optimizer):
+    alpha: float
+    momentum: float
+    eps: float
+    squares: NDArray[np.float32]
+    velocity: NDArray[np.float32]
+    def __init__(
+        self,
+        model: Layer,
+        lr: float = 1e-2,
+        alpha: float = 0.99,
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        momentum: float = 0.0,
+    ) -> None: ...
+
 @dataclass(frozen=True)
 class Constant:
     lr: float
@@ -101,3 +141,13 @@ class Piecewise:
     @classmethod
     def paper1998(cls, steps_per_epoch: int) -> Self: ...
     def __call__(self, step: int) -> float: ...
+
+@dataclass(frozen=True)
+class ReduceOnPlateau:
+    lr: float
+    factor: float = 0.1
+    patience: int = 10
+    threshold: float = 1e-4
+    min_lr: float = 0.0
+    def __post_init__(self) -> None: ...
+    def __call__(self, step: int, losses: Sequence[float] = ()) -> float: ...

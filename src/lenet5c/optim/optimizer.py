@@ -31,8 +31,8 @@ def update_for(optimizer, model, rates):
 
     None if only `step` itself knows what it does: an optimiser of the user's own, a subclass, one of other parameters.
     """
-    known = type(optimizer) in (SGD, Adam, SDLM) and optimizer.model is model and "step" not in vars(optimizer)
-    return optimizer._update_for(rates) if known else None
+    known = type(optimizer) in (SGD, Adam, SDLM, Adagrad, RMSprop) and "step" not in vars(optimizer)
+    return optimizer._update_for(rates) if known and optimizer.model is model else None
 
 
 class _Optimizer:
@@ -157,11 +157,9 @@ class Adam(_Optimizer):
     def __init__(self, model, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, decoupled=False):
         if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
             raise ValueError(f"betas is {betas!r}; it should be two numbers of at least 0 and less than 1")
-        if not eps > 0:
-            raise ValueError(f"eps is {eps!r}; it should be more than 0")
         super().__init__(model, lr, weight_decay)
         self.betas = tuple(map(float, betas))
-        self.eps = float(eps)
+        self.eps = _positive("eps", eps)
         self.decoupled = bool(decoupled)
 
     def _update_for(self, rates):
@@ -288,3 +286,112 @@ class SDLM(_Optimizer):
 
     def _update(self, params, grads):
         _vector.sdlm(dispatch.tiles, params, grads, self._inverse, self.lr)
+
+
+class Adagrad(_Optimizer):
+    """AdaGrad (Duchi, Hazan and Singer, 2011), as `torch.optim.Adagrad`.
+
+    With g = gradient + weight_decay * p, the sum of squares s grows by g^2, and p falls by lr * g / (sqrt(s) + eps).
+
+    Parameters
+    ----------
+    model : lenet5c.nn.Layer
+    lr : float
+    weight_decay : float
+    initial_accumulator_value : float
+        What the sums of squares start from.
+    eps : float
+
+    Attributes
+    ----------
+    lr : float
+        May be changed between steps.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet5c import nn, optim
+    >>> model = nn.Linear(2, 1, rng=0)
+    >>> before = model.vector.copy()
+    >>> model.grad_vector[:] = 3, -2, 1
+    >>> optim.Adagrad(model, lr=0.5).step()  # the first step is lr, whatever the gradient's size
+    >>> before - model.vector
+    array([ 0.5, -0.5,  0.5], dtype=float32)
+    """
+
+    vectors = ("squares",)
+
+    def __init__(self, model, lr=1e-2, weight_decay=0.0, initial_accumulator_value=0.0, eps=1e-10):
+        super().__init__(model, lr, weight_decay)
+        if not (initial_accumulator_value >= 0 and isfinite(initial_accumulator_value)):
+            raise ValueError(
+                f"initial_accumulator_value is {initial_accumulator_value!r}; it should be a number of at least 0"
+            )
+        self.eps = _positive("eps", eps)
+        self.squares[:] = initial_accumulator_value
+
+    def _update_for(self, rates):
+        ones = np.ones(len(rates))
+        return Update("adagrad", [self.squares], np.array(rates, float), ones, ones, self.weight_decay, eps=self.eps)
+
+    def _update(self, params, grads):
+        _vector.adagrad(dispatch.tiles, params, grads, self.squares, self.lr, self.eps, self.weight_decay)
+
+
+class RMSprop(_Optimizer):
+    """RMSprop (Tieleman and Hinton, 2012), as `torch.optim.RMSprop`.
+
+    With g = gradient + weight_decay * p, the mean square becomes s = alpha * s + (1 - alpha) * g^2, the velocity
+    v = momentum * v + g / (sqrt(s) + eps), and p falls by lr * v.
+
+    Parameters
+    ----------
+    model : lenet5c.nn.Layer
+    lr : float
+    alpha : float
+        Decay of the running mean.
+    eps : float
+    weight_decay : float
+    momentum : float
+
+    Attributes
+    ----------
+    lr : float
+        May be changed between steps.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet5c import nn, optim
+    >>> model = nn.Linear(2, 1, rng=0)
+    >>> before = model.vector.copy()
+    >>> model.grad_vector[:] = 3, -2, 1
+    >>> optim.RMSprop(model, lr=0.5, alpha=0.75).step()  # the first mean square is a quarter of the gradient's
+    >>> before - model.vector
+    array([ 1., -1.,  1.], dtype=float32)
+    """
+
+    vectors = ("squares", "velocity")
+
+    def __init__(self, model, lr=1e-2, alpha=0.99, eps=1e-8, weight_decay=0.0, momentum=0.0):
+        super().__init__(model, lr, weight_decay)
+        for name, value in (("alpha", alpha), ("momentum", momentum)):
+            if not 0 <= value < 1:
+                raise ValueError(f"{name} is {value!r}; it should be at least 0 and less than 1")
+        self.alpha, self.momentum = float(alpha), float(momentum)
+        self.eps = _positive("eps", eps)
+
+    def _update_for(self, rates):
+        ones = np.ones(len(rates))
+        return Update("rmsprop", [self.squares, self.velocity], np.array(rates, float), ones, ones, self.weight_decay,
+                      momentum=self.momentum, betas=(0.0, self.alpha), eps=self.eps)  # fmt: skip
+
+    def _update(self, params, grads):
+        _vector.rmsprop(dispatch.tiles, params, grads, self.squares, self.velocity, self.lr, self.alpha, self.eps,
+                        self.momentum, self.weight_decay)  # fmt: skip
+
+
+def _positive(name, value):
+    if not (value > 0 and isfinite(value)):
+        raise ValueError(f"{name} is {value!r}; it should be more than 0")
+    return float(value)

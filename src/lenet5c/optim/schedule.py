@@ -1,8 +1,8 @@
-"""Learning-rate schedules: functions of the step alone, so that nothing of them needs saving."""
+"""Learning-rate schedules: functions of the step, and of the run's history, so that nothing of them needs saving."""
 
 from bisect import bisect_right
 from dataclasses import dataclass
-from math import cos, pi
+from math import cos, isfinite, pi
 
 
 @dataclass(frozen=True)
@@ -88,6 +88,61 @@ class OneCycle:
         if step < peak:
             return _anneal(self.lr / self.start_divisor, self.lr, step / peak)
         return _anneal(self.lr, self.lr / self.final_divisor, (step - peak) / (last - peak) if last > peak else 0)
+
+
+@dataclass(frozen=True)
+class ReduceOnPlateau:
+    """`lr`, times `factor` whenever the validation loss has not fallen for more than `patience` epochs.
+
+    As `torch.optim.lr_scheduler.ReduceLROnPlateau` with its defaults, but a function of the losses so far: a resumed
+    run, which has them in its history, goes on alike.
+
+    Parameters
+    ----------
+    lr : float
+    factor : float
+        More than 0, less than 1.
+    patience : int
+        Epochs without improvement that are tolerated.
+    threshold : float
+        A loss improves the best one if it is lower by more than this share of it.
+    min_lr : float
+        No lower than this.
+
+    Examples
+    --------
+    >>> from lenet5c import optim
+    >>> schedule = optim.ReduceOnPlateau(0.1, factor=0.5, patience=1)
+    >>> schedule(step=0), schedule(step=300, losses=[0.9, 0.5, 0.6]), schedule(step=400, losses=[0.9, 0.5, 0.6, 0.7])
+    (0.1, 0.1, 0.05)
+    """
+
+    lr: float
+    factor: float = 0.1
+    patience: int = 10
+    threshold: float = 1e-4
+    min_lr: float = 0.0
+
+    def __post_init__(self):
+        if not 0 < self.factor < 1:
+            raise ValueError(f"factor is {self.factor!r}; it should be more than 0 and less than 1")
+        if not self.patience >= 0:
+            raise ValueError(f"patience is {self.patience!r}; it should be at least 0 epochs")
+        for name in ("threshold", "min_lr"):
+            if not (getattr(self, name) >= 0 and isfinite(getattr(self, name))):
+                raise ValueError(f"{name} is {getattr(self, name)!r}; it should be a number of at least 0")
+
+    def __call__(self, step, losses=()):
+        """The rate of a step, given the validation loss of each epoch before it."""
+        lr, best, bad = self.lr, float("inf"), 0
+        for loss in losses:
+            improved = loss < best * (1 - self.threshold)
+            best, bad = (loss, 0) if improved else (best, bad + 1)
+            if bad > self.patience:
+                reduced = max(lr * self.factor, self.min_lr)
+                # As PyTorch's, it leaves changes of less than 1e-8 be.
+                lr, bad = reduced if lr - reduced > 1e-8 else lr, 0
+        return lr
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from lenet5c.datasets import Dataset, Distortion, Preparation
 from lenet5c.nn import CrossEntropyLoss, MSELoss, Sequential
-from lenet5c.optim import SDLM, SGD, Adam
+from lenet5c.optim import SDLM, SGD, Adagrad, Adam, RMSprop
 
 __all__ = [
     "Evaluation",
@@ -43,7 +43,7 @@ class TrainedModel:
 class Trainer:
     stretch_seconds: float
     model: Sequential
-    optimizer: SGD | Adam | SDLM
+    optimizer: SGD | Adam | SDLM | Adagrad | RMSprop
     schedule: Callable[[int], float]
     loss: CrossEntropyLoss | MSELoss
     preparation: Preparation
@@ -57,10 +57,13 @@ class Trainer:
     history: list[dict[str, Any]]
     epoch: int
     step: int
+    average: Any
+    keep: str
+    patience: int
     def __init__(
         self,
         model: Sequential,
-        optimizer: SGD | Adam | SDLM,
+        optimizer: SGD | Adam | SDLM | Adagrad | RMSprop,
         schedule: Callable[[int], float],
         loss: CrossEntropyLoss | MSELoss,
         preparation: Preparation,
@@ -72,7 +75,16 @@ class Trainer:
         seed: int = 0,
         order: str = "reshuffled",
         distortion: Distortion | None = None,
+        average: float = 0.0,
+        keep: str = "last",
+        patience: int = 0,
     ) -> None: ...
+    @property
+    def steps_taken(self) -> int: ...
+    @property
+    def done(self) -> bool: ...
+    @property
+    def kept_row(self) -> dict[str, Any] | None: ...
     @property
     def steps_per_epoch(self) -> int: ...
     def run(

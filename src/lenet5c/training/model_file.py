@@ -76,13 +76,15 @@ def load_model(path):
         kind = MODELS[metadata["model"]]
         preparation = Preparation.from_dict(metadata["preparation"], tensors.pop(MEAN_IMAGE, None))
         # Before the model takes memory: the file must hold as many values as it claims.
-        expected = kind.count_params(**metadata["config"])
+        expected = kind.count_params(**metadata["config"]) + kind.count_buffers(**metadata["config"])
         if expected != sum(array.size for array in tensors.values()):
             raise ValueError(f"its configuration asks for {expected} parameters, it holds others")
-        if any(array.dtype != np.float32 for array in tensors.values()):
+        if any(array.dtype not in (np.float32, np.int64) for array in tensors.values()):
             raise ValueError("its weights are not float32")
         model = kind(**metadata["config"])
         model.load_state_dict(tensors)
+        if any(array.dtype != tensors[name].dtype for name, array in model.state_dict().items()):
+            raise ValueError("its weights are not float32")
         class_names = tuple(metadata["class_names"])
         if len(class_names) != model.config["num_classes"] or not all(isinstance(name, str) for name in class_names):
             raise ValueError("its class names do not fit its classes")

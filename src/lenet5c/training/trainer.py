@@ -1,6 +1,7 @@
 """The training loop."""
 
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from math import ceil, isfinite
 
@@ -8,8 +9,13 @@ import numpy as np
 
 from lenet5c.nn.convolution import positive
 from lenet5c.nn.sequential import StepsTaken, materialise
+from lenet5c.optim import ReduceOnPlateau
+from lenet5c.training.average import WeightAverage
 from lenet5c.training.errors import NonFiniteError
 from lenet5c.training.evaluation import evaluate
+from lenet5c.training.selection import best_row, epochs_since_best
+
+KEEPS = ("last", "best")
 
 
 class Trainer:
@@ -25,7 +31,7 @@ class Trainer:
     optimizer : lenet5c.optim optimiser of that model
         One with `estimate`, as SDLM, measures so on `samples` training samples before each epoch, drawn anew.
     schedule : callable
-        The learning rate of a step, 0, 1, ...
+        The learning rate of a step, 0, 1, ...; a `ReduceOnPlateau` is told the validation losses, too.
     loss : CrossEntropyLoss or MSELoss
     preparation : lenet5c.datasets.Preparation
     train_set : lenet5c.datasets.Dataset
@@ -39,6 +45,14 @@ class Trainer:
         1998).
     distortion : lenet5c.datasets.Distortion, optional
         Of the training images, drawn anew in each epoch; validation images are never distorted.
+    average : float
+        Decay per step of a `WeightAverage`, which then takes the place of the weights wherever the model is evaluated,
+        and at the end; 0 for none.
+    keep : {'last', 'best'}
+        The weights that the model has at the end: of the last epoch, or of the best one on the validation set.
+    patience : int
+        End after so many epochs without a better one on the validation set; 0 never does. One epoch is better than
+        another if its validation accuracy is higher, or as high at a lower loss.
 
     Attributes
     ----------
@@ -54,7 +68,7 @@ class Trainer:
     stretch_seconds = 0.1
 
     def __init__(self, model, optimizer, schedule, loss, preparation, train_set, validation_set, *, batch_size, epochs,
-                 seed=0, order="reshuffled", distortion=None):  # fmt: skip
+                 seed=0, order="reshuffled", distortion=None, average=0.0, keep="last", patience=0):  # fmt: skip
         if order not in ("reshuffled", "constant"):
             raise ValueError(f"order is {order!r}; it should be 'reshuffled' or 'constant'")
         self.model, self.optimizer, self.schedule, self.loss = model, optimizer, schedule, loss
@@ -69,12 +83,43 @@ class Trainer:
         self.offset = preparation.offset(self.train_set.images.shape[1])
         self.history = []
         self.epoch = 0
+        self._set_result(average, keep, patience)
         self._stretch = 1
         self._begin_epoch()
+
+    def _set_result(self, average, keep, patience):
+        """How the weights come about that the model has in the end."""
+        if keep not in KEEPS:
+            raise ValueError(f"keep is {keep!r}; it should be one of {', '.join(KEEPS)}")
+        if type(patience) is not int or patience < 0:
+            raise ValueError(f"patience is {patience!r}; it should be a number of epochs, or 0 for no end")
+        on_plateau = isinstance(self.schedule, ReduceOnPlateau)
+        for name, asked in (("keep", keep == "best"), ("patience", patience > 0), ("schedule", on_plateau)):
+            if asked and self.validation_set is None:
+                raise ValueError(f"{name} needs a validation set; hold out some training images, or change {name}")
+        self.keep, self.patience = keep, patience
+        self.average = WeightAverage(self.model, average) if average else None
+        self._best = None  # the state of the model in its best epoch
 
     @property
     def steps_per_epoch(self):
         return ceil(len(self.train_set) / self.batch_size)
+
+    @property
+    def steps_taken(self):
+        return self.epoch * self.steps_per_epoch + self.step
+
+    @property
+    def done(self):
+        """Whether all epochs are done, or `patience` is at its end."""
+        return self.epoch >= self.epochs or 0 < self.patience <= self._epochs_since_best()
+
+    @property
+    def kept_row(self):
+        """The row of `history` whose weights `run` leaves in the model; None before the first epoch is done."""
+        if self.keep == "best":
+            return best_row(self.history)
+        return self.history[-1] if self.history else None
 
     def run(self, on_step=None, on_epoch=None, stop=None):
         """Train to the end, or until `stop`.
@@ -91,7 +136,7 @@ class Trainer:
         Returns
         -------
         bool
-            Whether all epochs are done.
+            Whether the training is `done`. The model then has the weights that `average` and `keep` ask for.
 
         Raises
         ------
@@ -99,7 +144,7 @@ class Trainer:
             The loss, a parameter or a second derivative is no longer a finite number; the message names the step and
             the layer.
         """
-        while self.epoch < self.epochs:
+        while not self.done:
             drawn_for = 0 if self.order == "constant" else self.epoch
             order = np.random.default_rng([self.seed, 1, drawn_for]).permutation(len(self.train_set))
             if self.step == 0 and hasattr(self.optimizer, "estimate"):
@@ -113,6 +158,7 @@ class Trainer:
             row = self._finish_epoch()
             if on_epoch:
                 on_epoch(self, row)
+        self._take_result()
         return True
 
     def state(self):
@@ -128,11 +174,14 @@ class Trainer:
             "random": {name: rng.bit_generator.state for name, rng in self._generators()},
         }
         arrays = {f"model.{name}": array for name, array in self.model.state_dict().items()}
-        return values, arrays | {f"optimizer.{name}": array for name, array in optimizer.items()}
+        arrays |= {f"optimizer.{name}": array for name, array in optimizer.items()}
+        if self.average:
+            arrays["average.vector"] = self.average.vector.copy()
+        return values, arrays | {f"best.{name}": array for name, array in (self._best or {}).items()}
 
     def load_state(self, values, arrays):
         """Go on where `state` was taken. Raises KeyError, TypeError or ValueError if it does not fit."""
-        parts = {"model": {}, "optimizer": {"steps": values["optimizer_steps"]}}
+        parts = {"model": {}, "optimizer": {"steps": values["optimizer_steps"]}, "average": {}, "best": {}}
         for name, array in arrays.items():
             part, _, rest = name.partition(".")
             parts[part][rest] = array
@@ -148,12 +197,42 @@ class Trainer:
         generators = dict(self._generators())
         if generators.keys() != values["random"].keys():
             raise ValueError("its random states are of other layers")
+        self._check_result(parts["average"], parts["best"], history)
         self.model.load_state_dict(parts["model"])
         self.optimizer.load_state_dict(parts["optimizer"])
         for name, rng in generators.items():
             rng.bit_generator.state = values["random"][name]
         self.epoch, self.step, self.history = epoch, step, list(history)
         self.loss_sum, self.correct = float(values["loss_sum"]), int(values["correct"])
+        if self.average:
+            self.average.vector[:] = parts["average"]["vector"]
+        self._best = parts["best"] or None
+
+    def _check_result(self, average, best, history):
+        """Refuse a state's average and best weights if they are not as this trainer keeps them."""
+        if _forms(average) != _forms({"vector": self.average.vector} if self.average else {}):
+            raise ValueError("it has another average of the weights than this run")
+        if _forms(best) != _forms(self.model.state_dict() if self.keep == "best" and history else {}):
+            raise ValueError("it has other weights of a best epoch than this run")
+        if self.validation_set is not None:
+            names = ("validation_loss", "validation_accuracy")
+            if not all(isinstance(row.get(name), float) for row in history for name in names):
+                raise ValueError("its history lacks figures of the validation set")
+
+    def _rate(self, step):
+        if isinstance(self.schedule, ReduceOnPlateau):
+            return self.schedule(step, [row["validation_loss"] for row in self.history])
+        return self.schedule(step)
+
+    def _epochs_since_best(self):
+        return epochs_since_best(self.history) if self.patience else 0
+
+    def _take_result(self):
+        """Leave the weights in the model that the run is to end with."""
+        if self._best is not None:
+            self.model.load_state_dict(self._best)
+        elif self.average:
+            self.model.vector[:] = self.average.vector
 
     def _begin_epoch(self):
         self.step = 0
@@ -165,7 +244,7 @@ class Trainer:
         rng = np.random.default_rng([self.seed, 4, self.epoch])
         count = min(self.optimizer.samples, len(self.train_set))
         index = rng.choice(len(self.train_set), count, replace=False)
-        self.optimizer.lr = self.schedule(self.epoch * self.steps_per_epoch)
+        self.optimizer.lr = self._rate(self.steps_taken)
         try:
             self.optimizer.estimate(
                 self.train_set.images, self.train_set.labels[index], self.loss, index=index,
@@ -177,8 +256,10 @@ class Trainer:
         """The next few steps of the epoch; returns how many samples they took."""
         began = time.perf_counter()
         count = min(self._stretch, self.steps_per_epoch - self.step)
-        first = self.epoch * self.steps_per_epoch + self.step
-        rates = [self.schedule(first + i) for i in range(count)]
+        first = self.steps_taken
+        if self.average:
+            count = min(count, self.average.steps_before_next(first))
+        rates = [self._rate(first + i) for i in range(count)]
         samples = order[self.step * self.batch_size : (self.step + count) * self.batch_size]
         record = StepsTaken(count)
         options = {} if self.distortion is None else {"distort": self._distort()}
@@ -194,6 +275,8 @@ class Trainer:
                 self.loss_sum += float(loss) * len(batch)
             self.correct += record.correct
             self.step += record.taken
+            if self.average and record.taken:
+                self.average.after(self.steps_taken)
         if record.taken < count:
             self.optimizer.lr = rates[record.taken]
             raise NonFiniteError(self._where_not_finite(record.losses[record.taken], batches[record.taken]))
@@ -207,13 +290,16 @@ class Trainer:
         row = {
             "epoch": self.epoch + 1,
             "step": (self.epoch + 1) * self.steps_per_epoch,
-            "lr": self.schedule((self.epoch + 1) * self.steps_per_epoch - 1),
+            "lr": self._rate((self.epoch + 1) * self.steps_per_epoch - 1),
             "train_loss": self.loss_sum / len(self.train_set),
             "train_accuracy": self.correct / len(self.train_set),
         }
-        if self.validation_set is not None:
-            result = evaluate(self.model, self.validation_set, self.preparation, self.loss)
-            row |= {"validation_loss": result.loss, "validation_accuracy": result.accuracy}
+        with self.average.in_place() if self.average else nullcontext():
+            if self.validation_set is not None:
+                result = evaluate(self.model, self.validation_set, self.preparation, self.loss)
+                row |= {"validation_loss": result.loss, "validation_accuracy": result.accuracy}
+            best = self.model.state_dict() if self.keep == "best" and best_row([*self.history, row]) is row else None
+        self._best = best or self._best
         self.history.append(row)
         self.epoch += 1
         self._begin_epoch()
@@ -221,7 +307,7 @@ class Trainer:
 
     def _where_not_finite(self, loss, batch):
         """The first place where a number is not finite, in the order in which a step computes them."""
-        step = self.epoch * self.steps_per_epoch + self.step
+        step = self.steps_taken
         when = f"the loss is {loss} at step {step + 1} (epoch {self.epoch + 1})"
         remedy = f"lower the learning rate, it is {self.optimizer.lr:g}"
         for name, array in self.model.state_dict().items():
@@ -246,6 +332,10 @@ class Trainer:
             rng = getattr(layer, "rng", None)
             if isinstance(rng, np.random.Generator):
                 yield name, rng
+
+
+def _forms(arrays):
+    return {name: (array.shape, array.dtype) for name, array in arrays.items()}
 
 
 def _is_count(value, most):

@@ -1,0 +1,309 @@
+"""What a recipe can say, and how a run is built from it."""
+
+from dataclasses import asdict, dataclass, field, fields
+from inspect import signature
+from math import ceil
+
+import numpy as np
+
+from lenet5c import datasets, nn
+from lenet5c.datasets import Preparation
+from lenet5c.nn import CrossEntropyLoss, MSELoss
+from lenet5c.optim import SGD, Adagrad, Adam, Constant, Cosine, OneCycle, ReduceOnPlateau, RMSprop, Step
+from lenet5c.training import TrainedModel, Trainer
+from lenet5c.training.trainer import KEEPS
+
+# What suits an optimiser here, for a recipe whose optimiser is exchanged.
+OPTIMIZERS = {
+    "adam": {"lr": 4e-3, "weight_decay": 0.0},
+    "adamw": {"lr": 4e-3, "weight_decay": 0.1},
+    "sgd": {"lr": 0.05, "weight_decay": 5e-4},
+    "adagrad": {"lr": 0.05, "weight_decay": 0.0},
+    "rmsprop": {"lr": 4e-3, "weight_decay": 0.0},
+}
+OPTIMIZER_SETTINGS = {
+    "adam": ("betas", "eps"),
+    "adamw": ("betas", "eps"),
+    "sgd": ("nesterov",),
+    "adagrad": ("eps", "initial_accumulator_value"),
+    "rmsprop": ("alpha", "eps", "momentum"),
+}
+# 'every' and 'patience' count epochs.
+SCHEDULE_SETTINGS = {
+    "constant": (),
+    "step": ("every", "gamma"),
+    "cosine": ("final",),
+    "one-cycle": ("warm_up", "start_divisor", "final_divisor"),
+    "reduce-on-plateau": ("factor", "patience", "threshold", "min_lr"),
+}
+SCHEDULES = tuple(SCHEDULE_SETTINGS)
+# Of settings that are not just a number.
+FORMS = {"nesterov": "true or false", "betas": "two numbers", "every": "a whole number of epochs",
+         "patience": "a whole number of epochs"}  # fmt: skip
+NETS = {"lenet5": "LeNet5", "lenet5_1998": "LeNet5_1998"}
+LOSSES = ("cross_entropy", "mse")
+PREPARATIONS = ("auto", *Preparation.NAMES)
+FITS = ("auto", "pad", "resize")
+SPLITS = ("random", "last")
+ORDERS = ("reshuffled", "constant")
+SIZE = 32
+TEXTS = ("summary", "reproduces", "reported", "reached", "notes")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a run trains. All but the texts is in the run's config.json; most fields are options of ``lenet5c train``.
+
+    Attributes
+    ----------
+    summary : str
+        What the recipe is, in a line.
+    epochs, batch_size : int
+    optimizer : {'adam', 'adamw', 'sgd', 'adagrad', 'rmsprop'}
+    lr : float
+        The peak of the schedule.
+    schedule : {'constant', 'step', 'cosine', 'one-cycle', 'reduce-on-plateau'}
+        'step' divides the rate by ten after each third of the run; 'reduce-on-plateau' when the validation loss has not
+        fallen for more than two epochs.
+    momentum : float
+        Of 'sgd', in Nesterov's form.
+    weight_decay : float
+        Of weights and biases alike.
+    label_smoothing : float
+    validation : float
+        Share of the training images held out, if less than 1, or their number.
+    fit : {'auto', 'pad', 'resize'}
+        How images are brought to 32 by 32 pixels; 'auto' pads images of 20 to 32 pixels a side and resizes others.
+    model : dict
+        Settings of the net beside those that follow from the data.
+    net : {'lenet5', 'lenet5_1998'}
+    loss : {'cross_entropy', 'mse'}
+    preparation : str
+        'auto' brings images to 32 by 32 pixels, mean 0 and standard deviation 1 over the training images; others are
+        those of `Preparation.named`, which have a `fit` of their own.
+    split : {'random', 'last'}
+        Which images are held out.
+    order : {'reshuffled', 'constant'}
+        Whether the order of the training images is drawn anew in each epoch.
+    distortion : dict or None
+        Settings of `lenet5c.datasets.Distortion`, for the training images.
+    optimizer_settings, schedule_settings : dict
+        Further arguments of the optimiser ('nesterov' of 'sgd', 'eps', 'betas', ...) and the schedule ('gamma',
+        'every', 'patience', ...), where the number of steps, `every` or `patience`, is in epochs.
+    average : float
+        Decay per step of a running average of the weights, which is what is evaluated and saved; 0 for none.
+    keep : {'last', 'best'}
+        Which weights are saved: of the last epoch, or of the one with the highest validation accuracy.
+    patience : int
+        Epochs without a better one after which the run ends; 0 for never.
+    reproduces, reported : str
+        Whose system this is, and what was reported of it.
+    reached : str
+        What the recipe reaches.
+    notes : str
+        How it differs, and why.
+    """
+
+    summary: str = ""
+    epochs: int = 10
+    batch_size: int = 64
+    optimizer: str = "adamw"
+    lr: float = 4e-3
+    schedule: str = "one-cycle"
+    momentum: float = 0.9
+    weight_decay: float = 0.1
+    label_smoothing: float = 0.05
+    validation: float = 1 / 12
+    fit: str = "auto"
+    model: dict = field(default_factory=dict)
+    net: str = "lenet5"
+    loss: str = "cross_entropy"
+    preparation: str = "auto"
+    split: str = "random"
+    order: str = "reshuffled"
+    distortion: dict | None = None
+    optimizer_settings: dict = field(default_factory=dict)
+    schedule_settings: dict = field(default_factory=dict)
+    average: float = 0.0
+    keep: str = "last"
+    patience: int = 0
+    reproduces: str = ""
+    reported: str = ""
+    reached: str = ""
+    notes: str = ""
+
+    def __post_init__(self):
+        for name, least in (("epochs", 1), ("batch_size", 1), ("patience", 0)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < least:
+                raise ValueError(f"{name} is {value!r}; it should be an integer of at least {least}")
+        for name in ("lr", "momentum", "weight_decay", "label_smoothing", "validation", "average"):
+            value = getattr(self, name)
+            if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value < 1e300:
+                raise ValueError(f"{name} is {value!r}; it should be a number of at least 0")
+        if self.lr == 0:
+            raise ValueError("lr is 0; it should be more than 0")
+        for name in ("momentum", "label_smoothing", "average"):
+            if getattr(self, name) >= 1:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; it should be less than 1")
+        choices = (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES), ("fit", FITS), ("net", NETS), ("loss", LOSSES),
+                   ("preparation", PREPARATIONS), ("split", SPLITS), ("order", ORDERS), ("keep", KEEPS))  # fmt: skip
+        for name, known in choices:
+            if not isinstance(getattr(self, name), str) or getattr(self, name) not in known:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; it should be one of {', '.join(known)}")
+        for name in ("model", "optimizer_settings", "schedule_settings", "distortion"):
+            value = getattr(self, name)
+            if not isinstance(value, dict) and not (name == "distortion" and value is None):
+                raise ValueError(f"{name} is {value!r}; it should be a dict of settings")
+        self._check_settings("optimizer", OPTIMIZER_SETTINGS)
+        self._check_settings("schedule", SCHEDULE_SETTINGS)
+        if self.fit != "auto" and self.preparation != "auto":
+            raise ValueError(
+                f"fit is {self.fit!r}, but the preparation {self.preparation!r} has its own; leave one of them at auto")
+        if self.loss == "mse" and self.label_smoothing > 0:
+            raise ValueError(f"label_smoothing is {self.label_smoothing!r}; with the loss mse it should be 0")
+        needs = {"keep": self.keep == "best", "patience": self.patience > 0,
+                 "schedule": self.schedule == "reduce-on-plateau"}  # fmt: skip
+        for name, needed in needs.items():
+            if needed and self.validation == 0:
+                raise ValueError(
+                    f"{name} is {getattr(self, name)!r}, which needs validation images; validation should not be 0"
+                )
+
+    def _check_settings(self, name, known):
+        kind = getattr(self, name)
+        unknown = [key for key in getattr(self, f"{name}_settings") if key not in known[kind]]
+        if unknown:
+            offered = ", ".join(known[kind]) or "none"
+            raise ValueError(f"{name}_settings has {unknown[0]!r}; the {name} {kind} takes {offered}")
+        # Their ranges are checked by whom they go to.
+        for key, value in getattr(self, f"{name}_settings").items():
+            expected = FORMS.get(key, "a number")
+            fits = {
+                "true or false": isinstance(value, bool),
+                "two numbers": isinstance(value, (list, tuple)) and len(value) == 2 and all(map(_is_number, value)),
+                "a whole number of epochs": type(value) is int and value >= 0,
+                "a number": _is_number(value),
+            }[expected]
+            if not fits:
+                raise ValueError(f"{key} is {value!r}; it should be {expected}")
+
+    @classmethod
+    def settings(cls):
+        """The names of the fields that a run's config.json holds."""
+        return [f.name for f in fields(cls) if f.name not in TEXTS]
+
+    def to_dict(self):
+        """The settings, for config.json."""
+        return {name: value for name, value in asdict(self).items() if name not in TEXTS}
+
+    def build(self, train_set, seed):
+        """A `Trainer` on this data, and the `TrainedModel` it trains.
+
+        Raises
+        ------
+        ValueError
+            The data does not fit the recipe.
+        """
+        rest, held_out = self._split(train_set, seed)
+        preparation = self._preparation(rest)
+        model = _offered(nn, NETS[self.net], "net", self.net)(
+            num_classes=train_set.num_classes, in_channels=train_set.images.shape[1], input_size=preparation.size,
+            rng=np.random.default_rng([seed, 2]), **self.model)  # fmt: skip
+        left = len(rest) % self.batch_size or self.batch_size
+        if left == 1 and self.model.get("batch_norm"):
+            raise ValueError(
+                f"batch_size is {self.batch_size}, which leaves a batch of 1 of {len(rest)} images, but batch "
+                f"normalisation needs 2: use another batch_size or validation"
+            )
+        trainer = Trainer(
+            model, self._optimizer(model), self._schedule(ceil(len(rest) / self.batch_size)), self._loss(), preparation,
+            rest, held_out, batch_size=self.batch_size, epochs=self.epochs, seed=seed, average=self.average,
+            keep=self.keep, patience=self.patience, **self._order_and_distortion())  # fmt: skip
+        return trainer, TrainedModel(model, preparation, train_set.class_names)
+
+    def _split(self, train_set, seed):
+        if self.validation == 0:
+            return train_set, None
+        share = self.validation < 1
+        count = round(self.validation * len(train_set)) if share else int(self.validation)
+        if not 1 <= count < len(train_set) or not (share or count == self.validation):
+            raise ValueError(
+                f"validation is {self.validation:g}, but there are {len(train_set)} training images; it should hold out "
+                f"at least one of them and leave at least one: use another number, a share such as 0.1, or 0 for none"
+            )
+        return train_set.split_last(count) if self.split == "last" else train_set.split(count, seed)
+
+    def _preparation(self, train_set):
+        if self.preparation != "auto":
+            return Preparation.named(self.preparation, train_set.images)
+        side = train_set.images.shape[2:]
+        fit = self.fit
+        if fit == "auto":
+            fit = "pad" if 20 <= min(side) and max(side) <= SIZE else "resize"
+        mean, std = pixel_statistics(train_set.images)
+        return Preparation(size=(SIZE, SIZE), fit=fit, mean=mean, std=std)
+
+    def _loss(self):
+        return MSELoss() if self.loss == "mse" else CrossEntropyLoss(self.label_smoothing)
+
+    def _optimizer(self, model):
+        settings = {"lr": self.lr, "weight_decay": self.weight_decay}
+        if self.optimizer == "sgd":
+            settings |= {"momentum": self.momentum, "nesterov": self.momentum > 0}
+        elif self.optimizer == "adamw":
+            settings |= {"decoupled": True}
+        kind = {"adam": Adam, "adamw": Adam, "sgd": SGD, "adagrad": Adagrad, "rmsprop": RMSprop}[self.optimizer]
+        return kind(model, **settings | self.optimizer_settings)
+
+    def _schedule(self, steps_per_epoch):
+        total = self.epochs * steps_per_epoch
+        settings = dict(self.schedule_settings)
+        if self.schedule == "step":
+            every = settings.pop("every", None)
+            steps = max(1, ceil(total / 3)) if every is None else every * steps_per_epoch
+            return Step(self.lr, every=steps, **settings)
+        if self.schedule == "reduce-on-plateau":
+            return ReduceOnPlateau(self.lr, **{"patience": 2} | settings)
+        if self.schedule == "constant":
+            return Constant(self.lr)
+        return {"cosine": Cosine, "one-cycle": OneCycle}[self.schedule](self.lr, total, **settings)
+
+    def _order_and_distortion(self):
+        """Arguments of `Trainer` that few recipes have."""
+        given = {}
+        if self.distortion is not None:
+            kind = _offered(datasets, "Distortion", "distortion", self.distortion)
+            given["distortion"] = kind.from_dict(self.distortion)
+        if self.order != "reshuffled":
+            given["order"] = self.order
+        for name, value in given.items():
+            if name not in signature(Trainer).parameters:
+                raise ValueError(f"{name} is {value!r}; this version of lenet5c does not offer it")
+        return given
+
+
+def _is_number(value):
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300
+
+
+def _offered(module, kind, name, value):
+    if not hasattr(module, kind):
+        raise ValueError(f"{name} is {value!r}; this version of lenet5c does not offer it")
+    return getattr(module, kind)
+
+
+def pixel_statistics(images):
+    """(mean, standard deviation) of uint8 pixels in units of 255, to four digits as is the custom for MNIST.
+
+    The sums are exact integers, so the result does not depend on the order of additions.
+    """
+    total = squares = 0
+    for start in range(0, len(images), 1000):
+        part = images[start : start + 1000]
+        total += int(part.sum(dtype=np.int64))
+        squares += int(np.square(part, dtype=np.uint16).sum(dtype=np.int64))
+    mean = total / images.size
+    variance = squares / images.size - mean * mean
+    # A data set of one grey tone has no spread to divide by.
+    return round(mean / 255, 4), round(variance**0.5 / 255, 4) or 1.0
