@@ -41,6 +41,9 @@ class Recipe:
     label_smoothing : float
     validation : float
         Share of the training images held out, if less than 1, or their number.
+    train_size : int or None
+        How many of the training images are used at all, a random choice that follows from the seed; None for all.
+        `validation` divides these.
     fit : {'auto', 'pad', 'resize'}
         How images are brought to 32 by 32 pixels; 'auto' pads images of 20 to 32 pixels a side and resizes others.
     model : dict
@@ -57,6 +60,7 @@ class Recipe:
     weight_decay: float = 0.1
     label_smoothing: float = 0.05
     validation: float = 1 / 12
+    train_size: int | None = None
     fit: str = "auto"
     model: dict = field(default_factory=dict)
 
@@ -64,6 +68,8 @@ class Recipe:
         for name, value, least in (("epochs", self.epochs, 1), ("batch_size", self.batch_size, 1)):
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise ValueError(f"{name} is {value!r}; it should be an integer of at least {least}")
+        if self.train_size is not None and (type(self.train_size) is not int or self.train_size < 1):
+            raise ValueError(f"train_size is {self.train_size!r}; it should be an integer of at least 1, or None for all")
         for name in ("lr", "momentum", "weight_decay", "label_smoothing", "validation"):
             value = getattr(self, name)
             if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value < 1e300:
@@ -95,7 +101,7 @@ class Recipe:
         ValueError
             The data does not fit the recipe.
         """
-        rest, held_out = self._split(train_set, seed)
+        rest, held_out = self._split(self._subset(train_set, seed), seed)
         preparation = self._preparation(rest)
         model = LeNet5(
             num_classes=train_set.num_classes, in_channels=train_set.images.shape[1], input_size=preparation.size,
@@ -105,6 +111,17 @@ class Recipe:
             model, self._optimizer(model), self._schedule(total), CrossEntropyLoss(self.label_smoothing), preparation,
             rest, held_out, batch_size=self.batch_size, epochs=self.epochs, seed=seed)  # fmt: skip
         return trainer, TrainedModel(model, preparation, train_set.class_names)
+
+    def _subset(self, train_set, seed):
+        if self.train_size is None or self.train_size == len(train_set):
+            return train_set
+        if self.train_size > len(train_set):
+            raise ValueError(
+                f"train_size is {self.train_size}, but there are {len(train_set)} training images; it should be at most "
+                f"their number: leave it out for all"
+            )
+        # A stream of its own: weights, split and order of a smaller set are drawn as those of the whole one.
+        return train_set.split(self.train_size, np.random.default_rng([seed, 5]))[1]
 
     def _split(self, train_set, seed):
         if self.validation == 0:

@@ -73,12 +73,14 @@ def make_parser():
     add("--weight-decay", type=number(0), metavar="F", help="decoupled with adamw (default: by optimizer)")
     add("--label-smoothing", type=number(0, 1), metavar="F", help=f"share of a target spread over all classes (default: {usual.label_smoothing})")
     add("--validation", type=number(0), metavar="N", help="training images held out: a number, or a share below 1 (default: 1/12)")
+    add("--train-size", type=whole(1), metavar="N", help="use N of the training images only, drawn by the seed (default: all)")
     add("--fit", choices=("auto", "pad", "resize"), metavar="HOW", help="to 32 by 32 pixels: auto, pad or resize (default: auto)")
     add("--seed", type=whole(0), metavar="N", help="of weights, split and order (default: 0)")
     add("--data", metavar="NAME_OR_DIR", help="mnist, or a folder with four IDX files (default: mnist)")
     add("--out", type=directory, metavar="DIR", help="folder for the results (default: a new one in runs/)")
     add("--resume", action="store_true", help="go on with the run in --out, to the same bytes as without a stop")
     add("--threads", type=whole(1, 1024), metavar="N", help="the result does not depend on it (default: all cores)")
+    add("--watch-test", action="store_true", default=None, help="write the test accuracy after each epoch to metrics.jsonl; it decides nothing")
     add("--target-accuracy", type=number(0, 1), metavar="F", help="exit with 3 if the test accuracy, 0 to 1, is lower")
     add("--quiet", action="store_true", help="print the last line only")
     return parser
@@ -100,7 +102,8 @@ def train(options, started):
     else:
         folder.create(config)
     if (summary := folder.read_summary()) is None:
-        if signal := run(trainer, folder, config, options):
+        watched = test_set if config["watch_test"] else None
+        if signal := run(trainer, folder, config, options, watched):
             return interrupted(folder, trainer, signal)
         summary = finish(trainer, trained, test_set, folder, config, started)
     return report(summary, options.target_accuracy)
@@ -118,6 +121,7 @@ def begin(options):
         "recipe": options.recipe or "default",
         "data": data_name("mnist" if options.data is None else options.data),
         "seed": options.seed or 0,
+        "watch_test": bool(options.watch_test),
         **chosen.to_dict(),
     }
     out = options.out or Path("runs") / datetime.now().strftime("%Y%m%d-%H%M%S-%f")
@@ -130,12 +134,12 @@ def resume(options):
         raise RunError("--resume needs --out DIR, the folder of the run to go on with")
     folder = RunFolder(options.out)
     config = folder.read_config()
-    missing = {"recipe", "data", "seed", "data_digest", *Recipe.settings()} - config.keys()
+    missing = {"recipe", "data", "seed", "watch_test", "data_digest", *Recipe.settings()} - config.keys()
     if missing:
         raise RunError(f"{folder.config_file} lacks {', '.join(sorted(missing))}; start a new run in another folder")
     if not isinstance(config["data"], str) or type(config["seed"]) is not int or config["seed"] < 0:
         raise RunError(f"{folder.config_file} has an impossible data or seed; start a new run in another folder")
-    for name in ("recipe", "data", "seed", *Recipe.settings()):
+    for name in ("recipe", "data", "seed", "watch_test", *Recipe.settings()):
         given = getattr(options, name, None)
         if name == "data" and given is not None:
             given = data_name(given)
@@ -176,8 +180,11 @@ def data_digest(*datasets):
     return digest.hexdigest()
 
 
-def run(trainer, folder, config, options):
-    """Train to the end, with a checkpoint after each epoch; returns the signal that stopped it, or None."""
+def run(trainer, folder, config, options, watched=None):
+    """Train to the end, with a checkpoint after each epoch; returns the signal that stopped it, or None.
+
+    Of a `watched` data set the accuracy after each epoch is written down, and nothing else is done with it.
+    """
     progress = Progress(trainer, options.quiet)
     channels, height, width = trainer.model.input_shape
     validation = 0 if trainer.validation_set is None else len(trainer.validation_set)
@@ -190,6 +197,8 @@ def run(trainer, folder, config, options):
 
     def after_epoch(trainer, row):
         nonlocal began
+        if watched is not None:
+            row["test_accuracy"] = evaluate(trainer.model, watched, trainer.preparation).accuracy
         folder.save_checkpoint(trainer, config)
         progress.epoch(row, time.perf_counter() - began)
         began = time.perf_counter()
@@ -215,7 +224,7 @@ def interrupted(folder, trainer, signal):
 
 
 def finish(trainer, trained, test_set, folder, config, started):
-    """Look at the test images, for the first and only time, and write model and summary."""
+    """Look at the test images, for the first and only time unless they are watched, and write model and summary."""
     result = evaluate(trained.model, test_set, trained.preparation)
     summary = {
         "test_accuracy": result.accuracy,

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Dataset", "DatasetError", "Preparation", "idx_folder", "load_idx", "mnist"]
+__all__ = ["Dataset", "DatasetError", "Preparation", "idx_folder", "load_idx", "mnist", "mnist_label_errors"]
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
@@ -50,3 +50,4 @@ class Preparation:
 def load_idx(path: str | os.PathLike[str]) -> NDArray[Any]: ...
 def idx_folder(directory: str | os.PathLike[str]) -> tuple[Dataset, Dataset]: ...
 def mnist() -> tuple[Dataset, Dataset]: ...
+def mnist_label_errors() -> tuple[int, ...]: ...
