@@ -3,11 +3,10 @@
 from math import ceil
 
 import numpy as np
-from matplotlib import rcParams, rc_context
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from lenet5c.datasets import mnist_label_errors
 from lenet5c.reproduction.reported import ERRORS_SHOWN, reported
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart.
@@ -47,13 +46,11 @@ def draw(record, test_set, folder):
             figures["sizes", name] = lambda result=result, points=points: sizes([*points, result], whole)
     for name in shown(list(whole)):
         if whole[name]["errors"]["index"]:
-            rejected = mnist_label_errors() if record["data"] == "mnist" else ()
-            figures["errors", name] = lambda name=name, rejected=rejected: errors(whole[name], test_set, rejected)
+            figures["errors", name] = lambda name=name: errors(whole[name], test_set, record["rejected"]["index"])
     files = {}
     for (kind, name), make in figures.items():
         files[kind, name] = f"{kind}{'-' if name else ''}{name}.png"
-        with rc_context():
-            rcParams.update(STYLE)
+        with rc_context(STYLE):
             make().savefig(folder / files[kind, name], metadata={"Software": None})
     return files
 
@@ -82,9 +79,10 @@ def overview(results):
         values += each
         mean = 100 - found["mean"]
         if found["sd"] is not None:
-            low, high = max(1e-3, 100 - found["high"]), 100 - found["low"]
+            # The interval of two seeds can be wider than all else: the axis shows part of it.
+            low, high = max(mean / 3, 100 - found["high"]), 100 - found["low"]
             ax.plot([low, high], [row, row], color=OURS, linewidth=1.5, zorder=1)
-            values += [low, high]
+            values += [low, min(high, 3 * mean)]
         labels["mean and its 95 % interval"] = ax.scatter([mean], [row], s=60, marker="|", color=OURS, linewidths=2, zorder=3)
         if (accuracy := reported(result["recipe"]).accuracy) is not None:
             labels["reported"] = ax.scatter([100 - accuracy], [row], s=34, marker="D", color=THEIRS, zorder=4)
@@ -174,7 +172,7 @@ def errors(result, test_set, rejected):
     order = most_confident(columns)
     across = min(COLUMNS, len(order))
     rows = ceil(len(order) / across)
-    figure = Figure(figsize=(max(5.0, 0.85 * across), 0.5 + 1.12 * rows), layout="constrained")
+    figure = Figure(figsize=(max(5.0, 0.85 * across), 0.5 + 1.04 * rows), layout="constrained")
     axes = figure.subplots(rows, across, squeeze=False)
     for ax in axes.flat[len(order) :]:
         ax.set_axis_off()

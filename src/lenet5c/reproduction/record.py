@@ -11,6 +11,7 @@ import numpy as np
 
 import lenet5c
 from lenet5c import kernels
+from lenet5c.datasets import mnist_label_errors
 from lenet5c.recipes import RECIPES
 from lenet5c.reproduction.predictions import predict
 from lenet5c.reproduction.reported import PAIRS
@@ -36,7 +37,8 @@ def make_record(runs, test_set, command, data, changes):
     Returns
     -------
     dict
-        For `json`. A result holds the runs of one recipe; accuracies and errors are in percent, times in seconds.
+        For `json`. A result holds the runs of one recipe. Its accuracies are in percent, its times in seconds; histories
+        have shares, 0 to 1. Rejected are the test images whose labels raters rejected.
 
     Raises
     ------
@@ -47,6 +49,7 @@ def make_record(runs, test_set, command, data, changes):
     for run in runs:
         groups.setdefault((run.recipe, run.train_size), []).append(run)
     results = [make_result(name, size, group, test_set) for (name, size), group in groups.items()]
+    rejected = list(mnist_label_errors()) if data == "mnist" else []
     return {
         "format": FORMAT,
         "command": command,
@@ -54,6 +57,7 @@ def make_record(runs, test_set, command, data, changes):
         "machine": machine(),
         "data": data,
         "changes": changes,
+        "rejected": {"index": rejected, "label": test_set.labels[rejected].tolist()},
         "results": results,
         "comparisons": list(comparisons(results)),
     }

@@ -1,6 +1,5 @@
 """The report as Markdown, from the record."""
 
-from lenet5c.datasets import mnist_label_errors
 from lenet5c.recipes import Recipe
 from lenet5c.reproduction.pictures import most_confident, shown
 from lenet5c.reproduction.reported import PAPER, reported
@@ -34,8 +33,8 @@ def write(path, record, pictures):
             for name, result in whole.items()
         ),
         "## Errors, one by one",
-        *(error_table(whole[name], pictures, record["data"] == "mnist") for name in shown(list(whole))),
-        rejected_table(whole) if record["data"] == "mnist" else "",
+        *(error_table(whole[name], pictures, record["rejected"]["index"]) for name in shown(list(whole))),
+        rejected_table(whole, record["rejected"]) if record["rejected"]["index"] else "",
     ]
     atomic.write_bytes(path, ("\n\n".join(part for part in parts if part) + "\n").encode())
 
@@ -85,8 +84,8 @@ def reading(record, results):
     notes = [
         "**Test accuracy**: mean and standard deviation over seeds, of the model that the training ends with.",
         "**95 % over seeds**: Student's interval for the mean of all seeds, on these test images.",
-        "**95 % over images**: Wilson's interval for the seed of median accuracy, over other test sets of this size. It is "
-        "the wider one because all seeds share the same test images.",
+        "**95 % over images**: Wilson's interval for the seed of median accuracy, over other test sets of this size. All "
+        "seeds share the same test images, so the spread over seeds does not contain this.",
         "**Time**: mean of a whole process, from start to exit, with reading the data and looking at the test images"
         + (f"; up to {max(jobs)} trainings shared the cores" if max(jobs, default=1) > 1 else "")
         + (f"; {untimed} that were interrupted and resumed are left out" if untimed else "") + ".",
@@ -172,24 +171,23 @@ def by_size(result, sizes, facts):
     )
 
 
-def error_table(result, pictures, is_mnist):
+def error_table(result, pictures, rejected):
     columns = result["errors"]
     order = most_confident(columns)
     name, seed = result["recipe"], result["median_seed"]
     count = len(columns["index"])
-    rejected = set(mnist_label_errors()) if is_mnist else set()
     title = f"### The errors of {name}\n\n"
     if not count:
         return title + f"Seed {seed}, the one of median accuracy, has no test image wrong."
     some = f" The {len(order)} surest are shown." if len(order) < count else ""
-    found = len(rejected & set(columns["index"]))
-    note = f" {found} of them have labels that raters rejected." if is_mnist else ""
+    found = len(set(rejected) & set(columns["index"]))
+    note = f" Of {found} of them the label is rejected [by raters](#labels-that-raters-rejected)." if rejected else ""
     rows = [
         [columns["index"][i], columns["label"][i], columns["predicted"][i], f"{100 * columns['confidence'][i]:.1f} %",
-         *(["yes" if columns["index"][i] in rejected else ""] if is_mnist else [])]
+         *(["yes" if columns["index"][i] in rejected else ""] if rejected else [])]
         for i in order
     ]  # fmt: skip
-    heads = ["test image", "label", "prediction", "confidence", *(["label rejected"] if is_mnist else [])]
+    heads = ["test image", "label", "prediction", "confidence", *(["label rejected"] if rejected else [])]
     return "\n\n".join([
         f"{title}The {count} test images that seed {seed}, the one of median accuracy, has wrong, the surest first.{some}{note}",
         image(pictures, "errors", name, f"The test images that {name} has wrong"),
@@ -197,20 +195,23 @@ def error_table(result, pictures, is_mnist):
     ])  # fmt: skip
 
 
-def rejected_table(whole):
+def rejected_table(whole, rejected):
     """What each recipe's median seed makes of the images whose labels raters rejected."""
     predictions = {}
     for name, result in whole.items():
         columns = result["errors"]
         predictions[name] = dict(zip(columns["index"], columns["predicted"], strict=True))
-    rows = [[index, *(predictions[name].get(index, "as labelled") for name in whole)] for index in mnist_label_errors()]
+    rows = [
+        [index, label, *(predictions[name].get(index, "as labelled") for name in whole)]
+        for index, label in zip(rejected["index"], rejected["label"], strict=True)
+    ]
     return (
         "### Labels that raters rejected\n\n"
         "Five people each looked at 100 doubtful test images; for these 15 the label did not stand (C. G. Northcutt, "
         "A. Athalye, J. Mueller, Pervasive label errors in test sets destabilize machine learning benchmarks, 2021). Only "
         "doubtful images were looked at, so there may be more. A model that names what people see scores about 99.85 %. The "
         "table has the prediction of each recipe's seed of median accuracy.\n\n"
-        + table(["test image", *whole], rows, "r" + "c" * len(whole))
+        + table(["test image", "label", *whole], rows, "rc" + "c" * len(whole))
     )
 
 
