@@ -104,15 +104,6 @@ def check(options, names):
         raise RunError("the report's pictures need matplotlib; install it: python -m pip install 'matplotlib>=3.8'")
     from lenet5c.reproduction.record import read_record
 
-    try:
-        present = {result["recipe"] for result in read_record(options.out / RECORD)["results"]}
-    except FileNotFoundError:
-        present = set()
-    if lost := sorted(present - set(names)):
-        raise RunError(
-            f"{options.out / RECORD} has {', '.join(lost)}, too, which this report would drop; name them as well, or "
-            f"name another folder with --out"
-        )
     for option, folder in (("--out", options.out / PICTURES), ("--work", options.work)):
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -122,6 +113,15 @@ def check(options, names):
             raise RunError(
                 f"{folder} cannot be written ({error.strerror or error}); name another folder with {option}"
             ) from None
+    try:
+        present = {result["recipe"] for result in read_record(options.out / RECORD)["results"]}
+    except FileNotFoundError:
+        present = set()
+    if lost := sorted(present - set(names)):
+        raise RunError(
+            f"{options.out / RECORD} has {', '.join(lost)}, too, which this report would drop; name them as well, or "
+            f"name another folder with --out"
+        )
 
 
 if __name__ == "__main__":

@@ -84,7 +84,8 @@ def overview(results):
             ax.plot([low, high], [row, row], color=OURS, linewidth=1.5, zorder=1)
             values += [low, min(high, 3 * mean)]
         labels["mean and its 95 % interval"] = ax.scatter([mean], [row], s=60, marker="|", color=OURS, linewidths=2, zorder=3)
-        if (accuracy := reported(result["recipe"]).accuracy) is not None:
+        accuracy = reported(result["recipe"]).accuracy
+        if accuracy is not None and reported(result["recipe"]).on == "test":
             labels["reported"] = ax.scatter([100 - accuracy], [row], s=34, marker="D", color=THEIRS, zorder=4)
             values.append(100 - accuracy)
     ax.set_yticks(range(len(results)), [result["recipe"] for result in results])

@@ -62,7 +62,7 @@ def headline(results):
         facts, found, seconds = reported(result["recipe"]), result["accuracy"], result["seconds"]
         rows.append([
             f"[{result['recipe']}](#{result['recipe']})",
-            percent(facts.accuracy),
+            percent(facts.accuracy) + ("" if facts.on == "test" else f" ({facts.on})"),
             f"**{percent(found['mean'])}**{plus_minus(found['sd'])}",
             between(found["low"], found["high"]),
             between(*result["wilson"]),
@@ -240,7 +240,7 @@ def plus_minus(sd):
 
 
 def between(low, high):
-    return "–" if low is None else f"{low:.2f} to {high:.2f}"
+    return "–" if low is None else f"{low:.2f} to {min(high, 100):.2f}"
 
 
 def probability(p):

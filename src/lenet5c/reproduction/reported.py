@@ -10,9 +10,11 @@ class Reported:
     Attributes
     ----------
     accuracy : float or None
-        Test accuracy in percent; None where there is none, or nothing was reported.
+        In percent; None where nothing was reported.
+    on : {'test', 'training'}
+        The images of that accuracy.
     figure : str
-        How the figure is to be read, if it is not simply a test accuracy.
+        What else there is to say of it.
     time : str
         What the training took there, and on what.
     epochs, parameters : int or None
@@ -27,6 +29,7 @@ class Reported:
     """
 
     accuracy: float | None = None
+    on: str = "test"
     figure: str = ""
     time: str = ""
     epochs: int | None = None
@@ -68,7 +71,11 @@ REPORTED = {
     "seed2": Reported(accuracy=98.29, time="10 min (60 s an epoch, i7-11800H)", epochs=10),
     "seed3": Reported(accuracy=98.77, time="not stated (RTX 3060 Laptop)", epochs=10),
     "seed4": Reported(
-        accuracy=97.28, figure="the mean accuracy on training images, during training", time="not stated", epochs=5
+        accuracy=97.28,
+        on="training",
+        figure="the mean accuracy on training images, during training",
+        time="not stated",
+        epochs=5,
     ),
 }  # fmt: skip
 
