@@ -164,10 +164,12 @@ def by_size(result, sizes, facts):
         size = one["train_size"] or max(facts.sizes)
         found = one["accuracy"]
         rows.append([f"{size:,}", f"{facts.sizes[size]:.2f} %", f"{100 - found['mean']:.2f} %{plus_minus(found['sd'])}", found["count"]])
+    held_out = setting(result["settings"]["validation"])
+    of_these = "" if held_out == "0" else f" Of each set validation images are held out (`validation` {held_out})."
     return (
         "Test error by the number of training images, the paper's Fig. 6 beside ours. The paper does not say which images "
         "its smaller sets had; here each seed draws its own. The number of epochs is the same, so a smaller set means "
-        "fewer steps.\n\n" + table(["training images", "paper", "ours", "seeds"], rows, "rrrr")
+        f"fewer steps.{of_these}\n\n" + table(["training images", "paper", "ours", "seeds"], rows, "rrrr")
     )
 
 
