@@ -38,7 +38,9 @@ def call(tmp_path, idx_files, monkeypatch, capsys):
 @pytest.fixture
 def paper(monkeypatch):
     """A recipe with a published curve and sizes."""
-    facts = Reported(95.0, epochs=20, test_errors=(9.0, 7.0, 5.0), train_errors=(20.0, 9.0, 6.0), sizes={500: 9, 2000: 5})
+    facts = Reported(
+        95.0, epochs=20, test_errors=(9.0, 7.0, 5.0), train_errors=(20.0, 9.0, 6.0), sizes={500: 9, 2000: 5}
+    )
     monkeypatch.setitem(REPORTED, "fast", facts)
 
 
@@ -59,7 +61,11 @@ def test_trainings_record_report_and_pictures(tmp_path, call, paper, mnist_slice
     assert record["command"].startswith("python -m lenet5c.reproduce fast default --seeds 3")
     assert (record["data"], record["changes"], record["rejected"]["index"]) == ("data", {"epochs": 1}, [])
     fast, small, default = record["results"]
-    assert [(r["recipe"], r["train_size"]) for r in record["results"]] == [("fast", None), ("fast", 500), ("default", None)]
+    assert [(r["recipe"], r["train_size"]) for r in record["results"]] == [
+        ("fast", None),
+        ("fast", 500),
+        ("default", None),
+    ]
     assert small["settings"]["train_size"] == 500 and small["accuracy"]["mean"] < fast["accuracy"]["mean"]
     assert "test_accuracy" in fast["runs"][0]["history"] and "test_accuracy" not in default["runs"][0]["history"]
 
@@ -140,7 +146,9 @@ def test_the_interrupted_go_on(tmp_path, call):
     after = read_record(tmp_path / "report/reproductions.json")["results"][0]
     assert [run["wrong"] for run in after["runs"]] == [run["wrong"] for run in before["runs"]]
     assert after["runs"][1]["seconds"] is None and after["seconds"]["count"] == 1
-    assert "1 that were interrupted and resumed are left out" in (tmp_path / "report/reproductions.md").read_text("utf-8")
+    assert "1 that were interrupted and resumed are left out" in (tmp_path / "report/reproductions.md").read_text(
+        "utf-8"
+    )
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
@@ -243,7 +251,9 @@ def test_the_recipes_agree_with_the_committed_record():
     assert check_reached(RECIPES, read_record(DOCS / "reproductions.json")) == []
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"format": "lenet5c reproductions 1"}', '{"format": 1, "results": []}'])
+@pytest.mark.parametrize(
+    "content", ["", "[]", "{}", '{"format": "lenet5c reproductions 1"}', '{"format": 1, "results": []}']
+)
 def test_files_that_are_no_records(tmp_path, content):
     (tmp_path / "record.json").write_text(content)
     with pytest.raises(RunError, match="not a record"):

@@ -52,10 +52,33 @@ def make_parser():
     )
     add = parser.add_argument
     add("recipes", nargs="*", metavar="RECIPE", help=f"{', '.join(RECIPES)} (default: all)")
-    add("--seeds", type=train.whole(1, 1000), metavar="N", help="seeds 0 to N - 1 of each (default: 5, or what suits the recipe)")
-    add("--out", type=train.directory, default=Path("docs"), metavar="DIR", help=f"folder for {REPORT}, {RECORD} and {PICTURES.as_posix()} (default: docs)")
-    add("--work", type=train.directory, default=Path("runs") / "reproduce", metavar="DIR", help="folder for the trainings (default: runs/reproduce)")
-    add("--jobs", type=train.whole(1, 1024), default=1, metavar="N", help="trainings at once, which share the cores: their times are longer (default: 1)")
+    add(
+        "--seeds",
+        type=train.whole(1, 1000),
+        metavar="N",
+        help="seeds 0 to N - 1 of each (default: 5, or what suits the recipe)",
+    )
+    add(
+        "--out",
+        type=train.directory,
+        default=Path("docs"),
+        metavar="DIR",
+        help=f"folder for {REPORT}, {RECORD} and {PICTURES.as_posix()} (default: docs)",
+    )
+    add(
+        "--work",
+        type=train.directory,
+        default=Path("runs") / "reproduce",
+        metavar="DIR",
+        help="folder for the trainings (default: runs/reproduce)",
+    )
+    add(
+        "--jobs",
+        type=train.whole(1, 1024),
+        default=1,
+        metavar="N",
+        help="trainings at once, which share the cores: their times are longer (default: 1)",
+    )
     add("--data", default="mnist", metavar="NAME_OR_DIR", help="as for lenet5c train (default: mnist)")
     add("--epochs", type=train.whole(1), metavar="N", help="in place of the recipes' own; the report says so")
     return parser

@@ -74,8 +74,9 @@ def overview(results):
     for row, result in enumerate(results):
         each = [100 - 100 * run["test_correct"] / run["test_count"] for run in result["runs"]]
         found = result["accuracy"]
-        labels["one seed"] = ax.scatter(each, [row] * len(each), s=16, facecolors="none", edgecolors=OURS, linewidths=0.8,
-                                        alpha=0.7, zorder=2)  # fmt: skip
+        labels["one seed"] = ax.scatter(
+            each, [row] * len(each), s=16, facecolors="none", edgecolors=OURS, linewidths=0.8, alpha=0.7, zorder=2
+        )
         values += each
         mean = 100 - found["mean"]
         if found["sd"] is not None:
@@ -83,7 +84,9 @@ def overview(results):
             low, high = max(mean / 3, 100 - found["high"]), 100 - found["low"]
             ax.plot([low, high], [row, row], color=OURS, linewidth=1.5, zorder=1)
             values += [low, min(high, 3 * mean)]
-        labels["mean and its 95 % interval"] = ax.scatter([mean], [row], s=60, marker="|", color=OURS, linewidths=2, zorder=3)
+        labels["mean and its 95 % interval"] = ax.scatter(
+            [mean], [row], s=60, marker="|", color=OURS, linewidths=2, zorder=3
+        )
         accuracy = reported(result["recipe"]).accuracy
         if accuracy is not None and reported(result["recipe"]).on == "test":
             labels["reported"] = ax.scatter([100 - accuracy], [row], s=34, marker="D", color=THEIRS, zorder=4)
@@ -106,23 +109,28 @@ def curve(result):
     ax = figure.add_subplot()
     histories = [run["history"] for run in result["runs"]]
     epochs = histories[0]["epoch"]
-    many = len(epochs) > 40
+    thick = {"linewidth": 1} if len(epochs) > 40 else {"linewidth": 2, "marker": "o", "markersize": 4}
     drawn = []
-    for key, colour, label in (("train_accuracy", TRAIN, "training, while the model changed"),
-                               ("validation_accuracy", VALIDATION, "validation"), ("test_accuracy", OURS, "test")):  # fmt: skip
+    for key, colour, label in (
+        ("train_accuracy", TRAIN, "training, while the model changed"),
+        ("validation_accuracy", VALIDATION, "validation"),
+        ("test_accuracy", OURS, "test"),
+    ):
         if key not in histories[0]:
             continue
         each = 100 - 100 * np.array([history[key] for history in histories])
         for line in each if len(each) > 1 else ():
             ax.plot(epochs, line, color=colour, linewidth=0.6, alpha=0.45)
-        ax.plot(epochs, each.mean(axis=0), color=colour, linewidth=2, marker=None if many else "o", markersize=4, label=label)
+        ax.plot(epochs, each.mean(axis=0), color=colour, label=label, **thick)
         drawn += each.ravel().tolist()
-    for errors_, colour, label in ((facts.train_errors, TRAIN, "training, as published"),
-                                   (facts.test_errors, THEIRS, "test, as published")):  # fmt: skip
-        if errors_:
-            ax.plot(range(1, len(errors_) + 1), errors_, color=colour, linewidth=1.2, linestyle="--", marker="s",
+    for published, colour, label in (
+        (facts.train_errors, TRAIN, "training, as published"),
+        (facts.test_errors, THEIRS, "test, as published"),
+    ):
+        if published:
+            ax.plot(range(1, len(published) + 1), published, color=colour, linewidth=1.2, linestyle="--", marker="s",
                     markersize=3.5, markerfacecolor="white", label=label)  # fmt: skip
-            drawn += errors_
+            drawn += published
     log_axis(ax, "y", drawn)
     last = max(len(epochs), len(facts.test_errors))
     ax.set_xlim(0.5, last + 0.5) if last < 40 else ax.set_xlim(0, last)
@@ -130,8 +138,10 @@ def curve(result):
         ax.set_xticks(range(1, last + 1))
     ax.set_xlabel("epoch")
     ax.set_ylabel("error in %")
-    seeds = len(histories)
-    ax.set_title(f"{result['recipe']}: mean of {seeds} seeds, each a thin line" if seeds > 1 else f"{result['recipe']}: one seed")
+    count = len(histories)
+    ax.set_title(
+        f"{result['recipe']}: " + (f"mean of {count} trainings, each a thin line" if count > 1 else "one training")
+    )
     ax.grid()
     ax.legend()
     return figure
@@ -155,8 +165,8 @@ def sizes(results, whole):
                 label="with distortions, as published")  # fmt: skip
     if distorted in whole:
         each = whole[distorted]["accuracy"]
-        ax.errorbar([last], [100 - each["mean"]], [each["sd"] or 0], color=OURS, marker="D", capsize=3, linestyle="none",
-                    label="with distortions, ours")  # fmt: skip
+        ax.errorbar([last], [100 - each["mean"]], [each["sd"] or 0], color=OURS, marker="D", capsize=3,
+                    linestyle="none", label="with distortions, ours")  # fmt: skip
     ax.set_xlim(0, 1.08 * last)
     ax.set_ylim(bottom=0)
     ax.set_xticks(sorted(facts.sizes), [f"{size:,}" for size in sorted(facts.sizes)])
@@ -186,7 +196,9 @@ def errors(result, test_set, rejected):
         marked = index in rejected
         colour = REJECTED if marked else INK
         ax.spines[:].set(visible=True, color=REJECTED if marked else GREY, linewidth=2.2 if marked else 0.6)
-        ax.set_title(f"{names[0]} → {names[1]}", fontsize=8, color=colour, fontweight="bold" if marked else "normal", pad=2)
+        ax.set_title(
+            f"{names[0]} → {names[1]}", fontsize=8, color=colour, fontweight="bold" if marked else "normal", pad=2
+        )
         ax.set_xlabel(f"{index}", fontsize=6.5, color=colour, labelpad=1.5)
     some = f"the {len(order)} surest of " if len(order) < len(columns["index"]) else ""
     note = ". Framed: the label itself is rejected by raters" if set(rejected) & set(columns["index"]) else ""
@@ -202,6 +214,6 @@ def log_axis(ax, which, values):
     axis = getattr(ax, f"{which}axis")
     getattr(ax, f"set_{which}scale")("log", nonpositive="mask")
     getattr(ax, f"set_{which}lim")(low / widen, high * widen)
-    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_locator(LogLocator(subs=(1, 2, 3, 5, 7) if high < 20 * low else (1, 2, 5)))
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(NullFormatter())

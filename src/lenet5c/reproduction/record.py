@@ -37,8 +37,8 @@ def make_record(runs, test_set, command, data, changes):
     Returns
     -------
     dict
-        For `json`. A result holds the runs of one recipe. Its accuracies are in percent, its times in seconds; histories
-        have shares, 0 to 1. Rejected are the test images whose labels raters rejected.
+        For `json`. A result holds the runs of one recipe. Its accuracies are in percent, its times in seconds;
+        histories have shares, 0 to 1. Rejected are the test images whose labels raters rejected.
 
     Raises
     ------
@@ -98,7 +98,9 @@ def run_row(run, test_set):
     except FileNotFoundError:  # the report was killed in the moment the training ended
         timed = {"seconds": None, "started": None, "jobs": None}
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{run.process_file} cannot be read ({error}); delete it: the run then counts as not timed") from None
+        raise RunError(
+            f"{run.process_file} cannot be read ({error}); delete it: the run then counts as not timed"
+        ) from None
     try:
         history = [json.loads(line) for line in run.folder.metrics_file.read_text().splitlines()]
         columns = {key: [round(row[key], 6) for row in history] for key in history[0]}

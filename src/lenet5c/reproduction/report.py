@@ -47,12 +47,13 @@ def head(record):
     warning = f"\n\n**These are not the recipes as they are: {changed}.**" if changed else ""
     return (
         "# Reproductions\n\n"
-        "What each recipe was reported to reach, and what it reaches here. This file is written by a command and not by "
-        "hand:\n\n"
+        "What each recipe was reported to reach, and what it reaches here. This file is written by a command and not "
+        "by hand:\n\n"
         f"```sh\n{record['command']}\n```\n\n"
         f"{record['date'][:10]}; {made['processor']}, {made['cores']} cores, {made['system']}; "
         f"Python {made['python']}, NumPy {made['numpy']}, lenet5c {made['lenet5c']} ({made['instructions']}, "
-        f"{made['threads']} threads). [reproductions.json](reproductions.json) has every run with its history." + warning
+        f"{made['threads']} threads). [reproductions.json](reproductions.json) has every run with its history."
+        + warning
     )
 
 
@@ -84,16 +85,16 @@ def reading(record, results):
     notes = [
         "**Test accuracy**: mean and standard deviation over seeds, of the model that the training ends with.",
         "**95 % over seeds**: Student's interval for the mean of all seeds, on these test images.",
-        "**95 % over images**: Wilson's interval for the seed of median accuracy, over other test sets of this size. All "
-        "seeds share the same test images, so the spread over seeds does not contain this.",
+        "**95 % over images**: Wilson's interval for the seed of median accuracy, over other test sets of this size. "
+        "All seeds share the same test images, so the spread over seeds does not contain this.",
         "**Time**: mean of a whole process, from start to exit, with reading the data and looking at the test images"
         + (f"; up to {max(jobs)} trainings shared the cores" if max(jobs, default=1) > 1 else "")
         + (f"; {untimed} that were interrupted and resumed are left out" if untimed else "") + ".",
         "**Epochs**: in brackets what was reported, where it differs.",
     ]  # fmt: skip
     watched = (
-        f" For the curves of {', '.join(curves)} the test accuracy was written down after each epoch; nothing was chosen "
-        f"by it." if curves else " Each training looks at the test images once, after its last step."
+        f" For the curves of {', '.join(curves)} the test accuracy was written down after each epoch; nothing was "
+        f"chosen by it." if curves else " Each training looks at the test images once, after its last step."
     )  # fmt: skip
     return (
         "## How to read it\n\n" + "\n".join(f"* {note}" for note in notes) + "\n\n"
@@ -113,8 +114,8 @@ def compared(comparisons, whole):
     seeds = ", ".join(f"{name} {result['median_seed']}" for name, result in whole.items())
     return (
         "## Compared on the same images\n\n"
-        "McNemar's exact test: only images count that one of two models has right and the other wrong. A small p says that "
-        "the difference is hardly chance. It compares two models, the seeds of median accuracy "
+        "McNemar's exact test: only images count that one of two models has right and the other wrong. A small p says "
+        "that the difference is hardly chance. It compares two models, the seeds of median accuracy "
         f"({seeds}), not the recipes' means.\n\n"
         + table(["A", "B", "only A right", "only B right", "p, exact", "mid-p"], rows, "llrrrr")
     )
@@ -150,9 +151,12 @@ def passes(result, facts):
     histories = [run["history"] for run in result["runs"]]
     rows = []
     for i, epoch in enumerate(histories[0]["epoch"][: len(facts.test_errors)]):
-        ours = [sum(history[key][i] for history in histories) / len(histories) for key in ("test_accuracy", "train_accuracy")]
-        rows.append([epoch, *(f"{value:.2f}" for value in (facts.test_errors[i], 100 - 100 * ours[0], facts.train_errors[i],
-                                                           100 - 100 * ours[1]))])  # fmt: skip
+        test, training = (
+            100 - 100 * sum(history[key][i] for history in histories) / len(histories)
+            for key in ("test_accuracy", "train_accuracy")
+        )
+        errors = (facts.test_errors[i], test, facts.train_errors[i], training)
+        rows.append([epoch, *(f"{error:.2f}" for error in errors)])
     return "Errors in % by epoch, the paper's Fig. 5 (read off to about 0.02) and the mean of our seeds:\n\n" + table(
         ["epoch", "test, paper", "test, ours", "training, paper", "training, ours"], rows, "rrrrr"
     )
@@ -163,12 +167,19 @@ def by_size(result, sizes, facts):
     for one in [*sizes, result]:
         size = one["train_size"] or max(facts.sizes)
         found = one["accuracy"]
-        rows.append([f"{size:,}", f"{facts.sizes[size]:.2f} %", f"{100 - found['mean']:.2f} %{plus_minus(found['sd'])}", found["count"]])
+        rows.append(
+            [
+                f"{size:,}",
+                f"{facts.sizes[size]:.2f} %",
+                f"{100 - found['mean']:.2f} %{plus_minus(found['sd'])}",
+                found["count"],
+            ]
+        )
     held_out = setting(result["settings"]["validation"])
     of_these = "" if held_out == "0" else f" Of each set validation images are held out (`validation` {held_out})."
     return (
-        "Test error by the number of training images, the paper's Fig. 6 beside ours. The paper does not say which images "
-        "its smaller sets had; here each seed draws its own. The number of epochs is the same, so a smaller set means "
+        "Test error by the number of training images, the paper's Fig. 6 beside ours. The paper does not say which "
+        "images its smaller sets had; here each seed draws its own. The number of epochs is the same, so a smaller set means "
         f"fewer steps.{of_these}\n\n" + table(["training images", "paper", "ours", "seeds"], rows, "rrrr")
     )
 
@@ -191,7 +202,8 @@ def error_table(result, pictures, rejected):
     ]  # fmt: skip
     heads = ["test image", "label", "prediction", "confidence", *(["label rejected"] if rejected else [])]
     return "\n\n".join([
-        f"{title}The {count} test images that seed {seed}, the one of median accuracy, has wrong, the surest first.{some}{note}",
+        f"{title}The {count} test images that seed {seed}, the one of median accuracy, has wrong, the surest first."
+        f"{some}{note}",
         image(pictures, "errors", name, f"The test images that {name} has wrong"),
         f"<details><summary>The same as a table</summary>\n\n{table(heads, rows, 'rrrrc'[: len(heads)])}\n\n</details>",
     ])  # fmt: skip
@@ -210,9 +222,9 @@ def rejected_table(whole, rejected):
     return (
         "### Labels that raters rejected\n\n"
         "Five people each looked at 100 doubtful test images; for these 15 the label did not stand (C. G. Northcutt, "
-        "A. Athalye, J. Mueller, Pervasive label errors in test sets destabilize machine learning benchmarks, 2021). Only "
-        "doubtful images were looked at, so there may be more. A model that names what people see scores about 99.85 %. The "
-        "table has the prediction of each recipe's seed of median accuracy.\n\n"
+        "A. Athalye, J. Mueller, Pervasive label errors in test sets destabilize machine learning benchmarks, 2021). "
+        "Only doubtful images were looked at, so there may be more. A model that names what people see scores about 99.85 %. "
+        "The table has the prediction of each recipe's seed of median accuracy.\n\n"
         + table(["test image", "label", *whole], rows, "rc" + "c" * len(whole))
     )
 

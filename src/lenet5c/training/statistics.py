@@ -43,7 +43,9 @@ def wilson_interval(correct, count, confidence=0.95):
     99.14 % to 99.46 %
     """
     if count < 1 or not 0 <= correct <= count:
-        raise ValueError(f"correct and count are {correct} and {count}; they should be 0 <= correct <= count, 1 <= count")
+        raise ValueError(
+            f"correct and count are {correct} and {count}; they should be 0 <= correct <= count, 1 <= count"
+        )
     z = NormalDist().inv_cdf(0.5 + _checked_confidence(confidence) / 2)
     share, weight = correct / count, z * z / count
     centre = (share + weight / 2) / (1 + weight)
@@ -111,7 +113,9 @@ def mcnemar(correct_a, correct_b):
     a, b = np.asarray(correct_a), np.asarray(correct_b)
     for name, values in (("correct_a", a), ("correct_b", b)):
         if values.dtype != bool or values.ndim != 1:
-            raise ValueError(f"{name} is of {values.dtype} and shape {values.shape}; it should be of bool and shape (N,)")
+            raise ValueError(
+                f"{name} is of {values.dtype} and shape {values.shape}; it should be of bool and shape (N,)"
+            )
     if len(a) != len(b):
         raise ValueError(f"correct_a has {len(a)} images, correct_b {len(b)}; both should be on the same images")
     only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
