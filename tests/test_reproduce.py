@@ -273,3 +273,11 @@ def test_facts_are_sound():
 def test_the_command_is_listed():
     done = subprocess.run([sys.executable, "-m", "lenet5c", "reproduce", "--help"], capture_output=True, text=True)
     assert done.returncode == 0 and "usage: lenet5c reproduce" in done.stdout
+
+
+def test_curves_of_trainings_that_stopped_early():
+    from lenet5c.reproduction import pictures
+
+    histories = [{"epoch": list(range(1, n + 1)), "train_accuracy": [0.9] * n} for n in (3, 5, 4)]
+    figure = pictures.curve({"recipe": "fast", "runs": [{"history": history} for history in histories]})
+    assert [len(line.get_xdata()) for line in figure.axes[0].lines] == [3, 5, 4, 3]

@@ -108,7 +108,9 @@ def curve(result):
     figure = Figure(figsize=(7, 4), layout="constrained")
     ax = figure.add_subplot()
     histories = [run["history"] for run in result["runs"]]
-    epochs = histories[0]["epoch"]
+    # Trainings may stop early; the mean is of the epochs that all have.
+    epochs = min((history["epoch"] for history in histories), key=len)
+    longest = max(len(history["epoch"]) for history in histories)
     thick = {"linewidth": 1} if len(epochs) > 40 else {"linewidth": 2, "marker": "o", "markersize": 4}
     drawn = []
     for key, colour, label in (
@@ -118,11 +120,11 @@ def curve(result):
     ):
         if key not in histories[0]:
             continue
-        each = 100 - 100 * np.array([history[key] for history in histories])
+        each = [100 - 100 * np.array(history[key]) for history in histories]
         for line in each if len(each) > 1 else ():
-            ax.plot(epochs, line, color=colour, linewidth=0.6, alpha=0.45)
-        ax.plot(epochs, each.mean(axis=0), color=colour, label=label, **thick)
-        drawn += each.ravel().tolist()
+            ax.plot(range(1, len(line) + 1), line, color=colour, linewidth=0.6, alpha=0.45)
+        ax.plot(epochs, np.mean([line[: len(epochs)] for line in each], axis=0), color=colour, label=label, **thick)
+        drawn += np.concatenate(each).tolist()
     for published, colour, label in (
         (facts.train_errors, TRAIN, "training, as published"),
         (facts.test_errors, THEIRS, "test, as published"),
@@ -132,7 +134,7 @@ def curve(result):
                     markersize=3.5, markerfacecolor="white", label=label)  # fmt: skip
             drawn += published
     log_axis(ax, "y", drawn)
-    last = max(len(epochs), len(facts.test_errors))
+    last = max(longest, len(facts.test_errors))
     ax.set_xlim(0.5, last + 0.5) if last < 40 else ax.set_xlim(0, last)
     if last <= 21:
         ax.set_xticks(range(1, last + 1))

@@ -150,7 +150,8 @@ def passes(result, facts):
     """The published curve's points beside ours."""
     histories = [run["history"] for run in result["runs"]]
     rows = []
-    for i, epoch in enumerate(histories[0]["epoch"][: len(facts.test_errors)]):
+    shortest = min((history["epoch"] for history in histories), key=len)
+    for i, epoch in enumerate(shortest[: len(facts.test_errors)]):
         test, training = (
             100 - 100 * sum(history[key][i] for history in histories) / len(histories)
             for key in ("test_accuracy", "train_accuracy")
@@ -179,8 +180,8 @@ def by_size(result, sizes, facts):
     of_these = "" if held_out == "0" else f" Of each set validation images are held out (`validation` {held_out})."
     return (
         "Test error by the number of training images, the paper's Fig. 6 beside ours. The paper does not say which "
-        "images its smaller sets had; here each seed draws its own. The number of epochs is the same, so a smaller set means "
-        f"fewer steps.{of_these}\n\n" + table(["training images", "paper", "ours", "seeds"], rows, "rrrr")
+        "images its smaller sets had; here each seed draws its own. The number of epochs is the same, so a smaller set "
+        f"means fewer steps.{of_these}\n\n" + table(["training images", "paper", "ours", "seeds"], rows, "rrrr")
     )
 
 
@@ -223,8 +224,8 @@ def rejected_table(whole, rejected):
         "### Labels that raters rejected\n\n"
         "Five people each looked at 100 doubtful test images; for these 15 the label did not stand (C. G. Northcutt, "
         "A. Athalye, J. Mueller, Pervasive label errors in test sets destabilize machine learning benchmarks, 2021). "
-        "Only doubtful images were looked at, so there may be more. A model that names what people see scores about 99.85 %. "
-        "The table has the prediction of each recipe's seed of median accuracy.\n\n"
+        "Only doubtful images were looked at, so there may be more. A model that names what people see scores about "
+        "99.85 %. The table has the prediction of each recipe's seed of median accuracy.\n\n"
         + table(["test image", "label", *whole], rows, "rc" + "c" * len(whole))
     )
 
