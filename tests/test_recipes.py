@@ -83,6 +83,8 @@ def test_every_optimiser_learns_with_every_schedule(mnist_slice, name, schedule)
         ({"model": None}, "model"),
         ({"optimizer_settings": []}, "optimizer_settings"),
         ({"loss": "mse", "label_smoothing": 0.1}, "label_smoothing"),
+        ({"train_size": 0}, "train_size"),
+        ({"train_size": 10.0}, "train_size"),
     ],
 )
 def test_settings_out_of_range(change, word):
@@ -101,6 +103,21 @@ def test_validation_is_a_number_or_a_share(validation, held_out):
     trainer, _ = recipe("default", validation=validation).build(data, seed=0)
     assert (trainer.validation_set and len(trainer.validation_set)) == held_out
     assert len(trainer.train_set) == 40 - (held_out or 0)
+
+
+def test_a_part_of_the_training_images_follows_from_the_seed():
+    data = Dataset(np.arange(40, dtype=np.uint8).repeat(28 * 28).reshape(40, 1, 28, 28), np.arange(40) % 10, 10)
+
+    def used(seed, **changes):
+        trainer, _ = recipe("default", **changes).build(data, seed)
+        return [sorted(part.images[:, 0, 9, 9].tolist()) for part in (trainer.train_set, trainer.validation_set)]
+
+    rest, held_out = used(0, train_size=20, validation=5)
+    assert (len(rest), len(held_out)) == (15, 5) and len({*rest, *held_out}) == 20
+    assert used(0, train_size=20, validation=5) == [rest, held_out] != used(1, train_size=20, validation=5)
+    assert used(0, train_size=40) == used(0)
+    with pytest.raises(ValueError, match="train_size is 41.*40 training images"):
+        used(0, train_size=41)
 
 
 @pytest.mark.parametrize("side, fit", [(8, "resize"), (20, "pad"), (28, "pad"), (32, "pad"), (33, "resize")])

@@ -402,3 +402,25 @@ def test_help_and_unknown_commands(tmp_path):
     assert "example:" in run("train", "--help").stdout
     result = run("fly")
     assert result.returncode == 2 and "fly" in result.stderr and "Traceback" not in result.stderr
+
+
+def test_the_test_set_is_watched_for_the_record_only(tmp_path, quick):
+    assert quick("--epochs", 2, out="plain").returncode == 0
+    watched = quick("--epochs", 2, "--watch-test", out="watched")
+    assert watched.returncode == 0, watched.stderr
+    assert digest(tmp_path / "plain/model.safetensors") == digest(tmp_path / "watched/model.safetensors")
+    plain, rows = (
+        [json.loads(line) for line in (tmp_path / out / "metrics.jsonl").read_text().splitlines()]
+        for out in ("plain", "watched")
+    )
+    summary = json.loads((tmp_path / "watched/summary.json").read_text())
+    assert rows[-1]["test_accuracy"] == summary["test_accuracy"] != rows[0]["test_accuracy"]
+    assert [{**row, "test_accuracy": 0} for row in plain] == [{**row, "test_accuracy": 0} for row in rows]
+    assert_bad_use(train("--resume", "--out", tmp_path / "plain", "--watch-test", cwd=tmp_path), "--watch-test", "False")
+
+
+def test_a_part_of_the_training_images(tmp_path, quick):
+    result = quick("--epochs", 1, "--train-size", 300)
+    assert result.returncode == 0 and "270 images to train on, 30 to validate" in result.stdout
+    assert json.loads((tmp_path / "run/config.json").read_text())["train_size"] == 300
+    assert_bad_use(quick("--train-size", 2001, out="b"), "train_size is 2001", "2000 training images", "leave it out")

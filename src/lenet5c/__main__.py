@@ -9,6 +9,7 @@ from lenet5c.command import fail
 COMMANDS = {
     "train": "train LeNet-5 on MNIST or on images of your own",
     "recipes": "list the ways train knows, and what they reproduce",
+    "reproduce": "train recipes with several seeds and report on them",
     "doctor": "show what lenet5c runs on here, and what stands in its way",
 }
 

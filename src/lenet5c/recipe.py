@@ -1,15 +1,25 @@
 """What a recipe can say, and how a run is built from it."""
 
 from dataclasses import asdict, dataclass, field, fields
-from inspect import signature
 from math import ceil
 
 import numpy as np
 
-from lenet5c import datasets, nn
-from lenet5c.datasets import Preparation
-from lenet5c.nn import CrossEntropyLoss, MSELoss
-from lenet5c.optim import SGD, Adagrad, Adam, Constant, Cosine, OneCycle, ReduceOnPlateau, RMSprop, Step
+from lenet5c.datasets import Distortion, Preparation
+from lenet5c.nn import CrossEntropyLoss, LeNet5, LeNet5_1998, MAPLoss, MLELoss, MSELoss
+from lenet5c.optim import (
+    SDLM,
+    SGD,
+    Adagrad,
+    Adam,
+    Constant,
+    Cosine,
+    OneCycle,
+    Piecewise,
+    ReduceOnPlateau,
+    RMSprop,
+    Step,
+)
 from lenet5c.training import TrainedModel, Trainer
 from lenet5c.training.trainer import KEEPS
 
@@ -20,6 +30,7 @@ OPTIMIZERS = {
     "sgd": {"lr": 0.05, "weight_decay": 5e-4},
     "adagrad": {"lr": 0.05, "weight_decay": 0.0},
     "rmsprop": {"lr": 4e-3, "weight_decay": 0.0},
+    "sdlm": {"lr": 5e-4, "weight_decay": 0.0},
 }
 OPTIMIZER_SETTINGS = {
     "adam": ("betas", "eps"),
@@ -27,6 +38,7 @@ OPTIMIZER_SETTINGS = {
     "sgd": ("nesterov",),
     "adagrad": ("eps", "initial_accumulator_value"),
     "rmsprop": ("alpha", "eps", "momentum"),
+    "sdlm": ("mu", "samples"),
 }
 # 'every' and 'patience' count epochs.
 SCHEDULE_SETTINGS = {
@@ -35,13 +47,16 @@ SCHEDULE_SETTINGS = {
     "cosine": ("final",),
     "one-cycle": ("warm_up", "start_divisor", "final_divisor"),
     "reduce-on-plateau": ("factor", "patience", "threshold", "min_lr"),
+    "piecewise": ("factors", "epochs"),
 }
+LOSS_SETTINGS = {"cross_entropy": (), "mse": (), "mle": (), "map": ("j", "curvature")}
+LOSSES = tuple(LOSS_SETTINGS)
 SCHEDULES = tuple(SCHEDULE_SETTINGS)
 # Of settings that are not just a number.
 FORMS = {"nesterov": "true or false", "betas": "two numbers", "every": "a whole number of epochs",
-         "patience": "a whole number of epochs"}  # fmt: skip
-NETS = {"lenet5": "LeNet5", "lenet5_1998": "LeNet5_1998"}
-LOSSES = ("cross_entropy", "mse")
+         "patience": "a whole number of epochs", "samples": "a whole number of samples", "curvature": "a name",
+         "factors": "a list of numbers", "epochs": "a list of whole numbers"}  # fmt: skip
+NETS = {"lenet5": LeNet5, "lenet5_1998": LeNet5_1998}
 PREPARATIONS = ("auto", *Preparation.NAMES)
 FITS = ("auto", "pad", "resize")
 SPLITS = ("random", "last")
@@ -59,12 +74,12 @@ class Recipe:
     summary : str
         What the recipe is, in a line.
     epochs, batch_size : int
-    optimizer : {'adam', 'adamw', 'sgd', 'adagrad', 'rmsprop'}
+    optimizer : {'adam', 'adamw', 'sgd', 'adagrad', 'rmsprop', 'sdlm'}
     lr : float
         The peak of the schedule.
-    schedule : {'constant', 'step', 'cosine', 'one-cycle', 'reduce-on-plateau'}
+    schedule : {'constant', 'step', 'cosine', 'one-cycle', 'reduce-on-plateau', 'piecewise'}
         'step' divides the rate by ten after each third of the run; 'reduce-on-plateau' when the validation loss has not
-        fallen for more than two epochs.
+        fallen for more than two epochs; 'piecewise' is lr times each of its 'factors' in turn, changing after 'epochs'.
     momentum : float
         Of 'sgd', in Nesterov's form.
     weight_decay : float
@@ -72,12 +87,16 @@ class Recipe:
     label_smoothing : float
     validation : float
         Share of the training images held out, if less than 1, or their number.
+    train_size : int or None
+        How many of the training images are used at all, a random choice that follows from the seed; None for all.
+        `validation` divides these.
     fit : {'auto', 'pad', 'resize'}
         How images are brought to 32 by 32 pixels; 'auto' pads images of 20 to 32 pixels a side and resizes others.
     model : dict
         Settings of the net beside those that follow from the data.
     net : {'lenet5', 'lenet5_1998'}
-    loss : {'cross_entropy', 'mse'}
+    loss : {'cross_entropy', 'mse', 'mle', 'map'}
+        The last two are for the outputs of 'lenet5_1998', which takes no other.
     preparation : str
         'auto' brings images to 32 by 32 pixels, mean 0 and standard deviation 1 over the training images; others are
         those of `Preparation.named`, which have a `fit` of their own.
@@ -87,9 +106,9 @@ class Recipe:
         Whether the order of the training images is drawn anew in each epoch.
     distortion : dict or None
         Settings of `lenet5c.datasets.Distortion`, for the training images.
-    optimizer_settings, schedule_settings : dict
-        Further arguments of the optimiser ('nesterov' of 'sgd', 'eps', 'betas', ...) and the schedule ('gamma',
-        'every', 'patience', ...), where the number of steps, `every` or `patience`, is in epochs.
+    loss_settings, optimizer_settings, schedule_settings : dict
+        Further arguments of the loss ('j' of 'map'), the optimiser ('nesterov' of 'sgd', 'eps', 'betas', ...) and the
+        schedule ('gamma', 'every', 'patience', ...), where the number of steps, `every` or `patience`, is in epochs.
     average : float
         Decay per step of a running average of the weights, which is what is evaluated and saved; 0 for none.
     keep : {'last', 'best'}
@@ -122,11 +141,13 @@ class Recipe:
     split: str = "random"
     order: str = "reshuffled"
     distortion: dict | None = None
+    loss_settings: dict = field(default_factory=dict)
     optimizer_settings: dict = field(default_factory=dict)
     schedule_settings: dict = field(default_factory=dict)
     average: float = 0.0
     keep: str = "last"
     patience: int = 0
+    train_size: int | None = None
     reproduces: str = ""
     reported: str = ""
     reached: str = ""
@@ -137,6 +158,8 @@ class Recipe:
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise ValueError(f"{name} is {value!r}; it should be an integer of at least {least}")
+        if self.train_size is not None and (type(self.train_size) is not int or self.train_size < 1):
+            raise ValueError(f"train_size is {self.train_size!r}; it should be an integer of at least 1, or None for all")
         for name in ("lr", "momentum", "weight_decay", "label_smoothing", "validation", "average"):
             value = getattr(self, name)
             if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value < 1e300:
@@ -151,17 +174,22 @@ class Recipe:
         for name, known in choices:
             if not isinstance(getattr(self, name), str) or getattr(self, name) not in known:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; it should be one of {', '.join(known)}")
-        for name in ("model", "optimizer_settings", "schedule_settings", "distortion"):
+        for name in ("model", "loss_settings", "optimizer_settings", "schedule_settings", "distortion"):
             value = getattr(self, name)
             if not isinstance(value, dict) and not (name == "distortion" and value is None):
                 raise ValueError(f"{name} is {value!r}; it should be a dict of settings")
+        self._check_settings("loss", LOSS_SETTINGS)
         self._check_settings("optimizer", OPTIMIZER_SETTINGS)
         self._check_settings("schedule", SCHEDULE_SETTINGS)
         if self.fit != "auto" and self.preparation != "auto":
             raise ValueError(
                 f"fit is {self.fit!r}, but the preparation {self.preparation!r} has its own; leave one of them at auto")
-        if self.loss == "mse" and self.label_smoothing > 0:
-            raise ValueError(f"label_smoothing is {self.label_smoothing!r}; with the loss mse it should be 0")
+        if self.loss != "cross_entropy" and self.label_smoothing > 0:
+            raise ValueError(f"label_smoothing is {self.label_smoothing!r}; with the loss {self.loss} it should be 0")
+        if (self.net == "lenet5_1998") != (self.loss in ("mle", "map")):
+            raise ValueError(f"loss is {self.loss!r}; for the net lenet5_1998 it should be mle or map, for others neither")
+        if self.optimizer == "sdlm" and self.weight_decay > 0:
+            raise ValueError(f"weight_decay is {self.weight_decay!r}; with the optimizer sdlm it should be 0")
         needs = {"keep": self.keep == "best", "patience": self.patience > 0,
                  "schedule": self.schedule == "reduce-on-plateau"}  # fmt: skip
         for name, needed in needs.items():
@@ -183,6 +211,10 @@ class Recipe:
                 "true or false": isinstance(value, bool),
                 "two numbers": isinstance(value, (list, tuple)) and len(value) == 2 and all(map(_is_number, value)),
                 "a whole number of epochs": type(value) is int and value >= 0,
+                "a whole number of samples": type(value) is int and value >= 1,
+                "a name": isinstance(value, str),
+                "a list of numbers": isinstance(value, (list, tuple)) and all(map(_is_number, value)),
+                "a list of whole numbers": isinstance(value, (list, tuple)) and all(type(each) is int for each in value),
                 "a number": _is_number(value),
             }[expected]
             if not fits:
@@ -205,9 +237,9 @@ class Recipe:
         ValueError
             The data does not fit the recipe.
         """
-        rest, held_out = self._split(train_set, seed)
+        rest, held_out = self._split(self._subset(train_set, seed), seed)
         preparation = self._preparation(rest)
-        model = _offered(nn, NETS[self.net], "net", self.net)(
+        model = NETS[self.net](
             num_classes=train_set.num_classes, in_channels=train_set.images.shape[1], input_size=preparation.size,
             rng=np.random.default_rng([seed, 2]), **self.model)  # fmt: skip
         left = len(rest) % self.batch_size or self.batch_size
@@ -219,8 +251,20 @@ class Recipe:
         trainer = Trainer(
             model, self._optimizer(model), self._schedule(ceil(len(rest) / self.batch_size)), self._loss(), preparation,
             rest, held_out, batch_size=self.batch_size, epochs=self.epochs, seed=seed, average=self.average,
-            keep=self.keep, patience=self.patience, **self._order_and_distortion())  # fmt: skip
+            keep=self.keep, patience=self.patience, order=self.order,
+            distortion=None if self.distortion is None else Distortion.from_dict(self.distortion))  # fmt: skip
         return trainer, TrainedModel(model, preparation, train_set.class_names)
+
+    def _subset(self, train_set, seed):
+        if self.train_size is None or self.train_size == len(train_set):
+            return train_set
+        if self.train_size > len(train_set):
+            raise ValueError(
+                f"train_size is {self.train_size}, but there are {len(train_set)} training images; it should be at most "
+                f"their number: leave it out for all"
+            )
+        # A stream of its own: weights, split and order of a smaller set are drawn as those of the whole one.
+        return train_set.split(self.train_size, np.random.default_rng([seed, 5]))[1]
 
     def _split(self, train_set, seed):
         if self.validation == 0:
@@ -245,9 +289,13 @@ class Recipe:
         return Preparation(size=(SIZE, SIZE), fit=fit, mean=mean, std=std)
 
     def _loss(self):
-        return MSELoss() if self.loss == "mse" else CrossEntropyLoss(self.label_smoothing)
+        if self.loss == "cross_entropy":
+            return CrossEntropyLoss(self.label_smoothing)
+        return {"mse": MSELoss, "mle": MLELoss, "map": MAPLoss}[self.loss](**self.loss_settings)
 
     def _optimizer(self, model):
+        if self.optimizer == "sdlm":
+            return SDLM(model, self.lr, **self.optimizer_settings)
         settings = {"lr": self.lr, "weight_decay": self.weight_decay}
         if self.optimizer == "sgd":
             settings |= {"momentum": self.momentum, "nesterov": self.momentum > 0}
@@ -265,32 +313,18 @@ class Recipe:
             return Step(self.lr, every=steps, **settings)
         if self.schedule == "reduce-on-plateau":
             return ReduceOnPlateau(self.lr, **{"patience": 2} | settings)
+        if self.schedule == "piecewise":
+            if set(settings) != {"factors", "epochs"}:
+                raise ValueError("schedule_settings of the schedule piecewise should be factors and epochs")
+            rates = [self.lr * factor for factor in settings["factors"]]
+            return Piecewise(rates, [epoch * steps_per_epoch for epoch in settings["epochs"]])
         if self.schedule == "constant":
             return Constant(self.lr)
         return {"cosine": Cosine, "one-cycle": OneCycle}[self.schedule](self.lr, total, **settings)
 
-    def _order_and_distortion(self):
-        """Arguments of `Trainer` that few recipes have."""
-        given = {}
-        if self.distortion is not None:
-            kind = _offered(datasets, "Distortion", "distortion", self.distortion)
-            given["distortion"] = kind.from_dict(self.distortion)
-        if self.order != "reshuffled":
-            given["order"] = self.order
-        for name, value in given.items():
-            if name not in signature(Trainer).parameters:
-                raise ValueError(f"{name} is {value!r}; this version of lenet5c does not offer it")
-        return given
-
 
 def _is_number(value):
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300
-
-
-def _offered(module, kind, name, value):
-    if not hasattr(module, kind):
-        raise ValueError(f"{name} is {value!r}; this version of lenet5c does not offer it")
-    return getattr(module, kind)
 
 
 def pixel_statistics(images):

@@ -37,9 +37,25 @@ SEED1 = replace(
     model={"c5": "conv", "init": {"normal": 0.01}},
 )  # fmt: skip
 
+PAPER1998 = Recipe(
+    summary="LeNet-5 of 1998 to the letter: connection table, trained subsampling, RBF outputs, SDLM",
+    reproduces="LeCun, Bottou, Bengio and Haffner (1998), section III: 20 passes, two to three days on an SGI Origin 2000",
+    reported="0.95 % test error",
+    epochs=20, batch_size=1, net="lenet5_1998", preparation="paper1998", order="constant", validation=0,
+    loss="mle", label_smoothing=0.0, optimizer="sdlm", lr=5e-4, weight_decay=0.0, optimizer_settings={"mu": 0.02},
+    schedule="piecewise", schedule_settings={"factors": [1, 0.4, 0.2, 0.1, 0.02], "epochs": [2, 5, 8, 12]},
+)  # fmt: skip
+
 RECIPES = {
     "default": Recipe("LeNet-5 with ReLU and max pooling, one-cycle AdamW"),
     "fast": Recipe("the same in two epochs", epochs=2),
+    "paper1998": PAPER1998,
+    "paper1998-distorted": replace(
+        PAPER1998,
+        summary="the same with distorted digits",
+        reported="0.8 % test error",
+        distortion={"translation": 2.0, "scaling": 0.1, "squeeze": 0.1, "shear": 0.15, "probability": 0.9},
+    ),
     "seed0": replace(
         PLAIN,
         summary="minus the mean image, from N(0, 0.001), Adam",

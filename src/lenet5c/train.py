@@ -86,10 +86,12 @@ def make_parser():
     add("--recipe", choices=RECIPES, metavar="R", help=f"a named configuration: {', '.join(RECIPES)}; lenet5c recipes tells more (default: default)")
     add("--epochs", type=whole(1), metavar="N", help=f"passes over the training images (default: {usual.epochs})")
     add("--patience", type=whole(0), metavar="N", help="end after N epochs without a better one on the validation images (default: 0, never)")
+    add("--train-size", type=whole(1), metavar="N", help="use N of the training images only, drawn by the seed (default: all)")
     add("--seed", type=whole(0), metavar="N", help="of weights, split and order (default: 0)")
     add("--out", type=directory, metavar="DIR", help="folder for the results (default: a new one in runs/)")
     add("--resume", action="store_true", help="go on with the run in --out, to the same bytes as without a stop")
     add("--threads", type=whole(1, 1024), metavar="N", help="the result does not depend on it (default: all cores)")
+    add("--watch-test", action="store_true", default=None, help="write the test accuracy after each epoch to metrics.jsonl; it decides nothing")
     add("--target-accuracy", type=number(0, 1), metavar="F", help="exit with 3 if the test accuracy, 0 to 1, is lower")
     add("--quiet", action="store_true", help="print the last line only")
 
@@ -139,7 +141,8 @@ def train(options, started):
     else:
         folder.create(config)
     if (summary := folder.read_summary()) is None:
-        if signal := run(trainer, folder, config, options):
+        watched = test_set if config.get("watch_test") else None
+        if signal := run(trainer, folder, config, options, watched):
             return interrupted(folder, trainer, signal)
         summary = finish(trainer, trained, test_set, folder, config, started)
     return report(summary, options.target_accuracy)
@@ -158,6 +161,7 @@ def begin(options):
         "recipe": name,
         "data": data_name("mnist" if options.data is None else options.data),
         "seed": options.seed or 0,
+        "watch_test": bool(options.watch_test),
         **chosen.to_dict(),
     }
     out = options.out or Path("runs") / datetime.now().strftime("%Y%m%d-%H%M%S-%f")
@@ -183,10 +187,10 @@ def resume(options):
         raise RunError(f"{folder.config_file} lacks {', '.join(sorted(missing))}; start a new run in another folder")
     if not isinstance(config["data"], str) or type(config["seed"]) is not int or config["seed"] < 0:
         raise RunError(f"{folder.config_file} has an impossible data or seed; start a new run in another folder")
-    asked = given(options, {}) | {name: getattr(options, name) for name in ("recipe", "data", "seed")}
+    asked = given(options, {}) | {name: getattr(options, name) for name in ("recipe", "data", "seed", "watch_test")}
     if asked["data"] is not None:
         asked["data"] = data_name(asked["data"])
-    present = Recipe().to_dict() | config
+    present = {"watch_test": False} | Recipe().to_dict() | config
     model = present["model"] if isinstance(present["model"], dict) else {}
     pairs = [(name, value, present[name]) for name, value in asked.items() if name != "model"]
     pairs += [(name, value, model.get(name, "the default")) for name, value in asked.get("model", {}).items()]
@@ -229,8 +233,11 @@ def data_digest(*datasets):
     return digest.hexdigest()
 
 
-def run(trainer, folder, config, options):
-    """Train to the end, with a checkpoint after each epoch; returns the signal that stopped it, or None."""
+def run(trainer, folder, config, options, watched=None):
+    """Train to the end, with a checkpoint after each epoch; returns the signal that stopped it, or None.
+
+    Of a `watched` data set the accuracy after each epoch is written down, and nothing else is done with it.
+    """
     progress = Progress(trainer, options.quiet)
     channels, height, width = trainer.model.input_shape
     validation = 0 if trainer.validation_set is None else len(trainer.validation_set)
@@ -243,6 +250,9 @@ def run(trainer, folder, config, options):
 
     def after_epoch(trainer, row):
         nonlocal began
+        if watched is not None:
+            with trainer.weights_to_evaluate():
+                row["test_accuracy"] = evaluate(trainer.model, watched, trainer.preparation).accuracy
         folder.save_checkpoint(trainer, config)
         progress.epoch(row, time.perf_counter() - began)
         began = time.perf_counter()
@@ -272,7 +282,7 @@ def interrupted(folder, trainer, signal):
 
 
 def finish(trainer, trained, test_set, folder, config, started):
-    """Look at the test images, for the first and only time, and write model and summary."""
+    """Look at the test images, for the first and only time unless they are watched, and write model and summary."""
     result = evaluate(trained.model, test_set, trained.preparation)
     summary = {
         "test_accuracy": result.accuracy,

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lenet5c.datasets import DatasetError, mnist
+from lenet5c.datasets import DatasetError, mnist, mnist_label_errors
 
 # The function hides the module of its name from an ordinary import.
 module = importlib.import_module("lenet5c.datasets.mnist")
@@ -79,3 +79,9 @@ def test_a_damaged_installation_asks_to_be_reinstalled(tmp_path, monkeypatch, da
     with pytest.raises(DatasetError, match="reinstall") as caught:
         mnist()
     assert str(folder) in str(caught.value)
+
+
+def test_label_errors_are_15_positions_in_the_test_set(loaded):
+    errors = mnist_label_errors()
+    assert len(errors) == 15 and list(errors) == sorted(set(errors)) and sum(errors) == 68696
+    assert loaded[1].labels[list(errors)].tolist() == [8, 0, 9, 4, 2, 5, 6, 6, 5, 5, 0, 1, 4, 6, 5]

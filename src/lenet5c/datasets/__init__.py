@@ -3,7 +3,17 @@
 from lenet5c.datasets.dataset import Dataset, DatasetError
 from lenet5c.datasets.distortion import Distortion, EpochDistortion
 from lenet5c.datasets.idx import idx_folder, load_idx
-from lenet5c.datasets.mnist import mnist
+from lenet5c.datasets.mnist import mnist, mnist_label_errors
 from lenet5c.datasets.preparation import Preparation
 
-__all__ = ["Dataset", "DatasetError", "Distortion", "EpochDistortion", "Preparation", "idx_folder", "load_idx", "mnist"]
+__all__ = [
+    "Dataset",
+    "DatasetError",
+    "Distortion",
+    "EpochDistortion",
+    "Preparation",
+    "idx_folder",
+    "load_idx",
+    "mnist",
+    "mnist_label_errors",
+]

@@ -7,7 +7,17 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Dataset", "DatasetError", "Distortion", "EpochDistortion", "Preparation", "idx_folder", "load_idx", "mnist"]
+__all__ = [
+    "Dataset",
+    "DatasetError",
+    "Distortion",
+    "EpochDistortion",
+    "Preparation",
+    "idx_folder",
+    "load_idx",
+    "mnist",
+    "mnist_label_errors",
+]
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
@@ -88,3 +98,4 @@ class Preparation:
 def load_idx(path: str | os.PathLike[str]) -> NDArray[Any]: ...
 def idx_folder(directory: str | os.PathLike[str]) -> tuple[Dataset, Dataset]: ...
 def mnist() -> tuple[Dataset, Dataset]: ...
+def mnist_label_errors() -> tuple[int, ...]: ...

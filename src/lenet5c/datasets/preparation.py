@@ -14,6 +14,8 @@ _NAMED = {
     "seed2": dict(size=(28, 28), fit="pad", mean=0.0, std=1.0),
     "seed3": dict(size=(28, 28), fit="pad", mean=0.05, std=0.5),
     "seed4": dict(size=(32, 32), fit="resize", mean=0.1307, std=0.3081),
+    # Black is -0.1, white is 1.175.
+    "paper1998": dict(size=(32, 32), fit="pad", mean=0.1 / 1.275, std=1 / 1.275),
 }
 NAMES = tuple(_NAMED)
 FITS = ("pad", "resize")
@@ -99,6 +101,7 @@ class Preparation:
             ``'seed2'``: 28 by 28, ``p / 255``.
             ``'seed3'``: 28 by 28, ``(p / 255 - 0.05) / 0.5``.
             ``'seed4'``: resized to 32 by 32, ``(p / 255 - 0.1307) / 0.3081``.
+            ``'paper1998'``: padded to 32 by 32, from -0.1 (black) to 1.175 (LeCun et al., 1998).
         train_images : ndarray of uint8, shape (N, C, h, w), optional
             Needed by ``'seed0'`` only: the images trained on, without those held out.
 

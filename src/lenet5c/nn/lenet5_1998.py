@@ -101,11 +101,16 @@ class LeNet5_1998(Sequential):
         )
 
     @staticmethod
-    def count_values(num_classes=10, in_channels=1, input_size=32, init="fitted"):
-        """How many values a model of this configuration saves, trained or not, without making it."""
+    def count_params(num_classes=10, in_channels=1, input_size=32, init="fitted"):
+        """How many trained parameters a model of this configuration has, without making it."""
         maps = maps_behind(pair(input_size, "input_size", 1))
         convolutions = (in_channels * 25 + 1) * 6 + int(C3_TABLE.sum()) * 25 + 16 + (16 * maps[0] * maps[1] + 1) * 120
-        return convolutions + 2 * (6 + 16) + 121 * FEATURES + num_classes * FEATURES
+        return convolutions + 2 * (6 + 16) + 121 * FEATURES
+
+    @staticmethod
+    def count_buffers(num_classes=10, **_):
+        """How many values it keeps beside: the codes."""
+        return num_classes * FEATURES
 
     def summary(self, input_shape=None):
         return super().summary(input_shape or self.input_shape)

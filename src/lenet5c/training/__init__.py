@@ -1,17 +1,23 @@
-"""The training loop, model files and checkpoints, and the folder a run leaves."""
+"""The training loop, model files and checkpoints, the folder a run leaves, and statistics of accuracies."""
 
 from lenet5c.training.errors import NonFiniteError, RunError
 from lenet5c.training.evaluation import Evaluation, evaluate
 from lenet5c.training.model_file import TrainedModel, load_model, save_model
+from lenet5c.training.statistics import McNemar, MeanInterval, mcnemar, mean_interval, wilson_interval
 from lenet5c.training.trainer import Trainer
 
 __all__ = [
     "Evaluation",
+    "McNemar",
+    "MeanInterval",
     "NonFiniteError",
     "RunError",
     "TrainedModel",
     "Trainer",
     "evaluate",
     "load_model",
+    "mcnemar",
+    "mean_interval",
     "save_model",
+    "wilson_interval",
 ]

@@ -1,10 +1,10 @@
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from lenet5c.datasets import Dataset, Distortion, Preparation
 from lenet5c.nn import CrossEntropyLoss, MSELoss, Sequential
@@ -12,13 +12,18 @@ from lenet5c.optim import SDLM, SGD, Adagrad, Adam, RMSprop
 
 __all__ = [
     "Evaluation",
+    "McNemar",
+    "MeanInterval",
     "NonFiniteError",
     "RunError",
     "TrainedModel",
     "Trainer",
     "evaluate",
     "load_model",
+    "mcnemar",
+    "mean_interval",
     "save_model",
+    "wilson_interval",
 ]
 
 @dataclass(frozen=True)
@@ -28,6 +33,21 @@ class Evaluation:
     count: int
     @property
     def accuracy(self) -> float: ...
+
+@dataclass(frozen=True)
+class McNemar:
+    only_a: int
+    only_b: int
+    p_value: float
+    mid_p: float
+
+@dataclass(frozen=True)
+class MeanInterval:
+    mean: float
+    sd: float
+    low: float
+    high: float
+    count: int
 
 class RunError(ValueError): ...
 class NonFiniteError(ArithmeticError): ...
@@ -101,3 +121,6 @@ def evaluate(
 ) -> Evaluation: ...
 def save_model(path: str | os.PathLike[str], trained: TrainedModel) -> None: ...
 def load_model(path: str | os.PathLike[str]) -> TrainedModel: ...
+def wilson_interval(correct: int, count: int, confidence: float = 0.95) -> tuple[float, float]: ...
+def mcnemar(correct_a: ArrayLike, correct_b: ArrayLike) -> McNemar: ...
+def mean_interval(values: Iterable[float], confidence: float = 0.95) -> MeanInterval: ...

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from lenet5c.datasets import Preparation
-from lenet5c.nn import LeNet5, Sequential, softmax
+from lenet5c.nn import LeNet5, LeNet5_1998, Sequential, softmax
 from lenet5c.training import tensor_file
 from lenet5c.training.errors import RunError
 
-MODELS = {"LeNet5": LeNet5}
+MODELS = {"LeNet5": LeNet5, "LeNet5_1998": LeNet5_1998}
 MEAN_IMAGE = "preparation.mean_image"
 
 

@@ -161,6 +161,10 @@ class Trainer:
         self._take_result()
         return True
 
+    def weights_to_evaluate(self):
+        """A context in which the model has the weights it is evaluated with: its own, or their average."""
+        return self.average.in_place() if self.average else nullcontext()
+
     def state(self):
         """(position and history as JSON-able dict, arrays by name): all that `load_state` needs to go on."""
         optimizer = self.optimizer.state_dict()
@@ -294,7 +298,7 @@ class Trainer:
             "train_loss": self.loss_sum / len(self.train_set),
             "train_accuracy": self.correct / len(self.train_set),
         }
-        with self.average.in_place() if self.average else nullcontext():
+        with self.weights_to_evaluate():
             if self.validation_set is not None:
                 result = evaluate(self.model, self.validation_set, self.preparation, self.loss)
                 row |= {"validation_loss": result.loss, "validation_accuracy": result.accuracy}
