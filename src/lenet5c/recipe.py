@@ -1,6 +1,7 @@
 """What a recipe can say, and how a run is built from it."""
 
 from dataclasses import asdict, dataclass, field, fields
+from inspect import signature
 from math import ceil
 
 import numpy as np
@@ -105,7 +106,7 @@ class Recipe:
     order : {'reshuffled', 'constant'}
         Whether the order of the training images is drawn anew in each epoch.
     distortion : dict or None
-        Settings of `lenet5c.datasets.Distortion`, for the training images.
+        Settings of `lenet5c.datasets.Distortion`, for the training images; none if empty.
     loss_settings, optimizer_settings, schedule_settings : dict
         Further arguments of the loss ('j' of 'map'), the optimiser ('nesterov' of 'sgd', 'eps', 'betas', ...) and the
         schedule ('gamma', 'every', 'patience', ...), where the number of steps, `every` or `patience`, is in epochs.
@@ -178,6 +179,14 @@ class Recipe:
             value = getattr(self, name)
             if not isinstance(value, dict) and not (name == "distortion" and value is None):
                 raise ValueError(f"{name} is {value!r}; it should be a dict of settings")
+        if self.distortion:
+            try:
+                Distortion.from_dict(self.distortion)
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"distortion: {error}") from None
+        unknown = set(self.model) - signature(NETS[self.net]).parameters.keys()
+        if unknown:
+            raise ValueError(f"model has {min(unknown)!r}; the net {self.net} has no such setting: leave it out")
         self._check_settings("loss", LOSS_SETTINGS)
         self._check_settings("optimizer", OPTIMIZER_SETTINGS)
         self._check_settings("schedule", SCHEDULE_SETTINGS)
@@ -252,7 +261,7 @@ class Recipe:
             model, self._optimizer(model), self._schedule(ceil(len(rest) / self.batch_size)), self._loss(), preparation,
             rest, held_out, batch_size=self.batch_size, epochs=self.epochs, seed=seed, average=self.average,
             keep=self.keep, patience=self.patience, order=self.order,
-            distortion=None if self.distortion is None else Distortion.from_dict(self.distortion))  # fmt: skip
+            distortion=Distortion.from_dict(self.distortion) if self.distortion else None)  # fmt: skip
         return trainer, TrainedModel(model, preparation, train_set.class_names)
 
     def _subset(self, train_set, seed):

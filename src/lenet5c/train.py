@@ -25,11 +25,14 @@ except ImportError as error:  # such as an unknown LENET5C_ISA
         raise
     sys.exit(fail(PROG, error))
 
-from lenet5c.datasets import DatasetError, idx_folder, mnist
+from lenet5c.datasets import DatasetError, Distortion, idx_folder, mnist
+from lenet5c.nn.initialize import NAMED
 from lenet5c.nn.lenet5 import ACTIVATIONS, C5_FORMS, POOLINGS
+from lenet5c.nn.lenet5_1998 import INITS
 from lenet5c.recipe import (
     FITS,
     KEEPS,
+    LOSS_SETTINGS,
     LOSSES,
     OPTIMIZER_SETTINGS,
     OPTIMIZERS,
@@ -47,8 +50,9 @@ from lenet5c.training.run_folder import RunFolder
 
 DATASETS = {"mnist": mnist}
 FAILED, TARGET_MISSED = 1, 3
+SETTINGS = ("loss_settings", "optimizer_settings", "schedule_settings")
 # Options of the net, which a recipe has in its field `model`.
-MODEL_OPTIONS = ("activation", "pooling", "c5", "dropout", "batch_norm")
+MODEL_OPTIONS = ("activation", "pooling", "c5", "dropout", "batch_norm", "init")
 # Fields that a config.json of version 0.1 has; it means those that came later at their default.
 FIRST_FIELDS = ("epochs", "batch_size", "optimizer", "lr", "schedule", "momentum", "weight_decay", "label_smoothing",
                 "validation", "fit", "model")  # fmt: skip
@@ -101,12 +105,14 @@ def make_parser():
     add("--split", choices=SPLITS, metavar="HOW", help=f"which of them: {', '.join(SPLITS)} (default: random)")
     add("--fit", choices=FITS, metavar="HOW", help="to 32 by 32 pixels: auto, pad or resize (default: auto)")
     add("--preparation", choices=PREPARATIONS, metavar="NAME", help=f"of the pixels, instead of --fit: {', '.join(PREPARATIONS)} (default: auto)")
+    add("--distortion", choices=("none", *Distortion.NAMES), metavar="NAME", help=f"of the training images, drawn anew in each epoch: {', '.join(Distortion.NAMES)} (default: none)")
 
     add = parser.add_argument_group("net").add_argument
     add("--activation", choices=ACTIVATIONS, metavar="NAME", help=f"{', '.join(ACTIVATIONS)} (default: relu)")
     add("--pooling", choices=POOLINGS, metavar="NAME", help=f"{', '.join(POOLINGS)} (default: max)")
     add("--c5", choices=C5_FORMS, metavar="FORM", help=f"form of the layer of 120 units: {', '.join(C5_FORMS)} (default: linear)")
     add("--dropout", type=number(0, 1), metavar="F", help="probability, behind the two fully connected layers (default: 0)")
+    add("--init", metavar="NAME", help=f"of the weights: {', '.join(NAMED)}; of the net of 1998 {', '.join(INITS)} (default: by activation)")
     add("--batch-norm", action=argparse.BooleanOptionalAction, help="before each activation (default: no)")
 
     add = parser.add_argument_group("training").add_argument
@@ -119,6 +125,7 @@ def make_parser():
     add("--schedule", choices=SCHEDULES, metavar="NAME", help=f"of the learning rate: {', '.join(SCHEDULES)} (default: {usual.schedule})")
     add("--schedule-settings", type=setting, nargs="+", metavar="NAME=VALUE", help=offered(SCHEDULE_SETTINGS))
     add("--loss", choices=LOSSES, metavar="NAME", help=f"{', '.join(LOSSES)} (default: {usual.loss})")
+    add("--loss-settings", type=setting, nargs="+", metavar="NAME=VALUE", help=offered(LOSS_SETTINGS))
     add("--label-smoothing", type=number(0, 1), metavar="F", help=f"share of a target spread over all classes (default: {usual.label_smoothing})")
     add("--average", type=number(0, 1), metavar="F", help="decay per step of a running average of the weights, such as 0.999, to evaluate and save (default: 0, none)")
     add("--keep", choices=KEEPS, metavar="WHICH", help="weights to save: of the last epoch, or of the best on the validation images (default: last)")
@@ -171,7 +178,10 @@ def begin(options):
 def given(options, model):
     """The settings of a recipe with this `model` that the options change."""
     changes = {name: value for name in Recipe.settings() if (value := getattr(options, name, None)) is not None}
-    changes |= {name: dict(changes[name]) for name in ("optimizer_settings", "schedule_settings") if name in changes}
+    changes |= {name: dict(changes[name]) for name in SETTINGS if name in changes}
+    if "distortion" in changes:
+        name = changes["distortion"]
+        changes["distortion"] = {} if name == "none" else Distortion.named(name).to_dict()
     of_model = {name: value for name in MODEL_OPTIONS if (value := getattr(options, name)) is not None}
     return changes | {"model": model | of_model} if of_model else changes
 
@@ -324,12 +334,14 @@ def directory(text):
 
 
 def setting(text):
-    """An argparse type: NAME=VALUE, as a pair; the value is a number, true, false or a list of numbers."""
+    """An argparse type: NAME=VALUE, as a pair; the value is a number, true, false, a list of numbers or a word."""
     name, _, value = text.partition("=")
     try:
         return name, json.loads(value)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text} is not NAME=VALUE with a number, true, false or a list") from None
+        if value.isidentifier():
+            return name, value
+        raise argparse.ArgumentTypeError(f"{text} is not NAME=VALUE with a number, true, false, a list or a word") from None
 
 
 def offered(settings):
