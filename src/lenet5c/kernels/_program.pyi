@@ -10,9 +10,7 @@ _Samples = NDArray[np.float32] | NDArray[np.uint8]
 FEW_SAMPLES: int
 MOST_TRAINED: int
 KINDS: dict[str, int]
-STEP_FEW_SAMPLES: int
-MOST_TRAINED: int
-KINDS: dict[str, int]
+STEP_KINDS: dict[str, int]
 
 @disjoint_base
 class Program:
