@@ -78,6 +78,38 @@ def conv2d_backward(dy, x, weight, stride=1, padding=0, dilation=1, groups=1):
     return _unpad(dpadded, padding), dweight, dy.sum(axis=(0, 2, 3))
 
 
+def connected(filters, table):
+    """filters (connections, KH, KW), table (C, O) of true and false -> weight (O, C, KH, KW), zeros where there is none.
+
+    Output by output, and for each the filters of its inputs in order.
+    """
+    C, O = np.shape(table)
+    weight, number = np.zeros((O, C, *np.shape(filters)[1:])), 0
+    for o in range(O):
+        for c in range(C):
+            if table[c][o]:
+                weight[o, c] = filters[number]
+                number += 1
+    return weight
+
+
+def connected_filters(weight, table):
+    """The other way round, for a gradient: weight (O, C, KH, KW) -> (connections, KH, KW)."""
+    C, O = np.shape(table)
+    return np.array([weight[o, c] for o in range(O) for c in range(C) if table[c][o]])
+
+
+def connected_conv2d(x, filters, bias=None, *, table, **window):
+    """A convolution whose output maps see some of the input maps only; filters (connections, KH, KW)."""
+    return conv2d(x, connected(filters, table), bias, **window)
+
+
+def connected_conv2d_backward(dy, x, filters, *, table, **window):
+    """dy (N, O, OH, OW) -> dx, dfilters, dbias."""
+    dx, dweight, dbias = conv2d_backward(dy, x, connected(filters, table), **window)
+    return dx, connected_filters(dweight, table), dbias
+
+
 def im2col(x, kernel_size, stride=1, padding=0, dilation=1):
     """x (N, C, H, W) -> col (N, C*KH*KW, OH*OW): one column a window."""
     N, C, H, W = x.shape
@@ -165,6 +197,46 @@ def avg_pool2d_backward(dy, x_shape, kernel_size, stride=None, padding=0, count_
     return dx
 
 
+# Subsampling (LeCun et al., 1998): windows that do not overlap; rows and columns that fill none are left out
+
+
+def subsample2d(x, weight, bias, kernel_size=2):
+    """x (N, C, H, W), weight and bias (C,) -> y (N, C, OH, OW): weight times the sum of the window, plus bias."""
+    KH, KW = pair(kernel_size)
+    x = np.asarray(x, np.float64)
+    y = np.zeros((*x.shape[:2], x.shape[2] // KH, x.shape[3] // KW))
+    for oh, ow in np.ndindex(y.shape[2:]):
+        total = x[:, :, oh * KH : (oh + 1) * KH, ow * KW : (ow + 1) * KW].sum(axis=(2, 3))
+        y[:, :, oh, ow] = np.asarray(weight, np.float64) * total + bias
+    return y
+
+
+def subsample2d_backward(dy, x, weight, kernel_size=2):
+    """dy (N, C, OH, OW) -> dx, dweight, dbias."""
+    KH, KW = pair(kernel_size)
+    dy, weight = np.asarray(dy, np.float64), np.asarray(weight, np.float64)
+    dx, dweight = np.zeros(x.shape), np.zeros(len(weight))
+    for oh, ow in np.ndindex(dy.shape[2:]):
+        at = np.s_[:, :, oh * KH : (oh + 1) * KH, ow * KW : (ow + 1) * KW]
+        g = dy[:, :, oh, ow]
+        dx[at] = (weight * g)[:, :, None, None]
+        dweight += (g * x[at].sum(axis=(2, 3), dtype=np.float64)).sum(axis=0)
+    return dx, dweight, dy.sum(axis=(0, 2, 3))
+
+
+# Radial basis functions (LeCun et al., 1998, eq. 7)
+
+
+def rbf(x, codes):
+    """x (N, C), codes (O, C) -> y (N, O): the squared distance from each code."""
+    return ((np.asarray(x, np.float64)[:, None] - codes) ** 2).sum(axis=2)
+
+
+def rbf_backward(dy, x, codes):
+    """dy (N, O) -> dx."""
+    return (2 * np.asarray(dy, np.float64)[:, :, None] * (np.asarray(x, np.float64)[:, None] - codes)).sum(axis=1)
+
+
 # Dense layers and activations
 
 
@@ -206,6 +278,14 @@ def tanh_backward(dy, y):
     return np.asarray(dy, np.float64) * (1 - y * y)
 
 
+def scaled_tanh(x, amplitude=1.7159, slope=2 / 3):
+    return amplitude * np.tanh(slope * np.asarray(x, np.float64))
+
+
+def scaled_tanh_backward(dy, y, amplitude=1.7159, slope=2 / 3):
+    return np.asarray(dy, np.float64) * amplitude * slope * (1 - (y / amplitude) ** 2)
+
+
 # Losses: the mean and its gradient
 
 
@@ -223,6 +303,25 @@ def mse(pred, target):
     """pred and target of any one shape -> mean over all elements, dpred."""
     error = np.asarray(pred, np.float64) - target
     return np.mean(error**2), 2 * error / error.size
+
+
+def mle_loss(penalties, labels):
+    """penalties (N, K), labels (N,) int -> mean penalty at the label, its gradient (LeCun et al., 1998, eq. 8)."""
+    penalties = np.asarray(penalties, np.float64)
+    N, K = penalties.shape
+    return penalties[np.arange(N), labels].mean(), np.eye(K)[labels] / N
+
+
+def map_loss(penalties, labels, j):
+    """The same, with log(exp(-j) + sum exp(-penalties)) added (eq. 9)."""
+    penalties = np.asarray(penalties, np.float64)
+    N, K = penalties.shape
+    every = np.concatenate([penalties, np.full((N, 1), float(j))], axis=1)
+    least = every.min(axis=1, keepdims=True)
+    powers = np.exp(least - every)
+    total = powers.sum(axis=1, keepdims=True)
+    loss = penalties[np.arange(N), labels] - least[:, 0] + np.log(total[:, 0])
+    return loss.mean(), (np.eye(K)[labels] - powers[:, :-1] / total) / N
 
 
 # Batch normalisation as in training: statistics of the batch, variance without Bessel's correction
@@ -276,6 +375,21 @@ def adam_step(p, g, m, v, t, lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0, d
     v = betas[1] * v + (1 - betas[1]) * g**2
     m_hat, v_hat = m / (1 - betas[0] ** t), v / (1 - betas[1] ** t)
     return p - lr * m_hat / (np.sqrt(v_hat) + eps), m, v
+
+
+def adagrad_step(p, g, s, lr, weight_decay=0, initial_accumulator_value=0, eps=1e-10):
+    """Parameter, gradient, sum of squares (initial_accumulator_value before the first step) -> new p, s."""
+    g = g + weight_decay * p
+    s = s + g**2
+    return p - lr * g / (np.sqrt(s) + eps), s
+
+
+def rmsprop_step(p, g, s, v, lr, alpha=0.99, eps=1e-8, weight_decay=0, momentum=0):
+    """Parameter, gradient, mean square and velocity (zeros before the first step) -> new p, s, v."""
+    g = g + weight_decay * p
+    s = alpha * s + (1 - alpha) * g**2
+    v = momentum * v + g / (np.sqrt(s) + eps)
+    return p - lr * v, s, v
 
 
 def sdlm_step(p, g, h, lr, mu=0.02):
@@ -412,16 +526,8 @@ def distort(image, key, settings):
     return out, 255 * reach
 
 
-def adagrad_step(p, g, s, lr, weight_decay=0, initial_accumulator_value=0, eps=1e-10):
-    """Parameter, gradient, sum of squares (initial_accumulator_value before the first step) -> new p, s."""
-    g = g + weight_decay * p
-    s = s + g**2
-    return p - lr * g / (np.sqrt(s) + eps), s
-
-
-def rmsprop_step(p, g, s, v, lr, alpha=0.99, eps=1e-8, weight_decay=0, momentum=0):
-    """Parameter, gradient, mean square and velocity (zeros before the first step) -> new p, s, v."""
-    g = g + weight_decay * p
-    s = alpha * s + (1 - alpha) * g**2
-    v = momentum * v + g / (np.sqrt(s) + eps)
-    return p - lr * v, s, v
+def map_loss_second(penalties, j):
+    """That of eq. 9 by each penalty: p (1 - p) / N."""
+    penalties = np.asarray(penalties, np.float64)
+    p = np.exp(-penalties) / (np.exp(-j) + np.exp(-penalties).sum(axis=1, keepdims=True))
+    return p * (1 - p) / len(penalties)

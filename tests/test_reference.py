@@ -114,6 +114,42 @@ class TestGradients:
         assert_gradient(dweight, lambda weight: reference.linear(x, weight, bias), weight, dy)
         assert_gradient(dbias, lambda bias: reference.linear(x, weight, bias), bias, dy)
 
+    def test_connected_conv2d(self, rng):
+        table = [[1, 0, 1, 0], [0, 0, 1, 1], [1, 1, 1, 0]]
+        x, filters, bias = map(rng.standard_normal, ((2, 3, 5, 6), (7, 3, 2), 4))
+        options = {"table": table, "stride": (1, 2), "padding": 1}
+        dy = rng.standard_normal(reference.connected_conv2d(x, filters, bias, **options).shape)
+        dx, dfilters, dbias = reference.connected_conv2d_backward(dy, x, filters, **options)
+        assert_gradient(dx, lambda x: reference.connected_conv2d(x, filters, bias, **options), x, dy)
+        assert_gradient(dfilters, lambda filters: reference.connected_conv2d(x, filters, bias, **options), filters, dy)
+        assert_gradient(dbias, lambda bias: reference.connected_conv2d(x, filters, bias, **options), bias, dy)
+
+    @pytest.mark.parametrize("shape, kernel_size", [((2, 3, 4, 6), 2), ((1, 2, 7, 5), (3, 2)), ((2, 1, 3, 4), (1, 4))])
+    def test_subsample2d(self, rng, shape, kernel_size):
+        x, weight, bias = map(rng.standard_normal, (shape, shape[1], shape[1]))
+        dy = rng.standard_normal(reference.subsample2d(x, weight, bias, kernel_size).shape)
+        dx, dweight, dbias = reference.subsample2d_backward(dy, x, weight, kernel_size)
+        assert_gradient(dx, lambda x: reference.subsample2d(x, weight, bias, kernel_size), x, dy)
+        assert_gradient(dweight, lambda weight: reference.subsample2d(x, weight, bias, kernel_size), weight, dy)
+        assert_gradient(dbias, lambda bias: reference.subsample2d(x, weight, bias, kernel_size), bias, dy)
+
+    def test_rbf(self, rng):
+        x, codes, dy = map(rng.standard_normal, ((4, 3), (5, 3), (4, 5)))
+        assert_gradient(reference.rbf_backward(dy, x, codes), lambda x: reference.rbf(x, codes), x, dy)
+
+    @pytest.mark.parametrize("options", [{}, {"amplitude": -0.5, "slope": 3}])
+    def test_scaled_tanh(self, rng, options):
+        x, dy = rng.standard_normal((2, 3, 7))
+        backward = reference.scaled_tanh_backward(dy, reference.scaled_tanh(x, **options), **options)
+        assert_gradient(backward, lambda x: reference.scaled_tanh(x, **options), x, dy)
+
+    @pytest.mark.parametrize("j", [0.1, 3, 30])
+    def test_losses_of_penalties(self, rng, j):
+        penalties, labels = rng.uniform(0, 10, (4, 6)), np.array([0, 5, 2, 2])
+        assert_gradient(reference.mle_loss(penalties, labels)[1], lambda y: reference.mle_loss(y, labels)[0], penalties)
+        assert_gradient(
+            reference.map_loss(penalties, labels, j)[1], lambda y: reference.map_loss(y, labels, j)[0], penalties)
+
     @pytest.mark.parametrize("shape", MATRICES + IMAGES)
     @pytest.mark.parametrize("name", ["relu", "sigmoid", "tanh"])
     def test_activation(self, rng, name, shape):

@@ -27,13 +27,38 @@ FUSED = [isa for isa in TILES if _vector.instructions(TILES[isa]) in ("avx512", 
 each_isa = pytest.mark.parametrize("isa", TILES)
 
 RELU, SIGMOID, TANH, FLATTEN = ({"kind": kind} for kind in ("relu", "sigmoid", "tanh", "flatten"))
+SCALED_TANH = {"kind": "scaled_tanh", "amplitude": 1.7159, "slope": 2 / 3}
 WINDOW = ("stride", "padding", "dilation", "groups")
+CONNECTED = (*WINDOW, "table")
 
 
 def conv(out_channels, kernel_size, stride=1, padding=0, dilation=1, groups=1, bias=True):
     return {"kind": "conv2d", "out_channels": out_channels, "kernel_size": reference.pair(kernel_size),
             "stride": reference.pair(stride), "padding": reference.pair(padding),
             "dilation": reference.pair(dilation), "groups": groups, "has_bias": bias}  # fmt: skip
+
+
+def connected(table, kernel_size, **options):
+    """A convolution with a connection table (in_channels, out_channels)."""
+    table = np.array(table, bool)
+    return conv(table.shape[1], kernel_size, **options) | {"table": table, "links": np.flatnonzero(table.T).astype(np.intp)}
+
+
+def some(in_channels, out_channels):
+    """A table of two thirds of all connections."""
+    table = np.random.default_rng(2).random((in_channels, out_channels)) < 2 / 3
+    table[0] |= ~table.any(axis=0)
+    return table
+
+
+def subsample(kernel_size=2):
+    return {"kind": "subsample2d", "kernel_size": reference.pair(kernel_size), "has_bias": True}
+
+
+def rbf(classes, features, integer=False):
+    rng = np.random.default_rng(5)
+    codes = rng.integers(-2, 3, (classes, features)) if integer else rng.standard_normal((classes, features))
+    return {"kind": "rbf", "codes": codes.astype(np.float32)}
 
 
 def linear(out_features, bias=True):
@@ -58,12 +83,16 @@ class Model:
             shape = lowering.lower(input_shape, self.layers).output_shape
             layer, weight, bias = dict(layer), None, None
             if "has_bias" in layer:
-                weight_shape = (
-                    (layer["out_features"], *shape)
-                    if layer["kind"] == "linear"
-                    else (layer["out_channels"], shape[0] // layer["groups"], *layer["kernel_size"])
-                )
-                spans = [(int(np.prod(weight_shape)), "weight"), (weight_shape[0] * layer.pop("has_bias"), "bias")]
+                if layer["kind"] == "linear":
+                    outputs, weight_shape = layer["out_features"], (layer["out_features"], *shape)
+                elif layer["kind"] == "subsample2d":
+                    outputs, weight_shape = shape[0], shape[:1]
+                elif "table" in layer:
+                    outputs, weight_shape = layer["out_channels"], (len(layer["links"]), *layer["kernel_size"])
+                else:
+                    outputs = layer["out_channels"]
+                    weight_shape = (outputs, shape[0] // layer["groups"], *layer["kernel_size"])
+                spans = [(int(np.prod(weight_shape)), "weight"), (outputs * layer.pop("has_bias"), "bias")]
                 layer["bias"] = None
                 for size, name in spans if i % 2 else spans[::-1]:  # either may come first
                     if size:
@@ -105,8 +134,12 @@ class Model:
         values = [x.reshape(len(x), *self.input_shape).astype(np.float64)]
         for i, layer in enumerate(self.layers):
             kind, x = layer["kind"], values[-1]
-            if kind == "conv2d":
+            if "table" in layer:
+                x = reference.connected_conv2d(x, *self._weights(i, params), **{name: layer[name] for name in CONNECTED})
+            elif kind == "conv2d":
                 x = reference.conv2d(x, *self._weights(i, params), **{name: layer[name] for name in WINDOW})
+            elif kind == "subsample2d":
+                x = reference.subsample2d(x, *self._weights(i, params), layer["kernel_size"])
             elif kind == "linear":
                 x = reference.linear(x, *self._weights(i, params))
             elif kind == "flatten":
@@ -123,10 +156,12 @@ class Model:
         for i, layer in reversed(list(enumerate(self.layers))):
             kind, x, y = layer["kind"], values[i], values[i + 1]
             options = {name: layer[name] for name in layer if name != "kind"}
-            if kind in ("conv2d", "linear"):
+            if kind in ("conv2d", "linear", "subsample2d"):
                 weight = self._weights(i, params)[0]
-                options = {name: layer[name] for name in WINDOW if name in layer}
-                dy, dweight, dbias = getattr(reference, f"{kind}_backward")(dy, x, weight, **options)
+                names = {"subsample2d": ["kernel_size"]}.get(kind, CONNECTED if "table" in layer else WINDOW)
+                options = {name: layer[name] for name in names if name in layer}
+                twin = "connected_conv2d" if "table" in layer else kind
+                dy, dweight, dbias = getattr(reference, f"{twin}_backward")(dy, x, weight, **options)
                 dparams[self.views[i][0][0]] = dweight.ravel()
                 if self.views[i][1]:
                     dparams[self.views[i][1]] = dbias
@@ -136,8 +171,10 @@ class Model:
                 dy = reference.max_pool2d_backward(dy, x, **options)
             elif kind == "avg_pool2d":
                 dy = reference.avg_pool2d_backward(dy, x.shape, **options)
+            elif kind == "rbf":
+                dy = reference.rbf_backward(dy, x, layer["codes"])
             else:
-                dy = getattr(reference, f"{kind}_backward")(dy, y)
+                dy = getattr(reference, f"{kind}_backward")(dy, y, **options)
         return dy.reshape(len(dy), -1), dparams
 
 
@@ -148,10 +185,10 @@ def forward(program, params, samples, threads=1, **options):
     return out
 
 
-def backward(program, params, x, dy, threads=1, need_dx=True):
+def backward(program, params, x, dy, threads=1, need_dx=True, by_sample=False):
     grads = np.full_like(params, np.nan)
     dx = np.full_like(x, np.nan) if need_dx else None
-    program.backward(x, dy, params, grads, dx, threads)
+    program.backward(x, dy, params, grads, dx, threads, by_sample=by_sample)
     return dx, grads[: program.param_extent]
 
 
@@ -162,6 +199,11 @@ def train_step(program, params, samples, labels, threads=1, **options):
     out = np.full((count, int(np.prod(program.output_shape))), np.nan, np.float32)
     loss, correct = program.train_step(samples, labels, params, grads, threads, out=out, **options)
     return loss, correct, out, grads[: program.param_extent]
+
+
+def answers(model, out):
+    """The classes that outputs mean."""
+    return (-out if model.plan.penalties else out).argmax(axis=1)
 
 
 def draw_labels(model, batch):
@@ -197,6 +239,16 @@ EXACT = {
     "relu on features": Model((19,), [RELU, linear(7), RELU]),
     "flatten": Model((2, 3, 5), [FLATTEN]),
     "nothing": Model((2, 3), []),
+    "connection table": Model((5, 6, 7), [connected(some(5, 4), (3, 2), padding=(1, 0)), RELU,
+                                          connected([[1, 0, 0], [0, 1, 1], [1, 0, 0], [0, 0, 1]], 3, bias=False)]),
+    "table of neighbours, strided, dilated": Model((4, 9, 8), [
+        connected([[1, 0, 1], [1, 1, 0], [0, 1, 1], [0, 0, 1]], (2, 3), stride=(2, 1), dilation=(1, 2)), pool("max", 2)]),
+    "table as wide as the image": Model((3, 2, 3), [connected(some(3, 4), (2, 3)), RELU, FLATTEN, linear(3)]),
+    "subsampling": Model((3, 7, 5), [subsample(), RELU, conv(4, 2), subsample((1, 1))]),
+    "subsampling last": Model((2, 6, 8), [conv(3, 3, bias=False), subsample((2, 3))]),
+    "distances": Model((7,), [rbf(3, 7, integer=True)]),
+    "distances of a table": Model((3, 6, 6), [
+        connected(some(3, 5), 3), subsample(), RELU, FLATTEN, linear(6, bias=False), rbf(4, 6, integer=True)]),
 }  # fmt: skip
 
 # Rows of five taps over enough channels go by winograd.pxi, which is not exact.
@@ -220,6 +272,11 @@ SMOOTH = {
         conv(5, (3, 2), stride=(2, 1), padding=(0, 1), bias=False), conv(4, 3, dilation=(1, 2)), pool("avg", 2, 1, 1),
         FLATTEN, linear(11), linear(6, bias=False)]),
     "max pool of tanh": Model((2, 8, 8), [conv(3, 3), TANH, pool("max"), SIGMOID, conv(5, 3), TANH]),
+    "lenet5 of 1998": Model((1, 16, 16), [
+        conv(6, 5), SCALED_TANH, subsample(), SCALED_TANH, connected(some(6, 16), 3), SCALED_TANH, subsample(),
+        SCALED_TANH, conv(19, (2, 2)), SCALED_TANH, FLATTEN, linear(11), SCALED_TANH, rbf(10, 11)]),
+    "five taps of a table": Model((5, 8, 9), [connected(some(5, 7), (2, 5), padding=(0, 2)), SCALED_TANH, subsample((3, 1))]),
+    "scaled tanh": Model((5,), [SCALED_TANH, {"kind": "scaled_tanh", "amplitude": -0.5, "slope": 3.0}]),
 }  # fmt: skip
 
 BATCHES = [1, 15, 16, 17, 33, 257]  # 257: more tiles than gradient shards
@@ -278,7 +335,7 @@ def test_a_few_samples_equal_reference(model, batch):
     expected = model.reference_forward(params, x)[-1].reshape(batch, -1)
     for isa in TILES:
         for threads in (1, 3):
-            assert_array_equal(forward(model.program(isa), params, x, threads, by_sample=7), expected)
+            assert_array_equal(forward(model.program(isa), params, x, threads, by_sample=True), expected)
 
 
 @pytest.mark.parametrize("batch", [1, 5])
@@ -287,7 +344,7 @@ def test_a_few_samples_match_reference(model, batch):
     params, x, _ = model.draw(batch)
     expected = model.reference_forward(params, x)[-1].reshape(batch, -1)
     for isa in TILES:
-        assert_close(forward(model.program(isa), params, x, by_sample=7), expected)
+        assert_close(forward(model.program(isa), params, x, by_sample=True), expected)
 
 
 WIDE = Model((35, 9, 8), [
@@ -302,11 +359,11 @@ def test_a_few_samples_of_many_channels(batch):
     expected = WIDE.reference_forward(params, x)[-1].reshape(batch, -1)
     for isa in TILES:
         program = WIDE.program(isa)
-        out = forward(program, params, x, by_sample=7)
+        out = forward(program, params, x, by_sample=True)
         assert_close(out, expected)
         # What a sample gives does not depend on the threads, nor on those that come with it.
-        assert bits(out) == bits(forward(program, params, x, 3, by_sample=7))
-        assert bits(out[-1:]) == bits(forward(program, params, x[-1:], by_sample=7))
+        assert bits(out) == bits(forward(program, params, x, 3, by_sample=True))
+        assert bits(out[-1:]) == bits(forward(program, params, x[-1:], by_sample=True))
 
 
 @each_isa
@@ -320,16 +377,16 @@ def test_a_few_samples_of_bytes_by_index(isa):
     floats = images.astype(np.float32) / 4 + offset
     program = model.program(isa)
     conversion = {"scale": 0.25, "offset": offset, "index": index}
-    expected = forward(program, params, floats[index], by_sample=7)
-    assert bits(forward(program, params, images, by_sample=7, **conversion)) == bits(expected)
+    expected = forward(program, params, floats[index], by_sample=True)
+    assert bits(forward(program, params, images, by_sample=True, **conversion)) == bits(expected)
 
 
 def test_a_not_a_number_of_one_sample_stays_in_it():
     model = SMOOTH["lenet5"]
     params, x, _ = model.draw(3)
-    out = forward(model.program("baseline"), params, x, by_sample=7)
+    out = forward(model.program("baseline"), params, x, by_sample=True)
     x[1, 70] = np.nan
-    spoilt = forward(model.program("baseline"), params, x, by_sample=7)
+    spoilt = forward(model.program("baseline"), params, x, by_sample=True)
     assert np.isnan(spoilt[1]).all()
     assert bits(spoilt[[0, 2]]) == bits(out[[0, 2]])
 
@@ -339,7 +396,7 @@ def test_infinite_values_do_not_leak_between_channels():
     model = Model((3, 4, 4), [conv(2, 1), conv(3, 1), FLATTEN])
     params, x, _ = model.draw(1)
     x[:] = 3e38
-    out = forward(model.program("baseline"), params, x, by_sample=7)
+    out = forward(model.program("baseline"), params, x, by_sample=True)
     assert bits(np.isnan(out)) == bits(np.isnan(forward(model.program("baseline"), params, x)))
 
 
@@ -362,7 +419,7 @@ def test_train_step_matches_reference(model, batch, options):
         program = model.program(isa)
         actual_loss, correct, out, grads = train_step(program, params, x, labels, **options)
         assert abs(actual_loss - loss) <= 16 * EPS * max(loss, 1)
-        assert correct == np.sum(out.argmax(axis=1) == labels)
+        assert correct == np.sum(answers(model, out) == labels)
         assert_array_equal(out, forward(program, params, x))
         assert_close(grads, dparams[: program.param_extent])
         actual_dx = np.full_like(x, np.nan)

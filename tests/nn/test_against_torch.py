@@ -117,3 +117,91 @@ def test_a_hundred_steps_follow_the_same_losses(
         their_optimizer.step()
     assert expected[-20:].mean() < expected[0] / 2  # it did learn
     np.testing.assert_allclose(losses, expected, rtol=rtol)
+
+
+class Of1998(torch.nn.Module):
+    """LeNet-5 of 1998, written for PyTorch from the paper; parameters as ours has them."""
+
+    def __init__(self, params):
+        super().__init__()
+        for name, array in params.items():
+            self.register_parameter(name.replace(".", "_"), torch.nn.Parameter(torch.tensor(array, dtype=torch.float64)))
+
+    def forward(self, x):
+        functional, codes = torch.nn.functional, torch.tensor(nn.digit_codes(), dtype=torch.float64)
+
+        def squash(a):
+            return 1.7159 * torch.tanh(2 / 3 * a)
+
+        def subsample(x, weight, bias):
+            return 4 * functional.avg_pool2d(x, 2) * weight[:, None, None] + bias[:, None, None]
+
+        table = torch.tensor(nn.lenet5_1998.C3_TABLE.T.copy())
+        c3 = torch.zeros(16, 6, 5, 5, dtype=torch.float64)
+        c3 = c3.masked_scatter(table[:, :, None, None].expand_as(c3), self.c3_weight)
+        x = squash(functional.conv2d(x, self.c1_weight, self.c1_bias))
+        x = squash(subsample(x, self.s2_weight, self.s2_bias))
+        x = squash(functional.conv2d(x, c3, self.c3_bias))
+        x = squash(subsample(x, self.s4_weight, self.s4_bias))
+        x = squash(functional.conv2d(x, self.c5_weight, self.c5_bias)).flatten(1)
+        x = squash(functional.linear(x, self.f6_weight, self.f6_bias))
+        return ((x[:, None] - codes) ** 2).sum(dim=2)
+
+
+def penalty_loss(penalties, labels, j):
+    """Eq. 8, or with a j eq. 9."""
+    loss = penalties[torch.arange(len(labels)), torch.tensor(labels)]
+    if j is not None:
+        rubbish = torch.full((len(labels), 1), float(j), dtype=torch.float64)
+        loss = loss + torch.logsumexp(torch.cat([-penalties, -rubbish], dim=1), dim=1)
+    return loss.mean()
+
+
+@pytest.mark.parametrize("j", [None, 0.1, 20, 100], ids=lambda j: "mle" if j is None else f"map {j}")
+@pytest.mark.parametrize("batch", [1, 4, 20])
+def test_lenet5_of_1998(digits, batch, j):
+    """Outputs, loss, and the gradients of the parameters and of the input."""
+    x = np.pad(1.275 * (digits[0][:batch] * np.float32(0.31) + np.float32(0.13)) - np.float32(0.1),
+               ((0, 0), (0, 0), (2, 2), (2, 2)), constant_values=-0.1)  # fmt: skip
+    labels, model = digits[1][:batch], nn.LeNet5_1998(rng=2)
+    for name in ("s2", "s4"):  # biases that are not 0
+        model[name].params["bias"][:] = np.linspace(-0.3, 0.3, model[name].channels)
+    twin = Of1998(model.params)
+    image = torch.tensor(x, dtype=torch.float64, requires_grad=True)
+    penalties = twin(image)
+    expected = penalty_loss(penalties, np.asarray(labels, np.int64), j)
+    expected.backward()
+    loss = nn.MLELoss() if j is None else nn.MAPLoss(j)
+    assert_close(model.forward(x), penalties.detach().numpy(), "penalties")
+    value, correct = model.train_step(x, labels, loss)
+    assert abs(value - expected.item()) <= 1e-5 * abs(expected.item())
+    assert correct == (penalties.argmin(dim=1).numpy() == labels).sum()
+    for name, array in model.grads.items():
+        gradient = getattr(twin, name.replace(".", "_")).grad.numpy()
+        assert_close(array, gradient, name)
+    y = model.forward(x, training=True)
+    assert_close(model.backward(loss(y, labels)[1]), image.grad.numpy(), "the image")
+
+
+@pytest.mark.parametrize("batch", [1, 4, 16])
+def test_lenet5_of_1998_follows_the_same_losses(digits, batch):
+    """A hundred steps one by one, and in tiles: nothing but roundings, which there are no choices to make much of."""
+    x = np.pad(digits[0], ((0, 0), (0, 0), (2, 2), (2, 2)), constant_values=digits[0].min())
+    model, loss = nn.LeNet5_1998(rng=0), nn.MAPLoss(0.1)
+    twin = Of1998(model.params)
+    optimizer = torch.optim.SGD(twin.parameters(), lr=5e-4)
+    index = np.arange(STEPS * batch)
+    losses, taken, _ = model.train_steps(
+        x, digits[1][index], loss, optim.SGD(model, 5e-4), [5e-4] * STEPS, batch_size=batch, index=index)
+    expected = np.zeros(STEPS)
+    for step in range(STEPS):
+        part = slice(step * batch, (step + 1) * batch)
+        optimizer.zero_grad()
+        value = penalty_loss(
+            twin(torch.tensor(x[part], dtype=torch.float64)), np.asarray(digits[1][part], np.int64), 0.1)
+        value.backward()
+        optimizer.step()
+        expected[step] = value.item()
+    assert taken == STEPS
+    assert expected[-20:].mean() < 0.8 * expected[:20].mean()  # it did learn
+    np.testing.assert_allclose(losses, expected, rtol=1e-4)

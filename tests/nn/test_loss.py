@@ -113,14 +113,126 @@ def test_extreme_errors_of_mse(size):
     assert_allclose(doutputs, 2 * 2 * size / 6, rtol=4 * EPS)
 
 
-@pytest.mark.parametrize("loss", [nn.CrossEntropyLoss(), nn.MSELoss()], ids=repr)
+@each_shape
+def test_maximum_likelihood(batch, classes):
+    """A sum of penalties in double, and a gradient of one constant."""
+    penalties, labels = 100 * abs(normal(batch, classes)), labels_for(batch, classes)
+    loss, dpenalties = nn.MLELoss()(penalties, labels)
+    expected_loss, expected = reference.mle_loss(penalties, labels)
+    assert type(loss) is float
+    assert_allclose(loss, expected_loss, rtol=1e-14)
+    assert_array_equal(dpenalties, expected.astype(np.float32))
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1, 30, 300])
+@pytest.mark.parametrize("j", [1e-6, 0.1, 3, 50, 1e6])
+@each_shape
+def test_maximum_a_posteriori(batch, classes, j, scale):
+    """Within 8 roundings of 1 (a probability), or of the largest penalty or j."""
+    penalties, labels = abs(normal(batch, classes, scale=scale)), labels_for(batch, classes)
+    loss, dpenalties = nn.MAPLoss(j)(penalties, labels)
+    expected_loss, expected = reference.map_loss(penalties, labels, j)
+    assert type(loss) is float
+    assert (dpenalties.dtype, dpenalties.shape) == (np.float32, penalties.shape)
+    size = max(1, penalties.max(), j if j < scale else 0)
+    assert abs(loss - expected_loss) <= 8 * EPS * size
+    assert_allclose(dpenalties, expected, rtol=0, atol=8 * EPS * size / batch)
+
+
+@pytest.mark.parametrize("j", [0.1, 30, 1e20])
+@pytest.mark.parametrize("size", [1e4, 1e30, 3e38])
+class TestExtremePenalties:
+    """exp(-y) vanishes, and would overflow for y < -88; the sums are shifted by the least penalty, or j."""
+
+    def check(self, penalties, labels, j):
+        loss, dpenalties = nn.MAPLoss(j)(penalties, labels)
+        expected_loss, expected = reference.map_loss(penalties, labels, np.float32(j))
+        assert np.isfinite(loss)
+        assert_allclose(loss, expected_loss, rtol=4 * EPS, atol=4 * EPS)
+        assert_allclose(dpenalties, expected, rtol=4 * EPS, atol=EPS / len(labels))
+
+    def test_one_is_larger(self, size, j):
+        penalties = np.zeros((10, 10), np.float32)
+        penalties[np.arange(10), np.arange(10)] = size
+        self.check(penalties, np.arange(10), j)  # all wrong
+        self.check(penalties, np.roll(np.arange(10), 1), j)
+
+    def test_one_is_smaller(self, size, j):
+        penalties = np.zeros((17, 10), np.float32)
+        penalties[:, 3] = -size
+        self.check(penalties, np.full(17, 3), j)
+        self.check(penalties, np.full(17, 4), j)
+
+    def test_all_are_large(self, size, j):
+        """The rubbish class alone is left, unless j is larger still."""
+        self.check(np.full((3, 10), size, np.float32), np.arange(3), j)
+
+    def test_both_ends(self, size, j):
+        self.check(size * np.sign(normal(17, 10)), labels_for(17, 10), j)
+
+    def test_maximum_likelihood(self, size, j):
+        penalties = size * np.sign(normal(17, 10))
+        loss, dpenalties = nn.MLELoss()(penalties, labels_for(17, 10))
+        assert_allclose(loss, reference.mle_loss(penalties, labels_for(17, 10))[0], rtol=1e-14)
+        assert_array_equal(dpenalties.sum(axis=1), np.full(17, np.float32(1 / 17)))
+
+
+def test_a_large_j_leaves_no_rubbish_and_a_small_one_little_else():
+    """With j beyond reach the loss is the cross-entropy of the penalties negated; with j near 0 and large penalties,
+    the probability of being rubbish is 1, and the loss the maximum likelihood's."""
+    penalties, labels = abs(normal(9, 5, scale=3)), labels_for(9, 5)
+    loss, gradient = nn.MAPLoss(1e6)(penalties, labels)
+    expected, negative = nn.CrossEntropyLoss()(-penalties, labels)
+    assert_allclose(loss, expected, rtol=8 * EPS)
+    assert_allclose(gradient, -negative, rtol=8 * EPS, atol=EPS)
+    loss, gradient = nn.MAPLoss(1e-6)(penalties + 50, labels)
+    expected, constant = nn.MLELoss()(penalties + 50, labels)
+    assert_allclose(loss, expected, rtol=8 * EPS)
+    assert_allclose(gradient, constant, rtol=EPS, atol=1e-20)
+
+
+def test_the_second_term_keeps_penalties_from_growing_without_end():
+    """Eq. 9: pushing a wrong penalty beyond j gains next to nothing."""
+    labels = np.zeros(1, int)
+    gains = []
+    for wrong in (1, 5, 20):
+        _, gradient = nn.MAPLoss(5)(np.array([[10, wrong]], np.float32), labels)
+        gains.append(-gradient[0, 1])
+    assert gains[0] > 0.9
+    assert 0.4 < gains[1] < 0.6
+    assert gains[2] < 1e-5
+
+
+@pytest.mark.parametrize("loss", [nn.CrossEntropyLoss(), nn.MSELoss(), nn.MLELoss(), nn.MAPLoss(), nn.MAPLoss(1e9)], ids=repr)
 def test_not_a_number_shows(loss):
     outputs = normal(17, 4)
-    outputs[5, 2] = np.nan
+    outputs[5, labels_for(17, 4)[5]] = np.nan
     value, gradient = loss(outputs, labels_for(17, 4))
+    if isinstance(loss, nn.MLELoss):  # whose gradient is a constant
+        assert np.isnan(value)
+        return
     assert np.isnan(value)
     assert np.isnan(gradient[5]).any()
     assert np.all(np.isfinite(np.delete(gradient, 5, axis=0)))
+
+
+def test_a_wrong_class_of_not_a_number_shows():
+    penalties = normal(17, 4)
+    penalties[5] = [np.nan, 1, 2, 3]
+    for j in (0.1, 1e9):
+        value, gradient = nn.MAPLoss(j)(penalties, np.full(17, 2))
+        assert np.isnan(value)
+        assert np.isnan(gradient[5]).all()
+        assert np.all(np.isfinite(np.delete(gradient, 5, axis=0)))
+
+
+@pytest.mark.parametrize("wrong", [np.inf, -np.inf])
+def test_infinite_penalties_show(wrong):
+    """A sum of squares that overflows at the label is an infinite loss, with both losses."""
+    penalties = abs(normal(17, 4))
+    penalties[5, 2] = wrong
+    for loss in (nn.MLELoss(), nn.MAPLoss()):
+        assert not np.isfinite(loss(penalties, np.full(17, 2))[0])
 
 
 @pytest.mark.parametrize("smoothing", [0, 0.2])
@@ -130,7 +242,8 @@ def test_gradient_of_a_sample_adds_up_to_zero(smoothing):
     assert_allclose(dlogits.sum(axis=1, dtype=np.float64) * 33, 0, atol=10 * EPS)
 
 
-@pytest.mark.parametrize("loss", [nn.CrossEntropyLoss(), nn.CrossEntropyLoss(0.1), nn.MSELoss()], ids=repr)
+@pytest.mark.parametrize(
+    "loss", [nn.CrossEntropyLoss(), nn.CrossEntropyLoss(0.1), nn.MSELoss(), nn.MLELoss(), nn.MAPLoss()], ids=repr)
 def test_inputs_stay_as_they_were(loss):
     outputs, labels = normal(17, 4), labels_for(17, 4)
     before = outputs.copy(), labels.copy()
@@ -151,7 +264,7 @@ def test_softmax():
     assert_allclose(probabilities, shifted / shifted.sum(axis=1, keepdims=True), rtol=8 * EPS, atol=EPS)
 
 
-@pytest.mark.parametrize("loss", [nn.CrossEntropyLoss(), nn.MSELoss()], ids=repr)
+@pytest.mark.parametrize("loss", [nn.CrossEntropyLoss(), nn.MSELoss(), nn.MLELoss(), nn.MAPLoss()], ids=repr)
 class TestErrors:
     @pytest.mark.parametrize("wrong", [-1, 4, 300])
     def test_labels_out_of_range(self, loss, wrong):
@@ -185,6 +298,25 @@ class TestErrors:
 def test_cross_entropy_of_images_is_an_error():
     with pytest.raises(ValueError, match=r"\(3, 4, 1, 1\).*\(N, classes\)"):
         nn.CrossEntropyLoss()(normal(3, 4, 1, 1), np.zeros(3, int))
+
+
+@pytest.mark.parametrize("loss", [nn.MLELoss(), nn.MAPLoss()], ids=repr)
+@pytest.mark.parametrize("call", ["__call__", "second"])
+def test_penalties_of_images_are_an_error(loss, call):
+    with pytest.raises(ValueError, match=r"penalties has the shape \(3, 4, 1, 1\).*\(N, classes\)"):
+        getattr(loss, call)(normal(3, 4, 1, 1), np.zeros(3, int))
+
+
+@pytest.mark.parametrize("wrong", [0, -1, float("nan"), float("inf"), 1e31])
+def test_j_out_of_range(wrong):
+    with pytest.raises(ValueError, match="j is .* finite number of more than 0"):
+        nn.MAPLoss(wrong)
+
+
+@pytest.mark.parametrize("wrong", ["true", "", None, 1])
+def test_curvature_of_another_kind(wrong):
+    with pytest.raises(ValueError, match="curvature is .* 'constant' or 'exact'"):
+        nn.MAPLoss(curvature=wrong)
 
 
 @pytest.mark.parametrize("wrong", [-0.1, 1, 2, float("nan")])
@@ -232,3 +364,29 @@ def test_second_derivatives_of_mean_squared_error():
     assert_allclose(d2outputs, reference.mse_second(outputs), rtol=EPS)
     numeric = central_differences(lambda at: reference.mse(at, target)[1], outputs.astype(np.float64))
     assert_allclose(reference.mse_second(outputs), numeric, rtol=1e-6)
+
+
+@pytest.mark.parametrize("loss", [nn.MLELoss(), nn.MAPLoss(3)], ids=repr)
+def test_second_derivatives_of_penalties_are_constants(loss):
+    """1 / N and 0, whatever the penalties: what the authors' code does, also for eq. 9."""
+    labels = labels_for(5, 4)
+    for scale in (1, 100):
+        dpenalties, d2penalties = loss.second(abs(normal(5, 4, scale=scale)), labels)
+        assert dpenalties.dtype == d2penalties.dtype == np.float32
+        assert_array_equal(dpenalties, (np.eye(4)[labels] / 5).astype(np.float32))
+        assert_array_equal(d2penalties, np.zeros((5, 4)))
+
+
+@pytest.mark.parametrize("j", [0.1, 3, 30])
+@pytest.mark.parametrize("batch, classes", [(1, 1), (1, 2), (15, 10), (17, 3)])
+def test_exact_second_derivatives_of_maximum_a_posteriori(batch, classes, j):
+    penalties, labels = abs(normal(batch, classes, scale=3)), labels_for(batch, classes)
+    loss = nn.MAPLoss(j, curvature="exact")
+    dpenalties, d2penalties = loss.second(penalties, labels)
+    assert (d2penalties.dtype, d2penalties.shape) == (np.float32, penalties.shape)
+    assert_array_equal(dpenalties, loss(penalties, labels)[1])
+    expected = reference.map_loss_second(penalties, j)
+    assert_allclose(d2penalties, expected, rtol=128 * EPS, atol=4 * EPS / batch)
+    numeric = central_differences(
+        lambda at: reference.map_loss(at, labels, j)[1], penalties.astype(np.float64))
+    assert_allclose(expected, numeric, rtol=1e-6, atol=1e-9)

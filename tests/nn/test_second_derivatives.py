@@ -7,7 +7,8 @@ import pytest
 import reference
 from numpy.testing import assert_allclose, assert_array_equal
 
-from lenet5c import nn, set_num_threads
+from lenet5c import nn, optim, set_num_threads
+from lenet5c.datasets import Preparation, mnist
 
 EPS = np.finfo(np.float32).eps
 
@@ -41,6 +42,15 @@ def pool(kind, x, kernel_size, **options):
     return layer, x, f"{kind}_pool2d", {"kernel_size": kernel_size} | options
 
 
+def connected(x, out_channels, kernel_size, table, **options):
+    layer = nn.Conv2d(x[1], out_channels, kernel_size, rng=1, connection_table=table, **options)
+    return layer, x, "connected_conv2d", {"table": table}
+
+
+def subsample(x, kernel_size):
+    return nn.Subsample2d(x[1], kernel_size, rng=1), x, "subsample2d", {"kernel_size": kernel_size}
+
+
 # The layer, the shape of its input, its twin in the reference, and what that is told.
 CASES = [
     conv((2, 1, 7, 7), 3, 5, padding=2),
@@ -67,6 +77,18 @@ CASES = [
         for name, layer in (("relu", nn.ReLU()), ("sigmoid", nn.Sigmoid()), ("tanh", nn.Tanh()))
         for shape in ((3, 2, 3, 5), (17, 5))
     ),
+    connected((2, 3, 5, 6), 4, 3, [[1, 0, 1, 0], [0, 0, 1, 1], [1, 1, 1, 0]]),
+    connected((17, 3, 4, 3), 4, (3, 2), [[1, 0, 1, 0], [0, 0, 1, 1], [1, 1, 1, 0]], bias=False),
+    connected((2, 6, 6, 8), 16, 5, nn.lenet5_1998.C3_TABLE),  # in a training step, by Winograd's algorithm
+    subsample((3, 2, 4, 6), 2),
+    subsample((17, 3, 7, 5), (3, 2)),
+    subsample((2, 17, 3, 4), (1, 4)),
+    *((nn.RBF(normal(5, 4, seed=3)), (batch, 4), "rbf", {}) for batch in (1, 17)),
+    *(
+        (nn.ScaledTanh(**options), shape, "scaled_tanh", options)
+        for options in ({}, {"amplitude": -0.5, "slope": 0.5})
+        for shape in ((3, 2, 3, 5), (17, 5))
+    ),
 ]  # fmt: skip
 
 
@@ -74,14 +96,16 @@ def reference_backward(layer, x, name, options):
     """dy -> [dx, gradients of the parameters...], in float64."""
     backward = getattr(reference, f"{name}_backward")
     params = [array.astype(np.float64) for array in layer.params.values()]
-    if name in ("conv2d", "linear"):
+    if name in ("conv2d", "linear", "connected_conv2d", "subsample2d"):
         return lambda dy: backward(dy, x, params[0], **options)[: 1 + len(params)]
+    if name == "rbf":
+        return lambda dy: [backward(dy, x, layer.buffers["codes"])]
     if name == "avg_pool2d":
         return lambda dy: [backward(dy, x.shape, **options)]
     if name == "max_pool2d":
         return lambda dy: [backward(dy, x, **options)]
-    y = getattr(reference, name)(x)
-    return lambda dy: [backward(dy, y)]
+    y = getattr(reference, name)(x, **options)
+    return lambda dy: [backward(dy, y, **options)]
 
 
 @pytest.mark.parametrize("layer, shape, name, options", CASES, ids=lambda value: str(value).replace(" ", ""))
@@ -92,11 +116,47 @@ def test_a_layer_matches_the_reference(layer, shape, name, options):
     backward = reference_backward(layer, x.astype(np.float64), name, options)
     expected_d2x, *expected = reference.backward_second(backward, d2y)
     layer.curvature_vector[:] = np.nan  # they are set, not added to
-    assert_close(layer.backward_second(d2y), expected_d2x, 64 if name in ("sigmoid", "tanh") else 16)
+    assert_close(layer.backward_second(d2y), expected_d2x, 64 if "tanh" in name or name == "sigmoid" else 16)
     assert list(layer.curvatures) == list(layer.params)
     for actual, each in zip(layer.curvatures.values(), expected, strict=True):
         assert_close(actual, each)
     assert_array_equal(layer.curvature_vector, np.concatenate([[], *map(np.ravel, layer.curvatures.values())]))
+
+
+def test_subsampling_takes_the_sum_as_one_input():
+    """As the authors' code: (sum)^2, where eq. 25 taken literally has the sum of four squares; back, c^2 to each."""
+    layer = nn.Subsample2d(1)
+    layer.params["weight"][:] = 3
+    x = np.array([[[[1, 2, 9], [-4, 5, 9]]]], np.float32)
+    layer.forward(x, training=True)
+    d2x = layer.backward_second(np.full((1, 1, 1, 1), 0.5, np.float32))
+    assert_array_equal(layer.curvatures["weight"], [0.5 * (1 + 2 - 4 + 5) ** 2])
+    assert_array_equal(layer.curvatures["bias"], [0.5])
+    assert_array_equal(d2x, [[[[4.5, 4.5, 0], [4.5, 4.5, 0]]]])  # a column that fills no window
+
+
+@pytest.mark.parametrize("batch", [1, 5, 17])
+def test_distances_are_exact_with_the_first_derivatives(batch):
+    """E = sum of f(y) for some f: d2E/dx^2 = f''(y) (dy/dx)^2 + f'(y) d2y/dx^2, here with f(y) = a y + b y^2 / 2."""
+    layer, x = nn.RBF(normal(3, 4, seed=5)), normal(batch, 4)
+    a, b = normal(batch, 3, seed=6), normal(batch, 3, seed=7)
+    y = layer.forward(x, training=True)
+    codes = layer.buffers["codes"].astype(np.float64)
+
+    def derivative(x):
+        y = reference.rbf(x, codes)
+        return reference.rbf_backward(a + b * y, x, codes)
+
+    expected, h = np.zeros(x.shape), 1e-4
+    for i in range(4):
+        step = np.zeros(4)
+        step[i] = h
+        expected[:, i] = (derivative(x + step) - derivative(x - step))[:, i] / (2 * h)
+    # What distances of the other inputs add to y is the same on both sides; products of two classes there are none.
+    actual = layer.backward_second(b, a + b * y)
+    assert_allclose(actual, expected, rtol=1e-4, atol=1e-4 * abs(expected).max())
+    without = layer.backward_second(b)
+    assert_allclose(actual - without, 2 * (a + b * y).sum(axis=1, keepdims=True).repeat(4, axis=1), rtol=1e-3, atol=1e-4)
 
 
 def test_flatten():
@@ -238,6 +298,101 @@ def test_a_net_matches_the_reference(loss):
         assert_allclose(model.curvatures[name], expected, rtol=2e-5)
 
 
+class TestLeNet5Of1998:
+    """The whole net at its smallest size, layer by layer in float64, eq. 25 and 27."""
+
+    LOSSES = [nn.MLELoss(), nn.MAPLoss(0.1), nn.MAPLoss(100.0, "exact"), nn.MAPLoss(0.1, "exact")]
+
+    def expected(self, model, samples, labels, loss):
+        twins = {nn.ScaledTanh: "scaled_tanh", nn.Subsample2d: "subsample2d", nn.Linear: "linear"}
+        x, backwards = samples.astype(np.float64), []
+        *layers, output = model.layers.values()
+        for layer in layers:
+            params = [array.astype(np.float64) for array in layer.params.values()]
+            if isinstance(layer, nn.Flatten):
+                backwards.append(lambda dy, shape=x.shape: [dy.reshape(shape)])
+                x = x.reshape(len(x), -1)
+                continue
+            name, options = twins.get(type(layer), "conv2d"), {}
+            if name == "conv2d" and layer.connection_table is not None:
+                name, options = "connected_conv2d", {"table": layer.connection_table}
+            backwards.append(reference_backward(layer, x, name, options))
+            x = getattr(reference, name)(x, *params, **options)
+        codes = output.buffers["codes"].astype(np.float64)
+        y = reference.rbf(x, codes)
+        N, distance = len(x), x[:, None] - codes
+        dy, d2y = reference.mle_loss(y, labels)[1], np.zeros(y.shape)
+        if getattr(loss, "curvature", "") == "exact":
+            dy, d2y = reference.map_loss(y, labels, loss.j)[1], reference.map_loss_second(y, loss.j)
+        d2 = (4 * d2y[:, :, None] * distance**2).sum(axis=1) + 2 * dy.sum(axis=1, keepdims=True)
+        if not getattr(loss, "curvature", "") == "exact":
+            assert_allclose(d2, 2 / N)  # of the mean loss
+        curvatures = []
+        for backward in reversed(backwards):
+            d2, *of_params = reference.backward_second(backward, d2)
+            curvatures = [*of_params, *curvatures]
+        return curvatures
+
+    @pytest.mark.parametrize("loss, batch", list(zip(LOSSES, (1, 1, 2, 1))), ids=["mle", "map", "map-exact", "map-exact-small"])
+    def test_matches_the_reference(self, loss, batch):
+        model = nn.LeNet5_1998(input_size=16, rng=3)
+        model["output"].buffers["codes"] *= np.float32(0.2)  # so that classes compete
+        samples, labels = normal(batch, 1, 16, 16, seed=4), np.array([3, 8])[:batch]
+        curvatures = self.expected(model, samples, labels, loss)
+        model.second_derivatives(samples, labels, loss)
+        for name, expected in zip(model.curvatures, curvatures, strict=True):
+            # Those of a loss that is not constant may cancel, down to below zero.
+            assert_allclose(model.curvatures[name], expected, rtol=5e-5, atol=5e-5 * abs(expected).max(), err_msg=name)
+
+    @pytest.mark.parametrize("threads", [2, 3])
+    def test_bits_do_not_depend_on_threads(self, threads):
+        samples, labels = lenet_data(130)
+        model, offset = nn.LeNet5_1998(rng=0), np.full((1, 32, 32), -0.1, np.float32)
+        for loss in self.LOSSES:
+            set_num_threads(1)
+            expected = model.second_derivatives(samples, labels, loss, scale=0.005, offset=offset).tobytes()
+            set_num_threads(threads)
+            assert model.second_derivatives(samples, labels, loss, scale=0.005, offset=offset).tobytes() == expected
+
+
+def first_step_sizes(init, seed):
+    """Of the first pass of LeCun et al. (1998): eta over mu plus the curvature, estimated on 500 samples."""
+    train, _ = mnist()
+    train = train.take(np.arange(500))
+    preparation = Preparation(size=(32, 32), mean=0.1 / 1.275, std=1 / 1.275)
+    offset = preparation.offset(1)
+    assert_allclose([offset.min(), 255 * preparation.scale + offset.max()], [-0.1, 1.175], rtol=1e-6)
+    model = nn.LeNet5_1998(init=init, rng=seed)
+    optimizer = optim.SDLM(model, 5e-4, mu=0.02)
+    optimizer.estimate(
+        preparation.fit_images(train.images), train.labels, nn.MLELoss(), scale=preparation.scale, offset=offset)
+    return model, optimizer.step_sizes()
+
+
+class TestStepSizesOfThePaper:
+    """Which quotes 7e-5 to 0.016 for its first pass."""
+
+    @pytest.mark.parametrize("seed", [0, 1, 2])
+    def test_as_printed(self, seed):
+        """From U(-2.4 / F, 2.4 / F) they are others, at both ends the same for every seed.
+
+        The least are those of F6's biases, whose curvature is 2 (A S)^2, as their units are in the middle of the tangent.
+        The greatest are eta / mu, where the curvature is next to nothing.
+        """
+        model, sizes = first_step_sizes("printed", seed)
+        assert_allclose(sizes.min(), 1.896e-4, rtol=1e-3)
+        end = model.home.offset(model["f6"], "bias")
+        assert_allclose(sizes[end : end + 84], 1.896e-4, rtol=5e-3)
+        assert sizes.argmin() in range(end, end + 84)
+        assert_allclose(sizes.max(), 0.0250, rtol=1e-2)
+
+    @pytest.mark.parametrize("seed", [0, 1, 2])
+    def test_as_fitted(self, seed):
+        _, sizes = first_step_sizes("fitted", seed)
+        assert 6.5e-5 < sizes.min() < 8.6e-5
+        assert 0.0105 < sizes.max() < 0.0165
+
+
 def lenet_data(count=250):
     rng = np.random.default_rng(3)
     return rng.integers(0, 256, (count, 1, 32, 32)).astype(np.uint8), rng.integers(0, 10, count)
@@ -370,7 +525,7 @@ class TestErrors:
                 normal(3, 2), np.zeros(3, int), nn.CrossEntropyLoss())  # fmt: skip
 
     @pytest.mark.parametrize("layer", [
-        nn.Conv2d(1, 2, 3), nn.Linear(3, 2), nn.ReLU(), nn.Tanh(), nn.MaxPool2d(2), nn.AvgPool2d(2), nn.Flatten(),
+        nn.Conv2d(1, 2, 3), nn.Subsample2d(2), nn.RBF(), nn.ScaledTanh(), nn.Linear(3, 2), nn.ReLU(), nn.Tanh(), nn.MaxPool2d(2), nn.AvgPool2d(2), nn.Flatten(),
         nn.BatchNorm1d(2), nn.Sequential(nn.Linear(3, 2)),
     ], ids=repr)  # fmt: skip
     def test_no_forward(self, layer):
@@ -382,6 +537,18 @@ class TestErrors:
         layer.forward(normal(4, 3), training=True)
         with pytest.raises(ValueError, match=r"d2y is float32 \(4, 7\); it should be float32 \(4, "):
             layer.backward_second(positive(4, 7))
+
+    def test_wrong_shape_of_new_layers(self):
+        layer = nn.RBF(normal(3, 4))
+        layer.forward(normal(5, 4), training=True)
+        with pytest.raises(ValueError, match=r"d2y is float32 \(5, 2\); it should be float32 \(5, 3\)"):
+            layer.backward_second(positive(5, 2))
+        with pytest.raises(ValueError, match=r"dy is float64 \(5, 3\); it should be float32 \(5, 3\)"):
+            layer.backward_second(positive(5, 3), np.zeros((5, 3)))
+        layer = nn.Subsample2d(2)
+        layer.forward(normal(3, 2, 5, 5), training=True)
+        with pytest.raises(ValueError, match=r"d2y is float32 \(3, 2, 3, 2\); it should be float32 \(3, 2, 2, 2\)"):
+            layer.backward_second(positive(3, 2, 3, 2))
 
     def test_no_samples(self):
         with pytest.raises(ValueError, match="no samples"):

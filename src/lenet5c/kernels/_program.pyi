@@ -8,11 +8,8 @@ _Floats = NDArray[np.float32]
 _Samples = NDArray[np.float32] | NDArray[np.uint8]
 
 FEW_SAMPLES: int
-MOST_TRAINED: int
 KINDS: dict[str, int]
-STEP_FEW_SAMPLES: int
-MOST_TRAINED: int
-KINDS: dict[str, int]
+STEP_KINDS: dict[str, int]
 
 @disjoint_base
 class Program:
@@ -32,7 +29,7 @@ class Program:
         index: NDArray[np.int64] | None = None,
         scale: float = 1.0,
         offset: _Floats | None = None,
-        by_sample: int = 0,
+        by_sample: bool = False,
     ) -> None: ...
     def backward(
         self,

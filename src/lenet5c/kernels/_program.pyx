@@ -18,10 +18,9 @@ from lenet5c.kernels.tiles cimport (
     distort_floats, distort_tile_floats, sample_key, spread_filters, useful_threads)
 
 cdef enum:
-    MOST_TRAINED_ = 4
+    FEW_SAMPLES_ = 5
 
-FEW_SAMPLES = 7  # so many go one by one: a tile takes about as long as eight
-MOST_TRAINED = MOST_TRAINED_  # so many are trained on one by one: a tile takes about as long as six
+FEW_SAMPLES = FEW_SAMPLES_  # so many go one by one: in training a tile takes about as long as five, else as eight
 
 include "job.pxi"
 include "crew.pxi"
@@ -164,11 +163,11 @@ cdef class Program:
         return space if space.floats >= floats else Workspace(floats)
 
     def forward(self, samples, const float[::1] params not None, float[:, ::1] out not None, int num_threads,
-                const int64_t[::1] index=None, double scale=1, const float[::1] offset=None, Py_ssize_t by_sample=0):
+                const int64_t[::1] index=None, double scale=1, const float[::1] offset=None, bint by_sample=False):
         """out (N, output_size) = the outputs of the batch.
 
-        With by_sample, of at most so many samples each goes by itself, which is faster, and differs from a tile in the
-        last digits. A training step does so with at most MOST_TRAINED samples, if its own by_sample is set.
+        With by_sample, each of a few samples goes by itself, which is faster, and differs from a tile in the last digits.
+        So in all of a program's methods: the bits of a training step are those of forward and backward.
         """
         cdef Job job = self.template
         cdef Py_ssize_t tile, tiles, stride = job.arena_half + job.scratch_floats
@@ -183,7 +182,7 @@ cdef class Program:
         job.params = <float*>&params[0] if params.shape[0] > 0 else NULL
         job.out = &out[0, 0]
         job.forward_ops = job.op_count
-        if job.batch <= by_sample and self.sample_way.steps is not NULL:
+        if by_sample and job.batch <= FEW_SAMPLES_ and self.sample_way.steps is not NULL:
             return self.forward_samples(&job, num_threads)
         tiles = (job.batch + LANES - 1) // LANES
         threads = self.thread_count(job.batch, num_threads, tiles)
@@ -395,9 +394,9 @@ cdef class Program:
             grads[:self.param_extent] = 0
             return
         by_sample = by_sample and self.sample_way.steps is not NULL
-        if by_sample and batch_size <= MOST_TRAINED_:
+        if by_sample and batch_size <= FEW_SAMPLES_:
             self.run_by_sample(job, batch_size, 0, steps, grads, update, loss, correct)
-        elif by_sample and last <= MOST_TRAINED_:
+        elif by_sample and last <= FEW_SAMPLES_:
             # Which way a step goes is a matter of its own batch, also behind larger ones.
             job.batch -= last
             if steps > 1:
@@ -417,12 +416,12 @@ cdef class Program:
         cdef Py_ssize_t packed_floats = round_up(way.packed_floats), training_floats = round_up(way.training_floats)
         cdef Py_ssize_t scratch_floats = round_up(distort_floats(&whole.distort)) if whole.distorts else 0
         cdef Workspace space = self.workspace(
-            packed_floats + training_floats + 2 * whole.output_size * LANES + MOST_TRAINED_ * stride + scratch_floats)
+            packed_floats + training_floats + 2 * whole.output_size * LANES + FEW_SAMPLES_ * stride + scratch_floats)
         cdef float* packed = space.start
         cdef float* training = packed + packed_floats
         cdef float* tile = training + training_floats
         cdef float* arenas = tile + 2 * whole.output_size * LANES
-        cdef float* scratch = arenas + MOST_TRAINED_ * stride
+        cdef float* scratch = arenas + FEW_SAMPLES_ * stride
         cdef float* all_grads = &grads[0] if grads.shape[0] > 0 else NULL
         cdef Update none
         memset(&none, 0, sizeof(Update))

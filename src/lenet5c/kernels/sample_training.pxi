@@ -222,8 +222,8 @@ cdef void finish_linear(
     float* grads, const Update* update, Py_ssize_t number,
 ) noexcept nogil:
     """The gradient of a few outputs at a time, each at once followed by its update."""
-    cdef const float* x[MOST_TRAINED_]
-    cdef const float* dy[MOST_TRAINED_]
+    cdef const float* x[FEW_SAMPLES_]
+    cdef const float* dy[FEW_SAMPLES_]
     cdef Py_ssize_t n, first, count, rows = max(ROW_FLOATS // op.KW, <Py_ssize_t>1)
     for n in range(samples):
         x[n] = arenas + n * stride + op.x

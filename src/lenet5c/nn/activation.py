@@ -48,7 +48,7 @@ class ScaledTanh(_Activation):
     Parameters
     ----------
     amplitude, slope : float
-        Not zero.
+        From 1e-15 to 1e15 in size, of either sign.
 
     Examples
     --------
@@ -62,8 +62,9 @@ class ScaledTanh(_Activation):
 
     def __init__(self, amplitude=1.7159, slope=2 / 3):
         for name, value in (("amplitude", amplitude), ("slope", slope)):
-            if not (abs(value) < 1e30 and value != 0):
-                raise ValueError(f"{name} is {value!r}; it should be a finite number other than 0")
+            # Products and quotients of the two, and squares, are float32.
+            if not 1e-15 <= abs(value) <= 1e15:
+                raise ValueError(f"{name} is {value!r}; it should be a number of 1e-15 to 1e15, or the negative of one")
         self.amplitude, self.slope = float(amplitude), float(slope)
 
     def tile_op(self, offset):

@@ -25,7 +25,7 @@ class _Loss:
         nothing = np.zeros(0, np.float32)
         loss, _ = program.train_step(
             rows(outputs), labels, nothing, nothing, threads.effective(), self.kind, self.setting, targets,
-            dx=rows(gradient))  # fmt: skip
+            dx=rows(gradient), by_sample=True)  # fmt: skip
         return loss, gradient
 
     def targets(self, labels, num_classes):

@@ -70,7 +70,7 @@ class RBF(TileLayer):
     """
 
     def __init__(self, codes=None):
-        codes = digit_codes() if codes is None else np.array(codes, np.float32)
+        codes = digit_codes() if codes is None else np.array(codes, np.float32, order="C")
         if codes.ndim != 2 or 0 in codes.shape or not np.isfinite(codes).all():
             raise ValueError(f"codes is of the shape {codes.shape}; it should be finite numbers, (classes, features)")
         self.buffers["codes"] = codes

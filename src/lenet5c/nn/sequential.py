@@ -115,8 +115,8 @@ class Sequential(Layer):
         Returns
         -------
         ndarray of float32 (N, ...)
-            Fewer than eight samples (than five with `training`) go one by one, which is faster; their last digits may
-            differ from what a larger batch gives.
+            Fewer than six samples go one by one, which is faster; their last digits may differ from what a larger batch
+            gives.
         """
         check_batch(x, type(self).__name__)
         for segment in self.segments:

@@ -7,7 +7,7 @@ from math import prod
 import numpy as np
 
 from lenet5c.kernels import dispatch, lowering, threads
-from lenet5c.kernels._program import FEW_SAMPLES, MOST_TRAINED, Program
+from lenet5c.kernels._program import Program
 from lenet5c.kernels.arrays import rows
 from lenet5c.nn.layer import Layer, check_batch, check_gradient
 
@@ -90,8 +90,7 @@ class TileChain:
     def forward(self, x, training=False):
         program = self.program(x)
         y = np.empty((len(x), *program.output_shape), np.float32)
-        program.forward(
-            rows(x), self.params, rows(y), threads.effective(), by_sample=MOST_TRAINED if training else FEW_SAMPLES)
+        program.forward(rows(x), self.params, rows(y), threads.effective(), by_sample=True)
         self.kept = x if training else None
         return y
 
@@ -143,7 +142,7 @@ class TileChain:
         program = self.program_for(input_shape)
         count = len(samples) if index is None else len(index)
         y = np.empty((count, *program.output_shape), np.float32)
-        program.forward(rows(samples), self.params, rows(y), threads.effective(), index, scale, offset, FEW_SAMPLES)
+        program.forward(rows(samples), self.params, rows(y), threads.effective(), index, scale, offset, True)
         return y
 
     def train_step(self, samples, input_shape, labels, loss, index, scale, offset, distort=None):
