@@ -328,7 +328,7 @@ def test_matches_reference(model, batch):
         assert_close(actual_grads, dparams[: program.param_extent])
 
 
-@pytest.mark.parametrize("batch", [1, 2, 7, 8])
+@pytest.mark.parametrize("batch", [1, 2, 5, 6])
 @exact_model
 def test_a_few_samples_equal_reference(model, batch):
     params, x, _ = model.draw(batch, integer=True)
@@ -352,7 +352,7 @@ WIDE = Model((35, 9, 8), [
     pool("avg", 2, 1, 1), conv(16, 2), RELU, FLATTEN, linear(21), RELU, linear(18)])  # fmt: skip
 
 
-@pytest.mark.parametrize("batch", [1, 3, 7])
+@pytest.mark.parametrize("batch", [1, 3, 5])
 def test_a_few_samples_of_many_channels(batch):
     """More channels than lanes, and numbers of them that fill no whole vectors."""
     params, x, _ = WIDE.draw(batch)
