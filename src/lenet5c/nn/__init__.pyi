@@ -16,13 +16,20 @@ __all__ = [
     "Flatten",
     "Layer",
     "LeNet5",
+    "LeNet5_1998",
     "Linear",
+    "MAPLoss",
+    "MLELoss",
     "MSELoss",
     "MaxPool2d",
+    "RBF",
     "ReLU",
+    "ScaledTanh",
     "Sequential",
     "Sigmoid",
+    "Subsample2d",
     "Tanh",
+    "digit_codes",
     "softmax",
 ]
 
@@ -80,6 +87,7 @@ class Conv2d(_TileLayer):
     padding: tuple[int, int]
     dilation: tuple[int, int]
     groups: int
+    connection_table: NDArray[np.bool_] | None
     def __init__(
         self,
         in_channels: int,
@@ -92,7 +100,10 @@ class Conv2d(_TileLayer):
         bias: bool = True,
         init: _Init = "he_normal",
         rng: _Rng = None,
+        connection_table: ArrayLike | None = None,
     ) -> None: ...
+    @property
+    def dense_weight(self) -> _Floats: ...
     def output_shape(self, input_shape: _Shape) -> _Shape: ...
     def connections(self, input_shape: _Shape) -> int: ...
     def tile_op(self, offset: Callable[[str], int | None]) -> dict[str, Any]: ...
@@ -135,6 +146,24 @@ class AvgPool2d(_Pool2d):
     ) -> None: ...
     def backward_second(self, d2y: _Floats, dy: _Floats | None = None) -> _Floats: ...
 
+class Subsample2d(_TileLayer):
+    channels: int
+    kernel_size: tuple[int, int]
+    def __init__(
+        self, channels: int, kernel_size: _Pair = 2, init: _Init = "lecun_uniform", rng: _Rng = None
+    ) -> None: ...
+    def output_shape(self, input_shape: _Shape) -> _Shape: ...
+    def connections(self, input_shape: _Shape) -> int: ...
+    def tile_op(self, offset: Callable[[str], int | None]) -> dict[str, Any]: ...
+    def backward_second(self, d2y: _Floats, dy: _Floats | None = None) -> _Floats: ...
+
+class RBF(_TileLayer):
+    def __init__(self, codes: ArrayLike | None = None) -> None: ...
+    def output_shape(self, input_shape: _Shape) -> _Shape: ...
+    def connections(self, input_shape: _Shape) -> int: ...
+    def tile_op(self, offset: Callable[[str], int | None]) -> dict[str, Any]: ...
+    def backward_second(self, d2y: _Floats, dy: _Floats | None = None) -> _Floats: ...
+
 class _Activation(_TileLayer):
     kind: str
     def backward_second(self, d2y: _Floats, dy: _Floats | None = None) -> _Floats: ...
@@ -142,6 +171,12 @@ class _Activation(_TileLayer):
 class ReLU(_Activation): ...
 class Sigmoid(_Activation): ...
 class Tanh(_Activation): ...
+
+class ScaledTanh(_Activation):
+    amplitude: float
+    slope: float
+    def __init__(self, amplitude: float = 1.7159, slope: float = ...) -> None: ...
+    def tile_op(self, offset: Callable[[str], int | None]) -> dict[str, Any]: ...
 
 class _BatchNorm(Layer):
     ndim: int
@@ -185,7 +220,7 @@ class Sequential(Layer):
         self,
         samples: _Samples,
         labels: _Labels,
-        loss: CrossEntropyLoss | MSELoss,
+        loss: _Loss,
         *,
         index: _Labels | None = None,
         scale: float | np.float32 = 1.0,
@@ -195,7 +230,7 @@ class Sequential(Layer):
         self,
         samples: _Samples,
         labels: _Labels,
-        loss: CrossEntropyLoss | MSELoss,
+        loss: _Loss,
         *,
         index: _Labels | None = None,
         scale: float | np.float32 = 1.0,
@@ -205,7 +240,7 @@ class Sequential(Layer):
         self,
         samples: _Samples,
         labels: _Labels,
-        loss: CrossEntropyLoss | MSELoss,
+        loss: _Loss,
         optimizer: SGD | Adam | SDLM,
         rates: Sequence[float],
         *,
@@ -224,6 +259,8 @@ class Sequential(Layer):
         offset: _Floats | None = None,
     ) -> _Floats: ...
     def predict(self, x: _Floats) -> NDArray[np.int64]: ...
+    def classes(self, outputs: _Floats) -> NDArray[np.int64]: ...
+    def logits(self, outputs: _Floats) -> _Floats: ...
     def output_shape(self, input_shape: _Shape) -> _Shape: ...
     def connections(self, input_shape: _Shape) -> int: ...
     def named_layers(self, prefix: str = "") -> Iterator[tuple[str, Layer]]: ...
@@ -258,11 +295,34 @@ class LeNet5(Sequential):
     ) -> int: ...
     def summary(self, input_shape: _Shape | None = None) -> str: ...
 
+class LeNet5_1998(Sequential):
+    config: dict[str, Any]
+    input_shape: tuple[int, int, int]
+    def __init__(
+        self,
+        num_classes: int = 10,
+        in_channels: int = 1,
+        input_size: _Pair = 32,
+        init: str = "fitted",
+        rng: _Rng = 0,
+    ) -> None: ...
+    @staticmethod
+    def count_values(
+        num_classes: int = 10, in_channels: int = 1, input_size: _Pair = 32, init: str = "fitted"
+    ) -> int: ...
+    def summary(self, input_shape: _Shape | None = None) -> str: ...
+
 class _Loss:
     kind: str
-    label_smoothing: float
+    @property
+    def setting(self) -> float: ...
+    # What training needs of a loss; it takes labels, whatever else a loss may take.
+    def __call__(self, outputs: _Floats, labels: _Labels, /) -> tuple[float, _Floats]: ...
+    def second(self, outputs: _Floats, labels: _Labels, /) -> tuple[_Floats, _Floats]: ...
+    def targets(self, labels: _Labels, num_classes: int) -> _Floats | None: ...
 
 class CrossEntropyLoss(_Loss):
+    label_smoothing: float
     def __init__(self, label_smoothing: float = 0.0) -> None: ...
     def __call__(self, logits: _Floats, labels: _Labels) -> tuple[float, _Floats]: ...
     def second(self, logits: _Floats, labels: _Labels) -> tuple[_Floats, _Floats]: ...
@@ -272,4 +332,16 @@ class MSELoss(_Loss):
     def second(self, outputs: _Floats, target: NDArray[Any]) -> tuple[_Floats, _Floats]: ...
     def targets(self, labels: _Labels, num_classes: int) -> _Floats: ...
 
+class _PenaltyLoss(_Loss):
+    def __call__(self, penalties: _Floats, labels: _Labels) -> tuple[float, _Floats]: ...
+    def second(self, penalties: _Floats, labels: _Labels) -> tuple[_Floats, _Floats]: ...
+
+class MLELoss(_PenaltyLoss): ...
+
+class MAPLoss(_PenaltyLoss):
+    j: float
+    curvature: str
+    def __init__(self, j: float = 0.1, curvature: str = "constant") -> None: ...
+
+def digit_codes() -> _Floats: ...
 def softmax(logits: _Floats) -> _Floats: ...

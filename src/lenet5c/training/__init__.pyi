@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet5c.datasets import Dataset, Preparation
-from lenet5c.nn import CrossEntropyLoss, MSELoss, Sequential
+from lenet5c.nn import Sequential, _Loss
 from lenet5c.optim import SDLM, SGD, Adam
 
 __all__ = [
@@ -45,7 +45,7 @@ class Trainer:
     model: Sequential
     optimizer: SGD | Adam | SDLM
     schedule: Callable[[int], float]
-    loss: CrossEntropyLoss | MSELoss
+    loss: _Loss
     preparation: Preparation
     train_set: Dataset
     validation_set: Dataset | None
@@ -61,7 +61,7 @@ class Trainer:
         model: Sequential,
         optimizer: SGD | Adam | SDLM,
         schedule: Callable[[int], float],
-        loss: CrossEntropyLoss | MSELoss,
+        loss: _Loss,
         preparation: Preparation,
         train_set: Dataset,
         validation_set: Dataset | None,
@@ -83,7 +83,7 @@ class Trainer:
     def load_state(self, values: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None: ...
 
 def evaluate(
-    model: Sequential, dataset: Dataset, preparation: Preparation, loss: CrossEntropyLoss | MSELoss | None = None
+    model: Sequential, dataset: Dataset, preparation: Preparation, loss: _Loss | None = None
 ) -> Evaluation: ...
 def save_model(path: str | os.PathLike[str], trained: TrainedModel) -> None: ...
 def load_model(path: str | os.PathLike[str]) -> TrainedModel: ...

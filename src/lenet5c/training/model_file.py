@@ -5,11 +5,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from lenet5c.datasets import Preparation
-from lenet5c.nn import LeNet5, Sequential, softmax
+from lenet5c.nn import LeNet5, LeNet5_1998, Sequential, softmax
 from lenet5c.training import tensor_file
 from lenet5c.training.errors import RunError
 
-MODELS = {"LeNet5": LeNet5}
+# With what counts the values, parameters and buffers, that a configuration asks for.
+MODELS = {"LeNet5": (LeNet5, LeNet5.count_params), "LeNet5_1998": (LeNet5_1998, LeNet5_1998.count_values)}
 MEAN_IMAGE = "preparation.mean_image"
 
 
@@ -73,12 +74,12 @@ def load_model(path):
     """
     tensors, metadata = tensor_file.read(path, "model")
     try:
-        kind = MODELS[metadata["model"]]
+        kind, count_values = MODELS[metadata["model"]]
         preparation = Preparation.from_dict(metadata["preparation"], tensors.pop(MEAN_IMAGE, None))
         # Before the model takes memory: the file must hold as many values as it claims.
-        expected = kind.count_params(**metadata["config"])
+        expected = count_values(**metadata["config"])
         if expected != sum(array.size for array in tensors.values()):
-            raise ValueError(f"its configuration asks for {expected} parameters, it holds others")
+            raise ValueError(f"its configuration asks for {expected} values, it holds others")
         if any(array.dtype != np.float32 for array in tensors.values()):
             raise ValueError("its weights are not float32")
         model = kind(**metadata["config"])
