@@ -198,6 +198,36 @@ def tanh():
 
 
 @topic
+def scaled_tanh():
+    yield from both_ways(nn.ScaledTanh(), numbers((FEW, 500), 6), 500)
+    yield from both_ways(nn.ScaledTanh(-3, 0.25), numbers((FEW, 500), 7) * 16, 501)
+    yield from both_ways(nn.ScaledTanh(), special(500), 502)
+
+
+@topic
+def conv2d_with_connection_table():
+    for seed, (image, filters, window, options) in enumerate(CONVOLUTIONS):
+        if options.get("groups", 1) == 1:
+            table = whole_numbers((image[0], filters), 210 + seed, 0, 2)
+            table[0] |= ~table.any(axis=0)
+            layer = nn.Conv2d(image[0], filters, window, connection_table=table, **options)
+            yield from both_ways(layer, numbers((FEW, *image), seed), 220 + seed)
+
+
+@topic
+def subsample2d():
+    for seed, (image, window) in enumerate([((3, 8, 6), 2), ((17, 7, 5), 2), ((35, 9, 8), (3, 2))]):
+        yield from both_ways(nn.Subsample2d(image[0], window), numbers((FEW, *image), seed), 470 + seed)
+
+
+@topic
+def distances():
+    for seed, (features, classes) in enumerate([(1, 1), (16, 3), (84, 10), (35, 18)]):
+        layer = nn.RBF(numbers((classes, features), 480 + seed))
+        yield from both_ways(layer, numbers((FEW, features), seed), 490 + seed)
+
+
+@topic
 def special_values():
     x = special(31 * 16)
     for layer in (nn.ReLU(), nn.Sigmoid(), nn.Tanh()):
@@ -234,6 +264,15 @@ def cross_entropy():
 def mean_squared_error():
     for seed, (batch, features) in enumerate([(1, 2), (FEW, 10), (MANY, 17)]):
         yield from nn.MSELoss()(numbers((batch, features), 700 + seed), numbers((batch, features), 750 + seed))
+
+
+@topic
+def losses_of_penalties():
+    for seed, (batch, classes) in enumerate([(1, 2), (FEW, 10), (MANY, 17)]):
+        for scale in (1, 64):
+            penalties = numbers((batch, classes), 760 + seed) * np.float32(scale)
+            for loss in (nn.MLELoss(), nn.MAPLoss(0.125), nn.MAPLoss(40)):
+                yield from loss(penalties, whole_numbers(batch, 770 + seed, 0, classes))
 
 
 def optimised(make):
@@ -346,6 +385,40 @@ def training_on_distorted_images():
     model = nn.LeNet5(input_size=20)
     yield from trained(model, (1, 20, 20), lambda model: optim.SGD(model, 2.0**-6), FEW, nn.CrossEntropyLoss(),
                        distort=DISTORTIONS[-1].of_epoch(2))  # fmt: skip
+
+
+@topic
+def training_on_few_samples():
+    """One by one: a batch of four, and of one."""
+    for batch in (5, 1):
+        for pooling, activation in (("max", "relu"), ("avg", "tanh")):
+            model = nn.LeNet5(input_size=16, padding=2, pooling=pooling, activation=activation, in_channels=2)
+            loss = nn.CrossEntropyLoss()
+            yield from trained(model, (2, 16, 16), lambda model: optim.Adam(model, 2.0**-8, BETAS), batch, loss)
+
+
+@topic
+def training_lenet5_of_1998():
+    for batch, loss in ((FEW, nn.MLELoss()), (4, nn.MSELoss()), (1, nn.MAPLoss(0.125))):
+        model = nn.LeNet5_1998(input_size=20)
+        yield from trained(model, (1, 20, 20), lambda model: optim.SGD(model, 2.0**-12, 0.5), batch, loss)
+
+
+@topic
+def steps_on_few_samples():
+    """The last batch of a run is a short one."""
+    samples = whole_numbers((21, 1, 20, 20), 951, 0, 256).astype(np.uint8)
+    labels, index = whole_numbers(21, 952, 0, 10), np.arange(21)
+    for batch_size in (1, 5, 16):
+        model = nn.LeNet5_1998(input_size=20)
+        model.vector[:] = numbers(model.num_params, 953) / 16
+        optimizer = optim.SDLM(model, 2.0**-12)
+        packing = {"scale": 2.0**-7, "offset": numbers((1, 20, 20), 954)}
+        optimizer.estimate(samples, labels, nn.MLELoss(), **packing)
+        rates = [2.0**-12] * -(-21 // batch_size)
+        yield from model.train_steps(
+            samples, labels, nn.MLELoss(), optimizer, rates, batch_size=batch_size, index=index, **packing)
+        yield model.vector
 
 
 def digest(arrays):

@@ -344,3 +344,52 @@ def test_many_parameters_make_few_slices():
     plan = lower((3, 4, 4), [conv(3_000_000, (3, 3))])
     assert len(plan.slices) <= 10_001
     assert sum(size for _, _, size, _ in plan.slices) == 81_000_000
+
+
+LENET5_1998 = [
+    conv(6, (5, 5), weight=0, bias=150), {"kind": "scaled_tanh", "amplitude": 1.7159, "slope": 2 / 3},
+    {"kind": "subsample2d", "kernel_size": (2, 2), "weight": 156, "bias": 162},
+    conv(19, (3, 3), stride=(2, 1), weight=168, bias=None) | {"links": np.arange(0, 19 * 6, 2)}, TANH,
+    {"kind": "subsample2d", "kernel_size": (2, 3), "weight": 700, "bias": 719}, FLATTEN, linear(11, weight=800, bias=None),
+    {"kind": "rbf", "codes": np.zeros((10, 11), np.float32)},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("layers", [LENET5, LENET5_1998], ids=["lenet5", "1998"])
+def test_the_way_of_a_sample_has_room_for_every_step(layers):
+    """As sample_training.pxi lays it out; no step's filters, sums or values reach into another's."""
+    plan = lower((1, 28, 28), layers).sample
+    values, packed, training = [(0, 784)], [], []
+    for step in plan.steps:
+        op = step.op
+        channels, height, width = op.in_shape
+        blocks, inputs, taps = -(-op.out_shape[0] // LANES), -(-channels // LANES), prod(op.kernel_size)
+        if step.y != step.x:
+            size = prod(op.inner_shape) if step.kind in ("linear", "rbf", "plain", "pad2d") else (
+                LANES * prod(op.inner_shape) if step.kind == "tile" else
+                LANES * -(-op.inner_shape[0] // LANES) * prod(op.inner_shape[1:]))  # fmt: skip
+            values.append((step.y, step.y + size))
+        if step.kind == "conv2d":
+            filters = blocks * LANES * (channels * taps + 1)
+            dense = 0 if op.links is None else op.out_shape[0] * channels * taps
+            packed.append((step.packed, step.packed + filters + dense))
+            (KH, KW), (DH, DW) = op.kernel_size, op.dilation
+            spread = blocks * LANES * (height + (KH - 1) * DH) * (width + (KW - 1) * DW)
+            plain = 0 if step.abreast else inputs * LANES * height * width
+            size = filters + inputs * LANES * op.out_shape[0] * taps + spread + plain + dense
+            training.append((step.training, step.training + size))
+        elif step.kind == "subsample2d":
+            training.append((step.training, step.training + 2 * LANES * blocks))
+    for spans, end in ((values, plan.arena_floats), (packed, plan.packed_floats), (training, plan.training_floats)):
+        spans.sort()
+        assert all(before[1] <= after[0] for before, after in zip(spans, spans[1:]))
+        assert spans[-1][1] <= end
+        assert all(start % LANES == 0 for start, _ in spans)
+
+
+def test_a_gradient_too_large_when_spread_out_goes_in_tiles():
+    """Of a filter whose taps are far apart: the output is one pixel, but its gradient would be spread over all of them."""
+    wide = lower((1, 3000, 3000), [conv(2**15, (2, 2), dilation=(2999, 2999), weight=0)])
+    assert wide.arena_floats < 2**28
+    assert wide.sample is None
+    assert lower((1, 30, 30), [conv(2**15, (2, 2), dilation=(29, 29), weight=0)]).sample is not None

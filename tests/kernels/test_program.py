@@ -118,10 +118,11 @@ class Model:
             x, dy = (rng.integers(-2, 3, size) for size in sizes)
         else:
             params = 0.1 * rng.standard_normal(self.num_params)
-            for weight, _ in self.views:
+            for layer, (weight, _) in zip(self.layers, self.views, strict=True):
                 if weight:
                     at, shape = weight
-                    params[at] = rng.standard_normal(shape).ravel() / np.sqrt(np.prod(shape[1:]))
+                    inputs = len(layer["links"]) / layer["out_channels"] if "table" in layer else 1
+                    params[at] = rng.standard_normal(shape).ravel() / np.sqrt(inputs * np.prod(shape[1:]))
             x, dy = (rng.standard_normal(size) for size in sizes)
         return [a.astype(np.float32) for a in (params, x, dy)]
 
@@ -302,7 +303,7 @@ def test_equals_reference(model, batch):
         assert_array_equal(backward(program, params, x, dy, need_dx=False)[1], actual_grads)
 
 
-def assert_close(actual, expected):
+def assert_close(actual, expected, eps=16):
     """Within 16 eps of the array's norm.
 
     A sum of n terms of random sign errs by less than sqrt(n) eps / 2 of its norm, 10 eps for the 400 terms that are
@@ -311,7 +312,7 @@ def assert_close(actual, expected):
     """
     assert actual.shape == expected.shape
     error, norm = np.linalg.norm(actual - expected), np.linalg.norm(expected)
-    assert error <= 16 * EPS * norm, f"error {error / norm / EPS:.3g} eps of the norm"
+    assert error <= eps * EPS * norm, f"error {error / norm / EPS:.3g} eps of the norm"
 
 
 @pytest.mark.parametrize("batch", BATCHES)
@@ -437,10 +438,10 @@ def test_train_step_is_forward_loss_and_backward(model, isa):
     loss, correct, out, grads = train_step(program, params, x, labels)
     logits = forward(program, params, x)
     nothing, dy = np.zeros(0, np.float32), np.full_like(logits, np.nan)
-    by_hand = Program(lowering.lower(logits.shape[1:], []), TILES[isa]).train_step(
+    by_hand, _ = Program(lowering.lower(logits.shape[1:], []), TILES[isa]).train_step(
         logits, labels, nothing, nothing, 1, dx=dy
     )
-    assert by_hand == (loss, correct)
+    assert (by_hand, np.sum(answers(model, logits) == labels)) == (loss, correct)
     assert bits(out, grads) == bits(logits, backward(program, params, x, dy)[1])
 
 
@@ -461,6 +462,177 @@ def test_same_bits_at_any_thread_count(model, isa):
     serial = everything(1)
     for threads in (2, 3, 8, 1):
         assert everything(threads) == serial
+
+
+# Training on a few samples, one by one.
+
+WIDE_1998 = Model((35, 9, 8), [
+    connected(some(35, 33), 3, padding=1), SCALED_TANH, subsample((2, 2)), SCALED_TANH,
+    connected(some(33, 17), (2, 3), stride=(1, 2), dilation=(2, 1), bias=False), TANH, subsample((2, 1)), FLATTEN,
+    linear(21), SCALED_TANH, rbf(18, 21)])  # fmt: skip
+STRIDED = Model((17, 11, 12), [
+    conv(18, (3, 2), stride=(3, 2), padding=(2, 1), dilation=(1, 3)), RELU, conv(3, 2, stride=(2, 3), bias=False), TANH,
+    conv(35, (1, 2)), pool("max", (2, 1), 1), pool("avg", 1)])  # fmt: skip
+FEW = EXACT | SMOOTH | {"wide": WIDE, "wide, of 1998": WIDE_1998, "strided": STRIDED}
+trained_model = pytest.mark.parametrize("model", FEW.values(), ids=FEW)
+few = pytest.mark.parametrize("batch", [1, 2, 3, 4])
+LOSSES = {"cross entropy": {}, "smoothed": {"setting": 0.1}, "squared error": {"loss": "mse"}, "mle": {"loss": "mle"},
+          "map": {"loss": "map", "setting": 3.0}}  # fmt: skip
+
+
+def reference_loss(model, out, labels, options):
+    """Loss, its gradient, and the options with the targets that the loss may need."""
+    name, setting = options.get("loss", "cross_entropy"), options.get("setting", 0)
+    if name == "mse":
+        options = options | {"targets": np.eye(model.plan.output_size, dtype=np.float32)[labels]}
+        return *reference.mse(out, options["targets"]), options
+    if name == "mle":
+        return *reference.mle_loss(out, labels), options
+    twin = reference.map_loss if name == "map" else reference.cross_entropy
+    return *twin(out, labels, setting), options
+
+
+@few
+@exact_model
+def test_one_by_one_equals_reference(model, batch):
+    params, x, dy = model.draw(batch, integer=True)
+    dx, dparams = model.reference_backward(params, model.reference_forward(params, x), dy)
+    for isa in TILES:
+        program = model.program(isa)
+        actual_dx, actual_grads = backward(program, params, x, dy, by_sample=True)
+        assert_array_equal(actual_dx, dx)
+        assert_array_equal(actual_grads, dparams[: program.param_extent])
+        assert_array_equal(backward(program, params, x, dy, need_dx=False, by_sample=True)[1], actual_grads)
+
+
+@few
+@trained_model
+def test_one_by_one_matches_reference(model, batch):
+    """Whatever is wanted of it: the gradients with the input's or without are the same bits."""
+    params, x, dy = model.draw(batch)
+    dx, dparams = model.reference_backward(params, model.reference_forward(params, x), dy)
+    for isa in TILES:
+        program = model.program(isa)
+        actual_dx, actual_grads = backward(program, params, x, dy, by_sample=True)
+        assert_close(actual_dx, dx)
+        assert_close(actual_grads, dparams[: program.param_extent])
+        assert bits(backward(program, params, x, dy, need_dx=False, by_sample=True)[1]) == bits(actual_grads)
+
+
+@few
+@pytest.mark.parametrize("options", LOSSES.values(), ids=LOSSES)
+@pytest.mark.parametrize("model", [model for model in FEW.values() if model.plan.output_size > 1],
+                         ids=[name for name, model in FEW.items() if model.plan.output_size > 1])
+def test_train_step_one_by_one_matches_reference(model, options, batch):
+    params, x, _ = model.draw(batch, seed=3)
+    labels = draw_labels(model, batch)
+    values = model.reference_forward(params, x)
+    loss, dy, options = reference_loss(model, values[-1].reshape(batch, -1), labels, options)
+    dx, dparams = model.reference_backward(params, values, dy)
+    for isa in TILES:
+        program = model.program(isa)
+        actual_dx = np.full_like(x, np.nan)
+        actual_loss, correct, out, grads = train_step(program, params, x, labels, dx=actual_dx, by_sample=True, **options)
+        assert abs(actual_loss - loss) <= 16 * EPS * max(abs(loss), 1)
+        assert correct == np.sum(answers(model, out) == labels)
+        assert bits(out) == bits(forward(program, params, x, by_sample=4))
+        # Logits of some tens, as the penalties are, cost the softmax some tens of roundings.
+        assert_close(grads, dparams[: program.param_extent], eps=64 if model.plan.penalties else 16)
+        assert_close(actual_dx, dx, eps=64 if model.plan.penalties else 16)
+
+
+@pytest.mark.parametrize("options", LOSSES.values(), ids=LOSSES)
+@few
+@trained_model
+def test_train_step_one_by_one_is_forward_loss_and_backward(model, batch, options):
+    """To the bit, with the loss as a program without ops, by samples or by tiles: both have the same loss."""
+    params, x, _ = model.draw(batch, seed=4)
+    labels = draw_labels(model, batch)
+    options = reference_loss(model, np.zeros((batch, model.plan.output_size)), labels, options)[2]
+    for isa in TILES:
+        program = model.program(isa)
+        loss, correct, out, grads = train_step(program, params, x, labels, by_sample=True, **options)
+        nothing = np.zeros(0, np.float32)
+        for by_sample in (False, True):
+            dy = np.full_like(out, np.nan)
+            by_hand, _ = Program(lowering.lower(out.shape[1:], []), TILES[isa]).train_step(
+                out, labels, nothing, nothing, 1, dx=dy, by_sample=by_sample, **options)
+            assert by_hand == pytest.approx(loss, rel=1e-14, abs=1e-14)  # sums of the samples' losses, in double
+            if by_sample:
+                assert by_hand == loss
+            assert bits(backward(program, params, x, dy, by_sample=True)[1]) == bits(grads)
+
+
+@pytest.mark.parametrize("batch", [5, 17])
+@any_model
+def test_more_samples_go_in_tiles(model, batch):
+    params, x, dy = model.draw(batch)
+    labels, program = draw_labels(model, batch), model.program()
+    with_it, without = (
+        bits(*backward(program, params, x, dy, by_sample=by_sample),
+             *train_step(program, params, x, labels, by_sample=by_sample))
+        for by_sample in (True, False))  # fmt: skip
+    assert with_it == without
+
+
+@few
+@trained_model
+def test_one_by_one_has_the_same_bits_at_any_thread_count_and_instruction_set(model, batch):
+    params, x, dy = model.draw(batch)
+    labels = draw_labels(model, batch)
+    expected = None
+    for isa in FUSED:
+        program = model.program(isa)
+        for threads in (1, 2, 8):
+            actual = bits(*backward(program, params, x, dy, threads, by_sample=True),
+                          *train_step(program, params, x, labels, threads, by_sample=True))  # fmt: skip
+            expected = expected or actual
+            assert actual == expected, (isa, threads)
+
+
+@few
+@trained_model
+def test_one_by_one_in_any_state_of_the_workspace(model, batch):
+    """What others have left in the arenas must not show, neither between channels nor in borders of zeros."""
+    params, x, dy = model.draw(batch)
+    fresh = bits(*backward(model.program(), params, x, dy, by_sample=True))
+    program = model.program()
+    many = np.full((40, x.shape[1]), np.nan, np.float32), np.full((40, dy.shape[1]), np.inf, np.float32)
+    for spoil in (many, (many[0][:4], many[1][:4])):
+        for by_sample in (False, True):
+            backward(program, np.full_like(params, np.nan), *spoil, by_sample=by_sample)
+            assert bits(*backward(program, params, x, dy, by_sample=True)) == fresh
+
+
+@trained_model
+def test_one_by_one_samples_do_not_mix(model):
+    """A sample's outputs and input gradient depend neither on the others nor on their number."""
+    params, x, dy = model.draw(4)
+    program = model.program()
+    clean = backward(program, params, x, dy, by_sample=True)[0]
+    for n in range(4):
+        alone = backward(program, params, x[n : n + 1], dy[n : n + 1], by_sample=True)[0]
+        assert bits(alone[0]) == bits(clean[n])
+    x[1] = np.nan
+    dirty = backward(program, params, x, dy, by_sample=True)[0]
+    assert bits(dirty[[0, 2, 3]]) == bits(clean[[0, 2, 3]])
+
+
+@each_isa
+def test_one_by_one_bytes_by_index(isa):
+    rng = np.random.default_rng(3)
+    model = SMOOTH["lenet5 of 1998"]
+    params = model.draw(1)[0]
+    images = rng.integers(0, 256, (9, model.plan.input_size)).astype(np.uint8)
+    offset = rng.standard_normal(model.plan.input_size).astype(np.float32)
+    index, labels, scale = np.array([8, 0, 3]), np.array([1, 9, 4], np.int32), 1 / 77.7
+    floats = images.astype(np.float32) * np.float32(scale) + offset
+    program, options = model.program(isa), {"loss": "mle", "by_sample": True}
+    expected = bits(*train_step(program, params, floats[index], labels, **options))
+    assert bits(*train_step(program, params, floats, labels, index=index, **options)) == expected
+    conversion = {"scale": scale, "offset": offset}
+    assert bits(*train_step(program, params, images, labels, index=index, **conversion, **options)) == expected
+    assert bits(*train_step(program, params, images[index], labels, **conversion, **options)) == expected
 
 
 @pytest.mark.skipif(not {"avx2", "avx512"} <= TILES.keys(), reason="needs both AVX2 and AVX-512")
@@ -727,18 +899,19 @@ def test_no_samples(model):
     assert not grads.any()
 
 
-def test_one_program_in_several_python_threads():
-    """Each call takes a workspace of its own."""
-    model = SMOOTH["lenet5"]
+@pytest.mark.parametrize("name", ["lenet5", "lenet5 of 1998"])
+def test_one_program_in_several_python_threads(name):
+    """Each call takes a workspace of its own; a few samples go one by one meanwhile."""
+    model = SMOOTH[name]
     program = model.program()
-    jobs = [(*model.draw(batch, seed=batch), draw_labels(model, batch)) for batch in (1, 17, 33, 100)]
+    jobs = [(*model.draw(batch, seed=batch), draw_labels(model, batch)) for batch in (1, 4, 17, 100)]
 
     def run(job, threads):
         params, x, dy, labels = job
         return bits(
             forward(program, params, x, threads),
-            *backward(program, params, x, dy, threads),
-            *train_step(program, params, x, labels, threads),
+            *backward(program, params, x, dy, threads, by_sample=True),
+            *train_step(program, params, x, labels, threads, by_sample=True),
         )
 
     expected = [run(job, 1) for job in jobs]
@@ -806,7 +979,7 @@ def update_of(kind, params, steps):
         betas=(0.9, 0.999), eps=1e-8, **STEPS[kind])  # fmt: skip
 
 
-def run_steps(model, isa, kind, batch_size, samples, threads):
+def run_steps(model, isa, kind, batch_size, samples, threads, by_sample=False):
     """Parameters, optimiser's vectors, gradients, losses and counts of a run of steps."""
     program = model.program(isa)
     params, x, _ = model.draw(samples)
@@ -814,16 +987,14 @@ def run_steps(model, isa, kind, batch_size, samples, threads):
     grads = np.full_like(params, np.nan)
     record = StepsTaken(-(-samples // batch_size))
     update = update_of(kind, params, len(record.losses))
-    program.train_steps(x, labels, params, grads, threads, batch_size, update, record, setting=0.1)
+    program.train_steps(x, labels, params, grads, threads, batch_size, update, record, setting=0.1, by_sample=by_sample)
     return (params, *update.vectors, grads[: program.param_extent], record.losses, (record.taken, record.correct))
 
 
-@pytest.mark.parametrize("kind", STEPS)
-@pytest.mark.parametrize("name", ["lenet5", "linear, many", "conv without bias, strided, padded, dilated"])
-def test_a_run_of_steps_is_steps_one_by_one(name, kind):
-    model, samples, batch_size = (EXACT | SMOOTH)[name], 200, 48  # the last batch is a short one
+def check_steps(model, kind, batch_size, samples, by_sample):
+    """That a run of steps is as many calls of train_step, each followed by the update."""
     for isa in TILES:
-        actual = run_steps(model, isa, kind, batch_size, samples, 1)
+        actual = run_steps(model, isa, kind, batch_size, samples, 1, by_sample)
         program = model.program(isa)
         params, x, _ = model.draw(samples)
         labels = draw_labels(model, samples)
@@ -831,12 +1002,15 @@ def test_a_run_of_steps_is_steps_one_by_one(name, kind):
         for start, stop in model.plan.gaps:
             used[start:stop] = False
         used[program.param_extent :] = False
-        update = update_of(kind, params, 5)
+        steps = -(-samples // batch_size)
+        update = update_of(kind, params, steps)
         right = 0
-        for step in range(5):
+        for step in range(steps):
             part = slice(step * batch_size, (step + 1) * batch_size)
-            loss, correct, _, grads = train_step(program, params, x[part], labels[part], setting=0.1)
+            loss, correct, _, grads = train_step(
+                program, params, x[part], labels[part], setting=0.1, by_sample=by_sample)
             assert loss == actual[-2][step]
+            assert not grads[~used[: len(grads)]].any()
             right += correct
             whole = np.zeros_like(params)
             whole[: len(grads)] = grads
@@ -853,8 +1027,71 @@ def test_a_run_of_steps_is_steps_one_by_one(name, kind):
                 _vector.adam(TILES[isa], params, whole, *update.vectors, update.lr[step], 0.9, 0.999, 1e-8,
                              update.correction1[step], update.correction2[step], 1e-2, True)
             params[~used] = before[~used]  # parameters of no op are left alone
-        assert actual[-1] == (5, right)
+        assert actual[-1] == (steps, right)
         assert_array_equal(actual[0], params)
+        assert_array_equal(actual[-3], grads)
+        for vector, expected in zip(actual[1:-3], update.vectors, strict=True):
+            assert_array_equal(vector[used], expected[used])
+
+
+@pytest.mark.parametrize("kind", STEPS)
+@pytest.mark.parametrize("name", ["lenet5", "linear, many", "conv without bias, strided, padded, dilated", "lenet5 of 1998"])
+def test_a_run_of_steps_is_steps_one_by_one(name, kind):
+    check_steps((EXACT | SMOOTH)[name], kind, 48, 200, by_sample=False)  # the last batch is a short one
+
+
+@pytest.mark.parametrize("kind", STEPS)
+@pytest.mark.parametrize("batch_size, samples", [(1, 7), (2, 9), (4, 11), (16, 3), (16, 18), (16, 21), (48, 100), (5, 22)])
+@pytest.mark.parametrize("name", [
+    "lenet5", "linear, many", "wide", "wide, of 1998", "strided", "lenet5 of 1998", "connection table", "groups",
+    "conv as wide as the image", "subsampling"])  # fmt: skip
+def test_a_run_of_steps_on_few_samples_is_steps_one_by_one(name, batch_size, samples, kind):
+    """Which way a step goes is a matter of its own batch, also where a short one comes behind larger ones."""
+    check_steps(FEW[name], kind, batch_size, samples, by_sample=True)
+
+
+@pytest.mark.parametrize("batch_size, samples", [(1, 7), (4, 11), (16, 18), (16, 21), (5, 22)])
+@pytest.mark.parametrize("kind", STEPS)
+def test_a_run_of_steps_on_few_samples_has_the_same_bits_at_any_thread_count(kind, batch_size, samples):
+    for name in ("lenet5", "lenet5 of 1998", "wide, of 1998"):
+        expected = None
+        for isa in FUSED:
+            for threads in (1, 2, 8):
+                actual = bits(*run_steps(FEW[name], isa, kind, batch_size, samples, threads, by_sample=True))
+                expected = expected or actual
+                assert actual == expected, (name, isa, threads)
+
+
+@pytest.mark.parametrize("kind", STEPS)
+@pytest.mark.parametrize(
+    "batch_size, samples, wrong, taken",
+    [(1, 6, 4, 4), (4, 14, 9, 2), (4, 14, 13, 3), (1, 1, 0, 0), (16, 34, 33, 2), (16, 34, 20, 1), (16, 3, 1, 0)])
+@pytest.mark.parametrize("name", ["lenet5", "lenet5 of 1998"])
+def test_a_loss_that_is_not_finite_ends_a_run_on_few_samples(name, batch_size, samples, wrong, taken, kind):
+    """In a batch of few, in the short last one, and in a larger one before that."""
+    model = FEW[name]
+    program = model.program()
+    params, x, _ = model.draw(samples)
+    x[wrong] = np.nan
+    labels = draw_labels(model, samples)
+    steps = -(-samples // batch_size)
+    expected, few_steps, update = params.copy(), StepsTaken(taken), update_of(kind, params, steps)
+    vectors = [vector.copy() for vector in update.vectors]
+    if taken:
+        first = update_of(kind, params, taken)
+        first.lr, first.vectors = update.lr[:taken], vectors
+        count = taken * batch_size
+        program.train_steps(x[:count], labels[:count], expected, np.zeros_like(params), 1, batch_size, first, few_steps,
+                            by_sample=True)
+    record = StepsTaken(steps)
+    program.train_steps(x, labels, params, np.zeros_like(params), 2, batch_size, update, record, by_sample=True)
+    assert (record.taken, record.correct) == (taken, few_steps.correct)
+    assert_array_equal(record.losses[:taken], few_steps.losses)
+    assert np.isnan(record.losses[taken])
+    assert not record.losses[taken + 1 :].any()
+    assert_array_equal(params, expected)
+    for vector, before in zip(update.vectors, vectors, strict=True):
+        assert_array_equal(vector, before)
 
 
 @pytest.mark.parametrize("batch_size", [1, 16, 100, 257, 1500])

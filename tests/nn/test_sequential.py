@@ -65,7 +65,17 @@ def nested():
     return nn.Sequential({"features": features, "head": head})
 
 
-MODELS = [lenet5, with_numpy_layers, starting_with_numpy, ending_with_numpy, nested]
+def lenet5_1998():
+    return nn.LeNet5_1998(input_size=16)
+
+
+def with_groups():
+    """It has no way for a few samples by themselves, while its layers alone, but for one, have."""
+    return nn.Sequential(nn.Conv2d(1, 4, 3, rng=0), nn.Tanh(), nn.Conv2d(4, 4, 3, groups=2, rng=1), nn.Flatten(),
+                         nn.Linear(576, 10, rng=2))  # fmt: skip
+
+
+MODELS = [lenet5, lenet5_1998, with_numpy_layers, starting_with_numpy, ending_with_numpy, nested]
 each_model = pytest.mark.parametrize("make", MODELS, ids=lambda make: make.__name__)
 
 
@@ -73,7 +83,7 @@ def step_by_hand(model, x, labels, loss=CROSS_ENTROPY):
     logits = model.forward(x, training=True)
     value, dy = loss(logits, labels)
     dx = model.backward(dy)
-    return value, int(np.sum(logits.argmax(axis=1) == labels)), dx
+    return value, int(np.sum(model.classes(logits) == labels)), dx
 
 
 def leaves(model):
@@ -81,9 +91,10 @@ def leaves(model):
     return [layer for layer in model.all_layers() if not isinstance(layer, nn.Sequential)]
 
 
-@pytest.mark.parametrize("loss", [CROSS_ENTROPY, nn.CrossEntropyLoss(label_smoothing=0.1), nn.MSELoss()], ids=repr)
-@pytest.mark.parametrize("batch", [2, 16, 33, 300])
-@each_model
+@pytest.mark.parametrize(
+    "loss", [CROSS_ENTROPY, nn.CrossEntropyLoss(label_smoothing=0.1), nn.MSELoss(), nn.MLELoss(), nn.MAPLoss(3)], ids=repr)
+@pytest.mark.parametrize("batch", [1, 2, 3, 4, 16, 33, 300])
+@pytest.mark.parametrize("make", [*MODELS, with_groups], ids=lambda make: make.__name__)
 def test_train_step_is_a_step_by_hand(make, batch, loss):
     """To the bit: loss, correct answers, gradients, and running statistics."""
     one, other = make(), make()
@@ -99,11 +110,12 @@ def test_train_step_is_a_step_by_hand(make, batch, loss):
             optim.SGD(model, lr=0.1).step()
 
 
+@pytest.mark.parametrize("batch", [1, 3, 4, 33])
 @each_model
-def test_layer_by_layer_is_the_same(make):
+def test_layer_by_layer_is_the_same(make, batch):
     """To the bit: outputs, gradients, and the gradient of the input."""
     whole, parts = make(), make()
-    x, labels = normal(33, 1, 16, 16), labels_for(33)
+    x, labels = normal(batch, 1, 16, 16), labels_for(batch)
     _, _, dx = step_by_hand(whole, x, labels)
     y = x
     for layer in leaves(parts):
@@ -115,12 +127,13 @@ def test_layer_by_layer_is_the_same(make):
     assert parts.grad_vector.tobytes() == whole.grad_vector.tobytes()
 
 
+@pytest.mark.parametrize("batch", [1, 3, 4, 33])
 @each_model
-def test_layers_alone_are_the_same(make):
+def test_layers_alone_are_the_same(make, batch):
     """Copies of the layers, in no model at all, have the gradients of those in one."""
     model = make()
     alone = [copy.deepcopy(layer) for layer in leaves(model)]
-    x, labels = normal(33, 1, 16, 16), labels_for(33)
+    x, labels = normal(batch, 1, 16, 16), labels_for(batch)
     step_by_hand(model, x, labels)
     y = x
     for layer in alone:
@@ -197,7 +210,7 @@ def test_outputs_in_chunks(make, count):
     assert model.outputs(x).tobytes() == expected.tobytes()
     order = np.random.default_rng(6).permutation(count)
     assert model.outputs(x, index=order).tobytes() == expected[order].tobytes()
-    assert_array_equal(model.predict(x), expected.argmax(axis=1))
+    assert_array_equal(model.predict(x), model.classes(expected))
 
 
 @pytest.mark.parametrize("call", ["outputs", "train_step"])

@@ -8,13 +8,13 @@ import pytest
 from safetensors.numpy import save
 
 from lenet5c.datasets import Preparation
-from lenet5c.nn import LeNet5
+from lenet5c.nn import LeNet5, LeNet5_1998
 from lenet5c.training import RunError, TrainedModel, load_model, save_model
 from lenet5c.training.tensor_file import digest
 
 
-def trained(**config):
-    model = LeNet5(rng=5, **config)
+def trained(kind=LeNet5, **config):
+    model = kind(rng=5, **config)
     names = tuple(f"class {i}" for i in range(model.config["num_classes"]))
     return TrainedModel(model, Preparation(size=tuple(model.config["input_size"]), mean=0.1, std=0.3), names)
 
@@ -26,6 +26,8 @@ def trained(**config):
         {"num_classes": 3, "in_channels": 2, "input_size": (28, 20), "padding": 2, "activation": "tanh", "pooling": "avg"},
         {"kernel_size": 3, "padding": 1, "conv2_padding": 1, "c5": "conv", "without_activation": ["conv2", "conv3"]},
         {"batch_norm": True, "dropout": 0.5},
+        {"kind": LeNet5_1998},
+        {"kind": LeNet5_1998, "num_classes": 3, "in_channels": 2, "input_size": (28, 20), "init": "lush"},
     ],
 )
 def test_round_trip(tmp_path, config):
@@ -39,6 +41,20 @@ def test_round_trip(tmp_path, config):
     assert loaded.preparation.to_dict() == original.preparation.to_dict()
     assert loaded.model.config == original.model.config
     np.testing.assert_allclose(loaded.probabilities(images).sum(axis=1), 1, rtol=1e-6)
+
+
+def test_codes_travel_along(tmp_path):
+    original = trained(LeNet5_1998)
+    codes = np.random.default_rng(1).standard_normal((10, 84)).astype(np.float32)
+    original.model["output"].buffers["codes"] = codes
+    save_model(tmp_path / "m", original)
+    loaded = load_model(tmp_path / "m")
+    assert (loaded.model["output"].buffers["codes"] == codes).all()
+    images = np.random.default_rng(0).integers(0, 256, (5, 1, 32, 32), np.uint8)
+    assert (loaded.logits(images) == original.logits(images)).all()
+    assert (loaded.logits(images) < 0).all()  # penalties, negated
+    assert (loaded.probabilities(images).argmax(axis=1) == original.model.predict(
+        (images * np.float32(loaded.preparation.scale) + loaded.preparation.offset(1)).astype(np.float32))).all()
 
 
 def test_mean_image_travels_along(tmp_path):
@@ -55,14 +71,14 @@ def test_equal_models_are_equal_files(tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a", "b"]
 
 
-def rewritten(tmp_path, change, tensors=None):
+def rewritten(tmp_path, change, tensors=None, kind=LeNet5):
     """A model file whose metadata `change` has tampered with."""
     path = tmp_path / "model.safetensors"
-    save_model(path, trained())
+    save_model(path, trained(kind))
     content = path.read_bytes()
     size = struct.unpack("<Q", content[:8])[0]
     metadata = json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["lenet5c"])
-    tensors = trained().model.state_dict() | (tensors or {})
+    tensors = trained(kind).model.state_dict() | (tensors or {})
     # The digest finds accidents; whoever tampers can make a new one.
     metadata["digest"] = digest(tensors)
     path.write_bytes(save(tensors, {"lenet5c": json.dumps(change(metadata))}))
@@ -112,6 +128,52 @@ def put(**values):
 )
 def test_tampered_metadata_is_a_clear_error(tmp_path, change):
     path = rewritten(tmp_path, change)
+    with pytest.raises(RunError, match="model.safetensors"):
+        load_model(path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        put(model="LeNet5"),
+        put(model="LeNet5_1999"),
+        put(config={"num_classes": 10**12}),
+        put(config={"num_classes": -10}),
+        put(config={"num_classes": 10.0}),
+        put(config={"num_classes": "10"}),
+        put(config={"num_classes": [10]}),
+        put(config={"num_classes": 11}),
+        put(config={"in_channels": 0}),
+        put(config={"in_channels": 1.0}),
+        put(config={"input_size": [40000, 40000]}),
+        put(config={"input_size": [32, 32, 32]}),
+        put(config={"input_size": 1e9}),
+        put(config={"init": "he_normal"}),
+        put(config={"init": ["fitted"]}),
+        put(config={"init": None}),
+        put(config={"rng": 3}),
+        put(config={"padding": 2}),
+        put(config=[]),
+        put(class_names=["one"]),
+    ],
+)  # fmt: skip
+def test_tampered_metadata_of_1998_is_a_clear_error(tmp_path, change):
+    path = rewritten(tmp_path, change, kind=LeNet5_1998)
+    with pytest.raises(RunError, match="model.safetensors"):
+        load_model(path)
+
+
+@pytest.mark.parametrize(
+    "tensors",
+    [
+        {"output.codes": np.zeros((84, 10), np.float32)},
+        {"output.codes": np.zeros((10, 84), np.float64)},
+        {"c3.weight": np.zeros((16, 6, 5, 5), np.float32)},
+        {"codes": np.zeros(3, np.float32)},
+    ],
+)
+def test_tensors_of_1998_that_do_not_fit_are_a_clear_error(tmp_path, tensors):
+    path = rewritten(tmp_path, lambda metadata: metadata, tensors, kind=LeNet5_1998)
     with pytest.raises(RunError, match="model.safetensors"):
         load_model(path)
 

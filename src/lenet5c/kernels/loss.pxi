@@ -69,15 +69,19 @@ cdef double cross_entropy(
 cdef double squared_error(
     Py_ssize_t K, Py_ssize_t lanes, const float* z, const float* targets, float scale, float* dz,
 ) noexcept nogil:
-    """targets (lanes, K)."""
+    """targets (lanes, K). Each sample has a sum of its own, so that it does not matter how many a tile has."""
+    cdef double total[16]
     cdef Py_ssize_t k, lane
     cdef double loss = 0
     cdef float error
+    memset(total, 0, sizeof(total))
     for k in range(K):
         for lane in range(16):
             error = z[k * 16 + lane] - targets[lane * K + k] if lane < lanes else 0
-            loss += <double>error * error
+            total[lane] += <double>error * error
             dz[k * 16 + lane] = error * scale
+    for lane in range(lanes):
+        loss += total[lane]
     return loss
 
 

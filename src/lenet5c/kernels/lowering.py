@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
-from lenet5c.kernels.shapes import check_elements, conv2d_output_size, pool2d_output_size
+from lenet5c.kernels.shapes import MAX_ELEMENTS, check_elements, conv2d_output_size, pool2d_output_size
 
 LANES = 16
 FILTER_BLOCK = 6  # output channels whose filters a convolution lays out side by side
@@ -418,6 +418,9 @@ class _SampleLowering:
         for op in self.ops:
             self.add(op)
         self.make_plain()
+        if self.end + self.packed + self.training > MAX_ELEMENTS:
+            # Spread out, the gradient of a strided or dilated convolution may be far larger than a tile.
+            return None
         trainable = [i for i, step in enumerate(self.steps) if step.op.weight is not None]
         return SamplePlan(self.steps, self.at, self.end, self.packed, self.training, min(trainable, default=len(self.steps)))
 

@@ -5,7 +5,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lenet5c.nn import CrossEntropyLoss, Layer, MSELoss, Sequential
+from lenet5c.nn import Layer, Sequential, _Loss
 
 __all__ = [
     "SDLM",
@@ -64,7 +64,7 @@ class SDLM(_Optimizer):
         self,
         samples: NDArray[np.float32] | NDArray[np.uint8],
         labels: NDArray[np.integer[Any]],
-        loss: CrossEntropyLoss | MSELoss,
+        loss: _Loss,
         *,
         index: NDArray[np.integer[Any]] | None = None,
         scale: float | np.float32 = 1.0,

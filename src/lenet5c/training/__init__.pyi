@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lenet5c.datasets import Dataset, Distortion, Preparation
-from lenet5c.nn import CrossEntropyLoss, MSELoss, Sequential
+from lenet5c.nn import Sequential, _Loss
 from lenet5c.optim import SDLM, SGD, Adagrad, Adam, RMSprop
 
 __all__ = [
@@ -65,7 +65,7 @@ class Trainer:
     model: Sequential
     optimizer: SGD | Adam | SDLM | Adagrad | RMSprop
     schedule: Callable[[int], float]
-    loss: CrossEntropyLoss | MSELoss
+    loss: _Loss
     preparation: Preparation
     train_set: Dataset
     validation_set: Dataset | None
@@ -85,7 +85,7 @@ class Trainer:
         model: Sequential,
         optimizer: SGD | Adam | SDLM | Adagrad | RMSprop,
         schedule: Callable[[int], float],
-        loss: CrossEntropyLoss | MSELoss,
+        loss: _Loss,
         preparation: Preparation,
         train_set: Dataset,
         validation_set: Dataset | None,
@@ -117,7 +117,7 @@ class Trainer:
     def load_state(self, values: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None: ...
 
 def evaluate(
-    model: Sequential, dataset: Dataset, preparation: Preparation, loss: CrossEntropyLoss | MSELoss | None = None
+    model: Sequential, dataset: Dataset, preparation: Preparation, loss: _Loss | None = None
 ) -> Evaluation: ...
 def save_model(path: str | os.PathLike[str], trained: TrainedModel) -> None: ...
 def load_model(path: str | os.PathLike[str]) -> TrainedModel: ...
