@@ -297,6 +297,6 @@ def test_seed0_needs_images(images):
 
 
 def test_an_unknown_name_lists_the_names():
-    with pytest.raises(ValueError, match="default, seed0, seed1, seed2, seed3, seed4, got 'seed9'"):
+    with pytest.raises(ValueError, match="default, seed0, seed1, seed2, seed3, seed4, paper1998, got 'seed9'"):
         Preparation.named("seed9")
     assert module.NAMES == Preparation.NAMES

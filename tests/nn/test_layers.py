@@ -841,8 +841,9 @@ class TestLeNet5Of1998:
         model = nn.LeNet5_1998(**options)
         classes = options.get("num_classes", 10)
         assert model.num_params == num_params == len(model.vector)
-        assert nn.LeNet5_1998.count_values(**options) == sum(array.size for array in model.state_dict().values())
-        assert nn.LeNet5_1998.count_values(**options) == num_params + 84 * classes
+        saved = nn.LeNet5_1998.count_params(**options) + nn.LeNet5_1998.count_buffers(**options)
+        assert saved == sum(array.size for array in model.state_dict().values())
+        assert nn.LeNet5_1998.count_params(**options) == num_params
         assert model.input_shape == input_shape
         x = normal(2, *input_shape)
         assert_array_equal(model.predict(x), model.forward(x).argmin(axis=1))

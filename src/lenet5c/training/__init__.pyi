@@ -1,5 +1,6 @@
 import os
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -101,6 +102,7 @@ class Trainer:
     ) -> None: ...
     @property
     def steps_taken(self) -> int: ...
+    def weights_to_evaluate(self) -> AbstractContextManager[None]: ...
     @property
     def done(self) -> bool: ...
     @property
