@@ -307,7 +307,7 @@ def _convolution(layer, shape):
 def _fuse(ops):
     """Let a convolution or linear op rectify its own output, and a convolution pool it.
 
-    A max pooling that stays an op of its own gates the gradient for the op before it.
+    A pooling that stays an op of its own gates the gradient for the op before it.
     """
     i = 1
     while i < len(ops):
@@ -318,7 +318,7 @@ def _fuse(ops):
         elif before.kind == "conv2d" and not before.pool and _halves(op):
             before.pool, before.out_shape = True, op.out_shape
             del ops[i]
-        elif op.kind == "max_pool2d" and before.gate and before.kind in ("conv2d", "linear") and not before.pool:
+        elif op.kind in ("max_pool2d", "avg_pool2d") and before.gate and before.kind in ("conv2d", "linear") and not before.pool:
             op.gate, before.gate = True, False
             i += 1
         else:

@@ -107,8 +107,18 @@ cdef void avg_pool2d_forward(const Op* op, const float* x, float* y) noexcept no
     cdef Py_ssize_t c, oh, ow, h, w
     cdef Window win
     cdef v16 total
+    cdef const float* p
     for c in range(op.C):
         for oh in range(op.OH):
+            if pool_is_halving(op):
+                p = x + (c * op.H + 2 * oh) * op.W * 16
+                for ow in range(op.OW):
+                    total = v16_add(v16_add(v16_zero(), v16_load(p)), v16_load(p + 16))
+                    total = v16_add(v16_add(total, v16_load(p + op.W * 16)), v16_load(p + op.W * 16 + 16))
+                    v16_store(y, v16_mul(total, v16_set1(0.25)))
+                    y += 16
+                    p += 32
+                continue
             for ow in range(op.OW):
                 win = window_at(op, oh, ow)
                 total = v16_zero()
@@ -119,7 +129,12 @@ cdef void avg_pool2d_forward(const Op* op, const float* x, float* y) noexcept no
                 y += 16
 
 
-cdef void avg_pool2d_backward(const Op* op, const float* dy, float* dx) noexcept nogil:
+cdef inline v16 gated(const Op* op, const float* x, v16 gradient) noexcept nogil:
+    """The gradient, where the rectified x let it pass."""
+    return v16_where_lt(v16_zero(), v16_load(x), gradient, v16_zero()) if op.gate else gradient
+
+
+cdef void avg_pool2d_backward(const Op* op, const float* x, const float* dy, float* dx) noexcept nogil:
     cdef Py_ssize_t c, oh, ow, h, w, at
     cdef Window win
     cdef v16 share
@@ -131,10 +146,11 @@ cdef void avg_pool2d_backward(const Op* op, const float* dy, float* dx) noexcept
                 if pool_is_halving(op):
                     share = v16_mul(v16_load(dy), v16_set1(0.25))
                     at = ((c * op.H + 2 * oh) * op.W + 2 * ow) * 16
-                    v16_store(dx + at, share)
-                    v16_store(dx + at + 16, share)
-                    v16_store(dx + at + op.W * 16, share)
-                    v16_store(dx + at + op.W * 16 + 16, share)
+                    v16_store(dx + at, gated(op, x + at, share))
+                    v16_store(dx + at + 16, gated(op, x + at + 16, share))
+                    at += op.W * 16
+                    v16_store(dx + at, gated(op, x + at, share))
+                    v16_store(dx + at + 16, gated(op, x + at + 16, share))
                     dy += 16
                     continue
                 win = window_at(op, oh, ow)
@@ -142,7 +158,7 @@ cdef void avg_pool2d_backward(const Op* op, const float* dy, float* dx) noexcept
                 for h in range(win.top, win.bottom):
                     for w in range(win.left, win.right):
                         at = ((c * op.H + h) * op.W + w) * 16
-                        v16_store(dx + at, v16_add(v16_load(dx + at), share))
+                        v16_store(dx + at, v16_add(v16_load(dx + at), gated(op, x + at, share)))
                 dy += 16
 
 

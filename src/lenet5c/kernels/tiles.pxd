@@ -28,7 +28,7 @@ cdef enum LossKind:
 cdef struct Op:
     OpKind kind
     bint relu           # CONV2D, LINEAR: rectify the output
-    bint gate           # CONV2D, LINEAR, MAX_POOL2D: the gradient passes where the output is positive
+    bint gate           # the gradient passes where the output of CONV2D, LINEAR, MAX_POOL2D, the input of AVG_POOL2D is positive
     bint pool           # CONV2D: y is (O, OH / 2, OW / 2, 16), the largest of each 2 x 2 window
     bint winograd       # CONV2D: by winograd.pxi
     bint count_pad      # AVG_POOL2D: padding counts in the divisor

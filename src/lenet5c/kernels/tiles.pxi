@@ -66,7 +66,7 @@ cdef void backward(
     elif op.kind == MAX_POOL2D:
         max_pool2d_backward(op, x, y, dy, dx)
     elif op.kind == AVG_POOL2D:
-        avg_pool2d_backward(op, dy, dx)
+        avg_pool2d_backward(op, x, dy, dx)
     elif op.kind == PAD2D:
         pad2d_backward(op, dy, dx)
     else:
