@@ -21,7 +21,8 @@ def trained(kind=LeNet5, **config):
 
 @pytest.mark.parametrize(
     "config",
-    [{}, {"kind": LeNet5_1998}, {"kind": LeNet5_1998, "num_classes": 3, "in_channels": 2, "input_size": (28, 20), "init": "lush"},
+    [{}, {"kind": LeNet5_1998},
+     {"kind": LeNet5_1998, "num_classes": 3, "in_channels": 2, "input_size": (28, 20), "init": "lush"},
      {"num_classes": 3, "in_channels": 2, "input_size": (28, 20), "padding": 2, "activation": "tanh", "pooling": "avg"}],
 )
 def test_round_trip(tmp_path, config):
