@@ -159,9 +159,9 @@ class TestFusion:
     def test_max_pool_without_a_rectified_input_has_no_gate(self, layers):
         assert not any(op.gate for op in lower((3, 6, 6), layers).ops)
 
-    def test_avg_pool_takes_no_gate(self):
+    def test_avg_pool_takes_the_gate(self):
         before, after = lower((3, 6, 6), [conv(4, (3, 3)), RELU, avg_pool()]).ops
-        assert (before.relu, before.gate, after.gate) == (True, True, False)
+        assert (before.relu, before.gate, after.gate) == (True, False, True)
 
     def test_only_the_next_max_pool_takes_the_gate(self):
         plan = lower((3, 9, 9), [conv(4, (2, 2)), RELU, max_pool((2, 2), (1, 1)), max_pool()])
@@ -350,7 +350,8 @@ LENET5_1998 = [
     conv(6, (5, 5), weight=0, bias=150), {"kind": "scaled_tanh", "amplitude": 1.7159, "slope": 2 / 3},
     {"kind": "subsample2d", "kernel_size": (2, 2), "weight": 156, "bias": 162},
     conv(19, (3, 3), stride=(2, 1), weight=168, bias=None) | {"links": np.arange(0, 19 * 6, 2)}, TANH,
-    {"kind": "subsample2d", "kernel_size": (2, 3), "weight": 700, "bias": 719}, FLATTEN, linear(11, weight=800, bias=None),
+    {"kind": "subsample2d", "kernel_size": (2, 3), "weight": 700, "bias": 719}, FLATTEN,
+    linear(11, weight=800, bias=None),
     {"kind": "rbf", "codes": np.zeros((10, 11), np.float32)},
 ]  # fmt: skip
 
@@ -388,7 +389,7 @@ def test_the_way_of_a_sample_has_room_for_every_step(layers):
 
 
 def test_a_gradient_too_large_when_spread_out_goes_in_tiles():
-    """Of a filter whose taps are far apart: the output is one pixel, but its gradient would be spread over all of them."""
+    """Of a filter whose taps are far apart: the output is one pixel, its gradient would be spread over all."""
     wide = lower((1, 3000, 3000), [conv(2**15, (2, 2), dilation=(2999, 2999), weight=0)])
     assert wide.arena_floats < 2**28
     assert wide.sample is None

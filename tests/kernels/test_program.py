@@ -41,7 +41,8 @@ def conv(out_channels, kernel_size, stride=1, padding=0, dilation=1, groups=1, b
 def connected(table, kernel_size, **options):
     """A convolution with a connection table (in_channels, out_channels)."""
     table = np.array(table, bool)
-    return conv(table.shape[1], kernel_size, **options) | {"table": table, "links": np.flatnonzero(table.T).astype(np.intp)}
+    links = np.flatnonzero(table.T).astype(np.intp)
+    return conv(table.shape[1], kernel_size, **options) | {"table": table, "links": links}
 
 
 def some(in_channels, out_channels):
@@ -276,7 +277,8 @@ SMOOTH = {
     "lenet5 of 1998": Model((1, 16, 16), [
         conv(6, 5), SCALED_TANH, subsample(), SCALED_TANH, connected(some(6, 16), 3), SCALED_TANH, subsample(),
         SCALED_TANH, conv(19, (2, 2)), SCALED_TANH, FLATTEN, linear(11), SCALED_TANH, rbf(10, 11)]),
-    "five taps of a table": Model((5, 8, 9), [connected(some(5, 7), (2, 5), padding=(0, 2)), SCALED_TANH, subsample((3, 1))]),
+    "five taps of a table": Model((5, 8, 9), [
+        connected(some(5, 7), (2, 5), padding=(0, 2)), SCALED_TANH, subsample((3, 1))]),
     "scaled tanh": Model((5,), [SCALED_TANH, {"kind": "scaled_tanh", "amplitude": -0.5, "slope": 3.0}]),
 }  # fmt: skip
 
@@ -1035,13 +1037,15 @@ def check_steps(model, kind, batch_size, samples, by_sample):
 
 
 @pytest.mark.parametrize("kind", STEPS)
-@pytest.mark.parametrize("name", ["lenet5", "linear, many", "conv without bias, strided, padded, dilated", "lenet5 of 1998"])
+@pytest.mark.parametrize(
+    "name", ["lenet5", "linear, many", "conv without bias, strided, padded, dilated", "lenet5 of 1998"])
 def test_a_run_of_steps_is_steps_one_by_one(name, kind):
     check_steps((EXACT | SMOOTH)[name], kind, 48, 200, by_sample=False)  # the last batch is a short one
 
 
 @pytest.mark.parametrize("kind", STEPS)
-@pytest.mark.parametrize("batch_size, samples", [(1, 7), (2, 9), (4, 11), (16, 3), (16, 18), (16, 21), (48, 100), (5, 22)])
+@pytest.mark.parametrize(
+    "batch_size, samples", [(1, 7), (2, 9), (4, 11), (16, 3), (16, 18), (16, 21), (48, 100), (5, 22)])
 @pytest.mark.parametrize("name", [
     "lenet5", "linear, many", "wide", "wide, of 1998", "strided", "lenet5 of 1998", "connection table", "groups",
     "conv as wide as the image", "subsampling"])  # fmt: skip

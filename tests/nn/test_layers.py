@@ -395,7 +395,8 @@ class TestErrors:
             (lambda: nn.Conv2d(3, 6, 5, groups=2), "groups is 2"),
             (lambda: nn.Conv2d(2**20, 2**20, 5), "weight"),
             (lambda: nn.Conv2d(1, 6, 5, init="xavier"), "init is 'xavier'.*he_normal"),
-            (lambda: nn.Conv2d(2, 3, 5, connection_table=np.ones((3, 2))), r"connection_table is float64 \(3, 2\).*\(2, 3\)"),
+            (lambda: nn.Conv2d(2, 3, 5, connection_table=np.ones((3, 2))),
+             r"connection_table is float64 \(3, 2\).*\(2, 3\)"),
             (lambda: nn.Conv2d(2, 1, 5, connection_table=[[1], [2]]), "connection_table is int64 .*true and false"),
             (lambda: nn.Conv2d(2, 1, 5, connection_table=[[1.0], [np.nan]]), "connection_table is float64"),
             (lambda: nn.Conv2d(2, 1, 5, connection_table=[["1"], ["0"]]), "connection_table is <U1"),
@@ -854,7 +855,8 @@ class TestLeNet5Of1998:
         assert_array_equal(twin.forward(x), model.forward(x))  # codes, too
         assert (nn.LeNet5_1998(**options, rng=1).vector != model.vector).any()
 
-    @pytest.mark.parametrize("init, bound, coefficient", [("printed", 2.4, None), ("lush", 1.0, 0.5), ("fitted", 1.1, 0.55)])
+    @pytest.mark.parametrize(
+        "init, bound, coefficient", [("printed", 2.4, None), ("lush", 1.0, 0.5), ("fitted", 1.1, 0.55)])
     def test_initial_values(self, init, bound, coefficient):
         model = nn.LeNet5_1998(init=init, rng=4)
         power = 1 if init == "printed" else 0.5

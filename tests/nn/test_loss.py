@@ -203,7 +203,8 @@ def test_the_second_term_keeps_penalties_from_growing_without_end():
     assert gains[2] < 1e-5
 
 
-@pytest.mark.parametrize("loss", [nn.CrossEntropyLoss(), nn.MSELoss(), nn.MLELoss(), nn.MAPLoss(), nn.MAPLoss(1e9)], ids=repr)
+@pytest.mark.parametrize(
+    "loss", [nn.CrossEntropyLoss(), nn.MSELoss(), nn.MLELoss(), nn.MAPLoss(), nn.MAPLoss(1e9)], ids=repr)
 def test_not_a_number_shows(loss):
     outputs = normal(17, 4)
     outputs[5, labels_for(17, 4)[5]] = np.nan

@@ -333,7 +333,8 @@ class TestLeNet5Of1998:
             curvatures = [*of_params, *curvatures]
         return curvatures
 
-    @pytest.mark.parametrize("loss, batch", list(zip(LOSSES, (1, 1, 2, 1))), ids=["mle", "map", "map-exact", "map-exact-small"])
+    @pytest.mark.parametrize(
+        "loss, batch", list(zip(LOSSES, (1, 1, 2, 1))), ids=["mle", "map", "map-exact", "map-exact-small"])
     def test_matches_the_reference(self, loss, batch):
         model = nn.LeNet5_1998(input_size=16, rng=3)
         model["output"].buffers["codes"] *= np.float32(0.2)  # so that classes compete

@@ -92,7 +92,8 @@ def leaves(model):
 
 
 @pytest.mark.parametrize(
-    "loss", [CROSS_ENTROPY, nn.CrossEntropyLoss(label_smoothing=0.1), nn.MSELoss(), nn.MLELoss(), nn.MAPLoss(3)], ids=repr)
+    "loss",
+    [CROSS_ENTROPY, nn.CrossEntropyLoss(label_smoothing=0.1), nn.MSELoss(), nn.MLELoss(), nn.MAPLoss(3)], ids=repr)
 @pytest.mark.parametrize("batch", [1, 2, 3, 4, 16, 33, 300])
 @pytest.mark.parametrize("make", [*MODELS, with_groups], ids=lambda make: make.__name__)
 def test_train_step_is_a_step_by_hand(make, batch, loss):

@@ -27,6 +27,7 @@ SLICE = 4096  # parameters, about, whose gradient is summed over a batch in one 
 MAX_SLICES = 10_000
 WINOGRAD_TERMS = 6
 WINOGRAD_FLOATS = 1 << 17  # of a group's transformed input: more would not stay in a core's second-level cache
+MOST_STRIDE = 4  # vertical times horizontal, for a sample by itself
 ACTIVATIONS = ("relu", "sigmoid", "tanh", "scaled_tanh")
 
 
@@ -412,8 +413,9 @@ class _SampleLowering:
         self.at, self.end, self.packed, self.training = 0, _whole_tiles(prod(input_shape)), 0, 0
 
     def plan(self):
-        if any(op.kind == "conv2d" and op.groups != 1 for op in self.ops):
-            # Groups with few channels would leave most lanes empty.
+        convolutions = [op for op in self.ops if op.kind == "conv2d"]
+        if any(op.groups != 1 or prod(op.stride) > MOST_STRIDE for op in convolutions):
+            # Groups with few channels would leave most lanes empty; spread out by a large stride, a gradient is zeros.
             return None
         for op in self.ops:
             self.add(op)

@@ -234,7 +234,8 @@ class MAPLoss(_PenaltyLoss):
     j : float
         The penalty of the rubbish class, more than 0. The paper gives no value.
     curvature : {'constant', 'exact'}
-        What `second` returns: the constants of the authors' code, or the diagonal of the true second derivatives.
+        What `second` returns: the constants of the authors' code, or the diagonal of the true second derivatives by the
+        penalties, without the terms that mix two classes.
 
     Examples
     --------

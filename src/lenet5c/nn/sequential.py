@@ -190,7 +190,7 @@ class Sequential(Layer):
         samples : ndarray (M, C, H, W) of float32, or of uint8
             uint8 becomes ``samples * scale + offset`` in float32 on the way.
         labels : ndarray of int (N,)
-        loss : CrossEntropyLoss or MSELoss
+        loss : CrossEntropyLoss, MSELoss, MLELoss or MAPLoss
         index : ndarray of int64 (N,), optional
             Which samples make the batch; all of them, in order, if not given.
         scale : float
@@ -203,7 +203,7 @@ class Sequential(Layer):
         loss : float
             The mean over the batch; `grad_vector` becomes its gradient.
         correct : int
-            Samples whose largest output is at their label.
+            Samples of which `classes` says their label.
         """
         index, offset = check_samples(samples, index, offset)
         check_distort(distort, samples)
@@ -241,7 +241,7 @@ class Sequential(Layer):
         taken : int
             Finished steps.
         correct : int
-            Samples of those whose largest output was at their label.
+            Samples of those of which `classes` said their label.
         """
         index, offset = check_samples(samples, index, offset)
         check_distort(distort, samples)

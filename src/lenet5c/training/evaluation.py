@@ -31,7 +31,7 @@ def evaluate(model, dataset, preparation, loss=None):
     dataset : lenet5c.datasets.Dataset
     preparation : lenet5c.datasets.Preparation
         Images that already have its size are taken as they are.
-    loss : CrossEntropyLoss or MSELoss, optional
+    loss : CrossEntropyLoss, MSELoss, MLELoss or MAPLoss, optional
         Cross-entropy if not given.
 
     Returns

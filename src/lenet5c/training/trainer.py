@@ -32,7 +32,7 @@ class Trainer:
         One with `estimate`, as SDLM, measures so on `samples` training samples before each epoch, drawn anew.
     schedule : callable
         The learning rate of a step, 0, 1, ...; a `ReduceOnPlateau` is told the validation losses, too.
-    loss : CrossEntropyLoss or MSELoss
+    loss : CrossEntropyLoss, MSELoss, MLELoss or MAPLoss
     preparation : lenet5c.datasets.Preparation
     train_set : lenet5c.datasets.Dataset
     validation_set : lenet5c.datasets.Dataset or None
