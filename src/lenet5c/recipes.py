@@ -23,6 +23,13 @@ except ImportError as error:  # such as an unknown LENET5C_ISA
 # at the test images once, at the end.
 PLAIN = Recipe(optimizer="adam", lr=1e-3, schedule="constant", weight_decay=0.0, label_smoothing=0.0, validation=0)
 
+DEFAULT = Recipe(
+    summary="LeNet-5 with ReLU and average pooling, one-cycle AdamW",
+    epochs=10, batch_size=64, optimizer="adamw", lr=6e-3, weight_decay=0.1, optimizer_settings={"betas": [0.9, 0.99]},
+    schedule="one-cycle", schedule_settings={"warm_up": 0.15}, label_smoothing=0.05, validation=1 / 12,
+    model={"pooling": "avg"},
+)  # fmt: skip
+
 SEED1 = replace(
     PLAIN,
     summary="C5 as a convolution, plain SGD with L2, 1000 epochs",
@@ -51,8 +58,18 @@ PAPER1998 = Recipe(
 )  # fmt: skip
 
 RECIPES = {
-    "default": Recipe("LeNet-5 with ReLU and max pooling, one-cycle AdamW"),
-    "fast": Recipe("the same in two epochs", epochs=2),
+    "default": DEFAULT,
+    "fast": replace(
+        DEFAULT,
+        summary="the same in two epochs, on all training images",
+        epochs=2, validation=0,
+    ),
+    "best": replace(
+        DEFAULT,
+        summary="the same net on distorted digits, for longer",
+        epochs=200, batch_size=64, lr=3e-3, schedule_settings={"warm_up": 0.1}, label_smoothing=0.0, validation=0,
+        distortion={"translation": 1.0, "scaling": 0.1, "squeeze": 0.05, "shear": 0.1, "rotation": 10.0, "elastic": 15.0},
+    ),
     "paper1998": PAPER1998,
     "paper1998-distorted": replace(
         PAPER1998,
