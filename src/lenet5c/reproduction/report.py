@@ -134,8 +134,8 @@ def section(result, sizes, pictures):
     settings = result["settings"]
     told = [key for key in settings if key in ALWAYS or settings[key] != usual.get(key)]
     lines.append("Settings: " + ", ".join(f"`{key}` {setting(settings[key])}" for key in told) + ".")
-    if facts.deviations:
-        lines.append("Other than there:\n\n" + "\n".join(f"* {text}" for text in facts.deviations))
+    if result["notes"]:
+        lines.append(result["notes"])
     published = f", over the published curve of {PAPER}, Fig. 5" if facts.test_errors else ""
     lines.append(image(pictures, "curve", name, f"Errors of {name} by epoch{published}"))
     if facts.test_errors:

@@ -18,8 +18,6 @@ class Reported:
     time : str
         What the training took there, and on what.
     epochs, parameters : int or None
-    deviations : tuple of str
-        Where the recipe differs from the system on purpose.
     test_errors, train_errors : tuple of float
         Error in percent after, and while, each epoch, where a curve was published.
     sizes : dict
@@ -34,7 +32,6 @@ class Reported:
     time: str = ""
     epochs: int | None = None
     parameters: int | None = None
-    deviations: tuple[str, ...] = ()
     test_errors: tuple[float, ...] = ()
     train_errors: tuple[float, ...] = ()
     sizes: dict[int, float] = field(default_factory=dict)
