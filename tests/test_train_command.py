@@ -271,8 +271,9 @@ def test_patience_is_told_and_counted(tmp_path, quick):
 
 
 def test_a_run_of_a_version_without_the_newer_settings_goes_on(tmp_path, quick):
-    quick("--epochs", 2, out="new")
-    quick("--epochs", 2, out="old")
+    of_old = ("--epochs", 2, "--optimizer", "sgd", "--schedule", "cosine")  # settings that there were then
+    quick(*of_old, out="new")
+    quick(*of_old, out="old")
     config = json.loads((tmp_path / "old/config.json").read_text())
     first = ("lenet5c", "recipe", "data", "seed", "data_digest", "epochs", "batch_size", "optimizer", "lr", "schedule",
              "momentum", "weight_decay", "label_smoothing", "validation", "fit", "model")  # fmt: skip

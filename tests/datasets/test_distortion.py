@@ -310,7 +310,7 @@ class TestSettings:
         values = Distortion().to_dict()
         with pytest.raises(TypeError, match="values must be a dict, got list"):
             Distortion.from_dict([1])
-        with pytest.raises(ValueError, match="missing: shear, unknown: 'sheer'"):
+        with pytest.raises(ValueError, match="values has 'sheer'"):
             Distortion.from_dict({name if name != "shear" else "sheer": value for name, value in values.items()})
         with pytest.raises(TypeError, match="rotation"):
             Distortion.from_dict(values | {"rotation": [5]})

@@ -83,7 +83,7 @@ def test_two_epochs_of_mnist_reach_98_percent():
     from lenet5c.datasets import mnist
 
     train, test = mnist()
-    trainer, trained = recipe("fast").build(train, seed=0)
+    trainer, trained = recipe("fast", validation=5000).build(train, seed=0)
     assert trainer.run()
     assert evaluate(trained.model, test, trained.preparation).accuracy > 0.98
     assert trainer.history[-1]["validation_accuracy"] > 0.98
