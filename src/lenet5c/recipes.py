@@ -12,6 +12,7 @@ from lenet5c.command import Parser, fail, prepare_streams, say
 
 PROG = "lenet5c recipes"
 try:
+    from lenet5c.datasets.distortion import NAMED
     from lenet5c.recipe import OPTIMIZERS, Recipe
 except ImportError as error:  # such as an unknown LENET5C_ISA
     if __name__ != "__main__":
@@ -68,7 +69,7 @@ RECIPES = {
         DEFAULT,
         summary="the same net on distorted digits, for longer",
         epochs=200, batch_size=64, lr=3e-3, schedule_settings={"warm_up": 0.1}, label_smoothing=0.0, validation=0,
-        distortion={"translation": 1.0, "scaling": 0.1, "squeeze": 0.05, "shear": 0.1, "rotation": 10.0, "elastic": 15.0},
+        distortion=NAMED["modern"],
     ),
     "paper1998": PAPER1998,
     "paper1998-distorted": replace(
@@ -77,7 +78,7 @@ RECIPES = {
         reported="99.2 % test",
         notes="The paper's distortions, nine digits in ten, drawn anew for each presentation; it gives no ranges. Else as "
         "paper1998.",
-        distortion={"translation": 1.0, "scaling": 0.06, "squeeze": 0.05, "shear": 0.1, "probability": 0.9},
+        distortion=NAMED["paper1998"],
     ),
     "seed0": replace(
         PLAIN,
@@ -99,13 +100,15 @@ RECIPES = {
     ),
     "seed2": replace(
         PLAIN,
-        summary="28 x 28, convolutions of 3 x 3, from N(0, 0.01), Adam",
+        summary="28 x 28, convolutions of 3 x 3 from N(0, 0.01), Adam",
         reproduces="a LeNet-5 in NumPy with im2col, on an i7-11800H at about 60 s an epoch",
         reported="98.29 % test",
         notes="The text describes 32 x 32 images and 5 x 5 filters; its code, followed here, has neither. It draws "
-        "each batch anew, so that some images of an epoch come twice and others not at all; here each comes once.",
+        "each batch anew, so that some images of an epoch come twice and others not at all; here each comes once. It "
+        "states how convolutions start, not the fully connected layers: He's weights here, which did better on "
+        "validation images (98.35 %, three seeds) than N(0, 0.01) (98.04 %, four seeds).",
         epochs=10, batch_size=100, preparation="seed2",
-        model={"kernel_size": 3, "padding": 1, "conv2_padding": 1, "init": {"normal": 0.01}},
+        model={"kernel_size": 3, "padding": 1, "conv2_padding": 1, "conv_init": {"normal": 0.01}},
     ),
     "seed3": replace(
         PLAIN,

@@ -13,11 +13,11 @@ from lenet5c.kernels import dispatch, threads
 from lenet5c.kernels._distort import Warp
 from lenet5c.kernels.arrays import contiguous
 
-_NAMED = {
-    "paper1998": dict(translation=2.0, scaling=0.1, squeeze=0.1, shear=0.2, probability=0.9),
-    "modern": dict(translation=1.5, scaling=0.1, shear=0.1, rotation=10.0, elastic=16.0, elastic_sigma=4.0),
+NAMED = {
+    "paper1998": dict(translation=1.0, scaling=0.06, squeeze=0.05, shear=0.1, probability=0.9),
+    "modern": dict(translation=1.0, scaling=0.1, squeeze=0.05, shear=0.1, rotation=10.0, elastic=15.0),
 }
-NAMES = tuple(_NAMED)
+NAMES = tuple(NAMED)
 # The range of each field. Factors stay away from zero, and a width of smoothing from more than an image.
 _LIMITS = {"translation": (0, MAX_SIDE), "scaling": (0, 0.9), "squeeze": (0, 0.9), "shear": (0, 10), "rotation": (0, 180),
            "elastic": (0, 1e6), "elastic_sigma": (0.1, 64), "flip": (0, 1), "probability": (0, 1)}  # fmt: skip
@@ -103,9 +103,9 @@ class Distortion:
         ----------
         name : str
             ``'paper1998'``: translation, scaling, squeezing and horizontal shear, of nine presentations in ten, as LeCun et al. (1998)
-            describe the generated training set of their section III. They give no ranges; these are modest ones under which digits
-            stay what they are: 2 pixels, 10 %, 10 % and a tangent of 0.2.
-            ``'modern'``: small translation, scaling, shear and rotation, and an elastic field, of every presentation.
+            describe the generated training set of their section III. They give no ranges; these are those of the recipe
+            'paper1998-distorted': 1 pixel, 6 %, 5 % and a tangent of 0.1.
+            ``'modern'``: these with rotation and an elastic field, of every presentation, as in the recipe 'best'.
 
         Raises
         ------
@@ -120,7 +120,7 @@ class Distortion:
         """
         if name not in NAMES:
             raise ValueError(f"name is {name!r}; it should be one of {', '.join(NAMES)}")
-        return cls(**_NAMED[name])
+        return cls(**NAMED[name])
 
     def __call__(self, images, seed, epoch=0, index=None):
         """Return images as a training run sees them, before they are scaled.

@@ -293,6 +293,7 @@ class LeNet5(Sequential):
         without_activation: Sequence[str] = (),
         dropout: float = 0.0,
         batch_norm: bool = False,
+        conv_init: _Init | None = None,
     ) -> None: ...
     @staticmethod
     def count_params(

@@ -52,6 +52,8 @@ class LeNet5(Sequential):
         Probability, behind the activations of 'fc1' and 'fc2' (Srivastava et al., 2014).
     batch_norm : bool
         Batch normalisation between each of these four layers and its activation (Ioffe and Szegedy, 2015).
+    conv_init : str, dict or callable, optional
+        Initialiser of 'conv1' and 'conv2', if another than `init`.
 
     Examples
     --------
@@ -68,7 +70,7 @@ class LeNet5(Sequential):
 
     def __init__(self, num_classes=10, in_channels=1, input_size=32, padding=0, activation="relu", pooling="max",
                  init=None, rng=0, *, kernel_size=5, conv2_padding=0, c5="linear", without_activation=(), dropout=0.0,
-                 batch_norm=False):  # fmt: skip
+                 batch_norm=False, conv_init=None):  # fmt: skip
         for name, value, choices in (("activation", activation, ACTIVATIONS), ("pooling", pooling, POOLINGS),
                                      ("c5", c5, C5_FORMS)):  # fmt: skip
             if value not in choices:
@@ -85,11 +87,12 @@ class LeNet5(Sequential):
         act, pool = ACTIVATIONS[activation], POOLINGS[pooling]
         rng = np.random.default_rng(rng)
         weights = {"init": init or ("he_normal" if activation == "relu" else "glorot_uniform"), "rng": rng}
+        of_convolutions = weights | ({"init": conv_init} if conv_init else {})
 
         linear = c5 == "linear"
         trained = [
-            Conv2d(in_channels, 6, kernel_size, padding=padding, **weights),
-            Conv2d(6, 16, kernel_size, padding=conv2_padding, **weights),
+            Conv2d(in_channels, 6, kernel_size, padding=padding, **of_convolutions),
+            Conv2d(6, 16, kernel_size, padding=conv2_padding, **of_convolutions),
             Linear(16 * maps[0] * maps[1], 120, **weights) if linear else Conv2d(16, 120, maps, **weights),
             Linear(120, 84, **weights),
             Linear(84, num_classes, **weights),
