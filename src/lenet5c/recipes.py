@@ -68,7 +68,7 @@ RECIPES = {
     "best": replace(
         DEFAULT,
         summary="the same net on distorted digits, for longer",
-        epochs=200, batch_size=64, lr=3e-3, schedule_settings={"warm_up": 0.1}, label_smoothing=0.0, validation=0,
+        epochs=80, batch_size=64, lr=3e-3, schedule_settings={"warm_up": 0.1}, label_smoothing=0.0, validation=0,
         distortion=NAMED["modern"],
     ),
     "paper1998": PAPER1998,
