@@ -79,10 +79,10 @@ class Recipe:
     lr : float
         The peak of the schedule.
     schedule : {'constant', 'step', 'cosine', 'one-cycle', 'reduce-on-plateau', 'piecewise'}
-        'step' divides the rate by ten after each third of the run; 'reduce-on-plateau' when the validation loss has not
-        fallen for more than two epochs; 'piecewise' is lr times each of its 'factors' in turn, changing after 'epochs'.
+        'step' divides the rate by ten after each third of the run, 'reduce-on-plateau' when the validation loss has not
+        fallen for more than two epochs, unless their settings say otherwise; 'piecewise' is lr times each of its 'factors' in turn, changing after 'epochs'.
     momentum : float
-        Of 'sgd', in Nesterov's form.
+        Of 'sgd', in Nesterov's form unless its setting 'nesterov' is false. Others have settings of their own.
     weight_decay : float
         Of weights and biases alike.
     label_smoothing : float
@@ -184,7 +184,8 @@ class Recipe:
                 Distortion.from_dict(self.distortion)
             except (TypeError, ValueError) as error:
                 raise ValueError(f"distortion: {error}") from None
-        unknown = set(self.model) - signature(NETS[self.net]).parameters.keys()
+        settings = signature(NETS[self.net]).parameters.keys() - {"num_classes", "in_channels", "input_size", "rng"}
+        unknown = set(self.model) - settings
         if unknown:
             raise ValueError(f"model has {min(unknown)!r}; the net {self.net} has no such setting: leave it out")
         self._check_settings("loss", LOSS_SETTINGS)
@@ -196,7 +197,7 @@ class Recipe:
         if self.loss != "cross_entropy" and self.label_smoothing > 0:
             raise ValueError(f"label_smoothing is {self.label_smoothing!r}; with the loss {self.loss} it should be 0")
         if (self.net == "lenet5_1998") != (self.loss in ("mle", "map")):
-            raise ValueError(f"loss is {self.loss!r}; for the net lenet5_1998 it should be mle or map, for others neither")
+            raise ValueError(f"loss is {self.loss!r}; for the net lenet5_1998 it should be mle or map, for other nets cross_entropy or mse")
         if self.optimizer == "sdlm" and self.weight_decay > 0:
             raise ValueError(f"weight_decay is {self.weight_decay!r}; with the optimizer sdlm it should be 0")
         needs = {"keep": self.keep == "best", "patience": self.patience > 0,

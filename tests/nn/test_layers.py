@@ -321,7 +321,7 @@ class TestRBF:
         x = normal(3, 84)
         expected = nn.RBF().forward(x)
         for codes in (np.asfortranarray(nn.digit_codes()), nn.digit_codes().astype(np.int8), nn.digit_codes().tolist(),
-                      nn.digit_codes().astype(np.float64)[:, ::-1][:, ::-1]):  # fmt: skip
+                      nn.digit_codes().astype(np.float64)[:, ::-1].copy()[:, ::-1]):  # fmt: skip
             assert_array_equal(nn.RBF(codes).forward(x), expected)
 
     def test_codes_are_a_copy(self):

@@ -248,6 +248,10 @@ class EpochDistortion:
             if value < 0:
                 raise ValueError(f"{name} is {value!r}; it should not be negative")
 
+    def __getstate__(self):
+        # What is worked out of these on first use is worked out again.
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
     def __call__(self, images, index=None):
         """Return what `Distortion.__call__` does."""
         _check_images(images)

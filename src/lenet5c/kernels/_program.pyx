@@ -20,7 +20,9 @@ from lenet5c.kernels.tiles cimport (
 cdef enum:
     FEW_SAMPLES_ = 5
 
-FEW_SAMPLES = FEW_SAMPLES_  # so many go one by one: in training a tile takes about as long as five, else as eight
+# So many go one by one: in training a tile takes about as long as five, in inference as eight; but forward has to have the
+# bits of a training step.
+FEW_SAMPLES = FEW_SAMPLES_
 
 include "job.pxi"
 include "crew.pxi"
@@ -274,10 +276,10 @@ cdef class Program:
                     record, str loss="cross_entropy", double setting=0, const float[:, ::1] targets=None,
                     const int64_t[::1] index=None, double scale=1, const float[::1] offset=None, bint by_sample=False,
                     distort=None):
-        """As many steps as losses has elements: `train_step` on the next batch_size samples, and an update of params.
+        """As many steps as record.losses has elements: `train_step` on the next batch_size samples, an update of params.
 
         `update` has what the optimiser needs: kind ('sgd', 'adam', 'sdlm', 'adagrad' or 'rmsprop'), vectors, settings, and
-        lr, correction1 and correction2 of each step. losses receives the mean loss of each step. A step whose loss is not
+        lr, correction1 and correction2 of each step. record.losses receives the mean loss of each step. A step whose loss is not
         finite is the last and moves nothing. record.taken and record.correct become the number of steps taken, that one
         not counted, and of correct answers in them: before anything can interrupt this.
         """

@@ -6,6 +6,7 @@ import numpy as np
 
 from lenet5c.kernels.arrays import contiguous
 from lenet5c.nn.layer import Home, Layer, check_batch
+from lenet5c.nn.linear import Flatten
 from lenet5c.nn.loss import check_labels
 from lenet5c.nn.rbf import RBF
 from lenet5c.nn.summary import summary
@@ -137,8 +138,8 @@ class Sequential(Layer):
     def second_derivatives(self, samples, labels, loss, *, index=None, scale=1.0, offset=None):
         """The mean loss's second derivative by each parameter: diagonal, in the Gauss-Newton approximation.
 
-        Eq. 23 to 27 of LeCun et al. (1998). Nothing but `curvatures` is changed: running statistics and random
-        generators of layers are as before.
+        Eq. 23 to 27 of LeCun et al. (1998). Running statistics and random generators of layers are as before; what
+        `backward` needs of a training `forward` is not: it wants a new one.
 
         Parameters
         ----------
@@ -305,8 +306,8 @@ class Sequential(Layer):
 
     def logits(self, outputs):
         """The outputs (N, K) as logits: themselves, or, behind an `RBF` layer, the penalties negated."""
-        *_, last = self._flat()
-        return -outputs if isinstance(last, RBF) else outputs
+        last = [layer for layer in self._flat() if not isinstance(layer, Flatten)][-1:]
+        return -outputs if last and isinstance(last[0], RBF) else outputs
 
     def output_shape(self, input_shape):
         for layer in self.layers.values():
