@@ -211,8 +211,8 @@ def resume(options):
         if value is not None and (value or None) != (is_so or None):
             option = "--" + name.replace("_", "-")
             raise RunError(
-                f"the run in {folder.path} has {option} {in_words(is_so)}, not {in_words(value)}; leave the option out, "
-                f"or start a new run in another folder"
+                f"the run in {folder.path} has {option} {in_words(is_so)}, not {in_words(value)}; leave the option "
+                f"out, or start a new run in another folder"
             )
     return folder, config
 
@@ -359,7 +359,9 @@ def setting(text):
     except ValueError:
         if value.isidentifier():
             return name, value
-        raise argparse.ArgumentTypeError(f"{text} is not NAME=VALUE with a number, true, false, a list or a word") from None
+        raise argparse.ArgumentTypeError(
+            f"{text} is not NAME=VALUE with a number, true, false, a list or a word"
+        ) from None
 
 
 def offered(settings):

@@ -43,7 +43,8 @@ def connected(x, out_channels, kernel_size, table=None, **options):
         table = np.random.default_rng(2).random((x[1], out_channels)) < 2 / 3
         table[0] |= ~table.any(axis=0)
     layer = nn.Conv2d(x[1], out_channels, kernel_size, rng=1, connection_table=table, **options)
-    return layer, x, "connected_conv2d", {"table": np.asarray(table)} | {k: v for k, v in options.items() if k != "bias"}
+    options.pop("bias", None)
+    return layer, x, "connected_conv2d", {"table": np.asarray(table)} | options
 
 
 def subsample(x, kernel_size=2):

@@ -11,8 +11,8 @@ A layer is described by a plain mapping, so that this package depends on nothing
     {"kind": "scaled_tanh", "amplitude": 1.7159, "slope": 2 / 3}
     {"kind": "rbf", "codes": an array of float32 (classes, features) that keeps its place}
 
-where weight and bias are offsets into the parameter vector. Conv2d takes and gives (C, H, W), Linear and rbf (features,).
-A conv2d may have "links", o * C + c of each filter that there is, ascending: its weight has no others.
+where weight and bias are offsets into the parameter vector. Conv2d takes and gives (C, H, W), linear and rbf
+(features,). A conv2d may have "links", o * C + c of each filter that there is, ascending: its weight has no others.
 """
 
 from dataclasses import dataclass
@@ -117,7 +117,7 @@ class TileOp:
 
     @property
     def winograd(self):
-        """Whether a convolution goes by winograd.pxi: rows of five taps, and enough channels to share the transforms."""
+        """Whether a convolution goes by winograd.pxi: rows of five taps, enough channels to share the transforms."""
         channels, height, _ = self.in_shape
         _, _, width = self.inner_shape
         return (
@@ -299,8 +299,8 @@ def _convolution(layer, shape):
         ops.append(TileOp("linear", (1, 1, features), out_shape, kernel_size=(1, features), **params))
     else:
         ops.append(
-            TileOp("conv2d", shape, out_shape, kernel_size, stride, dilation=dilation, groups=layer["groups"], links=links,
-                   definition=layer.get("definition", False), **params)  # fmt: skip
+            TileOp("conv2d", shape, out_shape, kernel_size, stride, dilation=dilation, groups=layer["groups"],
+                   links=links, definition=layer.get("definition", False), **params)  # fmt: skip
         )
     return ops
 
@@ -313,13 +313,14 @@ def _fuse(ops):
     i = 1
     while i < len(ops):
         before, op = ops[i - 1], ops[i]
-        if op.kind == "relu" and before.kind in ("conv2d", "linear") and not before.pool:
+        is_weighted = before.kind in ("conv2d", "linear") and not before.pool
+        if op.kind == "relu" and is_weighted:
             before.relu = before.gate = True
             del ops[i]
         elif before.kind == "conv2d" and not before.pool and _halves(op):
             before.pool, before.out_shape = True, op.out_shape
             del ops[i]
-        elif op.kind in ("max_pool2d", "avg_pool2d") and before.gate and before.kind in ("conv2d", "linear") and not before.pool:
+        elif op.kind in ("max_pool2d", "avg_pool2d") and is_weighted and before.gate:
             op.gate, before.gate = True, False
             i += 1
         else:
@@ -424,7 +425,8 @@ class _SampleLowering:
             # Spread out, the gradient of a strided or dilated convolution may be far larger than a tile.
             return None
         trainable = [i for i, step in enumerate(self.steps) if step.op.weight is not None]
-        return SamplePlan(self.steps, self.at, self.end, self.packed, self.training, min(trainable, default=len(self.steps)))
+        first = min(trainable, default=len(self.steps))
+        return SamplePlan(self.steps, self.at, self.end, self.packed, self.training, first)
 
     def add(self, op):
         if op.kind == "linear":
@@ -459,8 +461,10 @@ class _SampleLowering:
     def gradient_floats(self, op):
         """What the gradients of a convolution take beside their sums: see sample_training.pxi."""
         (channels, height, width), outputs = op.in_shape, op.out_shape[0]
-        spread = [size + (kernel - 1) * dilation
-                  for size, kernel, dilation in zip((height, width), op.kernel_size, op.dilation, strict=True)]  # fmt: skip
+        spread = [
+            size + (kernel - 1) * dilation
+            for size, kernel, dilation in zip((height, width), op.kernel_size, op.dilation, strict=True)
+        ]
         floats = _whole_tiles(channels) * outputs * prod(op.kernel_size) + _whole_tiles(outputs) * prod(spread)
         if not self.steps[-1].abreast:
             floats += _whole_tiles(channels) * height * width

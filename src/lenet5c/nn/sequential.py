@@ -392,7 +392,9 @@ def check_samples(samples, index, offset):
         found = f"{samples.dtype} {samples.shape}" if isinstance(samples, np.ndarray) else type(samples).__name__
         raise TypeError(f"samples is {found}; it should be an array (N, ...) of float32, or of uint8 with an offset")
     if samples.dtype == np.uint8 and np.size(offset) != np.prod(samples.shape[1:]):
-        raise ValueError(f"samples is uint8, so offset should have the shape {samples.shape[1:]}, a value for each pixel")
+        raise ValueError(
+            f"samples is uint8, so offset should have the shape {samples.shape[1:]}, a value for each pixel"
+        )
     if index is not None:
         index = np.asarray(index)
         if index.ndim != 1 or index.dtype.kind not in "iu":
@@ -407,7 +409,9 @@ def check_distort(distort, samples):
     if distort is None:
         return
     if not (hasattr(distort, "warp") and hasattr(distort, "stream")):
-        raise TypeError(f"distort is a {type(distort).__name__}; it should be what a Distortion's of_epoch(seed, epoch) returns")
+        raise TypeError(
+            f"distort is a {type(distort).__name__}; it should be what a Distortion's of_epoch(seed, epoch) returns"
+        )
     if samples.dtype != np.uint8 or samples.ndim != 4:
         raise TypeError(
             f"samples is {samples.dtype} {samples.shape}; with distort it should be images (N, C, H, W) of uint8, or "

@@ -21,6 +21,7 @@ def write(path, record, pictures):
     """
     results = record["results"]
     whole = {result["recipe"]: result for result in results if result["train_size"] is None}
+    subsets = [result for result in results if result["train_size"]]
     parts = [
         head(record),
         headline(whole.values()),
@@ -29,7 +30,7 @@ def write(path, record, pictures):
         compared(record["comparisons"], whole),
         "## Recipes",
         *(
-            section(result, record["train_count"], [other for other in results if other["recipe"] == name and other["train_size"]], pictures)
+            section(result, record["train_count"], [other for other in subsets if other["recipe"] == name], pictures)
             for name, result in whole.items()
         ),
         "## Errors, one by one",

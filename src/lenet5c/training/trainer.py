@@ -194,8 +194,9 @@ class Trainer:
         epoch, step, history = values["epoch"], values["step"], values["history"]
         if not (_is_count(epoch, self.epochs) and _is_count(step, self.steps_per_epoch)):
             raise ValueError(f"its position is epoch {epoch!r}, step {step!r}")
-        if values["optimizer_steps"] != epoch * self.steps_per_epoch + step or type(values["optimizer_steps"]) is not int:
-            raise ValueError(f"its optimiser took {values['optimizer_steps']!r} steps")
+        taken = values["optimizer_steps"]
+        if taken != epoch * self.steps_per_epoch + step or type(taken) is not int:
+            raise ValueError(f"its optimiser took {taken!r} steps")
         if not _is_count(values["correct"], len(self.train_set)) or not isfinite(values["loss_sum"]):
             raise ValueError(f"its epoch so far has {values['correct']!r} correct, losses {values['loss_sum']!r}")
         if len(history) != epoch or not all(isinstance(row, dict) for row in history):
