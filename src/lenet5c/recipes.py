@@ -86,9 +86,12 @@ RECIPES = {
         summary="minus the mean image, from N(0, 0.001), Adam",
         reproduces="a LeNet-5 in NumPy loops, 6:53 an epoch",
         reported="99.08 % test",
-        notes="Pixels are not scaled: the mean of the training images is all that is taken from them.",
+        notes="Pixels are not scaled: the mean of the training images is all that is taken from them. The report gives one "
+        "figure of one run. At a constant rate the last weights are a matter of luck: with them (--average 0) five seeds "
+        "had 98.85 % ± 0.10 on the test images. Here it is their running average, which on validation images was better "
+        "by 0.5 % (two seeds).",
         epochs=20, batch_size=200, preparation="seed0", split="last", validation=1000,
-        optimizer_settings={"eps": 1e-7}, model={"init": {"normal": 0.001}},
+        optimizer_settings={"eps": 1e-7}, model={"init": {"normal": 0.001}}, average=0.999,
     ),
     "seed1": SEED1,
     "seed1-short": replace(
