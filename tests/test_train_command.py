@@ -256,7 +256,9 @@ def test_a_run_with_general_features_resumes_to_the_same_bytes(tmp_path, quick):
     for name in ("model.safetensors", "checkpoint.safetensors", "metrics.jsonl"):
         assert digest(tmp_path / "stopped" / name) == digest(whole / name)
     assert_bad_use(train("--resume", "--out", whole, "--pooling", "max", cwd=tmp_path), "--pooling avg, not max")
-    assert_bad_use(train("--resume", "--out", whole, "--c5", "conv", cwd=tmp_path), "--c5", "default", "conv")
+    assert_bad_use(train("--resume", "--out", whole, "--c5", "conv", cwd=tmp_path), "--c5 linear, not conv")
+    assert_bad_use(train("--resume", "--out", whole, "--distortion", "modern", cwd=tmp_path), "--distortion none, not modern")
+    assert train("--resume", "--out", whole, "--distortion", "none", "--c5", "linear", cwd=tmp_path).returncode == 0
     assert_bad_use(train("--resume", "--out", whole, "--average", 0.5, cwd=tmp_path), "--average 0.9, not 0.5")
     assert train("--resume", "--out", whole, *map(str, GENERAL), cwd=tmp_path).returncode == 0
 

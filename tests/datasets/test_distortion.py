@@ -2,6 +2,7 @@
 
 import copy
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -327,6 +328,12 @@ class TestSettings:
     def test_seed_and_epoch_are_checked(self, seed, epoch, error, text):
         with pytest.raises(error, match=text):
             Distortion().of_epoch(seed, epoch)
+
+    def test_an_epoch_that_was_used_can_be_pickled(self):
+        images = np.arange(128, dtype=np.uint8).reshape(2, 1, 8, 8)
+        used = Distortion(rotation=20).of_epoch(3, 1)
+        expected = used(images)
+        np.testing.assert_array_equal(pickle.loads(pickle.dumps(used))(images), expected)
 
     def test_an_epoch_needs_a_distortion(self):
         with pytest.raises(TypeError, match="distortion is a dict"):

@@ -125,6 +125,15 @@ class TestConnectionTable:
 
 
 class TestRBF:
+    def test_the_smallest_wins_also_behind_a_flatten(self):
+        x = normal(20, 84)
+        for layers in ([nn.RBF()], [nn.RBF(), nn.Flatten()]):
+            model = nn.Sequential(nn.Linear(84, 84, rng=0), *layers)
+            classes = model.predict(x)
+            assert_array_equal(classes, model.forward(x).argmin(axis=1))
+            assert model.train_step(x, classes, nn.MLELoss())[1] == 20
+            assert model.train_step(x, (classes + 1) % 10, nn.MLELoss())[1] == 0
+
     def test_codes_of_any_layout_and_kind(self):
         x = normal(3, 84)
         expected = nn.RBF().forward(x)
