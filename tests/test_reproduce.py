@@ -1,6 +1,7 @@
 """`lenet5c reproduce` on a small data set: trainings, record, report, pictures, interrupts, messages."""
 
 import json
+import os
 import re
 import signal
 import subprocess
