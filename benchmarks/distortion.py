@@ -27,7 +27,8 @@ def main():
     options = parser.parse_args()
     peers = load_peers()
     set_threads(options.threads, peers)
-    print_header(options.threads, peers, f"Times of a tile of 16 images of 32 x 32, batch {options.batch_size}: minimum / median.")
+    heading = f"Times of a tile of 16 images of 32 x 32, batch {options.batch_size}: minimum / median."
+    print_header(options.threads, peers, heading)
     train, _ = mnist()
     prepare = Preparation.named("default")
     images, labels = prepare.fit_images(train.images[: options.batch_size]), train.labels[: options.batch_size]

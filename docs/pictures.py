@@ -34,8 +34,8 @@ def draw_distortions(digits=10, draws=8):
     figure = plt.figure(figsize=(10, 6.1), dpi=144)
     for part, name in zip(figure.subfigures(1, 2), Distortion.NAMES, strict=True):
         distortion = Distortion.named(name)
-        rows = part.subplots(digits, draws + 1, gridspec_kw={"hspace": 0.06, "wspace": 0.06, "left": 0.03, "right": 0.97,
-                                                             "top": 0.9, "bottom": 0.02})  # fmt: skip
+        grid = {"hspace": 0.06, "wspace": 0.06, "left": 0.03, "right": 0.97, "top": 0.9, "bottom": 0.02}
+        rows = part.subplots(digits, draws + 1, gridspec_kw=grid)
         columns = [images[first], *(distortion(images, 0, epoch, first) for epoch in range(draws))]
         for shown, axes in zip(columns, rows.T, strict=True):
             for image, ax in zip(shown, axes, strict=True):

@@ -11,6 +11,7 @@ import pytest
 from lenet5c.command import wait_briefly
 from lenet5c.datasets import mnist
 
+pytest.register_assert_rewrite("tile_layers")
 wait_briefly()  # tests share their machine with others; OpenMP is not loaded yet
 
 

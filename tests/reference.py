@@ -79,9 +79,9 @@ def conv2d_backward(dy, x, weight, stride=1, padding=0, dilation=1, groups=1):
 
 
 def connected(filters, table):
-    """filters (connections, KH, KW), table (C, O) of true and false -> weight (O, C, KH, KW), zeros where there is none.
+    """filters (connections, KH, KW), table (C, O) of true and false -> weight (O, C, KH, KW), with zeros between.
 
-    Output by output, and for each the filters of its inputs in order.
+    Filters come output by output, and for each those of its inputs in order; where the table is false, there is none.
     """
     C, O = np.shape(table)
     weight, number = np.zeros((O, C, *np.shape(filters)[1:])), 0
@@ -428,9 +428,9 @@ def mse_second(pred):
     return np.full(np.shape(pred), 2 / np.size(pred))
 
 
-# Distortion: image (C, H, W) of grey levels -> the same shape, each pixel from where the inverse of a random map leads to.
-# Random numbers are hashes: of the sample's key and the number of the draw, 64 bits by splitmix64; of the key and the number of the
-# pixel, 32 bits, for the noise of elastic fields.
+# Distortion: image (C, H, W) of grey levels -> the same shape, each pixel from where the inverse of a random map leads
+# to. Random numbers are hashes: of the sample's key and the number of the draw, 64 bits by splitmix64; of the key and
+# the number of the pixel, 32 bits, for the noise of elastic fields.
 
 GOLDEN, WORD = 0x9E3779B97F4A7C15, 2**64
 
@@ -496,7 +496,7 @@ def distortion_field(key, settings, H, W):
 
 
 def distort(image, key, settings):
-    """image (C, H, W) -> the distorted image, and how far its pixels would change if the maps's entries were off by 1."""
+    """image (C, H, W) -> the distorted image, and how far its pixels would change with the map's entries off by 1."""
     image = np.asarray(image, np.float64)
     C, H, W = image.shape
     draws = distortion_draws(key, settings)

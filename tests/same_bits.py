@@ -64,7 +64,8 @@ def topic(function):
     return function
 
 
-# Image (C, H, W), filters, window: LeNet's two; widths and counts around every register block; all that a window can do.
+# Image (C, H, W), filters, window: LeNet's two; widths and counts around every register block; all that a window can
+# do.
 CONVOLUTIONS = [
     ((1, 20, 20), 6, (5, 5), {}),
     ((6, 14, 14), 16, (5, 5), {}),
@@ -177,7 +178,8 @@ def max_pool2d():
 def avg_pool2d():
     for count_include_pad in (True, False):
         yield from pooled(kernels.avg_pool2d, kernels.avg_pool2d_backward,
-                          lambda y, seed: numbers(y.shape, 450 + seed), count_include_pad=count_include_pad)  # fmt: skip
+                          lambda y, seed: numbers(y.shape, 450 + seed),
+                          count_include_pad=count_include_pad)  # fmt: skip
 
 
 @topic

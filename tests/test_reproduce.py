@@ -1,6 +1,7 @@
 """`lenet5c reproduce` on a small data set: trainings, record, report, pictures, interrupts, messages."""
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -281,3 +282,12 @@ def test_curves_of_trainings_that_stopped_early():
     histories = [{"epoch": list(range(1, n + 1)), "train_accuracy": [0.9] * n} for n in (3, 5, 4)]
     figure = pictures.curve({"recipe": "fast", "runs": [{"history": history} for history in histories]})
     assert [len(line.get_xdata()) for line in figure.axes[0].lines] == [3, 5, 4, 3]
+
+
+def test_an_unknown_instruction_set_is_bad_use(tmp_path):
+    argv = [sys.executable, "-m", "lenet5c.reproduce", "--help"]
+    environment = os.environ | {"LENET5C_ISA": "mmx"}
+    result = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, env=environment)
+    assert result.returncode == 2
+    (message,) = result.stderr.strip().splitlines()
+    assert message.startswith("lenet5c reproduce: error: LENET5C_ISA is 'mmx'")

@@ -256,7 +256,9 @@ def test_a_run_with_general_features_resumes_to_the_same_bytes(tmp_path, quick):
     for name in ("model.safetensors", "checkpoint.safetensors", "metrics.jsonl"):
         assert digest(tmp_path / "stopped" / name) == digest(whole / name)
     assert_bad_use(train("--resume", "--out", whole, "--pooling", "max", cwd=tmp_path), "--pooling avg, not max")
-    assert_bad_use(train("--resume", "--out", whole, "--c5", "conv", cwd=tmp_path), "--c5", "default", "conv")
+    assert_bad_use(train("--resume", "--out", whole, "--c5", "conv", cwd=tmp_path), "--c5 linear, not conv")
+    assert_bad_use(train("--resume", "--out", whole, "--distortion", "modern", cwd=tmp_path), "--distortion none, not modern")
+    assert train("--resume", "--out", whole, "--distortion", "none", "--c5", "linear", cwd=tmp_path).returncode == 0
     assert_bad_use(train("--resume", "--out", whole, "--average", 0.5, cwd=tmp_path), "--average 0.9, not 0.5")
     assert train("--resume", "--out", whole, *map(str, GENERAL), cwd=tmp_path).returncode == 0
 
@@ -332,7 +334,8 @@ def test_bad_resumes(tmp_path, quick, idx_files):
     (one / "config.json").write_text("{")
     assert_bad_use(train("--resume", "--out", one, cwd=tmp_path), "config.json")
     config = json.loads((other / "config.json").read_text())
-    for change in ({"epochs": "many"}, {"lr": 10**400}, {"seed": -1}, {"seed": "x"}, {"model": {"no": 1}}, {"data": "gone"}, {"data": 3}):
+    for change in ({"epochs": "many"}, {"lr": 10**400}, {"seed": -1}, {"seed": "x"}, {"model": {"no": 1}},
+                   {"data": "gone"}, {"data": 3}):  # fmt: skip
         (other / "config.json").write_text(json.dumps(config | change))
         assert_bad_use(train("--resume", "--out", other, cwd=tmp_path))
 
@@ -362,7 +365,8 @@ def test_what_a_kill_at_the_end_left_out_is_made_up_for(tmp_path, quick, lost):
 
 def test_a_damaged_summary_is_bad_use(tmp_path, quick):
     quick("--epochs", 1)
-    for content in ("{}", "[]", '{"test_correct": 1, "test_count": 0}', '{"test_correct": "1", "test_count": "2"}', "{"):
+    no_images, of_text = '{"test_correct": 1, "test_count": 0}', '{"test_correct": "1", "test_count": "2"}'
+    for content in ("{}", "[]", no_images, of_text, "{"):
         (tmp_path / "run/summary.json").write_text(content)
         assert_bad_use(train("--resume", "--out", tmp_path / "run", cwd=tmp_path), "summary.json")
 
@@ -385,7 +389,8 @@ def test_names_that_the_terminal_cannot_show(tmp_path, idx_files):
 def test_an_unknown_instruction_set_is_bad_use(tmp_path, module):
     argv = [sys.executable, "-m", *module, "--help"]
     environment = os.environ | {"LENET5C_ISA": "mmx"}
-    assert_bad_use(subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, env=environment), "mmx", "baseline")
+    result = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, env=environment)
+    assert_bad_use(result, "mmx", "baseline")
 
 
 def test_lenet5c_train_is_the_same_command(tmp_path, idx_files):
@@ -396,7 +401,8 @@ def test_lenet5c_train_is_the_same_command(tmp_path, idx_files):
 
 def test_help_and_unknown_commands(tmp_path):
     def run(*arguments):
-        return subprocess.run([sys.executable, "-m", "lenet5c", *arguments], cwd=tmp_path, capture_output=True, text=True)
+        argv = [sys.executable, "-m", "lenet5c", *arguments]
+        return subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True)
 
     assert run().returncode == 0 and all(name in run().stdout for name in ("train", "recipes", "doctor"))
     assert run("--help").stdout == run().stdout
@@ -417,7 +423,8 @@ def test_the_test_set_is_watched_for_the_record_only(tmp_path, quick):
     summary = json.loads((tmp_path / "watched/summary.json").read_text())
     assert rows[-1]["test_accuracy"] == summary["test_accuracy"] != rows[0]["test_accuracy"]
     assert [{**row, "test_accuracy": 0} for row in plain] == [{**row, "test_accuracy": 0} for row in rows]
-    assert_bad_use(train("--resume", "--out", tmp_path / "plain", "--watch-test", cwd=tmp_path), "--watch-test", "False")
+    result = train("--resume", "--out", tmp_path / "plain", "--watch-test", cwd=tmp_path)
+    assert_bad_use(result, "--watch-test", "False")
 
 
 def test_a_part_of_the_training_images(tmp_path, quick):

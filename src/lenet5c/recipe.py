@@ -79,10 +79,11 @@ class Recipe:
     lr : float
         The peak of the schedule.
     schedule : {'constant', 'step', 'cosine', 'one-cycle', 'reduce-on-plateau', 'piecewise'}
-        'step' divides the rate by ten after each third of the run; 'reduce-on-plateau' when the validation loss has not
-        fallen for more than two epochs; 'piecewise' is lr times each of its 'factors' in turn, changing after 'epochs'.
+        'step' divides the rate by ten after each third of the run, 'reduce-on-plateau' when the validation loss has not
+        fallen for more than two epochs, unless their settings say otherwise; 'piecewise' is lr times each of its
+        'factors' in turn, changing after 'epochs'.
     momentum : float
-        Of 'sgd', in Nesterov's form.
+        Of 'sgd', in Nesterov's form unless its setting 'nesterov' is false. Others have settings of their own.
     weight_decay : float
         Of weights and biases alike.
     label_smoothing : float
@@ -160,7 +161,9 @@ class Recipe:
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise ValueError(f"{name} is {value!r}; it should be an integer of at least {least}")
         if self.train_size is not None and (type(self.train_size) is not int or self.train_size < 1):
-            raise ValueError(f"train_size is {self.train_size!r}; it should be an integer of at least 1, or None for all")
+            raise ValueError(
+                f"train_size is {self.train_size!r}; it should be an integer of at least 1, or None for all"
+            )
         for name in ("lr", "momentum", "weight_decay", "label_smoothing", "validation", "average"):
             value = getattr(self, name)
             if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 <= value < 1e300:
@@ -184,7 +187,8 @@ class Recipe:
                 Distortion.from_dict(self.distortion)
             except (TypeError, ValueError) as error:
                 raise ValueError(f"distortion: {error}") from None
-        unknown = set(self.model) - signature(NETS[self.net]).parameters.keys()
+        settings = signature(NETS[self.net]).parameters.keys() - {"num_classes", "in_channels", "input_size", "rng"}
+        unknown = set(self.model) - settings
         if unknown:
             raise ValueError(f"model has {min(unknown)!r}; the net {self.net} has no such setting: leave it out")
         self._check_settings("loss", LOSS_SETTINGS)
@@ -196,7 +200,10 @@ class Recipe:
         if self.loss != "cross_entropy" and self.label_smoothing > 0:
             raise ValueError(f"label_smoothing is {self.label_smoothing!r}; with the loss {self.loss} it should be 0")
         if (self.net == "lenet5_1998") != (self.loss in ("mle", "map")):
-            raise ValueError(f"loss is {self.loss!r}; for the net lenet5_1998 it should be mle or map, for others neither")
+            raise ValueError(
+                f"loss is {self.loss!r}; for the net lenet5_1998 it should be mle or map, for other nets cross_entropy "
+                f"or mse"
+            )
         if self.optimizer == "sdlm" and self.weight_decay > 0:
             raise ValueError(f"weight_decay is {self.weight_decay!r}; with the optimizer sdlm it should be 0")
         needs = {"keep": self.keep == "best", "patience": self.patience > 0,
@@ -223,7 +230,7 @@ class Recipe:
                 "a whole number of samples": type(value) is int and value >= 1,
                 "a name": isinstance(value, str),
                 "a list of numbers": isinstance(value, (list, tuple)) and all(map(_is_number, value)),
-                "a list of whole numbers": isinstance(value, (list, tuple)) and all(type(each) is int for each in value),
+                "a list of whole numbers": isinstance(value, (list, tuple)) and all(type(v) is int for v in value),
                 "a number": _is_number(value),
             }[expected]
             if not fits:
@@ -269,8 +276,8 @@ class Recipe:
             return train_set
         if self.train_size > len(train_set):
             raise ValueError(
-                f"train_size is {self.train_size}, but there are {len(train_set)} training images; it should be at most "
-                f"their number: leave it out for all"
+                f"train_size is {self.train_size}, but there are {len(train_set)} training images; it should be at "
+                f"most their number: leave it out for all"
             )
         # A stream of its own: weights, split and order of a smaller set are drawn as those of the whole one.
         return train_set.split(self.train_size, np.random.default_rng([seed, 5]))[1]
@@ -282,8 +289,9 @@ class Recipe:
         count = round(self.validation * len(train_set)) if share else int(self.validation)
         if not 1 <= count < len(train_set) or not (share or count == self.validation):
             raise ValueError(
-                f"validation is {self.validation:g}, but there are {len(train_set)} training images; it should hold out "
-                f"at least one of them and leave at least one: use another number, a share such as 0.1, or 0 for none"
+                f"validation is {self.validation:g}, but there are {len(train_set)} training images; it should hold "
+                f"out at least one of them and leave at least one: use another number, a share such as 0.1, "
+                f"or 0 for none"
             )
         return train_set.split_last(count) if self.split == "last" else train_set.split(count, seed)
 

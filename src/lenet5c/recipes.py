@@ -62,19 +62,20 @@ RECIPES = {
     "default": DEFAULT,
     "fast": replace(
         DEFAULT,
-        summary="the same in two epochs, on all training images",
+        summary="the default net in two epochs, on all training images",
         epochs=2, validation=0,
     ),
     "best": replace(
         DEFAULT,
-        summary="the same net on distorted digits, for longer",
+        summary="the default net on distorted digits, for 80 epochs",
         epochs=80, batch_size=64, lr=3e-3, schedule_settings={"warm_up": 0.1}, label_smoothing=0.0, validation=0,
         distortion=NAMED["modern"],
     ),
     "paper1998": PAPER1998,
     "paper1998-distorted": replace(
         PAPER1998,
-        summary="the same on distorted digits",
+        summary="the net of 1998 on distorted digits",
+        reproduces="the same paper's training set with 540,000 distorted images",
         reported="99.2 % test",
         notes="The paper's distortions, nine digits in ten, drawn anew for each presentation; it gives no ranges. Else as "
         "paper1998.",
@@ -85,9 +86,12 @@ RECIPES = {
         summary="minus the mean image, from N(0, 0.001), Adam",
         reproduces="a LeNet-5 in NumPy loops, 6:53 an epoch",
         reported="99.08 % test",
-        notes="Pixels are not scaled: the mean of the training images is all that is taken from them.",
+        notes="Pixels are not scaled: the mean of the training images is all that is taken from them. The report gives one "
+        "figure of one run. At a constant rate the last weights are a matter of luck: with them (--average 0) five seeds "
+        "had 98.85 % ± 0.10 on the test images. Here it is their running average, which on validation images was better "
+        "by 0.5 % (two seeds).",
         epochs=20, batch_size=200, preparation="seed0", split="last", validation=1000,
-        optimizer_settings={"eps": 1e-7}, model={"init": {"normal": 0.001}},
+        optimizer_settings={"eps": 1e-7}, model={"init": {"normal": 0.001}}, average=0.999,
     ),
     "seed1": SEED1,
     "seed1-short": replace(
@@ -137,7 +141,7 @@ def recipe(name, **changes):
     """The recipe of this name, with some fields changed.
 
     Another optimiser brings its own learning rate, weight decay and settings along, another schedule its settings,
-    unless these are changed, too; mean squared error knows no label smoothing.
+    unless these are changed, too; another loss comes without settings and label smoothing.
 
     Raises
     ------
@@ -160,7 +164,7 @@ def recipe(name, **changes):
     if changes.get("schedule", chosen.schedule) != chosen.schedule:
         along |= {"schedule_settings": {}}
     if changes.get("loss", chosen.loss) != chosen.loss:
-        along |= {"label_smoothing": 0.0}
+        along |= {"label_smoothing": 0.0, "loss_settings": {}}
     return replace(chosen, **along | changes)
 
 
@@ -183,7 +187,11 @@ def table(recipes):
     rows = [("recipe", "what it is", "reported", "reached")]
     rows += [(name, each.summary, each.reported or "-", each.reached or "-") for name, each in recipes.items()]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    for i, each in reversed(list(enumerate(recipes.values(), start=1))):
+        if each.reproduces:
+            lines.insert(i + 1, f"{'':{widths[0]}}    reproduces {each.reproduces}")
+    return "\n".join(lines)
 
 
 def description(name, recipe):

@@ -11,13 +11,20 @@ import threading
 from importlib.util import find_spec
 from pathlib import Path
 
-from lenet5c import train
 from lenet5c.command import BAD_USE, Parser, fail, prepare_streams, say
+
+PROG = "lenet5c reproduce"
+try:
+    from lenet5c import train
+except ImportError as error:  # such as an unknown LENET5C_ISA
+    if __name__ != "__main__":
+        raise
+    sys.exit(fail(PROG, error))
+
 from lenet5c.datasets import DatasetError
 from lenet5c.recipes import RECIPES
 from lenet5c.training import RunError
 
-PROG = "lenet5c reproduce"
 RECORD, REPORT, PICTURES = "reproductions.json", "reproductions.md", Path("images") / "reproductions"
 
 
@@ -30,7 +37,7 @@ def main(argv=None):
     # A polite kill is an interrupt: the trainings under way leave checkpoints.
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler) if in_main_thread else None
     try:
-        return reproduce(options, shlex.join(["python", "-m", "lenet5c.reproduce", *arguments]))
+        return reproduce(options, command_line(options))
     except (RunError, DatasetError, FileNotFoundError) as error:
         return fail(PROG, error, BAD_USE)
     except (OSError, MemoryError) as error:
@@ -106,7 +113,7 @@ def reproduce(options, command):
     from lenet5c.reproduction import pictures, report
 
     changes = {} if options.epochs is None else {"epochs": options.epochs}
-    record = make_record(runs, test_set, command, Path(data).name, changes)
+    record = make_record(runs, len(train_set), test_set, command, Path(data).name, changes)
     drawn = pictures.draw(record, test_set, options.out / PICTURES)
     write_record(options.out / RECORD, record)
     report.write(options.out / REPORT, record, {key: (PICTURES / name).as_posix() for key, name in drawn.items()})
@@ -117,6 +124,17 @@ def reproduce(options, command):
                 say(f'  {result["recipe"]}: reached="{reached_text(result)}"')
     say(f"\nThe report is {options.out / REPORT}")
     return 0
+
+
+def command_line(options):
+    """What was called, but for folders: they change nothing in the report, and are nobody's business."""
+    words = ["python", "-m", "lenet5c.reproduce", *options.recipes]
+    for name, usual in (("seeds", None), ("jobs", 1), ("epochs", None)):
+        if getattr(options, name) != usual:
+            words += [f"--{name}", str(getattr(options, name))]
+    if options.data != "mnist":
+        words += ["--data", Path(options.data).name]
+    return shlex.join(words)
 
 
 def check(options, names):

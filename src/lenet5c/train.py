@@ -10,6 +10,7 @@ import shlex
 import sys
 import time
 from datetime import datetime
+from inspect import signature
 from math import isfinite
 from pathlib import Path
 
@@ -26,6 +27,8 @@ except ImportError as error:  # such as an unknown LENET5C_ISA
     sys.exit(fail(PROG, error))
 
 from lenet5c.datasets import DatasetError, Distortion, idx_folder, mnist
+from lenet5c.datasets.distortion import NAMED as NAMED_DISTORTIONS
+from lenet5c.nn import LeNet5
 from lenet5c.nn.initialize import NAMED
 from lenet5c.nn.lenet5 import ACTIVATIONS, C5_FORMS, POOLINGS
 from lenet5c.nn.lenet5_1998 import INITS
@@ -34,6 +37,7 @@ from lenet5c.recipe import (
     KEEPS,
     LOSS_SETTINGS,
     LOSSES,
+    NETS,
     OPTIMIZER_SETTINGS,
     OPTIMIZERS,
     PREPARATIONS,
@@ -84,14 +88,14 @@ def make_parser():
         description="Train LeNet-5 on a CPU. Without options: on MNIST, which is in the package, to over 99 %.",
         epilog="example: lenet5c train --epochs 4 --seed 1 --out runs/first --target-accuracy 0.99",
     )
-    usual = Recipe()
+    usual = RECIPES["default"]
 
     add = parser.add_argument_group("the run").add_argument
     add("--recipe", choices=RECIPES, metavar="R", help=f"a named configuration: {', '.join(RECIPES)}; lenet5c recipes tells more (default: default)")
     add("--epochs", type=whole(1), metavar="N", help=f"passes over the training images (default: {usual.epochs})")
     add("--patience", type=whole(0), metavar="N", help="end after N epochs without a better one on the validation images (default: 0, never)")
     add("--train-size", type=whole(1), metavar="N", help="use N of the training images only, drawn by the seed (default: all)")
-    add("--seed", type=whole(0), metavar="N", help="of weights, split and order (default: 0)")
+    add("--seed", type=whole(0), metavar="N", help="of all that is drawn: weights, split, order, distortions (default: 0)")
     add("--out", type=directory, metavar="DIR", help="folder for the results (default: a new one in runs/)")
     add("--resume", action="store_true", help="go on with the run in --out, to the same bytes as without a stop")
     add("--threads", type=whole(1, 1024), metavar="N", help="the result does not depend on it (default: all cores)")
@@ -109,7 +113,7 @@ def make_parser():
 
     add = parser.add_argument_group("net").add_argument
     add("--activation", choices=ACTIVATIONS, metavar="NAME", help=f"{', '.join(ACTIVATIONS)} (default: relu)")
-    add("--pooling", choices=POOLINGS, metavar="NAME", help=f"{', '.join(POOLINGS)} (default: max)")
+    add("--pooling", choices=POOLINGS, metavar="NAME", help=f"{', '.join(POOLINGS)} (default: {usual.model['pooling']})")
     add("--c5", choices=C5_FORMS, metavar="FORM", help=f"form of the layer of 120 units: {', '.join(C5_FORMS)} (default: linear)")
     add("--dropout", type=number(0, 1), metavar="F", help="probability, behind the two fully connected layers (default: 0)")
     add("--init", metavar="NAME", help=f"of the weights: {', '.join(NAMED)}; of the net of 1998 {', '.join(INITS)} (default: by activation)")
@@ -119,11 +123,11 @@ def make_parser():
     add("--batch-size", type=whole(1), metavar="N", help=f"images a step (default: {usual.batch_size})")
     add("--optimizer", choices=OPTIMIZERS, metavar="NAME", help=f"{', '.join(OPTIMIZERS)} (default: {usual.optimizer})")
     add("--lr", type=number(0, above=True), metavar="F", help="learning rate, the peak of the schedule (default: by optimizer)")
-    add("--momentum", type=number(0, 1), metavar="F", help=f"of sgd (default: {usual.momentum})")
+    add("--momentum", type=number(0, 1), metavar="F", help=f"of sgd (default: {usual.momentum}); that of rmsprop is among its settings")
     add("--weight-decay", type=number(0), metavar="F", help="decoupled with adamw (default: by optimizer)")
-    add("--optimizer-settings", type=setting, nargs="+", metavar="NAME=VALUE", help=offered(OPTIMIZER_SETTINGS))
+    add("--optimizer-settings", type=setting, nargs="+", metavar="NAME=VALUE", help=f"in place of all the recipe's: {offered(OPTIMIZER_SETTINGS)}")
     add("--schedule", choices=SCHEDULES, metavar="NAME", help=f"of the learning rate: {', '.join(SCHEDULES)} (default: {usual.schedule})")
-    add("--schedule-settings", type=setting, nargs="+", metavar="NAME=VALUE", help=offered(SCHEDULE_SETTINGS))
+    add("--schedule-settings", type=setting, nargs="+", metavar="NAME=VALUE", help=f"in place of all the recipe's: {offered(SCHEDULE_SETTINGS)}")
     add("--loss", choices=LOSSES, metavar="NAME", help=f"{', '.join(LOSSES)} (default: {usual.loss})")
     add("--loss-settings", type=setting, nargs="+", metavar="NAME=VALUE", help=offered(LOSS_SETTINGS))
     add("--label-smoothing", type=number(0, 1), metavar="F", help=f"share of a target spread over all classes (default: {usual.label_smoothing})")
@@ -201,17 +205,31 @@ def resume(options):
     if asked["data"] is not None:
         asked["data"] = data_name(asked["data"])
     present = {"watch_test": False} | Recipe().to_dict() | config
-    model = present["model"] if isinstance(present["model"], dict) else {}
     pairs = [(name, value, present[name]) for name, value in asked.items() if name != "model"]
-    pairs += [(name, value, model.get(name, "the default")) for name, value in asked.get("model", {}).items()]
+    pairs += [(name, value, of_model(present, name)) for name, value in asked.get("model", {}).items()]
     for name, value, is_so in pairs:
-        if value is not None and value != is_so:
+        if value is not None and (value or None) != (is_so or None):
             option = "--" + name.replace("_", "-")
             raise RunError(
-                f"the run in {folder.path} has {option} {is_so}, not {value}; leave the option out, or start a new run "
-                f"in another folder"
+                f"the run in {folder.path} has {option} {in_words(is_so)}, not {in_words(value)}; leave the option "
+                f"out, or start a new run in another folder"
             )
     return folder, config
+
+
+def of_model(config, name):
+    """A setting of a run's net, where it has none that of the net itself."""
+    model = config["model"] if isinstance(config["model"], dict) else {}
+    settings = signature(NETS.get(config["net"], LeNet5)).parameters
+    return model.get(name, settings[name].default if name in settings else None)
+
+
+def in_words(value):
+    """A setting as its option has it."""
+    for name in Distortion.NAMES:
+        if isinstance(value, dict) and value in (NAMED_DISTORTIONS[name], Distortion.named(name).to_dict()):
+            return name
+    return "none" if value in (None, {}) else value
 
 
 def config_recipe(config):
@@ -341,7 +359,9 @@ def setting(text):
     except ValueError:
         if value.isidentifier():
             return name, value
-        raise argparse.ArgumentTypeError(f"{text} is not NAME=VALUE with a number, true, false, a list or a word") from None
+        raise argparse.ArgumentTypeError(
+            f"{text} is not NAME=VALUE with a number, true, false, a list or a word"
+        ) from None
 
 
 def offered(settings):

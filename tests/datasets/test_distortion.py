@@ -2,6 +2,7 @@
 
 import copy
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -14,11 +15,12 @@ from lenet5c.nn import AvgPool2d, BatchNorm2d, Conv2d, CrossEntropyLoss, Flatten
 from lenet5c.optim import SGD, Adam, Constant
 from lenet5c.training import NonFiniteError, Trainer
 
-EVERYTHING = Distortion(translation=2.5, scaling=0.2, squeeze=0.15, shear=0.3, rotation=25, elastic=30, elastic_sigma=3.5,
-                        flip=0.3, probability=0.8)  # fmt: skip
-EACH = [Distortion(), Distortion(translation=3), Distortion(scaling=0.3), Distortion(squeeze=0.3), Distortion(shear=0.5),
-        Distortion(rotation=180), Distortion(elastic=40), Distortion(elastic=9, elastic_sigma=1.2), Distortion(flip=0.5),
-        Distortion(translation=500), Distortion(scaling=0.9, squeeze=0.9, shear=10), EVERYTHING]  # fmt: skip
+EVERYTHING = Distortion(translation=2.5, scaling=0.2, squeeze=0.15, shear=0.3, rotation=25, elastic=30,
+                        elastic_sigma=3.5, flip=0.3, probability=0.8)  # fmt: skip
+EACH = [Distortion(), Distortion(translation=3), Distortion(scaling=0.3), Distortion(squeeze=0.3),
+        Distortion(shear=0.5), Distortion(rotation=180), Distortion(elastic=40),
+        Distortion(elastic=9, elastic_sigma=1.2), Distortion(flip=0.5), Distortion(translation=500),
+        Distortion(scaling=0.9, squeeze=0.9, shear=10), EVERYTHING]  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -37,7 +39,8 @@ def draws_of(distortion, seed, epoch, count):
 
 
 class TestWarp:
-    @pytest.mark.parametrize("shape", [(1, 28, 28), (1, 32, 32), (3, 13, 21), (2, 5, 48), (1, 1, 1), (1, 40, 3), (4, 2, 17)])
+    @pytest.mark.parametrize(
+        "shape", [(1, 28, 28), (1, 32, 32), (3, 13, 21), (2, 5, 48), (1, 1, 1), (1, 40, 3), (4, 2, 17)])
     @pytest.mark.parametrize("distortion", EACH, ids=str)
     def test_is_the_reference(self, distortion, shape):
         images = some_images(5, *shape)
@@ -76,8 +79,8 @@ class TestDraws:
 
     def test_reach_their_ranges_on_both_sides(self):
         draws = draws_of(EVERYTHING, 0, 0, self.COUNT)
-        for name, low, high in (("right", -2.5, 2.5), ("down", -2.5, 2.5), ("scaling", 0.8, 1.2), ("squeeze", 0.85, 1.15),
-                                ("shear", -0.3, 0.3), ("rotation", -25, 25)):  # fmt: skip
+        for name, low, high in (("right", -2.5, 2.5), ("down", -2.5, 2.5), ("scaling", 0.8, 1.2),
+                                ("squeeze", 0.85, 1.15), ("shear", -0.3, 0.3), ("rotation", -25, 25)):  # fmt: skip
             values = np.array([each[name] for each in draws])
             assert low <= values.min() < low + 0.01 * (high - low)
             assert high - 0.01 * (high - low) < values.max() <= high
@@ -106,8 +109,9 @@ class TestDraws:
         assert abs(changed.mean() - 0.9) < 5 * np.sqrt(0.09 / self.COUNT)
 
     def test_elastic_moves_pixels_as_far_as_is_said(self):
-        moves = [reference.distortion_field(int(key), EVERYTHING.to_dict() | {"elastic": 30.0, "elastic_sigma": 4.0}, 64, 64)
-                 for key in reference.distortion_keys(0, 0, 20)]  # fmt: skip
+        settings = EVERYTHING.to_dict() | {"elastic": 30.0, "elastic_sigma": 4.0}
+        keys = reference.distortion_keys(0, 0, 20)
+        moves = [reference.distortion_field(int(key), settings, 64, 64) for key in keys]
         # 40 fields of some five independent places each: three standard errors.
         assert np.std(np.array(moves)[:, :, 16:48, 16:48]) == pytest.approx(0.041 * 30, rel=3 / np.sqrt(2 * 40 * 5))
 
@@ -208,7 +212,8 @@ class TestTraining:
         one, other = models()[0], models()[0]
         options = {"scale": self.SCALE, "offset": offset}
         plain = one.train_step(images, labels, CrossEntropyLoss(), **options)
-        assert plain == other.train_step(images, labels, CrossEntropyLoss(), distort=Distortion().of_epoch(1), **options)
+        nothing = Distortion().of_epoch(1)
+        assert plain == other.train_step(images, labels, CrossEntropyLoss(), distort=nothing, **options)
         assert_array_equal(one.grad_vector, other.grad_vector)
 
     def test_float_samples_are_refused(self):
@@ -242,7 +247,8 @@ class TestTrainer:
         run, seen = trainer(mnist_slice[0].take(np.arange(100)), Distortion.named("modern")), []
         original = run.model.train_steps
         monkeypatch.setattr(
-            run.model, "train_steps", lambda *args, **options: (seen.append(options["distort"]), original(*args, **options)))
+            run.model, "train_steps",
+            lambda *args, **options: (seen.append(options["distort"]), original(*args, **options)))  # fmt: skip
         run.run()
         assert {(each.seed, each.epoch) for each in seen} == {(3, 0), (3, 1)}
 
@@ -323,11 +329,18 @@ class TestSettings:
         with pytest.raises(error, match=text):
             Distortion().of_epoch(seed, epoch)
 
+    def test_an_epoch_that_was_used_can_be_pickled(self):
+        images = np.arange(128, dtype=np.uint8).reshape(2, 1, 8, 8)
+        used = Distortion(rotation=20).of_epoch(3, 1)
+        expected = used(images)
+        np.testing.assert_array_equal(pickle.loads(pickle.dumps(used))(images), expected)
+
     def test_an_epoch_needs_a_distortion(self):
         with pytest.raises(TypeError, match="distortion is a dict"):
             EpochDistortion({}, 0)
 
-    @pytest.mark.parametrize("images", [np.zeros((2, 1, 4, 4), np.float32), np.zeros((4, 4), np.uint8), [[1]]], ids=repr)
+    @pytest.mark.parametrize(
+        "images", [np.zeros((2, 1, 4, 4), np.float32), np.zeros((4, 4), np.uint8), [[1]]], ids=repr)
     def test_images_are_checked(self, images):
         with pytest.raises((TypeError, ValueError), match="images must be"):
             Distortion()(images, 0)
@@ -340,7 +353,8 @@ class TestSettings:
             Sequential(AvgPool2d((1, 2**20)), Flatten(), Linear(8, 2, rng=0)).train_step(
                 image, np.zeros(1, int), CrossEntropyLoss(), offset=np.zeros(2**23), distort=Distortion().of_epoch(0))
 
-    @pytest.mark.parametrize("index, error", [([5], IndexError), ([-1], IndexError), ([0.5], ValueError), ([[0]], ValueError)])
+    @pytest.mark.parametrize(
+        "index, error", [([5], IndexError), ([-1], IndexError), ([0.5], ValueError), ([[0]], ValueError)])
     def test_index_is_checked(self, index, error):
         with pytest.raises(error, match="index"):
             Distortion()(some_images(5, 1, 4, 4), 0, index=np.array(index))

@@ -169,7 +169,10 @@ class TestFusion:
 
     def test_only_the_next_max_pool_is_taken_in(self):
         plan = lower((3, 9, 9), [conv(4, (2, 2)), RELU, max_pool(), max_pool()])
-        assert [(op.kind, op.pool, op.gate) for op in plan.ops] == [("conv2d", True, True), ("max_pool2d", False, False)]
+        assert [(op.kind, op.pool, op.gate) for op in plan.ops] == [
+            ("conv2d", True, True),
+            ("max_pool2d", False, False),
+        ]
 
 
 class TestConvolutionAsWideAsTheImage:

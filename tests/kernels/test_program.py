@@ -137,7 +137,8 @@ class Model:
         for i, layer in enumerate(self.layers):
             kind, x = layer["kind"], values[-1]
             if "table" in layer:
-                x = reference.connected_conv2d(x, *self._weights(i, params), **{name: layer[name] for name in CONNECTED})
+                options = {name: layer[name] for name in CONNECTED}
+                x = reference.connected_conv2d(x, *self._weights(i, params), **options)
             elif kind == "conv2d":
                 x = reference.conv2d(x, *self._weights(i, params), **{name: layer[name] for name in WINDOW})
             elif kind == "subsample2d":
@@ -244,7 +245,8 @@ EXACT = {
     "connection table": Model((5, 6, 7), [connected(some(5, 4), (3, 2), padding=(1, 0)), RELU,
                                           connected([[1, 0, 0], [0, 1, 1], [1, 0, 0], [0, 0, 1]], 3, bias=False)]),
     "table of neighbours, strided, dilated": Model((4, 9, 8), [
-        connected([[1, 0, 1], [1, 1, 0], [0, 1, 1], [0, 0, 1]], (2, 3), stride=(2, 1), dilation=(1, 2)), pool("max", 2)]),
+        connected([[1, 0, 1], [1, 1, 0], [0, 1, 1], [0, 0, 1]], (2, 3), stride=(2, 1), dilation=(1, 2)),
+        pool("max", 2)]),
     "table as wide as the image": Model((3, 2, 3), [connected(some(3, 4), (2, 3)), RELU, FLATTEN, linear(3)]),
     "subsampling": Model((3, 7, 5), [subsample(), RELU, conv(4, 2), subsample((1, 1))]),
     "subsampling last": Model((2, 6, 8), [conv(3, 3, bias=False), subsample((2, 3))]),
@@ -259,7 +261,8 @@ SMOOTH = {
         conv(6, 5, padding=2), RELU, pool("max"), conv(16, 5), RELU, pool("max"), FLATTEN,
         linear(13), RELU, linear(10)]),
     "five taps, groups": Model((8, 9, 11), [
-        conv(14, (3, 5), padding=(1, 0), groups=2), SIGMOID, conv(5, (7, 5), padding=(0, 2), dilation=(1, 1), bias=False)]),
+        conv(14, (3, 5), padding=(1, 0), groups=2), SIGMOID,
+        conv(5, (7, 5), padding=(0, 2), dilation=(1, 1), bias=False)]),
     "five taps, dilated rows, pooled": Model((5, 13, 8), [
         conv(7, (2, 5), dilation=(3, 1)), pool("max"), TANH, conv(9, (1, 5), padding=(0, 2))]),
     "lenet5, tanh": Model((1, 12, 12), [
@@ -534,7 +537,8 @@ def test_train_step_one_by_one_matches_reference(model, options, batch):
     for isa in TILES:
         program = model.program(isa)
         actual_dx = np.full_like(x, np.nan)
-        actual_loss, correct, out, grads = train_step(program, params, x, labels, dx=actual_dx, by_sample=True, **options)
+        actual_loss, correct, out, grads = train_step(
+            program, params, x, labels, dx=actual_dx, by_sample=True, **options)  # fmt: skip
         assert abs(actual_loss - loss) <= 16 * EPS * max(abs(loss), 1)
         assert correct == np.sum(answers(model, out) == labels)
         assert bits(out) == bits(forward(program, params, x, by_sample=4))

@@ -125,7 +125,8 @@ class Of1998(torch.nn.Module):
     def __init__(self, params):
         super().__init__()
         for name, array in params.items():
-            self.register_parameter(name.replace(".", "_"), torch.nn.Parameter(torch.tensor(array, dtype=torch.float64)))
+            value = torch.tensor(array, dtype=torch.float64)
+            self.register_parameter(name.replace(".", "_"), torch.nn.Parameter(value))
 
     def forward(self, x):
         functional, codes = torch.nn.functional, torch.tensor(nn.digit_codes(), dtype=torch.float64)

@@ -156,7 +156,8 @@ def test_distances_are_exact_with_the_first_derivatives(batch):
     actual = layer.backward_second(b, a + b * y)
     assert_allclose(actual, expected, rtol=1e-4, atol=1e-4 * abs(expected).max())
     without = layer.backward_second(b)
-    assert_allclose(actual - without, 2 * (a + b * y).sum(axis=1, keepdims=True).repeat(4, axis=1), rtol=1e-3, atol=1e-4)
+    others = 2 * (a + b * y).sum(axis=1, keepdims=True).repeat(4, axis=1)
+    assert_allclose(actual - without, others, rtol=1e-3, atol=1e-4)
 
 
 def test_flatten():
@@ -377,8 +378,8 @@ class TestStepSizesOfThePaper:
     def test_as_printed(self, seed):
         """From U(-2.4 / F, 2.4 / F) they are others, at both ends the same for every seed.
 
-        The least are those of F6's biases, whose curvature is 2 (A S)^2, as their units are in the middle of the tangent.
-        The greatest are eta / mu, where the curvature is next to nothing.
+        The least are those of F6's biases, whose curvature is 2 (A S)^2, as their units are in the middle of the
+        tangent. The greatest are eta / mu, where the curvature is next to nothing.
         """
         model, sizes = first_step_sizes("printed", seed)
         assert_allclose(sizes.min(), 1.896e-4, rtol=1e-3)
@@ -526,8 +527,8 @@ class TestErrors:
                 normal(3, 2), np.zeros(3, int), nn.CrossEntropyLoss())  # fmt: skip
 
     @pytest.mark.parametrize("layer", [
-        nn.Conv2d(1, 2, 3), nn.Subsample2d(2), nn.RBF(), nn.ScaledTanh(), nn.Linear(3, 2), nn.ReLU(), nn.Tanh(), nn.MaxPool2d(2), nn.AvgPool2d(2), nn.Flatten(),
-        nn.BatchNorm1d(2), nn.Sequential(nn.Linear(3, 2)),
+        nn.Conv2d(1, 2, 3), nn.Subsample2d(2), nn.RBF(), nn.ScaledTanh(), nn.Linear(3, 2), nn.ReLU(), nn.Tanh(),
+        nn.MaxPool2d(2), nn.AvgPool2d(2), nn.Flatten(), nn.BatchNorm1d(2), nn.Sequential(nn.Linear(3, 2)),
     ], ids=repr)  # fmt: skip
     def test_no_forward(self, layer):
         with pytest.raises(RuntimeError, match=r"forward\(x, training=True\)"):

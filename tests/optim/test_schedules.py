@@ -153,6 +153,11 @@ def test_cannot_be_changed(schedule):
         (lambda: optim.OneCycle(0.1, total=10, warm_up=1.5), "warm_up is 1.5"),
         (lambda: optim.OneCycle(0.1, total=10, start_divisor=0), "start_divisor is 0"),
         (lambda: optim.OneCycle(0.1, total=10, final_divisor=0), "final_divisor is 0"),
+        (lambda: optim.Step(0.1, every=1, gamma=1e200), "gamma is 1e[+]200"),
+        (lambda: optim.Step(0.1, every=1, gamma=-0.1), "gamma is -0.1"),
+        (lambda: optim.Cosine(0.1, total=10, final=-1), "final is -1"),
+        (lambda: optim.Piecewise((0.1, -0.1), (5,)), "rates is"),
+        (lambda: optim.Piecewise((0.1, float("nan")), (5,)), "rates is"),
     ],
 )
 def test_settings_out_of_range(make, message):

@@ -23,7 +23,8 @@ def trained(kind=LeNet5, **config):
     "config",
     [
         {},
-        {"num_classes": 3, "in_channels": 2, "input_size": (28, 20), "padding": 2, "activation": "tanh", "pooling": "avg"},
+        {"num_classes": 3, "in_channels": 2, "input_size": (28, 20), "padding": 2, "activation": "tanh",
+         "pooling": "avg"},  # fmt: skip
         {"kernel_size": 3, "padding": 1, "conv2_padding": 1, "c5": "conv", "without_activation": ["conv2", "conv3"]},
         {"batch_norm": True, "dropout": 0.5},
         {"kind": LeNet5_1998},

@@ -19,8 +19,9 @@ NAMED = {
 }
 NAMES = tuple(NAMED)
 # The range of each field. Factors stay away from zero, and a width of smoothing from more than an image.
-_LIMITS = {"translation": (0, MAX_SIDE), "scaling": (0, 0.9), "squeeze": (0, 0.9), "shear": (0, 10), "rotation": (0, 180),
-           "elastic": (0, 1e6), "elastic_sigma": (0.1, 64), "flip": (0, 1), "probability": (0, 1)}  # fmt: skip
+_LIMITS = {"translation": (0, MAX_SIDE), "scaling": (0, 0.9), "squeeze": (0, 0.9), "shear": (0, 10),
+           "rotation": (0, 180), "elastic": (0, 1e6), "elastic_sigma": (0.1, 64), "flip": (0, 1),
+           "probability": (0, 1)}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,8 @@ class Distortion:
     """Distort training images at random: a warp of each presentation of each image, all channels alike.
 
     The warp of an image follows from the seed, the epoch and the number of the image in its data set, and from nothing
-    else: not from the batch it is in, nor from the number of threads. The compiled core makes it while it packs a batch.
+    else: not from the batch it is in, nor from the number of threads. The compiled core makes it while it packs a
+    batch.
 
     An output pixel takes its value between four pixels of the image, bilinear, from where the inverse of the warp leads
     to; outside the image it is black, 0. Each range is symmetric, and each number is drawn uniformly from it.
@@ -40,23 +42,24 @@ class Distortion:
     scaling : float
         A factor of both axes, from ``1 - scaling`` to ``1 + scaling``; at most 0.9.
     squeeze : float
-        A factor f of the width from ``1 - squeeze`` to ``1 + squeeze``, and 1 / f of the height: compressed horizontally and
-        elongated vertically, or the reverse; at most 0.9.
+        A factor f of the width from ``1 - squeeze`` to ``1 + squeeze``, and 1 / f of the height: compressed
+        horizontally and elongated vertically, or the reverse; at most 0.9.
     shear : float
         Horizontal, as a tangent: a pixel goes sideways by so much of its height over the centre.
     rotation : float
         Degrees to either side.
     elastic : float
-        The factor alpha of the fields of Simard, Steinkraus and Platt (2003): each pixel is looked up where two numbers, uniform in
-        -1..1 and smoothed, times alpha, lead. At `elastic_sigma` 4 that moves pixels by 0.041 alpha (standard deviation).
+        The factor alpha of the fields of Simard, Steinkraus and Platt (2003): each pixel is looked up where two
+        numbers, uniform in -1..1 and smoothed, times alpha, lead. At `elastic_sigma` 4 that moves pixels by 0.041 alpha
+        (standard deviation).
     elastic_sigma : float
         Pixels of the Gaussian that smooths, cut off at three of them; the fields are zero outside the image.
     flip : float
         Share of presentations that are mirrored, left to right. A mirrored digit is another sign or none: harmful for
         digits, and here to reproduce a report that used it.
     probability : float
-        Share of presentations that are distorted, flip included; the others are the original image. 0.9 are one original to nine
-        generated images, as in the paper's 60,000 and 540,000.
+        Share of presentations that are distorted, flip included; the others are the original image. 0.9 are one
+        original to nine generated images, as in the paper's 60,000 and 540,000.
 
     Raises
     ------
@@ -102,9 +105,9 @@ class Distortion:
         Parameters
         ----------
         name : str
-            ``'paper1998'``: translation, scaling, squeezing and horizontal shear, of nine presentations in ten, as LeCun et al. (1998)
-            describe the generated training set of their section III. They give no ranges; these are those of the recipe
-            'paper1998-distorted': 1 pixel, 6 %, 5 % and a tangent of 0.1.
+            ``'paper1998'``: translation, scaling, squeezing and horizontal shear, of nine presentations in ten, as
+            LeCun et al. (1998) describe the generated training set of their section III. They give no ranges; these are
+            those of the recipe 'paper1998-distorted': 1 pixel, 6 %, 5 % and a tangent of 0.1.
             ``'modern'``: these with rotation and an elastic field, of every presentation, as in the recipe 'best'.
 
         Raises
@@ -248,6 +251,10 @@ class EpochDistortion:
             if value < 0:
                 raise ValueError(f"{name} is {value!r}; it should not be negative")
 
+    def __getstate__(self):
+        # What is worked out of these on first use is worked out again.
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
     def __call__(self, images, index=None):
         """Return what `Distortion.__call__` does."""
         _check_images(images)
@@ -275,7 +282,10 @@ class EpochDistortion:
 
 
 def _gaussian(sigma):
-    """float32 weights from -3 sigma to 3 sigma, whose sum is 1; in steps of 2**-20, so that a C library's exp has no say."""
+    """float32 weights from -3 sigma to 3 sigma, whose sum is 1.
+
+    In steps of 2**-20, so that a C library's exp has no say.
+    """
     radius = ceil(3 * sigma)
     weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
     return (np.rint(weights / weights.sum() * 2**20) / 2**20).astype(np.float32)

@@ -86,6 +86,7 @@ def mnist_label_errors():
 
 _LABEL_ERRORS = (947, 1621, 1901, 2130, 2462, 2597, 2654, 3520, 3558, 5937, 6651, 6783, 8527, 9679, 9729)
 
+
 _REINSTALL = (
     "MNIST is part of this package and its files are damaged or missing; reinstall it: "
     "python -m pip install --force-reinstall --no-deps lenet5c"

@@ -30,7 +30,8 @@ cdef class Warp:
         """The settings for images of this shape."""
         cdef Distort d = self.settings
         if (H + 2) * (W + 2) >= MOST_PLACES:
-            raise ValueError(f"images are {H} by {W}; to be distorted, they should have fewer than {MOST_PLACES} pixels")
+            raise ValueError(
+                f"images are {H} by {W}; to be distorted, they should have fewer than {MOST_PLACES} pixels")
         d.C, d.H, d.W = C, H, W
         return d
 

@@ -20,7 +20,9 @@ from lenet5c.kernels.tiles cimport (
 cdef enum:
     FEW_SAMPLES_ = 5
 
-FEW_SAMPLES = FEW_SAMPLES_  # so many go one by one: in training a tile takes about as long as five, else as eight
+# So many go one by one: in training a tile takes about as long as five, in inference as eight; but forward has to have
+# the bits of a training step.
+FEW_SAMPLES = FEW_SAMPLES_
 
 include "job.pxi"
 include "crew.pxi"
@@ -166,8 +168,8 @@ cdef class Program:
                 const int64_t[::1] index=None, double scale=1, const float[::1] offset=None, bint by_sample=False):
         """out (N, output_size) = the outputs of the batch.
 
-        With by_sample, each of a few samples goes by itself, which is faster, and differs from a tile in the last digits.
-        So in all of a program's methods: the bits of a training step are those of forward and backward.
+        With by_sample, each of a few samples goes by itself, which is faster, and differs from a tile in the last
+        digits. So in all of a program's methods: the bits of a training step are those of forward and backward.
         """
         cdef Job job = self.template
         cdef Py_ssize_t tile, tiles, stride = job.arena_half + job.scratch_floats
@@ -245,9 +247,9 @@ cdef class Program:
                    distort=None):
         """Forward, loss and backward in one sweep.
 
-        `distort` distorts samples of bytes: its `warp` by its `stream`, which stands for seed and epoch. Returns the mean
-        loss and the number of samples of the right class; grads becomes the gradient of the mean loss, out the outputs,
-        dx the gradient of the input.
+        `distort` distorts samples of bytes: its `warp` by its `stream`, which stands for seed and epoch. Returns the
+        mean loss and the number of samples of the right class; grads becomes the gradient of the mean loss, out the
+        outputs, dx the gradient of the input.
         """
         cdef Job job = self.template
         cdef Update none
@@ -274,12 +276,12 @@ cdef class Program:
                     record, str loss="cross_entropy", double setting=0, const float[:, ::1] targets=None,
                     const int64_t[::1] index=None, double scale=1, const float[::1] offset=None, bint by_sample=False,
                     distort=None):
-        """As many steps as losses has elements: `train_step` on the next batch_size samples, and an update of params.
+        """As many steps as record.losses has elements: `train_step` on the next batch_size samples, then an update.
 
-        `update` has what the optimiser needs: kind ('sgd', 'adam', 'sdlm', 'adagrad' or 'rmsprop'), vectors, settings, and
-        lr, correction1 and correction2 of each step. losses receives the mean loss of each step. A step whose loss is not
-        finite is the last and moves nothing. record.taken and record.correct become the number of steps taken, that one
-        not counted, and of correct answers in them: before anything can interrupt this.
+        `update` has what the optimiser needs: kind ('sgd', 'adam', 'sdlm', 'adagrad' or 'rmsprop'), vectors, settings,
+        and lr, correction1 and correction2 of each step. record.losses receives the mean loss of each step. A step
+        whose loss is not finite is the last and moves nothing. record.taken and record.correct become the number of
+        steps taken, that one not counted, and of correct answers in them: before anything can interrupt this.
         """
         cdef Job job = self.template
         cdef Update settings
@@ -505,7 +507,8 @@ cdef inline Py_ssize_t round_up(Py_ssize_t floats) noexcept nogil:
 
 
 KINDS = {"conv2d": CONV2D, "linear": LINEAR, "max_pool2d": MAX_POOL2D, "avg_pool2d": AVG_POOL2D, "relu": RELU,
-         "sigmoid": SIGMOID, "tanh": TANH, "scaled_tanh": SCALED_TANH, "pad2d": PAD2D, "subsample2d": SUBSAMPLE2D, "rbf": RBF}
+         "sigmoid": SIGMOID, "tanh": TANH, "scaled_tanh": SCALED_TANH, "pad2d": PAD2D, "subsample2d": SUBSAMPLE2D,
+         "rbf": RBF}
 
 
 STEP_KINDS = {"tile": STEP_TILE, "conv2d": STEP_CONV2D, "linear": STEP_LINEAR, "pad2d": STEP_PAD2D,

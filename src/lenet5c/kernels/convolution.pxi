@@ -1,6 +1,6 @@
 # A convolution op on a tile, forward and backward, by the way that suits it: conv2d.pxi and conv2d_gradients.pxi by the
-# definition, winograd.pxi with fewer multiplications. A connection table is a matter of zeros among the filters: the sums
-# of a record are those of all filters, and only those that there are get picked from it.
+# definition, winograd.pxi with fewer multiplications. A connection table is a matter of zeros among the filters: the
+# sums of a record are those of all filters, and only those that there are get picked from it.
 
 cdef void conv2d_forward(const Op* op, const float* params, float* arena, float* scratch) noexcept nogil:
     cdef Py_ssize_t channels = op.C // op.groups

@@ -90,7 +90,10 @@ cdef void draw_noise(const Distort* d, uint64_t key, float* noise) noexcept nogi
 
 cdef inline void four_rows(const float* a, Py_ssize_t a_row, const float* b, Py_ssize_t b_step, Py_ssize_t terms,
                            float* out, Py_ssize_t out_row) noexcept nogil:
-    """16 columns of four rows of a matrix product: out[i, lane] = sum over k of a[i * a_row + k] * b[k * b_step + lane]."""
+    """16 columns of four rows of a matrix product.
+
+    out[i, lane] = sum over k of a[i * a_row + k] * b[k * b_step + lane].
+    """
     cdef v16 total[4]
     cdef v16 column
     cdef Py_ssize_t k
@@ -124,7 +127,7 @@ cdef void smooth_rows(const Distort* d, Py_ssize_t y, const float* noise, const 
 
 cdef void gather_squares(const Distort* d, const unsigned char* image, unsigned char* framed,
                          uint32_t* squares) noexcept nogil:
-    """squares (C, H + 2, W + 2): the four pixels about each point between pixels, a byte each, so that one look-up does.
+    """squares (C, H + 2, W + 2): the four pixels about each point between pixels, a byte each: one look-up does.
 
     The first square is the one whose last pixel is the image's first: around the image, all is 0.
     """

@@ -104,7 +104,8 @@ cdef void forward_tile(const Job* job, Py_ssize_t tile, float* arena, float* scr
 cdef Py_ssize_t count_correct(
     const float* logits, Py_ssize_t classes, const int* labels, Py_ssize_t lanes, bint penalties,
 ) noexcept nogil:
-    """How many of the first lanes have their largest logit, or least penalty, at the label; the first of equals counts."""
+    """How many of the first lanes have their largest logit, or least penalty, at the label; of equals the first counts.
+    """
     cdef float sign = -1 if penalties else 1
     cdef Py_ssize_t lane, k, best, correct = 0
     for lane in range(lanes):

@@ -103,7 +103,8 @@ cdef void linear_sample_dx(const Op* op, const float* params, const float* dy, f
 
 
 cdef void linear_sample_dparams(
-    const Op* op, const float** x, const float** dy, Py_ssize_t samples, Py_ssize_t first, Py_ssize_t count, float* grads,
+    const Op* op, const float** x, const float** dy, Py_ssize_t samples, Py_ssize_t first, Py_ssize_t count,
+    float* grads,
 ) noexcept nogil:
     """The sum over some samples, in order, of dy[o] x[i]."""
     cdef Py_ssize_t I = op.KW, rest = I % 16

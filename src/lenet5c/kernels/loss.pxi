@@ -4,8 +4,9 @@
 #                  dz = softmax(z) - t
 #   squared error: sum over k of (z[k] - t[k])^2            dz = z - t (the factor 2 is the caller's, in scale)
 #
-#   maximum likelihood: z[label]                               dz = onehot(label)
-#   maximum a posteriori: z[label] + log(exp(-j) + sum exp(-z))    dz = onehot(label) - exp(-z) / (exp(-j) + sum exp(-z))
+#   maximum likelihood: z[label]                                   dz = onehot(label)
+#   maximum a posteriori: z[label] + log(exp(-j) + sum exp(-z))
+#                  dz = onehot(label) - exp(-z) / (exp(-j) + sum exp(-z))
 #
 # The last two, eq. 8 and 9 of LeCun et al. (1998), take penalties: the smaller, the likelier the class.
 # Dead lanes, those from `lanes` on, have no loss and a zero gradient.

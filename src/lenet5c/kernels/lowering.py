@@ -11,170 +11,19 @@ A layer is described by a plain mapping, so that this package depends on nothing
     {"kind": "scaled_tanh", "amplitude": 1.7159, "slope": 2 / 3}
     {"kind": "rbf", "codes": an array of float32 (classes, features) that keeps its place}
 
-where weight and bias are offsets into the parameter vector. Conv2d takes and gives (C, H, W), Linear and rbf (features,).
-A conv2d may have "links", o * C + c of each filter that there is, ascending: its weight has no others.
+where weight and bias are offsets into the parameter vector. Conv2d takes and gives (C, H, W), linear and rbf
+(features,). A conv2d may have "links", o * C + c of each filter that there is, ascending: its weight has no others.
 """
 
 from dataclasses import dataclass
 from math import prod
-from typing import Any
 
-from lenet5c.kernels.shapes import MAX_ELEMENTS, check_elements, conv2d_output_size, pool2d_output_size
+from lenet5c.kernels.sample_lowering import SampleLowering, SamplePlan
+from lenet5c.kernels.shapes import check_elements, conv2d_output_size, pool2d_output_size
+from lenet5c.kernels.tile_op import ACTIVATIONS, FILTER_BLOCK, LANES, TileOp
 
-LANES = 16
-FILTER_BLOCK = 6  # output channels whose filters a convolution lays out side by side
 SLICE = 4096  # parameters, about, whose gradient is summed over a batch in one go
 MAX_SLICES = 10_000
-WINOGRAD_TERMS = 6
-WINOGRAD_FLOATS = 1 << 17  # of a group's transformed input: more would not stay in a core's second-level cache
-MOST_STRIDE = 4  # vertical times horizontal, for a sample by itself
-ACTIVATIONS = ("relu", "sigmoid", "tanh", "scaled_tanh")
-
-
-@dataclass
-class TileOp:
-    """One op on tiles; the fields are those of `Op` in tiles.pxd. out_shape is that of what leaves the op.
-
-    With `definition` a convolution is summed as it is defined: terms that are not negative have such a sum then.
-    """
-
-    kind: str
-    in_shape: tuple[int, int, int]
-    out_shape: tuple[int, int, int]
-    kernel_size: tuple[int, int] = (1, 1)
-    stride: tuple[int, int] = (1, 1)
-    padding: tuple[int, int] = (0, 0)
-    dilation: tuple[int, int] = (1, 1)
-    groups: int = 1
-    weight: int | None = None
-    bias: int | None = None
-    links: Any = None
-    codes: Any = None
-    amplitude: float = 1.0
-    slope: float = 1.0
-    relu: bool = False
-    gate: bool = False
-    pool: bool = False
-    count_pad: bool = False
-    definition: bool = False
-    x: int = 0
-    y: int = 0
-    choice: int = 0
-    dweight: int = 0
-    dbias: int = 0
-    kept_x: int = 0
-    kept_dy: int = 0
-
-    @property
-    def inner_shape(self):
-        """The output before a pooling that is part of the op."""
-        channels, height, width = self.out_shape
-        return (channels, 2 * height, 2 * width) if self.pool else self.out_shape
-
-    @property
-    def filter_size(self):
-        return self.in_shape[0] // self.groups * prod(self.kernel_size)
-
-    @property
-    def param_extent(self):
-        """One past the last parameter that the op reads."""
-        if self.weight is None:
-            return 0
-        return max(stop for _, stop in self.param_ranges)
-
-    @property
-    def param_ranges(self):
-        """(start, stop) of the weight, and of the bias if there is one."""
-        if self.weight is None:
-            return []
-        ranges = [(self.weight, self.weight + self.weight_size)]
-        return ranges if self.bias is None else [*ranges, (self.bias, self.bias + self.out_shape[0])]
-
-    @property
-    def weight_size(self):
-        if self.kind == "subsample2d":
-            return self.out_shape[0]
-        if self.links is not None:
-            return len(self.links) * prod(self.kernel_size)
-        return self.out_shape[0] * self.filter_size
-
-    @property
-    def sum_ranges(self):
-        """(start, stop, sums): ranges of parameters, and where a record has the sums of their gradients.
-
-        A record has them for all filters, links or not; filters that are neighbours in both make one range.
-        """
-        ranges, size = [], prod(self.kernel_size)
-        if self.links is None:
-            ranges.append((self.weight, self.weight + self.weight_size, self.dweight))
-        for i, link in enumerate(self.links if self.links is not None else ()):
-            start, sums = self.weight + i * size, self.dweight + int(link) * size
-            if ranges and ranges[-1][1] - ranges[-1][0] == sums - ranges[-1][2]:
-                ranges[-1] = (ranges[-1][0], start + size, ranges[-1][2])
-            else:
-                ranges.append((start, start + size, sums))
-        return ranges if self.bias is None else [*ranges, (self.bias, self.bias + self.out_shape[0], self.dbias)]
-
-    @property
-    def winograd(self):
-        """Whether a convolution goes by winograd.pxi: rows of five taps, and enough channels to share the transforms."""
-        channels, height, _ = self.in_shape
-        _, _, width = self.inner_shape
-        return (
-            self.kind == "conv2d" and not self.definition
-            and self.kernel_size[1] == 5 and self.stride == (1, 1) and self.dilation[1] == 1
-            and width % 2 == 0 and channels // self.groups >= 4 and self.out_shape[0] // self.groups >= 4
-            and WINOGRAD_TERMS * channels // self.groups * height * width // 2 * LANES <= WINOGRAD_FLOATS
-        )  # fmt: skip
-
-    @property
-    def scratch_floats(self):
-        """What the op needs of a thread's scratch, the same forward and backward."""
-        if self.kind != "conv2d":
-            return FILTER_BLOCK * self.filter_size if self.kind == "linear" and self.out_shape[2] > 1 else 0
-        spread = 0 if self.links is None else self.out_shape[0] * self.filter_size
-        outputs, rows, width = self.inner_shape
-        unpooled = outputs * rows * width * LANES if self.pool else 0
-        if self.winograd:
-            terms = WINOGRAD_TERMS * (width // 2) * LANES
-            filters = outputs * self.filter_size // 5 * WINOGRAD_TERMS
-            return spread + unpooled + terms * (self.in_shape[0] * self.in_shape[1] + outputs * rows) + filters
-        filters = FILTER_BLOCK * self.filter_size
-        return spread + max(filters + (FILTER_BLOCK * 2 * width * LANES if self.pool else 0), unpooled)
-
-    @property
-    def work(self):
-        """About how many elementary operations a sample takes."""
-        taps = prod(self.kernel_size) if self.weight is None else self.filter_size
-        return prod(self.inner_shape) * taps
-
-
-@dataclass
-class SampleStep:
-    """One step of the way that a sample by itself takes; the fields are those of `Step` in sample.pxi.
-
-    kind is 'tile' for the tile kernel of `op`, whose lanes are channels then; or 'conv2d', 'linear', 'pad2d',
-    'subsample2d', 'rbf', or 'abreast' and 'plain', which change between (C, H, W) and (C / 16, H, W, 16). x and y are
-    offsets into an arena, packed into the filters as the way lays them out, training into what its gradients take.
-    """
-
-    kind: str
-    op: TileOp
-    x: int
-    y: int
-    abreast: bool = False
-    packed: int = 0
-    training: int = 0
-
-
-@dataclass
-class SamplePlan:
-    steps: list[SampleStep]
-    output: int
-    arena_floats: int
-    packed_floats: int
-    training_floats: int
-    first_trainable: int
 
 
 @dataclass
@@ -245,7 +94,7 @@ def lower(input_shape, layers):
         slices=_slices(ops, max(SLICE, extent // MAX_SLICES)),
         gaps=_gaps(ops),
         penalties=bool(ops) and ops[-1].kind == "rbf",
-        sample=_SampleLowering(tuple(input_shape), ops).plan(),
+        sample=SampleLowering(tuple(input_shape), ops).plan(),
     )
 
 
@@ -299,8 +148,8 @@ def _convolution(layer, shape):
         ops.append(TileOp("linear", (1, 1, features), out_shape, kernel_size=(1, features), **params))
     else:
         ops.append(
-            TileOp("conv2d", shape, out_shape, kernel_size, stride, dilation=dilation, groups=layer["groups"], links=links,
-                   definition=layer.get("definition", False), **params)  # fmt: skip
+            TileOp("conv2d", shape, out_shape, kernel_size, stride, dilation=dilation, groups=layer["groups"],
+                   links=links, definition=layer.get("definition", False), **params)  # fmt: skip
         )
     return ops
 
@@ -313,13 +162,14 @@ def _fuse(ops):
     i = 1
     while i < len(ops):
         before, op = ops[i - 1], ops[i]
-        if op.kind == "relu" and before.kind in ("conv2d", "linear") and not before.pool:
+        is_weighted = before.kind in ("conv2d", "linear") and not before.pool
+        if op.kind == "relu" and is_weighted:
             before.relu = before.gate = True
             del ops[i]
         elif before.kind == "conv2d" and not before.pool and _halves(op):
             before.pool, before.out_shape = True, op.out_shape
             del ops[i]
-        elif op.kind in ("max_pool2d", "avg_pool2d") and before.gate and before.kind in ("conv2d", "linear") and not before.pool:
+        elif op.kind in ("max_pool2d", "avg_pool2d") and is_weighted and before.gate:
             op.gate, before.gate = True, False
             i += 1
         else:
@@ -342,7 +192,7 @@ def _place(ops, end):
     for i, op in enumerate(ops):
         before = ops[i - 1] if i > 0 else None
         op.x = at
-        if op.kind in ACTIVATIONS and before and not _needs_output(before):
+        if op.kind in ACTIVATIONS and before and not before.needs_output:
             op.y = at
         else:
             op.y = end
@@ -352,11 +202,6 @@ def _place(ops, end):
             end += prod(op.out_shape) * LANES
         at = op.y
     return check_elements("the activations of a tile", (end,))
-
-
-def _needs_output(op):
-    """Whether an op's gradient looks at its output."""
-    return op.kind in (*ACTIVATIONS, "max_pool2d") or (op.relu and not op.pool)
 
 
 def _place_gradients(ops):
@@ -397,109 +242,3 @@ def _gaps(ops):
             gaps.append((end, start))
         end = max(end, stop)
     return gaps
-
-
-class _SampleLowering:
-    """The steps that take one sample through the ops; what a convolution gives lies 16 channels abreast.
-
-    A change of layout has an op for its shape alone: a padding by nothing.
-    """
-
-    def __init__(self, input_shape, ops):
-        self.ops = ops
-        self.shape = input_shape if len(input_shape) == 3 else (prod(input_shape), 1, 1)
-        self.abreast = False
-        self.steps = []
-        self.at, self.end, self.packed, self.training = 0, _whole_tiles(prod(input_shape)), 0, 0
-
-    def plan(self):
-        convolutions = [op for op in self.ops if op.kind == "conv2d"]
-        if any(op.groups != 1 or prod(op.stride) > MOST_STRIDE for op in convolutions):
-            # Groups with few channels would leave most lanes empty; spread out by a large stride, a gradient is zeros.
-            return None
-        for op in self.ops:
-            self.add(op)
-        self.make_plain()
-        if self.end + self.packed + self.training > MAX_ELEMENTS:
-            # Spread out, the gradient of a strided or dilated convolution may be far larger than a tile.
-            return None
-        trainable = [i for i, step in enumerate(self.steps) if step.op.weight is not None]
-        return SamplePlan(self.steps, self.at, self.end, self.packed, self.training, min(trainable, default=len(self.steps)))
-
-    def add(self, op):
-        if op.kind == "linear":
-            self.make_plain()
-            self.step("linear", op, (op.out_shape[0], 1, 1))
-        elif op.kind == "conv2d":
-            self.step("conv2d", op, op.inner_shape, abreast=True)
-            self.steps[-1].packed, self.steps[-1].training = self.packed, self.training
-            filters = _whole_tiles(op.out_shape[0]) * (op.filter_size + 1)
-            self.packed += filters + (0 if op.links is None else _whole_tiles(op.out_shape[0] * op.filter_size))
-            self.training += filters + self.gradient_floats(op)
-            if op.pool:
-                self.tile(TileOp("max_pool2d", op.inner_shape, op.out_shape, (2, 2), (2, 2)))
-        elif op.kind == "pad2d" and not self.abreast:
-            self.step("pad2d", op, op.out_shape)
-        elif op.kind in ACTIVATIONS:
-            self.activate(op)
-        elif op.kind == "subsample2d":
-            self.make_abreast()
-            self.step("subsample2d", op, op.out_shape, abreast=True)
-            self.steps[-1].training = self.training
-            self.training += 2 * _whole_tiles(op.out_shape[0])
-        elif op.kind == "rbf":
-            self.make_plain()
-            self.step("rbf", op, op.out_shape)
-        else:
-            self.make_abreast()
-            self.tile(op)
-        if op.relu:
-            self.activate(TileOp("relu", op.out_shape, op.out_shape))
-
-    def gradient_floats(self, op):
-        """What the gradients of a convolution take beside their sums: see sample_training.pxi."""
-        (channels, height, width), outputs = op.in_shape, op.out_shape[0]
-        spread = [size + (kernel - 1) * dilation
-                  for size, kernel, dilation in zip((height, width), op.kernel_size, op.dilation, strict=True)]  # fmt: skip
-        floats = _whole_tiles(channels) * outputs * prod(op.kernel_size) + _whole_tiles(outputs) * prod(spread)
-        if not self.steps[-1].abreast:
-            floats += _whole_tiles(channels) * height * width
-        return floats + (0 if op.links is None else _whole_tiles(outputs * op.filter_size))
-
-    def step(self, kind, op, shape, abreast=False):
-        self.steps.append(SampleStep(kind, op, self.at, self.end, abreast=self.abreast))
-        self.at, self.shape, self.abreast = self.end, shape, abreast
-        self.end += self.floats()
-
-    def floats(self):
-        channels, height, width = self.shape
-        return _whole_tiles(channels) * height * width if self.abreast else _whole_tiles(prod(self.shape))
-
-    def tile(self, op):
-        """An op on tiles, each a tile of 16 channels."""
-        tiles = TileOp(op.kind, (-(-op.in_shape[0] // LANES), *op.in_shape[1:]),
-                       (-(-op.out_shape[0] // LANES), *op.out_shape[1:]), op.kernel_size, op.stride, op.padding,
-                       count_pad=op.count_pad)  # fmt: skip
-        self.step("tile", tiles, op.out_shape, abreast=True)
-
-    def activate(self, op):
-        """Whatever the order of the values; in their place, unless the gradient of the step before looks at them."""
-        whole = (self.floats() // LANES, 1, 1)
-        x = self.at
-        if self.steps and self.steps[-1].kind == "tile" and _needs_output(self.steps[-1].op):
-            self.at = self.end
-            self.end += self.floats()
-        activation = TileOp(op.kind, whole, whole, amplitude=op.amplitude, slope=op.slope)
-        self.steps.append(SampleStep("tile", activation, x, self.at))
-
-    def make_plain(self):
-        if self.abreast:
-            self.step("plain", TileOp("pad2d", self.shape, self.shape), self.shape)
-
-    def make_abreast(self):
-        if not self.abreast:
-            self.step("abreast", TileOp("pad2d", self.shape, self.shape), self.shape, abreast=True)
-
-
-def _whole_tiles(count):
-    return -(-count // LANES) * LANES

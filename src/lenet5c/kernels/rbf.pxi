@@ -1,4 +1,5 @@
-# Radial basis functions on a tile, as in LeCun et al. (1998), eq. 7: x (C, 16) -> y (O, 16), codes (O, C) are not trained.
+# Radial basis functions on a tile, as in LeCun et al. (1998), eq. 7: x (C, 16) -> y (O, 16). The codes (O, C) are not
+# trained.
 #
 #   y[o] = sum over c of (x[c] - codes[o, c])^2             dx[c] = sum over o of 2 dy[o] (x[c] - codes[o, c])
 

@@ -1,14 +1,14 @@
 # Training on a few samples, one by one: sample.pxi backward. One thread; samples in order.
 #
 # Both gradients of a convolution are the sum of direct.pxi, too. That of the filters has 16 output channels abreast: dy
-# are its vectors, x its scalars. That of x has 16 input channels abreast: the filters are its vectors and its scalars dy,
-# spread out over a border of zeros (and, with a stride, apart), so that no tap needs to be looked at.
+# are its vectors, x its scalars. That of x has 16 input channels abreast: the filters are its vectors and its scalars
+# dy, spread out over a border of zeros (and, with a stride, apart), so that no tap needs to be looked at.
 # A linear layer keeps nothing: its gradient is the outer product of dy and x, made a few rows at a time, which the
 # optimiser takes at once, while they are in the L1 cache.
 #
-# A convolution's part of the training's memory: its gradient (O / 16, C, taps, 16) and that of its bias (O / 16, 16); the
-# filters with input channels abreast (C / 16, O, taps, 16); dy spread out (O / 16, height, width, 16); dx (C / 16, H, W,
-# 16) if x is plain; and, with a connection table, the gradient of all filters.
+# A convolution's part of the training's memory: its gradient (O / 16, C, taps, 16) and that of its bias (O / 16, 16);
+# the filters with input channels abreast (C / 16, O, taps, 16); dy spread out (O / 16, height, width, 16); dx
+# (C / 16, H, W, 16) if x is plain; and, with a connection table, the gradient of all filters.
 
 cdef enum:
     ROW_FLOATS = 2048  # of a linear layer's gradient, which wait for the optimiser
@@ -68,7 +68,8 @@ cdef void begin_sample_step(
             memset(training + step.training, 0, blocks_of(step.op.C) * 2 * LANES * sizeof(float))
 
 
-cdef void sample_conv2d_dparams(const Job* job, const Step* step, const float* x, const float* dy, float* sums) noexcept nogil:
+cdef void sample_conv2d_dparams(const Job* job, const Step* step, const float* x, const float* dy,
+                                float* sums) noexcept nogil:
     """Add to the sums of the filters' and of the bias's gradient."""
     cdef const Op* op = &step.op
     cdef Py_ssize_t size = op.C * op.KH * op.KW, pixels = op.OH * op.OW
@@ -86,7 +87,8 @@ cdef void sample_conv2d_dparams(const Job* job, const Step* step, const float* x
         job.kernels.add_columns(dy + block * pixels * LANES, pixels, 1, sums + (blocks * size + block) * LANES)
 
 
-cdef void sample_conv2d_dx(const Job* job, const Step* step, const float* dy, float* dx, float* training) noexcept nogil:
+cdef void sample_conv2d_dx(const Job* job, const Step* step, const float* dy, float* dx,
+                           float* training) noexcept nogil:
     cdef const Op* op = &step.op
     cdef Py_ssize_t width = spread_width(op), plane = spread_height(op) * width * LANES, taps = op.KH * op.KW
     cdef Py_ssize_t whole = op.O // LANES, block, oh, ow

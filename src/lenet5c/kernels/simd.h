@@ -39,8 +39,9 @@ typedef __m512 nv;
 #define nv_pow2(n) \
   _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127)), 23))
 #define nv_load_bytes(p) _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(p))))
-#define nv_load_byte_of(p, shift) \
-  _mm512_cvtepi32_ps(_mm512_and_si512(_mm512_srlv_epi32(_mm512_loadu_si512(p), _mm512_set1_epi32(shift)), _mm512_set1_epi32(255)))
+#define nv_load_byte_of(p, shift)                                                                         \
+  _mm512_cvtepi32_ps(_mm512_and_si512(_mm512_srlv_epi32(_mm512_loadu_si512(p), _mm512_set1_epi32(shift)), \
+                                      _mm512_set1_epi32(255)))
 #define nv_store_whole(p, a) _mm512_storeu_si512(p, _mm512_cvttps_epi32(a))
 #define nv_low32(a, b) _mm512_unpacklo_ps(a, b)
 #define nv_high32(a, b) _mm512_unpackhi_ps(a, b)
@@ -68,9 +69,9 @@ typedef __m256 nv;
 #define nv_pow2(n) \
   _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23))
 #define nv_load_bytes(p) _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(p))))
-#define nv_load_byte_of(p, shift)                                                                                         \
-  _mm256_cvtepi32_ps(_mm256_and_si256(_mm256_srlv_epi32(_mm256_loadu_si256((const __m256i *)(p)), _mm256_set1_epi32(shift)), \
-                                      _mm256_set1_epi32(255)))
+#define nv_load_byte_of(p, shift)      \
+  _mm256_cvtepi32_ps(_mm256_and_si256( \
+      _mm256_srlv_epi32(_mm256_loadu_si256((const __m256i *)(p)), _mm256_set1_epi32(shift)), _mm256_set1_epi32(255)))
 #define nv_store_whole(p, a) _mm256_storeu_si256((__m256i *)(p), _mm256_cvttps_epi32(a))
 #define nv_low32(a, b) _mm256_unpacklo_ps(a, b)
 #define nv_high32(a, b) _mm256_unpackhi_ps(a, b)
@@ -98,7 +99,7 @@ V16_INLINE nv nv_blend(nv mask, nv x, nv y) { return _mm_or_ps(_mm_and_ps(mask, 
 #define nv_where_eq(a, b, x, y) nv_blend(_mm_cmpeq_ps(a, b), x, y)
 #define nv_pow2(n) _mm_castsi128_ps(_mm_slli_epi32(_mm_add_epi32(_mm_cvtps_epi32(n), _mm_set1_epi32(127)), 23))
 #define nv_load_bytes(p) _mm_cvtepi32_ps(_mm_setr_epi32((p)[0], (p)[1], (p)[2], (p)[3]))
-#define nv_load_byte_of(p, shift)                                                                                   \
+#define nv_load_byte_of(p, shift)                                                                               \
   _mm_cvtepi32_ps(_mm_and_si128(_mm_srl_epi32(_mm_loadu_si128((const __m128i *)(p)), _mm_cvtsi32_si128(shift)), \
                                 _mm_set1_epi32(255)))
 #define nv_store_whole(p, a) _mm_storeu_si128((__m128i *)(p), _mm_cvttps_epi32(a))

@@ -3,7 +3,8 @@
 #   y[c] = weight[c] * (sum of the window) + bias[c]
 #   dx = weight[c] dy for each element of the window, dweight[c] = sum dy * (sum of the window), dbias[c] = sum dy
 #
-# One weight and one bias a channel. *_plane serves both layouts: a weight for all lanes, or one for each of 16 channels.
+# One weight and one bias a channel. *_plane serves both layouts: a weight for all lanes, or one for each of 16
+# channels.
 
 cdef inline v16 sum_of_window(const Op* op, const float* x) noexcept nogil:
     cdef Py_ssize_t h, w

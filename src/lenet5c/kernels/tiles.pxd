@@ -28,7 +28,8 @@ cdef enum LossKind:
 cdef struct Op:
     OpKind kind
     bint relu           # CONV2D, LINEAR: rectify the output
-    bint gate           # the gradient passes where the output of CONV2D, LINEAR, MAX_POOL2D, the input of AVG_POOL2D is positive
+    bint gate           # the gradient passes where the output of CONV2D, LINEAR, MAX_POOL2D, the input of AVG_POOL2D
+                        # is positive
     bint pool           # CONV2D: y is (O, OH / 2, OW / 2, 16), the largest of each 2 x 2 window
     bint winograd       # CONV2D: by winograd.pxi
     bint count_pad      # AVG_POOL2D: padding counts in the divisor
@@ -50,7 +51,8 @@ cdef struct Op:
     const float* codes          # RBF: (O, C)
     float amplitude, slope      # SCALED_TANH
 
-# The sum of direct.pxi: y[i, j] = start[i, j] + sum over c, k of vectors[c, k, i] * x[channel(c) + steps[k] + places[j]]
+# The sum of direct.pxi:
+#   y[i, j] = start[i, j] + sum over c, k of vectors[c, k, i] * x[channel(c) + steps[k] + places[j]]
 # Channel c lies at (c // channels) * block_stride + (c % channels) * channel_stride of x. All offsets are in floats.
 cdef struct DirectSum:
     bint abreast             # x has 16 floats in a place, one for each of the 16 abreast, and not one for all
@@ -63,7 +65,8 @@ cdef struct DirectSum:
     Py_ssize_t places_count
     Py_ssize_t y_row         # from one row of y to the next
 
-# Random warps of images (C, H, W) of bytes, by distort.pxi: how far they go at most. gaussian has 2 * radius + 1 weights.
+# Random warps of images (C, H, W) of bytes, by distort.pxi: how far they go at most. gaussian has 2 * radius + 1
+# weights.
 cdef struct Distort:
     Py_ssize_t C, H, W
     double translation, scaling, squeeze, shear, rotation   # pixels, shares of 1, tangent, radians

@@ -3,7 +3,8 @@
 from cpython.pycapsule cimport PyCapsule_New
 from lenet5c.kernels.tiles cimport (
     AVG_POOL2D, CONV2D, CROSS_ENTROPY, LINEAR, MAX_POOL2D, MAXIMUM_A_POSTERIORI, MAXIMUM_LIKELIHOOD, PAD2D, RBF, RELU,
-    SIGMOID, SUBSAMPLE2D, TANH, DirectSum, Distort, LossKind, Op, TileKernels, distort_floats, hash_bits, spread_filters)
+    SIGMOID, SUBSAMPLE2D, TANH, DirectSum, Distort, LossKind, Op, TileKernels, distort_floats, hash_bits,
+    spread_filters)
 
 include "simd.pxi"
 include "pool2d.pxi"

@@ -82,8 +82,8 @@ class Conv2d(TileLayer):
         table = np.array(table)
         if table.shape != (self.in_channels, self.out_channels) or not np.isin(table, (0, 1)).all():
             raise ValueError(
-                f"connection_table is {table.dtype} {table.shape}; it should be true and false (or 1 and 0) of the shape "
-                f"({self.in_channels}, {self.out_channels}), input by output maps"
+                f"connection_table is {table.dtype} {table.shape}; it should be true and false (or 1 and 0) of the "
+                f"shape ({self.in_channels}, {self.out_channels}), input by output maps"
             )
         if not table.any(axis=0).all():
             raise ValueError("connection_table leaves an output map without any input; each needs at least one")

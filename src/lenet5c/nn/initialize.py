@@ -64,7 +64,9 @@ def _of_one_number(init):
     name, number = next(iter(init.items())) if len(init) == 1 else (None, None)
     is_number = isinstance(number, (int, float)) and not isinstance(number, bool)
     if name not in ONE_NUMBER or not is_number or not (number >= 0 and isfinite(number)):
-        raise ValueError(f"init is {dict(init)!r}; it should have one of {', '.join(ONE_NUMBER)}, with a number from 0 on")
+        raise ValueError(
+            f"init is {dict(init)!r}; it should have one of {', '.join(ONE_NUMBER)}, with a number from 0 on"
+        )
     return ONE_NUMBER[name](number)
 
 
@@ -84,7 +86,8 @@ def draw(init, rng, shape, fan_in, fan_out):
     if isinstance(init, str):
         if init not in NAMED:
             raise ValueError(
-                f"init is {init!r}; it should be one of {', '.join(NAMED)}, or such as {{'normal': 0.01}}, or a function"
+                f"init is {init!r}; it should be one of {', '.join(NAMED)}, or such as {{'normal': 0.01}}, "
+                f"or a function"
             )
         init = NAMED[init]
     elif isinstance(init, Mapping):

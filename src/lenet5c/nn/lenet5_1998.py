@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lenet5c.kernels.shapes import pair
+from lenet5c.kernels.shapes import check_elements, pair
 from lenet5c.nn.activation import ScaledTanh
 from lenet5c.nn.convolution import Conv2d, positive
 from lenet5c.nn.initialize import constant, fan_in_uniform
@@ -41,7 +41,8 @@ class LeNet5_1998(Sequential):
     connected by table I, S2 and S4 have a trained coefficient and a bias for each map, the output compares F6 with the
     bitmaps of figure 3. For 32 by 32 images and ten classes 60,000 trained parameters and 340,908 connections.
 
-    Outputs are penalties, the smallest at the class; `predict` knows this. Losses: `MLELoss` (eq. 8), `MAPLoss` (eq. 9).
+    Outputs are penalties, the smallest at the class; `predict` knows this. Losses: `MLELoss` (eq. 8), `MAPLoss`
+    (eq. 9).
 
     Parameters
     ----------
@@ -52,9 +53,9 @@ class LeNet5_1998(Sequential):
         Height and width, at least 16; C5 is as large as the maps it sees.
     init : {'fitted', 'printed', 'lush'}
         'printed' is what the paper's appendix A says, weights from U(-2.4 / F, 2.4 / F) with the fan-in F, coefficients
-        likewise; with the paper's step sizes this does not train. 'lush' is what the authors' own code does, U(-1 /
-        sqrt(F), 1 / sqrt(F)), coefficients 0.5. 'fitted' has 1.1 in place of 1, coefficients 0.55: with it, the step sizes
-        of the first pass are those the paper quotes. Biases start at 0.
+        likewise; with the paper's step sizes this does not train. 'lush' is what the authors' own code (Lush, gblearn2)
+        does, U(-1 / sqrt(F), 1 / sqrt(F)), coefficients 0.5. 'fitted' has 1.1 in place of 1, coefficients 0.55: with
+        it, the step sizes of the first pass are those the paper quotes. Biases start at 0.
     rng : int or numpy.random.Generator
 
     Examples
@@ -117,7 +118,8 @@ class LeNet5_1998(Sequential):
 
 
 def class_codes(num_classes):
-    """Codes (num_classes, 84) of -1 and 1: the digits' bitmaps for ten classes, else the same random ones every time."""
+    """Codes (num_classes, 84) of -1 and 1: the digits' bitmaps for ten classes, else the same random ones each time."""
     if num_classes == 10:
         return digit_codes()
+    check_elements("codes", (positive("num_classes", num_classes), FEATURES))
     return (2 * (np.random.default_rng(1998).random((num_classes, FEATURES)) < 0.5) - 1).astype(np.float32)

@@ -184,8 +184,8 @@ class _PenaltyLoss(_Loss):
     def second(self, penalties, labels):
         """Return first and second derivatives of the mean loss by each penalty: those of `MLELoss`, 1 / N and 0.
 
-        For `MAPLoss` that is not exact. It makes the second derivative by each input of an `RBF` layer 2 / N, a constant,
-        as the authors' own code has it: the true one can be negative, or next to nothing.
+        For `MAPLoss` that is not exact. It makes the second derivative by each input of an `RBF` layer 2 / N, a
+        constant, as the authors' own code (Lush, gblearn2) has it: the true one can be negative, or next to nothing.
 
         Parameters
         ----------
@@ -269,7 +269,7 @@ class MAPLoss(_PenaltyLoss):
         return self.j
 
     def __repr__(self):
-        return f"MAPLoss(j={self.j:g})"
+        return f"MAPLoss(j={self.j:g}, curvature={self.curvature!r})"
 
 
 @lru_cache(maxsize=16)

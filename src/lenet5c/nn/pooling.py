@@ -86,6 +86,7 @@ class AvgPool2d(_Pool2d):
             divisor = np.outer(heights, widths).astype(np.float32)
         return self.backward(d2y / divisor)
 
+
 class Subsample2d(TileLayer):
     """The sum of each window times a trained coefficient, plus a trained bias; one of each a map.
 
@@ -121,7 +122,9 @@ class Subsample2d(TileLayer):
 
     def output_shape(self, input_shape):
         if len(input_shape) != 3 or input_shape[0] != self.channels:
-            raise ValueError(f"Subsample2d takes samples of {self.channels} channels (C, H, W), got {tuple(input_shape)}")
+            raise ValueError(
+                f"Subsample2d takes samples of {self.channels} channels (C, H, W), got {tuple(input_shape)}"
+            )
         return (self.channels, *pool2d_output_size(input_shape[1:], self.kernel_size))
 
     def connections(self, input_shape):
@@ -141,7 +144,8 @@ class Subsample2d(TileLayer):
         return self.chain.backward_squared(d2y, squared)
 
     def tile_op(self, offset):
-        return {"kind": "subsample2d", "kernel_size": self.kernel_size, "weight": offset("weight"), "bias": offset("bias")}
+        params = {"weight": offset("weight"), "bias": offset("bias")}
+        return {"kind": "subsample2d", "kernel_size": self.kernel_size, **params}
 
     def __repr__(self):
         return f"Subsample2d({self.channels}, kernel_size={self.kernel_size})"

@@ -48,8 +48,8 @@ def digit_codes():
 class RBF(TileLayer):
     """Penalties: the squared Euclidean distance from each class's code (LeCun et al. 1998, eq. 7).
 
-    ``y[i] = sum over j of (x[j] - codes[i, j])^2``; the class is where y is smallest, and `MLELoss` and `MAPLoss` are the
-    losses that know this.
+    ``y[i] = sum over j of (x[j] - codes[i, j])^2``; the class is where y is smallest, and `MLELoss` and `MAPLoss` are
+    the losses that know this.
 
     Parameters
     ----------
@@ -78,7 +78,9 @@ class RBF(TileLayer):
     def output_shape(self, input_shape):
         classes, features = self.buffers["codes"].shape
         if tuple(input_shape) != (features,):
-            raise ValueError(f"RBF takes samples of {features} features, got {tuple(input_shape)}; put a Flatten before it?")
+            raise ValueError(
+                f"RBF takes samples of {features} features, got {tuple(input_shape)}; put a Flatten before it?"
+            )
         return (classes,)
 
     def connections(self, input_shape):

@@ -6,6 +6,7 @@ import numpy as np
 
 from lenet5c.kernels.arrays import contiguous
 from lenet5c.nn.layer import Home, Layer, check_batch
+from lenet5c.nn.linear import Flatten
 from lenet5c.nn.loss import check_labels
 from lenet5c.nn.rbf import RBF
 from lenet5c.nn.summary import summary
@@ -137,8 +138,8 @@ class Sequential(Layer):
     def second_derivatives(self, samples, labels, loss, *, index=None, scale=1.0, offset=None):
         """The mean loss's second derivative by each parameter: diagonal, in the Gauss-Newton approximation.
 
-        Eq. 23 to 27 of LeCun et al. (1998). Nothing but `curvatures` is changed: running statistics and random
-        generators of layers are as before.
+        Eq. 23 to 27 of LeCun et al. (1998). Running statistics and random generators of layers are as before; what
+        `backward` needs of a training `forward` is not: it wants a new one.
 
         Parameters
         ----------
@@ -305,8 +306,8 @@ class Sequential(Layer):
 
     def logits(self, outputs):
         """The outputs (N, K) as logits: themselves, or, behind an `RBF` layer, the penalties negated."""
-        *_, last = self._flat()
-        return -outputs if isinstance(last, RBF) else outputs
+        last = [layer for layer in self._flat() if not isinstance(layer, Flatten)][-1:]
+        return -outputs if last and isinstance(last[0], RBF) else outputs
 
     def output_shape(self, input_shape):
         for layer in self.layers.values():
@@ -391,7 +392,9 @@ def check_samples(samples, index, offset):
         found = f"{samples.dtype} {samples.shape}" if isinstance(samples, np.ndarray) else type(samples).__name__
         raise TypeError(f"samples is {found}; it should be an array (N, ...) of float32, or of uint8 with an offset")
     if samples.dtype == np.uint8 and np.size(offset) != np.prod(samples.shape[1:]):
-        raise ValueError(f"samples is uint8, so offset should have the shape {samples.shape[1:]}, a value for each pixel")
+        raise ValueError(
+            f"samples is uint8, so offset should have the shape {samples.shape[1:]}, a value for each pixel"
+        )
     if index is not None:
         index = np.asarray(index)
         if index.ndim != 1 or index.dtype.kind not in "iu":
@@ -406,7 +409,9 @@ def check_distort(distort, samples):
     if distort is None:
         return
     if not (hasattr(distort, "warp") and hasattr(distort, "stream")):
-        raise TypeError(f"distort is a {type(distort).__name__}; it should be what a Distortion's of_epoch(seed, epoch) returns")
+        raise TypeError(
+            f"distort is a {type(distort).__name__}; it should be what a Distortion's of_epoch(seed, epoch) returns"
+        )
     if samples.dtype != np.uint8 or samples.ndim != 4:
         raise TypeError(
             f"samples is {samples.dtype} {samples.shape}; with distort it should be images (N, C, H, W) of uint8, or "

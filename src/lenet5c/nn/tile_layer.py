@@ -19,7 +19,7 @@ class TileLayer(Layer):
     """A layer that is one tile op. Alone it runs as a program of one op, in a model as part of a longer one."""
 
     def tile_op(self, offset):
-        """The mapping that `lowering.lower` takes; ``offset(name)`` is where a parameter lies, None if there is none."""
+        """The mapping that `lowering.lower` takes; ``offset(name)`` is where a parameter lies, or None without one."""
         raise NotImplementedError
 
     def output_shape(self, input_shape):

@@ -74,7 +74,8 @@ class _Optimizer:
         for name in self.vectors:
             if np.shape(state[name]) != self.model.vector.shape:
                 raise ValueError(
-                    f"{name} has the shape {np.shape(state[name])}; the model's is {self.model.vector.shape}")  # fmt: skip
+                    f"{name} has the shape {np.shape(state[name])}; the model's is {self.model.vector.shape}"
+                )
         self.steps = int(state["steps"])
         for name in self.vectors:
             getattr(self, name)[...] = state[name]

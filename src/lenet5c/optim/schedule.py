@@ -33,6 +33,8 @@ class Step:
 
     def __post_init__(self):
         _check_at_least_one("every", self.every)
+        if not 0 < self.gamma <= 1:
+            raise ValueError(f"gamma is {self.gamma!r}; it should be more than 0 and at most 1")
 
     def __call__(self, step):
         return self.lr * self.gamma ** (step // self.every)
@@ -48,6 +50,8 @@ class Cosine:
 
     def __post_init__(self):
         _check_at_least_one("total", self.total)
+        if not (self.final >= 0 and isfinite(self.final)):
+            raise ValueError(f"final is {self.final!r}; it should be a number of at least 0")
 
     def __call__(self, step):
         return _anneal(self.lr, self.final, step / max(self.total - 1, 1))
@@ -173,6 +177,8 @@ class Piecewise:
             raise ValueError(
                 f"rates has {len(self.rates)} values and boundaries {len(self.boundaries)}; it should have one more"
             )
+        if not all(rate >= 0 and isfinite(rate) for rate in self.rates):
+            raise ValueError(f"rates is {self.rates}; they should be numbers of at least 0")
         if any(b <= a for a, b in zip((0, *self.boundaries), self.boundaries, strict=False)):
             raise ValueError(f"boundaries is {self.boundaries}; they should rise, from at least 1")
 

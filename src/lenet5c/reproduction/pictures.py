@@ -1,5 +1,6 @@
 """The report's pictures, drawn by matplotlib from the record alone; the errors' pictures need the test images, too."""
 
+from io import BytesIO
 from math import ceil
 
 import numpy as np
@@ -8,6 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from lenet5c.reproduction.reported import ERRORS_SHOWN, reported
+from lenet5c.training import atomic
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart.
 OURS, THEIRS, TRAIN, VALIDATION, REJECTED, GREY, INK = (
@@ -43,15 +45,22 @@ def draw(record, test_set, folder):
     for name, result in whole.items():
         figures["curve", name] = lambda result=result: curve(result)
         if points := [other for other in record["results"] if other["recipe"] == name and other["train_size"]]:
-            figures["sizes", name] = lambda result=result, points=points: sizes([*points, result], whole)
+            figures["sizes", name] = lambda result=result, points=points: sizes(
+                [*points, result], record["train_count"], whole)  # fmt: skip
     for name in shown(list(whole)):
         if whole[name]["errors"]["index"]:
             figures["errors", name] = lambda name=name: errors(whole[name], test_set, record["rejected"]["index"])
     files = {}
     for (kind, name), make in figures.items():
         files[kind, name] = f"{kind}{'-' if name else ''}{name}.png"
+        picture = BytesIO()
         with rc_context(STYLE):
-            make().savefig(folder / files[kind, name], metadata={"Software": None})
+            make().savefig(picture, format="png", metadata={"Software": None})
+        atomic.write_bytes(folder / files[kind, name], picture.getvalue())
+    for kind in ("curve", "sizes", "errors"):
+        for old in sorted(folder.glob(f"{kind}-*.png")):  # of recipes that are no longer in the record
+            if old.name not in files.values():
+                old.unlink()
     return files
 
 
@@ -149,10 +158,9 @@ def curve(result):
     return figure
 
 
-def sizes(results, whole):
-    """Test error by the number of training images, with the published points."""
+def sizes(results, last, whole):
+    """Test error by the number of training images, `last` of them in all, with the published points."""
     facts = reported(results[0]["recipe"])
-    last = max(facts.sizes)
     figure = Figure(figsize=(6.4, 4), layout="constrained")
     ax = figure.add_subplot()
     found = [(result["train_size"] or last, result["accuracy"]) for result in results]

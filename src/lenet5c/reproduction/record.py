@@ -20,12 +20,14 @@ from lenet5c.training import RunError, atomic, load_model, mcnemar, mean_interva
 FORMAT = "lenet5c reproductions 1"
 
 
-def make_record(runs, test_set, command, data, changes):
+def make_record(runs, train_count, test_set, command, data, changes):
     """The record of finished runs.
 
     Parameters
     ----------
     runs : list of lenet5c.reproduction.runs.Run
+    train_count : int
+        How many training images there are in all.
     test_set : lenet5c.datasets.Dataset
     command : str
         What was called.
@@ -56,6 +58,7 @@ def make_record(runs, test_set, command, data, changes):
         "date": datetime.now().astimezone().isoformat(timespec="seconds"),
         "machine": machine(),
         "data": data,
+        "train_count": train_count,
         "changes": changes,
         "rejected": {"index": rejected, "label": test_set.labels[rejected].tolist()},
         "results": results,

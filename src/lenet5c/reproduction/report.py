@@ -21,6 +21,7 @@ def write(path, record, pictures):
     """
     results = record["results"]
     whole = {result["recipe"]: result for result in results if result["train_size"] is None}
+    subsets = [result for result in results if result["train_size"]]
     parts = [
         head(record),
         headline(whole.values()),
@@ -29,7 +30,7 @@ def write(path, record, pictures):
         compared(record["comparisons"], whole),
         "## Recipes",
         *(
-            section(result, [other for other in results if other["recipe"] == name and other["train_size"]], pictures)
+            section(result, record["train_count"], [other for other in subsets if other["recipe"] == name], pictures)
             for name, result in whole.items()
         ),
         "## Errors, one by one",
@@ -121,7 +122,7 @@ def compared(comparisons, whole):
     )
 
 
-def section(result, sizes, pictures):
+def section(result, train_count, sizes, pictures):
     name = result["recipe"]
     facts = reported(name)
     lines = [f"### {name}", result["summary"][:1].upper() + result["summary"][1:] + "."]
@@ -129,7 +130,11 @@ def section(result, sizes, pictures):
         lines.append(f"Reproduces {result['reproduces'].rstrip('.')}.")
     if facts.accuracy is not None:
         how = f" ({facts.figure})" if facts.figure else ""
-        lines.append(f"Reported: {percent(facts.accuracy)}{how}; here {accuracy(result)}.")
+        here = f"{accuracy(result)} on the test images"
+        if facts.on == "training":
+            last = [100 * run["history"]["train_accuracy"][-1] for run in result["runs"]]
+            here = f"{percent(sum(last) / len(last))} in the last epoch, and {here}"
+        lines.append(f"Reported: {percent(facts.accuracy)}{how}; here {here}.")
     usual = Recipe().to_dict()
     settings = result["settings"]
     told = [key for key in settings if key in ALWAYS or settings[key] != usual.get(key)]
@@ -141,7 +146,7 @@ def section(result, sizes, pictures):
     if facts.test_errors:
         lines.append(passes(result, facts))
     if sizes:
-        lines.append(by_size(result, sizes, facts))
+        lines.append(by_size(result, train_count, sizes, facts))
         lines.append(image(pictures, "sizes", name, f"Test error of {name} by the number of training images"))
     return "\n\n".join(line for line in lines if line)
 
@@ -163,15 +168,16 @@ def passes(result, facts):
     )
 
 
-def by_size(result, sizes, facts):
+def by_size(result, train_count, sizes, facts):
     rows = []
     for one in [*sizes, result]:
-        size = one["train_size"] or max(facts.sizes)
+        size = one["train_size"] or train_count
+        published = facts.sizes.get(size)
         found = one["accuracy"]
         rows.append(
             [
                 f"{size:,}",
-                f"{facts.sizes[size]:.2f} %",
+                "–" if published is None else f"{published:.2f} %",
                 f"{100 - found['mean']:.2f} %{plus_minus(found['sd'])}",
                 found["count"],
             ]

@@ -29,7 +29,8 @@ class Trainer:
     ----------
     model : lenet5c.nn.Sequential
     optimizer : lenet5c.optim optimiser of that model
-        One with `estimate`, as SDLM, measures so on `samples` training samples before each epoch, drawn anew.
+        One with `estimate`, as SDLM, measures so on `samples` training samples before each epoch, drawn anew and not
+        distorted.
     schedule : callable
         The learning rate of a step, 0, 1, ...; a `ReduceOnPlateau` is told the validation losses, too.
     loss : CrossEntropyLoss, MSELoss, MLELoss or MAPLoss
@@ -136,7 +137,8 @@ class Trainer:
         Returns
         -------
         bool
-            Whether the training is `done`. The model then has the weights that `average` and `keep` ask for.
+            Whether the training is `done`. The model then has the weights that `average` and `keep` ask for, and
+            `state` with it: it is no longer one to go on from.
 
         Raises
         ------
@@ -192,8 +194,9 @@ class Trainer:
         epoch, step, history = values["epoch"], values["step"], values["history"]
         if not (_is_count(epoch, self.epochs) and _is_count(step, self.steps_per_epoch)):
             raise ValueError(f"its position is epoch {epoch!r}, step {step!r}")
-        if values["optimizer_steps"] != epoch * self.steps_per_epoch + step or type(values["optimizer_steps"]) is not int:
-            raise ValueError(f"its optimiser took {values['optimizer_steps']!r} steps")
+        taken = values["optimizer_steps"]
+        if taken != epoch * self.steps_per_epoch + step or type(taken) is not int:
+            raise ValueError(f"its optimiser took {taken!r} steps")
         if not _is_count(values["correct"], len(self.train_set)) or not isfinite(values["loss_sum"]):
             raise ValueError(f"its epoch so far has {values['correct']!r} correct, losses {values['loss_sum']!r}")
         if len(history) != epoch or not all(isinstance(row, dict) for row in history):
@@ -263,7 +266,10 @@ class Trainer:
         first = self.steps_taken
         if self.average:
             count = min(count, self.average.steps_before_next(first))
-        rates = [self._rate(first + i) for i in range(count)]
+        if isinstance(self.schedule, ReduceOnPlateau):
+            rates = [self._rate(first)] * count  # it changes between epochs alone
+        else:
+            rates = [self.schedule(first + i) for i in range(count)]
         samples = order[self.step * self.batch_size : (self.step + count) * self.batch_size]
         record = StepsTaken(count)
         options = {} if self.distortion is None else {"distort": self._distort()}
