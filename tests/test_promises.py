@@ -19,10 +19,10 @@ def train(folder, *arguments):
     return summary, hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
 
 
-def test_the_default_reaches_99_2_percent_over_five_seeds(tmp_path):
+def test_the_default_reaches_99_25_percent_over_five_seeds(tmp_path):
     accuracies = [train(tmp_path / str(seed), "--seed", seed)[0]["test_accuracy"] for seed in range(5)]
     print(f"mean {statistics.mean(accuracies):.4%}, standard deviation {statistics.stdev(accuracies):.4%}: {accuracies}")
-    assert statistics.mean(accuracies) >= 0.992
+    assert statistics.mean(accuracies) >= 0.9925
 
 
 def test_two_epochs_have_one_digest_at_any_thread_count(tmp_path):

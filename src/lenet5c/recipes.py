@@ -26,6 +26,7 @@ PLAIN = Recipe(optimizer="adam", lr=1e-3, schedule="constant", weight_decay=0.0,
 
 DEFAULT = Recipe(
     summary="LeNet-5 with ReLU and average pooling, one-cycle AdamW",
+    reached="99.45 % ± 0.06 (5 seeds)",
     epochs=10, batch_size=64, optimizer="adamw", lr=6e-3, weight_decay=0.1, optimizer_settings={"betas": [0.9, 0.99]},
     schedule="one-cycle", schedule_settings={"warm_up": 0.15}, label_smoothing=0.05, validation=1 / 12,
     model={"pooling": "avg"},
@@ -49,6 +50,7 @@ PAPER1998 = Recipe(
     summary="the net of 1998: connection table, trained subsampling, RBF outputs, SDLM",
     reproduces="LeCun, Bottou, Bengio and Haffner (1998), section III: 20 passes, two to three days on an SGI Origin 2000",
     reported="99.05 % test",
+    reached="99.03 % ± 0.07 (4 seeds)",
     notes="The paper's passes, order, input, mu and samples for the curvature. Its rates and its initial weights do not "
     "fit together: with weights from U(-2.4 / F, 2.4 / F) they do not train, with those that give the step sizes it "
     "quotes, U(-1.1 / sqrt(F), 1.1 / sqrt(F)), they break down in the second pass. A quarter of its rates, here, follows "
@@ -63,11 +65,13 @@ RECIPES = {
     "fast": replace(
         DEFAULT,
         summary="the default net in two epochs, on all training images",
+        reached="99.24 % ± 0.10 (10 seeds)",
         epochs=2, validation=0,
     ),
     "best": replace(
         DEFAULT,
         summary="the default net on distorted digits, for 80 epochs",
+        reached="99.61 % ± 0.06 (5 seeds)",
         epochs=80, batch_size=64, lr=3e-3, schedule_settings={"warm_up": 0.1}, label_smoothing=0.0, validation=0,
         distortion=NAMED["modern"],
     ),
@@ -77,6 +81,7 @@ RECIPES = {
         summary="the net of 1998 on distorted digits",
         reproduces="the same paper's training set with 540,000 distorted images",
         reported="99.2 % test",
+        reached="99.23 % ± 0.04 (4 seeds)",
         notes="The paper's distortions, nine digits in ten, drawn anew for each presentation; it gives no ranges. Else as "
         "paper1998.",
         distortion=NAMED["paper1998"],
@@ -86,6 +91,7 @@ RECIPES = {
         summary="minus the mean image, from N(0, 0.001), Adam",
         reproduces="a LeNet-5 in NumPy loops, 6:53 an epoch",
         reported="99.08 % test",
+        reached="99.10 % ± 0.07 (5 seeds)",
         notes="Pixels are not scaled: the mean of the training images is all that is taken from them. The report gives one "
         "figure of one run. At a constant rate the last weights are a matter of luck: with them (--average 0) five seeds "
         "had 98.85 % ± 0.10 on the test images. Here it is their running average, which on validation images was better "
@@ -99,6 +105,7 @@ RECIPES = {
         summary="a stand-in for seed1: He's weights, 60 epochs",
         reproduces="",
         reported="",
+        reached="99.09 % ± 0.12 (3 seeds)",
         notes="Weights of N(0, 0.01) keep the loss at 2.30 for longer than this takes; He's leave it at once.",
         epochs=60, model={"c5": "conv"},
     ),
@@ -107,6 +114,7 @@ RECIPES = {
         summary="28 x 28, convolutions of 3 x 3 from N(0, 0.01), Adam",
         reproduces="a LeNet-5 in NumPy with im2col, on an i7-11800H at about 60 s an epoch",
         reported="98.29 % test",
+        reached="98.50 % ± 0.16 (5 seeds)",
         notes="The text describes 32 x 32 images and 5 x 5 filters; its code, followed here, has neither. It draws "
         "each batch anew, so that some images of an epoch come twice and others not at all; here each comes once. It "
         "states how convolutions start, not the fully connected layers: He's weights here, which did better on "
@@ -119,6 +127,7 @@ RECIPES = {
         summary="average pooling, C5 as a convolution, 80 : 20 split, Adam",
         reproduces="a LeNet-5 in PyTorch, on an RTX 3060",
         reported="98.77 % test, 98.88 % validation",
+        reached="98.78 % ± 0.05 (5 seeds)",
         notes="PyTorch draws weights and biases of a layer uniformly within 1 / sqrt(fan_in); here the weights are "
         "He's and the biases 0.",
         epochs=10, batch_size=64, preparation="seed3", validation=0.2,
@@ -129,6 +138,7 @@ RECIPES = {
         summary="mirrored digits, no activation behind C3, Adam",
         reproduces="a LeNet-5 in PyTorch on a CPU",
         reported="97.28 % train",
+        reached="97.82 % ± 0.26 (5 seeds)",
         notes="Half of the training images are mirrored: a mistake, as a mirrored digit is none, kept for the figure. "
         "Initialisation as in seed3.",
         epochs=5, batch_size=64, preparation="seed4", distortion={"flip": 0.5},

@@ -152,7 +152,8 @@ def curve(result):
     count = len(histories)
     ax.set_title(
         f"{result['recipe']}: " + (f"mean of {count} trainings, each a thin line" if count > 1 else "one training")
-    )
+        + ("; a line ends where errors do" if min(drawn) == 0 else "")
+    )  # fmt: skip
     ax.grid()
     ax.legend()
     return figure
