@@ -9,7 +9,7 @@ import pytest
 
 from lenet5c.datasets import Dataset, Preparation
 from lenet5c.nn import BatchNorm2d, Conv2d, CrossEntropyLoss, Dropout, MSELoss
-from lenet5c.optim import SGD, Adagrad, Adam, Constant, Cosine, OneCycle, ReduceOnPlateau, RMSprop, Step
+from lenet5c.optim import SGD, Adagrad, Adam, Constant, Cosine, OneCycle, Piecewise, ReduceOnPlateau, RMSprop, Step
 from lenet5c.recipe import OPTIMIZERS, TEXTS, Recipe, pixel_statistics
 from lenet5c.recipes import RECIPES, main, recipe
 
@@ -296,3 +296,10 @@ def test_the_command(module):
     result = run("seed7")
     assert result.returncode == 2 and len(result.stderr.splitlines()) == 1
     assert "seed7" in result.stderr and "seed4" in result.stderr
+
+
+def test_rates_of_the_paper_are_those_of_its_schedule():
+    """A quarter of them: the recipe has them as settings, `Piecewise.paper1998` for who builds a schedule of their own."""
+    recipes_own, papers = RECIPES["paper1998"]._schedule(60_000), Piecewise.paper1998(60_000)
+    assert recipes_own.boundaries == papers.boundaries
+    assert recipes_own.rates == pytest.approx([rate / 4 for rate in papers.rates])

@@ -17,7 +17,7 @@ class Reported:
         What else there is to say of it.
     time : str
         What the training took there, and on what.
-    epochs, parameters : int or None
+    epochs : int or None
     test_errors, train_errors : tuple of float
         Error in percent after, and while, each epoch, where a curve was published.
     sizes : dict
@@ -31,7 +31,6 @@ class Reported:
     figure: str = ""
     time: str = ""
     epochs: int | None = None
-    parameters: int | None = None
     test_errors: tuple[float, ...] = ()
     train_errors: tuple[float, ...] = ()
     sizes: dict[int, float] = field(default_factory=dict)
@@ -48,7 +47,6 @@ REPORTED = {
         figure="an error of 0.95 %, known to about 0.1 %",
         time="2 to 3 days (200 MHz R10000)",
         epochs=20,
-        parameters=60_000,
         # Read off the vector data of the paper's Fig. 5, to about 0.02. It draws 21 points; of the last eight, training
         # falls from 0.38 to 0.36.
         test_errors=(2.67, 2.24, 1.47, 1.42, 1.42, 1.08, 1.03, 1.05, 0.97, 0.95, 0.95, 0.97, 0.95, *[0.95] * 8),
@@ -62,7 +60,6 @@ REPORTED = {
         figure="an error of 0.8 %, known to about 0.1 %; Fig. 6 has it at 0.82 %",
         time="not stated",
         epochs=20,
-        parameters=60_000,
         sizes={60_000: 0.82},
         seeds=4,
     ),
