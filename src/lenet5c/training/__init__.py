@@ -3,6 +3,7 @@
 from lenet5c.training.errors import NonFiniteError, RunError
 from lenet5c.training.evaluation import Evaluation, evaluate
 from lenet5c.training.model_file import TrainedModel, load_model, save_model
+from lenet5c.training.pretrained import pretrained
 from lenet5c.training.statistics import McNemar, MeanInterval, mcnemar, mean_interval, wilson_interval
 from lenet5c.training.trainer import Trainer
 
@@ -18,6 +19,7 @@ __all__ = [
     "load_model",
     "mcnemar",
     "mean_interval",
+    "pretrained",
     "save_model",
     "wilson_interval",
 ]

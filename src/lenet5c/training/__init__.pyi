@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lenet5c.datasets import Dataset, Distortion, Preparation
+from lenet5c.errors import UserError
 from lenet5c.nn import Sequential, _Loss
 from lenet5c.optim import SDLM, SGD, Adagrad, Adam, RMSprop
 
@@ -23,6 +24,7 @@ __all__ = [
     "load_model",
     "mcnemar",
     "mean_interval",
+    "pretrained",
     "save_model",
     "wilson_interval",
 ]
@@ -50,7 +52,7 @@ class MeanInterval:
     high: float
     count: int
 
-class RunError(ValueError): ...
+class RunError(UserError): ...
 class NonFiniteError(ArithmeticError): ...
 
 @dataclass(eq=False)
@@ -58,6 +60,9 @@ class TrainedModel:
     model: Sequential
     preparation: Preparation
     class_names: tuple[str, ...]
+    image_shape: tuple[int, int, int] | None = None
+    reading: str = "ink"
+    def __post_init__(self) -> None: ...
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]: ...
     def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]: ...
 
@@ -126,3 +131,5 @@ def load_model(path: str | os.PathLike[str]) -> TrainedModel: ...
 def wilson_interval(correct: int, count: int, confidence: float = 0.95) -> tuple[float, float]: ...
 def mcnemar(correct_a: ArrayLike, correct_b: ArrayLike) -> McNemar: ...
 def mean_interval(values: Iterable[float], confidence: float = 0.95) -> MeanInterval: ...
+
+def pretrained() -> TrainedModel: ...

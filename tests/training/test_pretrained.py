@@ -1,0 +1,43 @@
+"""The model that comes with the package is the one its files tell of."""
+
+import json
+
+import numpy as np
+import pytest
+
+from lenet5c.datasets import mnist
+from lenet5c.recipe import Recipe
+from lenet5c.recipes import RECIPES
+from lenet5c.training import evaluate, load_model, pretrained
+from lenet5c.training.pretrained import FOLDER
+
+
+def told(name):
+    return json.loads((FOLDER / name).read_text())
+
+
+def test_it_reaches_what_it_is_said_to_reach():
+    trained, summary = pretrained(), told("summary.json")
+    _, test = mnist()
+    found = evaluate(trained.model, test, trained.preparation)
+    assert (found.correct, found.count) == (summary["test_correct"], summary["test_count"])
+    assert f"{summary['test_correct']:,}" in (FOLDER / "README.md").read_text()
+    assert trained.class_names == tuple("0123456789")
+    assert (trained.image_shape, trained.reading) == ((1, 28, 28), "ink")
+
+
+def test_it_is_of_the_recipe_as_it_stands():
+    config = told("config.json")
+    assert (config["recipe"], config["seed"], config["data"]) == ("best", 0, "mnist")
+    recipe = RECIPES["best"].to_dict()
+    assert {name: config[name] for name in recipe} == json.loads(json.dumps(recipe))
+    assert set(recipe) == set(Recipe.settings())
+
+
+@pytest.mark.slow
+def test_its_command_writes_the_same_weights(tmp_path):
+    from lenet5c.train import main
+
+    assert main(["--recipe", "best", "--seed", "0", "--out", str(tmp_path), "--quiet"]) == 0
+    again, shipped = load_model(tmp_path / "model.safetensors"), pretrained()
+    np.testing.assert_array_equal(again.model.vector, shipped.model.vector)
