@@ -8,9 +8,16 @@ from lenet5c.command import fail
 
 COMMANDS = {
     "train": "train LeNet-5 on MNIST or on images of your own",
+    "evaluate": "measure a trained model, or compare two",
+    "predict": "read the digits in pictures",
+    "demo": "draw a digit in the browser, and watch the net read it",
+    "export": "write a model as ONNX or as a C file",
+    "summary": "show a model layer by layer",
+    "data": "look at a folder of images, or fetch a data set",
     "recipes": "list the ways train knows, and what they reproduce",
     "reproduce": "train recipes with several seeds and report on them",
     "doctor": "show what lenet5c runs on here, and what stands in its way",
+    "completion": "print what makes your shell complete these commands",
 }
 
 

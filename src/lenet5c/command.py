@@ -6,8 +6,12 @@ Imports nothing compiled, so that `wait_briefly` can come before OpenMP is loade
 import argparse
 import os
 import sys
+from math import isfinite
+from pathlib import Path
 
-BAD_USE = 2
+from lenet5c.errors import UserError
+
+FAILED, BAD_USE, INTERRUPTED = 1, 2, 130
 
 
 def wait_briefly():
@@ -44,8 +48,74 @@ def fail(prog, message, code=BAD_USE):
     return code
 
 
+def run(prog, action, *arguments, interrupted="interrupted"):
+    """The exit code of a command's work, or, of what went wrong with it, one line and a code that is not 0.
+
+    0 done, 1 failed, 2 bad use, 130 interrupted.
+    """
+    try:
+        return action(*arguments) or 0
+    except (UserError, FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+        return fail(prog, described(error), BAD_USE)
+    except (OSError, MemoryError) as error:
+        return fail(prog, described(error), FAILED)
+    except KeyboardInterrupt:
+        return fail(prog, interrupted, INTERRUPTED)
+
+
+def described(error):
+    """An error as a line: the system's come without their number."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return error if str(error) else "out of memory" if isinstance(error, MemoryError) else type(error).__name__
+
+
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line."""
+    """An argument parser whose errors are one line, and whose examples, in `epilog`, keep their lines."""
+
+    def __init__(self, *arguments, **options):
+        options.setdefault("formatter_class", _Help)
+        super().__init__(*arguments, **options)
 
     def error(self, message):
         sys.exit(fail(self.prog, f"{message} (--help lists the options)"))
+
+
+class _Help(argparse.HelpFormatter):
+    def _fill_text(self, text, width, indent):
+        # A text of several lines was laid out by hand.
+        if "\n" in text:
+            return "\n".join(indent + line for line in text.splitlines())
+        return super()._fill_text(text, width, indent)
+
+
+def directory(text):
+    """An argparse type: a path that is not empty."""
+    if not text:
+        raise argparse.ArgumentTypeError("the name of a folder is empty")
+    return Path(text)
+
+
+def whole(least, most=2**63 - 1):
+    """An argparse type: an integer in this range."""
+
+    def integer(text):
+        value = int(text)
+        if not least <= value <= most:
+            raise argparse.ArgumentTypeError(f"{text} is not an integer from {least} to {most}")
+        return value
+
+    return integer
+
+
+def number(least, most=float("inf"), above=False):
+    """An argparse type: a finite number in this range, `least` itself excluded if `above`."""
+
+    def real(text):
+        value = float(text)
+        if not (isfinite(value) and least <= value <= most) or (above and value == least):
+            bounds = f"{'more than' if above else 'at least'} {least}" + (f", at most {most}" if isfinite(most) else "")
+            raise argparse.ArgumentTypeError(f"{text} is not a number of {bounds}")
+        return value
+
+    return real

@@ -6,7 +6,7 @@ from math import ceil
 
 import numpy as np
 
-from lenet5c.datasets import Distortion, Preparation
+from lenet5c.datasets import Dataset, Distortion, Preparation, Source
 from lenet5c.nn import CrossEntropyLoss, LeNet5, LeNet5_1998, MAPLoss, MLELoss, MSELoss
 from lenet5c.optim import (
     SDLM,
@@ -245,15 +245,29 @@ class Recipe:
         """The settings, for config.json."""
         return {name: value for name, value in asdict(self).items() if name not in TEXTS}
 
-    def build(self, train_set, seed):
+    def build(self, source, seed):
         """A `Trainer` on this data, and the `TrainedModel` it trains.
+
+        Parameters
+        ----------
+        source : lenet5c.datasets.Source, or Dataset of the training images
+            Where it has validation images of its own, `validation` is not looked at.
+        seed : int
+
+        Returns
+        -------
+        (Trainer, TrainedModel)
 
         Raises
         ------
         ValueError
             The data does not fit the recipe.
         """
-        rest, held_out = self._split(self._subset(train_set, seed), seed)
+        if isinstance(source, Dataset):
+            source = Source(source, source)
+        train_set = source.train
+        rest = self._subset(train_set, seed)
+        rest, held_out = (rest, source.validation) if source.validation is not None else self._split(rest, seed)
         preparation = self._preparation(rest)
         model = NETS[self.net](
             num_classes=train_set.num_classes, in_channels=train_set.images.shape[1], input_size=preparation.size,
@@ -269,7 +283,8 @@ class Recipe:
             rest, held_out, batch_size=self.batch_size, epochs=self.epochs, seed=seed, average=self.average,
             keep=self.keep, patience=self.patience, order=self.order,
             distortion=Distortion.from_dict(self.distortion) if self.distortion else None)  # fmt: skip
-        return trainer, TrainedModel(model, preparation, train_set.class_names)
+        return trainer, TrainedModel(
+            model, preparation, train_set.class_names, train_set.images.shape[1:], source.reading)  # fmt: skip
 
     def _subset(self, train_set, seed):
         if self.train_size is None or self.train_size == len(train_set):

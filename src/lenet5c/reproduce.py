@@ -11,7 +11,7 @@ import threading
 from importlib.util import find_spec
 from pathlib import Path
 
-from lenet5c.command import BAD_USE, Parser, fail, prepare_streams, say
+from lenet5c.command import FAILED, Parser, directory, fail, prepare_streams, run, say, whole
 
 PROG = "lenet5c reproduce"
 try:
@@ -21,7 +21,7 @@ except ImportError as error:  # such as an unknown LENET5C_ISA
         raise
     sys.exit(fail(PROG, error))
 
-from lenet5c.datasets import DatasetError
+from lenet5c.datasets.source import open_source, source_name
 from lenet5c.recipes import RECIPES
 from lenet5c.training import RunError
 
@@ -37,13 +37,8 @@ def main(argv=None):
     # A polite kill is an interrupt: the trainings under way leave checkpoints.
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler) if in_main_thread else None
     try:
-        return reproduce(options, command_line(options))
-    except (RunError, DatasetError, FileNotFoundError) as error:
-        return fail(PROG, error, BAD_USE)
-    except (OSError, MemoryError) as error:
-        return fail(PROG, error or "out of memory", train.FAILED)
-    except KeyboardInterrupt:
-        return fail(PROG, "interrupted; the same command goes on where this one stopped", 130)
+        return run(PROG, reproduce, options, command_line(options),
+                   interrupted="interrupted; the same command goes on where this one stopped")  # fmt: skip
     finally:
         if in_main_thread:
             signal.signal(signal.SIGTERM, previous)
@@ -61,33 +56,33 @@ def make_parser():
     add("recipes", nargs="*", metavar="RECIPE", help=f"{', '.join(RECIPES)} (default: all)")
     add(
         "--seeds",
-        type=train.whole(1, 1000),
+        type=whole(1, 1000),
         metavar="N",
         help="seeds 0 to N - 1 of each (default: 5, or what suits the recipe)",
     )
     add(
         "--out",
-        type=train.directory,
+        type=directory,
         default=Path("docs"),
         metavar="DIR",
         help=f"folder for {REPORT}, {RECORD} and {PICTURES.as_posix()} (default: docs)",
     )
     add(
         "--work",
-        type=train.directory,
+        type=directory,
         default=Path("runs") / "reproduce",
         metavar="DIR",
         help="folder for the trainings (default: runs/reproduce)",
     )
     add(
         "--jobs",
-        type=train.whole(1, 1024),
+        type=whole(1, 1024),
         default=1,
         metavar="N",
         help="trainings at once, which share the cores: their times are longer (default: 1)",
     )
     add("--data", default="mnist", metavar="NAME_OR_DIR", help="as for lenet5c train (default: mnist)")
-    add("--epochs", type=train.whole(1), metavar="N", help="in place of the recipes' own; the report says so")
+    add("--epochs", type=whole(1), metavar="N", help="in place of the recipes' own; the report says so")
     return parser
 
 
@@ -100,15 +95,16 @@ def reproduce(options, command):
     from lenet5c.reproduction.record import make_record, reached_text, write_record
     from lenet5c.reproduction.runs import plan, run_all
 
-    data = train.data_name(options.data)
-    train_set, test_set = train.load(data)
-    digest = train.data_digest(train_set, test_set)
+    data = source_name(options.data)
+    source = open_source(data)
+    train_set, test_set = source.train, source.test
+    digest = train.data_digest(source)
     runs = plan(names, options.seeds, options.work, data, options.epochs, digest, len(train_set))
     threads = max(1, kernels.get_num_threads() // options.jobs) if options.jobs > 1 else None
     try:
         run_all(runs, options.jobs, threads, say)
     except RunError as error:
-        return fail(PROG, error, train.FAILED)
+        return fail(PROG, error, FAILED)
 
     from lenet5c.reproduction import pictures, report
 

@@ -11,11 +11,10 @@ import sys
 import time
 from datetime import datetime
 from inspect import signature
-from math import isfinite
 from pathlib import Path
 
 import lenet5c
-from lenet5c.command import BAD_USE, Parser, fail, prepare_streams, say, wait_briefly
+from lenet5c.command import FAILED, Parser, directory, fail, number, prepare_streams, run, say, wait_briefly, whole
 
 PROG = "lenet5c train"
 wait_briefly()  # before the kernels load OpenMP
@@ -26,8 +25,9 @@ except ImportError as error:  # such as an unknown LENET5C_ISA
         raise
     sys.exit(fail(PROG, error))
 
-from lenet5c.datasets import DatasetError, Distortion, idx_folder, mnist
+from lenet5c.datasets import Distortion
 from lenet5c.datasets.distortion import NAMED as NAMED_DISTORTIONS
+from lenet5c.datasets.source import open_source, source_name
 from lenet5c.nn import LeNet5
 from lenet5c.nn.initialize import NAMED
 from lenet5c.nn.lenet5 import ACTIVATIONS, C5_FORMS, POOLINGS
@@ -52,8 +52,7 @@ from lenet5c.training.interrupt import StopRequest
 from lenet5c.training.progress import Progress
 from lenet5c.training.run_folder import RunFolder
 
-DATASETS = {"mnist": mnist}
-FAILED, TARGET_MISSED = 1, 3
+TARGET_MISSED = 3
 SETTINGS = ("loss_settings", "optimizer_settings", "schedule_settings")
 # Options of the net, which a recipe has in its field `model`.
 MODEL_OPTIONS = ("activation", "pooling", "c5", "dropout", "batch_norm", "init")
@@ -71,15 +70,9 @@ def main(argv=None):
     if options.threads is not None:
         kernels.set_num_threads(options.threads)
     try:
-        return train(options, started)
-    except (RunError, DatasetError, FileNotFoundError) as error:
-        return fail(PROG, error, BAD_USE)
+        return run(PROG, train, options, started)
     except NonFiniteError as error:
         return fail(PROG, f"training failed: {error}; give the next run another --out", FAILED)
-    except (OSError, MemoryError) as error:
-        return fail(PROG, f"training failed: {error or 'out of memory'}", FAILED)
-    except KeyboardInterrupt:
-        return fail(PROG, "interrupted", 130)
 
 
 def make_parser():
@@ -139,12 +132,12 @@ def make_parser():
 def train(options, started):
     """A whole run, from the options to the exit code."""
     folder, config = resume(options) if options.resume else begin(options)
-    train_set, test_set = load(config["data"])
-    digest = data_digest(train_set, test_set)
+    source = open_source(config["data"])
+    digest = data_digest(source)
     if config.setdefault("data_digest", digest) != digest:
         raise RunError(f"{config['data']} has changed since the run in {folder.path} began; start a new run")
     try:
-        trainer, trained = config_recipe(config).build(train_set, config["seed"])
+        trainer, trained = config_recipe(config).build(source, config["seed"])
     except (ValueError, TypeError) as error:
         raise RunError(error) from None
     if options.resume:
@@ -152,10 +145,10 @@ def train(options, started):
     else:
         folder.create(config)
     if (summary := folder.read_summary()) is None:
-        watched = test_set if config.get("watch_test") else None
-        if signal := run(trainer, folder, config, options, watched):
+        watched = source.test if config.get("watch_test") else None
+        if signal := run_epochs(trainer, folder, config, options, watched):
             return interrupted(folder, trainer, signal)
-        summary = finish(trainer, trained, test_set, folder, config, started)
+        summary = finish(trainer, trained, source.test, folder, config, started)
     return report(summary, options.target_accuracy)
 
 
@@ -170,7 +163,7 @@ def begin(options):
     config = {
         "lenet5c": lenet5c.__version__,
         "recipe": name,
-        "data": data_name("mnist" if options.data is None else options.data),
+        "data": source_name("mnist" if options.data is None else options.data),
         "seed": options.seed or 0,
         "watch_test": bool(options.watch_test),
         **chosen.to_dict(),
@@ -203,7 +196,7 @@ def resume(options):
         raise RunError(f"{folder.config_file} has an impossible data or seed; start a new run in another folder")
     asked = given(options, {}) | {name: getattr(options, name) for name in ("recipe", "data", "seed", "watch_test")}
     if asked["data"] is not None:
-        asked["data"] = data_name(asked["data"])
+        asked["data"] = source_name(asked["data"])
     present = {"watch_test": False} | Recipe().to_dict() | config
     pairs = [(name, value, present[name]) for name, value in asked.items() if name != "model"]
     pairs += [(name, value, of_model(present, name)) for name, value in asked.get("model", {}).items()]
@@ -237,31 +230,19 @@ def config_recipe(config):
     return Recipe(**{name: config[name] for name in Recipe.settings() if name in config})
 
 
-def data_name(data):
-    """A known name, or the full path of a folder."""
-    if data in DATASETS:
-        return data
-    path = Path(data)
-    if not data or not path.is_dir():
-        raise RunError(f"--data is {data!r}; it should be {' or '.join(DATASETS)}, or a folder with four IDX files")
-    return str(path.resolve())
-
-
-def load(data):
-    return DATASETS[data]() if data in DATASETS else idx_folder(data)
-
-
-def data_digest(*datasets):
+def data_digest(source):
     """SHA-256 of images, labels and class names."""
     digest = hashlib.sha256()
-    for dataset in datasets:
+    for dataset in (source.train, source.test, source.validation):
+        if dataset is None:
+            continue
         digest.update(f"{dataset.images.shape} {dataset.class_names}".encode())
         digest.update(dataset.images.data)
         digest.update(dataset.labels.data)
     return digest.hexdigest()
 
 
-def run(trainer, folder, config, options, watched=None):
+def run_epochs(trainer, folder, config, options, watched=None):
     """Train to the end, with a checkpoint after each epoch; returns the signal that stopped it, or None.
 
     Of a `watched` data set the accuracy after each epoch is written down, and nothing else is done with it.
@@ -344,13 +325,6 @@ def report(summary, target):
     return TARGET_MISSED if missed else 0
 
 
-def directory(text):
-    """An argparse type: a path that is not empty."""
-    if not text:
-        raise argparse.ArgumentTypeError("the name of a folder is empty")
-    return Path(text)
-
-
 def setting(text):
     """An argparse type: NAME=VALUE, as a pair; the value is a number, true, false, a list of numbers or a word."""
     name, _, value = text.partition("=")
@@ -367,31 +341,6 @@ def setting(text):
 def offered(settings):
     """What each kind takes, for a help text."""
     return "; ".join(f"{kind}: {', '.join(names)}" for kind, names in settings.items() if names)
-
-
-def whole(least, most=2**63 - 1):
-    """An argparse type: an integer in this range."""
-
-    def integer(text):
-        value = int(text)
-        if not least <= value <= most:
-            raise argparse.ArgumentTypeError(f"{text} is not an integer from {least} to {most}")
-        return value
-
-    return integer
-
-
-def number(least, most=float("inf"), above=False):
-    """An argparse type: a finite number in this range, `least` itself excluded if `above`."""
-
-    def real(text):
-        value = float(text)
-        if not (isfinite(value) and least <= value <= most) or (above and value == least):
-            bounds = f"{'more than' if above else 'at least'} {least}" + (f", at most {most}" if isfinite(most) else "")
-            raise argparse.ArgumentTypeError(f"{text} is not a number of {bounds}")
-        return value
-
-    return real
 
 
 if __name__ == "__main__":

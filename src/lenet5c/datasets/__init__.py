@@ -5,6 +5,7 @@ from lenet5c.datasets.distortion import Distortion, EpochDistortion
 from lenet5c.datasets.idx import idx_folder, load_idx
 from lenet5c.datasets.mnist import mnist, mnist_label_errors
 from lenet5c.datasets.preparation import Preparation
+from lenet5c.datasets.source import Source, open_source
 
 __all__ = [
     "Dataset",
@@ -12,8 +13,10 @@ __all__ = [
     "Distortion",
     "EpochDistortion",
     "Preparation",
+    "Source",
     "idx_folder",
     "load_idx",
     "mnist",
     "mnist_label_errors",
+    "open_source",
 ]

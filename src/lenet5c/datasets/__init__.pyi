@@ -7,16 +7,20 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lenet5c.errors import UserError
+
 __all__ = [
     "Dataset",
     "DatasetError",
     "Distortion",
     "EpochDistortion",
     "Preparation",
+    "Source",
     "idx_folder",
     "load_idx",
     "mnist",
     "mnist_label_errors",
+    "open_source",
 ]
 
 @dataclass(frozen=True, eq=False)
@@ -34,7 +38,7 @@ class Dataset:
     ) -> tuple[Dataset, Dataset]: ...
     def split_last(self, count: int) -> tuple[Dataset, Dataset]: ...
 
-class DatasetError(ValueError): ...
+class DatasetError(UserError): ...
 
 @dataclass(frozen=True)
 class Distortion:
@@ -99,3 +103,12 @@ def load_idx(path: str | os.PathLike[str]) -> NDArray[Any]: ...
 def idx_folder(directory: str | os.PathLike[str]) -> tuple[Dataset, Dataset]: ...
 def mnist() -> tuple[Dataset, Dataset]: ...
 def mnist_label_errors() -> tuple[int, ...]: ...
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    train: Dataset
+    test: Dataset
+    validation: Dataset | None = None
+    reading: str = "ink"
+
+def open_source(data: str) -> Source: ...

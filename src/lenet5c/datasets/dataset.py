@@ -5,6 +5,8 @@ from numbers import Integral, Real
 
 import numpy as np
 
+from lenet5c.errors import UserError
+
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
@@ -209,7 +211,7 @@ class Dataset:
         return np.concatenate([order[labels == c][:k] for c, k in enumerate(share) if k])
 
 
-class DatasetError(ValueError):
+class DatasetError(UserError):
     """Data on disk that cannot be used; the message names the file, the fault and the remedy."""
 
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from lenet5c.datasets import Preparation
+from lenet5c.datasets.preparation import MAX_SIDE
+from lenet5c.datasets.source import READINGS
 from lenet5c.nn import LeNet5, LeNet5_1998, Sequential, softmax
 from lenet5c.training import tensor_file
 from lenet5c.training.errors import RunError
@@ -22,11 +24,22 @@ class TrainedModel:
     model : Sequential
     preparation : Preparation
     class_names : tuple of str
+    image_shape : tuple of int
+        (C, H, W) of the images it was trained on, before they were prepared; a picture is brought to this first. 28 by
+        28 pixels if not given.
+    reading : {'ink', 'whole'}
+        How a picture becomes such an image, as `lenet5c.datasets.Source` has it.
     """
 
     model: Sequential
     preparation: Preparation
     class_names: tuple[str, ...]
+    image_shape: tuple[int, int, int] | None = None
+    reading: str = "ink"
+
+    def __post_init__(self):
+        if self.image_shape is None:
+            self.image_shape = (getattr(self.model, "config", {}).get("in_channels", 1), 28, 28)
 
     def logits(self, images):
         """Logits, float32 (N, classes), for uint8 images (N, C, h, w); penalties are negated."""
@@ -50,6 +63,8 @@ def save_model(path, trained):
         "config": trained.model.config,
         "preparation": trained.preparation.to_dict(),
         "class_names": list(trained.class_names),
+        "image_shape": list(trained.image_shape),
+        "reading": trained.reading,
     }
     tensor_file.write(path, "model", tensors, metadata)
 
@@ -88,6 +103,19 @@ def load_model(path):
         class_names = tuple(metadata["class_names"])
         if len(class_names) != model.config["num_classes"] or not all(isinstance(name, str) for name in class_names):
             raise ValueError("its class names do not fit its classes")
+        image_shape, reading = _checked_images(metadata, model.config["in_channels"])
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise RunError(f"{path} is not a usable model file: {error}") from None
-    return TrainedModel(model, preparation, class_names)
+    return TrainedModel(model, preparation, class_names, image_shape, reading)
+
+
+def _checked_images(metadata, channels):
+    """(image_shape, reading); a file of before these were written has what MNIST has."""
+    shape, reading = metadata.get("image_shape", [channels, 28, 28]), metadata.get("reading", "ink")
+    if not isinstance(shape, list) or len(shape) != 3 or not all(type(n) is int and 1 <= n <= MAX_SIDE for n in shape):
+        raise ValueError(f"its image_shape is {shape!r}")
+    if shape[0] != channels:
+        raise ValueError(f"its images have {shape[0]} channels, its model takes {channels}")
+    if reading not in READINGS:
+        raise ValueError(f"its reading is {reading!r}")
+    return tuple(shape), reading
