@@ -62,14 +62,18 @@ class Answer:
     maps: list[np.ndarray]
 
     def packed(self):
-        """(peaks, bytes) for the page: probabilities, float32; input and picture; maps, 128 for 0 and 255 for the peak."""
-        peaks, parts = [], [self.probabilities.astype("<f4").tobytes(), self.seen.tobytes(), self.picture.tobytes()]
-        for values in self.maps:
-            values = shrunk(values)
+        """Bytes for the page: probabilities as float32, input and picture, and the maps.
+
+        A map's 128 is zero, its 255 the largest value of its layer; of the last layer, where only differences count,
+        128 is in the middle between the lowest and the highest.
+        """
+        parts = [self.probabilities.astype("<f4").tobytes(), self.seen.tobytes(), self.picture.tobytes()]
+        logits = self.maps[-1]
+        for values in [*self.maps[:-1], logits - (logits.max() + logits.min()) / 2]:
+            values = np.nan_to_num(shrunk(values))  # such as of a model that was trained to pieces
             peak = float(np.abs(values).max())
-            peaks.append(peak)
             parts.append((values * (127 / (peak or 1)) + 128.5).astype(np.uint8).tobytes())
-        return peaks, b"".join(parts)
+        return b"".join(parts)
 
 
 class Reader:

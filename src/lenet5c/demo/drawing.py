@@ -114,4 +114,6 @@ def _discs(stroke, radius, side):
     along = np.concatenate([[0.0], np.cumsum(np.hypot(np.diff(x), np.diff(y)))])
     step = max(min(2.0, 0.7 * thickness.min()), along[-1] / 8000)
     at = np.linspace(0, along[-1], int(np.ceil(along[-1] / step)) + 1)
+    if len(along) < len(at):
+        at = np.union1d(at, along)  # no corner is cut; where points lie closer together there are none
     return np.stack([np.interp(at, along, values) for values in (x, y, thickness)], axis=1)

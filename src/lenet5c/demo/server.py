@@ -221,7 +221,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.headers.get("Transfer-Encoding") is not None:
             raise Refused(411, "the request should say how long it is")
         lengths = self.headers.get_all("Content-Length", [])
-        if len(lengths) != 1 or not (lengths[0].isascii() and lengths[0].isdigit() and len(lengths[0]) < 12):
+        if len(lengths) != 1 or not (lengths[0].isascii() and lengths[0].isdigit() and len(lengths[0]) < 20):
             raise Refused(411, "the request should say how long it is")
         if (length := int(lengths[0])) > MAX_BODY:
             raise Refused(413, f"the request has more than {MAX_BODY:,} bytes")

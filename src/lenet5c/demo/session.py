@@ -95,8 +95,7 @@ class Session:
         if picture is None:
             return {"blank": True}, b""
         answer = reader.answer(picture, transform)
-        peaks, content = answer.packed()
-        return {"best": int(answer.probabilities.argmax()), "peaks": peaks}, content
+        return {"best": int(answer.probabilities.argmax())}, answer.packed()
 
     def test_image(self, number):
         images = self.data().test.images

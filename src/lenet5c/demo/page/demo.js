@@ -7,7 +7,7 @@ import { Sliders } from "/sliders.js";
 import { Teacher } from "/teach.js";
 
 const find = (selector) => document.querySelector(selector);
-const THEMES = { auto: ["Auto", "as the system has them"], light: ["Light", "light"], dark: ["Dark", "dark"] };
+const THEMES = { auto: ["auto", "as the system has them"], light: ["light", "light"], dark: ["dark", "dark"] };
 const KEPT_LATENCIES = 500;
 
 // For tests, and for the curious: milliseconds from an event to its painted answer.
@@ -85,7 +85,7 @@ async function showTest(wrong) {
     test = chosen;
     savedAs = null;
     find("#pad-state").textContent =
-      `Test image ${chosen.test}, labelled ${view.model.classes[chosen.label]}` + (wrong ? `; one of ${chosen.choice} it gets wrong` : "");
+      `Test image ${chosen.test}, labelled ${view.model.classes[chosen.label]}` + (wrong ? `; one of ${chosen.choice} it misreads` : "");
     send(performance.now());
   } catch (error) {
     fail(error);
@@ -111,7 +111,7 @@ function setTheme(theme) {
   const button = find("#theme");
   if (theme === "auto") delete document.documentElement.dataset.theme;
   else document.documentElement.dataset.theme = theme;
-  button.textContent = text;
+  button.textContent = `Colours: ${text}`;
   button.setAttribute("aria-label", `Colours: ${what}`);
   button.dataset.theme = theme;
   remember("theme", theme);

@@ -14,7 +14,9 @@ export class Pad {
     this.cursor = { x: 0.5, y: 0.25, down: false, shown: false, held: new Set() };
     this.context = canvas.getContext("2d");
     canvas.addEventListener("pointerdown", (event) => this.#down(event));
-    canvas.addEventListener("pointermove", (event) => this.#move(event));
+    // Raw updates come at once, moves with the next frame; where there are both, moves repeat what is known.
+    const moves = "onpointerrawupdate" in window ? "pointerrawupdate" : "pointermove";
+    canvas.addEventListener(moves, (event) => this.#move(event));
     for (const name of ["pointerup", "pointercancel", "lostpointercapture"]) {
       canvas.addEventListener(name, (event) => this.#up(event));
     }
@@ -89,8 +91,6 @@ export class Pad {
   #down(event) {
     // One pointer at a time: the palm beside the pen does not draw.
     if (this.pointer !== null || event.button !== 0) return;
-    event.preventDefault();
-    this.canvas.focus({ preventScroll: true });
     this.#showCursor(false);
     this.canvas.setPointerCapture(event.pointerId);
     this.pointer = event.pointerId;
@@ -133,7 +133,7 @@ export class Pad {
   #segment(stroke, i) {
     const { context, canvas } = this;
     const side = canvas.width, from = Math.max(i - 3, 0);
-    context.strokeStyle = this.#ink();
+    context.strokeStyle = this.ink;
     context.lineCap = context.lineJoin = "round";
     context.lineWidth = (this.width / 28) * side * ((stroke[from + 2] + stroke[i + 2]) / 2);
     context.beginPath();
@@ -142,12 +142,9 @@ export class Pad {
     context.stroke();
   }
 
-  #ink() {
-    return getComputedStyle(this.canvas).color;
-  }
-
   paint() {
     const { context, canvas, cursor } = this;
+    this.ink = getComputedStyle(canvas).color;
     context.clearRect(0, 0, canvas.width, canvas.height);
     if (this.picture) this.#paintPicture();
     for (const stroke of this.strokes) {
@@ -160,7 +157,7 @@ export class Pad {
     const { bytes, channels, height, width } = this.picture;
     const small = new OffscreenCanvas(width, height);
     const image = new ImageData(width, height), plane = height * width;
-    const [red, green, blue] = this.#ink().match(/[\d.]+/g).map(Number);
+    const [red, green, blue] = this.ink.match(/[\d.]+/g).map(Number);
     for (let i = 0; i < plane; i++) {
       // Grey is ink on the paper; colours are as they are.
       const colours = channels === 3 ? [bytes[i], bytes[plane + i], bytes[2 * plane + i], 255] : [red, green, blue, bytes[i]];

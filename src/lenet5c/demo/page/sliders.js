@@ -29,6 +29,7 @@ export class Sliders {
     const title = document.createElement("span"), output = document.createElement("output");
     const [min, max, value] = this.ranges[name];
     title.textContent = label;
+    output.setAttribute("aria-live", "off"); // the slider says its value itself
     input.type = "range";
     Object.assign(input, { name, min, max, step, value });
     input.addEventListener("input", (event) => {
@@ -37,7 +38,7 @@ export class Sliders {
     });
     // A double click brings one slider back.
     input.addEventListener("dblclick", (event) => this.set({ [name]: value }, event.timeStamp));
-    row.append(title, input, output);
+    row.append(title, output, input);
     document.querySelector("#sliders").append(row);
     this.rows[name] = { input, output, text, row };
     this.#label(name);
