@@ -31,7 +31,12 @@ pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs chromiu
 def chromium():
     options = webdriver.ChromeOptions()
     options.binary_location = CHROMIUM
-    for argument in ("--headless=new", "--window-size=1280,900", "--disable-dev-shm-usage", "--disable-background-networking"):
+    for argument in (
+        "--headless=new",
+        "--window-size=1280,900",
+        "--disable-dev-shm-usage",
+        "--disable-background-networking",
+    ):
         options.add_argument(argument)
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         options.add_argument("--no-sandbox")
@@ -55,7 +60,9 @@ def open_page(chromium):
     # A test that looks at pictures is told how it could do so faster.
     assert [entry for entry in chromium.get_log("browser") if "getImageData are faster" not in entry["message"]] == []
     events = [json.loads(entry["message"])["message"] for entry in chromium.get_log("performance")]
-    addresses = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
+    addresses = [
+        event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"
+    ]
     assert any(address == clients[-1].server.address for address in addresses)
     assert [address for address in addresses if not address.startswith(("http://127.0.0.1:", "about:"))] == []
     chromium.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
@@ -106,7 +113,9 @@ class Page:
         """Draw with real events of a mouse, a pen or a finger."""
         pad = self.find("#pad")
         self.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", pad)
-        box = self.driver.execute_script("const b = arguments[0].getBoundingClientRect(); return [b.left, b.top, b.width]", pad)
+        box = self.driver.execute_script(
+            "const b = arguments[0].getBoundingClientRect(); return [b.left, b.top, b.width]", pad
+        )
         for stroke in DIGITS[digit]:
             builder = ActionBuilder(self.driver, mouse=PointerInput(kind, f"the {kind}"), duration=0)
             for number, (x, y) in enumerate(stroke):
@@ -126,7 +135,15 @@ def test_an_empty_page_has_no_answer(page):
     assert np.isnan(page.probabilities()).all()
     assert "61,706 parameters" in page.text("#model")
     layers = [caption.text for caption in page.driver.find_elements(By.CSS_SELECTOR, "#maps figcaption")]
-    assert layers == ["conv1 6 × 28 × 28", "pool1 6 × 14 × 14", "conv2 16 × 10 × 10", "pool2 16 × 5 × 5", "fc1 120", "fc2 84", "fc3 10"]
+    assert layers == [
+        "conv1 6 × 28 × 28",
+        "pool1 6 × 14 × 14",
+        "conv2 16 × 10 × 10",
+        "pool2 16 × 5 × 5",
+        "fc1 120",
+        "fc2 84",
+        "fc3 10",
+    ]
     for selector in ("#undo", "#clear", "#tune", "#keep", "#revert", "#delete"):
         assert not page.find(selector).is_enabled()
 
@@ -201,8 +218,8 @@ def test_every_control_can_be_focused_and_has_a_name(page):
         assert element.accessible_name or element.tag_name == "summary", seen[-1]
         outline = element.value_of_css_property("outline-width")
         assert outline == "3px", (seen[-1], outline)
-    assert {"pad", "undo", "clear", "random", "wrong", "slider-width", "slider-noise", "animate", "reset", "theme", "0", "9",
-            "epochs", "shortcuts"} <= set(seen), seen  # fmt: skip
+    controls = "pad undo clear random wrong slider-width slider-noise animate reset theme 0 9 epochs shortcuts"
+    assert set(controls.split()) <= set(seen), seen
 
 
 def test_sliders(page):
@@ -212,8 +229,8 @@ def test_sliders(page):
     slider = page.find("input[name=rotation]")
     slider.send_keys(*[Keys.RIGHT] * 5)
     page.until(lambda: page.text("label:has([name=rotation]) output"), "+5°")
-    page.driver.execute_script(
-        "const e = arguments[0]; e.value = 120; e.dispatchEvent(new Event('input', {bubbles: true}))", slider)  # fmt: skip
+    moved = "arguments[0].value = 120; arguments[0].dispatchEvent(new Event('input', {bubbles: true}))"
+    page.driver.execute_script(moved, slider)
     page.until(page.probabilities, lambda now: now != before)
     page.press("#reset")
     page.until(page.probabilities, before)
@@ -280,9 +297,10 @@ def test_single_keys_can_be_turned_off(page):
 
 def test_every_width(page):
     page.driver.execute_script("document.querySelector('#help').open = true")
-    outside = """return [...document.querySelectorAll('button, input, canvas, p, li, figcaption')].filter(e =>
-        e.checkVisibility() && e.id !== 'said' && (e.getBoundingClientRect().right > innerWidth || e.getBoundingClientRect().left < 0)
-        ).map(e => e.outerHTML)"""
+    outside = """return [...document.querySelectorAll('button, input, canvas, p, li, figcaption')]
+        .filter(e => e.checkVisibility() && e.id !== 'said')
+        .filter(e => e.getBoundingClientRect().right > innerWidth || e.getBoundingClientRect().left < 0)
+        .map(e => e.outerHTML)"""
     for width in (320, 390, 700, 1280, 2560):
         metrics = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
         page.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
@@ -299,7 +317,9 @@ def test_colours(page):
     seen = []
     for _ in range(3):
         page.press("#theme")
-        seen.append((page.text("#theme"), page.driver.execute_script("return getComputedStyle(document.body).backgroundColor")))
+        seen.append(
+            (page.text("#theme"), page.driver.execute_script("return getComputedStyle(document.body).backgroundColor"))
+        )
     assert [text for text, _ in seen] == ["Colours: light", "Colours: dark", "Colours: auto"]
     assert seen[0][1] != seen[1][1]
 
@@ -309,7 +329,9 @@ def test_names_are_text(open_page, served):
         raise ValueError
 
     names = ("<img src=x onerror=alert(1)>", "höchst 数字", "x" * 300)
-    client = served(TrainedModel(LeNet5(num_classes=3), Preparation(size=(32, 32)), names), lambda: Source(None, _Nothing()))
+    client = served(
+        TrainedModel(LeNet5(num_classes=3), Preparation(size=(32, 32)), names), lambda: Source(None, _Nothing())
+    )
     page = open_page(client)
     page.draw("0")
     page.reads(lambda text: text in names)
@@ -320,7 +342,11 @@ def test_names_are_text(open_page, served):
 
 def test_many_classes_are_a_list_to_choose_from(open_page, served):
     names = tuple(f"class {i}" for i in range(47))
-    page = open_page(served(TrainedModel(LeNet5(num_classes=47), Preparation(size=(32, 32)), names), lambda: Source(None, _Nothing())))
+    page = open_page(
+        served(
+            TrainedModel(LeNet5(num_classes=47), Preparation(size=(32, 32)), names), lambda: Source(None, _Nothing())
+        )
+    )
     page.draw("2")
     page.reads(lambda text: text in names)
     assert len(page.probabilities()) == 12 and page.probabilities() == sorted(page.probabilities(), reverse=True)

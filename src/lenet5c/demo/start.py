@@ -24,7 +24,9 @@ def demo(options):
         source = open_source(source_name(options.data))  # what is wrong with it is told at once
         session = Session(trained, name, options.samples or SAMPLES, lambda: source)
     else:
-        session = Session(trained, name, options.samples or SAMPLES, lambda: open_source(source_name(recorded or "mnist")))
+        session = Session(
+            trained, name, options.samples or SAMPLES, lambda: open_source(source_name(recorded or "mnist"))
+        )
     server = make_server(session, options.port)
     on_polite_kill()
     try:
@@ -49,7 +51,8 @@ def opened_model(path):
     if path.is_dir():
         folder = RunFolder(path)
         if not folder.model_file.is_file():
-            raise RunError(f"--model is {str(path)!r}, a folder without {folder.model_file.name}; name a model file, or the folder of a finished run")  # fmt: skip
+            remedy = "name a model file, or the folder of a finished run"
+            raise RunError(f"--model is {str(path)!r}, a folder without {folder.model_file.name}; {remedy}")
         return load_model(folder.model_file), str(path), data_of(folder)
     if not path.is_file():
         raise RunError(f"--model is {str(path)!r}, which does not exist; name a model file or the folder of a run")
