@@ -6,6 +6,8 @@ from lenet5c.datasets.resampling import resize_matrix
 
 #: Points on the longer side at which the paper's brightness is fitted.
 GRID = 72
+#: The widest stroke that is looked for in a shadow, as a share of the longer side.
+WIDEST = 0.25
 
 
 def flattened(plane):
@@ -50,10 +52,57 @@ def _paper(small):
     spread = _spread(rest, trust)
     beyond = np.maximum(np.abs(rest) - 3 * spread, 0)
     dark = float(beyond[rest < 0].sum()) >= float(beyond[rest > 0].sum())
+    if _is_uneven(-rest if dark else rest):
+        surface, dark = _shadowed(small)
+        rest = small - surface
+        spread = _spread(rest, trust)
     # What the surface misses of the paper, from the paper around: the ink is left out, and what the ink's edge greys.
     signed = -rest if dark else rest
     ink = _grown(signed > 3 * spread + 0.1 * float(signed.max()))
     return surface + _filled(rest, ~ink), dark
+
+
+def _is_uneven(signed):
+    """Whether a smooth surface does not describe the paper: much of the edge is like ink, or some is its opposite."""
+    contrast = float(np.quantile(signed, 0.995))
+    edge = np.ones(signed.shape, bool)
+    edge[2:-2, 2:-2] = False
+    return np.mean(signed[edge] > 0.4 * contrast) > 0.05 or np.mean(signed < -0.25 * contrast) > 0.003
+
+
+def _shadowed(small):
+    """Paper with the edge of a shadow, and whether ink is darker: what is wider than a stroke is paper.
+
+    Dark strokes vanish under a closing, light ones under an opening. So do gaps between strokes under the other one;
+    but gaps lie between strokes, so the ink is what reaches further out.
+    """
+    calm = smoothed(small) if noise_of(small) >= 1 else small
+    radius = max(1, round(WIDEST * max(small.shape) / 2))
+    without_dark = _window_extremes(calm, radius, np.max, np.min)
+    without_light = _window_extremes(calm, radius, np.min, np.max)
+    reach = [_extent(without_dark - calm), _extent(calm - without_light)]
+    lead = int(np.sum(reach[0] > reach[1])) - int(np.sum(reach[0] < reach[1]))
+    if lead == 0:
+        lead = float((without_dark - calm).max()) - float((calm - without_light).max())
+    return (without_dark, True) if lead >= 0 else (without_light, False)
+
+
+def _window_extremes(plane, radius, *extremes):
+    """One extreme after the other over a square about each point, the plane continued by its edge."""
+    plane = np.pad(plane, len(extremes) * radius, mode="edge")
+    for extreme in extremes:
+        for axis in (0, 1):
+            plane = extreme(np.lib.stride_tricks.sliding_window_view(plane, 2 * radius + 1, axis=axis), axis=-1)
+    return plane
+
+
+def _extent(response):
+    """How far up, left, down and right a response of half the strongest reaches."""
+    strong = response >= 0.5 * max(float(response.max()), 1e-9)
+    if not strong.any():
+        return np.full(4, -max(response.shape))
+    rows, columns = np.flatnonzero(strong.any(axis=1)), np.flatnonzero(strong.any(axis=0))
+    return np.array([-rows[0], -columns[0], rows[-1], columns[-1]])
 
 
 def _trust(shape):
