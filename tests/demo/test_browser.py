@@ -251,7 +251,7 @@ def test_test_digits(page):
     page.until(lambda: page.text("#fault"), lambda text: "not saved" in text)
     page.draw("1")  # takes the place of the test image
     page.reads("1")
-    assert "wrong" not in page.text("#sure")
+    page.until(lambda: page.text("#sure"), lambda text: "wrong" not in text)
 
 
 def test_it_is_taught(page, client):

@@ -14,6 +14,7 @@ from lenet5c.datasets import Dataset, DatasetError, Preparation, Source
 from lenet5c.demo import png
 from lenet5c.demo import samples as samples_module
 from lenet5c.demo.answer import Reader, shrunk
+from lenet5c.demo.drawing import checked_strokes, render
 from lenet5c.demo.samples import SampleError, SampleFolder, folder_names
 from lenet5c.demo.transform import Transform
 from lenet5c.nn import LeNet5, LeNet5_1998
@@ -52,8 +53,7 @@ def test_models(served, name):
     model = client.call("/model")
     assert model["classes"] == list(trained.class_names) and model["tests"] == {"count": 0, "why": "there is no data"}
     facts, probabilities, rest = client.answer(strokes=strokes_of("2"))
-    picture = client.server.session.reader.picture(
-        [np.array(stroke).reshape(-1, 3) for stroke in strokes_of("2")], Transform().width)  # fmt: skip
+    picture = client.server.session.reader.picture(render(checked_strokes(strokes_of("2"))))
     assert picture.shape == trained.image_shape
     np.testing.assert_array_equal(probabilities, trained.probabilities(picture[None])[0])
     assert facts["best"] == probabilities.argmax()
@@ -97,6 +97,15 @@ def test_an_empty_drawing_has_no_answer(client, strokes):
     assert "draw a digit" in client.error("/samples/save", strokes=strokes, label=1)
 
 
+def test_what_cannot_be_a_digit_is_doubted(client):
+    rng = np.random.default_rng(0)
+    scribble = np.stack([*(0.1 + 0.8 * rng.random((2, 60))), np.ones(60)], axis=1).ravel().tolist()
+    blot = [number for a in range(40) for number in (0.5 + 0.05 * np.cos(a), 0.5 + 0.05 * np.sin(a), 3)]
+    assert "full of lines" in client.answer(strokes=[scribble])[0]["doubt"]
+    assert "blot" in client.answer(strokes=[blot])[0]["doubt"]
+    assert all(client.answer(strokes=strokes_of(digit))[0]["doubt"] is None for digit in "01237")
+
+
 @pytest.mark.parametrize("digit", ["0", "1", "2", "3", "7"])
 @pytest.mark.parametrize("size", [0.3, 0.6, 1.2])
 def test_digits_of_any_size_and_place_are_read(client, digit, size):
@@ -115,7 +124,7 @@ def test_sliders_act(client):
     for change in ({"width": 4}, {"shift_x": 2}, {"shift_y": -2}, {"rotation": 20}, {"scale": 0.8}, {"noise": 0.3}):
         assert client.answer(strokes=strokes_of("3"), transform=change)[2] != plain
         assert client.answer(test=3, transform=change)[2] != client.answer(test=3)[2]
-    assert client.answer(strokes=strokes_of("7"), transform={"rotation": 8, "shift_x": 1})[0] == {"best": 7}
+    assert client.answer(strokes=strokes_of("7"), transform={"rotation": 8, "shift_x": 1})[0]["best"] == 7
 
 
 def test_test_digits(client, mnist_slice, trained):
@@ -140,7 +149,7 @@ def test_other_data_is_refused(served, trained, mnist_slice):
     ):
         client = served(trained, lambda part=part: Source(train, part))
         assert words in client.call("/model")["tests"]["why"] and "--data" in client.error("/digit")
-        assert client.answer(strokes=strokes_of("0"))[0] == {"best": 0}
+        assert client.answer(strokes=strokes_of("0"))[0]["best"] == 0
 
 
 def test_samples(client):
@@ -256,7 +265,7 @@ def test_fine_tuning(client, trained, mnist_slice, tmp_path):
     status = state["tuning"]
     assert (status["state"], state["tuned"], status["before"]["samples"]) == ("done", True, [0, 3])
     assert status["after"]["samples"] == [3, 3] and status["after"]["tests"][0] >= 485
-    assert client.answer(strokes=strokes_of("7"))[0] == {"best": 1}
+    assert client.answer(strokes=strokes_of("7"))[0]["best"] == 1
     np.testing.assert_array_equal(trained.model.vector, before)
     # The same samples, the same result; nothing of the first time is in it.
     first = session.reader.trained.model.vector.copy()
@@ -270,7 +279,7 @@ def test_fine_tuning(client, trained, mnist_slice, tmp_path):
     np.testing.assert_array_equal(load_model(kept).model.vector, first)
     state = client.call("/tuning/revert")
     assert (state["tuned"], state["kept"], state["tuning"]) == (False, None, {"state": "none"})
-    assert client.answer(strokes=strokes_of("7"))[0] == {"best": 7}
+    assert client.answer(strokes=strokes_of("7"))[0]["best"] == 7
     tuned(client, epochs=1)
     assert client.call("/tuning/keep")["kept"] == str(tmp_path / "samples-model-2.safetensors")
 

@@ -156,8 +156,10 @@ export class View {
     this.best.textContent = name;
     this.best.className = label === undefined ? "" : label === facts.best ? "right" : "wrong";
     this.best.classList.toggle("long", name.length > 2);
-    const verdict = label === undefined ? "" : label === facts.best ? "right" : `wrong, it is ${model.classes[label]}`;
-    this.sure.textContent = verdict ? `${sure}: ${verdict}` : sure;
+    this.best.classList.toggle("doubt", label === undefined && facts.doubt !== null);
+    const doubt = facts.doubt === null ? "" : `in doubt: ${facts.doubt}`;
+    const verdict = label === undefined ? doubt : label === facts.best ? "right" : `wrong, it is ${model.classes[label]}`;
+    this.sure.textContent = verdict ? `${sure}, ${verdict}` : sure;
     this.#say(`${name}, ${sure}${verdict ? `, ${verdict}` : ""}`, `${name} ${verdict}`);
     return picture;
   }
