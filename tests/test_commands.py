@@ -7,8 +7,8 @@ import sys
 from importlib import import_module
 
 import pytest
-
 from conftest import run_python
+
 from lenet5c.__main__ import COMMANDS, main
 from lenet5c.command import Parser, described, run
 from lenet5c.completion import SHELLS
