@@ -245,6 +245,13 @@ class Recipe:
         """The settings, for config.json."""
         return {name: value for name, value in asdict(self).items() if name not in TEXTS}
 
+    @property
+    def input_size(self):
+        """(height, width) of the net's input."""
+        if self.preparation == "auto":
+            return SIZE, SIZE
+        return Preparation.named(self.preparation, np.zeros((1, 1, 1, 1), np.uint8)).size  # an image for its mean
+
     def build(self, source, seed):
         """A `Trainer` on this data, and the `TrainedModel` it trains.
 

@@ -53,6 +53,13 @@ from lenet5c.training.progress import Progress
 from lenet5c.training.run_folder import RunFolder
 
 TARGET_MISSED = 3
+EXAMPLES = """examples:
+  lenet5c train                                                   MNIST, 10 epochs, over 99.4 %
+  lenet5c train --recipe fast --out runs/first                    2 epochs, 2 seconds
+  lenet5c train --epochs 4 --seed 1 --target-accuracy 0.99        exit code 3 below the target
+  lenet5c train --resume --out runs/first                         go on with a run that was stopped
+  lenet5c train --activation tanh --pooling max --optimizer sgd --lr 0.02 --schedule cosine
+  lenet5c train --data my-pictures --epochs 30                    a folder per class, or four IDX files"""
 SETTINGS = ("loss_settings", "optimizer_settings", "schedule_settings")
 # Options of the net, which a recipe has in its field `model`.
 MODEL_OPTIONS = ("activation", "pooling", "c5", "dropout", "batch_norm", "init")
@@ -79,7 +86,7 @@ def make_parser():
     parser = Parser(
         prog=PROG,
         description="Train LeNet-5 on a CPU. Without options: on MNIST, which is in the package, to over 99 %.",
-        epilog="example: lenet5c train --epochs 4 --seed 1 --out runs/first --target-accuracy 0.99",
+        epilog=EXAMPLES,
     )
     usual = RECIPES["default"]
 

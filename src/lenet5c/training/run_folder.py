@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lenet5c.training import atomic, tensor_file
 from lenet5c.training.errors import RunError
-from lenet5c.training.model_file import save_model
+from lenet5c.training.model_file import MODEL_NAME, save_model
 
 
 class RunFolder:
@@ -16,7 +16,7 @@ class RunFolder:
         self.config_file = self.path / "config.json"
         self.metrics_file = self.path / "metrics.jsonl"
         self.checkpoint_file = self.path / "checkpoint.safetensors"
-        self.model_file = self.path / "model.safetensors"
+        self.model_file = self.path / MODEL_NAME
         self.summary_file = self.path / "summary.json"
 
     def create(self, config):
