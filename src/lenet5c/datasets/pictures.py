@@ -72,3 +72,11 @@ def reason(error, path):
         return error.strerror
     text = str(error) or ("out of memory" if isinstance(error, MemoryError) else type(error).__name__)
     return text.removeprefix(f"{path}").lstrip(": ")
+
+
+def header(path):
+    """The format and mode of a picture file, such as 'PNG RGBA'."""
+    from PIL import Image
+
+    with Image.open(path) as image:
+        return f"{image.format} {image.mode}"

@@ -36,8 +36,14 @@ class Source:
     notes: tuple[str, ...] = ()
 
 
-def source_name(data):
+def source_name(data, argument="--data"):
     """A known name as it is, a folder as its full path: what a run's config.json holds.
+
+    Parameters
+    ----------
+    data : str
+    argument : str, optional
+        What an error calls it.
 
     Raises
     ------
@@ -50,7 +56,7 @@ def source_name(data):
     if not data or not path.is_dir():
         close = get_close_matches(data.lower(), NAMES, 1)
         meant = f"; did you mean {close[0]}?" if close else ""
-        raise DatasetError(f"--data is {data!r}; it should be a folder, or one of {', '.join(NAMES)}{meant}")
+        raise DatasetError(f"{argument} is {data!r}; it should be a folder, or one of {', '.join(NAMES)}{meant}")
     return str(path.resolve())
 
 
