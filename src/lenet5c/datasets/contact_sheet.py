@@ -13,7 +13,7 @@ from lenet5c.training import atomic
 #: Examples of each class, by part.
 COLUMNS = {"train": 12, "test": 5}
 MOST_CLASSES = 200
-CELL, GAP, MARGIN, WIDEST = 56, 4, 16, 220
+CELL, GAP, MARGIN, WIDEST, LONGEST = 56, 4, 16, 220, 60
 PAPER, INK, FAINT = (255, 255, 255), (34, 34, 34), (120, 120, 120)
 
 
@@ -97,10 +97,11 @@ def _font(ImageFont, size):
 
 
 def _drawable(text, font):
-    """The text with a question mark for what the font has no sign for."""
+    """The beginning of the text, with a question mark for what the font has no sign for."""
+    text = text[:LONGEST]
     try:
         missing = bytes(font.getmask("\U0010ffff"))
-        return "".join(char if char.isspace() or bytes(font.getmask(char)) != missing else "?" for char in text)
+        return "".join(char if char.isascii() or bytes(font.getmask(char)) != missing else "?" for char in text)
     except (UnicodeError, OSError):
         return text.encode("ascii", "replace").decode()
 

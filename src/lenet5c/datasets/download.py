@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from lenet5c.datasets.dataset import DatasetError
 
 CHUNK = 1 << 16
+MOST_REQUESTS = 100  # to one address, however much each brings
 AGENT = "lenet5c (https downloads of data sets)"
 
 
@@ -169,14 +170,14 @@ class _Part:
 def _fetch_from(url, file, part, progress, patience):
     """Complete the part from one address, or raise _Failure."""
     pause, attempt = patience.pause, 0
-    while True:
+    for request in range(MOST_REQUESTS):
         before = part.size()
         try:
             _transfer(url, file, part, progress, patience)
         except _MayPass:
             # An attempt that brought something further does not count.
             attempt = 1 if part.size() > before else attempt + 1
-            if attempt >= patience.attempts:
+            if attempt >= patience.attempts or request == MOST_REQUESTS - 1:
                 raise
             time.sleep(pause)
             pause *= 2
@@ -187,6 +188,7 @@ def _fetch_from(url, file, part, progress, patience):
         if before == 0:
             raise _Failure("what it sends has another SHA-256")
         # The beginning may have come from elsewhere: once more from there.
+    raise _Failure("what it sends has another SHA-256")
 
 
 def _transfer(url, file, part, progress, patience):
@@ -212,8 +214,10 @@ def _transfer(url, file, part, progress, patience):
         if error.code == 416 and have:  # it has less than what is here
             part.delete()
             raise _MayPass("the file there is shorter than the part that is here") from None
+        if 300 <= error.code < 400:
+            raise _Failure(f"HTTP {error.code}, with a redirect that leads nowhere") from None
         kind = _MayPass if error.code >= 500 or error.code in (408, 429) else _Failure
-        raise kind(f"HTTP {error.code} {error.reason}".rstrip()) from None
+        raise kind(f"HTTP {error.code} {_printable(error.reason)}".rstrip()) from None
     except urllib.error.URLError as error:
         raise _MayPass(str(getattr(error.reason, "strerror", None) or error.reason)) from None
     except TimeoutError:
@@ -295,7 +299,12 @@ def _check_url(url):
     """Only HTTPS, but for a server on this machine."""
     parts = urlsplit(url)
     if parts.scheme != "https" and not (parts.scheme == "http" and parts.hostname == "127.0.0.1"):
-        raise _Failure(f"it leads to {url}, which is not HTTPS")
+        raise _Failure(f"it leads to {_printable(url)}, which is not HTTPS")
+
+
+def _printable(text, most=100):
+    """What a server says, safe to show."""
+    return "".join(char for char in str(text) if char.isprintable())[:most]
 
 
 def _mark(path):

@@ -138,7 +138,7 @@ class _Seen:
             notes.append(f"{_count(self.outside, 'link')} out of the folder or to a folder, not followed")
         if count := sum(self.other.values()):
             kinds = _listed(f"{n} {kind}" for kind, n in sorted(self.other.items()))
-            notes.append(f"{_count(count, 'file')} that are no images by their names, not read: {kinds}")
+            notes.append(f"{_count(count, 'file')} not named as images, not read: {kinds}")
         return notes
 
 

@@ -2,7 +2,6 @@
 
 import os
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 
 from lenet5c.errors import MissingExtraError, UserError
 
@@ -26,6 +25,8 @@ def read_pictures(paths):
     MissingExtraError
         Pillow is not installed.
     """
+    from concurrent.futures import ThreadPoolExecutor  # MNIST does without
+
     read = reader()
     with ThreadPoolExecutor(min(WORKERS, 2 * (os.cpu_count() or 1))) as pool:
         waiting = deque()
