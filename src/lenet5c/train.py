@@ -27,7 +27,7 @@ except ImportError as error:  # such as an unknown LENET5C_ISA
 
 from lenet5c.datasets import Distortion
 from lenet5c.datasets.distortion import NAMED as NAMED_DISTORTIONS
-from lenet5c.datasets.source import open_source, source_name
+from lenet5c.datasets.source import READINGS, open_source, source_name
 from lenet5c.nn import LeNet5
 from lenet5c.nn.initialize import NAMED
 from lenet5c.nn.lenet5 import ACTIVATIONS, C5_FORMS, POOLINGS
@@ -61,6 +61,8 @@ EXAMPLES = """examples:
   lenet5c train --activation tanh --pooling max --optimizer sgd --lr 0.02 --schedule cosine
   lenet5c train --data my-pictures --epochs 30                    a folder per class, or four IDX files"""
 SETTINGS = ("loss_settings", "optimizer_settings", "schedule_settings")
+# Options that are no settings of a recipe, and may not change when a run is resumed.
+OF_RUN = ("recipe", "data", "seed", "watch_test", "skip_bad", "reading")
 # Options of the net, which a recipe has in its field `model`.
 MODEL_OPTIONS = ("activation", "pooling", "c5", "dropout", "batch_norm", "init")
 # Fields that a config.json of version 0.1 has; it means those that came later at their default.
@@ -104,7 +106,9 @@ def make_parser():
     add("--quiet", action="store_true", help="print the last line only")
 
     add = parser.add_argument_group("data").add_argument
-    add("--data", metavar="NAME_OR_DIR", help="mnist, or a folder with four IDX files (default: mnist)")
+    add("--data", metavar="NAME_OR_DIR", help="a folder with a folder of images for each class, perhaps in train/ and test/, or with four IDX files; or a name of lenet5c data list (default: mnist)")
+    add("--skip-bad", action="store_true", default=None, help="leave out images that cannot be read")
+    add("--reading", choices=READINGS, metavar="HOW", help="how predict will make a picture into such an image: ink, cropped and centred on black as MNIST's digits are, or whole, as it is (default: by the data)")
     add("--validation", type=number(0), metavar="N", help="training images held out: a number, or a share below 1 (default: 1/12)")
     add("--split", choices=SPLITS, metavar="HOW", help=f"which of them: {', '.join(SPLITS)} (default: random)")
     add("--fit", choices=FITS, metavar="HOW", help="to 32 by 32 pixels: auto, pad or resize (default: auto)")
@@ -139,7 +143,7 @@ def make_parser():
 def train(options, started):
     """A whole run, from the options to the exit code."""
     folder, config = resume(options) if options.resume else begin(options)
-    source = open_source(config["data"])
+    source = opened(config, None if options.quiet else say)
     digest = data_digest(source)
     if config.setdefault("data_digest", digest) != digest:
         raise RunError(f"{config['data']} has changed since the run in {folder.path} began; start a new run")
@@ -159,6 +163,16 @@ def train(options, started):
     return report(summary, options.target_accuracy)
 
 
+def opened(config, tell):
+    """The source of a run's images; what is to be known about it is told, unless `tell` is None."""
+    tell = tell or (lambda line: None)
+    source = open_source(
+        config["data"], skip_bad=config.get("skip_bad") is True, reading=config.get("reading"), tell=tell)  # fmt: skip
+    for note in source.notes:
+        tell(f"{config['data']}: {note}")
+    return source
+
+
 def begin(options):
     """The folder and the configuration of a new run; nothing is written yet."""
     name = options.recipe or "default"
@@ -173,6 +187,7 @@ def begin(options):
         "data": source_name("mnist" if options.data is None else options.data),
         "seed": options.seed or 0,
         "watch_test": bool(options.watch_test),
+        **{name: value for name in ("skip_bad", "reading") if (value := getattr(options, name)) is not None},
         **chosen.to_dict(),
     }
     out = options.out or Path("runs") / datetime.now().strftime("%Y%m%d-%H%M%S-%f")
@@ -201,10 +216,10 @@ def resume(options):
         raise RunError(f"{folder.config_file} lacks {', '.join(sorted(missing))}; start a new run in another folder")
     if not isinstance(config["data"], str) or type(config["seed"]) is not int or config["seed"] < 0:
         raise RunError(f"{folder.config_file} has an impossible data or seed; start a new run in another folder")
-    asked = given(options, {}) | {name: getattr(options, name) for name in ("recipe", "data", "seed", "watch_test")}
+    asked = given(options, {}) | {name: getattr(options, name) for name in OF_RUN}
     if asked["data"] is not None:
         asked["data"] = source_name(asked["data"])
-    present = {"watch_test": False} | Recipe().to_dict() | config
+    present = {"watch_test": False, "skip_bad": False, "reading": None} | Recipe().to_dict() | config
     pairs = [(name, value, present[name]) for name, value in asked.items() if name != "model"]
     pairs += [(name, value, of_model(present, name)) for name, value in asked.get("model", {}).items()]
     for name, value, is_so in pairs:
