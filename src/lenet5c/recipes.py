@@ -211,8 +211,8 @@ def trainer(name="default", data="mnist", seed=0, **changes):
     >>> import lenet5c
     >>> trainer = lenet5c.trainer("fast", epochs=1, train_size=2000)
     >>> history = trainer.fit(progress=False)
-    >>> images, labels = lenet5c.datasets.mnist()[1][:3]
-    >>> trainer.trained.probabilities(images).shape
+    >>> train, test = lenet5c.datasets.mnist()
+    >>> trainer.trained.probabilities(test.images[:3]).shape
     (3, 10)
     """
     chosen = recipe(name, **changes)

@@ -34,7 +34,7 @@ def sparkline(values, width=None, blocks=BLOCKS, logarithmic=False):
     >>> sparkline([1, 2, 4, 8]), sparkline([1, 2, 4, 8], logarithmic=True), sparkline([8, float("nan"), 1])
     ('▁▂▄█', '▁▃▆█', '█ ▁')
     >>> sparkline(range(1000), width=5), sparkline([0.5, 0.5]), sparkline([3, 1, 2], blocks="_-#")
-    ('▁▃▄▆█', '▄▄', '#_-')
+    ('▁▃▅▆█', '▄▄', '#_-')
     """
     values = _in_groups(list(map(float, values)), width)
     present = [value for value in values if isfinite(value)]
@@ -88,7 +88,7 @@ def course(history, width=79, blocks=BLOCKS, colours=False):
     >>> from lenet5c.training.sparkline import course
     >>> losses, accuracies = (0.4, 0.1, 0.02), (0.88, 0.97, 0.992)
     >>> print(course([{"train_loss": a, "train_accuracy": b} for a, b in zip(losses, accuracies)]))
-    train  loss 0.4000 █▅▁ 0.0200   accuracy 88.00% ▁▆█ 99.20%
+    train  loss 0.4000 █▅▁ 0.0200   accuracy 88.00% ▁▇█ 99.20%
     """
     rows = []
     for part, *names in PARTS:
