@@ -20,6 +20,7 @@ QUICK = {
     "scaling": ["--batches", 1, 17, "--sizes", 28, "--channels", 3, "--threads", 2, "--seconds", 0.001, "--repeats", 1],
     "contention": ["--images", 100, "--repeats", 1],
     "distortion": ["--batch-size", 20, "--seconds", 0.001, "--repeats", 1],
+    "import_time": ["--repeats", 1],
 }
 # How the rows of the tables begin.
 ROWS = {
@@ -32,6 +33,7 @@ ROWS = {
     "scaling": [f"{work} {setting}" for work in ("forward", "train step") for setting in (1, 2, 17, 28, 3)],
     "distortion": ["distortion", "none -", "identity", "paper1998", "modern", "elastic alone"],
     "contention": ["lenet5c, as the command", "lenet5c, as a library"],
+    "import_time": ["numpy", "lenet5c", "lenet5c.nn", "lenet5c.datasets", "lenet5c.training", "all of them"],
 }  # fmt: skip
 WITH = {"train_epoch": ["PyTorch"], "kernels": ["PyTorch"], "inference": ["ONNX Runtime", "PyTorch"]}
 

@@ -17,7 +17,7 @@ from conftest import write_idx_files
 from lenet5c.datasets import Dataset
 from lenet5c.training import load_model
 
-FILES = {"config.json", "metrics.jsonl", "checkpoint.safetensors", "model.safetensors", "summary.json"}
+FILES = {"config.json", "metrics.jsonl", "metrics.csv", "checkpoint.safetensors", "model.safetensors", "summary.json"}
 
 
 def command(*arguments, cwd):
@@ -125,7 +125,7 @@ def test_a_stopped_run_resumes_to_the_same_bytes(tmp_path, quick, idx_files, num
 
     result = train("--resume", "--out", stopped, "--threads", 1, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    for name in ("model.safetensors", "checkpoint.safetensors", "metrics.jsonl"):
+    for name in ("model.safetensors", "checkpoint.safetensors", "metrics.jsonl", "metrics.csv"):
         assert digest(stopped / name) == digest(tmp_path / "whole" / name)
 
 
@@ -253,7 +253,7 @@ def test_a_run_with_general_features_resumes_to_the_same_bytes(tmp_path, quick):
     process.communicate(timeout=60)
     result = train("--resume", "--out", tmp_path / "stopped", "--threads", 1, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    for name in ("model.safetensors", "checkpoint.safetensors", "metrics.jsonl"):
+    for name in ("model.safetensors", "checkpoint.safetensors", "metrics.jsonl", "metrics.csv"):
         assert digest(tmp_path / "stopped" / name) == digest(whole / name)
     assert_bad_use(train("--resume", "--out", whole, "--pooling", "max", cwd=tmp_path), "--pooling avg, not max")
     assert_bad_use(train("--resume", "--out", whole, "--c5", "conv", cwd=tmp_path), "--c5 linear, not conv")

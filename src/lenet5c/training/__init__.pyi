@@ -70,7 +70,14 @@ class TrainedModel:
 class History(list[dict[str, Any]]):
     epochs: int
     done: bool
-    def __init__(self, rows: Iterable[dict[str, Any]] = (), epochs: int | None = None, done: bool = True) -> None: ...
+    kept_epoch: int | None
+    def __init__(
+        self,
+        rows: Iterable[dict[str, Any]] = (),
+        epochs: int | None = None,
+        done: bool = True,
+        kept_epoch: int | None = None,
+    ) -> None: ...
     @overload
     def __getitem__(self, key: str) -> NDArray[Any]: ...
     @overload

@@ -45,9 +45,10 @@ def fit(trainer, progress=True, on_epoch=None):
         )
     elif trainer.epoch < trainer.epochs:
         shown.line(f"No better epoch in {trainer.patience}: the training ends here.")
-    if done and trainer.keep == "best":
-        shown.line(f"The weights are those of epoch {trainer.kept_row['epoch']}.")
-    return History(trainer.history, trainer.epochs, done)
+    kept = trainer.kept_row["epoch"] if done and trainer.keep == "best" else None
+    if kept is not None:
+        shown.line(f"The weights are those of epoch {kept}.")
+    return History(trainer.history, trainer.epochs, done, kept)
 
 
 class Snapshot:

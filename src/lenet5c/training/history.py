@@ -1,5 +1,6 @@
 """What a training in a notebook leaves behind: figures by epoch, as rows, columns, text, table or picture."""
 
+from functools import partial
 from html import escape
 from math import nan
 
@@ -28,6 +29,8 @@ class History(list):
         How many there are to be; as many as there are rows, if not given.
     done : bool
         Whether the training is at its end. It may be before all epochs, by `patience`.
+    kept_epoch : int, optional
+        The epoch whose weights the model has, if they were chosen; `plot` marks it.
 
     Examples
     --------
@@ -44,10 +47,11 @@ class History(list):
     2 of 3 epochs; the trainer's fit() goes on.
     """
 
-    def __init__(self, rows=(), epochs=None, done=True):
+    def __init__(self, rows=(), epochs=None, done=True, kept_epoch=None):
         super().__init__(rows)
         self.epochs = len(self) if epochs is None else epochs
         self.done = done
+        self.kept_epoch = kept_epoch
 
     def __getitem__(self, key):
         if not isinstance(key, str):
@@ -91,8 +95,12 @@ class History(list):
             matplotlib is not installed.
         """
         from lenet5c.report.pictures import curves
+        from lenet5c.report.style import png
 
-        return curves(self)
+        figure = curves(self, kept_epoch=self.kept_epoch)
+        # Notebooks know how to show a figure once pyplot is imported, which it need not be.
+        figure._repr_png_ = partial(png, figure)
+        return figure
 
     def __repr__(self):
         shown = self._cells()

@@ -1,7 +1,6 @@
 """The course of a run in a line of text: ``loss 0.4102 █▅▃▂▁ 0.0210``."""
 
 import os
-import shutil
 import sys
 from math import inf, isfinite, log, nan
 
@@ -170,6 +169,8 @@ def is_terminal(stream):
 
 def width_of(stream):
     """The columns of a terminal but the last, which some wrap after; those of a usual one for a file."""
+    import shutil  # slow to import: it brings the compression formats
+
     return shutil.get_terminal_size().columns - 1 if is_terminal(stream) else 79
 
 
