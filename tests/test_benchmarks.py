@@ -20,7 +20,6 @@ QUICK = {
     "scaling": ["--batches", 1, 17, "--sizes", 28, "--channels", 3, "--threads", 2, "--seconds", 0.001, "--repeats", 1],
     "contention": ["--images", 100, "--repeats", 1],
     "distortion": ["--batch-size", 20, "--seconds", 0.001, "--repeats", 1],
-    "import_time": ["--repeats", 1],
 }
 # How the rows of the tables begin.
 ROWS = {
@@ -81,6 +80,11 @@ def test_runs_with_peers(name):
     assert_rows(lines, name)
     heading = next(line for line in lines if line.startswith(ROWS[name][0]))
     assert all(f"{peer} ×" in heading for peer in WITH[name])
+
+
+def test_import_times():
+    assert_rows(lines := run("import_time", "--repeats", 1), "import_time")
+    assert re.fullmatch(r"All of them at their minimum: -?\d+ ms beyond NumPy; the target is 150 ms\.", lines[-1])
 
 
 def test_memory_of_a_kernel(nothing_installed):

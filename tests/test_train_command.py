@@ -1,5 +1,6 @@
 """`python -m lenet5c.train` as a user runs it: processes, files, exit codes, messages."""
 
+import csv
 import hashlib
 import json
 import os
@@ -76,6 +77,26 @@ def test_the_model_file_gives_the_printed_accuracy(tmp_path, quick, mnist_slice)
     test = mnist_slice[1]
     correct = int((trained.logits(test.images).argmax(axis=1) == test.labels).sum())
     assert f"({correct}/500)" in result.stdout.splitlines()[-1]
+
+
+def test_the_course_of_the_run_is_shown_at_its_end(tmp_path, quick):
+    result = quick("--epochs", 3)
+    train, validation, last = result.stdout.splitlines()[-3:]
+    row = r"{}  loss \d\.\d{{4}} [▁▂▃▄▅▆▇█_.=+*%#-]{{3}} \d\.\d{{4}}   accuracy \d+\.\d\d% [▁▂▃▄▅▆▇█_.=+*%#-]{{3}} \d+\.\d\d%"
+    assert re.fullmatch(row.format("train     "), train) and re.fullmatch(row.format("validation"), validation)
+    assert last.startswith("Test accuracy") and "\x1b" not in result.stdout
+
+
+def test_metrics_are_a_table_as_well(tmp_path, quick):
+    assert quick("--epochs", 2, "--watch-test").returncode == 0
+    rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    with open(tmp_path / "run/metrics.csv", newline="", encoding="utf-8") as file:
+        table = [{name: json.loads(cell) for name, cell in row.items()} for row in csv.DictReader(file)]
+    assert table == rows
+    (tmp_path / "run/metrics.csv").rename(tmp_path / "kept.csv")
+    (tmp_path / "run/summary.json").unlink()
+    assert train("--resume", "--out", tmp_path / "run", cwd=tmp_path).returncode == 0
+    assert digest(tmp_path / "run/metrics.csv") == digest(tmp_path / "kept.csv")
 
 
 def test_quiet_prints_the_last_line_only(quick):
