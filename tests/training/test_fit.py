@@ -1,5 +1,6 @@
 """`Trainer.fit`: interrupted anywhere and called again, it ends with the bytes of a fit that was left alone."""
 
+import io
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ import pytest
 
 import lenet5c
 from lenet5c.datasets import Preparation
+from lenet5c.errors import MissingExtraError
 from lenet5c.nn import BatchNorm1d, CrossEntropyLoss, Dropout, Flatten, Layer, LeNet5, Linear, MaxPool2d, Sequential
 from lenet5c.nn.tile_layer import TileChain
 from lenet5c.optim import SGD, Adam, OneCycle, ReduceOnPlateau, RMSprop
@@ -255,6 +257,31 @@ def test_a_history_is_a_list_and_more():
     assert len(text.splitlines()) == 1 + 11 + 2 + 1 and "..." in text and "30 of 40 epochs" in text
     page = history._repr_html_()
     assert page.count("<tr>") == 1 + 11 + 4 and "█" in page
+
+
+def test_a_history_on_a_terminal_without_blocks(monkeypatch):
+    history = History([{"train_loss": 0.5, "train_accuracy": 0.5}, {"train_loss": 0.1, "train_accuracy": 0.9}])
+    assert "loss 0.5000 █▁ 0.1000" in repr(history)
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), "ascii"))
+    print(history)
+    assert "loss 0.5000 #_ 0.1000" in repr(history)
+
+
+def test_a_plot_marks_the_kept_epoch(mnist_slice):
+    pytest.importorskip("matplotlib")
+    trainer = compiled_trainer(mnist_slice[0], epochs=2)
+    history = trainer.fit(progress=False)
+    assert history.kept_epoch == trainer.kept_row["epoch"]
+    assert "kept" in {text.get_text().strip() for axes in history.plot().axes for text in axes.texts}
+    assert history.plot()._repr_png_().startswith(b"\x89PNG")
+
+
+def test_a_plot_without_matplotlib(monkeypatch):
+    for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'lenet5c\[plots\]'"):
+        History([{"epoch": 1, "train_loss": 0.5, "train_accuracy": 0.5}]).plot()
 
 
 def test_a_history_of_nothing_and_of_odd_rows():

@@ -60,7 +60,7 @@ def test_the_figures_of_a_fit(cells):
 def test_a_bar_without_noise(cells):
     assert "Warning" not in streams(cells[0], "stderr")
     bars = texts(cells[0], "application/vnd.jupyter.widget-view+json")
-    assert bars or "epoch 2/2" in streams(cells[0], "stderr")
+    assert bars or "epoch 2/2" in streams(cells[0])
 
 
 def test_a_plot_is_shown(cells):

@@ -1,5 +1,6 @@
 """What a training in a notebook leaves behind: figures by epoch, as rows, columns, text, table or picture."""
 
+import sys
 from functools import partial
 from html import escape
 from math import nan
@@ -8,7 +9,7 @@ import numpy as np
 
 from lenet5c.training.metrics import COLUMNS
 from lenet5c.training.selection import best_row
-from lenet5c.training.sparkline import BLOCKS, course, sparkline
+from lenet5c.training.sparkline import BLOCKS, blocks_for, course, sparkline
 
 HEADINGS = {"epoch": "epoch", "lr": "learning rate", "train_loss": "train loss", "train_accuracy": "train acc.",
             "validation_loss": "valid. loss", "validation_accuracy": "valid. acc.", "test_loss": "test loss",
@@ -108,7 +109,7 @@ class History(list):
             return self._state()
         widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
         lines = ["  ".join(map(str.rjust, row, widths)).rstrip() for row in shown]
-        return "\n".join([*lines, course(self), *filter(None, [self._state()])])
+        return "\n".join([*lines, course(self, blocks=blocks_for(sys.stdout)), *filter(None, [self._state()])])
 
     def _repr_html_(self):
         heading, *rows = self._cells() or [()]

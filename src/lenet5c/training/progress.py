@@ -27,11 +27,13 @@ class Progress:
         self.epochs = trainer.epochs
         samples = len(trainer.train_set)
         done = trainer.epoch * samples + min(trainer.step * trainer.batch_size, samples)
-        kind, options = (notebook_bar(), {"leave": True}) if notebook else (tqdm, {"leave": False, "dynamic_ncols": True})
+        kind = notebook_bar() if notebook else tqdm
+        # A notebook shows what is written to two streams in turns in blocks of two colours.
+        file = sys.stdout if notebook else sys.stderr
         self.bar = kind(
-            total=trainer.epochs * samples, initial=done, unit="img", unit_scale=True, mininterval=0.1,
-            disable=quiet or not (notebook or is_terminal(sys.stderr)), **options)  # fmt: skip
-        self.blocks = blocks_for(sys.stderr)
+            total=trainer.epochs * samples, initial=done, unit="img", unit_scale=True, leave=kind is not tqdm,
+            mininterval=0.1, disable=quiet or not (notebook or is_terminal(file)), file=file, dynamic_ncols=True)  # fmt: skip
+        self.blocks = blocks_for(file)
         self.heading_due = True
 
     def step(self, trainer, samples):

@@ -146,8 +146,11 @@ def coloured(text, colour):
 
 def blocks_for(stream):
     """The characters of sparklines that this stream's encoding has."""
+    encoding = getattr(stream, "encoding", "ascii")
+    if encoding is None:  # io.StringIO: text is all it holds
+        return BLOCKS
     try:
-        BLOCKS.encode(getattr(stream, "encoding", None) or "ascii")
+        BLOCKS.encode(encoding)
     except (UnicodeError, LookupError):
         return ASCII
     return BLOCKS
