@@ -3,8 +3,11 @@
 import sys
 from importlib import import_module
 
-import lenet5c
-from lenet5c.command import fail
+try:
+    import lenet5c
+    from lenet5c.command import INTERRUPTED, fail
+except KeyboardInterrupt:
+    sys.exit(130)
 
 COMMANDS = {
     "train": "train LeNet-5 on MNIST or on images of your own",
@@ -28,6 +31,8 @@ def main(argv=None):
             command = import_module(f"lenet5c.{arguments[0]}")
         except ImportError as error:  # such as an unknown LENET5C_ISA
             return fail(f"lenet5c {arguments[0]}", error)
+        except KeyboardInterrupt:
+            return fail(f"lenet5c {arguments[0]}", "interrupted", INTERRUPTED)
         return command.main(arguments[1:])
     if arguments in (["--version"], ["-V"]):
         print(f"lenet5c {lenet5c.__version__}")

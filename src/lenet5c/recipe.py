@@ -293,8 +293,9 @@ class Recipe:
             rest, held_out, batch_size=self.batch_size, epochs=self.epochs, seed=seed, average=self.average,
             keep=self.keep, patience=self.patience, order=self.order,
             distortion=Distortion.from_dict(self.distortion) if self.distortion else None)  # fmt: skip
-        return trainer, TrainedModel(
+        trainer.trained = TrainedModel(
             model, preparation, train_set.class_names, train_set.images.shape[1:], source.reading)  # fmt: skip
+        return trainer, trainer.trained
 
     def _subset(self, train_set, seed):
         if self.train_size is None or self.train_size == len(train_set):

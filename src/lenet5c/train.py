@@ -28,6 +28,7 @@ except ImportError as error:  # such as an unknown LENET5C_ISA
 from lenet5c.datasets import Distortion
 from lenet5c.datasets.distortion import NAMED as NAMED_DISTORTIONS
 from lenet5c.datasets.source import READINGS, open_source, source_name
+from lenet5c.errors import MissingExtraError
 from lenet5c.nn import LeNet5
 from lenet5c.nn.initialize import NAMED
 from lenet5c.nn.lenet5 import ACTIVATIONS, C5_FORMS, POOLINGS
@@ -48,6 +49,7 @@ from lenet5c.recipe import (
 )
 from lenet5c.recipes import RECIPES, recipe
 from lenet5c.training import NonFiniteError, RunError, evaluate
+from lenet5c.training.event_file import EventFile
 from lenet5c.training.interrupt import StopRequest
 from lenet5c.training.progress import Progress
 from lenet5c.training.run_folder import RunFolder
@@ -102,6 +104,7 @@ def make_parser():
     add("--resume", action="store_true", help="go on with the run in --out, to the same bytes as without a stop")
     add("--threads", type=whole(1, 1024), metavar="N", help="the result does not depend on it (default: all cores)")
     add("--watch-test", action="store_true", default=None, help="write the test accuracy after each epoch to metrics.jsonl; it decides nothing")
+    add("--tensorboard", action="store_true", help="write what TensorBoard shows into --out as well; see: tensorboard --logdir DIR")
     add("--target-accuracy", type=number(0, 1), metavar="F", help="exit with 3 if the test accuracy, 0 to 1, is lower")
     add("--quiet", action="store_true", help="print the last line only")
 
@@ -142,6 +145,8 @@ def make_parser():
 
 def train(options, started):
     """A whole run, from the options to the exit code."""
+    if options.tensorboard:
+        EventFile.check()
     folder, config = resume(options) if options.resume else begin(options)
     source = opened(config, None if options.quiet else say)
     digest = data_digest(source)
@@ -155,9 +160,10 @@ def train(options, started):
         folder.load_checkpoint(trainer, config)
     else:
         folder.create(config)
+    events = event_file(folder, trainer, options)
     if (summary := folder.read_summary()) is None:
         watched = source.test if config.get("watch_test") else None
-        if signal := run_epochs(trainer, folder, config, options, watched):
+        if signal := run_epochs(trainer, folder, config, options, watched, events):
             return interrupted(folder, trainer, signal)
         summary = finish(trainer, trained, source.test, folder, config, started)
     return report(summary, options.target_accuracy)
@@ -264,7 +270,23 @@ def data_digest(source):
     return digest.hexdigest()
 
 
-def run_epochs(trainer, folder, config, options, watched=None):
+def event_file(folder, trainer, options):
+    """The run's file for TensorBoard with its epochs so far; None if there is none and none is asked for.
+
+    A resumed run that has one goes on with it, unasked.
+    """
+    if not options.tensorboard and not folder.events_file.exists():
+        return None
+    try:
+        events = EventFile(folder.events_file)
+    except MissingExtraError as error:
+        print(f"{folder.events_file} is not gone on with: {error}", file=sys.stderr)
+        return None
+    events.begin(trainer.history)
+    return events
+
+
+def run_epochs(trainer, folder, config, options, watched=None, events=None):
     """Train to the end, with a checkpoint after each epoch; returns the signal that stopped it, or None.
 
     Of a `watched` data set the accuracy after each epoch is written down, and nothing else is done with it.
@@ -285,6 +307,8 @@ def run_epochs(trainer, folder, config, options, watched=None):
             with trainer.weights_to_evaluate():
                 row["test_accuracy"] = evaluate(trainer.model, watched, trainer.preparation).accuracy
         folder.save_checkpoint(trainer, config)
+        if events:
+            events.add(row)
         progress.epoch(row, time.perf_counter() - began)
         began = time.perf_counter()
 
@@ -299,6 +323,8 @@ def run_epochs(trainer, folder, config, options, watched=None):
         progress.line(f"No better epoch in {trainer.patience}: the training ends here.")
     if done and trainer.keep == "best":
         progress.line(f"The weights are those of epoch {trainer.kept_row['epoch']}.")
+    if done:
+        progress.course(trainer.history)
     return None if done else stop.signal
 
 

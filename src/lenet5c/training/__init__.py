@@ -2,6 +2,7 @@
 
 from lenet5c.training.errors import NonFiniteError, RunError
 from lenet5c.training.evaluation import Evaluation, evaluate
+from lenet5c.training.history import History
 from lenet5c.training.model_file import TrainedModel, load_model, save_model
 from lenet5c.training.pretrained import open_model, pretrained
 from lenet5c.training.statistics import McNemar, MeanInterval, mcnemar, mean_interval, wilson_interval
@@ -9,6 +10,7 @@ from lenet5c.training.trainer import Trainer
 
 __all__ = [
     "Evaluation",
+    "History",
     "McNemar",
     "MeanInterval",
     "NonFiniteError",
