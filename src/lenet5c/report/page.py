@@ -12,7 +12,7 @@ CSS = """
   --accent: #0072b2; }
 @media (prefers-color-scheme: dark) {
   :root { --ink: #e6e8eb; --soft: #a3a9b1; --line: #3a3f46; --page: #16181b; --card: #1f2226; --accent: #6cb8e6; }
-  figure img { filter: brightness(.88); }
+  figure .scroll { filter: brightness(.9); }
 }
 * { box-sizing: border-box; }
 body { margin: 0 auto; padding: 1.5rem 1rem 4rem; max-width: 60rem; background: var(--page); color: var(--ink);
@@ -42,7 +42,7 @@ pre { background: var(--card); border-radius: .5rem; padding: .8rem 1rem; overfl
   line-height: 1.45; }
 pre.command { white-space: pre-wrap; overflow-wrap: anywhere; font-size: .9rem; }
 code, pre { font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
-@media (max-width: 40rem) { figure .scroll { padding: .4rem; } figure img.wide { max-width: none; width: 44rem; } }
+@media (max-width: 40rem) { figure .scroll { padding: .4rem; } figure img { max-width: 44rem; } }
 @media print { body { max-width: none; } figure, table, pre { break-inside: avoid; } }
 """
 
@@ -98,13 +98,14 @@ def facts(*pairs):
     return '<dl class="facts">' + "".join(cards) + "</dl>"
 
 
-def picture(png, caption, alternative, wide=True):
-    """A PNG's bytes as part of the page; a `wide` one is scrolled sideways on a phone, where it would be too small."""
+def picture(png, caption, alternative):
+    """A PNG's bytes as part of the page; a wide one is scrolled sideways on a phone, where it would be too small."""
     data = base64.b64encode(png).decode()
-    kind = ' class="wide"' if wide else ""
+    # Three pixels of the file on two of the page, so that it is sharp where screens are.
+    width, height = (round(int.from_bytes(png[at : at + 4], "big") / 1.5) for at in (16, 20))
     return (
-        f'<figure><div class="scroll" tabindex="0"><img{kind} alt="{text(alternative)}" '
-        f'src="data:image/png;base64,{data}"></div>\n<figcaption>{text(caption)}</figcaption></figure>'
+        f'<figure><div class="scroll" tabindex="0"><img width="{width}" height="{height}" '
+        f'alt="{text(alternative)}" src="data:image/png;base64,{data}"></div>\n<figcaption>{text(caption)}</figcaption></figure>'
     )
 
 

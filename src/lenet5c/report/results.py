@@ -73,7 +73,7 @@ def confusion_section(pictures, classification, class_names):
     shown = pictures.get("confusion")
     return page.section(
         "Which classes are taken for which",
-        page.picture(shown, caption, "Confusion matrix", wide=len(names) > 6) if shown else "",
+        page.picture(shown, caption, "Confusion matrix") if shown else "",
         page.paragraph(f"The most frequent mistakes: {told}." if pairs else "There is no mistake."),
         page.table(["class", "images", "precision %", "recall %", "F1 %"], rows, (1, 2, 3, 4), (len(names),)),
         page.paragraph("Precision: of the images taken for the class, the share that are of it. Recall: of the images of "

@@ -88,7 +88,7 @@ def run_page(name, config, summary, history, trained, result, counts, pictures):
           if "validation_accuracy" in summary else []),
         ("training images", f"{counts[0]:,}", f"and {counts[1]:,} to validate" if counts[1] else "none held out to validate"),
         ("epochs", f"{summary['epochs']}", f"the weights are those of epoch {summary['kept_epoch']}" if "kept_epoch" in summary else ""),
-        ("time", f"{summary['seconds']:.1f} s", f"{summary['kernels']} kernels, {summary['threads']} threads; from start to the test, the last time the run was begun or resumed"),
+        ("time", f"{summary['seconds']:.1f} s", f"{summary['kernels']} kernels, {summary['threads']} threads; of a run that was resumed, since then"),
         ("classes", f"{len(trained.class_names)}", f"images of {shape} (channels, height, width)"),
     ]  # fmt: skip
     return page.page(

@@ -10,6 +10,7 @@ from lenet5c.training.classification import (
 )
 from lenet5c.training.errors import NonFiniteError, RunError
 from lenet5c.training.evaluation import Evaluation, evaluate
+from lenet5c.training.matching import matched
 from lenet5c.training.model_file import TrainedModel, load_model, save_model
 from lenet5c.training.pretrained import open_model, pretrained
 from lenet5c.training.statistics import McNemar, MeanInterval, mcnemar, mean_interval, wilson_interval
@@ -31,6 +32,7 @@ __all__ = [
     "confusion_matrix",
     "evaluate",
     "load_model",
+    "matched",
     "mcnemar",
     "mean_interval",
     "open_model",
