@@ -192,8 +192,9 @@ class _Writer:
         body = [f"float *const low = {self.prefix}_work;", f"float *const high = {self.prefix}_work + {self.work};"]
         calls, at = [], "input"
         for i, stage in enumerate(self.stages, start=1):
-            if stage.in_place and at != "input":
-                target = at
+            if stage.in_place:
+                # A prepared image lies low already.
+                target = "low" if at == "input" else at
             else:
                 target = "low" if at.startswith("high") else f"high - {stage.result_size}"
             calls.append(f"{self.prefix}_stage{i}({at}, {target});")

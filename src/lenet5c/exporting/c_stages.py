@@ -207,7 +207,8 @@ def _taps(step, row):
                 lines += [f"    for (i = {low}; i < {high}; i++) out[i] += (float)w[{j}] * in[{place}];"]
     else:
         terms = [f"(float)w[{j}] * in[{step_of_i}{f' + {j * DW}' if j else ''}]" for j in range(KW)]
-        lines += [f"    for (i = 0; i < {OW}; i++) {{", f"        out[i] += {' + '.join(terms)};", "    }"]
+        sums = [f"        out[i] += {terms[0]}", *(f"                + {term}" for term in terms[1:])]
+        lines += [f"    for (i = 0; i < {OW}; i++) {{", *sums[:-1], f"{sums[-1]};", "    }"]
     return [*lines, "}"]
 
 
