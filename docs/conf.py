@@ -36,7 +36,6 @@ autosummary_generate = True
 autosummary_ignore_module_all = False
 numpydoc_show_class_members = False
 numpydoc_xref_param_type = False
-numpydoc_validation_checks = {"GL06", "GL07", "PR02", "PR03"}
 default_role = "autolink"
 
 html_math_renderer = "svg"
