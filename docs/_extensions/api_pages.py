@@ -7,6 +7,8 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
+from sphinx.util.inspect import signature as get_signature
+from sphinx.util.inspect import stringify_signature
 from sphinx.util.nodes import make_refnode
 
 # Packages that may be there, in the order of the list; those without `__all__` with their public names.
@@ -86,9 +88,11 @@ def show_public_bases(app, name, each, options, bases):
 
 
 def show_signature(app, what, name, each, options, signature, returns):
-    """A class without an `__init__` takes nothing, though `Layer.__new__` would take anything."""
+    """What a layer's `__init__` takes: `Layer.__new__`, which autodoc looks at, takes anything."""
     if what == "class" and signature == "(*args, **kwargs)":
-        return "()", returns
+        if each.__init__ is object.__init__:
+            return "()", returns
+        return stringify_signature(get_signature(each.__init__, bound_method=True), show_annotation=False), returns
     return None
 
 
