@@ -39,8 +39,8 @@ def numbers(ax, values, form="{:.0f}", size=7):
     """The value of each pixel, written into it, in a colour that can be read."""
     low, high = np.min(values), np.max(values)
     for (row, column), value in np.ndenumerate(values):
-        dark = (value - low) / max(high - low, 1e-9) > 0.55
-        ax.text(column, row, form.format(value), ha="center", va="center", fontsize=size, color="white" if dark else INK)
+        dark = (value - low) / max(high - low, 1e-9) > 0.45
+        ax.text(column, row, form.format(np.round(value, 1) + 0.0), ha="center", va="center", fontsize=size, color="white" if dark else INK)
 
 
 def label(ax, text):

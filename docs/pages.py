@@ -2,6 +2,7 @@
 
     python docs/pages.py                       # all pages; pictures go into docs/images/tutorial
     python docs/pages.py docs/tutorial/1-from-the-pixel-to-the-maps.md
+    python docs/pages.py --write PAGE...       # puts what the code prints into the page; look at the difference
 
 In a page, in one namespace and in order:
 
@@ -47,12 +48,16 @@ def parts(path):
     return list(PARTS.finditer(path.read_text(encoding="utf-8")))
 
 
-def run_page(path, pictures=None):
-    """Execute a page; its pictures are saved in the folder `pictures`, and not drawn without one."""
+def run_page(path, pictures=None, write=False):
+    """Execute a page; its pictures are saved in the folder `pictures`, and not drawn without one.
+
+    With `write`, outputs that differ are put into the page instead of raising.
+    """
+    text, changes = path.read_text(encoding="utf-8"), []
     namespace = {"__name__": "__main__"}
     printed, about, skip = None, 0.0, False
     for part in parts(path):
-        line = path.read_text(encoding="utf-8")[: part.start()].count("\n") + 1
+        line = text[: part.start()].count("\n") + 1
         where = f"{path.name}, line {line}"
         if part["skip"]:
             skip = True
@@ -69,8 +74,14 @@ def run_page(path, pictures=None):
             check_session(part["code"], namespace, where)
         elif part["language"] == "output" and printed is not None:
             if not same(printed, part["code"], about):
-                raise PageError(f"{where}: the page says\n{part['code']}but the code prints\n{printed}")
+                if not write:
+                    raise PageError(f"{where}: the page says\n{part['code']}but the code prints\n{printed}")
+                changes.append((*part.span("code"), "".join(f"{line.rstrip()}\n" for line in printed.splitlines())))
             printed, about = None, 0.0
+    for start, stop, output in reversed(changes):
+        text = text[:start] + output + text[stop:]
+    if changes:
+        path.write_text(text, encoding="utf-8")
 
 
 def execute(code, namespace, where):
@@ -130,8 +141,9 @@ def draw(part, namespace, folder, where):
 
 def main(arguments):
     PICTURES.mkdir(parents=True, exist_ok=True)
-    for path in [Path(argument).resolve() for argument in arguments] or pages():
-        run_page(path, PICTURES)
+    write = "--write" in arguments
+    for path in [Path(argument).resolve() for argument in arguments if argument != "--write"] or pages():
+        run_page(path, PICTURES, write)
         print(f"{path.relative_to(DOCS)}: as it says")
 
 
