@@ -22,6 +22,8 @@ import sys
 from math import isclose
 from pathlib import Path
 
+from lenet5c.command import wait_briefly
+
 DOCS = Path(__file__).resolve().parent
 PICTURES = DOCS / "images" / "tutorial"
 PARTS = re.compile(
@@ -148,4 +150,5 @@ def main(arguments):
 
 
 if __name__ == "__main__":
+    wait_briefly()  # before a page loads OpenMP: the machine may have other work
     main(sys.argv[1:])
