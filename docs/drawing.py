@@ -6,8 +6,8 @@ import numpy as np
 INK, ACCENT, GREY = "#1b2a41", "#d1495b", "#8d99ae"
 DPI = 120
 WIDTH = 7.2  # inches
-plt.rcParams.update({"font.size": 9, "text.color": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK,
-                     "axes.edgecolor": GREY, "figure.constrained_layout.use": True})  # fmt: skip
+STYLE = {"font.size": 9, "text.color": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK,
+         "axes.edgecolor": GREY, "figure.constrained_layout.use": True}  # fmt: skip
 
 
 def panels(columns, rows=1, height=2.0, **options):

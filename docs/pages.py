@@ -135,9 +135,10 @@ def draw(part, namespace, folder, where):
     finally:
         sys.path.remove(str(DOCS))
     known = {name: thing for name, thing in vars(drawing).items() if not name.startswith("_")} | namespace
-    execute(part["drawing"], known, where)
-    # Without the versions of the tools, which change a file and not its picture.
-    known["figure"].savefig(folder / part["name"], dpi=drawing.DPI, metadata={"Software": None})
+    with matplotlib.rc_context(drawing.STYLE):
+        execute(part["drawing"], known, where)
+        # Without the versions of the tools, which change a file and not its picture.
+        known["figure"].savefig(folder / part["name"], dpi=drawing.DPI, metadata={"Software": None})
     plt.close("all")
 
 
