@@ -19,6 +19,7 @@ import doctest
 import io
 import re
 import sys
+import tempfile
 from math import isclose
 from pathlib import Path
 
@@ -146,7 +147,8 @@ def main(arguments):
     PICTURES.mkdir(parents=True, exist_ok=True)
     write = "--write" in arguments
     for path in [Path(argument).resolve() for argument in arguments if argument != "--write"] or pages():
-        run_page(path, PICTURES, write)
+        with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):  # for what a page writes
+            run_page(path, PICTURES, write)
         print(f"{path.relative_to(DOCS)}: as it says")
 
 
