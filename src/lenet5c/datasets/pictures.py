@@ -1,6 +1,7 @@
 """Many picture files, read at once."""
 
 import os
+import warnings
 from collections import deque
 
 from lenet5c.errors import MissingExtraError, UserError
@@ -8,17 +9,20 @@ from lenet5c.errors import MissingExtraError, UserError
 WORKERS = 8  # decoders wait for the disk, too
 
 
-def read_pictures(paths):
+def read_pictures(paths, finish=None):
     """Read picture files, several at once.
 
     Parameters
     ----------
     paths : sequence of Path
+    finish : callable, optional
+        What to make of each picture, uint8 (h, w) or (h, w, 3), on the thread that has read it: large pictures should
+        not wait in memory for their turn.
 
     Yields
     ------
-    ndarray of uint8, shape (h, w) or (h, w, 3), or Exception
-        For each path, in order: its picture, or why it cannot be read.
+    object or Exception
+        For each path, in order: what `finish` returned, or why the file cannot be read.
 
     Raises
     ------
@@ -28,24 +32,27 @@ def read_pictures(paths):
     from concurrent.futures import ThreadPoolExecutor  # MNIST does without
 
     read = reader()
-    with ThreadPoolExecutor(min(WORKERS, 2 * (os.cpu_count() or 1))) as pool:
+
+    def work(path):
+        try:
+            picture = read(path)
+            return picture if finish is None else finish(picture)
+        except MissingExtraError:
+            raise
+        except (UserError, OSError, MemoryError) as error:
+            return error
+
+    workers = min(WORKERS, 2 * (os.cpu_count() or 1))
+    # Of decoders, about what they make good. Set here, as threads that each set it would undo what the other did.
+    with warnings.catch_warnings(), ThreadPoolExecutor(workers) as pool:
+        warnings.simplefilter("ignore")
         waiting = deque()
-        # A few pictures in advance and no more: they may be large.
         for path in paths:
-            waiting.append(pool.submit(_read_or_error, read, path))
-            if len(waiting) > 2 * WORKERS:
+            waiting.append(pool.submit(work, path))
+            if len(waiting) > 4 * workers:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
-
-
-def _read_or_error(read, path):
-    try:
-        return read(path)
-    except MissingExtraError:
-        raise
-    except (UserError, OSError, MemoryError) as error:
-        return error
 
 
 def reader():
