@@ -5,6 +5,7 @@ import warnings
 from collections import deque
 
 from lenet5c.errors import MissingExtraError, UserError
+from lenet5c.extras import require
 
 WORKERS = 8  # decoders wait for the disk, too
 
@@ -29,13 +30,16 @@ def read_pictures(paths, finish=None):
     MissingExtraError
         Pillow is not installed.
     """
-    from concurrent.futures import ThreadPoolExecutor  # MNIST does without
+    # MNIST does without these.
+    from concurrent.futures import ThreadPoolExecutor
 
-    read = reader()
+    from lenet5c.images.reader import read_picture
+
+    require("PIL.Image", "images", "images of your own")
 
     def work(path):
         try:
-            picture = read(path)
+            picture = read_picture(path)
             return picture if finish is None else finish(picture)
         except MissingExtraError:
             raise
@@ -53,25 +57,6 @@ def read_pictures(paths, finish=None):
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
-
-
-def reader():
-    """A function from the path of a file to its picture."""
-    from lenet5c.extras import require
-
-    Image = require("PIL.Image", "images", "images of your own")
-    ImageOps = require("PIL.ImageOps", "images", "images of your own")
-    import numpy as np
-
-    def read(path):
-        try:
-            with Image.open(path) as image:
-                image = ImageOps.exif_transpose(image)
-                return np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"))
-        except Exception as error:
-            raise UserError(f"{path}: {error}") from None
-
-    return read
 
 
 def reason(error, path):

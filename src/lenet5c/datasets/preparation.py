@@ -6,6 +6,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from lenet5c.datasets.resampling import resize_matrix
+
 _NAMED = {
     "default": dict(size=(32, 32), fit="pad", mean=0.1307, std=0.3081),
     # Minus the mean training image, in pixel units: 1/255 undoes the division by 255.
@@ -319,7 +321,7 @@ def _pad(images, size):
 
 def _resize(images, size):
     n, c, h, w = images.shape
-    rows, columns = _resize_matrix(size[0], h), _resize_matrix(size[1], w).T
+    rows, columns = resize_matrix(size[0], h), resize_matrix(size[1], w).T
     resized = np.empty((n, c, *size), dtype=np.uint8)
     # Some small images at a time, or some rows of a large one, so that little is ever in float64.
     chunk = max(1, _RESIZED_AT_ONCE // (8 * c * max(h, size[0]) * max(w, size[1])))
@@ -332,23 +334,6 @@ def _resize(images, size):
         # Truncation is the floor here: nothing is negative.
         resized[start : start + chunk] = part.astype(np.uint8)
     return resized
-
-
-def _resize_matrix(length, source):
-    """Return the triangle filter that resamples `source` pixels to `length`, (length, source).
-
-    The weights are multiples of 2**-20 and each row sums to exactly 1. Pixels times two such
-    weights, and sums of them, are exact in float64, so neither the order in which a BLAS adds nor
-    the machine changes a bit, and a constant image stays constant.
-    """
-    ratio = source / length
-    centre = (np.arange(length)[:, np.newaxis] + 0.5) * ratio
-    distance = np.abs(np.arange(source) + 0.5 - centre) / max(ratio, 1.0)
-    weight = np.maximum(1.0 - distance, 0.0)
-    weight /= weight.sum(axis=1, keepdims=True)
-    units = np.rint(weight * 2**20)
-    units[np.arange(length), units.argmax(axis=1)] += 2**20 - units.sum(axis=1)
-    return units / 2**20
 
 
 def _check_images(images):
