@@ -19,7 +19,7 @@ SIZE = (32, 32)
 KEPT = 128
 TEST_SHARE = 1 / 6
 #: Bytes of all images together.
-MEMORY = 4 << 30
+MEMORY = 2 << 30
 SHOWN = 3
 
 
@@ -160,9 +160,9 @@ class _Images:
     def array(self):
         height, width = self.size or self.shape
         whole = np.empty((len(self.kept), 3 if self.coloured else 1, height, width), dtype=np.uint8)
-        for i, image in enumerate(self.kept):
-            whole[i] = image  # one channel goes into all three
-        self.kept = []
+        for i in range(len(whole)):
+            whole[i] = self.kept[i]  # one channel goes into all three
+            self.kept[i] = None  # else all would be there twice
         return whole
 
     def _check_memory(self):
@@ -180,7 +180,7 @@ def _fitted(planes, size):
 
 
 def _bad_files(root, bad, skip_bad):
-    shown = "; ".join(f"{file.relative_to(root)}: {why}" for file, why in bad[:SHOWN])
+    shown = "; ".join(f"{file.relative_to(root)} {why}" for file, why in bad[:SHOWN])
     more = f"; and {len(bad) - SHOWN:,} more" if len(bad) > SHOWN else ""
     files = f"{len(bad):,} file{'s' if len(bad) > 1 else ''}"
     if skip_bad:

@@ -77,7 +77,7 @@ class Inspection:
                 shown = "; ".join(" = ".join(_shortened(group)) for group in groups[:SHOWN])
                 lines.append(f"{_count(len(groups), 'group')} of images {what}: {shown}{_more(groups)}")
         if self.unreadable:
-            shown = "; ".join(f"{name}: {why}" for name, why in self.unreadable[:SHOWN])
+            shown = "; ".join(f"{name} {why}" for name, why in self.unreadable[:SHOWN])
             lines.append(f"{_count(len(self.unreadable), 'file')} that cannot be read: {shown}{_more(self.unreadable)}")
         if self.duplicates:
             spare = sum(len(group) - 1 for group in self.duplicates)

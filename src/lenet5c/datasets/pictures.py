@@ -60,11 +60,13 @@ def read_pictures(paths, finish=None):
 
 
 def reason(error, path):
-    """Why a file cannot be read, without its path."""
+    """Why a file cannot be read, as what follows its name in a sentence."""
     if isinstance(error, OSError) and error.strerror:
-        return error.strerror
+        return f"cannot be opened ({error.strerror})"
     text = str(error) or ("out of memory" if isinstance(error, MemoryError) else type(error).__name__)
-    return text.removeprefix(f"{path}").lstrip(": ")
+    if text.startswith(f"{path} "):
+        return text[len(str(path)) + 1 :]
+    return f"cannot be read ({text.removeprefix(f'{path}: ')})"
 
 
 def header(path):
