@@ -202,7 +202,7 @@ def test_an_optimizer_of_the_users_own(mnist_slice):
 
         def step(self):
             self.steps += 1
-            self.model.vector -= self.lr * self.model.grad_vector
+            self.model.vector[:] -= self.lr * self.model.grad_vector
 
     trainer = plain_trainer(mnist_slice[0])
     trainer.optimizer = Own(trainer.model)
