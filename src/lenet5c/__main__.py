@@ -37,7 +37,7 @@ def main(argv=None):
     if arguments in (["--version"], ["-V"]):
         print(f"lenet5c {lenet5c.__version__}")
         return 0
-    usage = "\n".join(f"  {name:10}{what}" for name, what in COMMANDS.items())
+    usage = "\n".join(f"  {name:12}{what}" for name, what in COMMANDS.items())
     usage = f"usage: lenet5c COMMAND [options]\n\ncommands:\n{usage}\n\nlenet5c COMMAND --help tells more."
     if arguments in ([], ["--help"], ["-h"]):
         print(usage)

@@ -223,15 +223,22 @@ def trainer(name="default", data="mnist", seed=0, **changes):
 def main(argv=None):
     """Run the command with these arguments (those of the process if not given); returns the exit code."""
     prepare_streams()
+    name = make_parser().parse_args(argv).name
+    say(table(RECIPES) if name is None else description(name, RECIPES[name]))
+    return 0
+
+
+def make_parser():
     parser = Parser(
         prog=PROG,
         description="List the recipes of lenet5c train, or show one of them.",
-        epilog="A recipe is run by: lenet5c train --recipe NAME",
+        epilog="""examples:
+  lenet5c recipes
+  lenet5c recipes paper1998
+  lenet5c train --recipe paper1998 --out runs/1998""",
     )
     parser.add_argument("name", nargs="?", choices=RECIPES, metavar="NAME", help=f"one of {', '.join(RECIPES)}")
-    name = parser.parse_args(argv).name
-    say(table(RECIPES) if name is None else description(name, RECIPES[name]))
-    return 0
+    return parser
 
 
 def table(recipes):

@@ -2,6 +2,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, SupportsIndex, overload
 
 import numpy as np
@@ -13,6 +14,8 @@ from lenet5c.nn import Sequential, _Loss
 from lenet5c.optim import SDLM, SGD, Adagrad, Adam, RMSprop
 
 __all__ = [
+    "ClassScores",
+    "Classification",
     "Evaluation",
     "History",
     "McNemar",
@@ -21,10 +24,16 @@ __all__ = [
     "RunError",
     "TrainedModel",
     "Trainer",
+    "class_scores",
+    "classify",
+    "confused_pairs",
+    "confusion_matrix",
     "evaluate",
     "load_model",
+    "matched",
     "mcnemar",
     "mean_interval",
+    "open_model",
     "pretrained",
     "save_model",
     "wilson_interval",
@@ -52,6 +61,33 @@ class MeanInterval:
     low: float
     high: float
     count: int
+
+@dataclass(frozen=True, eq=False)
+class ClassScores:
+    precision: NDArray[np.float64]
+    recall: NDArray[np.float64]
+    f1: NDArray[np.float64]
+    count: NDArray[np.int64]
+    predicted: NDArray[np.int64]
+    @property
+    def macro(self) -> tuple[float, float, float]: ...
+
+@dataclass(frozen=True, eq=False)
+class Classification:
+    labels: NDArray[np.integer[Any]]
+    predictions: NDArray[np.integer[Any]]
+    confidences: NDArray[np.float32]
+    num_classes: int
+    loss: float
+    @property
+    def count(self) -> int: ...
+    @property
+    def correct(self) -> int: ...
+    @property
+    def accuracy(self) -> float: ...
+    @cached_property
+    def matrix(self) -> NDArray[np.int64]: ...
+    def worst(self, most: int | None = None) -> NDArray[np.intp]: ...
 
 class RunError(UserError): ...
 class NonFiniteError(ArithmeticError): ...
@@ -158,6 +194,11 @@ class Trainer:
 def evaluate(
     model: Sequential, dataset: Dataset, preparation: Preparation, loss: _Loss | None = None
 ) -> Evaluation: ...
+def classify(trained: TrainedModel, dataset: Dataset) -> Classification: ...
+def confusion_matrix(labels: ArrayLike, predictions: ArrayLike, num_classes: int) -> NDArray[np.int64]: ...
+def class_scores(matrix: NDArray[np.integer[Any]]) -> ClassScores: ...
+def confused_pairs(matrix: NDArray[np.integer[Any]], most: int | None = None) -> list[tuple[int, int, int]]: ...
+def matched(trained: TrainedModel, dataset: Dataset) -> tuple[Dataset, list[str]]: ...
 def save_model(path: str | os.PathLike[str], trained: TrainedModel) -> None: ...
 def load_model(path: str | os.PathLike[str]) -> TrainedModel: ...
 def wilson_interval(correct: int, count: int, confidence: float = 0.95) -> tuple[float, float]: ...
@@ -165,3 +206,4 @@ def mcnemar(correct_a: ArrayLike, correct_b: ArrayLike) -> McNemar: ...
 def mean_interval(values: Iterable[float], confidence: float = 0.95) -> MeanInterval: ...
 
 def pretrained() -> TrainedModel: ...
+def open_model(name: str | os.PathLike[str] | None = None) -> TrainedModel: ...

@@ -6,7 +6,7 @@ from pathlib import Path
 from lenet5c.training import atomic, event_file, tensor_file
 from lenet5c.training.errors import RunError
 from lenet5c.training.metrics import csv_text
-from lenet5c.training.model_file import save_model
+from lenet5c.training.model_file import MODEL_NAME, save_model
 
 
 class RunFolder:
@@ -19,7 +19,7 @@ class RunFolder:
         self.csv_file = self.path / "metrics.csv"
         self.events_file = self.path / event_file.NAME
         self.checkpoint_file = self.path / "checkpoint.safetensors"
-        self.model_file = self.path / "model.safetensors"
+        self.model_file = self.path / MODEL_NAME
         self.summary_file = self.path / "summary.json"
 
     def create(self, config):
