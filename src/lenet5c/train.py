@@ -324,12 +324,12 @@ def draw_report(trainer, source, folder, config, summary, quiet):
     """Pictures and a page of a finished run, if it has none yet; whatever goes wrong there, the run has not failed."""
     from lenet5c.report.run import PAGE, complete, write_report  # imports no matplotlib yet
 
-    if complete(folder.path):
-        return
     began = time.perf_counter()
     counts = len(trainer.train_set), 0 if trainer.validation_set is None else len(trainer.validation_set)
     again = f"lenet5c train --resume --out {shlex.quote(str(folder.path))} draws them"
     try:
+        if complete(folder.path):
+            return
         trained = load_model(folder.model_file)  # a trainer that was resumed does not have these weights
         failures = write_report(folder.path, config, summary, trainer.history, trained, source, counts)
     except MissingExtraError:

@@ -6,7 +6,6 @@ from lenet5c.extras import require
 from lenet5c.recipe import Recipe
 from lenet5c.recipes import RECIPES
 from lenet5c.report import page
-from lenet5c.report.names import plain
 from lenet5c.report.pictures import activations, curves, filters
 from lenet5c.report.repeat import repeat_command
 from lenet5c.report.results import accuracy_card, confusion_section, draw_all, errors_section, result_makers
@@ -50,17 +49,17 @@ def write_report(folder, config, summary, history, trained, source, counts):
     """
     require("matplotlib", "plots", "pictures of a run")
     test = source.test
-    names = trained.class_names
     inverted = trained.reading == "ink"
     result = classify(trained, test)
     right = np.flatnonzero(result.labels == result.predictions)
     example = int(right[0]) if len(right) else 0
-    told = f"Test image {example}, given {plain(names[test.labels[example]])}".replace("$", r"\$")
     makers = {"curves": lambda: curves(history, kept_epoch=summary.get("kept_epoch"))}
-    makers |= result_makers(test, result, names, inverted)
+    makers |= result_makers(test, result, trained.class_names, inverted)
     makers |= {
         "filters": lambda: filters(trained.model),
-        "activations": lambda: activations(trained, test.images[example], title=told, inverted=inverted),
+        "activations": lambda: activations(
+            trained, test.images[example], title=f"Test image {example}", given=test.labels[example], inverted=inverted
+        ),
     }
     pictures, failures = draw_all(makers)
     for name, content in pictures.items():
