@@ -14,7 +14,7 @@ from inspect import signature
 from pathlib import Path
 
 import lenet5c
-from lenet5c.command import FAILED, Parser, directory, fail, number, prepare_streams, run, say, wait_briefly, warn, whole
+from lenet5c.command import FAILED, Parser, directory, fail, number, prepare_streams, run, say, wait_briefly, whole
 
 PROG = "lenet5c train"
 wait_briefly()  # before the kernels load OpenMP
@@ -28,7 +28,6 @@ except ImportError as error:  # such as an unknown LENET5C_ISA
 from lenet5c.datasets import Distortion
 from lenet5c.datasets.distortion import NAMED as NAMED_DISTORTIONS
 from lenet5c.datasets.source import open_source, source_name
-from lenet5c.errors import MissingExtraError
 from lenet5c.nn import LeNet5
 from lenet5c.nn.initialize import NAMED
 from lenet5c.nn.lenet5 import ACTIVATIONS, C5_FORMS, POOLINGS
@@ -48,7 +47,7 @@ from lenet5c.recipe import (
     Recipe,
 )
 from lenet5c.recipes import RECIPES, recipe
-from lenet5c.training import NonFiniteError, RunError, evaluate, load_model
+from lenet5c.training import NonFiniteError, RunError, evaluate
 from lenet5c.training.interrupt import StopRequest
 from lenet5c.training.progress import Progress
 from lenet5c.training.run_folder import RunFolder
@@ -152,7 +151,9 @@ def train(options, started):
             return interrupted(folder, trainer, signal)
         summary = finish(trainer, trained, source.test, folder, config, started)
     if not options.no_report:
-        draw_report(trainer, source, folder, config, summary, options.quiet)
+        from lenet5c.report.run import leave_report
+
+        leave_report(PROG, trainer, source, folder, config, summary, options.quiet)
     return report(summary, options.target_accuracy)
 
 
@@ -318,35 +319,6 @@ def finish(trainer, trained, test_set, folder, config, started):
         summary["kept_epoch"] = row["epoch"]
     folder.finish(trained, summary)
     return summary
-
-
-def draw_report(trainer, source, folder, config, summary, quiet):
-    """Pictures and a page of a finished run, if it has none yet; whatever goes wrong there, the run has not failed."""
-    from lenet5c.report.run import PAGE, complete, write_report  # imports no matplotlib yet
-
-    began = time.perf_counter()
-    counts = len(trainer.train_set), 0 if trainer.validation_set is None else len(trainer.validation_set)
-    again = f"lenet5c train --resume --out {shlex.quote(str(folder.path))} draws them"
-    try:
-        if complete(folder.path):
-            return
-        trained = load_model(folder.model_file)  # a trainer that was resumed does not have these weights
-        failures = write_report(folder.path, config, summary, trainer.history, trained, source, counts)
-    except MissingExtraError:
-        if not quiet:
-            say("For pictures of each run and a report: pip install 'lenet5c[plots]'")
-    except (Exception, KeyboardInterrupt) as error:
-        warn(PROG, f"no report: {one_line(error)}; {again}")
-    else:
-        for name, error in failures.items():
-            warn(PROG, f"no {name}.png: {one_line(error)}; {again}")
-        if not quiet:
-            say(f"Pictures and a report in {folder.path / PAGE} ({time.perf_counter() - began:.1f} s)")
-
-
-def one_line(error):
-    """An exception that nobody foresaw, as a line."""
-    return f"{type(error).__name__} {error}".strip().replace("\n", " ")
 
 
 def report(summary, target):

@@ -1,4 +1,4 @@
-"""Every picture, of nets and data of all kinds: what it shows, that all of it is inside, and that it can be repeated."""
+"""Every picture, of nets and data of all kinds: what it shows, that all is inside, and that it can be repeated."""
 
 from io import BytesIO
 
@@ -100,7 +100,7 @@ NAMES = {
     2: ["yes", "no"],
     3: ["T-shirt / top", "$Bag$ <b>&amp;", "Ankle\nboot\0\ud800"],
     10: [],
-    47: [f"{kind} number {i}" for i, kind in enumerate(["a very long name of a class", "ß", "犬", "собака", ""] * 10)][:47],
+    47: [f"{['a very long name of a class', 'ß', '犬', 'собака', ''][i % 5]} number {i}" for i in range(47)],
     100: [f"W{'W' * (i % 40)}{i}" for i in range(100)],
     300: [],
 }

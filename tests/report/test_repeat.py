@@ -15,7 +15,7 @@ from lenet5c.report.repeat import repeat_command
         *(["--recipe", name] for name in RECIPES),
         ["--seed", "7", "--epochs", "3", "--lr", "0.01", "--watch-test", "--validation", "0.25"],
         ["--recipe", "best", "--distortion", "none", "--average", "0.999", "--train-size", "1000"],
-        ["--distortion", "strong", "--dropout", "0.5", "--batch-norm", "--c5", "conv", "--activation", "tanh"],
+        ["--distortion", "modern", "--dropout", "0.5", "--batch-norm", "--c5", "conv", "--activation", "tanh"],
         ["--optimizer", "sgd", "--optimizer-settings", "nesterov=false", "--schedule", "piecewise",
          "--schedule-settings", "factors=[1,0.1]", "epochs=[0,5]", "--keep", "best"],
         ["--recipe", "fast", "--no-batch-norm", "--preparation", "seed1", "--init", "glorot_normal"],

@@ -52,7 +52,13 @@ def test_worst_first():
 
 @pytest.mark.parametrize(
     "name, width, expected",
-    [("short", 10, "short"), ("golden retriever", 7, "gol…ver"), ("犬猫鳥魚馬", 7, "犬猫…馬"), ("a\x1b[31mb\u202e", 20, "a [31mb"), (" \n", 9, "(no name)")],
+    [
+        ("short", 10, "short"),
+        ("golden retriever", 7, "gol…ver"),
+        ("犬猫鳥魚馬", 7, "犬猫…馬"),
+        ("a\x1b[31mb\u202e", 20, "a [31mb"),
+        (" \n", 9, "(no name)"),
+    ],
 )
 def test_names_are_shortened(name, width, expected):
     assert shorten(name, width) == expected and columns(shorten(name, width)) <= width

@@ -133,7 +133,9 @@ def activations(trained, image, *, title="", given=None, inverted=True):
     factor = max(1, round(150 / max(picture.shape)))
     order = np.argsort(-probabilities, kind="stable")[:TOP_CLASSES]
     names = drawable(trained.class_names, WIDEST)
-    title = ", ".join(part for part in (title.replace("$", r"\$"), f"given {names[given]}" if given is not None else "") if part)
+    title = ", ".join(
+        part for part in (title.replace("$", r"\$"), f"given {names[given]}" if given is not None else "") if part
+    )
 
     heights = [max(len(sheet) * unit[0], 40) + 14 for _, sheet, unit, _ in lines]
     head = max(len(picture) * factor, 26 * len(order)) + 24
@@ -155,7 +157,7 @@ def activations(trained, image, *, title="", given=None, inverted=True):
 
 
 def _layer_sheet(values, scale):
-    """One layer's values (C, H, W) or (K,): picture, height and width in pixels of a value in it, what `frames` takes."""
+    """One layer's values (C, H, W) or (K,): a picture, height and width in pixels of a value there, `frames` around."""
     room = WIDTH - LABELS - MARGIN
     limit = limit_of(values)
     if values.ndim == 1 or values[0].size == 1:
