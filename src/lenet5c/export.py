@@ -7,6 +7,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from shlex import quote
 
 from lenet5c.command import Parser, fail, number, prepare_streams, run, say, wait_briefly
 
@@ -152,9 +153,10 @@ def _c(trained, out, options, accuracy, prefix):
     test = mnist()[1] if digits else None
     text = to_c(trained, prefix, quantize=options.quantize or "none", image=test.images[0] if digits else None)
     write(lambda: atomic.write_bytes(out, text.encode("ascii")), out)
+    language = "" if out.suffix == ".c" else "-x c "
     facts = [line.removeprefix(" * ").strip() for line in text.splitlines()[:6] if line.startswith(" *     ")]
     say("\n  ".join([f"{out}: {prefix}_predict()", *facts,
-                     f"check it: cc -O2 -DLENET5C_MODEL_MAIN {out} -lm && ./a.out"]))  # fmt: skip
+                     f"check it: cc -O2 -DLENET5C_MODEL_MAIN {language}{quote(str(out))} -lm && ./a.out"]))  # fmt: skip
     if options.quantize == "int8" and digits:
         found, before = (evaluate(each.model, test, each.preparation) for each in (quantize_int8(trained), trained))
         say(f"Accuracy on MNIST's test images: {found} with int8 weights, {before} before")
