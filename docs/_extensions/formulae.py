@@ -3,11 +3,11 @@
 from html import escape
 
 import matplotlib
+from docutils.nodes import SkipNode
 from matplotlib.font_manager import FontProperties
 from matplotlib.mathtext import MathTextParser
 from matplotlib.path import Path
 from matplotlib.textpath import TextPath
-from docutils.nodes import SkipNode
 from sphinx.errors import ExtensionError
 
 SIZE = 100  # units of the drawing for one em

@@ -1,0 +1,1 @@
+"""From pictures to what a trained model reads in them."""
