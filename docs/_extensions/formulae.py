@@ -49,7 +49,8 @@ def visit_inline(translator, node):
 
 
 def visit_block(translator, node):
-    translator.body.append(f'<div class="formula">{svg(node.astext(), 1.15)}</div>\n')
+    tex = node.astext().replace(r"\frac", r"\dfrac")  # with a line of its own, a fraction can be large
+    translator.body.append(f'<div class="formula">{svg(tex, 1.15)}</div>\n')
     raise SkipNode
 
 
