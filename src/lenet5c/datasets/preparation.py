@@ -23,6 +23,7 @@ NAMES = tuple(_NAMED)
 FITS = ("pad", "resize")
 #: The largest height or width of a net input; a size from a file must not exhaust the memory.
 MAX_SIDE = 1024
+_RESIZED_AT_ONCE = 1 << 21  # bytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -322,11 +323,13 @@ def _resize(images, size):
     n, c, h, w = images.shape
     rows, columns = resize_matrix(size[0], h), resize_matrix(size[1], w).T
     resized = np.empty((n, c, *size), dtype=np.uint8)
-    per_image = 8 * c * max(h, size[0]) * max(w, size[1])
-    chunk = max(1, (1 << 21) // per_image)
+    # Some small images at a time, or some rows of a large one, so that little is ever in float64.
+    chunk = max(1, _RESIZED_AT_ONCE // (8 * c * max(h, size[0]) * max(w, size[1])))
+    strip = max(1, _RESIZED_AT_ONCE // (8 * c * max(w, size[1])))
     for start in range(0, n, chunk):
-        part = images[start : start + chunk].astype(np.float64)
-        part = rows @ (part @ columns)
+        part = images[start : start + chunk]
+        narrow = [part[:, :, y : y + strip].astype(np.float64) @ columns for y in range(0, h, strip)]
+        part = rows @ (narrow[0] if len(narrow) == 1 else np.concatenate(narrow, axis=2))
         part += 0.5
         # Truncation is the floor here: nothing is negative.
         resized[start : start + chunk] = part.astype(np.uint8)

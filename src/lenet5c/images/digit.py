@@ -139,20 +139,16 @@ def ink_of(grey, working_side=WORKING_SIDE, specks=0.02):
     scale = -(-max(grey.shape) // working_side)
     plane = reduced(grey, scale)
     signed, dark = flattened(plane)
-    noise = noise_of(signed)
-    strength = np.maximum(signed, 0.0)
-    contrast = _contrast(strength, noise)
-    if contrast < max(6.0, 3.0 * noise):
-        raise BlankImageError("nothing is written on it: no ink stands out from the paper")
-    for _ in range(3):
-        # A stroke is wider than a grain of noise.
-        if noise <= 0.12 * contrast or min(plane.shape) < 32:
-            break
-        strength = np.maximum(smoothed(strength), 0.0)
-        signed = smoothed(signed)
+    for attempt in range(4):
         noise = noise_of(signed)
         strength = np.maximum(signed, 0.0)
         contrast = _contrast(strength, noise)
+        if contrast < max(6.0, 3.0 * noise):
+            raise BlankImageError("nothing is written on it: no ink stands out from the paper")
+        if noise <= 0.12 * contrast or min(plane.shape) < 32 or attempt == 3:
+            break
+        # A stroke is wider than a grain of noise.
+        signed = smoothed(signed)
     relative = np.minimum(strength / contrast, 1.0)
     floor = min(3.0 * noise / contrast, 0.4)
     if floor > 0:

@@ -11,6 +11,8 @@ from lenet5c.images.digit import centred, cropped, with_usual_stroke
 FIRM = 96
 #: Wider than so many times its height, a piece may be digits that touch.
 WIDE = 1.1
+#: Up to so many times its height a piece is one digit if the net is so sure of it.
+BROAD, SURE = 1.45, 0.9
 #: The least height of a digit, as a share of the usual one.
 LEAST = 0.45
 
@@ -135,6 +137,9 @@ def parted(piece, probabilities):
     if not found:
         return [piece]
     sure = probabilities(np.stack([part.image() for _, part in found])).max(axis=1)
+    whole = next((p for (span, _), p in zip(found, sure) if span == (0, len(cuts) - 1)), 0.0)
+    if whole >= SURE and piece.width <= BROAD * piece.height:
+        return [piece]
     best = {0: (0.0, [])}
     for end in range(1, len(cuts)):
         ways = []
