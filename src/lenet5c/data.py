@@ -33,7 +33,10 @@ def main(argv=None):
 
 def make_parser():
     parser = Parser(
-        prog=PROG, description="Look at a folder of images before training on it, and fetch data sets.", epilog=EXAMPLES)
+        prog=PROG,
+        description="Look at a folder of images before training on it, and fetch data sets.",
+        epilog=EXAMPLES,
+    )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     inner = commands.add_parser(

@@ -21,11 +21,12 @@ def demo(options):
     """Serve the page until Ctrl-C; returns the exit code."""
     trained, name, recorded = opened_model(options.model)
     if options.data is not None:
-        source = open_source(source_name(options.data))  # what is wrong with it is told at once
+        source = open_source(source_name(options.data), skip_bad=True)  # what is wrong with it is told at once
         session = Session(trained, name, options.samples or SAMPLES, lambda: source)
     else:
         session = Session(
-            trained, name, options.samples or SAMPLES, lambda: open_source(source_name(recorded or "mnist"))
+            trained, name, options.samples or SAMPLES,
+            lambda: open_source(source_name(recorded or "mnist"), skip_bad=True)
         )
     server = make_server(session, options.port)
     on_polite_kill()
