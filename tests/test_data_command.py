@@ -11,7 +11,7 @@ from conftest import run_python, write_idx_files
 from faulty_server import running_server
 from pictures_on_disk import write_pictures
 
-from lenet5c import data, train
+from lenet5c import data, evaluate, train
 from lenet5c.datasets.registry import NAMED_SETS, RemoteFile
 from lenet5c.training import load_model
 
@@ -23,6 +23,8 @@ def command(capsys):
     """Run a command in this process: exit code, output and errors."""
 
     def run(module, *arguments):
+        if module is train:
+            arguments += ("--no-report",)
         try:
             code = module.main([str(argument) for argument in arguments])
         except SystemExit as ended:
@@ -228,7 +230,8 @@ def test_train_on_three_images_a_class_and_on_rare_classes(command, tmp_path):
         write_pictures(tmp_path / "two" / name, 2)
     done = command(train, "--data", tmp_path / "two", "--out", tmp_path / "3")
     assert done.code == 2 and "validation" in done.err and "0 for none" in done.err
-    assert command(train, "--data", tmp_path / "two", "--epochs", 1, "--validation", 0, "--out", tmp_path / "3").code == 0
+    done = command(train, "--data", tmp_path / "two", "--epochs", 1, "--validation", 0, "--out", tmp_path / "3")
+    assert done.code == 0
 
 
 def test_train_has_the_folder_s_own_validation(command, tmp_path):
@@ -301,3 +304,14 @@ def test_predict_sees_the_images_of_a_folder_as_training_did(command, tmp_path):
     reader = Reader(trained)
     found = [list(reader(file).probabilities.values()) for file in files]
     assert np.allclose(found, expected[:6], atol=1e-6)
+
+
+def test_evaluate_has_the_images_that_the_run_had(command, pets, tmp_path):
+    out = tmp_path / "run"
+    assert command(train, "--data", pets, "--epochs", 1, "--out", out, "--skip-bad", "--quiet").code == 0
+    (pets / "test" / "dog" / "bad.png").write_bytes(b"?")
+    done = command(evaluate, out, "--json")
+    assert done.code == 0 and json.loads(done.out)["count"] == 7
+    done = command(evaluate, out, "--data", pets)
+    assert done.code == 2 and "--skip-bad" in done.err
+    assert command(evaluate, out, "--data", pets, "--skip-bad").code == 0

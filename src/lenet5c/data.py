@@ -8,11 +8,19 @@ import json
 import sys
 from pathlib import Path
 
-from lenet5c.command import FAILED, Parser, prepare_streams, run, say
-from lenet5c.datasets.dataset import DatasetError
-from lenet5c.datasets.registry import NAMED_SETS
+from lenet5c.command import FAILED, Parser, fail, prepare_streams, run, say, wait_briefly
 
 PROG = "lenet5c data"
+wait_briefly()  # before the kernels load OpenMP
+try:
+    from lenet5c.datasets import DatasetError
+except ImportError as error:  # such as an unknown LENET5C_ISA
+    if __name__ != "__main__":
+        raise
+    sys.exit(fail(PROG, error))
+
+from lenet5c.datasets.registry import NAMED_SETS
+
 EXAMPLES = """examples:
   lenet5c data inspect my-pictures                          counts, sizes, duplicates, files that cannot be read
   lenet5c data inspect my-pictures --contact-sheet sheet.png
@@ -33,7 +41,10 @@ def main(argv=None):
 
 def make_parser():
     parser = Parser(
-        prog=PROG, description="Look at a folder of images before training on it, and fetch data sets.", epilog=EXAMPLES)
+        prog=PROG,
+        description="Look at a folder of images before training on it, and fetch data sets.",
+        epilog=EXAMPLES,
+    )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     inner = commands.add_parser(

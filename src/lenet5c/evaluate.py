@@ -63,6 +63,7 @@ def make_parser():
     add = parser.add_argument
     add("model", nargs="?", default="best", metavar="MODEL", help="a model file, the folder of a run, or best, the model that comes with lenet5c (default: best)")
     add("--data", metavar="NAME_OR_DIR", help="as for lenet5c train (default: what the run in folder MODEL was trained on, else mnist)")
+    add("--skip-bad", action="store_true", help="leave out images that cannot be read, as a run in folder MODEL did that was told so")
     add("--part", choices=PARTS, default="test", help=f"{', '.join(PARTS)} (default: test)")
     add("--compare", metavar="OTHER", help="another model: tests on the same images whether one of the two is better")
     add("--worst", type=whole(0), default=10, metavar="N", help="mistakes to list, the surest first (default: 10)")
@@ -77,8 +78,9 @@ def evaluate(options):
     out = None if options.out is None else prepared(options.out)
     trained = open_model(options.model)
     other = None if options.compare is None else open_model(options.compare)
-    data = source_name(options.data if options.data is not None else data_of(options.model))
-    source = open_source(data)
+    recorded = recorded_in(options.model) if options.data is None else {}
+    data = source_name(recorded["data"] if recorded else options.data or "mnist")
+    source = open_source(data, skip_bad=options.skip_bad or recorded.get("skip_bad") is True, tell=tell)
     dataset = getattr(source, options.part)
     if dataset is None:
         raise RunError(f"--part is {options.part}, but {data} has no such part; it should be test or train")
@@ -103,13 +105,19 @@ def evaluate(options):
     return 0
 
 
-def data_of(model):
-    """What a run was trained on, if `model` is the folder of one."""
+def recorded_in(model):
+    """The config.json of a run, if `model` is the folder of one; else empty."""
     try:
-        data = json.loads((Path(model) / "config.json").read_text(encoding="utf-8"))["data"]
+        config = json.loads((Path(model) / "config.json").read_text(encoding="utf-8"))
+        return config if isinstance(config["data"], str) else {}
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return "mnist"
-    return data if isinstance(data, str) else "mnist"
+        return {}
+
+
+def tell(line):
+    """To standard error, as the output may be JSON."""
+    if sys.stderr is not None:
+        print(line, file=sys.stderr, flush=True)
 
 
 def figures(result, class_names, worst):

@@ -148,9 +148,8 @@ def _parts(root, folders):
     for part, names in PART_NAMES.items():
         found = [folder for folder in folders if folder.name.casefold() in names and seen.entries(folder)[0]]
         if len(found) > 1:
-            raise DatasetError(
-                f"{root} has {' and '.join(folder.name for folder in found)}, which mean the same part; keep one of them"
-            )
+            names = " and ".join(folder.name for folder in found)
+            raise DatasetError(f"{root} has {names}, which mean the same part; keep one of them")
         if found:
             parts[part] = found[0]
     if parts and "train" not in parts:

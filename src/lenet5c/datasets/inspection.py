@@ -216,7 +216,8 @@ class _Facts:
             self.blank.append(name)
         if part == "train":
             if look.channels > self.channels == 1:  # all so far were grey
-                self.sums, self.squares = (value + np.zeros(look.channels, np.int64) for value in (self.sums, self.squares))
+                grey = np.ones(look.channels, np.int64)
+                self.sums, self.squares = self.sums * grey, self.squares * grey
             self.pixels += look.size[0] * look.size[1]
             self.sums = self.sums + look.sums
             self.squares = self.squares + look.squares

@@ -75,7 +75,7 @@ def thumbnail(picture, side):
 
 
 def grey(picture):
-    """uint8 (h, w) of uint8 (h, w, 3): 0.299 red, 0.587 green and 0.114 blue, rounded; equal channels stay as they are."""
+    """uint8 (h, w) of uint8 (h, w, 3): 0.299 red, 0.587 green and 0.114 blue, rounded; grey stays as it is."""
     # The weights in units of 2**-16; their sum is exactly 1.
     red, green, blue = (picture[..., i].astype(np.uint32) for i in range(3))
     return ((19595 * red + 38470 * green + 7471 * blue + 0x8000) >> 16).astype(np.uint8)

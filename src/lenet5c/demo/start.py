@@ -21,12 +21,12 @@ def demo(options):
     """Serve the page until Ctrl-C; returns the exit code."""
     trained, name, recorded = opened_model(options.model)
     if options.data is not None:
-        source = open_source(source_name(options.data), tell=say)  # what is wrong with it is told at once
+        source = open_source(source_name(options.data), skip_bad=True, tell=say)  # what is wrong with it is told at once
         session = Session(trained, name, options.samples or SAMPLES, lambda: source)
     else:
         # A run's folder may come from anywhere: what it names is read if it is here, and not fetched.
         data = recorded or "mnist"
-        session = Session(trained, name, options.samples or SAMPLES, lambda: open_source(data, download=False))
+        session = Session(trained, name, options.samples or SAMPLES, lambda: open_source(data, skip_bad=True, download=False))
     server = make_server(session, options.port)
     on_polite_kill()
     try:
