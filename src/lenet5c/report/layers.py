@@ -8,7 +8,7 @@ from lenet5c.report.mosaic import DPI, bounded, frames, limit_of, place, shown, 
 from lenet5c.report.names import drawable, shorten
 from lenet5c.report.style import BLUE, GREY, INK, PALE, new_figure, styled
 
-WIDTH, MARGIN, LABELS = 1180, 16, 226  # pixels
+WIDTH, MARGIN, LABELS = 1180, 16, 242  # pixels
 TOP_CLASSES = 5
 LARGEST = 16  # pixels that a weight or a unit may take
 WIDEST = 40  # columns of a name
