@@ -66,11 +66,13 @@ def open_model(name=None):
         return pretrained()
     path = Path(name)
     try:
+        if not str(name):
+            raise FileNotFoundError
         if path.is_dir():
             return load_model(path / "model.safetensors")
         return load_model(path)
     except FileNotFoundError:
-        if path.is_dir():
+        if str(name) and path.is_dir():
             raise RunError(
                 f"{path} holds no model.safetensors; give the folder of a finished run, a model file, or best"
             ) from None
