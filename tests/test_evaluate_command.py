@@ -164,7 +164,7 @@ def test_models_of_other_kinds(run, tmp_path):
 
 def test_bad_use(run, tmp_path, idx_files):
     assert_bad_use(run("nowhere"), "nowhere", "best")
-    assert_bad_use(run(""), "there is no model ''")
+    assert_bad_use(run(""), "holds no model.safetensors")
     assert_bad_use(run("--data", "nowhere"), "--data", "nowhere")
     assert_bad_use(run("--data", idx_files, "--compare", "nowhere"), "nowhere")
     assert_bad_use(run("--part", "validation"), "--part", "test or train")

@@ -161,7 +161,7 @@ def test_models_are_named_by_file_folder_or_best(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(RunError, match="holds no model.safetensors"):
         open_model(tmp_path / "empty")
-    with pytest.raises(RunError, match="there is no model 'nowhere'"):
+    with pytest.raises(RunError, match="nowhere: no such model"):
         open_model("nowhere")
     (tmp_path / "other").write_bytes(b"not a model")
     with pytest.raises(RunError):

@@ -10,6 +10,7 @@ from lenet5c.training.classification import (
 )
 from lenet5c.training.errors import NonFiniteError, RunError
 from lenet5c.training.evaluation import Evaluation, evaluate
+from lenet5c.training.history import History
 from lenet5c.training.matching import matched
 from lenet5c.training.model_file import TrainedModel, load_model, save_model
 from lenet5c.training.pretrained import open_model, pretrained
@@ -20,6 +21,7 @@ __all__ = [
     "ClassScores",
     "Classification",
     "Evaluation",
+    "History",
     "McNemar",
     "MeanInterval",
     "NonFiniteError",

@@ -3,7 +3,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, SupportsIndex, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,6 +17,7 @@ __all__ = [
     "ClassScores",
     "Classification",
     "Evaluation",
+    "History",
     "McNemar",
     "MeanInterval",
     "NonFiniteError",
@@ -102,8 +103,34 @@ class TrainedModel:
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]: ...
     def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]: ...
 
+class History(list[dict[str, Any]]):
+    epochs: int
+    done: bool
+    kept_epoch: int | None
+    def __init__(
+        self,
+        rows: Iterable[dict[str, Any]] = (),
+        epochs: int | None = None,
+        done: bool = True,
+        kept_epoch: int | None = None,
+    ) -> None: ...
+    @overload
+    def __getitem__(self, key: str) -> NDArray[Any]: ...
+    @overload
+    def __getitem__(self, key: SupportsIndex) -> dict[str, Any]: ...
+    @overload
+    def __getitem__(self, key: slice) -> list[dict[str, Any]]: ...
+    @property
+    def columns(self) -> tuple[str, ...]: ...
+    def to_dict(self) -> dict[str, NDArray[Any]]: ...
+    @property
+    def best(self) -> dict[str, Any] | None: ...
+    def plot(self) -> Any: ...
+    def _repr_html_(self) -> str: ...
+
 class Trainer:
     stretch_seconds: float
+    trained: TrainedModel | None
     model: Sequential
     optimizer: SGD | Adam | SDLM | Adagrad | RMSprop
     schedule: Callable[[int], float]
@@ -156,6 +183,11 @@ class Trainer:
         on_epoch: Callable[[Trainer, dict[str, Any]], object] | None = None,
         stop: Callable[[], object] | None = None,
     ) -> bool: ...
+    def fit(
+        self, progress: bool = True, on_epoch: Callable[[Trainer, dict[str, Any]], object] | None = None
+    ) -> History: ...
+    def save(self, path: str | os.PathLike[str]) -> None: ...
+    def load(self, path: str | os.PathLike[str]) -> None: ...
     def state(self) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]: ...
     def load_state(self, values: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None: ...
 

@@ -1,9 +1,9 @@
-"""The trained model that comes with the package."""
+"""Models by name: the trained one that comes with the package, those of runs, and files."""
 
 from pathlib import Path
 
 from lenet5c.training.errors import RunError
-from lenet5c.training.model_file import load_model
+from lenet5c.training.model_file import MODEL_NAME, load_model
 
 FOLDER = Path(__file__).parent / "pretrained_data"
 
@@ -31,7 +31,7 @@ def pretrained():
     (array([7, 2, 1]), array([7, 2, 1], dtype=int32))
     """
     try:
-        return load_model(FOLDER / "model.safetensors")
+        return load_model(FOLDER / MODEL_NAME)
     except (RunError, FileNotFoundError) as error:
         raise RunError(
             f"{error}. This model is part of the package: python -m pip install --force-reinstall --no-deps lenet5c"
@@ -39,13 +39,13 @@ def pretrained():
 
 
 def open_model(name=None):
-    """The model that a person names.
+    """Load a model as commands name it.
 
     Parameters
     ----------
-    name : str or Path, optional
-        A model file, the folder of a run, or 'best' (or nothing) for the model that comes with the package; ``./best``
-        is a file or folder of that name.
+    name : str or path-like, optional
+        A model file, or the folder of a finished run; ``'best'``, or nothing, is the model that comes with the package
+        (`./best` a file or folder of that name).
 
     Returns
     -------
@@ -54,31 +54,30 @@ def open_model(name=None):
     Raises
     ------
     RunError
-        There is no such file or folder, the folder holds no finished run, or the file is no usable model.
+        There is no such model, or it cannot be used; the message says why.
 
     Examples
     --------
     >>> from lenet5c.training import open_model
-    >>> open_model("best").class_names[:3]
-    ('0', '1', '2')
+    >>> open_model("best").model.num_params
+    61706
+    >>> open_model("runs/none")
+    Traceback (most recent call last):
+    lenet5c.training.errors.RunError: runs/none: no such model; name a model file, the folder of a finished run, or 'best'
     """
     if name is None or name == "best":
         return pretrained()
     path = Path(name)
+    if path.is_dir():
+        if not (path / MODEL_NAME).is_file():
+            raise RunError(
+                f"{path} holds no {MODEL_NAME}; it should be the folder of a finished run: lenet5c train --resume --out "
+                f"{path} finishes one"
+            )
+        path /= MODEL_NAME
     try:
-        if not str(name):
-            raise FileNotFoundError
-        if path.is_dir():
-            return load_model(path / "model.safetensors")
         return load_model(path)
     except FileNotFoundError:
-        if str(name) and path.is_dir():
-            raise RunError(
-                f"{path} holds no model.safetensors; give the folder of a finished run, a model file, or best"
-            ) from None
         raise RunError(
-            f"there is no model {str(name)!r}; give a model file, the folder of a run, or best for the model that "
-            f"comes with lenet5c"
+            f"{path}: no such model; name a model file, the folder of a finished run, or 'best'"
         ) from None
-    except OSError as error:
-        raise RunError(f"{path} cannot be read ({error.strerror or error})") from None
