@@ -429,7 +429,7 @@ def test_help_and_unknown_commands(tmp_path):
 
     assert run().returncode == 0 and all(name in run().stdout for name in ("train", "recipes", "doctor"))
     assert run("--help").stdout == run().stdout
-    assert "example:" in run("train", "--help").stdout
+    assert "examples:" in run("train", "--help").stdout
     result = run("fly")
     assert result.returncode == 2 and "fly" in result.stderr and "Traceback" not in result.stderr
 
