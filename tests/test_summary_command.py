@@ -2,14 +2,13 @@
 
 import json
 
-import numpy as np
 import pytest
 
 from lenet5c import nn
 from lenet5c.datasets import Preparation
 from lenet5c.recipes import RECIPES
 from lenet5c.summary import main
-from lenet5c.training import RunError, TrainedModel, open_model, pretrained, save_model
+from lenet5c.training import TrainedModel, save_model
 
 
 def shown(capsys, *arguments):
@@ -73,11 +72,3 @@ def test_an_input_that_is_none(text, capsys):
     with pytest.raises(SystemExit):
         main(["--input", text])
     assert "--input" in capsys.readouterr().err
-
-
-def test_models_by_name(tmp_path):
-    np.testing.assert_array_equal(open_model().model.vector, pretrained().model.vector)
-    np.testing.assert_array_equal(open_model("best").model.vector, pretrained().model.vector)
-    (tmp_path / "model.safetensors").write_bytes(b"no")
-    with pytest.raises(RunError, match="no readable safetensors"):
-        open_model(tmp_path)

@@ -91,6 +91,7 @@ def test_models(trained, tmp_path):
         ('{"data": "mnist"}', "mnist"),
         ('{"data": 3}', None),
         ('{"data": "far-away"}', None),
+        ('{"data": "fashion"}', "fashion"),
         ("[]", None),
         ("{", None),
         ("[" * 10**5, None),

@@ -3,11 +3,13 @@
 import io
 import json
 import secrets
+import socket
 import socketserver
 import struct
 import sys
 import threading
 import time
+import traceback
 from hmac import compare_digest
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -77,11 +79,7 @@ def make_server(session, port=0):
     PortError
         The port is taken, or not for everybody.
     """
-    try:
-        return DemoServer(session, port)
-    except OSError as error:
-        remedy = "give --port another number, or leave it out for a free one"
-        raise PortError(f"--port is {port}, which cannot be had: {error.strerror or error}; {remedy}") from None
+    return DemoServer(session, port)
 
 
 class DemoServer(ThreadingHTTPServer):
@@ -107,8 +105,13 @@ class DemoServer(ThreadingHTTPServer):
         self.address = f"http://127.0.0.1:{port}/"
 
     def server_bind(self):
-        # HTTPServer's would ask the network for this machine's name.
-        socketserver.TCPServer.server_bind(self)
+        try:
+            # HTTPServer's would ask the network for this machine's name.
+            socketserver.TCPServer.server_bind(self)
+        except OSError as error:
+            remedy = "give --port another number, or leave it out for a free one"
+            why = error.strerror or error
+            raise PortError(f"--port is {self.server_address[1]}, which cannot be had: {why}; {remedy}") from None
         self.server_name, self.server_port = self.server_address[:2]
 
     def process_request(self, request, client_address):
@@ -193,12 +196,10 @@ class Handler(BaseHTTPRequestHandler):
             self.reply(HTTPStatus.UNPROCESSABLE_ENTITY, json.dumps({"error": str(error)}).encode(), "application/json")
             return
         except Exception:
-            self.reply(
-                HTTPStatus.INTERNAL_SERVER_ERROR,
-                b'{"error": "the demo failed; its terminal says more"}',
-                "application/json",
-            )
-            raise
+            traceback.print_exc()
+            content = b'{"error": "the demo failed; its terminal says more"}'
+            self.reply(HTTPStatus.INTERNAL_SERVER_ERROR, content, "application/json")
+            return
         if isinstance(result, tuple):
             facts, content = result
             facts = json.dumps(facts).encode()
@@ -271,7 +272,7 @@ class Handler(BaseHTTPRequestHandler):
         """Read on for a moment: a client that is cut off while it sends does not see the answer."""
         self.clock.allow(1)
         try:
-            self.connection.shutdown(1)
+            self.connection.shutdown(socket.SHUT_WR)
             for _ in range(64):
                 if not self.rfile.read1(1 << 16):
                     break

@@ -9,7 +9,7 @@ import webbrowser
 from pathlib import Path
 
 from lenet5c.command import say
-from lenet5c.datasets.source import open_source, source_name
+from lenet5c.datasets.source import NAMES, open_source, source_name
 from lenet5c.demo import SAMPLES
 from lenet5c.demo.server import make_server
 from lenet5c.demo.session import Session
@@ -21,12 +21,12 @@ def demo(options):
     """Serve the page until Ctrl-C; returns the exit code."""
     trained, name, recorded = opened_model(options.model)
     if options.data is not None:
-        source = open_source(source_name(options.data))  # what is wrong with it is told at once
+        source = open_source(source_name(options.data), tell=say)  # what is wrong with it is told at once
         session = Session(trained, name, options.samples or SAMPLES, lambda: source)
     else:
-        session = Session(
-            trained, name, options.samples or SAMPLES, lambda: open_source(source_name(recorded or "mnist"))
-        )
+        # A run's folder may come from anywhere: what it names is read if it is here, and not fetched.
+        data = recorded or "mnist"
+        session = Session(trained, name, options.samples or SAMPLES, lambda: open_source(data, download=False))
     server = make_server(session, options.port)
     on_polite_kill()
     try:
@@ -56,8 +56,7 @@ def data_of(folder):
         data = json.loads(folder.config_file.read_text(encoding="utf-8"))["data"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
-    # A folder may come from anywhere: what it names is read where it is here, not fetched.
-    return data if isinstance(data, str) and data and (data == "mnist" or Path(data).is_dir()) else None
+    return data if isinstance(data, str) and data and (data in NAMES or Path(data).is_dir()) else None
 
 
 def on_polite_kill():

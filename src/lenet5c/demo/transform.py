@@ -1,7 +1,6 @@
 """What the page's sliders do to an image on its way into the net."""
 
 from dataclasses import dataclass, fields
-from functools import lru_cache
 from math import cos, isfinite, radians, sin
 
 import numpy as np
@@ -109,8 +108,7 @@ class Transform:
         return upper * (1 - below) + lower * below
 
 
-@lru_cache(8)
-def _noise(shape: tuple[int, ...]) -> np.ndarray:
+def _noise(shape):
     return np.random.default_rng(1998).standard_normal(shape, np.float32)
 
 
