@@ -164,6 +164,7 @@ def test_models_of_other_kinds(run, tmp_path):
 
 def test_bad_use(run, tmp_path, idx_files):
     assert_bad_use(run("nowhere"), "nowhere", "best")
+    assert_bad_use(run(""), "holds no model.safetensors")
     assert_bad_use(run("--data", "nowhere"), "--data", "nowhere")
     assert_bad_use(run("--data", idx_files, "--compare", "nowhere"), "nowhere")
     assert_bad_use(run("--part", "validation"), "--part", "test or train")
@@ -177,6 +178,14 @@ def test_bad_use(run, tmp_path, idx_files):
     two = TrainedModel(nn.LeNet5(2), Preparation((32, 32)), ("cat", "dog"))
     save_model(tmp_path / "two.safetensors", two)
     assert_bad_use(run(tmp_path / "two.safetensors", "--data", idx_files), "10 classes", "the model 2")
+
+
+@pytest.mark.parametrize("value", [np.nan, 3e38])
+def test_a_model_that_went_wrong_is_told(run, tmp_path, idx_files, value):
+    trained = pretrained()
+    trained.model.vector[:] = value
+    save_model(tmp_path / "model.safetensors", trained)
+    assert_bad_use(run(tmp_path, "--data", idx_files), "no finite numbers for 500 of 500")
 
 
 def test_the_examples_in_its_help_are_commands():

@@ -78,9 +78,11 @@ def evaluate(options):
     out = None if options.out is None else prepared(options.out)
     trained = open_model(options.model)
     other = None if options.compare is None else open_model(options.compare)
-    recorded = recorded_in(options.model) if options.data is None else {}
-    data = source_name(recorded["data"] if recorded else options.data or "mnist")
-    source = open_source(data, skip_bad=options.skip_bad or recorded.get("skip_bad") is True, tell=tell)
+    of_run = run_config(options.model)
+    data = source_name(of_run.get("data", "mnist") if options.data is None else options.data)
+    # What a run's data were taken with holds for the run's own data.
+    skip_bad = options.skip_bad or (options.data is None and of_run.get("skip_bad") is True)
+    source = open_source(data, skip_bad=skip_bad, tell=None if options.json else say)
     dataset = getattr(source, options.part)
     if dataset is None:
         raise RunError(f"--part is {options.part}, but {data} has no such part; it should be test or train")
@@ -91,7 +93,7 @@ def evaluate(options):
         "model": options.model,
         "data": data,
         "part": options.part,
-        "notes": notes,
+        "notes": [*source.notes, *notes],
         **figures(result, trained.class_names, options.worst),
     }
     if other is not None:
@@ -105,19 +107,13 @@ def evaluate(options):
     return 0
 
 
-def recorded_in(model):
-    """The config.json of a run, if `model` is the folder of one; else empty."""
+def run_config(model):
+    """The config.json of a run, if `model` is the folder of one whose data is known; else {}."""
     try:
         config = json.loads((Path(model) / "config.json").read_text(encoding="utf-8"))
         return config if isinstance(config["data"], str) else {}
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return {}
-
-
-def tell(line):
-    """To standard error, as the output may be JSON."""
-    if sys.stderr is not None:
-        print(line, file=sys.stderr, flush=True)
 
 
 def figures(result, class_names, worst):
@@ -175,7 +171,7 @@ def text(options, trained, result, record):
     parts = [
         f"{options.model}: {type(trained.model).__name__}, {trained.model.num_params:,} parameters\n"
         f"{record['data']}: {result.count:,} {options.part} images, {len(names)} classes",
-        *(f"Note: {note}." for note in record["notes"]),
+        *(f"Note: {note.rstrip('.')}." for note in record["notes"]),
         f"Accuracy: {100 * result.accuracy:.2f}% ({result.correct}/{result.count}), "
         f"95% interval {100 * low:.2f} to {100 * high:.2f}%\nLoss: {result.loss:.4f}",
         tables.matrix_table(result.matrix, names),
@@ -197,7 +193,7 @@ def compared(name, result, other):
     """The comparison in words."""
     lines = [
         f"Compared with {other['model']}: {100 * other['accuracy']:.2f}% ({other['correct']}/{result.count})",
-        *(f"Note: {note}." for note in other["notes"]),
+        *(f"Note: {note.rstrip('.')}." for note in other["notes"]),
         f"both right {other['both_right']}, only {name} right {other['only_first']}, only {other['model']} right "
         f"{other['only_second']}, both wrong {other['both_wrong']}",
         f"McNemar's exact test: p = {other['p_value']:.3g} (mid-p {other['mid_p']:.3g})",

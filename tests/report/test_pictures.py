@@ -176,7 +176,7 @@ def test_filters_and_activations_of_any_net(net, channels, options):
     figure = filters(trained.model)
     assert_all_inside(figure)
     convolutions = [layer for layer in trained.model.layers.values() if isinstance(layer, nn.Conv2d)]
-    assert len(figure.axes) == len(convolutions)
+    assert len(figure.axes[0].images) == len(convolutions)
     figure = activations(trained, dataset.images[0], title="of $5", given=3)
     assert_all_inside(figure)
     assert r"of \$5, given 3" in texts(figure)
@@ -201,7 +201,7 @@ def test_filters_are_the_weights():
 
 def test_maps_that_are_not_connected_are_grey():
     model = nn.LeNet5_1998()
-    sheet = filters(model).axes[1].images[0].get_array()
+    sheet = filters(model).axes[0].images[1].get_array()
     grey = np.array([[np.ptp(sheet[6 * i : 6 * i + 5, 6 * o : 6 * o + 5]) == 0 for o in range(16)] for i in range(6)])
     np.testing.assert_array_equal(~grey, model["c3"].connection_table)
 

@@ -13,6 +13,7 @@ from lenet5c.report.repeat import repeat_command
     "options",
     [
         *(["--recipe", name] for name in RECIPES),
+        ["--reading", "whole", "--skip-bad"],
         ["--seed", "7", "--epochs", "3", "--lr", "0.01", "--watch-test", "--validation", "0.25"],
         ["--recipe", "best", "--distortion", "none", "--average", "0.999", "--train-size", "1000"],
         ["--distortion", "modern", "--dropout", "0.5", "--batch-norm", "--c5", "conv", "--activation", "tanh"],

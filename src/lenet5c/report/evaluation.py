@@ -38,7 +38,7 @@ def evaluation_page(trained, result, record, pictures, comparison=""):
             ("classes", len(trained.class_names), ""),
             ("mistakes", f"{result.count - result.correct:,}", ""),
         ),
-        *(page.paragraph(f"Note: {note}.") for note in record["notes"]),
+        *(page.paragraph(f"Note: {note.rstrip('.')}.") for note in record["notes"]),
         page.section("Compared with another model", *map(page.paragraph, comparison.splitlines())),
         confusion_section(pictures, result, trained.class_names),
         errors_section(pictures, result),

@@ -4,11 +4,11 @@ import numpy as np
 
 from lenet5c.nn import Conv2d, Dropout, Flatten, softmax
 from lenet5c.report.matrix import rgb
-from lenet5c.report.mosaic import DPI, bounded, frames, limit_of, place, shown, signed, tiled, write
+from lenet5c.report.mosaic import bounded, canvas, frames, limit_of, place, shown, signed, tiled, write
 from lenet5c.report.names import drawable, shorten
-from lenet5c.report.style import BLUE, GREY, INK, PALE, new_figure, styled
+from lenet5c.report.style import BLUE, GREY, INK, PALE, styled
 
-WIDTH, MARGIN, LABELS = 1180, 16, 226  # pixels
+WIDTH, MARGIN, LABELS = 1180, 16, 242  # pixels
 TOP_CLASSES = 5
 LARGEST = 16  # pixels that a weight or a unit may take
 WIDEST = 40  # columns of a name
@@ -51,11 +51,11 @@ def filters(model):
             title += f", {inputs} input maps (rows) to {outputs} output maps (columns)"
         drawn.append((title, sheet, scale))
     height = sum(34 + len(sheet) * scale + 18 for _, sheet, scale in drawn) + MARGIN
-    figure = new_figure(WIDTH / DPI, height / DPI)
+    figure, ax = canvas(WIDTH, height)
     y = MARGIN
     for title, sheet, scale in drawn:
-        write(figure, title, MARGIN, y, fontsize=9)
-        place(figure, sheet, MARGIN, y + 30, scale)
+        write(ax, title, MARGIN, y, fontsize=9)
+        place(ax, sheet, MARGIN, y + 30, scale)
         y += 34 + len(sheet) * scale + 18
     return figure
 
@@ -140,18 +140,19 @@ def activations(trained, image, *, title="", given=None, inverted=True):
     heights = [max(len(sheet) * unit[0], 40) + 14 for _, sheet, unit, _ in lines]
     head = max(len(picture) * factor, 26 * len(order)) + 24
     top = MARGIN + (28 if title else 0)
-    figure = new_figure(WIDTH / DPI, (top + head + sum(heights) + MARGIN) / DPI)
+    figure, ax = canvas(WIDTH, top + head + sum(heights) + MARGIN)
     if title:
-        write(figure, title, MARGIN, MARGIN - 4, fontsize=10)
-    frames(place(figure, picture, LABELS, top, factor), 1, picture.shape[:2], 1, 0)
-    write(figure, "input\n" + " × ".join(map(str, image.shape)), MARGIN, top, fontsize=8, linespacing=1.4)
-    _bars(figure, [names[i] for i in order], probabilities[order], LABELS + picture.shape[1] * factor + 60, top + 4)
+        write(ax, title, MARGIN, MARGIN - 4, fontsize=10)
+    place(ax, picture, LABELS, top, factor)
+    frames(ax, LABELS, top, factor, 1, picture.shape[:2], 1, 0)
+    write(ax, "input\n" + " × ".join(map(str, image.shape)), MARGIN, top, fontsize=8, linespacing=1.4)
+    _bars(ax, [names[i] for i in order], probabilities[order], LABELS + picture.shape[1] * factor + 60, top + 4)
     y = top + head
     for (label, sheet, unit, frame), height in zip(lines, heights, strict=True):
-        write(figure, label, MARGIN, y + 2, fontsize=8, linespacing=1.4)
-        ax = place(figure, sheet, LABELS, y + 4, unit)
+        write(ax, label, MARGIN, y + 2, fontsize=8, linespacing=1.4)
+        place(ax, sheet, LABELS, y + 4, unit)
         if frame:
-            frames(ax, *frame)
+            frames(ax, LABELS, y + 4, unit[0], *frame)
         y += height
     return figure
 
@@ -173,13 +174,9 @@ def _layer_sheet(values, scale):
     return sheet, (unit, unit), (len(maps), maps.shape[1:3], across, 2)
 
 
-def _bars(figure, names, probabilities, left, top):
+def _bars(ax, names, probabilities, left, top):
     """The most probable classes, a bar for each."""
-    width, height = figure.get_size_inches() * DPI
     full = 300
-    ax = figure.add_axes((0, 0, 1, 1))
-    ax.set(xlim=(0, width), ylim=(height, 0))
-    ax.set_axis_off()
     y = top + 10 + 26 * np.arange(len(names))
     ax.barh(y, np.maximum(probabilities * full, 1), height=16, left=left, color=[BLUE] + [GREY] * (len(names) - 1))
     for at, name, probability in zip(y, names, probabilities, strict=True):

@@ -5,7 +5,7 @@ import numpy as np
 from lenet5c.datasets import Preparation
 from lenet5c.extras import require
 from lenet5c.report.matrix import rgb
-from lenet5c.report.style import BLUE, ORANGE, PALE, PURPOSE
+from lenet5c.report.style import BLUE, ORANGE, PALE, PURPOSE, new_figure
 
 DPI = 144
 
@@ -50,32 +50,37 @@ def bounded(images, side):
     return Preparation(size=size, fit="resize").fit_images(np.ascontiguousarray(images))
 
 
-def place(figure, picture, left, top, scale):
-    """Put a picture (h, w, 3) into a figure, each of its pixels a square of `scale` pixels, at (left, top) in pixels.
+def canvas(width, height):
+    """A figure of so many pixels, and the one axes that fills it, whose unit is the pixel and which begins at the top.
 
-    `scale` may be a pair, for height and width. Returns the axes.
+    Axes take most of the time of a picture, so that all images and texts of a picture share this one.
     """
-    width, height = figure.get_size_inches() * DPI
-    tall, wide = (scale, scale) if np.isscalar(scale) else scale
-    h, w = picture.shape[0] * tall, picture.shape[1] * wide
-    ax = figure.add_axes((left / width, 1 - (top + h) / height, w / width, h / height))
-    ax.imshow(picture, interpolation="nearest", aspect="auto")
+    figure = new_figure(width / DPI, height / DPI)
+    ax = figure.add_axes((0, 0, 1, 1))
+    ax.set(xlim=(0, width), ylim=(height, 0), autoscale_on=False)
     ax.set_axis_off()
-    return ax
+    return figure, ax
 
 
-def write(figure, text, left, top, **options):
-    """A text whose upper left corner is at (left, top) in pixels."""
-    width, height = figure.get_size_inches() * DPI
-    return figure.text(left / width, 1 - top / height, text, **{"va": "top", "ha": "left"} | options)
+def place(ax, picture, left, top, scale):
+    """Put a picture (h, w, 3) on a canvas, each of its pixels a square of `scale` pixels, or a rectangle of (h, w)."""
+    tall, wide = (scale, scale) if np.isscalar(scale) else scale
+    extent = (left, left + picture.shape[1] * wide, top + picture.shape[0] * tall, top)
+    ax.imshow(picture, extent=extent, interpolation="nearest", aspect="auto")
 
 
-def frames(ax, count, size, across, gap):
-    """A fine line around each of `count` images of this size (h, w) that were `tiled`."""
+def frames(ax, left, top, scale, count, size, across, gap):
+    """A fine line around each of `count` images of this size (h, w) that were `tiled` and placed on a canvas."""
     collections = require("matplotlib.collections", "plots", PURPOSE)
     (h, w), (down, right) = size, (gap, gap) if np.isscalar(gap) else gap
-    y, x = np.arange(count) // across * (h + down) - 0.5, np.arange(count) % across * (w + right) - 0.5
+    y, x = np.arange(count) // across * (h + down), np.arange(count) % across * (w + right)
     corners = np.stack([np.stack([x + dx, y + dy], 1) for dx, dy in ((0, 0), (w, 0), (w, h), (0, h))], 1)
+    corners = corners * scale + (left, top)
     ax.add_collection(
-        collections.PolyCollection(corners, facecolors="none", edgecolors=PALE, linewidths=0.6, clip_on=False),
-        autolim=False)  # fmt: skip
+        collections.PolyCollection(corners, facecolors="none", edgecolors=PALE, linewidths=0.6), autolim=False
+    )
+
+
+def write(ax, text, left, top, **options):
+    """A text whose upper left corner is at (left, top) on a canvas."""
+    ax.text(left, top, text, **{"va": "top", "ha": "left"} | options)

@@ -106,7 +106,7 @@ def picture(png, caption, alternative):
     return (
         f'<figure><div class="scroll" tabindex="0"><img width="{width}" height="{height}" '
         f'alt="{text(alternative)}" src="data:image/png;base64,{data}"></div>\n'
-        f'<figcaption>{text(caption)}</figcaption></figure>'
+        f"<figcaption>{text(caption)}</figcaption></figure>"
     )
 
 
@@ -121,9 +121,7 @@ def table(heads, rows, numbers=(), marked=()):
 
     body = "\n".join(line(row, "td", " class=changed" if i in marked else "") for i, row in enumerate(rows))
     head = line(heads, "th")
-    return (
-        f'<div class="scroll" tabindex="0"><table>\n<thead>{head}</thead>\n<tbody>\n{body}\n</tbody></table></div>'
-    )
+    return f'<div class="scroll" tabindex="0"><table>\n<thead>{head}</thead>\n<tbody>\n{body}\n</tbody></table></div>'
 
 
 def preformatted(lines, command=False):

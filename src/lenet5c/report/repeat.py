@@ -52,6 +52,10 @@ def repeat_command(config):
             ]
         else:
             words += _option(option, value)
+    if config.get("reading"):
+        words += ["--reading", config["reading"]]
+    if config.get("skip_bad"):
+        words.append("--skip-bad")
     if config.get("watch_test"):
         words.append("--watch-test")
     return shlex.join(words)

@@ -146,7 +146,7 @@ def run_page(name, config, summary, history, trained, result, counts, pictures):
             page.preformatted(repeat_command(config), command=True),
             page.paragraph("The same data and version give the same weights to the last bit, on any number of threads."),
         ),
-        _curves(pictures, history),
+        _curves(pictures, history, config),
         confusion_section(pictures, result, trained.class_names),
         errors_section(pictures, result),
         _inside(pictures, trained),
@@ -154,12 +154,13 @@ def run_page(name, config, summary, history, trained, result, counts, pictures):
     )  # fmt: skip
 
 
-def _curves(pictures, history):
+def _curves(pictures, history, config):
     if "curves" not in pictures:
         return ""
+    distorted = ", and of distorted images" if config.get("distortion") else ""
     caption = (
-        "Loss and accuracy after each epoch. The training figures are means over the epoch, while the net was changing "
-        "and of images as they were trained on, distorted if they were; so validation may well look better."
+        f"Loss and accuracy after each epoch. The training figures are means over the epoch, while the net was "
+        f"changing{distorted}; so validation may well look better."
     )
     if len(history) > 1:
         caption += " Where accuracies come near 100 %, their axis is stretched there."

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from lenet5c.report.mosaic import DPI, bounded, frames, place, shown, tiled, write
+from lenet5c.report.mosaic import DPI, bounded, canvas, frames, place, shown, tiled, write
 from lenet5c.report.names import drawable, text_width
-from lenet5c.report.style import GREY, INK, ORANGE, new_figure, styled
+from lenet5c.report.style import GREY, INK, ORANGE, styled
 
 SLOTS = 40
 WIDTH = 1180  # pixels
@@ -39,8 +39,8 @@ def errors(images, classification, class_names, *, most=SLOTS, inverted=True):
     """
     worst = classification.worst(most)
     if len(worst) == 0:
-        figure = new_figure(5, 0.7)
-        write(figure, f"None of the {classification.count:,} images is wrong.", 2.5 * DPI, 0.35 * DPI, ha="center",
+        figure, ax = canvas(720, 100)
+        write(ax, f"None of the {classification.count:,} images is wrong.", 360, 50, ha="center",
               va="center")  # fmt: skip
         return figure
     names = drawable(class_names, WIDEST)
@@ -59,19 +59,20 @@ def errors(images, classification, class_names, *, most=SLOTS, inverted=True):
     # Cells and the space between them, in whole pixels of the mosaic, are one image.
     gap = (round((slot - w * scale) / scale), round((tall - h * scale) / scale))
     width, height = (w + gap[0]) * scale * across + 16, (h + gap[1]) * scale * -(-len(worst) // across) + 16
-    figure = new_figure(width / DPI, height / DPI)
+    figure, ax = canvas(width, height)
     padded = np.pad(cells, ((0, 0), (0, gap[1]), (0, gap[0]), (0, 0)), constant_values=1)
-    ax = place(figure, tiled(padded, across, 0), 8 + gap[0] * scale / 2, 8, scale)
-    frames(ax, len(cells), (h, w), across, gap[::-1])
+    left = 8 + gap[0] * scale // 2
+    place(ax, tiled(padded, across, 0), left, 8, scale)
+    frames(ax, left, 8, scale, len(cells), (h, w), across, gap[::-1])
     for i, index in enumerate(worst):
         x = 8 + (i % across + 0.5) * (w + gap[0]) * scale
         y = 8 + i // across * (h + gap[1]) * scale + h * scale + 15
         lines = [f"{given[i]} → {taken[i]}"] if in_one_line else [given[i], f"→ {taken[i]}"]
         for text, colour in zip(lines, (INK, ORANGE), strict=False):
-            write(figure, text, x, y, ha="center", va="baseline", fontsize=8, color=colour)
+            write(ax, text, x, y, ha="center", va="baseline", fontsize=8, color=colour)
             y += line
         confidence = 100 * classification.confidences[index]
-        write(figure, f"{_percent(confidence)} · {index}", x, y, ha="center", va="baseline", fontsize=6.5, color=GREY)
+        write(ax, f"{_percent(confidence)} · {index}", x, y, ha="center", va="baseline", fontsize=6.5, color=GREY)
     return figure
 
 

@@ -6,6 +6,7 @@ from functools import cached_property
 import numpy as np
 
 from lenet5c.nn import CrossEntropyLoss, softmax
+from lenet5c.training.errors import RunError
 
 
 def confusion_matrix(labels, predictions, num_classes):
@@ -194,6 +195,11 @@ def classify(trained, dataset):
     -------
     Classification
 
+    Raises
+    ------
+    RunError
+        What the model says is no finite number.
+
     Examples
     --------
     >>> from lenet5c.datasets import mnist
@@ -204,6 +210,11 @@ def classify(trained, dataset):
     (9958, array([3422, 9729, 2654]))
     """
     logits = trained.logits(dataset.images)
+    if broken := int((~np.isfinite(logits)).any(axis=1).sum()):
+        raise RunError(
+            f"the model's outputs are no finite numbers for {broken} of {len(logits)} images; its weights are damaged, "
+            f"or its training had gone wrong: use another model"
+        )
     loss, _ = CrossEntropyLoss()(logits, dataset.labels)
     predictions = logits.argmax(axis=1)
     confidences = softmax(logits)[np.arange(len(logits)), predictions]
