@@ -15,7 +15,7 @@ from lenet5c.errors import MissingExtraError, UserError
 PROG = "lenet5c predict"
 wait_briefly()  # before the kernels load OpenMP
 try:
-    from lenet5c.images.predict import DIGITS, Reader
+    from lenet5c.images.predictor import DIGITS, Reader
 except ImportError as error:  # such as an unknown LENET5C_ISA
     if __name__ != "__main__":
         raise
