@@ -59,8 +59,8 @@ def drawn(digit, traits, rng):
     pixels = max(16, round(traits["share"] * short))
     rows, columns = np.flatnonzero(digit.any(axis=1)), np.flatnonzero(digit.any(axis=0))
     crop = np.pad(digit[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], 4)
-    # Lines are made fine, four times what is needed, and then reduced.
-    unit = max(2, -(-4 * pixels // 20)) if pixels < 200 else -(-pixels // 20)
+    # Lines are made finer than they are needed, if they are not very large, and then reduced.
+    unit = min(24, max(2, -(-4 * pixels // 20)))
     large = Image.fromarray(crop).resize((crop.shape[1] * unit, crop.shape[0] * unit), Image.Resampling.BICUBIC)
     large = large.filter(ImageFilter.GaussianBlur(unit * 0.35))
     level = {"thin": 185, "usual": 110, "thick": 110}[traits["stroke"]]

@@ -17,7 +17,7 @@ from no_digits import KINDS  # noqa: E402
 
 @pytest.fixture(scope="module")
 def test_set():
-    return mnist()[1].take(np.arange(300))
+    return mnist()[1].take(np.arange(200))
 
 
 @pytest.fixture(scope="module")
@@ -28,12 +28,12 @@ def reader():
 def test_digits_are_not_rejected(test_set, reader):
     readings = [reader(image) for image in test_set.images[:, 0]]
     assert sum(reading.rejected is not None for reading in readings) <= 1
-    assert sum(reading.label == str(label) for reading, label in zip(readings, test_set.labels)) >= 297
+    assert sum(reading.label == str(label) for reading, label in zip(readings, test_set.labels)) >= 198
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_pictures_without_a_digit_are_rejected(kind, reader):
-    readings = [reader(KINDS[kind](np.random.default_rng([1, i]), (28, 90, 300, 700)[i % 4])) for i in range(8)]
+    readings = [reader(KINDS[kind](np.random.default_rng([1, i]), (28, 90, 300)[i % 3])) for i in range(6)]
     assert sum(reading.rejected is None for reading in readings) <= (kind in ("edges", "sloping_light"))
     assert all((reading.label is None) == (reading.rejected is not None) for reading in readings)
 
