@@ -1,9 +1,8 @@
 """Sheets and written numbers put together from MNIST's digits, by a seeded generator."""
 
 import numpy as np
-from PIL import Image
-
 from hard_pictures import COLOURS, lit
+from PIL import Image
 
 
 def sheet(dataset, rng, rows=8, columns=10, digit=48, gap=1.0, *, slope=0.0, jitter=0.1, colour=True, light="even",

@@ -6,7 +6,15 @@ import pytest
 from lenet5c.datasets import mnist
 from lenet5c.datasets.resampling import resize_plane
 from lenet5c.errors import UserError
-from lenet5c.images.digit import BlankImageError, box_of, centred, ink_of, prepare_digit, stroke_width, with_usual_stroke
+from lenet5c.images.digit import (
+    BlankImageError,
+    box_of,
+    centred,
+    ink_of,
+    prepare_digit,
+    stroke_width,
+    with_usual_stroke,
+)
 from lenet5c.training import pretrained
 
 

@@ -16,6 +16,8 @@ from lenet5c.images.paper import flattened, noise_of, smoothed
 WORKING_SIDE = 640
 #: Of the ink's full strength: what a pixel needs to belong to a stroke, and what one pixel of a stroke must reach.
 EDGE, CORE = 0.3, 0.55
+#: What is fainter than this share joins nothing: noise is stronger in shadows than the paper's on average.
+FAINT = 0.15
 #: Longer side over stroke width, as MNIST's digits have it; strokes outside are thickened or thinned.
 THINNEST, THICKEST = 11.0, 5.0
 
@@ -283,7 +285,7 @@ def dilated(plane, radius):
 
 
 def reduced(grey, factor):
-    """Means over squares of `factor` by `factor` pixels, rounded; what is left over at the bottom and on the right is dropped."""
+    """Means over squares of `factor` pixels a side, rounded; what is left over below and on the right is dropped."""
     if factor == 1:
         return grey
     height, width = grey.shape
@@ -321,8 +323,8 @@ def _otsu(values):
 
 
 def _strokes(relative, specks):
-    """Where the strokes are: what hangs together, reaches full ink somewhere, and is no speck beside the largest part."""
-    parts = components(relative > 0)
+    """Where strokes are: what hangs together, reaches full ink somewhere, and is no speck beside the largest part."""
+    parts = components(relative > FAINT)
     if len(parts) == 0:
         return np.zeros(relative.shape, bool)
     inside = parts.labels >= 0
@@ -330,7 +332,8 @@ def _strokes(relative, specks):
     np.maximum.at(peak, parts.labels[inside], relative[inside])
     mass = np.bincount(parts.labels[inside], relative[inside], minlength=len(parts))
     keep = (peak >= CORE) & (mass >= specks * mass.max())
-    return parts.mask(keep)
+    # With the soft edges of the strokes.
+    return smoothed(smoothed(parts.mask(keep).astype(np.float32))) > 0
 
 
 def _check_grey(grey):

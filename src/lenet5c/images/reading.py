@@ -69,7 +69,9 @@ def read_digit(picture, trained, calibrated=False):
     logits = trained.logits(_as_trained(digit.image, trained)[np.newaxis])[0]
     probabilities = _softmax(logits)
     measured = measures(digit)
-    reason = looks_like_no_digit(measured) or _several(digit, probabilities.max()) or unsure(probabilities, logits if calibrated else None, measured)
+    reason = looks_like_no_digit(measured) or _several(digit, probabilities.max()) or (
+        unsure(probabilities, logits if calibrated else None, measured)
+    )
     return _reading(probabilities, trained.class_names, reason, digit.box, steps)
 
 
