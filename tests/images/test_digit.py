@@ -20,7 +20,7 @@ from lenet5c.training import pretrained
 
 @pytest.fixture(scope="module")
 def digits():
-    return mnist()[1].take(np.arange(600))
+    return mnist()[1].take(np.arange(300))
 
 
 def accuracy(images, digits):

@@ -117,7 +117,7 @@ def prepare_digit(grey, size=28, box=20):
     return Digit(image, ink, where, steps)
 
 
-def ink_of(grey, working_side=WORKING_SIDE, specks=0.02):
+def ink_of(grey, working_side=WORKING_SIDE, specks=0.02, core=CORE):
     """Find the ink in a grey picture: its polarity, on paper made even, without noise and specks.
 
     Parameters
@@ -127,6 +127,8 @@ def ink_of(grey, working_side=WORKING_SIDE, specks=0.02):
         A longer side over this is reduced by a whole factor first.
     specks : float, optional
         Parts with less ink than this share of the largest part's are left out.
+    core : float, optional
+        So are those that nowhere reach this share of full ink.
 
     Returns
     -------
@@ -155,7 +157,7 @@ def ink_of(grey, working_side=WORKING_SIDE, specks=0.02):
     floor = min(3.0 * noise / contrast, 0.4)
     if floor > 0:
         relative = np.maximum(relative - floor, 0.0) / (1.0 - floor)
-    kept = relative * _strokes(relative, specks)
+    kept = relative * _strokes(relative, specks, core)
     if not kept.any():
         raise BlankImageError("nothing is written on it: what stands out from the paper is specks")
     flat = np.clip(128.0 - 127.0 * signed / contrast, 0, 255).astype(np.uint8)
@@ -322,8 +324,8 @@ def _otsu(values):
     return edges[1:][np.nanargmax(np.where((below > 0) & (above > 0), between, 0))]
 
 
-def _strokes(relative, specks):
-    """Where strokes are: what hangs together, reaches full ink somewhere, and is no speck beside the largest part."""
+def _strokes(relative, specks, core):
+    """Where strokes are: what hangs together, is dark enough somewhere, and is no speck beside the largest part."""
     parts = components(relative > FAINT)
     if len(parts) == 0:
         return np.zeros(relative.shape, bool)
@@ -331,7 +333,7 @@ def _strokes(relative, specks):
     peak = np.zeros(len(parts))
     np.maximum.at(peak, parts.labels[inside], relative[inside])
     mass = np.bincount(parts.labels[inside], relative[inside], minlength=len(parts))
-    keep = (peak >= CORE) & (mass >= specks * mass.max())
+    keep = (peak >= core) & (mass >= specks * mass.max())
     # With the soft edges of the strokes.
     return smoothed(smoothed(parts.mask(keep).astype(np.float32))) > 0
 

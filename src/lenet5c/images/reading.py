@@ -80,7 +80,7 @@ def read_sheet(picture, trained):
     _check_takes_digits(trained)
     factor = -(-max(picture.shape[:2]) // SHEET_SIDE)
     try:
-        ink = ink_of(reduced_grey(picture, factor), SHEET_SIDE, specks=0.0)
+        ink = ink_of(reduced_grey(picture, factor), SHEET_SIDE, specks=0.0, core=0.35)
     except BlankImageError as error:
         return Reading(rejected=str(error), steps={"picture": picture})
 

@@ -77,8 +77,9 @@ def pieces_of(strength):
     longer = np.maximum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
     inside = parts.labels >= 0
     mean = np.bincount(parts.labels[inside], strength[inside], minlength=len(parts)) / parts.area
-    # Specks go, and what is much fainter than the pen: what rules have left.
-    kept = (longer >= 0.12 * usual) & (mean >= 0.62 * np.median(mean[longer >= LEAST * usual]))
+    # Specks go, and small parts much fainter than the pen: what rules have left.
+    faint = mean < 0.62 * np.median(mean[longer >= LEAST * usual])
+    kept = longer >= np.where(faint, 0.6, 0.12) * usual
     boxes, numbers = boxes[kept], np.flatnonzero(kept)
     group = _joined(boxes, usual)
     pieces = []
