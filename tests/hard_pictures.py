@@ -41,7 +41,8 @@ def hard_picture(digit, rng, **chosen):
         "quality": int(rng.integers(20, 61)),
     } | chosen
     ink = drawn(digit, traits, rng)
-    colour = np.array(traits["paper"], float) * (1 - ink[..., np.newaxis]) + np.array(traits["pen"], float) * ink[..., np.newaxis]
+    share = ink[..., np.newaxis]
+    colour = np.array(traits["paper"], float) * (1 - share) + np.array(traits["pen"], float) * share
     colour *= lit(ink.shape, traits["light"], rng)[..., np.newaxis]
     if traits["noise"]:
         colour += rng.normal(0, traits["noise"], colour.shape)
@@ -54,13 +55,13 @@ def hard_picture(digit, rng, **chosen):
 
 def drawn(digit, traits, rng):
     """Ink, 0 to 1, on a sheet: the digit enlarged to lines, thinned or thickened, turned and placed."""
-    short = traits["side"]
-    height, width = (short, round(short * traits["aspect"])) if traits["aspect"] >= 1 else (round(short / traits["aspect"]), short)
+    short, aspect = traits["side"], traits["aspect"]
+    height, width = (short, round(short * aspect)) if aspect >= 1 else (round(short / aspect), short)
     pixels = max(16, round(traits["share"] * short))
     rows, columns = np.flatnonzero(digit.any(axis=1)), np.flatnonzero(digit.any(axis=0))
     crop = np.pad(digit[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1], 4)
-    # Lines are made fine, four times what is needed, and then reduced.
-    unit = max(2, -(-4 * pixels // 20)) if pixels < 200 else -(-pixels // 20)
+    # Lines are made finer than they are needed, if they are not very large, and then reduced.
+    unit = min(24, max(2, -(-4 * pixels // 20)))
     large = Image.fromarray(crop).resize((crop.shape[1] * unit, crop.shape[0] * unit), Image.Resampling.BICUBIC)
     large = large.filter(ImageFilter.GaussianBlur(unit * 0.35))
     level = {"thin": 185, "usual": 110, "thick": 110}[traits["stroke"]]

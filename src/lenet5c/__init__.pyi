@@ -2,6 +2,7 @@ import os
 from typing import Any
 
 from lenet5c import datasets as datasets
+from lenet5c import images as images
 from lenet5c import kernels as kernels
 from lenet5c import nn as nn
 from lenet5c import optim as optim
@@ -10,7 +11,18 @@ from lenet5c.kernels import get_num_threads as get_num_threads
 from lenet5c.kernels import set_num_threads as set_num_threads
 
 __version__: str
-__all__ = ["__version__", "datasets", "get_num_threads", "kernels", "nn", "optim", "set_num_threads", "trainer", "training"]
+__all__ = [
+    "__version__",
+    "datasets",
+    "get_num_threads",
+    "images",
+    "kernels",
+    "nn",
+    "optim",
+    "set_num_threads",
+    "trainer",
+    "training",
+]
 
 def trainer(
     name: str = "default",

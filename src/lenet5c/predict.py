@@ -15,7 +15,7 @@ from lenet5c.errors import MissingExtraError, UserError
 PROG = "lenet5c predict"
 wait_briefly()  # before the kernels load OpenMP
 try:
-    from lenet5c.images.predict import DIGITS, Reader
+    from lenet5c.images.predictor import DIGITS, Reader
 except ImportError as error:  # such as an unknown LENET5C_ISA
     if __name__ != "__main__":
         raise
@@ -46,7 +46,7 @@ def main(argv=None):
 
 
 def make_parser():
-    parser = Parser(prog=PROG, description="Read the digits in pictures: photographs, scans, drawings.", epilog=EXAMPLES)
+    parser = Parser(prog=PROG, description="Read digits in pictures: photographs, scans, drawings.", epilog=EXAMPLES)
     add = parser.add_argument
     add("images", nargs="+", metavar="IMAGE", help="PNG, JPEG, BMP, TIFF, WebP, GIF or PGM; a folder of them; - reads standard input")
     add("--model", metavar="FILE", help="a model file, or the folder of a run (default: the model that comes with lenet5c)")
@@ -63,7 +63,7 @@ def predict(options):
     if options.explain and options.explain.suffix.lower() == ".png" and len(names) != 1:
         raise UserError(f"--explain {options.explain} is one picture for {len(names)} images; name a folder")
     reader = Reader(options.model, digits=options.digits, reading=options.reading)
-    colours = sys.stdout is not None and sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    colours = in_colours(sys.stdout)
     width = min(40, max(len(shown(name)) for name in names))
     code, taken = 0, set()
     for name in names:
@@ -100,6 +100,11 @@ def expanded(given):
             raise UserError(f"no file is named like {given}")
         return files
     return [given]
+
+
+def in_colours(stream):
+    wanted = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+    return wanted and stream is not None and stream.isatty()
 
 
 def source(name):

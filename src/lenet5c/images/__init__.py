@@ -5,7 +5,7 @@ digit), `segment` (several) and `explain` (pictures of the way). Arrays do witho
 """
 
 from lenet5c.images.digit import BlankImageError, prepare_digit
-from lenet5c.images.predict import Reader, predict
+from lenet5c.images.predictor import Reader, predict
 from lenet5c.images.reader import PictureError, read_picture
 from lenet5c.images.reading import Reading
 

@@ -16,6 +16,8 @@ from lenet5c.images.paper import flattened, noise_of, smoothed
 WORKING_SIDE = 640
 #: Of the ink's full strength: what a pixel needs to belong to a stroke, and what one pixel of a stroke must reach.
 EDGE, CORE = 0.3, 0.55
+#: What is fainter than this share joins nothing: noise is stronger in shadows than the paper's on average.
+FAINT = 0.15
 #: Longer side over stroke width, as MNIST's digits have it; strokes outside are thickened or thinned.
 THINNEST, THICKEST = 11.0, 5.0
 
@@ -115,7 +117,7 @@ def prepare_digit(grey, size=28, box=20):
     return Digit(image, ink, where, steps)
 
 
-def ink_of(grey, working_side=WORKING_SIDE, specks=0.02):
+def ink_of(grey, working_side=WORKING_SIDE, specks=0.02, core=CORE):
     """Find the ink in a grey picture: its polarity, on paper made even, without noise and specks.
 
     Parameters
@@ -125,6 +127,8 @@ def ink_of(grey, working_side=WORKING_SIDE, specks=0.02):
         A longer side over this is reduced by a whole factor first.
     specks : float, optional
         Parts with less ink than this share of the largest part's are left out.
+    core : float, optional
+        So are those that nowhere reach this share of full ink.
 
     Returns
     -------
@@ -153,7 +157,7 @@ def ink_of(grey, working_side=WORKING_SIDE, specks=0.02):
     floor = min(3.0 * noise / contrast, 0.4)
     if floor > 0:
         relative = np.maximum(relative - floor, 0.0) / (1.0 - floor)
-    kept = relative * _strokes(relative, specks)
+    kept = relative * _strokes(relative, specks, core)
     if not kept.any():
         raise BlankImageError("nothing is written on it: what stands out from the paper is specks")
     flat = np.clip(128.0 - 127.0 * signed / contrast, 0, 255).astype(np.uint8)
@@ -283,7 +287,7 @@ def dilated(plane, radius):
 
 
 def reduced(grey, factor):
-    """Means over squares of `factor` by `factor` pixels, rounded; what is left over at the bottom and on the right is dropped."""
+    """Means over squares of `factor` pixels a side, rounded; what is left over below and on the right is dropped."""
     if factor == 1:
         return grey
     height, width = grey.shape
@@ -320,17 +324,18 @@ def _otsu(values):
     return edges[1:][np.nanargmax(np.where((below > 0) & (above > 0), between, 0))]
 
 
-def _strokes(relative, specks):
-    """Where the strokes are: what hangs together, reaches full ink somewhere, and is no speck beside the largest part."""
-    parts = components(relative > 0)
+def _strokes(relative, specks, core):
+    """Where strokes are: what hangs together, is dark enough somewhere, and is no speck beside the largest part."""
+    parts = components(relative > FAINT)
     if len(parts) == 0:
         return np.zeros(relative.shape, bool)
     inside = parts.labels >= 0
     peak = np.zeros(len(parts))
     np.maximum.at(peak, parts.labels[inside], relative[inside])
     mass = np.bincount(parts.labels[inside], relative[inside], minlength=len(parts))
-    keep = (peak >= CORE) & (mass >= specks * mass.max())
-    return parts.mask(keep)
+    keep = (peak >= core) & (mass >= specks * mass.max())
+    # With the soft edges of the strokes.
+    return smoothed(smoothed(parts.mask(keep).astype(np.float32))) > 0
 
 
 def _check_grey(grey):

@@ -104,8 +104,8 @@ def unsure(probabilities, logits=None, measured=None):
     # The highest logit is low for what resembles no class, whatever the softmax makes of it.
     if logits is not None:
         highest = float(logits.max())
-        odd = (measured.edge > 0.02 or measured.parts > 2 or measured.length > 3.2 or measured.grey > 0.8
-               or measured.slenderness < 3)  # fmt: skip
-        if highest < -3.2 or odd and highest < 0.5:
+        oddities = (measured.edge > 0.015) + (measured.parts > 2) + (measured.length > 3.2) + (measured.grey > 0.75)
+        oddities += (not 3 <= measured.slenderness <= 22) + (best < 0.9)
+        if highest < (-3.2, 0.5, 2.5)[min(oddities, 2)]:
             return "it resembles no digit"
     return None

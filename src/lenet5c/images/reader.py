@@ -16,7 +16,8 @@ from lenet5c.extras import require
 
 #: Formats of Pillow that are opened, and the endings of files that are looked for in a folder.
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF", "PPM")
-SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".gif", ".pgm", ".ppm", ".pbm", ".pnm")  # fmt: skip
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".gif", ".pgm", ".ppm", ".pbm",
+            ".pnm")  # fmt: skip
 MAX_PIXELS = 50_000_000
 MAX_SIDE = 65_500
 MAX_STREAM = 256 << 20
@@ -82,7 +83,7 @@ def from_array(array):
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]
     if not (array.ndim == 2 or array.ndim == 3 and array.shape[2] in (3, 4)) or array.size == 0:
-        raise PictureError(f"an array of shape {array.shape} is no picture; it should be (h, w), (h, w, 3) or (h, w, 4)")
+        raise PictureError(f"an array of shape {array.shape} is no picture; make it (h, w), (h, w, 3) or (h, w, 4)")
     _check_size(array.shape[1], array.shape[0], "the array")
     if array.dtype == np.bool_:
         array = array.astype(np.uint8) * np.uint8(255)

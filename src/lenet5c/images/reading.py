@@ -45,7 +45,7 @@ class Reading:
     probability: float | None = None
     probabilities: dict = field(default_factory=dict)
     rejected: str | None = None
-    box: tuple | None = None
+    box: tuple[int, int, int, int] | None = None
     digits: tuple = ()
     text: str | None = None
     steps: dict = field(default_factory=dict, repr=False)
@@ -69,7 +69,9 @@ def read_digit(picture, trained, calibrated=False):
     logits = trained.logits(_as_trained(digit.image, trained)[np.newaxis])[0]
     probabilities = _softmax(logits)
     measured = measures(digit)
-    reason = looks_like_no_digit(measured) or _several(digit) or unsure(probabilities, logits if calibrated else None, measured)
+    reason = looks_like_no_digit(measured) or _several(digit, probabilities.max()) or (
+        unsure(probabilities, logits if calibrated else None, measured)
+    )
     return _reading(probabilities, trained.class_names, reason, digit.box, steps)
 
 
@@ -78,7 +80,7 @@ def read_sheet(picture, trained):
     _check_takes_digits(trained)
     factor = -(-max(picture.shape[:2]) // SHEET_SIDE)
     try:
-        ink = ink_of(reduced_grey(picture, factor), SHEET_SIDE, specks=0.0)
+        ink = ink_of(reduced_grey(picture, factor), SHEET_SIDE, specks=0.0, core=0.35)
     except BlankImageError as error:
         return Reading(rejected=str(error), steps={"picture": picture})
 
@@ -152,13 +154,17 @@ def _overlap(one, other):
     return height * width / (sum(areas) - height * width)
 
 
-def _several(digit):
-    """A reason if the ink looks like more than one digit."""
+def _several(digit, probability):
+    """A reason if the ink looks like more than one digit: parts of like size, side by side.
+
+    A digit in two halves looks so, too; then it is no wider than high, and the net knows it.
+    """
     pieces = pieces_of(digit.ink.strength)
     tallest = max((piece.height for piece in pieces), default=0)
     mass = [int(piece.strength.sum()) for piece in pieces]
     count = sum(piece.height >= 0.6 * tallest and own >= 0.25 * max(mass) for piece, own in zip(pieces, mass))
-    if count >= 2:
+    top, left, bottom, right = digit.box
+    if count >= 2 and (probability < 0.95 or right - left > 1.15 * (bottom - top)):
         return f"it looks like {count} digits; --digits many reads them"
     return None
 

@@ -75,7 +75,12 @@ def pieces_of(strength):
     if usual == 0:
         return []
     longer = np.maximum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
-    boxes, numbers = boxes[longer >= 0.12 * usual], np.flatnonzero(longer >= 0.12 * usual)
+    inside = parts.labels >= 0
+    mean = np.bincount(parts.labels[inside], strength[inside], minlength=len(parts)) / parts.area
+    # Specks go, and small parts much fainter than the pen: what rules have left.
+    faint = mean < 0.62 * np.median(mean[longer >= LEAST * usual])
+    kept = longer >= np.where(faint, 0.6, 0.12) * usual
+    boxes, numbers = boxes[kept], np.flatnonzero(kept)
     group = _joined(boxes, usual)
     pieces = []
     for g in np.unique(group):
@@ -131,9 +136,9 @@ def parted(piece, probabilities):
         return [piece]
     cuts, cost = _cuts(piece)
     spans = [(i, j) for i in range(len(cuts)) for j in range(i + 1, len(cuts))
-             if 0.12 * piece.height <= cuts[j] - cuts[i] <= 1.6 * piece.height or (i, j) == (0, len(cuts) - 1)]  # fmt: skip
+             if 0.12 <= (cuts[j] - cuts[i]) / piece.height <= 1.6 or (i, j) == (0, len(cuts) - 1)]  # fmt: skip
     found = [(span, part) for span in spans if (part := piece.part(cuts[span[0]], cuts[span[1]])) is not None]
-    found = [(span, part) for span, part in found if part.height >= LEAST * piece.height and cropped(part.strength).size]
+    found = [(span, part) for span, part in found if part.height >= LEAST * piece.height]
     if not found:
         return [piece]
     sure = probabilities(np.stack([part.image() for _, part in found])).max(axis=1)
