@@ -85,7 +85,8 @@ class _Writer:
             self._declarations(),
             f"#if !defined({self.P}_DECLARATIONS_ONLY) && !defined({self.P}_DEFINED)\n#define {self.P}_DEFINED",
             "#include <math.h>\n#include <stddef.h>",
-            f"#ifdef __cplusplus\n#define {self.P}_RESTRICT\n#else\n#define {self.P}_RESTRICT restrict\n#endif",
+            f"#if !defined(__cplusplus) && defined(__STDC_VERSION__) && __STDC_VERSION__ >= 199901L\n"
+            f"#define {self.P}_RESTRICT restrict\n#else\n#define {self.P}_RESTRICT\n#endif",
             self._class_names(),
             *self.weights.texts,
             f"static float {self.prefix}_work[{self.work}];",

@@ -77,6 +77,8 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
         Over the training samples, for each of them.
     validation_scores_ : list of float
         Accuracies on the samples held out; empty if none are.
+    recipe_ : dict
+        All settings of the training.
     trained_ : lenet5c.training.TrainedModel
         For `lenet5c.training.save_model` and `lenet5c.exporting`.
 
@@ -146,6 +148,7 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
             trainer.offset = before.preparation.offset(images.shape[1])
         trainer.run(on_epoch=self._report if self.verbose else None)
         self.trained_, self.optimizer_, self.seed_ = trained, trainer.optimizer, int(seed)
+        self.recipe_ = chosen.to_dict()
         self.n_iter_ = len(trainer.history)
         self.loss_curve_ = [row["train_loss"] for row in trainer.history]
         self.accuracy_curve_ = [row["train_accuracy"] for row in trainer.history]
@@ -178,10 +181,12 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
             raise ValueError(f"classes is {classes!r}; it should be as in the first call, {self.classes_!r}")
         labels, images = self._encoded(y), self._pixels(X, given)
         chosen = self._recipe(len(images), partial=True)
+        if chosen.optimizer == "sdlm":
+            raise ValueError(f"recipe is {self.recipe!r}, whose optimiser measures whole data sets; use fit")
         if first:
             seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
             trainer, self.trained_ = chosen.build(self._source(images, labels), seed)
-            self.optimizer_, self.seed_, self.n_iter_ = trainer.optimizer, seed, 0
+            self.optimizer_, self.seed_, self.n_iter_, self.recipe_ = trainer.optimizer, seed, 0, chosen.to_dict()
             self.loss_curve_, self.accuracy_curve_, self.validation_scores_ = [], [], []
         self._one_pass(chosen, images, labels)
         return self
@@ -215,12 +220,7 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
         return pack(dict(super().__getstate__()))
 
     def __setstate__(self, state):
-        state = unpack(state, type(self).__name__)
-        super().__setstate__(state)
-        if hasattr(self, "trained_") and isinstance(self.__dict__.get("optimizer_"), dict):
-            saved = self.optimizer_
-            self.optimizer_ = self._recipe(2, partial=True)._optimizer(self.trained_.model)
-            self.optimizer_.load_state_dict(saved)
+        super().__setstate__(unpack(state, type(self).__name__))
 
     def _validated(self, X, y, reset):
         X, given = _rows(X)
@@ -270,8 +270,6 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
                     "keep": "best" if self.patience else "last", "train_size": None}  # fmt: skip
         if partial:
             changes |= {"validation": 0.0, "patience": 0, "keep": "last", "distortion": None, "average": 0.0}
-            if RECIPES[self.recipe].optimizer == "sdlm":
-                raise ValueError(f"recipe is {self.recipe!r}, whose optimiser measures whole data sets; use fit")
         chosen = recipe(self.recipe, **changes)
         if chosen.model.get("batch_norm"):
             # It cannot have a last batch of one.
