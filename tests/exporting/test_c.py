@@ -85,6 +85,20 @@ def test_every_variant(tmp_path, name):
 
 
 @needs_compiler
+def test_windows_that_see_the_padding_alone(tmp_path):
+    model = nn.Sequential(nn.Conv2d(1, 2, (1, 1), stride=(2, 3), padding=2, rng=0), nn.Flatten(), nn.Linear(12, 2, rng=1))
+    x = np.array([2, -3], np.float32).reshape(2, 1, 1, 1)
+    assert_same(scores(tmp_path, to_c(model, input_shape=(1, 1, 1)), x), model.forward(x))
+
+
+@needs_compiler
+@pytest.mark.parametrize("layers", [[nn.Linear(3, 2, rng=0)], [nn.Tanh()], [nn.Tanh(), nn.Linear(3, 2, rng=0)]], ids=str)
+def test_models_of_a_layer_or_two(tmp_path, layers):
+    model, x = nn.Sequential(layers), np.random.default_rng(0).standard_normal((5, 3), np.float32)
+    assert_same(scores(tmp_path, to_c(model, input_shape=(3,)), x), model.forward(x))
+
+
+@needs_compiler
 @pytest.mark.parametrize("name", ["1998", "batch-norm", "enlarged"])
 def test_int8_weights(tmp_path, name):
     trained = VARIANTS[name]

@@ -202,7 +202,6 @@ class _Writer:
 
     def _run(self):
         """From the first stage's input, anywhere, to scores and the class; outputs lie at either end of the work area."""
-        body = [f"float *const low = {self.prefix}_work;", f"float *const high = {self.prefix}_work + {self.work};"]
         calls, at = [], "input"
         for i, stage in enumerate(self.stages, start=1):
             if stage.in_place:
@@ -213,6 +212,8 @@ class _Writer:
             calls.append(f"{self.prefix}_stage{i}({at}, {target});")
             at = target
         sign = "-" if self.net.negated else ""
+        ends = {"low": f"{self.prefix}_work", "high": f"{self.prefix}_work + {self.work}"}
+        body = [f"float *const {end} = {place};" for end, place in ends.items() if any(f" {end}" in call for call in calls)]
         body += [f"const float *result = {at};", "int32_t best = 0, c;", *calls,
                  f"for (c = 1; c < {self.classes}; c++) {{",
                  f"    if ({sign}result[c] > {sign}result[best]) best = c;", "}", "if (scores != NULL) {",
