@@ -89,7 +89,10 @@ def test_names_given_by_hand(here, capsys):
     like = trained(model)
     save_model(here / "like.safetensors", like)
     theirs = {"conv1": "a", "conv2": "b", "fc1": "c", "fc2": "d", "fc3": "e"}
-    state = {f"{theirs[name.partition('.')[0]]}.{name.partition('.')[2]}": array for name, array in torch_state(model).items()}
+    state = {
+        f"{theirs[name.partition('.')[0]]}.{name.partition('.')[2]}": array
+        for name, array in torch_state(model).items()
+    }
     save_file(state, here / "theirs.safetensors")
     command = ["theirs.safetensors", "--to", "lenet5c", "--like", "like.safetensors", "--out", "new.safetensors"]
     assert main([*command, "--names", "fc2=d", "conv1=a"]) == 0
@@ -105,7 +108,23 @@ def test_a_net_described_by_its_settings(here, capsys):
     model = nn.LeNet5(input_size=28, padding=2, activation="tanh", c5="conv", rng=1)
     save_file(torch_state(model), here / "theirs.safetensors")
     command = ["theirs.safetensors", "--to", "lenet5c", "--out", "ours.safetensors"]
-    assert main([*command, "--net", "input_size=28", "padding=2", "activation=tanh", "c5=conv", "--mean", "0.5", "--std", "0.5"]) == 0
+    assert (
+        main(
+            [
+                *command,
+                "--net",
+                "input_size=28",
+                "padding=2",
+                "activation=tanh",
+                "c5=conv",
+                "--mean",
+                "0.5",
+                "--std",
+                "0.5",
+            ]
+        )
+        == 0
+    )
     assert "Accuracy on MNIST's test images" in capsys.readouterr().out
     ours = load_model("ours.safetensors")
     assert ours.preparation.to_dict() == {"size": [28, 28], "fit": "pad", "mean": 0.5, "std": 0.5, "mean_image": False}
@@ -153,7 +172,9 @@ def test_bad_use_is_one_line(here, capsys, arguments, words):
 def test_both_ways_to_start_it():
     done = subprocess.run([sys.executable, "-m", "lenet5c", "export", "--help"], capture_output=True, text=True)
     assert done.returncode == 0 and "lenet5c export best --to c --quantize int8" in done.stdout
-    done = subprocess.run([sys.executable, "-m", "lenet5c.export", "best", "--to", "onxx"], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "lenet5c.export", "best", "--to", "onxx"], capture_output=True, text=True
+    )
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
 
 

@@ -132,7 +132,11 @@ def test_the_same_bits_again_on_any_number_of_threads(digits):
         same(quick(dropout=0.2, distortion="modern").fit(X, y), first, X_test)
     finally:
         kernels.set_num_threads(before)
-    same(quick(random_state=np.random.RandomState(3)).fit(X, y), quick(random_state=np.random.RandomState(3)).fit(X, y), X)
+    same(
+        quick(random_state=np.random.RandomState(3)).fit(X, y),
+        quick(random_state=np.random.RandomState(3)).fit(X, y),
+        X,
+    )
     other = quick(random_state=1).fit(X, y)
     assert not np.array_equal(other.decision_function(X_test), first.decision_function(X_test))
 
@@ -287,5 +291,9 @@ def test_wrong_data(digits):
 def test_without_scikit_learn():
     done = output(
         "import sys\nsys.modules['sklearn'] = None\nimport lenet5c\n"
-        "try:\n    import lenet5c.sklearn\nexcept lenet5c.errors.MissingExtraError as error:\n    print(error)")
-    assert " ".join(done) == "estimators of scikit-learn need sklearn, which is not installed: pip install 'lenet5c[sklearn]'"
+        "try:\n    import lenet5c.sklearn\nexcept lenet5c.errors.MissingExtraError as error:\n    print(error)"
+    )
+    assert (
+        " ".join(done)
+        == "estimators of scikit-learn need sklearn, which is not installed: pip install 'lenet5c[sklearn]'"
+    )

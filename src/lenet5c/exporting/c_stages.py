@@ -225,7 +225,14 @@ def _pooled(pool, weights, label, rows, width, top):
     loop = [f"for (ph = 0; ph < {KH}; ph++) {{", f"    for (pw = 0; pw < {KW}; pw++) {{"]
     if pool.kind == "max_pool2d":
         first = at.replace("ph", "0").replace("pw", "0")
-        return [f"float v = {first};", *loop, f"        const float u = {at};", "        v = u > v ? u : v;", "    }", "}"]
+        return [
+            f"float v = {first};",
+            *loop,
+            f"        const float u = {at};",
+            "        v = u > v ? u : v;",
+            "    }",
+            "}",
+        ]
     lines = ["float v = 0.0f;", *loop, f"        v += {at};", "    }", "}"]
     if pool.kind == "avg_pool2d":
         return [*lines, f"v *= {number(1 / (KH * KW))};" if _is_power_of_two(KH * KW) else f"v /= {number(KH * KW)};"]

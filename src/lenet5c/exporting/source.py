@@ -21,7 +21,9 @@ def open_model(text):
                            f"come to its end, or {BEST} for the model of the package")  # fmt: skip
         path = folder.model_file
     if not path.exists():
-        raise RunError(f"there is no {path}; name a model file, the folder of a run, or {BEST} for the model of the package")
+        raise RunError(
+            f"there is no {path}; name a model file, the folder of a run, or {BEST} for the model of the package"
+        )
     accuracy = _accuracy(path.parent) if path.name == RunFolder(path.parent).model_file.name else None
     return load_model(path), path, accuracy
 

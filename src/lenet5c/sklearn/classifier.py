@@ -238,7 +238,9 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
 
     def _pixels(self, X, given):
         if len(given) > 1 and given not in (self.image_shape_, self.image_shape_[1:]):
-            raise ValueError(f"X has samples of the shape {given}, but the classifier was fitted to {self.image_shape_}")
+            raise ValueError(
+                f"X has samples of the shape {given}, but the classifier was fitted to {self.image_shape_}"
+            )
         return as_images(X, self.image_shape_, self.pixel_range_)
 
     def _encoded(self, y):
@@ -284,15 +286,21 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
         for name in ("epochs", "batch_size"):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, Integral) or isinstance(value, bool) or value < 1):
-                raise ValueError(f"{name} is {value!r}; it should be an integer of at least 1, or None for the recipe's")
+                raise ValueError(
+                    f"{name} is {value!r}; it should be an integer of at least 1, or None for the recipe's"
+                )
         if self.learning_rate is not None and not (isinstance(self.learning_rate, Real) and self.learning_rate > 0):
-            raise ValueError(f"learning_rate is {self.learning_rate!r}; it should be more than 0, or None for the recipe's")
+            raise ValueError(
+                f"learning_rate is {self.learning_rate!r}; it should be more than 0, or None for the recipe's"
+            )
         if not isinstance(self.validation_fraction, Real) or not 0 <= self.validation_fraction < 1:
             raise ValueError(f"validation_fraction is {self.validation_fraction!r}; it should be from 0 to less than 1")
         if not isinstance(self.patience, Integral) or self.patience < 0:
             raise ValueError(f"patience is {self.patience!r}; it should be a number of epochs, or 0 for never")
         if self.patience and self.validation_fraction == 0:
-            raise ValueError(f"patience is {self.patience!r}, which needs validation_fraction, such as 0.1, to be more than 0")
+            raise ValueError(
+                f"patience is {self.patience!r}, which needs validation_fraction, such as 0.1, to be more than 0"
+            )
 
     def _one_pass(self, chosen, images, labels):
         trained = self.trained_
@@ -304,7 +312,9 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
             fitted, labels[order], chosen._loss(), self.optimizer_, [rate] * steps, batch_size=chosen.batch_size,
             index=order, scale=trained.preparation.scale, offset=trained.preparation.offset(fitted.shape[1]))  # fmt: skip
         if taken < steps:
-            raise NonFiniteError(f"the loss is {losses[taken]} in call {self.n_iter_ + 1} of partial_fit; lower learning_rate, it is {rate:g}")
+            raise NonFiniteError(
+                f"the loss is {losses[taken]} in call {self.n_iter_ + 1} of partial_fit; lower learning_rate, it is {rate:g}"
+            )
         weights = np.diff([*range(0, len(fitted), chosen.batch_size), len(fitted)])
         self.loss_curve_.append(float(np.average(losses, weights=weights)))
         self.accuracy_curve_.append(correct / len(fitted))
