@@ -19,7 +19,7 @@ KERNELS = "src/lenet5c/kernels"
 TILE_SOURCES = ["simd.h", "tiles.pxd", *(f"{name}.pxi" for name in (
     "tiles", "simd", "conv2d", "conv2d_gradients", "winograd", "convolution", "linear", "pool2d", "subsample2d", "rbf",
     "activation", "loss", "update", "pack", "distort", "direct", "peak"))]  # fmt: skip
-PROGRAM_SOURCES = ["tiles.pxd", "job.pxi", "crew.pxi", "sample.pxi", "sample_training.pxi", "atomic.h"]
+PROGRAM_SOURCES = ["tiles.pxd", "job.pxi", "crew.pxi", "sample.pxi", "sample_training.pxi", "settings.pxi", "atomic.h"]
 
 # Flags an instruction set needs, by compiler family. The baseline is the platform's own: SSE2 on x86-64, NEON on arm64.
 ISA_FLAGS = {

@@ -32,6 +32,7 @@ ROWS = {
     "scaling": [f"{work} {setting}" for work in ("forward", "train step") for setting in (1, 2, 17, 28, 3)],
     "distortion": ["distortion", "none -", "identity", "paper1998", "modern", "elastic alone"],
     "contention": ["lenet5c, as the command", "lenet5c, as a library"],
+    "import_time": ["numpy", "lenet5c", "lenet5c.nn", "lenet5c.datasets", "lenet5c.training", "all of them"],
 }  # fmt: skip
 WITH = {"train_epoch": ["PyTorch"], "kernels": ["PyTorch"], "inference": ["ONNX Runtime", "PyTorch"]}
 
@@ -79,6 +80,11 @@ def test_runs_with_peers(name):
     assert_rows(lines, name)
     heading = next(line for line in lines if line.startswith(ROWS[name][0]))
     assert all(f"{peer} ×" in heading for peer in WITH[name])
+
+
+def test_import_times():
+    assert_rows(lines := run("import_time", "--repeats", 1), "import_time")
+    assert re.fullmatch(r"All of them at their minimum: -?\d+ ms beyond NumPy; the target is 150 ms\.", lines[-1])
 
 
 def test_memory_of_a_kernel(nothing_installed):

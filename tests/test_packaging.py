@@ -86,6 +86,11 @@ def test_extension_modules_are_for_the_stable_abi():
     "datasets/mnist_data/train-labels-idx1-ubyte.gz",
     "datasets/mnist_data/t10k-images-idx3-ubyte.gz",
     "datasets/mnist_data/t10k-labels-idx1-ubyte.gz",
+    "training/pretrained_data/README.md",
+    "training/pretrained_data/config.json",
+    "training/pretrained_data/model.safetensors",
+    "training/pretrained_data/summary.json",
+    "demo/page/index.html",
 ])  # fmt: skip
 def test_data_file_is_installed(path):
     assert resources.files("lenet5c").joinpath(path).is_file()

@@ -271,6 +271,14 @@ def test_facts_are_sound():
     assert max(paper.sizes) == 60_000 and reported("default") == Reported()
 
 
+def test_recipes_and_report_name_the_same_figures():
+    for name, recipe in RECIPES.items():
+        accuracy, on = reported(name).accuracy, {"test": "test", "training": "train"}[reported(name).on]
+        assert bool(recipe.reported) == (accuracy is not None), name
+        if recipe.reported:
+            assert f"{accuracy:g} % {on}" in recipe.reported
+
+
 def test_the_command_is_listed():
     done = subprocess.run([sys.executable, "-m", "lenet5c", "reproduce", "--help"], capture_output=True, text=True)
     assert done.returncode == 0 and "usage: lenet5c reproduce" in done.stdout

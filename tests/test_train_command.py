@@ -1,5 +1,6 @@
 """`python -m lenet5c.train` as a user runs it: processes, files, exit codes, messages."""
 
+import csv
 import hashlib
 import json
 import os
@@ -17,11 +18,11 @@ from conftest import write_idx_files
 from lenet5c.datasets import Dataset
 from lenet5c.training import load_model
 
-FILES = {"config.json", "metrics.jsonl", "checkpoint.safetensors", "model.safetensors", "summary.json"}
+FILES = {"config.json", "metrics.jsonl", "metrics.csv", "checkpoint.safetensors", "model.safetensors", "summary.json"}
 
 
 def command(*arguments, cwd):
-    return [sys.executable, "-m", "lenet5c.train", *map(str, arguments)], {"cwd": cwd, "text": True}
+    return [sys.executable, "-m", "lenet5c.train", "--no-report", *map(str, arguments)], {"cwd": cwd, "text": True}
 
 
 def train(*arguments, cwd):
@@ -78,6 +79,28 @@ def test_the_model_file_gives_the_printed_accuracy(tmp_path, quick, mnist_slice)
     assert f"({correct}/500)" in result.stdout.splitlines()[-1]
 
 
+def test_the_course_of_the_run_is_shown_at_its_end(tmp_path, quick):
+    result = quick("--epochs", 3)
+    *_, last = lines = result.stdout.splitlines()
+    epoch = next(i for i, line in enumerate(lines) if line.startswith("  3/3 "))
+    train, validation = lines[epoch + 1 : epoch + 3]
+    row = r"{}  loss \d\.\d{{4}} [▁▂▃▄▅▆▇█_.=+*%#-]{{3}} \d\.\d{{4}}   accuracy \d+\.\d\d% [▁▂▃▄▅▆▇█_.=+*%#-]{{3}} \d+\.\d\d%"
+    assert re.fullmatch(row.format("train     "), train) and re.fullmatch(row.format("validation"), validation)
+    assert last.startswith("Test accuracy") and "\x1b" not in result.stdout
+
+
+def test_metrics_are_a_table_as_well(tmp_path, quick):
+    assert quick("--epochs", 2, "--watch-test").returncode == 0
+    rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    with open(tmp_path / "run/metrics.csv", newline="", encoding="utf-8") as file:
+        table = [{name: json.loads(cell) for name, cell in row.items()} for row in csv.DictReader(file)]
+    assert table == rows
+    (tmp_path / "run/metrics.csv").rename(tmp_path / "kept.csv")
+    (tmp_path / "run/summary.json").unlink()
+    assert train("--resume", "--out", tmp_path / "run", cwd=tmp_path).returncode == 0
+    assert digest(tmp_path / "run/metrics.csv") == digest(tmp_path / "kept.csv")
+
+
 def test_quiet_prints_the_last_line_only(quick):
     result = quick("--epochs", 1, "--quiet")
     assert len(result.stdout.splitlines()) == 1 and result.stderr == ""
@@ -125,7 +148,7 @@ def test_a_stopped_run_resumes_to_the_same_bytes(tmp_path, quick, idx_files, num
 
     result = train("--resume", "--out", stopped, "--threads", 1, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    for name in ("model.safetensors", "checkpoint.safetensors", "metrics.jsonl"):
+    for name in ("model.safetensors", "checkpoint.safetensors", "metrics.jsonl", "metrics.csv"):
         assert digest(stopped / name) == digest(tmp_path / "whole" / name)
 
 
@@ -253,7 +276,7 @@ def test_a_run_with_general_features_resumes_to_the_same_bytes(tmp_path, quick):
     process.communicate(timeout=60)
     result = train("--resume", "--out", tmp_path / "stopped", "--threads", 1, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
-    for name in ("model.safetensors", "checkpoint.safetensors", "metrics.jsonl"):
+    for name in ("model.safetensors", "checkpoint.safetensors", "metrics.jsonl", "metrics.csv"):
         assert digest(tmp_path / "stopped" / name) == digest(whole / name)
     assert_bad_use(train("--resume", "--out", whole, "--pooling", "max", cwd=tmp_path), "--pooling avg, not max")
     assert_bad_use(train("--resume", "--out", whole, "--c5", "conv", cwd=tmp_path), "--c5 linear, not conv")
@@ -394,7 +417,7 @@ def test_an_unknown_instruction_set_is_bad_use(tmp_path, module):
 
 
 def test_lenet5c_train_is_the_same_command(tmp_path, idx_files):
-    argv = [sys.executable, "-m", "lenet5c", "train", "--data", idx_files, "--epochs", "1", "--quiet", "--out", "run"]
+    argv = [sys.executable, "-m", "lenet5c", "train", "--data", idx_files, "--epochs", "1", "--quiet", "--no-report", "--out", "run"]
     result = subprocess.run(list(map(str, argv)), cwd=tmp_path, capture_output=True, text=True)
     assert result.returncode == 0 and result.stdout.startswith("Test accuracy: ")
 

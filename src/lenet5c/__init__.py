@@ -1,13 +1,14 @@
 """LeNet-5 on a CPU: compiled kernels, layers with explicit forward and backward, MNIST inside.
 
 `lenet5c.kernels` has the fast functions on NumPy arrays, `lenet5c.nn` layers and models, `lenet5c.optim` optimisers,
-`lenet5c.datasets` the data, `lenet5c.training` the loop. ``python -m lenet5c.train`` trains.
+`lenet5c.datasets` the data, `lenet5c.training` the loop. ``python -m lenet5c.train`` trains; in a notebook,
+``lenet5c.trainer("fast").fit()`` does.
 """
 
 from importlib import import_module
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "datasets", "get_num_threads", "kernels", "nn", "optim", "set_num_threads", "training"]
+__all__ = ["__version__", "datasets", "get_num_threads", "kernels", "nn", "optim", "set_num_threads", "trainer", "training"]
 
 
 def __getattr__(name):
@@ -16,6 +17,8 @@ def __getattr__(name):
         return getattr(import_module("lenet5c.kernels"), name)
     if name in ("datasets", "kernels", "nn", "optim", "training"):
         return import_module(f"lenet5c.{name}")
+    if name == "trainer":
+        return import_module("lenet5c.recipes").trainer
     raise AttributeError(f"module 'lenet5c' has no attribute {name!r}")
 
 

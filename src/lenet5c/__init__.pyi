@@ -1,3 +1,6 @@
+import os
+from typing import Any
+
 from lenet5c import datasets as datasets
 from lenet5c import kernels as kernels
 from lenet5c import nn as nn
@@ -7,4 +10,11 @@ from lenet5c.kernels import get_num_threads as get_num_threads
 from lenet5c.kernels import set_num_threads as set_num_threads
 
 __version__: str
-__all__ = ["__version__", "datasets", "get_num_threads", "kernels", "nn", "optim", "set_num_threads", "training"]
+__all__ = ["__version__", "datasets", "get_num_threads", "kernels", "nn", "optim", "set_num_threads", "trainer", "training"]
+
+def trainer(
+    name: str = "default",
+    data: str | os.PathLike[str] | datasets.Source | datasets.Dataset = "mnist",
+    seed: int = 0,
+    **changes: Any,
+) -> training.Trainer: ...

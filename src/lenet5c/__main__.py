@@ -3,8 +3,11 @@
 import sys
 from importlib import import_module
 
-import lenet5c
-from lenet5c.command import fail
+try:
+    import lenet5c
+    from lenet5c.command import INTERRUPTED, fail
+except KeyboardInterrupt:
+    sys.exit(130)
 
 COMMANDS = {
     "train": "train LeNet-5 on MNIST or on images of your own",
@@ -28,11 +31,13 @@ def main(argv=None):
             command = import_module(f"lenet5c.{arguments[0]}")
         except ImportError as error:  # such as an unknown LENET5C_ISA
             return fail(f"lenet5c {arguments[0]}", error)
+        except KeyboardInterrupt:
+            return fail(f"lenet5c {arguments[0]}", "interrupted", INTERRUPTED)
         return command.main(arguments[1:])
     if arguments in (["--version"], ["-V"]):
         print(f"lenet5c {lenet5c.__version__}")
         return 0
-    usage = "\n".join(f"  {name:10}{what}" for name, what in COMMANDS.items())
+    usage = "\n".join(f"  {name:12}{what}" for name, what in COMMANDS.items())
     usage = f"usage: lenet5c COMMAND [options]\n\ncommands:\n{usage}\n\nlenet5c COMMAND --help tells more."
     if arguments in ([], ["--help"], ["-h"]):
         print(usage)

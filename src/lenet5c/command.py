@@ -6,6 +6,7 @@ Imports nothing compiled, so that `wait_briefly` can come before OpenMP is loade
 import argparse
 import os
 import sys
+from contextlib import suppress
 from math import isfinite
 from pathlib import Path
 
@@ -46,6 +47,13 @@ def fail(prog, message, code=BAD_USE):
     if sys.stderr is not None:
         print(f"{prog}: error: {message}", file=sys.stderr)
     return code
+
+
+def warn(prog, message):
+    """Print one line to standard error, and go on whether or not somebody reads it."""
+    if sys.stderr is not None:
+        with suppress(OSError):
+            print(f"{prog}: warning: {message}", file=sys.stderr)
 
 
 def run(prog, action, *arguments, interrupted="interrupted"):

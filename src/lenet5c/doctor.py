@@ -45,7 +45,9 @@ def make_parser():
     parser = Parser(
         prog=PROG,
         description="Show what lenet5c runs on here, check that it computes right, and name what stands in its way.",
-        epilog="example: lenet5c doctor --with torch",
+        epilog="""examples:
+  lenet5c doctor
+  lenet5c doctor --with torch --json > report.json""",
     )
     add = parser.add_argument
     text = "import this module first, as your program does, to see how the two get along; may be repeated"

@@ -60,7 +60,9 @@ FORMS = {"nesterov": "true or false", "betas": "two numbers", "every": "a whole 
 NETS = {"lenet5": LeNet5, "lenet5_1998": LeNet5_1998}
 PREPARATIONS = ("auto", *Preparation.NAMES)
 FITS = ("auto", "pad", "resize")
-SPLITS = ("random", "last")
+SPLITS = ("random", "stratified", "last")
+# A smaller share of few images may be none of them, which is an error.
+LEAST_SHARE = 0.01
 ORDERS = ("reshuffled", "constant")
 SIZE = 32
 TEXTS = ("summary", "reproduces", "reported", "reached", "notes")
@@ -102,8 +104,9 @@ class Recipe:
     preparation : str
         'auto' brings images to 32 by 32 pixels, mean 0 and standard deviation 1 over the training images; others are
         those of `Preparation.named`, which have a `fit` of their own.
-    split : {'random', 'last'}
-        Which images are held out.
+    split : {'random', 'stratified', 'last'}
+        Which images are held out; 'stratified' has the same share of each class. So has 'random' where a class would
+        otherwise have no image left to train on.
     order : {'reshuffled', 'constant'}
         Whether the order of the training images is drawn anew in each epoch.
     distortion : dict or None
@@ -245,6 +248,13 @@ class Recipe:
         """The settings, for config.json."""
         return {name: value for name, value in asdict(self).items() if name not in TEXTS}
 
+    @property
+    def input_size(self):
+        """(height, width) of the net's input."""
+        if self.preparation == "auto":
+            return SIZE, SIZE
+        return Preparation.named(self.preparation, np.zeros((1, 1, 1, 1), np.uint8)).size  # an image for its mean
+
     def build(self, source, seed):
         """A `Trainer` on this data, and the `TrainedModel` it trains.
 
@@ -283,8 +293,9 @@ class Recipe:
             rest, held_out, batch_size=self.batch_size, epochs=self.epochs, seed=seed, average=self.average,
             keep=self.keep, patience=self.patience, order=self.order,
             distortion=Distortion.from_dict(self.distortion) if self.distortion else None)  # fmt: skip
-        return trainer, TrainedModel(
+        trainer.trained = TrainedModel(
             model, preparation, train_set.class_names, train_set.images.shape[1:], source.reading)  # fmt: skip
+        return trainer, trainer.trained
 
     def _subset(self, train_set, seed):
         if self.train_size is None or self.train_size == len(train_set):
@@ -302,13 +313,28 @@ class Recipe:
             return train_set, None
         share = self.validation < 1
         count = round(self.validation * len(train_set)) if share else int(self.validation)
+        classes = len(np.unique(train_set.labels))
+        if self.validation >= LEAST_SHARE and count == 0 and len(train_set) > classes:
+            count = 1  # of a handful of images
         if not 1 <= count < len(train_set) or not (share or count == self.validation):
             raise ValueError(
                 f"validation is {self.validation:g}, but there are {len(train_set)} training images; it should hold "
                 f"out at least one of them and leave at least one: use another number, a share such as 0.1, "
                 f"or 0 for none"
             )
-        return train_set.split_last(count) if self.split == "last" else train_set.split(count, seed)
+        if self.split == "last":
+            rest, held_out = train_set.split_last(count)
+        else:
+            rest, held_out = train_set.split(count, seed, stratify=self.split == "stratified")
+        if self.split == "random" and _lost(train_set, rest):
+            # A class of few images must not be held out altogether.
+            rest, held_out = train_set.split(count, seed, stratify=True)
+        if len(rest) >= classes and (lost := _lost(train_set, rest)):
+            raise ValueError(
+                f"validation is {self.validation:g} with the split {self.split}, which leaves no image of the class "
+                f"{train_set.class_names[lost[0]]!r} to train on; use another split, a smaller number, or 0 for none"
+            )
+        return rest, held_out
 
     def _preparation(self, train_set):
         if self.preparation != "auto":
@@ -353,6 +379,11 @@ class Recipe:
         if self.schedule == "constant":
             return Constant(self.lr)
         return {"cosine": Cosine, "one-cycle": OneCycle}[self.schedule](self.lr, total, **settings)
+
+
+def _lost(whole, rest):
+    """The classes of a data set that a part of it lacks."""
+    return np.setdiff1d(whole.labels, rest.labels).tolist()
 
 
 def _is_number(value):

@@ -7,12 +7,14 @@ import json
 import sys
 import textwrap
 from dataclasses import replace
+from os import PathLike, fspath
 
 from lenet5c.command import Parser, fail, prepare_streams, say
 
 PROG = "lenet5c recipes"
 try:
     from lenet5c.datasets.distortion import NAMED
+    from lenet5c.datasets.source import open_source, source_name
     from lenet5c.recipe import OPTIMIZERS, Recipe
 except ImportError as error:  # such as an unknown LENET5C_ISA
     if __name__ != "__main__":
@@ -179,18 +181,64 @@ def recipe(name, **changes):
     return replace(chosen, **along | changes)
 
 
+def trainer(name="default", data="mnist", seed=0, **changes):
+    """A trainer by a recipe, in one call; also there as ``lenet5c.trainer``.
+
+    Parameters
+    ----------
+    name : str
+        Of a recipe.
+    data : str, Path, Source or Dataset
+        As option --data of ``lenet5c train`` has it, or images in memory.
+    seed : int
+        Of all that is drawn.
+    **changes
+        Fields of the recipe, as for `recipe`: ``epochs=4``, ``validation=0.1``, ...
+
+    Returns
+    -------
+    lenet5c.training.Trainer
+        Its `fit` trains; its `trained` is then the model to use, as `lenet5c.training.TrainedModel`.
+
+    Raises
+    ------
+    ValueError
+        There is no such recipe, a value is not as it should be, or the data does not fit; of unusable data a
+        DatasetError.
+
+    Examples
+    --------
+    >>> import lenet5c
+    >>> trainer = lenet5c.trainer("fast", epochs=1, train_size=2000)
+    >>> history = trainer.fit(progress=False)
+    >>> train, test = lenet5c.datasets.mnist()
+    >>> trainer.trained.probabilities(test.images[:3]).shape
+    (3, 10)
+    """
+    chosen = recipe(name, **changes)
+    source = open_source(source_name(fspath(data))) if isinstance(data, (str, PathLike)) else data
+    return chosen.build(source, seed)[0]
+
+
 def main(argv=None):
     """Run the command with these arguments (those of the process if not given); returns the exit code."""
     prepare_streams()
+    name = make_parser().parse_args(argv).name
+    say(table(RECIPES) if name is None else description(name, RECIPES[name]))
+    return 0
+
+
+def make_parser():
     parser = Parser(
         prog=PROG,
         description="List the recipes of lenet5c train, or show one of them.",
-        epilog="A recipe is run by: lenet5c train --recipe NAME",
+        epilog="""examples:
+  lenet5c recipes
+  lenet5c recipes paper1998
+  lenet5c train --recipe paper1998 --out runs/1998""",
     )
     parser.add_argument("name", nargs="?", choices=RECIPES, metavar="NAME", help=f"one of {', '.join(RECIPES)}")
-    name = parser.parse_args(argv).name
-    say(table(RECIPES) if name is None else description(name, RECIPES[name]))
-    return 0
+    return parser
 
 
 def table(recipes):

@@ -50,7 +50,9 @@ def make_parser():
         description="Train recipes with several seeds, each training a process of its own, and write a report: "
         "what was reported against what was obtained, with its spread, times, curves and errors. Finished trainings "
         "are kept, so that the same command goes on after an interrupt.",
-        epilog="example: lenet5c reproduce fast default --seeds 3 --out report",
+        epilog="""examples:
+  lenet5c reproduce fast default --seeds 3 --out report
+  lenet5c reproduce paper1998 --jobs 2 --out report""",
     )
     add = parser.add_argument
     add("recipes", nargs="*", metavar="RECIPE", help=f"{', '.join(RECIPES)} (default: all)")
@@ -96,7 +98,7 @@ def reproduce(options, command):
     from lenet5c.reproduction.runs import plan, run_all
 
     data = source_name(options.data)
-    source = open_source(data)
+    source = open_source(data, tell=say)
     train_set, test_set = source.train, source.test
     digest = train.data_digest(source)
     runs = plan(names, options.seeds, options.work, data, options.epochs, digest, len(train_set))

@@ -27,7 +27,8 @@ except ImportError as error:  # such as an unknown LENET5C_ISA
 
 from lenet5c.datasets import Distortion
 from lenet5c.datasets.distortion import NAMED as NAMED_DISTORTIONS
-from lenet5c.datasets.source import open_source, source_name
+from lenet5c.datasets.source import READINGS, open_source, source_name
+from lenet5c.errors import MissingExtraError
 from lenet5c.nn import LeNet5
 from lenet5c.nn.initialize import NAMED
 from lenet5c.nn.lenet5 import ACTIVATIONS, C5_FORMS, POOLINGS
@@ -48,12 +49,22 @@ from lenet5c.recipe import (
 )
 from lenet5c.recipes import RECIPES, recipe
 from lenet5c.training import NonFiniteError, RunError, evaluate
+from lenet5c.training.event_file import EventFile
 from lenet5c.training.interrupt import StopRequest
 from lenet5c.training.progress import Progress
 from lenet5c.training.run_folder import RunFolder
 
 TARGET_MISSED = 3
+EXAMPLES = """examples:
+  lenet5c train                                                   MNIST, 10 epochs, over 99.4 %
+  lenet5c train --recipe fast --out runs/first                    2 epochs, 2 seconds
+  lenet5c train --epochs 4 --seed 1 --target-accuracy 0.99        exit code 3 below the target
+  lenet5c train --resume --out runs/first                         go on with a run that was stopped
+  lenet5c train --activation tanh --pooling max --optimizer sgd --lr 0.02 --schedule cosine
+  lenet5c train --data my-pictures --epochs 30                    a folder per class, or four IDX files"""
 SETTINGS = ("loss_settings", "optimizer_settings", "schedule_settings")
+# Options that are no settings of a recipe, and may not change when a run is resumed.
+OF_RUN = ("recipe", "data", "seed", "watch_test", "skip_bad", "reading")
 # Options of the net, which a recipe has in its field `model`.
 MODEL_OPTIONS = ("activation", "pooling", "c5", "dropout", "batch_norm", "init")
 # Fields that a config.json of version 0.1 has; it means those that came later at their default.
@@ -79,7 +90,7 @@ def make_parser():
     parser = Parser(
         prog=PROG,
         description="Train LeNet-5 on a CPU. Without options: on MNIST, which is in the package, to over 99 %.",
-        epilog="example: lenet5c train --epochs 4 --seed 1 --out runs/first --target-accuracy 0.99",
+        epilog=EXAMPLES,
     )
     usual = RECIPES["default"]
 
@@ -93,11 +104,15 @@ def make_parser():
     add("--resume", action="store_true", help="go on with the run in --out, to the same bytes as without a stop")
     add("--threads", type=whole(1, 1024), metavar="N", help="the result does not depend on it (default: all cores)")
     add("--watch-test", action="store_true", default=None, help="write the test accuracy after each epoch to metrics.jsonl; it decides nothing")
+    add("--tensorboard", action="store_true", help="write what TensorBoard shows into --out as well; see: tensorboard --logdir DIR")
     add("--target-accuracy", type=number(0, 1), metavar="F", help="exit with 3 if the test accuracy, 0 to 1, is lower")
     add("--quiet", action="store_true", help="print the last line only")
+    add("--no-report", action="store_true", help="write no pictures and no report.html, which need lenet5c[plots]")
 
     add = parser.add_argument_group("data").add_argument
-    add("--data", metavar="NAME_OR_DIR", help="mnist, or a folder with four IDX files (default: mnist)")
+    add("--data", metavar="NAME_OR_DIR", help="a folder with a folder of images for each class, perhaps in train/ and test/, or with four IDX files; or a name of lenet5c data list (default: mnist)")
+    add("--skip-bad", action="store_true", default=None, help="leave out images that cannot be read")
+    add("--reading", choices=READINGS, metavar="HOW", help="how predict will make a picture into such an image: ink, cropped and centred on black as MNIST's digits are, or whole, as it is (default: by the data)")
     add("--validation", type=number(0), metavar="N", help="training images held out: a number, or a share below 1 (default: 1/12)")
     add("--split", choices=SPLITS, metavar="HOW", help=f"which of them: {', '.join(SPLITS)} (default: random)")
     add("--fit", choices=FITS, metavar="HOW", help="to 32 by 32 pixels: auto, pad or resize (default: auto)")
@@ -131,8 +146,10 @@ def make_parser():
 
 def train(options, started):
     """A whole run, from the options to the exit code."""
+    if options.tensorboard:
+        EventFile.check()
     folder, config = resume(options) if options.resume else begin(options)
-    source = open_source(config["data"])
+    source = opened(config, None if options.quiet else say)
     digest = data_digest(source)
     if config.setdefault("data_digest", digest) != digest:
         raise RunError(f"{config['data']} has changed since the run in {folder.path} began; start a new run")
@@ -144,12 +161,27 @@ def train(options, started):
         folder.load_checkpoint(trainer, config)
     else:
         folder.create(config)
+    events = event_file(folder, trainer, options)
     if (summary := folder.read_summary()) is None:
         watched = source.test if config.get("watch_test") else None
-        if signal := run_epochs(trainer, folder, config, options, watched):
+        if signal := run_epochs(trainer, folder, config, options, watched, events):
             return interrupted(folder, trainer, signal)
         summary = finish(trainer, trained, source.test, folder, config, started)
+    if not options.no_report:
+        from lenet5c.report.run import leave_report
+
+        leave_report(PROG, trainer, source, folder, config, summary, options.quiet)
     return report(summary, options.target_accuracy)
+
+
+def opened(config, tell):
+    """The source of a run's images; what is to be known about it is told, unless `tell` is None."""
+    tell = tell or (lambda line: None)
+    source = open_source(
+        config["data"], skip_bad=config.get("skip_bad") is True, reading=config.get("reading"), tell=tell)  # fmt: skip
+    for note in source.notes:
+        tell(f"{config['data']}: {note}")
+    return source
 
 
 def begin(options):
@@ -166,6 +198,7 @@ def begin(options):
         "data": source_name("mnist" if options.data is None else options.data),
         "seed": options.seed or 0,
         "watch_test": bool(options.watch_test),
+        **{name: value for name in ("skip_bad", "reading") if (value := getattr(options, name)) is not None},
         **chosen.to_dict(),
     }
     out = options.out or Path("runs") / datetime.now().strftime("%Y%m%d-%H%M%S-%f")
@@ -194,10 +227,10 @@ def resume(options):
         raise RunError(f"{folder.config_file} lacks {', '.join(sorted(missing))}; start a new run in another folder")
     if not isinstance(config["data"], str) or type(config["seed"]) is not int or config["seed"] < 0:
         raise RunError(f"{folder.config_file} has an impossible data or seed; start a new run in another folder")
-    asked = given(options, {}) | {name: getattr(options, name) for name in ("recipe", "data", "seed", "watch_test")}
+    asked = given(options, {}) | {name: getattr(options, name) for name in OF_RUN}
     if asked["data"] is not None:
         asked["data"] = source_name(asked["data"])
-    present = {"watch_test": False} | Recipe().to_dict() | config
+    present = {"watch_test": False, "skip_bad": False, "reading": None} | Recipe().to_dict() | config
     pairs = [(name, value, present[name]) for name, value in asked.items() if name != "model"]
     pairs += [(name, value, of_model(present, name)) for name, value in asked.get("model", {}).items()]
     for name, value, is_so in pairs:
@@ -242,7 +275,23 @@ def data_digest(source):
     return digest.hexdigest()
 
 
-def run_epochs(trainer, folder, config, options, watched=None):
+def event_file(folder, trainer, options):
+    """The run's file for TensorBoard with its epochs so far; None if there is none and none is asked for.
+
+    A resumed run that has one goes on with it, unasked.
+    """
+    if not options.tensorboard and not folder.events_file.exists():
+        return None
+    try:
+        events = EventFile(folder.events_file)
+    except MissingExtraError as error:
+        print(f"{folder.events_file} is not gone on with: {error}", file=sys.stderr)
+        return None
+    events.begin(trainer.history)
+    return events
+
+
+def run_epochs(trainer, folder, config, options, watched=None, events=None):
     """Train to the end, with a checkpoint after each epoch; returns the signal that stopped it, or None.
 
     Of a `watched` data set the accuracy after each epoch is written down, and nothing else is done with it.
@@ -263,6 +312,8 @@ def run_epochs(trainer, folder, config, options, watched=None):
             with trainer.weights_to_evaluate():
                 row["test_accuracy"] = evaluate(trainer.model, watched, trainer.preparation).accuracy
         folder.save_checkpoint(trainer, config)
+        if events:
+            events.add(row)
         progress.epoch(row, time.perf_counter() - began)
         began = time.perf_counter()
 
@@ -277,6 +328,8 @@ def run_epochs(trainer, folder, config, options, watched=None):
         progress.line(f"No better epoch in {trainer.patience}: the training ends here.")
     if done and trainer.keep == "best":
         progress.line(f"The weights are those of epoch {trainer.kept_row['epoch']}.")
+    if done:
+        progress.course(trainer.history)
     return None if done else stop.signal
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from lenet5c.datasets import Preparation, mnist
 from lenet5c.datasets import preparation as module
+from lenet5c.datasets.resampling import resize_matrix
 
 
 def random_images(*shape, seed=0):
@@ -112,7 +113,7 @@ def test_resize_in_chunks_equals_one_by_one():
 
 def test_resize_sums_are_exact():
     for source, size in [(28, 32), (301, 17), (3, 1000), (1024, 28)]:
-        matrix = module._resize_matrix(size, source)
+        matrix = resize_matrix(size, source)
         assert np.all(matrix >= 0)
         assert np.all(matrix * 2**20 == np.rint(matrix * 2**20))
         assert np.all([math.fsum(row) == 1.0 for row in matrix])

@@ -72,6 +72,13 @@ def use_the_trainer(train_set: datasets.Dataset, test_set: datasets.Dataset) -> 
         model, optim.SGD(model, 0.05, momentum=0.9), optim.Constant(0.05), nn.CrossEntropyLoss(), preparation, train_set,
         None, batch_size=20, epochs=1)  # fmt: skip
     trainer.run(on_epoch=lambda trainer, row: print(row["train_loss"]))
+    history = trainer.fit(progress=False, on_epoch=lambda trainer, row: None)
+    assert_type(history, training.History)
+    assert_type(history[0], dict[str, Any])
+    losses: NDArray[Any] = history["train_loss"]
+    assert history.done and history.best is None and losses.shape == (1,)
+    another = lenet5c.trainer("fast", data=train_set, epochs=1)
+    assert another.trained is None or another.trained.image_shape == (1, 28, 28)
     return training.evaluate(model, test_set, preparation).accuracy
 
 

@@ -1,8 +1,9 @@
-"""Data sets of small images: MNIST (in the package), IDX files, splits, preparation and distortions."""
+"""Data sets of small images: MNIST (in the package), IDX files, folders, splits, preparation and distortions."""
 
 from lenet5c.datasets.dataset import Dataset, DatasetError
 from lenet5c.datasets.distortion import Distortion, EpochDistortion
 from lenet5c.datasets.idx import idx_folder, load_idx
+from lenet5c.datasets.image_folder import image_folder
 from lenet5c.datasets.mnist import mnist, mnist_label_errors
 from lenet5c.datasets.preparation import Preparation
 from lenet5c.datasets.source import Source, open_source
@@ -15,6 +16,7 @@ __all__ = [
     "Preparation",
     "Source",
     "idx_folder",
+    "image_folder",
     "load_idx",
     "mnist",
     "mnist_label_errors",

@@ -1,5 +1,5 @@
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -17,6 +17,7 @@ __all__ = [
     "Preparation",
     "Source",
     "idx_folder",
+    "image_folder",
     "load_idx",
     "mnist",
     "mnist_label_errors",
@@ -110,5 +111,23 @@ class Source:
     test: Dataset
     validation: Dataset | None = None
     reading: str = "ink"
+    notes: tuple[str, ...] = ()
 
-def open_source(data: str) -> Source: ...
+def open_source(
+    data: str,
+    *,
+    skip_bad: bool = False,
+    reading: str | None = None,
+    download: bool = True,
+    tell: Callable[[str], object] | None = None,
+) -> Source: ...
+def image_folder(
+    path: str | os.PathLike[str],
+    *,
+    channels: int | None = None,
+    size: tuple[int, int] | None = None,
+    test_share: float = ...,
+    seed: int = 0,
+    skip_bad: bool = False,
+    memory: int = ...,
+) -> Source: ...

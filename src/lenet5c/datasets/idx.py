@@ -69,15 +69,7 @@ def load_idx(path):
         size = os.fstat(file.fileno()).st_size
         if file.peek(2)[:2] != _GZIP_MAGIC:
             return _read_array(file, path, size, gzipped=False)
-        try:
-            with gzip.GzipFile(fileobj=file, mode="rb") as stream:
-                return _read_array(stream, path, size, gzipped=True)
-        except EOFError as error:
-            raise DatasetError(f"{path}: the gzip data ends early; {_COPY_AGAIN}") from error
-        except (gzip.BadGzipFile, zlib.error) as error:
-            raise DatasetError(
-                f"{path}: the gzip data is corrupt ({error}); {_COPY_AGAIN}"
-            ) from error
+        return read_idx_stream(file, path, size)
 
 
 def idx_folder(directory):
@@ -140,6 +132,26 @@ def idx_folder(directory):
     )
 
 
+def has_idx_files(directory):
+    """Whether a folder has a file named as `idx_folder` looks for it; one is enough to show what was meant."""
+    prefixes = [f"{part}-{kind}" for part in ("train", "t10k", "test") for kind in ("images", "labels")]
+    return any(_find(Path(directory), prefix, ("idx1", "idx3", "idx4")) for prefix in prefixes)
+
+
+def read_idx_stream(stream, name, size, most=None):
+    """Read a gzipped IDX file of `size` bytes from a binary stream, as `load_idx` does; errors call it `name`.
+
+    What it declares to hold beyond `most` bytes is refused.
+    """
+    try:
+        with gzip.GzipFile(fileobj=stream, mode="rb") as unzipped:
+            return _read_array(unzipped, name, size, gzipped=True, most=most)
+    except EOFError as error:
+        raise DatasetError(f"{name}: the gzip data ends early; {_COPY_AGAIN}") from error
+    except (gzip.BadGzipFile, zlib.error) as error:
+        raise DatasetError(f"{name}: the gzip data is corrupt ({error}); {_COPY_AGAIN}") from error
+
+
 def _check_regular_file(path):
     # Opening a pipe or a device could block for ever, so look before opening.
     try:
@@ -152,7 +164,7 @@ def _check_regular_file(path):
         raise DatasetError(f"{path}: not a regular file; give the path of an IDX file")
 
 
-def _read_array(stream, path, file_size, gzipped):
+def _read_array(stream, path, file_size, gzipped, most=None):
     dtype, shape = _read_header(stream, path)
     nbytes = math.prod(shape) * dtype.itemsize
     total = 4 + 4 * len(shape) + nbytes
@@ -169,6 +181,8 @@ def _read_array(stream, path, file_size, gzipped):
             f"{path}: {declared} but has {file_size}, so other data follows; {_COPY_AGAIN}"
         )
 
+    if most is not None and total > most:
+        raise DatasetError(f"{path}: {declared}, more than the {most} that are allowed")
     try:
         # Untouched memory costs nothing, so a false header that slips through wastes none.
         raw = np.empty(nbytes, dtype=np.uint8)

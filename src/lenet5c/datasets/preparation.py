@@ -6,6 +6,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from lenet5c.datasets.resampling import resize_matrix
+
 _NAMED = {
     "default": dict(size=(32, 32), fit="pad", mean=0.1307, std=0.3081),
     # Minus the mean training image, in pixel units: 1/255 undoes the division by 255.
@@ -21,6 +23,7 @@ NAMES = tuple(_NAMED)
 FITS = ("pad", "resize")
 #: The largest height or width of a net input; a size from a file must not exhaust the memory.
 MAX_SIDE = 1024
+_RESIZED_AT_ONCE = 1 << 21  # bytes
 
 
 @dataclass(frozen=True, eq=False)
@@ -318,34 +321,19 @@ def _pad(images, size):
 
 def _resize(images, size):
     n, c, h, w = images.shape
-    rows, columns = _resize_matrix(size[0], h), _resize_matrix(size[1], w).T
+    rows, columns = resize_matrix(size[0], h), resize_matrix(size[1], w).T
     resized = np.empty((n, c, *size), dtype=np.uint8)
-    per_image = 8 * c * max(h, size[0]) * max(w, size[1])
-    chunk = max(1, (1 << 21) // per_image)
+    # Some small images at a time, or some rows of a large one, so that little is ever in float64.
+    chunk = max(1, _RESIZED_AT_ONCE // (8 * c * max(h, size[0]) * max(w, size[1])))
+    strip = max(1, _RESIZED_AT_ONCE // (8 * c * max(w, size[1])))
     for start in range(0, n, chunk):
-        part = images[start : start + chunk].astype(np.float64)
-        part = rows @ (part @ columns)
+        part = images[start : start + chunk]
+        narrow = [part[:, :, y : y + strip].astype(np.float64) @ columns for y in range(0, h, strip)]
+        part = rows @ (narrow[0] if len(narrow) == 1 else np.concatenate(narrow, axis=2))
         part += 0.5
         # Truncation is the floor here: nothing is negative.
         resized[start : start + chunk] = part.astype(np.uint8)
     return resized
-
-
-def _resize_matrix(length, source):
-    """Return the triangle filter that resamples `source` pixels to `length`, (length, source).
-
-    The weights are multiples of 2**-20 and each row sums to exactly 1. Pixels times two such
-    weights, and sums of them, are exact in float64, so neither the order in which a BLAS adds nor
-    the machine changes a bit, and a constant image stays constant.
-    """
-    ratio = source / length
-    centre = (np.arange(length)[:, np.newaxis] + 0.5) * ratio
-    distance = np.abs(np.arange(source) + 0.5 - centre) / max(ratio, 1.0)
-    weight = np.maximum(1.0 - distance, 0.0)
-    weight /= weight.sum(axis=1, keepdims=True)
-    units = np.rint(weight * 2**20)
-    units[np.arange(length), units.argmax(axis=1)] += 2**20 - units.sum(axis=1)
-    return units / 2**20
 
 
 def _check_images(images):

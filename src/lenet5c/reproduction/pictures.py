@@ -1,34 +1,14 @@
 """The report's pictures, drawn by matplotlib from the record alone; the errors' pictures need the test images, too."""
 
-from io import BytesIO
 from math import ceil
 
 import numpy as np
-from matplotlib import rc_context
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from lenet5c.report.style import BLUE, GREEN, GREY, INK, ORANGE, PALE, log_axis, new_figure, png, styled
 from lenet5c.reproduction.reported import ERRORS_SHOWN, reported
 from lenet5c.training import atomic
 
-# Okabe and Ito's palette, which colour-blind readers can tell apart.
-OURS, THEIRS, TRAIN, VALIDATION, REJECTED, GREY, INK = (
-    "#0072B2", "#D55E00", "#8a8a8a", "#009E73", "#D55E00", "#c8c8c8", "#222222")  # fmt: skip
-STYLE = {
-    "font.size": 9,
-    "axes.edgecolor": INK,
-    "axes.labelcolor": INK,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlesize": 10,
-    "figure.dpi": 144,
-    "grid.alpha": 0.3,
-    "legend.frameon": False,
-    "savefig.facecolor": "white",
-    "text.color": INK,
-    "xtick.color": INK,
-    "ytick.color": INK,
-}
+OURS, THEIRS, TRAIN, VALIDATION, REJECTED = BLUE, ORANGE, GREY, GREEN, ORANGE
 COLUMNS, MOST_ERRORS = 12, 120
 
 
@@ -53,10 +33,7 @@ def draw(record, test_set, folder):
     files = {}
     for (kind, name), make in figures.items():
         files[kind, name] = f"{kind}{'-' if name else ''}{name}.png"
-        picture = BytesIO()
-        with rc_context(STYLE):
-            make().savefig(picture, format="png", metadata={"Software": None})
-        atomic.write_bytes(folder / files[kind, name], picture.getvalue())
+        atomic.write_bytes(folder / files[kind, name], png(styled(make)()))
     for kind in ("curve", "sizes", "errors"):
         for old in sorted(folder.glob(f"{kind}-*.png")):  # of recipes that are no longer in the record
             if old.name not in files.values():
@@ -76,7 +53,7 @@ def most_confident(columns):
 
 def overview(results):
     """Test errors of all recipes, every seed a dot, beside what was reported."""
-    figure = Figure(figsize=(8, 1.3 + 0.42 * len(results)), layout="constrained")
+    figure = new_figure(8, 1.3 + 0.42 * len(results), layout="constrained")
     ax = figure.add_subplot()
     labels = {}
     values = []
@@ -114,7 +91,7 @@ def overview(results):
 def curve(result):
     """Errors by epoch, each seed a thin line and their mean a thick one, over a published curve."""
     facts = reported(result["recipe"])
-    figure = Figure(figsize=(7, 4), layout="constrained")
+    figure = new_figure(7, 4, layout="constrained")
     ax = figure.add_subplot()
     histories = [run["history"] for run in result["runs"]]
     # Trainings may stop early; the mean is of the epochs that all have.
@@ -162,7 +139,7 @@ def curve(result):
 def sizes(results, last, whole):
     """Test error by the number of training images, `last` of them in all, with the published points."""
     facts = reported(results[0]["recipe"])
-    figure = Figure(figsize=(6.4, 4), layout="constrained")
+    figure = new_figure(6.4, 4, layout="constrained")
     ax = figure.add_subplot()
     found = [(result["train_size"] or last, result["accuracy"]) for result in results]
     ax.plot(*zip(*facts.sizes.items(), strict=True), color=THEIRS, linestyle="--", marker="s", markerfacecolor="white",
@@ -194,7 +171,7 @@ def errors(result, test_set, rejected):
     order = most_confident(columns)
     across = min(COLUMNS, len(order))
     rows = ceil(len(order) / across)
-    figure = Figure(figsize=(max(5.0, 0.85 * across), 0.5 + 1.04 * rows), layout="constrained")
+    figure = new_figure(max(5.0, 0.85 * across), 0.5 + 1.04 * rows, layout="constrained")
     axes = figure.subplots(rows, across, squeeze=False)
     for ax in axes.flat[len(order) :]:
         ax.set_axis_off()
@@ -206,7 +183,7 @@ def errors(result, test_set, rejected):
         ax.set(xticks=[], yticks=[])
         marked = index in rejected
         colour = REJECTED if marked else INK
-        ax.spines[:].set(visible=True, color=REJECTED if marked else GREY, linewidth=2.2 if marked else 0.6)
+        ax.spines[:].set(visible=True, color=REJECTED if marked else PALE, linewidth=2.2 if marked else 0.6)
         ax.set_title(
             f"{names[0]} → {names[1]}", fontsize=8, color=colour, fontweight="bold" if marked else "normal", pad=2
         )
@@ -215,16 +192,3 @@ def errors(result, test_set, rejected):
     note = ". Framed: the label itself is rejected by raters" if set(rejected) & set(columns["index"]) else ""
     figure.suptitle(f"{result['recipe']}: {some}{len(columns['index'])} errors, label → prediction{note}", fontsize=9)
     return figure
-
-
-def log_axis(ax, which, values):
-    """A logarithmic axis with plain numbers, over all positive values and at least a factor of five."""
-    positive = [value for value in values if value > 0] or [1.0]
-    low, high = min(positive) / 1.25, max(positive) * 1.25
-    widen = max(1.0, (5 * low / high) ** 0.5)
-    axis = getattr(ax, f"{which}axis")
-    getattr(ax, f"set_{which}scale")("log", nonpositive="mask")
-    getattr(ax, f"set_{which}lim")(low / widen, high * widen)
-    axis.set_major_locator(LogLocator(subs=(1, 2, 3, 5, 7) if high < 20 * low else (1, 2, 5)))
-    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axis.set_minor_formatter(NullFormatter())

@@ -134,7 +134,8 @@ class Crew:
         """One process, from start to exit; returns its seconds, None if it only went on with an earlier one."""
         resumed = run.folder.config_file.exists()
         options = ["--resume"] if resumed else run.options
-        command = [sys.executable, "-m", "lenet5c.train", *options, "--out", str(run.folder.path), "--quiet"]
+        command = [sys.executable, "-m", "lenet5c.train", *options, "--out", str(run.folder.path), "--quiet",
+                   "--no-report"]  # fmt: skip
         if self.threads is not None:
             command += ["--threads", str(self.threads)]
         started = datetime.now().astimezone()

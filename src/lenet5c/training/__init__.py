@@ -1,24 +1,43 @@
 """The training loop, model files and checkpoints, the folder a run leaves, and statistics of accuracies."""
 
+from lenet5c.training.classification import (
+    Classification,
+    ClassScores,
+    class_scores,
+    classify,
+    confused_pairs,
+    confusion_matrix,
+)
 from lenet5c.training.errors import NonFiniteError, RunError
 from lenet5c.training.evaluation import Evaluation, evaluate
+from lenet5c.training.history import History
+from lenet5c.training.matching import matched
 from lenet5c.training.model_file import TrainedModel, load_model, save_model
-from lenet5c.training.pretrained import pretrained
+from lenet5c.training.pretrained import open_model, pretrained
 from lenet5c.training.statistics import McNemar, MeanInterval, mcnemar, mean_interval, wilson_interval
 from lenet5c.training.trainer import Trainer
 
 __all__ = [
+    "ClassScores",
+    "Classification",
     "Evaluation",
+    "History",
     "McNemar",
     "MeanInterval",
     "NonFiniteError",
     "RunError",
     "TrainedModel",
     "Trainer",
+    "class_scores",
+    "classify",
+    "confused_pairs",
+    "confusion_matrix",
     "evaluate",
     "load_model",
+    "matched",
     "mcnemar",
     "mean_interval",
+    "open_model",
     "pretrained",
     "save_model",
     "wilson_interval",

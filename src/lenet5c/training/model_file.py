@@ -13,6 +13,7 @@ from lenet5c.training.errors import RunError
 
 MODELS = {"LeNet5": LeNet5, "LeNet5_1998": LeNet5_1998}
 MEAN_IMAGE = "preparation.mean_image"
+MODEL_NAME = "model.safetensors"  # of the model in the folder of a run
 
 
 @dataclass(eq=False)

@@ -1,31 +1,49 @@
 """What a person sees while a model trains."""
 
 import sys
+import warnings
 
 from tqdm import tqdm
 
 from lenet5c.command import say
+from lenet5c.training.sparkline import blocks_for, course_for, is_terminal, sparkline
+
+LATEST = 12  # epochs that the bar has a sparkline of
 
 
 class Progress:
-    """A bar on a terminal, a line for each epoch everywhere; nothing when quiet. Logs stay free of bars."""
+    """A bar on a terminal or in a notebook, a line for each epoch everywhere; nothing when quiet. Logs stay free of bars.
 
-    def __init__(self, trainer, quiet):
+    Parameters
+    ----------
+    trainer : Trainer
+    quiet : bool
+    notebook : bool
+        Whether this is a notebook's kernel: its output takes a bar, though it is no terminal.
+    """
+
+    def __init__(self, trainer, quiet, notebook=False):
         self.quiet = quiet
         self.epochs = trainer.epochs
         samples = len(trainer.train_set)
         done = trainer.epoch * samples + min(trainer.step * trainer.batch_size, samples)
-        self.bar = tqdm(
-            total=trainer.epochs * samples, initial=done, unit="img", unit_scale=True, leave=False, mininterval=0.1,
-            disable=quiet or sys.stderr is None or not sys.stderr.isatty(), dynamic_ncols=True)  # fmt: skip
+        kind = notebook_bar() if notebook else tqdm
+        # A notebook shows what is written to two streams in turns in blocks of two colours.
+        file = sys.stdout if notebook else sys.stderr
+        self.bar = kind(
+            total=trainer.epochs * samples, initial=done, unit="img", unit_scale=True, leave=kind is not tqdm,
+            mininterval=0.1, disable=quiet or not (notebook or is_terminal(file)), file=file, dynamic_ncols=True)  # fmt: skip
+        self.blocks = blocks_for(file)
         self.heading_due = True
 
     def step(self, trainer, samples):
         if not self.bar.disable:
             seen = min(trainer.step * trainer.batch_size, len(trainer.train_set))
+            losses = [row["train_loss"] for row in trainer.history[-LATEST:]]
+            line = f" {sparkline(losses, blocks=self.blocks, logarithmic=True)}" if len(losses) > 1 else ""
             self.bar.set_description(f"epoch {trainer.epoch + 1}/{trainer.epochs}", refresh=False)
             self.bar.set_postfix_str(
-                f"loss {trainer.loss_sum / seen:.4f}, accuracy {100 * trainer.correct / seen:.2f}%", refresh=False)
+                f"loss {trainer.loss_sum / seen:.4f}{line}, accuracy {100 * trainer.correct / seen:.2f}%", refresh=False)
             self.bar.update(samples)
 
     def epoch(self, row, seconds):
@@ -40,6 +58,11 @@ class Progress:
             f"{100 * row['train_accuracy']:12.2f}%{validation}{seconds:10.2f}"
         )
 
+    def course(self, history):
+        """How loss and accuracy went, once the run is over."""
+        if history and not self.quiet:
+            self.line(course_for(history))
+
     def line(self, text):
         if not self.quiet:
             with self.bar.external_write_mode(file=sys.stdout):
@@ -47,3 +70,19 @@ class Progress:
 
     def close(self):
         self.bar.close()
+
+
+def in_notebook():
+    """Whether this is the kernel of a notebook."""
+    if "IPython" not in sys.modules:
+        return False
+    shell = sys.modules["IPython"].get_ipython()
+    return "IPKernelApp" in getattr(shell, "config", {})
+
+
+def notebook_bar():
+    """tqdm's widget if ipywidgets is there, else its bar of text."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that it is so, or that ipywidgets is missing
+        from tqdm.autonotebook import tqdm as bar
+    return bar

@@ -3,20 +3,23 @@
 import json
 from pathlib import Path
 
-from lenet5c.training import atomic, tensor_file
+from lenet5c.training import atomic, event_file, tensor_file
 from lenet5c.training.errors import RunError
-from lenet5c.training.model_file import save_model
+from lenet5c.training.metrics import csv_text
+from lenet5c.training.model_file import MODEL_NAME, save_model
 
 
 class RunFolder:
-    """config.json, metrics.jsonl, checkpoint.safetensors, model.safetensors and summary.json in one directory."""
+    """config.json, metrics.jsonl and .csv, checkpoint.safetensors, model.safetensors and summary.json in one directory."""
 
     def __init__(self, path):
         self.path = Path(path)
         self.config_file = self.path / "config.json"
         self.metrics_file = self.path / "metrics.jsonl"
+        self.csv_file = self.path / "metrics.csv"
+        self.events_file = self.path / event_file.NAME
         self.checkpoint_file = self.path / "checkpoint.safetensors"
-        self.model_file = self.path / "model.safetensors"
+        self.model_file = self.path / MODEL_NAME
         self.summary_file = self.path / "summary.json"
 
     def create(self, config):
@@ -27,7 +30,8 @@ class RunFolder:
         RunError
             The path is no directory, cannot be written, or holds a run already.
         """
-        files = (self.config_file, self.metrics_file, self.checkpoint_file, self.model_file, self.summary_file)
+        files = (self.config_file, self.metrics_file, self.csv_file, self.events_file, self.checkpoint_file,
+                 self.model_file, self.summary_file)  # fmt: skip
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             present = [file.name for file in files if file.exists()]
@@ -56,7 +60,7 @@ class RunFolder:
         """Write where the trainer stands, and its metrics so far."""
         values, arrays = trainer.state()
         tensor_file.write(self.checkpoint_file, "checkpoint", arrays, {"config": config, "state": values})
-        atomic.write_json_lines(self.metrics_file, trainer.history)
+        self._write_metrics(trainer.history)
 
     def load_checkpoint(self, trainer, config):
         """Bring the trainer to where the checkpoint was taken; False if there is none yet."""
@@ -71,8 +75,12 @@ class RunFolder:
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise RunError(f"{self.checkpoint_file} does not fit the model of this run: {error}") from None
         # The run may have been killed after the checkpoint and before its metrics.
-        atomic.write_json_lines(self.metrics_file, trainer.history)
+        self._write_metrics(trainer.history)
         return True
+
+    def _write_metrics(self, history):
+        atomic.write_json_lines(self.metrics_file, history)
+        atomic.write_bytes(self.csv_file, csv_text(history).encode())
 
     def finish(self, trained, summary):
         """Write the model and the summary; the summary comes last, so that it marks a complete run."""

@@ -10,7 +10,7 @@ import numpy as np
 def wilson_interval(correct, count, confidence=0.95):
     """Interval for the true accuracy of one model, from how many images of a sample were right.
 
-    Wilson's score interval [1]_: all accuracies p with |correct / count - p| <= z sqrt(p (1 - p) / count). It
+    Wilson's score interval [1]_: all accuracies p with abs(correct / count - p) <= z sqrt(p (1 - p) / count). It
     says what another test set of this size could have shown; it says nothing of another training run.
 
     Parameters

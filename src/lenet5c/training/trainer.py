@@ -10,6 +10,7 @@ import numpy as np
 from lenet5c.nn.convolution import positive
 from lenet5c.nn.sequential import StepsTaken, materialise
 from lenet5c.optim import ReduceOnPlateau
+from lenet5c.training import trainer_file
 from lenet5c.training.average import WeightAverage
 from lenet5c.training.errors import NonFiniteError
 from lenet5c.training.evaluation import evaluate
@@ -62,11 +63,14 @@ class Trainer:
         validation_loss and validation_accuracy. Training figures are means over the epoch, while the model changed.
     epoch, step : int
         The position: finished epochs, and finished steps of the one begun.
+    trained : TrainedModel or None
+        The model with what it needs to be used and saved, of a trainer that a recipe has made.
     stretch_seconds : float
         Steps run in stretches of about so long, without coming back to Python; 0 makes each step a stretch.
     """
 
     stretch_seconds = 0.1
+    trained = None
 
     def __init__(self, model, optimizer, schedule, loss, preparation, train_set, validation_set, *, batch_size, epochs,
                  seed=0, order="reshuffled", distortion=None, average=0.0, keep="last", patience=0):  # fmt: skip
@@ -162,6 +166,65 @@ class Trainer:
                 on_epoch(self, row)
         self._take_result()
         return True
+
+    def fit(self, progress=True, on_epoch=None):
+        """Train to the end, or until interrupted, and show how it goes: `run` for notebooks.
+
+        Ctrl-C, or the notebook's stop button, ends the training between two steps. Call `fit` again to go on: the
+        result has the same bytes as without a stop. A KeyboardInterrupt that a callback or a layer of one's own raises
+        ends it, too, and takes it back to the last sound state, less than a second ago.
+
+        Parameters
+        ----------
+        progress : bool
+            Whether to show a bar and a line for each epoch.
+        on_epoch : callable, optional
+            ``on_epoch(trainer, row)`` after each epoch, with its row of `history`.
+
+        Returns
+        -------
+        History
+            The rows so far; its `done` tells whether the training is at its end.
+
+        Raises
+        ------
+        NonFiniteError
+            As `run` does.
+
+        Examples
+        --------
+        >>> import lenet5c
+        >>> trainer = lenet5c.trainer("fast", epochs=2, train_size=500)
+        >>> history = trainer.fit(progress=False)
+        >>> len(history), history.done
+        (2, True)
+        """
+        from lenet5c.training.fit import fit
+
+        return fit(self, progress, on_epoch)
+
+    def save(self, path):
+        """Write where the training stands into a file, for `load` in another process; the old file or the new is there.
+
+        Model, optimiser, history and random states are in it, the images are not.
+        """
+        trainer_file.save(self, path)
+
+    def load(self, path):
+        """Go on where a trainer of the same settings and images was saved: its `fit` ends with the same bytes.
+
+        Parameters
+        ----------
+        path : str or Path
+            Of `save`, or the checkpoint.safetensors in the folder of a run, of whose settings less is checked.
+
+        Raises
+        ------
+        FileNotFoundError
+        RunError
+            The file is damaged, no checkpoint, or of another training; nothing is changed then.
+        """
+        trainer_file.load(self, path)
 
     def weights_to_evaluate(self):
         """A context in which the model has the weights it is evaluated with: its own, or their average."""

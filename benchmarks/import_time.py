@@ -1,0 +1,65 @@
+"""How long importing lenet5c takes beyond importing NumPy, in a new interpreter each time.
+
+    python benchmarks/import_time.py [--repeats 15]
+
+The times are those of the imports, measured inside the interpreter; its own start is not in them. Interpreters take
+turns, and one round before the first warms the files up.
+"""
+
+import argparse
+import statistics
+import subprocess
+import sys
+
+from common import Table, machine, positive
+
+TARGET = 0.150  # seconds beyond NumPy, of all packages
+MEASURED = {
+    "numpy": "numpy",
+    "lenet5c": "lenet5c",
+    "lenet5c.nn": "lenet5c.nn",
+    "lenet5c.datasets": "lenet5c.datasets",
+    "lenet5c.training": "lenet5c.training",
+    "all of them": "lenet5c, lenet5c.nn, lenet5c.datasets, lenet5c.training",
+    "the options of lenet5c train": "lenet5c.train; lenet5c.train.make_parser()",
+}
+CODE = "import time; began = time.perf_counter(); import {}; print(time.perf_counter() - began)"
+
+
+def seconds(modules):
+    """Of one import in a new interpreter."""
+    done = subprocess.run([sys.executable, "-c", CODE.format(modules)], capture_output=True, text=True, check=True)
+    return float(done.stdout)
+
+
+def measure(repeats):
+    """name -> list of seconds, one of each round."""
+    times = {name: [] for name in MEASURED}
+    for turn in range(repeats + 1):
+        for name, modules in MEASURED.items():
+            taken = seconds(modules)
+            if turn:
+                times[name].append(taken)
+    return times
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--repeats", type=positive, default=15, metavar="N", help="rounds (default: %(default)s)")
+    options = parser.parse_args()
+    print(machine({}))
+    print(f"{options.repeats} imports each, in turns. Milliseconds: minimum / median; beyond NumPy: differences of these.\n")
+    times = measure(options.repeats)
+    table = Table({"import": 28, "ms": 13, "beyond NumPy": 13})
+    base = times["numpy"]
+    for name, taken in times.items():
+        least, middle = min(taken), statistics.median(taken)
+        beyond = f"{1e3 * (least - min(base)):.0f} / {1e3 * (middle - statistics.median(base)):.0f}"
+        loads_numpy = name not in ("numpy", "lenet5c")
+        table.row(name, f"{1e3 * least:.0f} / {1e3 * middle:.0f}", beyond if loads_numpy else "-")
+    of_all = min(times["all of them"]) - min(base)
+    print(f"\nAll of them at their minimum: {1e3 * of_all:.0f} ms beyond NumPy; the target is {1e3 * TARGET:.0f} ms.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""Writes a page for each public package into docs/reference/generated: its purpose, and a table of all public names.
+
+autosummary makes a page of each name from there. What is listed is `__all__`, so no page has to be kept up to date.
+"""
+
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+from sphinx.util.inspect import signature as get_signature
+from sphinx.util.inspect import stringify_signature
+from sphinx.util.nodes import make_refnode
+
+# Packages that may be there, in the order of the list; those without `__all__` with their public names.
+PACKAGES = {
+    "lenet5c": ("get_num_threads", "set_num_threads"),
+    "lenet5c.kernels": (),
+    "lenet5c.nn": (),
+    "lenet5c.nn.initialize": (
+        "he_normal", "he_uniform", "glorot_normal", "glorot_uniform", "lecun_normal", "lecun_uniform", "normal", "uniform",
+        "fan_in_uniform", "constant",
+    ),
+    "lenet5c.optim": (),
+    "lenet5c.datasets": (),
+    "lenet5c.training": (),
+    "lenet5c.recipes": ("recipe",),
+    "lenet5c.recipe": ("Recipe",),
+    "lenet5c.images": (),
+    "lenet5c.sklearn": (),
+    "lenet5c.notebook": (),
+    "lenet5c.errors": ("UserError", "MissingExtraError"),
+}  # fmt: skip
+# Values have no docstring.
+VALUES = {
+    "lenet5c.kernels.isa": "str : the instruction set of the tile kernels, chosen at import: 'avx512', 'avx2' or "
+    "'baseline' on x86-64, 'baseline' elsewhere.",
+}
+
+PUBLIC = set()  # all listed classes
+
+
+def public_names(package):
+    """The documented names of a package: none if it is not there."""
+    if find_spec(package) is None:
+        return []
+    return list(PACKAGES[package] or getattr(import_module(package), "__all__", ()))
+
+
+def write_pages(app, config):
+    folder = Path(app.srcdir) / "reference" / "generated"
+    folder.mkdir(parents=True, exist_ok=True)
+    listed = {}
+    for package in PACKAGES:
+        if names := public_names(package):
+            PUBLIC.update(value for name in names if isinstance(value := getattr(import_module(package), name), type))
+            listed[package] = names
+            put(folder / f"{package}.rst", page(package, names))
+    config.autosummary_context = {"derived": set().union(*(derived(*pair) for pair in listed.items()))}
+
+
+def page(package, names):
+    values = [name for name in names if f"{package}.{name}" in VALUES]
+    listed = sorted(set(names) - set(values), key=lambda name: (name.islower(), name))
+    lines = [package, "=" * len(package), "", f".. automodule:: {package}", "", f".. currentmodule:: {package}", ""]
+    lines += [".. autosummary::", "   :toctree: names", "   :nosignatures:", "", *(f"   {name}" for name in listed), ""]
+    for name in values:
+        lines += [f".. py:data:: {name}", "", f"   {VALUES[f'{package}.{name}']}", ""]
+    return "\n".join(lines)
+
+
+def derived(package, names):
+    """The classes that have a public class, or an exception, among their bases."""
+    classes = [(name, getattr(import_module(package), name)) for name in names]
+    return {f"{package}.{name}" for name, each in classes if isinstance(each, type) and public_bases(each)}
+
+
+def public_bases(each):
+    """The nearest ancestors of a class that readers know: private ones in between are passed over."""
+    found = []
+    for base in each.__bases__:
+        public = base.__module__ == "builtins" or base in PUBLIC
+        found += [base] if public and base is not object else public_bases(base)
+    return found
+
+
+def show_public_bases(app, name, each, options, bases):
+    bases[:] = public_bases(each)
+
+
+def show_signature(app, what, name, each, options, signature, returns):
+    """What a layer's `__init__` takes: `Layer.__new__`, which autodoc looks at, takes anything."""
+    if what == "class" and signature == "(*args, **kwargs)":
+        if each.__init__ is object.__init__:
+            return "()", returns
+        return stringify_signature(get_signature(each.__init__, bound_method=True), show_annotation=False), returns
+    return None
+
+
+def resolve(app, env, node, content):
+    """What a name in single backticks means: a member of the class at hand, else the one public object of that name.
+
+    Else it is a parameter, or something of another library, and stays as it is. Names that begin with lenet5c must exist.
+    """
+    target = node["reftarget"]
+    if node.get("refdomain") != "py" or node.get("reftype") != "obj" or target.startswith("lenet5c."):
+        return None
+    domain = env.get_domain("py")
+    found = [name for name in domain.objects if name.endswith(f".{target}")]
+    here = f"{node.get('py:module')}.{node.get('py:class')}"
+    near = [name for name in found if name == f"{here}.{target}"] or [name for name in found if name.startswith(here)]
+    near = near or [name for name in found if name == f"lenet5c.nn.Layer.{target}"] or found
+    if len(near) != 1:
+        return content
+    return make_refnode(
+        app.builder, node["refdoc"], domain.objects[near[0]].docname, domain.objects[near[0]].node_id, content, near[0])
+
+
+def put(path, text):
+    """Write, unless it is there: an unchanged file need not be read again."""
+    if not path.is_file() or path.read_text(encoding="utf-8") != text:
+        path.write_text(text, encoding="utf-8")
+
+
+def setup(app):
+    app.connect("config-inited", write_pages)
+    app.connect("autodoc-process-bases", show_public_bases)
+    app.connect("autodoc-process-signature", show_signature)
+    app.connect("missing-reference", resolve)
+    return {"parallel_read_safe": True}

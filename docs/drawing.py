@@ -1,0 +1,48 @@
+"""How the pictures of the tutorial look: the same colours, sizes and labels on every page."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+INK, ACCENT, GREY = "#1b2a41", "#d1495b", "#8d99ae"
+DPI = 120
+WIDTH = 7.2  # inches
+STYLE = {"font.size": 9, "text.color": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK,
+         "axes.edgecolor": GREY, "figure.constrained_layout.use": True}  # fmt: skip
+
+
+def panels(columns, rows=1, height=2.0, **options):
+    """A figure with a grid of axes without ticks."""
+    figure, axes = plt.subplots(rows, columns, figsize=(WIDTH, height), squeeze=False, **options)
+    for ax in axes.flat:
+        ax.set(xticks=[], yticks=[])
+        ax.spines[:].set_color(GREY)
+    return figure, axes
+
+
+def show(ax, image, title=None, signed=False, low=None, high=None):
+    """An image: ink on white, or red below and blue above zero if it is `signed`."""
+    if signed:
+        largest = abs(image).max() if high is None else high
+        ax.imshow(image, cmap="RdBu", vmin=-largest, vmax=largest, interpolation="nearest")
+    else:
+        ax.imshow(image, cmap="gray_r", vmin=low, vmax=high, interpolation="nearest")
+    if title is not None:
+        ax.set_title(title, fontsize=9, color=INK, pad=4)
+
+
+def frame(ax, top, left, height, width, colour=ACCENT):
+    """A frame around pixels of an image."""
+    ax.add_patch(plt.Rectangle((left - 0.5, top - 0.5), width, height, fill=False, edgecolor=colour, linewidth=1.8))
+
+
+def numbers(ax, values, form="{:.0f}", size=7):
+    """The value of each pixel, written into it, in a colour that can be read."""
+    low, high = np.min(values), np.max(values)
+    for (row, column), value in np.ndenumerate(values):
+        dark = (value - low) / max(high - low, 1e-9) > 0.45
+        ax.text(column, row, form.format(np.round(value, 1) + 0.0), ha="center", va="center", fontsize=size, color="white" if dark else INK)
+
+
+def label(ax, text):
+    """What a row of panels is, to the left of it."""
+    ax.set_ylabel(text, rotation=0, ha="right", va="center", labelpad=8, fontsize=9)

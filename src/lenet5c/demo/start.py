@@ -1,0 +1,82 @@
+"""From the options of the command to a page that is served."""
+
+import json
+import os
+import signal
+import sys
+import threading
+import webbrowser
+from pathlib import Path
+
+from lenet5c.command import say
+from lenet5c.datasets.source import open_source, source_name
+from lenet5c.demo import SAMPLES
+from lenet5c.demo.server import make_server
+from lenet5c.demo.session import Session
+from lenet5c.images.predict import open_model
+from lenet5c.training.run_folder import RunFolder
+
+
+def demo(options):
+    """Serve the page until Ctrl-C; returns the exit code."""
+    trained, name, recorded = opened_model(options.model)
+    if options.data is not None:
+        source = open_source(source_name(options.data))  # what is wrong with it is told at once
+        session = Session(trained, name, options.samples or SAMPLES, lambda: source)
+    else:
+        session = Session(
+            trained, name, options.samples or SAMPLES, lambda: open_source(source_name(recorded or "mnist"))
+        )
+    server = make_server(session, options.port)
+    on_polite_kill()
+    try:
+        say(f"The demo is at {server.address}\nSamples are saved in {session.samples.path}\nCtrl-C ends it.")
+        threading.Thread(target=session.tests, daemon=True).start()  # the data is read while the page opens
+        if not options.no_browser:
+            threading.Thread(target=open_page, args=[server.address], daemon=True).start()
+        server.serve_forever(poll_interval=0.2)
+    except KeyboardInterrupt:
+        say("\nThe demo has ended.")  # which is how it is meant to end
+    finally:
+        server.server_close()
+        session.close()
+    return 0
+
+
+def opened_model(path):
+    """(TrainedModel, what to call it, the data it says it was trained on or None) of a file or a run folder."""
+    if path is None:
+        return open_model(), "the model that comes with lenet5c", None
+    return open_model(path), str(path), data_of(RunFolder(path)) if path.is_dir() else None
+
+
+def data_of(folder):
+    """What the config.json of a run says; it is a convenience, so nothing goes wrong where it says nothing."""
+    try:
+        data = json.loads(folder.config_file.read_text(encoding="utf-8"))["data"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return None
+    # A folder may come from anywhere: what it names is read where it is here, not fetched.
+    return data if isinstance(data, str) and data and (data == "mnist" or Path(data).is_dir()) else None
+
+
+def on_polite_kill():
+    """SIGTERM ends the demo as Ctrl-C does."""
+
+    def end(number, frame):
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, end)
+        # A shell without job control starts background jobs with Ctrl-C ignored; `kill -INT` is then still heard.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def open_page(address):
+    """Show the page, where there is a screen to show it on."""
+    if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
+        return  # a browser in the terminal cannot draw
+    try:
+        webbrowser.open(address)
+    except (webbrowser.Error, OSError):
+        pass  # the address stands in the terminal

@@ -1,0 +1,113 @@
+"""A demo that is served in this process, and a client that speaks to it as its page does."""
+
+import http.client
+import json
+import re
+import struct
+import threading
+
+import numpy as np
+import pytest
+
+from lenet5c.datasets import Source
+from lenet5c.demo.server import make_server
+from lenet5c.demo.session import Session
+from lenet5c.training import pretrained
+
+
+class Client:
+    """Requests to a server; those of `call` are such as the page sends."""
+
+    def __init__(self, server):
+        self.server = server
+        self.port = server.server_address[1]
+        self.host = f"127.0.0.1:{self.port}"
+
+    def request(self, method, path, body=None, headers=None):
+        """(status, headers, content); a header that is None is left out."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        headers = {"Host": self.host, **(headers or {})}
+        try:
+            connection.putrequest(method, path, skip_host=True, skip_accept_encoding=True)
+            if body is not None and "Content-Length" not in headers:
+                headers["Content-Length"] = str(len(body))
+            for name, value in headers.items():
+                if value is not None:
+                    connection.putheader(name, value)
+            connection.endheaders(body)
+            response = connection.getresponse()
+            return response.status, response.headers, response.read()
+        finally:
+            connection.close()
+
+    def post(self, path, body=b"{}", **headers):
+        """(status, answer) of a POST with the page's headers, but for these (with _ for -)."""
+        usual = {
+            "Origin": f"http://{self.host}",
+            "Content-Type": "application/json",
+            "X-Lenet5c-Token": self.server.token,
+        }
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        usual |= {name.replace("_", "-"): value for name, value in headers.items()}
+        status, _, reply = self.request("POST", path, content, usual)
+        return status, reply
+
+    def call(self, path, **request):
+        """What a path answers, as an object."""
+        status, reply = self.post(path, request)
+        assert status == 200, reply
+        return json.loads(reply)
+
+    def error(self, path, **request):
+        """The error of a request that makes no sense."""
+        status, reply = self.post(path, request)
+        assert status == 422, (status, reply)
+        return json.loads(reply)["error"]
+
+    def answer(self, **request):
+        """(facts, probabilities, the rest of the bytes)."""
+        status, reply = self.post("/answer", request)
+        assert status == 200, reply
+        (length,) = struct.unpack_from("<I", reply)
+        facts, content = json.loads(reply[4 : 4 + length]), reply[4 + length :]
+        if facts.get("blank"):
+            assert content == b""
+            return facts, None, b""
+        assert length % 4 == 0
+        classes = self.server.session.reader.trained.class_names
+        return facts, np.frombuffer(content, "<f4", len(classes)), content[4 * len(classes) :]
+
+    @property
+    def page_token(self):
+        _, _, page = self.request("GET", "/")
+        return re.search(rb'name="token" content="([\w-]+)"', page)[1].decode()
+
+
+@pytest.fixture(scope="session")
+def trained():
+    return pretrained()
+
+
+@pytest.fixture
+def served(tmp_path):
+    """served(trained, open_data) -> Client of a new demo."""
+    servers = []
+
+    def serve(trained, open_data, samples=None):
+        session = Session(trained, "a model", samples or tmp_path / "samples", open_data)
+        server = make_server(session)
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        return Client(server)
+
+    yield serve
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+        server.session.close()
+
+
+@pytest.fixture
+def client(served, trained, mnist_slice):
+    """The client of a demo of the model that comes with the package, with a slice of MNIST."""
+    return served(trained, lambda: Source(*mnist_slice))

@@ -1,0 +1,285 @@
+"""The demo's server: what it serves, and what it does not."""
+
+import json
+import re
+import socket
+import struct
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+from demo_digits import strokes_of
+
+from lenet5c.demo import server as module
+from lenet5c.demo.drawing import checked_strokes, render
+
+
+def test_the_page_and_its_files(client):
+    kinds = {"/": "text/html", "/style.css": "text/css", "/icon.svg": "image/svg+xml"}
+    for path in module.PAGE:
+        status, headers, content = client.request("GET", path)
+        assert status == 200 and content
+        assert headers["Content-Type"].startswith(kinds.get(path, "text/javascript"))
+        assert client.request("HEAD", path)[1]["Content-Length"] == str(len(content))
+        assert client.request("HEAD", path)[2] == b""
+        # Nothing from elsewhere, nothing inline, which the policy would block.
+        text = content.decode()
+        assert set(re.findall(r"https?://[^\s\"'`)]*", text)) <= {"http://www.w3.org/2000/svg"}
+        assert not re.search(r"\sstyle=|\son\w+=\"|innerHTML|<style|<script>|\beval\(", text)
+        for used in re.findall(r'(?:src|href|from)[= ]"(/[^"]*)"', text):
+            assert used in module.PAGE
+    assert client.page_token == client.server.token and len(client.server.token) >= 32
+
+
+def test_every_answer_has_the_security_headers(client):
+    replies = [
+        client.request("GET", "/"),
+        client.request("GET", "/nothing"),
+        client.request("GET", "/", headers={"Host": "evil.example"}),
+        client.request("PUT", "/"),
+        client.request("POST", "/model", b"{}"),
+    ]
+    assert [status for status, _, _ in replies] == [200, 404, 421, 501, 403]
+    for _, headers, _ in replies:
+        policy = headers["Content-Security-Policy"]
+        assert policy.startswith("default-src 'none';") and "unsafe" not in policy and "http" not in policy
+        for directive in ("script-src 'self'", "frame-ancestors 'none'", "base-uri 'none'", "form-action 'none'"):
+            assert directive in policy
+        assert headers["X-Content-Type-Options"] == "nosniff" and headers["Cache-Control"] == "no-store"
+        assert headers["Referrer-Policy"] == "no-referrer" and "Server" not in headers
+
+
+def test_the_server_listens_on_this_machine_alone(client):
+    assert client.server.socket.getsockname()[0] == "127.0.0.1"
+    assert client.server.address == f"http://127.0.0.1:{client.port}/"
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1", "127.0.0.1:1", "127.0.0.1.evil.example:{port}", "", None,
+                                  "[::1]:{port}", "evil@127.0.0.1:{port}"])  # fmt: skip
+def test_another_host_is_refused(client, host):
+    # A site whose name leads to 127.0.0.1 must not read this page.
+    host = host and host.format(port=client.port)
+    assert client.request("GET", "/", headers={"Host": host})[0] == 421
+    assert client.post("/model", Host=host)[0] == 421
+
+
+def test_localhost_is_this_machine(client):
+    host = f"localhost:{client.port}"
+    assert client.request("GET", "/", headers={"Host": host})[0] == 200
+    assert client.post("/model", Host=host, Origin=f"http://{host}")[0] == 200
+
+
+@pytest.mark.parametrize("headers", [
+    {"Origin": "http://evil.example"},
+    {"Origin": "null"},
+    {"Origin": None},
+    {"Origin": "http://127.0.0.1:1"},
+    {"X-Lenet5c-Token": None},
+    {"X-Lenet5c-Token": "guess"},
+    {"X-Lenet5c-Token": "\xff"},
+    {"Sec-Fetch-Site": "cross-site"},
+])  # fmt: skip
+def test_a_request_of_another_page_is_refused(client, headers):
+    for path in module.CALLS:
+        assert client.post(path, {"strokes": strokes_of("1"), "label": 1}, **headers)[0] == 403
+    assert not client.server.session.samples.path.exists()
+
+
+def test_only_json_is_taken(client):
+    for kind in ("text/plain", "application/x-www-form-urlencoded", None):
+        assert client.post("/model", Content_Type=kind)[0] == 415
+
+
+@pytest.mark.parametrize("path", [
+    "/../server.py", "/%2e%2e/server.py", "/page/index.html", "//etc/passwd", "/style.css/../..", "/..\\server.py",
+    "/style.css%00", "http://evil.example/", "*", "/Style.css",
+])  # fmt: skip
+def test_only_listed_paths_are_served(client, path):
+    status, _, content = client.request("GET", path)
+    assert status == 404 and json.loads(content) == {"error": "there is no such page"}
+    assert client.post(path)[0] == 404
+
+
+def test_methods(client):
+    assert client.request("GET", "/answer")[0] == 405 and client.post("/")[0] == 405
+    assert client.request("GET", "/?from=mail")[0] == 200
+
+
+@pytest.mark.parametrize("body, status", [
+    (b"", 400), (b"{", 400), (b"[]", 400), (b"null", 400), (b"\xff\xfe", 400), (b'{"strokes": NaN}', 400),
+    (b'{"strokes": [[Infinity, 0, 1]]}', 400), (b"[" * 100_000, 400), (b'{"a":' * 50_000, 400),
+    (b'{"strokes": [[1e999, 0, 1]]}', 422), (b'{"strokes": [[' + b"9" * 400 + b", 0, 1]]}", 422),
+    (b'{"strokes": [[' + b"9" * 5000 + b", 0, 1]]}", 400),
+])  # fmt: skip
+def test_junk(client, body, status):
+    assert client.post("/answer", body)[0] == status
+    assert client.answer(strokes=strokes_of("1"))[0]["best"] == 1
+
+
+@pytest.mark.parametrize("request_", [
+    {}, {"strokes": None}, {"strokes": {}}, {"strokes": "1"}, {"strokes": [1]}, {"strokes": [[1, 2]]},
+    {"strokes": [["a", 0, 1]]},
+    {"strokes": [[True, 0, 1]]}, {"strokes": [[[0], 0, 1]]}, {"strokes": [[None, 0, 1]]}, {"strokes": [[]] * 2001},
+    {"strokes": [[0.5, 0.5, 1] * 20_001]}, {"strokes": [], "transform": []},
+    {"strokes": [], "transform": {"width": "2"}},
+    {"strokes": [], "transform": {"width": 0}}, {"strokes": [], "transform": {"rotation": 1e9}},
+    {"strokes": [], "transform": {"scale": True}}, {"strokes": [], "transform": {"zoom": 1}},
+    {"test": -1}, {"test": 500},
+    {"test": 1.5}, {"test": "1"}, {"test": True}, {"test": 10**30},
+])  # fmt: skip
+def test_what_makes_no_sense_is_one_line(client, request_):
+    (line,) = client.error("/answer", **request_).splitlines()
+    assert 10 < len(line) < 200
+
+
+def test_a_large_body_is_refused_before_it_is_read(client):
+    assert client.post("/answer", b"", Content_Length=str(10**11))[0] == 413
+    assert client.post("/answer", b"x" * (module.MAX_BODY + 1))[0] == 413
+    for length in ("-1", "1.5", "ten", "9" * 30, None):
+        assert client.post("/answer", b"", Content_Length=length)[0] == 411
+    assert client.post("/answer", b"", Transfer_Encoding="chunked")[0] == 411
+
+
+def head_of(client, body):
+    """The head of a request for an answer, but for the empty line at its end."""
+    return (
+        f"POST /answer HTTP/1.1\r\nHost: {client.host}\r\nOrigin: http://{client.host}\r\n"
+        f"Content-Type: application/json\r\nX-Lenet5c-Token: {client.server.token}\r\nContent-Length: {len(body)}\r\n"
+    ).encode()
+
+
+def exchange(client, content, wait=5):
+    """What comes back for raw bytes, until the server closes."""
+    with socket.create_connection(("127.0.0.1", client.port), wait) as raw:
+        raw.sendall(content)
+        parts = []
+        while part := raw.recv(1 << 16):
+            parts.append(part)
+        return b"".join(parts)
+
+
+def test_what_is_no_http_gets_an_answer_or_none(client, capfd):
+    assert exchange(client, b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n").startswith(b"HTTP/1.1 400")
+    assert exchange(client, b"GET /\r\n\r\n").startswith(b"HTTP/1.1 421")
+    assert exchange(client, b"GET / HTTP/9.9\r\n\r\n").startswith(b"HTTP/1.1 505")
+    assert exchange(client, b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n\r\n").startswith(b"HTTP/1.1 414")
+    assert exchange(client, b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 200 + b"\r\n").startswith(b"HTTP/1.1 431")
+    two = f"GET / HTTP/1.1\r\nHost: {client.host}\r\nHost: evil\r\n\r\n".encode()
+    assert exchange(client, two).startswith(b"HTTP/1.1 421")
+    assert client.request("GET", "/")[0] == 200
+    assert capfd.readouterr().err == ""
+
+
+def test_a_slow_client_is_cut_off(client, monkeypatch):
+    monkeypatch.setattr(module, "REQUEST", 0.8)
+    head = f"POST /answer HTTP/1.1\r\nHost: {client.host}\r\n"
+    began = time.perf_counter()
+    with socket.create_connection(("127.0.0.1", client.port), 10) as slow:
+        slow.sendall(head.encode())
+        assert client.answer(strokes=strokes_of("1"))[0]["best"] == 1  # meanwhile
+        with pytest.raises(OSError):
+            for _ in range(500):  # each byte comes in time, the request does not
+                slow.sendall(b"x")
+                slow.settimeout(0.02)
+                try:
+                    assert slow.recv(1) == b""
+                    raise ConnectionError("closed")
+                except TimeoutError:
+                    continue
+    assert time.perf_counter() - began < 9
+
+
+def test_connections_are_limited_and_given_back(client, capfd):
+    client.server.room = threading.BoundedSemaphore(2)
+    held = [socket.create_connection(("127.0.0.1", client.port), 5) for _ in range(2)]
+    with socket.create_connection(("127.0.0.1", client.port), 5) as third:
+        try:
+            third.sendall(f"GET / HTTP/1.1\r\nHost: {client.host}\r\n\r\n".encode())
+            assert third.recv(100) == b""
+        except ConnectionError:
+            pass
+    for connection in held:
+        connection.close()
+    for _ in range(200):
+        try:
+            assert client.request("GET", "/")[0] == 200
+            break
+        except OSError:
+            time.sleep(0.01)
+    else:
+        pytest.fail("the room was not given back")
+    assert capfd.readouterr().err == ""
+
+
+def test_a_browser_that_goes_away_is_no_error(client, capfd):
+    body = json.dumps({"strokes": strokes_of("3")}).encode()
+    head = head_of(client, body) + b"\r\n"
+    for content in (head, head + body, head + body[:100], (head + body) * 20):
+        raw = socket.create_connection(("127.0.0.1", client.port), 5)
+        raw.setsockopt(
+            socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
+        )
+        raw.sendall(content)
+        raw.close()  # with a reset
+    assert client.answer(strokes=strokes_of("3"))[0]["best"] == 3
+    assert capfd.readouterr().err == ""
+
+
+def test_a_failure_of_ours_is_told(client, monkeypatch, capfd):
+    def broken(request):
+        raise ZeroDivisionError("a mistake")
+
+    monkeypatch.setattr(client.server.session, "state", broken)
+    status, reply = client.post("/state")
+    assert status == 500 and "terminal" in json.loads(reply)["error"] and b"mistake" not in reply
+    assert client.request("GET", "/")[0] == 200
+    for _ in range(200):
+        if "a mistake" in (error := capfd.readouterr().err):
+            break
+        time.sleep(0.01)
+    assert "ZeroDivisionError: a mistake" in error
+
+
+def test_answers_to_many_at_once(client):
+    expected = {digit: client.answer(strokes=strokes_of(digit))[1].tobytes() for digit in "01237"}
+    assert len(set(expected.values())) == 5
+    faults = []
+
+    def ask(digits):
+        try:
+            for digit in digits * 6:
+                assert client.answer(strokes=strokes_of(digit))[1].tobytes() == expected[digit]
+        except BaseException as fault:
+            faults.append(fault)
+
+    threads = [threading.Thread(target=ask, args=["01237"[i:] + "01237"[:i]]) for i in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert faults == []
+
+
+def test_one_connection_serves_many_requests(client):
+    body = json.dumps({"strokes": strokes_of("7")}).encode()
+    head = head_of(client, body)
+    replies = exchange(client, (head + b"\r\n" + body) * 3 + head + b"Connection: close\r\n\r\n" + body)
+    assert replies.count(b"HTTP/1.1 200 OK") == 4
+
+
+def test_a_drawing_is_read_as_predict_would(client, trained):
+    facts, probabilities, rest = client.answer(strokes=strokes_of("3"))
+    reader = client.server.session.reader
+    picture = reader.picture(render(checked_strokes(strokes_of("3"))))
+    assert facts["best"] == 3
+    np.testing.assert_array_equal(probabilities, trained.probabilities(picture[None])[0])
+    seen = np.frombuffer(rest, np.uint8, 32 * 32).reshape(1, 1, 32, 32)
+    np.testing.assert_array_equal(seen, trained.preparation.fit_images(picture[None]))
+    assert len(rest) == 32 * 32 + 28 * 28 + sum(np.prod(stage.shape) for stage in reader.stages)
+
+
+def test_port_in_use_is_one_line(client, trained):
+    with pytest.raises(module.PortError, match=rf"^--port is {client.port}, which cannot be had: .*another number"):
+        module.make_server(client.server.session, client.port)

@@ -1,0 +1,124 @@
+"""The pages in docs: their code runs and prints what they say, their links lead somewhere, and they build."""
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+BUILT = ("_build", "generated")
+TEXTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"]
+TEXTS += [path for path in sorted(DOCS.rglob("*.md")) if not set(BUILT) & set(path.parts)]
+
+
+def load(name):
+    spec = importlib.util.spec_from_file_location(f"docs_{name}", DOCS / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+pages = load("pages")
+NAMES = [path.relative_to(DOCS).as_posix() for path in pages.pages()]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_page(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    pictures = tmp_path if importlib.util.find_spec("matplotlib") else None
+    pages.run_page(DOCS / name, pictures)
+
+
+def test_there_are_pages():
+    assert {"embedding.md", "tutorial/1-from-the-pixel-to-the-maps.md", "tutorial/4-training.md"} <= set(NAMES)
+
+
+def test_pages_are_held_against_what_they_print(tmp_path):
+    page = tmp_path / "page.md"
+    block = "```python\nprint(1 + 1)\n```\n{}```output\n{}\n```\n"
+    page.write_text(block.format("", 2), encoding="utf-8")
+    pages.run_page(page)
+    page.write_text(block.format("", 3), encoding="utf-8")
+    with pytest.raises(pages.PageError, match=r"page.md, line 4: the page says\n3\nbut the code prints\n2"):
+        pages.run_page(page)
+    page.write_text(block.format("<!-- about 0.5 -->\n", 3), encoding="utf-8")
+    pages.run_page(page)
+    page.write_text(block.format("<!-- about 0.5 -->\n", "x"), encoding="utf-8")
+    with pytest.raises(pages.PageError):
+        pages.run_page(page)
+    pages.run_page(page, write=True)
+    assert page.read_text(encoding="utf-8") == block.format("<!-- about 0.5 -->\n", 2)
+    page.write_text("```pycon\n>>> 1 + 1\n3\n```\n", encoding="utf-8")
+    with pytest.raises(pages.PageError, match="Expected"):
+        pages.run_page(page)
+    page.write_text("```python\n1 / 0\n```\n", encoding="utf-8")
+    with pytest.raises(pages.PageError, match="line 1: ZeroDivisionError"):
+        pages.run_page(page)
+
+
+def test_pictures_of_the_pages():
+    drawn = {part["name"] for path in pages.pages() for part in pages.parts(path) if part["name"]}
+    there = {path.name: path.stat().st_size for path in pages.PICTURES.iterdir()}
+    assert drawn == set(there)  # python docs/pages.py draws them
+    assert max(there.values()) < 80_000
+
+
+def prose(path):
+    """A text without code: its links and headings are meant."""
+    text = re.sub(r"^(```+|~~~+)[^\n]*\n.*?^\1\s*$", "", path.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    return re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
+
+
+def anchors(path):
+    """What a heading is called in a link, where Markdown is shown by the hosting sites."""
+    found = []
+    for heading in re.findall(r"^#{1,6}\s+(.+?)\s*#*$", prose(path), re.MULTILINE):
+        shown = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", heading)
+        slug = re.sub(r"[^\w\- ]", "", shown.lower()).replace(" ", "-")
+        found.append(slug if slug not in found else f"{slug}-{found.count(slug)}")
+    return found
+
+
+def links(path):
+    return re.findall(r"\]\(<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\)", re.sub(r"`[^`\n]*`", "", prose(path)))
+
+
+@pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_links_lead_somewhere(path):
+    broken = []
+    for link in links(path):
+        if re.match(r"[a-z]+:", link):
+            continue
+        target, _, anchor = unquote(link).partition("#")
+        there = (path.parent / target).resolve() if target else path
+        if not there.exists() or not there.is_relative_to(ROOT):
+            broken.append(link)
+        elif anchor and there.suffix == ".md" and anchor not in anchors(there):
+            broken.append(link)
+    assert broken == []
+
+
+def test_links_are_found():
+    assert "docs/design.md" in links(ROOT / "README.md")
+    assert "one-sample-a-step" in anchors(DOCS / "design.md")
+
+
+@pytest.mark.slow
+def test_the_docs_build(tmp_path):
+    for module in ("furo", "myst_parser", "numpydoc", "sphinx"):
+        pytest.importorskip(module)
+    command = [sys.executable, str(DOCS / "build.py"), "--out", str(tmp_path / "html")]
+    done = subprocess.run(command, cwd=tmp_path, env=os.environ, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    built = tmp_path / "html"
+    for page in ("index", "quickstart", "tutorial/3-the-gradient-backwards", "reference/generated/names/lenet5c.nn.LeNet5"):
+        assert (built / f"{page}.html").is_file()
+    assert "lenet5c.nn.LeNet5" in (built / "genindex.html").read_text(encoding="utf-8")
+    for page in built.rglob("*.html"):  # nothing is fetched when a page is read
+        assert not re.search(r"<(?:script|link|img)[^>]*(?:src|href)=\"(?:https?:)?//", page.read_text(encoding="utf-8")), page

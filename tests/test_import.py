@@ -1,0 +1,54 @@
+"""What an import brings along: no optional library, and no traceback when Ctrl-C comes in the middle of it."""
+
+import os
+import sys
+
+import pytest
+from conftest import output, run_python
+
+from lenet5c import __main__ as entry
+
+# What extras install, and what else would make an import slow.
+OPTIONAL = {"matplotlib", "PIL", "sklearn", "scipy", "onnx", "onnxruntime", "tensorboard", "tensorflow", "google", "torch",
+            "pandas", "IPython", "ipykernel", "ipywidgets", "shtab", "selenium"}  # fmt: skip
+OPTIONAL_MODULES = {"tqdm.notebook", "tqdm.auto", "tqdm.autonotebook", "asyncio"}
+PACKAGES = ["lenet5c", "lenet5c.kernels", "lenet5c.nn", "lenet5c.optim", "lenet5c.datasets", "lenet5c.training",
+            "lenet5c.recipes", "lenet5c.__main__"]  # fmt: skip
+
+
+def imported(code):
+    """The optional modules that a new interpreter has after this code, and without it had not."""
+    names = set(output(f"import sys; before = set(sys.modules); {code}; print(*set(sys.modules) - before)"))
+    return {name for name in names if name.partition(".")[0] in OPTIONAL or name in OPTIONAL_MODULES}
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_a_package_imports_no_optional_library(name):
+    assert imported(f"import {name}") == set()
+
+
+@pytest.mark.parametrize("name", entry.COMMANDS)
+def test_the_options_of_a_command_need_no_optional_library(name):
+    pytest.importorskip(f"lenet5c.{name}")
+    assert imported(f"import lenet5c.{name} as command; getattr(command, 'make_parser', lambda: None)()") == set()
+
+
+def test_the_package_alone_loads_no_kernels():
+    assert output("import sys, lenet5c; print('numpy' in sys.modules, 'lenet5c.kernels' in sys.modules)") == ["False"] * 2
+
+
+@pytest.mark.parametrize("arguments", [["train", "--epochs", "1"], ["recipes"]])
+def test_ctrl_c_while_a_command_is_imported(monkeypatch, capsys, arguments):
+    def interrupted(name):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(entry, "import_module", interrupted)
+    assert entry.main(arguments) == 130
+    assert capsys.readouterr().err == f"lenet5c {arguments[0]}: error: interrupted\n"
+
+
+def test_ctrl_c_at_the_very_first(tmp_path):
+    (tmp_path / "argparse.py").write_text("raise KeyboardInterrupt")  # imported before anything of ours can answer
+    done = run_python("import sys, runpy; sys.argv = ['lenet5c', 'train']; runpy.run_module('lenet5c', run_name='__main__')",
+                      PYTHONSAFEPATH=None, PYTHONPATH=f"{tmp_path}{os.pathsep}{os.pathsep.join(sys.path)}")  # fmt: skip
+    assert done.returncode == 130 and "Traceback" not in done.stderr

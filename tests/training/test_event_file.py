@@ -1,0 +1,154 @@
+"""TensorBoard's files: what it reads, and that a stop leaves no epoch twice."""
+
+import json
+import sys
+
+import pytest
+from conftest import run_python
+
+from lenet5c.errors import MissingExtraError
+from lenet5c.training.event_file import EventFile, crc32c, record, records
+
+
+def rows(count):
+    return [{"epoch": n, "step": 9 * n, "lr": 0.1, "train_loss": 1 / n, "train_accuracy": 0.5, "validation_loss": 2 / n,
+             "validation_accuracy": 0.25} for n in range(1, count + 1)]  # fmt: skip
+
+
+@pytest.fixture
+def read():
+    """A function of a folder: tag -> [(step, value), ...] as TensorBoard has them."""
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+
+    def scalars(folder):
+        events = accumulator.EventAccumulator(str(folder), purge_orphaned_data=False)
+        events.Reload()
+        return {tag: [(each.step, each.value) for each in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+
+    return scalars
+
+
+@pytest.fixture
+def path(tmp_path):
+    pytest.importorskip("tensorboard")
+    return tmp_path / "events.out.tfevents.lenet5c"
+
+
+def test_tags_and_steps(path, read):
+    events = EventFile(path)
+    events.begin([])
+    for row in rows(3):
+        events.add(row)
+    scalars = read(path.parent)
+    assert set(scalars) == {"Loss/train", "Loss/val", "Accuracy/train", "Accuracy/val", "Learning rate"}
+    assert scalars["Loss/train"] == [(1, 1.0), (2, 0.5), (3, pytest.approx(1 / 3))]
+    assert scalars["Accuracy/val"] == [(1, 0.25), (2, 0.25), (3, 0.25)]
+    events.add({"epoch": 4, "test_accuracy": 0.75, "train_loss": float("nan"), "lr": 1e300})
+    assert read(path.parent)["Accuracy/test"] == [(4, 0.75)]
+
+
+def test_going_on_keeps_what_was_written(path, read):
+    events = EventFile(path)
+    events.begin([])
+    for row in rows(2):
+        events.add(row)
+    before = path.read_bytes()
+    again = EventFile(path)
+    again.begin(rows(2))
+    assert path.read_bytes() == before
+    again.add(rows(3)[-1])
+    assert path.read_bytes().startswith(before)
+    assert [step for step, _ in read(path.parent)["Loss/val"]] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("known", [0, 1, 2, 3])
+@pytest.mark.parametrize("damage", [lambda data: data[:-1], lambda data: data[:-30], lambda data: data + b"\0" * 40,
+                                    lambda data: data[:60] + b"x" + data[61:], lambda data: b"", lambda data: data])  # fmt: skip
+def test_a_file_that_does_not_fit_the_history_is_mended(path, read, known, damage):
+    events = EventFile(path)
+    events.begin([])
+    for row in rows(2):
+        events.add(row)
+    path.write_bytes(damage(path.read_bytes()))
+    events = EventFile(path)
+    events.begin(rows(known))
+    events.add(rows(known + 1)[-1])
+    assert [step for step, _ in read(path.parent)["Accuracy/train"]] == list(range(1, known + 2))
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_frames():
+    assert crc32c(b"123456789") == 0xE3069283  # the check value of CRC-32C
+    content = record(b"one") + record(b"")
+    assert list(records(content)) == [b"one", b""]
+    assert list(records(content + b"\xff" * 20)) == [b"one", b""]
+
+
+def test_the_checksum_is_tensorboards():
+    stub = pytest.importorskip("tensorboard.compat.tensorflow_stub.pywrap_tensorflow")
+    from lenet5c.training.event_file import masked_crc32c
+
+    assert masked_crc32c(b"some bytes") == stub.masked_crc32c(b"some bytes")
+
+
+def test_tensorflow_is_not_even_asked_for(tmp_path):
+    pytest.importorskip("tensorboard")
+    (tmp_path / "tensorflow.py").write_text("raise SystemExit('TensorFlow was imported')")
+    code = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "from lenet5c.training.event_file import EventFile\n"
+        f"events = EventFile({str(tmp_path / 'tfevents')!r}); events.begin([]); events.add({rows(1)[0]!r})\n"
+        "assert 'tensorflow' not in sys.modules"
+    )
+    done = run_python(code)
+    assert done.returncode == 0, done.stderr
+
+
+def test_without_the_package(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    for name in [name for name in sys.modules if name.startswith("tensorboard.")]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(MissingExtraError, match=r"pip install 'lenet5c\[tensorboard\]'"):
+        EventFile(tmp_path / "tfevents")
+    code = (
+        "import sys; sys.modules['tensorboard'] = None\n"
+        "from lenet5c.train import main\n"
+        f"sys.exit(main(['--epochs', '1', '--tensorboard', '--out', {str(tmp_path / 'run')!r}]))"
+    )
+    done = run_python(code)
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and "lenet5c[tensorboard]" in done.stderr
+    assert done.stdout == "" and not (tmp_path / "run").exists()
+
+
+def train(*arguments):
+    done = run_python("import sys; from lenet5c.train import main; sys.exit(main(sys.argv[1:]))", "--no-report", *arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_runs_with_and_without_it_are_one_run(tmp_path, read, idx_files):
+    """A run is ended early, goes on without the option, and its file is gone on with; a file can be asked for later."""
+    pytest.importorskip("tensorboard")
+    options = ["--data", idx_files, "--validation", "0.1", "--epochs", "3", "--batch-size", "100"]
+    plain, run = tmp_path / "plain", tmp_path / "run"
+    train(*options, "--out", plain)
+    code = (
+        "import os, sys\n"
+        "from lenet5c import train\n"
+        "real = train.EventFile.add\n"
+        "def add(self, row):\n"
+        "    real(self, row)\n"
+        "    if row['epoch'] == 2: os._exit(9)\n"
+        "train.EventFile.add = add\n"
+        "train.main(sys.argv[1:])"
+    )
+    assert run_python(code, *options, "--out", run, "--tensorboard").returncode == 9
+    assert [step for step, _ in read(run)["Loss/val"]] == [1, 2]
+    train("--resume", "--out", run)
+    history = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    scalars = read(run)
+    assert scalars["Loss/val"] == [(row["epoch"], pytest.approx(row["validation_loss"])) for row in history]
+    for name in ("metrics.jsonl", "metrics.csv", "model.safetensors", "config.json"):
+        assert (run / name).read_bytes() == (plain / name).read_bytes()
+    train("--resume", "--out", plain, "--tensorboard")
+    assert read(plain) == scalars

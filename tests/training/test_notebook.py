@@ -1,0 +1,76 @@
+"""A notebook as a user runs it: train, plot, interrupt, go on."""
+
+import warnings
+
+import pytest
+
+nbclient = pytest.importorskip("nbclient")
+nbformat = pytest.importorskip("nbformat")
+pytest.importorskip("ipykernel")
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    import jupyter_client  # noqa: F401
+
+CELLS = [
+    """
+import os, signal, lenet5c
+trainer = lenet5c.trainer("fast", epochs=2, train_size=2000, validation=0.1)
+history = trainer.fit()
+history
+""",
+    "history.plot()",
+    """
+again = lenet5c.trainer("fast", epochs=2, train_size=2000, validation=0.1)
+again.stretch_seconds = 0.01
+stop = lambda trainer, row: os.kill(os.getpid(), signal.SIGINT) if row["epoch"] == 1 else None
+again.fit(on_epoch=stop)
+""",
+    """
+history = again.fit()
+print(history.done, history == trainer.history, (again.model.vector == trainer.model.vector).all())
+_, test = lenet5c.datasets.mnist()
+print(lenet5c.training.evaluate(trainer.trained.model, test, trainer.trained.preparation).accuracy > 0.9)
+""",
+]
+
+
+@pytest.fixture(scope="module")
+def cells(tmp_path_factory):
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell.strip()) for cell in CELLS])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the client, not of ours
+        nbclient.NotebookClient(notebook, timeout=60, kernel_name="python3").execute(cwd=tmp_path_factory.mktemp("nb"))
+    return notebook.cells
+
+
+def texts(cell, kind="text/plain"):
+    return [output["data"][kind] for output in cell.outputs if kind in output.get("data", {})]
+
+
+def streams(cell, name="stdout"):
+    return "".join(output["text"] for output in cell.outputs if output["output_type"] == "stream" and output["name"] == name)
+
+
+def test_the_figures_of_a_fit(cells):
+    assert streams(cells[0]).count("/2 ") == 2
+    (page,) = texts(cells[0], "text/html")
+    assert "<table>" in page and "█" in page and "train loss" in page
+
+
+def test_a_bar_without_noise(cells):
+    assert "Warning" not in streams(cells[0], "stderr")
+    bars = texts(cells[0], "application/vnd.jupyter.widget-view+json")
+    assert bars or "epoch 2/2" in streams(cells[0])
+
+
+def test_a_plot_is_shown(cells):
+    pytest.importorskip("matplotlib")
+    (png,) = texts(cells[1], "image/png")
+    assert len(png) > 5000
+
+
+def test_the_stop_button_and_going_on(cells):
+    text = streams(cells[2])
+    assert text.count("/2 ") == 1 and "Interrupted in epoch 2 of 2" in text and "fit() goes on" in text
+    assert "1 of 2 epochs" in texts(cells[2])[-1]
+    assert streams(cells[3]).splitlines()[-2:] == ["True True True", "True"]
