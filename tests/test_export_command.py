@@ -141,7 +141,7 @@ def test_a_net_described_by_its_settings(here, capsys):
     (["x.safetensors", "--to", "lenet5c", "--like", "best", "--std", "1"], ["--std goes with --net"]),
     (["x.safetensors", "--to", "lenet5c", "--like", "best", "--net", "c5=conv"], ["either --like MODEL", "or --net"]),
     (["best"], ["--to is not given", "onnx, c, torch, lenet5c"]),
-    (["nothing", "--to", "c"], ["there is no nothing", "best"]),
+    (["nothing", "--to", "c"], ["nothing: no such model", "best"]),
     (["empty", "--to", "c"], ["empty holds no model.safetensors"]),
     (["x.safetensors", "--to", "c"], ["x.safetensors is no readable safetensors file"]),
     (["best", "--to", "c", "--name", "9 lives"], ["'9 lives'"]),
