@@ -1,6 +1,7 @@
 """`lenet5c export` as a user runs it: files, exit codes, messages."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -88,7 +89,10 @@ def test_names_given_by_hand(here, capsys):
     like = trained(model)
     save_model(here / "like.safetensors", like)
     theirs = {"conv1": "a", "conv2": "b", "fc1": "c", "fc2": "d", "fc3": "e"}
-    state = {f"{theirs[name.partition('.')[0]]}.{name.partition('.')[2]}": array for name, array in torch_state(model).items()}
+    state = {
+        f"{theirs[name.partition('.')[0]]}.{name.partition('.')[2]}": array
+        for name, array in torch_state(model).items()
+    }
     save_file(state, here / "theirs.safetensors")
     command = ["theirs.safetensors", "--to", "lenet5c", "--like", "like.safetensors", "--out", "new.safetensors"]
     assert main([*command, "--names", "fc2=d", "conv1=a"]) == 0
@@ -104,7 +108,23 @@ def test_a_net_described_by_its_settings(here, capsys):
     model = nn.LeNet5(input_size=28, padding=2, activation="tanh", c5="conv", rng=1)
     save_file(torch_state(model), here / "theirs.safetensors")
     command = ["theirs.safetensors", "--to", "lenet5c", "--out", "ours.safetensors"]
-    assert main([*command, "--net", "input_size=28", "padding=2", "activation=tanh", "c5=conv", "--mean", "0.5", "--std", "0.5"]) == 0
+    assert (
+        main(
+            [
+                *command,
+                "--net",
+                "input_size=28",
+                "padding=2",
+                "activation=tanh",
+                "c5=conv",
+                "--mean",
+                "0.5",
+                "--std",
+                "0.5",
+            ]
+        )
+        == 0
+    )
     assert "Accuracy on MNIST's test images" in capsys.readouterr().out
     ours = load_model("ours.safetensors")
     assert ours.preparation.to_dict() == {"size": [28, 28], "fit": "pad", "mean": 0.5, "std": 0.5, "mean_image": False}
@@ -121,14 +141,16 @@ def test_a_net_described_by_its_settings(here, capsys):
     (["x.safetensors", "--to", "lenet5c", "--like", "best", "--std", "1"], ["--std goes with --net"]),
     (["x.safetensors", "--to", "lenet5c", "--like", "best", "--net", "c5=conv"], ["either --like MODEL", "or --net"]),
     (["best"], ["--to is not given", "onnx, c, torch, lenet5c"]),
-    (["nothing", "--to", "c"], ["there is no nothing", "best"]),
+    (["nothing", "--to", "c"], ["nothing: no such model", "best"]),
     (["empty", "--to", "c"], ["empty holds no model.safetensors"]),
     (["x.safetensors", "--to", "c"], ["x.safetensors is no readable safetensors file"]),
     (["best", "--to", "c", "--name", "9 lives"], ["'9 lives'"]),
     (["best", "--to", "c", "--input", "float"], ["--input is of --to onnx alone"]),
     (["best", "--to", "onnx", "--quantize", "int8"], ["--quantize is of --to c alone"]),
     (["best", "--to", "c", "--out", "empty"], ["which is a folder"]),
-    (["best", "--to", "c", "--out", "no/such/folder/x.c"], ["no/such/folder/x.c"]),
+    (["best", "--to", "c", "--out", "no/such/folder/x.c"], ["x.c: No such file"]),
+    pytest.param(["best", "--to", "c", "--out", os.devnull], ["no regular file"],
+                 marks=pytest.mark.skipif(sys.platform == "win32", reason="has no file of this name")),
     (["best", "--to", "torch", "--out", "x.py"], ["let it end in .safetensors"]),
     (["x.safetensors", "--to", "lenet5c"], ["needs either --like MODEL"]),
     (["x.pt", "--to", "lenet5c", "--like", "best"], ["is a pickle"]),
@@ -150,7 +172,9 @@ def test_bad_use_is_one_line(here, capsys, arguments, words):
 def test_both_ways_to_start_it():
     done = subprocess.run([sys.executable, "-m", "lenet5c", "export", "--help"], capture_output=True, text=True)
     assert done.returncode == 0 and "lenet5c export best --to c --quantize int8" in done.stdout
-    done = subprocess.run([sys.executable, "-m", "lenet5c.export", "best", "--to", "onxx"], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "lenet5c.export", "best", "--to", "onxx"], capture_output=True, text=True
+    )
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
 
 

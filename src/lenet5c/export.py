@@ -94,6 +94,8 @@ def export(options):
     out = options.out or Path(f"{prefix}{SUFFIXES[form]}")
     if out.is_dir():
         raise ExportError(f"--out is {out}, which is a folder; name a file in it, such as {out / (prefix + SUFFIXES[form])}")
+    if out.exists() and not out.is_file():
+        raise ExportError(f"--out is {out}, which is no regular file; name one that may be replaced")
     if form == "lenet5c":
         return bring(options, out)
     trained, path, accuracy = open_model(options.model)

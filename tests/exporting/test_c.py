@@ -85,6 +85,24 @@ def test_every_variant(tmp_path, name):
 
 
 @needs_compiler
+def test_windows_that_see_the_padding_alone(tmp_path):
+    model = nn.Sequential(
+        nn.Conv2d(1, 2, (1, 1), stride=(2, 3), padding=2, rng=0), nn.Flatten(), nn.Linear(12, 2, rng=1)
+    )
+    x = np.array([2, -3], np.float32).reshape(2, 1, 1, 1)
+    assert_same(scores(tmp_path, to_c(model, input_shape=(1, 1, 1)), x), model.forward(x))
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    "layers", [[nn.Linear(3, 2, rng=0)], [nn.Tanh()], [nn.Tanh(), nn.Linear(3, 2, rng=0)]], ids=str
+)
+def test_models_of_a_layer_or_two(tmp_path, layers):
+    model, x = nn.Sequential(layers), np.random.default_rng(0).standard_normal((5, 3), np.float32)
+    assert_same(scores(tmp_path, to_c(model, input_shape=(3,)), x), model.forward(x))
+
+
+@needs_compiler
 @pytest.mark.parametrize("name", ["1998", "batch-norm", "enlarged"])
 def test_int8_weights(tmp_path, name):
     trained = VARIANTS[name]
@@ -153,8 +171,9 @@ def test_two_models_in_one_program_with_hostile_class_names(tmp_path):
     program = tmp_path / "main.c"
     program.write_text(
         '#include <string.h>\n#include "declared.h"\n'
-        "int main(void) { return strcmp(first_class_names[1], \"*/ ?\" \"?/ \\\\\") || strcmp(first_class_names[7], "
-        '"\\303\\2511") || strcmp(first_class_names[3], "%s%n") || strcmp(second_class_names[9], "9"); }')
+        'int main(void) { return strcmp(first_class_names[1], "*/ ?" "?/ \\\\") || strcmp(first_class_names[7], '
+        '"\\303\\2511") || strcmp(first_class_names[3], "%s%n") || strcmp(second_class_names[9], "9"); }'
+    )
     declared = "".join(re.search(r"#ifndef \w+_DECLARED.*?#endif /\* \w+_DECLARED \*/\n", to_c(t, n), re.DOTALL).group()
                        for t, n in ((hostile, "first"), (trained, "second")))  # fmt: skip
     (tmp_path / "declared.h").write_text(declared)
@@ -196,5 +215,3 @@ def test_what_cannot_be_exported():
         to_c(nn.LeNet5(), quantize="int4")
     with pytest.raises(ValueError, match="image is"):
         to_c(pretrained(), image=np.zeros((28, 28), np.uint8))
-
-

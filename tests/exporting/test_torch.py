@@ -144,7 +144,9 @@ def test_layers_of_equal_shape_by_the_numbers_in_their_names(tmp_path):
 @pytest.mark.parametrize("dtype", ["float64", "float16"])
 def test_other_floats(tmp_path, dtype):
     model, other = shaken(nn.LeNet5(batch_norm=True, rng=0)), nn.LeNet5(batch_norm=True, rng=5)
-    tensors = {name: array.astype(dtype) if array.dtype == np.float32 else array for name, array in state_of(model).items()}
+    tensors = {
+        name: array.astype(dtype) if array.dtype == np.float32 else array for name, array in state_of(model).items()
+    }
     load_torch(written(tmp_path / "x.safetensors", tensors), other)
     np.testing.assert_array_equal(other["fc1"].params["weight"], tensors["fc1.weight"].astype(np.float32))
 
@@ -193,7 +195,11 @@ def test_what_does_not_fit(tmp_path):
     state = state_of(shaken(nn.LeNet5(rng=1)))
     path = tmp_path / "x.safetensors"
     refused(written(path, state_of(nn.LeNet5(num_classes=3))), model, "fc3.bias has the shape (3,)", "(10,)")
-    refused(written(path, state_of(nn.LeNet5(num_classes=3), renamed(NAMINGS["numbers"]))), model, "none with weight (10, 84)")
+    refused(
+        written(path, state_of(nn.LeNet5(num_classes=3), renamed(NAMINGS["numbers"]))),
+        model,
+        "none with weight (10, 84)",
+    )
     refused(written(path, state | {"extra.weight": np.ones((3, 3), np.float32)}), model, "extra.weight (3, 3)")
     refused(written(path, state | {"fc2.mask": np.ones(3, np.float32)}), model, "fc2.mask")
     refused(written(path, state | {"fc2.bias": np.full(84, np.inf, np.float32)}), model, "fc2.bias", "finite")

@@ -85,7 +85,8 @@ class _Writer:
             self._declarations(),
             f"#if !defined({self.P}_DECLARATIONS_ONLY) && !defined({self.P}_DEFINED)\n#define {self.P}_DEFINED",
             "#include <math.h>\n#include <stddef.h>",
-            f"#ifdef __cplusplus\n#define {self.P}_RESTRICT\n#else\n#define {self.P}_RESTRICT restrict\n#endif",
+            f"#if !defined(__cplusplus) && defined(__STDC_VERSION__) && __STDC_VERSION__ >= 199901L\n"
+            f"#define {self.P}_RESTRICT restrict\n#else\n#define {self.P}_RESTRICT\n#endif",
             self._class_names(),
             *self.weights.texts,
             f"static float {self.prefix}_work[{self.work}];",
@@ -99,19 +100,28 @@ class _Writer:
 
     def _head(self):
         shape = self.net.image_shape if self.from_images else self.net.input_shape
+        sides, unit = " x ".join(map(str, shape)), "pixels" if self.from_images else "values"
+        stack = 4 * max(stage.line_size for stage in self.stages)
         lines = [
-            f"A {type(self.net.model).__name__} for {' x '.join(map(str, shape))} {'pixels' if self.from_images else 'values'} and {self.classes} classes, written by lenet5c {lenet5c.__version__}.",
+            f"A {type(self.net.model).__name__} for {sides} {unit} and {self.classes} classes, written by lenet5c "
+            f"{lenet5c.__version__}.",
             "",
             f"    flash  {self.weights.bytes:,} bytes of constants{', weights as int8' if self.quantize else ''}",
-            f"    RAM    {4 * self.work:,} bytes, static; at most {4 * max(s.line_size for s in self.stages):,} more on the stack",
+            f"    RAM    {4 * self.work:,} bytes, static; at most {stack:,} more on the stack",
             f"    work   {sum(s.multiply_adds for s in self.stages):,} multiply-adds a call",
             "",
         ]
         if self.from_images:
-            lines += [f"    uint8_t image[{prod(shape)}];   rows from top to bottom, one channel after the other, 0 to 255"]
+            lines += [
+                f"    uint8_t image[{prod(shape)}];   rows from top to bottom, one channel after the other, 0 to 255"
+            ]
         else:
             lines += [f"    float input[{prod(shape)}];   in the order of lenet5c, (C, H, W)"]
-        call = f"{self.prefix}_predict(image, scores)" if self.from_images else f"{self.prefix}_predict_input(input, scores)"
+        call = (
+            f"{self.prefix}_predict(image, scores)"
+            if self.from_images
+            else f"{self.prefix}_predict_input(input, scores)"
+        )
         lines += [
             f"    float scores[{self.classes}];",
             f"    int best = {call};   the index of the largest score; scores may be NULL",
@@ -169,14 +179,19 @@ class _Writer:
                      else f"float v = (float)image[(c * {h} + py) * {w} + px];"]  # fmt: skip
             if (h, w) != (H, W):
                 inside = f"py >= {top} && py < {top + h} && px >= {left} && px < {left + w}"
-                pixel = ["float v = 0.0f;", f"if ({inside}) v = (float)image[(c * {h} + py - {top}) * {w} + px - {left}];"]
+                pixel = [
+                    "float v = 0.0f;",
+                    f"if ({inside}) v = (float)image[(c * {h} + py - {top}) * {w} + px - {left}];",
+                ]
         else:
             pixel = self._resized(h, w, H, W)
         value = f"*x++ = v * {scale} + {shift};"
         body += [f"for (c = 0; c < {C}; c++) {{", f"    for (py = 0; py < {H}; py++) {{",
                  f"        for (px = 0; px < {W}; px++) {{", *indented(pixel, 3), f"            {value}",
                  *([] if constant else ["            i++;"]), "        }", "    }", "}"]  # fmt: skip
-        return "\n".join([f"static void {self.prefix}_prepare(const uint8_t *image, float *x)", "{", *indented(body, 1), "}"])
+        return "\n".join(
+            [f"static void {self.prefix}_prepare(const uint8_t *image, float *x)", "{", *indented(body, 1), "}"]
+        )
 
     def _resized(self, h, w, H, W):
         """A pixel of the resized image, in integers: exactly what lenet5c computes."""
@@ -201,7 +216,6 @@ class _Writer:
 
     def _run(self):
         """From the first stage's input, anywhere, to scores and the class; outputs lie at either end of the work area."""
-        body = [f"float *const low = {self.prefix}_work;", f"float *const high = {self.prefix}_work + {self.work};"]
         calls, at = [], "input"
         for i, stage in enumerate(self.stages, start=1):
             if stage.in_place:
@@ -212,17 +226,24 @@ class _Writer:
             calls.append(f"{self.prefix}_stage{i}({at}, {target});")
             at = target
         sign = "-" if self.net.negated else ""
+        ends = {"low": f"{self.prefix}_work", "high": f"{self.prefix}_work + {self.work}"}
+        body = [
+            f"float *const {end} = {place};" for end, place in ends.items() if any(f" {end}" in call for call in calls)
+        ]
         body += [f"const float *result = {at};", "int32_t best = 0, c;", *calls,
                  f"for (c = 1; c < {self.classes}; c++) {{",
                  f"    if ({sign}result[c] > {sign}result[best]) best = c;", "}", "if (scores != NULL) {",
                  f"    for (c = 0; c < {self.classes}; c++) scores[c] = {sign}result[c];", "}",
                  "return (int)best;"]  # fmt: skip
-        text = "\n".join([f"int {self.prefix}_predict_input(const float *input, float *scores)", "{", *indented(body, 1), "}"])
+        text = "\n".join(
+            [f"int {self.prefix}_predict_input(const float *input, float *scores)", "{", *indented(body, 1), "}"]
+        )
         if self.from_images:
             body = [f"{self.prefix}_prepare(image, {self.prefix}_work);",
                     f"return {self.prefix}_predict_input({self.prefix}_work, scores);"]  # fmt: skip
             text += "\n\n" + "\n".join(
-                [f"int {self.prefix}_predict(const uint8_t *image, float *scores)", "{", *indented(body, 1), "}"])
+                [f"int {self.prefix}_predict(const uint8_t *image, float *scores)", "{", *indented(body, 1), "}"]
+            )
         return text
 
     def _softmax(self):

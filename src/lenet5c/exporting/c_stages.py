@@ -205,6 +205,8 @@ def _taps(step, row):
             if low < high:
                 place = f"{step_of_i} {'-' if shift < 0 else '+'} {abs(shift)}" if shift else step_of_i
                 lines += [f"    for (i = {low}; i < {high}; i++) out[i] += (float)w[{j}] * in[{place}];"]
+        if "out[i]" not in lines[-1]:
+            lines += ["    (void)in; /* the padding is all it sees */"]
     else:
         terms = [f"(float)w[{j}] * in[{step_of_i}{f' + {j * DW}' if j else ''}]" for j in range(KW)]
         sums = [f"        out[i] += {terms[0]}", *(f"                + {term}" for term in terms[1:])]
@@ -223,7 +225,14 @@ def _pooled(pool, weights, label, rows, width, top):
     loop = [f"for (ph = 0; ph < {KH}; ph++) {{", f"    for (pw = 0; pw < {KW}; pw++) {{"]
     if pool.kind == "max_pool2d":
         first = at.replace("ph", "0").replace("pw", "0")
-        return [f"float v = {first};", *loop, f"        const float u = {at};", "        v = u > v ? u : v;", "    }", "}"]
+        return [
+            f"float v = {first};",
+            *loop,
+            f"        const float u = {at};",
+            "        v = u > v ? u : v;",
+            "    }",
+            "}",
+        ]
     lines = ["float v = 0.0f;", *loop, f"        v += {at};", "    }", "}"]
     if pool.kind == "avg_pool2d":
         return [*lines, f"v *= {number(1 / (KH * KW))};" if _is_power_of_two(KH * KW) else f"v /= {number(KH * KW)};"]

@@ -185,7 +185,9 @@ class _Graph:
     def constant(self, name, array):
         # Names of values and of nodes are apart from those of layers, whatever the user called these.
         name = f"constant.{name}"
-        self.constants.append(self.onnx.numpy_helper.from_array(np.ascontiguousarray(array).reshape(np.shape(array)), name))
+        self.constants.append(
+            self.onnx.numpy_helper.from_array(np.ascontiguousarray(array).reshape(np.shape(array)), name)
+        )
         return name
 
     def add(self, op, *inputs, out=None, **attributes):

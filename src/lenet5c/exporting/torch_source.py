@@ -1,7 +1,5 @@
 """The same net as source text for PyTorch."""
 
-from textwrap import indent
-
 import lenet5c
 from lenet5c.exporting.errors import ExportError
 from lenet5c.exporting.network import network
@@ -94,7 +92,8 @@ def torch_source(model, weights="model.safetensors", *, input_shape=None):
                if any(name in line for line in lines)]  # fmt: skip
     shape = tuple(net.input_shape)
     parts = [
-        f'"""A {type(net.model).__name__} for PyTorch, written by lenet5c {lenet5c.__version__}: load() gives it with its weights."""\n',
+        f'"""A {type(net.model).__name__} for PyTorch, written by lenet5c {lenet5c.__version__}: load() gives it with its '
+        f'weights."""\n',
         "from collections import OrderedDict\nfrom pathlib import Path\n",
         "import torch\nfrom safetensors.torch import load_file\nfrom torch import nn\n",
     ]
@@ -102,10 +101,11 @@ def torch_source(model, weights="model.safetensors", *, input_shape=None):
         names = "".join(f"    {ascii(name)},\n" for name in net.class_names)
         parts.append(f"CLASS_NAMES = (\n{names})\n")
     parts += [f"{text}" for text in helpers]
-    negated = "\n\nOutputs are penalties: the class is where they are smallest, and their negatives are logits.\n" if net.negated else ""
-    parts.append(
-        f'\ndef build():\n    """The net without weights, for float32 (N, {", ".join(map(str, shape))}).{indent(negated, "    ").rstrip(" ") + "    " if negated else ""}"""\n'
-        f"    return nn.Sequential(OrderedDict([\n{''.join(f'        {line}' + chr(10) for line in lines)}    ]))\n")
+    text = f"The net without weights, for float32 (N, {', '.join(map(str, shape))})."
+    if net.negated:
+        text += "\n\n    Outputs are penalties: the class is where they are smallest, and their negatives are logits.\n    "
+    body = "".join(f"        {line}\n" for line in lines)
+    parts.append(f'\ndef build():\n    """{text}"""\n    return nn.Sequential(OrderedDict([\n{body}    ]))\n')
     parts.append(_load(net, weights))
     if net.preparation is not None:
         parts += _prepare(net)
@@ -133,7 +133,7 @@ def _prepare(net):
         lines += [f"    x = resize_matrix({H}, {h}) @ images.double() @ resize_matrix({W}, {w}).T",
                   "    x = torch.floor(x + 0.5).float()"]  # fmt: skip
     if preparation.mean_image is not None:
-        lines += ['    x = x - mean_image']
+        lines += ["    x = x - mean_image"]
     lines.append(f"    return (x / 255 - {preparation.mean!r}) / {preparation.std!r}")
     argument = ", mean_image" if preparation.mean_image is not None else ""
     if argument:

@@ -1,6 +1,5 @@
 """Weights with PyTorch's names and layout, written and read as safetensors: never as pickles."""
 
-
 import re
 from copy import deepcopy
 from pathlib import Path
@@ -181,7 +180,8 @@ class _Wanted:
         """Whether the tensors of a module are those of such a layer."""
         names = self.shapes.keys()
         return names - self.optional <= module.keys() <= names and all(
-            module[leaf].shape == self.shapes[leaf] for leaf in module)
+            module[leaf].shape == self.shapes[leaf] for leaf in module
+        )
 
     def values(self, path, module_name, module):
         """The arrays as our layer has them."""
@@ -190,7 +190,8 @@ class _Wanted:
             dense = values["weight"]
             if dense[~self.table.T].any():
                 raise ExportError(
-                    f"{path}: {module_name}.weight connects maps that the connection table of {self.name} keeps apart")
+                    f"{path}: {module_name}.weight connects maps that the connection table of {self.name} keeps apart"
+                )
             values["weight"] = dense[self.table.T]
         return values
 
@@ -258,11 +259,13 @@ def _match_by_shape(path, layers, found, pairs):
             what = f"{len(fitting)} layers with {shapes} ({', '.join(fitting)})" if fitting else f"none with {shapes}"
             raise ExportError(
                 f"{path} has {what}, but the model has {len(twins)}: {', '.join(twins)}. It has {_listed(found)}; "
-                f"say which is which, or use a model of the same shapes")
+                f"say which is which, or use a model of the same shapes"
+            )
         if len({re.sub(r"\d+", "#", module) for module in fitting}) > 1:
             raise ExportError(
                 f"{path} has {', '.join(fitting)}, of equal shapes, for {', '.join(twins)}, and their names do not tell "
-                f"which is which; say so by names, such as {twins[0]}={fitting[0]}")
+                f"which is which; say so by names, such as {twins[0]}={fitting[0]}"
+            )
         ordered = sorted(fitting, key=lambda module: [int(digits) for digits in re.findall(r"\d+", module)])
         pairs |= zip(twins, ordered, strict=True)
 
@@ -306,4 +309,3 @@ def import_torch(path, like, names=None):
     model = deepcopy(like.model)
     load_torch(path, model, names)
     return TrainedModel(model, like.preparation, like.class_names, like.image_shape, like.reading)
-

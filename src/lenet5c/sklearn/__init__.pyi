@@ -33,6 +33,7 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
     loss_curve_: list[float]
     accuracy_curve_: list[float]
     validation_scores_: list[float]
+    recipe_: dict[str, Any]
     trained_: TrainedModel
     def __init__(
         self,

@@ -77,6 +77,8 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
         Over the training samples, for each of them.
     validation_scores_ : list of float
         Accuracies on the samples held out; empty if none are.
+    recipe_ : dict
+        All settings of the training.
     trained_ : lenet5c.training.TrainedModel
         For `lenet5c.training.save_model` and `lenet5c.exporting`.
 
@@ -146,6 +148,7 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
             trainer.offset = before.preparation.offset(images.shape[1])
         trainer.run(on_epoch=self._report if self.verbose else None)
         self.trained_, self.optimizer_, self.seed_ = trained, trainer.optimizer, int(seed)
+        self.recipe_ = chosen.to_dict()
         self.n_iter_ = len(trainer.history)
         self.loss_curve_ = [row["train_loss"] for row in trainer.history]
         self.accuracy_curve_ = [row["train_accuracy"] for row in trainer.history]
@@ -178,10 +181,12 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
             raise ValueError(f"classes is {classes!r}; it should be as in the first call, {self.classes_!r}")
         labels, images = self._encoded(y), self._pixels(X, given)
         chosen = self._recipe(len(images), partial=True)
+        if chosen.optimizer == "sdlm":
+            raise ValueError(f"recipe is {self.recipe!r}, whose optimiser measures whole data sets; use fit")
         if first:
             seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
             trainer, self.trained_ = chosen.build(self._source(images, labels), seed)
-            self.optimizer_, self.seed_, self.n_iter_ = trainer.optimizer, seed, 0
+            self.optimizer_, self.seed_, self.n_iter_, self.recipe_ = trainer.optimizer, seed, 0, chosen.to_dict()
             self.loss_curve_, self.accuracy_curve_, self.validation_scores_ = [], [], []
         self._one_pass(chosen, images, labels)
         return self
@@ -215,12 +220,7 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
         return pack(dict(super().__getstate__()))
 
     def __setstate__(self, state):
-        state = unpack(state, type(self).__name__)
-        super().__setstate__(state)
-        if hasattr(self, "trained_") and isinstance(self.__dict__.get("optimizer_"), dict):
-            saved = self.optimizer_
-            self.optimizer_ = self._recipe(2, partial=True)._optimizer(self.trained_.model)
-            self.optimizer_.load_state_dict(saved)
+        super().__setstate__(unpack(state, type(self).__name__))
 
     def _validated(self, X, y, reset):
         X, given = _rows(X)
@@ -238,7 +238,9 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
 
     def _pixels(self, X, given):
         if len(given) > 1 and given not in (self.image_shape_, self.image_shape_[1:]):
-            raise ValueError(f"X has samples of the shape {given}, but the classifier was fitted to {self.image_shape_}")
+            raise ValueError(
+                f"X has samples of the shape {given}, but the classifier was fitted to {self.image_shape_}"
+            )
         return as_images(X, self.image_shape_, self.pixel_range_)
 
     def _encoded(self, y):
@@ -270,8 +272,6 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
                     "keep": "best" if self.patience else "last", "train_size": None}  # fmt: skip
         if partial:
             changes |= {"validation": 0.0, "patience": 0, "keep": "last", "distortion": None, "average": 0.0}
-            if RECIPES[self.recipe].optimizer == "sdlm":
-                raise ValueError(f"recipe is {self.recipe!r}, whose optimiser measures whole data sets; use fit")
         chosen = recipe(self.recipe, **changes)
         if chosen.model.get("batch_norm"):
             # It cannot have a last batch of one.
@@ -286,15 +286,21 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
         for name in ("epochs", "batch_size"):
             value = getattr(self, name)
             if value is not None and (not isinstance(value, Integral) or isinstance(value, bool) or value < 1):
-                raise ValueError(f"{name} is {value!r}; it should be an integer of at least 1, or None for the recipe's")
+                raise ValueError(
+                    f"{name} is {value!r}; it should be an integer of at least 1, or None for the recipe's"
+                )
         if self.learning_rate is not None and not (isinstance(self.learning_rate, Real) and self.learning_rate > 0):
-            raise ValueError(f"learning_rate is {self.learning_rate!r}; it should be more than 0, or None for the recipe's")
+            raise ValueError(
+                f"learning_rate is {self.learning_rate!r}; it should be more than 0, or None for the recipe's"
+            )
         if not isinstance(self.validation_fraction, Real) or not 0 <= self.validation_fraction < 1:
             raise ValueError(f"validation_fraction is {self.validation_fraction!r}; it should be from 0 to less than 1")
         if not isinstance(self.patience, Integral) or self.patience < 0:
             raise ValueError(f"patience is {self.patience!r}; it should be a number of epochs, or 0 for never")
         if self.patience and self.validation_fraction == 0:
-            raise ValueError(f"patience is {self.patience!r}, which needs validation_fraction, such as 0.1, to be more than 0")
+            raise ValueError(
+                f"patience is {self.patience!r}, which needs validation_fraction, such as 0.1, to be more than 0"
+            )
 
     def _one_pass(self, chosen, images, labels):
         trained = self.trained_
@@ -306,7 +312,9 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
             fitted, labels[order], chosen._loss(), self.optimizer_, [rate] * steps, batch_size=chosen.batch_size,
             index=order, scale=trained.preparation.scale, offset=trained.preparation.offset(fitted.shape[1]))  # fmt: skip
         if taken < steps:
-            raise NonFiniteError(f"the loss is {losses[taken]} in call {self.n_iter_ + 1} of partial_fit; lower learning_rate, it is {rate:g}")
+            raise NonFiniteError(
+                f"the loss is {losses[taken]} in call {self.n_iter_ + 1} of partial_fit; lower learning_rate, it is {rate:g}"
+            )
         weights = np.diff([*range(0, len(fitted), chosen.batch_size), len(fitted)])
         self.loss_curve_.append(float(np.average(losses, weights=weights)))
         self.accuracy_curve_.append(correct / len(fitted))

@@ -48,8 +48,14 @@ def pixel_range_of(X, asked):
     """(low, high), the values that become black and white."""
     if asked is not None:
         pair = tuple(asked) if isinstance(asked, (tuple, list)) else ()
-        if len(pair) != 2 or not all(isinstance(value, Real) and np.isfinite(value) for value in pair) or not pair[0] < pair[1]:
-            raise ValueError(f"pixel_range is {asked!r}; it should be two numbers, such as (0, 1), the smaller one first")
+        if (
+            len(pair) != 2
+            or not all(isinstance(value, Real) and np.isfinite(value) for value in pair)
+            or not pair[0] < pair[1]
+        ):
+            raise ValueError(
+                f"pixel_range is {asked!r}; it should be two numbers, such as (0, 1), the smaller one first"
+            )
         return float(pair[0]), float(pair[1])
     if X.dtype == np.uint8:
         return WHOLE

@@ -3,7 +3,7 @@
 import numpy as np
 
 from lenet5c.datasets import Preparation
-from lenet5c.recipe import NETS
+from lenet5c.recipe import NETS, Recipe
 from lenet5c.training import TrainedModel
 
 VERSION, KEY = 1, "_lenet5c_state"
@@ -29,7 +29,7 @@ def pack(state):
 
 
 def unpack(state, owner):
-    """The attributes again; the optimiser stays a dict of arrays, as only its owner knows how to make one."""
+    """The attributes again."""
     state = dict(state)
     version = state.pop(KEY, None)
     if version != VERSION:
@@ -44,6 +44,9 @@ def unpack(state, owner):
         preparation = Preparation.from_dict(packed["preparation"], packed["mean_image"])
         state["trained_"] = TrainedModel(
             model, preparation, packed["class_names"], packed["image_shape"], packed["reading"])  # fmt: skip
+        optimizer = Recipe(**state["recipe_"])._optimizer(model)
+        optimizer.load_state_dict(state["optimizer_"])
+        state["optimizer_"] = optimizer
     return state
 
 
