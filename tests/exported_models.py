@@ -46,6 +46,8 @@ def variants():
     made["mean-image"] = trained(nn.LeNet5(rng=2), mean=0.0, std=1 / 255, mean_image=mean_image)
     made["enlarged"] = trained(nn.LeNet5(rng=3), (1, 8, 11), fit="resize")
     made["shrunk"] = trained(nn.LeNet5(rng=4, in_channels=2), (2, 75, 40), fit="resize")
+    small = nn.Sequential(nn.Tanh(), nn.BatchNorm2d(1), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(36, 3, rng=5))
+    made["no-convolution"] = TrainedModel(shaken(small), Preparation((12, 12), std=0.3), ("a", "b", "c"), (1, 10, 9))
     return made
 
 

@@ -1,5 +1,6 @@
 """A web server on this machine whose paths say what goes wrong."""
 
+import os
 import re
 import socket
 import struct
@@ -7,6 +8,7 @@ import threading
 import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from unittest import mock
 from urllib.parse import urlsplit
 
 
@@ -34,7 +36,9 @@ def running_server():
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
     try:
-        yield server
+        # A proxy that this machine may need knows nothing of this server.
+        with mock.patch.dict(os.environ, {"no_proxy": "127.0.0.1"}):
+            yield server
     finally:
         server.ended.set()
         server.shutdown()

@@ -283,3 +283,21 @@ sys.exit(data.main(["inspect", sys.argv[1]]))
 """
     done = run_python(code, tmp_path)
     assert done.returncode == 2 and "pip install 'lenet5c[images]'" in done.stderr
+
+
+def test_predict_sees_the_images_of_a_folder_as_training_did(command, tmp_path):
+    from lenet5c.datasets import image_folder
+    from lenet5c.images import Reader
+
+    for seed, name in enumerate(("ä", "b")):
+        for part in ("train", "test"):
+            write_pictures(tmp_path / "data" / part / name, 3, (40, 50), 3, suffix=".jpg", seed=seed)
+            write_pictures(tmp_path / "data" / part / name / "large", 2, (200, 300), seed=seed)
+    assert command(train, "--data", tmp_path / "data", "--epochs", 2, "--out", tmp_path / "run").code == 0
+    trained = load_model(tmp_path / "run" / "model.safetensors")
+    expected = trained.probabilities(image_folder(tmp_path / "data").test.images)
+    files = [tmp_path / "data" / "test" / name for name in
+             ("b/0.jpg", "b/1.jpg", "b/2.jpg", "b/large/0.png", "b/large/1.png", "ä/0.jpg")]  # fmt: skip
+    reader = Reader(trained)
+    found = [list(reader(file).probabilities.values()) for file in files]
+    assert np.allclose(found, expected[:6], atol=1e-6)

@@ -99,7 +99,27 @@ def test_names_given_by_hand(here, capsys):
     assert_bad_use(capsys, "fc2", "(84, 84)", "(84, 120)")
 
 
+def test_a_net_described_by_its_settings(here, capsys):
+    """What most LeNet-5 in PyTorch are: 28 by 28, padded, maxima."""
+    model = nn.LeNet5(input_size=28, padding=2, activation="tanh", c5="conv", rng=1)
+    save_file(torch_state(model), here / "theirs.safetensors")
+    command = ["theirs.safetensors", "--to", "lenet5c", "--out", "ours.safetensors"]
+    assert main([*command, "--net", "input_size=28", "padding=2", "activation=tanh", "c5=conv", "--mean", "0.5", "--std", "0.5"]) == 0
+    assert "Accuracy on MNIST's test images" in capsys.readouterr().out
+    ours = load_model("ours.safetensors")
+    assert ours.preparation.to_dict() == {"size": [28, 28], "fit": "pad", "mean": 0.5, "std": 0.5, "mean_image": False}
+    assert ours.image_shape == (1, 28, 28)
+    np.testing.assert_array_equal(ours.model.vector, model.vector)
+    assert main([*command, "--net", "paddings=2"]) == 2
+    assert_bad_use(capsys, "--net", "paddings")
+    assert main([*command, "--net", "padding=2"]) == 2
+    assert_bad_use(capsys, "theirs.safetensors", "(120, 576)")
+
+
 @pytest.mark.parametrize("arguments, words", [
+    (["best", "--to", "c", "--net", "padding=2"], ["--net is of --to lenet5c alone"]),
+    (["x.safetensors", "--to", "lenet5c", "--like", "best", "--std", "1"], ["--std goes with --net"]),
+    (["x.safetensors", "--to", "lenet5c", "--like", "best", "--net", "c5=conv"], ["either --like MODEL", "or --net"]),
     (["best"], ["--to is not given", "onnx, c, torch, lenet5c"]),
     (["nothing", "--to", "c"], ["there is no nothing", "best"]),
     (["empty", "--to", "c"], ["empty holds no model.safetensors"]),
@@ -110,7 +130,7 @@ def test_names_given_by_hand(here, capsys):
     (["best", "--to", "c", "--out", "empty"], ["which is a folder"]),
     (["best", "--to", "c", "--out", "no/such/folder/x.c"], ["no/such/folder/x.c"]),
     (["best", "--to", "torch", "--out", "x.py"], ["let it end in .safetensors"]),
-    (["x.safetensors", "--to", "lenet5c"], ["needs --like MODEL"]),
+    (["x.safetensors", "--to", "lenet5c"], ["needs either --like MODEL"]),
     (["x.pt", "--to", "lenet5c", "--like", "best"], ["is a pickle"]),
     (["gone.safetensors", "--to", "lenet5c", "--like", "best"], ["gone.safetensors: No such file"]),
     (["copy.safetensors", "--to", "torch", "--out", "copy.safetensors"], ["the very file that is read"]),

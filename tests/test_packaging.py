@@ -90,6 +90,7 @@ def test_extension_modules_are_for_the_stable_abi():
     "training/pretrained_data/config.json",
     "training/pretrained_data/model.safetensors",
     "training/pretrained_data/summary.json",
+    "demo/page/index.html",
 ])  # fmt: skip
 def test_data_file_is_installed(path):
     assert resources.files("lenet5c").joinpath(path).is_file()

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 
 def train(folder, *arguments):
     """Run the command; returns the run's summary and the digest of its model."""
-    argv = [sys.executable, "-m", "lenet5c.train", "--quiet", "--out", folder, *arguments]
+    argv = [sys.executable, "-m", "lenet5c.train", "--quiet", "--no-report", "--out", folder, *arguments]
     subprocess.run(list(map(str, argv)), check=True)
     summary = json.loads((folder / "summary.json").read_text())
     return summary, hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()

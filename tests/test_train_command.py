@@ -22,7 +22,7 @@ FILES = {"config.json", "metrics.jsonl", "metrics.csv", "checkpoint.safetensors"
 
 
 def command(*arguments, cwd):
-    return [sys.executable, "-m", "lenet5c.train", *map(str, arguments)], {"cwd": cwd, "text": True}
+    return [sys.executable, "-m", "lenet5c.train", "--no-report", *map(str, arguments)], {"cwd": cwd, "text": True}
 
 
 def train(*arguments, cwd):
@@ -415,7 +415,7 @@ def test_an_unknown_instruction_set_is_bad_use(tmp_path, module):
 
 
 def test_lenet5c_train_is_the_same_command(tmp_path, idx_files):
-    argv = [sys.executable, "-m", "lenet5c", "train", "--data", idx_files, "--epochs", "1", "--quiet", "--out", "run"]
+    argv = [sys.executable, "-m", "lenet5c", "train", "--data", idx_files, "--epochs", "1", "--quiet", "--no-report", "--out", "run"]
     result = subprocess.run(list(map(str, argv)), cwd=tmp_path, capture_output=True, text=True)
     assert result.returncode == 0 and result.stdout.startswith("Test accuracy: ")
 

@@ -3,6 +3,7 @@
 Exit codes: 0 done, 1 failed, or `inspect --strict` has warnings, 2 bad use.
 """
 
+import argparse
 import json
 import sys
 from pathlib import Path
@@ -53,7 +54,8 @@ def make_parser():
         description="List the data sets that have a name; of those that are named, their files.",
         epilog=EXAMPLES,
     )
-    inner.add_argument("names", nargs="*", choices=[[], *NAMED_SETS], metavar="NAME", help="tell more about these")
+    # Choices would refuse the empty list of Python 3.11.
+    inner.add_argument("names", nargs="*", type=set_name, metavar="NAME", help="tell more about these")
     inner.add_argument("--json", action="store_true", help="print it as JSON")
 
     inner = commands.add_parser(
@@ -74,6 +76,13 @@ def make_parser():
     )
     inner.add_argument("name", nargs="?", choices=NAMED_SETS, metavar="NAME", help="print that of this data set")
     return parser
+
+
+def set_name(text):
+    """An argparse type: the name of a data set that is fetched."""
+    if text not in NAMED_SETS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not one of {', '.join(NAMED_SETS)}")
+    return text
 
 
 def inspect(options):

@@ -81,7 +81,7 @@ def evaluate(options):
     source = open_source(data)
     dataset = getattr(source, options.part)
     if dataset is None:
-        raise RunError(f"--part is {options.part}, but {data} has no images of its own to validate; it should be test or train")
+        raise RunError(f"--part is {options.part}, but {data} has no such part; it should be test or train")
     asked, notes = matched(trained, dataset)
     result = classify(trained, asked)
     record = {
@@ -176,7 +176,7 @@ def text(options, trained, result, record):
     wrong = result.count - result.correct
     if wrong and options.worst:
         shown = min(wrong, options.worst)
-        title = f"The surest {shown} of {wrong} mistakes:" if shown < wrong else f"All {wrong} mistakes, the surest first:"
+        title = f"The surest {shown} of {wrong} mistakes:" if shown < wrong else f"All {wrong} mistakes, surest first:"
         parts.append(f"{title}\n{tables.worst_table(result, names, options.worst)}")
     if "compare" in record:
         parts.append(compared(options.model, result, record["compare"]))
@@ -223,7 +223,8 @@ def prepared(folder):
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise RunError(f"--out is {folder}, which cannot be a folder ({error.strerror or error}); name another") from None
+        reason = error.strerror or error
+        raise RunError(f"--out is {folder}, which cannot be a folder ({reason}); name another") from None
     return folder
 
 

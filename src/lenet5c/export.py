@@ -4,15 +4,17 @@ Exit codes: 0 done, 1 failed, 2 bad use, 130 interrupted.
 """
 
 import argparse
+import json
 import sys
 from pathlib import Path
+from shlex import quote
 
-from lenet5c.command import Parser, fail, prepare_streams, run, say, wait_briefly
+from lenet5c.command import Parser, fail, number, prepare_streams, run, say, wait_briefly
 
 PROG = "lenet5c export"
 wait_briefly()  # before the kernels load OpenMP
 try:
-    from lenet5c.datasets import mnist
+    from lenet5c.datasets import Preparation, mnist
 except ImportError as error:  # such as an unknown LENET5C_ISA
     if __name__ != "__main__":
         raise
@@ -31,7 +33,8 @@ from lenet5c.exporting.c import QUANTIZATIONS
 from lenet5c.exporting.c_text import prefix_of
 from lenet5c.exporting.onnx import INPUTS, OPSET
 from lenet5c.exporting.source import BEST, open_model
-from lenet5c.training import atomic, evaluate, save_model
+from lenet5c.nn import LeNet5
+from lenet5c.training import TrainedModel, atomic, evaluate, save_model
 
 FORMS = {
     "onnx": "ONNX, for ONNX Runtime and other runtimes",
@@ -42,13 +45,15 @@ FORMS = {
 SUFFIXES = {"onnx": ".onnx", "c": ".c", "torch": ".safetensors", "lenet5c": ".safetensors"}
 BY_SUFFIX = {".onnx": "onnx", ".c": "c", ".h": "c"}
 # Options that mean something to one form alone.
-OPTIONS = {"input": "onnx", "quantize": "c", "like": "lenet5c", "names": "lenet5c"}
+OPTIONS = {"input": "onnx", "quantize": "c", "like": "lenet5c", "names": "lenet5c", "net": "lenet5c", "mean": "lenet5c",
+           "std": "lenet5c"}  # fmt: skip
 EXAMPLES = """examples:
   lenet5c export best --to onnx
   lenet5c export runs/first --to c --name digits --out digits.c
   lenet5c export best --to c --quantize int8
   lenet5c export runs/first/model.safetensors --to torch
-  lenet5c export theirs.safetensors --to lenet5c --like best --names conv1=features.0"""
+  lenet5c export theirs.safetensors --to lenet5c --like best --names conv1=features.0
+  lenet5c export theirs.safetensors --to lenet5c --net input_size=28 padding=2 pooling=max --mean 0.1307 --std 0.3081"""
 
 
 def main(argv=None):
@@ -67,6 +72,9 @@ def make_parser():
     add("--input", choices=INPUTS, help="of onnx: uint8, images as they are, prepared inside the graph; or float, prepared already (default: uint8)")
     add("--quantize", choices=QUANTIZATIONS, help="of c: weights as one byte each (default: none)")
     add("--like", metavar="MODEL", help="of lenet5c: the model whose net, preparation and class names these are")
+    add("--net", type=setting, nargs="+", metavar="NAME=VALUE", help="of lenet5c, instead of --like: settings of lenet5c.nn.LeNet5, such as activation=tanh")
+    add("--mean", type=number(-100, 100), metavar="F", help="with --net: of the pixels, 0 is black and 1 is white (default: 0.1307)")
+    add("--std", type=number(0, 1e6, above=True), metavar="F", help="with --net: likewise, what pixels less the mean are divided by (default: 0.3081)")
     add("--names", type=pair, nargs="+", metavar="OURS=THEIRS", help="of lenet5c: layers whose names or shapes do not tell which they are")
     return parser
 
@@ -79,6 +87,9 @@ def export(options):
     for name, of in OPTIONS.items():
         if getattr(options, name) is not None and form != of:
             raise ExportError(f"--{name} is of --to {of} alone; leave it out, or write {of}")
+    for name in ("mean", "std"):
+        if getattr(options, name) is not None and options.net is None:
+            raise ExportError(f"--{name} goes with --net; with --like it is that model's")
     prefix = prefix_of(options.name)
     out = options.out or Path(f"{prefix}{SUFFIXES[form]}")
     if out.is_dir():
@@ -93,11 +104,14 @@ def export(options):
 
 def bring(options, out):
     """A model file from PyTorch's weights."""
-    if options.like is None:
-        raise ExportError(f"--to lenet5c needs --like MODEL, a model of the same net ({BEST} is LeNet-5 with ReLU and "
-                          f"average pooling): it says how images are prepared and what classes are called")  # fmt: skip
-    like, path, _ = open_model(options.like)
-    _keep(path, out)
+    if (options.like is None) == (options.net is None):
+        raise ExportError(f"--to lenet5c needs either --like MODEL, a model of the same net ({BEST} is LeNet-5 with "
+                          f"ReLU and average pooling), or --net with settings such as padding=2")  # fmt: skip
+    if options.like is not None:
+        like, path, _ = open_model(options.like)
+        _keep(path, out)
+    else:
+        like = described(dict(options.net), options.mean, options.std)
     _keep(Path(options.model), out)
     named = dict(options.names or [])
     trained = import_torch(options.model, like, named)
@@ -107,6 +121,19 @@ def bring(options, out):
         _, test = mnist()
         say(f"Accuracy on MNIST's test images: {evaluate(trained.model, test, trained.preparation)}")
     return 0
+
+
+def described(settings, mean, std):
+    """An untrained model of these settings, for images of MNIST's size or of its own."""
+    try:
+        model = LeNet5(**settings)
+        channels, *size = model.input_shape
+        small = min(size) >= 28 and max(size) <= 32
+        preparation = Preparation(size, mean=0.1307 if mean is None else mean, std=0.3081 if std is None else std)
+    except (TypeError, ValueError) as error:
+        raise ExportError(f"--net: {str(error).replace('LeNet5.__init__() ', '')}") from None
+    names = tuple(str(i) for i in range(model.config["num_classes"]))
+    return TrainedModel(model, preparation, names, (channels, *((28, 28) if small else size)))
 
 
 def _onnx(trained, out, options, accuracy, prefix):
@@ -126,9 +153,10 @@ def _c(trained, out, options, accuracy, prefix):
     test = mnist()[1] if digits else None
     text = to_c(trained, prefix, quantize=options.quantize or "none", image=test.images[0] if digits else None)
     write(lambda: atomic.write_bytes(out, text.encode("ascii")), out)
+    language = "" if out.suffix == ".c" else "-x c "
     facts = [line.removeprefix(" * ").strip() for line in text.splitlines()[:6] if line.startswith(" *     ")]
     say("\n  ".join([f"{out}: {prefix}_predict()", *facts,
-                     f"check it: cc -O2 -DLENET5C_MODEL_MAIN {out} -lm && ./a.out"]))  # fmt: skip
+                     f"check it: cc -O2 -DLENET5C_MODEL_MAIN {language}{quote(str(out))} -lm && ./a.out"]))  # fmt: skip
     if options.quantize == "int8" and digits:
         found, before = (evaluate(each.model, test, each.preparation) for each in (quantize_int8(trained), trained))
         say(f"Accuracy on MNIST's test images: {found} with int8 weights, {before} before")
@@ -168,6 +196,17 @@ def file(text):
     if not text:
         raise argparse.ArgumentTypeError("the name of a file is empty")
     return Path(text)
+
+
+def setting(text):
+    """An argparse type: NAME=VALUE, as a pair; the value is JSON, or a word."""
+    name, sign, value = text.partition("=")
+    if not (name.isidentifier() and sign) or name in ("rng", "init", "conv_init"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE, such as padding=2")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value
 
 
 def pair(text):

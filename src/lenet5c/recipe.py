@@ -313,7 +313,8 @@ class Recipe:
             return train_set, None
         share = self.validation < 1
         count = round(self.validation * len(train_set)) if share else int(self.validation)
-        if self.validation >= LEAST_SHARE and count == 0:
+        classes = len(np.unique(train_set.labels))
+        if self.validation >= LEAST_SHARE and count == 0 and len(train_set) > classes:
             count = 1  # of a handful of images
         if not 1 <= count < len(train_set) or not (share or count == self.validation):
             raise ValueError(
@@ -328,7 +329,7 @@ class Recipe:
         if self.split == "random" and _lost(train_set, rest):
             # A class of few images must not be held out altogether.
             rest, held_out = train_set.split(count, seed, stratify=True)
-        if lost := _lost(train_set, rest):
+        if len(rest) >= classes and (lost := _lost(train_set, rest)):
             raise ValueError(
                 f"validation is {self.validation:g} with the split {self.split}, which leaves no image of the class "
                 f"{train_set.class_names[lost[0]]!r} to train on; use another split, a smaller number, or 0 for none"

@@ -98,7 +98,7 @@ def reproduce(options, command):
     from lenet5c.reproduction.runs import plan, run_all
 
     data = source_name(options.data)
-    source = open_source(data)
+    source = open_source(data, tell=say)
     train_set, test_set = source.train, source.test
     digest = train.data_digest(source)
     runs = plan(names, options.seeds, options.work, data, options.epochs, digest, len(train_set))

@@ -14,19 +14,7 @@ from inspect import signature
 from pathlib import Path
 
 import lenet5c
-from lenet5c.command import (
-    FAILED,
-    Parser,
-    directory,
-    fail,
-    number,
-    prepare_streams,
-    run,
-    say,
-    wait_briefly,
-    warn,
-    whole,
-)
+from lenet5c.command import FAILED, Parser, directory, fail, number, prepare_streams, run, say, wait_briefly, whole
 
 PROG = "lenet5c train"
 wait_briefly()  # before the kernels load OpenMP
@@ -60,7 +48,7 @@ from lenet5c.recipe import (
     Recipe,
 )
 from lenet5c.recipes import RECIPES, recipe
-from lenet5c.training import NonFiniteError, RunError, evaluate, load_model
+from lenet5c.training import NonFiniteError, RunError, evaluate
 from lenet5c.training.event_file import EventFile
 from lenet5c.training.interrupt import StopRequest
 from lenet5c.training.progress import Progress
@@ -180,7 +168,9 @@ def train(options, started):
             return interrupted(folder, trainer, signal)
         summary = finish(trainer, trained, source.test, folder, config, started)
     if not options.no_report:
-        draw_report(trainer, source, folder, config, summary, options.quiet)
+        from lenet5c.report.run import leave_report
+
+        leave_report(PROG, trainer, source, folder, config, summary, options.quiet)
     return report(summary, options.target_accuracy)
 
 
@@ -377,35 +367,6 @@ def finish(trainer, trained, test_set, folder, config, started):
         summary["kept_epoch"] = row["epoch"]
     folder.finish(trained, summary)
     return summary
-
-
-def draw_report(trainer, source, folder, config, summary, quiet):
-    """Pictures and a page of a finished run, if it has none yet; whatever goes wrong there, the run has not failed."""
-    from lenet5c.report.run import PAGE, complete, write_report  # imports no matplotlib yet
-
-    if complete(folder.path):
-        return
-    began = time.perf_counter()
-    counts = len(trainer.train_set), 0 if trainer.validation_set is None else len(trainer.validation_set)
-    again = f"lenet5c train --resume --out {shlex.quote(str(folder.path))} draws them"
-    try:
-        trained = load_model(folder.model_file)  # a trainer that was resumed does not have these weights
-        failures = write_report(folder.path, config, summary, trainer.history, trained, source, counts)
-    except MissingExtraError:
-        if not quiet:
-            say("For pictures of each run and a report: pip install 'lenet5c[plots]'")
-    except (Exception, KeyboardInterrupt) as error:
-        warn(PROG, f"no report: {one_line(error)}; {again}")
-    else:
-        for name, error in failures.items():
-            warn(PROG, f"no {name}.png: {one_line(error)}; {again}")
-        if not quiet:
-            say(f"Pictures and a report in {folder.path / PAGE} ({time.perf_counter() - began:.1f} s)")
-
-
-def one_line(error):
-    """An exception that nobody foresaw, as a line."""
-    return f"{type(error).__name__} {error}".strip().replace("\n", " ")
 
 
 def report(summary, target):

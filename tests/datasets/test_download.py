@@ -1,6 +1,7 @@
 """Downloads against a server that does everything wrong; nothing leaves this machine."""
 
 import hashlib
+import socket
 import threading
 from dataclasses import replace
 
@@ -76,6 +77,20 @@ def test_a_refused_connection_leads_to_the_next_address(server, tmp_path):
     file = remote(server, "good")
     file = RemoteFile("a.gz", ("http://127.0.0.1:1/a.gz", *file.urls), SHA256, len(CONTENT))
     assert fetch(file, tmp_path, patience=QUICK).read_bytes() == CONTENT
+
+
+def test_without_a_network_nothing_is_tried_again(tmp_path, monkeypatch):
+    asked = []
+
+    def no_name(*arguments, **options):
+        asked.append(arguments)
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", no_name)
+    monkeypatch.setenv("no_proxy", "*")
+    with pytest.raises(DownloadError, match="no network"):
+        fetch(RemoteFile("a.gz", ("https://example.invalid/a.gz",), SHA256, 5), tmp_path)
+    assert len(asked) == 1
 
 
 @pytest.mark.parametrize("url", ["http://example.org/a.gz", "ftp://127.0.0.1/a.gz", "file:///etc/passwd"])

@@ -50,7 +50,9 @@ def test_a_long_scribble_takes_no_more_than_a_moment_of_memory():
     assert render(checked_strokes([stroke])).mean() > 200
 
 
-@pytest.mark.parametrize("value", [None, 5, "x", [5], [[1]], [["1", 2, 3]], [[float("nan"), 0, 1]], [[float("inf"), 0, 1]]])
+@pytest.mark.parametrize(
+    "value", [None, 5, "x", [5], [[1]], [["1", 2, 3]], [[float("nan"), 0, 1]], [[float("inf"), 0, 1]]]
+)
 def test_what_is_no_drawing(value):
     with pytest.raises(DrawingError):
         checked_strokes(value)

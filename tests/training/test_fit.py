@@ -9,6 +9,7 @@ import sys
 
 import numpy as np
 import pytest
+from conftest import run_python
 
 import lenet5c
 from lenet5c.datasets import Preparation
@@ -172,6 +173,46 @@ def test_a_saved_training_goes_on_elsewhere(tmp_path, mnist_slice):
     other.load(tmp_path / "half.safetensors")
     assert other.epoch == 1 and other.fit(progress=False).done
     assert everything(other) == everything(whole)
+    other.save(tmp_path / "done.safetensors")
+    third = compiled_trainer(mnist_slice[0])
+    third.load(tmp_path / "done.safetensors")
+    assert third.fit(progress=False).done and everything(third) == everything(whole)
+
+
+def test_a_runs_checkpoint_goes_on_in_a_notebook(tmp_path, idx_files, mnist_slice):
+    done = run_python("import sys; from lenet5c.train import main; sys.exit(main(sys.argv[1:]))", "--recipe", "fast", "--data",
+                      idx_files, "--seed", "5", "--out", tmp_path / "run")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    trainer = lenet5c.trainer("fast", data=idx_files, seed=5)
+    trainer.load(tmp_path / "run/checkpoint.safetensors")
+    assert trainer.fit(progress=False).done
+    model = load_model(tmp_path / "run/model.safetensors").model
+    assert model.vector.tobytes() == trainer.trained.model.vector.tobytes()
+    other = lenet5c.trainer("fast", data=idx_files, seed=5, optimizer="sgd")
+    before = everything(other)
+    with pytest.raises(RunError, match="checkpoint.safetensors does not fit this trainer"):
+        other.load(tmp_path / "run/checkpoint.safetensors")
+    assert everything(other) == before
+
+
+def test_an_optimizer_of_the_users_own(mnist_slice):
+    class Own:
+        def __init__(self, model):
+            self.model, self.lr, self.steps = model, 0.1, 0
+
+        def step(self):
+            self.steps += 1
+            self.model.vector[:] -= self.lr * self.model.grad_vector
+
+    trainer = plain_trainer(mnist_slice[0])
+    trainer.optimizer = Own(trainer.model)
+
+    def interrupt(trainer, row):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trainer.fit(False, on_epoch=interrupt)
+    assert trainer.fit(progress=False).done and trainer.optimizer.steps == 2 * 38
 
 
 @pytest.mark.parametrize(

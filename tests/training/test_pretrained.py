@@ -38,6 +38,6 @@ def test_it_is_of_the_recipe_as_it_stands():
 def test_its_command_writes_the_same_weights(tmp_path):
     from lenet5c.train import main
 
-    assert main(["--recipe", "best", "--seed", "0", "--out", str(tmp_path), "--quiet"]) == 0
+    assert main(["--recipe", "best", "--seed", "0", "--out", str(tmp_path), "--quiet", "--no-report"]) == 0
     again, shipped = load_model(tmp_path / "model.safetensors"), pretrained()
     np.testing.assert_array_equal(again.model.vector, shipped.model.vector)

@@ -1,11 +1,11 @@
 """One picture that shows what the images of each class look like."""
 
+from bisect import bisect
 from io import BytesIO
 
 import numpy as np
 
-from lenet5c.datasets.inspection import spread
-from lenet5c.datasets.preparation import Preparation
+from lenet5c.datasets.inspection import EXAMPLE, spread
 from lenet5c.datasets.whole import with_channels
 from lenet5c.extras import require
 from lenet5c.training import atomic
@@ -13,7 +13,8 @@ from lenet5c.training import atomic
 #: Examples of each class, by part.
 COLUMNS = {"train": 12, "test": 5}
 MOST_CLASSES = 200
-CELL, GAP, MARGIN, WIDEST, LONGEST = 56, 4, 16, 220, 60
+CELL = EXAMPLE
+GAP, MARGIN, WIDEST, LONGEST = 4, 16, 220, 60
 PAPER, INK, FAINT = (255, 255, 255), (34, 34, 34), (120, 120, 120)
 
 
@@ -67,7 +68,7 @@ def write_contact_sheet(path, inspection):
     if hidden:
         draw.text((MARGIN, height - MARGIN - 14), f"and {hidden:,} more classes", FAINT, small)
     content = BytesIO()
-    sheet.save(content, "PNG", optimize=True)
+    sheet.save(content, "PNG")
     atomic.write_bytes(path, content.getvalue())
 
 
@@ -77,16 +78,10 @@ def _examples(inspection, part, label):
 
 
 def _cell(picture):
-    """A picture as uint8 (h, w, 3) that fits into a cell, with its proportions; small ones in whole steps."""
-    planes = with_channels(picture, 3)
-    height, width = planes.shape[1:]
-    largest = max(height, width)
-    if largest <= CELL:
-        scale = CELL // largest
-        return np.ascontiguousarray(planes.repeat(scale, axis=1).repeat(scale, axis=2).transpose(1, 2, 0))
-    size = (max(1, round(height * CELL / largest)), max(1, round(width * CELL / largest)))
-    fitted = Preparation(size=size, fit="resize").fit_images(planes[np.newaxis])[0]
-    return np.ascontiguousarray(fitted.transpose(1, 2, 0))
+    """An example as uint8 (h, w, 3); a small one is enlarged in whole steps."""
+    scale = CELL // max(picture.shape[:2])
+    planes = with_channels(picture, 3).repeat(scale, axis=1).repeat(scale, axis=2)
+    return np.ascontiguousarray(planes.transpose(1, 2, 0))
 
 
 def _font(ImageFont, size):
@@ -109,6 +104,5 @@ def _drawable(text, font):
 def _fitted(text, font):
     if font.getlength(text) <= WIDEST:
         return text
-    while text and font.getlength(text + "...") > WIDEST:
-        text = text[:-1]
-    return text + "..."
+    fits = bisect(range(len(text)), WIDEST, key=lambda count: font.getlength(text[:count] + "..."))
+    return text[: max(fits - 1, 0)] + "..."

@@ -206,7 +206,9 @@ class Dataset:
         """Pick `count` entries of `order`, of each class its share by largest remainder."""
         per_class = np.bincount(self.labels, minlength=self.num_classes)
         share, remainder = np.divmod(count * per_class.astype(np.int64), len(self))
-        share[np.argsort(-remainder, kind="stable")[: count - share.sum()]] += 1
+        # What is left over comes from the classes with the largest remainders, but the last image of a class stays.
+        last = per_class - share <= 1
+        share[np.lexsort((-remainder, last))[: count - share.sum()]] += 1
         labels = self.labels[order]
         return np.concatenate([order[labels == c][:k] for c, k in enumerate(share) if k])
 

@@ -5,6 +5,8 @@ import http.client
 import json
 import os
 import re
+import socket
+import ssl
 import time
 import urllib.error
 import urllib.request
@@ -219,6 +221,10 @@ def _transfer(url, file, part, progress, patience):
         kind = _MayPass if error.code >= 500 or error.code in (408, 429) else _Failure
         raise kind(f"HTTP {error.code} {_printable(error.reason)}".rstrip()) from None
     except urllib.error.URLError as error:
+        if isinstance(error.reason, ssl.SSLCertVerificationError):
+            raise _Failure(f"its certificate cannot be verified: {error.reason.verify_message}") from None
+        if isinstance(error.reason, socket.gaierror):
+            raise _Failure("no such host, or no network") from None
         raise _MayPass(str(getattr(error.reason, "strerror", None) or error.reason)) from None
     except TimeoutError:
         raise _MayPass("timed out") from None

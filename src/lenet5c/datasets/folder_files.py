@@ -15,9 +15,6 @@ PART_NAMES = {
     "validation": ("val", "valid", "validation"),
     "test": ("test", "testing"),
 }
-#: What is taken for an image, by its name.
-EXTENSIONS = frozenset(
-    ".png .jpg .jpeg .jpe .jfif .bmp .dib .gif .tif .tiff .webp .pgm .ppm .pbm .pnm .tga .pcx".split())  # fmt: skip
 # What systems and archives leave behind, in small letters; names with a dot in front are passed over as well.
 LITTER = frozenset({"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "system volume information"})
 LAYOUT = "it should hold a folder of images for each class, or train/CLASS and test/CLASS, or four IDX files"
@@ -94,7 +91,10 @@ class _Seen:
     """Lists folders, and counts what it passes over."""
 
     def __init__(self, root):
-        self.root = os.path.realpath(root)
+        # Imported here, as pictures are read with what this package has.
+        from lenet5c.images.reader import SUFFIXES
+
+        self.root, self.suffixes = os.path.realpath(root), SUFFIXES
         self.notes = []
         self.outside = 0
         self.other = Counter()
@@ -109,7 +109,7 @@ class _Seen:
                 self.outside += 1
             elif path.is_dir():
                 folders.append(path)
-            elif path.suffix.casefold() not in EXTENSIONS:
+            elif path.suffix.lower() not in self.suffixes:
                 self.other[path.suffix.casefold() or "no suffix"] += 1
             elif path.is_file():
                 images.append(path)

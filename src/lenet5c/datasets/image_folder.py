@@ -19,7 +19,7 @@ SIZE = (32, 32)
 KEPT = 128
 TEST_SHARE = 1 / 6
 #: Bytes of all images together.
-MEMORY = 4 << 30
+MEMORY = 2 << 30
 SHOWN = 3
 
 
@@ -79,11 +79,11 @@ def image_folder(path, *, channels=None, size=None, test_share=TEST_SHARE, seed=
               for label, paths in enumerate(classes) for file in paths]  # fmt: skip
     images = _Images(channels, size, memory, len(listed), root)
     used, bad = [], []
-    for entry, picture in zip(listed, read_pictures([file for _, _, file in listed]), strict=True):
+    for entry, picture in zip(listed, read_pictures([file for *_, file in listed], images.prepared), strict=True):
         if isinstance(picture, Exception):
             bad.append((entry[2], reason(picture, entry[2])))
         else:
-            images.add(picture)
+            images.add(*picture)
             used.append(entry)
     notes = list(files.notes)
     if bad:
@@ -128,39 +128,42 @@ class _Images:
     """Takes pictures as they come, and keeps no more of each than will be needed."""
 
     def __init__(self, channels, size, memory, expected, root):
-        self.channels, self.size, self.memory, self.expected, self.root = channels, size, memory, expected, root
+        self.channels, self.asked, self.memory, self.expected, self.root = channels, size, memory, expected, root
+        self.size = size
         self.kept = []
         self.shape = None  # of all so far, while they keep it
         self.coloured = channels == 3
 
-    def add(self, picture):
+    def prepared(self, picture):
+        """(image, size of the picture): all that takes time, for any thread."""
         height, width = picture.shape[:2]
         if self.channels is None and is_grey(picture):
-            picture = with_channels(picture if picture.ndim == 2 else picture[..., 0], 1)
+            planes = with_channels(picture if picture.ndim == 2 else picture[..., 0], 1)
         else:
-            picture = with_channels(picture, self.channels or 3)
-        self.coloured |= len(picture) == 3
-        if self.size is None and ((height, width) != (self.shape or (height, width)) or max(height, width) > KEPT):
-            self.size = SIZE
-            self.kept = [self._fitted(image) for image in self.kept]
+            planes = with_channels(picture, self.channels or 3)
+        size = self.asked or (SIZE if max(height, width) > KEPT else (height, width))
+        # A copy, as an image that is a part of a large picture would hold on to it.
+        return np.array(_fitted(planes, size)), (height, width)
+
+    def add(self, image, size):
+        """Take an image made of a picture of that size."""
+        self.coloured |= len(image) == 3
         if self.size is None:
-            self.shape = (height, width)
-        # A copy, so that a small image does not hold on to a large one that it was cut from.
-        self.kept.append(np.array(self._fitted(picture)))
+            if max(size) <= KEPT and size == (self.shape or size):
+                self.shape = size
+            else:
+                self.size = SIZE
+                self.kept = [_fitted(kept, SIZE) for kept in self.kept]
+        self.kept.append(_fitted(image, self.size or size))
         self._check_memory()
 
     def array(self):
         height, width = self.size or self.shape
         whole = np.empty((len(self.kept), 3 if self.coloured else 1, height, width), dtype=np.uint8)
-        for i, image in enumerate(self.kept):
-            whole[i] = image  # one channel goes into all three
-        self.kept = []
+        for i in range(len(whole)):
+            whole[i] = self.kept[i]  # one channel goes into all three
+            self.kept[i] = None  # else all would be there twice
         return whole
-
-    def _fitted(self, image):
-        if self.size is None:
-            return image
-        return Preparation(size=self.size, fit="resize").fit_images(image[np.newaxis])[0]
 
     def _check_memory(self):
         height, width = self.size or self.shape
@@ -172,8 +175,12 @@ class _Images:
             )
 
 
+def _fitted(planes, size):
+    return Preparation(size=size, fit="resize").fit_images(planes[np.newaxis])[0]
+
+
 def _bad_files(root, bad, skip_bad):
-    shown = "; ".join(f"{file.relative_to(root)}: {why}" for file, why in bad[:SHOWN])
+    shown = "; ".join(f"{file.relative_to(root)} {why}" for file, why in bad[:SHOWN])
     more = f"; and {len(bad) - SHOWN:,} more" if len(bad) > SHOWN else ""
     files = f"{len(bad):,} file{'s' if len(bad) > 1 else ''}"
     if skip_bad:

@@ -12,11 +12,13 @@ from lenet5c.datasets.idx import has_idx_files
 from lenet5c.datasets.image_folder import KEPT, SIZE
 from lenet5c.datasets.pictures import header, read_pictures, reason
 from lenet5c.datasets.source import NAMES, open_source
-from lenet5c.datasets.whole import is_grey
+from lenet5c.datasets.whole import is_grey, thumbnail
 
 #: Of a class with fewer training images than this share of the largest class's.
 IMBALANCE = 0.1
 SHOWN = 5
+#: Height and width of examples, at most.
+EXAMPLE = 56
 
 
 @dataclass
@@ -75,7 +77,7 @@ class Inspection:
                 shown = "; ".join(" = ".join(_shortened(group)) for group in groups[:SHOWN])
                 lines.append(f"{_count(len(groups), 'group')} of images {what}: {shown}{_more(groups)}")
         if self.unreadable:
-            shown = "; ".join(f"{name}: {why}" for name, why in self.unreadable[:SHOWN])
+            shown = "; ".join(f"{name} {why}" for name, why in self.unreadable[:SHOWN])
             lines.append(f"{_count(len(self.unreadable), 'file')} that cannot be read: {shown}{_more(self.unreadable)}")
         if self.duplicates:
             spare = sum(len(group) - 1 for group in self.duplicates)
@@ -127,14 +129,18 @@ def _inspect_folder(root, examples):
               for label, paths in enumerate(classes) for path in paths]  # fmt: skip
     chosen = {path for classes in files.parts.values() for paths in classes for path in spread(paths, examples)}
     facts, unreadable = _Facts(files.class_names), []
-    for (part, label, path), picture in zip(listed, read_pictures([path for *_, path in listed]), strict=True):
+
+    def look(picture):
+        return Look.at(picture), thumbnail(picture, EXAMPLE)
+
+    for (part, label, path), seen in zip(listed, read_pictures([path for *_, path in listed], look), strict=True):
         name = path.relative_to(root).as_posix()
-        if isinstance(picture, Exception):
-            unreadable.append((name, reason(picture, path)))
+        if isinstance(seen, Exception):
+            unreadable.append((name, reason(seen, path)))
             continue
-        facts.add(part, label, name, picture, header(path))
+        facts.add(part, label, name, seen[0], header(path))
         if path in chosen:
-            facts.examples[part, label].append(np.array(picture))
+            facts.examples[part, label].append(seen[1])
     notes = list(files.notes)
     if "test" not in files.parts:
         notes.append("no folder for test: about a sixth of the images of each class will be set aside for it")
@@ -148,13 +154,43 @@ def _inspect_arrays(data, source, examples):
     for part, dataset in parts.items():
         kind = "grey" if dataset.images.shape[1] == 1 else "colour"
         for i, (image, label) in enumerate(zip(dataset.images, dataset.labels.tolist(), strict=True)):
-            facts.add(part, label, f"{part}[{i}]", image.transpose(1, 2, 0), kind)
+            facts.add(part, label, f"{part}[{i}]", Look.at(image.transpose(1, 2, 0)), kind)
         for label in range(dataset.num_classes):
-            members = np.flatnonzero(dataset.labels == label)
-            facts.examples[part, label] = [
-                dataset.images[i].transpose(1, 2, 0) for i in spread(members.tolist(), examples)]  # fmt: skip
+            members = np.flatnonzero(dataset.labels == label).tolist()
+            facts.examples[part, label] = [_shown(dataset.images[i]) for i in spread(members, examples)]
     facts.keep_size = True
     return facts.inspection(data, list(parts), [], list(source.notes))
+
+
+def _shown(image):
+    """An image as a picture; of other numbers of channels than pictures have the first is shown."""
+    return thumbnail(image.transpose(1, 2, 0) if len(image) in (1, 3) else image[0], EXAMPLE)
+
+
+@dataclass(frozen=True)
+class Look:
+    """What there is to know of one picture."""
+
+    size: tuple[int, int]
+    channels: int
+    key: bytes
+    blank: bool
+    sums: np.ndarray
+    squares: np.ndarray
+
+    @classmethod
+    def at(cls, picture):
+        """Of uint8 (h, w) or (h, w, C); a picture without colours is grey, however it is stored."""
+        if picture.ndim == 3 and picture.shape[2] in (1, 3) and is_grey(picture):
+            picture = picture[..., 0]
+        planes = np.ascontiguousarray(picture).reshape(*picture.shape[:2], -1)
+        height, width, channels = planes.shape
+        key = hashlib.blake2b(f"{planes.shape}".encode(), digest_size=16)
+        key.update(planes.data)
+        flat = planes.reshape(-1, channels)
+        squares = np.square(flat, dtype=np.uint16).sum(axis=0, dtype=np.int64)
+        return cls((height, width), channels, key.digest(), bool((flat == flat[0]).all()),
+                   flat.sum(axis=0, dtype=np.int64), squares)  # fmt: skip
 
 
 class _Facts:
@@ -167,35 +203,28 @@ class _Facts:
         self.groups = defaultdict(list)
         self.blank = []
         self.channels = 1
-        self.pixels = 0
-        self.sums = np.zeros(3, np.int64)
-        self.squares = np.zeros(3, np.int64)
+        self.pixels = self.sums = self.squares = 0
         self.examples = defaultdict(list)
         self.keep_size = False
 
-    def add(self, part, label, name, picture, kind):
-        if picture.ndim == 3 and picture.shape[2] in (1, 3) and is_grey(picture):
-            picture = picture[..., 0]
-        planes = picture.reshape(*picture.shape[:2], -1)
-        height, width, channels = planes.shape
+    def add(self, part, label, name, look, kind):
         self.counts[part][label] += 1
-        self.sizes[height, width] += 1
+        self.sizes[look.size] += 1
         self.kinds[kind] += 1
-        self.channels = max(self.channels, channels)
-        key = hashlib.blake2b(f"{planes.shape}".encode(), digest_size=16)
-        key.update(np.ascontiguousarray(planes).data)
-        self.groups[key.digest()].append((part, label, name))
-        if (planes == planes[0, 0]).all():
+        self.groups[look.key].append((part, label, name))
+        if look.blank:
             self.blank.append(name)
-        if part == "train" and channels in (1, 3):
-            flat = planes.reshape(-1, channels)
-            self.pixels += len(flat)
-            self.sums += flat.sum(axis=0, dtype=np.int64)
-            self.squares += np.square(flat, dtype=np.uint16).sum(axis=0, dtype=np.int64)
+        if part == "train":
+            if look.channels > self.channels == 1:  # all so far were grey
+                self.sums, self.squares = (value + np.zeros(look.channels, np.int64) for value in (self.sums, self.squares))
+            self.pixels += look.size[0] * look.size[1]
+            self.sums = self.sums + look.sums
+            self.squares = self.squares + look.squares
+        self.channels = max(self.channels, look.channels)
 
     def inspection(self, name, parts, unreadable, notes):
-        mean = self.sums[: self.channels] / max(1, self.pixels)
-        std = np.sqrt(np.maximum(self.squares[: self.channels] / max(1, self.pixels) - mean**2, 0))
+        mean = np.broadcast_to(self.sums / max(1, self.pixels), self.channels)
+        std = np.sqrt(np.maximum(self.squares / max(1, self.pixels) - mean**2, 0))
         conflicts, leaks, duplicates = [], [], []
         for group in self.groups.values():
             if len(group) == 1:

@@ -1,78 +1,72 @@
 """Many picture files, read at once."""
 
 import os
+import warnings
 from collections import deque
 
 from lenet5c.errors import MissingExtraError, UserError
+from lenet5c.extras import require
 
 WORKERS = 8  # decoders wait for the disk, too
 
 
-def read_pictures(paths):
+def read_pictures(paths, finish=None):
     """Read picture files, several at once.
 
     Parameters
     ----------
     paths : sequence of Path
+    finish : callable, optional
+        What to make of each picture, uint8 (h, w) or (h, w, 3), on the thread that has read it: large pictures should
+        not wait in memory for their turn.
 
     Yields
     ------
-    ndarray of uint8, shape (h, w) or (h, w, 3), or Exception
-        For each path, in order: its picture, or why it cannot be read.
+    object or Exception
+        For each path, in order: what `finish` returned, or why the file cannot be read.
 
     Raises
     ------
     MissingExtraError
         Pillow is not installed.
     """
-    from concurrent.futures import ThreadPoolExecutor  # MNIST does without
+    # MNIST does without these.
+    from concurrent.futures import ThreadPoolExecutor
 
-    read = reader()
-    with ThreadPoolExecutor(min(WORKERS, 2 * (os.cpu_count() or 1))) as pool:
+    from lenet5c.images.reader import read_picture
+
+    require("PIL.Image", "images", "images of your own")
+
+    def work(path):
+        try:
+            picture = read_picture(path)
+            return picture if finish is None else finish(picture)
+        except MissingExtraError:
+            raise
+        except (UserError, OSError, MemoryError) as error:
+            return error
+
+    workers = min(WORKERS, 2 * (os.cpu_count() or 1))
+    # Of decoders, about what they make good. Set here, as threads that each set it would undo what the other did.
+    with warnings.catch_warnings(), ThreadPoolExecutor(workers) as pool:
+        warnings.simplefilter("ignore")
         waiting = deque()
-        # A few pictures in advance and no more: they may be large.
         for path in paths:
-            waiting.append(pool.submit(_read_or_error, read, path))
-            if len(waiting) > 2 * WORKERS:
+            waiting.append(pool.submit(work, path))
+            if len(waiting) > 4 * workers:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
 
 
-def _read_or_error(read, path):
-    try:
-        return read(path)
-    except MissingExtraError:
-        raise
-    except (UserError, OSError, MemoryError) as error:
-        return error
-
-
-def reader():
-    """A function from the path of a file to its picture."""
-    from lenet5c.extras import require
-
-    Image = require("PIL.Image", "images", "images of your own")
-    ImageOps = require("PIL.ImageOps", "images", "images of your own")
-    import numpy as np
-
-    def read(path):
-        try:
-            with Image.open(path) as image:
-                image = ImageOps.exif_transpose(image)
-                return np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"))
-        except Exception as error:
-            raise UserError(f"{path}: {error}") from None
-
-    return read
-
-
 def reason(error, path):
-    """Why a file cannot be read, without its path."""
+    """Why a file cannot be read, as what follows its name in a sentence."""
     if isinstance(error, OSError) and error.strerror:
-        return error.strerror
+        return f"cannot be opened ({error.strerror})"
     text = str(error) or ("out of memory" if isinstance(error, MemoryError) else type(error).__name__)
-    return text.removeprefix(f"{path}").lstrip(": ")
+    if text.startswith(f"{path} "):
+        return text[len(str(path)) + 1 :]
+    return f"cannot be read ({text.removeprefix(f'{path}: ')})"
 
 
 def header(path):

@@ -62,7 +62,7 @@ class NamedSet:
     homepage: str
     folder: str
     files: tuple[RemoteFile, ...]
-    members: tuple[str, str, str, str]
+    members: tuple[str, ...]
     counts: tuple[int, int]
     class_names: tuple[str, ...]
     first_label: int = 0

@@ -63,6 +63,17 @@ def with_channels(picture, channels):
     return grey(picture)[np.newaxis]
 
 
+def thumbnail(picture, side):
+    """A picture, as `to_image` takes it, of the same proportions and no side longer than this: uint8 (h, w, C)."""
+    planes = with_channels(picture, 1 if picture.ndim == 2 else picture.shape[2])
+    height, width = planes.shape[1:]
+    longest = max(height, width)
+    if longest > side:
+        size = (max(1, round(height * side / longest)), max(1, round(width * side / longest)))
+        planes = Preparation(size=size, fit="resize").fit_images(planes[np.newaxis])[0]
+    return np.array(planes.transpose(1, 2, 0))
+
+
 def grey(picture):
     """uint8 (h, w) of uint8 (h, w, 3): 0.299 red, 0.587 green and 0.114 blue, rounded; equal channels stay as they are."""
     # The weights in units of 2**-16; their sum is exactly 1.

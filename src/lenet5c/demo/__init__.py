@@ -28,7 +28,7 @@ def main(argv=None):
 def make_parser():
     parser = Parser(
         prog=PROG,
-        description="Draw a digit in the browser, and watch the net read it: a page on this machine, for this machine alone.",
+        description="Draw a digit in the browser, and watch the net read it: a page for this machine alone.",
         epilog=f"""\
 examples:
   lenet5c demo
@@ -40,12 +40,30 @@ Samples are saved as SAMPLES/CLASS/*.png, the form of folder that lenet5c train 
 model that you keep is saved beside that folder. Ctrl-C ends the demo.""",
     )
     add = parser.add_argument
-    add("--model", type=directory, metavar="M", help="a model file or the folder of a run (default: the model that comes with lenet5c)")
-    add("--data", metavar="NAME_OR_DIR", help="the images the model was trained on, for test digits and fine-tuning (default: those of the run, or mnist)")
-    add("--samples", type=directory, default=None, metavar="DIR", help=f"where drawn samples are saved (default: {SAMPLES} in the current folder)")
+    add(
+        "--model",
+        type=directory,
+        metavar="M",
+        help="a model file or the folder of a run (default: the model that comes with lenet5c)",
+    )
+    add(
+        "--data",
+        metavar="NAME_OR_DIR",
+        help="the images the model was trained on, for test digits and fine-tuning (default: the run's, or mnist)",
+    )
+    add(
+        "--samples",
+        type=directory,
+        default=None,
+        metavar="DIR",
+        help=f"where drawn samples are saved (default: {SAMPLES} in the current folder)",
+    )
     add("--port", type=whole(0, 65535), default=0, metavar="N", help="of the page, 0 for a free one (default: 0)")
     add("--no-browser", action="store_true", help="only print the page's address")
-    add("--threads", type=whole(1, 1024), metavar="N", help="of fine-tuning; the result does not depend on it (default: all cores)")
+    add(
+        "--threads",
+        type=whole(1, 1024),
+        metavar="N",
+        help="of fine-tuning; the result does not depend on it (default: all cores)",
+    )
     return parser
-
-

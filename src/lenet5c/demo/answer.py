@@ -6,9 +6,10 @@ from math import prod
 import numpy as np
 
 from lenet5c.datasets import Preparation
-from lenet5c.demo.drawing import GRID, USUAL_WIDTH, render
+from lenet5c.demo.drawing import GRID, USUAL_WIDTH
 from lenet5c.demo.transform import thickened
-from lenet5c.images.digit import BlankImageError, centred, cropped, with_usual_stroke
+from lenet5c.images.digit import BlankImageError, Digit, Ink, box_of, centred, cropped, with_usual_stroke
+from lenet5c.images.judge import looks_like_no_digit, measures
 from lenet5c.nn import Conv2d, Flatten, Linear, softmax
 from lenet5c.nn.pooling import AvgPool2d, MaxPool2d, Subsample2d
 from lenet5c.nn.rbf import RBF
@@ -86,11 +87,11 @@ class Reader:
     Examples
     --------
     >>> from lenet5c.demo.answer import Reader
-    >>> from lenet5c.demo.drawing import checked_strokes
+    >>> from lenet5c.demo.drawing import checked_strokes, render
     >>> from lenet5c.demo.transform import Transform
     >>> from lenet5c.training import pretrained
     >>> reader = Reader(pretrained())
-    >>> picture = reader.picture(checked_strokes([[0.5, 0.2, 1, 0.5, 0.8, 1]]), Transform().width)
+    >>> picture = reader.picture(render(checked_strokes([[0.5, 0.2, 1, 0.5, 0.8, 1]])))
     >>> int(reader.answer(picture, Transform()).probabilities.argmax())
     1
     >>> [stage.name for stage in reader.stages]
@@ -107,10 +108,9 @@ class Reader:
         for (name, kind), values in zip(self._stage_names(), self._maps(self.fitted(black)), strict=True):
             self.stages.append(Stage(name, kind, values.shape, shrunk(values).shape))
 
-    def picture(self, strokes, width):
-        """The drawing as an image of the model's data, uint8 (C, h, w); None if there is nothing to see."""
+    def picture(self, ink, width=USUAL_WIDTH):
+        """Ink of this pen as an image of the model's data, uint8 (C, h, w); None if there is nothing to see."""
         channels, height, across = self.trained.image_shape
-        ink = render(strokes, width)
         if not ink.any():
             return None
         if self.trained.reading == "whole":
@@ -132,6 +132,13 @@ class Reader:
             top, left = (height - size) // 2, (across - size) // 2
             fitted[0, top : top + size, left : left + size] = square
         return np.repeat(fitted, channels, axis=0)
+
+    def doubt(self, ink):
+        """Why ink cannot be one digit, as predict has it, or None."""
+        if self.trained.reading == "whole":
+            return None
+        whole = Ink(ink, ink, dark=True, contrast=255.0, noise=0.0)
+        return looks_like_no_digit(measures(Digit(ink, whole, box_of(ink))))
 
     def rewritten(self, picture, width):
         """An image of the data as if written with another pen, where that has a meaning."""

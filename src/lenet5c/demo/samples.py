@@ -67,7 +67,9 @@ class SampleFolder:
                 # Channels of a drawing are alike.
                 atomic.write_bytes(path, png.encoded(picture[0]))
             except OSError as error:
-                raise SampleError(f"{folder}: {error.strerror or error}; start the demo with another --samples") from None
+                raise SampleError(
+                    f"{folder}: {error.strerror or error}; start the demo with another --samples"
+                ) from None
         return path
 
     def counts(self):
@@ -113,14 +115,18 @@ def folder_names(class_names):
     """Names of folders that every system takes, and keeps apart."""
     folded = [name.casefold() for name in class_names]
     return [
-        f"class-{number}" if UNFIT.search(name) or len(name.encode()) > 100 or folded.count(name.casefold()) > 1 else name
+        f"class-{number}"
+        if UNFIT.search(name) or len(name.encode()) > 100 or folded.count(name.casefold()) > 1
+        else name
         for number, name in enumerate(class_names)
     ]
 
 
 def _files(folder):
     try:
-        return sorted(path for path in folder.iterdir() if path.suffix.lower() == ".png" and not path.name.startswith("."))
+        return sorted(
+            path for path in folder.iterdir() if path.suffix.lower() == ".png" and not path.name.startswith(".")
+        )
     except OSError:
         return []
 

@@ -45,8 +45,8 @@ CALLS = {
     "/tuning/keep": "keep",
 }
 HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
@@ -193,7 +193,11 @@ class Handler(BaseHTTPRequestHandler):
             self.reply(HTTPStatus.UNPROCESSABLE_ENTITY, json.dumps({"error": str(error)}).encode(), "application/json")
             return
         except Exception:
-            self.reply(HTTPStatus.INTERNAL_SERVER_ERROR, b'{"error": "the demo failed; its terminal says more"}', "application/json")
+            self.reply(
+                HTTPStatus.INTERNAL_SERVER_ERROR,
+                b'{"error": "the demo failed; its terminal says more"}',
+                "application/json",
+            )
             raise
         if isinstance(result, tuple):
             facts, content = result

@@ -6,11 +6,12 @@ from pathlib import Path
 import numpy as np
 
 from lenet5c.demo.answer import Reader
-from lenet5c.demo.drawing import checked_strokes
+from lenet5c.demo.drawing import checked_strokes, render
 from lenet5c.demo.samples import SampleFolder
 from lenet5c.demo.transform import RANGES, Transform
 from lenet5c.demo.tuning import EPOCHS, Tuning
 from lenet5c.errors import UserError
+from lenet5c.images.judge import unsure
 from lenet5c.training import save_model
 
 MOST_EPOCHS = 20
@@ -89,13 +90,15 @@ class Session:
         """(facts, bytes) of the answer to a drawing or a test digit; no bytes if there is nothing to see."""
         reader, transform = self.reader, Transform.checked(request.get("transform", {}))
         if request.get("test") is not None:
-            picture = reader.rewritten(self.test_image(request["test"]), transform.width)
+            picture, ink = reader.rewritten(self.test_image(request["test"]), transform.width), None
         else:
-            picture = reader.picture(checked_strokes(request.get("strokes")), transform.width)
+            ink = render(checked_strokes(request.get("strokes")), transform.width)
+            picture = reader.picture(ink, transform.width)
         if picture is None:
             return {"blank": True}, b""
         answer = reader.answer(picture, transform)
-        return {"best": int(answer.probabilities.argmax())}, answer.packed()
+        doubt = (None if ink is None else reader.doubt(ink)) or unsure(answer.probabilities)
+        return {"best": int(answer.probabilities.argmax()), "doubt": doubt}, answer.packed()
 
     def test_image(self, number):
         images = self.data().test.images
@@ -129,7 +132,7 @@ class Session:
         if type(label) is not int or not 0 <= label < len(classes):
             raise RequestError(f"label should be an integer from 0 to {len(classes) - 1}")
         transform = Transform.checked(request.get("transform", {}))
-        picture = self.reader.picture(checked_strokes(request.get("strokes")), transform.width)
+        picture = self.reader.picture(render(checked_strokes(request.get("strokes")), transform.width), transform.width)
         if picture is None:
             raise RequestError("there is nothing to save: draw a digit first")
         path = self.samples.save(picture, label)

@@ -13,7 +13,7 @@ from lenet5c.datasets.source import open_source, source_name
 from lenet5c.demo import SAMPLES
 from lenet5c.demo.server import make_server
 from lenet5c.demo.session import Session
-from lenet5c.training import RunError, load_model, pretrained
+from lenet5c.images.predict import open_model
 from lenet5c.training.run_folder import RunFolder
 
 
@@ -24,7 +24,9 @@ def demo(options):
         source = open_source(source_name(options.data))  # what is wrong with it is told at once
         session = Session(trained, name, options.samples or SAMPLES, lambda: source)
     else:
-        session = Session(trained, name, options.samples or SAMPLES, lambda: open_source(source_name(recorded or "mnist")))
+        session = Session(
+            trained, name, options.samples or SAMPLES, lambda: open_source(source_name(recorded or "mnist"))
+        )
     server = make_server(session, options.port)
     on_polite_kill()
     try:
@@ -44,16 +46,8 @@ def demo(options):
 def opened_model(path):
     """(TrainedModel, what to call it, the data it says it was trained on or None) of a file or a run folder."""
     if path is None:
-        return pretrained(), "the model that comes with lenet5c", None
-    path = Path(path)
-    if path.is_dir():
-        folder = RunFolder(path)
-        if not folder.model_file.is_file():
-            raise RunError(f"--model is {str(path)!r}, a folder without {folder.model_file.name}; name a model file, or the folder of a finished run")  # fmt: skip
-        return load_model(folder.model_file), str(path), data_of(folder)
-    if not path.is_file():
-        raise RunError(f"--model is {str(path)!r}, which does not exist; name a model file or the folder of a run")
-    return load_model(path), str(path), None
+        return open_model(), "the model that comes with lenet5c", None
+    return open_model(path), str(path), data_of(RunFolder(path)) if path.is_dir() else None
 
 
 def data_of(folder):
@@ -62,7 +56,8 @@ def data_of(folder):
         data = json.loads(folder.config_file.read_text(encoding="utf-8"))["data"]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
-    return data if isinstance(data, str) and data else None
+    # A folder may come from anywhere: what it names is read where it is here, not fetched.
+    return data if isinstance(data, str) and data and (data == "mnist" or Path(data).is_dir()) else None
 
 
 def on_polite_kill():

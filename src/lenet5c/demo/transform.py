@@ -110,7 +110,7 @@ class Transform:
 
 
 @lru_cache(8)
-def _noise(shape):
+def _noise(shape: tuple[int, ...]) -> np.ndarray:
     return np.random.default_rng(1998).standard_normal(shape, np.float32)
 
 

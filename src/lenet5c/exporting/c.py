@@ -44,6 +44,18 @@ def to_c(model, name="lenet5", *, quantize="none", input_shape=None, image=None)
     ------
     ExportError
         A layer has no counterpart, or the name is no C identifier.
+
+    Examples
+    --------
+    >>> from lenet5c.exporting import to_c
+    >>> from lenet5c.training import pretrained
+    >>> text = to_c(pretrained(), "digits", quantize="int8")
+    >>> print(*text.splitlines()[2:5], sep="\\n")
+     *     flash  63,358 bytes of constants, weights as int8
+     *     RAM    8,800 bytes, static; at most 224 more on the stack
+     *     work   416,520 multiply-adds a call
+    >>> "int digits_predict(const uint8_t *image, float *scores);" in text
+    True
     """
     if quantize not in QUANTIZATIONS:
         raise ValueError(f"quantize is {quantize!r}; it should be one of {', '.join(QUANTIZATIONS)}")

@@ -77,6 +77,16 @@ def torch_source(model, weights="model.safetensors", *, input_shape=None):
     ------
     ExportError
         A layer has no counterpart.
+
+    Examples
+    --------
+    >>> from lenet5c import nn
+    >>> from lenet5c.exporting import torch_source
+    >>> text = torch_source(nn.Sequential(nn.Linear(4, 2), nn.Tanh()), input_shape=(4,))
+    >>> print(*(line.strip() for line in text.splitlines() if "nn." in line), sep="\\n")
+    return nn.Sequential(OrderedDict([
+    ('0', nn.Linear(4, 2)),
+    ('1', nn.Tanh()),
     """
     net = network(model, input_shape)
     lines = _layers(net.model)

@@ -138,7 +138,7 @@ def read_torch(path, expected_bytes=1 << 26):
         tensors = deserialize(content)
     except (SafetensorError, ValueError, OverflowError, MemoryError) as error:
         raise ExportError(f"{path} is no readable safetensors file ({error})") from None
-    return {name: _as_float32(path, name, **tensor) for name, tensor in tensors}
+    return {name: _as_float32(path, name, tensor["dtype"], tensor["shape"], tensor["data"]) for name, tensor in tensors}
 
 
 def _conversion(path):
@@ -281,8 +281,8 @@ def _difference(path, wanted, module, tensors):
 
 def _listed(modules):
     """Names and shapes, the first few."""
-    names = [f"{module}.{leaf}".lstrip(".") + f" {array.shape}" for module, tensors in modules.items()
-             for leaf, array in tensors.items() if leaf != COUNTER]  # fmt: skip
+    names = [f"{module}.{leaf}".lstrip(".") + f" {array.shape}" for module, tensors in sorted(modules.items())
+             for leaf, array in sorted(tensors.items()) if leaf != COUNTER]  # fmt: skip
     more = f" and {len(names) - 12} more" if len(names) > 12 else ""
     return ", ".join(names[:12]) + more or "nothing"
 

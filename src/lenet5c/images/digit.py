@@ -115,7 +115,7 @@ def prepare_digit(grey, size=28, box=20):
     return Digit(image, ink, where, steps)
 
 
-def ink_of(grey, working_side=WORKING_SIDE):
+def ink_of(grey, working_side=WORKING_SIDE, specks=0.02):
     """Find the ink in a grey picture: its polarity, on paper made even, without noise and specks.
 
     Parameters
@@ -123,6 +123,8 @@ def ink_of(grey, working_side=WORKING_SIDE):
     grey : ndarray of uint8, shape (h, w)
     working_side : int, optional
         A longer side over this is reduced by a whole factor first.
+    specks : float, optional
+        Parts with less ink than this share of the largest part's are left out.
 
     Returns
     -------
@@ -137,25 +139,21 @@ def ink_of(grey, working_side=WORKING_SIDE):
     scale = -(-max(grey.shape) // working_side)
     plane = reduced(grey, scale)
     signed, dark = flattened(plane)
-    noise = noise_of(signed)
-    strength = np.maximum(signed, 0.0)
-    contrast = _contrast(strength, noise)
-    if contrast < max(6.0, 3.0 * noise):
-        raise BlankImageError("nothing is written on it: no ink stands out from the paper")
-    for _ in range(3):
-        # A stroke is wider than a grain of noise.
-        if noise <= 0.12 * contrast or min(plane.shape) < 32:
-            break
-        strength = np.maximum(smoothed(strength), 0.0)
-        signed = smoothed(signed)
+    for attempt in range(4):
         noise = noise_of(signed)
         strength = np.maximum(signed, 0.0)
         contrast = _contrast(strength, noise)
+        if contrast < max(6.0, 3.0 * noise):
+            raise BlankImageError("nothing is written on it: no ink stands out from the paper")
+        if noise <= 0.12 * contrast or min(plane.shape) < 32 or attempt == 3:
+            break
+        # A stroke is wider than a grain of noise.
+        signed = smoothed(signed)
     relative = np.minimum(strength / contrast, 1.0)
     floor = min(3.0 * noise / contrast, 0.4)
     if floor > 0:
         relative = np.maximum(relative - floor, 0.0) / (1.0 - floor)
-    kept = relative * _strokes(relative)
+    kept = relative * _strokes(relative, specks)
     if not kept.any():
         raise BlankImageError("nothing is written on it: what stands out from the paper is specks")
     flat = np.clip(128.0 - 127.0 * signed / contrast, 0, 255).astype(np.uint8)
@@ -285,19 +283,19 @@ def dilated(plane, radius):
 
 
 def reduced(grey, factor):
-    """Means over squares of `factor` by `factor` pixels, rounded; the last row and column of squares may be short."""
+    """Means over squares of `factor` by `factor` pixels, rounded; what is left over at the bottom and on the right is dropped."""
     if factor == 1:
         return grey
     height, width = grey.shape
-    rows, columns = max(1, height // factor), max(1, width // factor)
-    if height < factor or width < factor:
-        # A narrow strip: the filter that resizes does for any ratio.
-        return resize_plane(grey, (rows, columns))
+    # A strip that is narrower than the factor is reduced along its length alone.
+    down, across = min(factor, height), min(factor, width)
+    rows, columns = height // down, width // across
     total = np.zeros((rows, columns), np.uint32)
-    for i in range(factor):
-        for j in range(factor):
-            total += grey[i : rows * factor : factor, j : columns * factor : factor]
-    return ((2 * total + factor**2) // (2 * factor**2)).astype(np.uint8)
+    for i in range(down):
+        for j in range(across):
+            total += grey[i : rows * down : down, j : columns * across : across]
+    count = down * across
+    return ((2 * total + count) // (2 * count)).astype(np.uint8)
 
 
 def _contrast(strength, noise):
@@ -322,7 +320,7 @@ def _otsu(values):
     return edges[1:][np.nanargmax(np.where((below > 0) & (above > 0), between, 0))]
 
 
-def _strokes(relative):
+def _strokes(relative, specks):
     """Where the strokes are: what hangs together, reaches full ink somewhere, and is no speck beside the largest part."""
     parts = components(relative > 0)
     if len(parts) == 0:
@@ -331,7 +329,7 @@ def _strokes(relative):
     peak = np.zeros(len(parts))
     np.maximum.at(peak, parts.labels[inside], relative[inside])
     mass = np.bincount(parts.labels[inside], relative[inside], minlength=len(parts))
-    keep = (peak >= CORE) & (mass >= 0.02 * mass.max())
+    keep = (peak >= CORE) & (mass >= specks * mass.max())
     return parts.mask(keep)
 
 

@@ -28,8 +28,9 @@ def evaluation_page(trained, result, record, pictures, comparison=""):
         f"Evaluation of {record['model']}",
         page.heading(
             f"Evaluation of {record['model']}",
-            f"{type(trained.model).__name__} with {trained.model.num_params:,} parameters, asked about {result.count:,} "
-            f"{of} of {'MNIST' if record['data'] == 'mnist' else record['data']}. lenet5c {record['lenet5c']}.",
+            f"{type(trained.model).__name__} with {trained.model.num_params:,} parameters, asked about "
+            f"{result.count:,} {of} of {'MNIST' if record['data'] == 'mnist' else record['data']}. "
+            f"lenet5c {record['lenet5c']}.",
         ),
         page.facts(
             accuracy_card(result, of),

@@ -5,7 +5,11 @@ import numpy as np
 from lenet5c.extras import require
 from lenet5c.report.style import BLUE, GREEN, GREY, INK, ORANGE, PURPOSE, log_axis, new_figure, styled
 
-PARTS = (("train", GREY, "training, while the net changed"), ("validation", GREEN, "validation"), ("test", BLUE, "test"))
+PARTS = (
+    ("train", GREY, "training, while the net changed"),
+    ("validation", GREEN, "validation"),
+    ("test", BLUE, "test"),
+)
 MARKED = 40  # with more epochs than this, single ones are no longer marked
 
 

@@ -88,7 +88,7 @@ def _filter_sheet(layer):
 
 
 @styled
-def activations(trained, image, *, title="", inverted=True):
+def activations(trained, image, *, title="", given=None, inverted=True):
     """What every layer makes of one image, and the classes it ends with.
 
     Parameters
@@ -97,6 +97,8 @@ def activations(trained, image, *, title="", inverted=True):
         Of a `lenet5c.nn.Sequential`.
     image : ndarray of uint8 (C, H, W)
     title : str
+    given : int, optional
+        The class of the image, for the title.
     inverted : bool
         Show a grey image with ink black on white.
 
@@ -130,7 +132,10 @@ def activations(trained, image, *, title="", inverted=True):
     picture = shown(fitted, inverted)[0]
     factor = max(1, round(150 / max(picture.shape)))
     order = np.argsort(-probabilities, kind="stable")[:TOP_CLASSES]
-    names = drawable([trained.class_names[i] for i in order], WIDEST)
+    names = drawable(trained.class_names, WIDEST)
+    title = ", ".join(
+        part for part in (title.replace("$", r"\$"), f"given {names[given]}" if given is not None else "") if part
+    )
 
     heights = [max(len(sheet) * unit[0], 40) + 14 for _, sheet, unit, _ in lines]
     head = max(len(picture) * factor, 26 * len(order)) + 24
@@ -140,7 +145,7 @@ def activations(trained, image, *, title="", inverted=True):
         write(figure, title, MARGIN, MARGIN - 4, fontsize=10)
     frames(place(figure, picture, LABELS, top, factor), 1, picture.shape[:2], 1, 0)
     write(figure, "input\n" + " × ".join(map(str, image.shape)), MARGIN, top, fontsize=8, linespacing=1.4)
-    _bars(figure, names, probabilities[order], LABELS + picture.shape[1] * factor + 60, top + 4)
+    _bars(figure, [names[i] for i in order], probabilities[order], LABELS + picture.shape[1] * factor + 60, top + 4)
     y = top + head
     for (label, sheet, unit, frame), height in zip(lines, heights, strict=True):
         write(figure, label, MARGIN, y + 2, fontsize=8, linespacing=1.4)
@@ -152,7 +157,7 @@ def activations(trained, image, *, title="", inverted=True):
 
 
 def _layer_sheet(values, scale):
-    """One layer's values (C, H, W) or (K,): picture, height and width in pixels of a value in it, what `frames` takes."""
+    """One layer's values (C, H, W) or (K,): a picture, height and width in pixels of a value there, `frames` around."""
     room = WIDTH - LABELS - MARGIN
     limit = limit_of(values)
     if values.ndim == 1 or values[0].size == 1:

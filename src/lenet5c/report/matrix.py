@@ -39,7 +39,7 @@ def confusion(matrix, class_names):
         raise ValueError(f"class_names has {len(class_names)} names; the matrix has {classes} classes")
     names = drawable(class_names, WIDEST)
     numbered = classes <= NUMBERED
-    cell = min(0.62, max(0.42, 2.4 / classes)) if numbered else max(0.055, min(0.17, 11 / classes))
+    cell = min(0.62, max(0.42, 2.4 / classes)) if numbered else min(0.17, 11 / classes)
     digits = max(len(f"{matrix.max():,}"), 3)
     if numbered:
         cell = max(cell, 0.085 * digits)
@@ -60,9 +60,9 @@ def confusion(matrix, class_names):
     ax.set_yticks(ticks, names[::step], fontsize=size)
     ax.tick_params(length=0, pad=3)
     ax.spines[:].set(visible=True, color=GREY, linewidth=0.6)
-    ax.hlines(np.arange(classes - 1) + 0.5, -0.5, classes - 0.5, color="white", linewidth=0.5 if numbered else 0.15)
-    ax.vlines(np.arange(classes - 1) + 0.5, -0.5, classes - 0.5, color="white", linewidth=0.5 if numbered else 0.15)
     if numbered:
+        for draw in (ax.hlines, ax.vlines):
+            draw(np.arange(classes - 1) + 0.5, -0.5, classes - 0.5, color="white", linewidth=0.5)
         _numbers(ax, matrix, size)
     figure.text(0.06 / width, (bottom + side / 2) / height, "given", rotation=90, va="center", ha="left")
     figure.text((left + side / 2) / width, 0.06 / height, "predicted", va="bottom", ha="center")

@@ -5,7 +5,8 @@ from functools import cache
 
 # Families that are looked at first where the usual font lacks a character; then all others there are, by name.
 PREFERRED = ("Noto Sans", "Noto Sans CJK JP", "Noto Sans CJK SC", "Hiragino Sans", "PingFang SC", "Yu Gothic",
-             "Microsoft YaHei", "Malgun Gothic", "Arial Unicode MS", "WenQuanYi Zen Hei", "Droid Sans Fallback")  # fmt: skip
+             "Microsoft YaHei", "Malgun Gothic", "Arial Unicode MS",
+             "WenQuanYi Zen Hei", "Droid Sans Fallback")  # fmt: skip
 MOST_FONTS = 300
 
 
@@ -83,9 +84,7 @@ def drawable(names, width):
     families, lacking = _fonts(needed)
     matplotlib.rcParams["font.family"] = families
     # A dollar sign would begin a formula.
-    return [
-        f"class {number}" if lacking & set(text) else text.replace("$", r"\$") for number, text in enumerate(texts)
-    ]
+    return [f"class {number}" if lacking & set(text) else text.replace("$", r"\$") for number, text in enumerate(texts)]
 
 
 @cache
@@ -119,5 +118,5 @@ def text_width(texts, size):
 
     renderer = RendererAgg(1, 1, 144)
     font = FontProperties(family=matplotlib.rcParams["font.family"], size=size)
-    return max(
-        (renderer.get_text_width_height_descent(t.replace(r"\$", "$"), font, False)[0] for t in texts), default=0) / 144  # fmt: skip
+    sizes = (renderer.get_text_width_height_descent(text.replace(r"\$", "$"), font, False) for text in texts)
+    return max((width for width, _, _ in sizes), default=0) / 144

@@ -105,7 +105,8 @@ def picture(png, caption, alternative):
     width, height = (round(int.from_bytes(png[at : at + 4], "big") / 1.5) for at in (16, 20))
     return (
         f'<figure><div class="scroll" tabindex="0"><img width="{width}" height="{height}" '
-        f'alt="{text(alternative)}" src="data:image/png;base64,{data}"></div>\n<figcaption>{text(caption)}</figcaption></figure>'
+        f'alt="{text(alternative)}" src="data:image/png;base64,{data}"></div>\n'
+        f'<figcaption>{text(caption)}</figcaption></figure>'
     )
 
 
@@ -119,10 +120,11 @@ def table(heads, rows, numbers=(), marked=()):
         return f"<tr{kind}>{''.join(made)}</tr>"
 
     body = "\n".join(line(row, "td", " class=changed" if i in marked else "") for i, row in enumerate(rows))
+    head = line(heads, "th")
     return (
-        f'<div class="scroll" tabindex="0"><table>\n<thead>{line(heads, "th")}</thead>\n<tbody>\n{body}\n</tbody></table></div>'
+        f'<div class="scroll" tabindex="0"><table>\n<thead>{head}</thead>\n<tbody>\n{body}\n</tbody></table></div>'
     )
 
 
 def preformatted(lines, command=False):
-    return f'<pre{" class=command" if command else ""}><code>{text(lines)}</code></pre>'
+    return f"<pre{' class=command' if command else ''}><code>{text(lines)}</code></pre>"

@@ -46,7 +46,10 @@ def repeat_command(config):
         elif key == "distortion":
             words += [option, _distortion(value)]
         elif isinstance(value, dict):
-            words += [option, *(f"{part}={json.dumps(chosen, separators=(',', ':'))}" for part, chosen in value.items())]
+            words += [
+                option,
+                *(f"{part}={json.dumps(chosen, separators=(',', ':'))}" for part, chosen in value.items()),
+            ]
         else:
             words += _option(option, value)
     if config.get("watch_test"):

@@ -76,8 +76,10 @@ def confusion_section(pictures, classification, class_names):
         page.picture(shown, caption, "Confusion matrix") if shown else "",
         page.paragraph(f"The most frequent mistakes: {told}." if pairs else "There is no mistake."),
         page.table(["class", "images", "precision %", "recall %", "F1 %"], rows, (1, 2, 3, 4), (len(names),)),
-        page.paragraph("Precision: of the images taken for the class, the share that are of it. Recall: of the images of "
-                       "the class, the share that were taken for it. F1 is their harmonic mean."),
+        page.paragraph(
+            "Precision: of the images taken for the class, the share that are of it. Recall: of the images of the "
+            "class, the share that were taken for it. F1 is their harmonic mean."
+        ),
     )  # fmt: skip
 
 
@@ -91,10 +93,29 @@ def errors_section(pictures, classification):
     wrong = classification.count - classification.correct
     if not wrong or "errors" not in pictures:
         return ""
-    some = f"The {SLOTS} of {wrong:,} wrong images" if wrong > SLOTS else f"The {wrong:,} wrong images" if wrong > 1 else "The one wrong image"
+    some = f"The {wrong:,} wrong images" if wrong > 1 else "The one wrong image"
+    if wrong > SLOTS:
+        some = f"{SLOTS} of {wrong:,} wrong images"
     sure = np.median(classification.confidences[classification.worst()])
     caption = (
-        f"{some}, the surest mistake first: given class → predicted class, below it the probability that the model gave "
-        f"to its answer, and the image's index. Half of all mistakes have a probability below {100 * sure:.0f} %."
+        f"{some}, the surest mistake first: given class → predicted class, below it the probability that the model "
+        f"gave to its answer, and the image's index. Half of all mistakes have a probability below {100 * sure:.0f} %."
     )
     return page.section("The mistakes", page.picture(pictures["errors"], caption, "Images that the model has wrong"))
+
+
+def duration(seconds):
+    """A time as people say it.
+
+    Examples
+    --------
+    >>> from lenet5c.report.results import duration
+    >>> duration(2.345), duration(95), duration(7449)
+    ('2.3 s', '1 min 35 s', '2 h 4 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"

@@ -1,19 +1,63 @@
 """The pictures and the page that a training leaves beside its model."""
 
+import shlex
+import time
+
 import numpy as np
 
+from lenet5c.command import say, warn
+from lenet5c.errors import MissingExtraError
 from lenet5c.extras import require
 from lenet5c.recipe import Recipe
 from lenet5c.recipes import RECIPES
 from lenet5c.report import page
-from lenet5c.report.names import plain
 from lenet5c.report.pictures import activations, curves, filters
 from lenet5c.report.repeat import repeat_command
-from lenet5c.report.results import accuracy_card, confusion_section, draw_all, errors_section, result_makers
-from lenet5c.training import atomic, classify
+from lenet5c.report.results import accuracy_card, confusion_section, draw_all, duration, errors_section, result_makers
+from lenet5c.training import atomic, classify, load_model
 
 PICTURES = ("curves", "confusion", "errors", "filters", "activations")
 PAGE = "report.html"
+
+
+def leave_report(prog, trainer, source, folder, config, summary, quiet):
+    """Pictures and a page of a finished run, if it has none yet; whatever goes wrong here, the run has not failed.
+
+    Parameters
+    ----------
+    prog : str
+        Who warns.
+    trainer : lenet5c.training.Trainer
+        Of the run: its history, and the data it was given.
+    source : lenet5c.datasets.Source
+    folder : lenet5c.training.run_folder.RunFolder
+    config, summary : dict
+    quiet : bool
+        Print warnings only.
+    """
+    began = time.perf_counter()
+    again = f"lenet5c train --resume --out {shlex.quote(str(folder.path))} draws them"
+    counts = len(trainer.train_set), 0 if trainer.validation_set is None else len(trainer.validation_set)
+    try:
+        if complete(folder.path):
+            return
+        trained = load_model(folder.model_file)  # a trainer that was resumed does not have these weights
+        failures = write_report(folder.path, config, summary, trainer.history, trained, source, counts)
+    except MissingExtraError:
+        if not quiet:
+            say("For pictures of each run and a report: pip install 'lenet5c[plots]'")
+    except (Exception, KeyboardInterrupt) as error:
+        warn(prog, f"no report: {_one_line(error)}; {again}")
+    else:
+        for name, error in failures.items():
+            warn(prog, f"no {name}.png: {_one_line(error)}; {again}")
+        if not quiet:
+            say(f"Pictures and a report in {folder.path / PAGE} ({time.perf_counter() - began:.1f} s)")
+
+
+def _one_line(error):
+    """An exception that nobody foresaw, as a line."""
+    return f"{type(error).__name__} {error}".strip().replace("\n", " ")
 
 
 def complete(folder):
@@ -50,17 +94,17 @@ def write_report(folder, config, summary, history, trained, source, counts):
     """
     require("matplotlib", "plots", "pictures of a run")
     test = source.test
-    names = trained.class_names
     inverted = trained.reading == "ink"
     result = classify(trained, test)
     right = np.flatnonzero(result.labels == result.predictions)
     example = int(right[0]) if len(right) else 0
-    told = f"Test image {example}, given {plain(names[test.labels[example]])}".replace("$", r"\$")
     makers = {"curves": lambda: curves(history, kept_epoch=summary.get("kept_epoch"))}
-    makers |= result_makers(test, result, names, inverted)
+    makers |= result_makers(test, result, trained.class_names, inverted)
     makers |= {
         "filters": lambda: filters(trained.model),
-        "activations": lambda: activations(trained, test.images[example], title=told, inverted=inverted),
+        "activations": lambda: activations(
+            trained, test.images[example], title=f"Test image {example}", given=test.labels[example], inverted=inverted
+        ),
     }
     pictures, failures = draw_all(makers)
     for name, content in pictures.items():
@@ -81,23 +125,27 @@ def run_page(name, config, summary, history, trained, result, counts, pictures):
         + (f" ({recipe.summary})" if recipe and recipe.summary else "")
         + f". lenet5c {summary['lenet5c']}, seed {config['seed']}."
     )
-    cards = [
-        accuracy_card(result),
-        ("loss on the test images", f"{result.loss:.4f}", "mean cross-entropy"),
-        *([("accuracy on validation images", f"{100 * summary['validation_accuracy']:.2f} %", "of the weights that were kept")]
-          if "validation_accuracy" in summary else []),
-        ("training images", f"{counts[0]:,}", f"and {counts[1]:,} to validate" if counts[1] else "none held out to validate"),
-        ("epochs", f"{summary['epochs']}", f"the weights are those of epoch {summary['kept_epoch']}" if "kept_epoch" in summary else ""),
-        ("time", f"{summary['seconds']:.1f} s", f"{summary['kernels']} kernels, {summary['threads']} threads; of a run that was resumed, since then"),
-        ("classes", f"{len(trained.class_names)}", f"images of {shape} (channels, height, width)"),
-    ]  # fmt: skip
+    kept = f"the weights are those of epoch {summary['kept_epoch']}" if "kept_epoch" in summary else ""
+    cards = [accuracy_card(result), ("loss on the test images", f"{result.loss:.4f}", "mean cross-entropy")]
+    if "validation_accuracy" in summary:
+        validated = f"{100 * summary['validation_accuracy']:.2f} %"
+        cards.append(("accuracy on validation images", validated, "in the epoch of the weights"))
+    cards += [
+        ("training images", f"{counts[0]:,}", f"and {counts[1]:,} to validate" if counts[1] else "none held out"),
+        ("epochs", summary["epochs"], kept),
+        ("time", duration(summary["seconds"]), "until the test; of a run that was resumed, since then"),
+        ("machine", f"{summary['kernels']}", f"kernels, on {summary['threads']} threads"),
+        ("classes", len(trained.class_names), f"images of {shape} (channels, height, width)"),
+    ]
     return page.page(
         f"lenet5c run {name}",
         page.heading(f"Run {name}", lead),
         page.facts(*cards),
-        page.section("Do it again", page.preformatted(repeat_command(config), command=True),
-                     page.paragraph("With the same data and version this gives the same weights to the last bit, on any "
-                                    "number of threads.")),
+        page.section(
+            "Do it again",
+            page.preformatted(repeat_command(config), command=True),
+            page.paragraph("The same data and version give the same weights to the last bit, on any number of threads."),
+        ),
         _curves(pictures, history),
         confusion_section(pictures, result, trained.class_names),
         errors_section(pictures, result),
@@ -117,19 +165,21 @@ def _curves(pictures, history):
         caption += " Where accuracies come near 100 %, their axis is stretched there."
     if not any("validation_loss" in row for row in history):
         caption += " No images were held out to validate."
-    return page.section("How the training went", page.picture(pictures["curves"], caption, "Loss and accuracy by epoch"))
+    return page.section(
+        "How the training went", page.picture(pictures["curves"], caption, "Loss and accuracy by epoch")
+    )
 
 
 def _inside(pictures, trained):
-    table = "connection_table" in " ".join(
-        "connection_table" for layer in trained.model.layers.values() if getattr(layer, "connection_table", None) is not None)  # fmt: skip
+    layers = trained.model.layers.values()
+    partly = any(getattr(layer, "connection_table", None) is not None for layer in layers)
     of_filters = (
         "The filters of the convolutions. Blue weights are positive and answer to ink, orange ones are negative, white "
         "is zero; each layer is coloured against its own largest weights."
     )
     if trained.image_shape[0] == 3:
         of_filters += " The first row has the filters on the three colours together, grey meaning zero."
-    if table:
+    if partly:
         of_filters += " Grey squares are maps that are not connected, as table I of LeCun et al. (1998) has it."
     of_layers = (
         "One test image on its way through the net, a line for each layer: the maps of the convolutions and poolings, "
@@ -149,12 +199,15 @@ def _settings(config, recipe):
     usual = (recipe or Recipe()).to_dict()
     rows, changed = [], []
     for key, value in config.items():
-        if key in usual and value != usual[key]:
+        other = key in usual and _words(value) != _words(usual[key])
+        if other:
             changed.append(len(rows))
-        rows.append([key, _words(value), _words(usual[key]) if key in usual and value != usual[key] else ""])
+        rows.append([key, _words(value), _words(usual[key]) if other else ""])
     return page.section(
         "Configuration",
-        page.paragraph("What config.json beside this page holds." + (" Rows in bold differ from the recipe." if changed else "")),
+        page.paragraph(
+            "What config.json beside this page holds." + (" Rows in bold differ from the recipe." if changed else "")
+        ),
         page.table(["setting", "value", "in the recipe"], rows, marked=changed),
     )  # fmt: skip
 

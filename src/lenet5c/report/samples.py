@@ -44,7 +44,9 @@ def errors(images, classification, class_names, *, most=SLOTS, inverted=True):
               va="center")  # fmt: skip
         return figure
     names = drawable(class_names, WIDEST)
-    given, taken = ([names[c] for c in classes[worst]] for classes in (classification.labels, classification.predictions))
+    given, taken = (
+        [names[c] for c in classes[worst]] for classes in (classification.labels, classification.predictions)
+    )
     in_one_line = text_width([f"{a} → {b}" for a, b in zip(given, taken, strict=True)], 8) * DPI < SIDE + 8
     cells = shown(bounded(images[worst], 128), inverted)
     h, w = cells.shape[1:3]
@@ -56,8 +58,8 @@ def errors(images, classification, class_names, *, most=SLOTS, inverted=True):
     tall = h * scale + line * (2 if in_one_line else 3) + 16
     # Cells and the space between them, in whole pixels of the mosaic, are one image.
     gap = (round((slot - w * scale) / scale), round((tall - h * scale) / scale))
-    figure = new_figure(
-        ((w + gap[0]) * scale * across + 16) / DPI, ((h + gap[1]) * scale * -(-len(worst) // across) + 16) / DPI)  # fmt: skip
+    width, height = (w + gap[0]) * scale * across + 16, (h + gap[1]) * scale * -(-len(worst) // across) + 16
+    figure = new_figure(width / DPI, height / DPI)
     padded = np.pad(cells, ((0, 0), (0, gap[1]), (0, gap[0]), (0, 0)), constant_values=1)
     ax = place(figure, tiled(padded, across, 0), 8 + gap[0] * scale / 2, 8, scale)
     frames(ax, len(cells), (h, w), across, gap[::-1])

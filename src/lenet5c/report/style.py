@@ -78,6 +78,8 @@ def log_axis(ax, which, values):
     axis = getattr(ax, f"{which}axis")
     getattr(ax, f"set_{which}scale")("log", nonpositive="mask")
     getattr(ax, f"set_{which}lim")(low / widen, high * widen)
-    axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 3, 5, 7) if high < 20 * low else (1, 2, 5) if high < 500 * low else (1,)))
+    axis.set_major_locator(
+        ticker.LogLocator(subs=(1, 2, 3, 5, 7) if high < 20 * low else (1, 2, 5) if high < 500 * low else (1,))
+    )
     axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_locator(ticker.NullLocator())

@@ -72,7 +72,9 @@ def worst_table(classification, class_names, most):
     """The wrong images that the model is surest of, a line for each."""
     rows = [("image", "given", "predicted", "confidence")]
     for index in classification.worst(most):
-        given, predicted = (shorten(class_names[c[index]], NAME) for c in (classification.labels, classification.predictions))
+        given, predicted = (
+            shorten(class_names[c[index]], NAME) for c in (classification.labels, classification.predictions)
+        )
         rows.append((str(index), given, predicted, f"{100 * classification.confidences[index]:.2f}%"))
     return "\n".join(aligned(rows, "rllr"))
 

@@ -1,6 +1,7 @@
 """The report as Markdown, from the record."""
 
 from lenet5c.recipes import Recipe
+from lenet5c.report.results import duration
 from lenet5c.reproduction.pictures import most_confident, shown
 from lenet5c.reproduction.reported import PAPER, reported
 from lenet5c.training import atomic
@@ -270,20 +271,3 @@ def probability(p):
 
 def setting(value):
     return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def duration(seconds):
-    """A time as people say it.
-
-    Examples
-    --------
-    >>> from lenet5c.reproduction.report import duration
-    >>> duration(2.345), duration(95), duration(7449)
-    ('2.3 s', '1 min 35 s', '2 h 4 min')
-    """
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"

@@ -34,7 +34,8 @@ def fit(trainer, progress=True, on_epoch=None):
         with StopRequest((signal.SIGINT,), GRACE_SECONDS) as stop:
             done = trainer.run(after_stretch, after_epoch, stop)
     except KeyboardInterrupt:  # raised by a callback, say, or a layer of one's own, wherever that was
-        sound.restore()
+        if not sound.restore():
+            raise
         done = False
     finally:
         shown.close()
@@ -52,19 +53,26 @@ def fit(trainer, progress=True, on_epoch=None):
 
 
 class Snapshot:
-    """A state between two steps to go back to: an exception may come in the middle of one."""
+    """A state between two steps to go back to: an exception may come in the middle of one.
+
+    A trainer whose optimiser is the user's own, without `state_dict`, has none.
+    """
 
     def __init__(self, trainer):
         self.trainer = trainer
+        self.possible = hasattr(trainer.optimizer, "state_dict")
         self.take()
 
     def take(self, seconds=0.0):
         """Note the state as it is now, unless the last one is younger than so many seconds."""
         now = time.perf_counter()
-        if seconds == 0 or now - self.taken >= seconds:
+        if self.possible and (seconds == 0 or now - self.taken >= seconds):
             values, arrays = self.trainer.state()
             self.state = {**values, "history": list(values["history"])}, arrays
             self.taken = now
 
     def restore(self):
-        self.trainer.load_state(*self.state)
+        """Go back to it; False if there is none."""
+        if self.possible:
+            self.trainer.load_state(*self.state)
+        return self.possible

@@ -46,8 +46,9 @@ def matched(trained, dataset):
     found = dataset.images.shape[1]
     if found != channels:
         raise RunError(
-            f"the model takes images of {channels} channel{'s' * (channels > 1)}, those of {dataset.name or 'the data'} "
-            f"have {found}; give data with {channels}, or a model that was trained on such images"
+            f"the model takes images of {channels} channel{'s' * (channels > 1)}, those of "
+            f"{dataset.name or 'the data'} have {found}; give data with {channels}, "
+            f"or a model that was trained on such images"
         )
     labels, notes = _labels(trained.class_names, dataset)
     images = dataset.images
@@ -72,26 +73,28 @@ def _labels(known, dataset):
         return dataset.labels, []
     if len(names) > len(known):
         raise RunError(
-            f"{dataset.name or 'the data'} has {len(names)} classes, the model {len(known)}; give data with the model's "
-            f"classes ({_some(known)})"
+            f"{dataset.name or 'the data'} has {len(names)} classes, the model {len(known)}; give data with the "
+            f"model's classes ({_some(known)})"
         )
     distinct = len(set(known)) == len(known) and len(set(names)) == len(names)
     unknown = [name for name in names if name not in known]
     if distinct and not unknown:
         more = len(known) - len(names)
         place = np.array([known.index(name) for name in names], np.int32)
-        return place[dataset.labels], ["classes are matched by name" + (f"; the model knows {more} more" if more else "")]
+        return place[dataset.labels], [
+            "classes are matched by name" + (f"; the model knows {more} more" if more else "")
+        ]
     if _numbered(names) or _numbered(known):
         return dataset.labels, ["classes are matched by number, for one side has no names"]
     moved = [name for number, name in enumerate(names) if name in known and known[number] != name]
     if len(names) != len(known) or moved:
         raise RunError(
-            f"{dataset.name or 'the data'} has a class {(unknown or moved)[0]!r}, which the model does not know; it knows "
-            f"{_some(known)}: name the classes alike"
+            f"{dataset.name or 'the data'} has a class {(unknown or moved)[0]!r}, which the model does not know; it "
+            f"knows {_some(known)}: name the classes alike"
         )
     return dataset.labels, [
-        f"classes are matched by number, although their names differ: the model's {known[names.index(unknown[0])]!r} is "
-        f"the data's {unknown[0]!r}"
+        f"classes are matched by number, although their names differ: the model's {known[names.index(unknown[0])]!r} "
+        f"is the data's {unknown[0]!r}"
     ]
 
 

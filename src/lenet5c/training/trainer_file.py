@@ -28,9 +28,11 @@ def load(trainer, path):
                     f"{path} is of a training with {name} {_short(saved.get(name))}, this one has {_short(own[name])}: "
                     f"make the trainer as that one was made"
                 )
+    before = trainer.state()
     try:
         trainer.load_state(metadata["state"], arrays)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
+        trainer.load_state(*before)  # it may have come to the optimiser only
         raise RunError(f"{path} does not fit this trainer: {error}") from None
 
 

@@ -11,10 +11,10 @@ export function percent(share) {
   return share >= 0.9995 && share < 1 ? "> 99.9 %" : `${(100 * share).toFixed(1)} %`;
 }
 
-// Colours of a value from 1 (the lowest) to 255 (the peak), 128 is zero: black, to amber and white above, to blue below.
+// Colours of a value from 1 (the lowest) to 255 (the peak), 128 is zero: black, to amber and cream above, to blue below.
 const COLOURS = (() => {
-  const above = [[13, 16, 21], [120, 60, 14], [255, 167, 38], [255, 246, 224]];
-  const below = [[13, 16, 21], [16, 62, 112], [66, 165, 245], [225, 243, 255]];
+  const above = [[13, 16, 21], [120, 60, 14], [255, 160, 30], [255, 236, 179]];
+  const below = [[13, 16, 21], [16, 56, 104], [30, 110, 190], [96, 184, 255]];
   const table = new Uint8ClampedArray(256 * 4);
   for (let i = 0; i < 256; i++) {
     const stops = i >= 128 ? above : below;
@@ -156,8 +156,10 @@ export class View {
     this.best.textContent = name;
     this.best.className = label === undefined ? "" : label === facts.best ? "right" : "wrong";
     this.best.classList.toggle("long", name.length > 2);
-    const verdict = label === undefined ? "" : label === facts.best ? "right" : `wrong, it is ${model.classes[label]}`;
-    this.sure.textContent = verdict ? `${sure}: ${verdict}` : sure;
+    this.best.classList.toggle("doubt", label === undefined && facts.doubt !== null);
+    const doubt = facts.doubt === null ? "" : `in doubt: ${facts.doubt}`;
+    const verdict = label === undefined ? doubt : label === facts.best ? "right" : `wrong, it is ${model.classes[label]}`;
+    this.sure.textContent = verdict ? `${sure}, ${verdict}` : sure;
     this.#say(`${name}, ${sure}${verdict ? `, ${verdict}` : ""}`, `${name} ${verdict}`);
     return picture;
   }

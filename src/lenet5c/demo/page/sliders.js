@@ -31,7 +31,8 @@ export class Sliders {
     title.textContent = label;
     output.setAttribute("aria-live", "off"); // the slider says its value itself
     input.type = "range";
-    Object.assign(input, { name, min, max, step, value });
+    Object.assign(input, { name, min, max, step, value, id: `slider-${name}` });
+    row.htmlFor = input.id; // else it would be the label of the output
     input.addEventListener("input", (event) => {
       this.#label(name);
       this.changed(event.timeStamp);

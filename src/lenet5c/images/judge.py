@@ -1,0 +1,111 @@
+"""Whether what was found in a picture can be a digit: measured before the net is asked, and by how sure it then is."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lenet5c.datasets.resampling import resize_plane
+from lenet5c.images.components import components
+from lenet5c.images.digit import box_of, cropped, stroke_width
+
+#: Pixels of the longer side at which strokes are measured.
+SIDE = 80
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What is measured of the ink in a picture.
+
+    Attributes
+    ----------
+    pixels : int
+        The digit's longer side, in pixels of the picture.
+    noise : float
+        Of the paper, as a share of the contrast.
+    slenderness : float
+        Longer side over stroke width: a blot has little, a tangle of lines much.
+    length : float
+        Of all strokes, over the longer side.
+    parts : int
+        Separate pieces of at least a twentieth of the largest.
+    holes : int
+        Patches of paper that are enclosed by ink.
+    cover : float
+        Share of the whole picture that lies in the box of the ink.
+    edge : float
+        Share of the picture's edge that has ink.
+    grey : float
+        Share of the ink that is neither full nor none: what has no clear strokes.
+    """
+
+    pixels: int
+    noise: float
+    slenderness: float
+    length: float
+    parts: int
+    holes: int
+    cover: float
+    edge: float
+    grey: float
+
+
+def measures(digit):
+    """`Measures` of a `Digit`."""
+    strength = digit.ink.strength
+    top, left, bottom, right = box_of(strength)
+    crop = cropped(strength)
+    longer = max(crop.shape)
+    scale = SIDE / longer
+    fine = resize_plane(crop, tuple(max(1, round(side * scale)) for side in crop.shape))
+    mask = fine >= 128
+    stroke = stroke_width(mask)
+    ink = components(mask)
+    parts = int(np.count_nonzero(ink.area >= 0.05 * ink.area.max())) if len(ink) else 0
+    paper = components(np.pad(~mask, 1, constant_values=True))
+    holes = int(np.count_nonzero(paper.area >= 6)) - 1
+    box = digit.box
+    edge = np.concatenate([strength[0], strength[-1], strength[:, 0], strength[:, -1]]) >= 128
+    inked = fine[fine >= 26]
+    return Measures(
+        pixels=max(box[2] - box[0], box[3] - box[1]),
+        noise=digit.ink.noise,
+        slenderness=SIDE / max(stroke, 1e-6),
+        length=np.count_nonzero(mask) / max(stroke, 1e-6) / SIDE,
+        parts=parts,
+        holes=holes,
+        cover=(bottom - top) * (right - left) / strength.size,
+        edge=float(edge.mean()),
+        grey=float(np.mean(inked < 180)) if inked.size else 1.0,
+    )
+
+
+def looks_like_no_digit(measured):
+    """Why the ink cannot be one digit, or None."""
+    if measured.pixels < 8:
+        return f"what is on it is too small for a digit: {measured.pixels} pixels"
+    if measured.edge > 0.08 or measured.edge > 0.03 and measured.grey > 0.75:
+        return "what is on it runs out of the picture on all sides"
+    if measured.noise > 0.13 or measured.grey > 0.93:
+        return "there are no clear strokes on it"
+    if measured.slenderness < 2.7 and measured.length < 2:
+        return "what is on it is a blot, not a line"
+    if measured.parts > 6 or measured.parts == 0:
+        return f"it is in {measured.parts} pieces, not one digit"
+    if measured.holes > 4 or measured.length > 4.6 or measured.slenderness > 45:
+        return "it is full of lines, not one digit"
+    return None
+
+
+def unsure(probabilities, logits=None, measured=None):
+    """Why the net's answer is not to be taken, or None."""
+    best = float(probabilities.max())
+    if best < 0.5:
+        return f"the net is not sure: {best:.0%} at best"
+    # The highest logit is low for what resembles no class, whatever the softmax makes of it.
+    if logits is not None:
+        highest = float(logits.max())
+        odd = (measured.edge > 0.02 or measured.parts > 2 or measured.length > 3.2 or measured.grey > 0.8
+               or measured.slenderness < 3)  # fmt: skip
+        if highest < -3.2 or odd and highest < 0.5:
+            return "it resembles no digit"
+    return None

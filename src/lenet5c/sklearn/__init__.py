@@ -1,0 +1,9 @@
+"""LeNet-5 as a scikit-learn estimator; needs ``pip install 'lenet5c[sklearn]'``."""
+
+from lenet5c.extras import require
+
+require("sklearn", "sklearn", "estimators of scikit-learn")
+
+from lenet5c.sklearn.classifier import LeNet5Classifier  # noqa: E402
+
+__all__ = ["LeNet5Classifier"]

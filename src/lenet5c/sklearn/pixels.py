@@ -1,0 +1,88 @@
+"""Rows of numbers as images of 8-bit pixels."""
+
+import warnings
+from math import isqrt, prod
+from numbers import Integral, Real
+
+import numpy as np
+
+CHUNK = 1 << 22  # values at a time in float64
+WHOLE = (0.0, 255.0)
+
+
+def image_shape_of(given, features, asked):
+    """(C, H, W) of the images that samples become.
+
+    Parameters
+    ----------
+    given : tuple of int
+        The shape of a sample as it came: (features,), (H, W) or (C, H, W).
+    features : int
+    asked : tuple of int or None
+        The estimator's parameter `image_shape`.
+    """
+    if asked is not None:
+        shape = tuple(asked) if isinstance(asked, (tuple, list)) else ()
+        if len(shape) not in (2, 3) or not all(isinstance(n, Integral) and n >= 1 for n in shape):
+            raise ValueError(f"image_shape is {asked!r}; it should be (H, W) or (C, H, W)")
+        if prod(shape) != features:
+            raise ValueError(f"image_shape is {asked!r}, which takes {prod(shape)} features, but X has {features}")
+        if len(given) > 1 and given not in (shape, (1, *shape), shape[1:] if shape[0] == 1 else shape):
+            raise ValueError(f"image_shape is {asked!r}, but X has samples of the shape {given}")
+    elif len(given) > 1:
+        shape = given
+    else:
+        # The smallest nearly square image; what the features do not fill stays black.
+        height = isqrt(features)
+        shape = (height, -(-features // height))
+    shape = tuple(int(n) for n in shape)
+    if len(shape) == 3 and shape[-1] in (1, 3, 4) and shape[0] not in (1, 3, 4) and asked is None:
+        raise ValueError(
+            f"X has samples of the shape {shape}, which looks as if its channels were last; they come first here: use "
+            f"X.transpose(0, 3, 1, 2), or say image_shape={shape} if it is meant so"
+        )
+    return shape if len(shape) == 3 else (1, *shape)
+
+
+def pixel_range_of(X, asked):
+    """(low, high), the values that become black and white."""
+    if asked is not None:
+        pair = tuple(asked) if isinstance(asked, (tuple, list)) else ()
+        if len(pair) != 2 or not all(isinstance(value, Real) and np.isfinite(value) for value in pair) or not pair[0] < pair[1]:
+            raise ValueError(f"pixel_range is {asked!r}; it should be two numbers, such as (0, 1), the smaller one first")
+        return float(pair[0]), float(pair[1])
+    if X.dtype == np.uint8:
+        return WHOLE
+    low, high = float(X.min()), float(X.max())
+    return (low, high) if low < high else (low, low + 1.0)
+
+
+def as_images(X, shape, pixel_range):
+    """uint8 (N, C, H, W) of rows (N, features): `pixel_range` becomes 0 to 255, what lies outside is cut off."""
+    low, high = pixel_range
+    images = np.zeros((len(X), prod(shape)), np.uint8)
+    if X.dtype == np.uint8 and pixel_range == WHOLE:
+        images[:, : X.shape[1]] = X
+    else:
+        _check_range(X, low, high)
+        rows = max(1, CHUNK // X.shape[1])
+        for start in range(0, len(X), rows):
+            # Divided first: the difference of the largest floats is no float.
+            part = X[start : start + rows].astype(np.float64) / (high / 2 - low / 2)
+            part -= low / (high / 2 - low / 2)
+            part *= 127.5
+            np.clip(np.rint(part, out=part), 0, 255, out=part)
+            images[start : start + rows, : X.shape[1]] = part.astype(np.uint8)
+    return images.reshape(-1, *shape)
+
+
+def _check_range(X, low, high):
+    """Warn of values on quite another scale than those the estimator was fitted to."""
+    span = high - low
+    least, most = float(X.min()), float(X.max())
+    if most > high + 10 * span or least < low - 10 * span or (span > 100 and least >= 0 and 0 < most <= 1):
+        warnings.warn(
+            f"X runs from {least:g} to {most:g}, but 0 to 255 grey levels stand for {low:g} to {high:g} here: is X "
+            f"scaled as the training data was? pixel_range says what is black and white",
+            stacklevel=5,
+        )

@@ -1,0 +1,55 @@
+"""What a pickle of an estimator holds: parameters and arrays, nothing compiled and nothing that lives."""
+
+import numpy as np
+
+from lenet5c.datasets import Preparation
+from lenet5c.recipe import NETS
+from lenet5c.training import TrainedModel
+
+VERSION, KEY = 1, "_lenet5c_state"
+
+
+def pack(state):
+    """An estimator's attributes with its model and its optimiser as arrays."""
+    trained, optimizer = state.get("trained_"), state.get("optimizer_")
+    if trained is not None:
+        state["trained_"] = {
+            "net": next(name for name, kind in NETS.items() if type(trained.model) is kind),
+            "config": trained.model.config,
+            "arrays": trained.model.state_dict(),
+            "random": {name: rng.bit_generator.state for name, rng in _generators(trained.model)},
+            "preparation": trained.preparation.to_dict(),
+            "mean_image": trained.preparation.mean_image,
+            "class_names": trained.class_names,
+            "image_shape": trained.image_shape,
+            "reading": trained.reading,
+        }
+        state["optimizer_"] = optimizer.state_dict()
+    return state | {KEY: VERSION}
+
+
+def unpack(state, owner):
+    """The attributes again; the optimiser stays a dict of arrays, as only its owner knows how to make one."""
+    state = dict(state)
+    version = state.pop(KEY, None)
+    if version != VERSION:
+        raise ValueError(f"this {owner} was pickled by another version of lenet5c (state {version!r}, this one reads "
+                         f"{VERSION}); fit it again, or use lenet5c.training.save_model to keep models")  # fmt: skip
+    packed = state.get("trained_")
+    if isinstance(packed, dict):
+        model = NETS[packed["net"]](**packed["config"])
+        model.load_state_dict(packed["arrays"])
+        for name, rng in _generators(model):
+            rng.bit_generator.state = packed["random"][name]
+        preparation = Preparation.from_dict(packed["preparation"], packed["mean_image"])
+        state["trained_"] = TrainedModel(
+            model, preparation, packed["class_names"], packed["image_shape"], packed["reading"])  # fmt: skip
+    return state
+
+
+def _generators(model):
+    """The random generators of layers such as Dropout, by name."""
+    for name, layer in model.named_layers():
+        rng = getattr(layer, "rng", None)
+        if isinstance(rng, np.random.Generator):
+            yield name, rng

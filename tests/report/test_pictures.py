@@ -1,0 +1,236 @@
+"""Every picture, of nets and data of all kinds: what it shows, that all is inside, and that it can be repeated."""
+
+from io import BytesIO
+
+import numpy as np
+import pytest
+
+from lenet5c import nn
+from lenet5c.datasets import Dataset, Preparation
+from lenet5c.report.pictures import activations, confusion, curves, errors, filters
+from lenet5c.report.style import png
+from lenet5c.training import Classification, TrainedModel, classify
+
+matplotlib = pytest.importorskip("matplotlib.image") and pytest.importorskip("matplotlib")
+
+
+def rows(epochs, validation=True, **others):
+    """A history as a trainer has it."""
+    made = []
+    for epoch in range(1, epochs + 1):
+        row = {"epoch": epoch, "step": 10 * epoch, "lr": 1e-3 / epoch, "train_loss": 1 / epoch,
+               "train_accuracy": 1 - 0.3 / epoch}  # fmt: skip
+        if validation:
+            row |= {"validation_loss": 0.8 / epoch, "validation_accuracy": 1 - 0.2 / epoch}
+        made.append(row | others)
+    return made
+
+
+def synthetic(classes, channels=1, side=28, names=(), count=200):
+    rng = np.random.default_rng(classes)
+    images = rng.integers(0, 256, (count, channels, side, side), np.uint8)
+    return Dataset(images, rng.integers(0, classes, count), classes, "made up", tuple(names))
+
+
+def untrained(dataset, net=nn.LeNet5, **options):
+    channels = dataset.images.shape[1]
+    model = net(dataset.num_classes, channels, **options)
+    preparation = Preparation((32, 32), fit="resize", mean=0.5, std=0.3)
+    return TrainedModel(model, preparation, dataset.class_names, dataset.images.shape[1:])
+
+
+def assert_all_inside(figure):
+    """Nothing of a figure is cut off: its edges are white."""
+    content = png(figure)
+    assert content.startswith(b"\x89PNG") and b"Software" not in content
+    pixels = matplotlib.image.imread(BytesIO(content))[..., :3]
+    assert pixels.min() < 0.9
+    for edge in (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]):
+        assert edge.min() == 1
+
+
+def texts(figure):
+    return [text.get_text() for text in figure.findobj(matplotlib.text.Text)]
+
+
+def test_curves_show_the_history():
+    history = rows(10)
+    figure = curves(history, kept_epoch=7)
+    losses, accuracies, rates = figure.axes
+    (train_loss, validation_loss) = (line.get_ydata() for line in losses.lines[:2])
+    np.testing.assert_array_equal(train_loss, [row["train_loss"] for row in history])
+    np.testing.assert_array_equal(validation_loss, [row["validation_loss"] for row in history])
+    # The axis is one of errors, labelled with accuracies, better ones above.
+    error = accuracies.lines[1].get_ydata()
+    np.testing.assert_allclose(error, [100 - 100 * row["validation_accuracy"] for row in history])
+    bottom, top = accuracies.get_ylim()
+    assert bottom > top and accuracies.yaxis.get_major_formatter()(1.0) == "99"
+    np.testing.assert_array_equal(rates.lines[0].get_ydata(), [row["lr"] for row in history])
+    assert all(7 in ax.lines[-1].get_xdata() for ax in figure.axes)
+    assert_all_inside(figure)
+
+
+@pytest.mark.parametrize(
+    "history",
+    [
+        rows(1),
+        rows(1, validation=False),
+        rows(5, validation=False, lr=1e-3),
+        rows(1000),
+        rows(3, train_accuracy=1.0, validation_accuracy=1.0, train_loss=0.0),
+        rows(3, train_accuracy=0.0, validation_accuracy=0.0),
+        rows(3, train_loss=float("nan"), validation_loss=None),
+        rows(4, test_accuracy=0.9, test_loss=0.3, note="others of a row are not looked at"),
+        rows(12)[5:],
+        [{"epoch": 1}],
+    ],
+    ids=["one epoch", "one, no validation", "constant rate", "1000 epochs", "all right", "all wrong", "nan", "test",
+         "later epochs", "nothing but the epoch"],
+)  # fmt: skip
+def test_curves_of_any_history(history):
+    assert_all_inside(curves(history))
+
+
+def test_curves_need_a_row():
+    with pytest.raises(ValueError, match="history_rows is empty"):
+        curves([])
+
+
+NAMES = {
+    2: ["yes", "no"],
+    3: ["T-shirt / top", "$Bag$ <b>&amp;", "Ankle\nboot\0\ud800"],
+    10: [],
+    47: [f"{['a very long name of a class', 'ß', '犬', 'собака', ''][i % 5]} number {i}" for i in range(47)],
+    100: [f"W{'W' * (i % 40)}{i}" for i in range(100)],
+    300: [],
+}
+
+
+@pytest.mark.parametrize("classes", NAMES)
+def test_confusion_of_any_number_of_classes(classes):
+    dataset = synthetic(classes, names=NAMES[classes])
+    predictions = np.where(np.arange(len(dataset)) % 3, dataset.labels, dataset.labels[::-1])
+    result = Classification(dataset.labels, predictions, np.ones(len(dataset), np.float32), classes, 0.0)
+    figure = confusion(result.matrix, dataset.class_names)
+    assert_all_inside(figure)
+    assert max(figure.get_size_inches()) < 20
+    if classes <= 10:
+        cells = [int(text.get_text()) for text in figure.axes[0].texts if text.get_text().isdigit()]
+        assert sorted(cells) == sorted(result.matrix[result.matrix > 0])  # zero cells are empty
+
+
+def test_names_never_begin_a_formula_and_missing_characters_are_numbers():
+    matrix = np.eye(3, dtype=int)
+    shown = texts(confusion(matrix, ["$a$", "\U0010fff0", "犬" * 40]))
+    assert r"\$a\$" in shown and "class 1" in shown and not any("犬" * 30 in text for text in shown)
+
+
+def test_confusion_wants_a_name_for_each_class():
+    with pytest.raises(ValueError, match="3 names; the matrix has 2 classes"):
+        confusion(np.eye(2, dtype=int), "abc")
+
+
+def test_a_class_without_images_or_predictions_has_a_dash():
+    shown = texts(confusion(np.array([[3, 0, 0], [1, 0, 0], [0, 0, 0]]), ["a", "b", "c"]))
+    assert shown.count("–") == 3  # precision of b and c, recall of c
+
+
+@pytest.mark.parametrize("wrong", [0, 1, 7, 200])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_errors_worst_first(wrong, channels):
+    dataset = synthetic(3, channels, names=["zero", "a name that is really quite long", "2"])
+    predictions = dataset.labels.copy()
+    predictions[:wrong] = (predictions[:wrong] + 1) % 3
+    confidences = np.linspace(0.2, 0.9, len(dataset), dtype=np.float32)
+    result = Classification(dataset.labels, predictions, confidences, 3, 0.0)
+    figure = errors(dataset.images, result, dataset.class_names)
+    assert_all_inside(figure)
+    indices = [int(text.split("· ")[1]) for text in texts(figure) if "·" in text]
+    assert indices == list(range(wrong))[::-1][:40]
+    assert any("None of the 200 images is wrong" in text for text in texts(figure)) == (wrong == 0)
+
+
+@pytest.mark.parametrize("channels, side", [(2, 5), (4, 64), (1, 300)])
+def test_errors_of_other_sizes(channels, side):
+    dataset = synthetic(2, channels, side, count=30)
+    result = Classification(dataset.labels, 1 - dataset.labels, np.ones(30, np.float32), 2, 0.0)
+    figure = errors(dataset.images, result, dataset.class_names)
+    assert_all_inside(figure)
+    assert max(figure.get_size_inches()) < 12
+
+
+NETS = {
+    "usual": (nn.LeNet5, 1, {}),
+    "colour": (nn.LeNet5, 3, {"pooling": "avg", "activation": "tanh"}),
+    "c5 as convolution": (nn.LeNet5, 1, {"c5": "conv", "dropout": 0.5, "batch_norm": True, "kernel_size": 3}),
+    "five channels": (nn.LeNet5, 5, {"padding": 2, "without_activation": ["conv1"]}),
+    "of 1998": (nn.LeNet5_1998, 1, {}),
+    "of 1998 in colour": (nn.LeNet5_1998, 3, {"input_size": 32}),
+}
+
+
+@pytest.mark.parametrize("net, channels, options", NETS.values(), ids=NETS)
+def test_filters_and_activations_of_any_net(net, channels, options):
+    dataset = synthetic(10, channels)
+    trained = untrained(dataset, net, **options)
+    figure = filters(trained.model)
+    assert_all_inside(figure)
+    convolutions = [layer for layer in trained.model.layers.values() if isinstance(layer, nn.Conv2d)]
+    assert len(figure.axes) == len(convolutions)
+    figure = activations(trained, dataset.images[0], title="of $5", given=3)
+    assert_all_inside(figure)
+    assert r"of \$5, given 3" in texts(figure)
+    told = [text.split("\n")[0] for text in texts(figure) if "\n" in text]
+    passed_on = {name for name in trained.model.layers if name.startswith(("flatten", "dropout"))}
+    assert told[0] == "input" and set(told[1:]) == set(trained.model.layers) - passed_on
+    likeliest = trained.probabilities(dataset.images[:1]).argmax()
+    first = next(text for text in texts(figure) if " %  " in text)
+    assert first.endswith(f"%  {likeliest}")
+
+
+def test_filters_are_the_weights():
+    model = nn.LeNet5()
+    weight = model["conv1"].params["weight"]
+    sheet = filters(model).axes[0].images[0].get_array()
+    for i in range(6):
+        cell = sheet[:5, 6 * i : 6 * i + 5]
+        # Positive is blue, so that red is less than blue there; negative orange.
+        np.testing.assert_array_equal(cell[..., 2] - cell[..., 0] > 0, weight[i, 0] > 0)
+        np.testing.assert_array_equal(cell[..., 2] - cell[..., 0] < 0, weight[i, 0] < 0)
+
+
+def test_maps_that_are_not_connected_are_grey():
+    model = nn.LeNet5_1998()
+    sheet = filters(model).axes[1].images[0].get_array()
+    grey = np.array([[np.ptp(sheet[6 * i : 6 * i + 5, 6 * o : 6 * o + 5]) == 0 for o in range(16)] for i in range(6)])
+    np.testing.assert_array_equal(~grey, model["c3"].connection_table)
+
+
+def test_a_model_without_convolutions_has_no_filters():
+    with pytest.raises(ValueError, match="no Conv2d"):
+        filters(nn.Sequential(nn.Linear(2, 2)))
+
+
+def test_images_larger_than_the_picture():
+    dataset = synthetic(4, 1, 28)
+    model = nn.LeNet5(4, input_size=200)
+    trained = TrainedModel(model, Preparation((200, 200), fit="resize"), dataset.class_names)
+    assert_all_inside(activations(trained, dataset.images[0]))
+
+
+def test_equal_pictures_have_equal_bytes_whatever_a_reader_has_set():
+    dataset = synthetic(10)
+    trained = untrained(dataset)
+    result = classify(trained, dataset)
+
+    def draw():
+        return [png(curves(rows(4))), png(confusion(result.matrix, dataset.class_names)), png(filters(trained.model)),
+                png(errors(dataset.images, result, dataset.class_names)),
+                png(activations(trained, dataset.images[0]))]  # fmt: skip
+
+    before = draw()
+    with matplotlib.rc_context({"font.size": 20, "axes.grid": True, "figure.facecolor": "red", "lines.linewidth": 9,
+                                "savefig.dpi": 30, "axes.facecolor": "green", "font.family": "serif"}):  # fmt: skip
+        mine = dict(matplotlib.rcParams)
+        assert draw() == before
+        assert dict(matplotlib.rcParams) == mine
