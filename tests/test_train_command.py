@@ -81,7 +81,9 @@ def test_the_model_file_gives_the_printed_accuracy(tmp_path, quick, mnist_slice)
 
 def test_the_course_of_the_run_is_shown_at_its_end(tmp_path, quick):
     result = quick("--epochs", 3)
-    train, validation, last = result.stdout.splitlines()[-3:]
+    *_, last = lines = result.stdout.splitlines()
+    epoch = next(i for i, line in enumerate(lines) if line.startswith("  3/3 "))
+    train, validation = lines[epoch + 1 : epoch + 3]
     row = r"{}  loss \d\.\d{{4}} [▁▂▃▄▅▆▇█_.=+*%#-]{{3}} \d\.\d{{4}}   accuracy \d+\.\d\d% [▁▂▃▄▅▆▇█_.=+*%#-]{{3}} \d+\.\d\d%"
     assert re.fullmatch(row.format("train     "), train) and re.fullmatch(row.format("validation"), validation)
     assert last.startswith("Test accuracy") and "\x1b" not in result.stdout

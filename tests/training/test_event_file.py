@@ -121,7 +121,7 @@ def test_without_the_package(tmp_path, monkeypatch):
 
 
 def train(*arguments):
-    done = run_python("import sys; from lenet5c.train import main; sys.exit(main(sys.argv[1:]))", *arguments)
+    done = run_python("import sys; from lenet5c.train import main; sys.exit(main(sys.argv[1:]))", "--no-report", *arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

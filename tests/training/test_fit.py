@@ -180,8 +180,8 @@ def test_a_saved_training_goes_on_elsewhere(tmp_path, mnist_slice):
 
 
 def test_a_runs_checkpoint_goes_on_in_a_notebook(tmp_path, idx_files, mnist_slice):
-    done = run_python("import sys; from lenet5c.train import main; sys.exit(main(sys.argv[1:]))", "--recipe", "fast", "--data",
-                      idx_files, "--seed", "5", "--out", tmp_path / "run")  # fmt: skip
+    done = run_python("import sys; from lenet5c.train import main; sys.exit(main(sys.argv[1:]))", "--no-report",
+                      "--recipe", "fast", "--data", idx_files, "--seed", "5", "--out", tmp_path / "run")  # fmt: skip
     assert done.returncode == 0, done.stderr
     trainer = lenet5c.trainer("fast", data=idx_files, seed=5)
     trainer.load(tmp_path / "run/checkpoint.safetensors")
