@@ -7,6 +7,7 @@ from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 
 from sphinx.util.inspect import signature as get_signature
 from sphinx.util.inspect import stringify_signature
@@ -14,7 +15,7 @@ from sphinx.util.nodes import make_refnode
 
 # Packages that may be there, in the order of the list; those without `__all__` with their public names.
 PACKAGES = {
-    "lenet5c": ("get_num_threads", "set_num_threads"),
+    "lenet5c": (),
     "lenet5c.kernels": (),
     "lenet5c.nn": (),
     "lenet5c.nn.initialize": (
@@ -44,7 +45,9 @@ def public_names(package):
     """The documented names of a package: none if it is not there."""
     if find_spec(package) is None:
         return []
-    return list(PACKAGES[package] or getattr(import_module(package), "__all__", ()))
+    module = import_module(package)
+    names = PACKAGES[package] or getattr(module, "__all__", ())
+    return [name for name in names if name != "__version__" and not isinstance(getattr(module, name), ModuleType)]
 
 
 def write_pages(app, config):
