@@ -10,6 +10,7 @@ In a page, in one namespace and in order:
 * a block ``pycon`` is run as doctest does;
 * a comment ``<!-- picture NAME`` … ``-->`` holds code that readers do not see. It leaves a `figure`, which is saved as
   NAME. `drawing.py` is in its namespace, and what the page has computed;
+* a comment ``<!-- run`` … ``-->`` holds code that makes ready what the page takes for granted;
 * a comment ``<!-- not run -->`` before a block leaves it alone; ``<!-- about 0.02 -->`` before an output lets numbers
   differ by this share, where they depend on the instruction set.
 """
@@ -29,6 +30,7 @@ DOCS = Path(__file__).resolve().parent
 PICTURES = DOCS / "images" / "tutorial"
 PARTS = re.compile(
     r"^<!-- picture (?P<name>\S+)\n(?P<drawing>.*?)^-->$"
+    r"|^<!-- run\n(?P<hidden>.*?)^-->$"
     r"|^<!-- about (?P<about>[\d.]+) -->$"
     r"|^<!-- (?P<skip>not run) -->$"
     r"|^```(?P<language>\w+)\n(?P<code>.*?)^```$",
@@ -66,6 +68,8 @@ def run_page(path, pictures=None, write=False):
             skip = True
         elif part["about"]:
             about = float(part["about"])
+        elif part["hidden"]:
+            execute(part["hidden"], namespace, where)
         elif part["name"]:
             if pictures is not None:
                 draw(part, namespace, pictures, where)

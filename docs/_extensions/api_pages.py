@@ -3,9 +3,11 @@
 autosummary makes a page of each name from there. What is listed is `__all__`, so no page has to be kept up to date.
 """
 
+from contextlib import suppress
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 
 from sphinx.util.inspect import signature as get_signature
 from sphinx.util.inspect import stringify_signature
@@ -13,7 +15,7 @@ from sphinx.util.nodes import make_refnode
 
 # Packages that may be there, in the order of the list; those without `__all__` with their public names.
 PACKAGES = {
-    "lenet5c": ("get_num_threads", "set_num_threads"),
+    "lenet5c": (),
     "lenet5c.kernels": (),
     "lenet5c.nn": (),
     "lenet5c.nn.initialize": (
@@ -25,9 +27,9 @@ PACKAGES = {
     "lenet5c.training": (),
     "lenet5c.recipes": ("recipe",),
     "lenet5c.recipe": ("Recipe",),
+    "lenet5c.exporting": (),
     "lenet5c.images": (),
     "lenet5c.sklearn": (),
-    "lenet5c.notebook": (),
     "lenet5c.errors": ("UserError", "MissingExtraError"),
 }  # fmt: skip
 # Values have no docstring.
@@ -43,7 +45,9 @@ def public_names(package):
     """The documented names of a package: none if it is not there."""
     if find_spec(package) is None:
         return []
-    return list(PACKAGES[package] or getattr(import_module(package), "__all__", ()))
+    module = import_module(package)
+    names = PACKAGES[package] or getattr(module, "__all__", ())
+    return [name for name in names if name != "__version__" and not isinstance(getattr(module, name), ModuleType)]
 
 
 def write_pages(app, config):
@@ -96,14 +100,38 @@ def show_signature(app, what, name, each, options, signature, returns):
     return None
 
 
+def skip_member(app, what, name, member, skip, options):
+    """Leave out what a class has from another library: it is documented there."""
+    function = getattr(member, "fget", None) or member
+    module = getattr(function, "__module__", None) or "lenet5c"
+    return True if not module.startswith("lenet5c") else None
+
+
+def exists(name):
+    """Whether a dotted name is a module, or something within one."""
+    parts = name.split(".")
+    for count in range(len(parts), 0, -1):
+        with suppress(ImportError):
+            found = import_module(".".join(parts[:count]))
+            with suppress(AttributeError):
+                for part in parts[count:]:
+                    found = getattr(found, part)
+                return True
+            return False
+    return False
+
+
 def resolve(app, env, node, content):
     """What a name in single backticks means: a member of the class at hand, else the one public object of that name.
 
-    Else it is a parameter, or something of another library, and stays as it is. Names that begin with lenet5c must exist.
+    Else it is a parameter, or something of another library, and stays as it is. A name that begins with lenet5c must
+    exist, though it need not be public.
     """
     target = node["reftarget"]
-    if node.get("refdomain") != "py" or node.get("reftype") != "obj" or target.startswith("lenet5c."):
+    if node.get("refdomain") != "py" or node.get("reftype") != "obj":
         return None
+    if target.startswith("lenet5c."):
+        return content if exists(target) else None
     domain = env.get_domain("py")
     found = [name for name in domain.objects if name.endswith(f".{target}")]
     here = f"{node.get('py:module')}.{node.get('py:class')}"
@@ -123,6 +151,7 @@ def put(path, text):
 
 def setup(app):
     app.connect("config-inited", write_pages)
+    app.connect("autodoc-skip-member", skip_member)
     app.connect("autodoc-process-bases", show_public_bases)
     app.connect("autodoc-process-signature", show_signature)
     app.connect("missing-reference", resolve)

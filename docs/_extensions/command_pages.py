@@ -1,5 +1,6 @@
 """The directive ``commands``: what each command says to ``--help``, from its own parser."""
 
+import argparse
 import os
 from importlib import import_module
 from importlib.util import find_spec
@@ -25,12 +26,21 @@ def help_of(name):
     before = {variable: os.environ.get(variable) for variable in ("COLUMNS", "NO_COLOR")}
     os.environ |= {"COLUMNS": "100", "NO_COLOR": "1"}
     try:
-        return make_parser().format_help()
+        return "\n\n".join(parser.format_help().rstrip("\n") for parser in with_subcommands(make_parser()))
     finally:
         for variable, value in before.items():
             os.environ.pop(variable)
             if value is not None:
                 os.environ[variable] = value
+
+
+def with_subcommands(parser):
+    """A parser and those of its subcommands, each once."""
+    found = [parser]
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            found += [each for each in action.choices.values() if each not in found]
+    return found
 
 
 class Commands(Directive):
