@@ -156,6 +156,17 @@ def recipe(name, **changes):
     Another optimiser brings its own learning rate, weight decay and settings along, another schedule its settings,
     unless these are changed, too; another loss comes without settings and label smoothing.
 
+    Parameters
+    ----------
+    name : str
+        One of `RECIPES`.
+    **changes
+        Fields of a `Recipe`.
+
+    Returns
+    -------
+    Recipe
+
     Raises
     ------
     ValueError

@@ -65,7 +65,16 @@ def max_pool2d_backward(dy, x, kernel_size, stride=None, padding=0, *, out=None,
 def avg_pool2d(x, kernel_size, stride=None, padding=0, count_include_pad=True, *, out=None, num_threads=None):
     """The mean of each window; padding is zeros, which the divisor counts unless `count_include_pad` is False.
 
-    The other parameters, the result and the errors are those of `max_pool2d`.
+    Parameters
+    ----------
+    x, kernel_size, stride, padding, out, num_threads
+        As of `max_pool2d`, and so are the result and the errors.
+    count_include_pad : bool
+        Whether a window at the border is divided by its whole size, or by its part within the image.
+
+    Returns
+    -------
+    ndarray (N, C, OH, OW)
     """
     pooling = _Pooling("avg_pool2d", x, "x", kernel_size, stride, padding, count_include_pad)
     return pooling.forward(x, out, num_threads)

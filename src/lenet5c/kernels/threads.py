@@ -20,6 +20,10 @@ def set_num_threads(num_threads):
     The default is the processors this process may run on now, but no more than a container's quota of processor time
     (rounded up), nor than a limit set in OpenMP itself, such as by threadpoolctl. OMP_NUM_THREADS, set before the
     start, takes the place of processors and quota. This function beats them all.
+
+    Parameters
+    ----------
+    num_threads : int or None
     """
     global _chosen
     _chosen = None if num_threads is None else check_num_threads(num_threads)
