@@ -106,6 +106,6 @@ def unsure(probabilities, logits=None, measured=None):
         highest = float(logits.max())
         oddities = (measured.edge > 0.015) + (measured.parts > 2) + (measured.length > 3.2) + (measured.grey > 0.75)
         oddities += (not 3 <= measured.slenderness <= 22) + (best < 0.9)
-        if highest < (-3.2, 0.5, 2.5)[min(oddities, 2)]:
+        if highest < (-3.2, -3.2, 0.5, 2.5)[min(oddities, 3)]:
             return "it resembles no digit"
     return None
