@@ -1,7 +1,8 @@
 """LeNet-5 on a CPU: compiled kernels, layers with explicit forward and backward, MNIST inside.
 
 `lenet5c.kernels` has the fast functions on NumPy arrays, `lenet5c.nn` layers and models, `lenet5c.optim` optimisers,
-`lenet5c.datasets` the data, `lenet5c.training` the loop, `lenet5c.images` reads digits in pictures.
+`lenet5c.datasets` the data, `lenet5c.training` the loop, `lenet5c.images` reads digits in pictures,
+`lenet5c.exporting` takes models elsewhere, `lenet5c.sklearn` is an estimator for scikit-learn.
 ``python -m lenet5c.train`` trains; in a notebook, ``lenet5c.trainer("fast").fit()`` does.
 """
 
@@ -11,6 +12,7 @@ __version__ = "0.1.0"
 __all__ = [
     "__version__",
     "datasets",
+    "exporting",
     "get_num_threads",
     "images",
     "kernels",
@@ -26,7 +28,7 @@ def __getattr__(name):
     # Imported when used: a command may still have to set how OpenMP's threads wait, which is read at its loading.
     if name in ("get_num_threads", "set_num_threads"):
         return getattr(import_module("lenet5c.kernels"), name)
-    if name in ("datasets", "images", "kernels", "nn", "optim", "training"):
+    if name in ("datasets", "exporting", "images", "kernels", "nn", "optim", "sklearn", "training"):
         return import_module(f"lenet5c.{name}")
     if name == "trainer":
         return import_module("lenet5c.recipes").trainer
@@ -34,4 +36,7 @@ def __getattr__(name):
 
 
 def __dir__():
-    return __all__
+    from importlib.util import find_spec
+
+    # Not in __all__, as scikit-learn need not be there.
+    return [*__all__, "sklearn"] if find_spec("sklearn") else __all__

@@ -2,10 +2,12 @@ import os
 from typing import Any
 
 from lenet5c import datasets as datasets
+from lenet5c import exporting as exporting
 from lenet5c import images as images
 from lenet5c import kernels as kernels
 from lenet5c import nn as nn
 from lenet5c import optim as optim
+from lenet5c import sklearn as sklearn
 from lenet5c import training as training
 from lenet5c.kernels import get_num_threads as get_num_threads
 from lenet5c.kernels import set_num_threads as set_num_threads
@@ -14,6 +16,7 @@ __version__: str
 __all__ = [
     "__version__",
     "datasets",
+    "exporting",
     "get_num_threads",
     "images",
     "kernels",

@@ -245,8 +245,8 @@ def write(folder, options, trained, dataset, result, record):
         require("matplotlib", "plots", f"the pictures in {folder}")
         makers = result_makers(dataset, result, trained.class_names, trained.reading == "ink")
         pictures, failures = draw_all(makers)
-        for name, error in failures.items():
-            warn(PROG, f"no {name}.png: {type(error).__name__} {error}")
+        for name, failure in failures.items():
+            warn(PROG, f"no {name}.png: {type(failure).__name__} {failure}")
     except MissingExtraError as error:
         warn(PROG, error)
     for name, content in pictures.items():

@@ -43,7 +43,7 @@ class NamedSet:
     folder : str
         In the cache; sets of one archive share it.
     files : tuple of RemoteFile
-    members : tuple of str
+    members : tuple of 4 str
         Training images, training labels, test images, test labels: names of `files`, or of members of the archive
         that is the only file.
     counts : tuple of int
@@ -62,7 +62,7 @@ class NamedSet:
     homepage: str
     folder: str
     files: tuple[RemoteFile, ...]
-    members: tuple[str, ...]
+    members: tuple[str, str, str, str]
     counts: tuple[int, int]
     class_names: tuple[str, ...]
     first_label: int = 0
@@ -84,8 +84,12 @@ def _files(bases, *table):
     return tuple(RemoteFile(name, tuple(base + name for base in bases), sha256, size) for name, size, sha256 in table)
 
 
-_MNIST_FILES = tuple(
-    f"{part}-{kind}-ubyte.gz" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1"))  # fmt: skip
+_MNIST_FILES = (
+    "train-images-idx3-ubyte.gz",
+    "train-labels-idx1-ubyte.gz",
+    "t10k-images-idx3-ubyte.gz",
+    "t10k-labels-idx1-ubyte.gz",
+)
 
 _FASHION = NamedSet(
     name="fashion",
@@ -157,7 +161,7 @@ _QMNIST = NamedSet(
         )
         for name, size, sha256 in _QMNIST_TABLE
     ),
-    members=tuple(name for name, _, _ in _QMNIST_TABLE),
+    members=(_QMNIST_TABLE[0][0], _QMNIST_TABLE[1][0], _QMNIST_TABLE[2][0], _QMNIST_TABLE[3][0]),
     counts=(60000, 60000),
     class_names=tuple(digits),
 )
@@ -176,9 +180,13 @@ _MERGED = tuple(digits + ascii_uppercase + "abdefghnqrt")
 
 
 def _emnist(kind, title, counts, class_names, first_label=0):
-    members = tuple(
-        f"gzip/emnist-{kind}-{part}-{form}-ubyte.gz" for part in ("train", "test")
-        for form in ("images-idx3", "labels-idx1"))  # fmt: skip
+    start = f"gzip/emnist-{kind}"
+    members = (
+        f"{start}-train-images-idx3-ubyte.gz",
+        f"{start}-train-labels-idx1-ubyte.gz",
+        f"{start}-test-images-idx3-ubyte.gz",
+        f"{start}-test-labels-idx1-ubyte.gz",
+    )
     return NamedSet(
         name=f"emnist-{kind}",
         title=f"EMNIST: {title}",

@@ -49,8 +49,8 @@ def leave_report(prog, trainer, source, folder, config, summary, quiet):
     except (Exception, KeyboardInterrupt) as error:
         warn(prog, f"no report: {_one_line(error)}; {again}")
     else:
-        for name, error in failures.items():
-            warn(prog, f"no {name}.png: {_one_line(error)}; {again}")
+        for name, failure in failures.items():
+            warn(prog, f"no {name}.png: {_one_line(failure)}; {again}")
         if not quiet:
             say(f"Pictures and a report in {folder.path / PAGE} ({time.perf_counter() - began:.1f} s)")
 
