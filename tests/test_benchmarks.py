@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -85,6 +86,20 @@ def test_runs_with_peers(name):
 def test_import_times():
     assert_rows(lines := run("import_time", "--repeats", 1), "import_time")
     assert re.fullmatch(r"All of them at their minimum: -?\d+ ms beyond NumPy; the target is 150 ms\.", lines[-1])
+
+
+def test_rates_of_reading_pictures():
+    pytest.importorskip("PIL")
+    lines = run("pictures", "--count", 3)
+    starts = ("MNIST's images 3 ", "all 3 ", "edges ", "speck ", "plain ", "boxes touch ")
+    assert all(any(line.startswith(start) for line in lines) for start in starts), lines
+
+
+@pytest.mark.skipif(not shutil.which("chromedriver"), reason="needs chromium and chromedriver")
+def test_latency_of_the_demo():
+    pytest.importorskip("selenium")
+    lines = run("demo", "--rounds", 1)
+    assert any(re.fullmatch(r"end of a stroke 5( \d+){4}", line) for line in lines), lines
 
 
 def test_memory_of_a_kernel(nothing_installed):
