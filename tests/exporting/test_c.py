@@ -103,6 +103,15 @@ def test_models_of_a_layer_or_two(tmp_path, layers):
 
 
 @needs_compiler
+@pytest.mark.parametrize("layer", [nn.Sigmoid(), nn.Tanh(), nn.ScaledTanh()], ids=str)
+def test_large_values_where_infinities_are_not_heeded(tmp_path, layer):
+    model = nn.Sequential(nn.Conv2d(1, 3, 3, rng=0), layer, nn.Flatten(), nn.Linear(300, 2, rng=1))
+    x = np.random.default_rng(0).uniform(-1000, 1000, (20, 1, 12, 12)).astype(np.float32)
+    found = scores(tmp_path, to_c(model, input_shape=(1, 12, 12)), x, "-O3", "-ffast-math")
+    assert_same(found, model.forward(x))
+
+
+@needs_compiler
 @pytest.mark.parametrize("name", ["1998", "batch-norm", "enlarged"])
 def test_int8_weights(tmp_path, name):
     trained = VARIANTS[name]

@@ -123,7 +123,8 @@ def stage_code(stage, label, weights):
 def _activation_lines(steps):
     lines = {
         "relu": lambda step: "v = v > 0.0f ? v : 0.0f;",
-        "sigmoid": lambda step: "v = 1.0f / (1.0f + expf(-v));",
+        # expf without overflow: with -ffast-math the quotient of an infinity would be no number.
+        "sigmoid": lambda step: "v = 1.0f / (1.0f + expf(v < -80.0f ? 80.0f : -v));",
         "tanh": lambda step: "v = tanhf(v);",
         "scaled_tanh": lambda step: (
             f"v = {number(step.settings['amplitude'])} * tanhf({number(step.settings['slope'])} * v);"
