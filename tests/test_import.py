@@ -33,7 +33,9 @@ def test_the_options_of_a_command_need_no_optional_library(name):
     assert imported(f"import lenet5c.{name} as command; getattr(command, 'make_parser', lambda: None)()") == set()
 
 
-@pytest.mark.parametrize("name", ["datasets", "exporting", "images", "kernels", "nn", "optim", "training"])
+@pytest.mark.parametrize(
+    "name", ["datasets", "errors", "exporting", "images", "kernels", "nn", "optim", "recipes", "training"]
+)
 def test_packages_are_attributes_once_they_are_asked_for(name):
     code = f"import lenet5c; print('{name}' in lenet5c.__all__, '{name}' in dir(lenet5c), lenet5c.{name}.__name__)"
     assert output(code) == ["True", "True", f"lenet5c.{name}"]
@@ -41,12 +43,14 @@ def test_packages_are_attributes_once_they_are_asked_for(name):
 
 def test_the_estimator_is_an_attribute_where_it_can_be():
     pytest.importorskip("sklearn")
-    assert output("import lenet5c; print('sklearn' in dir(lenet5c), lenet5c.sklearn.__name__)") == ["True", "lenet5c.sklearn"]
+    code = "import lenet5c; print('sklearn' in dir(lenet5c), lenet5c.sklearn.__name__)"
+    assert output(code) == ["True", "lenet5c.sklearn"]
 
 
 def test_what_is_listed_is_there_without_scikit_learn():
     code = ("import sys; sys.modules['sklearn'] = None; import lenet5c; from lenet5c import *; "
-            "import importlib.util as u; find = u.find_spec; u.find_spec = lambda n: None if n == 'sklearn' else find(n); "
+            "import importlib.util as u; find = u.find_spec; "
+            "u.find_spec = lambda name: None if name == 'sklearn' else find(name); "
             "print('sklearn' in dir(lenet5c), all(hasattr(lenet5c, name) for name in dir(lenet5c)))")  # fmt: skip
     assert output(code) == ["False", "True"]
 

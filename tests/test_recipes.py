@@ -11,7 +11,7 @@ from lenet5c.datasets import Dataset, Preparation
 from lenet5c.nn import BatchNorm2d, Conv2d, CrossEntropyLoss, Dropout, MSELoss
 from lenet5c.optim import SGD, Adagrad, Adam, Constant, Cosine, OneCycle, Piecewise, ReduceOnPlateau, RMSprop, Step
 from lenet5c.recipe import OPTIMIZERS, TEXTS, Recipe, pixel_statistics
-from lenet5c.recipes import RECIPES, main, recipe
+from lenet5c.recipes import RECIPES, main, recipe, trainer
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -91,6 +91,28 @@ def test_every_optimiser_learns_with_every_schedule(mnist_slice, name, schedule)
 def test_settings_out_of_range(change, word):
     with pytest.raises(ValueError, match=f"^{word} is "):
         recipe("default", **change)
+
+
+def test_unknown_fields():
+    with pytest.raises(TypeError, match="epoch is no field of a recipe; there is epochs"):
+        recipe("default", epoch=3)
+    with pytest.raises(TypeError, match="zzz is no field of a recipe; use one of .*batch_size"):
+        recipe("default", zzz=3)
+
+
+@pytest.mark.parametrize("seed", [-1, None, 0.5, True, "0"])
+def test_wrong_seeds(seed):
+    with pytest.raises(ValueError, match="^seed is "):
+        trainer("fast", train_size=1000, seed=seed)
+
+
+def test_numbers_of_numpy_are_numbers():
+    found = recipe("default", epochs=np.int64(3), lr=np.float32(0.25), train_size=np.int32(900),
+                   optimizer_settings={"betas": (np.float64(0.5), np.float32(0.75))},
+                   model={"batch_norm": np.bool_(True), "dropout": np.float32(0.5)})  # fmt: skip
+    assert found == recipe("default", epochs=3, lr=0.25, train_size=900, optimizer_settings={"betas": (0.5, 0.75)},
+                           model={"batch_norm": True, "dropout": 0.5})  # fmt: skip
+    assert json.loads(json.dumps(found.to_dict()))["lr"] == 0.25
 
 
 def test_unknown_recipes():

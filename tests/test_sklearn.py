@@ -151,7 +151,7 @@ def test_partial_fit(digits):
             classifier.partial_fit(X[start : start + 300], y[start : start + 300], classes=np.arange(10))
     assert classifier.score(X_test, y_test) > 0.9
     assert classifier.n_iter_ == len(classifier.loss_curve_) == 16
-    with pytest.raises(ValueError, match="none of the classes"):
+    with pytest.raises(ValueError, match="y has 10, which is none of the classes .0, 1, 2,"):
         classifier.partial_fit(X[:2], [3, 10])
     with pytest.raises(ValueError, match="as in the first call"):
         classifier.partial_fit(X[:2], [3, 1], classes=np.arange(11))
@@ -258,7 +258,7 @@ def test_values_on_another_scale_are_warned_of(digits):
     ({"activation": "gelu"}, "activation is 'gelu'"),
     ({"pooling": "min"}, "pooling is 'min'"),
     ({"dropout": 1}, "p is 1"),
-    ({"distortion": "strong"}, "distortion is 'strong'"),
+    ({"distortion": "strong"}, "distortion is 'strong'; it should be a dict of settings, or one of none, "),
     ({"validation_fraction": 1}, "validation_fraction is 1"),
     ({"patience": -1}, "patience is -1"),
     ({"patience": 1}, "patience is 1, which needs validation_fraction"),
@@ -270,6 +270,14 @@ def test_wrong_parameters_are_named(digits, options, words):
     (X, y), _ = digits
     with pytest.raises(ValueError, match=words.replace("(", r"\(")):
         quick(**options).fit(X[:50], y[:50])
+
+
+def test_numbers_of_numpy_are_parameters(digits):
+    (X, y), _ = digits
+    search = GridSearchCV(quick(batch_size=np.int64(32), learning_rate=np.float32(0.01)), {"epochs": np.arange(1, 3),
+                          "dropout": np.linspace(0, 0.5, 2, dtype=np.float32), "batch_norm": np.array([False, True])},
+                          cv=2, error_score="raise").fit(X[:200], y[:200])  # fmt: skip
+    assert search.best_score_ > 0.1
 
 
 def test_wrong_data(digits):

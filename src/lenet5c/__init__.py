@@ -12,12 +12,14 @@ __version__ = "0.1.0"
 __all__ = [
     "__version__",
     "datasets",
+    "errors",
     "exporting",
     "get_num_threads",
     "images",
     "kernels",
     "nn",
     "optim",
+    "recipes",
     "set_num_threads",
     "trainer",
     "training",
@@ -28,10 +30,10 @@ def __getattr__(name):
     # Imported when used: a command may still have to set how OpenMP's threads wait, which is read at its loading.
     if name in ("get_num_threads", "set_num_threads"):
         return getattr(import_module("lenet5c.kernels"), name)
-    if name in ("datasets", "exporting", "images", "kernels", "nn", "optim", "sklearn", "training"):
-        return import_module(f"lenet5c.{name}")
     if name == "trainer":
         return import_module("lenet5c.recipes").trainer
+    if name in __all__ or name == "sklearn":
+        return import_module(f"lenet5c.{name}")
     raise AttributeError(f"module 'lenet5c' has no attribute {name!r}")
 
 

@@ -2,11 +2,13 @@ import os
 from typing import Any
 
 from lenet5c import datasets as datasets
+from lenet5c import errors as errors
 from lenet5c import exporting as exporting
 from lenet5c import images as images
 from lenet5c import kernels as kernels
 from lenet5c import nn as nn
 from lenet5c import optim as optim
+from lenet5c import recipes as recipes
 from lenet5c import sklearn as sklearn
 from lenet5c import training as training
 from lenet5c.kernels import get_num_threads as get_num_threads
@@ -16,12 +18,14 @@ __version__: str
 __all__ = [
     "__version__",
     "datasets",
+    "errors",
     "exporting",
     "get_num_threads",
     "images",
     "kernels",
     "nn",
     "optim",
+    "recipes",
     "set_num_threads",
     "trainer",
     "training",

@@ -117,7 +117,7 @@ def bring(options, out):
     _keep(Path(options.model), out)
     named = dict(options.names or [])
     trained = import_torch(options.model, like, named)
-    write(lambda: save_model(out, trained), out)
+    save_model(out, trained)
     say(f"{out}: {type(trained.model).__name__} with the weights of {options.model}")
     if is_of_digits(trained):
         _, test = mnist()
@@ -140,7 +140,7 @@ def described(settings, mean, std):
 
 def _onnx(trained, out, options, accuracy, prefix):
     content = to_onnx(trained, input=options.input or "uint8", accuracy=accuracy)
-    write(lambda: atomic.write_bytes(out, content), out)
+    atomic.write_bytes(out, content)
     if options.input == "float":
         channels, (height, width) = trained.image_shape[0], trained.preparation.size
         takes = f"input: prepared float32 (N, {channels}, {height}, {width})"
@@ -154,7 +154,7 @@ def _c(trained, out, options, accuracy, prefix):
     digits = is_of_digits(trained)
     test = mnist()[1] if digits else None
     text = to_c(trained, prefix, quantize=options.quantize or "none", image=test.images[0] if digits else None)
-    write(lambda: atomic.write_bytes(out, text.encode("ascii")), out)
+    atomic.write_bytes(out, text.encode("ascii"))
     language = "" if out.suffix == ".c" else "-x c "
     facts = [line.removeprefix(" * ").strip() for line in text.splitlines()[:6] if line.startswith(" *     ")]
     say("\n  ".join([f"{out}: {prefix}_predict()", *facts,
@@ -169,17 +169,9 @@ def _torch(trained, out, options, accuracy, prefix):
     content, text = to_torch(trained), torch_source(trained, out.name)
     if source == out:
         raise ExportError(f"--out is {out}, which is where the PyTorch source goes; let it end in .safetensors")
-    write(lambda: atomic.write_bytes(out, content), out)
-    write(lambda: atomic.write_bytes(source, text.encode("ascii")), source)
+    atomic.write_bytes(out, content)
+    atomic.write_bytes(source, text.encode("ascii"))
     say(f"{out}: weights, {len(content):,} bytes\n{source}: load() gives the net, prepare(images) its input")
-
-
-def write(action, out):
-    """Write a file; what is wrong with it is said of the file that was asked for."""
-    try:
-        action()
-    except OSError as error:
-        raise OSError(error.errno, error.strerror or str(error), str(out)) from None
 
 
 def is_of_digits(trained):

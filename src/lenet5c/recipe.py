@@ -159,6 +159,8 @@ class Recipe:
     notes: str = ""
 
     def __post_init__(self):
+        for each in fields(self):
+            object.__setattr__(self, each.name, _plain(getattr(self, each.name)))
         for name, least in (("epochs", 1), ("batch_size", 1), ("patience", 0)):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
@@ -384,6 +386,15 @@ class Recipe:
 def _lost(whole, rest):
     """The classes of a data set that a part of it lacks."""
     return np.setdiff1d(whole.labels, rest.labels).tolist()
+
+
+def _plain(value):
+    """NumPy's numbers, as searches over arrays have them, as Python's; config.json holds no others."""
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_plain(each) for each in value)
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _is_number(value):

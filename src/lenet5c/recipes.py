@@ -6,7 +6,9 @@ What is not said in an entry is as in `Recipe`.
 import json
 import sys
 import textwrap
-from dataclasses import replace
+from dataclasses import fields, replace
+from difflib import get_close_matches
+from numbers import Integral
 from os import PathLike, fspath
 
 from lenet5c.command import Parser, fail, prepare_streams, say
@@ -171,6 +173,8 @@ def recipe(name, **changes):
     ------
     ValueError
         There is no such recipe, or a value is not as it should be.
+    TypeError
+        There is no such field.
 
     Examples
     --------
@@ -180,6 +184,12 @@ def recipe(name, **changes):
     """
     if name not in RECIPES:
         raise ValueError(f"recipe is {name!r}; it should be one of {', '.join(RECIPES)}")
+    known = [each.name for each in fields(Recipe)]
+    for each in changes:
+        if each not in known:
+            near = get_close_matches(each, known, 1)
+            hint = f"there is {near[0]}" if near else f"use one of {', '.join(known)}"
+            raise TypeError(f"{each} is no field of a recipe; {hint}")
     chosen = RECIPES[name]
     along = {}
     optimizer = changes.get("optimizer", chosen.optimizer)
@@ -227,8 +237,10 @@ def trainer(name="default", data="mnist", seed=0, **changes):
     (3, 10)
     """
     chosen = recipe(name, **changes)
+    if not isinstance(seed, Integral) or isinstance(seed, bool) or seed < 0:
+        raise ValueError(f"seed is {seed!r}; it should be a whole number of at least 0")
     source = open_source(source_name(fspath(data))) if isinstance(data, (str, PathLike)) else data
-    return chosen.build(source, seed)[0]
+    return chosen.build(source, int(seed))[0]
 
 
 def main(argv=None):

@@ -9,7 +9,7 @@ from safetensors.numpy import save
 
 from lenet5c.datasets import Preparation
 from lenet5c.nn import LeNet5, LeNet5_1998
-from lenet5c.training import RunError, TrainedModel, load_model, save_model
+from lenet5c.training import RunError, TrainedModel, atomic, load_model, save_model
 from lenet5c.training.tensor_file import digest
 
 
@@ -223,3 +223,10 @@ def test_missing_file_and_directory(tmp_path):
         load_model(tmp_path / "nothing")
     with pytest.raises(RunError):
         load_model(tmp_path)
+
+
+def test_an_error_of_writing_names_the_file_that_was_asked_for(tmp_path):
+    path = tmp_path / "nowhere" / "file.json"
+    with pytest.raises(FileNotFoundError) as caught:
+        atomic.write_json(path, {})
+    assert caught.value.filename == str(path)

@@ -247,7 +247,7 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
         """Labels as numbers of classes."""
         unknown = np.setdiff1d(y, self.classes_)
         if len(unknown):
-            raise ValueError(f"y has {unknown[0]!r}, which is none of the classes {list(self.classes_)}")
+            raise ValueError(f"y has {unknown.tolist()[0]!r}, which is none of the classes {self.classes_.tolist()}")
         return np.searchsorted(self.classes_, y)
 
     def _source(self, images, labels):
@@ -264,10 +264,7 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
         of_model = {name: getattr(self, name) for name in OF_MODEL if getattr(self, name) is not None}
         changes["model"] = RECIPES[self.recipe].model | of_model
         if self.distortion is not None:
-            known = isinstance(self.distortion, str) and self.distortion in Distortion.NAMES
-            changes["distortion"] = Distortion.named(self.distortion).to_dict() if known else self.distortion
-            if self.distortion == "none":
-                changes["distortion"] = None
+            changes["distortion"] = self._distortion()
         changes |= {"validation": float(self.validation_fraction), "patience": int(self.patience),
                     "keep": "best" if self.patience else "last", "train_size": None}  # fmt: skip
         if partial:
@@ -280,6 +277,17 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
             size = next((size for size in sizes if left % size != 1), chosen.batch_size)
             chosen = recipe(self.recipe, **changes | {"batch_size": size})
         return chosen
+
+    def _distortion(self):
+        """The settings of `distortion`, None for none."""
+        if not isinstance(self.distortion, str):
+            return self.distortion
+        if self.distortion == "none":
+            return None
+        if self.distortion not in Distortion.NAMES:
+            names = ", ".join(("none", *Distortion.NAMES))
+            raise ValueError(f"distortion is {self.distortion!r}; it should be a dict of settings, or one of {names}")
+        return Distortion.named(self.distortion).to_dict()
 
     def _check_parameters(self):
         """Those whose kind the recipe takes for granted."""

@@ -6,14 +6,23 @@ from pathlib import Path
 
 
 def write_bytes(path, content):
-    """Replace the file at `path`. A crash leaves the old one; the temporary file is reused by the next write."""
+    """Replace the file at `path`. A crash leaves the old one; the temporary file is reused by the next write.
+
+    Raises
+    ------
+    OSError
+        Of `path`, not of the temporary file.
+    """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.tmp")
-    with open(temporary, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from None
 
 
 def write_json(path, value):
