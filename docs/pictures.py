@@ -1,4 +1,5 @@
-"""Draws docs/images/training.png: a trained net's view of one digit, and how it got there.
+"""Draws docs/images/training.png: a trained net's view of one digit, and how it got there; and takes activations.png
+from the report of the same run.
 
     pip install matplotlib
     python -m lenet5c.train --out runs/picture
@@ -10,6 +11,7 @@ Without a run, docs/images/distortions.png: what the named distortions make of d
 """
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -92,6 +94,7 @@ def draw_training(run):
     ax.grid(alpha=0.3)
     right.suptitle(f"Test accuracy {100 * summary['test_accuracy']:.2f} %", color=INK, fontsize=10)
     figure.savefig(IMAGES / "training.png")
+    shutil.copy(run / "activations.png", IMAGES)
 
 
 if __name__ == "__main__":

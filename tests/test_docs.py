@@ -119,6 +119,11 @@ def test_links_lead_somewhere(path):
     assert broken == []
 
 
+def test_the_list_of_guides_has_each_once():
+    listed = re.findall(r"^[a-z-]+$", (DOCS / "howto" / "index.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert sorted(listed) == sorted(path.stem for path in (DOCS / "howto").glob("*.md") if path.stem != "index")
+
+
 def test_links_are_found():
     assert "docs/design.md" in links(ROOT / "README.md")
     assert "one-sample-a-step" in anchors(DOCS / "design.md")

@@ -14,7 +14,7 @@ COMMANDS = {
     "evaluate": "measure a trained model, or compare two",
     "predict": "read the digits in pictures",
     "demo": "draw a digit in the browser, and watch the net read it",
-    "export": "write a model as ONNX or as a C file",
+    "export": "take a model elsewhere: ONNX, one C file, PyTorch",
     "summary": "show a model layer by layer",
     "data": "look at a folder of images, or fetch a data set",
     "recipes": "list the ways train knows, and what they reproduce",

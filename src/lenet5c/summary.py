@@ -105,15 +105,20 @@ def facts_of(trained):
 
 def in_words(facts):
     pairs = {name: f"{name}={value}" for name, value in facts["settings"].items()}
-    preparation = facts["preparation"]
     reading = {"ink": "the ink, cropped and centred", "whole": "the picture as a whole"}[facts["reading"]]
     classes = ", ".join(name if name.isprintable() else ascii(name) for name in facts["classes"])
     return {
         "model": f"{facts['model']}({', '.join(pairs.values())})",
         "images": f"{' x '.join(map(str, facts['images']))}, read from a picture as {reading}",
-        "preparation": ", ".join(f"{name} {value}" for name, value in preparation.items()),
+        "preparation": preparation_in_words(**facts["preparation"]),
         "classes": f"{len(facts['classes'])}: {classes}",
     }
+
+
+def preparation_in_words(size, fit, mean, std, mean_image):
+    fitted = {"pad": "padded", "resize": "resized"}[fit]
+    less = "the mean image subtracted, " if mean_image else ""
+    return f"{fitted} to {size[0]} x {size[1]}, {less}mean {mean:.4g}, standard deviation {std:.4g} (1 is white)"
 
 
 if __name__ == "__main__":
