@@ -182,3 +182,29 @@ def test_without_onnx(capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     assert main(["best", "--to", "onnx"]) == 2
     assert_bad_use(capsys, "pip install 'lenet5c[onnx]'")
+
+
+@pytest.mark.parametrize("name, arguments", [
+    ("lenet5.py", ["--to", "torch"]), ("train.py", ["--to", "torch", "--out", "train.safetensors"]),
+    ("lenet5.c", ["--to", "c"]),
+])  # fmt: skip
+def test_sources_of_others_are_kept(here, capsys, name, arguments):
+    (here / name).write_text("my own")
+    assert main(["best", *arguments]) == 2
+    assert_bad_use(capsys, name, "not written by lenet5c")
+    assert [path.name for path in here.iterdir()] == [name] and (here / name).read_text() == "my own"
+    (here / name).unlink()
+    assert main(["best", *arguments]) == main(["best", *arguments]) == 0  # its own it replaces
+
+
+@pytest.mark.parametrize("name, shape, words", [
+    ("conv1.weight", [0, 2**62], ["which no array can have"]),
+    ("conv1.weight", [1] * 70, ["which no array can have"]),
+    ("\x1b[2J\nx\u202e.weight", [1], ["\\x1b[2J\\nx\\u202e.weight (1,)"]),
+])  # fmt: skip
+def test_hostile_headers(here, capsys, name, shape, words):
+    size = 0 if 0 in shape else 4
+    header = json.dumps({name: {"dtype": "F32", "shape": shape, "data_offsets": [0, size]}}).encode()
+    (here / "theirs.safetensors").write_bytes(len(header).to_bytes(8, "little") + header + bytes(size))
+    assert main(["theirs.safetensors", "--to", "lenet5c", "--like", "best", "--out", "ours.safetensors"]) == 2
+    assert_bad_use(capsys, *words)

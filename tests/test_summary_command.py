@@ -47,7 +47,7 @@ def test_a_model_file_a_run_and_the_model_of_the_package(tmp_path, capsys):
     text = shown(capsys, str(tmp_path))
     assert text == shown(capsys, str(tmp_path / "model.safetensors"))
     assert text.startswith(model.summary()) and "3 x 40 x 20" in text and "whole" in text
-    assert "3: ant, bee, '\\u202ecat'" in text  # what would turn the line around is spelt out
+    assert "3: ant, bee, \\u202ecat" in text  # what would turn the line around is spelt out
     assert "61,706" in shown(capsys, "best")
 
 

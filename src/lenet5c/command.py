@@ -42,10 +42,15 @@ def say(text):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def printable(text):
+    """A text as one line that does nothing to a terminal: names in files may hold line breaks and control sequences."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+
+
 def fail(prog, message, code=BAD_USE):
     """Print one line to standard error; returns the exit code."""
     if sys.stderr is not None:
-        print(f"{prog}: error: {message}", file=sys.stderr)
+        print(f"{prog}: error: {printable(message)}", file=sys.stderr)
     return code
 
 
@@ -53,7 +58,7 @@ def warn(prog, message):
     """Print one line to standard error, and go on whether or not somebody reads it."""
     if sys.stderr is not None:
         with suppress(OSError):
-            print(f"{prog}: warning: {message}", file=sys.stderr)
+            print(f"{prog}: warning: {printable(message)}", file=sys.stderr)
 
 
 def run(prog, action, *arguments, interrupted="interrupted"):

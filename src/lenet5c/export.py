@@ -43,6 +43,7 @@ FORMS = {
     "lenet5c": "a lenet5c model file, from safetensors that PyTorch wrote",
 }
 SUFFIXES = {"onnx": ".onnx", "c": ".c", "torch": ".safetensors", "lenet5c": ".safetensors"}
+MARK = b", written by lenet5c "  # in the first lines of sources
 BY_SUFFIX = {".onnx": "onnx", ".c": "c", ".h": "c"}
 # Options that mean something to one form alone.
 OPTIONS = {"input": "onnx", "quantize": "c", "like": "lenet5c", "names": "lenet5c", "net": "lenet5c", "mean": "lenet5c",
@@ -100,6 +101,8 @@ def export(options):
         return bring(options, out)
     trained, path, accuracy = open_model(options.model)
     _keep(path, out)
+    if options.out is None and form == "c":
+        _keep_foreign(out)
     {"onnx": _onnx, "c": _c, "torch": _torch}[form](trained, out, options, accuracy, prefix)
     return 0
 
@@ -169,6 +172,7 @@ def _torch(trained, out, options, accuracy, prefix):
     content, text = to_torch(trained), torch_source(trained, out.name)
     if source == out:
         raise ExportError(f"--out is {out}, which is where the PyTorch source goes; let it end in .safetensors")
+    _keep_foreign(source)
     atomic.write_bytes(out, content)
     atomic.write_bytes(source, text.encode("ascii"))
     say(f"{out}: weights, {len(content):,} bytes\n{source}: load() gives the net, prepare(images) its input")
@@ -177,6 +181,12 @@ def _torch(trained, out, options, accuracy, prefix):
 def is_of_digits(trained):
     """Whether MNIST's images are such as this model takes."""
     return trained.image_shape == (1, 28, 28) and trained.class_names == tuple("0123456789") and trained.reading == "ink"
+
+
+def _keep_foreign(source):
+    """Refuse to write over source code that somebody else wrote, where its name was not given."""
+    if source.exists() and not (source.is_file() and MARK in source.read_bytes()[:400]):
+        raise ExportError(f"{source} is there and was not written by lenet5c; move it, or name another file with --out")
 
 
 def _keep(path, out):

@@ -9,7 +9,7 @@ import os
 import sys
 from pathlib import Path
 
-from lenet5c.command import BAD_USE, Parser, directory, fail, prepare_streams, run, say, wait_briefly, whole
+from lenet5c.command import BAD_USE, Parser, directory, fail, prepare_streams, printable, run, say, wait_briefly, whole
 from lenet5c.errors import MissingExtraError, UserError
 
 PROG = "lenet5c predict"
@@ -64,7 +64,7 @@ def predict(options):
         raise UserError(f"--explain {options.explain} is one picture for {len(names)} images; name a folder")
     reader = Reader(options.model, digits=options.digits, reading=options.reading)
     colours = in_colours(sys.stdout)
-    width = min(40, max(len(shown(name)) for name in names))
+    width = min(40, max(len(printable(name)) for name in names))
     code, taken = 0, set()
     for name in names:
         try:
@@ -74,7 +74,7 @@ def predict(options):
         except PictureError as error:
             if options.json:
                 say(json.dumps({"file": name, "error": str(error)}))
-            fail(PROG, shown(str(error)))
+            fail(PROG, error)
             code = BAD_USE
             continue
         say(json.dumps(as_json(name, reading)) if options.json else as_text(name, reading, options.top, width, colours))
@@ -131,7 +131,7 @@ def as_text(name, reading, top, width, colours):
     def strong(text, colour):
         return f"\033[1;{colour}m{text}\033[0m" if colours else text
 
-    start = f"{shown(name):{width}}  "
+    start = f"{printable(name):{width}}  "
     if reading.digits:
         rows = reading.text.splitlines()
         least = min((digit.probability or 0.0, digit.label or "?") for line in reading.digits for digit in line)
@@ -143,8 +143,8 @@ def as_text(name, reading, top, width, colours):
     if reading.rejected:
         return f"{start}{strong('-', 33)}  rejected: {reading.rejected}"
     (label, probability), *others = reading.top(top)
-    then = "   then " + ", ".join(f"{shown(label)} {p:.2%}" for label, p in others) if others else ""
-    return f"{start}{strong(shown(label), 32)}  {probability:.2%}{then}"
+    then = "   then " + ", ".join(f"{printable(label)} {p:.2%}" for label, p in others) if others else ""
+    return f"{start}{strong(printable(label), 32)}  {probability:.2%}{then}"
 
 
 def as_json(name, reading):
@@ -166,11 +166,6 @@ def _plain(reading):
         "reason": reading.rejected,
         "box": reading.box,
     }
-
-
-def shown(text):
-    """A name as it can be printed: nothing in it moves the cursor or colours the terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 if __name__ == "__main__":

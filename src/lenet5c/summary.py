@@ -7,7 +7,7 @@ import argparse
 import json
 import sys
 
-from lenet5c.command import Parser, fail, prepare_streams, run, say, wait_briefly, whole
+from lenet5c.command import Parser, fail, prepare_streams, printable, run, say, wait_briefly, whole
 
 PROG = "lenet5c summary"
 wait_briefly()  # before the kernels load OpenMP
@@ -106,7 +106,7 @@ def facts_of(trained):
 def in_words(facts):
     pairs = {name: f"{name}={value}" for name, value in facts["settings"].items()}
     reading = {"ink": "the ink, cropped and centred", "whole": "the picture as a whole"}[facts["reading"]]
-    classes = ", ".join(name if name.isprintable() else ascii(name) for name in facts["classes"])
+    classes = ", ".join(printable(name) for name in facts["classes"])
     return {
         "model": f"{facts['model']}({', '.join(pairs.values())})",
         "images": f"{' x '.join(map(str, facts['images']))}, read from a picture as {reading}",

@@ -151,7 +151,10 @@ def _conversion(path):
 def _as_float32(path, name, dtype, shape, data):
     if dtype not in DTYPES or (dtype == "I64" and not name.endswith(COUNTER)):
         raise ExportError(f"{path}: {name} is of {dtype}; it should be F32, F64, F16 or BF16")
-    array = np.frombuffer(data, np.dtype(DTYPES[dtype]).newbyteorder("<")).reshape(shape)
+    try:
+        array = np.frombuffer(data, np.dtype(DTYPES[dtype]).newbyteorder("<")).reshape(shape)
+    except ValueError:  # too many axes, or too long ones beside one of length 0
+        raise ExportError(f"{path}: {name} has the shape {shape}, which no array can have") from None
     if dtype == "I64":
         return array.astype(np.int64)
     if dtype == "BF16":  # the upper half of a float32
