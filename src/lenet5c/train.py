@@ -14,16 +14,24 @@ from inspect import signature
 from pathlib import Path
 
 import lenet5c
-from lenet5c.command import FAILED, Parser, directory, fail, number, prepare_streams, run, say, wait_briefly, whole
+from lenet5c.command import (
+    FAILED,
+    Parser,
+    directory,
+    fail,
+    loading,
+    number,
+    prepare_streams,
+    run,
+    say,
+    wait_briefly,
+    whole,
+)
 
 PROG = "lenet5c train"
 wait_briefly()  # before the kernels load OpenMP
-try:
+with loading(PROG, __name__):
     from lenet5c import kernels
-except ImportError as error:  # such as an unknown LENET5C_ISA
-    if __name__ != "__main__":
-        raise
-    sys.exit(fail(PROG, error))
 
 from lenet5c.datasets import Distortion
 from lenet5c.datasets.distortion import NAMED as NAMED_DISTORTIONS
