@@ -63,6 +63,8 @@ from lenet5c.training.progress import Progress
 from lenet5c.training.run_folder import RunFolder
 
 TARGET_MISSED = 3
+# Of training images; and what then makes more of them.
+FEW, FOR_FEW = 1000, "--distortion modern --epochs 300 --batch-size 16"
 EXAMPLES = """examples:
   lenet5c train                                                   MNIST, 10 epochs, over 99.4 %
   lenet5c train --recipe fast --out runs/first                    2 epochs, 2 seconds
@@ -312,6 +314,8 @@ def run_epochs(trainer, folder, config, options, watched=None, events=None):
         f"{len(trainer.train_set):,} images to train on, {validation:,} to validate; seed {config['seed']}\n"
         f"kernels {kernels.isa}, {kernels.get_num_threads()} threads; results in {folder.path}"
     )
+    if len(trainer.train_set) < FEW and not config["distortion"] and trainer.epoch == 0:
+        progress.line(f"So few images do better with {FOR_FEW}.")
     began = time.perf_counter()
 
     def after_epoch(trainer, row):
