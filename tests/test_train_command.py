@@ -455,3 +455,10 @@ def test_a_part_of_the_training_images(tmp_path, quick):
     assert result.returncode == 0 and "270 images to train on, 30 to validate" in result.stdout
     assert json.loads((tmp_path / "run/config.json").read_text())["train_size"] == 300
     assert_bad_use(quick("--train-size", 2001, out="b"), "train_size is 2001", "2000 training images", "leave it out")
+
+
+def test_few_images_are_told_what_makes_more_of_them(quick):
+    hint = "So few images do better with"
+    assert hint in quick("--train-size", 64, "--epochs", 1, out="few").stdout
+    assert hint not in quick("--train-size", 64, "--epochs", 1, "--distortion", "modern", out="distorted").stdout
+    assert hint not in quick("--train-size", 1500, "--epochs", 1, out="more").stdout

@@ -6,7 +6,7 @@ Imports nothing compiled, so that `wait_briefly` can come before OpenMP is loade
 import argparse
 import os
 import sys
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from math import isfinite
 from pathlib import Path
 
@@ -24,6 +24,22 @@ def wait_briefly():
     """
     if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"} & os.environ.keys():
         os.environ["GOMP_SPINCOUNT"] = "2000"
+
+
+@contextmanager
+def loading(prog, module):
+    """A context in which a command's module, of this `__name__`, imports what it is made of.
+
+    For ``python -m``, an ImportError, such as for an unknown LENET5C_ISA, or Ctrl-C is one line, as it is for the
+    ``lenet5c`` command; who imports the module gets the exception.
+    """
+    try:
+        yield
+    except (ImportError, KeyboardInterrupt) as error:
+        if module != "__main__":
+            raise
+        interrupted = isinstance(error, KeyboardInterrupt)
+        sys.exit(fail(prog, "interrupted", INTERRUPTED) if interrupted else fail(prog, error))
 
 
 def prepare_streams():

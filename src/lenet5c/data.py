@@ -8,16 +8,12 @@ import json
 import sys
 from pathlib import Path
 
-from lenet5c.command import FAILED, Parser, fail, prepare_streams, run, say, wait_briefly
+from lenet5c.command import FAILED, Parser, loading, prepare_streams, run, say, wait_briefly
 
 PROG = "lenet5c data"
 wait_briefly()  # before the kernels load OpenMP
-try:
+with loading(PROG, __name__):
     from lenet5c.datasets import DatasetError
-except ImportError as error:  # such as an unknown LENET5C_ISA
-    if __name__ != "__main__":
-        raise
-    sys.exit(fail(PROG, error))
 
 from lenet5c.datasets.registry import NAMED_SETS
 

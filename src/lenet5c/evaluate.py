@@ -10,16 +10,12 @@ from math import isfinite
 from pathlib import Path
 
 import lenet5c
-from lenet5c.command import Parser, directory, fail, prepare_streams, run, say, wait_briefly, warn, whole
+from lenet5c.command import Parser, directory, loading, prepare_streams, run, say, wait_briefly, warn, whole
 
 PROG = "lenet5c evaluate"
 wait_briefly()  # before the kernels load OpenMP
-try:
+with loading(PROG, __name__):
     from lenet5c import kernels
-except ImportError as error:  # such as an unknown LENET5C_ISA
-    if __name__ != "__main__":
-        raise
-    sys.exit(fail(PROG, error))
 
 from lenet5c.datasets.source import open_source, source_name
 from lenet5c.report import tables

@@ -9,16 +9,12 @@ import sys
 from pathlib import Path
 from shlex import quote
 
-from lenet5c.command import Parser, fail, number, prepare_streams, run, say, wait_briefly
+from lenet5c.command import Parser, loading, number, prepare_streams, run, say, wait_briefly
 
 PROG = "lenet5c export"
 wait_briefly()  # before the kernels load OpenMP
-try:
+with loading(PROG, __name__):
     from lenet5c.datasets import Preparation, mnist
-except ImportError as error:  # such as an unknown LENET5C_ISA
-    if __name__ != "__main__":
-        raise
-    sys.exit(fail(PROG, error))
 
 from lenet5c.exporting import (
     ExportError,

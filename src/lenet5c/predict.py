@@ -9,17 +9,25 @@ import os
 import sys
 from pathlib import Path
 
-from lenet5c.command import BAD_USE, Parser, directory, fail, prepare_streams, printable, run, say, wait_briefly, whole
+from lenet5c.command import (
+    BAD_USE,
+    Parser,
+    directory,
+    fail,
+    loading,
+    prepare_streams,
+    printable,
+    run,
+    say,
+    wait_briefly,
+    whole,
+)
 from lenet5c.errors import MissingExtraError, UserError
 
 PROG = "lenet5c predict"
 wait_briefly()  # before the kernels load OpenMP
-try:
+with loading(PROG, __name__):
     from lenet5c.images.predictor import DIGITS, Reader
-except ImportError as error:  # such as an unknown LENET5C_ISA
-    if __name__ != "__main__":
-        raise
-    sys.exit(fail(PROG, error))
 
 from lenet5c.datasets.source import READINGS
 from lenet5c.images.explain import picture_of, save_picture

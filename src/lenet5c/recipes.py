@@ -11,17 +11,13 @@ from difflib import get_close_matches
 from numbers import Integral
 from os import PathLike, fspath
 
-from lenet5c.command import Parser, fail, prepare_streams, say
+from lenet5c.command import Parser, loading, prepare_streams, say
 
 PROG = "lenet5c recipes"
-try:
+with loading(PROG, __name__):
     from lenet5c.datasets.distortion import NAMED
     from lenet5c.datasets.source import open_source, source_name
     from lenet5c.recipe import OPTIMIZERS, Recipe
-except ImportError as error:  # such as an unknown LENET5C_ISA
-    if __name__ != "__main__":
-        raise
-    sys.exit(fail(PROG, error))
 
 # What the five reports that this project descends from have in common: softmax and cross-entropy, a constant rate, no
 # tricks. Where a report looked at its test images while it trained, the recipe holds out none of the others and looks

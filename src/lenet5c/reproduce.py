@@ -11,15 +11,11 @@ import threading
 from importlib.util import find_spec
 from pathlib import Path
 
-from lenet5c.command import FAILED, Parser, directory, fail, prepare_streams, run, say, whole
+from lenet5c.command import FAILED, Parser, directory, fail, loading, prepare_streams, run, say, whole
 
 PROG = "lenet5c reproduce"
-try:
+with loading(PROG, __name__):
     from lenet5c import train
-except ImportError as error:  # such as an unknown LENET5C_ISA
-    if __name__ != "__main__":
-        raise
-    sys.exit(fail(PROG, error))
 
 from lenet5c.datasets.source import open_source, source_name
 from lenet5c.recipes import RECIPES

@@ -7,16 +7,12 @@ import argparse
 import json
 import sys
 
-from lenet5c.command import Parser, fail, prepare_streams, printable, run, say, wait_briefly, whole
+from lenet5c.command import Parser, loading, prepare_streams, printable, run, say, wait_briefly, whole
 
 PROG = "lenet5c summary"
 wait_briefly()  # before the kernels load OpenMP
-try:
+with loading(PROG, __name__):
     from lenet5c.recipe import NETS
-except ImportError as error:  # such as an unknown LENET5C_ISA
-    if __name__ != "__main__":
-        raise
-    sys.exit(fail(PROG, error))
 
 from lenet5c.errors import UserError
 from lenet5c.nn.summary import layer_rows

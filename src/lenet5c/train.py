@@ -14,16 +14,24 @@ from inspect import signature
 from pathlib import Path
 
 import lenet5c
-from lenet5c.command import FAILED, Parser, directory, fail, number, prepare_streams, run, say, wait_briefly, whole
+from lenet5c.command import (
+    FAILED,
+    Parser,
+    directory,
+    fail,
+    loading,
+    number,
+    prepare_streams,
+    run,
+    say,
+    wait_briefly,
+    whole,
+)
 
 PROG = "lenet5c train"
 wait_briefly()  # before the kernels load OpenMP
-try:
+with loading(PROG, __name__):
     from lenet5c import kernels
-except ImportError as error:  # such as an unknown LENET5C_ISA
-    if __name__ != "__main__":
-        raise
-    sys.exit(fail(PROG, error))
 
 from lenet5c.datasets import Distortion
 from lenet5c.datasets.distortion import NAMED as NAMED_DISTORTIONS
@@ -55,6 +63,8 @@ from lenet5c.training.progress import Progress
 from lenet5c.training.run_folder import RunFolder
 
 TARGET_MISSED = 3
+# Of training images; and what then makes more of them.
+FEW, FOR_FEW = 1000, "--distortion modern --epochs 300 --batch-size 16"
 EXAMPLES = """examples:
   lenet5c train                                                   MNIST, 10 epochs, over 99.4 %
   lenet5c train --recipe fast --out runs/first                    2 epochs, 2 seconds
@@ -304,6 +314,8 @@ def run_epochs(trainer, folder, config, options, watched=None, events=None):
         f"{len(trainer.train_set):,} images to train on, {validation:,} to validate; seed {config['seed']}\n"
         f"kernels {kernels.isa}, {kernels.get_num_threads()} threads; results in {folder.path}"
     )
+    if len(trainer.train_set) < FEW and not config["distortion"] and trainer.epoch == 0:
+        progress.line(f"So few images do better with {FOR_FEW}.")
     began = time.perf_counter()
 
     def after_epoch(trainer, row):
