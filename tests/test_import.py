@@ -34,11 +34,16 @@ def test_the_options_of_a_command_need_no_optional_library(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["datasets", "errors", "exporting", "images", "kernels", "nn", "optim", "recipes", "training"]
+    "name", ["datasets", "errors", "exporting", "images", "kernels", "nn", "optim", "recipes", "report", "training"]
 )
 def test_packages_are_attributes_once_they_are_asked_for(name):
     code = f"import lenet5c; print('{name}' in lenet5c.__all__, '{name}' in dir(lenet5c), lenet5c.{name}.__name__)"
     assert output(code) == ["True", "True", f"lenet5c.{name}"]
+
+
+def test_pictures_are_an_attribute_of_report():
+    assert output("import lenet5c; print(lenet5c.report.pictures.curves.__name__)") == ["curves"]
+    assert imported("import lenet5c; lenet5c.report") == set()
 
 
 def test_the_estimator_is_an_attribute_where_it_can_be():

@@ -29,6 +29,7 @@ PACKAGES = {
     "lenet5c.recipe": ("Recipe",),
     "lenet5c.exporting": (),
     "lenet5c.images": (),
+    "lenet5c.report.pictures": (),
     "lenet5c.sklearn": (),
     "lenet5c.errors": ("UserError", "MissingExtraError"),
 }  # fmt: skip

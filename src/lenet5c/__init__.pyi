@@ -9,6 +9,7 @@ from lenet5c import kernels as kernels
 from lenet5c import nn as nn
 from lenet5c import optim as optim
 from lenet5c import recipes as recipes
+from lenet5c import report as report
 from lenet5c import sklearn as sklearn
 from lenet5c import training as training
 from lenet5c.kernels import get_num_threads as get_num_threads
@@ -26,6 +27,7 @@ __all__ = [
     "nn",
     "optim",
     "recipes",
+    "report",
     "set_num_threads",
     "trainer",
     "training",

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -315,6 +316,7 @@ def test_a_plot_marks_the_kept_epoch(mnist_slice):
     assert history.kept_epoch == trainer.kept_row["epoch"]
     assert "kept" in {text.get_text().strip() for axes in history.plot().axes for text in axes.texts}
     assert history.plot()._repr_png_().startswith(b"\x89PNG")
+    assert pickle.loads(pickle.dumps(history.plot()))._repr_png_() == history.plot()._repr_png_()
 
 
 def test_a_plot_without_matplotlib(monkeypatch):

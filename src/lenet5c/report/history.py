@@ -59,7 +59,7 @@ def curves(history_rows, *, kept_epoch=None):
         axes[2].set_title("learning rate")
         axes[2].set_ylim(bottom=0)
         ticker = require("matplotlib.ticker", "plots", PURPOSE)
-        axes[2].yaxis.set_major_formatter(ticker.FuncFormatter(lambda rate, _: f"{rate:g}"))
+        axes[2].yaxis.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
     for ax in axes:
         _epoch_axis(ax, epochs)
         if kept_epoch is not None:
@@ -99,7 +99,7 @@ def _accuracies(ax, epochs, rows):
         log_axis(ax, "y", drawn.tolist())
         ax.set_ylim(*reversed(ax.get_ylim()))
         ticker = require("matplotlib.ticker", "plots", PURPOSE)
-        ax.yaxis.set_major_formatter(ticker.FuncFormatter(lambda error, _: f"{100 - error:.6g}"))
+        ax.yaxis.set_major_formatter(ticker.FuncFormatter(_accuracy_of))
         if ax.get_ylim()[0] > 100:
             ax.set_ylim(bottom=100)
     else:
@@ -124,3 +124,8 @@ def _column(rows, name):
 
 def _points(count):
     return {"linewidth": 1.6, "marker": "o", "markersize": 3.5} if count <= MARKED else {"linewidth": 1.1}
+
+
+def _accuracy_of(error, _):
+    """What a tick of an axis of errors says; not a lambda, so that figures can be pickled."""
+    return f"{100 - error:.6g}"

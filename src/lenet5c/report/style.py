@@ -81,5 +81,5 @@ def log_axis(ax, which, values):
     axis.set_major_locator(
         ticker.LogLocator(subs=(1, 2, 3, 5, 7) if high < 20 * low else (1, 2, 5) if high < 500 * low else (1,))
     )
-    axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
     axis.set_minor_locator(ticker.NullLocator())

@@ -1,0 +1,3 @@
+from lenet5c.report import pictures as pictures
+
+__all__ = ["pictures"]
