@@ -26,7 +26,7 @@ def run(*arguments, cwd):
 @pytest.mark.parametrize("arguments, words", [
     (["--port", "70000"], ["--port", "70000"]),
     (["--port", "http"], ["--port", "http"]),
-    (["--model", "nothing"], ["nothing", "is no model file", "name"]),
+    (["--model", "nothing"], ["nothing", "no such model", "name"]),
     (["--model", "empty"], ["empty", "model.safetensors", "run"]),
     (["--model", "junk"], ["junk is no readable safetensors file"]),
     (["--data", "empty"], ["empty"]),
@@ -82,7 +82,8 @@ def test_from_start_to_ctrl_c(number, tmp_path):
 
 
 def test_models(trained, tmp_path):
-    assert start.opened_model(None)[1:] == ("the model that comes with lenet5c", None)
+    for usual in (None, "best"):
+        assert start.opened_model(usual)[1:] == ("the model that comes with lenet5c", None)
     save_model(tmp_path / "model.safetensors", trained)
     for path in (tmp_path, tmp_path / "model.safetensors"):
         opened, name, data = start.opened_model(path)

@@ -42,9 +42,8 @@ model that you keep is saved beside that folder. Ctrl-C ends the demo.""",
     add = parser.add_argument
     add(
         "--model",
-        type=directory,
-        metavar="M",
-        help="a model file or the folder of a run (default: the model that comes with lenet5c)",
+        metavar="MODEL",
+        help="a model file, the folder of a run, or best, the model that comes with lenet5c (default: best)",
     )
     add(
         "--data",

@@ -13,7 +13,7 @@ from lenet5c.datasets.source import NAMES, open_source, source_name
 from lenet5c.demo import SAMPLES
 from lenet5c.demo.server import make_server
 from lenet5c.demo.session import Session
-from lenet5c.images.predict import open_model
+from lenet5c.training import open_model
 from lenet5c.training.run_folder import RunFolder
 
 
@@ -45,9 +45,10 @@ def demo(options):
 
 def opened_model(path):
     """(TrainedModel, what to call it, the data it says it was trained on or None) of a file or a run folder."""
-    if path is None:
+    if path is None or path == "best":
         return open_model(), "the model that comes with lenet5c", None
-    return open_model(path), str(path), data_of(RunFolder(path)) if path.is_dir() else None
+    trained = open_model(path)
+    return trained, str(path), data_of(RunFolder(path)) if Path(path).is_dir() else None
 
 
 def data_of(folder):
