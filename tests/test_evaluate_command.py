@@ -119,6 +119,18 @@ def test_without_matplotlib_figures_are_written_without_pictures(run, tmp_path, 
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"evaluation.json", "evaluation.html"}
 
 
+def test_a_broken_matplotlib_costs_the_pictures_alone(run, tmp_path, idx_files, monkeypatch):
+    broken = tmp_path / "broken" / "matplotlib"
+    broken.mkdir(parents=True)
+    (broken / "__init__.py").write_text('raise ImportError("of another\\nNumPy")')
+    monkeypatch.syspath_prepend(broken.parent)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
+        monkeypatch.delitem(sys.modules, name)
+    code, _, complained = run("--data", idx_files, "--out", tmp_path / "out")
+    assert code == 0 and complained == "lenet5c evaluate: warning: no pictures: ImportError of another NumPy\n"
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"evaluation.json", "evaluation.html"}
+
+
 def test_the_folder_of_a_run_brings_its_data(run, tmp_path, idx_files):
     save_model(tmp_path / "model.safetensors", pretrained())
     (tmp_path / "config.json").write_text(json.dumps({"data": str(idx_files)}))

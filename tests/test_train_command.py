@@ -63,7 +63,7 @@ def test_a_run_and_what_it_leaves(tmp_path, quick):
     assert {p.name for p in (tmp_path / "run").iterdir()} == FILES
     summary = json.loads((tmp_path / "run/summary.json").read_text())
     assert summary["test_correct"] == int(correct) and summary["test_accuracy"] == int(correct) / 500
-    assert summary["seconds"] > 0
+    assert summary["seconds"] > 0 and "resumed" not in summary
     rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
     assert [row["epoch"] for row in rows] == [1, 2, 3]
     assert rows[-1]["train_loss"] < rows[0]["train_loss"]
@@ -150,6 +150,7 @@ def test_a_stopped_run_resumes_to_the_same_bytes(tmp_path, quick, idx_files, num
     assert result.returncode == 0, result.stderr
     for name in ("model.safetensors", "checkpoint.safetensors", "metrics.jsonl", "metrics.csv"):
         assert digest(stopped / name) == digest(tmp_path / "whole" / name)
+    assert json.loads((stopped / "summary.json").read_text())["resumed"] is True
 
 
 def test_resuming_a_finished_run_says_its_result_again(tmp_path, quick):

@@ -245,6 +245,8 @@ def write(folder, options, trained, dataset, result, record):
             warn(PROG, f"no {name}.png: {type(failure).__name__} {failure}")
     except MissingExtraError as error:
         warn(PROG, error)
+    except Exception as error:  # a library that is there and broken: the figures are worth more than the pictures
+        warn(PROG, f"no pictures: {type(error).__name__} {error}".replace("\n", " "))
     for name, content in pictures.items():
         atomic.write_bytes(folder / f"{name}.png", content)
     words = compared(options.model, result, record["compare"]) if "compare" in record else ""

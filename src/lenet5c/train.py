@@ -172,11 +172,12 @@ def train(options, started):
     else:
         folder.create(config)
     events = event_file(folder, trainer, options)
+    resumed = trainer.steps_taken > 0
     if (summary := folder.read_summary()) is None:
         watched = source.test if config.get("watch_test") else None
         if signal := run_epochs(trainer, folder, config, options, watched, events):
             return interrupted(folder, trainer, signal)
-        summary = finish(trainer, trained, source.test, folder, config, started)
+        summary = finish(trainer, trained, source.test, folder, config, started, resumed)
     if not options.no_report:
         from lenet5c.report.run import leave_report
 
@@ -355,7 +356,7 @@ def interrupted(folder, trainer, signal):
     return 128 + signal
 
 
-def finish(trainer, trained, test_set, folder, config, started):
+def finish(trainer, trained, test_set, folder, config, started, resumed):
     """Look at the test images, for the first and only time unless they are watched, and write model and summary."""
     result = evaluate(trained.model, test_set, trained.preparation)
     summary = {
@@ -372,6 +373,8 @@ def finish(trainer, trained, test_set, folder, config, started):
         "threads": kernels.get_num_threads(),
         "lenet5c": lenet5c.__version__,
     }
+    if resumed:
+        summary["resumed"] = True  # so `seconds` is not the whole run's
     row = trainer.kept_row
     if row and "validation_accuracy" in row:
         summary["validation_accuracy"] = row["validation_accuracy"]

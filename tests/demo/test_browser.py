@@ -301,12 +301,12 @@ def test_every_width(page):
         .filter(e => e.checkVisibility() && e.id !== 'said')
         .filter(e => e.getBoundingClientRect().right > innerWidth || e.getBoundingClientRect().left < 0)
         .map(e => e.outerHTML)"""
-    for width in (320, 390, 700, 1280, 2560):
+    for width in (320, 390, 620, 640, 700, 1280, 2560):
         metrics = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
         page.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
         assert page.driver.execute_script("return document.documentElement.scrollWidth") <= width
         assert page.driver.execute_script(outside) == [], width
-        assert page.find("#pad").size["width"] >= min(width - 60, 290)
+        assert page.find("#pad").size["width"] >= min(width - 60, 250)
         page.draw("3")
         page.reads("3")
         page.press("#clear")

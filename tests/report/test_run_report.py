@@ -45,6 +45,7 @@ def test_a_run_leaves_pictures_and_a_page(tmp_path, quick):
     assert f"{100 * summary['test_accuracy']:.2f} %" in html and f"{summary['test_correct']} of 500" in html
     assert html.count("data:image/png;base64,") == len(PICTURES)
     assert "--seed 0" in html and "61,706" in html and "conv1" in html
+    assert "until the test" in html and "resumed" not in html
     # The same run has the same pictures, byte by byte.
     quick("--threads", 2, out="again")
     assert digests(tmp_path / "again") == digests(tmp_path / "run")

@@ -133,7 +133,7 @@ def run_page(name, config, summary, history, trained, result, counts, pictures):
     cards += [
         ("training images", f"{counts[0]:,}", f"and {counts[1]:,} to validate" if counts[1] else "none held out"),
         ("epochs", summary["epochs"], kept),
-        ("time", duration(summary["seconds"]), "until the test; of a run that was resumed, since then"),
+        ("time", duration(summary["seconds"]), "until the test, since the run was resumed" if summary.get("resumed") else "until the test"),
         ("machine", f"{summary['kernels']}", f"kernels, on {summary['threads']} threads"),
         ("classes", len(trained.class_names), f"images of {shape} (channels, height, width)"),
     ]
