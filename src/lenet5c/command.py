@@ -4,6 +4,7 @@ Imports nothing compiled, so that `wait_briefly` can come before OpenMP is loade
 """
 
 import argparse
+import errno
 import os
 import sys
 from contextlib import suppress
@@ -26,6 +27,11 @@ def wait_briefly():
         os.environ["GOMP_SPINCOUNT"] = "2000"
 
 
+#: Why text cannot be written although somebody waits for it.
+LOSSES = {getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EFBIG", "EIO") if hasattr(errno, name)}
+_lost = []
+
+
 def prepare_streams():
     """Never fail on a character that the terminal or log cannot show."""
     for stream in (sys.stdout, sys.stderr):
@@ -34,10 +40,15 @@ def prepare_streams():
 
 
 def say(text):
-    """Print to standard output; once nobody reads it any more, go on in silence."""
+    """Print to standard output; once nobody reads it any more, go on in silence.
+
+    What a full disk does not take does not stop the work either, but `run` then ends with an error.
+    """
     try:
         print(text, flush=True)
-    except OSError:
+    except OSError as error:
+        if error.errno in LOSSES:
+            _lost.append(error)
         # Python would complain again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -61,8 +72,10 @@ def run(prog, action, *arguments, interrupted="interrupted"):
 
     0 done, 1 failed, 2 bad use, 130 interrupted.
     """
+    _lost.clear()
     try:
-        return action(*arguments) or 0
+        code = action(*arguments) or 0
+        return fail(prog, f"standard output: {_lost[0].strerror}", FAILED) if _lost else code
     except (UserError, FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         return fail(prog, described(error), BAD_USE)
     except (OSError, MemoryError) as error:
