@@ -4,6 +4,7 @@ import io
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -183,3 +184,11 @@ def test_nothing_optional_is_imported_early():
 
 def test_examples_are_in_the_help():
     assert "lenet5c predict sheet.png --digits many" in make_parser().format_help()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full disk to write to")
+def test_a_full_disk_is_an_error():
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-m", "lenet5c.data", "list"], stdout=full, stderr=subprocess.PIPE)
+    assert done.returncode == 1
+    assert b"standard output: No space left on device" in done.stderr

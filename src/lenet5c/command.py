@@ -4,6 +4,7 @@ Imports nothing compiled, so that `wait_briefly` can come before OpenMP is loade
 """
 
 import argparse
+import errno
 import os
 import sys
 from contextlib import contextmanager, suppress
@@ -13,6 +14,9 @@ from pathlib import Path
 from lenet5c.errors import UserError
 
 FAILED, BAD_USE, INTERRUPTED = 1, 2, 130
+#: Why text cannot be written although somebody waits for it.
+LOSSES = {getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EFBIG", "EIO") if hasattr(errno, name)}
+_lost = []
 
 
 def wait_briefly():
@@ -24,6 +28,15 @@ def wait_briefly():
     """
     if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"} & os.environ.keys():
         os.environ["GOMP_SPINCOUNT"] = "2000"
+
+
+def one_blas_thread():
+    """Let NumPy's linear algebra work on one thread, unless the user has decided; before NumPy is imported.
+
+    Matrices of a picture's size gain nothing from two (50 ms a picture with one and with two on a quiet machine, at half
+    the processor time), and on a busy machine threads that wait for each other lose much.
+    """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 @contextmanager
@@ -50,10 +63,15 @@ def prepare_streams():
 
 
 def say(text):
-    """Print to standard output; once nobody reads it any more, go on in silence."""
+    """Print to standard output; once nobody reads it any more, go on in silence.
+
+    What a full disk does not take does not stop the work either, but `run` then ends with an error.
+    """
     try:
         print(text, flush=True)
-    except OSError:
+    except OSError as error:
+        if error.errno in LOSSES:
+            _lost.append(error)
         # Python would complain again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -82,8 +100,10 @@ def run(prog, action, *arguments, interrupted="interrupted"):
 
     0 done, 1 failed, 2 bad use, 130 interrupted.
     """
+    _lost.clear()
     try:
-        return action(*arguments) or 0
+        code = action(*arguments) or 0
+        return fail(prog, f"standard output: {_lost[0].strerror}", FAILED) if _lost else code
     except (UserError, FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
         return fail(prog, described(error), BAD_USE)
     except (OSError, MemoryError) as error:

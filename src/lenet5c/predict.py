@@ -15,6 +15,7 @@ from lenet5c.command import (
     directory,
     fail,
     loading,
+    one_blas_thread,
     prepare_streams,
     printable,
     run,
@@ -26,6 +27,7 @@ from lenet5c.errors import MissingExtraError, UserError
 
 PROG = "lenet5c predict"
 wait_briefly()  # before the kernels load OpenMP
+one_blas_thread()
 with loading(PROG, __name__):
     from lenet5c.images.predictor import DIGITS, Reader
 

@@ -4,7 +4,7 @@ A local web page, served to this machine alone. `server` has the HTTP side, `ses
 `drawing`, `transform` and `answer` the way from strokes to an answer, `samples` and `tuning` how it is taught.
 """
 
-from lenet5c.command import Parser, directory, fail, prepare_streams, run, wait_briefly, whole
+from lenet5c.command import Parser, directory, fail, one_blas_thread, prepare_streams, run, wait_briefly, whole
 
 PROG = "lenet5c demo"
 SAMPLES = "lenet5c-samples"
@@ -15,6 +15,7 @@ def main(argv=None):
     prepare_streams()
     options = make_parser().parse_args(argv)
     wait_briefly()  # before the kernels load OpenMP
+    one_blas_thread()
     try:
         from lenet5c import kernels
         from lenet5c.demo import start

@@ -67,7 +67,7 @@ def _is_uneven(signed):
     contrast = float(np.quantile(signed, 0.995))
     edge = np.ones(signed.shape, bool)
     edge[2:-2, 2:-2] = False
-    return np.mean(signed[edge] > 0.4 * contrast) > 0.05 or np.mean(signed < -0.25 * contrast) > 0.003
+    return np.mean(signed[edge] > 0.2 * contrast) > 0.05 or np.mean(signed < -0.25 * contrast) > 0.003
 
 
 def _shadowed(small):
