@@ -143,6 +143,12 @@ def test_an_empty_folder(tmp_path, capsys):
     assert (code, out) == (2, []) and "without pictures" in err[0]
 
 
+def test_an_empty_folder_does_not_stop_the_others(tmp_path, folder, capsys):
+    (tmp_path / "empty").mkdir()
+    code, out, err = run(capsys, tmp_path / "empty", folder / "7.png", folder / "*.gif")
+    assert code == 2 and [line.split()[1] for line in out] == ["7"] and len(err) == 2
+
+
 def test_names_cannot_move_the_cursor(tmp_path, folder, capsys):
     name = "\x1b[31mred\nline 7 \u0437.png"
     try:

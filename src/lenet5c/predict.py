@@ -69,13 +69,20 @@ def make_parser():
 
 
 def predict(options):
-    names = [name for given in options.images for name in expanded(given)]
+    names, code = [], 0
+    for given in options.images:
+        try:
+            names += expanded(given)
+        except UserError as error:  # the others are read all the same
+            code = fail(PROG, error)
+    if not names:
+        return code
     if options.explain and options.explain.suffix.lower() == ".png" and len(names) != 1:
         raise UserError(f"--explain {options.explain} is one picture for {len(names)} images; name a folder")
     reader = Reader(options.model, digits=options.digits, reading=options.reading)
     colours = in_colours(sys.stdout)
     width = min(40, max(len(printable(name)) for name in names))
-    code, taken = 0, set()
+    taken = set()
     for name in names:
         try:
             reading = reader(source(name))

@@ -96,9 +96,14 @@ export class Teacher {
   async #poll() {
     this.timer = null;
     try {
-      this.update(await ask("/state"));
+      const state = await ask("/state");
+      if (this.lost) this.fail(null);
+      this.lost = false;
+      this.update(state);
     } catch (error) {
+      this.lost = true;
       this.fail(error);
+      this.timer = setTimeout(() => this.#poll(), 1000);
     }
   }
 
