@@ -16,7 +16,7 @@ from lenet5c.errors import UserError
 FAILED, BAD_USE, INTERRUPTED = 1, 2, 130
 #: Why text cannot be written although somebody waits for it.
 LOSSES = {getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EFBIG", "EIO") if hasattr(errno, name)}
-_lost = []
+_lost: list[OSError] = []
 
 
 def wait_briefly():
