@@ -121,7 +121,7 @@ def _least_logit(measured, best):
     least = (-3.2, -3.2, 0.5, 2.5)[min(oddities, 3)]
     if measured.edge > 0.015:
         least = max(least, 3.0)
-    if measured.parts >= 2:
+    if measured.parts >= 2 and measured.cover > 0.3:
         least = max(least, 2.0)
     if measured.contrast < 9:
         least = max(least, 1.5)
