@@ -4,6 +4,9 @@ from importlib import import_module
 
 from lenet5c.errors import MissingExtraError
 
+# Libraries that are imported by another name than theirs.
+NAMES = {"PIL": "Pillow", "sklearn": "scikit-learn"}
+
 
 def require(module, extra, purpose):
     """Import an optional library.
@@ -40,5 +43,5 @@ def require(module, extra, purpose):
         if error.name is None or error.name.partition(".")[0] != library:
             raise
         raise MissingExtraError(
-            f"{purpose} need {library}, which is not installed: pip install 'lenet5c[{extra}]'"
+            f"{purpose} need {NAMES.get(library, library)}, which is not installed: pip install 'lenet5c[{extra}]'"
         ) from None
