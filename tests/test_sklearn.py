@@ -303,5 +303,5 @@ def test_without_scikit_learn():
     )
     assert (
         " ".join(done)
-        == "estimators of scikit-learn need sklearn, which is not installed: pip install 'lenet5c[sklearn]'"
+        == "estimators of scikit-learn need scikit-learn, which is not installed: pip install 'lenet5c[sklearn]'"
     )
