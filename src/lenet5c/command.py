@@ -81,6 +81,20 @@ def printable(text):
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
 
 
+def has_colours(stream):
+    """Whether text here may be coloured: on a terminal that can, unless NO_COLOR is set (no-color.org)."""
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM", "") == "dumb" or not is_terminal(stream):
+        return False
+    return os.name != "nt" or bool({"WT_SESSION", "ANSICON", "TERM"} & os.environ.keys())
+
+
+def is_terminal(stream):
+    try:
+        return stream is not None and stream.isatty()
+    except ValueError:  # it is closed
+        return False
+
+
 def fail(prog, message, code=BAD_USE):
     """Print one line to standard error; returns the exit code."""
     if sys.stderr is not None:

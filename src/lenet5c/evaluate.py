@@ -7,7 +7,6 @@ import json
 import sys
 import textwrap
 from math import isfinite
-from pathlib import Path
 
 import lenet5c
 from lenet5c.command import Parser, directory, loading, prepare_streams, run, say, wait_briefly, warn, whole
@@ -29,6 +28,7 @@ from lenet5c.training import (
     open_model,
     wilson_interval,
 )
+from lenet5c.training.run_folder import recorded
 
 PARTS = ("test", "train", "validation")
 RECORD, PAGE = "evaluation.json", "evaluation.html"
@@ -74,7 +74,7 @@ def evaluate(options):
     out = None if options.out is None else prepared(options.out)
     trained = open_model(options.model)
     other = None if options.compare is None else open_model(options.compare)
-    of_run = run_config(options.model)
+    of_run = recorded(options.model)
     data = source_name(of_run.get("data", "mnist") if options.data is None else options.data)
     # What a run's data were taken with holds for the run's own data.
     skip_bad = options.skip_bad or (options.data is None and of_run.get("skip_bad") is True)
@@ -101,15 +101,6 @@ def evaluate(options):
     else:
         say(text(options, trained, result, record))
     return 0
-
-
-def run_config(model):
-    """The config.json of a run, if `model` is the folder of one whose data is known; else {}."""
-    try:
-        config = json.loads((Path(model) / "config.json").read_text(encoding="utf-8"))
-        return config if isinstance(config["data"], str) else {}
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return {}
 
 
 def figures(result, class_names, worst):

@@ -14,6 +14,7 @@ from lenet5c.command import (
     Parser,
     directory,
     fail,
+    has_colours,
     loading,
     one_blas_thread,
     prepare_streams,
@@ -80,7 +81,7 @@ def predict(options):
     if options.explain and options.explain.suffix.lower() == ".png" and len(names) != 1:
         raise UserError(f"--explain {options.explain} is one picture for {len(names)} images; name a folder")
     reader = Reader(options.model, digits=options.digits, reading=options.reading)
-    colours = in_colours(sys.stdout)
+    colours = has_colours(sys.stdout)
     width = min(40, max(len(printable(name)) for name in names))
     taken = set()
     for name in names:
@@ -117,11 +118,6 @@ def expanded(given):
             raise UserError(f"no file is named like {given}")
         return files
     return [given]
-
-
-def in_colours(stream):
-    wanted = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-    return wanted and stream is not None and stream.isatty()
 
 
 def source(name):

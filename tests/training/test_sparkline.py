@@ -5,7 +5,8 @@ from math import inf, nan
 
 import pytest
 
-from lenet5c.training.sparkline import ASCII, BLOCKS, blocks_for, course, course_for, has_colours, sparkline
+from lenet5c.command import has_colours
+from lenet5c.training.sparkline import ASCII, BLOCKS, blocks_for, course, course_for, sparkline
 
 
 def rows(count, **others):

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+UNIT = 20  # weights are multiples of 2**-20
+
 
 def resize_matrix(length, source):
     """Return the triangle filter that resamples `source` pixels to `length`, (length, source).
@@ -15,9 +17,9 @@ def resize_matrix(length, source):
     distance = np.abs(np.arange(source) + 0.5 - centre) / max(ratio, 1.0)
     weight = np.maximum(1.0 - distance, 0.0)
     weight /= weight.sum(axis=1, keepdims=True)
-    units = np.rint(weight * 2**20)
-    units[np.arange(length), units.argmax(axis=1)] += 2**20 - units.sum(axis=1)
-    return units / 2**20
+    units = np.rint(weight * 2**UNIT)
+    units[np.arange(length), units.argmax(axis=1)] += 2**UNIT - units.sum(axis=1)
+    return units / 2**UNIT
 
 
 def resize_plane(plane, size):

@@ -1,6 +1,5 @@
 """From the options of the command to a page that is served."""
 
-import json
 import os
 import signal
 import sys
@@ -14,7 +13,7 @@ from lenet5c.demo import SAMPLES
 from lenet5c.demo.server import make_server
 from lenet5c.demo.session import Session
 from lenet5c.training import open_model
-from lenet5c.training.run_folder import RunFolder
+from lenet5c.training.run_folder import recorded
 
 
 def demo(options):
@@ -48,16 +47,13 @@ def opened_model(path):
     if path is None or path == "best":
         return open_model(), "the model that comes with lenet5c", None
     trained = open_model(path)
-    return trained, str(path), data_of(RunFolder(path)) if Path(path).is_dir() else None
+    return trained, str(path), data_of(path)
 
 
 def data_of(folder):
     """What the config.json of a run says; it is a convenience, so nothing goes wrong where it says nothing."""
-    try:
-        data = json.loads(folder.config_file.read_text(encoding="utf-8"))["data"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return None
-    return data if isinstance(data, str) and data and (data in NAMES or Path(data).is_dir()) else None
+    data = recorded(folder).get("data")
+    return data if data and (data in NAMES or Path(data).is_dir()) else None
 
 
 def on_polite_kill():

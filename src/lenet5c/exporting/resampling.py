@@ -2,9 +2,7 @@
 
 import numpy as np
 
-from lenet5c.datasets.resampling import resize_matrix
-
-UNIT = 20  # weights are multiples of 2**-20
+from lenet5c.datasets.resampling import UNIT, resize_matrix
 
 
 def axis_weights(length, source):

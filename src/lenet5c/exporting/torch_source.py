@@ -113,6 +113,7 @@ def torch_source(model, weights="model.safetensors", *, input_shape=None):
 
 
 def _load(net, weights):
+    # The eval in what is written is PyTorch's switch from training to inference.
     has_mean = net.preparation is not None and net.preparation.mean_image is not None
     pop = '    tensors.pop("preparation.mean_image")\n' if has_mean else ""
     return (f'\ndef load(path=Path(__file__).with_name({ascii(weights)})):\n    """The trained net, for inference."""\n'

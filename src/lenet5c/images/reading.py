@@ -10,6 +10,7 @@ from lenet5c.images.colour import reduced_grey
 from lenet5c.images.digit import WORKING_SIDE, BlankImageError, Digit, ink_of, prepare_digit
 from lenet5c.images.judge import looks_like_no_digit, measures, unsure
 from lenet5c.images.segment import lines_of, parted, pieces_of
+from lenet5c.nn import softmax
 
 #: Pixels on the longer side of a sheet with several digits; larger ones are reduced by a whole factor.
 SHEET_SIDE = 1600
@@ -67,7 +68,7 @@ def read_digit(picture, trained, calibrated=False):
         return Reading(rejected=str(error), steps={"picture": picture})
     steps = {"picture": picture, **digit.steps}
     logits = trained.logits(_as_trained(digit.image, trained)[np.newaxis])[0]
-    probabilities = _softmax(logits)
+    probabilities = softmax(logits.astype(np.float64))
     measured = measures(digit)
     reason = looks_like_no_digit(measured) or _several(digit, probabilities.max()) or (
         unsure(probabilities, logits if calibrated else None, measured)
@@ -86,7 +87,7 @@ def read_sheet(picture, trained):
 
     def probabilities(images):
         images = np.stack([_as_trained(image, trained) for image in images])
-        return np.stack([_softmax(logits) for logits in trained.logits(images)])
+        return softmax(trained.logits(images).astype(np.float64))
 
     lines = lines_of([part for piece in pieces_of(ink.strength) for part in parted(piece, probabilities)])
     steps = {"picture": picture, "ink": ink.strength}
@@ -110,7 +111,7 @@ def read_sheet(picture, trained):
 def read_whole(picture, trained):
     """Read the class of a picture taken as it is, for models of other images than digits. Returns a `Reading`."""
     image = to_image(picture, trained.image_shape)
-    probabilities = _softmax(trained.logits(image[np.newaxis])[0])
+    probabilities = softmax(trained.logits(image[np.newaxis])[0].astype(np.float64))
     steps = {"picture": picture, "image": image.transpose(1, 2, 0) if len(image) == 3 else image[0]}
     height, width = picture.shape[:2]
     return _reading(probabilities, trained.class_names, unsure(probabilities), (0, 0, height, width), steps)
@@ -199,8 +200,3 @@ def _check_takes_digits(trained):
 def _as_trained(image, trained):
     """The image in MNIST's form, uint8 (28, 28), as the model's images are: (1, H, W)."""
     return to_image(image, trained.image_shape)
-
-
-def _softmax(logits):
-    powers = np.exp(logits.astype(np.float64) - logits.max())
-    return powers / powers.sum()

@@ -5,8 +5,8 @@ import warnings
 
 from tqdm import tqdm
 
-from lenet5c.command import say
-from lenet5c.training.sparkline import blocks_for, course_for, is_terminal, sparkline
+from lenet5c.command import is_terminal, say
+from lenet5c.training.sparkline import blocks_for, course_for, sparkline
 
 LATEST = 12  # epochs that the bar has a sparkline of
 

@@ -9,6 +9,18 @@ from lenet5c.training.metrics import csv_text
 from lenet5c.training.model_file import MODEL_NAME, save_model
 
 
+def recorded(path):
+    """The config.json of the run in a folder, where it can be read and names the run's data; else {}.
+
+    For what goes on without it; `RunFolder.read_config` is for what does not.
+    """
+    try:
+        config = json.loads((Path(path) / "config.json").read_text(encoding="utf-8"))
+        return config if isinstance(config["data"], str) else {}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return {}
+
+
 class RunFolder:
     """config.json, metrics.jsonl and .csv, checkpoint.safetensors, model.safetensors and summary.json in one directory."""
 

@@ -1,8 +1,9 @@
 """The course of a run in a line of text: ``loss 0.4102 █▅▃▂▁ 0.0210``."""
 
-import os
 import sys
 from math import inf, isfinite, log, nan
+
+from lenet5c.command import has_colours, is_terminal
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 ASCII = "_.-=+*%#"
@@ -154,20 +155,6 @@ def blocks_for(stream):
     except (UnicodeError, LookupError):
         return ASCII
     return BLOCKS
-
-
-def has_colours(stream):
-    """Whether text here may be coloured: on a terminal that can, unless NO_COLOR is set (no-color.org)."""
-    if os.environ.get("NO_COLOR") or os.environ.get("TERM", "") == "dumb" or not is_terminal(stream):
-        return False
-    return os.name != "nt" or bool({"WT_SESSION", "ANSICON", "TERM"} & os.environ.keys())
-
-
-def is_terminal(stream):
-    try:
-        return stream is not None and stream.isatty()
-    except ValueError:  # it is closed
-        return False
 
 
 def width_of(stream):
