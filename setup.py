@@ -18,7 +18,7 @@ LIMITED_API = "0x030b0000"
 KERNELS = "src/lenet5c/kernels"
 TILE_SOURCES = ["simd.h", "tiles.pxd", *(f"{name}.pxi" for name in (
     "tiles", "simd", "conv2d", "conv2d_gradients", "winograd", "convolution", "linear", "pool2d", "subsample2d", "rbf",
-    "activation", "loss", "update", "pack", "distort", "direct", "peak"))]  # fmt: skip
+    "activation", "loss", "update", "pack", "distort", "direct", "peak"))]
 PROGRAM_SOURCES = ["tiles.pxd", "job.pxi", "crew.pxi", "sample.pxi", "sample_training.pxi", "settings.pxi", "atomic.h"]
 
 # Flags an instruction set needs, by compiler family. The baseline is the platform's own: SSE2 on x86-64, NEON on arm64.
@@ -61,7 +61,7 @@ def extensions():
     def extension(name, sources=(), define_macros=(), **options):
         return Extension(
             f"lenet5c.kernels.{name}", [f"{KERNELS}/{name}.pyx", *sources],
-            define_macros=[*macros, *define_macros], **common, **options)  # fmt: skip
+            define_macros=[*macros, *define_macros], **common, **options)
 
     modules = [
         extension("_cpu", depends=[f"{KERNELS}/cpu.h"]),
@@ -135,7 +135,7 @@ class BuildExt(build_ext):
                 objects = self.compiler.compile([str(path)], output_dir=folder, extra_postargs=list(compile_args))
                 # A shared library, not a program: the latter would miss LDFLAGS.
                 self.compiler.link_shared_object(
-                    objects, str(Path(folder) / "probe.so"), extra_postargs=list(link_args))  # fmt: skip
+                    objects, str(Path(folder) / "probe.so"), extra_postargs=list(link_args))
             except (CompileError, LinkError):
                 return False
         return True

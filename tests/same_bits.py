@@ -52,7 +52,7 @@ def special(count):
     """Signed zeros, denormals, infinities, not-a-number, and what is near the ends of exp, in every lane of a tile."""
     values = [0.0, -0.0, 2.0**-149, -(2.0**-149), 2.0**-127, -(2.0**-130), 2.0**-126, np.inf, -np.inf, np.nan, 1, -1,
               0.625, -0.625, 44, -44, 87, -87, 87.25, 88.25, 88.5, -87.5, -88.5, 104, -104, 2.0**127, -(2.0**127),
-              2.0**-20, -(2.0**-20), 16.5, -16.5]  # fmt: skip
+              2.0**-20, -(2.0**-20), 16.5, -16.5]
     return np.resize(np.array(values, np.float32), (FEW, count))
 
 
@@ -179,7 +179,7 @@ def avg_pool2d():
     for count_include_pad in (True, False):
         yield from pooled(kernels.avg_pool2d, kernels.avg_pool2d_backward,
                           lambda y, seed: numbers(y.shape, 450 + seed),
-                          count_include_pad=count_include_pad)  # fmt: skip
+                          count_include_pad=count_include_pad)
 
 
 @topic
@@ -386,7 +386,7 @@ def distortion():
 def training_on_distorted_images():
     model = nn.LeNet5(input_size=20)
     yield from trained(model, (1, 20, 20), lambda model: optim.SGD(model, 2.0**-6), FEW, nn.CrossEntropyLoss(),
-                       distort=DISTORTIONS[-1].of_epoch(2))  # fmt: skip
+                       distort=DISTORTIONS[-1].of_epoch(2))
 
 
 @topic

@@ -199,7 +199,7 @@ class TestConv2d:
             scratch.check()
             self.compare(y, kernels.conv2d(x, weight, given, **keywords), ways(x, weight, keywords))
             np.testing.assert_allclose(
-                y.reshape(dy.shape), reference.conv2d(x, weight, given, **keywords), rtol=1e-4, atol=1e-4)  # fmt: skip
+                y.reshape(dy.shape), reference.conv2d(x, weight, given, **keywords), rtol=1e-4, atol=1e-4)
 
     def test_backward(self, calls, settings):
         x, weight, _, dy, keywords = conv2d_arguments(settings)
@@ -252,7 +252,7 @@ def test_all_ways_are_compared():
     window_settings((2, 5, 9, 7), (3, 2), (2, 1), (1, 1)),
     window_settings((1, 16, 6, 6), 3, 1, 1, count_include_pad=False),
     window_settings((0, 16, 6, 6), 3),
-], ids=str)  # fmt: skip
+], ids=str)
 def test_pooling(calls, settings, special, kind):
     x = values(*settings["x"])
     if special is not None:
@@ -276,7 +276,7 @@ def test_pooling(calls, settings, special, kind):
 @pytest.mark.parametrize("settings", [
     window_settings((2, 3, 7, 9), (3, 2), (2, 1), (1, 2), dilation=(1, 2)),
     window_settings((1, 1, 4, 4), 4, dilation=1),
-], ids=str)  # fmt: skip
+], ids=str)
 def test_columns(calls, settings, dtype):
     x = values(*settings["x"], dtype=dtype)
     arguments = [settings[name] for name in ("kernel_size", "stride", "padding", "dilation")]
@@ -321,7 +321,7 @@ LARGE = 2**62
     ({"padding": (LARGE, 1)}, "TOO_LARGE"),
     ({"padding": (2**30, 2**30)}, "TOO_LARGE"),
     ({"dilation": (1, LARGE)}, "TOO_LARGE"),
-], ids=str)  # fmt: skip
+], ids=str)
 def test_bad_sizes_are_refused(calls, change, status):
     code = CONSTANTS[status]
     settings, nothing = GOOD | change, [None] * 8

@@ -13,7 +13,7 @@ setup(
     ext_modules=cythonize(
         [
             Extension(f"consumer.{path.stem}", [str(path)],
-                      extra_compile_args=compile_args, extra_link_args=link_args)  # fmt: skip
+                      extra_compile_args=compile_args, extra_link_args=link_args)
             for path in Path("consumer").glob("*.pyx")
         ],
         language_level=3,

@@ -100,7 +100,9 @@ class TileChain:
         check_gradient(dy, (len(x), *program.output_shape))
         dx = np.empty(x.shape, np.float32) if need_dx else None
         dx_rows = rows(dx) if need_dx else None
-        program.backward(rows(x), rows(dy), self.params, self.grads, dx_rows, threads.effective(), by_sample=True)
+        program.backward(
+            rows(x), rows(dy), self.params, self.grads, dx_rows, threads.effective(), by_sample=True
+        )
         return dx
 
     def backward_second(self, d2y, dy=None):
@@ -129,7 +131,9 @@ class TileChain:
         d2x = np.empty(x.shape, np.float32)
         curvatures = self.home.curvatures[self.start : self.stop]
         squared = x * x if squared is None else squared
-        program.backward(rows(squared), rows(d2y), self.params**2, curvatures, rows(d2x), threads.effective())
+        program.backward(
+            rows(squared), rows(d2y), self.params**2, curvatures, rows(d2x), threads.effective()
+        )
         return d2x
 
     def kept_input(self, caller):
@@ -142,26 +146,64 @@ class TileChain:
         program = self.program_for(input_shape)
         count = len(samples) if index is None else len(index)
         y = np.empty((count, *program.output_shape), np.float32)
-        program.forward(rows(samples), self.params, rows(y), threads.effective(), index, scale, offset, True)
+        program.forward(
+            rows(samples), self.params, rows(y), threads.effective(), index, scale, offset, True
+        )
         return y
 
     def train_step(self, samples, input_shape, labels, loss, index, scale, offset, distort=None):
         """Loss, correct answers and gradients in one sweep, for samples as `Sequential.train_step` takes them."""
         program = self.program_for(input_shape)
         return program.train_step(
-            rows(samples), labels, self.params, self.grads, threads.effective(), loss.kind, loss.setting,
-            loss.targets(labels, prod(program.output_shape)), index, scale, offset, by_sample=True,
-            distort=distort)  # fmt: skip
+            rows(samples),
+            labels,
+            self.params,
+            self.grads,
+            threads.effective(),
+            loss.kind,
+            loss.setting,
+            loss.targets(labels, prod(program.output_shape)),
+            index,
+            scale,
+            offset,
+            by_sample=True,
+            distort=distort,
+        )
 
     def train_steps(
-        self, samples, input_shape, labels, loss, index, scale, offset, batch_size, update, record, distort=None,
-    ):  # fmt: skip
+        self,
+        samples,
+        input_shape,
+        labels,
+        loss,
+        index,
+        scale,
+        offset,
+        batch_size,
+        update,
+        record,
+        distort=None,
+    ):
         """Steps as `Sequential.train_steps` takes them."""
         program = self.program_for(input_shape)
         program.train_steps(
-            rows(samples), labels, self.params, self.grads, threads.effective(), batch_size, update, record, loss.kind,
-            loss.setting, loss.targets(labels, prod(program.output_shape)), index, scale, offset,
-            by_sample=True, distort=distort)  # fmt: skip
+            rows(samples),
+            labels,
+            self.params,
+            self.grads,
+            threads.effective(),
+            batch_size,
+            update,
+            record,
+            loss.kind,
+            loss.setting,
+            loss.targets(labels, prod(program.output_shape)),
+            index,
+            scale,
+            offset,
+            by_sample=True,
+            distort=distort,
+        )
 
     def program(self, x):
         check_batch(x, type(self.layers[0]).__name__)
@@ -172,7 +214,9 @@ class TileChain:
         key = (input_shape, definition)
         program = self.programs.get(key)
         if program is None:
-            program = self.programs[key] = Program(self.plan(input_shape, definition), dispatch.tiles)
+            program = self.programs[key] = Program(
+                self.plan(input_shape, definition), dispatch.tiles
+            )
             if len(self.programs) > KEPT_PROGRAMS:
                 with suppress(KeyError):
                     self.programs.popitem(last=False)
