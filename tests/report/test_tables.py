@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from lenet5c.report.names import columns, plain, shorten
+from lenet5c._text import columns, plain, shorten
 from lenet5c.report.tables import class_table, matrix_table, worst_table
 from lenet5c.training import Classification
 

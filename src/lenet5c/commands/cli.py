@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from math import isfinite
 from pathlib import Path
 
+from lenet5c._text import printable
 from lenet5c.errors import UserError
 
 FAILED, BAD_USE, INTERRUPTED = 1, 2, 130
@@ -76,29 +77,6 @@ def say(text):
             _lost.append(error)
         # Python would complain again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def printable(text):
-    """A text as one line that does nothing to a terminal: names in files may hold line breaks and control sequences."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
-
-
-def has_colours(stream):
-    """Whether text here may be coloured: on a terminal that can, unless NO_COLOR is set (no-color.org)."""
-    if (
-        os.environ.get("NO_COLOR")
-        or os.environ.get("TERM", "") == "dumb"
-        or not is_terminal(stream)
-    ):
-        return False
-    return os.name != "nt" or bool({"WT_SESSION", "ANSICON", "TERM"} & os.environ.keys())
-
-
-def is_terminal(stream):
-    try:
-        return stream is not None and stream.isatty()
-    except ValueError:  # it is closed
-        return False
 
 
 def fail(prog, message, code=BAD_USE):

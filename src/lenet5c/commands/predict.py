@@ -9,16 +9,15 @@ import os
 import sys
 from pathlib import Path
 
+from lenet5c._text import has_colors, printable
 from lenet5c.commands.cli import (
     BAD_USE,
     Parser,
     directory,
     fail,
-    has_colours,
     loading,
     one_blas_thread,
     prepare_streams,
-    printable,
     run,
     say,
     wait_briefly,
@@ -116,7 +115,7 @@ def predict(options):
             f"--explain {options.explain} is one picture for {len(names)} images; name a folder"
         )
     reader = Reader(options.model, digits=options.digits, reading=options.reading)
-    colours = has_colours(sys.stdout)
+    colours = has_colors(sys.stdout)
     width = min(40, max(len(printable(name)) for name in names))
     taken = set()
     for name in names:

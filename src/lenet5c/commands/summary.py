@@ -6,16 +6,8 @@ Exit codes: 0 done, 2 bad use, 130 interrupted.
 import argparse
 import json
 
-from lenet5c.commands.cli import (
-    Parser,
-    loading,
-    prepare_streams,
-    printable,
-    run,
-    say,
-    wait_briefly,
-    whole,
-)
+from lenet5c._text import printable
+from lenet5c.commands.cli import Parser, loading, prepare_streams, run, say, wait_briefly, whole
 
 PROG = "lenet5c summary"
 wait_briefly()  # before the kernels load OpenMP
