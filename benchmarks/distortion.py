@@ -9,7 +9,8 @@ import numpy as np
 from common import Table, interleaved, load_peers, make_parser, positive, print_header, set_threads, time_cell
 
 from lenet5c.datasets import Distortion, Preparation, mnist
-from lenet5c.kernels import dispatch, threads
+from lenet5c.kernels import threads
+from lenet5c.kernels.simd import dispatch
 from lenet5c.nn import CrossEntropyLoss, LeNet5
 
 DISTORTIONS = {

@@ -113,10 +113,10 @@ class Conv2d(TileLayer):
         return self.chain.backward_squared(d2y)
 
     def tile_op(self, offset):
-        links = None
+        connections = None
         if self.connection_table is not None:
-            links = np.flatnonzero(self.connection_table.T).astype(np.intp)
-        return {"kind": "conv2d", "out_channels": self.out_channels, "links": links, "kernel_size": self.kernel_size,
+            connections = np.flatnonzero(self.connection_table.T).astype(np.intp)
+        return {"kind": "conv2d", "out_channels": self.out_channels, "connections": connections, "kernel_size": self.kernel_size,
                 "stride": self.stride, "padding": self.padding, "dilation": self.dilation, "groups": self.groups,
                 "weight": offset("weight"), "bias": offset("bias")}  # fmt: skip
 
