@@ -81,7 +81,8 @@ def examine():
     import numpy as np
 
     from lenet5c import kernels
-    from lenet5c.kernels import _cpu, _openmp, threads
+    from lenet5c.kernels import _openmp, threads
+    from lenet5c.kernels.simd import _cpu
 
     library, limits = _openmp.library(), threads.limits()
     return {
