@@ -71,7 +71,7 @@ def make_parser():
     add(
         "--model",
         metavar="FILE",
-        help="a model file, or the folder of a run (default: the model that comes with lenet5c)",
+        help="a model file, the folder of a run, or best, the model that comes with lenet5c (default)",
     )
     add(
         "--digits",
