@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
 FAILED, BAD_USE, INTERRUPTED = 1, 2, 130
+MODEL_HELP = "a model file, the folder of a run, or best, the model that comes with lenet5c"
 #: Errors that `run` turns into one line; ImportError is that of an unknown LENET5C_ISA, for example.
 EXPECTED = (UserError, ImportError, OSError, MemoryError, KeyboardInterrupt)
 #: Why text cannot be written although somebody waits for it.
