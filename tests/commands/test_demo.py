@@ -13,6 +13,7 @@ from importlib import resources
 
 import pytest
 
+from lenet5c.__main__ import main
 from lenet5c.commands import demo
 from lenet5c.training import pretrained, save_model
 
@@ -41,7 +42,7 @@ def test_bad_use(arguments, words, tmp_path, monkeypatch, capsys):
     (tmp_path / "empty").mkdir()
     (tmp_path / "junk").write_bytes(b"junk")
     try:
-        code = demo.main([*arguments, "--no-browser"])
+        code = main(["demo", *arguments, "--no-browser"])
     except SystemExit as error:
         code = error.code
     captured = capsys.readouterr()
@@ -88,10 +89,10 @@ def test_from_start_to_ctrl_c(number, tmp_path):
 def test_models(tmp_path):
     trained = pretrained()
     for usual in (None, "best"):
-        assert demo.opened_model(usual)[1:] == ("the model that comes with lenet5c", None)
+        assert demo.open_named(usual)[1:] == ("the model that comes with lenet5c", None)
     save_model(tmp_path / "model.safetensors", trained)
     for path in (tmp_path, tmp_path / "model.safetensors"):
-        opened, name, data = demo.opened_model(path)
+        opened, name, data = demo.open_named(path)
         assert (
             (opened.model.vector == trained.model.vector).all()
             and name == str(path)
@@ -107,7 +108,7 @@ def test_models(tmp_path):
         ("[" * 10**5, None),
     ):
         (tmp_path / "config.json").write_text(text, encoding="utf-8")
-        assert demo.opened_model(tmp_path)[2] == data
+        assert demo.open_named(tmp_path)[2] == data
 
 
 def test_a_browser_is_opened_where_there_is_a_screen(monkeypatch):
@@ -125,7 +126,7 @@ def test_a_browser_is_opened_where_there_is_a_screen(monkeypatch):
 
 def test_help(capsys):
     with pytest.raises(SystemExit) as stop:
-        demo.main(["--help"])
+        main(["demo", "--help"])
     text = capsys.readouterr().out
     assert (
         stop.value.code == 0
@@ -134,7 +135,7 @@ def test_help(capsys):
 
 
 def test_the_parser_is_cheap():
-    code = "import sys; from lenet5c.commands import demo; demo.make_parser(); print('numpy' in sys.modules)"
+    code = "import sys; from lenet5c.__main__ import make_parser; make_parser('demo'); print('numpy' in sys.modules)"
     environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60

@@ -11,6 +11,7 @@ import pytest
 from conftest import write_idx_files
 
 from lenet5c import nn
+from lenet5c.__main__ import main, make_parser
 from lenet5c.commands import evaluate
 from lenet5c.datasets import Dataset, Preparation
 from lenet5c.training import (
@@ -29,7 +30,7 @@ def run(capsys):
 
     def command(*arguments):
         try:
-            code = evaluate.main([str(argument) for argument in arguments])
+            code = main(["evaluate", *arguments])
         except SystemExit as error:
             code = error.code
         return code, *capsys.readouterr()
@@ -260,12 +261,12 @@ def test_a_model_that_went_wrong_is_told(run, tmp_path, idx_files, value):
 
 
 def test_the_examples_in_its_help_are_commands():
-    epilog = evaluate.make_parser().epilog
+    epilog = evaluate.EXAMPLES
     lines = [line.strip() for line in epilog.splitlines()[1:]]
     assert len(lines) >= 4
     for line in lines:
         assert line.startswith("lenet5c evaluate")
-        evaluate.make_parser().parse_args(shlex.split(line)[2:])
+        make_parser("evaluate").parse_args(shlex.split(line)[1:])
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX shell")

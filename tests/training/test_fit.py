@@ -236,7 +236,7 @@ def test_a_saved_training_goes_on_elsewhere(tmp_path, mnist_slice):
 
 def test_a_runs_checkpoint_goes_on_in_a_notebook(tmp_path, idx_files, mnist_slice):
     done = run_python(
-        "import sys; from lenet5c.commands.train import main; sys.exit(main(sys.argv[1:]))",
+        "import sys; from lenet5c.__main__ import main; sys.exit(main(['train', *sys.argv[1:]]))",
         "--no-report",
         "--recipe",
         "fast",

@@ -36,10 +36,22 @@ def test_it_is_of_the_recipe_as_it_stands():
 
 @pytest.mark.slow
 def test_its_command_writes_the_same_weights(tmp_path):
-    from lenet5c.commands.train import main
+    from lenet5c.__main__ import main
 
     assert (
-        main(["--recipe", "best", "--seed", "0", "--out", str(tmp_path), "--quiet", "--no-report"])
+        main(
+            [
+                "train",
+                "--recipe",
+                "best",
+                "--seed",
+                "0",
+                "--out",
+                str(tmp_path),
+                "--quiet",
+                "--no-report",
+            ]
+        )
         == 0
     )
     again, shipped = load_model(tmp_path / "model.safetensors"), pretrained()
