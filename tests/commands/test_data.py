@@ -13,7 +13,7 @@ from pictures_on_disk import write_pictures
 
 from lenet5c.__main__ import main
 from lenet5c.datasets.registry import NAMED_SETS, RemoteFile
-from lenet5c.training import load_model
+from lenet5c.training import open_model
 
 Image = pytest.importorskip("PIL.Image")
 
@@ -208,7 +208,7 @@ def test_downloads_can_be_forbidden(command, server, monkeypatch):
 def test_train_fetches_what_it_is_asked_for(command, server, tmp_path):
     done = command("train", "--data", "fashion", "--epochs", 1, "--out", tmp_path / "run")
     assert done.code == 0 and f"to {tmp_path / 'cache' / 'fashion'}" in done.out
-    trained = load_model(tmp_path / "run" / "model.safetensors")
+    trained = open_model(tmp_path / "run" / "model.safetensors")
     assert trained.reading == "whole" and trained.class_names[9] == "Ankle boot"
     assert (
         json.loads((tmp_path / "run" / "config.json").read_text(encoding="utf-8"))["data"]
@@ -235,7 +235,7 @@ def test_train_on_images_of_other_sizes(size, channels, options, command, tmp_pa
     done = command("train", "--data", tmp_path / "data", "--epochs", 1, "--out", out, *options)
     assert done.code == 0, done.err
     assert "no folder for test: 3 of 24 images" in done.out
-    trained = load_model(out / "model.safetensors")
+    trained = open_model(out / "model.safetensors")
     assert trained.class_names == ("dog cat", "ä", "猫") and trained.reading == "whole"
     assert trained.image_shape == (channels, *(size if max(size) <= 128 else (32, 32)))
 
@@ -316,7 +316,7 @@ def test_bad_files_stop_a_training_unless_they_may_be_skipped(command, pets, tmp
         "train", "--data", pets, "--epochs", 1, "--out", out, "--skip-bad", "--reading", "ink"
     )
     assert done.code == 0 and "left out: train" in done.out
-    assert load_model(out / "model.safetensors").reading == "ink"
+    assert open_model(out / "model.safetensors").reading == "ink"
     # A resumed run has the same images without being told again.
     assert command("train", "--resume", "--out", out).code == 0
     assert (
@@ -372,7 +372,7 @@ def test_predict_sees_the_images_of_a_folder_as_training_did(command, tmp_path):
         command("train", "--data", tmp_path / "data", "--epochs", 2, "--out", tmp_path / "run").code
         == 0
     )
-    trained = load_model(tmp_path / "run" / "model.safetensors")
+    trained = open_model(tmp_path / "run" / "model.safetensors")
     expected = trained.probabilities(image_folder(tmp_path / "data").test.images)
     files = [
         tmp_path / "data" / "test" / name

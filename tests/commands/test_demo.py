@@ -15,7 +15,7 @@ import pytest
 
 from lenet5c.__main__ import main
 from lenet5c.commands import demo
-from lenet5c.training import pretrained, save_model
+from lenet5c.training import open_model, pretrained, save_model
 
 
 def run(*arguments, cwd):
@@ -28,7 +28,7 @@ def run(*arguments, cwd):
     [
         (["--port", "70000"], ["--port", "70000"]),
         (["--port", "http"], ["--port", "http"]),
-        (["--model", "nothing"], ["nothing", "no such model", "name"]),
+        (["--model", "nothing"], ["nothing", "which does not exist", "a model file"]),
         (["--model", "empty"], ["empty", "model.safetensors", "run"]),
         (["--model", "junk"], ["junk is no readable safetensors file"]),
         (["--data", "empty"], ["empty"]),
@@ -89,15 +89,12 @@ def test_from_start_to_ctrl_c(number, tmp_path):
 def test_models(tmp_path):
     trained = pretrained()
     for usual in (None, "best"):
-        assert demo.open_named(usual)[1:] == ("the model that comes with lenet5c", None)
+        assert demo.describe_model(usual) == "the model that comes with lenet5c"
+        assert demo.recorded_data(usual) is None
     save_model(tmp_path / "model.safetensors", trained)
     for path in (tmp_path, tmp_path / "model.safetensors"):
-        opened, name, data = demo.open_named(path)
-        assert (
-            (opened.model.vector == trained.model.vector).all()
-            and name == str(path)
-            and data is None
-        )
+        assert (open_model(path).model.vector == trained.model.vector).all()
+        assert demo.describe_model(path) == str(path) and demo.recorded_data(path) is None
     for text, data in (
         ('{"data": "mnist"}', "mnist"),
         ('{"data": 3}', None),
@@ -108,7 +105,7 @@ def test_models(tmp_path):
         ("[" * 10**5, None),
     ):
         (tmp_path / "config.json").write_text(text, encoding="utf-8")
-        assert demo.open_named(tmp_path)[2] == data
+        assert demo.recorded_data(tmp_path) == data
 
 
 def test_a_browser_is_opened_where_there_is_a_screen(monkeypatch):

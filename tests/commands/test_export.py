@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 from lenet5c import nn
 from lenet5c.__main__ import main
 from lenet5c.export import torch_state
-from lenet5c.training import load_model, pretrained, save_model
+from lenet5c.training import open_model, pretrained, save_model
 
 
 @pytest.fixture(autouse=True)
@@ -100,7 +100,7 @@ def test_to_torch_and_back(here, capsys):
     )
     assert "99.58% (9958/10000)" in capsys.readouterr().out
     np.testing.assert_array_equal(
-        load_model("ours.safetensors").model.vector, pretrained().model.vector
+        open_model("ours.safetensors").model.vector, pretrained().model.vector
     )
 
 
@@ -126,8 +126,8 @@ def test_names_given_by_hand(here, capsys):
         "new.safetensors",
     ]
     assert main(["export", *command, "--names", "fc2=d", "conv1=a"]) == 0
-    np.testing.assert_array_equal(load_model("new.safetensors").model.vector, model.vector)
-    assert load_model("new.safetensors").class_names == like.class_names
+    np.testing.assert_array_equal(open_model("new.safetensors").model.vector, model.vector)
+    assert open_model("new.safetensors").class_names == like.class_names
     capsys.readouterr()
     assert main(["export", *command, "--names", "fc2=e"]) == 2
     assert_bad_use(capsys, "fc2", "(84, 84)", "(84, 120)")
@@ -157,7 +157,7 @@ def test_a_net_described_by_its_settings(here, capsys):
         == 0
     )
     assert "Accuracy on MNIST's test images" in capsys.readouterr().out
-    ours = load_model("ours.safetensors")
+    ours = open_model("ours.safetensors")
     assert ours.preparation.to_dict() == {
         "size": [28, 28],
         "fit": "pad",
@@ -186,8 +186,8 @@ def test_a_net_described_by_its_settings(here, capsys):
             ["either --like MODEL", "or --net"],
         ),
         (["best"], ["--to is not given", "onnx, c, torch, lenet5c"]),
-        (["nothing", "--to", "c"], ["nothing: no such model", "best"]),
-        (["empty", "--to", "c"], ["empty holds no model.safetensors"]),
+        (["nothing", "--to", "c"], ["got nothing, which does not exist", "best"]),
+        (["empty", "--to", "c"], ["got empty, a folder without model.safetensors"]),
         (["x.safetensors", "--to", "c"], ["x.safetensors is no readable safetensors file"]),
         (["best", "--to", "c", "--name", "9 lives"], ["'9 lives'"]),
         (["best", "--to", "c", "--input", "float"], ["--input is of --to onnx alone"]),

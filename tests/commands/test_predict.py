@@ -169,9 +169,11 @@ def test_models(folder, tmp_path, capsys):
     save_model(tmp_path / "model.safetensors", trained)
     code, out, _ = run(capsys, folder / "7.png", "--model", tmp_path, "--json")
     assert set(json.loads(out[0])["probabilities"]) == {"cat", "dog", "fish"}
+    _, best, _ = run(capsys, folder / "7.png", "--model", "best", "--json")
+    assert best == run(capsys, folder / "7.png", "--json")[1]
     for arguments, words in [
-        (("--model", tmp_path / "none"), "no model file"),
-        (("--model", folder), "no model.safetensors"),
+        (("--model", tmp_path / "none"), "which does not exist"),
+        (("--model", folder), "without model.safetensors"),
         (("--model", folder / "7.png"), "safetensors"),
         (("--model", tmp_path, "--digits", "many"), "whole"),
         (("--model", tmp_path, "--reading", "ink"), "3 channels"),

@@ -56,8 +56,8 @@ def test_a_model_file_a_run_and_the_model_of_the_package(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nothing-here"], "nothing-here: no such model"),
-        (["."], "holds no model.safetensors"),
+        (["nothing-here"], "got nothing-here, which does not exist"),
+        (["."], "a folder without model.safetensors"),
         (["best", "--classes", "3"], "--classes is for a net that is not trained"),
         (["--input", "1x8x8"], "at least 16 pixels"),
     ],

@@ -18,7 +18,7 @@ from lenet5c.commands import reproduce
 from lenet5c.recipes import RECIPES
 from lenet5c.reproduction import check_reached, reached_text, read_record
 from lenet5c.reproduction.reported import REPORTED, Reported, reported
-from lenet5c.training import RunError, load_model, mcnemar, mean_interval, wilson_interval
+from lenet5c.training import RunError, mcnemar, mean_interval, open_model, wilson_interval
 
 pytest.importorskip("matplotlib")
 
@@ -103,7 +103,7 @@ def test_trainings_record_report_and_pictures(tmp_path, call, paper, mnist_slice
     # One result against the model itself.
     (folder,) = (tmp_path / "runs/reproduce").glob(f"default-{default['median_seed']}-*")
     test = mnist_slice[1]
-    probabilities = load_model(folder / "model.safetensors").probabilities(test.images)
+    probabilities = open_model(folder / "model.safetensors").probabilities(test.images)
     wrong = default["errors"]["index"]
     assert np.flatnonzero(probabilities.argmax(axis=1) != test.labels).tolist() == wrong
     assert default["errors"]["label"] == test.labels[wrong].tolist()

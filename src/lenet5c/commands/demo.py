@@ -61,8 +61,10 @@ def run(options):
     from lenet5c.datasets.source import open_source, source_name
     from lenet5c.demo.server import make_server
     from lenet5c.demo.session import Session
+    from lenet5c.training import open_model
 
-    trained, name, recorded = open_named(options.model)
+    trained = open_model(options.model)
+    name = describe_model(options.model)
     if options.data is not None:
         source = open_source(
             source_name(options.data), skip_bad=True, tell=say
@@ -70,7 +72,7 @@ def run(options):
         session = Session(trained, name, options.samples or SAMPLES, lambda: source)
     else:
         # A run's folder may come from anywhere: what it names is read if it is here, and not fetched.
-        data = recorded or "mnist"
+        data = recorded_data(options.model) or "mnist"
         session = Session(
             trained,
             name,
@@ -96,22 +98,20 @@ def run(options):
         session.close()
 
 
-def open_named(path):
-    """(TrainedModel, what to call it, the data it says it was trained on or None) of a file or a run folder."""
-    from lenet5c.training import open_model
+def describe_model(name):
+    """Return a model's name for the page."""
+    from lenet5c.training.model_file import BEST
 
-    if path is None or path == "best":
-        return open_model(), "the model that comes with lenet5c", None
-    trained = open_model(path)
-    return trained, str(path), data_of(path)
+    return "the model that comes with lenet5c" if name in (None, BEST) else str(name)
 
 
-def data_of(folder):
-    """What the config.json of a run says; it is a convenience, so nothing goes wrong where it says nothing."""
+def recorded_data(name):
+    """Return the data that a model's run names, if they are here; None otherwise."""
     from lenet5c.datasets.source import NAMES
-    from lenet5c.training.run_folder import recorded
+    from lenet5c.training.model_file import BEST
+    from lenet5c.training.run_folder import read_record
 
-    data = recorded(folder).get("data")
+    data = None if name in (None, BEST) else read_record(name).get("data")
     return data if data and (data in NAMES or Path(data).is_dir()) else None
 
 

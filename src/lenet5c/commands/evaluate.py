@@ -15,13 +15,13 @@ from lenet5c.report import tables
 from lenet5c.training import (
     RunError,
     class_scores,
-    classify,
-    matched,
+    evaluate,
+    match_dataset,
     mcnemar,
     open_model,
     wilson_interval,
 )
-from lenet5c.training.run_folder import recorded
+from lenet5c.training.run_folder import read_record
 
 PARTS = ("test", "train", "validation")
 RECORD, PAGE = "evaluation.json", "evaluation.html"
@@ -82,7 +82,7 @@ def run(options):
     out = None if options.out is None else prepared(options.out)
     trained = open_model(options.model)
     other = None if options.compare is None else open_model(options.compare)
-    of_run = recorded(options.model)
+    of_run = read_record(options.model)
     data = source_name(of_run.get("data", "mnist") if options.data is None else options.data)
     # What a run's data were taken with holds for the run's own data.
     skip_bad = options.skip_bad or (options.data is None and of_run.get("skip_bad") is True)
@@ -92,8 +92,8 @@ def run(options):
         raise RunError(
             f"--part is {options.part}, but {data} has no such part; it should be test or train"
         )
-    asked, notes = matched(trained, dataset)
-    result = classify(trained, asked)
+    asked, notes = match_dataset(trained, dataset)
+    result = evaluate(trained, asked)
     record = {
         "lenet5c": lenet5c.__version__,
         "model": options.model,
@@ -154,8 +154,8 @@ def figures(result, class_names, worst):
 
 def comparison(name, other, dataset, result):
     """What McNemar's test says of two models."""
-    asked, notes = matched(other, dataset)
-    second = classify(other, asked)
+    asked, notes = match_dataset(other, dataset)
+    second = evaluate(other, asked)
     right = [each.labels == each.predictions for each in (result, second)]
     test = mcnemar(*right)
     return {

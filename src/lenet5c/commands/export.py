@@ -21,9 +21,10 @@ from lenet5c.export import (
 from lenet5c.export.c import QUANTIZATIONS
 from lenet5c.export.c_text import prefix_of
 from lenet5c.export.onnx import INPUTS, OPSET
-from lenet5c.export.source import BEST, open_model
 from lenet5c.nn import LeNet5
-from lenet5c.training import TrainedModel, evaluate, save_model
+from lenet5c.training import TrainedModel, evaluate, open_model, save_model
+from lenet5c.training.model_file import BEST
+from lenet5c.training.run_folder import recorded_accuracy
 
 FORMS = {
     "onnx": "ONNX, for ONNX Runtime and other runtimes",
@@ -142,8 +143,9 @@ def run(options):
         )
     if form == "lenet5c":
         return bring(options, out)
-    trained, path, accuracy = open_model(options.model)
-    _keep(path, out)
+    trained = open_model(options.model)
+    accuracy = recorded_accuracy(trained.path)
+    _keep(trained.path, out)
     if options.out is None and form == "c":
         _keep_foreign(out)
     {"onnx": _onnx, "c": _c, "torch": _torch}[form](trained, out, options, accuracy, prefix)
@@ -158,8 +160,8 @@ def bring(options, out):
             f"ReLU and average pooling), or --net with settings such as padding=2"
         )
     if options.like is not None:
-        like, path, _ = open_model(options.like)
-        _keep(path, out)
+        like = open_model(options.like)
+        _keep(like.path, out)
     else:
         like = described(dict(options.net), options.mean, options.std)
     _keep(Path(options.model), out)
@@ -169,9 +171,7 @@ def bring(options, out):
     say(f"{out}: {type(trained.model).__name__} with the weights of {options.model}")
     if is_of_digits(trained):
         _, test = mnist()
-        say(
-            f"Accuracy on MNIST's test images: {evaluate(trained.model, test, trained.preparation)}"
-        )
+        say(f"Accuracy on MNIST's test images: {evaluate(trained, test)}")
     return 0
 
 
@@ -230,10 +230,7 @@ def _c(trained, out, options, accuracy, prefix):
         )
     )
     if options.quantize == "int8" and digits:
-        found, before = (
-            evaluate(each.model, test, each.preparation)
-            for each in (quantize_int8(trained), trained)
-        )
+        found, before = (evaluate(each, test) for each in (quantize_int8(trained), trained))
         say(f"Accuracy on MNIST's test images: {found} with int8 weights, {before} before")
 
 

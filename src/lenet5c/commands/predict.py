@@ -43,7 +43,7 @@ def add_arguments(parser):
     add(
         "--model",
         metavar="FILE",
-        help="a model file, or the folder of a run (default: the model that comes with lenet5c)",
+        help="a model file, the folder of a run, or best, the model that comes with lenet5c (default)",
     )
     add(
         "--digits",

@@ -560,7 +560,7 @@ def interrupted(folder, trainer, signal):
 
 def finish(trainer, trained, test_set, folder, config, started, resumed):
     """Look at the test images, for the first and only time unless they are watched, and write model and summary."""
-    result = evaluate(trained.model, test_set, trained.preparation)
+    result = evaluate(trained, test_set)
     summary = {
         "test_accuracy": result.accuracy,
         "test_correct": result.correct,
