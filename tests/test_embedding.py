@@ -13,9 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import reference
 
-from lenet5c import kernels
+from lenet5c import kernels, reference
 from lenet5c.kernels import _vector, convolution, cykernels, dispatch
 
 CONSUMER = Path(__file__).parent / "consumer"
