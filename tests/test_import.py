@@ -36,6 +36,7 @@ PACKAGES = [
     "lenet5c.datasets",
     "lenet5c.training",
     "lenet5c.recipes",
+    "lenet5c.reference",
     "lenet5c.__main__",
 ]
 
@@ -71,6 +72,7 @@ def test_the_options_of_a_command_need_no_optional_library(name):
         "nn",
         "optim",
         "recipes",
+        "reference",
         "report",
         "training",
     ],
