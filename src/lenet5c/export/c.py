@@ -12,7 +12,7 @@ from lenet5c import nn
 from lenet5c.datasets.resampling import UNIT, resize_matrix
 from lenet5c.export.activations import float_text
 from lenet5c.export.c_stages import Constants, Stage, check_size, stage_code, stages
-from lenet5c.export.c_text import array_text, block, prefix_of, function, loop, string
+from lenet5c.export.c_text import array_text, block, function, loop, prefix_of, string
 from lenet5c.export.errors import ExportError
 from lenet5c.export.network import Network, fold_batch_norm, network
 from lenet5c.export.quantization import round_weights
@@ -259,7 +259,7 @@ class _Writer:
         net, (C, h, w), (_, H, W) = self.net, self.net.image_shape, self.net.input_shape
         scale, offset = net.scale_and_offset
         shift = (
-            float_text(offset) if offset.ndim == 0 else f"{self.constants.add('offset', offset)}[i]"
+            float_text(offset) if np.ndim(offset) == 0 else f"{self.constants.add('offset', offset)}[i]"
         )
         if net.margins is None:
             pixel = self.resized(h, w, H, W)
