@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import pi, sqrt
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -49,6 +50,28 @@ def _scaled_tanh(graph: Graph, step: Step, x: str) -> str:
     return graph.add("Mul", graph.add("Tanh", graph.add("Mul", x, slope)), amplitude)
 
 
+def _gelu(graph: Graph, step: Step, x: str) -> str:
+    def constant(name: str, value: float) -> str:
+        return graph.constant(f"{step.name}.{name}", np.float32(value))
+
+    if step.layer.approximate == "tanh":
+        cube = graph.add("Mul", graph.add("Mul", x, x), x)
+        cube = graph.add("Mul", cube, constant("cubic", 0.044715))
+        z = graph.add("Mul", graph.add("Add", x, cube), constant("slope", sqrt(2 / pi)))
+        z = graph.add("Tanh", z)
+    else:
+        z = graph.add("Erf", graph.add("Mul", x, constant("slope", sqrt(0.5))))
+    share = graph.add("Add", z, constant("one", 1))
+    return graph.add("Mul", graph.add("Mul", x, constant("half", 0.5)), share)
+
+
+def _gelu_c(layer: Any) -> str:
+    if layer.approximate == "tanh":
+        cubic = f"v + {float_text(0.044715)} * v * v * v"
+        return f"v = 0.5f * v * (1.0f + tanhf({float_text(sqrt(2 / pi))} * ({cubic})));"
+    return f"v = 0.5f * v * (1.0f + erff({float_text(sqrt(0.5))} * v));"
+
+
 ACTIVATIONS = {
     "ReLU": Activation(
         _node("Relu"), lambda layer: "v = v > 0.0f ? v : 0.0f;", lambda layer: "nn.ReLU()"
@@ -65,4 +88,10 @@ ACTIVATIONS = {
         lambda layer: f"v = {float_text(layer.amplitude)} * tanhf({float_text(layer.slope)} * v);",
         lambda layer: f"ScaledTanh({layer.amplitude!r}, {layer.slope!r})",
     ),
+    "LeakyReLU": Activation(
+        lambda graph, step, x: graph.add("LeakyRelu", x, alpha=step.layer.negative_slope),
+        lambda layer: f"v = v > 0.0f ? v : {float_text(layer.negative_slope)} * v;",
+        lambda layer: f"nn.LeakyReLU({layer.negative_slope!r})",
+    ),
+    "GELU": Activation(_gelu, _gelu_c, lambda layer: f"nn.GELU(approximate={layer.approximate!r})"),
 }
