@@ -258,9 +258,7 @@ class _Writer:
     def prepare(self) -> str:
         net, (C, h, w), (_, H, W) = self.net, self.net.image_shape, self.net.input_shape
         scale, offset = net.scale_and_offset
-        shift = (
-            float_text(offset) if np.ndim(offset) == 0 else f"{self.constants.add('offset', offset)}[i]"
-        )
+        shift = f"{self.constants.add('offset', offset)}[i]" if offset.ndim else float_text(offset)
         if net.margins is None:
             pixel = self.resized(h, w, H, W)
         elif (h, w) == (H, W):

@@ -85,12 +85,12 @@ class Network:
         return top, left, H - h - top, W - w - left
 
     @property
-    def scale_and_offset(self) -> tuple[np.float32, np.float32 | np.ndarray]:
+    def scale_and_offset(self) -> tuple[np.float32, np.ndarray]:
         """Factor of a fitted pixel, and what is added: a scalar if it is the same everywhere."""
         assert self.trained is not None
         offset = self.trained.preparation.offset(self.input_shape[0])
         constant = (offset == offset.flat[0]).all()
-        return self.trained.preparation.scale, offset.flat[0] if constant else offset
+        return self.trained.preparation.scale, np.array(offset.flat[0]) if constant else offset
 
     def logits(self, inputs: np.ndarray) -> np.ndarray:
         """Return what the exported model is to compute, for prepared inputs or uint8 images."""
