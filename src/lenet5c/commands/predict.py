@@ -31,9 +31,9 @@ one_blas_thread()
 with loading(PROG, __name__):
     from lenet5c.recognition.predictor import DIGITS, Reader
 
-from lenet5c.datasets.source import READINGS
-from lenet5c.recognition.explain import picture_of, save_picture
-from lenet5c.recognition.reader import PictureError, picture_files
+from lenet5c.datasets.dataset import READINGS
+from lenet5c.datasets.pictures import PictureError, find_pictures
+from lenet5c.recognition.explain import draw_reading, save_picture
 
 REJECTED = 3
 STREAM = "-"
@@ -137,7 +137,7 @@ def predict(options):
         if reading.rejected:
             code = code or REJECTED
         if options.explain:
-            save_picture(explanation(options.explain, name, taken), picture_of(reading))
+            save_picture(explanation(options.explain, name, taken), draw_reading(reading))
     return code
 
 
@@ -146,7 +146,7 @@ def expanded(given):
     if given == STREAM:
         return [given]
     if os.path.isdir(given):
-        files = [str(path) for path in picture_files(given)]
+        files = [str(path) for path in find_pictures(given)]
         if not files:
             raise UserError(
                 f"{given} is a folder without pictures; their names should end in .png, .jpg or the like"

@@ -35,7 +35,8 @@ with loading(PROG, __name__):
 
 from lenet5c.datasets import Distortion
 from lenet5c.datasets.distortion import NAMED as NAMED_DISTORTIONS
-from lenet5c.datasets.source import READINGS, open_source, source_name
+from lenet5c.datasets.dataset import READINGS
+from lenet5c.datasets.source import open_source, source_name
 from lenet5c.errors import MissingExtraError
 from lenet5c.nn import LeNet5
 from lenet5c.nn.initialize import NAMED

@@ -3,7 +3,7 @@
 import numpy as np
 
 from lenet5c._optional import require
-from lenet5c.datasets import Preparation
+from lenet5c.datasets import resize
 from lenet5c.report.matrix import rgb
 from lenet5c.report.style import BLUE, ORANGE, PALE, PURPOSE, new_figure
 
@@ -47,7 +47,7 @@ def bounded(images, side):
         return images
     factor = side / max(height, width)
     size = (max(1, round(height * factor)), max(1, round(width * factor)))
-    return Preparation(size=size, fit="resize").fit_images(np.ascontiguousarray(images))
+    return resize(images, size)
 
 
 def canvas(width, height):
