@@ -166,7 +166,9 @@ def test_errors_worst_first(wrong, channels):
     assert_all_inside(figure)
     indices = [int(text.split("· ")[1]) for text in texts(figure) if "·" in text]
     assert indices == list(range(wrong))[::-1][:40]
-    assert any("None of the 200 images is misclassified" in text for text in texts(figure)) == (wrong == 0)
+    assert any("None of the 200 images is misclassified" in text for text in texts(figure)) == (
+        wrong == 0
+    )
 
 
 @pytest.mark.parametrize("channels, side", [(2, 5), (4, 64), (1, 300)])

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet5c._optional import require
-from lenet5c.datasets import Preparation
+from lenet5c.datasets import resize
 from lenet5c.report.matrix import rgb
 from lenet5c.report.style import BLUE, ORANGE, PALE, PURPOSE, new_figure
 
@@ -58,7 +58,7 @@ def bounded(images: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
         return images
     factor = side / max(height, width)
     size = (max(1, round(height * factor)), max(1, round(width * factor)))
-    return Preparation(size=size, fit="resize").fit_images(np.ascontiguousarray(images))
+    return resize(images, size)
 
 
 def canvas(width: int, height: int) -> tuple["Figure", Any]:
