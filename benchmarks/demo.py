@@ -3,7 +3,7 @@
     pip install selenium       and Chromium with its chromedriver
     python benchmarks/demo.py [--rounds 4]
 
-Digits are drawn by mouse events, 60 a second, as polylines of tests/demo_digits.py. The page itself takes the times: from
+Digits are drawn by mouse events, 60 a second, as polylines of drawn/demo_digits.py. The page itself takes the times: from
 the event to the frame after the one in which answer, maps and bars were drawn. The target is 50 ms.
 """
 
@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 from common import Table, machine, positive
-from demo_digits import DIGITS
+from drawn.demo_digits import DIGITS
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 

@@ -4,7 +4,7 @@ import os
 import sys
 
 import pytest
-from conftest import output, run_python
+from processes import output, run_python
 
 from lenet5c import __main__ as entry
 

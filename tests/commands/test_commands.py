@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import run_python
+from processes import run_python
 
 from lenet5c.__main__ import COMMANDS, main, make_parser
 from lenet5c._optional import require

@@ -158,12 +158,12 @@ def test_the_scripts_are_javascript():
             assert done.returncode == 0, done.stderr
 
 
-COLOURS = """text page, text card, quiet page, quiet card, quiet paper, accent card, accent accent-soft,
+COLORS = """text page, text card, quiet page, quiet card, quiet paper, accent card, accent accent-soft,
              on-accent accent, good accent-soft, bad accent-soft"""
 
 
-def luminance(colour):
-    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+def luminance(color):
+    parts = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
     red, green, blue = (
         part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
     )
@@ -187,7 +187,7 @@ def test_contrast():
         len(schemes) == 3 and schemes[1] == schemes[2]
     )  # light, dark by the system, dark by the button
     for scheme in schemes:
-        for text, ground in map(str.split, COLOURS.split(",")):
+        for text, ground in map(str.split, COLORS.split(",")):
             assert contrast(scheme[text], scheme[ground]) >= 4.5, (text, ground)
         for ground in ("card", "page", "paper"):
             assert contrast(scheme["edge"], scheme[ground]) >= 3, ground

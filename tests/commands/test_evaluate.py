@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import write_idx_files
+from idx_files import write_idx_files
 
 from lenet5c import nn
 from lenet5c.__main__ import main, make_parser

@@ -176,7 +176,10 @@ def test_a_net_described_by_its_settings(here, capsys):
 @pytest.mark.parametrize(
     "arguments, words",
     [
-        (["best", "--to", "c", "--net", "padding=2"], ["--net must go with --to lenet5c, got it with c"]),
+        (
+            ["best", "--to", "c", "--net", "padding=2"],
+            ["--net must go with --to lenet5c, got it with c"],
+        ),
         (
             ["x.safetensors", "--to", "lenet5c", "--like", "best", "--std", "1"],
             ["--std must go with --net"],
@@ -190,8 +193,14 @@ def test_a_net_described_by_its_settings(here, capsys):
         (["empty", "--to", "c"], ["got empty, a folder without model.safetensors"]),
         (["x.safetensors", "--to", "c"], ["x.safetensors is no readable safetensors file"]),
         (["best", "--to", "c", "--name", "9 lives"], ["'9 lives'"]),
-        (["best", "--to", "c", "--input", "float"], ["--input must go with --to onnx, got it with c"]),
-        (["best", "--to", "onnx", "--quantize", "int8"], ["--quantize must go with --to c, got it with onnx"]),
+        (
+            ["best", "--to", "c", "--input", "float"],
+            ["--input must go with --to onnx, got it with c"],
+        ),
+        (
+            ["best", "--to", "onnx", "--quantize", "int8"],
+            ["--quantize must go with --to c, got it with onnx"],
+        ),
         (["best", "--to", "c", "--out", "empty"], ["which is a folder"]),
         (["best", "--to", "c", "--out", "no/such/folder/x.c"], ["x.c: No such file"]),
         pytest.param(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import output, run_python
+from processes import output, run_python
 
 from lenet5c.__main__ import main
 from lenet5c.commands.predict import EXAMPLES
@@ -176,7 +176,10 @@ def test_models(folder, tmp_path, capsys):
         (("--model", folder), "without model.safetensors"),
         (("--model", folder / "7.png"), "safetensors"),
         (("--model", tmp_path, "--digits", "many"), "whole"),
-        (("--model", tmp_path, "--reading", "ink"), "must take images of 1 channel to read ink, got 3"),
+        (
+            ("--model", tmp_path, "--reading", "ink"),
+            "must take images of 1 channel to read ink, got 3",
+        ),
     ]:
         code, out, err = run(capsys, folder / "7.png", *arguments)
         assert code == 2 and out == [] and len(err) == 1 and words in err[0]
@@ -210,9 +213,9 @@ class Terminal(io.StringIO):
 
 
 @pytest.mark.parametrize(
-    ("variables", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)]
+    ("variables", "colored"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)]
 )
-def test_colours_are_for_terminals(folder, monkeypatch, variables, coloured):
+def test_colors_are_for_terminals(folder, monkeypatch, variables, colored):
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("TERM", "xterm")
     for name, value in variables.items():
@@ -220,7 +223,7 @@ def test_colours_are_for_terminals(folder, monkeypatch, variables, coloured):
     terminal = Terminal()
     monkeypatch.setattr(sys, "stdout", terminal)
     assert main(["predict", folder / "7.png"]) == 0
-    assert ("\x1b[" in terminal.getvalue()) is coloured
+    assert ("\x1b[" in terminal.getvalue()) is colored
 
 
 def test_without_pillow(folder):

@@ -13,7 +13,7 @@ import time
 
 import numpy as np
 import pytest
-from conftest import write_idx_files
+from idx_files import write_idx_files
 
 from lenet5c.datasets import Dataset
 from lenet5c.training import open_model

@@ -61,13 +61,13 @@ def prepare_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def say(text: object) -> None:
+def say(text: object, end: str = "\n") -> None:
     """Print to standard output; once its reader has gone, go on in silence.
 
     An error such as a full disk does not stop the work either, but `run` then reports it.
     """
     try:
-        print(text, flush=True)
+        print(text, end=end, flush=True)
     except OSError as error:
         if error.errno in LOSSES:
             _lost.append(error)

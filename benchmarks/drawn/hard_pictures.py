@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 #: (paper, pen), red, green and blue: ballpoints, felt pens, pencil, chalk.
-COLOURS = [
+COLORS = [
     ((255, 255, 255), (0, 0, 0)),
     ((245, 243, 235), (60, 60, 65)),
     ((252, 236, 130), (25, 40, 150)),
@@ -33,7 +33,7 @@ def hard_picture(digit, rng, **chosen):
 
     `chosen` fixes what would be drawn, such as side=1000 or light='shadow'.
     """
-    paper, pen = COLOURS[rng.integers(len(COLOURS))]
+    paper, pen = COLORS[rng.integers(len(COLORS))]
     traits = {
         "side": int(np.exp(rng.uniform(np.log(40), np.log(1000)))),
         "aspect": float(rng.choice([1.0, 0.75, 1.33, 2.0])),
