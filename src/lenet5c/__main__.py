@@ -4,6 +4,7 @@ import sys
 from importlib import import_module
 
 try:
+    from argparse import Namespace
     from collections.abc import Sequence
 
     import lenet5c
@@ -71,7 +72,7 @@ def main(argv: Sequence[object] | None = None) -> int:
     return cli.run(options.prog, _run, options)
 
 
-def _run(options) -> int | None:
+def _run(options: Namespace) -> int | None:
     if getattr(options, "threads", None) is not None:
         lenet5c.set_num_threads(options.threads)
     return options.run(options)

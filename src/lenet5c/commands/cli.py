@@ -133,7 +133,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(*arguments, **options)
         self.set_defaults(prog=self.prog)
 
-    def parse_args(self, args: Any = None, namespace: Any = None) -> argparse.Namespace:
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
         options, unknown = self.parse_known_args(args, namespace)
         if unknown:
             fail_parsing(options.prog, f"unrecognized arguments: {' '.join(unknown)}")

@@ -43,6 +43,6 @@ def mark_paths(parser: argparse.ArgumentParser, shtab: Any) -> None:
             continue
         if action.choices is not None:
             action.choices = list(action.choices)  # shtab takes a dict for subcommands
-        kind = "DIRECTORY" if action.type is directory else PATHS.get(action.metavar)
+        kind = "DIRECTORY" if action.type is directory else PATHS.get(str(action.metavar))
         if kind:
             action.complete = getattr(shtab, kind)  # type: ignore[attr-defined]

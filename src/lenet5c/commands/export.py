@@ -80,7 +80,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> None:
     """Write a model in another form, and say what it is."""
-    form = options.to or BY_SUFFIX.get(options.out.suffix.lower() if options.out else None)
+    form = options.to or BY_SUFFIX.get(options.out.suffix.lower() if options.out else "")
     if form is None:
         raise ExportError(f"--to must be one of {', '.join(FORMS)}, got nothing")
     for name, of in FORM_OF.items():
@@ -140,13 +140,17 @@ def make_untrained(settings: dict[str, Any], mean: float | None, std: float | No
     try:
         model = LeNet5(**settings)
         channels, *size = model.input_shape
+        height, width = size
         preparation = Preparation(
-            size, mean=0.1307 if mean is None else mean, std=0.3081 if std is None else std
+            (height, width),
+            mean=0.1307 if mean is None else mean,
+            std=0.3081 if std is None else std,
         )
     except (TypeError, ValueError) as error:
         raise ExportError(f"--net: {str(error).replace('LeNet5.__init__() ', '')}") from None
     names = tuple(map(str, range(model.config["num_classes"])))
-    height, width = (28, 28) if min(size) >= 28 and max(size) <= 32 else size
+    if min(size) >= 28 and max(size) <= 32:
+        height, width = 28, 28
     return TrainedModel(model, preparation, names, (channels, height, width))
 
 
