@@ -12,21 +12,34 @@ from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError, LinkError
 
 # Wheels for the stable ABI of CPython 3.11 serve all later versions; free-threaded builds have no stable ABI yet.
-STABLE_ABI = sys.implementation.name == "cpython" and not sysconfig.get_config_var("Py_GIL_DISABLED")
+STABLE_ABI = sys.implementation.name == "cpython" and not sysconfig.get_config_var(
+    "Py_GIL_DISABLED"
+)
 LIMITED_API = "0x030b0000"
 
 KERNELS = "src/lenet5c/kernels"
-TILE_SOURCES = ["simd.h", "tiles.pxd", *(f"{name}.pxi" for name in (
-    "tiles", "simd", "conv2d", "conv2d_gradients", "winograd", "convolution", "linear", "pool2d", "subsample2d", "rbf",
-    "activation", "loss", "update", "pack", "distort", "direct", "peak"))]
-PROGRAM_SOURCES = ["tiles.pxd", "job.pxi", "crew.pxi", "sample.pxi", "sample_training.pxi", "settings.pxi", "atomic.h"]
+TILE_SOURCES = [
+    *(f"simd/{name}" for name in ("simd.h", "tiles.pxd", "tiles.pxi", "simd.pxi", "peak.pxi")),
+    *(f"ops/{path.name}" for path in sorted(Path(KERNELS, "ops").glob("*.pxi"))),
+    "direct/direct.pxi",
+]
+PROGRAM_SOURCES = ["simd/tiles.pxd", "engine/atomic.h"]
+PROGRAM_SOURCES += [f"engine/{path.name}" for path in sorted(Path(KERNELS, "engine").glob("*.pxi"))]
 
 # Flags an instruction set needs, by compiler family. The baseline is the platform's own: SSE2 on x86-64, NEON on arm64.
 ISA_FLAGS = {
     "baseline": {"unix": [], "msvc": []},
     "avx2": {"unix": ["-mavx2", "-mfma"], "msvc": ["/arch:AVX2"]},
     "avx512": {
-        "unix": ["-mavx2", "-mfma", "-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq", "-mavx512cd"],
+        "unix": [
+            "-mavx2",
+            "-mfma",
+            "-mavx512f",
+            "-mavx512vl",
+            "-mavx512bw",
+            "-mavx512dq",
+            "-mavx512cd",
+        ],
         "msvc": ["/arch:AVX512"],
     },
 }
@@ -45,7 +58,9 @@ OPENMP_CHOICES = {
     "unix": [(["-fopenmp"], ["-fopenmp"]), (["-Xpreprocessor", "-fopenmp"], ["-lomp"])],
     "msvc": [(["/openmp"], [])],
 }
-OPENMP_PROBE = "#include <omp.h>\nint lenet5c_openmp_probe(void) { return omp_get_max_threads(); }\n"
+OPENMP_PROBE = (
+    "#include <omp.h>\nint lenet5c_openmp_probe(void) { return omp_get_max_threads(); }\n"
+)
 
 
 def is_x86_64():
@@ -60,19 +75,23 @@ def extensions():
 
     def extension(name, sources=(), define_macros=(), **options):
         return Extension(
-            f"lenet5c.kernels.{name}", [f"{KERNELS}/{name}.pyx", *sources],
-            define_macros=[*macros, *define_macros], **common, **options)
+            f"lenet5c.kernels.{name.replace('/', '.')}",
+            [f"{KERNELS}/{name}.pyx", *sources],
+            define_macros=[*macros, *define_macros],
+            **common,
+            **options,
+        )
 
     modules = [
-        extension("_cpu", depends=[f"{KERNELS}/cpu.h"]),
+        extension("simd/_cpu", depends=[f"{KERNELS}/simd/cpu.h"]),
         extension("_openmp", depends=[f"{KERNELS}/openmp.h"]),
-        extension("_workspace"),
-        extension("_program", depends=[f"{KERNELS}/{name}" for name in PROGRAM_SOURCES]),
-        extension("_vector"),
-        extension("_distort", depends=[f"{KERNELS}/tiles.pxd"]),
-        extension("_strips"),
-        extension("_direct"),
         extension("_im2col"),
+        extension("engine/_workspace"),
+        extension("engine/_program", depends=[f"{KERNELS}/{name}" for name in PROGRAM_SOURCES]),
+        extension("engine/_vector"),
+        extension("ops/_distort", depends=[f"{KERNELS}/simd/tiles.pxd"]),
+        extension("direct/_strips"),
+        extension("direct/_direct"),
         extension("cykernels"),
     ]
     for isa in ISA_FLAGS if is_x86_64() else ["baseline"]:
@@ -80,13 +99,17 @@ def extensions():
         guard = {}
         if isa != "baseline":
             # isa_guard.c owns the init function and calls the real one only where the instructions exist.
-            guard["sources"] = [f"{KERNELS}/isa_guard.c"]
+            guard["sources"] = [f"{KERNELS}/simd/isa_guard.c"]
             guard["define_macros"] = [
                 (f"PyInit_{name}", "lenet5c_guarded_init"),
                 ("LENET5C_INIT", f"PyInit_{name}"),
                 ("LENET5C_NEEDS", f"lenet5c_cpu_has_{isa}"),
             ]
-        modules.append(extension(name, depends=[f"{KERNELS}/{source}" for source in TILE_SOURCES], **guard))
+        modules.append(
+            extension(
+                f"simd/{name}", depends=[f"{KERNELS}/{source}" for source in TILE_SOURCES], **guard
+            )
+        )
     return modules
 
 
@@ -101,7 +124,9 @@ class BuildExt(build_ext):
             _, tiles, isa = module.name.partition("._tiles_")
             if tiles:
                 # Every small function of a kernel must be inlined for its accumulators to stay in registers.
-                inline = "__forceinline" if family == "msvc" else "inline __attribute__((always_inline))"
+                inline = (
+                    "__forceinline" if family == "msvc" else "inline __attribute__((always_inline))"
+                )
                 module.define_macros.append(("CYTHON_INLINE", inline))
                 module.extra_compile_args = [*OPTIMISE[family], *peel, *ISA_FLAGS[isa][family]]
             else:
@@ -132,10 +157,13 @@ class BuildExt(build_ext):
             path = Path(folder) / "probe.c"
             path.write_text(source)
             try:
-                objects = self.compiler.compile([str(path)], output_dir=folder, extra_postargs=list(compile_args))
+                objects = self.compiler.compile(
+                    [str(path)], output_dir=folder, extra_postargs=list(compile_args)
+                )
                 # A shared library, not a program: the latter would miss LDFLAGS.
                 self.compiler.link_shared_object(
-                    objects, str(Path(folder) / "probe.so"), extra_postargs=list(link_args))
+                    objects, str(Path(folder) / "probe.so"), extra_postargs=list(link_args)
+                )
             except (CompileError, LinkError):
                 return False
         return True

@@ -14,7 +14,8 @@ import numpy as np
 import lenet5c
 from lenet5c import kernels
 from lenet5c.commands.cli import prepare_streams
-from lenet5c.kernels import _vector, dispatch
+from lenet5c.kernels.engine import _vector
+from lenet5c.kernels.simd import dispatch
 
 # Floating-point operations of LeNet-5 for one sample. Forward: 416,520 multiply-adds; a training step takes 1,131,960:
 # backward is twice forward, without the gradient of the input image (117,600).

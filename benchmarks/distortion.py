@@ -18,7 +18,8 @@ from common import (
 )
 
 from lenet5c.datasets import Distortion, Preparation, mnist
-from lenet5c.kernels import dispatch, threads
+from lenet5c.kernels import threads
+from lenet5c.kernels.simd import dispatch
 from lenet5c.nn import CrossEntropyLoss, LeNet5
 
 DISTORTIONS = {

@@ -21,7 +21,8 @@ import numpy as np
 
 from lenet5c import kernels, nn, optim
 from lenet5c.datasets import Distortion
-from lenet5c.kernels import _cpu, _vector
+from lenet5c.kernels.engine import _vector
+from lenet5c.kernels.simd import _cpu
 
 RECORD = Path(__file__).with_suffix(".json")
 FUSED = ("avx512", "avx2", "neon")  # where v16_fma of simd.h rounds once
@@ -438,7 +439,7 @@ def fused_instruction_sets():
     """Those that the kernels can use here and that fuse multiply-adds, as LENET5C_ISA names them, best first."""
 
     def tiles(isa):
-        return import_module(f"lenet5c.kernels._tiles_{isa}").kernels
+        return import_module(f"lenet5c.kernels.simd._tiles_{isa}").kernels
 
     return [isa for isa in _cpu.supported() if _vector.instructions(tiles(isa)) in FUSED]
 

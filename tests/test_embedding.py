@@ -15,7 +15,9 @@ import numpy as np
 import pytest
 
 from lenet5c import kernels, reference
-from lenet5c.kernels import _vector, convolution, cykernels, dispatch
+from lenet5c.kernels import convolution, cykernels
+from lenet5c.kernels.engine import _vector
+from lenet5c.kernels.simd import dispatch
 
 CONSUMER = Path(__file__).parent / "consumer"
 DOCUMENT = (Path(__file__).parent.parent / "docs" / "embedding.md").read_text(encoding="utf-8")

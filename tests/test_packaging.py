@@ -26,10 +26,10 @@ print(*set(sys.modules) - before)
 # Each tile module is imported: those for instructions that the processor lacks must say so.
 IMPORT_TILES = """
 from importlib import import_module
-from lenet5c.kernels import _cpu
+from lenet5c.kernels.simd import _cpu
 for isa in {names}:
     try:
-        import_module(f"lenet5c.kernels._tiles_{{isa}}")
+        import_module(f"lenet5c.kernels.simd._tiles_{{isa}}")
         imported = True
     except ImportError as error:
         assert "processor lacks" in str(error), error
@@ -52,7 +52,7 @@ def run(code, cwd, before=()):
 
 def compiled_modules():
     """Name and file-name suffix of the extension modules."""
-    files = (path.name.partition(".") for path in Path(kernels.__file__).parent.iterdir())
+    files = (path.name.partition(".") for path in Path(kernels.__file__).parent.rglob("*"))
     return {name: dot + suffix for name, dot, suffix in files if suffix.endswith(("so", "pyd"))}
 
 
@@ -85,10 +85,10 @@ def test_extension_modules_are_for_the_stable_abi():
         "__init__.pyi",
         "py.typed",
         "kernels/__init__.pxd",
-        "kernels/_program.pyi",
+        "kernels/engine/_program.pyi",
         "kernels/cykernels.pxd",
         "kernels/cykernels.pyi",
-        "kernels/tiles.pxd",
+        "kernels/simd/tiles.pxd",
         "datasets/mnist_data/NOTICE.md",
         "datasets/mnist_data/train-images-idx3-ubyte.gz",
         "datasets/mnist_data/train-labels-idx1-ubyte.gz",

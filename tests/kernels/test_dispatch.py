@@ -10,7 +10,7 @@ import pytest
 from conftest import output, run_python
 
 from lenet5c import reference
-from lenet5c.kernels import _cpu, dispatch
+from lenet5c.kernels.simd import _cpu, dispatch
 
 EPS = np.finfo(np.float32).eps
 SUPPORTED = _cpu.supported()
@@ -20,7 +20,7 @@ LENET5 = """
 import sys
 import numpy as np
 from lenet5c import kernels, nn
-from lenet5c.kernels import dispatch
+from lenet5c.kernels.simd import dispatch
 rng = np.random.default_rng(0)
 x = rng.standard_normal((257, 1, 20, 20)).astype(np.float32)
 labels = rng.integers(10, size=257)
@@ -33,7 +33,7 @@ for name, options in {"smooth": {"activation": "tanh", "pooling": "avg"}, "defau
         for key, value in model[layer].params.items():
             results |= {f"{name}.{layer}.{key}": value, f"{name}.d.{layer}.{key}": model[layer].grads[key]}
 results["conv2d"] = kernels.conv2d(x, model["conv1"].params["weight"], stride=(2, 3), padding=1)
-# Sixteen channels abreast, and sixteen groups.
+# Sixteen channels side by side, and sixteen groups.
 for name, channels, groups in ("channels", 40, 1), ("units", 36, 18):
     image = rng.standard_normal((2, 36, 21, 20)).astype(np.float32)
     weight = rng.standard_normal((channels, 36 // groups, 3, 5)).astype(np.float32)

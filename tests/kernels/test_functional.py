@@ -95,7 +95,7 @@ LENET5 = [
     *unfold((17, 6, 14, 14), 5),
 ]
 
-# Large enough for several threads and several strips, with one way of going abreast or another.
+# Large enough for several threads and several strips, with one way of going side by side or another.
 LARGE = [
     *conv((1, 40, 70, 50), 5, 3, padding=1),
     *conv((1, 33, 24, 25), 101, 3),

@@ -5,7 +5,7 @@ from math import prod
 import numpy as np
 import pytest
 
-from lenet5c.kernels.lowering import ACTIVATIONS, LANES, lower
+from lenet5c.kernels.engine.lowering import ACTIVATIONS, LANES, lower
 
 RELU, SIGMOID, TANH, FLATTEN = ({"kind": kind} for kind in ("relu", "sigmoid", "tanh", "flatten"))
 
@@ -42,7 +42,7 @@ def kinds(plan):
 
 def test_lenet5():
     plan = lower((1, 28, 28), LENET5)
-    assert [(op.kind, op.in_shape, op.out_shape, op.relu, op.gate) for op in plan.ops] == [
+    assert [(op.kind, op.in_shape, op.out_shape, op.relu, op.mask) for op in plan.ops] == [
         ("pad2d", (1, 28, 28), (1, 32, 32), False, False),
         ("conv2d", (1, 32, 32), (6, 14, 14), True, True),
         ("conv2d", (6, 14, 14), (16, 5, 5), True, True),
@@ -107,34 +107,34 @@ class TestFusion:
     def test_relu_into_conv2d_and_linear(self, input_shape, layer):
         plan = lower(input_shape, [layer, RELU])
         (op,) = plan.ops
-        assert op.relu and op.gate
+        assert op.relu and op.mask
         assert plan.output == op.y
 
     @pytest.mark.parametrize("activation", [SIGMOID, TANH], ids=str)
     def test_no_other_activation(self, activation):
         plan = lower((3, 6, 6), [conv(4, (3, 3)), activation])
         assert kinds(plan) == ["conv2d", activation["kind"]]
-        assert not any(op.relu or op.gate for op in plan.ops)
+        assert not any(op.relu or op.mask for op in plan.ops)
 
     @pytest.mark.parametrize("layers", [[RELU], [max_pool(), RELU], [avg_pool(), RELU], [TANH, RELU]], ids=str)
     def test_not_into_other_ops(self, layers):
         plan = lower((3, 6, 6), layers)
         assert kinds(plan) == [layer["kind"] for layer in layers]
-        assert not any(op.relu or op.gate for op in plan.ops)
+        assert not any(op.relu or op.mask for op in plan.ops)
 
     def test_twice_is_once(self):
         (op,) = lower((9,), [linear(4), RELU, RELU]).ops
-        assert op.relu and op.gate
+        assert op.relu and op.mask
 
     def test_through_flatten(self):
         """A flattening between them is no op: the ReLU still lies behind the convolution."""
         (op,) = lower((3, 6, 6), [conv(4, (3, 3)), FLATTEN, RELU]).ops
-        assert op.relu and op.gate
+        assert op.relu and op.mask
 
     @pytest.mark.parametrize("relu", [[RELU], []], ids=str)
     def test_a_halving_max_pool_into_conv2d(self, relu):
         (op,) = lower((3, 6, 6), [conv(4, (3, 3)), *relu, max_pool()]).ops
-        assert (op.pool, op.relu, op.gate) == (True, bool(relu), bool(relu))
+        assert (op.pool, op.relu, op.mask) == (True, bool(relu), bool(relu))
         assert (op.inner_shape, op.out_shape) == ((4, 4, 4), (4, 2, 2))
 
     @pytest.mark.parametrize(
@@ -149,7 +149,7 @@ class TestFusion:
     @pytest.mark.parametrize("pool", [max_pool((3, 3)), max_pool((3, 3), (1, 1), (1, 1))], ids=str)
     def test_max_pool_takes_the_gate(self, pool):
         before, after = lower((3, 6, 6), [conv(4, (3, 3)), RELU, pool]).ops
-        assert (before.relu, before.gate, after.gate) == (True, False, True)
+        assert (before.relu, before.mask, after.mask) == (True, False, True)
 
     @pytest.mark.parametrize(
         "layers",
@@ -157,19 +157,19 @@ class TestFusion:
         ids=str,
     )
     def test_max_pool_without_a_rectified_input_has_no_gate(self, layers):
-        assert not any(op.gate for op in lower((3, 6, 6), layers).ops)
+        assert not any(op.mask for op in lower((3, 6, 6), layers).ops)
 
     def test_avg_pool_takes_the_gate(self):
         before, after = lower((3, 6, 6), [conv(4, (3, 3)), RELU, avg_pool()]).ops
-        assert (before.relu, before.gate, after.gate) == (True, False, True)
+        assert (before.relu, before.mask, after.mask) == (True, False, True)
 
     def test_only_the_next_max_pool_takes_the_gate(self):
         plan = lower((3, 9, 9), [conv(4, (2, 2)), RELU, max_pool((2, 2), (1, 1)), max_pool()])
-        assert [op.gate for op in plan.ops] == [False, True, False]
+        assert [op.mask for op in plan.ops] == [False, True, False]
 
     def test_only_the_next_max_pool_is_taken_in(self):
         plan = lower((3, 9, 9), [conv(4, (2, 2)), RELU, max_pool(), max_pool()])
-        assert [(op.kind, op.pool, op.gate) for op in plan.ops] == [
+        assert [(op.kind, op.pool, op.mask) for op in plan.ops] == [
             ("conv2d", True, True),
             ("max_pool2d", False, False),
         ]
@@ -225,9 +225,9 @@ def test_parameters_of_groups():
 def reads(op):
     """The places whose values the backward pass of an op still needs."""
     if op.pool:
-        return {op.x, op.choice}
+        return {op.x, op.argmax}
     if op.kind in ("conv2d", "linear"):
-        return {op.x, op.y} if op.gate else {op.x}
+        return {op.x, op.y} if op.mask else {op.x}
     return {"max_pool2d": {op.x, op.y}, "avg_pool2d": set(), "pad2d": set()}.get(op.kind, {op.y})
 
 
@@ -245,9 +245,9 @@ def assert_no_value_is_lost(plan):
             assert op.kind in ACTIVATIONS  # the only kernels that may overwrite what they read
         writer[op.y] = i
         if op.pool:
-            assert op.choice not in sizes
-            sizes[op.choice] = sizes[op.y]
-            writer[op.choice] = i
+            assert op.argmax not in sizes
+            sizes[op.argmax] = sizes[op.y]
+            writer[op.argmax] = i
         wanted.append({place: writer[place] for place in reads(op)})
         at = op.y
     assert plan.output == at
@@ -324,7 +324,7 @@ def test_sizes_out_of_bounds_are_errors(input_shape, layers, message):
 
 
 def test_every_parameter_is_in_one_slice():
-    """Slices and gaps cover the parameters once, and sums and kept values have places of their own."""
+    """Slices and gaps cover the parameters once, and sums and saved values have places of their own."""
     layers = [conv(4, (3, 3), weight=5, bias=200), RELU, max_pool(), FLATTEN, linear(50, weight=300, bias=2300)]
     plan = lower((3, 8, 8), layers)
     seen = np.zeros(plan.param_extent, int)
@@ -340,7 +340,7 @@ def test_every_parameter_is_in_one_slice():
     assert (seen == 1).all()
     assert plan.gaps == [(0, 5), (113, 200), (204, 300), (2100, 2300)]
     assert plan.sums_floats == 4 * 27 + 4
-    assert plan.kept_floats == (48 + 50) * LANES  # 36 features, rounded up to whole groups of 16
+    assert plan.saved_floats == (48 + 50) * LANES  # 36 features, rounded up to whole groups of 16
 
 
 def test_many_parameters_make_few_slices():
@@ -352,7 +352,7 @@ def test_many_parameters_make_few_slices():
 LENET5_1998 = [
     conv(6, (5, 5), weight=0, bias=150), {"kind": "scaled_tanh", "amplitude": 1.7159, "slope": 2 / 3},
     {"kind": "subsample2d", "kernel_size": (2, 2), "weight": 156, "bias": 162},
-    conv(19, (3, 3), stride=(2, 1), weight=168, bias=None) | {"links": np.arange(0, 19 * 6, 2)}, TANH,
+    conv(19, (3, 3), stride=(2, 1), weight=168, bias=None) | {"connections": np.arange(0, 19 * 6, 2)}, TANH,
     {"kind": "subsample2d", "kernel_size": (2, 3), "weight": 700, "bias": 719}, FLATTEN,
     linear(11, weight=800, bias=None),
     {"kind": "rbf", "codes": np.zeros((10, 11), np.float32)},
@@ -375,11 +375,11 @@ def test_the_way_of_a_sample_has_room_for_every_step(layers):
             values.append((step.y, step.y + size))
         if step.kind == "conv2d":
             filters = blocks * LANES * (channels * taps + 1)
-            dense = 0 if op.links is None else op.out_shape[0] * channels * taps
+            dense = 0 if op.connections is None else op.out_shape[0] * channels * taps
             packed.append((step.packed, step.packed + filters + dense))
             (KH, KW), (DH, DW) = op.kernel_size, op.dilation
             spread = blocks * LANES * (height + (KH - 1) * DH) * (width + (KW - 1) * DW)
-            plain = 0 if step.abreast else inputs * LANES * height * width
+            plain = 0 if step.blocked else inputs * LANES * height * width
             size = filters + inputs * LANES * op.out_shape[0] * taps + spread + plain + dense
             training.append((step.training, step.training + size))
         elif step.kind == "subsample2d":

@@ -16,13 +16,14 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from lenet5c import reference
-from lenet5c.kernels import _cpu, _vector, dispatch, lowering
-from lenet5c.kernels._program import Program
+from lenet5c.kernels.engine import _vector, lowering
+from lenet5c.kernels.simd import _cpu, dispatch
+from lenet5c.kernels.engine._program import Program
 from lenet5c.nn.sequential import StepsTaken
 from lenet5c.optim import optimizer
 
 EPS = np.finfo(np.float32).eps
-TILES = {isa: import_module(f"lenet5c.kernels._tiles_{isa}").kernels for isa in _cpu.supported()}
+TILES = {isa: import_module(f"lenet5c.kernels.simd._tiles_{isa}").kernels for isa in _cpu.supported()}
 FUSED = [isa for isa in TILES if _vector.instructions(TILES[isa]) in ("avx512", "avx2", "neon")]
 each_isa = pytest.mark.parametrize("isa", TILES)
 
@@ -41,8 +42,8 @@ def conv(out_channels, kernel_size, stride=1, padding=0, dilation=1, groups=1, b
 def connected(table, kernel_size, **options):
     """A convolution with a connection table (in_channels, out_channels)."""
     table = np.array(table, bool)
-    links = np.flatnonzero(table.T).astype(np.intp)
-    return conv(table.shape[1], kernel_size, **options) | {"table": table, "links": links}
+    connections = np.flatnonzero(table.T).astype(np.intp)
+    return conv(table.shape[1], kernel_size, **options) | {"table": table, "connections": connections}
 
 
 def some(in_channels, out_channels):
@@ -89,7 +90,7 @@ class Model:
                 elif layer["kind"] == "subsample2d":
                     outputs, weight_shape = shape[0], shape[:1]
                 elif "table" in layer:
-                    outputs, weight_shape = layer["out_channels"], (len(layer["links"]), *layer["kernel_size"])
+                    outputs, weight_shape = layer["out_channels"], (len(layer["connections"]), *layer["kernel_size"])
                 else:
                     outputs = layer["out_channels"]
                     weight_shape = (outputs, shape[0] // layer["groups"], *layer["kernel_size"])
@@ -122,7 +123,7 @@ class Model:
             for layer, (weight, _) in zip(self.layers, self.views, strict=True):
                 if weight:
                     at, shape = weight
-                    inputs = len(layer["links"]) / layer["out_channels"] if "table" in layer else 1
+                    inputs = len(layer["connections"]) / layer["out_channels"] if "table" in layer else 1
                     params[at] = rng.standard_normal(shape).ravel() / np.sqrt(inputs * np.prod(shape[1:]))
             x, dy = (rng.standard_normal(size) for size in sizes)
         return [a.astype(np.float32) for a in (params, x, dy)]
@@ -227,7 +228,7 @@ EXACT = {
     "groups": Model((4, 6, 5), [conv(6, 3, groups=2, padding=1), RELU, conv(6, 2, groups=6), pool("max", 2, 1)]),
     "conv as wide as the image": Model((2, 4, 3), [conv(7, (4, 3)), RELU, conv(5, 1), FLATTEN, RELU, linear(3)]),
     "padded conv as wide as the image": Model((2, 2, 3), [RELU, conv(7, (4, 5), padding=1), RELU]),
-    "max pool takes the gate, overlapping": Model((2, 9, 8), [
+    "max pool takes the mask, overlapping": Model((2, 9, 8), [
         conv(3, 2), RELU, pool("max", 3, 2, 1), RELU, pool("max", (2, 1), 1)]),
     "max pool first": Model((3, 7, 6), [pool("max", (3, 2), (2, 3), 1), conv(4, 2), RELU]),
     "max pool last": Model((3, 6, 6), [conv(4, 3), pool("max", (2, 4))]),

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lenet5c.kernels import strips
+from lenet5c.kernels.direct import strips
 
 ROWS = 4  # of 16 results, in the works at a time
 
@@ -17,17 +17,17 @@ SHAPES = [
 ]
 
 
-def plans(shape, abreast, threads):
+def plans(shape, blocked, threads):
     units, groups, *sizes = shape
-    arguments = (units, groups, abreast, *sizes, threads)
+    arguments = (units, groups, blocked, *sizes, threads)
     return [strips.result_plan(*arguments), *strips.data_gradient_plans(*arguments)]
 
 
 @pytest.mark.parametrize("threads", [1, 2, 64])
-@pytest.mark.parametrize("abreast", [False, True])
+@pytest.mark.parametrize("blocked", [False, True])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_scratch_is_bounded(shape, abreast, threads):
-    for plan in plans(shape, abreast, threads):
+def test_scratch_is_bounded(shape, blocked, threads):
+    for plan in plans(shape, blocked, threads):
         rows = min(ROWS, plan.rows)
         scratch = plan.strip_floats + rows * plan.strip * plan.grid[1] * 16
         assert plan.strip == 1 or scratch <= strips.STRIP_FLOATS

@@ -5,7 +5,7 @@ from math import inf, nan
 
 import pytest
 
-from lenet5c.commands.cli import has_colours
+from lenet5c._text import has_colors
 from lenet5c.training.sparkline import ASCII, BLOCKS, blocks_for, course, course_for, sparkline
 
 
@@ -123,20 +123,20 @@ def test_characters_that_the_stream_has():
 
 def test_colours_on_terminals_alone(monkeypatch):
     terminal = Stream("utf-8", True)
-    assert has_colours(terminal) and "\x1b[36m█" in course_for(rows(5), terminal)
-    assert not has_colours(Stream("utf-8", False)) and not has_colours(None)
+    assert has_colors(terminal) and "\x1b[36m█" in course_for(rows(5), terminal)
+    assert not has_colors(Stream("utf-8", False)) and not has_colors(None)
     assert "\x1b" not in course_for(rows(5), Stream("utf-8", False))
     monkeypatch.setenv("NO_COLOR", "")
-    assert has_colours(terminal)
+    assert has_colors(terminal)
     monkeypatch.setenv("NO_COLOR", "1")
-    assert not has_colours(terminal)
+    assert not has_colors(terminal)
     monkeypatch.delenv("NO_COLOR")
     monkeypatch.setenv("TERM", "dumb")
-    assert not has_colours(terminal)
+    assert not has_colors(terminal)
     closed = io.StringIO()
     closed.close()
     monkeypatch.setenv("TERM", "xterm")
-    assert not has_colours(closed)
+    assert not has_colors(closed)
 
 
 def test_the_width_of_the_terminal(monkeypatch):

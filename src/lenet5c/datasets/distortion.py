@@ -9,8 +9,9 @@ from typing import ClassVar
 import numpy as np
 
 from lenet5c.datasets.preparation import MAX_SIDE, _check_images, _checked_number
-from lenet5c.kernels import dispatch, threads
-from lenet5c.kernels._distort import Warp
+from lenet5c.kernels import threads
+from lenet5c.kernels.simd import dispatch
+from lenet5c.kernels.ops._distort import Warp
 from lenet5c.kernels.arrays import contiguous
 
 NAMED = {

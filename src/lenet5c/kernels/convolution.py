@@ -1,7 +1,7 @@
 """Convolution on plain NumPy arrays.
 
 float32 runs on the compiled kernels: on tiles of 16 samples (a program of one op), or directly on the arrays, with
-16 channels or 16 groups abreast; `_Convolution._best_way` chooses. float64 runs as im2col and a matrix product, some
+16 channels or 16 groups side by side; `_Convolution._best_way` chooses. float64 runs as im2col and a matrix product, some
 rows of one sample at a time.
 """
 
@@ -9,7 +9,8 @@ from math import prod
 
 import numpy as np
 
-from lenet5c.kernels import _direct, strips, threads
+from lenet5c.kernels import threads
+from lenet5c.kernels.direct import _direct, strips
 from lenet5c.kernels.arrays import (
     check_array,
     check_out,
@@ -22,7 +23,7 @@ from lenet5c.kernels.arrays import (
 )
 from lenet5c.kernels.columns import fold, unfold, window_of
 from lenet5c.kernels.shapes import check_elements, conv2d_output_size
-from lenet5c.kernels.single import single_op_program
+from lenet5c.kernels.engine.single import single_op_program
 
 # Column matrices are made strip by strip, so that they take no more than this: 4 MiB of float64.
 COLUMN_ELEMENTS = 2**19
@@ -156,9 +157,9 @@ class _Convolution:
     def _best_way(self, channels):
         """How to compute so many channels of y, or of dx. See "Functional kernels" in docs/design.md.
 
-        "tiles"    16 samples abreast, as in a program
-        "units"    16 units abreast, a unit being one group of one sample
-        "channels" 16 channels of a unit abreast
+        "tiles"    16 samples side by side, as in a program
+        "units"    16 units side by side, a unit being one group of one sample
+        "channels" 16 channels of a unit side by side
         "columns"  im2col and a matrix product
         """
         batch, in_channels, *image = self.x_shape
@@ -258,5 +259,5 @@ class _Convolution:
 
 
 def _filled_lanes(count):
-    """The share of lanes in use, if `count` values are put 16 abreast."""
+    """The share of lanes in use, if `count` values are put 16 side by side."""
     return count / (-(-count // 16) * 16) if count else 0

@@ -5,12 +5,12 @@ Convolutions run on the strips of _strips.pyx, poolings on tiles of 16 planes, a
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.string cimport memset
 
-from lenet5c.kernels._strips cimport (
+from lenet5c.kernels.direct._strips cimport (
     LANES, Geometry, Totals, Units, convolve_all, convolve_floats, gradient_floats, most_elements, offset_count,
     plan_phase, plan_result, plan_totals, round_up, times, weight_gradient_all, write_offsets)
-from lenet5c.kernels.tiles cimport AVG_POOL2D, MAX_POOL2D, Op, OpKind, TileKernels
+from lenet5c.kernels.simd.tiles cimport AVG_POOL2D, MAX_POOL2D, Op, OpKind, TileKernels
 
-from lenet5c.kernels import dispatch
+from lenet5c.kernels.simd import dispatch
 
 include "windows.pxi"
 
@@ -101,7 +101,7 @@ cdef float* aligned(void* memory) noexcept nogil:
 
 
 cdef int set_units(Units* u, const Conv2dSizes* s) noexcept nogil:
-    """The settings, checked; which way goes abreast is still open."""
+    """The settings, checked; which way goes side by side is still open."""
     cdef Window w
     cdef int status
     if s is NULL:
@@ -124,12 +124,12 @@ cdef int set_units(Units* u, const Conv2dSizes* s) noexcept nogil:
 
 
 cdef bint units_fill_better(Py_ssize_t units, Py_ssize_t channels) noexcept nogil:
-    """Whether more of the 16 lanes are in use with units abreast than with channels."""
+    """Whether more of the 16 lanes are in use with units side by side than with channels."""
     return <double>units * round_up(channels) > <double>channels * round_up(units)
 
 
 cdef int plan_forward(Geometry* g, Units* u) noexcept nogil:
-    u.abreast = units_fill_better(u.count, u.L)
+    u.blocked = units_fill_better(u.count, u.L)
     return OK if plan_result(g, kernels, u) else TOO_LARGE
 
 
@@ -162,7 +162,7 @@ cdef Py_ssize_t data_gradient_scratch(Units* u) noexcept nogil:
     """The most that a phase of the stride takes, or a Status."""
     cdef Geometry g
     cdef Py_ssize_t a, b, bytes, most = 0
-    u.abreast = units_fill_better(u.count, u.D)
+    u.blocked = units_fill_better(u.count, u.D)
     for a in range(min(u.SH, u.H)):
         for b in range(min(u.SW, u.W)):
             if not plan_phase(&g, kernels, u, a, b):
@@ -213,7 +213,7 @@ cdef int conv2d_backward_f32(const Conv2dSizes* sizes, const float* dy, const fl
 cdef void data_gradient(Units* u, const float* dy, const float* weight, float* dx, float* memory) noexcept nogil:
     cdef Geometry g
     cdef Py_ssize_t a, b
-    u.abreast = units_fill_better(u.count, u.D)
+    u.blocked = units_fill_better(u.count, u.D)
     for a in range(min(u.SH, u.H)):
         for b in range(min(u.SW, u.W)):
             plan_phase(&g, kernels, u, a, b)
@@ -231,7 +231,7 @@ cdef void weight_gradient(Units* u, const float* dy, const float* x, float* dwei
     weight_gradient_all(&g, x, dy, dweight, dbias, memory)
 
 
-# Pooling: planes know nothing of each other, so 16 of them go abreast, whatever samples they are of. The arena has the
+# Pooling: planes know nothing of each other, so 16 of them go side by side, whatever samples they are of. The arena has the
 # input, then the output; behind it lies another one for the gradients.
 
 

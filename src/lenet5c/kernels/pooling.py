@@ -12,7 +12,7 @@ from lenet5c.kernels import threads
 from lenet5c.kernels.arrays import check_array, check_out, check_shape, contiguous, deliver, work_array
 from lenet5c.kernels.columns import fold, unfold, window_of
 from lenet5c.kernels.shapes import pool2d_output_size
-from lenet5c.kernels.single import single_op_program
+from lenet5c.kernels.engine.single import single_op_program
 
 # Windows as columns take no more than this at a time, unless one plane does: 4 MiB of float64.
 COLUMN_ELEMENTS = 2**19

@@ -146,13 +146,13 @@ class Conv2d(TileLayer):
         return self.chain.backward_squared(d2y)
 
     def tile_op(self, offset):
-        links = None
+        connections = None
         if self.connection_table is not None:
-            links = np.flatnonzero(self.connection_table.T).astype(np.intp)
+            connections = np.flatnonzero(self.connection_table.T).astype(np.intp)
         return {
             "kind": "conv2d",
             "out_channels": self.out_channels,
-            "links": links,
+            "connections": connections,
             "kernel_size": self.kernel_size,
             "stride": self.stride,
             "padding": self.padding,

@@ -105,7 +105,7 @@ class AvgPool2d(_Pool2d):
 
     def backward_second(self, d2y, dy=None):
         """Each input counts as 1 / divisor: its square."""
-        size = self.chain.kept_input("backward_second").shape[2:]
+        size = self.chain.saved_input("backward_second").shape[2:]
         divisor = np.float32(prod(self.kernel_size))
         if not self.count_include_pad:
             heights, widths = map(
@@ -171,7 +171,7 @@ class Subsample2d(TileLayer):
 
     def backward_second(self, d2y, dy=None):
         """As in the authors' code, the sum of a window counts as one input; strictly, eq. 25 has its four elements."""
-        x = self.chain.kept_input("backward_second")
+        x = self.chain.saved_input("backward_second")
         check_gradient(d2y, (len(x), *self.output_shape(x.shape[1:])), "d2y")
         (height, width), (KH, KW) = d2y.shape[2:], self.kernel_size
         sums = np.zeros(d2y.shape, np.float32)

@@ -105,7 +105,7 @@ class RBF(TileLayer):
 
         Without `dy`, when the layer is not the last one, only the first term, as Gauss and Newton have it.
         """
-        x = self.chain.kept_input("backward_second")
+        x = self.chain.saved_input("backward_second")
         codes = self.buffers["codes"]
         for name, gradient in (("d2y", d2y), ("dy", d2y if dy is None else dy)):
             check_gradient(gradient, (len(x), len(codes)), name)

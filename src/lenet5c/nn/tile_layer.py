@@ -6,8 +6,10 @@ from math import prod
 
 import numpy as np
 
-from lenet5c.kernels import dispatch, lowering, threads
-from lenet5c.kernels._program import Program
+from lenet5c.kernels import threads
+from lenet5c.kernels.engine import lowering
+from lenet5c.kernels.simd import dispatch
+from lenet5c.kernels.engine._program import Program
 from lenet5c.kernels.arrays import rows
 from lenet5c.nn.layer import Layer, check_batch, check_gradient
 
@@ -67,14 +69,14 @@ class TileChain:
     """Neighbouring tile layers that run as one program.
 
     Activations live in the arenas of the program and are gone after a call: `backward` computes them anew from the
-    kept input, tile by tile, so memory does not grow with the batch. A few samples go one by one, which is faster.
+    saved input, tile by tile, so memory does not grow with the batch. A few samples go one by one, which is faster.
     """
 
     def __init__(self, layers, home):
         self.layers = layers
         self.home = home
         self.programs = OrderedDict()
-        self.kept = None
+        self.saved = None
         offsets = [home.offset(layer, name) for layer in layers for name in layer.params]
         self.start = min(offsets, default=0)
         self.stop = self.start + sum(layer.num_params for layer in layers)
@@ -91,11 +93,11 @@ class TileChain:
         program = self.program(x)
         y = np.empty((len(x), *program.output_shape), np.float32)
         program.forward(rows(x), self.params, rows(y), threads.effective(), by_sample=True)
-        self.kept = x if training else None
+        self.saved = x if training else None
         return y
 
     def backward(self, dy, need_dx=True):
-        x = self.kept_input("backward")
+        x = self.saved_input("backward")
         program = self.program(x)
         check_gradient(dy, (len(x), *program.output_shape))
         dx = np.empty(x.shape, np.float32) if need_dx else None
@@ -106,17 +108,17 @@ class TileChain:
         return dx
 
     def backward_second(self, d2y, dy=None):
-        """Set the layers' `curvatures`, and return the second derivatives by the kept input: layer by layer.
+        """Set the layers' `curvatures`, and return the second derivatives by the saved input: layer by layer.
 
         The squares of eq. 27 are taken between the layers, so a chain of several is not one program here.
         """
-        x = self.kept_input("backward_second")
+        x = self.saved_input("backward_second")
         for layer in self.layers:
             x = layer.forward(x, training=True)
         for layer in reversed(self.layers):
             d2y, dy = layer.backward_second(d2y, dy), None
         for layer in self.layers:
-            layer.chain.kept = None  # whole activations of the batch
+            layer.chain.saved = None  # whole activations of the batch
         return d2y
 
     def backward_squared(self, d2y, squared=None):
@@ -125,7 +127,7 @@ class TileChain:
         `squared` are the inputs squared, if not each by itself. The sums go by their definition: those of Winograd's
         algorithm could round below zero.
         """
-        x = self.kept_input("backward_second")
+        x = self.saved_input("backward_second")
         program = self.program_for(x.shape[1:], definition=True)
         check_gradient(d2y, (len(x), *program.output_shape), "d2y")
         d2x = np.empty(x.shape, np.float32)
@@ -136,10 +138,10 @@ class TileChain:
         )
         return d2x
 
-    def kept_input(self, caller):
-        if self.kept is None:
+    def saved_input(self, caller):
+        if self.saved is None:
             raise RuntimeError(f"{caller} needs a forward(x, training=True) before it")
-        return self.kept
+        return self.saved
 
     def run(self, samples, input_shape, index, scale, offset):
         """Outputs for samples as `Sequential.outputs` takes them."""

@@ -5,7 +5,8 @@ from math import isfinite, sqrt
 
 import numpy as np
 
-from lenet5c.kernels import _vector, dispatch
+from lenet5c.kernels.engine import _vector
+from lenet5c.kernels.simd import dispatch
 
 
 @dataclass

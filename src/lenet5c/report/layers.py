@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from lenet5c._text import shorten
 from lenet5c.nn import Conv2d, Dropout, Flatten, softmax
 from lenet5c.report.matrix import rgb
 from lenet5c.report.mosaic import (
@@ -15,7 +16,7 @@ from lenet5c.report.mosaic import (
     tiled,
     write,
 )
-from lenet5c.report.names import drawable, shorten
+from lenet5c.report.names import drawable
 from lenet5c.report.style import BLUE, GREY, INK, PALE, styled
 
 WIDTH, MARGIN, LABELS = 1180, 16, 242  # pixels

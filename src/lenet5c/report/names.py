@@ -1,7 +1,8 @@
 """Class names of any kind and length, in pictures and in tables of text."""
 
-import unicodedata
 from functools import cache
+
+from lenet5c._text import shorten
 
 # Families that are looked at first where the usual font lacks a character; then all others there are, by name.
 PREFERRED = (
@@ -18,62 +19,6 @@ PREFERRED = (
     "Droid Sans Fallback",
 )
 MOST_FONTS = 300
-
-
-def plain(name):
-    """A name in one line: control characters and line breaks become spaces, and it is never empty.
-
-    Examples
-    --------
-    >>> from lenet5c.report.names import plain
-    >>> plain("two\\nlines"), plain("")
-    ('two lines', '(no name)')
-    """
-    spaced = "".join(
-        " " if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") else c for c in name
-    )
-    return " ".join(spaced.split()) or "(no name)"
-
-
-def columns(text):
-    """How many columns of a terminal a text takes.
-
-    Examples
-    --------
-    >>> from lenet5c.report.names import columns
-    >>> columns("Hund"), columns("犬")
-    (4, 2)
-    """
-    return sum(
-        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1
-        for c in text
-    )
-
-
-def shorten(name, width):
-    """A `plain` name of at most `width` columns; of a longer one the middle is left out.
-
-    Examples
-    --------
-    >>> from lenet5c.report.names import shorten
-    >>> shorten("golden retriever, adult", 12)
-    'golden…adult'
-    """
-    name = plain(name)
-    if columns(name) <= width:
-        return name
-    tail = _cut(name[::-1], (width - 1) // 2)[::-1]
-    return _cut(name, width - 1 - columns(tail)).rstrip() + "…" + tail.lstrip()
-
-
-def _cut(text, width):
-    """The longest beginning that takes at most so many columns."""
-    kept = ""
-    for character in text:
-        if columns(kept + character) > width:
-            break
-        kept += character
-    return kept
 
 
 def drawable(names, width):

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from lenet5c._text import plain
 from lenet5c.report import page
-from lenet5c.report.names import plain
 from lenet5c.report.pictures import confusion, errors
 from lenet5c.report.samples import SLOTS
 from lenet5c.report.style import png

@@ -1,6 +1,6 @@
 """Results of a model as lines of text."""
 
-from lenet5c.report.names import columns, plain, shorten
+from lenet5c._text import columns, plain, shorten
 from lenet5c.training import class_scores, confused_pairs
 
 WIDEST = 100  # columns of a terminal

@@ -5,7 +5,8 @@ import warnings
 
 from tqdm import tqdm
 
-from lenet5c.commands.cli import is_terminal, say
+from lenet5c._text import is_terminal
+from lenet5c.commands.cli import say
 from lenet5c.training.sparkline import blocks_for, course_for, sparkline
 
 LATEST = 12  # epochs that the bar has a sparkline of

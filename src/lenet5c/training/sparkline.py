@@ -3,7 +3,7 @@
 import sys
 from math import inf, isfinite, log, nan
 
-from lenet5c.commands.cli import has_colours, is_terminal
+from lenet5c._text import has_colors, is_terminal
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 ASCII = "_.-=+*%#"
@@ -179,4 +179,4 @@ def width_of(stream):
 def course_for(history, stream=None):
     """`course` as this stream, or standard output, can show it."""
     stream = sys.stdout if stream is None else stream
-    return course(history, width_of(stream), blocks_for(stream), has_colours(stream))
+    return course(history, width_of(stream), blocks_for(stream), has_colors(stream))

@@ -1,0 +1,1 @@
+"""Convolution of NCHW arrays without tiles."""

@@ -1,0 +1,25 @@
+"""Plans of the direct convolution, remembered from call to call: see _strips.pyx."""
+
+from functools import lru_cache
+
+import numpy as np
+
+from lenet5c.kernels.direct import _direct
+from lenet5c.kernels.simd import dispatch
+
+STRIP_FLOATS = _direct.strip_floats
+
+
+@lru_cache(maxsize=256)
+def result_plan(units, groups, blocked, in_shape, out_shape, window, threads):
+    """x -> y; in_shape and out_shape are those of a unit. The weight gradient goes along the same strips."""
+    return _direct.Strips(dispatch.tiles, units, groups, blocked, in_shape, out_shape, window, threads)
+
+
+@lru_cache(maxsize=256)
+def data_gradient_plans(units, groups, blocked, in_shape, out_shape, window, threads):
+    """dy -> dx, a plan for each phase of the stride."""
+    _, stride, _, _ = window
+    phases = np.ndindex(*(min(s, n) for s, n in zip(stride, in_shape[1:], strict=True)))
+    settings = units, groups, blocked, in_shape, out_shape, window, threads
+    return [_direct.Strips(dispatch.tiles, *settings, phase) for phase in phases]

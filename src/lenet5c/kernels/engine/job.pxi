@@ -1,0 +1,158 @@
+# A job, what a program does to a batch, and its parts: a tile forward, a shard of tiles forward and backward.
+#
+# A batch is cut into tiles of 16 samples, the last one filled up with copies of its first sample (dead lanes, whose
+# gradient is zero). A thread takes a tile through all ops in an arena of its own: activations, gradients, scratch.
+# A shard is a run of neighbouring tiles, in order; what it adds to the parameters' gradient goes into a record: sums
+# over its positions for convolutions, and for each tile what the gradients of linear layers are made of.
+
+cdef enum:
+    LANES = 16
+    SHARDS = 16          # at most this many shards at once, so at most this many threads in training
+    SHARD_TILES = 4      # tiles a shard takes at most; larger batches take several batches of shards
+
+cdef struct Record:
+    float* sums
+    float* saved                       # of the shard's tiles, saved_stride apart
+    double loss[SHARD_TILES]
+    Py_ssize_t correct[SHARD_TILES]
+
+cdef struct Job:
+    const TileKernels* kernels
+    const Op* ops
+    Py_ssize_t op_count
+    Py_ssize_t forward_ops            # how many of them the forward pass must run
+    Py_ssize_t first_gradient         # gradients are wanted down to the input of this op
+    Py_ssize_t arena_half, scratch_floats
+    Py_ssize_t sums_size, saved_stride
+    Py_ssize_t input_size, output_size, output
+    # the batch: bytes with scale and offset, or floats; index picks samples, NULL takes them in order
+    Py_ssize_t batch
+    const unsigned char* bytes
+    const float* floats
+    const int64_t* index
+    float scale
+    const float* offset
+    # bytes may be distorted: stream stands for seed and epoch, first_sample is the number of the first without index
+    bint distorts
+    Distort distort
+    uint64_t stream
+    Py_ssize_t first_sample
+    float* params                     # written to by an update only
+    float* out                        # (batch, output_size), or NULL
+    # the gradient comes from dy (batch, output_size) or from the loss
+    const float* dy
+    const float* zeros
+    const int* labels
+    const float* targets
+    LossKind loss
+    bint penalties                    # the class of a sample is where its output is smallest, not largest
+    double loss_factor                # the gradient's, over the number of terms of the batch
+    Py_ssize_t loss_terms             # of a sample
+    float setting                     # of the loss
+    float* dx                         # (batch, input_size), or NULL
+
+
+cdef inline void choose_batch(Job* job, Py_ssize_t first, Py_ssize_t batch_size) noexcept nogil:
+    """From a job of all samples to that of the batch that begins at `first`."""
+    job.batch = min(batch_size, job.batch - first)
+    if job.index is not NULL:
+        job.index += first
+    elif job.bytes is not NULL:
+        job.bytes += first * job.input_size
+        job.first_sample += first
+    else:
+        job.floats += first * job.input_size
+    if job.labels is not NULL:
+        job.labels += first
+    if job.targets is not NULL:
+        job.targets += first * job.output_size
+
+
+cdef void load_tile(const Job* job, Py_ssize_t first, float* tile, float* scratch) noexcept nogil:
+    cdef const unsigned char* bytes[LANES]
+    cdef const float* floats[LANES]
+    cdef uint64_t keys[LANES]
+    cdef Py_ssize_t lane, at
+    for lane in range(LANES):
+        at = first + lane if first + lane < job.batch else first
+        if job.index is not NULL:
+            at = job.index[at]
+        if job.bytes is not NULL:
+            bytes[lane] = job.bytes + at * job.input_size
+            keys[lane] = sample_key(job.stream, job.first_sample + at)
+        else:
+            floats[lane] = job.floats + at * job.input_size
+    if job.distorts:
+        job.kernels.distort_tile(&job.distort, bytes, keys, min(<Py_ssize_t>LANES, job.batch - first), job.scale,
+                                 job.offset, tile, scratch)
+    elif job.bytes is not NULL:
+        job.kernels.pack_bytes(bytes, job.input_size, job.scale, job.offset, tile)
+    else:
+        job.kernels.pack_floats(floats, job.input_size, tile)
+
+
+cdef void forward_tile(const Job* job, Py_ssize_t tile, float* arena, float* scratch) noexcept nogil:
+    cdef Py_ssize_t i
+    load_tile(job, tile * LANES, arena, scratch)
+    for i in range(job.forward_ops):
+        job.kernels.forward(job.ops + i, job.params, arena, scratch)
+    if job.out is not NULL:
+        job.kernels.unpack(arena + job.output, job.output_size, min(<Py_ssize_t>LANES, job.batch - tile * LANES),
+                           job.out + tile * LANES * job.output_size)
+
+
+cdef Py_ssize_t count_correct(
+    const float* logits, Py_ssize_t classes, const int* labels, Py_ssize_t lanes, bint penalties,
+) noexcept nogil:
+    """How many of the first lanes have their largest logit, or least penalty, at the label; of equals the first counts.
+    """
+    cdef float sign = -1 if penalties else 1
+    cdef Py_ssize_t lane, k, best, correct = 0
+    for lane in range(lanes):
+        best = 0
+        for k in range(1, classes):
+            if sign * logits[k * LANES + lane] > sign * logits[best * LANES + lane]:
+                best = k
+        correct += best == labels[lane]
+    return correct
+
+
+cdef void start_gradient(
+    const Job* job, Py_ssize_t tile, const float* output, float* gradient, double* loss, Py_ssize_t* correct,
+) noexcept nogil:
+    """Fill the gradient of the tile's output, from the caller's dy or from the loss."""
+    cdef const float* rows[LANES]
+    cdef Py_ssize_t lane, first = tile * LANES
+    cdef Py_ssize_t lanes = min(<Py_ssize_t>LANES, job.batch - first)
+    if job.dy is not NULL:
+        for lane in range(LANES):
+            rows[lane] = job.dy + (first + lane) * job.output_size if lane < lanes else job.zeros
+        job.kernels.pack_floats(rows, job.output_size, gradient)
+        loss[0], correct[0] = 0, 0  # nobody asks for them, but they are summed
+        return
+    loss[0] = job.kernels.loss(
+        job.loss, job.output_size, lanes, output, job.labels + first,
+        job.targets + first * job.output_size if job.targets is not NULL else NULL,
+        job.setting, job.loss_factor / (<double>job.batch * job.loss_terms), gradient)
+    correct[0] = count_correct(output, job.output_size, job.labels + first, lanes, job.penalties)
+
+
+cdef void run_shard(
+    const Job* job, Py_ssize_t first, Py_ssize_t stop, float* arena, Record* record,
+) noexcept nogil:
+    """The tiles first .. stop, forward and backward; the arena has activations, gradients and scratch."""
+    cdef Py_ssize_t tile, i
+    cdef float* gradients = arena + job.arena_half
+    cdef float* scratch = gradients + job.arena_half
+    memset(record.sums, 0, job.sums_size * sizeof(float))
+    for tile in range(first, stop):
+        forward_tile(job, tile, arena, scratch)
+        start_gradient(job, tile, arena + job.output, gradients + job.output, &record.loss[tile - first],
+                       &record.correct[tile - first])
+        for i in range(job.op_count - 1, job.first_gradient - 1, -1):
+            job.kernels.backward(job.ops + i, job.params, arena, gradients,
+                                 i > job.first_gradient or job.dx is not NULL, record.sums,
+                                 record.saved + (tile - first) * job.saved_stride, scratch)
+        if job.dx is not NULL:
+            job.kernels.unpack(gradients, job.input_size, min(<Py_ssize_t>LANES, job.batch - tile * LANES),
+                               job.dx + tile * LANES * job.input_size)

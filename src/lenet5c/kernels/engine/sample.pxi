@@ -1,0 +1,208 @@
+# A sample by itself. A tile costs the same however few of its 16 lanes hold a sample; so a few samples go one by one,
+# with 16 output channels side by side: activations lie (C / 16, H, W, 16), which is the layout of a tile whose lanes are
+# channels, and pooling, padding and activations are the tile kernels as they are. A convolution takes x as scalars and
+# 16 filters as vectors (direct.pxi); a linear layer, whose weights are read once only, sums products of 16 inputs.
+
+cdef enum StepKind:
+    STEP_TILE
+    STEP_CONV2D
+    STEP_LINEAR
+    STEP_PAD2D
+    STEP_BLOCKED
+    STEP_PLAIN
+    STEP_SUBSAMPLE2D
+    STEP_RBF
+
+cdef struct Step:
+    StepKind kind
+    Op op                       # its x and y are offsets into the sample's arena
+    bint blocked                # x lies 16 channels side by side, and not plain (C, H, W)
+    Py_ssize_t packed           # CONV2D: where its packed filters begin, with the bias behind them
+    Py_ssize_t training         # CONV2D, SUBSAMPLE2D: where their part of the training's memory begins
+    Py_ssize_t* taps            # CONV2D: offsets of a filter's taps from its first
+    Py_ssize_t* pixels          # offsets of each output's first x
+    Py_ssize_t* inputs          # offsets of the x that each tap of each input channel takes for the first output
+    Py_ssize_t* spread_taps     # the same as taps and pixels for the data gradient, in the spread-out dy
+    Py_ssize_t* spread_pixels
+
+cdef struct SampleWay:
+    Step* steps
+    Py_ssize_t count
+    Py_ssize_t first_trainable      # steps before it have nothing to learn
+    Py_ssize_t output, arena_floats, packed_floats, training_floats
+
+
+cdef bint set_offsets(Step* step) noexcept:
+    """Fill in the lists of a convolution; false if there is no memory for them."""
+    cdef const Op* op = &step.op
+    cdef Py_ssize_t place = LANES if step.blocked else 1
+    cdef Py_ssize_t c, h, w, at, width = spread_width(op)
+    step.taps = <Py_ssize_t*>malloc(op.KH * op.KW * sizeof(Py_ssize_t))
+    step.pixels = <Py_ssize_t*>malloc(op.OH * op.OW * sizeof(Py_ssize_t))
+    step.inputs = <Py_ssize_t*>malloc(op.C * op.KH * op.KW * sizeof(Py_ssize_t))
+    step.spread_taps = <Py_ssize_t*>malloc(op.KH * op.KW * sizeof(Py_ssize_t))
+    step.spread_pixels = <Py_ssize_t*>malloc(op.H * op.W * sizeof(Py_ssize_t))
+    if (step.taps is NULL or step.pixels is NULL or step.inputs is NULL or step.spread_taps is NULL
+            or step.spread_pixels is NULL):
+        return False
+    for h in range(op.KH):
+        for w in range(op.KW):
+            step.taps[h * op.KW + w] = (h * op.DH * op.W + w * op.DW) * place
+    for h in range(op.OH):
+        for w in range(op.OW):
+            step.pixels[h * op.OW + w] = (h * op.SH * op.W + w * op.SW) * place
+    for c in range(op.C):
+        at = c * op.H * op.W
+        if step.blocked:
+            at = c // LANES * op.H * op.W * LANES + c % LANES
+        for h in range(op.KH * op.KW):
+            step.inputs[c * op.KH * op.KW + h] = at + step.taps[h]
+    for h in range(op.KH):
+        for w in range(op.KW):
+            step.spread_taps[h * op.KW + w] = ((op.KH - 1 - h) * op.DH * width + (op.KW - 1 - w) * op.DW) * LANES
+    for h in range(op.H):
+        for w in range(op.W):
+            step.spread_pixels[h * op.W + w] = (h * width + w) * LANES
+    return True
+
+
+cdef inline Py_ssize_t blocks_of(Py_ssize_t channels) noexcept nogil:
+    return (channels + LANES - 1) // LANES
+
+
+cdef inline Py_ssize_t spread_width(const Op* op) noexcept nogil:
+    """Of the output gradient, spread out to where the taps of the first and the last input pixel reach."""
+    return op.W + (op.KW - 1) * op.DW
+
+
+cdef inline Py_ssize_t spread_height(const Op* op) noexcept nogil:
+    return op.H + (op.KH - 1) * op.DH
+
+
+cdef const float* filters_of(const Job* job, const Step* step, float* packed) noexcept nogil:
+    """Weight (O, C, taps), spread out behind the packed filters if the op has a connection table."""
+    cdef const Op* op = &step.op
+    if op.connections is NULL:
+        return job.params + op.weight
+    packed += blocks_of(op.O) * LANES * (op.C * op.KH * op.KW + 1)
+    spread_filters(op, job.params + op.weight, packed)
+    return packed
+
+
+cdef void pack_filters(const Job* job, const Step* step, float* packed) noexcept nogil:
+    """Weight (O, C, taps) to (O / 16, C, taps, 16), then the bias (O / 16, 16); the last filter fills it up."""
+    cdef const Op* op = &step.op
+    cdef const float* filters[LANES]
+    cdef const float* weight = filters_of(job, step, packed)
+    cdef Py_ssize_t size = op.C * op.KH * op.KW
+    cdef Py_ssize_t blocks = blocks_of(op.O)
+    cdef Py_ssize_t block, lane, o
+    for block in range(blocks):
+        for lane in range(LANES):
+            o = min(block * LANES + lane, op.O - 1)
+            filters[lane] = weight + o * size
+            packed[(blocks * size + block) * LANES + lane] = job.params[op.bias + o] if op.has_bias else 0
+        job.kernels.pack_floats(filters, size, packed + block * size * LANES)
+
+
+cdef void sample_conv2d(const Job* job, const Step* step, const float* packed, float* arena) noexcept nogil:
+    """x, plain or side by side, to y (O / 16, OH, OW, 16): the whole blocks of 16 input channels, then the rest."""
+    cdef const Op* op = &step.op
+    cdef Py_ssize_t taps = op.KH * op.KW, pixels = op.OH * op.OW, whole = op.C // LANES
+    cdef Py_ssize_t blocks = blocks_of(op.O)
+    cdef Py_ssize_t block
+    cdef const float* x = arena + op.x
+    cdef const float* filters
+    cdef const float* bias = packed + blocks * op.C * taps * LANES
+    cdef float* y
+    cdef DirectSum s
+    s.blocked, s.rows = False, 1
+    s.steps, s.steps_count = step.taps, taps
+    s.places, s.places_count = step.pixels, pixels
+    s.y_row = pixels * LANES
+    for block in range(blocks):
+        filters = packed + block * op.C * taps * LANES
+        y = arena + op.y + block * pixels * LANES
+        if not step.blocked:
+            s.blocks, s.block_stride, s.channels, s.channel_stride = 1, 0, op.C, op.H * op.W
+            job.kernels.direct_sum(&s, filters, x, bias + block * LANES, 0, 0, y)
+            continue
+        if whole > 0:
+            s.blocks, s.block_stride, s.channels, s.channel_stride = whole, op.H * op.W * LANES, LANES, 1
+            job.kernels.direct_sum(&s, filters, x, bias + block * LANES, 0, 0, y)
+        if op.C > whole * LANES:
+            s.blocks, s.block_stride, s.channels, s.channel_stride = 1, 0, op.C - whole * LANES, 1
+            job.kernels.direct_sum(&s, filters + whole * LANES * taps * LANES, x + whole * op.H * op.W * LANES,
+                                   bias + block * LANES if whole == 0 else y, 0, 0 if whole == 0 else LANES, y)
+
+
+cdef void sample_pad2d(const Op* op, const float* x, float* y) noexcept nogil:
+    cdef Py_ssize_t c, h
+    memset(y, 0, op.O * op.OH * op.OW * sizeof(float))
+    for c in range(op.C):
+        for h in range(op.H):
+            memcpy(y + (c * op.OH + h + op.PH) * op.OW + op.PW, x + (c * op.H + h) * op.W, op.W * sizeof(float))
+
+
+cdef void make_blocked(const Job* job, const Op* op, const float* x, float* y) noexcept nogil:
+    """(C, H, W) to (C / 16, H, W, 16); lanes beyond the last channel are copies of it."""
+    cdef const float* planes[LANES]
+    cdef Py_ssize_t block, lane, size = op.H * op.W
+    for block in range(blocks_of(op.C)):
+        for lane in range(LANES):
+            planes[lane] = x + min(block * LANES + lane, op.C - 1) * size
+        job.kernels.pack_floats(planes, size, y + block * size * LANES)
+
+
+cdef void make_plain(const Job* job, const Op* op, const float* x, float* y) noexcept nogil:
+    cdef Py_ssize_t block, size = op.H * op.W
+    for block in range(blocks_of(op.C)):
+        job.kernels.unpack(x + block * size * LANES, size, min(<Py_ssize_t>LANES, op.C - block * LANES),
+                           y + block * LANES * size)
+
+
+cdef void load_sample(const Job* job, Py_ssize_t n, float* x, float* scratch) noexcept nogil:
+    cdef Py_ssize_t i, at = n if job.index is NULL else job.index[n]
+    cdef const unsigned char* bytes
+    if job.bytes is NULL:
+        memcpy(x, job.floats + at * job.input_size, job.input_size * sizeof(float))
+        return
+    bytes = job.bytes + at * job.input_size
+    if job.distorts:
+        job.kernels.distort_sample(&job.distort, bytes, sample_key(job.stream, job.first_sample + at), x, scratch)
+        for i in range(job.input_size):
+            x[i] = x[i] * job.scale + job.offset[i]
+        return
+    for i in range(job.input_size):
+        x[i] = <float>bytes[i] * job.scale + job.offset[i]
+
+
+cdef void forward_sample(
+    const Job* job, const SampleWay* way, Py_ssize_t n, const float* packed, float* arena, float* scratch,
+) noexcept nogil:
+    """Sample n of the batch through all steps; scratch is for its distortion."""
+    cdef Py_ssize_t i
+    cdef const Step* step
+    cdef const Op* op
+    load_sample(job, n, arena, scratch)
+    for i in range(way.count):
+        step = way.steps + i
+        op = &step.op
+        if step.kind == STEP_CONV2D:
+            sample_conv2d(job, step, packed + step.packed, arena)
+        elif step.kind == STEP_LINEAR:
+            job.kernels.linear_sample(op, job.params, arena + op.x, arena + op.y)
+        elif step.kind == STEP_PAD2D:
+            sample_pad2d(op, arena + op.x, arena + op.y)
+        elif step.kind == STEP_BLOCKED:
+            make_blocked(job, op, arena + op.x, arena + op.y)
+        elif step.kind == STEP_PLAIN:
+            make_plain(job, op, arena + op.x, arena + op.y)
+        elif step.kind == STEP_SUBSAMPLE2D:
+            job.kernels.subsample2d_sample(op, job.params, arena + op.x, arena + op.y)
+        elif step.kind == STEP_RBF:
+            job.kernels.rbf_sample(op, arena + op.x, arena + op.y)
+        else:
+            job.kernels.forward(op, job.params, arena, NULL)
+    if job.out is not NULL:
+        memcpy(job.out + n * job.output_size, arena + way.output, job.output_size * sizeof(float))

@@ -1,0 +1,321 @@
+# A team: the threads of one OpenMP region that take a program through many training steps.
+#
+# A step is one or more batches of shards, each in two phases. First its shards are computed, each into a record. When
+# all are there, its slices: a slice is a range of parameters, whose gradient is summed over the records, shard by shard
+# in order, and which the optimizer then updates at once. Which thread does what changes no bit: shards and slices are
+# cut by the batch and the plan alone.
+#
+# Nobody waits at a barrier. Shards are drawn from a counter, slices claimed. A thread that finds nothing to draw, while
+# a shard is still out with a thread that the system has put to sleep in favor of another process, computes that shard
+# as well: the first to finish has its record taken, the other finds the slot closed and keeps its own. So a thread that
+# sleeps on a shard delays the others for hardly longer than a shard takes; one that sleeps on a slice, until it wakes.
+#
+# A latecomer may read parameters while others update them. What it makes of them goes into its own record only, and no
+# slot will take that: the words by which threads hand over work are tagged with the number of the batch of shards, so
+# it can never mistake one for another. slices_done needs no tag: only the holder of a claim adds to it, and the batch
+# of shards cannot end before.
+#   next shard      number << 16 | shards drawn;  set last when a batch of shards begins
+#   claim of slice  number of the last batch of shards in which it was drawn. A thread begins with its own share of the
+#                   slices, the same in each step, so that an optimizer's vectors stay in its cache
+#   slices_done     slices of this batch of shards that are done; the thread that does the last one begins the next
+#   slot of shard   number << 17 | closed << 16 | record;  the record of a closed slot is the shard's, that of an open
+#                   one is a spare, which the thread that closes the slot takes in exchange for its own
+
+cdef extern from "atomic.h" nogil:
+    int64_t atomic_get(int64_t* a)
+    void atomic_set(int64_t* a, int64_t to)
+    int64_t atomic_add(int64_t* a, int64_t b)
+    bint atomic_swap_if(int64_t* a, int64_t expected, int64_t to)
+    void cpu_pause()
+    void thread_yield()
+    double clock_seconds()
+
+cdef enum:
+    WORDS = 8            # of a cache line, which each shared word has for itself
+    CLOSED = 1 << 16
+    SPINS = 2000         # pauses before a waiting thread gives its processor away: some 50 microseconds
+    PATIENCE = 3         # who has waited for 3 / 2 times as long as a shard takes computes it, too
+
+cdef enum UpdateKind:
+    NO_UPDATE
+    SGD
+    ADAM
+    SDLM
+    ADAGRAD
+    RMSPROP
+
+cdef struct Update:
+    UpdateKind kind
+    float* first            # velocity, m, squares, or SDLM's 1 / (mu + h)
+    float* second           # v, or RMSPROP's velocity
+    double momentum, beta1, beta2, eps, weight_decay
+    bint nesterov, decoupled
+    const double* lr        # of each step
+    const double* correction1
+    const double* correction2
+
+# A range of parameters: `size` from `start` on with their sums in the records, or `size` outputs of a linear op.
+cdef struct Slice:
+    const Op* linear        # or NULL
+    Py_ssize_t start, size, sums
+
+cdef struct Team:
+    int64_t words[(2 + SHARDS) * WORDS]
+    int64_t* claims         # of each slice
+    int threads
+    const Job* job          # of all samples; a step takes batch_size of them
+    Py_ssize_t batch_size, batches_per_step, shard_batches, shard_tiles
+    int64_t last_batch       # the one after which to stop, sooner if the loss is not finite
+    Record* records         # one for each shard and one for each thread
+    float* arenas
+    Py_ssize_t arena_stride
+    const Slice* slices
+    Py_ssize_t slice_count
+    Update update
+    float* grads
+    double* loss            # of each step: the sum over its samples
+    Py_ssize_t* correct
+    bint speculate
+
+cdef struct ShardBatch:
+    int64_t number          # as in the shared words, also where a Py_ssize_t has 32 bits
+    Py_ssize_t step
+    Job job                 # of the step's batch
+    Py_ssize_t first_tile, tiles, shards
+    bint begins, ends       # the step's first, the step's last
+
+
+cdef inline int64_t* next_shard_of(Team* team) noexcept nogil:
+    return team.words
+
+
+cdef inline int64_t* slices_done_of(Team* team) noexcept nogil:
+    return team.words + WORDS
+
+
+cdef inline int64_t* slot_of(Team* team, Py_ssize_t shard) noexcept nogil:
+    return team.words + (2 + shard) * WORDS
+
+
+cdef void describe_shard_batch(const Team* team, int64_t number, ShardBatch* batch) noexcept nogil:
+    cdef Py_ssize_t tiles, within = number % team.batches_per_step
+    cdef Py_ssize_t most = SHARDS * team.shard_tiles
+    cdef Job* job = &batch.job
+    batch.number = number
+    batch.step = number // team.batches_per_step
+    batch.begins = within == 0
+    batch.ends = within == team.batches_per_step - 1
+    job[0] = team.job[0]
+    choose_batch(job, batch.step * team.batch_size, team.batch_size)
+    tiles = (job.batch + LANES - 1) // LANES
+    batch.first_tile = min(within * most, tiles)
+    batch.tiles = min(most, tiles - batch.first_tile)
+    batch.shards = min(batch.tiles, <Py_ssize_t>SHARDS)
+
+
+cdef inline Py_ssize_t shard_start(const ShardBatch* batch, Py_ssize_t shard) noexcept nogil:
+    return batch.first_tile + shard * batch.tiles // batch.shards
+
+
+cdef inline Py_ssize_t tiles_of(const ShardBatch* batch, Py_ssize_t shard) noexcept nogil:
+    return shard_start(batch, shard + 1) - shard_start(batch, shard)
+
+
+cdef inline bint is_over(Team* team, const ShardBatch* batch) noexcept nogil:
+    return atomic_get(next_shard_of(team)) >> 16 != batch.number
+
+
+cdef Py_ssize_t draw_shard(Team* team, const ShardBatch* batch) noexcept nogil:
+    """The next shard, or -1 if there is none left in this batch of shards."""
+    cdef int64_t seen
+    while True:
+        seen = atomic_get(next_shard_of(team))
+        if seen >> 16 != batch.number or (seen & 0xffff) >= batch.shards:
+            return -1
+        if atomic_swap_if(next_shard_of(team), seen, seen + 1):
+            return seen & 0xffff
+
+
+cdef inline bint draw_slice(Team* team, const ShardBatch* batch, Py_ssize_t i) noexcept nogil:
+    """Whether slice i is this thread's; never once the batch of shards is over, as every slice is claimed by then."""
+    return (atomic_get(team.claims + i) == batch.number - 1
+            and atomic_swap_if(team.claims + i, batch.number - 1, batch.number))
+
+
+cdef inline void wait_a_little(Py_ssize_t* waited) noexcept nogil:
+    waited[0] += 1
+    if waited[0] < SPINS:
+        cpu_pause()
+    else:
+        thread_yield()
+
+
+cdef void compute_shard(Team* team, const ShardBatch* batch, Py_ssize_t shard, float* arena, int64_t* record) noexcept nogil:
+    """Compute a shard into the thread's own record, and offer that for the shard's slot."""
+    cdef int64_t open_slot
+    cdef int64_t* slot = slot_of(team, shard)
+    run_shard(&batch.job, shard_start(batch, shard), shard_start(batch, shard + 1), arena, team.records + record[0])
+    open_slot = atomic_get(slot)
+    if open_slot >> 16 != batch.number << 1:
+        return
+    if atomic_swap_if(slot, open_slot, (batch.number << 17) | CLOSED | record[0]):
+        record[0] = open_slot & 0xffff
+
+
+cdef Py_ssize_t open_shard(Team* team, const ShardBatch* batch, int thread) noexcept nogil:
+    """A shard that is not done, or -1; each thread looks from another one on."""
+    cdef Py_ssize_t n, shard
+    for n in range(batch.shards):
+        shard = (thread + n) % batch.shards
+        if not atomic_get(slot_of(team, shard)) & CLOSED:
+            return shard
+    return -1
+
+
+cdef void compute_shards(
+    Team* team, const ShardBatch* batch, int thread, float* arena, int64_t* record, double* tile_seconds,
+) noexcept nogil:
+    """Draw shards while there are any, then see to it that all get done."""
+    cdef Py_ssize_t shard, waited = 0
+    cdef double began
+    while True:
+        shard = draw_shard(team, batch)
+        if shard < 0:
+            break
+        began = clock_seconds()
+        compute_shard(team, batch, shard, arena, record)
+        tile_seconds[0] = min(tile_seconds[0], (clock_seconds() - began) / tiles_of(batch, shard))
+    began = clock_seconds()
+    while True:
+        shard = open_shard(team, batch, thread)
+        if shard < 0 or is_over(team, batch):
+            break
+        if not team.speculate or tile_seconds[0] > 1:
+            wait_a_little(&waited)
+            continue
+        cpu_pause()
+        waited += 1
+        if waited % 16 == 0 and 2 * (clock_seconds() - began) > PATIENCE * tile_seconds[0] * tiles_of(batch, shard):
+            compute_shard(team, batch, shard, arena, record)
+
+
+cdef double shard_batch_loss(Team* team, const ShardBatch* batch, Py_ssize_t* correct) noexcept nogil:
+    """The sums of losses and of correct answers over the tiles of a batch of shards, in order."""
+    cdef Py_ssize_t shard, tile
+    cdef const Record* record
+    cdef double loss = 0
+    correct[0] = 0
+    for shard in range(batch.shards):
+        record = team.records + (atomic_get(slot_of(team, shard)) & 0xffff)
+        for tile in range(tiles_of(batch, shard)):
+            loss += record.loss[tile]
+            correct[0] += record.correct[tile]
+    return loss
+
+
+cdef void apply_update(
+    const Job* job, const Update* update, Py_ssize_t step, const float* all_grads, Py_ssize_t start, Py_ssize_t size,
+) noexcept nogil:
+    """The optimiser's step number `step` for a range of parameters."""
+    cdef const TileKernels* kernels = job.kernels
+    cdef float* params = job.params + start
+    cdef const float* grads = all_grads + start
+    if update.kind == SGD:
+        kernels.sgd(params, grads, update.first + start, size, update.lr[step], update.momentum, update.nesterov,
+                    update.weight_decay)
+    elif update.kind == ADAM:
+        kernels.adam(params, grads, update.first + start, update.second + start, size, update.lr[step], update.beta1,
+                     update.beta2, update.eps, update.correction1[step], update.correction2[step],
+                     update.weight_decay, update.decoupled)
+    elif update.kind == SDLM:
+        kernels.sdlm(params, grads, update.first + start, size, update.lr[step])
+    elif update.kind == ADAGRAD:
+        kernels.adagrad(params, grads, update.first + start, size, update.lr[step], update.eps, update.weight_decay)
+    elif update.kind == RMSPROP:
+        kernels.rmsprop(params, grads, update.first + start, update.second + start, size, update.lr[step], update.beta2,
+                        update.eps, update.momentum, update.weight_decay)
+
+
+cdef void compute_slice(Team* team, const ShardBatch* batch, const Slice* part, bint update) noexcept nogil:
+    """The gradient of a range of parameters from all records, and their update."""
+    cdef const float* rows[SHARDS * SHARD_TILES]
+    cdef const TileKernels* kernels = team.job.kernels
+    cdef const Record* record
+    cdef Py_ssize_t shard, tile, tiles = 0
+    if part.size == 0:
+        return  # a program without parameters, perhaps without arrays for them
+    for shard in range(batch.shards):
+        record = team.records + (atomic_get(slot_of(team, shard)) & 0xffff)
+        if part.linear is NULL:
+            rows[shard] = record.sums + part.sums
+            continue
+        for tile in range(tiles_of(batch, shard)):
+            rows[tiles] = record.saved + tile * team.job.saved_stride
+            tiles += 1
+    if part.linear is NULL:
+        kernels.sum_shards(rows, batch.shards, part.size, not batch.begins, team.grads + part.start)
+        if update:
+            apply_update(team.job, &team.update, batch.step, team.grads, part.start, part.size)
+        return
+    kernels.linear_dparams(part.linear, rows, tiles, part.start, part.size, not batch.begins, team.grads)
+    if update:
+        apply_update(team.job, &team.update, batch.step, team.grads, part.linear.weight + part.start * part.linear.KW,
+                     part.size * part.linear.KW)
+        if part.linear.has_bias:
+            apply_update(team.job, &team.update, batch.step, team.grads, part.linear.bias + part.start, part.size)
+
+
+cdef void begin_shard_batch(Team* team, int64_t number) noexcept nogil:
+    """Open all slots; the next shard is set last, which lets the others in."""
+    cdef Py_ssize_t shard
+    for shard in range(SHARDS):
+        atomic_set(slot_of(team, shard), (number << 17) | (atomic_get(slot_of(team, shard)) & 0xffff))
+    atomic_set(slices_done_of(team), 0)
+    atomic_set(next_shard_of(team), number << 16)
+
+
+cdef void finish_shard_batch(Team* team, const ShardBatch* batch) noexcept nogil:
+    cdef Py_ssize_t correct
+    team.loss[batch.step] += shard_batch_loss(team, batch, &correct)
+    team.correct[batch.step] += correct
+    if batch.ends and not isfinite(team.loss[batch.step]) and team.update.kind != NO_UPDATE:
+        team.last_batch = batch.number
+    begin_shard_batch(team, team.shard_batches if batch.number == team.last_batch else batch.number + 1)
+
+
+cdef void compute_slices(Team* team, const ShardBatch* batch, int thread) noexcept nogil:
+    """Draw slices while there are any, beginning with the thread's share; who does the last one finishes the batch of shards."""
+    cdef Py_ssize_t n, i, correct, first = thread * team.slice_count // team.threads
+    cdef bint looked = False, update = False
+    for n in range(team.slice_count):
+        i = (first + n) % team.slice_count
+        if not draw_slice(team, batch, i):
+            continue
+        if not looked:
+            # A step whose loss is not finite moves nothing.
+            update = batch.ends and isfinite(team.loss[batch.step] + shard_batch_loss(team, batch, &correct))
+            looked = True
+        compute_slice(team, batch, team.slices + i, update)
+        if atomic_add(slices_done_of(team), 1) == team.slice_count:
+            finish_shard_batch(team, batch)
+            return
+
+
+cdef void work_in_team(Team* team, int thread) noexcept nogil:
+    """What each thread does, from the first batch of shards to the last."""
+    cdef ShardBatch batch
+    cdef int64_t record = SHARDS + thread
+    cdef float* arena = team.arenas + thread * team.arena_stride
+    cdef double tile_seconds = 1e9  # the least so far; shards differ in their tiles, and those of a last batch of shards are small
+    cdef int64_t number
+    cdef Py_ssize_t waited
+    while True:
+        number = atomic_get(next_shard_of(team)) >> 16
+        if number >= team.shard_batches:
+            return
+        describe_shard_batch(team, number, &batch)
+        compute_shards(team, &batch, thread, arena, &record, &tile_seconds)
+        compute_slices(team, &batch, thread)
+        waited = 0
+        while not is_over(team, &batch):
+            wait_a_little(&waited)

@@ -1,0 +1,161 @@
+# Convolution on a tile, without padding (a padded one is preceded by a PAD2D op).
+#
+#   y[o, oh, ow] = bias[o] + sum over c, kh, kw of x[c, oh SH + kh DH, ow SW + kw DW] * weight[o, c, kh, kw]
+#
+# x (C, H, W, 16), y (O, OH, OW, 16), weight (O, C / groups, KH, KW). A fully connected layer is the case of one row:
+# C = H = 1, W = KW = its inputs, OW = 1.
+#
+# With `pool`, two rows at a time stay in cache and only the largest of each 2 x 2 window goes on: y is then (O, OH / 2,
+# OW / 2, 16), and `argmax`, as large, says which of the four it was, 0 to 3, or NO_ARGMAX where no gradient may pass.
+#
+# Each *_block keeps a rectangle of accumulators, native vectors, in registers; its sides are constants at every call,
+# so the compiler unrolls it. Lanes that fill several registers are taken one part after the other. The order in which
+# one accumulator takes its terms does not depend on the block: any block gives the same bits.
+
+cdef enum:
+    NO_ARGMAX = 4
+
+
+cdef inline void conv2d_block(
+    const Op* op, const float* x, const float* filters, Py_ssize_t next_tap, Py_ssize_t next_output, const float* bias,
+    float* y, Py_ssize_t y_plane, Py_ssize_t step, Py_ssize_t y_step, int TO, int TW,
+) noexcept nogil:
+    """TO output channels x TW columns, `step` floats apart in x; x, filters, bias, y point at their first."""
+    cdef nv acc[32]
+    cdef nv column[8]
+    cdef nv w
+    cdef int i, j
+    cdef Py_ssize_t c, kh, kw
+    cdef const float* xk
+    for i in range(TO):
+        for j in range(TW):
+            acc[i * TW + j] = nv_set1(bias[i] if op.has_bias else 0)
+    for c in range(op.C // op.groups):
+        for kh in range(op.KH):
+            xk = x + (c * op.H + kh * op.DH) * op.W * 16
+            for kw in range(op.KW):
+                for j in range(TW):
+                    column[j] = nv_load(xk + j * step)
+                    nv_keep(column[j])
+                for i in range(TO):
+                    w = nv_set1(filters[i * next_output])
+                    for j in range(TW):
+                        acc[i * TW + j] = nv_fma(column[j], w, acc[i * TW + j])
+                xk += op.DW * 16
+                filters += next_tap
+    for i in range(TO):
+        for j in range(TW):
+            w = acc[i * TW + j]
+            nv_store(y + i * y_plane + j * y_step, nv_max(nv_set1(0), w) if op.relu else w)
+
+
+cdef inline void conv2d_row(
+    const Op* op, const float* x, const float* filters, const float* bias, float* y, Py_ssize_t y_plane, int TO, int TW,
+) noexcept nogil:
+    """One row of TO output channels, TW columns at a time; the last are moved back inside where they would reach out."""
+    cdef Py_ssize_t ow, j, part
+    for j in range((op.OW + TW - 1) // TW):
+        ow = min(j * TW, op.OW - TW)
+        for part in range(V16_PARTS):
+            conv2d_block(op, x + ow * op.SW * 16 + part * NV_LANES, filters, TO, 1, bias, y + ow * 16 + part * NV_LANES,
+                         y_plane, op.SW * 16, 16, TO, TW)
+
+
+cdef inline void conv2d_single(
+    const Op* op, const float* x, const float* weight, const float* bias, float* y, Py_ssize_t y_plane, int TO,
+) noexcept nogil:
+    """One element of TO output channels: parts of the lanes in place of columns, weights read where they lie."""
+    cdef Py_ssize_t filter_size = (op.C // op.groups) * op.KH * op.KW
+    cdef Py_ssize_t part
+    for part in range(1 if V16_PARTS <= 4 else V16_PARTS):
+        conv2d_block(op, x + part * NV_LANES, weight, 1, filter_size, bias, y + part * NV_LANES, y_plane, NV_LANES,
+                     NV_LANES, TO, V16_PARTS if V16_PARTS <= 4 else 1)
+
+
+cdef inline void pool_rows(const float* x, Py_ssize_t windows, bint mask, float* y, float* argmax) noexcept nogil:
+    """The largest of each of a row of 2 x 2 windows: the first of equals, and not-a-number before all."""
+    cdef Py_ssize_t i, k
+    cdef v16 a, best, which
+    for i in range(windows):
+        best = v16_load(x + i * 32)
+        which = v16_zero()
+        for k in range(1, 4):
+            a = v16_load(x + (k // 2 * windows * 2 + i * 2 + k % 2) * 16)
+            which = v16_where_le(best, best, v16_where_le(a, best, which, v16_set1(k)), which)
+            best = larger(best, a)
+        if mask:
+            which = v16_where_lt(v16_zero(), best, which, v16_set1(NO_ARGMAX))
+        v16_store(y + i * 16, best)
+        v16_store(argmax + i * 16, which)
+
+
+cdef inline void conv2d_outputs(
+    const Op* op, const float* x, const float* weight, const float* bias, float* y, float* argmax, float* scratch,
+    int TO,
+) noexcept nogil:
+    """TO output channels of a group, all of their elements; the columns a block takes fill the registers."""
+    cdef Py_ssize_t filter_size = (op.C // op.groups) * op.KH * op.KW
+    cdef Py_ssize_t y_plane = (2 if op.pool else op.OH) * op.OW * 16
+    cdef Py_ssize_t pooled = (op.OW // 2) * 16
+    cdef Py_ssize_t oh, tap
+    cdef float* filters = scratch
+    cdef float* rows = scratch + 6 * filter_size
+    cdef float* to
+    cdef int i
+    if op.OW > 1:
+        for tap in range(filter_size):
+            for i in range(TO):
+                filters[tap * TO + i] = weight[i * filter_size + tap]
+    for oh in range(op.OH):
+        to = rows + oh % 2 * op.OW * 16 if op.pool else y + oh * op.OW * 16
+        if op.OW == 1:
+            conv2d_single(op, x, weight, bias, to, y_plane, TO)
+        elif TO == 1 and op.OW >= 8:
+            conv2d_row(op, x, filters, bias, to, y_plane, TO, 8)
+        elif NV_REGISTERS == 16 or op.OW < 4:
+            conv2d_row(op, x, filters, bias, to, y_plane, TO, 2)
+        elif TO <= 4 and op.OW % 5 == 0:
+            conv2d_row(op, x, filters, bias, to, y_plane, TO, 5)
+        else:
+            conv2d_row(op, x, filters, bias, to, y_plane, TO, 4)
+        x += op.SH * op.W * 16
+        if op.pool and oh % 2 == 1:
+            for i in range(TO):
+                pool_rows(rows + i * y_plane, op.OW // 2, op.mask, y + (i * (op.OH // 2) + oh // 2) * pooled,
+                          argmax + (i * (op.OH // 2) + oh // 2) * pooled)
+
+
+cdef inline Py_ssize_t conv2d_most_outputs(const Op* op) noexcept nogil:
+    """How many output channels a block takes at most: 6, as the scratch is made for, or fewer."""
+    if op.OW == 1 and V16_PARTS == 4 and NV_REGISTERS == 16:
+        return 3
+    return 4 if NV_REGISTERS == 32 and op.OW % 5 == 0 else 6
+
+
+cdef inline void conv2d_group(
+    const Op* op, const float* x, const float* weight, const float* bias, float* y, float* argmax, float* scratch,
+) noexcept nogil:
+    """One group, its output channels in blocks of nearly equal size."""
+    cdef Py_ssize_t outputs = op.O // op.groups
+    cdef Py_ssize_t plane = (op.OH // 2) * (op.OW // 2) * 16 if op.pool else op.OH * op.OW * 16
+    cdef Py_ssize_t most = conv2d_most_outputs(op)
+    cdef Py_ssize_t blocks = (outputs + most - 1) // most
+    cdef Py_ssize_t b, size
+    for b in range(blocks):
+        size = outputs // blocks + (b < outputs % blocks)
+        if size == 6:
+            conv2d_outputs(op, x, weight, bias, y, argmax, scratch, 6)
+        elif size == 5:
+            conv2d_outputs(op, x, weight, bias, y, argmax, scratch, 5)
+        elif size == 4:
+            conv2d_outputs(op, x, weight, bias, y, argmax, scratch, 4)
+        elif size == 3:
+            conv2d_outputs(op, x, weight, bias, y, argmax, scratch, 3)
+        elif size == 2:
+            conv2d_outputs(op, x, weight, bias, y, argmax, scratch, 2)
+        else:
+            conv2d_outputs(op, x, weight, bias, y, argmax, scratch, 1)
+        weight += size * (op.C // op.groups) * op.KH * op.KW
+        bias += size
+        y += size * plane
+        argmax += size * plane

@@ -1,0 +1,284 @@
+# The fully connected layer on a tile: y[o] = bias[o] + sum over i of x[i] * weight[o, i].
+#
+# x (I, 16), y (O, 16), weight (O, I). Its forward pass is conv2d_forward with the filter as wide as the input.
+#
+# The weight gradient has no positions to sum over, only samples, and as many values as the layer has weights. So a tile
+# does not compute it: it keeps x and dy (I + O values a sample, where the gradient has I O), and once the whole batch
+# is through, the gradient of a few outputs at a time is summed in registers over all of its samples. x is saved
+# transposed, (I / 16, lane, 16): 16 neighbouring weights lie in a vector and take one multiply-add a sample, without
+# sums of lanes.
+#
+# A sample by itself takes its inputs 16 side by side, as its weights lie: linear_sample*.
+
+
+cdef inline v16 load_some(const float* a, Py_ssize_t count) noexcept nogil:
+    """The first `count` of 16 floats, and zeros."""
+    cdef float whole[16]
+    memset(whole, 0, sizeof(whole))
+    memcpy(whole, a, count * sizeof(float))
+    return v16_load(whole)
+
+
+cdef inline void linear_sample_block(
+    const float* x, const float* weight, const float* bias, float* y, Py_ssize_t I, int TO,
+) noexcept nogil:
+    """TO outputs of a sample x (I)."""
+    cdef v16 acc[8]
+    cdef v16 inputs
+    cdef Py_ssize_t i, rest = I % 16
+    cdef int o
+    for o in range(TO):
+        acc[o] = v16_zero()
+    for i in range(0, I - rest, 16):
+        inputs = v16_load(x + i)
+        for o in range(TO):
+            acc[o] = v16_fma(inputs, v16_load(weight + o * I + i), acc[o])
+    if rest > 0:
+        inputs = load_some(x + I - rest, rest)
+        for o in range(TO):
+            acc[o] = v16_fma(inputs, load_some(weight + (o + 1) * I - rest, rest), acc[o])
+    for o in range(TO):
+        y[o] = v16_reduce(acc[o]) + (bias[o] if bias is not NULL else 0)
+
+
+cdef void linear_sample(const Op* op, const float* params, const float* x, float* y) noexcept nogil:
+    """y (O) of a sample x (I)."""
+    cdef const float* weight = params + op.weight
+    cdef const float* bias = params + op.bias
+    cdef Py_ssize_t I = op.KW
+    cdef Py_ssize_t o = 0
+    while o < op.O:
+        if o + 6 <= op.O:
+            linear_sample_block(x, weight + o * I, bias + o if op.has_bias else NULL, y + o, I, 6)
+            o += 6
+        else:
+            linear_sample_block(x, weight + o * I, bias + o if op.has_bias else NULL, y + o, I, 1)
+            o += 1
+
+
+cdef inline void store_some(float* to, Py_ssize_t count, v16 a) noexcept nogil:
+    """The first `count` of 16 floats."""
+    cdef float whole[16]
+    v16_store(whole, a)
+    memcpy(to, whole, count * sizeof(float))
+
+
+cdef inline void linear_sample_dx_block(
+    const float* weight, const float* dy, float* dx, Py_ssize_t I, Py_ssize_t O, int TI,
+) noexcept nogil:
+    """dx of TI times 16 inputs; weight and dx point at the first."""
+    cdef v16 acc[8]
+    cdef v16 g
+    cdef Py_ssize_t o
+    cdef int i
+    for i in range(TI):
+        acc[i] = v16_zero()
+    for o in range(O):
+        g = v16_set1(dy[o])
+        for i in range(TI):
+            acc[i] = v16_fma(v16_load(weight + o * I + i * 16), g, acc[i])
+    for i in range(TI):
+        v16_store(dx + i * 16, acc[i])
+
+
+cdef void linear_sample_dx(const Op* op, const float* params, const float* dy, float* dx) noexcept nogil:
+    """dx (I) of a sample's dy (O)."""
+    cdef const float* weight = params + op.weight
+    cdef Py_ssize_t I = op.KW, rest = I % 16, i = 0, o
+    cdef v16 total = v16_zero()
+    while i + 16 <= I:
+        if i + 128 <= I and V16_REGISTERS >= 16:
+            linear_sample_dx_block(weight + i, dy, dx + i, I, op.O, 8)
+            i += 128
+        elif i + 32 <= I:
+            linear_sample_dx_block(weight + i, dy, dx + i, I, op.O, 2)
+            i += 32
+        else:
+            linear_sample_dx_block(weight + i, dy, dx + i, I, op.O, 1)
+            i += 16
+    if rest > 0:
+        for o in range(op.O):
+            total = v16_fma(load_some(weight + (o + 1) * I - rest, rest), v16_set1(dy[o]), total)
+        store_some(dx + I - rest, rest, total)
+
+
+cdef void linear_sample_dparams(
+    const Op* op, const float** x, const float** dy, Py_ssize_t samples, Py_ssize_t first, Py_ssize_t count,
+    float* grads,
+) noexcept nogil:
+    """The sum over some samples, in order, of dy[o] x[i]."""
+    cdef Py_ssize_t I = op.KW, rest = I % 16
+    cdef Py_ssize_t o, i, n
+    cdef float* dweight
+    cdef v16 total
+    cdef float dbias
+    for o in range(first, first + count):
+        dweight = grads + op.weight + o * I
+        for i in range(0, I - rest, 16):
+            total = v16_mul(v16_load(x[0] + i), v16_set1(dy[0][o]))
+            for n in range(1, samples):
+                total = v16_fma(v16_load(x[n] + i), v16_set1(dy[n][o]), total)
+            v16_store(dweight + i, total)
+        if rest > 0:
+            total = v16_mul(load_some(x[0] + I - rest, rest), v16_set1(dy[0][o]))
+            for n in range(1, samples):
+                total = v16_fma(load_some(x[n] + I - rest, rest), v16_set1(dy[n][o]), total)
+            store_some(dweight + I - rest, rest, total)
+        if op.has_bias:
+            dbias = dy[0][o]
+            for n in range(1, samples):
+                dbias += dy[n][o]
+            grads[op.bias + o] = dbias
+
+
+cdef inline void linear_dx_block(
+    const float* weight, const float* dy, float* dx, Py_ssize_t I, Py_ssize_t O, int TI, int TP,
+) noexcept nogil:
+    """dx of TI neighbouring inputs, TP parts of the lanes; weight and dx point at the first."""
+    cdef nv acc[32]
+    cdef nv g[4]
+    cdef nv w
+    cdef int i, part
+    cdef Py_ssize_t o
+    for i in range(TI * TP):
+        acc[i] = nv_set1(0)
+    for o in range(O):
+        for part in range(TP):
+            g[part] = nv_load(dy + o * 16 + part * NV_LANES)
+        for i in range(TI):
+            w = nv_set1(weight[o * I + i])
+            for part in range(TP):
+                acc[i * TP + part] = nv_fma(g[part], w, acc[i * TP + part])
+    for i in range(TI):
+        for part in range(TP):
+            nv_store(dx + i * 16 + part * NV_LANES, acc[i * TP + part])
+
+
+cdef inline void linear_dx(const float* weight, const float* dy, float* dx, Py_ssize_t I, Py_ssize_t O) noexcept nogil:
+    """Runs of 24 or 6, 4 and 1 inputs; where registers are few, one part of the lanes at a time."""
+    cdef Py_ssize_t i = 0
+    cdef Py_ssize_t part
+    cdef int width = 24 if V16_PARTS == 1 else 6
+    while i < I:
+        if i + width <= I:
+            for part in range(1 if V16_PARTS <= 2 else V16_PARTS):
+                linear_dx_block(weight + i, dy + part * NV_LANES, dx + i * 16 + part * NV_LANES, I, O,
+                                24 if V16_PARTS == 1 else 6, V16_PARTS if V16_PARTS <= 2 else 1)
+            i += width
+        elif i + 4 <= I:
+            for part in range(V16_PARTS):
+                linear_dx_block(weight + i, dy + part * NV_LANES, dx + i * 16 + part * NV_LANES, I, O, 4, 1)
+            i += 4
+        else:
+            for part in range(V16_PARTS):
+                linear_dx_block(weight + i, dy + part * NV_LANES, dx + i * 16 + part * NV_LANES, I, O, 1, 1)
+            i += 1
+
+
+cdef void linear_backward(
+    const Op* op, const float* params, const float* arena, float* gradients, bint need_dx, float* saved,
+) noexcept nogil:
+    """Keep x transposed and dy; write dx."""
+    cdef v16 square[16]
+    cdef Py_ssize_t first, i
+    cdef const float* x = arena + op.x
+    cdef float* xt = saved + op.saved_x
+    for first in range(0, op.KW, 16):
+        for i in range(16):
+            square[i] = v16_load(x + (first + i) * 16) if first + i < op.KW else v16_zero()
+        v16_transpose(square)
+        for i in range(16):
+            v16_store(xt + (first + i) * 16, square[i])
+    memcpy(saved + op.saved_dy, gradients + op.y, op.O * 16 * sizeof(float))
+    if need_dx:
+        linear_dx(params + op.weight, gradients + op.y, gradients + op.x, op.KW, op.O)
+
+
+cdef inline void linear_dweight_block(
+    const Op* op, const float** saved, Py_ssize_t tiles, Py_ssize_t first, Py_ssize_t run, float* dweight,
+    Py_ssize_t next_output, bint add, int TO, int TP,
+) noexcept nogil:
+    """TO outputs from `first` on x the TP native vectors of inputs from `run` on, over all samples of the tiles."""
+    cdef nv acc[24]
+    cdef nv inputs[2]
+    cdef nv g
+    cdef int i, part
+    cdef Py_ssize_t tile, lane
+    cdef const float* xt
+    cdef const float* dy
+    for i in range(TO):
+        for part in range(TP):
+            acc[i * TP + part] = nv_load(dweight + i * next_output + part * NV_LANES) if add else nv_set1(0)
+    for tile in range(tiles):
+        xt = saved[tile] + op.saved_x + run // 16 * 256 + run % 16
+        dy = saved[tile] + op.saved_dy + first * 16
+        for lane in range(16):
+            for part in range(TP):
+                inputs[part] = nv_load(xt + lane * 16 + part * NV_LANES)
+            for i in range(TO):
+                g = nv_set1(dy[i * 16 + lane])
+                for part in range(TP):
+                    acc[i * TP + part] = nv_fma(inputs[part], g, acc[i * TP + part])
+    for i in range(TO):
+        for part in range(TP):
+            nv_store(dweight + i * next_output + part * NV_LANES, acc[i * TP + part])
+
+
+cdef inline void linear_dweight_run(
+    const Op* op, const float** saved, Py_ssize_t tiles, Py_ssize_t first, Py_ssize_t run, float* dweight,
+    Py_ssize_t next_output, bint add, int TO,
+) noexcept nogil:
+    """TO outputs from `first` on x 16 inputs from `run` on."""
+    cdef Py_ssize_t part
+    for part in range(1 if V16_PARTS <= 2 else V16_PARTS):
+        linear_dweight_block(op, saved, tiles, first, run + part * NV_LANES, dweight + part * NV_LANES, next_output, add,
+                             TO, V16_PARTS if V16_PARTS <= 2 else 1)
+
+
+cdef void linear_dweight(
+    const Op* op, const float** saved, Py_ssize_t tiles, Py_ssize_t first, Py_ssize_t stop, Py_ssize_t run,
+    float* dweight, Py_ssize_t next_output, bint add,
+) noexcept nogil:
+    """The outputs first .. stop x 16 inputs: what the tiles keep of these inputs stays in cache."""
+    cdef Py_ssize_t o = first
+    while o < stop:
+        if V16_PARTS == 1 and o + 12 <= stop:
+            linear_dweight_run(op, saved, tiles, o, run, dweight, next_output, add, 12)
+            o += 12
+            dweight += 12 * next_output
+        elif o + 6 <= stop:
+            linear_dweight_run(op, saved, tiles, o, run, dweight, next_output, add, 6)
+            o += 6
+            dweight += 6 * next_output
+        else:
+            linear_dweight_run(op, saved, tiles, o, run, dweight, next_output, add, 1)
+            o += 1
+            dweight += next_output
+
+
+cdef void linear_dparams(
+    const Op* op, const float** saved, Py_ssize_t tiles, Py_ssize_t first, Py_ssize_t count, bint add, float* grads,
+) noexcept nogil:
+    """Whole vectors of inputs; the last few by way of rows of 16."""
+    cdef float rows[12 * 16]
+    cdef Py_ssize_t I = op.KW
+    cdef Py_ssize_t rest = I % 16
+    cdef Py_ssize_t run, o, i, tile, stop
+    cdef float* dweight = grads + op.weight + first * I
+    cdef float total
+    for run in range(0, I - rest, 16):
+        linear_dweight(op, saved, tiles, first, first + count, run, dweight + run, I, add)
+    for o in range(0, count if rest > 0 else 0, 12):
+        stop = min(o + 12, count)
+        memset(rows, 0, sizeof(rows))
+        for i in range(o, stop):
+            memcpy(rows + (i - o) * 16, dweight + (i + 1) * I - rest, rest * sizeof(float))
+        linear_dweight(op, saved, tiles, first + o, first + stop, I - rest, rows, 16, add)
+        for i in range(o, stop):
+            memcpy(dweight + (i + 1) * I - rest, rows + (i - o) * 16, rest * sizeof(float))
+    if op.has_bias:
+        for o in range(first, first + count):
+            total = grads[op.bias + o] if add else 0
+            for tile in range(tiles):
+                total += v16_reduce(v16_load(saved[tile] + op.saved_dy + o * 16))
+            grads[op.bias + o] = total

@@ -1,0 +1,23 @@
+"""Chooses the tile kernels: the best instruction set of this processor, or the one that LENET5C_ISA names."""
+
+import os
+from importlib import import_module
+
+from lenet5c.kernels.simd import _cpu
+
+ISA_VARIABLE = "LENET5C_ISA"
+
+
+def choose(wanted, supported):
+    """The instruction set to use: `wanted` if it is named and there, else the best."""
+    if not wanted:
+        return supported[0]
+    if wanted not in supported:
+        raise ImportError(
+            f"{ISA_VARIABLE} is {wanted!r}; on this processor it should be one of {', '.join(supported)}, or unset"
+        )
+    return wanted
+
+
+isa = choose(os.environ.get(ISA_VARIABLE, "").lower(), _cpu.supported())
+tiles = import_module(f"lenet5c.kernels.simd._tiles_{isa}").kernels
