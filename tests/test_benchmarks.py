@@ -1,4 +1,4 @@
-"""Each benchmark runs by itself and prints its table, with and without the packages it compares with."""
+"""Benchmarks: each runs by itself and prints its table, with and without its peers."""
 
 import os
 import re
@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -95,7 +96,7 @@ WITH = {
 
 
 def run(name, *arguments, path=()):
-    """The lines that a benchmark prints, blanks run together; `path` is searched for modules first."""
+    """Return the lines of a benchmark, blanks run together; `path` is searched first."""
     paths = [*map(str, path), *filter(None, [os.environ.get("PYTHONPATH")])]
     result = subprocess.run(
         [sys.executable, BENCHMARKS / f"{name}.py", *map(str, arguments)],
@@ -116,8 +117,8 @@ def assert_rows(lines, name):
 
 @pytest.fixture
 def nothing_installed(tmp_path):
-    """A folder whose modules hide the peers."""
-    for module in sum(PEERS.values(), []):
+    """Return a folder whose modules hide the peers."""
+    for module in chain(*PEERS.values()):
         (tmp_path / f"{module}.py").write_text("raise ImportError('hidden')\n")
     return tmp_path
 
@@ -218,4 +219,4 @@ def test_extra_installs_the_peers():
         re.match(r"[\w-]+", requirement)[0]
         for requirement in project["optional-dependencies"]["bench"]
     }
-    assert extra == set(sum(PEERS.values(), []))
+    assert extra == set(chain(*PEERS.values()))

@@ -42,8 +42,8 @@ def test_the_package_is_typed(tmp_path):
 
 @needs_mypy
 def test_stubs_agree_with_what_runs(tmp_path):
-    stubs = (path.relative_to(PACKAGE.parent).with_suffix("") for path in PACKAGE.rglob("[!_]*.pyi"))
-    modules = [".".join(stub.parts) for stub in stubs]
+    stubs = [path.relative_to(PACKAGE.parent) for path in PACKAGE.rglob("[!_]*.pyi")]
+    modules = [".".join(stub.with_suffix("").parts) for stub in stubs]
     assert "lenet5c.kernels.cykernels" in modules
     options = ["--concise", "--ignore-unused-allowlist", "--mypy-config-file", TYPING / "mypy.ini"]
     options += ["--allowlist", TYPING / "allowlist.txt"]

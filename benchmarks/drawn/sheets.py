@@ -23,7 +23,8 @@ def sheet(
 ):
     """(picture uint8 (h, w, 3), labels as a list of lists).
 
-    `gap` is the space between digits as a share of their size; 0 lets boxes of 20 pixels touch, and less overlap.
+    `gap` is the space between digits as a share of their size; 0 lets boxes of 20 pixels touch, and
+    less overlap.
     """
     labels, step = [], digit * (1 + gap)
     height, width = round(digit * 2.2 * rows + digit), round(step * columns + 2 * digit)

@@ -12,28 +12,28 @@ if TYPE_CHECKING:
 
 
 def printable(text: object) -> str:
-    """Return `text` as one line that has no effect on a terminal.
+    r"""Return `text` as one line that has no effect on a terminal.
 
     Names in files may hold line breaks and control sequences; they are escaped.
 
     Examples
     --------
     >>> from lenet5c._text import printable
-    >>> print(printable("two\\nlines"))
-    two\\nlines
+    >>> print(printable("two\nlines"))
+    two\nlines
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
 
 
 def plain(name: str) -> str:
-    """Return `name` as one line for a picture or a table, never empty.
+    r"""Return `name` as one line for a picture or a table, never empty.
 
     Control characters and line breaks become spaces.
 
     Examples
     --------
     >>> from lenet5c._text import plain
-    >>> plain("two\\nlines"), plain("")
+    >>> plain("two\nlines"), plain("")
     ('two lines', '(no name)')
     """
     hidden = ("Cc", "Cf", "Cs", "Zl", "Zp")

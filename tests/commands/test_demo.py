@@ -131,7 +131,10 @@ def test_help(capsys):
 
 
 def test_the_parser_is_cheap():
-    code = "import sys; from lenet5c.__main__ import make_parser; make_parser('demo'); print('numpy' in sys.modules)"
+    code = (
+        "import sys; from lenet5c.__main__ import make_parser; make_parser('demo'); "
+        "print('numpy' in sys.modules)"
+    )
     environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60
@@ -158,8 +161,8 @@ def test_the_scripts_are_javascript():
             assert done.returncode == 0, done.stderr
 
 
-COLORS = """text page, text card, quiet page, quiet card, quiet paper, accent card, accent accent-soft,
-             on-accent accent, good accent-soft, bad accent-soft"""
+COLORS = """text page, text card, quiet page, quiet card, quiet paper, accent card,
+             accent accent-soft, on-accent accent, good accent-soft, bad accent-soft"""
 
 
 def luminance(color):

@@ -24,7 +24,7 @@ def here(tmp_path, monkeypatch):
 
 
 def run_folder(path):
-    """What a run leaves, as far as an export reads it."""
+    """Write the files of a run that an export reads."""
     path.mkdir()
     save_model(path / "model.safetensors", trained(nn.LeNet5(3, 3, 40, rng=1), (3, 40, 40)))
     (path / "summary.json").write_text(json.dumps({"test_correct": 9, "test_count": 11}))

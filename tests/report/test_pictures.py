@@ -1,4 +1,4 @@
-"""Every picture, of nets and data of all kinds: what it shows, that all is inside, and that it can be repeated."""
+"""Pictures of nets and data of all kinds: content, margins, and repeatable bytes."""
 
 from io import BytesIO
 
@@ -16,7 +16,7 @@ matplotlib = pytest.importorskip("matplotlib.image") and pytest.importorskip("ma
 
 
 def rows(epochs, validation=True, **others):
-    """A history as a trainer has it."""
+    """Return a history as a trainer has it."""
     made = []
     for epoch in range(1, epochs + 1):
         row = {

@@ -16,7 +16,7 @@ FILES = {PAGE, *(f"{name}.png" for name in PICTURES)}
 
 @pytest.fixture
 def quick(tmp_path, idx_files, capsys):
-    """Trains a little in this process; returns the exit code, standard output and standard error."""
+    """Train a little in this process; return the exit code, output and errors."""
 
     def run(*arguments, out="run", resume=False):
         data = ["--resume"] if resume else ["--data", idx_files, "--epochs", 1, "--validation", 0.1]
@@ -66,7 +66,7 @@ def test_resuming_a_finished_run_draws_what_is_missing(tmp_path, quick):
     before = digests(run)
     for name in ("errors.png", "filters.png", PAGE):
         (run / name).unlink()
-    code, said, complained = quick(resume=True)
+    code, _, complained = quick(resume=True)
     assert code == 0 and complained == "" and digests(run) == before and present(run) == FILES
     times = {name: (run / name).stat().st_mtime_ns for name in FILES}
     quick(resume=True)  # nothing is missing, so nothing is drawn
