@@ -21,7 +21,7 @@ from lenet5c.optim import (
     RMSprop,
     Step,
 )
-from lenet5c.commands.recipes import main
+from lenet5c.__main__ import main
 from lenet5c.recipes import RECIPES, Recipe, reached, recipe, reported, trainer
 from lenet5c.recipes.build import make_schedule, pixel_statistics
 from lenet5c.recipes.registry import OPTIMIZERS
@@ -429,7 +429,7 @@ def test_options_of_the_net():
 
 
 def test_the_list_has_every_recipe(capsys):
-    assert main([]) == 0
+    assert main(["recipes"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["recipe", "summary", "reported", "reached"]
     assert [line.split()[0] for line in lines[1:] if not line.startswith(" ")] == list(RECIPES)
@@ -440,7 +440,7 @@ def test_the_list_has_every_recipe(capsys):
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_is_shown_whole(capsys, name):
-    assert main([name]) == 0
+    assert main(["recipes", name]) == 0
     text = capsys.readouterr().out
     shown = dict(
         line.split(maxsplit=1)

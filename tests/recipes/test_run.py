@@ -59,8 +59,8 @@ def test_an_interrupted_run_resumes_to_the_same_bytes(source, tmp_path):
 
 def test_the_test_images_are_looked_at_once(source, tmp_path, monkeypatch):
     looks = []
-    real = run.classify
-    monkeypatch.setattr(run, "classify", lambda *arguments: looks.append(1) or real(*arguments))
+    real = run.evaluate
+    monkeypatch.setattr(run, "evaluate", lambda *arguments: looks.append(1) or real(*arguments))
     result = train(RunConfig.named("fast", epochs=1, folder=tmp_path / "run"), source)
     assert result.accuracy == result.evaluation.accuracy and len(looks) == 1
 

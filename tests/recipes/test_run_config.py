@@ -6,7 +6,8 @@ import shlex
 import numpy as np
 import pytest
 
-from lenet5c.commands.train import configure, make_parser
+from lenet5c.__main__ import make_parser
+from lenet5c.commands.train import configure
 from lenet5c.datasets import DatasetError
 from lenet5c.recipes import RECIPES, RunConfig, recipe
 
@@ -56,7 +57,7 @@ from lenet5c.recipes import RECIPES, RunConfig, recipe
 )
 def test_the_command_gives_the_same_configuration(options):
     def config(words):
-        return configure(make_parser().parse_args([*words, "--out", "run"]))
+        return configure(make_parser("train").parse_args(["train", *words, "--out", "run"]))
 
     found = config(options)
     command = shlex.split(found.command())

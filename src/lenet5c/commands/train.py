@@ -1,35 +1,18 @@
 """``lenet5c train``: train LeNet-5 and leave a model, its metrics and its checkpoint in a folder.
 
-Exit codes: 0 done, 1 the training failed, 2 bad use, 3 the target accuracy was missed, 130 or 143 interrupted.
+Exit codes: 0 done, 1 the training failed, 2 bad use, 3 the target accuracy was missed, 130 or 143
+interrupted.
 """
 
 import argparse
 import shlex
-import sys
 import time
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from lenet5c.commands.cli import (
-    FAILED,
-    Parser,
-    directory,
-    fail,
-    loading,
-    number,
-    prepare_streams,
-    run,
-    say,
-    wait_briefly,
-)
-
-PROG = "lenet5c train"
-wait_briefly()  # before the kernels load OpenMP
-with loading(PROG, __name__):
-    from lenet5c import kernels
-
-from lenet5c import recipes
+from lenet5c import kernels, recipes
+from lenet5c.commands.cli import FAILED, add_threads, directory, fail, note, number, say
+from lenet5c.commands.cli import setting as pair
 from lenet5c.datasets.source import source_name
 from lenet5c.recipes import RunConfig
 from lenet5c.recipes.run_config import option_settings
@@ -42,6 +25,9 @@ from lenet5c.training.run_folder import RunFolder
 TARGET_MISSED = 3
 # Of training images; and the options that make more of them.
 FEW, FOR_FEW = 1000, "--distortion modern --epochs 300 --batch-size 16"
+DESCRIPTION = (
+    "Train LeNet-5 on a CPU. Without options: on MNIST, which is in the package, to over 99 %."
+)
 EXAMPLES = """examples:
   lenet5c train                                                   MNIST, 10 epochs, over 99.4 %
   lenet5c train --recipe fast --out runs/first                    2 epochs, 2 seconds
@@ -51,39 +37,25 @@ EXAMPLES = """examples:
   lenet5c train --data my-pictures --epochs 30                    a folder per class, or four IDX files"""
 
 
-def main(argv=None):
-    """Run the command with these arguments (those of the process if not given); return the exit code."""
-    prepare_streams()
-    options = make_parser().parse_args(argv)
-    try:
-        return run(PROG, train, options)
-    except NonFiniteError as error:
-        return fail(PROG, f"training failed: {error}; give the next run another --out", FAILED)
-
-
-def make_parser():
-    """Return the parser: the settings of a run, its recipe and its net, and what the command itself does."""
-    parser = Parser(
-        prog=PROG,
-        description="Train LeNet-5 on a CPU. Without options: on MNIST, which is in the package, to over 99 %.",
-        epilog=EXAMPLES,
-    )
+def add_arguments(parser):
+    """Add the settings of a run, its recipe and its net, and what the command itself does."""
     groups = {group: parser.add_argument_group(group) for group in GROUPS}
     usual = RunConfig()
     for name, setting in option_settings().items():
         kind = setting.kind
         # Options have no default, so that a resumed run can tell which were really given.
         arguments = {"help": setting.describe(usual.get(name)).replace("%", "%%")}
-        if kind.parse is None:
+        if not kind.metavar:
             arguments |= {"action": argparse.BooleanOptionalAction}
         elif kind.choices:
             arguments |= {"choices": kind.choices, "metavar": kind.metavar}
+        elif kind.many:
+            arguments |= {"type": pair, "nargs": "+", "metavar": kind.metavar}
         else:
             arguments |= {"type": option_type(kind), "metavar": kind.metavar}
-        if kind.many:
-            arguments |= {"nargs": "+"}
         groups[setting.group].add_argument("--" + name.replace("_", "-"), **arguments)
 
+    add_threads(groups[RUN])
     add = groups[RUN].add_argument
     add(
         "--out",
@@ -113,7 +85,6 @@ def make_parser():
         action="store_true",
         help="write no pictures and no report.html, which need lenet5c[plots]",
     )
-    return parser
 
 
 def option_type(kind):
@@ -128,8 +99,16 @@ def option_type(kind):
     return read
 
 
-def train(options):
+def run(options):
     """Carry out a run, from the options to the exit code."""
+    try:
+        return train(options)
+    except NonFiniteError as error:
+        message = f"training failed: {error}; give the next run another --out"
+        return fail(options.prog, message, FAILED)
+
+
+def train(options):
     config = configure(options)
     display, stop = Display(options.quiet), StopRequest()
     try:
@@ -151,7 +130,7 @@ def train(options):
     if not options.no_report:
         from lenet5c.report.run import leave_report
 
-        leave_report(PROG, result, options.quiet)
+        leave_report(options.prog, result, options.quiet)
     return report(result.summary, options.target_accuracy)
 
 
@@ -177,7 +156,6 @@ def configure_resumed(options, given):
     if options.out is None:
         raise RunError("--resume needs --out DIR, the folder of the run to go on with")
     config = RunConfig.read(RunFolder(options.out))
-    config = replace(config, threads=given.pop("threads", None))
     if "data" in given:
         given["data"] = source_name(given["data"])
     if difference := config.differing(given):
@@ -244,10 +222,9 @@ class Display:
 def report_stop(result, signal):
     """Print how to go on; return the exit code."""
     trainer, out = result.trainer, shlex.quote(str(result.config.folder))
-    print(
+    note(
         f"\nStopped in epoch {trainer.epoch + 1} after step {trainer.step} of {trainer.steps_per_epoch}. Go on with:\n"
-        f"  python -m lenet5c.train --resume --out {out}",
-        file=sys.stderr,
+        f"  python -m lenet5c.train --resume --out {out}"
     )
     return 128 + signal
 
@@ -257,6 +234,6 @@ def report(summary, target):
     correct, count = summary["test_correct"], summary["test_count"]
     missed = target is not None and correct / count < target
     if missed:
-        print(f"The test accuracy is below the target of {100 * target:g}%.", file=sys.stderr)
+        note(f"The test accuracy is below the target of {100 * target:g}%.")
     say(f"Test accuracy: {100 * correct / count:.2f}% ({correct}/{count})")
     return TARGET_MISSED if missed else 0

@@ -55,11 +55,6 @@ def percents(text: str) -> tuple[float, ...]:
     return tuple(map(float, text.split()))
 
 
-PAPER = (
-    "Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, Gradient-based learning applied to document "
-    "recognition, 1998"
-)
-
 REPORTED = {
     "fast": Reported(seeds=10),
     "pynet-short": Reported(seeds=3),
@@ -105,16 +100,6 @@ REPORTED = {
         epochs=5,
     ),
 }
-
-#: Recipes that are compared on the same test images, where a report has both.
-PAIRS = (
-    ("fast", "default"),
-    ("default", "best"),
-    ("paper1998", "paper1998-distorted"),
-    ("paper1998", "default"),
-)
-#: Recipes whose errors are shown one by one; the first of the report if it has none of these.
-ERRORS_SHOWN = ("best", "paper1998-distorted")
 
 
 def reported(name: str) -> Reported:

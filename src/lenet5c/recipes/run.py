@@ -13,7 +13,7 @@ from lenet5c import kernels
 from lenet5c.datasets import Source
 from lenet5c.errors import MissingExtraError, RunError
 from lenet5c.recipes.run_config import RunConfig
-from lenet5c.training import Classification, TrainedModel, Trainer, classify, evaluate, load_model
+from lenet5c.training import Evaluation, TrainedModel, Trainer, evaluate, open_model
 from lenet5c.training.event_file import EventFile
 from lenet5c.training.run_folder import RunFolder
 
@@ -33,7 +33,7 @@ class Run:
     interrupted : bool
         Whether `stop` ended the training; the folder has a checkpoint to go on from.
     trained : lenet5c.training.TrainedModel
-    evaluation : lenet5c.training.Classification
+    evaluation : lenet5c.training.Evaluation
         Of the test images, on which the model is evaluated once, when this is first used.
     history : list of dict
         As in `lenet5c.training.Trainer.history`.
@@ -53,11 +53,11 @@ class Run:
     @cached_property
     def trained(self) -> TrainedModel:
         # The checkpoint of a finished run does not have the weights that were kept or averaged.
-        return load_model(self.folder.model_file) if self.summary else self.trainer.trained
+        return open_model(self.folder.path) if self.summary else self.trainer.trained
 
     @cached_property
-    def evaluation(self) -> Classification:
-        return classify(self.trained, self.source.test)
+    def evaluation(self) -> Evaluation:
+        return evaluate(self.trained, self.source.test)
 
     @property
     def accuracy(self) -> float:

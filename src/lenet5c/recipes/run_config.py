@@ -57,9 +57,7 @@ class RunConfig:
     threads: int | None = declare(
         None,
         whole(1, 1024, optional=True),
-        RUN,
-        "threads; they have no effect on the result",
-        usual="all cores",
+        help="threads, if not the process's; they have no effect on the result",
     )
     watch_test: bool = declare(
         False,

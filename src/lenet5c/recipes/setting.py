@@ -4,9 +4,9 @@ A field is declared once, by `declare` in its dataclass; its checks, its option 
 its entry in the docstring follow from that.
 """
 
-import json
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from inspect import Parameter, signature
 from math import inf
@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 RUN, DATA, NET, TRAINING = "the run", "data", "net", "training"
-WORDS = ("true", "false", "null")  # of JSON
 #: The groups of options, in the order in which a command lists them.
 GROUPS = (RUN, DATA, NET, TRAINING)
 
@@ -30,21 +29,21 @@ class Kind:
         A description of them, such as "an integer of at least 1".
     accepts : callable
         Return whether a value is one of them.
-    parse : callable or None
-        Make a value of the text of an option; None of an option that takes no text.
+    parse : callable
+        Make a value of the text of an option.
     metavar : str
-        The name of the value in a help text.
+        The name of the value in a help text; empty if the option takes none.
     choices : tuple of str
         The values, where they are names.
     many : bool
-        Whether the option takes pairs ``NAME=VALUE``.
+        Whether the value is a dict, of an option pairs ``NAME=VALUE``.
     optional : bool
         Whether None is a value, too.
     """
 
     form: str
     accepts: Callable[[Any], bool]
-    parse: Callable[[str], Any] | None = str
+    parse: Callable[[str], Any] = str
     metavar: str = "NAME"
     choices: tuple[str, ...] = ()
     many: bool = False
@@ -58,18 +57,10 @@ class Kind:
 
     def read(self, text: str) -> Any:
         """Return the value that the text of an option means; a ValueError says what it must be."""
-        try:
-            value = self.parse(text) if self.parse else text
-        except ValueError:
-            value = None
-        if value is None or not (self.many or self.accepts(value)):
-            form = (
-                "NAME=VALUE with a number, true, false, a list or a word"
-                if self.many
-                else self.form
-            )
-            raise ValueError(f"must be {form}, got {text}")
-        return value
+        with suppress(ValueError):
+            if self.accepts(value := self.parse(text)):
+                return value
+        raise ValueError(f"must be {self.form}, got {text}")
 
 
 def is_number(value: object) -> bool:
@@ -119,7 +110,7 @@ def choice(
 
 def flag() -> Kind:
     """True or False."""
-    return Kind("True or False", lambda value: isinstance(value, bool), None)
+    return Kind("True or False", lambda value: isinstance(value, bool), metavar="")
 
 
 def text(metavar: str = "NAME") -> Kind:
@@ -134,13 +125,9 @@ def anything(metavar: str = "NAME") -> Kind:
 
 def mapping() -> Kind:
     """A dict of further settings; of an option pairs ``NAME=VALUE``."""
-    form = "a dict of settings"
-    return Kind(form, lambda value: isinstance(value, dict), _pair, "NAME=VALUE", many=True)
-
-
-def _pair(text: str) -> tuple[str, Any]:
-    name, _, value = text.partition("=")
-    return name, value if value.isidentifier() and value not in WORDS else json.loads(value)
+    return Kind(
+        "a dict of settings", lambda value: isinstance(value, dict), metavar="NAME=VALUE", many=True
+    )
 
 
 @dataclass(frozen=True)
