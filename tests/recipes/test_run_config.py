@@ -48,7 +48,7 @@ from lenet5c.recipes import RECIPES, RunConfig, recipe
             "fast",
             "--no-batch-norm",
             "--preparation",
-            "pynet",
+            "resized",
             "--init",
             "glorot_normal",
         ],

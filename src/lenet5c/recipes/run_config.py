@@ -11,7 +11,8 @@ from typing import Any, Self
 
 import lenet5c
 from lenet5c.datasets import Dataset, Distortion, Source
-from lenet5c.datasets.source import READINGS, open_source, source_name
+from lenet5c.datasets.dataset import READINGS
+from lenet5c.datasets.source import open_source, source_name
 from lenet5c.errors import RunError
 from lenet5c.recipes.build import NETS
 from lenet5c.recipes.named import RECIPES, recipe

@@ -97,7 +97,7 @@ def write_report(run):
             trained,
             test.images[example],
             title=f"Test image {example}",
-            given=test.labels[example],
+            label=test.labels[example],
             inverted=inverted,
         ),
     }
