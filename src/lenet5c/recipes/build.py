@@ -141,18 +141,18 @@ def make_optimizer(recipe: "Recipe", model: Any) -> Any:
     """Return the optimizer of a recipe, on a model."""
     entry = OPTIMIZERS[recipe.optimizer]
     own = {"weight_decay": recipe.weight_decay}
-    taken = signature(entry.kind).parameters
+    taken = signature(entry.cls).parameters
     if "nesterov" in taken:
         own |= {"momentum": recipe.momentum, "nesterov": recipe.momentum > 0}
     arguments = {name: value for name, value in own.items() if name in taken}
-    return entry.kind(model, recipe.lr, **arguments | entry.fixed | recipe.optimizer_settings)
+    return entry.cls(model, recipe.lr, **arguments | entry.fixed | recipe.optimizer_settings)
 
 
 def optimizer_settings(name: str) -> dict[str, Kind]:
     """Return the further settings of an optimizer; `momentum` of SGD is a field of a recipe."""
     entry = OPTIMIZERS[name]
-    momentum = {"momentum"} if "nesterov" in signature(entry.kind).parameters else set()
-    return further_settings(entry.kind, {"model", "lr", "weight_decay", *entry.fixed, *momentum})
+    momentum = {"momentum"} if "nesterov" in signature(entry.cls).parameters else set()
+    return further_settings(entry.cls, {"model", "lr", "weight_decay", *entry.fixed, *momentum})
 
 
 def make_schedule(recipe: "Recipe", steps_per_epoch: int) -> Any:

@@ -250,7 +250,7 @@ class Recipe:
     def _check_together(self) -> None:
         """Raise a ValueError for settings that do not go together."""
         of_1998 = self.net == "lenet5_1998"
-        decays = "weight_decay" in signature(OPTIMIZERS[self.optimizer].kind).parameters
+        decays = "weight_decay" in signature(OPTIMIZERS[self.optimizer].cls).parameters
         unseen = self.validation == 0
         rules = (
             (

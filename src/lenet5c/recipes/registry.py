@@ -6,19 +6,19 @@ from lenet5c import nn, optim
 
 
 class Entry(NamedTuple):
-    kind: Any
-    fixed: dict[str, Any]
+    cls: Any
     lr: float
     weight_decay: float
+    fixed: dict[str, Any] = {}
 
 
 OPTIMIZERS = {
-    "adam": Entry(optim.Adam, {}, 4e-3, 0.0),
-    "adamw": Entry(optim.Adam, {"decoupled": True}, 4e-3, 0.1),
-    "sgd": Entry(optim.SGD, {}, 0.05, 5e-4),
-    "adagrad": Entry(optim.Adagrad, {}, 0.05, 0.0),
-    "rmsprop": Entry(optim.RMSprop, {}, 4e-3, 0.0),
-    "sdlm": Entry(optim.SDLM, {}, 5e-4, 0.0),
+    "adam": Entry(optim.Adam, 4e-3, 0.0),
+    "adamw": Entry(optim.Adam, 4e-3, 0.1, {"decoupled": True}),
+    "sgd": Entry(optim.SGD, 0.05, 5e-4),
+    "adagrad": Entry(optim.Adagrad, 0.05, 0.0),
+    "rmsprop": Entry(optim.RMSprop, 4e-3, 0.0),
+    "sdlm": Entry(optim.SDLM, 5e-4, 0.0),
 }
 SCHEDULES = {
     "constant": optim.Constant,

@@ -173,13 +173,14 @@ def _open(
 ) -> Run:
     """Return a run that is ready to train, or finished."""
     source = source or config.open(tell)
-    digest = data_digest(source)
-    if (config.data_digest or digest) != digest:
-        raise RunError(
-            f"data must be the {config.data} that the run in {config.folder} began with, got other "
-            f"images or labels; start a new run"
-        )
-    config = replace(config, data_digest=digest)
+    if config.folder is not None:
+        digest = data_digest(source)
+        if (config.data_digest or digest) != digest:
+            raise RunError(
+                f"data must be the {config.data} that the run in {config.folder} began with, got "
+                f"other images or labels; start a new run"
+            )
+        config = replace(config, data_digest=digest)
     try:
         trainer, _ = config.settings.build(source, config.seed)
     except (ValueError, TypeError) as error:

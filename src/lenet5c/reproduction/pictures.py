@@ -40,9 +40,7 @@ def draw(record, test_set, folder):
     for name, result in whole.items():
         figures["curve", name] = partial(curve, result)
         if points := [each for each in results if each["recipe"] == name and each["train_size"]]:
-            figures["sizes", name] = partial(
-                sizes, [*points, result], record["train_count"], whole
-            )
+            figures["sizes", name] = partial(sizes, [*points, result], record["train_count"], whole)
     for name in shown(list(whole)):
         if whole[name]["errors"]["index"]:
             rejected = record["rejected"]["index"]

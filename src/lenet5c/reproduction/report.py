@@ -230,7 +230,9 @@ def error_table(result, picture, rejected):
         f"confident first.{some}{note if rejected else ''}"
     )
     yield picture("errors", name, f"The test images that {name} has wrong")
-    heads = ["test image", "label", "prediction", "confidence"] + ["label rejected"] * bool(rejected)
+    heads = ["test image", "label", "prediction", "confidence"] + ["label rejected"] * bool(
+        rejected
+    )
     rows = []
     for i in order:
         cells = [columns[key][i] for key in ("index", "label", "predicted")]
