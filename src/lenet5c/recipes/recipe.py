@@ -9,61 +9,35 @@ import numpy as np
 
 from lenet5c.datasets import Dataset, Distortion, Preparation, Source
 from lenet5c.datasets.distortion import NAMED
-from lenet5c.nn.initialize import NAMED as NAMED_INITS
+from lenet5c.nn.initialize import NAMED as INITS
 from lenet5c.nn.lenet5 import ACTIVATIONS, C5_FORMS, POOLINGS
-from lenet5c.nn.lenet5_1998 import INITS
-from lenet5c.recipes.build import (
-    NETS,
-    SIZE,
-    build,
-    loss_settings,
-    optimizer_settings,
-    schedule_settings,
-)
+from lenet5c.nn.lenet5_1998 import INITS as INITS_1998
+from lenet5c.recipes import build as building
+from lenet5c.recipes.build import NETS, loss_settings, optimizer_settings, schedule_settings
 from lenet5c.recipes.registry import LOSSES, OPTIMIZERS, SCHEDULES
-from lenet5c.recipes.setting import (
-    DATA,
-    NET,
-    RUN,
-    TRAINING,
-    Kind,
-    Setting,
-    anything,
-    check_further,
-    choice,
-    declare,
-    document,
-    flag,
-    mapping,
-    number,
-    offer,
-    plain,
-    settings,
-    whole,
-)
+from lenet5c.recipes.setting import ANY, DICT, FLAG, NET, Setting, check_further, choice, data
+from lenet5c.recipes.setting import declare, document, number, offer, plain, run, settings
+from lenet5c.recipes.setting import training, whole
 from lenet5c.training import TrainedModel, Trainer
 from lenet5c.training.trainer import KEEPS
 
 #: Arguments of a net that follow from the data and the seed.
 OF_DATA = {"num_classes", "in_channels", "input_size", "rng"}
-
+_inits = (
+    f"initializer of the weights: {', '.join(INITS)}; of the net of 1998 {', '.join(INITS_1998)}"
+)
 #: Settings of a net that have an option; a recipe has them in its field `model`.
 NET_SETTINGS = {
-    "activation": Setting(choice(ACTIVATIONS), NET, "activation"),
-    "pooling": Setting(choice(POOLINGS), NET, "pooling"),
-    "c5": Setting(choice(C5_FORMS, metavar="FORM"), NET, "form of the layer of 120 units"),
+    "activation": Setting(choice(ACTIVATIONS), "activation", NET),
+    "pooling": Setting(choice(POOLINGS), "pooling", NET),
+    "c5": Setting(choice(C5_FORMS, "FORM"), "form of the layer of 120 units", NET),
     "dropout": Setting(
-        number(below=1), NET, "probability of dropout after the two fully connected layers"
+        number(below=1), "probability of dropout after the two fully connected layers", NET
     ),
-    "init": Setting(
-        anything(),
-        NET,
-        f"initializer of the weights: {', '.join(NAMED_INITS)}; of the net of 1998 "
-        f"{', '.join(INITS)}",
-        usual="by activation",
-    ),
-    "batch_norm": Setting(flag(), NET, "batch normalization before each activation"),
+    "init": Setting(ANY, _inits, NET, "by activation"),
+    "batch_norm": Setting(FLAG, "batch normalization before each activation", NET),
 }
+FURTHER, USUAL = "further arguments, in place of all the recipe's, ", "the recipe's"
 
 
 @document
@@ -71,150 +45,86 @@ NET_SETTINGS = {
 class Recipe:
     """Settings of a training, all but data and seed.
 
-    Most fields are options of ``lenet5c train``. `summary`, `reproduces` (the system that is
-    rebuilt) and `notes` (how it differs, and why) are texts; a run's config.json has all the rest.
+    Most are options of ``lenet5c train``. Other fields are texts: `summary`, `reproduces` (the
+    system that is rebuilt) and `notes` (how it differs, and why).
+
+    The split 'stratified' holds out the same share of each class; so does 'random' where a class
+    would otherwise have no image left to train on. The fit 'auto' pads images of 20 to 32 pixels a
+    side and resizes others; the preparation 'auto' gives the training images mean 0 and standard
+    deviation 1, others are those of `Preparation.named`. A distortion is a name, or settings of
+    `lenet5c.datasets.Distortion`. Momentum is Nesterov's, unless the setting 'nesterov' is false.
+    The schedule 'step' divides the rate by ten after each third of the run, 'reduce-on-plateau'
+    when the validation loss has not fallen for more than two epochs, unless their settings say
+    otherwise; 'piecewise' is lr times each of its 'factors' in turn, changing after 'epochs'.
+    'every', 'patience' and 'epochs' of schedules count epochs. The losses 'mle' and 'map' are for
+    'lenet5_1998', which takes no other.
     """
 
-    epochs: int = declare(10, whole(1), RUN, "epochs of training")
-    patience: int = declare(
+    epochs: int = run(10, whole(1), "epochs of training")
+    patience: int = run(
         0,
         whole(0),
-        RUN,
         "end after N epochs without a better one on the validation images",
-        usual="0, never",
+        usual="never",
     )
-    train_size: int | None = declare(
-        None,
-        whole(1, optional=True),
-        RUN,
-        "use N of the training images only, chosen by the seed",
-        more="`validation` divides these.",
-        usual="all",
+    train_size: int | None = run(
+        None, whole(1, optional=True), "use N training images only, chosen by the seed", usual="all"
     )
-    validation: float = declare(
-        1 / 12,
-        number(metavar="N"),
-        DATA,
-        "training images held out: a number, or a share below 1",
-        usual="1/12",
+    validation: float = data(
+        1 / 12, number(metavar="N"), "training images held out: a number, or a share below 1"
     )
-    split: str = declare(
-        "random",
-        choice(("random", "stratified", "last"), metavar="HOW"),
-        DATA,
-        "selection of the images held out",
-        more="'stratified' holds out the same share of each class. So does 'random' where a class "
-        "would otherwise have no image left to train on.",
+    split: str = data(
+        "random", choice(("random", "stratified", "last"), "HOW"), "selection of those held out"
     )
-    fit: str = declare(
-        "auto",
-        choice(("auto", "pad", "resize"), metavar="HOW"),
-        DATA,
-        "fit of the images to 32 by 32 pixels",
-        more="'auto' pads images of 20 to 32 pixels a side and resizes others.",
+    fit: str = data("auto", choice(("auto", "pad", "resize"), "HOW"), "fit of images to 32 by 32")
+    preparation: str = data(
+        "auto", choice(("auto", *Preparation.NAMES)), "preparation of the pixels, instead of fit"
     )
-    preparation: str = declare(
-        "auto",
-        choice(("auto", *Preparation.NAMES)),
-        DATA,
-        "preparation of the pixels, instead of fit",
-        more="'auto' gives the training images mean 0 and standard deviation 1; others are those "
-        "of `lenet5c.datasets.Preparation.named`, which have a `fit` of their own.",
-    )
-    distortion: dict[str, Any] | None = declare(
+    distortion: dict[str, Any] | None = data(
         None,
         choice(("none", *Distortion.NAMES), optional=True, dicts=True),
-        DATA,
         "augmentation of the training images, drawn anew in each epoch",
-        more="A dict has settings of `lenet5c.datasets.Distortion`.",
     )
-    net: str = declare("lenet5", choice(NETS), help="the net")
+    net: str = declare("lenet5", choice(NETS), "the net")
     model: dict[str, Any] = declare(
-        {}, mapping(), help="arguments of the net, but for those that follow from the data"
+        {}, DICT, "arguments of the net that do not follow from the data"
     )
-    batch_size: int = declare(64, whole(1), TRAINING, "images a step")
-    optimizer: str = declare("adamw", choice(OPTIMIZERS), TRAINING, "optimizer")
-    lr: float = declare(
-        4e-3,
-        number(above=True),
-        TRAINING,
-        "learning rate, the peak of the schedule",
-        usual="by optimizer",
+    batch_size: int = training(64, whole(1), "images a step")
+    optimizer: str = training("adamw", choice(OPTIMIZERS), "optimizer")
+    lr: float = training(
+        4e-3, number(above=True), "learning rate, the peak of the schedule", usual="by optimizer"
     )
-    momentum: float = declare(
-        0.9,
-        number(below=1),
-        TRAINING,
-        "momentum of sgd; that of others is among their settings",
-        more="In Nesterov's form, unless the setting 'nesterov' is false.",
+    momentum: float = training(
+        0.9, number(below=1), "momentum of sgd; that of others is among their settings"
     )
-    weight_decay: float = declare(
-        0.1,
-        number(),
-        TRAINING,
-        "weight decay of weights and biases, decoupled with adamw",
-        usual="by optimizer",
+    weight_decay: float = training(
+        0.1, number(), "weight decay, decoupled with adamw", usual="by optimizer"
     )
-    optimizer_settings: dict[str, Any] = declare(
-        {},
-        mapping(),
-        TRAINING,
-        "further arguments of the optimizer, in place of all the recipe's, "
-        + offer(OPTIMIZERS, optimizer_settings),
-        usual="the recipe's",
+    optimizer_settings: dict[str, Any] = training(
+        {}, DICT, FURTHER + offer(OPTIMIZERS, optimizer_settings), usual=USUAL
     )
-    schedule: str = declare(
-        "one-cycle",
-        choice(SCHEDULES),
-        TRAINING,
-        "schedule of the learning rate",
-        more="'step' divides the rate by ten after each third of the run, 'reduce-on-plateau' when "
-        "the validation loss has not fallen for more than two epochs, unless their settings say "
-        "otherwise; 'piecewise' is lr times each of its 'factors' in turn, changing after 'epochs'.",
+    schedule: str = training("one-cycle", choice(SCHEDULES), "schedule of the learning rate")
+    schedule_settings: dict[str, Any] = training(
+        {}, DICT, FURTHER + offer(SCHEDULES, schedule_settings), usual=USUAL
     )
-    schedule_settings: dict[str, Any] = declare(
-        {},
-        mapping(),
-        TRAINING,
-        "further arguments of the schedule, in place of all the recipe's, "
-        + offer(SCHEDULES, schedule_settings),
-        more="'every', 'patience' and 'epochs' count epochs.",
-        usual="the recipe's",
+    loss: str = training("cross_entropy", choice(LOSSES), "loss")
+    loss_settings: dict[str, Any] = training(
+        {}, DICT, FURTHER + offer(LOSSES, loss_settings), usual=USUAL
     )
-    loss: str = declare(
-        "cross_entropy",
-        choice(LOSSES),
-        TRAINING,
-        "loss",
-        more="'mle' and 'map' are for the outputs of 'lenet5_1998', which takes no other.",
-    )
-    loss_settings: dict[str, Any] = declare(
-        {},
-        mapping(),
-        TRAINING,
-        "further arguments of the loss, " + offer(LOSSES, loss_settings),
-        usual="the recipe's",
-    )
-    label_smoothing: float = declare(
-        0.05, number(below=1), TRAINING, "share of a target spread over all classes"
+    label_smoothing: float = training(
+        0.05, number(below=1), "share of a target spread over all classes"
     )
     order: str = declare(
-        "reshuffled",
-        choice(("reshuffled", "constant")),
-        help="order of the training images: drawn for each epoch, or once",
+        "reshuffled", choice(("reshuffled", "constant")), "drawn for each epoch, or once for all"
     )
-    average: float = declare(
+    average: float = training(
         0.0,
         number(below=1),
-        TRAINING,
         "decay per step of a running average of the weights, such as 0.999, to evaluate and save",
         usual="0, none",
     )
-    keep: str = declare(
-        "last",
-        choice(KEEPS, metavar="WHICH"),
-        TRAINING,
-        "weights to save: of the last epoch, or of the best on the validation images",
+    keep: str = training(
+        "last", choice(KEEPS, "WHICH"), "save the weights of the last epoch, or the best validated"
     )
     summary: str = field(default="", compare=False)
     reproduces: str = field(default="", compare=False)
@@ -233,55 +143,39 @@ class Recipe:
                 Distortion.from_dict(self.distortion)
             except (TypeError, ValueError) as error:
                 raise ValueError(f"distortion: {error}") from None
-        self._check_model()
-        for name, known in self.further().items():
-            of = f"the {name} {getattr(self, name)}"
-            check_further(f"{name}_settings", getattr(self, f"{name}_settings"), known, of)
-        self._check_together()
-
-    def _check_model(self) -> None:
         known = signature(NETS[self.net]).parameters.keys() - OF_DATA
         for name, value in self.model.items():
             if name not in known:
                 raise ValueError(f"model must hold settings of the net {self.net}, got {name!r}")
             if name in NET_SETTINGS:
                 NET_SETTINGS[name].kind.check(name, value)
+        for name, further in (
+            ("optimizer", optimizer_settings),
+            ("schedule", schedule_settings),
+            ("loss", loss_settings),
+        ):
+            given, kind = getattr(self, f"{name}_settings"), getattr(self, name)
+            check_further(f"{name}_settings", given, further(kind), f"the {name} {kind}")
+        self._check_together()
 
     def _check_together(self) -> None:
         """Raise a ValueError for settings that do not go together."""
         of_1998 = self.net == "lenet5_1998"
         decays = "weight_decay" in signature(OPTIMIZERS[self.optimizer].cls).parameters
-        unseen = self.validation == 0
-        rules = (
-            (
-                self.fit != "auto" and self.preparation != "auto",
-                "fit",
-                f"auto with the preparation {self.preparation}, which has its own",
-            ),
-            (
-                self.label_smoothing > 0 and self.loss != "cross_entropy",
-                "label_smoothing",
-                f"0 with the loss {self.loss}",
-            ),
-            (
-                of_1998 != (self.loss in ("mle", "map")),
-                "loss",
-                f"{'mle or map' if of_1998 else 'cross_entropy or mse'} for the net {self.net}",
-            ),
-            (
-                self.weight_decay > 0 and not decays,
-                "weight_decay",
-                f"0 with the optimizer {self.optimizer}",
-            ),
-            (unseen and self.keep == "best", "keep", "last where validation is 0"),
-            (unseen and self.patience > 0, "patience", "0 where validation is 0"),
-            (
-                unseen and self.schedule == "reduce-on-plateau",
-                "schedule",
-                "another one where validation is 0",
-            ),
-        )
-        for broken, name, rule in rules:
+        unseen, plateau = self.validation == 0, self.schedule == "reduce-on-plateau"
+        own_fit = f"auto with the preparation {self.preparation}, which has its own"
+        losses = "mle or map" if of_1998 else "cross_entropy or mse"
+        smoothed = self.label_smoothing > 0 and self.loss != "cross_entropy"
+        none_held_out = "where validation is 0"
+        for broken, name, rule in (
+            (self.fit != "auto" and self.preparation != "auto", "fit", own_fit),
+            (smoothed, "label_smoothing", f"0 with the loss {self.loss}"),
+            (of_1998 != (self.loss in ("mle", "map")), "loss", f"{losses} for the net {self.net}"),
+            (self.weight_decay > 0 and not decays, "weight_decay", f"0 with {self.optimizer}"),
+            (unseen and self.keep == "best", "keep", f"last {none_held_out}"),
+            (unseen and self.patience > 0, "patience", f"0 {none_held_out}"),
+            (unseen and plateau, "schedule", f"another one {none_held_out}"),
+        ):
             if broken:
                 raise ValueError(f"{name} must be {rule}, got {getattr(self, name)!r}")
 
@@ -289,14 +183,6 @@ class Recipe:
     def settings(cls) -> dict[str, Setting]:
         """Return the settings, which a run's config.json holds, by name; all fields but the texts."""
         return settings(cls)
-
-    def further(self) -> dict[str, dict[str, Kind]]:
-        """Return the further settings that this optimizer, schedule and loss take."""
-        return {
-            "optimizer": optimizer_settings(self.optimizer),
-            "schedule": schedule_settings(self.schedule),
-            "loss": loss_settings(self.loss),
-        }
 
     def to_dict(self) -> dict[str, Any]:
         """Return the settings, for JSON."""
@@ -363,7 +249,7 @@ class Recipe:
     def input_size(self) -> tuple[int, int]:
         """(height, width) of the net's input."""
         if self.preparation == "auto":
-            return SIZE, SIZE
+            return building.SIZE, building.SIZE
         no_image = np.zeros((1, 1, 1, 1), np.uint8)  # for those that have a mean image
         return Preparation.named(self.preparation, no_image).size
 
@@ -382,4 +268,4 @@ class Recipe:
         ValueError
             The data does not fit the recipe.
         """
-        return build(self, source, seed)
+        return building.build(self, source, seed)

@@ -17,20 +17,8 @@ from lenet5c.errors import RunError
 from lenet5c.recipes.build import NETS
 from lenet5c.recipes.named import RECIPES, recipe
 from lenet5c.recipes.recipe import NET_SETTINGS, Recipe
-from lenet5c.recipes.setting import (
-    DATA,
-    RUN,
-    Setting,
-    anything,
-    choice,
-    declare,
-    document,
-    flag,
-    plain,
-    settings,
-    text,
-    whole,
-)
+from lenet5c.recipes.setting import DATA, ANY, FLAG, TEXT, Setting, choice, declare, document
+from lenet5c.recipes.setting import plain, run, settings, whole
 from lenet5c.training import Trainer
 from lenet5c.training.run_folder import RunFolder
 
@@ -45,42 +33,30 @@ class RunConfig:
     config.json holds all but folder and threads.
     """
 
-    recipe: str = declare(
-        "default",
-        choice(RECIPES, metavar="R"),
-        RUN,
-        "a named configuration, which lenet5c recipes describes",
-    )
-    seed: int = declare(0, whole(0), RUN, "random seed of weights, split, order and augmentation")
-    folder: Path | None = declare(
-        None, anything("DIR"), help="folder for the results; nothing is written if None"
-    )
+    recipe: str = run("default", choice(RECIPES, "R"), "a configuration of lenet5c recipes")
+    seed: int = run(0, whole(0), "random seed of weights, split, order and augmentation")
+    folder: Path | None = declare(None, ANY, "folder of the results; nothing is written if None")
     threads: int | None = declare(
-        None,
-        whole(1, 1024, optional=True),
-        help="threads, if not the process's; they have no effect on the result",
+        None, whole(1, 1024, optional=True), "threads; they have no effect on the result"
     )
-    watch_test: bool = declare(
-        False,
-        flag(),
-        RUN,
-        "write the test accuracy after each epoch to metrics.jsonl; it has no effect on the result",
+    watch_test: bool = run(
+        False, FLAG, "write the test accuracy after each epoch, too; has no effect on the result"
     )
     data: str = declare(
         "mnist",
-        text("NAME_OR_DIR"),
-        DATA,
+        replace(TEXT, metavar="NAME_OR_DIR"),
         "a folder with a folder of images for each class, perhaps in train/ and test/, or with four "
         "IDX files; or a name of lenet5c data list",
+        DATA,
     )
-    skip_bad: bool = declare(False, flag(), DATA, "leave out images that cannot be read")
+    skip_bad: bool = declare(False, FLAG, "leave out images that cannot be read", DATA)
     reading: str | None = declare(
         None,
-        choice(READINGS, optional=True, metavar="HOW"),
-        DATA,
-        "how predict will make a picture into such an image, ink, cropped and centered on black as "
+        choice(READINGS, "HOW", optional=True),
+        "how predict will make a picture into such an image: ink, cropped and centered on black as "
         "MNIST's digits are, or whole, as it is",
-        usual="by the data",
+        DATA,
+        "by the data",
     )
     settings: Recipe | None = None
     lenet5c: str = lenet5c.__version__

@@ -1,53 +1,34 @@
-"""Declared settings: the values a field takes, the option of a command that sets it, its description.
+"""Declared settings: a field says once which values it takes, how an option sets it, and what it is.
 
-A field is declared once, by `declare` in its dataclass; its checks, its option on a command line and
-its entry in the docstring follow from that.
+Its checks, its option on a command line and its entry in the docstring follow from that.
 """
 
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, fields
+from functools import partial
 from inspect import Parameter, signature
 from math import inf
 from typing import Any
 
 import numpy as np
 
-RUN, DATA, NET, TRAINING = "the run", "data", "net", "training"
 #: The groups of options, in the order in which a command lists them.
-GROUPS = (RUN, DATA, NET, TRAINING)
+GROUPS = RUN, DATA, NET, TRAINING = "the run", "data", "net", "training"
 
 
 @dataclass(frozen=True)
 class Kind:
-    """The values that a setting takes.
+    """The values that a setting takes."""
 
-    Attributes
-    ----------
-    form : str
-        A description of them, such as "an integer of at least 1".
-    accepts : callable
-        Return whether a value is one of them.
-    parse : callable
-        Make a value of the text of an option.
-    metavar : str
-        The name of the value in a help text; empty if the option takes none.
-    choices : tuple of str
-        The values, where they are names.
-    many : bool
-        Whether the value is a dict, of an option pairs ``NAME=VALUE``.
-    optional : bool
-        Whether None is a value, too.
-    """
-
-    form: str
+    form: str  # in words, such as "an integer of at least 1"
     accepts: Callable[[Any], bool]
-    parse: Callable[[str], Any] = str
-    metavar: str = "NAME"
-    choices: tuple[str, ...] = ()
-    many: bool = False
-    optional: bool = False
+    parse: Callable[[str], Any] = str  # makes a value of the text of an option
+    metavar: str = "NAME"  # of the option; empty if it takes no text
+    choices: tuple[str, ...] = ()  # values that are names
+    many: bool = False  # a dict, of an option pairs NAME=VALUE
+    optional: bool = False  # None is a value, too
 
     def check(self, name: str, value: object) -> None:
         """Raise a ValueError that names the setting, unless this is one of its values."""
@@ -70,88 +51,64 @@ def is_number(value: object) -> bool:
 
 def whole(least: int, most: float = inf, optional: bool = False) -> Kind:
     """Integers from `least` to `most`."""
-    return Kind(
-        "an integer " + (f"of at least {least}" if most == inf else f"from {least} to {most}"),
-        lambda value: type(value) is int and least <= value <= most,
-        int,
-        "N",
-        optional=optional,
+    form = (
+        f"an integer of at least {least}" if most == inf else f"an integer from {least} to {most}"
     )
+    accepts = lambda value: type(value) is int and least <= value <= most  # noqa: E731
+    return Kind(form, accepts, int, "N", optional=optional)
 
 
 def number(above: bool = False, below: float = 1e300, metavar: str = "F") -> Kind:
     """Numbers of at least 0, without 0 if `above`, and less than `below`."""
-    bounds = ("more than" if above else "at least") + " 0"
-    bounds += f" and less than {below:g}" if below < 1e300 else ""
-    return Kind(
-        f"a number of {bounds}",
-        lambda value: is_number(value) and 0 <= value < below and not (above and value == 0),
-        float,
-        metavar,
-    )
+    form = f"a number of {'more than' if above else 'at least'} 0"
+    form += f" and less than {below:g}" if below < 1e300 else ""
+
+    def accepts(value: object) -> bool:
+        return is_number(value) and 0 <= value < below and not (above and value == 0)
+
+    return Kind(form, accepts, float, metavar)
 
 
 def choice(
-    names: Iterable[str], optional: bool = False, metavar: str = "NAME", dicts: bool = False
+    names: Iterable[str], metavar: str = "NAME", optional: bool = False, dicts: bool = False
 ) -> Kind:
     """One of some names; also a dict of settings if `dicts`."""
     names = tuple(names)
-    return Kind(
-        ("a dict of settings, or " if dicts else "") + "one of " + ", ".join(names),
-        lambda value: (
-            isinstance(value, dict) and dicts or isinstance(value, str) and value in names
-        ),
-        str,
-        metavar,
-        names,
-        optional=optional,
-    )
+    form = ("a dict of settings, or " if dicts else "") + "one of " + ", ".join(names)
+
+    def accepts(value: object) -> bool:
+        return isinstance(value, dict) and dicts or isinstance(value, str) and value in names
+
+    return Kind(form, accepts, str, metavar, names, optional=optional)
 
 
-def flag() -> Kind:
-    """True or False."""
-    return Kind("True or False", lambda value: isinstance(value, bool), metavar="")
+FLAG = Kind("True or False", lambda value: isinstance(value, bool), metavar="")
+TEXT = Kind("a text", lambda value: isinstance(value, str))
+ANY = Kind("", lambda value: True)  # checked by whom it goes to
+FINITE = Kind("a number", is_number)
+DICT = Kind(
+    "a dict of settings", lambda value: isinstance(value, dict), metavar="NAME=VALUE", many=True
+)
 
 
-def text(metavar: str = "NAME") -> Kind:
-    """Any text."""
-    return Kind("a text", lambda value: isinstance(value, str), str, metavar)
+def numbers(count: int | None) -> Kind:
+    """Lists of so many numbers, of any length if None."""
 
+    def accepts(value: object) -> bool:
+        fits = isinstance(value, list) and count in (None, len(value))
+        return fits and all(is_number(each) for each in value)
 
-def anything(metavar: str = "NAME") -> Kind:
-    """Whatever those take who use it; they check it."""
-    return Kind("", lambda value: True, str, metavar)
-
-
-def mapping() -> Kind:
-    """A dict of further settings; of an option pairs ``NAME=VALUE``."""
-    return Kind(
-        "a dict of settings", lambda value: isinstance(value, dict), metavar="NAME=VALUE", many=True
-    )
+    return Kind("a list of " + ("numbers" if count is None else f"{count} numbers"), accepts)
 
 
 @dataclass(frozen=True)
 class Setting:
-    """A declared field: the values it takes, the group of its option, its description.
-
-    Attributes
-    ----------
-    kind : Kind
-    group : str
-        Of its option, one of `GROUPS`; empty if it has none.
-    help : str
-        A phrase for the help text.
-    more : str
-        Sentences that follow it in the docstring.
-    usual : str
-        The default in words, where it is not a value that says so itself.
-    """
+    """A declared field."""
 
     kind: Kind
-    group: str = ""
-    help: str = ""
-    more: str = ""
-    usual: str = ""
+    help: str  # a phrase
+    group: str = ""  # of its option; empty if it has none
+    usual: str = ""  # the default in words, where its value does not say it
 
     def describe(self, default: object) -> str:
         """Return the help text, with the choices and the default."""
@@ -159,12 +116,15 @@ class Setting:
         return f"{self.help}{choices} (default: {self.usual or in_words(default)})"
 
 
-def declare(default: Any, kind: Kind, group: str = "", help: str = "", **texts: str) -> Any:
+def declare(default: Any, kind: Kind, help: str, group: str = "", usual: str = "") -> Any:
     """Return the field of a dataclass with this default, and with its `Setting` as metadata."""
-    metadata = {"setting": Setting(kind, group, help, **texts)}
+    metadata = {"setting": Setting(kind, help, group, usual)}
     if isinstance(default, dict):
         return field(default_factory=default.copy, metadata=metadata)
     return field(default=default, metadata=metadata)
+
+
+run, data, training = (partial(declare, group=group) for group in (RUN, DATA, TRAINING))
 
 
 def settings(owner: Any) -> dict[str, Setting]:
@@ -176,15 +136,15 @@ def document(owner: type) -> type:
     """Add the declared fields of a dataclass to its docstring, as attributes; a decorator."""
     lines = [(owner.__doc__ or "").rstrip(), "", "    Attributes", "    ----------"]
     for name, setting in settings(owner).items():
+        text = f"{setting.help[:1].upper()}{setting.help[1:]}."
         lines.append(f"    {name} : {setting.kind.form or 'str'}")
-        words = f"{setting.help[:1].upper()}{setting.help[1:]}. {setting.more}".strip()
-        lines += textwrap.wrap(words, 90, initial_indent=" " * 8, subsequent_indent=" " * 8)
+        lines += textwrap.wrap(text, 92, initial_indent=" " * 8, subsequent_indent=" " * 8)
     owner.__doc__ = "\n".join(lines) + "\n    "
     return owner
 
 
 def plain(value: Any) -> Any:
-    """Return a value as JSON has it: numbers of NumPy, as searches have them, as Python's, tuples as lists."""
+    """Return a value as JSON has it: NumPy's numbers, as searches have them, as Python's, tuples as lists."""
     if isinstance(value, dict):
         return {key: plain(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
@@ -200,15 +160,10 @@ def in_words(value: object) -> str:
 
 
 def further_settings(kind: Callable[..., Any], without: Iterable[str]) -> dict[str, Kind]:
-    """Return the further arguments that a class or function takes, with the values of each.
+    """Return the arguments that a class takes, but for some, with the values of each.
 
-    Parameters
-    ----------
-    kind : class or function
-        The default of an argument, or else its annotation, says which values it takes; their
-        range is checked by `kind` itself.
-    without : iterable of str
-        The arguments to leave out.
+    The default of an argument, or else its annotation, says which values it takes; the class
+    itself checks their range.
     """
     parameters = signature(kind).parameters.values()
     return {each.name: _kind_of(each) for each in parameters if each.name not in set(without)}
@@ -216,29 +171,11 @@ def further_settings(kind: Callable[..., Any], without: Iterable[str]) -> dict[s
 
 def _kind_of(parameter: Parameter) -> Kind:
     default = parameter.default
-    if isinstance(default, bool):
-        return flag()
-    if isinstance(default, str):
-        return text()
-    if isinstance(default, tuple) and default:
-        return _numbers(len(default))
-    annotation = parameter.annotation
-    if type(default) is int or annotation in (int, "int"):
-        return whole(0)
-    if default is Parameter.empty and "tuple" in str(annotation):
-        return _numbers(None)
-    return Kind("a number", is_number)
-
-
-def _numbers(count: int | None) -> Kind:
-    return Kind(
-        "a list of " + ("numbers" if count is None else f"{count} numbers"),
-        lambda value: (
-            isinstance(value, list)
-            and count in (None, len(value))
-            and all(is_number(each) for each in value)
-        ),
-    )
+    if isinstance(default, tuple):
+        return numbers(len(default))
+    value = parameter.annotation if default is Parameter.empty else type(default)
+    kinds = {bool: FLAG, str: TEXT, int: whole(0)}
+    return kinds.get(value) or (numbers(None) if "tuple" in str(value) else FINITE)
 
 
 def offer(names: Iterable[str], further: Callable[[str], Mapping[str, Kind]]) -> str:
