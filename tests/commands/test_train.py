@@ -107,7 +107,9 @@ def test_the_course_of_the_run_is_shown_at_its_end(tmp_path, quick):
     *_, last = lines = result.stdout.splitlines()
     epoch = next(i for i, line in enumerate(lines) if line.startswith("  3/3 "))
     train, validation = lines[epoch + 1 : epoch + 3]
-    row = r"{}  loss \d\.\d{{4}} [▁▂▃▄▅▆▇█_.=+*%#-]{{3}} \d\.\d{{4}}   accuracy \d+\.\d\d% [▁▂▃▄▅▆▇█_.=+*%#-]{{3}} \d+\.\d\d%"
+    blocks = r"[▁▂▃▄▅▆▇█_.=+*%#-]{{3}}"
+    row = rf"{{}}  loss \d\.\d{{{{4}}}} {blocks} \d\.\d{{{{4}}}}   "
+    row += rf"accuracy \d+\.\d\d% {blocks} \d+\.\d\d%"
     assert re.fullmatch(row.format("train     "), train) and re.fullmatch(
         row.format("validation"), validation
     )

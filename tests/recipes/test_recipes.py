@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 
+from lenet5c.__main__ import main
 from lenet5c.datasets import Dataset, Preparation
 from lenet5c.nn import BatchNorm2d, Conv2d, CrossEntropyLoss, Dropout, MSELoss
 from lenet5c.optim import (
@@ -21,8 +22,7 @@ from lenet5c.optim import (
     RMSprop,
     Step,
 )
-from lenet5c.__main__ import main
-from lenet5c.recipes import RECIPES, Recipe, reached, recipe, reported, trainer
+from lenet5c.recipes import RECIPES, Recipe, recipe, reported, trainer
 from lenet5c.recipes.build import make_schedule, pixel_statistics
 from lenet5c.recipes.registry import OPTIMIZERS
 
@@ -407,7 +407,7 @@ def test_seeds_are_the_systems_they_reproduce():
 
 @pytest.mark.parametrize("name", [name for name in RECIPES if str(reported(name))])
 def test_a_reported_system_learns(mnist_slice, name):
-    """A few steps on a small set, from He's weights: small ones stand still for longer than a test may take."""
+    """A few steps on a small set, from He's weights: small ones stand still for too long here."""
     model = {key: value for key, value in RECIPES[name].model.items() if key != "init"}
     batch_size = min(32, RECIPES[name].batch_size)
     chosen = recipe(
@@ -470,7 +470,7 @@ def test_the_command(module):
 
 
 def test_rates_of_the_paper_are_those_of_its_schedule():
-    """A quarter of them: the recipe has them as settings, `Piecewise.paper1998` for who builds a schedule of their own."""
+    """A quarter of them, that is, which are also there as `Piecewise.paper1998`."""
     recipes_own, papers = make_schedule(RECIPES["paper1998"], 60_000), Piecewise.paper1998(60_000)
     assert recipes_own.boundaries == papers.boundaries
     assert recipes_own.rates == pytest.approx([rate / 4 for rate in papers.rates])

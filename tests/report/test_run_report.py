@@ -7,7 +7,6 @@ import sys
 import pytest
 
 from lenet5c.__main__ import main
-from lenet5c.commands import train
 from lenet5c.report import run as run_report
 from lenet5c.report.run import PAGE, PICTURES
 from lenet5c.training.run_folder import RunFolder
@@ -17,7 +16,7 @@ FILES = {PAGE, *(f"{name}.png" for name in PICTURES)}
 
 @pytest.fixture
 def quick(tmp_path, idx_files, capsys):
-    """Trains a little in this process; returns the exit code, standard output and standard error."""
+    """Trains a little in this process; returns exit code, standard output and standard error."""
 
     def run(*arguments, out="run", resume=False):
         data = ["--resume"] if resume else ["--data", idx_files, "--epochs", 1, "--validation", 0.1]

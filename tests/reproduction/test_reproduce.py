@@ -1,4 +1,4 @@
-"""`lenet5c reproduce` on a small data set: trainings, record, report, pictures, interrupts, messages."""
+"""`lenet5c reproduce` on a small data set: trainings, record, report, interrupts, messages."""
 
 import json
 import os
@@ -131,7 +131,7 @@ def test_trainings_record_report_and_pictures(tmp_path, call, paper, mnist_slice
     for name in pictures:
         assert (tmp_path / "report" / name).read_bytes().startswith(b"\x89PNG")
     assert (
-        f"| [fast](#fast) | 95.00 % | **{fast['accuracy']['mean']:.2f} %** ± {fast['accuracy']['sd']:.2f} |"
+        "| [fast](#fast) | 95.00 % | **{mean:.2f} %** ± {sd:.2f} |".format(**fast["accuracy"])
         in text
     )
     assert "| 1 (20) | 61,706 |" in text and "epochs = 1, data = data" in text

@@ -255,7 +255,8 @@ def test_a_search_in_two_processes(tmp_path):
         "from sklearn.model_selection import GridSearchCV\n"
         "from lenet5c.sklearn import LeNet5Classifier\n"
         "X, y = load_digits(return_X_y=True)\n"
-        "search = GridSearchCV(LeNet5Classifier(epochs=1, random_state=0), {'pooling': ['avg', 'max']}, cv=2, n_jobs=2)\n"
+        "classifier = LeNet5Classifier(epochs=1, random_state=0)\n"
+        "search = GridSearchCV(classifier, {'pooling': ['avg', 'max']}, cv=2, n_jobs=2)\n"
         "print(search.fit(X[:600], y[:600]).best_score_ > 0.3)\n"
     )
     assert done == ["True"]
@@ -344,9 +345,10 @@ def test_wrong_data(digits):
 def test_without_scikit_learn():
     done = output(
         "import sys\nsys.modules['sklearn'] = None\nimport lenet5c\n"
-        "try:\n    import lenet5c.sklearn\nexcept lenet5c.errors.MissingExtraError as error:\n    print(error)"
+        "try:\n    import lenet5c.sklearn\n"
+        "except lenet5c.errors.MissingExtraError as error:\n    print(error)"
     )
     assert (
-        " ".join(done)
-        == "estimators of scikit-learn need scikit-learn, which is not installed: pip install 'lenet5c[sklearn]'"
+        " ".join(done) == "estimators of scikit-learn need scikit-learn, which is not installed: "
+        "pip install 'lenet5c[sklearn]'"
     )

@@ -15,6 +15,7 @@ EXAMPLES = """examples:
 
 
 def add_arguments(parser):
+    """Add the options."""
     parser.add_argument(
         "name", nargs="?", choices=RECIPES, metavar="NAME", help=f"one of {', '.join(RECIPES)}"
     )

@@ -1,4 +1,4 @@
-"""``lenet5c reproduce``: train recipes with several seeds, and write the results beside those reported.
+"""``lenet5c reproduce``: train recipes with several seeds, and report on the results.
 
 Exit codes: 0 done, 1 a training failed, 2 bad use, 130 interrupted.
 """
@@ -23,6 +23,7 @@ EXAMPLES = """examples:
 
 
 def add_arguments(parser):
+    """Add the options."""
     add = parser.add_argument
     add("recipes", nargs="*", metavar="RECIPE", help=f"{', '.join(RECIPES)} (default: all)")
     add(

@@ -34,7 +34,7 @@ EXAMPLES = """examples:
   lenet5c train --epochs 4 --seed 1 --target-accuracy 0.99        exit code 3 below the target
   lenet5c train --resume --out runs/first                         go on with a run that was stopped
   lenet5c train --activation tanh --pooling max --optimizer sgd --lr 0.02 --schedule cosine
-  lenet5c train --data my-pictures --epochs 30                    a folder per class, or four IDX files"""
+  lenet5c train --data my-pictures --epochs 30                    a folder a class, or IDX files"""
 
 
 def add_arguments(parser):
@@ -109,6 +109,7 @@ def run(options):
 
 
 def train(options):
+    """Train, evaluate and report; return the exit code."""
     config = configure(options)
     display, stop = Display(options.quiet), StopRequest()
     try:
@@ -161,8 +162,9 @@ def configure_resumed(options, given):
     if difference := config.differing(given):
         name, here, value = difference
         raise RunError(
-            f"--{name.replace('_', '-')} must be {in_words(here)}, as in the run in {config.folder}, "
-            f"got {in_words(value)}; leave the option out, or start a new run in another folder"
+            f"--{name.replace('_', '-')} must be {in_words(here)}, as in the run in "
+            f"{config.folder}, got {in_words(value)}; leave the option out, or start a new run "
+            "in another folder"
         )
     return config
 
@@ -184,9 +186,10 @@ class Display:
         channels, height, width = trainer.model.input_shape
         validation = 0 if trainer.validation_set is None else len(trainer.validation_set)
         self.line(
-            f"LeNet-5, {trainer.model.num_params:,} parameters, {channels} x {height} x {width} input; "
-            f"{len(trainer.train_set):,} images to train on, {validation:,} to validate; seed {config.seed}\n"
-            f"kernels {kernels.isa}, {kernels.get_num_threads()} threads; results in {config.folder}"
+            f"LeNet-5, {trainer.model.num_params:,} parameters, {channels} x {height} x {width} "
+            f"input; {len(trainer.train_set):,} images to train on, {validation:,} to validate; "
+            f"seed {config.seed}\nkernels {kernels.isa}, {kernels.get_num_threads()} threads; "
+            f"results in {config.folder}"
         )
         few = len(trainer.train_set) < FEW and not config.settings.distortion
         if few and trainer.epoch == 0:
@@ -223,8 +226,8 @@ def report_stop(result, signal):
     """Print how to go on; return the exit code."""
     trainer, out = result.trainer, shlex.quote(str(result.config.folder))
     note(
-        f"\nStopped in epoch {trainer.epoch + 1} after step {trainer.step} of {trainer.steps_per_epoch}. Go on with:\n"
-        f"  python -m lenet5c.train --resume --out {out}"
+        f"\nStopped in epoch {trainer.epoch + 1} after step {trainer.step} of "
+        f"{trainer.steps_per_epoch}. Go on with:\n  python -m lenet5c.train --resume --out {out}"
     )
     return 128 + signal
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from lenet5c.datasets import Dataset, Distortion, Preparation, Source
 from lenet5c.nn import LeNet5, LeNet5_1998
+from lenet5c.recipes.kind import Kind, further_settings
 from lenet5c.recipes.registry import LOSSES, OPTIMIZERS, SCHEDULES
-from lenet5c.recipes.setting import Kind, further_settings
 from lenet5c.training import TrainedModel, Trainer
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def build(recipe: "Recipe", source: Source | Dataset, seed: int) -> tuple[Traine
         rng=np.random.default_rng([seed, 2]),
         **recipe.model,
     )
-    if len(rest) % recipe.batch_size == 1 % recipe.batch_size and recipe.model.get("batch_norm"):
+    if (len(rest) - 1) % recipe.batch_size == 0 and recipe.model.get("batch_norm"):
         raise ValueError(
             f"batch_size must leave no batch of one of {len(rest)} images, as batch normalization "
             f"needs two, got {recipe.batch_size}; use another batch_size or validation"
@@ -156,7 +156,7 @@ def optimizer_settings(name: str) -> dict[str, Kind]:
 
 
 def make_schedule(recipe: "Recipe", steps_per_epoch: int) -> Any:
-    """Return the schedule of a recipe, whose settings count epochs where the schedule counts steps."""
+    """Return the schedule of a recipe, whose settings count epochs in place of steps."""
     kind, given = SCHEDULES[recipe.schedule], dict(recipe.schedule_settings)
     total = recipe.epochs * steps_per_epoch
     if "total" in signature(kind).parameters:

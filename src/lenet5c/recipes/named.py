@@ -9,9 +9,9 @@ from typing import Any
 from lenet5c.datasets.distortion import NAMED
 from lenet5c.recipes.recipe import Recipe
 
-# What the five reports that this project descends from have in common: softmax and cross-entropy, a constant rate, no
-# tricks. Where a report looked at its test images while it trained, the recipe holds out none of the others and looks
-# at the test images once, at the end.
+# What the five reports that this project descends from have in common: softmax and cross-entropy,
+# a constant rate, no tricks. Where a report looked at its test images while it trained, the
+# recipe holds out none of the others and looks at the test images once, at the end.
 PLAIN = Recipe(
     optimizer="adam",
     lr=1e-3,
@@ -40,11 +40,13 @@ PYNET = replace(
     PLAIN,
     summary="C5 as a convolution, plain SGD with L2, 1000 epochs",
     reproduces="PyNet's LeNet-5 in NumPy, on an i7-8700 at about 166 s an epoch",
-    notes="The report states a rate of 1e-3 and an L2 factor of 1e-3, but its gradients of weights are sums over the "
-    "batch of 128, not means. Of mean gradients, as here, that is a rate of 0.128 and a decay of 1e-3 / 128; with a "
-    "rate of 1e-3 the loss stays at 2.30 for 40 epochs at least. From N(0, 0.01) it stays there for some 50 even so. "
-    "Its gradients of biases are means, and its decay spares them; here they are treated as the weights. Its order is "
-    "the same in every epoch and its last batch is dropped; here the order is drawn anew and no image is left out.",
+    notes="The report states a rate of 1e-3 and an L2 factor of 1e-3, but its gradients of "
+    "weights are sums over the batch of 128, not means. Of mean gradients, as here, that "
+    "is a rate of 0.128 and a decay of 1e-3 / 128; with a rate of 1e-3 the loss stays at "
+    "2.30 for 40 epochs at least. From N(0, 0.01) it stays there for some 50 even so. Its "
+    "gradients of biases are means, and its decay spares them; here they are treated as "
+    "the weights. Its order is the same in every epoch and its last batch is dropped; "
+    "here the order is drawn anew and no image is left out.",
     epochs=1000,
     batch_size=128,
     preparation="resized-centered",
@@ -57,11 +59,14 @@ PYNET = replace(
 
 PAPER1998 = Recipe(
     summary="the net of 1998: connection table, trained subsampling, RBF outputs, SDLM",
-    reproduces="LeCun, Bottou, Bengio and Haffner (1998), section III: 20 passes, two to three days on an SGI Origin 2000",
-    notes="The paper's passes, order, input, mu and samples for the curvature. Its rates and its initial weights do not "
-    "fit together: with weights from U(-2.4 / F, 2.4 / F) they do not train, with those that give the step sizes it "
-    "quotes, U(-1.1 / sqrt(F), 1.1 / sqrt(F)), they break down in the second pass. A quarter of its rates, here, follows "
-    "its training curve in all passes. It leaves open which of its losses gave its figures; this is eq. 8.",
+    reproduces="LeCun, Bottou, Bengio and Haffner (1998), section III: 20 passes, two to three "
+    "days on an SGI Origin 2000",
+    notes="The paper's passes, order, input, mu and samples for the curvature. Its rates and "
+    "its initial weights do not fit together: with weights from U(-2.4 / F, 2.4 / F) they "
+    "do not train, with those that give the step sizes it quotes, U(-1.1 / sqrt(F), 1.1 / "
+    "sqrt(F)), they break down in the second pass. A quarter of its rates, here, follows "
+    "its training curve in all passes. It leaves open which of its losses gave its "
+    "figures; this is eq. 8.",
     epochs=20,
     batch_size=1,
     net="lenet5_1998",
@@ -102,17 +107,18 @@ RECIPES = {
         PAPER1998,
         summary="the net of 1998 on distorted digits",
         reproduces="the same paper's training set with 540,000 distorted images",
-        notes="The paper's distortions, nine digits in ten, drawn anew for each presentation; it gives no ranges. Else as "
-        "paper1998.",
+        notes="The paper's distortions, nine digits in ten, drawn anew for each presentation; it "
+        "gives no ranges. Else as paper1998.",
         distortion=NAMED["paper1998"],
     ),
     "mean-image": replace(
         PLAIN,
         summary="minus the mean image, from N(0, 0.001), Adam",
         reproduces="a LeNet-5 in NumPy loops, 6:53 an epoch",
-        notes="Pixels are not scaled: the mean of the training images is all that is taken from them. The report gives one "
-        "figure of one run. At a constant rate the last weights are a matter of luck: with them (--average 0) five seeds "
-        "had 98.85 % ± 0.10 on the test images. Here it is their running average, which on validation images was better "
+        notes="Pixels are not scaled: the mean of the training images is all that is taken from "
+        "them. The report gives one figure of one run. At a constant rate the last weights "
+        "are a matter of luck: with them (--average 0) five seeds had 98.85 % ± 0.10 on the "
+        "test images. Here it is their running average, which on validation images was better "
         "by 0.5 % (two seeds).",
         epochs=20,
         batch_size=200,
@@ -128,7 +134,8 @@ RECIPES = {
         PYNET,
         summary="a stand-in for pynet: He's weights, 60 epochs",
         reproduces="",
-        notes="Weights of N(0, 0.01) keep the loss at 2.30 for longer than this takes; He's leave it at once.",
+        notes="Weights of N(0, 0.01) keep the loss at 2.30 for longer than this takes; He's leave "
+        "it at once.",
         epochs=60,
         model={"c5": "conv"},
     ),
@@ -136,10 +143,11 @@ RECIPES = {
         PLAIN,
         summary="28 x 28, convolutions of 3 x 3 from N(0, 0.01), Adam",
         reproduces="a LeNet-5 in NumPy with im2col, on an i7-11800H at about 60 s an epoch",
-        notes="The text describes 32 x 32 images and 5 x 5 filters; its code, followed here, has neither. It draws "
-        "each batch anew, so that some images of an epoch come twice and others not at all; here each comes once. It "
-        "states how convolutions start, not the fully connected layers: He's weights here, which did better on "
-        "validation images (98.35 %, three seeds) than N(0, 0.01) (98.04 %, four seeds).",
+        notes="The text describes 32 x 32 images and 5 x 5 filters; its code, followed here, has "
+        "neither. It draws each batch anew, so that some images of an epoch come twice and "
+        "others not at all; here each comes once. It states how convolutions start, not the "
+        "fully connected layers: He's weights here, which did better on validation images "
+        "(98.35 %, three seeds) than N(0, 0.01) (98.04 %, four seeds).",
         epochs=10,
         batch_size=100,
         preparation="unit-range",
@@ -149,8 +157,8 @@ RECIPES = {
         PLAIN,
         summary="average pooling, C5 as a convolution, 80 : 20 split, Adam",
         reproduces="a LeNet-5 in PyTorch, on an RTX 3060",
-        notes="PyTorch draws weights and biases of a layer uniformly within 1 / sqrt(fan_in); here the weights are "
-        "He's and the biases 0.",
+        notes="PyTorch draws weights and biases of a layer uniformly within 1 / sqrt(fan_in); here "
+        "the weights are He's and the biases 0.",
         epochs=10,
         batch_size=64,
         preparation="double-range",
@@ -161,8 +169,8 @@ RECIPES = {
         PLAIN,
         summary="mirrored digits, no activation behind C3, Adam",
         reproduces="a LeNet-5 in PyTorch on a CPU",
-        notes="Half of the training images are mirrored: a mistake, as a mirrored digit is none, kept for the figure. "
-        "Initialization as in average-pool.",
+        notes="Half of the training images are mirrored: a mistake, as a mirrored digit is none, "
+        "kept for the figure. Initialization as in average-pool.",
         epochs=5,
         batch_size=64,
         preparation="resized",

@@ -1,4 +1,4 @@
-"""All that a recipe can say: each field with the values it takes, its option and its description."""
+"""All that a recipe can say: each field with its values, its option and its description."""
 
 from dataclasses import asdict, dataclass, field, fields, replace
 from difflib import get_close_matches
@@ -14,10 +14,9 @@ from lenet5c.nn.lenet5 import ACTIVATIONS, C5_FORMS, POOLINGS
 from lenet5c.nn.lenet5_1998 import INITS as INITS_1998
 from lenet5c.recipes import build as building
 from lenet5c.recipes.build import NETS, loss_settings, optimizer_settings, schedule_settings
+from lenet5c.recipes.kind import ANY, DICT, FLAG, check_further, choice, number, offer, plain, whole
 from lenet5c.recipes.registry import LOSSES, OPTIMIZERS, SCHEDULES
-from lenet5c.recipes.setting import ANY, DICT, FLAG, NET, Setting, check_further, choice, data
-from lenet5c.recipes.setting import declare, document, number, offer, plain, run, settings
-from lenet5c.recipes.setting import training, whole
+from lenet5c.recipes.setting import NET, Setting, data, declare, document, run, settings, training
 from lenet5c.training import TrainedModel, Trainer
 from lenet5c.training.trainer import KEEPS
 
@@ -181,7 +180,7 @@ class Recipe:
 
     @classmethod
     def settings(cls) -> dict[str, Setting]:
-        """Return the settings, which a run's config.json holds, by name; all fields but the texts."""
+        """Return the settings by name: all fields but the texts."""
         return settings(cls)
 
     def to_dict(self) -> dict[str, Any]:

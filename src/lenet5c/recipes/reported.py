@@ -1,4 +1,4 @@
-"""Figures of the recipes: what others reported of the systems they rebuild, what runs reached here."""
+"""Figures of the recipes: those reported of the systems they rebuild, and those reached here."""
 
 import json
 from dataclasses import dataclass, field

@@ -32,11 +32,6 @@ class Run:
         The content of summary.json; None where there is no folder, or the run was interrupted.
     interrupted : bool
         Whether `stop` ended the training; the folder has a checkpoint to go on from.
-    trained : lenet5c.training.TrainedModel
-    evaluation : lenet5c.training.Evaluation
-        Of the test images, on which the model is evaluated once, when this is first used.
-    history : list of dict
-        As in `lenet5c.training.Trainer.history`.
     """
 
     config: RunConfig
@@ -48,15 +43,19 @@ class Run:
 
     @property
     def history(self) -> list[dict[str, Any]]:
+        """Rows of the finished epochs."""
         return self.trainer.history
 
     @cached_property
     def trained(self) -> TrainedModel:
+        """The model, with the weights that were kept or averaged."""
         # The checkpoint of a finished run does not have the weights that were kept or averaged.
-        return open_model(self.folder.path) if self.summary else self.trainer.trained
+        finished = self.folder if self.summary else None
+        return open_model(finished.path) if finished else self.trainer.trained
 
     @cached_property
     def evaluation(self) -> Evaluation:
+        """The evaluation of the model on the test images, at the first use."""
         return evaluate(self.trained, self.source.test)
 
     @property
@@ -143,7 +142,8 @@ def train(
             if on_epoch:
                 on_epoch(trainer, row)
 
-        with stop if hasattr(stop, "__enter__") else nullcontext():
+        stopping: Any = stop if hasattr(stop, "__enter__") else nullcontext()
+        with stopping:
             done = trainer.run(on_step, after_epoch, stop)
             if not done and folder:
                 folder.save_checkpoint(trainer, config.to_dict())

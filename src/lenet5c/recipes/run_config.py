@@ -15,10 +15,10 @@ from lenet5c.datasets.dataset import READINGS
 from lenet5c.datasets.source import open_source, source_name
 from lenet5c.errors import RunError
 from lenet5c.recipes.build import NETS
+from lenet5c.recipes.kind import ANY, FLAG, TEXT, choice, plain, whole
 from lenet5c.recipes.named import RECIPES, recipe
 from lenet5c.recipes.recipe import NET_SETTINGS, Recipe
-from lenet5c.recipes.setting import DATA, ANY, FLAG, TEXT, Setting, choice, declare, document
-from lenet5c.recipes.setting import plain, run, settings, whole
+from lenet5c.recipes.setting import DATA, Setting, declare, document, run, settings
 from lenet5c.training import Trainer
 from lenet5c.training.run_folder import RunFolder
 
@@ -45,8 +45,8 @@ class RunConfig:
     data: str = declare(
         "mnist",
         replace(TEXT, metavar="NAME_OR_DIR"),
-        "a folder with a folder of images for each class, perhaps in train/ and test/, or with four "
-        "IDX files; or a name of lenet5c data list",
+        "a folder with a folder of images for each class, perhaps in train/ and test/, or with "
+        "four IDX files; or a name of lenet5c data list",
         DATA,
     )
     skip_bad: bool = declare(False, FLAG, "leave out images that cannot be read", DATA)
@@ -58,7 +58,7 @@ class RunConfig:
         DATA,
         "by the data",
     )
-    settings: Recipe | None = None
+    settings: Recipe = None  # type: ignore[assignment]  # that of the name
     lenet5c: str = lenet5c.__version__
     data_digest: str | None = None
 
@@ -133,7 +133,7 @@ class RunConfig:
                 raise ValueError(f"the configuration lacks {name}")
         own = {name: values[name] for name in names}
         rest = {name: value for name, value in values.items() if name not in names}
-        return cls(**own, settings=Recipe.from_dict(rest), folder=folder and Path(folder))
+        return cls(**own, settings=Recipe.from_dict(rest), folder=Path(folder) if folder else None)
 
     @classmethod
     def _stored(cls) -> list[str]:
@@ -174,7 +174,7 @@ class RunConfig:
         return self.settings.model.get(name, default)
 
     def options(self) -> list[str]:
-        """Return the options of ``lenet5c train`` that make this run; its folder is not among them."""
+        """Return the options of ``lenet5c train`` that make this run, without its folder."""
         usual = RunConfig(self.recipe)
         words = []
         for name, setting in option_settings().items():
@@ -191,7 +191,7 @@ class RunConfig:
         return shlex.join(["lenet5c", "train", *self.options()])
 
     def differing(self, given: dict[str, Any]) -> tuple[str, object, object] | None:
-        """Return the first of some settings that this run has otherwise: (name, its value, the given one)."""
+        """Return the first of some settings that this run has otherwise, with both values."""
         for name, value in given.items():
             here = self.get(name)
             if name == "distortion":
@@ -265,6 +265,7 @@ def trainer(
     >>> trainer.trained.probabilities(test.images[:3]).shape
     (3, 10)
     """
-    in_memory = not isinstance(data, (str, PathLike))
-    config = RunConfig.named(name, seed=seed, **changes, **({} if in_memory else {"data": data}))
-    return config.settings.build(data if in_memory else config.open(), config.seed)[0]
+    named = {"data": data} if isinstance(data, (str, PathLike)) else {}
+    config = RunConfig.named(name, seed=seed, **named, **changes)
+    source = config.open() if isinstance(data, (str, PathLike)) else data
+    return config.settings.build(source, config.seed)[0]

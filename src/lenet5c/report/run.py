@@ -26,7 +26,7 @@ PAGE = "report.html"
 
 
 def leave_report(prog, run, quiet):
-    """Write pictures and a page of a finished run, if it has none yet; a failure here is none of the run.
+    """Write pictures and a page of a finished run, if it has none yet; failures are warnings.
 
     Parameters
     ----------
@@ -56,17 +56,17 @@ def leave_report(prog, run, quiet):
 
 
 def _one_line(error):
-    """An exception that nobody foresaw, as a line."""
+    """Return an exception that nobody foresaw as a line."""
     return f"{type(error).__name__} {error}".strip().replace("\n", " ")
 
 
 def complete(folder):
-    """Whether the folder of a run has all that `write_report` writes."""
+    """Return whether the folder of a run has all that `write_report` writes."""
     return all((folder / name).exists() for name in (PAGE, *(f"{name}.png" for name in PICTURES)))
 
 
 def write_report(run):
-    """Draw the pictures of a finished run and write them, and a page with all of them, into its folder.
+    """Write the pictures of a finished run, and a page with all of them, into its folder.
 
     Parameters
     ----------
@@ -75,7 +75,8 @@ def write_report(run):
     Returns
     -------
     dict
-        Name of a picture -> the exception, of those that could not be drawn; the page goes without them.
+        Name of a picture -> the exception, of those that could not be drawn; the page goes
+        without them.
 
     Raises
     ------
@@ -156,7 +157,8 @@ def run_page(run, pictures):
             "Repeat it",
             page.preformatted(config.command(), command=True),
             page.paragraph(
-                "The same data and version give the same weights to the last bit, on any number of threads."
+                "The same data and version give the same weights to the last bit, on any number "
+                "of threads."
             ),
         ),
         _curves(pictures, run.history, config.settings.distortion),
@@ -172,8 +174,8 @@ def _curves(pictures, history, distortion):
         return ""
     augmented = ", and of distorted images" if distortion else ""
     caption = (
-        f"Loss and accuracy after each epoch. The training figures are means over the epoch, while the net was "
-        f"changing{augmented}; so validation may well look better."
+        "Loss and accuracy after each epoch. The training figures are means over the epoch, "
+        f"while the net was changing{augmented}; so validation may well look better."
     )
     if len(history) > 1:
         caption += " Where accuracies come near 100 %, their axis is stretched there."
@@ -189,19 +191,23 @@ def _inside(pictures, trained):
     layers = trained.model.layers.values()
     partly = any(getattr(layer, "connection_table", None) is not None for layer in layers)
     of_filters = (
-        "The filters of the convolutions. Blue weights are positive and answer to ink, orange ones are negative, white "
-        "is zero; each layer is coloured against its own largest weights."
+        "The filters of the convolutions. Blue weights are positive and answer to ink, orange "
+        "ones are negative, white is zero; each layer is colored against its own largest "
+        "weights."
     )
     if trained.image_shape[0] == 3:
         of_filters += (
-            " The first row has the filters on the three colours together, grey meaning zero."
+            " The first row has the filters on the three colors together, gray meaning zero."
         )
     if partly:
-        of_filters += " Grey squares are maps that are not connected, as table I of LeCun et al. (1998) has it."
+        of_filters += (
+            " Gray squares are maps that are not connected, by table I of LeCun et al. (1998)."
+        )
     of_layers = (
-        "One test image on its way through the net, a line for each layer: the maps of the convolutions and poolings, "
-        "then the units of the last layers in a row. Blue is positive, orange negative, each layer against its own "
-        "largest value. On top the classes that the net finds most probable."
+        "One test image on its way through the net, a line for each layer: the maps of the "
+        "convolutions and poolings, then the units of the last layers in a row. Blue is "
+        "positive, orange negative, each layer against its own largest value. On top the "
+        "classes that the net finds most probable."
     )
     return page.section(
         "Inside the net",

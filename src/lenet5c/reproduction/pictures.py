@@ -1,4 +1,4 @@
-"""The report's pictures, drawn by matplotlib from the record; those of the errors need the test images, too."""
+"""The report's pictures, drawn from the record; those of the errors need the test images, too."""
 
 from functools import partial
 from math import ceil
@@ -61,13 +61,13 @@ def shown(names):
 
 
 def most_confident(columns):
-    """Return the order in which errors are shown: the most confident first, at most `MOST_ERRORS`."""
+    """Return the order in which errors are shown, at most `MOST_ERRORS`, the surest first."""
     confidence = columns["confidence"]
     return sorted(range(len(confidence)), key=lambda i: -confidence[i])[:MOST_ERRORS]
 
 
 def overview(results):
-    """Test errors of all recipes, every seed a dot, beside the reported ones."""
+    """Draw test errors of all recipes, every seed a dot, beside the reported ones."""
     figure = new_figure(8, 1.3 + 0.42 * len(results), layout="constrained")
     ax = figure.add_subplot()
     labels, values = {}, []
@@ -105,7 +105,7 @@ def overview(results):
 
 
 def curve(result):
-    """Errors by epoch, each seed a thin line and their mean a thick one, over a published curve."""
+    """Draw errors by epoch, each seed a thin line, their mean a thick one, and the published ones."""
     facts = reported(result["recipe"])
     figure = new_figure(7, 4, layout="constrained")
     ax = figure.add_subplot()
@@ -155,7 +155,7 @@ def curve(result):
 
 
 def sizes(results, last, whole):
-    """Test error by the number of training images, `last` of them in all, with the published points."""
+    """Draw test errors by the number of training images, `last` in all, and the published ones."""
     facts = reported(results[0]["recipe"])
     figure = new_figure(6.4, 4, layout="constrained")
     ax = figure.add_subplot()
@@ -181,14 +181,14 @@ def sizes(results, last, whole):
 
 
 def errors_of(ax, counts, results, **style):
-    """Draw the test errors of results with their standard deviations, by the number of training images."""
+    """Draw test errors with their standard deviations by the number of training images."""
     found = [result["accuracy"] for result in results]
     means, deviations = [100 - each["mean"] for each in found], [each["sd"] or 0 for each in found]
     ax.errorbar(counts, means, deviations, color=BLUE, capsize=3, **style)
 
 
 def errors(result, test_set, rejected):
-    """The misclassified test images, the most confident first; `rejected` labels are marked."""
+    """Show the misclassified test images, the most confident first; mark `rejected` labels."""
     columns = result["errors"]
     order = most_confident(columns)
     across = min(COLUMNS, len(order))

@@ -1,4 +1,4 @@
-"""The machine-readable record of a report, docs/reproductions.json: all that its texts and pictures show."""
+"""The machine-readable record of a report: all that its texts and pictures show."""
 
 import json
 import os
@@ -109,7 +109,7 @@ def make_result(configs: list[RunConfig], source: Source) -> dict[str, Any]:
 
 
 def make_row(config: RunConfig, source: Source) -> dict[str, Any]:
-    """Return the figures of one training, from the files it left and the evaluation of its model."""
+    """Return the figures of one training, from its files and the evaluation of its model."""
     folder = RunFolder(config.folder)
     process_file = folder.path / PROCESS_FILE
     try:
@@ -122,7 +122,7 @@ def make_row(config: RunConfig, source: Source) -> dict[str, Any]:
             f"{process_file} cannot be read ({error}); delete it: the run then counts as not timed"
         ) from None
     run = open_run(folder, source)
-    summary, result = run.summary, run.evaluation
+    summary, result = run.summary or {}, run.evaluation
     wrong = np.flatnonzero(result.predictions != result.labels)
     if (result.correct, result.count) != (summary["test_correct"], summary["test_count"]):
         raise RunError(
@@ -157,7 +157,7 @@ def describe_spread(values: list[float]) -> dict[str, Any]:
 
 
 def compare(results: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-    """Yield McNemar's test for the pairs of recipes that are there, on the runs of median accuracy."""
+    """Yield McNemar's test for the pairs of recipes that are there, on their median runs."""
     whole = {result["recipe"]: result for result in results if result["train_size"] is None}
     for pair in PAIRS:
         if all(name in whole for name in pair):

@@ -12,33 +12,39 @@ PAPER = (
 )
 READING = """## How to read it
 
-* **Test accuracy**: mean and standard deviation over seeds, of the model that the training ends with.
+* **Test accuracy**: mean and standard deviation over seeds, of the model that the training \
+ends with.
 * **95 % over seeds**: Student's interval for the mean of all seeds, on these test images.
-* **95 % over images**: Wilson's interval for the seed of median accuracy, over other test sets of this size. \
-All seeds share the same test images, so the spread over seeds does not contain this.
-* **Time**: mean of a whole process, from start to exit, with reading the data and looking at the test images{times}.
+* **95 % over images**: Wilson's interval for the seed of median accuracy, over other test sets \
+of this size. All seeds share the same test images, so the spread over seeds does not contain \
+this.
+* **Time**: mean of a whole process, from start to exit, with reading the data and looking at \
+the test images{times}.
 * **Epochs**: in brackets what was reported, where it differs.
 
-No setting was chosen on the test images. Recipes that follow a publication have its settings; where it is \
-silent, and in the recipes of our own, settings were chosen on validation images held out from the training set.{looks}"""
+No setting was chosen on the test images. Recipes that follow a publication have its settings; \
+where it is silent, and in the recipes of our own, settings were chosen on validation images \
+held out from the training set.{looks}"""
 COMPARED = """## Compared on the same images
 
-McNemar's exact test: only images count that one of two models has right and the other wrong. A small p says \
-that the difference is hardly chance. It compares two models, the seeds of median accuracy \
-({seeds}), not the recipes' means.
+McNemar's exact test: only images count that one of two models has right and the other wrong. A \
+small p says that the difference is hardly chance. It compares two models, the seeds of median \
+accuracy ({seeds}), not the recipes' means.
 
 """
-BY_SIZE = """Test error by the number of training images, the paper's Fig. 6 beside ours. The paper does not say which \
-images its smaller sets had; here each seed draws its own. The number of epochs is the same, so a smaller set \
-means fewer steps.{held_out}
+BY_SIZE = """\
+Test error by the number of training images, the paper's Fig. 6 beside ours. The paper does not \
+say which images its smaller sets had; here each seed draws its own. The number of epochs is \
+the same, so a smaller set means fewer steps.{held_out}
 
 """
 REJECTED = """### Labels that raters rejected
 
-Five people each looked at 100 doubtful test images; for these 15 the label did not stand (C. G. Northcutt, \
-A. Athalye, J. Mueller, Pervasive label errors in test sets destabilize machine learning benchmarks, 2021). \
-Only doubtful images were looked at, so there may be more. A model that names what people see scores about \
-99.85 %. The table has the prediction of each recipe's seed of median accuracy.
+Five people each looked at 100 doubtful test images; for these 15 the label did not stand (C. \
+G. Northcutt, A. Athalye, J. Mueller, Pervasive label errors in test sets destabilize machine \
+learning benchmarks, 2021). Only doubtful images were looked at, so there may be more. A model \
+that names what people see scores about 99.85 %. The table has the prediction of each recipe's \
+seed of median accuracy.
 
 """
 
@@ -70,7 +76,7 @@ def write(path, record, pictures):
         compared(record["comparisons"], whole),
         "## Recipes",
     ]
-    for name, result in whole.items():
+    for result in whole.values():
         parts += section(result, record["train_count"], subsets, picture)
     parts.append("## Errors, one by one")
     for name in shown(list(whole)):
@@ -226,8 +232,8 @@ def error_table(result, picture, rejected):
     found = len(set(rejected) & set(columns["index"]))
     note = f" Of {found} of them the label is rejected [by raters](#labels-that-raters-rejected)."
     yield (
-        f"The {count} test images that seed {seed}, the one of median accuracy, has wrong, the most "
-        f"confident first.{some}{note if rejected else ''}"
+        f"The {count} test images that seed {seed}, the one of median accuracy, has wrong, the "
+        f"most confident first.{some}{note if rejected else ''}"
     )
     yield picture("errors", name, f"The test images that {name} has wrong")
     heads = ["test image", "label", "prediction", "confidence"] + ["label rejected"] * bool(

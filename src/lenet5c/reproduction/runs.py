@@ -1,4 +1,4 @@
-"""Trainings as processes of their own, kept in a work folder, so that an interrupted report goes on."""
+"""Trainings as processes, kept in a work folder, so that an interrupted report goes on."""
 
 import hashlib
 import json
@@ -100,7 +100,7 @@ def train_all(configs: list[RunConfig], jobs: int, tell: Callable[[str], object]
 
 
 class Processes:
-    """Trainings under way, each a process of ``lenet5c train``; `jobs` of them share the threads."""
+    """Trainings in progress, each a process of ``lenet5c train``; `jobs` share the threads."""
 
     def __init__(self, jobs: int) -> None:
         self.jobs = jobs
@@ -109,7 +109,7 @@ class Processes:
         self.lock = threading.Lock()
 
     def train(self, config: RunConfig) -> float | None:
-        """Carry out a run in a process; return its seconds, None if it only resumed an earlier one."""
+        """Carry out a run in a process; return its seconds, None if it was only resumed."""
         folder = RunFolder(config.folder)
         resumed = folder.config_file.exists()
         command = [sys.executable, "-m", "lenet5c.train", "--out", str(folder.path)]
@@ -137,12 +137,12 @@ class Processes:
         if process.returncode:
             last = (errors.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
             raise TrainingError(
-                f"the training of {title(config)} failed in {folder.path}: {last.strip()}; finished "
-                f"runs are kept: once this is mended, give the same command again"
+                f"the training of {title(config)} failed in {folder.path}: {last.strip()}; "
+                "finished runs are kept: once this is mended, give the same command again"
             )
-        started = started.isoformat(timespec="seconds")
-        process_facts = {"seconds": seconds, "started": started, "jobs": self.jobs}
-        _files.write_json(folder.path / PROCESS_FILE, process_facts)
+        at = started.isoformat(timespec="seconds")
+        facts = {"seconds": seconds, "started": at, "jobs": self.jobs}
+        _files.write_json(folder.path / PROCESS_FILE, facts)
         return seconds
 
     def stop(self) -> None:

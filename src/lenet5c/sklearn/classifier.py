@@ -13,8 +13,8 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from lenet5c.datasets import Dataset, Source
 from lenet5c.recipes import Recipe, RunConfig, recipe, train
 from lenet5c.recipes.build import make_loss
+from lenet5c.recipes.kind import number, plain, whole
 from lenet5c.recipes.recipe import NET_SETTINGS
-from lenet5c.recipes.setting import number, plain, whole
 from lenet5c.sklearn.pixels import as_images, image_shape_of, pixel_range_of
 from lenet5c.sklearn.state import pack, unpack
 from lenet5c.training import NonFiniteError, Trainer
@@ -135,7 +135,7 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
         verbose: bool = False,
     ) -> None:
         # scikit-learn wants each parameter as an attribute, untouched.
-        vars(self).update({name: value for name, value in locals().items() if name != "self"})
+        self.__dict__.update({name: value for name, value in locals().items() if name != "self"})
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
         """Train.
@@ -148,10 +148,10 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
             Labels of any kind, of at least two classes.
         """
         before = getattr(self, "trained_", None) if self.warm_start else None
-        X, y, shape = self._validate(X, y, reset=before is None)
+        rows, labels, shape = self._validate(X, y, reset=before is None)
         if before is None:
-            self._begin(X, shape, np.unique(y))
-        source = self._make_source(X, y, shape)
+            self._begin(rows, shape, np.unique(labels))
+        source = self._make_source(rows, labels, shape)
         settings = self._make_recipe(len(source.train))
 
         def start(trainer: Trainer, _: RunConfig) -> None:
@@ -173,7 +173,7 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
         return self
 
     def partial_fit(self, X: ArrayLike, y: ArrayLike, classes: ArrayLike | None = None) -> Self:
-        """Train one epoch on these samples, in batches, at a constant learning rate; also after `fit`.
+        """Train one epoch on these samples at a constant learning rate; also after `fit`.
 
         Parameters
         ----------
@@ -187,14 +187,14 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
             raise ValueError(
                 "classes must be passed on the first call to partial_fit: all labels that will come"
             )
-        X, y, shape = self._validate(X, y, reset=first)
+        rows, labels, shape = self._validate(X, y, reset=first)
         if first:
-            self._begin(X, shape, np.unique(classes))
+            self._begin(rows, shape, np.unique(np.asarray(classes)))
         elif classes is not None and not np.array_equal(self.classes_, np.unique(classes)):
             raise ValueError(
                 f"classes must be as in the first call, {self.classes_!r}, got {classes!r}"
             )
-        source = self._make_source(X, y, shape)
+        source = self._make_source(rows, labels, shape)
         settings = self._make_recipe(len(source.train), partial=True)
         if settings.optimizer == "sdlm":
             raise ValueError(

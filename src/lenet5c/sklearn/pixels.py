@@ -43,14 +43,15 @@ def image_shape_of(
         # The smallest nearly square image; what the features do not fill stays black.
         height = isqrt(features)
         shape = (height, -(-features // height))
-    shape = tuple(int(n) for n in shape)
+    shape = tuple(map(int, shape))
     if len(shape) == 3 and shape[-1] in (1, 3, 4) and shape[0] not in (1, 3, 4) and asked is None:
         raise ValueError(
             f"X must have the channels of its samples first, got samples of the shape {shape}, as "
             f"if channels were last; use X.transpose(0, 3, 1, 2), or say image_shape={shape} if it "
             f"is meant so"
         )
-    return shape if len(shape) == 3 else (1, *shape)
+    channels, height, width = shape if len(shape) == 3 else (1, *shape)
+    return channels, height, width
 
 
 def pixel_range_of(X: NDArray[Any], asked: tuple[float, float] | None) -> tuple[float, float]:
@@ -73,7 +74,7 @@ def pixel_range_of(X: NDArray[Any], asked: tuple[float, float] | None) -> tuple[
 def as_images(
     X: NDArray[Any], shape: tuple[int, int, int], pixel_range: tuple[float, float]
 ) -> NDArray[np.uint8]:
-    """Return rows (N, features) as images (N, C, H, W): `pixel_range` becomes 0 to 255, the rest is cut off."""
+    """Return rows (N, features) as images (N, C, H, W): `pixel_range` becomes 0 to 255."""
     low, high = pixel_range
     images = np.zeros((len(X), prod(shape)), np.uint8)
     if X.dtype == np.uint8 and pixel_range == WHOLE:
