@@ -105,7 +105,7 @@ def overview(results):
 
 
 def curve(result):
-    """Draw errors by epoch, each seed a thin line, their mean a thick one, and the published ones."""
+    """Draw errors by epoch: each seed a thin line, their mean a thick one, and published ones."""
     facts = reported(result["recipe"])
     figure = new_figure(7, 4, layout="constrained")
     ax = figure.add_subplot()
