@@ -22,7 +22,20 @@ LEAST_SHARE = 0.01
 
 
 def build(recipe: "Recipe", source: Source | Dataset, seed: int) -> tuple[Trainer, TrainedModel]:
-    """As `Recipe.build`."""
+    """Return a `Trainer` on this data, and the `TrainedModel` it trains.
+
+    Parameters
+    ----------
+    source : lenet5c.datasets.Source, or Dataset of the training images
+        Where it has validation images of its own, `validation` has no effect.
+    seed : int
+        Random seed of weights, split, order and augmentation.
+
+    Raises
+    ------
+    ValueError
+        The data does not fit the recipe.
+    """
     if isinstance(source, Dataset):
         source = Source(source, source)
     train_set = source.train

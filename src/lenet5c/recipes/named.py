@@ -23,16 +23,9 @@ PLAIN = Recipe(
 
 DEFAULT = Recipe(
     summary="LeNet-5 with ReLU and average pooling, one-cycle AdamW",
-    epochs=10,
-    batch_size=64,
-    optimizer="adamw",
     lr=6e-3,
-    weight_decay=0.1,
     optimizer_settings={"betas": [0.9, 0.99]},
-    schedule="one-cycle",
     schedule_settings={"warm_up": 0.15},
-    label_smoothing=0.05,
-    validation=1 / 12,
     model={"pooling": "avg"},
 )
 
@@ -95,7 +88,6 @@ RECIPES = {
         DEFAULT,
         summary="the default net on distorted digits, for 80 epochs",
         epochs=80,
-        batch_size=64,
         lr=3e-3,
         schedule_settings={"warm_up": 0.1},
         label_smoothing=0.0,

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from lenet5c.datasets import Dataset, Distortion, Preparation, Source
+from lenet5c.datasets import Distortion, Preparation
 from lenet5c.datasets.distortion import NAMED
 from lenet5c.nn.initialize import NAMED as INITS
 from lenet5c.nn.lenet5 import ACTIVATIONS, C5_FORMS, POOLINGS
@@ -17,7 +17,6 @@ from lenet5c.recipes.build import NETS, loss_settings, optimizer_settings, sched
 from lenet5c.recipes.kind import ANY, DICT, FLAG, check_further, choice, number, offer, plain, whole
 from lenet5c.recipes.registry import LOSSES, OPTIMIZERS, SCHEDULES
 from lenet5c.recipes.setting import NET, Setting, data, declare, document, run, settings, training
-from lenet5c.training import TrainedModel, Trainer
 from lenet5c.training.trainer import KEEPS
 
 #: Arguments of a net that follow from the data and the seed.
@@ -252,19 +251,4 @@ class Recipe:
         no_image = np.zeros((1, 1, 1, 1), np.uint8)  # for those that have a mean image
         return Preparation.named(self.preparation, no_image).size
 
-    def build(self, source: Source | Dataset, seed: int) -> tuple[Trainer, TrainedModel]:
-        """Return a `Trainer` on this data, and the `TrainedModel` it trains.
-
-        Parameters
-        ----------
-        source : lenet5c.datasets.Source, or Dataset of the training images
-            Where it has validation images of its own, `validation` has no effect.
-        seed : int
-            Random seed of weights, split, order and augmentation.
-
-        Raises
-        ------
-        ValueError
-            The data does not fit the recipe.
-        """
-        return building.build(self, source, seed)
+    build = building.build

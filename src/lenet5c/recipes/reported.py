@@ -11,39 +11,20 @@ REACHED = Path(__file__).with_name("reached.json")
 
 @dataclass(frozen=True)
 class Reported:
-    """Figures that others reported of the system that a recipe rebuilds.
+    """Figures that others reported of the system that a recipe rebuilds."""
 
-    Attributes
-    ----------
-    accuracy : float or None
-        In percent; None where nothing was reported.
-    on : {'test', 'train'}
-        The images of that accuracy.
-    beside : str
-        Another reported accuracy.
-    figure : str
-        A remark on it.
-    time : str
-        The time of the training, and the machine.
-    epochs : int or None
-    test_errors, train_errors : tuple of float
-        Error in percent after, and during, each epoch, where a curve was published.
-    sizes : dict
-        Number of training images -> test error in percent, for all training images, too.
-    seeds : int
-        The number of trainings that a report takes by default.
-    """
-
-    accuracy: float | None = None
-    on: str = "test"
-    beside: str = ""
-    figure: str = ""
-    time: str = ""
+    accuracy: float | None = None  # in percent
+    on: str = "test"  # or 'train': the images of that accuracy
+    beside: str = ""  # another accuracy
+    figure: str = ""  # a remark on it
+    time: str = ""  # of the training, with the machine
     epochs: int | None = None
-    test_errors: tuple[float, ...] = ()
-    train_errors: tuple[float, ...] = ()
-    sizes: dict[int, float] = field(default_factory=dict)
-    seeds: int = 5
+    test_errors: tuple[float, ...] = ()  # in percent after each epoch, where a curve was published
+    train_errors: tuple[float, ...] = ()  # during each epoch
+    sizes: dict[int, float] = field(
+        default_factory=dict
+    )  # training images -> test error in percent
+    seeds: int = 5  # trainings that a report takes by default
 
     def __str__(self) -> str:
         own = "" if self.accuracy is None else f"{self.accuracy:g} % {self.on}"

@@ -26,15 +26,9 @@ PAGE = "report.html"
 
 
 def leave_report(prog, run, quiet):
-    """Write pictures and a page of a finished run, if it has none yet; failures are warnings.
+    """Write pictures and a page of a finished run, if it has none yet.
 
-    Parameters
-    ----------
-    prog : str
-        Who warns.
-    run : lenet5c.recipes.Run
-    quiet : bool
-        Print warnings only.
+    Failures are warnings, in the name of `prog`; if `quiet`, nothing else is printed.
     """
     began = time.perf_counter()
     folder = run.folder.path
@@ -68,10 +62,6 @@ def complete(folder):
 def write_report(run):
     """Write the pictures of a finished run, and a page with all of them, into its folder.
 
-    Parameters
-    ----------
-    run : lenet5c.recipes.Run
-
     Returns
     -------
     dict
@@ -80,7 +70,7 @@ def write_report(run):
 
     Raises
     ------
-    lenet5c.errors.MissingExtraError
+    MissingExtraError
         matplotlib is not installed.
     OSError
         The folder cannot be written to.

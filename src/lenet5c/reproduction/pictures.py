@@ -27,12 +27,9 @@ HOLLOW = {"marker": "s", "markerfacecolor": "white", "linestyle": "--"}
 
 
 def draw(record, test_set, folder):
-    """Draw all pictures of a record into a folder.
+    """Draw all pictures of a record into a folder; return (kind, recipe) -> the name of the file.
 
-    Returns
-    -------
-    dict
-        (kind, recipe) -> the file's name, with the kinds 'overview', 'curve', 'sizes' and 'errors'.
+    The kinds are 'overview', of all recipes, 'curve', 'sizes' and 'errors'.
     """
     results = record["results"]
     whole = {result["recipe"]: result for result in results if result["train_size"] is None}

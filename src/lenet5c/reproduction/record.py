@@ -34,27 +34,11 @@ PAIRS = (
 def make_record(
     configs: list[RunConfig], source: Source, command: str, data: str, changes: dict[str, Any]
 ) -> dict[str, Any]:
-    """Return the record of finished runs.
+    """Return the record of finished runs, given with their folders, for `json`.
 
-    Parameters
-    ----------
-    configs : list of RunConfig
-        With the folders of the runs.
-    source : lenet5c.datasets.Source
-        Their data.
-    command : str
-        The command that makes the report.
-    data : str
-        The name of the data.
-    changes : dict
-        Settings that replaced those of every recipe.
-
-    Returns
-    -------
-    dict
-        For `json`. A result holds the runs of one recipe. Its accuracies are in percent, its times
-        in seconds; histories have shares, 0 to 1. Rejected are the test images whose labels raters
-        rejected.
+    A result holds the runs of one recipe. Its accuracies are in percent, its times in seconds;
+    histories have shares, 0 to 1. Rejected are the test images whose labels raters rejected.
+    `changes` are settings that replaced those of every recipe.
 
     Raises
     ------

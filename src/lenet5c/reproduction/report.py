@@ -50,16 +50,7 @@ seed of median accuracy.
 
 
 def write(path, record, pictures):
-    """Write the report of a record.
-
-    Parameters
-    ----------
-    path : Path
-    record : dict
-        As `make_record` returns it.
-    pictures : dict
-        (kind, recipe) -> the picture's address, as seen from the report.
-    """
+    """Write the report of a record; `pictures` has their addresses, by (kind, recipe)."""
 
     def picture(kind, name, text):
         return f"![{text}]({pictures[kind, name]})" if (kind, name) in pictures else ""
