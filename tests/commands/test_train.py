@@ -299,35 +299,11 @@ def test_bad_options(tmp_path, quick, arguments, words):
     assert not (tmp_path / "run").exists()
 
 
-GENERAL = [
-    "--optimizer",
-    "rmsprop",
-    "--optimizer-settings",
-    "alpha=0.9",
-    "momentum=0.5",
-    "--lr",
-    5e-4,
-    "--schedule",
-    "reduce-on-plateau",
-    "--schedule-settings",
-    "patience=0",
-    "factor=0.5",
-    "--average",
-    0.9,
-    "--keep",
-    "best",
-    "--patience",
-    8,
-    "--dropout",
-    0.2,
-    "--batch-norm",
-    "--pooling",
-    "avg",
-    "--split",
-    "last",
-    "--preparation",
-    "mean-image",
-]
+GENERAL = (
+    "--optimizer rmsprop --optimizer-settings alpha=0.9 momentum=0.5 --lr 5e-4 --average 0.9 "
+    "--schedule reduce-on-plateau --schedule-settings patience=0 factor=0.5 --keep best "
+    "--patience 8 --dropout 0.2 --batch-norm --pooling avg --split last --preparation mean-image"
+).split()
 
 
 def test_a_run_with_general_features_resumes_to_the_same_bytes(tmp_path, quick):
@@ -391,7 +367,7 @@ def test_a_run_with_general_features_resumes_to_the_same_bytes(tmp_path, quick):
         "--average must be 0.9",
         "got 0.5",
     )
-    assert train("--resume", "--out", whole, *map(str, GENERAL), cwd=tmp_path).returncode == 0
+    assert train("--resume", "--out", whole, *GENERAL, cwd=tmp_path).returncode == 0
 
 
 def test_patience_is_told_and_counted(tmp_path, quick):

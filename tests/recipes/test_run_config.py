@@ -89,7 +89,7 @@ def test_a_configuration_in_python(tmp_path):
         ({"threads": 0}, ValueError, "threads must be an integer from 1 to 1024, or None, got 0"),
         ({"reading": "all"}, ValueError, "reading must be one of ink, whole, or None, got 'all'"),
         ({"data": "nowhere"}, DatasetError, "nowhere"),
-        ({"epoch": 1}, TypeError, "epoch is no field of a recipe; there is epochs"),
+        ({"epoch": 1}, TypeError, "must be fields of a recipe, got epoch; did you mean epochs"),
     ],
 )
 def test_impossible_configurations(change, error, word):

@@ -159,7 +159,7 @@ RECIPES = {
     ),
     "mirrored": replace(
         PLAIN,
-        summary="mirrored digits, no activation behind C3, Adam",
+        summary="mirrored digits, no activation after C3, Adam",
         reproduces="a LeNet-5 in PyTorch on a CPU",
         notes="Half of the training images are mirrored: a mistake, as a mirrored digit is none, "
         "kept for the figure. Initialization as in average-pool.",

@@ -228,8 +228,8 @@ class Recipe:
         for each in changes:
             if each not in known:
                 near = get_close_matches(each, [*known, *NET_SETTINGS], 1)
-                hint = f"there is {near[0]}" if near else f"use one of {', '.join(known)}"
-                raise TypeError(f"{each} is no field of a recipe; {hint}")
+                hint = f"did you mean {near[0]}?" if near else f"use one of {', '.join(known)}"
+                raise TypeError(f"changes must be fields of a recipe, got {each}; {hint}")
         along: dict[str, Any] = {}
         optimizer = changes.get("optimizer", self.optimizer)
         if optimizer != self.optimizer and optimizer in OPTIMIZERS:

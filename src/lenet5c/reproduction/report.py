@@ -27,9 +27,9 @@ where it is silent, and in the recipes of our own, settings were chosen on valid
 held out from the training set.{looks}"""
 COMPARED = """## Compared on the same images
 
-McNemar's exact test: only images count that one of two models has right and the other wrong. A \
-small p says that the difference is hardly chance. It compares two models, the seeds of median \
-accuracy ({seeds}), not the recipes' means.
+McNemar's exact test: only images count that one of two models classifies correctly and the \
+other does not. A small p says that the difference is hardly chance. It compares two models, the \
+seeds of median accuracy ({seeds}), not the recipes' means.
 
 """
 BY_SIZE = """\
@@ -217,16 +217,16 @@ def error_table(result, picture, rejected):
     name, seed, count = result["recipe"], result["median_seed"], len(columns["index"])
     yield f"### The errors of {name}"
     if not count:
-        yield f"Seed {seed}, the one of median accuracy, has no test image wrong."
+        yield f"Seed {seed}, the one of median accuracy, misclassifies no test image."
         return
     some = f" The {len(order)} most confident are shown." if len(order) < count else ""
     found = len(set(rejected) & set(columns["index"]))
     note = f" Of {found} of them the label is rejected [by raters](#labels-that-raters-rejected)."
     yield (
-        f"The {count} test images that seed {seed}, the one of median accuracy, has wrong, the "
+        f"The {count} test images that seed {seed}, the one of median accuracy, misclassifies, the "
         f"most confident first.{some}{note if rejected else ''}"
     )
-    yield picture("errors", name, f"The test images that {name} has wrong")
+    yield picture("errors", name, f"The test images that {name} misclassifies")
     heads = ["test image", "label", "prediction", "confidence"] + ["label rejected"] * bool(
         rejected
     )
