@@ -87,7 +87,7 @@ def test_every_optimiser_learns_with_every_schedule(mnist_slice, name, schedule)
         ({"momentum": 1}, "momentum"),
         ({"label_smoothing": 1.0}, "label_smoothing"),
         ({"weight_decay": -1}, "weight_decay"),
-        ({"optimizer": "lion"}, "optimizer"),
+        ({"optimizer": "adamm"}, "optimizer"),
         ({"schedule": "none"}, "schedule"),
         ({"fit": "crop"}, "fit"),
         ({"fit": ["pad"]}, "fit"),
