@@ -142,6 +142,8 @@ def configure(options):
         for name, setting in option_settings().items()
         if (value := getattr(options, name)) is not None
     }
+    if "data" in given:
+        given["data"] = source_name(given["data"])
     if options.resume:
         return configure_resumed(options, given)
     name = given.pop("recipe", "default")
@@ -157,8 +159,6 @@ def configure_resumed(options, given):
     if options.out is None:
         raise RunError("--resume needs --out DIR, the folder of the run to go on with")
     config = RunConfig.read(RunFolder(options.out))
-    if "data" in given:
-        given["data"] = source_name(given["data"])
     if difference := config.differing(given):
         name, here, value = difference
         raise RunError(

@@ -97,7 +97,7 @@ class RunConfig:
         own = {each.name for each in fields(cls)}
         of_run = {key: value for key, value in changes.items() if key in own}
         if "data" in of_run:
-            of_run["data"] = source_name(fspath(of_run["data"]))
+            of_run["data"] = source_name(fspath(of_run["data"]), "data")
         of_recipe = {key: value for key, value in changes.items() if key not in own}
         return cls(name, settings=recipe(name, **of_recipe), **of_run)
 
