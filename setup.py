@@ -1,4 +1,4 @@
-"""The compiled part of the build: Cython, instruction sets, OpenMP. Everything else is in pyproject.toml."""
+"""The compiled part of the build: Cython, instruction sets, OpenMP."""
 
 import os
 import sys
@@ -11,8 +11,11 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError, LinkError
 
-# Wheels for the stable ABI of CPython 3.11 serve all later versions; free-threaded builds have no stable ABI yet.
-STABLE_ABI = sys.implementation.name == "cpython" and not sysconfig.get_config_var("Py_GIL_DISABLED")
+# Wheels for the stable ABI of CPython 3.11 serve all later versions; free-threaded builds have no
+# stable ABI yet.
+STABLE_ABI = sys.implementation.name == "cpython" and not sysconfig.get_config_var(
+    "Py_GIL_DISABLED"
+)
 LIMITED_API = "0x030b0000"
 
 KERNELS = "src/lenet5c/kernels"
@@ -24,19 +27,29 @@ TILE_SOURCES = [
 PROGRAM_SOURCES = ["simd/tiles.pxd", "engine/atomic.h"]
 PROGRAM_SOURCES += [f"engine/{path.name}" for path in sorted(Path(KERNELS, "engine").glob("*.pxi"))]
 
-# Flags an instruction set needs, by compiler family. The baseline is the platform's own: SSE2 on x86-64, NEON on arm64.
+# Flags an instruction set needs, by compiler family. The baseline is the platform's own: SSE2 on
+# x86-64, NEON on arm64.
 ISA_FLAGS = {
     "baseline": {"unix": [], "msvc": []},
     "avx2": {"unix": ["-mavx2", "-mfma"], "msvc": ["/arch:AVX2"]},
     "avx512": {
-        "unix": ["-mavx2", "-mfma", "-mavx512f", "-mavx512vl", "-mavx512bw", "-mavx512dq", "-mavx512cd"],
+        "unix": [
+            "-mavx2",
+            "-mfma",
+            "-mavx512f",
+            "-mavx512vl",
+            "-mavx512bw",
+            "-mavx512dq",
+            "-mavx512cd",
+        ],
         "msvc": ["/arch:AVX512"],
     },
 }
 
-# A multiply-add is fused where the source says so and nowhere else, and nothing is reordered: results do not depend
-# on the compiler's mood. -O3 with full unrolling of constant loops is what keeps accumulators in registers.
-# Python's own flags ask for debug information, several times the size of the code; a -g in CFLAGS keeps it.
+# A multiply-add is fused where the source says so and nowhere else, and nothing is reordered:
+# results do not depend on the compiler's mood. -O3 with full unrolling of constant loops is what
+# keeps accumulators in registers. Python's own flags ask for debug information, several times the
+# size of the code; a -g in CFLAGS keeps it.
 NO_DEBUG = [] if "-g" in os.environ.get("CFLAGS", "").split() else ["-g0"]
 OPTIMISE = {
     "unix": ["-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", *NO_DEBUG],
@@ -48,11 +61,14 @@ OPENMP_CHOICES = {
     "unix": [(["-fopenmp"], ["-fopenmp"]), (["-Xpreprocessor", "-fopenmp"], ["-lomp"])],
     "msvc": [(["/openmp"], [])],
 }
-OPENMP_PROBE = "#include <omp.h>\nint lenet5c_openmp_probe(void) { return omp_get_max_threads(); }\n"
+OPENMP_PROBE = (
+    "#include <omp.h>\nint lenet5c_openmp_probe(void) { return omp_get_max_threads(); }\n"
+)
 
 
 def is_x86_64():
-    # ARCHFLAGS names the architectures where Python itself was built for several, as python.org's for macOS is.
+    # ARCHFLAGS names the architectures where Python itself was built for several, as python.org's
+    # for macOS is.
     target = os.environ.get("ARCHFLAGS") or sysconfig.get_platform()
     return target.endswith(("x86_64", "amd64")) and "arm64" not in target
 
@@ -63,8 +79,12 @@ def extensions():
 
     def extension(name, sources=(), define_macros=(), **options):
         return Extension(
-            f"lenet5c.kernels.{name.replace('/', '.')}", [f"{KERNELS}/{name}.pyx", *sources],
-            define_macros=[*macros, *define_macros], **common, **options)  # fmt: skip
+            f"lenet5c.kernels.{name.replace('/', '.')}",
+            [f"{KERNELS}/{name}.pyx", *sources],
+            define_macros=[*macros, *define_macros],
+            **common,
+            **options,
+        )
 
     modules = [
         extension("simd/_cpu", depends=[f"{KERNELS}/simd/cpu.h"]),
@@ -82,19 +102,24 @@ def extensions():
         name = f"_tiles_{isa}"
         guard = {}
         if isa != "baseline":
-            # isa_guard.c owns the init function and calls the real one only where the instructions exist.
+            # isa_guard.c owns the init function and calls the real one only where the instructions
+            # exist.
             guard["sources"] = [f"{KERNELS}/simd/isa_guard.c"]
             guard["define_macros"] = [
                 (f"PyInit_{name}", "lenet5c_guarded_init"),
                 ("LENET5C_INIT", f"PyInit_{name}"),
                 ("LENET5C_NEEDS", f"lenet5c_cpu_has_{isa}"),
             ]
-        modules.append(extension(f"simd/{name}", depends=[f"{KERNELS}/{source}" for source in TILE_SOURCES], **guard))
+        modules.append(
+            extension(
+                f"simd/{name}", depends=[f"{KERNELS}/{source}" for source in TILE_SOURCES], **guard
+            )
+        )
     return modules
 
 
 class BuildExt(build_ext):
-    """Adds the flags of compiler, instruction set and OpenMP; says loudly when OpenMP is missing."""
+    """Adds the flags of compiler, instruction set and OpenMP; warns when OpenMP is missing."""
 
     def build_extensions(self):
         family = "msvc" if self.compiler.compiler_type == "msvc" else "unix"
@@ -103,8 +128,11 @@ class BuildExt(build_ext):
         for module in self.extensions:
             _, tiles, isa = module.name.partition("._tiles_")
             if tiles:
-                # Every small function of a kernel must be inlined for its accumulators to stay in registers.
-                inline = "__forceinline" if family == "msvc" else "inline __attribute__((always_inline))"
+                # Every small function of a kernel must be inlined for its accumulators to stay in
+                # registers.
+                inline = (
+                    "__forceinline" if family == "msvc" else "inline __attribute__((always_inline))"
+                )
                 module.define_macros.append(("CYTHON_INLINE", inline))
                 module.extra_compile_args = [*OPTIMISE[family], *peel, *ISA_FLAGS[isa][family]]
             else:
@@ -114,14 +142,16 @@ class BuildExt(build_ext):
 
     def find_openmp(self, family):
         if os.environ.get("LENET5C_NO_OPENMP") == "1":
-            message = "OpenMP was left out, as LENET5C_NO_OPENMP=1 asks: lenet5c will run on one thread only."
+            message = (
+                "OpenMP was left out, as LENET5C_NO_OPENMP=1 asks: lenet5c will run on one thread."
+            )
         else:
             for compile_args, link_args in OPENMP_CHOICES[family]:
                 if self.accepts(compile_args, link_args, OPENMP_PROBE):
                     return compile_args, link_args
             message = (
-                "OpenMP was not found: lenet5c would run on one thread only. With gcc it comes along; with Apple's "
-                "clang install libomp and point CFLAGS and LDFLAGS at it."
+                "OpenMP was not found: lenet5c would run on one thread only. With gcc it comes "
+                "along; with Apple's clang install libomp and point CFLAGS and LDFLAGS at it."
             )
         if os.environ.get("LENET5C_REQUIRE_OPENMP") == "1":
             raise CompileError(f"LENET5C_REQUIRE_OPENMP=1, but {message}")
@@ -135,10 +165,13 @@ class BuildExt(build_ext):
             path = Path(folder) / "probe.c"
             path.write_text(source)
             try:
-                objects = self.compiler.compile([str(path)], output_dir=folder, extra_postargs=list(compile_args))
+                objects = self.compiler.compile(
+                    [str(path)], output_dir=folder, extra_postargs=list(compile_args)
+                )
                 # A shared library, not a program: the latter would miss LDFLAGS.
                 self.compiler.link_shared_object(
-                    objects, str(Path(folder) / "probe.so"), extra_postargs=list(link_args))  # fmt: skip
+                    objects, str(Path(folder) / "probe.so"), extra_postargs=list(link_args)
+                )
             except (CompileError, LinkError):
                 return False
         return True

@@ -1,11 +1,11 @@
 """The bits that every processor with fused multiply-add should compute: a digest for each topic.
 
-    python tests/same_bits.py            compute the digests here and compare them with same_bits.json
-    python tests/same_bits.py --write    record them, after a kernel's order of terms was changed on purpose
+    python tests/same_bits.py            compute the digests and compare them with same_bits.json
+    python tests/same_bits.py --write    record them, after an order of terms was changed on purpose
 
-A topic yields arrays; a digest that differs names the kernel to look at. Inputs are made of integers, so that neither
-NumPy's generators nor a C library has a say in them. Each instruction set of the processor computes in a process of its
-own, and nothing is recorded unless all agree.
+A topic yields arrays; a digest that differs names the kernel to look at. Inputs are made of
+integers, so that neither NumPy's generators nor a C library has a say in them. Each instruction set
+of the processor computes in a process of its own, and nothing is recorded unless all agree.
 """
 
 import argparse
@@ -40,7 +40,7 @@ def whole_numbers(shape, seed, low, high):
 
 
 def numbers(shape, seed):
-    """float32 from -2 to 2 in steps of 2^-20: exact themselves, while their products have to be rounded."""
+    """float32 from -2 to 2 in steps of 2^-20: exact themselves, their products are rounded."""
     return (whole_numbers(shape, seed, -(2**21), 2**21) * 2.0**-20).astype(np.float32)
 
 
@@ -50,10 +50,40 @@ def steps(shape, seed):
 
 
 def special(count):
-    """Signed zeros, denormals, infinities, not-a-number, and what is near the ends of exp, in every lane of a tile."""
-    values = [0.0, -0.0, 2.0**-149, -(2.0**-149), 2.0**-127, -(2.0**-130), 2.0**-126, np.inf, -np.inf, np.nan, 1, -1,
-              0.625, -0.625, 44, -44, 87, -87, 87.25, 88.25, 88.5, -87.5, -88.5, 104, -104, 2.0**127, -(2.0**127),
-              2.0**-20, -(2.0**-20), 16.5, -16.5]  # fmt: skip
+    """Signed zeros, denormals, infinities, not-a-number and the ends of exp, in every lane."""
+    values = [
+        0.0,
+        -0.0,
+        2.0**-149,
+        -(2.0**-149),
+        2.0**-127,
+        -(2.0**-130),
+        2.0**-126,
+        np.inf,
+        -np.inf,
+        np.nan,
+        1,
+        -1,
+        0.625,
+        -0.625,
+        44,
+        -44,
+        87,
+        -87,
+        87.25,
+        88.25,
+        88.5,
+        -87.5,
+        -88.5,
+        104,
+        -104,
+        2.0**127,
+        -(2.0**127),
+        2.0**-20,
+        -(2.0**-20),
+        16.5,
+        -16.5,
+    ]
     return np.resize(np.array(values, np.float32), (FEW, count))
 
 
@@ -65,8 +95,8 @@ def topic(function):
     return function
 
 
-# Image (C, H, W), filters, window: LeNet's two; widths and counts around every register block; all that a window can
-# do.
+# Image (C, H, W), filters, window: LeNet's two; widths and counts around every register block; all
+# that a window can do.
 CONVOLUTIONS = [
     ((1, 20, 20), 6, (5, 5), {}),
     ((6, 14, 14), 16, (5, 5), {}),
@@ -87,7 +117,7 @@ CONVOLUTIONS = [
 def convolved(batch):
     for seed, (image, filters, window, options) in enumerate(CONVOLUTIONS):
         if batch < 4 and image[1:] == window:
-            continue  # a fully connected layer: NumPy's matrix product, whose order of terms is its own
+            continue  # a fully connected layer: NumPy's matrix product, with an order of its own
         x = numbers((batch, *image), seed)
         weight = numbers((filters, image[0] // options.get("groups", 1), *window), 50 + seed)
         yield x, weight, options, numbers(filters, 100 + seed)
@@ -95,7 +125,9 @@ def convolved(batch):
 
 def convolved_backward(batch):
     for x, weight, options, _ in convolved(batch):
-        shape = nn.Conv2d(x.shape[1], len(weight), weight.shape[2:], **options).output_shape(x.shape[1:])
+        shape = nn.Conv2d(x.shape[1], len(weight), weight.shape[2:], **options).output_shape(
+            x.shape[1:]
+        )
         yield from kernels.conv2d_backward(numbers((batch, *shape), 150), x, weight, **options)
 
 
@@ -123,7 +155,7 @@ def conv2d_backward_of_one_sample():
 
 
 def both_ways(layer, x, seed):
-    """A layer's output, and the gradients of its input and parameters, for one sample and for all of x."""
+    """A layer's output and all its gradients, for one sample and for all of x."""
     for array in layer.params.values():
         seed += 1
         array[...] = numbers(array.shape, seed)
@@ -138,13 +170,17 @@ def both_ways(layer, x, seed):
 def conv2d_with_relu():
     for seed, (image, filters, window, options) in enumerate(CONVOLUTIONS):
         for behind in ([], [nn.MaxPool2d(1)]):
-            model = nn.Sequential(nn.Conv2d(image[0], filters, window, **options), nn.ReLU(), *behind)
+            model = nn.Sequential(
+                nn.Conv2d(image[0], filters, window, **options), nn.ReLU(), *behind
+            )
             yield from both_ways(model, numbers((FEW, *image), seed), 200 + seed)
 
 
 @topic
 def linear():
-    for seed, (inputs, outputs) in enumerate([(1, 1), (5, 3), (16, 6), (33, 17), (49, 25), (100, 10)]):
+    for seed, (inputs, outputs) in enumerate(
+        [(1, 1), (5, 3), (16, 6), (33, 17), (49, 25), (100, 10)]
+    ):
         yield from both_ways(nn.Linear(inputs, outputs), numbers((FEW, inputs), seed), 300 + seed)
         model = nn.Sequential(nn.Linear(inputs, outputs, bias=False), nn.ReLU())
         yield from both_ways(model, numbers((FEW, inputs), seed), 350 + seed)
@@ -172,15 +208,22 @@ def pooled(forward, backward, make, **options):
 
 @topic
 def max_pool2d():
-    yield from pooled(kernels.max_pool2d, kernels.max_pool2d_backward, lambda y, seed: numbers(y.shape, 400 + seed))
+    yield from pooled(
+        kernels.max_pool2d,
+        kernels.max_pool2d_backward,
+        lambda y, seed: numbers(y.shape, 400 + seed),
+    )
 
 
 @topic
 def avg_pool2d():
     for count_include_pad in (True, False):
-        yield from pooled(kernels.avg_pool2d, kernels.avg_pool2d_backward,
-                          lambda y, seed: numbers(y.shape, 450 + seed),
-                          count_include_pad=count_include_pad)  # fmt: skip
+        yield from pooled(
+            kernels.avg_pool2d,
+            kernels.avg_pool2d_backward,
+            lambda y, seed: numbers(y.shape, 450 + seed),
+            count_include_pad=count_include_pad,
+        )
 
 
 @topic
@@ -220,7 +263,9 @@ def conv2d_with_connection_table():
 @topic
 def subsample2d():
     for seed, (image, window) in enumerate([((3, 8, 6), 2), ((17, 7, 5), 2), ((35, 9, 8), (3, 2))]):
-        yield from both_ways(nn.Subsample2d(image[0], window), numbers((FEW, *image), seed), 470 + seed)
+        yield from both_ways(
+            nn.Subsample2d(image[0], window), numbers((FEW, *image), seed), 470 + seed
+        )
 
 
 @topic
@@ -242,7 +287,8 @@ def special_values():
             y = kernels.max_pool2d(image, **options)
             yield y
             yield kernels.max_pool2d_backward(numbers(y.shape, 550), image, **options)
-    # Products that vanish; products that overflow; and an infinite weight, beside which a stray zero would show.
+    # Products that vanish; products that overflow; and an infinite weight, beside which a stray
+    # zero would show.
     x, weight = numbers((FEW, 3, 6, 6), 551), numbers((4, 3, 3, 3), 552)
     for power in (-74, 62, 0):
         scale = np.float32(2.0**power)
@@ -266,7 +312,9 @@ def cross_entropy():
 @topic
 def mean_squared_error():
     for seed, (batch, features) in enumerate([(1, 2), (FEW, 10), (MANY, 17)]):
-        yield from nn.MSELoss()(numbers((batch, features), 700 + seed), numbers((batch, features), 750 + seed))
+        yield from nn.MSELoss()(
+            numbers((batch, features), 700 + seed), numbers((batch, features), 750 + seed)
+        )
 
 
 @topic
@@ -333,7 +381,7 @@ def rmsprop():
 
 
 def trained(model, image, make, batch, loss, distort=None):
-    """Gradients and parameters of three steps on bytes, picked by an index, and the outputs afterwards."""
+    """Gradients and parameters of three steps on indexed bytes, and the outputs afterwards."""
     model.vector[:] = numbers(model.num_params, 900) / 16
     optimizer = make(model)
     samples = whole_numbers((batch + 5, *image), 901, 0, 256).astype(np.uint8)
@@ -341,7 +389,9 @@ def trained(model, image, make, batch, loss, distort=None):
     scale, offset = 2.0**-7 + 2.0**-20, numbers(image, 903)
     for step in range(3):
         index = whole_numbers(batch, 904 + step, 0, batch + 5)
-        yield from model.train_step(samples, labels, loss, index=index, scale=scale, offset=offset, distort=distort)
+        yield from model.train_step(
+            samples, labels, loss, index=index, scale=scale, offset=offset, distort=distort
+        )
         yield model.grad_vector
         optimizer.step()
         yield model.vector
@@ -359,13 +409,17 @@ def training_with_relu_and_max_pool():
 def training_with_tanh_and_avg_pool():
     model = nn.LeNet5(input_size=16, padding=2, activation="tanh", pooling="avg", in_channels=2)
     loss = nn.CrossEntropyLoss()
-    yield from trained(model, (2, 16, 16), lambda model: optim.Adam(model, 2.0**-8, BETAS), FEW, loss)
+    yield from trained(
+        model, (2, 16, 16), lambda model: optim.Adam(model, 2.0**-8, BETAS), FEW, loss
+    )
 
 
 @topic
 def training_with_sigmoid_and_mean_squared_error():
     model = nn.LeNet5(input_size=18, activation="sigmoid")
-    yield from trained(model, (1, 18, 18), lambda model: optim.SGD(model, 2.0**-4), FEW, nn.MSELoss())
+    yield from trained(
+        model, (1, 18, 18), lambda model: optim.SGD(model, 2.0**-4), FEW, nn.MSELoss()
+    )
 
 
 DISTORTIONS = [
@@ -386,8 +440,14 @@ def distortion():
 @topic
 def training_on_distorted_images():
     model = nn.LeNet5(input_size=20)
-    yield from trained(model, (1, 20, 20), lambda model: optim.SGD(model, 2.0**-6), FEW, nn.CrossEntropyLoss(),
-                       distort=DISTORTIONS[-1].of_epoch(2))  # fmt: skip
+    yield from trained(
+        model,
+        (1, 20, 20),
+        lambda model: optim.SGD(model, 2.0**-6),
+        FEW,
+        nn.CrossEntropyLoss(),
+        distort=DISTORTIONS[-1].of_epoch(2),
+    )
 
 
 @topic
@@ -395,16 +455,22 @@ def training_on_few_samples():
     """One by one: a batch of four, and of one."""
     for batch in (5, 1):
         for pooling, activation in (("max", "relu"), ("avg", "tanh")):
-            model = nn.LeNet5(input_size=16, padding=2, pooling=pooling, activation=activation, in_channels=2)
+            model = nn.LeNet5(
+                input_size=16, padding=2, pooling=pooling, activation=activation, in_channels=2
+            )
             loss = nn.CrossEntropyLoss()
-            yield from trained(model, (2, 16, 16), lambda model: optim.Adam(model, 2.0**-8, BETAS), batch, loss)
+            yield from trained(
+                model, (2, 16, 16), lambda model: optim.Adam(model, 2.0**-8, BETAS), batch, loss
+            )
 
 
 @topic
 def training_lenet5_of_1998():
     for batch, loss in ((FEW, nn.MLELoss()), (4, nn.MSELoss()), (1, nn.MAPLoss(0.125))):
         model = nn.LeNet5_1998(input_size=20)
-        yield from trained(model, (1, 20, 20), lambda model: optim.SGD(model, 2.0**-12, 0.5), batch, loss)
+        yield from trained(
+            model, (1, 20, 20), lambda model: optim.SGD(model, 2.0**-12, 0.5), batch, loss
+        )
 
 
 @topic
@@ -420,12 +486,20 @@ def steps_on_few_samples():
         optimizer.estimate(samples, labels, nn.MLELoss(), **packing)
         rates = [2.0**-12] * -(-21 // batch_size)
         yield from model.train_steps(
-            samples, labels, nn.MLELoss(), optimizer, rates, batch_size=batch_size, index=index, **packing)
+            samples,
+            labels,
+            nn.MLELoss(),
+            optimizer,
+            rates,
+            batch_size=batch_size,
+            index=index,
+            **packing,
+        )
         yield model.vector
 
 
 def digest(arrays):
-    """SHA-256 of shapes and little-endian values; not-a-number counts without its sign, which is the processor's."""
+    """SHA-256 of shapes and little-endian values; not-a-number counts without its sign."""
     total = hashlib.sha256()
     for array in map(np.asarray, arrays):
         if array.dtype.kind == "f":
@@ -436,7 +510,7 @@ def digest(arrays):
 
 
 def fused_instruction_sets():
-    """Those that the kernels can use here and that fuse multiply-adds, as LENET5C_ISA names them, best first."""
+    """Usable instruction sets with fused multiply-add, as LENET5C_ISA names them, best first."""
 
     def tiles(isa):
         return import_module(f"lenet5c.kernels.simd._tiles_{isa}").kernels
@@ -459,9 +533,13 @@ def recorded():
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--write", action="store_true", help=f"record the digests in {RECORD.name}")
-    parser.add_argument("--compute", action="store_true", help="print the digests with LENET5C_ISA as JSON")
+    parser.add_argument(
+        "--compute", action="store_true", help="print the digests with LENET5C_ISA as JSON"
+    )
     arguments = parser.parse_args()
     if arguments.compute:
         return print(json.dumps({name: digest(run()) for name, run in TOPICS.items()}))
@@ -481,7 +559,10 @@ def main():
         sys.exit("\n".join(wrong))
     if arguments.write:
         RECORD.write_text(json.dumps(expected, indent=2) + "\n")
-    print(f"{len(expected)} topics agree: {', '.join([best, *(isa for isa in results if isa != best)])}")
+    print(
+        f"{len(expected)} topics agree: "
+        + ", ".join([best, *(isa for isa in results if isa != best)])
+    )
 
 
 if __name__ == "__main__":

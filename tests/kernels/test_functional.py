@@ -1,7 +1,8 @@
 """The functional kernels against their naive float64 twins, and the promises of their door.
 
-A `Case` is one call: the function, the shapes of its arrays, its options. Every promise is tested on such calls:
-`CASES` cross sizes, strides, paddings, dilations, groups and batches; `TYPICAL` has one of each function.
+A `Case` is one call: the function, the shapes of its arrays, its options. Every promise is tested
+on such calls: `CASES` cross sizes, strides, paddings, dilations, groups and batches; `TYPICAL` has
+one of each function.
 """
 
 import re
@@ -39,7 +40,7 @@ def conv(x, channels, kernel_size, bias=True, groups=1, **options):
 
 
 def pool(x, kernel_size, **options):
-    """Forward and backward of both poolings, the mean with either count when there is a border to count."""
+    """Forward and backward of both poolings, the mean with either count of a border."""
     dy = (*x[:2], *reference.output_shape(x[2:], kernel_size, **{"stride": kernel_size} | options))
     options = {"kernel_size": kernel_size} | options
     cases = [Case("max_pool2d", (x,), options), Case("max_pool2d_backward", (dy, x), options)]
@@ -75,7 +76,9 @@ def random_cases(seed):
     C, O = (groups * rng.integers(1, 6, size=2)).tolist()
     kernel_size, padding, dilation = size(1, 5), size(0, 3), size(1, 3)
     span = [d * (k - 1) + 1 for k, d in zip(reference.pair(kernel_size), reference.pair(dilation))]
-    image = tuple(max(1, s - 2 * p) + rng.integers(6).item() for s, p in zip(span, reference.pair(padding)))
+    image = tuple(
+        max(1, s - 2 * p) + rng.integers(6).item() for s, p in zip(span, reference.pair(padding))
+    )
     options = {"stride": size(1, 4), "padding": padding, "dilation": dilation}
     border = tuple(int(rng.integers(k // 2, endpoint=True)) for k in reference.pair(kernel_size))
     image_to_pool = tuple(k + rng.integers(6).item() for k in reference.pair(kernel_size))
@@ -96,7 +99,8 @@ LENET5 = [
     *unfold((17, 6, 14, 14), 5),
 ]
 
-# Large enough for several threads and several strips, with one way of going side by side or another.
+# Large enough for several threads and several strips, with one way of going side by side or
+# another.
 LARGE = [
     *conv((1, 40, 70, 50), 5, 3, padding=1),
     *conv((1, 33, 24, 25), 101, 3),
@@ -111,12 +115,20 @@ CASES = [
     *LENET5,
     *LARGE,
     *(case for N in (0, 1, 2, 15, 16, 17, 33) for case in conv((N, 2, 6, 5), 3, 3, padding=1)),
-    *(case for N in (0, 1, 2, 15, 16, 17, 33) for case in pool((N, 2, 7, 5), 3, stride=2, padding=1)),
+    *(
+        case
+        for N in (0, 1, 2, 15, 16, 17, 33)
+        for case in pool((N, 2, 7, 5), 3, stride=2, padding=1)
+    ),
     *(case for N in (0, 1, 2, 15, 16, 17, 33) for case in unfold((N, 2, 5, 4), 2)),
     # kernels
     *(case for k in (1, 2, 3, 4, 5, 6, 7) for case in conv((3, 2, 9, 8), 4, k)),
     *(case for k in (1, 2, 3, 4, 5, 6, 7) for case in pool((3, 2, 9, 8), k, padding=k // 2)),
-    *(case for k in ((1, 7), (7, 1), (2, 5), (4, 3)) for case in conv((3, 2, 8, 9), 4, k, padding=(0, 1))),
+    *(
+        case
+        for k in ((1, 7), (7, 1), (2, 5), (4, 3))
+        for case in conv((3, 2, 8, 9), 4, k, padding=(0, 1))
+    ),
     *(case for k in ((1, 7), (7, 1), (2, 5), (4, 3)) for case in pool((3, 2, 8, 9), k, stride=1)),
     *conv((3, 2, 7, 4), 5, (7, 4)),
     *pool((3, 2, 7, 4), (7, 4)),
@@ -129,7 +141,8 @@ CASES = [
     # more taps than are summed in one go
     *conv((1, 2, 12, 11), 3, (9, 8)),
     *conv((1, 17, 14, 11), 20, (9, 8), padding=2),
-    # strides: rows and columns unlike, longer than the kernel, ends of the image that no window sees
+    # strides: rows and columns unlike, longer than the kernel, ends of the image that no window
+    # sees
     *conv((5, 3, 11, 10), 4, 3, stride=2),
     *conv((5, 3, 11, 10), 4, (2, 3), stride=(3, 1), padding=(1, 2)),
     *conv((5, 3, 11, 10), 4, 2, stride=4),
@@ -201,24 +214,32 @@ def assert_same(actual, expected):
 
 
 def assert_matches_reference(case, arrays, results):
-    """Each element within 16 eps of the reference, relative to the sum of the magnitudes of its terms.
+    """Each element within 16 eps of the reference, relative to the sum of the magnitudes of its
+    terms.
 
-    In whatever order n terms are summed, the error is at most n eps / 2 of that sum, so 16 eps is proven up to n = 32.
-    Beyond, rounding errors behave like a random walk: for terms of random sign, as here, they stay below 2 eps up to
-    n = 13328, the longest sum here, added one by one. Results that are picked, not computed, are exact.
+    In whatever order n terms are summed, the error is at most n eps / 2 of that sum, so 16 eps is
+    proven up to n = 32. Beyond, rounding errors behave like a random walk: for terms of random
+    sign, as here, they stay below 2 eps up to n = 13328, the longest sum here, added one by one.
+    Results that are picked, not computed, are exact.
     """
     arrays64 = [a.astype(np.float64) for a in arrays]
     # What a maximum picks depends on the sign of x, its gradient is linear in dy.
-    magnitudes = [a if case.name.startswith("max_pool2d") and a is arrays64[-1] else abs(a) for a in arrays64]
+    magnitudes = [
+        a if case.name.startswith("max_pool2d") and a is arrays64[-1] else abs(a) for a in arrays64
+    ]
     bounds = call(reference, case, magnitudes)
-    for result, expected, bound in zip(results, call(reference, case, arrays64), bounds, strict=True):
+    for result, expected, bound in zip(
+        results, call(reference, case, arrays64), bounds, strict=True
+    ):
         assert (result.shape, result.dtype) == (expected.shape, arrays[0].dtype)
         if case.name in ("max_pool2d", "im2col"):
             assert_array_equal(result, expected)
         else:
             error = np.abs(result - expected)
             allowed = 16 * np.finfo(result.dtype).eps * bound
-            assert np.all(error <= allowed), f"error {error.max():.3g}, {np.sum(error > allowed)} elements too far off"
+            assert np.all(error <= allowed), (
+                f"error {error.max():.3g}, {np.sum(error > allowed)} elements too far off"
+            )
 
 
 @each_case
@@ -232,7 +253,13 @@ def test_every_way_is_tested():
     ways = set()
     for case in CASES:
         if case.name == "conv2d":
-            options = {"bias": None, "stride": 1, "padding": 0, "dilation": 1, "groups": 1} | case.options
+            options = {
+                "bias": None,
+                "stride": 1,
+                "padding": 0,
+                "dilation": 1,
+                "groups": 1,
+            } | case.options
             x, weight = zeros(case)[:2]
             conv = convolution._Convolution(x, weight, **options)
             ways |= {("result", conv.way), ("data gradient", conv.dx_way)}
@@ -292,7 +319,9 @@ def read_only(a):
     return a
 
 
-@pytest.mark.parametrize("layout", [strided, reversed_axes, channels_last, np.asfortranarray, unaligned, read_only])
+@pytest.mark.parametrize(
+    "layout", [strided, reversed_axes, channels_last, np.asfortranarray, unaligned, read_only]
+)
 @typical_case
 @each_dtype
 def test_layout_of_inputs_does_not_matter(case, dtype, layout):
@@ -326,7 +355,7 @@ def test_strided_out_leaves_the_gaps_alone(case, dtype):
 @typical_case
 @each_dtype
 def test_out_may_overlap_an_input(case, dtype, shift):
-    """Each result in turn starts `shift` elements after each input in turn, in one piece of memory."""
+    """Each result in turn starts `shift` elements after each input, in one piece of memory."""
     arrays = draw(case, dtype)
     expected = run(case, arrays)
     for i, result in enumerate(expected):
@@ -358,7 +387,9 @@ def test_conv2d_backward_takes_some_of_its_outs(wanted, dtype):
     case = TYPICAL[1]
     arrays = draw(case, dtype)
     expected = run(case, arrays)
-    outs = tuple(np.full_like(result, np.nan) if i in wanted else None for i, result in enumerate(expected))
+    outs = tuple(
+        np.full_like(result, np.nan) if i in wanted else None for i, result in enumerate(expected)
+    )
     results = run(case, arrays, out=outs)
     assert all(results[i] is outs[i] for i in wanted)
     assert_same(results, expected)
@@ -378,14 +409,20 @@ def test_results_own_fresh_memory(case, dtype):
 def test_sizes_in_other_forms(case, form):
     """NumPy integers and pairs of equals say the same as ints."""
     arrays = draw(case, np.float32)
-    sizes = {key: form(size) for key, size in case.options.items() if type(size) is int and key != "groups"}
+    sizes = {
+        key: form(size)
+        for key, size in case.options.items()
+        if type(size) is int and key != "groups"
+    }
     assert_same(run(case._replace(options=case.options | sizes), arrays), run(case, arrays))
 
 
 def test_x_shape_may_be_an_array():
     dy = np.random.default_rng(0).standard_normal((3, 2, 4, 4)).astype(np.float32)
     expected = kernels.avg_pool2d_backward(dy, (3, 2, 9, 8), 2)
-    assert_same([kernels.avg_pool2d_backward(dy, np.empty((3, 2, 9, 8), np.float32), 2)], [expected])
+    assert_same(
+        [kernels.avg_pool2d_backward(dy, np.empty((3, 2, 9, 8), np.float32), 2)], [expected]
+    )
 
 
 @typical_case
@@ -426,7 +463,7 @@ class TestMaxPoolOfSpecialValues:
         return np.random.default_rng(0).standard_normal((18, 2, 6, 7)).astype(dtype)
 
     def check(self, x, options):
-        """Equal to the reference, forward and backward, with dy = 1, 2, 3, ... so that every sum is exact."""
+        """Equal to the reference, forward and backward, with dy = 1, 2, 3, ...: sums are exact."""
         y = kernels.max_pool2d(x, **options)
         assert_array_equal(y, reference.max_pool2d(x, **options))
         dy = np.arange(y.size, dtype=x.dtype).reshape(y.shape)
@@ -465,14 +502,18 @@ def zeros(case, dtype=np.float32):
 
 
 @typical_case
-@pytest.mark.parametrize("dtype", ["float16", "int32", "int64", "bool", "complex64", np.dtype("f4").newbyteorder()])
+@pytest.mark.parametrize(
+    "dtype", ["float16", "int32", "int64", "bool", "complex64", np.dtype("f4").newbyteorder()]
+)
 def test_other_dtypes_are_errors(case, dtype):
     with pytest.raises(TypeError, match=np.dtype(dtype).name):
         call(kernels, case, zeros(case, dtype))
 
 
 @pytest.mark.parametrize("case", [case for case in TYPICAL if len(case.shapes) > 1], ids=str)
-@pytest.mark.parametrize("dtype, other", [("float32", "float64"), ("float64", "float32"), ("float32", "int64")])
+@pytest.mark.parametrize(
+    "dtype, other", [("float32", "float64"), ("float64", "float32"), ("float32", "int64")]
+)
 def test_mixed_dtypes_are_errors(case, dtype, other):
     for odd in range(len(case.shapes)):
         arrays = zeros(case, dtype)
@@ -510,8 +551,9 @@ X, DY = (3, 2, 8, 8), (3, 4, 6, 6)
 WEIGHT, BIAS = (4, 2, 3, 3), (4,)
 POOLED, COL = (3, 2, 4, 4), (3, 18, 36)
 
-# function, shapes of the arrays, options; then what the message must name: the argument, and a number of its value.
-# A shape with a wrong number of axes has that number as its first size, so that the message may name either.
+# function, shapes of the arrays, options; then what the message must name: the argument, and a
+# number of its value. A shape with a wrong number of axes has that number as its first size, so
+# that the message may name either.
 WRONG = [
     ("conv2d", ((3, 8, 8), WEIGHT), {}, "x", 3),
     ("conv2d", ((5, 2, 8, 8, 1), WEIGHT), {}, "x", 5),
@@ -556,9 +598,17 @@ VALID = [
     Case("max_pool2d", (X,), {"kernel_size": 2, "stride": 2, "padding": 0}),
     Case("max_pool2d_backward", (POOLED, X), {"kernel_size": 2, "stride": 2, "padding": 0}),
     Case("avg_pool2d", (X,), {"kernel_size": 2, "stride": 2, "padding": 0}),
-    Case("avg_pool2d_backward", (POOLED,), {"x_shape": X, "kernel_size": 2, "stride": 2, "padding": 0}),
+    Case(
+        "avg_pool2d_backward",
+        (POOLED,),
+        {"x_shape": X, "kernel_size": 2, "stride": 2, "padding": 0},
+    ),
     Case("im2col", (X,), {"kernel_size": 3, "stride": 1, "padding": 0, "dilation": 1}),
-    Case("col2im", (COL,), {"output_size": (8, 8), "kernel_size": 3, "stride": 1, "padding": 0, "dilation": 1}),
+    Case(
+        "col2im",
+        (COL,),
+        {"output_size": (8, 8), "kernel_size": 3, "stride": 1, "padding": 0, "dilation": 1},
+    ),
 ]
 
 
@@ -584,7 +634,10 @@ def spoiled(case):
 
 @pytest.mark.parametrize(
     "case, argument, number",
-    [(Case(name, shapes, options), argument, number) for name, shapes, options, argument, number in WRONG]
+    [
+        (Case(name, shapes, options), argument, number)
+        for name, shapes, options, argument, number in WRONG
+    ]
     + [spoiled_case for case in VALID for spoiled_case in spoiled(case)],
     ids=str,
 )

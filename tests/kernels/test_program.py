@@ -1,8 +1,10 @@
-"""Whole programs: forward, backward and training step against the float64 reference, and what must not change a bit.
+"""Whole programs: forward, backward and training step against the float64 reference, and what must
+not change a bit.
 
-A `Model` is a chain of layers with parameters, both as a program and as a composition of reference functions. Where
-every op is made of additions, multiplications by integers and choices, the data are small integers: float32 is exact
-then, and so is the comparison, ties included. Chains with exponentials are compared with a tolerance.
+A `Model` is a chain of layers with parameters, both as a program and as a composition of reference
+functions. Where every op is made of additions, multiplications by integers and choices, the data
+are small integers: float32 is exact then, and so is the comparison, ties included. Chains with
+exponentials are compared with a tolerance.
 """
 
 import os
@@ -23,7 +25,9 @@ from lenet5c.nn.sequential import StepsTaken
 from lenet5c.optim import optimizer
 
 EPS = np.finfo(np.float32).eps
-TILES = {isa: import_module(f"lenet5c.kernels.simd._tiles_{isa}").kernels for isa in _cpu.supported()}
+TILES = {
+    isa: import_module(f"lenet5c.kernels.simd._tiles_{isa}").kernels for isa in _cpu.supported()
+}
 FUSED = [isa for isa in TILES if _vector.instructions(TILES[isa]) in ("avx512", "avx2", "neon")]
 each_isa = pytest.mark.parametrize("isa", TILES)
 
@@ -34,16 +38,26 @@ CONNECTED = (*WINDOW, "table")
 
 
 def conv(out_channels, kernel_size, stride=1, padding=0, dilation=1, groups=1, bias=True):
-    return {"kind": "conv2d", "out_channels": out_channels, "kernel_size": reference.pair(kernel_size),
-            "stride": reference.pair(stride), "padding": reference.pair(padding),
-            "dilation": reference.pair(dilation), "groups": groups, "has_bias": bias}  # fmt: skip
+    return {
+        "kind": "conv2d",
+        "out_channels": out_channels,
+        "kernel_size": reference.pair(kernel_size),
+        "stride": reference.pair(stride),
+        "padding": reference.pair(padding),
+        "dilation": reference.pair(dilation),
+        "groups": groups,
+        "has_bias": bias,
+    }
 
 
 def connected(table, kernel_size, **options):
     """A convolution with a connection table (in_channels, out_channels)."""
     table = np.array(table, bool)
     connections = np.flatnonzero(table.T).astype(np.intp)
-    return conv(table.shape[1], kernel_size, **options) | {"table": table, "connections": connections}
+    return conv(table.shape[1], kernel_size, **options) | {
+        "table": table,
+        "connections": connections,
+    }
 
 
 def some(in_channels, out_channels):
@@ -59,7 +73,11 @@ def subsample(kernel_size=2):
 
 def rbf(classes, features, integer=False):
     rng = np.random.default_rng(5)
-    codes = rng.integers(-2, 3, (classes, features)) if integer else rng.standard_normal((classes, features))
+    codes = (
+        rng.integers(-2, 3, (classes, features))
+        if integer
+        else rng.standard_normal((classes, features))
+    )
     return {"kind": "rbf", "codes": codes.astype(np.float32)}
 
 
@@ -70,12 +88,17 @@ def linear(out_features, bias=True):
 def pool(kind, kernel_size=2, stride=None, padding=0, **options):
     stride = kernel_size if stride is None else stride
     options = {"count_include_pad": True} | options if kind == "avg" else options
-    return {"kind": f"{kind}_pool2d", "kernel_size": reference.pair(kernel_size), "stride": reference.pair(stride),
-            "padding": reference.pair(padding), **options}  # fmt: skip
+    return {
+        "kind": f"{kind}_pool2d",
+        "kernel_size": reference.pair(kernel_size),
+        "stride": reference.pair(stride),
+        "padding": reference.pair(padding),
+        **options,
+    }
 
 
 class Model:
-    """A chain of layers; `params` holds each weight and bias, with some floats between them that belong to none."""
+    """A chain of layers; `params` holds weights and biases, and floats between that are unused."""
 
     def __init__(self, input_shape, layers):
         self.input_shape, self.layers = input_shape, []
@@ -90,18 +113,28 @@ class Model:
                 elif layer["kind"] == "subsample2d":
                     outputs, weight_shape = shape[0], shape[:1]
                 elif "table" in layer:
-                    outputs, weight_shape = layer["out_channels"], (len(layer["connections"]), *layer["kernel_size"])
+                    outputs, weight_shape = (
+                        layer["out_channels"],
+                        (len(layer["connections"]), *layer["kernel_size"]),
+                    )
                 else:
                     outputs = layer["out_channels"]
                     weight_shape = (outputs, shape[0] // layer["groups"], *layer["kernel_size"])
-                spans = [(int(np.prod(weight_shape)), "weight"), (outputs * layer.pop("has_bias"), "bias")]
+                spans = [
+                    (int(np.prod(weight_shape)), "weight"),
+                    (outputs * layer.pop("has_bias"), "bias"),
+                ]
                 layer["bias"] = None
                 for size, name in spans if i % 2 else spans[::-1]:  # either may come first
                     if size:
                         layer[name] = end
                         end += size + 3
                 weight = (np.s_[layer["weight"] : layer["weight"] + spans[0][0]], weight_shape)
-                bias = None if layer["bias"] is None else np.s_[layer["bias"] : layer["bias"] + spans[1][0]]
+                bias = (
+                    None
+                    if layer["bias"] is None
+                    else np.s_[layer["bias"] : layer["bias"] + spans[1][0]]
+                )
             self.layers.append(layer)
             self.views.append((weight, bias))
         self.num_params = end
@@ -112,7 +145,7 @@ class Model:
         return Program(self.plan, TILES[isa])
 
     def draw(self, batch, integer=False, seed=0):
-        """params, x and dy, as rows: small integers, or normal numbers of which each layer keeps the scale."""
+        """params, x and dy, as rows: small integers, or numbers whose scale each layer keeps."""
         rng = np.random.default_rng(seed)
         sizes = (batch, self.plan.input_size), (batch, self.plan.output_size)
         if integer:
@@ -123,8 +156,12 @@ class Model:
             for layer, (weight, _) in zip(self.layers, self.views, strict=True):
                 if weight:
                     at, shape = weight
-                    inputs = len(layer["connections"]) / layer["out_channels"] if "table" in layer else 1
-                    params[at] = rng.standard_normal(shape).ravel() / np.sqrt(inputs * np.prod(shape[1:]))
+                    inputs = (
+                        len(layer["connections"]) / layer["out_channels"] if "table" in layer else 1
+                    )
+                    params[at] = rng.standard_normal(shape).ravel() / np.sqrt(
+                        inputs * np.prod(shape[1:])
+                    )
             x, dy = (rng.standard_normal(size) for size in sizes)
         return [a.astype(np.float32) for a in (params, x, dy)]
 
@@ -141,7 +178,9 @@ class Model:
                 options = {name: layer[name] for name in CONNECTED}
                 x = reference.connected_conv2d(x, *self._weights(i, params), **options)
             elif kind == "conv2d":
-                x = reference.conv2d(x, *self._weights(i, params), **{name: layer[name] for name in WINDOW})
+                x = reference.conv2d(
+                    x, *self._weights(i, params), **{name: layer[name] for name in WINDOW}
+                )
             elif kind == "subsample2d":
                 x = reference.subsample2d(x, *self._weights(i, params), layer["kernel_size"])
             elif kind == "linear":
@@ -149,7 +188,9 @@ class Model:
             elif kind == "flatten":
                 x = x.reshape(len(x), -1)
             else:
-                x = getattr(reference, kind)(x, **{name: layer[name] for name in layer if name != "kind"})
+                x = getattr(reference, kind)(
+                    x, **{name: layer[name] for name in layer if name != "kind"}
+                )
             values.append(x)
         return values
 
@@ -162,10 +203,14 @@ class Model:
             options = {name: layer[name] for name in layer if name != "kind"}
             if kind in ("conv2d", "linear", "subsample2d"):
                 weight = self._weights(i, params)[0]
-                names = {"subsample2d": ["kernel_size"]}.get(kind, CONNECTED if "table" in layer else WINDOW)
+                names = {"subsample2d": ["kernel_size"]}.get(
+                    kind, CONNECTED if "table" in layer else WINDOW
+                )
                 options = {name: layer[name] for name in names if name in layer}
                 twin = "connected_conv2d" if "table" in layer else kind
-                dy, dweight, dbias = getattr(reference, f"{twin}_backward")(dy, x, weight, **options)
+                dy, dweight, dbias = getattr(reference, f"{twin}_backward")(
+                    dy, x, weight, **options
+                )
                 dparams[self.views[i][0][0]] = dweight.ravel()
                 if self.views[i][1]:
                     dparams[self.views[i][1]] = dbias
@@ -219,72 +264,206 @@ def bits(*results):
 
 
 EXACT = {
-    "lenet5 of three maps": Model((1, 12, 12), [
-        conv(3, 5, padding=2), RELU, pool("max"), conv(16, 5), RELU, pool("max"), FLATTEN,
-        linear(13), RELU, linear(10)]),
+    "lenet5 of three maps": Model(
+        (1, 12, 12),
+        [
+            conv(3, 5, padding=2),
+            RELU,
+            pool("max"),
+            conv(16, 5),
+            RELU,
+            pool("max"),
+            FLATTEN,
+            linear(13),
+            RELU,
+            linear(10),
+        ],
+    ),
     "conv": Model((2, 5, 7), [conv(3, 3)]),
-    "conv without bias, strided, padded, dilated": Model((3, 9, 8), [
-        conv(4, (2, 3), stride=(2, 1), padding=(1, 2), dilation=(3, 2), bias=False), RELU, conv(5, 2, stride=3)]),
-    "groups": Model((4, 6, 5), [conv(6, 3, groups=2, padding=1), RELU, conv(6, 2, groups=6), pool("max", 2, 1)]),
-    "conv as wide as the image": Model((2, 4, 3), [conv(7, (4, 3)), RELU, conv(5, 1), FLATTEN, RELU, linear(3)]),
+    "conv without bias, strided, padded, dilated": Model(
+        (3, 9, 8),
+        [
+            conv(4, (2, 3), stride=(2, 1), padding=(1, 2), dilation=(3, 2), bias=False),
+            RELU,
+            conv(5, 2, stride=3),
+        ],
+    ),
+    "groups": Model(
+        (4, 6, 5), [conv(6, 3, groups=2, padding=1), RELU, conv(6, 2, groups=6), pool("max", 2, 1)]
+    ),
+    "conv as wide as the image": Model(
+        (2, 4, 3), [conv(7, (4, 3)), RELU, conv(5, 1), FLATTEN, RELU, linear(3)]
+    ),
     "padded conv as wide as the image": Model((2, 2, 3), [RELU, conv(7, (4, 5), padding=1), RELU]),
-    "max pool takes the mask, overlapping": Model((2, 9, 8), [
-        conv(3, 2), RELU, pool("max", 3, 2, 1), RELU, pool("max", (2, 1), 1)]),
+    "max pool takes the mask, overlapping": Model(
+        (2, 9, 8), [conv(3, 2), RELU, pool("max", 3, 2, 1), RELU, pool("max", (2, 1), 1)]
+    ),
     "max pool first": Model((3, 7, 6), [pool("max", (3, 2), (2, 3), 1), conv(4, 2), RELU]),
     "max pool last": Model((3, 6, 6), [conv(4, 3), pool("max", (2, 4))]),
-    "avg pool": Model((2, 6, 8), [conv(3, 3, padding=1), RELU, pool("avg"), RELU, pool("avg", (1, 2), 1)]),
-    "avg pool, padded": Model((2, 5, 6), [
-        conv(3, 2), pool("avg", 2, 2, 1), conv(2, 1), pool("avg", 2, 1, 1, count_include_pad=False)]),
+    "avg pool": Model(
+        (2, 6, 8), [conv(3, 3, padding=1), RELU, pool("avg"), RELU, pool("avg", (1, 2), 1)]
+    ),
+    "avg pool, padded": Model(
+        (2, 5, 6),
+        [
+            conv(3, 2),
+            pool("avg", 2, 2, 1),
+            conv(2, 1),
+            pool("avg", 2, 1, 1, count_include_pad=False),
+        ],
+    ),
     "relu": Model((2, 3, 5), [RELU]),
-    "relu twice, then a pool": Model((2, 4, 5), [RELU, RELU, pool("avg"), RELU, RELU, FLATTEN, linear(3), RELU, RELU]),
-    "relu before and after a max pool": Model((2, 6, 6), [conv(3, 3), RELU, RELU, pool("max"), RELU, RELU, conv(2, 2)]),
+    "relu twice, then a pool": Model(
+        (2, 4, 5), [RELU, RELU, pool("avg"), RELU, RELU, FLATTEN, linear(3), RELU, RELU]
+    ),
+    "relu before and after a max pool": Model(
+        (2, 6, 6), [conv(3, 3), RELU, RELU, pool("max"), RELU, RELU, conv(2, 2)]
+    ),
     "linear": Model((5,), [linear(1)]),
     "linear, many": Model((17,), [linear(33, bias=False), RELU, linear(49), RELU, linear(2)]),
     "relu on features": Model((19,), [RELU, linear(7), RELU]),
     "flatten": Model((2, 3, 5), [FLATTEN]),
     "nothing": Model((2, 3), []),
-    "connection table": Model((5, 6, 7), [connected(some(5, 4), (3, 2), padding=(1, 0)), RELU,
-                                          connected([[1, 0, 0], [0, 1, 1], [1, 0, 0], [0, 0, 1]], 3, bias=False)]),
-    "table of neighbours, strided, dilated": Model((4, 9, 8), [
-        connected([[1, 0, 1], [1, 1, 0], [0, 1, 1], [0, 0, 1]], (2, 3), stride=(2, 1), dilation=(1, 2)),
-        pool("max", 2)]),
-    "table as wide as the image": Model((3, 2, 3), [connected(some(3, 4), (2, 3)), RELU, FLATTEN, linear(3)]),
+    "connection table": Model(
+        (5, 6, 7),
+        [
+            connected(some(5, 4), (3, 2), padding=(1, 0)),
+            RELU,
+            connected([[1, 0, 0], [0, 1, 1], [1, 0, 0], [0, 0, 1]], 3, bias=False),
+        ],
+    ),
+    "table of neighbours, strided, dilated": Model(
+        (4, 9, 8),
+        [
+            connected(
+                [[1, 0, 1], [1, 1, 0], [0, 1, 1], [0, 0, 1]], (2, 3), stride=(2, 1), dilation=(1, 2)
+            ),
+            pool("max", 2),
+        ],
+    ),
+    "table as wide as the image": Model(
+        (3, 2, 3), [connected(some(3, 4), (2, 3)), RELU, FLATTEN, linear(3)]
+    ),
     "subsampling": Model((3, 7, 5), [subsample(), RELU, conv(4, 2), subsample((1, 1))]),
     "subsampling last": Model((2, 6, 8), [conv(3, 3, bias=False), subsample((2, 3))]),
     "distances": Model((7,), [rbf(3, 7, integer=True)]),
-    "distances of a table": Model((3, 6, 6), [
-        connected(some(3, 5), 3), subsample(), RELU, FLATTEN, linear(6, bias=False), rbf(4, 6, integer=True)]),
-}  # fmt: skip
+    "distances of a table": Model(
+        (3, 6, 6),
+        [
+            connected(some(3, 5), 3),
+            subsample(),
+            RELU,
+            FLATTEN,
+            linear(6, bias=False),
+            rbf(4, 6, integer=True),
+        ],
+    ),
+}
 
 # Rows of five taps over enough channels go by winograd.pxi, which is not exact.
 SMOOTH = {
-    "lenet5": Model((1, 12, 12), [
-        conv(6, 5, padding=2), RELU, pool("max"), conv(16, 5), RELU, pool("max"), FLATTEN,
-        linear(13), RELU, linear(10)]),
-    "five taps, groups": Model((8, 9, 11), [
-        conv(14, (3, 5), padding=(1, 0), groups=2), SIGMOID,
-        conv(5, (7, 5), padding=(0, 2), dilation=(1, 1), bias=False)]),
-    "five taps, dilated rows, pooled": Model((5, 13, 8), [
-        conv(7, (2, 5), dilation=(3, 1)), pool("max"), TANH, conv(9, (1, 5), padding=(0, 2))]),
-    "lenet5, tanh": Model((1, 12, 12), [
-        conv(6, 5, padding=2), TANH, pool("avg"), conv(16, 5), TANH, pool("avg"), FLATTEN,
-        linear(13), TANH, linear(10)]),
+    "lenet5": Model(
+        (1, 12, 12),
+        [
+            conv(6, 5, padding=2),
+            RELU,
+            pool("max"),
+            conv(16, 5),
+            RELU,
+            pool("max"),
+            FLATTEN,
+            linear(13),
+            RELU,
+            linear(10),
+        ],
+    ),
+    "five taps, groups": Model(
+        (8, 9, 11),
+        [
+            conv(14, (3, 5), padding=(1, 0), groups=2),
+            SIGMOID,
+            conv(5, (7, 5), padding=(0, 2), dilation=(1, 1), bias=False),
+        ],
+    ),
+    "five taps, dilated rows, pooled": Model(
+        (5, 13, 8),
+        [conv(7, (2, 5), dilation=(3, 1)), pool("max"), TANH, conv(9, (1, 5), padding=(0, 2))],
+    ),
+    "lenet5, tanh": Model(
+        (1, 12, 12),
+        [
+            conv(6, 5, padding=2),
+            TANH,
+            pool("avg"),
+            conv(16, 5),
+            TANH,
+            pool("avg"),
+            FLATTEN,
+            linear(13),
+            TANH,
+            linear(10),
+        ],
+    ),
     "sigmoid": Model((2, 3, 5), [SIGMOID]),
     "tanh": Model((2, 3, 5), [TANH]),
-    "activations in a row": Model((3, 6, 5), [
-        conv(4, 3), TANH, SIGMOID, TANH, pool("avg"), SIGMOID, SIGMOID, FLATTEN, TANH, linear(3), SIGMOID, TANH]),
+    "activations in a row": Model(
+        (3, 6, 5),
+        [
+            conv(4, 3),
+            TANH,
+            SIGMOID,
+            TANH,
+            pool("avg"),
+            SIGMOID,
+            SIGMOID,
+            FLATTEN,
+            TANH,
+            linear(3),
+            SIGMOID,
+            TANH,
+        ],
+    ),
     "activations first": Model((7,), [TANH, SIGMOID, linear(9), TANH, linear(4)]),
-    "all linear": Model((3, 9, 7), [
-        conv(5, (3, 2), stride=(2, 1), padding=(0, 1), bias=False), conv(4, 3, dilation=(1, 2)), pool("avg", 2, 1, 1),
-        FLATTEN, linear(11), linear(6, bias=False)]),
-    "max pool of tanh": Model((2, 8, 8), [conv(3, 3), TANH, pool("max"), SIGMOID, conv(5, 3), TANH]),
-    "lenet5 of 1998": Model((1, 16, 16), [
-        conv(6, 5), SCALED_TANH, subsample(), SCALED_TANH, connected(some(6, 16), 3), SCALED_TANH, subsample(),
-        SCALED_TANH, conv(19, (2, 2)), SCALED_TANH, FLATTEN, linear(11), SCALED_TANH, rbf(10, 11)]),
-    "five taps of a table": Model((5, 8, 9), [
-        connected(some(5, 7), (2, 5), padding=(0, 2)), SCALED_TANH, subsample((3, 1))]),
-    "scaled tanh": Model((5,), [SCALED_TANH, {"kind": "scaled_tanh", "amplitude": -0.5, "slope": 3.0}]),
-}  # fmt: skip
+    "all linear": Model(
+        (3, 9, 7),
+        [
+            conv(5, (3, 2), stride=(2, 1), padding=(0, 1), bias=False),
+            conv(4, 3, dilation=(1, 2)),
+            pool("avg", 2, 1, 1),
+            FLATTEN,
+            linear(11),
+            linear(6, bias=False),
+        ],
+    ),
+    "max pool of tanh": Model(
+        (2, 8, 8), [conv(3, 3), TANH, pool("max"), SIGMOID, conv(5, 3), TANH]
+    ),
+    "lenet5 of 1998": Model(
+        (1, 16, 16),
+        [
+            conv(6, 5),
+            SCALED_TANH,
+            subsample(),
+            SCALED_TANH,
+            connected(some(6, 16), 3),
+            SCALED_TANH,
+            subsample(),
+            SCALED_TANH,
+            conv(19, (2, 2)),
+            SCALED_TANH,
+            FLATTEN,
+            linear(11),
+            SCALED_TANH,
+            rbf(10, 11),
+        ],
+    ),
+    "five taps of a table": Model(
+        (5, 8, 9), [connected(some(5, 7), (2, 5), padding=(0, 2)), SCALED_TANH, subsample((3, 1))]
+    ),
+    "scaled tanh": Model(
+        (5,), [SCALED_TANH, {"kind": "scaled_tanh", "amplitude": -0.5, "slope": 3.0}]
+    ),
+}
 
 BATCHES = [1, 15, 16, 17, 33, 257]  # 257: more tiles than gradient shards
 
@@ -299,7 +478,9 @@ def test_equals_reference(model, batch):
     params, x, dy = model.draw(batch, integer=True)
     values = model.reference_forward(params, x)
     dx, dparams = model.reference_backward(params, values, dy)
-    assert max(abs(a).max(initial=0) for a in (*values, dx, dparams)) < 2**22  # far from where float32 rounds integers
+    assert (
+        max(abs(a).max(initial=0) for a in (*values, dx, dparams)) < 2**22
+    )  # far from where float32 rounds integers
     for isa in TILES:
         program = model.program(isa)
         assert_array_equal(forward(program, params, x), values[-1].reshape(batch, -1))
@@ -312,9 +493,9 @@ def test_equals_reference(model, batch):
 def assert_close(actual, expected, eps=16):
     """Within 16 eps of the array's norm.
 
-    A sum of n terms of random sign errs by less than sqrt(n) eps / 2 of its norm, 10 eps for the 400 terms that are
-    the most here; each lane and tile sums for itself, which makes it less. The largest error seen is 4 eps. A term
-    lost or doubled shows at thousands of eps.
+    A sum of n terms of random sign errs by less than sqrt(n) eps / 2 of its norm, 10 eps for the
+    400 terms that are the most here; each lane and tile sums for itself, which makes it less. The
+    largest error seen is 4 eps. A term lost or doubled shows at thousands of eps.
     """
     assert actual.shape == expected.shape
     error, norm = np.linalg.norm(actual - expected), np.linalg.norm(expected)
@@ -342,7 +523,9 @@ def test_a_few_samples_equal_reference(model, batch):
     expected = model.reference_forward(params, x)[-1].reshape(batch, -1)
     for isa in TILES:
         for threads in (1, 3):
-            assert_array_equal(forward(model.program(isa), params, x, threads, by_sample=True), expected)
+            assert_array_equal(
+                forward(model.program(isa), params, x, threads, by_sample=True), expected
+            )
 
 
 @pytest.mark.parametrize("batch", [1, 5])
@@ -354,9 +537,24 @@ def test_a_few_samples_match_reference(model, batch):
         assert_close(forward(model.program(isa), params, x, by_sample=True), expected)
 
 
-WIDE = Model((35, 9, 8), [
-    conv(33, 3, padding=1), RELU, pool("max", 3, 2, 1), TANH, conv(17, (2, 3), stride=(1, 2), dilation=(2, 1)), SIGMOID,
-    pool("avg", 2, 1, 1), conv(16, 2), RELU, FLATTEN, linear(21), RELU, linear(18)])  # fmt: skip
+WIDE = Model(
+    (35, 9, 8),
+    [
+        conv(33, 3, padding=1),
+        RELU,
+        pool("max", 3, 2, 1),
+        TANH,
+        conv(17, (2, 3), stride=(1, 2), dilation=(2, 1)),
+        SIGMOID,
+        pool("avg", 2, 1, 1),
+        conv(16, 2),
+        RELU,
+        FLATTEN,
+        linear(21),
+        RELU,
+        linear(18),
+    ],
+)
 
 
 @pytest.mark.parametrize("batch", [1, 3, 5])
@@ -409,7 +607,9 @@ def test_infinite_values_do_not_leak_between_channels():
 
 @pytest.mark.parametrize("batch", BATCHES)
 @pytest.mark.parametrize(
-    "options", [{}, {"setting": 0.1}, {"loss": "mse"}], ids=["cross entropy", "smoothed", "squared error"]
+    "options",
+    [{}, {"setting": 0.1}, {"loss": "mse"}],
+    ids=["cross entropy", "smoothed", "squared error"],
 )
 @smooth_model
 def test_train_step_matches_reference(model, batch, options):
@@ -420,7 +620,9 @@ def test_train_step_matches_reference(model, batch, options):
         options = options | {"targets": np.eye(model.plan.output_size, dtype=np.float32)[labels]}
         loss, dy = reference.mse(logits[-1].reshape(batch, -1), options["targets"])
     else:
-        loss, dy = reference.cross_entropy(logits[-1].reshape(batch, -1), labels, options.get("setting", 0))
+        loss, dy = reference.cross_entropy(
+            logits[-1].reshape(batch, -1), labels, options.get("setting", 0)
+        )
     dx, dparams = model.reference_backward(params, logits, dy)
     for isa in TILES:
         program = model.program(isa)
@@ -472,18 +674,44 @@ def test_same_bits_at_any_thread_count(model, isa):
 
 # Training on a few samples, one by one.
 
-WIDE_1998 = Model((35, 9, 8), [
-    connected(some(35, 33), 3, padding=1), SCALED_TANH, subsample((2, 2)), SCALED_TANH,
-    connected(some(33, 17), (2, 3), stride=(1, 2), dilation=(2, 1), bias=False), TANH, subsample((2, 1)), FLATTEN,
-    linear(21), SCALED_TANH, rbf(18, 21)])  # fmt: skip
-STRIDED = Model((17, 11, 12), [
-    conv(18, (3, 2), stride=(3, 2), padding=(2, 1), dilation=(1, 3)), RELU, conv(3, 2, stride=(2, 3), bias=False), TANH,
-    conv(35, (1, 2)), pool("max", (2, 1), 1), pool("avg", 1)])  # fmt: skip
+WIDE_1998 = Model(
+    (35, 9, 8),
+    [
+        connected(some(35, 33), 3, padding=1),
+        SCALED_TANH,
+        subsample((2, 2)),
+        SCALED_TANH,
+        connected(some(33, 17), (2, 3), stride=(1, 2), dilation=(2, 1), bias=False),
+        TANH,
+        subsample((2, 1)),
+        FLATTEN,
+        linear(21),
+        SCALED_TANH,
+        rbf(18, 21),
+    ],
+)
+STRIDED = Model(
+    (17, 11, 12),
+    [
+        conv(18, (3, 2), stride=(3, 2), padding=(2, 1), dilation=(1, 3)),
+        RELU,
+        conv(3, 2, stride=(2, 3), bias=False),
+        TANH,
+        conv(35, (1, 2)),
+        pool("max", (2, 1), 1),
+        pool("avg", 1),
+    ],
+)
 FEW = EXACT | SMOOTH | {"wide": WIDE, "wide, of 1998": WIDE_1998, "strided": STRIDED}
 trained_model = pytest.mark.parametrize("model", FEW.values(), ids=FEW)
 few = pytest.mark.parametrize("batch", [1, 2, 3, 4])
-LOSSES = {"cross entropy": {}, "smoothed": {"setting": 0.1}, "squared error": {"loss": "mse"}, "mle": {"loss": "mle"},
-          "map": {"loss": "map", "setting": 3.0}}  # fmt: skip
+LOSSES = {
+    "cross entropy": {},
+    "smoothed": {"setting": 0.1},
+    "squared error": {"loss": "mse"},
+    "mle": {"loss": "mle"},
+    "map": {"loss": "map", "setting": 3.0},
+}
 
 
 def reference_loss(model, out, labels, options):
@@ -508,7 +736,9 @@ def test_one_by_one_equals_reference(model, batch):
         actual_dx, actual_grads = backward(program, params, x, dy, by_sample=True)
         assert_array_equal(actual_dx, dx)
         assert_array_equal(actual_grads, dparams[: program.param_extent])
-        assert_array_equal(backward(program, params, x, dy, need_dx=False, by_sample=True)[1], actual_grads)
+        assert_array_equal(
+            backward(program, params, x, dy, need_dx=False, by_sample=True)[1], actual_grads
+        )
 
 
 @few
@@ -522,13 +752,18 @@ def test_one_by_one_matches_reference(model, batch):
         actual_dx, actual_grads = backward(program, params, x, dy, by_sample=True)
         assert_close(actual_dx, dx)
         assert_close(actual_grads, dparams[: program.param_extent])
-        assert bits(backward(program, params, x, dy, need_dx=False, by_sample=True)[1]) == bits(actual_grads)
+        assert bits(backward(program, params, x, dy, need_dx=False, by_sample=True)[1]) == bits(
+            actual_grads
+        )
 
 
 @few
 @pytest.mark.parametrize("options", LOSSES.values(), ids=LOSSES)
-@pytest.mark.parametrize("model", [model for model in FEW.values() if model.plan.output_size > 1],
-                         ids=[name for name, model in FEW.items() if model.plan.output_size > 1])
+@pytest.mark.parametrize(
+    "model",
+    [model for model in FEW.values() if model.plan.output_size > 1],
+    ids=[name for name, model in FEW.items() if model.plan.output_size > 1],
+)
 def test_train_step_one_by_one_matches_reference(model, options, batch):
     params, x, _ = model.draw(batch, seed=3)
     labels = draw_labels(model, batch)
@@ -539,7 +774,8 @@ def test_train_step_one_by_one_matches_reference(model, options, batch):
         program = model.program(isa)
         actual_dx = np.full_like(x, np.nan)
         actual_loss, correct, out, grads = train_step(
-            program, params, x, labels, dx=actual_dx, by_sample=True, **options)  # fmt: skip
+            program, params, x, labels, dx=actual_dx, by_sample=True, **options
+        )
         assert abs(actual_loss - loss) <= 16 * EPS * max(abs(loss), 1)
         assert correct == np.sum(answers(model, out) == labels)
         assert bits(out) == bits(forward(program, params, x, by_sample=4))
@@ -552,19 +788,24 @@ def test_train_step_one_by_one_matches_reference(model, options, batch):
 @few
 @trained_model
 def test_train_step_one_by_one_is_forward_loss_and_backward(model, batch, options):
-    """To the bit, with the loss as a program without ops, by samples or by tiles: both have the same loss."""
+    """To the bit, with the loss as a program without ops, by samples or by tiles."""
     params, x, _ = model.draw(batch, seed=4)
     labels = draw_labels(model, batch)
     options = reference_loss(model, np.zeros((batch, model.plan.output_size)), labels, options)[2]
     for isa in TILES:
         program = model.program(isa)
-        loss, correct, out, grads = train_step(program, params, x, labels, by_sample=True, **options)
+        loss, correct, out, grads = train_step(
+            program, params, x, labels, by_sample=True, **options
+        )
         nothing = np.zeros(0, np.float32)
         for by_sample in (False, True):
             dy = np.full_like(out, np.nan)
             by_hand, _ = Program(lowering.lower(out.shape[1:], []), TILES[isa]).train_step(
-                out, labels, nothing, nothing, 1, dx=dy, by_sample=by_sample, **options)
-            assert by_hand == pytest.approx(loss, rel=1e-14, abs=1e-14)  # sums of the samples' losses, in double
+                out, labels, nothing, nothing, 1, dx=dy, by_sample=by_sample, **options
+            )
+            assert by_hand == pytest.approx(
+                loss, rel=1e-14, abs=1e-14
+            )  # sums of the samples' losses, in double
             if by_sample:
                 assert by_hand == loss
             assert bits(backward(program, params, x, dy, by_sample=True)[1]) == bits(grads)
@@ -576,9 +817,12 @@ def test_more_samples_go_in_tiles(model, batch):
     params, x, dy = model.draw(batch)
     labels, program = draw_labels(model, batch), model.program()
     with_it, without = (
-        bits(*backward(program, params, x, dy, by_sample=by_sample),
-             *train_step(program, params, x, labels, by_sample=by_sample))
-        for by_sample in (True, False))  # fmt: skip
+        bits(
+            *backward(program, params, x, dy, by_sample=by_sample),
+            *train_step(program, params, x, labels, by_sample=by_sample),
+        )
+        for by_sample in (True, False)
+    )
     assert with_it == without
 
 
@@ -591,8 +835,10 @@ def test_one_by_one_has_the_same_bits_at_any_thread_count_and_instruction_set(mo
     for isa in FUSED:
         program = model.program(isa)
         for threads in (1, 2, 8):
-            actual = bits(*backward(program, params, x, dy, threads, by_sample=True),
-                          *train_step(program, params, x, labels, threads, by_sample=True))  # fmt: skip
+            actual = bits(
+                *backward(program, params, x, dy, threads, by_sample=True),
+                *train_step(program, params, x, labels, threads, by_sample=True),
+            )
             expected = expected or actual
             assert actual == expected, (isa, threads)
 
@@ -600,11 +846,14 @@ def test_one_by_one_has_the_same_bits_at_any_thread_count_and_instruction_set(mo
 @few
 @trained_model
 def test_one_by_one_in_any_state_of_the_workspace(model, batch):
-    """What others have left in the arenas must not show, neither between channels nor in borders of zeros."""
+    """What others left in the arenas must not show, between channels or in borders of zeros."""
     params, x, dy = model.draw(batch)
     fresh = bits(*backward(model.program(), params, x, dy, by_sample=True))
     program = model.program()
-    many = np.full((40, x.shape[1]), np.nan, np.float32), np.full((40, dy.shape[1]), np.inf, np.float32)
+    many = (
+        np.full((40, x.shape[1]), np.nan, np.float32),
+        np.full((40, dy.shape[1]), np.inf, np.float32),
+    )
     for spoil in (many, (many[0][:4], many[1][:4])):
         for by_sample in (False, True):
             backward(program, np.full_like(params, np.nan), *spoil, by_sample=by_sample)
@@ -638,8 +887,14 @@ def test_one_by_one_bytes_by_index(isa):
     expected = bits(*train_step(program, params, floats[index], labels, **options))
     assert bits(*train_step(program, params, floats, labels, index=index, **options)) == expected
     conversion = {"scale": scale, "offset": offset}
-    assert bits(*train_step(program, params, images, labels, index=index, **conversion, **options)) == expected
-    assert bits(*train_step(program, params, images[index], labels, **conversion, **options)) == expected
+    assert (
+        bits(*train_step(program, params, images, labels, index=index, **conversion, **options))
+        == expected
+    )
+    assert (
+        bits(*train_step(program, params, images[index], labels, **conversion, **options))
+        == expected
+    )
 
 
 @pytest.mark.skipif(not {"avx2", "avx512"} <= TILES.keys(), reason="needs both AVX2 and AVX-512")
@@ -648,7 +903,11 @@ def test_same_bits_with_avx2_and_avx512(model):
     params, x, dy = model.draw(33)
     labels = draw_labels(model, 33)
     results = [
-        bits(forward(program, params, x), *backward(program, params, x, dy), *train_step(program, params, x, labels))
+        bits(
+            forward(program, params, x),
+            *backward(program, params, x, dy),
+            *train_step(program, params, x, labels),
+        )
         for program in (model.program("avx2"), model.program("avx512"))
     ]
     assert results[0] == results[1]
@@ -670,7 +929,9 @@ def train(model, isa, optimiser, threads, steps=4):
             _vector.rmsprop(TILES[isa], params, grads, *state, 0.001, 0.99, 1e-8, 0.9, 1e-3)
         else:
             corrections = 1 - 0.9**t, np.sqrt(1 - 0.999**t)
-            _vector.adam(TILES[isa], params, grads, *state, 0.01, 0.9, 0.999, 1e-8, *corrections, 1e-3, True)
+            _vector.adam(
+                TILES[isa], params, grads, *state, 0.01, 0.9, 0.999, 1e-8, *corrections, 1e-3, True
+            )
     assert np.all(np.isfinite(params))
     return bits(params, *state)
 
@@ -701,7 +962,20 @@ def test_updates_have_the_same_bits_with_every_instruction_set(optimiser):
             elif optimiser == "rmsprop":
                 _vector.rmsprop(tiles, p, grads, *state, 0.01, 0.99, 1e-8, 0.9, 1e-3)
             else:
-                _vector.adam(tiles, p, grads, *state, 0.01, 0.9, 0.999, 1e-8, 1 - 0.9**t, 1 - 0.999**t, 1e-3, False)
+                _vector.adam(
+                    tiles,
+                    p,
+                    grads,
+                    *state,
+                    0.01,
+                    0.9,
+                    0.999,
+                    1e-8,
+                    1 - 0.9**t,
+                    1 - 0.999**t,
+                    1e-3,
+                    False,
+                )
         results.append(bits(p, *state))
     assert all(result == results[0] for result in results)
 
@@ -709,7 +983,7 @@ def test_updates_have_the_same_bits_with_every_instruction_set(optimiser):
 @each_isa
 @exact_model
 def test_dead_lanes_contribute_nothing(model, isa):
-    """The gradient of a batch is the sum of its samples' own gradients; the data are integers, so exactly."""
+    """The gradient of a batch is the sum of its samples' gradients, exactly for integers."""
     params, x, dy = model.draw(17, integer=True)
     program = model.program(isa)
     dx, grads = backward(program, params, x, dy)
@@ -737,7 +1011,7 @@ def test_train_step_is_the_mean_of_its_samples(model, isa):
 @each_isa
 @any_model
 def test_samples_do_not_mix(model, isa):
-    """A sample that is not a number spoils neither the outputs nor the input gradients of the others."""
+    """A sample that is not a number spoils no output or input gradient of another."""
     params, x, dy = model.draw(35)
     program = model.program(isa)
     clean = forward(program, params, x), backward(program, params, x, dy)[0]
@@ -789,7 +1063,10 @@ class TestBytes:
         labels = draw_labels(self.model, 33)
         expected = bits(*train_step(program, params, floats[index], labels))
         assert bits(*train_step(program, params, floats, labels, index=index)) == expected
-        assert bits(*train_step(program, params, images, labels, 2, index=index, **conversion)) == expected
+        assert (
+            bits(*train_step(program, params, images, labels, 2, index=index, **conversion))
+            == expected
+        )
         assert bits(*train_step(program, params, images[index], labels, **conversion)) == expected
 
     def test_read_only_arrays(self, isa):
@@ -805,7 +1082,7 @@ class TestErrors:
     model = SMOOTH["lenet5"]
 
     def call(self, name="train_step", **changes):
-        """A valid call on 5 samples, with some arguments changed; grads must stay as they were after an error."""
+        """A valid call on 5 samples with some arguments changed; an error must not touch grads."""
         params, x, dy = self.model.draw(5)
         inputs = {"samples": x, "params": params, "num_threads": 1}
         grads = np.full_like(params, 7)
@@ -835,9 +1112,17 @@ class TestErrors:
     @pytest.mark.parametrize(
         "name, changes, message",
         [
-            ("forward", {"samples": np.zeros((5, 143), np.float32)}, "samples have 143 values.* 144"),
+            (
+                "forward",
+                {"samples": np.zeros((5, 143), np.float32)},
+                "samples have 143 values.* 144",
+            ),
             ("forward", {"samples": np.zeros((5, 144), np.uint8)}, "offset.* 144 values"),
-            ("forward", {"samples": np.zeros((5, 144), np.uint8), "offset": np.zeros(1, np.float32)}, "offset"),
+            (
+                "forward",
+                {"samples": np.zeros((5, 144), np.uint8), "offset": np.zeros(1, np.float32)},
+                "offset",
+            ),
             ("forward", {"out": np.empty((4, 10), np.float32)}, "out"),
             ("forward", {"out": np.empty((5, 11), np.float32)}, "out"),
             ("forward", {"params": np.zeros(9, np.float32)}, "params"),
@@ -853,7 +1138,11 @@ class TestErrors:
             ("train_step", {"loss": "hinge"}, "'hinge'"),
             ("train_step", {"loss": "mse"}, r"targets.* \(5, 10\)"),
             ("train_step", {"loss": "mse", "targets": np.zeros((5, 9), np.float32)}, "targets"),
-            ("train_step", {"samples": np.zeros((0, 144), np.float32), "labels": np.zeros(0, np.int32)}, "one sample"),
+            (
+                "train_step",
+                {"samples": np.zeros((0, 144), np.float32), "labels": np.zeros(0, np.int32)},
+                "one sample",
+            ),
         ],
     )
     def test_wrong_sizes(self, name, changes, message):
@@ -882,7 +1171,7 @@ class TestErrors:
 @pytest.mark.parametrize("batch", [1, 15, 16, 17])
 @each_isa
 def test_samples_of_any_size_go_into_a_tile_and_back(size, batch, isa):
-    """A program of no ops; floats keep their bits, bytes are scaled and shifted as NumPy does it."""
+    """A program of no ops: floats keep their bits, bytes are scaled and shifted as by NumPy."""
     program = Program(lowering.lower((size,), []), TILES[isa])
     rng = np.random.default_rng(0)
     params, out = np.zeros(0, np.float32), np.full((batch + 1, size), np.nan, np.float32)
@@ -911,7 +1200,9 @@ def test_one_program_in_several_python_threads(name):
     """Each call takes a workspace of its own; a few samples go one by one meanwhile."""
     model = SMOOTH[name]
     program = model.program()
-    jobs = [(*model.draw(batch, seed=batch), draw_labels(model, batch)) for batch in (1, 4, 17, 100)]
+    jobs = [
+        (*model.draw(batch, seed=batch), draw_labels(model, batch)) for batch in (1, 4, 17, 100)
+    ]
 
     def run(job, threads):
         params, x, dy, labels = job
@@ -948,7 +1239,9 @@ images, offset = np.ones((8192, 1, 28, 28), np.uint8), np.zeros((1, 28, 28), np.
 labels, index = np.zeros(8192, np.int64), np.arange(8192)
 model, loss = nn.LeNet5(input_size=28, padding=2), nn.CrossEntropyLoss()
 for _ in range(2):
-    model.train_step(images, labels[:batch], loss, index=index[:batch], scale=1 / 255, offset=offset)
+    model.train_step(
+        images, labels[:batch], loss, index=index[:batch], scale=1 / 255, offset=offset
+    )
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 print(peak if sys.platform == "darwin" else peak * 1024)
 """
@@ -958,19 +1251,23 @@ print(peak if sys.platform == "darwin" else peak * 1024)
 def test_memory_of_a_training_step_does_not_grow_with_the_batch():
     def peak(batch):
         command = [sys.executable, "-c", PEAK_MEMORY, str(batch)]  # minutes, emulated
-        done = subprocess.run(command, capture_output=True, text=True, check=True, env=dict(os.environ), timeout=600)
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=True, env=dict(os.environ), timeout=600
+        )
         return int(done.stdout)
 
-    # The activations of 8192 samples are 300 MB, their images as float32 26 MB. Two runs of the same differ by some
-    # hundred kB; labels as int32 and a loss a tile are 40 kB.
+    # The activations of 8192 samples are 300 MB, their images as float32 26 MB. Two runs of the
+    # same differ by some hundred kB; labels as int32 and a loss a tile are 40 kB.
     assert peak(8192) - peak(64) < 4 * 2**20
 
 
-STEPS = {"sgd": {"momentum": 0.9, "nesterov": True, "weight_decay": 1e-3},
-         "adam": {"weight_decay": 1e-2, "decoupled": True},
-         "sdlm": {"weight_decay": 0.0},
-         "adagrad": {"weight_decay": 1e-3},
-         "rmsprop": {"weight_decay": 1e-3, "momentum": 0.5}}  # fmt: skip
+STEPS = {
+    "sgd": {"momentum": 0.9, "nesterov": True, "weight_decay": 1e-3},
+    "adam": {"weight_decay": 1e-2, "decoupled": True},
+    "sdlm": {"weight_decay": 0.0},
+    "adagrad": {"weight_decay": 1e-3},
+    "rmsprop": {"weight_decay": 1e-3, "momentum": 0.5},
+}
 
 
 def update_of(kind, params, steps):
@@ -980,10 +1277,15 @@ def update_of(kind, params, steps):
         vectors = [1 / (np.float32(0.02) + abs(params))]
     ones = np.ones(steps)
     return optimizer.Update(
-        kind, vectors, np.linspace(1e-3, 1e-2, steps),
+        kind,
+        vectors,
+        np.linspace(1e-3, 1e-2, steps),
         ones if kind != "adam" else 1 - 0.9 ** np.arange(1, steps + 1),
         ones if kind != "adam" else np.sqrt(1 - 0.999 ** np.arange(1, steps + 1)),
-        betas=(0.9, 0.999), eps=1e-8, **STEPS[kind])  # fmt: skip
+        betas=(0.9, 0.999),
+        eps=1e-8,
+        **STEPS[kind],
+    )
 
 
 def run_steps(model, isa, kind, batch_size, samples, threads, by_sample=False):
@@ -994,8 +1296,25 @@ def run_steps(model, isa, kind, batch_size, samples, threads, by_sample=False):
     grads = np.full_like(params, np.nan)
     record = StepsTaken(-(-samples // batch_size))
     update = update_of(kind, params, len(record.losses))
-    program.train_steps(x, labels, params, grads, threads, batch_size, update, record, setting=0.1, by_sample=by_sample)
-    return (params, *update.vectors, grads[: program.param_extent], record.losses, (record.taken, record.correct))
+    program.train_steps(
+        x,
+        labels,
+        params,
+        grads,
+        threads,
+        batch_size,
+        update,
+        record,
+        setting=0.1,
+        by_sample=by_sample,
+    )
+    return (
+        params,
+        *update.vectors,
+        grads[: program.param_extent],
+        record.losses,
+        (record.taken, record.correct),
+    )
 
 
 def check_steps(model, kind, batch_size, samples, by_sample):
@@ -1015,7 +1334,8 @@ def check_steps(model, kind, batch_size, samples, by_sample):
         for step in range(steps):
             part = slice(step * batch_size, (step + 1) * batch_size)
             loss, correct, _, grads = train_step(
-                program, params, x[part], labels[part], setting=0.1, by_sample=by_sample)
+                program, params, x[part], labels[part], setting=0.1, by_sample=by_sample
+            )
             assert loss == actual[-2][step]
             assert not grads[~used[: len(grads)]].any()
             right += correct
@@ -1023,16 +1343,42 @@ def check_steps(model, kind, batch_size, samples, by_sample):
             whole[: len(grads)] = grads
             before = params.copy()
             if kind == "sgd":
-                _vector.sgd(TILES[isa], params, whole, *update.vectors, update.lr[step], 0.9, True, 1e-3)
+                _vector.sgd(
+                    TILES[isa], params, whole, *update.vectors, update.lr[step], 0.9, True, 1e-3
+                )
             elif kind == "sdlm":
                 _vector.sdlm(TILES[isa], params, whole, *update.vectors, update.lr[step])
             elif kind == "adagrad":
-                _vector.adagrad(TILES[isa], params, whole, *update.vectors, update.lr[step], 1e-8, 1e-3)
+                _vector.adagrad(
+                    TILES[isa], params, whole, *update.vectors, update.lr[step], 1e-8, 1e-3
+                )
             elif kind == "rmsprop":
-                _vector.rmsprop(TILES[isa], params, whole, *update.vectors, update.lr[step], 0.999, 1e-8, 0.5, 1e-3)
+                _vector.rmsprop(
+                    TILES[isa],
+                    params,
+                    whole,
+                    *update.vectors,
+                    update.lr[step],
+                    0.999,
+                    1e-8,
+                    0.5,
+                    1e-3,
+                )
             else:
-                _vector.adam(TILES[isa], params, whole, *update.vectors, update.lr[step], 0.9, 0.999, 1e-8,
-                             update.correction1[step], update.correction2[step], 1e-2, True)
+                _vector.adam(
+                    TILES[isa],
+                    params,
+                    whole,
+                    *update.vectors,
+                    update.lr[step],
+                    0.9,
+                    0.999,
+                    1e-8,
+                    update.correction1[step],
+                    update.correction2[step],
+                    1e-2,
+                    True,
+                )
             params[~used] = before[~used]  # parameters of no op are left alone
         assert actual[-1] == (steps, right)
         assert_array_equal(actual[0], params)
@@ -1043,30 +1389,52 @@ def check_steps(model, kind, batch_size, samples, by_sample):
 
 @pytest.mark.parametrize("kind", STEPS)
 @pytest.mark.parametrize(
-    "name", ["lenet5", "linear, many", "conv without bias, strided, padded, dilated", "lenet5 of 1998"])
+    "name",
+    ["lenet5", "linear, many", "conv without bias, strided, padded, dilated", "lenet5 of 1998"],
+)
 def test_a_run_of_steps_is_steps_one_by_one(name, kind):
-    check_steps((EXACT | SMOOTH)[name], kind, 48, 200, by_sample=False)  # the last batch is a short one
+    check_steps(
+        (EXACT | SMOOTH)[name], kind, 48, 200, by_sample=False
+    )  # the last batch is a short one
 
 
 @pytest.mark.parametrize("kind", STEPS)
 @pytest.mark.parametrize(
-    "batch_size, samples", [(1, 7), (2, 9), (4, 11), (16, 3), (16, 18), (16, 21), (48, 100), (5, 22)])
-@pytest.mark.parametrize("name", [
-    "lenet5", "linear, many", "wide", "wide, of 1998", "strided", "lenet5 of 1998", "connection table", "groups",
-    "conv as wide as the image", "subsampling"])  # fmt: skip
+    "batch_size, samples",
+    [(1, 7), (2, 9), (4, 11), (16, 3), (16, 18), (16, 21), (48, 100), (5, 22)],
+)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "lenet5",
+        "linear, many",
+        "wide",
+        "wide, of 1998",
+        "strided",
+        "lenet5 of 1998",
+        "connection table",
+        "groups",
+        "conv as wide as the image",
+        "subsampling",
+    ],
+)
 def test_a_run_of_steps_on_few_samples_is_steps_one_by_one(name, batch_size, samples, kind):
-    """Which way a step goes is a matter of its own batch, also where a short one comes behind larger ones."""
+    """The way of a step depends on its own batch, also for a short one after larger ones."""
     check_steps(FEW[name], kind, batch_size, samples, by_sample=True)
 
 
 @pytest.mark.parametrize("batch_size, samples", [(1, 7), (4, 11), (16, 18), (16, 21), (5, 22)])
 @pytest.mark.parametrize("kind", STEPS)
-def test_a_run_of_steps_on_few_samples_has_the_same_bits_at_any_thread_count(kind, batch_size, samples):
+def test_a_run_of_steps_on_few_samples_has_the_same_bits_at_any_thread_count(
+    kind, batch_size, samples
+):
     for name in ("lenet5", "lenet5 of 1998", "wide, of 1998"):
         expected = None
         for isa in FUSED:
             for threads in (1, 2, 8):
-                actual = bits(*run_steps(FEW[name], isa, kind, batch_size, samples, threads, by_sample=True))
+                actual = bits(
+                    *run_steps(FEW[name], isa, kind, batch_size, samples, threads, by_sample=True)
+                )
                 expected = expected or actual
                 assert actual == expected, (name, isa, threads)
 
@@ -1074,9 +1442,20 @@ def test_a_run_of_steps_on_few_samples_has_the_same_bits_at_any_thread_count(kin
 @pytest.mark.parametrize("kind", STEPS)
 @pytest.mark.parametrize(
     "batch_size, samples, wrong, taken",
-    [(1, 6, 4, 4), (4, 14, 9, 2), (4, 14, 13, 3), (1, 1, 0, 0), (16, 34, 33, 2), (16, 34, 20, 1), (16, 3, 1, 0)])
+    [
+        (1, 6, 4, 4),
+        (4, 14, 9, 2),
+        (4, 14, 13, 3),
+        (1, 1, 0, 0),
+        (16, 34, 33, 2),
+        (16, 34, 20, 1),
+        (16, 3, 1, 0),
+    ],
+)
 @pytest.mark.parametrize("name", ["lenet5", "lenet5 of 1998"])
-def test_a_loss_that_is_not_finite_ends_a_run_on_few_samples(name, batch_size, samples, wrong, taken, kind):
+def test_a_loss_that_is_not_finite_ends_a_run_on_few_samples(
+    name, batch_size, samples, wrong, taken, kind
+):
     """In a batch of few, in the short last one, and in a larger one before that."""
     model = FEW[name]
     program = model.program()
@@ -1090,10 +1469,21 @@ def test_a_loss_that_is_not_finite_ends_a_run_on_few_samples(name, batch_size, s
         first = update_of(kind, params, taken)
         first.lr, first.vectors = update.lr[:taken], vectors
         count = taken * batch_size
-        program.train_steps(x[:count], labels[:count], expected, np.zeros_like(params), 1, batch_size, first, few_steps,
-                            by_sample=True)
+        program.train_steps(
+            x[:count],
+            labels[:count],
+            expected,
+            np.zeros_like(params),
+            1,
+            batch_size,
+            first,
+            few_steps,
+            by_sample=True,
+        )
     record = StepsTaken(steps)
-    program.train_steps(x, labels, params, np.zeros_like(params), 2, batch_size, update, record, by_sample=True)
+    program.train_steps(
+        x, labels, params, np.zeros_like(params), 2, batch_size, update, record, by_sample=True
+    )
     assert (record.taken, record.correct) == (taken, few_steps.correct)
     assert_array_equal(record.losses[:taken], few_steps.losses)
     assert np.isnan(record.losses[taken])
@@ -1126,7 +1516,9 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_moves_nothing():
     first_two = update_of("adam", params, 2)
     first_two.lr = update.lr[:2]
     expected = StepsTaken(2)
-    program.train_steps(x[:32], labels[:32], after_two, np.zeros_like(params), 1, 16, first_two, expected)
+    program.train_steps(
+        x[:32], labels[:32], after_two, np.zeros_like(params), 1, 16, first_two, expected
+    )
     for threads in (1, 4):
         moved = params.copy()
         for vector in update.vectors:
@@ -1139,22 +1531,34 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_moves_nothing():
         assert_array_equal(moved, after_two)
 
 
-@pytest.mark.parametrize("steps, batch_size", [(0, 8), (1, 8), (3, 8), (2, 0), (2, 16), (1, -3), (5, 2**62)])
+@pytest.mark.parametrize(
+    "steps, batch_size", [(0, 8), (1, 8), (3, 8), (2, 0), (2, 16), (1, -3), (5, 2**62)]
+)
 def test_steps_that_do_not_fit_the_samples_are_an_error(steps, batch_size):
     model = EXACT["linear"]
     params, x, _ = model.draw(16)
     with pytest.raises(ValueError, match="batches"):
         model.program(dispatch.isa).train_steps(
-            x, draw_labels(model, 16), params, params.copy(), 1, batch_size, update_of("sgd", params, steps),
-            StepsTaken(steps))
+            x,
+            draw_labels(model, 16),
+            params,
+            params.copy(),
+            1,
+            batch_size,
+            update_of("sgd", params, steps),
+            StepsTaken(steps),
+        )
 
 
-@pytest.mark.parametrize("break_it", [
-    lambda update: update.vectors.pop(),
-    lambda update: update.vectors.__setitem__(0, update.vectors[0][:-1].copy()),
-    lambda update: setattr(update, "lr", update.lr[:-1]),
-    lambda update: setattr(update, "correction1", np.append(update.correction1, 1.0)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "break_it",
+    [
+        lambda update: update.vectors.pop(),
+        lambda update: update.vectors.__setitem__(0, update.vectors[0][:-1].copy()),
+        lambda update: setattr(update, "lr", update.lr[:-1]),
+        lambda update: setattr(update, "correction1", np.append(update.correction1, 1.0)),
+    ],
+)
 def test_an_update_of_the_wrong_size_is_an_error(break_it):
     model = EXACT["linear"]
     params, x, _ = model.draw(16)
@@ -1162,4 +1566,5 @@ def test_an_update_of_the_wrong_size_is_an_error(break_it):
     break_it(update)
     with pytest.raises(ValueError):
         model.program(dispatch.isa).train_steps(
-            x, draw_labels(model, 16), params, params.copy(), 1, 8, update, StepsTaken(2))
+            x, draw_labels(model, 16), params, params.copy(), 1, 8, update, StepsTaken(2)
+        )

@@ -1,4 +1,4 @@
-"""How many threads a call takes, and calls from forked processes and from several Python threads."""
+"""Thread counts of calls, also from forked processes and from several Python threads."""
 
 import multiprocessing
 import os
@@ -15,9 +15,14 @@ from lenet5c.kernels import _openmp, threads
 
 needs_openmp = pytest.mark.skipif(not _openmp.has_openmp, reason="built without OpenMP")
 needs_fork = [
-    pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="there is no fork"),
-    pytest.mark.skipif(sys.platform == "darwin", reason="forking without exec is not safe in macOS's own libraries"),
-    # From Python 3.12 on: "use of fork() may lead to deadlocks in the child". That it does not is tested here.
+    pytest.mark.skipif(
+        "fork" not in multiprocessing.get_all_start_methods(), reason="there is no fork"
+    ),
+    pytest.mark.skipif(
+        sys.platform == "darwin", reason="forking without exec is not safe in macOS's own libraries"
+    ),
+    # From Python 3.12 on: "use of fork() may lead to deadlocks in the child". That it does not is
+    # tested here.
     pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning"),
 ]
 ends_pools = sys.platform == "linux" and _openmp.end_pool()  # GNU OpenMP
@@ -44,7 +49,9 @@ class TestNumThreads:
     @pytest.mark.parametrize("wrong", [0, -1, 1025, 1.0, "2", (2,)])
     def test_wrong_values_are_errors(self, default_threads, wrong):
         kernels.set_num_threads(3)
-        with pytest.raises(ValueError, match=f"num_threads is {re.escape(repr(wrong))}.* 1 to 1024"):
+        with pytest.raises(
+            ValueError, match=f"num_threads is {re.escape(repr(wrong))}.* 1 to 1024"
+        ):
             kernels.set_num_threads(wrong)
         assert kernels.get_num_threads() == 3
 
@@ -81,9 +88,21 @@ class TestDefault:
 
     @pytest.mark.parametrize(
         "text, count",
-        [("4", 4), (" 4 ", 4), ("3,2", 3), ("", None), ("0", None), ("-1", None), ("two", None), ("2,", None),
-         ("2,x", None), ("1.5", None), ("²", None), ("0x2", None)],
-    )  # fmt: skip
+        [
+            ("4", 4),
+            (" 4 ", 4),
+            ("3,2", 3),
+            ("", None),
+            ("0", None),
+            ("-1", None),
+            ("two", None),
+            ("2,", None),
+            ("2,x", None),
+            ("1.5", None),
+            ("²", None),
+            ("0x2", None),
+        ],
+    )
     def test_wish_in_omp_num_threads(self, text, count):
         assert threads.wished(text) == count
 
@@ -94,7 +113,10 @@ class TestDefault:
 
     @needs_openmp
     def test_a_choice_beats_omp_num_threads(self):
-        code = "from lenet5c import kernels; kernels.set_num_threads(2); print(kernels.get_num_threads())"
+        code = (
+            "from lenet5c import kernels; kernels.set_num_threads(2); "
+            "print(kernels.get_num_threads())"
+        )
         assert output(code, OMP_NUM_THREADS="3") == ["2"]
 
     @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the affinity cannot be set")
@@ -102,12 +124,17 @@ class TestDefault:
         bind = "import os; os.sched_setaffinity(0, list(os.sched_getaffinity(0))[:1])\n"
         assert output(bind + COUNT, OMP_NUM_THREADS=None) == ["1"]
         if ends_pools or not _openmp.has_openmp:  # other runtimes look once
-            assert output("from lenet5c import kernels\n" + bind + COUNT, OMP_NUM_THREADS=None) == ["1"]
+            assert output("from lenet5c import kernels\n" + bind + COUNT, OMP_NUM_THREADS=None) == [
+                "1"
+            ]
 
     @needs_openmp
     @pytest.mark.skipif(sys.platform != "linux", reason="OMP_PROC_BIND binds on Linux")
     def test_a_thread_that_openmp_has_bound_may_still_have_others(self):
-        code = "from lenet5c.kernels import threads; print(threads.get_num_threads() == threads.limits()['openmp'])"
+        code = (
+            "from lenet5c.kernels import threads; "
+            "print(threads.get_num_threads() == threads.limits()['openmp'])"
+        )
         assert output(code, OMP_NUM_THREADS=None, OMP_PROC_BIND="true") == ["True"]
 
     @needs_openmp
@@ -123,7 +150,12 @@ def convolve(num_threads):
     dy = np.ones((100, 3, 7, 7), np.float32)
     weight = np.ones((3, 2, 3, 3), np.float32)
     dx, dweight, dbias = kernels.conv2d_backward(dy, x, weight, num_threads=num_threads)
-    return kernels.im2col(x, 3, num_threads=num_threads).tobytes() + dx.tobytes() + dweight.tobytes() + dbias.tobytes()
+    return (
+        kernels.im2col(x, 3, num_threads=num_threads).tobytes()
+        + dx.tobytes()
+        + dweight.tobytes()
+        + dbias.tobytes()
+    )
 
 
 # In a process of its own, so that it has no pool yet and a hang ends with the time limit.
@@ -190,7 +222,10 @@ print(convolve(3) == expected)
         code = """
 _openmp.end_pool = lambda: False
 convolve(3)
-print(child(lambda: threads.effective(3) == 1 and convolve(3) == expected and child(lambda: threads.effective(3)) == 1))
+def serial():
+    return threads.effective(3) == 1 and convolve(3) == expected
+
+print(child(lambda: serial() and child(lambda: threads.effective(3)) == 1))
 print(threads.effective(3), convolve(3) == expected)
 """
         assert fork(code) == ["1", "3", "True"]
@@ -205,7 +240,8 @@ print(threads.effective(3))
         assert fork(code) == ["1"]
 
     def test_while_other_threads_are_inside_regions(self):
-        """Their pools are their own: the child neither waits for them nor is in the way of theirs."""
+        """Their pools are their own: the child neither waits for them nor is in the way of
+        theirs."""
         code = """
 done, results = threading.Event(), set()
 
@@ -271,7 +307,9 @@ class TestPythonThreads:
 
     @staticmethod
     def images(seed, batch=40, size=28):
-        return np.random.default_rng(seed).standard_normal((batch, 1, size, size)).astype(np.float32)
+        return (
+            np.random.default_rng(seed).standard_normal((batch, 1, size, size)).astype(np.float32)
+        )
 
     def test_conv2d(self):
         weight = np.random.default_rng(0).standard_normal((5, 1, 3, 3)).astype(np.float32)
@@ -286,15 +324,21 @@ class TestPythonThreads:
 
         def job(seed):
             model = nn.LeNet5(input_size=28, rng=seed)
-            optimised = [model.train_step(self.images(seed), labels, nn.CrossEntropyLoss()) for _ in range(2)]
+            optimised = [
+                model.train_step(self.images(seed), labels, nn.CrossEntropyLoss()) for _ in range(2)
+            ]
             return repr(optimised).encode() + model.grad_vector.tobytes()
 
         assert self.together(job, range(8)) == [{job(seed)} for seed in range(8)]
 
     def test_forward_of_one_new_model(self):
-        """None of the threads may see it half made; and more sizes than it remembers programs for."""
-        model = nn.Sequential(nn.Conv2d(1, 4, 3, rng=0), nn.ReLU(), nn.BatchNorm2d(4), nn.MaxPool2d(2))
-        same = nn.Sequential(nn.Conv2d(1, 4, 3, rng=0), nn.ReLU(), nn.BatchNorm2d(4), nn.MaxPool2d(2))
+        """No thread may see it half made; with more sizes than it remembers programs for."""
+        model = nn.Sequential(
+            nn.Conv2d(1, 4, 3, rng=0), nn.ReLU(), nn.BatchNorm2d(4), nn.MaxPool2d(2)
+        )
+        same = nn.Sequential(
+            nn.Conv2d(1, 4, 3, rng=0), nn.ReLU(), nn.BatchNorm2d(4), nn.MaxPool2d(2)
+        )
         sizes = [(12, 14, 16, 18, 20, 22, 24, 26, 28, 30)[i:] for i in range(8)]
 
         def job(sizes, model=model):

@@ -1,4 +1,4 @@
-"""Compiled kernels on NumPy arrays, usable alone: convolution, pooling, im2col and col2im, forward and backward."""
+"""Compiled kernels on NumPy arrays: convolution, pooling, im2col, forward and backward."""
 
 from lenet5c.kernels.columns import col2im, im2col
 from lenet5c.kernels.convolution import conv2d, conv2d_backward

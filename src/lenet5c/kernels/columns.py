@@ -1,4 +1,4 @@
-"""im2col and col2im on plain NumPy arrays, and the same without checks for those who have checked."""
+"""im2col and col2im on plain NumPy arrays, and the same without checks."""
 
 from math import prod
 
@@ -20,7 +20,8 @@ def im2col(x, kernel_size, stride=1, padding=0, dilation=1, *, out=None, num_thr
     Returns
     -------
     ndarray (N, C * KH * KW, OH * OW)
-        Element [n, (c KH + kh) KW + kw, oh OW + ow] is x[n, c, oh SH + kh DH - PH, ow SW + kw DW - PW], 0 outside.
+        Element [n, (c KH + kh) KW + kw, oh OW + ow] is x[n, c, oh SH + kh DH - PH, ow SW + kw DW -
+        PW], 0 outside.
 
     Examples
     --------
@@ -44,8 +45,11 @@ def im2col(x, kernel_size, stride=1, padding=0, dilation=1, *, out=None, num_thr
     return deliver(work, out)
 
 
-def col2im(col, output_size, kernel_size, stride=1, padding=0, dilation=1, *, out=None, num_threads=None):
-    """Add columns back onto the image they came from, as `torch.nn.functional.fold`: the transpose of `im2col`.
+def col2im(
+    col, output_size, kernel_size, stride=1, padding=0, dilation=1, *, out=None, num_threads=None
+):
+    """Add columns back onto the image they came from, as `torch.nn.functional.fold`: the transpose
+    of `im2col`.
 
     Parameters
     ----------
@@ -69,7 +73,8 @@ def col2im(col, output_size, kernel_size, stride=1, padding=0, dilation=1, *, ou
     taps = prod(window[0])
     if col.shape[1] % taps != 0 or col.shape[1] == 0 or col.shape[2] != prod(size):
         raise ValueError(
-            f"col has the shape {col.shape}; for output_size {image} it should be (N, C * {taps}, {prod(size)})"
+            f"col has the shape {col.shape}; for output_size {image} it should be "
+            f"(N, C * {taps}, {prod(size)})"
         )
     shape = (len(col), col.shape[1] // taps, *image)
     check_elements("the image", shape)
@@ -95,7 +100,9 @@ def fold(col, window, size, x, num_threads):
     """Add the columns onto x, which is contiguous: col2im of checked arguments."""
     n, channels, height, width = x.shape
     windows = contiguous(col).reshape(n, channels, prod(window[0]) * prod(size))
-    _im2col.col2im(windows, (height, width), size, *window, x.reshape(n, channels, height * width), num_threads)
+    _im2col.col2im(
+        windows, (height, width), size, *window, x.reshape(n, channels, height * width), num_threads
+    )
 
 
 def window_of(kernel_size, stride, padding, dilation):

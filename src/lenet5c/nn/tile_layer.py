@@ -18,10 +18,10 @@ KEPT_PROGRAMS = 8
 
 
 class TileLayer(Layer):
-    """A layer that is one tile op. Alone it runs as a program of one op, in a model as part of a longer one."""
+    """A layer that is one tile op: a program of its own, or in a model part of a longer one."""
 
     def tile_op(self, offset):
-        """The mapping that `lowering.lower` takes; ``offset(name)`` is where a parameter lies, or None without one."""
+        """Return what `lowering.lower` takes; ``offset(name)`` is a parameter's place, or None."""
         raise NotImplementedError
 
     def output_shape(self, input_shape):
@@ -52,7 +52,8 @@ class TileLayer(Layer):
         return self.chain.forward(x, training)
 
     def backward(self, dy):
-        """Set `grads`, and return the gradient of the x last given to ``forward(x, training=True)``.
+        """Set `grads`, and return the gradient of the x last given to ``forward(x,
+        training=True)``.
 
         Parameters
         ----------
@@ -68,8 +69,9 @@ class TileLayer(Layer):
 class TileChain:
     """Neighbouring tile layers that run as one program.
 
-    Activations live in the arenas of the program and are gone after a call: `backward` computes them anew from the
-    saved input, tile by tile, so memory does not grow with the batch. A few samples go one by one, which is faster.
+    Activations live in the arenas of the program and are gone after a call: `backward` computes
+    them anew from the saved input, tile by tile, so memory does not grow with the batch. A few
+    samples go one by one, which is faster.
     """
 
     def __init__(self, layers, home):
@@ -102,13 +104,17 @@ class TileChain:
         check_gradient(dy, (len(x), *program.output_shape))
         dx = np.empty(x.shape, np.float32) if need_dx else None
         dx_rows = rows(dx) if need_dx else None
-        program.backward(rows(x), rows(dy), self.params, self.grads, dx_rows, threads.effective(), by_sample=True)
+        program.backward(
+            rows(x), rows(dy), self.params, self.grads, dx_rows, threads.effective(), by_sample=True
+        )
         return dx
 
     def backward_second(self, d2y, dy=None):
-        """Set the layers' `curvatures`, and return the second derivatives by the saved input: layer by layer.
+        """Set the layers' `curvatures`, and return the second derivatives by the saved input: layer
+        by layer.
 
-        The squares of eq. 27 are taken between the layers, so a chain of several is not one program here.
+        The squares of eq. 27 are taken between the layers, so a chain of several is not one program
+        here.
         """
         x = self.saved_input("backward_second")
         for layer in self.layers:
@@ -120,10 +126,11 @@ class TileChain:
         return d2y
 
     def backward_squared(self, d2y, squared=None):
-        """Of one layer whose outputs are sums of weight times input: `backward` with both squared, into `curvatures`.
+        """Of one layer whose outputs are sums of weight times input: `backward` with both squared,
+        into `curvatures`.
 
-        `squared` are the inputs squared, if not each by itself. The sums go by their definition: those of Winograd's
-        algorithm could round below zero.
+        `squared` are the inputs squared, if not each by itself. The sums go by their definition:
+        those of Winograd's algorithm could round below zero.
         """
         x = self.saved_input("backward_second")
         program = self.program_for(x.shape[1:], definition=True)
@@ -131,7 +138,9 @@ class TileChain:
         d2x = np.empty(x.shape, np.float32)
         curvatures = self.home.curvatures[self.start : self.stop]
         squared = x * x if squared is None else squared
-        program.backward(rows(squared), rows(d2y), self.params**2, curvatures, rows(d2x), threads.effective())
+        program.backward(
+            rows(squared), rows(d2y), self.params**2, curvatures, rows(d2x), threads.effective()
+        )
         return d2x
 
     def saved_input(self, caller):
@@ -144,37 +153,78 @@ class TileChain:
         program = self.program_for(input_shape)
         count = len(samples) if index is None else len(index)
         y = np.empty((count, *program.output_shape), np.float32)
-        program.forward(rows(samples), self.params, rows(y), threads.effective(), index, scale, offset, True)
+        program.forward(
+            rows(samples), self.params, rows(y), threads.effective(), index, scale, offset, True
+        )
         return y
 
     def train_step(self, samples, input_shape, labels, loss, index, scale, offset, distort=None):
-        """Loss, correct answers and gradients in one sweep, for samples as `Sequential.train_step` takes them."""
+        """Return loss and correct answers of a batch, and set the gradients, in one sweep."""
         program = self.program_for(input_shape)
         return program.train_step(
-            rows(samples), labels, self.params, self.grads, threads.effective(), loss.kind, loss.setting,
-            loss.targets(labels, prod(program.output_shape)), index, scale, offset, by_sample=True,
-            distort=distort)  # fmt: skip
+            rows(samples),
+            labels,
+            self.params,
+            self.grads,
+            threads.effective(),
+            loss.kind,
+            loss.setting,
+            loss.targets(labels, prod(program.output_shape)),
+            index,
+            scale,
+            offset,
+            by_sample=True,
+            distort=distort,
+        )
 
     def train_steps(
-        self, samples, input_shape, labels, loss, index, scale, offset, batch_size, update, record, distort=None,
-    ):  # fmt: skip
+        self,
+        samples,
+        input_shape,
+        labels,
+        loss,
+        index,
+        scale,
+        offset,
+        batch_size,
+        update,
+        record,
+        distort=None,
+    ):
         """Steps as `Sequential.train_steps` takes them."""
         program = self.program_for(input_shape)
         program.train_steps(
-            rows(samples), labels, self.params, self.grads, threads.effective(), batch_size, update, record, loss.kind,
-            loss.setting, loss.targets(labels, prod(program.output_shape)), index, scale, offset,
-            by_sample=True, distort=distort)  # fmt: skip
+            rows(samples),
+            labels,
+            self.params,
+            self.grads,
+            threads.effective(),
+            batch_size,
+            update,
+            record,
+            loss.kind,
+            loss.setting,
+            loss.targets(labels, prod(program.output_shape)),
+            index,
+            scale,
+            offset,
+            by_sample=True,
+            distort=distort,
+        )
 
     def program(self, x):
         check_batch(x, type(self.layers[0]).__name__)
         return self.program_for(x.shape[1:])
 
     def program_for(self, input_shape, definition=False):
-        # Other threads may do the same meanwhile: each step leaves the table usable, and the program is in hand.
+        # Other threads may do the same meanwhile: each step leaves the table usable, and the
+        # program is in hand.
         key = (input_shape, definition)
         program = self.programs.get(key)
         if program is None:
-            program = self.programs[key] = Program(self.plan(input_shape, definition), dispatch.tiles)
+            program = self.programs[key] = Program(
+                self.plan(input_shape, definition), dispatch.tiles
+            )
             if len(self.programs) > KEPT_PROGRAMS:
                 with suppress(KeyError):
                     self.programs.popitem(last=False)

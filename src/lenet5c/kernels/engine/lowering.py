@@ -1,18 +1,21 @@
-"""From a chain of layers to the plan of a program: tile ops, fused where it pays, with their places in the arena.
+"""From a chain of layers to the plan of a program: tile ops, fused where it pays, with their places
+in the arena.
 
 A layer is described by a plain mapping, so that this package depends on nothing above it:
 
-    {"kind": "conv2d", "out_channels": 6, "kernel_size": (5, 5), "stride": (1, 1), "padding": (0, 0),
-     "dilation": (1, 1), "groups": 1, "weight": 0, "bias": 150}
+    {"kind": "conv2d", "out_channels": 6, "kernel_size": (5, 5), "stride": (1, 1),
+     "padding": (0, 0), "dilation": (1, 1), "groups": 1, "weight": 0, "bias": 150}
     {"kind": "linear", "out_features": 10, "weight": 156, "bias": None}
-    {"kind": "max_pool2d" or "avg_pool2d", "kernel_size", "stride", "padding"[, "count_include_pad"]}
+    {"kind": "max_pool2d" or "avg_pool2d", "kernel_size", "stride", "padding"
+     [, "count_include_pad"]}
     {"kind": "subsample2d", "kernel_size", "weight": 156, "bias": 162}
     {"kind": "relu" or "sigmoid" or "tanh" or "flatten"}
     {"kind": "scaled_tanh", "amplitude": 1.7159, "slope": 2 / 3}
     {"kind": "rbf", "codes": an array of float32 (classes, features) that keeps its place}
 
-where weight and bias are offsets into the parameter vector. Conv2d takes and gives (C, H, W), linear and rbf
-(features,). A conv2d may have "connections", o * C + c of each filter that there is, ascending: its weight has no others.
+where weight and bias are offsets into the parameter vector. Conv2d takes and gives (C, H, W),
+linear and rbf (features,). A conv2d may have "connections", o * C + c of each filter that there is,
+ascending: its weight has no others.
 """
 
 from dataclasses import dataclass
@@ -30,9 +33,9 @@ MAX_SLICES = 10_000
 class Plan:
     """A program's ops and sizes; sizes of samples in values, of arenas and records in floats.
 
-    A slice is (None, start, size, sums): parameters whose gradient is summed in records, from `sums` on; or (i, first,
-    count, 0): outputs of the linear op i. Gaps, (start, stop), are parameters of no op. With penalties, the class of a
-    sample is where its output is smallest.
+    A slice is (None, start, size, sums): parameters whose gradient is summed in records, from
+    `sums` on; or (i, first, count, 0): outputs of the linear op i. Gaps, (start, stop), are
+    parameters of no op. With penalties, the class of a sample is where its output is smallest.
     """
 
     input_shape: tuple[int, ...]
@@ -65,7 +68,7 @@ class Plan:
 
 
 def lower(input_shape, layers):
-    """The plan that runs `layers` (mappings as above) on samples of `input_shape`, (C, H, W) or (features,)."""
+    """Return the plan that runs `layers` on samples of `input_shape`, (C, H, W) or (features,)."""
     shape = tuple(input_shape)
     ops = []
     for layer in layers:
@@ -104,12 +107,26 @@ def _tile_ops(layer, shape):
         (features,) = shape
         # A filter as wide as the one row it reads.
         return [
-            TileOp("linear", (1, 1, features), (layer["out_features"], 1, 1), kernel_size=(1, features),
-                   weight=layer["weight"], bias=layer["bias"])
-        ]  # fmt: skip
+            TileOp(
+                "linear",
+                (1, 1, features),
+                (layer["out_features"], 1, 1),
+                kernel_size=(1, features),
+                weight=layer["weight"],
+                bias=layer["bias"],
+            )
+        ]
     if kind in ACTIVATIONS:
         whole = shape if len(shape) == 3 else (*shape, 1, 1)
-        return [TileOp(kind, whole, whole, amplitude=layer.get("amplitude", 1.0), slope=layer.get("slope", 1.0))]
+        return [
+            TileOp(
+                kind,
+                whole,
+                whole,
+                amplitude=layer.get("amplitude", 1.0),
+                slope=layer.get("slope", 1.0),
+            )
+        ]
     if kind == "rbf":
         return [TileOp(kind, (*shape, 1, 1), (len(layer["codes"]), 1, 1), codes=layer["codes"])]
     channels, height, width = shape
@@ -119,14 +136,31 @@ def _tile_ops(layer, shape):
         window = layer["kernel_size"]
         size = pool2d_output_size((height, width), window)
         return [
-            TileOp(kind, shape, (channels, *size), kernel_size=window, stride=window, groups=channels,
-                   weight=layer["weight"], bias=layer["bias"])
-        ]  # fmt: skip
-    size = pool2d_output_size((height, width), layer["kernel_size"], layer["stride"], layer["padding"])
+            TileOp(
+                kind,
+                shape,
+                (channels, *size),
+                kernel_size=window,
+                stride=window,
+                groups=channels,
+                weight=layer["weight"],
+                bias=layer["bias"],
+            )
+        ]
+    size = pool2d_output_size(
+        (height, width), layer["kernel_size"], layer["stride"], layer["padding"]
+    )
     return [
-        TileOp(kind, shape, (channels, *size), kernel_size=layer["kernel_size"], stride=layer["stride"],
-               padding=layer["padding"], count_pad=layer.get("count_include_pad", True))
-    ]  # fmt: skip
+        TileOp(
+            kind,
+            shape,
+            (channels, *size),
+            kernel_size=layer["kernel_size"],
+            stride=layer["stride"],
+            padding=layer["padding"],
+            count_pad=layer.get("count_include_pad", True),
+        )
+    ]
 
 
 def _convolution(layer, shape):
@@ -145,11 +179,23 @@ def _convolution(layer, shape):
     if kernel_size == shape[1:] and layer["groups"] == 1 and connections is None:
         # One filter position: a fully connected layer, whose gradient has a better way.
         features = prod(shape)
-        ops.append(TileOp("linear", (1, 1, features), out_shape, kernel_size=(1, features), **params))
+        ops.append(
+            TileOp("linear", (1, 1, features), out_shape, kernel_size=(1, features), **params)
+        )
     else:
         ops.append(
-            TileOp("conv2d", shape, out_shape, kernel_size, stride, dilation=dilation, groups=layer["groups"],
-                   connections=connections, definition=layer.get("definition", False), **params)  # fmt: skip
+            TileOp(
+                "conv2d",
+                shape,
+                out_shape,
+                kernel_size,
+                stride,
+                dilation=dilation,
+                groups=layer["groups"],
+                connections=connections,
+                definition=layer.get("definition", False),
+                **params,
+            )
         )
     return ops
 
@@ -179,14 +225,20 @@ def _fuse(ops):
 def _halves(op):
     """Whether an op is LeNet's pooling: 2 x 2 windows that cover the image exactly once."""
     halved = tuple(2 * extent for extent in op.out_shape[1:]) == op.in_shape[1:]
-    return op.kind == "max_pool2d" and op.kernel_size == op.stride == (2, 2) and op.padding == (0, 0) and halved
+    return (
+        op.kind == "max_pool2d"
+        and op.kernel_size == op.stride == (2, 2)
+        and op.padding == (0, 0)
+        and halved
+    )
 
 
 def _place(ops, end):
-    """Give each op its place in the arena, whose first `end` floats are the input; returns the arena's size.
+    """Give each op its place in the arena, whose first `end` floats are the input; returns the
+    arena's size.
 
-    An activation overwrites its input, unless something else still needs that: the input of the program, or an op
-    whose gradient looks at its own output.
+    An activation overwrites its input, unless something else still needs that: the input of the
+    program, or an op whose gradient looks at its own output.
     """
     at = 0
     for i, op in enumerate(ops):
@@ -205,7 +257,7 @@ def _place(ops, end):
 
 
 def _place_gradients(ops):
-    """Give each op its place in a record; returns the floats of a record's sums, and of what it keeps of a tile."""
+    """Give each op its place in a record; return the floats of its sums, and of a saved tile."""
     sums = saved = 0
     for op in ops:
         if op.kind in ("conv2d", "subsample2d"):
@@ -227,10 +279,15 @@ def _slices(ops, most):
             # A multiple of the outputs that the kernel takes at a time.
             count = max(1, most // (FILTER_BLOCK * op.filter_size)) * FILTER_BLOCK
             outputs = op.out_shape[0]
-            slices += [(i, first, min(count, outputs - first), 0) for first in range(0, outputs, count)]
+            slices += [
+                (i, first, min(count, outputs - first), 0) for first in range(0, outputs, count)
+            ]
         elif op.weight is not None:
             for start, stop, sums in op.sum_ranges:
-                slices += [(None, at, min(most, stop - at), sums + at - start) for at in range(start, stop, most)]
+                slices += [
+                    (None, at, min(most, stop - at), sums + at - start)
+                    for at in range(start, stop, most)
+                ]
     return slices or [(None, 0, 0, 0)]
 
 

@@ -1,4 +1,4 @@
-"""The way that a sample takes by itself, rather than as a lane of a tile: its steps, and their places in memory."""
+"""Lowering for one sample that is no lane of a tile: steps and their places in memory."""
 
 from dataclasses import dataclass
 from math import prod
@@ -11,11 +11,13 @@ MOST_STRIDE = 4  # vertical times horizontal, for a sample by itself
 
 @dataclass
 class SampleStep:
-    """One step of the way that a sample by itself takes; the fields are those of `Step` in sample.pxi.
+    """One step of the way that a sample by itself takes; the fields are those of `Step` in
+    sample.pxi.
 
-    kind is 'tile' for the tile kernel of `op`, whose lanes are channels then; or 'conv2d', 'linear', 'pad2d',
-    'subsample2d', 'rbf', or 'blocked' and 'plain', which change between (C, H, W) and (C / 16, H, W, 16). x and y are
-    offsets into an arena, packed into the filters as the way lays them out, training into what its gradients take.
+    kind is 'tile' for the tile kernel of `op`, whose lanes are channels then; or 'conv2d',
+    'linear', 'pad2d', 'subsample2d', 'rbf', or 'blocked' and 'plain', which change between (C, H,
+    W) and (C / 16, H, W, 16). x and y are offsets into an arena, packed into the filters as the way
+    lays them out, training into what its gradients take.
     """
 
     kind: str
@@ -38,7 +40,8 @@ class SamplePlan:
 
 
 class SampleLowering:
-    """The steps that take one sample through the ops; what a convolution gives lies 16 channels side by side.
+    """The steps that take one sample through the ops; what a convolution gives lies 16 channels
+    side by side.
 
     A change of layout has an op for its shape alone: a padding by nothing.
     """
@@ -53,13 +56,15 @@ class SampleLowering:
     def plan(self):
         convolutions = [op for op in self.ops if op.kind == "conv2d"]
         if any(op.groups != 1 or prod(op.stride) > MOST_STRIDE for op in convolutions):
-            # Groups with few channels would leave most lanes empty; spread out by a large stride, a gradient is zeros.
+            # Groups with few channels would leave most lanes empty; spread out by a large stride, a
+            # gradient is zeros.
             return None
         for op in self.ops:
             self.add(op)
         self.make_plain()
         if self.end + self.packed + self.training > MAX_ELEMENTS:
-            # Spread out, the gradient of a strided or dilated convolution may be far larger than a tile.
+            # Spread out, the gradient of a strided or dilated convolution may be far larger than a
+            # tile.
             return None
         trainable = [i for i, step in enumerate(self.steps) if step.op.weight is not None]
         first = min(trainable, default=len(self.steps))
@@ -73,7 +78,9 @@ class SampleLowering:
             self.step("conv2d", op, op.inner_shape, blocked=True)
             self.steps[-1].packed, self.steps[-1].training = self.packed, self.training
             filters = _whole_tiles(op.out_shape[0]) * (op.filter_size + 1)
-            self.packed += filters + (0 if op.connections is None else _whole_tiles(op.out_shape[0] * op.filter_size))
+            self.packed += filters + (
+                0 if op.connections is None else _whole_tiles(op.out_shape[0] * op.filter_size)
+            )
             self.training += filters + self.gradient_floats(op)
             if op.pool:
                 self.tile(TileOp("max_pool2d", op.inner_shape, op.out_shape, (2, 2), (2, 2)))
@@ -100,9 +107,13 @@ class SampleLowering:
         (channels, height, width), outputs = op.in_shape, op.out_shape[0]
         spread = [
             size + (kernel - 1) * dilation
-            for size, kernel, dilation in zip((height, width), op.kernel_size, op.dilation, strict=True)
+            for size, kernel, dilation in zip(
+                (height, width), op.kernel_size, op.dilation, strict=True
+            )
         ]
-        floats = _whole_tiles(channels) * outputs * prod(op.kernel_size) + _whole_tiles(outputs) * prod(spread)
+        floats = _whole_tiles(channels) * outputs * prod(op.kernel_size) + _whole_tiles(
+            outputs
+        ) * prod(spread)
         if not self.steps[-1].blocked:
             floats += _whole_tiles(channels) * height * width
         return floats + (0 if op.connections is None else _whole_tiles(outputs * op.filter_size))
@@ -114,17 +125,27 @@ class SampleLowering:
 
     def floats(self):
         channels, height, width = self.shape
-        return _whole_tiles(channels) * height * width if self.blocked else _whole_tiles(prod(self.shape))
+        return (
+            _whole_tiles(channels) * height * width
+            if self.blocked
+            else _whole_tiles(prod(self.shape))
+        )
 
     def tile(self, op):
         """An op on tiles, each a tile of 16 channels."""
-        tiles = TileOp(op.kind, (-(-op.in_shape[0] // LANES), *op.in_shape[1:]),
-                       (-(-op.out_shape[0] // LANES), *op.out_shape[1:]), op.kernel_size, op.stride, op.padding,
-                       count_pad=op.count_pad)  # fmt: skip
+        tiles = TileOp(
+            op.kind,
+            (-(-op.in_shape[0] // LANES), *op.in_shape[1:]),
+            (-(-op.out_shape[0] // LANES), *op.out_shape[1:]),
+            op.kernel_size,
+            op.stride,
+            op.padding,
+            count_pad=op.count_pad,
+        )
         self.step("tile", tiles, op.out_shape, blocked=True)
 
     def activate(self, op):
-        """Whatever the order of the values; in their place, unless the gradient of the step before looks at them."""
+        """Add an activation, in place unless the gradient of the step before needs its output."""
         whole = (self.floats() // LANES, 1, 1)
         x = self.at
         if self.steps and self.steps[-1].kind == "tile" and self.steps[-1].op.needs_output:

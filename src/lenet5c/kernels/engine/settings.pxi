@@ -1,8 +1,8 @@
 # What the Python objects of a program say, checked and put into the structures that its run reads.
 
-KINDS = {"conv2d": CONV2D, "linear": LINEAR, "max_pool2d": MAX_POOL2D, "avg_pool2d": AVG_POOL2D, "relu": RELU,
-         "sigmoid": SIGMOID, "tanh": TANH, "scaled_tanh": SCALED_TANH, "pad2d": PAD2D, "subsample2d": SUBSAMPLE2D,
-         "rbf": RBF}
+KINDS = {"conv2d": CONV2D, "linear": LINEAR, "max_pool2d": MAX_POOL2D, "avg_pool2d": AVG_POOL2D,
+         "relu": RELU, "sigmoid": SIGMOID, "tanh": TANH, "scaled_tanh": SCALED_TANH,
+         "pad2d": PAD2D, "subsample2d": SUBSAMPLE2D, "rbf": RBF}
 STEP_KINDS = {"tile": STEP_TILE, "conv2d": STEP_CONV2D, "linear": STEP_LINEAR, "pad2d": STEP_PAD2D,
               "blocked": STEP_BLOCKED, "plain": STEP_PLAIN,
               "subsample2d": STEP_SUBSAMPLE2D, "rbf": STEP_RBF}
@@ -34,7 +34,8 @@ cdef set_op(Op* op, o, list held):
     if o.codes is not None:
         codes = o.codes
         if codes.shape[0] != op.O or codes.shape[1] != op.C:
-            raise ValueError(f"codes has the shape ({codes.shape[0]}, {codes.shape[1]}), not ({op.O}, {op.C})")
+            raise ValueError(
+                f"codes has the shape ({codes.shape[0]}, {codes.shape[1]}), not ({op.O}, {op.C})")
         op.codes = &codes[0, 0]
         held.append(codes)
 
@@ -51,7 +52,8 @@ cdef set_dx(Job* job, float[:, ::1] dx):
     job.first_gradient = 0
 
 
-cdef set_loss(Job* job, str loss, double setting, const int[::1] labels, const float[:, ::1] targets):
+cdef set_loss(Job* job, str loss, double setting, const int[::1] labels,
+              const float[:, ::1] targets):
     cdef Py_ssize_t i
     if labels.shape[0] != job.batch:
         raise ValueError(f"labels has {labels.shape[0]} values for a batch of {job.batch}")
@@ -80,12 +82,14 @@ cdef set_update(Update* settings, update, Py_ssize_t size, Py_ssize_t steps):
     cdef float[::1] vector
     cdef const double[::1] row
     memset(settings, 0, sizeof(Update))
-    settings.kind = {"sgd": SGD, "adam": ADAM, "sdlm": SDLM, "adagrad": ADAGRAD, "rmsprop": RMSPROP}[update.kind]
+    settings.kind = {"sgd": SGD, "adam": ADAM, "sdlm": SDLM, "adagrad": ADAGRAD,
+                     "rmsprop": RMSPROP}[update.kind]
     if len(update.vectors) != (2 if settings.kind in (ADAM, RMSPROP) else 1):
         raise ValueError(f"{update.kind} comes with {len(update.vectors)} vectors")
     for vector in update.vectors:
         if vector.shape[0] != size:
-            raise ValueError(f"a vector of the optimiser has {vector.shape[0]} values, params has {size}")
+            raise ValueError(
+                f"a vector of the optimiser has {vector.shape[0]} values, params has {size}")
     for row in (update.lr, update.correction1, update.correction2):
         if row.shape[0] != steps:
             raise ValueError(f"the update has values for {row.shape[0]} steps, not for {steps}")
@@ -102,4 +106,5 @@ cdef set_update(Update* settings, update, Py_ssize_t size, Py_ssize_t steps):
     settings.correction2 = &row[0]
     settings.momentum, settings.nesterov = update.momentum, update.nesterov
     settings.beta1, settings.beta2 = update.betas
-    settings.eps, settings.weight_decay, settings.decoupled = update.eps, update.weight_decay, update.decoupled
+    settings.eps = update.eps
+    settings.weight_decay, settings.decoupled = update.weight_decay, update.decoupled

@@ -7,15 +7,18 @@ from typing import Any
 LANES = 16
 FILTER_BLOCK = 6  # output channels whose filters a convolution lays out side by side
 WINOGRAD_TERMS = 6
-WINOGRAD_FLOATS = 1 << 17  # of a group's transformed input: more would not stay in a core's second-level cache
+# Of a group's transformed input: more would not stay in a core's second-level cache.
+WINOGRAD_FLOATS = 1 << 17
 ACTIVATIONS = ("relu", "sigmoid", "tanh", "scaled_tanh")
 
 
 @dataclass
 class TileOp:
-    """One op on tiles; the fields are those of `Op` in tiles.pxd. out_shape is that of what leaves the op.
+    """One op on tiles; the fields are those of `Op` in tiles.pxd. out_shape is that of what leaves
+    the op.
 
-    With `definition` a convolution is summed as it is defined: terms that are not negative have such a sum then.
+    With `definition` a convolution is summed as it is defined: terms that are not negative have
+    such a sum then.
     """
 
     kind: str
@@ -68,7 +71,9 @@ class TileOp:
         if self.weight is None:
             return []
         ranges = [(self.weight, self.weight + self.weight_size)]
-        return ranges if self.bias is None else [*ranges, (self.bias, self.bias + self.out_shape[0])]
+        return (
+            ranges if self.bias is None else [*ranges, (self.bias, self.bias + self.out_shape[0])]
+        )
 
     @property
     def weight_size(self):
@@ -80,9 +85,11 @@ class TileOp:
 
     @property
     def sum_ranges(self):
-        """(start, stop, sums): ranges of parameters, and where a record has the sums of their gradients.
+        """(start, stop, sums): ranges of parameters, and where a record has the sums of their
+        gradients.
 
-        A record has them for all filters, connections or not; filters that are neighbours in both make one range.
+        A record has them for all filters, connections or not; filters that are neighbours in both
+        make one range.
         """
         ranges, size = [], prod(self.kernel_size)
         if self.connections is None:
@@ -93,34 +100,55 @@ class TileOp:
                 ranges[-1] = (ranges[-1][0], start + size, ranges[-1][2])
             else:
                 ranges.append((start, start + size, sums))
-        return ranges if self.bias is None else [*ranges, (self.bias, self.bias + self.out_shape[0], self.dbias)]
+        return (
+            ranges
+            if self.bias is None
+            else [*ranges, (self.bias, self.bias + self.out_shape[0], self.dbias)]
+        )
 
     @property
     def winograd(self):
-        """Whether a convolution goes by winograd.pxi: rows of five taps, enough channels to share the transforms."""
+        """Whether winograd.pxi runs it: rows of five taps, channels to share the transforms."""
         channels, height, _ = self.in_shape
         _, _, width = self.inner_shape
         return (
-            self.kind == "conv2d" and not self.definition
-            and self.kernel_size[1] == 5 and self.stride == (1, 1) and self.dilation[1] == 1
-            and width % 2 == 0 and channels // self.groups >= 4 and self.out_shape[0] // self.groups >= 4
-            and WINOGRAD_TERMS * channels // self.groups * height * width // 2 * LANES <= WINOGRAD_FLOATS
-        )  # fmt: skip
+            self.kind == "conv2d"
+            and not self.definition
+            and self.kernel_size[1] == 5
+            and self.stride == (1, 1)
+            and self.dilation[1] == 1
+            and width % 2 == 0
+            and channels // self.groups >= 4
+            and self.out_shape[0] // self.groups >= 4
+            and WINOGRAD_TERMS * channels // self.groups * height * width // 2 * LANES
+            <= WINOGRAD_FLOATS
+        )
 
     @property
     def scratch_floats(self):
         """What the op needs of a thread's scratch, the same forward and backward."""
         if self.kind != "conv2d":
-            return FILTER_BLOCK * self.filter_size if self.kind == "linear" and self.out_shape[2] > 1 else 0
+            return (
+                FILTER_BLOCK * self.filter_size
+                if self.kind == "linear" and self.out_shape[2] > 1
+                else 0
+            )
         spread = 0 if self.connections is None else self.out_shape[0] * self.filter_size
         outputs, rows, width = self.inner_shape
         unpooled = outputs * rows * width * LANES if self.pool else 0
         if self.winograd:
             terms = WINOGRAD_TERMS * (width // 2) * LANES
             filters = outputs * self.filter_size // 5 * WINOGRAD_TERMS
-            return spread + unpooled + terms * (self.in_shape[0] * self.in_shape[1] + outputs * rows) + filters
+            return (
+                spread
+                + unpooled
+                + terms * (self.in_shape[0] * self.in_shape[1] + outputs * rows)
+                + filters
+            )
         filters = FILTER_BLOCK * self.filter_size
-        return spread + max(filters + (FILTER_BLOCK * 2 * width * LANES if self.pool else 0), unpooled)
+        return spread + max(
+            filters + (FILTER_BLOCK * 2 * width * LANES if self.pool else 0), unpooled
+        )
 
     @property
     def work(self):

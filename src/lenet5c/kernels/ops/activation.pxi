@@ -8,12 +8,14 @@
 # Every gradient is a function of y, so an activation may overwrite its input.
 
 cdef inline v16 exponential(v16 x) noexcept nogil:
-    """exp to 2 ulp: x = n ln 2 + r, exp(x) = 2^n P(r), P of degree 7 (Cephes' coefficients); saturates, never inf."""
+    """exp to 2 ulp: x = n ln 2 + r, exp(x) = 2^n P(r), P of degree 7 (Cephes' coefficients);
+    saturates, never inf."""
     cdef v16 n, r, p
     x = v16_max(v16_set1(-87.3), x)
     x = v16_where_lt(v16_set1(88.3), x, v16_set1(88.3), x)
     # Adding and taking away 1.5 * 2^23 rounds to a whole number.
-    n = v16_sub(v16_add(v16_mul(x, v16_set1(1.44269504088896341)), v16_set1(12582912.0)), v16_set1(12582912.0))
+    n = v16_sub(v16_add(v16_mul(x, v16_set1(1.44269504088896341)), v16_set1(12582912.0)),
+                v16_set1(12582912.0))
     r = v16_fma(n, v16_set1(-0.693359375), x)
     r = v16_fma(n, v16_set1(2.12194440e-4), r)
     p = v16_set1(1.9875691500e-4)
@@ -61,14 +63,16 @@ cdef void activation_forward(const Op* op, const float* x, float* y) noexcept no
         elif op.kind == TANH:
             v16_store(y + i, tanh(v16_load(x + i)))
         else:
-            v16_store(y + i, v16_mul(v16_set1(op.amplitude), tanh(v16_mul(v16_set1(op.slope), v16_load(x + i)))))
+            v16_store(y + i, v16_mul(v16_set1(op.amplitude),
+                                     tanh(v16_mul(v16_set1(op.slope), v16_load(x + i)))))
 
 
 cdef inline v16 passed_by_relu(v16 y, v16 dy) noexcept nogil:
     return v16_where_lt(v16_zero(), y, dy, v16_zero())
 
 
-cdef void activation_backward(const Op* op, const float* y, const float* dy, float* dx) noexcept nogil:
+cdef void activation_backward(const Op* op, const float* y, const float* dy,
+                              float* dx) noexcept nogil:
     cdef Py_ssize_t i
     cdef v16 out, g
     for i in range(0, op.C * op.H * op.W * 16, 16):

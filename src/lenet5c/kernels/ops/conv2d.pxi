@@ -1,26 +1,31 @@
 # Convolution on a tile, without padding (a padded one is preceded by a PAD2D op).
 #
-#   y[o, oh, ow] = bias[o] + sum over c, kh, kw of x[c, oh SH + kh DH, ow SW + kw DW] * weight[o, c, kh, kw]
+#   y[o, oh, ow] = bias[o] + sum over c, kh, kw of x[c, oh SH + kh DH, ow SW + kw DW] * weight[o, c,
+#     kh, kw]
 #
-# x (C, H, W, 16), y (O, OH, OW, 16), weight (O, C / groups, KH, KW). A fully connected layer is the case of one row:
-# C = H = 1, W = KW = its inputs, OW = 1.
+# x (C, H, W, 16), y (O, OH, OW, 16), weight (O, C / groups, KH, KW). A fully connected layer is the
+# case of one row: C = H = 1, W = KW = its inputs, OW = 1.
 #
-# With `pool`, two rows at a time stay in cache and only the largest of each 2 x 2 window goes on: y is then (O, OH / 2,
-# OW / 2, 16), and `argmax`, as large, says which of the four it was, 0 to 3, or NO_ARGMAX where no gradient may pass.
+# With `pool`, two rows at a time stay in cache and only the largest of each 2 x 2 window goes on: y
+# is then (O, OH / 2, OW / 2, 16), and `argmax`, as large, says which of the four it was, 0 to 3, or
+# NO_ARGMAX where no gradient may pass.
 #
-# Each *_block keeps a rectangle of accumulators, native vectors, in registers; its sides are constants at every call,
-# so the compiler unrolls it. Lanes that fill several registers are taken one part after the other. The order in which
-# one accumulator takes its terms does not depend on the block: any block gives the same bits.
+# Each *_block keeps a rectangle of accumulators, native vectors, in registers; its sides are
+# constants at every call, so the compiler unrolls it. Lanes that fill several registers are taken
+# one part after the other. The order in which one accumulator takes its terms does not depend on
+# the block: any block gives the same bits.
 
 cdef enum:
     NO_ARGMAX = 4
 
 
 cdef inline void conv2d_block(
-    const Op* op, const float* x, const float* filters, Py_ssize_t next_tap, Py_ssize_t next_output, const float* bias,
-    float* y, Py_ssize_t y_plane, Py_ssize_t step, Py_ssize_t y_step, int TO, int TW,
+    const Op* op, const float* x, const float* filters, Py_ssize_t next_tap, Py_ssize_t next_output,
+    const float* bias, float* y, Py_ssize_t y_plane, Py_ssize_t step, Py_ssize_t y_step, int TO,
+    int TW,
 ) noexcept nogil:
-    """TO output channels x TW columns, `step` floats apart in x; x, filters, bias, y point at their first."""
+    """TO output channels x TW columns, `step` floats apart in x; x, filters, bias, y point at their
+    first."""
     cdef nv acc[32]
     cdef nv column[8]
     cdef nv w
@@ -50,30 +55,36 @@ cdef inline void conv2d_block(
 
 
 cdef inline void conv2d_row(
-    const Op* op, const float* x, const float* filters, const float* bias, float* y, Py_ssize_t y_plane, int TO, int TW,
+    const Op* op, const float* x, const float* filters, const float* bias, float* y,
+    Py_ssize_t y_plane, int TO, int TW,
 ) noexcept nogil:
-    """One row of TO output channels, TW columns at a time; the last are moved back inside where they would reach out."""
+    """One row of TO output channels, TW columns at a time; the last are moved back inside where
+    they would reach out."""
     cdef Py_ssize_t ow, j, part
     for j in range((op.OW + TW - 1) // TW):
         ow = min(j * TW, op.OW - TW)
         for part in range(V16_PARTS):
-            conv2d_block(op, x + ow * op.SW * 16 + part * NV_LANES, filters, TO, 1, bias, y + ow * 16 + part * NV_LANES,
-                         y_plane, op.SW * 16, 16, TO, TW)
+            conv2d_block(op, x + ow * op.SW * 16 + part * NV_LANES, filters, TO, 1, bias,
+                         y + ow * 16 + part * NV_LANES, y_plane, op.SW * 16, 16, TO, TW)
 
 
 cdef inline void conv2d_single(
-    const Op* op, const float* x, const float* weight, const float* bias, float* y, Py_ssize_t y_plane, int TO,
+    const Op* op, const float* x, const float* weight, const float* bias, float* y,
+    Py_ssize_t y_plane, int TO,
 ) noexcept nogil:
-    """One element of TO output channels: parts of the lanes in place of columns, weights read where they lie."""
+    """One element of TO output channels: parts of the lanes in place of columns, weights read where
+    they lie."""
     cdef Py_ssize_t filter_size = (op.C // op.groups) * op.KH * op.KW
     cdef Py_ssize_t part
     for part in range(1 if V16_PARTS <= 4 else V16_PARTS):
-        conv2d_block(op, x + part * NV_LANES, weight, 1, filter_size, bias, y + part * NV_LANES, y_plane, NV_LANES,
-                     NV_LANES, TO, V16_PARTS if V16_PARTS <= 4 else 1)
+        conv2d_block(op, x + part * NV_LANES, weight, 1, filter_size, bias, y + part * NV_LANES,
+                     y_plane, NV_LANES, NV_LANES, TO, V16_PARTS if V16_PARTS <= 4 else 1)
 
 
-cdef inline void pool_rows(const float* x, Py_ssize_t windows, bint mask, float* y, float* argmax) noexcept nogil:
-    """The largest of each of a row of 2 x 2 windows: the first of equals, and not-a-number before all."""
+cdef inline void pool_rows(const float* x, Py_ssize_t windows, bint mask, float* y,
+                           float* argmax) noexcept nogil:
+    """The largest of each of a row of 2 x 2 windows: the first of equals, and not-a-number before
+    all."""
     cdef Py_ssize_t i, k
     cdef v16 a, best, which
     for i in range(windows):
@@ -90,10 +101,11 @@ cdef inline void pool_rows(const float* x, Py_ssize_t windows, bint mask, float*
 
 
 cdef inline void conv2d_outputs(
-    const Op* op, const float* x, const float* weight, const float* bias, float* y, float* argmax, float* scratch,
-    int TO,
+    const Op* op, const float* x, const float* weight, const float* bias, float* y, float* argmax,
+    float* scratch, int TO,
 ) noexcept nogil:
-    """TO output channels of a group, all of their elements; the columns a block takes fill the registers."""
+    """TO output channels of a group, all of their elements; the columns a block takes fill the
+    registers."""
     cdef Py_ssize_t filter_size = (op.C // op.groups) * op.KH * op.KW
     cdef Py_ssize_t y_plane = (2 if op.pool else op.OH) * op.OW * 16
     cdef Py_ssize_t pooled = (op.OW // 2) * 16
@@ -121,8 +133,8 @@ cdef inline void conv2d_outputs(
         x += op.SH * op.W * 16
         if op.pool and oh % 2 == 1:
             for i in range(TO):
-                pool_rows(rows + i * y_plane, op.OW // 2, op.mask, y + (i * (op.OH // 2) + oh // 2) * pooled,
-                          argmax + (i * (op.OH // 2) + oh // 2) * pooled)
+                pool_rows(rows + i * y_plane, op.OW // 2, op.mask, y + (i * (op.OH // 2) + oh // 2)
+                          * pooled, argmax + (i * (op.OH // 2) + oh // 2) * pooled)
 
 
 cdef inline Py_ssize_t conv2d_most_outputs(const Op* op) noexcept nogil:
@@ -133,7 +145,8 @@ cdef inline Py_ssize_t conv2d_most_outputs(const Op* op) noexcept nogil:
 
 
 cdef inline void conv2d_group(
-    const Op* op, const float* x, const float* weight, const float* bias, float* y, float* argmax, float* scratch,
+    const Op* op, const float* x, const float* weight, const float* bias, float* y, float* argmax,
+    float* scratch,
 ) noexcept nogil:
     """One group, its output channels in blocks of nearly equal size."""
     cdef Py_ssize_t outputs = op.O // op.groups

@@ -1,8 +1,10 @@
-# A convolution op on a tile, forward and backward, by the way that suits it: conv2d.pxi and conv2d_gradients.pxi by the
-# definition, winograd.pxi with fewer multiplications. A connection table is a matter of zeros among the filters: the
-# sums of a record are those of all filters, and only those that there are get picked from it.
+# A convolution op on a tile, forward and backward, by the way that suits it: conv2d.pxi and
+# conv2d_gradients.pxi by the definition, winograd.pxi with fewer multiplications. A connection
+# table is a matter of zeros among the filters: the sums of a record are those of all filters, and
+# only those that there are get picked from it.
 
-cdef void conv2d_forward(const Op* op, const float* params, float* arena, float* scratch) noexcept nogil:
+cdef void conv2d_forward(const Op* op, const float* params, float* arena,
+                         float* scratch) noexcept nogil:
     cdef Py_ssize_t channels = op.C // op.groups
     cdef Py_ssize_t outputs = op.O // op.groups
     cdef Py_ssize_t plane = (op.OH // 2) * (op.OW // 2) * 16 if op.pool else op.OH * op.OW * 16
@@ -39,8 +41,10 @@ cdef inline void conv2d_dbias(const Op* op, const float* dy, float* dbias) noexc
         dbias[o] += v16_reduce(total)
 
 
-cdef void conv2d_unpool(const Op* op, const float* argmax, const float* dy, float* dx) noexcept nogil:
-    """Hand the gradient of each 2 x 2 window to the element it chose: (O, OH / 2, OW / 2, 16) to (O, OH, OW, 16)."""
+cdef void conv2d_unpool(const Op* op, const float* argmax, const float* dy,
+                        float* dx) noexcept nogil:
+    """Hand the gradient of each 2 x 2 window to the element it chose: (O, OH / 2, OW / 2, 16) to
+    (O, OH, OW, 16)."""
     cdef Py_ssize_t row, ow, width = op.OW * 16
     cdef v16 g, which
     for row in range(op.O * (op.OH // 2)):
@@ -57,8 +61,8 @@ cdef void conv2d_unpool(const Op* op, const float* argmax, const float* dy, floa
 
 
 cdef void conv2d_backward(
-    const Op* op, const float* params, const float* arena, float* gradients, bint need_dx, float* sums,
-    float* scratch,
+    const Op* op, const float* params, const float* arena, float* gradients, bint need_dx,
+    float* sums, float* scratch,
 ) noexcept nogil:
     cdef Py_ssize_t channels = op.C // op.groups
     cdef Py_ssize_t outputs = op.O // op.groups
@@ -81,7 +85,8 @@ cdef void conv2d_backward(
         y_start = group * outputs * op.OH * op.OW * 16
         if op.winograd:
             winograd_backward(op, filters + weight, arena + x_start, dy + y_start,
-                              gradients + x_start if need_dx else NULL, sums + op.dweight + weight, scratch)
+                              gradients + x_start if need_dx else NULL, sums + op.dweight + weight,
+                              scratch)
             continue
         conv2d_dweight(op, arena + x_start, dy + y_start, sums + op.dweight + weight,
                        sums + (op.dbias + group * outputs if op.has_bias else 0))

@@ -1,12 +1,13 @@
 # The fully connected layer on a tile: y[o] = bias[o] + sum over i of x[i] * weight[o, i].
 #
-# x (I, 16), y (O, 16), weight (O, I). Its forward pass is conv2d_forward with the filter as wide as the input.
+# x (I, 16), y (O, 16), weight (O, I). Its forward pass is conv2d_forward with the filter as wide as
+# the input.
 #
-# The weight gradient has no positions to sum over, only samples, and as many values as the layer has weights. So a tile
-# does not compute it: it keeps x and dy (I + O values a sample, where the gradient has I O), and once the whole batch
-# is through, the gradient of a few outputs at a time is summed in registers over all of its samples. x is saved
-# transposed, (I / 16, lane, 16): 16 neighbouring weights lie in a vector and take one multiply-add a sample, without
-# sums of lanes.
+# The weight gradient has no positions to sum over, only samples, and as many values as the layer
+# has weights. So a tile does not compute it: it keeps x and dy (I + O values a sample, where the
+# gradient has I O), and once the whole batch is through, the gradient of a few outputs at a time is
+# summed in registers over all of its samples. x is saved transposed, (I / 16, lane, 16): 16
+# neighbouring weights lie in a vector and take one multiply-add a sample, without sums of lanes.
 #
 # A sample by itself takes its inputs 16 side by side, as its weights lie: linear_sample*.
 
@@ -81,7 +82,8 @@ cdef inline void linear_sample_dx_block(
         v16_store(dx + i * 16, acc[i])
 
 
-cdef void linear_sample_dx(const Op* op, const float* params, const float* dy, float* dx) noexcept nogil:
+cdef void linear_sample_dx(const Op* op, const float* params, const float* dy,
+                           float* dx) noexcept nogil:
     """dx (I) of a sample's dy (O)."""
     cdef const float* weight = params + op.weight
     cdef Py_ssize_t I = op.KW, rest = I % 16, i = 0, o
@@ -103,8 +105,8 @@ cdef void linear_sample_dx(const Op* op, const float* params, const float* dy, f
 
 
 cdef void linear_sample_dparams(
-    const Op* op, const float** x, const float** dy, Py_ssize_t samples, Py_ssize_t first, Py_ssize_t count,
-    float* grads,
+    const Op* op, const float** x, const float** dy, Py_ssize_t samples, Py_ssize_t first,
+    Py_ssize_t count, float* grads,
 ) noexcept nogil:
     """The sum over some samples, in order, of dy[o] x[i]."""
     cdef Py_ssize_t I = op.KW, rest = I % 16
@@ -154,7 +156,8 @@ cdef inline void linear_dx_block(
             nv_store(dx + i * 16 + part * NV_LANES, acc[i * TP + part])
 
 
-cdef inline void linear_dx(const float* weight, const float* dy, float* dx, Py_ssize_t I, Py_ssize_t O) noexcept nogil:
+cdef inline void linear_dx(const float* weight, const float* dy, float* dx, Py_ssize_t I,
+                           Py_ssize_t O) noexcept nogil:
     """Runs of 24 or 6, 4 and 1 inputs; where registers are few, one part of the lanes at a time."""
     cdef Py_ssize_t i = 0
     cdef Py_ssize_t part
@@ -162,21 +165,24 @@ cdef inline void linear_dx(const float* weight, const float* dy, float* dx, Py_s
     while i < I:
         if i + width <= I:
             for part in range(1 if V16_PARTS <= 2 else V16_PARTS):
-                linear_dx_block(weight + i, dy + part * NV_LANES, dx + i * 16 + part * NV_LANES, I, O,
-                                24 if V16_PARTS == 1 else 6, V16_PARTS if V16_PARTS <= 2 else 1)
+                linear_dx_block(weight + i, dy + part * NV_LANES, dx + i * 16 + part * NV_LANES, I,
+                                O, 24 if V16_PARTS == 1 else 6, V16_PARTS if V16_PARTS <= 2 else 1)
             i += width
         elif i + 4 <= I:
             for part in range(V16_PARTS):
-                linear_dx_block(weight + i, dy + part * NV_LANES, dx + i * 16 + part * NV_LANES, I, O, 4, 1)
+                linear_dx_block(weight + i, dy + part * NV_LANES, dx + i * 16 + part * NV_LANES, I,
+                                O, 4, 1)
             i += 4
         else:
             for part in range(V16_PARTS):
-                linear_dx_block(weight + i, dy + part * NV_LANES, dx + i * 16 + part * NV_LANES, I, O, 1, 1)
+                linear_dx_block(weight + i, dy + part * NV_LANES, dx + i * 16 + part * NV_LANES, I,
+                                O, 1, 1)
             i += 1
 
 
 cdef void linear_backward(
-    const Op* op, const float* params, const float* arena, float* gradients, bint need_dx, float* saved,
+    const Op* op, const float* params, const float* arena, float* gradients, bint need_dx,
+    float* saved,
 ) noexcept nogil:
     """Keep x transposed and dy; write dx."""
     cdef v16 square[16]
@@ -195,10 +201,11 @@ cdef void linear_backward(
 
 
 cdef inline void linear_dweight_block(
-    const Op* op, const float** saved, Py_ssize_t tiles, Py_ssize_t first, Py_ssize_t run, float* dweight,
-    Py_ssize_t next_output, bint add, int TO, int TP,
+    const Op* op, const float** saved, Py_ssize_t tiles, Py_ssize_t first, Py_ssize_t run,
+    float* dweight, Py_ssize_t next_output, bint add, int TO, int TP,
 ) noexcept nogil:
-    """TO outputs from `first` on x the TP native vectors of inputs from `run` on, over all samples of the tiles."""
+    """TO outputs from `first` on x the TP native vectors of inputs from `run` on, over all samples
+    of the tiles."""
     cdef nv acc[24]
     cdef nv inputs[2]
     cdef nv g
@@ -208,7 +215,8 @@ cdef inline void linear_dweight_block(
     cdef const float* dy
     for i in range(TO):
         for part in range(TP):
-            acc[i * TP + part] = nv_load(dweight + i * next_output + part * NV_LANES) if add else nv_set1(0)
+            acc[i * TP + part] = nv_load(dweight + i * next_output
+                                         + part * NV_LANES) if add else nv_set1(0)
     for tile in range(tiles):
         xt = saved[tile] + op.saved_x + run // 16 * 256 + run % 16
         dy = saved[tile] + op.saved_dy + first * 16
@@ -225,19 +233,20 @@ cdef inline void linear_dweight_block(
 
 
 cdef inline void linear_dweight_run(
-    const Op* op, const float** saved, Py_ssize_t tiles, Py_ssize_t first, Py_ssize_t run, float* dweight,
-    Py_ssize_t next_output, bint add, int TO,
+    const Op* op, const float** saved, Py_ssize_t tiles, Py_ssize_t first, Py_ssize_t run,
+    float* dweight, Py_ssize_t next_output, bint add, int TO,
 ) noexcept nogil:
     """TO outputs from `first` on x 16 inputs from `run` on."""
     cdef Py_ssize_t part
     for part in range(1 if V16_PARTS <= 2 else V16_PARTS):
-        linear_dweight_block(op, saved, tiles, first, run + part * NV_LANES, dweight + part * NV_LANES, next_output, add,
-                             TO, V16_PARTS if V16_PARTS <= 2 else 1)
+        linear_dweight_block(op, saved, tiles, first, run + part * NV_LANES,
+                             dweight + part * NV_LANES, next_output, add, TO, V16_PARTS
+                             if V16_PARTS <= 2 else 1)
 
 
 cdef void linear_dweight(
-    const Op* op, const float** saved, Py_ssize_t tiles, Py_ssize_t first, Py_ssize_t stop, Py_ssize_t run,
-    float* dweight, Py_ssize_t next_output, bint add,
+    const Op* op, const float** saved, Py_ssize_t tiles, Py_ssize_t first, Py_ssize_t stop,
+    Py_ssize_t run, float* dweight, Py_ssize_t next_output, bint add,
 ) noexcept nogil:
     """The outputs first .. stop x 16 inputs: what the tiles keep of these inputs stays in cache."""
     cdef Py_ssize_t o = first
@@ -257,7 +266,8 @@ cdef void linear_dweight(
 
 
 cdef void linear_dparams(
-    const Op* op, const float** saved, Py_ssize_t tiles, Py_ssize_t first, Py_ssize_t count, bint add, float* grads,
+    const Op* op, const float** saved, Py_ssize_t tiles, Py_ssize_t first, Py_ssize_t count,
+    bint add, float* grads,
 ) noexcept nogil:
     """Whole vectors of inputs; the last few by way of rows of 16."""
     cdef float rows[12 * 16]

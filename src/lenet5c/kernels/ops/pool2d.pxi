@@ -1,7 +1,8 @@
-# Pooling on a tile: x (C, H, W, 16) -> y (C, OH, OW, 16). A window is clipped to the image: padding never wins a
-# maximum, and adds nothing to a mean (whose divisor counts it if count_pad is set).
+# Pooling on a tile: x (C, H, W, 16) -> y (C, OH, OW, 16). A window is clipped to the image: padding
+# never wins a maximum, and adds nothing to a mean (whose divisor counts it if count_pad is set).
 #
-#   max: y = the largest of the window; its gradient goes to the first such element in row-major order
+#   max: y = the largest of the window; its gradient goes to the first such element in row-major
+#     order
 #   avg: y = sum of the window / divisor; its gradient, over the divisor, goes to every element
 
 cdef struct Window:
@@ -55,7 +56,8 @@ cdef void max_pool2d_forward(const Op* op, const float* x, float* y) noexcept no
 
 
 cdef inline v16 take_first(float* dx, v16 a, v16 best, v16 gradient, bint add) noexcept nogil:
-    """Hand the gradient to this element where it is the maximum, not-a-number included; returns what is left."""
+    """Hand the gradient to this element where it is the maximum, not-a-number included; returns
+    what is left."""
     cdef v16 share = v16_where_le(a, a, v16_where_le(best, a, gradient, v16_zero()), gradient)
     cdef v16 rest = v16_where_le(a, a, v16_where_le(best, a, v16_zero(), gradient), v16_zero())
     if add:
@@ -65,7 +67,8 @@ cdef inline v16 take_first(float* dx, v16 a, v16 best, v16 gradient, bint add) n
     return rest
 
 
-cdef void max_pool2d_backward(const Op* op, const float* x, const float* y, const float* dy, float* dx) noexcept nogil:
+cdef void max_pool2d_backward(const Op* op, const float* x, const float* y, const float* dy,
+                              float* dx) noexcept nogil:
     cdef Py_ssize_t c, oh, ow, h, w, at, row = op.W * 16
     cdef Window win
     cdef v16 best, g
@@ -94,7 +97,8 @@ cdef void max_pool2d_backward(const Op* op, const float* x, const float* y, cons
                 dy += 16
 
 
-cdef inline float one_over_count(const Op* op, Window win, Py_ssize_t oh, Py_ssize_t ow) noexcept nogil:
+cdef inline float one_over_count(const Op* op, Window win, Py_ssize_t oh,
+                                 Py_ssize_t ow) noexcept nogil:
     cdef Py_ssize_t rows, columns
     if op.count_pad:
         rows, columns = op.KH, op.KW
@@ -114,7 +118,8 @@ cdef void avg_pool2d_forward(const Op* op, const float* x, float* y) noexcept no
                 p = x + (c * op.H + 2 * oh) * op.W * 16
                 for ow in range(op.OW):
                     total = v16_add(v16_add(v16_zero(), v16_load(p)), v16_load(p + 16))
-                    total = v16_add(v16_add(total, v16_load(p + op.W * 16)), v16_load(p + op.W * 16 + 16))
+                    total = v16_add(v16_add(total, v16_load(p + op.W * 16)),
+                                    v16_load(p + op.W * 16 + 16))
                     v16_store(y, v16_mul(total, v16_set1(0.25)))
                     y += 16
                     p += 32
@@ -134,7 +139,8 @@ cdef inline v16 gated(const Op* op, const float* x, v16 gradient) noexcept nogil
     return v16_where_lt(v16_zero(), v16_load(x), gradient, v16_zero()) if op.mask else gradient
 
 
-cdef void avg_pool2d_backward(const Op* op, const float* x, const float* dy, float* dx) noexcept nogil:
+cdef void avg_pool2d_backward(const Op* op, const float* x, const float* dy,
+                              float* dx) noexcept nogil:
     cdef Py_ssize_t c, oh, ow, h, w, at
     cdef Window win
     cdef v16 share
@@ -168,11 +174,13 @@ cdef void pad2d_forward(const Op* op, const float* x, float* y) noexcept nogil:
     memset(y, 0, op.O * op.OH * op.OW * 16 * sizeof(float))
     for c in range(op.C):
         for h in range(op.H):
-            memcpy(y + ((c * op.OH + h + op.PH) * op.OW + op.PW) * 16, x + (c * op.H + h) * row, row * sizeof(float))
+            memcpy(y + ((c * op.OH + h + op.PH) * op.OW + op.PW) * 16, x + (c * op.H + h) * row,
+                   row * sizeof(float))
 
 
 cdef void pad2d_backward(const Op* op, const float* dy, float* dx) noexcept nogil:
     cdef Py_ssize_t c, h, row = op.W * 16
     for c in range(op.C):
         for h in range(op.H):
-            memcpy(dx + (c * op.H + h) * row, dy + ((c * op.OH + h + op.PH) * op.OW + op.PW) * 16, row * sizeof(float))
+            memcpy(dx + (c * op.H + h) * row, dy + ((c * op.OH + h + op.PH) * op.OW + op.PW) * 16,
+                   row * sizeof(float))

@@ -1,7 +1,8 @@
-# Radial basis functions on a tile, as in LeCun et al. (1998), eq. 7: x (C, 16) -> y (O, 16). The codes (O, C) are not
-# trained.
+# Radial basis functions on a tile, as in LeCun et al. (1998), eq. 7: x (C, 16) -> y (O, 16). The
+# codes (O, C) are not trained.
 #
-#   y[o] = sum over c of (x[c] - codes[o, c])^2             dx[c] = sum over o of 2 dy[o] (x[c] - codes[o, c])
+#   y[o] = sum over c of (x[c] - codes[o, c])^2
+#   dx[c] = sum over o of 2 dy[o] (x[c] - codes[o, c])
 
 cdef void rbf_forward(const Op* op, const float* x, float* y) noexcept nogil:
     cdef Py_ssize_t o, c
@@ -36,13 +37,15 @@ cdef void rbf_sample(const Op* op, const float* x, float* y) noexcept nogil:
             distance = v16_sub(v16_load(x + c), v16_load(code + c))
             total = v16_fma(distance, distance, total)
         if rest > 0:
-            distance = v16_sub(load_some(x + op.C - rest, rest), load_some(code + op.C - rest, rest))
+            distance = v16_sub(load_some(x + op.C - rest, rest), load_some(code + op.C - rest,
+                                                                           rest))
             total = v16_fma(distance, distance, total)
         y[o] = v16_reduce(total)
         code += op.C
 
 
-cdef void rbf_sample_backward(const Op* op, const float* x, const float* dy, float* dx) noexcept nogil:
+cdef void rbf_sample_backward(const Op* op, const float* x, const float* dy,
+                              float* dx) noexcept nogil:
     cdef Py_ssize_t o, c, count
     cdef v16 total, inputs, distance
     for c in range(0, op.C, 16):

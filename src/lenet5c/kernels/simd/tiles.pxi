@@ -2,9 +2,9 @@
 # cython: language_level=3
 from cpython.pycapsule cimport PyCapsule_New
 from lenet5c.kernels.simd.tiles cimport (
-    AVG_POOL2D, CONV2D, CROSS_ENTROPY, LINEAR, MAX_POOL2D, MAXIMUM_A_POSTERIORI, MAXIMUM_LIKELIHOOD, PAD2D, RBF, RELU,
-    SIGMOID, SUBSAMPLE2D, TANH, DirectSum, Distort, LossKind, Op, TileKernels, distort_floats, hash_bits,
-    spread_filters)
+    AVG_POOL2D, CONV2D, CROSS_ENTROPY, LINEAR, MAX_POOL2D, MAXIMUM_A_POSTERIORI,
+    MAXIMUM_LIKELIHOOD, PAD2D, RBF, RELU, SIGMOID, SUBSAMPLE2D, TANH, DirectSum, Distort, LossKind,
+    Op, TileKernels, distort_floats, hash_bits, spread_filters)
 
 include "simd.pxi"
 include "lenet5c/kernels/ops/pool2d.pxi"
@@ -44,8 +44,8 @@ cdef void forward(const Op* op, const float* params, float* arena, float* scratc
 
 
 cdef void backward(
-    const Op* op, const float* params, const float* arena, float* gradients, bint need_dx, float* sums, float* saved,
-    float* scratch,
+    const Op* op, const float* params, const float* arena, float* gradients, bint need_dx,
+    float* sums, float* saved, float* scratch,
 ) noexcept nogil:
     cdef const float* x = arena + op.x
     cdef const float* y = arena + op.y
