@@ -13,7 +13,7 @@ import numpy as np
 
 import lenet5c
 from lenet5c import kernels
-from lenet5c.command import prepare_streams
+from lenet5c.commands.cli import prepare_streams
 from lenet5c.kernels.engine import _vector
 from lenet5c.kernels.simd import dispatch
 
@@ -25,14 +25,25 @@ TRAIN_FLOP = 2 * 1_131_960
 OURS = "lenet5c"
 NUMPY = "NumPy im2col"
 # What a peer needs, by its name here: modules, the first of which has the version; they are called so on PyPI, too.
-PEERS = {"PyTorch": ("torch",), "ONNX Runtime": ("onnxruntime", "onnx"), "threadpoolctl": ("threadpoolctl",)}
+PEERS = {
+    "PyTorch": ("torch",),
+    "ONNX Runtime": ("onnxruntime", "onnx"),
+    "threadpoolctl": ("threadpoolctl",),
+}
 THREADS_SET_BY = {
     OURS: "set_num_threads",
     "PyTorch": "torch.set_num_threads",
     "ONNX Runtime": "intra_op_num_threads, with inter_op_num_threads = 1",
     "threadpoolctl": "threadpoolctl for NumPy's BLAS",
 }
-ENVIRONMENT = ("LENET5C_ISA", "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME", "OMP_PROC_BIND")
+ENVIRONMENT = (
+    "LENET5C_ISA",
+    "OMP_NUM_THREADS",
+    "OMP_WAIT_POLICY",
+    "GOMP_SPINCOUNT",
+    "KMP_BLOCKTIME",
+    "OMP_PROC_BIND",
+)
 # Idle threads of one contender's pool spin for some milliseconds after its turn; the next one should not feel them.
 REST = 0.05
 
@@ -40,13 +51,32 @@ REST = 0.05
 def make_parser(doc, repeats, seconds=None):
     """A parser with the options that all benchmarks have, its help the docstring of the file."""
     prepare_streams()
-    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     add = parser.add_argument
-    add("--threads", type=positive, default=lenet5c.get_num_threads(), metavar="N", help="(default: %(default)s)")
-    add("--repeats", type=positive, default=repeats, metavar="N", help="turns of each contender (default: %(default)s)")
+    add(
+        "--threads",
+        type=positive,
+        default=lenet5c.get_num_threads(),
+        metavar="N",
+        help="(default: %(default)s)",
+    )
+    add(
+        "--repeats",
+        type=positive,
+        default=repeats,
+        metavar="N",
+        help="turns of each contender (default: %(default)s)",
+    )
     if seconds is not None:
-        add("--seconds", type=float, default=seconds, metavar="S",
-            help="calls are repeated until a timing lasts so long (default: %(default)s)")  # fmt: skip
+        add(
+            "--seconds",
+            type=float,
+            default=seconds,
+            metavar="S",
+            help="calls are repeated until a timing lasts so long (default: %(default)s)",
+        )
     return parser
 
 
@@ -90,7 +120,11 @@ def print_header(threads, peers, *notes):
 
 def machine(peers):
     """One line: processor, cores, system, versions."""
-    others = "".join(f", {name} {module.__version__}" for name, module in peers.items() if name != "threadpoolctl")
+    others = "".join(
+        f", {name} {module.__version__}"
+        for name, module in peers.items()
+        if name != "threadpoolctl"
+    )
     return (
         f"{processor()}, {os.cpu_count()} cores, {platform.system()}; Python {platform.python_version()}, "
         f"NumPy {np.__version__}, lenet5c {lenet5c.__version__} ({kernels.isa}){others}"
@@ -122,7 +156,9 @@ def check_agreement(what, results, tolerance):
                 sys.exit(f"{what}: {name} gives the shape {array.shape}, lenet5c {right.shape}")
             error = float(np.abs(array - right).max() / max(np.abs(right).max(), 1e-30))
             if not error <= tolerance:
-                sys.exit(f"{what}: {name} and lenet5c differ by {error:.1e}; the tolerance is {tolerance:.0e}")
+                sys.exit(
+                    f"{what}: {name} and lenet5c differ by {error:.1e}; the tolerance is {tolerance:.0e}"
+                )
             worst = max(worst, error)
     return worst
 
@@ -193,7 +229,9 @@ class Table:
 
     def row(self, *cells):
         pairs = enumerate(zip(map(str, cells), self.widths, strict=True))
-        aligned = (cell.ljust(width) if i < self.left else cell.rjust(width) for i, (cell, width) in pairs)
+        aligned = (
+            cell.ljust(width) if i < self.left else cell.rjust(width) for i, (cell, width) in pairs
+        )
         print("  ".join(aligned).rstrip(), flush=True)
 
 
@@ -225,7 +263,9 @@ def time_cell(times):
     if not times:
         return "-"
     least, middle = min(times), statistics.median(times)
-    factor, unit = next((f, u) for f, u in ((1, "s"), (1e3, "ms"), (1e6, "µs")) if least * f >= 1 or u == "µs")
+    factor, unit = next(
+        (f, u) for f, u in ((1, "s"), (1e3, "ms"), (1e6, "µs")) if least * f >= 1 or u == "µs"
+    )
     return f"{digits(least * factor)} / {digits(middle * factor)} {unit}"
 
 

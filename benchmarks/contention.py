@@ -2,7 +2,7 @@
 
     python benchmarks/contention.py [--contenders command library pytorch] [--batch-size 64] [--threads 2] [--repeats 5]
 
-command: lenet5c as `lenet5c train` runs it, where threads wait briefly at barriers (`lenet5c.command.wait_briefly`).
+command: lenet5c as `lenet5c train` runs it, where threads wait briefly at barriers (`lenet5c.commands.cli.wait_briefly`).
 library: lenet5c in a program that sets nothing, where OpenMP decides. pytorch: PyTorch, in a program that sets nothing.
 Each is a process of its own, whose epochs alone and beside others take turns; the busy processes run only during the
 latter, each bound to its core where the system has such a call, with the same priority as this program. They take half
@@ -21,7 +21,11 @@ from pathlib import Path
 from common import Table, load_peers, make_parser, positive, print_header, time_cell
 
 WORKER = Path(__file__).with_name("epoch_worker.py")
-WAYS = {"command": "lenet5c, as the command", "library": "lenet5c, as a library", "pytorch": "PyTorch"}
+WAYS = {
+    "command": "lenet5c, as the command",
+    "library": "lenet5c, as a library",
+    "pytorch": "PyTorch",
+}
 # Ends by itself, too, should its parent be killed.
 BUSY = """
 import os, sys
@@ -40,8 +44,12 @@ def process(*arguments):
     """A Python process with pipes; killed when the block is left, however that happens."""
     # In a group of its own, Ctrl-C does not reach it: its parent ends it in silence.
     child = subprocess.Popen(
-        [sys.executable, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-        process_group=0 if os.name == "posix" else None)  # fmt: skip
+        [sys.executable, *arguments],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        process_group=0 if os.name == "posix" else None,
+    )
     try:
         yield child
     finally:
@@ -107,17 +115,35 @@ def started(ways, arguments):
 def main():
     parser = make_parser(__doc__, repeats=5)
     add = parser.add_argument
-    add("--contenders", nargs="+", choices=WAYS, default=["command", "library"], metavar="NAME",
-        help=f"of {', '.join(WAYS)} (default: command library)")  # fmt: skip
+    add(
+        "--contenders",
+        nargs="+",
+        choices=WAYS,
+        default=["command", "library"],
+        metavar="NAME",
+        help=f"of {', '.join(WAYS)} (default: command library)",
+    )
     add("--batch-size", type=positive, default=64, metavar="N", help="(default: %(default)s)")
-    add("--images", type=positive, default=60000, metavar="N", help="the first N images are the epoch (default: all)")
+    add(
+        "--images",
+        type=positive,
+        default=60000,
+        metavar="N",
+        help="the first N images are the epoch (default: all)",
+    )
     options = parser.parse_args()
     # Ended from outside, it leaves its blocks, too, and so ends what it started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
     peers = load_peers(*(["PyTorch"] if "pytorch" in options.contenders else []))
-    ways = [way for way in dict.fromkeys(options.contenders) if way != "pytorch" or "PyTorch" in peers]
-    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_setaffinity") else [-1] * os.cpu_count()
+    ways = [
+        way for way in dict.fromkeys(options.contenders) if way != "pytorch" or "PyTorch" in peers
+    ]
+    cores = (
+        sorted(os.sched_getaffinity(0))
+        if hasattr(os, "sched_setaffinity")
+        else [-1] * os.cpu_count()
+    )
     print_header(
         options.threads,
         peers,

@@ -20,30 +20,51 @@ from pathlib import Path
 
 import numpy as np
 from common import Table, machine, positive
+from demo_digits import DIGITS
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
-
-sys.path.append(str(Path(__file__).parent.parent / "tests"))
-from demo_digits import DIGITS
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 POINTS, RATE = 40, 60  # of a stroke; a second
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=positive, default=4, metavar="N", help="times each digit is drawn (default: %(default)s)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--rounds",
+        type=positive,
+        default=4,
+        metavar="N",
+        help="times each digit is drawn (default: %(default)s)",
+    )
     options = parser.parse_args()
-    browser, driver = next(filter(None, map(shutil.which, BROWSERS)), None), shutil.which("chromedriver")
+    browser, driver = (
+        next(filter(None, map(shutil.which, BROWSERS)), None),
+        shutil.which("chromedriver"),
+    )
     if not (browser and driver):
         sys.exit("demo.py needs Chromium and chromedriver on the PATH")
     print(machine({}))
-    print(f"{len(DIGITS)} digits, {options.rounds} times each; milliseconds from the pen's movement to the painted answer.\n")
+    print(
+        f"{len(DIGITS)} digits, {options.rounds} times each; milliseconds from the pen's movement to the painted answer.\n"
+    )
     table = Table({"": 22, "answers": 9, "median": 8, "95 %": 8, "99 %": 8, "largest": 8})
     with tempfile.TemporaryDirectory() as folder:
         demo = subprocess.Popen(
-            [sys.executable, "-m", "lenet5c.demo", "--no-browser", "--samples", str(Path(folder) / "samples")],
-            stdout=subprocess.PIPE, text=True)  # fmt: skip
+            [
+                sys.executable,
+                "-m",
+                "lenet5c",
+                "demo",
+                "--no-browser",
+                "--samples",
+                str(Path(folder) / "samples"),
+            ],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         try:
             address = re.search(r"http://\S+", demo.stdout.readline())[0]
             moves, last = latencies(address, browser, driver, options.rounds)
@@ -52,7 +73,11 @@ def main():
             demo.wait()
     for name, times in (("while drawing", moves), ("end of a stroke", last)):
         p95, p99 = np.quantile(times, [0.95, 0.99])
-        table.row(name, len(times), *(f"{value:.0f}" for value in (statistics.median(times), p95, p99, max(times))))
+        table.row(
+            name,
+            len(times),
+            *(f"{value:.0f}" for value in (statistics.median(times), p95, p99, max(times))),
+        )
 
 
 def latencies(address, browser, driver, rounds):
@@ -70,13 +95,19 @@ def latencies(address, browser, driver, rounds):
         page.get(address)
         wait(lambda: page.execute_script("return window.lenet5cDemo?.ready"))
         left, top, width = page.execute_script(
-            "const b = document.querySelector('#pad').getBoundingClientRect(); return [b.left, b.top, b.width]")  # fmt: skip
+            "const b = document.querySelector('#pad').getBoundingClientRect(); return [b.left, b.top, b.width]"
+        )
         for turn in range(rounds + 1):
             for digit, strokes in DIGITS.items():
                 page.execute_script("lenet5cDemo.latencies.length = 0")
                 for stroke in strokes:
                     draw(page, [(left + x * width, top + y * width) for x, y in spread(stroke)])
-                wait(lambda: page.execute_script("return document.querySelector('#best').innerText") == digit)
+                wait(
+                    lambda: (
+                        page.execute_script("return document.querySelector('#best').innerText")
+                        == digit
+                    )
+                )
                 time.sleep(0.2)
                 times = page.execute_script("return lenet5cDemo.latencies")
                 if turn:  # the first round warms up
@@ -94,7 +125,9 @@ def spread(stroke):
     points = np.array(stroke, float)
     way = np.concatenate([[0], np.cumsum(np.hypot(*np.diff(points, axis=0).T))])
     at = np.linspace(0, way[-1], POINTS)
-    return list(zip(np.interp(at, way, points[:, 0]), np.interp(at, way, points[:, 1]), strict=True))
+    return list(
+        zip(np.interp(at, way, points[:, 0]), np.interp(at, way, points[:, 1]), strict=True)
+    )
 
 
 def draw(page, points):
@@ -103,9 +136,18 @@ def draw(page, points):
         kinds = ["mouseMoved"] if i else ["mouseMoved", "mousePressed"]
         kinds += ["mouseReleased"] if i == len(points) - 1 else []
         for kind in kinds:
-            page.execute_cdp_cmd("Input.dispatchMouseEvent", {
-                "type": kind, "x": float(x), "y": float(y), "button": "left", "buttons": int(kind != "mouseReleased"),
-                "clickCount": 1, "pointerType": "mouse"})  # fmt: skip
+            page.execute_cdp_cmd(
+                "Input.dispatchMouseEvent",
+                {
+                    "type": kind,
+                    "x": float(x),
+                    "y": float(y),
+                    "button": "left",
+                    "buttons": int(kind != "mouseReleased"),
+                    "clickCount": 1,
+                    "pointerType": "mouse",
+                },
+            )
         time.sleep(max(0.0, began + (i + 1) / RATE - time.perf_counter()))
 
 

@@ -6,7 +6,16 @@ The warp by itself writes its images one by one; in a training step it packs the
 """
 
 import numpy as np
-from common import Table, interleaved, load_peers, make_parser, positive, print_header, set_threads, time_cell
+from common import (
+    Table,
+    interleaved,
+    load_peers,
+    make_parser,
+    positive,
+    print_header,
+    set_threads,
+    time_cell,
+)
 
 from lenet5c.datasets import Distortion, Preparation, mnist
 from lenet5c.kernels import threads
@@ -24,15 +33,22 @@ DISTORTIONS = {
 
 def main():
     parser = make_parser(__doc__, repeats=20, seconds=0.02)
-    parser.add_argument("--batch-size", type=positive, default=320, metavar="N", help="(default: %(default)s)")
+    parser.add_argument(
+        "--batch-size", type=positive, default=320, metavar="N", help="(default: %(default)s)"
+    )
     options = parser.parse_args()
     peers = load_peers()
     set_threads(options.threads, peers)
-    heading = f"Times of a tile of 16 images of 32 x 32, batch {options.batch_size}: minimum / median."
+    heading = (
+        f"Times of a tile of 16 images of 32 x 32, batch {options.batch_size}: minimum / median."
+    )
     print_header(options.threads, peers, heading)
     train, _ = mnist()
     prepare = Preparation.named("default")
-    images, labels = prepare.fit_images(train.images[: options.batch_size]), train.labels[: options.batch_size]
+    images, labels = (
+        prepare.fit_images(train.images[: options.batch_size]),
+        train.labels[: options.batch_size],
+    )
     offset, loss, model = prepare.offset(1), CrossEntropyLoss(), LeNet5(rng=0)
     order, out = np.arange(len(images)), np.empty(images.shape, np.float32)
     tiles = -(-len(images) // 16)
@@ -41,15 +57,24 @@ def main():
         distort = None if distortion is None else distortion.of_epoch(0)
         if distort is not None:
             warps[name] = lambda distort=distort: distort.warp.apply(
-                dispatch.tiles, images, order, distort.stream, out, threads.effective())
+                dispatch.tiles, images, order, distort.stream, out, threads.effective()
+            )
         steps[name] = lambda distort=distort: model.train_step(
-            images, labels, loss, scale=prepare.scale, offset=offset, distort=distort)
+            images, labels, loss, scale=prepare.scale, offset=offset, distort=distort
+        )
     warps = interleaved(warps, options.repeats, options.seconds)
     steps = interleaved(steps, options.repeats, options.seconds)
     table = Table({"distortion": 14, "warp alone": 17, "training step": 17, "more by": 0})
     for name in DISTORTIONS:
-        of_warp, of_step = ([each / tiles for each in times] for times in (warps.get(name, []), steps[name]))
-        table.row(name, time_cell(of_warp), time_cell(of_step), f"{min(of_step) * tiles / min(steps['none']) - 1:.1%}")
+        of_warp, of_step = (
+            [each / tiles for each in times] for times in (warps.get(name, []), steps[name])
+        )
+        table.row(
+            name,
+            time_cell(of_warp),
+            time_cell(of_step),
+            f"{min(of_step) * tiles / min(steps['none']) - 1:.1%}",
+        )
 
 
 if __name__ == "__main__":

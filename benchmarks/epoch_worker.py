@@ -9,7 +9,7 @@ OpenMP's threads wait is read when it is loaded, so that each way needs a proces
 import sys
 import time
 
-from lenet5c.command import wait_briefly
+from lenet5c.commands.cli import wait_briefly
 
 WAY = sys.argv[1]
 if WAY == "command":

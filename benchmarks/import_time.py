@@ -21,14 +21,16 @@ MEASURED = {
     "lenet5c.datasets": "lenet5c.datasets",
     "lenet5c.training": "lenet5c.training",
     "all of them": "lenet5c, lenet5c.nn, lenet5c.datasets, lenet5c.training",
-    "the options of lenet5c train": "lenet5c.train; lenet5c.train.make_parser()",
+    "the options of lenet5c train": "lenet5c.commands.train; lenet5c.commands.train.make_parser()",
 }
 CODE = "import time; began = time.perf_counter(); import {}; print(time.perf_counter() - began)"
 
 
 def seconds(modules):
     """Of one import in a new interpreter."""
-    done = subprocess.run([sys.executable, "-c", CODE.format(modules)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", CODE.format(modules)], capture_output=True, text=True, check=True
+    )
     return float(done.stdout)
 
 
@@ -45,10 +47,14 @@ def measure(repeats):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=positive, default=15, metavar="N", help="rounds (default: %(default)s)")
+    parser.add_argument(
+        "--repeats", type=positive, default=15, metavar="N", help="rounds (default: %(default)s)"
+    )
     options = parser.parse_args()
     print(machine({}))
-    print(f"{options.repeats} imports each, in turns. Milliseconds: minimum / median; beyond NumPy: differences of these.\n")
+    print(
+        f"{options.repeats} imports each, in turns. Milliseconds: minimum / median; beyond NumPy: differences of these.\n"
+    )
     times = measure(options.repeats)
     table = Table({"import": 28, "ms": 13, "beyond NumPy": 13})
     base = times["numpy"]
@@ -58,7 +64,9 @@ def main():
         loads_numpy = name not in ("numpy", "lenet5c")
         table.row(name, f"{1e3 * least:.0f} / {1e3 * middle:.0f}", beyond if loads_numpy else "-")
     of_all = min(times["all of them"]) - min(base)
-    print(f"\nAll of them at their minimum: {1e3 * of_all:.0f} ms beyond NumPy; the target is {1e3 * TARGET:.0f} ms.")
+    print(
+        f"\nAll of them at their minimum: {1e3 * of_all:.0f} ms beyond NumPy; the target is {1e3 * TARGET:.0f} ms."
+    )
 
 
 if __name__ == "__main__":

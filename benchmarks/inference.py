@@ -37,7 +37,9 @@ def onnx_model(state):
 
     def op(kind, source, weights=None, **attributes):
         params = [f"{weights}.weight", f"{weights}.bias"] if weights else []
-        nodes.append(helper.make_node(kind, [source, *params], [f"{kind}{len(nodes)}"], **attributes))
+        nodes.append(
+            helper.make_node(kind, [source, *params], [f"{kind}{len(nodes)}"], **attributes)
+        )
         return nodes[-1].output[0]
 
     nodes = []
@@ -50,10 +52,12 @@ def onnx_model(state):
         value = op("Relu", op("Gemm", value, linear, transB=1))
     value = op("Gemm", value, "fc3", transB=1)
     graph = helper.make_graph(
-        nodes, "lenet5",
+        nodes,
+        "lenet5",
         [helper.make_tensor_value_info("images", TensorProto.FLOAT, ["N", 1, 32, 32])],
         [helper.make_tensor_value_info(value, TensorProto.FLOAT, ["N", 10])],
-        [numpy_helper.from_array(array, name) for name, array in state.items()])  # fmt: skip
+        [numpy_helper.from_array(array, name) for name, array in state.items()],
+    )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
 
 
@@ -90,8 +94,14 @@ def contenders_for(threads, peers):
 
 def main():
     parser = make_parser(__doc__, repeats=7, seconds=0.02)
-    parser.add_argument("--images", type=positive, nargs="+", default=[1, 16, 256, 10000], metavar="N",
-                        help="up to 10,000 (default: %(default)s)")  # fmt: skip
+    parser.add_argument(
+        "--images",
+        type=positive,
+        nargs="+",
+        default=[1, 16, 256, 10000],
+        metavar="N",
+        help="up to 10,000 (default: %(default)s)",
+    )
     options = parser.parse_args()
 
     peers = load_peers("ONNX Runtime", "PyTorch")
@@ -109,7 +119,9 @@ def main():
     for count, threads in single + [(count, options.threads) for count in options.images]:
         contenders = contenders_for(threads, peers)
         x = np.ascontiguousarray(images[:count])
-        check_agreement(f"{count} images", {name: [run(x)] for name, run in contenders.items()}, TOLERANCE)
+        check_agreement(
+            f"{count} images", {name: [run(x)] for name, run in contenders.items()}, TOLERANCE
+        )
         peak = peaks.setdefault(threads, Peak(threads))
         runs = {name: partial(run, x) for name, run in contenders.items()}
         times = interleaved(runs | {"peak": peak}, options.repeats, options.seconds)

@@ -112,7 +112,8 @@ def conv2d_backward(shape, batch, torch):
         tensors = [torch.from_numpy(array) for array in (dy, x, weight)]
         stride, padding = [shape.stride] * 2, [shape.padding] * 2
         runs["PyTorch"] = lambda: torch.ops.aten.convolution_backward(
-            *tensors, [shape.out], stride, padding, [1, 1], False, [0, 0], shape.groups, [True] * 3)  # fmt: skip
+            *tensors, [shape.out], stride, padding, [1, 1], False, [0, 0], shape.groups, [True] * 3
+        )
     runs[NUMPY] = lambda: numpy_kernels.conv2d_backward(dy, x, weight, *settings.values())
     return runs
 
@@ -136,7 +137,8 @@ def max_pool2d_backward(shape, batch, torch):
         tensors = [torch.from_numpy(array) for array in (dy, x)]
         _, indices = torch.ops.aten.max_pool2d_with_indices(tensors[1], *pairs(*window))
         runs["PyTorch"] = lambda: torch.ops.aten.max_pool2d_with_indices_backward(
-            *tensors, *pairs(*window), [1, 1], False, indices)  # fmt: skip
+            *tensors, *pairs(*window), [1, 1], False, indices
+        )
     y = numpy_kernels.max_pool2d(x, *window)
     runs[NUMPY] = lambda: numpy_kernels.max_pool2d_backward(dy, x, y, *window)
     return runs
@@ -145,14 +147,17 @@ def max_pool2d_backward(shape, batch, torch):
 def max_pool2d_both(shape, batch, torch):
     x, dy = pooling_arrays(shape, batch)
     window = (shape.kernel, shape.stride, shape.padding)
-    runs = {OURS: lambda: (kernels.max_pool2d(x, *window), kernels.max_pool2d_backward(dy, x, *window))}
+    runs = {
+        OURS: lambda: (kernels.max_pool2d(x, *window), kernels.max_pool2d_backward(dy, x, *window))
+    }
     if torch:
         dy_tensor, x_tensor = torch.from_numpy(dy), torch.from_numpy(x)
 
         def pytorch():
             y, indices = torch.ops.aten.max_pool2d_with_indices(x_tensor, *pairs(*window))
             return y, torch.ops.aten.max_pool2d_with_indices_backward(
-                dy_tensor, x_tensor, *pairs(*window), [1, 1], False, indices)  # fmt: skip
+                dy_tensor, x_tensor, *pairs(*window), [1, 1], False, indices
+            )
 
         runs["PyTorch"] = pytorch
 
@@ -180,7 +185,9 @@ def avg_pool2d_backward(shape, batch, torch):
     runs = {OURS: lambda: kernels.avg_pool2d_backward(dy, x.shape, *window)}
     if torch:
         tensors = [torch.from_numpy(array) for array in (dy, x)]
-        runs["PyTorch"] = lambda: torch.ops.aten.avg_pool2d_backward(*tensors, *pairs(*window), False, True, None)
+        runs["PyTorch"] = lambda: torch.ops.aten.avg_pool2d_backward(
+            *tensors, *pairs(*window), False, True, None
+        )
     runs[NUMPY] = lambda: numpy_kernels.avg_pool2d_backward(dy, x.shape, *window)
     return runs
 
@@ -198,7 +205,9 @@ def im2col(shape, batch, torch):
 
 def col2im(shape, batch, torch):
     rng = np.random.default_rng(0)
-    columns = rng.standard_normal((batch, shape.channels * shape.kernel**2, shape.out_size**2), np.float32)
+    columns = rng.standard_normal(
+        (batch, shape.channels * shape.kernel**2, shape.out_size**2), np.float32
+    )
     size = (shape.size, shape.size)
     window = {"stride": shape.stride, "padding": shape.padding}
     runs = {OURS: lambda: kernels.col2im(columns, size, shape.kernel, **window)}
@@ -206,12 +215,20 @@ def col2im(shape, batch, torch):
         tensor = torch.from_numpy(columns)
         runs["PyTorch"] = lambda: torch.nn.functional.fold(tensor, size, shape.kernel, **window)
     x_shape = (batch, shape.channels, *size)
-    runs[NUMPY] = lambda: numpy_kernels.col2im(columns, x_shape, shape.kernel, shape.stride, shape.padding)
+    runs[NUMPY] = lambda: numpy_kernels.col2im(
+        columns, x_shape, shape.kernel, shape.stride, shape.padding
+    )
     return runs
 
 
 CONVOLUTION_KERNELS = (conv2d, conv2d_backward, im2col, col2im)
-POOLING_KERNELS = (max_pool2d, max_pool2d_backward, max_pool2d_both, avg_pool2d, avg_pool2d_backward)
+POOLING_KERNELS = (
+    max_pool2d,
+    max_pool2d_backward,
+    max_pool2d_both,
+    avg_pool2d,
+    avg_pool2d_backward,
+)
 KERNELS = {case.__name__: case for case in CONVOLUTION_KERNELS + POOLING_KERNELS}
 # Multiply-adds of a kernel, as multiples of the convolution's forward pass; for the others, memory is what counts.
 PASSES = {"conv2d": 1, "conv2d_backward": 2}
@@ -220,11 +237,15 @@ PASSES = {"conv2d": 1, "conv2d_backward": 2}
 def convolution_arrays(shape, batch):
     """x, weight, bias, dy."""
     rng = np.random.default_rng(0)
-    return [rng.standard_normal(size, np.float32) for size in (
-        (batch, shape.channels, shape.size, shape.size),
-        (shape.out, shape.channels // shape.groups, shape.kernel, shape.kernel),
-        (shape.out,),
-        (batch, shape.out, shape.out_size, shape.out_size))]  # fmt: skip
+    return [
+        rng.standard_normal(size, np.float32)
+        for size in (
+            (batch, shape.channels, shape.size, shape.size),
+            (shape.out, shape.channels // shape.groups, shape.kernel, shape.kernel),
+            (shape.out,),
+            (batch, shape.out, shape.out_size, shape.out_size),
+        )
+    ]
 
 
 def pooling_arrays(shape, batch):
@@ -251,12 +272,41 @@ def is_left_out(kernel, name, shape, batch, limit):
 def main():
     parser = make_parser(__doc__, repeats=5, seconds=0.02)
     add = parser.add_argument
-    add("--kernels", nargs="+", choices=KERNELS, metavar="NAME", help=f"of {', '.join(KERNELS)} (default: all)")
-    add("--shapes", nargs="+", choices=SHAPES, default=list(SHAPES), metavar="NAME",
-        help=f"of {', '.join(SHAPES)} (default: all)")  # fmt: skip
-    add("--batches", nargs="+", type=positive, default=[1, 32, 128], metavar="N", help="(default: %(default)s)")
-    add("--limit", type=int, default=256, metavar="MB", help="of a column matrix (default: %(default)s)")
-    add("--memory", action="store_true", help="instead of times; of conv2d and conv2d_backward if no kernels are named")
+    add(
+        "--kernels",
+        nargs="+",
+        choices=KERNELS,
+        metavar="NAME",
+        help=f"of {', '.join(KERNELS)} (default: all)",
+    )
+    add(
+        "--shapes",
+        nargs="+",
+        choices=SHAPES,
+        default=list(SHAPES),
+        metavar="NAME",
+        help=f"of {', '.join(SHAPES)} (default: all)",
+    )
+    add(
+        "--batches",
+        nargs="+",
+        type=positive,
+        default=[1, 32, 128],
+        metavar="N",
+        help="(default: %(default)s)",
+    )
+    add(
+        "--limit",
+        type=int,
+        default=256,
+        metavar="MB",
+        help="of a column matrix (default: %(default)s)",
+    )
+    add(
+        "--memory",
+        action="store_true",
+        help="instead of times; of conv2d and conv2d_backward if no kernels are named",
+    )
     options = parser.parse_args()
     limit = options.limit * 2**20
 
@@ -300,13 +350,19 @@ def compare_times(cases, names, limit, options, peers):
             del results
             times = interleaved(runs | {"peak": peak}, options.repeats, options.seconds)
             flop = 2 * PASSES.get(kernel, 0) * shape.multiply_adds(batch)
-            table.row([kernel, name, batch], times, peak.share(flop, min(times[OURS])) if flop else "-")
+            table.row(
+                [kernel, name, batch], times, peak.share(flop, min(times[OURS])) if flop else "-"
+            )
     print(f"\n{peak}")
 
 
 def compare_memory(cases, names, limit, options, peers):
-    print_header(options.threads, peers, "Peak memory of one call, in MB, beyond its inputs and results.")
-    table = Table({"kernel": 19, "shape": 11, "batch": 5, "x itself": 0, **dict.fromkeys(names, 12)}, left=2)
+    print_header(
+        options.threads, peers, "Peak memory of one call, in MB, beyond its inputs and results."
+    )
+    table = Table(
+        {"kernel": 19, "shape": 11, "batch": 5, "x itself": 0, **dict.fromkeys(names, 12)}, left=2
+    )
     for kernel, name, batch in cases:
         cells = []
         for contender in names:
@@ -315,7 +371,9 @@ def compare_memory(cases, names, limit, options, peers):
                 continue
             # A process for each: what an earlier call gave back to the allocator would hide what this one takes.
             with ProcessPoolExecutor(1, get_context("spawn")) as process:
-                grown = process.submit(scratch, kernel, name, batch, contender, options.threads).result()
+                grown = process.submit(
+                    scratch, kernel, name, batch, contender, options.threads
+                ).result()
             cells.append(f"{max(grown, 0) / 2**20:.1f}")
         x_bytes = 4 * batch * SHAPES[name].channels * SHAPES[name].size ** 2
         table.row(kernel, name, batch, f"{x_bytes / 2**20:.1f}", *cells)
@@ -323,7 +381,10 @@ def compare_memory(cases, names, limit, options, peers):
 
 def scratch(kernel, name, batch, contender, threads):
     """By how many bytes the peak of this process grows in a call, beyond the results."""
-    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere):  # the parent has said which peers are missing
+    with (
+        open(os.devnull, "w") as nowhere,
+        redirect_stdout(nowhere),
+    ):  # the parent has said which peers are missing
         peers = load_peers("PyTorch") if contender == "PyTorch" else load_peers()
     set_threads(threads, peers)
     torch = peers.get("PyTorch")

@@ -86,7 +86,11 @@ def avg_pool2d_backward(dy, shape, k, s, padding):
 def places(x, k, s):
     """For each place in a window, the view (N, C, OH, OW) of that place in all windows."""
     oh, ow = (x.shape[2] - k) // s + 1, (x.shape[3] - k) // s + 1
-    return [x[:, :, i : i + s * oh : s, j : j + s * ow : s][:, :, :oh, :ow] for i in range(k) for j in range(k)]
+    return [
+        x[:, :, i : i + s * oh : s, j : j + s * ow : s][:, :, :oh, :ow]
+        for i in range(k)
+        for j in range(k)
+    ]
 
 
 def padded(x, padding, value):

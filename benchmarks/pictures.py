@@ -10,22 +10,18 @@ A rejected digit counts as not read.
 """
 
 import argparse
-import sys
 from collections import defaultdict
 from io import BytesIO
-from pathlib import Path
 
 import numpy as np
 from common import Table, machine, positive
-
-from lenet5c.datasets import mnist
-from lenet5c.images import Reader
-from lenet5c.training import wilson_interval
-
-sys.path.append(str(Path(__file__).parent.parent / "tests"))
 from hard_pictures import hard_picture
 from no_digits import KINDS
 from sheets import sheet
+
+from lenet5c.datasets import mnist
+from lenet5c.recognition import Reader
+from lenet5c.training import wilson_interval
 
 SHEETS = {
     "plain": {},
@@ -41,9 +37,23 @@ PER_SHEET = 40
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--count", type=positive, default=1000, metavar="N", help="digits of each part (default: %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of all that is drawn (default: %(default)s)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--count",
+        type=positive,
+        default=1000,
+        metavar="N",
+        help="digits of each part (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        metavar="N",
+        help="of all that is drawn (default: %(default)s)",
+    )
     options = parser.parse_args()
     print(machine({}))
     print(f"Pictures of test digits, seed {options.seed}, the model of the package.\n")
@@ -69,8 +79,16 @@ def hard_digits(test, options):
         j = int(rng.integers(len(test)))
         content, _, traits = hard_picture(test.images[j, 0], rng)
         found = outcome(reader(BytesIO(content)), test.labels[j])
-        side = next(name for most, name in ((100, "40 to 99"), (300, "100 to 299"), (10**9, "300 to 1000")) if traits["side"] < most)
-        for kind in ("all", *(f"{name}: {traits[name]}" for name in ("light", "stroke", "place", "format")), f"side: {side}"):
+        side = next(
+            name
+            for most, name in ((100, "40 to 99"), (300, "100 to 299"), (10**9, "300 to 1000"))
+            if traits["side"] < most
+        )
+        for kind in (
+            "all",
+            *(f"{name}: {traits[name]}" for name in ("light", "stroke", "place", "format")),
+            f"side: {side}",
+        ):
             by_kind[kind].append(found)
     table = heading("hard digits")
     for kind in sorted(by_kind, key=lambda kind: (kind != "all", kind)):
@@ -114,13 +132,22 @@ def outcome(reading, label):
 
 def heading(name):
     print()
-    return Table({name: 26, "pictures": 9, "right": 9, "95 % interval": 17, "misread": 9, "rejected": 9})
+    return Table(
+        {name: 26, "pictures": 9, "right": 9, "95 % interval": 17, "misread": 9, "rejected": 9}
+    )
 
 
 def row(table, name, found):
     right, count = found.count("right"), len(found)
     low, high = wilson_interval(right, count)
-    table.row(name, count, f"{right / count:.2%}", f"{low:.1%} to {high:.1%}", found.count("misread"), found.count("rejected"))
+    table.row(
+        name,
+        count,
+        f"{right / count:.2%}",
+        f"{low:.1%} to {high:.1%}",
+        found.count("misread"),
+        found.count("rejected"),
+    )
 
 
 def distance(one, other):

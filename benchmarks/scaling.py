@@ -25,7 +25,16 @@ from common import (
 )
 
 import lenet5c
-from lenet5c.nn import Conv2d, CrossEntropyLoss, Flatten, LeNet5, Linear, MaxPool2d, ReLU, Sequential
+from lenet5c.nn import (
+    Conv2d,
+    CrossEntropyLoss,
+    Flatten,
+    LeNet5,
+    Linear,
+    MaxPool2d,
+    ReLU,
+    Sequential,
+)
 
 CLASSES = 10
 LENET5_SHAPE = (1, 32, 32)
@@ -34,15 +43,28 @@ LENET5_SHAPE = (1, 32, 32)
 def sized(size):
     """A net for images of this size."""
     return Sequential(
-        Conv2d(1, 8, 3, padding=1, rng=0), ReLU(), MaxPool2d(2),
-        Conv2d(8, 16, 3, padding=1, rng=1), ReLU(), MaxPool2d(2), Flatten(), Linear(16 * (size // 4) ** 2, CLASSES, rng=2))  # fmt: skip
+        Conv2d(1, 8, 3, padding=1, rng=0),
+        ReLU(),
+        MaxPool2d(2),
+        Conv2d(8, 16, 3, padding=1, rng=1),
+        ReLU(),
+        MaxPool2d(2),
+        Flatten(),
+        Linear(16 * (size // 4) ** 2, CLASSES, rng=2),
+    )
 
 
 def wide(channels):
     """A net of this many channels."""
     return Sequential(
-        Conv2d(channels, channels, 3, padding=1, rng=0), ReLU(),
-        Conv2d(channels, channels, 3, padding=1, rng=1), ReLU(), MaxPool2d(28), Flatten(), Linear(channels, CLASSES, rng=2))  # fmt: skip
+        Conv2d(channels, channels, 3, padding=1, rng=0),
+        ReLU(),
+        Conv2d(channels, channels, 3, padding=1, rng=1),
+        ReLU(),
+        MaxPool2d(28),
+        Flatten(),
+        Linear(channels, CLASSES, rng=2),
+    )
 
 
 def multiply_adds(model, shape):
@@ -116,13 +138,41 @@ SECTIONS = {
 def main():
     parser = make_parser(__doc__, repeats=5, seconds=0.02)
     add = parser.add_argument
-    add("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS), metavar="NAME", help="(default: all)")
+    add(
+        "--sections",
+        nargs="+",
+        choices=SECTIONS,
+        default=list(SECTIONS),
+        metavar="NAME",
+        help="(default: all)",
+    )
     batches = [1, 2, 4, 8, 16, 17, 32, 33, 64, 128, 256, 512, 1024]
-    add("--batches", nargs="+", type=positive, default=batches, metavar="N", help="(default: %(default)s)")
+    add(
+        "--batches",
+        nargs="+",
+        type=positive,
+        default=batches,
+        metavar="N",
+        help="(default: %(default)s)",
+    )
     sizes = [28, 32, 48, 64, 96, 128, 192, 256]
-    add("--sizes", nargs="+", type=positive, default=sizes, metavar="N", help="at least 4 (default: %(default)s)")
+    add(
+        "--sizes",
+        nargs="+",
+        type=positive,
+        default=sizes,
+        metavar="N",
+        help="at least 4 (default: %(default)s)",
+    )
     channels = [1, 2, 4, 8, 12, 16, 24, 32, 64, 128]
-    add("--channels", nargs="+", type=positive, default=channels, metavar="N", help="(default: %(default)s)")
+    add(
+        "--channels",
+        nargs="+",
+        type=positive,
+        default=channels,
+        metavar="N",
+        help="(default: %(default)s)",
+    )
     options = parser.parse_args()
 
     peers = load_peers()
@@ -146,14 +196,28 @@ def print_section(name, rows, peak, options):
     times = interleaved(runs | {"peak": peak}, options.repeats, options.seconds)
     least = {case: min(times[case]) for case in cases}
     per_operation = {case: least[case] / count for case, (_, _, count) in cases.items()}
-    table = Table({"pass": 10, name: 8, "a call": 17,
-                   "µs a sample": 0, "ps a multiply-add": 0, "× best": 6, "of FMA peak": 0})  # fmt: skip
+    table = Table(
+        {
+            "pass": 10,
+            name: 8,
+            "a call": 17,
+            "µs a sample": 0,
+            "ps a multiply-add": 0,
+            "× best": 6,
+            "of FMA peak": 0,
+        }
+    )
     for case in sorted(cases, key=lambda case: case[0]):
         samples, _, count = cases[case]
         best = min(value for (work, _), value in per_operation.items() if work == case[0])
         table.row(
-            *case, time_cell(times[case]), digits(1e6 * least[case] / samples), digits(1e12 * per_operation[case]),
-            f"{per_operation[case] / best:.2f}", peak.share(2 * count, least[case]))  # fmt: skip
+            *case,
+            time_cell(times[case]),
+            digits(1e6 * least[case] / samples),
+            digits(1e12 * per_operation[case]),
+            f"{per_operation[case] / best:.2f}",
+            peak.share(2 * count, least[case]),
+        )
     print(flush=True)
 
 

@@ -38,15 +38,28 @@ class Ours:
     def __init__(self, train_set, batch_size):
         self.model = LeNet5(rng=0)
         self.trainer = Trainer(
-            self.model, Adam(self.model, LEARNING_RATE), Constant(LEARNING_RATE), CrossEntropyLoss(),
-            Preparation.named("default"), train_set, None, batch_size=batch_size, epochs=1)  # fmt: skip
+            self.model,
+            Adam(self.model, LEARNING_RATE),
+            Constant(LEARNING_RATE),
+            CrossEntropyLoss(),
+            Preparation.named("default"),
+            train_set,
+            None,
+            batch_size=batch_size,
+            epochs=1,
+        )
 
     def first_batch(self, count):
         """Loss, and gradients in the order of the parameters, of the first `count` images; nothing is updated."""
         trainer = self.trainer
         loss, _ = self.model.train_step(
-            trainer.train_set.images, trainer.train_set.labels[:count], trainer.loss, index=np.arange(count),
-            scale=trainer.preparation.scale, offset=trainer.offset)  # fmt: skip
+            trainer.train_set.images,
+            trainer.train_set.labels[:count],
+            trainer.loss,
+            index=np.arange(count),
+            scale=trainer.preparation.scale,
+            offset=trainer.offset,
+        )
         return [np.float32(loss), *self.model.grads.values()]
 
     def epoch(self):
@@ -107,8 +120,19 @@ def pytorch_lenet5(torch, state):
     """The same net with the same weights."""
     nn = torch.nn
     model = nn.Sequential(
-        nn.Conv2d(1, 6, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(6, 16, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(),
-        nn.Linear(400, 120), nn.ReLU(), nn.Linear(120, 84), nn.ReLU(), nn.Linear(84, 10))  # fmt: skip
+        nn.Conv2d(1, 6, 5),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(6, 16, 5),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(400, 120),
+        nn.ReLU(),
+        nn.Linear(120, 84),
+        nn.ReLU(),
+        nn.Linear(84, 10),
+    )
     values = (torch.from_numpy(array) for array in state.values())
     model.load_state_dict(dict(zip(model.state_dict(), values, strict=True)))
     return model
@@ -131,9 +155,20 @@ def main():
     parser = make_parser(__doc__, repeats=3)
     add = parser.add_argument
     add("--batch-size", type=positive, nargs="+", default=[32, 64, 128, 192, 256], metavar="N")
-    add("--images", type=positive, default=60000, metavar="N", help="the first N images are the epoch (default: all)")
-    add("--numpy-steps", type=int, default=100, metavar="N",
-        help="steps of NumPy's part of the epoch; 0 leaves it out (default: %(default)s)")  # fmt: skip
+    add(
+        "--images",
+        type=positive,
+        default=60000,
+        metavar="N",
+        help="the first N images are the epoch (default: all)",
+    )
+    add(
+        "--numpy-steps",
+        type=int,
+        default=100,
+        metavar="N",
+        help="steps of NumPy's part of the epoch; 0 leaves it out (default: %(default)s)",
+    )
     options = parser.parse_args()
 
     peers = load_peers("PyTorch")

@@ -6,8 +6,15 @@ import numpy as np
 INK, ACCENT, GREY = "#1b2a41", "#d1495b", "#8d99ae"
 DPI = 120
 WIDTH = 7.2  # inches
-STYLE = {"font.size": 9, "text.color": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK,
-         "axes.edgecolor": GREY, "figure.constrained_layout.use": True}  # fmt: skip
+STYLE = {
+    "font.size": 9,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "axes.edgecolor": GREY,
+    "figure.constrained_layout.use": True,
+}
 
 
 def panels(columns, rows=1, height=2.0, **options):
@@ -32,7 +39,11 @@ def show(ax, image, title=None, signed=False, low=None, high=None):
 
 def frame(ax, top, left, height, width, colour=ACCENT):
     """A frame around pixels of an image."""
-    ax.add_patch(plt.Rectangle((left - 0.5, top - 0.5), width, height, fill=False, edgecolor=colour, linewidth=1.8))
+    ax.add_patch(
+        plt.Rectangle(
+            (left - 0.5, top - 0.5), width, height, fill=False, edgecolor=colour, linewidth=1.8
+        )
+    )
 
 
 def numbers(ax, values, form="{:.0f}", size=7):
@@ -40,7 +51,15 @@ def numbers(ax, values, form="{:.0f}", size=7):
     low, high = np.min(values), np.max(values)
     for (row, column), value in np.ndenumerate(values):
         dark = (value - low) / max(high - low, 1e-9) > 0.45
-        ax.text(column, row, form.format(np.round(value, 1) + 0.0), ha="center", va="center", fontsize=size, color="white" if dark else INK)
+        ax.text(
+            column,
+            row,
+            form.format(np.round(value, 1) + 0.0),
+            ha="center",
+            va="center",
+            fontsize=size,
+            color="white" if dark else INK,
+        )
 
 
 def label(ax, text):

@@ -24,7 +24,7 @@ import tempfile
 from math import isclose
 from pathlib import Path
 
-from lenet5c.command import wait_briefly
+from lenet5c.commands.cli import wait_briefly
 
 DOCS = Path(__file__).resolve().parent
 PICTURES = DOCS / "images" / "tutorial"
@@ -46,7 +46,11 @@ class PageError(AssertionError):
 def pages():
     """All pages with Python in them."""
     found = [path for path in sorted(DOCS.rglob("*.md")) if "_build" not in path.parts]
-    return [path for path in found if any(part["language"] in ("python", "pycon") for part in parts(path))]
+    return [
+        path
+        for path in found
+        if any(part["language"] in ("python", "pycon") for part in parts(path))
+    ]
 
 
 def parts(path):
@@ -82,8 +86,15 @@ def run_page(path, pictures=None, write=False):
         elif part["language"] == "output" and printed is not None:
             if not same(printed, part["code"], about):
                 if not write:
-                    raise PageError(f"{where}: the page says\n{part['code']}but the code prints\n{printed}")
-                changes.append((*part.span("code"), "".join(f"{line.rstrip()}\n" for line in printed.splitlines())))
+                    raise PageError(
+                        f"{where}: the page says\n{part['code']}but the code prints\n{printed}"
+                    )
+                changes.append(
+                    (
+                        *part.span("code"),
+                        "".join(f"{line.rstrip()}\n" for line in printed.splitlines()),
+                    )
+                )
             printed, about = None, 0.0
     for start, stop, output in reversed(changes):
         text = text[:start] + output + text[stop:]
@@ -96,7 +107,12 @@ def execute(code, namespace, where):
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
         try:
-            exec(compile("\n" * int(where.rpartition(" ")[2]) + code, where.partition(",")[0], "exec"), namespace)
+            exec(
+                compile(
+                    "\n" * int(where.rpartition(" ")[2]) + code, where.partition(",")[0], "exec"
+                ),
+                namespace,
+            )
         except Exception as error:
             raise PageError(f"{where}: {type(error).__name__}: {error}") from error
     return out.getvalue()
@@ -114,7 +130,9 @@ def check_session(code, namespace, where):
 
 def same(printed, expected, about):
     """Whether two texts agree, blanks at the ends of lines aside; numbers in them to within the share `about`."""
-    ours, theirs = ([line.rstrip() for line in text.strip("\n").splitlines()] for text in (printed, expected))
+    ours, theirs = (
+        [line.rstrip() for line in text.strip("\n").splitlines()] for text in (printed, expected)
+    )
     if not about:
         return ours == theirs
     ours, theirs = "\n".join(ours), "\n".join(theirs)
@@ -139,7 +157,9 @@ def draw(part, namespace, folder, where):
         import drawing
     finally:
         sys.path.remove(str(DOCS))
-    known = {name: thing for name, thing in vars(drawing).items() if not name.startswith("_")} | namespace
+    known = {
+        name: thing for name, thing in vars(drawing).items() if not name.startswith("_")
+    } | namespace
     with matplotlib.rc_context(drawing.STYLE):
         execute(part["drawing"], known, where)
         # Without the versions of the tools, which change a file and not its picture.
@@ -150,8 +170,13 @@ def draw(part, namespace, folder, where):
 def main(arguments):
     PICTURES.mkdir(parents=True, exist_ok=True)
     write = "--write" in arguments
-    for path in [Path(argument).resolve() for argument in arguments if argument != "--write"] or pages():
-        with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):  # for what a page writes
+    for path in [
+        Path(argument).resolve() for argument in arguments if argument != "--write"
+    ] or pages():
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            contextlib.chdir(folder),
+        ):  # for what a page writes
             run_page(path, PICTURES, write)
         print(f"{path.relative_to(DOCS)}: as it says")
 

@@ -36,7 +36,14 @@ def draw_distortions(digits=10, draws=8):
     figure = plt.figure(figsize=(10, 6.1), dpi=144)
     for part, name in zip(figure.subfigures(1, 2), Distortion.NAMES, strict=True):
         distortion = Distortion.named(name)
-        grid = {"hspace": 0.06, "wspace": 0.06, "left": 0.03, "right": 0.97, "top": 0.9, "bottom": 0.02}
+        grid = {
+            "hspace": 0.06,
+            "wspace": 0.06,
+            "left": 0.03,
+            "right": 0.97,
+            "top": 0.9,
+            "bottom": 0.02,
+        }
         rows = part.subplots(digits, draws + 1, gridspec_kw=grid)
         columns = [images[first], *(distortion(images, 0, epoch, first) for epoch in range(draws))]
         for shown, axes in zip(columns, rows.T, strict=True):
@@ -60,8 +67,18 @@ def draw_training(run):
 
     figure = plt.figure(figsize=(10, 3.6), dpi=144)
     left, right = figure.subfigures(1, 2, width_ratios=(1.5, 1))
-    maps = left.subplots(3, 6, gridspec_kw={"hspace": 0.12, "wspace": 0.08, "left": 0.12, "right": 0.98, "top": 0.86,
-                                             "bottom": 0.04})  # fmt: skip
+    maps = left.subplots(
+        3,
+        6,
+        gridspec_kw={
+            "hspace": 0.12,
+            "wspace": 0.08,
+            "left": 0.12,
+            "right": 0.98,
+            "top": 0.86,
+            "bottom": 0.04,
+        },
+    )
     x = trained.preparation(image)
     shown = {}
     for name, layer in trained.model.layers.items():
@@ -76,16 +93,28 @@ def draw_training(run):
     for ax in maps.flat:
         ax.set(xticks=[], yticks=[])
         ax.spines[:].set_color(GREY)
-    for ax, text in zip(maps[:, 0], ("filters of\nconv1", "after\npool1", "after pool2\n(6 of 16)"), strict=True):
+    for ax, text in zip(
+        maps[:, 0], ("filters of\nconv1", "after\npool1", "after pool2\n(6 of 16)"), strict=True
+    ):
         ax.set_ylabel(text, rotation=0, ha="right", va="center", color=INK, fontsize=8)
     left.suptitle(f"What the net sees in a {test.labels[0]}", color=INK, fontsize=10)
 
     ax = right.subplots(gridspec_kw={"left": 0.17, "right": 0.95, "top": 0.86, "bottom": 0.16})
     epochs = [row["epoch"] for row in rows]
-    for key, colour, label in (("train_accuracy", GREY, "train"), ("validation_accuracy", ACCENT, "validation")):
+    for key, colour, label in (
+        ("train_accuracy", GREY, "train"),
+        ("validation_accuracy", ACCENT, "validation"),
+    ):
         values = 100 * np.array([row[key] for row in rows])
         ax.plot(epochs, values, color=colour, marker="o", markersize=3)
-        ax.annotate(label, (epochs[1], values[1]), (4, -12), textcoords="offset points", color=colour, fontsize=8)
+        ax.annotate(
+            label,
+            (epochs[1], values[1]),
+            (4, -12),
+            textcoords="offset points",
+            color=colour,
+            fontsize=8,
+        )
     ax.set_ylim(94, 100.2)
     ax.set_xlabel("epoch", color=INK, fontsize=8)
     ax.set_ylabel("accuracy in %", color=INK, fontsize=8)

@@ -22,7 +22,10 @@ class NumpyOps:
     @staticmethod
     def conv2d(x, weight, bias):
         windows = sliding_window_view(x, weight.shape[2:], axis=(2, 3))
-        return np.tensordot(windows, weight, ((1, 4, 5), (1, 2, 3))).transpose(0, 3, 1, 2) + bias[:, None, None]
+        return (
+            np.tensordot(windows, weight, ((1, 4, 5), (1, 2, 3))).transpose(0, 3, 1, 2)
+            + bias[:, None, None]
+        )
 
     @staticmethod
     def conv2d_backward(dy, x, weight):
@@ -31,7 +34,9 @@ class NumpyOps:
         KH, KW = weight.shape[2:]
         padded = np.pad(dy, ((0, 0), (0, 0), (KH - 1, KH - 1), (KW - 1, KW - 1)))
         windows = sliding_window_view(padded, (KH, KW), axis=(2, 3))
-        dx = np.tensordot(windows, weight[:, :, ::-1, ::-1], ((1, 4, 5), (0, 2, 3))).transpose(0, 3, 1, 2)
+        dx = np.tensordot(windows, weight[:, :, ::-1, ::-1], ((1, 4, 5), (0, 2, 3))).transpose(
+            0, 3, 1, 2
+        )
         return dx, dweight, dy.sum((0, 2, 3))
 
     @staticmethod
@@ -42,10 +47,18 @@ class NumpyOps:
     @staticmethod
     def max_pool2d_backward(dy, x):
         N, C, H, W = x.shape
-        windows = x.reshape(N, C, H // 2, 2, W // 2, 2).transpose(0, 1, 2, 4, 3, 5).reshape(N, C, H // 2, W // 2, 4)
+        windows = (
+            x.reshape(N, C, H // 2, 2, W // 2, 2)
+            .transpose(0, 1, 2, 4, 3, 5)
+            .reshape(N, C, H // 2, W // 2, 4)
+        )
         dwindows = np.zeros_like(windows)
         np.put_along_axis(dwindows, windows.argmax(-1)[..., None], dy[..., None], -1)
-        return dwindows.reshape(N, C, H // 2, W // 2, 2, 2).transpose(0, 1, 2, 4, 3, 5).reshape(x.shape)
+        return (
+            dwindows.reshape(N, C, H // 2, W // 2, 2, 2)
+            .transpose(0, 1, 2, 4, 3, 5)
+            .reshape(x.shape)
+        )
 
 
 class FastOps:
@@ -112,7 +125,11 @@ def train(ops, train_set, test_set, epochs, batch_size=50, lr=0.05):
     for epoch in range(epochs):
         order = np.random.default_rng(epoch).permutation(len(images))
         batches = np.split(order, range(batch_size, len(order), batch_size))
-        losses.append(np.mean([net.train_step(images[batch], train_set.labels[batch], lr) for batch in batches]))
+        losses.append(
+            np.mean(
+                [net.train_step(images[batch], train_set.labels[batch], lr) for batch in batches]
+            )
+        )
     seconds = time.perf_counter() - start
     return losses, 100 * np.mean(net.forward(test_images).argmax(1) == test_set.labels), seconds
 
@@ -126,7 +143,9 @@ def main():
     seconds = {}
     for name, ops in (("before", NumpyOps), ("after", FastOps)):
         losses, accuracy, seconds[name] = train(ops, train_set, test_set, options.epochs)
-        print(f"{name:6}  losses {' '.join(f'{loss:.4f}' for loss in losses)}  {accuracy:.1f} %  {seconds[name]:.2f} s")
+        print(
+            f"{name:6}  losses {' '.join(f'{loss:.4f}' for loss in losses)}  {accuracy:.1f} %  {seconds[name]:.2f} s"
+        )
     print(f"{seconds['before'] / seconds['after']:.1f} times as fast")
 
 

@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from lenet5c.command import wait_briefly
+from lenet5c.commands.cli import wait_briefly
 from lenet5c.datasets import mnist
 
 pytest.register_assert_rewrite("tile_layers")
@@ -41,7 +41,9 @@ def write_idx_files(folder, train, test):
 
 def run_python(code, *arguments, timeout=60, **environment):
     """A new interpreter's standard output; a variable that is None is unset."""
-    variables = {name: value for name, value in {**os.environ, **environment}.items() if value is not None}
+    variables = {
+        name: value for name, value in {**os.environ, **environment}.items() if value is not None
+    }
     command = [sys.executable, "-c", code, *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, env=variables, timeout=timeout)
 

@@ -13,12 +13,41 @@ import pytest
 
 PROJECT = Path(__file__).parent.parent
 BENCHMARKS = PROJECT / "benchmarks"
-PEERS = {"PyTorch": ["torch"], "ONNX Runtime": ["onnxruntime", "onnx"], "threadpoolctl": ["threadpoolctl"]}
+PEERS = {
+    "PyTorch": ["torch"],
+    "ONNX Runtime": ["onnxruntime", "onnx"],
+    "threadpoolctl": ["threadpoolctl"],
+}
 QUICK = {
     "train_epoch": ["--batch-size", 32, 50, "--images", 100, "--numpy-steps", 2, "--repeats", 1],
     "inference": ["--images", 1, 17, "--threads", 2, "--seconds", 0.001, "--repeats", 1],
-    "kernels": ["--shapes", "conv2", "pool1", "--batches", 1, 5, "--seconds", 0.001, "--repeats", 1],
-    "scaling": ["--batches", 1, 17, "--sizes", 28, "--channels", 3, "--threads", 2, "--seconds", 0.001, "--repeats", 1],
+    "kernels": [
+        "--shapes",
+        "conv2",
+        "pool1",
+        "--batches",
+        1,
+        5,
+        "--seconds",
+        0.001,
+        "--repeats",
+        1,
+    ],
+    "scaling": [
+        "--batches",
+        1,
+        17,
+        "--sizes",
+        28,
+        "--channels",
+        3,
+        "--threads",
+        2,
+        "--seconds",
+        0.001,
+        "--repeats",
+        1,
+    ],
     "contention": ["--images", 100, "--repeats", 1],
     "distortion": ["--batch-size", 20, "--seconds", 0.001, "--repeats", 1],
 }
@@ -27,24 +56,54 @@ ROWS = {
     "train_epoch": ["batch lenet5c", "32", "50"],
     "inference": ["images threads lenet5c", "1 1", "1 2", "17 2"],
     "kernels": ["kernel shape batch lenet5c"]
-    + [f"{kernel} conv2 {batch}" for kernel in ("conv2d", "conv2d_backward", "im2col", "col2im") for batch in (1, 5)]
-    + [f"{kernel} pool1 {batch}" for kernel in ("max_pool2d", "max_pool2d_backward", "max_pool2d_both", "avg_pool2d",
-       "avg_pool2d_backward") for batch in (1, 5)],
-    "scaling": [f"{work} {setting}" for work in ("forward", "train step") for setting in (1, 2, 17, 28, 3)],
+    + [
+        f"{kernel} conv2 {batch}"
+        for kernel in ("conv2d", "conv2d_backward", "im2col", "col2im")
+        for batch in (1, 5)
+    ]
+    + [
+        f"{kernel} pool1 {batch}"
+        for kernel in (
+            "max_pool2d",
+            "max_pool2d_backward",
+            "max_pool2d_both",
+            "avg_pool2d",
+            "avg_pool2d_backward",
+        )
+        for batch in (1, 5)
+    ],
+    "scaling": [
+        f"{work} {setting}" for work in ("forward", "train step") for setting in (1, 2, 17, 28, 3)
+    ],
     "distortion": ["distortion", "none -", "identity", "paper1998", "modern", "elastic alone"],
     "contention": ["lenet5c, as the command", "lenet5c, as a library"],
-    "import_time": ["numpy", "lenet5c", "lenet5c.nn", "lenet5c.datasets", "lenet5c.training", "all of them"],
-}  # fmt: skip
-WITH = {"train_epoch": ["PyTorch"], "kernels": ["PyTorch"], "inference": ["ONNX Runtime", "PyTorch"]}
+    "import_time": [
+        "numpy",
+        "lenet5c",
+        "lenet5c.nn",
+        "lenet5c.datasets",
+        "lenet5c.training",
+        "all of them",
+    ],
+}
+WITH = {
+    "train_epoch": ["PyTorch"],
+    "kernels": ["PyTorch"],
+    "inference": ["ONNX Runtime", "PyTorch"],
+}
 
 
 def run(name, *arguments, path=()):
     """The lines that a benchmark prints, blanks run together; `path` is searched for modules first."""
     paths = [*map(str, path), *filter(None, [os.environ.get("PYTHONPATH")])]
     result = subprocess.run(
-        [sys.executable, BENCHMARKS / f"{name}.py", *map(str, arguments)], capture_output=True, text=True,
-        encoding="utf-8", timeout=300,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONIOENCODING": "utf-8"})  # fmt: skip
+        [sys.executable, BENCHMARKS / f"{name}.py", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=300,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONIOENCODING": "utf-8"},
+    )
     assert result.returncode == 0, result.stderr
     return [" ".join(line.split()) for line in result.stdout.splitlines()]
 
@@ -69,7 +128,9 @@ def test_runs_without_peers(name, nothing_installed):
     for peer in (*WITH.get(name, []), "threadpoolctl"):
         assert f"{peer} is not installed and left out: pip install {' '.join(PEERS[peer])}" in lines
     machine = next(line for line in lines if "lenet5c 0" in line)
-    assert re.search(r"\d cores, \w+; Python \d\S*, NumPy \d\S*, lenet5c \d\S* \(\w+\); \d+ thread", machine)
+    assert re.search(
+        r"\d cores, \w+; Python \d\S*, NumPy \d\S*, lenet5c \d\S* \(\w+\); \d+ thread", machine
+    )
 
 
 @pytest.mark.parametrize("name", WITH)
@@ -85,7 +146,9 @@ def test_runs_with_peers(name):
 
 def test_import_times():
     assert_rows(lines := run("import_time", "--repeats", 1), "import_time")
-    assert re.fullmatch(r"All of them at their minimum: -?\d+ ms beyond NumPy; the target is 150 ms\.", lines[-1])
+    assert re.fullmatch(
+        r"All of them at their minimum: -?\d+ ms beyond NumPy; the target is 150 ms\.", lines[-1]
+    )
 
 
 def test_rates_of_reading_pictures():
@@ -103,14 +166,38 @@ def test_latency_of_the_demo():
 
 
 def test_memory_of_a_kernel(nothing_installed):
-    lines = run("kernels", "--memory", "--kernels", "conv2d", "--shapes", "conv2", "--batches", 5,
-                path=[nothing_installed])  # fmt: skip
+    lines = run(
+        "kernels",
+        "--memory",
+        "--kernels",
+        "conv2d",
+        "--shapes",
+        "conv2",
+        "--batches",
+        5,
+        path=[nothing_installed],
+    )
     assert any(re.fullmatch(r"conv2d conv2 5( \d+\.\d){3}", line) for line in lines), lines
 
 
 def test_a_column_matrix_above_the_limit_is_left_out(nothing_installed):
-    lines = run("kernels", "--kernels", "conv2d", "im2col", "--shapes", "conv2", "--batches", 1, "--limit", 0,
-                "--seconds", 0.001, "--repeats", 1, path=[nothing_installed])  # fmt: skip
+    lines = run(
+        "kernels",
+        "--kernels",
+        "conv2d",
+        "im2col",
+        "--shapes",
+        "conv2",
+        "--batches",
+        1,
+        "--limit",
+        0,
+        "--seconds",
+        0.001,
+        "--repeats",
+        1,
+        path=[nothing_installed],
+    )
     assert "im2col conv2 1 - - - -" in lines
     assert any(re.fullmatch(r"conv2d conv2 1 .*s - - \d+ %", line) for line in lines), lines
 
@@ -127,5 +214,8 @@ def test_wrong_results_are_not_timed():
 
 def test_extra_installs_the_peers():
     project = tomllib.loads((PROJECT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    extra = {re.match(r"[\w-]+", requirement)[0] for requirement in project["optional-dependencies"]["bench"]}
+    extra = {
+        re.match(r"[\w-]+", requirement)[0]
+        for requirement in project["optional-dependencies"]["bench"]
+    }
     assert extra == set(sum(PEERS.values(), []))

@@ -51,7 +51,11 @@ def test_page(name, tmp_path, monkeypatch, one_thread):
 
 
 def test_there_are_pages():
-    assert {"embedding.md", "tutorial/1-from-the-pixel-to-the-maps.md", "tutorial/4-training.md"} <= set(NAMES)
+    assert {
+        "embedding.md",
+        "tutorial/1-from-the-pixel-to-the-maps.md",
+        "tutorial/4-training.md",
+    } <= set(NAMES)
 
 
 def test_pages_are_held_against_what_they_print(tmp_path):
@@ -60,7 +64,9 @@ def test_pages_are_held_against_what_they_print(tmp_path):
     page.write_text(block.format("", 2), encoding="utf-8")
     pages.run_page(page)
     page.write_text(block.format("", 3), encoding="utf-8")
-    with pytest.raises(pages.PageError, match=r"page.md, line 4: the page says\n3\nbut the code prints\n2"):
+    with pytest.raises(
+        pages.PageError, match=r"page.md, line 4: the page says\n3\nbut the code prints\n2"
+    ):
         pages.run_page(page)
     page.write_text(block.format("<!-- about 0.5 -->\n", 3), encoding="utf-8")
     pages.run_page(page)
@@ -86,7 +92,12 @@ def test_pictures_of_the_pages():
 
 def prose(path):
     """A text without code: its links and headings are meant."""
-    text = re.sub(r"^(```+|~~~+)[^\n]*\n.*?^\1\s*$", "", path.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    text = re.sub(
+        r"^(```+|~~~+)[^\n]*\n.*?^\1\s*$",
+        "",
+        path.read_text(encoding="utf-8"),
+        flags=re.DOTALL | re.MULTILINE,
+    )
     return re.sub(r"<!--.*?-->", "", text, flags=re.DOTALL)
 
 
@@ -101,7 +112,9 @@ def anchors(path):
 
 
 def links(path):
-    return re.findall(r"\]\(<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\)", re.sub(r"`[^`\n]*`", "", prose(path)))
+    return re.findall(
+        r"\]\(<?([^)\s>]+)>?(?:\s+\"[^\"]*\")?\)", re.sub(r"`[^`\n]*`", "", prose(path))
+    )
 
 
 @pytest.mark.parametrize("path", TEXTS, ids=lambda path: path.relative_to(ROOT).as_posix())
@@ -120,8 +133,12 @@ def test_links_lead_somewhere(path):
 
 
 def test_the_list_of_guides_has_each_once():
-    listed = re.findall(r"^[a-z-]+$", (DOCS / "howto" / "index.md").read_text(encoding="utf-8"), re.MULTILINE)
-    assert sorted(listed) == sorted(path.stem for path in (DOCS / "howto").glob("*.md") if path.stem != "index")
+    listed = re.findall(
+        r"^[a-z-]+$", (DOCS / "howto" / "index.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert sorted(listed) == sorted(
+        path.stem for path in (DOCS / "howto").glob("*.md") if path.stem != "index"
+    )
 
 
 def test_links_are_found():
@@ -137,8 +154,16 @@ def test_the_docs_build(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, env=os.environ, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     built = tmp_path / "html"
-    for page in ("index", "quickstart", "tutorial/3-the-gradient-backwards", "reference/generated/names/lenet5c.nn.LeNet5"):
+    for page in (
+        "index",
+        "quickstart",
+        "tutorial/3-the-gradient-backwards",
+        "reference/generated/names/lenet5c.nn.LeNet5",
+    ):
         assert (built / f"{page}.html").is_file()
     assert "lenet5c.nn.LeNet5" in (built / "genindex.html").read_text(encoding="utf-8")
     for page in built.rglob("*.html"):  # nothing is fetched when a page is read
-        assert not re.search(r"<(?:script|link|img)[^>]*(?:src|href)=\"(?:https?:)?//", page.read_text(encoding="utf-8")), page
+        assert not re.search(
+            r"<(?:script|link|img)[^>]*(?:src|href)=\"(?:https?:)?//",
+            page.read_text(encoding="utf-8"),
+        ), page

@@ -26,4 +26,6 @@ def test_examples(name):
 
 
 def test_there_are_examples():
-    assert {"lenet5c.nn.layer", "lenet5c.kernels.convolution", "lenet5c.optim.schedule"} <= set(MODULES)
+    assert {"lenet5c.nn.layer", "lenet5c.kernels.convolution", "lenet5c.optim.schedule"} <= set(
+        MODULES
+    )

@@ -9,17 +9,45 @@ from conftest import output, run_python
 from lenet5c import __main__ as entry
 
 # What extras install, and what else would make an import slow.
-OPTIONAL = {"matplotlib", "PIL", "sklearn", "scipy", "onnx", "onnxruntime", "tensorboard", "tensorflow", "google", "torch",
-            "pandas", "IPython", "ipykernel", "ipywidgets", "shtab", "selenium"}  # fmt: skip
+OPTIONAL = {
+    "matplotlib",
+    "PIL",
+    "sklearn",
+    "scipy",
+    "onnx",
+    "onnxruntime",
+    "tensorboard",
+    "tensorflow",
+    "google",
+    "torch",
+    "pandas",
+    "IPython",
+    "ipykernel",
+    "ipywidgets",
+    "shtab",
+    "selenium",
+}
 OPTIONAL_MODULES = {"tqdm.notebook", "tqdm.auto", "tqdm.autonotebook", "asyncio"}
-PACKAGES = ["lenet5c", "lenet5c.kernels", "lenet5c.nn", "lenet5c.optim", "lenet5c.datasets", "lenet5c.training",
-            "lenet5c.recipes", "lenet5c.__main__"]  # fmt: skip
+PACKAGES = [
+    "lenet5c",
+    "lenet5c.kernels",
+    "lenet5c.nn",
+    "lenet5c.optim",
+    "lenet5c.datasets",
+    "lenet5c.training",
+    "lenet5c.recipes",
+    "lenet5c.__main__",
+]
 
 
 def imported(code):
     """The optional modules that a new interpreter has after this code, and without it had not."""
-    names = set(output(f"import sys; before = set(sys.modules); {code}; print(*set(sys.modules) - before)"))
-    return {name for name in names if name.partition(".")[0] in OPTIONAL or name in OPTIONAL_MODULES}
+    names = set(
+        output(f"import sys; before = set(sys.modules); {code}; print(*set(sys.modules) - before)")
+    )
+    return {
+        name for name in names if name.partition(".")[0] in OPTIONAL or name in OPTIONAL_MODULES
+    }
 
 
 @pytest.mark.parametrize("name", PACKAGES)
@@ -29,12 +57,29 @@ def test_a_package_imports_no_optional_library(name):
 
 @pytest.mark.parametrize("name", entry.COMMANDS)
 def test_the_options_of_a_command_need_no_optional_library(name):
-    pytest.importorskip(f"lenet5c.{name}")
-    assert imported(f"import lenet5c.{name} as command; getattr(command, 'make_parser', lambda: None)()") == set()
+    pytest.importorskip(f"lenet5c.commands.{name}")
+    assert (
+        imported(
+            f"import lenet5c.commands.{name} as command; getattr(command, 'make_parser', lambda: None)()"
+        )
+        == set()
+    )
 
 
 @pytest.mark.parametrize(
-    "name", ["datasets", "errors", "exporting", "images", "kernels", "nn", "optim", "recipes", "report", "training"]
+    "name",
+    [
+        "datasets",
+        "errors",
+        "export",
+        "recognition",
+        "kernels",
+        "nn",
+        "optim",
+        "recipes",
+        "report",
+        "training",
+    ],
 )
 def test_packages_are_attributes_once_they_are_asked_for(name):
     code = f"import lenet5c; print('{name}' in lenet5c.__all__, '{name}' in dir(lenet5c), lenet5c.{name}.__name__)"
@@ -53,15 +98,22 @@ def test_the_estimator_is_an_attribute_where_it_can_be():
 
 
 def test_what_is_listed_is_there_without_scikit_learn():
-    code = ("import sys; sys.modules['sklearn'] = None; import lenet5c; from lenet5c import *; "
-            "import importlib.util as u; find = u.find_spec; "
-            "u.find_spec = lambda name: None if name == 'sklearn' else find(name); "
-            "print('sklearn' in dir(lenet5c), all(hasattr(lenet5c, name) for name in dir(lenet5c)))")  # fmt: skip
+    code = (
+        "import sys; sys.modules['sklearn'] = None; import lenet5c; from lenet5c import *; "
+        "import importlib.util as u; find = u.find_spec; "
+        "u.find_spec = lambda name: None if name == 'sklearn' else find(name); "
+        "print('sklearn' in dir(lenet5c), all(hasattr(lenet5c, name) for name in dir(lenet5c)))"
+    )
     assert output(code) == ["False", "True"]
 
 
 def test_the_package_alone_loads_no_kernels():
-    assert output("import sys, lenet5c; print('numpy' in sys.modules, 'lenet5c.kernels' in sys.modules)") == ["False"] * 2
+    assert (
+        output(
+            "import sys, lenet5c; print('numpy' in sys.modules, 'lenet5c.kernels' in sys.modules)"
+        )
+        == ["False"] * 2
+    )
 
 
 @pytest.mark.parametrize("arguments", [["train", "--epochs", "1"], ["recipes"]])
@@ -75,7 +127,12 @@ def test_ctrl_c_while_a_command_is_imported(monkeypatch, capsys, arguments):
 
 
 def test_ctrl_c_at_the_very_first(tmp_path):
-    (tmp_path / "argparse.py").write_text("raise KeyboardInterrupt")  # imported before anything of ours can answer
-    done = run_python("import sys, runpy; sys.argv = ['lenet5c', 'train']; runpy.run_module('lenet5c', run_name='__main__')",
-                      PYTHONSAFEPATH=None, PYTHONPATH=f"{tmp_path}{os.pathsep}{os.pathsep.join(sys.path)}")  # fmt: skip
+    (tmp_path / "argparse.py").write_text(
+        "raise KeyboardInterrupt"
+    )  # imported before anything of ours can answer
+    done = run_python(
+        "import sys, runpy; sys.argv = ['lenet5c', 'train']; runpy.run_module('lenet5c', run_name='__main__')",
+        PYTHONSAFEPATH=None,
+        PYTHONPATH=f"{tmp_path}{os.pathsep}{os.pathsep.join(sys.path)}",
+    )
     assert done.returncode == 130 and "Traceback" not in done.stderr

@@ -41,9 +41,13 @@ for isa in {names}:
 
 def run(code, cwd, before=()):
     """The output of the code in an interpreter that sees the installed packages only."""
-    environment = {key: value for key, value in os.environ.items() if key not in ("LENET5C_ISA", "PYTHONPATH")}
+    environment = {
+        key: value for key, value in os.environ.items() if key not in ("LENET5C_ISA", "PYTHONPATH")
+    }
     command = [*before, sys.executable, "-c", code]
-    return subprocess.run(command, cwd=cwd, env=environment, check=True, stdout=subprocess.PIPE, text=True).stdout
+    return subprocess.run(
+        command, cwd=cwd, env=environment, check=True, stdout=subprocess.PIPE, text=True
+    ).stdout
 
 
 def compiled_modules():
@@ -64,7 +68,9 @@ def test_command_prints_the_version(capsys):
 
 def test_extension_modules_are_for_the_stable_abi():
     modules = compiled_modules()
-    assert {"_cpu", "_im2col", "_openmp", "_program", "_tiles_baseline", "cykernels"} <= set(modules)
+    assert {"_cpu", "_im2col", "_openmp", "_program", "_tiles_baseline", "cykernels"} <= set(
+        modules
+    )
     if sysconfig.get_config_var("Py_GIL_DISABLED"):
         expected = sysconfig.get_config_var("EXT_SUFFIX")  # free-threaded CPython has no stable ABI
     else:
@@ -72,26 +78,29 @@ def test_extension_modules_are_for_the_stable_abi():
     assert set(modules.values()) == {expected}
 
 
-@pytest.mark.parametrize("path", [
-    "__init__.pxd",
-    "__init__.pyi",
-    "py.typed",
-    "kernels/__init__.pxd",
-    "kernels/engine/_program.pyi",
-    "kernels/cykernels.pxd",
-    "kernels/cykernels.pyi",
-    "kernels/simd/tiles.pxd",
-    "datasets/mnist_data/NOTICE.md",
-    "datasets/mnist_data/train-images-idx3-ubyte.gz",
-    "datasets/mnist_data/train-labels-idx1-ubyte.gz",
-    "datasets/mnist_data/t10k-images-idx3-ubyte.gz",
-    "datasets/mnist_data/t10k-labels-idx1-ubyte.gz",
-    "training/pretrained_data/README.md",
-    "training/pretrained_data/config.json",
-    "training/pretrained_data/model.safetensors",
-    "training/pretrained_data/summary.json",
-    "demo/page/index.html",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "path",
+    [
+        "__init__.pxd",
+        "__init__.pyi",
+        "py.typed",
+        "kernels/__init__.pxd",
+        "kernels/engine/_program.pyi",
+        "kernels/cykernels.pxd",
+        "kernels/cykernels.pyi",
+        "kernels/simd/tiles.pxd",
+        "datasets/mnist_data/NOTICE.md",
+        "datasets/mnist_data/train-images-idx3-ubyte.gz",
+        "datasets/mnist_data/train-labels-idx1-ubyte.gz",
+        "datasets/mnist_data/t10k-images-idx3-ubyte.gz",
+        "datasets/mnist_data/t10k-labels-idx1-ubyte.gz",
+        "training/pretrained_data/README.md",
+        "training/pretrained_data/config.json",
+        "training/pretrained_data/model.safetensors",
+        "training/pretrained_data/summary.json",
+        "demo/page/index.html",
+    ],
+)
 def test_data_file_is_installed(path):
     assert resources.files("lenet5c").joinpath(path).is_file()
 
@@ -101,11 +110,17 @@ def test_licences_are_installed():
     assert sorted(licences) == ["LICENSE", "NOTICE.md"]
 
 
-@pytest.mark.parametrize("name", ["lenet5c", "lenet5c.kernels", "lenet5c.nn", "lenet5c.optim", "lenet5c.datasets"])
+@pytest.mark.parametrize(
+    "name", ["lenet5c", "lenet5c.kernels", "lenet5c.nn", "lenet5c.optim", "lenet5c.datasets"]
+)
 def test_import_needs_only_numpy_and_the_standard_library(name, tmp_path):
-    packages = {module.partition(".")[0] for module in run(IMPORTED.format(name=name), tmp_path).split()}
+    packages = {
+        module.partition(".")[0] for module in run(IMPORTED.format(name=name), tmp_path).split()
+    }
     # Cython keeps what its modules share in modules of its own making.
-    others = {package for package in packages if not package.startswith(("_cython", "cython_runtime"))}
+    others = {
+        package for package in packages if not package.startswith(("_cython", "cython_runtime"))
+    }
     assert others - sys.stdlib_module_names == {"lenet5c"}
 
 
@@ -115,15 +130,27 @@ def test_kernels_import_nothing_else_of_the_package(tmp_path):
     assert ours == {"lenet5c", "lenet5c.kernels"}
 
 
-@pytest.mark.parametrize("emulator", [
-    [],
-    pytest.param([QEMU, "-cpu", "Nehalem"], id="nehalem", marks=[
-        pytest.mark.skipif(not QEMU, reason="needs qemu-x86_64"),
-        pytest.mark.skipif(not sysconfig.get_platform().endswith("x86_64"), reason="needs Python for x86-64"),
-    ]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "emulator",
+    [
+        [],
+        pytest.param(
+            [QEMU, "-cpu", "Nehalem"],
+            id="nehalem",
+            marks=[
+                pytest.mark.skipif(not QEMU, reason="needs qemu-x86_64"),
+                pytest.mark.skipif(
+                    not sysconfig.get_platform().endswith("x86_64"),
+                    reason="needs Python for x86-64",
+                ),
+            ],
+        ),
+    ],
+)
 def test_tile_module_for_missing_instructions_is_an_import_error(emulator, tmp_path):
-    names = [name.removeprefix("_tiles_") for name in compiled_modules() if name.startswith("_tiles_")]
+    names = [
+        name.removeprefix("_tiles_") for name in compiled_modules() if name.startswith("_tiles_")
+    ]
     lines = run(IMPORT_TILES.format(names=names), tmp_path, emulator).splitlines()
     assert "baseline True" in lines
     if emulator:  # Nehalem is older than AVX

@@ -13,15 +13,28 @@ pytestmark = pytest.mark.slow
 
 def train(folder, *arguments):
     """Run the command; returns the run's summary and the digest of its model."""
-    argv = [sys.executable, "-m", "lenet5c.train", "--quiet", "--no-report", "--out", folder, *arguments]
+    argv = [
+        sys.executable,
+        "-m",
+        "lenet5c.train",
+        "--quiet",
+        "--no-report",
+        "--out",
+        folder,
+        *arguments,
+    ]
     subprocess.run(list(map(str, argv)), check=True)
     summary = json.loads((folder / "summary.json").read_text())
     return summary, hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
 
 
 def test_the_default_reaches_99_25_percent_over_five_seeds(tmp_path):
-    accuracies = [train(tmp_path / str(seed), "--seed", seed)[0]["test_accuracy"] for seed in range(5)]
-    print(f"mean {statistics.mean(accuracies):.4%}, standard deviation {statistics.stdev(accuracies):.4%}: {accuracies}")
+    accuracies = [
+        train(tmp_path / str(seed), "--seed", seed)[0]["test_accuracy"] for seed in range(5)
+    ]
+    print(
+        f"mean {statistics.mean(accuracies):.4%}, standard deviation {statistics.stdev(accuracies):.4%}: {accuracies}"
+    )
     assert statistics.mean(accuracies) >= 0.9925
 
 

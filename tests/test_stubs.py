@@ -18,16 +18,32 @@ needs_mypy = pytest.mark.skipif(find_spec("mypy") is None, reason="mypy is not i
 def run(folder, *arguments):
     """Output of an interpreter that starts in `folder`, where no source lies about."""
     environment = os.environ | {"MYPYPATH": "", "MYPY_CACHE_DIR": str(folder / "cache")}
-    done = subprocess.run([sys.executable, *map(str, arguments)], cwd=folder, env=environment, text=True,
-                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, *map(str, arguments)],
+        cwd=folder,
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
     assert done.returncode == 0, done.stdout
     return done.stdout
 
 
 @needs_mypy
 def test_stubs_agree_with_what_runs(tmp_path):
-    run(tmp_path, "-m", "mypy.stubtest", "lenet5c", "--concise", "--mypy-config-file", TYPING / "mypy.ini",
-        "--allowlist", TYPING / "allowlist.txt", "--ignore-unused-allowlist")  # fmt: skip
+    run(
+        tmp_path,
+        "-m",
+        "mypy.stubtest",
+        "lenet5c",
+        "--concise",
+        "--mypy-config-file",
+        TYPING / "mypy.ini",
+        "--allowlist",
+        TYPING / "allowlist.txt",
+        "--ignore-unused-allowlist",
+    )
 
 
 @needs_mypy

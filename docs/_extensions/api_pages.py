@@ -19,24 +19,32 @@ PACKAGES = {
     "lenet5c.kernels": (),
     "lenet5c.nn": (),
     "lenet5c.nn.initialize": (
-        "he_normal", "he_uniform", "glorot_normal", "glorot_uniform", "lecun_normal", "lecun_uniform", "normal", "uniform",
-        "fan_in_uniform", "constant",
+        "he_normal",
+        "he_uniform",
+        "glorot_normal",
+        "glorot_uniform",
+        "lecun_normal",
+        "lecun_uniform",
+        "normal",
+        "uniform",
+        "fan_in_uniform",
+        "constant",
     ),
     "lenet5c.optim": (),
     "lenet5c.datasets": (),
     "lenet5c.training": (),
     "lenet5c.recipes": ("recipe",),
-    "lenet5c.recipe": ("Recipe",),
-    "lenet5c.exporting": (),
-    "lenet5c.images": (),
+    "lenet5c.recipes.recipe": ("Recipe",),
+    "lenet5c.export": (),
+    "lenet5c.recognition": (),
     "lenet5c.report.pictures": (),
     "lenet5c.sklearn": (),
     "lenet5c.errors": ("UserError", "MissingExtraError"),
-}  # fmt: skip
+}
 # Values have no docstring.
 VALUES = {
     "lenet5c.kernels.isa": "str : the instruction set of the tile kernels, chosen at import: 'avx512', 'avx2' or "
-    "'baseline' on x86-64, 'baseline' elsewhere.",
+    "'baseline' on x86-64, 'baseline' elsewhere."
 }
 
 PUBLIC = set()  # all listed classes
@@ -48,7 +56,11 @@ def public_names(package):
         return []
     module = import_module(package)
     names = PACKAGES[package] or getattr(module, "__all__", ())
-    return [name for name in names if name != "__version__" and not isinstance(getattr(module, name), ModuleType)]
+    return [
+        name
+        for name in names
+        if name != "__version__" and not isinstance(getattr(module, name), ModuleType)
+    ]
 
 
 def write_pages(app, config):
@@ -57,17 +69,38 @@ def write_pages(app, config):
     listed = {}
     for package in PACKAGES:
         if names := public_names(package):
-            PUBLIC.update(value for name in names if isinstance(value := getattr(import_module(package), name), type))
+            PUBLIC.update(
+                value
+                for name in names
+                if isinstance(value := getattr(import_module(package), name), type)
+            )
             listed[package] = names
             put(folder / f"{package}.rst", page(package, names))
-    config.autosummary_context = {"derived": set().union(*(derived(*pair) for pair in listed.items()))}
+    config.autosummary_context = {
+        "derived": set().union(*(derived(*pair) for pair in listed.items()))
+    }
 
 
 def page(package, names):
     values = [name for name in names if f"{package}.{name}" in VALUES]
     listed = sorted(set(names) - set(values), key=lambda name: (name.islower(), name))
-    lines = [package, "=" * len(package), "", f".. automodule:: {package}", "", f".. currentmodule:: {package}", ""]
-    lines += [".. autosummary::", "   :toctree: names", "   :nosignatures:", "", *(f"   {name}" for name in listed), ""]
+    lines = [
+        package,
+        "=" * len(package),
+        "",
+        f".. automodule:: {package}",
+        "",
+        f".. currentmodule:: {package}",
+        "",
+    ]
+    lines += [
+        ".. autosummary::",
+        "   :toctree: names",
+        "   :nosignatures:",
+        "",
+        *(f"   {name}" for name in listed),
+        "",
+    ]
     for name in values:
         lines += [f".. py:data:: {name}", "", f"   {VALUES[f'{package}.{name}']}", ""]
     return "\n".join(lines)
@@ -76,7 +109,11 @@ def page(package, names):
 def derived(package, names):
     """The classes that have a public class, or an exception, among their bases."""
     classes = [(name, getattr(import_module(package), name)) for name in names]
-    return {f"{package}.{name}" for name, each in classes if isinstance(each, type) and public_bases(each)}
+    return {
+        f"{package}.{name}"
+        for name, each in classes
+        if isinstance(each, type) and public_bases(each)
+    }
 
 
 def public_bases(each):
@@ -97,7 +134,9 @@ def show_signature(app, what, name, each, options, signature, returns):
     if what == "class" and signature == "(*args, **kwargs)":
         if each.__init__ is object.__init__:
             return "()", returns
-        return stringify_signature(get_signature(each.__init__, bound_method=True), show_annotation=False), returns
+        return stringify_signature(
+            get_signature(each.__init__, bound_method=True), show_annotation=False
+        ), returns
     return None
 
 
@@ -136,12 +175,20 @@ def resolve(app, env, node, content):
     domain = env.get_domain("py")
     found = [name for name in domain.objects if name.endswith(f".{target}")]
     here = f"{node.get('py:module')}.{node.get('py:class')}"
-    near = [name for name in found if name == f"{here}.{target}"] or [name for name in found if name.startswith(here)]
+    near = [name for name in found if name == f"{here}.{target}"] or [
+        name for name in found if name.startswith(here)
+    ]
     near = near or [name for name in found if name == f"lenet5c.nn.Layer.{target}"] or found
     if len(near) != 1:
         return content
     return make_refnode(
-        app.builder, node["refdoc"], domain.objects[near[0]].docname, domain.objects[near[0]].node_id, content, near[0])
+        app.builder,
+        node["refdoc"],
+        domain.objects[near[0]].docname,
+        domain.objects[near[0]].node_id,
+        content,
+        near[0],
+    )
 
 
 def put(path, text):

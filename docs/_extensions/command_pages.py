@@ -26,7 +26,9 @@ def help_of(name):
     before = {variable: os.environ.get(variable) for variable in ("COLUMNS", "NO_COLOR")}
     os.environ |= {"COLUMNS": "100", "NO_COLOR": "1"}
     try:
-        return "\n\n".join(parser.format_help().rstrip("\n") for parser in with_subcommands(make_parser()))
+        return "\n\n".join(
+            parser.format_help().rstrip("\n") for parser in with_subcommands(make_parser())
+        )
     finally:
         for variable, value in before.items():
             os.environ.pop(variable)
@@ -50,7 +52,9 @@ class Commands(Directive):
             text = help_of(name)
             if text is None:
                 continue
-            section = nodes.section(ids=[nodes.make_id(f"lenet5c-{name}")], names=[f"lenet5c {name}"])
+            section = nodes.section(
+                ids=[nodes.make_id(f"lenet5c-{name}")], names=[f"lenet5c {name}"]
+            )
             section += nodes.title("", "", nodes.literal("", f"lenet5c {name}"))
             section += nodes.paragraph("", f"{what[0].upper()}{what[1:]}.")
             section += nodes.literal_block(text, text, language="text")

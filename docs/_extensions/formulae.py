@@ -18,7 +18,9 @@ def svg(tex, scale):
     tex = " ".join(tex.split()).replace(r"\lt", "<").replace(r"\gt", ">")
     with matplotlib.rc_context({"mathtext.fontset": "cm"}):
         try:
-            _, _, depth, _, _ = MathTextParser("path").parse(f"${tex}$", 72, FontProperties(size=SIZE))
+            _, _, depth, _, _ = MathTextParser("path").parse(
+                f"${tex}$", 72, FontProperties(size=SIZE)
+            )
             shape = TextPath((0, 0), f"${tex}$", size=SIZE, prop=FontProperties())
         except ValueError as error:
             raise ExtensionError(f"the formula {tex!r} cannot be drawn: {error}") from None
@@ -34,11 +36,22 @@ def svg(tex, scale):
 
 def outline(shape):
     """A path's SVG commands; SVG's axis points down."""
-    letters = {Path.MOVETO: "M", Path.LINETO: "L", Path.CURVE3: "Q", Path.CURVE4: "C", Path.CLOSEPOLY: "Z"}
+    letters = {
+        Path.MOVETO: "M",
+        Path.LINETO: "L",
+        Path.CURVE3: "Q",
+        Path.CURVE4: "C",
+        Path.CLOSEPOLY: "Z",
+    }
     parts = []
     for points, code in shape.iter_segments(curves=True, simplify=False):
-        numbers = "" if code == Path.CLOSEPOLY else " ".join(
-            f"{value if i % 2 == 0 else -value:.1f}" for i, value in enumerate(points))  # fmt: skip
+        numbers = (
+            ""
+            if code == Path.CLOSEPOLY
+            else " ".join(
+                f"{value if i % 2 == 0 else -value:.1f}" for i, value in enumerate(points)
+            )
+        )
         parts.append(letters[code] + numbers)
     return "".join(parts)
 
@@ -49,7 +62,9 @@ def visit_inline(translator, node):
 
 
 def visit_block(translator, node):
-    tex = node.astext().replace(r"\frac", r"\dfrac")  # with a line of its own, a fraction can be large
+    tex = node.astext().replace(
+        r"\frac", r"\dfrac"
+    )  # with a line of its own, a fraction can be large
     translator.body.append(f'<div class="formula">{svg(tex, 1.15)}</div>\n')
     raise SkipNode
 

@@ -19,7 +19,11 @@ from sphinx.transforms.post_transforms import SphinxPostTransform
 from sphinx.util.osutil import relative_uri
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = {"README.md": "index", "CONTRIBUTING.md": "project/contributing", "CHANGELOG.md": "project/changes"}
+PAGES = {
+    "README.md": "index",
+    "CONTRIBUTING.md": "project/contributing",
+    "CHANGELOG.md": "project/changes",
+}
 SKIPPED = {"__pycache__"}
 
 
@@ -27,7 +31,11 @@ class RepositoryLinks(SphinxPostTransform):
     default_priority = 4  # before MyST resolves what it takes for pages and downloads
 
     def run(self, **options):
-        for node in list(self.document.findall(lambda node: node.get("reftarget") if isinstance(node, nodes.Element) else 0)):
+        for node in list(
+            self.document.findall(
+                lambda node: node.get("reftarget") if isinstance(node, nodes.Element) else 0
+            )
+        ):
             path = repository_path(self.env.docname, node["reftarget"])
             if path is None:
                 continue
@@ -35,7 +43,10 @@ class RepositoryLinks(SphinxPostTransform):
             if target is None:
                 target = page_name(path)
                 wanted(self.env, path)
-            uri = relative_uri(self.app.builder.get_target_uri(self.env.docname), self.app.builder.get_target_uri(target))
+            uri = relative_uri(
+                self.app.builder.get_target_uri(self.env.docname),
+                self.app.builder.get_target_uri(target),
+            )
             reference = nodes.reference("", "", internal=True, refuri=uri)
             reference += node.children
             node.replace_self(reference)
@@ -73,13 +84,21 @@ def collect_pages(app):
             continue
         seen.add(path)
         if (ROOT / path).is_dir():
-            inside = sorted(p for p in (ROOT / path).iterdir() if p.name not in SKIPPED and not p.name.startswith("."))
+            inside = sorted(
+                p
+                for p in (ROOT / path).iterdir()
+                if p.name not in SKIPPED and not p.name.startswith(".")
+            )
             inside = [p for p in inside if p.is_dir() or is_text(p)]
             todo += [p.relative_to(ROOT).as_posix() for p in inside]
             body = folder_body(app, path, inside)
         else:
             body = file_body(ROOT / path)
-        yield page_name(path), {"title": path, "body": f"<h1>{escape(path)}</h1>{body}"}, "page.html"
+        yield (
+            page_name(path),
+            {"title": path, "body": f"<h1>{escape(path)}</h1>{body}"},
+            "page.html",
+        )
 
 
 def folder_body(app, path, inside):

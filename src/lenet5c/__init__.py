@@ -1,8 +1,8 @@
 """LeNet-5 on a CPU: compiled kernels, layers with explicit forward and backward, MNIST inside.
 
 `lenet5c.kernels` has the fast functions on NumPy arrays, `lenet5c.nn` layers and models, `lenet5c.optim` optimisers,
-`lenet5c.datasets` the data, `lenet5c.training` the loop, `lenet5c.images` reads digits in pictures, `lenet5c.report`
-draws what a model does, `lenet5c.exporting` takes it elsewhere, `lenet5c.sklearn` is an estimator for scikit-learn.
+`lenet5c.datasets` the data, `lenet5c.training` the loop, `lenet5c.recognition` reads digits in pictures, `lenet5c.report`
+draws what a model does, `lenet5c.export` takes it elsewhere, `lenet5c.sklearn` is an estimator for scikit-learn.
 ``python -m lenet5c.train`` trains; in a notebook, ``lenet5c.trainer("fast").fit()`` does.
 """
 
@@ -13,13 +13,13 @@ __all__ = [
     "__version__",
     "datasets",
     "errors",
-    "exporting",
+    "export",
     "get_num_threads",
-    "images",
     "kernels",
     "nn",
     "optim",
     "recipes",
+    "recognition",
     "report",
     "set_num_threads",
     "trainer",

@@ -3,11 +3,11 @@ from typing import Any
 
 from lenet5c import datasets as datasets
 from lenet5c import errors as errors
-from lenet5c import exporting as exporting
-from lenet5c import images as images
+from lenet5c import export as export
 from lenet5c import kernels as kernels
 from lenet5c import nn as nn
 from lenet5c import optim as optim
+from lenet5c import recognition as recognition
 from lenet5c import recipes as recipes
 from lenet5c import report as report
 from lenet5c import sklearn as sklearn
@@ -20,13 +20,13 @@ __all__ = [
     "__version__",
     "datasets",
     "errors",
-    "exporting",
+    "export",
     "get_num_threads",
-    "images",
     "kernels",
     "nn",
     "optim",
     "recipes",
+    "recognition",
     "report",
     "set_num_threads",
     "trainer",

@@ -1,11 +1,11 @@
-"""The ``lenet5c`` command: ``lenet5c NAME`` and ``python -m lenet5c.NAME`` are the same thing."""
+"""The ``lenet5c`` command: ``lenet5c NAME`` and ``python -m lenet5c NAME``."""
 
 import sys
 from importlib import import_module
 
 try:
     import lenet5c
-    from lenet5c.command import INTERRUPTED, fail
+    from lenet5c.commands.cli import INTERRUPTED, fail
 except KeyboardInterrupt:
     sys.exit(130)
 
@@ -28,7 +28,7 @@ def main(argv=None):
     arguments = sys.argv[1:] if argv is None else list(argv)
     if arguments and arguments[0] in COMMANDS:
         try:
-            command = import_module(f"lenet5c.{arguments[0]}")
+            command = import_module(f"lenet5c.commands.{arguments[0]}")
         except ImportError as error:  # such as an unknown LENET5C_ISA
             return fail(f"lenet5c {arguments[0]}", error)
         except KeyboardInterrupt:
@@ -42,7 +42,10 @@ def main(argv=None):
     if arguments in ([], ["--help"], ["-h"]):
         print(usage)
         return 0
-    return fail("lenet5c", f"there is no command {arguments[0]!r}; it should be one of {', '.join(COMMANDS)}")
+    return fail(
+        "lenet5c",
+        f"there is no command {arguments[0]!r}; it should be one of {', '.join(COMMANDS)}",
+    )
 
 
 if __name__ == "__main__":

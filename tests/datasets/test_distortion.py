@@ -11,16 +11,45 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from lenet5c import set_num_threads
 from lenet5c.datasets import Dataset, Distortion, EpochDistortion, Preparation
-from lenet5c.nn import AvgPool2d, BatchNorm2d, Conv2d, CrossEntropyLoss, Flatten, LeNet5, Linear, ReLU, Sequential
+from lenet5c.nn import (
+    AvgPool2d,
+    BatchNorm2d,
+    Conv2d,
+    CrossEntropyLoss,
+    Flatten,
+    LeNet5,
+    Linear,
+    ReLU,
+    Sequential,
+)
 from lenet5c.optim import SGD, Adam, Constant
 from lenet5c.training import NonFiniteError, Trainer
 
-EVERYTHING = Distortion(translation=2.5, scaling=0.2, squeeze=0.15, shear=0.3, rotation=25, elastic=30,
-                        elastic_sigma=3.5, flip=0.3, probability=0.8)  # fmt: skip
-EACH = [Distortion(), Distortion(translation=3), Distortion(scaling=0.3), Distortion(squeeze=0.3),
-        Distortion(shear=0.5), Distortion(rotation=180), Distortion(elastic=40),
-        Distortion(elastic=9, elastic_sigma=1.2), Distortion(flip=0.5), Distortion(translation=500),
-        Distortion(scaling=0.9, squeeze=0.9, shear=10), EVERYTHING]  # fmt: skip
+EVERYTHING = Distortion(
+    translation=2.5,
+    scaling=0.2,
+    squeeze=0.15,
+    shear=0.3,
+    rotation=25,
+    elastic=30,
+    elastic_sigma=3.5,
+    flip=0.3,
+    probability=0.8,
+)
+EACH = [
+    Distortion(),
+    Distortion(translation=3),
+    Distortion(scaling=0.3),
+    Distortion(squeeze=0.3),
+    Distortion(shear=0.5),
+    Distortion(rotation=180),
+    Distortion(elastic=40),
+    Distortion(elastic=9, elastic_sigma=1.2),
+    Distortion(flip=0.5),
+    Distortion(translation=500),
+    Distortion(scaling=0.9, squeeze=0.9, shear=10),
+    EVERYTHING,
+]
 
 
 @pytest.fixture(autouse=True)
@@ -40,13 +69,17 @@ def draws_of(distortion, seed, epoch, count):
 
 class TestWarp:
     @pytest.mark.parametrize(
-        "shape", [(1, 28, 28), (1, 32, 32), (3, 13, 21), (2, 5, 48), (1, 1, 1), (1, 40, 3), (4, 2, 17)])
+        "shape",
+        [(1, 28, 28), (1, 32, 32), (3, 13, 21), (2, 5, 48), (1, 1, 1), (1, 40, 3), (4, 2, 17)],
+    )
     @pytest.mark.parametrize("distortion", EACH, ids=str)
     def test_is_the_reference(self, distortion, shape):
         images = some_images(5, *shape)
         warped = distortion(images, seed=3, epoch=2)
         assert warped.dtype == np.float32 and warped.shape == images.shape
-        for image, result, key in zip(images, warped, reference.distortion_keys(3, 2, 5), strict=True):
+        for image, result, key in zip(
+            images, warped, reference.distortion_keys(3, 2, 5), strict=True
+        ):
             expected, slope = reference.distort(image, int(key), distortion.to_dict())
             # A position has a rounding error of some 1e-5 pixels where the map is steep; times how steep the image is.
             assert_allclose(result, expected, rtol=0, atol=1e-3 + 1e-6 * slope)
@@ -55,7 +88,9 @@ class TestWarp:
         images = some_images(20, 2, 9, 30)
         assert_array_equal(Distortion()(images, 0), images)
         assert_array_equal(EVERYTHING.of_epoch(0).distortion, EVERYTHING)
-        assert_array_equal(Distortion(rotation=90, elastic=50, flip=1, probability=0)(images, 0), images)
+        assert_array_equal(
+            Distortion(rotation=90, elastic=50, flip=1, probability=0)(images, 0), images
+        )
 
     def test_a_flip_mirrors(self):
         images = some_images(20, 2, 9, 30)
@@ -79,13 +114,21 @@ class TestDraws:
 
     def test_reach_their_ranges_on_both_sides(self):
         draws = draws_of(EVERYTHING, 0, 0, self.COUNT)
-        for name, low, high in (("right", -2.5, 2.5), ("down", -2.5, 2.5), ("scaling", 0.8, 1.2),
-                                ("squeeze", 0.85, 1.15), ("shear", -0.3, 0.3), ("rotation", -25, 25)):  # fmt: skip
+        for name, low, high in (
+            ("right", -2.5, 2.5),
+            ("down", -2.5, 2.5),
+            ("scaling", 0.8, 1.2),
+            ("squeeze", 0.85, 1.15),
+            ("shear", -0.3, 0.3),
+            ("rotation", -25, 25),
+        ):
             values = np.array([each[name] for each in draws])
             assert low <= values.min() < low + 0.01 * (high - low)
             assert high - 0.01 * (high - low) < values.max() <= high
             # Uniform: mean within five standard errors, and the four quarters as often.
-            assert abs(values.mean() - (low + high) / 2) < 5 * (high - low) / np.sqrt(12 * self.COUNT)
+            assert abs(values.mean() - (low + high) / 2) < 5 * (high - low) / np.sqrt(
+                12 * self.COUNT
+            )
             quarters = np.histogram(values, 4, (low, high))[0]
             assert abs(quarters - self.COUNT / 4).max() < 5 * np.sqrt(self.COUNT * 3 / 16)
 
@@ -98,14 +141,21 @@ class TestDraws:
         assert abs(off_diagonal).max() < 5 / np.sqrt(self.COUNT)
 
     def test_noise_is_uniform_and_independent(self):
-        noise = np.array([reference.distortion_noise(int(key), 8, 8) for key in reference.distortion_keys(0, 0, 500)])
+        noise = np.array(
+            [
+                reference.distortion_noise(int(key), 8, 8)
+                for key in reference.distortion_keys(0, 0, 500)
+            ]
+        )
         assert -1 <= noise.min() < -0.999 and 0.999 < noise.max() < 1
         assert abs(noise.mean()) < 5 / np.sqrt(3 * noise.size)
         assert abs(np.corrcoef(noise.reshape(500, -1).T) - np.eye(128)).max() < 5.5 / np.sqrt(500)
 
     def test_probability_is_the_share_of_the_distorted(self):
         images = some_images(self.COUNT, 1, 4, 4)
-        changed = (Distortion(translation=2, probability=0.9)(images, 5) != images).any(axis=(1, 2, 3))
+        changed = (Distortion(translation=2, probability=0.9)(images, 5) != images).any(
+            axis=(1, 2, 3)
+        )
         assert abs(changed.mean() - 0.9) < 5 * np.sqrt(0.09 / self.COUNT)
 
     def test_elastic_moves_pixels_as_far_as_is_said(self):
@@ -113,12 +163,16 @@ class TestDraws:
         keys = reference.distortion_keys(0, 0, 20)
         moves = [reference.distortion_field(int(key), settings, 64, 64) for key in keys]
         # 40 fields of some five independent places each: three standard errors.
-        assert np.std(np.array(moves)[:, :, 16:48, 16:48]) == pytest.approx(0.041 * 30, rel=3 / np.sqrt(2 * 40 * 5))
+        assert np.std(np.array(moves)[:, :, 16:48, 16:48]) == pytest.approx(
+            0.041 * 30, rel=3 / np.sqrt(2 * 40 * 5)
+        )
 
     def test_differ_by_seed_epoch_and_sample(self):
         image = np.repeat(some_images(1, 1, 16, 16), 3, axis=0)
         warps = [EVERYTHING(image, seed, epoch) for seed in (0, 1) for epoch in (0, 1)]
-        distinct = {each.tobytes() for warp in warps for each in warp if not np.array_equal(each, image[0])}
+        distinct = {
+            each.tobytes() for warp in warps for each in warp if not np.array_equal(each, image[0])
+        }
         assert len(distinct) > 6
         assert not np.array_equal(EVERYTHING(image, 0, 1), EVERYTHING(image, 1, 0))
 
@@ -146,7 +200,9 @@ class TestDraws:
 
 def models():
     compiled = LeNet5(rng=1, input_size=20)
-    partly = Sequential(Conv2d(1, 3, 5, rng=0), BatchNorm2d(3), ReLU(), Flatten(), Linear(768, 10, rng=1))
+    partly = Sequential(
+        Conv2d(1, 3, 5, rng=0), BatchNorm2d(3), ReLU(), Flatten(), Linear(768, 10, rng=1)
+    )
     return compiled, partly
 
 
@@ -173,7 +229,14 @@ class TestTraining:
         value, dy = loss(logits, labels)
         other.backward(dy)
         got, _ = one.train_step(
-            images, labels, loss, index=index, scale=self.SCALE, offset=offset, distort=EVERYTHING.of_epoch(4, 2))
+            images,
+            labels,
+            loss,
+            index=index,
+            scale=self.SCALE,
+            offset=offset,
+            distort=EVERYTHING.of_epoch(4, 2),
+        )
         assert got == pytest.approx(value, rel=1e-6)
         assert_array_equal(one.grad_vector, other.grad_vector)
 
@@ -191,7 +254,15 @@ class TestTraining:
             one.train_step(images, labels[batch], loss, index=batch, **options)
             optimizer.step()
         other.train_steps(
-            images, labels[order], loss, SGD(other, 0.05, 0.9), rates, batch_size=batch_size, index=order, **options)
+            images,
+            labels[order],
+            loss,
+            SGD(other, 0.05, 0.9),
+            rates,
+            batch_size=batch_size,
+            index=order,
+            **options,
+        )
         assert_array_equal(one.vector, other.vector)
 
     @pytest.mark.parametrize("threads", [2, 3, 8])
@@ -202,8 +273,14 @@ class TestTraining:
         for count in (1, threads):
             set_num_threads(count)
             model = models()[0]
-            model.train_step(images, labels, CrossEntropyLoss(), scale=self.SCALE, offset=offset,
-                             distort=EVERYTHING.of_epoch(1))  # fmt: skip
+            model.train_step(
+                images,
+                labels,
+                CrossEntropyLoss(),
+                scale=self.SCALE,
+                offset=offset,
+                distort=EVERYTHING.of_epoch(1),
+            )
             vectors.append(model.grad_vector.copy())
         assert_array_equal(*vectors)
 
@@ -213,28 +290,53 @@ class TestTraining:
         options = {"scale": self.SCALE, "offset": offset}
         plain = one.train_step(images, labels, CrossEntropyLoss(), **options)
         nothing = Distortion().of_epoch(1)
-        assert plain == other.train_step(images, labels, CrossEntropyLoss(), distort=nothing, **options)
+        assert plain == other.train_step(
+            images, labels, CrossEntropyLoss(), distort=nothing, **options
+        )
         assert_array_equal(one.grad_vector, other.grad_vector)
 
     def test_float_samples_are_refused(self):
         images, labels, offset = self.data(20)
         for model in models():
             with pytest.raises(TypeError, match="samples is float32"):
-                model.train_step(images.astype(np.float32), labels, CrossEntropyLoss(), distort=EVERYTHING.of_epoch(1))
+                model.train_step(
+                    images.astype(np.float32),
+                    labels,
+                    CrossEntropyLoss(),
+                    distort=EVERYTHING.of_epoch(1),
+                )
             with pytest.raises(TypeError, match=r"distort is a Distortion; .*of_epoch"):
-                model.train_step(images, labels, CrossEntropyLoss(), offset=offset, distort=EVERYTHING)
+                model.train_step(
+                    images, labels, CrossEntropyLoss(), offset=offset, distort=EVERYTHING
+                )
 
     def test_flat_samples_are_refused(self):
         model = Sequential(Linear(9, 10, rng=0))
         with pytest.raises(TypeError, match=r"images \(N, C, H, W\)"):
-            model.train_step(np.zeros((4, 9), np.uint8), np.zeros(4, int), CrossEntropyLoss(), offset=np.zeros(9),
-                             distort=EVERYTHING.of_epoch(1))  # fmt: skip
+            model.train_step(
+                np.zeros((4, 9), np.uint8),
+                np.zeros(4, int),
+                CrossEntropyLoss(),
+                offset=np.zeros(9),
+                distort=EVERYTHING.of_epoch(1),
+            )
 
 
 def trainer(data, distortion, epochs=2):
     model = LeNet5(rng=1)
-    return Trainer(model, Adam(model, 1e-3), Constant(1e-3), CrossEntropyLoss(), Preparation.named("default"), data,
-                   data.take(np.arange(50)), batch_size=64, epochs=epochs, seed=3, distortion=distortion)  # fmt: skip
+    return Trainer(
+        model,
+        Adam(model, 1e-3),
+        Constant(1e-3),
+        CrossEntropyLoss(),
+        Preparation.named("default"),
+        data,
+        data.take(np.arange(50)),
+        batch_size=64,
+        epochs=epochs,
+        seed=3,
+        distortion=distortion,
+    )
 
 
 def all_bytes(trained):
@@ -247,8 +349,10 @@ class TestTrainer:
         run, seen = trainer(mnist_slice[0].take(np.arange(100)), Distortion.named("modern")), []
         original = run.model.train_steps
         monkeypatch.setattr(
-            run.model, "train_steps",
-            lambda *args, **options: (seen.append(options["distort"]), original(*args, **options)))  # fmt: skip
+            run.model,
+            "train_steps",
+            lambda *args, **options: (seen.append(options["distort"]), original(*args, **options)),
+        )
         run.run()
         assert {(each.seed, each.epoch) for each in seen} == {(3, 0), (3, 1)}
 
@@ -279,7 +383,10 @@ class TestTrainer:
         seen = []
         run = trainer(data, Distortion(translation=1000), epochs=1)
         original = run.model.outputs
-        run.model.outputs = lambda samples, **options: (seen.append(options), original(samples, **options))[1]
+        run.model.outputs = lambda samples, **options: (
+            seen.append(options),
+            original(samples, **options),
+        )[1]
         run.run()
         assert seen and all("distort" not in options for options in seen)
 
@@ -291,13 +398,26 @@ def trained_without(data):
 
 
 class TestSettings:
-    @pytest.mark.parametrize("name, value, error", [
-        ("translation", -1, ValueError), ("translation", 1025, ValueError), ("scaling", 0.95, ValueError),
-        ("squeeze", 1, ValueError), ("shear", -0.1, ValueError), ("rotation", 181, ValueError),
-        ("elastic", float("nan"), ValueError), ("elastic", float("inf"), ValueError), ("elastic_sigma", 0, ValueError),
-        ("elastic_sigma", 100, ValueError), ("flip", 1.5, ValueError), ("probability", -0.5, ValueError),
-        ("probability", "0.5", TypeError), ("flip", True, TypeError), ("shear", None, TypeError),
-    ])  # fmt: skip
+    @pytest.mark.parametrize(
+        "name, value, error",
+        [
+            ("translation", -1, ValueError),
+            ("translation", 1025, ValueError),
+            ("scaling", 0.95, ValueError),
+            ("squeeze", 1, ValueError),
+            ("shear", -0.1, ValueError),
+            ("rotation", 181, ValueError),
+            ("elastic", float("nan"), ValueError),
+            ("elastic", float("inf"), ValueError),
+            ("elastic_sigma", 0, ValueError),
+            ("elastic_sigma", 100, ValueError),
+            ("flip", 1.5, ValueError),
+            ("probability", -0.5, ValueError),
+            ("probability", "0.5", TypeError),
+            ("flip", True, TypeError),
+            ("shear", None, TypeError),
+        ],
+    )
     def test_are_checked(self, name, value, error):
         with pytest.raises(error, match=name):
             Distortion(**{name: value})
@@ -309,7 +429,9 @@ class TestSettings:
         assert Distortion.from_dict(json.loads(json.dumps(distortion.to_dict()))) == distortion
 
     def test_an_unknown_name_is_refused(self):
-        with pytest.raises(ValueError, match="name is 'wild'; it should be one of paper1998, modern"):
+        with pytest.raises(
+            ValueError, match="name is 'wild'; it should be one of paper1998, modern"
+        ):
             Distortion.named("wild")
 
     def test_dicts_from_files_are_checked(self):
@@ -317,14 +439,21 @@ class TestSettings:
         with pytest.raises(TypeError, match="values must be a dict, got list"):
             Distortion.from_dict([1])
         with pytest.raises(ValueError, match="values has 'sheer'"):
-            Distortion.from_dict({name if name != "shear" else "sheer": value for name, value in values.items()})
+            Distortion.from_dict(
+                {name if name != "shear" else "sheer": value for name, value in values.items()}
+            )
         with pytest.raises(TypeError, match="rotation"):
             Distortion.from_dict(values | {"rotation": [5]})
 
-    @pytest.mark.parametrize("seed, epoch, error, text", [
-        (-1, 0, ValueError, "seed is -1"), (0, -2, ValueError, "epoch is -2"), (0.5, 0, TypeError, "seed is 0.5"),
-        (0, True, TypeError, "epoch is True"),
-    ])  # fmt: skip
+    @pytest.mark.parametrize(
+        "seed, epoch, error, text",
+        [
+            (-1, 0, ValueError, "seed is -1"),
+            (0, -2, ValueError, "epoch is -2"),
+            (0.5, 0, TypeError, "seed is 0.5"),
+            (0, True, TypeError, "epoch is True"),
+        ],
+    )
     def test_seed_and_epoch_are_checked(self, seed, epoch, error, text):
         with pytest.raises(error, match=text):
             Distortion().of_epoch(seed, epoch)
@@ -340,7 +469,8 @@ class TestSettings:
             EpochDistortion({}, 0)
 
     @pytest.mark.parametrize(
-        "images", [np.zeros((2, 1, 4, 4), np.float32), np.zeros((4, 4), np.uint8), [[1]]], ids=repr)
+        "images", [np.zeros((2, 1, 4, 4), np.float32), np.zeros((4, 4), np.uint8), [[1]]], ids=repr
+    )
     def test_images_are_checked(self, images):
         with pytest.raises((TypeError, ValueError), match="images must be"):
             Distortion()(images, 0)
@@ -351,10 +481,17 @@ class TestSettings:
             Distortion()(image, 0)
         with pytest.raises(ValueError, match="images are 1 by 8388608; to be distorted"):
             Sequential(AvgPool2d((1, 2**20)), Flatten(), Linear(8, 2, rng=0)).train_step(
-                image, np.zeros(1, int), CrossEntropyLoss(), offset=np.zeros(2**23), distort=Distortion().of_epoch(0))
+                image,
+                np.zeros(1, int),
+                CrossEntropyLoss(),
+                offset=np.zeros(2**23),
+                distort=Distortion().of_epoch(0),
+            )
 
     @pytest.mark.parametrize(
-        "index, error", [([5], IndexError), ([-1], IndexError), ([0.5], ValueError), ([[0]], ValueError)])
+        "index, error",
+        [([5], IndexError), ([-1], IndexError), ([0.5], ValueError), ([[0]], ValueError)],
+    )
     def test_index_is_checked(self, index, error):
         with pytest.raises(error, match="index"):
             Distortion()(some_images(5, 1, 4, 4), 0, index=np.array(index))

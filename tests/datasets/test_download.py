@@ -27,7 +27,9 @@ def server():
 
 def remote(server, *faults, **changes):
     urls = tuple(server.url(fault, "a.gz") for fault in faults)
-    return RemoteFile(**{"name": "a.gz", "urls": urls, "sha256": SHA256, "size": len(CONTENT)} | changes)
+    return RemoteFile(
+        **{"name": "a.gz", "urls": urls, "sha256": SHA256, "size": len(CONTENT)} | changes
+    )
 
 
 def leftovers(folder):
@@ -38,7 +40,11 @@ def test_a_file_is_fetched_once(server, tmp_path):
     file, seen = remote(server, "good"), []
     path = fetch(file, tmp_path, progress=lambda *state: seen.append(state), patience=QUICK)
     assert path.read_bytes() == CONTENT and leftovers(tmp_path) == [".a.gz.checked", "a.gz"]
-    assert seen[0] == (0, len(CONTENT)) and seen[-1] == (len(CONTENT), len(CONTENT)) and seen == sorted(seen)
+    assert (
+        seen[0] == (0, len(CONTENT))
+        and seen[-1] == (len(CONTENT), len(CONTENT))
+        and seen == sorted(seen)
+    )
     assert fetch(file, tmp_path, patience=QUICK) == path and len(server.asked) == 1
 
 
@@ -68,7 +74,10 @@ def test_a_fault_leads_to_the_next_address_and_alone_to_an_error(fault, said, se
     line = str(error.value)
     assert said in line and "\n" not in line
     # How to help oneself.
-    assert all(text in line for text in (server.url(fault, "a.gz"), str(tmp_path / "a.gz"), "100,000 bytes", SHA256))
+    assert all(
+        text in line
+        for text in (server.url(fault, "a.gz"), str(tmp_path / "a.gz"), "100,000 bytes", SHA256)
+    )
     assert not (tmp_path / "a.gz").exists()
     assert fetch(remote(server, fault, "good"), tmp_path, patience=patience).read_bytes() == CONTENT
 
@@ -93,7 +102,9 @@ def test_without_a_network_nothing_is_tried_again(tmp_path, monkeypatch):
     assert len(asked) == 1
 
 
-@pytest.mark.parametrize("url", ["http://example.org/a.gz", "ftp://127.0.0.1/a.gz", "file:///etc/passwd"])
+@pytest.mark.parametrize(
+    "url", ["http://example.org/a.gz", "ftp://127.0.0.1/a.gz", "file:///etc/passwd"]
+)
 def test_only_https_is_spoken(url, tmp_path):
     with pytest.raises(DownloadError, match="not HTTPS"):
         fetch(RemoteFile("a.gz", (url,), SHA256, 5), tmp_path, patience=QUICK)
@@ -180,7 +191,9 @@ def test_digest_of_a_file(tmp_path):
 def test_every_published_file_is_fully_described():
     for named in NAMED_SETS.values():
         for file in named.files:
-            assert all(url.startswith("https://") for url in file.urls) and len(set(file.urls)) == len(file.urls)
+            assert all(url.startswith("https://") for url in file.urls) and len(
+                set(file.urls)
+            ) == len(file.urls)
             assert len(file.sha256) == 64 and int(file.sha256, 16) and 0 < file.size < 1 << 30
             assert file.name == file.name.strip("./\\") and "/" not in file.name
         assert len(named.members) == 4 and len(named.class_names) in (10, 26, 47, 62)

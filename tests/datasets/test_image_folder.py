@@ -23,7 +23,9 @@ def root(tmp_path):
     return tmp_path / "pets"
 
 
-def in_parts(folder, parts=("train", "val", "test"), counts=(6, 2, 3), classes=("cat", "dog"), **options):
+def in_parts(
+    folder, parts=("train", "val", "test"), counts=(6, 2, 3), classes=("cat", "dog"), **options
+):
     for i, (part, count) in enumerate(zip(parts, counts, strict=True)):
         for j, name in enumerate(classes):
             write_pictures(folder / part / name, count, seed=10 * i + j, **options)
@@ -32,15 +34,25 @@ def in_parts(folder, parts=("train", "val", "test"), counts=(6, 2, 3), classes=(
 
 def test_a_folder_for_each_class(root):
     source = image_folder(root)
-    assert source.train.class_names == source.test.class_names == ("cat", "dog") and source.train.name == "pets"
-    assert (len(source.train), len(source.test), source.validation, source.reading) == (10, 2, None, "whole")
+    assert (
+        source.train.class_names == source.test.class_names == ("cat", "dog")
+        and source.train.name == "pets"
+    )
+    assert (len(source.train), len(source.test), source.validation, source.reading) == (
+        10,
+        2,
+        None,
+        "whole",
+    )
     assert sorted(source.test.labels) == [0, 1] and source.train.images.shape[1:] == (1, 12, 12)
     assert source.notes == ("no folder for test: 2 of 12 images are set aside for it",)
 
 
 @pytest.mark.parametrize(
-    "parts", [("train", "val", "test"), ("Train", "valid", "TEST"), ("training", "validation", "testing")])
-def test_folders_for_parts(parts, tmp_path):  # fmt: skip
+    "parts",
+    [("train", "val", "test"), ("Train", "valid", "TEST"), ("training", "validation", "testing")],
+)
+def test_folders_for_parts(parts, tmp_path):
     source = open_source(str(in_parts(tmp_path / "pets", parts)))
     assert [len(part) for part in (source.train, source.validation, source.test)] == [12, 4, 6]
     assert source.train.labels.tolist() == [0] * 6 + [1] * 6 and source.notes == ()
@@ -56,7 +68,9 @@ def test_train_alone_gives_some_images_to_the_test(tmp_path):
 def test_the_split_is_that_of_the_names(root):
     one, other = image_folder(root), image_folder(root)
     assert (one.test.images == other.test.images).all()
-    assert any((image_folder(root, seed=seed).test.images != one.test.images).any() for seed in range(1, 5))
+    assert any(
+        (image_folder(root, seed=seed).test.images != one.test.images).any() for seed in range(1, 5)
+    )
     assert len(image_folder(root, test_share=0.5).test) == 6
     names = [Path(f"{i:04}.png") for i in range(1000)]
     labels, free = np.arange(1000) % 10, np.ones(1000, bool)
@@ -147,7 +161,9 @@ def test_colours_and_greys(tmp_path):
     ],
 )
 def test_sizes(sizes, shape, tmp_path):
-    pictures = [write_pictures(tmp_path / "train" / f"{i}", 2, size) for i, size in enumerate(sizes * 2)]
+    pictures = [
+        write_pictures(tmp_path / "train" / f"{i}", 2, size) for i, size in enumerate(sizes * 2)
+    ]
     write_pictures(tmp_path / "test" / "0", 1, sizes[0])
     images = image_folder(tmp_path).train.images
     assert images.shape[2:] == shape
@@ -165,7 +181,10 @@ def test_what_is_left_lying_about(root):
         (root / name).write_bytes(b"?")
     write_pictures(root / "__MACOSX" / "cat", 1)
     write_pictures(root / ".git" / "cat", 1)
-    assert image_folder(root).notes == image_folder(root).notes[:1] and len(image_folder(root).train) == 10
+    assert (
+        image_folder(root).notes == image_folder(root).notes[:1]
+        and len(image_folder(root).train) == 10
+    )
     (root / "cat" / "notes.txt").write_text("?")
     (root / "cat" / "LICENSE").write_text("?")
     Image.new("L", (12, 12)).save(root / "stray.png")
@@ -190,7 +209,9 @@ def test_a_class_may_be_called_test_or_train(tmp_path):
     assert image_folder(tmp_path).train.class_names == ("car", "test", "train")
 
 
-@pytest.mark.parametrize("suffix", [".png", ".jpg", ".JPEG", ".bmp", ".gif", ".tif", ".webp", ".pgm"])
+@pytest.mark.parametrize(
+    "suffix", [".png", ".jpg", ".JPEG", ".bmp", ".gif", ".tif", ".webp", ".pgm"]
+)
 def test_formats(suffix, tmp_path):
     for name in "ab":
         write_pictures(tmp_path / name, 3, suffix=suffix)
@@ -291,7 +312,11 @@ def layouts():
         (empty_test, "folder for test has no images"),
         (nothing, "no images in folders"),
         (only_text, "1 file not named as images, not read: 1 .txt"),
-        pytest.param(control_sign, "cannot be shown", marks=pytest.mark.skipif(os.name == "nt", reason="no such name")),
+        pytest.param(
+            control_sign,
+            "cannot be shown",
+            marks=pytest.mark.skipif(os.name == "nt", reason="no such name"),
+        ),
     ]
 
 

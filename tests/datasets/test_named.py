@@ -36,7 +36,9 @@ def server():
 
 def idx(array, code=8):
     data = array.astype({8: np.uint8, 12: ">i4"}[code])
-    return gzip.compress(struct.pack(f">4B{array.ndim}I", 0, 0, code, array.ndim, *array.shape) + data.tobytes())
+    return gzip.compress(
+        struct.pack(f">4B{array.ndim}I", 0, 0, code, array.ndim, *array.shape) + data.tobytes()
+    )
 
 
 def labels(count, classes, first=0):
@@ -55,7 +57,12 @@ def small(server, name, contents, fault="good"):
     """The set of that name, of these files."""
     server.content.update(contents)
     files = tuple(
-        RemoteFile(file, (server.url("404", file), server.url(fault, file)), hashlib.sha256(data).hexdigest(), len(data))
+        RemoteFile(
+            file,
+            (server.url("404", file), server.url(fault, file)),
+            hashlib.sha256(data).hexdigest(),
+            len(data),
+        )
         for file, data in contents.items()
     )
     return replace(NAMED_SETS[name], files=files)
@@ -63,7 +70,12 @@ def small(server, name, contents, fault="good"):
 
 def fashion(server, fault="good"):
     arrays = (TRAIN, labels(20, 10), TEST, labels(10, 10))
-    return small(server, "fashion", dict(zip(NAMED_SETS["fashion"].members, map(idx, arrays), strict=True)), fault)
+    return small(
+        server,
+        "fashion",
+        dict(zip(NAMED_SETS["fashion"].members, map(idx, arrays), strict=True)),
+        fault,
+    )
 
 
 def emnist(server, kind, changes=None, first=0, **options):
@@ -80,7 +92,11 @@ def test_a_set_is_fetched_once_and_said_to_be(server, tmp_path):
     assert (source.train.images[:, 0] == TRAIN).all() and (source.test.images[:, 0] == TEST).all()
     assert source.train.class_names[9] == "Ankle boot" and source.train.num_classes == 10
     assert source.reading == "whole" and source.train.name == "fashion"
-    assert len(lines) == 4 and str(tmp_path / "cache" / "fashion") in lines[0] and "127.0.0.1" in lines[0]
+    assert (
+        len(lines) == 4
+        and str(tmp_path / "cache" / "fashion") in lines[0]
+        and "127.0.0.1" in lines[0]
+    )
     asked = len(server.asked)
     load_named(named, folder=tmp_path / "cache", tell=lines.append, patience=QUICK)
     assert len(server.asked) == asked and len(lines) == 4
@@ -92,7 +108,10 @@ def test_offline_says_how_to_help_oneself(server, tmp_path, monkeypatch):
     with pytest.raises(DownloadError) as error:
         load_named(named, folder=tmp_path)
     line = str(error.value)
-    assert all(text in line for text in (named.files[0].urls[0], named.files[0].sha256, "LENET5C_OFFLINE", "fashion"))
+    assert all(
+        text in line
+        for text in (named.files[0].urls[0], named.files[0].sha256, "LENET5C_OFFLINE", "fashion")
+    )
     assert not server.asked and not (tmp_path / "fashion").exists()
     with pytest.raises(DownloadError, match="downloads are off"):
         monkeypatch.setenv("LENET5C_OFFLINE", "0")
@@ -130,14 +149,23 @@ def test_emnist_is_read_from_its_archive_upright(kind, server, tmp_path):
     source = load_named(emnist(server, kind, first=first), folder=tmp_path, patience=QUICK)
     assert (source.train.images[:, 0] == TRAIN.transpose(0, 2, 1)).all()
     assert source.train.labels.tolist() == labels(20, source.train.num_classes).tolist()
-    assert sorted(path.name for path in (tmp_path / "emnist").iterdir()) == [".gzip.zip.checked", ".lock", "gzip.zip"]
+    assert sorted(path.name for path in (tmp_path / "emnist").iterdir()) == [
+        ".gzip.zip.checked",
+        ".lock",
+        "gzip.zip",
+    ]
 
 
 def test_class_names():
     names = {name: named.class_names for name, named in NAMED_SETS.items()}
-    assert names["emnist-balanced"] == names["emnist-bymerge"] and len(names["emnist-balanced"]) == 47
+    assert (
+        names["emnist-balanced"] == names["emnist-bymerge"] and len(names["emnist-balanced"]) == 47
+    )
     assert "".join(names["emnist-balanced"][34:]) == "YZabdefghnqrt"
-    assert "".join(names["emnist-byclass"][8:12]) == "89AB" and "".join(names["emnist-byclass"][34:38]) == "YZab"
+    assert (
+        "".join(names["emnist-byclass"][8:12]) == "89AB"
+        and "".join(names["emnist-byclass"][34:38]) == "YZab"
+    )
     assert names["emnist-letters"][0] == "A" and len(names["emnist-letters"]) == 26
     assert names["kmnist"][0] == "o お" and names["fashion"][0] == "T-shirt/top"
     assert names["qmnist"] == names["emnist-digits"] == tuple("0123456789")
@@ -154,7 +182,10 @@ MEMBER = "gzip/emnist-digits-test-labels-idx1-ubyte.gz"
         (idx(labels(10, 10))[:-4], "ends early"),
         (b"no gzip", "corrupt"),
         (gzip.compress(b"no idx"), "IDX"),
-        (gzip.compress(struct.pack(">4B3I", 0, 0, 8, 3, 10**6, 10**3, 10**3)), "gzipped bytes can hold"),
+        (
+            gzip.compress(struct.pack(">4B3I", 0, 0, 8, 3, 10**6, 10**3, 10**3)),
+            "gzipped bytes can hold",
+        ),
         (idx(labels(10, 10).reshape(2, 5)), "labels"),
         (idx(np.zeros((10, 0))), "labels"),
     ],
@@ -182,7 +213,11 @@ def test_a_member_elsewhere_is_not_the_one_that_is_meant(server, tmp_path):
         load_named(broken, folder=tmp_path, patience=QUICK)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["emnist"]
     with pytest.raises(DatasetError, match="no usable zip"):
-        load_named(small(server, "emnist-digits", {"gzip.zip": b"no zip"}), folder=tmp_path / "2", patience=QUICK)
+        load_named(
+            small(server, "emnist-digits", {"gzip.zip": b"no zip"}),
+            folder=tmp_path / "2",
+            patience=QUICK,
+        )
 
 
 def test_qmnist_has_its_classes_in_the_first_column(server, tmp_path):
@@ -216,7 +251,9 @@ def test_the_cache_is_where_the_platform_has_it(monkeypatch, tmp_path):
     assert cache_folder() == tmp_path / "local" / "lenet5c"
 
 
-@pytest.mark.parametrize(("value", "offline"), [("1", True), ("yes", True), ("0", False), ("", False)])
+@pytest.mark.parametrize(
+    ("value", "offline"), [("1", True), ("yes", True), ("0", False), ("", False)]
+)
 def test_offline(value, offline, monkeypatch):
     monkeypatch.setenv("LENET5C_OFFLINE", value)
     assert is_offline() is offline

@@ -150,13 +150,13 @@ def test_values_to_the_bit(channels, with_mean_image, mean, std):
 def test_strided_and_read_only_images():
     images = random_images(4, 1, 28, 56)[::2, :, :, ::2]
     images.flags.writeable = False
-    for name in ("default", "seed1", "seed2"):
+    for name in ("default", "pynet", "conv3x3"):
         prepare = Preparation.named(name)
         np.testing.assert_array_equal(prepare(images), prepare(np.ascontiguousarray(images)))
 
 
 def test_no_images_give_no_values():
-    assert Preparation.named("seed1")(np.zeros((0, 1, 28, 28), np.uint8)).shape == (0, 1, 32, 32)
+    assert Preparation.named("pynet")(np.zeros((0, 1, 28, 28), np.uint8)).shape == (0, 1, 32, 32)
 
 
 @pytest.mark.parametrize(
@@ -263,10 +263,10 @@ def test_from_dict_refuses_an_unannounced_mean_image():
     ("name", "size", "black", "white"),
     [
         ("default", 32, -0.1307 / 0.3081, (1 - 0.1307) / 0.3081),
-        ("seed1", 32, -0.5, 0.5),
-        ("seed2", 28, 0.0, 1.0),
-        ("seed3", 28, -0.1, 1.9),
-        ("seed4", 32, -0.1307 / 0.3081, (1 - 0.1307) / 0.3081),
+        ("pynet", 32, -0.5, 0.5),
+        ("conv3x3", 28, 0.0, 1.0),
+        ("average-pool", 28, -0.1, 1.9),
+        ("mirrored", 32, -0.1307 / 0.3081, (1 - 0.1307) / 0.3081),
     ],
 )
 def test_named_ranges(name, size, black, white):
@@ -281,7 +281,7 @@ def test_named_ranges(name, size, black, white):
 def test_seed0_subtracts_the_mean_image_in_grey_levels():
     train, test = mnist()
     train, _ = train.split_last(1000)
-    prepare = Preparation.named("seed0", train.images)
+    prepare = Preparation.named("mean-image", train.images)
     assert prepare.scale == 1
     assert prepare.mean_image.shape == (1, 32, 32) and prepare.mean_image.dtype == np.float32
     expected = np.pad(train.images[:, 0].mean(axis=0, dtype=np.float64), 2)
@@ -294,10 +294,13 @@ def test_seed0_subtracts_the_mean_image_in_grey_levels():
 @pytest.mark.parametrize("images", [None, np.zeros((0, 1, 28, 28), np.uint8)])
 def test_seed0_needs_images(images):
     with pytest.raises(ValueError, match="train_images must be given"):
-        Preparation.named("seed0", images)
+        Preparation.named("mean-image", images)
 
 
 def test_an_unknown_name_lists_the_names():
-    with pytest.raises(ValueError, match="default, seed0, seed1, seed2, seed3, seed4, paper1998, got 'seed9'"):
+    with pytest.raises(
+        ValueError,
+        match="default, mean-image, pynet, conv3x3, average-pool, mirrored, paper1998, got 'seed9'",
+    ):
         Preparation.named("seed9")
     assert module.NAMES == Preparation.NAMES

@@ -24,7 +24,9 @@ def test_a_picture_that_fits_keeps_its_pixels():
 
 def test_the_filter_is_that_of_preparation():
     picture = RANDOM.integers(0, 256, (50, 70, 3), dtype=np.uint8)
-    fitted = Preparation(size=(32, 32), fit="resize").fit_images(picture.transpose(2, 0, 1)[np.newaxis])[0]
+    fitted = Preparation(size=(32, 32), fit="resize").fit_images(
+        picture.transpose(2, 0, 1)[np.newaxis]
+    )[0]
     assert (to_image(picture, (3, 32, 32)) == fitted).all()
 
 
@@ -40,9 +42,15 @@ def test_a_large_picture_is_the_same_in_strips():
 def test_grey():
     ramp = np.arange(256, dtype=np.uint8).reshape(16, 16)
     assert (grey(np.stack([ramp] * 3, axis=-1)) == ramp).all()
-    assert grey(np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]]], np.uint8)).tolist() == [[76, 150, 29]]
-    assert is_grey(ramp) and is_grey(np.stack([ramp] * 3, axis=-1)) and is_grey(ramp[..., np.newaxis])
-    assert not is_grey(np.array([[[1, 1, 2]]], np.uint8)) and not is_grey(np.array([[[1, 2, 1]]], np.uint8))
+    assert grey(np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]]], np.uint8)).tolist() == [
+        [76, 150, 29]
+    ]
+    assert (
+        is_grey(ramp) and is_grey(np.stack([ramp] * 3, axis=-1)) and is_grey(ramp[..., np.newaxis])
+    )
+    assert not is_grey(np.array([[[1, 1, 2]]], np.uint8)) and not is_grey(
+        np.array([[[1, 2, 1]]], np.uint8)
+    )
 
 
 def test_what_is_no_picture():

@@ -97,7 +97,9 @@ def served(tmp_path):
         session = Session(trained, "a model", samples or tmp_path / "samples", open_data)
         server = make_server(session)
         servers.append(server)
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+        threading.Thread(
+            target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
+        ).start()
         return Client(server)
 
     yield serve

@@ -22,7 +22,9 @@ from selenium.webdriver.common.actions.pointer_input import PointerInput  # noqa
 from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+CHROMIUM = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
 DRIVER = shutil.which("chromedriver")
 pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver")
 
@@ -58,13 +60,21 @@ def open_page(chromium):
 
     yield open_it
     # A test that looks at pictures is told how it could do so faster.
-    assert [entry for entry in chromium.get_log("browser") if "getImageData are faster" not in entry["message"]] == []
+    assert [
+        entry
+        for entry in chromium.get_log("browser")
+        if "getImageData are faster" not in entry["message"]
+    ] == []
     events = [json.loads(entry["message"])["message"] for entry in chromium.get_log("performance")]
     addresses = [
-        event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"
+        event["params"]["request"]["url"]
+        for event in events
+        if event["method"] == "Network.requestWillBeSent"
     ]
     assert any(address == clients[-1].server.address for address in addresses)
-    assert [address for address in addresses if not address.startswith(("http://127.0.0.1:", "about:"))] == []
+    assert [
+        address for address in addresses if not address.startswith(("http://127.0.0.1:", "about:"))
+    ] == []
     chromium.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     chromium.get("about:blank")
     chromium.get_log("performance")
@@ -117,16 +127,22 @@ class Page:
             "const b = arguments[0].getBoundingClientRect(); return [b.left, b.top, b.width]", pad
         )
         for stroke in DIGITS[digit]:
-            builder = ActionBuilder(self.driver, mouse=PointerInput(kind, f"the {kind}"), duration=0)
+            builder = ActionBuilder(
+                self.driver, mouse=PointerInput(kind, f"the {kind}"), duration=0
+            )
             for number, (x, y) in enumerate(stroke):
-                builder.pointer_action.move_to_location(round(box[0] + x * box[2]), round(box[1] + y * box[2]))
+                builder.pointer_action.move_to_location(
+                    round(box[0] + x * box[2]), round(box[1] + y * box[2])
+                )
                 if number == 0:
                     builder.pointer_action.pointer_down(**pointer)
             builder.pointer_action.pointer_up()
             builder.perform()
 
     def probabilities(self):
-        texts = [element.text for element in self.driver.find_elements(By.CSS_SELECTOR, "#bars .number")]
+        texts = [
+            element.text for element in self.driver.find_elements(By.CSS_SELECTOR, "#bars .number")
+        ]
         return [float(text.strip("> %") or "nan") for text in texts]
 
 
@@ -134,7 +150,9 @@ def test_an_empty_page_has_no_answer(page):
     assert page.text("#best") == "?" and page.text("#sure") == "draw a digit"
     assert np.isnan(page.probabilities()).all()
     assert "61,706 parameters" in page.text("#model")
-    layers = [caption.text for caption in page.driver.find_elements(By.CSS_SELECTOR, "#maps figcaption")]
+    layers = [
+        caption.text for caption in page.driver.find_elements(By.CSS_SELECTOR, "#maps figcaption")
+    ]
     assert layers == [
         "conv1 6 × 28 × 28",
         "pool1 6 × 14 × 14",
@@ -204,7 +222,9 @@ def test_digits_by_keys_alone(page):
 def test_every_control_can_be_focused_and_has_a_name(page):
     page.draw("3")
     page.reads("3")
-    page.driver.execute_script("document.activeElement.blur(); document.querySelector('#help').open = true")
+    page.driver.execute_script(
+        "document.activeElement.blur(); document.querySelector('#help').open = true"
+    )
     seen = []
     for _ in range(60):
         page.keys(Keys.TAB)
@@ -229,7 +249,9 @@ def test_sliders(page):
     slider = page.find("input[name=rotation]")
     slider.send_keys(*[Keys.RIGHT] * 5)
     page.until(lambda: page.text("label:has([name=rotation]) output"), "+5°")
-    moved = "arguments[0].value = 120; arguments[0].dispatchEvent(new Event('input', {bubbles: true}))"
+    moved = (
+        "arguments[0].value = 120; arguments[0].dispatchEvent(new Event('input', {bubbles: true}))"
+    )
     page.driver.execute_script(moved, slider)
     page.until(page.probabilities, lambda now: now != before)
     page.press("#reset")
@@ -318,7 +340,12 @@ def test_colours(page):
     for _ in range(3):
         page.press("#theme")
         seen.append(
-            (page.text("#theme"), page.driver.execute_script("return getComputedStyle(document.body).backgroundColor"))
+            (
+                page.text("#theme"),
+                page.driver.execute_script(
+                    "return getComputedStyle(document.body).backgroundColor"
+                ),
+            )
         )
     assert [text for text, _ in seen] == ["Colours: light", "Colours: dark", "Colours: auto"]
     assert seen[0][1] != seen[1][1]
@@ -330,12 +357,15 @@ def test_names_are_text(open_page, served):
 
     names = ("<img src=x onerror=alert(1)>", "höchst 数字", "x" * 300)
     client = served(
-        TrainedModel(LeNet5(num_classes=3), Preparation(size=(32, 32)), names), lambda: Source(None, _Nothing())
+        TrainedModel(LeNet5(num_classes=3), Preparation(size=(32, 32)), names),
+        lambda: Source(None, _Nothing()),
     )
     page = open_page(client)
     page.draw("0")
     page.reads(lambda text: text in names)
-    assert [item.text for item in page.driver.find_elements(By.CSS_SELECTOR, "#maps li")][0] == names[0]
+    assert [item.text for item in page.driver.find_elements(By.CSS_SELECTOR, "#maps li")][
+        0
+    ] == names[0]
     assert not page.find("#random").is_enabled() and "--data" in page.text("#tune-state")
     assert page.driver.execute_script("return document.documentElement.scrollWidth") <= 1280
 
@@ -344,12 +374,15 @@ def test_many_classes_are_a_list_to_choose_from(open_page, served):
     names = tuple(f"class {i}" for i in range(47))
     page = open_page(
         served(
-            TrainedModel(LeNet5(num_classes=47), Preparation(size=(32, 32)), names), lambda: Source(None, _Nothing())
+            TrainedModel(LeNet5(num_classes=47), Preparation(size=(32, 32)), names),
+            lambda: Source(None, _Nothing()),
         )
     )
     page.draw("2")
     page.reads(lambda text: text in names)
-    assert len(page.probabilities()) == 12 and page.probabilities() == sorted(page.probabilities(), reverse=True)
+    assert len(page.probabilities()) == 12 and page.probabilities() == sorted(
+        page.probabilities(), reverse=True
+    )
     page.find("#classes select").send_keys("class 40")
     page.press("#classes button")
     page.until(lambda: page.text("#counts"), "1 sample")

@@ -15,7 +15,11 @@ def naive(strokes, width, side):
     ink = np.zeros((side, side))
     for stroke in strokes:
         points = stroke[:, :2] * side
-        for a, b in zip(points[: max(1, len(points) - 1)], points[1:] if len(points) > 1 else points, strict=True):
+        for a, b in zip(
+            points[: max(1, len(points) - 1)],
+            points[1:] if len(points) > 1 else points,
+            strict=True,
+        ):
             d = b - a
             t = np.clip(((x - a[0]) * d[0] + (y - a[1]) * d[1]) / max(d @ d, 1e-12), 0, 1)
             distance = np.hypot(x - a[0] - t * d[0], y - a[1] - t * d[1])
@@ -34,7 +38,9 @@ def test_ink_is_what_lies_near_the_stroke(digit, width):
 def test_a_point_is_a_disc_and_pressure_its_size():
     small, usual, large = (render(checked_strokes([[0.5, 0.5, p]])) for p in (0.5, 1, 1.5))
     areas = [np.count_nonzero(ink > 127) for ink in (small, usual, large)]
-    np.testing.assert_allclose(areas, [np.pi * (USUAL_WIDTH * 2 * p) ** 2 for p in (0.5, 1, 1.5)], rtol=0.12)
+    np.testing.assert_allclose(
+        areas, [np.pi * (USUAL_WIDTH * 2 * p) ** 2 for p in (0.5, 1, 1.5)], rtol=0.12
+    )
 
 
 def test_what_leaves_the_paper_is_cut_off():
@@ -51,7 +57,8 @@ def test_a_long_scribble_takes_no_more_than_a_moment_of_memory():
 
 
 @pytest.mark.parametrize(
-    "value", [None, 5, "x", [5], [[1]], [["1", 2, 3]], [[float("nan"), 0, 1]], [[float("inf"), 0, 1]]]
+    "value",
+    [None, 5, "x", [5], [[1]], [["1", 2, 3]], [[float("nan"), 0, 1]], [[float("inf"), 0, 1]]],
 )
 def test_what_is_no_drawing(value):
     with pytest.raises(DrawingError):
@@ -71,8 +78,12 @@ def test_nothing_moved_is_nothing_changed(image):
 
 
 def test_whole_pixels_and_quarter_turns_are_exact(image):
-    np.testing.assert_array_equal(Transform(shift_x=3, shift_y=-2).apply(image), np.roll(image, (-2, 3), (1, 2)))
-    np.testing.assert_array_equal(Transform(rotation=90).apply(image), np.rot90(image, -1, (1, 2)))  # clockwise
+    np.testing.assert_array_equal(
+        Transform(shift_x=3, shift_y=-2).apply(image), np.roll(image, (-2, 3), (1, 2))
+    )
+    np.testing.assert_array_equal(
+        Transform(rotation=90).apply(image), np.rot90(image, -1, (1, 2))
+    )  # clockwise
     np.testing.assert_array_equal(Transform(rotation=180).apply(image), image[:, ::-1, ::-1])
     assert not Transform(shift_x=10, scale=0.4).apply(np.zeros_like(image)).any()
 
@@ -93,7 +104,10 @@ def test_noise_does_not_flicker(image):
 
 def test_pens_of_other_widths():
     digits = mnist()[1].images[:6]
-    ink = [np.mean([thickened(digit, width).mean() for digit in digits]) for width in (0.6, 1.4, USUAL_WIDTH, 4, 6)]
+    ink = [
+        np.mean([thickened(digit, width).mean() for digit in digits])
+        for width in (0.6, 1.4, USUAL_WIDTH, 4, 6)
+    ]
     assert all(a < 0.92 * b for a, b in zip(ink, ink[1:], strict=False))
     assert thickened(digits[0], 6).shape == digits[0].shape
 

@@ -44,10 +44,22 @@ def test_every_answer_has_the_security_headers(client):
     assert [status for status, _, _ in replies] == [200, 404, 421, 501, 403]
     for _, headers, _ in replies:
         policy = headers["Content-Security-Policy"]
-        assert policy.startswith("default-src 'none';") and "unsafe" not in policy and "http" not in policy
-        for directive in ("script-src 'self'", "frame-ancestors 'none'", "base-uri 'none'", "form-action 'none'"):
+        assert (
+            policy.startswith("default-src 'none';")
+            and "unsafe" not in policy
+            and "http" not in policy
+        )
+        for directive in (
+            "script-src 'self'",
+            "frame-ancestors 'none'",
+            "base-uri 'none'",
+            "form-action 'none'",
+        ):
             assert directive in policy
-        assert headers["X-Content-Type-Options"] == "nosniff" and headers["Cache-Control"] == "no-store"
+        assert (
+            headers["X-Content-Type-Options"] == "nosniff"
+            and headers["Cache-Control"] == "no-store"
+        )
         assert headers["Referrer-Policy"] == "no-referrer" and "Server" not in headers
 
 
@@ -56,8 +68,19 @@ def test_the_server_listens_on_this_machine_alone(client):
     assert client.server.address == f"http://127.0.0.1:{client.port}/"
 
 
-@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1", "127.0.0.1:1", "127.0.0.1.evil.example:{port}", "", None,
-                                  "[::1]:{port}", "evil@127.0.0.1:{port}"])  # fmt: skip
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "127.0.0.1",
+        "127.0.0.1:1",
+        "127.0.0.1.evil.example:{port}",
+        "",
+        None,
+        "[::1]:{port}",
+        "evil@127.0.0.1:{port}",
+    ],
+)
 def test_another_host_is_refused(client, host):
     # A site whose name leads to 127.0.0.1 must not read this page.
     host = host and host.format(port=client.port)
@@ -71,16 +94,19 @@ def test_localhost_is_this_machine(client):
     assert client.post("/model", Host=host, Origin=f"http://{host}")[0] == 200
 
 
-@pytest.mark.parametrize("headers", [
-    {"Origin": "http://evil.example"},
-    {"Origin": "null"},
-    {"Origin": None},
-    {"Origin": "http://127.0.0.1:1"},
-    {"X-Lenet5c-Token": None},
-    {"X-Lenet5c-Token": "guess"},
-    {"X-Lenet5c-Token": "\xff"},
-    {"Sec-Fetch-Site": "cross-site"},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "http://evil.example"},
+        {"Origin": "null"},
+        {"Origin": None},
+        {"Origin": "http://127.0.0.1:1"},
+        {"X-Lenet5c-Token": None},
+        {"X-Lenet5c-Token": "guess"},
+        {"X-Lenet5c-Token": "\xff"},
+        {"Sec-Fetch-Site": "cross-site"},
+    ],
+)
 def test_a_request_of_another_page_is_refused(client, headers):
     for path in module.CALLS:
         assert client.post(path, {"strokes": strokes_of("1"), "label": 1}, **headers)[0] == 403
@@ -92,10 +118,21 @@ def test_only_json_is_taken(client):
         assert client.post("/model", Content_Type=kind)[0] == 415
 
 
-@pytest.mark.parametrize("path", [
-    "/../server.py", "/%2e%2e/server.py", "/page/index.html", "//etc/passwd", "/style.css/../..", "/..\\server.py",
-    "/style.css%00", "http://evil.example/", "*", "/Style.css",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/../server.py",
+        "/%2e%2e/server.py",
+        "/page/index.html",
+        "//etc/passwd",
+        "/style.css/../..",
+        "/..\\server.py",
+        "/style.css%00",
+        "http://evil.example/",
+        "*",
+        "/Style.css",
+    ],
+)
 def test_only_listed_paths_are_served(client, path):
     status, _, content = client.request("GET", path)
     assert status == 404 and json.loads(content) == {"error": "there is no such page"}
@@ -107,28 +144,57 @@ def test_methods(client):
     assert client.request("GET", "/?from=mail")[0] == 200
 
 
-@pytest.mark.parametrize("body, status", [
-    (b"", 400), (b"{", 400), (b"[]", 400), (b"null", 400), (b"\xff\xfe", 400), (b'{"strokes": NaN}', 400),
-    (b'{"strokes": [[Infinity, 0, 1]]}', 400), (b"[" * 100_000, 400), (b'{"a":' * 50_000, 400),
-    (b'{"strokes": [[1e999, 0, 1]]}', 422), (b'{"strokes": [[' + b"9" * 400 + b", 0, 1]]}", 422),
-    (b'{"strokes": [[' + b"9" * 5000 + b", 0, 1]]}", 400),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "body, status",
+    [
+        (b"", 400),
+        (b"{", 400),
+        (b"[]", 400),
+        (b"null", 400),
+        (b"\xff\xfe", 400),
+        (b'{"strokes": NaN}', 400),
+        (b'{"strokes": [[Infinity, 0, 1]]}', 400),
+        (b"[" * 100_000, 400),
+        (b'{"a":' * 50_000, 400),
+        (b'{"strokes": [[1e999, 0, 1]]}', 422),
+        (b'{"strokes": [[' + b"9" * 400 + b", 0, 1]]}", 422),
+        (b'{"strokes": [[' + b"9" * 5000 + b", 0, 1]]}", 400),
+    ],
+)
 def test_junk(client, body, status):
     assert client.post("/answer", body)[0] == status
     assert client.answer(strokes=strokes_of("1"))[0]["best"] == 1
 
 
-@pytest.mark.parametrize("request_", [
-    {}, {"strokes": None}, {"strokes": {}}, {"strokes": "1"}, {"strokes": [1]}, {"strokes": [[1, 2]]},
-    {"strokes": [["a", 0, 1]]},
-    {"strokes": [[True, 0, 1]]}, {"strokes": [[[0], 0, 1]]}, {"strokes": [[None, 0, 1]]}, {"strokes": [[]] * 2001},
-    {"strokes": [[0.5, 0.5, 1] * 20_001]}, {"strokes": [], "transform": []},
-    {"strokes": [], "transform": {"width": "2"}},
-    {"strokes": [], "transform": {"width": 0}}, {"strokes": [], "transform": {"rotation": 1e9}},
-    {"strokes": [], "transform": {"scale": True}}, {"strokes": [], "transform": {"zoom": 1}},
-    {"test": -1}, {"test": 500},
-    {"test": 1.5}, {"test": "1"}, {"test": True}, {"test": 10**30},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "request_",
+    [
+        {},
+        {"strokes": None},
+        {"strokes": {}},
+        {"strokes": "1"},
+        {"strokes": [1]},
+        {"strokes": [[1, 2]]},
+        {"strokes": [["a", 0, 1]]},
+        {"strokes": [[True, 0, 1]]},
+        {"strokes": [[[0], 0, 1]]},
+        {"strokes": [[None, 0, 1]]},
+        {"strokes": [[]] * 2001},
+        {"strokes": [[0.5, 0.5, 1] * 20_001]},
+        {"strokes": [], "transform": []},
+        {"strokes": [], "transform": {"width": "2"}},
+        {"strokes": [], "transform": {"width": 0}},
+        {"strokes": [], "transform": {"rotation": 1e9}},
+        {"strokes": [], "transform": {"scale": True}},
+        {"strokes": [], "transform": {"zoom": 1}},
+        {"test": -1},
+        {"test": 500},
+        {"test": 1.5},
+        {"test": "1"},
+        {"test": True},
+        {"test": 10**30},
+    ],
+)
 def test_what_makes_no_sense_is_one_line(client, request_):
     (line,) = client.error("/answer", **request_).splitlines()
     assert 10 < len(line) < 200
@@ -164,8 +230,12 @@ def test_what_is_no_http_gets_an_answer_or_none(client, capfd):
     assert exchange(client, b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n").startswith(b"HTTP/1.1 400")
     assert exchange(client, b"GET /\r\n\r\n").startswith(b"HTTP/1.1 421")
     assert exchange(client, b"GET / HTTP/9.9\r\n\r\n").startswith(b"HTTP/1.1 505")
-    assert exchange(client, b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n\r\n").startswith(b"HTTP/1.1 414")
-    assert exchange(client, b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 200 + b"\r\n").startswith(b"HTTP/1.1 431")
+    assert exchange(client, b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n\r\n").startswith(
+        b"HTTP/1.1 414"
+    )
+    assert exchange(client, b"GET / HTTP/1.1\r\n" + b"X: y\r\n" * 200 + b"\r\n").startswith(
+        b"HTTP/1.1 431"
+    )
     two = f"GET / HTTP/1.1\r\nHost: {client.host}\r\nHost: evil\r\n\r\n".encode()
     assert exchange(client, two).startswith(b"HTTP/1.1 421")
     assert client.request("GET", "/")[0] == 200
@@ -219,7 +289,9 @@ def test_a_browser_that_goes_away_is_no_error(client, capfd):
     for content in (head, head + body, head + body[:100], (head + body) * 20):
         raw = socket.create_connection(("127.0.0.1", client.port), 5)
         raw.setsockopt(
-            socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0)
+            socket.SOL_SOCKET,
+            socket.SO_LINGER,
+            struct.pack("hh" if sys.platform == "win32" else "ii", 1, 0),
         )
         raw.sendall(content)
         raw.close()  # with a reset
@@ -262,7 +334,9 @@ def test_answers_to_many_at_once(client):
 def test_one_connection_serves_many_requests(client):
     body = json.dumps({"strokes": strokes_of("7")}).encode()
     head = head_of(client, body)
-    replies = exchange(client, (head + b"\r\n" + body) * 3 + head + b"Connection: close\r\n\r\n" + body)
+    replies = exchange(
+        client, (head + b"\r\n" + body) * 3 + head + b"Connection: close\r\n\r\n" + body
+    )
     assert replies.count(b"HTTP/1.1 200 OK") == 4
 
 
@@ -278,5 +352,7 @@ def test_a_drawing_is_read_as_predict_would(client, trained):
 
 
 def test_port_in_use_is_one_line(client, trained):
-    with pytest.raises(module.PortError, match=rf"^--port is {client.port}, which cannot be had: .*another number"):
+    with pytest.raises(
+        module.PortError, match=rf"^--port is {client.port}, which cannot be had: .*another number"
+    ):
         module.make_server(client.server.session, client.port)

@@ -28,7 +28,9 @@ def no_data():
 
 
 def of(model, names, shape, reading="ink", **preparation):
-    return TrainedModel(model, Preparation(**{"size": (32, 32), **preparation}), tuple(names), shape, reading)
+    return TrainedModel(
+        model, Preparation(**{"size": (32, 32), **preparation}), tuple(names), shape, reading
+    )
 
 
 MODELS = {
@@ -36,10 +38,17 @@ MODELS = {
     "three classes": of(LeNet5(num_classes=3), ("<b>cat</b>", "höchst", ""), (1, 28, 28)),
     "C5 as a convolution": of(LeNet5(c5="conv", without_activation=["conv2"]), TEN, (1, 28, 28)),
     "batch norm, dropout": of(LeNet5(batch_norm=True, dropout=0.5), TEN, (1, 28, 28)),
-    "28 x 28": of(LeNet5(input_size=28, kernel_size=3, padding=1, conv2_padding=1), TEN, (1, 28, 28), size=(28, 28)),
+    "28 x 28": of(
+        LeNet5(input_size=28, kernel_size=3, padding=1, conv2_padding=1),
+        TEN,
+        (1, 28, 28),
+        size=(28, 28),
+    ),
     "whole": of(LeNet5(num_classes=2), "ab", (1, 60, 40), "whole", fit="resize"),
     "colour": of(LeNet5(in_channels=3), TEN, (3, 32, 32), "whole"),
-    "large": of(LeNet5(input_size=150, num_classes=40), map(str, range(40)), (1, 100, 140), size=(150, 150)),
+    "large": of(
+        LeNet5(input_size=150, num_classes=40), map(str, range(40)), (1, 100, 140), size=(150, 150)
+    ),
     "mean image": of(LeNet5(), TEN, (1, 28, 28), mean_image=np.full((1, 32, 32), 30, np.float32)),
     "1998": of(LeNet5_1998(), TEN, (1, 28, 28), mean=0.1, std=0.8),
     "1998, four classes": of(LeNet5_1998(num_classes=4), "abcd", (1, 28, 28)),
@@ -51,7 +60,10 @@ def test_models(served, name):
     trained = MODELS[name]
     client = served(trained, no_data)
     model = client.call("/model")
-    assert model["classes"] == list(trained.class_names) and model["tests"] == {"count": 0, "why": "there is no data"}
+    assert model["classes"] == list(trained.class_names) and model["tests"] == {
+        "count": 0,
+        "why": "there is no data",
+    }
     facts, probabilities, rest = client.answer(strokes=strokes_of("2"))
     picture = client.server.session.reader.picture(render(checked_strokes(strokes_of("2"))))
     assert picture.shape == trained.image_shape
@@ -75,8 +87,14 @@ def test_models(served, name):
 def test_stages_are_named_and_end_behind_their_activation(trained):
     reader = Reader(trained)
     assert [(stage.name, stage.shape) for stage in reader.stages] == [
-        ("conv1", (6, 28, 28)), ("pool1", (6, 14, 14)), ("conv2", (16, 10, 10)), ("pool2", (16, 5, 5)),
-        ("fc1", (120,)), ("fc2", (84,)), ("fc3", (10,))]  # fmt: skip
+        ("conv1", (6, 28, 28)),
+        ("pool1", (6, 14, 14)),
+        ("conv2", (16, 10, 10)),
+        ("pool2", (16, 5, 5)),
+        ("fc1", (120,)),
+        ("fc2", (84,)),
+        ("fc3", (10,)),
+    ]
     answer = reader.answer(np.full((1, 28, 28), 99, np.uint8), Transform())
     x = trained.model["conv1"].forward(trained.preparation(np.full((1, 1, 28, 28), 99, np.uint8)))
     np.testing.assert_array_equal(answer.maps[0], np.maximum(x, 0)[0])
@@ -88,10 +106,15 @@ def test_large_maps_are_averaged():
     values = np.arange(2 * 130 * 70, dtype=np.float32).reshape(2, 130, 70)
     small = shrunk(values)
     assert small.shape == (2, 44, 24)
-    assert small[1, 0, 0] == values[1, :3, :3].mean() and small[0, -1, -1] == values[0, 129:, 69:].mean()
+    assert (
+        small[1, 0, 0] == values[1, :3, :3].mean()
+        and small[0, -1, -1] == values[0, 129:, 69:].mean()
+    )
 
 
-@pytest.mark.parametrize("strokes", [[], [[]], [[0.5, 0.5, 1]], [[0.5, 0.5, 1, 0.501, 0.5, 1]], [[1.5, 1.5, 1]]])
+@pytest.mark.parametrize(
+    "strokes", [[], [[]], [[0.5, 0.5, 1]], [[0.5, 0.5, 1, 0.501, 0.5, 1]], [[1.5, 1.5, 1]]]
+)
 def test_an_empty_drawing_has_no_answer(client, strokes):
     assert client.answer(strokes=strokes)[0] == {"blank": True}
     assert "draw a digit" in client.error("/samples/save", strokes=strokes, label=1)
@@ -100,7 +123,9 @@ def test_an_empty_drawing_has_no_answer(client, strokes):
 def test_what_cannot_be_a_digit_is_doubted(client):
     hatching = [[0.1, y, 1, 0.9, y, 1] for y in (0.1, 0.25, 0.4, 0.55, 0.7, 0.85)]
     hatching += [[x, 0.1, 1, x, 0.9, 1] for x in (0.1, 0.25, 0.4, 0.55, 0.7, 0.85)]
-    blot = [number for a in range(40) for number in (0.5 + 0.05 * np.cos(a), 0.5 + 0.05 * np.sin(a), 3)]
+    blot = [
+        number for a in range(40) for number in (0.5 + 0.05 * np.cos(a), 0.5 + 0.05 * np.sin(a), 3)
+    ]
     assert "full of lines" in client.answer(strokes=hatching)[0]["doubt"]
     assert "blot" in client.answer(strokes=[blot])[0]["doubt"]
     assert all(client.answer(strokes=strokes_of(digit))[0]["doubt"] is None for digit in "01237")
@@ -112,7 +137,9 @@ def test_digits_of_any_size_and_place_are_read(client, digit, size):
     for dx in (-0.3, 0.0):
         strokes = (np.array(stroke).reshape(-1, 3) for stroke in strokes_of(digit))
         moved = [
-            ((s - [0.5, 0.5, 0]) * [size, size, 1] + [0.5 + dx * (1 - min(size, 1)), 0.5, 0]).ravel().tolist()
+            ((s - [0.5, 0.5, 0]) * [size, size, 1] + [0.5 + dx * (1 - min(size, 1)), 0.5, 0])
+            .ravel()
+            .tolist()
             for s in strokes
         ]
         facts, probabilities, _ = client.answer(strokes=moved)
@@ -121,10 +148,20 @@ def test_digits_of_any_size_and_place_are_read(client, digit, size):
 
 def test_sliders_act(client):
     plain = client.answer(strokes=strokes_of("3"))[2]
-    for change in ({"width": 4}, {"shift_x": 2}, {"shift_y": -2}, {"rotation": 20}, {"scale": 0.8}, {"noise": 0.3}):
+    for change in (
+        {"width": 4},
+        {"shift_x": 2},
+        {"shift_y": -2},
+        {"rotation": 20},
+        {"scale": 0.8},
+        {"noise": 0.3},
+    ):
         assert client.answer(strokes=strokes_of("3"), transform=change)[2] != plain
         assert client.answer(test=3, transform=change)[2] != client.answer(test=3)[2]
-    assert client.answer(strokes=strokes_of("7"), transform={"rotation": 8, "shift_x": 1})[0]["best"] == 7
+    assert (
+        client.answer(strokes=strokes_of("7"), transform={"rotation": 8, "shift_x": 1})[0]["best"]
+        == 7
+    )
 
 
 def test_test_digits(client, mnist_slice, trained):
@@ -137,14 +174,19 @@ def test_test_digits(client, mnist_slice, trained):
     assert chosen["label"] == test.labels[chosen["test"]]
     facts, probabilities, rest = client.answer(test=chosen["test"])
     assert facts["best"] != chosen["label"]
-    np.testing.assert_array_equal(probabilities, trained.probabilities(test.images[[chosen["test"]]])[0])
+    np.testing.assert_array_equal(
+        probabilities, trained.probabilities(test.images[[chosen["test"]]])[0]
+    )
     assert rest[1024 : 1024 + 784] == test.images[chosen["test"]].tobytes()
 
 
 def test_other_data_is_refused(served, trained, mnist_slice):
     train, test = mnist_slice
     for part, words in (
-        (Dataset(test.images, test.labels, 10, "letters", tuple("abcdefghij")), "other classes than letters"),
+        (
+            Dataset(test.images, test.labels, 10, "letters", tuple("abcdefghij")),
+            "other classes than letters",
+        ),
         (Dataset(test.images[:, :, :20], test.labels, 10), "reads images of 1 x 28 x 28"),
     ):
         client = served(trained, lambda part=part: Source(train, part))
@@ -155,7 +197,10 @@ def test_other_data_is_refused(served, trained, mnist_slice):
 def test_samples(client):
     folder = client.server.session.samples.path
     assert client.call("/state")["samples"] == [0] * 10 and not folder.exists()
-    paths = [client.call("/samples/save", strokes=strokes_of(digit), label=int(digit))["saved"] for digit in "3733"]
+    paths = [
+        client.call("/samples/save", strokes=strokes_of(digit), label=int(digit))["saved"]
+        for digit in "3733"
+    ]
     assert client.call("/state")["samples"] == [0, 0, 0, 3, 0, 0, 0, 1, 0, 0]
     names = [path.replace("\\", "/").split("/") for path in paths]
     assert [name for name, _ in names] == list("3733") and sorted(file for _, file in names) == [
@@ -171,7 +216,9 @@ def test_samples(client):
     assert "no sample" in client.error("/samples/delete")
     assert (folder / "7" / "mine.png").exists()
     for label in (-1, 10, 1.0, "1", None, True):
-        assert "label should be" in client.error("/samples/save", strokes=strokes_of("1"), label=label)
+        assert "label should be" in client.error(
+            "/samples/save", strokes=strokes_of("1"), label=label
+        )
 
 
 def test_samples_are_pictures_that_others_read(client):
@@ -179,16 +226,26 @@ def test_samples_are_pictures_that_others_read(client):
     saved = client.call("/samples/save", strokes=strokes_of("2"), label=2)["saved"]
     with image_module.open(client.server.session.samples.path / saved) as picture:
         assert picture.size == (28, 28) and picture.mode == "L"
-        np.testing.assert_array_equal(np.asarray(picture), client.server.session.samples.read()[0].images[0, 0])
+        np.testing.assert_array_equal(
+            np.asarray(picture), client.server.session.samples.read()[0].images[0, 0]
+        )
 
 
 def test_pictures_of_others_are_read(tmp_path):
     image_module = pytest.importorskip("PIL.Image")
     rng = np.random.default_rng(0)
-    smooth = np.cumsum(rng.integers(0, 9, (28, 28)), axis=1).astype(np.uint8)  # Pillow filters its lines
-    for image in (smooth, rng.integers(0, 256, (28, 28)).astype(np.uint8), np.zeros((28, 28), np.uint8)):
+    smooth = np.cumsum(rng.integers(0, 9, (28, 28)), axis=1).astype(
+        np.uint8
+    )  # Pillow filters its lines
+    for image in (
+        smooth,
+        rng.integers(0, 256, (28, 28)).astype(np.uint8),
+        np.zeros((28, 28), np.uint8),
+    ):
         image_module.fromarray(image).save(tmp_path / "x.png")
-        np.testing.assert_array_equal(png.decoded((tmp_path / "x.png").read_bytes(), (28, 28)), image)
+        np.testing.assert_array_equal(
+            png.decoded((tmp_path / "x.png").read_bytes(), (28, 28)), image
+        )
 
 
 @pytest.mark.parametrize("kind", range(5))
@@ -198,7 +255,9 @@ def test_the_filters_of_png(kind):
     a, b, c = above[1:, :-1], above[:-1, 1:], above[:-1, :-1]
     p = a + b - c
     paeth = np.where(
-        (abs(p - a) <= abs(p - b)) & (abs(p - a) <= abs(p - c)), a, np.where(abs(p - b) <= abs(p - c), b, c)
+        (abs(p - a) <= abs(p - b)) & (abs(p - a) <= abs(p - c)),
+        a,
+        np.where(abs(p - b) <= abs(p - c), b, c),
     )
     guess = (0 * a, a, b, (a + b) // 2, paeth)[kind]
     lines = np.concatenate([np.full((6, 1), kind), (image - guess) % 256], axis=1).astype(np.uint8)
@@ -214,7 +273,14 @@ def test_the_filters_of_png(kind):
 
 def test_damaged_pictures():
     good = png.encoded(np.arange(20, dtype=np.uint8).reshape(4, 5))
-    bad = [b"", good[:20], good[:-13] + b"x" * 13, good.replace(b"IDAT", b"IDAX"), b"GIF89a", good[:8]]
+    bad = [
+        b"",
+        good[:20],
+        good[:-13] + b"x" * 13,
+        good.replace(b"IDAT", b"IDAX"),
+        b"GIF89a",
+        good[:8],
+    ]
     bad += [good[:i] + bytes([good[i] ^ 1]) + good[i + 1 :] for i in range(len(good))]
     bomb = png._chunk(b"IDAT", zlib.compress(b"\0" * 10**7))
     bad += [good[:33] + bomb + png._chunk(b"IEND", b"")]
@@ -226,9 +292,26 @@ def test_damaged_pictures():
 
 
 def test_names_of_folders():
-    names = ["0", "a", "A", "", "..", "x/y", "con", "COM1.txt", "é", "dot.", "long" * 50, "a b", ".hid", "b\0c"]
+    names = [
+        "0",
+        "a",
+        "A",
+        "",
+        "..",
+        "x/y",
+        "con",
+        "COM1.txt",
+        "é",
+        "dot.",
+        "long" * 50,
+        "a b",
+        ".hid",
+        "b\0c",
+    ]
     kept = {0: "0", 8: "é", 11: "a b"}
-    assert folder_names(names) == [kept.get(number, f"class-{number}") for number in range(len(names))]
+    assert folder_names(names) == [
+        kept.get(number, f"class-{number}") for number in range(len(names))
+    ]
 
 
 def test_a_folder_that_cannot_be_written(served, trained, tmp_path):
@@ -254,7 +337,9 @@ def tuned(client, **request):
 
 def test_fine_tuning(client, trained, mnist_slice, tmp_path):
     session = client.server.session
-    assert "no samples" in client.error("/tuning/start") and "no fine-tuned" in client.error("/tuning/keep")
+    assert "no samples" in client.error("/tuning/start") and "no fine-tuned" in client.error(
+        "/tuning/keep"
+    )
     # A seven that stands for a one: something new to learn.
     for _ in range(3):
         client.call("/samples/save", strokes=strokes_of("7"), label=1)
@@ -271,11 +356,15 @@ def test_fine_tuning(client, trained, mnist_slice, tmp_path):
     first = session.reader.trained.model.vector.copy()
     (session.samples.path / "2").mkdir()
     (session.samples.path / "2" / "junk.png").write_bytes(b"junk")
-    assert [os.path.basename(path) for path in tuned(client, epochs=5)["tuning"]["unusable"]] == ["junk.png"]
+    assert [os.path.basename(path) for path in tuned(client, epochs=5)["tuning"]["unusable"]] == [
+        "junk.png"
+    ]
     np.testing.assert_array_equal(session.reader.trained.model.vector, first)
     # Kept, as a file that predict takes; twice is once.
     kept = client.call("/tuning/keep")["kept"]
-    assert kept == client.call("/tuning/keep")["kept"] == str(tmp_path / "samples-model-1.safetensors")
+    assert (
+        kept == client.call("/tuning/keep")["kept"] == str(tmp_path / "samples-model-1.safetensors")
+    )
     np.testing.assert_array_equal(load_model(kept).model.vector, first)
     state = client.call("/tuning/revert")
     assert (state["tuned"], state["kept"], state["tuning"]) == (False, None, {"state": "none"})
@@ -318,7 +407,8 @@ def test_fine_tuning_that_fails_leaves_the_model(served, mnist_slice):
 
 
 @pytest.mark.skipif(
-    sys.platform == "win32" or not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root writes anywhere"
+    sys.platform == "win32" or not hasattr(os, "geteuid") or os.geteuid() == 0,
+    reason="root writes anywhere",
 )
 def test_a_model_that_cannot_be_kept(client, tmp_path):
     client.call("/samples/save", strokes=strokes_of("2"), label=2)
@@ -331,4 +421,7 @@ def test_a_model_that_cannot_be_kept(client, tmp_path):
 
 
 def test_all_of_the_model_is_json(client):
-    assert json.loads(json.dumps(client.call("/model")))["ranges"].keys() == Transform.__dataclass_fields__.keys()
+    assert (
+        json.loads(json.dumps(client.call("/model")))["ranges"].keys()
+        == Transform.__dataclass_fields__.keys()
+    )

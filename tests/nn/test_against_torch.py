@@ -13,8 +13,10 @@ torch = pytest.importorskip("torch")
 
 STEPS, BATCH = 100, 16
 VARIANTS = [
-    {"activation": activation, "pooling": pooling} for activation in ("relu", "tanh") for pooling in ("max", "avg")
-] + [{"activation": "sigmoid", "pooling": "avg"}]  # fmt: skip
+    {"activation": activation, "pooling": pooling}
+    for activation in ("relu", "tanh")
+    for pooling in ("max", "avg")
+] + [{"activation": "sigmoid", "pooling": "avg"}]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -31,7 +33,9 @@ def digits():
     """Images (N, 1, 28, 28) of float32 and labels, a batch for each step."""
     train, _ = mnist()
     count = STEPS * BATCH
-    return (train.images[:count].astype(np.float32) / 255 - np.float32(0.13)) / np.float32(0.31), train.labels[:count]
+    return (train.images[:count].astype(np.float32) / 255 - np.float32(0.13)) / np.float32(
+        0.31
+    ), train.labels[:count]
 
 
 def pair(activation="relu", pooling="max"):
@@ -41,13 +45,23 @@ def pair(activation="relu", pooling="max"):
     pool = {"max": torch.nn.MaxPool2d, "avg": torch.nn.AvgPool2d}[pooling]
     theirs = torch.nn.Sequential()
     for name, layer in {
-        "conv1": torch.nn.Conv2d(1, 6, 5, padding=2), "act1": act(), "pool1": pool(2),
-        "conv2": torch.nn.Conv2d(6, 16, 5), "act2": act(), "pool2": pool(2), "flatten": torch.nn.Flatten(),
-        "fc1": torch.nn.Linear(400, 120), "act3": act(), "fc2": torch.nn.Linear(120, 84), "act4": act(),
+        "conv1": torch.nn.Conv2d(1, 6, 5, padding=2),
+        "act1": act(),
+        "pool1": pool(2),
+        "conv2": torch.nn.Conv2d(6, 16, 5),
+        "act2": act(),
+        "pool2": pool(2),
+        "flatten": torch.nn.Flatten(),
+        "fc1": torch.nn.Linear(400, 120),
+        "act3": act(),
+        "fc2": torch.nn.Linear(120, 84),
+        "act4": act(),
         "fc3": torch.nn.Linear(84, 10),
-    }.items():  # fmt: skip
+    }.items():
         theirs.add_module(name, layer)
-    theirs.double().load_state_dict({name: torch.tensor(array) for name, array in ours.state_dict().items()})
+    theirs.double().load_state_dict(
+        {name: torch.tensor(array) for name, array in ours.state_dict().items()}
+    )
     return ours, theirs
 
 
@@ -55,7 +69,9 @@ def torch_step(model, x, labels, smoothing=0.0):
     """Loss; the gradients are in the model."""
     model.zero_grad()
     logits = model(torch.tensor(x, dtype=torch.float64))
-    loss = torch.nn.functional.cross_entropy(logits, torch.tensor(labels, dtype=torch.int64), label_smoothing=smoothing)
+    loss = torch.nn.functional.cross_entropy(
+        logits, torch.tensor(labels, dtype=torch.int64), label_smoothing=smoothing
+    )
     loss.backward()
     return loss.item()
 
@@ -72,7 +88,9 @@ def test_logits_and_all_gradients(digits, variant, smoothing):
     x, labels = digits[0][:64], digits[1][:64]
     ours, theirs = pair(**variant)
     with torch.no_grad():
-        assert_close(ours.forward(x), theirs(torch.tensor(x, dtype=torch.float64)).numpy(), "logits")
+        assert_close(
+            ours.forward(x), theirs(torch.tensor(x, dtype=torch.float64)).numpy(), "logits"
+        )
     loss, _ = ours.train_step(x, labels, nn.CrossEntropyLoss(smoothing))
     expected = torch_step(theirs, x, labels, smoothing)
     assert abs(loss - expected) <= 1e-5 * expected
@@ -84,7 +102,13 @@ def test_logits_and_all_gradients(digits, variant, smoothing):
 OPTIMIZERS = {
     "Adam": (optim.Adam, torch.optim.Adam, 1, {}, {}),
     "AdamW": (optim.Adam, torch.optim.AdamW, 1, {"decoupled": True}, {"weight_decay": 0.05}),
-    "Nesterov": (optim.SGD, torch.optim.SGD, 10, {}, {"momentum": 0.9, "nesterov": True, "weight_decay": 1e-3}),
+    "Nesterov": (
+        optim.SGD,
+        torch.optim.SGD,
+        10,
+        {},
+        {"momentum": 0.9, "nesterov": True, "weight_decay": 1e-3},
+    ),
 }
 
 
@@ -100,7 +124,9 @@ OPTIMIZERS = {
     ],
     ids=["relu-max", "tanh-avg"],
 )
-@pytest.mark.parametrize("ours_of, theirs_of, scale, only_ours, options", OPTIMIZERS.values(), ids=OPTIMIZERS)
+@pytest.mark.parametrize(
+    "ours_of, theirs_of, scale, only_ours, options", OPTIMIZERS.values(), ids=OPTIMIZERS
+)
 def test_a_hundred_steps_follow_the_same_losses(
     digits, variant, lr, rtol, ours_of, theirs_of, scale, only_ours, options
 ):
@@ -158,12 +184,17 @@ def penalty_loss(penalties, labels, j):
     return loss.mean()
 
 
-@pytest.mark.parametrize("j", [None, 0.1, 20, 100], ids=lambda j: "mle" if j is None else f"map {j}")
+@pytest.mark.parametrize(
+    "j", [None, 0.1, 20, 100], ids=lambda j: "mle" if j is None else f"map {j}"
+)
 @pytest.mark.parametrize("batch", [1, 4, 20])
 def test_lenet5_of_1998(digits, batch, j):
     """Outputs, loss, and the gradients of the parameters and of the input."""
-    x = np.pad(1.275 * (digits[0][:batch] * np.float32(0.31) + np.float32(0.13)) - np.float32(0.1),
-               ((0, 0), (0, 0), (2, 2), (2, 2)), constant_values=-0.1)  # fmt: skip
+    x = np.pad(
+        1.275 * (digits[0][:batch] * np.float32(0.31) + np.float32(0.13)) - np.float32(0.1),
+        ((0, 0), (0, 0), (2, 2), (2, 2)),
+        constant_values=-0.1,
+    )
     labels, model = digits[1][:batch], nn.LeNet5_1998(rng=2)
     for name in ("s2", "s4"):  # biases that are not 0
         model[name].params["bias"][:] = np.linspace(-0.3, 0.3, model[name].channels)
@@ -193,13 +224,23 @@ def test_lenet5_of_1998_follows_the_same_losses(digits, batch):
     optimizer = torch.optim.SGD(twin.parameters(), lr=5e-4)
     index = np.arange(STEPS * batch)
     losses, taken, _ = model.train_steps(
-        x, digits[1][index], loss, optim.SGD(model, 5e-4), [5e-4] * STEPS, batch_size=batch, index=index)
+        x,
+        digits[1][index],
+        loss,
+        optim.SGD(model, 5e-4),
+        [5e-4] * STEPS,
+        batch_size=batch,
+        index=index,
+    )
     expected = np.zeros(STEPS)
     for step in range(STEPS):
         part = slice(step * batch, (step + 1) * batch)
         optimizer.zero_grad()
         value = penalty_loss(
-            twin(torch.tensor(x[part], dtype=torch.float64)), np.asarray(digits[1][part], np.int64), 0.1)
+            twin(torch.tensor(x[part], dtype=torch.float64)),
+            np.asarray(digits[1][part], np.int64),
+            0.1,
+        )
         value.backward()
         optimizer.step()
         expected[step] = value.item()

@@ -46,7 +46,8 @@ def test_moments(name):
 
 
 @pytest.mark.parametrize(
-    "init, variance, kurtosis", [(initialize.normal(0.3), 0.09, 3), (initialize.uniform(0.6), 0.12, 9 / 5)]
+    "init, variance, kurtosis",
+    [(initialize.normal(0.3), 0.09, 3), (initialize.uniform(0.6), 0.12, 9 / 5)],
 )
 def test_fixed(init, variance, kurtosis):
     check_moments(initialize.draw(init, 0, (NUMBERS,), FAN_IN, FAN_OUT), variance, kurtosis)
@@ -57,7 +58,11 @@ def test_fixed(init, variance, kurtosis):
     [
         (lambda init: nn.Linear(30, 20, init=init), 30, 20),
         (lambda init: nn.Conv2d(4, 6, (3, 5), init=init), 60, 90),
-        (lambda init: nn.Conv2d(4, 6, (3, 5), groups=2, init=init), 30, 90),  # all outputs, as PyTorch counts
+        (
+            lambda init: nn.Conv2d(4, 6, (3, 5), groups=2, init=init),
+            30,
+            90,
+        ),  # all outputs, as PyTorch counts
     ],
 )
 def test_fans_of_layers(make, fan_in, fan_out):
@@ -87,7 +92,9 @@ def test_seeds(name):
     assert (draw(rng) != draw(rng)).any()  # a generator goes on
 
 
-@pytest.mark.parametrize("make", [lambda **o: nn.Linear(5, 4, **o), lambda **o: nn.Conv2d(2, 3, 2, **o)])
+@pytest.mark.parametrize(
+    "make", [lambda **o: nn.Linear(5, 4, **o), lambda **o: nn.Conv2d(2, 3, 2, **o)]
+)
 def test_seeds_of_layers(make):
     assert_array_equal(make(rng=3).vector, make(rng=3).vector)
     assert (make(rng=3).vector != make(rng=4).vector).any()
@@ -96,7 +103,8 @@ def test_seeds_of_layers(make):
 
 
 @pytest.mark.parametrize(
-    "activation, name", [("relu", "he_normal"), ("tanh", "glorot_uniform"), ("sigmoid", "glorot_uniform")]
+    "activation, name",
+    [("relu", "he_normal"), ("tanh", "glorot_uniform"), ("sigmoid", "glorot_uniform")],
 )
 def test_lenet5_suits_its_activation(activation, name):
     model = nn.LeNet5(activation=activation, rng=5)
@@ -115,18 +123,31 @@ def test_unknown_names(wrong):
         initialize.draw(wrong, 0, (2, 2), 2, 2)
 
 
-@pytest.mark.parametrize("name, make", [("normal", initialize.normal), ("uniform", initialize.uniform)])
+@pytest.mark.parametrize(
+    "name, make", [("normal", initialize.normal), ("uniform", initialize.uniform)]
+)
 def test_a_name_with_a_number(name, make):
     """What can be written to a configuration, too."""
-    assert_array_equal(initialize.draw({name: 0.01}, 0, (3, 4), 4, 3), initialize.draw(make(0.01), 0, (3, 4), 4, 3))
+    assert_array_equal(
+        initialize.draw({name: 0.01}, 0, (3, 4), 4, 3), initialize.draw(make(0.01), 0, (3, 4), 4, 3)
+    )
     weights = nn.LeNet5(init={name: 0.01}, rng=0)["fc1"].params["weight"]
     assert weights.std() == pytest.approx(0.01 if name == "normal" else 0.01 / 3**0.5, rel=0.02)
 
 
-@pytest.mark.parametrize("wrong", [
-    {}, {"normal": 1, "uniform": 1}, {"he_normal": 1}, {"normal": -1}, {"normal": "1"}, {"normal": True},
-    {"normal": np.nan},
-], ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {},
+        {"normal": 1, "uniform": 1},
+        {"he_normal": 1},
+        {"normal": -1},
+        {"normal": "1"},
+        {"normal": True},
+        {"normal": np.nan},
+    ],
+    ids=str,
+)
 def test_mappings_that_are_no_initialiser(wrong):
     with pytest.raises(ValueError, match="init is .*normal, uniform"):
         initialize.draw(wrong, 0, (2, 2), 2, 2)

@@ -70,10 +70,12 @@ CASES = [
         for options in ({}, {"amplitude": -0.5, "slope": 3.0})
         for shape in ((1, 1, 1, 1), (3, 17, 3, 5), (4, 19), (5, 23), (17, 3, 5, 7), (33, 13))
     ),
-]  # fmt: skip
+]
 
 
-@pytest.mark.parametrize("layer, shape, name, options", CASES, ids=lambda value: str(value).replace(" ", ""))
+@pytest.mark.parametrize(
+    "layer, shape, name, options", CASES, ids=lambda value: str(value).replace(" ", "")
+)
 class TestTileLayers(TileLayerChecks):
     pass
 
@@ -102,14 +104,23 @@ def test_activations_at_the_ends():
 def test_scaled_tanh_at_the_ends():
     """Also where products and squares of the settings are near the ends of float32."""
     x = np.array([[-np.inf, -3e38, -1e4, -0.0, 0, 1e-20, 1e4, 3e38, np.inf, np.nan]], np.float32)
-    for amplitude, slope in ((1.7159, 2 / 3), (-2, 1), (1e15, 1e15), (1e15, -1e-15), (1e-15, 1e15), (1e-15, 1e-15)):
+    for amplitude, slope in (
+        (1.7159, 2 / 3),
+        (-2, 1),
+        (1e15, 1e15),
+        (1e15, -1e-15),
+        (1e-15, 1e15),
+        (1e-15, 1e-15),
+    ):
         layer = nn.ScaledTanh(amplitude, slope)
         y = layer.forward(x, training=True)
         expected = reference.scaled_tanh(x, amplitude, slope)
         assert_allclose(y, expected, rtol=4 * EPS, atol=1e-44)  # one denormal
         # Next to saturation the slope is a difference of nearly equal numbers.
         dx = reference.scaled_tanh_backward(np.ones(x.shape), expected, amplitude, slope)
-        assert_allclose(layer.backward(np.ones_like(x)), dx, rtol=4 * EPS, atol=8 * EPS * abs(amplitude * slope))
+        assert_allclose(
+            layer.backward(np.ones_like(x)), dx, rtol=4 * EPS, atol=8 * EPS * abs(amplitude * slope)
+        )
 
 
 def test_scaled_tanh_of_the_paper():
@@ -123,7 +134,9 @@ def test_scaled_tanh_of_the_paper():
 
 def test_activations_are_accurate_everywhere():
     """To 4 eps relative: an exponential of 2 ulp, an addition and a division; sigmoid' and tanh' lose no more."""
-    x = np.concatenate([np.linspace(-20, 20, 40001), np.geomspace(1e-30, 1, 1000)]).astype(np.float32)[None]
+    x = np.concatenate([np.linspace(-20, 20, 40001), np.geomspace(1e-30, 1, 1000)]).astype(
+        np.float32
+    )[None]
     for layer, twin in ((nn.Sigmoid(), reference.sigmoid), (nn.Tanh(), reference.tanh)):
         # 1/2 + tanh/2 cancels for x < 0; the definition does not.
         expected = 1 / (1 + np.exp(-x.astype(np.float64))) if twin is reference.sigmoid else twin(x)
@@ -218,7 +231,13 @@ class TestErrors:
         with pytest.raises(ValueError, match=message):
             layer.forward(np.zeros((2, *shape), np.float32))
 
-    LAYERS = [nn.Linear(4, 3, rng=0), nn.ReLU(), nn.Flatten(), nn.BatchNorm1d(4), nn.Sequential(nn.Linear(4, 3, rng=0))]
+    LAYERS = [
+        nn.Linear(4, 3, rng=0),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.BatchNorm1d(4),
+        nn.Sequential(nn.Linear(4, 3, rng=0)),
+    ]
 
     @pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: type(layer).__name__)
     def test_input(self, layer):
@@ -275,7 +294,11 @@ class TestParameters:
         assert layer.params["weight"].dtype == np.float32
 
     def test_no_bias(self):
-        assert list(nn.Linear(2, 1, bias=False).params) == list(nn.Conv2d(1, 1, 1, bias=False).params) == ["weight"]
+        assert (
+            list(nn.Linear(2, 1, bias=False).params)
+            == list(nn.Conv2d(1, 1, 1, bias=False).params)
+            == ["weight"]
+        )
 
     def test_biases_start_at_zero(self):
         assert not nn.Linear(2, 3).params["bias"].any()
@@ -357,7 +380,10 @@ each_norm = pytest.mark.parametrize(
 def batch_norm(kind, shape, **options):
     """A layer whose scale and shift are not 1 and 0."""
     layer = kind(shape[1], **options)
-    layer.params["weight"], layer.params["bias"] = 1 + normal(shape[1], seed=2) / 3, normal(shape[1], seed=3)
+    layer.params["weight"], layer.params["bias"] = (
+        1 + normal(shape[1], seed=2) / 3,
+        normal(shape[1], seed=3),
+    )
     return layer
 
 
@@ -393,7 +419,9 @@ class TestBatchNorm:
         assert layer.buffers["num_batches_tracked"] == 4
         scale = layer.params["weight"] / np.sqrt(var + 1e-5)
         spread = (-1, *[1] * (len(shape) - 2))
-        expected = (x - mean.reshape(spread)) * scale.reshape(spread) + layer.params["bias"].reshape(spread)
+        expected = (x - mean.reshape(spread)) * scale.reshape(spread) + layer.params[
+            "bias"
+        ].reshape(spread)
         assert_close(layer.forward(x), expected, eps=32)
 
     def test_a_large_mean_does_not_cancel(self):
@@ -410,7 +438,9 @@ class TestBatchNorm:
         twin = getattr(torch.nn, kind.__name__)(shape[1]).double()
         names = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
         assert [*layer.params, *layer.buffers] == list(twin.state_dict()) == list(names)
-        twin.load_state_dict({name: torch.tensor(a) for name, a in (layer.params | layer.buffers).items()})
+        twin.load_state_dict(
+            {name: torch.tensor(a) for name, a in (layer.params | layer.buffers).items()}
+        )
         for step in range(3):
             x, dy = 2 * normal(*shape, seed=step) + step, normal(*shape, seed=9)
             tx = torch.tensor(x, dtype=torch.float64, requires_grad=True)
@@ -418,14 +448,20 @@ class TestBatchNorm:
             twin.zero_grad()
             ty.backward(torch.tensor(dy, dtype=torch.float64))
             assert_close(layer.forward(x, training=True), ty.detach().numpy())
-            assert np.linalg.norm(layer.backward(dy) - tx.grad.numpy()) <= 16 * EPS * np.linalg.norm(dy)
+            assert np.linalg.norm(
+                layer.backward(dy) - tx.grad.numpy()
+            ) <= 16 * EPS * np.linalg.norm(dy)
             assert_close(layer.grads["weight"], twin.weight.grad.numpy())
         for name, array in layer.buffers.items():
             assert_allclose(array, twin.state_dict()[name].numpy(), rtol=16 * EPS, atol=16 * EPS)
         twin.eval()
-        assert_close(layer.forward(x), twin(torch.tensor(x, dtype=torch.float64)).detach().numpy(), eps=32)
+        assert_close(
+            layer.forward(x), twin(torch.tensor(x, dtype=torch.float64)).detach().numpy(), eps=32
+        )
 
-    @pytest.mark.parametrize("kind, shape", [(nn.BatchNorm1d, (1, 3)), (nn.BatchNorm2d, (1, 3, 1, 1))], ids=str)
+    @pytest.mark.parametrize(
+        "kind, shape", [(nn.BatchNorm1d, (1, 3)), (nn.BatchNorm2d, (1, 3, 1, 1))], ids=str
+    )
     def test_one_value_a_channel_has_no_variance(self, kind, shape):
         layer = kind(3)
         with pytest.raises(ValueError, match="more than one value"):
@@ -442,15 +478,27 @@ class TestBatchNorm:
         ({"input_size": 28}, 44_426, (1, 28, 28)),
         ({"in_channels": 3, "num_classes": 7}, 61_751, (3, 32, 32)),
         ({"input_size": (16, 20)}, 17_546, (1, 16, 20)),
-        ({"activation": "tanh", "pooling": "avg", "input_size": 12, "padding": 2}, 15_626, (1, 12, 12)),
+        (
+            {"activation": "tanh", "pooling": "avg", "input_size": 12, "padding": 2},
+            15_626,
+            (1, 12, 12),
+        ),
         ({"c5": "conv"}, 61_706, (1, 32, 32)),
         ({"c5": "conv", "input_size": (16, 24)}, 19_466, (1, 16, 24)),
-        ({"input_size": 28, "kernel_size": 3, "padding": 1, "conv2_padding": 1}, 106_154, (1, 28, 28)),
+        (
+            {"input_size": 28, "kernel_size": 3, "padding": 1, "conv2_padding": 1},
+            106_154,
+            (1, 28, 28),
+        ),
         ({"kernel_size": 1, "input_size": 4}, 13_178, (1, 4, 4)),
         ({"without_activation": ["fc2", "conv2"]}, 61_706, (1, 32, 32)),
         ({"dropout": 0.5}, 61_706, (1, 32, 32)),
         ({"batch_norm": True}, 62_158, (1, 32, 32)),
-        ({"batch_norm": True, "c5": "conv", "dropout": 0.1, "without_activation": ["conv3"]}, 62_158, (1, 32, 32)),
+        (
+            {"batch_norm": True, "c5": "conv", "dropout": 0.1, "without_activation": ["conv3"]},
+            62_158,
+            (1, 32, 32),
+        ),
     ],
     ids=str,
 )
@@ -468,14 +516,27 @@ def test_lenet5(options, num_params, input_shape):
 
 
 def test_lenet5_buffers_are_counted_without_making_it():
-    for options in ({}, {"batch_norm": True}, {"batch_norm": True, "c5": "conv"}, {"num_classes": 3, "dropout": 0.2}):
-        assert nn.LeNet5.count_buffers(**options) == sum(a.size for a in nn.LeNet5(**options).buffers.values())
+    for options in (
+        {},
+        {"batch_norm": True},
+        {"batch_norm": True, "c5": "conv"},
+        {"num_classes": 3, "dropout": 0.2},
+    ):
+        assert nn.LeNet5.count_buffers(**options) == sum(
+            a.size for a in nn.LeNet5(**options).buffers.values()
+        )
 
 
 def test_lenet5_with_usual_options_is_described_as_ever():
     """So that older versions can read its files."""
-    usual = {"kernel_size": 5, "conv2_padding": 0, "c5": "linear", "without_activation": [], "dropout": 0,
-             "batch_norm": False}  # fmt: skip
+    usual = {
+        "kernel_size": 5,
+        "conv2_padding": 0,
+        "c5": "linear",
+        "without_activation": [],
+        "dropout": 0,
+        "batch_norm": False,
+    }
     names = ["num_classes", "in_channels", "input_size", "padding", "activation", "pooling"]
     assert list(nn.LeNet5(**usual).config) == list(nn.LeNet5().config) == names
     assert nn.LeNet5(c5="conv").config["c5"] == "conv"
@@ -484,7 +545,11 @@ def test_lenet5_with_usual_options_is_described_as_ever():
 def test_lenet5_c5_is_the_same_as_a_convolution():
     linear, conv = nn.LeNet5(rng=3), nn.LeNet5(rng=3, c5="conv")
     assert_array_equal(linear.vector, conv.vector)
-    assert isinstance(conv["conv3"], nn.Conv2d) and conv["conv3"].output_shape((16, 5, 5)) == (120, 1, 1)
+    assert isinstance(conv["conv3"], nn.Conv2d) and conv["conv3"].output_shape((16, 5, 5)) == (
+        120,
+        1,
+        1,
+    )
     x, dy = normal(20, 1, 32, 32), normal(20, 10, seed=1)
     y = [model.forward(x, training=True) for model in (linear, conv)]
     np.testing.assert_allclose(y[0], y[1], rtol=0, atol=1e-5 * abs(y[0]).max())
@@ -499,7 +564,18 @@ def test_lenet5_layers_without_activation():
     assert [name for name in model.layers if name.startswith("act")] == ["act1", "act3"]
     x = normal(4, 1, 32, 32)
     by_hand = x
-    for name in ("conv1", "act1", "pool1", "conv2", "pool2", "flatten", "fc1", "act3", "fc2", "fc3"):
+    for name in (
+        "conv1",
+        "act1",
+        "pool1",
+        "conv2",
+        "pool2",
+        "flatten",
+        "fc1",
+        "act3",
+        "fc2",
+        "fc3",
+    ):
         by_hand = model[name].forward(by_hand)
     np.testing.assert_allclose(model.forward(x), by_hand, rtol=1e-5, atol=1e-5)
 
@@ -520,7 +596,9 @@ def test_lenet5_dropout_follows_its_seed():
     assert (model.forward(x, training=True) != model.forward(x, training=True)).any()
     masks = [model[name]._mask.shape for name in ("dropout3", "dropout4")]
     assert masks == [(6, 120), (6, 84)]
-    assert_array_equal(model.forward(x), nn.LeNet5(rng=1).forward(x))  # weights are drawn before the seeds of dropout
+    assert_array_equal(
+        model.forward(x), nn.LeNet5(rng=1).forward(x)
+    )  # weights are drawn before the seeds of dropout
 
 
 @pytest.mark.parametrize(

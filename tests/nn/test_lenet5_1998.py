@@ -34,13 +34,20 @@ def rbf(N, features, classes):
 
 # As in test_layers.py: up to four samples are trained on one by one, more of them in tiles.
 CASES = [
-    *(connected((batch, 6, 7, 8), 16, 5, nn.lenet5_1998.C3_TABLE) for batch in (1, 3, 4, 5, 17, 33)),
+    *(
+        connected((batch, 6, 7, 8), 16, 5, nn.lenet5_1998.C3_TABLE)
+        for batch in (1, 3, 4, 5, 17, 33)
+    ),
     *(connected((batch, 19, 5, 6), 35, 3, padding=1) for batch in (1, 4, 5, 17)),
     connected((3, 3, 7, 6), 4, (3, 2), stride=(2, 1), padding=(1, 2), dilation=(2, 1)),
     connected((3, 3, 4, 5), 4, (4, 5)),  # as wide as the image
     connected((18, 3, 4, 5), 4, (4, 5)),
-    connected((3, 5, 6, 6), 3, 2, [[0, 1, 1], [0, 0, 1], [0, 0, 1], [1, 0, 1], [0, 1, 1]]),  # one, two apart, all
-    connected((17, 5, 6, 6), 3, 2, [[0, 1, 1], [0, 0, 1], [0, 0, 1], [1, 0, 1], [0, 1, 1]], bias=False),
+    connected(
+        (3, 5, 6, 6), 3, 2, [[0, 1, 1], [0, 0, 1], [0, 0, 1], [1, 0, 1], [0, 1, 1]]
+    ),  # one, two apart, all
+    connected(
+        (17, 5, 6, 6), 3, 2, [[0, 1, 1], [0, 0, 1], [0, 0, 1], [1, 0, 1], [0, 1, 1]], bias=False
+    ),
     connected((2, 4, 6, 10), 4, 5, np.ones((4, 4))),
     connected((20, 4, 6, 10), 4, 5, np.eye(4)),
     *(subsample((batch, 6, 8, 6)) for batch in (1, 3, 4, 5, 17, 33)),
@@ -50,11 +57,17 @@ CASES = [
     subsample((18, 2, 8, 7), (1, 4)),
     subsample((2, 16, 4, 5), (4, 5)),
     *(rbf(batch, 84, 10) for batch in (1, 3, 4, 5, 17, 33)),
-    *(rbf(batch, features, classes) for batch in (2, 19) for features, classes in ((1, 1), (16, 17), (19, 3))),
-]  # fmt: skip
+    *(
+        rbf(batch, features, classes)
+        for batch in (2, 19)
+        for features, classes in ((1, 1), (16, 17), (19, 3))
+    ),
+]
 
 
-@pytest.mark.parametrize("layer, shape, name, options", CASES, ids=lambda value: str(value).replace(" ", ""))
+@pytest.mark.parametrize(
+    "layer, shape, name, options", CASES, ids=lambda value: str(value).replace(" ", "")
+)
 class TestTileLayers(TileLayerChecks):
     pass
 
@@ -66,7 +79,13 @@ class TestTileLayers(TileLayerChecks):
         (nn.Subsample2d(6), (6, 28, 28), (6, 14, 14), 12, 5880),
         (nn.Subsample2d(16), (16, 10, 10), (16, 5, 5), 32, 2000),
         (nn.Subsample2d(2, (3, 2)), (2, 8, 5), (2, 2, 2), 4, 56),
-        (nn.Conv2d(6, 16, 5, connection_table=nn.lenet5_1998.C3_TABLE), (6, 14, 14), (16, 10, 10), 1516, 151_600),
+        (
+            nn.Conv2d(6, 16, 5, connection_table=nn.lenet5_1998.C3_TABLE),
+            (6, 14, 14),
+            (16, 10, 10),
+            1516,
+            151_600,
+        ),
         (nn.RBF(), (84,), (10,), 0, 840),
     ],
     ids=str,
@@ -104,12 +123,19 @@ class TestConnectionTable:
         assert_array_equal(y, dense.forward(x, training=True))
         dy = normal(*y.shape, seed=1)
         assert_array_equal(layer.backward(dy), dense.backward(dy))
-        assert_array_equal(layer.grads["weight"], dense.grads["weight"][np.array(self.TABLE, bool).T])
+        assert_array_equal(
+            layer.grads["weight"], dense.grads["weight"][np.array(self.TABLE, bool).T]
+        )
         assert_array_equal(layer.grads["bias"], dense.grads["bias"])
 
     def test_fan_in_counts_what_is_connected(self):
-        layer = nn.Conv2d(4, 3, 2, init=lambda rng, shape, fan_in, fan_out: np.full(shape, fan_in),
-                          connection_table=self.TABLE)  # fmt: skip
+        layer = nn.Conv2d(
+            4,
+            3,
+            2,
+            init=lambda rng, shape, fan_in, fan_out: np.full(shape, fan_in),
+            connection_table=self.TABLE,
+        )
         assert_array_equal(layer.params["weight"][:, 0, 0], [4, 8, 8, 16, 16, 16, 16])
 
     def test_the_table_is_a_copy(self):
@@ -137,8 +163,12 @@ class TestRBF:
     def test_codes_of_any_layout_and_kind(self):
         x = normal(3, 84)
         expected = nn.RBF().forward(x)
-        for codes in (np.asfortranarray(nn.digit_codes()), nn.digit_codes().astype(np.int8), nn.digit_codes().tolist(),
-                      nn.digit_codes().astype(np.float64)[:, ::-1].copy()[:, ::-1]):  # fmt: skip
+        for codes in (
+            np.asfortranarray(nn.digit_codes()),
+            nn.digit_codes().astype(np.int8),
+            nn.digit_codes().tolist(),
+            nn.digit_codes().astype(np.float64)[:, ::-1].copy()[:, ::-1],
+        ):
             assert_array_equal(nn.RBF(codes).forward(x), expected)
 
     def test_codes_are_a_copy(self):
@@ -170,7 +200,10 @@ class TestRBF:
         before = layer.forward(x)
         for twin in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer))):
             twin.buffers["codes"][:] = 0
-            assert_close(twin.forward(x), (x.astype(np.float64) ** 2).sum(axis=1, keepdims=True).repeat(10, axis=1))
+            assert_close(
+                twin.forward(x),
+                (x.astype(np.float64) ** 2).sum(axis=1, keepdims=True).repeat(10, axis=1),
+            )
         assert_array_equal(layer.forward(x), before)
 
     def test_bitmaps_of_the_digits(self):
@@ -182,15 +215,52 @@ class TestRBF:
         distances = ((codes[:, None] - codes) ** 2).sum(axis=2)
         expected = np.zeros((10, 10))
         expected[np.triu_indices(10, 1)] = [
-            168, 120, 116, 72, 120, 88, 160, 104, 112,
-            120, 140, 200, 128, 176, 112, 200, 168,
-            132, 136, 80, 144, 128, 136, 128,
-            116, 116, 100, 108, 84, 116,
-            136, 80, 200, 80, 120,
-            104, 136, 112, 96,
-            184, 48, 104,
-            160, 136,
-            72]  # fmt: skip
+            168,
+            120,
+            116,
+            72,
+            120,
+            88,
+            160,
+            104,
+            112,
+            120,
+            140,
+            200,
+            128,
+            176,
+            112,
+            200,
+            168,
+            132,
+            136,
+            80,
+            144,
+            128,
+            136,
+            128,
+            116,
+            116,
+            100,
+            108,
+            84,
+            116,
+            136,
+            80,
+            200,
+            80,
+            120,
+            104,
+            136,
+            112,
+            96,
+            184,
+            48,
+            104,
+            160,
+            136,
+            72,
+        ]
         assert_array_equal(distances, expected + expected.T)
         nn.digit_codes()[:] = 0  # each call gives an array of its own
         assert_array_equal(nn.digit_codes(), codes)
@@ -200,14 +270,31 @@ class TestErrors:
     @pytest.mark.parametrize(
         "make, message",
         [
-            (lambda: nn.Conv2d(2, 3, 5, connection_table=np.ones((3, 2))),
-             r"connection_table is float64 \(3, 2\).*\(2, 3\)"),
-            (lambda: nn.Conv2d(2, 1, 5, connection_table=[[1], [2]]), "connection_table is int64 .*true and false"),
-            (lambda: nn.Conv2d(2, 1, 5, connection_table=[[1.0], [np.nan]]), "connection_table is float64"),
-            (lambda: nn.Conv2d(2, 1, 5, connection_table=[["1"], ["0"]]), "connection_table is <U1"),
+            (
+                lambda: nn.Conv2d(2, 3, 5, connection_table=np.ones((3, 2))),
+                r"connection_table is float64 \(3, 2\).*\(2, 3\)",
+            ),
+            (
+                lambda: nn.Conv2d(2, 1, 5, connection_table=[[1], [2]]),
+                "connection_table is int64 .*true and false",
+            ),
+            (
+                lambda: nn.Conv2d(2, 1, 5, connection_table=[[1.0], [np.nan]]),
+                "connection_table is float64",
+            ),
+            (
+                lambda: nn.Conv2d(2, 1, 5, connection_table=[["1"], ["0"]]),
+                "connection_table is <U1",
+            ),
             (lambda: nn.Conv2d(2, 1, 5, connection_table=1), r"connection_table is int64 \(\)"),
-            (lambda: nn.Conv2d(2, 2, 5, connection_table=[[1, 0], [1, 0]]), "connection_table leaves an output"),
-            (lambda: nn.Conv2d(2, 2, 5, groups=2, connection_table=np.eye(2)), "groups is 2 .*connection_table"),
+            (
+                lambda: nn.Conv2d(2, 2, 5, connection_table=[[1, 0], [1, 0]]),
+                "connection_table leaves an output",
+            ),
+            (
+                lambda: nn.Conv2d(2, 2, 5, groups=2, connection_table=np.eye(2)),
+                "groups is 2 .*connection_table",
+            ),
             (lambda: nn.Subsample2d(0), "channels is 0"),
             (lambda: nn.Subsample2d(2.5), "channels is 2.5"),
             (lambda: nn.Subsample2d(2, 0), "kernel_size is 0"),
@@ -251,11 +338,29 @@ class TestLeNet5Of1998:
             sizes[name] = (layer.num_params, layer.connections(shape))
             shape = layer.output_shape(shape)
         assert [sizes[name] for name in ("c1", "s2", "c3", "s4", "c5", "f6", "output")] == [
-            (156, 122_304), (12, 5_880), (1_516, 151_600), (32, 2_000), (48_120, 48_120), (10_164, 10_164), (0, 840)]
-        assert all(size == (0, 0) for name, size in sizes.items() if name.startswith(("act", "flatten")))
+            (156, 122_304),
+            (12, 5_880),
+            (1_516, 151_600),
+            (32, 2_000),
+            (48_120, 48_120),
+            (10_164, 10_164),
+            (0, 840),
+        ]
+        assert all(
+            size == (0, 0) for name, size in sizes.items() if name.startswith(("act", "flatten"))
+        )
         assert shape == (10,)
         assert (model.num_params, model.connections((1, 32, 32))) == (60_000, 340_908)
-        for number in ("156", "122,304", "1,516", "151,600", "48,120", "10,164", "60,000", "340,908"):
+        for number in (
+            "156",
+            "122,304",
+            "1,516",
+            "151,600",
+            "48,120",
+            "10,164",
+            "60,000",
+            "340,908",
+        ):
             assert number in model.summary()
 
     def test_table_1(self):
@@ -263,7 +368,9 @@ class TestLeNet5Of1998:
         table = nn.lenet5_1998.C3_TABLE
         assert table.sum() == 60
         assert_array_equal(table.sum(axis=1), [10] * 6)
-        neighbours = [{(first + i) % 6 for i in range(count)} for count in (3, 4) for first in range(6)]
+        neighbours = [
+            {(first + i) % 6 for i in range(count)} for count in (3, 4) for first in range(6)
+        ]
         gaps = [{first, first + 1, (first + 3) % 6, (first + 4) % 6} for first in range(3)]
         columns = [set(np.flatnonzero(column)) for column in table.T]
         assert columns == [*neighbours, *gaps, set(range(6))]
@@ -295,7 +402,9 @@ class TestLeNet5Of1998:
         assert (nn.LeNet5_1998(**options, rng=1).vector != model.vector).any()
 
     @pytest.mark.parametrize(
-        "init, bound, coefficient", [("printed", 2.4, None), ("lush", 1.0, 0.5), ("fitted", 1.1, 0.55)])
+        "init, bound, coefficient",
+        [("printed", 2.4, None), ("lush", 1.0, 0.5), ("fitted", 1.1, 0.55)],
+    )
     def test_initial_values(self, init, bound, coefficient):
         model = nn.LeNet5_1998(init=init, rng=4)
         power = 1 if init == "printed" else 0.5

@@ -99,7 +99,9 @@ class TestExtremeLogits:
 
     def test_all_equal(self, size, label_smoothing):
         for value in (size, -size):
-            loss, dlogits = nn.CrossEntropyLoss(label_smoothing)(np.full((3, 10), value, np.float32), np.arange(3))
+            loss, dlogits = nn.CrossEntropyLoss(label_smoothing)(
+                np.full((3, 10), value, np.float32), np.arange(3)
+            )
             # Differences of numbers near `size`, in double.
             assert_allclose(loss, np.log(10), rtol=4 * EPS, atol=4 * np.finfo(float).eps * size)
             assert_allclose(dlogits[0, 1:], (0.1 - label_smoothing / 10) / 3, rtol=4 * EPS)
@@ -204,7 +206,10 @@ def test_the_second_term_keeps_penalties_from_growing_without_end():
 
 
 @pytest.mark.parametrize(
-    "loss", [nn.CrossEntropyLoss(), nn.MSELoss(), nn.MLELoss(), nn.MAPLoss(), nn.MAPLoss(1e9)], ids=repr)
+    "loss",
+    [nn.CrossEntropyLoss(), nn.MSELoss(), nn.MLELoss(), nn.MAPLoss(), nn.MAPLoss(1e9)],
+    ids=repr,
+)
 def test_not_a_number_shows(loss):
     outputs = normal(17, 4)
     outputs[5, labels_for(17, 4)[5]] = np.nan
@@ -244,7 +249,10 @@ def test_gradient_of_a_sample_adds_up_to_zero(smoothing):
 
 
 @pytest.mark.parametrize(
-    "loss", [nn.CrossEntropyLoss(), nn.CrossEntropyLoss(0.1), nn.MSELoss(), nn.MLELoss(), nn.MAPLoss()], ids=repr)
+    "loss",
+    [nn.CrossEntropyLoss(), nn.CrossEntropyLoss(0.1), nn.MSELoss(), nn.MLELoss(), nn.MAPLoss()],
+    ids=repr,
+)
 def test_inputs_stay_as_they_were(loss):
     outputs, labels = normal(17, 4), labels_for(17, 4)
     before = outputs.copy(), labels.copy()
@@ -258,14 +266,20 @@ def test_inputs_stay_as_they_were(loss):
 
 
 def test_softmax():
-    logits = np.concatenate([normal(9, 5), 1e30 * normal(9, 5, seed=1), np.full((1, 5), -1e30, np.float32)])
+    logits = np.concatenate(
+        [normal(9, 5), 1e30 * normal(9, 5, seed=1), np.full((1, 5), -1e30, np.float32)]
+    )
     probabilities = nn.softmax(logits)
     shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
     assert probabilities.dtype == np.float32
-    assert_allclose(probabilities, shifted / shifted.sum(axis=1, keepdims=True), rtol=8 * EPS, atol=EPS)
+    assert_allclose(
+        probabilities, shifted / shifted.sum(axis=1, keepdims=True), rtol=8 * EPS, atol=EPS
+    )
 
 
-@pytest.mark.parametrize("loss", [nn.CrossEntropyLoss(), nn.MSELoss(), nn.MLELoss(), nn.MAPLoss()], ids=repr)
+@pytest.mark.parametrize(
+    "loss", [nn.CrossEntropyLoss(), nn.MSELoss(), nn.MLELoss(), nn.MAPLoss()], ids=repr
+)
 class TestErrors:
     @pytest.mark.parametrize("wrong", [-1, 4, 300])
     def test_labels_out_of_range(self, loss, wrong):
@@ -278,7 +292,9 @@ class TestErrors:
         with pytest.raises(ValueError, match="labels"):
             loss(normal(3, 4), np.array([0, wrong, 3]))
 
-    @pytest.mark.parametrize("labels", [np.zeros(2, int), np.zeros(4, int), np.zeros((3, 1), int), np.zeros(3), 0])
+    @pytest.mark.parametrize(
+        "labels", [np.zeros(2, int), np.zeros(4, int), np.zeros((3, 1), int), np.zeros(3), 0]
+    )
     def test_labels_of_another_kind(self, loss, labels):
         with pytest.raises(ValueError, match="labels|target"):
             loss(normal(3, 4), labels)
@@ -326,7 +342,9 @@ def test_label_smoothing_out_of_range(wrong):
         nn.CrossEntropyLoss(label_smoothing=wrong)
 
 
-@pytest.mark.parametrize("target", [np.zeros((3, 5), np.float32), np.zeros((4, 4), np.float32), np.float32(0)], ids=str)
+@pytest.mark.parametrize(
+    "target", [np.zeros((3, 5), np.float32), np.zeros((4, 4), np.float32), np.float32(0)], ids=str
+)
 def test_target_of_another_shape(target):
     with pytest.raises(ValueError, match=r"target has the shape .*\(3, 4\)"):
         nn.MSELoss()(normal(3, 4), target)
@@ -350,9 +368,13 @@ def test_second_derivatives_of_cross_entropy(batch, classes, label_smoothing):
     dlogits, d2logits = loss.second(logits, labels)
     assert (d2logits.dtype, d2logits.shape) == (np.float32, logits.shape)
     assert_array_equal(dlogits, loss(logits, labels)[1])
-    assert_allclose(d2logits, reference.cross_entropy_second(logits), rtol=64 * EPS, atol=4 * EPS / batch)
+    assert_allclose(
+        d2logits, reference.cross_entropy_second(logits), rtol=64 * EPS, atol=4 * EPS / batch
+    )
     numeric = central_differences(
-        lambda at: reference.cross_entropy(at, labels, label_smoothing)[1], logits.astype(np.float64))
+        lambda at: reference.cross_entropy(at, labels, label_smoothing)[1],
+        logits.astype(np.float64),
+    )
     assert_allclose(reference.cross_entropy_second(logits), numeric, rtol=1e-6, atol=1e-9)
 
 
@@ -363,7 +385,9 @@ def test_second_derivatives_of_mean_squared_error():
     assert_array_equal(doutputs, nn.MSELoss()(outputs, labels)[1])
     assert d2outputs.dtype == np.float32
     assert_allclose(d2outputs, reference.mse_second(outputs), rtol=EPS)
-    numeric = central_differences(lambda at: reference.mse(at, target)[1], outputs.astype(np.float64))
+    numeric = central_differences(
+        lambda at: reference.mse(at, target)[1], outputs.astype(np.float64)
+    )
     assert_allclose(reference.mse_second(outputs), numeric, rtol=1e-6)
 
 
@@ -389,5 +413,6 @@ def test_exact_second_derivatives_of_maximum_a_posteriori(batch, classes, j):
     expected = reference.map_loss_second(penalties, j)
     assert_allclose(d2penalties, expected, rtol=128 * EPS, atol=4 * EPS / batch)
     numeric = central_differences(
-        lambda at: reference.map_loss(at, labels, j)[1], penalties.astype(np.float64))
+        lambda at: reference.map_loss(at, labels, j)[1], penalties.astype(np.float64)
+    )
     assert_allclose(expected, numeric, rtol=1e-6, atol=1e-9)

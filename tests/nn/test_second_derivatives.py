@@ -34,7 +34,12 @@ def assert_close(actual, expected, eps=16):
 
 
 def conv(x, out_channels, kernel_size, bias=True, **options):
-    return nn.Conv2d(x[1], out_channels, kernel_size, bias=bias, rng=1, **options), x, "conv2d", options
+    return (
+        nn.Conv2d(x[1], out_channels, kernel_size, bias=bias, rng=1, **options),
+        x,
+        "conv2d",
+        options,
+    )
 
 
 def pool(kind, x, kernel_size, **options):
@@ -79,7 +84,9 @@ CASES = [
     ),
     connected((2, 3, 5, 6), 4, 3, [[1, 0, 1, 0], [0, 0, 1, 1], [1, 1, 1, 0]]),
     connected((17, 3, 4, 3), 4, (3, 2), [[1, 0, 1, 0], [0, 0, 1, 1], [1, 1, 1, 0]], bias=False),
-    connected((2, 6, 6, 8), 16, 5, nn.lenet5_1998.C3_TABLE),  # in a training step, by Winograd's algorithm
+    connected(
+        (2, 6, 6, 8), 16, 5, nn.lenet5_1998.C3_TABLE
+    ),  # in a training step, by Winograd's algorithm
     subsample((3, 2, 4, 6), 2),
     subsample((17, 3, 7, 5), (3, 2)),
     subsample((2, 17, 3, 4), (1, 4)),
@@ -89,7 +96,7 @@ CASES = [
         for options in ({}, {"amplitude": -0.5, "slope": 0.5})
         for shape in ((3, 2, 3, 5), (17, 5))
     ),
-]  # fmt: skip
+]
 
 
 def reference_backward(layer, x, name, options):
@@ -108,7 +115,9 @@ def reference_backward(layer, x, name, options):
     return lambda dy: [backward(dy, y, **options)]
 
 
-@pytest.mark.parametrize("layer, shape, name, options", CASES, ids=lambda value: str(value).replace(" ", ""))
+@pytest.mark.parametrize(
+    "layer, shape, name, options", CASES, ids=lambda value: str(value).replace(" ", "")
+)
 def test_a_layer_matches_the_reference(layer, shape, name, options):
     x = normal(*shape)
     y = layer.forward(x, training=True)
@@ -116,11 +125,15 @@ def test_a_layer_matches_the_reference(layer, shape, name, options):
     backward = reference_backward(layer, x.astype(np.float64), name, options)
     expected_d2x, *expected = reference.backward_second(backward, d2y)
     layer.curvature_vector[:] = np.nan  # they are set, not added to
-    assert_close(layer.backward_second(d2y), expected_d2x, 64 if "tanh" in name or name == "sigmoid" else 16)
+    assert_close(
+        layer.backward_second(d2y), expected_d2x, 64 if "tanh" in name or name == "sigmoid" else 16
+    )
     assert list(layer.curvatures) == list(layer.params)
     for actual, each in zip(layer.curvatures.values(), expected, strict=True):
         assert_close(actual, each)
-    assert_array_equal(layer.curvature_vector, np.concatenate([[], *map(np.ravel, layer.curvatures.values())]))
+    assert_array_equal(
+        layer.curvature_vector, np.concatenate([[], *map(np.ravel, layer.curvatures.values())])
+    )
 
 
 def test_subsampling_takes_the_sum_as_one_input():
@@ -174,7 +187,9 @@ def test_dropout_squares_its_mask():
     assert set(np.unique(mask)) == {0, np.float32(4 / 3)}
 
 
-@pytest.mark.parametrize("layer, shape", [(nn.BatchNorm1d(3), (7, 3)), (nn.BatchNorm2d(3), (4, 3, 2, 5))])
+@pytest.mark.parametrize(
+    "layer, shape", [(nn.BatchNorm1d(3), (7, 3)), (nn.BatchNorm2d(3), (4, 3, 2, 5))]
+)
 def test_batch_norm_takes_its_statistics_as_constants(layer, shape):
     x = 3 * normal(*shape) + 1
     layer.vector[:] = positive(6)
@@ -204,7 +219,9 @@ def second_differences(loss, vector, h):
     return differences
 
 
-@pytest.mark.parametrize("layer, shape, name, options", CASES[:7], ids=lambda value: str(value).replace(" ", ""))
+@pytest.mark.parametrize(
+    "layer, shape, name, options", CASES[:7], ids=lambda value: str(value).replace(" ", "")
+)
 def test_one_layer_and_squared_error_are_exact(layer, shape, name, options):
     """The loss is quadratic in each parameter, so there is nothing that the approximation drops."""
     layer, x = copy.deepcopy(layer), normal(*shape)
@@ -217,7 +234,9 @@ def test_one_layer_and_squared_error_are_exact(layer, shape, name, options):
         for array in layer.params.values():
             arrays.append(vector[at : at + array.size].reshape(array.shape))
             at += array.size
-        return reference.mse(forward(x.astype(np.float64), *arrays, **options).reshape(target.shape), target)[0]
+        return reference.mse(
+            forward(x.astype(np.float64), *arrays, **options).reshape(target.shape), target
+        )[0]
 
     y = model.forward(x, training=True)
     model.backward_second(nn.MSELoss().second(y, target)[1])
@@ -230,10 +249,16 @@ def test_a_linear_layer_and_cross_entropy_are_exact():
     model, x = nn.Sequential(nn.Linear(4, 3, rng=0)), normal(5, 4)
     labels = np.array([0, 2, 1, 1, 0])
     expected = second_differences(
-        lambda vector: reference.cross_entropy(reference.linear(x, vector[:12].reshape(3, 4), vector[12:]), labels)[0],
-        model.vector.astype(np.float64), h=1e-3)  # fmt: skip
+        lambda vector: reference.cross_entropy(
+            reference.linear(x, vector[:12].reshape(3, 4), vector[12:]), labels
+        )[0],
+        model.vector.astype(np.float64),
+        h=1e-3,
+    )
     # The fourth derivative is left out: h^2 of it.
-    assert_allclose(model.second_derivatives(x, labels, nn.CrossEntropyLoss()), expected, rtol=1e-5, atol=1e-7)
+    assert_allclose(
+        model.second_derivatives(x, labels, nn.CrossEntropyLoss()), expected, rtol=1e-5, atol=1e-7
+    )
 
 
 @pytest.mark.parametrize("activation, least", [("relu", 1.0), ("tanh", 0.1), ("sigmoid", 0.1)])
@@ -251,7 +276,9 @@ def test_a_net_is_exact_where_the_dropped_terms_vanish(activation, least):
 
     at = model.vector.astype(np.float64)
     target = outputs(at)
-    expected = second_differences(lambda vector: reference.mse(outputs(vector), target)[0], at, h=1e-3)
+    expected = second_differences(
+        lambda vector: reference.mse(outputs(vector), target)[0], at, h=1e-3
+    )
     y = model.forward(x, training=True)
     model.backward_second(nn.MSELoss().second(y, target)[1])
     assert_allclose(model.curvature_vector, expected, rtol=1e-5)
@@ -287,7 +314,11 @@ def test_a_net_matches_the_reference(loss):
         backwards.append(reference_backward(layer, x, name, option))
         params = [array.astype(np.float64) for array in layer.params.values()]
         x = getattr(reference, name)(x, *params, **option)
-    d2 = reference.cross_entropy_second(x) if isinstance(loss, nn.CrossEntropyLoss) else reference.mse_second(x)
+    d2 = (
+        reference.cross_entropy_second(x)
+        if isinstance(loss, nn.CrossEntropyLoss)
+        else reference.mse_second(x)
+    )
     curvatures = []
     for backward in reversed(backwards):
         d2, *of_params = reference.backward_second(backward, d2)
@@ -335,7 +366,10 @@ class TestLeNet5Of1998:
         return curvatures
 
     @pytest.mark.parametrize(
-        "loss, batch", list(zip(LOSSES, (1, 1, 2, 1))), ids=["mle", "map", "map-exact", "map-exact-small"])
+        "loss, batch",
+        list(zip(LOSSES, (1, 1, 2, 1))),
+        ids=["mle", "map", "map-exact", "map-exact-small"],
+    )
     def test_matches_the_reference(self, loss, batch):
         model = nn.LeNet5_1998(input_size=16, rng=3)
         model["output"].buffers["codes"] *= np.float32(0.2)  # so that classes compete
@@ -344,7 +378,13 @@ class TestLeNet5Of1998:
         model.second_derivatives(samples, labels, loss)
         for name, expected in zip(model.curvatures, curvatures, strict=True):
             # Those of a loss that is not constant may cancel, down to below zero.
-            assert_allclose(model.curvatures[name], expected, rtol=5e-5, atol=5e-5 * abs(expected).max(), err_msg=name)
+            assert_allclose(
+                model.curvatures[name],
+                expected,
+                rtol=5e-5,
+                atol=5e-5 * abs(expected).max(),
+                err_msg=name,
+            )
 
     @pytest.mark.parametrize("threads", [2, 3])
     def test_bits_do_not_depend_on_threads(self, threads):
@@ -352,9 +392,16 @@ class TestLeNet5Of1998:
         model, offset = nn.LeNet5_1998(rng=0), np.full((1, 32, 32), -0.1, np.float32)
         for loss in self.LOSSES:
             set_num_threads(1)
-            expected = model.second_derivatives(samples, labels, loss, scale=0.005, offset=offset).tobytes()
+            expected = model.second_derivatives(
+                samples, labels, loss, scale=0.005, offset=offset
+            ).tobytes()
             set_num_threads(threads)
-            assert model.second_derivatives(samples, labels, loss, scale=0.005, offset=offset).tobytes() == expected
+            assert (
+                model.second_derivatives(
+                    samples, labels, loss, scale=0.005, offset=offset
+                ).tobytes()
+                == expected
+            )
 
 
 def first_step_sizes(init, seed):
@@ -363,11 +410,18 @@ def first_step_sizes(init, seed):
     train = train.take(np.arange(500))
     preparation = Preparation(size=(32, 32), mean=0.1 / 1.275, std=1 / 1.275)
     offset = preparation.offset(1)
-    assert_allclose([offset.min(), 255 * preparation.scale + offset.max()], [-0.1, 1.175], rtol=1e-6)
+    assert_allclose(
+        [offset.min(), 255 * preparation.scale + offset.max()], [-0.1, 1.175], rtol=1e-6
+    )
     model = nn.LeNet5_1998(init=init, rng=seed)
     optimizer = optim.SDLM(model, 5e-4, mu=0.02)
     optimizer.estimate(
-        preparation.fit_images(train.images), train.labels, nn.MLELoss(), scale=preparation.scale, offset=offset)
+        preparation.fit_images(train.images),
+        train.labels,
+        nn.MLELoss(),
+        scale=preparation.scale,
+        offset=offset,
+    )
     return model, optimizer.step_sizes()
 
 
@@ -403,7 +457,9 @@ def lenet_data(count=250):
 def test_the_mean_over_chunks_is_the_mean_over_samples():
     samples, labels = lenet_data()
     model, loss = nn.LeNet5(activation="tanh", rng=0), nn.CrossEntropyLoss()
-    pixels = samples.astype(np.float32) * np.float32(1 / 255) + np.zeros(samples.shape[1:], np.float32)
+    pixels = samples.astype(np.float32) * np.float32(1 / 255) + np.zeros(
+        samples.shape[1:], np.float32
+    )
     whole = model.second_derivatives(pixels, labels, loss).copy()
     y = model.forward(pixels, training=True)
     model.backward_second(loss.second(y, labels)[1])
@@ -412,7 +468,9 @@ def test_the_mean_over_chunks_is_the_mean_over_samples():
     index = np.random.default_rng(4).permutation(250)[:130]
     chosen = model.second_derivatives(pixels[index], labels[index], loss).copy()
     offset = np.zeros(samples.shape[1:], np.float32)
-    packed = model.second_derivatives(samples, labels[index], loss, index=index, scale=1 / 255, offset=offset)
+    packed = model.second_derivatives(
+        samples, labels[index], loss, index=index, scale=1 / 255, offset=offset
+    )
     assert_array_equal(packed, chosen)
 
 
@@ -424,8 +482,11 @@ def test_bits_do_not_depend_on_threads(activation, pooling):
     results = []
     for threads in (1, 2, 3, 8):
         set_num_threads(threads)
-        results.append(model.second_derivatives(
-            samples, labels, nn.CrossEntropyLoss(), scale=1 / 255, offset=offset).tobytes())  # fmt: skip
+        results.append(
+            model.second_derivatives(
+                samples, labels, nn.CrossEntropyLoss(), scale=1 / 255, offset=offset
+            ).tobytes()
+        )
     assert len(set(results)) == 1
 
 
@@ -435,21 +496,35 @@ def test_nothing_is_negative():
     samples[:, :, :, 4:28] = 0
     model = nn.LeNet5(rng=0)
     offset = np.zeros(samples.shape[1:], np.float32)
-    curvature = model.second_derivatives(samples, labels, nn.CrossEntropyLoss(), scale=1.0, offset=offset)
+    curvature = model.second_derivatives(
+        samples, labels, nn.CrossEntropyLoss(), scale=1.0, offset=offset
+    )
     assert curvature.min() >= 0
     assert np.isfinite(curvature).all() and curvature.max() > 0
 
 
 class TestWhatIsLeftAlone:
     def model(self):
-        return nn.Sequential(nn.Linear(5, 6, rng=0), nn.BatchNorm1d(6), nn.Tanh(), nn.Dropout(0.5, rng=1),
-                             nn.Sequential(nn.Linear(6, 4, rng=2), nn.ReLU()), nn.Linear(4, 3, rng=3))  # fmt: skip
+        return nn.Sequential(
+            nn.Linear(5, 6, rng=0),
+            nn.BatchNorm1d(6),
+            nn.Tanh(),
+            nn.Dropout(0.5, rng=1),
+            nn.Sequential(nn.Linear(6, 4, rng=2), nn.ReLU()),
+            nn.Linear(4, 3, rng=3),
+        )
 
     def test_everything_but_curvatures(self):
         model = self.model()
         model.train_step(normal(9, 5), np.arange(9) % 3, nn.CrossEntropyLoss())
-        grads, state, random = model.grad_vector.copy(), model.state_dict(), model[3].rng.bit_generator.state
-        first = model.second_derivatives(normal(9, 5), np.arange(9) % 3, nn.CrossEntropyLoss()).copy()
+        grads, state, random = (
+            model.grad_vector.copy(),
+            model.state_dict(),
+            model[3].rng.bit_generator.state,
+        )
+        first = model.second_derivatives(
+            normal(9, 5), np.arange(9) % 3, nn.CrossEntropyLoss()
+        ).copy()
         assert_array_equal(model.grad_vector, grads)
         assert model[3].rng.bit_generator.state == random
         for name, array in model.state_dict().items():
@@ -493,7 +568,9 @@ def test_only_the_last_layer_is_given_the_first_derivatives():
     model = nn.Sequential(first, nn.Sequential(nn.Linear(3, 2, rng=0), last))
     x, labels = normal(4, 3), np.array([0, 1, 1, 0])
     model.second_derivatives(x, labels, nn.CrossEntropyLoss())
-    assert_array_equal(last.given, nn.CrossEntropyLoss()(model.forward(x, training=True), labels)[1])
+    assert_array_equal(
+        last.given, nn.CrossEntropyLoss()(model.forward(x, training=True), labels)[1]
+    )
     assert first.given is None
 
 
@@ -522,14 +599,31 @@ class TestErrors:
             def forward(self, x, training=False):
                 return x
 
-        with pytest.raises(NotImplementedError, match="Mine has no backward_second; give it one, or .* SDLM"):
+        with pytest.raises(
+            NotImplementedError, match="Mine has no backward_second; give it one, or .* SDLM"
+        ):
             nn.Sequential(nn.Linear(2, 2, rng=0), Mine()).second_derivatives(
-                normal(3, 2), np.zeros(3, int), nn.CrossEntropyLoss())  # fmt: skip
+                normal(3, 2), np.zeros(3, int), nn.CrossEntropyLoss()
+            )
 
-    @pytest.mark.parametrize("layer", [
-        nn.Conv2d(1, 2, 3), nn.Subsample2d(2), nn.RBF(), nn.ScaledTanh(), nn.Linear(3, 2), nn.ReLU(), nn.Tanh(),
-        nn.MaxPool2d(2), nn.AvgPool2d(2), nn.Flatten(), nn.BatchNorm1d(2), nn.Sequential(nn.Linear(3, 2)),
-    ], ids=repr)  # fmt: skip
+    @pytest.mark.parametrize(
+        "layer",
+        [
+            nn.Conv2d(1, 2, 3),
+            nn.Subsample2d(2),
+            nn.RBF(),
+            nn.ScaledTanh(),
+            nn.Linear(3, 2),
+            nn.ReLU(),
+            nn.Tanh(),
+            nn.MaxPool2d(2),
+            nn.AvgPool2d(2),
+            nn.Flatten(),
+            nn.BatchNorm1d(2),
+            nn.Sequential(nn.Linear(3, 2)),
+        ],
+        ids=repr,
+    )
     def test_no_forward(self, layer):
         with pytest.raises(RuntimeError, match=r"forward\(x, training=True\)"):
             layer.backward_second(positive(1, 2))
@@ -537,21 +631,31 @@ class TestErrors:
     @pytest.mark.parametrize("layer", [nn.Linear(3, 2), nn.BatchNorm1d(3)], ids=repr)
     def test_wrong_shape(self, layer):
         layer.forward(normal(4, 3), training=True)
-        with pytest.raises(ValueError, match=r"d2y is float32 \(4, 7\); it should be float32 \(4, "):
+        with pytest.raises(
+            ValueError, match=r"d2y is float32 \(4, 7\); it should be float32 \(4, "
+        ):
             layer.backward_second(positive(4, 7))
 
     def test_wrong_shape_of_new_layers(self):
         layer = nn.RBF(normal(3, 4))
         layer.forward(normal(5, 4), training=True)
-        with pytest.raises(ValueError, match=r"d2y is float32 \(5, 2\); it should be float32 \(5, 3\)"):
+        with pytest.raises(
+            ValueError, match=r"d2y is float32 \(5, 2\); it should be float32 \(5, 3\)"
+        ):
             layer.backward_second(positive(5, 2))
-        with pytest.raises(ValueError, match=r"dy is float64 \(5, 3\); it should be float32 \(5, 3\)"):
+        with pytest.raises(
+            ValueError, match=r"dy is float64 \(5, 3\); it should be float32 \(5, 3\)"
+        ):
             layer.backward_second(positive(5, 3), np.zeros((5, 3)))
         layer = nn.Subsample2d(2)
         layer.forward(normal(3, 2, 5, 5), training=True)
-        with pytest.raises(ValueError, match=r"d2y is float32 \(3, 2, 3, 2\); it should be float32 \(3, 2, 2, 2\)"):
+        with pytest.raises(
+            ValueError, match=r"d2y is float32 \(3, 2, 3, 2\); it should be float32 \(3, 2, 2, 2\)"
+        ):
             layer.backward_second(positive(3, 2, 3, 2))
 
     def test_no_samples(self):
         with pytest.raises(ValueError, match="no samples"):
-            nn.Sequential(nn.Linear(3, 2)).second_derivatives(normal(0, 3), np.zeros(0, int), nn.CrossEntropyLoss())
+            nn.Sequential(nn.Linear(3, 2)).second_derivatives(
+                normal(0, 3), np.zeros(0, int), nn.CrossEntropyLoss()
+            )

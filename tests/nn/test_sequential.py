@@ -43,15 +43,27 @@ def lenet5(**options):
 
 def with_numpy_layers():
     """Compiled, NumPy, compiled, twice NumPy, compiled."""
-    return nn.Sequential({
-        "conv": nn.Conv2d(1, 4, 3, rng=0), "norm": nn.BatchNorm2d(4), "act": nn.ReLU(), "pool": nn.MaxPool2d(2),
-        "flatten": nn.Flatten(), "drop": nn.Dropout(0.3, rng=1), "scale": Scale(), "fc": nn.Linear(196, 10, rng=2),
-    })  # fmt: skip
+    return nn.Sequential(
+        {
+            "conv": nn.Conv2d(1, 4, 3, rng=0),
+            "norm": nn.BatchNorm2d(4),
+            "act": nn.ReLU(),
+            "pool": nn.MaxPool2d(2),
+            "flatten": nn.Flatten(),
+            "drop": nn.Dropout(0.3, rng=1),
+            "scale": Scale(),
+            "fc": nn.Linear(196, 10, rng=2),
+        }
+    )
 
 
 def starting_with_numpy():
     return nn.Sequential(
-        nn.BatchNorm2d(1), nn.Conv2d(1, 3, 5, rng=0), nn.Tanh(), nn.Flatten(), nn.Linear(432, 10, rng=1)
+        nn.BatchNorm2d(1),
+        nn.Conv2d(1, 3, 5, rng=0),
+        nn.Tanh(),
+        nn.Flatten(),
+        nn.Linear(432, 10, rng=1),
     )
 
 
@@ -60,8 +72,14 @@ def ending_with_numpy():
 
 
 def nested():
-    features = nn.Sequential({"conv": nn.Conv2d(1, 4, 3, rng=0), "act": nn.ReLU(), "pool": nn.MaxPool2d(2)})
-    head = nn.Sequential(nn.Flatten(), nn.Sequential(nn.Linear(196, 12, rng=1), nn.Sigmoid()), nn.Linear(12, 10, rng=2))
+    features = nn.Sequential(
+        {"conv": nn.Conv2d(1, 4, 3, rng=0), "act": nn.ReLU(), "pool": nn.MaxPool2d(2)}
+    )
+    head = nn.Sequential(
+        nn.Flatten(),
+        nn.Sequential(nn.Linear(196, 12, rng=1), nn.Sigmoid()),
+        nn.Linear(12, 10, rng=2),
+    )
     return nn.Sequential({"features": features, "head": head})
 
 
@@ -71,8 +89,13 @@ def lenet5_1998():
 
 def with_groups():
     """It has no way for a few samples by themselves, while its layers alone, but for one, have."""
-    return nn.Sequential(nn.Conv2d(1, 4, 3, rng=0), nn.Tanh(), nn.Conv2d(4, 4, 3, groups=2, rng=1), nn.Flatten(),
-                         nn.Linear(576, 10, rng=2))  # fmt: skip
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3, rng=0),
+        nn.Tanh(),
+        nn.Conv2d(4, 4, 3, groups=2, rng=1),
+        nn.Flatten(),
+        nn.Linear(576, 10, rng=2),
+    )
 
 
 MODELS = [lenet5, lenet5_1998, with_numpy_layers, starting_with_numpy, ending_with_numpy, nested]
@@ -93,7 +116,15 @@ def leaves(model):
 
 @pytest.mark.parametrize(
     "loss",
-    [CROSS_ENTROPY, nn.CrossEntropyLoss(label_smoothing=0.1), nn.MSELoss(), nn.MLELoss(), nn.MAPLoss(3)], ids=repr)
+    [
+        CROSS_ENTROPY,
+        nn.CrossEntropyLoss(label_smoothing=0.1),
+        nn.MSELoss(),
+        nn.MLELoss(),
+        nn.MAPLoss(3),
+    ],
+    ids=repr,
+)
 @pytest.mark.parametrize("batch", [1, 2, 3, 4, 16, 33, 300])
 @pytest.mark.parametrize("make", [*MODELS, with_groups], ids=lambda make: make.__name__)
 def test_train_step_is_a_step_by_hand(make, batch, loss):
@@ -152,7 +183,10 @@ def test_matches_reference():
     """Nested and with a layer in NumPy: within 16 roundings of the norm, as its compiled and NumPy parts are."""
     x, dy = normal(17, 2, 6, 6), normal(17, 3, seed=1)
     model = nn.Sequential(
-        nn.Sequential(nn.Conv2d(2, 4, 3, rng=0), nn.BatchNorm2d(4)), nn.Tanh(), nn.Flatten(), nn.Linear(64, 3, rng=1)
+        nn.Sequential(nn.Conv2d(2, 4, 3, rng=0), nn.BatchNorm2d(4)),
+        nn.Tanh(),
+        nn.Flatten(),
+        nn.Linear(64, 3, rng=1),
     )
     y = model.forward(x, training=True)
     dx = model.backward(dy)
@@ -164,10 +198,26 @@ def test_matches_reference():
     d = reference.tanh_backward(d.reshape(c.shape), c)
     d, dnorm, dnorm_bias = reference.batch_norm_backward(d, a, norm["weight"])
     d, dconv, dconv_bias = reference.conv2d_backward(d, x, conv["weight"])
-    expected = [d, dconv, dnorm, dnorm_bias, dfc, dfc_bias, reference.linear(c.reshape(17, 64), **fc)]
-    actual = [dx, model[0][0].grads["weight"], *model[0][1].grads.values(), *model[3].grads.values(), y]
+    expected = [
+        d,
+        dconv,
+        dnorm,
+        dnorm_bias,
+        dfc,
+        dfc_bias,
+        reference.linear(c.reshape(17, 64), **fc),
+    ]
+    actual = [
+        dx,
+        model[0][0].grads["weight"],
+        *model[0][1].grads.values(),
+        *model[3].grads.values(),
+        y,
+    ]
     for got, wanted in zip(actual, expected, strict=True):
-        assert np.linalg.norm(got - wanted) <= 16 * np.finfo(np.float32).eps * np.linalg.norm(wanted)
+        assert np.linalg.norm(got - wanted) <= 16 * np.finfo(np.float32).eps * np.linalg.norm(
+            wanted
+        )
     # Normalisation takes the mean away: a bias before it has no gradient but rounding.
     assert np.linalg.norm(model[0][0].grads["bias"]) <= 1e-6 * np.linalg.norm(dconv)
 
@@ -185,7 +235,10 @@ INDEX = np.random.default_rng(5).integers(70, size=33)
         (BYTES, {"index": INDEX, "scale": SCALE, "offset": OFFSET}),
         (BYTES[INDEX], {"scale": SCALE, "offset": OFFSET}),
         (FLOATS, {"index": INDEX}),
-        (np.asfortranarray(BYTES), {"index": INDEX, "scale": SCALE, "offset": OFFSET.astype(np.float64)}),
+        (
+            np.asfortranarray(BYTES),
+            {"index": INDEX, "scale": SCALE, "offset": OFFSET.astype(np.float64)},
+        ),
     ],
     ids=["bytes and index", "bytes", "index", "any layout"],
 )
@@ -248,9 +301,10 @@ def test_labels_out_of_range(make, wrong):
 
 
 @pytest.mark.parametrize(
-    "labels", [np.zeros(4, int), np.zeros((3, 1), int), np.zeros(3), np.zeros((3, 10), int)],
+    "labels",
+    [np.zeros(4, int), np.zeros((3, 1), int), np.zeros(3), np.zeros((3, 10), int)],
     ids=["too many", "a column", "floats", "one-hot"],
-)  # fmt: skip
+)
 @each_model
 def test_labels_of_another_kind(make, labels):
     with pytest.raises(ValueError, match="labels is .* integers"):
@@ -266,17 +320,32 @@ def test_labels_of_any_integers(dtype):
 
 class TestState:
     NAMES = [
-        "conv.weight", "conv.bias", "norm.weight", "norm.bias", "norm.running_mean", "norm.running_var",
-        "norm.num_batches_tracked", "scale.factor", "fc.weight", "fc.bias",
-    ]  # fmt: skip
+        "conv.weight",
+        "conv.bias",
+        "norm.weight",
+        "norm.bias",
+        "norm.running_mean",
+        "norm.running_var",
+        "norm.num_batches_tracked",
+        "scale.factor",
+        "fc.weight",
+        "fc.bias",
+    ]
 
     def test_names(self):
         assert list(with_numpy_layers().state_dict()) == self.NAMES
         assert list(nested().state_dict()) == [
-            "features.conv.weight", "features.conv.bias", "head.1.0.weight", "head.1.0.bias", "head.2.weight",
-            "head.2.bias"]  # fmt: skip
+            "features.conv.weight",
+            "features.conv.bias",
+            "head.1.0.weight",
+            "head.1.0.bias",
+            "head.2.weight",
+            "head.2.bias",
+        ]
         assert list(lenet5().state_dict()) == [
-            f"{layer}.{name}" for layer in ("conv1", "conv2", "fc1", "fc2", "fc3") for name in ("weight", "bias")
+            f"{layer}.{name}"
+            for layer in ("conv1", "conv2", "fc1", "fc2", "fc3")
+            for name in ("weight", "bias")
         ]
 
     def test_is_a_copy(self):
@@ -300,7 +369,9 @@ class TestState:
 
     def test_takes_what_converts(self):
         model = with_numpy_layers()
-        state = {name: array.astype(np.float64).tolist() for name, array in model.state_dict().items()}
+        state = {
+            name: array.astype(np.float64).tolist() for name, array in model.state_dict().items()
+        }
         state["scale.factor"] = [2]
         model.load_state_dict(state)
         assert model["scale"].params["factor"].dtype == np.float32
@@ -311,9 +382,15 @@ class TestState:
         [
             (lambda state: state.pop("fc.bias"), r"missing: fc\.bias, unknown: none"),
             (lambda state: state.update(other=1), "missing: none, unknown: other"),
-            (lambda state: state.update({"fc.bias": np.zeros(9)}), r"fc\.bias has the shape \(9,\).*\(10,\)"),
+            (
+                lambda state: state.update({"fc.bias": np.zeros(9)}),
+                r"fc\.bias has the shape \(9,\).*\(10,\)",
+            ),
             (lambda state: state.update({"fc.weight": np.zeros((196, 10))}), r"fc\.weight"),
-            (lambda state: state.update({"norm.num_batches_tracked": np.zeros(1)}), "num_batches_tracked"),
+            (
+                lambda state: state.update({"norm.num_batches_tracked": np.zeros(1)}),
+                "num_batches_tracked",
+            ),
             (lambda state: state.update({"conv.bias": 0.0}), r"conv\.bias has the shape \(\)"),
             (lambda state: state.update({"fc.bias": ["a"] * 10}), "fc.bias|could not convert"),
         ],
@@ -336,10 +413,14 @@ class TestVector:
         assert model.num_params == model.vector.size == model.grad_vector.size
         assert model.vector.dtype == model.grad_vector.dtype == np.float32
         model.vector[:] = np.arange(model.num_params)
-        params = [array.ravel() for _, layer in model.named_layers() for array in layer.params.values()]
+        params = [
+            array.ravel() for _, layer in model.named_layers() for array in layer.params.values()
+        ]
         assert_array_equal(np.concatenate(params), np.arange(model.num_params))
         model.grad_vector[:] = np.arange(model.num_params)
-        grads = [layer.grads[name].ravel() for _, layer in model.named_layers() for name in layer.params]
+        grads = [
+            layer.grads[name].ravel() for _, layer in model.named_layers() for name in layer.params
+        ]
         assert_array_equal(np.concatenate(grads), np.arange(model.num_params))
 
     def test_layers_keep_their_values_when_they_enter_a_model(self):
@@ -358,7 +439,9 @@ class TestVector:
 
 
 @pytest.mark.parametrize(
-    "twin_of", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))], ids=["copy", "pickle"]
+    "twin_of",
+    [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))],
+    ids=["copy", "pickle"],
 )
 @each_model
 def test_copies_are_whole_and_apart(make, twin_of):
@@ -371,7 +454,9 @@ def test_copies_are_whole_and_apart(make, twin_of):
     assert twin.forward(x).tobytes() == model.forward(x).tobytes()
     # They train alike, random masks included ...
     for _ in range(2):
-        assert twin.train_step(x, labels, CROSS_ENTROPY) == model.train_step(x, labels, CROSS_ENTROPY)
+        assert twin.train_step(x, labels, CROSS_ENTROPY) == model.train_step(
+            x, labels, CROSS_ENTROPY
+        )
         assert twin.grad_vector.tobytes() == model.grad_vector.tobytes()
         for each in (model, twin):
             optim.SGD(each, lr=0.1).step()
@@ -399,12 +484,18 @@ class TestSharedLayers:
         with pytest.raises(ValueError, match="twice"):
             nn.Sequential(first, nn.Sequential(nn.ReLU(), layer))
 
-    @pytest.mark.parametrize("use", [
-        lambda model, x: model.forward(x), lambda model, x: model.outputs(x), lambda model, x: model.vector,
-        lambda model, x: model.state_dict(), lambda model, x: model.load_state_dict({}),
-        lambda model, x: model.train_step(x, np.zeros(len(x), int), CROSS_ENTROPY)],
+    @pytest.mark.parametrize(
+        "use",
+        [
+            lambda model, x: model.forward(x),
+            lambda model, x: model.outputs(x),
+            lambda model, x: model.vector,
+            lambda model, x: model.state_dict(),
+            lambda model, x: model.load_state_dict({}),
+            lambda model, x: model.train_step(x, np.zeros(len(x), int), CROSS_ENTROPY),
+        ],
         ids=["forward", "outputs", "vector", "state_dict", "load_state_dict", "train_step"],
-    )  # fmt: skip
+    )
     @pytest.mark.parametrize("wrap", [lambda layer: layer, nn.Sequential], ids=["direct", "nested"])
     def test_in_two_models(self, use, wrap):
         layer = nn.Linear(4, 4, rng=0)
@@ -474,7 +565,9 @@ class TestNames:
 
 def test_shapes_that_do_not_fit_are_named_by_their_layer():
     model = nn.Sequential(nn.Conv2d(1, 4, 3, rng=0), nn.ReLU(), nn.Linear(784, 10, rng=1))
-    with pytest.raises(ValueError, match=r"Linear takes .*\(784,\), got \(4, 14, 14\); put a Flatten"):
+    with pytest.raises(
+        ValueError, match=r"Linear takes .*\(784,\), got \(4, 14, 14\); put a Flatten"
+    ):
         model.forward(normal(2, 1, 16, 16))
     with pytest.raises(ValueError, match="Conv2d .* 1 channels"):
         model.output_shape((3, 16, 16))
@@ -486,10 +579,14 @@ def test_one_model_takes_several_sizes():
     for size in [*range(3, 15), 3]:
         x = normal(2, 1, size, size)
         expected = reference.relu(reference.conv2d(x, **model[0].params))
-        np.testing.assert_allclose(model.forward(x), expected, atol=16 * np.finfo(np.float32).eps * abs(x).max())
+        np.testing.assert_allclose(
+            model.forward(x), expected, atol=16 * np.finfo(np.float32).eps * abs(x).max()
+        )
 
 
-@pytest.mark.parametrize("make", [lenet5, nested, starting_with_numpy], ids=lambda make: make.__name__)
+@pytest.mark.parametrize(
+    "make", [lenet5, nested, starting_with_numpy], ids=lambda make: make.__name__
+)
 def test_backward_needs_a_training_forward(make):
     model = make()
     for _ in range(2):
@@ -503,9 +600,27 @@ class TestSummary:
         """156 and 122,304 are C1's in LeCun et al. (1998), section II.B."""
         lines = nn.LeNet5().summary().splitlines()
         cells = {line.split()[0]: line.split() for line in lines if not line.startswith("-")}
-        assert lines[0].split() == ["layer", "kind", "output", "neurons", "parameters", "connections"]
+        assert lines[0].split() == [
+            "layer",
+            "kind",
+            "output",
+            "neurons",
+            "parameters",
+            "connections",
+        ]
         assert cells["input"] == ["input", "1", "x", "32", "x", "32", "1,024"]
-        assert cells["conv1"] == ["conv1", "Conv2d", "6", "x", "28", "x", "28", "4,704", "156", "122,304"]
+        assert cells["conv1"] == [
+            "conv1",
+            "Conv2d",
+            "6",
+            "x",
+            "28",
+            "x",
+            "28",
+            "4,704",
+            "156",
+            "122,304",
+        ]
         assert cells["pool1"][-3:] == ["1,176", "-", "4,704"]
         assert cells["conv2"][-3:] == ["1,600", "2,416", "241,600"]
         assert cells["act1"][-3:] == ["-", "-", "-"]
@@ -518,7 +633,12 @@ class TestSummary:
         connections = 122_304 + 4704 + 241_600 + 1600 + 48_120 + 10_164 + 850
         neurons = 4704 + 1176 + 1600 + 400 + 120 + 84 + 10
         assert model.connections((1, 32, 32)) == connections
-        assert model.summary().splitlines()[-1].split() == ["total", f"{neurons:,}", "61,706", f"{connections:,}"]
+        assert model.summary().splitlines()[-1].split() == [
+            "total",
+            f"{neurons:,}",
+            "61,706",
+            f"{connections:,}",
+        ]
 
     @each_model
     def test_every_layer_has_a_row(self, make):
@@ -534,9 +654,19 @@ class TestSummary:
 
 
 def test_a_model_shows_its_layers_arrays_by_name():
-    model = nn.Sequential({"inner": nn.Sequential({"fc": nn.Linear(4, 3, rng=0)}), "norm": nn.BatchNorm1d(3)})
-    assert list(model.params) == list(model.grads) == ["inner.fc.weight", "inner.fc.bias", "norm.weight", "norm.bias"]
-    assert list(model.buffers) == ["norm.running_mean", "norm.running_var", "norm.num_batches_tracked"]
+    model = nn.Sequential(
+        {"inner": nn.Sequential({"fc": nn.Linear(4, 3, rng=0)}), "norm": nn.BatchNorm1d(3)}
+    )
+    assert (
+        list(model.params)
+        == list(model.grads)
+        == ["inner.fc.weight", "inner.fc.bias", "norm.weight", "norm.bias"]
+    )
+    assert list(model.buffers) == [
+        "norm.running_mean",
+        "norm.running_var",
+        "norm.num_batches_tracked",
+    ]
     for owner in (model, copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
         owner.params["inner.fc.bias"] = np.array([1, 2, 3])
         assert_array_equal(owner["inner"]["fc"].params["bias"], [1, 2, 3])
@@ -571,8 +701,12 @@ def test_updates_of_params_reach_the_model():
         del layer.params["bias"]
 
 
-@pytest.mark.parametrize("layer", [nn.BatchNorm1d(4), nn.Dropout(0.5, rng=0), nn.Linear(4, 4, rng=0)])
-@pytest.mark.parametrize("dy", [np.ones((1, 4), np.float32), np.ones((8, 4), np.float32), np.ones((5, 4)), [1]])
+@pytest.mark.parametrize(
+    "layer", [nn.BatchNorm1d(4), nn.Dropout(0.5, rng=0), nn.Linear(4, 4, rng=0)]
+)
+@pytest.mark.parametrize(
+    "dy", [np.ones((1, 4), np.float32), np.ones((8, 4), np.float32), np.ones((5, 4)), [1]]
+)
 def test_gradients_of_another_shape_are_an_error(layer, dy):
     layer.forward(normal(5, 4), training=True)
     with pytest.raises(ValueError, match="dy is .*should be float32"):
@@ -614,10 +748,21 @@ def sgd_of_other_parameters(model, lr):
     return optim.SGD(model["1"], lr)
 
 
-@pytest.mark.parametrize("make", [nn.Sequential, Doubled, with_numpy_layers], ids=lambda make: make.__name__)
-@pytest.mark.parametrize("optimizer", [
-    optim.SGD, optim.Adam, lambda model, lr: optim.SGD(model, lr, momentum=0.9, weight_decay=0.1), Plain, Damped,
-    sgd_of_other_parameters], ids=["sgd", "adam", "momentum", "plain", "damped", "of one layer"])  # fmt: skip
+@pytest.mark.parametrize(
+    "make", [nn.Sequential, Doubled, with_numpy_layers], ids=lambda make: make.__name__
+)
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        optim.SGD,
+        optim.Adam,
+        lambda model, lr: optim.SGD(model, lr, momentum=0.9, weight_decay=0.1),
+        Plain,
+        Damped,
+        sgd_of_other_parameters,
+    ],
+    ids=["sgd", "adam", "momentum", "plain", "damped", "of one layer"],
+)
 def test_a_run_of_steps_asks_the_optimizer_it_is_given(make, optimizer):
     """The compiled run takes the place of `train_step` and `step` only where it does the same, to the bit."""
     if make is with_numpy_layers:
@@ -625,12 +770,16 @@ def test_a_run_of_steps_asks_the_optimizer_it_is_given(make, optimizer):
             pytest.skip("its layers have other names")
         one, other = make(), make()
     else:
-        one, other = (make(nn.Flatten(), nn.Linear(256, 12, rng=0), nn.ReLU(), nn.Linear(12, 10, rng=1)) for _ in "12")
+        one, other = (
+            make(nn.Flatten(), nn.Linear(256, 12, rng=0), nn.ReLU(), nn.Linear(12, 10, rng=1))
+            for _ in "12"
+        )
     x, labels, index = normal(50, 1, 16, 16), labels_for(50), np.arange(50)[::-1]
     rates = [0.1, 0.01, 0.05, 0.02]
     run, by_hand = optimizer(one, 1.0), optimizer(other, 1.0)
     losses, taken, correct = one.train_steps(
-        x, labels[index], CROSS_ENTROPY, run, rates, batch_size=16, index=index)  # fmt: skip
+        x, labels[index], CROSS_ENTROPY, run, rates, batch_size=16, index=index
+    )
     expected = []
     for i, rate in enumerate(rates):
         batch = index[16 * i : 16 * i + 16]

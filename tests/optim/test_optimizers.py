@@ -47,8 +47,12 @@ each_rmsprop = pytest.mark.parametrize("options", RMSPROPS, ids=str)
 each_sgd = pytest.mark.parametrize("options", SGDS, ids=str)
 each_adam = pytest.mark.parametrize("options", ADAMS, ids=str)
 SETTINGS = [(optim.SGD, options) for options in SGDS] + [(optim.Adam, options) for options in ADAMS]
-SETTINGS += [(optim.Adagrad, options) for options in ADAGRADS] + [(optim.RMSprop, options) for options in RMSPROPS]
-each_optimizer = pytest.mark.parametrize("kind, options", SETTINGS, ids=lambda v: getattr(v, "__name__", str(v)))
+SETTINGS += [(optim.Adagrad, options) for options in ADAGRADS] + [
+    (optim.RMSprop, options) for options in RMSPROPS
+]
+each_optimizer = pytest.mark.parametrize(
+    "kind, options", SETTINGS, ids=lambda v: getattr(v, "__name__", str(v))
+)
 
 
 def model():
@@ -79,7 +83,9 @@ def assert_close(actual, expected, step, moved):
     A step is some ten operations, each rounded once, and they differ in sign; `moved` adds up how far each went.
     """
     allowed = EPS * ((step + 1) * abs(expected) + 16 * moved)
-    assert np.all(abs(actual - expected) <= allowed), f"step {step}: {(abs(actual - expected) / allowed).max():.3g}"
+    assert np.all(abs(actual - expected) <= allowed), (
+        f"step {step}: {(abs(actual - expected) / allowed).max():.3g}"
+    )
 
 
 @each_sgd
@@ -110,7 +116,10 @@ def test_adam_matches_reference(options):
 @each_adagrad
 def test_adagrad_matches_reference(options):
     optimizer = optim.Adagrad(model(), **options)
-    p, s = optimizer.model.vector.astype(np.float64), np.full(154, options.get("initial_accumulator_value", 0.0))
+    p, s = (
+        optimizer.model.vector.astype(np.float64),
+        np.full(154, options.get("initial_accumulator_value", 0.0)),
+    )
     moved = np.zeros(154)
     for step, (gradient, actual) in enumerate(zip(gradients(), steps(optimizer), strict=True)):
         before = p
@@ -315,8 +324,12 @@ def test_training_lowers_the_loss():
     rng = np.random.default_rng(0)
     labels = rng.integers(2, size=64)
     x = (rng.standard_normal((64, 5)) + 2 * labels[:, None]).astype(np.float32)
-    for kind, options in ((optim.SGD, {"lr": 0.1, "momentum": 0.9}), (optim.Adam, {"lr": 0.01}),
-                          (optim.Adagrad, {"lr": 0.1}), (optim.RMSprop, {"lr": 0.01})):  # fmt: skip
+    for kind, options in (
+        (optim.SGD, {"lr": 0.1, "momentum": 0.9}),
+        (optim.Adam, {"lr": 0.01}),
+        (optim.Adagrad, {"lr": 0.1}),
+        (optim.RMSprop, {"lr": 0.01}),
+    ):
         net = nn.Sequential(nn.Linear(5, 8, rng=0), nn.ReLU(), nn.Linear(8, 2, rng=1))
         optimizer = kind(net, **options)
         losses = []

@@ -100,10 +100,18 @@ class TestReduceOnPlateau:
     def test_before_any_epoch(self):
         assert optim.ReduceOnPlateau(0.3)(0) == optim.ReduceOnPlateau(0.3)(99, []) == 0.3
 
-    @pytest.mark.parametrize("options", [
-        {}, {"patience": 0}, {"patience": 2, "factor": 0.5}, {"patience": 1, "threshold": 0.1},
-        {"patience": 0, "factor": 0.3, "min_lr": 0.05}, {"patience": 0, "min_lr": 3.0},
-    ], ids=str)  # fmt: skip
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {},
+            {"patience": 0},
+            {"patience": 2, "factor": 0.5},
+            {"patience": 1, "threshold": 0.1},
+            {"patience": 0, "factor": 0.3, "min_lr": 0.05},
+            {"patience": 0, "min_lr": 3.0},
+        ],
+        ids=str,
+    )
     def test_as_pytorch(self, options):
         torch = pytest.importorskip("torch")
         parameter = torch.nn.Parameter(torch.zeros(1))
@@ -117,16 +125,27 @@ class TestReduceOnPlateau:
             twin.step(loss)
             assert schedule(epoch, losses[:epoch]) == approx(optimizer.param_groups[0]["lr"])
 
-    @pytest.mark.parametrize("options, message", [
-        ({"factor": 1}, "factor is 1"), ({"factor": 0}, "factor is 0"), ({"patience": -1}, "patience is -1"),
-        ({"threshold": -1}, "threshold is -1"), ({"min_lr": float("inf")}, "min_lr is inf"),
-    ])  # fmt: skip
+    @pytest.mark.parametrize(
+        "options, message",
+        [
+            ({"factor": 1}, "factor is 1"),
+            ({"factor": 0}, "factor is 0"),
+            ({"patience": -1}, "patience is -1"),
+            ({"threshold": -1}, "threshold is -1"),
+            ({"min_lr": float("inf")}, "min_lr is inf"),
+        ],
+    )
     def test_settings_out_of_range(self, options, message):
         with pytest.raises(ValueError, match=message):
             optim.ReduceOnPlateau(0.1, **options)
 
 
-SCHEDULES = [optim.Constant(0.1), optim.Step(0.1, 5), optim.Cosine(0.1, 20), optim.OneCycle(0.1, 20)]
+SCHEDULES = [
+    optim.Constant(0.1),
+    optim.Step(0.1, 5),
+    optim.Cosine(0.1, 20),
+    optim.OneCycle(0.1, 20),
+]
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=str)
@@ -173,13 +192,16 @@ class TestPiecewise:
     def test_of_one_rate(self):
         assert rates(optim.Piecewise([3.0], []), 3) == [3.0] * 3
 
-    @pytest.mark.parametrize("values, boundaries, message", [
-        ([1.0, 2.0], [], "rates has 2 values and boundaries 0"),
-        ([], [], "rates has 0 values"),
-        ([1.0], [3], "rates has 1 values and boundaries 1"),
-        ([1.0, 2.0], [0], r"boundaries is \(0,\)"),
-        ([1.0, 2.0, 3.0], [4, 4], r"boundaries is \(4, 4\)"),
-    ])  # fmt: skip
+    @pytest.mark.parametrize(
+        "values, boundaries, message",
+        [
+            ([1.0, 2.0], [], "rates has 2 values and boundaries 0"),
+            ([], [], "rates has 0 values"),
+            ([1.0], [3], "rates has 1 values and boundaries 1"),
+            ([1.0, 2.0], [0], r"boundaries is \(0,\)"),
+            ([1.0, 2.0, 3.0], [4, 4], r"boundaries is \(4, 4\)"),
+        ],
+    )
     def test_what_does_not_fit(self, values, boundaries, message):
         with pytest.raises(ValueError, match=message):
             optim.Piecewise(values, boundaries)

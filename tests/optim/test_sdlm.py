@@ -100,7 +100,10 @@ def test_the_step_of_a_squashed_unit():
 
 def lenet(samples=70):
     rng = np.random.default_rng(5)
-    images, labels = rng.integers(0, 256, (samples, 1, 20, 20)).astype(np.uint8), rng.integers(0, 10, samples)
+    images, labels = (
+        rng.integers(0, 256, (samples, 1, 20, 20)).astype(np.uint8),
+        rng.integers(0, 10, samples),
+    )
     net = nn.LeNet5(input_size=20, activation="tanh", pooling="avg", rng=0)
     return net, images, labels, {"scale": 1 / 255, "offset": np.zeros((1, 20, 20), np.float32)}
 
@@ -129,7 +132,8 @@ def test_steps_in_one_go_are_steps_one_by_one(batch_size, loss):
         other = optim.SDLM(twin, lr=1.0)
         other.estimate(images, labels[index[:25]], loss, index=index[:25], **packing)
         _, taken, _ = twin.train_steps(
-            images, labels[index], loss, other, rates, batch_size=batch_size, index=index, **packing)  # fmt: skip
+            images, labels[index], loss, other, rates, batch_size=batch_size, index=index, **packing
+        )
         assert (taken, other.steps, other.lr) == (len(rates), len(rates), rates[-1])
         assert_array_equal(other.curvature, optimizer.curvature)
         assert twin.vector.tobytes() == net.vector.tobytes()
@@ -140,7 +144,9 @@ def test_an_estimate_is_what_the_model_measures():
     optimizer = optim.SDLM(net, lr=0.1)
     optimizer.estimate(images, labels, nn.CrossEntropyLoss(), **packing)
     first = optimizer.curvature
-    assert_array_equal(first, net.second_derivatives(images, labels, nn.CrossEntropyLoss(), **packing))
+    assert_array_equal(
+        first, net.second_derivatives(images, labels, nn.CrossEntropyLoss(), **packing)
+    )
     kept = first.copy()
     net.vector[:] *= 0.5
     net.second_derivatives(images, labels, nn.CrossEntropyLoss(), **packing)
@@ -168,14 +174,23 @@ def test_a_loaded_state_goes_on_to_the_same_bits():
     assert twin.model.vector.tobytes() == optimizer.model.vector.tobytes()
 
 
-@pytest.mark.parametrize("spoil, message", [
-    (lambda state: state.pop("curvature"), "state has"),
-    (lambda state: state.update(velocity=1), "'velocity'"),
-    (lambda state: state.update(curvature=np.zeros(3)), r"\(3,\).*\(154,\)"),
-    (lambda state: state["curvature"].__setitem__(140, np.nan), "the curvature of 2.weight is nan; it should be"),
-    (lambda state: state["curvature"].__setitem__(127, np.inf), "the curvature of 0.bias is inf"),
-    (lambda state: state["curvature"].__setitem__(0, -1), "the curvature of 0.weight is -1"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "spoil, message",
+    [
+        (lambda state: state.pop("curvature"), "state has"),
+        (lambda state: state.update(velocity=1), "'velocity'"),
+        (lambda state: state.update(curvature=np.zeros(3)), r"\(3,\).*\(154,\)"),
+        (
+            lambda state: state["curvature"].__setitem__(140, np.nan),
+            "the curvature of 2.weight is nan; it should be",
+        ),
+        (
+            lambda state: state["curvature"].__setitem__(127, np.inf),
+            "the curvature of 0.bias is inf",
+        ),
+        (lambda state: state["curvature"].__setitem__(0, -1), "the curvature of 0.weight is -1"),
+    ],
+)
 def test_a_state_that_does_not_fit_changes_nothing(spoil, message):
     optimizer = optim.SDLM(model(), lr=0.05)
     optimizer.set_curvature(curvatures(154))
@@ -194,11 +209,15 @@ def test_the_curvature_is_read_only():
         optimizer.curvature[0] = 1
 
 
-@pytest.mark.parametrize("options, message", [
-    *(({"lr": lr}, "lr is") for lr in (-1, np.nan, np.inf)),
-    *(({"lr": 1, "mu": mu}, "mu is") for mu in (0, -0.02, np.nan, np.inf, 1e-60)),
-    *(({"lr": 1, "samples": samples}, "samples is") for samples in (0, -5, 2.5)),
-], ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        *(({"lr": lr}, "lr is") for lr in (-1, np.nan, np.inf)),
+        *(({"lr": 1, "mu": mu}, "mu is") for mu in (0, -0.02, np.nan, np.inf, 1e-60)),
+        *(({"lr": 1, "samples": samples}, "samples is") for samples in (0, -5, 2.5)),
+    ],
+    ids=str,
+)
 def test_settings_out_of_range(options, message):
     with pytest.raises(ValueError, match=message):
         optim.SDLM(model(), **options)
@@ -218,14 +237,19 @@ class FixedSecond:
 def test_an_estimate_that_is_no_curvature(value):
     optimizer = optim.SDLM(model(), lr=0.05)
     x = np.ones((3, 9), np.float32)
-    with pytest.raises(ArithmeticError, match="curvature of 0.weight is .*; lower the learning rate, it is 0.05, or"):
+    with pytest.raises(
+        ArithmeticError,
+        match="curvature of 0.weight is .*; lower the learning rate, it is 0.05, or",
+    ):
         optimizer.estimate(x, np.zeros(3, int), FixedSecond(value))
     assert not optimizer.curvature.any()
 
 
 def test_one_layer_cannot_be_measured():
     optimizer = optim.SDLM(nn.Linear(3, 2, rng=0), lr=0.05)
-    with pytest.raises(TypeError, match="model is a Linear; SDLM measures a Sequential, so put it into one"):
+    with pytest.raises(
+        TypeError, match="model is a Linear; SDLM measures a Sequential, so put it into one"
+    ):
         optimizer.estimate(np.ones((3, 3), np.float32), np.zeros(3, int), nn.MSELoss())
 
 
@@ -241,7 +265,10 @@ def test_training_lowers_the_loss():
     rng = np.random.default_rng(0)
     labels = rng.integers(2, size=64)
     x = (rng.standard_normal((64, 5)) + 2 * labels[:, None]).astype(np.float32)
-    net, loss = nn.Sequential(nn.Linear(5, 8, rng=0), nn.Tanh(), nn.Linear(8, 2, rng=1)), nn.CrossEntropyLoss()
+    net, loss = (
+        nn.Sequential(nn.Linear(5, 8, rng=0), nn.Tanh(), nn.Linear(8, 2, rng=1)),
+        nn.CrossEntropyLoss(),
+    )
     optimizer = optim.SDLM(net, lr=0.02)
     before, _ = loss(net.forward(x), labels)
     for _ in range(3):

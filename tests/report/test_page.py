@@ -35,7 +35,12 @@ def whole(words):
         words,
         page.heading(words, words),
         page.facts((words, words, words), (words, 2, "")),
-        page.section(words, page.paragraph(words), page.preformatted(words), page.preformatted(words, command=True)),
+        page.section(
+            words,
+            page.paragraph(words),
+            page.preformatted(words),
+            page.preformatted(words, command=True),
+        ),
         page.picture(PNG, words, words),
         page.table([words, words], [[words, 1]], numbers=(1,), marked=(0,)),
     )
@@ -56,8 +61,17 @@ def test_nothing_is_fetched_and_only_its_own_style_applies():
     (style,) = re.findall("<style>(.*?)</style>", html, re.DOTALL)
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     assert f"style-src 'sha256-{digest}'" in policy
-    assert "url(" not in html and "@import" not in html and "http:" not in html and "https:" not in html
-    assert not [name for _, name, _ in Reader(html).attributes if name in ("style", "href") or name.startswith("on")]
+    assert (
+        "url(" not in html
+        and "@import" not in html
+        and "http:" not in html
+        and "https:" not in html
+    )
+    assert not [
+        name
+        for _, name, _ in Reader(html).attributes
+        if name in ("style", "href") or name.startswith("on")
+    ]
 
 
 def test_a_picture_is_inside_at_two_thirds_of_its_pixels():

@@ -18,8 +18,13 @@ def rows(epochs, validation=True, **others):
     """A history as a trainer has it."""
     made = []
     for epoch in range(1, epochs + 1):
-        row = {"epoch": epoch, "step": 10 * epoch, "lr": 1e-3 / epoch, "train_loss": 1 / epoch,
-               "train_accuracy": 1 - 0.3 / epoch}  # fmt: skip
+        row = {
+            "epoch": epoch,
+            "step": 10 * epoch,
+            "lr": 1e-3 / epoch,
+            "train_loss": 1 / epoch,
+            "train_accuracy": 1 - 0.3 / epoch,
+        }
         if validation:
             row |= {"validation_loss": 0.8 / epoch, "validation_accuracy": 1 - 0.2 / epoch}
         made.append(row | others)
@@ -84,9 +89,19 @@ def test_curves_show_the_history():
         rows(12)[5:],
         [{"epoch": 1}],
     ],
-    ids=["one epoch", "one, no validation", "constant rate", "1000 epochs", "all right", "all wrong", "nan", "test",
-         "later epochs", "nothing but the epoch"],
-)  # fmt: skip
+    ids=[
+        "one epoch",
+        "one, no validation",
+        "constant rate",
+        "1000 epochs",
+        "all right",
+        "all wrong",
+        "nan",
+        "test",
+        "later epochs",
+        "nothing but the epoch",
+    ],
+)
 def test_curves_of_any_history(history):
     assert_all_inside(curves(history))
 
@@ -100,7 +115,10 @@ NAMES = {
     2: ["yes", "no"],
     3: ["T-shirt / top", "$Bag$ <b>&amp;", "Ankle\nboot\0\ud800"],
     10: [],
-    47: [f"{['a very long name of a class', 'ß', '犬', 'собака', ''][i % 5]} number {i}" for i in range(47)],
+    47: [
+        f"{['a very long name of a class', 'ß', '犬', 'собака', ''][i % 5]} number {i}"
+        for i in range(47)
+    ],
     100: [f"W{'W' * (i % 40)}{i}" for i in range(100)],
     300: [],
 }
@@ -110,7 +128,9 @@ NAMES = {
 def test_confusion_of_any_number_of_classes(classes):
     dataset = synthetic(classes, names=NAMES[classes])
     predictions = np.where(np.arange(len(dataset)) % 3, dataset.labels, dataset.labels[::-1])
-    result = Classification(dataset.labels, predictions, np.ones(len(dataset), np.float32), classes, 0.0)
+    result = Classification(
+        dataset.labels, predictions, np.ones(len(dataset), np.float32), classes, 0.0
+    )
     figure = confusion(result.matrix, dataset.class_names)
     assert_all_inside(figure)
     assert max(figure.get_size_inches()) < 20
@@ -162,7 +182,11 @@ def test_errors_of_other_sizes(channels, side):
 NETS = {
     "usual": (nn.LeNet5, 1, {}),
     "colour": (nn.LeNet5, 3, {"pooling": "avg", "activation": "tanh"}),
-    "c5 as convolution": (nn.LeNet5, 1, {"c5": "conv", "dropout": 0.5, "batch_norm": True, "kernel_size": 3}),
+    "c5 as convolution": (
+        nn.LeNet5,
+        1,
+        {"c5": "conv", "dropout": 0.5, "batch_norm": True, "kernel_size": 3},
+    ),
     "five channels": (nn.LeNet5, 5, {"padding": 2, "without_activation": ["conv1"]}),
     "of 1998": (nn.LeNet5_1998, 1, {}),
     "of 1998 in colour": (nn.LeNet5_1998, 3, {"input_size": 32}),
@@ -175,7 +199,9 @@ def test_filters_and_activations_of_any_net(net, channels, options):
     trained = untrained(dataset, net, **options)
     figure = filters(trained.model)
     assert_all_inside(figure)
-    convolutions = [layer for layer in trained.model.layers.values() if isinstance(layer, nn.Conv2d)]
+    convolutions = [
+        layer for layer in trained.model.layers.values() if isinstance(layer, nn.Conv2d)
+    ]
     assert len(figure.axes[0].images) == len(convolutions)
     figure = activations(trained, dataset.images[0], title="of $5", given=3)
     assert_all_inside(figure)
@@ -202,7 +228,12 @@ def test_filters_are_the_weights():
 def test_maps_that_are_not_connected_are_grey():
     model = nn.LeNet5_1998()
     sheet = filters(model).axes[0].images[1].get_array()
-    grey = np.array([[np.ptp(sheet[6 * i : 6 * i + 5, 6 * o : 6 * o + 5]) == 0 for o in range(16)] for i in range(6)])
+    grey = np.array(
+        [
+            [np.ptp(sheet[6 * i : 6 * i + 5, 6 * o : 6 * o + 5]) == 0 for o in range(16)]
+            for i in range(6)
+        ]
+    )
     np.testing.assert_array_equal(~grey, model["c3"].connection_table)
 
 
@@ -224,13 +255,26 @@ def test_equal_pictures_have_equal_bytes_whatever_a_reader_has_set():
     result = classify(trained, dataset)
 
     def draw():
-        return [png(curves(rows(4))), png(confusion(result.matrix, dataset.class_names)), png(filters(trained.model)),
-                png(errors(dataset.images, result, dataset.class_names)),
-                png(activations(trained, dataset.images[0]))]  # fmt: skip
+        return [
+            png(curves(rows(4))),
+            png(confusion(result.matrix, dataset.class_names)),
+            png(filters(trained.model)),
+            png(errors(dataset.images, result, dataset.class_names)),
+            png(activations(trained, dataset.images[0])),
+        ]
 
     before = draw()
-    with matplotlib.rc_context({"font.size": 20, "axes.grid": True, "figure.facecolor": "red", "lines.linewidth": 9,
-                                "savefig.dpi": 30, "axes.facecolor": "green", "font.family": "serif"}):  # fmt: skip
+    with matplotlib.rc_context(
+        {
+            "font.size": 20,
+            "axes.grid": True,
+            "figure.facecolor": "red",
+            "lines.linewidth": 9,
+            "savefig.dpi": 30,
+            "axes.facecolor": "green",
+            "font.family": "serif",
+        }
+    ):
         mine = dict(matplotlib.rcParams)
         assert draw() == before
         assert dict(matplotlib.rcParams) == mine

@@ -4,7 +4,7 @@ import shlex
 
 import pytest
 
-from lenet5c import train
+from lenet5c.commands import train
 from lenet5c.recipes import RECIPES
 from lenet5c.report.repeat import repeat_command
 
@@ -16,13 +16,42 @@ from lenet5c.report.repeat import repeat_command
         ["--reading", "whole", "--skip-bad"],
         ["--seed", "7", "--epochs", "3", "--lr", "0.01", "--watch-test", "--validation", "0.25"],
         ["--recipe", "best", "--distortion", "none", "--average", "0.999", "--train-size", "1000"],
-        ["--distortion", "modern", "--dropout", "0.5", "--batch-norm", "--c5", "conv", "--activation", "tanh"],
-        ["--optimizer", "sgd", "--optimizer-settings", "nesterov=false", "--schedule", "piecewise",
-         "--schedule-settings", "factors=[1,0.1]", "epochs=[0,5]", "--keep", "best"],
-        ["--recipe", "fast", "--no-batch-norm", "--preparation", "seed1", "--init", "glorot_normal"],
+        [
+            "--distortion",
+            "modern",
+            "--dropout",
+            "0.5",
+            "--batch-norm",
+            "--c5",
+            "conv",
+            "--activation",
+            "tanh",
+        ],
+        [
+            "--optimizer",
+            "sgd",
+            "--optimizer-settings",
+            "nesterov=false",
+            "--schedule",
+            "piecewise",
+            "--schedule-settings",
+            "factors=[1,0.1]",
+            "epochs=[0,5]",
+            "--keep",
+            "best",
+        ],
+        [
+            "--recipe",
+            "fast",
+            "--no-batch-norm",
+            "--preparation",
+            "pynet",
+            "--init",
+            "glorot_normal",
+        ],
     ],
     ids=" ".join,
-)  # fmt: skip
+)
 def test_the_command_gives_the_same_configuration(options):
     arguments = train.make_parser().parse_args(options)
     _, config = train.begin(arguments)
@@ -33,5 +62,10 @@ def test_the_command_gives_the_same_configuration(options):
 
 
 def test_folders_are_quoted():
-    config = {"recipe": "default", "data": "/my data/it's", "seed": 0, **RECIPES["default"].to_dict()}
+    config = {
+        "recipe": "default",
+        "data": "/my data/it's",
+        "seed": 0,
+        **RECIPES["default"].to_dict(),
+    }
     assert repeat_command(config) == "lenet5c train --data '/my data/it'\"'\"'s' --seed 0"

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from lenet5c import train
+from lenet5c.commands import train
 from lenet5c.report import run as run_report
 from lenet5c.report.run import PAGE, PICTURES
 
@@ -26,7 +26,11 @@ def quick(tmp_path, idx_files, capsys):
 
 
 def digests(folder):
-    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in FILES if name != PAGE}
+    return {
+        name: hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        for name in FILES
+        if name != PAGE
+    }
 
 
 def present(folder):
@@ -42,7 +46,10 @@ def test_a_run_leaves_pictures_and_a_page(tmp_path, quick):
     assert present(tmp_path / "run") == FILES
     html = (tmp_path / "run" / PAGE).read_text(encoding="utf-8")
     summary = json.loads((tmp_path / "run/summary.json").read_text())
-    assert f"{100 * summary['test_accuracy']:.2f} %" in html and f"{summary['test_correct']} of 500" in html
+    assert (
+        f"{100 * summary['test_accuracy']:.2f} %" in html
+        and f"{summary['test_correct']} of 500" in html
+    )
     assert html.count("data:image/png;base64,") == len(PICTURES)
     assert "--seed 0" in html and "61,706" in html and "conv1" in html
     assert "until the test" in html and "resumed" not in html
@@ -89,7 +96,11 @@ def test_what_goes_wrong_is_a_warning_and_the_run_is_done(tmp_path, quick, monke
     code, said, complained = quick("--target-accuracy", "0")
     assert code == 0 and said.splitlines()[-1].startswith("Test accuracy: ")
     (line,) = complained.splitlines()
-    assert line.startswith("lenet5c train: warning: no ") and type(error).__name__ in line and "--resume" in line
+    assert (
+        line.startswith("lenet5c train: warning: no ")
+        and type(error).__name__ in line
+        and "--resume" in line
+    )
     if isinstance(error, Exception):  # the others are drawn
         assert FILES - present(tmp_path / "run") == {"filters.png"}
 
@@ -100,7 +111,7 @@ def test_a_folder_that_cannot_be_written_to_is_a_warning(tmp_path, quick, monkey
     def fail(path, content):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(run_report.atomic, "write_bytes", fail)
+    monkeypatch.setattr(run_report._files, "write_bytes", fail)
     monkeypatch.setattr(train.RunFolder, "save_checkpoint", lambda *_: None)
     monkeypatch.setattr(train.RunFolder, "create", lambda *_: (tmp_path / "run").mkdir())
     monkeypatch.setattr(train, "finish", lambda *_: {"test_correct": 1, "test_count": 2})

@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from lenet5c.report.names import columns, plain, shorten
+from lenet5c._text import columns, plain, shorten
 from lenet5c.report.tables import class_table, matrix_table, worst_table
 from lenet5c.training import Classification
 
@@ -30,9 +30,15 @@ def test_many_classes_become_the_most_frequent_mistakes():
     matrix = np.diag([100] * 50)
     matrix[3, 7], matrix[7, 3], matrix[1, 2] = 5, 9, 5
     lines = matrix_table(matrix, [f"c{i}" for i in range(50)]).splitlines()
-    assert [line.split() for line in lines[1:]] == [["c7", "c3", "9"], ["c1", "c2", "5"], ["c3", "c7", "5"]]
+    assert [line.split() for line in lines[1:]] == [
+        ["c7", "c3", "9"],
+        ["c1", "c2", "5"],
+        ["c3", "c7", "5"],
+    ]
     matrix[:] = 1
-    assert matrix_table(matrix, [f"c{i}" for i in range(50)]).endswith("and 2,430 images in 2,430 other pairs")
+    assert matrix_table(matrix, [f"c{i}" for i in range(50)]).endswith(
+        "and 2,430 images in 2,430 other pairs"
+    )
     assert matrix_table(np.diag([1] * 50), [""] * 50) == "There is no mistake."
     table = class_table(np.diag([100] * 50), [f"c{i}" for i in range(50)]).splitlines()
     assert table[0].startswith("The 20 classes") and len(table) == 1 + 1 + 20 + 1
@@ -45,9 +51,14 @@ def test_what_is_not_defined_is_a_dash():
 
 
 def test_worst_first():
-    result = Classification(np.array([0, 1, 1]), np.array([1, 1, 0]), np.array([0.5, 1, 0.75], np.float32), 2, 0.0)
+    result = Classification(
+        np.array([0, 1, 1]), np.array([1, 1, 0]), np.array([0.5, 1, 0.75], np.float32), 2, 0.0
+    )
     lines = worst_table(result, ["no", "yes"], 5).splitlines()
-    assert [line.split() for line in lines[1:]] == [["2", "yes", "no", "75.00%"], ["0", "no", "yes", "50.00%"]]
+    assert [line.split() for line in lines[1:]] == [
+        ["2", "yes", "no", "75.00%"],
+        ["0", "no", "yes", "50.00%"],
+    ]
 
 
 @pytest.mark.parametrize(

@@ -54,13 +54,19 @@ def test_against_scikit_learn(classes, absent):
     labels, predictions = draws(4, classes, absent=absent)
     labels[labels == 4], predictions[7] = 2, 4  # a class that is predicted only
     matrix = confusion_matrix(labels, predictions, classes)
-    np.testing.assert_array_equal(matrix, metrics.confusion_matrix(labels, predictions, labels=range(classes)))
+    np.testing.assert_array_equal(
+        matrix, metrics.confusion_matrix(labels, predictions, labels=range(classes))
+    )
     report = metrics.classification_report(labels, predictions, output_dict=True, zero_division=0)
     scores = class_scores(matrix)
     for c in set(range(classes)) - set(absent):
         each = report[str(c)]
-        assert (scores.precision[c], scores.recall[c], scores.f1[c], scores.count[c]) == pytest.approx(
-            (each["precision"], each["recall"], each["f1-score"], each["support"]))  # fmt: skip
+        assert (
+            scores.precision[c],
+            scores.recall[c],
+            scores.f1[c],
+            scores.count[c],
+        ) == pytest.approx((each["precision"], each["recall"], each["f1-score"], each["support"]))
     macro = report["macro avg"]
     assert scores.macro == pytest.approx((macro["precision"], macro["recall"], macro["f1-score"]))
 
@@ -74,9 +80,14 @@ def test_pairs_are_the_mistakes_by_number():
 
 @pytest.mark.parametrize(
     "labels, predictions, words",
-    [([0, 2], [0, 1], "labels runs from 0 to 2"), ([0], [-1], "predictions runs from -1"), ([0], [0, 1], "1 images"),
-     ([0.5], [0], "row of integers"), ([[0]], [0], "row of integers")],
-)  # fmt: skip
+    [
+        ([0, 2], [0, 1], "labels runs from 0 to 2"),
+        ([0], [-1], "predictions runs from -1"),
+        ([0], [0, 1], "1 images"),
+        ([0.5], [0], "row of integers"),
+        ([[0]], [0], "row of integers"),
+    ],
+)
 def test_what_cannot_be_counted(labels, predictions, words):
     with pytest.raises(ValueError, match=words):
         confusion_matrix(labels, predictions, 2)
@@ -88,18 +99,32 @@ def test_classify_agrees_with_evaluate(mnist_slice, net):
     trained = TrainedModel(net(), Preparation.named("default"), test.class_names)
     result = classify(trained, test)
     expected = evaluate(trained.model, test, trained.preparation)
-    assert (result.correct, result.count, result.loss) == (expected.correct, expected.count, expected.loss)
+    assert (result.correct, result.count, result.loss) == (
+        expected.correct,
+        expected.count,
+        expected.loss,
+    )
     assert result.matrix.sum() == 500 and np.trace(result.matrix) == result.correct
-    np.testing.assert_array_equal(result.confidences, trained.probabilities(test.images).max(axis=1))
+    np.testing.assert_array_equal(
+        result.confidences, trained.probabilities(test.images).max(axis=1)
+    )
 
 
 def test_worst_are_the_surest_wrong_ones_and_then_by_index():
-    result = Classification(np.zeros(5, int), np.array([1, 0, 1, 1, 1]), np.array([0.5, 1, 0.9, 0.5, 0.7]), 2, 0.0)
+    result = Classification(
+        np.zeros(5, int), np.array([1, 0, 1, 1, 1]), np.array([0.5, 1, 0.9, 0.5, 0.7]), 2, 0.0
+    )
     assert result.worst().tolist() == [2, 4, 0, 3] and result.worst(2).tolist() == [2, 4]
 
 
 def data(names, labels, shape=(1, 28, 28)):
-    return Dataset(np.zeros((len(labels), *shape), np.uint8), np.array(labels), len(names), "some", tuple(names))
+    return Dataset(
+        np.zeros((len(labels), *shape), np.uint8),
+        np.array(labels),
+        len(names),
+        "some",
+        tuple(names),
+    )
 
 
 def model(names, shape=(1, 28, 28)):
@@ -135,7 +160,12 @@ def test_classes_are_matched(known, names, labels, note):
     [
         ("ab", "abc", (1, 28, 28), "3 classes, the model 2"),
         (["cat", "dog"], ["dog", "cow"], (1, 28, 28), "class 'cow'"),
-        ("abc", "xy", (1, 28, 28), "class 'x', which the model does not know; it knows 'a', 'b', 'c'"),
+        (
+            "abc",
+            "xy",
+            (1, 28, 28),
+            "class 'x', which the model does not know; it knows 'a', 'b', 'c'",
+        ),
         ("ab", "ab", (3, 28, 28), "images of 1 channel, those of some have 3"),
     ],
 )

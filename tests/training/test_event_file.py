@@ -11,8 +11,18 @@ from lenet5c.training.event_file import EventFile, crc32c, record, records
 
 
 def rows(count):
-    return [{"epoch": n, "step": 9 * n, "lr": 0.1, "train_loss": 1 / n, "train_accuracy": 0.5, "validation_loss": 2 / n,
-             "validation_accuracy": 0.25} for n in range(1, count + 1)]  # fmt: skip
+    return [
+        {
+            "epoch": n,
+            "step": 9 * n,
+            "lr": 0.1,
+            "train_loss": 1 / n,
+            "train_accuracy": 0.5,
+            "validation_loss": 2 / n,
+            "validation_accuracy": 0.25,
+        }
+        for n in range(1, count + 1)
+    ]
 
 
 @pytest.fixture
@@ -23,7 +33,10 @@ def read():
     def scalars(folder):
         events = accumulator.EventAccumulator(str(folder), purge_orphaned_data=False)
         events.Reload()
-        return {tag: [(each.step, each.value) for each in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+        return {
+            tag: [(each.step, each.value) for each in events.Scalars(tag)]
+            for tag in events.Tags()["scalars"]
+        }
 
     return scalars
 
@@ -40,7 +53,13 @@ def test_tags_and_steps(path, read):
     for row in rows(3):
         events.add(row)
     scalars = read(path.parent)
-    assert set(scalars) == {"Loss/train", "Loss/val", "Accuracy/train", "Accuracy/val", "Learning rate"}
+    assert set(scalars) == {
+        "Loss/train",
+        "Loss/val",
+        "Accuracy/train",
+        "Accuracy/val",
+        "Learning rate",
+    }
     assert scalars["Loss/train"] == [(1, 1.0), (2, 0.5), (3, pytest.approx(1 / 3))]
     assert scalars["Accuracy/val"] == [(1, 0.25), (2, 0.25), (3, 0.25)]
     events.add({"epoch": 4, "test_accuracy": 0.75, "train_loss": float("nan"), "lr": 1e300})
@@ -62,8 +81,17 @@ def test_going_on_keeps_what_was_written(path, read):
 
 
 @pytest.mark.parametrize("known", [0, 1, 2, 3])
-@pytest.mark.parametrize("damage", [lambda data: data[:-1], lambda data: data[:-30], lambda data: data + b"\0" * 40,
-                                    lambda data: data[:60] + b"x" + data[61:], lambda data: b"", lambda data: data])  # fmt: skip
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: data[:-1],
+        lambda data: data[:-30],
+        lambda data: data + b"\0" * 40,
+        lambda data: data[:60] + b"x" + data[61:],
+        lambda data: b"",
+        lambda data: data,
+    ],
+)
 def test_a_file_that_does_not_fit_the_history_is_mended(path, read, known, damage):
     events = EventFile(path)
     events.begin([])
@@ -112,16 +140,24 @@ def test_without_the_package(tmp_path, monkeypatch):
         EventFile(tmp_path / "tfevents")
     code = (
         "import sys; sys.modules['tensorboard'] = None\n"
-        "from lenet5c.train import main\n"
+        "from lenet5c.commands.train import main\n"
         f"sys.exit(main(['--epochs', '1', '--tensorboard', '--out', {str(tmp_path / 'run')!r}]))"
     )
     done = run_python(code)
-    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and "lenet5c[tensorboard]" in done.stderr
+    assert (
+        done.returncode == 2
+        and len(done.stderr.splitlines()) == 1
+        and "lenet5c[tensorboard]" in done.stderr
+    )
     assert done.stdout == "" and not (tmp_path / "run").exists()
 
 
 def train(*arguments):
-    done = run_python("import sys; from lenet5c.train import main; sys.exit(main(sys.argv[1:]))", "--no-report", *arguments)
+    done = run_python(
+        "import sys; from lenet5c.commands.train import main; sys.exit(main(sys.argv[1:]))",
+        "--no-report",
+        *arguments,
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -134,7 +170,7 @@ def test_runs_with_and_without_it_are_one_run(tmp_path, read, idx_files):
     train(*options, "--out", plain)
     code = (
         "import os, sys\n"
-        "from lenet5c import train\n"
+        "from lenet5c.commands import train\n"
         "real = train.EventFile.add\n"
         "def add(self, row):\n"
         "    real(self, row)\n"
@@ -147,7 +183,9 @@ def test_runs_with_and_without_it_are_one_run(tmp_path, read, idx_files):
     train("--resume", "--out", run)
     history = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     scalars = read(run)
-    assert scalars["Loss/val"] == [(row["epoch"], pytest.approx(row["validation_loss"])) for row in history]
+    assert scalars["Loss/val"] == [
+        (row["epoch"], pytest.approx(row["validation_loss"])) for row in history
+    ]
     for name in ("metrics.jsonl", "metrics.csv", "model.safetensors", "config.json"):
         assert (run / name).read_bytes() == (plain / name).read_bytes()
     train("--resume", "--out", plain, "--tensorboard")

@@ -5,30 +5,51 @@ import struct
 
 import numpy as np
 import pytest
+from lenet5c._files import digest
 from safetensors.numpy import save
 
+from lenet5c import _files
 from lenet5c.datasets import Preparation
 from lenet5c.nn import LeNet5, LeNet5_1998
-from lenet5c.training import RunError, TrainedModel, atomic, load_model, save_model
-from lenet5c.training.tensor_file import digest
+from lenet5c.training import RunError, TrainedModel, load_model, save_model
 
 
 def trained(kind=LeNet5, **config):
     model = kind(rng=5, **config)
     names = tuple(f"class {i}" for i in range(model.config["num_classes"]))
-    return TrainedModel(model, Preparation(size=tuple(model.config["input_size"]), mean=0.1, std=0.3), names)
+    return TrainedModel(
+        model, Preparation(size=tuple(model.config["input_size"]), mean=0.1, std=0.3), names
+    )
 
 
 @pytest.mark.parametrize(
     "config",
     [
         {},
-        {"num_classes": 3, "in_channels": 2, "input_size": (28, 20), "padding": 2, "activation": "tanh",
-         "pooling": "avg"},  # fmt: skip
-        {"kernel_size": 3, "padding": 1, "conv2_padding": 1, "c5": "conv", "without_activation": ["conv2", "conv3"]},
+        {
+            "num_classes": 3,
+            "in_channels": 2,
+            "input_size": (28, 20),
+            "padding": 2,
+            "activation": "tanh",
+            "pooling": "avg",
+        },
+        {
+            "kernel_size": 3,
+            "padding": 1,
+            "conv2_padding": 1,
+            "c5": "conv",
+            "without_activation": ["conv2", "conv3"],
+        },
         {"batch_norm": True, "dropout": 0.5},
         {"kind": LeNet5_1998},
-        {"kind": LeNet5_1998, "num_classes": 3, "in_channels": 2, "input_size": (28, 20), "init": "lush"},
+        {
+            "kind": LeNet5_1998,
+            "num_classes": 3,
+            "in_channels": 2,
+            "input_size": (28, 20),
+            "init": "lush",
+        },
     ],
 )
 def test_round_trip(tmp_path, config):
@@ -54,13 +75,21 @@ def test_codes_travel_along(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (5, 1, 32, 32), np.uint8)
     assert (loaded.logits(images) == original.logits(images)).all()
     assert (loaded.logits(images) < 0).all()  # penalties, negated
-    assert (loaded.probabilities(images).argmax(axis=1) == original.model.predict(
-        (images * np.float32(loaded.preparation.scale) + loaded.preparation.offset(1)).astype(np.float32))).all()
+    assert (
+        loaded.probabilities(images).argmax(axis=1)
+        == original.model.predict(
+            (images * np.float32(loaded.preparation.scale) + loaded.preparation.offset(1)).astype(
+                np.float32
+            )
+        )
+    ).all()
 
 
 def test_mean_image_travels_along(tmp_path):
     model = trained()
-    model.preparation = Preparation(size=(32, 32), std=0.3, mean_image=np.full((1, 32, 32), 7, np.float32))
+    model.preparation = Preparation(
+        size=(32, 32), std=0.3, mean_image=np.full((1, 32, 32), 7, np.float32)
+    )
     save_model(tmp_path / "m", model)
     assert (load_model(tmp_path / "m").preparation.mean_image == 7).all()
 
@@ -117,7 +146,15 @@ def put(**values):
         put(config={"no such": 1}),
         put(config=None),
         put(preparation={"size": [32, 32]}),
-        put(preparation={"size": [10**9, 10**9], "fit": "pad", "mean": 0, "std": 1, "mean_image": False}),
+        put(
+            preparation={
+                "size": [10**9, 10**9],
+                "fit": "pad",
+                "mean": 0,
+                "std": 1,
+                "mean_image": False,
+            }
+        ),
         put(class_names=["one"]),
         put(class_names=list(range(10))),
         put(class_names=None),
@@ -157,7 +194,7 @@ def test_tampered_metadata_is_a_clear_error(tmp_path, change):
         put(config=[]),
         put(class_names=["one"]),
     ],
-)  # fmt: skip
+)
 def test_tampered_metadata_of_1998_is_a_clear_error(tmp_path, change):
     path = rewritten(tmp_path, change, kind=LeNet5_1998)
     with pytest.raises(RunError, match="model.safetensors"):
@@ -203,7 +240,9 @@ def test_cut_files_are_a_clear_error(tmp_path, keep):
         load_model(path)
 
 
-@pytest.mark.parametrize("content", [b"\xff" * 64, b"\xff" * 8 + b"{}", b"PK\x03\x04" + b"x" * 100, b"{" * 5000])
+@pytest.mark.parametrize(
+    "content", [b"\xff" * 64, b"\xff" * 8 + b"{}", b"PK\x03\x04" + b"x" * 100, b"{" * 5000]
+)
 def test_foreign_files_are_a_clear_error(tmp_path, content):
     path = tmp_path / "model.safetensors"
     path.write_bytes(content)
@@ -228,5 +267,5 @@ def test_missing_file_and_directory(tmp_path):
 def test_an_error_of_writing_names_the_file_that_was_asked_for(tmp_path):
     path = tmp_path / "nowhere" / "file.json"
     with pytest.raises(FileNotFoundError) as caught:
-        atomic.write_json(path, {})
+        _files.write_json(path, {})
     assert caught.value.filename == str(path)

@@ -15,10 +15,28 @@ from conftest import run_python
 import lenet5c
 from lenet5c.datasets import Preparation
 from lenet5c.errors import MissingExtraError
-from lenet5c.nn import BatchNorm1d, CrossEntropyLoss, Dropout, Flatten, Layer, LeNet5, Linear, MaxPool2d, Sequential
+from lenet5c.nn import (
+    BatchNorm1d,
+    CrossEntropyLoss,
+    Dropout,
+    Flatten,
+    Layer,
+    LeNet5,
+    Linear,
+    MaxPool2d,
+    Sequential,
+)
 from lenet5c.nn.tile_layer import TileChain
 from lenet5c.optim import SGD, Adam, OneCycle, ReduceOnPlateau, RMSprop
-from lenet5c.training import History, NonFiniteError, RunError, Trainer, evaluate, load_model, save_model
+from lenet5c.training import (
+    History,
+    NonFiniteError,
+    RunError,
+    Trainer,
+    evaluate,
+    load_model,
+    save_model,
+)
 
 
 class Hook(Layer):
@@ -40,28 +58,62 @@ def compiled_trainer(data, epochs=3, seed=3, **options):
     """In the compiled core alone; an average, the best weights, a rate that falls on a plateau."""
     model = LeNet5(rng=1)
     rest, held_out = data.take(np.arange(700)).split(100, 0)
-    return Trainer(model, RMSprop(model, 2e-3), ReduceOnPlateau(2e-3, factor=0.5, patience=0), CrossEntropyLoss(),
-                   Preparation.named("default"), rest, held_out, batch_size=20, epochs=epochs, seed=seed, average=0.9,
-                   keep="best", **options)  # fmt: skip
+    return Trainer(
+        model,
+        RMSprop(model, 2e-3),
+        ReduceOnPlateau(2e-3, factor=0.5, patience=0),
+        CrossEntropyLoss(),
+        Preparation.named("default"),
+        rest,
+        held_out,
+        batch_size=20,
+        epochs=epochs,
+        seed=seed,
+        average=0.9,
+        keep="best",
+        **options,
+    )
 
 
 def plain_trainer(data, epochs=2):
     """A model in the compiled core alone."""
     model = LeNet5(rng=1)
-    return Trainer(model, Adam(model, 3e-3), OneCycle(3e-3, epochs * 38), CrossEntropyLoss(),
-                   Preparation.named("default"), data.take(np.arange(600)), None, batch_size=16, epochs=epochs)  # fmt: skip
+    return Trainer(
+        model,
+        Adam(model, 3e-3),
+        OneCycle(3e-3, epochs * 38),
+        CrossEntropyLoss(),
+        Preparation.named("default"),
+        data.take(np.arange(600)),
+        None,
+        batch_size=16,
+        epochs=epochs,
+    )
 
 
 def layers_trainer(data, epochs=2):
     """Layers with random states and statistics, and one of the user's own between them."""
-    model = Sequential(MaxPool2d(4), Flatten(), BatchNorm1d(49), Dropout(0.3, rng=7), Linear(49, 10, rng=1), Hook())
-    return Trainer(model, SGD(model, 0.05, 0.9), OneCycle(0.05, epochs * 30), CrossEntropyLoss(),
-                   Preparation.named("seed3"), data.take(np.arange(300)), None, batch_size=10, epochs=epochs)  # fmt: skip
+    model = Sequential(
+        MaxPool2d(4), Flatten(), BatchNorm1d(49), Dropout(0.3, rng=7), Linear(49, 10, rng=1), Hook()
+    )
+    return Trainer(
+        model,
+        SGD(model, 0.05, 0.9),
+        OneCycle(0.05, epochs * 30),
+        CrossEntropyLoss(),
+        Preparation.named("average-pool"),
+        data.take(np.arange(300)),
+        None,
+        batch_size=10,
+        epochs=epochs,
+    )
 
 
 def everything(trainer):
     values, arrays = trainer.state()
-    return {name: array.tobytes() for name, array in arrays.items()}, json.dumps(values, default=repr)
+    return {name: array.tobytes() for name, array in arrays.items()}, json.dumps(
+        values, default=repr
+    )
 
 
 @pytest.mark.parametrize("make", [compiled_trainer, plain_trainer])
@@ -126,7 +178,9 @@ def test_a_keyboard_interrupt_raised_anywhere_is_taken_back(mnist_slice, monkeyp
     elif place == "end of epoch":
         monkeypatch.setattr(trainer, "_rate", after(trainer._rate))
     stops = 0
-    while not (history := trainer.fit(False, on_epoch=interrupt if place == "callback" else None)).done:
+    while not (
+        history := trainer.fit(False, on_epoch=interrupt if place == "callback" else None)
+    ).done:
         stops += 1
         assert stops < 10
     assert stops >= 2
@@ -181,8 +235,18 @@ def test_a_saved_training_goes_on_elsewhere(tmp_path, mnist_slice):
 
 
 def test_a_runs_checkpoint_goes_on_in_a_notebook(tmp_path, idx_files, mnist_slice):
-    done = run_python("import sys; from lenet5c.train import main; sys.exit(main(sys.argv[1:]))", "--no-report",
-                      "--recipe", "fast", "--data", idx_files, "--seed", "5", "--out", tmp_path / "run")  # fmt: skip
+    done = run_python(
+        "import sys; from lenet5c.commands.train import main; sys.exit(main(sys.argv[1:]))",
+        "--no-report",
+        "--recipe",
+        "fast",
+        "--data",
+        idx_files,
+        "--seed",
+        "5",
+        "--out",
+        tmp_path / "run",
+    )
     assert done.returncode == 0, done.stderr
     trainer = lenet5c.trainer("fast", data=idx_files, seed=5)
     trainer.load(tmp_path / "run/checkpoint.safetensors")
@@ -257,7 +321,9 @@ def test_a_trainer_in_one_call(tmp_path, mnist_slice, idx_files):
     assert history.done and history.best is None
     save_model(tmp_path / "model", trainer.trained)
     again = load_model(tmp_path / "model")
-    assert (again.probabilities(test.images[:5]) == trainer.trained.probabilities(test.images[:5])).all()
+    assert (
+        again.probabilities(test.images[:5]) == trainer.trained.probabilities(test.images[:5])
+    ).all()
     in_memory = lenet5c.trainer("fast", data=mnist_slice[0], seed=5, epochs=2)
     assert in_memory.fit(progress=False) == history
     with pytest.raises(ValueError, match="--data is 'nowhere'"):
@@ -286,11 +352,23 @@ def test_ctrl_c_in_a_program(tmp_path):
 
 
 def test_a_history_is_a_list_and_more():
-    rows = [{"epoch": n, "step": n, "lr": 0.1, "train_loss": 1 / n, "train_accuracy": 0.9, "validation_loss": 0.5,
-             "validation_accuracy": 0.9 + (n == 3) / 100} for n in range(1, 31)]  # fmt: skip
+    rows = [
+        {
+            "epoch": n,
+            "step": n,
+            "lr": 0.1,
+            "train_loss": 1 / n,
+            "train_accuracy": 0.9,
+            "validation_loss": 0.5,
+            "validation_accuracy": 0.9 + (n == 3) / 100,
+        }
+        for n in range(1, 31)
+    ]
     history = History(rows, epochs=40, done=False)
     assert history == rows and history[2:4] == rows[2:4] and history[-1] is rows[-1]
-    assert history["epoch"].dtype == np.int64 and history["train_loss"].tolist() == [row["train_loss"] for row in rows]
+    assert history["epoch"].dtype == np.int64 and history["train_loss"].tolist() == [
+        row["train_loss"] for row in rows
+    ]
     assert list(history.to_dict()) == list(rows[0]) and json.loads(json.dumps(history)) == rows
     assert history.best["epoch"] == 3
     with pytest.raises(KeyError, match="no column 'loss'; there are epoch, step"):
@@ -302,7 +380,9 @@ def test_a_history_is_a_list_and_more():
 
 
 def test_a_history_on_a_terminal_without_blocks(monkeypatch):
-    history = History([{"train_loss": 0.5, "train_accuracy": 0.5}, {"train_loss": 0.1, "train_accuracy": 0.9}])
+    history = History(
+        [{"train_loss": 0.5, "train_accuracy": 0.5}, {"train_loss": 0.1, "train_accuracy": 0.9}]
+    )
     assert "loss 0.5000 █▁ 0.1000" in repr(history)
     monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(io.BytesIO(), "ascii"))
     print(history)
@@ -314,7 +394,9 @@ def test_a_plot_marks_the_kept_epoch(mnist_slice):
     trainer = compiled_trainer(mnist_slice[0], epochs=2)
     history = trainer.fit(progress=False)
     assert history.kept_epoch == trainer.kept_row["epoch"]
-    assert "kept" in {text.get_text().strip() for axes in history.plot().axes for text in axes.texts}
+    assert "kept" in {
+        text.get_text().strip() for axes in history.plot().axes for text in axes.texts
+    }
     assert history.plot()._repr_png_().startswith(b"\x89PNG")
     assert pickle.loads(pickle.dumps(history.plot()))._repr_png_() == history.plot()._repr_png_()
 
@@ -329,11 +411,20 @@ def test_a_plot_without_matplotlib(monkeypatch):
 
 def test_a_history_of_nothing_and_of_odd_rows():
     empty = History([], epochs=3, done=False)
-    assert repr(empty) == "0 of 3 epochs; the trainer's fit() goes on." and "<td>" not in empty._repr_html_()
+    assert (
+        repr(empty) == "0 of 3 epochs; the trainer's fit() goes on."
+        and "<td>" not in empty._repr_html_()
+    )
     assert empty.best is None and empty.to_dict() == {}
     with pytest.raises(KeyError, match="no epoch is finished"):
         empty["lr"]
-    odd = History([{"epoch": 1, "train_loss": float("nan"), "<b>": "<i>"}, {"epoch": 2, "train_loss": 0.5}])
+    odd = History(
+        [{"epoch": 1, "train_loss": float("nan"), "<b>": "<i>"}, {"epoch": 2, "train_loss": 0.5}]
+    )
     assert np.isnan(odd["train_loss"][0])
-    assert "&lt;b&gt;" in odd._repr_html_() and "<b>" not in odd._repr_html_() and "<i>" not in odd._repr_html_()
+    assert (
+        "&lt;b&gt;" in odd._repr_html_()
+        and "<b>" not in odd._repr_html_()
+        and "<i>" not in odd._repr_html_()
+    )
     assert "nan" in repr(odd)

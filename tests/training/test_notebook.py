@@ -36,10 +36,14 @@ print(lenet5c.training.evaluate(trainer.trained.model, test, trainer.trained.pre
 
 @pytest.fixture(scope="module")
 def cells(tmp_path_factory):
-    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell.strip()) for cell in CELLS])
+    notebook = nbformat.v4.new_notebook(
+        cells=[nbformat.v4.new_code_cell(cell.strip()) for cell in CELLS]
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the client, not of ours
-        nbclient.NotebookClient(notebook, timeout=60, kernel_name="python3").execute(cwd=tmp_path_factory.mktemp("nb"))
+        nbclient.NotebookClient(notebook, timeout=60, kernel_name="python3").execute(
+            cwd=tmp_path_factory.mktemp("nb")
+        )
     return notebook.cells
 
 
@@ -48,7 +52,11 @@ def texts(cell, kind="text/plain"):
 
 
 def streams(cell, name="stdout"):
-    return "".join(output["text"] for output in cell.outputs if output["output_type"] == "stream" and output["name"] == name)
+    return "".join(
+        output["text"]
+        for output in cell.outputs
+        if output["output_type"] == "stream" and output["name"] == name
+    )
 
 
 def test_the_figures_of_a_fit(cells):
@@ -71,6 +79,8 @@ def test_a_plot_is_shown(cells):
 
 def test_the_stop_button_and_going_on(cells):
     text = streams(cells[2])
-    assert text.count("/2 ") == 1 and "Interrupted in epoch 2 of 2" in text and "fit() goes on" in text
+    assert (
+        text.count("/2 ") == 1 and "Interrupted in epoch 2 of 2" in text and "fit() goes on" in text
+    )
     assert "1 of 2 epochs" in texts(cells[2])[-1]
     assert streams(cells[3]).splitlines()[-2:] == ["True True True", "True"]

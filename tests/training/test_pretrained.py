@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from lenet5c.datasets import mnist
-from lenet5c.recipe import Recipe
 from lenet5c.recipes import RECIPES
+from lenet5c.recipes.recipe import Recipe
 from lenet5c.training import evaluate, load_model, pretrained
 from lenet5c.training.pretrained import FOLDER
 
@@ -36,8 +36,11 @@ def test_it_is_of_the_recipe_as_it_stands():
 
 @pytest.mark.slow
 def test_its_command_writes_the_same_weights(tmp_path):
-    from lenet5c.train import main
+    from lenet5c.commands.train import main
 
-    assert main(["--recipe", "best", "--seed", "0", "--out", str(tmp_path), "--quiet", "--no-report"]) == 0
+    assert (
+        main(["--recipe", "best", "--seed", "0", "--out", str(tmp_path), "--quiet", "--no-report"])
+        == 0
+    )
     again, shipped = load_model(tmp_path / "model.safetensors"), pretrained()
     np.testing.assert_array_equal(again.model.vector, shipped.model.vector)

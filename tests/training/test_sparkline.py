@@ -5,13 +5,21 @@ from math import inf, nan
 
 import pytest
 
-from lenet5c.command import has_colours
+from lenet5c._text import has_colors
 from lenet5c.training.sparkline import ASCII, BLOCKS, blocks_for, course, course_for, sparkline
 
 
 def rows(count, **others):
-    return [{"train_loss": 2 / n, "train_accuracy": 1 - 0.5 / n, "validation_loss": 3 / n,
-             "validation_accuracy": 1 - 0.6 / n} | others for n in range(1, count + 1)]  # fmt: skip
+    return [
+        {
+            "train_loss": 2 / n,
+            "train_accuracy": 1 - 0.5 / n,
+            "validation_loss": 3 / n,
+            "validation_accuracy": 1 - 0.6 / n,
+        }
+        | others
+        for n in range(1, count + 1)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -58,7 +66,10 @@ def test_two_lines_for_training_and_validation():
     ]
     without = [{"train_loss": 2.0, "train_accuracy": 0.5}] * 2
     assert course(without) == "train  loss 2.0000 ▄▄ 2.0000   accuracy 50.00% ▄▄ 50.00%"
-    assert course(rows(3, test_accuracy=0.9)).splitlines()[-1] == "test        accuracy 90.00% ▄▄▄ 90.00%"
+    assert (
+        course(rows(3, test_accuracy=0.9)).splitlines()[-1]
+        == "test        accuracy 90.00% ▄▄▄ 90.00%"
+    )
 
 
 def test_one_epoch_needs_no_line():
@@ -77,7 +88,11 @@ def test_lines_are_no_wider_than_the_terminal(width, count):
 
 
 def test_odd_figures():
-    odd = [{"train_loss": nan, "train_accuracy": 0.1}, {"train_loss": 1e30, "train_accuracy": None}, {}]
+    odd = [
+        {"train_loss": nan, "train_accuracy": 0.1},
+        {"train_loss": 1e30, "train_accuracy": None},
+        {},
+    ]
     assert course(odd) == "train  loss nan  ▄  nan   accuracy 10.00% ▄   nan%"
     assert course([{"train_loss": inf}, {"train_loss": -12345.6}]) == "train  loss inf  ▄ -1.23e+04"
 
@@ -108,20 +123,20 @@ def test_characters_that_the_stream_has():
 
 def test_colours_on_terminals_alone(monkeypatch):
     terminal = Stream("utf-8", True)
-    assert has_colours(terminal) and "\x1b[36m█" in course_for(rows(5), terminal)
-    assert not has_colours(Stream("utf-8", False)) and not has_colours(None)
+    assert has_colors(terminal) and "\x1b[36m█" in course_for(rows(5), terminal)
+    assert not has_colors(Stream("utf-8", False)) and not has_colors(None)
     assert "\x1b" not in course_for(rows(5), Stream("utf-8", False))
     monkeypatch.setenv("NO_COLOR", "")
-    assert has_colours(terminal)
+    assert has_colors(terminal)
     monkeypatch.setenv("NO_COLOR", "1")
-    assert not has_colours(terminal)
+    assert not has_colors(terminal)
     monkeypatch.delenv("NO_COLOR")
     monkeypatch.setenv("TERM", "dumb")
-    assert not has_colours(terminal)
+    assert not has_colors(terminal)
     closed = io.StringIO()
     closed.close()
     monkeypatch.setenv("TERM", "xterm")
-    assert not has_colours(closed)
+    assert not has_colors(closed)
 
 
 def test_the_width_of_the_terminal(monkeypatch):

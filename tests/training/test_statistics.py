@@ -29,7 +29,9 @@ def pairs(both, only_a, only_b, neither):
     return a, b
 
 
-@pytest.mark.parametrize("correct, count", [(0, 10), (1, 10), (5, 10), (10, 10), (9932, 10000), (1, 1), (0, 1)])
+@pytest.mark.parametrize(
+    "correct, count", [(0, 10), (1, 10), (5, 10), (10, 10), (9932, 10000), (1, 1), (0, 1)]
+)
 @pytest.mark.parametrize("confidence, z", [(0.95, 1.959963984540054), (0.99, 2.5758293035489004)])
 def test_wilsons_ends_are_where_the_score_is_z(correct, count, confidence, z):
     low, high = wilson_interval(correct, count, confidence)
@@ -43,18 +45,26 @@ def test_wilsons_ends_are_where_the_score_is_z(correct, count, confidence, z):
 
 def test_wilson_against_published_values():
     # Newcombe, Statistics in Medicine 17 (1998), table I, method 3.
-    for correct, count, low, high in ((81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0, 0.1611),
-                                      (1, 29, 0.0061, 0.1718)):  # fmt: skip
+    for correct, count, low, high in (
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ):
         assert wilson_interval(correct, count) == pytest.approx((low, high), abs=5e-5)
 
 
-@pytest.mark.parametrize("correct, count, confidence", [(-1, 5, 0.9), (6, 5, 0.9), (0, 0, 0.9), (1, 5, 0), (1, 5, 1)])
+@pytest.mark.parametrize(
+    "correct, count, confidence", [(-1, 5, 0.9), (6, 5, 0.9), (0, 0, 0.9), (1, 5, 0), (1, 5, 1)]
+)
 def test_wilson_refuses_what_is_out_of_range(correct, count, confidence):
     with pytest.raises(ValueError, match="; (they|it) should be"):
         wilson_interval(correct, count, confidence)
 
 
-@pytest.mark.parametrize("only_a, only_b", [(0, 0), (0, 1), (1, 0), (3, 3), (9, 2), (2, 9), (0, 6), (10, 4)])
+@pytest.mark.parametrize(
+    "only_a, only_b", [(0, 0), (0, 1), (1, 0), (3, 3), (9, 2), (2, 9), (0, 6), (10, 4)]
+)
 def test_mcnemar_against_all_outcomes_of_fair_coins(only_a, only_b):
     count, observed = only_a + only_b, min(only_a, only_b)
     tails = [min(sum(coins), count - sum(coins)) for coins in product((0, 1), repeat=count)]
@@ -69,7 +79,9 @@ def test_mcnemar_against_all_outcomes_of_fair_coins(only_a, only_b):
 
 
 def test_mcnemar_against_known_values():
-    assert mcnemar(*pairs(0, 6, 16, 0)).p_value == pytest.approx(0.0524788, abs=5e-8)  # 2 P(X <= 6), n = 22
+    assert mcnemar(*pairs(0, 6, 16, 0)).p_value == pytest.approx(
+        0.0524788, abs=5e-8
+    )  # 2 P(X <= 6), n = 22
     assert mcnemar(*pairs(0, 0, 10, 0)).p_value == 2 / 1024
 
 
@@ -81,7 +93,13 @@ def test_mcnemar_at_many_images():
 
 
 @pytest.mark.parametrize(
-    "a, b", [([True], [True, False]), ([1, 0], [True, False]), ([[True]], [True]), ([True], np.ones((1, 1), bool))]
+    "a, b",
+    [
+        ([True], [True, False]),
+        ([1, 0], [True, False]),
+        ([[True]], [True]),
+        ([True], np.ones((1, 1), bool)),
+    ],
 )
 def test_mcnemar_refuses_other_shapes_and_types(a, b):
     with pytest.raises(ValueError, match="correct_[ab]"):
@@ -99,7 +117,9 @@ def test_quantiles_of_t_are_those_of_tables(degrees):
 def test_quantiles_of_t_in_closed_form():
     for p in (0.6, 0.9, 0.999):
         assert student_t_quantile(p, 1) == pytest.approx(np.tan(np.pi * (p - 0.5)), rel=1e-9)
-        assert student_t_quantile(p, 2) == pytest.approx((2 * p - 1) / sqrt(2 * p * (1 - p)), rel=1e-9)
+        assert student_t_quantile(p, 2) == pytest.approx(
+            (2 * p - 1) / sqrt(2 * p * (1 - p)), rel=1e-9
+        )
 
 
 def test_incomplete_beta_is_a_sum_of_binomials_for_integers():
@@ -139,10 +159,14 @@ def test_quantiles_refuse_what_is_out_of_range(probability, degrees):
 def test_all_against_scipy():
     stats = pytest.importorskip("scipy.stats")
     for probability, degrees in product((0.51, 0.9, 0.975, 0.9999), (1, 2, 4.5, 9, 99)):
-        assert student_t_quantile(probability, degrees) == pytest.approx(stats.t.ppf(probability, degrees), rel=1e-9)
+        assert student_t_quantile(probability, degrees) == pytest.approx(
+            stats.t.ppf(probability, degrees), rel=1e-9
+        )
     for only_a, only_b in product((0, 3, 40), (1, 17, 300)):
         expected = stats.binomtest(only_a, only_a + only_b).pvalue
         assert mcnemar(*pairs(1, only_a, only_b, 1)).p_value == pytest.approx(expected, rel=1e-9)
     for correct, count in ((3, 10), (9932, 10000)):
         expected = stats.binomtest(correct, count).proportion_ci(method="wilson")
-        assert wilson_interval(correct, count) == pytest.approx((expected.low, expected.high), rel=1e-9)
+        assert wilson_interval(correct, count) == pytest.approx(
+            (expected.low, expected.high), rel=1e-9
+        )

@@ -23,7 +23,17 @@ from lenet5c.nn import (
     Tanh,
 )
 from lenet5c.nn.tile_layer import TileChain
-from lenet5c.optim import SDLM, SGD, Adagrad, Adam, Constant, OneCycle, Piecewise, ReduceOnPlateau, RMSprop
+from lenet5c.optim import (
+    SDLM,
+    SGD,
+    Adagrad,
+    Adam,
+    Constant,
+    OneCycle,
+    Piecewise,
+    ReduceOnPlateau,
+    RMSprop,
+)
 from lenet5c.recipes import recipe
 from lenet5c.training import NonFiniteError, Trainer, evaluate
 from lenet5c.training.average import WeightAverage
@@ -38,25 +48,72 @@ def default_threads():
 
 def lenet_trainer(data, epochs=2, lr=3e-3, loss=None, **options):
     model = LeNet5(rng=1)
-    return Trainer(model, Adam(model, lr), OneCycle(lr, epochs * 32), loss or CrossEntropyLoss(),
-                   Preparation.named("default"), data, None, batch_size=64, epochs=epochs, seed=3, **options)
+    return Trainer(
+        model,
+        Adam(model, lr),
+        OneCycle(lr, epochs * 32),
+        loss or CrossEntropyLoss(),
+        Preparation.named("default"),
+        data,
+        None,
+        batch_size=64,
+        epochs=epochs,
+        seed=3,
+        **options,
+    )
 
 
 def random_layers_trainer(data, epochs=2):
     """A model with random layers and buffers outside the compiled core."""
-    model = Sequential(Conv2d(1, 4, 5, rng=0), ReLU(), MaxPool2d(4), Flatten(), BatchNorm1d(196), Dropout(0.3, rng=7),
-                       Linear(196, 10, rng=1))
-    return Trainer(model, SGD(model, 0.05, 0.9), Constant(0.05), CrossEntropyLoss(), Preparation.named("default"), data,
-                   None, batch_size=50, epochs=epochs, seed=3)
+    model = Sequential(
+        Conv2d(1, 4, 5, rng=0),
+        ReLU(),
+        MaxPool2d(4),
+        Flatten(),
+        BatchNorm1d(196),
+        Dropout(0.3, rng=7),
+        Linear(196, 10, rng=1),
+    )
+    return Trainer(
+        model,
+        SGD(model, 0.05, 0.9),
+        Constant(0.05),
+        CrossEntropyLoss(),
+        Preparation.named("default"),
+        data,
+        None,
+        batch_size=50,
+        epochs=epochs,
+        seed=3,
+    )
 
 
 def sdlm_trainer(data, epochs=2, order="constant", rate=1.0):
     """One sample a step, in the paper's way, of 150 images; a random layer, and one with statistics."""
-    model = Sequential(Conv2d(1, 3, 5, rng=0), Tanh(), AvgPool2d(4), Flatten(), Linear(147, 12, rng=1), Tanh(),
-                       Dropout(0.2, rng=7), Linear(12, 10, rng=2))
+    model = Sequential(
+        Conv2d(1, 3, 5, rng=0),
+        Tanh(),
+        AvgPool2d(4),
+        Flatten(),
+        Linear(147, 12, rng=1),
+        Tanh(),
+        Dropout(0.2, rng=7),
+        Linear(12, 10, rng=2),
+    )
     schedule = Piecewise((0.002 * rate, 0.001 * rate), (150,))
-    return Trainer(model, SDLM(model, 1.0, samples=60), schedule, MSELoss(), Preparation.named("default"),
-                   data.take(np.arange(150)), None, batch_size=1, epochs=epochs, seed=3, order=order)
+    return Trainer(
+        model,
+        SDLM(model, 1.0, samples=60),
+        schedule,
+        MSELoss(),
+        Preparation.named("default"),
+        data.take(np.arange(150)),
+        None,
+        batch_size=1,
+        epochs=epochs,
+        seed=3,
+        order=order,
+    )
 
 
 def selective_trainer(data, epochs=4, **options):
@@ -64,14 +121,36 @@ def selective_trainer(data, epochs=4, **options):
     model = LeNet5(rng=1, batch_norm=True, dropout=0.2)
     rest, held_out = data.split(200, 0)
     options = {"average": 0.9, "keep": "best"} | options
-    return Trainer(model, RMSprop(model, 2e-3), ReduceOnPlateau(2e-3, factor=0.5, patience=0), CrossEntropyLoss(),
-                   Preparation.named("default"), rest, held_out, batch_size=50, epochs=epochs, seed=3, **options)
+    return Trainer(
+        model,
+        RMSprop(model, 2e-3),
+        ReduceOnPlateau(2e-3, factor=0.5, patience=0),
+        CrossEntropyLoss(),
+        Preparation.named("default"),
+        rest,
+        held_out,
+        batch_size=50,
+        epochs=epochs,
+        seed=3,
+        **options,
+    )
 
 
 def averaging_trainer(data, epochs=2):
     model = LeNet5(rng=1)
-    return Trainer(model, Adagrad(model, 0.01), Constant(0.01), CrossEntropyLoss(), Preparation.named("default"), data,
-                   data.take(np.arange(100)), batch_size=70, epochs=epochs, seed=3, average=0.95)
+    return Trainer(
+        model,
+        Adagrad(model, 0.01),
+        Constant(0.01),
+        CrossEntropyLoss(),
+        Preparation.named("default"),
+        data,
+        data.take(np.arange(100)),
+        batch_size=70,
+        epochs=epochs,
+        seed=3,
+        average=0.95,
+    )
 
 
 def all_bytes(trainer):
@@ -90,7 +169,8 @@ def test_two_epochs_of_mnist_reach_98_percent():
 
 
 @pytest.mark.parametrize(
-    "loss, epochs, least", [(CrossEntropyLoss(), 6, 0.95), (CrossEntropyLoss(0.1), 6, 0.95), (MSELoss(), 15, 0.8)]
+    "loss, epochs, least",
+    [(CrossEntropyLoss(), 6, 0.95), (CrossEntropyLoss(0.1), 6, 0.95), (MSELoss(), 15, 0.8)],
 )
 def test_a_few_epochs_fit_a_small_set(mnist_slice, loss, epochs, least):
     trainer = lenet_trainer(mnist_slice[0], epochs=epochs, loss=loss)
@@ -221,7 +301,9 @@ def test_a_broken_parameter_is_named(mnist_slice):
         if trainer.step == 2:
             trainer.model["conv2"].params["bias"][3] = np.nan
 
-    with pytest.raises(NonFiniteError, match=r"step 3 .*conv2\.bias is not finite since the step before"):
+    with pytest.raises(
+        NonFiniteError, match=r"step 3 .*conv2\.bias is not finite since the step before"
+    ):
         trainer.run(on_step=break_it)
 
 
@@ -242,7 +324,9 @@ def test_evaluation_counts_and_averages(mnist_slice):
     model = Sequential(Flatten(), Linear(1024, 3, rng=0))
     model["1"].params["weight"] = np.zeros((3, 1024))
     model["1"].params["bias"] = np.array([0, 2, 0])
-    result = evaluate(model, Dataset(images, np.array([1, 1, 0, 2, 1]), 3), Preparation.named("default"))
+    result = evaluate(
+        model, Dataset(images, np.array([1, 1, 0, 2, 1]), 3), Preparation.named("default")
+    )
     wrong = np.log(2 + np.exp(2))
     assert (result.correct, result.count, result.accuracy) == (3, 5, 0.6)
     assert result.loss == pytest.approx((3 * (wrong - 2) + 2 * wrong) / 5, rel=1e-6)
@@ -340,7 +424,9 @@ def test_a_measurement_interrupted_is_made_again(mnist_slice, monkeypatch):
 def test_a_curvature_that_is_not_finite_ends_the_run(mnist_slice):
     trainer = sdlm_trainer(mnist_slice[0])
     trainer.model[7].params["weight"][:] = 1e30
-    with pytest.raises(NonFiniteError, match="before epoch 1: the curvature of 0.weight is (inf|nan); lower the "):
+    with pytest.raises(
+        NonFiniteError, match="before epoch 1: the curvature of 0.weight is (inf|nan); lower the "
+    ):
         trainer.run()
 
 
@@ -350,8 +436,11 @@ def test_order(mnist_slice, monkeypatch, order, equal):
     trainer = sdlm_trainer(mnist_slice[0], epochs=3, order=order)
     seen = []
     original = trainer.model.train_steps
-    monkeypatch.setattr(trainer.model, "train_steps",
-                        lambda *args, **options: seen.append(options["index"]) or original(*args, **options))
+    monkeypatch.setattr(
+        trainer.model,
+        "train_steps",
+        lambda *args, **options: seen.append(options["index"]) or original(*args, **options),
+    )
     trainer.run()
     first, second, third = np.split(np.concatenate(seen), 3)
     assert sorted(first) == sorted(second) == sorted(third) == list(range(150))
@@ -360,7 +449,9 @@ def test_order(mnist_slice, monkeypatch, order, equal):
 
 
 def test_an_unknown_order_is_an_error(mnist_slice):
-    with pytest.raises(ValueError, match="order is 'sorted'; it should be 'reshuffled' or 'constant'"):
+    with pytest.raises(
+        ValueError, match="order is 'sorted'; it should be 'reshuffled' or 'constant'"
+    ):
         sdlm_trainer(mnist_slice[0], order="sorted")
 
 
@@ -393,7 +484,9 @@ def test_the_average_is_what_is_evaluated(mnist_slice):
         with trainer.average.in_place():
             result = evaluate(trainer.model, trainer.validation_set, trainer.preparation)
         assert (trainer.model.vector == raw).all() and (raw != trainer.average.vector).any()
-        figures.append((result.loss, result.accuracy, row["validation_loss"], row["validation_accuracy"]))
+        figures.append(
+            (result.loss, result.accuracy, row["validation_loss"], row["validation_accuracy"])
+        )
 
     trainer.run(on_epoch=look)
     assert len(figures) == 2 and all(figure[:2] == figure[2:] for figure in figures)
@@ -427,19 +520,26 @@ def test_the_best_weights_are_kept(mnist_slice, monkeypatch):
     assert result.keys() == states[best - 1].keys()
     for name, array in states[best - 1].items() if best != 3 else ():
         np.testing.assert_array_equal(result[name], array)
-    assert evaluate(trainer.model, trainer.validation_set, trainer.preparation).accuracy == max(accuracies)
+    assert evaluate(trainer.model, trainer.validation_set, trainer.preparation).accuracy == max(
+        accuracies
+    )
 
 
 def rows(*figures):
-    return [{"validation_accuracy": accuracy, "validation_loss": loss} for accuracy, loss in figures]
+    return [
+        {"validation_accuracy": accuracy, "validation_loss": loss} for accuracy, loss in figures
+    ]
 
 
-@pytest.mark.parametrize("figures, best, since", [
-    ([(0.9, 0.3)], 0, 0),
-    ([(0.9, 0.3), (0.91, 0.4)], 1, 0),
-    ([(0.9, 0.3), (0.9, 0.2), (0.9, 0.2)], 1, 1),
-    ([(0.9, 0.3), (0.8, 0.1), (0.85, 0.1)], 0, 2),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "figures, best, since",
+    [
+        ([(0.9, 0.3)], 0, 0),
+        ([(0.9, 0.3), (0.91, 0.4)], 1, 0),
+        ([(0.9, 0.3), (0.9, 0.2), (0.9, 0.2)], 1, 1),
+        ([(0.9, 0.3), (0.8, 0.1), (0.85, 0.1)], 0, 2),
+    ],
+)
 def test_which_epoch_is_the_best(figures, best, since):
     history = rows(*figures)
     assert best_row(history) is history[best]
@@ -467,7 +567,9 @@ def test_the_rate_follows_the_plateau(mnist_slice):
     trainer = selective_trainer(mnist_slice[0], epochs=6)
     trainer.run()
     losses = [row["validation_loss"] for row in trainer.history]
-    assert [row["lr"] for row in trainer.history] == [trainer.schedule(0, losses[:epoch]) for epoch in range(6)]
+    assert [row["lr"] for row in trainer.history] == [
+        trainer.schedule(0, losses[:epoch]) for epoch in range(6)
+    ]
     assert trainer.optimizer.lr == trainer.history[-1]["lr"]
 
 
@@ -492,18 +594,30 @@ def test_impossible_settings(mnist_slice, change, word):
 def test_a_plateau_needs_a_validation_set(mnist_slice):
     model = LeNet5(rng=1)
     with pytest.raises(ValueError, match="schedule needs a validation set"):
-        Trainer(model, SGD(model, 0.1), ReduceOnPlateau(0.1), CrossEntropyLoss(), Preparation.named("default"),
-                mnist_slice[0], None, batch_size=64, epochs=1)
+        Trainer(
+            model,
+            SGD(model, 0.1),
+            ReduceOnPlateau(0.1),
+            CrossEntropyLoss(),
+            Preparation.named("default"),
+            mnist_slice[0],
+            None,
+            batch_size=64,
+            epochs=1,
+        )
 
 
-@pytest.mark.parametrize("spoil", [
-    lambda arrays: arrays.pop("average.vector"),
-    lambda arrays: arrays.update({"average.vector": arrays["average.vector"][:-1]}),
-    lambda arrays: arrays.pop("best.conv1.weight"),
-    lambda arrays: arrays.update({"best.conv1.weight": np.zeros(3, np.float32)}),
-    lambda arrays: arrays.update({"best.more": np.zeros(3, np.float32)}),
-    lambda arrays: arrays.update({"worst.more": np.zeros(3, np.float32)}),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda arrays: arrays.pop("average.vector"),
+        lambda arrays: arrays.update({"average.vector": arrays["average.vector"][:-1]}),
+        lambda arrays: arrays.pop("best.conv1.weight"),
+        lambda arrays: arrays.update({"best.conv1.weight": np.zeros(3, np.float32)}),
+        lambda arrays: arrays.update({"best.more": np.zeros(3, np.float32)}),
+        lambda arrays: arrays.update({"worst.more": np.zeros(3, np.float32)}),
+    ],
+)
 def test_a_state_with_another_average_or_other_best_weights_is_refused(mnist_slice, spoil):
     trainer = selective_trainer(mnist_slice[0], epochs=2)
     trainer.stretch_seconds = 0
@@ -528,4 +642,6 @@ def test_a_state_without_them_is_refused(mnist_slice):
     values, arrays = trainer.state()
     values = values | {"history": [{"epoch": 1}]}
     with pytest.raises(ValueError, match="history"):
-        selective_trainer(mnist_slice[0], epochs=2, average=0, keep="last").load_state(values, arrays)
+        selective_trainer(mnist_slice[0], epochs=2, average=0, keep="last").load_state(
+            values, arrays
+        )

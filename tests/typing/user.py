@@ -30,7 +30,9 @@ class Scale(nn.Layer):
 def use_the_functions() -> None:
     x = np.ones((2, 3, 8, 8), np.float32)
     weight = np.ones((4, 3, 3, 3), np.float32)
-    y = kernels.conv2d(x, weight, stride=2, padding=(1, 1), out=np.empty((2, 4, 4, 4), np.float32), num_threads=1)
+    y = kernels.conv2d(
+        x, weight, stride=2, padding=(1, 1), out=np.empty((2, 4, 4, 4), np.float32), num_threads=1
+    )
     assert_type(y, NDArray[np.float32])
     dx, dweight, dbias = kernels.conv2d_backward(y, x, weight, 2, 1, out=(None, None, None))
     assert_type(dx, NDArray[np.float32])
@@ -59,18 +61,34 @@ def use_the_layers(images: NDArray[np.uint8], labels: NDArray[np.int32]) -> floa
     optimizer.step()
     weights: NDArray[Any] = model["conv1"].params["weight"]
     assert weights.shape == (6, 1, 5, 5)
-    small = nn.Sequential({"flatten": nn.Flatten(), "scale": Scale(), "out": nn.Linear(4, 2, rng=0)})
+    small = nn.Sequential(
+        {"flatten": nn.Flatten(), "scale": Scale(), "out": nn.Linear(4, 2, rng=0)}
+    )
     small.load_state_dict(small.state_dict())
     assert_type(small.predict(np.ones((1, 1, 2, 2), np.float32)), NDArray[np.int64])
-    nn.Sequential(nn.Conv2d(1, 2, (3, 3)), nn.ReLU(), nn.MaxPool2d(2), nn.BatchNorm2d(2), nn.Dropout(0.5, rng=0))
+    nn.Sequential(
+        nn.Conv2d(1, 2, (3, 3)),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.BatchNorm2d(2),
+        nn.Dropout(0.5, rng=0),
+    )
     return loss
 
 
 def use_the_trainer(train_set: datasets.Dataset, test_set: datasets.Dataset) -> float:
     model, preparation = nn.LeNet5(), datasets.Preparation.named("default")
     trainer = training.Trainer(
-        model, optim.SGD(model, 0.05, momentum=0.9), optim.Constant(0.05), nn.CrossEntropyLoss(), preparation, train_set,
-        None, batch_size=20, epochs=1)  # fmt: skip
+        model,
+        optim.SGD(model, 0.05, momentum=0.9),
+        optim.Constant(0.05),
+        nn.CrossEntropyLoss(),
+        preparation,
+        train_set,
+        None,
+        batch_size=20,
+        epochs=1,
+    )
     trainer.run(on_epoch=lambda trainer, row: print(row["train_loss"]))
     history = trainer.fit(progress=False, on_epoch=lambda trainer, row: None)
     assert_type(history, training.History)

@@ -5,10 +5,10 @@ from io import BytesIO
 
 import numpy as np
 
+from lenet5c import _files
+from lenet5c._optional import require
 from lenet5c.datasets.inspection import EXAMPLE, spread
 from lenet5c.datasets.whole import with_channels
-from lenet5c.extras import require
-from lenet5c.training import atomic
 
 #: Examples of each class, by part.
 COLUMNS = {"train": 12, "test": 5}
@@ -40,7 +40,9 @@ def write_contact_sheet(path, inspection):
     classes = range(min(len(inspection.class_names), MOST_CLASSES))
     labels = [_fitted(_drawable(inspection.class_names[i], font), font) for i in classes]
     counts = [" + ".join(f"{inspection.counts[part][i]:,}" for part in parts) for i in classes]
-    column = max([font.getlength(text) for text in labels] + [small.getlength(text) for text in counts])
+    column = max(
+        [font.getlength(text) for text in labels] + [small.getlength(text) for text in counts]
+    )
     left = MARGIN + int(column) + 14
     starts, x = {}, left
     for part in parts:
@@ -62,14 +64,19 @@ def write_contact_sheet(path, inspection):
             for j, picture in enumerate(_examples(inspection, part, i)):
                 cell = Image.fromarray(_cell(picture))
                 corner = (starts[part] + j * (CELL + GAP), y)
-                sheet.paste(cell, (corner[0] + (CELL - cell.width) // 2, corner[1] + (CELL - cell.height) // 2))
+                sheet.paste(
+                    cell,
+                    (corner[0] + (CELL - cell.width) // 2, corner[1] + (CELL - cell.height) // 2),
+                )
                 # Else white images would have no edge on white paper.
-                draw.rectangle((*corner, corner[0] + CELL - 1, corner[1] + CELL - 1), outline=(210, 210, 210))
+                draw.rectangle(
+                    (*corner, corner[0] + CELL - 1, corner[1] + CELL - 1), outline=(210, 210, 210)
+                )
     if hidden:
         draw.text((MARGIN, height - MARGIN - 14), f"and {hidden:,} more classes", FAINT, small)
     content = BytesIO()
     sheet.save(content, "PNG")
-    atomic.write_bytes(path, content.getvalue())
+    _files.write_bytes(path, content.getvalue())
 
 
 def _examples(inspection, part, label):
@@ -96,7 +103,9 @@ def _drawable(text, font):
     text = text[:LONGEST]
     try:
         missing = bytes(font.getmask("\U0010ffff"))
-        return "".join(char if char.isascii() or bytes(font.getmask(char)) != missing else "?" for char in text)
+        return "".join(
+            char if char.isascii() or bytes(font.getmask(char)) != missing else "?" for char in text
+        )
     except (UnicodeError, OSError):
         return text.encode("ascii", "replace").decode()
 

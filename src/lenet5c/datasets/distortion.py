@@ -16,13 +16,23 @@ from lenet5c.kernels.arrays import contiguous
 
 NAMED = {
     "paper1998": dict(translation=1.0, scaling=0.06, squeeze=0.05, shear=0.1, probability=0.9),
-    "modern": dict(translation=1.0, scaling=0.1, squeeze=0.05, shear=0.1, rotation=10.0, elastic=15.0),
+    "modern": dict(
+        translation=1.0, scaling=0.1, squeeze=0.05, shear=0.1, rotation=10.0, elastic=15.0
+    ),
 }
 NAMES = tuple(NAMED)
 # The range of each field. Factors stay away from zero, and a width of smoothing from more than an image.
-_LIMITS = {"translation": (0, MAX_SIDE), "scaling": (0, 0.9), "squeeze": (0, 0.9), "shear": (0, 10),
-           "rotation": (0, 180), "elastic": (0, 1e6), "elastic_sigma": (0.1, 64), "flip": (0, 1),
-           "probability": (0, 1)}  # fmt: skip
+_LIMITS = {
+    "translation": (0, MAX_SIDE),
+    "scaling": (0, 0.9),
+    "squeeze": (0, 0.9),
+    "shear": (0, 10),
+    "rotation": (0, 180),
+    "elastic": (0, 1e6),
+    "elastic_sigma": (0.1, 64),
+    "flip": (0, 1),
+    "probability": (0, 1),
+}
 
 
 @dataclass(frozen=True)
@@ -210,7 +220,9 @@ flip=0.0, probability=1.0)
         if not isinstance(values, dict):
             raise TypeError(f"values must be a dict, got {type(values).__name__}")
         if unknown := sorted(map(repr, set(values) - keys)):
-            raise ValueError(f"values has {', '.join(unknown)}; its keys should be some of {', '.join(sorted(keys))}")
+            raise ValueError(
+                f"values has {', '.join(unknown)}; its keys should be some of {', '.join(sorted(keys))}"
+            )
         return cls(**values)
 
 
@@ -244,7 +256,9 @@ class EpochDistortion:
 
     def __post_init__(self):
         if not isinstance(self.distortion, Distortion):
-            raise TypeError(f"distortion is a {type(self.distortion).__name__}; it should be a Distortion")
+            raise TypeError(
+                f"distortion is a {type(self.distortion).__name__}; it should be a Distortion"
+            )
         for name in ("seed", "epoch"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, Integral):
@@ -261,25 +275,46 @@ class EpochDistortion:
         _check_images(images)
         index = np.arange(len(images)) if index is None else np.asarray(index)
         if index.ndim != 1 or index.dtype.kind not in "iu":
-            raise ValueError(f"index is {index.dtype} {index.shape}; it should be one row of integers")
+            raise ValueError(
+                f"index is {index.dtype} {index.shape}; it should be one row of integers"
+            )
         out = np.empty((len(index), *images.shape[1:]), np.float32)
         self.warp.apply(
-            dispatch.tiles, contiguous(images), contiguous(index, np.int64), self.stream, out, threads.effective())
+            dispatch.tiles,
+            contiguous(images),
+            contiguous(index, np.int64),
+            self.stream,
+            out,
+            threads.effective(),
+        )
         return out
 
     @cached_property
     def stream(self):
         """What the compiled core makes a sample's draws of, besides its number: 64 bits of the seed and the epoch."""
         # 3: the order of an epoch is drawn from (seed, 1, epoch), the weights from (seed, 2).
-        return int(np.random.SeedSequence([int(self.seed), 3, int(self.epoch)]).generate_state(1, np.uint64)[0])
+        return int(
+            np.random.SeedSequence([int(self.seed), 3, int(self.epoch)]).generate_state(
+                1, np.uint64
+            )[0]
+        )
 
     @cached_property
     def warp(self):
         """The settings as the compiled core takes them."""
         d = self.distortion
         gaussian = _gaussian(d.elastic_sigma) if d.elastic else np.ones(1, np.float32)
-        return Warp(d.translation, d.scaling, d.squeeze, d.shear, radians(d.rotation), d.elastic, gaussian, d.flip,
-                    d.probability)  # fmt: skip
+        return Warp(
+            d.translation,
+            d.scaling,
+            d.squeeze,
+            d.shear,
+            radians(d.rotation),
+            d.elastic,
+            gaussian,
+            d.flip,
+            d.probability,
+        )
 
 
 def _gaussian(sigma):

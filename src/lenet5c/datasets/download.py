@@ -115,8 +115,14 @@ def is_complete(file, path):
         return False
     if _read_json(_mark(path)) == _marked(status, file.sha256):
         return True
-    if not Path(path).is_file() or (file.exact and status.st_size != file.size) or digest(path) != file.sha256:
-        raise DownloadError(f"{path} is not the file that it should be (SHA-256 {file.sha256}); delete it")
+    if (
+        not Path(path).is_file()
+        or (file.exact and status.st_size != file.size)
+        or digest(path) != file.sha256
+    ):
+        raise DownloadError(
+            f"{path} is not the file that it should be (SHA-256 {file.sha256}); delete it"
+        )
     _write_mark(path, file.sha256)
     return True
 
@@ -151,7 +157,11 @@ class _Part:
     def validator(self, url):
         """What that address calls the version that this is a part of; None for another address."""
         origin = _read_json(self.origin_file)
-        if isinstance(origin, dict) and origin.get("url") == url and isinstance(origin.get("validator"), str):
+        if (
+            isinstance(origin, dict)
+            and origin.get("url") == url
+            and isinstance(origin.get("validator"), str)
+        ):
             return origin["validator"]
         return None
 
@@ -159,7 +169,9 @@ class _Part:
         etag = headers.get("ETag", "")
         # A weak tag does not promise the same bytes.
         validator = etag if etag and not etag.startswith("W/") else headers.get("Last-Modified")
-        self.origin_file.write_text(json.dumps({"url": url, "validator": validator}), encoding="utf-8")
+        self.origin_file.write_text(
+            json.dumps({"url": url, "validator": validator}), encoding="utf-8"
+        )
 
     def forget(self):
         self.origin_file.unlink(missing_ok=True)
@@ -222,7 +234,9 @@ def _transfer(url, file, part, progress, patience):
         raise kind(f"HTTP {error.code} {_printable(error.reason)}".rstrip()) from None
     except urllib.error.URLError as error:
         if isinstance(error.reason, ssl.SSLCertVerificationError):
-            raise _Failure(f"its certificate cannot be verified: {error.reason.verify_message}") from None
+            raise _Failure(
+                f"its certificate cannot be verified: {error.reason.verify_message}"
+            ) from None
         if isinstance(error.reason, socket.gaierror):
             raise _Failure("no such host, or no network") from None
         raise _MayPass(str(getattr(error.reason, "strerror", None) or error.reason)) from None
@@ -231,7 +245,9 @@ def _transfer(url, file, part, progress, patience):
     except (OSError, http.client.HTTPException) as error:
         if getattr(error, "filename", None):
             raise  # not the network's: a full disk, a folder that cannot be written
-        raise _MayPass(str(getattr(error, "strerror", None) or error) or type(error).__name__) from None
+        raise _MayPass(
+            str(getattr(error, "strerror", None) or error) or type(error).__name__
+        ) from None
 
 
 def _accepted(response, have, file, part):
@@ -240,7 +256,9 @@ def _accepted(response, have, file, part):
     length = int(length) if length.isascii() and length.isdigit() else None
     start = 0
     if response.status == 206:
-        found = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+|\*)", response.headers.get("Content-Range", ""), re.ASCII)
+        found = re.fullmatch(
+            r"bytes (\d+)-(\d+)/(\d+|\*)", response.headers.get("Content-Range", ""), re.ASCII
+        )
         if not found or int(found[1]) != have:
             part.delete()
             raise _MayPass("it sends another part than was asked for")
@@ -251,7 +269,9 @@ def _accepted(response, have, file, part):
         raise _Failure("it sends the file in another encoding")
     total = None if length is None else start + length
     if total is not None and (total > file.size or (file.exact and total != file.size)):
-        raise _Failure(f"it has {total:,} bytes, not {'' if file.exact else 'at most '}{file.size:,}")
+        raise _Failure(
+            f"it has {total:,} bytes, not {'' if file.exact else 'at most '}{file.size:,}"
+        )
     return start, total or (file.size if file.exact else None)
 
 

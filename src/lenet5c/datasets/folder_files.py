@@ -16,7 +16,9 @@ PART_NAMES = {
     "test": ("test", "testing"),
 }
 # What systems and archives leave behind, in small letters; names with a dot in front are passed over as well.
-LITTER = frozenset({"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "system volume information"})
+LITTER = frozenset(
+    {"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "system volume information"}
+)
 LAYOUT = "it should hold a folder of images for each class, or train/CLASS and test/CLASS, or four IDX files"
 
 
@@ -61,7 +63,9 @@ def folder_files(path):
     if not root.exists():
         raise FileNotFoundError(f"{root}: no such folder; give the folder with the images")
     if not root.is_dir():
-        raise DatasetError(f"{root}: not a folder; give the folder that holds one folder for each class")
+        raise DatasetError(
+            f"{root}: not a folder; give the folder that holds one folder for each class"
+        )
     seen = _Seen(root)
     folders, images = seen.entries(root)
     parts = _parts(root, folders)
@@ -75,7 +79,9 @@ def folder_files(path):
     else:
         inside = {"train": folders}
     if images:
-        seen.notes.append(f"{_count(len(images), 'image')} outside of the folders of classes, not read")
+        seen.notes.append(
+            f"{_count(len(images), 'image')} outside of the folders of classes, not read"
+        )
     return _checked(root, {part: _classes(classes, seen) for part, classes in inside.items()}, seen)
 
 
@@ -92,7 +98,7 @@ class _Seen:
 
     def __init__(self, root):
         # Imported here, as pictures are read with what this package has.
-        from lenet5c.images.reader import SUFFIXES
+        from lenet5c.recognition.reader import SUFFIXES
 
         self.root, self.suffixes = os.path.realpath(root), SUFFIXES
         self.notes = []
@@ -135,7 +141,9 @@ class _Seen:
     def summary(self):
         notes = list(self.notes)
         if self.outside:
-            notes.append(f"{_count(self.outside, 'link')} out of the folder or to a folder, not followed")
+            notes.append(
+                f"{_count(self.outside, 'link')} out of the folder or to a folder, not followed"
+            )
         if count := sum(self.other.values()):
             kinds = _listed(f"{n} {kind}" for kind, n in sorted(self.other.items()))
             notes.append(f"{_count(count, 'file')} not named as images, not read: {kinds}")
@@ -146,7 +154,11 @@ def _parts(root, folders):
     """Part -> folder if the folders are parts of a data set; a class may be called 'test', too."""
     parts, seen = {}, _Seen(root)
     for part, names in PART_NAMES.items():
-        found = [folder for folder in folders if folder.name.casefold() in names and seen.entries(folder)[0]]
+        found = [
+            folder
+            for folder in folders
+            if folder.name.casefold() in names and seen.entries(folder)[0]
+        ]
         if len(found) > 1:
             names = " and ".join(folder.name for folder in found)
             raise DatasetError(f"{root} has {names}, which mean the same part; keep one of them")
@@ -154,7 +166,9 @@ def _parts(root, folders):
             parts[part] = found[0]
     if parts and "train" not in parts:
         names = ", ".join(folder.name for folder in parts.values())
-        raise DatasetError(f"{root} has {names} with a folder for each class, but no train; {LAYOUT}")
+        raise DatasetError(
+            f"{root} has {names} with a folder for each class, but no train; {LAYOUT}"
+        )
     return parts
 
 
@@ -164,9 +178,13 @@ def _classes(folders, seen):
     for folder in folders:
         name = unicodedata.normalize("NFC", folder.name)
         if not name.isprintable():
-            raise DatasetError(f"{str(folder)!r} is a folder with a name that cannot be shown; rename it")
+            raise DatasetError(
+                f"{str(folder)!r} is a folder with a name that cannot be shown; rename it"
+            )
         if name in classes:
-            raise DatasetError(f"{folder} has another folder beside it of the same name in Unicode; rename one of them")
+            raise DatasetError(
+                f"{folder} has another folder beside it of the same name in Unicode; rename one of them"
+            )
         classes[name] = seen.all_images(folder)
     return classes
 
@@ -183,7 +201,9 @@ def _checked(root, found, seen):
             f"{root}: {_classed(empty)} no images to train on{hint}; add some, or delete the folder"
         )
     if len(names) < 2:
-        raise DatasetError(f"{root} has the one class {names[0]!r}; a net needs at least two; {LAYOUT}")
+        raise DatasetError(
+            f"{root} has the one class {names[0]!r}; a net needs at least two; {LAYOUT}"
+        )
     for part, classes in found.items():
         strange = [name for name in sorted(classes, key=natural) if name not in found["train"]]
         if strange:
@@ -193,12 +213,18 @@ def _checked(root, found, seen):
     parts = {part: [classes.get(name, []) for name in names] for part, classes in found.items()}
     for part in ("validation", "test"):
         if part in parts and not any(parts[part]):
-            raise DatasetError(f"{root}: its folder for {part} has no images{hint}; add some, or delete the folder")
+            raise DatasetError(
+                f"{root}: its folder for {part} has no images{hint}; add some, or delete the folder"
+            )
     return FolderFiles(tuple(names), parts, notes)
 
 
 def _classed(names):
-    return f"the classes {_listed(map(repr, names))} have" if len(names) > 1 else f"the class {names[0]!r} has"
+    return (
+        f"the classes {_listed(map(repr, names))} have"
+        if len(names) > 1
+        else f"the class {names[0]!r} has"
+    )
 
 
 def _listed(names, most=5):

@@ -134,7 +134,9 @@ def idx_folder(directory):
 
 def has_idx_files(directory):
     """Whether a folder has a file named as `idx_folder` looks for it; one is enough to show what was meant."""
-    prefixes = [f"{part}-{kind}" for part in ("train", "t10k", "test") for kind in ("images", "labels")]
+    prefixes = [
+        f"{part}-{kind}" for part in ("train", "t10k", "test") for kind in ("images", "labels")
+    ]
     return any(_find(Path(directory), prefix, ("idx1", "idx3", "idx4")) for prefix in prefixes)
 
 

@@ -23,7 +23,9 @@ MEMORY = 2 << 30
 SHOWN = 3
 
 
-def image_folder(path, *, channels=None, size=None, test_share=TEST_SHARE, seed=0, skip_bad=False, memory=MEMORY):
+def image_folder(
+    path, *, channels=None, size=None, test_share=TEST_SHARE, seed=0, skip_bad=False, memory=MEMORY
+):
     """Read a folder of images, with one folder for each class.
 
     The classes are either all in parts, ``path/train/CLASS``, ``path/test/CLASS`` and perhaps ``path/val/CLASS``, or
@@ -75,11 +77,17 @@ def image_folder(path, *, channels=None, size=None, test_share=TEST_SHARE, seed=
         raise ValueError(f"test_share must be between 0 and 1, got {test_share!r}")
     root = Path(path)
     files = folder_files(root)
-    listed = [(part, label, file) for part, classes in files.parts.items()
-              for label, paths in enumerate(classes) for file in paths]  # fmt: skip
+    listed = [
+        (part, label, file)
+        for part, classes in files.parts.items()
+        for label, paths in enumerate(classes)
+        for file in paths
+    ]
     images = _Images(channels, size, memory, len(listed), root)
     used, bad = [], []
-    for entry, picture in zip(listed, read_pictures([file for *_, file in listed], images.prepared), strict=True):
+    for entry, picture in zip(
+        listed, read_pictures([file for *_, file in listed], images.prepared), strict=True
+    ):
         if isinstance(picture, Exception):
             bad.append((entry[2], reason(picture, entry[2])))
         else:
@@ -93,18 +101,32 @@ def image_folder(path, *, channels=None, size=None, test_share=TEST_SHARE, seed=
     parts = np.array([entry[0] for entry in used])
     labels = np.array([entry[1] for entry in used], dtype=np.int32)
     if "test" not in files.parts:
-        chosen = set_aside([file.relative_to(root) for _, _, file in used], labels, parts == "train", test_share, seed)
+        chosen = set_aside(
+            [file.relative_to(root) for _, _, file in used],
+            labels,
+            parts == "train",
+            test_share,
+            seed,
+        )
         if not len(chosen):
             raise DatasetError(
                 f"{root} has no folder test, and too few images to set some aside: no class has two; add images"
             )
         parts[chosen] = "test"
-        notes.append(f"no folder for test: {len(chosen):,} of {len(parts):,} images are set aside for it")
+        notes.append(
+            f"no folder for test: {len(chosen):,} of {len(parts):,} images are set aside for it"
+        )
     made = {
-        part: Dataset(array[parts == part], labels[parts == part], len(files.class_names), root.resolve().name,
-                      files.class_names)
-        for part in ("train", "validation", "test") if (parts == part).any()
-    }  # fmt: skip
+        part: Dataset(
+            array[parts == part],
+            labels[parts == part],
+            len(files.class_names),
+            root.resolve().name,
+            files.class_names,
+        )
+        for part in ("train", "validation", "test")
+        if (parts == part).any()
+    }
     return Source(made["train"], made["test"], made.get("validation"), "whole", tuple(notes))
 
 
@@ -113,13 +135,21 @@ def set_aside(names, labels, free, share, seed):
 
     If no class has three, one is held out of each that has two. Each class keeps at least one image.
     """
-    order = [hashlib.sha256(f"{seed}/{normalize('NFC', name.as_posix())}".encode("utf-8", "surrogatepass")).digest()
-             for name in names]  # fmt: skip
+    order = [
+        hashlib.sha256(
+            f"{seed}/{normalize('NFC', name.as_posix())}".encode("utf-8", "surrogatepass")
+        ).digest()
+        for name in names
+    ]
     classes = [np.flatnonzero((labels == label) & free) for label in range(int(labels.max()) + 1)]
     least = 3 if any(len(members) >= 3 for members in classes) else 2
     chosen = []
     for members in classes:
-        count = min(max(int(share * len(members) + 0.5), 1), len(members) - 1) if len(members) >= least else 0
+        count = (
+            min(max(int(share * len(members) + 0.5), 1), len(members) - 1)
+            if len(members) >= least
+            else 0
+        )
         chosen += sorted(members.tolist(), key=order.__getitem__)[:count]
     return np.array(sorted(chosen), dtype=np.int64)
 
@@ -128,7 +158,13 @@ class _Images:
     """Takes pictures as they come, and keeps no more of each than will be needed."""
 
     def __init__(self, channels, size, memory, expected, root):
-        self.channels, self.asked, self.memory, self.expected, self.root = channels, size, memory, expected, root
+        self.channels, self.asked, self.memory, self.expected, self.root = (
+            channels,
+            size,
+            memory,
+            expected,
+            root,
+        )
         self.size = size
         self.kept = []
         self.shape = None  # of all so far, while they keep it
@@ -193,6 +229,12 @@ def _bad_files(root, bad, skip_bad):
 def _check_left(root, files, used):
     for part, classes in files.parts.items():
         left = {label for found, label, _ in used if found == part}
-        lost = [files.class_names[label] for label, paths in enumerate(classes) if paths and label not in left]
+        lost = [
+            files.class_names[label]
+            for label, paths in enumerate(classes)
+            if paths and label not in left
+        ]
         if lost and (part == "train" or not left):
-            raise DatasetError(f"{root}: no image of {lost[0]!r} in {part} can be read; add some, or delete the folder")
+            raise DatasetError(
+                f"{root}: no image of {lost[0]!r} in {part} can be read; add some, or delete the folder"
+            )

@@ -71,34 +71,61 @@ class Inspection:
         lines = []
         for groups, what in (
             (self.conflicts, "with the same pixels in several classes, one of which is wrong"),
-            (self.leaks, "with the same pixels in several parts, so that the test knows what was trained on"),
+            (
+                self.leaks,
+                "with the same pixels in several parts, so that the test knows what was trained on",
+            ),
         ):
             if groups:
                 shown = "; ".join(" = ".join(_shortened(group)) for group in groups[:SHOWN])
-                lines.append(f"{_count(len(groups), 'group')} of images {what}: {shown}{_more(groups)}")
+                lines.append(
+                    f"{_count(len(groups), 'group')} of images {what}: {shown}{_more(groups)}"
+                )
         if self.unreadable:
             shown = "; ".join(f"{name} {why}" for name, why in self.unreadable[:SHOWN])
-            lines.append(f"{_count(len(self.unreadable), 'file')} that cannot be read: {shown}{_more(self.unreadable)}")
+            lines.append(
+                f"{_count(len(self.unreadable), 'file')} that cannot be read: {shown}{_more(self.unreadable)}"
+            )
         if self.duplicates:
             spare = sum(len(group) - 1 for group in self.duplicates)
             shown = "; ".join(" = ".join(_shortened(group)) for group in self.duplicates[:SHOWN])
-            lines.append(f"{_count(spare, 'image')} that another of its part and class repeats: {shown}"
-                         f"{_more(self.duplicates)}")  # fmt: skip
+            lines.append(
+                f"{_count(spare, 'image')} that another of its part and class repeats: {shown}"
+                f"{_more(self.duplicates)}"
+            )
         if self.blank:
-            lines.append(f"{_count(len(self.blank), 'image')} of one tone: {'; '.join(self.blank[:SHOWN])}"
-                         f"{_more(self.blank)}")  # fmt: skip
+            lines.append(
+                f"{_count(len(self.blank), 'image')} of one tone: {'; '.join(self.blank[:SHOWN])}"
+                f"{_more(self.blank)}"
+            )
         train = self.counts["train"]
         if rare := [i for i, count in enumerate(train) if count < IMBALANCE * max(train)]:
             shown = ", ".join(f"{self.class_names[i]} ({train[i]:,})" for i in rare[:SHOWN])
             largest = self.class_names[train.index(max(train))]
-            lines.append(f"classes with less than a tenth of the training images of {largest} ({max(train):,}): "
-                         f"{shown}{_more(rare)}")  # fmt: skip
+            lines.append(
+                f"classes with less than a tenth of the training images of {largest} ({max(train):,}): "
+                f"{shown}{_more(rare)}"
+            )
         return lines
 
     def to_dict(self):
         """All of it, for JSON, but for the examples."""
-        names = ("name", "class_names", "counts", "sizes", "kinds", "image_shape", "mean", "std", "duplicates",
-                 "leaks", "conflicts", "blank", "unreadable", "notes")  # fmt: skip
+        names = (
+            "name",
+            "class_names",
+            "counts",
+            "sizes",
+            "kinds",
+            "image_shape",
+            "mean",
+            "std",
+            "duplicates",
+            "leaks",
+            "conflicts",
+            "blank",
+            "unreadable",
+            "notes",
+        )
         return {name: getattr(self, name) for name in names} | {"warnings": self.warnings()}
 
 
@@ -125,15 +152,26 @@ def inspect(data, examples=0, tell=None):
 
 def _inspect_folder(root, examples):
     files = folder_files(root)
-    listed = [(part, label, path) for part, classes in files.parts.items()
-              for label, paths in enumerate(classes) for path in paths]  # fmt: skip
-    chosen = {path for classes in files.parts.values() for paths in classes for path in spread(paths, examples)}
+    listed = [
+        (part, label, path)
+        for part, classes in files.parts.items()
+        for label, paths in enumerate(classes)
+        for path in paths
+    ]
+    chosen = {
+        path
+        for classes in files.parts.values()
+        for paths in classes
+        for path in spread(paths, examples)
+    }
     facts, unreadable = _Facts(files.class_names), []
 
     def look(picture):
         return Look.at(picture), thumbnail(picture, EXAMPLE)
 
-    for (part, label, path), seen in zip(listed, read_pictures([path for *_, path in listed], look), strict=True):
+    for (part, label, path), seen in zip(
+        listed, read_pictures([path for *_, path in listed], look), strict=True
+    ):
         name = path.relative_to(root).as_posix()
         if isinstance(seen, Exception):
             unreadable.append((name, reason(seen, path)))
@@ -143,7 +181,9 @@ def _inspect_folder(root, examples):
             facts.examples[part, label].append(seen[1])
     notes = list(files.notes)
     if "test" not in files.parts:
-        notes.append("no folder for test: about a sixth of the images of each class will be set aside for it")
+        notes.append(
+            "no folder for test: about a sixth of the images of each class will be set aside for it"
+        )
     return facts.inspection(str(root), list(files.parts), unreadable, notes)
 
 
@@ -153,11 +193,15 @@ def _inspect_arrays(data, source, examples):
     parts = {part: dataset for part, dataset in parts.items() if dataset is not None}
     for part, dataset in parts.items():
         kind = "grey" if dataset.images.shape[1] == 1 else "colour"
-        for i, (image, label) in enumerate(zip(dataset.images, dataset.labels.tolist(), strict=True)):
+        for i, (image, label) in enumerate(
+            zip(dataset.images, dataset.labels.tolist(), strict=True)
+        ):
             facts.add(part, label, f"{part}[{i}]", Look.at(image.transpose(1, 2, 0)), kind)
         for label in range(dataset.num_classes):
             members = np.flatnonzero(dataset.labels == label).tolist()
-            facts.examples[part, label] = [_shown(dataset.images[i]) for i in spread(members, examples)]
+            facts.examples[part, label] = [
+                _shown(dataset.images[i]) for i in spread(members, examples)
+            ]
     facts.keep_size = True
     return facts.inspection(data, list(parts), [], list(source.notes))
 
@@ -189,8 +233,14 @@ class Look:
         key.update(planes.data)
         flat = planes.reshape(-1, channels)
         squares = np.square(flat, dtype=np.uint16).sum(axis=0, dtype=np.int64)
-        return cls((height, width), channels, key.digest(), bool((flat == flat[0]).all()),
-                   flat.sum(axis=0, dtype=np.int64), squares)  # fmt: skip
+        return cls(
+            (height, width),
+            channels,
+            key.digest(),
+            bool((flat == flat[0]).all()),
+            flat.sum(axis=0, dtype=np.int64),
+            squares,
+        )
 
 
 class _Facts:
@@ -235,21 +285,35 @@ class _Facts:
                 conflicts.append(names)
             if len({part for part, _, _ in group}) > 1:
                 leaks.append(names)
-            if repeated := [member for member in group if sum(member[:2] == other[:2] for other in group) > 1]:
+            if repeated := [
+                member for member in group if sum(member[:2] == other[:2] for other in group) > 1
+            ]:
                 for key in sorted({member[:2] for member in repeated}):
-                    duplicates.append([name for part, label, name in repeated if (part, label) == key])
+                    duplicates.append(
+                        [name for part, label, name in repeated if (part, label) == key]
+                    )
         (height, width), one = next(iter(self.sizes)) if self.sizes else SIZE, len(self.sizes) == 1
         kept = one and (self.keep_size or max(height, width) <= KEPT)
         return Inspection(
             name,
             self.class_names,
-            {part: [self.counts[part][label] for label in range(len(self.class_names))] for part in parts},
+            {
+                part: [self.counts[part][label] for label in range(len(self.class_names))]
+                for part in parts
+            },
             {f"{h} x {w}": count for (h, w), count in self.sizes.most_common()},
             dict(self.kinds.most_common()),
             (self.channels, *((height, width) if kept else SIZE)),
             [round(float(value) / 255, 4) for value in mean],
             [round(float(value) / 255, 4) for value in std],
-            duplicates, leaks, conflicts, self.blank, unreadable, notes, self.examples)  # fmt: skip
+            duplicates,
+            leaks,
+            conflicts,
+            self.blank,
+            unreadable,
+            notes,
+            self.examples,
+        )
 
 
 def spread(members, count):

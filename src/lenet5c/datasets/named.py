@@ -43,7 +43,11 @@ def load_named(named, *, folder=None, download=True, tell=None, patience=Patienc
     if missing := missing_files(named, folder):
         if not download or is_offline():
             why = f"{OFFLINE} is set" if is_offline() else "downloads are off"
-            more = f", and {len(missing) - 1} more files (lenet5c data list {named.name})" if len(missing) > 1 else ""
+            more = (
+                f", and {len(missing) - 1} more files (lenet5c data list {named.name})"
+                if len(missing) > 1
+                else ""
+            )
             raise DownloadError(
                 f"{named.name} is not in {place}, and {why}: allow it and run lenet5c data download {named.name}, or "
                 f"{by_hand(missing[0], place)}{more}"
@@ -61,7 +65,9 @@ def download_named(named, *, folder=None, tell=None, patience=Patience()):
     with locked(place / ".lock", lambda: tell(waiting)):
         for file in missing_files(named, folder):
             size = f"{'' if file.exact else 'up to '}{file.size / 1e6:.1f} MB"
-            tell(f"downloading {file.name} of {named.name} ({size}) from {file.urls[0].split('/')[2]} to {place}")
+            tell(
+                f"downloading {file.name} of {named.name} ({size}) from {file.urls[0].split('/')[2]} to {place}"
+            )
             with _Bar(file) as bar:
                 fetch(file, place, progress=bar.update, patience=patience)
     return place
@@ -88,8 +94,14 @@ class _Bar:
         from tqdm import tqdm
 
         self.bar = tqdm(
-            total=self.file.size if self.file.exact else None, unit="B", unit_scale=True, leave=False,
-            desc=self.file.name, disable=sys.stderr is None or not sys.stderr.isatty(), dynamic_ncols=True)  # fmt: skip
+            total=self.file.size if self.file.exact else None,
+            unit="B",
+            unit_scale=True,
+            leave=False,
+            desc=self.file.name,
+            disable=sys.stderr is None or not sys.stderr.isatty(),
+            dynamic_ncols=True,
+        )
         return self
 
     def update(self, done, total):
@@ -108,7 +120,9 @@ def _read(named, place):
             with zipfile.ZipFile(path) as archive:
                 arrays = [_member(archive, path, name) for name in named.members]
         except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
-            raise DatasetError(f"{path} is no usable zip file ({error}); delete it and download it again") from None
+            raise DatasetError(
+                f"{path} is no usable zip file ({error}); delete it and download it again"
+            ) from None
     else:
         arrays = [load_idx(place / name) for name in named.members]
     parts = []
@@ -117,7 +131,9 @@ def _read(named, place):
         if named.transposed:
             _transpose(images)
         parts.append(
-            Dataset(images[:, np.newaxis], labels, len(named.class_names), named.name, named.class_names)
+            Dataset(
+                images[:, np.newaxis], labels, len(named.class_names), named.name, named.class_names
+            )
         )
     return Source(*parts, None, named.reading)
 
@@ -129,7 +145,9 @@ def _member(archive, path, name):
     except KeyError:
         raise DatasetError(f"{path} has no {name}; delete it and download it again") from None
     if info.file_size > MOST_ZIPPED:
-        raise DatasetError(f"{path}: {name} declares {info.file_size:,} bytes, more than {MOST_ZIPPED:,}; delete it")
+        raise DatasetError(
+            f"{path}: {name} declares {info.file_size:,} bytes, more than {MOST_ZIPPED:,}; delete it"
+        )
     with archive.open(info) as stream:
         return read_idx_stream(stream, f"{path}: {name}", info.file_size, MOST_RAW)
 
@@ -137,7 +155,9 @@ def _member(archive, path, name):
 def _checked(named, part, images, labels):
     """uint8 images (N, H, W) and int32 labels (N,), counted from 0; QMNIST's labels have further columns."""
     if images.ndim != 3 or images.dtype != np.uint8 or 0 in images.shape:
-        raise DatasetError(f"{named.name}: its {part} images are {images.dtype} of shape {images.shape}, not images")
+        raise DatasetError(
+            f"{named.name}: its {part} images are {images.dtype} of shape {images.shape}, not images"
+        )
     if labels.ndim == 2 and labels.shape[1]:
         labels = labels[:, 0]
     if labels.shape != images.shape[:1] or labels.dtype.kind not in "iu":
@@ -146,7 +166,9 @@ def _checked(named, part, images, labels):
         )
     labels = labels.astype(np.int32) - named.first_label
     if labels.min() < 0 or labels.max() >= len(named.class_names):
-        raise DatasetError(f"{named.name}: its {part} labels are not those of {len(named.class_names)} classes")
+        raise DatasetError(
+            f"{named.name}: its {part} labels are not those of {len(named.class_names)} classes"
+        )
     return images, labels
 
 

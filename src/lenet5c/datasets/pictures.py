@@ -4,8 +4,8 @@ import os
 import warnings
 from collections import deque
 
+from lenet5c._optional import require
 from lenet5c.errors import MissingExtraError, UserError
-from lenet5c.extras import require
 
 WORKERS = 8  # decoders wait for the disk, too
 
@@ -33,7 +33,7 @@ def read_pictures(paths, finish=None):
     # MNIST does without these.
     from concurrent.futures import ThreadPoolExecutor
 
-    from lenet5c.images.reader import read_picture
+    from lenet5c.recognition.reader import read_picture
 
     require("PIL.Image", "images", "images of your own")
 
@@ -63,7 +63,9 @@ def reason(error, path):
     """Why a file cannot be read, as what follows its name in a sentence."""
     if isinstance(error, OSError) and error.strerror:
         return f"cannot be opened ({error.strerror})"
-    text = str(error) or ("out of memory" if isinstance(error, MemoryError) else type(error).__name__)
+    text = str(error) or (
+        "out of memory" if isinstance(error, MemoryError) else type(error).__name__
+    )
     if text.startswith(f"{path} "):
         return text[len(str(path)) + 1 :]
     return f"cannot be read ({text.removeprefix(f'{path}: ')})"

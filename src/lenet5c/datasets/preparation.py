@@ -11,11 +11,11 @@ from lenet5c.datasets.resampling import resize_matrix
 _NAMED = {
     "default": dict(size=(32, 32), fit="pad", mean=0.1307, std=0.3081),
     # Minus the mean training image, in pixel units: 1/255 undoes the division by 255.
-    "seed0": dict(size=(32, 32), fit="pad", mean=0.0, std=1 / 255),
-    "seed1": dict(size=(32, 32), fit="resize", mean=0.5, std=1.0),
-    "seed2": dict(size=(28, 28), fit="pad", mean=0.0, std=1.0),
-    "seed3": dict(size=(28, 28), fit="pad", mean=0.05, std=0.5),
-    "seed4": dict(size=(32, 32), fit="resize", mean=0.1307, std=0.3081),
+    "mean-image": dict(size=(32, 32), fit="pad", mean=0.0, std=1 / 255),
+    "pynet": dict(size=(32, 32), fit="resize", mean=0.5, std=1.0),
+    "conv3x3": dict(size=(28, 28), fit="pad", mean=0.0, std=1.0),
+    "average-pool": dict(size=(28, 28), fit="pad", mean=0.05, std=0.5),
+    "mirrored": dict(size=(32, 32), fit="resize", mean=0.1307, std=0.3081),
     # Black is -0.1, white is 1.175.
     "paper1998": dict(size=(32, 32), fit="pad", mean=0.1 / 1.275, std=1 / 1.275),
 }
@@ -99,14 +99,14 @@ class Preparation:
         ----------
         name : str
             ``'default'``: padded to 32 by 32, ``(p / 255 - 0.1307) / 0.3081``.
-            ``'seed0'``: padded to 32 by 32, minus the mean image of `train_images`, not scaled.
-            ``'seed1'``: resized to 32 by 32, ``p / 255 - 0.5``.
-            ``'seed2'``: 28 by 28, ``p / 255``.
-            ``'seed3'``: 28 by 28, ``(p / 255 - 0.05) / 0.5``.
-            ``'seed4'``: resized to 32 by 32, ``(p / 255 - 0.1307) / 0.3081``.
+            ``'mean-image'``: padded to 32 by 32, minus the mean image of `train_images`, not scaled.
+            ``'pynet'``: resized to 32 by 32, ``p / 255 - 0.5``.
+            ``'conv3x3'``: 28 by 28, ``p / 255``.
+            ``'average-pool'``: 28 by 28, ``(p / 255 - 0.05) / 0.5``.
+            ``'mirrored'``: resized to 32 by 32, ``(p / 255 - 0.1307) / 0.3081``.
             ``'paper1998'``: padded to 32 by 32, from -0.1 (black) to 1.175 (LeCun et al., 1998).
         train_images : ndarray of uint8, shape (N, C, h, w), optional
-            Needed by ``'seed0'`` only: the images trained on, without those held out.
+            Needed by ``'mean-image'`` only: the images trained on, without those held out.
 
         Returns
         -------
@@ -115,21 +115,21 @@ class Preparation:
         Raises
         ------
         ValueError
-            If there is no such name, or ``'seed0'`` is not given images.
+            If there is no such name, or ``'mean-image'`` is not given images.
 
         Examples
         --------
         >>> from lenet5c.datasets import Preparation
-        >>> Preparation.named("seed1").to_dict()
+        >>> Preparation.named("pynet").to_dict()
         {'size': [32, 32], 'fit': 'resize', 'mean': 0.5, 'std': 1.0, 'mean_image': False}
         """
         if name not in NAMES:
             raise ValueError(f"name must be one of {', '.join(NAMES)}, got {name!r}")
         preparation = cls(**_NAMED[name])
-        if name != "seed0":
+        if name != "mean-image":
             return preparation
         if train_images is None or len(train_images) == 0:
-            raise ValueError("train_images must be given for 'seed0': it subtracts their mean")
+            raise ValueError("train_images must be given for 'mean-image': it subtracts their mean")
         return cls(**_NAMED[name], mean_image=_mean_image(preparation, train_images))
 
     @property
@@ -274,7 +274,7 @@ class Preparation:
         Examples
         --------
         >>> from lenet5c.datasets import Preparation
-        >>> Preparation.from_dict(Preparation.named("seed3").to_dict()).std
+        >>> Preparation.from_dict(Preparation.named("average-pool").to_dict()).std
         0.5
         """
         keys = {"size", "fit", "mean", "std", "mean_image"}
@@ -328,7 +328,9 @@ def _resize(images, size):
     strip = max(1, _RESIZED_AT_ONCE // (8 * c * max(w, size[1])))
     for start in range(0, n, chunk):
         part = images[start : start + chunk]
-        narrow = [part[:, :, y : y + strip].astype(np.float64) @ columns for y in range(0, h, strip)]
+        narrow = [
+            part[:, :, y : y + strip].astype(np.float64) @ columns for y in range(0, h, strip)
+        ]
         part = rows @ (narrow[0] if len(narrow) == 1 else np.concatenate(narrow, axis=2))
         part += 0.5
         # Truncation is the floor here: nothing is negative.

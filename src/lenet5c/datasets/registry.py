@@ -81,7 +81,10 @@ class NamedSet:
 
 
 def _files(bases, *table):
-    return tuple(RemoteFile(name, tuple(base + name for base in bases), sha256, size) for name, size, sha256 in table)
+    return tuple(
+        RemoteFile(name, tuple(base + name for base in bases), sha256, size)
+        for name, size, sha256 in table
+    )
 
 
 _MNIST_FILES = (
@@ -103,17 +106,39 @@ _FASHION = NamedSet(
             "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
             "https://fashion-mnist.s3.eu-central-1.amazonaws.com/",
         ),
-        (_MNIST_FILES[0], 26421880, "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84"),
-        (_MNIST_FILES[1], 29515, "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845"),
-        (_MNIST_FILES[2], 4422102, "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073"),
+        (
+            _MNIST_FILES[0],
+            26421880,
+            "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+        ),
+        (
+            _MNIST_FILES[1],
+            29515,
+            "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+        ),
+        (
+            _MNIST_FILES[2],
+            4422102,
+            "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+        ),
         (_MNIST_FILES[3], 5148, "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5"),
     ),
     members=_MNIST_FILES,
     counts=(60000, 10000),
     class_names=(
-        "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+        "T-shirt/top",
+        "Trouser",
+        "Pullover",
+        "Dress",
+        "Coat",
+        "Sandal",
+        "Shirt",
+        "Sneaker",
+        "Bag",
+        "Ankle boot",
+    ),
     reading="whole",
-)  # fmt: skip
+)
 
 _KMNIST = NamedSet(
     name="kmnist",
@@ -123,24 +148,63 @@ _KMNIST = NamedSet(
     folder="kmnist",
     files=_files(
         ("https://codh.rois.ac.jp/kmnist/dataset/kmnist/",),
-        (_MNIST_FILES[0], 18165135, "51467d22d8cc72929e2a028a0428f2086b092bb31cfb79c69cc0a90ce135fde4"),
-        (_MNIST_FILES[1], 29497, "e38f9ebcd0f3ebcdec7fc8eabdcdaef93bb0df8ea12bee65224341c8183d8e17"),
-        (_MNIST_FILES[2], 3041136, "edd7a857845ad6bb1d0ba43fe7e794d164fe2dce499a1694695a792adfac43c5"),
+        (
+            _MNIST_FILES[0],
+            18165135,
+            "51467d22d8cc72929e2a028a0428f2086b092bb31cfb79c69cc0a90ce135fde4",
+        ),
+        (
+            _MNIST_FILES[1],
+            29497,
+            "e38f9ebcd0f3ebcdec7fc8eabdcdaef93bb0df8ea12bee65224341c8183d8e17",
+        ),
+        (
+            _MNIST_FILES[2],
+            3041136,
+            "edd7a857845ad6bb1d0ba43fe7e794d164fe2dce499a1694695a792adfac43c5",
+        ),
         (_MNIST_FILES[3], 5120, "20bb9a0ef54c7db3efc55a92eef5582c109615df22683c380526788f98e42a1c"),
     ),
     members=_MNIST_FILES,
     counts=(60000, 10000),
-    class_names=("o お", "ki き", "su す", "tsu つ", "na な", "ha は", "ma ま", "ya や", "re れ", "wo を"),
+    class_names=(
+        "o お",
+        "ki き",
+        "su す",
+        "tsu つ",
+        "na な",
+        "ha は",
+        "ma ま",
+        "ya や",
+        "re れ",
+        "wo を",
+    ),
     # Its characters fill the picture to the edge, unlike MNIST's digits.
     reading="whole",
 )
 
 # Larger than MNIST's files, which hold images of the same kind and number.
 _QMNIST_TABLE = (
-    ("qmnist-train-images-idx3-ubyte.gz", 16 << 20, "9e26a7bf1683614e065d7b76460ccd52807165b3f22561fb782bd9f38c52b51d"),
-    ("qmnist-train-labels-idx2-int.gz", 4 << 20, "2c05dc77f6b916b38e455e97ab129a42a444f3dbef09b278a366f82904e0dd9f"),
-    ("qmnist-test-images-idx3-ubyte.gz", 16 << 20, "43fc22bf7498b8fc98de98369d72f752d0deabc280a43a7bcc364ab19e57b375"),
-    ("qmnist-test-labels-idx2-int.gz", 4 << 20, "9fbcbe594c3766fdf4f0b15c5165dc0d1e57ac604e01422608bb72c906030d06"),
+    (
+        "qmnist-train-images-idx3-ubyte.gz",
+        16 << 20,
+        "9e26a7bf1683614e065d7b76460ccd52807165b3f22561fb782bd9f38c52b51d",
+    ),
+    (
+        "qmnist-train-labels-idx2-int.gz",
+        4 << 20,
+        "2c05dc77f6b916b38e455e97ab129a42a444f3dbef09b278a366f82904e0dd9f",
+    ),
+    (
+        "qmnist-test-images-idx3-ubyte.gz",
+        16 << 20,
+        "43fc22bf7498b8fc98de98369d72f752d0deabc280a43a7bcc364ab19e57b375",
+    ),
+    (
+        "qmnist-test-labels-idx2-int.gz",
+        4 << 20,
+        "9fbcbe594c3766fdf4f0b15c5165dc0d1e57ac604e01422608bb72c906030d06",
+    ),
 )
 _QMNIST = NamedSet(
     name="qmnist",
@@ -210,11 +274,23 @@ NAMED_SETS = {
         _KMNIST,
         _QMNIST,
         _emnist("balanced", "digits and letters, 47 classes of one size", (112800, 18800), _MERGED),
-        _emnist("bymerge", "digits and letters, 47 classes as they occur", (697932, 116323), _MERGED),
-        _emnist("byclass", "digits and letters, 62 classes as they occur", (697932, 116323),
-                digits + ascii_uppercase + ascii_lowercase),
-        _emnist("letters", "letters, capitals and small ones together", (124800, 20800), ascii_uppercase, 1),
+        _emnist(
+            "bymerge", "digits and letters, 47 classes as they occur", (697932, 116323), _MERGED
+        ),
+        _emnist(
+            "byclass",
+            "digits and letters, 62 classes as they occur",
+            (697932, 116323),
+            digits + ascii_uppercase + ascii_lowercase,
+        ),
+        _emnist(
+            "letters",
+            "letters, capitals and small ones together",
+            (124800, 20800),
+            ascii_uppercase,
+            1,
+        ),
         _emnist("digits", "digits", (240000, 40000), digits),
         _emnist("mnist", "digits, as many as MNIST has", (60000, 10000), digits),
     )
-}  # fmt: skip
+}

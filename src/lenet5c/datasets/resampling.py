@@ -27,5 +27,7 @@ def resize_plane(plane, size):
     height, width = plane.shape
     if (height, width) == tuple(size):
         return plane
-    resized = resize_matrix(size[0], height) @ (plane.astype(np.float64) @ resize_matrix(size[1], width).T)
+    resized = resize_matrix(size[0], height) @ (
+        plane.astype(np.float64) @ resize_matrix(size[1], width).T
+    )
     return (resized + 0.5).astype(np.uint8)

@@ -56,7 +56,9 @@ def source_name(data, argument="--data"):
     if not data or not path.is_dir():
         close = get_close_matches(data.lower(), NAMES, 1)
         meant = f"; did you mean {close[0]}?" if close else ""
-        raise DatasetError(f"{argument} is {data!r}; it should be a folder, or one of {', '.join(NAMES)}{meant}")
+        raise DatasetError(
+            f"{argument} is {data!r}; it should be a folder, or one of {', '.join(NAMES)}{meant}"
+        )
     return str(path.resolve())
 
 

@@ -53,9 +53,13 @@ def with_channels(picture, channels):
     if picture.ndim == 2:
         picture = picture[..., np.newaxis]
     if picture.ndim != 3 or picture.shape[2] not in (1, 3) or picture.size == 0:
-        raise ValueError(f"picture must have a shape (h, w) or (h, w, 3) without a zero, got {picture.shape}")
+        raise ValueError(
+            f"picture must have a shape (h, w) or (h, w, 3) without a zero, got {picture.shape}"
+        )
     if channels not in (1, 3):
-        raise DatasetError(f"images of {channels} channels cannot be made from a picture, which has 1 or 3")
+        raise DatasetError(
+            f"images of {channels} channels cannot be made from a picture, which has 1 or 3"
+        )
     if channels == picture.shape[2]:
         return picture.transpose(2, 0, 1)
     if channels == 3:
@@ -85,4 +89,6 @@ def is_grey(picture):
     """Whether a picture, as `to_image` takes it, has no colour."""
     if picture.ndim == 2 or picture.shape[2] == 1:
         return True
-    return bool((picture[..., 0] == picture[..., 1]).all() and (picture[..., 0] == picture[..., 2]).all())
+    return bool(
+        (picture[..., 0] == picture[..., 1]).all() and (picture[..., 0] == picture[..., 2]).all()
+    )

@@ -8,19 +8,33 @@ import numpy as np
 from lenet5c.datasets import Preparation
 from lenet5c.demo.drawing import GRID, USUAL_WIDTH
 from lenet5c.demo.transform import thickened
-from lenet5c.images.digit import BlankImageError, Digit, Ink, box_of, centred, cropped, with_usual_stroke
-from lenet5c.images.judge import looks_like_no_digit, measures
 from lenet5c.nn import Conv2d, Flatten, Linear, softmax
 from lenet5c.nn.pooling import AvgPool2d, MaxPool2d, Subsample2d
 from lenet5c.nn.rbf import RBF
+from lenet5c.recognition.digit import (
+    BlankImageError,
+    Digit,
+    Ink,
+    box_of,
+    centred,
+    cropped,
+    with_usual_stroke,
+)
+from lenet5c.recognition.judge import looks_like_no_digit, measures
 
 BOX = 20  # of MNIST's 28 pixels, what its digits were scaled to
 DOT = 1.5  # a drawing no longer than so many widths of the pen is a dot, and no digit
 LARGEST_MAP = 64  # pixels a side that are sent; larger maps are averaged down
 
 # A layer of these begins a stage, which is shown; activations and the like belong to the stage before them.
-KINDS = {Conv2d: "convolution", AvgPool2d: "pooling", MaxPool2d: "pooling", Subsample2d: "subsampling",
-         Linear: "fully connected", RBF: "distances"}  # fmt: skip
+KINDS = {
+    Conv2d: "convolution",
+    AvgPool2d: "pooling",
+    MaxPool2d: "pooling",
+    Subsample2d: "subsampling",
+    Linear: "fully connected",
+    RBF: "distances",
+}
 
 
 @dataclass(frozen=True)
@@ -68,7 +82,11 @@ class Answer:
         A map's 128 is zero, its 255 the largest value of its layer; of the last layer, where only differences count,
         128 is in the middle between the lowest and the highest.
         """
-        parts = [self.probabilities.astype("<f4").tobytes(), self.seen.tobytes(), self.picture.tobytes()]
+        parts = [
+            self.probabilities.astype("<f4").tobytes(),
+            self.seen.tobytes(),
+            self.picture.tobytes(),
+        ]
         logits = self.maps[-1]
         for values in [*self.maps[:-1], logits - (logits.max() + logits.min()) / 2]:
             values = np.nan_to_num(shrunk(values))  # such as of a model that was trained to pieces
@@ -105,7 +123,9 @@ class Reader:
         self.offset = trained.preparation.offset(trained.image_shape[0])
         self.stages = []
         black = np.zeros(trained.image_shape, np.uint8)
-        for (name, kind), values in zip(self._stage_names(), self._maps(self.fitted(black)), strict=True):
+        for (name, kind), values in zip(
+            self._stage_names(), self._maps(self.fitted(black)), strict=True
+        ):
             self.stages.append(Stage(name, kind, values.shape, shrunk(values).shape))
 
     def picture(self, ink, width=USUAL_WIDTH):
@@ -145,7 +165,9 @@ class Reader:
         return thickened(picture, width) if self.trained.reading == "ink" else picture
 
     def fitted(self, picture):
-        return np.ascontiguousarray(self.trained.preparation.fit_images(np.ascontiguousarray(picture[None]))[0])
+        return np.ascontiguousarray(
+            self.trained.preparation.fit_images(np.ascontiguousarray(picture[None]))[0]
+        )
 
     def answer(self, picture, transform):
         """The `Answer` to an image of the data, (C, h, w), seen through a `Transform`."""

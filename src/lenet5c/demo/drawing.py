@@ -48,7 +48,9 @@ def checked_strokes(value):
     if not all(isinstance(stroke, list) and len(stroke) % 3 == 0 for stroke in value):
         raise DrawingError("a stroke should be a list of x, y and thickness, again and again")
     if sum(map(len, value)) > 3 * MAX_POINTS:
-        raise DrawingError(f"the drawing has more than {MAX_POINTS:,} points; clear it and start anew")
+        raise DrawingError(
+            f"the drawing has more than {MAX_POINTS:,} points; clear it and start anew"
+        )
     if not all(type(number) in (int, float) for stroke in value for number in stroke):
         raise DrawingError("a stroke should hold numbers alone")
     try:
@@ -100,8 +102,12 @@ def render(strokes, width=USUAL_WIDTH, side=SIDE):
         # From the centres of pixels.
         dx = around + 0.5 - (x - left).astype(np.float32)[:, None]
         dy = around + 0.5 - (y - top).astype(np.float32)[:, None]
-        inside = (r + 0.5).astype(np.float32)[:, None, None] - np.sqrt((dy * dy)[:, :, None] + (dx * dx)[:, None, :])
-        for i, j, disc in zip((top + margin - reach).tolist(), (left + margin - reach).tolist(), inside, strict=True):
+        inside = (r + 0.5).astype(np.float32)[:, None, None] - np.sqrt(
+            (dy * dy)[:, :, None] + (dx * dx)[:, None, :]
+        )
+        for i, j, disc in zip(
+            (top + margin - reach).tolist(), (left + margin - reach).tolist(), inside, strict=True
+        ):
             place = ink[i : i + window, j : j + window]
             np.maximum(place, disc, out=place)
     paper = ink[margin : margin + side, margin : margin + side]
@@ -115,5 +121,7 @@ def _discs(stroke, radius, side):
     step = max(min(2.0, 0.7 * thickness.min()), along[-1] / 8000)
     at = np.linspace(0, along[-1], int(np.ceil(along[-1] / step)) + 1)
     if len(along) < len(at):
-        at = np.union1d(at, along)  # no corner is cut; where points lie closer together there are none
+        at = np.union1d(
+            at, along
+        )  # no corner is cut; where points lie closer together there are none
     return np.stack([np.interp(at, along, values) for values in (x, y, thickness)], axis=1)

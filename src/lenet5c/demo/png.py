@@ -65,12 +65,19 @@ def decoded(content, shape):
 
 
 def _chunk(kind, content):
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+    return (
+        struct.pack(">I", len(content))
+        + kind
+        + content
+        + struct.pack(">I", zlib.crc32(kind + content))
+    )
 
 
 def _unfiltered(lines):
     """The five filters of PNG's specification (W3C, 2003), section 9, for pixels of one byte."""
-    image = np.zeros((len(lines) + 1, lines.shape[1]), np.int64)  # with a black line above and a column to the left
+    image = np.zeros(
+        (len(lines) + 1, lines.shape[1]), np.int64
+    )  # with a black line above and a column to the left
     for y, line in enumerate(lines.tolist(), start=1):
         kind, above, row = line[0], image[y - 1].tolist(), [0]
         for x in range(1, len(line)):

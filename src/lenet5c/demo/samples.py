@@ -7,15 +7,17 @@ from pathlib import Path
 
 import numpy as np
 
+from lenet5c import _files
 from lenet5c.datasets import Dataset
 from lenet5c.demo import png
 from lenet5c.errors import UserError
-from lenet5c.training import atomic
 
 MOST = 10_000  # samples in all
 OURS = re.compile(r"\d{8}-\d{6}-\d{6}\.png")
 # What some system does not take as the name of a folder.
-UNFIT = re.compile(r'[<>:"/\\|?*\x00-\x1f]|^\.|[. ]$|^(con|prn|aux|nul|com\d|lpt\d)(\..*)?$|^$', re.IGNORECASE)
+UNFIT = re.compile(
+    r'[<>:"/\\|?*\x00-\x1f]|^\.|[. ]$|^(con|prn|aux|nul|com\d|lpt\d)(\..*)?$|^$', re.IGNORECASE
+)
 
 
 class SampleError(UserError):
@@ -65,7 +67,7 @@ class SampleFolder:
                 folder.mkdir(parents=True, exist_ok=True)
                 path = folder / _name_after(self._newest())
                 # Channels of a drawing are alike.
-                atomic.write_bytes(path, png.encoded(picture[0]))
+                _files.write_bytes(path, png.encoded(picture[0]))
             except OSError as error:
                 raise SampleError(
                     f"{folder}: {error.strerror or error}; start the demo with another --samples"
@@ -74,7 +76,7 @@ class SampleFolder:
 
     def counts(self):
         """How many samples each class has."""
-        return [len(_files(folder)) for folder in self.folders]
+        return [len(saved_files(folder)) for folder in self.folders]
 
     def delete_last(self):
         """Delete the newest sample that a demo has saved here; returns its path."""
@@ -92,7 +94,7 @@ class SampleFolder:
         """(Dataset of all samples, or None; the names of files that cannot be used)."""
         images, labels, unusable = [], [], []
         for label, folder in enumerate(self.folders):
-            for path in _files(folder)[:MOST]:
+            for path in saved_files(folder)[:MOST]:
                 try:
                     if path.stat().st_size > png.LARGEST:
                         raise ValueError("is too large")
@@ -104,10 +106,14 @@ class SampleFolder:
                 labels.append(label)
         if not images:
             return None, unusable
-        return Dataset(np.stack(images), np.array(labels), len(self.folders), "samples", self.class_names), unusable
+        return Dataset(
+            np.stack(images), np.array(labels), len(self.folders), "samples", self.class_names
+        ), unusable
 
     def _newest(self):
-        ours = [path for folder in self.folders for path in _files(folder) if OURS.fullmatch(path.name)]
+        ours = [
+            path for folder in self.folders for path in saved_files(folder) if OURS.fullmatch(path.name)
+        ]
         return max(ours, key=lambda path: path.name, default=None)
 
 
@@ -122,10 +128,12 @@ def folder_names(class_names):
     ]
 
 
-def _files(folder):
+def saved_files(folder):
     try:
         return sorted(
-            path for path in folder.iterdir() if path.suffix.lower() == ".png" and not path.name.startswith(".")
+            path
+            for path in folder.iterdir()
+            if path.suffix.lower() == ".png" and not path.name.startswith(".")
         )
     except OSError:
         return []

@@ -95,12 +95,16 @@ class DemoServer(ThreadingHTTPServer):
         self.token = secrets.token_urlsafe(32)
         self.room = threading.BoundedSemaphore(MAX_CONNECTIONS)
         folder = resources.files("lenet5c.demo").joinpath("page")
-        self.page = {path: (folder.joinpath(name).read_bytes(), kind) for path, (name, kind) in PAGE.items()}
+        self.page = {
+            path: (folder.joinpath(name).read_bytes(), kind) for path, (name, kind) in PAGE.items()
+        }
         html, kind = self.page["/"]
         self.page["/"] = html.replace(b"{{token}}", self.token.encode()), kind
         super().__init__(("127.0.0.1", port), Handler)
         port = self.server_address[1]
-        self.hosts = {f"127.0.0.1:{port}", f"localhost:{port}"} | ({"127.0.0.1", "localhost"} if port == 80 else set())
+        self.hosts = {f"127.0.0.1:{port}", f"localhost:{port}"} | (
+            {"127.0.0.1", "localhost"} if port == 80 else set()
+        )
         self.origins = {f"http://{host}" for host in self.hosts}
         self.address = f"http://127.0.0.1:{port}/"
 
@@ -111,7 +115,9 @@ class DemoServer(ThreadingHTTPServer):
         except OSError as error:
             remedy = "give --port another number, or leave it out for a free one"
             why = error.strerror or error
-            raise PortError(f"--port is {self.server_address[1]}, which cannot be had: {why}; {remedy}") from None
+            raise PortError(
+                f"--port is {self.server_address[1]}, which cannot be had: {why}; {remedy}"
+            ) from None
         self.server_name, self.server_port = self.server_address[:2]
 
     def process_request(self, request, client_address):
@@ -193,7 +199,11 @@ class Handler(BaseHTTPRequestHandler):
         try:
             result = getattr(self.server.session, CALLS[path])(request)
         except UserError as error:
-            self.reply(HTTPStatus.UNPROCESSABLE_ENTITY, json.dumps({"error": str(error)}).encode(), "application/json")
+            self.reply(
+                HTTPStatus.UNPROCESSABLE_ENTITY,
+                json.dumps({"error": str(error)}).encode(),
+                "application/json",
+            )
             return
         except Exception:
             traceback.print_exc()
@@ -205,7 +215,11 @@ class Handler(BaseHTTPRequestHandler):
             facts = json.dumps(facts).encode()
             # The bytes begin at a multiple of four, where the page can look at them as float32.
             facts += b" " * (-len(facts) % 4)
-            self.reply(HTTPStatus.OK, struct.pack("<I", len(facts)) + facts + content, "application/octet-stream")
+            self.reply(
+                HTTPStatus.OK,
+                struct.pack("<I", len(facts)) + facts + content,
+                "application/octet-stream",
+            )
         else:
             self.reply(HTTPStatus.OK, json.dumps(result).encode(), "application/json")
 
@@ -218,7 +232,10 @@ class Handler(BaseHTTPRequestHandler):
         token = self.headers.get("X-Lenet5c-Token", "")
         if not compare_digest(token.encode("utf-8", "replace"), self.server.token.encode()):
             raise Refused(403, "the page is of an earlier demo; load it again")
-        if self.headers.get("Content-Type", "").partition(";")[0].strip().lower() != "application/json":
+        if (
+            self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+            != "application/json"
+        ):
             raise Refused(415, "the request should be JSON")
 
     def body(self):
@@ -226,7 +243,9 @@ class Handler(BaseHTTPRequestHandler):
         if self.headers.get("Transfer-Encoding") is not None:
             raise Refused(411, "the request should say how long it is")
         lengths = self.headers.get_all("Content-Length", [])
-        if len(lengths) != 1 or not (lengths[0].isascii() and lengths[0].isdigit() and len(lengths[0]) < 20):
+        if len(lengths) != 1 or not (
+            lengths[0].isascii() and lengths[0].isdigit() and len(lengths[0]) < 20
+        ):
             raise Refused(411, "the request should say how long it is")
         if (length := int(lengths[0])) > MAX_BODY:
             raise Refused(413, f"the request has more than {MAX_BODY:,} bytes")
@@ -256,7 +275,11 @@ class Handler(BaseHTTPRequestHandler):
     def send_error(self, code, message=None, explain=None):
         """What the base class has to say of a request, in our form."""
         self.close_connection = True
-        self.reply(HTTPStatus(code), json.dumps({"error": HTTPStatus(code).phrase}).encode(), "application/json")
+        self.reply(
+            HTTPStatus(code),
+            json.dumps({"error": HTTPStatus(code).phrase}).encode(),
+            "application/json",
+        )
 
     def reply(self, status, content, kind, headers=None):
         lines = {**HEADERS, **(headers or {}), "Content-Type": kind, "Content-Length": len(content)}

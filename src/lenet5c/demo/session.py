@@ -11,7 +11,7 @@ from lenet5c.demo.samples import SampleFolder
 from lenet5c.demo.transform import RANGES, Transform
 from lenet5c.demo.tuning import EPOCHS, Tuning
 from lenet5c.errors import UserError
-from lenet5c.images.judge import unsure
+from lenet5c.recognition.judge import unsure
 from lenet5c.training import save_model
 
 MOST_EPOCHS = 20
@@ -39,7 +39,9 @@ class Session:
     def __init__(self, trained, name, samples_path, open_data):
         self.original = self.reader = Reader(trained)
         self.name = name
-        self.samples = SampleFolder(Path(samples_path).absolute(), trained.class_names, trained.image_shape)
+        self.samples = SampleFolder(
+            Path(samples_path).absolute(), trained.class_names, trained.image_shape
+        )
         self.open_data = open_data
         self.lock = threading.RLock()
         self.source = self.no_source = None
@@ -60,7 +62,12 @@ class Session:
             "image": list(trained.image_shape),
             "reading": trained.reading,
             "stages": [
-                {"name": stage.name, "kind": stage.kind, "shape": list(stage.shape), "shown": list(stage.shown)}
+                {
+                    "name": stage.name,
+                    "kind": stage.kind,
+                    "shape": list(stage.shape),
+                    "shown": list(stage.shown),
+                }
                 for stage in reader.stages
             ],
             "ranges": RANGES,
@@ -132,7 +139,9 @@ class Session:
         if type(label) is not int or not 0 <= label < len(classes):
             raise RequestError(f"label should be an integer from 0 to {len(classes) - 1}")
         transform = Transform.checked(request.get("transform", {}))
-        picture = self.reader.picture(render(checked_strokes(request.get("strokes")), transform.width), transform.width)
+        picture = self.reader.picture(
+            render(checked_strokes(request.get("strokes")), transform.width), transform.width
+        )
         if picture is None:
             raise RequestError("there is nothing to save: draw a digit first")
         path = self.samples.save(picture, label)
@@ -153,7 +162,9 @@ class Session:
                 raise RequestError("a fine-tuning is under way")
             samples, unusable = self.samples.read()
             if samples is None:
-                raise RequestError("there are no samples to learn from: draw a digit and save it under its true class")
+                raise RequestError(
+                    "there are no samples to learn from: draw a digit and save it under its true class"
+                )
             source = self.data()
             self.tuning = Tuning(self.original.trained, samples, source, self.use, epochs)
             self.tuning.put(unusable=unusable[:5])
@@ -219,12 +230,17 @@ class Session:
 
 def fitting(source, trained):
     """The source itself, if it can be what the model was trained on."""
-    test, remedy = source.test, "start the demo with --data NAME_OR_DIR, the images it was trained on"
+    test, remedy = (
+        source.test,
+        "start the demo with --data NAME_OR_DIR, the images it was trained on",
+    )
     if tuple(test.class_names) != tuple(trained.class_names):
         raise RequestError(f"this model has other classes than {test.name or 'the data'}: {remedy}")
     if test.images.shape[1:] != tuple(trained.image_shape):
         shape = " x ".join(map(str, trained.image_shape))
-        raise RequestError(f"this model reads images of {shape}, other than {test.name or 'the data'} has: {remedy}")
+        raise RequestError(
+            f"this model reads images of {shape}, other than {test.name or 'the data'} has: {remedy}"
+        )
     return source
 
 

@@ -70,11 +70,15 @@ class Transform:
         """
         names = {field.name for field in fields(cls)}
         if not isinstance(values, dict) or not values.keys() <= names:
-            raise TransformError(f"the transform should be an object with some of {', '.join(sorted(names))}")
+            raise TransformError(
+                f"the transform should be an object with some of {', '.join(sorted(names))}"
+            )
         for name, value in values.items():
             low, high, _ = RANGES[name]
             if type(value) not in (int, float) or not low <= value <= high or not isfinite(value):
-                raise TransformError(f"{name} is {value!r:.40}; it should be a number from {low} to {high}")
+                raise TransformError(
+                    f"{name} is {value!r:.40}; it should be a number from {low} to {high}"
+                )
         return cls(**{name: float(value) for name, value in values.items()})
 
     def apply(self, image):
@@ -145,5 +149,7 @@ def thickened(image, width):
             if 0 < dy * dy + dx * dx <= (radius + 0.25) ** 2:
                 # A shift of the whole image; what comes in at the other side is paper.
                 choose(grown, np.roll(fine, (dy, dx), (1, 2)), out=grown)
-    coarse = grown.reshape(channels, height + 2 * border, UPSCALE, across + 2 * border, UPSCALE).mean((2, 4))
+    coarse = grown.reshape(
+        channels, height + 2 * border, UPSCALE, across + 2 * border, UPSCALE
+    ).mean((2, 4))
     return (coarse + 0.5).astype(np.uint8)[:, border : border + height, border : border + across]

@@ -39,9 +39,20 @@ class Tuning(threading.Thread):
 
     def __init__(self, trained, samples, source, done, epochs=EPOCHS):
         super().__init__(name="fine-tuning", daemon=True)
-        self.trained, self.samples, self.source, self.done, self.epochs = trained, samples, source, done, epochs
+        self.trained, self.samples, self.source, self.done, self.epochs = (
+            trained,
+            samples,
+            source,
+            done,
+            epochs,
+        )
         self.stopped = threading.Event()
-        self.status = {"state": "running", "progress": 0.0, "epochs": epochs, "samples": len(samples)}
+        self.status = {
+            "state": "running",
+            "progress": 0.0,
+            "epochs": epochs,
+            "samples": len(samples),
+        }
 
     def run(self):
         try:
@@ -66,9 +77,17 @@ class Tuning(threading.Thread):
         train_set = mixed(self.samples, self.source.train)
         steps = -(-len(train_set) // BATCH) * self.epochs
         trainer = Trainer(
-            model, Adam(model, LEARNING_RATE), Cosine(LEARNING_RATE, steps), loss_of(model), self.trained.preparation,
-            train_set, None, batch_size=BATCH, epochs=self.epochs,
-            distortion=Distortion.named("modern") if self.trained.reading == "ink" else None)  # fmt: skip
+            model,
+            Adam(model, LEARNING_RATE),
+            Cosine(LEARNING_RATE, steps),
+            loss_of(model),
+            self.trained.preparation,
+            train_set,
+            None,
+            batch_size=BATCH,
+            epochs=self.epochs,
+            distortion=Distortion.named("modern") if self.trained.reading == "ink" else None,
+        )
         total = self.epochs * trainer.steps_per_epoch
 
         def on_step(trainer, _):
@@ -84,7 +103,9 @@ class Tuning(threading.Thread):
     def measured(self, trained):
         """[right, of all] on the samples and on the test images."""
         sets = {"samples": self.samples, "tests": self.source.test}
-        results = {name: evaluate(trained.model, each, trained.preparation) for name, each in sets.items()}
+        results = {
+            name: evaluate(trained.model, each, trained.preparation) for name, each in sets.items()
+        }
         return {name: [result.correct, result.count] for name, result in results.items()}
 
 
@@ -96,9 +117,16 @@ def mixed(samples, rehearsed):
     return Dataset(
         np.concatenate([rehearsed.images[chosen], *[samples.images] * repeats]),
         np.concatenate([rehearsed.labels[chosen], *[samples.labels] * repeats]),
-        rehearsed.num_classes, "samples and rehearsal", rehearsed.class_names)  # fmt: skip
+        rehearsed.num_classes,
+        "samples and rehearsal",
+        rehearsed.class_names,
+    )
 
 
 def loss_of(model):
     """The loss that fits what the model puts out."""
-    return MLELoss() if any(isinstance(layer, RBF) for layer in model.layers.values()) else CrossEntropyLoss()
+    return (
+        MLELoss()
+        if any(isinstance(layer, RBF) for layer in model.layers.values())
+        else CrossEntropyLoss()
+    )

@@ -8,7 +8,9 @@ class _Activation(TileLayer):
 
     def output_shape(self, input_shape):
         if len(input_shape) not in (1, 3):
-            raise ValueError(f"{type(self).__name__} takes samples (C, H, W) or (features,), got {tuple(input_shape)}")
+            raise ValueError(
+                f"{type(self).__name__} takes samples (C, H, W) or (features,), got {tuple(input_shape)}"
+            )
         return tuple(input_shape)
 
     def backward_second(self, d2y, dy=None):
@@ -64,7 +66,9 @@ class ScaledTanh(_Activation):
         for name, value in (("amplitude", amplitude), ("slope", slope)):
             # Products and quotients of the two, and squares, are float32.
             if not 1e-15 <= abs(value) <= 1e15:
-                raise ValueError(f"{name} is {value!r}; it should be a number of 1e-15 to 1e15, or the negative of one")
+                raise ValueError(
+                    f"{name} is {value!r}; it should be a number of 1e-15 to 1e15, or the negative of one"
+                )
         self.amplitude, self.slope = float(amplitude), float(slope)
 
     def tile_op(self, offset):

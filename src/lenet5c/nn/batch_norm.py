@@ -26,7 +26,9 @@ class _BatchNorm(Layer):
         if training:
             count = x.size // x.shape[1]
             if count < 2:
-                raise ValueError(f"x has the shape {x.shape}; to train, a channel needs more than one value")
+                raise ValueError(
+                    f"x has the shape {x.shape}; to train, a channel needs more than one value"
+                )
             mean, var = x.mean(axes), x.var(axes)
             self._track(mean, var * (count / (count - 1)))
         else:
@@ -45,7 +47,9 @@ class _BatchNorm(Layer):
         self.grads["bias"] = dy.sum(axes)
         count = np.float32(dy.size // dy.shape[1])
         # The mean and the variance depend on every sample: take their share of the gradient out again.
-        shared = self._spread(self.grads["bias"] / count) + normal * self._spread(self.grads["weight"] / count)
+        shared = self._spread(self.grads["bias"] / count) + normal * self._spread(
+            self.grads["weight"] / count
+        )
         return (dy - shared) * self._spread(self.params["weight"] * scale)
 
     def backward_second(self, d2y, dy=None):

@@ -43,8 +43,20 @@ class Conv2d(TileLayer):
     (156, (6, 28, 28), 122304)
     """
 
-    def __init__(self, in_channels, out_channels, kernel_size, stride=1, padding=0, dilation=1, groups=1, bias=True,
-                 init="he_normal", rng=None, connection_table=None):  # fmt: skip
+    def __init__(
+        self,
+        in_channels,
+        out_channels,
+        kernel_size,
+        stride=1,
+        padding=0,
+        dilation=1,
+        groups=1,
+        bias=True,
+        init="he_normal",
+        rng=None,
+        connection_table=None,
+    ):
         self.in_channels = positive("in_channels", in_channels)
         self.out_channels = positive("out_channels", out_channels)
         self.kernel_size = pair(kernel_size, "kernel_size", 1)
@@ -61,7 +73,9 @@ class Conv2d(TileLayer):
         self.connection_table = self._checked(connection_table)
         if self.connection_table is None:
             fan_in = prod(shape[1:])
-            self.params["weight"] = draw(init, rng, shape, fan_in, fan_in * self.out_channels // shape[1])
+            self.params["weight"] = draw(
+                init, rng, shape, fan_in, fan_in * self.out_channels // shape[1]
+            )
         else:
             self.params["weight"] = self._draw_connected(init, np.random.default_rng(rng))
         if bias:
@@ -86,9 +100,13 @@ class Conv2d(TileLayer):
                 f"shape ({self.in_channels}, {self.out_channels}), input by output maps"
             )
         if not table.any(axis=0).all():
-            raise ValueError("connection_table leaves an output map without any input; each needs at least one")
+            raise ValueError(
+                "connection_table leaves an output map without any input; each needs at least one"
+            )
         if self.groups != 1:
-            raise ValueError(f"groups is {self.groups} and there is a connection_table; use one of them")
+            raise ValueError(
+                f"groups is {self.groups} and there is a connection_table; use one of them"
+            )
         return table.astype(bool)
 
     def _draw_connected(self, init, rng):
@@ -101,8 +119,12 @@ class Conv2d(TileLayer):
 
     def output_shape(self, input_shape):
         if len(input_shape) != 3 or input_shape[0] != self.in_channels:
-            raise ValueError(f"Conv2d takes samples of {self.in_channels} channels (C, H, W), got {input_shape}")
-        size = conv2d_output_size(input_shape[1:], self.kernel_size, self.stride, self.padding, self.dilation)
+            raise ValueError(
+                f"Conv2d takes samples of {self.in_channels} channels (C, H, W), got {input_shape}"
+            )
+        size = conv2d_output_size(
+            input_shape[1:], self.kernel_size, self.stride, self.padding, self.dilation
+        )
         return (self.out_channels, *size)
 
     def connections(self, input_shape):
@@ -116,9 +138,18 @@ class Conv2d(TileLayer):
         connections = None
         if self.connection_table is not None:
             connections = np.flatnonzero(self.connection_table.T).astype(np.intp)
-        return {"kind": "conv2d", "out_channels": self.out_channels, "connections": connections, "kernel_size": self.kernel_size,
-                "stride": self.stride, "padding": self.padding, "dilation": self.dilation, "groups": self.groups,
-                "weight": offset("weight"), "bias": offset("bias")}  # fmt: skip
+        return {
+            "kind": "conv2d",
+            "out_channels": self.out_channels,
+            "connections": connections,
+            "kernel_size": self.kernel_size,
+            "stride": self.stride,
+            "padding": self.padding,
+            "dilation": self.dilation,
+            "groups": self.groups,
+            "weight": offset("weight"),
+            "bias": offset("bias"),
+        }
 
     def __repr__(self):
         return f"Conv2d({self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size})"

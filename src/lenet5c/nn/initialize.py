@@ -94,5 +94,7 @@ def draw(init, rng, shape, fan_in, fan_out):
         init = _of_one_number(init)
     weights = np.asarray(init(np.random.default_rng(rng), shape, fan_in, fan_out), np.float32)
     if weights.shape != tuple(shape):
-        raise ValueError(f"init gave weights of the shape {weights.shape}; they should be {tuple(shape)}")
+        raise ValueError(
+            f"init gave weights of the shape {weights.shape}; they should be {tuple(shape)}"
+        )
     return weights

@@ -121,7 +121,8 @@ class Layer:
             There was no ``forward(x, training=True)`` before.
         """
         raise NotImplementedError(
-            f"{type(self).__name__} has no backward_second; give it one, or use an optimiser other than SDLM")
+            f"{type(self).__name__} has no backward_second; give it one, or use an optimiser other than SDLM"
+        )
 
     def output_shape(self, input_shape):
         """The shape of one sample's output, found out by trying unless a layer knows."""
@@ -228,7 +229,9 @@ class Home:
         return self.offsets.get((id(layer), name))
 
     def _span(self, layer):
-        starts = (self.offset(leaf, name) for _, leaf in layer.named_layers() for name in leaf.params)
+        starts = (
+            self.offset(leaf, name) for _, leaf in layer.named_layers() for name in leaf.params
+        )
         start = min(starts, default=0)
         return slice(start, start + layer.num_params)
 
@@ -245,6 +248,10 @@ def check_batch(x, owner):
     if not isinstance(x, np.ndarray):
         raise TypeError(f"x is a {type(x).__name__}; {owner} takes a NumPy array of float32")
     if x.dtype != np.float32:
-        raise TypeError(f"x has the dtype {x.dtype}; {owner} takes float32, so use x.astype(np.float32)")
+        raise TypeError(
+            f"x has the dtype {x.dtype}; {owner} takes float32, so use x.astype(np.float32)"
+        )
     if x.ndim < 2:
-        raise ValueError(f"x has the shape {x.shape}; it should be a batch, (N, C, H, W) or (N, features)")
+        raise ValueError(
+            f"x has the shape {x.shape}; it should be a batch, (N, C, H, W) or (N, features)"
+        )

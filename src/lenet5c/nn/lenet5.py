@@ -68,32 +68,62 @@ class LeNet5(Sequential):
     ['conv2', 'pool2', 'conv3', 'act3', 'flatten', 'dropout3', 'fc2', 'act4', 'dropout4', 'fc3']
     """
 
-    def __init__(self, num_classes=10, in_channels=1, input_size=32, padding=0, activation="relu", pooling="max",
-                 init=None, rng=0, *, kernel_size=5, conv2_padding=0, c5="linear", without_activation=(), dropout=0.0,
-                 batch_norm=False, conv_init=None):  # fmt: skip
-        for name, value, choices in (("activation", activation, ACTIVATIONS), ("pooling", pooling, POOLINGS),
-                                     ("c5", c5, C5_FORMS)):  # fmt: skip
+    def __init__(
+        self,
+        num_classes=10,
+        in_channels=1,
+        input_size=32,
+        padding=0,
+        activation="relu",
+        pooling="max",
+        init=None,
+        rng=0,
+        *,
+        kernel_size=5,
+        conv2_padding=0,
+        c5="linear",
+        without_activation=(),
+        dropout=0.0,
+        batch_norm=False,
+        conv_init=None,
+    ):
+        for name, value, choices in (
+            ("activation", activation, ACTIVATIONS),
+            ("pooling", pooling, POOLINGS),
+            ("c5", c5, C5_FORMS),
+        ):
             if value not in choices:
                 raise ValueError(f"{name} is {value!r}; it should be one of {', '.join(choices)}")
         if not isinstance(batch_norm, bool):
             raise ValueError(f"batch_norm is {batch_norm!r}; it should be True or False")
-        num_classes, in_channels = positive("num_classes", num_classes), positive("in_channels", in_channels)
+        num_classes, in_channels = (
+            positive("num_classes", num_classes),
+            positive("in_channels", in_channels),
+        )
         size = pair(input_size, "input_size", 1)
-        padding, conv2_padding = _padding("padding", padding), _padding("conv2_padding", conv2_padding)
+        padding, conv2_padding = (
+            _padding("padding", padding),
+            _padding("conv2_padding", conv2_padding),
+        )
         kernel_size = positive("kernel_size", kernel_size)
         maps = maps_behind(size, padding, kernel_size, conv2_padding)
         names = ("conv1", "conv2", "fc1" if c5 == "linear" else "conv3", "fc2")
         without_activation = _chosen("without_activation", without_activation, names)
         act, pool = ACTIVATIONS[activation], POOLINGS[pooling]
         rng = np.random.default_rng(rng)
-        weights = {"init": init or ("he_normal" if activation == "relu" else "glorot_uniform"), "rng": rng}
+        weights = {
+            "init": init or ("he_normal" if activation == "relu" else "glorot_uniform"),
+            "rng": rng,
+        }
         of_convolutions = weights | ({"init": conv_init} if conv_init else {})
 
         linear = c5 == "linear"
         trained = [
             Conv2d(in_channels, 6, kernel_size, padding=padding, **of_convolutions),
             Conv2d(6, 16, kernel_size, padding=conv2_padding, **of_convolutions),
-            Linear(16 * maps[0] * maps[1], 120, **weights) if linear else Conv2d(16, 120, maps, **weights),
+            Linear(16 * maps[0] * maps[1], 120, **weights)
+            if linear
+            else Conv2d(16, 120, maps, **weights),
             Linear(120, 84, **weights),
             Linear(84, num_classes, **weights),
         ]
@@ -125,24 +155,44 @@ class LeNet5(Sequential):
             "activation": activation,
             "pooling": pooling,
         }
-        later = {"kernel_size": (kernel_size, 5), "conv2_padding": (conv2_padding, 0), "c5": (c5, "linear"),
-                 "without_activation": (without_activation, []), "dropout": (float(dropout), 0.0),
-                 "batch_norm": (batch_norm, False)}  # fmt: skip
+        later = {
+            "kernel_size": (kernel_size, 5),
+            "conv2_padding": (conv2_padding, 0),
+            "c5": (c5, "linear"),
+            "without_activation": (without_activation, []),
+            "dropout": (float(dropout), 0.0),
+            "batch_norm": (batch_norm, False),
+        }
         self.config |= {name: value for name, (value, usual) in later.items() if value != usual}
         self.input_shape = (in_channels, *size)
         super().__init__(layers)
 
     @staticmethod
-    def count_params(num_classes=10, in_channels=1, input_size=32, padding=0, activation="relu", pooling="max", *,
-                     kernel_size=5, conv2_padding=0, c5="linear", without_activation=(), dropout=0.0,
-                     batch_norm=False):  # fmt: skip
+    def count_params(
+        num_classes=10,
+        in_channels=1,
+        input_size=32,
+        padding=0,
+        activation="relu",
+        pooling="max",
+        *,
+        kernel_size=5,
+        conv2_padding=0,
+        c5="linear",
+        without_activation=(),
+        dropout=0.0,
+        batch_norm=False,
+    ):
         """How many parameters a model of this configuration has, without making it."""
         size, padding = pair(input_size, "input_size", 1), _padding("padding", padding)
         window = positive("kernel_size", kernel_size) ** 2
         maps = maps_behind(size, padding, kernel_size, _padding("conv2_padding", conv2_padding))
         inputs = (in_channels * window, 6 * window, 16 * maps[0] * maps[1], 120, 84)
         normalised = sum(UNITS) if batch_norm else 0
-        return sum((i + 1) * o for i, o in zip(inputs, (*UNITS, num_classes), strict=True)) + 2 * normalised
+        return (
+            sum((i + 1) * o for i, o in zip(inputs, (*UNITS, num_classes), strict=True))
+            + 2 * normalised
+        )
 
     @staticmethod
     def count_buffers(batch_norm=False, **_):
@@ -164,7 +214,9 @@ def _padding(name, padding):
 def _chosen(name, values, choices):
     """`values` as a list, in the order of `choices`."""
     if isinstance(values, str) or not set(values) <= set(choices):
-        raise ValueError(f"{name} is {values!r}; it should be a list of some of {', '.join(choices)}")
+        raise ValueError(
+            f"{name} is {values!r}; it should be a list of some of {', '.join(choices)}"
+        )
     return [choice for choice in choices if choice in values]
 
 
@@ -175,5 +227,7 @@ def maps_behind(size, padding=0, kernel_size=5, conv2_padding=0):
     maps = tuple((side - less2) // 2 for side in pooled)
     if min(*pooled, *maps) < 1:
         least = max(1, 2 * max(1, 2 + less2) + less1)
-        raise ValueError(f"input_size is {tuple(size)}; LeNet-5 needs at least {least} pixels a side")
+        raise ValueError(
+            f"input_size is {tuple(size)}; LeNet-5 needs at least {least} pixels a side"
+        )
     return maps

@@ -105,7 +105,12 @@ class LeNet5_1998(Sequential):
     def count_params(num_classes=10, in_channels=1, input_size=32, init="fitted"):
         """How many trained parameters a model of this configuration has, without making it."""
         maps = maps_behind(pair(input_size, "input_size", 1))
-        convolutions = (in_channels * 25 + 1) * 6 + int(C3_TABLE.sum()) * 25 + 16 + (16 * maps[0] * maps[1] + 1) * 120
+        convolutions = (
+            (in_channels * 25 + 1) * 6
+            + int(C3_TABLE.sum()) * 25
+            + 16
+            + (16 * maps[0] * maps[1] + 1) * 120
+        )
         return convolutions + 2 * (6 + 16) + 121 * FEATURES
 
     @staticmethod
@@ -122,4 +127,6 @@ def class_codes(num_classes):
     if num_classes == 10:
         return digit_codes()
     check_elements("codes", (positive("num_classes", num_classes), FEATURES))
-    return (2 * (np.random.default_rng(1998).random((num_classes, FEATURES)) < 0.5) - 1).astype(np.float32)
+    return (2 * (np.random.default_rng(1998).random((num_classes, FEATURES)) < 0.5) - 1).astype(
+        np.float32
+    )

@@ -43,7 +43,9 @@ class Linear(TileLayer):
     def output_shape(self, input_shape):
         if tuple(input_shape) != (self.in_features,):
             hint = "; put a Flatten before it" if prod(input_shape) == self.in_features else ""
-            raise ValueError(f"Linear takes samples of shape ({self.in_features},), got {tuple(input_shape)}{hint}")
+            raise ValueError(
+                f"Linear takes samples of shape ({self.in_features},), got {tuple(input_shape)}{hint}"
+            )
         return (self.out_features,)
 
     def connections(self, input_shape):
@@ -54,8 +56,12 @@ class Linear(TileLayer):
         return self.chain.backward_squared(d2y)
 
     def tile_op(self, offset):
-        return {"kind": "linear", "out_features": self.out_features,
-                "weight": offset("weight"), "bias": offset("bias")}  # fmt: skip
+        return {
+            "kind": "linear",
+            "out_features": self.out_features,
+            "weight": offset("weight"),
+            "bias": offset("bias"),
+        }
 
     def __repr__(self):
         return f"Linear({self.in_features}, {self.out_features})"

@@ -26,8 +26,17 @@ class _Loss:
         gradient = np.empty(outputs.shape, np.float32)
         nothing = np.zeros(0, np.float32)
         loss, _ = program.train_step(
-            rows(outputs), labels, nothing, nothing, threads.effective(), self.kind, self.setting, targets,
-            dx=rows(gradient), by_sample=True)  # fmt: skip
+            rows(outputs),
+            labels,
+            nothing,
+            nothing,
+            threads.effective(),
+            self.kind,
+            self.setting,
+            targets,
+            dx=rows(gradient),
+            by_sample=True,
+        )
         return loss, gradient
 
     def targets(self, labels, num_classes):
@@ -61,7 +70,9 @@ class CrossEntropyLoss(_Loss):
 
     def __init__(self, label_smoothing=0.0):
         if not 0 <= label_smoothing < 1:
-            raise ValueError(f"label_smoothing is {label_smoothing!r}; it should be at least 0 and less than 1")
+            raise ValueError(
+                f"label_smoothing is {label_smoothing!r}; it should be at least 0 and less than 1"
+            )
         self.label_smoothing = float(label_smoothing)
 
     @property
@@ -137,8 +148,12 @@ class MSELoss(_Loss):
         if target.dtype.kind in "iu" and target.shape == (len(outputs),):
             target = self.targets(check_labels(target, len(outputs)), prod(outputs.shape[1:]))
         if target.size != outputs.size or len(target) != len(outputs):
-            raise ValueError(f"target has the shape {target.shape}; it should be {outputs.shape}, or integer classes")
-        return self._gradient(outputs, np.zeros(len(outputs), np.int32), rows(target.astype(np.float32, copy=False)))
+            raise ValueError(
+                f"target has the shape {target.shape}; it should be {outputs.shape}, or integer classes"
+            )
+        return self._gradient(
+            outputs, np.zeros(len(outputs), np.int32), rows(target.astype(np.float32, copy=False))
+        )
 
     def second(self, outputs, target):
         """Return the first and second derivatives of the mean squared error by each output; the second is 2 / size.
@@ -157,7 +172,9 @@ class MSELoss(_Loss):
 
     def targets(self, labels, num_classes):
         if len(labels) and not 0 <= labels.min() <= labels.max() < num_classes:
-            raise ValueError(f"labels run from {labels.min()} to {labels.max()}; they should be 0 to {num_classes - 1}")
+            raise ValueError(
+                f"labels run from {labels.min()} to {labels.max()}; they should be 0 to {num_classes - 1}"
+            )
         onehot = np.zeros((len(labels), num_classes), np.float32)
         onehot[np.arange(len(labels)), labels] = 1
         return onehot
@@ -204,7 +221,9 @@ class _PenaltyLoss(_Loss):
     def _checked(self, penalties, labels):
         check_batch(penalties, type(self).__name__)
         if penalties.ndim != 2:
-            raise ValueError(f"penalties has the shape {penalties.shape}; it should be (N, classes)")
+            raise ValueError(
+                f"penalties has the shape {penalties.shape}; it should be (N, classes)"
+            )
         return check_labels(labels, len(penalties))
 
 
@@ -284,9 +303,17 @@ def check_labels(labels, count):
     """`labels` as int32 (count,); their range is checked where the number of classes is known."""
     labels = np.asarray(labels)
     if labels.dtype.kind not in "iu" or labels.shape != (count,):
-        raise ValueError(f"labels is {labels.dtype} {labels.shape}; it should be integers of the shape ({count},)")
-    if labels.dtype != np.int32 and len(labels) and not -(2**31) <= labels.min() <= labels.max() < 2**31:
-        raise ValueError(f"labels run from {labels.min()} to {labels.max()}; they should be classes, 0 or more")
+        raise ValueError(
+            f"labels is {labels.dtype} {labels.shape}; it should be integers of the shape ({count},)"
+        )
+    if (
+        labels.dtype != np.int32
+        and len(labels)
+        and not -(2**31) <= labels.min() <= labels.max() < 2**31
+    ):
+        raise ValueError(
+            f"labels run from {labels.min()} to {labels.max()}; they should be classes, 0 or more"
+        )
     return contiguous(labels, np.int32)
 
 

@@ -23,14 +23,22 @@ class _Pool2d(TileLayer):
     def output_shape(self, input_shape):
         if len(input_shape) != 3:
             raise ValueError(f"{type(self).__name__} takes samples (C, H, W), got {input_shape}")
-        return (input_shape[0], *pool2d_output_size(input_shape[1:], self.kernel_size, self.stride, self.padding))
+        return (
+            input_shape[0],
+            *pool2d_output_size(input_shape[1:], self.kernel_size, self.stride, self.padding),
+        )
 
     def connections(self, input_shape):
         return prod(self.kernel_size) * prod(self.output_shape(input_shape))
 
     def tile_op(self, offset):
-        return {"kind": self.kind, "kernel_size": self.kernel_size, "stride": self.stride, "padding": self.padding,
-                "count_include_pad": self.count_include_pad}  # fmt: skip
+        return {
+            "kind": self.kind,
+            "kernel_size": self.kernel_size,
+            "stride": self.stride,
+            "padding": self.padding,
+            "count_include_pad": self.count_include_pad,
+        }
 
     def __repr__(self):
         return f"{type(self).__name__}({self.kernel_size}, stride={self.stride})"
@@ -82,7 +90,9 @@ class AvgPool2d(_Pool2d):
         size = self.chain.saved_input("backward_second").shape[2:]
         divisor = np.float32(prod(self.kernel_size))
         if not self.count_include_pad:
-            heights, widths = map(_inside, size, self.kernel_size, self.stride, self.padding, d2y.shape[2:])
+            heights, widths = map(
+                _inside, size, self.kernel_size, self.stride, self.padding, d2y.shape[2:]
+            )
             divisor = np.outer(heights, widths).astype(np.float32)
         return self.backward(d2y / divisor)
 

@@ -42,7 +42,9 @@ def digit_codes():
     ...##..
     ...##..
     """
-    return np.array([[1 if c == "#" else -1 for c in digit if c != "|"] for digit in _DIGITS], np.float32)
+    return np.array(
+        [[1 if c == "#" else -1 for c in digit if c != "|"] for digit in _DIGITS], np.float32
+    )
 
 
 class RBF(TileLayer):
@@ -72,7 +74,9 @@ class RBF(TileLayer):
     def __init__(self, codes=None):
         codes = digit_codes() if codes is None else np.array(codes, np.float32, order="C")
         if codes.ndim != 2 or 0 in codes.shape or not np.isfinite(codes).all():
-            raise ValueError(f"codes is of the shape {codes.shape}; it should be finite numbers, (classes, features)")
+            raise ValueError(
+                f"codes is of the shape {codes.shape}; it should be finite numbers, (classes, features)"
+            )
         self.buffers["codes"] = codes
 
     def output_shape(self, input_shape):

@@ -56,10 +56,14 @@ class Sequential(Layer):
         seen = set()
         for name, layer in self.layers.items():
             if not isinstance(layer, Layer):
-                raise TypeError(f"layer {name!r} is a {type(layer).__name__}; it should be a lenet5c.nn.Layer")
+                raise TypeError(
+                    f"layer {name!r} is a {type(layer).__name__}; it should be a lenet5c.nn.Layer"
+                )
             within = {id(each) for each in layer.all_layers()}
             if seen & within:
-                raise ValueError(f"layer {name!r} is in the model twice; each place needs a layer of its own")
+                raise ValueError(
+                    f"layer {name!r} is in the model twice; each place needs a layer of its own"
+                )
             seen |= within
         Home(self)
 
@@ -81,7 +85,9 @@ class Sequential(Layer):
     @property
     def home(self):
         if any(layer._home is not self._home for layer in self.all_layers()):
-            raise RuntimeError("a layer of this model was put into another model; give it a copy.deepcopy of the layer")
+            raise RuntimeError(
+                "a layer of this model was put into another model; give it a copy.deepcopy of the layer"
+            )
         return self._home
 
     @property
@@ -165,13 +171,17 @@ class Sequential(Layer):
         whole = np.arange(len(samples)) if index is None else index
         labels = check_labels(labels, len(whole))
         if len(whole) == 0:
-            raise ValueError("there are no samples; second derivatives are a mean over at least one")
+            raise ValueError(
+                "there are no samples; second derivatives are a mean over at least one"
+            )
         total = np.zeros(self.num_params)
         before = [(layer, _changing(layer)) for layer in self._flat()]
         try:
             with np.errstate(over="ignore", invalid="ignore"):  # seen in the result
                 for chunk in np.array_split(np.arange(len(whole)), -(-len(whole) // SECOND_CHUNK)):
-                    y = self.forward(materialise(samples, whole[chunk], scale, offset), training=True)
+                    y = self.forward(
+                        materialise(samples, whole[chunk], scale, offset), training=True
+                    )
                     dy, d2y = loss.second(y, labels[chunk])
                     self.backward_second(d2y, dy)
                     total += self.curvature_vector * float(len(chunk))
@@ -183,7 +193,9 @@ class Sequential(Layer):
         self.curvature_vector[:] = total / len(whole)
         return self.curvature_vector
 
-    def train_step(self, samples, labels, loss, *, index=None, scale=1.0, offset=None, distort=None):
+    def train_step(
+        self, samples, labels, loss, *, index=None, scale=1.0, offset=None, distort=None
+    ):
         """Forward, loss and backward for one batch: what one would do by hand, to the bit, in one sweep.
 
         Parameters
@@ -210,14 +222,29 @@ class Sequential(Layer):
         check_distort(distort, samples)
         labels = check_labels(labels, len(samples) if index is None else len(index))
         if chain := self._whole_chain():
-            return chain.train_step(samples, samples.shape[1:], labels, loss, index, scale, offset, distort)
+            return chain.train_step(
+                samples, samples.shape[1:], labels, loss, index, scale, offset, distort
+            )
         logits = self.forward(materialise(samples, index, scale, offset, distort), training=True)
         value, dy = loss(logits, labels)
         self._backward(dy, need_dx=False)
         return value, int((self.classes(logits) == labels).sum())
 
-    def train_steps(self, samples, labels, loss, optimizer, rates, *, batch_size, index, scale=1.0, offset=None,
-                    record=None, distort=None):  # fmt: skip
+    def train_steps(
+        self,
+        samples,
+        labels,
+        loss,
+        optimizer,
+        rates,
+        *,
+        batch_size,
+        index,
+        scale=1.0,
+        offset=None,
+        record=None,
+        distort=None,
+    ):
         """Several steps of `train_step` and `optimizer.step` in one go, to the bit: threads need not meet in between.
 
         Parameters
@@ -253,18 +280,37 @@ class Sequential(Layer):
         if update:
             try:
                 chain.train_steps(
-                    samples, samples.shape[1:], labels, loss, index, scale, offset, batch_size, update,
-                    record, distort)  # fmt: skip
+                    samples,
+                    samples.shape[1:],
+                    labels,
+                    loss,
+                    index,
+                    scale,
+                    offset,
+                    batch_size,
+                    update,
+                    record,
+                    distort,
+                )
             finally:
                 optimizer.steps += record.taken
                 if record.taken:
                     optimizer.lr = float(rates[record.taken - 1])
             return record.losses, record.taken, record.correct
-        options = {} if distort is None else {"distort": distort}  # a train_step of one's own may not know the word
+        options = (
+            {} if distort is None else {"distort": distort}
+        )  # a train_step of one's own may not know the word
         for step, rate in enumerate(rates):
             batch = slice(step * batch_size, (step + 1) * batch_size)
             record.losses[step], right = self.train_step(
-                samples, labels[batch], loss, index=index[batch], scale=scale, offset=offset, **options)  # fmt: skip
+                samples,
+                labels[batch],
+                loss,
+                index=index[batch],
+                scale=scale,
+                offset=offset,
+                **options,
+            )
             if not np.isfinite(record.losses[step]):
                 break
             optimizer.lr = rate
@@ -294,7 +340,9 @@ class Sequential(Layer):
         whole = np.arange(len(samples)) if index is None else index
         # Of nearly equal size: a few samples left over would go one by one, and have other last digits.
         chunks = np.array_split(whole, max(1, -(-len(whole) // CHUNK)))
-        return np.concatenate([self.forward(materialise(samples, chunk, scale, offset)) for chunk in chunks])
+        return np.concatenate(
+            [self.forward(materialise(samples, chunk, scale, offset)) for chunk in chunks]
+        )
 
     def predict(self, x):
         """The class of each sample of x (N, ...) float32. ndarray of int64 (N,)."""
@@ -351,7 +399,9 @@ class Sequential(Layer):
             )
         for name, array in own.items():
             if np.shape(state[name]) != array.shape:
-                raise ValueError(f"{name} has the shape {np.shape(state[name])}; the model's is {array.shape}")
+                raise ValueError(
+                    f"{name} has the shape {np.shape(state[name])}; the model's is {array.shape}"
+                )
         values = {name: np.asarray(state[name], array.dtype) for name, array in own.items()}
         for name, array in own.items():
             array[...] = values[name]
@@ -388,9 +438,19 @@ class Sequential(Layer):
 
 def check_samples(samples, index, offset):
     """Refuse samples that `train_step` cannot take; returns index as int64 and offset as one row of float32."""
-    if not isinstance(samples, np.ndarray) or samples.dtype not in (np.float32, np.uint8) or samples.ndim < 2:
-        found = f"{samples.dtype} {samples.shape}" if isinstance(samples, np.ndarray) else type(samples).__name__
-        raise TypeError(f"samples is {found}; it should be an array (N, ...) of float32, or of uint8 with an offset")
+    if (
+        not isinstance(samples, np.ndarray)
+        or samples.dtype not in (np.float32, np.uint8)
+        or samples.ndim < 2
+    ):
+        found = (
+            f"{samples.dtype} {samples.shape}"
+            if isinstance(samples, np.ndarray)
+            else type(samples).__name__
+        )
+        raise TypeError(
+            f"samples is {found}; it should be an array (N, ...) of float32, or of uint8 with an offset"
+        )
     if samples.dtype == np.uint8 and np.size(offset) != np.prod(samples.shape[1:]):
         raise ValueError(
             f"samples is uint8, so offset should have the shape {samples.shape[1:]}, a value for each pixel"
@@ -398,10 +458,14 @@ def check_samples(samples, index, offset):
     if index is not None:
         index = np.asarray(index)
         if index.ndim != 1 or index.dtype.kind not in "iu":
-            raise ValueError(f"index is {index.dtype} {index.shape}; it should be one row of integers")
+            raise ValueError(
+                f"index is {index.dtype} {index.shape}; it should be one row of integers"
+            )
         index = contiguous(index, np.int64)
         if len(index) and not 0 <= index.min() <= index.max() < len(samples):
-            raise IndexError(f"index runs from {index.min()} to {index.max()}, but there are {len(samples)} samples")
+            raise IndexError(
+                f"index runs from {index.min()} to {index.max()}, but there are {len(samples)} samples"
+            )
     return index, None if offset is None else contiguous(offset, np.float32).reshape(-1)
 
 
@@ -443,13 +507,14 @@ def _named(layers):
         pairs = list(layers.items())
     else:
         pairs = [
-            pair if isinstance(pair, tuple) else (str(i), pair)
-            for i, pair in enumerate(layers)
-        ]  # fmt: skip
+            pair if isinstance(pair, tuple) else (str(i), pair) for i, pair in enumerate(layers)
+        ]
     if not pairs:
         raise ValueError("layers is empty; a model should have at least one layer")
     names = [name for name, _ in pairs]
     for name in names:
         if not isinstance(name, str) or not name or "." in name or names.count(name) > 1:
-            raise ValueError(f"layer name {name!r}; names should be different, not empty, and without a dot")
+            raise ValueError(
+                f"layer name {name!r}; names should be different, not empty, and without a dot"
+            )
     return dict(pairs)

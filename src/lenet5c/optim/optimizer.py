@@ -71,7 +71,9 @@ class _Optimizer:
             A name is missing or too many, or a vector has another length.
         """
         if set(state) != {"steps", *self.vectors}:
-            raise ValueError(f"state has {sorted(state)}; it should have {sorted(('steps', *self.vectors))}")
+            raise ValueError(
+                f"state has {sorted(state)}; it should have {sorted(('steps', *self.vectors))}"
+            )
         for name in self.vectors:
             if np.shape(state[name]) != self.model.vector.shape:
                 raise ValueError(
@@ -126,12 +128,28 @@ class SGD(_Optimizer):
 
     def _update_for(self, rates):
         ones = np.ones(len(rates))
-        return Update("sgd", [self.velocity], np.array(rates, float), ones, ones, self.weight_decay,
-                      momentum=self.momentum, nesterov=self.nesterov)  # fmt: skip
+        return Update(
+            "sgd",
+            [self.velocity],
+            np.array(rates, float),
+            ones,
+            ones,
+            self.weight_decay,
+            momentum=self.momentum,
+            nesterov=self.nesterov,
+        )
 
     def _update(self, params, grads):
-        _vector.sgd(dispatch.tiles, params, grads, self.velocity, self.lr, self.momentum, self.nesterov,
-                    self.weight_decay)  # fmt: skip
+        _vector.sgd(
+            dispatch.tiles,
+            params,
+            grads,
+            self.velocity,
+            self.lr,
+            self.momentum,
+            self.nesterov,
+            self.weight_decay,
+        )
 
 
 class Adam(_Optimizer):
@@ -156,9 +174,13 @@ class Adam(_Optimizer):
 
     vectors = ("m", "v")
 
-    def __init__(self, model, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, decoupled=False):
+    def __init__(
+        self, model, lr=1e-3, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, decoupled=False
+    ):
         if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
-            raise ValueError(f"betas is {betas!r}; it should be two numbers of at least 0 and less than 1")
+            raise ValueError(
+                f"betas is {betas!r}; it should be two numbers of at least 0 and less than 1"
+            )
         super().__init__(model, lr, weight_decay)
         self.betas = tuple(map(float, betas))
         self.eps = _positive("eps", eps)
@@ -166,16 +188,35 @@ class Adam(_Optimizer):
 
     def _update_for(self, rates):
         corrections = [self._corrections(self.steps + 1 + i) for i in range(len(rates))]
-        return Update("adam", [self.m, self.v], np.array(rates, float), *np.array(corrections).T.copy(),
-                      self.weight_decay, betas=self.betas, eps=self.eps, decoupled=self.decoupled)  # fmt: skip
+        return Update(
+            "adam",
+            [self.m, self.v],
+            np.array(rates, float),
+            *np.array(corrections).T.copy(),
+            self.weight_decay,
+            betas=self.betas,
+            eps=self.eps,
+            decoupled=self.decoupled,
+        )
 
     def _corrections(self, steps):
         beta1, beta2 = self.betas
         return 1 - beta1**steps, sqrt(1 - beta2**steps)
 
     def _update(self, params, grads):
-        _vector.adam(dispatch.tiles, params, grads, self.m, self.v, self.lr, *self.betas, self.eps,
-                     *self._corrections(self.steps), self.weight_decay, self.decoupled)  # fmt: skip
+        _vector.adam(
+            dispatch.tiles,
+            params,
+            grads,
+            self.m,
+            self.v,
+            self.lr,
+            *self.betas,
+            self.eps,
+            *self._corrections(self.steps),
+            self.weight_decay,
+            self.decoupled,
+        )
 
 
 class SDLM(_Optimizer):
@@ -237,10 +278,16 @@ class SDLM(_Optimizer):
             A second derivative is negative or not a finite number; the message names the parameter.
         """
         if not hasattr(self.model, "second_derivatives"):
-            raise TypeError(f"model is a {type(self.model).__name__}; SDLM measures a Sequential, so put it into one")
-        measured = self.model.second_derivatives(samples, labels, loss, index=index, scale=scale, offset=offset)
+            raise TypeError(
+                f"model is a {type(self.model).__name__}; SDLM measures a Sequential, so put it into one"
+            )
+        measured = self.model.second_derivatives(
+            samples, labels, loss, index=index, scale=scale, offset=offset
+        )
         if fault := self._fault(measured):
-            raise ArithmeticError(f"{fault}; lower the learning rate, it is {self.lr:g}, or check the loss")
+            raise ArithmeticError(
+                f"{fault}; lower the learning rate, it is {self.lr:g}, or check the loss"
+            )
         self.set_curvature(measured)
 
     def set_curvature(self, curvature):
@@ -253,7 +300,8 @@ class SDLM(_Optimizer):
         """
         if np.shape(curvature) != self.model.vector.shape:
             raise ValueError(
-                f"curvature has the shape {np.shape(curvature)}; the model's is {self.model.vector.shape}")  # fmt: skip
+                f"curvature has the shape {np.shape(curvature)}; the model's is {self.model.vector.shape}"
+            )
         if fault := self._fault(curvature):
             raise ValueError(f"{fault}; it should be a number of at least 0")
         self.curvature = np.array(curvature, np.float32)
@@ -334,10 +382,20 @@ class Adagrad(_Optimizer):
 
     def _update_for(self, rates):
         ones = np.ones(len(rates))
-        return Update("adagrad", [self.squares], np.array(rates, float), ones, ones, self.weight_decay, eps=self.eps)
+        return Update(
+            "adagrad",
+            [self.squares],
+            np.array(rates, float),
+            ones,
+            ones,
+            self.weight_decay,
+            eps=self.eps,
+        )
 
     def _update(self, params, grads):
-        _vector.adagrad(dispatch.tiles, params, grads, self.squares, self.lr, self.eps, self.weight_decay)
+        _vector.adagrad(
+            dispatch.tiles, params, grads, self.squares, self.lr, self.eps, self.weight_decay
+        )
 
 
 class RMSprop(_Optimizer):
@@ -385,12 +443,31 @@ class RMSprop(_Optimizer):
 
     def _update_for(self, rates):
         ones = np.ones(len(rates))
-        return Update("rmsprop", [self.squares, self.velocity], np.array(rates, float), ones, ones, self.weight_decay,
-                      momentum=self.momentum, betas=(0.0, self.alpha), eps=self.eps)  # fmt: skip
+        return Update(
+            "rmsprop",
+            [self.squares, self.velocity],
+            np.array(rates, float),
+            ones,
+            ones,
+            self.weight_decay,
+            momentum=self.momentum,
+            betas=(0.0, self.alpha),
+            eps=self.eps,
+        )
 
     def _update(self, params, grads):
-        _vector.rmsprop(dispatch.tiles, params, grads, self.squares, self.velocity, self.lr, self.alpha, self.eps,
-                        self.momentum, self.weight_decay)  # fmt: skip
+        _vector.rmsprop(
+            dispatch.tiles,
+            params,
+            grads,
+            self.squares,
+            self.velocity,
+            self.lr,
+            self.alpha,
+            self.eps,
+            self.momentum,
+            self.weight_decay,
+        )
 
 
 def _positive(name, value):

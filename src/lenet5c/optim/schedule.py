@@ -91,7 +91,11 @@ class OneCycle:
         peak = self.warm_up * last
         if step < peak:
             return _anneal(self.lr / self.start_divisor, self.lr, step / peak)
-        return _anneal(self.lr, self.lr / self.final_divisor, (step - peak) / (last - peak) if last > peak else 0)
+        return _anneal(
+            self.lr,
+            self.lr / self.final_divisor,
+            (step - peak) / (last - peak) if last > peak else 0,
+        )
 
 
 @dataclass(frozen=True)
@@ -134,7 +138,9 @@ class ReduceOnPlateau:
             raise ValueError(f"patience is {self.patience!r}; it should be at least 0 epochs")
         for name in ("threshold", "min_lr"):
             if not (getattr(self, name) >= 0 and isfinite(getattr(self, name))):
-                raise ValueError(f"{name} is {getattr(self, name)!r}; it should be a number of at least 0")
+                raise ValueError(
+                    f"{name} is {getattr(self, name)!r}; it should be a number of at least 0"
+                )
 
     def __call__(self, step, losses=()):
         """The rate of a step, given the validation loss of each epoch before it."""
@@ -200,7 +206,10 @@ class Piecewise:
         [0.0005, 0.0002, 0.0001, 5e-05, 1e-05]
         """
         _check_at_least_one("steps_per_epoch", steps_per_epoch)
-        return cls((5e-4, 2e-4, 1e-4, 5e-5, 1e-5), tuple(passes * steps_per_epoch for passes in (2, 5, 8, 12)))
+        return cls(
+            (5e-4, 2e-4, 1e-4, 5e-5, 1e-5),
+            tuple(passes * steps_per_epoch for passes in (2, 5, 8, 12)),
+        )
 
     def __call__(self, step):
         return self.rates[bisect_right(self.boundaries, step)]

@@ -2,8 +2,18 @@
 
 import numpy as np
 
-from lenet5c.extras import require
-from lenet5c.report.style import BLUE, GREEN, GREY, INK, ORANGE, PURPOSE, log_axis, new_figure, styled
+from lenet5c._optional import require
+from lenet5c.report.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    ORANGE,
+    PURPOSE,
+    log_axis,
+    new_figure,
+    styled,
+)
 
 PARTS = (
     ("train", GREY, "training, while the net changed"),
@@ -46,12 +56,16 @@ def curves(history_rows, *, kept_epoch=None):
     """
     rows = list(history_rows)
     if not rows:
-        raise ValueError("history_rows is empty; it should have a row for each finished epoch, at least one")
+        raise ValueError(
+            "history_rows is empty; it should have a row for each finished epoch, at least one"
+        )
     epochs = np.array([row.get("epoch", number) for number, row in enumerate(rows, start=1)], float)
     rates = _column(rows, "lr")
     with_rates = len(rows) > 1 and np.nanmax(rates, initial=0) > np.nanmin(rates, initial=np.inf)
     figure = new_figure(10.2 if with_rates else 7.8, 3.3, layout="constrained")
-    axes = figure.subplots(1, 3 if with_rates else 2, width_ratios=(3, 3, 2)[: 3 if with_rates else 2])
+    axes = figure.subplots(
+        1, 3 if with_rates else 2, width_ratios=(3, 3, 2)[: 3 if with_rates else 2]
+    )
     _losses(axes[0], epochs, rows)
     _accuracies(axes[1], epochs, rows)
     if with_rates:
@@ -65,7 +79,9 @@ def curves(history_rows, *, kept_epoch=None):
         if kept_epoch is not None:
             ax.axvline(kept_epoch, color=INK, linewidth=0.8, linestyle=":", zorder=1)
     if kept_epoch is not None:
-        axes[1].annotate(" kept", (kept_epoch, 0.02), xycoords=("data", "axes fraction"), fontsize=8, va="bottom")
+        axes[1].annotate(
+            " kept", (kept_epoch, 0.02), xycoords=("data", "axes fraction"), fontsize=8, va="bottom"
+        )
     lines, labels = axes[1].get_legend_handles_labels()
     figure.legend(lines, labels, loc="outside lower center", ncols=len(lines))
     return figure
@@ -89,7 +105,9 @@ def _accuracies(ax, epochs, rows):
     """Of the accuracies near 100 % as much is seen as of others: the axis is logarithmic in the error."""
     errors = {part: 100 - 100 * _column(rows, f"{part}_accuracy") for part, _, _ in PARTS}
     errors = {part: values for part, values in errors.items() if np.isfinite(values).any()}
-    drawn = np.concatenate([values[np.isfinite(values)] for values in errors.values()] or [np.zeros(0)])
+    drawn = np.concatenate(
+        [values[np.isfinite(values)] for values in errors.values()] or [np.zeros(0)]
+    )
     in_errors = len(drawn) > 0 and drawn.min() > 0 and drawn.max() > 3 * drawn.min()
     for part, colour, label in PARTS:
         if part in errors:
@@ -123,7 +141,11 @@ def _column(rows, name):
 
 
 def _points(count):
-    return {"linewidth": 1.6, "marker": "o", "markersize": 3.5} if count <= MARKED else {"linewidth": 1.1}
+    return (
+        {"linewidth": 1.6, "marker": "o", "markersize": 3.5}
+        if count <= MARKED
+        else {"linewidth": 1.1}
+    )
 
 
 def _accuracy_of(error, _):

@@ -2,10 +2,21 @@
 
 import numpy as np
 
+from lenet5c._text import shorten
 from lenet5c.nn import Conv2d, Dropout, Flatten, softmax
 from lenet5c.report.matrix import rgb
-from lenet5c.report.mosaic import bounded, canvas, frames, limit_of, place, shown, signed, tiled, write
-from lenet5c.report.names import drawable, shorten
+from lenet5c.report.mosaic import (
+    bounded,
+    canvas,
+    frames,
+    limit_of,
+    place,
+    shown,
+    signed,
+    tiled,
+    write,
+)
+from lenet5c.report.names import drawable
 from lenet5c.report.style import BLUE, GREY, INK, PALE, styled
 
 WIDTH, MARGIN, LABELS = 1180, 16, 242  # pixels
@@ -44,7 +55,11 @@ def filters(model):
         sheet = _filter_sheet(layer)
         scale = max(1, min(LARGEST, (WIDTH - 2 * MARGIN) // sheet.shape[1]))
         outputs, inputs = layer.out_channels, layer.in_channels // layer.groups
-        count = outputs * inputs if layer.connection_table is None else int(layer.connection_table.sum())
+        count = (
+            outputs * inputs
+            if layer.connection_table is None
+            else int(layer.connection_table.sum())
+        )
         height, width = layer.kernel_size
         title = f"{name}: {count:,} filters of {height} × {width}"
         if inputs > 1:
@@ -69,7 +84,9 @@ def _filter_sheet(layer):
     if layer.connection_table is not None:
         cells[~layer.connection_table.T] = rgb(PALE)
     # Rows are input maps. What is too wide for the picture goes on below.
-    across = max(1, min(outputs, (WIDTH - 2 * MARGIN) // (2 * (w + 1)), max(16, MOST_FILTERS // inputs)))
+    across = max(
+        1, min(outputs, (WIDTH - 2 * MARGIN) // (2 * (w + 1)), max(16, MOST_FILTERS // inputs))
+    )
     if outputs > across:
         across = -(-outputs // -(-outputs // across))
     outputs = min(outputs, max(across, MOST_FILTERS // inputs // across * across))
@@ -78,12 +95,18 @@ def _filter_sheet(layer):
         part = cells[start : start + across]
         rows = [part[:, i] for i in range(inputs)]
         if inputs == 3:
-            colour = np.clip(0.5 + weight[start : start + across].transpose(0, 2, 3, 1) / (2 * (limit or 1)), 0, 1)
+            colour = np.clip(
+                0.5 + weight[start : start + across].transpose(0, 2, 3, 1) / (2 * (limit or 1)),
+                0,
+                1,
+            )
             rows.insert(0, colour)
         blocks += [tiled(row, across) for row in rows]
         blocks += [None] if start + across < outputs else []
     gap = np.ones((1, blocks[0].shape[1], 3))
-    stacked = [piece for block in blocks for piece in ((gap, gap) if block is None else (block, gap))]
+    stacked = [
+        piece for block in blocks for piece in ((gap, gap) if block is None else (block, gap))
+    ]
     return np.concatenate(stacked[:-1])
 
 
@@ -134,7 +157,12 @@ def activations(trained, image, *, title="", given=None, inverted=True):
     order = np.argsort(-probabilities, kind="stable")[:TOP_CLASSES]
     names = drawable(trained.class_names, WIDEST)
     title = ", ".join(
-        part for part in (title.replace("$", r"\$"), f"given {names[given]}" if given is not None else "") if part
+        part
+        for part in (
+            title.replace("$", r"\$"),
+            f"given {names[given]}" if given is not None else "",
+        )
+        if part
     )
 
     heights = [max(len(sheet) * unit[0], 40) + 14 for _, sheet, unit, _ in lines]
@@ -145,8 +173,16 @@ def activations(trained, image, *, title="", given=None, inverted=True):
         write(ax, title, MARGIN, MARGIN - 4, fontsize=10)
     place(ax, picture, LABELS, top, factor)
     frames(ax, LABELS, top, factor, 1, picture.shape[:2], 1, 0)
-    write(ax, "input\n" + " × ".join(map(str, image.shape)), MARGIN, top, fontsize=8, linespacing=1.4)
-    _bars(ax, [names[i] for i in order], probabilities[order], LABELS + picture.shape[1] * factor + 60, top + 4)
+    write(
+        ax, "input\n" + " × ".join(map(str, image.shape)), MARGIN, top, fontsize=8, linespacing=1.4
+    )
+    _bars(
+        ax,
+        [names[i] for i in order],
+        probabilities[order],
+        LABELS + picture.shape[1] * factor + 60,
+        top + 4,
+    )
     y = top + head
     for (label, sheet, unit, frame), height in zip(lines, heights, strict=True):
         write(ax, label, MARGIN, y + 2, fontsize=8, linespacing=1.4)
@@ -166,7 +202,9 @@ def _layer_sheet(values, scale):
         row = row[:, :room]
         return row, (24, max(1, min(24, room // row.shape[1]))), None
     maps = signed(values, limit)
-    step = max(1, -(-maps.shape[2] * min(len(maps), 6) // room))  # maps of more pixels than there is room
+    step = max(
+        1, -(-maps.shape[2] * min(len(maps), 6) // room)
+    )  # maps of more pixels than there is room
     maps = maps[:, ::step, ::step]
     across = max(1, min(len(maps), room // (maps.shape[2] + 2)))
     sheet = tiled(maps, across, 2)
@@ -178,7 +216,15 @@ def _bars(ax, names, probabilities, left, top):
     """The most probable classes, a bar for each."""
     full = 300
     y = top + 10 + 26 * np.arange(len(names))
-    ax.barh(y, np.maximum(probabilities * full, 1), height=16, left=left, color=[BLUE] + [GREY] * (len(names) - 1))
+    ax.barh(
+        y,
+        np.maximum(probabilities * full, 1),
+        height=16,
+        left=left,
+        color=[BLUE] + [GREY] * (len(names) - 1),
+    )
     for at, name, probability in zip(y, names, probabilities, strict=True):
         label = f"{100 * probability:.1f} %  {name}"
-        ax.text(left + max(probability * full, 1) + 10, at, label, va="center", fontsize=8, color=INK)
+        ax.text(
+            left + max(probability * full, 1) + 10, at, label, va="center", fontsize=8, color=INK
+        )

@@ -36,7 +36,9 @@ def confusion(matrix, class_names):
     matrix = np.asarray(matrix)
     classes = len(matrix)
     if len(class_names) != classes:
-        raise ValueError(f"class_names has {len(class_names)} names; the matrix has {classes} classes")
+        raise ValueError(
+            f"class_names has {len(class_names)} names; the matrix has {classes} classes"
+        )
     names = drawable(class_names, WIDEST)
     numbered = classes <= NUMBERED
     cell = min(0.62, max(0.42, 2.4 / classes)) if numbered else min(0.17, 11 / classes)
@@ -54,7 +56,9 @@ def confusion(matrix, class_names):
     figure = new_figure(width, height)
     ax = figure.add_axes((left / width, bottom / height, side / width, side / height))
     ax.imshow(_colours(matrix), interpolation="nearest", aspect="auto")
-    step = max(1, int(np.ceil(0.075 / cell)))  # where rows are finer than letters, some have no name
+    step = max(
+        1, int(np.ceil(0.075 / cell))
+    )  # where rows are finer than letters, some have no name
     ticks = range(0, classes, step)
     ax.set_xticks(ticks, names[::step], rotation=90 if upright else 0, fontsize=size)
     ax.set_yticks(ticks, names[::step], fontsize=size)
@@ -64,7 +68,9 @@ def confusion(matrix, class_names):
         for draw in (ax.hlines, ax.vlines):
             draw(np.arange(classes - 1) + 0.5, -0.5, classes - 0.5, color="white", linewidth=0.5)
         _numbers(ax, matrix, size)
-    figure.text(0.06 / width, (bottom + side / 2) / height, "given", rotation=90, va="center", ha="left")
+    figure.text(
+        0.06 / width, (bottom + side / 2) / height, "given", rotation=90, va="center", ha="left"
+    )
     figure.text((left + side / 2) / width, 0.06 / height, "predicted", va="bottom", ha="center")
     return figure
 
@@ -77,7 +83,9 @@ def _colours(matrix):
     mistakes = np.where(right, 0, share)
     # Each picture uses the colours as far as its mistakes go; 1 in 50 is the least that gets the full one.
     full = min(max(mistakes.max(), 0.02), 0.25)
-    strength = np.where(~right & (matrix > 0), 0.1 + 0.9 * np.sqrt(np.minimum(mistakes / full, 1)), strength)
+    strength = np.where(
+        ~right & (matrix > 0), 0.1 + 0.9 * np.sqrt(np.minimum(mistakes / full, 1)), strength
+    )
     strength[right & (matrix == 0)] = 0
     colour = np.where(right[..., None], rgb(BLUE), rgb(ORANGE))
     return 1 - strength[..., None] * (1 - colour)
@@ -89,12 +97,29 @@ def _numbers(ax, matrix, size):
     dark = _colours(matrix) @ (0.3, 0.59, 0.11) < 0.55
     classes = len(matrix)
     for given, predicted in zip(*np.nonzero(matrix), strict=True):
-        ax.text(predicted, given, f"{matrix[given, predicted]:,}", ha="center", va="center", fontsize=size - 0.5,
-                color="white" if dark[given, predicted] else INK)  # fmt: skip
+        ax.text(
+            predicted,
+            given,
+            f"{matrix[given, predicted]:,}",
+            ha="center",
+            va="center",
+            fontsize=size - 0.5,
+            color="white" if dark[given, predicted] else INK,
+        )
     for number in range(classes):
         for value, known, at, align in (
-            (scores.recall[number], scores.count[number], (classes - 0.42, number), {"ha": "left", "va": "center"}),
-            (scores.precision[number], scores.predicted[number], (number, -0.62), {"ha": "center", "va": "bottom"}),
+            (
+                scores.recall[number],
+                scores.count[number],
+                (classes - 0.42, number),
+                {"ha": "left", "va": "center"},
+            ),
+            (
+                scores.precision[number],
+                scores.predicted[number],
+                (number, -0.62),
+                {"ha": "center", "va": "bottom"},
+            ),
         ):
             text = f"{100 * value:.1f}" if known else "–"
             ax.text(*at, text, color=GREY, fontsize=size - 1, **align)

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from lenet5c._optional import require
 from lenet5c.datasets import Preparation
-from lenet5c.extras import require
 from lenet5c.report.matrix import rgb
 from lenet5c.report.style import BLUE, ORANGE, PALE, PURPOSE, new_figure
 
@@ -74,10 +74,13 @@ def frames(ax, left, top, scale, count, size, across, gap):
     collections = require("matplotlib.collections", "plots", PURPOSE)
     (h, w), (down, right) = size, (gap, gap) if np.isscalar(gap) else gap
     y, x = np.arange(count) // across * (h + down), np.arange(count) % across * (w + right)
-    corners = np.stack([np.stack([x + dx, y + dy], 1) for dx, dy in ((0, 0), (w, 0), (w, h), (0, h))], 1)
+    corners = np.stack(
+        [np.stack([x + dx, y + dy], 1) for dx, dy in ((0, 0), (w, 0), (w, h), (0, h))], 1
+    )
     corners = corners * scale + (left, top)
     ax.add_collection(
-        collections.PolyCollection(corners, facecolors="none", edgecolors=PALE, linewidths=0.6), autolim=False
+        collections.PolyCollection(corners, facecolors="none", edgecolors=PALE, linewidths=0.6),
+        autolim=False,
     )
 
 

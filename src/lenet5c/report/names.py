@@ -1,64 +1,24 @@
 """Class names of any kind and length, in pictures and in tables of text."""
 
-import unicodedata
 from functools import cache
 
+from lenet5c._text import shorten
+
 # Families that are looked at first where the usual font lacks a character; then all others there are, by name.
-PREFERRED = ("Noto Sans", "Noto Sans CJK JP", "Noto Sans CJK SC", "Hiragino Sans", "PingFang SC", "Yu Gothic",
-             "Microsoft YaHei", "Malgun Gothic", "Arial Unicode MS",
-             "WenQuanYi Zen Hei", "Droid Sans Fallback")  # fmt: skip
+PREFERRED = (
+    "Noto Sans",
+    "Noto Sans CJK JP",
+    "Noto Sans CJK SC",
+    "Hiragino Sans",
+    "PingFang SC",
+    "Yu Gothic",
+    "Microsoft YaHei",
+    "Malgun Gothic",
+    "Arial Unicode MS",
+    "WenQuanYi Zen Hei",
+    "Droid Sans Fallback",
+)
 MOST_FONTS = 300
-
-
-def plain(name):
-    """A name in one line: control characters and line breaks become spaces, and it is never empty.
-
-    Examples
-    --------
-    >>> from lenet5c.report.names import plain
-    >>> plain("two\\nlines"), plain("")
-    ('two lines', '(no name)')
-    """
-    spaced = "".join(" " if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") else c for c in name)
-    return " ".join(spaced.split()) or "(no name)"
-
-
-def columns(text):
-    """How many columns of a terminal a text takes.
-
-    Examples
-    --------
-    >>> from lenet5c.report.names import columns
-    >>> columns("Hund"), columns("犬")
-    (4, 2)
-    """
-    return sum(0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1 for c in text)
-
-
-def shorten(name, width):
-    """A `plain` name of at most `width` columns; of a longer one the middle is left out.
-
-    Examples
-    --------
-    >>> from lenet5c.report.names import shorten
-    >>> shorten("golden retriever, adult", 12)
-    'golden…adult'
-    """
-    name = plain(name)
-    if columns(name) <= width:
-        return name
-    tail = _cut(name[::-1], (width - 1) // 2)[::-1]
-    return _cut(name, width - 1 - columns(tail)).rstrip() + "…" + tail.lstrip()
-
-
-def _cut(text, width):
-    """The longest beginning that takes at most so many columns."""
-    kept = ""
-    for character in text:
-        if columns(kept + character) > width:
-            break
-        kept += character
-    return kept
 
 
 def drawable(names, width):
@@ -84,7 +44,10 @@ def drawable(names, width):
     families, lacking = _fonts(needed)
     matplotlib.rcParams["font.family"] = families
     # A dollar sign would begin a formula.
-    return [f"class {number}" if lacking & set(text) else text.replace("$", r"\$") for number, text in enumerate(texts)]
+    return [
+        f"class {number}" if lacking & set(text) else text.replace("$", r"\$")
+        for number, text in enumerate(texts)
+    ]
 
 
 @cache
@@ -95,8 +58,15 @@ def _fonts(characters):
     families = ["DejaVu Sans"]
     lacking = characters - {chr(code) for code in get_font(findfont("DejaVu Sans")).get_charmap()}
     if lacking:
-        paths = {font.name: font.fname for font in sorted(fontManager.ttflist, key=lambda font: font.fname)}
-        others = sorted(name for name in paths if not name.startswith(("Last Resort", ".Last")) and "Emoji" not in name)
+        paths = {
+            font.name: font.fname
+            for font in sorted(fontManager.ttflist, key=lambda font: font.fname)
+        }
+        others = sorted(
+            name
+            for name in paths
+            if not name.startswith(("Last Resort", ".Last")) and "Emoji" not in name
+        )
         for name in [*(n for n in PREFERRED if n in paths), *others][:MOST_FONTS]:
             try:
                 found = lacking & {chr(code) for code in get_font(paths[name]).get_charmap()}
@@ -118,5 +88,8 @@ def text_width(texts, size):
 
     renderer = RendererAgg(1, 1, 144)
     font = FontProperties(family=matplotlib.rcParams["font.family"], size=size)
-    sizes = (renderer.get_text_width_height_descent(text.replace(r"\$", "$"), font, False) for text in texts)
+    sizes = (
+        renderer.get_text_width_height_descent(text.replace(r"\$", "$"), font, False)
+        for text in texts
+    )
     return max((width for width, _, _ in sizes), default=0) / 144

@@ -64,14 +64,17 @@ def page(title, *parts):
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="color-scheme" content="light dark">\n<meta name="referrer" content="no-referrer">\n'
-        f"<title>{text(title)}</title>\n<style>{CSS}</style>\n</head>\n<body>\n" + "\n".join(filter(None, parts))
+        f"<title>{text(title)}</title>\n<style>{CSS}</style>\n</head>\n<body>\n"
+        + "\n".join(filter(None, parts))
         + "\n</body>\n</html>\n"
-    )  # fmt: skip
+    )
 
 
 def text(value):
     """Any value as text for HTML: escaped, and without what is no character."""
-    return escape(str(value).encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}"))
+    return escape(
+        str(value).encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
+    )
 
 
 def heading(title, lead=""):
@@ -81,7 +84,9 @@ def heading(title, lead=""):
 def section(title, *blocks):
     """A heading and what is below it; nothing if there is nothing below it."""
     blocks = [block for block in blocks if block]
-    return "\n".join([f"<section>\n<h2>{text(title)}</h2>", *blocks, "</section>"]) if blocks else ""
+    return (
+        "\n".join([f"<section>\n<h2>{text(title)}</h2>", *blocks, "</section>"]) if blocks else ""
+    )
 
 
 def paragraph(words):
@@ -115,11 +120,14 @@ def table(heads, rows, numbers=(), marked=()):
 
     def line(cells, tag, kind=""):
         made = (
-            f'<{tag}{" class=n" if i in numbers else ""}>{text(cell)}</{tag}>' for i, cell in enumerate(cells)
-        )  # fmt: skip
+            f"<{tag}{' class=n' if i in numbers else ''}>{text(cell)}</{tag}>"
+            for i, cell in enumerate(cells)
+        )
         return f"<tr{kind}>{''.join(made)}</tr>"
 
-    body = "\n".join(line(row, "td", " class=changed" if i in marked else "") for i, row in enumerate(rows))
+    body = "\n".join(
+        line(row, "td", " class=changed" if i in marked else "") for i, row in enumerate(rows)
+    )
     head = line(heads, "th")
     return f'<div class="scroll" tabindex="0"><table>\n<thead>{head}</thead>\n<tbody>\n{body}\n</tbody></table></div>'
 

@@ -4,8 +4,8 @@ import json
 import shlex
 
 from lenet5c.datasets import Distortion
-from lenet5c.recipe import Recipe
 from lenet5c.recipes import RECIPES
+from lenet5c.recipes.recipe import Recipe
 
 
 def repeat_command(config):
@@ -48,7 +48,10 @@ def repeat_command(config):
         elif isinstance(value, dict):
             words += [
                 option,
-                *(f"{part}={json.dumps(chosen, separators=(',', ':'))}" for part, chosen in value.items()),
+                *(
+                    f"{part}={json.dumps(chosen, separators=(',', ':'))}"
+                    for part, chosen in value.items()
+                ),
             ]
         else:
             words += _option(option, value)

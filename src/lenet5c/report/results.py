@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from lenet5c._text import plain
 from lenet5c.report import page
-from lenet5c.report.names import plain
 from lenet5c.report.pictures import confusion, errors
 from lenet5c.report.samples import SLOTS
 from lenet5c.report.style import png
@@ -58,10 +58,17 @@ def confusion_section(pictures, classification, class_names):
     names = [plain(name) for name in class_names]
     scores = class_scores(classification.matrix)
     rows = [
-        [names[i], f"{count:,}", *_shares(scores, i)] for i, count in enumerate(scores.count.tolist())
-    ]  # fmt: skip
+        [names[i], f"{count:,}", *_shares(scores, i)]
+        for i, count in enumerate(scores.count.tolist())
+    ]
     precision, recall, f1 = scores.macro
-    rows.append(["mean", f"{classification.count:,}", *(f"{100 * value:.2f}" for value in (precision, recall, f1))])
+    rows.append(
+        [
+            "mean",
+            f"{classification.count:,}",
+            *(f"{100 * value:.2f}" for value in (precision, recall, f1)),
+        ]
+    )
     pairs = confused_pairs(classification.matrix, PAIRS)
     told = "; ".join(f"{names[a]} taken for {names[b]} ({count:,})" for a, b, count in pairs)
     caption = (
@@ -75,18 +82,25 @@ def confusion_section(pictures, classification, class_names):
         "Which classes are taken for which",
         page.picture(shown, caption, "Confusion matrix") if shown else "",
         page.paragraph(f"The most frequent mistakes: {told}." if pairs else "There is no mistake."),
-        page.table(["class", "images", "precision %", "recall %", "F1 %"], rows, (1, 2, 3, 4), (len(names),)),
+        page.table(
+            ["class", "images", "precision %", "recall %", "F1 %"],
+            rows,
+            (1, 2, 3, 4),
+            (len(names),),
+        ),
         page.paragraph(
             "Precision: of the images taken for the class, the share that are of it. Recall: of the images of the "
             "class, the share that were taken for it. F1 is their harmonic mean."
         ),
-    )  # fmt: skip
+    )
 
 
 def _shares(scores, i):
     known = (scores.predicted[i], scores.count[i], scores.count[i] + scores.predicted[i])
     values = (scores.precision[i], scores.recall[i], scores.f1[i])
-    return [f"{100 * value:.2f}" if count else "–" for value, count in zip(values, known, strict=True)]
+    return [
+        f"{100 * value:.2f}" if count else "–" for value, count in zip(values, known, strict=True)
+    ]
 
 
 def errors_section(pictures, classification):
@@ -101,7 +115,9 @@ def errors_section(pictures, classification):
         f"{some}, the surest mistake first: given class → predicted class, below it the probability that the model "
         f"gave to its answer, and the image's index. Half of all mistakes have a probability below {100 * sure:.0f} %."
     )
-    return page.section("The mistakes", page.picture(pictures["errors"], caption, "Images that the model has wrong"))
+    return page.section(
+        "The mistakes", page.picture(pictures["errors"], caption, "Images that the model has wrong")
+    )
 
 
 def duration(seconds):

@@ -5,16 +5,24 @@ import time
 
 import numpy as np
 
-from lenet5c.command import say, warn
+from lenet5c import _files
+from lenet5c._optional import require
+from lenet5c.commands.cli import say, warn
 from lenet5c.errors import MissingExtraError
-from lenet5c.extras import require
-from lenet5c.recipe import Recipe
 from lenet5c.recipes import RECIPES
+from lenet5c.recipes.recipe import Recipe
 from lenet5c.report import page
 from lenet5c.report.pictures import activations, curves, filters
 from lenet5c.report.repeat import repeat_command
-from lenet5c.report.results import accuracy_card, confusion_section, draw_all, duration, errors_section, result_makers
-from lenet5c.training import atomic, classify, load_model
+from lenet5c.report.results import (
+    accuracy_card,
+    confusion_section,
+    draw_all,
+    duration,
+    errors_section,
+    result_makers,
+)
+from lenet5c.training import classify, load_model
 
 PICTURES = ("curves", "confusion", "errors", "filters", "activations")
 PAGE = "report.html"
@@ -37,12 +45,19 @@ def leave_report(prog, trainer, source, folder, config, summary, quiet):
     """
     began = time.perf_counter()
     again = f"lenet5c train --resume --out {shlex.quote(str(folder.path))} draws them"
-    counts = len(trainer.train_set), 0 if trainer.validation_set is None else len(trainer.validation_set)
+    counts = (
+        len(trainer.train_set),
+        0 if trainer.validation_set is None else len(trainer.validation_set),
+    )
     try:
         if complete(folder.path):
             return
-        trained = load_model(folder.model_file)  # a trainer that was resumed does not have these weights
-        failures = write_report(folder.path, config, summary, trainer.history, trained, source, counts)
+        trained = load_model(
+            folder.model_file
+        )  # a trainer that was resumed does not have these weights
+        failures = write_report(
+            folder.path, config, summary, trainer.history, trained, source, counts
+        )
     except MissingExtraError:
         if not quiet:
             say("For pictures of each run and a report: pip install 'lenet5c[plots]'")
@@ -52,7 +67,9 @@ def leave_report(prog, trainer, source, folder, config, summary, quiet):
         for name, failure in failures.items():
             warn(prog, f"no {name}.png: {_one_line(failure)}; {again}")
         if not quiet:
-            say(f"Pictures and a report in {folder.path / PAGE} ({time.perf_counter() - began:.1f} s)")
+            say(
+                f"Pictures and a report in {folder.path / PAGE} ({time.perf_counter() - began:.1f} s)"
+            )
 
 
 def _one_line(error):
@@ -103,14 +120,20 @@ def write_report(folder, config, summary, history, trained, source, counts):
     makers |= {
         "filters": lambda: filters(trained.model),
         "activations": lambda: activations(
-            trained, test.images[example], title=f"Test image {example}", given=test.labels[example], inverted=inverted
+            trained,
+            test.images[example],
+            title=f"Test image {example}",
+            given=test.labels[example],
+            inverted=inverted,
         ),
     }
     pictures, failures = draw_all(makers)
     for name, content in pictures.items():
-        atomic.write_bytes(folder / f"{name}.png", content)
-    html = run_page(folder.resolve().name, config, summary, history, trained, result, counts, pictures)
-    atomic.write_bytes(folder / PAGE, html.encode())
+        _files.write_bytes(folder / f"{name}.png", content)
+    html = run_page(
+        folder.resolve().name, config, summary, history, trained, result, counts, pictures
+    )
+    _files.write_bytes(folder / PAGE, html.encode())
     return failures
 
 
@@ -125,15 +148,30 @@ def run_page(name, config, summary, history, trained, result, counts, pictures):
         + (f" ({recipe.summary})" if recipe and recipe.summary else "")
         + f". lenet5c {summary['lenet5c']}, seed {config['seed']}."
     )
-    kept = f"the weights are those of epoch {summary['kept_epoch']}" if "kept_epoch" in summary else ""
-    cards = [accuracy_card(result), ("loss on the test images", f"{result.loss:.4f}", "mean cross-entropy")]
+    kept = (
+        f"the weights are those of epoch {summary['kept_epoch']}" if "kept_epoch" in summary else ""
+    )
+    cards = [
+        accuracy_card(result),
+        ("loss on the test images", f"{result.loss:.4f}", "mean cross-entropy"),
+    ]
     if "validation_accuracy" in summary:
         validated = f"{100 * summary['validation_accuracy']:.2f} %"
         cards.append(("accuracy on validation images", validated, "in the epoch of the weights"))
     cards += [
-        ("training images", f"{counts[0]:,}", f"and {counts[1]:,} to validate" if counts[1] else "none held out"),
+        (
+            "training images",
+            f"{counts[0]:,}",
+            f"and {counts[1]:,} to validate" if counts[1] else "none held out",
+        ),
         ("epochs", summary["epochs"], kept),
-        ("time", duration(summary["seconds"]), "until the test, since the run was resumed" if summary.get("resumed") else "until the test"),
+        (
+            "time",
+            duration(summary["seconds"]),
+            "until the test, since the run was resumed"
+            if summary.get("resumed")
+            else "until the test",
+        ),
         ("machine", f"{summary['kernels']}", f"kernels, on {summary['threads']} threads"),
         ("classes", len(trained.class_names), f"images of {shape} (channels, height, width)"),
     ]
@@ -144,14 +182,16 @@ def run_page(name, config, summary, history, trained, result, counts, pictures):
         page.section(
             "Do it again",
             page.preformatted(repeat_command(config), command=True),
-            page.paragraph("The same data and version give the same weights to the last bit, on any number of threads."),
+            page.paragraph(
+                "The same data and version give the same weights to the last bit, on any number of threads."
+            ),
         ),
         _curves(pictures, history, config),
         confusion_section(pictures, result, trained.class_names),
         errors_section(pictures, result),
         _inside(pictures, trained),
         _settings(config, recipe),
-    )  # fmt: skip
+    )
 
 
 def _curves(pictures, history, config):
@@ -167,7 +207,8 @@ def _curves(pictures, history, config):
     if not any("validation_loss" in row for row in history):
         caption += " No images were held out to validate."
     return page.section(
-        "How the training went", page.picture(pictures["curves"], caption, "Loss and accuracy by epoch")
+        "How the training went",
+        page.picture(pictures["curves"], caption, "Loss and accuracy by epoch"),
     )
 
 
@@ -179,7 +220,9 @@ def _inside(pictures, trained):
         "is zero; each layer is coloured against its own largest weights."
     )
     if trained.image_shape[0] == 3:
-        of_filters += " The first row has the filters on the three colours together, grey meaning zero."
+        of_filters += (
+            " The first row has the filters on the three colours together, grey meaning zero."
+        )
     if partly:
         of_filters += " Grey squares are maps that are not connected, as table I of LeCun et al. (1998) has it."
     of_layers = (
@@ -189,11 +232,14 @@ def _inside(pictures, trained):
     )
     return page.section(
         "Inside the net",
-        page.picture(pictures["filters"], of_filters, "Filters of the convolutions") if "filters" in pictures else "",
+        page.picture(pictures["filters"], of_filters, "Filters of the convolutions")
+        if "filters" in pictures
+        else "",
         page.picture(pictures["activations"], of_layers, "What each layer makes of a test image")
-        if "activations" in pictures else "",
+        if "activations" in pictures
+        else "",
         page.preformatted(trained.model.summary()),
-    )  # fmt: skip
+    )
 
 
 def _settings(config, recipe):
@@ -207,10 +253,11 @@ def _settings(config, recipe):
     return page.section(
         "Configuration",
         page.paragraph(
-            "What config.json beside this page holds." + (" Rows in bold differ from the recipe." if changed else "")
+            "What config.json beside this page holds."
+            + (" Rows in bold differ from the recipe." if changed else "")
         ),
         page.table(["setting", "value", "in the recipe"], rows, marked=changed),
-    )  # fmt: skip
+    )
 
 
 def _words(value):

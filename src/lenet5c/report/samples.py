@@ -40,25 +40,39 @@ def errors(images, classification, class_names, *, most=SLOTS, inverted=True):
     worst = classification.worst(most)
     if len(worst) == 0:
         figure, ax = canvas(720, 100)
-        write(ax, f"None of the {classification.count:,} images is wrong.", 360, 50, ha="center",
-              va="center")  # fmt: skip
+        write(
+            ax,
+            f"None of the {classification.count:,} images is wrong.",
+            360,
+            50,
+            ha="center",
+            va="center",
+        )
         return figure
     names = drawable(class_names, WIDEST)
     given, taken = (
-        [names[c] for c in classes[worst]] for classes in (classification.labels, classification.predictions)
+        [names[c] for c in classes[worst]]
+        for classes in (classification.labels, classification.predictions)
     )
-    in_one_line = text_width([f"{a} → {b}" for a, b in zip(given, taken, strict=True)], 8) * DPI < SIDE + 8
+    in_one_line = (
+        text_width([f"{a} → {b}" for a, b in zip(given, taken, strict=True)], 8) * DPI < SIDE + 8
+    )
     cells = shown(bounded(images[worst], 128), inverted)
     h, w = cells.shape[1:3]
     scale = max(1, round(SIDE / max(h, w)))
-    widest = SIDE if in_one_line else text_width([*given, *(f"→ {name}" for name in taken)], 8) * DPI
+    widest = (
+        SIDE if in_one_line else text_width([*given, *(f"→ {name}" for name in taken)], 8) * DPI
+    )
     slot = max(w * scale, widest) + 16
     across = max(1, min(len(worst), int(WIDTH / slot)))
     line = 17
     tall = h * scale + line * (2 if in_one_line else 3) + 16
     # Cells and the space between them, in whole pixels of the mosaic, are one image.
     gap = (round((slot - w * scale) / scale), round((tall - h * scale) / scale))
-    width, height = (w + gap[0]) * scale * across + 16, (h + gap[1]) * scale * -(-len(worst) // across) + 16
+    width, height = (
+        (w + gap[0]) * scale * across + 16,
+        (h + gap[1]) * scale * -(-len(worst) // across) + 16,
+    )
     figure, ax = canvas(width, height)
     padded = np.pad(cells, ((0, 0), (0, gap[1]), (0, gap[0]), (0, 0)), constant_values=1)
     left = 8 + gap[0] * scale // 2
@@ -72,7 +86,16 @@ def errors(images, classification, class_names, *, most=SLOTS, inverted=True):
             write(ax, text, x, y, ha="center", va="baseline", fontsize=8, color=colour)
             y += line
         confidence = 100 * classification.confidences[index]
-        write(ax, f"{_percent(confidence)} · {index}", x, y, ha="center", va="baseline", fontsize=6.5, color=GREY)
+        write(
+            ax,
+            f"{_percent(confidence)} · {index}",
+            x,
+            y,
+            ha="center",
+            va="baseline",
+            fontsize=6.5,
+            color=GREY,
+        )
     return figure
 
 

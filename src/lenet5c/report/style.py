@@ -9,10 +9,17 @@ from contextlib import contextmanager
 from functools import wraps
 from io import BytesIO
 
-from lenet5c.extras import require
+from lenet5c._optional import require
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart.
-BLUE, ORANGE, GREEN, GREY, PALE, INK = "#0072B2", "#D55E00", "#009E73", "#8a8a8a", "#c8c8c8", "#222222"
+BLUE, ORANGE, GREEN, GREY, PALE, INK = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#8a8a8a",
+    "#c8c8c8",
+    "#222222",
+)
 STYLE = {
     "font.size": 9,
     "axes.edgecolor": INK,
@@ -29,8 +36,22 @@ STYLE = {
     "ytick.color": INK,
 }
 # What else of a reader's own settings could change a picture.
-SETTLED = ("font.", "axes.", "figure.", "grid.", "legend.", "savefig.", "text.", "xtick.", "ytick.", "lines.", "image.",
-           "patch.", "path.", "mathtext.")  # fmt: skip
+SETTLED = (
+    "font.",
+    "axes.",
+    "figure.",
+    "grid.",
+    "legend.",
+    "savefig.",
+    "text.",
+    "xtick.",
+    "ytick.",
+    "lines.",
+    "image.",
+    "patch.",
+    "path.",
+    "mathtext.",
+)
 PURPOSE = "pictures"
 
 
@@ -38,7 +59,9 @@ PURPOSE = "pictures"
 def style():
     """A context in which pictures look the same wherever they are drawn."""
     matplotlib = require("matplotlib", "plots", PURPOSE)
-    usual = {key: value for key, value in matplotlib.rcParamsDefault.items() if key.startswith(SETTLED)}
+    usual = {
+        key: value for key, value in matplotlib.rcParamsDefault.items() if key.startswith(SETTLED)
+    }
     with matplotlib.rc_context(usual | STYLE):
         yield
 
@@ -56,7 +79,9 @@ def styled(function):
 
 def new_figure(width, height, layout=None):
     """A figure of so many inches."""
-    return require("matplotlib.figure", "plots", PURPOSE).Figure(figsize=(width, height), layout=layout)
+    return require("matplotlib.figure", "plots", PURPOSE).Figure(
+        figsize=(width, height), layout=layout
+    )
 
 
 def png(figure):
@@ -79,7 +104,9 @@ def log_axis(ax, which, values):
     getattr(ax, f"set_{which}scale")("log", nonpositive="mask")
     getattr(ax, f"set_{which}lim")(low / widen, high * widen)
     axis.set_major_locator(
-        ticker.LogLocator(subs=(1, 2, 3, 5, 7) if high < 20 * low else (1, 2, 5) if high < 500 * low else (1,))
+        ticker.LogLocator(
+            subs=(1, 2, 3, 5, 7) if high < 20 * low else (1, 2, 5) if high < 500 * low else (1,)
+        )
     )
     axis.set_major_formatter(ticker.StrMethodFormatter("{x:g}"))
     axis.set_minor_locator(ticker.NullLocator())

@@ -1,6 +1,6 @@
 """Results of a model as lines of text."""
 
-from lenet5c.report.names import columns, plain, shorten
+from lenet5c._text import columns, plain, shorten
 from lenet5c.training import class_scores, confused_pairs
 
 WIDEST = 100  # columns of a terminal
@@ -32,9 +32,14 @@ def matrix_table(matrix, class_names):
     left = max(5, *map(columns, names))
     if left + 1 + len(names) * (cell + 2) > WIDEST:
         return pairs_table(matrix, class_names)
-    lines = [f"{'given':{left}}   predicted", " " * (left + 1) + "".join(right(head, cell + 2) for head in heads)]
+    lines = [
+        f"{'given':{left}}   predicted",
+        " " * (left + 1) + "".join(right(head, cell + 2) for head in heads),
+    ]
     for name, row in zip(names, matrix.tolist(), strict=True):
-        lines.append(padded(name, left) + " " + "".join(f"{count or '.':>{cell + 2}}" for count in row))
+        lines.append(
+            padded(name, left) + " " + "".join(f"{count or '.':>{cell + 2}}" for count in row)
+        )
     return "\n".join(line.rstrip() for line in lines)
 
 
@@ -43,10 +48,15 @@ def pairs_table(matrix, class_names):
     pairs = confused_pairs(matrix)
     if not pairs:
         return "There is no mistake."
-    shown = [(shorten(class_names[a], NAME), shorten(class_names[b], NAME), str(n)) for a, b, n in pairs[:PAIRS]]
+    shown = [
+        (shorten(class_names[a], NAME), shorten(class_names[b], NAME), str(n))
+        for a, b, n in pairs[:PAIRS]
+    ]
     rest = sum(count for *_, count in pairs[PAIRS:])
     lines = aligned([("given", "predicted", "images"), *shown], "llr")
-    return "\n".join([*lines, f"and {rest:,} images in {len(pairs) - PAIRS:,} other pairs"] if rest else lines)
+    return "\n".join(
+        [*lines, f"and {rest:,} images in {len(pairs) - PAIRS:,} other pairs"] if rest else lines
+    )
 
 
 def class_table(matrix, class_names):
@@ -62,9 +72,17 @@ def class_table(matrix, class_names):
     for i in order:
         known = (scores.predicted[i], scores.count[i], scores.count[i] + scores.predicted[i])
         values = (scores.precision[i], scores.recall[i], scores.f1[i])
-        shares = (f"{100 * value:.2f}%" if n else "-" for value, n in zip(values, known, strict=True))
+        shares = (
+            f"{100 * value:.2f}%" if n else "-" for value, n in zip(values, known, strict=True)
+        )
         rows.append((shorten(class_names[i], NAME), str(scores.count[i]), *shares))
-    rows.append(("mean of classes", str(scores.count.sum()), *(f"{100 * value:.2f}%" for value in scores.macro)))
+    rows.append(
+        (
+            "mean of classes",
+            str(scores.count.sum()),
+            *(f"{100 * value:.2f}%" for value in scores.macro),
+        )
+    )
     return "\n".join([*title, *aligned(rows, "lrrrr")])
 
 
@@ -73,9 +91,12 @@ def worst_table(classification, class_names, most):
     rows = [("image", "given", "predicted", "confidence")]
     for index in classification.worst(most):
         given, predicted = (
-            shorten(class_names[c[index]], NAME) for c in (classification.labels, classification.predictions)
+            shorten(class_names[c[index]], NAME)
+            for c in (classification.labels, classification.predictions)
         )
-        rows.append((str(index), given, predicted, f"{100 * classification.confidences[index]:.2f}%"))
+        rows.append(
+            (str(index), given, predicted, f"{100 * classification.confidences[index]:.2f}%")
+        )
     return "\n".join(aligned(rows, "rllr"))
 
 

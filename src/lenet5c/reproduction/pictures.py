@@ -4,9 +4,20 @@ from math import ceil
 
 import numpy as np
 
-from lenet5c.report.style import BLUE, GREEN, GREY, INK, ORANGE, PALE, log_axis, new_figure, png, styled
+from lenet5c import _files
+from lenet5c.report.style import (
+    BLUE,
+    GREEN,
+    GREY,
+    INK,
+    ORANGE,
+    PALE,
+    log_axis,
+    new_figure,
+    png,
+    styled,
+)
 from lenet5c.reproduction.reported import ERRORS_SHOWN, reported
-from lenet5c.training import atomic
 
 OURS, THEIRS, TRAIN, VALIDATION, REJECTED = BLUE, ORANGE, GREY, GREEN, ORANGE
 COLUMNS, MOST_ERRORS = 12, 120
@@ -20,22 +31,31 @@ def draw(record, test_set, folder):
     dict
         (kind, recipe) -> the file's name, with the kinds 'overview', 'curve', 'sizes' and 'errors'.
     """
-    whole = {result["recipe"]: result for result in record["results"] if result["train_size"] is None}
+    whole = {
+        result["recipe"]: result for result in record["results"] if result["train_size"] is None
+    }
     figures = {("overview", ""): lambda: overview(list(whole.values()))}
     for name, result in whole.items():
         figures["curve", name] = lambda result=result: curve(result)
-        if points := [other for other in record["results"] if other["recipe"] == name and other["train_size"]]:
+        if points := [
+            other for other in record["results"] if other["recipe"] == name and other["train_size"]
+        ]:
             figures["sizes", name] = lambda result=result, points=points: sizes(
-                [*points, result], record["train_count"], whole)  # fmt: skip
+                [*points, result], record["train_count"], whole
+            )
     for name in shown(list(whole)):
         if whole[name]["errors"]["index"]:
-            figures["errors", name] = lambda name=name: errors(whole[name], test_set, record["rejected"]["index"])
+            figures["errors", name] = lambda name=name: errors(
+                whole[name], test_set, record["rejected"]["index"]
+            )
     files = {}
     for (kind, name), make in figures.items():
         files[kind, name] = f"{kind}{'-' if name else ''}{name}.png"
-        atomic.write_bytes(folder / files[kind, name], png(styled(make)()))
+        _files.write_bytes(folder / files[kind, name], png(styled(make)()))
     for kind in ("curve", "sizes", "errors"):
-        for old in sorted(folder.glob(f"{kind}-*.png")):  # of recipes that are no longer in the record
+        for old in sorted(
+            folder.glob(f"{kind}-*.png")
+        ):  # of recipes that are no longer in the record
             if old.name not in files.values():
                 old.unlink()
     return files
@@ -48,7 +68,9 @@ def shown(names):
 
 def most_confident(columns):
     """The order in which errors are shown: the surest first, `MOST_ERRORS` at most."""
-    return sorted(range(len(columns["index"])), key=lambda i: -columns["confidence"][i])[:MOST_ERRORS]
+    return sorted(range(len(columns["index"])), key=lambda i: -columns["confidence"][i])[
+        :MOST_ERRORS
+    ]
 
 
 def overview(results):
@@ -61,7 +83,14 @@ def overview(results):
         each = [100 - 100 * run["test_correct"] / run["test_count"] for run in result["runs"]]
         found = result["accuracy"]
         labels["one seed"] = ax.scatter(
-            each, [row] * len(each), s=16, facecolors="none", edgecolors=OURS, linewidths=0.8, alpha=0.7, zorder=2
+            each,
+            [row] * len(each),
+            s=16,
+            facecolors="none",
+            edgecolors=OURS,
+            linewidths=0.8,
+            alpha=0.7,
+            zorder=2,
         )
         values += each
         mean = 100 - found["mean"]
@@ -75,7 +104,9 @@ def overview(results):
         )
         accuracy = reported(result["recipe"]).accuracy
         if accuracy is not None and reported(result["recipe"]).on == "test":
-            labels["reported"] = ax.scatter([100 - accuracy], [row], s=34, marker="D", color=THEIRS, zorder=4)
+            labels["reported"] = ax.scatter(
+                [100 - accuracy], [row], s=34, marker="D", color=THEIRS, zorder=4
+            )
             values.append(100 - accuracy)
     ax.set_yticks(range(len(results)), [result["recipe"] for result in results])
     ax.set_ylim(len(results) - 0.5, -0.5)
@@ -97,7 +128,9 @@ def curve(result):
     # Trainings may stop early; the mean is of the epochs that all have.
     epochs = min((history["epoch"] for history in histories), key=len)
     longest = max(len(history["epoch"]) for history in histories)
-    thick = {"linewidth": 1} if len(epochs) > 40 else {"linewidth": 2, "marker": "o", "markersize": 4}
+    thick = (
+        {"linewidth": 1} if len(epochs) > 40 else {"linewidth": 2, "marker": "o", "markersize": 4}
+    )
     drawn = []
     for key, colour, label in (
         ("train_accuracy", TRAIN, "training, while the model changed"),
@@ -109,15 +142,30 @@ def curve(result):
         each = [100 - 100 * np.array(history[key]) for history in histories]
         for line in each if len(each) > 1 else ():
             ax.plot(range(1, len(line) + 1), line, color=colour, linewidth=0.6, alpha=0.45)
-        ax.plot(epochs, np.mean([line[: len(epochs)] for line in each], axis=0), color=colour, label=label, **thick)
+        ax.plot(
+            epochs,
+            np.mean([line[: len(epochs)] for line in each], axis=0),
+            color=colour,
+            label=label,
+            **thick,
+        )
         drawn += np.concatenate(each).tolist()
     for published, colour, label in (
         (facts.train_errors, TRAIN, "training, as published"),
         (facts.test_errors, THEIRS, "test, as published"),
     ):
         if published:
-            ax.plot(range(1, len(published) + 1), published, color=colour, linewidth=1.2, linestyle="--", marker="s",
-                    markersize=3.5, markerfacecolor="white", label=label)  # fmt: skip
+            ax.plot(
+                range(1, len(published) + 1),
+                published,
+                color=colour,
+                linewidth=1.2,
+                linestyle="--",
+                marker="s",
+                markersize=3.5,
+                markerfacecolor="white",
+                label=label,
+            )
             drawn += published
     log_axis(ax, "y", drawn)
     last = max(longest, len(facts.test_errors))
@@ -128,9 +176,10 @@ def curve(result):
     ax.set_ylabel("error in %")
     count = len(histories)
     ax.set_title(
-        f"{result['recipe']}: " + (f"mean of {count} trainings, each a thin line" if count > 1 else "one training")
+        f"{result['recipe']}: "
+        + (f"mean of {count} trainings, each a thin line" if count > 1 else "one training")
         + ("; a line ends where errors do" if min(drawn) == 0 else "")
-    )  # fmt: skip
+    )
     ax.grid()
     ax.legend()
     return figure
@@ -142,19 +191,47 @@ def sizes(results, last, whole):
     figure = new_figure(6.4, 4, layout="constrained")
     ax = figure.add_subplot()
     found = [(result["train_size"] or last, result["accuracy"]) for result in results]
-    ax.plot(*zip(*facts.sizes.items(), strict=True), color=THEIRS, linestyle="--", marker="s", markerfacecolor="white",
-            label="as published")  # fmt: skip
-    ax.errorbar([size for size, _ in found], [100 - each["mean"] for _, each in found],
-                [each["sd"] or 0 for _, each in found], color=OURS, marker="o", capsize=3, linewidth=2,
-                label="ours, mean and standard deviation")  # fmt: skip
+    ax.plot(
+        *zip(*facts.sizes.items(), strict=True),
+        color=THEIRS,
+        linestyle="--",
+        marker="s",
+        markerfacecolor="white",
+        label="as published",
+    )
+    ax.errorbar(
+        [size for size, _ in found],
+        [100 - each["mean"] for _, each in found],
+        [each["sd"] or 0 for _, each in found],
+        color=OURS,
+        marker="o",
+        capsize=3,
+        linewidth=2,
+        label="ours, mean and standard deviation",
+    )
     distorted = f"{results[0]['recipe']}-distorted"
     for size, error in reported(distorted).sizes.items():
-        ax.plot([size], [error], color=THEIRS, marker="D", markerfacecolor="white", linestyle="none",
-                label="with distortions, as published")  # fmt: skip
+        ax.plot(
+            [size],
+            [error],
+            color=THEIRS,
+            marker="D",
+            markerfacecolor="white",
+            linestyle="none",
+            label="with distortions, as published",
+        )
     if distorted in whole:
         each = whole[distorted]["accuracy"]
-        ax.errorbar([last], [100 - each["mean"]], [each["sd"] or 0], color=OURS, marker="D", capsize=3,
-                    linestyle="none", label="with distortions, ours")  # fmt: skip
+        ax.errorbar(
+            [last],
+            [100 - each["mean"]],
+            [each["sd"] or 0],
+            color=OURS,
+            marker="D",
+            capsize=3,
+            linestyle="none",
+            label="with distortions, ours",
+        )
     ax.set_xlim(0, 1.08 * last)
     ax.set_ylim(bottom=0)
     ax.set_xticks(sorted(facts.sizes), [f"{size:,}" for size in sorted(facts.sizes)])
@@ -179,16 +256,31 @@ def errors(result, test_set, rejected):
         index = columns["index"][i]
         names = [test_set.class_names[columns[key][i]] for key in ("label", "predicted")]
         picture = test_set.images[index].transpose(1, 2, 0)
-        ax.imshow(picture if picture.shape[2] == 3 else picture[:, :, 0], cmap="gray_r", vmin=0, vmax=255)
+        ax.imshow(
+            picture if picture.shape[2] == 3 else picture[:, :, 0], cmap="gray_r", vmin=0, vmax=255
+        )
         ax.set(xticks=[], yticks=[])
         marked = index in rejected
         colour = REJECTED if marked else INK
-        ax.spines[:].set(visible=True, color=REJECTED if marked else PALE, linewidth=2.2 if marked else 0.6)
+        ax.spines[:].set(
+            visible=True, color=REJECTED if marked else PALE, linewidth=2.2 if marked else 0.6
+        )
         ax.set_title(
-            f"{names[0]} → {names[1]}", fontsize=8, color=colour, fontweight="bold" if marked else "normal", pad=2
+            f"{names[0]} → {names[1]}",
+            fontsize=8,
+            color=colour,
+            fontweight="bold" if marked else "normal",
+            pad=2,
         )
         ax.set_xlabel(f"{index}", fontsize=6.5, color=colour, labelpad=1.5)
     some = f"the {len(order)} surest of " if len(order) < len(columns["index"]) else ""
-    note = ". Framed: the label itself is rejected by raters" if set(rejected) & set(columns["index"]) else ""
-    figure.suptitle(f"{result['recipe']}: {some}{len(columns['index'])} errors, label → prediction{note}", fontsize=9)
+    note = (
+        ". Framed: the label itself is rejected by raters"
+        if set(rejected) & set(columns["index"])
+        else ""
+    )
+    figure.suptitle(
+        f"{result['recipe']}: {some}{len(columns['index'])} errors, label → prediction{note}",
+        fontsize=9,
+    )
     return figure

@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 
 import lenet5c
-from lenet5c import kernels
+from lenet5c import _files, kernels
 from lenet5c.datasets import mnist_label_errors
 from lenet5c.recipes import RECIPES
 from lenet5c.reproduction.predictions import predict
 from lenet5c.reproduction.reported import PAIRS
-from lenet5c.training import RunError, atomic, load_model, mcnemar, mean_interval, wilson_interval
+from lenet5c.training import RunError, load_model, mcnemar, mean_interval, wilson_interval
 
 FORMAT = "lenet5c reproductions 1"
 
@@ -109,10 +109,15 @@ def run_row(run, test_set):
         history = [json.loads(line) for line in run.folder.metrics_file.read_text().splitlines()]
         columns = {key: [round(row[key], 6) for row in history] for key in history[0]}
     except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
-        raise RunError(f"{run.folder.metrics_file} cannot be used ({error}); delete {run.folder.path}") from None
+        raise RunError(
+            f"{run.folder.metrics_file} cannot be used ({error}); delete {run.folder.path}"
+        ) from None
     predicted, confidence = predict(load_model(run.folder.model_file), test_set.images)
     wrong = np.flatnonzero(predicted != test_set.labels)
-    if (len(test_set) - len(wrong), len(test_set)) != (summary["test_correct"], summary["test_count"]):
+    if (len(test_set) - len(wrong), len(test_set)) != (
+        summary["test_correct"],
+        summary["test_count"],
+    ):
         raise RunError(
             f"{run.folder.model_file} has {len(wrong)} of {len(test_set)} test images wrong, other than its "
             f"summary.json says; delete {run.folder.path} to train it again"
@@ -152,7 +157,9 @@ def comparisons(results):
         if all(name in whole for name in pair):
             right = []
             for name in pair:
-                (run,) = [run for run in whole[name]["runs"] if run["seed"] == whole[name]["median_seed"]]
+                (run,) = [
+                    run for run in whole[name]["runs"] if run["seed"] == whole[name]["median_seed"]
+                ]
                 right.append(~np.isin(np.arange(run["test_count"]), run["wrong"]))
             test = mcnemar(*right)
             yield {
@@ -193,8 +200,10 @@ def write_record(path, record):
     """Write it as JSON, each list of numbers in one line."""
     text = json.dumps(record, indent=1, ensure_ascii=False)
     # No string contains a line break, so a bracket followed by one is a list.
-    text = re.sub(r'\[\n\s+([^\[\]{}"]*?)\n\s*\]', lambda found: "[" + " ".join(found[1].split()) + "]", text)
-    atomic.write_bytes(path, (text + "\n").encode())
+    text = re.sub(
+        r'\[\n\s+([^\[\]{}"]*?)\n\s*\]', lambda found: "[" + " ".join(found[1].split()) + "]", text
+    )
+    _files.write_bytes(path, (text + "\n").encode())
 
 
 def read_record(path):
@@ -208,12 +217,16 @@ def read_record(path):
     """
     try:
         record = json.loads(Path(path).read_text("utf-8"))
-        if record["format"] != FORMAT or not all(isinstance(result["recipe"], str) for result in record["results"]):
+        if record["format"] != FORMAT or not all(
+            isinstance(result["recipe"], str) for result in record["results"]
+        ):
             raise ValueError(f"its format is {record['format']!r}")
     except FileNotFoundError:
         raise
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise RunError(f"{path} is not a record of lenet5c reproduce ({error}); name another folder") from None
+        raise RunError(
+            f"{path} is not a record of lenet5c reproduce ({error}); name another folder"
+        ) from None
     return record
 
 
@@ -248,7 +261,9 @@ def check_reached(recipes, record):
         A line for each disagreement, with the text that would be right; none if all is well.
     """
     if record["changes"] or record["data"] != "mnist":
-        return [f"the record is not of the recipes as they are: data {record['data']}, changes {record['changes']}"]
+        return [
+            f"the record is not of the recipes as they are: data {record['data']}, changes {record['changes']}"
+        ]
     lines = []
     for result in record["results"]:
         name = result["recipe"]

@@ -1,10 +1,10 @@
 """The report as Markdown, from the record."""
 
+from lenet5c import _files
 from lenet5c.recipes import Recipe
 from lenet5c.report.results import duration
 from lenet5c.reproduction.pictures import most_confident, shown
 from lenet5c.reproduction.reported import PAPER, reported
-from lenet5c.training import atomic
 
 ALWAYS = ("epochs", "batch_size", "optimizer", "lr", "schedule")
 
@@ -27,18 +27,31 @@ def write(path, record, pictures):
         head(record),
         headline(whole.values()),
         reading(record, whole.values()),
-        image(pictures, "overview", "", "Test errors of all recipes and seeds beside what was reported"),
+        image(
+            pictures,
+            "overview",
+            "",
+            "Test errors of all recipes and seeds beside what was reported",
+        ),
         compared(record["comparisons"], whole),
         "## Recipes",
         *(
-            section(result, record["train_count"], [other for other in subsets if other["recipe"] == name], pictures)
+            section(
+                result,
+                record["train_count"],
+                [other for other in subsets if other["recipe"] == name],
+                pictures,
+            )
             for name, result in whole.items()
         ),
         "## Errors, one by one",
-        *(error_table(whole[name], pictures, record["rejected"]["index"]) for name in shown(list(whole))),
+        *(
+            error_table(whole[name], pictures, record["rejected"]["index"])
+            for name in shown(list(whole))
+        ),
         rejected_table(whole, record["rejected"]) if record["rejected"]["index"] else "",
     ]
-    atomic.write_bytes(path, ("\n\n".join(part for part in parts if part) + "\n").encode())
+    _files.write_bytes(path, ("\n\n".join(part for part in parts if part) + "\n").encode())
 
 
 def head(record):
@@ -63,27 +76,46 @@ def headline(results):
     rows = []
     for result in results:
         facts, found, seconds = reported(result["recipe"]), result["accuracy"], result["seconds"]
-        rows.append([
-            f"[{result['recipe']}](#{result['recipe']})",
-            percent(facts.accuracy) + ("" if facts.on == "test" else f" ({facts.on})"),
-            f"**{percent(found['mean'])}**{plus_minus(found['sd'])}",
-            between(found["low"], found["high"]),
-            between(*result["wilson"]),
-            found["count"],
-            facts.time or "–",
-            duration(seconds["mean"]) if seconds else "not timed",
-            result["epochs"] if facts.epochs in (None, result["epochs"]) else f"{result['epochs']} ({facts.epochs})",
-            f"{result['parameters']:,}",
-        ])  # fmt: skip
+        rows.append(
+            [
+                f"[{result['recipe']}](#{result['recipe']})",
+                percent(facts.accuracy) + ("" if facts.on == "test" else f" ({facts.on})"),
+                f"**{percent(found['mean'])}**{plus_minus(found['sd'])}",
+                between(found["low"], found["high"]),
+                between(*result["wilson"]),
+                found["count"],
+                facts.time or "–",
+                duration(seconds["mean"]) if seconds else "not timed",
+                result["epochs"]
+                if facts.epochs in (None, result["epochs"])
+                else f"{result['epochs']} ({facts.epochs})",
+                f"{result['parameters']:,}",
+            ]
+        )
     return table(
-        ["recipe", "reported", "test accuracy", "95 % over seeds", "95 % over images", "seeds", "reported time", "time",
-         "epochs", "parameters"], rows, "lrrrrrlrrr")  # fmt: skip
+        [
+            "recipe",
+            "reported",
+            "test accuracy",
+            "95 % over seeds",
+            "95 % over images",
+            "seeds",
+            "reported time",
+            "time",
+            "epochs",
+            "parameters",
+        ],
+        rows,
+        "lrrrrrlrrr",
+    )
 
 
 def reading(record, results):
     jobs = {run["jobs"] for result in record["results"] for run in result["runs"]} - {None}
     untimed = sum(run["seconds"] is None for result in record["results"] for run in result["runs"])
-    curves = [result["recipe"] for result in results if "test_accuracy" in result["runs"][0]["history"]]
+    curves = [
+        result["recipe"] for result in results if "test_accuracy" in result["runs"][0]["history"]
+    ]
     notes = [
         "**Test accuracy**: mean and standard deviation over seeds, of the model that the training ends with.",
         "**95 % over seeds**: Student's interval for the mean of all seeds, on these test images.",
@@ -91,13 +123,16 @@ def reading(record, results):
         "All seeds share the same test images, so the spread over seeds does not contain this.",
         "**Time**: mean of a whole process, from start to exit, with reading the data and looking at the test images"
         + (f"; up to {max(jobs)} trainings shared the cores" if max(jobs, default=1) > 1 else "")
-        + (f"; {untimed} that were interrupted and resumed are left out" if untimed else "") + ".",
+        + (f"; {untimed} that were interrupted and resumed are left out" if untimed else "")
+        + ".",
         "**Epochs**: in brackets what was reported, where it differs.",
-    ]  # fmt: skip
+    ]
     watched = (
         f" For the curves of {', '.join(curves)} the test accuracy was written down after each epoch; nothing was "
-        f"chosen by it." if curves else " Each training looks at the test images once, after its last step."
-    )  # fmt: skip
+        f"chosen by it."
+        if curves
+        else " Each training looks at the test images once, after its last step."
+    )
     return (
         "## How to read it\n\n" + "\n".join(f"* {note}" for note in notes) + "\n\n"
         "No setting was chosen on the test images. Recipes that follow a publication have its settings; where it is "
@@ -110,7 +145,14 @@ def compared(comparisons, whole):
     if not comparisons:
         return ""
     rows = [
-        [one["a"], one["b"], one["only_a"], one["only_b"], probability(one["p_value"]), probability(one["mid_p"])]
+        [
+            one["a"],
+            one["b"],
+            one["only_a"],
+            one["only_b"],
+            probability(one["p_value"]),
+            probability(one["mid_p"]),
+        ]
         for one in comparisons
     ]
     seeds = ", ".join(f"{name} {result['median_seed']}" for name, result in whole.items())
@@ -139,7 +181,9 @@ def section(result, train_count, sizes, pictures):
     usual = Recipe().to_dict()
     settings = result["settings"]
     told = [key for key in settings if key in ALWAYS or settings[key] != usual.get(key)]
-    lines.append("Settings: " + ", ".join(f"`{key}` {setting(settings[key])}" for key in told) + ".")
+    lines.append(
+        "Settings: " + ", ".join(f"`{key}` {setting(settings[key])}" for key in told) + "."
+    )
     if result["notes"]:
         lines.append(result["notes"])
     published = f", over the published curve of {PAPER}, Fig. 5" if facts.test_errors else ""
@@ -148,7 +192,9 @@ def section(result, train_count, sizes, pictures):
         lines.append(passes(result, facts))
     if sizes:
         lines.append(by_size(result, train_count, sizes, facts))
-        lines.append(image(pictures, "sizes", name, f"Test error of {name} by the number of training images"))
+        lines.append(
+            image(pictures, "sizes", name, f"Test error of {name} by the number of training images")
+        )
     return "\n\n".join(line for line in lines if line)
 
 
@@ -164,8 +210,13 @@ def passes(result, facts):
         )
         errors = (facts.test_errors[i], test, facts.train_errors[i], training)
         rows.append([epoch, *(f"{error:.2f}" for error in errors)])
-    return "Errors in % by epoch, the paper's Fig. 5 (read off to about 0.02) and the mean of our seeds:\n\n" + table(
-        ["epoch", "test, paper", "test, ours", "training, paper", "training, ours"], rows, "rrrrr"
+    return (
+        "Errors in % by epoch, the paper's Fig. 5 (read off to about 0.02) and the mean of our seeds:\n\n"
+        + table(
+            ["epoch", "test, paper", "test, ours", "training, paper", "training, ours"],
+            rows,
+            "rrrrr",
+        )
     )
 
 
@@ -184,11 +235,16 @@ def by_size(result, train_count, sizes, facts):
             ]
         )
     held_out = setting(result["settings"]["validation"])
-    of_these = "" if held_out == "0" else f" Of each set validation images are held out (`validation` {held_out})."
+    of_these = (
+        ""
+        if held_out == "0"
+        else f" Of each set validation images are held out (`validation` {held_out})."
+    )
     return (
         "Test error by the number of training images, the paper's Fig. 6 beside ours. The paper does not say which "
         "images its smaller sets had; here each seed draws its own. The number of epochs is the same, so a smaller set "
-        f"means fewer steps.{of_these}\n\n" + table(["training images", "paper", "ours", "seeds"], rows, "rrrr")
+        f"means fewer steps.{of_these}\n\n"
+        + table(["training images", "paper", "ours", "seeds"], rows, "rrrr")
     )
 
 
@@ -202,19 +258,36 @@ def error_table(result, pictures, rejected):
         return title + f"Seed {seed}, the one of median accuracy, has no test image wrong."
     some = f" The {len(order)} surest are shown." if len(order) < count else ""
     found = len(set(rejected) & set(columns["index"]))
-    note = f" Of {found} of them the label is rejected [by raters](#labels-that-raters-rejected)." if rejected else ""
+    note = (
+        f" Of {found} of them the label is rejected [by raters](#labels-that-raters-rejected)."
+        if rejected
+        else ""
+    )
     rows = [
-        [columns["index"][i], columns["label"][i], columns["predicted"][i], f"{100 * columns['confidence'][i]:.1f} %",
-         *(["yes" if columns["index"][i] in rejected else ""] if rejected else [])]
+        [
+            columns["index"][i],
+            columns["label"][i],
+            columns["predicted"][i],
+            f"{100 * columns['confidence'][i]:.1f} %",
+            *(["yes" if columns["index"][i] in rejected else ""] if rejected else []),
+        ]
         for i in order
-    ]  # fmt: skip
-    heads = ["test image", "label", "prediction", "confidence", *(["label rejected"] if rejected else [])]
-    return "\n\n".join([
-        f"{title}The {count} test images that seed {seed}, the one of median accuracy, has wrong, the surest first."
-        f"{some}{note}",
-        image(pictures, "errors", name, f"The test images that {name} has wrong"),
-        f"<details><summary>The same as a table</summary>\n\n{table(heads, rows, 'rrrrc'[: len(heads)])}\n\n</details>",
-    ])  # fmt: skip
+    ]
+    heads = [
+        "test image",
+        "label",
+        "prediction",
+        "confidence",
+        *(["label rejected"] if rejected else []),
+    ]
+    return "\n\n".join(
+        [
+            f"{title}The {count} test images that seed {seed}, the one of median accuracy, has wrong, the surest first."
+            f"{some}{note}",
+            image(pictures, "errors", name, f"The test images that {name} has wrong"),
+            f"<details><summary>The same as a table</summary>\n\n{table(heads, rows, 'rrrrc'[: len(heads)])}\n\n</details>",
+        ]
+    )
 
 
 def rejected_table(whole, rejected):

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from lenet5c import train
+from lenet5c import _files
+from lenet5c.commands import train
 from lenet5c.reproduction.reported import reported
-from lenet5c.training import RunError, atomic
+from lenet5c.training import RunError
 from lenet5c.training.run_folder import RunFolder
 
 
@@ -82,7 +83,9 @@ def plan(names, seeds, work, data, epochs, digest, count):
                 options += ["--epochs", str(epochs)] if epochs else []
                 options += ["--watch-test"] if facts.test_errors and not size else []
                 _, config = train.begin(train.make_parser().parse_args(options))
-                key = hashlib.sha256(json.dumps([config, digest], sort_keys=True).encode()).hexdigest()[:12]
+                key = hashlib.sha256(
+                    json.dumps([config, digest], sort_keys=True).encode()
+                ).hexdigest()[:12]
                 folder = Path(work) / f"{name}{f'-{size}' if size else ''}-{seed}-{key}"
                 runs.append(Run(name, seed, size, RunFolder(folder), options))
     return runs
@@ -112,7 +115,9 @@ def run_all(runs, jobs, threads, say):
             while waiting:
                 for future in wait(waiting, return_when=FIRST_COMPLETED).done:
                     run, seconds = waiting.pop(future), future.result()
-                    time_taken = "resumed, so not timed" if seconds is None else f"in {seconds:.1f} s"
+                    time_taken = (
+                        "resumed, so not timed" if seconds is None else f"in {seconds:.1f} s"
+                    )
                     say(f"{run}: {run.folder.read_summary()['test_accuracy']:.2%}, {time_taken}")
         except BaseException as error:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -134,8 +139,16 @@ class Crew:
         """One process, from start to exit; returns its seconds, None if it only went on with an earlier one."""
         resumed = run.folder.config_file.exists()
         options = ["--resume"] if resumed else run.options
-        command = [sys.executable, "-m", "lenet5c.train", *options, "--out", str(run.folder.path), "--quiet",
-                   "--no-report"]  # fmt: skip
+        command = [
+            sys.executable,
+            "-m",
+            "lenet5c.train",
+            *options,
+            "--out",
+            str(run.folder.path),
+            "--quiet",
+            "--no-report",
+        ]
         if self.threads is not None:
             command += ["--threads", str(self.threads)]
         started = datetime.now().astimezone()
@@ -144,8 +157,13 @@ class Crew:
             if self.stopped:
                 raise KeyboardInterrupt
             process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                errors="replace")  # fmt: skip
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
+            )
             self.processes.add(process)
         _, words = process.communicate()
         seconds = None if resumed else time.perf_counter() - began
@@ -157,11 +175,14 @@ class Crew:
                 f"the training of {run} failed in {run.folder.path}: {said[-1].strip()}; finished runs are kept: once "
                 f"this is mended, give the same command again"
             )
-        atomic.write_json(run.process_file, {
-            "seconds": None if seconds is None else round(seconds, 3),
-            "started": started.isoformat(timespec="seconds"),
-            "jobs": self.jobs,
-        })  # fmt: skip
+        _files.write_json(
+            run.process_file,
+            {
+                "seconds": None if seconds is None else round(seconds, 3),
+                "started": started.isoformat(timespec="seconds"),
+                "jobs": self.jobs,
+            },
+        )
         return seconds
 
     def stop(self):

@@ -1,6 +1,6 @@
 """LeNet-5 as a scikit-learn estimator; needs ``pip install 'lenet5c[sklearn]'``."""
 
-from lenet5c.extras import require
+from lenet5c._optional import require
 
 require("sklearn", "sklearn", "estimators of scikit-learn")
 

@@ -80,7 +80,7 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
     recipe_ : dict
         All settings of the training.
     trained_ : lenet5c.training.TrainedModel
-        For `lenet5c.training.save_model` and `lenet5c.exporting`.
+        For `lenet5c.training.save_model` and `lenet5c.export`.
 
     Examples
     --------
@@ -96,9 +96,26 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
     ((1, 8, 8), 5)
     """
 
-    def __init__(self, recipe="default", *, epochs=None, batch_size=None, learning_rate=None, activation=None,
-                 pooling=None, dropout=None, batch_norm=None, distortion=None, validation_fraction=0.0, patience=0,
-                 image_shape=None, pixel_range=None, warm_start=False, random_state=None, verbose=False):  # fmt: skip
+    def __init__(
+        self,
+        recipe="default",
+        *,
+        epochs=None,
+        batch_size=None,
+        learning_rate=None,
+        activation=None,
+        pooling=None,
+        dropout=None,
+        batch_norm=None,
+        distortion=None,
+        validation_fraction=0.0,
+        patience=0,
+        image_shape=None,
+        pixel_range=None,
+        warm_start=False,
+        random_state=None,
+        verbose=False,
+    ):
         self.recipe = recipe
         self.epochs = epochs
         self.batch_size = batch_size
@@ -173,20 +190,31 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
         """
         first = not hasattr(self, "trained_")
         if first and classes is None:
-            raise ValueError("classes must be passed on the first call to partial_fit: all labels that will come")
+            raise ValueError(
+                "classes must be passed on the first call to partial_fit: all labels that will come"
+            )
         X, y, given = self._validated(X, y, reset=first)
         if first:
             self._begin(X, given, np.unique(classes))
         elif classes is not None and not np.array_equal(self.classes_, np.unique(classes)):
-            raise ValueError(f"classes is {classes!r}; it should be as in the first call, {self.classes_!r}")
+            raise ValueError(
+                f"classes is {classes!r}; it should be as in the first call, {self.classes_!r}"
+            )
         labels, images = self._encoded(y), self._pixels(X, given)
         chosen = self._recipe(len(images), partial=True)
         if chosen.optimizer == "sdlm":
-            raise ValueError(f"recipe is {self.recipe!r}, whose optimiser measures whole data sets; use fit")
+            raise ValueError(
+                f"recipe is {self.recipe!r}, whose optimiser measures whole data sets; use fit"
+            )
         if first:
             seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
             trainer, self.trained_ = chosen.build(self._source(images, labels), seed)
-            self.optimizer_, self.seed_, self.n_iter_, self.recipe_ = trainer.optimizer, seed, 0, chosen.to_dict()
+            self.optimizer_, self.seed_, self.n_iter_, self.recipe_ = (
+                trainer.optimizer,
+                seed,
+                0,
+                chosen.to_dict(),
+            )
             self.loss_curve_, self.accuracy_curve_, self.validation_scores_ = [], [], []
         self._one_pass(chosen, images, labels)
         return self
@@ -232,7 +260,10 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
         """What the first data decides."""
         if len(classes) < 2:
             raise ValueError(f"y has {len(classes)} class; a classifier needs at least 2 classes")
-        shape, span = image_shape_of(given, X.shape[1], self.image_shape), pixel_range_of(X, self.pixel_range)
+        shape, span = (
+            image_shape_of(given, X.shape[1], self.image_shape),
+            pixel_range_of(X, self.pixel_range),
+        )
         self.classes_, self.image_shape_, self.pixel_range_ = classes, shape, span
         self.__dict__.pop("trained_", None)
 
@@ -247,7 +278,9 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
         """Labels as numbers of classes."""
         unknown = np.setdiff1d(y, self.classes_)
         if len(unknown):
-            raise ValueError(f"y has {unknown.tolist()[0]!r}, which is none of the classes {self.classes_.tolist()}")
+            raise ValueError(
+                f"y has {unknown.tolist()[0]!r}, which is none of the classes {self.classes_.tolist()}"
+            )
         return np.searchsorted(self.classes_, y)
 
     def _source(self, images, labels):
@@ -260,15 +293,31 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
         if self.recipe not in RECIPES:
             raise ValueError(f"recipe is {self.recipe!r}; it should be one of {', '.join(RECIPES)}")
         self._check_parameters()
-        changes = {field: getattr(self, name) for name, field in OF_RECIPE.items() if getattr(self, name) is not None}
-        of_model = {name: getattr(self, name) for name in OF_MODEL if getattr(self, name) is not None}
+        changes = {
+            field: getattr(self, name)
+            for name, field in OF_RECIPE.items()
+            if getattr(self, name) is not None
+        }
+        of_model = {
+            name: getattr(self, name) for name in OF_MODEL if getattr(self, name) is not None
+        }
         changes["model"] = RECIPES[self.recipe].model | of_model
         if self.distortion is not None:
             changes["distortion"] = self._distortion()
-        changes |= {"validation": float(self.validation_fraction), "patience": int(self.patience),
-                    "keep": "best" if self.patience else "last", "train_size": None}  # fmt: skip
+        changes |= {
+            "validation": float(self.validation_fraction),
+            "patience": int(self.patience),
+            "keep": "best" if self.patience else "last",
+            "train_size": None,
+        }
         if partial:
-            changes |= {"validation": 0.0, "patience": 0, "keep": "last", "distortion": None, "average": 0.0}
+            changes |= {
+                "validation": 0.0,
+                "patience": 0,
+                "keep": "last",
+                "distortion": None,
+                "average": 0.0,
+            }
         chosen = recipe(self.recipe, **changes)
         if chosen.model.get("batch_norm"):
             # It cannot have a last batch of one.
@@ -286,25 +335,35 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
             return None
         if self.distortion not in Distortion.NAMES:
             names = ", ".join(("none", *Distortion.NAMES))
-            raise ValueError(f"distortion is {self.distortion!r}; it should be a dict of settings, or one of {names}")
+            raise ValueError(
+                f"distortion is {self.distortion!r}; it should be a dict of settings, or one of {names}"
+            )
         return Distortion.named(self.distortion).to_dict()
 
     def _check_parameters(self):
         """Those whose kind the recipe takes for granted."""
         for name in ("epochs", "batch_size"):
             value = getattr(self, name)
-            if value is not None and (not isinstance(value, Integral) or isinstance(value, bool) or value < 1):
+            if value is not None and (
+                not isinstance(value, Integral) or isinstance(value, bool) or value < 1
+            ):
                 raise ValueError(
                     f"{name} is {value!r}; it should be an integer of at least 1, or None for the recipe's"
                 )
-        if self.learning_rate is not None and not (isinstance(self.learning_rate, Real) and self.learning_rate > 0):
+        if self.learning_rate is not None and not (
+            isinstance(self.learning_rate, Real) and self.learning_rate > 0
+        ):
             raise ValueError(
                 f"learning_rate is {self.learning_rate!r}; it should be more than 0, or None for the recipe's"
             )
         if not isinstance(self.validation_fraction, Real) or not 0 <= self.validation_fraction < 1:
-            raise ValueError(f"validation_fraction is {self.validation_fraction!r}; it should be from 0 to less than 1")
+            raise ValueError(
+                f"validation_fraction is {self.validation_fraction!r}; it should be from 0 to less than 1"
+            )
         if not isinstance(self.patience, Integral) or self.patience < 0:
-            raise ValueError(f"patience is {self.patience!r}; it should be a number of epochs, or 0 for never")
+            raise ValueError(
+                f"patience is {self.patience!r}; it should be a number of epochs, or 0 for never"
+            )
         if self.patience and self.validation_fraction == 0:
             raise ValueError(
                 f"patience is {self.patience!r}, which needs validation_fraction, such as 0.1, to be more than 0"
@@ -317,8 +376,16 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
         steps = ceil(len(fitted) / chosen.batch_size)
         rate = chosen.lr if self.learning_rate is not None else chosen.lr / 4
         losses, taken, correct = trained.model.train_steps(
-            fitted, labels[order], chosen._loss(), self.optimizer_, [rate] * steps, batch_size=chosen.batch_size,
-            index=order, scale=trained.preparation.scale, offset=trained.preparation.offset(fitted.shape[1]))  # fmt: skip
+            fitted,
+            labels[order],
+            chosen._loss(),
+            self.optimizer_,
+            [rate] * steps,
+            batch_size=chosen.batch_size,
+            index=order,
+            scale=trained.preparation.scale,
+            offset=trained.preparation.offset(fitted.shape[1]),
+        )
         if taken < steps:
             raise NonFiniteError(
                 f"the loss is {losses[taken]} in call {self.n_iter_ + 1} of partial_fit; lower learning_rate, it is {rate:g}"
@@ -328,12 +395,22 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
         self.accuracy_curve_.append(correct / len(fitted))
         self.n_iter_ += 1
         if self.verbose:
-            self._report(None, {"epoch": self.n_iter_, "train_loss": self.loss_curve_[-1],
-                                "train_accuracy": self.accuracy_curve_[-1]})  # fmt: skip
+            self._report(
+                None,
+                {
+                    "epoch": self.n_iter_,
+                    "train_loss": self.loss_curve_[-1],
+                    "train_accuracy": self.accuracy_curve_[-1],
+                },
+            )
 
     def _report(self, trainer, row):
-        held_out = f", validation {row['validation_accuracy']:.4f}" if "validation_accuracy" in row else ""
-        print(f"epoch {row['epoch']}: loss {row['train_loss']:.4f}, accuracy {row['train_accuracy']:.4f}{held_out}")
+        held_out = (
+            f", validation {row['validation_accuracy']:.4f}" if "validation_accuracy" in row else ""
+        )
+        print(
+            f"epoch {row['epoch']}: loss {row['train_loss']:.4f}, accuracy {row['train_accuracy']:.4f}{held_out}"
+        )
 
     def _logits(self, X):
         check_is_fitted(self, "trained_")

@@ -26,8 +26,14 @@ def image_shape_of(given, features, asked):
         if len(shape) not in (2, 3) or not all(isinstance(n, Integral) and n >= 1 for n in shape):
             raise ValueError(f"image_shape is {asked!r}; it should be (H, W) or (C, H, W)")
         if prod(shape) != features:
-            raise ValueError(f"image_shape is {asked!r}, which takes {prod(shape)} features, but X has {features}")
-        if len(given) > 1 and given not in (shape, (1, *shape), shape[1:] if shape[0] == 1 else shape):
+            raise ValueError(
+                f"image_shape is {asked!r}, which takes {prod(shape)} features, but X has {features}"
+            )
+        if len(given) > 1 and given not in (
+            shape,
+            (1, *shape),
+            shape[1:] if shape[0] == 1 else shape,
+        ):
             raise ValueError(f"image_shape is {asked!r}, but X has samples of the shape {given}")
     elif len(given) > 1:
         shape = given
@@ -86,7 +92,11 @@ def _check_range(X, low, high):
     """Warn of values on quite another scale than those the estimator was fitted to."""
     span = high - low
     least, most = float(X.min()), float(X.max())
-    if most > high + 10 * span or least < low - 10 * span or (span > 100 and least >= 0 and 0 < most <= 1):
+    if (
+        most > high + 10 * span
+        or least < low - 10 * span
+        or (span > 100 and least >= 0 and 0 < most <= 1)
+    ):
         warnings.warn(
             f"X runs from {least:g} to {most:g}, but 0 to 255 grey levels stand for {low:g} to {high:g} here: is X "
             f"scaled as the training data was? pixel_range says what is black and white",

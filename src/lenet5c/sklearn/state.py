@@ -3,7 +3,7 @@
 import numpy as np
 
 from lenet5c.datasets import Preparation
-from lenet5c.recipe import NETS, Recipe
+from lenet5c.recipes.recipe import NETS, Recipe
 from lenet5c.training import TrainedModel
 
 VERSION, KEY = 1, "_lenet5c_state"
@@ -33,8 +33,10 @@ def unpack(state, owner):
     state = dict(state)
     version = state.pop(KEY, None)
     if version != VERSION:
-        raise ValueError(f"this {owner} was pickled by another version of lenet5c (state {version!r}, this one reads "
-                         f"{VERSION}); fit it again, or use lenet5c.training.save_model to keep models")  # fmt: skip
+        raise ValueError(
+            f"this {owner} was pickled by another version of lenet5c (state {version!r}, this one reads "
+            f"{VERSION}); fit it again, or use lenet5c.training.save_model to keep models"
+        )
     packed = state.get("trained_")
     if isinstance(packed, dict):
         model = NETS[packed["net"]](**packed["config"])
@@ -43,7 +45,8 @@ def unpack(state, owner):
             rng.bit_generator.state = packed["random"][name]
         preparation = Preparation.from_dict(packed["preparation"], packed["mean_image"])
         state["trained_"] = TrainedModel(
-            model, preparation, packed["class_names"], packed["image_shape"], packed["reading"])  # fmt: skip
+            model, preparation, packed["class_names"], packed["image_shape"], packed["reading"]
+        )
         optimizer = Recipe(**state["recipe_"])._optimizer(model)
         optimizer.load_state_dict(state["optimizer_"])
         state["optimizer_"] = optimizer

@@ -27,7 +27,9 @@ class WeightAverage:
 
     def __init__(self, model, decay):
         if not 0 < decay < 1:
-            raise ValueError(f"average is {decay!r}; it should be more than 0 and less than 1, or 0 for none")
+            raise ValueError(
+                f"average is {decay!r}; it should be more than 0 and less than 1, or 0 for none"
+            )
         self.model = model
         self.decay = float(decay)
         self.vector = model.vector.copy()

@@ -5,8 +5,8 @@ from functools import cached_property
 
 import numpy as np
 
+from lenet5c.errors import RunError
 from lenet5c.nn import CrossEntropyLoss, softmax
-from lenet5c.training.errors import RunError
 
 
 def confusion_matrix(labels, predictions, num_classes):
@@ -38,15 +38,23 @@ def confusion_matrix(labels, predictions, num_classes):
     labels, predictions = np.asarray(labels), np.asarray(predictions)
     for name, classes in (("labels", labels), ("predictions", predictions)):
         if classes.ndim != 1 or (classes.size and classes.dtype.kind not in "iu"):
-            raise ValueError(f"{name} is {classes.dtype} {classes.shape}; it should be a row of integers")
+            raise ValueError(
+                f"{name} is {classes.dtype} {classes.shape}; it should be a row of integers"
+            )
         if classes.size and not 0 <= classes.min() <= classes.max() < num_classes:
             raise ValueError(
                 f"{name} runs from {classes.min()} to {classes.max()}; it should lie in 0 to {num_classes - 1}"
             )
     if len(labels) != len(predictions):
-        raise ValueError(f"labels has {len(labels)} images, predictions {len(predictions)}; both should have all")
+        raise ValueError(
+            f"labels has {len(labels)} images, predictions {len(predictions)}; both should have all"
+        )
     cells = labels.astype(np.int64) * num_classes + predictions.astype(np.int64)
-    return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes).astype(np.int64)
+    return (
+        np.bincount(cells, minlength=num_classes**2)
+        .reshape(num_classes, num_classes)
+        .astype(np.int64)
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +85,9 @@ class ClassScores:
     def macro(self):
         """(precision, recall, f1), the means over the classes that are given or predicted at least once."""
         seen = (self.count > 0) | (self.predicted > 0)
-        return tuple(float(values[seen].mean()) for values in (self.precision, self.recall, self.f1))
+        return tuple(
+            float(values[seen].mean()) for values in (self.precision, self.recall, self.f1)
+        )
 
 
 def class_scores(matrix):

@@ -39,7 +39,9 @@ def evaluate(model, dataset, preparation, loss=None):
     Evaluation
     """
     images = preparation.fit_images(dataset.images)
-    outputs = model.outputs(images, scale=preparation.scale, offset=preparation.offset(images.shape[1]))
+    outputs = model.outputs(
+        images, scale=preparation.scale, offset=preparation.offset(images.shape[1])
+    )
     if loss is None:
         mean, _ = CrossEntropyLoss()(model.logits(outputs), dataset.labels)
     else:

@@ -5,7 +5,7 @@ import struct
 import time
 from pathlib import Path
 
-from lenet5c.extras import require
+from lenet5c._optional import require
 
 NAME = "events.out.tfevents.lenet5c"  # TensorBoard looks for 'tfevents'
 TAGS = {
@@ -46,7 +46,9 @@ class EventFile:
         That is TensorBoard's messages alone: neither its plugins nor its stand-in for TensorFlow.
         """
         messages = require("tensorboard.compat.proto.event_pb2", "tensorboard", "event files")
-        return messages.Event, require("google.protobuf.message", "tensorboard", "event files").DecodeError
+        return messages.Event, require(
+            "google.protobuf.message", "tensorboard", "event files"
+        ).DecodeError
 
     def begin(self, history):
         """Make the file one of exactly these epochs; those that it has keep the time at which they were written."""
@@ -94,7 +96,12 @@ class EventFile:
 def record(data):
     """Bytes in the frame of a TFRecord: length, its checksum, the bytes, their checksum."""
     length = struct.pack("<Q", len(data))
-    return length + struct.pack("<I", masked_crc32c(length)) + data + struct.pack("<I", masked_crc32c(data))
+    return (
+        length
+        + struct.pack("<I", masked_crc32c(length))
+        + data
+        + struct.pack("<I", masked_crc32c(data))
+    )
 
 
 def records(content):

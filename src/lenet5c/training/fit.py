@@ -33,7 +33,9 @@ def fit(trainer, progress=True, on_epoch=None):
     try:
         with StopRequest((signal.SIGINT,), GRACE_SECONDS) as stop:
             done = trainer.run(after_stretch, after_epoch, stop)
-    except KeyboardInterrupt:  # raised by a callback, say, or a layer of one's own, wherever that was
+    except (
+        KeyboardInterrupt
+    ):  # raised by a callback, say, or a layer of one's own, wherever that was
         if not sound.restore():
             raise
         done = False

@@ -11,9 +11,16 @@ from lenet5c.training.metrics import COLUMNS
 from lenet5c.training.selection import best_row
 from lenet5c.training.sparkline import BLOCKS, blocks_for, course, sparkline
 
-HEADINGS = {"epoch": "epoch", "lr": "learning rate", "train_loss": "train loss", "train_accuracy": "train acc.",
-            "validation_loss": "valid. loss", "validation_accuracy": "valid. acc.", "test_loss": "test loss",
-            "test_accuracy": "test acc."}  # fmt: skip
+HEADINGS = {
+    "epoch": "epoch",
+    "lr": "learning rate",
+    "train_loss": "train loss",
+    "train_accuracy": "train acc.",
+    "validation_loss": "valid. loss",
+    "validation_accuracy": "valid. acc.",
+    "test_loss": "test loss",
+    "test_accuracy": "test acc.",
+}
 ENDS = 5  # rows shown of each end of a long history
 
 
@@ -61,13 +68,18 @@ class History(list):
             known = ", ".join(self.columns) or "none: no epoch is finished"
             raise KeyError(f"there is no column {key!r}; there are {known}")
         values = [row.get(key, nan) for row in self]
-        return np.array(values, None if any(isinstance(value, float) for value in values) else np.int64)
+        return np.array(
+            values, None if any(isinstance(value, float) for value in values) else np.int64
+        )
 
     @property
     def columns(self):
         """The names of the columns."""
         present = dict.fromkeys(name for row in self for name in row)
-        return (*(name for name in COLUMNS if name in present), *(name for name in present if name not in COLUMNS))
+        return (
+            *(name for name in COLUMNS if name in present),
+            *(name for name in present if name not in COLUMNS),
+        )
 
     def to_dict(self):
         """name -> array of all epochs, as for ``pandas.DataFrame(history.to_dict())``; NaN where a row has no figure."""
@@ -109,18 +121,26 @@ class History(list):
             return self._state()
         widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
         lines = ["  ".join(map(str.rjust, row, widths)).rstrip() for row in shown]
-        return "\n".join([*lines, course(self, blocks=blocks_for(sys.stdout)), *filter(None, [self._state()])])
+        return "\n".join(
+            [*lines, course(self, blocks=blocks_for(sys.stdout)), *filter(None, [self._state()])]
+        )
 
     def _repr_html_(self):
         heading, *rows = self._cells() or [()]
         text = "".join(f"<th>{escape(cell)}</th>" for cell in heading)
-        body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+        body = "".join(
+            "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
+        )
         lines = []
         for name, label in HEADINGS.items():
             if name.endswith(("_loss", "_accuracy")) and len(self) > 1 and name in self.columns:
                 line = sparkline(self[name], 40, BLOCKS, logarithmic=name.endswith("_loss"))
-                lines.append(f"<tr><td style='text-align: left'>{escape(label)}</td><td><code>{line}</code></td></tr>")
-        table = f"<table><thead><tr>{text}</tr></thead><tbody>{body}</tbody></table>" if rows else ""
+                lines.append(
+                    f"<tr><td style='text-align: left'>{escape(label)}</td><td><code>{line}</code></td></tr>"
+                )
+        table = (
+            f"<table><thead><tr>{text}</tr></thead><tbody>{body}</tbody></table>" if rows else ""
+        )
         charts = f"<table><tbody>{''.join(lines)}</tbody></table>" if lines else ""
         state = self._state()
         return f"<div>{table}{charts}{f'<p>{escape(state)}</p>' if state else ''}</div>"
@@ -146,5 +166,11 @@ def _text(name, value):
     if isinstance(value, float):
         if name.endswith("accuracy"):
             return f"{100 * value:.2f}%"
-        return f"{value:.2e}" if name == "lr" else f"{value:.4f}" if abs(value) < 1e6 else f"{value:.4g}"
+        return (
+            f"{value:.2e}"
+            if name == "lr"
+            else f"{value:.4f}"
+            if abs(value) < 1e6
+            else f"{value:.4g}"
+        )
     return "" if value is None else str(value)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from lenet5c.datasets import Preparation
-from lenet5c.training.errors import RunError
+from lenet5c.errors import RunError
 
 
 def matched(trained, dataset):
@@ -58,11 +58,20 @@ def matched(trained, dataset):
         notes.append(
             f"images of {size[0]} x {size[1]} pixels are resized to {height} x {width}, which the model was trained on"
         )
-    same = labels is dataset.labels and images is dataset.images and tuple(trained.class_names) == dataset.class_names
+    same = (
+        labels is dataset.labels
+        and images is dataset.images
+        and tuple(trained.class_names) == dataset.class_names
+    )
     if same:
         return dataset, notes
-    return replace(dataset, images=images, labels=labels, num_classes=len(trained.class_names),
-                   class_names=tuple(trained.class_names)), notes  # fmt: skip
+    return replace(
+        dataset,
+        images=images,
+        labels=labels,
+        num_classes=len(trained.class_names),
+        class_names=tuple(trained.class_names),
+    ), notes
 
 
 def _labels(known, dataset):
@@ -103,4 +112,6 @@ def _numbered(names):
 
 
 def _some(names):
-    return ", ".join(map(repr, names[:5])) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return ", ".join(map(repr, names[:5])) + (
+        f" and {len(names) - 5} more" if len(names) > 5 else ""
+    )

@@ -3,8 +3,16 @@
 import csv
 import io
 
-COLUMNS = ("epoch", "step", "lr", "train_loss", "train_accuracy", "validation_loss", "validation_accuracy",
-           "test_accuracy")  # fmt: skip
+COLUMNS = (
+    "epoch",
+    "step",
+    "lr",
+    "train_loss",
+    "train_accuracy",
+    "validation_loss",
+    "validation_accuracy",
+    "test_accuracy",
+)
 
 
 def csv_text(history):

@@ -4,12 +4,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lenet5c import _files
 from lenet5c.datasets import Preparation
 from lenet5c.datasets.preparation import MAX_SIDE
 from lenet5c.datasets.source import READINGS
+from lenet5c.errors import RunError
 from lenet5c.nn import LeNet5, LeNet5_1998, Sequential, softmax
-from lenet5c.training import tensor_file
-from lenet5c.training.errors import RunError
 
 MODELS = {"LeNet5": LeNet5, "LeNet5_1998": LeNet5_1998}
 MEAN_IMAGE = "preparation.mean_image"
@@ -46,7 +46,8 @@ class TrainedModel:
         """Logits, float32 (N, classes), for uint8 images (N, C, h, w); penalties are negated."""
         fitted = self.preparation.fit_images(images)
         outputs = self.model.outputs(
-            fitted, scale=self.preparation.scale, offset=self.preparation.offset(fitted.shape[1]))  # fmt: skip
+            fitted, scale=self.preparation.scale, offset=self.preparation.offset(fitted.shape[1])
+        )
         return self.model.logits(outputs)
 
     def probabilities(self, images):
@@ -67,7 +68,7 @@ def save_model(path, trained):
         "image_shape": list(trained.image_shape),
         "reading": trained.reading,
     }
-    tensor_file.write(path, "model", tensors, metadata)
+    _files.write_tensors(path, "model", tensors, metadata)
 
 
 def load_model(path):
@@ -87,12 +88,14 @@ def load_model(path):
     RunError
         The file is damaged, no model file, or says of itself what does not fit together.
     """
-    tensors, metadata = tensor_file.read(path, "model")
+    tensors, metadata = _files.read_tensors(path, "model")
     try:
         kind = MODELS[metadata["model"]]
         preparation = Preparation.from_dict(metadata["preparation"], tensors.pop(MEAN_IMAGE, None))
         # Before the model takes memory: the file must hold as many values as it claims.
-        expected = kind.count_params(**metadata["config"]) + kind.count_buffers(**metadata["config"])
+        expected = kind.count_params(**metadata["config"]) + kind.count_buffers(
+            **metadata["config"]
+        )
         if expected != sum(array.size for array in tensors.values()):
             raise ValueError(f"its configuration asks for {expected} parameters, it holds others")
         if any(array.dtype not in (np.float32, np.int64) for array in tensors.values()):
@@ -102,7 +105,9 @@ def load_model(path):
         if any(array.dtype != tensors[name].dtype for name, array in model.state_dict().items()):
             raise ValueError("its weights are not float32")
         class_names = tuple(metadata["class_names"])
-        if len(class_names) != model.config["num_classes"] or not all(isinstance(name, str) for name in class_names):
+        if len(class_names) != model.config["num_classes"] or not all(
+            isinstance(name, str) for name in class_names
+        ):
             raise ValueError("its class names do not fit its classes")
         image_shape, reading = _checked_images(metadata, model.config["in_channels"])
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
@@ -113,7 +118,11 @@ def load_model(path):
 def _checked_images(metadata, channels):
     """(image_shape, reading); a file of before these were written has what MNIST has."""
     shape, reading = metadata.get("image_shape", [channels, 28, 28]), metadata.get("reading", "ink")
-    if not isinstance(shape, list) or len(shape) != 3 or not all(type(n) is int and 1 <= n <= MAX_SIDE for n in shape):
+    if (
+        not isinstance(shape, list)
+        or len(shape) != 3
+        or not all(type(n) is int and 1 <= n <= MAX_SIDE for n in shape)
+    ):
         raise ValueError(f"its image_shape is {shape!r}")
     if shape[0] != channels:
         raise ValueError(f"its images have {shape[0]} channels, its model takes {channels}")

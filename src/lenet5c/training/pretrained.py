@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lenet5c.training.errors import RunError
+from lenet5c.errors import RunError
 from lenet5c.training.model_file import MODEL_NAME, load_model
 
 FOLDER = Path(__file__).parent / "pretrained_data"
@@ -63,7 +63,7 @@ def open_model(name=None):
     61706
     >>> open_model("runs/none")
     Traceback (most recent call last):
-    lenet5c.training.errors.RunError: runs/none: no such model; name a model file, the folder of a finished run, or 'best'
+    lenet5c.errors.RunError: runs/none: no such model; name a model file, the folder of a finished run, or 'best'
     """
     if name is None or name == "best":
         return pretrained()

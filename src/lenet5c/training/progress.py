@@ -5,7 +5,8 @@ import warnings
 
 from tqdm import tqdm
 
-from lenet5c.command import is_terminal, say
+from lenet5c._text import is_terminal
+from lenet5c.commands.cli import say
 from lenet5c.training.sparkline import blocks_for, course_for, sparkline
 
 LATEST = 12  # epochs that the bar has a sparkline of
@@ -31,8 +32,16 @@ class Progress:
         # A notebook shows what is written to two streams in turns in blocks of two colours.
         file = sys.stdout if notebook else sys.stderr
         self.bar = kind(
-            total=trainer.epochs * samples, initial=done, unit="img", unit_scale=True, leave=kind is not tqdm,
-            mininterval=0.1, disable=quiet or not (notebook or is_terminal(file)), file=file, dynamic_ncols=True)  # fmt: skip
+            total=trainer.epochs * samples,
+            initial=done,
+            unit="img",
+            unit_scale=True,
+            leave=kind is not tqdm,
+            mininterval=0.1,
+            disable=quiet or not (notebook or is_terminal(file)),
+            file=file,
+            dynamic_ncols=True,
+        )
         self.blocks = blocks_for(file)
         self.heading_due = True
 
@@ -40,15 +49,23 @@ class Progress:
         if not self.bar.disable:
             seen = min(trainer.step * trainer.batch_size, len(trainer.train_set))
             losses = [row["train_loss"] for row in trainer.history[-LATEST:]]
-            line = f" {sparkline(losses, blocks=self.blocks, logarithmic=True)}" if len(losses) > 1 else ""
+            line = (
+                f" {sparkline(losses, blocks=self.blocks, logarithmic=True)}"
+                if len(losses) > 1
+                else ""
+            )
             self.bar.set_description(f"epoch {trainer.epoch + 1}/{trainer.epochs}", refresh=False)
             self.bar.set_postfix_str(
-                f"loss {trainer.loss_sum / seen:.4f}{line}, accuracy {100 * trainer.correct / seen:.2f}%", refresh=False)
+                f"loss {trainer.loss_sum / seen:.4f}{line}, accuracy {100 * trainer.correct / seen:.2f}%",
+                refresh=False,
+            )
             self.bar.update(samples)
 
     def epoch(self, row, seconds):
         if self.heading_due:
-            self.line("epoch   learning rate   train loss   train acc.   valid. loss   valid. acc.   seconds")
+            self.line(
+                "epoch   learning rate   train loss   train acc.   valid. loss   valid. acc.   seconds"
+            )
             self.heading_due = False
         validation = " " * 26
         if "validation_loss" in row:

@@ -3,8 +3,9 @@
 import json
 from pathlib import Path
 
-from lenet5c.training import atomic, event_file, tensor_file
-from lenet5c.training.errors import RunError
+from lenet5c import _files
+from lenet5c.errors import RunError
+from lenet5c.training import event_file
 from lenet5c.training.metrics import csv_text
 from lenet5c.training.model_file import MODEL_NAME, save_model
 
@@ -42,8 +43,15 @@ class RunFolder:
         RunError
             The path is no directory, cannot be written, or holds a run already.
         """
-        files = (self.config_file, self.metrics_file, self.csv_file, self.events_file, self.checkpoint_file,
-                 self.model_file, self.summary_file)  # fmt: skip
+        files = (
+            self.config_file,
+            self.metrics_file,
+            self.csv_file,
+            self.events_file,
+            self.checkpoint_file,
+            self.model_file,
+            self.summary_file,
+        )
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             present = [file.name for file in files if file.exists()]
@@ -52,52 +60,66 @@ class RunFolder:
                     f"{self.path} already holds a run ({', '.join(present)}); name another folder, or go on with "
                     f"that run by --resume"
                 )
-            atomic.write_json(self.config_file, config)
+            _files.write_json(self.config_file, config)
         except OSError as error:
-            raise RunError(f"{self.path} cannot be a run folder: {error.strerror or error}") from None
+            raise RunError(
+                f"{self.path} cannot be a run folder: {error.strerror or error}"
+            ) from None
 
     def read_config(self):
         """The configuration of the run that is here."""
         try:
             config = json.loads(self.config_file.read_text())
         except FileNotFoundError:
-            raise RunError(f"{self.path} holds no run to resume; leave --resume out to start one there") from None
+            raise RunError(
+                f"{self.path} holds no run to resume; leave --resume out to start one there"
+            ) from None
         except (OSError, ValueError, RecursionError) as error:
-            raise RunError(f"{self.config_file} cannot be read ({error}); start a new run in another folder") from None
+            raise RunError(
+                f"{self.config_file} cannot be read ({error}); start a new run in another folder"
+            ) from None
         if not isinstance(config, dict):
-            raise RunError(f"{self.config_file} is not a run's configuration; start a new run in another folder")
+            raise RunError(
+                f"{self.config_file} is not a run's configuration; start a new run in another folder"
+            )
         return config
 
     def save_checkpoint(self, trainer, config):
         """Write where the trainer stands, and its metrics so far."""
         values, arrays = trainer.state()
-        tensor_file.write(self.checkpoint_file, "checkpoint", arrays, {"config": config, "state": values})
+        _files.write_tensors(
+            self.checkpoint_file, "checkpoint", arrays, {"config": config, "state": values}
+        )
         self._write_metrics(trainer.history)
 
     def load_checkpoint(self, trainer, config):
         """Bring the trainer to where the checkpoint was taken; False if there is none yet."""
         try:
-            arrays, metadata = tensor_file.read(self.checkpoint_file, "checkpoint")
+            arrays, metadata = _files.read_tensors(self.checkpoint_file, "checkpoint")
         except FileNotFoundError:
             return False
         if metadata.get("config") != config:
-            raise RunError(f"{self.checkpoint_file} belongs to another run than config.json beside it")
+            raise RunError(
+                f"{self.checkpoint_file} belongs to another run than config.json beside it"
+            )
         try:
             trainer.load_state(metadata["state"], arrays)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise RunError(f"{self.checkpoint_file} does not fit the model of this run: {error}") from None
+            raise RunError(
+                f"{self.checkpoint_file} does not fit the model of this run: {error}"
+            ) from None
         # The run may have been killed after the checkpoint and before its metrics.
         self._write_metrics(trainer.history)
         return True
 
     def _write_metrics(self, history):
-        atomic.write_json_lines(self.metrics_file, history)
-        atomic.write_bytes(self.csv_file, csv_text(history).encode())
+        _files.write_json_lines(self.metrics_file, history)
+        _files.write_bytes(self.csv_file, csv_text(history).encode())
 
     def finish(self, trained, summary):
         """Write the model and the summary; the summary comes last, so that it marks a complete run."""
         save_model(self.model_file, trained)
-        atomic.write_json(self.summary_file, summary)
+        _files.write_json(self.summary_file, summary)
 
     def read_summary(self):
         """The summary of a complete run, None before."""
@@ -108,8 +130,20 @@ class RunFolder:
         except FileNotFoundError:
             return None
         except (OSError, ValueError, RecursionError) as error:
-            raise RunError(f"{self.summary_file} cannot be read ({error}); delete it and resume again") from None
-        counts = [summary.get(name) for name in ("test_correct", "test_count")] if isinstance(summary, dict) else []
-        if [type(count) for count in counts] != [int, int] or not 0 <= counts[0] <= counts[1] or counts[1] == 0:
-            raise RunError(f"{self.summary_file} is not a run's summary; delete it and resume again")
+            raise RunError(
+                f"{self.summary_file} cannot be read ({error}); delete it and resume again"
+            ) from None
+        counts = (
+            [summary.get(name) for name in ("test_correct", "test_count")]
+            if isinstance(summary, dict)
+            else []
+        )
+        if (
+            [type(count) for count in counts] != [int, int]
+            or not 0 <= counts[0] <= counts[1]
+            or counts[1] == 0
+        ):
+            raise RunError(
+                f"{self.summary_file} is not a run's summary; delete it and resume again"
+            )
         return summary

@@ -3,15 +3,18 @@
 import sys
 from math import inf, isfinite, log, nan
 
-from lenet5c.command import has_colours, is_terminal
+from lenet5c._text import has_colors, is_terminal
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 ASCII = "_.-=+*%#"
 MOST = 40  # a longer line is no easier to read
 CYAN, GREEN = "36", "32"
 # What a row of a history is split into, and how its figures are written.
-PARTS = (("train", "train_loss", "train_accuracy"), ("validation", "validation_loss", "validation_accuracy"),
-         ("test", "test_loss", "test_accuracy"))  # fmt: skip
+PARTS = (
+    ("train", "train_loss", "train_accuracy"),
+    ("validation", "validation_loss", "validation_accuracy"),
+    ("test", "test_loss", "test_accuracy"),
+)
 
 
 def sparkline(values, width=None, blocks=BLOCKS, logarithmic=False):
@@ -49,7 +52,9 @@ def sparkline(values, width=None, blocks=BLOCKS, logarithmic=False):
             return " "
         if low == high:
             return blocks[top // 2]
-        return blocks[round(top * ((value / 2 - low / 2) / (high / 2 - low / 2)))]  # halves do not overflow
+        return blocks[
+            round(top * ((value / 2 - low / 2) / (high / 2 - low / 2)))
+        ]  # halves do not overflow
 
     return "".join(map(character, values))
 
@@ -59,7 +64,9 @@ def _in_groups(values, width):
     if width is None or len(values) <= width:
         return values
     width = max(1, width)
-    groups = [values[len(values) * i // width : len(values) * (i + 1) // width] for i in range(width)]
+    groups = [
+        values[len(values) * i // width : len(values) * (i + 1) // width] for i in range(width)
+    ]
     return [_mean([value for value in group if isfinite(value)]) for group in groups]
 
 
@@ -92,7 +99,10 @@ def course(history, width=79, blocks=BLOCKS, colours=False):
     """
     rows = []
     for part, *names in PARTS:
-        cells = [_cell(history, name, accuracy) for name, accuracy in zip(names, (False, True), strict=True)]
+        cells = [
+            _cell(history, name, accuracy)
+            for name, accuracy in zip(names, (False, True), strict=True)
+        ]
         if any(cells):
             rows.append((part, cells))
     label = max((len(part) for part, _ in rows), default=0)
@@ -122,7 +132,9 @@ def _cell(history, name, accuracy):
     if all(not isinstance(row.get(name), (int, float)) for row in history):
         return None
     word = "accuracy" if accuracy else "loss"
-    first, last = (f"{100 * value:.2f}%" if accuracy else figure(value) for value in (values[0], values[-1]))
+    first, last = (
+        f"{100 * value:.2f}%" if accuracy else figure(value) for value in (values[0], values[-1])
+    )
     return f"{word} {first}", values, last
 
 
@@ -167,4 +179,4 @@ def width_of(stream):
 def course_for(history, stream=None):
     """`course` as this stream, or standard output, can show it."""
     stream = sys.stdout if stream is None else stream
-    return course(history, width_of(stream), blocks_for(stream), has_colours(stream))
+    return course(history, width_of(stream), blocks_for(stream), has_colors(stream))

@@ -117,7 +117,9 @@ def mcnemar(correct_a, correct_b):
                 f"{name} is of {values.dtype} and shape {values.shape}; it should be of bool and shape (N,)"
             )
     if len(a) != len(b):
-        raise ValueError(f"correct_a has {len(a)} images, correct_b {len(b)}; both should be on the same images")
+        raise ValueError(
+            f"correct_a has {len(a)} images, correct_b {len(b)}; both should be on the same images"
+        )
     only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
     count, fewer = only_a + only_b, min(only_a, only_b)
     # Binomial coefficients as integers: no rounding, however small the tail.
@@ -126,7 +128,9 @@ def mcnemar(correct_a, correct_b):
         below += term
         term = term * (count - k) // (k + 1)
     whole = 2**count
-    return McNemar(only_a, only_b, min(1.0, 2 * (below + term) / whole), min(1.0, (2 * below + term) / whole))
+    return McNemar(
+        only_a, only_b, min(1.0, 2 * (below + term) / whole), min(1.0, (2 * below + term) / whole)
+    )
 
 
 @dataclass(frozen=True)
@@ -176,9 +180,15 @@ def mean_interval(values, confidence=0.95):
     """
     values = [float(value) for value in values]
     if len(values) < 2:
-        raise ValueError(f"values has {len(values)}; it should have at least two, one has no spread")
+        raise ValueError(
+            f"values has {len(values)}; it should have at least two, one has no spread"
+        )
     mean, sd = fmean(values), stdev(values)
-    half = student_t_quantile(0.5 + _checked_confidence(confidence) / 2, len(values) - 1) * sd / sqrt(len(values))
+    half = (
+        student_t_quantile(0.5 + _checked_confidence(confidence) / 2, len(values) - 1)
+        * sd
+        / sqrt(len(values))
+    )
     return MeanInterval(mean, sd, mean - half, mean + half, len(values))
 
 
@@ -211,7 +221,9 @@ def student_t_quantile(probability, degrees):
     2.7764
     """
     if not 0 < probability < 1:
-        raise ValueError(f"probability is {probability!r}; it should be more than 0 and less than 1")
+        raise ValueError(
+            f"probability is {probability!r}; it should be more than 0 and less than 1"
+        )
     if not degrees > 0:
         raise ValueError(f"degrees is {degrees!r}; it should be more than 0")
     if probability < 0.5:
@@ -278,5 +290,7 @@ def _not_zero(value):
 
 def _checked_confidence(confidence):
     if not 0 < confidence < 1:
-        raise ValueError(f"confidence is {confidence!r}; it should be more than 0 and less than 1, such as 0.95")
+        raise ValueError(
+            f"confidence is {confidence!r}; it should be more than 0 and less than 1, such as 0.95"
+        )
     return confidence

@@ -7,12 +7,12 @@ from math import ceil, isfinite
 
 import numpy as np
 
+from lenet5c.errors import NonFiniteError
 from lenet5c.nn.convolution import positive
 from lenet5c.nn.sequential import StepsTaken, materialise
 from lenet5c.optim import ReduceOnPlateau
 from lenet5c.training import trainer_file
 from lenet5c.training.average import WeightAverage
-from lenet5c.training.errors import NonFiniteError
 from lenet5c.training.evaluation import evaluate
 from lenet5c.training.selection import best_row, epochs_since_best
 
@@ -72,14 +72,33 @@ class Trainer:
     stretch_seconds = 0.1
     trained = None
 
-    def __init__(self, model, optimizer, schedule, loss, preparation, train_set, validation_set, *, batch_size, epochs,
-                 seed=0, order="reshuffled", distortion=None, average=0.0, keep="last", patience=0):  # fmt: skip
+    def __init__(
+        self,
+        model,
+        optimizer,
+        schedule,
+        loss,
+        preparation,
+        train_set,
+        validation_set,
+        *,
+        batch_size,
+        epochs,
+        seed=0,
+        order="reshuffled",
+        distortion=None,
+        average=0.0,
+        keep="last",
+        patience=0,
+    ):
         if order not in ("reshuffled", "constant"):
             raise ValueError(f"order is {order!r}; it should be 'reshuffled' or 'constant'")
         self.model, self.optimizer, self.schedule, self.loss = model, optimizer, schedule, loss
         self.preparation = preparation
         self.train_set = fitted(train_set, preparation)
-        self.validation_set = None if validation_set is None else fitted(validation_set, preparation)
+        self.validation_set = (
+            None if validation_set is None else fitted(validation_set, preparation)
+        )
         self.batch_size = positive("batch_size", batch_size)
         self.epochs = positive("epochs", epochs)
         self.seed = seed
@@ -97,11 +116,19 @@ class Trainer:
         if keep not in KEEPS:
             raise ValueError(f"keep is {keep!r}; it should be one of {', '.join(KEEPS)}")
         if type(patience) is not int or patience < 0:
-            raise ValueError(f"patience is {patience!r}; it should be a number of epochs, or 0 for no end")
+            raise ValueError(
+                f"patience is {patience!r}; it should be a number of epochs, or 0 for no end"
+            )
         on_plateau = isinstance(self.schedule, ReduceOnPlateau)
-        for name, asked in (("keep", keep == "best"), ("patience", patience > 0), ("schedule", on_plateau)):
+        for name, asked in (
+            ("keep", keep == "best"),
+            ("patience", patience > 0),
+            ("schedule", on_plateau),
+        ):
             if asked and self.validation_set is None:
-                raise ValueError(f"{name} needs a validation set; hold out some training images, or change {name}")
+                raise ValueError(
+                    f"{name} needs a validation set; hold out some training images, or change {name}"
+                )
         self.keep, self.patience = keep, patience
         self.average = WeightAverage(self.model, average) if average else None
         self._best = None  # the state of the model in its best epoch
@@ -152,7 +179,9 @@ class Trainer:
         """
         while not self.done:
             drawn_for = 0 if self.order == "constant" else self.epoch
-            order = np.random.default_rng([self.seed, 1, drawn_for]).permutation(len(self.train_set))
+            order = np.random.default_rng([self.seed, 1, drawn_for]).permutation(
+                len(self.train_set)
+            )
             if self.step == 0 and hasattr(self.optimizer, "estimate"):
                 self._estimate()
             while self.step < self.steps_per_epoch:
@@ -246,11 +275,18 @@ class Trainer:
         arrays |= {f"optimizer.{name}": array for name, array in optimizer.items()}
         if self.average:
             arrays["average.vector"] = self.average.vector.copy()
-        return values, arrays | {f"best.{name}": array for name, array in (self._best or {}).items()}
+        return values, arrays | {
+            f"best.{name}": array for name, array in (self._best or {}).items()
+        }
 
     def load_state(self, values, arrays):
         """Go on where `state` was taken. Raises KeyError, TypeError or ValueError if it does not fit."""
-        parts = {"model": {}, "optimizer": {"steps": values["optimizer_steps"]}, "average": {}, "best": {}}
+        parts = {
+            "model": {},
+            "optimizer": {"steps": values["optimizer_steps"]},
+            "average": {},
+            "best": {},
+        }
         for name, array in arrays.items():
             part, _, rest = name.partition(".")
             parts[part][rest] = array
@@ -260,8 +296,12 @@ class Trainer:
         taken = values["optimizer_steps"]
         if taken != epoch * self.steps_per_epoch + step or type(taken) is not int:
             raise ValueError(f"its optimiser took {taken!r} steps")
-        if not _is_count(values["correct"], len(self.train_set)) or not isfinite(values["loss_sum"]):
-            raise ValueError(f"its epoch so far has {values['correct']!r} correct, losses {values['loss_sum']!r}")
+        if not _is_count(values["correct"], len(self.train_set)) or not isfinite(
+            values["loss_sum"]
+        ):
+            raise ValueError(
+                f"its epoch so far has {values['correct']!r} correct, losses {values['loss_sum']!r}"
+            )
         if len(history) != epoch or not all(isinstance(row, dict) for row in history):
             raise ValueError(f"its history is not of {epoch} epochs")
         generators = dict(self._generators())
@@ -282,7 +322,9 @@ class Trainer:
         """Refuse a state's average and best weights if they are not as this trainer keeps them."""
         if _forms(average) != _forms({"vector": self.average.vector} if self.average else {}):
             raise ValueError("it has another average of the weights than this run")
-        if _forms(best) != _forms(self.model.state_dict() if self.keep == "best" and history else {}):
+        if _forms(best) != _forms(
+            self.model.state_dict() if self.keep == "best" and history else {}
+        ):
             raise ValueError("it has other weights of a best epoch than this run")
         if self.validation_set is not None:
             names = ("validation_loss", "validation_accuracy")
@@ -317,8 +359,13 @@ class Trainer:
         self.optimizer.lr = self._rate(self.steps_taken)
         try:
             self.optimizer.estimate(
-                self.train_set.images, self.train_set.labels[index], self.loss, index=index,
-                scale=self.preparation.scale, offset=self.offset)  # fmt: skip
+                self.train_set.images,
+                self.train_set.labels[index],
+                self.loss,
+                index=index,
+                scale=self.preparation.scale,
+                offset=self.offset,
+            )
         except ArithmeticError as error:
             raise NonFiniteError(f"before epoch {self.epoch + 1}: {error}") from None
 
@@ -338,9 +385,18 @@ class Trainer:
         options = {} if self.distortion is None else {"distort": self._distort()}
         try:
             self.model.train_steps(
-                self.train_set.images, self.train_set.labels[samples], self.loss, self.optimizer, rates,
-                batch_size=self.batch_size, index=samples, scale=self.preparation.scale, offset=self.offset,
-                record=record, **options)  # fmt: skip
+                self.train_set.images,
+                self.train_set.labels[samples],
+                self.loss,
+                self.optimizer,
+                rates,
+                batch_size=self.batch_size,
+                index=samples,
+                scale=self.preparation.scale,
+                offset=self.offset,
+                record=record,
+                **options,
+            )
         finally:
             # An interrupt may come as soon as the steps are done: they count.
             batches = np.split(samples, range(self.batch_size, len(samples), self.batch_size))
@@ -352,14 +408,18 @@ class Trainer:
                 self.average.after(self.steps_taken)
         if record.taken < count:
             self.optimizer.lr = rates[record.taken]
-            raise NonFiniteError(self._where_not_finite(record.losses[record.taken], batches[record.taken]))
+            raise NonFiniteError(
+                self._where_not_finite(record.losses[record.taken], batches[record.taken])
+            )
         share = self.stretch_seconds / max(time.perf_counter() - began, 1e-6)
         self._stretch = max(1, int(count * min(share, 4)))
         return len(samples)
 
     def _finish_epoch(self):
         if not np.isfinite(self.model.vector).all():
-            raise NonFiniteError(self._where_not_finite(self.loss_sum / len(self.train_set), np.arange(1)))
+            raise NonFiniteError(
+                self._where_not_finite(self.loss_sum / len(self.train_set), np.arange(1))
+            )
         row = {
             "epoch": self.epoch + 1,
             "step": (self.epoch + 1) * self.steps_per_epoch,
@@ -371,7 +431,11 @@ class Trainer:
             if self.validation_set is not None:
                 result = evaluate(self.model, self.validation_set, self.preparation, self.loss)
                 row |= {"validation_loss": result.loss, "validation_accuracy": result.accuracy}
-            best = self.model.state_dict() if self.keep == "best" and best_row([*self.history, row]) is row else None
+            best = (
+                self.model.state_dict()
+                if self.keep == "best" and best_row([*self.history, row]) is row
+                else None
+            )
         self._best = best or self._best
         self.history.append(row)
         self.epoch += 1
@@ -386,9 +450,13 @@ class Trainer:
         for name, array in self.model.state_dict().items():
             if not np.isfinite(array).all():
                 return f"{when}: {name} is not finite since the step before; {remedy}"
-        x = materialise(self.train_set.images, batch, self.preparation.scale, self.offset, self._distort())
+        x = materialise(
+            self.train_set.images, batch, self.preparation.scale, self.offset, self._distort()
+        )
         if not np.isfinite(x).all():
-            return f"{when}: the prepared input is not finite; check mean and std of the preparation"
+            return (
+                f"{when}: the prepared input is not finite; check mean and std of the preparation"
+            )
         for name, layer in self.model.layers.items():
             x = layer.forward(x)
             if not np.isfinite(x).all():

@@ -1,0 +1,153 @@
+"""Text for people: what a terminal can show, counts and lists in words, aligned tables."""
+
+import os
+import unicodedata
+from collections.abc import Iterable, Sequence
+
+
+def printable(text: object) -> str:
+    """Return `text` as one line that has no effect on a terminal.
+
+    Names in files may hold line breaks and control sequences; they are escaped.
+
+    Examples
+    --------
+    >>> from lenet5c._text import printable
+    >>> print(printable("two\\nlines"))
+    two\\nlines
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+
+
+def plain(name: str) -> str:
+    """Return `name` as one line for a picture or a table, never empty.
+
+    Control characters and line breaks become spaces.
+
+    Examples
+    --------
+    >>> from lenet5c._text import plain
+    >>> plain("two\\nlines"), plain("")
+    ('two lines', '(no name)')
+    """
+    hidden = ("Cc", "Cf", "Cs", "Zl", "Zp")
+    return " ".join(
+        "".join(" " if unicodedata.category(c) in hidden else c for c in name).split()
+    ) or ("(no name)")
+
+
+def columns(text: str) -> int:
+    """Return the number of terminal columns that `text` takes.
+
+    Examples
+    --------
+    >>> from lenet5c._text import columns
+    >>> columns("Hund"), columns("犬")
+    (4, 2)
+    """
+    return sum(
+        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in "WF" else 1
+        for c in text
+    )
+
+
+def shorten(name: str, width: int) -> str:
+    """Return `name`, `plain`, in at most `width` columns; the middle of a longer one is left out.
+
+    Examples
+    --------
+    >>> from lenet5c._text import shorten
+    >>> shorten("golden retriever, adult", 12)
+    'golden…adult'
+    """
+    name = plain(name)
+    if columns(name) <= width:
+        return name
+    tail = _cut(name[::-1], (width - 1) // 2)[::-1]
+    return _cut(name, width - 1 - columns(tail)).rstrip() + "…" + tail.lstrip()
+
+
+def _cut(text: str, width: int) -> str:
+    cut = ""
+    for character in text:
+        if columns(cut + character) > width:
+            break
+        cut += character
+    return cut
+
+
+def table(rows: Iterable[Sequence[object]], align: str, gap: int = 2) -> str:
+    """Return `rows` of cells as lines of aligned columns.
+
+    Parameters
+    ----------
+    rows : iterable of sequences
+        A heading is the first of them.
+    align : str
+        A letter for each column: ``l`` or ``r``.
+    gap : int
+        Spaces between columns.
+
+    Examples
+    --------
+    >>> from lenet5c._text import table
+    >>> print(table([("layer", "parameters"), ("conv1", 156)], "lr"))
+    layer  parameters
+    conv1         156
+    """
+    cells = [[str(cell) for cell in row] for row in rows]
+    widths = [max(map(columns, column)) for column in zip(*cells, strict=True)]
+    return "\n".join(
+        (" " * gap)
+        .join(
+            cell + " " * (width - columns(cell))
+            if side == "l"
+            else " " * (width - columns(cell)) + cell
+            for cell, width, side in zip(row, widths, align, strict=True)
+        )
+        .rstrip()
+        for row in cells
+    )
+
+
+def count(number: int, noun: str, plural: str | None = None) -> str:
+    """Return a number with its noun.
+
+    Examples
+    --------
+    >>> from lenet5c._text import count
+    >>> count(1, "image"), count(60_000, "image"), count(2, "class", "classes")
+    ('1 image', '60,000 images', '2 classes')
+    """
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def listing(items: Iterable[object], last: str = "and") -> str:
+    """Return items as a list in words.
+
+    Examples
+    --------
+    >>> from lenet5c._text import listing
+    >>> listing(["a"]), listing(["a", "b", "c"]), listing(["a", "b"], "or")
+    ('a', 'a, b and c', 'a or b')
+    """
+    texts = [str(item) for item in items]
+    return (
+        f" {last} ".join([", ".join(texts[:-1]), texts[-1]]) if len(texts) > 1 else "".join(texts)
+    )
+
+
+def is_terminal(stream) -> bool:
+    """Return whether `stream` is an open terminal."""
+    try:
+        return stream is not None and stream.isatty()
+    except ValueError:  # it is closed
+        return False
+
+
+def has_colors(stream) -> bool:
+    """Return whether text may be colored: on a terminal that can, unless NO_COLOR is set (no-color.org)."""
+    dumb = os.environ.get("NO_COLOR") or os.environ.get("TERM", "") == "dumb"
+    if dumb or not is_terminal(stream):
+        return False
+    return os.name != "nt" or bool({"WT_SESSION", "ANSICON", "TERM"} & os.environ.keys())

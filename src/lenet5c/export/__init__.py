@@ -1,0 +1,20 @@
+"""Taking a model elsewhere: as ONNX, as a C file, to PyTorch and back."""
+
+from lenet5c.export.c import to_c
+from lenet5c.export.errors import ExportError
+from lenet5c.export.onnx import to_onnx
+from lenet5c.export.quantization import quantize_int8
+from lenet5c.export.torch_source import torch_source
+from lenet5c.export.torch_weights import import_torch, load_torch, to_torch, torch_state
+
+__all__ = [
+    "ExportError",
+    "import_torch",
+    "load_torch",
+    "quantize_int8",
+    "to_c",
+    "to_onnx",
+    "to_torch",
+    "torch_source",
+    "torch_state",
+]

@@ -1,0 +1,102 @@
+"""The Python door: pictures of any kind in, readings out."""
+
+from pathlib import Path
+
+from lenet5c.datasets.source import READINGS
+from lenet5c.errors import UserError
+from lenet5c.recognition.reader import read_picture
+from lenet5c.recognition.reading import read_digit, read_sheet, read_whole
+from lenet5c.training import RunError, TrainedModel, load_model, pretrained
+
+DIGITS = ("one", "many")
+
+
+def predict(pictures, model=None, *, digits="one", reading=None):
+    """Read the digits in pictures.
+
+    Parameters
+    ----------
+    pictures : str, path-like, PIL.Image.Image, ndarray, or a list of these
+        Files, or pictures in memory: (h, w), (h, w, 3) or (h, w, 4), of bool, uint8, uint16, or float from 0 to 1. Dark
+        on light or light on dark, of any size.
+    model : TrainedModel, str or path-like, optional
+        A model, a model file, or the folder of a run. By default the one that comes with the package.
+    digits : {'one', 'many'}, optional
+        What is in a picture: one digit, or a number or sheet of several.
+    reading : {'ink', 'whole'}, optional
+        Find the ink and bring it to MNIST's form, or take the picture as it is. By default as the model was trained.
+
+    Returns
+    -------
+    Reading, or list of Reading
+        One for each picture; a list if a list was given. `label` is None where nothing is read, and `rejected` says
+        why.
+
+    Raises
+    ------
+    UserError
+        A picture or the model cannot be read (FileNotFoundError if there is no such model).
+    MissingExtraError
+        Files need Pillow: ``pip install 'lenet5c[images]'``.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet5c.recognition import predict
+    >>> paper = np.full((120, 100), 240, np.uint8)
+    >>> predict(paper).rejected
+    'nothing is written on it: no ink stands out from the paper'
+    >>> paper[20:100, 50:58] = 40
+    >>> predict(paper).label
+    '1'
+    """
+    reader = Reader(model, digits=digits, reading=reading)
+    if isinstance(pictures, (list, tuple)):
+        return [reader(picture) for picture in pictures]
+    return reader(pictures)
+
+
+class Reader:
+    """A model with how pictures are read for it: called with a picture, it returns a `Reading`."""
+
+    def __init__(self, model=None, *, digits="one", reading=None):
+        if digits not in DIGITS:
+            raise ValueError(f"digits must be 'one' or 'many', got {digits!r}")
+        if reading not in (None, *READINGS):
+            raise ValueError(f"reading must be 'ink' or 'whole', got {reading!r}")
+        self.trained = open_model(model)
+        self.calibrated = model is None
+        self.digits = digits
+        self.reading = reading or self.trained.reading
+        if self.reading == "whole" and digits == "many":
+            raise UserError(
+                "several digits are found by their ink: digits 'many' does not go with the reading 'whole'"
+            )
+
+    def __call__(self, picture):
+        pixels = read_picture(picture)
+        if self.reading == "whole":
+            return read_whole(pixels, self.trained)
+        if self.digits == "many":
+            return read_sheet(pixels, self.trained)
+        return read_digit(pixels, self.trained, self.calibrated)
+
+
+def open_model(model=None):
+    """A `TrainedModel` as it is, of a file or of a run's folder; that of the package for None."""
+    if model is None:
+        return pretrained()
+    if isinstance(model, TrainedModel):
+        return model
+    path = Path(model)
+    if path.is_dir():
+        path = path / "model.safetensors"
+        if not path.is_file():
+            raise RunError(
+                f"{model} holds no model.safetensors; name a model file, or the folder of a finished run"
+            )
+    if not path.is_file():
+        raise RunError(
+            f"{model} is no model file; name one that lenet5c train has written, or the folder of its run"
+        )
+    return load_model(path)

@@ -1,0 +1,196 @@
+"""`lenet5c demo` as a command."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from importlib import resources
+
+import pytest
+
+from lenet5c.commands import demo
+from lenet5c.training import pretrained, save_model
+
+
+def run(*arguments, cwd):
+    command = [sys.executable, "-m", *arguments]
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["--port", "70000"], ["--port", "70000"]),
+        (["--port", "http"], ["--port", "http"]),
+        (["--model", "nothing"], ["nothing", "no such model", "name"]),
+        (["--model", "empty"], ["empty", "model.safetensors", "run"]),
+        (["--model", "junk"], ["junk is no readable safetensors file"]),
+        (["--data", "empty"], ["empty"]),
+        (["--samples", "junk"], ["--samples is", "junk", "no folder"]),
+        (["--threads", "0"], ["--threads", "0"]),
+        (["--draw"], ["--draw"]),
+    ],
+)
+def test_bad_use(arguments, words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "junk").write_bytes(b"junk")
+    try:
+        code = demo.main([*arguments, "--no-browser"])
+    except SystemExit as error:
+        code = error.code
+    captured = capsys.readouterr()
+    (line,) = captured.err.splitlines()
+    assert code == 2 and captured.out == "" and line.startswith("lenet5c demo: error: ")
+    for word in words:
+        assert word in line
+
+
+def test_port_in_use(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = run("lenet5c", "demo", "--no-browser", "--port", port, cwd=tmp_path)
+    (line,) = done.stderr.splitlines()
+    assert done.returncode == 2 and done.stdout == ""
+    assert line.startswith(f"lenet5c demo: error: --port is {port}, which cannot be had")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_from_start_to_ctrl_c(number, tmp_path):
+    command = [sys.executable, "-m", "lenet5c", "demo", "--no-browser"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            lines = [process.stdout.readline() for _ in range(3)]
+            address = re.search(r"http://127\.0\.0\.1:\d+/", lines[0])[0]
+            assert str(tmp_path / "lenet5c-samples") in lines[1] and "Ctrl-C" in lines[2]
+            # Whatever the environment says, this machine is reached without a proxy.
+            opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+            with opener.open(address, timeout=10) as reply:
+                assert b"lenet5c" in reply.read()
+            process.send_signal(number)
+            rest, errors = process.communicate(timeout=20)
+        finally:
+            process.kill()
+    assert (process.returncode, errors, rest.strip()) == (0, "", "The demo has ended.")
+    assert list(tmp_path.iterdir()) == []  # nothing is written before something is saved
+    with pytest.raises(urllib.error.URLError):
+        opener.open(address, timeout=5)
+
+
+def test_models(tmp_path):
+    trained = pretrained()
+    for usual in (None, "best"):
+        assert demo.opened_model(usual)[1:] == ("the model that comes with lenet5c", None)
+    save_model(tmp_path / "model.safetensors", trained)
+    for path in (tmp_path, tmp_path / "model.safetensors"):
+        opened, name, data = demo.opened_model(path)
+        assert (
+            (opened.model.vector == trained.model.vector).all()
+            and name == str(path)
+            and data is None
+        )
+    for text, data in (
+        ('{"data": "mnist"}', "mnist"),
+        ('{"data": 3}', None),
+        ('{"data": "far-away"}', None),
+        ('{"data": "fashion"}', "fashion"),
+        ("[]", None),
+        ("{", None),
+        ("[" * 10**5, None),
+    ):
+        (tmp_path / "config.json").write_text(text, encoding="utf-8")
+        assert demo.opened_model(tmp_path)[2] == data
+
+
+def test_a_browser_is_opened_where_there_is_a_screen(monkeypatch):
+    opened = []
+    monkeypatch.setattr(demo.webbrowser, "open", opened.append)
+    monkeypatch.setattr(demo.sys, "platform", "linux")
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    monkeypatch.delenv("DISPLAY", raising=False)
+    demo.open_page("http://127.0.0.1:1/")
+    assert opened == []
+    monkeypatch.setenv("DISPLAY", ":0")
+    demo.open_page("http://127.0.0.1:1/")
+    assert opened == ["http://127.0.0.1:1/"]
+
+
+def test_help(capsys):
+    with pytest.raises(SystemExit) as stop:
+        demo.main(["--help"])
+    text = capsys.readouterr().out
+    assert (
+        stop.value.code == 0
+        and "\n  lenet5c demo --model runs/first --port 8000 --no-browser\n" in text
+    )
+
+
+def test_the_parser_is_cheap():
+    code = "import sys; from lenet5c.commands import demo; demo.make_parser(); print('numpy' in sys.modules)"
+    environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.strip() == "False", done.stderr
+
+
+def test_the_page_is_part_of_the_package():
+    folder = resources.files("lenet5c.demo").joinpath("page")
+    assert {"index.html", "style.css", "demo.js"} <= {path.name for path in folder.iterdir()}
+
+
+@pytest.mark.skipif(not shutil.which("node"), reason="needs node")
+def test_the_scripts_are_javascript():
+    for path in resources.files("lenet5c.demo").joinpath("page").iterdir():
+        if path.name.endswith(".js"):
+            done = subprocess.run(
+                ["node", "--input-type=module", "--check"],
+                input=path.read_text(encoding="utf-8"),
+                capture_output=True,
+                text=True,
+                timeout=60,
+            )
+            assert done.returncode == 0, done.stderr
+
+
+COLOURS = """text page, text card, quiet page, quiet card, quiet paper, accent card, accent accent-soft,
+             on-accent accent, good accent-soft, bad accent-soft"""
+
+
+def luminance(colour):
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    red, green, blue = (
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
+    )
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def contrast(a, b):
+    a, b = sorted(map(luminance, (a, b)))
+    return (b + 0.05) / (a + 0.05)
+
+
+def test_contrast():
+    """Of WCAG 2.2, level AA: 4.5 for texts, 3 for the borders of controls."""
+    style = (
+        resources.files("lenet5c.demo").joinpath("page", "style.css").read_text(encoding="utf-8")
+    )
+    schemes = [
+        dict(re.findall(r"--([\w-]+): (#\w{6});", part)) for part in style.split(":root")[1:]
+    ]
+    assert (
+        len(schemes) == 3 and schemes[1] == schemes[2]
+    )  # light, dark by the system, dark by the button
+    for scheme in schemes:
+        for text, ground in map(str.split, COLOURS.split(",")):
+            assert contrast(scheme[text], scheme[ground]) >= 4.5, (text, ground)
+        for ground in ("card", "page", "paper"):
+            assert contrast(scheme["edge"], scheme[ground]) >= 3, ground

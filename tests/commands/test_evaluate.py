@@ -1,0 +1,275 @@
+"""`lenet5c evaluate`: figures, comparison, files and messages."""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import write_idx_files
+
+from lenet5c import nn
+from lenet5c.commands import evaluate
+from lenet5c.datasets import Dataset, Preparation
+from lenet5c.training import (
+    TrainedModel,
+    load_model,
+    mcnemar,
+    pretrained,
+    save_model,
+    wilson_interval,
+)
+
+
+@pytest.fixture
+def run(capsys):
+    """Runs the command in this process; returns the exit code, standard output and standard error."""
+
+    def command(*arguments):
+        try:
+            code = evaluate.main([str(argument) for argument in arguments])
+        except SystemExit as error:
+            code = error.code
+        return code, *capsys.readouterr()
+
+    return command
+
+
+@pytest.fixture
+def other(tmp_path):
+    """A model file: the shipped model with some weights changed."""
+    trained = pretrained()
+    trained.model.vector[:] += 0.1 * np.random.default_rng(0).standard_normal(
+        trained.model.num_params
+    )
+    save_model(tmp_path / "other.safetensors", trained)
+    return tmp_path / "other.safetensors"
+
+
+def assert_bad_use(result, *words):
+    code, said, complained = result
+    assert code == 2 and said == ""
+    (message,) = complained.splitlines()
+    assert message.startswith("lenet5c evaluate: error: ")
+    for word in words:
+        assert str(word) in message
+
+
+def test_json_has_what_a_naive_count_finds(run, idx_files, mnist_slice):
+    _, test = mnist_slice
+    code, said, complained = run("--data", idx_files, "--json", "--worst", 3)
+    assert code == 0 and complained == ""
+    record = json.loads(said)
+    probabilities = pretrained().probabilities(test.images)
+    predictions = probabilities.argmax(axis=1)
+    right = int((predictions == test.labels).sum())
+    assert (record["count"], record["correct"], record["accuracy"]) == (500, right, right / 500)
+    assert record["interval"] == list(wilson_interval(right, 500))
+    for a in range(10):
+        assert record["confusion"][a] == [
+            int(((test.labels == a) & (predictions == b)).sum()) for b in range(10)
+        ]
+    of_its_label = probabilities[np.arange(500), test.labels].astype(np.float64)
+    assert record["loss"] == pytest.approx(-np.log(of_its_label).mean(), rel=1e-4)
+    wrong = sorted(
+        np.flatnonzero(predictions != test.labels), key=lambda i: -probabilities[i].max()
+    )
+    assert [each["index"] for each in record["worst"]] == wrong[:3]
+    assert [each["name"] for each in record["classes"]] == list("0123456789")
+
+
+def test_text_without_options_is_the_shipped_model_on_mnist(run):
+    code, said, _ = run()
+    assert code == 0 and "Accuracy: 99.58% (9958/10000), 95% interval 99.43 to 99.69%" in said
+    assert max(map(len, said.splitlines())) <= 100
+    assert "The surest 10 of 42 mistakes:" in said and "mean of classes" in said
+
+
+def test_a_comparison_is_mcnemars(run, idx_files, mnist_slice, other):
+    _, test = mnist_slice
+    code, said, _ = run("best", "--data", idx_files, "--compare", other, "--json")
+    compared = json.loads(said)["compare"]
+    a, b = (
+        m.probabilities(test.images).argmax(axis=1) == test.labels
+        for m in (pretrained(), load_model(other))
+    )
+    expected = mcnemar(a, b)
+    assert (compared["only_first"], compared["only_second"], compared["p_value"]) == (
+        expected.only_a,
+        expected.only_b,
+        expected.p_value,
+    )
+    assert (compared["both_right"], compared["both_wrong"]) == (
+        int((a & b).sum()),
+        int((~a & ~b).sum()),
+    )
+    said = run("best", "--data", idx_files, "--compare", other)[1]
+    assert "McNemar's exact test: p = " in said and "equally good" in said
+    assert "nothing here tells them apart" in run("--data", idx_files, "--compare", "best")[1]
+
+
+@pytest.mark.parametrize(
+    "only_first, only_second, words",
+    [
+        (5, 4, "do not show"),
+        (20, 2, "A is better"),
+        (2, 20, "B is better"),
+        (200, 2, "less than 1 of 10,000"),
+    ],
+)
+def test_a_p_value_in_words(only_first, only_second, words):
+    test = mcnemar(
+        [True] * only_first + [False] * only_second, [False] * only_first + [True] * only_second
+    )
+    other = {
+        "model": "B",
+        "only_first": only_first,
+        "only_second": only_second,
+        "p_value": test.p_value,
+    }
+    assert words in evaluate.verdict("A", other)
+
+
+def test_files(run, tmp_path, idx_files, other):
+    pytest.importorskip("matplotlib")
+    out = tmp_path / "new" / "folder"
+    code, said, complained = run(other, "--data", idx_files, "--out", out, "--compare", "best")
+    assert code == 0 and complained == "" and str(out) in said
+    names = {"evaluation.json", "evaluation.html", "confusion.png", "errors.png"}
+    assert {path.name for path in out.iterdir()} == names
+    before = {name: (out / name).read_bytes() for name in names}
+    run(other, "--data", idx_files, "--out", out, "--compare", "best")
+    assert {name: (out / name).read_bytes() for name in names} == before
+    html = before["evaluation.html"].decode()
+    assert html.count("data:image/png;base64,") == 2 and "McNemar" in html
+    assert json.loads(before["evaluation.json"])["compare"]["model"] == "best"
+
+
+def test_without_matplotlib_figures_are_written_without_pictures(
+    run, tmp_path, idx_files, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    code, _, complained = run("--data", idx_files, "--out", tmp_path / "out")
+    assert (
+        code == 0 and "pip install 'lenet5c[plots]'" in complained and complained.count("\n") == 1
+    )
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "evaluation.json",
+        "evaluation.html",
+    }
+
+
+def test_a_broken_matplotlib_costs_the_pictures_alone(run, tmp_path, idx_files, monkeypatch):
+    broken = tmp_path / "broken" / "matplotlib"
+    broken.mkdir(parents=True)
+    (broken / "__init__.py").write_text('raise ImportError("of another\\nNumPy")')
+    monkeypatch.syspath_prepend(broken.parent)
+    for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
+        monkeypatch.delitem(sys.modules, name)
+    code, _, complained = run("--data", idx_files, "--out", tmp_path / "out")
+    assert (
+        code == 0
+        and complained == "lenet5c evaluate: warning: no pictures: ImportError of another NumPy\n"
+    )
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "evaluation.json",
+        "evaluation.html",
+    }
+
+
+def test_the_folder_of_a_run_brings_its_data(run, tmp_path, idx_files):
+    save_model(tmp_path / "model.safetensors", pretrained())
+    (tmp_path / "config.json").write_text(json.dumps({"data": str(idx_files)}))
+    assert json.loads(run(tmp_path, "--json")[1])["count"] == 500
+    assert json.loads(run(tmp_path, "--json", "--part", "train")[1])["count"] == 2000
+    (tmp_path / "config.json").write_text("[[")
+    assert json.loads(run(tmp_path, "--json")[1])["count"] == 10000
+
+
+def test_no_mistake_at_all(run, tmp_path, mnist_slice):
+    train, test = mnist_slice
+    right = np.flatnonzero(pretrained().probabilities(test.images).argmax(axis=1) == test.labels)
+    folder = write_idx_files(tmp_path / "right", train, test.take(right))
+    code, said, complained = run("--data", folder, "--out", tmp_path / "out")
+    assert code == 0 and complained == "" and "100.00%" in said and "mistakes" not in said
+
+
+def test_models_of_other_kinds(run, tmp_path):
+    rng = np.random.default_rng(0)
+    shape, names = (3, 40, 40), ("犬", "<b>", "x" * 60)
+
+    def part(count):
+        return Dataset(
+            rng.integers(0, 256, (count, *shape), np.uint8),
+            np.arange(count) % 3,
+            3,
+            class_names=names,
+        )
+
+    trained = TrainedModel(
+        nn.LeNet5_1998(3, 3), Preparation((32, 32), fit="resize"), names, shape, "whole"
+    )
+    save_model(tmp_path / "model.safetensors", trained)
+    data = Dataset(part(20).images, part(20).labels, 3)
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for name in ("train", "t10k"):
+        images, labels = data.images, data.labels.astype(np.uint8)
+        (folder / f"{name}-images-idx4-ubyte").write_bytes(
+            bytes([0, 0, 8, 4]) + np.array(images.shape, ">u4").tobytes() + images.tobytes()
+        )
+        (folder / f"{name}-labels-idx1-ubyte").write_bytes(
+            bytes([0, 0, 8, 1]) + np.array(labels.shape, ">u4").tobytes() + labels.tobytes()
+        )
+    code, said, complained = run(tmp_path, "--data", folder, "--out", tmp_path / "out")
+    assert code == 0 and complained == "" and "matched by number" in said and "x" * 60 not in said
+    page = (tmp_path / "out/evaluation.html").read_text(encoding="utf-8")
+    assert "<b>" not in page and "&lt;b&gt;" in page and "犬" in page
+    assert_bad_use(run("best", "--data", folder), "1 channel", "have 3")
+    assert_bad_use(run(tmp_path, "--data", "mnist"), "3 channels", "have 1")
+
+
+def test_bad_use(run, tmp_path, idx_files):
+    assert_bad_use(run("nowhere"), "nowhere", "best")
+    assert_bad_use(run(""), "holds no model.safetensors")
+    assert_bad_use(run("--data", "nowhere"), "--data", "nowhere")
+    assert_bad_use(run("--data", idx_files, "--compare", "nowhere"), "nowhere")
+    assert_bad_use(run("--part", "validation"), "--part", "test or train")
+    assert_bad_use(run("--worst", "-1"), "--worst")
+    (tmp_path / "config.json").write_text("{}")
+    assert_bad_use(run("--out", tmp_path), "--out", "holds a run")
+    (tmp_path / "file").write_text("")
+    assert_bad_use(run("--out", tmp_path / "file"), "--out", "cannot be a folder")
+    (tmp_path / "empty").mkdir()
+    assert_bad_use(run(tmp_path / "empty"), "holds no model.safetensors")
+    two = TrainedModel(nn.LeNet5(2), Preparation((32, 32)), ("cat", "dog"))
+    save_model(tmp_path / "two.safetensors", two)
+    assert_bad_use(
+        run(tmp_path / "two.safetensors", "--data", idx_files), "10 classes", "the model 2"
+    )
+
+
+@pytest.mark.parametrize("value", [np.nan, 3e38])
+def test_a_model_that_went_wrong_is_told(run, tmp_path, idx_files, value):
+    trained = pretrained()
+    trained.model.vector[:] = value
+    save_model(tmp_path / "model.safetensors", trained)
+    assert_bad_use(run(tmp_path, "--data", idx_files), "no finite numbers for 500 of 500")
+
+
+def test_the_examples_in_its_help_are_commands():
+    epilog = evaluate.make_parser().epilog
+    lines = [line.strip() for line in epilog.splitlines()[1:]]
+    assert len(lines) >= 4
+    for line in lines:
+        assert line.startswith("lenet5c evaluate")
+        evaluate.make_parser().parse_args(shlex.split(line)[2:])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX shell")
+def test_as_a_process_with_a_pipe_that_closes(idx_files):
+    command = f"{shlex.quote(sys.executable)} -m lenet5c evaluate --data {shlex.quote(str(idx_files))} | head -n 1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.startswith("best: LeNet5") and done.stderr == ""

@@ -1,0 +1,286 @@
+"""`lenet5c export` as a user runs it: files, exit codes, messages."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from exported_models import trained
+from safetensors.numpy import save_file
+
+from lenet5c import nn
+from lenet5c.commands.export import main
+from lenet5c.export import torch_state
+from lenet5c.training import load_model, pretrained, save_model
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def run_folder(path):
+    """What a run leaves, as far as an export reads it."""
+    path.mkdir()
+    save_model(path / "model.safetensors", trained(nn.LeNet5(3, 3, 40, rng=1), (3, 40, 40)))
+    (path / "summary.json").write_text(json.dumps({"test_correct": 9, "test_count": 11}))
+    return path
+
+
+def assert_bad_use(capsys, *words, code=2):
+    captured = capsys.readouterr()
+    (message,) = captured.err.strip().splitlines()
+    assert message.startswith("lenet5c export: error: ")
+    for word in words:
+        assert word in message
+    assert captured.out == ""
+
+
+def test_onnx(here, capsys):
+    onnx = pytest.importorskip("onnx")
+    run_folder(here / "run")
+    assert main(["run", "--out", "a.onnx"]) == 0
+    out = capsys.readouterr().out
+    assert "a.onnx: " in out and "uint8 (N, 3, 40, 40), as it is" in out and "float32 (N, 3)" in out
+    model = onnx.load("a.onnx")
+    assert {entry.key: entry.value for entry in model.metadata_props}["test_accuracy"] == "9/11"
+    assert main(["run/model.safetensors", "--to", "onnx", "--input", "float"]) == 0
+    assert "prepared float32 (N, 3, 40, 40)" in capsys.readouterr().out
+    assert onnx.load("lenet5.onnx").graph.input[0].name == "input"
+
+
+def test_c_of_the_shipped_model(here, capsys):
+    assert main(["best", "--to", "c", "--name", "digits", "--quantize", "int8"]) == 0
+    out = capsys.readouterr().out
+    assert "digits.c: digits_predict()" in out and "RAM    8,800 bytes" in out
+    assert "% (99" in out and "99.58% (9958/10000) before" in out
+    assert (
+        (here / "digits.c")
+        .read_text()
+        .startswith("/* A LeNet5 for 1 x 28 x 28 pixels and 10 classes")
+    )
+    compiler = shutil.which("cc")
+    if compiler and sys.platform != "win32":
+        subprocess.run(
+            [compiler, "-DLENET5C_MODEL_MAIN", "digits.c", "-o", "program", "-lm"], check=True
+        )
+        done = subprocess.run(["./program"], capture_output=True, text=True)
+        assert done.returncode == 0 and "class 7 7" in done.stdout
+
+
+def test_c_of_other_images(here, capsys):
+    run_folder(here / "run")
+    assert main(["run", "--out", "net.h"]) == 0
+    assert "Accuracy" not in capsys.readouterr().out
+    assert "lenet5_predict" in (here / "net.h").read_text()
+
+
+def test_to_torch_and_back(here, capsys):
+    assert main(["best", "--to", "torch", "--out", "net.safetensors"]) == 0
+    assert "net.py: load() gives the net" in capsys.readouterr().out
+    compile((here / "net.py").read_text(), "net.py", "exec")
+    assert (
+        main(["net.safetensors", "--to", "lenet5c", "--like", "best", "--out", "ours.safetensors"])
+        == 0
+    )
+    assert "99.58% (9958/10000)" in capsys.readouterr().out
+    np.testing.assert_array_equal(
+        load_model("ours.safetensors").model.vector, pretrained().model.vector
+    )
+
+
+def test_names_given_by_hand(here, capsys):
+    """Between layers of equal shape whose names say nothing."""
+    model = nn.LeNet5(num_classes=84, rng=3)
+    model["fc2"].params["weight"][:, 84:] = 0
+    like = trained(model)
+    save_model(here / "like.safetensors", like)
+    theirs = {"conv1": "a", "conv2": "b", "fc1": "c", "fc2": "d", "fc3": "e"}
+    state = {
+        f"{theirs[name.partition('.')[0]]}.{name.partition('.')[2]}": array
+        for name, array in torch_state(model).items()
+    }
+    save_file(state, here / "theirs.safetensors")
+    command = [
+        "theirs.safetensors",
+        "--to",
+        "lenet5c",
+        "--like",
+        "like.safetensors",
+        "--out",
+        "new.safetensors",
+    ]
+    assert main([*command, "--names", "fc2=d", "conv1=a"]) == 0
+    np.testing.assert_array_equal(load_model("new.safetensors").model.vector, model.vector)
+    assert load_model("new.safetensors").class_names == like.class_names
+    capsys.readouterr()
+    assert main([*command, "--names", "fc2=e"]) == 2
+    assert_bad_use(capsys, "fc2", "(84, 84)", "(84, 120)")
+
+
+def test_a_net_described_by_its_settings(here, capsys):
+    """What most LeNet-5 in PyTorch are: 28 by 28, padded, maxima."""
+    model = nn.LeNet5(input_size=28, padding=2, activation="tanh", c5="conv", rng=1)
+    save_file(torch_state(model), here / "theirs.safetensors")
+    command = ["theirs.safetensors", "--to", "lenet5c", "--out", "ours.safetensors"]
+    assert (
+        main(
+            [
+                *command,
+                "--net",
+                "input_size=28",
+                "padding=2",
+                "activation=tanh",
+                "c5=conv",
+                "--mean",
+                "0.5",
+                "--std",
+                "0.5",
+            ]
+        )
+        == 0
+    )
+    assert "Accuracy on MNIST's test images" in capsys.readouterr().out
+    ours = load_model("ours.safetensors")
+    assert ours.preparation.to_dict() == {
+        "size": [28, 28],
+        "fit": "pad",
+        "mean": 0.5,
+        "std": 0.5,
+        "mean_image": False,
+    }
+    assert ours.image_shape == (1, 28, 28)
+    np.testing.assert_array_equal(ours.model.vector, model.vector)
+    assert main([*command, "--net", "paddings=2"]) == 2
+    assert_bad_use(capsys, "--net", "paddings")
+    assert main([*command, "--net", "padding=2"]) == 2
+    assert_bad_use(capsys, "theirs.safetensors", "(120, 576)")
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["best", "--to", "c", "--net", "padding=2"], ["--net is of --to lenet5c alone"]),
+        (
+            ["x.safetensors", "--to", "lenet5c", "--like", "best", "--std", "1"],
+            ["--std goes with --net"],
+        ),
+        (
+            ["x.safetensors", "--to", "lenet5c", "--like", "best", "--net", "c5=conv"],
+            ["either --like MODEL", "or --net"],
+        ),
+        (["best"], ["--to is not given", "onnx, c, torch, lenet5c"]),
+        (["nothing", "--to", "c"], ["nothing: no such model", "best"]),
+        (["empty", "--to", "c"], ["empty holds no model.safetensors"]),
+        (["x.safetensors", "--to", "c"], ["x.safetensors is no readable safetensors file"]),
+        (["best", "--to", "c", "--name", "9 lives"], ["'9 lives'"]),
+        (["best", "--to", "c", "--input", "float"], ["--input is of --to onnx alone"]),
+        (["best", "--to", "onnx", "--quantize", "int8"], ["--quantize is of --to c alone"]),
+        (["best", "--to", "c", "--out", "empty"], ["which is a folder"]),
+        (["best", "--to", "c", "--out", "no/such/folder/x.c"], ["x.c: No such file"]),
+        pytest.param(
+            ["best", "--to", "c", "--out", os.devnull],
+            ["no regular file"],
+            marks=pytest.mark.skipif(sys.platform == "win32", reason="has no file of this name"),
+        ),
+        (["best", "--to", "torch", "--out", "x.py"], ["let it end in .safetensors"]),
+        (["x.safetensors", "--to", "lenet5c"], ["needs either --like MODEL"]),
+        (["x.pt", "--to", "lenet5c", "--like", "best"], ["is a pickle"]),
+        (
+            ["gone.safetensors", "--to", "lenet5c", "--like", "best"],
+            ["gone.safetensors: No such file"],
+        ),
+        (
+            ["copy.safetensors", "--to", "torch", "--out", "copy.safetensors"],
+            ["the very file that is read"],
+        ),
+        (
+            [
+                "x.safetensors",
+                "--to",
+                "lenet5c",
+                "--like",
+                "copy.safetensors",
+                "--out",
+                "copy.safetensors",
+            ],
+            ["the very file"],
+        ),
+    ],
+)
+def test_bad_use_is_one_line(here, capsys, arguments, words):
+    (here / "empty").mkdir()
+    (here / "x.safetensors").write_bytes(b"no")
+    (here / "x.pt").write_bytes(b"PK\x03\x04zip")
+    save_model(here / "copy.safetensors", pretrained())
+    before = {path.name: path.stat().st_mtime_ns for path in here.iterdir()}
+    assert main(arguments) == 2
+    assert_bad_use(capsys, *words)
+    assert {path.name: path.stat().st_mtime_ns for path in here.iterdir()} == before
+
+
+def test_both_ways_to_start_it():
+    done = subprocess.run(
+        [sys.executable, "-m", "lenet5c", "export", "--help"], capture_output=True, text=True
+    )
+    assert done.returncode == 0 and "lenet5c export best --to c --quantize int8" in done.stdout
+    done = subprocess.run(
+        [sys.executable, "-m", "lenet5c", "export", "best", "--to", "onxx"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 1
+
+
+def test_without_onnx(capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    assert main(["best", "--to", "onnx"]) == 2
+    assert_bad_use(capsys, "pip install 'lenet5c[onnx]'")
+
+
+@pytest.mark.parametrize(
+    "name, arguments",
+    [
+        ("lenet5.py", ["--to", "torch"]),
+        ("train.py", ["--to", "torch", "--out", "train.safetensors"]),
+        ("lenet5.c", ["--to", "c"]),
+    ],
+)
+def test_sources_of_others_are_kept(here, capsys, name, arguments):
+    (here / name).write_text("my own")
+    assert main(["best", *arguments]) == 2
+    assert_bad_use(capsys, name, "not written by lenet5c")
+    assert [path.name for path in here.iterdir()] == [name] and (
+        here / name
+    ).read_text() == "my own"
+    (here / name).unlink()
+    assert main(["best", *arguments]) == main(["best", *arguments]) == 0  # its own it replaces
+
+
+@pytest.mark.parametrize(
+    "name, shape, words",
+    [
+        ("conv1.weight", [0, 2**62], ["which no array can have"]),
+        ("conv1.weight", [1] * 70, ["which no array can have"]),
+        ("\x1b[2J\nx\u202e.weight", [1], ["\\x1b[2J\\nx\\u202e.weight (1,)"]),
+    ],
+)
+def test_hostile_headers(here, capsys, name, shape, words):
+    size = 0 if 0 in shape else 4
+    header = json.dumps(
+        {name: {"dtype": "F32", "shape": shape, "data_offsets": [0, size]}}
+    ).encode()
+    (here / "theirs.safetensors").write_bytes(
+        len(header).to_bytes(8, "little") + header + bytes(size)
+    )
+    assert (
+        main(
+            ["theirs.safetensors", "--to", "lenet5c", "--like", "best", "--out", "ours.safetensors"]
+        )
+        == 2
+    )
+    assert_bad_use(capsys, *words)

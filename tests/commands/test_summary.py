@@ -1,0 +1,76 @@
+"""lenet5c summary."""
+
+import json
+
+import pytest
+
+from lenet5c import nn
+from lenet5c.commands.summary import main
+from lenet5c.datasets import Preparation
+from lenet5c.recipes import RECIPES
+from lenet5c.training import TrainedModel, save_model
+
+
+def shown(capsys, *arguments):
+    assert main(list(arguments)) == 0
+    return capsys.readouterr().out
+
+
+def test_the_net_of_the_default_recipe(capsys):
+    text = shown(capsys)
+    assert text.rstrip("\n") == nn.LeNet5(**RECIPES["default"].model).summary()
+    assert text.split()[-3:] == ["8,094", "61,706", "429,342"]
+
+
+def test_the_net_of_1998_has_the_papers_numbers(capsys):
+    assert shown(capsys, "--recipe", "paper1998").split()[-2:] == ["60,000", "340,908"]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_json_adds_up(name, capsys):
+    found = json.loads(shown(capsys, "--recipe", name, "--json"))
+    assert found["layers"][0]["output"] == [1, *RECIPES[name].input_size]
+    for key, total in found["total"].items():
+        assert total == sum(row[key] for row in found["layers"][1:])
+
+
+def test_a_net_of_other_images(capsys):
+    found = json.loads(shown(capsys, "--input", "3x48x64", "--classes", "5", "--json"))
+    assert found["layers"][0]["output"] == [3, 48, 64] and found["layers"][-1]["output"] == [5]
+    assert found["total"]["parameters"] == nn.LeNet5(5, 3, (48, 64)).num_params
+
+
+def test_a_model_file_a_run_and_the_model_of_the_package(tmp_path, capsys):
+    model = nn.LeNet5(num_classes=3, in_channels=3)
+    trained = TrainedModel(
+        model, Preparation(size=(32, 32)), ("ant", "bee", "\u202ecat"), (3, 40, 20), "whole"
+    )
+    save_model(tmp_path / "model.safetensors", trained)
+    text = shown(capsys, str(tmp_path))
+    assert text == shown(capsys, str(tmp_path / "model.safetensors"))
+    assert text.startswith(model.summary()) and "3 x 40 x 20" in text and "whole" in text
+    assert "3: ant, bee, \\u202ecat" in text  # what would turn the line around is spelt out
+    assert "61,706" in shown(capsys, "best")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nothing-here"], "nothing-here: no such model"),
+        (["."], "holds no model.safetensors"),
+        (["best", "--classes", "3"], "--classes is for a net that is not trained"),
+        (["--input", "1x8x8"], "at least 16 pixels"),
+    ],
+)
+def test_mistakes_are_one_line(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == 2
+    errors = capsys.readouterr().err
+    assert message in errors and errors.count("\n") == 1
+
+
+@pytest.mark.parametrize("text", ["", "3", "0x4x4", "1x2x3x4", "axb", "9999x9999"])
+def test_an_input_that_is_none(text, capsys):
+    with pytest.raises(SystemExit):
+        main(["--input", text])
+    assert "--input" in capsys.readouterr().err

@@ -1,0 +1,640 @@
+"""`python -m lenet5c.train` as a user runs it: processes, files, exit codes, messages."""
+
+import csv
+import hashlib
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from conftest import write_idx_files
+
+from lenet5c.datasets import Dataset
+from lenet5c.training import load_model
+
+FILES = {
+    "config.json",
+    "metrics.jsonl",
+    "metrics.csv",
+    "checkpoint.safetensors",
+    "model.safetensors",
+    "summary.json",
+}
+
+
+def command(*arguments, cwd):
+    return [sys.executable, "-m", "lenet5c.train", "--no-report", *map(str, arguments)], {
+        "cwd": cwd,
+        "text": True,
+    }
+
+
+def train(*arguments, cwd):
+    argv, options = command(*arguments, cwd=cwd)
+    return subprocess.run(argv, capture_output=True, **options, timeout=300)
+
+
+def digest(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.fixture
+def quick(tmp_path, idx_files):
+    """Runs the command on the small data set; extra arguments are added."""
+
+    def run(*arguments, out="run"):
+        return train(
+            "--data",
+            idx_files,
+            "--out",
+            tmp_path / out,
+            "--validation",
+            0.1,
+            *arguments,
+            cwd=tmp_path,
+        )
+
+    return run
+
+
+def assert_bad_use(result, *words):
+    """One clear line, exit code 2, no traceback."""
+    assert result.returncode == 2, result.stderr
+    (message,) = result.stderr.strip().splitlines()
+    assert message.startswith("lenet5c train: error: ")
+    for word in words:
+        assert str(word) in message
+    assert result.stdout == ""
+
+
+def test_a_run_and_what_it_leaves(tmp_path, quick):
+    result = quick("--epochs", 3)
+    assert result.returncode == 0, result.stderr
+    last = result.stdout.splitlines()[-1]
+    accuracy, correct, count = re.fullmatch(
+        r"Test accuracy: (\d+\.\d\d)% \((\d+)/(\d+)\)", last
+    ).groups()
+    assert int(count) == 500 and accuracy == f"{int(correct) / 5:.2f}" and int(correct) > 400
+    assert {p.name for p in (tmp_path / "run").iterdir()} == FILES
+    summary = json.loads((tmp_path / "run/summary.json").read_text())
+    assert (
+        summary["test_correct"] == int(correct) and summary["test_accuracy"] == int(correct) / 500
+    )
+    assert summary["seconds"] > 0 and "resumed" not in summary
+    rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    assert rows[-1]["train_loss"] < rows[0]["train_loss"]
+    assert json.loads((tmp_path / "run/config.json").read_text())["epochs"] == 3
+    assert "\r" not in result.stdout + result.stderr  # no bar in a log
+
+
+def test_the_model_file_gives_the_printed_accuracy(tmp_path, quick, mnist_slice):
+    result = quick("--epochs", 1)
+    trained = load_model(tmp_path / "run/model.safetensors")
+    test = mnist_slice[1]
+    correct = int((trained.logits(test.images).argmax(axis=1) == test.labels).sum())
+    assert f"({correct}/500)" in result.stdout.splitlines()[-1]
+
+
+def test_the_course_of_the_run_is_shown_at_its_end(tmp_path, quick):
+    result = quick("--epochs", 3)
+    *_, last = lines = result.stdout.splitlines()
+    epoch = next(i for i, line in enumerate(lines) if line.startswith("  3/3 "))
+    train, validation = lines[epoch + 1 : epoch + 3]
+    row = r"{}  loss \d\.\d{{4}} [▁▂▃▄▅▆▇█_.=+*%#-]{{3}} \d\.\d{{4}}   accuracy \d+\.\d\d% [▁▂▃▄▅▆▇█_.=+*%#-]{{3}} \d+\.\d\d%"
+    assert re.fullmatch(row.format("train     "), train) and re.fullmatch(
+        row.format("validation"), validation
+    )
+    assert last.startswith("Test accuracy") and "\x1b" not in result.stdout
+
+
+def test_metrics_are_a_table_as_well(tmp_path, quick):
+    assert quick("--epochs", 2, "--watch-test").returncode == 0
+    rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    with open(tmp_path / "run/metrics.csv", newline="", encoding="utf-8") as file:
+        table = [
+            {name: json.loads(cell) for name, cell in row.items()} for row in csv.DictReader(file)
+        ]
+    assert table == rows
+    (tmp_path / "run/metrics.csv").rename(tmp_path / "kept.csv")
+    (tmp_path / "run/summary.json").unlink()
+    assert train("--resume", "--out", tmp_path / "run", cwd=tmp_path).returncode == 0
+    assert digest(tmp_path / "run/metrics.csv") == digest(tmp_path / "kept.csv")
+
+
+def test_quiet_prints_the_last_line_only(quick):
+    result = quick("--epochs", 1, "--quiet")
+    assert len(result.stdout.splitlines()) == 1 and result.stderr == ""
+
+
+def test_two_epochs_have_the_same_bytes_at_any_thread_count(tmp_path, quick):
+    digests = set()
+    for i, threads in enumerate((1, 2, 3, 8, 2)):
+        assert quick("--epochs", 2, "--threads", threads, out=f"run{i}").returncode == 0
+        digests.add(
+            (
+                digest(tmp_path / f"run{i}/model.safetensors"),
+                digest(tmp_path / f"run{i}/metrics.jsonl"),
+            )
+        )
+    assert len(digests) == 1
+
+
+def test_seeds_differ(tmp_path, quick):
+    quick("--epochs", 1, "--seed", 1, out="a")
+    quick("--epochs", 1, "--seed", 2, out="b")
+    assert digest(tmp_path / "a/model.safetensors") != digest(tmp_path / "b/model.safetensors")
+
+
+def wait_for(condition, process, seconds=60):
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX signals")
+@pytest.mark.parametrize(
+    "number, code", [(signal.SIGKILL, -9), (signal.SIGINT, 130), (signal.SIGTERM, 143)]
+)
+def test_a_stopped_run_resumes_to_the_same_bytes(tmp_path, quick, idx_files, number, code):
+    options = ["--epochs", 12, "--batch-size", 16]
+    assert quick(*options, out="whole").returncode == 0
+
+    stopped = tmp_path / "stopped"
+    argv, popen = command(
+        "--data", idx_files, "--out", stopped, "--validation", 0.1, *options, cwd=tmp_path
+    )
+    process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **popen)
+    metrics = stopped / "metrics.jsonl"
+    wait_for(lambda: metrics.exists() and len(metrics.read_text().splitlines()) >= 3, process)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert not (stopped / "summary.json").exists()
+    if number != signal.SIGKILL:
+        assert f"python -m lenet5c.train --resume --out {stopped}" in errors
+
+    result = train("--resume", "--out", stopped, "--threads", 1, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    for name in ("model.safetensors", "checkpoint.safetensors", "metrics.jsonl", "metrics.csv"):
+        assert digest(stopped / name) == digest(tmp_path / "whole" / name)
+    assert json.loads((stopped / "summary.json").read_text())["resumed"] is True
+
+
+def test_resuming_a_finished_run_says_its_result_again(tmp_path, quick):
+    first = quick("--epochs", 1)
+    before = {path.name: digest(path) for path in (tmp_path / "run").iterdir()}
+    again = train("--resume", "--out", tmp_path / "run", cwd=tmp_path)
+    assert again.returncode == 0
+    assert again.stdout.splitlines()[-1] == first.stdout.splitlines()[-1]
+    assert {path.name: digest(path) for path in (tmp_path / "run").iterdir()} == before
+
+
+def test_target_accuracy_is_the_exit_code(quick):
+    assert quick("--epochs", 1, "--target-accuracy", 0.2, out="a").returncode == 0
+    result = quick("--epochs", 1, "--target-accuracy", 1, out="b")
+    assert result.returncode == 3
+    assert result.stdout.splitlines()[-1].startswith("Test accuracy: ")
+
+
+def test_an_exploding_run_stops_and_says_where(tmp_path, quick):
+    result = quick("--optimizer", "sgd", "--lr", 1e30, "--schedule", "constant", "--epochs", 1)
+    assert result.returncode == 1
+    assert re.search(
+        r"training failed: the loss is \S+ at step \d+ \(epoch 1\): .*(conv|fc|act|pool)",
+        result.stderr,
+    )
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "run/model.safetensors").exists()
+
+
+def test_default_out_is_a_new_folder_each_time(tmp_path, idx_files):
+    for _ in range(2):
+        assert (
+            train(
+                "--data", idx_files, "--epochs", 1, "--validation", 0, "--quiet", cwd=tmp_path
+            ).returncode
+            == 0
+        )
+    assert len(list((tmp_path / "runs").iterdir())) == 2
+
+
+@pytest.mark.parametrize("shape, classes", [((8, 9), 3), (((48, 40)), 26), ((28, 28), 2)])
+def test_images_of_other_sizes_and_other_classes(tmp_path, shape, classes):
+    rng = np.random.default_rng(0)
+
+    def data(count):
+        labels = np.arange(count) % classes
+        images = rng.integers(0, 60, (count, 1, *shape), np.uint8)
+        for image, label in zip(images, labels, strict=True):  # a bright row for each class
+            image[0, label * shape[0] // classes] = 255
+        return Dataset(images, labels, classes)
+
+    folder = write_idx_files(tmp_path / "other", data(520), data(130))
+    result = train(
+        "--data", folder, "--out", tmp_path / "run", "--epochs", 8, "--validation", 0, cwd=tmp_path
+    )
+    assert result.returncode == 0, result.stderr
+    trained = load_model(tmp_path / "run/model.safetensors")
+    assert trained.model.config["num_classes"] == classes == len(trained.class_names)
+    if classes < 26:
+        assert json.loads((tmp_path / "run/summary.json").read_text())["test_accuracy"] > 0.9
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["--recipe", "nonsense"], ["--recipe", "nonsense", "default"]),
+        (["--optimizer", "adamm"], ["--optimizer", "adamm"]),
+        (["--epochs", "0"], ["--epochs", "0"]),
+        (["--epochs", "-3"], ["--epochs"]),
+        (["--epochs", "two"], ["--epochs", "two"]),
+        (["--batch-size", "0"], ["--batch-size"]),
+        (["--lr", "0"], ["--lr"]),
+        (["--lr", "nan"], ["--lr", "nan"]),
+        (["--lr", "inf"], ["--lr"]),
+        (["--threads", "0"], ["--threads"]),
+        (["--seed", "-1"], ["--seed"]),
+        (["--target-accuracy", "99"], ["--target-accuracy", "99"]),
+        (["--validation", "2000"], ["validation", "2000"]),
+        (["--momentum", "1"], ["momentum"]),
+        (["--no-such-option"], ["--no-such-option"]),
+        (["--validation", "1e-9"], ["validation", "1e-09", "2000"]),
+        (["--validation", "10.5"], ["validation", "10.5"]),
+        (["--data", ""], ["--data", "mnist"]),
+        (["--out", ""], ["--out", "empty"]),
+        (["--preparation", "seed9"], ["--preparation", "seed9"]),
+        (["--preparation", "pynet", "--fit", "pad"], ["fit", "pad", "pynet"]),
+        (["--keep", "best", "--validation", "0"], ["keep", "validation"]),
+        (
+            ["--schedule", "reduce-on-plateau", "--validation", "0"],
+            ["reduce-on-plateau", "validation"],
+        ),
+        (["--average", "1"], ["average", "1"]),
+        (["--patience", "-1"], ["--patience"]),
+        (["--dropout", "1"], ["p is 1"]),
+        (["--batch-norm", "--batch-size", "1"], ["batch_size", "batch normalisation"]),
+        (["--pooling", "min"], ["--pooling", "min"]),
+        (["--optimizer-settings", "eps"], ["--optimizer-settings", "eps", "NAME=VALUE"]),
+        (["--optimizer-settings", "nesterov=true"], ["nesterov", "adamw", "betas"]),
+        (["--optimizer-settings", "eps=-1"], ["eps is -1"]),
+        (["--optimizer-settings", "betas=3"], ["betas is 3"]),
+        (["--optimizer-settings", 'eps="x"'], ["eps"]),
+        (["--schedule", "step", "--schedule-settings", "every=0"], ["every is 0"]),
+        (["--loss", "mse", "--label-smoothing", "0.1"], ["label_smoothing", "mse"]),
+    ],
+)
+def test_bad_options(tmp_path, quick, arguments, words):
+    assert_bad_use(quick(*arguments), *words)
+    assert not (tmp_path / "run").exists()
+
+
+GENERAL = [
+    "--optimizer",
+    "rmsprop",
+    "--optimizer-settings",
+    "alpha=0.9",
+    "momentum=0.5",
+    "--lr",
+    5e-4,
+    "--schedule",
+    "reduce-on-plateau",
+    "--schedule-settings",
+    "patience=0",
+    "factor=0.5",
+    "--average",
+    0.9,
+    "--keep",
+    "best",
+    "--patience",
+    8,
+    "--dropout",
+    0.2,
+    "--batch-norm",
+    "--pooling",
+    "avg",
+    "--split",
+    "last",
+    "--preparation",
+    "mean-image",
+]
+
+
+def test_a_run_with_general_features_resumes_to_the_same_bytes(tmp_path, quick):
+    assert quick(*GENERAL, "--epochs", 4, out="whole").returncode == 0
+    whole = tmp_path / "whole"
+    config = json.loads((whole / "config.json").read_text())
+    assert config["model"] == {"pooling": "avg", "dropout": 0.2, "batch_norm": True}
+    assert config["optimizer_settings"] == {"alpha": 0.9, "momentum": 0.5}
+    assert (config["average"], config["keep"], config["patience"]) == (0.9, "best", 8)
+    rows = [json.loads(line) for line in (whole / "metrics.jsonl").read_text().splitlines()]
+    summary = json.loads((whole / "summary.json").read_text())
+    assert summary["validation_accuracy"] == max(row["validation_accuracy"] for row in rows)
+    assert rows[summary["kept_epoch"] - 1]["validation_accuracy"] == summary["validation_accuracy"]
+    model = load_model(whole / "model.safetensors")
+    assert model.model.config["batch_norm"] and model.preparation.mean_image is not None
+
+    argv, options = command(
+        "--data",
+        tmp_path / "data",
+        "--out",
+        tmp_path / "stopped",
+        "--validation",
+        0.1,
+        *GENERAL,
+        "--epochs",
+        4,
+        cwd=tmp_path,
+    )
+    process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+    metrics = tmp_path / "stopped/metrics.jsonl"
+    wait_for(lambda: metrics.exists() and len(metrics.read_text().splitlines()) >= 2, process)
+    process.kill()
+    process.communicate(timeout=60)
+    result = train("--resume", "--out", tmp_path / "stopped", "--threads", 1, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    for name in ("model.safetensors", "checkpoint.safetensors", "metrics.jsonl", "metrics.csv"):
+        assert digest(tmp_path / "stopped" / name) == digest(whole / name)
+    assert_bad_use(
+        train("--resume", "--out", whole, "--pooling", "max", cwd=tmp_path),
+        "--pooling avg, not max",
+    )
+    assert_bad_use(
+        train("--resume", "--out", whole, "--c5", "conv", cwd=tmp_path), "--c5 linear, not conv"
+    )
+    assert_bad_use(
+        train("--resume", "--out", whole, "--distortion", "modern", cwd=tmp_path),
+        "--distortion none, not modern",
+    )
+    assert (
+        train(
+            "--resume", "--out", whole, "--distortion", "none", "--c5", "linear", cwd=tmp_path
+        ).returncode
+        == 0
+    )
+    assert_bad_use(
+        train("--resume", "--out", whole, "--average", 0.5, cwd=tmp_path), "--average 0.9, not 0.5"
+    )
+    assert train("--resume", "--out", whole, *map(str, GENERAL), cwd=tmp_path).returncode == 0
+
+
+def test_patience_is_told_and_counted(tmp_path, quick):
+    result = quick("--epochs", 30, "--patience", 1, "--schedule", "constant", "--keep", "best")
+    assert result.returncode == 0, result.stderr
+    summary = json.loads((tmp_path / "run/summary.json").read_text())
+    assert summary["epochs"] < 30 and summary["kept_epoch"] == summary["epochs"] - 1
+    assert "No better epoch in 1" in result.stdout
+    assert f"The weights are those of epoch {summary['kept_epoch']}." in result.stdout
+
+
+def test_a_run_of_a_version_without_the_newer_settings_goes_on(tmp_path, quick):
+    of_old = (
+        "--epochs",
+        2,
+        "--optimizer",
+        "sgd",
+        "--schedule",
+        "cosine",
+    )  # settings that there were then
+    quick(*of_old, out="new")
+    quick(*of_old, out="old")
+    config = json.loads((tmp_path / "old/config.json").read_text())
+    first = (
+        "lenet5c",
+        "recipe",
+        "data",
+        "seed",
+        "data_digest",
+        "epochs",
+        "batch_size",
+        "optimizer",
+        "lr",
+        "schedule",
+        "momentum",
+        "weight_decay",
+        "label_smoothing",
+        "validation",
+        "fit",
+        "model",
+    )
+    old = {name: config[name] for name in first}
+    (tmp_path / "old/config.json").write_text(json.dumps(old))
+    for name in ("checkpoint.safetensors", "metrics.jsonl", "model.safetensors", "summary.json"):
+        (tmp_path / "old" / name).unlink()
+    result = train("--resume", "--out", tmp_path / "old", "--keep", "best", cwd=tmp_path)
+    assert_bad_use(result, "--keep last, not best")
+    result = train("--resume", "--out", tmp_path / "old", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert digest(tmp_path / "old/model.safetensors") == digest(tmp_path / "new/model.safetensors")
+    assert json.loads((tmp_path / "old/config.json").read_text()) == old
+    for name in first[5:]:
+        (tmp_path / "old/config.json").write_text(
+            json.dumps({key: old[key] for key in old if key != name})
+        )
+        assert_bad_use(train("--resume", "--out", tmp_path / "old", cwd=tmp_path), f"lacks {name}")
+
+
+def test_bad_data_folders(tmp_path, idx_files):
+    def run(data):
+        return train("--data", data, "--out", tmp_path / "run", cwd=tmp_path)
+
+    assert_bad_use(run("nowhere"), "nowhere", "mnist")
+    (tmp_path / "empty").mkdir()
+    assert_bad_use(run("empty"), "empty")
+    (idx_files / "train-images-idx3-ubyte").write_bytes(b"not an IDX file")
+    assert_bad_use(run(idx_files), "train-images-idx3-ubyte")
+    assert not (tmp_path / "run").exists()
+
+
+def test_another_runs_folder_is_not_touched(tmp_path, quick):
+    quick("--epochs", 1)
+    before = {path.name: digest(path) for path in (tmp_path / "run").iterdir()}
+    assert_bad_use(quick("--epochs", 1), "already holds a run", "--resume")
+    assert_bad_use(quick("--resume", "--epochs", 5), "--epochs", "1", "5")
+    assert {path.name: digest(path) for path in (tmp_path / "run").iterdir()} == before
+
+
+def test_bad_resumes(tmp_path, quick, idx_files):
+    assert_bad_use(train("--resume", cwd=tmp_path), "--resume", "--out")
+    assert_bad_use(train("--resume", "--out", "nothing", cwd=tmp_path), "nothing", "no run")
+    (tmp_path / "file").write_text("x")
+    assert_bad_use(
+        train("--out", "file", "--data", idx_files, cwd=tmp_path), "file cannot be a run folder"
+    )
+
+    def unfinished(name, **arguments):
+        quick("--epochs", 2, *arguments.get("options", ()), out=name)
+        for file in ("model.safetensors", "summary.json"):
+            (tmp_path / name / file).unlink()
+        return tmp_path / name
+
+    one, other = unfinished("one"), unfinished("other", options=["--seed", 9])
+    (one / "checkpoint.safetensors").write_bytes((other / "checkpoint.safetensors").read_bytes())
+    assert_bad_use(
+        train("--resume", "--out", one, cwd=tmp_path), "checkpoint.safetensors", "another run"
+    )
+    (one / "checkpoint.safetensors").write_bytes(b"garbage")
+    assert_bad_use(train("--resume", "--out", one, cwd=tmp_path), "checkpoint.safetensors")
+    (one / "config.json").write_text("{")
+    assert_bad_use(train("--resume", "--out", one, cwd=tmp_path), "config.json")
+    config = json.loads((other / "config.json").read_text())
+    for change in (
+        {"epochs": "many"},
+        {"lr": 10**400},
+        {"seed": -1},
+        {"seed": "x"},
+        {"model": {"no": 1}},
+        {"data": "gone"},
+        {"data": 3},
+    ):
+        (other / "config.json").write_text(json.dumps(config | change))
+        assert_bad_use(train("--resume", "--out", other, cwd=tmp_path))
+
+
+@pytest.mark.parametrize("part", ["train", "t10k"])
+def test_changed_data_is_noticed_on_resume(tmp_path, quick, idx_files, part):
+    quick("--epochs", 1)
+    (tmp_path / "run/summary.json").unlink()
+    labels = idx_files / f"{part}-labels-idx1-ubyte"
+    content = bytearray(labels.read_bytes())
+    content[-1] = (content[-1] + 1) % 10
+    labels.write_bytes(bytes(content))
+    assert_bad_use(train("--resume", "--out", tmp_path / "run", cwd=tmp_path), "has changed")
+
+
+@pytest.mark.parametrize(
+    "lost", [["metrics.jsonl"], ["model.safetensors"], ["summary.json", "metrics.jsonl"]]
+)
+def test_what_a_kill_at_the_end_left_out_is_made_up_for(tmp_path, quick, lost):
+    quick("--epochs", 2)
+    run = tmp_path / "run"
+    before = {name: digest(run / name) for name in ("model.safetensors", "metrics.jsonl")}
+    for name in lost:
+        (run / name).unlink()
+    assert train("--resume", "--out", run, cwd=tmp_path).returncode == 0
+    assert {name: digest(run / name) for name in before} == before
+    assert (run / "summary.json").exists()
+
+
+def test_a_damaged_summary_is_bad_use(tmp_path, quick):
+    quick("--epochs", 1)
+    no_images, of_text = (
+        '{"test_correct": 1, "test_count": 0}',
+        '{"test_correct": "1", "test_count": "2"}',
+    )
+    for content in ("{}", "[]", no_images, of_text, "{"):
+        (tmp_path / "run/summary.json").write_text(content)
+        assert_bad_use(train("--resume", "--out", tmp_path / "run", cwd=tmp_path), "summary.json")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX shell")
+@pytest.mark.parametrize("redirection", ["2>&-", "| head -n 1", "<&- >/dev/null"])
+def test_training_goes_on_when_nobody_listens(tmp_path, idx_files, redirection):
+    argv, options = command(
+        "--data", idx_files, "--out", "run", "--epochs", 2, "--validation", 0, cwd=tmp_path
+    )
+    subprocess.run(
+        f"{shlex.join(argv)} {redirection}", shell=True, capture_output=True, check=True, **options
+    )
+    assert {p.name for p in (tmp_path / "run").iterdir()} == FILES
+
+
+def test_names_that_the_terminal_cannot_show(tmp_path, idx_files):
+    argv, options = command(
+        "--data", idx_files, "--out", "zürich", "--epochs", 1, "--validation", 0, cwd=tmp_path
+    )
+    environment = os.environ | {"PYTHONIOENCODING": "ascii"}
+    assert subprocess.run(argv, capture_output=True, env=environment, **options).returncode == 0
+
+
+@pytest.mark.parametrize("module", [["lenet5c.train"], ["lenet5c", "train"]])
+def test_an_unknown_instruction_set_is_bad_use(tmp_path, module):
+    argv = [sys.executable, "-m", *module, "--help"]
+    environment = os.environ | {"LENET5C_ISA": "mmx"}
+    result = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, env=environment)
+    assert_bad_use(result, "mmx", "baseline")
+
+
+def test_lenet5c_train_is_the_same_command(tmp_path, idx_files):
+    argv = [
+        sys.executable,
+        "-m",
+        "lenet5c",
+        "train",
+        "--data",
+        idx_files,
+        "--epochs",
+        "1",
+        "--quiet",
+        "--no-report",
+        "--out",
+        "run",
+    ]
+    result = subprocess.run(list(map(str, argv)), cwd=tmp_path, capture_output=True, text=True)
+    assert result.returncode == 0 and result.stdout.startswith("Test accuracy: ")
+
+
+def test_help_and_unknown_commands(tmp_path):
+    def run(*arguments):
+        argv = [sys.executable, "-m", "lenet5c", *arguments]
+        return subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True)
+
+    assert run().returncode == 0 and all(
+        name in run().stdout for name in ("train", "recipes", "doctor")
+    )
+    assert run("--help").stdout == run().stdout
+    assert "examples:" in run("train", "--help").stdout
+    result = run("fly")
+    assert result.returncode == 2 and "fly" in result.stderr and "Traceback" not in result.stderr
+
+
+def test_the_test_set_is_watched_for_the_record_only(tmp_path, quick):
+    assert quick("--epochs", 2, out="plain").returncode == 0
+    watched = quick("--epochs", 2, "--watch-test", out="watched")
+    assert watched.returncode == 0, watched.stderr
+    assert digest(tmp_path / "plain/model.safetensors") == digest(
+        tmp_path / "watched/model.safetensors"
+    )
+    plain, rows = (
+        [json.loads(line) for line in (tmp_path / out / "metrics.jsonl").read_text().splitlines()]
+        for out in ("plain", "watched")
+    )
+    summary = json.loads((tmp_path / "watched/summary.json").read_text())
+    assert rows[-1]["test_accuracy"] == summary["test_accuracy"] != rows[0]["test_accuracy"]
+    assert [{**row, "test_accuracy": 0} for row in plain] == [
+        {**row, "test_accuracy": 0} for row in rows
+    ]
+    result = train("--resume", "--out", tmp_path / "plain", "--watch-test", cwd=tmp_path)
+    assert_bad_use(result, "--watch-test", "False")
+
+
+def test_a_part_of_the_training_images(tmp_path, quick):
+    result = quick("--epochs", 1, "--train-size", 300)
+    assert result.returncode == 0 and "270 images to train on, 30 to validate" in result.stdout
+    assert json.loads((tmp_path / "run/config.json").read_text())["train_size"] == 300
+    assert_bad_use(
+        quick("--train-size", 2001, out="b"),
+        "train_size is 2001",
+        "2000 training images",
+        "leave it out",
+    )
+
+
+def test_few_images_are_told_what_makes_more_of_them(quick):
+    hint = "So few images do better with"
+    assert hint in quick("--train-size", 64, "--epochs", 1, out="few").stdout
+    assert (
+        hint
+        not in quick(
+            "--train-size", 64, "--epochs", 1, "--distortion", "modern", out="distorted"
+        ).stdout
+    )
+    assert hint not in quick("--train-size", 1500, "--epochs", 1, out="more").stdout

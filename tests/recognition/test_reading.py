@@ -1,0 +1,138 @@
+"""What is read, and what is rejected."""
+
+import numpy as np
+import pytest
+
+from lenet5c.datasets import Preparation, mnist
+from lenet5c.errors import UserError
+from lenet5c.nn import LeNet5
+from lenet5c.recognition import Reader, predict
+from lenet5c.training import RunError, TrainedModel, save_model
+
+pytest.importorskip("PIL")
+
+from hard_pictures import COLOURS  # noqa: E402
+from no_digits import KINDS  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def test_set():
+    return mnist()[1].take(np.arange(200))
+
+
+@pytest.fixture(scope="module")
+def reader():
+    return Reader()
+
+
+def test_digits_are_not_rejected(test_set, reader):
+    readings = [reader(image) for image in test_set.images[:, 0]]
+    assert sum(reading.rejected is not None for reading in readings) <= 1
+    assert (
+        sum(reading.label == str(label) for reading, label in zip(readings, test_set.labels)) >= 198
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_pictures_without_a_digit_are_rejected(kind, reader):
+    readings = [
+        reader(KINDS[kind](np.random.default_rng([1, i]), (28, 90, 300)[i % 3])) for i in range(6)
+    ]
+    assert sum(reading.rejected is None for reading in readings) <= (
+        kind in ("clouds", "edges", "sloping_light")
+    )
+    assert all((reading.label is None) == (reading.rejected is not None) for reading in readings)
+
+
+def side_by_side(test_set, first, second):
+    picture = np.zeros((40, 80), np.uint8)
+    picture[6:34, 6:34], picture[6:34, 44:72] = (
+        test_set.images[first, 0],
+        test_set.images[second, 0],
+    )
+    return 255 - picture
+
+
+def test_two_digits_are_not_one(test_set, reader):
+    rejected = [reader(side_by_side(test_set, k, k + 1)).rejected or "" for k in range(0, 60, 2)]
+    assert sum("2 digits; --digits many" in reason for reason in rejected) >= 28
+
+
+@pytest.mark.parametrize(("paper", "pen"), COLOURS)
+def test_inks_and_papers(test_set, reader, paper, pen):
+    ink = test_set.images[0, 0].repeat(4, axis=0).repeat(4, axis=1)[..., np.newaxis] / 255
+    picture = (np.array(paper) * (1 - ink) + np.array(pen) * ink).astype(np.uint8)
+    assert reader(picture).label == "7"
+
+
+def test_yellow_on_white_and_colours_of_one_brightness(test_set, reader):
+    for paper, pen in [((255, 255, 255), (255, 255, 60)), ((118, 118, 118), (255, 60, 60))]:
+        ink = test_set.images[2, 0].repeat(4, axis=0).repeat(4, axis=1)[..., np.newaxis] / 255
+        picture = (np.array(paper) * (1 - ink) + np.array(pen) * ink).astype(np.uint8)
+        assert reader(picture).label == "1"
+
+
+def test_a_small_digit_in_a_large_picture(test_set, reader):
+    picture = np.full((2000, 3000), 235, np.uint8)
+    picture[1500:1584, 200:284] -= test_set.images[1, 0].repeat(3, axis=0).repeat(3, axis=1) // 2
+    reading = reader(picture)
+    assert reading.label == "2"
+    top, left, bottom, right = reading.box
+    assert 1500 <= top < bottom <= 1584 and 200 <= left < right <= 284
+
+
+def test_probabilities_have_the_class_names(test_set, reader):
+    reading = reader(test_set.images[0, 0])
+    assert list(reading.probabilities) == list("0123456789")
+    assert abs(sum(reading.probabilities.values()) - 1) < 1e-6
+    assert reading.top(1) == [(reading.label, reading.probability)]
+
+
+def colour_model():
+    model = LeNet5(3, in_channels=3, rng=0)
+    return TrainedModel(
+        model,
+        Preparation(size=(32, 32), fit="resize"),
+        ("cat", "dog", "fish"),
+        (3, 48, 40),
+        "whole",
+    )
+
+
+def test_a_model_of_whole_pictures():
+    trained = colour_model()
+    picture = np.random.default_rng(0).integers(0, 256, (48, 40, 3), dtype=np.uint8)
+    expected = trained.probabilities(picture.transpose(2, 0, 1)[np.newaxis])[0]
+    reading = predict(picture, trained)
+    np.testing.assert_allclose(list(reading.probabilities.values()), expected, atol=1e-6)
+    assert list(reading.probabilities) == ["cat", "dog", "fish"]
+    assert predict(picture[..., 0], trained).probabilities  # grey does, too
+    with pytest.raises(UserError, match="3 channels"):
+        predict(picture, trained, reading="ink")
+    with pytest.raises(UserError, match="many"):
+        Reader(trained, digits="many")
+
+
+def test_models_are_named_by_file_or_folder(tmp_path, test_set):
+    trained = TrainedModel(LeNet5(rng=0), Preparation.named("default"), tuple("0123456789"))
+    save_model(tmp_path / "model.safetensors", trained)
+    picture = test_set.images[0, 0]
+    expected = Reader(trained)(picture).probabilities
+    assert predict(picture, tmp_path).probabilities == expected
+    assert predict(picture, tmp_path / "model.safetensors").probabilities == expected
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(RunError, match="no model.safetensors"):
+        predict(picture, tmp_path / "empty")
+    with pytest.raises(RunError, match="no model file"):
+        predict(picture, tmp_path / "none")
+
+
+def test_lists_in_lists_out(test_set):
+    readings = predict(list(test_set.images[:3, 0]))
+    assert [reading.label for reading in readings] == ["7", "2", "1"]
+
+
+@pytest.mark.parametrize("options", [{"digits": "two"}, {"reading": "pen"}])
+def test_bad_options(options):
+    with pytest.raises(ValueError, match="must be"):
+        Reader(**options)

@@ -1,0 +1,131 @@
+"""Sheets and written numbers."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("PIL")
+
+from sheets import sheet  # noqa: E402
+
+from lenet5c.datasets import mnist  # noqa: E402
+from lenet5c.recognition import Reader  # noqa: E402
+from lenet5c.recognition.segment import lines_of, pieces_of, without_rules  # noqa: E402
+
+
+@pytest.fixture(scope="module")
+def test_set():
+    return mnist()[1]
+
+
+@pytest.fixture(scope="module")
+def reader():
+    return Reader(digits="many")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"light": "vignette", "noise": 6.0},
+        {"slope": 0.06, "gap": 0.6},
+        {"rules": "ruled"},
+        {"rules": "squared"},
+        {"digit": 26, "noise": 3.0},
+        {"rows": 1, "gap": 0.15, "columns": 12},
+        {"rows": 3, "digit": 120, "columns": 6},
+    ],
+    ids=str,
+)
+def test_sheets_are_read(test_set, reader, options):
+    picture, labels = sheet(test_set, np.random.default_rng(5), **options)
+    reading = reader(picture)
+    assert len(reading.digits) == len(labels)
+    found = [[digit.label for digit in line] for line in reading.digits]
+    right = sum(
+        a == b
+        for got, want in zip(found, labels)
+        if len(got) == len(want)
+        for a, b in zip(got, map(str, want))
+    )
+    # A line in which a digit is lost or cut in two counts as wrong from end to end.
+    assert right >= 0.8 * sum(map(len, labels))
+
+
+def test_a_written_number_is_one_word(test_set, reader):
+    places = [int(np.flatnonzero(test_set.labels == d)[3]) for d in (1, 9, 9, 8)]
+    picture = np.full((60, 160), 255, np.uint8)
+    for k, j in enumerate(places):
+        picture[16:44, 12 + 26 * k : 40 + 26 * k] = np.minimum(
+            picture[16:44, 12 + 26 * k : 40 + 26 * k], 255 - test_set.images[j, 0]
+        )
+    assert reader(picture).text == "1998"
+
+
+def test_numbers_apart_stay_apart(test_set, reader):
+    digits = {
+        d: test_set.images[int(np.flatnonzero(test_set.labels == d)[0]), 0] for d in (4, 2, 7)
+    }
+    picture = np.zeros((40, 300), np.uint8)
+    for left, d in [(10, 4), (40, 2), (170, 7), (200, 4)]:
+        picture[6:34, left : left + 28] = digits[d]
+    assert reader(picture).text == "42 74"
+
+
+def test_boxes_are_where_the_digits_are(test_set, reader):
+    picture = np.zeros((1000, 3000), np.uint8)
+    for left, j in [(100, 0), (900, 1), (2100, 2)]:
+        picture[200:480, left : left + 280] = (
+            test_set.images[j, 0].repeat(10, axis=0).repeat(10, axis=1)
+        )
+    (line,) = reader(picture).digits
+    assert [digit.label for digit in line] == ["7", "2", "1"]
+    for digit, left in zip(line, (100, 900, 2100)):
+        assert (
+            200 <= digit.box[0] < digit.box[2] <= 480
+            and left <= digit.box[1] < digit.box[3] <= left + 280
+        )
+
+
+def test_touching_digits_are_parted(test_set, reader):
+    exact = 0
+    for i in range(20):
+        picture, labels = sheet(
+            test_set, np.random.default_rng([3, i]), rows=1, columns=3, gap=-0.03, colour=False
+        )
+        exact += reader(picture).text == "".join(map(str, labels[0]))
+    assert exact >= 12
+
+
+def test_a_flag_belongs_to_its_five():
+    ink = np.zeros((100, 160), np.uint8)
+    ink[20:80, 20:26] = ink[50:56, 20:50] = ink[50:80, 46:52] = 255
+    ink[20:26, 32:52] = 255  # near, apart
+    ink[20:80, 110:116] = 255  # another digit
+    ink[5:8, 80:83] = 255  # a speck
+    pieces = pieces_of(ink)
+    assert [piece.box for line in lines_of(pieces) for piece in line] == [
+        (20, 20, 80, 52),
+        (20, 110, 80, 116),
+    ]
+
+
+def test_rules_go_and_strokes_stay():
+    mask = np.zeros((300, 400), bool)
+    stroke = np.zeros_like(mask)
+    stroke[110:190, 200:206] = True
+    mask[150:152] = mask[50:52] = True
+    cleared = without_rules(mask | stroke)
+    assert not cleared[50].any() and not cleared[150, :190].any()
+    assert cleared[stroke].all()
+    np.testing.assert_array_equal(without_rules(stroke), stroke)
+
+
+@pytest.mark.parametrize("picture", [np.full((50, 50), 200, np.uint8), np.zeros((1, 1), np.uint8)])
+def test_blank_sheets(reader, picture):
+    reading = reader(picture)
+    assert reading.digits == () and reading.rejected and reading.label is None
+
+
+def test_noise_ends_soon(reader):
+    reading = reader(np.random.default_rng(0).integers(0, 256, (1200, 1200), dtype=np.uint8))
+    assert reading.rejected or reading.text is not None

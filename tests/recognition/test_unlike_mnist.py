@@ -1,0 +1,75 @@
+"""The claim: digits from MNIST's test set that look like photographs and scans are read by the command as well."""
+
+import json
+from collections import Counter
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("PIL")
+
+from hard_pictures import hard_picture  # noqa: E402
+
+from lenet5c.commands.predict import main  # noqa: E402
+from lenet5c.datasets import mnist  # noqa: E402
+from lenet5c.recognition import Reader  # noqa: E402
+
+COUNT = 200
+
+
+def test_at_least_97_of_100_are_read(tmp_path, capsys):
+    """Pens, papers, light, noise, size, place, slant, file format: all drawn together; a rejection counts as wrong."""
+    _, test = mnist()
+    truth, traits = {}, {}
+    for i in range(COUNT):
+        rng = np.random.default_rng([1998, i])
+        j = int(rng.integers(len(test)))
+        content, ending, drawn = hard_picture(test.images[j, 0], rng)
+        name = f"{i:03}.{ending}"
+        (tmp_path / name).write_bytes(content)
+        truth[name], traits[name] = str(test.labels[j]), drawn
+
+    assert main([str(tmp_path), "--json"]) in (0, 3)
+    readings = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert len(readings) == COUNT
+    read = {Path(reading["file"]).name: reading["label"] for reading in readings}
+    wrong = [name for name in truth if read[name] != truth[name]]
+    assert len(wrong) <= 0.03 * COUNT, [(name, truth[name], traits[name]) for name in wrong]
+    # They are what they claim to be: of every kind there are many.
+    for trait in ("stroke", "place", "light", "format"):
+        assert min(Counter(drawn[trait] for drawn in traits.values()).values()) >= COUNT // 20
+    sides = [drawn["side"] for drawn in traits.values()]
+    assert min(sides) < 50 and max(sides) > 900
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        {"side": 40, "share": 0.7},
+        {"side": 1000, "edge": "blurry", "format": "bmp"},
+        {"place": "corner"},
+        {"light": "shadow", "side": 300},
+        {"format": "jpeg", "quality": 20, "noise": 14.0},
+        {"paper": (25, 45, 38), "pen": (230, 230, 220)},
+    ],
+    ids=str,
+)
+def test_one_kind_at_a_time(chosen):
+    _, test = mnist()
+    plain = {
+        "side": 120,
+        "aspect": 1.0,
+        "stroke": "usual",
+        "light": "even",
+        "noise": 4.0,
+        "format": "png",
+    }
+    reader, right = Reader(), 0
+    for i in range(20):
+        content, _, _ = hard_picture(
+            test.images[i, 0], np.random.default_rng([7, i]), **(plain | chosen)
+        )
+        right += reader(BytesIO(content)).label == str(test.labels[i])
+    assert right >= 18

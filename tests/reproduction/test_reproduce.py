@@ -1,0 +1,385 @@
+"""`lenet5c reproduce` on a small data set: trainings, record, report, pictures, interrupts, messages."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lenet5c.commands import reproduce, train
+from lenet5c.recipes import RECIPES
+from lenet5c.reproduction import check_reached, reached_text, read_record
+from lenet5c.reproduction.reported import REPORTED, Reported, reported
+from lenet5c.training import RunError, load_model, mcnemar, mean_interval, wilson_interval
+
+pytest.importorskip("matplotlib")
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+@pytest.fixture
+def call(tmp_path, idx_files, monkeypatch, capsys):
+    """Runs the command in this process; returns its exit code, output and errors."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments, data=idx_files):
+        code = reproduce.main([*map(str, arguments), "--data", str(data)])
+        return (code, *capsys.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def paper(monkeypatch):
+    """A recipe with a published curve and sizes."""
+    facts = Reported(
+        95.0,
+        epochs=20,
+        test_errors=(9.0, 7.0, 5.0),
+        train_errors=(20.0, 9.0, 6.0),
+        sizes={500: 9, 2000: 5},
+    )
+    monkeypatch.setitem(REPORTED, "fast", facts)
+
+
+def assert_one_line(result, code, *words):
+    assert result[0] == code, result
+    (line,) = result[2].splitlines()
+    assert line.startswith("lenet5c reproduce: error: ")
+    for word in words:
+        assert str(word) in line
+
+
+def test_trainings_record_report_and_pictures(tmp_path, call, paper, mnist_slice):
+    arguments = ["fast", "default", "--seeds", 3, "--epochs", 1, "--out", "report", "--jobs", 2]
+    code, said, errors = call(*arguments)
+    assert (code, errors) == (0, "")
+    assert said.count(" in ") == 9 and "kept" not in said and "reached=" not in said
+    record = read_record(tmp_path / "report/reproductions.json")
+    assert record["command"].startswith("python -m lenet5c reproduce fast default --seeds 3")
+    assert (record["data"], record["changes"], record["rejected"]["index"]) == (
+        "data",
+        {"epochs": 1},
+        [],
+    )
+    fast, small, default = record["results"]
+    assert [(r["recipe"], r["train_size"]) for r in record["results"]] == [
+        ("fast", None),
+        ("fast", 500),
+        ("default", None),
+    ]
+    assert (
+        small["settings"]["train_size"] == 500
+        and small["accuracy"]["mean"] < fast["accuracy"]["mean"]
+    )
+    assert (
+        "test_accuracy" in fast["runs"][0]["history"]
+        and "test_accuracy" not in default["runs"][0]["history"]
+    )
+
+    for result in record["results"]:
+        runs = result["runs"]
+        assert [run["seed"] for run in runs] == [0, 1, 2] and all(
+            run["seconds"] > 0.1 for run in runs
+        )
+        found = mean_interval([run["test_correct"] / 5 for run in runs])
+        assert result["accuracy"] == pytest.approx(vars(found), abs=1e-6)
+        (median,) = [run for run in runs if run["seed"] == result["median_seed"]]
+        assert median["test_correct"] == sorted(run["test_correct"] for run in runs)[1]
+        assert result["wilson"] == pytest.approx(
+            [100 * end for end in wilson_interval(median["test_correct"], 500)]
+        )
+        assert result["errors"]["index"] == median["wrong"]
+        assert all(len(run["wrong"]) == 500 - run["test_correct"] for run in runs)
+
+    # One result against the model itself.
+    (folder,) = (tmp_path / "runs/reproduce").glob(f"default-{default['median_seed']}-*")
+    test = mnist_slice[1]
+    probabilities = load_model(folder / "model.safetensors").probabilities(test.images)
+    wrong = default["errors"]["index"]
+    assert np.flatnonzero(probabilities.argmax(axis=1) != test.labels).tolist() == wrong
+    assert default["errors"]["label"] == test.labels[wrong].tolist()
+    assert default["errors"]["predicted"] == probabilities.argmax(axis=1)[wrong].tolist()
+    assert default["errors"]["confidence"] == pytest.approx(
+        probabilities.max(axis=1)[wrong].tolist(), abs=1e-4
+    )
+
+    (pair,) = record["comparisons"]
+    right = [~np.isin(np.arange(500), result["errors"]["index"]) for result in (fast, default)]
+    expected = mcnemar(*right)
+    assert pair == {"a": "fast", "b": "default", **vars(expected)}
+
+    text = (tmp_path / "report/reproductions.md").read_text("utf-8")
+    pictures = re.findall(r"!\[.+\]\((.+)\)", text)
+    assert {Path(name).name for name in pictures} == {
+        "overview.png",
+        "curve-fast.png",
+        "curve-default.png",
+        "sizes-fast.png",
+        "errors-fast.png",
+    }
+    for name in pictures:
+        assert (tmp_path / "report" / name).read_bytes().startswith(b"\x89PNG")
+    assert (
+        f"| [fast](#fast) | 95.00 % | **{fast['accuracy']['mean']:.2f} %** ± {fast['accuracy']['sd']:.2f} |"
+        in text
+    )
+    assert "| 1 (20) | 61,706 |" in text and "epochs = 1, data = data" in text
+    assert f"| 500 | 9.00 % | {100 - small['accuracy']['mean']:.2f} %" in text
+    assert "trainings shared the cores" in text and "None" not in text and "nan" not in text
+    for row in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
+        assert len({line.count("|") for line in row.splitlines()}) == 1
+
+    # The same again trains nothing.
+    code, said, _ = call(*arguments)
+    assert code == 0 and said.count("kept from before") == 9 and " in " not in said
+    assert read_record(tmp_path / "report/reproductions.json")["results"] == record["results"]
+
+
+def test_rejected_labels_are_marked(tmp_path, call, mnist_slice):
+    from lenet5c.reproduction import pictures, report
+
+    assert call("fast", "--seeds", 1, "--epochs", 1, "--out", "report")[0] == 0
+    record = read_record(tmp_path / "report/reproductions.json")
+    assert record["results"][0]["accuracy"]["sd"] is None  # one seed
+    wrong = record["results"][0]["errors"]
+    right = min(set(range(500)) - set(wrong["index"]))
+    plain = (tmp_path / "report/images/reproductions/errors-fast.png").read_bytes()
+    record["rejected"] = {"index": [wrong["index"][0], right], "label": [wrong["label"][0], 7]}
+    pictures.draw(record, mnist_slice[1], tmp_path / "report/images/reproductions")
+    assert (tmp_path / "report/images/reproductions/errors-fast.png").read_bytes() != plain
+    report.write(tmp_path / "report/reproductions.md", record, {})
+    text = (tmp_path / "report/reproductions.md").read_text("utf-8")
+    assert text.count("| yes |") == 1
+    assert f"| {wrong['index'][0]} | {wrong['label'][0]} | {wrong['predicted'][0]} |\n" in text
+    assert f"| {right} | 7 | as labelled |\n" in text
+    assert "Of 1 of them the label is rejected" in text
+
+
+def test_the_interrupted_go_on(tmp_path, call):
+    arguments = ["fast", "--seeds", 2, "--epochs", 1, "--out", "report"]
+    assert call(*arguments)[0] == 0
+    (folder,) = (tmp_path / "runs/reproduce").glob("fast-1-*")
+    for name in ("summary.json", "model.safetensors", "process.json"):
+        (folder / name).unlink()
+    before = read_record(tmp_path / "report/reproductions.json")["results"][0]
+    code, said, _ = call(*arguments)
+    assert (
+        code == 0
+        and "fast, seed 1" in said
+        and "resumed, so not timed" in said
+        and said.count("kept") == 1
+    )
+    after = read_record(tmp_path / "report/reproductions.json")["results"][0]
+    assert [run["wrong"] for run in after["runs"]] == [run["wrong"] for run in before["runs"]]
+    assert after["runs"][1]["seconds"] is None and after["seconds"]["count"] == 1
+    assert "1 that were interrupted and resumed are left out" in (
+        tmp_path / "report/reproductions.md"
+    ).read_text("utf-8")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_the_trainings_and_the_same_command_goes_on(tmp_path, idx_files, number):
+    command = [
+        sys.executable,
+        "-m",
+        "lenet5c",
+        "reproduce",
+        "fast",
+        "--seeds",
+        "1",
+        "--epochs",
+        "60",
+        "--data",
+        idx_files,
+    ]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("runs/reproduce/*/metrics.jsonl")):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert (
+        process.returncode == 130
+        and "the same command goes on" in errors
+        and "Traceback" not in errors
+    )
+    (folder,) = (tmp_path / "runs/reproduce").iterdir()
+    assert (folder / "checkpoint.safetensors").exists() and not (folder / "summary.json").exists()
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "resumed, so not timed" in done.stdout and (tmp_path / "docs/reproductions.md").exists()
+
+
+def test_a_training_that_fails(tmp_path, call):
+    assert call("fast", "--seeds", 1, "--epochs", 1, "--out", "report")[0] == 0
+    (folder,) = (tmp_path / "runs/reproduce").iterdir()
+    (folder / "summary.json").unlink()
+    (folder / "config.json").write_text("{")
+    result = call("fast", "--seeds", 1, "--epochs", 1, "--out", "report")
+    assert_one_line(
+        result, 1, "fast, seed 0", folder.name, "config.json cannot be read", "same command again"
+    )
+
+
+def test_a_model_that_does_not_fit_its_summary(tmp_path, call):
+    assert call("fast", "--seeds", 1, "--epochs", 1, "--out", "report")[0] == 0
+    (folder,) = (tmp_path / "runs/reproduce").iterdir()
+    summary = json.loads((folder / "summary.json").read_text())
+    (folder / "summary.json").write_text(
+        json.dumps(summary | {"test_correct": summary["test_correct"] - 1})
+    )
+    result = call("fast", "--seeds", 1, "--epochs", 1, "--out", "report")
+    assert_one_line(result, 2, "model.safetensors", "delete", folder.name)
+
+
+def test_bad_use(tmp_path, call, monkeypatch):
+    assert_one_line(call("fast", "fastest"), 2, "'fastest'", "default, fast")
+    assert_one_line(call("fast", data=tmp_path / "nowhere"), 2, "nowhere", "it should be a folder")
+    (tmp_path / "file").touch()
+    assert_one_line(call("fast", "--out", "file"), 2, "cannot be written", "--out")
+    assert_one_line(
+        call("fast", "--out", "report", "--work", "file"), 2, "cannot be written", "--work"
+    )
+    (tmp_path / "report/reproductions.json").write_text('{"format": "other"}')
+    assert_one_line(call("fast", "--out", "report"), 2, "reproductions.json is not a record")
+    monkeypatch.setattr(reproduce, "find_spec", lambda name: None)
+    assert_one_line(call("fast"), 2, "pip install 'matplotlib>=3.8'")
+    for arguments in (["--seeds", "0"], ["--jobs", "x"], ["--out", ""]):
+        with pytest.raises(SystemExit) as caught:
+            reproduce.main(arguments)
+        assert caught.value.code == 2
+
+
+def test_a_report_is_not_replaced_by_one_of_fewer_recipes(tmp_path, call):
+    (tmp_path / "docs").mkdir()
+    record = {
+        "format": "lenet5c reproductions 1",
+        "results": [{"recipe": "fast"}, {"recipe": "default"}],
+    }
+    (tmp_path / "docs/reproductions.json").write_text(json.dumps(record))
+    assert_one_line(call("fast"), 2, "has default, too", "--out")
+
+
+def test_each_training_has_a_folder_by_its_settings(tmp_path):
+    from lenet5c.reproduction.runs import plan
+
+    def folders(epochs=None, digest="0", work="w"):
+        return [
+            run.folder.path
+            for run in plan(["default", "fast"], 2, work, "mnist", epochs, digest, 60000)
+        ]
+
+    assert len(set(folders() + folders(epochs=1) + folders(digest="1"))) == 12
+    assert folders() == folders() and folders(work="v") != folders()
+    runs = plan(["fast", "default"], None, "w", "mnist", None, "0", 60000)
+    assert len(runs) == reported("fast").seeds + reported("default").seeds
+    options = train.make_parser().parse_args(runs[-1].options)
+    assert (options.recipe, options.seed, options.data) == ("default", 4, "mnist")
+
+
+def result(name="fast", mean=99.0, sd=0.05, count=10, train_size=None):
+    return {
+        "recipe": name,
+        "train_size": train_size,
+        "accuracy": {"mean": mean, "sd": sd, "count": count},
+    }
+
+
+class Entry:
+    def __init__(self, reached):
+        self.reached = reached
+
+
+def test_what_recipes_say_they_reached_is_held_against_a_record():
+    record = {
+        "data": "mnist",
+        "changes": {},
+        "results": [result(), result(train_size=500, mean=95.0)],
+    }
+    assert reached_text(result()) == "99.00 % ± 0.05 (10 seeds)"
+    assert reached_text(result(sd=None, count=1)) == "99.00 % (1 seed)"
+    assert (
+        check_reached({"fast": Entry("99.00 % ± 0.05 (10 seeds)"), "other": Entry("9 %")}, record)
+        == []
+    )
+    assert check_reached({"fast": Entry("")}, record) == [] == check_reached({}, record)
+    (line,) = check_reached({"fast": Entry("99.10 % ± 0.05 (10 seeds)")}, record)
+    assert "'99.10 % ± 0.05 (10 seeds)'" in line and "'99.00 % ± 0.05 (10 seeds)'" in line
+    assert len(check_reached({}, record | {"changes": {"epochs": 1}})) == 1
+
+
+def test_the_recipes_agree_with_the_committed_record():
+    if not (DOCS / "reproductions.json").exists():
+        pytest.skip("there is no committed record")
+    assert check_reached(RECIPES, read_record(DOCS / "reproductions.json")) == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", "{}", '{"format": "lenet5c reproductions 1"}', '{"format": 1, "results": []}'],
+)
+def test_files_that_are_no_records(tmp_path, content):
+    (tmp_path / "record.json").write_text(content)
+    with pytest.raises(RunError, match="not a record"):
+        read_record(tmp_path / "record.json")
+
+
+def test_facts_are_sound():
+    for name, facts in REPORTED.items():
+        assert len(facts.test_errors) == len(facts.train_errors), name
+        assert facts.seeds >= 1 and replace(facts) == facts
+        assert facts.accuracy is None or (90 < facts.accuracy < 100 and facts.time and facts.epochs)
+    paper = REPORTED["paper1998"]
+    assert len(paper.test_errors) == 21 and paper.test_errors[-1] == pytest.approx(
+        100 - paper.accuracy
+    )
+    assert max(paper.sizes) == 60_000 and reported("default") == Reported()
+
+
+def test_recipes_and_report_name_the_same_figures():
+    for name, recipe in RECIPES.items():
+        accuracy, on = (
+            reported(name).accuracy,
+            {"test": "test", "training": "train"}[reported(name).on],
+        )
+        assert bool(recipe.reported) == (accuracy is not None), name
+        if recipe.reported:
+            assert f"{accuracy:g} % {on}" in recipe.reported
+
+
+def test_the_command_is_listed():
+    done = subprocess.run(
+        [sys.executable, "-m", "lenet5c", "reproduce", "--help"], capture_output=True, text=True
+    )
+    assert done.returncode == 0 and "usage: lenet5c reproduce" in done.stdout
+
+
+def test_curves_of_trainings_that_stopped_early():
+    from lenet5c.reproduction import pictures
+
+    histories = [{"epoch": list(range(1, n + 1)), "train_accuracy": [0.9] * n} for n in (3, 5, 4)]
+    figure = pictures.curve(
+        {"recipe": "fast", "runs": [{"history": history} for history in histories]}
+    )
+    assert [len(line.get_xdata()) for line in figure.axes[0].lines] == [3, 5, 4, 3]
+
+
+def test_an_unknown_instruction_set_is_bad_use(tmp_path):
+    argv = [sys.executable, "-m", "lenet5c", "reproduce", "--help"]
+    environment = os.environ | {"LENET5C_ISA": "mmx"}
+    result = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, env=environment)
+    assert result.returncode == 2
+    (message,) = result.stderr.strip().splitlines()
+    assert message.startswith("lenet5c reproduce: error: LENET5C_ISA is 'mmx'")
