@@ -11,6 +11,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from lenet5c.datasets import Dataset, Source
+from lenet5c.nn import Samples
 from lenet5c.recipes import Recipe, RunConfig, recipe, train
 from lenet5c.recipes.build import make_loss
 from lenet5c.recipes.kind import number, plain, whole
@@ -313,16 +314,15 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
         order = np.random.default_rng([self.seed_, 6, self.n_iter_]).permutation(count)
         steps = ceil(count / settings.batch_size)
         rate = settings.lr if self.learning_rate is not None else settings.lr / 4
+        preparation = trained.preparation
+        offset = preparation.offset(fitted.shape[1])
         losses, taken, correct = trained.model.train_steps(
-            fitted,
+            Samples(fitted, order, preparation.scale, offset),
             samples.labels[order],
             make_loss(settings),
             self.optimizer_,
             [rate] * steps,
             batch_size=settings.batch_size,
-            index=order,
-            scale=trained.preparation.scale,
-            offset=trained.preparation.offset(fitted.shape[1]),
         )
         if taken < steps:
             raise NonFiniteError(
