@@ -19,14 +19,14 @@ def cache_folder() -> Path:
     if os.environ.get(FOLDER):
         return Path(os.environ[FOLDER]).expanduser()
     if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
+        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
     elif sys.platform == "darwin":
         base = Path.home() / "Library" / "Caches"
     else:
-        base = os.environ.get("XDG_CACHE_HOME", "")
+        base = Path(os.environ.get("XDG_CACHE_HOME", ""))
         # The XDG specification has relative paths ignored.
-        base = base if os.path.isabs(base) else Path.home() / ".cache"
-    return Path(base) / "lenet5c"
+        base = base if base.is_absolute() else Path.home() / ".cache"
+    return base / "lenet5c"
 
 
 def is_offline() -> bool:
@@ -67,14 +67,14 @@ def _try_lock(file: BinaryIO) -> bool:
 
         try:
             file.seek(0)
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+            return True
         except OSError:
             return False
-        return True
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:
-        return True
+        pass
     return True

@@ -18,7 +18,7 @@ PART_NAMES = {
     "validation": ("val", "valid", "validation"),
     "test": ("test", "testing"),
 }
-# Left behind by systems and archives, in small letters; names that begin with a dot are skipped too.
+# Left behind by systems and archives, in small letters; names with a leading dot are skipped too.
 LITTER = frozenset(
     {"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "system volume information"}
 )
@@ -98,7 +98,7 @@ def list_folder(path: str | os.PathLike[str]) -> FolderFiles:
 
 
 def natural_key(name: str) -> tuple[list[int | str], str]:
-    """Return the sorting key of a name: '2' before '10', 'b' beside 'B', the same on every system."""
+    """Return the sorting key of a name, on every system: '2' before '10', 'b' beside 'B'."""
     name = unicodedata.normalize("NFC", name)
     pieces = re.split(r"(\d+)", name.casefold())
     # Digits of all scripts count; pieces alternate, so a number is never compared with a text.

@@ -12,7 +12,7 @@ import struct
 import sys
 import zlib
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -143,7 +143,7 @@ def has_idx_files(directory: str | os.PathLike[str]) -> bool:
 
 
 def read_idx_stream(
-    stream: BinaryIO, name: str | Path, size: int, most: int | None = None
+    stream: IO[bytes], name: str | Path, size: int, most: int | None = None
 ) -> NDArray[Any]:
     """Read a gzipped IDX file of `size` bytes, called `name` in errors, as `load_idx` does.
 
@@ -195,7 +195,7 @@ def _read_array(
         raw = np.empty(nbytes, dtype=np.uint8)
     except MemoryError as error:
         raise DatasetError(f"{path}: {declared}, more than there is memory for") from error
-    _fill(stream, memoryview(raw), path, declared)
+    _fill(stream, raw.data, path, declared)
     # For gzip this read is also what reaches, and checks, the checksum at the end.
     if stream.read(1):
         raise DatasetError(f"{path}: {declared} but other data follows; {_COPY_AGAIN}")
@@ -242,7 +242,7 @@ def _fill(stream: Any, view: memoryview, path: str | Path, declared: str) -> Non
 
 def _find_pair(folder: Path, prefixes: tuple[str, ...]) -> tuple[Path, Path]:
     """Return the image and the label file of the first prefix that has both."""
-    gaps = []
+    gaps: list[list[str]] = []
     for prefix in prefixes:
         images = _find(folder, f"{prefix}-images", ("idx3", "idx4"))
         labels = _find(folder, f"{prefix}-labels", ("idx1",))
@@ -251,8 +251,10 @@ def _find_pair(folder: Path, prefixes: tuple[str, ...]) -> tuple[Path, Path]:
         wanted = {f"{prefix}-images-idx3-ubyte": images, f"{prefix}-labels-idx1-ubyte": labels}
         gaps.append([name for name, path in wanted.items() if path is None])
     # The prefix that comes closest is the one that was meant.
-    missing = " and ".join(min(gaps, key=len))
-    raise FileNotFoundError(f"{folder}: {missing} missing; put all four files, or .gz files, there")
+    missing = min(gaps, key=len)
+    raise FileNotFoundError(
+        f"{folder}: {' and '.join(missing)} missing; put all four files, or .gz files, there"
+    )
 
 
 def _find(folder: Path, stem: str, formats: tuple[str, ...]) -> Path | None:

@@ -119,11 +119,11 @@ def image_folder(
             f"no folder for test: {len(chosen):,} of {len(parts):,} images are set aside for it"
         )
     known = (len(files.class_names), root.resolve().name, files.class_names)
-    train, validation, test = (
-        Dataset(array[chosen], labels[chosen], *known) if (chosen := parts == part).any() else None
-        for part in ("train", "validation", "test")
-    )
-    return Source(train, test, validation, "whole", tuple(notes))
+    made = {
+        part: Dataset(array[parts == part], labels[parts == part], *known)
+        for part in np.unique(parts).tolist()
+    }
+    return Source(made["train"], made["test"], made.get("validation"), "whole", tuple(notes))
 
 
 def set_aside(
@@ -172,7 +172,7 @@ class _Images:
         self.channels, self.asked, self.memory = channels, size, memory
         self.expected, self.root = expected, root
         self.size = size
-        self.kept: list[NDArray[np.uint8] | None] = []
+        self.kept: list[NDArray[np.uint8]] = []
         self.shape: tuple[int, int] | None = None  # of all so far, while they keep it
         self.colored = channels == 3
 
@@ -200,15 +200,15 @@ class _Images:
         self._check_memory()
 
     def stack(self) -> NDArray[np.uint8]:
-        height, width = self.size or self.shape
-        stacked = np.empty((len(self.kept), 3 if self.colored else 1, height, width), np.uint8)
-        for i in range(len(stacked)):
-            stacked[i] = self.kept[i]  # one channel goes into all three
-            self.kept[i] = None  # else all would be there twice
+        size = self.size or self.shape or SIZE
+        stacked = np.empty((len(self.kept), 3 if self.colored else 1, *size), np.uint8)
+        for i in reversed(range(len(stacked))):
+            # One channel goes into all three. Popped, else all would be in memory twice.
+            stacked[i] = self.kept.pop()
         return stacked
 
     def _check_memory(self) -> None:
-        height, width = self.size or self.shape
+        height, width = self.size or self.shape or SIZE
         needed = self.expected * (3 if self.colored else 1) * height * width
         if needed > self.memory:
             raise DatasetError(

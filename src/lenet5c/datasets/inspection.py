@@ -167,8 +167,9 @@ def _inspect_folder(root: Path, examples: int) -> Inspection:
 
 def _inspect_arrays(data: str, source: Source, examples: int) -> Inspection:
     facts = _Facts(source.train.class_names)
-    parts = {"train": source.train, "validation": source.validation, "test": source.test}
-    parts = {part: dataset for part, dataset in parts.items() if dataset is not None}
+    parts = {"train": source.train, "test": source.test}
+    if source.validation is not None:
+        parts = {"train": source.train, "validation": source.validation, "test": source.test}
     for part, dataset in parts.items():
         kind = "gray" if dataset.images.shape[1] == 1 else "color"
         labels = dataset.labels.tolist()

@@ -129,12 +129,12 @@ def _read(named: NamedSet, place: Path) -> Source:
         arrays = [load_idx(place / name) for name in named.members]
     names = named.class_names
     parts = []
-    for part, images, labels in (("train", *arrays[:2]), ("test", *arrays[2:])):
+    for part, images, labels in zip(("train", "test"), arrays[::2], arrays[1::2], strict=True):
         labels = _check_arrays(named, part, images, labels)
         if named.transposed:
             _transpose(images)
         parts.append(Dataset(images[:, np.newaxis], labels, len(names), named.name, names))
-    return Source(*parts, None, named.reading)
+    return Source(parts[0], parts[1], reading=named.reading)
 
 
 def _read_member(archive: zipfile.ZipFile, path: Path, name: str) -> NDArray[Any]:

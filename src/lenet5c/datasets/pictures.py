@@ -169,7 +169,7 @@ def _convert_array(array: NDArray[Any]) -> NDArray[np.uint8]:
     elif array.dtype.kind == "f":
         if not np.isfinite(array).all() or array.min() < 0 or array.max() > 1:
             raise PictureError(
-                "an array of floats must hold values from 0 to 1; divide it by 255, or make it uint8"
+                "an array of floats must hold values from 0 to 1; divide it by 255 or make it uint8"
             )
         array = (array * 255 + 0.5).astype(np.uint8)
     elif array.dtype.kind not in "iu":
@@ -226,7 +226,7 @@ def _read_file(file: BinaryIO, name: str) -> NDArray[np.uint8]:
 def _decode(image: Any, name: str) -> NDArray[np.uint8]:
     """Return the array of a picture that Pillow has opened."""
     ImageOps = require("PIL.ImageOps", "images", "pictures")
-    _check_size(*image.size, name)
+    _check_size(image.width, image.height, name)
     try:
         image.load()
         return _convert_mode(ImageOps.exif_transpose(image))
@@ -266,7 +266,7 @@ def _convert_mode(image: Any) -> NDArray[np.uint8]:
 
 
 def _reduce_depth(values: NDArray[Any]) -> NDArray[np.uint8]:
-    """Convert gray levels of more than eight bits by the range they seem to have, such as 12 bits."""
+    """Convert gray levels of more than eight bits by their likely range, such as 12 bits."""
     values = values.astype(np.float64)
     finite = np.isfinite(values)
     if not finite.all():

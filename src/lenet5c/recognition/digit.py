@@ -1,4 +1,4 @@
-"""One digit in a gray picture, brought to MNIST's form: white on black, 28 by 28, centered by mass."""
+"""One digit in a gray picture, in MNIST's form: white on black, 28 by 28, centered by mass."""
 
 from dataclasses import dataclass, field
 
@@ -15,7 +15,7 @@ Box = tuple[int, int, int, int]
 
 #: Pixels on the longer side at which ink is looked for; larger pictures are reduced first.
 WORKING_SIDE = 640
-#: Shares of full ink: the least of a pixel of a stroke, and the least of a stroke's strongest pixel.
+#: Shares of full ink: the least of a stroke's pixels, and the least of its strongest pixel.
 EDGE, CORE = 0.3, 0.55
 #: Fainter pixels join nothing: noise is stronger in shadows than the paper's on average.
 FAINT = 0.15
@@ -226,10 +226,10 @@ def crop_ink(strength: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def find_box(strength: NDArray[np.uint8]) -> Box:
     """Return (top, left, bottom, right) of the pixels that reach a share of the strongest ink."""
-    peak = strength.max() if strength.size else 0
-    if peak == 0:
+    box = bound(strength >= max(1, EDGE * strength.max(initial=0)))
+    if box is None:
         raise BlankImageError("nothing is written on it")
-    return bound(strength >= max(1, EDGE * peak))
+    return box
 
 
 def normalize_stroke(crop: NDArray[np.uint8], box: int = 20) -> NDArray[np.uint8]:

@@ -111,7 +111,9 @@ def reject_answer(
     best = float(probabilities.max())
     if best < 0.5:
         return f"the net is not sure: {best:.0%} at best"
-    if logits is not None and float(logits.max()) < _least_logit(measured, best):
+    if logits is None or measured is None:
+        return None
+    if float(logits.max()) < _least_logit(measured, best):
         return "it resembles no digit"
     return None
 

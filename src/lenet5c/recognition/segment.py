@@ -37,10 +37,12 @@ class Piece:
 
     @property
     def height(self) -> int:
+        """int : Rows of the box."""
         return self.box[2] - self.box[0]
 
     @property
     def width(self) -> int:
+        """int : Columns of the box."""
         return self.box[3] - self.box[1]
 
     def image(self) -> NDArray[np.uint8]:
@@ -210,7 +212,7 @@ def _join(boxes: NDArray[np.int64], usual: float) -> NDArray[np.int64]:
     width = boxes[:, 3] - boxes[:, 1]
     small = np.maximum(height, width) < 0.6 * usual
     # Small parts, the smallest first, join the nearest: a flag its 5, a dash its 7.
-    for i in sorted(np.flatnonzero(small), key=lambda i: (height[i] * width[i], i)):
+    for i in sorted(np.flatnonzero(small).tolist(), key=lambda i: (height[i] * width[i], i)):
         down = np.maximum(np.maximum(boxes[:, 0] - boxes[i, 2], boxes[i, 0] - boxes[:, 2]), 0)
         aside = np.maximum(np.maximum(boxes[:, 1] - boxes[i, 3], boxes[i, 1] - boxes[:, 3]), 0)
         far = np.hypot(down, 1.5 * aside)
