@@ -38,16 +38,9 @@ def is_offline() -> bool:
 def lock(
     path: Path, waiting: Callable[[], object] | None = None, pause: float = 0.2
 ) -> Iterator[None]:
-    """Hold a lock file, so that other processes wait; a killed process releases it.
+    """Hold a lock file, which stays, empty; a killed process releases it.
 
-    Parameters
-    ----------
-    path : Path
-        Stays, empty.
-    waiting : callable, optional
-        Called once if another process holds it.
-    pause : float, optional
-        Seconds between attempts.
+    `waiting` is called once if another process holds it; `pause` are the seconds between attempts.
     """
     with open(path, "ab") as file:
         while not _try_lock(file):

@@ -5,7 +5,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from lenet5c._text import count
@@ -30,22 +30,15 @@ LAYOUT = (
 
 @dataclass
 class FolderFiles:
-    """The images of a folder, by part and class.
+    """The images of a folder.
 
-    Attributes
-    ----------
-    class_names : tuple of str
-        Those of the training images, in natural order.
-    parts : dict of str to list
-        For each of 'train', 'validation' and 'test' that is there: for each class the paths of its
-        images, in natural order.
-    notes : list of str
-        Skipped files and folders, and why.
+    `parts` has for each of 'train', 'validation' and 'test' that is there, and for each class, the
+    paths of its images. Classes and images are in natural order; `notes` tell what was skipped.
     """
 
     class_names: tuple[str, ...]
     parts: dict[str, list[list[Path]]]
-    notes: list[str] = field(default_factory=list)
+    notes: list[str]
 
     def entries(self) -> list[tuple[str, int, Path]]:
         """Return (part, label, path) of each image."""
@@ -60,16 +53,8 @@ class FolderFiles:
 def list_folder(path: str | os.PathLike[str]) -> FolderFiles:
     """Find the images of a folder that has one folder for each class, in parts or not.
 
-    Parameters
-    ----------
-    path : str or path-like
-
-    Raises
-    ------
-    FileNotFoundError
-    DatasetError
-        If the folder is laid out in another way, has less than two classes, or a class of one
-        part is not in another.
+    A DatasetError says that the folder is laid out in another way, has less than two classes, or
+    that a class of one part is not in another.
     """
     root = Path(path)
     if not root.exists():

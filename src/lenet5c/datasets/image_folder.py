@@ -133,14 +133,9 @@ def set_aside(
     share: float,
     seed: int,
 ) -> NDArray[np.int64]:
-    """Choose the images of a test set: of each class the share, at least one if it has three.
+    """Return the positions of a test set's images: of each class the share, at least one of three.
 
     If no class has three, one is chosen of each that has two. Each class keeps at least one image.
-
-    Returns
-    -------
-    ndarray of int64
-        Positions, in order.
     """
     order = [
         hashlib.sha256(

@@ -118,16 +118,9 @@ class Inspection:
 def inspect(
     data: str, examples: int = 0, tell: Callable[[str], object] | None = None
 ) -> Inspection:
-    """Look at all images of a data set.
+    """Look at all images of a data set; `data` and `tell` are those of `open_source`.
 
-    Parameters
-    ----------
-    data : str
-        As `lenet5c.datasets.open_source` takes it.
-    examples : int, optional
-        Pictures of each part and class to keep, spread over it.
-    tell : callable, optional
-        As `lenet5c.datasets.open_source` takes it.
+    Of each part and class so many `examples` are kept, spread over it.
     """
     if data in NAMES or has_idx_files(data):
         return _inspect_arrays(data, open_source(data, tell=tell), examples)

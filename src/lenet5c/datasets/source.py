@@ -17,16 +17,7 @@ NAMES = ("mnist", *NAMED_SETS)
 def source_name(data: str, argument: str = "--data") -> str:
     """Return a known name as it is, a folder as its full path: the form in a run's config.json.
 
-    Parameters
-    ----------
-    data : str
-    argument : str, optional
-        Its name in an error.
-
-    Raises
-    ------
-    DatasetError
-        If it is neither.
+    A DatasetError says that `data`, the value of `argument`, is neither.
     """
     if data in NAMES:
         return data

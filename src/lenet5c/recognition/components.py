@@ -39,13 +39,9 @@ class Components:
 
 
 def find_components(mask: NDArray[np.bool_]) -> Components:
-    """Label the components of a mask whose pixels touch at an edge or a corner.
+    """Label the components of a mask (h, w), whose pixels touch at an edge or a corner.
 
     Runs of pixels along the rows that touch runs of the next row are joined, all at once.
-
-    Parameters
-    ----------
-    mask : ndarray of bool, shape (h, w)
 
     Examples
     --------

@@ -18,18 +18,10 @@ WIDEST = 0.25
 
 
 def flatten_paper(plane: NDArray[np.uint8]) -> tuple[Plane, bool]:
-    """Return a picture as its distance from its paper, and whether its ink is dark.
+    """Return a gray picture's distance from its paper, float32, and whether its ink is dark.
 
-    Parameters
-    ----------
-    plane : ndarray of uint8, shape (h, w)
-
-    Returns
-    -------
-    signed : ndarray of float32, shape (h, w)
-        Gray levels, positive where it is ink. Dark ink on unevenly lit paper is compared with the
-        paper around it: the same ink in a shadow gets the same value.
-    dark : bool
+    Gray levels, positive where it is ink. Dark ink on unevenly lit paper is compared with the
+    paper around it: the same ink in a shadow gets the same value.
     """
     height, width = plane.shape
     longer = max(height, width)

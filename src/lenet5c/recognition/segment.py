@@ -22,15 +22,7 @@ LEAST = 0.45
 
 @dataclass(frozen=True, eq=False)
 class Piece:
-    """The ink of one digit.
-
-    Attributes
-    ----------
-    box : tuple of int
-        (top, left, bottom, right) in the sheet of ink.
-    strength : ndarray of uint8
-        The ink in that box, without that of its neighbours.
-    """
+    """The ink of one digit in its box, (top, left, bottom, right), without its neighbors'."""
 
     box: Box
     strength: NDArray[np.uint8]
@@ -61,14 +53,9 @@ class Piece:
 
 
 def find_pieces(strength: NDArray[np.uint8]) -> list[Piece]:
-    """Find the pieces of ink that may be digits each.
+    """Find the pieces of ink, of the strength (h, w), that may be digits each.
 
     Components that belong together are joined; specks and the rules of the paper are left out.
-
-    Parameters
-    ----------
-    strength : ndarray of uint8, shape (h, w)
-        Of ink.
     """
     parts = find_components(remove_rules(strength >= FIRM))
     usual = _find_usual_height(parts.boxes, parts.area)
@@ -122,16 +109,8 @@ def split_piece(
 ) -> list[Piece]:
     """Split a piece that may be several digits, where the net is surest of all of them together.
 
-    Parameters
-    ----------
-    piece : Piece
-    probabilities : callable
-        From uint8 (N, 28, 28) to float (N, classes).
-
-    Returns
-    -------
-    list of Piece
-        The piece itself if no cut makes it more plausible.
+    `probabilities` takes images (N, 28, 28) to (N, classes). The piece itself is returned if no
+    cut makes it more plausible.
     """
     if piece.width <= WIDE * piece.height or piece.height < 8:
         return [piece]
