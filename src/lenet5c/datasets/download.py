@@ -34,27 +34,13 @@ class DownloadError(DatasetError):
 
 @dataclass(frozen=True)
 class Patience:
-    """How long to wait for a server, in seconds.
+    """How long to wait for a server, in seconds."""
 
-    Attributes
-    ----------
-    timeout : float
-        Without a byte.
-    window : float
-        After each, at least `least` bytes must have come.
-    least : int
-    attempts : int
-        At one address, where another may help: after a timeout, a broken connection or an error
-        of the server.
-    pause : float
-        Before another attempt; twice as long before each further one.
-    """
-
-    timeout: float = 30.0
-    window: float = 60.0
+    timeout: float = 30.0  #: without a byte
+    window: float = 60.0  #: after each, at least `least` bytes must have come
     least: int = 64 << 10
-    attempts: int = 3
-    pause: float = 1.0
+    attempts: int = 3  #: after a timeout, a broken connection or an error of the server
+    pause: float = 1.0  #: before another attempt; twice as long before each further one
 
 
 def fetch(

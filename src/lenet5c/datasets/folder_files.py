@@ -68,7 +68,7 @@ def list_folder(path: str | os.PathLike[str]) -> FolderFiles:
     parts = _find_parts(root, folders)
     if parts:
         if unused := [folder.name for folder in folders if folder not in parts.values()]:
-            lister.notes.append(f"beside train, not read: {_shorten(unused)}")
+            lister.notes.append(f"beside train, not read: {list_some(unused)}")
         inside = {part: lister.scan(folder)[0] for part, folder in parts.items()}
     elif images and not folders:
         raise DatasetError(f"{root} holds images, but no folders; {LAYOUT}")
@@ -138,7 +138,7 @@ class _Lister:
                 f"{count(self.links, 'link')} out of the folder or to a folder, not followed"
             )
         if number := sum(self.other.values()):
-            kinds = _shorten(f"{n} {kind}" for kind, n in sorted(self.other.items()))
+            kinds = list_some(f"{n} {kind}" for kind, n in sorted(self.other.items()))
             notes.append(f"{count(number, 'file')} not named as images, not read: {kinds}")
         return notes
 
@@ -213,13 +213,14 @@ def _check_classes(
     return FolderFiles(tuple(names), parts, notes)
 
 
+def list_some(items: Iterable[str], most: int = 5, separator: str = ", ") -> str:
+    """Return the first items as a list in words, and how many more there are."""
+    items = list(items)
+    more = [f"and {len(items) - most:,} more"] if len(items) > most else []
+    return separator.join(items[:most] + more)
+
+
 def _describe_classes(names: list[str]) -> str:
     if len(names) > 1:
-        return f"the classes {_shorten(map(repr, names))} have"
+        return f"the classes {list_some(map(repr, names))} have"
     return f"the class {names[0]!r} has"
-
-
-def _shorten(names: Iterable[str], most: int = 5) -> str:
-    names = list(names)
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

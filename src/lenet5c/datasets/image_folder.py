@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lenet5c._text import count
 from lenet5c.datasets.conversion import is_gray, to_channels
 from lenet5c.datasets.dataset import Dataset, DatasetError, Source
-from lenet5c.datasets.folder_files import FolderFiles, list_folder
+from lenet5c.datasets.folder_files import FolderFiles, list_folder, list_some
 from lenet5c.datasets.pictures import describe_fault, read_pictures
 from lenet5c.datasets.resampling import resize
 
@@ -23,7 +23,6 @@ KEPT = 128
 TEST_SHARE = 1 / 6
 #: Bytes of all images together.
 MEMORY = 2 << 30
-SHOWN = 3
 
 
 def image_folder(
@@ -214,13 +213,12 @@ class _Images:
 
 
 def _report_bad(root: Path, bad: list[tuple[Path, str]], skip_bad: bool) -> str:
-    shown = "; ".join(f"{file.relative_to(root)} {why}" for file, why in bad[:SHOWN])
-    more = f"; and {len(bad) - SHOWN:,} more" if len(bad) > SHOWN else ""
+    shown = list_some((f"{file.relative_to(root)} {why}" for file, why in bad), 3, "; ")
     files = count(len(bad), "file")
     if skip_bad:
-        return f"{files} that cannot be read, left out: {shown}{more}"
+        return f"{files} that cannot be read, left out: {shown}"
     raise DatasetError(
-        f"{root}: {files} cannot be read ({shown}{more}); "
+        f"{root}: {files} cannot be read ({shown}); "
         "repair or delete them, or leave them out with --skip-bad"
     )
 

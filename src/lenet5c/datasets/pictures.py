@@ -80,24 +80,11 @@ def read_picture(source: Any) -> NDArray[np.uint8]:
 def read_pictures(
     paths: Sequence[Path], finish: Callable[[NDArray[np.uint8]], Any] | None = None
 ) -> Iterator[Any]:
-    """Read picture files, several at once.
+    """Read picture files, several at once, with Pillow.
 
-    Parameters
-    ----------
-    paths : sequence of Path
-    finish : callable, optional
-        Applied to each picture on the thread that has read it: large pictures should not wait in
-        memory for their turn.
-
-    Yields
-    ------
-    object or Exception
-        For each path, in order: the result of `finish`, or the reason why the file cannot be read.
-
-    Raises
-    ------
-    MissingExtraError
-        If Pillow is not installed.
+    For each path, in order, the result of `finish` or the exception that says why the file cannot
+    be read. `finish` is applied to each picture on the thread that has read it, so that large
+    pictures need not wait in memory.
     """
     # MNIST does without it.
     from concurrent.futures import ThreadPoolExecutor

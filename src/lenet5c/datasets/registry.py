@@ -16,63 +16,33 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file as it is published.
-
-    Attributes
-    ----------
-    name : str
-        In the folder of its data set.
-    urls : tuple of str
-        Its addresses, the best first; all of the same bytes.
-    sha256 : str
-    size : int
-        Bytes; if `exact` is false, more than it can have.
-    exact : bool
-    """
+    """A file as it is published; all `urls`, the best first, have the same bytes."""
 
     name: str
     urls: tuple[str, ...]
     sha256: str
-    size: int
+    size: int  #: bytes; if not `exact`, more than it can have
     exact: bool = True
 
 
 @dataclass(frozen=True)
 class NamedSet:
-    """A data set with a name.
-
-    Attributes
-    ----------
-    name, title, license, homepage : str
-    folder : str
-        In the cache; sets of one archive share it.
-    files : tuple of RemoteFile
-    members : tuple of 4 str
-        Training images, training labels, test images, test labels: names of `files`, or of members
-        of the archive that is the only file.
-    counts : tuple of int
-        Training and test images.
-    class_names : tuple of str
-    first_label : int
-        Number of the first class in the files.
-    transposed : bool
-        Rows and columns of the images are exchanged in the files.
-    reading : {'ink', 'whole'}
-        See `lenet5c.datasets.Source`; 'whole' also for KMNIST, whose characters fill the picture.
-    """
+    """A data set with a name."""
 
     name: str
     title: str
     license: str
     homepage: str
-    folder: str
+    folder: str  #: in the cache; sets of one archive share it
     files: tuple[RemoteFile, ...]
+    #: Training images, training labels, test images, test labels: names of `files`, or of members
+    #: of the archive that is the only file.
     members: tuple[str, str, str, str]
-    counts: tuple[int, int]
+    counts: tuple[int, int]  #: training and test images
     class_names: tuple[str, ...]
-    first_label: int = 0
-    transposed: bool = False
-    reading: str = "ink"
+    first_label: int = 0  #: number of the first class in the files
+    transposed: bool = False  #: rows and columns of the images are exchanged in the files
+    reading: str = "ink"  #: 'whole' also for KMNIST, whose characters fill the picture
 
     @property
     def archive(self) -> bool:

@@ -9,21 +9,11 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, eq=False)
 class Components:
-    """The components of a mask, numbered from 0 in the order of their first pixel, row by row.
+    """The components of a mask, numbered from 0 in the order of their first pixel, row by row."""
 
-    Attributes
-    ----------
-    labels : ndarray of int32, shape (h, w)
-        The number of each pixel's component, -1 where the mask is empty.
-    area : ndarray of int64, shape (n,)
-        Pixels of each component.
-    boxes : ndarray of int64, shape (n, 4)
-        (top, left, bottom, right) of each component; bottom and right are one past it.
-    """
-
-    labels: NDArray[np.int32]
-    area: NDArray[np.int64]
-    boxes: NDArray[np.int64]
+    labels: NDArray[np.int32]  #: (h, w), the number of each pixel's component; -1 for none
+    area: NDArray[np.int64]  #: (n,), pixels of each
+    boxes: NDArray[np.int64]  #: (n, 4), (top, left, bottom, right); bottom, right are one past it
 
     def __len__(self) -> int:
         return len(self.area)
