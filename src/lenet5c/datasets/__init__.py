@@ -1,5 +1,7 @@
 """Data sets of small images: MNIST (in the package), IDX files, image folders, preparation."""
 
+from __future__ import annotations
+
 from lenet5c.datasets.dataset import Dataset, DatasetError, Source
 from lenet5c.datasets.distortion import Distortion, EpochDistortion
 from lenet5c.datasets.idx import idx_folder, load_idx

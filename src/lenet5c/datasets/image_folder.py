@@ -1,5 +1,7 @@
 """A folder of images with one folder for each class, as a data set."""
 
+from __future__ import annotations
+
 import hashlib
 import os
 from collections.abc import Sequence

@@ -1,5 +1,7 @@
 """Inspection of a data set: its contents, and likely faults."""
 
+from __future__ import annotations
+
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
@@ -167,7 +169,7 @@ class Look:
     squares: NDArray[np.int64]
 
     @classmethod
-    def at(cls, picture: NDArray[np.uint8]) -> "Look":
+    def at(cls, picture: NDArray[np.uint8]) -> Look:
         """Look at uint8 (h, w) or (h, w, C); without colors it is gray, however it is stored."""
         if picture.ndim == 3 and picture.shape[2] in (1, 3) and is_gray(picture):
             picture = picture[..., 0]

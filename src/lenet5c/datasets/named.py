@@ -1,5 +1,7 @@
 """Data sets with a name: fetched into the cache, and read from there."""
 
+from __future__ import annotations
+
 import sys
 import zipfile
 import zlib

@@ -1,5 +1,7 @@
 """Preparation of uint8 images as the float32 input of a net: size, offset and scale."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Integral
@@ -94,7 +96,7 @@ class Preparation:
             )
 
     @classmethod
-    def named(cls, name: str, train_images: NDArray[np.uint8] | None = None) -> "Preparation":
+    def named(cls, name: str, train_images: NDArray[np.uint8] | None = None) -> Preparation:
         """Return one of the preparations in `NAMES`.
 
         Parameters
@@ -236,7 +238,7 @@ class Preparation:
     @classmethod
     def from_dict(
         cls, values: Mapping[str, Any], mean_image: NDArray[np.float32] | None = None
-    ) -> "Preparation":
+    ) -> Preparation:
         """Rebuild what `to_dict` described.
 
         Parameters

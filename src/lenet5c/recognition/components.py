@@ -1,5 +1,7 @@
 """Connected components of a mask."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from typing import Any
 

@@ -1,5 +1,7 @@
 """One digit in a gray picture, in MNIST's form: white on black, 28 by 28, centered by mass."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -123,7 +125,7 @@ def find_ink(
     specks: float = 0.02,
     core: float = CORE,
 ) -> Ink:
-    """Find the ink in a gray picture, (h, w): its polarity, on even paper, without noise and specks.
+    """Find the ink in a gray picture (h, w): its polarity, on even paper, without noise and specks.
 
     A longer side over `working_side` is reduced by a whole factor first. Components are left out
     that have less ink than the share `specks` of the largest one's, or nowhere reach the share

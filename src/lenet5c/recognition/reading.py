@@ -1,5 +1,7 @@
 """Readings of a picture by a trained model: one digit, several, or the class of the picture."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -58,7 +60,7 @@ class Reading:
     probabilities: dict[str, float] = field(default_factory=dict)
     rejected: str | None = None
     box: Box | None = None
-    digits: tuple[tuple["Reading", ...], ...] = ()
+    digits: tuple[tuple[Reading, ...], ...] = ()
     text: str | None = None
     steps: dict[str, NDArray[np.uint8]] = field(default_factory=dict, repr=False)
 

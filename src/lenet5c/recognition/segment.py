@@ -1,5 +1,7 @@
 """Several digits on a sheet: the ink of each, their lines, and cuts between touching digits."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -41,7 +43,7 @@ class Piece:
         """Return the digit in MNIST's form, (28, 28)."""
         return center(normalize_stroke(crop_ink(self.strength)))
 
-    def part(self, start: int, end: int) -> "Piece | None":
+    def part(self, start: int, end: int) -> Piece | None:
         """Return the ink between two columns of the piece, None if there is none."""
         strength = self.strength[:, start:end]
         box = bound(strength >= FIRM)
