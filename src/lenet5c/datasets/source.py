@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path
 
 from lenet5c.datasets.dataset import READINGS, DatasetError, Source
@@ -23,6 +22,8 @@ def source_name(data: str, argument: str = "--data") -> str:
         return data
     path = Path(data)
     if not data or not path.is_dir():
+        from difflib import get_close_matches
+
         close = get_close_matches(data.lower(), NAMES, 1)
         meant = f"; did you mean {close[0]}?" if close else ""
         raise DatasetError(
