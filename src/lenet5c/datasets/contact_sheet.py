@@ -1,7 +1,5 @@
 """One picture with examples of the images of each class."""
 
-from __future__ import annotations
-
 from bisect import bisect
 from io import BytesIO
 from pathlib import Path

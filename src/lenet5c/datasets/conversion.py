@@ -1,7 +1,5 @@
 """Pictures as images of a data set: channels, gray levels and size."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -304,7 +304,7 @@ class EpochDistortion:
 
     @cached_property
     def stream(self) -> int:
-        """int : 64 bits of the seed and the epoch, from which a sample's draws follow."""
+        """64 bits of the seed and the epoch, from which a sample's draws follow."""
         # 3: the order of an epoch is drawn from (seed, 1, epoch), the weights from (seed, 2).
         sequence = np.random.SeedSequence([int(self.seed), 3, int(self.epoch)])
         return int(sequence.generate_state(1, np.uint64)[0])

@@ -4,8 +4,6 @@ A file is a four-byte magic number (0, 0, element type, number of dimensions), t
 big-endian 32-bit integers, then the elements in C order, big-endian.
 """
 
-from __future__ import annotations
-
 import gzip
 import math
 import os

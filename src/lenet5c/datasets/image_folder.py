@@ -1,7 +1,5 @@
 """A folder of images with one folder for each class, as a data set."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from pathlib import Path, PurePath

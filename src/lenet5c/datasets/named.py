@@ -1,7 +1,5 @@
 """Data sets with a name: fetched into the cache, and read from there."""
 
-from __future__ import annotations
-
 import sys
 import zipfile
 import zlib

@@ -4,8 +4,6 @@ Files are not trusted: only a fixed list of formats is opened, and the size is c
 picture is decoded.
 """
 
-from __future__ import annotations
-
 import io
 import os
 import stat

@@ -1,7 +1,5 @@
 """The triangle filter that makes images larger and smaller, the same on every machine."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import NDArray
 

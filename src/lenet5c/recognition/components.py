@@ -1,7 +1,5 @@
 """Connected components of a mask."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

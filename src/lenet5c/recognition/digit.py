@@ -1,7 +1,5 @@
 """One digit in a gray picture, in MNIST's form: white on black, 28 by 28, centered by mass."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 
 import numpy as np

@@ -1,7 +1,5 @@
 """A picture of the steps from a file to the net's input, drawn with Pillow."""
 
-from __future__ import annotations
-
 import io
 from pathlib import Path
 from typing import Any

@@ -3,8 +3,6 @@
 In NumPy rather than SciPy: see docs/design-in-use.md for the times.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Rejection of what cannot be a digit: by measures of the ink, and by the net's probabilities."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The paper under the ink: its brightness at each place, and whether ink is darker or lighter."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

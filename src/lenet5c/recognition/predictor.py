@@ -111,7 +111,7 @@ class Reader:
 
 
 def open_model(model=None):
-    """A `TrainedModel` as it is, of a file or of a run's folder; that of the package for None."""
+    """Return the model as it is, of a file or of a run's folder; for None the package's."""
     if model is None:
         return pretrained()
     if isinstance(model, TrainedModel):
@@ -121,10 +121,12 @@ def open_model(model=None):
         path = path / "model.safetensors"
         if not path.is_file():
             raise RunError(
-                f"{model} holds no model.safetensors; name a model file, or the folder of a finished run"
+                f"{model} holds no model.safetensors; name a model file, or the folder of a "
+                "finished run"
             )
     if not path.is_file():
         raise RunError(
-            f"{model} is no model file; name one that lenet5c train has written, or the folder of its run"
+            f"{model} is no model file; name one that lenet5c train has written, or the folder of "
+            "its run"
         )
     return load_model(path)

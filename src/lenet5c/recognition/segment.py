@@ -31,12 +31,12 @@ class Piece:
 
     @property
     def height(self) -> int:
-        """int : Rows of the box."""
+        """Rows of the box."""
         return self.box[2] - self.box[0]
 
     @property
     def width(self) -> int:
-        """int : Columns of the box."""
+        """Columns of the box."""
         return self.box[3] - self.box[1]
 
     def image(self) -> NDArray[np.uint8]:
