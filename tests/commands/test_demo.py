@@ -57,7 +57,7 @@ def test_port_in_use(tmp_path):
         done = run("lenet5c", "demo", "--no-browser", "--port", port, cwd=tmp_path)
     (line,) = done.stderr.splitlines()
     assert done.returncode == 2 and done.stdout == ""
-    assert line.startswith(f"lenet5c demo: error: --port is {port}, which cannot be had")
+    assert line.startswith(f"lenet5c demo: error: --port must be free, got {port}: ")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")

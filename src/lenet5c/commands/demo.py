@@ -25,7 +25,7 @@ PROG = "lenet5c demo"
 with loading(PROG, __name__):
     from lenet5c import kernels
     from lenet5c.datasets.source import NAMES, open_source, source_name
-    from lenet5c.demo.server import make_server
+    from lenet5c.demo.server import DemoServer
     from lenet5c.demo.session import Session
     from lenet5c.training import open_model
     from lenet5c.training.run_folder import recorded
@@ -108,7 +108,7 @@ def demo(options):
             options.samples or SAMPLES,
             lambda: open_source(data, skip_bad=True, download=False),
         )
-    server = make_server(session, options.port)
+    server = DemoServer(session, options.port)
     on_polite_kill()
     try:
         say(

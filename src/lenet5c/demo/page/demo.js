@@ -81,7 +81,7 @@ function drawingChanged(time) {
 
 async function showTest(wrong) {
   try {
-    const chosen = await ask("/digit", { wrong });
+    const chosen = await ask("/test_digit", { wrong });
     test = chosen;
     savedAs = null;
     find("#pad-state").textContent =

@@ -13,12 +13,12 @@ export class Teacher {
     this.#makeClasses();
     const act = (selector, path, request = () => ({})) =>
       find(selector).addEventListener("click", () => this.#act(path, request()));
-    act("#delete", "/samples/delete");
-    act("#revert", "/tuning/revert");
-    act("#keep", "/tuning/keep");
+    act("#delete", "/delete_sample");
+    act("#revert", "/revert_model");
+    act("#keep", "/keep_model");
     find("#tune").addEventListener("click", () => {
-      if (this.running) this.#act("/tuning/stop", {});
-      else this.#act("/tuning/start", { epochs: Math.min(Math.max(Math.round(find("#epochs").valueAsNumber) || 3, 1), 20) });
+      if (this.running) this.#act("/stop_tuning", {});
+      else this.#act("/start_tuning", { epochs: Math.min(Math.max(Math.round(find("#epochs").valueAsNumber) || 3, 1), 20) });
     });
     this.update(model);
   }
@@ -49,7 +49,7 @@ export class Teacher {
   async save(label) {
     try {
       const drawing = this.drawing();
-      const state = await ask("/samples/save", { ...drawing, label });
+      const state = await ask("/save_sample", { ...drawing, label });
       this.update(state);
       this.saved(label);
       find("#teach-hint").textContent = `Saved as ${this.model.classes[label]}: ${state.saved}`;
