@@ -31,7 +31,7 @@ def run(*arguments, cwd):
         (["--model", "empty"], ["empty", "model.safetensors", "run"]),
         (["--model", "junk"], ["junk is no readable safetensors file"]),
         (["--data", "empty"], ["empty"]),
-        (["--samples", "junk"], ["--samples is", "junk", "no folder"]),
+        (["--samples", "junk"], ["--samples must be", "junk", "no folder"]),
         (["--threads", "0"], ["--threads", "0"]),
         (["--draw"], ["--draw"]),
     ],

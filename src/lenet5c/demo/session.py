@@ -68,10 +68,6 @@ class Session:
     def model(self, request: Request) -> dict[str, Any]:
         """Return all that the page needs to know once."""
         trained, stages = self.reader.trained, self.reader.stages
-        try:
-            tests: dict[str, Any] = {"count": len(self.data().test)}
-        except UserError as error:
-            tests = {"count": 0, "why": str(error)}
         return {
             "name": self.name,
             "parameters": trained.model.num_params,
@@ -80,9 +76,16 @@ class Session:
             "image": self.samples.image_shape,
             "stages": [asdict(stage) for stage in stages],
             "ranges": RANGES,
-            "tests": tests,
+            "tests": self.tests(),
             **self.state({}),
         }
+
+    def tests(self) -> dict[str, Any]:
+        """Return how many test digits there are, and why if there are none."""
+        try:
+            return {"count": len(self.data().test)}
+        except UserError as error:
+            return {"count": 0, "why": str(error)}
 
     def state(self, request: Request) -> dict[str, Any]:
         """Return what changes: samples, fine-tuning, which model answers."""
