@@ -117,15 +117,15 @@ def test_an_empty_drawing_has_no_answer(client, strokes):
     assert "draw a digit" in client.error("/save_sample", strokes=strokes, label=1)
 
 
-def test_what_cannot_be_a_digit_is_doubted(client):
+def test_what_cannot_be_a_digit_is_rejected(client):
     hatching = [[0.1, y, 1, 0.9, y, 1] for y in (0.1, 0.25, 0.4, 0.55, 0.7, 0.85)]
     hatching += [[x, 0.1, 1, x, 0.9, 1] for x in (0.1, 0.25, 0.4, 0.55, 0.7, 0.85)]
     blot = [
         number for a in range(40) for number in (0.5 + 0.05 * np.cos(a), 0.5 + 0.05 * np.sin(a), 3)
     ]
-    assert "full of lines" in client.answer(strokes=hatching)[0]["doubt"]
-    assert "blot" in client.answer(strokes=[blot])[0]["doubt"]
-    assert all(client.answer(strokes=strokes_of(digit))[0]["doubt"] is None for digit in "01237")
+    assert "full of lines" in client.answer(strokes=hatching)[0]["rejected"]
+    assert "blot" in client.answer(strokes=[blot])[0]["rejected"]
+    assert all(client.answer(strokes=strokes_of(digit))[0]["rejected"] is None for digit in "01237")
 
 
 @pytest.mark.parametrize("digit", ["0", "1", "2", "3", "7"])
@@ -167,7 +167,7 @@ def test_test_digits(client, mnist_slice, trained):
     seen = {client.call("/test_digit")["test"] for _ in range(20)}
     assert len(seen) > 15
     chosen = client.call("/test_digit", wrong=True)
-    assert chosen["test"] in wrong and chosen["choice"] == len(wrong)
+    assert chosen["test"] in wrong and chosen["among"] == len(wrong)
     assert chosen["label"] == test.labels[chosen["test"]]
     facts, probabilities, rest = client.answer(test=chosen["test"])
     assert facts["best"] != chosen["label"]

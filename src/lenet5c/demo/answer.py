@@ -154,7 +154,7 @@ class Reader:
             fitted[0, top : top + size, left : left + size] = square
         return np.repeat(fitted, channels, axis=0)
 
-    def doubt(self, ink: Image) -> str | None:
+    def reject(self, ink: Image) -> str | None:
         """Return why ink cannot be one digit, as predict has it, or None."""
         if self.trained.reading == "whole":
             return None

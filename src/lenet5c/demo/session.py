@@ -112,8 +112,8 @@ class Session:
         if picture is None:
             return {"blank": True}, b""
         answer = reader.answer(picture, transform)
-        doubt = (None if ink is None else reader.doubt(ink)) or unsure(answer.probabilities)
-        return {"best": int(answer.probabilities.argmax()), "doubt": doubt}, answer.pack()
+        rejected = (None if ink is None else reader.reject(ink)) or unsure(answer.probabilities)
+        return {"best": int(answer.probabilities.argmax()), "rejected": rejected}, answer.pack()
 
     def test_digit(self, request: Request) -> dict[str, Any]:
         """Return number and label of a random test image; of a misclassified one, if asked."""
@@ -128,7 +128,7 @@ class Session:
             if len(chosen) == 0:
                 raise RequestError(f"the model classifies all {len(test):,} test images correctly")
             number = int(self.random.choice(chosen))
-        return {"test": number, "label": int(test.labels[number]), "choice": len(chosen)}
+        return {"test": number, "label": int(test.labels[number]), "among": len(chosen)}
 
     def save_sample(self, request: Request) -> dict[str, Any]:
         """Save a drawing as a sample of its true label."""
