@@ -348,7 +348,7 @@ def test_one_connection_serves_many_requests(client):
 def test_a_drawing_is_read_as_predict_would(client, trained):
     facts, probabilities, rest = client.answer(strokes=strokes_of("3"))
     reader = client.server.session.reader
-    picture = reader.picture(render(parse_strokes(strokes_of("3"))))
+    picture = reader.prepare(render(parse_strokes(strokes_of("3"))))
     assert facts["best"] == 3
     np.testing.assert_array_equal(probabilities, trained.probabilities(picture[None])[0])
     seen = np.frombuffer(rest, np.uint8, 32 * 32).reshape(1, 1, 32, 32)

@@ -62,7 +62,7 @@ def test_models(served, name):
         "why": "there is no data",
     }
     facts, probabilities, rest = client.answer(strokes=strokes_of("2"))
-    picture = client.server.session.reader.picture(render(parse_strokes(strokes_of("2"))))
+    picture = client.server.session.reader.prepare(render(parse_strokes(strokes_of("2"))))
     assert picture.shape == trained.image_shape
     np.testing.assert_array_equal(probabilities, trained.probabilities(picture[None])[0])
     assert facts["best"] == probabilities.argmax()

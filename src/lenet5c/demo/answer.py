@@ -111,7 +111,7 @@ class Reader:
     >>> from lenet5c.demo.transform import Transform
     >>> from lenet5c.training import pretrained
     >>> reader = Reader(pretrained())
-    >>> picture = reader.picture(render(parse_strokes([[0.5, 0.2, 1, 0.5, 0.8, 1]])))
+    >>> picture = reader.prepare(render(parse_strokes([[0.5, 0.2, 1, 0.5, 0.8, 1]])))
     >>> int(reader.answer(picture, Transform()).probabilities.argmax())
     1
     >>> [stage.name for stage in reader.stages]
@@ -129,7 +129,7 @@ class Reader:
             for (name, layer), values in zip(layers, maps, strict=True)
         ]
 
-    def picture(self, ink: Image, width: float = USUAL_WIDTH) -> Image | None:
+    def prepare(self, ink: Image, width: float = USUAL_WIDTH) -> Image | None:
         """Return ink of this pen as an image (C, h, w) of the model's data, None for no digit."""
         channels, height, across = self.image_shape
         if not ink.any():

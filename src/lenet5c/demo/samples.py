@@ -161,11 +161,4 @@ def name_folders(class_names: Sequence[str]) -> list[str]:
 
 def list_pictures(folder: Path) -> list[Path]:
     """Return the PNG files of a folder, none if it does not exist."""
-    try:
-        return sorted(
-            path
-            for path in folder.iterdir()
-            if path.suffix.lower() == ".png" and not path.name.startswith(".")
-        )
-    except OSError:
-        return []
+    return sorted(folder.glob("[!.]*.[pP][nN][gG]"))

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from dataclasses import asdict
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -186,10 +187,11 @@ class Session:
             if self.reader is self.original:
                 raise RequestError("there is no fine-tuned model to keep")
             if self.kept is None:
-                folder = self.samples.path.parent
+                folder, name = self.samples.path.parent, self.samples.path.name
+                paths = (folder / f"{name}-model-{number}.safetensors" for number in count(1))
+                path = next(path for path in paths if not path.exists())
                 try:
                     folder.mkdir(parents=True, exist_ok=True)
-                    path = create_file(folder, f"{self.samples.path.name}-model-", ".safetensors")
                     save_model(path, self.reader.trained)
                 except OSError as error:
                     raise RequestError(f"{folder}: {error.strerror or error}") from None
@@ -225,7 +227,7 @@ def draw(
     """Return the image of a request's strokes, its transform, and the ink."""
     transform = Transform.parse(request)
     ink = render(parse_strokes(request.get("strokes")), transform.width)
-    return reader.picture(ink, transform.width), transform, ink
+    return reader.prepare(ink, transform.width), transform, ink
 
 
 def parse_integer(request: Request, name: str, low: int, high: int) -> int:
@@ -248,15 +250,3 @@ def check_data(test: Dataset, trained: TrainedModel) -> None:
             f"got {found!s:.60}; start the demo with --data NAME_OR_DIR, "
             "the images it was trained on"
         )
-
-
-def create_file(folder: Path, prefix: str, suffix: str) -> Path:
-    """Create the first file of this form, numbered from 1, that does not exist."""
-    for number in range(1, 100_000):
-        path = folder / f"{prefix}{number}{suffix}"
-        try:
-            path.open("xb").close()
-        except FileExistsError:
-            continue
-        return path
-    raise RequestError(f"{folder} holds too many models; move some of them away")
