@@ -116,7 +116,7 @@ def test_a_redirect_to_the_same_is_followed(server, tmp_path):
 
 def test_what_broke_off_is_continued_by_the_same_and_by_another_server(server, tmp_path):
     with pytest.raises(DownloadError):
-        # Each attempt brings half of the rest, so that it ends by having it all: stop it with the first.
+        # Each attempt brings half of the rest, until all is there: stop after the first.
         fetch(remote(server, "half"), tmp_path, patience=Patience(pause=0.0, attempts=1))
     done = (tmp_path / ".a.gz.part").stat().st_size
     assert done == len(CONTENT) // 2

@@ -170,12 +170,12 @@ def test_runs_with_and_without_it_are_one_run(tmp_path, read, idx_files):
     train(*options, "--out", plain)
     code = (
         "import os, sys\n"
-        "from lenet5c.commands import train\n"
-        "real = train.EventFile.add\n"
+        "from lenet5c.training.event_file import EventFile\n"
+        "real = EventFile.add\n"
         "def add(self, row):\n"
         "    real(self, row)\n"
         "    if row['epoch'] == 2: os._exit(9)\n"
-        "train.EventFile.add = add\n"
+        "EventFile.add = add\n"
         "from lenet5c.__main__ import main\n"
         "main(['train', *sys.argv[1:]])"
     )
