@@ -449,9 +449,7 @@ def test_order(mnist_slice, monkeypatch, order, equal):
 
 
 def test_an_unknown_order_is_an_error(mnist_slice):
-    with pytest.raises(
-        ValueError, match="order is 'sorted'; it should be 'reshuffled' or 'constant'"
-    ):
+    with pytest.raises(ValueError, match="order must be one of reshuffled, constant, got 'sorted'"):
         sdlm_trainer(mnist_slice[0], order="sorted")
 
 
@@ -576,14 +574,14 @@ def test_the_rate_follows_the_plateau(mnist_slice):
 @pytest.mark.parametrize(
     "change, word",
     [
-        ({"keep": "first"}, "keep is 'first'.*last, best"),
-        ({"keep": "best"}, "keep needs a validation set"),
-        ({"patience": 3}, "patience needs a validation set"),
-        ({"patience": -1}, "patience is -1"),
-        ({"patience": 1.5}, "patience is 1.5"),
-        ({"average": 1}, "average is 1"),
-        ({"average": -0.1}, "average is -0.1"),
-        ({"average": float("nan")}, "average is nan"),
+        ({"keep": "first"}, "keep must be one of last, best, got 'first'"),
+        ({"keep": "best"}, "validation_set must be given for keep 'best', got None"),
+        ({"patience": 3}, "validation_set must be given for patience 3"),
+        ({"patience": -1}, "patience must be .* got -1"),
+        ({"patience": 1.5}, "patience must be .* got 1.5"),
+        ({"average": 1}, "average must be .* got 1"),
+        ({"average": -0.1}, "average must be .* got -0.1"),
+        ({"average": float("nan")}, "average must be .* got nan"),
     ],
 )
 def test_impossible_settings(mnist_slice, change, word):
@@ -591,9 +589,46 @@ def test_impossible_settings(mnist_slice, change, word):
         lenet_trainer(mnist_slice[0], **change)
 
 
+def test_an_optimizer_of_another_model_is_refused(mnist_slice):
+    trainer = lenet_trainer(mnist_slice[0])
+    with pytest.raises(ValueError, match="optimizer must be of the model .* SGD.model, "):
+        Trainer(
+            trainer.model,
+            SGD(LeNet5(rng=1), 0.1),
+            Constant(0.1),
+            CrossEntropyLoss(),
+            trainer.preparation,
+            mnist_slice[0],
+            None,
+            batch_size=64,
+            epochs=1,
+        )
+
+
+def test_a_trainer_runs_once_at_a_time(mnist_slice):
+    trainer = lenet_trainer(mnist_slice[0], epochs=1)
+    with pytest.raises(RuntimeError, match="trainer must not be running"):
+        trainer.run(on_epoch=lambda trainer, row: trainer.run())
+    assert trainer.run()
+
+
+def test_validation_outputs_that_are_not_finite_end_the_run(mnist_slice):
+    trainer = lenet_trainer(mnist_slice[0], average=0.9)
+    trainer.validation_set = trainer.train_set
+
+    def overflow(trainer, samples):
+        if trainer.step == trainer.steps_per_epoch:
+            trainer.average.vector[:] = 1e38
+
+    with pytest.raises(NonFiniteError, match="after epoch 1: outputs of the model must be finite"):
+        trainer.run(on_step=overflow)
+
+
 def test_a_plateau_needs_a_validation_set(mnist_slice):
     model = LeNet5(rng=1)
-    with pytest.raises(ValueError, match="schedule needs a validation set"):
+    with pytest.raises(
+        ValueError, match="validation_set must be given for schedule ReduceOnPlateau"
+    ):
         Trainer(
             model,
             SGD(model, 0.1),
@@ -637,7 +672,7 @@ def test_a_state_without_them_is_refused(mnist_slice):
     trainer.stretch_seconds = 0
     trainer.run(stop=Countdown(40))
     for options in ({"average": 0}, {"keep": "last"}):
-        with pytest.raises(ValueError, match="than this run"):
+        with pytest.raises(ValueError, match="(average|best) weights must have this trainer's"):
             selective_trainer(mnist_slice[0], epochs=2, **options).load_state(*trainer.state())
     values, arrays = trainer.state()
     values = values | {"history": [{"epoch": 1}]}

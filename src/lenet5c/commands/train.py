@@ -4,7 +4,6 @@ Exit codes: 0 done, 1 the training failed, 2 bad use, 3 the target accuracy was 
 """
 
 import argparse
-import hashlib
 import json
 import shlex
 import sys
@@ -33,6 +32,7 @@ wait_briefly()  # before the kernels load OpenMP
 with loading(PROG, __name__):
     from lenet5c import kernels
 
+from lenet5c import _files
 from lenet5c.datasets import Distortion
 from lenet5c.datasets.distortion import NAMED as NAMED_DISTORTIONS
 from lenet5c.datasets.source import READINGS, open_source, source_name
@@ -370,7 +370,7 @@ def train(options, started):
     except (ValueError, TypeError) as error:
         raise RunError(error) from None
     if options.resume:
-        folder.load_checkpoint(trainer, config)
+        folder.load_checkpoint(trainer)
     else:
         folder.create(config)
     events = event_file(folder, trainer, options)
@@ -503,14 +503,9 @@ def config_recipe(config):
 
 def data_digest(source):
     """SHA-256 of images, labels and class names."""
-    digest = hashlib.sha256()
-    for dataset in (source.train, source.test, source.validation):
-        if dataset is None:
-            continue
-        digest.update(f"{dataset.images.shape} {dataset.class_names}".encode())
-        digest.update(dataset.images.data)
-        digest.update(dataset.labels.data)
-    return digest.hexdigest()
+    sets = [each for each in (source.train, source.test, source.validation) if each is not None]
+    parts = [(f"{each.images.shape} {each.class_names}", each.images, each.labels) for each in sets]
+    return _files.digest(*(part for each in parts for part in each))
 
 
 def event_file(folder, trainer, options):
@@ -553,7 +548,7 @@ def run_epochs(trainer, folder, config, options, watched=None, events=None):
                 row["test_accuracy"] = evaluate(
                     trainer.model, watched, trainer.preparation
                 ).accuracy
-        folder.save_checkpoint(trainer, config)
+        folder.save_checkpoint(trainer)
         if events:
             events.add(row)
         progress.epoch(row, time.perf_counter() - began)
@@ -565,7 +560,7 @@ def run_epochs(trainer, folder, config, options, watched=None, events=None):
                 lambda trainer, samples: progress.step(trainer, samples), after_epoch, stop
             )
             if not done:
-                folder.save_checkpoint(trainer, config)
+                folder.save_checkpoint(trainer)
     finally:
         progress.close()
     if done and trainer.epoch < trainer.epochs:

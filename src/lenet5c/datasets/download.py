@@ -1,6 +1,5 @@
 """Fetch a file over HTTPS: from several places, resumed where it broke off, and kept only if its SHA-256 is right."""
 
-import hashlib
 import http.client
 import json
 import os
@@ -15,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from lenet5c._files import digest
 from lenet5c.datasets.dataset import DatasetError
 
 CHUNK = 1 << 16
@@ -118,19 +118,13 @@ def is_complete(file, path):
     if (
         not Path(path).is_file()
         or (file.exact and status.st_size != file.size)
-        or digest(path) != file.sha256
+        or digest(Path(path)) != file.sha256
     ):
         raise DownloadError(
             f"{path} is not the file that it should be (SHA-256 {file.sha256}); delete it"
         )
     _write_mark(path, file.sha256)
     return True
-
-
-def digest(path):
-    """SHA-256 of a file, in hexadecimal digits."""
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 class _Failure(Exception):

@@ -1,11 +1,11 @@
 """A folder of images with one folder for each class, as a data set."""
 
-import hashlib
 from pathlib import Path
 from unicodedata import normalize
 
 import numpy as np
 
+from lenet5c._files import digest
 from lenet5c.datasets.dataset import Dataset, DatasetError
 from lenet5c.datasets.folder_files import folder_files
 from lenet5c.datasets.pictures import read_pictures, reason
@@ -136,9 +136,7 @@ def set_aside(names, labels, free, share, seed):
     If no class has three, one is held out of each that has two. Each class keeps at least one image.
     """
     order = [
-        hashlib.sha256(
-            f"{seed}/{normalize('NFC', name.as_posix())}".encode("utf-8", "surrogatepass")
-        ).digest()
+        digest(f"{seed}/{normalize('NFC', name.as_posix())}".encode("utf-8", "surrogatepass"))
         for name in names
     ]
     classes = [np.flatnonzero((labels == label) & free) for label in range(int(labels.max()) + 1)]

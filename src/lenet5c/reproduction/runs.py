@@ -1,6 +1,5 @@
 """Trainings as processes of their own, kept in a work folder, so that an interrupted report goes on."""
 
-import hashlib
 import json
 import subprocess
 import sys
@@ -83,9 +82,7 @@ def plan(names, seeds, work, data, epochs, digest, count):
                 options += ["--epochs", str(epochs)] if epochs else []
                 options += ["--watch-test"] if facts.test_errors and not size else []
                 _, config = train.begin(train.make_parser().parse_args(options))
-                key = hashlib.sha256(
-                    json.dumps([config, digest], sort_keys=True).encode()
-                ).hexdigest()[:12]
+                key = _files.digest(json.dumps([config, digest], sort_keys=True))[:12]
                 folder = Path(work) / f"{name}{f'-{size}' if size else ''}-{seed}-{key}"
                 runs.append(Run(name, seed, size, RunFolder(folder), options))
     return runs
