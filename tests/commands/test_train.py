@@ -464,7 +464,7 @@ def test_another_runs_folder_is_not_touched(tmp_path, quick):
 
 def test_bad_resumes(tmp_path, quick, idx_files):
     assert_bad_use(train("--resume", cwd=tmp_path), "--resume", "--out")
-    assert_bad_use(train("--resume", "--out", "nothing", cwd=tmp_path), "nothing", "no run")
+    assert_bad_use(train("--resume", "--out", "nothing", cwd=tmp_path), "nothing", "which has no config.json")
     (tmp_path / "file").write_text("x")
     assert_bad_use(
         train("--out", "file", "--data", idx_files, cwd=tmp_path), "file cannot be a run folder"
