@@ -9,7 +9,7 @@ from evaluations import make_evaluation
 from lenet5c import nn
 from lenet5c.datasets import Dataset, Preparation
 from lenet5c.report.pictures import activations, confusion, curves, errors, filters
-from lenet5c.report.style import png
+from lenet5c.training.plot_style import png
 from lenet5c.training import TrainedModel, evaluate
 
 matplotlib = pytest.importorskip("matplotlib.image") and pytest.importorskip("matplotlib")

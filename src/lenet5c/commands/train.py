@@ -529,7 +529,7 @@ def run_epochs(trainer, folder, config, options, watched=None, events=None):
 
     Of a `watched` data set the accuracy after each epoch is written down, and nothing else is done with it.
     """
-    progress = Progress(trainer, options.quiet)
+    progress = Progress(trainer, options.quiet, write=say)
     channels, height, width = trainer.model.input_shape
     validation = 0 if trainer.validation_set is None else len(trainer.validation_set)
     progress.line(

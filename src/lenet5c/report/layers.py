@@ -17,7 +17,7 @@ from lenet5c.report.mosaic import (
     write,
 )
 from lenet5c.report.names import drawable
-from lenet5c.report.style import BLUE, GREY, INK, PALE, styled
+from lenet5c.training.plot_style import BLUE, GREY, INK, PALE, styled
 
 WIDTH, MARGIN, LABELS = 1180, 16, 242  # pixels
 TOP_CLASSES = 5

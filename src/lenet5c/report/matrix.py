@@ -3,7 +3,7 @@
 import numpy as np
 
 from lenet5c.report.names import drawable, text_width
-from lenet5c.report.style import BLUE, GREY, INK, ORANGE, new_figure, styled
+from lenet5c.training.plot_style import BLUE, GREY, INK, ORANGE, new_figure, styled
 from lenet5c.training.confusion import class_scores
 
 NUMBERED = 24  # with more classes, cells have a colour only

@@ -5,7 +5,7 @@ import numpy as np
 from lenet5c._optional import require
 from lenet5c.datasets import Preparation
 from lenet5c.report.matrix import rgb
-from lenet5c.report.style import BLUE, ORANGE, PALE, PURPOSE, new_figure
+from lenet5c.training.plot_style import BLUE, ORANGE, PALE, PURPOSE, new_figure
 
 DPI = 144
 

@@ -6,7 +6,7 @@ from lenet5c._text import plain
 from lenet5c.report import page
 from lenet5c.report.pictures import confusion, errors
 from lenet5c.report.samples import SLOTS
-from lenet5c.report.style import png
+from lenet5c.training.plot_style import png
 from lenet5c.training import class_scores, confused_pairs, wilson_interval
 
 PAIRS = 10

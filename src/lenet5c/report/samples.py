@@ -4,7 +4,7 @@ import numpy as np
 
 from lenet5c.report.mosaic import DPI, bounded, canvas, frames, place, shown, tiled, write
 from lenet5c.report.names import drawable, text_width
-from lenet5c.report.style import GREY, INK, ORANGE, styled
+from lenet5c.training.plot_style import GREY, INK, ORANGE, styled
 
 SLOTS = 40
 WIDTH = 1180  # pixels

@@ -5,7 +5,7 @@ from math import ceil
 import numpy as np
 
 from lenet5c import _files
-from lenet5c.report.style import (
+from lenet5c.training.plot_style import (
     BLUE,
     GREEN,
     GREY,

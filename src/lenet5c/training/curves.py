@@ -3,7 +3,7 @@
 import numpy as np
 
 from lenet5c._optional import require
-from lenet5c.report.style import (
+from lenet5c.training.plot_style import (
     BLUE,
     GREEN,
     GREY,
