@@ -116,7 +116,7 @@ def digest(*parts: str | bytes | Path | NDArray[Any]) -> str:
         elif isinstance(part, str):
             sha.update(part.encode())
         else:
-            sha.update(np.ascontiguousarray(part) if isinstance(part, np.ndarray) else part)
+            sha.update(part if isinstance(part, bytes) else np.ascontiguousarray(part).data)
     return sha.hexdigest()
 
 

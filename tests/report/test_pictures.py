@@ -108,7 +108,7 @@ def test_curves_of_any_history(history):
 
 
 def test_curves_need_a_row():
-    with pytest.raises(ValueError, match="history_rows is empty"):
+    with pytest.raises(ValueError, match="history_rows must have a row"):
         curves([])
 
 

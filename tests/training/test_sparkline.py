@@ -10,9 +10,9 @@ from lenet5c.training.sparkline import (
     ASCII,
     BLOCKS,
     blocks_for,
+    sparkline,
     summarize,
     summarize_for,
-    sparkline,
 )
 
 

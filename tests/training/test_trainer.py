@@ -575,8 +575,8 @@ def test_the_rate_follows_the_plateau(mnist_slice):
     "change, word",
     [
         ({"keep": "first"}, "keep must be one of last, best, got 'first'"),
-        ({"keep": "best"}, "validation_set must be given for keep 'best', got None"),
-        ({"patience": 3}, "validation_set must be given for patience 3"),
+        ({"keep": "best"}, "validation_set must be a Dataset for keep 'best', got None"),
+        ({"patience": 3}, "validation_set must be a Dataset for patience 3"),
         ({"patience": -1}, "patience must be .* got -1"),
         ({"patience": 1.5}, "patience must be .* got 1.5"),
         ({"average": 1}, "average must be .* got 1"),
@@ -627,7 +627,7 @@ def test_validation_outputs_that_are_not_finite_end_the_run(mnist_slice):
 def test_a_plateau_needs_a_validation_set(mnist_slice):
     model = LeNet5(rng=1)
     with pytest.raises(
-        ValueError, match="validation_set must be given for schedule ReduceOnPlateau"
+        ValueError, match="validation_set must be a Dataset for schedule ReduceOnPlateau"
     ):
         Trainer(
             model,

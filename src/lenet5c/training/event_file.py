@@ -42,21 +42,19 @@ class EventFile:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        self.check()
+        self._messages, self._writers, self._readers, self._errors, self._protobuf = self.check()
 
-    @classmethod
-    def check(cls) -> None:
-        """Import the parts of TensorBoard that are needed, or raise MissingExtraError."""
-        cls._messages, cls._writers, cls._readers, cls._errors, cls._protobuf = (
-            require(name, "tensorboard", "event files")
-            for name in (
-                "tensorboard.compat.proto.event_pb2",
-                "tensorboard.summary.writer.record_writer",
-                "tensorboard.compat.tensorflow_stub.pywrap_tensorflow",
-                "tensorboard.compat.tensorflow_stub.errors",
-                "google.protobuf.message",
-            )
+    @staticmethod
+    def check() -> list[Any]:
+        """Import and return the modules that are needed, or raise MissingExtraError."""
+        names = (
+            "tensorboard.compat.proto.event_pb2",
+            "tensorboard.summary.writer.record_writer",
+            "tensorboard.compat.tensorflow_stub.pywrap_tensorflow",
+            "tensorboard.compat.tensorflow_stub.errors",
+            "google.protobuf.message",
         )
+        return [require(name, "tensorboard", "event files") for name in names]
 
     def begin(self, history: Sequence[Row]) -> None:
         """Make the file one of exactly these epochs; those that it has keep their wall time."""

@@ -54,7 +54,7 @@ def fit(
             f"after step {trainer.step} of {trainer.steps_per_epoch}; fit() goes on from here."
         )
     best = trainer.kept_row if done and trainer.keep == "best" else None
-    return History(trainer.history, trainer.epochs, done, best and best["epoch"])
+    return History(trainer.history, trainer.epochs, done, best["epoch"] if best else None)
 
 
 class Snapshot:
@@ -70,6 +70,7 @@ class Snapshot:
     def __init__(self, trainer: Trainer) -> None:
         self.trainer = trainer
         self.possible = hasattr(trainer.optimizer, "state_dict")
+        self.taken = 0.0
         self.take()
 
     def take(self, seconds: float = 0.0) -> None:

@@ -138,6 +138,7 @@ class History(list[dict[str, Any]]):
         return figure
 
     def __repr__(self) -> str:
+        """Return a table, a sparkline of each figure and the position of an unfinished training."""
         shown = self._cells()
         if not shown:
             return self._state()

@@ -10,8 +10,6 @@ from types import FrameType
 class StopRequest:
     """A context in which the first signal sets `signal`; a second one acts as it would have.
 
-    Called, it tells whether there was a signal.
-
     Parameters
     ----------
     numbers : sequence of signal numbers
@@ -27,6 +25,7 @@ class StopRequest:
         self.signal: int | None = None
 
     def __enter__(self) -> "StopRequest":
+        """Handle the signals."""
         self.signal = None
         self.previous = {}
         if threading.current_thread() is threading.main_thread():
@@ -35,10 +34,12 @@ class StopRequest:
         return self
 
     def __exit__(self, *exception: object) -> None:
+        """Restore the handlers of before."""
         for number, handler in self.previous.items():
             signal.signal(number, handler)
 
     def __call__(self) -> bool:
+        """Return whether there was a signal."""
         return self.signal is not None
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:

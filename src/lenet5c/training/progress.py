@@ -8,7 +8,7 @@ from typing import Any
 from tqdm import tqdm
 
 from lenet5c._text import is_terminal
-from lenet5c.training.sparkline import blocks_for, summarize_for, sparkline
+from lenet5c.training.sparkline import blocks_for, sparkline, summarize_for
 from lenet5c.training.trainer import Trainer
 
 LATEST = 12  # epochs in the bar's sparkline

@@ -1,4 +1,4 @@
-"""The folder of a run: configuration, metrics, checkpoint, and in the end the model and a summary."""
+"""The folder of a run: configuration, metrics, checkpoint, in the end model and summary."""
 
 import json
 import os

@@ -128,21 +128,21 @@ class Trainer:
                 "optimizer must be of the model that is trained, got one of another model; "
                 f"make it with this model: {type(optimizer).__name__}(model, ...)"
             )
-        for name, value, choices in (("order", order, ORDERS), ("keep", keep, KEEPS)):
-            if value not in choices:
-                raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+        for name, choice, choices in (("order", order, ORDERS), ("keep", keep, KEEPS)):
+            if choice not in choices:
+                raise ValueError(f"{name} must be one of {', '.join(choices)}, got {choice!r}")
         if type(patience) is not int or patience < 0:
             raise ValueError(f"patience must be a number of epochs or 0, got {patience!r}")
         self._on_plateau = isinstance(schedule, ReduceOnPlateau)
-        for name, value, needed in (
-            ("keep", keep, keep == "best"),
-            ("patience", patience, patience > 0),
-            ("schedule", schedule, self._on_plateau),
+        for text, needed in (
+            (f"keep {keep!r}", keep == "best"),
+            (f"patience {patience}", patience > 0),
+            (f"schedule {schedule!r}", self._on_plateau),
         ):
             if needed and validation_set is None:
                 raise ValueError(
-                    f"validation_set must be given for {name} {value!r}, got None; "
-                    f"hold out some training images, or change {name}"
+                    f"validation_set must be a Dataset for {text}, got None; "
+                    f"hold out some training images, or change {text.partition(' ')[0]}"
                 )
         self.model, self.optimizer, self.schedule, self.loss = model, optimizer, schedule, loss
         self.preparation = preparation
@@ -384,7 +384,7 @@ class Trainer:
                 self.train_set.images,
                 self.train_set.labels[samples],
                 self.loss,
-                self.optimizer,
+                self.optimizer,  # type: ignore[arg-type]
                 rates,
                 batch_size=self.batch_size,
                 index=samples,
