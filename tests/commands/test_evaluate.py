@@ -247,7 +247,7 @@ def test_bad_use(run, tmp_path, idx_files):
     two = TrainedModel(nn.LeNet5(2), Preparation((32, 32)), ("cat", "dog"))
     save_model(tmp_path / "two.safetensors", two)
     assert_bad_use(
-        run(tmp_path / "two.safetensors", "--data", idx_files), "got 10", "the model 2"
+        run(tmp_path / "two.safetensors", "--data", idx_files), "got 10", "the model's 2 classes"
     )
 
 
