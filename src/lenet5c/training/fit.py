@@ -3,12 +3,14 @@
 import signal
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lenet5c.training.history import History
 from lenet5c.training.interrupt import StopRequest
 from lenet5c.training.progress import Progress, in_notebook
-from lenet5c.training.trainer import Trainer
+
+if TYPE_CHECKING:
+    from lenet5c.training.trainer import Trainer
 
 SNAPSHOT_SECONDS = 0.5
 # A stop button that is pressed again before the stretch of steps has ended means the same.
@@ -16,20 +18,20 @@ GRACE_SECONDS = 5.0
 
 
 def fit(
-    trainer: Trainer,
+    trainer: "Trainer",
     progress: bool = True,
-    on_epoch: Callable[[Trainer, dict[str, Any]], object] | None = None,
+    on_epoch: Callable[["Trainer", dict[str, Any]], object] | None = None,
 ) -> History:
     """Train as `Trainer.fit` describes it."""
     shown = Progress(trainer, not progress, in_notebook())
     began = time.perf_counter()
     snapshot = Snapshot(trainer)
 
-    def after_stretch(trainer: Trainer, samples: int) -> None:
+    def after_stretch(trainer: "Trainer", samples: int) -> None:
         snapshot.take(SNAPSHOT_SECONDS)
         shown.step(trainer, samples)
 
-    def after_epoch(trainer: Trainer, row: dict[str, Any]) -> None:
+    def after_epoch(trainer: "Trainer", row: dict[str, Any]) -> None:
         nonlocal began
         snapshot.take()
         shown.epoch(row, time.perf_counter() - began)
@@ -67,7 +69,7 @@ class Snapshot:
     trainer : Trainer
     """
 
-    def __init__(self, trainer: Trainer) -> None:
+    def __init__(self, trainer: "Trainer") -> None:
         self.trainer = trainer
         self.possible = hasattr(trainer.optimizer, "state_dict")
         self.taken = 0.0

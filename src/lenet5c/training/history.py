@@ -92,7 +92,7 @@ class History(list[dict[str, Any]]):
             known = ", ".join(self.columns) or "none: no epoch is finished"
             raise KeyError(f"key must be a row or one of the columns {known}, got {key!r}")
         values = [row.get(key, nan) for row in self]
-        return np.array(values, None if any(type(v) is float for v in values) else np.int64)
+        return np.array(values, None if any(isinstance(v, float) for v in values) else int)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -139,13 +139,10 @@ class History(list[dict[str, Any]]):
 
     def __repr__(self) -> str:
         """Return a table, a sparkline of each figure and the position of an unfinished training."""
-        shown = self._cells()
-        if not shown:
+        if not (cells := self._cells()):
             return self._state()
-        lines = [table(shown, "r" * len(shown[0]))]
-        return "\n".join(
-            [*lines, summarize(self, blocks=blocks_for(sys.stdout)), *filter(None, [self._state()])]
-        )
+        lines = summarize(self, blocks=blocks_for(sys.stdout))
+        return "\n".join([table(cells, "r" * len(cells[0])), lines, self._state()]).rstrip("\n")
 
     def _repr_html_(self) -> str:
         heading, *rows = self._cells() or [[]]

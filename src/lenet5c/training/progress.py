@@ -3,13 +3,15 @@
 import sys
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
 from lenet5c._text import is_terminal
 from lenet5c.training.sparkline import blocks_for, sparkline, summarize_for
-from lenet5c.training.trainer import Trainer
+
+if TYPE_CHECKING:
+    from lenet5c.training.trainer import Trainer
 
 LATEST = 12  # epochs in the bar's sparkline
 
@@ -29,7 +31,7 @@ class Progress:
 
     def __init__(
         self,
-        trainer: Trainer,
+        trainer: "Trainer",
         quiet: bool,
         notebook: bool = False,
         write: Callable[[str], object] = print,
@@ -54,7 +56,7 @@ class Progress:
         self.blocks = blocks_for(file)
         self.heading_due = True
 
-    def step(self, trainer: Trainer, samples: int) -> None:
+    def step(self, trainer: "Trainer", samples: int) -> None:
         """Show a stretch of steps."""
         if self.bar.disable:
             return
@@ -85,7 +87,7 @@ class Progress:
             f"{100 * row['train_accuracy']:12.2f}%{validation}{seconds:10.2f}"
         )
 
-    def finish(self, trainer: Trainer) -> None:
+    def finish(self, trainer: "Trainer") -> None:
         """Tell of an early end and of the epoch whose weights are kept, once the run is done."""
         if trainer.epoch < trainer.epochs:
             self.line(f"No better epoch in {trainer.patience}: the training ends here.")

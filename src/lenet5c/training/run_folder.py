@@ -3,14 +3,16 @@
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lenet5c import _files
 from lenet5c.errors import RunError
 from lenet5c.training import checkpoint, event_file
 from lenet5c.training.metrics import format_csv
 from lenet5c.training.model_file import MODEL_NAME, TrainedModel, save_model
-from lenet5c.training.trainer import Trainer
+
+if TYPE_CHECKING:
+    from lenet5c.training.trainer import Trainer
 
 
 def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -95,12 +97,12 @@ class RunFolder:
             ) from None
         return config
 
-    def save_checkpoint(self, trainer: Trainer) -> None:
+    def save_checkpoint(self, trainer: "Trainer") -> None:
         """Write the state of the trainer and its metrics so far."""
         checkpoint.save(self.checkpoint_file, trainer)
         self._write_metrics(trainer.history)
 
-    def load_checkpoint(self, trainer: Trainer) -> bool:
+    def load_checkpoint(self, trainer: "Trainer") -> bool:
         """Bring the trainer to its last checkpoint; False if there is none yet."""
         try:
             checkpoint.load(self.checkpoint_file, trainer)
