@@ -10,7 +10,7 @@ import pytest
 from faulty_server import running_server
 
 from lenet5c.datasets.cache import lock
-from lenet5c.datasets.download import DownloadError, Patience, digest, fetch, is_complete
+from lenet5c.datasets.download import DownloadError, Patience, fetch, is_complete
 from lenet5c.datasets.registry import NAMED_SETS, RemoteFile
 
 CONTENT = np.random.default_rng(0).bytes(100_000)
@@ -181,11 +181,6 @@ def test_a_folder_that_cannot_be_written_is_no_fault_of_the_network(server, tmp_
     (tmp_path / ".a.gz.part").mkdir()
     with pytest.raises(OSError):
         fetch(remote(server, "good", "good"), tmp_path, patience=QUICK)
-
-
-def test_digest_of_a_file(tmp_path):
-    (tmp_path / "a").write_bytes(CONTENT)
-    assert digest(tmp_path / "a") == SHA256
 
 
 def test_every_published_file_is_fully_described():

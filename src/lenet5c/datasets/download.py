@@ -1,6 +1,5 @@
 """Downloads over HTTPS: from several addresses, resumed, and kept only if the SHA-256 is right."""
 
-import hashlib
 import http.client
 import json
 import os
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from lenet5c._files import digest
 from lenet5c._text import printable
 from lenet5c.datasets.dataset import DatasetError
 from lenet5c.datasets.registry import RemoteFile
@@ -100,12 +100,6 @@ def is_complete(file: RemoteFile, path: Path) -> bool:
         raise DownloadError(f"{path} must have the SHA-256 {file.sha256}; delete it")
     _write_mark(path, file.sha256)
     return True
-
-
-def digest(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal digits."""
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 class _Failure(Exception):

@@ -8,6 +8,7 @@ from unicodedata import normalize
 import numpy as np
 from numpy.typing import NDArray
 
+from lenet5c._files import digest
 from lenet5c._text import count
 from lenet5c.datasets.conversion import is_gray, to_channels
 from lenet5c.datasets.dataset import Dataset, DatasetError, Source
@@ -135,12 +136,8 @@ def set_aside(
 
     If no class has three, one is chosen of each that has two. Each class keeps at least one image.
     """
-    import hashlib  # 3 ms, and MNIST does without it
-
     order = [
-        hashlib.sha256(
-            f"{seed}/{normalize('NFC', name.as_posix())}".encode("utf-8", "surrogatepass")
-        ).digest()
+        digest(f"{seed}/{normalize('NFC', name.as_posix())}".encode("utf-8", "surrogatepass"))
         for name in names
     ]
     classes = [np.flatnonzero((labels == label) & free) for label in range(int(labels.max()) + 1)]

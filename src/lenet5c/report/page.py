@@ -4,10 +4,11 @@ Each function returns HTML, with its texts escaped.
 """
 
 import base64
-import hashlib
 from collections.abc import Collection, Sequence
 from html import escape
 from pathlib import Path
+
+from lenet5c import _files
 
 STYLE = Path(__file__).with_name("page.css")
 
@@ -23,7 +24,7 @@ def page(title: str, *parts: str) -> str:
     (True, True)
     """
     css = STYLE.read_text(encoding="utf-8")
-    digest = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
+    digest = base64.b64encode(bytes.fromhex(_files.digest(css))).decode()
     policy = (
         f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; "
         "form-action 'none'"
