@@ -2,6 +2,7 @@
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,15 +103,12 @@ class RunFolder:
         checkpoint.save(self.checkpoint_file, trainer)
         self._write_metrics(trainer.history)
 
-    def load_checkpoint(self, trainer: "Trainer") -> bool:
-        """Bring the trainer to its last checkpoint; False if there is none yet."""
-        try:
+    def load_checkpoint(self, trainer: "Trainer") -> None:
+        """Bring the trainer to its last checkpoint, if there is one yet."""
+        with suppress(FileNotFoundError):
             checkpoint.load(self.checkpoint_file, trainer)
-        except FileNotFoundError:
-            return False
-        # The run may have been killed after the checkpoint and before its metrics.
-        self._write_metrics(trainer.history)
-        return True
+            # The run may have been killed after the checkpoint and before its metrics.
+            self._write_metrics(trainer.history)
 
     def _write_metrics(self, history: list[dict[str, Any]]) -> None:
         _files.write_json_lines(self.metrics_file, history)
