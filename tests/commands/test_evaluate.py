@@ -256,7 +256,9 @@ def test_a_model_that_went_wrong_is_told(run, tmp_path, idx_files, value):
     trained = pretrained()
     trained.model.vector[:] = value
     save_model(tmp_path / "model.safetensors", trained)
-    assert_bad_use(run(tmp_path, "--data", idx_files), "outputs of the model must be finite, got 500 of 500")
+    assert_bad_use(
+        run(tmp_path, "--data", idx_files), "outputs of the model must be finite, got 500 of 500"
+    )
 
 
 def test_the_examples_in_its_help_are_commands():

@@ -85,13 +85,13 @@ class RunFolder:
         try:
             config = json.loads(self.config_file.read_text())
             if not isinstance(config, dict):
-                raise ValueError("it is not a JSON object")
+                raise TypeError("it is not a JSON object")
         except FileNotFoundError:
             raise RunError(
                 f"folder to resume must hold a run, got {self.path}, which has no config.json; "
                 "leave --resume out to start a run there"
             ) from None
-        except (OSError, ValueError, RecursionError) as error:
+        except (OSError, ValueError, TypeError, RecursionError) as error:
             raise RunError(
                 f"{self.config_file} must be a run's configuration, got one that cannot be read "
                 f"({error}); start a new run in another folder"
