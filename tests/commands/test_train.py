@@ -411,10 +411,13 @@ def test_another_runs_folder_is_not_touched(tmp_path, quick):
 
 def test_bad_resumes(tmp_path, quick, idx_files):
     assert_bad_use(train("--resume", cwd=tmp_path), "--resume", "--out")
-    assert_bad_use(train("--resume", "--out", "nothing", cwd=tmp_path), "nothing", "no run")
+    assert_bad_use(
+        train("--resume", "--out", "nothing", cwd=tmp_path), "nothing", "which has no config.json"
+    )
     (tmp_path / "file").write_text("x")
     assert_bad_use(
-        train("--out", "file", "--data", idx_files, cwd=tmp_path), "file cannot be a run folder"
+        train("--out", "file", "--data", idx_files, cwd=tmp_path),
+        "folder of a run must be one that can be written, got file",
     )
 
     def unfinished(name, **arguments):
@@ -426,7 +429,9 @@ def test_bad_resumes(tmp_path, quick, idx_files):
     one, other = unfinished("one"), unfinished("other", options=["--seed", 9])
     (one / "checkpoint.safetensors").write_bytes((other / "checkpoint.safetensors").read_bytes())
     assert_bad_use(
-        train("--resume", "--out", one, cwd=tmp_path), "checkpoint.safetensors", "another run"
+        train("--resume", "--out", one, cwd=tmp_path),
+        "checkpoint.safetensors",
+        "with seed 0, got 9",
     )
     (one / "checkpoint.safetensors").write_bytes(b"garbage")
     assert_bad_use(train("--resume", "--out", one, cwd=tmp_path), "checkpoint.safetensors")

@@ -148,9 +148,13 @@ def test_the_docstring_has_all_settings():
 
 
 def test_unknown_fields():
-    with pytest.raises(TypeError, match="must be fields of a recipe, got epoch; did you mean epochs"):
+    with pytest.raises(
+        TypeError, match="must be fields of a recipe, got epoch; did you mean epochs"
+    ):
         recipe("default", epoch=3)
-    with pytest.raises(TypeError, match="must be fields of a recipe, got zzz; use one of .*batch_size"):
+    with pytest.raises(
+        TypeError, match="must be fields of a recipe, got zzz; use one of .*batch_size"
+    ):
         recipe("default", zzz=3)
 
 

@@ -7,7 +7,7 @@ import pytest
 from conftest import run_python
 
 from lenet5c.errors import MissingExtraError
-from lenet5c.training.event_file import EventFile, crc32c, record, records
+from lenet5c.training.event_file import EventFile
 
 
 def rows(count):
@@ -103,20 +103,6 @@ def test_a_file_that_does_not_fit_the_history_is_mended(path, read, known, damag
     events.add(rows(known + 1)[-1])
     assert [step for step, _ in read(path.parent)["Accuracy/train"]] == list(range(1, known + 2))
     assert [file.name for file in path.parent.iterdir()] == [path.name]
-
-
-def test_frames():
-    assert crc32c(b"123456789") == 0xE3069283  # the check value of CRC-32C
-    content = record(b"one") + record(b"")
-    assert list(records(content)) == [b"one", b""]
-    assert list(records(content + b"\xff" * 20)) == [b"one", b""]
-
-
-def test_the_checksum_is_tensorboards():
-    stub = pytest.importorskip("tensorboard.compat.tensorflow_stub.pywrap_tensorflow")
-    from lenet5c.training.event_file import masked_crc32c
-
-    assert masked_crc32c(b"some bytes") == stub.masked_crc32c(b"some bytes")
 
 
 def test_tensorflow_is_not_even_asked_for(tmp_path):

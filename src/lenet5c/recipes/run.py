@@ -1,6 +1,5 @@
 """The run of a recipe: data, training, evaluation, and the files it leaves."""
 
-import hashlib
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -10,6 +9,7 @@ from typing import Any
 
 import lenet5c
 from lenet5c import kernels
+from lenet5c._files import digest
 from lenet5c.datasets import Source
 from lenet5c.errors import MissingExtraError, RunError
 from lenet5c.recipes.run_config import RunConfig
@@ -136,7 +136,7 @@ def train(
                     result = evaluate(trainer.model, run.source.test, trainer.preparation)
                 row["test_accuracy"] = result.accuracy
             if folder:
-                folder.save_checkpoint(trainer, config.to_dict())
+                folder.save_checkpoint(trainer)
             if events:
                 events.add(row)
             if on_epoch:
@@ -146,7 +146,7 @@ def train(
         with stopping:
             done = trainer.run(on_step, after_epoch, stop)
             if not done and folder:
-                folder.save_checkpoint(trainer, config.to_dict())
+                folder.save_checkpoint(trainer)
         run.interrupted = not done
         if done and folder:
             summary = _summarize(run, resumed, time.perf_counter() - began)
@@ -189,7 +189,7 @@ def _open(
     if config.folder is not None:
         run.folder = RunFolder(config.folder)
         if resume:
-            run.folder.load_checkpoint(trainer, config.to_dict())
+            run.folder.load_checkpoint(trainer)
             run.summary = run.folder.read_summary()
         else:
             run.folder.create(config.to_dict())
@@ -212,13 +212,12 @@ def open_run(folder: RunFolder, source: Source) -> Run:
 
 def data_digest(source: Source) -> str:
     """Return the SHA-256 of images, labels and class names."""
-    digest = hashlib.sha256()
+    parts: list[Any] = []
     for dataset in (source.train, source.test, source.validation):
         if dataset is not None:
-            digest.update(f"{dataset.images.shape} {dataset.class_names}".encode())
-            digest.update(dataset.images.data)
-            digest.update(dataset.labels.data)
-    return digest.hexdigest()
+            described = f"{dataset.images.shape} {dataset.class_names}"
+            parts += [described, dataset.images, dataset.labels]
+    return digest(*parts)
 
 
 def _events(run: Run, tensorboard: bool, tell: Callable[[str], object] | None) -> EventFile | None:

@@ -7,7 +7,7 @@ import numpy as np
 
 from lenet5c import _files
 from lenet5c.recipes import reported
-from lenet5c.report.style import (
+from lenet5c.training.plot_style import (
     BLUE,
     GREEN,
     GREY,

@@ -1,6 +1,5 @@
 """Trainings as processes, kept in a work folder, so that an interrupted report goes on."""
 
-import hashlib
 import json
 import subprocess
 import sys
@@ -49,7 +48,7 @@ def plan(
                 config = RunConfig.named(name, data=data, seed=seed, watch_test=watch, **changes)
                 values = replace(config, data_digest=digest).to_dict()
                 text = json.dumps(values, sort_keys=True)
-                key = hashlib.sha256(text.encode()).hexdigest()[:12]
+                key = _files.digest(text)[:12]
                 folder = Path(work) / f"{name}{f'-{size}' if size else ''}-{seed}-{key}"
                 configs.append(replace(config, folder=folder))
     return configs
