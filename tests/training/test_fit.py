@@ -101,7 +101,7 @@ def layers_trainer(data, epochs=2):
         SGD(model, 0.05, 0.9),
         OneCycle(0.05, epochs * 30),
         CrossEntropyLoss(),
-        Preparation.named("average-pool"),
+        Preparation.named("double-range"),
         data.take(np.arange(300)),
         None,
         batch_size=10,
@@ -326,7 +326,7 @@ def test_a_trainer_in_one_call(tmp_path, mnist_slice, idx_files):
     ).all()
     in_memory = lenet5c.trainer("fast", data=mnist_slice[0], seed=5, epochs=2)
     assert in_memory.fit(progress=False) == history
-    with pytest.raises(ValueError, match="--data is 'nowhere'"):
+    with pytest.raises(ValueError, match="--data must be .*got 'nowhere'"):
         lenet5c.trainer(data="nowhere")
     with pytest.raises(ValueError, match="recipe is 'fats'"):
         lenet5c.trainer("fats")
