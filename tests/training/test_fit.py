@@ -326,7 +326,7 @@ def test_a_trainer_in_one_call(tmp_path, mnist_slice, idx_files):
     ).all()
     in_memory = lenet5c.trainer("fast", data=mnist_slice[0], seed=5, epochs=2)
     assert in_memory.fit(progress=False) == history
-    with pytest.raises(ValueError, match="--data must be .*got 'nowhere'"):
+    with pytest.raises(ValueError, match="data must be a folder.*, got 'nowhere'"):
         lenet5c.trainer(data="nowhere")
     with pytest.raises(ValueError, match="recipe is 'fats'"):
         lenet5c.trainer("fats")
