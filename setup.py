@@ -24,7 +24,7 @@ TILE_SOURCES = [
     *(f"ops/{path.name}" for path in sorted(Path(KERNELS, "ops").glob("*.pxi"))),
     "direct/direct.pxi",
 ]
-PROGRAM_SOURCES = ["simd/tiles.pxd", "engine/atomic.h"]
+PROGRAM_SOURCES = ["simd/tiles.pxd", "engine/atomic.h", "engine/_update.pxd"]
 PROGRAM_SOURCES += [f"engine/{path.name}" for path in sorted(Path(KERNELS, "engine").glob("*.pxi"))]
 
 # Flags an instruction set needs, by compiler family. The baseline is the platform's own: SSE2 on
@@ -92,6 +92,7 @@ def extensions():
         extension("_im2col"),
         extension("engine/_workspace"),
         extension("engine/_program", depends=[f"{KERNELS}/{name}" for name in PROGRAM_SOURCES]),
+        extension("engine/_update", depends=[f"{KERNELS}/simd/tiles.pxd"]),
         extension("engine/_vector"),
         extension("ops/_distort", depends=[f"{KERNELS}/simd/tiles.pxd"]),
         extension("direct/_strips"),

@@ -1,4 +1,4 @@
-"""Optimisers against their reference and PyTorch's, their state, and what they refuse."""
+"""Optimizers against their reference and PyTorch's, their state, and what they refuse."""
 
 import copy
 
@@ -241,11 +241,11 @@ class TestState:
     @pytest.mark.parametrize(
         "spoil, message",
         [
-            (lambda state, name: state.pop(name), "state has"),
-            (lambda state, name: state.pop("steps"), "state has.*should have.*'steps'"),
+            (lambda state, name: state.pop(name), "state must have"),
+            (lambda state, name: state.pop("steps"), "state must have.*'steps'.*got"),
             (lambda state, name: state.update(other=1), "'other'"),
-            (lambda state, name: state.update({name: np.zeros(153)}), r"\(153,\).*\(154,\)"),
-            (lambda state, name: state.update({name: 0.0}), r"\(\).*\(154,\)"),
+            (lambda state, name: state.update({name: np.zeros(153)}), r"\(154,\).*got \(153,\)"),
+            (lambda state, name: state.update({name: 0.0}), r"\(154,\).*got \(\)"),
         ],
     )
     def test_an_error_changes_nothing(self, kind, names, spoil, message):
@@ -261,37 +261,45 @@ class TestState:
 
     def test_of_another_optimizer(self, kind, names):
         other = optim.Adam if kind is optim.SGD else optim.SGD
-        with pytest.raises(ValueError, match="state has"):
+        with pytest.raises(ValueError, match="state must have"):
             kind(model(), lr=0.1).load_state_dict(other(model(), lr=0.1).state_dict())
 
 
 @pytest.mark.parametrize(
     "kind, options, message",
     [
-        *((kind, {"lr": lr}, "lr is") for kind in KINDS for lr in (-1, np.nan, np.inf)),
+        *((kind, {"lr": lr}, "lr must be") for kind in KINDS for lr in (-1, np.nan, np.inf)),
         *(
-            (kind, {"lr": 1, "weight_decay": decay}, "weight_decay is")
+            (kind, {"lr": 1, "weight_decay": decay}, "weight_decay must be")
             for kind in KINDS
             for decay in (-1, np.nan, np.inf)
         ),
-        (optim.SGD, {"lr": 1, "momentum": -0.1}, "momentum is -0.1"),
-        (optim.SGD, {"lr": 1, "momentum": 1}, "momentum is 1"),
-        (optim.SGD, {"lr": 1, "momentum": np.nan}, "momentum is nan"),
-        (optim.SGD, {"lr": 1, "nesterov": True}, "nesterov.*momentum is 0"),
-        (optim.Adam, {"betas": (0.9,)}, "betas is"),
-        (optim.Adam, {"betas": (0.9, 1)}, "betas is"),
-        (optim.Adam, {"betas": (-0.1, 0.9)}, "betas is"),
-        (optim.Adam, {"betas": (0.9, np.nan)}, "betas is"),
-        (optim.Adam, {"eps": 0}, "eps is 0"),
-        (optim.Adam, {"eps": -1e-8}, "eps is -1e-08"),
-        (optim.Adam, {"eps": np.nan}, "eps is nan"),
-        (optim.Adagrad, {"eps": 0}, "eps is 0"),
-        (optim.Adagrad, {"initial_accumulator_value": -1}, "initial_accumulator_value is -1"),
-        (optim.Adagrad, {"initial_accumulator_value": np.inf}, "initial_accumulator_value is inf"),
-        (optim.RMSprop, {"alpha": 1}, "alpha is 1"),
-        (optim.RMSprop, {"alpha": -0.1}, "alpha is -0.1"),
-        (optim.RMSprop, {"momentum": 1}, "momentum is 1"),
-        (optim.RMSprop, {"eps": np.inf}, "eps is inf"),
+        (optim.SGD, {"lr": 1, "momentum": -0.1}, "momentum must be.*got -0.1"),
+        (optim.SGD, {"lr": 1, "momentum": 1}, "momentum must be.*got 1"),
+        (optim.SGD, {"lr": 1, "momentum": np.nan}, "momentum must be.*got nan"),
+        (optim.SGD, {"lr": 1, "nesterov": True}, "momentum must be.*nesterov, got 0"),
+        (optim.Adam, {"betas": (0.9,)}, "betas must be"),
+        (optim.Adam, {"betas": (0.9, 1)}, "betas must be"),
+        (optim.Adam, {"betas": (-0.1, 0.9)}, "betas must be"),
+        (optim.Adam, {"betas": (0.9, np.nan)}, "betas must be"),
+        (optim.Adam, {"eps": 0}, "eps must be.*got 0"),
+        (optim.Adam, {"eps": -1e-8}, "eps must be.*got -1e-08"),
+        (optim.Adam, {"eps": np.nan}, "eps must be.*got nan"),
+        (optim.Adagrad, {"eps": 0}, "eps must be.*got 0"),
+        (
+            optim.Adagrad,
+            {"initial_accumulator_value": -1},
+            "initial_accumulator_value must be.*got -1",
+        ),
+        (
+            optim.Adagrad,
+            {"initial_accumulator_value": np.inf},
+            "initial_accumulator_value must be.*got inf",
+        ),
+        (optim.RMSprop, {"alpha": 1}, "alpha must be.*got 1"),
+        (optim.RMSprop, {"alpha": -0.1}, "alpha must be.*got -0.1"),
+        (optim.RMSprop, {"momentum": 1}, "momentum must be.*got 1"),
+        (optim.RMSprop, {"eps": np.inf}, "eps must be.*got inf"),
     ],
     ids=str,
 )
@@ -308,7 +316,7 @@ def test_a_model_without_parameters():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_one_layer_of_a_model_is_stepped_alone(kind):
-    """Also when the layer moved into the model after its optimiser was made."""
+    """Also when the layer moved into the model after its optimizer was made."""
     first, second = nn.Linear(4, 3, rng=0), nn.Linear(3, 2, rng=1)
     optimizer = kind(second, lr=0.1)
     model = nn.Sequential(first, second)

@@ -8,7 +8,7 @@ from lenet5c.nn.layer import Layer
 from lenet5c.nn.lenet5 import LeNet5
 from lenet5c.nn.lenet5_1998 import LeNet5_1998
 from lenet5c.nn.linear import Flatten, Linear
-from lenet5c.nn.loss import CrossEntropyLoss, MAPLoss, MLELoss, MSELoss, softmax
+from lenet5c.nn.loss import LOSSES, CrossEntropyLoss, Loss, MAPLoss, MLELoss, MSELoss, softmax
 from lenet5c.nn.pooling import AvgPool2d, MaxPool2d, Subsample2d
 from lenet5c.nn.rbf import RBF, digit_codes
 from lenet5c.nn.sequential import Sequential
@@ -22,9 +22,11 @@ __all__ = [
     "Dropout",
     "Flatten",
     "Layer",
+    "LOSSES",
     "LeNet5",
     "LeNet5_1998",
     "Linear",
+    "Loss",
     "MAPLoss",
     "MLELoss",
     "MSELoss",

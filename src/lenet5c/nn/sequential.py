@@ -11,7 +11,6 @@ from lenet5c.nn.loss import check_labels
 from lenet5c.nn.rbf import RBF
 from lenet5c.nn.summary import summary
 from lenet5c.nn.tile_layer import TileChain, TileLayer
-from lenet5c.optim.optimizer import update_for
 
 # Samples at a time through a model that has layers outside the compiled core.
 CHUNK = 256
@@ -275,7 +274,8 @@ class Sequential(Layer):
         check_distort(distort, samples)
         labels = check_labels(labels, len(index))
         chain = self._whole_chain() if type(self).train_step is Sequential.train_step else None
-        update = update_for(optimizer, self, rates) if chain else None
+        describe_steps = getattr(optimizer, "describe_steps", None) if chain else None
+        update = describe_steps(self, rates) if describe_steps else None
         record = StepsTaken(len(rates)) if record is None else record
         if update:
             try:

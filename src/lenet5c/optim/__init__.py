@@ -1,18 +1,10 @@
-"""Optimisers, which step on a model's parameter vector, and learning-rate schedules."""
+"""Optimizers, which step on a model's flat parameter vector, and learning-rate schedules.
 
-from lenet5c.optim.optimizer import SDLM, SGD, Adagrad, Adam, RMSprop
-from lenet5c.optim.schedule import Constant, Cosine, OneCycle, Piecewise, ReduceOnPlateau, Step
+`OPTIMIZERS` and `SCHEDULES` have all of them by the name that recipes use.
+"""
 
-__all__ = [
-    "SDLM",
-    "SGD",
-    "Adagrad",
-    "Adam",
-    "Constant",
-    "Cosine",
-    "OneCycle",
-    "Piecewise",
-    "RMSprop",
-    "ReduceOnPlateau",
-    "Step",
-]
+from lenet5c.optim.adaptive import *
+from lenet5c.optim.momentum import *
+from lenet5c.optim.optimizer import *
+from lenet5c.optim.schedule import *
+from lenet5c.optim.sdlm import *

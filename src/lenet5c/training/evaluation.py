@@ -43,7 +43,7 @@ def evaluate(model, dataset, preparation, loss=None):
         images, scale=preparation.scale, offset=preparation.offset(images.shape[1])
     )
     if loss is None:
-        mean, _ = CrossEntropyLoss()(model.logits(outputs), dataset.labels)
+        mean = CrossEntropyLoss().value(model.logits(outputs), dataset.labels)
     else:
-        mean, _ = loss(outputs, dataset.labels)
+        mean = loss.value(outputs, dataset.labels)
     return Evaluation(mean, int((model.classes(outputs) == dataset.labels).sum()), len(dataset))

@@ -3,10 +3,15 @@
 from cpython.pycapsule cimport PyCapsule_New
 from lenet5c.kernels.simd.tiles cimport (
     AVG_POOL2D, CONV2D, CROSS_ENTROPY, LINEAR, MAX_POOL2D, MAXIMUM_A_POSTERIORI,
-    MAXIMUM_LIKELIHOOD, PAD2D, RBF, RELU, SIGMOID, SUBSAMPLE2D, TANH, DirectSum, Distort, LossKind,
-    Op, TileKernels, distort_floats, hash_bits, spread_filters)
+    MAXIMUM_LIKELIHOOD, MOST_UPDATES, PAD2D, RBF, RELU, SIGMOID, SUBSAMPLE2D, TANH, DirectSum,
+    Distort, LossKind, Op, TileKernels, UpdateKernel, distort_floats, hash_bits, spread_filters,
+    update_function)
 
 include "simd.pxi"
+
+cdef TileKernels table
+table.update_count = 0
+
 include "lenet5c/kernels/ops/pool2d.pxi"
 include "lenet5c/kernels/ops/conv2d.pxi"
 include "lenet5c/kernels/ops/conv2d_gradients.pxi"
@@ -74,7 +79,6 @@ cdef void backward(
         activation_backward(op, y, dy, dx)
 
 
-cdef TileKernels table
 table.isa = V16_ISA
 table.forward = forward
 table.backward = backward
@@ -98,11 +102,7 @@ table.direct_sum = direct_sum
 table.direct_rows = 4 if V16_REGISTERS == 32 else 1
 table.add_columns = add_columns
 table.sum_shards = sum_shards
-table.sgd = sgd
-table.sdlm = sdlm
-table.adam = adam
-table.adagrad = adagrad
-table.rmsprop = rmsprop
+table.updates = updates
 table.burst = burst
 
 kernels = PyCapsule_New(&table, b"lenet5c.TileKernels", NULL)
