@@ -13,9 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import reference
 
-from lenet5c import kernels
+from lenet5c import kernels, reference
 from lenet5c.kernels import convolution, cykernels
 from lenet5c.kernels.engine import _vector
 from lenet5c.kernels.simd import dispatch

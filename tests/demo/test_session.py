@@ -18,7 +18,7 @@ from lenet5c.demo.drawing import checked_strokes, render
 from lenet5c.demo.samples import SampleError, SampleFolder, folder_names
 from lenet5c.demo.transform import Transform
 from lenet5c.nn import LeNet5, LeNet5_1998
-from lenet5c.training import TrainedModel, load_model
+from lenet5c.training import TrainedModel, open_model
 
 TEN = tuple("0123456789")
 
@@ -365,7 +365,7 @@ def test_fine_tuning(client, trained, mnist_slice, tmp_path):
     assert (
         kept == client.call("/tuning/keep")["kept"] == str(tmp_path / "samples-model-1.safetensors")
     )
-    np.testing.assert_array_equal(load_model(kept).model.vector, first)
+    np.testing.assert_array_equal(open_model(kept).model.vector, first)
     state = client.call("/tuning/revert")
     assert (state["tuned"], state["kept"], state["tuning"]) == (False, None, {"state": "none"})
     assert client.answer(strokes=strokes_of("7"))[0]["best"] == 7

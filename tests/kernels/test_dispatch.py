@@ -8,9 +8,9 @@ import re
 
 import numpy as np
 import pytest
-import reference
 from conftest import output, run_python
 
+from lenet5c import reference
 from lenet5c.kernels.simd import _cpu, dispatch
 
 EPS = np.finfo(np.float32).eps

@@ -10,10 +10,9 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-import reference
 from numpy.testing import assert_array_equal
 
-from lenet5c import kernels
+from lenet5c import kernels, reference
 from lenet5c.kernels import convolution
 
 DTYPES = [np.float32, np.float64]

@@ -15,10 +15,10 @@ from importlib import import_module
 
 import numpy as np
 import pytest
-import reference
 from numpy.testing import assert_array_equal
 from updates import KINDS, Steps
 
+from lenet5c import reference
 from lenet5c.kernels.engine import _vector, lowering
 from lenet5c.kernels.simd import _cpu, dispatch
 from lenet5c.kernels.engine._program import Program
@@ -35,7 +35,7 @@ each_isa = pytest.mark.parametrize("isa", TILES)
 RELU, SIGMOID, TANH, FLATTEN = ({"kind": kind} for kind in ("relu", "sigmoid", "tanh", "flatten"))
 SCALED_TANH = {"kind": "scaled_tanh", "amplitude": 1.7159, "slope": 2 / 3}
 WINDOW = ("stride", "padding", "dilation", "groups")
-CONNECTED = (*WINDOW, "table")
+CONNECTED = ("stride", "padding", "dilation", "table")
 
 
 def conv(out_channels, kernel_size, stride=1, padding=0, dilation=1, groups=1, bias=True):
@@ -619,7 +619,7 @@ def test_train_step_matches_reference(model, batch, options):
     logits = model.reference_forward(params, x)
     if options.get("loss") == "mse":
         options = options | {"targets": np.eye(model.plan.output_size, dtype=np.float32)[labels]}
-        loss, dy = reference.mse(logits[-1].reshape(batch, -1), options["targets"])
+        loss, dy = reference.mse_loss(logits[-1].reshape(batch, -1), options["targets"])
     else:
         loss, dy = reference.cross_entropy(
             logits[-1].reshape(batch, -1), labels, options.get("setting", 0)
@@ -720,7 +720,7 @@ def reference_loss(model, out, labels, options):
     name, setting = options.get("loss", "cross_entropy"), options.get("setting", 0)
     if name == "mse":
         options = options | {"targets": np.eye(model.plan.output_size, dtype=np.float32)[labels]}
-        return *reference.mse(out, options["targets"]), options
+        return *reference.mse_loss(out, options["targets"]), options
     if name == "mle":
         return *reference.mle_loss(out, labels), options
     twin = reference.map_loss if name == "map" else reference.cross_entropy

@@ -120,10 +120,11 @@ def test_models_are_named_by_file_or_folder(tmp_path, test_set):
     expected = Reader(trained)(picture).probabilities
     assert predict(picture, tmp_path).probabilities == expected
     assert predict(picture, tmp_path / "model.safetensors").probabilities == expected
+    assert predict(picture, "best").probabilities == predict(picture).probabilities
     (tmp_path / "empty").mkdir()
-    with pytest.raises(RunError, match="no model.safetensors"):
+    with pytest.raises(RunError, match="without model.safetensors"):
         predict(picture, tmp_path / "empty")
-    with pytest.raises(RunError, match="no model file"):
+    with pytest.raises(RunError, match="which does not exist"):
         predict(picture, tmp_path / "none")
 
 

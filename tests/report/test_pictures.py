@@ -4,12 +4,13 @@ from io import BytesIO
 
 import numpy as np
 import pytest
+from evaluations import make_evaluation
 
 from lenet5c import nn
 from lenet5c.datasets import Dataset, Preparation
 from lenet5c.report.pictures import activations, confusion, curves, errors, filters
 from lenet5c.report.style import png
-from lenet5c.training import Classification, TrainedModel, classify
+from lenet5c.training import TrainedModel, evaluate
 
 matplotlib = pytest.importorskip("matplotlib.image") and pytest.importorskip("matplotlib")
 
@@ -128,9 +129,7 @@ NAMES = {
 def test_confusion_of_any_number_of_classes(classes):
     dataset = synthetic(classes, names=NAMES[classes])
     predictions = np.where(np.arange(len(dataset)) % 3, dataset.labels, dataset.labels[::-1])
-    result = Classification(
-        dataset.labels, predictions, np.ones(len(dataset), np.float32), classes, 0.0
-    )
+    result = make_evaluation(dataset.labels, predictions, 1, classes)
     figure = confusion(result.matrix, dataset.class_names)
     assert_all_inside(figure)
     assert max(figure.get_size_inches()) < 20
@@ -162,7 +161,7 @@ def test_errors_worst_first(wrong, channels):
     predictions = dataset.labels.copy()
     predictions[:wrong] = (predictions[:wrong] + 1) % 3
     confidences = np.linspace(0.2, 0.9, len(dataset), dtype=np.float32)
-    result = Classification(dataset.labels, predictions, confidences, 3, 0.0)
+    result = make_evaluation(dataset.labels, predictions, confidences, 3)
     figure = errors(dataset.images, result, dataset.class_names)
     assert_all_inside(figure)
     indices = [int(text.split("· ")[1]) for text in texts(figure) if "·" in text]
@@ -173,7 +172,7 @@ def test_errors_worst_first(wrong, channels):
 @pytest.mark.parametrize("channels, side", [(2, 5), (4, 64), (1, 300)])
 def test_errors_of_other_sizes(channels, side):
     dataset = synthetic(2, channels, side, count=30)
-    result = Classification(dataset.labels, 1 - dataset.labels, np.ones(30, np.float32), 2, 0.0)
+    result = make_evaluation(dataset.labels, 1 - dataset.labels, 1, 2)
     figure = errors(dataset.images, result, dataset.class_names)
     assert_all_inside(figure)
     assert max(figure.get_size_inches()) < 12
@@ -252,7 +251,7 @@ def test_images_larger_than_the_picture():
 def test_equal_pictures_have_equal_bytes_whatever_a_reader_has_set():
     dataset = synthetic(10)
     trained = untrained(dataset)
-    result = classify(trained, dataset)
+    result = evaluate(trained, dataset)
 
     def draw():
         return [

@@ -3,20 +3,15 @@
 Exit codes: 0 done, 1 failed, or `inspect --strict` has warnings, 2 bad use.
 """
 
-import argparse
 import json
 import sys
 from pathlib import Path
 
-from lenet5c.commands.cli import FAILED, Parser, loading, prepare_streams, run, say, wait_briefly
-
-PROG = "lenet5c data"
-wait_briefly()  # before the kernels load OpenMP
-with loading(PROG, __name__):
-    from lenet5c.datasets import DatasetError
-
+from lenet5c.commands.cli import FAILED, one_of, say
+from lenet5c.datasets import DatasetError
 from lenet5c.datasets.registry import NAMED_SETS
 
+DESCRIPTION = "Look at a folder of images before training on it, and fetch data sets."
 EXAMPLES = """examples:
   lenet5c data inspect my-pictures                          counts, sizes, duplicates, files that cannot be read
   lenet5c data inspect my-pictures --contact-sheet sheet.png
@@ -28,19 +23,7 @@ EXAMPLES = """examples:
 BUNDLED = ("mnist", "MNIST: handwritten digits", (60000, 10000), 10, "CC BY-SA 3.0")
 
 
-def main(argv=None):
-    """Run the command with these arguments (those of the process if not given); returns the exit code."""
-    prepare_streams()
-    options = make_parser().parse_args(argv)
-    return run(f"{PROG} {options.command}", ACTIONS[options.command], options)
-
-
-def make_parser():
-    parser = Parser(
-        prog=PROG,
-        description="Look at a folder of images before training on it, and fetch data sets.",
-        epilog=EXAMPLES,
-    )
+def add_arguments(parser):
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     inner = commands.add_parser(
@@ -63,9 +46,8 @@ def make_parser():
         description="List the data sets that have a name; of those that are named, their files.",
         epilog=EXAMPLES,
     )
-    # Choices would refuse the empty list of Python 3.11.
     inner.add_argument(
-        "names", nargs="*", type=set_name, metavar="NAME", help="tell more about these"
+        "names", nargs="*", type=one_of(NAMED_SETS), metavar="NAME", help="tell more about these"
     )
     inner.add_argument("--json", action="store_true", help="print it as JSON")
 
@@ -90,14 +72,11 @@ def make_parser():
     inner.add_argument(
         "name", nargs="?", choices=NAMED_SETS, metavar="NAME", help="print that of this data set"
     )
-    return parser
 
 
-def set_name(text):
-    """An argparse type: the name of a data set that is fetched."""
-    if text not in NAMED_SETS:
-        raise argparse.ArgumentTypeError(f"{text!r} is not one of {', '.join(NAMED_SETS)}")
-    return text
+def run(options):
+    """Do what the subcommand says."""
+    return ACTIONS[options.command](options)
 
 
 def inspect(options):

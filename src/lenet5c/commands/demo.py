@@ -7,55 +7,25 @@ import threading
 import webbrowser
 from pathlib import Path
 
-from lenet5c.commands.cli import (
-    Parser,
-    directory,
-    loading,
-    one_blas_thread,
-    prepare_streams,
-    run,
-    say,
-    wait_briefly,
-    whole,
-)
-
-wait_briefly()  # before the kernels load OpenMP
-one_blas_thread()
-PROG = "lenet5c demo"
-with loading(PROG, __name__):
-    from lenet5c import kernels
-    from lenet5c.datasets.source import NAMES, open_source, source_name
-    from lenet5c.demo.server import make_server
-    from lenet5c.demo.session import Session
-    from lenet5c.training import open_model
-    from lenet5c.training.run_folder import recorded
+from lenet5c.commands.cli import add_threads, directory, say, whole
 
 SAMPLES = "lenet5c-samples"
 
 
-def main(argv=None):
-    """Run the command with these arguments (those of the process if not given); returns the exit code."""
-    prepare_streams()
-    options = make_parser().parse_args(argv)
-    if options.threads is not None:
-        kernels.set_num_threads(options.threads)
-    return run(PROG, demo, options)
-
-
-def make_parser():
-    parser = Parser(
-        prog=PROG,
-        description="Draw a digit in the browser, and watch the net read it: a page for this machine alone.",
-        epilog=f"""\
-examples:
+DESCRIPTION = (
+    "Draw a digit in the browser, and watch the net read it: a page for this machine alone."
+)
+EXAMPLES = f"""examples:
   lenet5c demo
   lenet5c demo --model runs/first --port 8000 --no-browser
   lenet5c demo --samples my-digits
   lenet5c predict --model {SAMPLES}-model-1.safetensors digit.png
 
 Samples are saved as SAMPLES/CLASS/*.png, the form of folder that lenet5c train --data takes; a fine-tuned
-model that you keep is saved beside that folder. Ctrl-C ends the demo.""",
-    )
+model that you keep is saved beside that folder. Ctrl-C ends the demo."""
+
+
+def add_arguments(parser):
     add = parser.add_argument
     add(
         "--model",
@@ -82,18 +52,19 @@ model that you keep is saved beside that folder. Ctrl-C ends the demo.""",
         help="of the page, 0 for a free one (default: 0)",
     )
     add("--no-browser", action="store_true", help="only print the page's address")
-    add(
-        "--threads",
-        type=whole(1, 1024),
-        metavar="N",
-        help="of fine-tuning; the result does not depend on it (default: all cores)",
-    )
-    return parser
+    add_threads(parser, "of fine-tuning; ")
 
 
-def demo(options):
-    """Serve the page until Ctrl-C; returns the exit code."""
-    trained, name, recorded = opened_model(options.model)
+def run(options):
+    """Serve the page until Ctrl-C."""
+    # Not at the top: the parser needs no NumPy.
+    from lenet5c.datasets.source import open_source, source_name
+    from lenet5c.demo.server import make_server
+    from lenet5c.demo.session import Session
+    from lenet5c.training import open_model
+
+    trained = open_model(options.model)
+    name = describe_model(options.model)
     if options.data is not None:
         source = open_source(
             source_name(options.data), skip_bad=True, tell=say
@@ -101,7 +72,7 @@ def demo(options):
         session = Session(trained, name, options.samples or SAMPLES, lambda: source)
     else:
         # A run's folder may come from anywhere: what it names is read if it is here, and not fetched.
-        data = recorded or "mnist"
+        data = recorded_data(options.model) or "mnist"
         session = Session(
             trained,
             name,
@@ -125,20 +96,22 @@ def demo(options):
     finally:
         server.server_close()
         session.close()
-    return 0
 
 
-def opened_model(path):
-    """(TrainedModel, what to call it, the data it says it was trained on or None) of a file or a run folder."""
-    if path is None or path == "best":
-        return open_model(), "the model that comes with lenet5c", None
-    trained = open_model(path)
-    return trained, str(path), data_of(path)
+def describe_model(name):
+    """Return a model's name for the page."""
+    from lenet5c.training.model_file import BEST
+
+    return "the model that comes with lenet5c" if name in (None, BEST) else str(name)
 
 
-def data_of(folder):
-    """What the config.json of a run says; it is a convenience, so nothing goes wrong where it says nothing."""
-    data = recorded(folder).get("data")
+def recorded_data(name):
+    """Return the data that a model's run names, if they are here; None otherwise."""
+    from lenet5c.datasets.source import NAMES
+    from lenet5c.training.model_file import BEST
+    from lenet5c.training.run_folder import read_record
+
+    data = None if name in (None, BEST) else read_record(name).get("data")
     return data if data and (data in NAMES or Path(data).is_dir()) else None
 
 

@@ -14,9 +14,15 @@ from math import ceil
 from pathlib import Path
 
 import lenet5c
-from lenet5c.commands.cli import BAD_USE, Parser, fail, prepare_streams, say
+from lenet5c.commands.cli import say
+from lenet5c.errors import UserError
 
-PROG = "lenet5c doctor"
+DESCRIPTION = (
+    "Show what lenet5c runs on here, check that it computes right, and name what stands in its way."
+)
+EXAMPLES = """examples:
+  lenet5c doctor
+  lenet5c doctor --with torch --json > report.json"""
 NEEDS_ATTENTION = 1
 VARIABLES = ("LENET5C_ISA", "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 OPENMP_KINDS = ("libgomp", "libomp", "libiomp", "vcomp")
@@ -24,17 +30,18 @@ OPENMP_KINDS = ("libgomp", "libomp", "libiomp", "vcomp")
 KNOWN_LOSS, TOLERANCE = 4.393968, 1e-4
 
 
-def main(argv=None):
-    """Run the command with these arguments (those of the process if not given); returns the exit code."""
-    prepare_streams()
-    options = make_parser().parse_args(argv)
+def add_arguments(parser):
+    add = parser.add_argument
+    text = "import this module first, as your program does, to see how the two get along; may be repeated"
+    add("--with", dest="modules", action="append", default=[], metavar="NAME", help=text)
+    add("--json", action="store_true", help="print everything as JSON, for a bug report")
+
+
+def run(options):
+    """Report on this machine; return 1 if something needs attention."""
     for name in options.modules:
-        if problem := import_first(name):
-            return fail(PROG, problem, BAD_USE)
-    try:
-        facts = examine()
-    except ImportError as error:  # such as an unknown LENET5C_ISA
-        return fail(PROG, error, BAD_USE)
+        import_first(name)
+    facts = examine()
     findings = diagnose(facts)
     well = not any(finding["attention"] for finding in findings)
     say(
@@ -45,35 +52,19 @@ def main(argv=None):
     return 0 if well else NEEDS_ATTENTION
 
 
-def make_parser():
-    parser = Parser(
-        prog=PROG,
-        description="Show what lenet5c runs on here, check that it computes right, and name what stands in its way.",
-        epilog="""examples:
-  lenet5c doctor
-  lenet5c doctor --with torch --json > report.json""",
-    )
-    add = parser.add_argument
-    text = "import this module first, as your program does, to see how the two get along; may be repeated"
-    add("--with", dest="modules", action="append", default=[], metavar="NAME", help=text)
-    add("--json", action="store_true", help="print everything as JSON, for a bug report")
-    return parser
-
-
 def import_first(name):
-    """Import a module that the user's program has; returns what went wrong, if anything did."""
+    """Import a module that the user's program has."""
     if not all(part.isidentifier() for part in name.split(".")):
-        return f"--with is {name!r}; it should be the name of a module, such as torch"
+        raise UserError(f"--with must be the name of a module, such as torch, got {name!r}")
     try:
         with redirect_stdout(sys.stderr):  # standard output is the report's
             import_module(name)
     except (Exception, SystemExit) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())
-        return (
-            f"--with is {name!r}, which cannot be imported ({reason}); install it beside lenet5c, or start "
-            f"python -m lenet5c doctor in the folder it is in"
-        )
-    return None
+        raise UserError(
+            f"--with must be a module that can be imported, got {name!r} ({reason}); install it "
+            f"beside lenet5c, or start python -m lenet5c doctor in its folder"
+        ) from None
 
 
 def examine():

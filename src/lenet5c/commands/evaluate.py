@@ -8,63 +8,39 @@ import textwrap
 from math import isfinite
 
 import lenet5c
-from lenet5c.commands.cli import (
-    Parser,
-    directory,
-    loading,
-    prepare_streams,
-    run,
-    say,
-    wait_briefly,
-    warn,
-    whole,
-)
-
-PROG = "lenet5c evaluate"
-wait_briefly()  # before the kernels load OpenMP
-with loading(PROG, __name__):
-    from lenet5c import kernels
-
 from lenet5c import _files
+from lenet5c.commands.cli import add_threads, directory, say, warn, whole
 from lenet5c.datasets.source import open_source, source_name
 from lenet5c.report import tables
 from lenet5c.training import (
     RunError,
     class_scores,
-    classify,
-    matched,
+    evaluate,
+    match_dataset,
     mcnemar,
     open_model,
     wilson_interval,
 )
-from lenet5c.training.run_folder import recorded
+from lenet5c.training.run_folder import read_record
 
 PARTS = ("test", "train", "validation")
 RECORD, PAGE = "evaluation.json", "evaluation.html"
 PICTURES = ("confusion", "errors")
 
 
-def main(argv=None):
-    """Run the command with these arguments (those of the process if not given); returns the exit code."""
-    prepare_streams()
-    options = make_parser().parse_args(argv)
-    if options.threads is not None:
-        kernels.set_num_threads(options.threads)
-    return run(PROG, evaluate, options)
-
-
-def make_parser():
-    parser = Parser(
-        prog=PROG,
-        description="Measure a trained model on labelled images: accuracy with its interval, what is taken for what, "
-        "precision and recall of each class, and the worst mistakes.",
-        epilog="""examples:
+DESCRIPTION = (
+    "Measure a trained model on labeled images: accuracy with its interval, confusion matrix, "
+    "precision and recall of each class, and the worst mistakes."
+)
+EXAMPLES = """examples:
   lenet5c evaluate
   lenet5c evaluate runs/first --worst 20
   lenet5c evaluate runs/first --compare runs/second
   lenet5c evaluate runs/first/model.safetensors --data my-folder --out runs/first-on-mine
-  lenet5c evaluate runs/first --part train --json""",
-    )
+  lenet5c evaluate runs/first --part train --json"""
+
+
+def add_arguments(parser):
     add = parser.add_argument
     add(
         "model",
@@ -98,21 +74,15 @@ def make_parser():
     )
     add("--out", type=directory, metavar="DIR", help=f"folder for {RECORD}, {PAGE} and pictures")
     add("--json", action="store_true", help="print all of it as JSON, and nothing else")
-    add(
-        "--threads",
-        type=whole(1, 1024),
-        metavar="N",
-        help="the result does not depend on it (default: all cores)",
-    )
-    return parser
+    add_threads(parser)
 
 
-def evaluate(options):
-    """All of it, from the options to the exit code."""
+def run(options):
+    """Evaluate and report."""
     out = None if options.out is None else prepared(options.out)
     trained = open_model(options.model)
     other = None if options.compare is None else open_model(options.compare)
-    of_run = recorded(options.model)
+    of_run = read_record(options.model)
     data = source_name(of_run.get("data", "mnist") if options.data is None else options.data)
     # What a run's data were taken with holds for the run's own data.
     skip_bad = options.skip_bad or (options.data is None and of_run.get("skip_bad") is True)
@@ -122,8 +92,8 @@ def evaluate(options):
         raise RunError(
             f"--part is {options.part}, but {data} has no such part; it should be test or train"
         )
-    asked, notes = matched(trained, dataset)
-    result = classify(trained, asked)
+    asked, notes = match_dataset(trained, dataset)
+    result = evaluate(trained, asked)
     record = {
         "lenet5c": lenet5c.__version__,
         "model": options.model,
@@ -184,8 +154,8 @@ def figures(result, class_names, worst):
 
 def comparison(name, other, dataset, result):
     """What McNemar's test says of two models."""
-    asked, notes = matched(other, dataset)
-    second = classify(other, asked)
+    asked, notes = match_dataset(other, dataset)
+    second = evaluate(other, asked)
     right = [each.labels == each.predictions for each in (result, second)]
     test = mcnemar(*right)
     return {
@@ -298,13 +268,13 @@ def write(folder, options, trained, dataset, result, record):
         makers = result_makers(dataset, result, trained.class_names, trained.reading == "ink")
         pictures, failures = draw_all(makers)
         for name, failure in failures.items():
-            warn(PROG, f"no {name}.png: {type(failure).__name__} {failure}")
+            warn(options.prog, f"no {name}.png: {type(failure).__name__} {failure}")
     except MissingExtraError as error:
-        warn(PROG, error)
+        warn(options.prog, error)
     except (
         Exception
     ) as error:  # a library that is there and broken: the figures are worth more than the pictures
-        warn(PROG, f"no pictures: {type(error).__name__} {error}".replace("\n", " "))
+        warn(options.prog, f"no pictures: {type(error).__name__} {error}".replace("\n", " "))
     for name, content in pictures.items():
         _files.write_bytes(folder / f"{name}.png", content)
     words = compared(options.model, result, record["compare"]) if "compare" in record else ""

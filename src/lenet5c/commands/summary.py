@@ -3,22 +3,17 @@
 Exit codes: 0 done, 2 bad use, 130 interrupted.
 """
 
-import argparse
 import json
 
 from lenet5c._text import printable
-from lenet5c.commands.cli import Parser, loading, prepare_streams, run, say, wait_briefly, whole
-
-PROG = "lenet5c summary"
-wait_briefly()  # before the kernels load OpenMP
-with loading(PROG, __name__):
-    from lenet5c.recipes.recipe import NETS
-
+from lenet5c.commands.cli import say, shape, whole
 from lenet5c.errors import UserError
 from lenet5c.nn.summary import layer_rows
 from lenet5c.recipes import RECIPES
+from lenet5c.recipes.recipe import NETS
 from lenet5c.training import open_model
 
+DESCRIPTION = "Show a model layer by layer: shapes, neurons, parameters, connections."
 EXAMPLES = """examples:
   lenet5c summary                         the net of lenet5c train
   lenet5c summary best                    the trained model in the package
@@ -27,18 +22,7 @@ EXAMPLES = """examples:
   lenet5c summary --recipe average-pool --input 3x48x64 --classes 5"""
 
 
-def main(argv=None):
-    """Run the command with these arguments (those of the process if not given); returns the exit code."""
-    prepare_streams()
-    return run(PROG, show, make_parser().parse_args(argv))
-
-
-def make_parser():
-    parser = Parser(
-        prog=PROG,
-        description="Show a model layer by layer: shapes, neurons, parameters, connections.",
-        epilog=EXAMPLES,
-    )
+def add_arguments(parser):
     add = parser.add_argument
     add(
         "model",
@@ -60,23 +44,9 @@ def make_parser():
     )
     add("--classes", type=whole(1, 10**6), metavar="N", help="of the untrained net (default: 10)")
     add("--json", action="store_true", help="as JSON")
-    return parser
 
 
-def shape(text):
-    """An argparse type: C x H x W, or H x W of grey images."""
-    parts = text.lower().replace("×", "x").split("x")
-    if len(parts) not in (2, 3) or not all(
-        part.strip().isdecimal() and 0 < int(part) <= 1024 for part in parts
-    ):
-        raise argparse.ArgumentTypeError(
-            f"{text} is not CxHxW, such as 1x32x32, each from 1 to 1024"
-        )
-    sides = [int(part) for part in parts]
-    return (1, *sides) if len(sides) == 2 else tuple(sides)
-
-
-def show(options):
+def run(options):
     if options.model is not None:
         for name in ("recipe", "input", "classes"):
             if getattr(options, name) is not None:

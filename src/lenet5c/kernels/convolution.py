@@ -23,6 +23,7 @@ from lenet5c.kernels.arrays import (
 )
 from lenet5c.kernels.columns import fold, unfold, window_of
 from lenet5c.kernels.shapes import check_elements, conv2d_output_size
+from lenet5c.kernels.engine.ops import Conv2d
 from lenet5c.kernels.engine.single import single_op_program
 
 # Column matrices are made strip by strip, so that they take no more than this: 4 MiB of float64.
@@ -206,8 +207,18 @@ class _Convolution:
         return grads[:size].reshape(self.weight.shape), grads[size:]
 
     def _program(self):
+        kernel_size, stride, padding, dilation = self.window
+        params = 0, self.weight.size
         return single_op_program(
-            self.x_shape[1:], "conv2d", self.window, len(self.weight), self.groups
+            self.x_shape[1:],
+            Conv2d,
+            len(self.weight),
+            kernel_size,
+            *params,
+            stride,
+            padding,
+            dilation,
+            self.groups,
         )
 
     # Direct

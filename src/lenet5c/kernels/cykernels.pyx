@@ -8,18 +8,19 @@ from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.string cimport memset
 
 from lenet5c.kernels.direct._strips cimport (
-    LANES, Geometry, Totals, Units, convolve_all, convolve_floats, gradient_floats, most_elements,
-    offset_count, plan_phase, plan_result, plan_totals, round_up, times, weight_gradient_all,
-    write_offsets)
-from lenet5c.kernels.simd.tiles cimport AVG_POOL2D, MAX_POOL2D, Op, OpKind, TileKernels
+    Geometry, Totals, Units, convolve_all, convolve_floats, gradient_floats, most_elements,
+    offset_count, plan_phase, plan_result, plan_totals, times, weight_gradient_all, write_offsets)
+from lenet5c.kernels.simd.tiles cimport LANES, Op, OpKernels, TileKernels, find_op, round_up
 
 from lenet5c.kernels.simd import dispatch
 
 include "windows.pxi"
 
 cdef object capsule = dispatch.tiles  # keeps the table in memory
-cdef const TileKernels* kernels = <const TileKernels*>PyCapsule_GetPointer(capsule,
-                                                                           b"lenet5c.TileKernels")
+cdef const TileKernels* kernels = <const TileKernels*>PyCapsule_GetPointer(
+    capsule, b"lenet5c.TileKernels")
+cdef const OpKernels* max_pool2d = find_op(kernels, b"max_pool2d")
+cdef const OpKernels* avg_pool2d = find_op(kernels, b"avg_pool2d")
 
 cdef enum:
     ALIGNMENT = 64
@@ -207,8 +208,8 @@ cdef int conv2d_backward_f32(const Conv2dSizes* sizes, const float* dy, const fl
         return <int>bytes
     set_units(&u, sizes)
     if scratch is NULL or (u.count > 0 and (
-            dy is NULL or (dweight is not NULL and x is NULL) or (dx is not NULL
-                                                                  and weight is NULL))):
+            dy is NULL or (dweight is not NULL and x is NULL)
+            or (dx is not NULL and weight is NULL))):
         return NULL_POINTER
     if dx is not NULL and u.count > 0:
         data_gradient(&u, dy, weight, dx, aligned(scratch))
@@ -243,7 +244,7 @@ cdef void weight_gradient(Units* u, const float* dy, const float* x, float* dwei
 # are of. The arena has the input, then the output; behind it lies another one for the gradients.
 
 
-cdef int set_pool(Op* op, const Pool2dSizes* s, OpKind kind) noexcept nogil:
+cdef int set_pool(Op* op, const Pool2dSizes* s, const OpKernels* op_kernels) noexcept nogil:
     """The op on a plane, checked."""
     cdef Window w
     cdef int status
@@ -255,11 +256,11 @@ cdef int set_pool(Op* op, const Pool2dSizes* s, OpKind kind) noexcept nogil:
         return status
     if 2 * s.padding_h > s.KH or 2 * s.padding_w > s.KW:
         return PADDING_TOO_LARGE
-    if not within(s.N, s.C, w.OH, w.OW) or not within(2, LANES, w.H, w.W) or not within(2, LANES,
-                                                                                        w.OH, w.OW):
+    if (not within(s.N, s.C, w.OH, w.OW) or not within(2, LANES, w.H, w.W)
+            or not within(2, LANES, w.OH, w.OW)):
         return TOO_LARGE
     memset(op, 0, sizeof(Op))
-    op.kind, op.count_pad, op.groups = kind, s.count_include_pad != 0, 1
+    op.kernels, op.count_pad, op.groups = op_kernels, s.count_include_pad != 0, 1
     op.C, op.H, op.W, op.O, op.OH, op.OW = 1, w.H, w.W, 1, w.OH, w.OW
     op.KH, op.KW, op.SH, op.SW = w.KH, w.KW, w.SH, w.SW
     op.PH, op.PW, op.DH, op.DW = w.PH, w.PW, 1, 1
@@ -283,7 +284,7 @@ cdef void load_planes(const float* planes, Py_ssize_t count, Py_ssize_t size,
 
 cdef Py_ssize_t pool2d_scratch(const Pool2dSizes* sizes) noexcept nogil:
     cdef Op op
-    cdef int status = set_pool(&op, sizes, MAX_POOL2D)
+    cdef int status = set_pool(&op, sizes, max_pool2d)
     return scratch_bytes(2 * arena_floats(&op), 0) if status == OK else status
 
 
@@ -296,7 +297,7 @@ cdef int pool_forward(const Op* op, const Pool2dSizes* sizes, const float* x, fl
     for tile in range((planes + LANES - 1) // LANES):
         plane = tile * LANES
         load_planes(x + plane * size, planes - plane, size, arena)
-        kernels.forward(op, NULL, arena, NULL)
+        op.kernels.forward(op, NULL, arena, NULL)
         kernels.unpack(arena + op.y, out, min(<Py_ssize_t>LANES, planes - plane), y + plane * out)
     return OK
 
@@ -313,9 +314,9 @@ cdef int pool_backward(const Op* op, const Pool2dSizes* sizes, const float* dy, 
         plane = tile * LANES
         if x is not NULL:
             load_planes(x + plane * size, planes - plane, size, arena)
-            kernels.forward(op, NULL, arena, NULL)
+            op.kernels.forward(op, NULL, arena, NULL)
         load_planes(dy + plane * out, planes - plane, out, gradients + op.y)
-        kernels.backward(op, NULL, arena, gradients, True, NULL, NULL, NULL)
+        op.kernels.backward(op, NULL, arena, gradients, True, NULL, NULL, NULL)
         kernels.unpack(gradients, size, min(<Py_ssize_t>LANES, planes - plane), dx + plane * size)
     return OK
 
@@ -323,14 +324,14 @@ cdef int pool_backward(const Op* op, const Pool2dSizes* sizes, const float* dy, 
 cdef int max_pool2d_f32(const Pool2dSizes* sizes, const float* x, float* y,
                         void* scratch) noexcept nogil:
     cdef Op op
-    cdef int status = set_pool(&op, sizes, MAX_POOL2D)
+    cdef int status = set_pool(&op, sizes, max_pool2d)
     return pool_forward(&op, sizes, x, y, scratch) if status == OK else status
 
 
 cdef int max_pool2d_backward_f32(const Pool2dSizes* sizes, const float* dy, const float* x,
                                  float* dx, void* scratch) noexcept nogil:
     cdef Op op
-    cdef int status = set_pool(&op, sizes, MAX_POOL2D)
+    cdef int status = set_pool(&op, sizes, max_pool2d)
     if status == OK and x is NULL and sizes.N > 0:
         return NULL_POINTER
     return pool_backward(&op, sizes, dy, x, dx, scratch) if status == OK else status
@@ -339,14 +340,14 @@ cdef int max_pool2d_backward_f32(const Pool2dSizes* sizes, const float* dy, cons
 cdef int avg_pool2d_f32(const Pool2dSizes* sizes, const float* x, float* y,
                         void* scratch) noexcept nogil:
     cdef Op op
-    cdef int status = set_pool(&op, sizes, AVG_POOL2D)
+    cdef int status = set_pool(&op, sizes, avg_pool2d)
     return pool_forward(&op, sizes, x, y, scratch) if status == OK else status
 
 
 cdef int avg_pool2d_backward_f32(const Pool2dSizes* sizes, const float* dy, float* dx,
                                  void* scratch) noexcept nogil:
     cdef Op op
-    cdef int status = set_pool(&op, sizes, AVG_POOL2D)
+    cdef int status = set_pool(&op, sizes, avg_pool2d)
     return pool_backward(&op, sizes, dy, NULL, dx, scratch) if status == OK else status
 
 

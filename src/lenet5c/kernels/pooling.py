@@ -19,6 +19,7 @@ from lenet5c.kernels.arrays import (
 )
 from lenet5c.kernels.columns import fold, unfold, window_of
 from lenet5c.kernels.shapes import pool2d_output_size
+from lenet5c.kernels.engine.ops import AvgPool2d, MaxPool2d
 from lenet5c.kernels.engine.single import single_op_program
 
 # Windows as columns take no more than this at a time, unless one plane does: 4 MiB of float64.
@@ -141,15 +142,16 @@ class _Pooling:
         check_array(name, x, 4)
         self.kind, self.count_include_pad = kind, bool(count_include_pad)
         self.window = window_of(kernel_size, kernel_size if stride is None else stride, padding, 1)
+        self.op = MaxPool2d, *self.window[:3]
+        if kind == "avg_pool2d":
+            self.op = AvgPool2d, *self.window[:3], self.count_include_pad
         self.image = x.shape[2:]
         self.size = pool2d_output_size(self.image, *self.window[:3])
         self.x_shape, self.out_shape = x.shape, (x.shape[1], *self.size)
         self.on_tiles = x.dtype == np.float32
 
     def program(self):
-        return single_op_program(
-            (1, *self.image), self.kind, self.window, None, None, self.count_include_pad
-        )
+        return single_op_program((1, *self.image), *self.op)
 
     def forward(self, x, out, num_threads):
         shape = (len(x), *self.out_shape)

@@ -5,13 +5,14 @@ from operator import index
 
 import numpy as np
 
+from lenet5c.kernels.engine import ops
 from lenet5c.kernels.shapes import check_elements, conv2d_output_size, pair
 from lenet5c.nn.initialize import draw
 from lenet5c.nn.tile_layer import TileLayer
 
 
 class Conv2d(TileLayer):
-    """Filters slid over images: y = weight * x + bias, as `lenet5c.kernels.conv2d`.
+    """Correlation of images with filters, as `lenet5c.kernels.conv2d`.
 
     Parameters
     ----------
@@ -34,6 +35,17 @@ class Conv2d(TileLayer):
     ----------
     params : 'weight' (O, C / groups, KH, KW) and 'bias' (O,)
         With a connection table, weight is (connections, KH, KW): for each output map the filters of its input maps.
+
+    Notes
+    -----
+    With h = oh SH + kh DH - PH and w = ow SW + kw DW - PW, each sum over all other indices::
+
+        y[n, o, oh, ow] = bias[o] + sum of weight[o, i, kh, kw] * x[n, i, h, w]
+        dx[n, i, h, w] = sum of weight[o, i, kh, kw] * dy[n, o, oh, ow]
+        dweight[o, i, kh, kw] = sum of x[n, i, h, w] * dy[n, o, oh, ow]
+        dbias[o] = sum of dy[n, o, oh, ow]
+
+    Reference: `lenet5c.reference.conv2d` and `connected_conv2d`.
 
     Examples
     --------
@@ -138,18 +150,17 @@ class Conv2d(TileLayer):
         connections = None
         if self.connection_table is not None:
             connections = np.flatnonzero(self.connection_table.T).astype(np.intp)
-        return {
-            "kind": "conv2d",
-            "out_channels": self.out_channels,
-            "connections": connections,
-            "kernel_size": self.kernel_size,
-            "stride": self.stride,
-            "padding": self.padding,
-            "dilation": self.dilation,
-            "groups": self.groups,
-            "weight": offset("weight"),
-            "bias": offset("bias"),
-        }
+        return ops.Conv2d(
+            self.out_channels,
+            self.kernel_size,
+            offset("weight"),
+            offset("bias"),
+            self.stride,
+            self.padding,
+            self.dilation,
+            self.groups,
+            connections,
+        )
 
     def __repr__(self):
         return f"Conv2d({self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size})"

@@ -4,6 +4,7 @@ from math import prod
 
 import numpy as np
 
+from lenet5c.kernels.engine import ops
 from lenet5c.kernels.shapes import check_elements
 from lenet5c.nn.convolution import positive
 from lenet5c.nn.initialize import draw
@@ -11,7 +12,7 @@ from lenet5c.nn.tile_layer import TileLayer
 
 
 class Linear(TileLayer):
-    """y = weight x + bias.
+    """Fully connected layer: y = x weight^T + bias.
 
     Parameters
     ----------
@@ -23,6 +24,17 @@ class Linear(TileLayer):
     Attributes
     ----------
     params : 'weight' (out_features, in_features) and 'bias' (out_features,)
+
+    Notes
+    -----
+    ::
+
+        y[n, o] = bias[o] + sum over i of weight[o, i] * x[n, i]
+        dx[n, i] = sum over o of weight[o, i] * dy[n, o]
+        dweight[o, i] = sum over n of x[n, i] * dy[n, o]
+        dbias[o] = sum over n of dy[n, o]
+
+    Reference: `lenet5c.reference.linear`.
 
     Examples
     --------
@@ -56,19 +68,24 @@ class Linear(TileLayer):
         return self.chain.backward_squared(d2y)
 
     def tile_op(self, offset):
-        return {
-            "kind": "linear",
-            "out_features": self.out_features,
-            "weight": offset("weight"),
-            "bias": offset("bias"),
-        }
+        return ops.Linear(self.out_features, offset("weight"), offset("bias"))
 
     def __repr__(self):
         return f"Linear({self.in_features}, {self.out_features})"
 
 
 class Flatten(TileLayer):
-    """(N, C, H, W) to (N, C * H * W)."""
+    """The maps of each sample in a row: (N, C, H, W) to (N, C * H * W).
+
+    Notes
+    -----
+    ::
+
+        y[n, (c H + h) W + w] = x[n, c, h, w]
+        dx[n, c, h, w] = dy[n, (c H + h) W + w]
+
+    Reference: `lenet5c.reference.flatten`.
+    """
 
     def output_shape(self, input_shape):
         return (prod(input_shape),)
@@ -77,7 +94,7 @@ class Flatten(TileLayer):
         return self.backward(d2y)
 
     def tile_op(self, offset):
-        return {"kind": "flatten"}
+        return ops.Flatten()
 
     def __repr__(self):
         return "Flatten()"

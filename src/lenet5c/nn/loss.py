@@ -124,6 +124,16 @@ class CrossEntropyLoss(Loss):
         Share of the true class's target that is spread evenly over all classes (Szegedy et al.,
         2016).
 
+    Notes
+    -----
+    With p = softmax(logits) and K classes::
+
+        target = (1 - label_smoothing) * one_hot(labels) + label_smoothing / K
+        loss = -1/N sum over n, k of target[n, k] * log p[n, k]
+        dlogits = (p - target) / N
+
+    Reference: `lenet5c.reference.cross_entropy`.
+
     Examples
     --------
     >>> import numpy as np
@@ -171,6 +181,15 @@ class MSELoss(Loss):
 
     The target is an array of the shape of the outputs, (N, ...), or integer labels (N,), which
     stand for 1 at the class and 0 elsewhere.
+
+    Notes
+    -----
+    ::
+
+        loss = 1/size sum of (outputs - target)^2
+        doutputs = 2/size (outputs - target)
+
+    Reference: `lenet5c.reference.mse_loss`.
 
     Examples
     --------
@@ -226,6 +245,15 @@ class MLELoss(Loss):
     The outputs are penalties: the smaller, the likelier the class. After an `RBF` layer this is
     the squared distance from the true class's code.
 
+    Notes
+    -----
+    ::
+
+        loss = 1/N sum over n of penalties[n, labels[n]]
+        dpenalties = one_hot(labels) / N
+
+    Reference: `lenet5c.reference.mle_loss`.
+
     Examples
     --------
     >>> import numpy as np
@@ -271,6 +299,16 @@ class MAPLoss(MLELoss):
     curvature : {'constant', 'exact'}
         Form of `second`: the constants of the authors' code, or the diagonal of the true second
         derivatives by the penalties, without the terms that mix two classes.
+
+    Notes
+    -----
+    With y for the penalties and D[n] for the label of sample n::
+
+        p[n, k] = exp(-y[n, k]) / (exp(-j) + sum over l of exp(-y[n, l]))
+        loss = 1/N sum over n of y[n, D[n]] + log(exp(-j) + sum over k of exp(-y[n, k]))
+        dpenalties = (one_hot(labels) - p) / N
+
+    Reference: `lenet5c.reference.map_loss`.
 
     Examples
     --------

@@ -4,6 +4,7 @@ from math import prod
 
 import numpy as np
 
+from lenet5c.kernels.engine import ops
 from lenet5c.kernels.shapes import pair, pool2d_output_size
 from lenet5c.nn.convolution import positive
 from lenet5c.nn.initialize import draw
@@ -31,15 +32,6 @@ class _Pool2d(TileLayer):
     def connections(self, input_shape):
         return prod(self.kernel_size) * prod(self.output_shape(input_shape))
 
-    def tile_op(self, offset):
-        return {
-            "kind": self.kind,
-            "kernel_size": self.kernel_size,
-            "stride": self.stride,
-            "padding": self.padding,
-            "count_include_pad": self.count_include_pad,
-        }
-
     def __repr__(self):
         return f"{type(self).__name__}({self.kernel_size}, stride={self.stride})"
 
@@ -55,6 +47,15 @@ class MaxPool2d(_Pool2d):
     padding : int or (int, int)
         At most half of `kernel_size`; counts as minus infinity.
 
+    Notes
+    -----
+    With h = oh SH + kh - PH and w = ow SW + kw - PW::
+
+        y[n, c, oh, ow] = max over kh, kw of x[n, c, h, w]
+        dx[n, c, h, w] = sum of the dy[n, c, oh, ow] whose window has its first maximum at (h, w)
+
+    Reference: `lenet5c.reference.max_pool2d`.
+
     Examples
     --------
     >>> from lenet5c import nn
@@ -63,6 +64,9 @@ class MaxPool2d(_Pool2d):
     """
 
     kind = "max_pool2d"
+
+    def tile_op(self, offset):
+        return ops.MaxPool2d(self.kernel_size, self.stride, self.padding)
 
     def backward_second(self, d2y, dy=None):
         return self.backward(d2y)
@@ -77,6 +81,15 @@ class AvgPool2d(_Pool2d):
         As of `MaxPool2d`; the padding is zeros.
     count_include_pad : bool
         Whether the divisor counts the padding.
+
+    Notes
+    -----
+    With h = oh SH + kh - PH, w = ow SW + kw - PW, and the divisor of each window::
+
+        y[n, c, oh, ow] = sum over kh, kw of x[n, c, h, w] / divisor[oh, ow]
+        dx[n, c, h, w] = sum over the windows with (h, w) of dy[n, c, oh, ow] / divisor[oh, ow]
+
+    Reference: `lenet5c.reference.avg_pool2d`.
     """
 
     kind = "avg_pool2d"
@@ -84,6 +97,9 @@ class AvgPool2d(_Pool2d):
     def __init__(self, kernel_size, stride=None, padding=0, count_include_pad=True):
         super().__init__(kernel_size, stride, padding)
         self.count_include_pad = bool(count_include_pad)
+
+    def tile_op(self, offset):
+        return ops.AvgPool2d(self.kernel_size, self.stride, self.padding, self.count_include_pad)
 
     def backward_second(self, d2y, dy=None):
         """Each input counts as 1 / divisor: its square."""
@@ -114,6 +130,17 @@ class Subsample2d(TileLayer):
     Attributes
     ----------
     params : 'weight' (channels,) and 'bias' (channels,)
+
+    Notes
+    -----
+    With the sum[n, c, oh, ow] of each window of x::
+
+        y[n, c, oh, ow] = weight[c] * sum[n, c, oh, ow] + bias[c]
+        dx[n, c, oh KH + kh, ow KW + kw] = weight[c] * dy[n, c, oh, ow]
+        dweight[c] = sum over n, oh, ow of sum[n, c, oh, ow] * dy[n, c, oh, ow]
+        dbias[c] = sum over n, oh, ow of dy[n, c, oh, ow]
+
+    Reference: `lenet5c.reference.subsample2d`.
 
     Examples
     --------
@@ -154,8 +181,7 @@ class Subsample2d(TileLayer):
         return self.chain.backward_squared(d2y, squared)
 
     def tile_op(self, offset):
-        params = {"weight": offset("weight"), "bias": offset("bias")}
-        return {"kind": "subsample2d", "kernel_size": self.kernel_size, **params}
+        return ops.Subsample2d(self.kernel_size, offset("weight"), offset("bias"))
 
     def __repr__(self):
         return f"Subsample2d({self.channels}, kernel_size={self.kernel_size})"

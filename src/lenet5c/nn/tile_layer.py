@@ -21,7 +21,7 @@ class TileLayer(Layer):
     """A layer that is one tile op: a program of its own, or in a model part of a longer one."""
 
     def tile_op(self, offset):
-        """Return what `lowering.lower` takes; ``offset(name)`` is a parameter's place, or None."""
+        """Return the layer's `ops.Op`; ``offset(name)`` is a parameter's place, or None."""
         raise NotImplementedError
 
     def output_shape(self, input_shape):
@@ -235,8 +235,8 @@ class TileChain:
         for layer in self.layers:
             # Each layer checks what it gets, in its own words.
             shape = layer.output_shape(shape)
-            ops.append(layer.tile_op(self.place(layer)) | {"definition": definition})
-        return lowering.lower(input_shape, ops)
+            ops.append(layer.tile_op(self.place(layer)))
+        return lowering.lower(input_shape, ops, definition)
 
     def place(self, layer):
         def offset(name):

@@ -1,12 +1,11 @@
 """The Python door: pictures of any kind in, readings out."""
 
-from pathlib import Path
-
 from lenet5c.datasets.source import READINGS
 from lenet5c.errors import UserError
 from lenet5c.recognition.reader import read_picture
 from lenet5c.recognition.reading import read_digit, read_sheet, read_whole
-from lenet5c.training import RunError, TrainedModel, load_model, pretrained
+from lenet5c.training import TrainedModel, open_model
+from lenet5c.training.model_file import BEST
 
 DIGITS = ("one", "many")
 
@@ -64,8 +63,8 @@ class Reader:
             raise ValueError(f"digits must be 'one' or 'many', got {digits!r}")
         if reading not in (None, *READINGS):
             raise ValueError(f"reading must be 'ink' or 'whole', got {reading!r}")
-        self.trained = open_model(model)
-        self.calibrated = model is None
+        self.trained = model if isinstance(model, TrainedModel) else open_model(model)
+        self.calibrated = model is None or model == BEST
         self.digits = digits
         self.reading = reading or self.trained.reading
         if self.reading == "whole" and digits == "many":
@@ -80,23 +79,3 @@ class Reader:
         if self.digits == "many":
             return read_sheet(pixels, self.trained)
         return read_digit(pixels, self.trained, self.calibrated)
-
-
-def open_model(model=None):
-    """A `TrainedModel` as it is, of a file or of a run's folder; that of the package for None."""
-    if model is None:
-        return pretrained()
-    if isinstance(model, TrainedModel):
-        return model
-    path = Path(model)
-    if path.is_dir():
-        path = path / "model.safetensors"
-        if not path.is_file():
-            raise RunError(
-                f"{model} holds no model.safetensors; name a model file, or the folder of a finished run"
-            )
-    if not path.is_file():
-        raise RunError(
-            f"{model} is no model file; name one that lenet5c train has written, or the folder of its run"
-        )
-    return load_model(path)

@@ -10,7 +10,7 @@ def evaluation_page(trained, result, record, pictures, comparison=""):
     Parameters
     ----------
     trained : lenet5c.training.TrainedModel
-    result : lenet5c.training.Classification
+    result : lenet5c.training.Evaluation
     record : dict
         What evaluation.json holds.
     pictures : dict

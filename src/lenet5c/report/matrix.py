@@ -4,7 +4,7 @@ import numpy as np
 
 from lenet5c.report.names import drawable, text_width
 from lenet5c.report.style import BLUE, GREY, INK, ORANGE, new_figure, styled
-from lenet5c.training.classification import class_scores
+from lenet5c.training.confusion import class_scores
 
 NUMBERED = 24  # with more classes, cells have a colour only
 WIDEST = 24  # columns of a name

@@ -6,15 +6,17 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
 from lenet5c.nn import Sequential
-from lenet5c.training import Classification, TrainedModel
+from lenet5c.training import Evaluation, TrainedModel
 
 __all__ = ["activations", "confusion", "curves", "errors", "filters"]
 
-def curves(history_rows: Iterable[Mapping[str, Any]], *, kept_epoch: int | None = None) -> Figure: ...
+def curves(
+    history_rows: Iterable[Mapping[str, Any]], *, kept_epoch: int | None = None
+) -> Figure: ...
 def confusion(matrix: ArrayLike, class_names: Sequence[str]) -> Figure: ...
 def errors(
     images: NDArray[np.uint8],
-    classification: Classification,
+    evaluation: Evaluation,
     class_names: Sequence[str],
     *,
     most: int = 40,

@@ -13,13 +13,13 @@ WIDEST = 16  # columns of a name
 
 
 @styled
-def errors(images, classification, class_names, *, most=SLOTS, inverted=True):
+def errors(images, evaluation, class_names, *, most=SLOTS, inverted=True):
     """The wrong images of which the model is surest, with their given and predicted class.
 
     Parameters
     ----------
     images : ndarray of uint8 (N, C, H, W)
-    classification : lenet5c.training.Classification
+    evaluation : lenet5c.training.Evaluation
         Of these images.
     class_names : sequence of str
     most : int
@@ -37,12 +37,12 @@ def errors(images, classification, class_names, *, most=SLOTS, inverted=True):
     lenet5c.errors.MissingExtraError
         matplotlib is not installed.
     """
-    worst = classification.worst(most)
+    worst = evaluation.worst(most)
     if len(worst) == 0:
         figure, ax = canvas(720, 100)
         write(
             ax,
-            f"None of the {classification.count:,} images is wrong.",
+            f"None of the {evaluation.count:,} images is wrong.",
             360,
             50,
             ha="center",
@@ -52,7 +52,7 @@ def errors(images, classification, class_names, *, most=SLOTS, inverted=True):
     names = drawable(class_names, WIDEST)
     given, taken = (
         [names[c] for c in classes[worst]]
-        for classes in (classification.labels, classification.predictions)
+        for classes in (evaluation.labels, evaluation.predictions)
     )
     in_one_line = (
         text_width([f"{a} → {b}" for a, b in zip(given, taken, strict=True)], 8) * DPI < SIDE + 8
@@ -85,7 +85,7 @@ def errors(images, classification, class_names, *, most=SLOTS, inverted=True):
         for text, colour in zip(lines, (INK, ORANGE), strict=False):
             write(ax, text, x, y, ha="center", va="baseline", fontsize=8, color=colour)
             y += line
-        confidence = 100 * classification.confidences[index]
+        confidence = 100 * evaluation.confidences[index]
         write(
             ax,
             f"{_percent(confidence)} · {index}",

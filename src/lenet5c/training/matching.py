@@ -8,7 +8,7 @@ from lenet5c.datasets import Preparation
 from lenet5c.errors import RunError
 
 
-def matched(trained, dataset):
+def match_dataset(trained, dataset):
     """A data set as a model can be asked about it.
 
     Classes are matched by name, so that their order does not matter, and some of the model's classes may be absent.
@@ -36,9 +36,9 @@ def matched(trained, dataset):
     --------
     >>> import numpy as np
     >>> from lenet5c.datasets import Dataset
-    >>> from lenet5c.training import matched, pretrained
+    >>> from lenet5c.training import match_dataset, pretrained
     >>> some = Dataset(np.zeros((2, 1, 28, 28), np.uint8), np.array([0, 1]), 2, class_names=("7", "3"))
-    >>> dataset, notes = matched(pretrained(), some)
+    >>> dataset, notes = match_dataset(pretrained(), some)
     >>> dataset.labels, notes
     (array([7, 3], dtype=int32), ['classes are matched by name; the model knows 8 more'])
     """

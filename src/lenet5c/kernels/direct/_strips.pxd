@@ -7,7 +7,6 @@ thread of a C caller.
 from lenet5c.kernels.simd.tiles cimport TileKernels
 
 cdef enum:
-    LANES = 16
     STRIP_FLOATS = 131072      # 512 KiB: a strip of the input and its results share a core's L2
                                # cache with some weights
     ITEMS_PER_THREAD = 4       # so that threads of unlike speed finish together
@@ -109,4 +108,3 @@ cdef void weight_gradient_all(const Geometry* g, const float* x, const float* dy
 # overflow.
 cdef Py_ssize_t most_elements() noexcept nogil
 cdef Py_ssize_t times(Py_ssize_t a, Py_ssize_t b) noexcept nogil
-cdef Py_ssize_t round_up(Py_ssize_t floats) noexcept nogil

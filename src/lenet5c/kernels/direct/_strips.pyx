@@ -18,7 +18,7 @@ weights in the order they are used.
 """
 from libc.string cimport memcpy, memset
 
-from lenet5c.kernels.simd.tiles cimport DirectSum, TileKernels
+from lenet5c.kernels.simd.tiles cimport LANES, DirectSum, TileKernels, round_up
 
 cdef enum:
     ROWS = 4                   # rows of 16 results that are in the works at a time
@@ -39,11 +39,6 @@ cdef Py_ssize_t times(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
     """a * b, neither of them negative, or a size that is refused and whose sums do not overflow."""
     cdef Py_ssize_t beyond = <Py_ssize_t>1 << (8 * <int>sizeof(Py_ssize_t) - 5)
     return a * b if b == 0 or a <= beyond // b else beyond
-
-
-cdef Py_ssize_t round_up(Py_ssize_t floats) noexcept nogil:
-    """To whole cache lines."""
-    return (floats + LANES - 1) // LANES * LANES
 
 
 cdef Py_ssize_t divide_up(Py_ssize_t a, Py_ssize_t b) noexcept nogil:

@@ -18,10 +18,10 @@ from lenet5c.kernels.ops._distort cimport Warp
 from lenet5c.kernels.engine._update cimport Update, UpdateSteps, apply_update
 from lenet5c.kernels.engine._workspace cimport Workspace
 from lenet5c.kernels.simd.tiles cimport (
-    AVG_POOL2D, CONV2D, CROSS_ENTROPY, LINEAR, MAX_POOL2D, MAXIMUM_A_POSTERIORI,
-    MAXIMUM_LIKELIHOOD, MEAN_SQUARED_ERROR, PAD2D, RBF, RELU, SCALED_TANH, SIGMOID, SUBSAMPLE2D,
-    TANH, DirectSum, Distort, LossKind, Op, OpKind, TileKernels, distort_floats,
-    distort_tile_floats, sample_key, spread_filters, useful_threads)
+    CROSS_ENTROPY, LANES, LINEAR_BLOCK, MAXIMUM_A_POSTERIORI,
+    MAXIMUM_LIKELIHOOD, MEAN_SQUARED_ERROR, DirectSum, Distort, LossKind, Op, OpKernels,
+    TileKernels, distort_floats, distort_tile_floats, find_op, round_up, sample_key,
+    spread_filters, useful_threads)
 
 cdef enum:
     FEW_SAMPLES_ = 5
@@ -29,6 +29,8 @@ cdef enum:
 # So many go one by one: in training a tile takes about as long as five, in inference as eight; but
 # forward has to have the bits of a training step.
 FEW_SAMPLES = FEW_SAMPLES_
+TILE_LANES = LANES
+LINEAR_OUTPUTS = LINEAR_BLOCK
 
 include "job.pxi"
 include "team.pxi"
@@ -59,9 +61,11 @@ cdef class Program:
     cdef object capsule
     cdef readonly tuple input_shape, output_shape
     cdef readonly Py_ssize_t param_extent
+    cdef readonly bint by_sample
 
     def __cinit__(self, plan, capsule):
         cdef Py_ssize_t i
+        cdef Op* op
         cdef Job* job = &self.template
         self.capsule = capsule
         self.idle_workspaces = []
@@ -75,9 +79,7 @@ cdef class Program:
         job.kernels = <const TileKernels*>PyCapsule_GetPointer(capsule, b"lenet5c.TileKernels")
         job.op_count = len(plan.ops)
         job.arena_half = plan.arena_floats
-        job.scratch_floats = plan.scratch_floats
         job.sums_size = plan.sums_floats
-        job.saved_stride = plan.saved_floats
         job.input_size = plan.input_size
         job.output_size = plan.output_size
         job.output = plan.output
@@ -92,10 +94,16 @@ cdef class Program:
         job.ops = self.ops
         job.zeros = self.zeros
         for i in range(job.op_count):
-            set_op(self.ops + i, plan.ops[i], self.held)
+            op = self.ops + i
+            set_op(op, plan.ops[i], job.kernels, self.held)
+            op.saved = job.saved_stride
+            if op.kernels.saved_floats is not NULL:
+                job.saved_stride += op.kernels.saved_floats(op)
+            if op.kernels.scratch_floats is not NULL:
+                job.scratch_floats = max(job.scratch_floats, op.kernels.scratch_floats(op))
         for i in range(self.slice_count):
-            op, start, size, sums = plan.slices[i]
-            self.slices[i].linear = NULL if op is None else self.ops + <Py_ssize_t>op
+            linear, start, size, sums = plan.slices[i]
+            self.slices[i].linear = NULL if linear is None else self.ops + <Py_ssize_t>linear
             self.slices[i].start, self.slices[i].size, self.slices[i].sums = start, size, sums
         if plan.sample is not None:
             self.set_sample_way(plan.sample)
@@ -109,22 +117,30 @@ cdef class Program:
             raise MemoryError("no memory for a program")
         way.count = len(plan.steps)
         way.output, way.arena_floats = plan.output, plan.arena_floats
-        way.packed_floats = plan.packed_floats
-        way.training_floats, way.first_trainable = plan.training_floats, plan.first_trainable
+        way.first_trainable = plan.first_trainable
         for i in range(way.count):
             planned = plan.steps[i]
             step = way.steps + i
             step.kind = STEP_KINDS[planned.kind]
-            set_op(&step.op, planned.op, self.held)
+            set_op(&step.op, planned.op, self.template.kernels, self.held)
             step.op.x, step.op.y = planned.x, planned.y
             step.blocked = planned.blocked
-            step.packed, step.training = planned.packed, planned.training
-            if step.kind == STEP_CONV2D and not set_offsets(step):
+            step.packed, step.training = way.packed_floats, way.training_floats
+            way.packed_floats += packed_floats(step)
+            way.training_floats += training_floats(step)
+        if way.arena_floats + way.packed_floats + way.training_floats > most_elements():
+            # Spread out, the gradient of a strided or dilated convolution may be far larger than a
+            # tile.
+            way.count = 0
+            return
+        self.by_sample = True
+        for i in range(way.count):
+            if way.steps[i].kind == STEP_CONV2D and not set_offsets(way.steps + i):
                 raise MemoryError("no memory for a program")
 
     def __dealloc__(self):
         cdef Py_ssize_t i
-        for i in range(self.sample_way.count):
+        for i in range(self.sample_way.count if self.sample_way.steps is not NULL else 0):
             free(self.sample_way.steps[i].taps)
             free(self.sample_way.steps[i].pixels)
             free(self.sample_way.steps[i].inputs)
@@ -204,7 +220,7 @@ cdef class Program:
         job.params = <float*>&params[0] if params.shape[0] > 0 else NULL
         job.out = &out[0, 0]
         job.forward_ops = job.op_count
-        if by_sample and job.batch <= FEW_SAMPLES_ and self.sample_way.steps is not NULL:
+        if by_sample and job.batch <= FEW_SAMPLES_ and self.by_sample:
             return self.forward_samples(&job, num_threads)
         tiles = (job.batch + LANES - 1) // LANES
         threads = self.thread_count(job.batch, num_threads, tiles)
@@ -250,6 +266,7 @@ cdef class Program:
                  const int64_t[::1] index=None, bint by_sample=False):
         """grads = the parameters' gradient, dx (N, input_size), unless it is None, the input's."""
         cdef Job job = self.template
+        cdef const Op* last
         cdef UpdateSteps none
         cdef double loss = 0
         cdef Py_ssize_t correct = 0
@@ -257,8 +274,10 @@ cdef class Program:
         if dy.shape[0] != job.batch or dy.shape[1] != job.output_size:
             raise ValueError("dy has the wrong size")
         job.forward_ops = job.op_count
-        if job.op_count > 0 and not needs_output(self.ops + job.op_count - 1):
-            job.forward_ops -= 1
+        if job.op_count > 0:
+            last = self.ops + job.op_count - 1
+            if not (last.kernels.reads_y or last.mask or last.pool):
+                job.forward_ops -= 1
         if job.batch > 0:
             job.dy = &dy[0, 0]
             if dx is not None:
@@ -342,8 +361,9 @@ cdef class Program:
         set_loss(&job, loss, setting, labels, targets)
         self.set_distort(&job, distort)
         if update.size != params.shape[0] or update.steps != steps:
-            raise ValueError(f"update must be of {params.shape[0]} parameters and {steps} steps, got "
-                             f"{update.size} and {update.steps}")
+            raise ValueError(
+                f"update must be of {params.shape[0]} parameters and {steps} steps, got "
+                f"{update.size} and {update.steps}")
         job.forward_ops = job.op_count
         correct = <Py_ssize_t*>calloc(steps, sizeof(Py_ssize_t))
         if correct is NULL:
@@ -389,7 +409,7 @@ cdef class Program:
         if job.batch == 0:
             grads[:self.param_extent] = 0
             return
-        by_sample = by_sample and self.sample_way.steps is not NULL
+        by_sample = by_sample and self.by_sample
         if by_sample and batch_size <= FEW_SAMPLES_:
             self.run_by_sample(job, batch_size, 0, steps, grads, update, loss, correct)
         elif by_sample and last <= FEW_SAMPLES_:
@@ -510,6 +530,16 @@ cdef bint are_finite(const double* values, Py_ssize_t count) noexcept nogil:
     return True
 
 
-cdef inline Py_ssize_t round_up(Py_ssize_t floats) noexcept nogil:
-    """To whole cache lines."""
-    return (floats + LANES - 1) // LANES * LANES
+cdef Py_ssize_t most_elements() noexcept nogil:
+    """Of an array: as `lenet5c.kernels.shapes.MAX_ELEMENTS`."""
+    return <Py_ssize_t>1 << (40 if sizeof(Py_ssize_t) == 8 else 23)
+
+
+def kernels_read(capsule, str kind):
+    """Whether the backward kernels of a kind of op look at its input, and at its output."""
+    cdef bytes name = kind.encode()
+    cdef const OpKernels* kernels = find_op(
+        <const TileKernels*>PyCapsule_GetPointer(capsule, b"lenet5c.TileKernels"), name)
+    if kernels is NULL:
+        raise ValueError(f"kind must be an op of the kernels, got {kind!r}")
+    return bool(kernels.reads_x), bool(kernels.reads_y)

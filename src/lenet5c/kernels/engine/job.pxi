@@ -8,7 +8,6 @@
 # for each tile what the gradients of linear layers are made of.
 
 cdef enum:
-    LANES = 16
     SHARDS = 16          # at most this many shards at once, so at most this many threads in
                          # training
     SHARD_TILES = 4      # tiles a shard takes at most; larger batches take several batches of
@@ -91,8 +90,8 @@ cdef void load_tile(const Job* job, Py_ssize_t first, float* tile, float* scratc
         else:
             floats[lane] = job.floats + at * job.input_size
     if job.distorts:
-        job.kernels.distort_tile(&job.distort, bytes, keys, min(<Py_ssize_t>LANES, job.batch
-                                                                - first), job.scale,
+        job.kernels.distort_tile(&job.distort, bytes, keys,
+                                 min(<Py_ssize_t>LANES, job.batch - first), job.scale,
                                  job.offset, tile, scratch)
     elif job.bytes is not NULL:
         job.kernels.pack_bytes(bytes, job.input_size, job.scale, job.offset, tile)
@@ -105,10 +104,10 @@ cdef void forward_tile(const Job* job, Py_ssize_t tile, float* arena,
     cdef Py_ssize_t i
     load_tile(job, tile * LANES, arena, scratch)
     for i in range(job.forward_ops):
-        job.kernels.forward(job.ops + i, job.params, arena, scratch)
+        job.ops[i].kernels.forward(job.ops + i, job.params, arena, scratch)
     if job.out is not NULL:
-        job.kernels.unpack(arena + job.output, job.output_size, min(<Py_ssize_t>LANES, job.batch
-                                                                    - tile * LANES),
+        job.kernels.unpack(arena + job.output, job.output_size,
+                           min(<Py_ssize_t>LANES, job.batch - tile * LANES),
                            job.out + tile * LANES * job.output_size)
 
 
@@ -165,10 +164,11 @@ cdef void run_shard(
         start_gradient(job, tile, arena + job.output, gradients + job.output,
                        &record.loss[tile - first], &record.correct[tile - first])
         for i in range(job.op_count - 1, job.first_gradient - 1, -1):
-            job.kernels.backward(job.ops + i, job.params, arena, gradients,
-                                 i > job.first_gradient or job.dx is not NULL, record.sums,
-                                 record.saved + (tile - first) * job.saved_stride, scratch)
+            job.ops[i].kernels.backward(
+                job.ops + i, job.params, arena, gradients,
+                i > job.first_gradient or job.dx is not NULL, record.sums,
+                record.saved + (tile - first) * job.saved_stride, scratch)
         if job.dx is not NULL:
-            job.kernels.unpack(gradients, job.input_size, min(<Py_ssize_t>LANES, job.batch
-                                                              - tile * LANES),
+            job.kernels.unpack(gradients, job.input_size,
+                               min(<Py_ssize_t>LANES, job.batch - tile * LANES),
                                job.dx + tile * LANES * job.input_size)

@@ -6,13 +6,12 @@
 
 cdef enum StepKind:
     STEP_TILE
+    STEP_SAMPLE
     STEP_CONV2D
     STEP_LINEAR
-    STEP_PAD2D
+    STEP_SUBSAMPLE2D
     STEP_BLOCKED
     STEP_PLAIN
-    STEP_SUBSAMPLE2D
-    STEP_RBF
 
 cdef struct Step:
     StepKind kind
@@ -85,13 +84,30 @@ cdef inline Py_ssize_t spread_height(const Op* op) noexcept nogil:
     return op.H + (op.KH - 1) * op.DH
 
 
+cdef inline Py_ssize_t filter_floats(const Op* op) noexcept nogil:
+    """Of the filters as vectors, (O / 16, C, taps, 16), and the bias behind them, (O / 16, 16)."""
+    return blocks_of(op.O) * LANES * (op.C * op.KH * op.KW + 1)
+
+
+cdef inline Py_ssize_t all_filter_floats(const Op* op) noexcept nogil:
+    """Of all filters (O, C, taps), with a connection table."""
+    return round_up(op.O * op.C * op.KH * op.KW) if op.connections is not NULL else 0
+
+
+cdef Py_ssize_t packed_floats(const Step* step) noexcept nogil:
+    """Packed filters, and with a connection table all filters behind them."""
+    if step.kind != STEP_CONV2D:
+        return 0
+    return filter_floats(&step.op) + all_filter_floats(&step.op)
+
+
 cdef const float* filters_of(const Job* job, const Step* step, float* packed) noexcept nogil:
     """Weight (O, C, taps), spread out behind the packed filters if the op has a connection
     table."""
     cdef const Op* op = &step.op
     if op.connections is NULL:
         return job.params + op.weight
-    packed += blocks_of(op.O) * LANES * (op.C * op.KH * op.KW + 1)
+    packed += filter_floats(op)
     spread_filters(op, job.params + op.weight, packed)
     return packed
 
@@ -102,6 +118,7 @@ cdef void pack_filters(const Job* job, const Step* step, float* packed) noexcept
     cdef const Op* op = &step.op
     cdef const float* filters[LANES]
     cdef const float* weight = filters_of(job, step, packed)
+    cdef float bias
     cdef Py_ssize_t size = op.C * op.KH * op.KW
     cdef Py_ssize_t blocks = blocks_of(op.O)
     cdef Py_ssize_t block, lane, o
@@ -109,8 +126,8 @@ cdef void pack_filters(const Job* job, const Step* step, float* packed) noexcept
         for lane in range(LANES):
             o = min(block * LANES + lane, op.O - 1)
             filters[lane] = weight + o * size
-            packed[(blocks * size + block) * LANES + lane] = job.params[op.bias
-                                                                        + o] if op.has_bias else 0
+            bias = job.params[op.bias + o] if op.has_bias else 0
+            packed[(blocks * size + block) * LANES + lane] = bias
         job.kernels.pack_floats(filters, size, packed + block * size * LANES)
 
 
@@ -147,15 +164,6 @@ cdef void sample_conv2d(const Job* job, const Step* step, const float* packed,
             job.kernels.direct_sum(&s, filters + whole * LANES * taps * LANES, x + whole * op.H
                                    * op.W * LANES, bias + block * LANES if whole == 0 else y, 0,
                                    0 if whole == 0 else LANES, y)
-
-
-cdef void sample_pad2d(const Op* op, const float* x, float* y) noexcept nogil:
-    cdef Py_ssize_t c, h
-    memset(y, 0, op.O * op.OH * op.OW * sizeof(float))
-    for c in range(op.C):
-        for h in range(op.H):
-            memcpy(y + (c * op.OH + h + op.PH) * op.OW + op.PW, x + (c * op.H + h) * op.W,
-                   op.W * sizeof(float))
 
 
 cdef void make_blocked(const Job* job, const Op* op, const float* x, float* y) noexcept nogil:
@@ -207,19 +215,13 @@ cdef void forward_sample(
         op = &step.op
         if step.kind == STEP_CONV2D:
             sample_conv2d(job, step, packed + step.packed, arena)
-        elif step.kind == STEP_LINEAR:
-            job.kernels.linear_sample(op, job.params, arena + op.x, arena + op.y)
-        elif step.kind == STEP_PAD2D:
-            sample_pad2d(op, arena + op.x, arena + op.y)
         elif step.kind == STEP_BLOCKED:
             make_blocked(job, op, arena + op.x, arena + op.y)
         elif step.kind == STEP_PLAIN:
             make_plain(job, op, arena + op.x, arena + op.y)
-        elif step.kind == STEP_SUBSAMPLE2D:
-            job.kernels.subsample2d_sample(op, job.params, arena + op.x, arena + op.y)
-        elif step.kind == STEP_RBF:
-            job.kernels.rbf_sample(op, arena + op.x, arena + op.y)
+        elif step.kind == STEP_TILE:
+            op.kernels.forward(op, job.params, arena, NULL)
         else:
-            job.kernels.forward(op, job.params, arena, NULL)
+            op.kernels.sample_forward(op, job.params, arena + op.x, arena + op.y)
     if job.out is not NULL:
         memcpy(job.out + n * job.output_size, arena + way.output, job.output_size * sizeof(float))

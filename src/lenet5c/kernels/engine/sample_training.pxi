@@ -25,7 +25,7 @@ cdef void pack_filters_for_dx(const Job* job, const Step* step, float* packed,
     cdef Py_ssize_t taps = op.KH * op.KW
     cdef Py_ssize_t block, o, lane
     if op.connections is not NULL:
-        weight = packed + blocks_of(op.O) * LANES * (op.C * taps + 1)
+        weight = packed + filter_floats(op)
     for block in range(blocks_of(op.C)):
         for o in range(op.O):
             for lane in range(LANES):
@@ -34,8 +34,7 @@ cdef void pack_filters_for_dx(const Job* job, const Step* step, float* packed,
 
 
 cdef inline float* filters_for_dx(const Step* step, float* training) noexcept nogil:
-    cdef const Op* op = &step.op
-    return training + step.training + blocks_of(op.O) * LANES * (op.C * op.KH * op.KW + 1)
+    return training + step.training + filter_floats(&step.op)
 
 
 cdef inline float* spread_dy(const Step* step, float* training) noexcept nogil:
@@ -44,22 +43,29 @@ cdef inline float* spread_dy(const Step* step, float* training) noexcept nogil:
 
 
 cdef inline float* blocked_dx(const Step* step, float* training) noexcept nogil:
-    cdef const Op* op = &step.op
-    return spread_dy(step,
-                     training) + blocks_of(op.O) * spread_height(op) * spread_width(op) * LANES
+    cdef Py_ssize_t plane = spread_height(&step.op) * spread_width(&step.op) * LANES
+    return spread_dy(step, training) + blocks_of(step.op.O) * plane
 
 
 cdef inline float* all_filters(const Step* step, float* training) noexcept nogil:
-    cdef const Op* op = &step.op
-    return blocked_dx(step, training) + (0 if step.blocked else blocks_of(op.C) * op.H * op.W
-                                         * LANES)
+    cdef Py_ssize_t plane = step.op.H * step.op.W * LANES
+    return blocked_dx(step, training) + (0 if step.blocked else blocks_of(step.op.C) * plane)
+
+
+cdef Py_ssize_t training_floats(const Step* step) noexcept nogil:
+    """What the gradients of a step take beside the arenas, in the order of the functions above."""
+    if step.kind == STEP_SUBSAMPLE2D:
+        return blocks_of(step.op.C) * 2 * LANES
+    if step.kind != STEP_CONV2D:
+        return 0
+    return all_filters(step, NULL) - <float*>NULL - step.training + all_filter_floats(&step.op)
 
 
 cdef void begin_sample_step(
     const Job* job, const SampleWay* way, bint need_dx, float* packed, float* training,
 ) noexcept nogil:
     """Lay out the filters as they are now, and clear the sums of gradients."""
-    cdef Py_ssize_t i, floats
+    cdef Py_ssize_t i
     cdef const Step* step
     for i in range(way.count):
         step = way.steps + i
@@ -67,8 +73,7 @@ cdef void begin_sample_step(
             pack_filters(job, step, packed + step.packed)
             if i > way.first_trainable or need_dx:
                 pack_filters_for_dx(job, step, packed + step.packed, filters_for_dx(step, training))
-            floats = blocks_of(step.op.O) * LANES * (step.op.C * step.op.KH * step.op.KW + 1)
-            memset(training + step.training, 0, floats * sizeof(float))
+            memset(training + step.training, 0, filter_floats(&step.op) * sizeof(float))
         elif step.kind == STEP_SUBSAMPLE2D:
             memset(training + step.training, 0, blocks_of(step.op.C) * 2 * LANES * sizeof(float))
 
@@ -99,7 +104,7 @@ cdef void sample_conv2d_dx(const Job* job, const Step* step, const float* dy, fl
     cdef Py_ssize_t width = spread_width(op)
     cdef Py_ssize_t plane = spread_height(op) * width * LANES
     cdef Py_ssize_t taps = op.KH * op.KW
-    cdef Py_ssize_t whole = op.O // LANES, block, oh, ow
+    cdef Py_ssize_t whole = op.O // LANES, block, oh, ow, at
     cdef float* spread = spread_dy(step, training)
     cdef float* to = dx if step.blocked else blocked_dx(step, training)
     cdef float* y
@@ -109,8 +114,8 @@ cdef void sample_conv2d_dx(const Job* job, const Step* step, const float* dy, fl
     memset(zeros, 0, sizeof(zeros))
     for block in range(blocks_of(op.O)):
         for oh in range(op.OH):
-            y = spread + block * plane + (((op.KH - 1) * op.DH + oh * op.SH) * width + (op.KW - 1)
-                                          * op.DW) * LANES
+            at = ((op.KH - 1) * op.DH + oh * op.SH) * width + (op.KW - 1) * op.DW
+            y = spread + block * plane + at * LANES
             for ow in range(op.OW):
                 memcpy(y + ow * op.SW * LANES, dy + ((block * op.OH + oh) * op.OW + ow) * LANES,
                        LANES * sizeof(float))
@@ -131,14 +136,6 @@ cdef void sample_conv2d_dx(const Job* job, const Step* step, const float* dy, fl
                                    else y, 0, 0 if whole == 0 else LANES, y)
     if not step.blocked:
         make_plain(job, op, to, dx)
-
-
-cdef void sample_unpad2d(const Op* op, const float* dy, float* dx) noexcept nogil:
-    cdef Py_ssize_t c, h
-    for c in range(op.C):
-        for h in range(op.H):
-            memcpy(dx + (c * op.H + h) * op.W, dy + (c * op.OH + h + op.PH) * op.OW + op.PW,
-                   op.W * sizeof(float))
 
 
 cdef void start_sample_gradient(
@@ -190,23 +187,15 @@ cdef void backward_sample(
             sample_conv2d_dparams(job, step, x, dy, training + step.training)
             if need_dx:
                 sample_conv2d_dx(job, step, dy, dx, training)
-        elif step.kind == STEP_SUBSAMPLE2D:
-            job.kernels.subsample2d_sample_backward(op, job.params, x, dy, dx if need_dx else NULL,
-                                                    training + step.training)
-        elif not need_dx:
-            continue
-        elif step.kind == STEP_LINEAR:
-            job.kernels.linear_sample_dx(op, job.params, dy, dx)
-        elif step.kind == STEP_RBF:
-            job.kernels.rbf_sample_backward(op, x, dy, dx)
-        elif step.kind == STEP_PAD2D:
-            sample_unpad2d(op, dy, dx)
+        elif step.kind == STEP_TILE:
+            op.kernels.backward(op, job.params, arena, gradients, need_dx, NULL, NULL, NULL)
         elif step.kind == STEP_BLOCKED:
             make_plain(job, op, dy, dx)
         elif step.kind == STEP_PLAIN:
             make_blocked(job, op, dy, dx)
         else:
-            job.kernels.backward(op, job.params, arena, gradients, True, NULL, NULL, NULL)
+            op.kernels.sample_backward(op, job.params, x, dy, dx if need_dx else NULL,
+                                       training + step.training)
     if job.dx is not NULL:
         memcpy(job.dx + n * job.input_size, gradients, job.input_size * sizeof(float))
 
@@ -265,7 +254,7 @@ cdef void finish_sample_step(
     float* training, float* grads, const UpdateSteps* update, Py_ssize_t number,
 ) noexcept nogil:
     """Gradients of the whole batch, and the update number `number`."""
-    cdef Py_ssize_t i
+    cdef Py_ssize_t i, size
     cdef const Step* step
     cdef const Op* op
     for i in range(way.count):
@@ -280,13 +269,13 @@ cdef void finish_sample_step(
             finish_subsample2d(op, training + step.training, grads)
         else:
             continue
-        apply_update(update, number, job.params, grads, op.weight, weight_size(op))
+        size = op.O if step.kind == STEP_SUBSAMPLE2D else weight_size(op)
+        apply_update(update, number, job.params, grads, op.weight, size)
         if op.has_bias:
             apply_update(update, number, job.params, grads, op.bias, op.O)
 
 
 cdef inline Py_ssize_t weight_size(const Op* op) noexcept nogil:
-    if op.kind == SUBSAMPLE2D:
-        return op.O
-    return (op.connection_count if op.connections is not NULL else op.O
-            * (op.C // op.groups)) * op.KH * op.KW
+    if op.connections is not NULL:
+        return op.connection_count * op.KH * op.KW
+    return op.O * (op.C // op.groups) * op.KH * op.KW

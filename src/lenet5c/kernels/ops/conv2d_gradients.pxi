@@ -315,3 +315,13 @@ cdef inline void conv2d_dweight(
         else:
             conv2d_dweight_taps(op, x, dy, dweight, dbias, tap, 1)
             tap += 1
+
+
+cdef inline void conv2d_dbias(const Op* op, const float* dy, float* dbias) noexcept nogil:
+    cdef Py_ssize_t o, i
+    cdef v16 total
+    for o in range(op.O):
+        total = v16_zero()
+        for i in range(op.OH * op.OW):
+            total = v16_add(total, v16_load(dy + (o * op.OH * op.OW + i) * 16))
+        dbias[o] += v16_reduce(total)

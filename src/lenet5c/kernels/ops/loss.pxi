@@ -13,28 +13,6 @@
 # The last two, eq. 8 and 9 of LeCun et al. (1998), take penalties: the smaller, the likelier the
 # class. Dead lanes, those from `lanes` on, have no loss and a zero gradient.
 
-cdef double logarithm(double x) noexcept nogil:
-    """log of a normal x > 0 by additions, multiplications and one division: the same bits on every
-    machine."""
-    cdef int exponent = 0
-    cdef double t, t2
-    if not (0 < x < 1e300):
-        return (x - x) / (x - x)  # not a number
-    while x > 1.4142135623730951:
-        x *= 0.5
-        exponent += 1
-    while x < 0.70710678118654752:
-        x *= 2
-        exponent -= 1
-    t = (x - 1) / (x + 1)
-    t2 = t * t
-    return exponent * 0.69314718055994531 + 2 * t * (
-        1 + t2 * (1 / 3.
-                  + t2 * (1 / 5.
-                          + t2 * (1 / 7.
-                                  + t2 * (1 / 9. + t2 * (1 / 11. + t2 * (1 / 13. + t2 / 15.)))))))
-
-
 cdef double cross_entropy(
     Py_ssize_t K, Py_ssize_t lanes, const float* z, const int* labels, float smoothing, float scale,
     float* dz,

@@ -24,12 +24,10 @@ cdef inline bint pool_is_halving(const Op* op) noexcept nogil:
             and op.H == 2 * op.OH and op.W == 2 * op.OW)
 
 
-cdef inline v16 larger(v16 best, v16 a) noexcept nogil:
-    """The larger of both, the first of equals, and not-a-number if either is."""
-    return v16_where_le(best, best, v16_where_le(a, best, best, a), best)
-
-
-cdef void max_pool2d_forward(const Op* op, const float* x, float* y) noexcept nogil:
+cdef void max_pool2d_forward(const Op* op, const float* params, float* arena,
+                             float* scratch) noexcept nogil:
+    cdef const float* x = arena + op.x
+    cdef float* y = arena + op.y
     cdef Py_ssize_t c, oh, ow, h, w, row = op.W * 16
     cdef Window win
     cdef v16 best
@@ -67,11 +65,19 @@ cdef inline v16 take_first(float* dx, v16 a, v16 best, v16 gradient, bint add) n
     return rest
 
 
-cdef void max_pool2d_backward(const Op* op, const float* x, const float* y, const float* dy,
-                              float* dx) noexcept nogil:
+cdef void max_pool2d_backward(
+    const Op* op, const float* params, const float* arena, float* gradients, bint need_dx,
+    float* sums, float* saved, float* scratch,
+) noexcept nogil:
+    cdef const float* x = arena + op.x
+    cdef const float* y = arena + op.y
+    cdef const float* dy = gradients + op.y
+    cdef float* dx = gradients + op.x
     cdef Py_ssize_t c, oh, ow, h, w, at, row = op.W * 16
     cdef Window win
     cdef v16 best, g
+    if not need_dx:
+        return
     if not pool_is_halving(op):
         memset(dx, 0, op.C * op.H * op.W * 16 * sizeof(float))
     for c in range(op.C):
@@ -80,7 +86,7 @@ cdef void max_pool2d_backward(const Op* op, const float* x, const float* y, cons
                 best = v16_load(y)
                 g = v16_load(dy)
                 if op.mask:
-                    g = v16_where_lt(v16_zero(), best, g, v16_zero())
+                    g = where_positive(best, g)
                 if pool_is_halving(op):
                     at = (c * op.H + 2 * oh) * row + 32 * ow
                     g = take_first(dx + at, v16_load(x + at), best, g, False)
@@ -107,7 +113,10 @@ cdef inline float one_over_count(const Op* op, Window win, Py_ssize_t oh,
     return 1 / <float>(rows * columns)
 
 
-cdef void avg_pool2d_forward(const Op* op, const float* x, float* y) noexcept nogil:
+cdef void avg_pool2d_forward(const Op* op, const float* params, float* arena,
+                             float* scratch) noexcept nogil:
+    cdef const float* x = arena + op.x
+    cdef float* y = arena + op.y
     cdef Py_ssize_t c, oh, ow, h, w
     cdef Window win
     cdef v16 total
@@ -134,16 +143,23 @@ cdef void avg_pool2d_forward(const Op* op, const float* x, float* y) noexcept no
                 y += 16
 
 
-cdef inline v16 gated(const Op* op, const float* x, v16 gradient) noexcept nogil:
+cdef inline v16 masked(const Op* op, const float* x, v16 gradient) noexcept nogil:
     """The gradient, where the rectified x let it pass."""
-    return v16_where_lt(v16_zero(), v16_load(x), gradient, v16_zero()) if op.mask else gradient
+    return where_positive(v16_load(x), gradient) if op.mask else gradient
 
 
-cdef void avg_pool2d_backward(const Op* op, const float* x, const float* dy,
-                              float* dx) noexcept nogil:
+cdef void avg_pool2d_backward(
+    const Op* op, const float* params, const float* arena, float* gradients, bint need_dx,
+    float* sums, float* saved, float* scratch,
+) noexcept nogil:
+    cdef const float* x = arena + op.x
+    cdef const float* dy = gradients + op.y
+    cdef float* dx = gradients + op.x
     cdef Py_ssize_t c, oh, ow, h, w, at
     cdef Window win
     cdef v16 share
+    if not need_dx:
+        return
     if not pool_is_halving(op):
         memset(dx, 0, op.C * op.H * op.W * 16 * sizeof(float))
     for c in range(op.C):
@@ -152,11 +168,11 @@ cdef void avg_pool2d_backward(const Op* op, const float* x, const float* dy,
                 if pool_is_halving(op):
                     share = v16_mul(v16_load(dy), v16_set1(0.25))
                     at = ((c * op.H + 2 * oh) * op.W + 2 * ow) * 16
-                    v16_store(dx + at, gated(op, x + at, share))
-                    v16_store(dx + at + 16, gated(op, x + at + 16, share))
+                    v16_store(dx + at, masked(op, x + at, share))
+                    v16_store(dx + at + 16, masked(op, x + at + 16, share))
                     at += op.W * 16
-                    v16_store(dx + at, gated(op, x + at, share))
-                    v16_store(dx + at + 16, gated(op, x + at + 16, share))
+                    v16_store(dx + at, masked(op, x + at, share))
+                    v16_store(dx + at + 16, masked(op, x + at + 16, share))
                     dy += 16
                     continue
                 win = window_at(op, oh, ow)
@@ -164,23 +180,10 @@ cdef void avg_pool2d_backward(const Op* op, const float* x, const float* dy,
                 for h in range(win.top, win.bottom):
                     for w in range(win.left, win.right):
                         at = ((c * op.H + h) * op.W + w) * 16
-                        v16_store(dx + at, v16_add(v16_load(dx + at), gated(op, x + at, share)))
+                        v16_store(dx + at, v16_add(v16_load(dx + at), masked(op, x + at, share)))
                 dy += 16
 
 
-cdef void pad2d_forward(const Op* op, const float* x, float* y) noexcept nogil:
-    """Zeros around each plane: H + 2 PH rows of W + 2 PW columns."""
-    cdef Py_ssize_t c, h, row = op.W * 16
-    memset(y, 0, op.O * op.OH * op.OW * 16 * sizeof(float))
-    for c in range(op.C):
-        for h in range(op.H):
-            memcpy(y + ((c * op.OH + h + op.PH) * op.OW + op.PW) * 16, x + (c * op.H + h) * row,
-                   row * sizeof(float))
-
-
-cdef void pad2d_backward(const Op* op, const float* dy, float* dx) noexcept nogil:
-    cdef Py_ssize_t c, h, row = op.W * 16
-    for c in range(op.C):
-        for h in range(op.H):
-            memcpy(dx + (c * op.H + h) * row, dy + ((c * op.OH + h + op.PH) * op.OW + op.PW) * 16,
-                   row * sizeof(float))
+cdef OpKernels* max_pool2d = add_op(b"max_pool2d", max_pool2d_forward, max_pool2d_backward)
+max_pool2d.reads_x = max_pool2d.reads_y = True
+add_op(b"avg_pool2d", avg_pool2d_forward, avg_pool2d_backward)

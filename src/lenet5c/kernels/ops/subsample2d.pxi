@@ -54,24 +54,27 @@ cdef inline void subsample2d_plane_backward(
     v16_store(dbias, total)
 
 
-cdef void subsample2d_forward(const Op* op, const float* params, const float* x,
-                              float* y) noexcept nogil:
+cdef void subsample2d_forward(const Op* op, const float* params, float* arena,
+                              float* scratch) noexcept nogil:
     cdef Py_ssize_t c
     for c in range(op.C):
         subsample2d_plane(op, v16_set1(params[op.weight + c]), v16_set1(params[op.bias + c]),
-                          x + c * op.H * op.W * 16, y + c * op.OH * op.OW * 16)
+                          arena + op.x + c * op.H * op.W * 16,
+                          arena + op.y + c * op.OH * op.OW * 16)
 
 
 cdef void subsample2d_backward(
-    const Op* op, const float* params, const float* x, const float* dy, float* dx, float* sums,
+    const Op* op, const float* params, const float* arena, float* gradients, bint need_dx,
+    float* sums, float* saved, float* scratch,
 ) noexcept nogil:
     cdef float dweight[16]
     cdef float dbias[16]
-    cdef Py_ssize_t c
+    cdef Py_ssize_t c, at
     for c in range(op.C):
-        subsample2d_plane_backward(op, v16_set1(params[op.weight + c]), x + c * op.H * op.W * 16,
-                                   dy + c * op.OH * op.OW * 16, dx + c * op.H * op.W * 16
-                                   if dx is not NULL else NULL, dweight, dbias)
+        at = op.x + c * op.H * op.W * 16
+        subsample2d_plane_backward(op, v16_set1(params[op.weight + c]), arena + at,
+                                   gradients + op.y + c * op.OH * op.OW * 16,
+                                   gradients + at if need_dx else NULL, dweight, dbias)
         sums[op.dweight + c] += v16_reduce(v16_load(dweight))
         sums[op.dbias + c] += v16_reduce(v16_load(dbias))
 
@@ -92,11 +95,17 @@ cdef void subsample2d_sample_backward(
 ) noexcept nogil:
     cdef float dweight[16]
     cdef float dbias[16]
-    cdef Py_ssize_t c
+    cdef Py_ssize_t c, channels
     for c in range(0, op.C, 16):
-        subsample2d_plane_backward(op, load_some(params + op.weight + c, min(<Py_ssize_t>16,
-                                                                             op.C - c)),
+        channels = min(<Py_ssize_t>16, op.C - c)
+        subsample2d_plane_backward(op, load_some(params + op.weight + c, channels),
                                    x + c * op.H * op.W, dy + c * op.OH * op.OW,
                                    dx + c * op.H * op.W if dx is not NULL else NULL, dweight, dbias)
         v16_store(sums + 2 * c, v16_add(v16_load(sums + 2 * c), v16_load(dweight)))
         v16_store(sums + 2 * c + 16, v16_add(v16_load(sums + 2 * c + 16), v16_load(dbias)))
+
+
+cdef OpKernels* subsample2d = add_op(b"subsample2d", subsample2d_forward, subsample2d_backward)
+subsample2d.reads_x = True
+subsample2d.sample_forward = subsample2d_sample
+subsample2d.sample_backward = subsample2d_sample_backward

@@ -1,6 +1,6 @@
 # Updates: what an optimizer does to a range of parameters, given their gradients.
 #
-# Here is the whole arithmetic of an optimizer: a kernel, and a `define_update` with its name, the
+# Here is the whole arithmetic of an optimizer: a kernel, and a `add_update` with its name, the
 # names of the vectors that it reads and writes (each as long as the parameters), and the names of
 # its settings, numbers that may differ from step to step. The kernel is given both in the order of
 # their names. Each element is independent and no multiply-add is fused: the same bits on every
@@ -8,17 +8,6 @@
 
 cdef extern from "<math.h>" nogil:
     float sqrtf(float x)
-
-cdef UpdateKernel updates[MOST_UPDATES]
-
-
-cdef void define_update(
-    const char* name, const char* vectors, const char* settings, update_function apply
-) except *:
-    if table.update_count == MOST_UPDATES:
-        raise RuntimeError("MOST_UPDATES of tiles.pxd must be larger")
-    updates[table.update_count] = UpdateKernel(name, vectors, settings, apply)
-    table.update_count += 1
 
 
 cdef void sum_shards(
@@ -56,7 +45,7 @@ cdef void sgd(
             g = velocity[i]
         params[i] -= lr * g
 
-define_update(b"sgd", b"velocity", b"lr momentum nesterov weight_decay", sgd)
+add_update(b"sgd", b"velocity", b"lr momentum nesterov weight_decay", sgd)
 
 
 cdef void sdlm(
@@ -69,7 +58,7 @@ cdef void sdlm(
     for i in range(size):
         params[i] -= (lr * inverse[i]) * grads[i]
 
-define_update(b"sdlm", b"inverse", b"lr", sdlm)
+add_update(b"sdlm", b"inverse", b"lr", sdlm)
 
 
 cdef void adam(
@@ -98,7 +87,7 @@ cdef void adam(
         v[i] = keep2 * v[i] + gain2 * (g * g)
         params[i] = keep * params[i] - step * m[i] / (scale * sqrtf(v[i]) + eps)
 
-define_update(
+add_update(
     b"adam", b"m v", b"lr beta1 beta2 eps correction1 correction2 weight_decay decoupled", adam)
 
 
@@ -115,7 +104,7 @@ cdef void adagrad(
         squares[i] = squares[i] + g * g
         params[i] -= lr * g / (sqrtf(squares[i]) + eps)
 
-define_update(b"adagrad", b"squares", b"lr eps weight_decay", adagrad)
+add_update(b"adagrad", b"squares", b"lr eps weight_decay", adagrad)
 
 
 cdef void rmsprop(
@@ -139,4 +128,4 @@ cdef void rmsprop(
         velocity[i] = momentum * velocity[i] + g / (sqrtf(squares[i]) + eps)
         params[i] -= lr * velocity[i]
 
-define_update(b"rmsprop", b"squares velocity", b"lr alpha eps momentum weight_decay", rmsprop)
+add_update(b"rmsprop", b"squares velocity", b"lr alpha eps momentum weight_decay", rmsprop)

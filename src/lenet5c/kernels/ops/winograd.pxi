@@ -23,10 +23,21 @@
 cdef enum:
     TERMS = 6
     TAPS = 5
+    LEAST_CHANNELS = 4         # that share a transform, or it costs more than it saves
+    MOST_FLOATS = 1 << 17      # of V, to stay in a core's second-level cache
 
 
-cdef inline Py_ssize_t winograd_filters_size(const Op* op) noexcept nogil:
-    return (op.O // op.groups) * (op.C // op.groups) * op.KH * TERMS
+cdef inline bint suits_winograd(const Op* op) noexcept nogil:
+    return (op.KW == TAPS and op.SH == 1 and op.SW == 1 and op.DW == 1 and op.OW % 2 == 0
+            and op.OW > 1 and not op.definition and op.C // op.groups >= LEAST_CHANNELS
+            and op.O // op.groups >= LEAST_CHANNELS and winograd_input_size(op) <= MOST_FLOATS)
+
+
+cdef Py_ssize_t winograd_scratch(const Op* op) noexcept nogil:
+    """One group: V, E or two rows of y, then U or the sums of products."""
+    cdef Py_ssize_t outputs = op.O // op.groups
+    return (winograd_input_size(op) + TERMS * outputs * op.OH * (op.OW // 2) * 16
+            + outputs * (op.C // op.groups) * op.KH * TERMS)
 
 
 cdef inline Py_ssize_t winograd_input_size(const Op* op) noexcept nogil:
@@ -70,8 +81,8 @@ cdef void transform_input(const Op* op, const float* x, float* V) noexcept nogil
             b = v16_fma(v16_set1(-4), v16_load(d + 16), v16_load(d + 48))
             c = v16_sub(v16_load(d + 64), v16_load(d + 32))
             e = v16_sub(v16_load(d + 48), v16_load(d + 16))
-            v16_store(V, v16_fma(v16_set1(-5), v16_load(d + 32), v16_fma(v16_set1(4), v16_load(d),
-                                                                         v16_load(d + 64))))
+            v16_store(V, v16_fma(v16_set1(-5), v16_load(d + 32),
+                                 v16_fma(v16_set1(4), v16_load(d), v16_load(d + 64))))
             v16_store(V + plane, v16_add(a, b))
             v16_store(V + 2 * plane, v16_sub(a, b))
             v16_store(V + 3 * plane, v16_fma(v16_set1(2), e, c))

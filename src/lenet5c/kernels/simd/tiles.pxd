@@ -1,20 +1,11 @@
 """What the tile modules and the program share: one op of a model, and the table of kernels of an
 instruction set."""
 from libc.stdint cimport uint64_t
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy, memset, strcmp
 
-cdef enum OpKind:
-    CONV2D
-    LINEAR
-    MAX_POOL2D
-    AVG_POOL2D
-    RELU
-    SIGMOID
-    TANH
-    SCALED_TANH
-    PAD2D
-    SUBSAMPLE2D
-    RBF
+cdef enum:
+    LANES = 16         # samples of a tile; simd.h is written for it
+    LINEAR_BLOCK = 6   # outputs, or a multiple, whose weight gradient LINEAR sums in registers
 
 cdef enum LossKind:
     CROSS_ENTROPY
@@ -22,18 +13,45 @@ cdef enum LossKind:
     MAXIMUM_LIKELIHOOD
     MAXIMUM_A_POSTERIORI
 
+cdef struct Op
+
+ctypedef void (*Forward)(const Op* op, const float* params, float* arena,
+                         float* scratch) noexcept nogil
+# adds to sums or fills saved; writes the gradient of x if need_dx
+ctypedef void (*Backward)(const Op* op, const float* params, const float* arena, float* gradients,
+                          bint need_dx, float* sums, float* saved, float* scratch) noexcept nogil
+# A sample by itself: x -> y, plain or with 16 channels side by side
+ctypedef void (*SampleForward)(const Op* op, const float* params, const float* x,
+                               float* y) noexcept nogil
+# dx, unless it is NULL; adds to sums
+ctypedef void (*SampleBackward)(const Op* op, const float* params, const float* x,
+                                const float* dy, float* dx, float* sums) noexcept nogil
+ctypedef Py_ssize_t (*Floats)(const Op* op) noexcept nogil
+
+# The kernels of one kind of op: a row of the table that each file of ops/ adds to.
+cdef struct OpKernels:
+    const char* name
+    int function                # which activation
+    bint reads_x, reads_y       # backward looks at the op's input, at its output
+    Forward forward
+    Backward backward
+    Floats scratch_floats       # of forward and backward; NULL: none
+    Floats saved_floats         # which a tile keeps for the gradients of parameters; NULL: none
+    SampleForward sample_forward     # NULL: the tile kernels, with channels as lanes
+    SampleBackward sample_backward
+
 # One op, on tiles. x and y are offsets (in floats) of the input (C, H, W, 16) and the output (O,
 # OH, OW, 16) into the arena of activations; gradients lie at the same offsets of an arena of their
 # own. weight and bias are offsets into the parameter vector, dweight and dbias into a record.
 # Padding is part of a pooling op; a padded convolution is a PAD2D followed by a convolution
 # without.
 cdef struct Op:
-    OpKind kind
+    const OpKernels* kernels
     bint relu           # CONV2D, LINEAR: rectify the output
     bint mask           # the gradient passes where the output of CONV2D, LINEAR, MAX_POOL2D, the
                         # input of AVG_POOL2D is positive
     bint pool           # CONV2D: y is (O, OH / 2, OW / 2, 16), the largest of each 2 x 2 window
-    bint winograd       # CONV2D: by winograd.pxi
+    bint definition     # CONV2D: sums of terms that are not negative must not be either
     bint count_pad      # AVG_POOL2D: padding counts in the divisor
     bint has_bias
     Py_ssize_t groups
@@ -48,13 +66,12 @@ cdef struct Op:
     Py_ssize_t weight, bias
     Py_ssize_t dweight, dbias   # CONV2D, SUBSAMPLE2D: where a record has the sums of the shard's
                                 # gradients
-    # LINEAR: where a tile's part of the record keeps what its gradients are made of
-    Py_ssize_t saved_x, saved_dy
+    Py_ssize_t saved            # where saved_floats begin in a tile's part of the record
     const Py_ssize_t* connections     # CONV2D with a connection table: o * C + c of each filter
                                       # that there is, else NULL
     Py_ssize_t connection_count
     const float* codes          # RBF: (O, C)
-    float amplitude, slope      # SCALED_TANH
+    float[2] constants          # of an activation
 
 # The sum of direct.pxi:
 #   y[i, j] = start[i, j] + sum over c, k of vectors[c, k, i] * x[channel(c) + steps[k] + places[j]]
@@ -82,49 +99,27 @@ cdef struct Distort:
     Py_ssize_t radius
     const float* gaussian
 
-cdef enum:
-    MOST_UPDATES = 32
-
 # One step of an optimizer for `size` parameters, see update.pxi. The names are separated by spaces.
-ctypedef void (*update_function)(const double* settings, float** vectors, float* params,
-                                 const float* grads, Py_ssize_t size) noexcept nogil
+ctypedef void (*ApplyUpdate)(const double* settings, float** vectors, float* params,
+                             const float* grads, Py_ssize_t size) noexcept nogil
 
 cdef struct UpdateKernel:
     const char* name
     const char* vectors
     const char* settings
-    update_function apply
+    ApplyUpdate apply
 
 cdef struct TileKernels:
     const char* isa
-    # x (C, H, W, 16) -> y (O, OH, OW, 16)
-    void (*forward)(const Op* op, const float* params, float* arena, float* scratch) noexcept nogil
-    # adds to sums or fills saved; writes the gradient of x if need_dx
-    void (*backward)(const Op* op, const float* params, const float* arena, float* gradients,
-                     bint need_dx, float* sums, float* saved, float* scratch) noexcept nogil
-    # LINEAR: the gradients of `count` outputs from `first` on, from what `tiles` tiles have saved;
-    # added to if `add`
+    const OpKernels* ops
+    int op_count
+    # LINEAR: the gradients of `count` outputs from `first` on, from what `tiles` tiles have saved,
+    # added to if `add`; and of some samples x and dy, each by itself
     void (*linear_dparams)(const Op* op, const float** saved, Py_ssize_t tiles, Py_ssize_t first,
                            Py_ssize_t count, bint add, float* grads) noexcept nogil
-    # A sample by itself. LINEAR: x (I) -> y (O), dy (O) -> dx (I); the gradients of `count` outputs
-    # from `first` on, of some samples x and dy
-    void (*linear_sample)(const Op* op, const float* params, const float* x,
-                          float* y) noexcept nogil
-    void (*linear_sample_dx)(const Op* op, const float* params, const float* dy,
-                             float* dx) noexcept nogil
     void (*linear_sample_dparams)(const Op* op, const float** x, const float** dy,
                                   Py_ssize_t samples, Py_ssize_t first, Py_ssize_t count,
                                   float* grads) noexcept nogil
-    # SUBSAMPLE2D with 16 channels side by side: x (C / 16, H, W, 16) -> y; dx may be NULL, sums (C
-    # / 16, 2, 16) are added to
-    void (*subsample2d_sample)(const Op* op, const float* params, const float* x,
-                               float* y) noexcept nogil
-    void (*subsample2d_sample_backward)(const Op* op, const float* params, const float* x,
-                                        const float* dy, float* dx, float* sums) noexcept nogil
-    # RBF: x (C) -> y (O), dy (O) -> dx (C)
-    void (*rbf_sample)(const Op* op, const float* x, float* y) noexcept nogil
-    void (*rbf_sample_backward)(const Op* op, const float* x, const float* dy,
-                                float* dx) noexcept nogil
     # logits (K, 16) -> gradient (K, 16) times scale; returns the sum of the live lanes' losses,
     # unscaled. `setting` is the label smoothing of CROSS_ENTROPY, the j of MAXIMUM_A_POSTERIORI
     double (*loss)(LossKind kind, Py_ssize_t classes, Py_ssize_t lanes, const float* logits,
@@ -165,6 +160,20 @@ cdef struct TileKernels:
     Py_ssize_t update_count
     # about `rounds` times 16 multiply-adds; returns the number of floating-point operations
     double (*burst)(Py_ssize_t rounds, float* result) noexcept nogil
+
+cdef inline const OpKernels* find_op(const TileKernels* kernels, const char* name) noexcept nogil:
+    """The kernels of this name, or NULL."""
+    cdef int i
+    for i in range(kernels.op_count):
+        if strcmp(kernels.ops[i].name, name) == 0:
+            return kernels.ops + i
+    return NULL
+
+
+cdef inline Py_ssize_t round_up(Py_ssize_t floats) noexcept nogil:
+    """To whole vectors, which are cache lines."""
+    return (floats + LANES - 1) // LANES * LANES
+
 
 cdef inline void spread_filters(const Op* op, const float* weight, float* filters) noexcept nogil:
     """With a connection table: the filters that there are to their places in (O, C, KH, KW), zeros
