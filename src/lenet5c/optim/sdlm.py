@@ -120,8 +120,7 @@ class SDLM(Optimizer):
         check_shape("curvature", curvature, self.model)
         if fault := self._find_fault(np.asarray(curvature)):
             raise ValueError(
-                f"the curvature of {fault[0]} must be a finite number of at least 0, "
-                f"got {fault[1]}"
+                f"the curvature of {fault[0]} must be a finite number of at least 0, got {fault[1]}"
             )
         self.curvature = np.array(curvature, np.float32)
         # Steps multiply by `inverse`: writing to the curvature would have no effect on them.
