@@ -30,6 +30,14 @@ OPTIONS = {
         {"lr": 0.1, "weight_decay": 0.01},
         {"lr": 0.1, "weight_decay": 0.01, "decoupled": True},
     ],
+    optim.NAdam: [
+        {"lr": 2e-3},
+        {"lr": 0.1},
+        {"lr": 0.1, "betas": (0.5, 0.9), "eps": 1e-3, "momentum_decay": 0.5},
+        {"lr": 0.1, "momentum_decay": 0.0},
+        {"lr": 0.1, "weight_decay": 0.01},
+        {"lr": 0.1, "weight_decay": 0.01, "decoupled": True},
+    ],
     optim.Adagrad: [
         {"lr": 0.1},
         {"lr": 0.1, "weight_decay": 0.01},
@@ -130,7 +138,12 @@ def test_matches_torch(kind, options):
     torch = pytest.importorskip("torch")
     options = dict(options)
     optimizer = kind(model(), **options)
-    name = "AdamW" if options.pop("decoupled", False) else kind.__name__
+    name = kind.__name__
+    if decoupled := options.pop("decoupled", False):
+        name, options = {
+            "Adam": ("AdamW", options),
+            "NAdam": ("NAdam", options | {"decoupled_weight_decay": decoupled}),
+        }[name]
     parameter = torch.nn.Parameter(torch.tensor(optimizer.model.vector, dtype=torch.float64))
     twin = getattr(torch.optim, name)([parameter], **({"lr": 1e-3, "weight_decay": 0} | options))
     moved = np.zeros(154)
@@ -248,6 +261,8 @@ class TestState:
         (optim.Adam, {"eps": 0}, "eps must be.*got 0"),
         (optim.Adam, {"eps": -1e-8}, "eps must be.*got -1e-08"),
         (optim.Adam, {"eps": np.nan}, "eps must be.*got nan"),
+        (optim.NAdam, {"momentum_decay": -1}, "momentum_decay must be.*got -1"),
+        (optim.NAdam, {"betas": (0.9, 1)}, "betas must be"),
         (optim.Adagrad, {"eps": 0}, "eps must be.*got 0"),
         (
             optim.Adagrad,

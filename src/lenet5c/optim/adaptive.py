@@ -16,7 +16,7 @@ from lenet5c.optim.optimizer import (
     register,
 )
 
-__all__ = ["Adagrad", "Adam", "RMSprop"]
+__all__ = ["Adagrad", "Adam", "NAdam", "RMSprop"]
 
 
 @register("adamw", lr=4e-3, weight_decay=0.1, decoupled=True)
@@ -72,6 +72,62 @@ class Adam(Optimizer):
             "correction1": [1 - beta1**step for step in steps],
             "correction2": [sqrt(1 - beta2**step) for step in steps],
         }
+
+
+@register("nadam", lr=4e-3)
+class NAdam(Adam):
+    """Adam with Nesterov's momentum (Dozat, 2016), as `torch.optim.NAdam`.
+
+    The mean of the gradients is weighted by ``mu[t] = beta1 * (1 - 0.96 ** (t * momentum_decay) /
+    2)`` in step t, and with M[t], the product of mu[1] to mu[t], p falls by ``lr / (sqrt(v /
+    (1 - beta2 ** t)) + eps)`` times ``(1 - mu[t]) / (1 - M[t]) * g + mu[t + 1] / (1 - M[t + 1]) *
+    m``.
+
+    Parameters
+    ----------
+    model, lr, betas, eps, weight_decay, decoupled
+        As of `Adam`.
+    momentum_decay : float
+
+    Attributes
+    ----------
+    lr : float
+        May be changed between steps.
+    m, v : ndarray of float32
+        The running means of the gradient and of its square.
+    """
+
+    kernel = "nadam"
+
+    def __init__(
+        self,
+        model: Layer,
+        lr: float = 2e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        momentum_decay: float = 4e-3,
+        decoupled: bool = False,
+    ) -> None:
+        super().__init__(model, lr, betas, eps, weight_decay, decoupled)
+        self.momentum_decay = check_not_negative("momentum_decay", momentum_decay)
+        self._product = [0, 1.0]  # a step, and M of it
+
+    def _settings_of_steps(self, count: int) -> dict[str, float | Sequence[float]]:
+        step, product = self._product if self._product[0] <= self.steps else (0, 1.0)
+        while step < self.steps:
+            step += 1
+            product *= self._mu(step)
+        self._product = [step, product]
+        now, ahead = [], []
+        for step in range(self.steps + 1, self.steps + 1 + count):
+            product *= self._mu(step)
+            now.append((1 - self._mu(step)) / (1 - product))
+            ahead.append(self._mu(step + 1) / (1 - product * self._mu(step + 1)))
+        return super()._settings_of_steps(count) | {"now": now, "ahead": ahead}
+
+    def _mu(self, step: float) -> float:
+        return self.betas[0] * (1 - 0.5 * 0.96 ** (step * self.momentum_decay))
 
 
 @register("adagrad", lr=0.05)

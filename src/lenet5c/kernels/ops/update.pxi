@@ -91,6 +91,34 @@ add_update(
     b"adam", b"m v", b"lr beta1 beta2 eps correction1 correction2 weight_decay decoupled", adam)
 
 
+cdef void nadam(
+    const double* settings, float** vectors, float* params, const float* grads, Py_ssize_t size,
+) noexcept nogil:
+    """p -= lr (now g + ahead m) / (sqrt(v) / correction2 + eps), with the means of adam."""
+    cdef double lr = settings[0], beta1 = settings[1], beta2 = settings[2]
+    cdef float eps = settings[3]
+    cdef double weight_decay = settings[5]
+    cdef bint decoupled = settings[6] != 0
+    cdef float keep1 = beta1, gain1 = 1 - beta1
+    cdef float keep2 = beta2, gain2 = 1 - beta2
+    cdef float scale = 1 / settings[4]
+    cdef float keep = 1 - lr * weight_decay if decoupled else 1
+    cdef float decay = 0 if decoupled else weight_decay
+    cdef float now = lr * settings[7], ahead = lr * settings[8]
+    cdef float* m = vectors[0]
+    cdef float* v = vectors[1]
+    cdef Py_ssize_t i
+    cdef float g
+    for i in range(size):
+        g = grads[i] + decay * params[i]
+        m[i] = keep1 * m[i] + gain1 * g
+        v[i] = keep2 * v[i] + gain2 * (g * g)
+        params[i] = keep * params[i] - (now * g + ahead * m[i]) / (scale * sqrtf(v[i]) + eps)
+
+add_update(
+    b"nadam", b"m v", b"lr beta1 beta2 eps correction2 weight_decay decoupled now ahead", nadam)
+
+
 cdef void adagrad(
     const double* settings, float** vectors, float* params, const float* grads, Py_ssize_t size,
 ) noexcept nogil:
