@@ -21,6 +21,12 @@ OPTIONS = {
         {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 0.01},
         {"lr": 0},
     ],
+    optim.Lion: [
+        {"lr": 1e-3},
+        {"lr": 0.1},
+        {"lr": 0.1, "betas": (0.5, 0.9)},
+        {"lr": 0.1, "weight_decay": 0.1},
+    ],
     optim.Adam: [
         {"lr": 1e-3},
         {"lr": 0.1},
@@ -50,7 +56,17 @@ OPTIONS = {
         {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.01},
     ],
 }
+
+
+def lion_step(p, g, m, lr, betas=(0.9, 0.99), weight_decay=0.0):
+    """Return p and m after a step of Lion, Algorithm 2 of Chen et al. (2023)."""
+    beta1, beta2 = betas
+    p = p - lr * (np.sign(beta1 * m + (1 - beta1) * g) + weight_decay * p)
+    return p, beta2 * m + (1 - beta2) * g
+
+
 REFERENCES = {
+    optim.Lion: lion_step,
     optim.SGD: reference.sgd_step,
     optim.Adam: reference.adam_step,
     optim.Adagrad: reference.adagrad_step,
@@ -136,6 +152,8 @@ def test_adams_first_step_is_lr_in_the_gradients_direction(betas):
 @each_optimizer
 def test_matches_torch(kind, options):
     torch = pytest.importorskip("torch")
+    if not hasattr(torch.optim, kind.__name__):
+        pytest.skip(f"PyTorch has no {kind.__name__}")
     options = dict(options)
     optimizer = kind(model(), **options)
     name = kind.__name__
@@ -254,6 +272,7 @@ class TestState:
         (optim.SGD, {"lr": 1, "momentum": 1}, "momentum must be.*got 1"),
         (optim.SGD, {"lr": 1, "momentum": np.nan}, "momentum must be.*got nan"),
         (optim.SGD, {"lr": 1, "nesterov": True}, "momentum must be.*nesterov, got 0"),
+        (optim.Lion, {"betas": (0.9, 1)}, "betas must be"),
         (optim.Adam, {"betas": (0.9,)}, "betas must be"),
         (optim.Adam, {"betas": (0.9, 1)}, "betas must be"),
         (optim.Adam, {"betas": (-0.1, 0.9)}, "betas must be"),

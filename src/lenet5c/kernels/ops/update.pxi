@@ -48,6 +48,27 @@ cdef void sgd(
 add_update(b"sgd", b"velocity", b"lr momentum nesterov weight_decay", sgd)
 
 
+cdef void lion(
+    const double* settings, float** vectors, float* params, const float* grads, Py_ssize_t size,
+) noexcept nogil:
+    """p -= lr (sign(beta1 m + (1 - beta1) g) + weight_decay p); m = beta2 m + (1 - beta2) g."""
+    cdef double beta1 = settings[1], beta2 = settings[2]
+    cdef float lr = settings[0], keep = 1 - settings[0] * settings[3]
+    cdef float keep1 = beta1, gain1 = 1 - beta1
+    cdef float keep2 = beta2, gain2 = 1 - beta2
+    cdef float* m = vectors[0]
+    cdef Py_ssize_t i
+    cdef float mixed, step
+    for i in range(size):
+        mixed = keep1 * m[i] + gain1 * grads[i]
+        # A gradient that is not a number has no sign; it is passed on.
+        step = lr if mixed > 0 else -lr if mixed < 0 else lr * mixed
+        m[i] = keep2 * m[i] + gain2 * grads[i]
+        params[i] = keep * params[i] - step
+
+add_update(b"lion", b"m", b"lr beta1 beta2 weight_decay", lion)
+
+
 cdef void sdlm(
     const double* settings, float** vectors, float* params, const float* grads, Py_ssize_t size,
 ) noexcept nogil:
