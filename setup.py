@@ -24,8 +24,16 @@ TILE_SOURCES = [
     *(f"ops/{path.name}" for path in sorted(Path(KERNELS, "ops").glob("*.pxi"))),
     "direct/direct.pxi",
 ]
-PROGRAM_SOURCES = ["simd/tiles.pxd", "engine/atomic.h", "engine/_update.pxd"]
+PROGRAM_SOURCES = [
+    "simd/tiles.pxd",
+    "engine/atomic.h",
+    "engine/canary.h",
+    "engine/_update.pxd",
+]
 PROGRAM_SOURCES += [f"engine/{path.name}" for path in sorted(Path(KERNELS, "engine").glob("*.pxi"))]
+# Debug builds: canaries behind the memory of ops; and, for tests, some modules only.
+CANARIES = [("LENET5C_CANARIES", "1")] if os.environ.get("LENET5C_CANARIES") == "1" else []
+ONLY = os.environ.get("LENET5C_MODULES", "").split()
 
 # Flags an instruction set needs, by compiler family. The baseline is the platform's own: SSE2 on
 # x86-64, NEON on arm64.
@@ -81,7 +89,7 @@ def extensions():
         return Extension(
             f"lenet5c.kernels.{name.replace('/', '.')}",
             [f"{KERNELS}/{name}.pyx", *sources],
-            define_macros=[*macros, *define_macros],
+            define_macros=[*macros, *CANARIES, *define_macros],
             **common,
             **options,
         )
@@ -116,7 +124,7 @@ def extensions():
                 f"simd/{name}", depends=[f"{KERNELS}/{source}" for source in TILE_SOURCES], **guard
             )
         )
-    return modules
+    return [module for module in modules if not ONLY or module.name.rpartition(".")[2] in ONLY]
 
 
 class BuildExt(build_ext):

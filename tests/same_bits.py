@@ -359,12 +359,12 @@ def second_derivatives_and_sdlm():
     model.vector[:] = numbers(model.num_params, 800) / 16
     samples = whole_numbers((MANY, 1, 20, 20), 801, 0, 256).astype(np.uint8)
     labels = whole_numbers(MANY, 802, 0, 10)
-    packing = {"scale": 2.0**-7, "offset": numbers((1, 20, 20), 803)}
+    samples = nn.Samples(samples, scale=2.0**-7, offset=numbers((1, 20, 20), 803))
     optimizer = optim.SDLM(model, 2.0**-6)
-    optimizer.estimate(samples, labels, nn.MSELoss(), **packing)
+    optimizer.estimate(samples, labels, nn.MSELoss())
     yield optimizer.curvature
     yield optimizer.step_sizes()
-    model.train_step(samples, labels, nn.MSELoss(), **packing)
+    model.train_step(samples, labels, nn.MSELoss())
     optimizer.step()
     yield model.vector
 
@@ -389,13 +389,12 @@ def trained(model, image, make, batch, loss, distort=None):
     scale, offset = 2.0**-7 + 2.0**-20, numbers(image, 903)
     for step in range(3):
         index = whole_numbers(batch, 904 + step, 0, batch + 5)
-        yield from model.train_step(
-            samples, labels, loss, index=index, scale=scale, offset=offset, distort=distort
-        )
+        batch_of = nn.Samples(samples, index, scale, offset, distort)
+        yield from model.train_step(batch_of, labels, loss)
         yield model.grad_vector
         optimizer.step()
         yield model.vector
-    yield model.outputs(samples, scale=scale, offset=offset)
+    yield model.outputs(nn.Samples(samples, None, scale, offset))
 
 
 @topic
@@ -477,23 +476,16 @@ def training_lenet5_of_1998():
 def steps_on_few_samples():
     """The last batch of a run is a short one."""
     samples = whole_numbers((21, 1, 20, 20), 951, 0, 256).astype(np.uint8)
-    labels, index = whole_numbers(21, 952, 0, 10), np.arange(21)
+    samples = nn.Samples(samples, scale=2.0**-7, offset=numbers((1, 20, 20), 954))
+    labels = whole_numbers(21, 952, 0, 10)
     for batch_size in (1, 5, 16):
         model = nn.LeNet5_1998(input_size=20)
         model.vector[:] = numbers(model.num_params, 953) / 16
         optimizer = optim.SDLM(model, 2.0**-12)
-        packing = {"scale": 2.0**-7, "offset": numbers((1, 20, 20), 954)}
-        optimizer.estimate(samples, labels, nn.MLELoss(), **packing)
+        optimizer.estimate(samples, labels, nn.MLELoss())
         rates = [2.0**-12] * -(-21 // batch_size)
         yield from model.train_steps(
-            samples,
-            labels,
-            nn.MLELoss(),
-            optimizer,
-            rates,
-            batch_size=batch_size,
-            index=index,
-            **packing,
+            samples, labels, nn.MLELoss(), optimizer, rates, batch_size=batch_size
         )
         yield model.vector
 

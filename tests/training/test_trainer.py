@@ -250,9 +250,9 @@ def test_every_sample_is_seen_once_an_epoch_in_a_new_order(mnist_slice, monkeypa
     trainer = lenet_trainer(mnist_slice[0].take(np.arange(101)), epochs=2)
     seen = []
 
-    def train_steps(images, labels, loss, optimizer, rates, *, index, batch_size, record, **_):
-        assert -(-len(index) // batch_size) == len(rates)
-        seen.append(index)
+    def train_steps(samples, labels, loss, optimizer, rates, *, batch_size, record):
+        assert -(-len(samples) // batch_size) == len(rates)
+        seen.append(samples.index)
         record.taken = len(rates)
 
     monkeypatch.setattr(trainer.model, "train_steps", train_steps)
@@ -376,9 +376,10 @@ def test_a_run_with_sdlm_stopped_and_resumed_is_the_same_to_the_bit(mnist_slice,
 class Measuring(SDLM):
     """Remembers what it was given to measure on."""
 
-    def estimate(self, samples, labels, loss, *, index, scale, offset):
-        super().estimate(samples, labels, loss, index=index, scale=scale, offset=offset)
-        self.drawn = [*getattr(self, "drawn", []), (self.steps, index, labels, self.curvature)]
+    def estimate(self, samples, labels, loss):
+        super().estimate(samples, labels, loss)
+        drawn = (self.steps, samples.index, labels, self.curvature)
+        self.drawn = [*getattr(self, "drawn", []), drawn]
 
 
 def test_sdlm_measures_before_each_epoch(mnist_slice):
@@ -439,7 +440,9 @@ def test_order(mnist_slice, monkeypatch, order, equal):
     monkeypatch.setattr(
         trainer.model,
         "train_steps",
-        lambda *args, **options: seen.append(options["index"]) or original(*args, **options),
+        lambda samples, *args, **options: (
+            seen.append(samples.index) or original(samples, *args, **options)
+        ),
     )
     trainer.run()
     first, second, third = np.split(np.concatenate(seen), 3)

@@ -246,8 +246,9 @@ class EpochDistortion:
     >>> model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10, rng=0))
     >>> images, labels = np.full((20, 1, 8, 8), 100, np.uint8), np.arange(20) % 10
     >>> distort = Distortion(rotation=15).of_epoch(seed=1, epoch=4)
-    >>> loss, correct = model.train_step(images, labels, nn.CrossEntropyLoss(), scale=1 / 255,
-    ...                                  offset=np.zeros((1, 8, 8), np.float32), distort=distort)
+    >>> offset = np.zeros((1, 8, 8), np.float32)
+    >>> samples = nn.Samples(images, scale=1 / 255, offset=offset, distortion=distort)
+    >>> loss, correct = model.train_step(samples, labels, nn.CrossEntropyLoss())
     """
 
     distortion: Distortion

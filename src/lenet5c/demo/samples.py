@@ -112,7 +112,10 @@ class SampleFolder:
 
     def _newest(self):
         ours = [
-            path for folder in self.folders for path in saved_files(folder) if OURS.fullmatch(path.name)
+            path
+            for folder in self.folders
+            for path in saved_files(folder)
+            if OURS.fullmatch(path.name)
         ]
         return max(ours, key=lambda path: path.name, default=None)
 

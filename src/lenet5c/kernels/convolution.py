@@ -10,7 +10,6 @@ from math import prod
 import numpy as np
 
 from lenet5c.kernels import threads
-from lenet5c.kernels.direct import _direct, strips
 from lenet5c.kernels.arrays import (
     check_array,
     check_out,
@@ -22,9 +21,10 @@ from lenet5c.kernels.arrays import (
     work_array,
 )
 from lenet5c.kernels.columns import fold, unfold, window_of
-from lenet5c.kernels.shapes import check_elements, conv2d_output_size
+from lenet5c.kernels.direct import _direct, strips
 from lenet5c.kernels.engine.ops import Conv2d
 from lenet5c.kernels.engine.single import single_op_program
+from lenet5c.kernels.shapes import check_elements, conv2d_output_size
 
 # Column matrices are made strip by strip, so that they take no more than this: 4 MiB of float64.
 COLUMN_ELEMENTS = 2**19

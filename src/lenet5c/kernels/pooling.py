@@ -18,9 +18,10 @@ from lenet5c.kernels.arrays import (
     work_array,
 )
 from lenet5c.kernels.columns import fold, unfold, window_of
-from lenet5c.kernels.shapes import pool2d_output_size
 from lenet5c.kernels.engine.ops import AvgPool2d, MaxPool2d
+from lenet5c.kernels.engine.samples import Samples
 from lenet5c.kernels.engine.single import single_op_program
+from lenet5c.kernels.shapes import pool2d_output_size
 
 # Windows as columns take no more than this at a time, unless one plane does: 4 MiB of float64.
 COLUMN_ELEMENTS = 2**19
@@ -175,8 +176,9 @@ class _Pooling:
             # The gradient of a mean does not depend on the input: one plane of it will do for all.
             same = None if self.kind == "max_pool2d" else np.zeros(len(x) * x.shape[1], np.int64)
             planes = _planes(x if same is None else x[:1, :1])
+            planes = planes if same is None else Samples(planes, same)
             self.program().backward(
-                planes, _planes(dy), _no_params(), _no_params(), _planes(work), count, same
+                planes, _planes(dy), _no_params(), _no_params(), _planes(work), count
             )
         else:
             work[...] = 0

@@ -7,10 +7,10 @@ from math import prod
 import numpy as np
 
 from lenet5c.kernels import threads
-from lenet5c.kernels.engine import lowering
-from lenet5c.kernels.simd import dispatch
-from lenet5c.kernels.engine._program import Program
 from lenet5c.kernels.arrays import rows
+from lenet5c.kernels.engine import lowering
+from lenet5c.kernels.engine._program import Program
+from lenet5c.kernels.simd import dispatch
 from lenet5c.nn.layer import Layer, check_batch, check_gradient
 
 # A chain keeps the programs of the input shapes it has met lately.
@@ -148,53 +148,30 @@ class TileChain:
             raise RuntimeError(f"{caller} needs a forward(x, training=True) before it")
         return self.saved
 
-    def run(self, samples, input_shape, index, scale, offset):
-        """Outputs for samples as `Sequential.outputs` takes them."""
-        program = self.program_for(input_shape)
-        count = len(samples) if index is None else len(index)
-        y = np.empty((count, *program.output_shape), np.float32)
-        program.forward(
-            rows(samples), self.params, rows(y), threads.effective(), index, scale, offset, True
-        )
+    def run(self, samples):
+        """Return the outputs of `Samples`."""
+        program = self.program_for(samples.shape)
+        y = np.empty((len(samples), *program.output_shape), np.float32)
+        program.forward(samples, self.params, rows(y), threads.effective(), by_sample=True)
         return y
 
-    def train_step(self, samples, input_shape, labels, loss, index, scale, offset, distort=None):
+    def train_step(self, samples, labels, loss):
         """Return loss and correct answers of a batch, and set the gradients, in one sweep."""
-        program = self.program_for(input_shape)
+        program = self.program_for(samples.shape)
         return program.train_step(
-            rows(samples),
+            samples,
             labels,
             self.params,
             self.grads,
             threads.effective(),
-            loss.kind,
-            loss.setting,
-            loss.targets(labels, prod(program.output_shape)),
-            index,
-            scale,
-            offset,
-            by_sample=True,
-            distort=distort,
+            **_loss_of(loss, labels, program),
         )
 
-    def train_steps(
-        self,
-        samples,
-        input_shape,
-        labels,
-        loss,
-        index,
-        scale,
-        offset,
-        batch_size,
-        update,
-        record,
-        distort=None,
-    ):
-        """Steps as `Sequential.train_steps` takes them."""
-        program = self.program_for(input_shape)
+    def train_steps(self, samples, labels, loss, batch_size, update, record):
+        """Take steps as `Sequential.train_steps` does."""
+        program = self.program_for(samples.shape)
         program.train_steps(
-            rows(samples),
+            samples,
             labels,
             self.params,
             self.grads,
@@ -202,14 +179,7 @@ class TileChain:
             batch_size,
             update,
             record,
-            loss.kind,
-            loss.setting,
-            loss.targets(labels, prod(program.output_shape)),
-            index,
-            scale,
-            offset,
-            by_sample=True,
-            distort=distort,
+            **_loss_of(loss, labels, program),
         )
 
     def program(self, x):
@@ -244,3 +214,9 @@ class TileChain:
             return None if at is None else at - self.start
 
         return offset
+
+
+def _loss_of(loss, labels, program):
+    """The loss as a program takes it, sample by sample where there are few."""
+    targets = loss.targets(labels, prod(program.output_shape))
+    return {"loss": loss.kind, "setting": loss.setting, "targets": targets, "by_sample": True}

@@ -5,8 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lenet5c.nn import Layer
-from lenet5c.nn.loss import Loss
+from lenet5c.nn import Layer, Loss, Samples
 from lenet5c.optim.optimizer import Optimizer, check_shape, register
 
 __all__ = ["SDLM"]
@@ -69,20 +68,13 @@ class SDLM(Optimizer):
         self.set_curvature(self.curvature)
 
     def estimate(
-        self,
-        samples: NDArray[np.float32] | NDArray[np.uint8],
-        labels: NDArray[np.integer[Any]],
-        loss: Loss,
-        *,
-        index: NDArray[np.integer[Any]] | None = None,
-        scale: float | np.float32 = 1.0,
-        offset: NDArray[np.float32] | None = None,
+        self, samples: Samples | NDArray[np.float32], labels: NDArray[np.integer[Any]], loss: Loss
     ) -> None:
         """Measure the curvature, which steps use from now on.
 
         Parameters
         ----------
-        samples, labels, loss, index, scale, offset
+        samples, labels, loss
             As of `Sequential.second_derivatives`.
 
         Raises
@@ -94,9 +86,7 @@ class SDLM(Optimizer):
             raise TypeError(
                 f"model must be a Sequential, got a {type(self.model).__name__}; put it into one"
             )
-        measured = self.model.second_derivatives(
-            samples, labels, loss, index=index, scale=scale, offset=offset
-        )
+        measured = self.model.second_derivatives(samples, labels, loss)
         if fault := self._find_fault(measured):
             raise ArithmeticError(
                 f"the curvature of {fault[0]} is {fault[1]}; lower the learning rate, it is "

@@ -10,7 +10,15 @@ from lenet5c.errors import UserError
 from lenet5c.recognition.digit import Digit as Digit
 from lenet5c.training import TrainedModel
 
-__all__ = ["BlankImageError", "PictureError", "Reader", "Reading", "predict", "prepare_digit", "read_picture"]
+__all__ = [
+    "BlankImageError",
+    "PictureError",
+    "Reader",
+    "Reading",
+    "predict",
+    "prepare_digit",
+    "read_picture",
+]
 
 class BlankImageError(UserError): ...
 class PictureError(UserError): ...
@@ -58,4 +66,6 @@ def predict(
     reading: Literal["ink", "whole"] | None = None,
 ) -> Reading: ...
 def prepare_digit(grey: NDArray[np.uint8], size: int = 28, box: int = 20) -> Digit: ...
-def read_picture(source: str | os.PathLike[str] | BinaryIO | NDArray[Any] | Any) -> NDArray[np.uint8]: ...
+def read_picture(
+    source: str | os.PathLike[str] | BinaryIO | NDArray[Any] | Any,
+) -> NDArray[np.uint8]: ...

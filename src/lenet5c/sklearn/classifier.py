@@ -10,6 +10,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from lenet5c.datasets import Dataset, Distortion, Source
+from lenet5c.nn import Samples
 from lenet5c.recipes import RECIPES, recipe
 from lenet5c.sklearn.pixels import as_images, image_shape_of, pixel_range_of
 from lenet5c.sklearn.state import pack, unpack
@@ -375,16 +376,15 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
         order = np.random.default_rng([self.seed_, 6, self.n_iter_]).permutation(len(fitted))
         steps = ceil(len(fitted) / chosen.batch_size)
         rate = chosen.lr if self.learning_rate is not None else chosen.lr / 4
+        preparation = trained.preparation
+        offset = preparation.offset(fitted.shape[1])
         losses, taken, correct = trained.model.train_steps(
-            fitted,
+            Samples(fitted, order, preparation.scale, offset),
             labels[order],
             chosen._loss(),
             self.optimizer_,
             [rate] * steps,
             batch_size=chosen.batch_size,
-            index=order,
-            scale=trained.preparation.scale,
-            offset=trained.preparation.offset(fitted.shape[1]),
         )
         if taken < steps:
             raise NonFiniteError(

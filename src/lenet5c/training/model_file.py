@@ -13,7 +13,7 @@ from lenet5c.datasets import Preparation
 from lenet5c.datasets.preparation import MAX_SIDE
 from lenet5c.datasets.source import READINGS
 from lenet5c.errors import RunError
-from lenet5c.nn import LeNet5, LeNet5_1998, Sequential, softmax
+from lenet5c.nn import LeNet5, LeNet5_1998, Samples, Sequential, softmax
 
 MODELS = {"LeNet5": LeNet5, "LeNet5_1998": LeNet5_1998}
 MEAN_IMAGE = "preparation.mean_image"
@@ -65,9 +65,8 @@ def compute_outputs(
 ) -> NDArray[np.float32]:
     """Return the outputs (N, classes) of a model for images that are still to be prepared."""
     fitted = preparation.fit_images(images)
-    return model.outputs(
-        fitted, scale=preparation.scale, offset=preparation.offset(fitted.shape[1])
-    )
+    offset = preparation.offset(fitted.shape[1])
+    return model.outputs(Samples(fitted, scale=preparation.scale, offset=offset))
 
 
 def open_model(name: str | os.PathLike[str] | None = None) -> TrainedModel:

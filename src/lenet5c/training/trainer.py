@@ -8,8 +8,9 @@ from math import ceil, isfinite
 import numpy as np
 
 from lenet5c.errors import NonFiniteError
+from lenet5c.nn import Samples
 from lenet5c.nn.convolution import positive
-from lenet5c.nn.sequential import StepsTaken, materialise
+from lenet5c.nn.sequential import StepsTaken
 from lenet5c.optim import ReduceOnPlateau
 from lenet5c.training import trainer_file
 from lenet5c.training.average import WeightAverage
@@ -358,14 +359,7 @@ class Trainer:
         index = rng.choice(len(self.train_set), count, replace=False)
         self.optimizer.lr = self._rate(self.steps_taken)
         try:
-            self.optimizer.estimate(
-                self.train_set.images,
-                self.train_set.labels[index],
-                self.loss,
-                index=index,
-                scale=self.preparation.scale,
-                offset=self.offset,
-            )
+            self.optimizer.estimate(self._samples(index), self.train_set.labels[index], self.loss)
         except ArithmeticError as error:
             raise NonFiniteError(f"before epoch {self.epoch + 1}: {error}") from None
 
@@ -382,20 +376,15 @@ class Trainer:
             rates = [self.schedule(first + i) for i in range(count)]
         samples = order[self.step * self.batch_size : (self.step + count) * self.batch_size]
         record = StepsTaken(count)
-        options = {} if self.distortion is None else {"distort": self._distort()}
         try:
             self.model.train_steps(
-                self.train_set.images,
+                self._samples(samples, self._distort()),
                 self.train_set.labels[samples],
                 self.loss,
                 self.optimizer,
                 rates,
                 batch_size=self.batch_size,
-                index=samples,
-                scale=self.preparation.scale,
-                offset=self.offset,
                 record=record,
-                **options,
             )
         finally:
             # An interrupt may come as soon as the steps are done: they count.
@@ -450,9 +439,7 @@ class Trainer:
         for name, array in self.model.state_dict().items():
             if not np.isfinite(array).all():
                 return f"{when}: {name} is not finite since the step before; {remedy}"
-        x = materialise(
-            self.train_set.images, batch, self.preparation.scale, self.offset, self._distort()
-        )
+        x = self._samples(batch, self._distort()).values()
         if not np.isfinite(x).all():
             return (
                 f"{when}: the prepared input is not finite; check mean and std of the preparation"
@@ -462,6 +449,11 @@ class Trainer:
             if not np.isfinite(x).all():
                 return f"{when}: the output of layer {name} is not finite; {remedy}"
         return f"{when}: all layers are finite, the loss function is not; {remedy}"
+
+    def _samples(self, index, distortion=None):
+        """Images of the training set, prepared on the way into the model."""
+        scale = self.preparation.scale
+        return Samples(self.train_set.images, index, scale, self.offset, distortion)
 
     def _distort(self):
         """The distortion with its draws for this epoch, as `train_steps` takes it."""

@@ -23,6 +23,8 @@ from lenet5c.kernels.simd.tiles cimport (
     TileKernels, distort_floats, distort_tile_floats, find_op, round_up, sample_key,
     spread_filters, useful_threads)
 
+from lenet5c.kernels.engine.samples import Samples
+
 cdef enum:
     FEW_SAMPLES_ = 5
 
@@ -32,6 +34,7 @@ FEW_SAMPLES = FEW_SAMPLES_
 TILE_LANES = LANES
 LINEAR_OUTPUTS = LINEAR_BLOCK
 
+include "canary.pxi"
 include "job.pxi"
 include "team.pxi"
 include "sample.pxi"
@@ -78,7 +81,7 @@ cdef class Program:
         memset(job, 0, sizeof(Job))
         job.kernels = <const TileKernels*>PyCapsule_GetPointer(capsule, b"lenet5c.TileKernels")
         job.op_count = len(plan.ops)
-        job.arena_half = plan.arena_floats
+        job.arena_half = plan.arena_floats + CANARY_FLOATS
         job.sums_size = plan.sums_floats
         job.input_size = plan.input_size
         job.output_size = plan.output_size
@@ -101,6 +104,8 @@ cdef class Program:
                 job.saved_stride += op.kernels.saved_floats(op)
             if op.kernels.scratch_floats is not NULL:
                 job.scratch_floats = max(job.scratch_floats, op.kernels.scratch_floats(op))
+        job.saved_stride += CANARY_FLOATS
+        job.scratch_floats += CANARY_FLOATS
         for i in range(self.slice_count):
             linear, start, size, sums = plan.slices[i]
             self.slices[i].linear = NULL if linear is None else self.ops + <Py_ssize_t>linear
@@ -116,7 +121,7 @@ cdef class Program:
         if way.steps is NULL:
             raise MemoryError("no memory for a program")
         way.count = len(plan.steps)
-        way.output, way.arena_floats = plan.output, plan.arena_floats
+        way.output, way.arena_floats = plan.output, plan.arena_floats + CANARY_FLOATS
         way.first_trainable = plan.first_trainable
         for i in range(way.count):
             planned = plan.steps[i]
@@ -126,8 +131,8 @@ cdef class Program:
             step.op.x, step.op.y = planned.x, planned.y
             step.blocked = planned.blocked
             step.packed, step.training = way.packed_floats, way.training_floats
-            way.packed_floats += packed_floats(step)
-            way.training_floats += training_floats(step)
+            way.packed_floats += packed_floats(step) + CANARY_FLOATS
+            way.training_floats += training_floats(step) + CANARY_FLOATS
         if way.arena_floats + way.packed_floats + way.training_floats > most_elements():
             # Spread out, the gradient of a strided or dilated convolution may be far larger than a
             # tile.
@@ -151,24 +156,30 @@ cdef class Program:
         free(self.slices)
         free(self.zeros)
 
-    cdef set_batch(self, Job* job, samples, const int64_t[::1] index, double scale,
-                   const float[::1] offset):
-        """Point job at samples, (N, input_size) of uint8 (then with scale and offset) or
-        float32."""
+    cdef set_batch(self, Job* job, samples):
+        """Point job at a batch: rows (N, input_size) of float32, or `Samples`.
+
+        Returns the array that job points into, for the caller to hold on to.
+        """
+        cdef const int64_t[::1] index = None
+        cdef const float[::1] offset = None
         cdef const unsigned char[:, ::1] bytes
         cdef const float[:, ::1] floats
         cdef Py_ssize_t available, i, width
-        if samples.dtype == "uint8":
-            bytes = samples
+        images, distortion = samples, None
+        if isinstance(samples, Samples):
+            images, index, offset = samples.rows, samples.index, samples.offset
+            distortion, job.scale = samples.distortion, samples.scale
+        if images.dtype == "uint8":
+            bytes = images
             available, width = bytes.shape[0], bytes.shape[1]
             if offset is None or offset.shape[0] != job.input_size:
                 raise ValueError(
                     f"offset should have {job.input_size} values, one for each input pixel")
-            job.scale = scale
             job.offset = &offset[0]
             job.bytes = &bytes[0, 0] if available > 0 else NULL
         else:
-            floats = samples
+            floats = images
             available, width = floats.shape[0], floats.shape[1]
             job.floats = &floats[0, 0] if available > 0 else NULL
         if width != job.input_size:
@@ -181,6 +192,8 @@ cdef class Program:
                 if not 0 <= index[i] < available:
                     raise IndexError(f"index[{i}] is {index[i]}, but there are {available} samples")
             job.index = &index[0] if job.batch > 0 else NULL
+        self.set_distort(job, distortion)
+        return images
 
     cdef int thread_count(self, Py_ssize_t batch, int wanted, Py_ssize_t parts):
         """How many threads to use: no more than there are parts to hand out, or than there is work
@@ -197,9 +210,12 @@ cdef class Program:
             return Workspace(floats)
         return space if space.floats >= floats else Workspace(floats)
 
+    cdef give_back(self, Workspace space):
+        self.idle_workspaces.append(space)
+        raise_overrun()
+
     def forward(self, samples, const float[::1] params not None, float[:, ::1] out not None,
-                int num_threads, const int64_t[::1] index=None, double scale=1,
-                const float[::1] offset=None, bint by_sample=False):
+                int num_threads, bint by_sample=False):
         """out (N, output_size) = the outputs of the batch.
 
         With by_sample, each of a few samples goes by itself, which is faster, and differs from a
@@ -207,11 +223,11 @@ cdef class Program:
         those of forward and backward.
         """
         cdef Job job = self.template
-        cdef Py_ssize_t tile, tiles, stride = job.arena_half + job.scratch_floats
+        cdef Py_ssize_t tile, tiles, stride
         cdef int threads
         cdef Workspace space
         cdef float* arenas
-        self.set_batch(&job, samples, index, scale, offset)
+        images = self.set_batch(&job, samples)
         if (params.shape[0] < self.param_extent or out.shape[0] != job.batch
                 or out.shape[1] != job.output_size):
             raise ValueError("params or out have the wrong size")
@@ -223,6 +239,7 @@ cdef class Program:
         if by_sample and job.batch <= FEW_SAMPLES_ and self.by_sample:
             return self.forward_samples(&job, num_threads)
         tiles = (job.batch + LANES - 1) // LANES
+        stride = job.arena_half + job.scratch_floats
         threads = self.thread_count(job.batch, num_threads, tiles)
         space = self.workspace(threads * stride)
         arenas = space.start
@@ -235,7 +252,7 @@ cdef class Program:
                                nogil=True):
                 forward_tile(&job, tile, arenas + threadid() * stride, arenas + threadid() * stride
                              + job.arena_half)
-        self.idle_workspaces.append(space)
+        self.give_back(space)
 
     cdef forward_samples(self, const Job* job, int num_threads):
         """A few samples, one by one."""
@@ -245,32 +262,38 @@ cdef class Program:
         cdef Py_ssize_t packed = round_up(way.packed_floats)
         cdef Py_ssize_t stride = round_up(way.arena_floats)
         cdef int threads = self.thread_count(job.batch, num_threads, job.batch)
-        cdef Workspace space = self.workspace(packed + threads * stride)
-        cdef float* filters = space.start
-        cdef float* arenas = space.start + packed
+        cdef Py_ssize_t scratch = distort_floats(&job.distort) if job.distorts else 0
+        cdef Workspace space
+        cdef float* filters
+        cdef float* arenas
+        stride += round_up(scratch)
+        space = self.workspace(packed + threads * stride)
+        filters, arenas = space.start, space.start + packed
         for i in range(way.count):
             if way.steps[i].kind == STEP_CONV2D:
                 pack_filters(job, way.steps + i, filters + way.steps[i].packed)
         if threads == 1:
             with nogil:
                 for n in range(job.batch):
-                    forward_sample(job, way, n, filters, arenas, NULL)
+                    forward_sample(job, way, n, filters, arenas,
+                                   arenas + round_up(way.arena_floats))
         else:
             for n in prange(job.batch, schedule="dynamic", chunksize=1, num_threads=threads,
                             nogil=True):
-                forward_sample(job, way, n, filters, arenas + threadid() * stride, NULL)
-        self.idle_workspaces.append(space)
+                forward_sample(job, way, n, filters, arenas + threadid() * stride,
+                               arenas + threadid() * stride + round_up(way.arena_floats))
+        self.give_back(space)
 
     def backward(self, samples, const float[:, ::1] dy not None, const float[::1] params not None,
                  float[::1] grads not None, float[:, ::1] dx, int num_threads,
-                 const int64_t[::1] index=None, bint by_sample=False):
+                 bint by_sample=False):
         """grads = the parameters' gradient, dx (N, input_size), unless it is None, the input's."""
         cdef Job job = self.template
         cdef const Op* last
         cdef UpdateSteps none
         cdef double loss = 0
         cdef Py_ssize_t correct = 0
-        self.set_batch(&job, samples, index, 1, None)
+        images = self.set_batch(&job, samples)
         if dy.shape[0] != job.batch or dy.shape[1] != job.output_size:
             raise ValueError("dy has the wrong size")
         job.forward_ops = job.op_count
@@ -288,25 +311,21 @@ cdef class Program:
 
     def train_step(self, samples, const int[::1] labels not None, const float[::1] params not None,
                    float[::1] grads not None, int num_threads, str loss="cross_entropy",
-                   double setting=0, const float[:, ::1] targets=None,
-                   const int64_t[::1] index=None, double scale=1, const float[::1] offset=None,
-                   float[:, ::1] out=None, float[:, ::1] dx=None, bint by_sample=False,
-                   distort=None):
+                   double setting=0, const float[:, ::1] targets=None, float[:, ::1] out=None,
+                   float[:, ::1] dx=None, bint by_sample=False):
         """Forward, loss and backward in one sweep.
 
-        `distort` distorts samples of bytes: its `warp` by its `stream`, which stands for seed and
-        epoch. Returns the mean loss and the number of samples of the right class; grads becomes the
+        Returns the mean loss and the number of samples of the right class; grads becomes the
         gradient of the mean loss, out the outputs, dx the gradient of the input.
         """
         cdef Job job = self.template
         cdef UpdateSteps none
         cdef Py_ssize_t correct = 0
         cdef double total = 0
-        self.set_batch(&job, samples, index, scale, offset)
+        images = self.set_batch(&job, samples)
         if job.batch == 0:
             raise ValueError("a training step needs at least one sample")
         set_loss(&job, loss, setting, labels, targets)
-        self.set_distort(&job, distort)
         if out is not None:
             if out.shape[0] != job.batch or out.shape[1] != job.output_size:
                 raise ValueError("out has the wrong size")
@@ -328,7 +347,7 @@ cdef class Program:
         cdef double total = 0
         if job.op_count > 0:
             raise ValueError(f"the program must have no ops, got {job.op_count}")
-        self.set_batch(&job, samples, None, 1, None)
+        images = self.set_batch(&job, samples)
         if job.batch == 0:
             raise ValueError("a loss needs at least one sample")
         set_loss(&job, loss, setting, labels, targets)
@@ -340,9 +359,7 @@ cdef class Program:
     def train_steps(self, samples, const int[::1] labels not None, float[::1] params not None,
                     float[::1] grads not None, int num_threads, Py_ssize_t batch_size,
                     Update update not None, record, str loss="cross_entropy", double setting=0,
-                    const float[:, ::1] targets=None, const int64_t[::1] index=None,
-                    double scale=1, const float[::1] offset=None, bint by_sample=False,
-                    distort=None):
+                    const float[:, ::1] targets=None, bint by_sample=False):
         """As many steps as record.losses has elements: `train_step` on the next batch_size samples,
         then an update.
 
@@ -354,12 +371,11 @@ cdef class Program:
         cdef double[::1] losses = record.losses
         cdef Py_ssize_t step, steps = losses.shape[0], taken = 0, right = 0
         cdef Py_ssize_t* correct
-        self.set_batch(&job, samples, index, scale, offset)
+        images = self.set_batch(&job, samples)
         if job.batch < 1 or batch_size < 1 or steps != (job.batch - 1) // batch_size + 1:
             raise ValueError(f"{job.batch} samples are not {steps} batches of {batch_size}, the "
                              "last perhaps shorter")
         set_loss(&job, loss, setting, labels, targets)
-        self.set_distort(&job, distort)
         if update.size != params.shape[0] or update.steps != steps:
             raise ValueError(
                 f"update must be of {params.shape[0]} parameters and {steps} steps, got "
@@ -383,6 +399,7 @@ cdef class Program:
         record.taken, record.correct = taken, right
 
     cdef set_distort(self, Job* job, distort):
+        """Distort samples of bytes by the `warp` and the `stream` of seed and epoch."""
         cdef Warp warp
         if distort is None:
             return
@@ -465,7 +482,7 @@ cdef class Program:
                                    update if isfinite(loss[step]) else &none, step)
                 if not isfinite(loss[step]) and update.kernel is not NULL:
                     break
-        self.idle_workspaces.append(space)
+        self.give_back(space)
 
     cdef run_in_tiles(self, Job* job, Py_ssize_t batch_size, Py_ssize_t steps, float[::1] grads,
                       const UpdateSteps* update, int num_threads, double* loss,
@@ -473,7 +490,7 @@ cdef class Program:
         """All threads together, tile by tile."""
         cdef Team team
         cdef Record records[2 * SHARDS]
-        cdef Py_ssize_t i, tiles, floats, record_floats
+        cdef Py_ssize_t i, tiles, sums_floats, record_floats
         cdef int threads
         cdef Workspace space
         memset(&team, 0, sizeof(Team))
@@ -495,12 +512,13 @@ cdef class Program:
         # Who recomputes a shard writes what a latecomer may still write: the same values, unless
         # the parameters move.
         team.speculate = update.kernel is NULL or (job.out is NULL and job.dx is NULL)
-        record_floats = round_up(job.sums_size) + team.shard_tiles * job.saved_stride
+        sums_floats = round_up(job.sums_size + CANARY_FLOATS)
+        record_floats = sums_floats + team.shard_tiles * job.saved_stride
         team.arena_stride = 2 * job.arena_half + round_up(job.scratch_floats)
         space = self.workspace((SHARDS + threads) * record_floats + threads * team.arena_stride)
         for i in range(SHARDS + threads):
             records[i].sums = space.start + i * record_floats
-            records[i].saved = records[i].sums + round_up(job.sums_size)
+            records[i].saved = records[i].sums + sums_floats
         for i in range(SHARDS):
             atomic_set(slot_of(&team, i), i)
         team.threads = threads
@@ -519,7 +537,7 @@ cdef class Program:
             with nogil, parallel(num_threads=threads):
                 work_in_team(&team, threadid())
         free(team.claims)
-        self.idle_workspaces.append(space)
+        self.give_back(space)
 
 
 cdef bint are_finite(const double* values, Py_ssize_t count) noexcept nogil:

@@ -99,12 +99,50 @@ cdef void load_tile(const Job* job, Py_ssize_t first, float* tile, float* scratc
         job.kernels.pack_floats(floats, job.input_size, tile)
 
 
+cdef inline float* scratch_end(const Op* op, float* scratch) noexcept nogil:
+    return scratch + (op.kernels.scratch_floats(op) if op.kernels.scratch_floats is not NULL else 0)
+
+
+cdef inline float* arena_end(const Job* job, float* arena) noexcept nogil:
+    return arena + job.arena_half - CANARY_FLOATS
+
+
+cdef inline void forward_op(const Job* job, const Op* op, float* arena,
+                            float* scratch) noexcept nogil:
+    if CANARY_FLOATS > 0:
+        set_canary(arena_end(job, arena))
+        set_canary(scratch_end(op, scratch))
+    op.kernels.forward(op, job.params, arena, scratch)
+    if CANARY_FLOATS > 0:
+        check_canary(arena_end(job, arena), op.kernels.name, b"arena")
+        check_canary(scratch_end(op, scratch), op.kernels.name, b"scratch")
+
+
+cdef inline void backward_op(const Job* job, const Op* op, float* arena, bint need_dx, float* sums,
+                             float* saved, float* scratch) noexcept nogil:
+    cdef float* gradients = arena + job.arena_half
+    cdef float* saved_end = saved + job.saved_stride - CANARY_FLOATS
+    cdef const char* name = op.kernels.name
+    if CANARY_FLOATS > 0:
+        set_canary(arena_end(job, gradients))
+        set_canary(scratch_end(op, scratch))
+        set_canary(sums + job.sums_size)
+        set_canary(saved_end)
+    op.kernels.backward(op, job.params, arena, gradients, need_dx, sums, saved, scratch)
+    if CANARY_FLOATS > 0:
+        check_canary(arena_end(job, arena), name, b"arena")
+        check_canary(arena_end(job, gradients), name, b"arena of gradients")
+        check_canary(scratch_end(op, scratch), name, b"scratch")
+        check_canary(sums + job.sums_size, name, b"sums in a record")
+        check_canary(saved_end, name, b"saved values in a record")
+
+
 cdef void forward_tile(const Job* job, Py_ssize_t tile, float* arena,
                        float* scratch) noexcept nogil:
     cdef Py_ssize_t i
     load_tile(job, tile * LANES, arena, scratch)
     for i in range(job.forward_ops):
-        job.ops[i].kernels.forward(job.ops + i, job.params, arena, scratch)
+        forward_op(job, job.ops + i, arena, scratch)
     if job.out is not NULL:
         job.kernels.unpack(arena + job.output, job.output_size,
                            min(<Py_ssize_t>LANES, job.batch - tile * LANES),
@@ -164,10 +202,8 @@ cdef void run_shard(
         start_gradient(job, tile, arena + job.output, gradients + job.output,
                        &record.loss[tile - first], &record.correct[tile - first])
         for i in range(job.op_count - 1, job.first_gradient - 1, -1):
-            job.ops[i].kernels.backward(
-                job.ops + i, job.params, arena, gradients,
-                i > job.first_gradient or job.dx is not NULL, record.sums,
-                record.saved + (tile - first) * job.saved_stride, scratch)
+            backward_op(job, job.ops + i, arena, i > job.first_gradient or job.dx is not NULL,
+                        record.sums, record.saved + (tile - first) * job.saved_stride, scratch)
         if job.dx is not NULL:
             job.kernels.unpack(gradients, job.input_size,
                                min(<Py_ssize_t>LANES, job.batch - tile * LANES),

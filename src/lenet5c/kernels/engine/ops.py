@@ -143,7 +143,7 @@ class AvgPool2d(Pool2d):
     """The mean of each window, padding counted or not."""
 
     kind: ClassVar[str] = "avg_pool2d"
-    count_pad: bool = True
+    count_include_pad: bool = True
 
 
 @dataclass

@@ -122,6 +122,7 @@ cdef void pack_filters(const Job* job, const Step* step, float* packed) noexcept
     cdef Py_ssize_t size = op.C * op.KH * op.KW
     cdef Py_ssize_t blocks = blocks_of(op.O)
     cdef Py_ssize_t block, lane, o
+    set_canary(packed + packed_floats(step))
     for block in range(blocks):
         for lane in range(LANES):
             o = min(block * LANES + lane, op.O - 1)
@@ -129,6 +130,7 @@ cdef void pack_filters(const Job* job, const Step* step, float* packed) noexcept
             bias = job.params[op.bias + o] if op.has_bias else 0
             packed[(blocks * size + block) * LANES + lane] = bias
         job.kernels.pack_floats(filters, size, packed + block * size * LANES)
+    check_canary(packed + packed_floats(step), op.kernels.name, b"packed filters")
 
 
 cdef void sample_conv2d(const Job* job, const Step* step, const float* packed,
@@ -209,7 +211,9 @@ cdef void forward_sample(
     cdef Py_ssize_t i
     cdef const Step* step
     cdef const Op* op
+    cdef float* end = arena + way.arena_floats - CANARY_FLOATS
     load_sample(job, n, arena, scratch)
+    set_canary(end)
     for i in range(way.count):
         step = way.steps + i
         op = &step.op
@@ -223,5 +227,6 @@ cdef void forward_sample(
             op.kernels.forward(op, job.params, arena, NULL)
         else:
             op.kernels.sample_forward(op, job.params, arena + op.x, arena + op.y)
+        check_canary(end, op.kernels.name, b"arena of a sample")
     if job.out is not NULL:
         memcpy(job.out + n * job.output_size, arena + way.output, job.output_size * sizeof(float))

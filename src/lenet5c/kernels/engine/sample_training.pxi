@@ -178,11 +178,16 @@ cdef void backward_sample(
     cdef const float* x
     cdef const float* dy
     cdef float* dx
+    cdef float* training_end
+    cdef float* end = gradients + way.arena_floats - CANARY_FLOATS
     for i in range(way.count - 1, first - 1, -1):
         step = way.steps + i
         op = &step.op
         x, dy, dx = arena + op.x, gradients + op.y, gradients + op.x
         need_dx = i > first or job.dx is not NULL
+        training_end = training + step.training + training_floats(step)
+        set_canary(end)
+        set_canary(training_end)
         if step.kind == STEP_CONV2D:
             sample_conv2d_dparams(job, step, x, dy, training + step.training)
             if need_dx:
@@ -196,6 +201,8 @@ cdef void backward_sample(
         else:
             op.kernels.sample_backward(op, job.params, x, dy, dx if need_dx else NULL,
                                        training + step.training)
+        check_canary(end, op.kernels.name, b"arena of gradients of a sample")
+        check_canary(training_end, op.kernels.name, b"sums of a sample")
     if job.dx is not NULL:
         memcpy(job.dx + n * job.input_size, gradients, job.input_size * sizeof(float))
 

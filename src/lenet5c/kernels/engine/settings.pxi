@@ -22,7 +22,8 @@ cdef set_op(Op* op, o, const TileKernels* kernels, list held):
     op.DH, op.DW = getattr(o, "dilation", (1, 1))
     op.groups, op.definition = getattr(o, "groups", 1), getattr(o, "definition", False)
     op.relu, op.mask, op.pool = o.relu, getattr(o, "mask", False), o.pool
-    op.count_pad, op.has_bias = getattr(o, "count_pad", False), getattr(o, "bias", None) is not None
+    op.count_pad = getattr(o, "count_include_pad", False)
+    op.has_bias = getattr(o, "bias", None) is not None
     op.x, op.y, op.argmax = o.x, o.y, getattr(o, "argmax", 0)
     op.weight, op.bias = getattr(o, "weight", 0), getattr(o, "bias", None) or 0
     op.dweight, op.dbias = getattr(o, "dweight", 0), getattr(o, "dbias", 0)
