@@ -56,17 +56,9 @@ OPTIONS = {
         {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.01},
     ],
 }
-
-
-def lion_step(p, g, m, lr, betas=(0.9, 0.99), weight_decay=0.0):
-    """Return p and m after a step of Lion, Algorithm 2 of Chen et al. (2023)."""
-    beta1, beta2 = betas
-    p = p - lr * (np.sign(beta1 * m + (1 - beta1) * g) + weight_decay * p)
-    return p, beta2 * m + (1 - beta2) * g
-
-
 REFERENCES = {
-    optim.Lion: lion_step,
+    optim.Lion: reference.lion_step,
+    optim.NAdam: reference.nadam_step,
     optim.SGD: reference.sgd_step,
     optim.Adam: reference.adam_step,
     optim.Adagrad: reference.adagrad_step,
@@ -118,9 +110,7 @@ def assert_close(actual, expected, step, moved):
     )
 
 
-@pytest.mark.parametrize(
-    "kind, options", [(k, options) for k, options in SETTINGS if k in REFERENCES], ids=name_of
-)
+@each_optimizer
 def test_matches_reference(kind, options):
     optimizer = kind(model(), **options)
     p = optimizer.model.vector.astype(np.float64)
@@ -129,7 +119,7 @@ def test_matches_reference(kind, options):
     moved = np.zeros(154)
     for step, (gradient, actual) in enumerate(zip(gradients(), steps(optimizer), strict=True)):
         before = p
-        number = (step + 1,) if kind is optim.Adam else ()
+        number = (step + 1,) if issubclass(kind, optim.Adam) else ()
         p, *state = REFERENCES[kind](p, gradient.astype(np.float64), *state, *number, **options)
         moved += abs(p - before)
         assert_close(actual, p, step, moved)

@@ -102,7 +102,15 @@ from lenet5c.reference.normalization import (
     batch_norm_inference,
     update_running_statistics,
 )
-from lenet5c.reference.optimizer import adagrad_step, adam_step, rmsprop_step, sdlm_step, sgd_step
+from lenet5c.reference.optimizer import (
+    adagrad_step,
+    adam_step,
+    lion_step,
+    nadam_step,
+    rmsprop_step,
+    sdlm_step,
+    sgd_step,
+)
 from lenet5c.reference.pooling import (
     avg_pool2d,
     avg_pool2d_backward,
@@ -164,6 +172,7 @@ __all__ = [
     "linear",
     "linear_backward",
     "linear_backward_second",
+    "lion_step",
     "log_softmax",
     "map_loss",
     "map_loss_second",
@@ -174,6 +183,7 @@ __all__ = [
     "mle_loss_second",
     "mse_loss",
     "mse_loss_second",
+    "nadam_step",
     "numeric_gradient",
     "output_shape",
     "pair",
