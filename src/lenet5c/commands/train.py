@@ -21,7 +21,7 @@ from lenet5c.datasets.source import READINGS, open_source, source_name
 from lenet5c.errors import MissingExtraError
 from lenet5c.nn import LeNet5
 from lenet5c.nn.initialize import NAMED
-from lenet5c.nn.lenet5 import ACTIVATIONS, C5_FORMS, POOLINGS
+from lenet5c.nn import ACTIVATIONS, C5_FORMS, POOLINGS
 from lenet5c.nn.lenet5_1998 import INITS
 from lenet5c.recipes import RECIPES, recipe
 from lenet5c.recipes.recipe import (

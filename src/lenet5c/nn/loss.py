@@ -12,11 +12,10 @@ from lenet5c.kernels.arrays import contiguous, rows
 from lenet5c.kernels.engine import lowering
 from lenet5c.kernels.engine._program import Program
 from lenet5c.kernels.simd import dispatch
-from lenet5c.nn.layer import check_batch
+from lenet5c.nn.layer import Floats, check_batch
 
 __all__ = ["LOSSES", "CrossEntropyLoss", "Loss", "MAPLoss", "MLELoss", "MSELoss", "softmax"]
 
-Floats = NDArray[np.float32]
 #: Classes of losses by the name that recipes use.
 LOSSES: dict[str, type["Loss"]] = {}
 
@@ -31,7 +30,7 @@ class Loss:
     kind = ""
 
     def __init_subclass__(cls) -> None:
-        if cls.kind:
+        if "kind" in vars(cls):
             LOSSES[cls.kind] = cls
 
     def __call__(self, outputs: Floats, target: ArrayLike) -> tuple[float, Floats]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from lenet5c.errors import NonFiniteError
 from lenet5c.nn import Samples
-from lenet5c.nn.convolution import positive
+from lenet5c.nn.layer import positive
 from lenet5c.nn.sequential import StepsTaken
 from lenet5c.optim import ReduceOnPlateau
 from lenet5c.training import trainer_file
