@@ -24,6 +24,8 @@ torch = pytest.importorskip("torch")
 # Each layer with PyTorch's, the keywords of its reference, and whether that derives from x, not y.
 CASES = [
     (nn.ReLU(), torch.nn.ReLU(), {}, False),
+    (nn.LeakyReLU(), torch.nn.LeakyReLU(), {"negative_slope": 0.01}, True),
+    (nn.LeakyReLU(-0.3), torch.nn.LeakyReLU(-0.3), {"negative_slope": -0.3}, True),
     (nn.Sigmoid(), torch.nn.Sigmoid(), {}, False),
     (nn.Tanh(), torch.nn.Tanh(), {}, False),
     (nn.ScaledTanh(), None, {}, False),

@@ -1,12 +1,13 @@
 """Elementwise activations."""
 
+from math import isfinite
 from typing import ClassVar
 
 from lenet5c.kernels.engine import ops
 from lenet5c.nn.layer import Floats, Shape
 from lenet5c.nn.tile_layer import Offset, TileLayer
 
-__all__ = ["ACTIVATIONS", "ReLU", "ScaledTanh", "Sigmoid", "Tanh"]
+__all__ = ["ACTIVATIONS", "LeakyReLU", "ReLU", "ScaledTanh", "Sigmoid", "Tanh"]
 
 #: Classes of activations by the name of their kernel, which recipes use.
 ACTIVATIONS: dict[str, type["Activation"]] = {}
@@ -55,6 +56,40 @@ class ReLU(Activation):
 
     kind = "relu"
     init = "he_normal"
+
+
+class LeakyReLU(Activation):
+    """Rectified linear unit with a slope for negative inputs (Maas et al., 2013).
+
+    Parameters
+    ----------
+    negative_slope : float
+
+    Notes
+    -----
+    y = x and dx = dy where x > 0, else y = negative_slope * x and dx = negative_slope * dy.
+
+    Reference: `lenet5c.reference.leaky_relu`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet5c import nn
+    >>> nn.LeakyReLU(0.25).forward(np.array([[-2, 0, 3]], np.float32))
+    array([[-0.5,  0. ,  3. ]], dtype=float32)
+    """
+
+    kind = "leaky_relu"
+    init = "he_normal"
+
+    def __init__(self, negative_slope: float = 0.01) -> None:
+        if not isfinite(negative_slope):
+            raise ValueError(f"negative_slope must be a finite number, got {negative_slope!r}")
+        self.negative_slope = float(negative_slope)
+
+    @property
+    def constants(self) -> tuple[float, ...]:
+        return (self.negative_slope,)
 
 
 class Sigmoid(Activation):

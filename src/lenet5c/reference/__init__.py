@@ -31,6 +31,9 @@ Learning-rate schedules have no twins: those of `lenet5c.optim` are plain Python
 """
 
 from lenet5c.reference.activation import (
+    leaky_relu,
+    leaky_relu_backward,
+    leaky_relu_backward_second,
     relu,
     relu_backward,
     relu_backward_second,
@@ -164,6 +167,9 @@ __all__ = [
     "flatten_backward",
     "flatten_backward_second",
     "im2col",
+    "leaky_relu",
+    "leaky_relu_backward",
+    "leaky_relu_backward_second",
     "lenet5",
     "lenet5_1998",
     "lenet5_1998_backward",
