@@ -285,7 +285,10 @@ class TestErrors:
                 lambda: nn.Conv2d(2, 1, 5, connection_table=[["1"], ["0"]]),
                 "connection_table must.*got <U1",
             ),
-            (lambda: nn.Conv2d(2, 1, 5, connection_table=1), r"connection_table must.*got int64 \(\)"),
+            (
+                lambda: nn.Conv2d(2, 1, 5, connection_table=1),
+                r"connection_table must.*got int64 \(\)",
+            ),
             (
                 lambda: nn.Conv2d(2, 2, 5, connection_table=[[1, 0], [1, 0]]),
                 "connection_table must have an input for each output",

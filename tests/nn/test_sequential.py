@@ -561,9 +561,7 @@ class TestNames:
 
 def test_shapes_that_do_not_fit_are_named_by_their_layer():
     model = nn.Sequential(nn.Conv2d(1, 4, 3, rng=0), nn.ReLU(), nn.Linear(784, 10, rng=1))
-    with pytest.raises(
-        ValueError, match=r"\(784,\) for Linear, got \(4, 14, 14\); put a Flatten"
-    ):
+    with pytest.raises(ValueError, match=r"\(784,\) for Linear, got \(4, 14, 14\); put a Flatten"):
         model.forward(normal(2, 1, 16, 16))
     with pytest.raises(ValueError, match="Conv2d .* 1 channels"):
         model.output_shape((3, 16, 16))
