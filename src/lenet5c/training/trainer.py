@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lenet5c.datasets import Dataset, Distortion, Preparation
 from lenet5c.errors import NonFiniteError, RunError
 from lenet5c.nn import Samples, Sequential
-from lenet5c.nn.convolution import positive
+from lenet5c.nn.layer import positive
 from lenet5c.nn.sequential import StepsTaken
 from lenet5c.optim import ReduceOnPlateau
 from lenet5c.training import checkpoint, state
