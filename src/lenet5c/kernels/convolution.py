@@ -22,6 +22,7 @@ from lenet5c.kernels.arrays import (
 )
 from lenet5c.kernels.columns import fold, unfold, window_of
 from lenet5c.kernels.direct import _direct, strips
+from lenet5c.kernels.engine._program import TILE_LANES as LANES
 from lenet5c.kernels.engine.ops import Conv2d
 from lenet5c.kernels.engine.single import single_op_program
 from lenet5c.kernels.shapes import check_elements, conv2d_output_size
@@ -185,9 +186,9 @@ class _Convolution:
             _filled_lanes(batch * self.groups),
             _filled_lanes(channels // self.groups),
         )
-        tile = 16 * (in_channels * prod(image) + len(self.weight) * prod(self.size))
+        tile = LANES * (in_channels * prod(image) + len(self.weight) * prod(self.size))
         fits = self.groups == 1 and tile <= strips.STRIP_FLOATS
-        if of_units > of_channels or (fits and of_units == of_channels and batch >= 16):
+        if of_units > of_channels or (fits and of_units == of_channels and batch >= LANES):
             return "tiles" if fits else "units"
         return "channels"
 
@@ -292,4 +293,4 @@ class _Convolution:
 
 def _filled_lanes(count):
     """The share of lanes in use, if `count` values are put 16 side by side."""
-    return count / (-(-count // 16) * 16) if count else 0
+    return count / (-(-count // LANES) * LANES) if count else 0

@@ -18,7 +18,7 @@ from lenet5c.kernels.engine._workspace cimport Workspace
 from lenet5c.kernels.simd.tiles cimport (
     CROSS_ENTROPY, LANES, LINEAR_BLOCK, MAXIMUM_A_POSTERIORI,
     MAXIMUM_LIKELIHOOD, MEAN_SQUARED_ERROR, DirectSum, Distort, LossKind, Op, OpKernels,
-    TileKernels, distort_floats, distort_tile_floats, find_op, round_up, sample_key,
+    TileKernels, find_op, round_up, sample_key,
     spread_filters, useful_threads)
 
 from lenet5c.kernels.engine.samples import Samples
@@ -260,10 +260,12 @@ cdef class Program:
         cdef Py_ssize_t packed = round_up(way.packed_floats)
         cdef Py_ssize_t stride = round_up(way.arena_floats)
         cdef int threads = self.thread_count(job.batch, num_threads, job.batch)
-        cdef Py_ssize_t scratch = distort_floats(&job.distort) if job.distorts else 0
+        cdef Py_ssize_t scratch = 0
         cdef Workspace space
         cdef float* filters
         cdef float* arenas
+        if job.distorts:
+            scratch = job.kernels.distort_floats(&job.distort)
         stride += round_up(scratch)
         space = self.workspace(packed + threads * stride)
         filters, arenas = space.start, space.start + packed
@@ -388,7 +390,8 @@ cdef class Program:
         job.distorts = True
         job.distort = warp.of(self.input_shape[0], self.input_shape[1], self.input_shape[2])
         job.stream = distort.stream
-        job.scratch_floats = max(job.scratch_floats, distort_tile_floats(&job.distort))
+        job.scratch_floats = max(job.scratch_floats,
+                                 job.kernels.distort_tile_floats(&job.distort))
 
     cdef run(self, Job* job, Py_ssize_t batch_size, Py_ssize_t steps, const float[::1] params,
              float[::1] grads, const Update* update, int num_threads, double* loss,
@@ -431,7 +434,7 @@ cdef class Program:
         cdef Py_ssize_t training_floats = round_up(way.training_floats)
         cdef Py_ssize_t scratch_floats = 0
         if whole.distorts:
-            scratch_floats = round_up(distort_floats(&whole.distort))
+            scratch_floats = round_up(whole.kernels.distort_floats(&whole.distort))
         cdef Workspace space = self.workspace(
             packed_floats + training_floats + 2 * whole.output_size * LANES + FEW_SAMPLES_ * stride
             + scratch_floats)
