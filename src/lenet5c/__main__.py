@@ -5,7 +5,6 @@ from importlib import import_module
 
 try:
     from collections.abc import Sequence
-    from difflib import get_close_matches
 
     import lenet5c
     from lenet5c.commands import cli
@@ -56,6 +55,8 @@ def main(argv: Sequence[object] | None = None) -> int:
     cli.prepare_streams()
     name = arguments[0] if arguments else "-"
     if name not in COMMANDS and not name.startswith("-"):
+        from difflib import get_close_matches
+
         close = "".join(
             f"did you mean {match}?" for match in get_close_matches(name.lower(), COMMANDS, 1)
         )

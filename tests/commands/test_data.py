@@ -92,7 +92,7 @@ def test_pixel_statistics_are_those_of_training(command, idx_files, mnist_slice)
     assert (
         abs(found["mean"][0] - pixels.mean()) < 1e-4 and abs(found["std"][0] - pixels.std()) < 1e-4
     )
-    assert sum(found["counts"]["train"]) == 2000 and found["kinds"] == {"grey": 2500}
+    assert sum(found["counts"]["train"]) == 2000 and found["kinds"] == {"gray": 2500}
     assert found["warnings"] == []
 
 

@@ -85,7 +85,7 @@ def test_text_without_options_is_the_shipped_model_on_mnist(run):
     code, said, _ = run()
     assert code == 0 and "Accuracy: 99.58% (9958/10000), 95% interval 99.43 to 99.69%" in said
     assert max(map(len, said.splitlines())) <= 100
-    assert "The surest 10 of 42 mistakes:" in said and "mean of classes" in said
+    assert "The 10 most confident of 42 misclassified images:" in said and "mean of classes" in said
 
 
 def test_a_comparison_is_mcnemars(run, idx_files, mnist_slice, other):
@@ -102,7 +102,7 @@ def test_a_comparison_is_mcnemars(run, idx_files, mnist_slice, other):
         expected.only_b,
         expected.p_value,
     )
-    assert (compared["both_right"], compared["both_wrong"]) == (
+    assert (compared["both_correct"], compared["both_wrong"]) == (
         int((a & b).sum()),
         int((~a & ~b).sum()),
     )
@@ -130,7 +130,7 @@ def test_a_p_value_in_words(only_first, only_second, words):
         "only_second": only_second,
         "p_value": test.p_value,
     }
-    assert words in evaluate.verdict("A", other)
+    assert words in evaluate.interpret("A", other)
 
 
 def test_files(run, tmp_path, idx_files, other):
@@ -194,7 +194,7 @@ def test_no_mistake_at_all(run, tmp_path, mnist_slice):
     right = np.flatnonzero(pretrained().probabilities(test.images).argmax(axis=1) == test.labels)
     folder = write_idx_files(tmp_path / "right", train, test.take(right))
     code, said, complained = run("--data", folder, "--out", tmp_path / "out")
-    assert code == 0 and complained == "" and "100.00%" in said and "mistakes" not in said
+    assert code == 0 and complained == "" and "100.00%" in said and "misclassified" not in said
 
 
 def test_models_of_other_kinds(run, tmp_path):
@@ -242,7 +242,7 @@ def test_bad_use(run, tmp_path, idx_files):
     (tmp_path / "config.json").write_text("{}")
     assert_bad_use(run("--out", tmp_path), "--out", "holds a run")
     (tmp_path / "file").write_text("")
-    assert_bad_use(run("--out", tmp_path / "file"), "--out", "cannot be a folder")
+    assert_bad_use(run("--out", tmp_path / "file"), "--out", "which cannot be one")
     (tmp_path / "empty").mkdir()
     assert_bad_use(run(tmp_path / "empty"), "a folder without model.safetensors")
     two = TrainedModel(nn.LeNet5(2), Preparation((32, 32)), ("cat", "dog"))

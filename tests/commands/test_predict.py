@@ -176,7 +176,7 @@ def test_models(folder, tmp_path, capsys):
         (("--model", folder), "without model.safetensors"),
         (("--model", folder / "7.png"), "safetensors"),
         (("--model", tmp_path, "--digits", "many"), "whole"),
-        (("--model", tmp_path, "--reading", "ink"), "3 channels"),
+        (("--model", tmp_path, "--reading", "ink"), "1 channel to read ink, got 3"),
     ]:
         code, out, err = run(capsys, folder / "7.png", *arguments)
         assert code == 2 and out == [] and len(err) == 1 and words in err[0]

@@ -272,7 +272,7 @@ def test_images_of_other_sizes_and_other_classes(tmp_path, shape, classes):
         (["--data", ""], ["--data", "mnist"]),
         (["--out", ""], ["--out", "empty"]),
         (["--preparation", "seed9"], ["--preparation", "seed9"]),
-        (["--preparation", "pynet", "--fit", "pad"], ["fit", "pad", "pynet"]),
+        (["--preparation", "resized", "--fit", "pad"], ["fit", "pad", "resized"]),
         (["--keep", "best", "--validation", "0"], ["keep", "validation"]),
         (
             ["--schedule", "reduce-on-plateau", "--validation", "0"],

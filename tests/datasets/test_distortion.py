@@ -107,7 +107,7 @@ class TestWarp:
         images = some_images(20, 2, 9, 30)
         assert_array_equal(Distortion(flip=1)(images, 0), images[..., ::-1])
 
-    def test_stays_within_grey_levels(self):
+    def test_stays_within_gray_levels(self):
         warped = EVERYTHING(some_images(50, 1, 20, 20), 0)
         assert warped.min() >= 0 and warped.max() <= 255
 
@@ -407,16 +407,14 @@ class TestSettings:
         assert Distortion.from_dict(json.loads(json.dumps(distortion.to_dict()))) == distortion
 
     def test_an_unknown_name_is_refused(self):
-        with pytest.raises(
-            ValueError, match="name is 'wild'; it should be one of paper1998, modern"
-        ):
+        with pytest.raises(ValueError, match="name must be one of paper1998, modern, got 'wild'"):
             Distortion.named("wild")
 
     def test_dicts_from_files_are_checked(self):
         values = Distortion().to_dict()
         with pytest.raises(TypeError, match="values must be a dict, got list"):
             Distortion.from_dict([1])
-        with pytest.raises(ValueError, match="values has 'sheer'"):
+        with pytest.raises(ValueError, match="values must have .*got 'sheer'"):
             Distortion.from_dict(
                 {name if name != "shear" else "sheer": value for name, value in values.items()}
             )
@@ -426,10 +424,10 @@ class TestSettings:
     @pytest.mark.parametrize(
         "seed, epoch, error, text",
         [
-            (-1, 0, ValueError, "seed is -1"),
-            (0, -2, ValueError, "epoch is -2"),
-            (0.5, 0, TypeError, "seed is 0.5"),
-            (0, True, TypeError, "epoch is True"),
+            (-1, 0, ValueError, "seed must not be negative, got -1"),
+            (0, -2, ValueError, "epoch must not be negative, got -2"),
+            (0.5, 0, TypeError, "seed must be an int, got 0.5"),
+            (0, True, TypeError, "epoch must be an int, got True"),
         ],
     )
     def test_seed_and_epoch_are_checked(self, seed, epoch, error, text):
@@ -443,7 +441,7 @@ class TestSettings:
         np.testing.assert_array_equal(pickle.loads(pickle.dumps(used))(images), expected)
 
     def test_an_epoch_needs_a_distortion(self):
-        with pytest.raises(TypeError, match="distortion is a dict"):
+        with pytest.raises(TypeError, match="distortion must be a Distortion, got dict"):
             EpochDistortion({}, 0)
 
     @pytest.mark.parametrize(

@@ -53,7 +53,9 @@ def debug_build(tmp_path_factory):
     folder = tmp_path_factory.mktemp("canaries")
     for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(CHECKOUT / name, folder)
-    shutil.copytree(CHECKOUT / "src", folder / "src", ignore=shutil.ignore_patterns("*.so", "*.pyd"))
+    shutil.copytree(
+        CHECKOUT / "src", folder / "src", ignore=shutil.ignore_patterns("*.so", "*.pyd")
+    )
     installed = Path(kernels.__file__).parent
     for path in [*installed.rglob("*.so"), *installed.rglob("*.pyd")]:
         if not path.name.startswith("_program."):

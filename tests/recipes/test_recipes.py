@@ -88,7 +88,7 @@ def test_every_optimiser_learns_with_every_schedule(mnist_slice, name, schedule)
         ({"schedule": "none"}, "schedule"),
         ({"fit": "crop"}, "fit"),
         ({"fit": ["pad"]}, "fit"),
-        ({"fit": "pad", "preparation": "pynet"}, "fit"),
+        ({"fit": "pad", "preparation": "resized"}, "fit"),
         ({"net": "alexnet"}, "net"),
         ({"loss": "hinge"}, "loss"),
         ({"preparation": "seed9"}, "preparation"),

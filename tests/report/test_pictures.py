@@ -145,7 +145,7 @@ def test_names_never_begin_a_formula_and_missing_characters_are_numbers():
 
 
 def test_confusion_wants_a_name_for_each_class():
-    with pytest.raises(ValueError, match="3 names; the matrix has 2 classes"):
+    with pytest.raises(ValueError, match="one for each of 2 classes, got 3"):
         confusion(np.eye(2, dtype=int), "abc")
 
 
@@ -166,7 +166,9 @@ def test_errors_worst_first(wrong, channels):
     assert_all_inside(figure)
     indices = [int(text.split("· ")[1]) for text in texts(figure) if "·" in text]
     assert indices == list(range(wrong))[::-1][:40]
-    assert any("None of the 200 images is wrong" in text for text in texts(figure)) == (wrong == 0)
+    assert any("None of the 200 images is misclassified" in text for text in texts(figure)) == (
+        wrong == 0
+    )
 
 
 @pytest.mark.parametrize("channels, side", [(2, 5), (4, 64), (1, 300)])
@@ -202,9 +204,9 @@ def test_filters_and_activations_of_any_net(net, channels, options):
         layer for layer in trained.model.layers.values() if isinstance(layer, nn.Conv2d)
     ]
     assert len(figure.axes[0].images) == len(convolutions)
-    figure = activations(trained, dataset.images[0], title="of $5", given=3)
+    figure = activations(trained, dataset.images[0], title="of $5", label=3)
     assert_all_inside(figure)
-    assert r"of \$5, given 3" in texts(figure)
+    assert r"of \$5, true label 3" in texts(figure)
     told = [text.split("\n")[0] for text in texts(figure) if "\n" in text]
     passed_on = {name for name in trained.model.layers if name.startswith(("flatten", "dropout"))}
     assert told[0] == "input" and set(told[1:]) == set(trained.model.layers) - passed_on
@@ -237,7 +239,7 @@ def test_maps_that_are_not_connected_are_grey():
 
 
 def test_a_model_without_convolutions_has_no_filters():
-    with pytest.raises(ValueError, match="no Conv2d"):
+    with pytest.raises(ValueError, match="must have a Conv2d"):
         filters(nn.Sequential(nn.Linear(2, 2)))
 
 

@@ -46,7 +46,7 @@ from lenet5c.report.repeat import repeat_command
             "fast",
             "--no-batch-norm",
             "--preparation",
-            "pynet",
+            "resized",
             "--init",
             "glorot_normal",
         ],

@@ -247,7 +247,7 @@ def test_a_model_that_does_not_fit_its_summary(tmp_path, call):
 
 def test_bad_use(tmp_path, call, monkeypatch):
     assert_one_line(call("fast", "fastest"), 2, "'fastest'", "default, fast")
-    assert_one_line(call("fast", data=tmp_path / "nowhere"), 2, "nowhere", "it should be a folder")
+    assert_one_line(call("fast", data=tmp_path / "nowhere"), 2, "nowhere", "must be a folder")
     (tmp_path / "file").touch()
     assert_one_line(call("fast", "--out", "file"), 2, "cannot be written", "--out")
     assert_one_line(

@@ -3,21 +3,26 @@
 Imports nothing compiled, so that `prepare_environment` can come before OpenMP is loaded.
 """
 
+from __future__ import annotations
+
 import argparse
 import errno
-import json
 import os
 import sys
-from collections.abc import Callable, Iterable
 from contextlib import suppress
 from math import isfinite
 from pathlib import Path
-from typing import Any, NoReturn
 
 from lenet5c._text import printable
 from lenet5c.errors import UserError
 
+TYPE_CHECKING = False  # that of typing, without its import: it takes as long as the parser
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any, NoReturn
+
 FAILED, BAD_USE, INTERRUPTED = 1, 2, 130
+MODEL_HELP = "a model file, the folder of a run, or best, the model that comes with lenet5c"
 #: Errors that `run` turns into one line; ImportError is that of an unknown LENET5C_ISA, for example.
 EXPECTED = (UserError, ImportError, OSError, MemoryError, KeyboardInterrupt)
 #: Why text cannot be written although somebody waits for it.
@@ -144,6 +149,14 @@ def fail_parsing(prog: str, message: str) -> NoReturn:
 
 
 class _Help(argparse.HelpFormatter):
+    def __init__(self, prog: str, **options: Any) -> None:
+        # argparse would ask shutil, whose import takes as long as the whole parser.
+        try:
+            width = int(os.environ.get("COLUMNS", 0)) or os.get_terminal_size().columns
+        except (OSError, ValueError):
+            width = 0
+        super().__init__(prog, **{"width": (width or 80) - 2} | options)
+
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         if "\n" in text:  # laid out by hand
             return "\n".join(indent + line for line in text.splitlines())
@@ -227,6 +240,8 @@ def shape(text: str) -> tuple[int, int, int]:
 
 def setting(text: str) -> tuple[str, Any]:
     """Parse NAME=VALUE; the value is JSON or a word."""
+    import json
+
     name, sign, value = text.partition("=")
     if name.isidentifier() and sign:
         with suppress(ValueError):

@@ -165,8 +165,8 @@ def list_sets(options):
             )
         )
     else:
-        name, title, counts, classes, licence = BUNDLED
-        rows = [("name", "what", "train", "test", "classes", "download", "cached", "licence")]
+        name, title, counts, classes, license = BUNDLED
+        rows = [("name", "what", "train", "test", "classes", "download", "cached", "license")]
         rows.append(
             (
                 name,
@@ -176,7 +176,7 @@ def list_sets(options):
                 str(classes),
                 "none",
                 "bundled",
-                licence,
+                license,
             )
         )
         for name, named in NAMED_SETS.items():
@@ -188,7 +188,7 @@ def list_sets(options):
                     str(len(named.class_names)),
                     megabytes(named),
                     states[name],
-                    named.licence,
+                    named.license,
                 )
             )
         say("\n".join(table(rows, left=(0, 1, 6, 7))))
@@ -206,7 +206,7 @@ def entry(named, state):
         "train": named.counts[0],
         "test": named.counts[1],
         "class_names": named.class_names,
-        "licence": named.licence,
+        "license": named.license,
         "homepage": named.homepage,
         "folder": str(place_of(named)),
         "cached": state,
@@ -228,7 +228,7 @@ def details(named, state, place):
         f"{named.name}: {named.title}",
         f"images    {named.counts[0]:,} to train, {named.counts[1]:,} to test; read as {named.reading}",
         f"classes   {', '.join(named.class_names)}",
-        f"licence   {named.licence}; {named.homepage}",
+        f"license   {named.license}; {named.homepage}",
         f"folder    {place} (cached: {state})",
     ]
     for file in named.files:

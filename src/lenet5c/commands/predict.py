@@ -11,11 +11,11 @@ from pathlib import Path
 
 from lenet5c._text import has_colors, printable
 from lenet5c.commands.cli import BAD_USE, directory, fail, say, whole
-from lenet5c.datasets.source import READINGS
+from lenet5c.datasets.dataset import READINGS
+from lenet5c.datasets.pictures import PictureError, find_pictures
 from lenet5c.errors import MissingExtraError, UserError
-from lenet5c.recognition.explain import picture_of, save_picture
+from lenet5c.recognition.explain import draw_reading, save_picture
 from lenet5c.recognition.predictor import DIGITS, Reader
-from lenet5c.recognition.reader import PictureError, picture_files
 
 REJECTED = 3
 STREAM = "-"
@@ -108,7 +108,7 @@ def run(options):
         if reading.rejected:
             code = code or REJECTED
         if options.explain:
-            save_picture(explanation(options.explain, name, taken), picture_of(reading))
+            save_picture(explanation(options.explain, name, taken), draw_reading(reading))
     return code
 
 
@@ -117,7 +117,7 @@ def expanded(given):
     if given == STREAM:
         return [given]
     if os.path.isdir(given):
-        files = [str(path) for path in picture_files(given)]
+        files = [str(path) for path in find_pictures(given)]
         if not files:
             raise UserError(
                 f"{given} is a folder without pictures; their names should end in .png, .jpg or the like"

@@ -17,7 +17,8 @@ from lenet5c import kernels
 from lenet5c.commands.cli import FAILED, add_threads, directory, fail, number, say, setting, whole
 from lenet5c.datasets import Distortion
 from lenet5c.datasets.distortion import NAMED as NAMED_DISTORTIONS
-from lenet5c.datasets.source import READINGS, open_source, source_name
+from lenet5c.datasets.dataset import READINGS
+from lenet5c.datasets.source import open_source, source_name
 from lenet5c.errors import MissingExtraError
 from lenet5c.nn import LeNet5
 from lenet5c.nn.initialize import NAMED

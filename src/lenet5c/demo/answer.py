@@ -5,7 +5,7 @@ from math import prod
 
 import numpy as np
 
-from lenet5c.datasets import Preparation
+from lenet5c.datasets import resize
 from lenet5c.demo.drawing import GRID, USUAL_WIDTH
 from lenet5c.demo.transform import thickened
 from lenet5c.nn import Conv2d, Flatten, Linear, softmax
@@ -15,12 +15,12 @@ from lenet5c.recognition.digit import (
     BlankImageError,
     Digit,
     Ink,
-    box_of,
-    centred,
-    cropped,
-    with_usual_stroke,
+    center,
+    crop_ink,
+    find_box,
+    normalize_stroke,
 )
-from lenet5c.recognition.judge import looks_like_no_digit, measures
+from lenet5c.recognition.judge import measure, reject_ink
 
 BOX = 20  # of MNIST's 28 pixels, what its digits were scaled to
 DOT = 1.5  # a drawing no longer than so many widths of the pen is a dot, and no digit
@@ -119,8 +119,6 @@ class Reader:
     def __init__(self, trained):
         self.trained = trained
         self.layers = list(trained.model.layers.items())
-        self.scale = trained.preparation.scale
-        self.offset = trained.preparation.offset(trained.image_shape[0])
         self.stages = []
         black = np.zeros(trained.image_shape, np.uint8)
         for (name, kind), values in zip(
@@ -134,18 +132,18 @@ class Reader:
         if not ink.any():
             return None
         if self.trained.reading == "whole":
-            fitted = Preparation(size=(height, across), fit="resize").fit_images(ink[None, None])[0]
+            fitted = resize(ink[None], (height, across))
         else:
             size = min(height, across)
             box = round(size * BOX / GRID)
             try:
-                stroke = cropped(ink)
+                stroke = crop_ink(ink)
                 if max(stroke.shape) < DOT * width / GRID * len(ink):
                     return None
                 if width == USUAL_WIDTH:
                     # As predict does it; a width that was chosen is left as it is.
-                    stroke = with_usual_stroke(stroke, box)
-                square = centred(stroke, size, box)
+                    stroke = normalize_stroke(stroke, box)
+                square = center(stroke, size, box)
             except BlankImageError:
                 return None
             fitted = np.zeros((1, height, across), np.uint8)
@@ -158,7 +156,7 @@ class Reader:
         if self.trained.reading == "whole":
             return None
         whole = Ink(ink, ink, dark=True, contrast=255.0, noise=0.0)
-        return looks_like_no_digit(measures(Digit(ink, whole, box_of(ink))))
+        return reject_ink(measure(Digit(ink, whole, find_box(ink))))
 
     def rewritten(self, picture, width):
         """An image of the data as if written with another pen, where that has a meaning."""
@@ -180,7 +178,7 @@ class Reader:
 
     def _maps(self, seen):
         """The values at the end of each stage, layer by layer: with the very bits of the whole model."""
-        x = np.multiply(seen[None], self.scale, dtype=np.float32) + self.offset
+        x = self.trained.preparation(seen[None])
         kept = []
         for _, layer in self.layers:
             x = np.asarray(layer.forward(x), np.float32)

@@ -11,7 +11,7 @@ from lenet5c.demo.samples import SampleFolder
 from lenet5c.demo.transform import RANGES, Transform
 from lenet5c.demo.tuning import EPOCHS, Tuning
 from lenet5c.errors import UserError
-from lenet5c.recognition.judge import unsure
+from lenet5c.recognition.judge import reject_answer
 from lenet5c.training import save_model
 
 MOST_EPOCHS = 20
@@ -104,7 +104,7 @@ class Session:
         if picture is None:
             return {"blank": True}, b""
         answer = reader.answer(picture, transform)
-        doubt = (None if ink is None else reader.doubt(ink)) or unsure(answer.probabilities)
+        doubt = (None if ink is None else reader.doubt(ink)) or reject_answer(answer.probabilities)
         return {"best": int(answer.probabilities.argmax()), "doubt": doubt}, answer.packed()
 
     def test_image(self, number):

@@ -5,7 +5,7 @@ from math import cos, isfinite, radians, sin
 
 import numpy as np
 
-from lenet5c.datasets import Preparation
+from lenet5c.datasets import resize
 from lenet5c.demo.drawing import USUAL_WIDTH, WIDTH
 from lenet5c.errors import UserError
 
@@ -140,7 +140,7 @@ def thickened(image, width):
     border = -(-reach // UPSCALE)
     padded = np.pad(image, ((0, 0), (border, border), (border, border)))
     size = tuple(side * UPSCALE for side in padded.shape[1:])
-    fine = Preparation(size=size, fit="resize").fit_images(padded[None])[0]
+    fine = resize(padded, size)
     choose = np.maximum if more > 0 else np.minimum
     grown = fine.copy()
     n = int(radius + 0.5)

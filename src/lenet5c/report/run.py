@@ -121,7 +121,7 @@ def write_report(folder, config, summary, history, trained, source, counts):
             trained,
             test.images[example],
             title=f"Test image {example}",
-            given=test.labels[example],
+            label=test.labels[example],
             inverted=inverted,
         ),
     }

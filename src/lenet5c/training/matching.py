@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from lenet5c.datasets import Preparation
+from lenet5c.datasets import resize
 from lenet5c.errors import RunError
 
 
@@ -54,7 +54,7 @@ def match_dataset(trained, dataset):
     images = dataset.images
     size = images.shape[2:]
     if size not in ((height, width), tuple(trained.preparation.size)):
-        images = Preparation(size=(height, width), fit="resize").fit_images(images)
+        images = resize(images, (height, width))
         notes.append(
             f"images of {size[0]} x {size[1]} pixels are resized to {height} x {width}, which the model was trained on"
         )

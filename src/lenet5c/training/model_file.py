@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lenet5c import _files
 from lenet5c.datasets import Preparation
 from lenet5c.datasets.preparation import MAX_SIDE
-from lenet5c.datasets.source import READINGS
+from lenet5c.datasets.dataset import READINGS
 from lenet5c.errors import RunError
 from lenet5c.nn import LeNet5, LeNet5_1998, Samples, Sequential, softmax
 
