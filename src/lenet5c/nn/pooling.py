@@ -181,7 +181,7 @@ class Subsample2d(TileLayer):
         return self.chain.backward_squared(d2y, squared)
 
     def tile_op(self, offset):
-        return ops.Subsample2d(self.kernel_size, offset("weight"), offset("bias"))
+        return ops.Subsample2d(offset("weight"), offset("bias"), self.kernel_size)
 
     def __repr__(self):
         return f"Subsample2d({self.channels}, kernel_size={self.kernel_size})"
