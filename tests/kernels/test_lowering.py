@@ -4,8 +4,8 @@ from math import prod
 
 import numpy as np
 import pytest
-
 from lenet5c.kernels.engine._program import Program
+
 from lenet5c.kernels.engine.lowering import LANES, lower
 from lenet5c.kernels.engine.ops import (
     Activation,

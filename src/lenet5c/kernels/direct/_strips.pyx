@@ -15,6 +15,9 @@ A work item is a strip of output rows of one unit (or 16): it copies what the st
 around it included, into scratch, computes all its output channels, and transposes them into y.
 Memory is a strip for each thread, which STRIP_FLOATS bounds unless a single row is larger, and the
 weights in the order they are used.
+
+engine/sample.pxi convolves a single sample inside a program by the same sum, on activations that
+stay blocked from op to op; its head says with figures why they are two.
 """
 from libc.string cimport memcpy, memset
 
