@@ -4,7 +4,7 @@ import re
 
 import numpy as np
 import pytest
-from functional_cases import TYPICAL, Case, call, out_argument, typical_case
+from functional_cases import TYPICAL, Case, call, out_argument, read_only, typical_case, zeros
 
 from lenet5c import kernels
 
@@ -177,9 +177,9 @@ def test_images_without_pixels_are_an_error(shape, dtype):
         lambda: kernels.im2col(x, 2, padding=1),
         lambda: kernels.avg_pool2d_backward(np.ones((1, 1, 2, 2), dtype), shape, 2, padding=1),
     ]
-    for call in calls:
+    for each in calls:
         with pytest.raises(ValueError, match="shape"):
-            call()
+            each()
 
 
 def test_outs_of_a_backward_that_overlap_are_an_error():
