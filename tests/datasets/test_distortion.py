@@ -1,4 +1,4 @@
-"""Distortions: what they do to an image, what their draws depend on, and that training sees the very same bits."""
+"""Distortions: their effect on an image, their draws, and the same bits in training."""
 
 import copy
 import json
@@ -91,7 +91,8 @@ class TestWarp:
             images, warped, reference.distortion_keys(3, 2, 5), strict=True
         ):
             expected = reference.distort(image, int(key), distortion.to_dict())
-            # A position has a rounding error of some 1e-5 pixels where the map is steep; times how steep the image is.
+            # A position has a rounding error of some 1e-5 pixels where the map is steep, times the
+            # slope of the image.
             slope = 255 * reach(int(key), distortion.to_dict(), *shape[1:])
             assert_allclose(result, expected, rtol=0, atol=1e-3 + 1e-6 * slope)
 
@@ -356,7 +357,7 @@ class TestTrainer:
             run.run()
 
     def test_never_distorts_what_it_validates_on(self, mnist_slice):
-        """All images black after a shift out of sight: only those of the validation set are recognised by chance."""
+        """Shift all training images out of sight: only validation images are recognized."""
         data = Dataset(np.full((64, 1, 32, 32), 255, np.uint8), np.zeros(64, int), 10)
         seen = []
         run = trainer(data, Distortion(translation=1000), epochs=1)

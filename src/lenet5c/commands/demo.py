@@ -48,7 +48,7 @@ def run(options: Namespace) -> None:
     """Serve the page until Ctrl-C."""
     # Not at the top: the parser needs no NumPy.
     from lenet5c.datasets.source import open_source, source_name
-    from lenet5c.demo.server import make_server
+    from lenet5c.demo.server import DemoServer
     from lenet5c.demo.session import Session
     from lenet5c.training import open_model
 
@@ -62,7 +62,7 @@ def run(options: Namespace) -> None:
         session = Session(
             trained, name, options.samples, lambda: open_source(data, skip_bad=True, download=False)
         )
-    server = make_server(session, options.port)
+    server = DemoServer(session, options.port)
     end_by_sigterm()
     try:
         say(

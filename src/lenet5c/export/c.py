@@ -11,10 +11,10 @@ import lenet5c
 from lenet5c import nn
 from lenet5c.datasets.resampling import UNIT, resize_matrix
 from lenet5c.export.activations import float_text
-from lenet5c.export.c_stages import Constants, Stage, check_size, stage_code, stages
+from lenet5c.export.c_stages import Constants, Stage, check_size, group_stages, stage_code
 from lenet5c.export.c_text import array_text, block, function, loop, prefix_of, string
 from lenet5c.export.errors import ExportError
-from lenet5c.export.network import Network, fold_batch_norm, network
+from lenet5c.export.network import Network, fold_batch_norm, to_network
 from lenet5c.export.quantization import round_weights
 from lenet5c.training import TrainedModel
 
@@ -170,7 +170,7 @@ def to_c(
     """
     if quantize not in QUANTIZATIONS:
         raise ValueError(f"quantize must be one of {', '.join(QUANTIZATIONS)}, got {quantize!r}")
-    net = network(model, input_shape)
+    net = to_network(model, input_shape)
     return _Writer(net, prefix_of(name), quantize == "int8").text(image)
 
 
@@ -183,7 +183,7 @@ class _Writer:
             )
         self.net, self.prefix, self.quantize = net, prefix, quantize
         self.constants = Constants(prefix, quantize)
-        self.stages = stages(fold_batch_norm(net.steps))
+        self.stages = group_stages(fold_batch_norm(net.steps))
         if not self.stages:
             raise ExportError("model must have a layer with an effect, got none; add one")
         self.classes = net.output_shape[0]

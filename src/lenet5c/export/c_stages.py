@@ -74,7 +74,7 @@ class Stage:
         return planes * prod(weight.shape[2:]) * prod(self.main.result[1:])
 
 
-def stages(steps: list[Step]) -> list[Stage]:
+def group_stages(steps: list[Step]) -> list[Stage]:
     """Return the steps grouped into stages."""
     made: list[Stage] = []
     for step in steps:

@@ -100,7 +100,7 @@ class Network:
         return self.model.logits(self.model.forward(inputs))
 
 
-def network(
+def to_network(
     model: TrainedModel | nn.Sequential, input_shape: tuple[int, ...] | None = None
 ) -> Network:
     """Return the steps of a model.

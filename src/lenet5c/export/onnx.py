@@ -12,7 +12,7 @@ from lenet5c._optional import require
 from lenet5c.datasets.resampling import resize_matrix
 from lenet5c.export.activations import ACTIVATIONS
 from lenet5c.export.errors import ExportError
-from lenet5c.export.network import Network, Step, network
+from lenet5c.export.network import Network, Step, to_network
 from lenet5c.training import TrainedModel
 
 # Old enough for runtimes of recent years; 13 is the first whose softmax is that of one axis.
@@ -61,7 +61,7 @@ def to_onnx(
     if input not in INPUTS:
         raise ValueError(f"input must be one of {', '.join(INPUTS)}, got {input!r}")
     onnx = require("onnx", "onnx", "ONNX files")
-    net = network(model, input_shape)
+    net = to_network(model, input_shape)
     graph = Graph(onnx)
     if net.trained is None or input == "float":
         x = graph.input("input", "FLOAT", net.input_shape)

@@ -5,7 +5,7 @@ from copy import deepcopy
 import numpy as np
 
 from lenet5c import nn
-from lenet5c.export.network import Step, fold_batch_norm, network
+from lenet5c.export.network import Step, fold_batch_norm, to_network
 from lenet5c.training import TrainedModel
 
 
@@ -33,7 +33,7 @@ def quantize_int8(trained: TrainedModel) -> TrainedModel:
     >>> abs(quantize_int8(trained).logits(test.images[:100]) - logits).max() < 0.5
     np.True_
     """
-    model = round_weights(fold_batch_norm(network(trained).steps))
+    model = round_weights(fold_batch_norm(to_network(trained).steps))
     return TrainedModel(
         model, trained.preparation, trained.class_names, trained.image_shape, trained.reading
     )

@@ -7,7 +7,7 @@ import lenet5c
 from lenet5c import nn
 from lenet5c.datasets.resampling import UNIT
 from lenet5c.export.activations import ACTIVATIONS
-from lenet5c.export.network import Network, network
+from lenet5c.export.network import Network, to_network
 from lenet5c.training import TrainedModel
 
 SCALED_TANH = '''
@@ -103,7 +103,7 @@ def torch_source(
     ('0', nn.Linear(4, 2)),
     ('1', nn.Tanh()),
     """
-    net = network(model, input_shape)
+    net = to_network(model, input_shape)
     lines = _layers(net.model)
     trained = net.trained
     parts = [
