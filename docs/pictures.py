@@ -22,7 +22,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from lenet5c.datasets import Distortion, Preparation, mnist
-from lenet5c.training import load_model
+from lenet5c.training import open_model
 
 INK, ACCENT, GREY = "#1b2a41", "#d1495b", "#8d99ae"
 IMAGES = Path(__file__).parent / "images"
@@ -59,7 +59,7 @@ def draw_distortions(digits=10, draws=8):
 
 
 def draw_training(run):
-    trained = load_model(run / "model.safetensors")
+    trained = open_model(run / "model.safetensors")
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     summary = json.loads((run / "summary.json").read_text())
     _, test = mnist()

@@ -51,9 +51,39 @@ def steps(shape, seed):
 
 def special(count):
     """Signed zeros, denormals, infinities, not-a-number, and what is near the ends of exp, in every lane of a tile."""
-    values = [0.0, -0.0, 2.0**-149, -(2.0**-149), 2.0**-127, -(2.0**-130), 2.0**-126, np.inf, -np.inf, np.nan, 1, -1,
-              0.625, -0.625, 44, -44, 87, -87, 87.25, 88.25, 88.5, -87.5, -88.5, 104, -104, 2.0**127, -(2.0**127),
-              2.0**-20, -(2.0**-20), 16.5, -16.5]
+    values = [
+        0.0,
+        -0.0,
+        2.0**-149,
+        -(2.0**-149),
+        2.0**-127,
+        -(2.0**-130),
+        2.0**-126,
+        np.inf,
+        -np.inf,
+        np.nan,
+        1,
+        -1,
+        0.625,
+        -0.625,
+        44,
+        -44,
+        87,
+        -87,
+        87.25,
+        88.25,
+        88.5,
+        -87.5,
+        -88.5,
+        104,
+        -104,
+        2.0**127,
+        -(2.0**127),
+        2.0**-20,
+        -(2.0**-20),
+        16.5,
+        -16.5,
+    ]
     return np.resize(np.array(values, np.float32), (FEW, count))
 
 
@@ -95,7 +125,9 @@ def convolved(batch):
 
 def convolved_backward(batch):
     for x, weight, options, _ in convolved(batch):
-        shape = nn.Conv2d(x.shape[1], len(weight), weight.shape[2:], **options).output_shape(x.shape[1:])
+        shape = nn.Conv2d(x.shape[1], len(weight), weight.shape[2:], **options).output_shape(
+            x.shape[1:]
+        )
         yield from kernels.conv2d_backward(numbers((batch, *shape), 150), x, weight, **options)
 
 
@@ -138,13 +170,17 @@ def both_ways(layer, x, seed):
 def conv2d_with_relu():
     for seed, (image, filters, window, options) in enumerate(CONVOLUTIONS):
         for behind in ([], [nn.MaxPool2d(1)]):
-            model = nn.Sequential(nn.Conv2d(image[0], filters, window, **options), nn.ReLU(), *behind)
+            model = nn.Sequential(
+                nn.Conv2d(image[0], filters, window, **options), nn.ReLU(), *behind
+            )
             yield from both_ways(model, numbers((FEW, *image), seed), 200 + seed)
 
 
 @topic
 def linear():
-    for seed, (inputs, outputs) in enumerate([(1, 1), (5, 3), (16, 6), (33, 17), (49, 25), (100, 10)]):
+    for seed, (inputs, outputs) in enumerate(
+        [(1, 1), (5, 3), (16, 6), (33, 17), (49, 25), (100, 10)]
+    ):
         yield from both_ways(nn.Linear(inputs, outputs), numbers((FEW, inputs), seed), 300 + seed)
         model = nn.Sequential(nn.Linear(inputs, outputs, bias=False), nn.ReLU())
         yield from both_ways(model, numbers((FEW, inputs), seed), 350 + seed)
@@ -172,15 +208,22 @@ def pooled(forward, backward, make, **options):
 
 @topic
 def max_pool2d():
-    yield from pooled(kernels.max_pool2d, kernels.max_pool2d_backward, lambda y, seed: numbers(y.shape, 400 + seed))
+    yield from pooled(
+        kernels.max_pool2d,
+        kernels.max_pool2d_backward,
+        lambda y, seed: numbers(y.shape, 400 + seed),
+    )
 
 
 @topic
 def avg_pool2d():
     for count_include_pad in (True, False):
-        yield from pooled(kernels.avg_pool2d, kernels.avg_pool2d_backward,
-                          lambda y, seed: numbers(y.shape, 450 + seed),
-                          count_include_pad=count_include_pad)
+        yield from pooled(
+            kernels.avg_pool2d,
+            kernels.avg_pool2d_backward,
+            lambda y, seed: numbers(y.shape, 450 + seed),
+            count_include_pad=count_include_pad,
+        )
 
 
 @topic
@@ -220,7 +263,9 @@ def conv2d_with_connection_table():
 @topic
 def subsample2d():
     for seed, (image, window) in enumerate([((3, 8, 6), 2), ((17, 7, 5), 2), ((35, 9, 8), (3, 2))]):
-        yield from both_ways(nn.Subsample2d(image[0], window), numbers((FEW, *image), seed), 470 + seed)
+        yield from both_ways(
+            nn.Subsample2d(image[0], window), numbers((FEW, *image), seed), 470 + seed
+        )
 
 
 @topic
@@ -266,7 +311,9 @@ def cross_entropy():
 @topic
 def mean_squared_error():
     for seed, (batch, features) in enumerate([(1, 2), (FEW, 10), (MANY, 17)]):
-        yield from nn.MSELoss()(numbers((batch, features), 700 + seed), numbers((batch, features), 750 + seed))
+        yield from nn.MSELoss()(
+            numbers((batch, features), 700 + seed), numbers((batch, features), 750 + seed)
+        )
 
 
 @topic
@@ -341,7 +388,9 @@ def trained(model, image, make, batch, loss, distort=None):
     scale, offset = 2.0**-7 + 2.0**-20, numbers(image, 903)
     for step in range(3):
         index = whole_numbers(batch, 904 + step, 0, batch + 5)
-        yield from model.train_step(samples, labels, loss, index=index, scale=scale, offset=offset, distort=distort)
+        yield from model.train_step(
+            samples, labels, loss, index=index, scale=scale, offset=offset, distort=distort
+        )
         yield model.grad_vector
         optimizer.step()
         yield model.vector
@@ -359,13 +408,17 @@ def training_with_relu_and_max_pool():
 def training_with_tanh_and_avg_pool():
     model = nn.LeNet5(input_size=16, padding=2, activation="tanh", pooling="avg", in_channels=2)
     loss = nn.CrossEntropyLoss()
-    yield from trained(model, (2, 16, 16), lambda model: optim.Adam(model, 2.0**-8, BETAS), FEW, loss)
+    yield from trained(
+        model, (2, 16, 16), lambda model: optim.Adam(model, 2.0**-8, BETAS), FEW, loss
+    )
 
 
 @topic
 def training_with_sigmoid_and_mean_squared_error():
     model = nn.LeNet5(input_size=18, activation="sigmoid")
-    yield from trained(model, (1, 18, 18), lambda model: optim.SGD(model, 2.0**-4), FEW, nn.MSELoss())
+    yield from trained(
+        model, (1, 18, 18), lambda model: optim.SGD(model, 2.0**-4), FEW, nn.MSELoss()
+    )
 
 
 DISTORTIONS = [
@@ -386,8 +439,14 @@ def distortion():
 @topic
 def training_on_distorted_images():
     model = nn.LeNet5(input_size=20)
-    yield from trained(model, (1, 20, 20), lambda model: optim.SGD(model, 2.0**-6), FEW, nn.CrossEntropyLoss(),
-                       distort=DISTORTIONS[-1].of_epoch(2))
+    yield from trained(
+        model,
+        (1, 20, 20),
+        lambda model: optim.SGD(model, 2.0**-6),
+        FEW,
+        nn.CrossEntropyLoss(),
+        distort=DISTORTIONS[-1].of_epoch(2),
+    )
 
 
 @topic
@@ -395,16 +454,22 @@ def training_on_few_samples():
     """One by one: a batch of four, and of one."""
     for batch in (5, 1):
         for pooling, activation in (("max", "relu"), ("avg", "tanh")):
-            model = nn.LeNet5(input_size=16, padding=2, pooling=pooling, activation=activation, in_channels=2)
+            model = nn.LeNet5(
+                input_size=16, padding=2, pooling=pooling, activation=activation, in_channels=2
+            )
             loss = nn.CrossEntropyLoss()
-            yield from trained(model, (2, 16, 16), lambda model: optim.Adam(model, 2.0**-8, BETAS), batch, loss)
+            yield from trained(
+                model, (2, 16, 16), lambda model: optim.Adam(model, 2.0**-8, BETAS), batch, loss
+            )
 
 
 @topic
 def training_lenet5_of_1998():
     for batch, loss in ((FEW, nn.MLELoss()), (4, nn.MSELoss()), (1, nn.MAPLoss(0.125))):
         model = nn.LeNet5_1998(input_size=20)
-        yield from trained(model, (1, 20, 20), lambda model: optim.SGD(model, 2.0**-12, 0.5), batch, loss)
+        yield from trained(
+            model, (1, 20, 20), lambda model: optim.SGD(model, 2.0**-12, 0.5), batch, loss
+        )
 
 
 @topic
@@ -420,7 +485,15 @@ def steps_on_few_samples():
         optimizer.estimate(samples, labels, nn.MLELoss(), **packing)
         rates = [2.0**-12] * -(-21 // batch_size)
         yield from model.train_steps(
-            samples, labels, nn.MLELoss(), optimizer, rates, batch_size=batch_size, index=index, **packing)
+            samples,
+            labels,
+            nn.MLELoss(),
+            optimizer,
+            rates,
+            batch_size=batch_size,
+            index=index,
+            **packing,
+        )
         yield model.vector
 
 
@@ -459,9 +532,13 @@ def recorded():
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--write", action="store_true", help=f"record the digests in {RECORD.name}")
-    parser.add_argument("--compute", action="store_true", help="print the digests with LENET5C_ISA as JSON")
+    parser.add_argument(
+        "--compute", action="store_true", help="print the digests with LENET5C_ISA as JSON"
+    )
     arguments = parser.parse_args()
     if arguments.compute:
         return print(json.dumps({name: digest(run()) for name, run in TOPICS.items()}))
@@ -481,7 +558,9 @@ def main():
         sys.exit("\n".join(wrong))
     if arguments.write:
         RECORD.write_text(json.dumps(expected, indent=2) + "\n")
-    print(f"{len(expected)} topics agree: {', '.join([best, *(isa for isa in results if isa != best)])}")
+    print(
+        f"{len(expected)} topics agree: {', '.join([best, *(isa for isa in results if isa != best)])}"
+    )
 
 
 if __name__ == "__main__":

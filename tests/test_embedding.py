@@ -13,9 +13,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import reference
 
-from lenet5c import kernels
+from lenet5c import kernels, reference
 from lenet5c.kernels import convolution, cykernels
 from lenet5c.kernels.engine import _vector
 from lenet5c.kernels.simd import dispatch
@@ -75,11 +74,16 @@ def declarations():
 def test_functions_are_the_frozen_ones():
     name_of = ctypes.pythonapi.PyCapsule_GetName
     name_of.restype, name_of.argtypes = ctypes.c_char_p, [ctypes.py_object]
-    assert {name: name_of(capsule).decode() for name, capsule in cykernels.__pyx_capi__.items()} == SIGNATURES
+    assert {
+        name: name_of(capsule).decode() for name, capsule in cykernels.__pyx_capi__.items()
+    } == SIGNATURES
 
 
 def test_constants_are_the_frozen_ones():
-    assert {name: int(value) for name, value in re.findall(r"^    (\w+) = (-?\d+)$", declarations(), re.M)} == CONSTANTS
+    assert {
+        name: int(value)
+        for name, value in re.findall(r"^    (\w+) = (-?\d+)$", declarations(), re.M)
+    } == CONSTANTS
 
 
 def test_structures_are_the_frozen_ones():
@@ -113,11 +117,15 @@ def consumer(tmp_path_factory):
     if compiler and shutil.which(compiler) is None:
         pytest.skip(f"there is no C compiler: {compiler}")
     folder = tmp_path_factory.mktemp("embedding") / "project"
-    shutil.copytree(CONSUMER, folder, ignore=shutil.ignore_patterns("build", "*.c", "*.so", "__pycache__"))
+    shutil.copytree(
+        CONSUMER, folder, ignore=shutil.ignore_patterns("build", "*.c", "*.so", "__pycache__")
+    )
     (example,) = re.findall(r"^```cython\n(.*?)^```", DOCUMENT, re.DOTALL | re.MULTILINE)
     (folder / "consumer" / "document.pyx").write_text(example)
     command = [sys.executable, "setup.py", "--quiet", "build_ext", "--inplace"]
-    built = subprocess.run(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    built = subprocess.run(
+        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
     assert built.returncode == 0, built.stdout
     sys.path.insert(0, str(folder))
     try:
@@ -145,12 +153,16 @@ class Scratch:
 
 def conv2d_settings(x, filters, stride=1, padding=0, dilation=1, groups=1):
     pairs = {"stride": stride, "padding": padding, "dilation": dilation}
-    return {"x": x, "filters": filters, "groups": groups} | {key: reference.pair(v) for key, v in pairs.items()}
+    return {"x": x, "filters": filters, "groups": groups} | {
+        key: reference.pair(v) for key, v in pairs.items()
+    }
 
 
 def window_settings(x, kernel_size, stride=1, padding=0, **others):
     settings = {"kernel_size": kernel_size, "stride": stride, "padding": padding, **others}
-    return {"x": x} | {key: v if key == "count_include_pad" else reference.pair(v) for key, v in settings.items()}
+    return {"x": x} | {
+        key: v if key == "count_include_pad" else reference.pair(v) for key, v in settings.items()
+    }
 
 
 def values(*shape, dtype=np.float32, seed=0):
@@ -177,7 +189,9 @@ def conv2d_arguments(settings):
     """x, weight, bias, dy, and the keyword arguments of the functions on arrays."""
     (N, C, H, W), (O, KH, KW) = settings["x"], settings["filters"]
     keywords = {key: settings[key] for key in ("stride", "padding", "dilation", "groups")}
-    size = reference.output_shape((H, W), (KH, KW), settings["stride"], settings["padding"], settings["dilation"])
+    size = reference.output_shape(
+        (H, W), (KH, KW), settings["stride"], settings["padding"], settings["dilation"]
+    )
     weight = values(O, C // settings["groups"], KH, KW, seed=1)
     return values(N, C, H, W), weight, values(O, seed=2), values(N, O, *size, seed=3), keywords
 
@@ -201,7 +215,11 @@ class TestConv2d:
             scratch.check()
             self.compare(y, kernels.conv2d(x, weight, given, **keywords), ways(x, weight, keywords))
             np.testing.assert_allclose(
-                y.reshape(dy.shape), reference.conv2d(x, weight, given, **keywords), rtol=1e-4, atol=1e-4)
+                y.reshape(dy.shape),
+                reference.conv2d(x, weight, given, **keywords),
+                rtol=1e-4,
+                atol=1e-4,
+            )
 
     def test_backward(self, calls, settings):
         x, weight, _, dy, keywords = conv2d_arguments(settings)
@@ -212,7 +230,9 @@ class TestConv2d:
         for ours, theirs, expected in zip(grads, of_numpy, of_reference, strict=True):
             self.compare(ours, theirs, used)
             scale = max(1, np.abs(expected).max(initial=0))
-            np.testing.assert_allclose(ours.reshape(expected.shape), expected, rtol=1e-4, atol=1e-5 * scale)
+            np.testing.assert_allclose(
+                ours.reshape(expected.shape), expected, rtol=1e-4, atol=1e-5 * scale
+            )
 
     def test_backward_computes_what_is_wanted(self, calls, settings):
         every = self.backward(calls, settings, (True, True, True))
@@ -223,7 +243,10 @@ class TestConv2d:
     @staticmethod
     def backward(calls, settings, wanted):
         x, weight, bias, dy, _ = conv2d_arguments(settings)
-        outs = [flat_like(array) if want else None for array, want in zip((x, weight, bias), wanted, strict=True)]
+        outs = [
+            flat_like(array) if want else None
+            for array, want in zip((x, weight, bias), wanted, strict=True)
+        ]
         scratch = Scratch(calls.conv2d_backward_scratch(settings))
         needed = x.ravel() if wanted[1] else None, weight.ravel() if wanted[0] else None
         assert calls.conv2d_backward(settings, dy.ravel(), *needed, *outs, scratch.memory) == 0
@@ -248,13 +271,17 @@ def test_all_ways_are_compared():
 
 @pytest.mark.parametrize("kind", ["max", "avg"])
 @pytest.mark.parametrize("special", [None, np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("settings", [
-    window_settings((1, 1, 4, 4), 2, 2),
-    window_settings((3, 7, 10, 10), 2, 2),
-    window_settings((2, 5, 9, 7), (3, 2), (2, 1), (1, 1)),
-    window_settings((1, 16, 6, 6), 3, 1, 1, count_include_pad=False),
-    window_settings((0, 16, 6, 6), 3),
-], ids=str)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        window_settings((1, 1, 4, 4), 2, 2),
+        window_settings((3, 7, 10, 10), 2, 2),
+        window_settings((2, 5, 9, 7), (3, 2), (2, 1), (1, 1)),
+        window_settings((1, 16, 6, 6), 3, 1, 1, count_include_pad=False),
+        window_settings((0, 16, 6, 6), 3),
+    ],
+    ids=str,
+)
 def test_pooling(calls, settings, special, kind):
     x = values(*settings["x"])
     if special is not None:
@@ -267,18 +294,27 @@ def test_pooling(calls, settings, special, kind):
     assert getattr(calls, f"{kind}_pool2d")(settings, x.ravel(), y, scratch.memory) == 0
     assert np.array_equal(y, expected.ravel(), equal_nan=True)
     dy, dx = values(*expected.shape, seed=1), flat_like(x)
-    expected = getattr(kernels, f"{kind}_pool2d_backward")(dy, x if kind == "max" else x.shape, *arguments)
+    expected = getattr(kernels, f"{kind}_pool2d_backward")(
+        dy, x if kind == "max" else x.shape, *arguments
+    )
     needed = (x.ravel(),) if kind == "max" else ()
-    assert getattr(calls, f"{kind}_pool2d_backward")(settings, dy.ravel(), *needed, dx, scratch.memory) == 0
+    assert (
+        getattr(calls, f"{kind}_pool2d_backward")(settings, dy.ravel(), *needed, dx, scratch.memory)
+        == 0
+    )
     assert dx.tobytes() == expected.tobytes()
     scratch.check()
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("settings", [
-    window_settings((2, 3, 7, 9), (3, 2), (2, 1), (1, 2), dilation=(1, 2)),
-    window_settings((1, 1, 4, 4), 4, dilation=1),
-], ids=str)
+@pytest.mark.parametrize(
+    "settings",
+    [
+        window_settings((2, 3, 7, 9), (3, 2), (2, 1), (1, 2), dilation=(1, 2)),
+        window_settings((1, 1, 4, 4), 4, dilation=1),
+    ],
+    ids=str,
+)
 def test_columns(calls, settings, dtype):
     x = values(*settings["x"], dtype=dtype)
     arguments = [settings[name] for name in ("kernel_size", "stride", "padding", "dilation")]
@@ -288,7 +324,9 @@ def test_columns(calls, settings, dtype):
     assert calls.im2col(settings, x.ravel(), col) == 0
     assert np.array_equal(col, expected.ravel())
     assert calls.col2im(settings, col, back) == 0
-    np.testing.assert_allclose(back.reshape(x.shape), reference.col2im(expected, x.shape[2:], *arguments), rtol=1e-6)
+    np.testing.assert_allclose(
+        back.reshape(x.shape), reference.col2im(expected, x.shape[2:], *arguments), rtol=1e-6
+    )
 
 
 GOOD = conv2d_settings((2, 4, 9, 9), (6, 3, 3), groups=2)
@@ -296,39 +334,47 @@ GOOD_WINDOW = window_settings((2, 4, 9, 9), (3, 3), dilation=1)
 LARGE = 2**62
 
 
-@pytest.mark.parametrize("change, status", [
-    ({"x": (-1, 4, 9, 9)}, "INVALID_SIZE"),
-    ({"x": (2, 0, 9, 9)}, "INVALID_SIZE"),
-    ({"x": (2, 4, 0, 9)}, "INVALID_SIZE"),
-    ({"x": (2, 4, 9, -9)}, "INVALID_SIZE"),
-    ({"filters": (6, 0, 3)}, "INVALID_SIZE"),
-    ({"filters": (0, 3, 3)}, "INVALID_SIZE"),
-    ({"groups": 0}, "INVALID_SIZE"),
-    ({"stride": (1, 0)}, "INVALID_SIZE"),
-    ({"padding": (-1, 0)}, "INVALID_SIZE"),
-    ({"dilation": (0, 1)}, "INVALID_SIZE"),
-    ({"groups": 3}, "INVALID_GROUPS"),
-    ({"groups": 4}, "INVALID_GROUPS"),
-    ({"filters": (6, 10, 3)}, "WINDOW_TOO_LARGE"),
-    ({"dilation": (1, 5)}, "WINDOW_TOO_LARGE"),
-    ({"dilation": (2**31 - 1, 1)}, "WINDOW_TOO_LARGE"),
-    ({"x": (LARGE, 4, 9, 9)}, "TOO_LARGE"),
-    ({"x": (2, LARGE, 9, 9)}, "TOO_LARGE"),
-    ({"x": (2, 4, LARGE, 9)}, "TOO_LARGE"),
-    ({"x": (2**30, 2**30, 2**30, 2**30)}, "TOO_LARGE"),
-    ({"x": (0, 4, 2**30, 2**30)}, "TOO_LARGE"),
-    ({"filters": (2**61, 3, 3)}, "TOO_LARGE"),
-    ({"filters": (6, LARGE, 3)}, "TOO_LARGE"),
-    ({"stride": (LARGE, 1)}, "TOO_LARGE"),
-    ({"padding": (LARGE, 1)}, "TOO_LARGE"),
-    ({"padding": (2**30, 2**30)}, "TOO_LARGE"),
-    ({"dilation": (1, LARGE)}, "TOO_LARGE"),
-], ids=str)
+@pytest.mark.parametrize(
+    "change, status",
+    [
+        ({"x": (-1, 4, 9, 9)}, "INVALID_SIZE"),
+        ({"x": (2, 0, 9, 9)}, "INVALID_SIZE"),
+        ({"x": (2, 4, 0, 9)}, "INVALID_SIZE"),
+        ({"x": (2, 4, 9, -9)}, "INVALID_SIZE"),
+        ({"filters": (6, 0, 3)}, "INVALID_SIZE"),
+        ({"filters": (0, 3, 3)}, "INVALID_SIZE"),
+        ({"groups": 0}, "INVALID_SIZE"),
+        ({"stride": (1, 0)}, "INVALID_SIZE"),
+        ({"padding": (-1, 0)}, "INVALID_SIZE"),
+        ({"dilation": (0, 1)}, "INVALID_SIZE"),
+        ({"groups": 3}, "INVALID_GROUPS"),
+        ({"groups": 4}, "INVALID_GROUPS"),
+        ({"filters": (6, 10, 3)}, "WINDOW_TOO_LARGE"),
+        ({"dilation": (1, 5)}, "WINDOW_TOO_LARGE"),
+        ({"dilation": (2**31 - 1, 1)}, "WINDOW_TOO_LARGE"),
+        ({"x": (LARGE, 4, 9, 9)}, "TOO_LARGE"),
+        ({"x": (2, LARGE, 9, 9)}, "TOO_LARGE"),
+        ({"x": (2, 4, LARGE, 9)}, "TOO_LARGE"),
+        ({"x": (2**30, 2**30, 2**30, 2**30)}, "TOO_LARGE"),
+        ({"x": (0, 4, 2**30, 2**30)}, "TOO_LARGE"),
+        ({"filters": (2**61, 3, 3)}, "TOO_LARGE"),
+        ({"filters": (6, LARGE, 3)}, "TOO_LARGE"),
+        ({"stride": (LARGE, 1)}, "TOO_LARGE"),
+        ({"padding": (LARGE, 1)}, "TOO_LARGE"),
+        ({"padding": (2**30, 2**30)}, "TOO_LARGE"),
+        ({"dilation": (1, LARGE)}, "TOO_LARGE"),
+    ],
+    ids=str,
+)
 def test_bad_sizes_are_refused(calls, change, status):
     code = CONSTANTS[status]
     settings, nothing = GOOD | change, [None] * 8
     assert calls.conv2d_scratch(settings) == calls.conv2d(settings, *nothing[:5]) == code
-    assert calls.conv2d_backward_scratch(settings) == calls.conv2d_backward(settings, *nothing[:7]) == code
+    assert (
+        calls.conv2d_backward_scratch(settings)
+        == calls.conv2d_backward(settings, *nothing[:7])
+        == code
+    )
     if "groups" in change or "filters" in change:
         return
     settings = GOOD_WINDOW | change
@@ -336,19 +382,30 @@ def test_bad_sizes_are_refused(calls, change, status):
     assert calls.col2im(settings, None, None) == code
     if "dilation" not in change and "padding" not in change:
         assert calls.pool2d_scratch(settings) == calls.max_pool2d(settings, *nothing[:3]) == code
-        assert calls.avg_pool2d(settings, *nothing[:3]) == calls.avg_pool2d_backward(settings, *nothing[:3]) == code
+        assert (
+            calls.avg_pool2d(settings, *nothing[:3])
+            == calls.avg_pool2d_backward(settings, *nothing[:3])
+            == code
+        )
         assert calls.max_pool2d_backward(settings, *nothing[:4]) == code
 
 
 def test_poolings_padding_is_half_a_window_at_most(calls):
-    assert calls.pool2d_scratch(window_settings((1, 1, 4, 4), 2, padding=2)) == CONSTANTS["PADDING_TOO_LARGE"]
+    assert (
+        calls.pool2d_scratch(window_settings((1, 1, 4, 4), 2, padding=2))
+        == CONSTANTS["PADDING_TOO_LARGE"]
+    )
 
 
 def test_missing_arrays_are_refused(calls):
     code, nothing = CONSTANTS["NULL_POINTER"], [None] * 8
     assert calls.without_sizes() == {code}
     assert calls.conv2d(GOOD, *nothing[:5]) == calls.conv2d_backward(GOOD, *nothing[:7]) == code
-    assert calls.max_pool2d(GOOD_WINDOW, *nothing[:3]) == calls.avg_pool2d(GOOD_WINDOW, *nothing[:3]) == code
+    assert (
+        calls.max_pool2d(GOOD_WINDOW, *nothing[:3])
+        == calls.avg_pool2d(GOOD_WINDOW, *nothing[:3])
+        == code
+    )
     assert calls.max_pool2d_backward(GOOD_WINDOW, *nothing[:4]) == code
     assert calls.avg_pool2d_backward(GOOD_WINDOW, *nothing[:3]) == code
     assert calls.im2col(GOOD_WINDOW, None, None) == calls.col2im(GOOD_WINDOW, None, None) == code

@@ -37,6 +37,7 @@ PACKAGES = {
     "lenet5c.recipes.recipe": ("Recipe",),
     "lenet5c.export": (),
     "lenet5c.recognition": (),
+    "lenet5c.reference": (),
     "lenet5c.report.pictures": (),
     "lenet5c.sklearn": (),
     "lenet5c.errors": ("UserError", "MissingExtraError"),

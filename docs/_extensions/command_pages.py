@@ -1,34 +1,24 @@
-"""The directive ``commands``: what each command says to ``--help``, from its own parser."""
+"""The directive ``commands``: the help of each command, from its own parser."""
 
 import argparse
 import os
-from importlib import import_module
-from importlib.util import find_spec
 
 from docutils import nodes
 from docutils.parsers.rst import Directive
 
-from lenet5c.__main__ import COMMANDS
+from lenet5c.__main__ import COMMANDS, make_parser
 
 
 def help_of(name):
-    """The help text of a command, 100 columns wide; None if it cannot tell."""
-    module = f"lenet5c.{name}"
-    if find_spec(module) is None:
-        return None
-    module = import_module(module)
-    if hasattr(module, "__path__"):
-        module = import_module(f"{module.__name__}.__main__")
-    make_parser = getattr(module, "make_parser", None)
-    if make_parser is None:
-        return None
-    # argparse asks the environment how wide the terminal is, and whether it has colours.
+    """Return the help text of a command and its subcommands, 100 columns wide."""
+    # argparse asks the environment how wide the terminal is, and whether it has colors.
     before = {variable: os.environ.get(variable) for variable in ("COLUMNS", "NO_COLOR")}
     os.environ |= {"COLUMNS": "100", "NO_COLOR": "1"}
     try:
-        return "\n\n".join(
-            parser.format_help().rstrip("\n") for parser in with_subcommands(make_parser())
-        )
+        parsers = {each.prog: each for each in subcommands(make_parser(name))}
+        parser = parsers[f"lenet5c {name}"]
+        texts = [each.format_help().rstrip("\n") for each in (parser, *subcommands(parser))]
+        return "\n\n".join(texts)
     finally:
         for variable, value in before.items():
             os.environ.pop(variable)
@@ -36,13 +26,10 @@ def help_of(name):
                 os.environ[variable] = value
 
 
-def with_subcommands(parser):
-    """A parser and those of its subcommands, each once."""
-    found = [parser]
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            found += [each for each in action.choices.values() if each not in found]
-    return found
+def subcommands(parser):
+    """Return the parsers of a parser's subcommands."""
+    actions = (each for each in parser._actions if isinstance(each, argparse._SubParsersAction))
+    return [inner for action in actions for inner in action.choices.values()]
 
 
 class Commands(Directive):
@@ -50,8 +37,6 @@ class Commands(Directive):
         sections = []
         for name, what in COMMANDS.items():
             text = help_of(name)
-            if text is None:
-                continue
             section = nodes.section(
                 ids=[nodes.make_id(f"lenet5c-{name}")], names=[f"lenet5c {name}"]
             )

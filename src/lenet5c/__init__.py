@@ -2,7 +2,8 @@
 
 `lenet5c.kernels` has the fast functions on NumPy arrays, `lenet5c.nn` layers and models, `lenet5c.optim` optimisers,
 `lenet5c.datasets` the data, `lenet5c.training` the loop, `lenet5c.recognition` reads digits in pictures, `lenet5c.report`
-draws what a model does, `lenet5c.export` takes it elsewhere, `lenet5c.sklearn` is an estimator for scikit-learn.
+draws what a model does, `lenet5c.export` takes it elsewhere, `lenet5c.sklearn` is an estimator for scikit-learn,
+`lenet5c.reference` has readable float64 twins of all kernels and layers.
 ``python -m lenet5c.train`` trains; in a notebook, ``lenet5c.trainer("fast").fit()`` does.
 """
 
@@ -20,6 +21,7 @@ __all__ = [
     "optim",
     "recipes",
     "recognition",
+    "reference",
     "report",
     "set_num_threads",
     "trainer",

@@ -9,6 +9,7 @@ from lenet5c import nn as nn
 from lenet5c import optim as optim
 from lenet5c import recognition as recognition
 from lenet5c import recipes as recipes
+from lenet5c import reference as reference
 from lenet5c import report as report
 from lenet5c import sklearn as sklearn
 from lenet5c import training as training
@@ -27,6 +28,7 @@ __all__ = [
     "optim",
     "recipes",
     "recognition",
+    "reference",
     "report",
     "set_num_threads",
     "trainer",

@@ -4,22 +4,25 @@ import os
 import shutil
 import subprocess
 import sys
-from importlib import import_module
 
 import pytest
 from conftest import run_python
 
-from lenet5c.__main__ import COMMANDS, main
+from lenet5c.__main__ import COMMANDS, main, make_parser
 from lenet5c._optional import require
-from lenet5c.commands.cli import Parser, described, run
+from lenet5c.commands.cli import Parser, describe_error, run
 from lenet5c.commands.completion import SHELLS
 from lenet5c.errors import MissingExtraError, UserError
+
+# Arguments that a command cannot do without.
+NEEDED = {"predict": ["a.png"], "export": ["best"], "data": ["path"], "completion": ["bash"]}
 
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_has_an_example_that_the_parser_takes(name, capsys):
-    parser = import_module(f"lenet5c.commands.{name}").make_parser()
-    assert isinstance(parser, Parser) and parser.prog == f"lenet5c {name}"
+    parser = make_parser(name)
+    options = parser.parse_args([name, *NEEDED.get(name, [])])
+    assert isinstance(parser, Parser) and options.prog.startswith(f"lenet5c {name}")
     with pytest.raises(SystemExit) as ended:
         main([name, "--help"])
     text = capsys.readouterr().out
@@ -50,9 +53,34 @@ def test_an_unknown_option_is_one_line(name, capsys):
 def test_usage_names_every_command(capsys):
     assert main([]) == 0
     usage = capsys.readouterr().out
-    assert all(f"\n  {name} " in usage for name in COMMANDS)
-    assert main(["tarin"]) == 2
-    assert "tarin" in capsys.readouterr().err
+    assert all(f"\n    {name} " in usage for name in COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("word", "remedy"),
+    [
+        ("tarin", "did you mean train?"),
+        ("Eval", "did you mean evaluate?"),
+        ("xyz", "lenet5c --help lists them"),
+    ],
+)
+def test_a_wrong_command_is_one_line_with_the_nearest(word, remedy, capsys):
+    assert main([word, "--epochs", "1"]) == 2
+    line = f"lenet5c: error: COMMAND must be the name of a command, got {word!r}; {remedy}\n"
+    assert capsys.readouterr().err == line
+
+
+def test_only_the_command_asked_for_is_loaded():
+    code = "import sys; from lenet5c.__main__ import main; main({}); print(sorted(name for name in sys.modules if name.startswith('lenet5c.commands.')))"
+    for arguments, names in (([], ["cli"]), (["recipes"], ["cli", "recipes"])):
+        done = run_python(code.format(arguments))
+        assert done.stdout.splitlines()[-1] == str([f"lenet5c.commands.{name}" for name in names])
+    assert (
+        "numpy"
+        not in run_python(
+            "import sys; from lenet5c.__main__ import main; main([]); print(*sys.modules)"
+        ).stdout.split()
+    )
 
 
 @pytest.mark.parametrize(
@@ -84,7 +112,7 @@ def test_mistakes_of_the_program_are_not_hidden():
 
     with pytest.raises(ZeroDivisionError):
         run("lenet5c x", work)
-    assert described(OSError()) == "OSError"
+    assert describe_error(OSError()) == "OSError"
 
 
 def test_a_missing_extra_says_how_to_get_it():
@@ -140,7 +168,7 @@ def test_bash_completes(words, offered, tmp_path, capsys):
 
 
 def test_completion_without_its_library_says_how_to_get_it(tmp_path):
-    code = "import sys; sys.modules['shtab'] = None; from lenet5c.commands.completion import main; sys.exit(main(['bash']))"
+    code = "import sys; sys.modules['shtab'] = None; from lenet5c.__main__ import main; sys.exit(main(['completion', 'bash']))"
     done = run_python(code, **os.environ)
     assert done.returncode == 2
     assert "pip install 'lenet5c[completion]'" in done.stderr

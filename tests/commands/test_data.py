@@ -11,9 +11,9 @@ from conftest import run_python, write_idx_files
 from faulty_server import running_server
 from pictures_on_disk import write_pictures
 
-from lenet5c.commands import data, evaluate, train
+from lenet5c.__main__ import main
 from lenet5c.datasets.registry import NAMED_SETS, RemoteFile
-from lenet5c.training import load_model
+from lenet5c.training import open_model
 
 Image = pytest.importorskip("PIL.Image")
 
@@ -22,11 +22,11 @@ Image = pytest.importorskip("PIL.Image")
 def command(capsys):
     """Run a command in this process: exit code, output and errors."""
 
-    def run(module, *arguments):
-        if module is train:
+    def run(name, *arguments):
+        if name == "train":
             arguments += ("--no-report",)
         try:
-            code = module.main([str(argument) for argument in arguments])
+            code = main([name, *arguments])
         except SystemExit as ended:
             code = ended.code
         captured = capsys.readouterr()
@@ -57,7 +57,7 @@ def copy(source, target):
 
 
 def test_inspect_finds_what_is_wrong(command, pets):
-    found = json.loads(command(data, "inspect", pets, "--json").out)
+    found = json.loads(command("data", "inspect", pets, "--json").out)
     assert found["counts"] == {"train": [2, 13, 32], "test": [2, 3, 2]}
     assert found["class_names"] == ["bird", "cat", "dog"]
     assert found["leaks"] == [["train/cat/0.png", "test/cat/leak.png"]]
@@ -72,39 +72,39 @@ def test_inspect_finds_what_is_wrong(command, pets):
 
 
 def test_inspect_in_words(command, pets):
-    done = command(data, "inspect", pets)
+    done = command("data", "inspect", pets)
     assert done.code == 0 and done.out.count("\nwarning   ") == 6
     assert "train/cat/0.png = test/cat/leak.png" in done.out and "cat        13      3" in done.out
-    assert command(data, "inspect", pets, "--strict").code == 1
+    assert command("data", "inspect", pets, "--strict").code == 1
 
 
 def test_inspect_of_what_is_well(command, tmp_path):
     for seed, name in enumerate("ab"):
         write_pictures(tmp_path / name, 4, (40, 30), 3, seed=seed)
-    done = command(data, "inspect", tmp_path, "--strict")
+    done = command("data", "inspect", tmp_path, "--strict")
     assert done.code == 0 and "No warnings." in done.out and "read      as 3 x 40 x 30" in done.out
     assert "a sixth" in done.out
 
 
 def test_pixel_statistics_are_those_of_training(command, idx_files, mnist_slice):
-    found = json.loads(command(data, "inspect", idx_files, "--json").out)
+    found = json.loads(command("data", "inspect", idx_files, "--json").out)
     pixels = mnist_slice[0].images / 255
     assert (
         abs(found["mean"][0] - pixels.mean()) < 1e-4 and abs(found["std"][0] - pixels.std()) < 1e-4
     )
-    assert sum(found["counts"]["train"]) == 2000 and found["kinds"] == {"grey": 2500}
+    assert sum(found["counts"]["train"]) == 2000 and found["kinds"] == {"gray": 2500}
     assert found["warnings"] == []
 
 
 def test_inspect_of_idx_files_names_images_by_their_position(command, tmp_path, mnist_slice):
     train_set, test_set = mnist_slice
     folder = write_idx_files(tmp_path / "data", train_set.take([0, 1, 0]), test_set.take([3, 1]))
-    found = json.loads(command(data, "inspect", folder, "--json").out)
+    found = json.loads(command("data", "inspect", folder, "--json").out)
     assert found["duplicates"] == [["train[0]", "train[2]"]]
 
 
 def test_contact_sheet(command, pets, tmp_path):
-    done = command(data, "inspect", pets, "--contact-sheet", tmp_path / "sheet.png")
+    done = command("data", "inspect", pets, "--contact-sheet", tmp_path / "sheet.png")
     assert done.code == 0 and str(tmp_path / "sheet.png") in done.out
     with Image.open(tmp_path / "sheet.png") as sheet:
         pixels = np.asarray(sheet)
@@ -118,7 +118,9 @@ def test_contact_sheet_of_many_classes_with_long_and_foreign_names(command, tmp_
         )
     write_pictures(tmp_path / "data" / "0", 2, (200, 100), 3)
     assert (
-        command(data, "inspect", tmp_path / "data", "--contact-sheet", tmp_path / "sheet.png").code
+        command(
+            "data", "inspect", tmp_path / "data", "--contact-sheet", tmp_path / "sheet.png"
+        ).code
         == 0
     )
     with Image.open(tmp_path / "sheet.png") as sheet:
@@ -141,7 +143,7 @@ def test_contact_sheet_of_many_classes_with_long_and_foreign_names(command, tmp_
     ],
 )
 def test_bad_use_is_one_line(arguments, said, command, pets):
-    done = command(data, *(argument.format(pets=pets) for argument in arguments))
+    done = command("data", *(argument.format(pets=pets) for argument in arguments))
     assert (
         done.code == 2 and done.err.startswith("lenet5c data") and len(done.err.splitlines()) == 1
     )
@@ -176,21 +178,21 @@ def server(monkeypatch, tmp_path):
 
 def test_download_and_list_and_path(command, server, tmp_path):
     place = tmp_path / "cache" / "fashion"
-    assert command(data, "path").out.strip() == str(tmp_path / "cache")
-    assert command(data, "path", "fashion").out.strip() == str(place)
-    assert json.loads(command(data, "list", "--json").out)["fashion"]["cached"] == "no"
-    done = command(data, "download", "fashion")
+    assert command("data", "path").out.strip() == str(tmp_path / "cache")
+    assert command("data", "path", "fashion").out.strip() == str(place)
+    assert json.loads(command("data", "list", "--json").out)["fashion"]["cached"] == "no"
+    done = command("data", "download", "fashion")
     assert done.code == 0 and str(place) in done.out and done.err.count("downloading") == 4
-    assert command(data, "download", "fashion", "fashion").err == "" and len(server.asked) == 4
-    found = json.loads(command(data, "list", "fashion", "--json").out)["fashion"]
+    assert command("data", "download", "fashion", "fashion").err == "" and len(server.asked) == 4
+    found = json.loads(command("data", "list", "fashion", "--json").out)["fashion"]
     assert (
         found["cached"] == "yes"
         and len(found["files"]) == 4
         and found["class_names"][0] == "T-shirt/top"
     )
     (place / NAMED_SETS["fashion"].members[1]).write_bytes(b"?")
-    assert "damaged" in command(data, "list").out
-    details = command(data, "list", "fashion").out
+    assert "damaged" in command("data", "list").out
+    details = command("data", "list", "fashion").out
     assert (
         NAMED_SETS["fashion"].files[0].sha256 in details
         and server.url("good", "train-images") in details
@@ -199,14 +201,14 @@ def test_download_and_list_and_path(command, server, tmp_path):
 
 def test_downloads_can_be_forbidden(command, server, monkeypatch):
     monkeypatch.setenv("LENET5C_OFFLINE", "1")
-    done = command(data, "download", "fashion")
+    done = command("data", "download", "fashion")
     assert done.code == 2 and "LENET5C_OFFLINE" in done.err and not server.asked
 
 
 def test_train_fetches_what_it_is_asked_for(command, server, tmp_path):
-    done = command(train, "--data", "fashion", "--epochs", 1, "--out", tmp_path / "run")
+    done = command("train", "--data", "fashion", "--epochs", 1, "--out", tmp_path / "run")
     assert done.code == 0 and f"to {tmp_path / 'cache' / 'fashion'}" in done.out
-    trained = load_model(tmp_path / "run" / "model.safetensors")
+    trained = open_model(tmp_path / "run" / "model.safetensors")
     assert trained.reading == "whole" and trained.class_names[9] == "Ankle boot"
     assert (
         json.loads((tmp_path / "run" / "config.json").read_text(encoding="utf-8"))["data"]
@@ -230,10 +232,10 @@ def test_train_on_images_of_other_sizes(size, channels, options, command, tmp_pa
     out = tmp_path / "run"
     if "mean-image" in options:
         options = []  # its images must fit into 32 by 32, and 12 by 12 do not, unless resized
-    done = command(train, "--data", tmp_path / "data", "--epochs", 1, "--out", out, *options)
+    done = command("train", "--data", tmp_path / "data", "--epochs", 1, "--out", out, *options)
     assert done.code == 0, done.err
     assert "no folder for test: 3 of 24 images" in done.out
-    trained = load_model(out / "model.safetensors")
+    trained = open_model(out / "model.safetensors")
     assert trained.class_names == ("dog cat", "ä", "猫") and trained.reading == "whole"
     assert trained.image_shape == (channels, *(size if max(size) <= 128 else (32, 32)))
 
@@ -242,14 +244,14 @@ def test_train_on_three_images_a_class_and_on_rare_classes(command, tmp_path):
     for name in "abc":
         write_pictures(tmp_path / "tiny" / name, 3)
     assert (
-        command(train, "--data", tmp_path / "tiny", "--epochs", 1, "--out", tmp_path / "1").code
+        command("train", "--data", tmp_path / "tiny", "--epochs", 1, "--out", tmp_path / "1").code
         == 0
     )
     write_pictures(tmp_path / "rare" / "many", 60)
     write_pictures(tmp_path / "rare" / "few", 2)
     for seed in range(4):
         done = command(
-            train,
+            "train",
             "--data",
             tmp_path / "rare",
             "--epochs",
@@ -264,7 +266,7 @@ def test_train_on_three_images_a_class_and_on_rare_classes(command, tmp_path):
         )
         assert done.code == 0 and len(done.out.splitlines()) == 1
     done = command(
-        train,
+        "train",
         "--data",
         tmp_path / "rare",
         "--split",
@@ -277,10 +279,18 @@ def test_train_on_three_images_a_class_and_on_rare_classes(command, tmp_path):
     assert done.code == 2 and "no image of the class 'many'" in done.err
     for name in "ab":
         write_pictures(tmp_path / "two" / name, 2)
-    done = command(train, "--data", tmp_path / "two", "--out", tmp_path / "3")
+    done = command("train", "--data", tmp_path / "two", "--out", tmp_path / "3")
     assert done.code == 2 and "validation" in done.err and "0 for none" in done.err
     done = command(
-        train, "--data", tmp_path / "two", "--epochs", 1, "--validation", 0, "--out", tmp_path / "3"
+        "train",
+        "--data",
+        tmp_path / "two",
+        "--epochs",
+        1,
+        "--validation",
+        0,
+        "--out",
+        tmp_path / "3",
     )
     assert done.code == 0
 
@@ -289,7 +299,7 @@ def test_train_has_the_folder_s_own_validation(command, tmp_path):
     for part, count in (("train", 6), ("val", 3), ("test", 2)):
         for name in "ab":
             write_pictures(tmp_path / "data" / part / name, count)
-    done = command(train, "--data", tmp_path / "data", "--epochs", 1, "--out", tmp_path / "run")
+    done = command("train", "--data", tmp_path / "data", "--epochs", 1, "--out", tmp_path / "run")
     assert (
         done.code == 0
         and "12 images to train on, 6 to validate" in done.out
@@ -300,25 +310,25 @@ def test_train_has_the_folder_s_own_validation(command, tmp_path):
 
 def test_bad_files_stop_a_training_unless_they_may_be_skipped(command, pets, tmp_path):
     out = tmp_path / "run"
-    done = command(train, "--data", pets, "--epochs", 1, "--out", out)
+    done = command("train", "--data", pets, "--epochs", 1, "--out", out)
     assert done.code == 2 and "--skip-bad" in done.err and not out.exists()
     done = command(
-        train, "--data", pets, "--epochs", 1, "--out", out, "--skip-bad", "--reading", "ink"
+        "train", "--data", pets, "--epochs", 1, "--out", out, "--skip-bad", "--reading", "ink"
     )
     assert done.code == 0 and "left out: train" in done.out
-    assert load_model(out / "model.safetensors").reading == "ink"
+    assert open_model(out / "model.safetensors").reading == "ink"
     # A resumed run has the same images without being told again.
-    assert command(train, "--resume", "--out", out).code == 0
+    assert command("train", "--resume", "--out", out).code == 0
     assert (
         "--reading ink, not whole"
-        in command(train, "--resume", "--out", out, "--reading", "whole").err
+        in command("train", "--resume", "--out", out, "--reading", "whole").err
     )
     write_pictures(pets / "train" / "bird", 3)
-    assert "has changed" in command(train, "--resume", "--out", out).err
+    assert "has changed" in command("train", "--resume", "--out", out).err
 
 
 def test_an_unknown_name_is_answered_with_the_nearest(command, tmp_path):
-    done = command(train, "--data", "fashion-mnist", "--out", tmp_path / "run")
+    done = command("train", "--data", "fashion-mnist", "--out", tmp_path / "run")
     assert done.code == 2 and "did you mean fashion?" in done.err
 
 
@@ -341,8 +351,8 @@ def test_without_pillow_a_folder_says_what_to_install(tmp_path):
     code = """
 import sys
 sys.modules["PIL"] = None
-from lenet5c.commands import data
-sys.exit(data.main(["inspect", sys.argv[1]]))
+from lenet5c.__main__ import main
+sys.exit(main(["data", "inspect", sys.argv[1]]))
 """
     done = run_python(code, tmp_path)
     assert done.returncode == 2 and "pip install 'lenet5c[images]'" in done.stderr
@@ -359,10 +369,10 @@ def test_predict_sees_the_images_of_a_folder_as_training_did(command, tmp_path):
             )
             write_pictures(tmp_path / "data" / part / name / "large", 2, (200, 300), seed=seed)
     assert (
-        command(train, "--data", tmp_path / "data", "--epochs", 2, "--out", tmp_path / "run").code
+        command("train", "--data", tmp_path / "data", "--epochs", 2, "--out", tmp_path / "run").code
         == 0
     )
-    trained = load_model(tmp_path / "run" / "model.safetensors")
+    trained = open_model(tmp_path / "run" / "model.safetensors")
     expected = trained.probabilities(image_folder(tmp_path / "data").test.images)
     files = [
         tmp_path / "data" / "test" / name
@@ -376,12 +386,12 @@ def test_predict_sees_the_images_of_a_folder_as_training_did(command, tmp_path):
 def test_evaluate_has_the_images_that_the_run_had(command, pets, tmp_path):
     out = tmp_path / "run"
     assert (
-        command(train, "--data", pets, "--epochs", 1, "--out", out, "--skip-bad", "--quiet").code
+        command("train", "--data", pets, "--epochs", 1, "--out", out, "--skip-bad", "--quiet").code
         == 0
     )
     (pets / "test" / "dog" / "bad.png").write_bytes(b"?")
-    done = command(evaluate, out, "--json")
+    done = command("evaluate", out, "--json")
     assert done.code == 0 and json.loads(done.out)["count"] == 7
-    done = command(evaluate, out, "--data", pets)
+    done = command("evaluate", out, "--data", pets)
     assert done.code == 2 and "--skip-bad" in done.err
-    assert command(evaluate, out, "--data", pets, "--skip-bad").code == 0
+    assert command("evaluate", out, "--data", pets, "--skip-bad").code == 0

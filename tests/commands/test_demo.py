@@ -13,8 +13,9 @@ from importlib import resources
 
 import pytest
 
+from lenet5c.__main__ import main
 from lenet5c.commands import demo
-from lenet5c.training import pretrained, save_model
+from lenet5c.training import open_model, pretrained, save_model
 
 
 def run(*arguments, cwd):
@@ -27,7 +28,7 @@ def run(*arguments, cwd):
     [
         (["--port", "70000"], ["--port", "70000"]),
         (["--port", "http"], ["--port", "http"]),
-        (["--model", "nothing"], ["nothing", "no such model", "name"]),
+        (["--model", "nothing"], ["nothing", "which does not exist", "a model file"]),
         (["--model", "empty"], ["empty", "model.safetensors", "run"]),
         (["--model", "junk"], ["junk is no readable safetensors file"]),
         (["--data", "empty"], ["empty"]),
@@ -41,7 +42,7 @@ def test_bad_use(arguments, words, tmp_path, monkeypatch, capsys):
     (tmp_path / "empty").mkdir()
     (tmp_path / "junk").write_bytes(b"junk")
     try:
-        code = demo.main([*arguments, "--no-browser"])
+        code = main(["demo", *arguments, "--no-browser"])
     except SystemExit as error:
         code = error.code
     captured = capsys.readouterr()
@@ -87,16 +88,12 @@ def test_from_start_to_ctrl_c(number, tmp_path):
 
 def test_models(tmp_path):
     trained = pretrained()
-    for usual in (None, "best"):
-        assert demo.opened_model(usual)[1:] == ("the model that comes with lenet5c", None)
+    assert demo.describe_model("best") == "the model that comes with lenet5c"
+    assert demo.recorded_data("best") is None
     save_model(tmp_path / "model.safetensors", trained)
     for path in (tmp_path, tmp_path / "model.safetensors"):
-        opened, name, data = demo.opened_model(path)
-        assert (
-            (opened.model.vector == trained.model.vector).all()
-            and name == str(path)
-            and data is None
-        )
+        assert (open_model(path).model.vector == trained.model.vector).all()
+        assert demo.describe_model(path) == str(path) and demo.recorded_data(path) is None
     for text, data in (
         ('{"data": "mnist"}', "mnist"),
         ('{"data": 3}', None),
@@ -107,7 +104,7 @@ def test_models(tmp_path):
         ("[" * 10**5, None),
     ):
         (tmp_path / "config.json").write_text(text, encoding="utf-8")
-        assert demo.opened_model(tmp_path)[2] == data
+        assert demo.recorded_data(tmp_path) == data
 
 
 def test_a_browser_is_opened_where_there_is_a_screen(monkeypatch):
@@ -125,7 +122,7 @@ def test_a_browser_is_opened_where_there_is_a_screen(monkeypatch):
 
 def test_help(capsys):
     with pytest.raises(SystemExit) as stop:
-        demo.main(["--help"])
+        main(["demo", "--help"])
     text = capsys.readouterr().out
     assert (
         stop.value.code == 0
@@ -134,7 +131,7 @@ def test_help(capsys):
 
 
 def test_the_parser_is_cheap():
-    code = "import sys; from lenet5c.commands import demo; demo.make_parser(); print('numpy' in sys.modules)"
+    code = "import sys; from lenet5c.__main__ import make_parser; make_parser('demo'); print('numpy' in sys.modules)"
     environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60

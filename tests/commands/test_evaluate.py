@@ -11,12 +11,13 @@ import pytest
 from conftest import write_idx_files
 
 from lenet5c import nn
+from lenet5c.__main__ import main, make_parser
 from lenet5c.commands import evaluate
 from lenet5c.datasets import Dataset, Preparation
 from lenet5c.training import (
     TrainedModel,
-    load_model,
     mcnemar,
+    open_model,
     pretrained,
     save_model,
     wilson_interval,
@@ -29,7 +30,7 @@ def run(capsys):
 
     def command(*arguments):
         try:
-            code = evaluate.main([str(argument) for argument in arguments])
+            code = main(["evaluate", *arguments])
         except SystemExit as error:
             code = error.code
         return code, *capsys.readouterr()
@@ -84,7 +85,7 @@ def test_text_without_options_is_the_shipped_model_on_mnist(run):
     code, said, _ = run()
     assert code == 0 and "Accuracy: 99.58% (9958/10000), 95% interval 99.43 to 99.69%" in said
     assert max(map(len, said.splitlines())) <= 100
-    assert "The surest 10 of 42 mistakes:" in said and "mean of classes" in said
+    assert "The 10 most confident of 42 misclassified images:" in said and "mean of classes" in said
 
 
 def test_a_comparison_is_mcnemars(run, idx_files, mnist_slice, other):
@@ -93,7 +94,7 @@ def test_a_comparison_is_mcnemars(run, idx_files, mnist_slice, other):
     compared = json.loads(said)["compare"]
     a, b = (
         m.probabilities(test.images).argmax(axis=1) == test.labels
-        for m in (pretrained(), load_model(other))
+        for m in (pretrained(), open_model(other))
     )
     expected = mcnemar(a, b)
     assert (compared["only_first"], compared["only_second"], compared["p_value"]) == (
@@ -101,7 +102,7 @@ def test_a_comparison_is_mcnemars(run, idx_files, mnist_slice, other):
         expected.only_b,
         expected.p_value,
     )
-    assert (compared["both_right"], compared["both_wrong"]) == (
+    assert (compared["both_correct"], compared["both_wrong"]) == (
         int((a & b).sum()),
         int((~a & ~b).sum()),
     )
@@ -129,7 +130,7 @@ def test_a_p_value_in_words(only_first, only_second, words):
         "only_second": only_second,
         "p_value": test.p_value,
     }
-    assert words in evaluate.verdict("A", other)
+    assert words in evaluate.interpret("A", other)
 
 
 def test_files(run, tmp_path, idx_files, other):
@@ -193,7 +194,7 @@ def test_no_mistake_at_all(run, tmp_path, mnist_slice):
     right = np.flatnonzero(pretrained().probabilities(test.images).argmax(axis=1) == test.labels)
     folder = write_idx_files(tmp_path / "right", train, test.take(right))
     code, said, complained = run("--data", folder, "--out", tmp_path / "out")
-    assert code == 0 and complained == "" and "100.00%" in said and "mistakes" not in said
+    assert code == 0 and complained == "" and "100.00%" in said and "misclassified" not in said
 
 
 def test_models_of_other_kinds(run, tmp_path):
@@ -233,7 +234,7 @@ def test_models_of_other_kinds(run, tmp_path):
 
 def test_bad_use(run, tmp_path, idx_files):
     assert_bad_use(run("nowhere"), "nowhere", "best")
-    assert_bad_use(run(""), "holds no model.safetensors")
+    assert_bad_use(run(""), "a folder without model.safetensors")
     assert_bad_use(run("--data", "nowhere"), "--data", "nowhere")
     assert_bad_use(run("--data", idx_files, "--compare", "nowhere"), "nowhere")
     assert_bad_use(run("--part", "validation"), "--part", "test or train")
@@ -241,9 +242,9 @@ def test_bad_use(run, tmp_path, idx_files):
     (tmp_path / "config.json").write_text("{}")
     assert_bad_use(run("--out", tmp_path), "--out", "holds a run")
     (tmp_path / "file").write_text("")
-    assert_bad_use(run("--out", tmp_path / "file"), "--out", "cannot be a folder")
+    assert_bad_use(run("--out", tmp_path / "file"), "--out", "which cannot be one")
     (tmp_path / "empty").mkdir()
-    assert_bad_use(run(tmp_path / "empty"), "holds no model.safetensors")
+    assert_bad_use(run(tmp_path / "empty"), "a folder without model.safetensors")
     two = TrainedModel(nn.LeNet5(2), Preparation((32, 32)), ("cat", "dog"))
     save_model(tmp_path / "two.safetensors", two)
     assert_bad_use(
@@ -256,16 +257,18 @@ def test_a_model_that_went_wrong_is_told(run, tmp_path, idx_files, value):
     trained = pretrained()
     trained.model.vector[:] = value
     save_model(tmp_path / "model.safetensors", trained)
-    assert_bad_use(run(tmp_path, "--data", idx_files), "no finite numbers for 500 of 500")
+    assert_bad_use(
+        run(tmp_path, "--data", idx_files), "outputs of the model must be finite, got 500 of 500"
+    )
 
 
 def test_the_examples_in_its_help_are_commands():
-    epilog = evaluate.make_parser().epilog
+    epilog = evaluate.EXAMPLES
     lines = [line.strip() for line in epilog.splitlines()[1:]]
     assert len(lines) >= 4
     for line in lines:
         assert line.startswith("lenet5c evaluate")
-        evaluate.make_parser().parse_args(shlex.split(line)[2:])
+        make_parser("evaluate").parse_args(shlex.split(line)[1:])
 
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX shell")

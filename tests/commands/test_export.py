@@ -12,9 +12,9 @@ from exported_models import trained
 from safetensors.numpy import save_file
 
 from lenet5c import nn
-from lenet5c.commands.export import main
+from lenet5c.__main__ import main
 from lenet5c.export import torch_state
-from lenet5c.training import load_model, pretrained, save_model
+from lenet5c.training import open_model, pretrained, save_model
 
 
 @pytest.fixture(autouse=True)
@@ -43,18 +43,18 @@ def assert_bad_use(capsys, *words, code=2):
 def test_onnx(here, capsys):
     onnx = pytest.importorskip("onnx")
     run_folder(here / "run")
-    assert main(["run", "--out", "a.onnx"]) == 0
+    assert main(["export", "run", "--out", "a.onnx"]) == 0
     out = capsys.readouterr().out
     assert "a.onnx: " in out and "uint8 (N, 3, 40, 40), as it is" in out and "float32 (N, 3)" in out
     model = onnx.load("a.onnx")
     assert {entry.key: entry.value for entry in model.metadata_props}["test_accuracy"] == "9/11"
-    assert main(["run/model.safetensors", "--to", "onnx", "--input", "float"]) == 0
+    assert main(["export", "run/model.safetensors", "--to", "onnx", "--input", "float"]) == 0
     assert "prepared float32 (N, 3, 40, 40)" in capsys.readouterr().out
     assert onnx.load("lenet5.onnx").graph.input[0].name == "input"
 
 
 def test_c_of_the_shipped_model(here, capsys):
-    assert main(["best", "--to", "c", "--name", "digits", "--quantize", "int8"]) == 0
+    assert main(["export", "best", "--to", "c", "--name", "digits", "--quantize", "int8"]) == 0
     out = capsys.readouterr().out
     assert "digits.c: digits_predict()" in out and "RAM    8,800 bytes" in out
     assert "% (99" in out and "99.58% (9958/10000) before" in out
@@ -74,22 +74,33 @@ def test_c_of_the_shipped_model(here, capsys):
 
 def test_c_of_other_images(here, capsys):
     run_folder(here / "run")
-    assert main(["run", "--out", "net.h"]) == 0
+    assert main(["export", "run", "--out", "net.h"]) == 0
     assert "Accuracy" not in capsys.readouterr().out
     assert "lenet5_predict" in (here / "net.h").read_text()
 
 
 def test_to_torch_and_back(here, capsys):
-    assert main(["best", "--to", "torch", "--out", "net.safetensors"]) == 0
+    assert main(["export", "best", "--to", "torch", "--out", "net.safetensors"]) == 0
     assert "net.py: load() gives the net" in capsys.readouterr().out
     compile((here / "net.py").read_text(), "net.py", "exec")
     assert (
-        main(["net.safetensors", "--to", "lenet5c", "--like", "best", "--out", "ours.safetensors"])
+        main(
+            [
+                "export",
+                "net.safetensors",
+                "--to",
+                "lenet5c",
+                "--like",
+                "best",
+                "--out",
+                "ours.safetensors",
+            ]
+        )
         == 0
     )
     assert "99.58% (9958/10000)" in capsys.readouterr().out
     np.testing.assert_array_equal(
-        load_model("ours.safetensors").model.vector, pretrained().model.vector
+        open_model("ours.safetensors").model.vector, pretrained().model.vector
     )
 
 
@@ -114,11 +125,11 @@ def test_names_given_by_hand(here, capsys):
         "--out",
         "new.safetensors",
     ]
-    assert main([*command, "--names", "fc2=d", "conv1=a"]) == 0
-    np.testing.assert_array_equal(load_model("new.safetensors").model.vector, model.vector)
-    assert load_model("new.safetensors").class_names == like.class_names
+    assert main(["export", *command, "--names", "fc2=d", "conv1=a"]) == 0
+    np.testing.assert_array_equal(open_model("new.safetensors").model.vector, model.vector)
+    assert open_model("new.safetensors").class_names == like.class_names
     capsys.readouterr()
-    assert main([*command, "--names", "fc2=e"]) == 2
+    assert main(["export", *command, "--names", "fc2=e"]) == 2
     assert_bad_use(capsys, "fc2", "(84, 84)", "(84, 120)")
 
 
@@ -130,6 +141,7 @@ def test_a_net_described_by_its_settings(here, capsys):
     assert (
         main(
             [
+                "export",
                 *command,
                 "--net",
                 "input_size=28",
@@ -145,7 +157,7 @@ def test_a_net_described_by_its_settings(here, capsys):
         == 0
     )
     assert "Accuracy on MNIST's test images" in capsys.readouterr().out
-    ours = load_model("ours.safetensors")
+    ours = open_model("ours.safetensors")
     assert ours.preparation.to_dict() == {
         "size": [28, 28],
         "fit": "pad",
@@ -155,9 +167,9 @@ def test_a_net_described_by_its_settings(here, capsys):
     }
     assert ours.image_shape == (1, 28, 28)
     np.testing.assert_array_equal(ours.model.vector, model.vector)
-    assert main([*command, "--net", "paddings=2"]) == 2
+    assert main(["export", *command, "--net", "paddings=2"]) == 2
     assert_bad_use(capsys, "--net", "paddings")
-    assert main([*command, "--net", "padding=2"]) == 2
+    assert main(["export", *command, "--net", "padding=2"]) == 2
     assert_bad_use(capsys, "theirs.safetensors", "(120, 576)")
 
 
@@ -174,8 +186,8 @@ def test_a_net_described_by_its_settings(here, capsys):
             ["either --like MODEL", "or --net"],
         ),
         (["best"], ["--to is not given", "onnx, c, torch, lenet5c"]),
-        (["nothing", "--to", "c"], ["nothing: no such model", "best"]),
-        (["empty", "--to", "c"], ["empty holds no model.safetensors"]),
+        (["nothing", "--to", "c"], ["got nothing, which does not exist", "best"]),
+        (["empty", "--to", "c"], ["got empty, a folder without model.safetensors"]),
         (["x.safetensors", "--to", "c"], ["x.safetensors is no readable safetensors file"]),
         (["best", "--to", "c", "--name", "9 lives"], ["'9 lives'"]),
         (["best", "--to", "c", "--input", "float"], ["--input is of --to onnx alone"]),
@@ -218,7 +230,7 @@ def test_bad_use_is_one_line(here, capsys, arguments, words):
     (here / "x.pt").write_bytes(b"PK\x03\x04zip")
     save_model(here / "copy.safetensors", pretrained())
     before = {path.name: path.stat().st_mtime_ns for path in here.iterdir()}
-    assert main(arguments) == 2
+    assert main(["export", *arguments]) == 2
     assert_bad_use(capsys, *words)
     assert {path.name: path.stat().st_mtime_ns for path in here.iterdir()} == before
 
@@ -238,7 +250,7 @@ def test_both_ways_to_start_it():
 
 def test_without_onnx(capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
-    assert main(["best", "--to", "onnx"]) == 2
+    assert main(["export", "best", "--to", "onnx"]) == 2
     assert_bad_use(capsys, "pip install 'lenet5c[onnx]'")
 
 
@@ -252,13 +264,15 @@ def test_without_onnx(capsys, monkeypatch):
 )
 def test_sources_of_others_are_kept(here, capsys, name, arguments):
     (here / name).write_text("my own")
-    assert main(["best", *arguments]) == 2
+    assert main(["export", "best", *arguments]) == 2
     assert_bad_use(capsys, name, "not written by lenet5c")
     assert [path.name for path in here.iterdir()] == [name] and (
         here / name
     ).read_text() == "my own"
     (here / name).unlink()
-    assert main(["best", *arguments]) == main(["best", *arguments]) == 0  # its own it replaces
+    assert (
+        main(["export", "best", *arguments]) == main(["export", "best", *arguments]) == 0
+    )  # its own it replaces
 
 
 @pytest.mark.parametrize(
@@ -279,7 +293,16 @@ def test_hostile_headers(here, capsys, name, shape, words):
     )
     assert (
         main(
-            ["theirs.safetensors", "--to", "lenet5c", "--like", "best", "--out", "ours.safetensors"]
+            [
+                "export",
+                "theirs.safetensors",
+                "--to",
+                "lenet5c",
+                "--like",
+                "best",
+                "--out",
+                "ours.safetensors",
+            ]
         )
         == 2
     )

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from conftest import output, run_python
 
-from lenet5c.commands.predict import main, make_parser
+from lenet5c.__main__ import main
+from lenet5c.commands.predict import EXAMPLES
 from lenet5c.datasets import Preparation, mnist
 from lenet5c.nn import LeNet5
 from lenet5c.training import TrainedModel, save_model
@@ -35,7 +36,7 @@ def folder(tmp_path, digits):
 
 
 def run(capsys, *arguments):
-    code = main([str(argument) for argument in arguments])
+    code = main(["predict", *arguments])
     captured = capsys.readouterr()
     return code, captured.out.splitlines(), captured.err.splitlines()
 
@@ -168,12 +169,14 @@ def test_models(folder, tmp_path, capsys):
     save_model(tmp_path / "model.safetensors", trained)
     code, out, _ = run(capsys, folder / "7.png", "--model", tmp_path, "--json")
     assert set(json.loads(out[0])["probabilities"]) == {"cat", "dog", "fish"}
+    _, best, _ = run(capsys, folder / "7.png", "--model", "best", "--json")
+    assert best == run(capsys, folder / "7.png", "--json")[1]
     for arguments, words in [
-        (("--model", tmp_path / "none"), "no model file"),
-        (("--model", folder), "no model.safetensors"),
+        (("--model", tmp_path / "none"), "which does not exist"),
+        (("--model", folder), "without model.safetensors"),
         (("--model", folder / "7.png"), "safetensors"),
         (("--model", tmp_path, "--digits", "many"), "whole"),
-        (("--model", tmp_path, "--reading", "ink"), "3 channels"),
+        (("--model", tmp_path, "--reading", "ink"), "1 channel to read ink, got 3"),
     ]:
         code, out, err = run(capsys, folder / "7.png", *arguments)
         assert code == 2 and out == [] and len(err) == 1 and words in err[0]
@@ -216,14 +219,14 @@ def test_colours_are_for_terminals(folder, monkeypatch, variables, coloured):
         monkeypatch.setenv(name, value)
     terminal = Terminal()
     monkeypatch.setattr(sys, "stdout", terminal)
-    assert main([str(folder / "7.png")]) == 0
+    assert main(["predict", folder / "7.png"]) == 0
     assert ("\x1b[" in terminal.getvalue()) is coloured
 
 
 def test_without_pillow(folder):
     done = run_python(
         "import sys; sys.modules['PIL'] = None\n"
-        "from lenet5c.commands.predict import main; sys.exit(main(sys.argv[1:]))",
+        "from lenet5c.__main__ import main; sys.exit(main(['predict', *sys.argv[1:]]))",
         folder / "7.png",
     )
     assert (
@@ -234,12 +237,12 @@ def test_without_pillow(folder):
 
 
 def test_nothing_optional_is_imported_early():
-    code = "import sys, lenet5c.recognition, lenet5c.commands.predict; lenet5c.commands.predict.make_parser(); print('PIL' in sys.modules)"
+    code = "import sys, lenet5c.recognition, lenet5c.__main__; lenet5c.__main__.make_parser('predict'); print('PIL' in sys.modules)"
     assert output(code) == ["False"]
 
 
 def test_examples_are_in_the_help():
-    assert "lenet5c predict sheet.png --digits many" in make_parser().format_help()
+    assert "lenet5c predict sheet.png --digits many" in EXAMPLES
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no full disk to write to")

@@ -5,14 +5,14 @@ import json
 import pytest
 
 from lenet5c import nn
-from lenet5c.commands.summary import main
+from lenet5c.__main__ import main
 from lenet5c.datasets import Preparation
 from lenet5c.recipes import RECIPES
 from lenet5c.training import TrainedModel, save_model
 
 
 def shown(capsys, *arguments):
-    assert main(list(arguments)) == 0
+    assert main(["summary", *arguments]) == 0
     return capsys.readouterr().out
 
 
@@ -56,15 +56,15 @@ def test_a_model_file_a_run_and_the_model_of_the_package(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["nothing-here"], "nothing-here: no such model"),
-        (["."], "holds no model.safetensors"),
-        (["best", "--classes", "3"], "--classes is for a net that is not trained"),
+        (["nothing-here"], "got nothing-here, which does not exist"),
+        (["."], "a folder without model.safetensors"),
+        (["best", "--classes", "3"], "--classes must be left out for a trained model"),
         (["--input", "1x8x8"], "at least 16 pixels"),
     ],
 )
 def test_mistakes_are_one_line(arguments, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert main(arguments) == 2
+    assert main(["summary", *arguments]) == 2
     errors = capsys.readouterr().err
     assert message in errors and errors.count("\n") == 1
 
@@ -72,5 +72,5 @@ def test_mistakes_are_one_line(arguments, message, tmp_path, monkeypatch, capsys
 @pytest.mark.parametrize("text", ["", "3", "0x4x4", "1x2x3x4", "axb", "9999x9999"])
 def test_an_input_that_is_none(text, capsys):
     with pytest.raises(SystemExit):
-        main(["--input", text])
+        main(["summary", "--input", text])
     assert "--input" in capsys.readouterr().err

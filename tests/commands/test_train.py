@@ -16,7 +16,7 @@ import pytest
 from conftest import write_idx_files
 
 from lenet5c.datasets import Dataset
-from lenet5c.training import load_model
+from lenet5c.training import open_model
 
 FILES = {
     "config.json",
@@ -96,7 +96,7 @@ def test_a_run_and_what_it_leaves(tmp_path, quick):
 
 def test_the_model_file_gives_the_printed_accuracy(tmp_path, quick, mnist_slice):
     result = quick("--epochs", 1)
-    trained = load_model(tmp_path / "run/model.safetensors")
+    trained = open_model(tmp_path / "run/model.safetensors")
     test = mnist_slice[1]
     correct = int((trained.logits(test.images).argmax(axis=1) == test.labels).sum())
     assert f"({correct}/500)" in result.stdout.splitlines()[-1]
@@ -243,7 +243,7 @@ def test_images_of_other_sizes_and_other_classes(tmp_path, shape, classes):
         "--data", folder, "--out", tmp_path / "run", "--epochs", 8, "--validation", 0, cwd=tmp_path
     )
     assert result.returncode == 0, result.stderr
-    trained = load_model(tmp_path / "run/model.safetensors")
+    trained = open_model(tmp_path / "run/model.safetensors")
     assert trained.model.config["num_classes"] == classes == len(trained.class_names)
     if classes < 26:
         assert json.loads((tmp_path / "run/summary.json").read_text())["test_accuracy"] > 0.9
@@ -272,7 +272,7 @@ def test_images_of_other_sizes_and_other_classes(tmp_path, shape, classes):
         (["--data", ""], ["--data", "mnist"]),
         (["--out", ""], ["--out", "empty"]),
         (["--preparation", "seed9"], ["--preparation", "seed9"]),
-        (["--preparation", "pynet", "--fit", "pad"], ["fit", "pad", "pynet"]),
+        (["--preparation", "resized", "--fit", "pad"], ["fit", "pad", "resized"]),
         (["--keep", "best", "--validation", "0"], ["keep", "validation"]),
         (
             ["--schedule", "reduce-on-plateau", "--validation", "0"],
@@ -339,7 +339,7 @@ def test_a_run_with_general_features_resumes_to_the_same_bytes(tmp_path, quick):
     summary = json.loads((whole / "summary.json").read_text())
     assert summary["validation_accuracy"] == max(row["validation_accuracy"] for row in rows)
     assert rows[summary["kept_epoch"] - 1]["validation_accuracy"] == summary["validation_accuracy"]
-    model = load_model(whole / "model.safetensors")
+    model = open_model(whole / "model.safetensors")
     assert model.model.config["batch_norm"] and model.preparation.mean_image is not None
 
     argv, options = command(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from faulty_server import running_server
 
-from lenet5c.datasets.cache import locked
+from lenet5c.datasets.cache import lock
 from lenet5c.datasets.download import DownloadError, Patience, digest, fetch, is_complete
 from lenet5c.datasets.registry import NAMED_SETS, RemoteFile
 
@@ -204,10 +204,10 @@ def test_one_process_at_a_time(tmp_path):
     waited, order = threading.Event(), []
 
     def second():
-        with locked(tmp_path / "lock", waited.set, pause=0.001):
+        with lock(tmp_path / "lock", waited.set, pause=0.001):
             order.append("second")
 
-    with locked(tmp_path / "lock"):
+    with lock(tmp_path / "lock"):
         thread = threading.Thread(target=second)
         thread.start()
         assert waited.wait(10)

@@ -11,7 +11,7 @@ from demo_digits import DIGITS
 
 from lenet5c.datasets import Preparation, Source
 from lenet5c.nn import LeNet5
-from lenet5c.training import TrainedModel, load_model
+from lenet5c.training import TrainedModel, open_model
 
 pytest.importorskip("selenium", reason="needs selenium")
 from selenium import webdriver  # noqa: E402
@@ -297,7 +297,7 @@ def test_it_is_taught(page, client):
     assert cells[:2] == ["0 of 3", "3 of 3"] and cells[2].endswith(" of 500")
     page.press("#keep")
     page.until(lambda: page.text("#kept"), lambda text: "lenet5c predict --model" in text)
-    assert load_model(client.server.session.kept).class_names == tuple("0123456789")
+    assert open_model(client.server.session.kept).class_names == tuple("0123456789")
     page.press("#revert")
     page.reads("7")
     page.press("#delete")

@@ -15,7 +15,7 @@ from lenet5c.demo.drawing import parse_strokes, render
 from lenet5c.demo.samples import SampleError, SampleFolder, name_folders
 from lenet5c.demo.transform import Transform
 from lenet5c.nn import LeNet5, LeNet5_1998
-from lenet5c.training import TrainedModel, load_model
+from lenet5c.training import TrainedModel, open_model
 
 TEN = tuple("0123456789")
 
@@ -335,7 +335,7 @@ def test_fine_tuning(client, trained, mnist_slice, tmp_path):
     assert (
         kept == client.call("/keep_model")["kept"] == str(tmp_path / "samples-model-1.safetensors")
     )
-    np.testing.assert_array_equal(load_model(kept).model.vector, first)
+    np.testing.assert_array_equal(open_model(kept).model.vector, first)
     state = client.call("/revert_model")
     assert (state["tuned"], state["kept"], state["tuning"]) == (False, None, {"state": "none"})
     assert client.answer(strokes=strokes_of("7"))[0]["best"] == 7

@@ -20,7 +20,7 @@ from lenet5c.export import (
     torch_source,
     torch_state,
 )
-from lenet5c.training import TrainedModel, load_model, save_model
+from lenet5c.training import TrainedModel, open_model, save_model
 
 VARIANTS = variants()
 
@@ -98,7 +98,7 @@ def test_torch_to_ours(tmp_path, name):
     assert np.abs(ours.logits(x) - expected).max() < 1e-5 * max(1, np.abs(expected).max())
     save_model(tmp_path / "ours.safetensors", ours)
     np.testing.assert_array_equal(
-        load_model(tmp_path / "ours.safetensors").logits(x), ours.logits(x)
+        open_model(tmp_path / "ours.safetensors").logits(x), ours.logits(x)
     )
 
 

@@ -4,8 +4,9 @@ import copy
 import pickle
 
 import numpy as np
-import reference
 from numpy.testing import assert_array_equal
+
+from lenet5c import reference
 
 EPS = np.finfo(np.float32).eps
 

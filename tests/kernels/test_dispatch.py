@@ -7,9 +7,9 @@ import re
 
 import numpy as np
 import pytest
-import reference
 from conftest import output, run_python
 
+from lenet5c import reference
 from lenet5c.kernels.simd import _cpu, dispatch
 
 EPS = np.finfo(np.float32).eps
@@ -73,7 +73,9 @@ def test_results_match_the_reference(results, isa):
             return arrays[f"{name}.{layer}.weight"], arrays[f"{name}.{layer}.bias"]
 
         act, pool = (
-            (reference.tanh, reference.avg_pool2d) if name == "smooth" else (reference.relu, reference.max_pool2d)
+            (reference.tanh, reference.avg_pool2d)
+            if name == "smooth"
+            else (reference.relu, reference.max_pool2d)
         )
         y = [arrays["x"]]
         for layer in ("conv1", "conv2"):
@@ -123,7 +125,9 @@ def test_the_default_is_the_best():
 
 
 def test_case_does_not_matter():
-    assert output("from lenet5c import kernels; print(kernels.isa)", LENET5C_ISA="BaseLine") == ["baseline"]
+    assert output("from lenet5c import kernels; print(kernels.isa)", LENET5C_ISA="BaseLine") == [
+        "baseline"
+    ]
 
 
 @pytest.mark.parametrize("wanted", ["avx1024", "baseline2", "../avx2"])

@@ -9,10 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-import reference
 from numpy.testing import assert_array_equal
 
-from lenet5c import kernels
+from lenet5c import kernels, reference
 from lenet5c.kernels import convolution
 
 DTYPES = [np.float32, np.float64]
@@ -75,7 +74,9 @@ def random_cases(seed):
     C, O = (groups * rng.integers(1, 6, size=2)).tolist()
     kernel_size, padding, dilation = size(1, 5), size(0, 3), size(1, 3)
     span = [d * (k - 1) + 1 for k, d in zip(reference.pair(kernel_size), reference.pair(dilation))]
-    image = tuple(max(1, s - 2 * p) + rng.integers(6).item() for s, p in zip(span, reference.pair(padding)))
+    image = tuple(
+        max(1, s - 2 * p) + rng.integers(6).item() for s, p in zip(span, reference.pair(padding))
+    )
     options = {"stride": size(1, 4), "padding": padding, "dilation": dilation}
     border = tuple(int(rng.integers(k // 2, endpoint=True)) for k in reference.pair(kernel_size))
     image_to_pool = tuple(k + rng.integers(6).item() for k in reference.pair(kernel_size))
@@ -111,12 +112,20 @@ CASES = [
     *LENET5,
     *LARGE,
     *(case for N in (0, 1, 2, 15, 16, 17, 33) for case in conv((N, 2, 6, 5), 3, 3, padding=1)),
-    *(case for N in (0, 1, 2, 15, 16, 17, 33) for case in pool((N, 2, 7, 5), 3, stride=2, padding=1)),
+    *(
+        case
+        for N in (0, 1, 2, 15, 16, 17, 33)
+        for case in pool((N, 2, 7, 5), 3, stride=2, padding=1)
+    ),
     *(case for N in (0, 1, 2, 15, 16, 17, 33) for case in unfold((N, 2, 5, 4), 2)),
     # kernels
     *(case for k in (1, 2, 3, 4, 5, 6, 7) for case in conv((3, 2, 9, 8), 4, k)),
     *(case for k in (1, 2, 3, 4, 5, 6, 7) for case in pool((3, 2, 9, 8), k, padding=k // 2)),
-    *(case for k in ((1, 7), (7, 1), (2, 5), (4, 3)) for case in conv((3, 2, 8, 9), 4, k, padding=(0, 1))),
+    *(
+        case
+        for k in ((1, 7), (7, 1), (2, 5), (4, 3))
+        for case in conv((3, 2, 8, 9), 4, k, padding=(0, 1))
+    ),
     *(case for k in ((1, 7), (7, 1), (2, 5), (4, 3)) for case in pool((3, 2, 8, 9), k, stride=1)),
     *conv((3, 2, 7, 4), 5, (7, 4)),
     *pool((3, 2, 7, 4), (7, 4)),
@@ -209,16 +218,22 @@ def assert_matches_reference(case, arrays, results):
     """
     arrays64 = [a.astype(np.float64) for a in arrays]
     # What a maximum picks depends on the sign of x, its gradient is linear in dy.
-    magnitudes = [a if case.name.startswith("max_pool2d") and a is arrays64[-1] else abs(a) for a in arrays64]
+    magnitudes = [
+        a if case.name.startswith("max_pool2d") and a is arrays64[-1] else abs(a) for a in arrays64
+    ]
     bounds = call(reference, case, magnitudes)
-    for result, expected, bound in zip(results, call(reference, case, arrays64), bounds, strict=True):
+    for result, expected, bound in zip(
+        results, call(reference, case, arrays64), bounds, strict=True
+    ):
         assert (result.shape, result.dtype) == (expected.shape, arrays[0].dtype)
         if case.name in ("max_pool2d", "im2col"):
             assert_array_equal(result, expected)
         else:
             error = np.abs(result - expected)
             allowed = 16 * np.finfo(result.dtype).eps * bound
-            assert np.all(error <= allowed), f"error {error.max():.3g}, {np.sum(error > allowed)} elements too far off"
+            assert np.all(error <= allowed), (
+                f"error {error.max():.3g}, {np.sum(error > allowed)} elements too far off"
+            )
 
 
 @each_case
@@ -232,7 +247,13 @@ def test_every_way_is_tested():
     ways = set()
     for case in CASES:
         if case.name == "conv2d":
-            options = {"bias": None, "stride": 1, "padding": 0, "dilation": 1, "groups": 1} | case.options
+            options = {
+                "bias": None,
+                "stride": 1,
+                "padding": 0,
+                "dilation": 1,
+                "groups": 1,
+            } | case.options
             x, weight = zeros(case)[:2]
             conv = convolution._Convolution(x, weight, **options)
             ways |= {("result", conv.way), ("data gradient", conv.dx_way)}
@@ -292,7 +313,9 @@ def read_only(a):
     return a
 
 
-@pytest.mark.parametrize("layout", [strided, reversed_axes, channels_last, np.asfortranarray, unaligned, read_only])
+@pytest.mark.parametrize(
+    "layout", [strided, reversed_axes, channels_last, np.asfortranarray, unaligned, read_only]
+)
 @typical_case
 @each_dtype
 def test_layout_of_inputs_does_not_matter(case, dtype, layout):
@@ -358,7 +381,9 @@ def test_conv2d_backward_takes_some_of_its_outs(wanted, dtype):
     case = TYPICAL[1]
     arrays = draw(case, dtype)
     expected = run(case, arrays)
-    outs = tuple(np.full_like(result, np.nan) if i in wanted else None for i, result in enumerate(expected))
+    outs = tuple(
+        np.full_like(result, np.nan) if i in wanted else None for i, result in enumerate(expected)
+    )
     results = run(case, arrays, out=outs)
     assert all(results[i] is outs[i] for i in wanted)
     assert_same(results, expected)
@@ -378,14 +403,20 @@ def test_results_own_fresh_memory(case, dtype):
 def test_sizes_in_other_forms(case, form):
     """NumPy integers and pairs of equals say the same as ints."""
     arrays = draw(case, np.float32)
-    sizes = {key: form(size) for key, size in case.options.items() if type(size) is int and key != "groups"}
+    sizes = {
+        key: form(size)
+        for key, size in case.options.items()
+        if type(size) is int and key != "groups"
+    }
     assert_same(run(case._replace(options=case.options | sizes), arrays), run(case, arrays))
 
 
 def test_x_shape_may_be_an_array():
     dy = np.random.default_rng(0).standard_normal((3, 2, 4, 4)).astype(np.float32)
     expected = kernels.avg_pool2d_backward(dy, (3, 2, 9, 8), 2)
-    assert_same([kernels.avg_pool2d_backward(dy, np.empty((3, 2, 9, 8), np.float32), 2)], [expected])
+    assert_same(
+        [kernels.avg_pool2d_backward(dy, np.empty((3, 2, 9, 8), np.float32), 2)], [expected]
+    )
 
 
 @typical_case
@@ -465,14 +496,18 @@ def zeros(case, dtype=np.float32):
 
 
 @typical_case
-@pytest.mark.parametrize("dtype", ["float16", "int32", "int64", "bool", "complex64", np.dtype("f4").newbyteorder()])
+@pytest.mark.parametrize(
+    "dtype", ["float16", "int32", "int64", "bool", "complex64", np.dtype("f4").newbyteorder()]
+)
 def test_other_dtypes_are_errors(case, dtype):
     with pytest.raises(TypeError, match=np.dtype(dtype).name):
         call(kernels, case, zeros(case, dtype))
 
 
 @pytest.mark.parametrize("case", [case for case in TYPICAL if len(case.shapes) > 1], ids=str)
-@pytest.mark.parametrize("dtype, other", [("float32", "float64"), ("float64", "float32"), ("float32", "int64")])
+@pytest.mark.parametrize(
+    "dtype, other", [("float32", "float64"), ("float64", "float32"), ("float32", "int64")]
+)
 def test_mixed_dtypes_are_errors(case, dtype, other):
     for odd in range(len(case.shapes)):
         arrays = zeros(case, dtype)
@@ -556,9 +591,17 @@ VALID = [
     Case("max_pool2d", (X,), {"kernel_size": 2, "stride": 2, "padding": 0}),
     Case("max_pool2d_backward", (POOLED, X), {"kernel_size": 2, "stride": 2, "padding": 0}),
     Case("avg_pool2d", (X,), {"kernel_size": 2, "stride": 2, "padding": 0}),
-    Case("avg_pool2d_backward", (POOLED,), {"x_shape": X, "kernel_size": 2, "stride": 2, "padding": 0}),
+    Case(
+        "avg_pool2d_backward",
+        (POOLED,),
+        {"x_shape": X, "kernel_size": 2, "stride": 2, "padding": 0},
+    ),
     Case("im2col", (X,), {"kernel_size": 3, "stride": 1, "padding": 0, "dilation": 1}),
-    Case("col2im", (COL,), {"output_size": (8, 8), "kernel_size": 3, "stride": 1, "padding": 0, "dilation": 1}),
+    Case(
+        "col2im",
+        (COL,),
+        {"output_size": (8, 8), "kernel_size": 3, "stride": 1, "padding": 0, "dilation": 1},
+    ),
 ]
 
 
@@ -584,7 +627,10 @@ def spoiled(case):
 
 @pytest.mark.parametrize(
     "case, argument, number",
-    [(Case(name, shapes, options), argument, number) for name, shapes, options, argument, number in WRONG]
+    [
+        (Case(name, shapes, options), argument, number)
+        for name, shapes, options, argument, number in WRONG
+    ]
     + [spoiled_case for case in VALID for spoiled_case in spoiled(case)],
     ids=str,
 )

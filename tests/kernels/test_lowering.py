@@ -10,7 +10,16 @@ from lenet5c.kernels.engine.lowering import ACTIVATIONS, LANES, lower
 RELU, SIGMOID, TANH, FLATTEN = ({"kind": kind} for kind in ("relu", "sigmoid", "tanh", "flatten"))
 
 
-def conv(out_channels, kernel_size, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1, weight=0, bias=None):
+def conv(
+    out_channels,
+    kernel_size,
+    stride=(1, 1),
+    padding=(0, 0),
+    dilation=(1, 1),
+    groups=1,
+    weight=0,
+    bias=None,
+):
     return {"kind": "conv2d", "out_channels": out_channels, "kernel_size": kernel_size, "stride": stride,
             "padding": padding, "dilation": dilation, "groups": groups, "weight": weight, "bias": bias}  # fmt: skip
 
@@ -24,7 +33,10 @@ def max_pool(kernel_size=(2, 2), stride=(2, 2), padding=(0, 0)):
 
 
 def avg_pool(kernel_size=(2, 2), stride=(2, 2), padding=(0, 0), count_include_pad=True):
-    return max_pool(kernel_size, stride, padding) | {"kind": "avg_pool2d", "count_include_pad": count_include_pad}
+    return max_pool(kernel_size, stride, padding) | {
+        "kind": "avg_pool2d",
+        "count_include_pad": count_include_pad,
+    }
 
 
 LENET5 = [
@@ -97,12 +109,19 @@ def test_flatten_takes_no_op():
 
 def test_nothing_to_run():
     plan = lower((2, 3, 4), [])
-    assert (plan.output, plan.arena_floats, plan.param_extent, plan.first_trainable) == (0, 24 * LANES, 0, 0)
+    assert (plan.output, plan.arena_floats, plan.param_extent, plan.first_trainable) == (
+        0,
+        24 * LANES,
+        0,
+        0,
+    )
 
 
 class TestFusion:
     @pytest.mark.parametrize(
-        "input_shape, layer", [((3, 6, 6), conv(4, (3, 3))), ((3, 6, 6), conv(4, (6, 6))), ((9,), linear(4))], ids=str
+        "input_shape, layer",
+        [((3, 6, 6), conv(4, (3, 3))), ((3, 6, 6), conv(4, (6, 6))), ((9,), linear(4))],
+        ids=str,
     )
     def test_relu_into_conv2d_and_linear(self, input_shape, layer):
         plan = lower(input_shape, [layer, RELU])
@@ -116,7 +135,9 @@ class TestFusion:
         assert kinds(plan) == ["conv2d", activation["kind"]]
         assert not any(op.relu or op.mask for op in plan.ops)
 
-    @pytest.mark.parametrize("layers", [[RELU], [max_pool(), RELU], [avg_pool(), RELU], [TANH, RELU]], ids=str)
+    @pytest.mark.parametrize(
+        "layers", [[RELU], [max_pool(), RELU], [avg_pool(), RELU], [TANH, RELU]], ids=str
+    )
     def test_not_into_other_ops(self, layers):
         plan = lower((3, 6, 6), layers)
         assert kinds(plan) == [layer["kind"] for layer in layers]
@@ -138,7 +159,9 @@ class TestFusion:
         assert (op.inner_shape, op.out_shape) == ((4, 4, 4), (4, 2, 2))
 
     @pytest.mark.parametrize(
-        "pool", [max_pool((2, 2), (1, 1)), max_pool((2, 2), (2, 2), (1, 1)), max_pool((3, 3)), avg_pool()], ids=str
+        "pool",
+        [max_pool((2, 2), (1, 1)), max_pool((2, 2), (2, 2), (1, 1)), max_pool((3, 3)), avg_pool()],
+        ids=str,
     )
     def test_no_other_pool(self, pool):
         assert not any(op.pool for op in lower((3, 6, 6), [conv(4, (3, 3)), pool]).ops)
@@ -153,7 +176,12 @@ class TestFusion:
 
     @pytest.mark.parametrize(
         "layers",
-        [[conv(4, (3, 3)), max_pool()], [conv(4, (3, 3)), max_pool(), RELU], [RELU, max_pool()], [max_pool()]],
+        [
+            [conv(4, (3, 3)), max_pool()],
+            [conv(4, (3, 3)), max_pool(), RELU],
+            [RELU, max_pool()],
+            [max_pool()],
+        ],
         ids=str,
     )
     def test_max_pool_without_a_rectified_input_has_no_gate(self, layers):
@@ -178,7 +206,12 @@ class TestFusion:
 class TestConvolutionAsWideAsTheImage:
     def test_is_linear(self):
         (op,) = lower((3, 4, 5), [conv(7, (4, 5), weight=11, bias=2)]).ops
-        assert (op.kind, op.in_shape, op.out_shape, op.kernel_size) == ("linear", (1, 1, 60), (7, 1, 1), (1, 60))
+        assert (op.kind, op.in_shape, op.out_shape, op.kernel_size) == (
+            "linear",
+            (1, 1, 60),
+            (7, 1, 1),
+            (1, 60),
+        )
         assert (op.weight, op.bias) == (11, 2)
         assert op.param_extent == 11 + 7 * 60
 
@@ -195,7 +228,12 @@ class TestConvolutionAsWideAsTheImage:
 
     @pytest.mark.parametrize(
         "layer",
-        [conv(6, (4, 5), groups=3), conv(6, (4, 4)), conv(6, (3, 5)), conv(6, (4, 3), dilation=(1, 2))],
+        [
+            conv(6, (4, 5), groups=3),
+            conv(6, (4, 4)),
+            conv(6, (3, 5)),
+            conv(6, (4, 3), dilation=(1, 2)),
+        ],
         ids=str,
     )
     def test_others_are_not(self, layer):
@@ -219,7 +257,10 @@ def test_parameters(layers, extent, first_trainable):
 
 
 def test_parameters_of_groups():
-    assert lower((4, 6, 6), [conv(6, (3, 2), groups=2, weight=10, bias=3)]).param_extent == 10 + 6 * 2 * 6
+    assert (
+        lower((4, 6, 6), [conv(6, (3, 2), groups=2, weight=10, bias=3)]).param_extent
+        == 10 + 6 * 2 * 6
+    )
 
 
 def reads(op):
@@ -252,7 +293,9 @@ def assert_no_value_is_lost(plan):
         at = op.y
     assert plan.output == at
     for op, places in zip(plan.ops, wanted, strict=True):
-        assert all(writer[place] == i for place, i in places.items()), f"{op} finds an overwritten value"
+        assert all(writer[place] == i for place, i in places.items()), (
+            f"{op} finds an overwritten value"
+        )
     # Places are the same or do not touch, and the input is never written.
     assert writer[0] is None
     ends = [0, *(start + size for start, size in sorted(sizes.items()))]
@@ -325,7 +368,13 @@ def test_sizes_out_of_bounds_are_errors(input_shape, layers, message):
 
 def test_every_parameter_is_in_one_slice():
     """Slices and gaps cover the parameters once, and sums and saved values have places of their own."""
-    layers = [conv(4, (3, 3), weight=5, bias=200), RELU, max_pool(), FLATTEN, linear(50, weight=300, bias=2300)]
+    layers = [
+        conv(4, (3, 3), weight=5, bias=200),
+        RELU,
+        max_pool(),
+        FLATTEN,
+        linear(50, weight=300, bias=2300),
+    ]
     plan = lower((3, 8, 8), layers)
     seen = np.zeros(plan.param_extent, int)
     for op, start, size, _ in plan.slices:
@@ -367,7 +416,11 @@ def test_the_way_of_a_sample_has_room_for_every_step(layers):
     for step in plan.steps:
         op = step.op
         channels, height, width = op.in_shape
-        blocks, inputs, taps = -(-op.out_shape[0] // LANES), -(-channels // LANES), prod(op.kernel_size)
+        blocks, inputs, taps = (
+            -(-op.out_shape[0] // LANES),
+            -(-channels // LANES),
+            prod(op.kernel_size),
+        )
         if step.y != step.x:
             size = prod(op.inner_shape) if step.kind in ("linear", "rbf", "plain", "pad2d") else (
                 LANES * prod(op.inner_shape) if step.kind == "tile" else
@@ -384,7 +437,11 @@ def test_the_way_of_a_sample_has_room_for_every_step(layers):
             training.append((step.training, step.training + size))
         elif step.kind == "subsample2d":
             training.append((step.training, step.training + 2 * LANES * blocks))
-    for spans, end in ((values, plan.arena_floats), (packed, plan.packed_floats), (training, plan.training_floats)):
+    for spans, end in (
+        (values, plan.arena_floats),
+        (packed, plan.packed_floats),
+        (training, plan.training_floats),
+    ):
         spans.sort()
         assert all(before[1] <= after[0] for before, after in zip(spans, spans[1:]))
         assert spans[-1][1] <= end

@@ -13,9 +13,9 @@ from importlib import import_module
 
 import numpy as np
 import pytest
-import reference
 from numpy.testing import assert_array_equal
 
+from lenet5c import reference
 from lenet5c.kernels.engine import _vector, lowering
 from lenet5c.kernels.simd import _cpu, dispatch
 from lenet5c.kernels.engine._program import Program
@@ -23,14 +23,16 @@ from lenet5c.nn.sequential import StepsTaken
 from lenet5c.optim import optimizer
 
 EPS = np.finfo(np.float32).eps
-TILES = {isa: import_module(f"lenet5c.kernels.simd._tiles_{isa}").kernels for isa in _cpu.supported()}
+TILES = {
+    isa: import_module(f"lenet5c.kernels.simd._tiles_{isa}").kernels for isa in _cpu.supported()
+}
 FUSED = [isa for isa in TILES if _vector.instructions(TILES[isa]) in ("avx512", "avx2", "neon")]
 each_isa = pytest.mark.parametrize("isa", TILES)
 
 RELU, SIGMOID, TANH, FLATTEN = ({"kind": kind} for kind in ("relu", "sigmoid", "tanh", "flatten"))
 SCALED_TANH = {"kind": "scaled_tanh", "amplitude": 1.7159, "slope": 2 / 3}
 WINDOW = ("stride", "padding", "dilation", "groups")
-CONNECTED = (*WINDOW, "table")
+CONNECTED = ("stride", "padding", "dilation", "table")
 
 
 def conv(out_channels, kernel_size, stride=1, padding=0, dilation=1, groups=1, bias=True):
@@ -43,7 +45,10 @@ def connected(table, kernel_size, **options):
     """A convolution with a connection table (in_channels, out_channels)."""
     table = np.array(table, bool)
     connections = np.flatnonzero(table.T).astype(np.intp)
-    return conv(table.shape[1], kernel_size, **options) | {"table": table, "connections": connections}
+    return conv(table.shape[1], kernel_size, **options) | {
+        "table": table,
+        "connections": connections,
+    }
 
 
 def some(in_channels, out_channels):
@@ -59,7 +64,11 @@ def subsample(kernel_size=2):
 
 def rbf(classes, features, integer=False):
     rng = np.random.default_rng(5)
-    codes = rng.integers(-2, 3, (classes, features)) if integer else rng.standard_normal((classes, features))
+    codes = (
+        rng.integers(-2, 3, (classes, features))
+        if integer
+        else rng.standard_normal((classes, features))
+    )
     return {"kind": "rbf", "codes": codes.astype(np.float32)}
 
 
@@ -90,18 +99,28 @@ class Model:
                 elif layer["kind"] == "subsample2d":
                     outputs, weight_shape = shape[0], shape[:1]
                 elif "table" in layer:
-                    outputs, weight_shape = layer["out_channels"], (len(layer["connections"]), *layer["kernel_size"])
+                    outputs, weight_shape = (
+                        layer["out_channels"],
+                        (len(layer["connections"]), *layer["kernel_size"]),
+                    )
                 else:
                     outputs = layer["out_channels"]
                     weight_shape = (outputs, shape[0] // layer["groups"], *layer["kernel_size"])
-                spans = [(int(np.prod(weight_shape)), "weight"), (outputs * layer.pop("has_bias"), "bias")]
+                spans = [
+                    (int(np.prod(weight_shape)), "weight"),
+                    (outputs * layer.pop("has_bias"), "bias"),
+                ]
                 layer["bias"] = None
                 for size, name in spans if i % 2 else spans[::-1]:  # either may come first
                     if size:
                         layer[name] = end
                         end += size + 3
                 weight = (np.s_[layer["weight"] : layer["weight"] + spans[0][0]], weight_shape)
-                bias = None if layer["bias"] is None else np.s_[layer["bias"] : layer["bias"] + spans[1][0]]
+                bias = (
+                    None
+                    if layer["bias"] is None
+                    else np.s_[layer["bias"] : layer["bias"] + spans[1][0]]
+                )
             self.layers.append(layer)
             self.views.append((weight, bias))
         self.num_params = end
@@ -123,8 +142,12 @@ class Model:
             for layer, (weight, _) in zip(self.layers, self.views, strict=True):
                 if weight:
                     at, shape = weight
-                    inputs = len(layer["connections"]) / layer["out_channels"] if "table" in layer else 1
-                    params[at] = rng.standard_normal(shape).ravel() / np.sqrt(inputs * np.prod(shape[1:]))
+                    inputs = (
+                        len(layer["connections"]) / layer["out_channels"] if "table" in layer else 1
+                    )
+                    params[at] = rng.standard_normal(shape).ravel() / np.sqrt(
+                        inputs * np.prod(shape[1:])
+                    )
             x, dy = (rng.standard_normal(size) for size in sizes)
         return [a.astype(np.float32) for a in (params, x, dy)]
 
@@ -141,7 +164,9 @@ class Model:
                 options = {name: layer[name] for name in CONNECTED}
                 x = reference.connected_conv2d(x, *self._weights(i, params), **options)
             elif kind == "conv2d":
-                x = reference.conv2d(x, *self._weights(i, params), **{name: layer[name] for name in WINDOW})
+                x = reference.conv2d(
+                    x, *self._weights(i, params), **{name: layer[name] for name in WINDOW}
+                )
             elif kind == "subsample2d":
                 x = reference.subsample2d(x, *self._weights(i, params), layer["kernel_size"])
             elif kind == "linear":
@@ -149,7 +174,9 @@ class Model:
             elif kind == "flatten":
                 x = x.reshape(len(x), -1)
             else:
-                x = getattr(reference, kind)(x, **{name: layer[name] for name in layer if name != "kind"})
+                x = getattr(reference, kind)(
+                    x, **{name: layer[name] for name in layer if name != "kind"}
+                )
             values.append(x)
         return values
 
@@ -162,10 +189,14 @@ class Model:
             options = {name: layer[name] for name in layer if name != "kind"}
             if kind in ("conv2d", "linear", "subsample2d"):
                 weight = self._weights(i, params)[0]
-                names = {"subsample2d": ["kernel_size"]}.get(kind, CONNECTED if "table" in layer else WINDOW)
+                names = {"subsample2d": ["kernel_size"]}.get(
+                    kind, CONNECTED if "table" in layer else WINDOW
+                )
                 options = {name: layer[name] for name in names if name in layer}
                 twin = "connected_conv2d" if "table" in layer else kind
-                dy, dweight, dbias = getattr(reference, f"{twin}_backward")(dy, x, weight, **options)
+                dy, dweight, dbias = getattr(reference, f"{twin}_backward")(
+                    dy, x, weight, **options
+                )
                 dparams[self.views[i][0][0]] = dweight.ravel()
                 if self.views[i][1]:
                     dparams[self.views[i][1]] = dbias
@@ -299,7 +330,9 @@ def test_equals_reference(model, batch):
     params, x, dy = model.draw(batch, integer=True)
     values = model.reference_forward(params, x)
     dx, dparams = model.reference_backward(params, values, dy)
-    assert max(abs(a).max(initial=0) for a in (*values, dx, dparams)) < 2**22  # far from where float32 rounds integers
+    assert (
+        max(abs(a).max(initial=0) for a in (*values, dx, dparams)) < 2**22
+    )  # far from where float32 rounds integers
     for isa in TILES:
         program = model.program(isa)
         assert_array_equal(forward(program, params, x), values[-1].reshape(batch, -1))
@@ -342,7 +375,9 @@ def test_a_few_samples_equal_reference(model, batch):
     expected = model.reference_forward(params, x)[-1].reshape(batch, -1)
     for isa in TILES:
         for threads in (1, 3):
-            assert_array_equal(forward(model.program(isa), params, x, threads, by_sample=True), expected)
+            assert_array_equal(
+                forward(model.program(isa), params, x, threads, by_sample=True), expected
+            )
 
 
 @pytest.mark.parametrize("batch", [1, 5])
@@ -409,7 +444,9 @@ def test_infinite_values_do_not_leak_between_channels():
 
 @pytest.mark.parametrize("batch", BATCHES)
 @pytest.mark.parametrize(
-    "options", [{}, {"setting": 0.1}, {"loss": "mse"}], ids=["cross entropy", "smoothed", "squared error"]
+    "options",
+    [{}, {"setting": 0.1}, {"loss": "mse"}],
+    ids=["cross entropy", "smoothed", "squared error"],
 )
 @smooth_model
 def test_train_step_matches_reference(model, batch, options):
@@ -418,9 +455,11 @@ def test_train_step_matches_reference(model, batch, options):
     logits = model.reference_forward(params, x)
     if options.get("loss") == "mse":
         options = options | {"targets": np.eye(model.plan.output_size, dtype=np.float32)[labels]}
-        loss, dy = reference.mse(logits[-1].reshape(batch, -1), options["targets"])
+        loss, dy = reference.mse_loss(logits[-1].reshape(batch, -1), options["targets"])
     else:
-        loss, dy = reference.cross_entropy(logits[-1].reshape(batch, -1), labels, options.get("setting", 0))
+        loss, dy = reference.cross_entropy(
+            logits[-1].reshape(batch, -1), labels, options.get("setting", 0)
+        )
     dx, dparams = model.reference_backward(params, logits, dy)
     for isa in TILES:
         program = model.program(isa)
@@ -491,7 +530,7 @@ def reference_loss(model, out, labels, options):
     name, setting = options.get("loss", "cross_entropy"), options.get("setting", 0)
     if name == "mse":
         options = options | {"targets": np.eye(model.plan.output_size, dtype=np.float32)[labels]}
-        return *reference.mse(out, options["targets"]), options
+        return *reference.mse_loss(out, options["targets"]), options
     if name == "mle":
         return *reference.mle_loss(out, labels), options
     twin = reference.map_loss if name == "map" else reference.cross_entropy
@@ -508,7 +547,9 @@ def test_one_by_one_equals_reference(model, batch):
         actual_dx, actual_grads = backward(program, params, x, dy, by_sample=True)
         assert_array_equal(actual_dx, dx)
         assert_array_equal(actual_grads, dparams[: program.param_extent])
-        assert_array_equal(backward(program, params, x, dy, need_dx=False, by_sample=True)[1], actual_grads)
+        assert_array_equal(
+            backward(program, params, x, dy, need_dx=False, by_sample=True)[1], actual_grads
+        )
 
 
 @few
@@ -522,13 +563,18 @@ def test_one_by_one_matches_reference(model, batch):
         actual_dx, actual_grads = backward(program, params, x, dy, by_sample=True)
         assert_close(actual_dx, dx)
         assert_close(actual_grads, dparams[: program.param_extent])
-        assert bits(backward(program, params, x, dy, need_dx=False, by_sample=True)[1]) == bits(actual_grads)
+        assert bits(backward(program, params, x, dy, need_dx=False, by_sample=True)[1]) == bits(
+            actual_grads
+        )
 
 
 @few
 @pytest.mark.parametrize("options", LOSSES.values(), ids=LOSSES)
-@pytest.mark.parametrize("model", [model for model in FEW.values() if model.plan.output_size > 1],
-                         ids=[name for name, model in FEW.items() if model.plan.output_size > 1])
+@pytest.mark.parametrize(
+    "model",
+    [model for model in FEW.values() if model.plan.output_size > 1],
+    ids=[name for name, model in FEW.items() if model.plan.output_size > 1],
+)
 def test_train_step_one_by_one_matches_reference(model, options, batch):
     params, x, _ = model.draw(batch, seed=3)
     labels = draw_labels(model, batch)
@@ -558,13 +604,18 @@ def test_train_step_one_by_one_is_forward_loss_and_backward(model, batch, option
     options = reference_loss(model, np.zeros((batch, model.plan.output_size)), labels, options)[2]
     for isa in TILES:
         program = model.program(isa)
-        loss, correct, out, grads = train_step(program, params, x, labels, by_sample=True, **options)
+        loss, correct, out, grads = train_step(
+            program, params, x, labels, by_sample=True, **options
+        )
         nothing = np.zeros(0, np.float32)
         for by_sample in (False, True):
             dy = np.full_like(out, np.nan)
             by_hand, _ = Program(lowering.lower(out.shape[1:], []), TILES[isa]).train_step(
-                out, labels, nothing, nothing, 1, dx=dy, by_sample=by_sample, **options)
-            assert by_hand == pytest.approx(loss, rel=1e-14, abs=1e-14)  # sums of the samples' losses, in double
+                out, labels, nothing, nothing, 1, dx=dy, by_sample=by_sample, **options
+            )
+            assert by_hand == pytest.approx(
+                loss, rel=1e-14, abs=1e-14
+            )  # sums of the samples' losses, in double
             if by_sample:
                 assert by_hand == loss
             assert bits(backward(program, params, x, dy, by_sample=True)[1]) == bits(grads)
@@ -604,7 +655,10 @@ def test_one_by_one_in_any_state_of_the_workspace(model, batch):
     params, x, dy = model.draw(batch)
     fresh = bits(*backward(model.program(), params, x, dy, by_sample=True))
     program = model.program()
-    many = np.full((40, x.shape[1]), np.nan, np.float32), np.full((40, dy.shape[1]), np.inf, np.float32)
+    many = (
+        np.full((40, x.shape[1]), np.nan, np.float32),
+        np.full((40, dy.shape[1]), np.inf, np.float32),
+    )
     for spoil in (many, (many[0][:4], many[1][:4])):
         for by_sample in (False, True):
             backward(program, np.full_like(params, np.nan), *spoil, by_sample=by_sample)
@@ -638,8 +692,14 @@ def test_one_by_one_bytes_by_index(isa):
     expected = bits(*train_step(program, params, floats[index], labels, **options))
     assert bits(*train_step(program, params, floats, labels, index=index, **options)) == expected
     conversion = {"scale": scale, "offset": offset}
-    assert bits(*train_step(program, params, images, labels, index=index, **conversion, **options)) == expected
-    assert bits(*train_step(program, params, images[index], labels, **conversion, **options)) == expected
+    assert (
+        bits(*train_step(program, params, images, labels, index=index, **conversion, **options))
+        == expected
+    )
+    assert (
+        bits(*train_step(program, params, images[index], labels, **conversion, **options))
+        == expected
+    )
 
 
 @pytest.mark.skipif(not {"avx2", "avx512"} <= TILES.keys(), reason="needs both AVX2 and AVX-512")
@@ -648,7 +708,11 @@ def test_same_bits_with_avx2_and_avx512(model):
     params, x, dy = model.draw(33)
     labels = draw_labels(model, 33)
     results = [
-        bits(forward(program, params, x), *backward(program, params, x, dy), *train_step(program, params, x, labels))
+        bits(
+            forward(program, params, x),
+            *backward(program, params, x, dy),
+            *train_step(program, params, x, labels),
+        )
         for program in (model.program("avx2"), model.program("avx512"))
     ]
     assert results[0] == results[1]
@@ -670,7 +734,9 @@ def train(model, isa, optimiser, threads, steps=4):
             _vector.rmsprop(TILES[isa], params, grads, *state, 0.001, 0.99, 1e-8, 0.9, 1e-3)
         else:
             corrections = 1 - 0.9**t, np.sqrt(1 - 0.999**t)
-            _vector.adam(TILES[isa], params, grads, *state, 0.01, 0.9, 0.999, 1e-8, *corrections, 1e-3, True)
+            _vector.adam(
+                TILES[isa], params, grads, *state, 0.01, 0.9, 0.999, 1e-8, *corrections, 1e-3, True
+            )
     assert np.all(np.isfinite(params))
     return bits(params, *state)
 
@@ -701,7 +767,20 @@ def test_updates_have_the_same_bits_with_every_instruction_set(optimiser):
             elif optimiser == "rmsprop":
                 _vector.rmsprop(tiles, p, grads, *state, 0.01, 0.99, 1e-8, 0.9, 1e-3)
             else:
-                _vector.adam(tiles, p, grads, *state, 0.01, 0.9, 0.999, 1e-8, 1 - 0.9**t, 1 - 0.999**t, 1e-3, False)
+                _vector.adam(
+                    tiles,
+                    p,
+                    grads,
+                    *state,
+                    0.01,
+                    0.9,
+                    0.999,
+                    1e-8,
+                    1 - 0.9**t,
+                    1 - 0.999**t,
+                    1e-3,
+                    False,
+                )
         results.append(bits(p, *state))
     assert all(result == results[0] for result in results)
 
@@ -789,7 +868,10 @@ class TestBytes:
         labels = draw_labels(self.model, 33)
         expected = bits(*train_step(program, params, floats[index], labels))
         assert bits(*train_step(program, params, floats, labels, index=index)) == expected
-        assert bits(*train_step(program, params, images, labels, 2, index=index, **conversion)) == expected
+        assert (
+            bits(*train_step(program, params, images, labels, 2, index=index, **conversion))
+            == expected
+        )
         assert bits(*train_step(program, params, images[index], labels, **conversion)) == expected
 
     def test_read_only_arrays(self, isa):
@@ -835,9 +917,17 @@ class TestErrors:
     @pytest.mark.parametrize(
         "name, changes, message",
         [
-            ("forward", {"samples": np.zeros((5, 143), np.float32)}, "samples have 143 values.* 144"),
+            (
+                "forward",
+                {"samples": np.zeros((5, 143), np.float32)},
+                "samples have 143 values.* 144",
+            ),
             ("forward", {"samples": np.zeros((5, 144), np.uint8)}, "offset.* 144 values"),
-            ("forward", {"samples": np.zeros((5, 144), np.uint8), "offset": np.zeros(1, np.float32)}, "offset"),
+            (
+                "forward",
+                {"samples": np.zeros((5, 144), np.uint8), "offset": np.zeros(1, np.float32)},
+                "offset",
+            ),
             ("forward", {"out": np.empty((4, 10), np.float32)}, "out"),
             ("forward", {"out": np.empty((5, 11), np.float32)}, "out"),
             ("forward", {"params": np.zeros(9, np.float32)}, "params"),
@@ -853,7 +943,11 @@ class TestErrors:
             ("train_step", {"loss": "hinge"}, "'hinge'"),
             ("train_step", {"loss": "mse"}, r"targets.* \(5, 10\)"),
             ("train_step", {"loss": "mse", "targets": np.zeros((5, 9), np.float32)}, "targets"),
-            ("train_step", {"samples": np.zeros((0, 144), np.float32), "labels": np.zeros(0, np.int32)}, "one sample"),
+            (
+                "train_step",
+                {"samples": np.zeros((0, 144), np.float32), "labels": np.zeros(0, np.int32)},
+                "one sample",
+            ),
         ],
     )
     def test_wrong_sizes(self, name, changes, message):
@@ -911,7 +1005,9 @@ def test_one_program_in_several_python_threads(name):
     """Each call takes a workspace of its own; a few samples go one by one meanwhile."""
     model = SMOOTH[name]
     program = model.program()
-    jobs = [(*model.draw(batch, seed=batch), draw_labels(model, batch)) for batch in (1, 4, 17, 100)]
+    jobs = [
+        (*model.draw(batch, seed=batch), draw_labels(model, batch)) for batch in (1, 4, 17, 100)
+    ]
 
     def run(job, threads):
         params, x, dy, labels = job
@@ -958,7 +1054,9 @@ print(peak if sys.platform == "darwin" else peak * 1024)
 def test_memory_of_a_training_step_does_not_grow_with_the_batch():
     def peak(batch):
         command = [sys.executable, "-c", PEAK_MEMORY, str(batch)]  # minutes, emulated
-        done = subprocess.run(command, capture_output=True, text=True, check=True, env=dict(os.environ), timeout=600)
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=True, env=dict(os.environ), timeout=600
+        )
         return int(done.stdout)
 
     # The activations of 8192 samples are 300 MB, their images as float32 26 MB. Two runs of the same differ by some
@@ -994,8 +1092,25 @@ def run_steps(model, isa, kind, batch_size, samples, threads, by_sample=False):
     grads = np.full_like(params, np.nan)
     record = StepsTaken(-(-samples // batch_size))
     update = update_of(kind, params, len(record.losses))
-    program.train_steps(x, labels, params, grads, threads, batch_size, update, record, setting=0.1, by_sample=by_sample)
-    return (params, *update.vectors, grads[: program.param_extent], record.losses, (record.taken, record.correct))
+    program.train_steps(
+        x,
+        labels,
+        params,
+        grads,
+        threads,
+        batch_size,
+        update,
+        record,
+        setting=0.1,
+        by_sample=by_sample,
+    )
+    return (
+        params,
+        *update.vectors,
+        grads[: program.param_extent],
+        record.losses,
+        (record.taken, record.correct),
+    )
 
 
 def check_steps(model, kind, batch_size, samples, by_sample):
@@ -1015,7 +1130,8 @@ def check_steps(model, kind, batch_size, samples, by_sample):
         for step in range(steps):
             part = slice(step * batch_size, (step + 1) * batch_size)
             loss, correct, _, grads = train_step(
-                program, params, x[part], labels[part], setting=0.1, by_sample=by_sample)
+                program, params, x[part], labels[part], setting=0.1, by_sample=by_sample
+            )
             assert loss == actual[-2][step]
             assert not grads[~used[: len(grads)]].any()
             right += correct
@@ -1023,16 +1139,42 @@ def check_steps(model, kind, batch_size, samples, by_sample):
             whole[: len(grads)] = grads
             before = params.copy()
             if kind == "sgd":
-                _vector.sgd(TILES[isa], params, whole, *update.vectors, update.lr[step], 0.9, True, 1e-3)
+                _vector.sgd(
+                    TILES[isa], params, whole, *update.vectors, update.lr[step], 0.9, True, 1e-3
+                )
             elif kind == "sdlm":
                 _vector.sdlm(TILES[isa], params, whole, *update.vectors, update.lr[step])
             elif kind == "adagrad":
-                _vector.adagrad(TILES[isa], params, whole, *update.vectors, update.lr[step], 1e-8, 1e-3)
+                _vector.adagrad(
+                    TILES[isa], params, whole, *update.vectors, update.lr[step], 1e-8, 1e-3
+                )
             elif kind == "rmsprop":
-                _vector.rmsprop(TILES[isa], params, whole, *update.vectors, update.lr[step], 0.999, 1e-8, 0.5, 1e-3)
+                _vector.rmsprop(
+                    TILES[isa],
+                    params,
+                    whole,
+                    *update.vectors,
+                    update.lr[step],
+                    0.999,
+                    1e-8,
+                    0.5,
+                    1e-3,
+                )
             else:
-                _vector.adam(TILES[isa], params, whole, *update.vectors, update.lr[step], 0.9, 0.999, 1e-8,
-                             update.correction1[step], update.correction2[step], 1e-2, True)
+                _vector.adam(
+                    TILES[isa],
+                    params,
+                    whole,
+                    *update.vectors,
+                    update.lr[step],
+                    0.9,
+                    0.999,
+                    1e-8,
+                    update.correction1[step],
+                    update.correction2[step],
+                    1e-2,
+                    True,
+                )
             params[~used] = before[~used]  # parameters of no op are left alone
         assert actual[-1] == (steps, right)
         assert_array_equal(actual[0], params)
@@ -1043,14 +1185,20 @@ def check_steps(model, kind, batch_size, samples, by_sample):
 
 @pytest.mark.parametrize("kind", STEPS)
 @pytest.mark.parametrize(
-    "name", ["lenet5", "linear, many", "conv without bias, strided, padded, dilated", "lenet5 of 1998"])
+    "name",
+    ["lenet5", "linear, many", "conv without bias, strided, padded, dilated", "lenet5 of 1998"],
+)
 def test_a_run_of_steps_is_steps_one_by_one(name, kind):
-    check_steps((EXACT | SMOOTH)[name], kind, 48, 200, by_sample=False)  # the last batch is a short one
+    check_steps(
+        (EXACT | SMOOTH)[name], kind, 48, 200, by_sample=False
+    )  # the last batch is a short one
 
 
 @pytest.mark.parametrize("kind", STEPS)
 @pytest.mark.parametrize(
-    "batch_size, samples", [(1, 7), (2, 9), (4, 11), (16, 3), (16, 18), (16, 21), (48, 100), (5, 22)])
+    "batch_size, samples",
+    [(1, 7), (2, 9), (4, 11), (16, 3), (16, 18), (16, 21), (48, 100), (5, 22)],
+)
 @pytest.mark.parametrize("name", [
     "lenet5", "linear, many", "wide", "wide, of 1998", "strided", "lenet5 of 1998", "connection table", "groups",
     "conv as wide as the image", "subsampling"])  # fmt: skip
@@ -1061,12 +1209,16 @@ def test_a_run_of_steps_on_few_samples_is_steps_one_by_one(name, batch_size, sam
 
 @pytest.mark.parametrize("batch_size, samples", [(1, 7), (4, 11), (16, 18), (16, 21), (5, 22)])
 @pytest.mark.parametrize("kind", STEPS)
-def test_a_run_of_steps_on_few_samples_has_the_same_bits_at_any_thread_count(kind, batch_size, samples):
+def test_a_run_of_steps_on_few_samples_has_the_same_bits_at_any_thread_count(
+    kind, batch_size, samples
+):
     for name in ("lenet5", "lenet5 of 1998", "wide, of 1998"):
         expected = None
         for isa in FUSED:
             for threads in (1, 2, 8):
-                actual = bits(*run_steps(FEW[name], isa, kind, batch_size, samples, threads, by_sample=True))
+                actual = bits(
+                    *run_steps(FEW[name], isa, kind, batch_size, samples, threads, by_sample=True)
+                )
                 expected = expected or actual
                 assert actual == expected, (name, isa, threads)
 
@@ -1074,9 +1226,20 @@ def test_a_run_of_steps_on_few_samples_has_the_same_bits_at_any_thread_count(kin
 @pytest.mark.parametrize("kind", STEPS)
 @pytest.mark.parametrize(
     "batch_size, samples, wrong, taken",
-    [(1, 6, 4, 4), (4, 14, 9, 2), (4, 14, 13, 3), (1, 1, 0, 0), (16, 34, 33, 2), (16, 34, 20, 1), (16, 3, 1, 0)])
+    [
+        (1, 6, 4, 4),
+        (4, 14, 9, 2),
+        (4, 14, 13, 3),
+        (1, 1, 0, 0),
+        (16, 34, 33, 2),
+        (16, 34, 20, 1),
+        (16, 3, 1, 0),
+    ],
+)
 @pytest.mark.parametrize("name", ["lenet5", "lenet5 of 1998"])
-def test_a_loss_that_is_not_finite_ends_a_run_on_few_samples(name, batch_size, samples, wrong, taken, kind):
+def test_a_loss_that_is_not_finite_ends_a_run_on_few_samples(
+    name, batch_size, samples, wrong, taken, kind
+):
     """In a batch of few, in the short last one, and in a larger one before that."""
     model = FEW[name]
     program = model.program()
@@ -1090,10 +1253,21 @@ def test_a_loss_that_is_not_finite_ends_a_run_on_few_samples(name, batch_size, s
         first = update_of(kind, params, taken)
         first.lr, first.vectors = update.lr[:taken], vectors
         count = taken * batch_size
-        program.train_steps(x[:count], labels[:count], expected, np.zeros_like(params), 1, batch_size, first, few_steps,
-                            by_sample=True)
+        program.train_steps(
+            x[:count],
+            labels[:count],
+            expected,
+            np.zeros_like(params),
+            1,
+            batch_size,
+            first,
+            few_steps,
+            by_sample=True,
+        )
     record = StepsTaken(steps)
-    program.train_steps(x, labels, params, np.zeros_like(params), 2, batch_size, update, record, by_sample=True)
+    program.train_steps(
+        x, labels, params, np.zeros_like(params), 2, batch_size, update, record, by_sample=True
+    )
     assert (record.taken, record.correct) == (taken, few_steps.correct)
     assert_array_equal(record.losses[:taken], few_steps.losses)
     assert np.isnan(record.losses[taken])
@@ -1126,7 +1300,9 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_moves_nothing():
     first_two = update_of("adam", params, 2)
     first_two.lr = update.lr[:2]
     expected = StepsTaken(2)
-    program.train_steps(x[:32], labels[:32], after_two, np.zeros_like(params), 1, 16, first_two, expected)
+    program.train_steps(
+        x[:32], labels[:32], after_two, np.zeros_like(params), 1, 16, first_two, expected
+    )
     for threads in (1, 4):
         moved = params.copy()
         for vector in update.vectors:
@@ -1139,14 +1315,23 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_moves_nothing():
         assert_array_equal(moved, after_two)
 
 
-@pytest.mark.parametrize("steps, batch_size", [(0, 8), (1, 8), (3, 8), (2, 0), (2, 16), (1, -3), (5, 2**62)])
+@pytest.mark.parametrize(
+    "steps, batch_size", [(0, 8), (1, 8), (3, 8), (2, 0), (2, 16), (1, -3), (5, 2**62)]
+)
 def test_steps_that_do_not_fit_the_samples_are_an_error(steps, batch_size):
     model = EXACT["linear"]
     params, x, _ = model.draw(16)
     with pytest.raises(ValueError, match="batches"):
         model.program(dispatch.isa).train_steps(
-            x, draw_labels(model, 16), params, params.copy(), 1, batch_size, update_of("sgd", params, steps),
-            StepsTaken(steps))
+            x,
+            draw_labels(model, 16),
+            params,
+            params.copy(),
+            1,
+            batch_size,
+            update_of("sgd", params, steps),
+            StepsTaken(steps),
+        )
 
 
 @pytest.mark.parametrize("break_it", [
@@ -1162,4 +1347,5 @@ def test_an_update_of_the_wrong_size_is_an_error(break_it):
     break_it(update)
     with pytest.raises(ValueError):
         model.program(dispatch.isa).train_steps(
-            x, draw_labels(model, 16), params, params.copy(), 1, 8, update, StepsTaken(2))
+            x, draw_labels(model, 16), params, params.copy(), 1, 8, update, StepsTaken(2)
+        )

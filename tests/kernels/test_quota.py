@@ -50,7 +50,8 @@ def test_quota(tmp_path, own_groups, files, expected):
 
 
 @pytest.mark.parametrize(
-    "own_groups", ["", "\n\n", "0", "0:", "::::", "0::", "no", "0::a\0b", b"\xff\xfe::/\n", "0::/" + "a" * 5000]
+    "own_groups",
+    ["", "\n\n", "0", "0:", "::::", "0::", "no", "0::a\0b", b"\xff\xfe::/\n", "0::/" + "a" * 5000],
 )
 @pytest.mark.parametrize(
     "content", ["", "max", "100000", "100000 0", "0 100000", "-5 100000", "1.5 2", "many few", "1 2 3", b"\xff\xfe",

@@ -40,6 +40,9 @@ def test_phases_cover_the_input_once(shape):
     covered = np.zeros(shape[2][1:], int)
     for plan in phases:
         covered[plan.y_start[0] :: plan.y_step[0], plan.y_start[1] :: plan.y_step[1]] += 1
-        assert plan.grid == covered[plan.y_start[0] :: plan.y_step[0], plan.y_start[1] :: plan.y_step[1]].shape
+        assert (
+            plan.grid
+            == covered[plan.y_start[0] :: plan.y_step[0], plan.y_start[1] :: plan.y_step[1]].shape
+        )
     assert np.all(covered == 1)
     assert sum(plan.taps[0] for plan in phases if plan.y_start[1] == 0) == shape[4][0][0]

@@ -15,8 +15,12 @@ from lenet5c.kernels import _openmp, threads
 
 needs_openmp = pytest.mark.skipif(not _openmp.has_openmp, reason="built without OpenMP")
 needs_fork = [
-    pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="there is no fork"),
-    pytest.mark.skipif(sys.platform == "darwin", reason="forking without exec is not safe in macOS's own libraries"),
+    pytest.mark.skipif(
+        "fork" not in multiprocessing.get_all_start_methods(), reason="there is no fork"
+    ),
+    pytest.mark.skipif(
+        sys.platform == "darwin", reason="forking without exec is not safe in macOS's own libraries"
+    ),
     # From Python 3.12 on: "use of fork() may lead to deadlocks in the child". That it does not is tested here.
     pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning"),
 ]
@@ -44,7 +48,9 @@ class TestNumThreads:
     @pytest.mark.parametrize("wrong", [0, -1, 1025, 1.0, "2", (2,)])
     def test_wrong_values_are_errors(self, default_threads, wrong):
         kernels.set_num_threads(3)
-        with pytest.raises(ValueError, match=f"num_threads is {re.escape(repr(wrong))}.* 1 to 1024"):
+        with pytest.raises(
+            ValueError, match=f"num_threads is {re.escape(repr(wrong))}.* 1 to 1024"
+        ):
             kernels.set_num_threads(wrong)
         assert kernels.get_num_threads() == 3
 
@@ -102,7 +108,9 @@ class TestDefault:
         bind = "import os; os.sched_setaffinity(0, list(os.sched_getaffinity(0))[:1])\n"
         assert output(bind + COUNT, OMP_NUM_THREADS=None) == ["1"]
         if ends_pools or not _openmp.has_openmp:  # other runtimes look once
-            assert output("from lenet5c import kernels\n" + bind + COUNT, OMP_NUM_THREADS=None) == ["1"]
+            assert output("from lenet5c import kernels\n" + bind + COUNT, OMP_NUM_THREADS=None) == [
+                "1"
+            ]
 
     @needs_openmp
     @pytest.mark.skipif(sys.platform != "linux", reason="OMP_PROC_BIND binds on Linux")
@@ -123,7 +131,12 @@ def convolve(num_threads):
     dy = np.ones((100, 3, 7, 7), np.float32)
     weight = np.ones((3, 2, 3, 3), np.float32)
     dx, dweight, dbias = kernels.conv2d_backward(dy, x, weight, num_threads=num_threads)
-    return kernels.im2col(x, 3, num_threads=num_threads).tobytes() + dx.tobytes() + dweight.tobytes() + dbias.tobytes()
+    return (
+        kernels.im2col(x, 3, num_threads=num_threads).tobytes()
+        + dx.tobytes()
+        + dweight.tobytes()
+        + dbias.tobytes()
+    )
 
 
 # In a process of its own, so that it has no pool yet and a hang ends with the time limit.
@@ -271,7 +284,9 @@ class TestPythonThreads:
 
     @staticmethod
     def images(seed, batch=40, size=28):
-        return np.random.default_rng(seed).standard_normal((batch, 1, size, size)).astype(np.float32)
+        return (
+            np.random.default_rng(seed).standard_normal((batch, 1, size, size)).astype(np.float32)
+        )
 
     def test_conv2d(self):
         weight = np.random.default_rng(0).standard_normal((5, 1, 3, 3)).astype(np.float32)
@@ -286,15 +301,21 @@ class TestPythonThreads:
 
         def job(seed):
             model = nn.LeNet5(input_size=28, rng=seed)
-            optimised = [model.train_step(self.images(seed), labels, nn.CrossEntropyLoss()) for _ in range(2)]
+            optimised = [
+                model.train_step(self.images(seed), labels, nn.CrossEntropyLoss()) for _ in range(2)
+            ]
             return repr(optimised).encode() + model.grad_vector.tobytes()
 
         assert self.together(job, range(8)) == [{job(seed)} for seed in range(8)]
 
     def test_forward_of_one_new_model(self):
         """None of the threads may see it half made; and more sizes than it remembers programs for."""
-        model = nn.Sequential(nn.Conv2d(1, 4, 3, rng=0), nn.ReLU(), nn.BatchNorm2d(4), nn.MaxPool2d(2))
-        same = nn.Sequential(nn.Conv2d(1, 4, 3, rng=0), nn.ReLU(), nn.BatchNorm2d(4), nn.MaxPool2d(2))
+        model = nn.Sequential(
+            nn.Conv2d(1, 4, 3, rng=0), nn.ReLU(), nn.BatchNorm2d(4), nn.MaxPool2d(2)
+        )
+        same = nn.Sequential(
+            nn.Conv2d(1, 4, 3, rng=0), nn.ReLU(), nn.BatchNorm2d(4), nn.MaxPool2d(2)
+        )
         sizes = [(12, 14, 16, 18, 20, 22, 24, 26, 28, 30)[i:] for i in range(8)]
 
         def job(sizes, model=model):

@@ -5,11 +5,10 @@ import pickle
 
 import numpy as np
 import pytest
-import reference
 from numpy.testing import assert_allclose, assert_array_equal
 from tile_layers import EPS, TileLayerChecks, assert_close, normal
 
-from lenet5c import nn, optim
+from lenet5c import nn, optim, reference
 
 
 def conv(x, out_channels, kernel_size, bias=True, **options):

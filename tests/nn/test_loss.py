@@ -2,10 +2,9 @@
 
 import numpy as np
 import pytest
-import reference
 from numpy.testing import assert_allclose, assert_array_equal
 
-from lenet5c import nn
+from lenet5c import nn, reference
 
 EPS = np.finfo(np.float32).eps
 
@@ -43,7 +42,7 @@ def test_mean_squared_error(batch, classes):
     """A difference, a square in double; the gradient is a difference times a constant: two roundings of each."""
     outputs, target = normal(batch, classes), normal(batch, classes, seed=1)
     loss, doutputs = nn.MSELoss()(outputs, target)
-    expected_loss, expected = reference.mse(outputs, target)
+    expected_loss, expected = reference.mse_loss(outputs, target)
     assert type(loss) is float
     assert_allclose(loss, expected_loss, rtol=2 * EPS)
     # The difference of two rounded numbers is rounded once more, the constant is rounded, and their product.
@@ -53,7 +52,7 @@ def test_mean_squared_error(batch, classes):
 def test_mean_squared_error_of_any_shape():
     outputs, target = normal(5, 2, 3, 4), normal(5, 2, 3, 4, seed=1)
     loss, doutputs = nn.MSELoss()(outputs, target)
-    expected_loss, expected = reference.mse(outputs, target)
+    expected_loss, expected = reference.mse_loss(outputs, target)
     assert_allclose(loss, expected_loss, rtol=2 * EPS)
     assert_allclose(doutputs, expected, rtol=2 * EPS)
 
@@ -384,11 +383,11 @@ def test_second_derivatives_of_mean_squared_error():
     target = np.eye(4)[labels]
     assert_array_equal(doutputs, nn.MSELoss()(outputs, labels)[1])
     assert d2outputs.dtype == np.float32
-    assert_allclose(d2outputs, reference.mse_second(outputs), rtol=EPS)
+    assert_allclose(d2outputs, reference.mse_loss_second(outputs), rtol=EPS)
     numeric = central_differences(
-        lambda at: reference.mse(at, target)[1], outputs.astype(np.float64)
+        lambda at: reference.mse_loss(at, target)[1], outputs.astype(np.float64)
     )
-    assert_allclose(reference.mse_second(outputs), numeric, rtol=1e-6)
+    assert_allclose(reference.mse_loss_second(outputs), numeric, rtol=1e-6)
 
 
 @pytest.mark.parametrize("loss", [nn.MLELoss(), nn.MAPLoss(3)], ids=repr)

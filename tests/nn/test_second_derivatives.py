@@ -4,10 +4,9 @@ import copy
 
 import numpy as np
 import pytest
-import reference
 from numpy.testing import assert_allclose, assert_array_equal
 
-from lenet5c import nn, optim, set_num_threads
+from lenet5c import nn, optim, reference, set_num_threads
 from lenet5c.datasets import Preparation, mnist
 
 EPS = np.finfo(np.float32).eps
@@ -234,7 +233,7 @@ def test_one_layer_and_squared_error_are_exact(layer, shape, name, options):
         for array in layer.params.values():
             arrays.append(vector[at : at + array.size].reshape(array.shape))
             at += array.size
-        return reference.mse(
+        return reference.mse_loss(
             forward(x.astype(np.float64), *arrays, **options).reshape(target.shape), target
         )[0]
 
@@ -277,7 +276,7 @@ def test_a_net_is_exact_where_the_dropped_terms_vanish(activation, least):
     at = model.vector.astype(np.float64)
     target = outputs(at)
     expected = second_differences(
-        lambda vector: reference.mse(outputs(vector), target)[0], at, h=1e-3
+        lambda vector: reference.mse_loss(outputs(vector), target)[0], at, h=1e-3
     )
     y = model.forward(x, training=True)
     model.backward_second(nn.MSELoss().second(y, target)[1])
@@ -317,7 +316,7 @@ def test_a_net_matches_the_reference(loss):
     d2 = (
         reference.cross_entropy_second(x)
         if isinstance(loss, nn.CrossEntropyLoss)
-        else reference.mse_second(x)
+        else reference.mse_loss_second(x)
     )
     curvatures = []
     for backward in reversed(backwards):

@@ -5,10 +5,9 @@ import pickle
 
 import numpy as np
 import pytest
-import reference
 from numpy.testing import assert_array_equal
 
-from lenet5c import nn, optim
+from lenet5c import nn, optim, reference
 from lenet5c.nn.sequential import CHUNK
 
 CROSS_ENTROPY = nn.CrossEntropyLoss()

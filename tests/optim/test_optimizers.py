@@ -4,10 +4,9 @@ import copy
 
 import numpy as np
 import pytest
-import reference
 from numpy.testing import assert_array_equal
 
-from lenet5c import nn, optim
+from lenet5c import nn, optim, reference
 
 EPS = np.finfo(np.float32).eps
 STEPS = 20
@@ -116,10 +115,9 @@ def test_adam_matches_reference(options):
 @each_adagrad
 def test_adagrad_matches_reference(options):
     optimizer = optim.Adagrad(model(), **options)
-    p, s = (
-        optimizer.model.vector.astype(np.float64),
-        np.full(154, options.get("initial_accumulator_value", 0.0)),
-    )
+    options = dict(options)
+    initial = options.pop("initial_accumulator_value", 0.0)
+    p, s = optimizer.model.vector.astype(np.float64), np.full(154, initial)
     moved = np.zeros(154)
     for step, (gradient, actual) in enumerate(zip(gradients(), steps(optimizer), strict=True)):
         before = p

@@ -2,10 +2,9 @@
 
 import numpy as np
 import pytest
-import reference
 from numpy.testing import assert_allclose, assert_array_equal
 
-from lenet5c import nn, optim, set_num_threads
+from lenet5c import nn, optim, reference, set_num_threads
 
 EPS = np.finfo(np.float32).eps
 

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 
+from lenet5c.__main__ import main
 from lenet5c.datasets import Dataset, Preparation
 from lenet5c.nn import BatchNorm2d, Conv2d, CrossEntropyLoss, Dropout, MSELoss
 from lenet5c.optim import (
@@ -21,9 +22,8 @@ from lenet5c.optim import (
     RMSprop,
     Step,
 )
-from lenet5c.recipes.recipe import OPTIMIZERS, TEXTS, Recipe, pixel_statistics
-from lenet5c.commands.recipes import main
 from lenet5c.recipes import RECIPES, recipe, trainer
+from lenet5c.recipes.recipe import OPTIMIZERS, TEXTS, Recipe, pixel_statistics
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -88,7 +88,7 @@ def test_every_optimiser_learns_with_every_schedule(mnist_slice, name, schedule)
         ({"schedule": "none"}, "schedule"),
         ({"fit": "crop"}, "fit"),
         ({"fit": ["pad"]}, "fit"),
-        ({"fit": "pad", "preparation": "pynet"}, "fit"),
+        ({"fit": "pad", "preparation": "resized"}, "fit"),
         ({"net": "alexnet"}, "net"),
         ({"loss": "hinge"}, "loss"),
         ({"preparation": "seed9"}, "preparation"),
@@ -382,7 +382,7 @@ def test_options_of_the_net():
 
 
 def test_the_list_has_every_recipe(capsys):
-    assert main([]) == 0
+    assert main(["recipes"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["recipe", "what", "it", "is", "reported", "reached"]
     assert [line.split()[0] for line in lines[1:] if not line.startswith(" ")] == list(RECIPES)
@@ -393,7 +393,7 @@ def test_the_list_has_every_recipe(capsys):
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_recipe_is_shown_whole(capsys, name):
-    assert main([name]) == 0
+    assert main(["recipes", name]) == 0
     text = capsys.readouterr().out
     shown = dict(
         line.split(maxsplit=1)

@@ -107,7 +107,7 @@ def test_a_model_of_whole_pictures():
     np.testing.assert_allclose(list(reading.probabilities.values()), expected, atol=1e-6)
     assert list(reading.probabilities) == ["cat", "dog", "fish"]
     assert predict(picture[..., 0], trained).probabilities  # grey does, too
-    with pytest.raises(UserError, match="3 channels"):
+    with pytest.raises(UserError, match="1 channel .*got 3"):
         predict(picture, trained, reading="ink")
     with pytest.raises(UserError, match="many"):
         Reader(trained, digits="many")
@@ -120,10 +120,11 @@ def test_models_are_named_by_file_or_folder(tmp_path, test_set):
     expected = Reader(trained)(picture).probabilities
     assert predict(picture, tmp_path).probabilities == expected
     assert predict(picture, tmp_path / "model.safetensors").probabilities == expected
+    assert predict(picture, "best").probabilities == predict(picture).probabilities
     (tmp_path / "empty").mkdir()
-    with pytest.raises(RunError, match="no model.safetensors"):
+    with pytest.raises(RunError, match="without model.safetensors"):
         predict(picture, tmp_path / "empty")
-    with pytest.raises(RunError, match="no model file"):
+    with pytest.raises(RunError, match="which does not exist"):
         predict(picture, tmp_path / "none")
 
 

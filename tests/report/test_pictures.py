@@ -4,12 +4,13 @@ from io import BytesIO
 
 import numpy as np
 import pytest
+from evaluations import make_evaluation
 
 from lenet5c import nn
 from lenet5c.datasets import Dataset, Preparation
 from lenet5c.report.pictures import activations, confusion, curves, errors, filters
 from lenet5c.report.style import png
-from lenet5c.training import Classification, TrainedModel, classify
+from lenet5c.training import TrainedModel, evaluate
 
 matplotlib = pytest.importorskip("matplotlib.image") and pytest.importorskip("matplotlib")
 
@@ -128,9 +129,7 @@ NAMES = {
 def test_confusion_of_any_number_of_classes(classes):
     dataset = synthetic(classes, names=NAMES[classes])
     predictions = np.where(np.arange(len(dataset)) % 3, dataset.labels, dataset.labels[::-1])
-    result = Classification(
-        dataset.labels, predictions, np.ones(len(dataset), np.float32), classes, 0.0
-    )
+    result = make_evaluation(dataset.labels, predictions, 1, classes)
     figure = confusion(result.matrix, dataset.class_names)
     assert_all_inside(figure)
     assert max(figure.get_size_inches()) < 20
@@ -146,7 +145,7 @@ def test_names_never_begin_a_formula_and_missing_characters_are_numbers():
 
 
 def test_confusion_wants_a_name_for_each_class():
-    with pytest.raises(ValueError, match="3 names; the matrix has 2 classes"):
+    with pytest.raises(ValueError, match="one for each of 2 classes, got 3"):
         confusion(np.eye(2, dtype=int), "abc")
 
 
@@ -162,18 +161,20 @@ def test_errors_worst_first(wrong, channels):
     predictions = dataset.labels.copy()
     predictions[:wrong] = (predictions[:wrong] + 1) % 3
     confidences = np.linspace(0.2, 0.9, len(dataset), dtype=np.float32)
-    result = Classification(dataset.labels, predictions, confidences, 3, 0.0)
+    result = make_evaluation(dataset.labels, predictions, confidences, 3)
     figure = errors(dataset.images, result, dataset.class_names)
     assert_all_inside(figure)
     indices = [int(text.split("· ")[1]) for text in texts(figure) if "·" in text]
     assert indices == list(range(wrong))[::-1][:40]
-    assert any("None of the 200 images is wrong" in text for text in texts(figure)) == (wrong == 0)
+    assert any("None of the 200 images is misclassified" in text for text in texts(figure)) == (
+        wrong == 0
+    )
 
 
 @pytest.mark.parametrize("channels, side", [(2, 5), (4, 64), (1, 300)])
 def test_errors_of_other_sizes(channels, side):
     dataset = synthetic(2, channels, side, count=30)
-    result = Classification(dataset.labels, 1 - dataset.labels, np.ones(30, np.float32), 2, 0.0)
+    result = make_evaluation(dataset.labels, 1 - dataset.labels, 1, 2)
     figure = errors(dataset.images, result, dataset.class_names)
     assert_all_inside(figure)
     assert max(figure.get_size_inches()) < 12
@@ -203,9 +204,9 @@ def test_filters_and_activations_of_any_net(net, channels, options):
         layer for layer in trained.model.layers.values() if isinstance(layer, nn.Conv2d)
     ]
     assert len(figure.axes[0].images) == len(convolutions)
-    figure = activations(trained, dataset.images[0], title="of $5", given=3)
+    figure = activations(trained, dataset.images[0], title="of $5", label=3)
     assert_all_inside(figure)
-    assert r"of \$5, given 3" in texts(figure)
+    assert r"of \$5, true label 3" in texts(figure)
     told = [text.split("\n")[0] for text in texts(figure) if "\n" in text]
     passed_on = {name for name in trained.model.layers if name.startswith(("flatten", "dropout"))}
     assert told[0] == "input" and set(told[1:]) == set(trained.model.layers) - passed_on
@@ -238,7 +239,7 @@ def test_maps_that_are_not_connected_are_grey():
 
 
 def test_a_model_without_convolutions_has_no_filters():
-    with pytest.raises(ValueError, match="no Conv2d"):
+    with pytest.raises(ValueError, match="must have a Conv2d"):
         filters(nn.Sequential(nn.Linear(2, 2)))
 
 
@@ -252,7 +253,7 @@ def test_images_larger_than_the_picture():
 def test_equal_pictures_have_equal_bytes_whatever_a_reader_has_set():
     dataset = synthetic(10)
     trained = untrained(dataset)
-    result = classify(trained, dataset)
+    result = evaluate(trained, dataset)
 
     def draw():
         return [

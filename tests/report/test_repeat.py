@@ -4,6 +4,7 @@ import shlex
 
 import pytest
 
+from lenet5c.__main__ import make_parser
 from lenet5c.commands import train
 from lenet5c.recipes import RECIPES
 from lenet5c.report.repeat import repeat_command
@@ -45,7 +46,7 @@ from lenet5c.report.repeat import repeat_command
             "fast",
             "--no-batch-norm",
             "--preparation",
-            "pynet",
+            "resized",
             "--init",
             "glorot_normal",
         ],
@@ -53,11 +54,11 @@ from lenet5c.report.repeat import repeat_command
     ids=" ".join,
 )
 def test_the_command_gives_the_same_configuration(options):
-    arguments = train.make_parser().parse_args(options)
+    arguments = make_parser("train").parse_args(["train", *options])
     _, config = train.begin(arguments)
     command = shlex.split(repeat_command(config))
     assert command[:2] == ["lenet5c", "train"]
-    _, again = train.begin(train.make_parser().parse_args(command[2:]))
+    _, again = train.begin(make_parser("train").parse_args(command[1:]))
     assert again == config
 
 

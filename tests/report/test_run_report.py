@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from lenet5c.__main__ import main
 from lenet5c.commands import train
 from lenet5c.report import run as run_report
 from lenet5c.report.run import PAGE, PICTURES
@@ -19,7 +20,7 @@ def quick(tmp_path, idx_files, capsys):
 
     def run(*arguments, out="run", resume=False):
         data = ["--resume"] if resume else ["--data", idx_files, "--epochs", 1, "--validation", 0.1]
-        code = train.main([*map(str, data), "--out", str(tmp_path / out), *map(str, arguments)])
+        code = main(["train", *map(str, data), "--out", str(tmp_path / out), *map(str, arguments)])
         return code, *capsys.readouterr()
 
     return run

@@ -4,10 +4,10 @@ import re
 
 import numpy as np
 import pytest
+from evaluations import make_evaluation
 
 from lenet5c._text import columns, plain, shorten
 from lenet5c.report.tables import class_table, matrix_table, worst_table
-from lenet5c.training import Classification
 
 
 def test_ten_classes_fit_into_100_columns_and_their_cells_are_in_line():
@@ -51,9 +51,7 @@ def test_what_is_not_defined_is_a_dash():
 
 
 def test_worst_first():
-    result = Classification(
-        np.array([0, 1, 1]), np.array([1, 1, 0]), np.array([0.5, 1, 0.75], np.float32), 2, 0.0
-    )
+    result = make_evaluation([0, 1, 1], [1, 1, 0], [0.5, 1, 0.75], 2)
     lines = worst_table(result, ["no", "yes"], 5).splitlines()
     assert [line.split() for line in lines[1:]] == [
         ["2", "yes", "no", "75.00%"],

@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lenet5c.commands import reproduce, train
+from lenet5c.__main__ import main, make_parser
+from lenet5c.commands import reproduce
 from lenet5c.recipes import RECIPES
 from lenet5c.reproduction import check_reached, reached_text, read_record
 from lenet5c.reproduction.reported import REPORTED, Reported, reported
-from lenet5c.training import RunError, load_model, mcnemar, mean_interval, wilson_interval
+from lenet5c.training import RunError, mcnemar, mean_interval, open_model, wilson_interval
 
 pytest.importorskip("matplotlib")
 
@@ -30,7 +31,7 @@ def call(tmp_path, idx_files, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments, data=idx_files):
-        code = reproduce.main([*map(str, arguments), "--data", str(data)])
+        code = main(["reproduce", *map(str, arguments), "--data", str(data)])
         return (code, *capsys.readouterr())
 
     return run
@@ -102,7 +103,7 @@ def test_trainings_record_report_and_pictures(tmp_path, call, paper, mnist_slice
     # One result against the model itself.
     (folder,) = (tmp_path / "runs/reproduce").glob(f"default-{default['median_seed']}-*")
     test = mnist_slice[1]
-    probabilities = load_model(folder / "model.safetensors").probabilities(test.images)
+    probabilities = open_model(folder / "model.safetensors").probabilities(test.images)
     wrong = default["errors"]["index"]
     assert np.flatnonzero(probabilities.argmax(axis=1) != test.labels).tolist() == wrong
     assert default["errors"]["label"] == test.labels[wrong].tolist()
@@ -246,7 +247,7 @@ def test_a_model_that_does_not_fit_its_summary(tmp_path, call):
 
 def test_bad_use(tmp_path, call, monkeypatch):
     assert_one_line(call("fast", "fastest"), 2, "'fastest'", "default, fast")
-    assert_one_line(call("fast", data=tmp_path / "nowhere"), 2, "nowhere", "it should be a folder")
+    assert_one_line(call("fast", data=tmp_path / "nowhere"), 2, "nowhere", "must be a folder")
     (tmp_path / "file").touch()
     assert_one_line(call("fast", "--out", "file"), 2, "cannot be written", "--out")
     assert_one_line(
@@ -258,7 +259,7 @@ def test_bad_use(tmp_path, call, monkeypatch):
     assert_one_line(call("fast"), 2, "pip install 'matplotlib>=3.8'")
     for arguments in (["--seeds", "0"], ["--jobs", "x"], ["--out", ""]):
         with pytest.raises(SystemExit) as caught:
-            reproduce.main(arguments)
+            main(["reproduce", *arguments])
         assert caught.value.code == 2
 
 
@@ -285,7 +286,7 @@ def test_each_training_has_a_folder_by_its_settings(tmp_path):
     assert folders() == folders() and folders(work="v") != folders()
     runs = plan(["fast", "default"], None, "w", "mnist", None, "0", 60000)
     assert len(runs) == reported("fast").seeds + reported("default").seeds
-    options = train.make_parser().parse_args(runs[-1].options)
+    options = make_parser("train").parse_args(["train", *runs[-1].options])
     assert (options.recipe, options.seed, options.data) == ("default", 4, "mnist")
 
 

@@ -20,7 +20,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks  # noqa: E402
 
 from lenet5c.export import to_c  # noqa: E402
 from lenet5c.sklearn import LeNet5Classifier  # noqa: E402
-from lenet5c.training import load_model, save_model  # noqa: E402
+from lenet5c.training import open_model, save_model  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -214,7 +214,7 @@ def test_copies_and_files(digits, tmp_path):
     with pytest.raises(ValueError, match="pickled by another version"):
         quick().__setstate__(state | {"_lenet5c_state": 2})
     save_model(tmp_path / "x.safetensors", classifier.trained_)
-    trained = load_model(tmp_path / "x.safetensors")
+    trained = open_model(tmp_path / "x.safetensors")
     assert trained.class_names == tuple("0123456789") and trained.image_shape == (1, 8, 8)
     assert "LENET5_HEIGHT 8" in to_c(trained)
 

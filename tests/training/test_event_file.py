@@ -140,8 +140,8 @@ def test_without_the_package(tmp_path, monkeypatch):
         EventFile(tmp_path / "tfevents")
     code = (
         "import sys; sys.modules['tensorboard'] = None\n"
-        "from lenet5c.commands.train import main\n"
-        f"sys.exit(main(['--epochs', '1', '--tensorboard', '--out', {str(tmp_path / 'run')!r}]))"
+        "from lenet5c.__main__ import main\n"
+        f"sys.exit(main(['train', '--epochs', '1', '--tensorboard', '--out', {str(tmp_path / 'run')!r}]))"
     )
     done = run_python(code)
     assert (
@@ -154,7 +154,7 @@ def test_without_the_package(tmp_path, monkeypatch):
 
 def train(*arguments):
     done = run_python(
-        "import sys; from lenet5c.commands.train import main; sys.exit(main(sys.argv[1:]))",
+        "import sys; from lenet5c.__main__ import main; sys.exit(main(['train', *sys.argv[1:]]))",
         "--no-report",
         *arguments,
     )
@@ -176,7 +176,8 @@ def test_runs_with_and_without_it_are_one_run(tmp_path, read, idx_files):
         "    real(self, row)\n"
         "    if row['epoch'] == 2: os._exit(9)\n"
         "train.EventFile.add = add\n"
-        "train.main(sys.argv[1:])"
+        "from lenet5c.__main__ import main\n"
+        "main(['train', *sys.argv[1:]])"
     )
     assert run_python(code, *options, "--out", run, "--tensorboard").returncode == 9
     assert [step for step, _ in read(run)["Loss/val"]] == [1, 2]

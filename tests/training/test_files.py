@@ -5,13 +5,13 @@ import struct
 
 import numpy as np
 import pytest
-from lenet5c._files import digest
 from safetensors.numpy import save
 
 from lenet5c import _files
+from lenet5c._files import digest
 from lenet5c.datasets import Preparation
 from lenet5c.nn import LeNet5, LeNet5_1998
-from lenet5c.training import RunError, TrainedModel, load_model, save_model
+from lenet5c.training import RunError, TrainedModel, open_model, save_model
 
 
 def trained(kind=LeNet5, **config):
@@ -56,7 +56,7 @@ def test_round_trip(tmp_path, config):
     path = tmp_path / "model.safetensors"
     original = trained(**config)
     save_model(path, original)
-    loaded = load_model(path)
+    loaded = open_model(path)
     images = np.random.default_rng(0).integers(0, 256, (5, *original.model.input_shape), np.uint8)
     assert (loaded.logits(images) == original.logits(images)).all()
     assert loaded.class_names == original.class_names
@@ -70,7 +70,7 @@ def test_codes_travel_along(tmp_path):
     codes = np.random.default_rng(1).standard_normal((10, 84)).astype(np.float32)
     original.model["output"].buffers["codes"] = codes
     save_model(tmp_path / "m", original)
-    loaded = load_model(tmp_path / "m")
+    loaded = open_model(tmp_path / "m")
     assert (loaded.model["output"].buffers["codes"] == codes).all()
     images = np.random.default_rng(0).integers(0, 256, (5, 1, 32, 32), np.uint8)
     assert (loaded.logits(images) == original.logits(images)).all()
@@ -91,7 +91,7 @@ def test_mean_image_travels_along(tmp_path):
         size=(32, 32), std=0.3, mean_image=np.full((1, 32, 32), 7, np.float32)
     )
     save_model(tmp_path / "m", model)
-    assert (load_model(tmp_path / "m").preparation.mean_image == 7).all()
+    assert (open_model(tmp_path / "m").preparation.mean_image == 7).all()
 
 
 def test_equal_models_are_equal_files(tmp_path):
@@ -122,11 +122,11 @@ def test_a_flipped_bit_is_noticed(tmp_path):
     content[-100] ^= 1
     path.write_bytes(content)
     with pytest.raises(RunError, match="model.safetensors is damaged"):
-        load_model(path)
+        open_model(path)
 
 
 def test_the_tampering_itself_leaves_a_good_file(tmp_path):
-    load_model(rewritten(tmp_path, lambda metadata: metadata))
+    open_model(rewritten(tmp_path, lambda metadata: metadata))
 
 
 def put(**values):
@@ -167,7 +167,7 @@ def put(**values):
 def test_tampered_metadata_is_a_clear_error(tmp_path, change):
     path = rewritten(tmp_path, change)
     with pytest.raises(RunError, match="model.safetensors"):
-        load_model(path)
+        open_model(path)
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_tampered_metadata_is_a_clear_error(tmp_path, change):
 def test_tampered_metadata_of_1998_is_a_clear_error(tmp_path, change):
     path = rewritten(tmp_path, change, kind=LeNet5_1998)
     with pytest.raises(RunError, match="model.safetensors"):
-        load_model(path)
+        open_model(path)
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ def test_tampered_metadata_of_1998_is_a_clear_error(tmp_path, change):
 def test_tensors_of_1998_that_do_not_fit_are_a_clear_error(tmp_path, tensors):
     path = rewritten(tmp_path, lambda metadata: metadata, tensors, kind=LeNet5_1998)
     with pytest.raises(RunError, match="model.safetensors"):
-        load_model(path)
+        open_model(path)
 
 
 @pytest.mark.parametrize(
@@ -228,7 +228,7 @@ def test_tensors_of_1998_that_do_not_fit_are_a_clear_error(tmp_path, tensors):
 def test_tensors_that_do_not_fit_are_a_clear_error(tmp_path, tensors):
     path = rewritten(tmp_path, lambda metadata: metadata, tensors)
     with pytest.raises(RunError, match="model.safetensors"):
-        load_model(path)
+        open_model(path)
 
 
 @pytest.mark.parametrize("keep", [0, 4, 8, 100, 2000, -1])
@@ -237,7 +237,7 @@ def test_cut_files_are_a_clear_error(tmp_path, keep):
     save_model(path, trained())
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(RunError, match="model.safetensors"):
-        load_model(path)
+        open_model(path)
 
 
 @pytest.mark.parametrize(
@@ -247,21 +247,21 @@ def test_foreign_files_are_a_clear_error(tmp_path, content):
     path = tmp_path / "model.safetensors"
     path.write_bytes(content)
     with pytest.raises(RunError, match="model.safetensors"):
-        load_model(path)
+        open_model(path)
 
 
 def test_deeply_nested_metadata_is_a_clear_error(tmp_path):
     path = tmp_path / "model.safetensors"
     path.write_bytes(save({"a": np.zeros(1, np.float32)}, {"lenet5c": "[" * 100_000}))
     with pytest.raises(RunError, match="model.safetensors"):
-        load_model(path)
+        open_model(path)
 
 
 def test_missing_file_and_directory(tmp_path):
-    with pytest.raises(FileNotFoundError):
-        load_model(tmp_path / "nothing")
+    with pytest.raises(RunError, match="which does not exist"):
+        open_model(tmp_path / "nothing")
     with pytest.raises(RunError):
-        load_model(tmp_path)
+        open_model(tmp_path)
 
 
 def test_an_error_of_writing_names_the_file_that_was_asked_for(tmp_path):

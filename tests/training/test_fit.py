@@ -34,7 +34,7 @@ from lenet5c.training import (
     RunError,
     Trainer,
     evaluate,
-    load_model,
+    open_model,
     save_model,
 )
 
@@ -236,7 +236,7 @@ def test_a_saved_training_goes_on_elsewhere(tmp_path, mnist_slice):
 
 def test_a_runs_checkpoint_goes_on_in_a_notebook(tmp_path, idx_files, mnist_slice):
     done = run_python(
-        "import sys; from lenet5c.commands.train import main; sys.exit(main(sys.argv[1:]))",
+        "import sys; from lenet5c.__main__ import main; sys.exit(main(['train', *sys.argv[1:]]))",
         "--no-report",
         "--recipe",
         "fast",
@@ -251,7 +251,7 @@ def test_a_runs_checkpoint_goes_on_in_a_notebook(tmp_path, idx_files, mnist_slic
     trainer = lenet5c.trainer("fast", data=idx_files, seed=5)
     trainer.load(tmp_path / "run/checkpoint.safetensors")
     assert trainer.fit(progress=False).done
-    model = load_model(tmp_path / "run/model.safetensors").model
+    model = open_model(tmp_path / "run/model.safetensors").model
     assert model.vector.tobytes() == trainer.trained.model.vector.tobytes()
     other = lenet5c.trainer("fast", data=idx_files, seed=5, optimizer="sgd")
     before = everything(other)
@@ -320,7 +320,7 @@ def test_a_trainer_in_one_call(tmp_path, mnist_slice, idx_files):
     assert evaluate(trainer.trained.model, test, trainer.trained.preparation).accuracy > 0.85
     assert history.done and history.best is None
     save_model(tmp_path / "model", trainer.trained)
-    again = load_model(tmp_path / "model")
+    again = open_model(tmp_path / "model")
     assert (
         again.probabilities(test.images[:5]) == trainer.trained.probabilities(test.images[:5])
     ).all()

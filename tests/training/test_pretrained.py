@@ -8,8 +8,8 @@ import pytest
 from lenet5c.datasets import mnist
 from lenet5c.recipes import RECIPES
 from lenet5c.recipes.recipe import Recipe
-from lenet5c.training import evaluate, load_model, pretrained
-from lenet5c.training.pretrained import FOLDER
+from lenet5c.training import evaluate, open_model, pretrained
+from lenet5c.training.model_file import BEST_FOLDER as FOLDER
 
 
 def told(name):
@@ -19,7 +19,7 @@ def told(name):
 def test_it_reaches_what_it_is_said_to_reach():
     trained, summary = pretrained(), told("summary.json")
     _, test = mnist()
-    found = evaluate(trained.model, test, trained.preparation)
+    found = evaluate(trained, test)
     assert (found.correct, found.count) == (summary["test_correct"], summary["test_count"])
     assert f"{summary['test_correct']:,}" in (FOLDER / "README.md").read_text()
     assert trained.class_names == tuple("0123456789")
@@ -36,11 +36,23 @@ def test_it_is_of_the_recipe_as_it_stands():
 
 @pytest.mark.slow
 def test_its_command_writes_the_same_weights(tmp_path):
-    from lenet5c.commands.train import main
+    from lenet5c.__main__ import main
 
     assert (
-        main(["--recipe", "best", "--seed", "0", "--out", str(tmp_path), "--quiet", "--no-report"])
+        main(
+            [
+                "train",
+                "--recipe",
+                "best",
+                "--seed",
+                "0",
+                "--out",
+                str(tmp_path),
+                "--quiet",
+                "--no-report",
+            ]
+        )
         == 0
     )
-    again, shipped = load_model(tmp_path / "model.safetensors"), pretrained()
+    again, shipped = open_model(tmp_path / "model.safetensors"), pretrained()
     np.testing.assert_array_equal(again.model.vector, shipped.model.vector)

@@ -1,20 +1,30 @@
-"""What all commands share: how OpenMP's threads wait, what is printed where, errors of one line.
+"""Parts that all commands share: the environment, streams, errors in one line, argument types.
 
-Imports nothing compiled, so that `wait_briefly` can come before OpenMP is loaded.
+Imports nothing compiled, so that `prepare_environment` can come before OpenMP is loaded.
 """
+
+from __future__ import annotations
 
 import argparse
 import errno
 import os
 import sys
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from math import isfinite
 from pathlib import Path
 
 from lenet5c._text import printable
 from lenet5c.errors import UserError
 
+TYPE_CHECKING = False  # that of typing, without its import: it takes as long as the parser
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any, NoReturn
+
 FAILED, BAD_USE, INTERRUPTED = 1, 2, 130
+MODEL_HELP = "a model file, the folder of a run, or best, the model that comes with lenet5c"
+#: Errors that `run` turns into one line; ImportError is that of an unknown LENET5C_ISA, for example.
+EXPECTED = (UserError, ImportError, OSError, MemoryError, KeyboardInterrupt)
 #: Why text cannot be written although somebody waits for it.
 LOSSES = {
     getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EFBIG", "EIO") if hasattr(errno, name)
@@ -22,53 +32,39 @@ LOSSES = {
 _lost: list[OSError] = []
 
 
-def wait_briefly():
-    """Let GNU OpenMP's threads sleep after some microseconds instead of milliseconds, unless the user has decided.
+def prepare_environment(command: str) -> None:
+    """Set the environment that a command wants, before it imports NumPy and the kernels."""
+    if command != "doctor":  # it shows the environment as it is
+        wait_briefly()
+    if command in ("demo", "predict"):
+        # On arrays as small as a picture, a second BLAS thread saves no time (50 ms a picture
+        # with one and with two), costs processor time, and waits when the machine is busy.
+        os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-    A thread that spins at a barrier keeps the processor from the very thread it waits for, once other programs share
-    the machine: an epoch beside a busy process on each core took 5 to 25 times as long as alone, with brief waiting 4
-    times. Libraries must not decide this for a program, so only commands call it.
+
+def wait_briefly() -> None:
+    """Let waiting threads of GNU OpenMP sleep after microseconds, not milliseconds.
+
+    Has no effect if the user has set how they wait. A thread that spins at a barrier keeps the
+    processor from the very thread it waits for, once other programs share the machine: an epoch
+    beside a busy process on each core took 5 to 25 times as long as alone, with brief waiting 4
+    times. A library must not decide this for a program, so only commands call it.
     """
     if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"} & os.environ.keys():
         os.environ["GOMP_SPINCOUNT"] = "2000"
 
 
-def one_blas_thread():
-    """Let NumPy's linear algebra work on one thread, unless the user has decided; before NumPy is imported.
-
-    Matrices of a picture's size gain nothing from two (50 ms a picture with one and with two on a quiet machine, at half
-    the processor time), and on a busy machine threads that wait for each other lose much.
-    """
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-
-
-@contextmanager
-def loading(prog, module):
-    """A context in which a command's module, of this `__name__`, imports what it is made of.
-
-    For ``python -m``, an ImportError, such as for an unknown LENET5C_ISA, or Ctrl-C is one line, as it is for the
-    ``lenet5c`` command; who imports the module gets the exception.
-    """
-    try:
-        yield
-    except (ImportError, KeyboardInterrupt) as error:
-        if module != "__main__":
-            raise
-        interrupted = isinstance(error, KeyboardInterrupt)
-        sys.exit(fail(prog, "interrupted", INTERRUPTED) if interrupted else fail(prog, error))
-
-
-def prepare_streams():
-    """Never fail on a character that the terminal or log cannot show."""
+def prepare_streams() -> None:
+    """Let the standard streams escape characters that the terminal or log cannot show."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
 
 
-def say(text):
-    """Print to standard output; once nobody reads it any more, go on in silence.
+def say(text: object) -> None:
+    """Print to standard output; once its reader has gone, go on in silence.
 
-    What a full disk does not take does not stop the work either, but `run` then ends with an error.
+    An error such as a full disk does not stop the work either, but `run` then reports it.
     """
     try:
         print(text, flush=True)
@@ -79,80 +75,122 @@ def say(text):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def fail(prog, message, code=BAD_USE):
-    """Print one line to standard error; returns the exit code."""
+def note(text: object) -> None:
+    """Print to standard error, if anyone reads it."""
     if sys.stderr is not None:
-        print(f"{prog}: error: {printable(message)}", file=sys.stderr)
+        with suppress(OSError):
+            print(text, file=sys.stderr, flush=True)
+
+
+def warn(prog: str, message: object) -> None:
+    """Print a warning of one line to standard error."""
+    note(f"{prog}: warning: {printable(message)}")
+
+
+def fail(prog: str, message: object, code: int = BAD_USE) -> int:
+    """Print an error of one line to standard error; return the exit code."""
+    note(f"{prog}: error: {printable(message)}")
     return code
 
 
-def warn(prog, message):
-    """Print one line to standard error, and go on whether or not somebody reads it."""
-    if sys.stderr is not None:
-        with suppress(OSError):
-            print(f"{prog}: warning: {printable(message)}", file=sys.stderr)
+def fail_with(prog: str, error: BaseException) -> int:
+    """Print an error of `EXPECTED` as one line; return its exit code."""
+    bad_use = (UserError, ImportError, FileNotFoundError, NotADirectoryError, IsADirectoryError)
+    interrupted = isinstance(error, KeyboardInterrupt)
+    code = INTERRUPTED if interrupted else BAD_USE if isinstance(error, bad_use) else FAILED
+    return fail(prog, describe_error(error), code)
 
 
-def run(prog, action, *arguments, interrupted="interrupted"):
-    """The exit code of a command's work, or, of what went wrong with it, one line and a code that is not 0.
+def describe_error(error: BaseException) -> str:
+    """Return an error in one line; the system's come without their number."""
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    names = {MemoryError: "out of memory", KeyboardInterrupt: "interrupted"}
+    return str(error) or names.get(type(error), type(error).__name__)
 
-    0 done, 1 failed, 2 bad use, 130 interrupted.
+
+def run(prog: str, action: Callable[..., int | None], *arguments: Any) -> int:
+    """Call `action`; return its exit code, or print its error in one line and return that of it.
+
+    The codes: 0 done, 1 failed, 2 bad use, 130 interrupted, others by command.
     """
     _lost.clear()
     try:
         code = action(*arguments) or 0
-        return fail(prog, f"standard output: {_lost[0].strerror}", FAILED) if _lost else code
-    except (UserError, FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
-        return fail(prog, described(error), BAD_USE)
-    except (OSError, MemoryError) as error:
-        return fail(prog, described(error), FAILED)
-    except KeyboardInterrupt:
-        return fail(prog, interrupted, INTERRUPTED)
-
-
-def described(error):
-    """An error as a line: the system's come without their number."""
-    if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        return f"{error.filename}: {error.strerror}"
-    return (
-        error
-        if str(error)
-        else "out of memory"
-        if isinstance(error, MemoryError)
-        else type(error).__name__
-    )
+    except EXPECTED as error:
+        return fail_with(prog, error)
+    return fail(prog, f"standard output: {_lost[0].strerror}", FAILED) if _lost else code
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line, and whose examples, in `epilog`, keep their lines."""
+    """An argument parser with errors of one line, and with line breaks kept in `epilog`.
 
-    def __init__(self, *arguments, **options):
+    The options it returns have its name as `prog`: that of the innermost subcommand.
+    """
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
         options.setdefault("formatter_class", _Help)
         super().__init__(*arguments, **options)
+        self.set_defaults(prog=self.prog)
 
-    def error(self, message):
-        sys.exit(fail(self.prog, f"{message} (--help lists the options)"))
+    def parse_args(self, args: Any = None, namespace: Any = None) -> argparse.Namespace:
+        options, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            fail_parsing(options.prog, f"unrecognized arguments: {' '.join(unknown)}")
+        return options
+
+    def error(self, message: str) -> NoReturn:
+        fail_parsing(self.prog, message)
+
+
+def fail_parsing(prog: str, message: str) -> NoReturn:
+    """Print an error of one line that names the way to help; exit."""
+    sys.exit(fail(prog, f"{message} (--help lists the options)"))
 
 
 class _Help(argparse.HelpFormatter):
-    def _fill_text(self, text, width, indent):
-        # A text of several lines was laid out by hand.
-        if "\n" in text:
+    def __init__(self, prog: str, **options: Any) -> None:
+        # argparse would ask shutil, whose import takes as long as the whole parser.
+        try:
+            width = int(os.environ.get("COLUMNS", 0)) or os.get_terminal_size().columns
+        except (OSError, ValueError):
+            width = 0
+        super().__init__(prog, **{"width": (width or 80) - 2} | options)
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        if "\n" in text:  # laid out by hand
             return "\n".join(indent + line for line in text.splitlines())
         return super()._fill_text(text, width, indent)
 
 
-def directory(text):
-    """An argparse type: a path that is not empty."""
+def add_threads(parser: argparse._ActionsContainer, of: str = "") -> None:
+    """Add the option ``--threads``, which is set before a command runs."""
+    parser.add_argument(
+        "--threads",
+        type=whole(1, 1024),
+        metavar="N",
+        help=f"{of}has no effect on the result (default: all cores)",
+    )
+
+
+def file(text: str) -> Path:
+    """Parse a path that is not empty."""
+    if not text:
+        raise argparse.ArgumentTypeError("the name of a file is empty")
+    return Path(text)
+
+
+def directory(text: str) -> Path:
+    """Parse a path that is not empty."""
     if not text:
         raise argparse.ArgumentTypeError("the name of a folder is empty")
     return Path(text)
 
 
-def whole(least, most=2**63 - 1):
-    """An argparse type: an integer in this range."""
+def whole(least: int, most: int = 2**63 - 1) -> Callable[[str], int]:
+    """Return an argument type: an integer in this range."""
 
-    def integer(text):
+    def integer(text: str) -> int:
         value = int(text)
         if not least <= value <= most:
             raise argparse.ArgumentTypeError(f"{text} is not an integer from {least} to {most}")
@@ -161,10 +199,10 @@ def whole(least, most=2**63 - 1):
     return integer
 
 
-def number(least, most=float("inf"), above=False):
-    """An argparse type: a finite number in this range, `least` itself excluded if `above`."""
+def number(least: float, most: float = float("inf"), above: bool = False) -> Callable[[str], float]:
+    """Return an argument type: a finite number in this range, without `least` if `above`."""
 
-    def real(text):
+    def real(text: str) -> float:
         value = float(text)
         if not (isfinite(value) and least <= value <= most) or (above and value == least):
             bounds = f"{'more than' if above else 'at least'} {least}" + (
@@ -174,3 +212,50 @@ def number(least, most=float("inf"), above=False):
         return value
 
     return real
+
+
+def one_of(names: Iterable[str]) -> Callable[[str], str]:
+    """Return an argument type: one of these; `choices` would refuse an empty list of them."""
+
+    def name(text: str) -> str:
+        if text not in names:
+            raise argparse.ArgumentTypeError(f"{text!r} is not one of {', '.join(names)}")
+        return text
+
+    return name
+
+
+def shape(text: str) -> tuple[int, int, int]:
+    """Parse the shape of images: C x H x W, or H x W of gray ones."""
+    parts = [part.strip() for part in text.lower().replace("×", "x").split("x")]
+    if len(parts) == 2:
+        parts.insert(0, "1")
+    if len(parts) != 3 or not all(part.isdecimal() and 0 < int(part) <= 1024 for part in parts):
+        raise argparse.ArgumentTypeError(
+            f"{text} is not CxHxW, such as 1x32x32, each from 1 to 1024"
+        )
+    channels, height, width = map(int, parts)
+    return channels, height, width
+
+
+def setting(text: str) -> tuple[str, Any]:
+    """Parse NAME=VALUE; the value is JSON or a word."""
+    import json
+
+    name, sign, value = text.partition("=")
+    if name.isidentifier() and sign:
+        with suppress(ValueError):
+            return name, json.loads(value)
+        if value.isidentifier():
+            return name, value
+    raise argparse.ArgumentTypeError(
+        f"{text} is not NAME=VALUE with a number, true, false, a list or a word"
+    )
+
+
+def pair(text: str) -> tuple[str, str]:
+    """Parse OURS=THEIRS."""
+    ours, sign, theirs = text.partition("=")
+    if not (ours and sign):
+        raise argparse.ArgumentTypeError(f"{text!r} is not OURS=THEIRS, such as conv1=features.0")
+    return ours, theirs

@@ -4,61 +4,32 @@ Exit codes: 0 done, 2 bad use.
 """
 
 import argparse
-from importlib import import_module
 
 from lenet5c._optional import require
-from lenet5c.commands.cli import Parser, directory, prepare_streams, run, say
+from lenet5c.commands.cli import directory, say
 
-PROG = "lenet5c completion"
 SHELLS = ("bash", "zsh", "tcsh")
+DESCRIPTION = "Print what makes your shell complete lenet5c's commands, options and choices."
 EXAMPLES = """examples:
   eval "$(lenet5c completion bash)"                      in this shell; in ~/.bashrc, in all
   lenet5c completion zsh > ~/.zfunc/_lenet5c             with fpath+=~/.zfunc before compinit in ~/.zshrc
   lenet5c completion tcsh | source /dev/stdin            in this shell"""
-# Of arguments that name something on the disk, by what the help calls them.
-PATHS = {
-    "MODEL": "FILE",
-    "OTHER": "FILE",
-    "IMAGE": "FILE",
-    "FILE": "FILE",
-    "DIR": "DIRECTORY",
-    "NAME_OR_DIR": "DIRECTORY",
-}
+# Arguments that name something on the disk, by their name in the help where no type tells.
+PATHS = dict.fromkeys(("MODEL", "OTHER", "IMAGE", "FILE"), "FILE") | {"NAME_OR_DIR": "DIRECTORY"}
 
 
-def main(argv=None):
-    """Run the command with these arguments (those of the process if not given); returns the exit code."""
-    prepare_streams()
-    return run(PROG, show, make_parser().parse_args(argv))
-
-
-def make_parser():
-    parser = Parser(
-        prog=PROG,
-        description="Print what makes your shell complete lenet5c's commands, options and choices.",
-        epilog=EXAMPLES,
-    )
+def add_arguments(parser):
     parser.add_argument("shell", choices=SHELLS, metavar="SHELL", help=", ".join(SHELLS))
-    return parser
 
 
-def show(options):
+def run(options):
+    """Print the completion of a shell."""
     shtab = require("shtab", "completion", "completions of a shell")
-    say(shtab.complete(whole_parser(shtab), options.shell))
+    from lenet5c.__main__ import COMMANDS, make_parser
 
-
-def whole_parser(shtab):
-    """All commands as one parser, which knows where a file or folder is asked for."""
-    from lenet5c.__main__ import COMMANDS
-
-    parser = argparse.ArgumentParser("lenet5c")
-    parser.add_argument("--version", "-V", action="store_true", help="print the version")
-    commands = parser.add_subparsers(metavar="COMMAND")
-    for name, what in COMMANDS.items():
-        own = import_module(f"lenet5c.commands.{name}").make_parser()
-        mark_paths(own, shtab)
-        commands.add_parser(name, help=what, description=what, parents=[own], add_help=False)
-    return parser
+    parser = make_parser(*COMMANDS)
+    mark_paths(parser, shtab)
+    say(shtab.complete(parser, options.shell))
 
 
 def mark_paths(parser, shtab):

@@ -3,20 +3,15 @@
 Exit codes: 0 done, 1 failed, or `inspect --strict` has warnings, 2 bad use.
 """
 
-import argparse
 import json
 import sys
 from pathlib import Path
 
-from lenet5c.commands.cli import FAILED, Parser, loading, prepare_streams, run, say, wait_briefly
-
-PROG = "lenet5c data"
-wait_briefly()  # before the kernels load OpenMP
-with loading(PROG, __name__):
-    from lenet5c.datasets import DatasetError
-
+from lenet5c.commands.cli import FAILED, one_of, say
+from lenet5c.datasets import DatasetError
 from lenet5c.datasets.registry import NAMED_SETS
 
+DESCRIPTION = "Look at a folder of images before training on it, and fetch data sets."
 EXAMPLES = """examples:
   lenet5c data inspect my-pictures                          counts, sizes, duplicates, files that cannot be read
   lenet5c data inspect my-pictures --contact-sheet sheet.png
@@ -28,19 +23,7 @@ EXAMPLES = """examples:
 BUNDLED = ("mnist", "MNIST: handwritten digits", (60000, 10000), 10, "CC BY-SA 3.0")
 
 
-def main(argv=None):
-    """Run the command with these arguments (those of the process if not given); returns the exit code."""
-    prepare_streams()
-    options = make_parser().parse_args(argv)
-    return run(f"{PROG} {options.command}", ACTIONS[options.command], options)
-
-
-def make_parser():
-    parser = Parser(
-        prog=PROG,
-        description="Look at a folder of images before training on it, and fetch data sets.",
-        epilog=EXAMPLES,
-    )
+def add_arguments(parser):
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     inner = commands.add_parser(
@@ -63,9 +46,8 @@ def make_parser():
         description="List the data sets that have a name; of those that are named, their files.",
         epilog=EXAMPLES,
     )
-    # Choices would refuse the empty list of Python 3.11.
     inner.add_argument(
-        "names", nargs="*", type=set_name, metavar="NAME", help="tell more about these"
+        "names", nargs="*", type=one_of(NAMED_SETS), metavar="NAME", help="tell more about these"
     )
     inner.add_argument("--json", action="store_true", help="print it as JSON")
 
@@ -90,14 +72,11 @@ def make_parser():
     inner.add_argument(
         "name", nargs="?", choices=NAMED_SETS, metavar="NAME", help="print that of this data set"
     )
-    return parser
 
 
-def set_name(text):
-    """An argparse type: the name of a data set that is fetched."""
-    if text not in NAMED_SETS:
-        raise argparse.ArgumentTypeError(f"{text!r} is not one of {', '.join(NAMED_SETS)}")
-    return text
+def run(options):
+    """Do what the subcommand says."""
+    return ACTIONS[options.command](options)
 
 
 def inspect(options):
@@ -186,8 +165,8 @@ def list_sets(options):
             )
         )
     else:
-        name, title, counts, classes, licence = BUNDLED
-        rows = [("name", "what", "train", "test", "classes", "download", "cached", "licence")]
+        name, title, counts, classes, license = BUNDLED
+        rows = [("name", "what", "train", "test", "classes", "download", "cached", "license")]
         rows.append(
             (
                 name,
@@ -197,7 +176,7 @@ def list_sets(options):
                 str(classes),
                 "none",
                 "bundled",
-                licence,
+                license,
             )
         )
         for name, named in NAMED_SETS.items():
@@ -209,7 +188,7 @@ def list_sets(options):
                     str(len(named.class_names)),
                     megabytes(named),
                     states[name],
-                    named.licence,
+                    named.license,
                 )
             )
         say("\n".join(table(rows, left=(0, 1, 6, 7))))
@@ -227,7 +206,7 @@ def entry(named, state):
         "train": named.counts[0],
         "test": named.counts[1],
         "class_names": named.class_names,
-        "licence": named.licence,
+        "license": named.license,
         "homepage": named.homepage,
         "folder": str(place_of(named)),
         "cached": state,
@@ -249,7 +228,7 @@ def details(named, state, place):
         f"{named.name}: {named.title}",
         f"images    {named.counts[0]:,} to train, {named.counts[1]:,} to test; read as {named.reading}",
         f"classes   {', '.join(named.class_names)}",
-        f"licence   {named.licence}; {named.homepage}",
+        f"license   {named.license}; {named.homepage}",
         f"folder    {place} (cached: {state})",
     ]
     for file in named.files:

@@ -3,19 +3,12 @@
 Exit codes: 0 done, 1 failed, 2 bad use, 130 interrupted.
 """
 
-import argparse
-import json
 from pathlib import Path
 from shlex import quote
 
-from lenet5c.commands.cli import Parser, loading, number, prepare_streams, run, say, wait_briefly
-
-PROG = "lenet5c export"
-wait_briefly()  # before the kernels load OpenMP
-with loading(PROG, __name__):
-    from lenet5c.datasets import Preparation, mnist
-
 from lenet5c import _files
+from lenet5c.commands.cli import file, number, pair, say, setting
+from lenet5c.datasets import Preparation, mnist
 from lenet5c.export import (
     ExportError,
     import_torch,
@@ -26,11 +19,12 @@ from lenet5c.export import (
     torch_source,
 )
 from lenet5c.export.c import QUANTIZATIONS
-from lenet5c.export.c_text import prefix_of
+from lenet5c.export.c_text import check_prefix
 from lenet5c.export.onnx import INPUTS, OPSET
-from lenet5c.export.source import BEST, open_model
 from lenet5c.nn import LeNet5
-from lenet5c.training import TrainedModel, evaluate, save_model
+from lenet5c.training import TrainedModel, evaluate, open_model, save_model
+from lenet5c.training.model_file import BEST
+from lenet5c.training.run_folder import recorded_accuracy
 
 FORMS = {
     "onnx": "ONNX, for ONNX Runtime and other runtimes",
@@ -51,6 +45,7 @@ OPTIONS = {
     "mean": "lenet5c",
     "std": "lenet5c",
 }
+DESCRIPTION = "Take a model elsewhere, or bring one from PyTorch."
 EXAMPLES = """examples:
   lenet5c export best --to onnx
   lenet5c export runs/first --to c --name digits --out digits.c
@@ -60,16 +55,7 @@ EXAMPLES = """examples:
   lenet5c export theirs.safetensors --to lenet5c --net input_size=28 padding=2 pooling=max --mean 0.1307 --std 0.3081"""
 
 
-def main(argv=None):
-    """Run the command with these arguments (those of the process if not given); returns the exit code."""
-    prepare_streams()
-    return run(PROG, export, make_parser().parse_args(argv))
-
-
-def make_parser():
-    parser = Parser(
-        prog=PROG, description="Take a model elsewhere, or bring one from PyTorch.", epilog=EXAMPLES
-    )
+def add_arguments(parser):
     add = parser.add_argument
     add(
         "model",
@@ -132,10 +118,9 @@ def make_parser():
         metavar="OURS=THEIRS",
         help="of lenet5c: layers whose names or shapes do not tell which they are",
     )
-    return parser
 
 
-def export(options):
+def run(options):
     """Write what is asked for, and say what it is."""
     form = options.to or BY_SUFFIX.get(options.out.suffix.lower() if options.out else None)
     if form is None:
@@ -146,7 +131,7 @@ def export(options):
     for name in ("mean", "std"):
         if getattr(options, name) is not None and options.net is None:
             raise ExportError(f"--{name} goes with --net; with --like it is that model's")
-    prefix = prefix_of(options.name)
+    prefix = check_prefix(options.name)
     out = options.out or Path(f"{prefix}{SUFFIXES[form]}")
     if out.is_dir():
         raise ExportError(
@@ -158,8 +143,9 @@ def export(options):
         )
     if form == "lenet5c":
         return bring(options, out)
-    trained, path, accuracy = open_model(options.model)
-    _keep(path, out)
+    trained = open_model(options.model)
+    accuracy = recorded_accuracy(trained.path)
+    _keep(trained.path, out)
     if options.out is None and form == "c":
         _keep_foreign(out)
     {"onnx": _onnx, "c": _c, "torch": _torch}[form](trained, out, options, accuracy, prefix)
@@ -174,8 +160,8 @@ def bring(options, out):
             f"ReLU and average pooling), or --net with settings such as padding=2"
         )
     if options.like is not None:
-        like, path, _ = open_model(options.like)
-        _keep(path, out)
+        like = open_model(options.like)
+        _keep(like.path, out)
     else:
         like = described(dict(options.net), options.mean, options.std)
     _keep(Path(options.model), out)
@@ -185,9 +171,7 @@ def bring(options, out):
     say(f"{out}: {type(trained.model).__name__} with the weights of {options.model}")
     if is_of_digits(trained):
         _, test = mnist()
-        say(
-            f"Accuracy on MNIST's test images: {evaluate(trained.model, test, trained.preparation)}"
-        )
+        say(f"Accuracy on MNIST's test images: {evaluate(trained, test)}")
     return 0
 
 
@@ -246,10 +230,7 @@ def _c(trained, out, options, accuracy, prefix):
         )
     )
     if options.quantize == "int8" and digits:
-        found, before = (
-            evaluate(each.model, test, each.preparation)
-            for each in (quantize_int8(trained), trained)
-        )
+        found, before = (evaluate(each, test) for each in (quantize_int8(trained), trained))
         say(f"Accuracy on MNIST's test images: {found} with int8 weights, {before} before")
 
 
@@ -289,29 +270,3 @@ def _keep(path, out):
     """Refuse to write over what is read."""
     if path.exists() and out.exists() and path.samefile(out):
         raise ExportError(f"--out is {out}, the very file that is read; name another")
-
-
-def file(text):
-    """An argparse type: a path that is not empty."""
-    if not text:
-        raise argparse.ArgumentTypeError("the name of a file is empty")
-    return Path(text)
-
-
-def setting(text):
-    """An argparse type: NAME=VALUE, as a pair; the value is JSON, or a word."""
-    name, sign, value = text.partition("=")
-    if not (name.isidentifier() and sign) or name in ("rng", "init", "conv_init"):
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE, such as padding=2")
-    try:
-        return name, json.loads(value)
-    except ValueError:
-        return name, value
-
-
-def pair(text):
-    """An argparse type: OURS=THEIRS."""
-    ours, sign, theirs = text.partition("=")
-    if not (ours and sign):
-        raise argparse.ArgumentTypeError(f"{text!r} is not OURS=THEIRS, such as conv1=features.0")
-    return ours, theirs

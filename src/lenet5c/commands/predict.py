@@ -10,33 +10,16 @@ import sys
 from pathlib import Path
 
 from lenet5c._text import has_colors, printable
-from lenet5c.commands.cli import (
-    BAD_USE,
-    Parser,
-    directory,
-    fail,
-    loading,
-    one_blas_thread,
-    prepare_streams,
-    run,
-    say,
-    wait_briefly,
-    whole,
-)
+from lenet5c.commands.cli import BAD_USE, directory, fail, say, whole
+from lenet5c.datasets.dataset import READINGS
+from lenet5c.datasets.pictures import PictureError, find_pictures
 from lenet5c.errors import MissingExtraError, UserError
-
-PROG = "lenet5c predict"
-wait_briefly()  # before the kernels load OpenMP
-one_blas_thread()
-with loading(PROG, __name__):
-    from lenet5c.recognition.predictor import DIGITS, Reader
-
-from lenet5c.datasets.source import READINGS
-from lenet5c.recognition.explain import picture_of, save_picture
-from lenet5c.recognition.reader import PictureError, picture_files
+from lenet5c.recognition.explain import draw_reading, save_picture
+from lenet5c.recognition.predictor import DIGITS, Reader
 
 REJECTED = 3
 STREAM = "-"
+DESCRIPTION = "Read digits in pictures: photographs, scans, drawings."
 EXAMPLES = """examples:
   lenet5c predict seven.jpg
   lenet5c predict scans/ --json > readings.jsonl
@@ -49,18 +32,7 @@ digit is found is rejected, with the reason. Exit codes: 0 all read, 1 failed, 2
 3 a picture was rejected, 130 interrupted."""
 
 
-def main(argv=None):
-    """Run the command with these arguments (those of the process if not given); returns the exit code."""
-    prepare_streams()
-    return run(PROG, predict, make_parser().parse_args(argv))
-
-
-def make_parser():
-    parser = Parser(
-        prog=PROG,
-        description="Read digits in pictures: photographs, scans, drawings.",
-        epilog=EXAMPLES,
-    )
+def add_arguments(parser):
     add = parser.add_argument
     add(
         "images",
@@ -71,7 +43,7 @@ def make_parser():
     add(
         "--model",
         metavar="FILE",
-        help="a model file, or the folder of a run (default: the model that comes with lenet5c)",
+        help="a model file, the folder of a run, or best, the model that comes with lenet5c (default)",
     )
     add(
         "--digits",
@@ -98,16 +70,15 @@ def make_parser():
         metavar="PATH",
         help="write a picture of each step from file to net: a folder, or a .png for one picture",
     )
-    return parser
 
 
-def predict(options):
+def run(options):
     names, code = [], 0
     for given in options.images:
         try:
             names += expanded(given)
         except UserError as error:  # the others are read all the same
-            code = fail(PROG, error)
+            code = fail(options.prog, error)
     if not names:
         return code
     if options.explain and options.explain.suffix.lower() == ".png" and len(names) != 1:
@@ -126,7 +97,7 @@ def predict(options):
         except PictureError as error:
             if options.json:
                 say(json.dumps({"file": name, "error": str(error)}))
-            fail(PROG, error)
+            fail(options.prog, error)
             code = BAD_USE
             continue
         say(
@@ -137,7 +108,7 @@ def predict(options):
         if reading.rejected:
             code = code or REJECTED
         if options.explain:
-            save_picture(explanation(options.explain, name, taken), picture_of(reading))
+            save_picture(explanation(options.explain, name, taken), draw_reading(reading))
     return code
 
 
@@ -146,7 +117,7 @@ def expanded(given):
     if given == STREAM:
         return [given]
     if os.path.isdir(given):
-        files = [str(path) for path in picture_files(given)]
+        files = [str(path) for path in find_pictures(given)]
         if not files:
             raise UserError(
                 f"{given} is a folder without pictures; their names should end in .png, .jpg or the like"

@@ -3,34 +3,26 @@
 import json
 import textwrap
 
-from lenet5c.commands.cli import Parser, loading, prepare_streams, say
+from lenet5c.commands.cli import say
+from lenet5c.recipes import RECIPES
 
-PROG = "lenet5c recipes"
-with loading(PROG, __name__):
-    from lenet5c.recipes import RECIPES
-
-
-def main(argv=None):
-    """Run the command with these arguments (those of the process if not given); returns the exit code."""
-    prepare_streams()
-    name = make_parser().parse_args(argv).name
-    say(table(RECIPES) if name is None else description(name, RECIPES[name]))
-    return 0
-
-
-def make_parser():
-    parser = Parser(
-        prog=PROG,
-        description="List the recipes of lenet5c train, or show one of them.",
-        epilog="""examples:
+DESCRIPTION = "List the recipes of lenet5c train, or show one of them."
+EXAMPLES = """examples:
   lenet5c recipes
   lenet5c recipes paper1998
-  lenet5c train --recipe paper1998 --out runs/1998""",
-    )
+  lenet5c train --recipe paper1998 --out runs/1998"""
+
+
+def add_arguments(parser):
     parser.add_argument(
         "name", nargs="?", choices=RECIPES, metavar="NAME", help=f"one of {', '.join(RECIPES)}"
     )
-    return parser
+
+
+def run(options):
+    """Print the table or the recipe."""
+    name = options.name
+    say(table(RECIPES) if name is None else description(name, RECIPES[name]))
 
 
 def table(recipes):

@@ -5,28 +5,13 @@ Exit codes: 0 done, 1 a training failed, 2 bad use, 130 interrupted.
 
 import shlex
 import signal
-import sys
 import tempfile
 import threading
 from importlib.util import find_spec
 from pathlib import Path
 
-from lenet5c.commands.cli import (
-    FAILED,
-    Parser,
-    directory,
-    fail,
-    loading,
-    prepare_streams,
-    run,
-    say,
-    whole,
-)
-
-PROG = "lenet5c reproduce"
-with loading(PROG, __name__):
-    from lenet5c.commands import train
-
+from lenet5c.commands import train
+from lenet5c.commands.cli import FAILED, directory, fail, say, whole
 from lenet5c.datasets.source import open_source, source_name
 from lenet5c.recipes import RECIPES
 from lenet5c.training import RunError
@@ -38,37 +23,17 @@ RECORD, REPORT, PICTURES = (
 )
 
 
-def main(argv=None):
-    """Run the command with these arguments (those of the process if not given); returns the exit code."""
-    prepare_streams()
-    arguments = sys.argv[1:] if argv is None else [str(argument) for argument in argv]
-    options = make_parser().parse_args(arguments)
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    # A polite kill is an interrupt: the trainings under way leave checkpoints.
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler) if in_main_thread else None
-    try:
-        return run(
-            PROG,
-            reproduce,
-            options,
-            command_line(options),
-            interrupted="interrupted; the same command goes on where this one stopped",
-        )
-    finally:
-        if in_main_thread:
-            signal.signal(signal.SIGTERM, previous)
-
-
-def make_parser():
-    parser = Parser(
-        prog=PROG,
-        description="Train recipes with several seeds, each training a process of its own, and write a report: "
-        "what was reported against what was obtained, with its spread, times, curves and errors. Finished trainings "
-        "are kept, so that the same command goes on after an interrupt.",
-        epilog="""examples:
+DESCRIPTION = (
+    "Train recipes with several seeds, each training a process of its own, and write a report: "
+    "what was reported against what was obtained, with its spread, times, curves and errors. Finished trainings "
+    "are kept, so that the same command goes on after an interrupt."
+)
+EXAMPLES = """examples:
   lenet5c reproduce fast default --seeds 3 --out report
-  lenet5c reproduce paper1998 --jobs 2 --out report""",
-    )
+  lenet5c reproduce paper1998 --jobs 2 --out report"""
+
+
+def add_arguments(parser):
     add = parser.add_argument
     add("recipes", nargs="*", metavar="RECIPE", help=f"{', '.join(RECIPES)} (default: all)")
     add(
@@ -110,7 +75,20 @@ def make_parser():
         metavar="N",
         help="in place of the recipes' own; the report says so",
     )
-    return parser
+
+
+def run(options):
+    """Train and report; a polite kill is an interrupt, so that trainings leave checkpoints."""
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler) if in_main_thread else None
+    try:
+        return reproduce(options, command_line(options))
+    except KeyboardInterrupt:
+        text = "interrupted; the same command goes on where this one stopped"
+        raise KeyboardInterrupt(text) from None
+    finally:
+        if in_main_thread:
+            signal.signal(signal.SIGTERM, previous)
 
 
 def reproduce(options, command):
@@ -131,7 +109,7 @@ def reproduce(options, command):
     try:
         run_all(runs, options.jobs, threads, say)
     except RunError as error:
-        return fail(PROG, error, FAILED)
+        return fail(options.prog, error, FAILED)
 
     from lenet5c.reproduction import pictures, report
 

@@ -5,7 +5,6 @@ Exit codes: 0 done, 1 the training failed, 2 bad use, 3 the target accuracy was 
 
 import argparse
 import hashlib
-import json
 import shlex
 import sys
 import time
@@ -14,28 +13,12 @@ from inspect import signature
 from pathlib import Path
 
 import lenet5c
-from lenet5c.commands.cli import (
-    FAILED,
-    Parser,
-    directory,
-    fail,
-    loading,
-    number,
-    prepare_streams,
-    run,
-    say,
-    wait_briefly,
-    whole,
-)
-
-PROG = "lenet5c train"
-wait_briefly()  # before the kernels load OpenMP
-with loading(PROG, __name__):
-    from lenet5c import kernels
-
+from lenet5c import kernels
+from lenet5c.commands.cli import FAILED, add_threads, directory, fail, number, say, setting, whole
 from lenet5c.datasets import Distortion
 from lenet5c.datasets.distortion import NAMED as NAMED_DISTORTIONS
-from lenet5c.datasets.source import READINGS, open_source, source_name
+from lenet5c.datasets.dataset import READINGS
+from lenet5c.datasets.source import open_source, source_name
 from lenet5c.errors import MissingExtraError
 from lenet5c.nn import LeNet5
 from lenet5c.nn.initialize import NAMED
@@ -65,6 +48,9 @@ from lenet5c.training.run_folder import RunFolder
 TARGET_MISSED = 3
 # Of training images; and what then makes more of them.
 FEW, FOR_FEW = 1000, "--distortion modern --epochs 300 --batch-size 16"
+DESCRIPTION = (
+    "Train LeNet-5 on a CPU. Without options: on MNIST, which is in the package, to over 99 %."
+)
 EXAMPLES = """examples:
   lenet5c train                                                   MNIST, 10 epochs, over 99.4 %
   lenet5c train --recipe fast --out runs/first                    2 epochs, 2 seconds
@@ -93,29 +79,11 @@ FIRST_FIELDS = (
 )
 
 
-def main(argv=None):
-    """Run the command with these arguments (those of the process if not given); returns the exit code."""
-    started = time.perf_counter()
-    prepare_streams()
-    # Options have no default, so that a resumed run can tell which were really given.
-    options = make_parser().parse_args(argv)
-    if options.threads is not None:
-        kernels.set_num_threads(options.threads)
-    try:
-        return run(PROG, train, options, started)
-    except NonFiniteError as error:
-        return fail(PROG, f"training failed: {error}; give the next run another --out", FAILED)
-
-
-def make_parser():
-    parser = Parser(
-        prog=PROG,
-        description="Train LeNet-5 on a CPU. Without options: on MNIST, which is in the package, to over 99 %.",
-        epilog=EXAMPLES,
-    )
+def add_arguments(parser):
     usual = RECIPES["default"]
 
-    add = parser.add_argument_group("the run").add_argument
+    run_group = parser.add_argument_group("the run")
+    add = run_group.add_argument
     add(
         "--recipe",
         choices=RECIPES,
@@ -157,12 +125,7 @@ def make_parser():
         action="store_true",
         help="go on with the run in --out, to the same bytes as without a stop",
     )
-    add(
-        "--threads",
-        type=whole(1, 1024),
-        metavar="N",
-        help="the result does not depend on it (default: all cores)",
-    )
+    add_threads(run_group)
     add(
         "--watch-test",
         action="store_true",
@@ -351,7 +314,16 @@ def make_parser():
         metavar="WHICH",
         help="weights to save: of the last epoch, or of the best on the validation images (default: last)",
     )
-    return parser
+
+
+def run(options):
+    """Train, and leave the run in a folder."""
+    started = time.perf_counter()
+    try:
+        return train(options, started)
+    except NonFiniteError as error:
+        message = f"training failed: {error}; give the next run another --out"
+        return fail(options.prog, message, FAILED)
 
 
 def train(options, started):
@@ -383,7 +355,7 @@ def train(options, started):
     if not options.no_report:
         from lenet5c.report.run import leave_report
 
-        leave_report(PROG, trainer, source, folder, config, summary, options.quiet)
+        leave_report(options.prog, trainer, source, folder, config, summary, options.quiet)
     return report(summary, options.target_accuracy)
 
 
@@ -589,7 +561,7 @@ def interrupted(folder, trainer, signal):
 
 def finish(trainer, trained, test_set, folder, config, started, resumed):
     """Look at the test images, for the first and only time unless they are watched, and write model and summary."""
-    result = evaluate(trained.model, test_set, trained.preparation)
+    result = evaluate(trained, test_set)
     summary = {
         "test_accuracy": result.accuracy,
         "test_correct": result.correct,
@@ -622,19 +594,6 @@ def report(summary, target):
         print(f"The test accuracy is below the target of {100 * target:g}%.", file=sys.stderr)
     say(f"Test accuracy: {100 * correct / count:.2f}% ({correct}/{count})")
     return TARGET_MISSED if missed else 0
-
-
-def setting(text):
-    """An argparse type: NAME=VALUE, as a pair; the value is a number, true, false, a list of numbers or a word."""
-    name, _, value = text.partition("=")
-    try:
-        return name, json.loads(value)
-    except ValueError:
-        if value.isidentifier():
-            return name, value
-        raise argparse.ArgumentTypeError(
-            f"{text} is not NAME=VALUE with a number, true, false, a list or a word"
-        ) from None
 
 
 def offered(settings):

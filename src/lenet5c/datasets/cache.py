@@ -1,16 +1,21 @@
-"""Where fetched data sets are kept, and the lock that lets one process at a time write there."""
+"""The folder of fetched data sets, and the lock that lets one process at a time write there."""
 
 import os
 import sys
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 FOLDER, OFFLINE = "LENET5C_DATA", "LENET5C_OFFLINE"
 
 
-def cache_folder():
-    """Path : Where data sets are kept: ``$LENET5C_DATA``, or the platform's place for what can be fetched again."""
+def cache_folder() -> Path:
+    """Return ``$LENET5C_DATA``, or the platform's folder for files that can be fetched again.
+
+    The folder is that of platformdirs, ``user_cache_dir("lenet5c", False, opinion=False)``.
+    """
     if os.environ.get(FOLDER):
         return Path(os.environ[FOLDER]).expanduser()
     if sys.platform == "win32":
@@ -24,21 +29,25 @@ def cache_folder():
     return Path(base) / "lenet5c"
 
 
-def is_offline():
-    """bool : Whether ``$LENET5C_OFFLINE`` forbids downloads; empty and 0 do not."""
+def is_offline() -> bool:
+    """Return whether ``$LENET5C_OFFLINE`` forbids downloads; empty and 0 do not."""
     return os.environ.get(OFFLINE, "0") not in ("", "0")
 
 
 @contextmanager
-def locked(path, waiting=None, pause=0.2):
-    """Hold a lock file; another process that asks for it waits. It is given up even if this process is killed.
+def lock(
+    path: Path, waiting: Callable[[], object] | None = None, pause: float = 0.2
+) -> Iterator[None]:
+    """Hold a lock file, so that other processes wait; a killed process releases it.
 
     Parameters
     ----------
     path : Path
-        Stays behind, empty.
+        Stays, empty.
     waiting : callable, optional
         Called once if another process holds it.
+    pause : float, optional
+        Seconds between attempts.
     """
     with open(path, "ab") as file:
         while not _try_lock(file):
@@ -49,8 +58,8 @@ def locked(path, waiting=None, pause=0.2):
         yield
 
 
-def _try_lock(file):
-    """Whether this process may go on: it has the lock, or the file system knows none."""
+def _try_lock(file: BinaryIO) -> bool:
+    """Return whether the lock is held, or the file system knows none."""
     try:
         import fcntl
     except ImportError:

@@ -12,8 +12,10 @@ import struct
 import sys
 import zlib
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lenet5c.datasets.dataset import Dataset, DatasetError
 
@@ -28,7 +30,7 @@ _CHUNK = 1 << 20
 _COPY_AGAIN = "download or copy it again"
 
 
-def load_idx(path):
+def load_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
     """Read one IDX file, plain or gzipped.
 
     Files are not trusted: what the header declares is compared with what the file can hold before
@@ -50,7 +52,7 @@ def load_idx(path):
     FileNotFoundError
         If there is no such file.
     DatasetError
-        If it is not a complete, intact IDX file (a ValueError).
+        If it is not a complete, intact IDX file.
 
     Examples
     --------
@@ -72,7 +74,7 @@ def load_idx(path):
         return read_idx_stream(file, path, size)
 
 
-def idx_folder(directory):
+def idx_folder(directory: str | os.PathLike[str]) -> tuple[Dataset, Dataset]:
     """Read a training and a test set from the four IDX files in a folder.
 
     The files are named as those of MNIST are: ``train-images-idx3-ubyte``,
@@ -97,7 +99,7 @@ def idx_folder(directory):
     FileNotFoundError
         If the folder or one of the files is missing.
     DatasetError
-        If a file is damaged, or the four do not belong together (a ValueError).
+        If a file is damaged, or the four do not belong together.
 
     Examples
     --------
@@ -132,18 +134,20 @@ def idx_folder(directory):
     )
 
 
-def has_idx_files(directory):
-    """Whether a folder has a file named as `idx_folder` looks for it; one is enough to show what was meant."""
+def has_idx_files(directory: str | os.PathLike[str]) -> bool:
+    """Return whether a folder has at least one file named as `idx_folder` looks for it."""
     prefixes = [
         f"{part}-{kind}" for part in ("train", "t10k", "test") for kind in ("images", "labels")
     ]
     return any(_find(Path(directory), prefix, ("idx1", "idx3", "idx4")) for prefix in prefixes)
 
 
-def read_idx_stream(stream, name, size, most=None):
-    """Read a gzipped IDX file of `size` bytes from a binary stream, as `load_idx` does; errors call it `name`.
+def read_idx_stream(
+    stream: BinaryIO, name: str | Path, size: int, most: int | None = None
+) -> NDArray[Any]:
+    """Read a gzipped IDX file of `size` bytes, called `name` in errors, as `load_idx` does.
 
-    What it declares to hold beyond `most` bytes is refused.
+    A file that declares more than `most` bytes is an error.
     """
     try:
         with gzip.GzipFile(fileobj=stream, mode="rb") as unzipped:
@@ -154,7 +158,7 @@ def read_idx_stream(stream, name, size, most=None):
         raise DatasetError(f"{name}: the gzip data is corrupt ({error}); {_COPY_AGAIN}") from error
 
 
-def _check_regular_file(path):
+def _check_regular_file(path: Path) -> None:
     # Opening a pipe or a device could block for ever, so look before opening.
     try:
         mode = path.stat().st_mode
@@ -166,7 +170,9 @@ def _check_regular_file(path):
         raise DatasetError(f"{path}: not a regular file; give the path of an IDX file")
 
 
-def _read_array(stream, path, file_size, gzipped, most=None):
+def _read_array(
+    stream: Any, path: str | Path, file_size: int, gzipped: bool, most: int | None = None
+) -> NDArray[Any]:
     dtype, shape = _read_header(stream, path)
     nbytes = math.prod(shape) * dtype.itemsize
     total = 4 + 4 * len(shape) + nbytes
@@ -186,7 +192,6 @@ def _read_array(stream, path, file_size, gzipped, most=None):
     if most is not None and total > most:
         raise DatasetError(f"{path}: {declared}, more than the {most} that are allowed")
     try:
-        # Untouched memory costs nothing, so a false header that slips through wastes none.
         raw = np.empty(nbytes, dtype=np.uint8)
     except MemoryError as error:
         raise DatasetError(f"{path}: {declared}, more than there is memory for") from error
@@ -198,7 +203,7 @@ def _read_array(stream, path, file_size, gzipped, most=None):
     return array if dtype.isnative else array.byteswap(inplace=True).view(dtype.newbyteorder("="))
 
 
-def _read_header(stream, path):
+def _read_header(stream: Any, path: str | Path) -> tuple[np.dtype, tuple[int, ...]]:
     magic = stream.read(4)
     if not magic:
         raise DatasetError(f"{path}: the file is empty; {_COPY_AGAIN}")
@@ -226,7 +231,7 @@ def _read_header(stream, path):
     return dtype, shape
 
 
-def _fill(stream, view, path, declared):
+def _fill(stream: Any, view: memoryview, path: str | Path, declared: str) -> None:
     filled = 0
     while filled < len(view):
         count = stream.readinto(view[filled : filled + _CHUNK])
@@ -235,7 +240,7 @@ def _fill(stream, view, path, declared):
         filled += count
 
 
-def _find_pair(folder, prefixes):
+def _find_pair(folder: Path, prefixes: tuple[str, ...]) -> tuple[Path, Path]:
     """Return the image and the label file of the first prefix that has both."""
     gaps = []
     for prefix in prefixes:
@@ -243,14 +248,14 @@ def _find_pair(folder, prefixes):
         labels = _find(folder, f"{prefix}-labels", ("idx1",))
         if images and labels:
             return images, labels
-        gaps.append([f"{prefix}-images-idx3-ubyte"] if not images else [])
-        gaps[-1] += [f"{prefix}-labels-idx1-ubyte"] if not labels else []
+        wanted = {f"{prefix}-images-idx3-ubyte": images, f"{prefix}-labels-idx1-ubyte": labels}
+        gaps.append([name for name, path in wanted.items() if path is None])
     # The prefix that comes closest is the one that was meant.
     missing = " and ".join(min(gaps, key=len))
     raise FileNotFoundError(f"{folder}: {missing} missing; put all four files, or .gz files, there")
 
 
-def _find(folder, stem, formats):
+def _find(folder: Path, stem: str, formats: tuple[str, ...]) -> Path | None:
     # Candidates are asked for by name, so the order of the directory plays no part; folders of
     # such a name, as some archives unpack to, are passed over.
     for suffix in ("", ".gz"):
@@ -262,7 +267,7 @@ def _find(folder, stem, formats):
     return None
 
 
-def _load_pair(images_path, labels_path):
+def _load_pair(images_path: Path, labels_path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
     """Return uint8 images (N, C, H, W) and int32 labels (N,) that belong together."""
     labels = load_idx(labels_path)
     if labels.ndim != 1 or labels.dtype.kind not in "iu":

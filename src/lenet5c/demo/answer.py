@@ -6,7 +6,7 @@ from math import prod
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet5c.datasets import Preparation
+from lenet5c.datasets import resize
 from lenet5c.demo.drawing import GRID, USUAL_WIDTH
 from lenet5c.demo.transform import Transform, thicken
 from lenet5c.nn import RBF, AvgPool2d, Conv2d, Flatten, Linear, MaxPool2d, Subsample2d, softmax
@@ -14,12 +14,12 @@ from lenet5c.recognition.digit import (
     BlankImageError,
     Digit,
     Ink,
-    box_of,
-    centred,
-    cropped,
-    with_usual_stroke,
+    center,
+    crop_ink,
+    find_box,
+    normalize_stroke,
 )
-from lenet5c.recognition.judge import looks_like_no_digit, measures
+from lenet5c.recognition.judge import measure, reject_ink
 from lenet5c.training import TrainedModel
 
 BOX = 20  # of MNIST's 28 pixels, what its digits were scaled to
@@ -135,18 +135,18 @@ class Reader:
         if not ink.any():
             return None
         if self.trained.reading == "whole":
-            fitted = Preparation(size=(height, across), fit="resize").fit_images(ink[None, None])[0]
+            fitted = resize(ink[None], (height, across))
         else:
             size = min(height, across)
             box = round(size * BOX / GRID)
             try:
-                stroke = cropped(ink)
+                stroke = crop_ink(ink)
                 if max(stroke.shape) < DOT * width / GRID * len(ink):
                     return None
                 if width == USUAL_WIDTH:
                     # As predict does it; a width that was chosen is left as it is.
-                    stroke = with_usual_stroke(stroke, box)
-                square = centred(stroke, size, box)
+                    stroke = normalize_stroke(stroke, box)
+                square = center(stroke, size, box)
             except BlankImageError:
                 return None
             fitted = np.zeros((1, height, across), np.uint8)
@@ -159,7 +159,7 @@ class Reader:
         if self.trained.reading == "whole":
             return None
         whole = Ink(ink, ink, dark=True, contrast=255.0, noise=0.0)
-        return looks_like_no_digit(measures(Digit(ink, whole, box_of(ink))))
+        return reject_ink(measure(Digit(ink, whole, find_box(ink))))
 
     def rewrite(self, picture: Image, width: float) -> Image:
         """Return an image of the data as if written with another pen, where that has a meaning."""

@@ -17,7 +17,7 @@ from lenet5c.demo.samples import SampleFolder
 from lenet5c.demo.transform import RANGES, Transform
 from lenet5c.demo.tuning import EPOCHS, Tuning
 from lenet5c.errors import UserError
-from lenet5c.recognition.judge import unsure
+from lenet5c.recognition.judge import reject_answer
 from lenet5c.training import TrainedModel, save_model
 
 MOST_EPOCHS = 20
@@ -113,7 +113,9 @@ class Session:
         if picture is None:
             return {"blank": True}, b""
         answer = reader.answer(picture, transform)
-        rejected = (None if ink is None else reader.reject(ink)) or unsure(answer.probabilities)
+        rejected = (None if ink is None else reader.reject(ink)) or reject_answer(
+            answer.probabilities
+        )
         return {"best": int(answer.probabilities.argmax()), "rejected": rejected}, answer.pack()
 
     def test_digit(self, request: Request) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet5c.datasets import Preparation
+from lenet5c.datasets import resize
 from lenet5c.demo.drawing import USUAL_WIDTH, WIDTH
 from lenet5c.errors import UserError
 
@@ -138,8 +138,7 @@ def thicken(image: NDArray[np.uint8], width: float) -> NDArray[np.uint8]:
     border = -(-reach // UPSCALE)
     padded = np.pad(image, ((0, 0), (border, border), (border, border)))
     channels, height, across = padded.shape
-    size = (height * UPSCALE, across * UPSCALE)
-    fine = Preparation(size=size, fit="resize").fit_images(padded[None])[0]
+    fine = resize(padded, (height * UPSCALE, across * UPSCALE))
     choose = np.maximum if more > 0 else np.minimum
     grown = fine.copy()
     n = int(radius + 0.5)

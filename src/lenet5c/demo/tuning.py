@@ -109,9 +109,7 @@ class Tuning(threading.Thread):
     def measure(self, trained: TrainedModel) -> dict[str, list[int]]:
         """Return [correct, count] on the samples and on the test images."""
         sets = {"samples": self.samples, "tests": self.source.test}
-        results = {
-            name: evaluate(trained.model, each, trained.preparation) for name, each in sets.items()
-        }
+        results = {name: evaluate(trained, each) for name, each in sets.items()}
         return {name: [result.correct, result.count] for name, result in results.items()}
 
 

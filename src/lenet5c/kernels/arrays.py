@@ -25,15 +25,21 @@ def rows(array):
 
 def check_array(name, array, ndim, dtype=None):
     if not isinstance(array, np.ndarray):
-        raise TypeError(f"{name} is a {type(array).__name__}; it should be a NumPy array of float32 or float64")
+        raise TypeError(
+            f"{name} is a {type(array).__name__}; it should be a NumPy array of float32 or float64"
+        )
     if array.dtype not in (np.float32, np.float64) or not array.dtype.isnative:
         raise TypeError(f"{name} has the dtype {array.dtype}; it should be float32 or float64")
     if dtype is not None and array.dtype != dtype:
-        raise TypeError(f"{name} has the dtype {array.dtype}, but another argument has {dtype}; convert one of them")
+        raise TypeError(
+            f"{name} has the dtype {array.dtype}, but another argument has {dtype}; convert one of them"
+        )
     if array.ndim != ndim:
         raise ValueError(f"{name} has the shape {array.shape}; it should have {ndim} dimensions")
     if 0 in array.shape[1:]:
-        raise ValueError(f"{name} has the shape {array.shape}; only the batch, the first dimension, may be empty")
+        raise ValueError(
+            f"{name} has the shape {array.shape}; only the batch, the first dimension, may be empty"
+        )
 
 
 def check_shape(name, array, shape):
@@ -53,7 +59,9 @@ def check_out(name, out, shape, dtype):
 def work_array(out, shape, dtype, inputs):
     """`out` if results can be written straight into it, else a new array."""
     usable = out is not None and out.flags.c_contiguous and out.flags.aligned
-    if usable and not any(array is not None and np.may_share_memory(out, array) for array in inputs):
+    if usable and not any(
+        array is not None and np.may_share_memory(out, array) for array in inputs
+    ):
         return out
     return np.empty(shape, dtype)
 

@@ -44,7 +44,9 @@ def im2col(x, kernel_size, stride=1, padding=0, dilation=1, *, out=None, num_thr
     return deliver(work, out)
 
 
-def col2im(col, output_size, kernel_size, stride=1, padding=0, dilation=1, *, out=None, num_threads=None):
+def col2im(
+    col, output_size, kernel_size, stride=1, padding=0, dilation=1, *, out=None, num_threads=None
+):
     """Add columns back onto the image they came from, as `torch.nn.functional.fold`: the transpose of `im2col`.
 
     Parameters
@@ -95,7 +97,9 @@ def fold(col, window, size, x, num_threads):
     """Add the columns onto x, which is contiguous: col2im of checked arguments."""
     n, channels, height, width = x.shape
     windows = contiguous(col).reshape(n, channels, prod(window[0]) * prod(size))
-    _im2col.col2im(windows, (height, width), size, *window, x.reshape(n, channels, height * width), num_threads)
+    _im2col.col2im(
+        windows, (height, width), size, *window, x.reshape(n, channels, height * width), num_threads
+    )
 
 
 def window_of(kernel_size, stride, padding, dilation):

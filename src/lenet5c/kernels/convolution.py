@@ -29,7 +29,9 @@ from lenet5c.kernels.engine.single import single_op_program
 COLUMN_ELEMENTS = 2**19
 
 
-def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, out=None, num_threads=None):
+def conv2d(
+    x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, out=None, num_threads=None
+):
     """Cross-correlate images with filters, as `torch.nn.functional.conv2d` does.
 
     Parameters
@@ -80,7 +82,9 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, o
     return deliver(work, out)
 
 
-def conv2d_backward(dy, x, weight, stride=1, padding=0, dilation=1, groups=1, *, out=None, num_threads=None):
+def conv2d_backward(
+    dy, x, weight, stride=1, padding=0, dilation=1, groups=1, *, out=None, num_threads=None
+):
     """Gradients of `conv2d` for its input, weight and bias.
 
     Parameters
@@ -111,12 +115,16 @@ def conv2d_backward(dy, x, weight, stride=1, padding=0, dilation=1, groups=1, *,
     shapes = (x.shape, weight.shape, (len(weight),))
     outs = (None, None, None) if out is None else tuple(out)
     if len(outs) != 3:
-        raise ValueError(f"out has {len(outs)} elements; it should have three: for dx, dweight and dbias")
+        raise ValueError(
+            f"out has {len(outs)} elements; it should have three: for dx, dweight and dbias"
+        )
     for name, array, shape in zip(("out[0]", "out[1]", "out[2]"), outs, shapes, strict=True):
         check_out(name, array, shape, x.dtype)
     given = [array for array in outs if array is not None]
     if any(np.may_share_memory(a, b) for i, a in enumerate(given) for b in given[:i]):
-        raise ValueError("out holds arrays that overlap; dx, dweight and dbias need memory of their own")
+        raise ValueError(
+            "out holds arrays that overlap; dx, dweight and dbias need memory of their own"
+        )
     dy = contiguous(dy)
     dx = work_array(outs[0], x.shape, x.dtype, (dy, x, weight))
     count = threads.effective(num_threads)
@@ -126,7 +134,9 @@ def conv2d_backward(dy, x, weight, stride=1, padding=0, dilation=1, groups=1, *,
         dweight, dbias = conv.backward_columns(dy, x, dx, count)
     else:
         dweight, dbias = conv.backward_direct(dy, x, dx, count)
-    return tuple(deliver(work, array) for work, array in zip((dx, dweight, dbias), outs, strict=True))
+    return tuple(
+        deliver(work, array) for work, array in zip((dx, dweight, dbias), outs, strict=True)
+    )
 
 
 class _Convolution:
@@ -167,7 +177,10 @@ class _Convolution:
             return "columns"
         if self.groups == 1 and self.size == (1, 1) and not any(self.window[2]):
             return "tiles" if batch >= 4 else "columns"  # a fully connected layer
-        of_units, of_channels = _filled_lanes(batch * self.groups), _filled_lanes(channels // self.groups)
+        of_units, of_channels = (
+            _filled_lanes(batch * self.groups),
+            _filled_lanes(channels // self.groups),
+        )
         tile = 16 * (in_channels * prod(image) + len(self.weight) * prod(self.size))
         fits = self.groups == 1 and tile <= strips.STRIP_FLOATS
         if of_units > of_channels or (fits and of_units == of_channels and batch >= 16):
@@ -190,7 +203,9 @@ class _Convolution:
         return grads[:size].reshape(self.weight.shape), grads[size:]
 
     def _program(self):
-        return single_op_program(self.x_shape[1:], "conv2d", self.window, len(self.weight), self.groups)
+        return single_op_program(
+            self.x_shape[1:], "conv2d", self.window, len(self.weight), self.groups
+        )
 
     # Direct
 
@@ -204,7 +219,10 @@ class _Convolution:
         dy, weight = flat(dy), flat(self.weight)
         for plan in strips.data_gradient_plans(*self._units(self.dx_way), num_threads):
             _direct.convolve(plan, dy, weight, None, flat(dx), num_threads)
-        dweight, dbias = np.empty(self.weight.shape, np.float32), np.empty(len(self.weight), np.float32)
+        dweight, dbias = (
+            np.empty(self.weight.shape, np.float32),
+            np.empty(len(self.weight), np.float32),
+        )
         # One thread's strips for any number of threads: the order of the sums depends on them.
         plan = strips.result_plan(*self._units(self.way), 1)
         _direct.weight_gradient(plan, flat(x), dy, flat(dweight), dbias, num_threads)

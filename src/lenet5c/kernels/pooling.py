@@ -9,7 +9,14 @@ from math import prod
 import numpy as np
 
 from lenet5c.kernels import threads
-from lenet5c.kernels.arrays import check_array, check_out, check_shape, contiguous, deliver, work_array
+from lenet5c.kernels.arrays import (
+    check_array,
+    check_out,
+    check_shape,
+    contiguous,
+    deliver,
+    work_array,
+)
 from lenet5c.kernels.columns import fold, unfold, window_of
 from lenet5c.kernels.shapes import pool2d_output_size
 from lenet5c.kernels.engine.single import single_op_program
@@ -59,10 +66,14 @@ def max_pool2d_backward(dy, x, kernel_size, stride=None, padding=0, *, out=None,
     -------
     ndarray (N, C, H, W)
     """
-    return _Pooling("max_pool2d", x, "x", kernel_size, stride, padding).backward(dy, x, out, num_threads)
+    return _Pooling("max_pool2d", x, "x", kernel_size, stride, padding).backward(
+        dy, x, out, num_threads
+    )
 
 
-def avg_pool2d(x, kernel_size, stride=None, padding=0, count_include_pad=True, *, out=None, num_threads=None):
+def avg_pool2d(
+    x, kernel_size, stride=None, padding=0, count_include_pad=True, *, out=None, num_threads=None
+):
     """The mean of each window; padding is zeros, which the divisor counts unless `count_include_pad` is False.
 
     Parameters
@@ -81,7 +92,15 @@ def avg_pool2d(x, kernel_size, stride=None, padding=0, count_include_pad=True, *
 
 
 def avg_pool2d_backward(
-    dy, x_shape, kernel_size, stride=None, padding=0, count_include_pad=True, *, out=None, num_threads=None
+    dy,
+    x_shape,
+    kernel_size,
+    stride=None,
+    padding=0,
+    count_include_pad=True,
+    *,
+    out=None,
+    num_threads=None,
 ):
     """Gradient of `avg_pool2d`: each window's is shared out evenly.
 
@@ -105,7 +124,9 @@ def avg_pool2d_backward(
     try:
         x = np.broadcast_to(np.zeros((), dy.dtype), shape)
     except (TypeError, ValueError):
-        raise ValueError(f"x_shape is {x_shape!r}; it should be the shape (N, C, H, W) of the input") from None
+        raise ValueError(
+            f"x_shape is {x_shape!r}; it should be the shape (N, C, H, W) of the input"
+        ) from None
     pooling = _Pooling("avg_pool2d", x, "x_shape", kernel_size, stride, padding, count_include_pad)
     return pooling.backward(dy, x, out, num_threads)
 
@@ -123,7 +144,9 @@ class _Pooling:
         self.on_tiles = x.dtype == np.float32
 
     def program(self):
-        return single_op_program((1, *self.image), self.kind, self.window, None, None, self.count_include_pad)
+        return single_op_program(
+            (1, *self.image), self.kind, self.window, None, None, self.count_include_pad
+        )
 
     def forward(self, x, out, num_threads):
         shape = (len(x), *self.out_shape)
@@ -147,7 +170,9 @@ class _Pooling:
             # The gradient of a mean does not depend on the input: one plane of it will do for all.
             same = None if self.kind == "max_pool2d" else np.zeros(len(x) * x.shape[1], np.int64)
             planes = _planes(x if same is None else x[:1, :1])
-            self.program().backward(planes, _planes(dy), _no_params(), _no_params(), _planes(work), count, same)
+            self.program().backward(
+                planes, _planes(dy), _no_params(), _no_params(), _planes(work), count, same
+            )
         else:
             work[...] = 0
             for at in self._parts():
@@ -164,7 +189,9 @@ class _Pooling:
     def _forward_part(self, x, num_threads):
         if self.kind == "max_pool2d":
             return self._columns(x, -np.inf, num_threads).max(axis=1).reshape(-1, *self.size)
-        return (self._columns(x, 0, num_threads).sum(axis=1) / self._divisor(x.dtype)).reshape(-1, *self.size)
+        return (self._columns(x, 0, num_threads).sum(axis=1) / self._divisor(x.dtype)).reshape(
+            -1, *self.size
+        )
 
     def _backward_part(self, dy, x, dx, num_threads):
         dy = dy.reshape(len(dy), 1, -1)

@@ -18,7 +18,9 @@ def pair(value, name, least):
         except TypeError:
             both = ()
     if len(both) != 2 or min(both) < least or max(both) > MAX_SETTING:
-        raise ValueError(f"{name} is {value!r}; it should be an integer of at least {least}, or two of them")
+        raise ValueError(
+            f"{name} is {value!r}; it should be an integer of at least {least}, or two of them"
+        )
     return both
 
 
@@ -45,7 +47,9 @@ def pool2d_output_size(size, kernel_size, stride=None, padding=0):
     kernel_size, padding = pair(kernel_size, "kernel_size", 1), pair(padding, "padding", 0)
     for axis in (0, 1):
         if 2 * padding[axis] > kernel_size[axis]:
-            raise ValueError(f"padding is {padding}; it should be at most half of kernel_size, which is {kernel_size}")
+            raise ValueError(
+                f"padding is {padding}; it should be at most half of kernel_size, which is {kernel_size}"
+            )
     return conv2d_output_size(size, kernel_size, kernel_size if stride is None else stride, padding)
 
 
@@ -55,5 +59,7 @@ def check_elements(name, shape):
     for extent in shape:
         total *= extent
     if total > MAX_ELEMENTS:
-        raise ValueError(f"{name} of shape {tuple(shape)} would have {total} elements, more than {MAX_ELEMENTS}")
+        raise ValueError(
+            f"{name} of shape {tuple(shape)} would have {total} elements, more than {MAX_ELEMENTS}"
+        )
     return total

@@ -10,7 +10,9 @@ from lenet5c.kernels.quota import cpu_quota
 
 _chosen = None  # by set_num_threads
 _used = False  # whether a call of this process has had more than one thread
-_stranded = False  # whether this is a forked child whose OpenMP still counts on the parent's threads
+_stranded = (
+    False  # whether this is a forked child whose OpenMP still counts on the parent's threads
+)
 _fork = threading.local()
 
 
@@ -59,7 +61,9 @@ def wished(text):
     return None  # OpenMP ignores it, too
 
 
-_wish = wished(os.environ.get("OMP_NUM_THREADS", ""))  # at the import, as OpenMP reads it at its loading
+_wish = wished(
+    os.environ.get("OMP_NUM_THREADS", "")
+)  # at the import, as OpenMP reads it at its loading
 
 
 def check_num_threads(num_threads):

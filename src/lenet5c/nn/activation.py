@@ -25,32 +25,51 @@ class _Activation(TileLayer):
 
 
 class ReLU(_Activation):
-    """max(x, 0)."""
+    """Rectified linear unit: y = max(x, 0), and dx = dy where y > 0, else 0.
+
+    Reference: `lenet5c.reference.relu`.
+    """
 
     kind = "relu"
 
 
 class Sigmoid(_Activation):
-    """1 / (1 + exp(-x))."""
+    """Logistic function: y = 1 / (1 + exp(-x)), and dx = dy y (1 - y).
+
+    Reference: `lenet5c.reference.sigmoid`.
+    """
 
     kind = "sigmoid"
 
 
 class Tanh(_Activation):
-    """The hyperbolic tangent."""
+    """Hyperbolic tangent: y = tanh(x), and dx = dy (1 - y^2).
+
+    Reference: `lenet5c.reference.tanh`.
+    """
 
     kind = "tanh"
 
 
 class ScaledTanh(_Activation):
-    """amplitude * tanh(slope * x), by default the squashing function of LeCun et al. (1998), appendix A.
+    """Scaled hyperbolic tangent: amplitude * tanh(slope * x).
 
-    With the default values f(1) = 1 and f(-1) = -1, and the curvature is largest there.
+    By default the squashing function of LeCun et al. (1998), appendix A: f(1) = 1 and f(-1) = -1,
+    and the curvature is largest there.
 
     Parameters
     ----------
     amplitude, slope : float
         From 1e-15 to 1e15 in size, of either sign.
+
+    Notes
+    -----
+    ::
+
+        y = amplitude * tanh(slope * x)
+        dx = dy * amplitude * slope * (1 - (y / amplitude)^2)
+
+    Reference: `lenet5c.reference.scaled_tanh`.
 
     Examples
     --------

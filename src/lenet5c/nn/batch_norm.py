@@ -98,12 +98,29 @@ class BatchNorm1d(_BatchNorm):
     ----------
     params : 'weight' and 'bias' (C,)
     buffers : 'running_mean', 'running_var' (unbiased) (C,), 'num_batches_tracked' ()
+
+    Notes
+    -----
+    In training, with the mean and the variance of each channel over the M values that it has in the
+    batch, and ``normal = (x - mean) / sqrt(var + eps)``::
+
+        y = weight * normal + bias
+        dweight = sum of dy * normal
+        dbias = sum of dy
+        dx = weight / sqrt(var + eps) * (dy - dbias / M - normal * dweight / M)
+
+    Outside training the running mean and variance stand for those of the batch.
+
+    Reference: `lenet5c.reference.batch_norm`.
     """
 
     ndim = 1
 
 
 class BatchNorm2d(_BatchNorm):
-    """As `BatchNorm1d`, for each channel of images (N, C, H, W)."""
+    """As `BatchNorm1d`, for each channel of images (N, C, H, W).
+
+    Reference: `lenet5c.reference.batch_norm`.
+    """
 
     ndim = 3

@@ -11,7 +11,7 @@ from lenet5c.nn.tile_layer import TileLayer
 
 
 class Conv2d(TileLayer):
-    """Filters slid over images: y = weight * x + bias, as `lenet5c.kernels.conv2d`.
+    """Correlation of images with filters, as `lenet5c.kernels.conv2d`.
 
     Parameters
     ----------
@@ -34,6 +34,17 @@ class Conv2d(TileLayer):
     ----------
     params : 'weight' (O, C / groups, KH, KW) and 'bias' (O,)
         With a connection table, weight is (connections, KH, KW): for each output map the filters of its input maps.
+
+    Notes
+    -----
+    With h = oh SH + kh DH - PH and w = ow SW + kw DW - PW, each sum over all other indices::
+
+        y[n, o, oh, ow] = bias[o] + sum of weight[o, i, kh, kw] * x[n, i, h, w]
+        dx[n, i, h, w] = sum of weight[o, i, kh, kw] * dy[n, o, oh, ow]
+        dweight[o, i, kh, kw] = sum of x[n, i, h, w] * dy[n, o, oh, ow]
+        dbias[o] = sum of dy[n, o, oh, ow]
+
+    Reference: `lenet5c.reference.conv2d` and `connected_conv2d`.
 
     Examples
     --------

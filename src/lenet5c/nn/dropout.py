@@ -6,7 +6,9 @@ from lenet5c.nn.layer import Layer, check_batch, check_gradient
 
 
 class Dropout(Layer):
-    """In training, zeroes each value with probability p and scales the rest by 1 / (1 - p) (Srivastava et al., 2014).
+    """Zero each value with probability p in training, and divide the others by 1 - p.
+
+    After Srivastava et al. (2014).
 
     Parameters
     ----------
@@ -14,6 +16,12 @@ class Dropout(Layer):
         From 0 up to, but not including, 1.
     rng : int or numpy.random.Generator, optional
         Draws the masks; without it they differ from run to run.
+
+    Notes
+    -----
+    In training, with a mask of 0 and 1 / (1 - p), y = mask * x and dx = mask * dy; else y = x.
+
+    Reference: `lenet5c.reference.dropout`.
     """
 
     _mask = None

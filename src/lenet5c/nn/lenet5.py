@@ -55,6 +55,10 @@ class LeNet5(Sequential):
     conv_init : str, dict or callable, optional
         Initialiser of 'conv1' and 'conv2', if another than `init`.
 
+    Notes
+    -----
+    Reference: `lenet5c.reference.lenet5`, the net with the default options.
+
     Examples
     --------
     >>> import numpy as np

@@ -58,6 +58,10 @@ class LeNet5_1998(Sequential):
         it, the step sizes of the first pass are those the paper quotes. Biases start at 0.
     rng : int or numpy.random.Generator
 
+    Notes
+    -----
+    Reference: `lenet5c.reference.lenet5_1998`.
+
     Examples
     --------
     >>> from lenet5c import nn

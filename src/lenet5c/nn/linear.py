@@ -11,7 +11,7 @@ from lenet5c.nn.tile_layer import TileLayer
 
 
 class Linear(TileLayer):
-    """y = weight x + bias.
+    """Fully connected layer: y = x weight^T + bias.
 
     Parameters
     ----------
@@ -23,6 +23,17 @@ class Linear(TileLayer):
     Attributes
     ----------
     params : 'weight' (out_features, in_features) and 'bias' (out_features,)
+
+    Notes
+    -----
+    ::
+
+        y[n, o] = bias[o] + sum over i of weight[o, i] * x[n, i]
+        dx[n, i] = sum over o of weight[o, i] * dy[n, o]
+        dweight[o, i] = sum over n of x[n, i] * dy[n, o]
+        dbias[o] = sum over n of dy[n, o]
+
+    Reference: `lenet5c.reference.linear`.
 
     Examples
     --------
@@ -68,7 +79,17 @@ class Linear(TileLayer):
 
 
 class Flatten(TileLayer):
-    """(N, C, H, W) to (N, C * H * W)."""
+    """The maps of each sample in a row: (N, C, H, W) to (N, C * H * W).
+
+    Notes
+    -----
+    ::
+
+        y[n, (c H + h) W + w] = x[n, c, h, w]
+        dx[n, c, h, w] = dy[n, (c H + h) W + w]
+
+    Reference: `lenet5c.reference.flatten`.
+    """
 
     def output_shape(self, input_shape):
         return (prod(input_shape),)

@@ -55,6 +55,16 @@ class CrossEntropyLoss(_Loss):
     label_smoothing : float
         This share of the true class's target is spread evenly over all classes (Szegedy et al., 2016).
 
+    Notes
+    -----
+    With p = softmax(logits) and K classes::
+
+        target = (1 - label_smoothing) * one_hot(labels) + label_smoothing / K
+        loss = -1/N sum over n, k of target[n, k] * log p[n, k]
+        dlogits = (p - target) / N
+
+    Reference: `lenet5c.reference.cross_entropy`.
+
     Examples
     --------
     >>> import numpy as np
@@ -117,6 +127,15 @@ class CrossEntropyLoss(_Loss):
 
 class MSELoss(_Loss):
     """The mean, over all elements, of the squared difference.
+
+    Notes
+    -----
+    ::
+
+        loss = 1/size sum of (outputs - target)^2
+        doutputs = 2/size (outputs - target)
+
+    Reference: `lenet5c.reference.mse_loss`.
 
     Examples
     --------
@@ -232,6 +251,15 @@ class MLELoss(_PenaltyLoss):
 
     With an `RBF` layer before it, this is the squared distance from the true class's code.
 
+    Notes
+    -----
+    ::
+
+        loss = 1/N sum over n of penalties[n, labels[n]]
+        dpenalties = one_hot(labels) / N
+
+    Reference: `lenet5c.reference.mle_loss`.
+
     Examples
     --------
     >>> import numpy as np
@@ -257,6 +285,16 @@ class MAPLoss(_PenaltyLoss):
     curvature : {'constant', 'exact'}
         What `second` returns: the constants of the authors' code, or the diagonal of the true second derivatives by the
         penalties, without the terms that mix two classes.
+
+    Notes
+    -----
+    With y for the penalties and D[n] for the label of sample n::
+
+        p[n, k] = exp(-y[n, k]) / (exp(-j) + sum over l of exp(-y[n, l]))
+        loss = 1/N sum over n of y[n, D[n]] + log(exp(-j) + sum over k of exp(-y[n, k]))
+        dpenalties = (one_hot(labels) - p) / N
+
+    Reference: `lenet5c.reference.map_loss`.
 
     Examples
     --------

@@ -55,6 +55,15 @@ class MaxPool2d(_Pool2d):
     padding : int or (int, int)
         At most half of `kernel_size`; counts as minus infinity.
 
+    Notes
+    -----
+    With h = oh SH + kh - PH and w = ow SW + kw - PW::
+
+        y[n, c, oh, ow] = max over kh, kw of x[n, c, h, w]
+        dx[n, c, h, w] = sum of the dy[n, c, oh, ow] whose window has its first maximum at (h, w)
+
+    Reference: `lenet5c.reference.max_pool2d`.
+
     Examples
     --------
     >>> from lenet5c import nn
@@ -77,6 +86,15 @@ class AvgPool2d(_Pool2d):
         As of `MaxPool2d`; the padding is zeros.
     count_include_pad : bool
         Whether the divisor counts the padding.
+
+    Notes
+    -----
+    With h = oh SH + kh - PH, w = ow SW + kw - PW, and the divisor of each window::
+
+        y[n, c, oh, ow] = sum over kh, kw of x[n, c, h, w] / divisor[oh, ow]
+        dx[n, c, h, w] = sum over the windows with (h, w) of dy[n, c, oh, ow] / divisor[oh, ow]
+
+    Reference: `lenet5c.reference.avg_pool2d`.
     """
 
     kind = "avg_pool2d"
@@ -114,6 +132,17 @@ class Subsample2d(TileLayer):
     Attributes
     ----------
     params : 'weight' (channels,) and 'bias' (channels,)
+
+    Notes
+    -----
+    With the sum[n, c, oh, ow] of each window of x::
+
+        y[n, c, oh, ow] = weight[c] * sum[n, c, oh, ow] + bias[c]
+        dx[n, c, oh KH + kh, ow KW + kw] = weight[c] * dy[n, c, oh, ow]
+        dweight[c] = sum over n, oh, ow of sum[n, c, oh, ow] * dy[n, c, oh, ow]
+        dbias[c] = sum over n, oh, ow of dy[n, c, oh, ow]
+
+    Reference: `lenet5c.reference.subsample2d`.
 
     Examples
     --------

@@ -62,6 +62,15 @@ class RBF(TileLayer):
     ----------
     buffers : 'codes' (classes, features)
 
+    Notes
+    -----
+    ::
+
+        y[n, o] = sum over c of (x[n, c] - codes[o, c])^2
+        dx[n, c] = sum over o of 2 * (x[n, c] - codes[o, c]) * dy[n, o]
+
+    Reference: `lenet5c.reference.rbf`.
+
     Examples
     --------
     >>> import numpy as np

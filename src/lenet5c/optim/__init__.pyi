@@ -36,7 +36,12 @@ class SGD(_Optimizer):
     nesterov: bool
     velocity: NDArray[np.float32]
     def __init__(
-        self, model: Layer, lr: float, momentum: float = 0.0, nesterov: bool = False, weight_decay: float = 0.0
+        self,
+        model: Layer,
+        lr: float,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
     ) -> None: ...
 
 class Adam(_Optimizer):
@@ -59,7 +64,9 @@ class SDLM(_Optimizer):
     mu: float
     samples: int
     curvature: NDArray[np.float32]
-    def __init__(self, model: Sequential, lr: float, mu: float = 0.02, samples: int = 500) -> None: ...
+    def __init__(
+        self, model: Sequential, lr: float, mu: float = 0.02, samples: int = 500
+    ) -> None: ...
     def estimate(
         self,
         samples: NDArray[np.float32] | NDArray[np.uint8],

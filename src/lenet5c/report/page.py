@@ -1,10 +1,11 @@
-"""Pages of HTML that need nothing beside them: no script, no address, pictures inside.
+"""Pages of HTML that need no other file: no script, no address, pictures inside.
 
-Each function returns HTML; every text that is given to it is escaped on the way.
+Each function returns HTML, with its texts escaped.
 """
 
 import base64
 import hashlib
+from collections.abc import Collection, Sequence
 from html import escape
 
 CSS = """
@@ -47,8 +48,8 @@ code, pre { font-family: ui-monospace, SFMono-Regular, Menlo, Consolas, monospac
 """
 
 
-def page(title, *parts):
-    """A whole document.
+def page(title: str, *parts: str) -> str:
+    """Return a whole document.
 
     Examples
     --------
@@ -70,43 +71,43 @@ def page(title, *parts):
     )
 
 
-def text(value):
-    """Any value as text for HTML: escaped, and without what is no character."""
-    return escape(
-        str(value).encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
-    )
+def text(value: object) -> str:
+    """Return a value as text for HTML: escaped, and without what is no character."""
+    characters = str(value).encode("utf-8", "replace").decode()
+    return escape(characters.replace("\0", "\N{REPLACEMENT CHARACTER}"))
 
 
-def heading(title, lead=""):
+def heading(title: str, lead: str = "") -> str:
+    """Return the title of a page and a paragraph below it."""
     return f"<h1>{text(title)}</h1>\n" + (f'<p class="lead">{text(lead)}</p>' if lead else "")
 
 
-def section(title, *blocks):
-    """A heading and what is below it; nothing if there is nothing below it."""
-    blocks = [block for block in blocks if block]
-    return (
-        "\n".join([f"<section>\n<h2>{text(title)}</h2>", *blocks, "</section>"]) if blocks else ""
-    )
+def section(title: str, *blocks: str) -> str:
+    """Return a heading and its blocks; nothing if all blocks are empty."""
+    if not any(blocks):
+        return ""
+    return "\n".join([f"<section>\n<h2>{text(title)}</h2>", *filter(None, blocks), "</section>"])
 
 
-def paragraph(words):
+def paragraph(words: str) -> str:
+    """Return a paragraph."""
     return f"<p>{text(words)}</p>"
 
 
-def facts(*pairs):
-    """Cards of (name, value, note); the first one is large."""
-    cards = []
-    for number, (name, value, note) in enumerate(pairs):
+def facts(*cards: tuple[str, object, str]) -> str:
+    """Return cards of (name, value, note); the first one is large."""
+    items = []
+    for number, (name, value, note) in enumerate(cards):
         small = f"<small>{text(note)}</small>" if note else ""
         first = "" if number else ' class="first"'
-        cards.append(f"<div{first}><dt>{text(name)}</dt><dd>{text(value)}{small}</dd></div>")
-    return '<dl class="facts">' + "".join(cards) + "</dl>"
+        items.append(f"<div{first}><dt>{text(name)}</dt><dd>{text(value)}{small}</dd></div>")
+    return '<dl class="facts">' + "".join(items) + "</dl>"
 
 
-def picture(png, caption, alternative):
-    """A PNG's bytes as part of the page; a wide one is scrolled sideways on a phone, where it would be too small."""
+def picture(png: bytes, caption: str, alternative: str) -> str:
+    """Return a PNG file as part of the page; on a phone, a wide one is scrolled sideways."""
     data = base64.b64encode(png).decode()
-    # Three pixels of the file on two of the page, so that it is sharp where screens are.
+    # Three pixels of the file on two of the page: sharp on sharp screens.
     width, height = (round(int.from_bytes(png[at : at + 4], "big") / 1.5) for at in (16, 20))
     return (
         f'<figure><div class="scroll" tabindex="0"><img width="{width}" height="{height}" '
@@ -115,10 +116,15 @@ def picture(png, caption, alternative):
     )
 
 
-def table(heads, rows, numbers=(), marked=()):
-    """A table; the columns in `numbers` are right-aligned, the rows in `marked` stand out."""
+def table(
+    heads: Sequence[object],
+    rows: Sequence[Sequence[object]],
+    numbers: Collection[int] = (),
+    marked: Collection[int] = (),
+) -> str:
+    """Return a table; columns in `numbers` are right-aligned, rows in `marked` stand out."""
 
-    def line(cells, tag, kind=""):
+    def line(cells: Sequence[object], tag: str, kind: str = "") -> str:
         made = (
             f"<{tag}{' class=n' if i in numbers else ''}>{text(cell)}</{tag}>"
             for i, cell in enumerate(cells)
@@ -129,8 +135,12 @@ def table(heads, rows, numbers=(), marked=()):
         line(row, "td", " class=changed" if i in marked else "") for i, row in enumerate(rows)
     )
     head = line(heads, "th")
-    return f'<div class="scroll" tabindex="0"><table>\n<thead>{head}</thead>\n<tbody>\n{body}\n</tbody></table></div>'
+    return (
+        f'<div class="scroll" tabindex="0"><table>\n<thead>{head}</thead>\n'
+        f"<tbody>\n{body}\n</tbody></table></div>"
+    )
 
 
-def preformatted(lines, command=False):
+def preformatted(lines: str, command: bool = False) -> str:
+    """Return lines as they are, in a fixed font; a command is wrapped."""
     return f"<pre{' class=command' if command else ''}><code>{text(lines)}</code></pre>"

@@ -1,4 +1,4 @@
-"""The pictures of a training and of a model; each function returns a matplotlib Figure (extra ``plots``)."""
+"""Pictures of a training and of a model, each a matplotlib Figure (extra ``plots``)."""
 
 from lenet5c.report.history import curves
 from lenet5c.report.layers import activations, filters

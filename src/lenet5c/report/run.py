@@ -22,7 +22,7 @@ from lenet5c.report.results import (
     errors_section,
     result_makers,
 )
-from lenet5c.training import classify, load_model
+from lenet5c.training import evaluate, open_model
 
 PICTURES = ("curves", "confusion", "errors", "filters", "activations")
 PAGE = "report.html"
@@ -52,9 +52,7 @@ def leave_report(prog, trainer, source, folder, config, summary, quiet):
     try:
         if complete(folder.path):
             return
-        trained = load_model(
-            folder.model_file
-        )  # a trainer that was resumed does not have these weights
+        trained = open_model(folder.path)  # a resumed trainer has not
         failures = write_report(
             folder.path, config, summary, trainer.history, trained, source, counts
         )
@@ -112,7 +110,7 @@ def write_report(folder, config, summary, history, trained, source, counts):
     require("matplotlib", "plots", "pictures of a run")
     test = source.test
     inverted = trained.reading == "ink"
-    result = classify(trained, test)
+    result = evaluate(trained, test)
     right = np.flatnonzero(result.labels == result.predictions)
     example = int(right[0]) if len(right) else 0
     makers = {"curves": lambda: curves(history, kept_epoch=summary.get("kept_epoch"))}
@@ -123,7 +121,7 @@ def write_report(folder, config, summary, history, trained, source, counts):
             trained,
             test.images[example],
             title=f"Test image {example}",
-            given=test.labels[example],
+            label=test.labels[example],
             inverted=inverted,
         ),
     }

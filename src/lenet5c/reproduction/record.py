@@ -13,9 +13,8 @@ import lenet5c
 from lenet5c import _files, kernels
 from lenet5c.datasets import mnist_label_errors
 from lenet5c.recipes import RECIPES
-from lenet5c.reproduction.predictions import predict
 from lenet5c.reproduction.reported import PAIRS
-from lenet5c.training import RunError, load_model, mcnemar, mean_interval, wilson_interval
+from lenet5c.training import RunError, evaluate, mcnemar, mean_interval, open_model, wilson_interval
 
 FORMAT = "lenet5c reproductions 1"
 
@@ -112,7 +111,8 @@ def run_row(run, test_set):
         raise RunError(
             f"{run.folder.metrics_file} cannot be used ({error}); delete {run.folder.path}"
         ) from None
-    predicted, confidence = predict(load_model(run.folder.model_file), test_set.images)
+    result = evaluate(open_model(run.folder.path), test_set)
+    predicted, confidence = result.predictions, result.confidences
     wrong = np.flatnonzero(predicted != test_set.labels)
     if (len(test_set) - len(wrong), len(test_set)) != (
         summary["test_correct"],

@@ -12,6 +12,7 @@ from datetime import datetime
 from pathlib import Path
 
 from lenet5c import _files
+from lenet5c.__main__ import make_parser
 from lenet5c.commands import train
 from lenet5c.reproduction.reported import reported
 from lenet5c.training import RunError
@@ -82,7 +83,7 @@ def plan(names, seeds, work, data, epochs, digest, count):
                 options += ["--train-size", str(size)] if size else []
                 options += ["--epochs", str(epochs)] if epochs else []
                 options += ["--watch-test"] if facts.test_errors and not size else []
-                _, config = train.begin(train.make_parser().parse_args(options))
+                _, config = train.begin(make_parser("train").parse_args(["train", *options]))
                 key = hashlib.sha256(
                     json.dumps([config, digest], sort_keys=True).encode()
                 ).hexdigest()[:12]

@@ -1,19 +1,11 @@
 """The training loop, model files and checkpoints, the folder a run leaves, and statistics of accuracies."""
 
 from lenet5c.errors import NonFiniteError, RunError
-from lenet5c.training.classification import (
-    Classification,
-    ClassScores,
-    class_scores,
-    classify,
-    confused_pairs,
-    confusion_matrix,
-)
+from lenet5c.training.confusion import ClassScores, class_scores, confused_pairs, confusion_matrix
 from lenet5c.training.evaluation import Evaluation, evaluate
 from lenet5c.training.history import History
-from lenet5c.training.matching import matched
-from lenet5c.training.model_file import TrainedModel, load_model, save_model
-from lenet5c.training.pretrained import open_model, pretrained
+from lenet5c.training.matching import match_dataset
+from lenet5c.training.model_file import TrainedModel, open_model, pretrained, save_model
 from lenet5c.training.statistics import (
     McNemar,
     MeanInterval,
@@ -25,7 +17,6 @@ from lenet5c.training.trainer import Trainer
 
 __all__ = [
     "ClassScores",
-    "Classification",
     "Evaluation",
     "History",
     "McNemar",
@@ -35,12 +26,10 @@ __all__ = [
     "TrainedModel",
     "Trainer",
     "class_scores",
-    "classify",
     "confused_pairs",
     "confusion_matrix",
     "evaluate",
-    "load_model",
-    "matched",
+    "match_dataset",
     "mcnemar",
     "mean_interval",
     "open_model",

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from lenet5c.datasets import Preparation
+from lenet5c.datasets import resize
 from lenet5c.errors import RunError
 
 
-def matched(trained, dataset):
+def match_dataset(trained, dataset):
     """A data set as a model can be asked about it.
 
     Classes are matched by name, so that their order does not matter, and some of the model's classes may be absent.
@@ -36,9 +36,9 @@ def matched(trained, dataset):
     --------
     >>> import numpy as np
     >>> from lenet5c.datasets import Dataset
-    >>> from lenet5c.training import matched, pretrained
+    >>> from lenet5c.training import match_dataset, pretrained
     >>> some = Dataset(np.zeros((2, 1, 28, 28), np.uint8), np.array([0, 1]), 2, class_names=("7", "3"))
-    >>> dataset, notes = matched(pretrained(), some)
+    >>> dataset, notes = match_dataset(pretrained(), some)
     >>> dataset.labels, notes
     (array([7, 3], dtype=int32), ['classes are matched by name; the model knows 8 more'])
     """
@@ -54,7 +54,7 @@ def matched(trained, dataset):
     images = dataset.images
     size = images.shape[2:]
     if size not in ((height, width), tuple(trained.preparation.size)):
-        images = Preparation(size=(height, width), fit="resize").fit_images(images)
+        images = resize(images, (height, width))
         notes.append(
             f"images of {size[0]} x {size[1]} pixels are resized to {height} x {width}, which the model was trained on"
         )

@@ -10,7 +10,7 @@ from lenet5c.training.metrics import csv_text
 from lenet5c.training.model_file import MODEL_NAME, save_model
 
 
-def recorded(path):
+def read_record(path):
     """The config.json of the run in a folder, where it can be read and names the run's data; else {}.
 
     For what goes on without it; `RunFolder.read_config` is for what does not.
@@ -20,6 +20,17 @@ def recorded(path):
         return config if isinstance(config["data"], str) else {}
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return {}
+
+
+def recorded_accuracy(model_file):
+    """Return what the summary beside a run's model says, such as '9958/10000', or None."""
+    if model_file.name != MODEL_NAME:
+        return None
+    try:
+        summary = RunFolder(model_file.parent).read_summary()
+    except RunError:
+        return None
+    return summary and f"{summary['test_correct']}/{summary['test_count']}"
 
 
 class RunFolder:

@@ -4,10 +4,14 @@ import numpy as np
 
 from lenet5c import kernels
 
-SOBEL = np.array([[[[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]]], [[[-1, -2, -1], [0, 0, 0], [1, 2, 1]]]], np.float32)
+SOBEL = np.array(
+    [[[[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]]], [[[-1, -2, -1], [0, 0, 0], [1, 2, 1]]]], np.float32
+)
 
 
 def edges(images):
     """images (N, H, W) -> (N, H / 2, W / 2)"""
-    across, down = kernels.conv2d(np.asarray(images, np.float32)[:, None], SOBEL, padding=1).swapaxes(0, 1)
+    across, down = kernels.conv2d(
+        np.asarray(images, np.float32)[:, None], SOBEL, padding=1
+    ).swapaxes(0, 1)
     return kernels.max_pool2d(np.hypot(across, down)[:, None], 2)[:, 0]

@@ -13,7 +13,9 @@ STRIP_FLOATS = _direct.strip_floats
 @lru_cache(maxsize=256)
 def result_plan(units, groups, blocked, in_shape, out_shape, window, threads):
     """x -> y; in_shape and out_shape are those of a unit. The weight gradient goes along the same strips."""
-    return _direct.Strips(dispatch.tiles, units, groups, blocked, in_shape, out_shape, window, threads)
+    return _direct.Strips(
+        dispatch.tiles, units, groups, blocked, in_shape, out_shape, window, threads
+    )
 
 
 @lru_cache(maxsize=256)

@@ -109,7 +109,15 @@ def _tile_ops(layer, shape):
         ]  # fmt: skip
     if kind in ACTIVATIONS:
         whole = shape if len(shape) == 3 else (*shape, 1, 1)
-        return [TileOp(kind, whole, whole, amplitude=layer.get("amplitude", 1.0), slope=layer.get("slope", 1.0))]
+        return [
+            TileOp(
+                kind,
+                whole,
+                whole,
+                amplitude=layer.get("amplitude", 1.0),
+                slope=layer.get("slope", 1.0),
+            )
+        ]
     if kind == "rbf":
         return [TileOp(kind, (*shape, 1, 1), (len(layer["codes"]), 1, 1), codes=layer["codes"])]
     channels, height, width = shape
@@ -122,7 +130,9 @@ def _tile_ops(layer, shape):
             TileOp(kind, shape, (channels, *size), kernel_size=window, stride=window, groups=channels,
                    weight=layer["weight"], bias=layer["bias"])
         ]  # fmt: skip
-    size = pool2d_output_size((height, width), layer["kernel_size"], layer["stride"], layer["padding"])
+    size = pool2d_output_size(
+        (height, width), layer["kernel_size"], layer["stride"], layer["padding"]
+    )
     return [
         TileOp(kind, shape, (channels, *size), kernel_size=layer["kernel_size"], stride=layer["stride"],
                padding=layer["padding"], count_pad=layer.get("count_include_pad", True))
@@ -145,11 +155,23 @@ def _convolution(layer, shape):
     if kernel_size == shape[1:] and layer["groups"] == 1 and connections is None:
         # One filter position: a fully connected layer, whose gradient has a better way.
         features = prod(shape)
-        ops.append(TileOp("linear", (1, 1, features), out_shape, kernel_size=(1, features), **params))
+        ops.append(
+            TileOp("linear", (1, 1, features), out_shape, kernel_size=(1, features), **params)
+        )
     else:
         ops.append(
-            TileOp("conv2d", shape, out_shape, kernel_size, stride, dilation=dilation, groups=layer["groups"],
-                   connections=connections, definition=layer.get("definition", False), **params)  # fmt: skip
+            TileOp(
+                "conv2d",
+                shape,
+                out_shape,
+                kernel_size,
+                stride,
+                dilation=dilation,
+                groups=layer["groups"],
+                connections=connections,
+                definition=layer.get("definition", False),
+                **params,
+            )  # fmt: skip
         )
     return ops
 
@@ -179,7 +201,12 @@ def _fuse(ops):
 def _halves(op):
     """Whether an op is LeNet's pooling: 2 x 2 windows that cover the image exactly once."""
     halved = tuple(2 * extent for extent in op.out_shape[1:]) == op.in_shape[1:]
-    return op.kind == "max_pool2d" and op.kernel_size == op.stride == (2, 2) and op.padding == (0, 0) and halved
+    return (
+        op.kind == "max_pool2d"
+        and op.kernel_size == op.stride == (2, 2)
+        and op.padding == (0, 0)
+        and halved
+    )
 
 
 def _place(ops, end):
@@ -227,10 +254,15 @@ def _slices(ops, most):
             # A multiple of the outputs that the kernel takes at a time.
             count = max(1, most // (FILTER_BLOCK * op.filter_size)) * FILTER_BLOCK
             outputs = op.out_shape[0]
-            slices += [(i, first, min(count, outputs - first), 0) for first in range(0, outputs, count)]
+            slices += [
+                (i, first, min(count, outputs - first), 0) for first in range(0, outputs, count)
+            ]
         elif op.weight is not None:
             for start, stop, sums in op.sum_ranges:
-                slices += [(None, at, min(most, stop - at), sums + at - start) for at in range(start, stop, most)]
+                slices += [
+                    (None, at, min(most, stop - at), sums + at - start)
+                    for at in range(start, stop, most)
+                ]
     return slices or [(None, 0, 0, 0)]
 
 

@@ -73,7 +73,9 @@ class SampleLowering:
             self.step("conv2d", op, op.inner_shape, blocked=True)
             self.steps[-1].packed, self.steps[-1].training = self.packed, self.training
             filters = _whole_tiles(op.out_shape[0]) * (op.filter_size + 1)
-            self.packed += filters + (0 if op.connections is None else _whole_tiles(op.out_shape[0] * op.filter_size))
+            self.packed += filters + (
+                0 if op.connections is None else _whole_tiles(op.out_shape[0] * op.filter_size)
+            )
             self.training += filters + self.gradient_floats(op)
             if op.pool:
                 self.tile(TileOp("max_pool2d", op.inner_shape, op.out_shape, (2, 2), (2, 2)))
@@ -100,9 +102,13 @@ class SampleLowering:
         (channels, height, width), outputs = op.in_shape, op.out_shape[0]
         spread = [
             size + (kernel - 1) * dilation
-            for size, kernel, dilation in zip((height, width), op.kernel_size, op.dilation, strict=True)
+            for size, kernel, dilation in zip(
+                (height, width), op.kernel_size, op.dilation, strict=True
+            )
         ]
-        floats = _whole_tiles(channels) * outputs * prod(op.kernel_size) + _whole_tiles(outputs) * prod(spread)
+        floats = _whole_tiles(channels) * outputs * prod(op.kernel_size) + _whole_tiles(
+            outputs
+        ) * prod(spread)
         if not self.steps[-1].blocked:
             floats += _whole_tiles(channels) * height * width
         return floats + (0 if op.connections is None else _whole_tiles(outputs * op.filter_size))
@@ -114,7 +120,11 @@ class SampleLowering:
 
     def floats(self):
         channels, height, width = self.shape
-        return _whole_tiles(channels) * height * width if self.blocked else _whole_tiles(prod(self.shape))
+        return (
+            _whole_tiles(channels) * height * width
+            if self.blocked
+            else _whole_tiles(prod(self.shape))
+        )
 
     def tile(self, op):
         """An op on tiles, each a tile of 16 channels."""

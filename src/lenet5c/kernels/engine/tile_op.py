@@ -7,7 +7,9 @@ from typing import Any
 LANES = 16
 FILTER_BLOCK = 6  # output channels whose filters a convolution lays out side by side
 WINOGRAD_TERMS = 6
-WINOGRAD_FLOATS = 1 << 17  # of a group's transformed input: more would not stay in a core's second-level cache
+WINOGRAD_FLOATS = (
+    1 << 17
+)  # of a group's transformed input: more would not stay in a core's second-level cache
 ACTIVATIONS = ("relu", "sigmoid", "tanh", "scaled_tanh")
 
 
@@ -68,7 +70,9 @@ class TileOp:
         if self.weight is None:
             return []
         ranges = [(self.weight, self.weight + self.weight_size)]
-        return ranges if self.bias is None else [*ranges, (self.bias, self.bias + self.out_shape[0])]
+        return (
+            ranges if self.bias is None else [*ranges, (self.bias, self.bias + self.out_shape[0])]
+        )
 
     @property
     def weight_size(self):
@@ -93,7 +97,11 @@ class TileOp:
                 ranges[-1] = (ranges[-1][0], start + size, ranges[-1][2])
             else:
                 ranges.append((start, start + size, sums))
-        return ranges if self.bias is None else [*ranges, (self.bias, self.bias + self.out_shape[0], self.dbias)]
+        return (
+            ranges
+            if self.bias is None
+            else [*ranges, (self.bias, self.bias + self.out_shape[0], self.dbias)]
+        )
 
     @property
     def winograd(self):
@@ -111,16 +119,27 @@ class TileOp:
     def scratch_floats(self):
         """What the op needs of a thread's scratch, the same forward and backward."""
         if self.kind != "conv2d":
-            return FILTER_BLOCK * self.filter_size if self.kind == "linear" and self.out_shape[2] > 1 else 0
+            return (
+                FILTER_BLOCK * self.filter_size
+                if self.kind == "linear" and self.out_shape[2] > 1
+                else 0
+            )
         spread = 0 if self.connections is None else self.out_shape[0] * self.filter_size
         outputs, rows, width = self.inner_shape
         unpooled = outputs * rows * width * LANES if self.pool else 0
         if self.winograd:
             terms = WINOGRAD_TERMS * (width // 2) * LANES
             filters = outputs * self.filter_size // 5 * WINOGRAD_TERMS
-            return spread + unpooled + terms * (self.in_shape[0] * self.in_shape[1] + outputs * rows) + filters
+            return (
+                spread
+                + unpooled
+                + terms * (self.in_shape[0] * self.in_shape[1] + outputs * rows)
+                + filters
+            )
         filters = FILTER_BLOCK * self.filter_size
-        return spread + max(filters + (FILTER_BLOCK * 2 * width * LANES if self.pool else 0), unpooled)
+        return spread + max(
+            filters + (FILTER_BLOCK * 2 * width * LANES if self.pool else 0), unpooled
+        )
 
     @property
     def work(self):

@@ -10,8 +10,9 @@ import pytest
 
 Image = pytest.importorskip("PIL.Image")
 
-from lenet5c.recognition import PictureError, predict, read_picture  # noqa: E402
-from lenet5c.recognition.reader import MAX_PIXELS, picture_files  # noqa: E402
+from lenet5c.datasets import PictureError, read_picture  # noqa: E402
+from lenet5c.datasets.pictures import MAX_PIXELS, find_pictures  # noqa: E402
+from lenet5c.recognition import predict  # noqa: E402
 
 GREY = np.full((60, 50), 240, np.uint8)
 GREY[10:50, 22:28] = 20
@@ -46,14 +47,14 @@ def test_modes(mode):
     assert predict(image).label == "1"
 
 
-@pytest.mark.parametrize("colour", [0, 128, 255])
-def test_a_drawing_on_nothing_shows(colour):
+@pytest.mark.parametrize("color", [0, 128, 255])
+def test_a_drawing_on_nothing_shows(color):
     rgba = np.zeros((60, 50, 4), np.uint8)
-    rgba[10:50, 22:28] = colour, colour, colour, 255
+    rgba[10:50, 22:28] = color, color, color, 255
     assert predict(rgba).label == "1"
     assert predict(Image.fromarray(rgba)).label == "1"
     palette = Image.fromarray((rgba[..., 3] > 0).astype(np.uint8)).convert("P")
-    palette.putpalette([0, 0, 0, colour, colour, colour])
+    palette.putpalette([0, 0, 0, color, color, color])
     palette.info["transparency"] = 0
     file = io.BytesIO()
     palette.save(file, "gif", transparency=0)
@@ -109,7 +110,7 @@ def test_arrays(array):
         (np.full((9, 9), 200.0), "0 to 1"),
         (np.full((9, 9), np.nan), "0 to 1"),
         (np.full((9, 9), -1), "0 to 255"),
-        (np.full((9, 9), "a"), "no picture"),
+        (np.full((9, 9), "a"), "must be uint8"),
         (np.zeros((1, 70_000), np.uint8), "65,500"),
     ],
 )
@@ -201,11 +202,11 @@ def test_a_pipe_does_not_hang(tmp_path):
     os.mkfifo(tmp_path / "pipe.png")
     with pytest.raises(PictureError, match="regular"):
         read_picture(tmp_path / "pipe.png")
-    assert picture_files(tmp_path) == []
+    assert find_pictures(tmp_path) == []
 
 
 def test_pictures_of_a_folder_are_sorted(tmp_path):
     for name in ("b.PNG", "a.jpg", ".hidden.png", "notes.txt", "c.tiff"):
         (tmp_path / name).write_bytes(b"x")
     (tmp_path / "d.png").mkdir()
-    assert [path.name for path in picture_files(tmp_path)] == ["a.jpg", "b.PNG", "c.tiff"]
+    assert [path.name for path in find_pictures(tmp_path)] == ["a.jpg", "b.PNG", "c.tiff"]

@@ -2,19 +2,18 @@
 
 import numpy as np
 import pytest
+from evaluations import make_evaluation
 
 from lenet5c import nn
 from lenet5c.datasets import Dataset, Preparation
 from lenet5c.training import (
-    Classification,
     RunError,
     TrainedModel,
     class_scores,
-    classify,
     confused_pairs,
     confusion_matrix,
     evaluate,
-    matched,
+    match_dataset,
     open_model,
     save_model,
 )
@@ -81,11 +80,11 @@ def test_pairs_are_the_mistakes_by_number():
 @pytest.mark.parametrize(
     "labels, predictions, words",
     [
-        ([0, 2], [0, 1], "labels runs from 0 to 2"),
-        ([0], [-1], "predictions runs from -1"),
-        ([0], [0, 1], "1 images"),
-        ([0.5], [0], "row of integers"),
-        ([[0]], [0], "row of integers"),
+        ([0, 2], [0, 1], "labels must lie in 0 to 1, got 0 to 2"),
+        ([0], [-1], "predictions must lie in 0 to 1, got -1"),
+        ([0], [0, 1], "one for each of 1 labels, got 2"),
+        ([0.5], [0], "integers of shape"),
+        ([[0]], [0], "integers of shape"),
     ],
 )
 def test_what_cannot_be_counted(labels, predictions, words):
@@ -94,16 +93,19 @@ def test_what_cannot_be_counted(labels, predictions, words):
 
 
 @pytest.mark.parametrize("net", [nn.LeNet5, nn.LeNet5_1998])
-def test_classify_agrees_with_evaluate(mnist_slice, net):
+def test_evaluate(mnist_slice, net):
     _, test = mnist_slice
     trained = TrainedModel(net(), Preparation.named("default"), test.class_names)
-    result = classify(trained, test)
-    expected = evaluate(trained.model, test, trained.preparation)
-    assert (result.correct, result.count, result.loss) == (
-        expected.correct,
-        expected.count,
-        expected.loss,
-    )
+    result = evaluate(trained, test)
+    logits = trained.logits(test.images)
+    assert (result.predictions == logits.argmax(axis=1)).all()
+    assert result.loss == nn.CrossEntropyLoss()(logits, test.labels)[0]
+    assert (result.correct, result.count) == ((result.predictions == test.labels).sum(), 500)
+    assert str(result) == f"{100 * result.accuracy:.2f}% ({result.correct}/500)"
+    same = evaluate(trained.model, test, trained.preparation)
+    assert (same.loss, same.correct) == (result.loss, result.correct)
+    with pytest.raises(TypeError, match="preparation must be a Preparation"):
+        evaluate(trained.model, test)
     assert result.matrix.sum() == 500 and np.trace(result.matrix) == result.correct
     np.testing.assert_array_equal(
         result.confidences, trained.probabilities(test.images).max(axis=1)
@@ -111,9 +113,7 @@ def test_classify_agrees_with_evaluate(mnist_slice, net):
 
 
 def test_worst_are_the_surest_wrong_ones_and_then_by_index():
-    result = Classification(
-        np.zeros(5, int), np.array([1, 0, 1, 1, 1]), np.array([0.5, 1, 0.9, 0.5, 0.7]), 2, 0.0
-    )
+    result = make_evaluation([0] * 5, [1, 0, 1, 1, 1], [0.5, 1, 0.9, 0.5, 0.7], 2)
     assert result.worst().tolist() == [2, 4, 0, 3] and result.worst(2).tolist() == [2, 4]
 
 
@@ -134,7 +134,7 @@ def model(names, shape=(1, 28, 28)):
 
 def test_the_same_classes_are_left_alone():
     dataset = data("abc", [0, 1, 2])
-    same, notes = matched(model("abc"), dataset)
+    same, notes = match_dataset(model("abc"), dataset)
     assert same is dataset and notes == []
 
 
@@ -149,8 +149,8 @@ def test_the_same_classes_are_left_alone():
         (["cat", "dog"], ["cat", "hound"], [0, 1], "the model's 'dog' is the data's 'hound'"),
     ],
 )
-def test_classes_are_matched(known, names, labels, note):
-    dataset, notes = matched(model(list(known)), data(list(names), range(len(names))))
+def test_classes_are_match_dataset(known, names, labels, note):
+    dataset, notes = match_dataset(model(list(known)), data(list(names), range(len(names))))
     assert dataset.labels.tolist() == labels and dataset.class_names == tuple(known)
     assert note in notes[0] and len(notes) == 1
 
@@ -171,15 +171,15 @@ def test_classes_are_matched(known, names, labels, note):
 )
 def test_what_does_not_match(known, names, shape, words):
     with pytest.raises(RunError, match=words):
-        matched(model(list(known)), data(list(names), [0, 1], shape))
+        match_dataset(model(list(known)), data(list(names), [0, 1], shape))
 
 
 @pytest.mark.parametrize("side, becomes", [(28, 28), (32, 32), (64, 28), (20, 28)])
 def test_images_of_other_sizes_are_brought_to_the_models(side, becomes):
     trained = model("ab")
-    dataset, notes = matched(trained, data("ab", [0, 1], (1, side, side)))
+    dataset, notes = match_dataset(trained, data("ab", [0, 1], (1, side, side)))
     assert dataset.images.shape[2:] == (becomes, becomes) and bool(notes) == (side != becomes)
-    classify(trained, dataset)
+    evaluate(trained, dataset)
 
 
 def test_models_are_named_by_file_folder_or_best(tmp_path):
@@ -189,9 +189,9 @@ def test_models_are_named_by_file_folder_or_best(tmp_path):
         assert open_model(name).class_names == ("a", "b")
     assert open_model("best").class_names == open_model().class_names == tuple("0123456789")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(RunError, match="holds no model.safetensors"):
+    with pytest.raises(RunError, match="got .*empty, a folder without model.safetensors"):
         open_model(tmp_path / "empty")
-    with pytest.raises(RunError, match="nowhere: no such model"):
+    with pytest.raises(RunError, match="model must be .* got nowhere, which does not exist"):
         open_model("nowhere")
     (tmp_path / "other").write_bytes(b"not a model")
     with pytest.raises(RunError):

@@ -1,0 +1,206 @@
+"""Readable float64 twins of every kernel, layer, loss and optimizer: what the fast ones compute.
+
+Each function is its definition, in plain loops or a few calls of NumPy, with the backward pass
+beside the forward pass. The tests compare the fast code with these functions, and these functions
+with central differences and PyTorch. They are slow, and check only what NumPy checks.
+
+Read the modules in this order:
+
+1. `windows`, `convolution`, `pooling`, `fully_connected`, `activation`, `loss` and `network`: the
+   parts of a LeNet-5, and the whole.
+2. `optimizer`; and `derivatives`: how to check a gradient.
+3. `normalization`, `dropout_mask`: layers that came later.
+4. `connections`, `subsampling`, `radial_basis`: the LeNet-5 of 1998.
+5. `columns`, `winograd`: other ways to compute a convolution.
+6. `distortion`: random changes of training images.
+
+Arguments are anything that NumPy makes an array of; results are new arrays of float64. Names:
+
+=====================  ==========================================================================
+N C H W                batch, channels, height and width of the input
+O I KH KW              axes of a weight: output and input channels, height and width
+OH OW                  height and width of the output
+x, y                   input and output of a layer
+dx, dy, dweight        gradient of the loss by x, y, weight
+d2x, d2y, d2weight     second derivatives of the loss, the diagonal alone
+``*_backward``         from dy to dx and the gradients of the parameters
+``*_backward_second``  from d2y to d2x and the second derivatives by the parameters
+=====================  ==========================================================================
+
+Learning-rate schedules have no twins: those of `lenet5c.optim` are plain Python.
+"""
+
+from lenet5c.reference.activation import (
+    relu,
+    relu_backward,
+    relu_backward_second,
+    scaled_tanh,
+    scaled_tanh_backward,
+    scaled_tanh_backward_second,
+    sigmoid,
+    sigmoid_backward,
+    sigmoid_backward_second,
+    tanh,
+    tanh_backward,
+    tanh_backward_second,
+)
+from lenet5c.reference.columns import col2im, im2col
+from lenet5c.reference.connections import (
+    connected_conv2d,
+    connected_conv2d_backward,
+    connected_conv2d_backward_second,
+    gather_filters,
+    scatter_filters,
+)
+from lenet5c.reference.convolution import conv2d, conv2d_backward, conv2d_backward_second
+from lenet5c.reference.derivatives import backward_second, numeric_gradient
+from lenet5c.reference.distortion import (
+    distort,
+    distortion_draws,
+    distortion_field,
+    distortion_keys,
+    distortion_map,
+    distortion_noise,
+)
+from lenet5c.reference.dropout_mask import (
+    draw_dropout_mask,
+    dropout,
+    dropout_backward,
+    dropout_backward_second,
+)
+from lenet5c.reference.fully_connected import (
+    flatten,
+    flatten_backward,
+    flatten_backward_second,
+    linear,
+    linear_backward,
+    linear_backward_second,
+)
+from lenet5c.reference.loss import (
+    cross_entropy,
+    cross_entropy_second,
+    log_softmax,
+    map_loss,
+    map_loss_second,
+    mle_loss,
+    mle_loss_second,
+    mse_loss,
+    mse_loss_second,
+    softmax,
+)
+from lenet5c.reference.network import (
+    lenet5,
+    lenet5_1998,
+    lenet5_1998_backward,
+    lenet5_1998_backward_second,
+    lenet5_backward,
+)
+from lenet5c.reference.normalization import (
+    batch_norm,
+    batch_norm_backward,
+    batch_norm_backward_second,
+    batch_norm_inference,
+    update_running_statistics,
+)
+from lenet5c.reference.optimizer import adagrad_step, adam_step, rmsprop_step, sdlm_step, sgd_step
+from lenet5c.reference.pooling import (
+    avg_pool2d,
+    avg_pool2d_backward,
+    avg_pool2d_backward_second,
+    max_pool2d,
+    max_pool2d_backward,
+    max_pool2d_backward_second,
+)
+from lenet5c.reference.radial_basis import rbf, rbf_backward, rbf_backward_second
+from lenet5c.reference.subsampling import (
+    subsample2d,
+    subsample2d_backward,
+    subsample2d_backward_second,
+)
+from lenet5c.reference.windows import output_shape, pair
+from lenet5c.reference.winograd import winograd_conv2d, winograd_conv2d_backward, winograd_matrices
+
+__all__ = [
+    "adagrad_step",
+    "adam_step",
+    "avg_pool2d",
+    "avg_pool2d_backward",
+    "avg_pool2d_backward_second",
+    "backward_second",
+    "batch_norm",
+    "batch_norm_backward",
+    "batch_norm_backward_second",
+    "batch_norm_inference",
+    "col2im",
+    "connected_conv2d",
+    "connected_conv2d_backward",
+    "connected_conv2d_backward_second",
+    "conv2d",
+    "conv2d_backward",
+    "conv2d_backward_second",
+    "cross_entropy",
+    "cross_entropy_second",
+    "distort",
+    "distortion_draws",
+    "distortion_field",
+    "distortion_keys",
+    "distortion_map",
+    "distortion_noise",
+    "draw_dropout_mask",
+    "dropout",
+    "dropout_backward",
+    "dropout_backward_second",
+    "flatten",
+    "flatten_backward",
+    "flatten_backward_second",
+    "gather_filters",
+    "im2col",
+    "lenet5",
+    "lenet5_1998",
+    "lenet5_1998_backward",
+    "lenet5_1998_backward_second",
+    "lenet5_backward",
+    "linear",
+    "linear_backward",
+    "linear_backward_second",
+    "log_softmax",
+    "map_loss",
+    "map_loss_second",
+    "max_pool2d",
+    "max_pool2d_backward",
+    "max_pool2d_backward_second",
+    "mle_loss",
+    "mle_loss_second",
+    "mse_loss",
+    "mse_loss_second",
+    "numeric_gradient",
+    "output_shape",
+    "pair",
+    "rbf",
+    "rbf_backward",
+    "rbf_backward_second",
+    "relu",
+    "relu_backward",
+    "relu_backward_second",
+    "rmsprop_step",
+    "scaled_tanh",
+    "scaled_tanh_backward",
+    "scaled_tanh_backward_second",
+    "scatter_filters",
+    "sdlm_step",
+    "sgd_step",
+    "sigmoid",
+    "sigmoid_backward",
+    "sigmoid_backward_second",
+    "softmax",
+    "subsample2d",
+    "subsample2d_backward",
+    "subsample2d_backward_second",
+    "tanh",
+    "tanh_backward",
+    "tanh_backward_second",
+    "update_running_statistics",
+    "winograd_conv2d",
+    "winograd_conv2d_backward",
+    "winograd_matrices",
+]

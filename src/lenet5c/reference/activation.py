@@ -1,0 +1,224 @@
+"""Activations: functions of one element, of arrays of any shape.
+
+Their derivatives are written in terms of the output y, which a net keeps anyway. Second derivatives
+are those of LeCun et al. (1998), eq. 27, in the Gauss-Newton approximation: d2x = f'(x)^2 d2y,
+without the term f''(x) dy.
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lenet5c.reference._arrays import Array, float64
+
+
+def relu(x: ArrayLike) -> Array:
+    """Rectified linear unit: y = max(x, 0).
+
+    Parameters
+    ----------
+    x : array_like
+
+    Returns
+    -------
+    ndarray of float64, of the shape of x
+
+    Examples
+    --------
+    >>> from lenet5c import reference
+    >>> reference.relu([-2, 0, 3])
+    array([0., 0., 3.])
+    """
+    return np.maximum(np.asarray(x, np.float64), 0)
+
+
+def relu_backward(dy: ArrayLike, y: ArrayLike) -> Array:
+    """Gradient of `relu`: dx = dy where y > 0, else 0.
+
+    Parameters
+    ----------
+    dy, y : array_like
+        Gradient of the loss by the output, and the output.
+
+    Returns
+    -------
+    ndarray of float64, of the shape of y
+    """
+    dy, y = float64(dy, y)
+    return dy * (y > 0)
+
+
+def relu_backward_second(d2y: ArrayLike, y: ArrayLike) -> Array:
+    """Second derivatives of `relu`: d2x = d2y where y > 0, else 0.
+
+    Parameters
+    ----------
+    d2y, y : array_like
+
+    Returns
+    -------
+    ndarray of float64, of the shape of y
+    """
+    return relu_backward(d2y, y)
+
+
+def sigmoid(x: ArrayLike) -> Array:
+    """Logistic function: y = 1 / (1 + exp(-x)).
+
+    Computed as 1/2 + 1/2 tanh(x / 2), the same function, which does not overflow.
+
+    Parameters
+    ----------
+    x : array_like
+
+    Returns
+    -------
+    ndarray of float64, of the shape of x
+
+    Examples
+    --------
+    >>> from lenet5c import reference
+    >>> reference.sigmoid([-1000, 0, 1000])
+    array([0. , 0.5, 1. ])
+    """
+    return 0.5 + 0.5 * np.tanh(0.5 * np.asarray(x, np.float64))
+
+
+def sigmoid_backward(dy: ArrayLike, y: ArrayLike) -> Array:
+    """Gradient of `sigmoid`: dx = dy y (1 - y).
+
+    Parameters
+    ----------
+    dy, y : array_like
+        Gradient of the loss by the output, and the output.
+
+    Returns
+    -------
+    ndarray of float64, of the shape of y
+    """
+    dy, y = float64(dy, y)
+    return dy * y * (1 - y)
+
+
+def sigmoid_backward_second(d2y: ArrayLike, y: ArrayLike) -> Array:
+    """Second derivatives of `sigmoid`: d2x = d2y (y (1 - y))^2.
+
+    Parameters
+    ----------
+    d2y, y : array_like
+
+    Returns
+    -------
+    ndarray of float64, of the shape of y
+    """
+    d2y, y = float64(d2y, y)
+    return d2y * (y * (1 - y)) ** 2
+
+
+def tanh(x: ArrayLike) -> Array:
+    """Hyperbolic tangent: y = (exp(x) - exp(-x)) / (exp(x) + exp(-x)).
+
+    Parameters
+    ----------
+    x : array_like
+
+    Returns
+    -------
+    ndarray of float64, of the shape of x
+    """
+    return np.tanh(np.asarray(x, np.float64))
+
+
+def tanh_backward(dy: ArrayLike, y: ArrayLike) -> Array:
+    """Gradient of `tanh`: dx = dy (1 - y^2).
+
+    Parameters
+    ----------
+    dy, y : array_like
+        Gradient of the loss by the output, and the output.
+
+    Returns
+    -------
+    ndarray of float64, of the shape of y
+    """
+    dy, y = float64(dy, y)
+    return dy * (1 - y**2)
+
+
+def tanh_backward_second(d2y: ArrayLike, y: ArrayLike) -> Array:
+    """Second derivatives of `tanh`: d2x = d2y (1 - y^2)^2.
+
+    Parameters
+    ----------
+    d2y, y : array_like
+
+    Returns
+    -------
+    ndarray of float64, of the shape of y
+    """
+    d2y, y = float64(d2y, y)
+    return d2y * (1 - y**2) ** 2
+
+
+def scaled_tanh(x: ArrayLike, amplitude: float = 1.7159, slope: float = 2 / 3) -> Array:
+    """Scaled hyperbolic tangent: y = A tanh(S x).
+
+    Parameters
+    ----------
+    x : array_like
+    amplitude, slope : float
+        A and S. With the default values f(1) = 1 and f(-1) = -1.
+
+    Returns
+    -------
+    ndarray of float64, of the shape of x
+
+    References
+    ----------
+    LeCun et al. (1998), eq. 6 and appendix A.
+
+    Examples
+    --------
+    >>> from lenet5c import reference
+    >>> reference.scaled_tanh([-1, 0, 1]).round(4)
+    array([-1.,  0.,  1.])
+    """
+    return amplitude * np.tanh(slope * np.asarray(x, np.float64))
+
+
+def scaled_tanh_backward(
+    dy: ArrayLike, y: ArrayLike, amplitude: float = 1.7159, slope: float = 2 / 3
+) -> Array:
+    """Gradient of `scaled_tanh`: dx = dy A S (1 - (y / A)^2).
+
+    Parameters
+    ----------
+    dy, y : array_like
+        Gradient of the loss by the output, and the output.
+    amplitude, slope : float
+        As given to `scaled_tanh`.
+
+    Returns
+    -------
+    ndarray of float64, of the shape of y
+    """
+    dy, y = float64(dy, y)
+    return dy * amplitude * slope * (1 - (y / amplitude) ** 2)
+
+
+def scaled_tanh_backward_second(
+    d2y: ArrayLike, y: ArrayLike, amplitude: float = 1.7159, slope: float = 2 / 3
+) -> Array:
+    """Second derivatives of `scaled_tanh`: d2x = d2y (A S (1 - (y / A)^2))^2.
+
+    Parameters
+    ----------
+    d2y, y : array_like
+    amplitude, slope : float
+        As given to `scaled_tanh`.
+
+    Returns
+    -------
+    ndarray of float64, of the shape of y
+    """
+    d2y, y = float64(d2y, y)
+    return d2y * (amplitude * slope * (1 - (y / amplitude) ** 2)) ** 2

@@ -1,0 +1,216 @@
+"""Distortions of training images: a random affine map, and an elastic field.
+
+Each output pixel takes its value between four pixels of the image, from where the inverse of the
+map leads to::
+
+    out[c, y, x] = image[c, v, u], bilinear between pixels, 0 outside
+    (u, v) = center + M ((x, y) - center - shift) + field[:, y, x]
+
+Random numbers are hashes, so that they depend on nothing but the seed, the epoch and the number of
+the sample: not on the order of the samples, nor on who draws. A sample has a key of 64 bits, and
+draw number n of it is a hash of the key and n, by splitmix64 (Steele, Lea and Flood, 2014). The
+noise of the fields is a hash of 32 bits of key and place.
+
+Shapes: image (C, H, W), gray levels; field (2, H, W), pixels to the right and down. `settings` is
+what `lenet5c.datasets.Distortion.to_dict` returns.
+"""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lenet5c.reference._arrays import Array
+
+WORD = 2**64
+GOLDEN = 0x9E3779B97F4A7C15  # 2^64 divided by the golden ratio
+NOISE = 8  # the number of the draw that the noise starts from
+
+
+def distortion_keys(seed: int, epoch: int, count: int) -> list[int]:
+    """Return the keys of the first samples of a data set in one epoch.
+
+    Parameters
+    ----------
+    seed, epoch, count : int
+
+    Returns
+    -------
+    list of int
+        From 0 to 2^64 - 1.
+    """
+    words = np.random.SeedSequence([seed, 3, epoch]).generate_state(1, np.uint64)
+    return [_draw(int(words[0]), sample) for sample in range(count)]
+
+
+def distortion_draws(key: int, settings: Mapping[str, float]) -> dict[str, float]:
+    """Draw what happens to one sample: each number uniform in the range that the settings give.
+
+    Parameters
+    ----------
+    key : int
+    settings : mapping of str to float
+
+    Returns
+    -------
+    dict of str to float
+        'distorted' and 'flipped' are true or false; 'right' and 'down' pixels; 'scaling' a factor
+        of both axes, 'squeeze' one of the width and the inverse of one of the height; 'shear' a
+        tangent; 'rotation' degrees.
+    """
+    share = [(_draw(key, number) >> 11) / 2**53 for number in range(NOISE)]  # from 0 to 1
+    signed = [2 * each - 1 for each in share]
+    return {
+        "distorted": share[0] < settings["probability"],
+        "flipped": share[1] < settings["flip"],
+        "right": signed[2] * settings["translation"],
+        "down": signed[3] * settings["translation"],
+        "scaling": 1 + signed[4] * settings["scaling"],
+        "squeeze": 1 + signed[5] * settings["squeeze"],
+        "shear": signed[6] * settings["shear"],
+        "rotation": signed[7] * settings["rotation"],
+    }
+
+
+def distortion_map(draws: Mapping[str, float]) -> Array:
+    """Return M, the inverse of the map of an image: scaled, sheared, rotated, then mirrored.
+
+    Parameters
+    ----------
+    draws : mapping of str to float
+        As `distortion_draws` returns it.
+
+    Returns
+    -------
+    ndarray of float64 (2, 2)
+        From (x, y) of an output pixel, seen from the center, to (u, v) of the image.
+
+    Examples
+    --------
+    >>> from lenet5c import reference
+    >>> still = {"scaling": 1, "squeeze": 1, "shear": 0, "rotation": 0, "flipped": False}
+    >>> reference.distortion_map(still | {"scaling": 2})  # twice as large: half as far in the image
+    array([[0.5, 0. ],
+           [0. , 0.5]])
+    """
+    angle = np.radians(draws["rotation"])
+    scaling = np.diag([draws["scaling"] * draws["squeeze"], draws["scaling"] / draws["squeeze"]])
+    shear = np.array([[1, draws["shear"]], [0, 1]])
+    rotation = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    mirror = np.diag([-1 if draws["flipped"] else 1, 1])
+    return mirror @ np.linalg.inv(rotation @ shear @ scaling)
+
+
+def distortion_noise(key: int, H: int, W: int) -> Array:
+    """Draw noise, uniform from -1 to 1 and independent from pixel to pixel.
+
+    Parameters
+    ----------
+    key : int
+    H, W : int
+
+    Returns
+    -------
+    ndarray of float64 (2, H, W)
+    """
+    between, before = divmod(_draw(key, NOISE), 2**32)
+    noise = np.empty((2, H, W))
+    for y, axis, x in np.ndindex(H, 2, W):
+        n = ((2 * y + axis) * W + x + before) % 2**32
+        n = (n ^ n >> 16) * 0x7FEB352D % 2**32
+        n = ((n ^ n >> 15) + between) * 0x846CA68B % 2**32
+        noise[axis, y, x] = ((n ^ n >> 16) >> 8) / 2**23 - 1
+    return noise
+
+
+def distortion_field(key: int, settings: Mapping[str, float], H: int, W: int) -> Array:
+    """Smooth the noise of a sample into an elastic field.
+
+    ::
+
+        field[:, y, x] = elastic * sum over i, j of
+            gaussian[i] * gaussian[j] * noise[:, y + i, x + j]
+
+    where the noise is 0 outside the image, and the Gaussian is cut off at three standard
+    deviations.
+
+    Parameters
+    ----------
+    key : int
+    settings : mapping of str to float
+        'elastic' is the factor, 'elastic_sigma' the standard deviation of the Gaussian in pixels.
+    H, W : int
+
+    Returns
+    -------
+    ndarray of float64 (2, H, W)
+        By how many pixels each place is moved, to the right and down.
+
+    References
+    ----------
+    Simard, Steinkraus and Platt (2003), Best practices for convolutional neural networks,
+    section 2.
+    """
+    sigma = settings["elastic_sigma"]
+    radius = int(np.ceil(3 * sigma))
+    gaussian = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
+    gaussian /= gaussian.sum()
+    noise = np.pad(distortion_noise(key, H, W), ((0, 0), (radius, radius), (radius, radius)))
+    field = np.zeros((2, H, W))
+    for i, vertical in enumerate(gaussian):
+        for j, horizontal in enumerate(gaussian):
+            field += vertical * horizontal * noise[:, i : i + H, j : j + W]
+    return settings["elastic"] * field
+
+
+def distort(image: ArrayLike, key: int, settings: Mapping[str, float]) -> Array:
+    """Return a sample as one presentation in training has it.
+
+    Parameters
+    ----------
+    image : array_like (C, H, W)
+    key : int
+        The sample's, of `distortion_keys`.
+    settings : mapping of str to float
+
+    Returns
+    -------
+    ndarray of float64 (C, H, W)
+
+    References
+    ----------
+    LeCun et al. (1998), section III-A, for the affine map.
+    """
+    image = np.asarray(image, np.float64)
+    _, H, W = image.shape
+    draws = distortion_draws(key, settings)
+    if not draws["distorted"]:
+        return image.copy()
+    M = distortion_map(draws)
+    field = distortion_field(key, settings, H, W) if settings["elastic"] else np.zeros((2, H, W))
+    center = np.array([(W - 1) / 2, (H - 1) / 2])
+    shift = np.array([draws["right"], draws["down"]])
+    framed = np.pad(image, ((0, 0), (1, 2), (1, 2)))
+    out = np.empty_like(image)
+    for y, x in np.ndindex(H, W):
+        u, v = center + M @ (np.array([x, y]) - center - shift) + field[:, y, x]
+        u, v = np.clip(u, -1, W) + 1, np.clip(v, -1, H) + 1  # in the frame
+        out[:, y, x] = _bilinear(framed, u, v)
+    return out
+
+
+def _bilinear(image: Array, u: float, v: float) -> Array:
+    """Interpolate an image (C, H, W) at column u and row v, neither of them negative: (C,)."""
+    i, j = int(v), int(u)
+    right, down = u - j, v - i
+    top = (1 - right) * image[:, i, j] + right * image[:, i, j + 1]
+    bottom = (1 - right) * image[:, i + 1, j] + right * image[:, i + 1, j + 1]
+    return (1 - down) * top + down * bottom
+
+
+def _draw(key: int, number: int) -> int:
+    """Hash a key and a number to 64 bits, by splitmix64."""
+    z = (key + (number + 1) * GOLDEN) % WORD
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9 % WORD
+    z = (z ^ z >> 27) * 0x94D049BB133111EB % WORD
+    return z ^ z >> 31

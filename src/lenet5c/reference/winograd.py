@@ -1,0 +1,161 @@
+"""Winograd's convolution: fewer multiplications for the same sums.
+
+A row of filter taps g slides over a row of inputs d. M neighboring outputs and R taps need M R
+products by the definition, but M + R - 1 are enough. Multiplying two polynomials shows why: the
+product of one with M and one with R coefficients has M + R - 1 coefficients, so it is known once it
+is known at M + R - 1 points, and there it takes one multiplication each. A correlation is the
+transpose of such a product::
+
+    V = T d          M + R - 1 inputs, transformed
+    U = G g          R taps, transformed
+    y = S (V * U)    M + R - 1 products, elementwise, make M outputs
+
+With the points p[k], of which the last is infinity, and f[k] the product of p[k] - p[l] over the
+other points l::
+
+    S[m, k] = p[k]^m          for infinity 1 at the last m, else 0
+    G[k, r] = p[k]^r / f[k]   for infinity 1 at the last r, else 0
+    T[k]                      the coefficients of the product of z - p[l] over the other finite
+                              points l; for infinity over all of them
+
+lenet5c's kernels take pairs of outputs for filter rows of five taps: M = 2, R = 5, points 0, 1, -1,
+2, -2 and infinity, so six products replace ten. U is made once for all images, V once for all
+filters, and the sum over channels and filter rows is taken before S.
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lenet5c.reference._arrays import Array, float64
+
+POINTS = (0, 1, -1, 2, -2)  # and infinity
+
+
+def winograd_matrices(
+    outputs: int = 2, points: tuple[float, ...] = POINTS
+) -> tuple[Array, Array, Array]:
+    """Return the three transforms, T, G and S.
+
+    Parameters
+    ----------
+    outputs : int
+        M, how many neighboring outputs are computed together.
+    points : tuple of float
+        The finite points, all different. With K = len(points) + 1, there are R = K + 1 - M taps.
+
+    Returns
+    -------
+    T : ndarray of float64 (K, K)
+        Transform of the inputs; K = M + R - 1 is the number of points, infinity included.
+    G : ndarray of float64 (K, R)
+        Transform of the taps.
+    S : ndarray of float64 (M, K)
+        From products to outputs.
+
+    References
+    ----------
+    Winograd (1980), Arithmetic Complexity of Computations; Lavin and Gray (2016), Fast Algorithms
+    for Convolutional Neural Networks.
+
+    Examples
+    --------
+    >>> from lenet5c import reference
+    >>> T, G, S = reference.winograd_matrices()
+    >>> S
+    array([[ 1.,  1.,  1.,  1.,  1.,  0.],
+           [ 0.,  1., -1.,  2., -2.,  1.]])
+    >>> T
+    array([[ 4.,  0., -5.,  0.,  1.,  0.],
+           [ 0., -4., -4.,  1.,  1.,  0.],
+           [ 0.,  4., -4., -1.,  1.,  0.],
+           [ 0., -2., -1.,  2.,  1.,  0.],
+           [ 0.,  2., -1., -2.,  1.,  0.],
+           [ 0.,  4.,  0., -5.,  0.,  1.]])
+    """
+    K = len(points) + 1
+    M, R = outputs, K + 1 - outputs
+    T, G, S = np.zeros((K, K)), np.zeros((K, R)), np.zeros((M, K))
+    for k, p in enumerate(points):
+        others = [q for q in points if q != p]
+        T[k, : K - 1] = np.poly(others)[::-1]
+        G[k] = np.power(float(p), np.arange(R)) / np.prod([p - q for q in others])
+        S[:, k] = np.power(float(p), np.arange(M))
+    T[-1] = np.poly(points)[::-1]
+    G[-1, -1] = S[-1, -1] = 1
+    return T, G, S
+
+
+def winograd_conv2d(x: ArrayLike, weight: ArrayLike, outputs: int = 2) -> Array:
+    """`conv2d` without bias, row by row through Winograd's transforms.
+
+    Equal to the definition up to rounding.
+
+    Parameters
+    ----------
+    x : array_like (N, C, H, W)
+    weight : array_like (O, C, KH, 5 or another number of taps that fits `outputs`)
+        With `outputs` M, KW must be 7 - M.
+    outputs : int
+        M; must divide OW.
+
+    Returns
+    -------
+    ndarray of float64 (N, O, OH, OW)
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet5c import reference
+    >>> rng = np.random.default_rng(0)
+    >>> x, weight = rng.standard_normal((1, 3, 8, 12)), rng.standard_normal((4, 3, 5, 5))
+    >>> y = reference.winograd_conv2d(x, weight)
+    >>> bool(np.allclose(y, reference.conv2d(x, weight), rtol=1e-12))
+    True
+    """
+    x, weight = float64(x, weight)
+    T, G, S = winograd_matrices(outputs)
+    (N, _, H, W), (O, _, KH, KW), K = x.shape, weight.shape, len(T)
+    OH, OW = H - KH + 1, W - KW + 1
+    U = np.einsum("kr,oihr->koih", G, weight)
+    y = np.zeros((N, O, OH, OW))
+    for oh, ow in np.ndindex(OH, OW // outputs):
+        left = ow * outputs
+        V = np.einsum("kw,nihw->knih", T, x[:, :, oh : oh + KH, left : left + K])
+        products = np.einsum("koih,knih->kno", U, V)
+        y[:, :, oh, left : left + outputs] = np.einsum("mk,kno->nom", S, products)
+    return y
+
+
+def winograd_conv2d_backward(
+    dy: ArrayLike, x: ArrayLike, weight: ArrayLike, outputs: int = 2
+) -> tuple[Array, Array]:
+    """Gradients of `winograd_conv2d`, by the transposed transforms.
+
+    ::
+
+        E = S^T dy,  dg = G^T (sum of E * V),  dd = T^T (sum of E * U)
+
+    Parameters
+    ----------
+    dy : array_like (N, O, OH, OW)
+    x, weight, outputs
+        As given to `winograd_conv2d`.
+
+    Returns
+    -------
+    dx : ndarray of float64 (N, C, H, W)
+    dweight : ndarray of float64 (O, C, KH, KW)
+    """
+    dy, x, weight = float64(dy, x, weight)
+    T, G, S = winograd_matrices(outputs)
+    KH, K = weight.shape[2], len(T)
+    U = np.einsum("kr,oihr->koih", G, weight)
+    dx, dU = np.zeros_like(x), np.zeros_like(U)
+    for oh, ow in np.ndindex(dy.shape[2], dy.shape[3] // outputs):
+        left = ow * outputs
+        at = np.s_[:, :, oh : oh + KH, left : left + K]
+        V = np.einsum("kw,nihw->knih", T, x[at])
+        E = np.einsum("mk,nom->kno", S, dy[:, :, oh, left : left + outputs])
+        dU += np.einsum("kno,knih->koih", E, V)
+        dx[at] += np.einsum("kw,koih,kno->nihw", T, U, E)
+    return dx, np.einsum("kr,koih->oihr", G, dU)

@@ -1,0 +1,16 @@
+"""Fixtures of the tests of the reference."""
+
+import numpy as np
+import pytest
+
+pytest.register_assert_rewrite("gradient_checks")
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture
+def torch():
+    return pytest.importorskip("torch")

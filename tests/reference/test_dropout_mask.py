@@ -1,0 +1,48 @@
+"""Dropout, and the layer's mask from the same seed."""
+
+import numpy as np
+import pytest
+from gradient_checks import assert_gradient, assert_second
+from numpy.testing import assert_allclose, assert_array_equal
+
+from lenet5c import nn, reference
+
+
+def test_gradient(rng):
+    x, dy = rng.standard_normal((2, 5, 4))
+    mask = reference.draw_dropout_mask(x.shape, 0.3, rng)
+    dx = reference.dropout_backward(dy, mask)
+    assert_gradient(dx, lambda x: reference.dropout(x, mask), x, dy)
+
+
+def test_second_derivatives(rng):
+    mask = reference.draw_dropout_mask((5, 4), 0.3, rng)
+    d2y = rng.uniform(size=mask.shape)
+    assert_second(
+        [reference.dropout_backward_second(d2y, mask)],
+        lambda dy: [reference.dropout_backward(dy, mask)],
+        d2y,
+    )
+
+
+@pytest.mark.parametrize("p", [0, 0.1, 0.5, 0.9])
+def test_values_and_their_mean(rng, p):
+    mask = reference.draw_dropout_mask((200_000,), p, rng)
+    assert set(mask) <= {0, 1 / (1 - p)}
+    # Five standard deviations of the mean.
+    assert abs(mask.mean() - 1) <= 5 * np.sqrt(p / (1 - p) / mask.size)
+
+
+@pytest.mark.parametrize("shape", [(6, 7), (3, 2, 4, 5)])
+def test_the_layer_draws_the_same_mask(shape):
+    layer, rng = nn.Dropout(0.3, rng=7), np.random.default_rng(7)
+    x, dy = rng.standard_normal((2, *shape)).astype(np.float32)
+    rng = np.random.default_rng(7)
+    for _ in range(2):
+        mask = reference.draw_dropout_mask(shape, 0.3, rng)
+        y = layer.forward(x, training=True)
+        assert_array_equal(y == 0, mask == 0)
+        assert_allclose(y, reference.dropout(x, mask), rtol=1e-6)
+        assert_allclose(layer.backward(dy), reference.dropout_backward(dy, mask), rtol=1e-6)
+        d2x = reference.dropout_backward_second(dy, mask)
+        assert_allclose(layer.backward_second(dy), d2x, rtol=1e-6)

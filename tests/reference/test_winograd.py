@@ -1,0 +1,38 @@
+"""Winograd's convolution is the convolution."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+
+from lenet5c import reference
+
+# Taps and outputs of the six points: 7 of both.
+each_split = pytest.mark.parametrize("taps, outputs", [(5, 2), (3, 4), (4, 3), (6, 1)])
+
+
+@each_split
+def test_sums_are_those_of_the_definition(rng, taps, outputs):
+    T, G, S = reference.winograd_matrices(outputs)
+    assert (T.shape, G.shape, S.shape) == ((6, 6), (6, taps), (outputs, 6))
+    d, g = rng.standard_normal(6), rng.standard_normal(taps)
+    assert_allclose(S @ ((T @ d) * (G @ g)), np.correlate(d, g), rtol=1e-12)
+
+
+def test_other_points(rng):
+    T, G, S = reference.winograd_matrices(4, points=(0, 1, -1, 0.5, -0.5, 3))
+    d, g = rng.standard_normal(7), rng.standard_normal(4)
+    assert_allclose(S @ ((T @ d) * (G @ g)), np.correlate(d, g), rtol=1e-12)
+
+
+@each_split
+@pytest.mark.parametrize("rows", [1, 3, 5])
+def test_convolution_and_its_gradients(rng, taps, outputs, rows):
+    W = taps - 1 + 3 * outputs
+    x, weight = rng.standard_normal((2, 3, 6, W)), rng.standard_normal((4, 3, rows, taps))
+    y = reference.winograd_conv2d(x, weight, outputs)
+    assert_allclose(y, reference.conv2d(x, weight), rtol=1e-12, atol=1e-12)
+    dy = rng.standard_normal(y.shape)
+    expected_dx, expected_dweight, _ = reference.conv2d_backward(dy, x, weight)
+    dx, dweight = reference.winograd_conv2d_backward(dy, x, weight, outputs)
+    assert_allclose(dx, expected_dx, rtol=1e-12, atol=1e-12)
+    assert_allclose(dweight, expected_dweight, rtol=1e-12, atol=1e-12)
