@@ -19,7 +19,7 @@ from lenet5c.export import (
     torch_source,
 )
 from lenet5c.export.c import QUANTIZATIONS
-from lenet5c.export.c_text import check_prefix
+from lenet5c.export.c_text import prefix_of
 from lenet5c.export.onnx import INPUTS, OPSET
 from lenet5c.nn import LeNet5
 from lenet5c.training import TrainedModel, evaluate, open_model, save_model
@@ -131,7 +131,7 @@ def run(options):
     for name in ("mean", "std"):
         if getattr(options, name) is not None and options.net is None:
             raise ExportError(f"--{name} goes with --net; with --like it is that model's")
-    prefix = check_prefix(options.name)
+    prefix = prefix_of(options.name)
     out = options.out or Path(f"{prefix}{SUFFIXES[form]}")
     if out.is_dir():
         raise ExportError(

@@ -12,7 +12,7 @@ from lenet5c import nn
 from lenet5c.datasets.resampling import UNIT, resize_matrix
 from lenet5c.export.activations import float_text
 from lenet5c.export.c_stages import Constants, Stage, check_size, group_stages, stage_code
-from lenet5c.export.c_text import array_text, block, check_prefix, function, loop, string
+from lenet5c.export.c_text import array_text, block, function, loop, prefix_of, string
 from lenet5c.export.errors import ExportError
 from lenet5c.export.network import Network, fold_batch_norm, to_network
 from lenet5c.export.quantization import round_weights
@@ -171,7 +171,7 @@ def to_c(
     if quantize not in QUANTIZATIONS:
         raise ValueError(f"quantize must be one of {', '.join(QUANTIZATIONS)}, got {quantize!r}")
     net = to_network(model, input_shape)
-    return _Writer(net, check_prefix(name), quantize == "int8").text(image)
+    return _Writer(net, prefix_of(name), quantize == "int8").text(image)
 
 
 class _Writer:

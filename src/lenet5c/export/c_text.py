@@ -9,7 +9,7 @@ from lenet5c.export.errors import ExportError
 WIDTH = 118
 
 
-def check_prefix(name: str) -> str:
+def prefix_of(name: str) -> str:
     """Return `name` if it can begin all symbols of a C file.
 
     Raises
