@@ -1,4 +1,4 @@
-"""The compiled part of the build: Cython, instruction sets, OpenMP. Everything else is in pyproject.toml."""
+"""The compiled part of the build: Cython, instruction sets, OpenMP."""
 
 import os
 import sys
@@ -11,7 +11,8 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError, LinkError
 
-# Wheels for the stable ABI of CPython 3.11 serve all later versions; free-threaded builds have no stable ABI yet.
+# Wheels for the stable ABI of CPython 3.11 serve all later versions; free-threaded builds have no
+# stable ABI yet.
 STABLE_ABI = sys.implementation.name == "cpython" and not sysconfig.get_config_var(
     "Py_GIL_DISABLED"
 )
@@ -23,10 +24,14 @@ TILE_SOURCES = [
     *(f"ops/{path.name}" for path in sorted(Path(KERNELS, "ops").glob("*.pxi"))),
     "direct/direct.pxi",
 ]
-PROGRAM_SOURCES = ["simd/tiles.pxd", "engine/atomic.h"]
+PROGRAM_SOURCES = ["simd/tiles.pxd", "engine/atomic.h", "engine/canary.h"]
 PROGRAM_SOURCES += [f"engine/{path.name}" for path in sorted(Path(KERNELS, "engine").glob("*.pxi"))]
+# Debug builds: canaries behind the memory of ops; and, for tests, some modules only.
+CANARIES = [("LENET5C_CANARIES", "1")] if os.environ.get("LENET5C_CANARIES") == "1" else []
+ONLY = os.environ.get("LENET5C_MODULES", "").split()
 
-# Flags an instruction set needs, by compiler family. The baseline is the platform's own: SSE2 on x86-64, NEON on arm64.
+# Flags an instruction set needs, by compiler family. The baseline is the platform's own: SSE2 on
+# x86-64, NEON on arm64.
 ISA_FLAGS = {
     "baseline": {"unix": [], "msvc": []},
     "avx2": {"unix": ["-mavx2", "-mfma"], "msvc": ["/arch:AVX2"]},
@@ -44,9 +49,10 @@ ISA_FLAGS = {
     },
 }
 
-# A multiply-add is fused where the source says so and nowhere else, and nothing is reordered: results do not depend
-# on the compiler's mood. -O3 with full unrolling of constant loops is what keeps accumulators in registers.
-# Python's own flags ask for debug information, several times the size of the code; a -g in CFLAGS keeps it.
+# A multiply-add is fused where the source says so and nowhere else, and nothing is reordered:
+# results do not depend on the compiler's mood. -O3 with full unrolling of constant loops is what
+# keeps accumulators in registers. Python's own flags ask for debug information, several times the
+# size of the code; a -g in CFLAGS keeps it.
 NO_DEBUG = [] if "-g" in os.environ.get("CFLAGS", "").split() else ["-g0"]
 OPTIMISE = {
     "unix": ["-O3", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", *NO_DEBUG],
@@ -64,7 +70,8 @@ OPENMP_PROBE = (
 
 
 def is_x86_64():
-    # ARCHFLAGS names the architectures where Python itself was built for several, as python.org's for macOS is.
+    # ARCHFLAGS names the architectures where Python itself was built for several, as python.org's
+    # for macOS is.
     target = os.environ.get("ARCHFLAGS") or sysconfig.get_platform()
     return target.endswith(("x86_64", "amd64")) and "arm64" not in target
 
@@ -77,7 +84,7 @@ def extensions():
         return Extension(
             f"lenet5c.kernels.{name.replace('/', '.')}",
             [f"{KERNELS}/{name}.pyx", *sources],
-            define_macros=[*macros, *define_macros],
+            define_macros=[*macros, *CANARIES, *define_macros],
             **common,
             **options,
         )
@@ -98,7 +105,8 @@ def extensions():
         name = f"_tiles_{isa}"
         guard = {}
         if isa != "baseline":
-            # isa_guard.c owns the init function and calls the real one only where the instructions exist.
+            # isa_guard.c owns the init function and calls the real one only where the instructions
+            # exist.
             guard["sources"] = [f"{KERNELS}/simd/isa_guard.c"]
             guard["define_macros"] = [
                 (f"PyInit_{name}", "lenet5c_guarded_init"),
@@ -110,11 +118,11 @@ def extensions():
                 f"simd/{name}", depends=[f"{KERNELS}/{source}" for source in TILE_SOURCES], **guard
             )
         )
-    return modules
+    return [module for module in modules if not ONLY or module.name.rpartition(".")[2] in ONLY]
 
 
 class BuildExt(build_ext):
-    """Adds the flags of compiler, instruction set and OpenMP; says loudly when OpenMP is missing."""
+    """Adds the flags of compiler, instruction set and OpenMP; warns when OpenMP is missing."""
 
     def build_extensions(self):
         family = "msvc" if self.compiler.compiler_type == "msvc" else "unix"
@@ -123,7 +131,8 @@ class BuildExt(build_ext):
         for module in self.extensions:
             _, tiles, isa = module.name.partition("._tiles_")
             if tiles:
-                # Every small function of a kernel must be inlined for its accumulators to stay in registers.
+                # Every small function of a kernel must be inlined for its accumulators to stay in
+                # registers.
                 inline = (
                     "__forceinline" if family == "msvc" else "inline __attribute__((always_inline))"
                 )
@@ -136,14 +145,16 @@ class BuildExt(build_ext):
 
     def find_openmp(self, family):
         if os.environ.get("LENET5C_NO_OPENMP") == "1":
-            message = "OpenMP was left out, as LENET5C_NO_OPENMP=1 asks: lenet5c will run on one thread only."
+            message = (
+                "OpenMP was left out, as LENET5C_NO_OPENMP=1 asks: lenet5c will run on one thread."
+            )
         else:
             for compile_args, link_args in OPENMP_CHOICES[family]:
                 if self.accepts(compile_args, link_args, OPENMP_PROBE):
                     return compile_args, link_args
             message = (
-                "OpenMP was not found: lenet5c would run on one thread only. With gcc it comes along; with Apple's "
-                "clang install libomp and point CFLAGS and LDFLAGS at it."
+                "OpenMP was not found: lenet5c would run on one thread only. With gcc it comes "
+                "along; with Apple's clang install libomp and point CFLAGS and LDFLAGS at it."
             )
         if os.environ.get("LENET5C_REQUIRE_OPENMP") == "1":
             raise CompileError(f"LENET5C_REQUIRE_OPENMP=1, but {message}")

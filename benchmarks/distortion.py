@@ -20,7 +20,7 @@ from common import (
 from lenet5c.datasets import Distortion, Preparation, mnist
 from lenet5c.kernels import threads
 from lenet5c.kernels.simd import dispatch
-from lenet5c.nn import CrossEntropyLoss, LeNet5
+from lenet5c.nn import CrossEntropyLoss, LeNet5, Samples
 
 DISTORTIONS = {
     "none": None,
@@ -60,7 +60,7 @@ def main():
                 dispatch.tiles, images, order, distort.stream, out, threads.effective()
             )
         steps[name] = lambda distort=distort: model.train_step(
-            images, labels, loss, scale=prepare.scale, offset=offset, distort=distort
+            Samples(images, None, prepare.scale, offset, distort), labels, loss
         )
     warps = interleaved(warps, options.repeats, options.seconds)
     steps = interleaved(steps, options.repeats, options.seconds)

@@ -26,7 +26,7 @@ from common import (
 from numpy_lenet5 import NumpyAdam, NumpyLeNet5
 
 from lenet5c.datasets import Preparation, mnist
-from lenet5c.nn import CrossEntropyLoss, LeNet5
+from lenet5c.nn import CrossEntropyLoss, LeNet5, Samples
 from lenet5c.optim import Adam, Constant
 from lenet5c.training import Trainer
 
@@ -53,12 +53,14 @@ class Ours:
         """Loss, and gradients in the order of the parameters, of the first `count` images; nothing is updated."""
         trainer = self.trainer
         loss, _ = self.model.train_step(
-            trainer.train_set.images,
+            Samples(
+                trainer.train_set.images,
+                np.arange(count),
+                trainer.preparation.scale,
+                trainer.offset,
+            ),
             trainer.train_set.labels[:count],
             trainer.loss,
-            index=np.arange(count),
-            scale=trainer.preparation.scale,
-            offset=trainer.offset,
         )
         return [np.float32(loss), *self.model.grads.values()]
 

@@ -1,11 +1,11 @@
 """The bits that every processor with fused multiply-add should compute: a digest for each topic.
 
-    python tests/same_bits.py            compute the digests here and compare them with same_bits.json
-    python tests/same_bits.py --write    record them, after a kernel's order of terms was changed on purpose
+    python tests/same_bits.py            compute the digests and compare them with same_bits.json
+    python tests/same_bits.py --write    record them, after an order of terms was changed on purpose
 
-A topic yields arrays; a digest that differs names the kernel to look at. Inputs are made of integers, so that neither
-NumPy's generators nor a C library has a say in them. Each instruction set of the processor computes in a process of its
-own, and nothing is recorded unless all agree.
+A topic yields arrays; a digest that differs names the kernel to look at. Inputs are made of
+integers, so that neither NumPy's generators nor a C library has a say in them. Each instruction set
+of the processor computes in a process of its own, and nothing is recorded unless all agree.
 """
 
 import argparse
@@ -40,7 +40,7 @@ def whole_numbers(shape, seed, low, high):
 
 
 def numbers(shape, seed):
-    """float32 from -2 to 2 in steps of 2^-20: exact themselves, while their products have to be rounded."""
+    """float32 from -2 to 2 in steps of 2^-20: exact themselves, their products are rounded."""
     return (whole_numbers(shape, seed, -(2**21), 2**21) * 2.0**-20).astype(np.float32)
 
 
@@ -50,7 +50,7 @@ def steps(shape, seed):
 
 
 def special(count):
-    """Signed zeros, denormals, infinities, not-a-number, and what is near the ends of exp, in every lane of a tile."""
+    """Signed zeros, denormals, infinities, not-a-number and the ends of exp, in every lane."""
     values = [
         0.0,
         -0.0,
@@ -95,8 +95,8 @@ def topic(function):
     return function
 
 
-# Image (C, H, W), filters, window: LeNet's two; widths and counts around every register block; all that a window can
-# do.
+# Image (C, H, W), filters, window: LeNet's two; widths and counts around every register block; all
+# that a window can do.
 CONVOLUTIONS = [
     ((1, 20, 20), 6, (5, 5), {}),
     ((6, 14, 14), 16, (5, 5), {}),
@@ -117,7 +117,7 @@ CONVOLUTIONS = [
 def convolved(batch):
     for seed, (image, filters, window, options) in enumerate(CONVOLUTIONS):
         if batch < 4 and image[1:] == window:
-            continue  # a fully connected layer: NumPy's matrix product, whose order of terms is its own
+            continue  # a fully connected layer: NumPy's matrix product, with an order of its own
         x = numbers((batch, *image), seed)
         weight = numbers((filters, image[0] // options.get("groups", 1), *window), 50 + seed)
         yield x, weight, options, numbers(filters, 100 + seed)
@@ -155,7 +155,7 @@ def conv2d_backward_of_one_sample():
 
 
 def both_ways(layer, x, seed):
-    """A layer's output, and the gradients of its input and parameters, for one sample and for all of x."""
+    """A layer's output and all its gradients, for one sample and for all of x."""
     for array in layer.params.values():
         seed += 1
         array[...] = numbers(array.shape, seed)
@@ -287,7 +287,8 @@ def special_values():
             y = kernels.max_pool2d(image, **options)
             yield y
             yield kernels.max_pool2d_backward(numbers(y.shape, 550), image, **options)
-    # Products that vanish; products that overflow; and an infinite weight, beside which a stray zero would show.
+    # Products that vanish; products that overflow; and an infinite weight, beside which a stray
+    # zero would show.
     x, weight = numbers((FEW, 3, 6, 6), 551), numbers((4, 3, 3, 3), 552)
     for power in (-74, 62, 0):
         scale = np.float32(2.0**power)
@@ -358,12 +359,12 @@ def second_derivatives_and_sdlm():
     model.vector[:] = numbers(model.num_params, 800) / 16
     samples = whole_numbers((MANY, 1, 20, 20), 801, 0, 256).astype(np.uint8)
     labels = whole_numbers(MANY, 802, 0, 10)
-    packing = {"scale": 2.0**-7, "offset": numbers((1, 20, 20), 803)}
+    samples = nn.Samples(samples, scale=2.0**-7, offset=numbers((1, 20, 20), 803))
     optimizer = optim.SDLM(model, 2.0**-6)
-    optimizer.estimate(samples, labels, nn.MSELoss(), **packing)
+    optimizer.estimate(samples, labels, nn.MSELoss())
     yield optimizer.curvature
     yield optimizer.step_sizes()
-    model.train_step(samples, labels, nn.MSELoss(), **packing)
+    model.train_step(samples, labels, nn.MSELoss())
     optimizer.step()
     yield model.vector
 
@@ -380,7 +381,7 @@ def rmsprop():
 
 
 def trained(model, image, make, batch, loss, distort=None):
-    """Gradients and parameters of three steps on bytes, picked by an index, and the outputs afterwards."""
+    """Gradients and parameters of three steps on indexed bytes, and the outputs afterwards."""
     model.vector[:] = numbers(model.num_params, 900) / 16
     optimizer = make(model)
     samples = whole_numbers((batch + 5, *image), 901, 0, 256).astype(np.uint8)
@@ -388,13 +389,12 @@ def trained(model, image, make, batch, loss, distort=None):
     scale, offset = 2.0**-7 + 2.0**-20, numbers(image, 903)
     for step in range(3):
         index = whole_numbers(batch, 904 + step, 0, batch + 5)
-        yield from model.train_step(
-            samples, labels, loss, index=index, scale=scale, offset=offset, distort=distort
-        )
+        batch_of = nn.Samples(samples, index, scale, offset, distort)
+        yield from model.train_step(batch_of, labels, loss)
         yield model.grad_vector
         optimizer.step()
         yield model.vector
-    yield model.outputs(samples, scale=scale, offset=offset)
+    yield model.outputs(nn.Samples(samples, None, scale, offset))
 
 
 @topic
@@ -476,29 +476,22 @@ def training_lenet5_of_1998():
 def steps_on_few_samples():
     """The last batch of a run is a short one."""
     samples = whole_numbers((21, 1, 20, 20), 951, 0, 256).astype(np.uint8)
-    labels, index = whole_numbers(21, 952, 0, 10), np.arange(21)
+    samples = nn.Samples(samples, scale=2.0**-7, offset=numbers((1, 20, 20), 954))
+    labels = whole_numbers(21, 952, 0, 10)
     for batch_size in (1, 5, 16):
         model = nn.LeNet5_1998(input_size=20)
         model.vector[:] = numbers(model.num_params, 953) / 16
         optimizer = optim.SDLM(model, 2.0**-12)
-        packing = {"scale": 2.0**-7, "offset": numbers((1, 20, 20), 954)}
-        optimizer.estimate(samples, labels, nn.MLELoss(), **packing)
+        optimizer.estimate(samples, labels, nn.MLELoss())
         rates = [2.0**-12] * -(-21 // batch_size)
         yield from model.train_steps(
-            samples,
-            labels,
-            nn.MLELoss(),
-            optimizer,
-            rates,
-            batch_size=batch_size,
-            index=index,
-            **packing,
+            samples, labels, nn.MLELoss(), optimizer, rates, batch_size=batch_size
         )
         yield model.vector
 
 
 def digest(arrays):
-    """SHA-256 of shapes and little-endian values; not-a-number counts without its sign, which is the processor's."""
+    """SHA-256 of shapes and little-endian values; not-a-number counts without its sign."""
     total = hashlib.sha256()
     for array in map(np.asarray, arrays):
         if array.dtype.kind == "f":
@@ -509,7 +502,7 @@ def digest(arrays):
 
 
 def fused_instruction_sets():
-    """Those that the kernels can use here and that fuse multiply-adds, as LENET5C_ISA names them, best first."""
+    """Usable instruction sets with fused multiply-add, as LENET5C_ISA names them, best first."""
 
     def tiles(isa):
         return import_module(f"lenet5c.kernels.simd._tiles_{isa}").kernels
@@ -559,7 +552,8 @@ def main():
     if arguments.write:
         RECORD.write_text(json.dumps(expected, indent=2) + "\n")
     print(
-        f"{len(expected)} topics agree: {', '.join([best, *(isa for isa in results if isa != best)])}"
+        f"{len(expected)} topics agree: "
+        + ", ".join([best, *(isa for isa in results if isa != best)])
     )
 
 

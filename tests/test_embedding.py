@@ -1,4 +1,4 @@
-"""Other people's projects: tests/consumer, built out of tree against the lenet5c that is imported here, and run."""
+"""Embedding: tests/consumer, built out of tree against the imported lenet5c, and run."""
 
 import ctypes
 import importlib
@@ -22,7 +22,8 @@ from lenet5c.kernels.simd import dispatch
 CONSUMER = Path(__file__).parent / "consumer"
 DOCUMENT = (Path(__file__).parent.parent / "docs" / "embedding.md").read_text(encoding="utf-8")
 
-# Frozen: a line may be added, with a new version of the package; a line that changes breaks what others have compiled.
+# Frozen: a line may be added, with a new version of the package; a line that changes breaks what
+# others have compiled.
 CONV2D, POOL2D, IM2COL = (
     f"struct __pyx_t_7lenet5c_7kernels_9cykernels_{name} const *"
     for name in ("Conv2dSizes", "Pool2dSizes", "Im2colSizes")
@@ -47,7 +48,8 @@ SIGNATURES = {
     "col2im_f32": f"int ({IM2COL}, float const *, float *)",
     "col2im_f64": f"int ({IM2COL}, double const *, double *)",
 }
-# The same for what is compiled into the caller: constants, and the fields of the structures in order.
+# The same for what is compiled into the caller: constants, and the fields of the structures in
+# order.
 CONSTANTS = {
     "ABI_VERSION": 1,
     "OK": 0,
@@ -109,7 +111,7 @@ def test_the_numpy_example_of_the_document_runs():
 
 @pytest.fixture(scope="session")
 def consumer(tmp_path_factory):
-    """A function that imports a module of the consumer; `document` is the example of docs/embedding.md."""
+    """A function that imports a module of the consumer; `document` is docs/embedding.md's."""
     for tool in ("Cython", "setuptools"):
         if importlib.util.find_spec(tool) is None:
             pytest.skip(f"{tool} is not installed")
@@ -140,7 +142,7 @@ def calls(consumer):
 
 
 class Scratch:
-    """Exactly as much memory as asked for, at an odd address, full of not-a-number, and watched on both sides."""
+    """Exactly the memory asked for, at an odd address, full of not-a-number, with guards."""
 
     def __init__(self, size):
         assert size >= 0

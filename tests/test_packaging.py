@@ -89,6 +89,7 @@ def test_extension_modules_are_for_the_stable_abi():
         "kernels/cykernels.pxd",
         "kernels/cykernels.pyi",
         "kernels/simd/tiles.pxd",
+        "datasets/named_sets.json",
         "datasets/mnist_data/NOTICE.md",
         "datasets/mnist_data/train-images-idx3-ubyte.gz",
         "datasets/mnist_data/train-labels-idx1-ubyte.gz",

@@ -7,8 +7,8 @@ from lenet5c import export as export
 from lenet5c import kernels as kernels
 from lenet5c import nn as nn
 from lenet5c import optim as optim
-from lenet5c import recognition as recognition
 from lenet5c import recipes as recipes
+from lenet5c import recognition as recognition
 from lenet5c import reference as reference
 from lenet5c import report as report
 from lenet5c import sklearn as sklearn

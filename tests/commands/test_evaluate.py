@@ -228,7 +228,7 @@ def test_models_of_other_kinds(run, tmp_path):
     assert code == 0 and complained == "" and "matched by number" in said and "x" * 60 not in said
     page = (tmp_path / "out/evaluation.html").read_text(encoding="utf-8")
     assert "<b>" not in page and "&lt;b&gt;" in page and "犬" in page
-    assert_bad_use(run("best", "--data", folder), "1 channel", "have 3")
+    assert_bad_use(run("best", "--data", folder), "1 channel", "got 3")
     assert_bad_use(run(tmp_path, "--data", "mnist"), "3 channels", "have 1")
 
 
@@ -248,7 +248,7 @@ def test_bad_use(run, tmp_path, idx_files):
     two = TrainedModel(nn.LeNet5(2), Preparation((32, 32)), ("cat", "dog"))
     save_model(tmp_path / "two.safetensors", two)
     assert_bad_use(
-        run(tmp_path / "two.safetensors", "--data", idx_files), "10 classes", "the model 2"
+        run(tmp_path / "two.safetensors", "--data", idx_files), "got 10", "the model's 2 classes"
     )
 
 

@@ -1,4 +1,4 @@
-"""Cython finds lenet5c's .pxd files beside the installed package; nothing has to be linked, no header to be found."""
+"""Cython finds lenet5c's .pxd files beside the installed package; nothing is linked."""
 
 import sys
 from pathlib import Path
@@ -6,7 +6,8 @@ from pathlib import Path
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-# For the prange of this project; lenet5c's own functions are serial in here. Apple's compiler comes without OpenMP.
+# For the prange of this project; lenet5c's own functions are serial in here. Apple's compiler comes
+# without OpenMP.
 compile_args, link_args = {"win32": (["/openmp"], []), "darwin": ([], [])}.get(
     sys.platform, (["-fopenmp"],) * 2
 )

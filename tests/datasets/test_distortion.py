@@ -1,4 +1,4 @@
-"""Distortions: what they do to an image, what their draws depend on, and that training sees the very same bits."""
+"""Distortions: their effect on an image, their draws, and the same bits in training."""
 
 import copy
 import json
@@ -19,6 +19,7 @@ from lenet5c.nn import (
     LeNet5,
     Linear,
     ReLU,
+    Samples,
     Sequential,
 )
 from lenet5c.optim import SGD, Adam, Constant
@@ -90,7 +91,8 @@ class TestWarp:
             images, warped, reference.distortion_keys(3, 2, 5), strict=True
         ):
             expected = reference.distort(image, int(key), distortion.to_dict())
-            # A position has a rounding error of some 1e-5 pixels where the map is steep; times how steep the image is.
+            # A position has a rounding error of some 1e-5 pixels where the map is steep, times the
+            # slope of the image.
             slope = 255 * reach(int(key), distortion.to_dict(), *shape[1:])
             assert_allclose(result, expected, rtol=0, atol=1e-3 + 1e-6 * slope)
 
@@ -238,15 +240,8 @@ class TestTraining:
         logits = other.forward(x, training=True)
         value, dy = loss(logits, labels)
         other.backward(dy)
-        got, _ = one.train_step(
-            images,
-            labels,
-            loss,
-            index=index,
-            scale=self.SCALE,
-            offset=offset,
-            distort=EVERYTHING.of_epoch(4, 2),
-        )
+        samples = Samples(images, index, self.SCALE, offset, EVERYTHING.of_epoch(4, 2))
+        got, _ = one.train_step(samples, labels, loss)
         assert got == pytest.approx(value, rel=1e-6)
         assert_array_equal(one.grad_vector, other.grad_vector)
 
@@ -256,22 +251,15 @@ class TestTraining:
         images, labels, offset = self.data(310)
         order = np.random.default_rng(2).permutation(310)[:301]
         loss, rates = CrossEntropyLoss(), [0.05] * -(-301 // batch_size)
-        options = {"scale": self.SCALE, "offset": offset, "distort": EVERYTHING.of_epoch(0, 1)}
+        samples = Samples(images, order, self.SCALE, offset, EVERYTHING.of_epoch(0, 1))
         one, other = models()[which], models()[which]
         optimizer = SGD(one, 0.05, 0.9)
         for start in range(0, 301, batch_size):
-            batch = order[start : min(start + batch_size, 301)]
-            one.train_step(images, labels[batch], loss, index=batch, **options)
+            batch = slice(start, start + batch_size)
+            one.train_step(samples[batch], labels[order[batch]], loss)
             optimizer.step()
         other.train_steps(
-            images,
-            labels[order],
-            loss,
-            SGD(other, 0.05, 0.9),
-            rates,
-            batch_size=batch_size,
-            index=order,
-            **options,
+            samples, labels[order], loss, SGD(other, 0.05, 0.9), rates, batch_size=batch_size
         )
         assert_array_equal(one.vector, other.vector)
 
@@ -283,53 +271,31 @@ class TestTraining:
         for count in (1, threads):
             set_num_threads(count)
             model = models()[0]
-            model.train_step(
-                images,
-                labels,
-                CrossEntropyLoss(),
-                scale=self.SCALE,
-                offset=offset,
-                distort=EVERYTHING.of_epoch(1),
-            )
+            samples = Samples(images, None, self.SCALE, offset, EVERYTHING.of_epoch(1))
+            model.train_step(samples, labels, CrossEntropyLoss())
             vectors.append(model.grad_vector.copy())
         assert_array_equal(*vectors)
 
     def test_of_nothing_is_training_as_ever(self):
         images, labels, offset = self.data(100)
         one, other = models()[0], models()[0]
-        options = {"scale": self.SCALE, "offset": offset}
-        plain = one.train_step(images, labels, CrossEntropyLoss(), **options)
-        nothing = Distortion().of_epoch(1)
-        assert plain == other.train_step(
-            images, labels, CrossEntropyLoss(), distort=nothing, **options
-        )
+        plain = Samples(images, None, self.SCALE, offset)
+        nothing = Samples(images, None, self.SCALE, offset, Distortion().of_epoch(1))
+        loss = CrossEntropyLoss()
+        assert one.train_step(plain, labels, loss) == other.train_step(nothing, labels, loss)
         assert_array_equal(one.grad_vector, other.grad_vector)
 
     def test_float_samples_are_refused(self):
-        images, labels, offset = self.data(20)
-        for model in models():
-            with pytest.raises(TypeError, match="samples is float32"):
-                model.train_step(
-                    images.astype(np.float32),
-                    labels,
-                    CrossEntropyLoss(),
-                    distort=EVERYTHING.of_epoch(1),
-                )
-            with pytest.raises(TypeError, match=r"distort is a Distortion; .*of_epoch"):
-                model.train_step(
-                    images, labels, CrossEntropyLoss(), offset=offset, distort=EVERYTHING
-                )
+        images, _, offset = self.data(20)
+        with pytest.raises(TypeError, match="uint8 to be distorted, got float32"):
+            Samples(images.astype(np.float32), distortion=EVERYTHING.of_epoch(1))
+        with pytest.raises(TypeError, match=r"of_epoch.* got a Distortion"):
+            Samples(images, offset=offset, distortion=EVERYTHING)
 
     def test_flat_samples_are_refused(self):
-        model = Sequential(Linear(9, 10, rng=0))
+        images = np.zeros((4, 9), np.uint8)
         with pytest.raises(TypeError, match=r"images \(N, C, H, W\)"):
-            model.train_step(
-                np.zeros((4, 9), np.uint8),
-                np.zeros(4, int),
-                CrossEntropyLoss(),
-                offset=np.zeros(9),
-                distort=EVERYTHING.of_epoch(1),
-            )
+            Samples(images, offset=np.zeros(9), distortion=EVERYTHING.of_epoch(1))
 
 
 def trainer(data, distortion, epochs=2):
@@ -361,7 +327,10 @@ class TestTrainer:
         monkeypatch.setattr(
             run.model,
             "train_steps",
-            lambda *args, **options: (seen.append(options["distort"]), original(*args, **options)),
+            lambda samples, *args, **options: (
+                seen.append(samples.distortion),
+                original(samples, *args, **options),
+            ),
         )
         run.run()
         assert {(each.seed, each.epoch) for each in seen} == {(3, 0), (3, 1)}
@@ -388,7 +357,7 @@ class TestTrainer:
             run.run()
 
     def test_never_distorts_what_it_validates_on(self, mnist_slice):
-        """All images black after a shift out of sight: only those of the validation set are recognised by chance."""
+        """Shift all training images out of sight: only validation images are recognized."""
         data = Dataset(np.full((64, 1, 32, 32), 255, np.uint8), np.zeros(64, int), 10)
         seen = []
         run = trainer(data, Distortion(translation=1000), epochs=1)
@@ -487,13 +456,10 @@ class TestSettings:
         image = np.zeros((1, 1, 1, 2**23), np.uint8)
         with pytest.raises(ValueError, match="images are 1 by 8388608; to be distorted"):
             Distortion()(image, 0)
+        samples = Samples(image, None, 1.0, np.zeros(2**23), Distortion().of_epoch(0))
         with pytest.raises(ValueError, match="images are 1 by 8388608; to be distorted"):
             Sequential(AvgPool2d((1, 2**20)), Flatten(), Linear(8, 2, rng=0)).train_step(
-                image,
-                np.zeros(1, int),
-                CrossEntropyLoss(),
-                offset=np.zeros(2**23),
-                distort=Distortion().of_epoch(0),
+                samples, np.zeros(1, int), CrossEntropyLoss()
             )
 
     @pytest.mark.parametrize(

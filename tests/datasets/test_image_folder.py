@@ -8,9 +8,9 @@ import pytest
 from pictures_on_disk import write_pictures
 
 from lenet5c.datasets import DatasetError, image_folder, open_source
+from lenet5c.datasets.conversion import to_image
 from lenet5c.datasets.folder_files import list_folder, natural_key
 from lenet5c.datasets.image_folder import set_aside
-from lenet5c.datasets.conversion import to_image
 
 Image = pytest.importorskip("PIL.Image")
 

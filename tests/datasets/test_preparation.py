@@ -305,7 +305,8 @@ def test_mean_image_needs_images(images):
 def test_an_unknown_name_lists_the_names():
     with pytest.raises(
         ValueError,
-        match="default, mean-image, resized, resized-centered, unit-range, double-range, paper1998, got 'sharp'",
+        match="default, mean-image, resized, resized-centered, unit-range, double-range, "
+        "paper1998, got 'sharp'",
     ):
         Preparation.named("sharp")
     assert module.NAMES == Preparation.NAMES

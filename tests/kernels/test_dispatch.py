@@ -1,6 +1,7 @@
 """The choice of an instruction set, and what must be the same whatever is chosen.
 
-A choice is made at import, so each is made in a process of its own, which leaves its results in a file.
+A choice is made at import, so each is made in a process of its own, which leaves its results in a
+file.
 """
 
 import re
@@ -15,7 +16,8 @@ from lenet5c.kernels.simd import _cpu, dispatch
 EPS = np.finfo(np.float32).eps
 SUPPORTED = _cpu.supported()
 
-# Two LeNet5, one smooth and one not, on 257 samples: more tiles than gradient shards, the last one short.
+# Two LeNet5, one smooth and one not, on 257 samples: more tiles than gradient shards, the last one
+# short.
 LENET5 = """
 import sys
 import numpy as np
@@ -28,10 +30,12 @@ results = {"x": x, "labels": labels}
 for name, options in {"smooth": {"activation": "tanh", "pooling": "avg"}, "default": {}}.items():
     model = nn.LeNet5(input_size=20, rng=1, **options)
     loss, correct = model.train_step(x, labels, nn.CrossEntropyLoss(label_smoothing=0.1))
-    results |= {f"{name}.logits": model.forward(x), f"{name}.loss": loss, f"{name}.correct": correct}
+    results |= {f"{name}.logits": model.forward(x), f"{name}.loss": loss}
+    results[f"{name}.correct"] = correct
     for layer in model.layers:
         for key, value in model[layer].params.items():
-            results |= {f"{name}.{layer}.{key}": value, f"{name}.d.{layer}.{key}": model[layer].grads[key]}
+            results[f"{name}.{layer}.{key}"] = value
+            results[f"{name}.d.{layer}.{key}"] = model[layer].grads[key]
 results["conv2d"] = kernels.conv2d(x, model["conv1"].params["weight"], stride=(2, 3), padding=1)
 # Sixteen channels side by side, and sixteen groups.
 for name, channels, groups in ("channels", 40, 1), ("units", 36, 18):
@@ -40,7 +44,8 @@ for name, channels, groups in ("channels", 40, 1), ("units", 36, 18):
     options = {"stride": (1, 2), "padding": 2, "groups": groups}
     y = kernels.conv2d(image, weight, **options)
     dx, dweight, dbias = kernels.conv2d_backward(y, image, weight, **options)
-    results |= {f"{name}.y": y, f"{name}.dx": dx, f"{name}.dweight": dweight, f"{name}.dbias": dbias}
+    results |= {f"{name}.y": y, f"{name}.dx": dx}
+    results |= {f"{name}.dweight": dweight, f"{name}.dbias": dbias}
 np.savez(sys.argv[1], **results)
 print(kernels.isa, dispatch.isa)
 """
@@ -63,7 +68,7 @@ def test_results_match_the_reference(results, isa):
     arrays = results[isa]
 
     def assert_close(actual, expected):
-        """Within 32 eps of the norm: the longest chain of sums, 400 terms long, errs by 10 eps; five follow."""
+        """Within 32 eps of the norm: the longest sums, of 400 terms, err by 10 eps; five follow."""
         assert np.linalg.norm(actual - expected) <= 32 * EPS * np.linalg.norm(expected)
 
     def layers(name):

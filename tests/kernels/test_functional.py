@@ -1,7 +1,8 @@
 """The functional kernels against their naive float64 twins, and the promises of their door.
 
-A `Case` is one call: the function, the shapes of its arrays, its options. Every promise is tested on such calls:
-`CASES` cross sizes, strides, paddings, dilations, groups and batches; `TYPICAL` has one of each function.
+A `Case` is one call: the function, the shapes of its arrays, its options. Every promise is tested
+on such calls: `CASES` cross sizes, strides, paddings, dilations, groups and batches; `TYPICAL` has
+one of each function.
 """
 
 import re
@@ -38,7 +39,7 @@ def conv(x, channels, kernel_size, bias=True, groups=1, **options):
 
 
 def pool(x, kernel_size, **options):
-    """Forward and backward of both poolings, the mean with either count when there is a border to count."""
+    """Forward and backward of both poolings, the mean with either count of a border."""
     dy = (*x[:2], *reference.output_shape(x[2:], kernel_size, **{"stride": kernel_size} | options))
     options = {"kernel_size": kernel_size} | options
     cases = [Case("max_pool2d", (x,), options), Case("max_pool2d_backward", (dy, x), options)]
@@ -97,7 +98,8 @@ LENET5 = [
     *unfold((17, 6, 14, 14), 5),
 ]
 
-# Large enough for several threads and several strips, with one way of going side by side or another.
+# Large enough for several threads and several strips, with one way of going side by side or
+# another.
 LARGE = [
     *conv((1, 40, 70, 50), 5, 3, padding=1),
     *conv((1, 33, 24, 25), 101, 3),
@@ -138,7 +140,8 @@ CASES = [
     # more taps than are summed in one go
     *conv((1, 2, 12, 11), 3, (9, 8)),
     *conv((1, 17, 14, 11), 20, (9, 8), padding=2),
-    # strides: rows and columns unlike, longer than the kernel, ends of the image that no window sees
+    # strides: rows and columns unlike, longer than the kernel, ends of the image that no window
+    # sees
     *conv((5, 3, 11, 10), 4, 3, stride=2),
     *conv((5, 3, 11, 10), 4, (2, 3), stride=(3, 1), padding=(1, 2)),
     *conv((5, 3, 11, 10), 4, 2, stride=4),
@@ -210,11 +213,13 @@ def assert_same(actual, expected):
 
 
 def assert_matches_reference(case, arrays, results):
-    """Each element within 16 eps of the reference, relative to the sum of the magnitudes of its terms.
+    """Each element within 16 eps of the reference, relative to the sum of the magnitudes of its
+    terms.
 
-    In whatever order n terms are summed, the error is at most n eps / 2 of that sum, so 16 eps is proven up to n = 32.
-    Beyond, rounding errors behave like a random walk: for terms of random sign, as here, they stay below 2 eps up to
-    n = 13328, the longest sum here, added one by one. Results that are picked, not computed, are exact.
+    In whatever order n terms are summed, the error is at most n eps / 2 of that sum, so 16 eps is
+    proven up to n = 32. Beyond, rounding errors behave like a random walk: for terms of random
+    sign, as here, they stay below 2 eps up to n = 13328, the longest sum here, added one by one.
+    Results that are picked, not computed, are exact.
     """
     arrays64 = [a.astype(np.float64) for a in arrays]
     # What a maximum picks depends on the sign of x, its gradient is linear in dy.
@@ -349,7 +354,7 @@ def test_strided_out_leaves_the_gaps_alone(case, dtype):
 @typical_case
 @each_dtype
 def test_out_may_overlap_an_input(case, dtype, shift):
-    """Each result in turn starts `shift` elements after each input in turn, in one piece of memory."""
+    """Each result in turn starts `shift` elements after each input, in one piece of memory."""
     arrays = draw(case, dtype)
     expected = run(case, arrays)
     for i, result in enumerate(expected):
@@ -457,7 +462,7 @@ class TestMaxPoolOfSpecialValues:
         return np.random.default_rng(0).standard_normal((18, 2, 6, 7)).astype(dtype)
 
     def check(self, x, options):
-        """Equal to the reference, forward and backward, with dy = 1, 2, 3, ... so that every sum is exact."""
+        """Equal to the reference, forward and backward, with dy = 1, 2, 3, ...: sums are exact."""
         y = kernels.max_pool2d(x, **options)
         assert_array_equal(y, reference.max_pool2d(x, **options))
         dy = np.arange(y.size, dtype=x.dtype).reshape(y.shape)
@@ -545,8 +550,9 @@ X, DY = (3, 2, 8, 8), (3, 4, 6, 6)
 WEIGHT, BIAS = (4, 2, 3, 3), (4,)
 POOLED, COL = (3, 2, 4, 4), (3, 18, 36)
 
-# function, shapes of the arrays, options; then what the message must name: the argument, and a number of its value.
-# A shape with a wrong number of axes has that number as its first size, so that the message may name either.
+# function, shapes of the arrays, options; then what the message must name: the argument, and a
+# number of its value. A shape with a wrong number of axes has that number as its first size, so
+# that the message may name either.
 WRONG = [
     ("conv2d", ((3, 8, 8), WEIGHT), {}, "x", 3),
     ("conv2d", ((5, 2, 8, 8, 1), WEIGHT), {}, "x", 5),

@@ -1,51 +1,62 @@
-"""From layers to a plan: shapes, what is fused, and that sharing places in the arena never loses a value."""
+"""From layers to a plan: shapes, fusion, and arena places that never lose a value."""
 
 from math import prod
 
 import numpy as np
 import pytest
 
-from lenet5c.kernels.engine.lowering import ACTIVATIONS, LANES, lower
+from lenet5c.kernels.engine._program import Program
+from lenet5c.kernels.engine.lowering import LANES, lower
+from lenet5c.kernels.engine.ops import (
+    Activation,
+    AvgPool2d,
+    Conv2d,
+    Flatten,
+    Linear,
+    MaxPool2d,
+    Rbf,
+    Subsample2d,
+)
+from lenet5c.kernels.simd import dispatch
 
-RELU, SIGMOID, TANH, FLATTEN = ({"kind": kind} for kind in ("relu", "sigmoid", "tanh", "flatten"))
+RELU, SIGMOID, TANH = (Activation(kind) for kind in ("relu", "sigmoid", "tanh"))
+FLATTEN = Flatten()
 
 
-def conv(
-    out_channels,
-    kernel_size,
-    stride=(1, 1),
-    padding=(0, 0),
-    dilation=(1, 1),
-    groups=1,
-    weight=0,
-    bias=None,
-):
-    return {"kind": "conv2d", "out_channels": out_channels, "kernel_size": kernel_size, "stride": stride,
-            "padding": padding, "dilation": dilation, "groups": groups, "weight": weight, "bias": bias}  # fmt: skip
+def conv(out_channels, kernel_size, weight=0, **settings):
+    return Conv2d(out_channels, kernel_size, weight, **settings)
 
 
 def linear(out_features, weight=0, bias=None):
-    return {"kind": "linear", "out_features": out_features, "weight": weight, "bias": bias}
+    return Linear(out_features, weight, bias)
 
 
 def max_pool(kernel_size=(2, 2), stride=(2, 2), padding=(0, 0)):
-    return {"kind": "max_pool2d", "kernel_size": kernel_size, "stride": stride, "padding": padding}
+    return MaxPool2d(kernel_size, stride, padding)
 
 
-def avg_pool(kernel_size=(2, 2), stride=(2, 2), padding=(0, 0), count_include_pad=True):
-    return max_pool(kernel_size, stride, padding) | {
-        "kind": "avg_pool2d",
-        "count_include_pad": count_include_pad,
-    }
+def avg_pool(kernel_size=(2, 2), stride=(2, 2), padding=(0, 0)):
+    return AvgPool2d(kernel_size, stride, padding)
 
 
 LENET5 = [
-    conv(6, (5, 5), padding=(2, 2), weight=0, bias=150), RELU, max_pool(),
-    conv(16, (5, 5), weight=156, bias=2556), RELU, max_pool(), FLATTEN,
-    linear(120, weight=2572, bias=50572), RELU,
-    linear(84, weight=50692, bias=60772), RELU,
+    conv(6, (5, 5), padding=(2, 2), weight=0, bias=150),
+    RELU,
+    max_pool(),
+    conv(16, (5, 5), weight=156, bias=2556),
+    RELU,
+    max_pool(),
+    FLATTEN,
+    linear(120, weight=2572, bias=50572),
+    RELU,
+    linear(84, weight=50692, bias=60772),
+    RELU,
     linear(10, weight=60856, bias=61696),
-]  # fmt: skip
+]
+
+
+def masks(op):
+    return getattr(op, "mask", False)
 
 
 def kinds(plan):
@@ -54,7 +65,7 @@ def kinds(plan):
 
 def test_lenet5():
     plan = lower((1, 28, 28), LENET5)
-    assert [(op.kind, op.in_shape, op.out_shape, op.relu, op.mask) for op in plan.ops] == [
+    assert [(op.kind, op.in_shape, op.out_shape, op.relu, masks(op)) for op in plan.ops] == [
         ("pad2d", (1, 28, 28), (1, 32, 32), False, False),
         ("conv2d", (1, 32, 32), (6, 14, 14), True, True),
         ("conv2d", (6, 14, 14), (16, 5, 5), True, True),
@@ -132,16 +143,16 @@ class TestFusion:
     @pytest.mark.parametrize("activation", [SIGMOID, TANH], ids=str)
     def test_no_other_activation(self, activation):
         plan = lower((3, 6, 6), [conv(4, (3, 3)), activation])
-        assert kinds(plan) == ["conv2d", activation["kind"]]
-        assert not any(op.relu or op.mask for op in plan.ops)
+        assert kinds(plan) == ["conv2d", activation.kind]
+        assert not any(op.relu or masks(op) for op in plan.ops)
 
     @pytest.mark.parametrize(
         "layers", [[RELU], [max_pool(), RELU], [avg_pool(), RELU], [TANH, RELU]], ids=str
     )
     def test_not_into_other_ops(self, layers):
         plan = lower((3, 6, 6), layers)
-        assert kinds(plan) == [layer["kind"] for layer in layers]
-        assert not any(op.relu or op.mask for op in plan.ops)
+        assert kinds(plan) == [layer.kind for layer in layers]
+        assert not any(op.relu or masks(op) for op in plan.ops)
 
     def test_twice_is_once(self):
         (op,) = lower((9,), [linear(4), RELU, RELU]).ops
@@ -185,7 +196,7 @@ class TestFusion:
         ids=str,
     )
     def test_max_pool_without_a_rectified_input_has_no_gate(self, layers):
-        assert not any(op.mask for op in lower((3, 6, 6), layers).ops)
+        assert not any(masks(op) for op in lower((3, 6, 6), layers).ops)
 
     def test_avg_pool_takes_the_gate(self):
         before, after = lower((3, 6, 6), [conv(4, (3, 3)), RELU, avg_pool()]).ops
@@ -193,11 +204,11 @@ class TestFusion:
 
     def test_only_the_next_max_pool_takes_the_gate(self):
         plan = lower((3, 9, 9), [conv(4, (2, 2)), RELU, max_pool((2, 2), (1, 1)), max_pool()])
-        assert [op.mask for op in plan.ops] == [False, True, False]
+        assert [masks(op) for op in plan.ops] == [False, True, False]
 
     def test_only_the_next_max_pool_is_taken_in(self):
         plan = lower((3, 9, 9), [conv(4, (2, 2)), RELU, max_pool(), max_pool()])
-        assert [(op.kind, op.pool, op.mask) for op in plan.ops] == [
+        assert [(op.kind, op.pool, masks(op)) for op in plan.ops] == [
             ("conv2d", True, True),
             ("max_pool2d", False, False),
         ]
@@ -205,7 +216,8 @@ class TestFusion:
 
 class TestConvolutionAsWideAsTheImage:
     def test_is_linear(self):
-        (op,) = lower((3, 4, 5), [conv(7, (4, 5), weight=11, bias=2)]).ops
+        plan = lower((3, 4, 5), [conv(7, (4, 5), weight=11, bias=2)])
+        (op,) = plan.ops
         assert (op.kind, op.in_shape, op.out_shape, op.kernel_size) == (
             "linear",
             (1, 1, 60),
@@ -213,7 +225,7 @@ class TestConvolutionAsWideAsTheImage:
             (1, 60),
         )
         assert (op.weight, op.bias) == (11, 2)
-        assert op.param_extent == 11 + 7 * 60
+        assert plan.param_extent == 11 + 7 * 60
 
     def test_with_padding_is_linear_on_the_padded_image(self):
         pad, op = lower((3, 4, 5), [conv(7, (6, 5), padding=(1, 0))]).ops
@@ -268,12 +280,12 @@ def reads(op):
     if op.pool:
         return {op.x, op.argmax}
     if op.kind in ("conv2d", "linear"):
-        return {op.x, op.y} if op.mask else {op.x}
+        return {op.x, op.y} if masks(op) else {op.x}
     return {"max_pool2d": {op.x, op.y}, "avg_pool2d": set(), "pad2d": set()}.get(op.kind, {op.y})
 
 
 def assert_no_value_is_lost(plan):
-    """Each op reads what the one before wrote, and finds in its backward pass what was there in its forward pass."""
+    """Each op reads what the one before wrote, and backward finds what forward had."""
     sizes = {0: plan.input_size * LANES}
     writer = {0: None}  # which op wrote a place last
     wanted = []
@@ -283,7 +295,7 @@ def assert_no_value_is_lost(plan):
         assert sizes[op.x] == prod(op.in_shape) * LANES
         assert sizes.setdefault(op.y, prod(op.out_shape) * LANES) == prod(op.out_shape) * LANES
         if op.y == op.x:
-            assert op.kind in ACTIVATIONS  # the only kernels that may overwrite what they read
+            assert isinstance(op, Activation)  # the only kernels that may overwrite what they read
         writer[op.y] = i
         if op.pool:
             assert op.argmax not in sizes
@@ -309,7 +321,8 @@ def assert_no_value_is_lost(plan):
         ([conv(4, (3, 3)), SIGMOID], [False, True]),
         ([avg_pool(), TANH], [False, True]),
         ([avg_pool(), RELU], [False, True]),
-        # The input of the program is the caller's; a max pooling and an activation look at their output again.
+        # The input of the program is the caller's; a max pooling and an activation look at their
+        # output again.
         ([TANH], [False]),
         ([TANH, SIGMOID], [False, False]),
         ([conv(4, (3, 3)), TANH, SIGMOID], [False, True, False]),
@@ -333,9 +346,15 @@ def test_activations_in_place(layers, in_place):
 def test_no_value_of_a_random_chain_is_lost(seed):
     rng = np.random.default_rng(seed)
     images = [
-        RELU, SIGMOID, TANH, conv(3, (2, 2)), conv(3, (1, 1), padding=(1, 1)), max_pool((2, 2), (1, 1)), max_pool(),
+        RELU,
+        SIGMOID,
+        TANH,
+        conv(3, (2, 2)),
+        conv(3, (1, 1), padding=(1, 1)),
+        max_pool((2, 2), (1, 1)),
+        max_pool(),
         avg_pool((2, 2), (1, 1)),
-    ]  # fmt: skip
+    ]
     features = [RELU, SIGMOID, TANH, linear(5), FLATTEN]
     layers = [images[i] for i in rng.integers(len(images), size=5)]
     layers += [FLATTEN] + [features[i] for i in rng.integers(len(features), size=4)]
@@ -367,7 +386,7 @@ def test_sizes_out_of_bounds_are_errors(input_shape, layers, message):
 
 
 def test_every_parameter_is_in_one_slice():
-    """Slices and gaps cover the parameters once, and sums and saved values have places of their own."""
+    """Slices and gaps cover the parameters once; sums and saved values have their own places."""
     layers = [
         conv(4, (3, 3), weight=5, bias=200),
         RELU,
@@ -389,7 +408,6 @@ def test_every_parameter_is_in_one_slice():
     assert (seen == 1).all()
     assert plan.gaps == [(0, 5), (113, 200), (204, 300), (2100, 2300)]
     assert plan.sums_floats == 4 * 27 + 4
-    assert plan.saved_floats == (48 + 50) * LANES  # 36 features, rounded up to whole groups of 16
 
 
 def test_many_parameters_make_few_slices():
@@ -399,58 +417,44 @@ def test_many_parameters_make_few_slices():
 
 
 LENET5_1998 = [
-    conv(6, (5, 5), weight=0, bias=150), {"kind": "scaled_tanh", "amplitude": 1.7159, "slope": 2 / 3},
-    {"kind": "subsample2d", "kernel_size": (2, 2), "weight": 156, "bias": 162},
-    conv(19, (3, 3), stride=(2, 1), weight=168, bias=None) | {"connections": np.arange(0, 19 * 6, 2)}, TANH,
-    {"kind": "subsample2d", "kernel_size": (2, 3), "weight": 700, "bias": 719}, FLATTEN,
+    conv(6, (5, 5), weight=0, bias=150),
+    Activation("scaled_tanh", (1.7159, 2 / 3)),
+    Subsample2d((2, 2), 156, 162),
+    conv(19, (3, 3), stride=(2, 1), weight=168, connections=np.arange(0, 19 * 6, 2)),
+    TANH,
+    Subsample2d((2, 3), 700, 719),
+    FLATTEN,
     linear(11, weight=800, bias=None),
-    {"kind": "rbf", "codes": np.zeros((10, 11), np.float32)},
-]  # fmt: skip
+    Rbf(np.zeros((10, 11), np.float32)),
+]
 
 
 @pytest.mark.parametrize("layers", [LENET5, LENET5_1998], ids=["lenet5", "1998"])
 def test_the_way_of_a_sample_has_room_for_every_step(layers):
-    """As sample_training.pxi lays it out; no step's filters, sums or values reach into another's."""
+    """No step's values overlap another's; the canaries of a debug build watch filters and sums."""
     plan = lower((1, 28, 28), layers).sample
-    values, packed, training = [(0, 784)], [], []
+    values = [(0, 784)]
     for step in plan.steps:
-        op = step.op
-        channels, height, width = op.in_shape
-        blocks, inputs, taps = (
-            -(-op.out_shape[0] // LANES),
-            -(-channels // LANES),
-            prod(op.kernel_size),
-        )
-        if step.y != step.x:
-            size = prod(op.inner_shape) if step.kind in ("linear", "rbf", "plain", "pad2d") else (
-                LANES * prod(op.inner_shape) if step.kind == "tile" else
-                LANES * -(-op.inner_shape[0] // LANES) * prod(op.inner_shape[1:]))  # fmt: skip
-            values.append((step.y, step.y + size))
-        if step.kind == "conv2d":
-            filters = blocks * LANES * (channels * taps + 1)
-            dense = 0 if op.connections is None else op.out_shape[0] * channels * taps
-            packed.append((step.packed, step.packed + filters + dense))
-            (KH, KW), (DH, DW) = op.kernel_size, op.dilation
-            spread = blocks * LANES * (height + (KH - 1) * DH) * (width + (KW - 1) * DW)
-            plain = 0 if step.blocked else inputs * LANES * height * width
-            size = filters + inputs * LANES * op.out_shape[0] * taps + spread + plain + dense
-            training.append((step.training, step.training + size))
-        elif step.kind == "subsample2d":
-            training.append((step.training, step.training + 2 * LANES * blocks))
-    for spans, end in (
-        (values, plan.arena_floats),
-        (packed, plan.packed_floats),
-        (training, plan.training_floats),
-    ):
-        spans.sort()
-        assert all(before[1] <= after[0] for before, after in zip(spans, spans[1:]))
-        assert spans[-1][1] <= end
-        assert all(start % LANES == 0 for start, _ in spans)
+        if step.y == step.x:
+            continue
+        channels, *image = step.op.inner_shape
+        if step.kind in ("linear", "sample", "plain"):
+            size = channels * prod(image)
+        elif step.kind == "tile":
+            size = LANES * channels * prod(image)
+        else:
+            size = LANES * -(-channels // LANES) * prod(image)
+        values.append((step.y, step.y + size))
+    values.sort()
+    assert all(before[1] <= after[0] for before, after in zip(values, values[1:]))
+    assert values[-1][1] <= plan.arena_floats
+    assert all(start % LANES == 0 for start, _ in values)
 
 
 def test_a_gradient_too_large_when_spread_out_goes_in_tiles():
-    """Of a filter whose taps are far apart: the output is one pixel, its gradient would be spread over all."""
+    """Taps far apart: the output is one pixel, its gradient would be spread over all."""
     wide = lower((1, 3000, 3000), [conv(2**15, (2, 2), dilation=(2999, 2999), weight=0)])
     assert wide.arena_floats < 2**28
-    assert wide.sample is None
-    assert lower((1, 30, 30), [conv(2**15, (2, 2), dilation=(29, 29), weight=0)]).sample is not None
+    assert not Program(wide, dispatch.tiles).by_sample
+    near = lower((1, 30, 30), [conv(2**15, (2, 2), dilation=(29, 29), weight=0)])
+    assert Program(near, dispatch.tiles).by_sample

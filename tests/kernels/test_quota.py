@@ -6,7 +6,7 @@ from lenet5c.kernels.quota import cpu_quota
 
 
 def quota(root, own_groups, **files):
-    """The quota where /proc/self/cgroup and, below /sys/fs/cgroup, these files have this content."""
+    """The quota where /proc/self/cgroup and files below /sys/fs/cgroup have this content."""
     write(root / "proc/self/cgroup", own_groups)
     for path, content in files.items():
         write(root / "sys/fs/cgroup" / path, content)
@@ -33,18 +33,36 @@ def write(path, content):
         ("0::/docker/123\n", {"cpu.max": "100000 100000\n"}, 1),
         ("0::/../123\n", {"cpu.max": "100000 100000\n"}, 1),
         # v1: alone, with the accounting, at the container's own root, without a limit
-        ("4:cpu:/a\n", {"cpu/a/cpu.cfs_quota_us": "250000\n", "cpu/a/cpu.cfs_period_us": "100000\n"}, 2.5),
-        ("3:cpuset:/x\n4:cpu,cpuacct:/a\n",
-         {"cpu,cpuacct/cpu.cfs_quota_us": "100000\n", "cpu,cpuacct/cpu.cfs_period_us": "50000\n"}, 2),
-        ("4:cpuacct,cpu:/a\n", {"cpu/a/cpu.cfs_quota_us": "100000\n", "cpu/a/cpu.cfs_period_us": "100000\n"}, 1),
+        (
+            "4:cpu:/a\n",
+            {"cpu/a/cpu.cfs_quota_us": "250000\n", "cpu/a/cpu.cfs_period_us": "100000\n"},
+            2.5,
+        ),
+        (
+            "3:cpuset:/x\n4:cpu,cpuacct:/a\n",
+            {
+                "cpu,cpuacct/cpu.cfs_quota_us": "100000\n",
+                "cpu,cpuacct/cpu.cfs_period_us": "50000\n",
+            },
+            2,
+        ),
+        (
+            "4:cpuacct,cpu:/a\n",
+            {"cpu/a/cpu.cfs_quota_us": "100000\n", "cpu/a/cpu.cfs_period_us": "100000\n"},
+            1,
+        ),
         ("4:cpu:/\n", {"cpu/cpu.cfs_quota_us": "-1\n", "cpu/cpu.cfs_period_us": "100000\n"}, None),
         ("4:cpu:/\n", {"cpu/cpu.cfs_quota_us": "100000\n"}, None),
         # both, as systemd's hybrid
-        ("4:cpu:/\n0::/s\n", {"unified/s/cpu.max": "100000 100000\n", "cpu/cpu.cfs_quota_us": "-1\n"}, 1),
+        (
+            "4:cpu:/\n0::/s\n",
+            {"unified/s/cpu.max": "100000 100000\n", "cpu/cpu.cfs_quota_us": "-1\n"},
+            1,
+        ),
         # a colon in a name
         ("0::/a:b\n", {"a:b/cpu.max": "100000 100000\n"}, 1),
     ],
-)  # fmt: skip
+)
 def test_quota(tmp_path, own_groups, files, expected):
     assert quota(tmp_path, own_groups, **files) == expected
 
@@ -54,9 +72,22 @@ def test_quota(tmp_path, own_groups, files, expected):
     ["", "\n\n", "0", "0:", "::::", "0::", "no", "0::a\0b", b"\xff\xfe::/\n", "0::/" + "a" * 5000],
 )
 @pytest.mark.parametrize(
-    "content", ["", "max", "100000", "100000 0", "0 100000", "-5 100000", "1.5 2", "many few", "1 2 3", b"\xff\xfe",
-                "9" * 400 + " 1", "9" * 5000 + " 1"],
-)  # fmt: skip
+    "content",
+    [
+        "",
+        "max",
+        "100000",
+        "100000 0",
+        "0 100000",
+        "-5 100000",
+        "1.5 2",
+        "many few",
+        "1 2 3",
+        b"\xff\xfe",
+        "9" * 400 + " 1",
+        "9" * 5000 + " 1",
+    ],
+)
 def test_odd_content_is_no_limit(tmp_path, own_groups, content):
     files = {"cpu.max": content, "unified/cpu.max": content, "cpu/cpu.cfs_quota_us": content}
     assert quota(tmp_path, own_groups, **files) is None

@@ -1,4 +1,4 @@
-"""Every processor with fused multiply-add computes the bits that same_bits.json records; see same_bits.py."""
+"""Every processor with fused multiply-add computes the recorded bits; see same_bits.py."""
 
 from functools import cache
 
@@ -17,5 +17,5 @@ def test_all_topics_are_recorded():
 @pytest.mark.parametrize("name", same_bits.TOPICS)
 @pytest.mark.parametrize("isa", INSTRUCTION_SETS)
 def test_same_bits(isa, name):
-    """A kernel whose order of terms was changed on purpose wants `python tests/same_bits.py --write`."""
+    """If the order of terms was changed on purpose: `python tests/same_bits.py --write`."""
     assert computed(isa)[name] == same_bits.recorded()[name]

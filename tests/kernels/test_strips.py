@@ -1,4 +1,4 @@
-"""Plans of the direct convolution: strips cover the output once, and their scratch is bounded whatever the image."""
+"""Plans of the direct convolution: strips cover the output once, with bounded scratch."""
 
 import numpy as np
 import pytest

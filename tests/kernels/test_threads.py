@@ -1,4 +1,4 @@
-"""How many threads a call takes, and calls from forked processes and from several Python threads."""
+"""Thread counts of calls, also from forked processes and from several Python threads."""
 
 import multiprocessing
 import os
@@ -21,7 +21,8 @@ needs_fork = [
     pytest.mark.skipif(
         sys.platform == "darwin", reason="forking without exec is not safe in macOS's own libraries"
     ),
-    # From Python 3.12 on: "use of fork() may lead to deadlocks in the child". That it does not is tested here.
+    # From Python 3.12 on: "use of fork() may lead to deadlocks in the child". That it does not is
+    # tested here.
     pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning"),
 ]
 ends_pools = sys.platform == "linux" and _openmp.end_pool()  # GNU OpenMP
@@ -87,9 +88,21 @@ class TestDefault:
 
     @pytest.mark.parametrize(
         "text, count",
-        [("4", 4), (" 4 ", 4), ("3,2", 3), ("", None), ("0", None), ("-1", None), ("two", None), ("2,", None),
-         ("2,x", None), ("1.5", None), ("²", None), ("0x2", None)],
-    )  # fmt: skip
+        [
+            ("4", 4),
+            (" 4 ", 4),
+            ("3,2", 3),
+            ("", None),
+            ("0", None),
+            ("-1", None),
+            ("two", None),
+            ("2,", None),
+            ("2,x", None),
+            ("1.5", None),
+            ("²", None),
+            ("0x2", None),
+        ],
+    )
     def test_wish_in_omp_num_threads(self, text, count):
         assert threads.wished(text) == count
 
@@ -100,7 +113,10 @@ class TestDefault:
 
     @needs_openmp
     def test_a_choice_beats_omp_num_threads(self):
-        code = "from lenet5c import kernels; kernels.set_num_threads(2); print(kernels.get_num_threads())"
+        code = (
+            "from lenet5c import kernels; kernels.set_num_threads(2); "
+            "print(kernels.get_num_threads())"
+        )
         assert output(code, OMP_NUM_THREADS="3") == ["2"]
 
     @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the affinity cannot be set")
@@ -115,7 +131,10 @@ class TestDefault:
     @needs_openmp
     @pytest.mark.skipif(sys.platform != "linux", reason="OMP_PROC_BIND binds on Linux")
     def test_a_thread_that_openmp_has_bound_may_still_have_others(self):
-        code = "from lenet5c.kernels import threads; print(threads.get_num_threads() == threads.limits()['openmp'])"
+        code = (
+            "from lenet5c.kernels import threads; "
+            "print(threads.get_num_threads() == threads.limits()['openmp'])"
+        )
         assert output(code, OMP_NUM_THREADS=None, OMP_PROC_BIND="true") == ["True"]
 
     @needs_openmp
@@ -203,7 +222,10 @@ print(convolve(3) == expected)
         code = """
 _openmp.end_pool = lambda: False
 convolve(3)
-print(child(lambda: threads.effective(3) == 1 and convolve(3) == expected and child(lambda: threads.effective(3)) == 1))
+def serial():
+    return threads.effective(3) == 1 and convolve(3) == expected
+
+print(child(lambda: serial() and child(lambda: threads.effective(3)) == 1))
 print(threads.effective(3), convolve(3) == expected)
 """
         assert fork(code) == ["1", "3", "True"]
@@ -218,7 +240,8 @@ print(threads.effective(3))
         assert fork(code) == ["1"]
 
     def test_while_other_threads_are_inside_regions(self):
-        """Their pools are their own: the child neither waits for them nor is in the way of theirs."""
+        """Their pools are their own: the child neither waits for them nor is in the way of
+        theirs."""
         code = """
 done, results = threading.Event(), set()
 
@@ -309,7 +332,7 @@ class TestPythonThreads:
         assert self.together(job, range(8)) == [{job(seed)} for seed in range(8)]
 
     def test_forward_of_one_new_model(self):
-        """None of the threads may see it half made; and more sizes than it remembers programs for."""
+        """No thread may see it half made; with more sizes than it remembers programs for."""
         model = nn.Sequential(
             nn.Conv2d(1, 4, 3, rng=0), nn.ReLU(), nn.BatchNorm2d(4), nn.MaxPool2d(2)
         )

@@ -224,13 +224,7 @@ def test_lenet5_of_1998_follows_the_same_losses(digits, batch):
     optimizer = torch.optim.SGD(twin.parameters(), lr=5e-4)
     index = np.arange(STEPS * batch)
     losses, taken, _ = model.train_steps(
-        x,
-        digits[1][index],
-        loss,
-        optim.SGD(model, 5e-4),
-        [5e-4] * STEPS,
-        batch_size=batch,
-        index=index,
+        x[index], digits[1][index], loss, optim.SGD(model, 5e-4), [5e-4] * STEPS, batch_size=batch
     )
     expected = np.zeros(STEPS)
     for step in range(STEPS):

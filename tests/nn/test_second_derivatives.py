@@ -389,18 +389,12 @@ class TestLeNet5Of1998:
     def test_bits_do_not_depend_on_threads(self, threads):
         samples, labels = lenet_data(130)
         model, offset = nn.LeNet5_1998(rng=0), np.full((1, 32, 32), -0.1, np.float32)
+        samples = nn.Samples(samples, scale=0.005, offset=offset)
         for loss in self.LOSSES:
             set_num_threads(1)
-            expected = model.second_derivatives(
-                samples, labels, loss, scale=0.005, offset=offset
-            ).tobytes()
+            expected = model.second_derivatives(samples, labels, loss).tobytes()
             set_num_threads(threads)
-            assert (
-                model.second_derivatives(
-                    samples, labels, loss, scale=0.005, offset=offset
-                ).tobytes()
-                == expected
-            )
+            assert model.second_derivatives(samples, labels, loss).tobytes() == expected
 
 
 def first_step_sizes(init, seed):
@@ -414,13 +408,9 @@ def first_step_sizes(init, seed):
     )
     model = nn.LeNet5_1998(init=init, rng=seed)
     optimizer = optim.SDLM(model, 5e-4, mu=0.02)
-    optimizer.estimate(
-        preparation.fit_images(train.images),
-        train.labels,
-        nn.MLELoss(),
-        scale=preparation.scale,
-        offset=offset,
-    )
+    images = preparation.fit_images(train.images)
+    samples = nn.Samples(images, scale=preparation.scale, offset=offset)
+    optimizer.estimate(samples, train.labels, nn.MLELoss())
     return model, optimizer.step_sizes()
 
 
@@ -468,7 +458,7 @@ def test_the_mean_over_chunks_is_the_mean_over_samples():
     chosen = model.second_derivatives(pixels[index], labels[index], loss).copy()
     offset = np.zeros(samples.shape[1:], np.float32)
     packed = model.second_derivatives(
-        samples, labels[index], loss, index=index, scale=1 / 255, offset=offset
+        nn.Samples(samples, index, 1 / 255, offset), labels[index], loss
     )
     assert_array_equal(packed, chosen)
 
@@ -483,7 +473,7 @@ def test_bits_do_not_depend_on_threads(activation, pooling):
         set_num_threads(threads)
         results.append(
             model.second_derivatives(
-                samples, labels, nn.CrossEntropyLoss(), scale=1 / 255, offset=offset
+                nn.Samples(samples, scale=1 / 255, offset=offset), labels, nn.CrossEntropyLoss()
             ).tobytes()
         )
     assert len(set(results)) == 1
@@ -496,7 +486,7 @@ def test_nothing_is_negative():
     model = nn.LeNet5(rng=0)
     offset = np.zeros(samples.shape[1:], np.float32)
     curvature = model.second_derivatives(
-        samples, labels, nn.CrossEntropyLoss(), scale=1.0, offset=offset
+        nn.Samples(samples, offset=offset), labels, nn.CrossEntropyLoss()
     )
     assert curvature.min() >= 0
     assert np.isfinite(curvature).all() and curvature.max() > 0

@@ -229,28 +229,25 @@ INDEX = np.random.default_rng(5).integers(70, size=33)
 
 
 @pytest.mark.parametrize(
-    "samples, options",
+    "samples",
     [
-        (BYTES, {"index": INDEX, "scale": SCALE, "offset": OFFSET}),
-        (BYTES[INDEX], {"scale": SCALE, "offset": OFFSET}),
-        (FLOATS, {"index": INDEX}),
-        (
-            np.asfortranarray(BYTES),
-            {"index": INDEX, "scale": SCALE, "offset": OFFSET.astype(np.float64)},
-        ),
+        nn.Samples(BYTES, INDEX, SCALE, OFFSET),
+        nn.Samples(BYTES[INDEX], None, SCALE, OFFSET),
+        nn.Samples(FLOATS, INDEX),
+        nn.Samples(np.asfortranarray(BYTES), INDEX, SCALE, OFFSET.astype(np.float64)),
     ],
     ids=["bytes and index", "bytes", "index", "any layout"],
 )
 @each_model
-def test_samples_in_other_forms(make, samples, options):
+def test_samples_in_other_forms(make, samples):
     """To the bit what one gets for the batch as float32."""
     one, other = make(), make()
     labels = labels_for(33)
-    assert one.train_step(samples, labels, CROSS_ENTROPY, **options) == other.train_step(
+    assert one.train_step(samples, labels, CROSS_ENTROPY) == other.train_step(
         FLOATS[INDEX], labels, CROSS_ENTROPY
     )
     assert one.grad_vector.tobytes() == other.grad_vector.tobytes()
-    assert one.outputs(samples, **options).tobytes() == other.forward(FLOATS[INDEX]).tobytes()
+    assert one.outputs(samples).tobytes() == other.forward(FLOATS[INDEX]).tobytes()
 
 
 @pytest.mark.parametrize("count", [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 3])
@@ -262,18 +259,18 @@ def test_outputs_in_chunks(make, count):
     assert expected.shape == (count, 10)
     assert model.outputs(x).tobytes() == expected.tobytes()
     order = np.random.default_rng(6).permutation(count)
-    assert model.outputs(x, index=order).tobytes() == expected[order].tobytes()
+    assert model.outputs(nn.Samples(x, order)).tobytes() == expected[order].tobytes()
     assert_array_equal(model.predict(x), model.classes(expected))
 
 
 @pytest.mark.parametrize("call", ["outputs", "train_step"])
 class TestWrongSamples:
-    def run(self, call, make, samples, **options):
-        batch = len(options.get("index", samples))
+    def run(self, call, make, images, index=None):
+        samples = images if index is None else nn.Samples(images, index)
         if call == "outputs":
-            make().outputs(samples, **options)
+            make().outputs(samples)
         else:
-            make().train_step(samples, np.zeros(batch, int), CROSS_ENTROPY, **options)
+            make().train_step(samples, np.zeros(len(samples), int), CROSS_ENTROPY)
 
     @pytest.mark.parametrize("wrong", [-1, 70, 2**40])
     @each_model
@@ -777,12 +774,12 @@ def test_a_run_of_steps_asks_the_optimizer_it_is_given(make, optimizer):
     rates = [0.1, 0.01, 0.05, 0.02]
     run, by_hand = optimizer(one, 1.0), optimizer(other, 1.0)
     losses, taken, correct = one.train_steps(
-        x, labels[index], CROSS_ENTROPY, run, rates, batch_size=16, index=index
+        nn.Samples(x, index), labels[index], CROSS_ENTROPY, run, rates, batch_size=16
     )
     expected = []
     for i, rate in enumerate(rates):
         batch = index[16 * i : 16 * i + 16]
-        expected.append(other.train_step(x, labels[batch], CROSS_ENTROPY, index=batch))
+        expected.append(other.train_step(nn.Samples(x, batch), labels[batch], CROSS_ENTROPY))
         by_hand.lr = rate
         by_hand.step()
     assert [*losses] == [loss for loss, _ in expected]

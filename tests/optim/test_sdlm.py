@@ -104,7 +104,8 @@ def lenet(samples=70):
         rng.integers(0, 10, samples),
     )
     net = nn.LeNet5(input_size=20, activation="tanh", pooling="avg", rng=0)
-    return net, images, labels, {"scale": 1 / 255, "offset": np.zeros((1, 20, 20), np.float32)}
+    offset = np.zeros((1, 20, 20), np.float32)
+    return net, nn.Samples(images, scale=1 / 255, offset=offset), labels
 
 
 @pytest.mark.parametrize("loss", [nn.CrossEntropyLoss(), nn.MSELoss()], ids=repr)
@@ -114,13 +115,13 @@ def test_steps_in_one_go_are_steps_one_by_one(batch_size, loss):
     index = np.random.default_rng(6).permutation(70)
     rates = np.geomspace(1e-2, 1e-3, -(-70 // batch_size))
 
-    net, images, labels, packing = lenet()
+    net, samples, labels = lenet()
     optimizer = optim.SDLM(net, lr=1.0)
-    optimizer.estimate(images, labels[index[:25]], loss, index=index[:25], **packing)
+    optimizer.estimate(samples[index[:25]], labels[index[:25]], loss)
     before = net.vector.copy()
     for step, rate in enumerate(rates):
         batch = index[step * batch_size : (step + 1) * batch_size]
-        net.train_step(images, labels[batch], loss, index=batch, **packing)
+        net.train_step(samples[batch], labels[batch], loss)
         optimizer.lr = float(rate)
         optimizer.step()
     assert np.mean(net.vector != before) > 0.9
@@ -129,9 +130,9 @@ def test_steps_in_one_go_are_steps_one_by_one(batch_size, loss):
         set_num_threads(threads)
         twin, *_ = lenet()
         other = optim.SDLM(twin, lr=1.0)
-        other.estimate(images, labels[index[:25]], loss, index=index[:25], **packing)
+        other.estimate(samples[index[:25]], labels[index[:25]], loss)
         _, taken, _ = twin.train_steps(
-            images, labels[index], loss, other, rates, batch_size=batch_size, index=index, **packing
+            samples[index], labels[index], loss, other, rates, batch_size=batch_size
         )
         assert (taken, other.steps, other.lr) == (len(rates), len(rates), rates[-1])
         assert_array_equal(other.curvature, optimizer.curvature)
@@ -139,18 +140,16 @@ def test_steps_in_one_go_are_steps_one_by_one(batch_size, loss):
 
 
 def test_an_estimate_is_what_the_model_measures():
-    net, images, labels, packing = lenet()
+    net, images, labels = lenet()
     optimizer = optim.SDLM(net, lr=0.1)
-    optimizer.estimate(images, labels, nn.CrossEntropyLoss(), **packing)
+    optimizer.estimate(images, labels, nn.CrossEntropyLoss())
     first = optimizer.curvature
-    assert_array_equal(
-        first, net.second_derivatives(images, labels, nn.CrossEntropyLoss(), **packing)
-    )
+    assert_array_equal(first, net.second_derivatives(images, labels, nn.CrossEntropyLoss()))
     kept = first.copy()
     net.vector[:] *= 0.5
-    net.second_derivatives(images, labels, nn.CrossEntropyLoss(), **packing)
+    net.second_derivatives(images, labels, nn.CrossEntropyLoss())
     assert_array_equal(optimizer.curvature, kept)  # until the next estimate
-    optimizer.estimate(images, labels, nn.CrossEntropyLoss(), **packing)
+    optimizer.estimate(images, labels, nn.CrossEntropyLoss())
     assert (optimizer.curvature != kept).any()
 
 
@@ -272,5 +271,5 @@ def test_training_lowers_the_loss():
     before, _ = loss(net.forward(x), labels)
     for _ in range(3):
         optimizer.estimate(x, labels, loss)
-        net.train_steps(x, labels, loss, optimizer, [0.02] * 64, batch_size=1, index=np.arange(64))
+        net.train_steps(x, labels, loss, optimizer, [0.02] * 64, batch_size=1)
     assert loss(net.forward(x), labels)[0] < before / 3

@@ -7,12 +7,12 @@ from lenet5c.datasets import mnist, resize
 from lenet5c.errors import UserError
 from lenet5c.recognition.digit import (
     BlankImageError,
-    find_box,
     center,
+    find_box,
     find_ink,
-    prepare_digit,
     measure_stroke,
     normalize_stroke,
+    prepare_digit,
 )
 from lenet5c.training import pretrained
 

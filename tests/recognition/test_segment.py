@@ -9,7 +9,7 @@ from sheets import sheet  # noqa: E402
 
 from lenet5c.datasets import mnist  # noqa: E402
 from lenet5c.recognition import Reader  # noqa: E402
-from lenet5c.recognition.segment import group_lines, find_pieces, remove_rules  # noqa: E402
+from lenet5c.recognition.segment import find_pieces, group_lines, remove_rules  # noqa: E402
 
 
 @pytest.fixture(scope="module")

@@ -9,8 +9,8 @@ from evaluations import make_evaluation
 from lenet5c import nn
 from lenet5c.datasets import Dataset, Preparation
 from lenet5c.report.pictures import activations, confusion, curves, errors, filters
-from lenet5c.report.style import png
 from lenet5c.training import TrainedModel, evaluate
+from lenet5c.training.plot_style import png
 
 matplotlib = pytest.importorskip("matplotlib.image") and pytest.importorskip("matplotlib")
 
@@ -108,7 +108,7 @@ def test_curves_of_any_history(history):
 
 
 def test_curves_need_a_row():
-    with pytest.raises(ValueError, match="history_rows is empty"):
+    with pytest.raises(ValueError, match="history_rows must have a row"):
         curves([])
 
 

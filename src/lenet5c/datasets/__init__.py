@@ -1,4 +1,6 @@
-"""Data sets of small images: MNIST (in the package), IDX files, image folders; their preparation."""
+"""Data sets of small images: MNIST (in the package), IDX files, image folders, preparation."""
+
+from __future__ import annotations
 
 from lenet5c.datasets.dataset import Dataset, DatasetError, Source
 from lenet5c.datasets.distortion import Distortion, EpochDistortion

@@ -7,7 +7,7 @@ import numpy as np
 
 
 def check_images(images: Any, *, empty: bool = True) -> None:
-    """Raise a TypeError or ValueError unless `images` is uint8 (N, C, H, W); N may be 0 if `empty`."""
+    """Raise an error unless `images` is uint8 of shape (N, C, H, W); N may be 0 if `empty`."""
     if not isinstance(images, np.ndarray):
         raise TypeError(f"images must be a NumPy array, got {type(images).__name__}")
     if images.dtype != np.uint8:

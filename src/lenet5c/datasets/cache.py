@@ -19,14 +19,14 @@ def cache_folder() -> Path:
     if os.environ.get(FOLDER):
         return Path(os.environ[FOLDER]).expanduser()
     if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
+        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
     elif sys.platform == "darwin":
         base = Path.home() / "Library" / "Caches"
     else:
-        base = os.environ.get("XDG_CACHE_HOME", "")
+        base = Path(os.environ.get("XDG_CACHE_HOME", ""))
         # The XDG specification has relative paths ignored.
-        base = base if os.path.isabs(base) else Path.home() / ".cache"
-    return Path(base) / "lenet5c"
+        base = base if base.is_absolute() else Path.home() / ".cache"
+    return base / "lenet5c"
 
 
 def is_offline() -> bool:
@@ -38,16 +38,9 @@ def is_offline() -> bool:
 def lock(
     path: Path, waiting: Callable[[], object] | None = None, pause: float = 0.2
 ) -> Iterator[None]:
-    """Hold a lock file, so that other processes wait; a killed process releases it.
+    """Hold a lock file, which stays, empty; a killed process releases it.
 
-    Parameters
-    ----------
-    path : Path
-        Stays, empty.
-    waiting : callable, optional
-        Called once if another process holds it.
-    pause : float, optional
-        Seconds between attempts.
+    `waiting` is called once if another process holds it; `pause` are the seconds between attempts.
     """
     with open(path, "ab") as file:
         while not _try_lock(file):
@@ -67,14 +60,14 @@ def _try_lock(file: BinaryIO) -> bool:
 
         try:
             file.seek(0)
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+            return True
         except OSError:
             return False
-        return True
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:
-        return True
+        pass
     return True

@@ -23,19 +23,7 @@ PAPER, INK, FAINT, FRAME = (255, 255, 255), (34, 34, 34), (120, 120, 120), (210,
 
 
 def write_contact_sheet(path: Path, inspection: Inspection) -> None:
-    """Draw a row of examples for each class into a PNG file.
-
-    Parameters
-    ----------
-    path : Path
-    inspection : lenet5c.datasets.inspection.Inspection
-        With examples.
-
-    Raises
-    ------
-    MissingExtraError
-        If Pillow is not installed.
-    """
+    """Draw a row of the examples of each class into a PNG file, with Pillow."""
     Image, ImageDraw, ImageFont = (
         require(f"PIL.{name}", "images", "contact sheets")
         for name in ("Image", "ImageDraw", "ImageFont")

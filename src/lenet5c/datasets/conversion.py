@@ -15,24 +15,9 @@ def to_image(picture: NDArray[np.uint8], image_shape: tuple[int, int, int]) -> N
     Nothing is cropped or framed: a picture of other proportions is stretched, by `resize`. A
     picture that has the size already keeps its pixels.
 
-    Parameters
-    ----------
-    picture : ndarray of uint8, shape (h, w), (h, w, 1) or (h, w, 3)
-        Gray, or red, green and blue.
-    image_shape : tuple of int
-        (C, H, W) with a C of 1 or 3. Colors become gray by the weights of ITU-R 601; gray becomes
-        three equal channels.
-
-    Returns
-    -------
-    ndarray of uint8, shape (C, H, W)
-
-    Raises
-    ------
-    TypeError, ValueError
-        If `picture` is not as above.
-    DatasetError
-        If C is neither 1 nor 3.
+    The picture is (h, w), (h, w, 1) or (h, w, 3): gray, or red, green and blue. Colors become gray
+    by the weights of ITU-R 601; gray becomes three equal channels. A DatasetError says that
+    `image_shape`, (C, H, W), has neither 1 nor 3 channels.
 
     Examples
     --------

@@ -1,5 +1,7 @@
 """Images with their labels, how they are divided, and the parts that a run uses."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass, replace
 from numbers import Integral, Real
 
@@ -75,7 +77,7 @@ class Dataset:
             f"{self.num_classes} classes>"
         )
 
-    def take(self, indices: ArrayLike) -> "Dataset":
+    def take(self, indices: ArrayLike) -> Dataset:
         """Return a copy of the images and labels at `indices`, in that order.
 
         Parameters
@@ -112,7 +114,7 @@ class Dataset:
 
     def split(
         self, count_or_fraction: float, seed: int | np.random.Generator, *, stratify: bool = False
-    ) -> tuple["Dataset", "Dataset"]:
+    ) -> tuple[Dataset, Dataset]:
         """Divide at random into two data sets that share nothing and together hold everything.
 
         Parameters
@@ -157,7 +159,7 @@ class Dataset:
         held_out[self._stratify(order, count) if stratify else order[:count]] = True
         return self.take(np.flatnonzero(~held_out)), self.take(np.flatnonzero(held_out))
 
-    def split_last(self, count: int) -> tuple["Dataset", "Dataset"]:
+    def split_last(self, count: int) -> tuple[Dataset, Dataset]:
         """Divide into all but the last `count` images, and those.
 
         Parameters

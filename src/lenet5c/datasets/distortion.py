@@ -1,5 +1,7 @@
 """Random distortions of training images, drawn anew for each presentation."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
@@ -115,7 +117,7 @@ class Distortion:
             object.__setattr__(self, name, value)  # a frozen dataclass sets its fields this way
 
     @classmethod
-    def named(cls, name: str) -> "Distortion":
+    def named(cls, name: str) -> Distortion:
         """Return one of the distortions in `NAMES`.
 
         Parameters
@@ -183,7 +185,7 @@ class Distortion:
         """
         return self.of_epoch(seed, epoch)(images, index)
 
-    def of_epoch(self, seed: int, epoch: int = 0) -> "EpochDistortion":
+    def of_epoch(self, seed: int, epoch: int = 0) -> EpochDistortion:
         """Return these distortions with their draws for one epoch.
 
         Parameters
@@ -205,7 +207,7 @@ class Distortion:
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> "Distortion":
+    def from_dict(cls, values: Mapping[str, Any]) -> Distortion:
         """Rebuild what `to_dict` described.
 
         Parameters
@@ -255,8 +257,9 @@ class EpochDistortion:
     >>> model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10, rng=0))
     >>> images, labels = np.full((20, 1, 8, 8), 100, np.uint8), np.arange(20) % 10
     >>> distort = Distortion(rotation=15).of_epoch(seed=1, epoch=4)
-    >>> loss, correct = model.train_step(images, labels, nn.CrossEntropyLoss(), scale=1 / 255,
-    ...                                  offset=np.zeros((1, 8, 8), np.float32), distort=distort)
+    >>> offset = np.zeros((1, 8, 8), np.float32)
+    >>> samples = nn.Samples(images, scale=1 / 255, offset=offset, distortion=distort)
+    >>> loss, correct = model.train_step(samples, labels, nn.CrossEntropyLoss())
     """
 
     distortion: Distortion
@@ -302,7 +305,7 @@ class EpochDistortion:
 
     @cached_property
     def stream(self) -> int:
-        """int : 64 bits of the seed and the epoch; a sample's draws follow from them and its number."""
+        """64 bits of the seed and the epoch, from which a sample's draws follow."""
         # 3: the order of an epoch is drawn from (seed, 1, epoch), the weights from (seed, 2).
         sequence = np.random.SeedSequence([int(self.seed), 3, int(self.epoch)])
         return int(sequence.generate_state(1, np.uint64)[0])

@@ -1,6 +1,5 @@
 """Downloads over HTTPS: from several addresses, resumed, and kept only if the SHA-256 is right."""
 
-import hashlib
 import http.client
 import json
 import os
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from lenet5c._files import digest
 from lenet5c._text import printable
 from lenet5c.datasets.dataset import DatasetError
 from lenet5c.datasets.registry import RemoteFile
@@ -34,27 +34,13 @@ class DownloadError(DatasetError):
 
 @dataclass(frozen=True)
 class Patience:
-    """How long to wait for a server, in seconds.
+    """How long to wait for a server, in seconds."""
 
-    Attributes
-    ----------
-    timeout : float
-        Without a byte.
-    window : float
-        After each, at least `least` bytes must have come.
-    least : int
-    attempts : int
-        At one address, where another may help: after a timeout, a broken connection or an error
-        of the server.
-    pause : float
-        Before another attempt; twice as long before each further one.
-    """
-
-    timeout: float = 30.0
-    window: float = 60.0
+    timeout: float = 30.0  #: without a byte
+    window: float = 60.0  #: after each, at least `least` bytes must have come
     least: int = 64 << 10
-    attempts: int = 3
-    pause: float = 1.0
+    attempts: int = 3  #: after a timeout, a broken connection or an error of the server
+    pause: float = 1.0  #: before another attempt; twice as long before each further one
 
 
 def fetch(
@@ -67,26 +53,9 @@ def fetch(
     """Download a file into a folder, unless it is there.
 
     An incomplete download stays beside it as ``.NAME.part``, and the next call continues it, also
-    from another address. Nothing has the file's name before its SHA-256 is right.
-
-    Parameters
-    ----------
-    file : lenet5c.datasets.registry.RemoteFile
-    folder : Path
-        It exists.
-    progress : callable, optional
-        Called with the number of bytes that are there and of all (None if not known).
-    patience : Patience, optional
-
-    Returns
-    -------
-    Path
-        Of the file.
-
-    Raises
-    ------
-    DownloadError
-        If no address has it.
+    from another address. Nothing has the file's name before its SHA-256 is right. `progress` is
+    called with the number of bytes that are there and of all (None if not known). A DownloadError
+    says that no address has the file.
     """
     target = Path(folder) / file.name
     if is_complete(file, target):
@@ -116,12 +85,9 @@ def describe_manual_download(file: RemoteFile, folder: Path) -> str:
 
 
 def is_complete(file: RemoteFile, path: Path) -> bool:
-    """Return whether `path` is the file, by its SHA-256; computed anew only if it has changed.
+    """Return whether `path` is the file; a DownloadError says that something else is there.
 
-    Raises
-    ------
-    DownloadError
-        If something else is there.
+    Its SHA-256 is computed anew only if it has changed since.
     """
     try:
         status = os.stat(path)
@@ -129,20 +95,11 @@ def is_complete(file: RemoteFile, path: Path) -> bool:
         return False
     if _read_json(_mark_path(path)) == _make_mark(status, file.sha256):
         return True
-    if (
-        not path.is_file()
-        or (file.exact and status.st_size != file.size)
-        or digest(path) != file.sha256
-    ):
+    fits = path.is_file() and (status.st_size == file.size or not file.exact)
+    if not fits or digest(path) != file.sha256:
         raise DownloadError(f"{path} must have the SHA-256 {file.sha256}; delete it")
     _write_mark(path, file.sha256)
     return True
-
-
-def digest(path: Path) -> str:
-    """Return the SHA-256 of a file, in hexadecimal digits."""
-    with open(path, "rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 class _Failure(Exception):

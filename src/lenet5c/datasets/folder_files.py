@@ -5,7 +5,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from lenet5c._text import count
@@ -18,7 +18,7 @@ PART_NAMES = {
     "validation": ("val", "valid", "validation"),
     "test": ("test", "testing"),
 }
-# Left behind by systems and archives, in small letters; names that begin with a dot are skipped too.
+# Left behind by systems and archives, in small letters; names with a leading dot are skipped too.
 LITTER = frozenset(
     {"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "system volume information"}
 )
@@ -30,22 +30,15 @@ LAYOUT = (
 
 @dataclass
 class FolderFiles:
-    """The images of a folder, by part and class.
+    """The images of a folder.
 
-    Attributes
-    ----------
-    class_names : tuple of str
-        Those of the training images, in natural order.
-    parts : dict of str to list
-        For each of 'train', 'validation' and 'test' that is there: for each class the paths of its
-        images, in natural order.
-    notes : list of str
-        Skipped files and folders, and why.
+    `parts` has for each of 'train', 'validation' and 'test' that is there, and for each class, the
+    paths of its images. Classes and images are in natural order; `notes` tell what was skipped.
     """
 
     class_names: tuple[str, ...]
     parts: dict[str, list[list[Path]]]
-    notes: list[str] = field(default_factory=list)
+    notes: list[str]
 
     def entries(self) -> list[tuple[str, int, Path]]:
         """Return (part, label, path) of each image."""
@@ -60,16 +53,8 @@ class FolderFiles:
 def list_folder(path: str | os.PathLike[str]) -> FolderFiles:
     """Find the images of a folder that has one folder for each class, in parts or not.
 
-    Parameters
-    ----------
-    path : str or path-like
-
-    Raises
-    ------
-    FileNotFoundError
-    DatasetError
-        If the folder is laid out in another way, has less than two classes, or a class of one
-        part is not in another.
+    A DatasetError says that the folder is laid out in another way, has less than two classes, or
+    that a class of one part is not in another.
     """
     root = Path(path)
     if not root.exists():
@@ -83,7 +68,7 @@ def list_folder(path: str | os.PathLike[str]) -> FolderFiles:
     parts = _find_parts(root, folders)
     if parts:
         if unused := [folder.name for folder in folders if folder not in parts.values()]:
-            lister.notes.append(f"beside train, not read: {_shorten(unused)}")
+            lister.notes.append(f"beside train, not read: {list_some(unused)}")
         inside = {part: lister.scan(folder)[0] for part, folder in parts.items()}
     elif images and not folders:
         raise DatasetError(f"{root} holds images, but no folders; {LAYOUT}")
@@ -98,7 +83,7 @@ def list_folder(path: str | os.PathLike[str]) -> FolderFiles:
 
 
 def natural_key(name: str) -> tuple[list[int | str], str]:
-    """Return the sorting key of a name: '2' before '10', 'b' beside 'B', the same on every system."""
+    """Return the sorting key of a name, on every system: '2' before '10', 'b' beside 'B'."""
     name = unicodedata.normalize("NFC", name)
     pieces = re.split(r"(\d+)", name.casefold())
     # Digits of all scripts count; pieces alternate, so a number is never compared with a text.
@@ -153,7 +138,7 @@ class _Lister:
                 f"{count(self.links, 'link')} out of the folder or to a folder, not followed"
             )
         if number := sum(self.other.values()):
-            kinds = _shorten(f"{n} {kind}" for kind, n in sorted(self.other.items()))
+            kinds = list_some(f"{n} {kind}" for kind, n in sorted(self.other.items()))
             notes.append(f"{count(number, 'file')} not named as images, not read: {kinds}")
         return notes
 
@@ -228,13 +213,14 @@ def _check_classes(
     return FolderFiles(tuple(names), parts, notes)
 
 
+def list_some(items: Iterable[str], most: int = 5, separator: str = ", ") -> str:
+    """Return the first items as a list in words, and how many more there are."""
+    items = list(items)
+    more = [f"and {len(items) - most:,} more"] if len(items) > most else []
+    return separator.join(items[:most] + more)
+
+
 def _describe_classes(names: list[str]) -> str:
     if len(names) > 1:
-        return f"the classes {_shorten(map(repr, names))} have"
+        return f"the classes {list_some(map(repr, names))} have"
     return f"the class {names[0]!r} has"
-
-
-def _shorten(names: Iterable[str], most: int = 5) -> str:
-    names = list(names)
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

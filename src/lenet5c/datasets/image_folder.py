@@ -1,6 +1,5 @@
 """A folder of images with one folder for each class, as a data set."""
 
-import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path, PurePath
@@ -9,10 +8,11 @@ from unicodedata import normalize
 import numpy as np
 from numpy.typing import NDArray
 
+from lenet5c._files import digest
 from lenet5c._text import count
 from lenet5c.datasets.conversion import is_gray, to_channels
 from lenet5c.datasets.dataset import Dataset, DatasetError, Source
-from lenet5c.datasets.folder_files import FolderFiles, list_folder
+from lenet5c.datasets.folder_files import FolderFiles, list_folder, list_some
 from lenet5c.datasets.pictures import describe_fault, read_pictures
 from lenet5c.datasets.resampling import resize
 
@@ -23,7 +23,6 @@ KEPT = 128
 TEST_SHARE = 1 / 6
 #: Bytes of all images together.
 MEMORY = 2 << 30
-SHOWN = 3
 
 
 def image_folder(
@@ -119,11 +118,11 @@ def image_folder(
             f"no folder for test: {len(chosen):,} of {len(parts):,} images are set aside for it"
         )
     known = (len(files.class_names), root.resolve().name, files.class_names)
-    train, validation, test = (
-        Dataset(array[chosen], labels[chosen], *known) if (chosen := parts == part).any() else None
-        for part in ("train", "validation", "test")
-    )
-    return Source(train, test, validation, "whole", tuple(notes))
+    made = {
+        part: Dataset(array[parts == part], labels[parts == part], *known)
+        for part in np.unique(parts).tolist()
+    }
+    return Source(made["train"], made["test"], made.get("validation"), "whole", tuple(notes))
 
 
 def set_aside(
@@ -133,19 +132,12 @@ def set_aside(
     share: float,
     seed: int,
 ) -> NDArray[np.int64]:
-    """Choose the images of a test set: of each class the share, at least one if it has three.
+    """Return the positions of a test set's images: of each class the share, at least one of three.
 
     If no class has three, one is chosen of each that has two. Each class keeps at least one image.
-
-    Returns
-    -------
-    ndarray of int64
-        Positions, in order.
     """
     order = [
-        hashlib.sha256(
-            f"{seed}/{normalize('NFC', name.as_posix())}".encode("utf-8", "surrogatepass")
-        ).digest()
+        digest(f"{seed}/{normalize('NFC', name.as_posix())}".encode("utf-8", "surrogatepass"))
         for name in names
     ]
     classes = [np.flatnonzero((labels == label) & free) for label in range(int(labels.max()) + 1)]
@@ -172,7 +164,7 @@ class _Images:
         self.channels, self.asked, self.memory = channels, size, memory
         self.expected, self.root = expected, root
         self.size = size
-        self.kept: list[NDArray[np.uint8] | None] = []
+        self.kept: list[NDArray[np.uint8]] = []
         self.shape: tuple[int, int] | None = None  # of all so far, while they keep it
         self.colored = channels == 3
 
@@ -200,15 +192,15 @@ class _Images:
         self._check_memory()
 
     def stack(self) -> NDArray[np.uint8]:
-        height, width = self.size or self.shape
-        stacked = np.empty((len(self.kept), 3 if self.colored else 1, height, width), np.uint8)
-        for i in range(len(stacked)):
-            stacked[i] = self.kept[i]  # one channel goes into all three
-            self.kept[i] = None  # else all would be there twice
+        size = self.size or self.shape or SIZE
+        stacked = np.empty((len(self.kept), 3 if self.colored else 1, *size), np.uint8)
+        for i in reversed(range(len(stacked))):
+            # One channel goes into all three. Popped, else all would be in memory twice.
+            stacked[i] = self.kept.pop()
         return stacked
 
     def _check_memory(self) -> None:
-        height, width = self.size or self.shape
+        height, width = self.size or self.shape or SIZE
         needed = self.expected * (3 if self.colored else 1) * height * width
         if needed > self.memory:
             raise DatasetError(
@@ -219,13 +211,12 @@ class _Images:
 
 
 def _report_bad(root: Path, bad: list[tuple[Path, str]], skip_bad: bool) -> str:
-    shown = "; ".join(f"{file.relative_to(root)} {why}" for file, why in bad[:SHOWN])
-    more = f"; and {len(bad) - SHOWN:,} more" if len(bad) > SHOWN else ""
+    shown = list_some((f"{file.relative_to(root)} {why}" for file, why in bad), 3, "; ")
     files = count(len(bad), "file")
     if skip_bad:
-        return f"{files} that cannot be read, left out: {shown}{more}"
+        return f"{files} that cannot be read, left out: {shown}"
     raise DatasetError(
-        f"{root}: {files} cannot be read ({shown}{more}); "
+        f"{root}: {files} cannot be read ({shown}); "
         "repair or delete them, or leave them out with --skip-bad"
     )
 

@@ -1,8 +1,10 @@
 """Inspection of a data set: its contents, and likely faults."""
 
+from __future__ import annotations
+
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,7 +15,7 @@ from numpy.typing import NDArray
 from lenet5c._text import count
 from lenet5c.datasets.conversion import is_gray, make_thumbnail
 from lenet5c.datasets.dataset import Source
-from lenet5c.datasets.folder_files import list_folder
+from lenet5c.datasets.folder_files import list_folder, list_some
 from lenet5c.datasets.idx import has_idx_files
 from lenet5c.datasets.image_folder import KEPT, SIZE
 from lenet5c.datasets.pictures import describe_fault, read_header, read_pictures
@@ -21,7 +23,6 @@ from lenet5c.datasets.source import NAMES, open_source
 
 #: A class is rare with fewer training images than this share of the largest class's.
 IMBALANCE = 0.1
-SHOWN = 5
 #: Height and width of examples, at most.
 EXAMPLE = 56
 
@@ -30,49 +31,23 @@ T = TypeVar("T")
 
 @dataclass
 class Inspection:
-    """The result of `inspect`.
-
-    Attributes
-    ----------
-    name : str
-    class_names : tuple of str
-    counts : dict of str to list of int
-        For each part the images of each class.
-    sizes : dict of str to int
-        Images of each 'HEIGHT x WIDTH'.
-    kinds : dict of str to int
-        Images of each file format and mode, such as 'PNG RGB'; of arrays 'gray' or 'color'.
-    image_shape : tuple of int
-        (C, H, W) that the images are trained as.
-    mean, std : list of float
-        Of the pixels of the training images before resizing, one for each channel, from 0 to 1.
-    duplicates, leaks, conflicts : list of list of str
-        Groups of images with the same pixels: in one part and class, in several parts, in several
-        classes.
-    blank : list of str
-        Images of one gray level or color.
-    unreadable : list of (str, str)
-        Files, and why.
-    notes : list of str
-    examples : dict
-        (part, class) -> some pictures.
-    """
+    """The result of `inspect`."""
 
     name: str
     class_names: tuple[str, ...]
-    counts: dict[str, list[int]]
-    sizes: dict[str, int]
-    kinds: dict[str, int]
-    image_shape: tuple[int, int, int]
-    mean: list[float]
+    counts: dict[str, list[int]]  #: for each part the images of each class
+    sizes: dict[str, int]  #: images of each 'HEIGHT x WIDTH'
+    kinds: dict[str, int]  #: images of each file format, such as 'PNG RGB'; or 'gray', 'color'
+    image_shape: tuple[int, int, int]  #: (C, H, W) that the images are trained as
+    mean: list[float]  #: of each channel of the training images, before resizing, from 0 to 1
     std: list[float]
-    duplicates: list[list[str]]
-    leaks: list[list[str]]
-    conflicts: list[list[str]]
-    blank: list[str]
-    unreadable: list[tuple[str, str]]
+    duplicates: list[list[str]]  #: groups of images with the same pixels in one part and class
+    leaks: list[list[str]]  #: the same in several parts
+    conflicts: list[list[str]]  #: the same in several classes
+    blank: list[str]  #: images of one gray level or color
+    unreadable: list[tuple[str, str]]  #: files, and why
     notes: list[str]
-    examples: dict = field(repr=False)
+    examples: dict = field(repr=False)  #: (part, class) -> some pictures
 
     def warnings(self) -> list[str]:
         """Return what should be looked at before training, a line each, the gravest first."""
@@ -89,7 +64,7 @@ class Inspection:
                     f"{count(len(groups), 'group')} of images {fault}: {_show_groups(groups)}"
                 )
         if self.unreadable:
-            shown = _show(f"{name} {why}" for name, why in self.unreadable)
+            shown = list_some((f"{name} {why}" for name, why in self.unreadable), separator="; ")
             lines.append(f"{count(len(self.unreadable), 'file')} that cannot be read: {shown}")
         if self.duplicates:
             spare = sum(len(group) - 1 for group in self.duplicates)
@@ -98,11 +73,12 @@ class Inspection:
                 f"{_show_groups(self.duplicates)}"
             )
         if self.blank:
-            lines.append(f"{count(len(self.blank), 'image')} of one tone: {_show(self.blank)}")
+            shown = list_some(self.blank, separator="; ")
+            lines.append(f"{count(len(self.blank), 'image')} of one tone: {shown}")
         train = self.counts["train"]
         if rare := [i for i, number in enumerate(train) if number < IMBALANCE * max(train)]:
             largest = self.class_names[train.index(max(train))]
-            shown = _show((f"{self.class_names[i]} ({train[i]:,})" for i in rare), ", ")
+            shown = list_some(f"{self.class_names[i]} ({train[i]:,})" for i in rare)
             lines.append(
                 "classes with less than a tenth of the training images of "
                 f"{largest} ({max(train):,}): {shown}"
@@ -118,16 +94,9 @@ class Inspection:
 def inspect(
     data: str, examples: int = 0, tell: Callable[[str], object] | None = None
 ) -> Inspection:
-    """Look at all images of a data set.
+    """Look at all images of a data set; `data` and `tell` are those of `open_source`.
 
-    Parameters
-    ----------
-    data : str
-        As `lenet5c.datasets.open_source` takes it.
-    examples : int, optional
-        Pictures of each part and class to keep, spread over it.
-    tell : callable, optional
-        As `lenet5c.datasets.open_source` takes it.
+    Of each part and class so many `examples` are kept, spread over it.
     """
     if data in NAMES or has_idx_files(data):
         return _inspect_arrays(data, open_source(data, tell=tell), examples)
@@ -167,8 +136,9 @@ def _inspect_folder(root: Path, examples: int) -> Inspection:
 
 def _inspect_arrays(data: str, source: Source, examples: int) -> Inspection:
     facts = _Facts(source.train.class_names)
-    parts = {"train": source.train, "validation": source.validation, "test": source.test}
-    parts = {part: dataset for part, dataset in parts.items() if dataset is not None}
+    parts = {"train": source.train, "test": source.test}
+    if source.validation is not None:
+        parts = {"train": source.train, "validation": source.validation, "test": source.test}
     for part, dataset in parts.items():
         kind = "gray" if dataset.images.shape[1] == 1 else "color"
         labels = dataset.labels.tolist()
@@ -199,7 +169,7 @@ class Look:
     squares: NDArray[np.int64]
 
     @classmethod
-    def at(cls, picture: NDArray[np.uint8]) -> "Look":
+    def at(cls, picture: NDArray[np.uint8]) -> Look:
         """Look at uint8 (h, w) or (h, w, C); without colors it is gray, however it is stored."""
         if picture.ndim == 3 and picture.shape[2] in (1, 3) and is_gray(picture):
             picture = picture[..., 0]
@@ -294,14 +264,9 @@ def spread(members: Sequence[T], number: int) -> Sequence[T]:
     return [members[i * len(members) // number] for i in range(number)]
 
 
-def _show(items: Iterable[str], separator: str = "; ") -> str:
-    items = list(items)
-    more = f"; and {len(items) - SHOWN:,} more" if len(items) > SHOWN else ""
-    return separator.join(items[:SHOWN]) + more
-
-
 def _show_groups(groups: list[list[str]]) -> str:
-    return _show(
+    texts = (
         " = ".join([*group[:3], f"{len(group) - 3} more"] if len(group) > 4 else group)
         for group in groups
     )
+    return list_some(texts, separator="; ")

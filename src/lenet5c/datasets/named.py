@@ -37,21 +37,9 @@ def load_named(
 ) -> Source:
     """Read a data set with a name; fetch it first where it is not in the cache.
 
-    Parameters
-    ----------
-    named : lenet5c.datasets.registry.NamedSet
-    folder : Path, optional
-        The cache, by default `lenet5c.datasets.cache.cache_folder`.
-    download : bool, optional
-        Allow downloads. ``LENET5C_OFFLINE=1`` forbids them as well.
-    tell : callable, optional
-        Called with a line of text before a download.
-    patience : Patience, optional
-
-    Raises
-    ------
-    DatasetError
-        If it is not there and cannot be fetched, or is no such data set.
+    `folder` is the cache, by default `cache_folder()`; ``LENET5C_OFFLINE=1`` forbids downloads, as
+    `download` does. `tell` is called with a line of text before each. A DatasetError says that the
+    data set cannot be fetched, or is not what its name says.
     """
     place = place_of(named, folder)
     if missing := missing_files(named, folder):
@@ -129,12 +117,12 @@ def _read(named: NamedSet, place: Path) -> Source:
         arrays = [load_idx(place / name) for name in named.members]
     names = named.class_names
     parts = []
-    for part, images, labels in (("train", *arrays[:2]), ("test", *arrays[2:])):
+    for part, images, labels in zip(("train", "test"), arrays[::2], arrays[1::2], strict=True):
         labels = _check_arrays(named, part, images, labels)
         if named.transposed:
             _transpose(images)
         parts.append(Dataset(images[:, np.newaxis], labels, len(names), named.name, names))
-    return Source(*parts, None, named.reading)
+    return Source(parts[0], parts[1], reading=named.reading)
 
 
 def _read_member(archive: zipfile.ZipFile, path: Path, name: str) -> NDArray[Any]:

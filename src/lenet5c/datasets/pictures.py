@@ -80,24 +80,11 @@ def read_picture(source: Any) -> NDArray[np.uint8]:
 def read_pictures(
     paths: Sequence[Path], finish: Callable[[NDArray[np.uint8]], Any] | None = None
 ) -> Iterator[Any]:
-    """Read picture files, several at once.
+    """Read picture files, several at once, with Pillow.
 
-    Parameters
-    ----------
-    paths : sequence of Path
-    finish : callable, optional
-        Applied to each picture on the thread that has read it: large pictures should not wait in
-        memory for their turn.
-
-    Yields
-    ------
-    object or Exception
-        For each path, in order: the result of `finish`, or the reason why the file cannot be read.
-
-    Raises
-    ------
-    MissingExtraError
-        If Pillow is not installed.
+    For each path, in order, the result of `finish` or the exception that says why the file cannot
+    be read. `finish` is applied to each picture on the thread that has read it, so that large
+    pictures need not wait in memory.
     """
     # MNIST does without it.
     from concurrent.futures import ThreadPoolExecutor
@@ -169,7 +156,7 @@ def _convert_array(array: NDArray[Any]) -> NDArray[np.uint8]:
     elif array.dtype.kind == "f":
         if not np.isfinite(array).all() or array.min() < 0 or array.max() > 1:
             raise PictureError(
-                "an array of floats must hold values from 0 to 1; divide it by 255, or make it uint8"
+                "an array of floats must hold values from 0 to 1; divide it by 255 or make it uint8"
             )
         array = (array * 255 + 0.5).astype(np.uint8)
     elif array.dtype.kind not in "iu":
@@ -226,7 +213,7 @@ def _read_file(file: BinaryIO, name: str) -> NDArray[np.uint8]:
 def _decode(image: Any, name: str) -> NDArray[np.uint8]:
     """Return the array of a picture that Pillow has opened."""
     ImageOps = require("PIL.ImageOps", "images", "pictures")
-    _check_size(*image.size, name)
+    _check_size(image.width, image.height, name)
     try:
         image.load()
         return _convert_mode(ImageOps.exif_transpose(image))
@@ -266,7 +253,7 @@ def _convert_mode(image: Any) -> NDArray[np.uint8]:
 
 
 def _reduce_depth(values: NDArray[Any]) -> NDArray[np.uint8]:
-    """Convert gray levels of more than eight bits by the range they seem to have, such as 12 bits."""
+    """Convert gray levels of more than eight bits by their likely range, such as 12 bits."""
     values = values.astype(np.float64)
     finite = np.isfinite(values)
     if not finite.all():

@@ -1,5 +1,7 @@
 """Preparation of uint8 images as the float32 input of a net: size, offset and scale."""
 
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 from numbers import Integral
@@ -11,7 +13,7 @@ from numpy.typing import NDArray
 from lenet5c.datasets._checks import check_images, check_number
 from lenet5c.datasets.resampling import resize
 
-_NAMED = {
+_NAMED: dict[str, dict[str, Any]] = {
     "default": dict(size=(32, 32), fit="pad", mean=0.1307, std=0.3081),
     # Minus the mean training image, in pixel units: 1/255 undoes the division by 255.
     "mean-image": dict(size=(32, 32), fit="pad", mean=0.0, std=1 / 255),
@@ -94,7 +96,7 @@ class Preparation:
             )
 
     @classmethod
-    def named(cls, name: str, train_images: NDArray[np.uint8] | None = None) -> "Preparation":
+    def named(cls, name: str, train_images: NDArray[np.uint8] | None = None) -> Preparation:
         """Return one of the preparations in `NAMES`.
 
         Parameters
@@ -236,7 +238,7 @@ class Preparation:
     @classmethod
     def from_dict(
         cls, values: Mapping[str, Any], mean_image: NDArray[np.float32] | None = None
-    ) -> "Preparation":
+    ) -> Preparation:
         """Rebuild what `to_dict` described.
 
         Parameters
@@ -303,7 +305,11 @@ def _check_size(size: Any) -> tuple[int, int]:
     if not isinstance(size, (tuple, list)) or len(size) != 2:
         raise ValueError(f"size must be a pair (height, width), got {size!r}")
     for side in size:
-        if isinstance(side, bool) or not isinstance(side, Integral) or not 1 <= side <= MAX_SIDE:
+        if (
+            isinstance(side, bool)
+            or not isinstance(side, Integral)
+            or not 1 <= int(side) <= MAX_SIDE
+        ):
             raise ValueError(f"size must hold two ints from 1 to {MAX_SIDE}, got {size!r}")
     return int(size[0]), int(size[1])
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path
 
 from lenet5c.datasets.dataset import READINGS, DatasetError, Source
@@ -17,21 +16,14 @@ NAMES = ("mnist", *NAMED_SETS)
 def source_name(data: str, argument: str = "--data") -> str:
     """Return a known name as it is, a folder as its full path: the form in a run's config.json.
 
-    Parameters
-    ----------
-    data : str
-    argument : str, optional
-        Its name in an error.
-
-    Raises
-    ------
-    DatasetError
-        If it is neither.
+    A DatasetError says that `data`, the value of `argument`, is neither.
     """
     if data in NAMES:
         return data
     path = Path(data)
     if not data or not path.is_dir():
+        from difflib import get_close_matches
+
         close = get_close_matches(data.lower(), NAMES, 1)
         meant = f"; did you mean {close[0]}?" if close else ""
         raise DatasetError(

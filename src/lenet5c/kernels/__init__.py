@@ -1,9 +1,9 @@
-"""Compiled kernels on NumPy arrays, usable alone: convolution, pooling, im2col and col2im, forward and backward."""
+"""Compiled kernels on NumPy arrays: convolution, pooling, im2col, forward and backward."""
 
 from lenet5c.kernels.columns import col2im, im2col
 from lenet5c.kernels.convolution import conv2d, conv2d_backward
-from lenet5c.kernels.simd.dispatch import isa
 from lenet5c.kernels.pooling import avg_pool2d, avg_pool2d_backward, max_pool2d, max_pool2d_backward
+from lenet5c.kernels.simd.dispatch import isa
 from lenet5c.kernels.threads import get_num_threads, set_num_threads
 
 __all__ = [

@@ -1,15 +1,18 @@
-"""im2col and col2im: windows of an image as the columns of a matrix, and back, for float32 and float64.
+"""im2col and col2im: windows of an image as the columns of a matrix, and back, for float32 and
+float64.
 
-    col[n, (c KH + kh) KW + kw, oh OW + ow] = x[n, c, oh SH + kh DH - PH, ow SW + kw DW - PW], or `fill` outside
-    x[n, c, h, w] += sum of the elements of col that im2col would take from there
+    col[n, (c KH + kh) KW + kw, oh OW + ow] = x[n, c, oh SH + kh DH - PH, ow SW + kw DW - PW], or
+    `fill` outside x[n, c, h, w] += sum of the elements of col that im2col would take from there
 """
 from cython.parallel cimport prange
 
 include "windows.pxi"
 
 
-cdef Window window_of(image, size, kernel_size, stride, padding, dilation, Py_ssize_t pixels, Py_ssize_t elements):
-    """The settings, once they are known to fit planes of so many pixels and as many columns' elements."""
+cdef Window window_of(image, size, kernel_size, stride, padding, dilation, Py_ssize_t pixels,
+                      Py_ssize_t elements):
+    """The settings, once they are known to fit planes of so many pixels and as many columns'
+    elements."""
     cdef Window w
     w.H, w.W = image
     w.OH, w.OW = size
@@ -22,10 +25,11 @@ cdef Window window_of(image, size, kernel_size, stride, padding, dilation, Py_ss
     return w
 
 
-def im2col(const real[:, :, ::1] x not None, image, size, kernel_size, stride, padding, dilation, double fill,
-           real[:, :, ::1] col not None, int num_threads):
+def im2col(const real[:, :, ::1] x not None, image, size, kernel_size, stride, padding, dilation,
+           double fill, real[:, :, ::1] col not None, int num_threads):
     """x (N, C, H W) -> col (N, C, KH KW OH OW), for image (H, W) and size (OH, OW)."""
-    cdef Window win = window_of(image, size, kernel_size, stride, padding, dilation, x.shape[2], col.shape[2])
+    cdef Window win = window_of(image, size, kernel_size, stride, padding, dilation, x.shape[2],
+                                col.shape[2])
     cdef Py_ssize_t C = x.shape[1], planes = x.shape[0] * x.shape[1], plane
     for plane in prange(planes, schedule="static", num_threads=num_threads, nogil=True):
         unfold(&x[plane // C, plane % C, 0], &win, <real>fill, &col[plane // C, plane % C, 0])
@@ -34,7 +38,8 @@ def im2col(const real[:, :, ::1] x not None, image, size, kernel_size, stride, p
 def col2im(const real[:, :, ::1] col not None, image, size, kernel_size, stride, padding, dilation,
            real[:, :, ::1] x not None, int num_threads):
     """Add col (N, C, KH KW OH OW) onto x (N, C, H W); as `im2col`."""
-    cdef Window win = window_of(image, size, kernel_size, stride, padding, dilation, x.shape[2], col.shape[2])
+    cdef Window win = window_of(image, size, kernel_size, stride, padding, dilation, x.shape[2],
+                                col.shape[2])
     cdef Py_ssize_t C = x.shape[1], planes = x.shape[0] * x.shape[1], plane
     for plane in prange(planes, schedule="static", num_threads=num_threads, nogil=True):
         fold(&col[plane // C, plane % C, 0], &win, &x[plane // C, plane % C, 0])

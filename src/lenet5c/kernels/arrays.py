@@ -1,4 +1,4 @@
-"""Arrays at the door: checked, brought into the form that the compiled code takes, and handed out."""
+"""Arrays at the door: checks, the form that the compiled code takes, outputs."""
 
 from math import prod
 
@@ -32,7 +32,8 @@ def check_array(name, array, ndim, dtype=None):
         raise TypeError(f"{name} has the dtype {array.dtype}; it should be float32 or float64")
     if dtype is not None and array.dtype != dtype:
         raise TypeError(
-            f"{name} has the dtype {array.dtype}, but another argument has {dtype}; convert one of them"
+            f"{name} has the dtype {array.dtype}, but another argument has {dtype}; "
+            "convert one of them"
         )
     if array.ndim != ndim:
         raise ValueError(f"{name} has the shape {array.shape}; it should have {ndim} dimensions")

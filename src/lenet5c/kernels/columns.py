@@ -1,4 +1,4 @@
-"""im2col and col2im on plain NumPy arrays, and the same without checks for those who have checked."""
+"""im2col and col2im on plain NumPy arrays, and the same without checks."""
 
 from math import prod
 
@@ -20,7 +20,8 @@ def im2col(x, kernel_size, stride=1, padding=0, dilation=1, *, out=None, num_thr
     Returns
     -------
     ndarray (N, C * KH * KW, OH * OW)
-        Element [n, (c KH + kh) KW + kw, oh OW + ow] is x[n, c, oh SH + kh DH - PH, ow SW + kw DW - PW], 0 outside.
+        Element [n, (c KH + kh) KW + kw, oh OW + ow] is x[n, c, oh SH + kh DH - PH, ow SW + kw DW -
+        PW], 0 outside.
 
     Examples
     --------
@@ -47,7 +48,8 @@ def im2col(x, kernel_size, stride=1, padding=0, dilation=1, *, out=None, num_thr
 def col2im(
     col, output_size, kernel_size, stride=1, padding=0, dilation=1, *, out=None, num_threads=None
 ):
-    """Add columns back onto the image they came from, as `torch.nn.functional.fold`: the transpose of `im2col`.
+    """Add columns back onto the image they came from, as `torch.nn.functional.fold`: the transpose
+    of `im2col`.
 
     Parameters
     ----------
@@ -71,7 +73,8 @@ def col2im(
     taps = prod(window[0])
     if col.shape[1] % taps != 0 or col.shape[1] == 0 or col.shape[2] != prod(size):
         raise ValueError(
-            f"col has the shape {col.shape}; for output_size {image} it should be (N, C * {taps}, {prod(size)})"
+            f"col has the shape {col.shape}; for output_size {image} it should be "
+            f"(N, C * {taps}, {prod(size)})"
         )
     shape = (len(col), col.shape[1] // taps, *image)
     check_elements("the image", shape)

@@ -1,8 +1,8 @@
 """Convolution on plain NumPy arrays.
 
-float32 runs on the compiled kernels: on tiles of 16 samples (a program of one op), or directly on the arrays, with
-16 channels or 16 groups side by side; `_Convolution._best_way` chooses. float64 runs as im2col and a matrix product, some
-rows of one sample at a time.
+float32 runs on the compiled kernels: on tiles of 16 samples (a program of one op), or directly on
+the arrays, with 16 channels or 16 groups side by side; `_Convolution._best_way` chooses. float64
+runs as im2col and a matrix product, some rows of one sample at a time.
 """
 
 from math import prod
@@ -10,7 +10,6 @@ from math import prod
 import numpy as np
 
 from lenet5c.kernels import threads
-from lenet5c.kernels.direct import _direct, strips
 from lenet5c.kernels.arrays import (
     check_array,
     check_out,
@@ -22,8 +21,10 @@ from lenet5c.kernels.arrays import (
     work_array,
 )
 from lenet5c.kernels.columns import fold, unfold, window_of
-from lenet5c.kernels.shapes import check_elements, conv2d_output_size
+from lenet5c.kernels.direct import _direct, strips
+from lenet5c.kernels.engine.ops import Conv2d
 from lenet5c.kernels.engine.single import single_op_program
+from lenet5c.kernels.shapes import check_elements, conv2d_output_size
 
 # Column matrices are made strip by strip, so that they take no more than this: 4 MiB of float64.
 COLUMN_ELEMENTS = 2**19
@@ -42,7 +43,8 @@ def conv2d(
     stride, padding, dilation : int or (int, int)
         Vertical and horizontal, in pixels; the padding is zeros.
     groups : int
-        Output channels are cut into as many groups, each of which sees its share of the input channels.
+        Output channels are cut into as many groups, each of which sees its share of the input
+        channels.
     out : ndarray (N, O, OH, OW), same dtype, optional
         Receives the result; may overlap an input.
     num_threads : int, optional
@@ -140,7 +142,7 @@ def conv2d_backward(
 
 
 class _Convolution:
-    """The checked settings of one convolution, and its ways: tiles, direct, or a matrix product a strip."""
+    """The checked settings of one convolution, and its ways: tiles, direct, matrix product."""
 
     def __init__(self, x, weight, bias, stride, padding, dilation, groups):
         check_array("x", x, 4)
@@ -150,7 +152,8 @@ class _Convolution:
         out_channels, channels, *kernel_size = weight.shape
         if 0 in weight.shape or x.shape[1] != channels * groups or out_channels % groups != 0:
             raise ValueError(
-                f"weight has the shape {weight.shape} and groups is {groups}, but x has {x.shape[1]} channels; weight "
+                f"weight has the shape {weight.shape} and groups is {groups}, but x has "
+                f"{x.shape[1]} channels; weight "
                 f"should be (O, {x.shape[1]} / groups, KH, KW) with O a multiple of groups"
             )
         if bias is not None:
@@ -165,7 +168,8 @@ class _Convolution:
         self.dx_way = self._best_way(x.shape[1])
 
     def _best_way(self, channels):
-        """How to compute so many channels of y, or of dx. See "Functional kernels" in docs/design.md.
+        """How to compute so many channels of y, or of dx. See "Functional kernels" in
+        docs/design.md.
 
         "tiles"    16 samples side by side, as in a program
         "units"    16 units side by side, a unit being one group of one sample
@@ -203,8 +207,18 @@ class _Convolution:
         return grads[:size].reshape(self.weight.shape), grads[size:]
 
     def _program(self):
+        kernel_size, stride, padding, dilation = self.window
+        params = 0, self.weight.size
         return single_op_program(
-            self.x_shape[1:], "conv2d", self.window, len(self.weight), self.groups
+            self.x_shape[1:],
+            Conv2d,
+            len(self.weight),
+            kernel_size,
+            *params,
+            stride,
+            padding,
+            dilation,
+            self.groups,
         )
 
     # Direct

@@ -2,14 +2,15 @@
 
     from lenet5c.kernels cimport cykernels
 
-Every function is serial, needs no GIL, allocates nothing and raises nothing, so it may be called from the caller's own
-`prange`. Arrays are C-contiguous, in the order (N, C, H, W); inputs and outputs must not overlap. Outputs are
-overwritten. `scratch` is memory of the caller's, in any state and alignment, of as many bytes as the function's
-`*_scratch` tells for the same sizes; no two calls may share it at the same time.
+Every function is serial, needs no GIL, allocates nothing and raises nothing, so it may be called
+from the caller's own `prange`. Arrays are C-contiguous, in the order (N, C, H, W); inputs and
+outputs must not overlap. Outputs are overwritten. `scratch` is memory of the caller's, in any state
+and alignment, of as many bytes as the function's `*_scratch` tells for the same sizes; no two calls
+may share it at the same time.
 
-A result of OK or more is success; a negative one is a Status, and then nothing has been written. Declarations are only
-ever added to this file: what compiles and runs against it today does so with every later version of the same
-ABI_VERSION.
+A result of OK or more is success; a negative one is a Status, and then nothing has been written.
+Declarations are only ever added to this file: what compiles and runs against it today does so with
+every later version of the same ABI_VERSION.
 """
 
 cdef enum:
@@ -56,8 +57,8 @@ cdef const char* instruction_set() noexcept nogil
 cdef const char* status_message(Py_ssize_t status) noexcept nogil
 
 # OH from H, or OW from W: how often a window fits along one axis, or a Status
-cdef Py_ssize_t output_extent(Py_ssize_t extent, Py_ssize_t kernel, Py_ssize_t stride, Py_ssize_t padding,
-                              Py_ssize_t dilation) noexcept nogil
+cdef Py_ssize_t output_extent(Py_ssize_t extent, Py_ssize_t kernel, Py_ssize_t stride,
+                              Py_ssize_t padding, Py_ssize_t dilation) noexcept nogil
 
 # Bytes of scratch, or a Status
 cdef Py_ssize_t conv2d_scratch(const Conv2dSizes* sizes) noexcept nogil
@@ -66,17 +67,22 @@ cdef Py_ssize_t pool2d_scratch(const Pool2dSizes* sizes) noexcept nogil
 cdef Py_ssize_t im2col_scratch(const Im2colSizes* sizes) noexcept nogil
 
 # bias may be NULL
-cdef int conv2d_f32(const Conv2dSizes* sizes, const float* x, const float* weight, const float* bias, float* y,
-                    void* scratch) noexcept nogil
-# dx, dweight and dbias may each be NULL, and is then not computed; so may x without dweight, and weight without dx
-cdef int conv2d_backward_f32(const Conv2dSizes* sizes, const float* dy, const float* x, const float* weight, float* dx,
-                             float* dweight, float* dbias, void* scratch) noexcept nogil
+cdef int conv2d_f32(const Conv2dSizes* sizes, const float* x, const float* weight,
+                    const float* bias, float* y, void* scratch) noexcept nogil
+# dx, dweight and dbias may each be NULL, and is then not computed; so may x without dweight, and
+# weight without dx
+cdef int conv2d_backward_f32(const Conv2dSizes* sizes, const float* dy, const float* x,
+                             const float* weight, float* dx, float* dweight, float* dbias,
+                             void* scratch) noexcept nogil
 
-cdef int max_pool2d_f32(const Pool2dSizes* sizes, const float* x, float* y, void* scratch) noexcept nogil
-cdef int max_pool2d_backward_f32(const Pool2dSizes* sizes, const float* dy, const float* x, float* dx,
+cdef int max_pool2d_f32(const Pool2dSizes* sizes, const float* x, float* y,
+                        void* scratch) noexcept nogil
+cdef int max_pool2d_backward_f32(const Pool2dSizes* sizes, const float* dy, const float* x,
+                                 float* dx, void* scratch) noexcept nogil
+cdef int avg_pool2d_f32(const Pool2dSizes* sizes, const float* x, float* y,
+                        void* scratch) noexcept nogil
+cdef int avg_pool2d_backward_f32(const Pool2dSizes* sizes, const float* dy, float* dx,
                                  void* scratch) noexcept nogil
-cdef int avg_pool2d_f32(const Pool2dSizes* sizes, const float* x, float* y, void* scratch) noexcept nogil
-cdef int avg_pool2d_backward_f32(const Pool2dSizes* sizes, const float* dy, float* dx, void* scratch) noexcept nogil
 
 # im2col needs no scratch: im2col_scratch checks the sizes and is 0
 cdef int im2col_f32(const Im2colSizes* sizes, const float* x, float* col) noexcept nogil

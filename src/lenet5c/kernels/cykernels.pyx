@@ -1,21 +1,26 @@
-"""The kernels for `cimport`; cykernels.pxd is the documentation. Here is nothing to call from Python.
+"""The kernels for `cimport`; cykernels.pxd is the documentation. Here is nothing to call from
+Python.
 
-Convolutions run on the strips of _strips.pyx, poolings on tiles of 16 planes, as those of `lenet5c.kernels` do.
+Convolutions run on the strips of _strips.pyx, poolings on tiles of 16 planes, as those of
+`lenet5c.kernels` do.
 """
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.string cimport memset
 
 from lenet5c.kernels.direct._strips cimport (
-    LANES, Geometry, Totals, Units, convolve_all, convolve_floats, gradient_floats, most_elements, offset_count,
-    plan_phase, plan_result, plan_totals, round_up, times, weight_gradient_all, write_offsets)
-from lenet5c.kernels.simd.tiles cimport AVG_POOL2D, MAX_POOL2D, Op, OpKind, TileKernels
+    Geometry, Totals, Units, convolve_all, convolve_floats, gradient_floats, most_elements,
+    offset_count, plan_phase, plan_result, plan_totals, times, weight_gradient_all, write_offsets)
+from lenet5c.kernels.simd.tiles cimport LANES, Op, OpKernels, TileKernels, find_op, round_up
 
 from lenet5c.kernels.simd import dispatch
 
 include "windows.pxi"
 
 cdef object capsule = dispatch.tiles  # keeps the table in memory
-cdef const TileKernels* kernels = <const TileKernels*>PyCapsule_GetPointer(capsule, b"lenet5c.TileKernels")
+cdef const TileKernels* kernels = <const TileKernels*>PyCapsule_GetPointer(
+    capsule, b"lenet5c.TileKernels")
+cdef const OpKernels* max_pool2d = find_op(kernels, b"max_pool2d")
+cdef const OpKernels* avg_pool2d = find_op(kernels, b"avg_pool2d")
 
 cdef enum:
     ALIGNMENT = 64
@@ -51,8 +56,8 @@ cdef const char* status_message(Py_ssize_t status) noexcept nogil:
 # Sizes
 
 
-cdef Py_ssize_t output_extent(Py_ssize_t extent, Py_ssize_t kernel, Py_ssize_t stride, Py_ssize_t padding,
-                              Py_ssize_t dilation) noexcept nogil:
+cdef Py_ssize_t output_extent(Py_ssize_t extent, Py_ssize_t kernel, Py_ssize_t stride,
+                              Py_ssize_t padding, Py_ssize_t dilation) noexcept nogil:
     cdef Py_ssize_t padded, reach
     if extent < 1 or kernel < 1 or stride < 1 or padding < 0 or dilation < 1:
         return INVALID_SIZE
@@ -68,9 +73,9 @@ cdef bint within(Py_ssize_t a, Py_ssize_t b, Py_ssize_t c, Py_ssize_t d) noexcep
     return times(times(a, b), times(c, d)) <= most_elements()
 
 
-cdef int set_window(Window* w, Py_ssize_t N, Py_ssize_t C, Py_ssize_t H, Py_ssize_t W, Py_ssize_t KH, Py_ssize_t KW,
-                    Py_ssize_t SH, Py_ssize_t SW, Py_ssize_t PH, Py_ssize_t PW, Py_ssize_t DH,
-                    Py_ssize_t DW) noexcept nogil:
+cdef int set_window(Window* w, Py_ssize_t N, Py_ssize_t C, Py_ssize_t H, Py_ssize_t W,
+                    Py_ssize_t KH, Py_ssize_t KW, Py_ssize_t SH, Py_ssize_t SW, Py_ssize_t PH,
+                    Py_ssize_t PW, Py_ssize_t DH, Py_ssize_t DW) noexcept nogil:
     """The window that all ops have, checked, with the size of its output."""
     w.H, w.W, w.KH, w.KW, w.SH, w.SW, w.PH, w.PW, w.DH, w.DW = H, W, KH, KW, SH, SW, PH, PW, DH, DW
     if N < 0 or C < 1:
@@ -90,7 +95,8 @@ cdef Py_ssize_t scratch_bytes(Py_ssize_t floats, Py_ssize_t offsets) noexcept no
     """With what the alignment may take, or a Status."""
     if floats > most_elements() or offsets > most_elements():
         return TOO_LARGE
-    return ALIGNMENT + round_up(floats) * <Py_ssize_t>sizeof(float) + offsets * <Py_ssize_t>sizeof(Py_ssize_t)
+    return (ALIGNMENT + round_up(floats) * <Py_ssize_t>sizeof(float)
+            + offsets * <Py_ssize_t>sizeof(Py_ssize_t))
 
 
 cdef float* aligned(void* memory) noexcept nogil:
@@ -106,8 +112,8 @@ cdef int set_units(Units* u, const Conv2dSizes* s) noexcept nogil:
     cdef int status
     if s is NULL:
         return NULL_POINTER
-    status = set_window(&w, s.N, s.C, s.H, s.W, s.KH, s.KW, s.stride_h, s.stride_w, s.padding_h, s.padding_w,
-                        s.dilation_h, s.dilation_w)
+    status = set_window(&w, s.N, s.C, s.H, s.W, s.KH, s.KW, s.stride_h, s.stride_w, s.padding_h,
+                        s.padding_w, s.dilation_h, s.dilation_w)
     if status != OK:
         return status
     if s.O < 1 or s.groups < 1:
@@ -142,8 +148,8 @@ cdef Py_ssize_t conv2d_scratch(const Conv2dSizes* sizes) noexcept nogil:
     return scratch_bytes(convolve_floats(&g, 1), offset_count(&g)) if status == OK else status
 
 
-cdef int conv2d_f32(const Conv2dSizes* sizes, const float* x, const float* weight, const float* bias, float* y,
-                    void* scratch) noexcept nogil:
+cdef int conv2d_f32(const Conv2dSizes* sizes, const float* x, const float* weight,
+                    const float* bias, float* y, void* scratch) noexcept nogil:
     cdef Units u
     cdef Geometry g
     cdef int status = set_units(&u, sizes)
@@ -193,15 +199,17 @@ cdef Py_ssize_t conv2d_backward_scratch(const Conv2dSizes* sizes) noexcept nogil
     return min(dx, dweight) if min(dx, dweight) < 0 else max(dx, dweight)
 
 
-cdef int conv2d_backward_f32(const Conv2dSizes* sizes, const float* dy, const float* x, const float* weight, float* dx,
-                             float* dweight, float* dbias, void* scratch) noexcept nogil:
+cdef int conv2d_backward_f32(const Conv2dSizes* sizes, const float* dy, const float* x,
+                             const float* weight, float* dx, float* dweight, float* dbias,
+                             void* scratch) noexcept nogil:
     cdef Units u
     cdef Py_ssize_t bytes = conv2d_backward_scratch(sizes)
     if bytes < 0:
         return <int>bytes
     set_units(&u, sizes)
     if scratch is NULL or (u.count > 0 and (
-            dy is NULL or (dweight is not NULL and x is NULL) or (dx is not NULL and weight is NULL))):
+            dy is NULL or (dweight is not NULL and x is NULL)
+            or (dx is not NULL and weight is NULL))):
         return NULL_POINTER
     if dx is not NULL and u.count > 0:
         data_gradient(&u, dy, weight, dx, aligned(scratch))
@@ -210,7 +218,8 @@ cdef int conv2d_backward_f32(const Conv2dSizes* sizes, const float* dy, const fl
     return OK
 
 
-cdef void data_gradient(Units* u, const float* dy, const float* weight, float* dx, float* memory) noexcept nogil:
+cdef void data_gradient(Units* u, const float* dy, const float* weight, float* dx,
+                        float* memory) noexcept nogil:
     cdef Geometry g
     cdef Py_ssize_t a, b
     u.blocked = units_fill_better(u.count, u.D)
@@ -231,27 +240,30 @@ cdef void weight_gradient(Units* u, const float* dy, const float* x, float* dwei
     weight_gradient_all(&g, x, dy, dweight, dbias, memory)
 
 
-# Pooling: planes know nothing of each other, so 16 of them go side by side, whatever samples they are of. The arena has the
-# input, then the output; behind it lies another one for the gradients.
+# Pooling: planes know nothing of each other, so 16 of them go side by side, whatever samples they
+# are of. The arena has the input, then the output; behind it lies another one for the gradients.
 
 
-cdef int set_pool(Op* op, const Pool2dSizes* s, OpKind kind) noexcept nogil:
+cdef int set_pool(Op* op, const Pool2dSizes* s, const OpKernels* op_kernels) noexcept nogil:
     """The op on a plane, checked."""
     cdef Window w
     cdef int status
     if s is NULL:
         return NULL_POINTER
-    status = set_window(&w, s.N, s.C, s.H, s.W, s.KH, s.KW, s.stride_h, s.stride_w, s.padding_h, s.padding_w, 1, 1)
+    status = set_window(&w, s.N, s.C, s.H, s.W, s.KH, s.KW, s.stride_h, s.stride_w, s.padding_h,
+                        s.padding_w, 1, 1)
     if status != OK:
         return status
     if 2 * s.padding_h > s.KH or 2 * s.padding_w > s.KW:
         return PADDING_TOO_LARGE
-    if not within(s.N, s.C, w.OH, w.OW) or not within(2, LANES, w.H, w.W) or not within(2, LANES, w.OH, w.OW):
+    if (not within(s.N, s.C, w.OH, w.OW) or not within(2, LANES, w.H, w.W)
+            or not within(2, LANES, w.OH, w.OW)):
         return TOO_LARGE
     memset(op, 0, sizeof(Op))
-    op.kind, op.count_pad, op.groups = kind, s.count_include_pad != 0, 1
+    op.kernels, op.count_pad, op.groups = op_kernels, s.count_include_pad != 0, 1
     op.C, op.H, op.W, op.O, op.OH, op.OW = 1, w.H, w.W, 1, w.OH, w.OW
-    op.KH, op.KW, op.SH, op.SW, op.PH, op.PW, op.DH, op.DW = w.KH, w.KW, w.SH, w.SW, w.PH, w.PW, 1, 1
+    op.KH, op.KW, op.SH, op.SW = w.KH, w.KW, w.SH, w.SW
+    op.PH, op.PW, op.DH, op.DW = w.PH, w.PW, 1, 1
     op.y = w.H * w.W * LANES
     return OK
 
@@ -260,7 +272,8 @@ cdef Py_ssize_t arena_floats(const Op* op) noexcept nogil:
     return (op.H * op.W + op.OH * op.OW) * LANES
 
 
-cdef void load_planes(const float* planes, Py_ssize_t count, Py_ssize_t size, float* tile) noexcept nogil:
+cdef void load_planes(const float* planes, Py_ssize_t count, Py_ssize_t size,
+                      float* tile) noexcept nogil:
     """The first of `count` planes, up to 16; lanes that are left repeat the first one."""
     cdef const float* lanes[LANES]
     cdef Py_ssize_t lane
@@ -271,11 +284,12 @@ cdef void load_planes(const float* planes, Py_ssize_t count, Py_ssize_t size, fl
 
 cdef Py_ssize_t pool2d_scratch(const Pool2dSizes* sizes) noexcept nogil:
     cdef Op op
-    cdef int status = set_pool(&op, sizes, MAX_POOL2D)
+    cdef int status = set_pool(&op, sizes, max_pool2d)
     return scratch_bytes(2 * arena_floats(&op), 0) if status == OK else status
 
 
-cdef int pool_forward(const Op* op, const Pool2dSizes* sizes, const float* x, float* y, void* scratch) noexcept nogil:
+cdef int pool_forward(const Op* op, const Pool2dSizes* sizes, const float* x, float* y,
+                      void* scratch) noexcept nogil:
     cdef Py_ssize_t tile, plane, planes = sizes.N * sizes.C, size = op.H * op.W, out = op.OH * op.OW
     cdef float* arena = aligned(scratch)
     if planes > 0 and (x is NULL or y is NULL or scratch is NULL):
@@ -283,13 +297,13 @@ cdef int pool_forward(const Op* op, const Pool2dSizes* sizes, const float* x, fl
     for tile in range((planes + LANES - 1) // LANES):
         plane = tile * LANES
         load_planes(x + plane * size, planes - plane, size, arena)
-        kernels.forward(op, NULL, arena, NULL)
+        op.kernels.forward(op, NULL, arena, NULL)
         kernels.unpack(arena + op.y, out, min(<Py_ssize_t>LANES, planes - plane), y + plane * out)
     return OK
 
 
-cdef int pool_backward(const Op* op, const Pool2dSizes* sizes, const float* dy, const float* x, float* dx,
-                       void* scratch) noexcept nogil:
+cdef int pool_backward(const Op* op, const Pool2dSizes* sizes, const float* dy, const float* x,
+                       float* dx, void* scratch) noexcept nogil:
     """x is NULL where the gradient does not depend on it."""
     cdef Py_ssize_t tile, plane, planes = sizes.N * sizes.C, size = op.H * op.W, out = op.OH * op.OW
     cdef float* arena = aligned(scratch)
@@ -300,37 +314,40 @@ cdef int pool_backward(const Op* op, const Pool2dSizes* sizes, const float* dy, 
         plane = tile * LANES
         if x is not NULL:
             load_planes(x + plane * size, planes - plane, size, arena)
-            kernels.forward(op, NULL, arena, NULL)
+            op.kernels.forward(op, NULL, arena, NULL)
         load_planes(dy + plane * out, planes - plane, out, gradients + op.y)
-        kernels.backward(op, NULL, arena, gradients, True, NULL, NULL, NULL)
+        op.kernels.backward(op, NULL, arena, gradients, True, NULL, NULL, NULL)
         kernels.unpack(gradients, size, min(<Py_ssize_t>LANES, planes - plane), dx + plane * size)
     return OK
 
 
-cdef int max_pool2d_f32(const Pool2dSizes* sizes, const float* x, float* y, void* scratch) noexcept nogil:
+cdef int max_pool2d_f32(const Pool2dSizes* sizes, const float* x, float* y,
+                        void* scratch) noexcept nogil:
     cdef Op op
-    cdef int status = set_pool(&op, sizes, MAX_POOL2D)
+    cdef int status = set_pool(&op, sizes, max_pool2d)
     return pool_forward(&op, sizes, x, y, scratch) if status == OK else status
 
 
-cdef int max_pool2d_backward_f32(const Pool2dSizes* sizes, const float* dy, const float* x, float* dx,
-                                 void* scratch) noexcept nogil:
+cdef int max_pool2d_backward_f32(const Pool2dSizes* sizes, const float* dy, const float* x,
+                                 float* dx, void* scratch) noexcept nogil:
     cdef Op op
-    cdef int status = set_pool(&op, sizes, MAX_POOL2D)
+    cdef int status = set_pool(&op, sizes, max_pool2d)
     if status == OK and x is NULL and sizes.N > 0:
         return NULL_POINTER
     return pool_backward(&op, sizes, dy, x, dx, scratch) if status == OK else status
 
 
-cdef int avg_pool2d_f32(const Pool2dSizes* sizes, const float* x, float* y, void* scratch) noexcept nogil:
+cdef int avg_pool2d_f32(const Pool2dSizes* sizes, const float* x, float* y,
+                        void* scratch) noexcept nogil:
     cdef Op op
-    cdef int status = set_pool(&op, sizes, AVG_POOL2D)
+    cdef int status = set_pool(&op, sizes, avg_pool2d)
     return pool_forward(&op, sizes, x, y, scratch) if status == OK else status
 
 
-cdef int avg_pool2d_backward_f32(const Pool2dSizes* sizes, const float* dy, float* dx, void* scratch) noexcept nogil:
+cdef int avg_pool2d_backward_f32(const Pool2dSizes* sizes, const float* dy, float* dx,
+                                 void* scratch) noexcept nogil:
     cdef Op op
-    cdef int status = set_pool(&op, sizes, AVG_POOL2D)
+    cdef int status = set_pool(&op, sizes, avg_pool2d)
     return pool_backward(&op, sizes, dy, NULL, dx, scratch) if status == OK else status
 
 
@@ -341,8 +358,8 @@ cdef int set_columns(Window* w, const Im2colSizes* s) noexcept nogil:
     cdef int status
     if s is NULL:
         return NULL_POINTER
-    status = set_window(w, s.N, s.C, s.H, s.W, s.KH, s.KW, s.stride_h, s.stride_w, s.padding_h, s.padding_w,
-                        s.dilation_h, s.dilation_w)
+    status = set_window(w, s.N, s.C, s.H, s.W, s.KH, s.KW, s.stride_h, s.stride_w, s.padding_h,
+                        s.padding_w, s.dilation_h, s.dilation_w)
     if status == OK and not within(times(s.N, s.C), times(s.KH, s.KW), w.OH, w.OW):
         return TOO_LARGE
     return status

@@ -1,7 +1,7 @@
 """Pooling on plain NumPy arrays.
 
-Planes know nothing of each other, so float32 runs on tiles of 16 planes, whatever samples they are of; float64 runs as
-im2col and a reduction, some planes at a time.
+Planes know nothing of each other, so float32 runs on tiles of 16 planes, whatever samples they are
+of; float64 runs as im2col and a reduction, some planes at a time.
 """
 
 from math import prod
@@ -18,8 +18,10 @@ from lenet5c.kernels.arrays import (
     work_array,
 )
 from lenet5c.kernels.columns import fold, unfold, window_of
-from lenet5c.kernels.shapes import pool2d_output_size
+from lenet5c.kernels.engine.ops import AvgPool2d, MaxPool2d
+from lenet5c.kernels.engine.samples import Samples
 from lenet5c.kernels.engine.single import single_op_program
+from lenet5c.kernels.shapes import pool2d_output_size
 
 # Windows as columns take no more than this at a time, unless one plane does: 4 MiB of float64.
 COLUMN_ELEMENTS = 2**19
@@ -74,14 +76,16 @@ def max_pool2d_backward(dy, x, kernel_size, stride=None, padding=0, *, out=None,
 def avg_pool2d(
     x, kernel_size, stride=None, padding=0, count_include_pad=True, *, out=None, num_threads=None
 ):
-    """The mean of each window; padding is zeros, which the divisor counts unless `count_include_pad` is False.
+    """The mean of each window; padding is zeros, which the divisor counts unless
+    `count_include_pad` is False.
 
     Parameters
     ----------
     x, kernel_size, stride, padding, out, num_threads
         As of `max_pool2d`, and so are the result and the errors.
     count_include_pad : bool
-        Whether a window at the border is divided by its whole size, or by its part within the image.
+        Whether a window at the border is divided by its whole size, or by its part within the
+        image.
 
     Returns
     -------
@@ -120,7 +124,8 @@ def avg_pool2d_backward(
     """
     shape = getattr(x_shape, "shape", x_shape)
     check_array("dy", dy, 4)
-    # A stand-in of the right shape that takes no memory: the gradient of a mean does not depend on the input.
+    # A stand-in of the right shape that takes no memory: the gradient of a mean does not depend on
+    # the input.
     try:
         x = np.broadcast_to(np.zeros((), dy.dtype), shape)
     except (TypeError, ValueError):
@@ -138,15 +143,16 @@ class _Pooling:
         check_array(name, x, 4)
         self.kind, self.count_include_pad = kind, bool(count_include_pad)
         self.window = window_of(kernel_size, kernel_size if stride is None else stride, padding, 1)
+        self.op = MaxPool2d, *self.window[:3]
+        if kind == "avg_pool2d":
+            self.op = AvgPool2d, *self.window[:3], self.count_include_pad
         self.image = x.shape[2:]
         self.size = pool2d_output_size(self.image, *self.window[:3])
         self.x_shape, self.out_shape = x.shape, (x.shape[1], *self.size)
         self.on_tiles = x.dtype == np.float32
 
     def program(self):
-        return single_op_program(
-            (1, *self.image), self.kind, self.window, None, None, self.count_include_pad
-        )
+        return single_op_program((1, *self.image), *self.op)
 
     def forward(self, x, out, num_threads):
         shape = (len(x), *self.out_shape)
@@ -170,8 +176,9 @@ class _Pooling:
             # The gradient of a mean does not depend on the input: one plane of it will do for all.
             same = None if self.kind == "max_pool2d" else np.zeros(len(x) * x.shape[1], np.int64)
             planes = _planes(x if same is None else x[:1, :1])
+            planes = planes if same is None else Samples(planes, same)
             self.program().backward(
-                planes, _planes(dy), _no_params(), _no_params(), _planes(work), count, same
+                planes, _planes(dy), _no_params(), _no_params(), _planes(work), count
             )
         else:
             work[...] = 0
@@ -205,7 +212,7 @@ class _Pooling:
         fold(columns.reshape(1, -1, prod(self.size)), self.window, self.size, dx[None], num_threads)
 
     def _first_maximum(self, columns):
-        """Where each window has its first maximum, never in the border: that would lose an image's own -inf."""
+        """Argmax of each window: the first maximum, never in the border, even beside -inf."""
         inside = self._columns(np.ones((1, *self.image), columns.dtype), 0, 1)[0] > 0
         largest = columns.max(axis=1, keepdims=True)
         is_largest = (columns == largest) | np.isnan(columns)

@@ -1,4 +1,4 @@
-"""How much processor time the process's control groups, such as those of a container, leave it (Linux only)."""
+"""Quota of processor time of the process's control groups, as a container's (Linux only)."""
 
 from functools import cache
 from pathlib import Path
@@ -8,8 +8,8 @@ from pathlib import Path
 def cpu_quota(root="/"):
     """Processors whose time the process may take, such as 1.5; None without a limit. Read once.
 
-    A group's limit holds for the groups in it, so the least on the way up counts. What cannot be read, or says
-    nothing sensible, is no limit.
+    A group's limit holds for the groups in it, so the least on the way up counts. What cannot be
+    read, or says nothing sensible, is no limit.
     """
     return min((limit for folder in _groups(Path(root)) for limit in _limits(folder)), default=None)
 
@@ -17,8 +17,8 @@ def cpu_quota(root="/"):
 def _groups(root):
     """The folders where the process's groups may be, and those around them.
 
-    A container may see its group as the root of the file system although /proc names the path outside: folders that
-    are not there are passed over, and the way up ends at that root.
+    A container may see its group as the root of the file system although /proc names the path
+    outside: folders that are not there are passed over, and the way up ends at that root.
     """
     for line in _read(root / "proc/self/cgroup").splitlines():
         _, _, names_and_path = line.partition(":")

@@ -1,8 +1,9 @@
-"""Sizes of windows: how large the output of a convolution or a pooling is, and whether its settings make sense."""
+"""Sizes and checks of windows: the output size of a convolution or a pooling."""
 
 from operator import index
 
-# An array larger than this cannot be addressed; sizes are multiplied as Python integers and held against it.
+# An array larger than this cannot be addressed; sizes are multiplied as Python integers and held
+# against it.
 MAX_ELEMENTS = 2**40
 MAX_SETTING = 2**31 - 1
 
@@ -34,7 +35,8 @@ def conv2d_output_size(size, kernel_size, stride=1, padding=0, dilation=1):
         reach = dilation[axis] * (kernel_size[axis] - 1) + 1
         if reach > padded:
             raise ValueError(
-                f"kernel_size is {kernel_size} and covers {reach} pixels of {name}, but the padded input has "
+                f"kernel_size is {kernel_size} and covers {reach} pixels of {name}, but the "
+                "padded input has "
                 f"{padded}; use a smaller kernel_size or dilation, or a larger padding"
             )
         out.append((padded - reach) // stride[axis] + 1)
@@ -48,7 +50,8 @@ def pool2d_output_size(size, kernel_size, stride=None, padding=0):
     for axis in (0, 1):
         if 2 * padding[axis] > kernel_size[axis]:
             raise ValueError(
-                f"padding is {padding}; it should be at most half of kernel_size, which is {kernel_size}"
+                f"padding is {padding}; it should be at most half of kernel_size, "
+                f"which is {kernel_size}"
             )
     return conv2d_output_size(size, kernel_size, kernel_size if stride is None else stride, padding)
 

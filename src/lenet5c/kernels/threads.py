@@ -19,9 +19,10 @@ _fork = threading.local()
 def set_num_threads(num_threads):
     """Threads for every call that does not say otherwise; None goes back to the default.
 
-    The default is the processors this process may run on now, but no more than a container's quota of processor time
-    (rounded up), nor than a limit set in OpenMP itself, such as by threadpoolctl. OMP_NUM_THREADS, set before the
-    start, takes the place of processors and quota. This function beats them all.
+    The default is the processors this process may run on now, but no more than a container's quota
+    of processor time (rounded up), nor than a limit set in OpenMP itself, such as by threadpoolctl.
+    OMP_NUM_THREADS, set before the start, takes the place of processors and quota. This function
+    beats them all.
 
     Parameters
     ----------
@@ -44,7 +45,7 @@ def default(openmp, processors, quota, wish):
 
 
 def limits():
-    """What the default is made from: OpenMP's own count, processors, quota or None, OMP_NUM_THREADS or None."""
+    """Return OpenMP's count, processors, quota or None, OMP_NUM_THREADS or None."""
     return {
         "openmp": _openmp.max_threads(),
         "processors": _openmp.processors(),
@@ -54,7 +55,7 @@ def limits():
 
 
 def wished(text):
-    """The thread count in a value of OMP_NUM_THREADS, such as '4' or, for nested regions, '4,2'; None without one."""
+    """Return the count in a value of OMP_NUM_THREADS, as '4' or (nested) '4,2', or None."""
     counts = [part.strip() for part in text.split(",")]
     if all(count.isascii() and count.isdecimal() and int(count) > 0 for count in counts):
         return int(counts[0])
@@ -77,7 +78,7 @@ def check_num_threads(num_threads):
 
 
 def effective(num_threads=None):
-    """The thread count of one call: its own wish, or the default; 1 in a child that the fork left without a pool."""
+    """Return the thread count of a call; 1 in a child that a fork left without a pool."""
     global _used
     count = get_num_threads() if num_threads is None else check_num_threads(num_threads)
     if _stranded:
@@ -86,10 +87,11 @@ def effective(num_threads=None):
     return count
 
 
-# A fork copies the forking thread only. GNU OpenMP in the child would wait forever for the threads of its pool, so the
-# pool is ended before the fork; parent and child start new ones when they need them. Pools of other Python threads
-# stay as they are: the child never sees their threads nor their pools again. Where a pool cannot be ended (another
-# runtime, a fork inside a region), a child of a process that has used threads is serial.
+# A fork copies the forking thread only. GNU OpenMP in the child would wait forever for the threads
+# of its pool, so the pool is ended before the fork; parent and child start new ones when they need
+# them. Pools of other Python threads stay as they are: the child never sees their threads nor their
+# pools again. Where a pool cannot be ended (another runtime, a fork inside a region), a child of a
+# process that has used threads is serial.
 
 
 def _before_fork():
@@ -111,4 +113,7 @@ def _after_fork_in_child():
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(
-        before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)  # fmt: skip
+        before=_before_fork,
+        after_in_parent=_after_fork_in_parent,
+        after_in_child=_after_fork_in_child,
+    )

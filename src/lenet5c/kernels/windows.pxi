@@ -1,6 +1,7 @@
 # im2col and col2im of one image plane, for float32 and float64.
 #
-#   rows[(kh KW + kw), oh OW + ow] = image[oh SH + kh DH - PH, ow SW + kw DW - PW], or `fill` outside
+#   rows[(kh KW + kw), oh OW + ow] = image[oh SH + kh DH - PH, ow SW + kw DW - PW], or `fill`
+#     outside
 
 ctypedef fused real:
     float

@@ -1,5 +1,6 @@
 """Layers, losses and models, with explicit forward and backward passes over NumPy arrays."""
 
+from lenet5c.kernels.engine.samples import Samples
 from lenet5c.nn.activation import ReLU, ScaledTanh, Sigmoid, Tanh
 from lenet5c.nn.batch_norm import BatchNorm1d, BatchNorm2d
 from lenet5c.nn.convolution import Conv2d
@@ -31,6 +32,7 @@ __all__ = [
     "MaxPool2d",
     "RBF",
     "ReLU",
+    "Samples",
     "ScaledTanh",
     "Sequential",
     "Sigmoid",

@@ -1,5 +1,6 @@
 """Elementwise activations."""
 
+from lenet5c.kernels.engine import ops
 from lenet5c.nn.tile_layer import TileLayer
 
 
@@ -18,7 +19,7 @@ class _Activation(TileLayer):
         return self.backward(self.backward(d2y))
 
     def tile_op(self, offset):
-        return {"kind": self.kind}
+        return ops.Activation(self.kind)
 
     def __repr__(self):
         return f"{type(self).__name__}()"
@@ -91,7 +92,7 @@ class ScaledTanh(_Activation):
         self.amplitude, self.slope = float(amplitude), float(slope)
 
     def tile_op(self, offset):
-        return {"kind": self.kind, "amplitude": self.amplitude, "slope": self.slope}
+        return ops.Activation(self.kind, (self.amplitude, self.slope))
 
     def __repr__(self):
         return f"ScaledTanh({self.amplitude:g}, {self.slope:g})"

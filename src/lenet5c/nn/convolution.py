@@ -5,6 +5,7 @@ from operator import index
 
 import numpy as np
 
+from lenet5c.kernels.engine import ops
 from lenet5c.kernels.shapes import check_elements, conv2d_output_size, pair
 from lenet5c.nn.initialize import draw
 from lenet5c.nn.tile_layer import TileLayer
@@ -149,18 +150,17 @@ class Conv2d(TileLayer):
         connections = None
         if self.connection_table is not None:
             connections = np.flatnonzero(self.connection_table.T).astype(np.intp)
-        return {
-            "kind": "conv2d",
-            "out_channels": self.out_channels,
-            "connections": connections,
-            "kernel_size": self.kernel_size,
-            "stride": self.stride,
-            "padding": self.padding,
-            "dilation": self.dilation,
-            "groups": self.groups,
-            "weight": offset("weight"),
-            "bias": offset("bias"),
-        }
+        return ops.Conv2d(
+            self.out_channels,
+            self.kernel_size,
+            offset("weight"),
+            offset("bias"),
+            self.stride,
+            self.padding,
+            self.dilation,
+            self.groups,
+            connections,
+        )
 
     def __repr__(self):
         return f"Conv2d({self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size})"

@@ -4,6 +4,7 @@ from math import prod
 
 import numpy as np
 
+from lenet5c.kernels.engine import ops
 from lenet5c.kernels.shapes import check_elements
 from lenet5c.nn.convolution import positive
 from lenet5c.nn.initialize import draw
@@ -67,12 +68,7 @@ class Linear(TileLayer):
         return self.chain.backward_squared(d2y)
 
     def tile_op(self, offset):
-        return {
-            "kind": "linear",
-            "out_features": self.out_features,
-            "weight": offset("weight"),
-            "bias": offset("bias"),
-        }
+        return ops.Linear(self.out_features, offset("weight"), offset("bias"))
 
     def __repr__(self):
         return f"Linear({self.in_features}, {self.out_features})"
@@ -98,7 +94,7 @@ class Flatten(TileLayer):
         return self.backward(d2y)
 
     def tile_op(self, offset):
-        return {"kind": "flatten"}
+        return ops.Flatten()
 
     def __repr__(self):
         return "Flatten()"

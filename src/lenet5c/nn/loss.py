@@ -6,10 +6,10 @@ from math import prod
 import numpy as np
 
 from lenet5c.kernels import threads
-from lenet5c.kernels.engine import lowering
-from lenet5c.kernels.simd import dispatch
-from lenet5c.kernels.engine._program import Program
 from lenet5c.kernels.arrays import contiguous, rows
+from lenet5c.kernels.engine import lowering
+from lenet5c.kernels.engine._program import Program
+from lenet5c.kernels.simd import dispatch
 from lenet5c.nn.layer import check_batch
 
 

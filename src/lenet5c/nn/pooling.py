@@ -4,6 +4,7 @@ from math import prod
 
 import numpy as np
 
+from lenet5c.kernels.engine import ops
 from lenet5c.kernels.shapes import pair, pool2d_output_size
 from lenet5c.nn.convolution import positive
 from lenet5c.nn.initialize import draw
@@ -30,15 +31,6 @@ class _Pool2d(TileLayer):
 
     def connections(self, input_shape):
         return prod(self.kernel_size) * prod(self.output_shape(input_shape))
-
-    def tile_op(self, offset):
-        return {
-            "kind": self.kind,
-            "kernel_size": self.kernel_size,
-            "stride": self.stride,
-            "padding": self.padding,
-            "count_include_pad": self.count_include_pad,
-        }
 
     def __repr__(self):
         return f"{type(self).__name__}({self.kernel_size}, stride={self.stride})"
@@ -73,6 +65,9 @@ class MaxPool2d(_Pool2d):
 
     kind = "max_pool2d"
 
+    def tile_op(self, offset):
+        return ops.MaxPool2d(self.kernel_size, self.stride, self.padding)
+
     def backward_second(self, d2y, dy=None):
         return self.backward(d2y)
 
@@ -102,6 +97,9 @@ class AvgPool2d(_Pool2d):
     def __init__(self, kernel_size, stride=None, padding=0, count_include_pad=True):
         super().__init__(kernel_size, stride, padding)
         self.count_include_pad = bool(count_include_pad)
+
+    def tile_op(self, offset):
+        return ops.AvgPool2d(self.kernel_size, self.stride, self.padding, self.count_include_pad)
 
     def backward_second(self, d2y, dy=None):
         """Each input counts as 1 / divisor: its square."""
@@ -183,8 +181,7 @@ class Subsample2d(TileLayer):
         return self.chain.backward_squared(d2y, squared)
 
     def tile_op(self, offset):
-        params = {"weight": offset("weight"), "bias": offset("bias")}
-        return {"kind": "subsample2d", "kernel_size": self.kernel_size, **params}
+        return ops.Subsample2d(self.kernel_size, offset("weight"), offset("bias"))
 
     def __repr__(self):
         return f"Subsample2d({self.channels}, kernel_size={self.kernel_size})"

@@ -4,6 +4,7 @@ from math import prod
 
 import numpy as np
 
+from lenet5c.kernels.engine import ops
 from lenet5c.nn.layer import check_gradient
 from lenet5c.nn.tile_layer import TileLayer
 
@@ -118,7 +119,7 @@ class RBF(TileLayer):
         return d2x
 
     def tile_op(self, offset):
-        return {"kind": "rbf", "codes": self.buffers["codes"]}
+        return ops.Rbf(self.buffers["codes"])
 
     def __repr__(self):
         classes, features = self.buffers["codes"].shape

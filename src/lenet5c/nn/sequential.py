@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from lenet5c.kernels.arrays import contiguous
+from lenet5c.kernels.engine.samples import Samples
 from lenet5c.nn.layer import Home, Layer, check_batch
 from lenet5c.nn.linear import Flatten
 from lenet5c.nn.loss import check_labels
@@ -141,7 +141,7 @@ class Sequential(Layer):
             d2y, dy = np.asarray(segment.backward_second(d2y, dy), np.float32), None
         return d2y
 
-    def second_derivatives(self, samples, labels, loss, *, index=None, scale=1.0, offset=None):
+    def second_derivatives(self, samples, labels, loss):
         """The mean loss's second derivative by each parameter: diagonal, in the Gauss-Newton approximation.
 
         Eq. 23 to 27 of LeCun et al. (1998). Running statistics and random generators of layers are as before; what
@@ -149,7 +149,7 @@ class Sequential(Layer):
 
         Parameters
         ----------
-        samples, loss, index, scale, offset
+        samples, loss
             As in `train_step`; but any number of samples, at least one.
         labels : ndarray of int (N,)
 
@@ -167,10 +167,9 @@ class Sequential(Layer):
         >>> model.second_derivatives(x, np.zeros(2, int), nn.MSELoss())  # 2 x^2 and 2, averaged
         array([10.,  4.,  2.], dtype=float32)
         """
-        index, offset = check_samples(samples, index, offset)
-        whole = np.arange(len(samples)) if index is None else index
-        labels = check_labels(labels, len(whole))
-        if len(whole) == 0:
+        samples = Samples.of(samples)
+        labels = check_labels(labels, len(samples))
+        if len(samples) == 0:
             raise ValueError(
                 "there are no samples; second derivatives are a mean over at least one"
             )
@@ -178,10 +177,10 @@ class Sequential(Layer):
         before = [(layer, _changing(layer)) for layer in self._flat()]
         try:
             with np.errstate(over="ignore", invalid="ignore"):  # seen in the result
-                for chunk in np.array_split(np.arange(len(whole)), -(-len(whole) // SECOND_CHUNK)):
-                    y = self.forward(
-                        materialise(samples, whole[chunk], scale, offset), training=True
-                    )
+                for chunk in np.array_split(
+                    np.arange(len(samples)), -(-len(samples) // SECOND_CHUNK)
+                ):
+                    y = self.forward(samples[chunk].values(), training=True)
                     dy, d2y = loss.second(y, labels[chunk])
                     self.backward_second(d2y, dy)
                     total += self.curvature_vector * float(len(chunk))
@@ -190,26 +189,17 @@ class Sequential(Layer):
                 layer.buffers.update(buffers)
                 if random:
                     layer.rng.bit_generator.state = random
-        self.curvature_vector[:] = total / len(whole)
+        self.curvature_vector[:] = total / len(samples)
         return self.curvature_vector
 
-    def train_step(
-        self, samples, labels, loss, *, index=None, scale=1.0, offset=None, distort=None
-    ):
+    def train_step(self, samples, labels, loss):
         """Forward, loss and backward for one batch: what one would do by hand, to the bit, in one sweep.
 
         Parameters
         ----------
-        samples : ndarray (M, C, H, W) of float32, or of uint8
-            uint8 becomes ``samples * scale + offset`` in float32 on the way.
+        samples : Samples, or ndarray (N, ...) of float32
         labels : ndarray of int (N,)
         loss : CrossEntropyLoss, MSELoss, MLELoss or MAPLoss
-        index : ndarray of int64 (N,), optional
-            Which samples make the batch; all of them, in order, if not given.
-        scale : float
-        offset : ndarray of float32 (C, H, W)
-        distort : lenet5c.datasets.EpochDistortion, optional
-            uint8 images are distorted so before they are scaled; a sample's number is its place in `samples`.
 
         Returns
         -------
@@ -218,47 +208,28 @@ class Sequential(Layer):
         correct : int
             Samples of which `classes` says their label.
         """
-        index, offset = check_samples(samples, index, offset)
-        check_distort(distort, samples)
-        labels = check_labels(labels, len(samples) if index is None else len(index))
+        samples = Samples.of(samples)
+        labels = check_labels(labels, len(samples))
         if chain := self._whole_chain():
-            return chain.train_step(
-                samples, samples.shape[1:], labels, loss, index, scale, offset, distort
-            )
-        logits = self.forward(materialise(samples, index, scale, offset, distort), training=True)
+            return chain.train_step(samples, labels, loss)
+        logits = self.forward(samples.values(), training=True)
         value, dy = loss(logits, labels)
         self._backward(dy, need_dx=False)
         return value, int((self.classes(logits) == labels).sum())
 
-    def train_steps(
-        self,
-        samples,
-        labels,
-        loss,
-        optimizer,
-        rates,
-        *,
-        batch_size,
-        index,
-        scale=1.0,
-        offset=None,
-        record=None,
-        distort=None,
-    ):
+    def train_steps(self, samples, labels, loss, optimizer, rates, *, batch_size, record=None):
         """Several steps of `train_step` and `optimizer.step` in one go, to the bit: threads need not meet in between.
 
         Parameters
         ----------
-        samples, loss, scale, offset, distort
-            As in `train_step`.
-        labels : ndarray of int (N,)
+        samples, labels, loss
+            As in `train_step`: those of all steps, one batch after the other; the last one may be
+            shorter.
         optimizer : lenet5c.optim optimiser of this model
             Or anything with `lr` and `step`, which is asked step by step then.
         rates : sequence of float
             The learning rate of each step.
         batch_size : int
-        index : ndarray of int64 (N,)
-            The samples of all steps, one batch after the other; the last one may be shorter.
         record : StepsTaken, optional
             Is told what is returned, also when a KeyboardInterrupt keeps this from returning.
 
@@ -271,46 +242,22 @@ class Sequential(Layer):
         correct : int
             Samples of those of which `classes` said their label.
         """
-        index, offset = check_samples(samples, index, offset)
-        check_distort(distort, samples)
-        labels = check_labels(labels, len(index))
+        samples = Samples.of(samples)
+        labels = check_labels(labels, len(samples))
         chain = self._whole_chain() if type(self).train_step is Sequential.train_step else None
         update = update_for(optimizer, self, rates) if chain else None
         record = StepsTaken(len(rates)) if record is None else record
         if update:
             try:
-                chain.train_steps(
-                    samples,
-                    samples.shape[1:],
-                    labels,
-                    loss,
-                    index,
-                    scale,
-                    offset,
-                    batch_size,
-                    update,
-                    record,
-                    distort,
-                )
+                chain.train_steps(samples, labels, loss, batch_size, update, record)
             finally:
                 optimizer.steps += record.taken
                 if record.taken:
                     optimizer.lr = float(rates[record.taken - 1])
             return record.losses, record.taken, record.correct
-        options = (
-            {} if distort is None else {"distort": distort}
-        )  # a train_step of one's own may not know the word
         for step, rate in enumerate(rates):
             batch = slice(step * batch_size, (step + 1) * batch_size)
-            record.losses[step], right = self.train_step(
-                samples,
-                labels[batch],
-                loss,
-                index=index[batch],
-                scale=scale,
-                offset=offset,
-                **options,
-            )
+            record.losses[step], right = self.train_step(samples[batch], labels[batch], loss)
             if not np.isfinite(record.losses[step]):
                 break
             optimizer.lr = rate
@@ -332,17 +279,18 @@ class Sequential(Layer):
             return first.backward(dy, need_dx)
         return np.asarray(first.backward(dy), np.float32)
 
-    def outputs(self, samples, *, index=None, scale=1.0, offset=None):
-        """The outputs (N, ...) for samples given as to `train_step`; memory does not grow with N beyond the result."""
-        index, offset = check_samples(samples, index, offset)
+    def outputs(self, samples):
+        """Return the outputs (N, ...) for samples given as to `train_step`.
+
+        Memory does not grow with N beyond the result.
+        """
+        samples = Samples.of(samples)
         if chain := self._whole_chain():
-            return chain.run(samples, samples.shape[1:], index, scale, offset)
-        whole = np.arange(len(samples)) if index is None else index
-        # Of nearly equal size: a few samples left over would go one by one, and have other last digits.
-        chunks = np.array_split(whole, max(1, -(-len(whole) // CHUNK)))
-        return np.concatenate(
-            [self.forward(materialise(samples, chunk, scale, offset)) for chunk in chunks]
-        )
+            return chain.run(samples)
+        # Of nearly equal size: a few samples left over would go one by one, and have other last
+        # digits.
+        chunks = np.array_split(np.arange(len(samples)), max(1, -(-len(samples) // CHUNK)))
+        return np.concatenate([self.forward(samples[chunk].values()) for chunk in chunks])
 
     def predict(self, x):
         """The class of each sample of x (N, ...) float32. ndarray of int64 (N,)."""
@@ -434,63 +382,6 @@ class Sequential(Layer):
     def __repr__(self):
         inner = "".join(f"\n  {name}: {layer!r}" for name, layer in self.layers.items())
         return f"{type(self).__name__}({inner}\n)"
-
-
-def check_samples(samples, index, offset):
-    """Refuse samples that `train_step` cannot take; returns index as int64 and offset as one row of float32."""
-    if (
-        not isinstance(samples, np.ndarray)
-        or samples.dtype not in (np.float32, np.uint8)
-        or samples.ndim < 2
-    ):
-        found = (
-            f"{samples.dtype} {samples.shape}"
-            if isinstance(samples, np.ndarray)
-            else type(samples).__name__
-        )
-        raise TypeError(
-            f"samples is {found}; it should be an array (N, ...) of float32, or of uint8 with an offset"
-        )
-    if samples.dtype == np.uint8 and np.size(offset) != np.prod(samples.shape[1:]):
-        raise ValueError(
-            f"samples is uint8, so offset should have the shape {samples.shape[1:]}, a value for each pixel"
-        )
-    if index is not None:
-        index = np.asarray(index)
-        if index.ndim != 1 or index.dtype.kind not in "iu":
-            raise ValueError(
-                f"index is {index.dtype} {index.shape}; it should be one row of integers"
-            )
-        index = contiguous(index, np.int64)
-        if len(index) and not 0 <= index.min() <= index.max() < len(samples):
-            raise IndexError(
-                f"index runs from {index.min()} to {index.max()}, but there are {len(samples)} samples"
-            )
-    return index, None if offset is None else contiguous(offset, np.float32).reshape(-1)
-
-
-def check_distort(distort, samples):
-    if distort is None:
-        return
-    if not (hasattr(distort, "warp") and hasattr(distort, "stream")):
-        raise TypeError(
-            f"distort is a {type(distort).__name__}; it should be what a Distortion's of_epoch(seed, epoch) returns"
-        )
-    if samples.dtype != np.uint8 or samples.ndim != 4:
-        raise TypeError(
-            f"samples is {samples.dtype} {samples.shape}; with distort it should be images (N, C, H, W) of uint8, or "
-            "distort None"
-        )
-
-
-def materialise(samples, index, scale, offset, distort=None):
-    """The batch as float32, in the very operations that the compiled core does while it packs tiles."""
-    if distort is not None:
-        return distort(samples, index) * np.float32(scale) + offset.reshape(samples.shape[1:])
-    batch = samples if index is None else samples[index]
-    if batch.dtype == np.uint8:
-        batch = batch.astype(np.float32) * np.float32(scale) + offset.reshape(batch.shape[1:])
-    return batch
 
 
 def _changing(layer):

@@ -7,10 +7,10 @@ from math import prod
 import numpy as np
 
 from lenet5c.kernels import threads
-from lenet5c.kernels.engine import lowering
-from lenet5c.kernels.simd import dispatch
-from lenet5c.kernels.engine._program import Program
 from lenet5c.kernels.arrays import rows
+from lenet5c.kernels.engine import lowering
+from lenet5c.kernels.engine._program import Program
+from lenet5c.kernels.simd import dispatch
 from lenet5c.nn.layer import Layer, check_batch, check_gradient
 
 # A chain keeps the programs of the input shapes it has met lately.
@@ -18,10 +18,10 @@ KEPT_PROGRAMS = 8
 
 
 class TileLayer(Layer):
-    """A layer that is one tile op. Alone it runs as a program of one op, in a model as part of a longer one."""
+    """A layer that is one tile op: a program of its own, or in a model part of a longer one."""
 
     def tile_op(self, offset):
-        """The mapping that `lowering.lower` takes; ``offset(name)`` is where a parameter lies, or None without one."""
+        """Return the layer's `ops.Op`; ``offset(name)`` is a parameter's place, or None."""
         raise NotImplementedError
 
     def output_shape(self, input_shape):
@@ -52,7 +52,8 @@ class TileLayer(Layer):
         return self.chain.forward(x, training)
 
     def backward(self, dy):
-        """Set `grads`, and return the gradient of the x last given to ``forward(x, training=True)``.
+        """Set `grads`, and return the gradient of the x last given to ``forward(x,
+        training=True)``.
 
         Parameters
         ----------
@@ -68,8 +69,9 @@ class TileLayer(Layer):
 class TileChain:
     """Neighbouring tile layers that run as one program.
 
-    Activations live in the arenas of the program and are gone after a call: `backward` computes them anew from the
-    saved input, tile by tile, so memory does not grow with the batch. A few samples go one by one, which is faster.
+    Activations live in the arenas of the program and are gone after a call: `backward` computes
+    them anew from the saved input, tile by tile, so memory does not grow with the batch. A few
+    samples go one by one, which is faster.
     """
 
     def __init__(self, layers, home):
@@ -108,9 +110,11 @@ class TileChain:
         return dx
 
     def backward_second(self, d2y, dy=None):
-        """Set the layers' `curvatures`, and return the second derivatives by the saved input: layer by layer.
+        """Set the layers' `curvatures`, and return the second derivatives by the saved input: layer
+        by layer.
 
-        The squares of eq. 27 are taken between the layers, so a chain of several is not one program here.
+        The squares of eq. 27 are taken between the layers, so a chain of several is not one program
+        here.
         """
         x = self.saved_input("backward_second")
         for layer in self.layers:
@@ -122,10 +126,11 @@ class TileChain:
         return d2y
 
     def backward_squared(self, d2y, squared=None):
-        """Of one layer whose outputs are sums of weight times input: `backward` with both squared, into `curvatures`.
+        """Of one layer whose outputs are sums of weight times input: `backward` with both squared,
+        into `curvatures`.
 
-        `squared` are the inputs squared, if not each by itself. The sums go by their definition: those of Winograd's
-        algorithm could round below zero.
+        `squared` are the inputs squared, if not each by itself. The sums go by their definition:
+        those of Winograd's algorithm could round below zero.
         """
         x = self.saved_input("backward_second")
         program = self.program_for(x.shape[1:], definition=True)
@@ -143,53 +148,30 @@ class TileChain:
             raise RuntimeError(f"{caller} needs a forward(x, training=True) before it")
         return self.saved
 
-    def run(self, samples, input_shape, index, scale, offset):
-        """Outputs for samples as `Sequential.outputs` takes them."""
-        program = self.program_for(input_shape)
-        count = len(samples) if index is None else len(index)
-        y = np.empty((count, *program.output_shape), np.float32)
-        program.forward(
-            rows(samples), self.params, rows(y), threads.effective(), index, scale, offset, True
-        )
+    def run(self, samples):
+        """Return the outputs of `Samples`."""
+        program = self.program_for(samples.shape)
+        y = np.empty((len(samples), *program.output_shape), np.float32)
+        program.forward(samples, self.params, rows(y), threads.effective(), by_sample=True)
         return y
 
-    def train_step(self, samples, input_shape, labels, loss, index, scale, offset, distort=None):
-        """Loss, correct answers and gradients in one sweep, for samples as `Sequential.train_step` takes them."""
-        program = self.program_for(input_shape)
+    def train_step(self, samples, labels, loss):
+        """Return loss and correct answers of a batch, and set the gradients, in one sweep."""
+        program = self.program_for(samples.shape)
         return program.train_step(
-            rows(samples),
+            samples,
             labels,
             self.params,
             self.grads,
             threads.effective(),
-            loss.kind,
-            loss.setting,
-            loss.targets(labels, prod(program.output_shape)),
-            index,
-            scale,
-            offset,
-            by_sample=True,
-            distort=distort,
+            **_loss_of(loss, labels, program),
         )
 
-    def train_steps(
-        self,
-        samples,
-        input_shape,
-        labels,
-        loss,
-        index,
-        scale,
-        offset,
-        batch_size,
-        update,
-        record,
-        distort=None,
-    ):
-        """Steps as `Sequential.train_steps` takes them."""
-        program = self.program_for(input_shape)
+    def train_steps(self, samples, labels, loss, batch_size, update, record):
+        """Take steps as `Sequential.train_steps` does."""
+        program = self.program_for(samples.shape)
         program.train_steps(
-            rows(samples),
+            samples,
             labels,
             self.params,
             self.grads,
@@ -197,14 +179,7 @@ class TileChain:
             batch_size,
             update,
             record,
-            loss.kind,
-            loss.setting,
-            loss.targets(labels, prod(program.output_shape)),
-            index,
-            scale,
-            offset,
-            by_sample=True,
-            distort=distort,
+            **_loss_of(loss, labels, program),
         )
 
     def program(self, x):
@@ -212,7 +187,8 @@ class TileChain:
         return self.program_for(x.shape[1:])
 
     def program_for(self, input_shape, definition=False):
-        # Other threads may do the same meanwhile: each step leaves the table usable, and the program is in hand.
+        # Other threads may do the same meanwhile: each step leaves the table usable, and the
+        # program is in hand.
         key = (input_shape, definition)
         program = self.programs.get(key)
         if program is None:
@@ -229,8 +205,8 @@ class TileChain:
         for layer in self.layers:
             # Each layer checks what it gets, in its own words.
             shape = layer.output_shape(shape)
-            ops.append(layer.tile_op(self.place(layer)) | {"definition": definition})
-        return lowering.lower(input_shape, ops)
+            ops.append(layer.tile_op(self.place(layer)))
+        return lowering.lower(input_shape, ops, definition)
 
     def place(self, layer):
         def offset(name):
@@ -238,3 +214,9 @@ class TileChain:
             return None if at is None else at - self.start
 
         return offset
+
+
+def _loss_of(loss, labels, program):
+    """The loss as a program takes it, sample by sample where there are few."""
+    targets = loss.targets(labels, prod(program.output_shape))
+    return {"loss": loss.kind, "setting": loss.setting, "targets": targets, "by_sample": True}

@@ -269,7 +269,7 @@ class SDLM(_Optimizer):
         self.samples = samples
         self.set_curvature(self.curvature)
 
-    def estimate(self, samples, labels, loss, *, index=None, scale=1.0, offset=None):
+    def estimate(self, samples, labels, loss):
         """Measure the curvature, `Sequential.second_derivatives`, which takes the same; steps use it from now on.
 
         Raises
@@ -281,9 +281,7 @@ class SDLM(_Optimizer):
             raise TypeError(
                 f"model is a {type(self.model).__name__}; SDLM measures a Sequential, so put it into one"
             )
-        measured = self.model.second_derivatives(
-            samples, labels, loss, index=index, scale=scale, offset=offset
-        )
+        measured = self.model.second_derivatives(samples, labels, loss)
         if fault := self._fault(measured):
             raise ArithmeticError(
                 f"{fault}; lower the learning rate, it is {self.lr:g}, or check the loss"

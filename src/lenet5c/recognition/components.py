@@ -9,21 +9,11 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, eq=False)
 class Components:
-    """The components of a mask, numbered from 0 in the order of their first pixel, row by row.
+    """The components of a mask, numbered from 0 in the order of their first pixel, row by row."""
 
-    Attributes
-    ----------
-    labels : ndarray of int32, shape (h, w)
-        The number of each pixel's component, -1 where the mask is empty.
-    area : ndarray of int64, shape (n,)
-        Pixels of each component.
-    boxes : ndarray of int64, shape (n, 4)
-        (top, left, bottom, right) of each component; bottom and right are one past it.
-    """
-
-    labels: NDArray[np.int32]
-    area: NDArray[np.int64]
-    boxes: NDArray[np.int64]
+    labels: NDArray[np.int32]  #: (h, w), the number of each pixel's component; -1 for none
+    area: NDArray[np.int64]  #: (n,), pixels of each
+    boxes: NDArray[np.int64]  #: (n, 4), (top, left, bottom, right); bottom, right are one past it
 
     def __len__(self) -> int:
         return len(self.area)
@@ -32,20 +22,16 @@ class Components:
         """Return the mask of the components that are true in `chosen`, shape (n,)."""
         return np.append(chosen, False)[self.labels]
 
-    def sum(self, values: NDArray[Any]) -> NDArray[np.float64]:
+    def sum(self, values: NDArray[Any]) -> NDArray[Any]:
         """Return the sum of the values, shape (h, w), over each component, shape (n,)."""
         inside = self.labels >= 0
         return np.bincount(self.labels[inside], values[inside], minlength=len(self))
 
 
 def find_components(mask: NDArray[np.bool_]) -> Components:
-    """Label the components of a mask whose pixels touch at an edge or a corner.
+    """Label the components of a mask (h, w), whose pixels touch at an edge or a corner.
 
     Runs of pixels along the rows that touch runs of the next row are joined, all at once.
-
-    Parameters
-    ----------
-    mask : ndarray of bool, shape (h, w)
 
     Examples
     --------
@@ -67,10 +53,10 @@ def find_components(mask: NDArray[np.bool_]) -> Components:
 
     area = np.bincount(number, end - start, minlength=count).astype(np.int64)
     boxes = np.tile(np.array([height, width, 0, 0], np.int64), (count, 1))
-    np.minimum.at(boxes, (number, 0), row)
-    np.minimum.at(boxes, (number, 1), start)
-    np.maximum.at(boxes, (number, 2), row + 1)
-    np.maximum.at(boxes, (number, 3), end)
+    np.minimum.at(boxes[:, 0], number, row)
+    np.minimum.at(boxes[:, 1], number, start)
+    np.maximum.at(boxes[:, 2], number, row + 1)
+    np.maximum.at(boxes[:, 3], number, end)
 
     labels = np.full((height, width), -1, np.int32)
     labels[mask] = np.repeat(number, end - start)
@@ -92,7 +78,7 @@ def _find_touching(row: Runs, start: Runs, end: Runs, width: int) -> tuple[Runs,
     """Return pairs of runs, each in the row above the other's, that touch."""
     # Positions in rows laid end to end, far enough apart that rows do not meet.
     step = width + 2
-    # Run i touches those of the next row that end at or after its start, start at or before its end.
+    # A run touches those of the next row that end at or after its start, and start by its end.
     first = np.searchsorted(row * step + end, (row + 1) * step + start, side="left")
     last = np.searchsorted(row * step + start, (row + 1) * step + end, side="right")
     first = np.maximum(first, np.searchsorted(row, row + 1, side="left"))

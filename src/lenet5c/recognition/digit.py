@@ -1,4 +1,4 @@
-"""One digit in a gray picture, brought to MNIST's form: white on black, 28 by 28, centered by mass."""
+"""One digit in a gray picture, in MNIST's form: white on black, 28 by 28, centered by mass."""
 
 from dataclasses import dataclass, field
 
@@ -15,7 +15,7 @@ Box = tuple[int, int, int, int]
 
 #: Pixels on the longer side at which ink is looked for; larger pictures are reduced first.
 WORKING_SIDE = 640
-#: Shares of full ink: the least of a pixel of a stroke, and the least of a stroke's strongest pixel.
+#: Shares of full ink: the least of a stroke's pixels, and the least of its strongest pixel.
 EDGE, CORE = 0.3, 0.55
 #: Fainter pixels join nothing: noise is stronger in shadows than the paper's on average.
 FAINT = 0.15
@@ -123,22 +123,11 @@ def find_ink(
     specks: float = 0.02,
     core: float = CORE,
 ) -> Ink:
-    """Find the ink in a gray picture: its polarity, on paper made even, without noise and specks.
+    """Find the ink in a gray picture (h, w): its polarity, on even paper, without noise and specks.
 
-    Parameters
-    ----------
-    gray : ndarray of uint8, shape (h, w)
-    working_side : int, optional
-        A longer side over this is reduced by a whole factor first.
-    specks : float, optional
-        Components with less ink than this share of the largest one's are left out.
-    core : float, optional
-        So are those that nowhere reach this share of full ink.
-
-    Raises
-    ------
-    BlankImageError
-        If nothing stands out from the paper.
+    A longer side over `working_side` is reduced by a whole factor first. Components are left out
+    that have less ink than the share `specks` of the largest one's, or nowhere reach the share
+    `core` of full ink. A BlankImageError says that nothing stands out from the paper.
     """
     if not (
         isinstance(gray, np.ndarray) and gray.dtype == np.uint8 and gray.ndim == 2 and gray.size
@@ -175,22 +164,7 @@ def center(strength: NDArray[np.uint8], size: int = 28, box: int = 20) -> NDArra
 
     As MNIST was made: the aspect ratio is kept, the filter makes gray levels, and the digit is
     shifted by whole pixels. A digit whose mass lies far to one side stays as far from the center
-    as it takes not to be cut.
-
-    Parameters
-    ----------
-    strength : ndarray of uint8, shape (h, w)
-        Of ink; 0 is paper.
-    size, box : int, optional
-
-    Returns
-    -------
-    ndarray of uint8, shape (size, size)
-
-    Raises
-    ------
-    BlankImageError
-        If there is no ink.
+    as it takes not to be cut. A BlankImageError says that there is no ink.
 
     Examples
     --------
@@ -226,10 +200,10 @@ def crop_ink(strength: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def find_box(strength: NDArray[np.uint8]) -> Box:
     """Return (top, left, bottom, right) of the pixels that reach a share of the strongest ink."""
-    peak = strength.max() if strength.size else 0
-    if peak == 0:
+    box = bound(strength >= max(1, EDGE * strength.max(initial=0)))
+    if box is None:
         raise BlankImageError("nothing is written on it")
-    return bound(strength >= max(1, EDGE * peak))
+    return box
 
 
 def normalize_stroke(crop: NDArray[np.uint8], box: int = 20) -> NDArray[np.uint8]:

@@ -124,18 +124,17 @@ def _draw_sheet(reading: Reading) -> Any:
     canvas = Image.blend(canvas, Image.new("RGB", size, "white"), 0.35)
     draw = ImageDraw.Draw(canvas)
     for line in reading.digits:
-        usual = np.median([(digit.box[2] - digit.box[0]) * scale for digit in line])
-        size = int(np.clip(usual * 0.4, 12, 30))
-        for digit in line:
-            top, left, bottom, right = (n * scale for n in digit.box)
+        boxes = [[n * scale for n in digit.box or ()] for digit in line]
+        letter = int(np.clip(np.median([box[2] - box[0] for box in boxes]) * 0.4, 12, 30))
+        for digit, (top, left, bottom, right) in zip(line, boxes, strict=True):
             color = MARK if digit.label else BAD
             draw.rectangle([left - 2, top - 2, right + 1, bottom + 1], outline=color, width=2)
-            above = top - 4 >= size
+            above = top - 4 >= letter
             draw.text(
                 ((left + right) / 2, top - 4 if above else bottom + 3),
                 digit.label or "?",
                 fill=color,
-                font=_load_font(size),
+                font=_load_font(letter),
                 anchor="ms" if above else "mt",
                 stroke_width=2,
                 stroke_fill="white",

@@ -15,7 +15,7 @@ CLEARLY = 1.5
 
 
 def reduce(gray: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
-    """Return means over squares of `factor` pixels a side, rounded; an incomplete rest is dropped."""
+    """Return rounded means over squares of `factor` pixels a side, without an incomplete rest."""
     if factor == 1:
         return gray
     height, width = gray.shape

@@ -15,42 +15,18 @@ SIDE = 80
 
 @dataclass(frozen=True)
 class Measures:
-    """Measures of the ink in a picture.
+    """Measures of the ink in a picture."""
 
-    Attributes
-    ----------
-    pixels : int
-        The digit's longer side, in pixels of the picture.
-    contrast : float
-        Gray levels between ink and paper.
-    noise : float
-        Of the paper, as a share of the contrast.
-    slenderness : float
-        Longer side over stroke width: a blot has little, a tangle of lines much.
-    length : float
-        Of all strokes, over the longer side.
-    parts : int
-        Separate pieces of at least a twentieth of the largest.
-    holes : int
-        Patches of paper that are enclosed by ink.
-    cover : float
-        Share of the picture that lies in the box of the ink.
-    edge : float
-        Share of the picture's edge that has ink.
-    gray : float
-        Share of the ink that is neither full nor none: without clear strokes.
-    """
-
-    pixels: int
-    contrast: float
-    noise: float
-    slenderness: float
-    length: float
-    parts: int
-    holes: int
-    cover: float
-    edge: float
-    gray: float
+    pixels: int  #: the digit's longer side, in pixels of the picture
+    contrast: float  #: gray levels between ink and paper
+    noise: float  #: of the paper, as a share of the contrast
+    slenderness: float  #: longer side over stroke width: little of a blot, much of a tangle
+    length: float  #: of all strokes, over the longer side
+    parts: int  #: separate pieces of at least a twentieth of the largest
+    holes: int  #: patches of paper that are enclosed by ink
+    cover: float  #: share of the picture that lies in the box of the ink
+    edge: float  #: share of the picture's edge that has ink
+    gray: float  #: share of the ink that is neither full nor none: without clear strokes
 
 
 def measure(digit: Digit) -> Measures:
@@ -111,7 +87,9 @@ def reject_answer(
     best = float(probabilities.max())
     if best < 0.5:
         return f"the net is not sure: {best:.0%} at best"
-    if logits is not None and float(logits.max()) < _least_logit(measured, best):
+    if logits is None or measured is None:
+        return None
+    if float(logits.max()) < _least_logit(measured, best):
         return "it resembles no digit"
     return None
 

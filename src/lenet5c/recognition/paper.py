@@ -1,6 +1,7 @@
 """The paper under the ink: its brightness at each place, and whether ink is darker or lighter."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 from lenet5c.datasets.resampling import resize_matrix
 from lenet5c.recognition.filters import bound, estimate_noise, grow, smooth
 
-Plane = NDArray[np.floating]
+Plane = NDArray[Any]
 
 #: Points on the longer side at which the paper's brightness is fitted.
 GRID = 72
@@ -16,19 +17,11 @@ GRID = 72
 WIDEST = 0.25
 
 
-def flatten_paper(plane: NDArray[np.uint8]) -> tuple[NDArray[np.float32], bool]:
-    """Return a picture as its distance from its paper, and whether its ink is dark.
+def flatten_paper(plane: NDArray[np.uint8]) -> tuple[Plane, bool]:
+    """Return a gray picture's distance from its paper, float32, and whether its ink is dark.
 
-    Parameters
-    ----------
-    plane : ndarray of uint8, shape (h, w)
-
-    Returns
-    -------
-    signed : ndarray of float32, shape (h, w)
-        Gray levels, positive where it is ink. Dark ink on unevenly lit paper is compared with the
-        paper around it: the same ink in a shadow gets the same value.
-    dark : bool
+    Gray levels, positive where it is ink. Dark ink on unevenly lit paper is compared with the
+    paper around it: the same ink in a shadow gets the same value.
     """
     height, width = plane.shape
     longer = max(height, width)
@@ -42,7 +35,7 @@ def flatten_paper(plane: NDArray[np.uint8]) -> tuple[NDArray[np.float32], bool]:
     return values - paper, False
 
 
-def _resample(plane: NDArray[np.float32], height: int, width: int) -> NDArray[np.float32]:
+def _resample(plane: Plane, height: int, width: int) -> Plane:
     rows = resize_matrix(height, plane.shape[0]).astype(np.float32)
     columns = resize_matrix(width, plane.shape[1]).astype(np.float32)
     return rows @ plane @ columns.T
@@ -81,7 +74,7 @@ def _is_uneven(signed: Plane) -> bool:
 
 
 def _remove_strokes(small: Plane) -> tuple[Plane, bool]:
-    """Return paper with the edge of a shadow, all that is wider than a stroke; and whether ink is dark.
+    """Return paper with a shadow, all that is wider than a stroke, and whether ink is dark.
 
     Dark strokes vanish under a closing, light ones under an opening. So do gaps between strokes
     under the other one; but gaps lie between strokes, so the ink reaches further out.

@@ -1,5 +1,7 @@
 """Readings of a picture by a trained model: one digit, several, or the class of the picture."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
@@ -58,7 +60,7 @@ class Reading:
     probabilities: dict[str, float] = field(default_factory=dict)
     rejected: str | None = None
     box: Box | None = None
-    digits: tuple[tuple["Reading", ...], ...] = ()
+    digits: tuple[tuple[Reading, ...], ...] = ()
     text: str | None = None
     steps: dict[str, NDArray[np.uint8]] = field(default_factory=dict, repr=False)
 
@@ -187,7 +189,7 @@ def _reject_several(digit: Digit, probability: float) -> str | None:
 
 def _join_labels(line: Sequence[Reading]) -> str:
     """Return the labels of a line, with a space where the gap is wider than the others."""
-    boxes = [reading.box for reading in line]
+    boxes = [reading.box or (0, 0, 0, 0) for reading in line]
     gaps = [later[1] - earlier[3] for earlier, later in zip(boxes, boxes[1:])]
     height = float(np.median([box[2] - box[0] for box in boxes]))
     usual = float(np.median(gaps)) if gaps else 0.0
@@ -198,7 +200,10 @@ def _join_labels(line: Sequence[Reading]) -> str:
 
 
 def _decide(
-    probabilities: NDArray[np.float64], trained: TrainedModel, box: Box, rejected: str | None = None
+    probabilities: NDArray[np.floating],
+    trained: TrainedModel,
+    box: Box,
+    rejected: str | None = None,
 ) -> Reading:
     by_name = dict(zip(trained.class_names, map(float, probabilities), strict=True))
     if rejected := rejected or reject_answer(probabilities):
@@ -210,6 +215,6 @@ def _decide(
 def _check_channels(trained: TrainedModel) -> None:
     if trained.image_shape[0] != 1:
         raise UserError(
-            f"model must take images of 1 channel to read ink, got {trained.image_shape[0]}; "
-            "read pictures whole, with --reading whole"
+            "model must take images of 1 channel to read ink, got one of "
+            f"{trained.image_shape[0]} channels; read pictures whole, with --reading whole"
         )

@@ -1,5 +1,7 @@
 """Several digits on a sheet: the ink of each, their lines, and cuts between touching digits."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -22,32 +24,26 @@ LEAST = 0.45
 
 @dataclass(frozen=True, eq=False)
 class Piece:
-    """The ink of one digit.
-
-    Attributes
-    ----------
-    box : tuple of int
-        (top, left, bottom, right) in the sheet of ink.
-    strength : ndarray of uint8
-        The ink in that box, without that of its neighbours.
-    """
+    """The ink of one digit in its box, (top, left, bottom, right), without its neighbors'."""
 
     box: Box
     strength: NDArray[np.uint8]
 
     @property
     def height(self) -> int:
+        """Rows of the box."""
         return self.box[2] - self.box[0]
 
     @property
     def width(self) -> int:
+        """Columns of the box."""
         return self.box[3] - self.box[1]
 
     def image(self) -> NDArray[np.uint8]:
         """Return the digit in MNIST's form, (28, 28)."""
         return center(normalize_stroke(crop_ink(self.strength)))
 
-    def part(self, start: int, end: int) -> "Piece | None":
+    def part(self, start: int, end: int) -> Piece | None:
         """Return the ink between two columns of the piece, None if there is none."""
         strength = self.strength[:, start:end]
         box = bound(strength >= FIRM)
@@ -59,14 +55,9 @@ class Piece:
 
 
 def find_pieces(strength: NDArray[np.uint8]) -> list[Piece]:
-    """Find the pieces of ink that may be digits each.
+    """Find the pieces of ink, of the strength (h, w), that may be digits each.
 
     Components that belong together are joined; specks and the rules of the paper are left out.
-
-    Parameters
-    ----------
-    strength : ndarray of uint8, shape (h, w)
-        Of ink.
     """
     parts = find_components(remove_rules(strength >= FIRM))
     usual = _find_usual_height(parts.boxes, parts.area)
@@ -120,16 +111,8 @@ def split_piece(
 ) -> list[Piece]:
     """Split a piece that may be several digits, where the net is surest of all of them together.
 
-    Parameters
-    ----------
-    piece : Piece
-    probabilities : callable
-        From uint8 (N, 28, 28) to float (N, classes).
-
-    Returns
-    -------
-    list of Piece
-        The piece itself if no cut makes it more plausible.
+    `probabilities` takes images (N, 28, 28) to (N, classes). The piece itself is returned if no
+    cut makes it more plausible.
     """
     if piece.width <= WIDE * piece.height or piece.height < 8:
         return [piece]
@@ -210,7 +193,7 @@ def _join(boxes: NDArray[np.int64], usual: float) -> NDArray[np.int64]:
     width = boxes[:, 3] - boxes[:, 1]
     small = np.maximum(height, width) < 0.6 * usual
     # Small parts, the smallest first, join the nearest: a flag its 5, a dash its 7.
-    for i in sorted(np.flatnonzero(small), key=lambda i: (height[i] * width[i], i)):
+    for i in sorted(np.flatnonzero(small).tolist(), key=lambda i: (height[i] * width[i], i)):
         down = np.maximum(np.maximum(boxes[:, 0] - boxes[i, 2], boxes[i, 0] - boxes[:, 2]), 0)
         aside = np.maximum(np.maximum(boxes[:, 1] - boxes[i, 3], boxes[i, 1] - boxes[:, 3]), 0)
         far = np.hypot(down, 1.5 * aside)

@@ -22,8 +22,8 @@ from lenet5c.report.mosaic import (
     write,
 )
 from lenet5c.report.names import drawable
-from lenet5c.report.style import BLUE, GREY, INK, PALE, styled
 from lenet5c.training import TrainedModel
+from lenet5c.training.plot_style import BLUE, GREY, INK, PALE, styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lenet5c.report.names import drawable, text_width
-from lenet5c.report.style import BLUE, GREY, INK, ORANGE, new_figure, styled
 from lenet5c.report.tables import defined_scores
-from lenet5c.training import class_scores
+from lenet5c.training.confusion import class_scores
+from lenet5c.training.plot_style import BLUE, GREY, INK, ORANGE, new_figure, styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from lenet5c._optional import require
 from lenet5c.datasets import resize
 from lenet5c.report.matrix import rgb
-from lenet5c.report.style import BLUE, ORANGE, PALE, PURPOSE, new_figure
+from lenet5c.training.plot_style import BLUE, ORANGE, PALE, PURPOSE, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -4,9 +4,10 @@ Each function returns HTML, with its texts escaped.
 """
 
 import base64
-import hashlib
 from collections.abc import Collection, Sequence
 from html import escape
+
+from lenet5c import _files
 
 CSS = """
 :root { color-scheme: light dark; --ink: #1c1e21; --soft: #5b6168; --line: #d9dce0; --page: #fff; --card: #f5f6f8;
@@ -58,7 +59,7 @@ def page(title: str, *parts: str) -> str:
     >>> "<title>a &lt;b&gt;</title>" in text, "<p>1 &lt; 2</p>" in text
     (True, True)
     """
-    digest = base64.b64encode(hashlib.sha256(CSS.encode()).digest()).decode()
+    digest = base64.b64encode(bytes.fromhex(_files.digest(CSS))).decode()
     policy = f"default-src 'none'; img-src data:; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'

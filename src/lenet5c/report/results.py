@@ -10,9 +10,9 @@ from lenet5c.datasets import Dataset
 from lenet5c.report import page
 from lenet5c.report.pictures import confusion, errors
 from lenet5c.report.samples import SLOTS
-from lenet5c.report.style import png
 from lenet5c.report.tables import score_texts
 from lenet5c.training import Evaluation, confused_pairs, wilson_interval
+from lenet5c.training.plot_style import png
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from lenet5c.report.mosaic import DPI, bounded, canvas, frames, place, shown, tiled, write
 from lenet5c.report.names import drawable, text_width
-from lenet5c.report.style import GREY, INK, ORANGE, styled
 from lenet5c.training import Evaluation
+from lenet5c.training.plot_style import GREY, INK, ORANGE, styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -17,8 +17,6 @@ from lenet5c.training.model_file import TrainedModel, compute_outputs
 class Evaluation:
     """Predictions of a model for a data set, and figures that follow; made by `evaluate`.
 
-    As text, it is the accuracy: ``99.58% (9958/10000)``.
-
     Attributes
     ----------
     labels, predictions : ndarray of int, shape (N,)
@@ -70,6 +68,7 @@ class Evaluation:
         return wrong[np.argsort(-self.confidences[wrong], kind="stable")][:most]
 
     def __str__(self) -> str:
+        """Return the accuracy, as in 99.58% (9958/10000)."""
         return f"{100 * self.accuracy:.2f}% ({self.correct}/{self.count})"
 
 
@@ -113,7 +112,8 @@ def evaluate(
     array([3422, 9729, 2654])
     """
     if isinstance(model, TrainedModel):
-        model, preparation = model.model, model.preparation
+        preparation = model.preparation
+        model = model.model
     if preparation is None:
         raise TypeError("preparation must be a Preparation for a model without one, got None")
     outputs = compute_outputs(model, preparation, dataset.images)

@@ -1,1 +1,1 @@
-"""A project that embeds the kernels of lenet5c: `features` and `calls` through cimport, `edges` from Python."""
+"""A project that embeds lenet5c: `features` and `calls` by cimport, `edges` from Python."""

@@ -1,4 +1,5 @@
-"""Every function of cykernels, once, as thin as can be: arrays may be None (NULL), the status is returned."""
+"""Every function of cykernels, once, as thin as can be: arrays may be None (NULL), the status is
+returned."""
 from lenet5c.kernels cimport cykernels
 from lenet5c.kernels.cykernels cimport Conv2dSizes, Im2colSizes, Pool2dSizes
 
@@ -51,7 +52,8 @@ def status_message(Py_ssize_t status):
     return cykernels.status_message(status).decode()
 
 
-def output_extent(Py_ssize_t extent, Py_ssize_t kernel, Py_ssize_t stride, Py_ssize_t padding, Py_ssize_t dilation):
+def output_extent(Py_ssize_t extent, Py_ssize_t kernel, Py_ssize_t stride, Py_ssize_t padding,
+                  Py_ssize_t dilation):
     return cykernels.output_extent(extent, kernel, stride, padding, dilation)
 
 
@@ -75,17 +77,19 @@ def im2col_scratch(settings):
     return cykernels.im2col_scratch(&s)
 
 
-def conv2d(settings, const float[::1] x, const float[::1] weight, const float[::1] bias, float[::1] y,
-           unsigned char[::1] scratch):
+def conv2d(settings, const float[::1] x, const float[::1] weight, const float[::1] bias,
+           float[::1] y, unsigned char[::1] scratch):
     cdef Conv2dSizes s = conv2d_sizes(settings)
-    return cykernels.conv2d_f32(&s, floats(x), floats(weight), floats(bias), outs(y), memory(scratch))
+    return cykernels.conv2d_f32(&s, floats(x), floats(weight), floats(bias), outs(y),
+                                memory(scratch))
 
 
-def conv2d_backward(settings, const float[::1] dy, const float[::1] x, const float[::1] weight, float[::1] dx,
-                    float[::1] dweight, float[::1] dbias, unsigned char[::1] scratch):
+def conv2d_backward(settings, const float[::1] dy, const float[::1] x, const float[::1] weight,
+                    float[::1] dx, float[::1] dweight, float[::1] dbias,
+                    unsigned char[::1] scratch):
     cdef Conv2dSizes s = conv2d_sizes(settings)
-    return cykernels.conv2d_backward_f32(&s, floats(dy), floats(x), floats(weight), outs(dx), outs(dweight),
-                                         outs(dbias), memory(scratch))
+    return cykernels.conv2d_backward_f32(&s, floats(dy), floats(x), floats(weight), outs(dx),
+                                         outs(dweight), outs(dbias), memory(scratch))
 
 
 def max_pool2d(settings, const float[::1] x, float[::1] y, unsigned char[::1] scratch):
@@ -93,7 +97,8 @@ def max_pool2d(settings, const float[::1] x, float[::1] y, unsigned char[::1] sc
     return cykernels.max_pool2d_f32(&s, floats(x), outs(y), memory(scratch))
 
 
-def max_pool2d_backward(settings, const float[::1] dy, const float[::1] x, float[::1] dx, unsigned char[::1] scratch):
+def max_pool2d_backward(settings, const float[::1] dy, const float[::1] x, float[::1] dx,
+                        unsigned char[::1] scratch):
     cdef Pool2dSizes s = pool2d_sizes(settings)
     return cykernels.max_pool2d_backward_f32(&s, floats(dy), floats(x), outs(dx), memory(scratch))
 
@@ -131,12 +136,15 @@ def col2im(settings, col, x):
 def without_sizes():
     """What the functions answer to sizes that are NULL."""
     return {
-        cykernels.conv2d_scratch(NULL), cykernels.conv2d_backward_scratch(NULL), cykernels.pool2d_scratch(NULL),
-        cykernels.im2col_scratch(NULL), cykernels.conv2d_f32(NULL, NULL, NULL, NULL, NULL, NULL),
+        cykernels.conv2d_scratch(NULL), cykernels.conv2d_backward_scratch(NULL),
+        cykernels.pool2d_scratch(NULL), cykernels.im2col_scratch(NULL), cykernels.conv2d_f32(NULL,
+                                                                                             NULL, NULL, NULL, NULL, NULL),
         cykernels.conv2d_backward_f32(NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL),
-        cykernels.max_pool2d_f32(NULL, NULL, NULL, NULL), cykernels.avg_pool2d_f32(NULL, NULL, NULL, NULL),
+        cykernels.max_pool2d_f32(NULL, NULL, NULL, NULL), cykernels.avg_pool2d_f32(NULL, NULL,
+                                                                                   NULL, NULL),
         cykernels.max_pool2d_backward_f32(NULL, NULL, NULL, NULL, NULL),
-        cykernels.avg_pool2d_backward_f32(NULL, NULL, NULL, NULL), cykernels.im2col_f32(NULL, NULL, NULL),
+        cykernels.avg_pool2d_backward_f32(NULL, NULL, NULL, NULL), cykernels.im2col_f32(NULL, NULL,
+                                                                                        NULL),
         cykernels.im2col_f64(NULL, NULL, NULL), cykernels.col2im_f32(NULL, NULL, NULL),
         cykernels.col2im_f64(NULL, NULL, NULL),
     }

@@ -1,7 +1,9 @@
 # cython: boundscheck=False, wraparound=False, cdivision=True
-"""The kernels through cimport: convolution, ReLU and max pooling, sample by sample, on this project's own threads.
+"""The kernels through cimport: convolution, ReLU and max pooling, sample by sample, on this
+project's own threads.
 
-Each thread has an intermediate image and a scratch of its own; the convolution of the whole batch is never stored.
+Each thread has an intermediate image and a scratch of its own; the convolution of the whole batch
+is never stored.
 """
 from cython.parallel cimport prange, threadid
 
@@ -11,8 +13,9 @@ from lenet5c.kernels.cykernels cimport Conv2dSizes, Pool2dSizes
 import numpy as np
 
 
-cdef int sample_features(const Conv2dSizes* conv, const Pool2dSizes* pool, const float* x, const float* weight,
-                         const float* bias, float* image, Py_ssize_t pixels, float* y, void* scratch) noexcept nogil:
+cdef int sample_features(const Conv2dSizes* conv, const Pool2dSizes* pool, const float* x,
+                         const float* weight, const float* bias, float* image, Py_ssize_t pixels,
+                         float* y, void* scratch) noexcept nogil:
     cdef Py_ssize_t i
     cdef int status = cykernels.conv2d_f32(conv, x, weight, bias, image, scratch)
     if status < 0:
@@ -54,7 +57,8 @@ def features(const float[:, :, :, ::1] x not None, const float[:, :, :, ::1] wei
     for n in prange(samples, schedule="static", num_threads=num_threads, nogil=True):
         seen[threadid()] = 1
         status += sample_features(&conv, &pool, &x[n, 0, 0, 0], &weight[0, 0, 0, 0], &bias[0],
-                                  &images[threadid(), 0], pixels, &out[n, 0, 0, 0], &scratch[threadid(), 0])
+                                  &images[threadid(), 0], pixels, &out[n, 0, 0, 0],
+                                  &scratch[threadid(), 0])
     if status < 0:
         raise RuntimeError("a kernel refused its arguments")
     return y, int(np.sum(seen))

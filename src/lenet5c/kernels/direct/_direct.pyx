@@ -1,16 +1,18 @@
-"""Convolution of plain arrays, strip by strip: its result and its gradients, in one OpenMP region each.
+"""Convolution of plain arrays, strip by strip: its result and its gradients, in one OpenMP region
+each.
 
-The strips are those of _strips.pyx: here are their plans as Python objects, the memory, and the threads.
+The strips are those of _strips.pyx: here are their plans as Python objects, the memory, and the
+threads.
 """
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from cython.parallel cimport parallel, prange, threadid
 from libc.stdlib cimport free, malloc
 
 from lenet5c.kernels.direct._strips cimport (
-    ITEMS_PER_THREAD, STRIP_FLOATS, Geometry, Totals, Units, Weights, convolve_all, convolve_floats, convolve_scratch,
-    convolve_strip, deliver_totals, gradient_floats, gradient_scratch, offset_count, pack_weights, place_totals,
-    place_weights, plan_phase, plan_result, plan_totals, sum_range, weight_gradient_all,
-    write_offsets)
+    ITEMS_PER_THREAD, STRIP_FLOATS, Geometry, Totals, Units, Weights, convolve_all,
+    convolve_floats, convolve_scratch, convolve_strip, deliver_totals, gradient_floats,
+    gradient_scratch, offset_count, pack_weights, place_totals, place_weights, plan_phase,
+    plan_result, plan_totals, sum_range, weight_gradient_all, write_offsets)
 from lenet5c.kernels.engine._workspace cimport Workspace
 from lenet5c.kernels.simd.tiles cimport TileKernels, useful_threads
 
@@ -28,11 +30,13 @@ cdef class Strips:
     cdef Py_ssize_t* offsets
     cdef object capsule
 
-    def __cinit__(self, capsule, units, groups, blocked, in_shape, out_shape, window, threads, phase=None):
+    def __cinit__(self, capsule, units, groups, blocked, in_shape, out_shape, window, threads,
+                  phase=None):
         cdef Units u
         cdef Py_ssize_t a = 0, b = 0
         cdef bint fits
-        cdef const TileKernels* kernels = <const TileKernels*>PyCapsule_GetPointer(capsule, b"lenet5c.TileKernels")
+        cdef const TileKernels* kernels = <const TileKernels*>PyCapsule_GetPointer(
+            capsule, b"lenet5c.TileKernels")
         self.capsule = capsule
         u.blocked, u.groups, u.count, u.threads = blocked, groups, units, threads
         u.D, u.H, u.W = in_shape
@@ -44,7 +48,8 @@ cdef class Strips:
             a, b = phase
             fits = plan_phase(&self.geometry, kernels, &u, a, b)
         if not fits:
-            raise ValueError("a strip of the convolution, or its weights, would be too large to address")
+            raise ValueError(
+                "a strip of the convolution, or its weights, would be too large to address")
         self.offsets = <Py_ssize_t*>malloc((offset_count(&self.geometry) + 1) * sizeof(Py_ssize_t))
         if self.offsets is NULL:
             raise MemoryError("no memory for the plan of a convolution")
@@ -110,7 +115,10 @@ def convolve(Strips plan not None, const float[::1] x not None, const float[::1]
     """y = the plan's windows of x, times the weights."""
     cdef Geometry* g = &plan.geometry
     cdef Weights w
-    cdef Py_ssize_t item, items = g.tiles * g.strips, parts = 1, scratch_floats = convolve_scratch(g)
+    cdef Py_ssize_t item
+    cdef Py_ssize_t items = g.tiles * g.strips
+    cdef Py_ssize_t parts = 1
+    cdef Py_ssize_t scratch_floats = convolve_scratch(g)
     cdef Workspace space
     cdef const float* given_bias = NULL
     cdef const float* zeros
@@ -124,14 +132,16 @@ def convolve(Strips plan not None, const float[::1] x not None, const float[::1]
         given_bias = &bias[0]
     if g.units == 0:
         return
-    threads = useful_threads(<double>g.units * g.L * g.R * g.Q * g.D * g.tap_count, num_threads, items * g.rows)
+    threads = useful_threads(<double>g.units * g.L * g.R * g.Q * g.D * g.tap_count, num_threads,
+                             items * g.rows)
     space = take_workspace(convolve_floats(g, threads))
     if threads == 1:
         with nogil:
             convolve_all(g, &x[0], &weight[0], given_bias, &y[0], space.start)
     else:
         if items < threads * ITEMS_PER_THREAD:
-            parts = max(<Py_ssize_t>1, min(g.rows // g.kernels.direct_rows, threads * ITEMS_PER_THREAD // items))
+            parts = max(<Py_ssize_t>1, min(g.rows // g.kernels.direct_rows,
+                                           threads * ITEMS_PER_THREAD // items))
         items *= parts
         zeros = space.start
         scratch = place_weights(g, &w, space.start)
@@ -140,13 +150,15 @@ def convolve(Strips plan not None, const float[::1] x not None, const float[::1]
             for item in prange(g.sets * g.rows, schedule="static"):
                 pack_weights(g, &w, item)
             for item in prange(items, schedule="dynamic", chunksize=1):
-                convolve_strip(g, &w, &x[0], &y[0], item, parts, scratch + threadid() * scratch_floats, zeros)
+                convolve_strip(g, &w, &x[0], &y[0], item, parts, scratch + threadid()
+                               * scratch_floats, zeros)
     give_back(space)
 
 
 def weight_gradient(Strips plan not None, const float[::1] x not None, const float[::1] dy not None,
                     float[::1] dweight not None, float[::1] dbias not None, int num_threads):
-    """dweight and dbias of the plan's convolution. The plan must not depend on the number of threads."""
+    """dweight and dbias of the plan's convolution. The plan must not depend on the number of
+    threads."""
     cdef Geometry* g = &plan.geometry
     cdef Totals t = plan_totals(g, 1, False)
     cdef Py_ssize_t item, items, scratch_floats
@@ -162,7 +174,8 @@ def weight_gradient(Strips plan not None, const float[::1] x not None, const flo
         dweight[:] = 0
         dbias[:] = 0
         return
-    threads = useful_threads(<double>g.units * g.L * g.R * g.Q * t.count, num_threads, g.sets * t.chunks * t.count)
+    threads = useful_threads(<double>g.units * g.L * g.R * g.Q * t.count, num_threads,
+                             g.sets * t.chunks * t.count)
     t = plan_totals(g, threads, False)
     items = g.sets * t.chunks * t.ranges
     threads = <int>min(<Py_ssize_t>threads, items)

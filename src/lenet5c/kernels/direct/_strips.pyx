@@ -1,20 +1,24 @@
-"""The direct convolution of plain arrays, strip by strip; the declarations and what they mean are in _strips.pxd.
+"""The direct convolution of plain arrays, strip by strip; the declarations and what they mean are
+in _strips.pxd.
 
-A *unit* is one group of one sample: x (units, D, H, W) and y (units, L, YH, YW). Sixteen values go blocked, either
-16 output channels of one unit (`blocked` unset), or one channel each of 16 units (set): the second way is for groups
-with few channels each. See direct.pxi for the sum that both come down to.
+A *unit* is one group of one sample: x (units, D, H, W) and y (units, L, YH, YW). Sixteen values go
+blocked, either 16 output channels of one unit (`blocked` unset), or one channel each of 16 units
+(set): the second way is for groups with few channels each. See direct.pxi for the sum that both
+come down to.
 
-A plan covers a grid of R x Q windows, (SH, SW) apart in the input, whose results lie (y_down, y_right) apart in the
-output. The result of a convolution is one plan. Its data gradient is one for each phase of the stride: the inputs of a
-phase are all reached through the same taps, from neighbouring outputs.
+A plan covers a grid of R x Q windows, (SH, SW) apart in the input, whose results lie (y_down,
+y_right) apart in the output. The result of a convolution is one plan. Its data gradient is one for
+each phase of the stride: the inputs of a phase are all reached through the same taps, from
+neighbouring outputs.
 
-A work item is a strip of output rows of one unit (or 16): it copies what the strip sees of x, zeros around it included,
-into scratch, computes all its output channels, and transposes them into y. Memory is a strip for each thread, which
-STRIP_FLOATS bounds unless a single row is larger, and the weights in the order they are used.
+A work item is a strip of output rows of one unit (or 16): it copies what the strip sees of x, zeros
+around it included, into scratch, computes all its output channels, and transposes them into y.
+Memory is a strip for each thread, which STRIP_FLOATS bounds unless a single row is larger, and the
+weights in the order they are used.
 """
 from libc.string cimport memcpy, memset
 
-from lenet5c.kernels.simd.tiles cimport DirectSum, TileKernels
+from lenet5c.kernels.simd.tiles cimport LANES, DirectSum, TileKernels, round_up
 
 cdef enum:
     ROWS = 4                   # rows of 16 results that are in the works at a time
@@ -35,11 +39,6 @@ cdef Py_ssize_t times(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
     """a * b, neither of them negative, or a size that is refused and whose sums do not overflow."""
     cdef Py_ssize_t beyond = <Py_ssize_t>1 << (8 * <int>sizeof(Py_ssize_t) - 5)
     return a * b if b == 0 or a <= beyond // b else beyond
-
-
-cdef Py_ssize_t round_up(Py_ssize_t floats) noexcept nogil:
-    """To whole cache lines."""
-    return (floats + LANES - 1) // LANES * LANES
 
 
 cdef Py_ssize_t divide_up(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
@@ -91,7 +90,8 @@ cdef Taps all_taps(Py_ssize_t size, Py_ssize_t padding, Py_ssize_t dilation) noe
 
 cdef Taps phase_taps(Py_ssize_t size, Py_ssize_t stride, Py_ssize_t padding, Py_ssize_t dilation,
                      Py_ssize_t phase) noexcept nogil:
-    """Row phase + r stride of the input takes dy[r + (phase + padding - k dilation) / stride], where that is whole."""
+    """Row phase + r stride of the input takes dy[r + (phase + padding - k dilation) / stride],
+    where that is whole."""
     cdef Taps t
     cdef Py_ssize_t divisor = common_divisor(stride, dilation)
     t.count, t.first, t.step = 0, 0, stride // divisor
@@ -141,10 +141,12 @@ cdef bint plan(Geometry* g, const TileKernels* kernels, const Units* u) noexcept
     g.strip_floats = times(g.D, g.channel_stride) if g.copied else 0
     g.steps = g.taps = g.pixels = g.places = NULL
     return (g.strip_floats <= most_elements() and times(g.strip, g.Q) <= most_elements()
-            and times(times(g.sets, g.rows), times(times(g.D, g.tap_count), LANES)) <= most_elements())
+            and times(times(g.sets, g.rows), times(times(g.D, g.tap_count),
+                                                   LANES)) <= most_elements())
 
 
-cdef Py_ssize_t strip_rows(const Geometry* g, Py_ssize_t columns, Py_ssize_t threads) noexcept nogil:
+cdef Py_ssize_t strip_rows(const Geometry* g, Py_ssize_t columns,
+                           Py_ssize_t threads) noexcept nogil:
     """As many rows as stay within STRIP_FLOATS, and few enough to give every thread its items."""
     cdef double line = <double>g.D * columns * g.lane
     cdef double results = <double>min(<Py_ssize_t>ROWS, g.rows) * g.Q * LANES
@@ -203,7 +205,8 @@ cdef Lanes lanes_of(const Geometry* g, Py_ssize_t tile, Py_ssize_t row) noexcept
     return lanes
 
 
-cdef Py_ssize_t filter_of(const Geometry* g, Py_ssize_t group_set, Py_ssize_t row, Py_ssize_t lane) noexcept nogil:
+cdef Py_ssize_t filter_of(const Geometry* g, Py_ssize_t group_set, Py_ssize_t row,
+                          Py_ssize_t lane) noexcept nogil:
     """Which of the groups' output channels, in order, a lane computes."""
     if g.blocked:
         return (group_set * LANES + lane) % g.groups * g.L + row
@@ -227,9 +230,11 @@ cdef Py_ssize_t first_row(const Geometry* g, Py_ssize_t chunk) noexcept nogil:
     return row
 
 
-cdef const float* load_strip(const Geometry* g, const float* x, Py_ssize_t tile, Py_ssize_t strip, Py_ssize_t first,
-                             Py_ssize_t stop, float* scratch, const float* zeros) noexcept nogil:
-    """What a strip sees of channels first .. stop of x: in its place if nothing is missing, or else in scratch."""
+cdef const float* load_strip(const Geometry* g, const float* x, Py_ssize_t tile, Py_ssize_t strip,
+                             Py_ssize_t first, Py_ssize_t stop, float* scratch,
+                             const float* zeros) noexcept nogil:
+    """What a strip sees of channels first .. stop of x: in its place if nothing is missing, or else
+    in scratch."""
     cdef Py_ssize_t top = strip * g.strip * g.SH + g.top
     cdef Py_ssize_t rows = (min(g.strip, g.R - strip * g.strip) - 1) * g.SH + g.reach
     cdef Py_ssize_t left = max(-g.left, <Py_ssize_t>0)       # columns of zeros
@@ -254,7 +259,8 @@ cdef const float* load_strip(const Geometry* g, const float* x, Py_ssize_t tile,
                     if tile * LANES + lane < g.units:
                         samples[lane] = image + (tile * LANES + lane) * size
                 g.kernels.pack_rows(samples, width, to + left * LANES, LANES)
-                memset(to + (left + width) * LANES, 0, (g.columns - left - width) * LANES * sizeof(float))
+                memset(to + (left + width) * LANES, 0, (g.columns - left - width) * LANES
+                       * sizeof(float))
             else:
                 memset(to, 0, left * sizeof(float))
                 memcpy(to + left, image + tile * size, width * sizeof(float))
@@ -271,11 +277,13 @@ cdef Py_ssize_t convolve_scratch(const Geometry* g) noexcept nogil:
 
 
 cdef Py_ssize_t convolve_floats(const Geometry* g, Py_ssize_t threads) noexcept nogil:
-    return round_up(g.W) + g.sets * g.rows * (1 + g.D * g.tap_count) * LANES + threads * convolve_scratch(g)
+    return (round_up(g.W) + g.sets * g.rows * (1 + g.D * g.tap_count) * LANES
+            + threads * convolve_scratch(g))
 
 
 cdef float* place_weights(const Geometry* g, Weights* w, float* memory) noexcept nogil:
-    """Zeros at the start of the memory, the packed weights behind them; returns the threads' scratch."""
+    """Zeros at the start of the memory, the packed weights behind them; returns the threads'
+    scratch."""
     memset(memory, 0, g.W * sizeof(float))
     w.bias = memory + round_up(g.W)
     w.packed = w.bias + g.sets * g.rows * LANES
@@ -307,7 +315,8 @@ cdef void pack_weights(const Geometry* g, const Weights* w, Py_ssize_t item) noe
             to += rows * LANES
 
 
-cdef void store_strip(const Geometry* g, const float* values, Lanes lanes, Py_ssize_t strip, float* y) noexcept nogil:
+cdef void store_strip(const Geometry* g, const float* values, Lanes lanes, Py_ssize_t strip,
+                      float* y) noexcept nogil:
     """values (strip rows, Q, 16) into y."""
     cdef Py_ssize_t rows = min(g.strip, g.R - strip * g.strip)
     cdef Py_ssize_t r, q, lane
@@ -318,7 +327,8 @@ cdef void store_strip(const Geometry* g, const float* values, Lanes lanes, Py_ss
         return
     for r in range(rows):
         if g.y_right == 1:
-            g.kernels.unpack_rows(values + r * g.Q * LANES, g.Q, lanes.count, lanes.stride, y + r * g.y_down * g.YW)
+            g.kernels.unpack_rows(values + r * g.Q * LANES, g.Q, lanes.count, lanes.stride,
+                                  y + r * g.y_down * g.YW)
             continue
         for lane in range(lanes.count):
             to = y + lane * lanes.stride + r * g.y_down * g.YW
@@ -326,10 +336,12 @@ cdef void store_strip(const Geometry* g, const float* values, Lanes lanes, Py_ss
                 to[q * g.y_right] = values[(r * g.Q + q) * LANES + lane]
 
 
-cdef void convolve_strip(const Geometry* g, const Weights* w, const float* x, float* y, Py_ssize_t item,
-                         Py_ssize_t parts, float* scratch, const float* zeros) noexcept nogil:
+cdef void convolve_strip(const Geometry* g, const Weights* w, const float* x, float* y,
+                         Py_ssize_t item, Py_ssize_t parts, float* scratch,
+                         const float* zeros) noexcept nogil:
     """One work item: one strip of one unit or 16, and one of `parts` shares of its rows."""
-    cdef Py_ssize_t part = item % parts, strip = item // parts % g.strips, tile = item // parts // g.strips
+    cdef Py_ssize_t part = item % parts, strip = item // parts % g.strips
+    cdef Py_ssize_t tile = item // parts // g.strips
     cdef Py_ssize_t group_set = tile % g.sets, size = g.D * g.tap_count * LANES
     cdef Py_ssize_t row = 0, i, count, chunk = 0
     cdef float* values = scratch + g.strip_floats
@@ -353,8 +365,8 @@ cdef void convolve_strip(const Geometry* g, const Weights* w, const float* x, fl
         row += count
 
 
-cdef void convolve_all(const Geometry* g, const float* x, const float* weight, const float* bias, float* y,
-                       float* memory) noexcept nogil:
+cdef void convolve_all(const Geometry* g, const float* x, const float* weight, const float* bias,
+                       float* y, float* memory) noexcept nogil:
     """The whole plan on one thread."""
     cdef Weights w
     cdef Py_ssize_t item
@@ -366,11 +378,13 @@ cdef void convolve_all(const Geometry* g, const float* x, const float* weight, c
         convolve_strip(g, &w, x, y, item, 1, scratch, memory)
 
 
-# Weight gradients. The plan must not depend on the number of threads: the order of the sums depends on its strips.
+# Weight gradients. The plan must not depend on the number of threads: the order of the sums depends
+# on its strips.
 
 
 cdef Totals plan_totals(const Geometry* g, Py_ssize_t threads, bint bias_alone) noexcept nogil:
-    """A range takes the same sums in the same order wherever it begins: threads may decide on that."""
+    """A range takes the same sums in the same order wherever it begins: threads may decide on
+    that."""
     cdef Totals t
     cdef Py_ssize_t row = 0
     t.dweight = t.dbias = NULL
@@ -381,7 +395,8 @@ cdef Totals plan_totals(const Geometry* g, Py_ssize_t threads, bint bias_alone) 
     t.count = 0 if bias_alone else g.D * g.tap_count
     t.range_places = t.count
     if threads > 1:
-        t.range_places = max(t.count * g.sets * t.chunks // (threads * ITEMS_PER_THREAD), <Py_ssize_t>LEAST_PLACES)
+        t.range_places = max(t.count * g.sets * t.chunks // (threads * ITEMS_PER_THREAD),
+                             <Py_ssize_t>LEAST_PLACES)
     t.range_places = min(t.count, min(t.range_places, <Py_ssize_t>RANGE_PLACES))
     t.ranges = 1 if t.count == 0 else divide_up(t.count, t.range_places)
     return t
@@ -394,10 +409,12 @@ cdef Py_ssize_t zeros_floats(const Geometry* g) noexcept nogil:
 cdef Py_ssize_t gradient_scratch(const Geometry* g, const Totals* t) noexcept nogil:
     """Floats of a thread."""
     return round_up(
-        g.strip_floats + min(g.rows, g.kernels.direct_rows) * (g.strip * g.Q + t.range_places) * LANES)
+        g.strip_floats + min(g.rows, g.kernels.direct_rows) * (g.strip * g.Q + t.range_places)
+        * LANES)
 
 
-cdef Py_ssize_t gradient_floats(const Geometry* g, const Totals* t, Py_ssize_t threads) noexcept nogil:
+cdef Py_ssize_t gradient_floats(const Geometry* g, const Totals* t,
+                                Py_ssize_t threads) noexcept nogil:
     return (zeros_floats(g) + g.sets * g.rows * (t.count + 1) * LANES
             + max(threads * gradient_scratch(g, t), t.count * LANES))
 
@@ -410,8 +427,9 @@ cdef float* place_totals(const Geometry* g, Totals* t, float* memory) noexcept n
     return t.dbias + g.sets * g.rows * LANES
 
 
-cdef void load_gradient(const Geometry* g, const float* dy, Py_ssize_t tile, Py_ssize_t strip, Py_ssize_t row,
-                        Py_ssize_t count, const float* zeros, float* values) noexcept nogil:
+cdef void load_gradient(const Geometry* g, const float* dy, Py_ssize_t tile, Py_ssize_t strip,
+                        Py_ssize_t row, Py_ssize_t count, const float* zeros,
+                        float* values) noexcept nogil:
     """dy of a strip and `count` rows from `row` on -> values (pixels, count, 16)."""
     cdef Py_ssize_t i, lane, pixels = min(g.strip, g.R - strip * g.strip) * g.Q
     cdef const float* samples[LANES]
@@ -425,9 +443,10 @@ cdef void load_gradient(const Geometry* g, const float* dy, Py_ssize_t tile, Py_
         g.kernels.pack_rows(samples, pixels, values + i * LANES, count * LANES)
 
 
-cdef void sum_range(const Geometry* g, const Totals* t, const float* x, const float* dy, Py_ssize_t item,
-                    float* scratch, const float* zeros) noexcept nogil:
-    """One work item: a range of the weight gradients of some rows of one set, summed over all its tiles."""
+cdef void sum_range(const Geometry* g, const Totals* t, const float* x, const float* dy,
+                    Py_ssize_t item, float* scratch, const float* zeros) noexcept nogil:
+    """One work item: a range of the weight gradients of some rows of one set, summed over all its
+    tiles."""
     cdef Py_ssize_t part = item % t.ranges, group_set = item // t.ranges // t.chunks
     cdef Py_ssize_t row = first_row(g, item // t.ranges % t.chunks), count = rows_at(g, row)
     cdef Py_ssize_t first = part * t.range_places, places = min(t.range_places, t.count - first)
@@ -438,7 +457,8 @@ cdef void sum_range(const Geometry* g, const Totals* t, const float* x, const fl
     cdef Py_ssize_t tile, strip, i, j
     cdef const float* strip_x
     cdef DirectSum s
-    s.blocked, s.rows, s.blocks, s.block_stride, s.channels, s.channel_stride = g.blocked, count, 1, 0, 1, 0
+    s.blocked, s.rows = g.blocked, count
+    s.blocks, s.block_stride, s.channels, s.channel_stride = 1, 0, 1, 0
     s.steps = g.pixels
     s.places, s.places_count = g.places + first, places
     s.y_row = places * LANES
@@ -452,8 +472,8 @@ cdef void sum_range(const Geometry* g, const Totals* t, const float* x, const fl
             s.steps_count = min(g.strip, g.R - strip * g.strip) * g.Q
             load_gradient(g, dy, tile, strip, row, count, zeros, values)
             if places > 0:
-                strip_x = load_strip(g, x, tile, strip, first // g.tap_count, (first + places - 1) // g.tap_count + 1,
-                                     scratch, zeros)
+                strip_x = load_strip(g, x, tile, strip, first // g.tap_count, (first + places - 1)
+                                     // g.tap_count + 1, scratch, zeros)
                 g.kernels.direct_sum(&s, values, strip_x, zeros, 0, 0, sums)
             for i in range(count):
                 for j in range(places * LANES):
@@ -463,11 +483,14 @@ cdef void sum_range(const Geometry* g, const Totals* t, const float* x, const fl
         tile += g.sets
 
 
-cdef void deliver_row(const Geometry* g, const Totals* t, Py_ssize_t item, float* dweight, float* dbias,
-                      float* filters) noexcept nogil:
+cdef void deliver_row(const Geometry* g, const Totals* t, Py_ssize_t item, float* dweight,
+                      float* dbias, float* filters) noexcept nogil:
     """Add one row of one set to the filters it belongs to; filters (16, D taps) is scratch."""
     cdef Py_ssize_t group_set = item // g.rows, row = item % g.rows
-    cdef Py_ssize_t lane, k, filter, lanes = LANES if g.blocked else min(<Py_ssize_t>LANES, g.L - row * LANES)
+    cdef Py_ssize_t lane
+    cdef Py_ssize_t k
+    cdef Py_ssize_t filter
+    cdef Py_ssize_t lanes = LANES if g.blocked else min(<Py_ssize_t>LANES, g.L - row * LANES)
     g.kernels.unpack_rows(t.dweight + item * t.count * LANES, t.count, lanes, t.count, filters)
     for lane in range(lanes):
         filter = filter_of(g, group_set, row, lane)
@@ -479,7 +502,8 @@ cdef void deliver_row(const Geometry* g, const Totals* t, Py_ssize_t item, float
 
 cdef void deliver_totals(const Geometry* g, const Totals* t, float* dweight, float* dbias,
                          float* filters) noexcept nogil:
-    """dweight and dbias, either of them unless it is NULL; filters is scratch, as deliver_row takes it."""
+    """dweight and dbias, either of them unless it is NULL; filters is scratch, as deliver_row takes
+    it."""
     cdef Py_ssize_t item
     if dweight is not NULL:
         memset(dweight, 0, g.groups * g.L * t.count * sizeof(float))
@@ -490,8 +514,8 @@ cdef void deliver_totals(const Geometry* g, const Totals* t, float* dweight, flo
             deliver_row(g, t, item, dweight, dbias, filters)
 
 
-cdef void weight_gradient_all(const Geometry* g, const float* x, const float* dy, float* dweight, float* dbias,
-                              float* memory) noexcept nogil:
+cdef void weight_gradient_all(const Geometry* g, const float* x, const float* dy, float* dweight,
+                              float* dbias, float* memory) noexcept nogil:
     """The whole plan on one thread; dweight or dbias may be NULL, x if dweight is."""
     cdef Totals t = plan_totals(g, 1, dweight is NULL)
     cdef Py_ssize_t item

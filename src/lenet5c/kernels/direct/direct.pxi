@@ -1,27 +1,32 @@
-# The sum inside every convolution that is not on tiles: its result, its data gradient and its weight gradient.
+# The sum inside every convolution that is not on tiles: its result, its data gradient and its
+# weight gradient.
 #
 #   y[i, j] = start[i, j] + sum over c, k of vectors[c, k, i] * x[channel(c) + steps[k] + places[j]]
 #
-# y (rows, places, 16) and vectors (C, steps, rows, 16) have 16 values side by side: output channels, or units, which are the
-# groups of all samples. x is one float for all 16 of them, or 16 floats if units are side by side. Where an x lies is the
-# sum of three offsets, so any stride, padding, dilation and layout is a matter of lists:
+# y (rows, places, 16) and vectors (C, steps, rows, 16) have 16 values side by side: output
+# channels, or units, which are the groups of all samples. x is one float for all 16 of them, or 16
+# floats if units are side by side. Where an x lies is the sum of three offsets, so any stride,
+# padding, dilation and layout is a matter of lists:
 #
 #                     side by side                       vectors   steps    places
 #   result            output channels               weight    taps     output pixels
-#   data gradient     input channels                weight    taps     input pixels (of one phase of the stride)
+#   data gradient     input channels                weight    taps     input pixels (one phase)
 #   weight gradient   output channels               dy        pixels   input channels and their taps
 #   with groups       units                         as above
 #
-# Terms are added in the order of c, then k: neither the blocks of registers nor those of the cache change the bits.
+# Terms are added in the order of c, then k: neither the blocks of registers nor those of the cache
+# change the bits.
 
 cdef enum:
-    # Vectors that the innermost loops go through again and again, for every block of places: they stay in the L1 cache.
+    # Vectors that the innermost loops go through again and again, for every block of places: they
+    # stay in the L1 cache.
     DIRECT_STEPS = 64
 
 
 cdef inline void direct_block(
-    const DirectSum* s, const float* vectors, const float* x, const Py_ssize_t* places, const float* start,
-    Py_ssize_t start_row, Py_ssize_t start_place, float* y, int TR, int TP, bint blocked,
+    const DirectSum* s, const float* vectors, const float* x, const Py_ssize_t* places,
+    const float* start, Py_ssize_t start_row, Py_ssize_t start_place, float* y, int TR, int TP,
+    bint blocked,
 ) noexcept nogil:
     """TR rows x TP places in registers, one block of channels."""
     cdef v16 acc[24]
@@ -52,25 +57,25 @@ cdef inline void direct_block(
 
 
 cdef inline void direct_places(
-    const DirectSum* s, const float* vectors, const float* x, const float* start, Py_ssize_t start_row,
-    Py_ssize_t start_place, float* y, int TR, int TP, bint blocked,
+    const DirectSum* s, const float* vectors, const float* x, const float* start,
+    Py_ssize_t start_row, Py_ssize_t start_place, float* y, int TR, int TP, bint blocked,
 ) noexcept nogil:
     """All places, TP at a time and the last ones one by one."""
     cdef Py_ssize_t j = 0
     while j < s.places_count:
         if j + TP <= s.places_count:
-            direct_block(s, vectors, x, s.places + j, start + j * start_place, start_row, start_place, y + j * 16,
-                         TR, TP, blocked)
+            direct_block(s, vectors, x, s.places + j, start + j * start_place, start_row,
+                         start_place, y + j * 16, TR, TP, blocked)
             j += TP
         else:
-            direct_block(s, vectors, x, s.places + j, start + j * start_place, start_row, start_place, y + j * 16,
-                         TR, 1, blocked)
+            direct_block(s, vectors, x, s.places + j, start + j * start_place, start_row,
+                         start_place, y + j * 16, TR, 1, blocked)
             j += 1
 
 
 cdef inline void direct_fit(
-    const DirectSum* s, const float* vectors, const float* x, const float* start, Py_ssize_t start_row,
-    Py_ssize_t start_place, float* y, bint blocked,
+    const DirectSum* s, const float* vectors, const float* x, const float* start,
+    Py_ssize_t start_row, Py_ssize_t start_place, float* y, bint blocked,
 ) noexcept nogil:
     """The block that the registers hold."""
     if V16_REGISTERS == 32 and s.rows == 4:
@@ -86,8 +91,8 @@ cdef inline void direct_fit(
 
 
 cdef inline void direct_part(
-    const DirectSum* s, const float* vectors, const float* x, const float* start, Py_ssize_t start_row,
-    Py_ssize_t start_place, float* y,
+    const DirectSum* s, const float* vectors, const float* x, const float* start,
+    Py_ssize_t start_row, Py_ssize_t start_place, float* y,
 ) noexcept nogil:
     if s.blocked:
         direct_fit(s, vectors, x, start, start_row, start_place, y, True)
@@ -96,14 +101,16 @@ cdef inline void direct_part(
 
 
 cdef void direct_sum(
-    const DirectSum* whole, const float* vectors, const float* x, const float* start, Py_ssize_t start_row,
-    Py_ssize_t start_place, float* y,
+    const DirectSum* whole, const float* vectors, const float* x, const float* start,
+    Py_ssize_t start_row, Py_ssize_t start_place, float* y,
 ) noexcept nogil:
-    """The sum, cut into parts whose vectors stay in the L1 cache; each part starts from the results of the last."""
+    """The sum, cut into parts whose vectors stay in the L1 cache; each part starts from the results
+    of the last."""
     cdef DirectSum part = whole[0]
     cdef Py_ssize_t block, c, k
     # Whole channels if several have few enough steps, else some steps of one channel
-    cdef Py_ssize_t channels = max(DIRECT_STEPS // max(whole.steps_count, <Py_ssize_t>1), <Py_ssize_t>1)
+    cdef Py_ssize_t channels = max(DIRECT_STEPS // max(whole.steps_count, <Py_ssize_t>1),
+                                   <Py_ssize_t>1)
     for block in range(whole.blocks):
         c = 0
         while c < whole.channels:
@@ -112,8 +119,8 @@ cdef void direct_sum(
             while True:
                 part.steps = whole.steps + k
                 part.steps_count = min(<Py_ssize_t>DIRECT_STEPS, whole.steps_count - k)
-                direct_part(&part, vectors, x + block * whole.block_stride + c * whole.channel_stride, start,
-                            start_row, start_place, y)
+                direct_part(&part, vectors, x + block * whole.block_stride
+                            + c * whole.channel_stride, start, start_row, start_place, y)
                 vectors += part.channels * part.steps_count * whole.rows * 16
                 start, start_row, start_place = y, whole.y_row, 16
                 k += DIRECT_STEPS
@@ -122,7 +129,8 @@ cdef void direct_sum(
             c += part.channels
 
 
-cdef void add_columns(const float* vectors, Py_ssize_t count, Py_ssize_t rows, float* total) noexcept nogil:
+cdef void add_columns(const float* vectors, Py_ssize_t count, Py_ssize_t rows,
+                      float* total) noexcept nogil:
     """total[i] += the sum of vectors[k, i] over k, each of 16 floats."""
     cdef Py_ssize_t i, k
     cdef v16 part

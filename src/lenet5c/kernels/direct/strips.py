@@ -12,7 +12,7 @@ STRIP_FLOATS = _direct.strip_floats
 
 @lru_cache(maxsize=256)
 def result_plan(units, groups, blocked, in_shape, out_shape, window, threads):
-    """x -> y; in_shape and out_shape are those of a unit. The weight gradient goes along the same strips."""
+    """Plan x -> y for units of in_shape and out_shape; the weight gradient shares the strips."""
     return _direct.Strips(
         dispatch.tiles, units, groups, blocked, in_shape, out_shape, window, threads
     )

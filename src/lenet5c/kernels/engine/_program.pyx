@@ -1,8 +1,10 @@
-"""Programs: a model's ops, run tile by tile over a batch, forward and backward, on the threads of one OpenMP region.
+"""Programs: a model's ops, run tile by tile over a batch, forward and backward, on the threads of
+one OpenMP region.
 
-Memory is threads x one tile and a fixed number of records, whatever the batch. The bits do not depend on the number of
-threads or on who ran what. job.pxi: what is done to a tile and to a shard of tiles. team.pxi: how threads share it out.
-settings.pxi: what Python objects say of ops, loss and optimiser.
+Memory is threads x one tile and a fixed number of records, whatever the batch. The bits do not
+depend on the number of threads or on who ran what. job.pxi: what is done to a tile and to a shard
+of tiles. team.pxi: how threads share it out. settings.pxi: what Python objects say of ops, loss and
+optimiser.
 """
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from cython.parallel cimport parallel, prange, threadid
@@ -14,17 +16,23 @@ from libc.string cimport memcpy, memset
 from lenet5c.kernels.ops._distort cimport Warp
 from lenet5c.kernels.engine._workspace cimport Workspace
 from lenet5c.kernels.simd.tiles cimport (
-    AVG_POOL2D, CONV2D, CROSS_ENTROPY, LINEAR, MAX_POOL2D, MAXIMUM_A_POSTERIORI, MAXIMUM_LIKELIHOOD, MEAN_SQUARED_ERROR,
-    PAD2D, RBF, RELU, SCALED_TANH, SIGMOID, SUBSAMPLE2D, TANH, DirectSum, Distort, LossKind, Op, OpKind, TileKernels,
-    distort_floats, distort_tile_floats, sample_key, spread_filters, useful_threads)
+    CROSS_ENTROPY, LANES, LINEAR_BLOCK, MAXIMUM_A_POSTERIORI,
+    MAXIMUM_LIKELIHOOD, MEAN_SQUARED_ERROR, DirectSum, Distort, LossKind, Op, OpKernels,
+    TileKernels, distort_floats, distort_tile_floats, find_op, round_up, sample_key,
+    spread_filters, useful_threads)
+
+from lenet5c.kernels.engine.samples import Samples
 
 cdef enum:
     FEW_SAMPLES_ = 5
 
-# So many go one by one: in training a tile takes about as long as five, in inference as eight; but forward has to have
-# the bits of a training step.
+# So many go one by one: in training a tile takes about as long as five, in inference as eight; but
+# forward has to have the bits of a training step.
 FEW_SAMPLES = FEW_SAMPLES_
+TILE_LANES = LANES
+LINEAR_OUTPUTS = LINEAR_BLOCK
 
+include "canary.pxi"
 include "job.pxi"
 include "team.pxi"
 include "sample.pxi"
@@ -32,14 +40,16 @@ include "sample_training.pxi"
 include "settings.pxi"
 
 cdef enum:
-    SAVED_FLOATS = 1 << 24  # records keep more than one tile each while that takes no more than so many floats
+    # records keep more than one tile each while that takes no more than so many floats
+    SAVED_FLOATS = 1 << 24
 
 
 cdef class Program:
     """A lowered model, ready to run.
 
-    `plan` comes from `lowering.lower`. All arrays are checked by the caller except for what could reach outside
-    memory, which is checked here: sizes of params, grads, out, dy, dx and the range of index and labels.
+    `plan` comes from `lowering.lower`. All arrays are checked by the caller except for what could
+    reach outside memory, which is checked here: sizes of params, grads, out, dy, dx and the range
+    of index and labels.
     """
     cdef Op* ops
     cdef Slice* slices
@@ -52,9 +62,11 @@ cdef class Program:
     cdef object capsule
     cdef readonly tuple input_shape, output_shape
     cdef readonly Py_ssize_t param_extent
+    cdef readonly bint by_sample
 
     def __cinit__(self, plan, capsule):
         cdef Py_ssize_t i
+        cdef Op* op
         cdef Job* job = &self.template
         self.capsule = capsule
         self.idle_workspaces = []
@@ -67,10 +79,8 @@ cdef class Program:
         memset(job, 0, sizeof(Job))
         job.kernels = <const TileKernels*>PyCapsule_GetPointer(capsule, b"lenet5c.TileKernels")
         job.op_count = len(plan.ops)
-        job.arena_half = plan.arena_floats
-        job.scratch_floats = plan.scratch_floats
+        job.arena_half = plan.arena_floats + CANARY_FLOATS
         job.sums_size = plan.sums_floats
-        job.saved_stride = plan.saved_floats
         job.input_size = plan.input_size
         job.output_size = plan.output_size
         job.output = plan.output
@@ -85,10 +95,18 @@ cdef class Program:
         job.ops = self.ops
         job.zeros = self.zeros
         for i in range(job.op_count):
-            set_op(self.ops + i, plan.ops[i], self.held)
+            op = self.ops + i
+            set_op(op, plan.ops[i], job.kernels, self.held)
+            op.saved = job.saved_stride
+            if op.kernels.saved_floats is not NULL:
+                job.saved_stride += op.kernels.saved_floats(op)
+            if op.kernels.scratch_floats is not NULL:
+                job.scratch_floats = max(job.scratch_floats, op.kernels.scratch_floats(op))
+        job.saved_stride += CANARY_FLOATS
+        job.scratch_floats += CANARY_FLOATS
         for i in range(self.slice_count):
-            op, start, size, sums = plan.slices[i]
-            self.slices[i].linear = NULL if op is None else self.ops + <Py_ssize_t>op
+            linear, start, size, sums = plan.slices[i]
+            self.slices[i].linear = NULL if linear is None else self.ops + <Py_ssize_t>linear
             self.slices[i].start, self.slices[i].size, self.slices[i].sums = start, size, sums
         if plan.sample is not None:
             self.set_sample_way(plan.sample)
@@ -101,21 +119,31 @@ cdef class Program:
         if way.steps is NULL:
             raise MemoryError("no memory for a program")
         way.count = len(plan.steps)
-        way.output, way.arena_floats, way.packed_floats = plan.output, plan.arena_floats, plan.packed_floats
-        way.training_floats, way.first_trainable = plan.training_floats, plan.first_trainable
+        way.output, way.arena_floats = plan.output, plan.arena_floats + CANARY_FLOATS
+        way.first_trainable = plan.first_trainable
         for i in range(way.count):
             planned = plan.steps[i]
             step = way.steps + i
             step.kind = STEP_KINDS[planned.kind]
-            set_op(&step.op, planned.op, self.held)
+            set_op(&step.op, planned.op, self.template.kernels, self.held)
             step.op.x, step.op.y = planned.x, planned.y
-            step.blocked, step.packed, step.training = planned.blocked, planned.packed, planned.training
-            if step.kind == STEP_CONV2D and not set_offsets(step):
+            step.blocked = planned.blocked
+            step.packed, step.training = way.packed_floats, way.training_floats
+            way.packed_floats += packed_floats(step) + CANARY_FLOATS
+            way.training_floats += training_floats(step) + CANARY_FLOATS
+        if way.arena_floats + way.packed_floats + way.training_floats > most_elements():
+            # Spread out, the gradient of a strided or dilated convolution may be far larger than a
+            # tile.
+            way.count = 0
+            return
+        self.by_sample = True
+        for i in range(way.count):
+            if way.steps[i].kind == STEP_CONV2D and not set_offsets(way.steps + i):
                 raise MemoryError("no memory for a program")
 
     def __dealloc__(self):
         cdef Py_ssize_t i
-        for i in range(self.sample_way.count):
+        for i in range(self.sample_way.count if self.sample_way.steps is not NULL else 0):
             free(self.sample_way.steps[i].taps)
             free(self.sample_way.steps[i].pixels)
             free(self.sample_way.steps[i].inputs)
@@ -126,25 +154,35 @@ cdef class Program:
         free(self.slices)
         free(self.zeros)
 
-    cdef set_batch(self, Job* job, samples, const int64_t[::1] index, double scale, const float[::1] offset):
-        """Point job at samples, (N, input_size) of uint8 (then with scale and offset) or float32."""
+    cdef set_batch(self, Job* job, samples):
+        """Point job at a batch: rows (N, input_size) of float32, or `Samples`.
+
+        Returns the array that job points into, for the caller to hold on to.
+        """
+        cdef const int64_t[::1] index = None
+        cdef const float[::1] offset = None
         cdef const unsigned char[:, ::1] bytes
         cdef const float[:, ::1] floats
         cdef Py_ssize_t available, i, width
-        if samples.dtype == "uint8":
-            bytes = samples
+        images, distortion = samples, None
+        if isinstance(samples, Samples):
+            images, index, offset = samples.rows, samples.index, samples.offset
+            distortion, job.scale = samples.distortion, samples.scale
+        if images.dtype == "uint8":
+            bytes = images
             available, width = bytes.shape[0], bytes.shape[1]
             if offset is None or offset.shape[0] != job.input_size:
-                raise ValueError(f"offset should have {job.input_size} values, one for each input pixel")
-            job.scale = scale
+                raise ValueError(
+                    f"offset should have {job.input_size} values, one for each input pixel")
             job.offset = &offset[0]
             job.bytes = &bytes[0, 0] if available > 0 else NULL
         else:
-            floats = samples
+            floats = images
             available, width = floats.shape[0], floats.shape[1]
             job.floats = &floats[0, 0] if available > 0 else NULL
         if width != job.input_size:
-            raise ValueError(f"samples have {width} values each, the program takes {job.input_size}")
+            raise ValueError(
+                f"samples have {width} values each, the program takes {job.input_size}")
         job.batch = available
         if index is not None:
             job.batch = index.shape[0]
@@ -152,13 +190,17 @@ cdef class Program:
                 if not 0 <= index[i] < available:
                     raise IndexError(f"index[{i}] is {index[i]}, but there are {available} samples")
             job.index = &index[0] if job.batch > 0 else NULL
+        self.set_distort(job, distortion)
+        return images
 
     cdef int thread_count(self, Py_ssize_t batch, int wanted, Py_ssize_t parts):
-        """How many threads to use: no more than there are parts to hand out, or than there is work for."""
+        """How many threads to use: no more than there are parts to hand out, or than there is work
+        for."""
         return useful_threads(batch * self.work, wanted, parts)
 
     cdef Workspace workspace(self, Py_ssize_t floats):
-        """An idle workspace of at least this size, or a new one; give it back to idle_workspaces afterwards."""
+        """An idle workspace of at least this size, or a new one; give it back to idle_workspaces
+        afterwards."""
         cdef Workspace space
         try:
             space = self.idle_workspaces.pop()
@@ -166,29 +208,36 @@ cdef class Program:
             return Workspace(floats)
         return space if space.floats >= floats else Workspace(floats)
 
-    def forward(self, samples, const float[::1] params not None, float[:, ::1] out not None, int num_threads,
-                const int64_t[::1] index=None, double scale=1, const float[::1] offset=None, bint by_sample=False):
+    cdef give_back(self, Workspace space):
+        self.idle_workspaces.append(space)
+        raise_overrun()
+
+    def forward(self, samples, const float[::1] params not None, float[:, ::1] out not None,
+                int num_threads, bint by_sample=False):
         """out (N, output_size) = the outputs of the batch.
 
-        With by_sample, each of a few samples goes by itself, which is faster, and differs from a tile in the last
-        digits. So in all of a program's methods: the bits of a training step are those of forward and backward.
+        With by_sample, each of a few samples goes by itself, which is faster, and differs from a
+        tile in the last digits. So in all of a program's methods: the bits of a training step are
+        those of forward and backward.
         """
         cdef Job job = self.template
-        cdef Py_ssize_t tile, tiles, stride = job.arena_half + job.scratch_floats
+        cdef Py_ssize_t tile, tiles, stride
         cdef int threads
         cdef Workspace space
         cdef float* arenas
-        self.set_batch(&job, samples, index, scale, offset)
-        if params.shape[0] < self.param_extent or out.shape[0] != job.batch or out.shape[1] != job.output_size:
+        images = self.set_batch(&job, samples)
+        if (params.shape[0] < self.param_extent or out.shape[0] != job.batch
+                or out.shape[1] != job.output_size):
             raise ValueError("params or out have the wrong size")
         if job.batch == 0:
             return
         job.params = <float*>&params[0] if params.shape[0] > 0 else NULL
         job.out = &out[0, 0]
         job.forward_ops = job.op_count
-        if by_sample and job.batch <= FEW_SAMPLES_ and self.sample_way.steps is not NULL:
+        if by_sample and job.batch <= FEW_SAMPLES_ and self.by_sample:
             return self.forward_samples(&job, num_threads)
         tiles = (job.batch + LANES - 1) // LANES
+        stride = job.arena_half + job.scratch_floats
         threads = self.thread_count(job.batch, num_threads, tiles)
         space = self.workspace(threads * stride)
         arenas = space.start
@@ -197,71 +246,84 @@ cdef class Program:
                 for tile in range(tiles):
                     forward_tile(&job, tile, arenas, arenas + job.arena_half)
         else:
-            for tile in prange(tiles, schedule="dynamic", chunksize=1, num_threads=threads, nogil=True):
-                forward_tile(&job, tile, arenas + threadid() * stride, arenas + threadid() * stride + job.arena_half)
-        self.idle_workspaces.append(space)
+            for tile in prange(tiles, schedule="dynamic", chunksize=1, num_threads=threads,
+                               nogil=True):
+                forward_tile(&job, tile, arenas + threadid() * stride, arenas + threadid() * stride
+                             + job.arena_half)
+        self.give_back(space)
 
     cdef forward_samples(self, const Job* job, int num_threads):
         """A few samples, one by one."""
         cdef const SampleWay* way = &self.sample_way
-        cdef Py_ssize_t i, n, packed = round_up(way.packed_floats), stride = round_up(way.arena_floats)
+        cdef Py_ssize_t i
+        cdef Py_ssize_t n
+        cdef Py_ssize_t packed = round_up(way.packed_floats)
+        cdef Py_ssize_t stride = round_up(way.arena_floats)
         cdef int threads = self.thread_count(job.batch, num_threads, job.batch)
-        cdef Workspace space = self.workspace(packed + threads * stride)
-        cdef float* filters = space.start
-        cdef float* arenas = space.start + packed
+        cdef Py_ssize_t scratch = distort_floats(&job.distort) if job.distorts else 0
+        cdef Workspace space
+        cdef float* filters
+        cdef float* arenas
+        stride += round_up(scratch)
+        space = self.workspace(packed + threads * stride)
+        filters, arenas = space.start, space.start + packed
         for i in range(way.count):
             if way.steps[i].kind == STEP_CONV2D:
                 pack_filters(job, way.steps + i, filters + way.steps[i].packed)
         if threads == 1:
             with nogil:
                 for n in range(job.batch):
-                    forward_sample(job, way, n, filters, arenas, NULL)
+                    forward_sample(job, way, n, filters, arenas,
+                                   arenas + round_up(way.arena_floats))
         else:
-            for n in prange(job.batch, schedule="dynamic", chunksize=1, num_threads=threads, nogil=True):
-                forward_sample(job, way, n, filters, arenas + threadid() * stride, NULL)
-        self.idle_workspaces.append(space)
+            for n in prange(job.batch, schedule="dynamic", chunksize=1, num_threads=threads,
+                            nogil=True):
+                forward_sample(job, way, n, filters, arenas + threadid() * stride,
+                               arenas + threadid() * stride + round_up(way.arena_floats))
+        self.give_back(space)
 
     def backward(self, samples, const float[:, ::1] dy not None, const float[::1] params not None,
-                 float[::1] grads not None, float[:, ::1] dx, int num_threads, const int64_t[::1] index=None,
+                 float[::1] grads not None, float[:, ::1] dx, int num_threads,
                  bint by_sample=False):
         """grads = the parameters' gradient, dx (N, input_size), unless it is None, the input's."""
         cdef Job job = self.template
+        cdef const Op* last
         cdef Update none
         cdef double loss = 0
         cdef Py_ssize_t correct = 0
-        self.set_batch(&job, samples, index, 1, None)
+        images = self.set_batch(&job, samples)
         if dy.shape[0] != job.batch or dy.shape[1] != job.output_size:
             raise ValueError("dy has the wrong size")
         job.forward_ops = job.op_count
-        if job.op_count > 0 and not needs_output(self.ops + job.op_count - 1):
-            job.forward_ops -= 1
+        if job.op_count > 0:
+            last = self.ops + job.op_count - 1
+            if not (last.kernels.reads_y or last.mask or last.pool):
+                job.forward_ops -= 1
         if job.batch > 0:
             job.dy = &dy[0, 0]
             if dx is not None:
                 set_dx(&job, dx)
         memset(&none, 0, sizeof(Update))
-        self.run(&job, max(job.batch, <Py_ssize_t>1), 1, params, grads, &none, num_threads, &loss, &correct, by_sample)
+        self.run(&job, max(job.batch, <Py_ssize_t>1), 1, params, grads, &none, num_threads, &loss,
+                 &correct, by_sample)
 
     def train_step(self, samples, const int[::1] labels not None, const float[::1] params not None,
-                   float[::1] grads not None, int num_threads, str loss="cross_entropy", double setting=0,
-                   const float[:, ::1] targets=None, const int64_t[::1] index=None, double scale=1,
-                   const float[::1] offset=None, float[:, ::1] out=None, float[:, ::1] dx=None, bint by_sample=False,
-                   distort=None):
+                   float[::1] grads not None, int num_threads, str loss="cross_entropy",
+                   double setting=0, const float[:, ::1] targets=None, float[:, ::1] out=None,
+                   float[:, ::1] dx=None, bint by_sample=False):
         """Forward, loss and backward in one sweep.
 
-        `distort` distorts samples of bytes: its `warp` by its `stream`, which stands for seed and epoch. Returns the
-        mean loss and the number of samples of the right class; grads becomes the gradient of the mean loss, out the
-        outputs, dx the gradient of the input.
+        Returns the mean loss and the number of samples of the right class; grads becomes the
+        gradient of the mean loss, out the outputs, dx the gradient of the input.
         """
         cdef Job job = self.template
         cdef Update none
         cdef Py_ssize_t correct = 0
         cdef double total = 0
-        self.set_batch(&job, samples, index, scale, offset)
+        images = self.set_batch(&job, samples)
         if job.batch == 0:
             raise ValueError("a training step needs at least one sample")
         set_loss(&job, loss, setting, labels, targets)
-        self.set_distort(&job, distort)
         if out is not None:
             if out.shape[0] != job.batch or out.shape[1] != job.output_size:
                 raise ValueError("out has the wrong size")
@@ -275,26 +337,27 @@ cdef class Program:
 
     def train_steps(self, samples, const int[::1] labels not None, float[::1] params not None,
                     float[::1] grads not None, int num_threads, Py_ssize_t batch_size, update,
-                    record, str loss="cross_entropy", double setting=0, const float[:, ::1] targets=None,
-                    const int64_t[::1] index=None, double scale=1, const float[::1] offset=None, bint by_sample=False,
-                    distort=None):
-        """As many steps as record.losses has elements: `train_step` on the next batch_size samples, then an update.
+                    record, str loss="cross_entropy", double setting=0,
+                    const float[:, ::1] targets=None, bint by_sample=False):
+        """As many steps as record.losses has elements: `train_step` on the next batch_size samples,
+        then an update.
 
-        `update` has what the optimiser needs: kind ('sgd', 'adam', 'sdlm', 'adagrad' or 'rmsprop'), vectors, settings,
-        and lr, correction1 and correction2 of each step. record.losses receives the mean loss of each step. A step
-        whose loss is not finite is the last and moves nothing. record.taken and record.correct become the number of
-        steps taken, that one not counted, and of correct answers in them: before anything can interrupt this.
+        `update` has what the optimiser needs: kind ('sgd', 'adam', 'sdlm', 'adagrad' or 'rmsprop'),
+        vectors, settings, and lr, correction1 and correction2 of each step. record.losses receives
+        the mean loss of each step. A step whose loss is not finite is the last and moves nothing.
+        record.taken and record.correct become the number of steps taken, that one not counted, and
+        of correct answers in them: before anything can interrupt this.
         """
         cdef Job job = self.template
         cdef Update settings
         cdef double[::1] losses = record.losses
         cdef Py_ssize_t step, steps = losses.shape[0], taken = 0, right = 0
         cdef Py_ssize_t* correct
-        self.set_batch(&job, samples, index, scale, offset)
+        images = self.set_batch(&job, samples)
         if job.batch < 1 or batch_size < 1 or steps != (job.batch - 1) // batch_size + 1:
-            raise ValueError(f"{job.batch} samples are not {steps} batches of {batch_size}, the last perhaps shorter")
+            raise ValueError(f"{job.batch} samples are not {steps} batches of {batch_size}, the "
+                             "last perhaps shorter")
         set_loss(&job, loss, setting, labels, targets)
-        self.set_distort(&job, distort)
         set_update(&settings, update, params.shape[0], steps)
         job.forward_ops = job.op_count
         correct = <Py_ssize_t*>calloc(steps, sizeof(Py_ssize_t))
@@ -302,7 +365,8 @@ cdef class Program:
             raise MemoryError("no memory for the counts of some steps")
         try:
             losses[:] = 0
-            self.run(&job, batch_size, steps, params, grads, &settings, num_threads, &losses[0], correct, by_sample)
+            self.run(&job, batch_size, steps, params, grads, &settings, num_threads, &losses[0],
+                     correct, by_sample)
             for step in range(steps):
                 losses[step] /= min(batch_size, job.batch - step * batch_size) * job.loss_terms
                 if not isfinite(losses[step]):
@@ -314,6 +378,7 @@ cdef class Program:
         record.taken, record.correct = taken, right
 
     cdef set_distort(self, Job* job, distort):
+        """Distort samples of bytes by the `warp` and the `stream` of seed and epoch."""
         cdef Warp warp
         if distort is None:
             return
@@ -325,8 +390,9 @@ cdef class Program:
         job.stream = distort.stream
         job.scratch_floats = max(job.scratch_floats, distort_tile_floats(&job.distort))
 
-    cdef run(self, Job* job, Py_ssize_t batch_size, Py_ssize_t steps, const float[::1] params, float[::1] grads,
-             const Update* update, int num_threads, double* loss, Py_ssize_t* correct, bint by_sample):
+    cdef run(self, Job* job, Py_ssize_t batch_size, Py_ssize_t steps, const float[::1] params,
+             float[::1] grads, const Update* update, int num_threads, double* loss,
+             Py_ssize_t* correct, bint by_sample):
         """Take the job through its steps: gradients into grads, and the update, if there is one."""
         cdef Py_ssize_t i, last = job.batch - (steps - 1) * batch_size
         if params.shape[0] < self.param_extent or grads.shape[0] < self.param_extent:
@@ -339,30 +405,36 @@ cdef class Program:
         if job.batch == 0:
             grads[:self.param_extent] = 0
             return
-        by_sample = by_sample and self.sample_way.steps is not NULL
+        by_sample = by_sample and self.by_sample
         if by_sample and batch_size <= FEW_SAMPLES_:
             self.run_by_sample(job, batch_size, 0, steps, grads, update, loss, correct)
         elif by_sample and last <= FEW_SAMPLES_:
             # Which way a step goes is a matter of its own batch, also behind larger ones.
             job.batch -= last
             if steps > 1:
-                self.run_in_tiles(job, batch_size, steps - 1, grads, update, num_threads, loss, correct)
+                self.run_in_tiles(job, batch_size, steps - 1, grads, update, num_threads, loss,
+                                  correct)
             job.batch += last
             if update.kind == NO_UPDATE or are_finite(loss, steps - 1):
                 self.run_by_sample(job, batch_size, steps - 1, steps, grads, update, loss, correct)
         else:
             self.run_in_tiles(job, batch_size, steps, grads, update, num_threads, loss, correct)
 
-    cdef run_by_sample(self, const Job* whole, Py_ssize_t batch_size, Py_ssize_t first, Py_ssize_t stop,
-                       float[::1] grads, const Update* update, double* loss, Py_ssize_t* correct):
+    cdef run_by_sample(self, const Job* whole, Py_ssize_t batch_size, Py_ssize_t first,
+                       Py_ssize_t stop, float[::1] grads, const Update* update, double* loss,
+                       Py_ssize_t* correct):
         """The steps from `first` on, sample by sample."""
         cdef const SampleWay* way = &self.sample_way
         cdef Job job
         cdef Py_ssize_t step, n, half = round_up(way.arena_floats), stride = 2 * half
-        cdef Py_ssize_t packed_floats = round_up(way.packed_floats), training_floats = round_up(way.training_floats)
-        cdef Py_ssize_t scratch_floats = round_up(distort_floats(&whole.distort)) if whole.distorts else 0
+        cdef Py_ssize_t packed_floats = round_up(way.packed_floats)
+        cdef Py_ssize_t training_floats = round_up(way.training_floats)
+        cdef Py_ssize_t scratch_floats = 0
+        if whole.distorts:
+            scratch_floats = round_up(distort_floats(&whole.distort))
         cdef Workspace space = self.workspace(
-            packed_floats + training_floats + 2 * whole.output_size * LANES + FEW_SAMPLES_ * stride + scratch_floats)
+            packed_floats + training_floats + 2 * whole.output_size * LANES + FEW_SAMPLES_ * stride
+            + scratch_floats)
         cdef float* packed = space.start
         cdef float* training = packed + packed_floats
         cdef float* tile = training + training_floats
@@ -372,7 +444,8 @@ cdef class Program:
         cdef Update none
         memset(&none, 0, sizeof(Update))
         with nogil:
-            memset(training, 0, training_floats * sizeof(float))  # the borders of what is spread out
+            # the borders of what is spread out
+            memset(training, 0, training_floats * sizeof(float))
             for step in range(first, stop):
                 job = whole[0]
                 choose_batch(&job, step * batch_size, batch_size)
@@ -380,42 +453,50 @@ cdef class Program:
                 for n in range(job.batch):
                     forward_sample(&job, way, n, packed, arenas + n * stride, scratch)
                     start_sample_gradient(&job, n, arenas + n * stride + way.output,
-                                          arenas + n * stride + half + way.output, tile, loss + step, correct + step)
-                    backward_sample(&job, way, n, arenas + n * stride, arenas + n * stride + half, training)
+                                          arenas + n * stride + half + way.output, tile,
+                                          loss + step, correct + step)
+                    backward_sample(&job, way, n, arenas + n * stride, arenas + n * stride + half,
+                                    training)
                 finish_sample_step(&job, way, arenas, stride, half, training, all_grads,
                                    update if isfinite(loss[step]) else &none, step)
                 if not isfinite(loss[step]) and update.kind != NO_UPDATE:
                     break
-        self.idle_workspaces.append(space)
+        self.give_back(space)
 
-    cdef run_in_tiles(self, Job* job, Py_ssize_t batch_size, Py_ssize_t steps, float[::1] grads, const Update* update,
-                      int num_threads, double* loss, Py_ssize_t* correct):
+    cdef run_in_tiles(self, Job* job, Py_ssize_t batch_size, Py_ssize_t steps, float[::1] grads,
+                      const Update* update, int num_threads, double* loss, Py_ssize_t* correct):
         """All threads together, tile by tile."""
         cdef Team team
         cdef Record records[2 * SHARDS]
-        cdef Py_ssize_t i, tiles, floats, record_floats
+        cdef Py_ssize_t i, tiles, sums_floats, record_floats
         cdef int threads
         cdef Workspace space
         memset(&team, 0, sizeof(Team))
         team.grads = &grads[0] if grads.shape[0] > 0 else NULL
         tiles = (min(batch_size, job.batch) + LANES - 1) // LANES
-        team.shard_tiles = SHARD_TILES if job.saved_stride * SHARDS * SHARD_TILES <= SAVED_FLOATS else 1
-        team.batches_per_step = (tiles + SHARDS * team.shard_tiles - 1) // (SHARDS * team.shard_tiles)
+        team.shard_tiles = 1
+        if job.saved_stride * SHARDS * SHARD_TILES <= SAVED_FLOATS:
+            team.shard_tiles = SHARD_TILES
+        team.batches_per_step = (tiles + SHARDS * team.shard_tiles - 1) // (SHARDS
+                                                                            * team.shard_tiles)
         team.shard_batches = steps * team.batches_per_step
         team.last_batch = team.shard_batches - 1
         team.job, team.batch_size = job, batch_size
         team.slices, team.slice_count = self.slices, self.slice_count
         team.update = update[0]
         team.loss, team.correct = loss, correct
-        threads = self.thread_count(min(batch_size, job.batch), num_threads, min(tiles, <Py_ssize_t>SHARDS))
-        # Who recomputes a shard writes what a latecomer may still write: the same values, unless the parameters move.
+        threads = self.thread_count(min(batch_size, job.batch), num_threads,
+                                    min(tiles, <Py_ssize_t>SHARDS))
+        # Who recomputes a shard writes what a latecomer may still write: the same values, unless
+        # the parameters move.
         team.speculate = update.kind == NO_UPDATE or (job.out is NULL and job.dx is NULL)
-        record_floats = round_up(job.sums_size) + team.shard_tiles * job.saved_stride
+        sums_floats = round_up(job.sums_size + CANARY_FLOATS)
+        record_floats = sums_floats + team.shard_tiles * job.saved_stride
         team.arena_stride = 2 * job.arena_half + round_up(job.scratch_floats)
         space = self.workspace((SHARDS + threads) * record_floats + threads * team.arena_stride)
         for i in range(SHARDS + threads):
             records[i].sums = space.start + i * record_floats
-            records[i].saved = records[i].sums + round_up(job.sums_size)
+            records[i].saved = records[i].sums + sums_floats
         for i in range(SHARDS):
             atomic_set(slot_of(&team, i), i)
         team.threads = threads
@@ -434,7 +515,7 @@ cdef class Program:
             with nogil, parallel(num_threads=threads):
                 work_in_team(&team, threadid())
         free(team.claims)
-        self.idle_workspaces.append(space)
+        self.give_back(space)
 
 
 cdef bint are_finite(const double* values, Py_ssize_t count) noexcept nogil:
@@ -445,6 +526,16 @@ cdef bint are_finite(const double* values, Py_ssize_t count) noexcept nogil:
     return True
 
 
-cdef inline Py_ssize_t round_up(Py_ssize_t floats) noexcept nogil:
-    """To whole cache lines."""
-    return (floats + LANES - 1) // LANES * LANES
+cdef Py_ssize_t most_elements() noexcept nogil:
+    """Of an array: as `lenet5c.kernels.shapes.MAX_ELEMENTS`."""
+    return <Py_ssize_t>1 << (40 if sizeof(Py_ssize_t) == 8 else 23)
+
+
+def kernels_read(capsule, str kind):
+    """Whether the backward kernels of a kind of op look at its input, and at its output."""
+    cdef bytes name = kind.encode()
+    cdef const OpKernels* kernels = find_op(
+        <const TileKernels*>PyCapsule_GetPointer(capsule, b"lenet5c.TileKernels"), name)
+    if kernels is NULL:
+        raise ValueError(f"kind must be an op of the kernels, got {kind!r}")
+    return bool(kernels.reads_x), bool(kernels.reads_y)

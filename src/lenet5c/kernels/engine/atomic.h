@@ -1,4 +1,5 @@
-/* What threads need to hand work to one another without a lock: 64-bit atomics, a pause while spinning, a yield. */
+/* What threads need to hand work to one another without a lock: 64-bit atomics, a pause while
+ * spinning, a yield. */
 #ifndef LENET5C_ATOMIC_H
 #define LENET5C_ATOMIC_H
 
@@ -7,8 +8,12 @@
 #if defined(_MSC_VER) && !defined(__clang__)
 #include <intrin.h>
 /* Interlocked operations are full barriers: stronger than needed, and right on every Windows. */
-static __forceinline int64_t atomic_get(int64_t *a) { return _InterlockedCompareExchange64((volatile __int64 *)a, 0, 0); }
-static __forceinline void atomic_set(int64_t *a, int64_t to) { _InterlockedExchange64((volatile __int64 *)a, to); }
+static __forceinline int64_t atomic_get(int64_t *a) {
+  return _InterlockedCompareExchange64((volatile __int64 *)a, 0, 0);
+}
+static __forceinline void atomic_set(int64_t *a, int64_t to) {
+  _InterlockedExchange64((volatile __int64 *)a, to);
+}
 static __forceinline int64_t atomic_add(int64_t *a, int64_t b) {
   return _InterlockedExchangeAdd64((volatile __int64 *)a, b) + b;
 }
@@ -20,7 +25,9 @@ static __forceinline int atomic_swap_if(int64_t *a, int64_t from, int64_t to) {
 static inline int64_t atomic_get(int64_t *a) { return __atomic_load_n(a, __ATOMIC_ACQUIRE); }
 static inline void atomic_set(int64_t *a, int64_t to) { __atomic_store_n(a, to, __ATOMIC_RELEASE); }
 /* The sum. */
-static inline int64_t atomic_add(int64_t *a, int64_t b) { return __atomic_add_fetch(a, b, __ATOMIC_ACQ_REL); }
+static inline int64_t atomic_add(int64_t *a, int64_t b) {
+  return __atomic_add_fetch(a, b, __ATOMIC_ACQ_REL);
+}
 /* Whether a was `from`; it is `to` then. */
 static inline int atomic_swap_if(int64_t *a, int64_t from, int64_t to) {
   return __atomic_compare_exchange_n(a, &from, to, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);

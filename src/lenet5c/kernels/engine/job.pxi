@@ -1,14 +1,17 @@
-# A job, what a program does to a batch, and its parts: a tile forward, a shard of tiles forward and backward.
+# A job, what a program does to a batch, and its parts: a tile forward, a shard of tiles forward and
+# backward.
 #
-# A batch is cut into tiles of 16 samples, the last one filled up with copies of its first sample (dead lanes, whose
-# gradient is zero). A thread takes a tile through all ops in an arena of its own: activations, gradients, scratch.
-# A shard is a run of neighbouring tiles, in order; what it adds to the parameters' gradient goes into a record: sums
-# over its positions for convolutions, and for each tile what the gradients of linear layers are made of.
+# A batch is cut into tiles of 16 samples, the last one filled up with copies of its first sample
+# (dead lanes, whose gradient is zero). A thread takes a tile through all ops in an arena of its
+# own: activations, gradients, scratch. A shard is a run of neighbouring tiles, in order; what it
+# adds to the parameters' gradient goes into a record: sums over its positions for convolutions, and
+# for each tile what the gradients of linear layers are made of.
 
 cdef enum:
-    LANES = 16
-    SHARDS = 16          # at most this many shards at once, so at most this many threads in training
-    SHARD_TILES = 4      # tiles a shard takes at most; larger batches take several batches of shards
+    SHARDS = 16          # at most this many shards at once, so at most this many threads in
+                         # training
+    SHARD_TILES = 4      # tiles a shard takes at most; larger batches take several batches of
+                         # shards
 
 cdef struct Record:
     float* sums
@@ -25,14 +28,16 @@ cdef struct Job:
     Py_ssize_t arena_half, scratch_floats
     Py_ssize_t sums_size, saved_stride
     Py_ssize_t input_size, output_size, output
-    # the batch: bytes with scale and offset, or floats; index picks samples, NULL takes them in order
+    # the batch: bytes with scale and offset, or floats; index picks samples, NULL takes them in
+    # order
     Py_ssize_t batch
     const unsigned char* bytes
     const float* floats
     const int64_t* index
     float scale
     const float* offset
-    # bytes may be distorted: stream stands for seed and epoch, first_sample is the number of the first without index
+    # bytes may be distorted: stream stands for seed and epoch, first_sample is the number of the
+    # first without index
     bint distorts
     Distort distort
     uint64_t stream
@@ -45,7 +50,8 @@ cdef struct Job:
     const int* labels
     const float* targets
     LossKind loss
-    bint penalties                    # the class of a sample is where its output is smallest, not largest
+    bint penalties                    # the class of a sample is where its output is smallest, not
+                                      # largest
     double loss_factor                # the gradient's, over the number of terms of the batch
     Py_ssize_t loss_terms             # of a sample
     float setting                     # of the loss
@@ -83,7 +89,8 @@ cdef void load_tile(const Job* job, Py_ssize_t first, float* tile, float* scratc
         else:
             floats[lane] = job.floats + at * job.input_size
     if job.distorts:
-        job.kernels.distort_tile(&job.distort, bytes, keys, min(<Py_ssize_t>LANES, job.batch - first), job.scale,
+        job.kernels.distort_tile(&job.distort, bytes, keys,
+                                 min(<Py_ssize_t>LANES, job.batch - first), job.scale,
                                  job.offset, tile, scratch)
     elif job.bytes is not NULL:
         job.kernels.pack_bytes(bytes, job.input_size, job.scale, job.offset, tile)
@@ -91,20 +98,61 @@ cdef void load_tile(const Job* job, Py_ssize_t first, float* tile, float* scratc
         job.kernels.pack_floats(floats, job.input_size, tile)
 
 
-cdef void forward_tile(const Job* job, Py_ssize_t tile, float* arena, float* scratch) noexcept nogil:
+cdef inline float* scratch_end(const Op* op, float* scratch) noexcept nogil:
+    return scratch + (op.kernels.scratch_floats(op) if op.kernels.scratch_floats is not NULL else 0)
+
+
+cdef inline float* arena_end(const Job* job, float* arena) noexcept nogil:
+    return arena + job.arena_half - CANARY_FLOATS
+
+
+cdef inline void forward_op(const Job* job, const Op* op, float* arena,
+                            float* scratch) noexcept nogil:
+    if CANARY_FLOATS > 0:
+        set_canary(arena_end(job, arena))
+        set_canary(scratch_end(op, scratch))
+    op.kernels.forward(op, job.params, arena, scratch)
+    if CANARY_FLOATS > 0:
+        check_canary(arena_end(job, arena), op.kernels.name, b"arena")
+        check_canary(scratch_end(op, scratch), op.kernels.name, b"scratch")
+
+
+cdef inline void backward_op(const Job* job, const Op* op, float* arena, bint need_dx, float* sums,
+                             float* saved, float* scratch) noexcept nogil:
+    cdef float* gradients = arena + job.arena_half
+    cdef float* saved_end = saved + job.saved_stride - CANARY_FLOATS
+    cdef const char* name = op.kernels.name
+    if CANARY_FLOATS > 0:
+        set_canary(arena_end(job, gradients))
+        set_canary(scratch_end(op, scratch))
+        set_canary(sums + job.sums_size)
+        set_canary(saved_end)
+    op.kernels.backward(op, job.params, arena, gradients, need_dx, sums, saved, scratch)
+    if CANARY_FLOATS > 0:
+        check_canary(arena_end(job, arena), name, b"arena")
+        check_canary(arena_end(job, gradients), name, b"arena of gradients")
+        check_canary(scratch_end(op, scratch), name, b"scratch")
+        check_canary(sums + job.sums_size, name, b"sums in a record")
+        check_canary(saved_end, name, b"saved values in a record")
+
+
+cdef void forward_tile(const Job* job, Py_ssize_t tile, float* arena,
+                       float* scratch) noexcept nogil:
     cdef Py_ssize_t i
     load_tile(job, tile * LANES, arena, scratch)
     for i in range(job.forward_ops):
-        job.kernels.forward(job.ops + i, job.params, arena, scratch)
+        forward_op(job, job.ops + i, arena, scratch)
     if job.out is not NULL:
-        job.kernels.unpack(arena + job.output, job.output_size, min(<Py_ssize_t>LANES, job.batch - tile * LANES),
+        job.kernels.unpack(arena + job.output, job.output_size,
+                           min(<Py_ssize_t>LANES, job.batch - tile * LANES),
                            job.out + tile * LANES * job.output_size)
 
 
 cdef Py_ssize_t count_correct(
     const float* logits, Py_ssize_t classes, const int* labels, Py_ssize_t lanes, bint penalties,
 ) noexcept nogil:
-    """How many of the first lanes have their largest logit, or least penalty, at the label; of equals the first counts.
+    """How many of the first lanes have their largest logit, or least penalty, at the label; of
+    equals the first counts.
     """
     cdef float sign = -1 if penalties else 1
     cdef Py_ssize_t lane, k, best, correct = 0
@@ -118,7 +166,8 @@ cdef Py_ssize_t count_correct(
 
 
 cdef void start_gradient(
-    const Job* job, Py_ssize_t tile, const float* output, float* gradient, double* loss, Py_ssize_t* correct,
+    const Job* job, Py_ssize_t tile, const float* output, float* gradient, double* loss,
+    Py_ssize_t* correct,
 ) noexcept nogil:
     """Fill the gradient of the tile's output, from the caller's dy or from the loss."""
     cdef const float* rows[LANES]
@@ -140,19 +189,20 @@ cdef void start_gradient(
 cdef void run_shard(
     const Job* job, Py_ssize_t first, Py_ssize_t stop, float* arena, Record* record,
 ) noexcept nogil:
-    """The tiles first .. stop, forward and backward; the arena has activations, gradients and scratch."""
+    """The tiles first .. stop, forward and backward; the arena has activations, gradients and
+    scratch."""
     cdef Py_ssize_t tile, i
     cdef float* gradients = arena + job.arena_half
     cdef float* scratch = gradients + job.arena_half
     memset(record.sums, 0, job.sums_size * sizeof(float))
     for tile in range(first, stop):
         forward_tile(job, tile, arena, scratch)
-        start_gradient(job, tile, arena + job.output, gradients + job.output, &record.loss[tile - first],
-                       &record.correct[tile - first])
+        start_gradient(job, tile, arena + job.output, gradients + job.output,
+                       &record.loss[tile - first], &record.correct[tile - first])
         for i in range(job.op_count - 1, job.first_gradient - 1, -1):
-            job.kernels.backward(job.ops + i, job.params, arena, gradients,
-                                 i > job.first_gradient or job.dx is not NULL, record.sums,
-                                 record.saved + (tile - first) * job.saved_stride, scratch)
+            backward_op(job, job.ops + i, arena, i > job.first_gradient or job.dx is not NULL,
+                        record.sums, record.saved + (tile - first) * job.saved_stride, scratch)
         if job.dx is not NULL:
-            job.kernels.unpack(gradients, job.input_size, min(<Py_ssize_t>LANES, job.batch - tile * LANES),
+            job.kernels.unpack(gradients, job.input_size,
+                               min(<Py_ssize_t>LANES, job.batch - tile * LANES),
                                job.dx + tile * LANES * job.input_size)

@@ -1,28 +1,31 @@
-# A sample by itself. A tile costs the same however few of its 16 lanes hold a sample; so a few samples go one by one,
-# with 16 output channels side by side: activations lie (C / 16, H, W, 16), which is the layout of a tile whose lanes are
-# channels, and pooling, padding and activations are the tile kernels as they are. A convolution takes x as scalars and
-# 16 filters as vectors (direct.pxi); a linear layer, whose weights are read once only, sums products of 16 inputs.
+# A sample by itself. A tile costs the same however few of its 16 lanes hold a sample; so a few
+# samples go one by one, with 16 output channels side by side: activations lie (C / 16, H, W, 16),
+# which is the layout of a tile whose lanes are channels, and pooling, padding and activations are
+# the tile kernels as they are. A convolution takes x as scalars and 16 filters as vectors
+# (direct.pxi); a linear layer, whose weights are read once only, sums products of 16 inputs.
 
 cdef enum StepKind:
     STEP_TILE
+    STEP_SAMPLE
     STEP_CONV2D
     STEP_LINEAR
-    STEP_PAD2D
+    STEP_SUBSAMPLE2D
     STEP_BLOCKED
     STEP_PLAIN
-    STEP_SUBSAMPLE2D
-    STEP_RBF
 
 cdef struct Step:
     StepKind kind
     Op op                       # its x and y are offsets into the sample's arena
     bint blocked                # x lies 16 channels side by side, and not plain (C, H, W)
     Py_ssize_t packed           # CONV2D: where its packed filters begin, with the bias behind them
-    Py_ssize_t training         # CONV2D, SUBSAMPLE2D: where their part of the training's memory begins
+    Py_ssize_t training         # CONV2D, SUBSAMPLE2D: where their part of the training's memory
+                                # begins
     Py_ssize_t* taps            # CONV2D: offsets of a filter's taps from its first
     Py_ssize_t* pixels          # offsets of each output's first x
-    Py_ssize_t* inputs          # offsets of the x that each tap of each input channel takes for the first output
-    Py_ssize_t* spread_taps     # the same as taps and pixels for the data gradient, in the spread-out dy
+    Py_ssize_t* inputs          # offsets of the x that each tap of each input channel takes for the
+                                # first output
+    Py_ssize_t* spread_taps     # the same as taps and pixels for the data gradient, in the
+                                # spread-out dy
     Py_ssize_t* spread_pixels
 
 cdef struct SampleWay:
@@ -59,7 +62,8 @@ cdef bint set_offsets(Step* step) noexcept:
             step.inputs[c * op.KH * op.KW + h] = at + step.taps[h]
     for h in range(op.KH):
         for w in range(op.KW):
-            step.spread_taps[h * op.KW + w] = ((op.KH - 1 - h) * op.DH * width + (op.KW - 1 - w) * op.DW) * LANES
+            step.spread_taps[h * op.KW + w] = ((op.KH - 1 - h) * op.DH * width + (op.KW - 1 - w)
+                                               * op.DW) * LANES
     for h in range(op.H):
         for w in range(op.W):
             step.spread_pixels[h * op.W + w] = (h * width + w) * LANES
@@ -71,7 +75,8 @@ cdef inline Py_ssize_t blocks_of(Py_ssize_t channels) noexcept nogil:
 
 
 cdef inline Py_ssize_t spread_width(const Op* op) noexcept nogil:
-    """Of the output gradient, spread out to where the taps of the first and the last input pixel reach."""
+    """Of the output gradient, spread out to where the taps of the first and the last input pixel
+    reach."""
     return op.W + (op.KW - 1) * op.DW
 
 
@@ -79,34 +84,59 @@ cdef inline Py_ssize_t spread_height(const Op* op) noexcept nogil:
     return op.H + (op.KH - 1) * op.DH
 
 
+cdef inline Py_ssize_t filter_floats(const Op* op) noexcept nogil:
+    """Of the filters as vectors, (O / 16, C, taps, 16), and the bias behind them, (O / 16, 16)."""
+    return blocks_of(op.O) * LANES * (op.C * op.KH * op.KW + 1)
+
+
+cdef inline Py_ssize_t all_filter_floats(const Op* op) noexcept nogil:
+    """Of all filters (O, C, taps), with a connection table."""
+    return round_up(op.O * op.C * op.KH * op.KW) if op.connections is not NULL else 0
+
+
+cdef Py_ssize_t packed_floats(const Step* step) noexcept nogil:
+    """Packed filters, and with a connection table all filters behind them."""
+    if step.kind != STEP_CONV2D:
+        return 0
+    return filter_floats(&step.op) + all_filter_floats(&step.op)
+
+
 cdef const float* filters_of(const Job* job, const Step* step, float* packed) noexcept nogil:
-    """Weight (O, C, taps), spread out behind the packed filters if the op has a connection table."""
+    """Weight (O, C, taps), spread out behind the packed filters if the op has a connection
+    table."""
     cdef const Op* op = &step.op
     if op.connections is NULL:
         return job.params + op.weight
-    packed += blocks_of(op.O) * LANES * (op.C * op.KH * op.KW + 1)
+    packed += filter_floats(op)
     spread_filters(op, job.params + op.weight, packed)
     return packed
 
 
 cdef void pack_filters(const Job* job, const Step* step, float* packed) noexcept nogil:
-    """Weight (O, C, taps) to (O / 16, C, taps, 16), then the bias (O / 16, 16); the last filter fills it up."""
+    """Weight (O, C, taps) to (O / 16, C, taps, 16), then the bias (O / 16, 16); the last filter
+    fills it up."""
     cdef const Op* op = &step.op
     cdef const float* filters[LANES]
     cdef const float* weight = filters_of(job, step, packed)
+    cdef float bias
     cdef Py_ssize_t size = op.C * op.KH * op.KW
     cdef Py_ssize_t blocks = blocks_of(op.O)
     cdef Py_ssize_t block, lane, o
+    set_canary(packed + packed_floats(step))
     for block in range(blocks):
         for lane in range(LANES):
             o = min(block * LANES + lane, op.O - 1)
             filters[lane] = weight + o * size
-            packed[(blocks * size + block) * LANES + lane] = job.params[op.bias + o] if op.has_bias else 0
+            bias = job.params[op.bias + o] if op.has_bias else 0
+            packed[(blocks * size + block) * LANES + lane] = bias
         job.kernels.pack_floats(filters, size, packed + block * size * LANES)
+    check_canary(packed + packed_floats(step), op.kernels.name, b"packed filters")
 
 
-cdef void sample_conv2d(const Job* job, const Step* step, const float* packed, float* arena) noexcept nogil:
-    """x, plain or side by side, to y (O / 16, OH, OW, 16): the whole blocks of 16 input channels, then the rest."""
+cdef void sample_conv2d(const Job* job, const Step* step, const float* packed,
+                        float* arena) noexcept nogil:
+    """x, plain or side by side, to y (O / 16, OH, OW, 16): the whole blocks of 16 input channels,
+    then the rest."""
     cdef const Op* op = &step.op
     cdef Py_ssize_t taps = op.KH * op.KW, pixels = op.OH * op.OW, whole = op.C // LANES
     cdef Py_ssize_t blocks = blocks_of(op.O)
@@ -128,20 +158,14 @@ cdef void sample_conv2d(const Job* job, const Step* step, const float* packed, f
             job.kernels.direct_sum(&s, filters, x, bias + block * LANES, 0, 0, y)
             continue
         if whole > 0:
-            s.blocks, s.block_stride, s.channels, s.channel_stride = whole, op.H * op.W * LANES, LANES, 1
+            s.blocks, s.block_stride = whole, op.H * op.W * LANES
+            s.channels, s.channel_stride = LANES, 1
             job.kernels.direct_sum(&s, filters, x, bias + block * LANES, 0, 0, y)
         if op.C > whole * LANES:
             s.blocks, s.block_stride, s.channels, s.channel_stride = 1, 0, op.C - whole * LANES, 1
-            job.kernels.direct_sum(&s, filters + whole * LANES * taps * LANES, x + whole * op.H * op.W * LANES,
-                                   bias + block * LANES if whole == 0 else y, 0, 0 if whole == 0 else LANES, y)
-
-
-cdef void sample_pad2d(const Op* op, const float* x, float* y) noexcept nogil:
-    cdef Py_ssize_t c, h
-    memset(y, 0, op.O * op.OH * op.OW * sizeof(float))
-    for c in range(op.C):
-        for h in range(op.H):
-            memcpy(y + (c * op.OH + h + op.PH) * op.OW + op.PW, x + (c * op.H + h) * op.W, op.W * sizeof(float))
+            job.kernels.direct_sum(&s, filters + whole * LANES * taps * LANES, x + whole * op.H
+                                   * op.W * LANES, bias + block * LANES if whole == 0 else y, 0,
+                                   0 if whole == 0 else LANES, y)
 
 
 cdef void make_blocked(const Job* job, const Op* op, const float* x, float* y) noexcept nogil:
@@ -157,7 +181,8 @@ cdef void make_blocked(const Job* job, const Op* op, const float* x, float* y) n
 cdef void make_plain(const Job* job, const Op* op, const float* x, float* y) noexcept nogil:
     cdef Py_ssize_t block, size = op.H * op.W
     for block in range(blocks_of(op.C)):
-        job.kernels.unpack(x + block * size * LANES, size, min(<Py_ssize_t>LANES, op.C - block * LANES),
+        job.kernels.unpack(x + block * size * LANES, size, min(<Py_ssize_t>LANES,
+                                                               op.C - block * LANES),
                            y + block * LANES * size)
 
 
@@ -169,7 +194,8 @@ cdef void load_sample(const Job* job, Py_ssize_t n, float* x, float* scratch) no
         return
     bytes = job.bytes + at * job.input_size
     if job.distorts:
-        job.kernels.distort_sample(&job.distort, bytes, sample_key(job.stream, job.first_sample + at), x, scratch)
+        job.kernels.distort_sample(&job.distort, bytes, sample_key(job.stream, job.first_sample
+                                                                   + at), x, scratch)
         for i in range(job.input_size):
             x[i] = x[i] * job.scale + job.offset[i]
         return
@@ -178,31 +204,29 @@ cdef void load_sample(const Job* job, Py_ssize_t n, float* x, float* scratch) no
 
 
 cdef void forward_sample(
-    const Job* job, const SampleWay* way, Py_ssize_t n, const float* packed, float* arena, float* scratch,
+    const Job* job, const SampleWay* way, Py_ssize_t n, const float* packed, float* arena,
+    float* scratch,
 ) noexcept nogil:
     """Sample n of the batch through all steps; scratch is for its distortion."""
     cdef Py_ssize_t i
     cdef const Step* step
     cdef const Op* op
+    cdef float* end = arena + way.arena_floats - CANARY_FLOATS
     load_sample(job, n, arena, scratch)
+    set_canary(end)
     for i in range(way.count):
         step = way.steps + i
         op = &step.op
         if step.kind == STEP_CONV2D:
             sample_conv2d(job, step, packed + step.packed, arena)
-        elif step.kind == STEP_LINEAR:
-            job.kernels.linear_sample(op, job.params, arena + op.x, arena + op.y)
-        elif step.kind == STEP_PAD2D:
-            sample_pad2d(op, arena + op.x, arena + op.y)
         elif step.kind == STEP_BLOCKED:
             make_blocked(job, op, arena + op.x, arena + op.y)
         elif step.kind == STEP_PLAIN:
             make_plain(job, op, arena + op.x, arena + op.y)
-        elif step.kind == STEP_SUBSAMPLE2D:
-            job.kernels.subsample2d_sample(op, job.params, arena + op.x, arena + op.y)
-        elif step.kind == STEP_RBF:
-            job.kernels.rbf_sample(op, arena + op.x, arena + op.y)
+        elif step.kind == STEP_TILE:
+            op.kernels.forward(op, job.params, arena, NULL)
         else:
-            job.kernels.forward(op, job.params, arena, NULL)
+            op.kernels.sample_forward(op, job.params, arena + op.x, arena + op.y)
+        check_canary(end, op.kernels.name, b"arena of a sample")
     if job.out is not NULL:
         memcpy(job.out + n * job.output_size, arena + way.output, job.output_size * sizeof(float))

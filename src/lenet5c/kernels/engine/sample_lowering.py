@@ -1,156 +1,136 @@
-"""The way that a sample takes by itself, rather than as a lane of a tile: its steps, and their places in memory."""
+"""Lowering for one sample that is no lane of a tile: its steps, and their places in memory."""
+
+from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
 
-from lenet5c.kernels.shapes import MAX_ELEMENTS
-from lenet5c.kernels.engine.tile_op import ACTIVATIONS, LANES, TileOp
+from lenet5c.kernels.engine._program import TILE_LANES as LANES
+from lenet5c.kernels.engine.ops import (
+    Activation,
+    Conv2d,
+    Linear,
+    MaxPool2d,
+    Op,
+    Pad2d,
+    Pool2d,
+    Rbf,
+    Shape,
+    Subsample2d,
+    Weighted,
+)
 
 MOST_STRIDE = 4  # vertical times horizontal, for a sample by itself
 
 
 @dataclass
 class SampleStep:
-    """One step of the way that a sample by itself takes; the fields are those of `Step` in sample.pxi.
+    """One step that a sample takes by itself; the fields are those of `Step` in sample.pxi.
 
-    kind is 'tile' for the tile kernel of `op`, whose lanes are channels then; or 'conv2d', 'linear', 'pad2d',
-    'subsample2d', 'rbf', or 'blocked' and 'plain', which change between (C, H, W) and (C / 16, H, W, 16). x and y are
-    offsets into an arena, packed into the filters as the way lays them out, training into what its gradients take.
+    kind is 'tile' for the tile kernels of `op`, whose lanes are channels then, 'sample' for those
+    of a sample, 'conv2d', 'linear' or 'subsample2d', whose gradients the engine finishes, or
+    'blocked' and 'plain', which change between (C, H, W) and (C / 16, H, W, 16). x and y are
+    offsets into an arena; blocked says whether x is.
     """
 
     kind: str
-    op: TileOp
+    op: Op
     x: int
     y: int
-    blocked: bool = False
-    packed: int = 0
-    training: int = 0
+    blocked: bool
 
 
 @dataclass
 class SamplePlan:
+    """The steps of a sample, with the place of the last output and the floats of an arena."""
+
     steps: list[SampleStep]
     output: int
     arena_floats: int
-    packed_floats: int
-    training_floats: int
     first_trainable: int
 
 
 class SampleLowering:
-    """The steps that take one sample through the ops; what a convolution gives lies 16 channels side by side.
+    """The steps that take one sample through the ops, 16 channels side by side after a convolution.
 
     A change of layout has an op for its shape alone: a padding by nothing.
     """
 
-    def __init__(self, input_shape, ops):
+    def __init__(self, input_shape: Shape, ops: list[Op]) -> None:
         self.ops = ops
         self.shape = input_shape if len(input_shape) == 3 else (prod(input_shape), 1, 1)
         self.blocked = False
-        self.steps = []
-        self.at, self.end, self.packed, self.training = 0, _whole_tiles(prod(input_shape)), 0, 0
+        self.steps: list[SampleStep] = []
+        self.at, self.end = 0, _whole_tiles(prod(input_shape))
 
-    def plan(self):
-        convolutions = [op for op in self.ops if op.kind == "conv2d"]
+    def plan(self) -> SamplePlan | None:
+        convolutions = [op for op in self.ops if isinstance(op, Conv2d)]
         if any(op.groups != 1 or prod(op.stride) > MOST_STRIDE for op in convolutions):
-            # Groups with few channels would leave most lanes empty; spread out by a large stride, a gradient is zeros.
+            # Groups with few channels would leave most lanes empty; spread out by a large stride, a
+            # gradient is zeros.
             return None
         for op in self.ops:
             self.add(op)
-        self.make_plain()
-        if self.end + self.packed + self.training > MAX_ELEMENTS:
-            # Spread out, the gradient of a strided or dilated convolution may be far larger than a tile.
-            return None
-        trainable = [i for i, step in enumerate(self.steps) if step.op.weight is not None]
-        first = min(trainable, default=len(self.steps))
-        return SamplePlan(self.steps, self.at, self.end, self.packed, self.training, first)
+        self.arrange(blocked=False)
+        trainable = [i for i, step in enumerate(self.steps) if isinstance(step.op, Weighted)]
+        return SamplePlan(self.steps, self.at, self.end, min(trainable, default=len(self.steps)))
 
-    def add(self, op):
-        if op.kind == "linear":
-            self.make_plain()
-            self.step("linear", op, (op.out_shape[0], 1, 1))
-        elif op.kind == "conv2d":
+    def add(self, op: Op) -> None:
+        if isinstance(op, Conv2d):
             self.step("conv2d", op, op.inner_shape, blocked=True)
-            self.steps[-1].packed, self.steps[-1].training = self.packed, self.training
-            filters = _whole_tiles(op.out_shape[0]) * (op.filter_size + 1)
-            self.packed += filters + (
-                0 if op.connections is None else _whole_tiles(op.out_shape[0] * op.filter_size)
-            )
-            self.training += filters + self.gradient_floats(op)
             if op.pool:
-                self.tile(TileOp("max_pool2d", op.inner_shape, op.out_shape, (2, 2), (2, 2)))
-        elif op.kind == "pad2d" and not self.blocked:
-            self.step("pad2d", op, op.out_shape)
-        elif op.kind in ACTIVATIONS:
+                self.tile(MaxPool2d((2, 2), (2, 2)).shaped(op.inner_shape, op.out_shape))
+        elif isinstance(op, Subsample2d):
+            self.arrange(blocked=True)
+            self.step(op.kind, op, op.out_shape, blocked=True)
+        elif isinstance(op, (Linear, Rbf)):
+            self.arrange(blocked=False)
+            self.step("linear" if isinstance(op, Linear) else "sample", op, op.out_shape)
+        elif isinstance(op, Pad2d) and not self.blocked:
+            self.step("sample", op, op.out_shape)
+        elif isinstance(op, Activation):
             self.activate(op)
-        elif op.kind == "subsample2d":
-            self.make_blocked()
-            self.step("subsample2d", op, op.out_shape, blocked=True)
-            self.steps[-1].training = self.training
-            self.training += 2 * _whole_tiles(op.out_shape[0])
-        elif op.kind == "rbf":
-            self.make_plain()
-            self.step("rbf", op, op.out_shape)
         else:
-            self.make_blocked()
+            self.arrange(blocked=True)
             self.tile(op)
         if op.relu:
-            self.activate(TileOp("relu", op.out_shape, op.out_shape))
+            self.activate(Activation("relu"))
 
-    def gradient_floats(self, op):
-        """What the gradients of a convolution take beside their sums: see sample_training.pxi."""
-        (channels, height, width), outputs = op.in_shape, op.out_shape[0]
-        spread = [
-            size + (kernel - 1) * dilation
-            for size, kernel, dilation in zip(
-                (height, width), op.kernel_size, op.dilation, strict=True
-            )
-        ]
-        floats = _whole_tiles(channels) * outputs * prod(op.kernel_size) + _whole_tiles(
-            outputs
-        ) * prod(spread)
-        if not self.steps[-1].blocked:
-            floats += _whole_tiles(channels) * height * width
-        return floats + (0 if op.connections is None else _whole_tiles(outputs * op.filter_size))
-
-    def step(self, kind, op, shape, blocked=False):
-        self.steps.append(SampleStep(kind, op, self.at, self.end, blocked=self.blocked))
+    def step(self, kind: str, op: Op, shape: Shape, blocked: bool = False) -> None:
+        self.steps.append(SampleStep(kind, op, self.at, self.end, self.blocked))
         self.at, self.shape, self.blocked = self.end, shape, blocked
         self.end += self.floats()
 
-    def floats(self):
+    def floats(self) -> int:
         channels, height, width = self.shape
-        return (
-            _whole_tiles(channels) * height * width
-            if self.blocked
-            else _whole_tiles(prod(self.shape))
-        )
+        if self.blocked:
+            return _whole_tiles(channels) * height * width
+        return _whole_tiles(prod(self.shape))
 
-    def tile(self, op):
-        """An op on tiles, each a tile of 16 channels."""
-        tiles = TileOp(op.kind, (-(-op.in_shape[0] // LANES), *op.in_shape[1:]),
-                       (-(-op.out_shape[0] // LANES), *op.out_shape[1:]), op.kernel_size, op.stride, op.padding,
-                       count_pad=op.count_pad)  # fmt: skip
+    def tile(self, op: Op) -> None:
+        """Add an op on tiles, each a tile of 16 channels."""
+        shapes = ((-(-shape[0] // LANES), *shape[1:]) for shape in (op.in_shape, op.out_shape))
+        tiles = op.shaped(*shapes)
+        if isinstance(tiles, Pool2d):
+            tiles.mask = False
         self.step("tile", tiles, op.out_shape, blocked=True)
 
-    def activate(self, op):
-        """Whatever the order of the values; in their place, unless the gradient of the step before looks at them."""
+    def activate(self, op: Activation) -> None:
+        """Add an activation, in place unless a gradient needs what it would overwrite."""
         whole = (self.floats() // LANES, 1, 1)
         x = self.at
-        if self.steps and self.steps[-1].kind == "tile" and self.steps[-1].op.needs_output:
+        before = self.steps[-1] if self.steps else None
+        if op.reads_input or (before and before.kind == "tile" and before.op.reads_output):
             self.at = self.end
             self.end += self.floats()
-        activation = TileOp(op.kind, whole, whole, amplitude=op.amplitude, slope=op.slope)
-        self.steps.append(SampleStep("tile", activation, x, self.at))
+        self.steps.append(SampleStep("tile", op.shaped(whole, whole), x, self.at, self.blocked))
 
-    def make_plain(self):
-        if self.blocked:
-            self.step("plain", TileOp("pad2d", self.shape, self.shape), self.shape)
-
-    def make_blocked(self):
-        if not self.blocked:
-            self.step("blocked", TileOp("pad2d", self.shape, self.shape), self.shape, blocked=True)
+    def arrange(self, blocked: bool) -> None:
+        """Bring the values into this layout."""
+        if self.blocked != blocked:
+            op = Pad2d((0, 0)).shaped(self.shape, self.shape)
+            self.step("blocked" if blocked else "plain", op, self.shape, blocked)
 
 
-def _whole_tiles(count):
+def _whole_tiles(count: int) -> int:
     return -(-count // LANES) * LANES

@@ -1,20 +1,23 @@
 # Training on a few samples, one by one: sample.pxi backward. One thread; samples in order.
 #
-# Both gradients of a convolution are the sum of direct.pxi, too. That of the filters has 16 output channels side by side: dy
-# are its vectors, x its scalars. That of x has 16 input channels side by side: the filters are its vectors and its scalars
-# dy, spread out over a border of zeros (and, with a stride, apart), so that no tap needs to be looked at.
-# A linear layer keeps nothing: its gradient is the outer product of dy and x, made a few rows at a time, which the
-# optimiser takes at once, while they are in the L1 cache.
+# Both gradients of a convolution are the sum of direct.pxi, too. That of the filters has 16 output
+# channels side by side: dy are its vectors, x its scalars. That of x has 16 input channels side by
+# side: the filters are its vectors and its scalars dy, spread out over a border of zeros (and, with
+# a stride, apart), so that no tap needs to be looked at. A linear layer keeps nothing: its gradient
+# is the outer product of dy and x, made a few rows at a time, which the optimiser takes at once,
+# while they are in the L1 cache.
 #
-# A convolution's part of the training's memory: its gradient (O / 16, C, taps, 16) and that of its bias (O / 16, 16);
-# the filters with input channels side by side (C / 16, O, taps, 16); dy spread out (O / 16, height, width, 16); dx
-# (C / 16, H, W, 16) if x is plain; and, with a connection table, the gradient of all filters.
+# A convolution's part of the training's memory: its gradient (O / 16, C, taps, 16) and that of its
+# bias (O / 16, 16); the filters with input channels side by side (C / 16, O, taps, 16); dy spread
+# out (O / 16, height, width, 16); dx (C / 16, H, W, 16) if x is plain; and, with a connection
+# table, the gradient of all filters.
 
 cdef enum:
     ROW_FLOATS = 2048  # of a linear layer's gradient, which wait for the optimiser
 
 
-cdef void pack_filters_for_dx(const Job* job, const Step* step, float* packed, float* to) noexcept nogil:
+cdef void pack_filters_for_dx(const Job* job, const Step* step, float* packed,
+                              float* to) noexcept nogil:
     """Weight (O, C, taps) to (C / 16, O, taps, 16), behind pack_filters."""
     cdef const Op* op = &step.op
     cdef const float* filters[LANES]
@@ -22,7 +25,7 @@ cdef void pack_filters_for_dx(const Job* job, const Step* step, float* packed, f
     cdef Py_ssize_t taps = op.KH * op.KW
     cdef Py_ssize_t block, o, lane
     if op.connections is not NULL:
-        weight = packed + blocks_of(op.O) * LANES * (op.C * taps + 1)
+        weight = packed + filter_floats(op)
     for block in range(blocks_of(op.C)):
         for o in range(op.O):
             for lane in range(LANES):
@@ -31,8 +34,7 @@ cdef void pack_filters_for_dx(const Job* job, const Step* step, float* packed, f
 
 
 cdef inline float* filters_for_dx(const Step* step, float* training) noexcept nogil:
-    cdef const Op* op = &step.op
-    return training + step.training + blocks_of(op.O) * LANES * (op.C * op.KH * op.KW + 1)
+    return training + step.training + filter_floats(&step.op)
 
 
 cdef inline float* spread_dy(const Step* step, float* training) noexcept nogil:
@@ -41,20 +43,29 @@ cdef inline float* spread_dy(const Step* step, float* training) noexcept nogil:
 
 
 cdef inline float* blocked_dx(const Step* step, float* training) noexcept nogil:
-    cdef const Op* op = &step.op
-    return spread_dy(step, training) + blocks_of(op.O) * spread_height(op) * spread_width(op) * LANES
+    cdef Py_ssize_t plane = spread_height(&step.op) * spread_width(&step.op) * LANES
+    return spread_dy(step, training) + blocks_of(step.op.O) * plane
 
 
 cdef inline float* all_filters(const Step* step, float* training) noexcept nogil:
-    cdef const Op* op = &step.op
-    return blocked_dx(step, training) + (0 if step.blocked else blocks_of(op.C) * op.H * op.W * LANES)
+    cdef Py_ssize_t plane = step.op.H * step.op.W * LANES
+    return blocked_dx(step, training) + (0 if step.blocked else blocks_of(step.op.C) * plane)
+
+
+cdef Py_ssize_t training_floats(const Step* step) noexcept nogil:
+    """What the gradients of a step take beside the arenas, in the order of the functions above."""
+    if step.kind == STEP_SUBSAMPLE2D:
+        return blocks_of(step.op.C) * 2 * LANES
+    if step.kind != STEP_CONV2D:
+        return 0
+    return all_filters(step, NULL) - <float*>NULL - step.training + all_filter_floats(&step.op)
 
 
 cdef void begin_sample_step(
     const Job* job, const SampleWay* way, bint need_dx, float* packed, float* training,
 ) noexcept nogil:
     """Lay out the filters as they are now, and clear the sums of gradients."""
-    cdef Py_ssize_t i, floats
+    cdef Py_ssize_t i
     cdef const Step* step
     for i in range(way.count):
         step = way.steps + i
@@ -62,8 +73,7 @@ cdef void begin_sample_step(
             pack_filters(job, step, packed + step.packed)
             if i > way.first_trainable or need_dx:
                 pack_filters_for_dx(job, step, packed + step.packed, filters_for_dx(step, training))
-            floats = blocks_of(step.op.O) * LANES * (step.op.C * step.op.KH * step.op.KW + 1)
-            memset(training + step.training, 0, floats * sizeof(float))
+            memset(training + step.training, 0, filter_floats(&step.op) * sizeof(float))
         elif step.kind == STEP_SUBSAMPLE2D:
             memset(training + step.training, 0, blocks_of(step.op.C) * 2 * LANES * sizeof(float))
 
@@ -84,14 +94,17 @@ cdef void sample_conv2d_dparams(const Job* job, const Step* step, const float* x
     for block in range(blocks):
         dweight = sums + block * size * LANES
         job.kernels.direct_sum(&s, dy + block * pixels * LANES, x, dweight, 0, LANES, dweight)
-        job.kernels.add_columns(dy + block * pixels * LANES, pixels, 1, sums + (blocks * size + block) * LANES)
+        job.kernels.add_columns(dy + block * pixels * LANES, pixels, 1,
+                                sums + (blocks * size + block) * LANES)
 
 
 cdef void sample_conv2d_dx(const Job* job, const Step* step, const float* dy, float* dx,
                            float* training) noexcept nogil:
     cdef const Op* op = &step.op
-    cdef Py_ssize_t width = spread_width(op), plane = spread_height(op) * width * LANES, taps = op.KH * op.KW
-    cdef Py_ssize_t whole = op.O // LANES, block, oh, ow
+    cdef Py_ssize_t width = spread_width(op)
+    cdef Py_ssize_t plane = spread_height(op) * width * LANES
+    cdef Py_ssize_t taps = op.KH * op.KW
+    cdef Py_ssize_t whole = op.O // LANES, block, oh, ow, at
     cdef float* spread = spread_dy(step, training)
     cdef float* to = dx if step.blocked else blocked_dx(step, training)
     cdef float* y
@@ -101,9 +114,11 @@ cdef void sample_conv2d_dx(const Job* job, const Step* step, const float* dy, fl
     memset(zeros, 0, sizeof(zeros))
     for block in range(blocks_of(op.O)):
         for oh in range(op.OH):
-            y = spread + block * plane + (((op.KH - 1) * op.DH + oh * op.SH) * width + (op.KW - 1) * op.DW) * LANES
+            at = ((op.KH - 1) * op.DH + oh * op.SH) * width + (op.KW - 1) * op.DW
+            y = spread + block * plane + at * LANES
             for ow in range(op.OW):
-                memcpy(y + ow * op.SW * LANES, dy + ((block * op.OH + oh) * op.OW + ow) * LANES, LANES * sizeof(float))
+                memcpy(y + ow * op.SW * LANES, dy + ((block * op.OH + oh) * op.OW + ow) * LANES,
+                       LANES * sizeof(float))
     s.blocked, s.rows = False, 1
     s.steps, s.steps_count = step.spread_taps, taps
     s.places, s.places_count = step.spread_pixels, op.H * op.W
@@ -116,21 +131,16 @@ cdef void sample_conv2d_dx(const Job* job, const Step* step, const float* dy, fl
             job.kernels.direct_sum(&s, filters, spread, zeros, 0, 0, y)
         if op.O > whole * LANES:
             s.blocks, s.block_stride, s.channels, s.channel_stride = 1, 0, op.O - whole * LANES, 1
-            job.kernels.direct_sum(&s, filters + whole * LANES * taps * LANES, spread + whole * plane,
-                                   <const float*>zeros if whole == 0 else y, 0, 0 if whole == 0 else LANES, y)
+            job.kernels.direct_sum(&s, filters + whole * LANES * taps * LANES,
+                                   spread + whole * plane, <const float*>zeros if whole == 0
+                                   else y, 0, 0 if whole == 0 else LANES, y)
     if not step.blocked:
         make_plain(job, op, to, dx)
 
 
-cdef void sample_unpad2d(const Op* op, const float* dy, float* dx) noexcept nogil:
-    cdef Py_ssize_t c, h
-    for c in range(op.C):
-        for h in range(op.H):
-            memcpy(dx + (c * op.H + h) * op.W, dy + (c * op.OH + h + op.PH) * op.OW + op.PW, op.W * sizeof(float))
-
-
 cdef void start_sample_gradient(
-    const Job* job, Py_ssize_t n, const float* output, float* gradient, float* tile, double* loss, Py_ssize_t* correct,
+    const Job* job, Py_ssize_t n, const float* output, float* gradient, float* tile, double* loss,
+    Py_ssize_t* correct,
 ) noexcept nogil:
     """As start_gradient of a tile, by way of two tiles of which one lane is alive."""
     cdef Py_ssize_t k, K = job.output_size
@@ -141,8 +151,8 @@ cdef void start_sample_gradient(
     for k in range(K):
         v16_fill(tile + k * LANES, output[k])
     loss[0] += job.kernels.loss(
-        job.loss, K, 1, tile, job.labels + n, job.targets + n * K if job.targets is not NULL else NULL, job.setting,
-        job.loss_factor / (<double>job.batch * job.loss_terms), dtile)
+        job.loss, K, 1, tile, job.labels + n, job.targets + n * K if job.targets is not NULL
+        else NULL, job.setting, job.loss_factor / (<double>job.batch * job.loss_terms), dtile)
     correct[0] += count_correct(tile, K, job.labels + n, 1, job.penalties)
     for k in range(K):
         gradient[k] = dtile[k * LANES]
@@ -155,9 +165,11 @@ cdef inline void v16_fill(float* to, float value) noexcept nogil:
 
 
 cdef void backward_sample(
-    const Job* job, const SampleWay* way, Py_ssize_t n, const float* arena, float* gradients, float* training,
+    const Job* job, const SampleWay* way, Py_ssize_t n, const float* arena, float* gradients,
+    float* training,
 ) noexcept nogil:
-    """From the gradient of the output down to the first step that has something to learn, or to the input."""
+    """From the gradient of the output down to the first step that has something to learn, or to the
+    input."""
     cdef Py_ssize_t i, first = 0 if job.dx is not NULL else way.first_trainable
     cdef bint need_dx
     cdef const Step* step
@@ -165,48 +177,51 @@ cdef void backward_sample(
     cdef const float* x
     cdef const float* dy
     cdef float* dx
+    cdef float* training_end
+    cdef float* end = gradients + way.arena_floats - CANARY_FLOATS
     for i in range(way.count - 1, first - 1, -1):
         step = way.steps + i
         op = &step.op
         x, dy, dx = arena + op.x, gradients + op.y, gradients + op.x
         need_dx = i > first or job.dx is not NULL
+        training_end = training + step.training + training_floats(step)
+        set_canary(end)
+        set_canary(training_end)
         if step.kind == STEP_CONV2D:
             sample_conv2d_dparams(job, step, x, dy, training + step.training)
             if need_dx:
                 sample_conv2d_dx(job, step, dy, dx, training)
-        elif step.kind == STEP_SUBSAMPLE2D:
-            job.kernels.subsample2d_sample_backward(op, job.params, x, dy, dx if need_dx else NULL,
-                                                    training + step.training)
-        elif not need_dx:
-            continue
-        elif step.kind == STEP_LINEAR:
-            job.kernels.linear_sample_dx(op, job.params, dy, dx)
-        elif step.kind == STEP_RBF:
-            job.kernels.rbf_sample_backward(op, x, dy, dx)
-        elif step.kind == STEP_PAD2D:
-            sample_unpad2d(op, dy, dx)
+        elif step.kind == STEP_TILE:
+            op.kernels.backward(op, job.params, arena, gradients, need_dx, NULL, NULL, NULL)
         elif step.kind == STEP_BLOCKED:
             make_plain(job, op, dy, dx)
         elif step.kind == STEP_PLAIN:
             make_blocked(job, op, dy, dx)
         else:
-            job.kernels.backward(op, job.params, arena, gradients, True, NULL, NULL, NULL)
+            op.kernels.sample_backward(op, job.params, x, dy, dx if need_dx else NULL,
+                                       training + step.training)
+        check_canary(end, op.kernels.name, b"arena of gradients of a sample")
+        check_canary(training_end, op.kernels.name, b"sums of a sample")
     if job.dx is not NULL:
         memcpy(job.dx + n * job.input_size, gradients, job.input_size * sizeof(float))
 
 
-cdef void finish_conv2d(const Job* job, const Step* step, float* grads, float* training) noexcept nogil:
+cdef void finish_conv2d(const Job* job, const Step* step, float* grads,
+                        float* training) noexcept nogil:
     """From the sums to the gradient of the filters that there are, and of the bias."""
     cdef const Op* op = &step.op
     cdef Py_ssize_t taps = op.KH * op.KW, size = op.C * taps
     cdef Py_ssize_t i, block, blocks = blocks_of(op.O)
     cdef const float* sums = training + step.training
-    cdef float* dweight = grads + op.weight if op.connections is NULL else all_filters(step, training)
+    cdef float* dweight = grads + op.weight if op.connections is NULL else all_filters(step,
+                                                                                       training)
     for block in range(blocks):
-        job.kernels.unpack(sums + block * size * LANES, size, min(<Py_ssize_t>LANES, op.O - block * LANES),
+        job.kernels.unpack(sums + block * size * LANES, size, min(<Py_ssize_t>LANES,
+                                                                  op.O - block * LANES),
                            dweight + block * LANES * size)
     for i in range(op.connection_count):
-        memcpy(grads + op.weight + i * taps, dweight + op.connections[i] * taps, taps * sizeof(float))
+        memcpy(grads + op.weight + i * taps, dweight + op.connections[i] * taps,
+               taps * sizeof(float))
     if op.has_bias:
         memcpy(grads + op.bias, sums + blocks * size * LANES, op.O * sizeof(float))
 
@@ -220,8 +235,8 @@ cdef void finish_subsample2d(const Op* op, const float* sums, float* grads) noex
 
 
 cdef void finish_linear(
-    const Job* job, const Op* op, Py_ssize_t samples, const float* arenas, Py_ssize_t stride, Py_ssize_t half,
-    float* grads, const Update* update, Py_ssize_t number,
+    const Job* job, const Op* op, Py_ssize_t samples, const float* arenas, Py_ssize_t stride,
+    Py_ssize_t half, float* grads, const Update* update, Py_ssize_t number,
 ) noexcept nogil:
     """The gradient of a few outputs at a time, each at once followed by its update."""
     cdef const float* x[FEW_SAMPLES_]
@@ -241,11 +256,11 @@ cdef void finish_linear(
 
 
 cdef void finish_sample_step(
-    const Job* job, const SampleWay* way, const float* arenas, Py_ssize_t stride, Py_ssize_t half, float* training,
-    float* grads, const Update* update, Py_ssize_t number,
+    const Job* job, const SampleWay* way, const float* arenas, Py_ssize_t stride, Py_ssize_t half,
+    float* training, float* grads, const Update* update, Py_ssize_t number,
 ) noexcept nogil:
     """Gradients of the whole batch, and the update number `number`."""
-    cdef Py_ssize_t i
+    cdef Py_ssize_t i, size
     cdef const Step* step
     cdef const Op* op
     for i in range(way.count):
@@ -260,12 +275,13 @@ cdef void finish_sample_step(
             finish_subsample2d(op, training + step.training, grads)
         else:
             continue
-        apply_update(job, update, number, grads, op.weight, weight_size(op))
+        size = op.O if step.kind == STEP_SUBSAMPLE2D else weight_size(op)
+        apply_update(job, update, number, grads, op.weight, size)
         if op.has_bias:
             apply_update(job, update, number, grads, op.bias, op.O)
 
 
 cdef inline Py_ssize_t weight_size(const Op* op) noexcept nogil:
-    if op.kind == SUBSAMPLE2D:
-        return op.O
-    return (op.connection_count if op.connections is not NULL else op.O * (op.C // op.groups)) * op.KH * op.KW
+    if op.connections is not NULL:
+        return op.connection_count * op.KH * op.KW
+    return op.O * (op.C // op.groups) * op.KH * op.KW

@@ -1,47 +1,45 @@
 # What the Python objects of a program say, checked and put into the structures that its run reads.
 
-KINDS = {"conv2d": CONV2D, "linear": LINEAR, "max_pool2d": MAX_POOL2D, "avg_pool2d": AVG_POOL2D, "relu": RELU,
-         "sigmoid": SIGMOID, "tanh": TANH, "scaled_tanh": SCALED_TANH, "pad2d": PAD2D, "subsample2d": SUBSAMPLE2D,
-         "rbf": RBF}
-STEP_KINDS = {"tile": STEP_TILE, "conv2d": STEP_CONV2D, "linear": STEP_LINEAR, "pad2d": STEP_PAD2D,
-              "blocked": STEP_BLOCKED, "plain": STEP_PLAIN,
-              "subsample2d": STEP_SUBSAMPLE2D, "rbf": STEP_RBF}
+STEP_KINDS = {"tile": STEP_TILE, "sample": STEP_SAMPLE, "conv2d": STEP_CONV2D,
+              "linear": STEP_LINEAR, "subsample2d": STEP_SUBSAMPLE2D, "blocked": STEP_BLOCKED,
+              "plain": STEP_PLAIN}
 
 
-cdef set_op(Op* op, o, list held):
-    """Fill in an op from its `lowering.TileOp`; the arrays it points into join those held."""
+cdef set_op(Op* op, o, const TileKernels* kernels, list held):
+    """Fill in an op from an `ops.Op`, whose class has some of the fields; the arrays that it points
+    into join those held."""
     cdef const Py_ssize_t[::1] connections
     cdef const float[:, ::1] codes
-    op.kind = KINDS[o.kind]
-    op.relu, op.mask, op.pool, op.winograd = o.relu, o.mask, o.pool, o.winograd
-    op.count_pad, op.has_bias = o.count_pad, o.bias is not None
-    op.groups = o.groups
+    cdef bytes kind = o.kind.encode()
+    op.kernels = find_op(kernels, kind)
+    if op.kernels is NULL:
+        raise ValueError(f"kind must be an op of the kernels, got {o.kind!r}")
     op.C, op.H, op.W = o.in_shape
     op.O, op.OH, op.OW = o.inner_shape
-    op.KH, op.KW = o.kernel_size
-    op.SH, op.SW = o.stride
-    op.PH, op.PW = o.padding
-    op.DH, op.DW = o.dilation
-    op.x, op.y, op.argmax = o.x, o.y, o.argmax
-    op.weight, op.bias = o.weight or 0, o.bias or 0
-    op.dweight, op.dbias = o.dweight, o.dbias
-    op.saved_x, op.saved_dy = o.saved_x, o.saved_dy
-    op.amplitude, op.slope = o.amplitude, o.slope
-    if o.connections is not None:
+    op.KH, op.KW = getattr(o, "kernel_size", (1, 1))
+    op.SH, op.SW = getattr(o, "stride", (1, 1))
+    op.PH, op.PW = getattr(o, "padding", (0, 0))
+    op.DH, op.DW = getattr(o, "dilation", (1, 1))
+    op.groups, op.definition = getattr(o, "groups", 1), getattr(o, "definition", False)
+    op.relu, op.mask, op.pool = o.relu, getattr(o, "mask", False), o.pool
+    op.count_pad = getattr(o, "count_include_pad", False)
+    op.has_bias = getattr(o, "bias", None) is not None
+    op.x, op.y, op.argmax = o.x, o.y, getattr(o, "argmax", 0)
+    op.weight, op.bias = getattr(o, "weight", 0), getattr(o, "bias", None) or 0
+    op.dweight, op.dbias = getattr(o, "dweight", 0), getattr(o, "dbias", 0)
+    for i, constant in enumerate(getattr(o, "constants", ())):
+        op.constants[i] = constant
+    if getattr(o, "connections", None) is not None:
         connections = o.connections
         op.connections, op.connection_count = &connections[0], connections.shape[0]
         held.append(connections)
-    if o.codes is not None:
+    if hasattr(o, "codes"):
         codes = o.codes
         if codes.shape[0] != op.O or codes.shape[1] != op.C:
-            raise ValueError(f"codes has the shape ({codes.shape[0]}, {codes.shape[1]}), not ({op.O}, {op.C})")
+            raise ValueError(
+                f"codes has the shape ({codes.shape[0]}, {codes.shape[1]}), not ({op.O}, {op.C})")
         op.codes = &codes[0, 0]
         held.append(codes)
-
-
-cdef bint needs_output(const Op* op) noexcept:
-    """Whether an op's backward pass looks at its output, or at what goes with it."""
-    return op.mask or op.pool or op.kind in (MAX_POOL2D, RELU, SIGMOID, TANH, SCALED_TANH)
 
 
 cdef set_dx(Job* job, float[:, ::1] dx):
@@ -51,7 +49,8 @@ cdef set_dx(Job* job, float[:, ::1] dx):
     job.first_gradient = 0
 
 
-cdef set_loss(Job* job, str loss, double setting, const int[::1] labels, const float[:, ::1] targets):
+cdef set_loss(Job* job, str loss, double setting, const int[::1] labels,
+              const float[:, ::1] targets):
     cdef Py_ssize_t i
     if labels.shape[0] != job.batch:
         raise ValueError(f"labels has {labels.shape[0]} values for a batch of {job.batch}")
@@ -80,12 +79,14 @@ cdef set_update(Update* settings, update, Py_ssize_t size, Py_ssize_t steps):
     cdef float[::1] vector
     cdef const double[::1] row
     memset(settings, 0, sizeof(Update))
-    settings.kind = {"sgd": SGD, "adam": ADAM, "sdlm": SDLM, "adagrad": ADAGRAD, "rmsprop": RMSPROP}[update.kind]
+    settings.kind = {"sgd": SGD, "adam": ADAM, "sdlm": SDLM, "adagrad": ADAGRAD,
+                     "rmsprop": RMSPROP}[update.kind]
     if len(update.vectors) != (2 if settings.kind in (ADAM, RMSPROP) else 1):
         raise ValueError(f"{update.kind} comes with {len(update.vectors)} vectors")
     for vector in update.vectors:
         if vector.shape[0] != size:
-            raise ValueError(f"a vector of the optimiser has {vector.shape[0]} values, params has {size}")
+            raise ValueError(
+                f"a vector of the optimiser has {vector.shape[0]} values, params has {size}")
     for row in (update.lr, update.correction1, update.correction2):
         if row.shape[0] != steps:
             raise ValueError(f"the update has values for {row.shape[0]} steps, not for {steps}")
@@ -102,4 +103,5 @@ cdef set_update(Update* settings, update, Py_ssize_t size, Py_ssize_t steps):
     settings.correction2 = &row[0]
     settings.momentum, settings.nesterov = update.momentum, update.nesterov
     settings.beta1, settings.beta2 = update.betas
-    settings.eps, settings.weight_decay, settings.decoupled = update.eps, update.weight_decay, update.decoupled
+    settings.eps = update.eps
+    settings.weight_decay, settings.decoupled = update.weight_decay, update.decoupled

@@ -1,25 +1,29 @@
 # A team: the threads of one OpenMP region that take a program through many training steps.
 #
-# A step is one or more batches of shards, each in two phases. First its shards are computed, each into a record. When
-# all are there, its slices: a slice is a range of parameters, whose gradient is summed over the records, shard by shard
-# in order, and which the optimizer then updates at once. Which thread does what changes no bit: shards and slices are
-# cut by the batch and the plan alone.
+# A step is one or more batches of shards, each in two phases. First its shards are computed, each
+# into a record. When all are there, its slices: a slice is a range of parameters, whose gradient is
+# summed over the records, shard by shard in order, and which the optimizer then updates at once.
+# Which thread does what changes no bit: shards and slices are cut by the batch and the plan alone.
 #
-# Nobody waits at a barrier. Shards are drawn from a counter, slices claimed. A thread that finds nothing to draw, while
-# a shard is still out with a thread that the system has put to sleep in favor of another process, computes that shard
-# as well: the first to finish has its record taken, the other finds the slot closed and keeps its own. So a thread that
-# sleeps on a shard delays the others for hardly longer than a shard takes; one that sleeps on a slice, until it wakes.
+# Nobody waits at a barrier. Shards are drawn from a counter, slices claimed. A thread that finds
+# nothing to draw, while a shard is still out with a thread that the system has put to sleep in
+# favor of another process, computes that shard as well: the first to finish has its record taken,
+# the other finds the slot closed and keeps its own. So a thread that sleeps on a shard delays the
+# others for hardly longer than a shard takes; one that sleeps on a slice, until it wakes.
 #
-# A latecomer may read parameters while others update them. What it makes of them goes into its own record only, and no
-# slot will take that: the words by which threads hand over work are tagged with the number of the batch of shards, so
-# it can never mistake one for another. slices_done needs no tag: only the holder of a claim adds to it, and the batch
-# of shards cannot end before.
+# A latecomer may read parameters while others update them. What it makes of them goes into its own
+# record only, and no slot will take that: the words by which threads hand over work are tagged with
+# the number of the batch of shards, so it can never mistake one for another. slices_done needs no
+# tag: only the holder of a claim adds to it, and the batch of shards cannot end before.
 #   next shard      number << 16 | shards drawn;  set last when a batch of shards begins
-#   claim of slice  number of the last batch of shards in which it was drawn. A thread begins with its own share of the
-#                   slices, the same in each step, so that an optimizer's vectors stay in its cache
-#   slices_done     slices of this batch of shards that are done; the thread that does the last one begins the next
-#   slot of shard   number << 17 | closed << 16 | record;  the record of a closed slot is the shard's, that of an open
-#                   one is a spare, which the thread that closes the slot takes in exchange for its own
+#   claim of slice  number of the last batch of shards in which it was drawn. A thread begins with
+#                   its own share of the slices, the same in each step, so that an optimizer's
+#                   vectors stay in its cache
+#   slices_done     slices of this batch of shards that are done; the thread that does the last one
+#                   begins the next
+#   slot of shard   number << 17 | closed << 16 | record;  the record of a closed slot is the
+#                   shard's, that of an open one is a spare, which the thread that closes the slot
+#                   takes in exchange for its own
 
 cdef extern from "atomic.h" nogil:
     int64_t atomic_get(int64_t* a)
@@ -33,7 +37,8 @@ cdef extern from "atomic.h" nogil:
 cdef enum:
     WORDS = 8            # of a cache line, which each shared word has for itself
     CLOSED = 1 << 16
-    SPINS = 2000         # pauses before a waiting thread gives its processor away: some 50 microseconds
+    SPINS = 2000         # pauses before a waiting thread gives its processor away: some 50
+                         # microseconds
     PATIENCE = 3         # who has waited for 3 / 2 times as long as a shard takes computes it, too
 
 cdef enum UpdateKind:
@@ -54,7 +59,8 @@ cdef struct Update:
     const double* correction1
     const double* correction2
 
-# A range of parameters: `size` from `start` on with their sums in the records, or `size` outputs of a linear op.
+# A range of parameters: `size` from `start` on with their sums in the records, or `size` outputs of
+# a linear op.
 cdef struct Slice:
     const Op* linear        # or NULL
     Py_ssize_t start, size, sums
@@ -137,7 +143,8 @@ cdef Py_ssize_t draw_shard(Team* team, const ShardBatch* batch) noexcept nogil:
 
 
 cdef inline bint draw_slice(Team* team, const ShardBatch* batch, Py_ssize_t i) noexcept nogil:
-    """Whether slice i is this thread's; never once the batch of shards is over, as every slice is claimed by then."""
+    """Whether slice i is this thread's; never once the batch of shards is over, as every slice is
+    claimed by then."""
     return (atomic_get(team.claims + i) == batch.number - 1
             and atomic_swap_if(team.claims + i, batch.number - 1, batch.number))
 
@@ -150,11 +157,13 @@ cdef inline void wait_a_little(Py_ssize_t* waited) noexcept nogil:
         thread_yield()
 
 
-cdef void compute_shard(Team* team, const ShardBatch* batch, Py_ssize_t shard, float* arena, int64_t* record) noexcept nogil:
+cdef void compute_shard(Team* team, const ShardBatch* batch, Py_ssize_t shard, float* arena,
+                        int64_t* record) noexcept nogil:
     """Compute a shard into the thread's own record, and offer that for the shard's slot."""
     cdef int64_t open_slot
     cdef int64_t* slot = slot_of(team, shard)
-    run_shard(&batch.job, shard_start(batch, shard), shard_start(batch, shard + 1), arena, team.records + record[0])
+    run_shard(&batch.job, shard_start(batch, shard), shard_start(batch, shard + 1), arena,
+              team.records + record[0])
     open_slot = atomic_get(slot)
     if open_slot >> 16 != batch.number << 1:
         return
@@ -173,7 +182,8 @@ cdef Py_ssize_t open_shard(Team* team, const ShardBatch* batch, int thread) noex
 
 
 cdef void compute_shards(
-    Team* team, const ShardBatch* batch, int thread, float* arena, int64_t* record, double* tile_seconds,
+    Team* team, const ShardBatch* batch, int thread, float* arena, int64_t* record,
+    double* tile_seconds,
 ) noexcept nogil:
     """Draw shards while there are any, then see to it that all get done."""
     cdef Py_ssize_t shard, waited = 0
@@ -195,11 +205,13 @@ cdef void compute_shards(
             continue
         cpu_pause()
         waited += 1
-        if waited % 16 == 0 and 2 * (clock_seconds() - began) > PATIENCE * tile_seconds[0] * tiles_of(batch, shard):
+        if waited % 16 == 0 and 2 * (clock_seconds()
+                                     - began) > PATIENCE * tile_seconds[0] * tiles_of(batch, shard):
             compute_shard(team, batch, shard, arena, record)
 
 
-cdef double shard_batch_loss(Team* team, const ShardBatch* batch, Py_ssize_t* correct) noexcept nogil:
+cdef double shard_batch_loss(Team* team, const ShardBatch* batch,
+                             Py_ssize_t* correct) noexcept nogil:
     """The sums of losses and of correct answers over the tiles of a batch of shards, in order."""
     cdef Py_ssize_t shard, tile
     cdef const Record* record
@@ -214,29 +226,34 @@ cdef double shard_batch_loss(Team* team, const ShardBatch* batch, Py_ssize_t* co
 
 
 cdef void apply_update(
-    const Job* job, const Update* update, Py_ssize_t step, const float* all_grads, Py_ssize_t start, Py_ssize_t size,
+    const Job* job, const Update* update, Py_ssize_t step, const float* all_grads, Py_ssize_t start,
+    Py_ssize_t size,
 ) noexcept nogil:
     """The optimiser's step number `step` for a range of parameters."""
     cdef const TileKernels* kernels = job.kernels
     cdef float* params = job.params + start
     cdef const float* grads = all_grads + start
     if update.kind == SGD:
-        kernels.sgd(params, grads, update.first + start, size, update.lr[step], update.momentum, update.nesterov,
-                    update.weight_decay)
+        kernels.sgd(params, grads, update.first + start, size, update.lr[step], update.momentum,
+                    update.nesterov, update.weight_decay)
     elif update.kind == ADAM:
-        kernels.adam(params, grads, update.first + start, update.second + start, size, update.lr[step], update.beta1,
-                     update.beta2, update.eps, update.correction1[step], update.correction2[step],
-                     update.weight_decay, update.decoupled)
+        kernels.adam(params, grads, update.first + start, update.second + start, size,
+                     update.lr[step], update.beta1, update.beta2, update.eps,
+                     update.correction1[step], update.correction2[step], update.weight_decay,
+                     update.decoupled)
     elif update.kind == SDLM:
         kernels.sdlm(params, grads, update.first + start, size, update.lr[step])
     elif update.kind == ADAGRAD:
-        kernels.adagrad(params, grads, update.first + start, size, update.lr[step], update.eps, update.weight_decay)
+        kernels.adagrad(params, grads, update.first + start, size, update.lr[step], update.eps,
+                        update.weight_decay)
     elif update.kind == RMSPROP:
-        kernels.rmsprop(params, grads, update.first + start, update.second + start, size, update.lr[step], update.beta2,
-                        update.eps, update.momentum, update.weight_decay)
+        kernels.rmsprop(params, grads, update.first + start, update.second + start, size,
+                        update.lr[step], update.beta2, update.eps, update.momentum,
+                        update.weight_decay)
 
 
-cdef void compute_slice(Team* team, const ShardBatch* batch, const Slice* part, bint update) noexcept nogil:
+cdef void compute_slice(Team* team, const ShardBatch* batch, const Slice* part,
+                        bint update) noexcept nogil:
     """The gradient of a range of parameters from all records, and their update."""
     cdef const float* rows[SHARDS * SHARD_TILES]
     cdef const TileKernels* kernels = team.job.kernels
@@ -257,19 +274,22 @@ cdef void compute_slice(Team* team, const ShardBatch* batch, const Slice* part, 
         if update:
             apply_update(team.job, &team.update, batch.step, team.grads, part.start, part.size)
         return
-    kernels.linear_dparams(part.linear, rows, tiles, part.start, part.size, not batch.begins, team.grads)
+    kernels.linear_dparams(part.linear, rows, tiles, part.start, part.size, not batch.begins,
+                           team.grads)
     if update:
-        apply_update(team.job, &team.update, batch.step, team.grads, part.linear.weight + part.start * part.linear.KW,
-                     part.size * part.linear.KW)
+        apply_update(team.job, &team.update, batch.step, team.grads, part.linear.weight
+                     + part.start * part.linear.KW, part.size * part.linear.KW)
         if part.linear.has_bias:
-            apply_update(team.job, &team.update, batch.step, team.grads, part.linear.bias + part.start, part.size)
+            apply_update(team.job, &team.update, batch.step, team.grads, part.linear.bias
+                         + part.start, part.size)
 
 
 cdef void begin_shard_batch(Team* team, int64_t number) noexcept nogil:
     """Open all slots; the next shard is set last, which lets the others in."""
     cdef Py_ssize_t shard
     for shard in range(SHARDS):
-        atomic_set(slot_of(team, shard), (number << 17) | (atomic_get(slot_of(team, shard)) & 0xffff))
+        atomic_set(slot_of(team, shard),
+                   (number << 17) | (atomic_get(slot_of(team, shard)) & 0xffff))
     atomic_set(slices_done_of(team), 0)
     atomic_set(next_shard_of(team), number << 16)
 
@@ -280,11 +300,13 @@ cdef void finish_shard_batch(Team* team, const ShardBatch* batch) noexcept nogil
     team.correct[batch.step] += correct
     if batch.ends and not isfinite(team.loss[batch.step]) and team.update.kind != NO_UPDATE:
         team.last_batch = batch.number
-    begin_shard_batch(team, team.shard_batches if batch.number == team.last_batch else batch.number + 1)
+    begin_shard_batch(team, team.shard_batches if batch.number == team.last_batch else batch.number
+                      + 1)
 
 
 cdef void compute_slices(Team* team, const ShardBatch* batch, int thread) noexcept nogil:
-    """Draw slices while there are any, beginning with the thread's share; who does the last one finishes the batch of shards."""
+    """Draw slices while there are any, beginning with the thread's share; who does the last one
+    finishes the batch of shards."""
     cdef Py_ssize_t n, i, correct, first = thread * team.slice_count // team.threads
     cdef bint looked = False, update = False
     for n in range(team.slice_count):
@@ -293,7 +315,8 @@ cdef void compute_slices(Team* team, const ShardBatch* batch, int thread) noexce
             continue
         if not looked:
             # A step whose loss is not finite moves nothing.
-            update = batch.ends and isfinite(team.loss[batch.step] + shard_batch_loss(team, batch, &correct))
+            update = batch.ends and isfinite(team.loss[batch.step] + shard_batch_loss(team, batch,
+                                                                                      &correct))
             looked = True
         compute_slice(team, batch, team.slices + i, update)
         if atomic_add(slices_done_of(team), 1) == team.slice_count:
@@ -306,7 +329,8 @@ cdef void work_in_team(Team* team, int thread) noexcept nogil:
     cdef ShardBatch batch
     cdef int64_t record = SHARDS + thread
     cdef float* arena = team.arenas + thread * team.arena_stride
-    cdef double tile_seconds = 1e9  # the least so far; shards differ in their tiles, and those of a last batch of shards are small
+    # the least so far; shards differ in their tiles, and those of a last batch of shards are small
+    cdef double tile_seconds = 1e9
     cdef int64_t number
     cdef Py_ssize_t waited
     while True:

@@ -5,7 +5,8 @@ from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memset
 
 from lenet5c.kernels.engine._workspace cimport Workspace
-from lenet5c.kernels.simd.tiles cimport Distort, TileKernels, distort_floats, sample_key, useful_threads
+from lenet5c.kernels.simd.tiles cimport (
+    Distort, TileKernels, distort_floats, sample_key, useful_threads)
 
 cdef enum:
     PIXEL_WORK = 100       # elementary operations that a pixel takes, roughly
@@ -13,17 +14,21 @@ cdef enum:
 
 
 cdef class Warp:
-    """How far random warps go at most; lengths in pixels, `rotation` in radians, `gaussian` with 2 r + 1 weights."""
+    """How far random warps go at most; lengths in pixels, `rotation` in radians, `gaussian` with 2
+    r + 1 weights."""
 
-    def __cinit__(self, double translation, double scaling, double squeeze, double shear, double rotation,
-                  double elastic, const float[::1] gaussian not None, double flip, double probability):
+    def __cinit__(self, double translation, double scaling, double squeeze, double shear,
+                  double rotation, double elastic, const float[::1] gaussian not None, double flip,
+                  double probability):
         cdef Distort* d = &self.settings
         if gaussian.shape[0] % 2 != 1:
-            raise ValueError(f"gaussian has {gaussian.shape[0]} weights, it should have an odd number")
+            raise ValueError(
+                f"gaussian has {gaussian.shape[0]} weights, it should have an odd number")
         memset(d, 0, sizeof(Distort))
         self.gaussian = gaussian
         d.gaussian, d.radius = &gaussian[0], gaussian.shape[0] // 2
-        d.translation, d.scaling, d.squeeze, d.shear, d.rotation = translation, scaling, squeeze, shear, rotation
+        d.translation, d.scaling, d.squeeze = translation, scaling, squeeze
+        d.shear, d.rotation = shear, rotation
         d.elastic, d.flip, d.probability = elastic, flip, probability
 
     cdef Distort of(self, Py_ssize_t C, Py_ssize_t H, Py_ssize_t W) except *:
@@ -31,14 +36,17 @@ cdef class Warp:
         cdef Distort d = self.settings
         if (H + 2) * (W + 2) >= MOST_PLACES:
             raise ValueError(
-                f"images are {H} by {W}; to be distorted, they should have fewer than {MOST_PLACES} pixels")
+                f"images are {H} by {W}; to be distorted, they should have fewer than "
+                f"{MOST_PLACES} pixels")
         d.C, d.H, d.W = C, H, W
         return d
 
-    def apply(self, capsule, const unsigned char[:, :, :, ::1] images not None, const int64_t[::1] index not None,
-              uint64_t stream, float[:, :, :, ::1] out not None, int num_threads):
+    def apply(self, capsule, const unsigned char[:, :, :, ::1] images not None,
+              const int64_t[::1] index not None, uint64_t stream, float[:, :, :, ::1] out not None,
+              int num_threads):
         """out (N, C, H, W) = images[index], each as `stream` and its number say, in grey levels."""
-        cdef const TileKernels* kernels = <const TileKernels*>PyCapsule_GetPointer(capsule, b"lenet5c.TileKernels")
+        cdef const TileKernels* kernels = <const TileKernels*>PyCapsule_GetPointer(
+            capsule, b"lenet5c.TileKernels")
         cdef Distort d = self.of(images.shape[1], images.shape[2], images.shape[3])
         cdef Py_ssize_t i, count = index.shape[0], size, stride
         cdef int threads
@@ -50,7 +58,8 @@ cdef class Warp:
             raise ValueError("out has the wrong shape")
         for i in range(count):
             if not 0 <= index[i] < images.shape[0]:
-                raise IndexError(f"index[{i}] is {index[i]}, but there are {images.shape[0]} images")
+                raise IndexError(
+                    f"index[{i}] is {index[i]}, but there are {images.shape[0]} images")
         if count == 0 or size == 0:
             return
         first, to = &images[0, 0, 0, 0], &out[0, 0, 0, 0]
@@ -58,5 +67,5 @@ cdef class Warp:
         stride = (distort_floats(&d) + 15) // 16 * 16
         space = Workspace(threads * stride)
         for i in prange(count, schedule="dynamic", chunksize=16, num_threads=threads, nogil=True):
-            kernels.distort_sample(&d, first + index[i] * size, sample_key(stream, index[i]), to + i * size,
-                                   space.start + threadid() * stride)
+            kernels.distort_sample(&d, first + index[i] * size, sample_key(stream, index[i]),
+                                   to + i * size, space.start + threadid() * stride)

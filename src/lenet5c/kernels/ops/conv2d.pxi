@@ -1,26 +1,146 @@
 # Convolution on a tile, without padding (a padded one is preceded by a PAD2D op).
 #
-#   y[o, oh, ow] = bias[o] + sum over c, kh, kw of x[c, oh SH + kh DH, ow SW + kw DW] * weight[o, c, kh, kw]
+#   y[o, oh, ow] = bias[o] + sum over c, kh, kw of x[c, oh SH + kh DH, ow SW + kw DW] * weight[o, c,
+#     kh, kw]
 #
-# x (C, H, W, 16), y (O, OH, OW, 16), weight (O, C / groups, KH, KW). A fully connected layer is the case of one row:
-# C = H = 1, W = KW = its inputs, OW = 1.
+# x (C, H, W, 16), y (O, OH, OW, 16), weight (O, C / groups, KH, KW). A fully connected layer is the
+# case of one row: C = H = 1, W = KW = its inputs, OW = 1.
 #
-# With `pool`, two rows at a time stay in cache and only the largest of each 2 x 2 window goes on: y is then (O, OH / 2,
-# OW / 2, 16), and `argmax`, as large, says which of the four it was, 0 to 3, or NO_ARGMAX where no gradient may pass.
+# With `pool`, two rows at a time stay in cache and only the largest of each 2 x 2 window goes on: y
+# is then (O, OH / 2, OW / 2, 16), and `argmax`, as large, says which of the four it was, 0 to 3, or
+# NO_ARGMAX where no gradient may pass.
 #
-# Each *_block keeps a rectangle of accumulators, native vectors, in registers; its sides are constants at every call,
-# so the compiler unrolls it. Lanes that fill several registers are taken one part after the other. The order in which
-# one accumulator takes its terms does not depend on the block: any block gives the same bits.
+# Each *_block keeps a rectangle of accumulators, native vectors, in registers; its sides are
+# constants at every call, so the compiler unrolls it. Lanes that fill several registers are taken
+# one part after the other. The order in which one accumulator takes its terms does not depend on
+# the block: any block gives the same bits.
+#
+# This file has the op, which takes the way that suits it, and the result by the definition; the
+# gradients by the definition are in conv2d_gradients.pxi, as all would make 550 lines, and
+# winograd.pxi has both with fewer multiplications. A connection table is a matter of zeros among
+# the filters: the sums of a record are those of all filters.
 
 cdef enum:
     NO_ARGMAX = 4
+    MOST_OUTPUTS = 6   # of a block
+
+
+cdef Py_ssize_t conv2d_filter_floats(const Op* op) noexcept nogil:
+    """The filters of a block of output channels, as conv2d_outputs lays them out."""
+    return MOST_OUTPUTS * (op.C // op.groups) * op.KH * op.KW
+
+
+cdef Py_ssize_t conv2d_scratch(const Op* op) noexcept nogil:
+    """Forward and backward: the spread-out filters of a connection table, then what the way takes.
+
+    Forward by the definition, filters and two rows of a block; backward the gradient before the
+    pooling. The pooled Winograd's forward is never longer than its backward.
+    """
+    cdef Py_ssize_t spread = op.O * op.C * op.KH * op.KW if op.connections is not NULL else 0
+    cdef Py_ssize_t unpooled = op.O * op.OH * op.OW * 16 if op.pool else 0
+    cdef Py_ssize_t block = conv2d_filter_floats(op)
+    if suits_winograd(op):
+        return spread + unpooled + winograd_scratch(op)
+    if op.pool:
+        block += MOST_OUTPUTS * 2 * op.OW * 16
+    return spread + max(block, unpooled)
+
+
+cdef void conv2d_forward(const Op* op, const float* params, float* arena,
+                         float* scratch) noexcept nogil:
+    cdef Py_ssize_t channels = op.C // op.groups
+    cdef Py_ssize_t outputs = op.O // op.groups
+    cdef Py_ssize_t plane = (op.OH // 2) * (op.OW // 2) * 16 if op.pool else op.OH * op.OW * 16
+    cdef Py_ssize_t group
+    cdef bint winograd = suits_winograd(op)
+    cdef const float* x
+    cdef const float* weight
+    cdef const float* bias
+    cdef float* y
+    cdef float* argmax
+    cdef const float* filters = params + op.weight
+    if op.connections is not NULL:
+        spread_filters(op, filters, scratch)
+        filters = scratch
+        scratch += op.O * op.C * op.KH * op.KW
+    for group in range(op.groups):
+        x = arena + op.x + group * channels * op.H * op.W * 16
+        weight = filters + group * outputs * channels * op.KH * op.KW
+        bias = params + (op.bias + group * outputs if op.has_bias else 0)
+        y = arena + op.y + group * outputs * plane
+        argmax = arena + op.argmax + group * outputs * plane
+        if winograd:
+            winograd_forward(op, x, weight, bias, y, argmax, scratch)
+        else:
+            conv2d_group(op, x, weight, bias, y, argmax, scratch)
+
+
+cdef void conv2d_unpool(const Op* op, const float* argmax, const float* dy,
+                        float* dx) noexcept nogil:
+    """Hand the gradient of each 2 x 2 window to the element it chose: (O, OH / 2, OW / 2, 16) to
+    (O, OH, OW, 16)."""
+    cdef Py_ssize_t row, ow, width = op.OW * 16
+    cdef v16 g, which
+    for row in range(op.O * (op.OH // 2)):
+        for ow in range(op.OW // 2):
+            g = v16_load(dy)
+            which = v16_load(argmax)
+            v16_store(dx + ow * 32, v16_where_eq(which, v16_zero(), g, v16_zero()))
+            v16_store(dx + ow * 32 + 16, v16_where_eq(which, v16_set1(1), g, v16_zero()))
+            v16_store(dx + width + ow * 32, v16_where_eq(which, v16_set1(2), g, v16_zero()))
+            v16_store(dx + width + ow * 32 + 16, v16_where_eq(which, v16_set1(3), g, v16_zero()))
+            dy += 16
+            argmax += 16
+        dx += 2 * width
+
+
+cdef void conv2d_backward(
+    const Op* op, const float* params, const float* arena, float* gradients, bint need_dx,
+    float* sums, float* saved, float* scratch,
+) noexcept nogil:
+    cdef Py_ssize_t channels = op.C // op.groups
+    cdef Py_ssize_t outputs = op.O // op.groups
+    cdef Py_ssize_t group, weight, x_start, y_start
+    cdef bint winograd = suits_winograd(op)
+    cdef const float* dy = gradients + op.y
+    cdef const float* filters = params + op.weight
+    if op.connections is not NULL:
+        spread_filters(op, filters, scratch)
+        filters = scratch
+        scratch += op.O * op.C * op.KH * op.KW
+    if op.pool:
+        conv2d_unpool(op, arena + op.argmax, gradients + op.y, scratch)
+        dy = scratch
+        scratch += op.O * op.OH * op.OW * 16
+    elif op.mask:
+        mask_gradient(op, arena + op.y, gradients + op.y)
+    if winograd and op.has_bias:
+        conv2d_dbias(op, dy, sums + op.dbias)
+    for group in range(op.groups):
+        weight = group * outputs * channels * op.KH * op.KW
+        x_start = op.x + group * channels * op.H * op.W * 16
+        y_start = group * outputs * op.OH * op.OW * 16
+        if winograd:
+            winograd_backward(op, filters + weight, arena + x_start, dy + y_start,
+                              gradients + x_start if need_dx else NULL, sums + op.dweight + weight,
+                              scratch)
+            continue
+        conv2d_dweight(op, arena + x_start, dy + y_start, sums + op.dweight + weight,
+                       sums + (op.dbias + group * outputs if op.has_bias else 0))
+        if need_dx:
+            conv2d_dx(op, filters + weight, dy + y_start, gradients + x_start)
+
+
+# The result by the definition
 
 
 cdef inline void conv2d_block(
-    const Op* op, const float* x, const float* filters, Py_ssize_t next_tap, Py_ssize_t next_output, const float* bias,
-    float* y, Py_ssize_t y_plane, Py_ssize_t step, Py_ssize_t y_step, int TO, int TW,
+    const Op* op, const float* x, const float* filters, Py_ssize_t next_tap, Py_ssize_t next_output,
+    const float* bias, float* y, Py_ssize_t y_plane, Py_ssize_t step, Py_ssize_t y_step, int TO,
+    int TW,
 ) noexcept nogil:
-    """TO output channels x TW columns, `step` floats apart in x; x, filters, bias, y point at their first."""
+    """TO output channels x TW columns, `step` floats apart in x; x, filters, bias, y point at their
+    first."""
     cdef nv acc[32]
     cdef nv column[8]
     cdef nv w
@@ -50,30 +170,36 @@ cdef inline void conv2d_block(
 
 
 cdef inline void conv2d_row(
-    const Op* op, const float* x, const float* filters, const float* bias, float* y, Py_ssize_t y_plane, int TO, int TW,
+    const Op* op, const float* x, const float* filters, const float* bias, float* y,
+    Py_ssize_t y_plane, int TO, int TW,
 ) noexcept nogil:
-    """One row of TO output channels, TW columns at a time; the last are moved back inside where they would reach out."""
+    """One row of TO output channels, TW columns at a time; the last are moved back inside where
+    they would reach out."""
     cdef Py_ssize_t ow, j, part
     for j in range((op.OW + TW - 1) // TW):
         ow = min(j * TW, op.OW - TW)
         for part in range(V16_PARTS):
-            conv2d_block(op, x + ow * op.SW * 16 + part * NV_LANES, filters, TO, 1, bias, y + ow * 16 + part * NV_LANES,
-                         y_plane, op.SW * 16, 16, TO, TW)
+            conv2d_block(op, x + ow * op.SW * 16 + part * NV_LANES, filters, TO, 1, bias,
+                         y + ow * 16 + part * NV_LANES, y_plane, op.SW * 16, 16, TO, TW)
 
 
 cdef inline void conv2d_single(
-    const Op* op, const float* x, const float* weight, const float* bias, float* y, Py_ssize_t y_plane, int TO,
+    const Op* op, const float* x, const float* weight, const float* bias, float* y,
+    Py_ssize_t y_plane, int TO,
 ) noexcept nogil:
-    """One element of TO output channels: parts of the lanes in place of columns, weights read where they lie."""
+    """One element of TO output channels: parts of the lanes in place of columns, weights read where
+    they lie."""
     cdef Py_ssize_t filter_size = (op.C // op.groups) * op.KH * op.KW
     cdef Py_ssize_t part
     for part in range(1 if V16_PARTS <= 4 else V16_PARTS):
-        conv2d_block(op, x + part * NV_LANES, weight, 1, filter_size, bias, y + part * NV_LANES, y_plane, NV_LANES,
-                     NV_LANES, TO, V16_PARTS if V16_PARTS <= 4 else 1)
+        conv2d_block(op, x + part * NV_LANES, weight, 1, filter_size, bias, y + part * NV_LANES,
+                     y_plane, NV_LANES, NV_LANES, TO, V16_PARTS if V16_PARTS <= 4 else 1)
 
 
-cdef inline void pool_rows(const float* x, Py_ssize_t windows, bint mask, float* y, float* argmax) noexcept nogil:
-    """The largest of each of a row of 2 x 2 windows: the first of equals, and not-a-number before all."""
+cdef inline void pool_rows(const float* x, Py_ssize_t windows, bint mask, float* y,
+                           float* argmax) noexcept nogil:
+    """The largest of each of a row of 2 x 2 windows: the first of equals, and not-a-number before
+    all."""
     cdef Py_ssize_t i, k
     cdef v16 a, best, which
     for i in range(windows):
@@ -90,16 +216,17 @@ cdef inline void pool_rows(const float* x, Py_ssize_t windows, bint mask, float*
 
 
 cdef inline void conv2d_outputs(
-    const Op* op, const float* x, const float* weight, const float* bias, float* y, float* argmax, float* scratch,
-    int TO,
+    const Op* op, const float* x, const float* weight, const float* bias, float* y, float* argmax,
+    float* scratch, int TO,
 ) noexcept nogil:
-    """TO output channels of a group, all of their elements; the columns a block takes fill the registers."""
+    """TO output channels of a group, all of their elements; the columns a block takes fill the
+    registers."""
     cdef Py_ssize_t filter_size = (op.C // op.groups) * op.KH * op.KW
     cdef Py_ssize_t y_plane = (2 if op.pool else op.OH) * op.OW * 16
     cdef Py_ssize_t pooled = (op.OW // 2) * 16
-    cdef Py_ssize_t oh, tap
+    cdef Py_ssize_t oh, tap, at
     cdef float* filters = scratch
-    cdef float* rows = scratch + 6 * filter_size
+    cdef float* rows = scratch + MOST_OUTPUTS * filter_size
     cdef float* to
     cdef int i
     if op.OW > 1:
@@ -121,19 +248,21 @@ cdef inline void conv2d_outputs(
         x += op.SH * op.W * 16
         if op.pool and oh % 2 == 1:
             for i in range(TO):
-                pool_rows(rows + i * y_plane, op.OW // 2, op.mask, y + (i * (op.OH // 2) + oh // 2) * pooled,
-                          argmax + (i * (op.OH // 2) + oh // 2) * pooled)
+                at = (i * (op.OH // 2) + oh // 2) * pooled
+                pool_rows(rows + i * y_plane, op.OW // 2, op.mask, y + at, argmax + at)
 
 
 cdef inline Py_ssize_t conv2d_most_outputs(const Op* op) noexcept nogil:
-    """How many output channels a block takes at most: 6, as the scratch is made for, or fewer."""
+    """How many output channels a block takes at most: as many as the scratch is made for, or
+    fewer."""
     if op.OW == 1 and V16_PARTS == 4 and NV_REGISTERS == 16:
         return 3
-    return 4 if NV_REGISTERS == 32 and op.OW % 5 == 0 else 6
+    return 4 if NV_REGISTERS == 32 and op.OW % 5 == 0 else MOST_OUTPUTS
 
 
 cdef inline void conv2d_group(
-    const Op* op, const float* x, const float* weight, const float* bias, float* y, float* argmax, float* scratch,
+    const Op* op, const float* x, const float* weight, const float* bias, float* y, float* argmax,
+    float* scratch,
 ) noexcept nogil:
     """One group, its output channels in blocks of nearly equal size."""
     cdef Py_ssize_t outputs = op.O // op.groups
@@ -159,3 +288,7 @@ cdef inline void conv2d_group(
         bias += size
         y += size * plane
         argmax += size * plane
+
+
+cdef OpKernels* conv2d = add_op(b"conv2d", conv2d_forward, conv2d_backward)
+conv2d.reads_x, conv2d.scratch_floats = True, conv2d_scratch

@@ -1,25 +1,30 @@
 # The gradients of a convolution on a tile; names and layouts as in conv2d.pxi.
 #
-#   dx[c, ih, iw] = sum over o, kh, kw of dy[o, oh, ow] * weight[o, c, kh, kw]   with oh SH + kh DH = ih, ow likewise
-#   dweight[o, c, kh, kw] += sum over oh, ow, lanes of dy[o, oh, ow] * x[c, oh SH + kh DH, ow SW + kw DW]
+#   dx[c, ih, iw] = sum over o, kh, kw of dy[o, oh, ow] * weight[o, c, kh, kw]
+#     with oh SH + kh DH = ih, ow likewise
+#   dweight[o, c, kh, kw] += sum over oh, ow, lanes of dy[o, oh, ow] * x[c, oh SH + kh DH, ow SW +
+#     kw DW]
 #   dbias[o] += sum over oh, ow, lanes of dy[o, oh, ow]
 #
-# dx has two ways. conv2d_dx_scatter reads each dy once and adds it to KW neighbouring accumulators: no work at the
-# borders. conv2d_dx_gather collects one element of dx at a time, for any stride, dilation and filter.
+# dx has two ways. conv2d_dx_scatter reads each dy once and adds it to KW neighbouring accumulators:
+# no work at the borders. conv2d_dx_gather collects one element of dx at a time, for any stride,
+# dilation and filter.
 
 cdef enum:
-    DY_COLUMNS = 10   # the scatter's run of dy columns; the same for every instruction set, as sums depend on it
+    DY_COLUMNS = 10   # the scatter's run of dy columns; the same for every instruction set, as sums
+                      # depend on it
     FILTER_ROWS = 8   # filter rows whose gradients are summed side by side
 
 
 cdef inline void conv2d_dx_scatter_block(
-    const Op* op, const float* weight, const float* dy, float* dx, Py_ssize_t outputs, Py_ssize_t ih, bint add,
-    int TC, int TW, int KW,
+    const Op* op, const float* weight, const float* dy, float* dx, Py_ssize_t outputs,
+    Py_ssize_t ih, bint add, int TC, int TW, int KW,
 ) noexcept nogil:
-    """TC input channels x the TW + KW - 1 columns of row ih that TW columns of dy reach, with strides and DW of 1.
+    """TC input channels x the TW + KW - 1 columns of row ih that TW columns of dy reach, with
+    strides and DW of 1.
 
-    weight and dx point at the first channel, dy and dx at the first column; with `add`, the first KW - 1 columns have
-    been begun by the run before.
+    weight and dx point at the first channel, dy and dx at the first column; with `add`, the first
+    KW - 1 columns have been begun by the run before.
     """
     cdef nv acc[32]
     cdef nv w[2]
@@ -60,7 +65,8 @@ cdef inline void conv2d_dx_scatter_block(
 
 
 cdef inline void conv2d_dx_scatter_row(
-    const Op* op, const float* weight, const float* dy, float* dx, Py_ssize_t outputs, Py_ssize_t ih, int TC, int KW,
+    const Op* op, const float* weight, const float* dy, float* dx, Py_ssize_t outputs,
+    Py_ssize_t ih, int TC, int KW,
 ) noexcept nogil:
     """TC channels of row ih, in runs of DY_COLUMNS, 4 and 1 columns of dy."""
     cdef Py_ssize_t part, ow
@@ -101,8 +107,8 @@ cdef inline void conv2d_dx_scatter(
 
 
 cdef inline void conv2d_dx_gather_block(
-    const Op* op, const float* weight, const float* dy, float* dx, Py_ssize_t outputs, Py_ssize_t ih, Py_ssize_t iw,
-    int TC,
+    const Op* op, const float* weight, const float* dy, float* dx, Py_ssize_t outputs,
+    Py_ssize_t ih, Py_ssize_t iw, int TC,
 ) noexcept nogil:
     """TC input channels of the one element (ih, iw)."""
     cdef nv acc[8]
@@ -123,9 +129,11 @@ cdef inline void conv2d_dx_gather_block(
                 if ow < 0 or ow % op.SW != 0 or ow // op.SW >= op.OW:
                     continue
                 for o in range(outputs):
-                    g = nv_load(dy + ((o * op.OH + oh // op.SH) * op.OW + ow // op.SW) * 16 + part * NV_LANES)
+                    g = nv_load(dy + ((o * op.OH + oh // op.SH) * op.OW + ow // op.SW) * 16
+                                + part * NV_LANES)
                     for i in range(TC):
-                        acc[i] = nv_fma(g, nv_set1(weight[o * filter_size + i * taps + kh * op.KW + kw]), acc[i])
+                        acc[i] = nv_fma(g, nv_set1(weight[o * filter_size + i * taps + kh * op.KW
+                                                          + kw]), acc[i])
         for i in range(TC):
             nv_store(dx + ((i * op.H + ih) * op.W + iw) * 16 + part * NV_LANES, acc[i])
 
@@ -141,17 +149,21 @@ cdef inline void conv2d_dx_gather(
         for iw in range(op.W):
             c = 0
             while c + 8 <= channels:
-                conv2d_dx_gather_block(op, weight + c * taps, dy, dx + c * plane, outputs, ih, iw, 8)
+                conv2d_dx_gather_block(op, weight + c * taps, dy, dx + c * plane, outputs, ih, iw,
+                                       8)
                 c += 8
             while c + 3 <= channels:
-                conv2d_dx_gather_block(op, weight + c * taps, dy, dx + c * plane, outputs, ih, iw, 3)
+                conv2d_dx_gather_block(op, weight + c * taps, dy, dx + c * plane, outputs, ih, iw,
+                                       3)
                 c += 3
             while c < channels:
-                conv2d_dx_gather_block(op, weight + c * taps, dy, dx + c * plane, outputs, ih, iw, 1)
+                conv2d_dx_gather_block(op, weight + c * taps, dy, dx + c * plane, outputs, ih, iw,
+                                       1)
                 c += 1
 
 
-cdef inline void conv2d_dx(const Op* op, const float* weight, const float* dy, float* dx) noexcept nogil:
+cdef inline void conv2d_dx(const Op* op, const float* weight, const float* dy,
+                           float* dx) noexcept nogil:
     cdef Py_ssize_t outputs = op.O // op.groups
     if op.SH != 1 or op.SW != 1 or op.DW != 1:
         conv2d_dx_gather(op, weight, dy, dx, outputs)
@@ -166,9 +178,11 @@ cdef inline void conv2d_dx(const Op* op, const float* weight, const float* dy, f
 
 
 cdef inline void conv2d_dweight_block(
-    const Op* op, const float* x, const float* dy, float* sums, float* bias_sums, Py_ssize_t rows, int TO, int TK,
+    const Op* op, const float* x, const float* dy, float* sums, float* bias_sums, Py_ssize_t rows,
+    int TO, int TK,
 ) noexcept nogil:
-    """Add some rows of dy to the sums (TO, TK, 16) of TO output channels x TK taps of one filter row.
+    """Add some rows of dy to the sums (TO, TK, 16) of TO output channels x TK taps of one filter
+    row.
 
     bias_sums (TO, 16), unless it is NULL, takes the sums of dy alone.
     """
@@ -209,11 +223,14 @@ cdef inline void conv2d_dweight_block(
 
 
 cdef inline void conv2d_dweight_rows(
-    const Op* op, const float* x, const float* dy, float* dweight, float* dbias, Py_ssize_t KH, int TO, int TK,
+    const Op* op, const float* x, const float* dy, float* dweight, float* dbias, Py_ssize_t KH,
+    int TO, int TK,
 ) noexcept nogil:
-    """TO output channels x KH filter rows (at most FILTER_ROWS) x TK taps of one input channel; dbias may be NULL.
+    """TO output channels x KH filter rows (at most FILTER_ROWS) x TK taps of one input channel;
+    dbias may be NULL.
 
-    dy is taken in strips of rows that stay in the first-level cache while each filter row passes over them.
+    dy is taken in strips of rows that stay in the first-level cache while each filter row passes
+    over them.
     """
     cdef float sums[FILTER_ROWS * 32 * 16]
     cdef float bias_sums[8 * 16]
@@ -226,11 +243,12 @@ cdef inline void conv2d_dweight_rows(
     while oh < op.OH:
         for kh in range(KH):
             if kh == 0 and dbias is not NULL:
-                conv2d_dweight_block(op, x + oh * op.SH * op.W * 16, dy + oh * op.OW * 16, sums, bias_sums,
-                                     min(strip, op.OH - oh), TO, TK)
+                conv2d_dweight_block(op, x + oh * op.SH * op.W * 16, dy + oh * op.OW * 16, sums,
+                                     bias_sums, min(strip, op.OH - oh), TO, TK)
             else:
-                conv2d_dweight_block(op, x + (oh * op.SH + kh * op.DH) * op.W * 16, dy + oh * op.OW * 16,
-                                     sums + kh * TO * TK * 16, NULL, min(strip, op.OH - oh), TO, TK)
+                conv2d_dweight_block(op, x + (oh * op.SH + kh * op.DH) * op.W * 16,
+                                     dy + oh * op.OW * 16, sums + kh * TO * TK * 16, NULL,
+                                     min(strip, op.OH - oh), TO, TK)
         oh += strip
     if dbias is not NULL:
         for i in range(TO):
@@ -238,13 +256,17 @@ cdef inline void conv2d_dweight_rows(
     for kh in range(KH):
         for i in range(TO):
             for k in range(TK):
-                dweight[i * filter_size + kh * op.KW + k] += v16_reduce(v16_load(sums + ((kh * TO + i) * TK + k) * 16))
+                dweight[i * filter_size + kh * op.KW + k] += v16_reduce(v16_load(sums
+                                                                                 + ((kh * TO + i)
+                                                                                    * TK + k) * 16))
 
 
 cdef inline void conv2d_dweight_taps(
-    const Op* op, const float* x, const float* dy, float* dweight, float* dbias, Py_ssize_t first_tap, int TK,
+    const Op* op, const float* x, const float* dy, float* dweight, float* dbias,
+    Py_ssize_t first_tap, int TK,
 ) noexcept nogil:
-    """One group, every filter row, taps first_tap .. first_tap + TK; output channels in blocks of nearly equal size."""
+    """One group, every filter row, taps first_tap .. first_tap + TK; output channels in blocks of
+    nearly equal size."""
     cdef Py_ssize_t channels = op.C // op.groups
     cdef Py_ssize_t outputs = op.O // op.groups
     cdef Py_ssize_t filter_size = channels * op.KH * op.KW
@@ -293,3 +315,13 @@ cdef inline void conv2d_dweight(
         else:
             conv2d_dweight_taps(op, x, dy, dweight, dbias, tap, 1)
             tap += 1
+
+
+cdef inline void conv2d_dbias(const Op* op, const float* dy, float* dbias) noexcept nogil:
+    cdef Py_ssize_t o, i
+    cdef v16 total
+    for o in range(op.O):
+        total = v16_zero()
+        for i in range(op.OH * op.OW):
+            total = v16_add(total, v16_load(dy + (o * op.OH * op.OW + i) * 16))
+        dbias[o] += v16_reduce(total)

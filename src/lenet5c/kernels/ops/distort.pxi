@@ -1,17 +1,21 @@
-# Distortion: a random warp of a sample of bytes, drawn anew for each presentation; see datasets/distortion.py.
+# Distortion: a random warp of a sample of bytes, drawn anew for each presentation; see
+# datasets/distortion.py.
 #
 #   out[c, y, x] = image[c, v, u], bilinear between pixels, 0 outside
 #   (u, v) = centre + M ((x, y) - centre - t) + elastic * (field_u, field_v)[y, x]
-#   M = the inverse of: scaling and squeezing along the axes, then shear, then rotation;  a flip: u -> W - 1 - u
+#   M = the inverse of: scaling and squeezing along the axes, then shear, then rotation
+#   a flip: u -> W - 1 - u
 #
-# A field is uniform noise, independent from pixel to pixel, smoothed by a Gaussian, with zeros outside the image.
+# A field is uniform noise, independent from pixel to pixel, smoothed by a Gaussian, with zeros
+# outside the image.
 #
-# Every random number is a hash of the sample's key and the number of the draw, so it does not matter who draws which
-# when. M is computed in double without the C library, positions and values in float with 16 pixels side by side: the fused
-# multiply-adds are those that the source names.
+# Every random number is a hash of the sample's key and the number of the draw, so it does not
+# matter who draws which when. M is computed in double without the C library, positions and values
+# in float with 16 pixels side by side: the fused multiply-adds are those that the source names.
 
 cdef enum Draw:
-    DRAW_WHETHER, DRAW_FLIP, DRAW_RIGHT, DRAW_DOWN, DRAW_SCALING, DRAW_SQUEEZE, DRAW_SHEAR, DRAW_ROTATION, DRAW_FIELDS
+    DRAW_WHETHER, DRAW_FLIP, DRAW_RIGHT, DRAW_DOWN, DRAW_SCALING, DRAW_SQUEEZE, DRAW_SHEAR
+    DRAW_ROTATION, DRAW_FIELDS
 
 cdef enum:
     PIXELS = 16  # side by side
@@ -47,7 +51,8 @@ cdef void sine_cosine(double angle, double* sine, double* cosine) noexcept nogil
 
 
 cdef void draw_map(const Distort* d, uint64_t key, InverseMap* m) noexcept nogil:
-    cdef double right = draw_signed(key, DRAW_RIGHT, d.translation), down = draw_signed(key, DRAW_DOWN, d.translation)
+    cdef double right = draw_signed(key, DRAW_RIGHT, d.translation)
+    cdef double down = draw_signed(key, DRAW_DOWN, d.translation)
     cdef double scale = 1 + draw_signed(key, DRAW_SCALING, d.scaling)
     cdef double squeeze = 1 + draw_signed(key, DRAW_SQUEEZE, d.squeeze)
     cdef double shear = draw_signed(key, DRAW_SHEAR, d.shear)
@@ -71,7 +76,8 @@ cdef inline Py_ssize_t whole_vectors(Py_ssize_t floats) noexcept nogil:
 
 
 cdef void draw_noise(const Distort* d, uint64_t key, float* noise) noexcept nogil:
-    """noise (H, 2, width of whole vectors): uniform in [-1, 1) for u and v; what is behind W is not looked at."""
+    """noise (H, 2, width of whole vectors): uniform in [-1, 1) for u and v; what is behind W is not
+    looked at."""
     cdef uint64_t bits = draw_bits(key, DRAW_FIELDS)
     cdef uint32_t before = <uint32_t>bits, between = <uint32_t>(bits >> 32)
     cdef uint32_t x, n, W = <uint32_t>d.W, start
@@ -88,8 +94,8 @@ cdef void draw_noise(const Distort* d, uint64_t key, float* noise) noexcept nogi
             to[x] = <float><int32_t>(n >> 8) * <float>(1.0 / 8388608.0) - <float>1
 
 
-cdef inline void four_rows(const float* a, Py_ssize_t a_row, const float* b, Py_ssize_t b_step, Py_ssize_t terms,
-                           float* out, Py_ssize_t out_row) noexcept nogil:
+cdef inline void four_rows(const float* a, Py_ssize_t a_row, const float* b, Py_ssize_t b_step,
+                           Py_ssize_t terms, float* out, Py_ssize_t out_row) noexcept nogil:
     """16 columns of four rows of a matrix product.
 
     out[i, lane] = sum over k of a[i * a_row + k] * b[k * b_step + lane].
@@ -108,16 +114,18 @@ cdef inline void four_rows(const float* a, Py_ssize_t a_row, const float* b, Py_
         v16_store(out + i * out_row, total[i])
 
 
-cdef void smooth_rows(const Distort* d, Py_ssize_t y, const float* noise, const float* weights, float* sums,
-                      float* field) noexcept nogil:
-    """field (4, 2, width) = rows y .. y + 3 of the smoothed fields; sums, as large, takes those over columns.
+cdef void smooth_rows(const Distort* d, Py_ssize_t y, const float* noise, const float* weights,
+                      float* sums, float* field) noexcept nogil:
+    """field (4, 2, width) = rows y .. y + 3 of the smoothed fields; sums, as large, takes those
+    over columns.
 
     weights points to the middle of the Gaussian, which has 16 zeros on either side.
     """
     cdef Py_ssize_t width = whole_vectors(d.W), two = 2 * width, first, stop, x, axis
     first, stop = max(<Py_ssize_t>0, y - d.radius), min(d.H, y + 4 + d.radius)
     for x in range(0, two, 16):
-        four_rows(weights + first - y, -1, noise + first * two + x, two, stop - first, sums + x, two)
+        four_rows(weights + first - y, -1, noise + first * two + x, two, stop - first, sums + x,
+                  two)
     for axis in range(2):
         for x in range(0, d.W, 16):
             first, stop = max(<Py_ssize_t>0, x - d.radius), min(d.W, x + 16 + d.radius)
@@ -127,7 +135,8 @@ cdef void smooth_rows(const Distort* d, Py_ssize_t y, const float* noise, const 
 
 cdef void gather_squares(const Distort* d, const unsigned char* image, unsigned char* framed,
                          uint32_t* squares) noexcept nogil:
-    """squares (C, H + 2, W + 2): the four pixels about each point between pixels, a byte each: one look-up does.
+    """squares (C, H + 2, W + 2): the four pixels about each point between pixels, a byte each: one
+    look-up does.
 
     The first square is the one whose last pixel is the image's first: around the image, all is 0.
     """
@@ -155,7 +164,8 @@ cdef inline v16 clamp(v16 a, float most) noexcept nogil:
 
 cdef inline v16 whole_part(v16 a) noexcept nogil:
     """a, not negative and less than 2^23, without what is behind the point."""
-    cdef v16 big = v16_set1(<float>8388608.0)  # where floats are whole numbers: rounded to the nearest
+    # where floats are whole numbers: rounded to the nearest
+    cdef v16 big = v16_set1(<float>8388608.0)
     cdef v16 nearest = v16_sub(v16_add(a, big), big)
     return v16_where_lt(a, nearest, v16_sub(nearest, v16_set1(1)), nearest)
 
@@ -164,7 +174,8 @@ cdef inline v16 blend(v16 a, v16 b, v16 share) noexcept nogil:
     return v16_fma(share, v16_sub(b, a), a)
 
 
-cdef inline v16 value_at(const uint32_t* squares, const int32_t* at, v16 right, v16 down) noexcept nogil:
+cdef inline v16 value_at(const uint32_t* squares, const int32_t* at, v16 right,
+                         v16 down) noexcept nogil:
     """16 values, each from its square, `right` and `down` of the square's first pixel."""
     cdef uint32_t four[PIXELS]
     v16_gather(four, squares, at)
@@ -172,12 +183,13 @@ cdef inline v16 value_at(const uint32_t* squares, const int32_t* at, v16 right, 
                  blend(v16_load_byte_of(four, 16), v16_load_byte_of(four, 24), right), down)
 
 
-cdef void warp_row(const Distort* d, const InverseMap* m, Py_ssize_t y, const float* field, const uint32_t* squares,
-                   float* out) noexcept nogil:
+cdef void warp_row(const Distort* d, const InverseMap* m, Py_ssize_t y, const float* field,
+                   const uint32_t* squares, float* out) noexcept nogil:
     """Row y of out (C, H, W); field is NULL where nothing is elastic."""
     cdef double down = y - 0.5 * <double>(d.H - 1)
     # One more, as squares begin one pixel before the image.
-    cdef v16 u0 = v16_set1(<float>(m.uv * down + m.u0 + 1)), v0 = v16_set1(<float>(m.vv * down + m.v0 + 1))
+    cdef v16 u0 = v16_set1(<float>(m.uv * down + m.u0 + 1))
+    cdef v16 v0 = v16_set1(<float>(m.vv * down + m.v0 + 1))
     cdef v16 uu = v16_set1(<float>m.uu), vu = v16_set1(<float>m.vu), right, u, v, value
     cdef float places[PIXELS]
     cdef v16 column, row, wide = v16_set1(<float>(d.W + 2))
@@ -202,7 +214,8 @@ cdef void warp_row(const Distort* d, const InverseMap* m, Py_ssize_t y, const fl
         v16_store_whole(at, v16_add(v16_mul(row, wide), column))
         for c in range(d.C):
             to = out + (c * d.H + y) * d.W + x
-            value = value_at(squares + c * (d.H + 2) * (d.W + 2), at, v16_sub(u, column), v16_sub(v, row))
+            value = value_at(squares + c * (d.H + 2) * (d.W + 2), at, v16_sub(u, column),
+                             v16_sub(v, row))
             if x + PIXELS <= d.W:
                 v16_store(to, value)
             else:
@@ -212,7 +225,8 @@ cdef void warp_row(const Distort* d, const InverseMap* m, Py_ssize_t y, const fl
 
 cdef void distort_sample(const Distort* d, const unsigned char* image, uint64_t key, float* out,
                          float* scratch) noexcept nogil:
-    """out (C, H, W) = the image (C, H, W), distorted as its key says, in grey levels; scratch of distort_floats."""
+    """out (C, H, W) = the image (C, H, W), distorted as its key says, in grey levels; scratch of
+    distort_floats."""
     cdef Py_ssize_t q, y, row = 2 * whole_vectors(d.W)
     cdef InverseMap m
     cdef uint32_t* squares = <uint32_t*>scratch
@@ -238,9 +252,11 @@ cdef void distort_sample(const Distort* d, const unsigned char* image, uint64_t 
         warp_row(d, &m, y, field + y % 4 * row if d.elastic != 0 else NULL, squares, out)
 
 
-cdef void distort_tile(const Distort* d, const unsigned char** images, const uint64_t* keys, Py_ssize_t lanes,
-                       float scale, const float* offset, float* tile, float* scratch) noexcept nogil:
-    """tile (C, H, W, 16) = distorted * scale + offset (C, H, W), rounded twice as pack_bytes does."""
+cdef void distort_tile(const Distort* d, const unsigned char** images, const uint64_t* keys,
+                       Py_ssize_t lanes, float scale, const float* offset, float* tile,
+                       float* scratch) noexcept nogil:
+    """tile (C, H, W, 16) = distorted * scale + offset (C, H, W), rounded twice as pack_bytes
+    does."""
     cdef const float* rows[16]
     cdef Py_ssize_t lane, q, size = d.C * d.H * d.W
     cdef float* planes = scratch + distort_floats(d)

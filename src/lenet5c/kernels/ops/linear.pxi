@@ -1,22 +1,15 @@
 # The fully connected layer on a tile: y[o] = bias[o] + sum over i of x[i] * weight[o, i].
 #
-# x (I, 16), y (O, 16), weight (O, I). Its forward pass is conv2d_forward with the filter as wide as the input.
+# x (I, 16), y (O, 16), weight (O, I). Its forward pass is conv2d_forward with the filter as wide as
+# the input.
 #
-# The weight gradient has no positions to sum over, only samples, and as many values as the layer has weights. So a tile
-# does not compute it: it keeps x and dy (I + O values a sample, where the gradient has I O), and once the whole batch
-# is through, the gradient of a few outputs at a time is summed in registers over all of its samples. x is saved
-# transposed, (I / 16, lane, 16): 16 neighbouring weights lie in a vector and take one multiply-add a sample, without
-# sums of lanes.
+# The weight gradient has no positions to sum over, only samples, and as many values as the layer
+# has weights. So a tile does not compute it: it keeps x and dy (I + O values a sample, where the
+# gradient has I O), and once the whole batch is through, the gradient of a few outputs at a time is
+# summed in registers over all of its samples. x is saved transposed, (I / 16, lane, 16): 16
+# neighbouring weights lie in a vector and take one multiply-add a sample, without sums of lanes.
 #
 # A sample by itself takes its inputs 16 side by side, as its weights lie: linear_sample*.
-
-
-cdef inline v16 load_some(const float* a, Py_ssize_t count) noexcept nogil:
-    """The first `count` of 16 floats, and zeros."""
-    cdef float whole[16]
-    memset(whole, 0, sizeof(whole))
-    memcpy(whole, a, count * sizeof(float))
-    return v16_load(whole)
 
 
 cdef inline void linear_sample_block(
@@ -56,13 +49,6 @@ cdef void linear_sample(const Op* op, const float* params, const float* x, float
             o += 1
 
 
-cdef inline void store_some(float* to, Py_ssize_t count, v16 a) noexcept nogil:
-    """The first `count` of 16 floats."""
-    cdef float whole[16]
-    v16_store(whole, a)
-    memcpy(to, whole, count * sizeof(float))
-
-
 cdef inline void linear_sample_dx_block(
     const float* weight, const float* dy, float* dx, Py_ssize_t I, Py_ssize_t O, int TI,
 ) noexcept nogil:
@@ -81,11 +67,14 @@ cdef inline void linear_sample_dx_block(
         v16_store(dx + i * 16, acc[i])
 
 
-cdef void linear_sample_dx(const Op* op, const float* params, const float* dy, float* dx) noexcept nogil:
-    """dx (I) of a sample's dy (O)."""
+cdef void linear_sample_backward(const Op* op, const float* params, const float* x,
+                                 const float* dy, float* dx, float* sums) noexcept nogil:
+    """dx (I) of a sample's dy (O); linear_sample_dparams has the other gradients."""
     cdef const float* weight = params + op.weight
     cdef Py_ssize_t I = op.KW, rest = I % 16, i = 0, o
     cdef v16 total = v16_zero()
+    if dx is NULL:
+        return
     while i + 16 <= I:
         if i + 128 <= I and V16_REGISTERS >= 16:
             linear_sample_dx_block(weight + i, dy, dx + i, I, op.O, 8)
@@ -103,8 +92,8 @@ cdef void linear_sample_dx(const Op* op, const float* params, const float* dy, f
 
 
 cdef void linear_sample_dparams(
-    const Op* op, const float** x, const float** dy, Py_ssize_t samples, Py_ssize_t first, Py_ssize_t count,
-    float* grads,
+    const Op* op, const float** x, const float** dy, Py_ssize_t samples, Py_ssize_t first,
+    Py_ssize_t count, float* grads,
 ) noexcept nogil:
     """The sum over some samples, in order, of dy[o] x[i]."""
     cdef Py_ssize_t I = op.KW, rest = I % 16
@@ -154,7 +143,8 @@ cdef inline void linear_dx_block(
             nv_store(dx + i * 16 + part * NV_LANES, acc[i * TP + part])
 
 
-cdef inline void linear_dx(const float* weight, const float* dy, float* dx, Py_ssize_t I, Py_ssize_t O) noexcept nogil:
+cdef inline void linear_dx(const float* weight, const float* dy, float* dx, Py_ssize_t I,
+                           Py_ssize_t O) noexcept nogil:
     """Runs of 24 or 6, 4 and 1 inputs; where registers are few, one part of the lanes at a time."""
     cdef Py_ssize_t i = 0
     cdef Py_ssize_t part
@@ -162,43 +152,62 @@ cdef inline void linear_dx(const float* weight, const float* dy, float* dx, Py_s
     while i < I:
         if i + width <= I:
             for part in range(1 if V16_PARTS <= 2 else V16_PARTS):
-                linear_dx_block(weight + i, dy + part * NV_LANES, dx + i * 16 + part * NV_LANES, I, O,
-                                24 if V16_PARTS == 1 else 6, V16_PARTS if V16_PARTS <= 2 else 1)
+                linear_dx_block(weight + i, dy + part * NV_LANES, dx + i * 16 + part * NV_LANES, I,
+                                O, 24 if V16_PARTS == 1 else 6, V16_PARTS if V16_PARTS <= 2 else 1)
             i += width
         elif i + 4 <= I:
             for part in range(V16_PARTS):
-                linear_dx_block(weight + i, dy + part * NV_LANES, dx + i * 16 + part * NV_LANES, I, O, 4, 1)
+                linear_dx_block(weight + i, dy + part * NV_LANES, dx + i * 16 + part * NV_LANES, I,
+                                O, 4, 1)
             i += 4
         else:
             for part in range(V16_PARTS):
-                linear_dx_block(weight + i, dy + part * NV_LANES, dx + i * 16 + part * NV_LANES, I, O, 1, 1)
+                linear_dx_block(weight + i, dy + part * NV_LANES, dx + i * 16 + part * NV_LANES, I,
+                                O, 1, 1)
             i += 1
 
 
+cdef Py_ssize_t saved_dy(const Op* op) noexcept nogil:
+    """Where dy (O, 16) lies behind x (I / 16, lane, 16) in what a tile saves."""
+    return op.saved + round_up(op.KW) * 16
+
+
+cdef Py_ssize_t linear_saved(const Op* op) noexcept nogil:
+    return saved_dy(op) - op.saved + op.O * 16
+
+
+cdef Py_ssize_t linear_scratch(const Op* op) noexcept nogil:
+    return conv2d_filter_floats(op) if op.OW > 1 else 0
+
+
 cdef void linear_backward(
-    const Op* op, const float* params, const float* arena, float* gradients, bint need_dx, float* saved,
+    const Op* op, const float* params, const float* arena, float* gradients, bint need_dx,
+    float* sums, float* saved, float* scratch,
 ) noexcept nogil:
     """Keep x transposed and dy; write dx."""
     cdef v16 square[16]
     cdef Py_ssize_t first, i
     cdef const float* x = arena + op.x
-    cdef float* xt = saved + op.saved_x
+    cdef float* xt = saved + op.saved
+    if op.mask:
+        mask_gradient(op, arena + op.y, gradients + op.y)
     for first in range(0, op.KW, 16):
         for i in range(16):
             square[i] = v16_load(x + (first + i) * 16) if first + i < op.KW else v16_zero()
         v16_transpose(square)
         for i in range(16):
             v16_store(xt + (first + i) * 16, square[i])
-    memcpy(saved + op.saved_dy, gradients + op.y, op.O * 16 * sizeof(float))
+    memcpy(saved + saved_dy(op), gradients + op.y, op.O * 16 * sizeof(float))
     if need_dx:
         linear_dx(params + op.weight, gradients + op.y, gradients + op.x, op.KW, op.O)
 
 
 cdef inline void linear_dweight_block(
-    const Op* op, const float** saved, Py_ssize_t tiles, Py_ssize_t first, Py_ssize_t run, float* dweight,
-    Py_ssize_t next_output, bint add, int TO, int TP,
+    const Op* op, const float** saved, Py_ssize_t tiles, Py_ssize_t first, Py_ssize_t run,
+    float* dweight, Py_ssize_t next_output, bint add, int TO, int TP,
 ) noexcept nogil:
-    """TO outputs from `first` on x the TP native vectors of inputs from `run` on, over all samples of the tiles."""
+    """TO outputs from `first` on x the TP native vectors of inputs from `run` on, over all samples
+    of the tiles."""
     cdef nv acc[24]
     cdef nv inputs[2]
     cdef nv g
@@ -208,10 +217,12 @@ cdef inline void linear_dweight_block(
     cdef const float* dy
     for i in range(TO):
         for part in range(TP):
-            acc[i * TP + part] = nv_load(dweight + i * next_output + part * NV_LANES) if add else nv_set1(0)
+            acc[i * TP + part] = nv_set1(0)
+            if add:
+                acc[i * TP + part] = nv_load(dweight + i * next_output + part * NV_LANES)
     for tile in range(tiles):
-        xt = saved[tile] + op.saved_x + run // 16 * 256 + run % 16
-        dy = saved[tile] + op.saved_dy + first * 16
+        xt = saved[tile] + op.saved + run // 16 * 256 + run % 16
+        dy = saved[tile] + saved_dy(op) + first * 16
         for lane in range(16):
             for part in range(TP):
                 inputs[part] = nv_load(xt + lane * 16 + part * NV_LANES)
@@ -225,42 +236,44 @@ cdef inline void linear_dweight_block(
 
 
 cdef inline void linear_dweight_run(
-    const Op* op, const float** saved, Py_ssize_t tiles, Py_ssize_t first, Py_ssize_t run, float* dweight,
-    Py_ssize_t next_output, bint add, int TO,
+    const Op* op, const float** saved, Py_ssize_t tiles, Py_ssize_t first, Py_ssize_t run,
+    float* dweight, Py_ssize_t next_output, bint add, int TO,
 ) noexcept nogil:
     """TO outputs from `first` on x 16 inputs from `run` on."""
     cdef Py_ssize_t part
     for part in range(1 if V16_PARTS <= 2 else V16_PARTS):
-        linear_dweight_block(op, saved, tiles, first, run + part * NV_LANES, dweight + part * NV_LANES, next_output, add,
-                             TO, V16_PARTS if V16_PARTS <= 2 else 1)
+        linear_dweight_block(op, saved, tiles, first, run + part * NV_LANES,
+                             dweight + part * NV_LANES, next_output, add, TO,
+                             V16_PARTS if V16_PARTS <= 2 else 1)
 
 
 cdef void linear_dweight(
-    const Op* op, const float** saved, Py_ssize_t tiles, Py_ssize_t first, Py_ssize_t stop, Py_ssize_t run,
-    float* dweight, Py_ssize_t next_output, bint add,
+    const Op* op, const float** saved, Py_ssize_t tiles, Py_ssize_t first, Py_ssize_t stop,
+    Py_ssize_t run, float* dweight, Py_ssize_t next_output, bint add,
 ) noexcept nogil:
     """The outputs first .. stop x 16 inputs: what the tiles keep of these inputs stays in cache."""
-    cdef Py_ssize_t o = first
+    cdef Py_ssize_t o = first, count
     while o < stop:
-        if V16_PARTS == 1 and o + 12 <= stop:
-            linear_dweight_run(op, saved, tiles, o, run, dweight, next_output, add, 12)
-            o += 12
-            dweight += 12 * next_output
-        elif o + 6 <= stop:
-            linear_dweight_run(op, saved, tiles, o, run, dweight, next_output, add, 6)
-            o += 6
-            dweight += 6 * next_output
+        count = 1
+        if V16_PARTS == 1 and o + 2 * LINEAR_BLOCK <= stop:
+            count = 2 * LINEAR_BLOCK
+            linear_dweight_run(op, saved, tiles, o, run, dweight, next_output, add,
+                               2 * LINEAR_BLOCK)
+        elif o + LINEAR_BLOCK <= stop:
+            count = LINEAR_BLOCK
+            linear_dweight_run(op, saved, tiles, o, run, dweight, next_output, add, LINEAR_BLOCK)
         else:
             linear_dweight_run(op, saved, tiles, o, run, dweight, next_output, add, 1)
-            o += 1
-            dweight += next_output
+        o += count
+        dweight += count * next_output
 
 
 cdef void linear_dparams(
-    const Op* op, const float** saved, Py_ssize_t tiles, Py_ssize_t first, Py_ssize_t count, bint add, float* grads,
+    const Op* op, const float** saved, Py_ssize_t tiles, Py_ssize_t first, Py_ssize_t count,
+    bint add, float* grads,
 ) noexcept nogil:
     """Whole vectors of inputs; the last few by way of rows of 16."""
-    cdef float rows[12 * 16]
+    cdef float rows[2 * LINEAR_BLOCK * 16]
     cdef Py_ssize_t I = op.KW
     cdef Py_ssize_t rest = I % 16
     cdef Py_ssize_t run, o, i, tile, stop
@@ -268,8 +281,9 @@ cdef void linear_dparams(
     cdef float total
     for run in range(0, I - rest, 16):
         linear_dweight(op, saved, tiles, first, first + count, run, dweight + run, I, add)
-    for o in range(0, count if rest > 0 else 0, 12):
-        stop = min(o + 12, count)
+    stop = 0
+    while rest > 0 and stop < count:
+        o, stop = stop, min(stop + 2 * LINEAR_BLOCK, count)
         memset(rows, 0, sizeof(rows))
         for i in range(o, stop):
             memcpy(rows + (i - o) * 16, dweight + (i + 1) * I - rest, rest * sizeof(float))
@@ -280,5 +294,10 @@ cdef void linear_dparams(
         for o in range(first, first + count):
             total = grads[op.bias + o] if add else 0
             for tile in range(tiles):
-                total += v16_reduce(v16_load(saved[tile] + op.saved_dy + o * 16))
+                total += v16_reduce(v16_load(saved[tile] + saved_dy(op) + o * 16))
             grads[op.bias + o] = total
+
+
+cdef OpKernels* linear = add_op(b"linear", conv2d_forward, linear_backward)
+linear.reads_x, linear.scratch_floats, linear.saved_floats = True, linear_scratch, linear_saved
+linear.sample_forward, linear.sample_backward = linear_sample, linear_sample_backward

@@ -1,36 +1,21 @@
-# Losses of one tile: logits (K, 16) -> the sum over live lanes of a sample's loss, and the gradient times scale.
+# Losses of one tile: logits (K, 16) -> the sum over live lanes of a sample's loss, and the gradient
+# times scale.
 #
-#   cross-entropy: log(sum exp(z)) - sum over k of t[k] z[k], with t = (1 - smoothing) onehot(label) + smoothing / K
+#   cross-entropy: log(sum exp(z)) - sum over k of t[k] z[k], with t = (1 - smoothing) onehot(label)
+#     + smoothing / K
 #                  dz = softmax(z) - t
-#   squared error: sum over k of (z[k] - t[k])^2            dz = z - t (the factor 2 is the caller's, in scale)
+#   squared error: sum over k of (z[k] - t[k])^2       dz = z - t (the factor 2 is in scale)
 #
 #   maximum likelihood: z[label]                                   dz = onehot(label)
 #   maximum a posteriori: z[label] + log(exp(-j) + sum exp(-z))
 #                  dz = onehot(label) - exp(-z) / (exp(-j) + sum exp(-z))
 #
-# The last two, eq. 8 and 9 of LeCun et al. (1998), take penalties: the smaller, the likelier the class.
-# Dead lanes, those from `lanes` on, have no loss and a zero gradient.
-
-cdef double logarithm(double x) noexcept nogil:
-    """log of a normal x > 0 by additions, multiplications and one division: the same bits on every machine."""
-    cdef int exponent = 0
-    cdef double t, t2
-    if not (0 < x < 1e300):
-        return (x - x) / (x - x)  # not a number
-    while x > 1.4142135623730951:
-        x *= 0.5
-        exponent += 1
-    while x < 0.70710678118654752:
-        x *= 2
-        exponent -= 1
-    t = (x - 1) / (x + 1)
-    t2 = t * t
-    return exponent * 0.69314718055994531 + 2 * t * (
-        1 + t2 * (1 / 3. + t2 * (1 / 5. + t2 * (1 / 7. + t2 * (1 / 9. + t2 * (1 / 11. + t2 * (1 / 13. + t2 / 15.)))))))
-
+# The last two, eq. 8 and 9 of LeCun et al. (1998), take penalties: the smaller, the likelier the
+# class. Dead lanes, those from `lanes` on, have no loss and a zero gradient.
 
 cdef double cross_entropy(
-    Py_ssize_t K, Py_ssize_t lanes, const float* z, const int* labels, float smoothing, float scale, float* dz,
+    Py_ssize_t K, Py_ssize_t lanes, const float* z, const int* labels, float smoothing, float scale,
+    float* dz,
 ) noexcept nogil:
     cdef float peak[16]
     cdef float total[16]
@@ -70,7 +55,8 @@ cdef double cross_entropy(
 cdef double squared_error(
     Py_ssize_t K, Py_ssize_t lanes, const float* z, const float* targets, float scale, float* dz,
 ) noexcept nogil:
-    """targets (lanes, K). Each sample has a sum of its own, so that it does not matter how many a tile has."""
+    """targets (lanes, K). Each sample has a sum of its own, so that it does not matter how many a
+    tile has."""
     cdef double total[16]
     cdef Py_ssize_t k, lane
     cdef double loss = 0
@@ -99,7 +85,8 @@ cdef double maximum_likelihood(
 
 
 cdef double maximum_a_posteriori(
-    Py_ssize_t K, Py_ssize_t lanes, const float* z, const int* labels, float j, float scale, float* dz,
+    Py_ssize_t K, Py_ssize_t lanes, const float* z, const int* labels, float j, float scale,
+    float* dz,
 ) noexcept nogil:
     """Shifted by the least penalty, that of the rubbish class included: nothing overflows."""
     cdef float least[16]
@@ -133,8 +120,8 @@ cdef double maximum_a_posteriori(
 
 
 cdef double tile_loss(
-    LossKind kind, Py_ssize_t K, Py_ssize_t lanes, const float* z, const int* labels, const float* targets,
-    float setting, float scale, float* dz,
+    LossKind kind, Py_ssize_t K, Py_ssize_t lanes, const float* z, const int* labels,
+    const float* targets, float setting, float scale, float* dz,
 ) noexcept nogil:
     if kind == CROSS_ENTROPY:
         return cross_entropy(K, lanes, z, labels, setting, scale, dz)

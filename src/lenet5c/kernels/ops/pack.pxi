@@ -1,5 +1,6 @@
-# Samples into a tile and back: 16 arrays of `size` values <-> (size, 16), 16 x 16 squares at a time. The last square is
-# moved back inside the array and moves some values twice; arrays shorter than a square go value by value.
+# Samples into a tile and back: 16 arrays of `size` values <-> (size, 16), 16 x 16 squares at a
+# time. The last square is moved back inside the array and moves some values twice; arrays shorter
+# than a square go value by value.
 
 cdef void pack_bytes(
     const unsigned char** samples, Py_ssize_t size, float scale, const float* offset, float* tile,
@@ -28,7 +29,8 @@ cdef void pack_floats(const float** samples, Py_ssize_t size, float* tile) noexc
     pack_rows(samples, size, tile, 16)
 
 
-cdef void pack_rows(const float** samples, Py_ssize_t size, float* tile, Py_ssize_t stride) noexcept nogil:
+cdef void pack_rows(const float** samples, Py_ssize_t size, float* tile,
+                    Py_ssize_t stride) noexcept nogil:
     """tile[q * stride + lane] = samples[lane][q]"""
     cdef v16 square[16]
     cdef Py_ssize_t q, at
@@ -47,7 +49,8 @@ cdef void pack_rows(const float** samples, Py_ssize_t size, float* tile, Py_ssiz
             v16_store(tile + (at + i) * stride, square[i])
 
 
-cdef void unpack(const float* tile, Py_ssize_t size, Py_ssize_t lanes, float* samples) noexcept nogil:
+cdef void unpack(const float* tile, Py_ssize_t size, Py_ssize_t lanes,
+                 float* samples) noexcept nogil:
     """samples (lanes, size)"""
     unpack_rows(tile, size, lanes, size, samples)
 

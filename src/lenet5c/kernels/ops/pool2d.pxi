@@ -1,7 +1,8 @@
-# Pooling on a tile: x (C, H, W, 16) -> y (C, OH, OW, 16). A window is clipped to the image: padding never wins a
-# maximum, and adds nothing to a mean (whose divisor counts it if count_pad is set).
+# Pooling on a tile: x (C, H, W, 16) -> y (C, OH, OW, 16). A window is clipped to the image: padding
+# never wins a maximum, and adds nothing to a mean (whose divisor counts it if count_pad is set).
 #
-#   max: y = the largest of the window; its gradient goes to the first such element in row-major order
+#   max: y = the largest of the window; its gradient goes to the first such element in row-major
+#     order
 #   avg: y = sum of the window / divisor; its gradient, over the divisor, goes to every element
 
 cdef struct Window:
@@ -23,12 +24,10 @@ cdef inline bint pool_is_halving(const Op* op) noexcept nogil:
             and op.H == 2 * op.OH and op.W == 2 * op.OW)
 
 
-cdef inline v16 larger(v16 best, v16 a) noexcept nogil:
-    """The larger of both, the first of equals, and not-a-number if either is."""
-    return v16_where_le(best, best, v16_where_le(a, best, best, a), best)
-
-
-cdef void max_pool2d_forward(const Op* op, const float* x, float* y) noexcept nogil:
+cdef void max_pool2d_forward(const Op* op, const float* params, float* arena,
+                             float* scratch) noexcept nogil:
+    cdef const float* x = arena + op.x
+    cdef float* y = arena + op.y
     cdef Py_ssize_t c, oh, ow, h, w, row = op.W * 16
     cdef Window win
     cdef v16 best
@@ -55,7 +54,8 @@ cdef void max_pool2d_forward(const Op* op, const float* x, float* y) noexcept no
 
 
 cdef inline v16 take_first(float* dx, v16 a, v16 best, v16 gradient, bint add) noexcept nogil:
-    """Hand the gradient to this element where it is the maximum, not-a-number included; returns what is left."""
+    """Hand the gradient to this element where it is the maximum, not-a-number included; returns
+    what is left."""
     cdef v16 share = v16_where_le(a, a, v16_where_le(best, a, gradient, v16_zero()), gradient)
     cdef v16 rest = v16_where_le(a, a, v16_where_le(best, a, v16_zero(), gradient), v16_zero())
     if add:
@@ -65,10 +65,19 @@ cdef inline v16 take_first(float* dx, v16 a, v16 best, v16 gradient, bint add) n
     return rest
 
 
-cdef void max_pool2d_backward(const Op* op, const float* x, const float* y, const float* dy, float* dx) noexcept nogil:
+cdef void max_pool2d_backward(
+    const Op* op, const float* params, const float* arena, float* gradients, bint need_dx,
+    float* sums, float* saved, float* scratch,
+) noexcept nogil:
+    cdef const float* x = arena + op.x
+    cdef const float* y = arena + op.y
+    cdef const float* dy = gradients + op.y
+    cdef float* dx = gradients + op.x
     cdef Py_ssize_t c, oh, ow, h, w, at, row = op.W * 16
     cdef Window win
     cdef v16 best, g
+    if not need_dx:
+        return
     if not pool_is_halving(op):
         memset(dx, 0, op.C * op.H * op.W * 16 * sizeof(float))
     for c in range(op.C):
@@ -77,7 +86,7 @@ cdef void max_pool2d_backward(const Op* op, const float* x, const float* y, cons
                 best = v16_load(y)
                 g = v16_load(dy)
                 if op.mask:
-                    g = v16_where_lt(v16_zero(), best, g, v16_zero())
+                    g = where_positive(best, g)
                 if pool_is_halving(op):
                     at = (c * op.H + 2 * oh) * row + 32 * ow
                     g = take_first(dx + at, v16_load(x + at), best, g, False)
@@ -94,7 +103,8 @@ cdef void max_pool2d_backward(const Op* op, const float* x, const float* y, cons
                 dy += 16
 
 
-cdef inline float one_over_count(const Op* op, Window win, Py_ssize_t oh, Py_ssize_t ow) noexcept nogil:
+cdef inline float one_over_count(const Op* op, Window win, Py_ssize_t oh,
+                                 Py_ssize_t ow) noexcept nogil:
     cdef Py_ssize_t rows, columns
     if op.count_pad:
         rows, columns = op.KH, op.KW
@@ -103,7 +113,10 @@ cdef inline float one_over_count(const Op* op, Window win, Py_ssize_t oh, Py_ssi
     return 1 / <float>(rows * columns)
 
 
-cdef void avg_pool2d_forward(const Op* op, const float* x, float* y) noexcept nogil:
+cdef void avg_pool2d_forward(const Op* op, const float* params, float* arena,
+                             float* scratch) noexcept nogil:
+    cdef const float* x = arena + op.x
+    cdef float* y = arena + op.y
     cdef Py_ssize_t c, oh, ow, h, w
     cdef Window win
     cdef v16 total
@@ -114,7 +127,8 @@ cdef void avg_pool2d_forward(const Op* op, const float* x, float* y) noexcept no
                 p = x + (c * op.H + 2 * oh) * op.W * 16
                 for ow in range(op.OW):
                     total = v16_add(v16_add(v16_zero(), v16_load(p)), v16_load(p + 16))
-                    total = v16_add(v16_add(total, v16_load(p + op.W * 16)), v16_load(p + op.W * 16 + 16))
+                    total = v16_add(v16_add(total, v16_load(p + op.W * 16)),
+                                    v16_load(p + op.W * 16 + 16))
                     v16_store(y, v16_mul(total, v16_set1(0.25)))
                     y += 16
                     p += 32
@@ -129,15 +143,23 @@ cdef void avg_pool2d_forward(const Op* op, const float* x, float* y) noexcept no
                 y += 16
 
 
-cdef inline v16 gated(const Op* op, const float* x, v16 gradient) noexcept nogil:
+cdef inline v16 masked(const Op* op, const float* x, v16 gradient) noexcept nogil:
     """The gradient, where the rectified x let it pass."""
-    return v16_where_lt(v16_zero(), v16_load(x), gradient, v16_zero()) if op.mask else gradient
+    return where_positive(v16_load(x), gradient) if op.mask else gradient
 
 
-cdef void avg_pool2d_backward(const Op* op, const float* x, const float* dy, float* dx) noexcept nogil:
+cdef void avg_pool2d_backward(
+    const Op* op, const float* params, const float* arena, float* gradients, bint need_dx,
+    float* sums, float* saved, float* scratch,
+) noexcept nogil:
+    cdef const float* x = arena + op.x
+    cdef const float* dy = gradients + op.y
+    cdef float* dx = gradients + op.x
     cdef Py_ssize_t c, oh, ow, h, w, at
     cdef Window win
     cdef v16 share
+    if not need_dx:
+        return
     if not pool_is_halving(op):
         memset(dx, 0, op.C * op.H * op.W * 16 * sizeof(float))
     for c in range(op.C):
@@ -146,11 +168,11 @@ cdef void avg_pool2d_backward(const Op* op, const float* x, const float* dy, flo
                 if pool_is_halving(op):
                     share = v16_mul(v16_load(dy), v16_set1(0.25))
                     at = ((c * op.H + 2 * oh) * op.W + 2 * ow) * 16
-                    v16_store(dx + at, gated(op, x + at, share))
-                    v16_store(dx + at + 16, gated(op, x + at + 16, share))
+                    v16_store(dx + at, masked(op, x + at, share))
+                    v16_store(dx + at + 16, masked(op, x + at + 16, share))
                     at += op.W * 16
-                    v16_store(dx + at, gated(op, x + at, share))
-                    v16_store(dx + at + 16, gated(op, x + at + 16, share))
+                    v16_store(dx + at, masked(op, x + at, share))
+                    v16_store(dx + at + 16, masked(op, x + at + 16, share))
                     dy += 16
                     continue
                 win = window_at(op, oh, ow)
@@ -158,21 +180,10 @@ cdef void avg_pool2d_backward(const Op* op, const float* x, const float* dy, flo
                 for h in range(win.top, win.bottom):
                     for w in range(win.left, win.right):
                         at = ((c * op.H + h) * op.W + w) * 16
-                        v16_store(dx + at, v16_add(v16_load(dx + at), gated(op, x + at, share)))
+                        v16_store(dx + at, v16_add(v16_load(dx + at), masked(op, x + at, share)))
                 dy += 16
 
 
-cdef void pad2d_forward(const Op* op, const float* x, float* y) noexcept nogil:
-    """Zeros around each plane: H + 2 PH rows of W + 2 PW columns."""
-    cdef Py_ssize_t c, h, row = op.W * 16
-    memset(y, 0, op.O * op.OH * op.OW * 16 * sizeof(float))
-    for c in range(op.C):
-        for h in range(op.H):
-            memcpy(y + ((c * op.OH + h + op.PH) * op.OW + op.PW) * 16, x + (c * op.H + h) * row, row * sizeof(float))
-
-
-cdef void pad2d_backward(const Op* op, const float* dy, float* dx) noexcept nogil:
-    cdef Py_ssize_t c, h, row = op.W * 16
-    for c in range(op.C):
-        for h in range(op.H):
-            memcpy(dx + (c * op.H + h) * row, dy + ((c * op.OH + h + op.PH) * op.OW + op.PW) * 16, row * sizeof(float))
+cdef OpKernels* max_pool2d = add_op(b"max_pool2d", max_pool2d_forward, max_pool2d_backward)
+max_pool2d.reads_x = max_pool2d.reads_y = True
+add_op(b"avg_pool2d", avg_pool2d_forward, avg_pool2d_backward)

@@ -1,9 +1,12 @@
-# Radial basis functions on a tile, as in LeCun et al. (1998), eq. 7: x (C, 16) -> y (O, 16). The codes (O, C) are not
-# trained.
+# Radial basis functions on a tile, as in LeCun et al. (1998), eq. 7: x (C, 16) -> y (O, 16). The
+# codes (O, C) are not trained.
 #
-#   y[o] = sum over c of (x[c] - codes[o, c])^2             dx[c] = sum over o of 2 dy[o] (x[c] - codes[o, c])
+#   y[o] = sum over c of (x[c] - codes[o, c])^2
+#   dx[c] = sum over o of 2 dy[o] (x[c] - codes[o, c])
 
-cdef void rbf_forward(const Op* op, const float* x, float* y) noexcept nogil:
+cdef void rbf_forward(const Op* op, const float* params, float* arena,
+                      float* scratch) noexcept nogil:
+    cdef const float* x = arena + op.x
     cdef Py_ssize_t o, c
     cdef v16 total, distance
     for o in range(op.O):
@@ -11,21 +14,28 @@ cdef void rbf_forward(const Op* op, const float* x, float* y) noexcept nogil:
         for c in range(op.C):
             distance = v16_sub(v16_load(x + c * 16), v16_set1(op.codes[o * op.C + c]))
             total = v16_fma(distance, distance, total)
-        v16_store(y + o * 16, total)
+        v16_store(arena + op.y + o * 16, total)
 
 
-cdef void rbf_backward(const Op* op, const float* x, const float* dy, float* dx) noexcept nogil:
+cdef void rbf_backward(
+    const Op* op, const float* params, const float* arena, float* gradients, bint need_dx,
+    float* sums, float* saved, float* scratch,
+) noexcept nogil:
+    cdef const float* x = arena + op.x
+    cdef const float* dy = gradients + op.y
     cdef Py_ssize_t o, c
     cdef v16 total, distance
+    if not need_dx:
+        return
     for c in range(op.C):
         total = v16_zero()
         for o in range(op.O):
             distance = v16_sub(v16_load(x + c * 16), v16_set1(op.codes[o * op.C + c]))
             total = v16_fma(distance, v16_load(dy + o * 16), total)
-        v16_store(dx + c * 16, v16_add(total, total))
+        v16_store(gradients + op.x + c * 16, v16_add(total, total))
 
 
-cdef void rbf_sample(const Op* op, const float* x, float* y) noexcept nogil:
+cdef void rbf_sample(const Op* op, const float* params, const float* x, float* y) noexcept nogil:
     """A sample by itself, 16 inputs side by side."""
     cdef Py_ssize_t o, c, rest = op.C % 16
     cdef const float* code = op.codes
@@ -36,15 +46,19 @@ cdef void rbf_sample(const Op* op, const float* x, float* y) noexcept nogil:
             distance = v16_sub(v16_load(x + c), v16_load(code + c))
             total = v16_fma(distance, distance, total)
         if rest > 0:
-            distance = v16_sub(load_some(x + op.C - rest, rest), load_some(code + op.C - rest, rest))
+            distance = v16_sub(load_some(x + op.C - rest, rest),
+                               load_some(code + op.C - rest, rest))
             total = v16_fma(distance, distance, total)
         y[o] = v16_reduce(total)
         code += op.C
 
 
-cdef void rbf_sample_backward(const Op* op, const float* x, const float* dy, float* dx) noexcept nogil:
+cdef void rbf_sample_backward(const Op* op, const float* params, const float* x, const float* dy,
+                              float* dx, float* sums) noexcept nogil:
     cdef Py_ssize_t o, c, count
     cdef v16 total, inputs, distance
+    if dx is NULL:
+        return
     for c in range(0, op.C, 16):
         count = min(<Py_ssize_t>16, op.C - c)
         inputs = load_some(x + c, count)
@@ -53,3 +67,8 @@ cdef void rbf_sample_backward(const Op* op, const float* x, const float* dy, flo
             distance = v16_sub(inputs, load_some(op.codes + o * op.C + c, count))
             total = v16_fma(distance, v16_set1(dy[o]), total)
         store_some(dx + c, count, v16_add(total, total))
+
+
+cdef OpKernels* rbf = add_op(b"rbf", rbf_forward, rbf_backward)
+rbf.reads_x = True
+rbf.sample_forward, rbf.sample_backward = rbf_sample, rbf_sample_backward

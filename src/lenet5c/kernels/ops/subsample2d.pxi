@@ -1,10 +1,12 @@
-# Subsampling on a tile, as in LeCun et al. (1998): x (C, H, W, 16) -> y (C, OH, OW, 16), windows that do not overlap.
+# Subsampling on a tile, as in LeCun et al. (1998): x (C, H, W, 16) -> y (C, OH, OW, 16), windows
+# that do not overlap.
 #
 #   y[c] = weight[c] * (sum of the window) + bias[c]
-#   dx = weight[c] dy for each element of the window, dweight[c] = sum dy * (sum of the window), dbias[c] = sum dy
+#   dx = weight[c] dy for each element of the window, dweight[c] = sum dy * (sum of the window),
+#     dbias[c] = sum dy
 #
-# One weight and one bias a channel. *_plane serves both layouts: a weight for all lanes, or one for each of 16
-# channels.
+# One weight and one bias a channel. *_plane serves both layouts: a weight for all lanes, or one for
+# each of 16 channels.
 
 cdef inline v16 sum_of_window(const Op* op, const float* x) noexcept nogil:
     cdef Py_ssize_t h, w
@@ -15,16 +17,19 @@ cdef inline v16 sum_of_window(const Op* op, const float* x) noexcept nogil:
     return total
 
 
-cdef inline void subsample2d_plane(const Op* op, v16 weight, v16 bias, const float* x, float* y) noexcept nogil:
+cdef inline void subsample2d_plane(const Op* op, v16 weight, v16 bias, const float* x,
+                                   float* y) noexcept nogil:
     cdef Py_ssize_t oh, ow
     for oh in range(op.OH):
         for ow in range(op.OW):
-            v16_store(y, v16_fma(sum_of_window(op, x + (oh * op.KH * op.W + ow * op.KW) * 16), weight, bias))
+            v16_store(y, v16_fma(sum_of_window(op, x + (oh * op.KH * op.W + ow * op.KW) * 16),
+                                 weight, bias))
             y += 16
 
 
 cdef inline void subsample2d_plane_backward(
-    const Op* op, v16 weight, const float* x, const float* dy, float* dx, float* dweight, float* dbias,
+    const Op* op, v16 weight, const float* x, const float* dy, float* dx, float* dweight,
+    float* dbias,
 ) noexcept nogil:
     """Writes dx, unless it is NULL; dweight and dbias become 16 sums over the plane."""
     cdef Py_ssize_t oh, ow, h, w, at
@@ -49,34 +54,40 @@ cdef inline void subsample2d_plane_backward(
     v16_store(dbias, total)
 
 
-cdef void subsample2d_forward(const Op* op, const float* params, const float* x, float* y) noexcept nogil:
+cdef void subsample2d_forward(const Op* op, const float* params, float* arena,
+                              float* scratch) noexcept nogil:
     cdef Py_ssize_t c
     for c in range(op.C):
-        subsample2d_plane(op, v16_set1(params[op.weight + c]), v16_set1(params[op.bias + c]), x + c * op.H * op.W * 16,
-                          y + c * op.OH * op.OW * 16)
+        subsample2d_plane(op, v16_set1(params[op.weight + c]), v16_set1(params[op.bias + c]),
+                          arena + op.x + c * op.H * op.W * 16,
+                          arena + op.y + c * op.OH * op.OW * 16)
 
 
 cdef void subsample2d_backward(
-    const Op* op, const float* params, const float* x, const float* dy, float* dx, float* sums,
+    const Op* op, const float* params, const float* arena, float* gradients, bint need_dx,
+    float* sums, float* saved, float* scratch,
 ) noexcept nogil:
     cdef float dweight[16]
     cdef float dbias[16]
-    cdef Py_ssize_t c
+    cdef Py_ssize_t c, at
     for c in range(op.C):
-        subsample2d_plane_backward(op, v16_set1(params[op.weight + c]), x + c * op.H * op.W * 16,
-                                   dy + c * op.OH * op.OW * 16, dx + c * op.H * op.W * 16 if dx is not NULL else NULL,
-                                   dweight, dbias)
+        at = op.x + c * op.H * op.W * 16
+        subsample2d_plane_backward(op, v16_set1(params[op.weight + c]), arena + at,
+                                   gradients + op.y + c * op.OH * op.OW * 16,
+                                   gradients + at if need_dx else NULL, dweight, dbias)
         sums[op.dweight + c] += v16_reduce(v16_load(dweight))
         sums[op.dbias + c] += v16_reduce(v16_load(dbias))
 
 
-cdef void subsample2d_sample(const Op* op, const float* params, const float* x, float* y) noexcept nogil:
+cdef void subsample2d_sample(const Op* op, const float* params, const float* x,
+                             float* y) noexcept nogil:
     """A sample by itself, 16 channels side by side."""
     cdef Py_ssize_t c, channels
     for c in range(0, op.C, 16):
         channels = min(<Py_ssize_t>16, op.C - c)
-        subsample2d_plane(op, load_some(params + op.weight + c, channels), load_some(params + op.bias + c, channels),
-                          x + c * op.H * op.W, y + c * op.OH * op.OW)
+        subsample2d_plane(op, load_some(params + op.weight + c, channels),
+                          load_some(params + op.bias + c, channels), x + c * op.H * op.W,
+                          y + c * op.OH * op.OW)
 
 
 cdef void subsample2d_sample_backward(
@@ -84,10 +95,17 @@ cdef void subsample2d_sample_backward(
 ) noexcept nogil:
     cdef float dweight[16]
     cdef float dbias[16]
-    cdef Py_ssize_t c
+    cdef Py_ssize_t c, channels
     for c in range(0, op.C, 16):
-        subsample2d_plane_backward(op, load_some(params + op.weight + c, min(<Py_ssize_t>16, op.C - c)),
+        channels = min(<Py_ssize_t>16, op.C - c)
+        subsample2d_plane_backward(op, load_some(params + op.weight + c, channels),
                                    x + c * op.H * op.W, dy + c * op.OH * op.OW,
                                    dx + c * op.H * op.W if dx is not NULL else NULL, dweight, dbias)
         v16_store(sums + 2 * c, v16_add(v16_load(sums + 2 * c), v16_load(dweight)))
         v16_store(sums + 2 * c + 16, v16_add(v16_load(sums + 2 * c + 16), v16_load(dbias)))
+
+
+cdef OpKernels* subsample2d = add_op(b"subsample2d", subsample2d_forward, subsample2d_backward)
+subsample2d.reads_x = True
+subsample2d.sample_forward = subsample2d_sample
+subsample2d.sample_backward = subsample2d_sample_backward

@@ -1,4 +1,5 @@
-# Whole-vector updates. Each element is independent and no multiply-add is fused: the same bits on every machine.
+# Whole-vector updates. Each element is independent and no multiply-add is fused: the same bits on
+# every machine.
 
 cdef extern from "<math.h>" nogil:
     float sqrtf(float x)
@@ -19,10 +20,11 @@ cdef void sum_shards(
 
 
 cdef void sgd(
-    float* params, const float* grads, float* velocity, Py_ssize_t size, float lr, float momentum, bint nesterov,
-    float weight_decay,
+    float* params, const float* grads, float* velocity, Py_ssize_t size, float lr, float momentum,
+    bint nesterov, float weight_decay,
 ) noexcept nogil:
-    """v = momentum v + g; p -= lr (g + momentum v if nesterov else v), with g = grad + weight_decay p."""
+    """v = momentum v + g; p -= lr (g + momentum v if nesterov else v), with g = grad + weight_decay
+    p."""
     cdef Py_ssize_t i
     cdef float g
     for i in range(size):
@@ -35,21 +37,26 @@ cdef void sgd(
         params[i] -= lr * g
 
 
-cdef void sdlm(float* params, const float* grads, const float* inverse, Py_ssize_t size, float lr) noexcept nogil:
-    """p -= lr * inverse * g, with inverse = 1 / (mu + h): a product in place of a quotient for each parameter."""
+cdef void sdlm(float* params, const float* grads, const float* inverse, Py_ssize_t size,
+               float lr) noexcept nogil:
+    """p -= lr * inverse * g, with inverse = 1 / (mu + h): a product in place of a quotient for each
+    parameter."""
     cdef Py_ssize_t i
     for i in range(size):
         params[i] -= (lr * inverse[i]) * grads[i]
 
 
 cdef void adam(
-    float* params, const float* grads, float* m, float* v, Py_ssize_t size, double lr, double beta1, double beta2,
-    float eps, double correction1, double correction2, double weight_decay, bint decoupled,
+    float* params, const float* grads, float* m, float* v, Py_ssize_t size, double lr, double beta1,
+    double beta2, float eps, double correction1, double correction2, double weight_decay,
+    bint decoupled,
 ) noexcept nogil:
-    """p -= lr / correction1 * m / (sqrt(v) / correction2 + eps), with the running means m of g and v of g^2."""
+    """p -= lr / correction1 * m / (sqrt(v) / correction2 + eps), with the running means m of g and
+    v of g^2."""
     cdef Py_ssize_t i
     cdef float g
-    # 1 - beta is rounded once, from doubles: with beta rounded first, the early means would be off by up to 1e-3.
+    # 1 - beta is rounded once, from doubles: with beta rounded first, the early means would be off
+    # by up to 1e-3.
     cdef float keep1 = beta1, gain1 = 1 - beta1
     cdef float keep2 = beta2, gain2 = 1 - beta2
     cdef float step = lr / correction1
@@ -64,7 +71,8 @@ cdef void adam(
 
 
 cdef void adagrad(
-    float* params, const float* grads, float* squares, Py_ssize_t size, float lr, float eps, float weight_decay,
+    float* params, const float* grads, float* squares, Py_ssize_t size, float lr, float eps,
+    float weight_decay,
 ) noexcept nogil:
     """s += g^2; p -= lr g / (sqrt(s) + eps), with g = grad + weight_decay p."""
     cdef Py_ssize_t i
@@ -76,10 +84,11 @@ cdef void adagrad(
 
 
 cdef void rmsprop(
-    float* params, const float* grads, float* squares, float* velocity, Py_ssize_t size, float lr, double alpha,
-    float eps, float momentum, float weight_decay,
+    float* params, const float* grads, float* squares, float* velocity, Py_ssize_t size, float lr,
+    double alpha, float eps, float momentum, float weight_decay,
 ) noexcept nogil:
-    """v = momentum v + g / (sqrt(s) + eps); p -= lr v, with the running mean s of g^2, g = grad + weight_decay p."""
+    """v = momentum v + g / (sqrt(s) + eps); p -= lr v, with the running mean s of g^2, g = grad +
+    weight_decay p."""
     cdef Py_ssize_t i
     cdef float g, keep = alpha, gain = 1 - alpha
     for i in range(size):

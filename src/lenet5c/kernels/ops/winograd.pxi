@@ -1,27 +1,43 @@
-# Convolution with filter rows of five taps in fewer multiplications (Winograd, Arithmetic Complexity of Computations,
-# 1980; Lavin and Gray, Fast Algorithms for Convolutional Neural Networks, 2016): two neighbouring outputs of a row take
-# six products where the definition takes ten.
+# Convolution with filter rows of five taps in fewer multiplications (Winograd, Arithmetic
+# Complexity of Computations, 1980; Lavin and Gray, Fast Algorithms for Convolutional Neural
+# Networks, 2016): two neighbouring outputs of a row take six products where the definition takes
+# ten.
 #
-#   d = six neighbouring inputs     V = T d, T (6, 6)      T = 4  0 -5  0  1  0      S = 1  1  1  1  1  0
-#   g = five taps of a filter row   U = G g, G (6, 5)          0 -4 -4  1  1  0          0  1 -1  2 -2  1
-#   y = S (U * V), elementwise, S (2, 6)                       0  4 -4 -1  1  0
-#                                                              0 -2 -1  2  1  0      G follows from both, see
-# The sum over channels and filter rows is taken of the         0  2 -1 -2  1  0      transform_filter.
-# products, so each transform is made once for all that use it. 0  4  0 -5  0  1
+#   d = six neighboring inputs      V = T d, T (6, 6)    T = 4  0 -5  0  1  0
+#   g = five taps of a filter row   U = G g, G (6, 5)        0 -4 -4  1  1  0
+#   y = S (U * V), elementwise, S (2, 6)                     0  4 -4 -1  1  0
+#                                                            0 -2 -1  2  1  0
+#   S = 1  1  1  1  1  0                                     0  2 -1 -2  1  0
+#       0  1 -1  2 -2  1                                     0  4  0 -5  0  1
 #
-# The gradients are the transposed maps: with E = S^T (dy of the two), dg = G^T sum of E * V and dd = T^T sum of E * U.
+# G follows from both, see transform_filter. The sum over channels and filter rows is taken of the
+# products, so each transform is made once for all that use it.
 #
-# Planes: V (6, C, H, pairs, 16), E (6, O, OH, pairs, 16). Strides and horizontal dilation are 1, OW is even. Results
-# differ from the definition by rounding, about as much as that differs from the exact sum; what is not finite may
-# become not-a-number, and spread to the neighbour of its pair.
+# The gradients are the transposed maps: with E = S^T (dy of the two), dg = G^T sum of E * V and dd
+# = T^T sum of E * U.
+#
+# Planes: V (6, C, H, pairs, 16), E (6, O, OH, pairs, 16). Strides and horizontal dilation are 1, OW
+# is even. Results differ from the definition by rounding, about as much as that differs from the
+# exact sum; what is not finite may become not-a-number, and spread to the neighbour of its pair.
 
 cdef enum:
     TERMS = 6
     TAPS = 5
+    LEAST_CHANNELS = 4         # that share a transform, or it costs more than it saves
+    MOST_FLOATS = 1 << 17      # of V, to stay in a core's second-level cache
 
 
-cdef inline Py_ssize_t winograd_filters_size(const Op* op) noexcept nogil:
-    return (op.O // op.groups) * (op.C // op.groups) * op.KH * TERMS
+cdef inline bint suits_winograd(const Op* op) noexcept nogil:
+    return (op.KW == TAPS and op.SH == 1 and op.SW == 1 and op.DW == 1 and op.OW % 2 == 0
+            and op.OW > 1 and not op.definition and op.C // op.groups >= LEAST_CHANNELS
+            and op.O // op.groups >= LEAST_CHANNELS and winograd_input_size(op) <= MOST_FLOATS)
+
+
+cdef Py_ssize_t winograd_scratch(const Op* op) noexcept nogil:
+    """One group: V, E or two rows of y, then U or the sums of products."""
+    cdef Py_ssize_t outputs = op.O // op.groups
+    return (winograd_input_size(op) + TERMS * outputs * op.OH * (op.OW // 2) * 16
+            + outputs * (op.C // op.groups) * op.KH * TERMS)
 
 
 cdef inline Py_ssize_t winograd_input_size(const Op* op) noexcept nogil:
@@ -65,13 +81,15 @@ cdef void transform_input(const Op* op, const float* x, float* V) noexcept nogil
             b = v16_fma(v16_set1(-4), v16_load(d + 16), v16_load(d + 48))
             c = v16_sub(v16_load(d + 64), v16_load(d + 32))
             e = v16_sub(v16_load(d + 48), v16_load(d + 16))
-            v16_store(V, v16_fma(v16_set1(-5), v16_load(d + 32), v16_fma(v16_set1(4), v16_load(d), v16_load(d + 64))))
+            v16_store(V, v16_fma(v16_set1(-5), v16_load(d + 32),
+                                 v16_fma(v16_set1(4), v16_load(d), v16_load(d + 64))))
             v16_store(V + plane, v16_add(a, b))
             v16_store(V + 2 * plane, v16_sub(a, b))
             v16_store(V + 3 * plane, v16_fma(v16_set1(2), e, c))
             v16_store(V + 4 * plane, v16_fma(v16_set1(-2), e, c))
             v16_store(V + 5 * plane, v16_fma(v16_set1(-5), v16_load(d + 48),
-                                             v16_fma(v16_set1(4), v16_load(d + 16), v16_load(d + 80))))
+                                             v16_fma(v16_set1(4), v16_load(d + 16),
+                                                     v16_load(d + 80))))
             V += 16
 
 
@@ -97,8 +115,8 @@ cdef inline void winograd_sum(
 ) noexcept nogil:
     """acc[t TO + i] = sum over steps of planes[t] * U[step, t, i]: the six terms of TO channels.
 
-    A step goes to the next filter row, or channel: way has (steps of a run, runs, what planes moves after a step, what
-    planes and U move after a run), planes in floats and U in steps.
+    A step goes to the next filter row, or channel: way has (steps of a run, runs, what planes moves
+    after a step, what planes and U move after a run), planes in floats and U in steps.
     """
     cdef nv v
     cdef int i, t
@@ -119,15 +137,18 @@ cdef inline void winograd_sum(
 
 
 cdef inline void winograd_block(
-    const Op* op, const float* V, const float* U, const float* bias, float* y, Py_ssize_t y_plane, int TO,
+    const Op* op, const float* V, const float* U, const float* bias, float* y, Py_ssize_t y_plane,
+    int TO,
 ) noexcept nogil:
-    """TO output channels x one pair of columns; V points at the pair's first input row, U (C, KH, 6, TO)."""
+    """TO output channels x one pair of columns; V points at the pair's first input row, U (C, KH,
+    6, TO)."""
     cdef nv m[24]
     cdef nv even, odd, even2, odd2, start
     cdef int i
     cdef Py_ssize_t row = (op.OW // 2) * 16, channels = op.C // op.groups
     cdef Py_ssize_t way[5]
-    way[0], way[1], way[2], way[3], way[4] = op.KH, channels, op.DH * row, (op.H - op.KH * op.DH) * row, 0
+    way[0], way[1], way[2] = op.KH, channels, op.DH * row
+    way[3], way[4] = (op.H - op.KH * op.DH) * row, 0
     winograd_sum(way, V, channels * op.H * row, U, m, TO)
     for i in range(TO):
         start = nv_set1(bias[i] if op.has_bias else 0)
@@ -140,7 +161,8 @@ cdef inline void winograd_block(
 
 
 cdef inline Py_ssize_t block_size(Py_ssize_t count, Py_ssize_t first) noexcept nogil:
-    """How many of `count` channels the block from `first` on takes: blocks are of nearly equal size."""
+    """How many of `count` channels the block from `first` on takes: blocks are of nearly equal
+    size."""
     cdef Py_ssize_t most = 4 if NV_REGISTERS == 32 else 2
     cdef Py_ssize_t blocks = (count + most - 1) // most
     cdef Py_ssize_t small = count // blocks, large = count % blocks
@@ -148,12 +170,14 @@ cdef inline Py_ssize_t block_size(Py_ssize_t count, Py_ssize_t first) noexcept n
 
 
 cdef void lay_out_filters(
-    const float* weight, float* U, Py_ssize_t count, Py_ssize_t stride, Py_ssize_t others, Py_ssize_t other_stride,
-    Py_ssize_t KH,
+    const float* weight, float* U, Py_ssize_t count, Py_ssize_t stride, Py_ssize_t others,
+    Py_ssize_t other_stride, Py_ssize_t KH,
 ) noexcept nogil:
-    """U of each filter row, in blocks of neighbouring channels: (blocks, others, KH, 6, channels of the block).
+    """U of each filter row, in blocks of neighbouring channels: (blocks, others, KH, 6, channels of
+    the block).
 
-    `count` channels are laid out side by side, `stride` apart in weight; `others` are the channels of the other side.
+    `count` channels are laid out side by side, `stride` apart in weight; `others` are the channels
+    of the other side.
     """
     cdef float u[TERMS]
     cdef Py_ssize_t first = 0, size, i, other, kh, t
@@ -162,7 +186,8 @@ cdef void lay_out_filters(
         for other in range(others):
             for kh in range(KH):
                 for i in range(size):
-                    transform_filter(weight + (first + i) * stride + other * other_stride + kh * TAPS, u)
+                    transform_filter(weight + (first + i) * stride + other * other_stride
+                                     + kh * TAPS, u)
                     for t in range(TERMS):
                         U[t * size + i] = u[t]
                 U += TERMS * size
@@ -170,7 +195,8 @@ cdef void lay_out_filters(
 
 
 cdef void winograd_forward(
-    const Op* op, const float* x, const float* weight, const float* bias, float* y, float* argmax, float* scratch,
+    const Op* op, const float* x, const float* weight, const float* bias, float* y, float* argmax,
+    float* scratch,
 ) noexcept nogil:
     """One group; the filters and KH rows of V stay in the first-level cache."""
     cdef Py_ssize_t channels = op.C // op.groups, outputs = op.O // op.groups
@@ -217,18 +243,22 @@ cdef void winograd_forward(
 
 
 cdef inline void winograd_dx_block(
-    const Op* op, const float* E, const float* U, float* dx, Py_ssize_t first, Py_ssize_t count, int TC,
+    const Op* op, const float* E, const float* U, float* dx, Py_ssize_t first, Py_ssize_t count,
+    int TC,
 ) noexcept nogil:
-    """Add what a pair of columns of dy gives to six columns of TC input channels, from filter rows first .. on.
+    """Add what a pair of columns of dy gives to six columns of TC input channels, from filter rows
+    first .. on.
 
-    E points at the pair in the row of dy that filter row `first` sees, U (O, KH, 6, TC) at the first channel.
+    E points at the pair in the row of dy that filter row `first` sees, U (O, KH, 6, TC) at the
+    first channel.
     """
     cdef nv m[24]
     cdef nv a, b, c, d
     cdef int i
     cdef Py_ssize_t row = (op.OW // 2) * 16, outputs = op.O // op.groups
     cdef Py_ssize_t way[5]
-    way[0], way[1], way[2], way[3], way[4] = count, outputs, -op.DH * row, (op.OH + count * op.DH) * row, op.KH - count
+    way[0], way[1], way[2] = count, outputs, -op.DH * row
+    way[3], way[4] = (op.OH + count * op.DH) * row, op.KH - count
     winograd_sum(way, E, outputs * op.OH * row, U + first * TERMS * TC, m, TC)
     for i in range(TC):
         # T^T: the columns of T
@@ -247,7 +277,8 @@ cdef inline void nv_add_to(float* to, nv a) noexcept nogil:
     nv_store(to, nv_add(nv_load(to), a))
 
 
-cdef void winograd_dx(const Op* op, const float* weight, const float* E, float* dx, float* U) noexcept nogil:
+cdef void winograd_dx(const Op* op, const float* weight, const float* E, float* dx,
+                      float* U) noexcept nogil:
     """One group."""
     cdef Py_ssize_t channels = op.C // op.groups, outputs = op.O // op.groups
     cdef Py_ssize_t pairs = op.OW // 2
@@ -288,7 +319,8 @@ cdef void winograd_dx(const Op* op, const float* weight, const float* E, float* 
 cdef inline void winograd_dweight_block(
     const Op* op, const float* V, const float* E, float* m, Py_ssize_t next_output, int TO, int TK,
 ) noexcept nogil:
-    """One term of TO output channels x TK filter rows of one input channel: m[i next_output + k 6] = sum of E * V."""
+    """One term of TO output channels x TK filter rows of one input channel: m[i next_output + k 6]
+    = sum of E * V."""
     cdef float sums[32 * 16]
     cdef nv acc[32]
     cdef nv e[4]
@@ -328,7 +360,8 @@ cdef inline void winograd_dweight_term(
             kh += 1
 
 
-cdef void winograd_dweight(const Op* op, const float* V, const float* E, float* dweight, float* m) noexcept nogil:
+cdef void winograd_dweight(const Op* op, const float* V, const float* E, float* dweight,
+                           float* m) noexcept nogil:
     """One group; m (O, C, KH, 6) takes the sums of products."""
     cdef Py_ssize_t channels = op.C // op.groups, outputs = op.O // op.groups
     cdef Py_ssize_t row = (op.OW // 2) * 16, next_output = channels * op.KH * TERMS
@@ -358,7 +391,8 @@ cdef void winograd_dweight(const Op* op, const float* V, const float* E, float* 
 
 
 cdef void winograd_backward(
-    const Op* op, const float* weight, const float* x, const float* dy, float* dx, float* dweight, float* scratch,
+    const Op* op, const float* weight, const float* x, const float* dy, float* dx, float* dweight,
+    float* scratch,
 ) noexcept nogil:
     """One group; dx may be NULL."""
     cdef float* V = scratch

@@ -1,4 +1,4 @@
-"""Chooses the tile kernels: the best instruction set of this processor, or the one that LENET5C_ISA names."""
+"""Choice of the tile kernels: the processor's best instruction set, or LENET5C_ISA's."""
 
 import os
 from importlib import import_module
@@ -14,7 +14,8 @@ def choose(wanted, supported):
         return supported[0]
     if wanted not in supported:
         raise ImportError(
-            f"{ISA_VARIABLE} is {wanted!r}; on this processor it should be one of {', '.join(supported)}, or unset"
+            f"{ISA_VARIABLE} is {wanted!r}; on this processor it should be one of "
+            f"{', '.join(supported)}, or unset"
         )
     return wanted
 

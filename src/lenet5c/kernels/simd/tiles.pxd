@@ -1,19 +1,11 @@
-"""What the tile modules and the program share: one op of a model, and the table of kernels of an instruction set."""
+"""What the tile modules and the program share: one op of a model, and the table of kernels of an
+instruction set."""
 from libc.stdint cimport uint64_t
-from libc.string cimport memcpy, memset
+from libc.string cimport memcpy, memset, strcmp
 
-cdef enum OpKind:
-    CONV2D
-    LINEAR
-    MAX_POOL2D
-    AVG_POOL2D
-    RELU
-    SIGMOID
-    TANH
-    SCALED_TANH
-    PAD2D
-    SUBSAMPLE2D
-    RBF
+cdef enum:
+    LANES = 16         # samples of a tile; simd.h is written for it
+    LINEAR_BLOCK = 6   # outputs, or a multiple, whose weight gradient LINEAR sums in registers
 
 cdef enum LossKind:
     CROSS_ENTROPY
@@ -21,17 +13,45 @@ cdef enum LossKind:
     MAXIMUM_LIKELIHOOD
     MAXIMUM_A_POSTERIORI
 
-# One op, on tiles. x and y are offsets (in floats) of the input (C, H, W, 16) and the output (O, OH, OW, 16) into the
-# arena of activations; gradients lie at the same offsets of an arena of their own. weight and bias are offsets into the
-# parameter vector, dweight and dbias into a record. Padding is part of a pooling op; a padded convolution is a PAD2D
-# followed by a convolution without.
+cdef struct Op
+
+ctypedef void (*Forward)(const Op* op, const float* params, float* arena,
+                         float* scratch) noexcept nogil
+# adds to sums or fills saved; writes the gradient of x if need_dx
+ctypedef void (*Backward)(const Op* op, const float* params, const float* arena, float* gradients,
+                          bint need_dx, float* sums, float* saved, float* scratch) noexcept nogil
+# A sample by itself: x -> y, plain or with 16 channels side by side
+ctypedef void (*SampleForward)(const Op* op, const float* params, const float* x,
+                               float* y) noexcept nogil
+# dx, unless it is NULL; adds to sums
+ctypedef void (*SampleBackward)(const Op* op, const float* params, const float* x,
+                                const float* dy, float* dx, float* sums) noexcept nogil
+ctypedef Py_ssize_t (*Floats)(const Op* op) noexcept nogil
+
+# The kernels of one kind of op: a row of the table that each file of ops/ adds to.
+cdef struct OpKernels:
+    const char* name
+    int function                # which activation
+    bint reads_x, reads_y       # backward looks at the op's input, at its output
+    Forward forward
+    Backward backward
+    Floats scratch_floats       # of forward and backward; NULL: none
+    Floats saved_floats         # which a tile keeps for the gradients of parameters; NULL: none
+    SampleForward sample_forward     # NULL: the tile kernels, with channels as lanes
+    SampleBackward sample_backward
+
+# One op, on tiles. x and y are offsets (in floats) of the input (C, H, W, 16) and the output (O,
+# OH, OW, 16) into the arena of activations; gradients lie at the same offsets of an arena of their
+# own. weight and bias are offsets into the parameter vector, dweight and dbias into a record.
+# Padding is part of a pooling op; a padded convolution is a PAD2D followed by a convolution
+# without.
 cdef struct Op:
-    OpKind kind
+    const OpKernels* kernels
     bint relu           # CONV2D, LINEAR: rectify the output
-    bint mask           # the gradient passes where the output of CONV2D, LINEAR, MAX_POOL2D, the input of AVG_POOL2D
-                        # is positive
+    bint mask           # the gradient passes where the output of CONV2D, LINEAR, MAX_POOL2D, the
+                        # input of AVG_POOL2D is positive
     bint pool           # CONV2D: y is (O, OH / 2, OW / 2, 16), the largest of each 2 x 2 window
-    bint winograd       # CONV2D: by winograd.pxi
+    bint definition     # CONV2D: sums of terms that are not negative must not be either
     bint count_pad      # AVG_POOL2D: padding counts in the divisor
     bint has_bias
     Py_ssize_t groups
@@ -44,18 +64,22 @@ cdef struct Op:
     Py_ssize_t x, y
     Py_ssize_t argmax           # CONV2D with pool: which element of each window, as large as y
     Py_ssize_t weight, bias
-    Py_ssize_t dweight, dbias   # CONV2D, SUBSAMPLE2D: where a record has the sums of the shard's gradients
-    Py_ssize_t saved_x, saved_dy  # LINEAR: where a tile's part of the record keeps what its gradients are made of
-    const Py_ssize_t* connections     # CONV2D with a connection table: o * C + c of each filter that there is, else NULL
+    Py_ssize_t dweight, dbias   # CONV2D, SUBSAMPLE2D: where a record has the sums of the shard's
+                                # gradients
+    Py_ssize_t saved            # where saved_floats begin in a tile's part of the record
+    const Py_ssize_t* connections     # CONV2D with a connection table: o * C + c of each filter
+                                      # that there is, else NULL
     Py_ssize_t connection_count
     const float* codes          # RBF: (O, C)
-    float amplitude, slope      # SCALED_TANH
+    float[2] constants          # of an activation
 
 # The sum of direct.pxi:
 #   y[i, j] = start[i, j] + sum over c, k of vectors[c, k, i] * x[channel(c) + steps[k] + places[j]]
-# Channel c lies at (c // channels) * block_stride + (c % channels) * channel_stride of x. All offsets are in floats.
+# Channel c lies at (c // channels) * block_stride + (c % channels) * channel_stride of x. All
+# offsets are in floats.
 cdef struct DirectSum:
-    bint blocked             # x has 16 floats in a place, one for each of the 16 side by side, and not one for all
+    bint blocked             # x has 16 floats in a place, one for each of the 16 side by side, and
+                             # not one for all
     Py_ssize_t rows          # 1, 2 or 4, at most direct_rows
     Py_ssize_t blocks, block_stride
     Py_ssize_t channels, channel_stride
@@ -65,8 +89,8 @@ cdef struct DirectSum:
     Py_ssize_t places_count
     Py_ssize_t y_row         # from one row of y to the next
 
-# Random warps of images (C, H, W) of bytes, by distort.pxi: how far they go at most. gaussian has 2 * radius + 1
-# weights.
+# Random warps of images (C, H, W) of bytes, by distort.pxi: how far they go at most. gaussian has 2
+# * radius + 1 weights.
 cdef struct Distort:
     Py_ssize_t C, H, W
     double translation, scaling, squeeze, shear, rotation   # pixels, shares of 1, tangent, radians
@@ -77,69 +101,83 @@ cdef struct Distort:
 
 cdef struct TileKernels:
     const char* isa
-    # x (C, H, W, 16) -> y (O, OH, OW, 16)
-    void (*forward)(const Op* op, const float* params, float* arena, float* scratch) noexcept nogil
-    # adds to sums or fills saved; writes the gradient of x if need_dx
-    void (*backward)(const Op* op, const float* params, const float* arena, float* gradients, bint need_dx,
-                     float* sums, float* saved, float* scratch) noexcept nogil
-    # LINEAR: the gradients of `count` outputs from `first` on, from what `tiles` tiles have saved; added to if `add`
-    void (*linear_dparams)(const Op* op, const float** saved, Py_ssize_t tiles, Py_ssize_t first, Py_ssize_t count,
-                           bint add, float* grads) noexcept nogil
-    # A sample by itself. LINEAR: x (I) -> y (O), dy (O) -> dx (I); the gradients of `count` outputs from `first` on, of
-    # some samples x and dy
-    void (*linear_sample)(const Op* op, const float* params, const float* x, float* y) noexcept nogil
-    void (*linear_sample_dx)(const Op* op, const float* params, const float* dy, float* dx) noexcept nogil
-    void (*linear_sample_dparams)(const Op* op, const float** x, const float** dy, Py_ssize_t samples, Py_ssize_t first,
-                                  Py_ssize_t count, float* grads) noexcept nogil
-    # SUBSAMPLE2D with 16 channels side by side: x (C / 16, H, W, 16) -> y; dx may be NULL, sums (C / 16, 2, 16) are added to
-    void (*subsample2d_sample)(const Op* op, const float* params, const float* x, float* y) noexcept nogil
-    void (*subsample2d_sample_backward)(const Op* op, const float* params, const float* x, const float* dy, float* dx,
-                                        float* sums) noexcept nogil
-    # RBF: x (C) -> y (O), dy (O) -> dx (C)
-    void (*rbf_sample)(const Op* op, const float* x, float* y) noexcept nogil
-    void (*rbf_sample_backward)(const Op* op, const float* x, const float* dy, float* dx) noexcept nogil
-    # logits (K, 16) -> gradient (K, 16) times scale; returns the sum of the live lanes' losses, unscaled. `setting` is
-    # the label smoothing of CROSS_ENTROPY, the j of MAXIMUM_A_POSTERIORI
-    double (*loss)(LossKind kind, Py_ssize_t classes, Py_ssize_t lanes, const float* logits, const int* labels,
-                   const float* targets, float setting, float scale, float* dlogits) noexcept nogil
+    const OpKernels* ops
+    int op_count
+    # LINEAR: the gradients of `count` outputs from `first` on, from what `tiles` tiles have saved,
+    # added to if `add`; and of some samples x and dy, each by itself
+    void (*linear_dparams)(const Op* op, const float** saved, Py_ssize_t tiles, Py_ssize_t first,
+                           Py_ssize_t count, bint add, float* grads) noexcept nogil
+    void (*linear_sample_dparams)(const Op* op, const float** x, const float** dy,
+                                  Py_ssize_t samples, Py_ssize_t first, Py_ssize_t count,
+                                  float* grads) noexcept nogil
+    # logits (K, 16) -> gradient (K, 16) times scale; returns the sum of the live lanes' losses,
+    # unscaled. `setting` is the label smoothing of CROSS_ENTROPY, the j of MAXIMUM_A_POSTERIORI
+    double (*loss)(LossKind kind, Py_ssize_t classes, Py_ssize_t lanes, const float* logits,
+                   const int* labels, const float* targets, float setting, float scale,
+                   float* dlogits) noexcept nogil
     # 16 samples of `size` values each -> (size, 16), and back
-    void (*pack_bytes)(const unsigned char** samples, Py_ssize_t size, float scale, const float* offset,
-                       float* tile) noexcept nogil
+    void (*pack_bytes)(const unsigned char** samples, Py_ssize_t size, float scale,
+                       const float* offset, float* tile) noexcept nogil
     void (*pack_floats)(const float** samples, Py_ssize_t size, float* tile) noexcept nogil
-    void (*unpack)(const float* tile, Py_ssize_t size, Py_ssize_t lanes, float* samples) noexcept nogil
+    void (*unpack)(const float* tile, Py_ssize_t size, Py_ssize_t lanes,
+                   float* samples) noexcept nogil
     # an image of bytes, distorted as its key says, in grey levels; scratch of distort_floats
     void (*distort_sample)(const Distort* d, const unsigned char* image, uint64_t key, float* out,
                            float* scratch) noexcept nogil
-    # 16 samples, the first `lanes` distorted, the others as the first, -> (size, 16); scratch of distort_tile_floats
-    void (*distort_tile)(const Distort* d, const unsigned char** images, const uint64_t* keys, Py_ssize_t lanes,
-                         float scale, const float* offset, float* tile, float* scratch) noexcept nogil
-    # the same with a stride: tile[q * stride + lane] = samples[lane][q]; samples[lane * stride + q] = tile[q, lane]
-    void (*pack_rows)(const float** samples, Py_ssize_t size, float* tile, Py_ssize_t stride) noexcept nogil
+    # 16 samples, the first `lanes` distorted, the others as the first, -> (size, 16); scratch of
+    # distort_tile_floats
+    void (*distort_tile)(const Distort* d, const unsigned char** images, const uint64_t* keys,
+                         Py_ssize_t lanes, float scale, const float* offset, float* tile,
+                         float* scratch) noexcept nogil
+    # the same with a stride: tile[q * stride + lane] = samples[lane][q]; samples[lane * stride + q]
+    # = tile[q, lane]
+    void (*pack_rows)(const float** samples, Py_ssize_t size, float* tile,
+                      Py_ssize_t stride) noexcept nogil
     void (*unpack_rows)(const float* tile, Py_ssize_t size, Py_ssize_t lanes, Py_ssize_t stride,
                         float* samples) noexcept nogil
-    # start[i * start_row + j * start_place] is the first term of y[i * y_row + j * 16], 16 floats each
+    # start[i * start_row + j * start_place] is the first term of y[i * y_row + j * 16], 16 floats
+    # each
     void (*direct_sum)(const DirectSum* s, const float* vectors, const float* x, const float* start,
                        Py_ssize_t start_row, Py_ssize_t start_place, float* y) noexcept nogil
     Py_ssize_t direct_rows   # the most rows that direct_sum takes
     # total (rows, 16) += the sum of vectors (count, rows, 16)
-    void (*add_columns)(const float* vectors, Py_ssize_t count, Py_ssize_t rows, float* total) noexcept nogil
+    void (*add_columns)(const float* vectors, Py_ssize_t count, Py_ssize_t rows,
+                        float* total) noexcept nogil
     # total = the sum of `count` shards of `size` values, in order; added to if `add`
-    void (*sum_shards)(const float** shards, Py_ssize_t count, Py_ssize_t size, bint add, float* total) noexcept nogil
-    void (*sgd)(float* params, const float* grads, float* velocity, Py_ssize_t size, float lr, float momentum,
-                bint nesterov, float weight_decay) noexcept nogil
-    void (*sdlm)(float* params, const float* grads, const float* inverse, Py_ssize_t size, float lr) noexcept nogil
-    void (*adam)(float* params, const float* grads, float* m, float* v, Py_ssize_t size, double lr, double beta1,
-                 double beta2, float eps, double correction1, double correction2, double weight_decay,
-                 bint decoupled) noexcept nogil
-    void (*adagrad)(float* params, const float* grads, float* squares, Py_ssize_t size, float lr, float eps,
+    void (*sum_shards)(const float** shards, Py_ssize_t count, Py_ssize_t size, bint add,
+                       float* total) noexcept nogil
+    void (*sgd)(float* params, const float* grads, float* velocity, Py_ssize_t size, float lr,
+                float momentum, bint nesterov, float weight_decay) noexcept nogil
+    void (*sdlm)(float* params, const float* grads, const float* inverse, Py_ssize_t size,
+                 float lr) noexcept nogil
+    void (*adam)(float* params, const float* grads, float* m, float* v, Py_ssize_t size, double lr,
+                 double beta1, double beta2, float eps, double correction1, double correction2,
+                 double weight_decay, bint decoupled) noexcept nogil
+    void (*adagrad)(float* params, const float* grads, float* squares, Py_ssize_t size, float lr,
+                    float eps, float weight_decay) noexcept nogil
+    void (*rmsprop)(float* params, const float* grads, float* squares, float* velocity,
+                    Py_ssize_t size, float lr, double alpha, float eps, float momentum,
                     float weight_decay) noexcept nogil
-    void (*rmsprop)(float* params, const float* grads, float* squares, float* velocity, Py_ssize_t size, float lr,
-                    double alpha, float eps, float momentum, float weight_decay) noexcept nogil
     # about `rounds` times 16 multiply-adds; returns the number of floating-point operations
     double (*burst)(Py_ssize_t rounds, float* result) noexcept nogil
 
+cdef inline const OpKernels* find_op(const TileKernels* kernels, const char* name) noexcept nogil:
+    """The kernels of this name, or NULL."""
+    cdef int i
+    for i in range(kernels.op_count):
+        if strcmp(kernels.ops[i].name, name) == 0:
+            return kernels.ops + i
+    return NULL
+
+
+cdef inline Py_ssize_t round_up(Py_ssize_t floats) noexcept nogil:
+    """To whole vectors, which are cache lines."""
+    return (floats + LANES - 1) // LANES * LANES
+
+
 cdef inline void spread_filters(const Op* op, const float* weight, float* filters) noexcept nogil:
-    """With a connection table: the filters that there are to their places in (O, C, KH, KW), zeros elsewhere."""
+    """With a connection table: the filters that there are to their places in (O, C, KH, KW), zeros
+    elsewhere."""
     cdef Py_ssize_t i, size = op.KH * op.KW
     memset(filters, 0, op.O * op.C * size * sizeof(float))
     for i in range(op.connection_count):
@@ -147,14 +185,17 @@ cdef inline void spread_filters(const Op* op, const float* weight, float* filter
 
 
 cdef enum:
-    THREAD_WORK = 2000000  # elementary operations that are worth waking another thread for: some 50 microseconds
+    # elementary operations that are worth waking another thread for: some 50 microseconds
+    THREAD_WORK = 2000000
 
 cdef inline int useful_threads(double work, int wanted, Py_ssize_t parts) noexcept nogil:
-    """How many threads to use: no more than there are parts to hand out, or than there is work for."""
+    """How many threads to use: no more than there are parts to hand out, or than there is work
+    for."""
     return <int>max(1., min(<double>wanted, min(<double>parts, 1 + work / THREAD_WORK)))
 
 cdef inline Py_ssize_t distort_floats(const Distort* d) noexcept nogil:
-    """Scratch for one sample: squares of pixels, noise, four rows of sums and of fields, the Gaussian between zeros."""
+    """Scratch for one sample: squares of pixels, noise, four rows of sums and of fields, the
+    Gaussian between zeros."""
     return ((d.C * (d.H + 2) * (d.W + 2) + 15) // 16 * 16 + (d.H + 10) * 2 * ((d.W + 15) // 16 * 16)
             + 2 * d.radius + 1 + 32)
 
@@ -162,7 +203,8 @@ cdef inline Py_ssize_t distort_tile_floats(const Distort* d) noexcept nogil:
     return distort_floats(d) + (d.C * d.H * d.W + 15) // 16 * 256
 
 cdef inline uint64_t hash_bits(uint64_t z) noexcept nogil:
-    """64 bits of which each depends on all of z; the output function of splitmix64 (Steele, Lea and Flood, 2014)."""
+    """64 bits of which each depends on all of z; the output function of splitmix64 (Steele, Lea and
+    Flood, 2014)."""
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL
     z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL
     return z ^ (z >> 31)

@@ -1,0 +1,319 @@
+"""Ops on tiles, one class a kind: what a layer says of itself, and what lowering adds to it.
+
+Nothing here depends on the layers above. A parameter is named by its offset in the parameter vector.
+"""
+
+from __future__ import annotations
+
+from copy import copy
+from dataclasses import dataclass, field
+from functools import cache
+from math import prod
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lenet5c.kernels.engine import _program
+from lenet5c.kernels.shapes import conv2d_output_size, pool2d_output_size
+from lenet5c.kernels.simd import dispatch
+
+Pair = tuple[int, int]
+Shape = tuple[int, ...]
+
+
+@dataclass
+class Op:
+    """An op on tiles, x (C, H, W, 16) to y (O, OH, OW, 16); its kernels are those named `kind`.
+
+    Lowering sets the shapes, and x and y: their places in the arena, in floats.
+    """
+
+    kind: ClassVar[str]
+    in_shape: Shape = field(init=False, default=())
+    out_shape: Shape = field(init=False, default=())
+    x: int = field(init=False, default=0)
+    y: int = field(init=False, default=0)
+    relu = pool = False  # taken in by lowering, where a class has them
+
+    def lower(self, shape: Shape) -> tuple[list[Op], Shape]:
+        """Return the ops that run this one on an input of `shape`, and the shape of its output."""
+        raise NotImplementedError
+
+    def shaped(self, in_shape: Shape, out_shape: Shape) -> Op:
+        """Return a copy with these shapes."""
+        op = copy(self)
+        op.in_shape, op.out_shape = in_shape, out_shape
+        return op
+
+    @property
+    def inner_shape(self) -> Shape:
+        """The output before a pooling that is part of the op."""
+        channels, height, width = self.out_shape
+        return (channels, 2 * height, 2 * width) if self.pool else self.out_shape
+
+    @property
+    def param_ranges(self) -> list[Pair]:
+        """(start, stop) of the weight, and of the bias if there is one."""
+        return []
+
+    @property
+    def work(self) -> int:
+        """About how many elementary operations a sample takes."""
+        return prod(self.inner_shape)
+
+    @property
+    def reads_input(self) -> bool:
+        """Whether the op's gradient looks at its input."""
+        return kernels_read(self.kind)[0]
+
+    @property
+    def reads_output(self) -> bool:
+        """Whether the op's gradient looks at its output."""
+        return kernels_read(self.kind)[1] or (self.relu and not self.pool)
+
+
+@cache
+def kernels_read(kind: str) -> tuple[bool, bool]:
+    """Whether backward kernels look at the op's input, and at its output."""
+    return _program.kernels_read(dispatch.tiles, kind)
+
+
+@dataclass
+class Flatten(Op):
+    """(C, H, W) as (C * H * W,): no op at all."""
+
+    def lower(self, shape: Shape) -> tuple[list[Op], Shape]:
+        return [], (prod(shape),)
+
+
+@dataclass
+class Activation(Op):
+    """An elementwise function of ops/activation.pxi, named there, with its constants."""
+
+    kind: str
+    constants: tuple[float, ...] = ()
+
+    def lower(self, shape: Shape) -> tuple[list[Op], Shape]:
+        whole = shape if len(shape) == 3 else (*shape, 1, 1)
+        return [self.shaped(whole, whole)], shape
+
+
+@dataclass
+class Pad2d(Op):
+    """Zeros around each plane."""
+
+    kind: ClassVar[str] = "pad2d"
+    padding: Pair
+
+
+@dataclass
+class Pool2d(Op):
+    """A pooling; with `mask`, its gradient is that of a rectifier before it as well."""
+
+    kernel_size: Pair
+    stride: Pair
+    padding: Pair = (0, 0)
+    mask: bool = field(init=False, default=False)
+
+    def lower(self, shape: Shape) -> tuple[list[Op], Shape]:
+        size = pool2d_output_size(shape[1:], self.kernel_size, self.stride, self.padding)
+        return [self.shaped(shape, (shape[0], *size))], (shape[0], *size)
+
+    @property
+    def work(self) -> int:
+        return prod(self.out_shape) * prod(self.kernel_size)
+
+
+@dataclass
+class MaxPool2d(Pool2d):
+    """The largest value of each window."""
+
+    kind: ClassVar[str] = "max_pool2d"
+
+    @property
+    def halves(self) -> bool:
+        """Whether it is LeNet's pooling: 2 x 2 windows that cover the image exactly once."""
+        halved = tuple(2 * extent for extent in self.out_shape[1:]) == self.in_shape[1:]
+        return self.kernel_size == self.stride == (2, 2) and self.padding == (0, 0) and halved
+
+
+@dataclass
+class AvgPool2d(Pool2d):
+    """The mean of each window, padding counted or not."""
+
+    kind: ClassVar[str] = "avg_pool2d"
+    count_include_pad: bool = True
+
+
+@dataclass
+class Rbf(Op):
+    """Squared distances from codes (classes, features), an array that keeps its place."""
+
+    kind: ClassVar[str] = "rbf"
+    codes: NDArray[np.float32]
+
+    def lower(self, shape: Shape) -> tuple[list[Op], Shape]:
+        return [self.shaped((*shape, 1, 1), (len(self.codes), 1, 1))], (len(self.codes),)
+
+
+@dataclass
+class Weighted(Op):
+    """An op with parameters: `filter_size` weights for each output, and perhaps a bias."""
+
+    @property
+    def filter_size(self) -> int:
+        raise NotImplementedError
+
+    @property
+    def weight_size(self) -> int:
+        return self.out_shape[0] * self.filter_size
+
+    @property
+    def param_ranges(self) -> list[Pair]:
+        ranges = [(self.weight, self.weight + self.weight_size)]
+        if self.bias is not None:
+            ranges.append((self.bias, self.bias + self.out_shape[0]))
+        return ranges
+
+    @property
+    def work(self) -> int:
+        return prod(self.inner_shape) * self.filter_size
+
+
+@dataclass
+class Linear(Weighted):
+    """y = weight x + bias; with `relu` rectified, with `mask` its gradient masked by that."""
+
+    kind: ClassVar[str] = "linear"
+    out_features: int
+    weight: int
+    bias: int | None = None
+    relu: bool = field(init=False, default=False)
+    mask: bool = field(init=False, default=False)
+
+    def lower(self, shape: Shape) -> tuple[list[Op], Shape]:
+        # A filter as wide as the one row it reads.
+        op = self.shaped((1, 1, prod(shape)), (self.out_features, 1, 1))
+        return [op], (self.out_features,)
+
+    @property
+    def kernel_size(self) -> Pair:
+        return 1, self.in_shape[2]
+
+    @property
+    def filter_size(self) -> int:
+        return self.in_shape[2]
+
+
+@dataclass
+class Summed(Weighted):
+    """An op whose parameters' gradient is summed over positions, at dweight and dbias of a record."""
+
+    dweight: int = field(init=False, default=0)
+    dbias: int = field(init=False, default=0)
+
+    @property
+    def sums(self) -> int:
+        """How many of them are of the weight."""
+        return self.weight_size
+
+    @property
+    def sum_ranges(self) -> list[tuple[int, int, int]]:
+        """(start, stop, sums): ranges of parameters, and where a record has their sums."""
+        sums = (self.dweight, self.dbias)
+        return [(*span, at) for span, at in zip(self.param_ranges, sums, strict=False)]
+
+
+@dataclass
+class Subsample2d(Summed):
+    """The sum of each window, times the channel's weight, plus its bias."""
+
+    kind: ClassVar[str] = "subsample2d"
+    kernel_size: Pair
+    weight: int
+    bias: int
+    filter_size: ClassVar[int] = 1
+
+    def lower(self, shape: Shape) -> tuple[list[Op], Shape]:
+        size = pool2d_output_size(shape[1:], self.kernel_size)
+        return [self.shaped(shape, (shape[0], *size))], (shape[0], *size)
+
+    @property
+    def stride(self) -> Pair:
+        return self.kernel_size
+
+    @property
+    def work(self) -> int:
+        return prod(self.out_shape) * prod(self.kernel_size)
+
+
+@dataclass
+class Conv2d(Summed):
+    """A convolution; `connections` are o * C + c of each filter that there is, ascending.
+
+    With `definition` it is summed as it is defined: terms that are not negative have such a sum
+    then. Lowering takes a rectifier (`relu`, and `mask` as of `Linear`) and a pooling (`pool`) of
+    2 x 2 windows into it, whose argmax indices then lie at `argmax`.
+    """
+
+    kind: ClassVar[str] = "conv2d"
+    out_channels: int
+    kernel_size: Pair
+    weight: int
+    bias: int | None = None
+    stride: Pair = (1, 1)
+    padding: Pair = (0, 0)
+    dilation: Pair = (1, 1)
+    groups: int = 1
+    connections: NDArray[np.intp] | None = None
+    definition: bool = field(init=False, default=False)
+    relu: bool = field(init=False, default=False)
+    mask: bool = field(init=False, default=False)
+    pool: bool = field(init=False, default=False)
+    argmax: int = field(init=False, default=0)
+
+    def lower(self, shape: Shape) -> tuple[list[Op], Shape]:
+        channels, height, width = shape
+        size = conv2d_output_size(
+            (height, width), self.kernel_size, self.stride, self.padding, self.dilation
+        )
+        out_shape, ops = (self.out_channels, *size), []
+        if any(self.padding):
+            padded = (channels, height + 2 * self.padding[0], width + 2 * self.padding[1])
+            ops.append(Pad2d(self.padding).shaped(shape, padded))
+            shape = padded
+        if self.kernel_size == shape[1:] and self.groups == 1 and self.connections is None:
+            # One filter position: a fully connected layer, whose gradient has a better way.
+            linear, _ = Linear(self.out_channels, self.weight, self.bias).lower(shape)
+            return ops + linear, out_shape
+        op = self.shaped(shape, out_shape)
+        op.padding = (0, 0)
+        return [*ops, op], out_shape
+
+    @property
+    def filter_size(self) -> int:
+        return self.in_shape[0] // self.groups * prod(self.kernel_size)
+
+    @property
+    def sums(self) -> int:
+        return self.out_channels * self.filter_size
+
+    @property
+    def weight_size(self) -> int:
+        if self.connections is None:
+            return self.sums
+        return len(self.connections) * prod(self.kernel_size)
+
+    @property
+    def sum_ranges(self) -> list[tuple[int, int, int]]:
+        if self.connections is None:
+            return super().sum_ranges
+        # A record has all filters; those that are neighbors among the connections make one range.
+        ranges, size = [], prod(self.kernel_size)
+        for run in np.split(self.connections, np.flatnonzero(np.diff(self.connections) != 1) + 1):
+            start = ranges[-1][1] if ranges else self.weight
+            ranges.append((start, start + len(run) * size, self.dweight + int(run[0]) * size))
+        if self.bias is not None:
+            ranges.append((self.bias, self.bias + self.out_channels, self.dbias))
+        return ranges

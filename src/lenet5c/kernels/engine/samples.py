@@ -1,0 +1,134 @@
+"""The samples of a batch, as one object from the training loop down to the tiles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lenet5c.kernels.arrays import contiguous, rows
+
+
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """The samples of a batch, or of several: arrays as they lie, and what becomes of them.
+
+    Parameters
+    ----------
+    images : ndarray (M, ...) of float32, or of uint8
+        uint8 becomes ``images * scale + offset`` in float32 on the way into a model.
+    index : ndarray of int (N,), optional
+        Which of them make the batch; all of them, in order, if not given.
+    scale : float
+    offset : ndarray of float32 (...), optional
+        A value for each pixel; needed for uint8.
+    distortion : lenet5c.datasets.EpochDistortion, optional
+        uint8 images are distorted so before they are scaled; a sample's number is its place in
+        `images`.
+
+    Raises
+    ------
+    TypeError, ValueError, IndexError
+        An array does not fit; the message names it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet5c.nn import Samples
+    >>> images, offset = np.full((5, 1, 2, 2), 255, np.uint8), np.full((1, 2, 2), -1, np.float32)
+    >>> batch = Samples(images, [3, 0], scale=2 / 255, offset=offset)
+    >>> len(batch), batch.shape, batch.values().max()
+    (2, (1, 2, 2), np.float32(1.0))
+    """
+
+    images: NDArray[Any]
+    index: NDArray[np.int64] | None = None
+    scale: float = 1.0
+    offset: NDArray[np.float32] | None = None
+    distortion: Any = None
+
+    def __post_init__(self) -> None:
+        images, index, offset = self.images, self.index, self.offset
+        if (
+            not isinstance(images, np.ndarray)
+            or images.dtype not in (np.float32, np.uint8)
+            or images.ndim < 2
+        ):
+            found = type(images).__name__
+            if isinstance(images, np.ndarray):
+                found = f"{images.dtype} {images.shape}"
+            raise TypeError(
+                f"samples must be an array (N, ...) of float32, or of uint8 with an offset, got {found}"
+            )
+        if images.dtype == np.uint8 and np.size(offset) != np.prod(images.shape[1:]):
+            raise ValueError(
+                f"offset must have a value for each pixel, {images.shape[1:]}, for samples of "
+                f"uint8, got {np.shape(offset)}"
+            )
+        if index is not None:
+            index = np.asarray(index)
+            if index.ndim != 1 or index.dtype.kind not in "iu":
+                raise ValueError(
+                    f"index must be one row of integers, got {index.dtype} {index.shape}"
+                )
+            index = contiguous(index, np.int64)
+            if len(index) and not 0 <= index.min() <= index.max() < len(images):
+                raise IndexError(
+                    f"index must be within 0 to {len(images) - 1}, as there are {len(images)} "
+                    f"samples, got {index.min()} to {index.max()}"
+                )
+        self._check_distortion()
+        object.__setattr__(self, "index", index)
+        if offset is not None:
+            object.__setattr__(self, "offset", contiguous(offset, np.float32).reshape(-1))
+
+    def _check_distortion(self) -> None:
+        distortion, images = self.distortion, self.images
+        if distortion is None:
+            return
+        if not (hasattr(distortion, "warp") and hasattr(distortion, "stream")):
+            raise TypeError(
+                "distortion must be what a Distortion's of_epoch(seed, epoch) returns, got a "
+                f"{type(distortion).__name__}"
+            )
+        if images.dtype != np.uint8 or images.ndim != 4:
+            raise TypeError(
+                "samples must be images (N, C, H, W) of uint8 to be distorted, got "
+                f"{images.dtype} {images.shape}"
+            )
+
+    @classmethod
+    def of(cls, samples: Samples | NDArray[Any]) -> Samples:
+        """Return the argument, an array as samples that are taken as they are."""
+        return samples if isinstance(samples, cls) else cls(samples)
+
+    def __len__(self) -> int:
+        return len(self.images if self.index is None else self.index)
+
+    def __getitem__(self, batch: Any) -> Samples:
+        """Return some of the samples, as an index into them says."""
+        index = np.arange(len(self.images)) if self.index is None else self.index
+        return replace(self, index=index[batch])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of one sample."""
+        return self.images.shape[1:]
+
+    @property
+    def rows(self) -> NDArray[Any]:
+        """All images as rows (M, size), contiguous."""
+        return rows(self.images)
+
+    def values(self) -> NDArray[np.float32]:
+        """Return the batch in float32, by the very operations that compiled code does on its way."""
+        if self.distortion is not None:
+            batch = self.distortion(self.images, self.index)
+        else:
+            batch = self.images if self.index is None else self.images[self.index]
+        if self.images.dtype == np.uint8:
+            batch = batch.astype(np.float32) * np.float32(self.scale)
+            batch = batch + self.offset.reshape(self.shape)
+        return batch

@@ -1,0 +1,86 @@
+"""A debug build puts canaries behind each op's scratch, arenas and records; here nets run in it."""
+
+import os
+import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from lenet5c import kernels
+
+CHECKOUT = Path(__file__).parents[2]
+
+# Training and inference, by tiles and by samples, of all kinds of ops, with odd sizes: Winograd or
+# not, groups, pooling that is fused or not, a connection table, rectifiers.
+NETS = """
+import numpy as np
+from lenet5c import nn
+from lenet5c.kernels.engine import _program
+assert _program.has_canaries
+rng = np.random.default_rng(0)
+nets = [
+    ((1, 28, 28), nn.LeNet5(padding=2, input_size=28), nn.CrossEntropyLoss()),
+    ((1, 28, 28), nn.LeNet5(padding=2, input_size=28, activation="tanh", pooling="avg"), nn.MSELoss()),
+    ((1, 32, 32), nn.LeNet5_1998(), nn.MAPLoss()),
+    ((6, 13, 11), nn.Sequential(
+        nn.Conv2d(6, 12, (3, 5), padding=(0, 2), groups=3), nn.ReLU(), nn.MaxPool2d(3, 2, 1),
+        nn.Conv2d(12, 7, (2, 3), stride=(2, 1), dilation=(1, 2)), nn.ReLU(), nn.AvgPool2d(2, 1, 1),
+        nn.Flatten(), nn.Linear(7 * 4 * 3, 19), nn.Sigmoid(), nn.Linear(19, 10)), nn.CrossEntropyLoss()),
+    ((8, 9, 12), nn.Sequential(
+        nn.Conv2d(8, 14, (3, 5), groups=2), nn.ReLU(), nn.Conv2d(14, 9, (2, 5), padding=(1, 2)),
+        nn.Tanh(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(9 * 4 * 4, 10)), nn.CrossEntropyLoss()),
+    ((33, 7, 7), nn.Sequential(
+        nn.Conv2d(33, 17, 3), nn.MaxPool2d((5, 5)), nn.Flatten(), nn.Linear(17, 10, bias=False)),
+     nn.CrossEntropyLoss()),
+]
+for shape, net, loss in nets:
+    for batch in (1, 3, 17, 150):
+        x = rng.standard_normal((batch, *shape)).astype(np.float32)
+        labels = rng.integers(10, size=batch)
+        net.forward(x, training=True)
+        net.backward(np.ones((batch, 10), np.float32))
+        net.train_step(x, labels, loss)
+print("ran", len(nets))
+"""
+
+
+@pytest.fixture(scope="module")
+def debug_build(tmp_path_factory):
+    """A copy of the package whose engine has canaries; all other modules are those installed."""
+    folder = tmp_path_factory.mktemp("canaries")
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(CHECKOUT / name, folder)
+    shutil.copytree(
+        CHECKOUT / "src", folder / "src", ignore=shutil.ignore_patterns("*.so", "*.pyd")
+    )
+    installed = Path(kernels.__file__).parent
+    for path in [*installed.rglob("*.so"), *installed.rglob("*.pyd")]:
+        if not path.name.startswith("_program."):
+            shutil.copy(path, folder / "src/lenet5c/kernels" / path.relative_to(installed))
+    build(folder)
+    return folder
+
+
+def build(folder):
+    variables = {"LENET5C_CANARIES": "1", "LENET5C_MODULES": "_program"}
+    command = [sys.executable, "setup.py", "-q", "build_ext", "--inplace"]
+    subprocess.run(command, cwd=folder, env=os.environ | variables, check=True, capture_output=True)
+
+
+def run(folder, code):
+    variables = os.environ | {"PYTHONPATH": str(folder / "src"), "OMP_NUM_THREADS": "2"}
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True)
+
+
+@pytest.mark.skipif(
+    not (CHECKOUT / "setup.py").exists() or find_spec("Cython") is None or sys.platform == "win32",
+    reason="needs the sources, Cython and a compiler",
+)
+def test_no_op_writes_behind_its_memory(debug_build):
+    done = run(debug_build, NETS)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "ran 6\n"

@@ -1,0 +1,157 @@
+"""What must not change a bit of a program: threads, instruction sets, neighbors, old values."""
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+from programs import (
+    EPS,
+    SMOOTH,
+    TILES,
+    any_model,
+    assert_close,
+    backward,
+    bits,
+    draw_labels,
+    each_isa,
+    exact_model,
+    forward,
+    smooth_model,
+    train_step,
+)
+
+from lenet5c.kernels.engine import _vector
+
+
+@pytest.mark.skipif(not {"avx2", "avx512"} <= TILES.keys(), reason="needs both AVX2 and AVX-512")
+@any_model
+def test_same_bits_with_avx2_and_avx512(model):
+    params, x, dy = model.draw(33)
+    labels = draw_labels(model, 33)
+    results = [
+        bits(
+            forward(program, params, x),
+            *backward(program, params, x, dy),
+            *train_step(program, params, x, labels),
+        )
+        for program in (model.program("avx2"), model.program("avx512"))
+    ]
+    assert results[0] == results[1]
+
+
+def train(model, isa, optimiser, threads, steps=4):
+    """Parameters and state after a few steps."""
+    params, x, _ = model.draw(100)
+    labels = draw_labels(model, 100)
+    program = model.program(isa)
+    grads, state = np.zeros_like(params), [np.zeros_like(params) for _ in range(2)]
+    for t in range(1, steps + 1):
+        program.train_step(x, labels, params, grads, threads)
+        if optimiser == "sgd":
+            _vector.sgd(TILES[isa], params, grads, state[0], 0.1, 0.9, True, 1e-3)
+        elif optimiser == "adagrad":
+            _vector.adagrad(TILES[isa], params, grads, state[0], 0.01, 1e-10, 1e-3)
+        elif optimiser == "rmsprop":
+            _vector.rmsprop(TILES[isa], params, grads, *state, 0.001, 0.99, 1e-8, 0.9, 1e-3)
+        else:
+            corrections = 1 - 0.9**t, np.sqrt(1 - 0.999**t)
+            _vector.adam(
+                TILES[isa], params, grads, *state, 0.01, 0.9, 0.999, 1e-8, *corrections, 1e-3, True
+            )
+    assert np.all(np.isfinite(params))
+    return bits(params, *state)
+
+
+@pytest.mark.parametrize("optimiser", ["sgd", "adam", "adagrad", "rmsprop"])
+@each_isa
+def test_same_bits_of_training_at_any_thread_count(isa, optimiser):
+    serial = train(SMOOTH["lenet5"], isa, optimiser, 1)
+    for threads in (2, 3, 8):
+        assert train(SMOOTH["lenet5"], isa, optimiser, threads) == serial
+
+
+@pytest.mark.parametrize("optimiser", ["sgd", "adam", "sdlm", "adagrad", "rmsprop"])
+def test_updates_have_the_same_bits_with_every_instruction_set(optimiser):
+    """They fuse no multiply-add, so that even the baseline agrees."""
+    rng = np.random.default_rng(0)
+    params, grads = rng.standard_normal((2, 1003)).astype(np.float32)
+    results = []
+    for tiles in TILES.values():
+        p, state = params.copy(), [np.zeros_like(params) for _ in range(2)]
+        for t in range(1, 6):
+            if optimiser == "sgd":
+                _vector.sgd(tiles, p, grads, state[0], 0.1, 0.9, True, 1e-3)
+            elif optimiser == "sdlm":
+                _vector.sdlm(tiles, p, grads, 1 / (1 + abs(grads)), 0.1)
+            elif optimiser == "adagrad":
+                _vector.adagrad(tiles, p, grads, state[0], 0.1, 1e-10, 1e-3)
+            elif optimiser == "rmsprop":
+                _vector.rmsprop(tiles, p, grads, *state, 0.01, 0.99, 1e-8, 0.9, 1e-3)
+            else:
+                _vector.adam(
+                    tiles,
+                    p,
+                    grads,
+                    *state,
+                    0.01,
+                    0.9,
+                    0.999,
+                    1e-8,
+                    1 - 0.9**t,
+                    1 - 0.999**t,
+                    1e-3,
+                    False,
+                )
+        results.append(bits(p, *state))
+    assert all(result == results[0] for result in results)
+
+
+@each_isa
+@exact_model
+def test_dead_lanes_contribute_nothing(model, isa):
+    """The gradient of a batch is the sum of its samples' gradients, exactly for integers."""
+    params, x, dy = model.draw(17, integer=True)
+    program = model.program(isa)
+    dx, grads = backward(program, params, x, dy)
+    singles = [backward(program, params, x[i : i + 1], dy[i : i + 1]) for i in range(17)]
+    assert_array_equal(dx, np.concatenate([single_dx for single_dx, _ in singles]))
+    assert_array_equal(grads, sum(single_grads for _, single_grads in singles))
+
+
+@each_isa
+@smooth_model
+def test_train_step_is_the_mean_of_its_samples(model, isa):
+    params, x, _ = model.draw(17)
+    labels = draw_labels(model, 17)
+    program = model.program(isa)
+    loss, correct, out, grads = train_step(program, params, x, labels)
+    singles = [train_step(program, params, x[i : i + 1], labels[i : i + 1]) for i in range(17)]
+    losses, corrects, outs, single_grads = zip(*singles, strict=True)
+    assert abs(loss - np.mean(losses)) <= 4 * EPS * loss
+    assert correct == sum(corrects)
+    assert_array_equal(out, np.concatenate(outs))
+    # The same float32 products, summed in another order.
+    assert_close(grads, np.mean(single_grads, axis=0, dtype=np.float64))
+
+
+@each_isa
+@any_model
+def test_samples_do_not_mix(model, isa):
+    """A sample that is not a number spoils no output or input gradient of another."""
+    params, x, dy = model.draw(35)
+    program = model.program(isa)
+    clean = forward(program, params, x), backward(program, params, x, dy)[0]
+    x[[3, 32]] = np.nan  # 32 is the one that fills the dead lanes
+    others = np.delete(np.arange(35), [3, 32])
+    dirty = forward(program, params, x), backward(program, params, x, dy)[0]
+    assert bits(*(a[others] for a in dirty)) == bits(*(a[others] for a in clean))
+
+
+@each_isa
+def test_any_state_of_the_workspace_gives_the_same_bits(isa):
+    """A program keeps its arenas; what an earlier batch left there must not show."""
+    model = SMOOTH["lenet5"]
+    params, x, dy = model.draw(17)
+    fresh = backward(model.program(isa), params, x, dy)
+    program = model.program(isa)
+    backward(program, params, np.full_like(x, np.nan), np.full_like(dy, np.inf), threads=2)
+    assert bits(*backward(program, params, x, dy)) == bits(*fresh)
