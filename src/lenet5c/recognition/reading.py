@@ -102,9 +102,9 @@ def read_sheet(picture: NDArray[np.uint8], trained: TrainedModel) -> Reading:
     except BlankImageError as error:
         return Reading(rejected=str(error), steps={"picture": picture})
 
-    def predict(images):
-        images = np.stack([to_image(image, trained.image_shape) for image in images])
-        return softmax(trained.logits(images).astype(np.float64))
+    def predict(images: NDArray[np.uint8]) -> NDArray[np.floating]:
+        stacked = np.stack([to_image(image, trained.image_shape) for image in images])
+        return softmax(trained.logits(stacked).astype(np.float64))
 
     pieces = [part for piece in find_pieces(ink.strength) for part in split_piece(piece, predict)]
     lines = group_lines(pieces)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,7 +77,7 @@ def evaluate(
     model: TrainedModel | Sequential,
     dataset: Dataset,
     preparation: Preparation | None = None,
-    loss=None,
+    loss: Any = None,
 ) -> Evaluation:
     """Run a model over a data set.
 
