@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,7 +103,7 @@ def read_sheet(picture: NDArray[np.uint8], trained: TrainedModel) -> Reading:
     except BlankImageError as error:
         return Reading(rejected=str(error), steps={"picture": picture})
 
-    def predict(images: NDArray[np.uint8]) -> NDArray[np.floating]:
+    def predict(images: Any) -> NDArray[np.floating]:
         stacked = np.stack([to_image(image, trained.image_shape) for image in images])
         return softmax(trained.logits(stacked).astype(np.float64))
 
