@@ -124,5 +124,8 @@ def evaluate(
             "they are not; its weights are damaged or its training diverged: use another model"
         )
     logits = model.logits(outputs)
-    mean, _ = loss(outputs, dataset.labels) if loss else CrossEntropyLoss()(logits, dataset.labels)
-    return Evaluation(dataset.labels, logits.argmax(axis=1), softmax(logits), float(mean))
+    if loss:
+        mean = loss.value(outputs, dataset.labels)
+    else:
+        mean = CrossEntropyLoss().value(logits, dataset.labels)
+    return Evaluation(dataset.labels, logits.argmax(axis=1), softmax(logits), mean)
