@@ -159,10 +159,10 @@ class Conv2d(TileLayer):
         if self.connection_table is not None:
             connections = np.flatnonzero(self.connection_table.T).astype(np.intp)
         return ops.Conv2d(
-            self.out_channels,
-            self.kernel_size,
             offset("weight"),
             offset("bias"),
+            self.out_channels,
+            self.kernel_size,
             self.stride,
             self.padding,
             self.dilation,

@@ -78,7 +78,7 @@ class Linear(TileLayer):
         return self.chain.backward_squared(d2y)
 
     def tile_op(self, offset: Offset) -> ops.Op:
-        return ops.Linear(self.out_features, offset("weight"), offset("bias"))
+        return ops.Linear(offset("weight"), offset("bias"), self.out_features)
 
     def __repr__(self) -> str:
         return f"Linear({self.in_features}, {self.out_features})"

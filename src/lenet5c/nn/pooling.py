@@ -193,7 +193,7 @@ class Subsample2d(TileLayer):
         return self.chain.backward_squared(d2y, squared)
 
     def tile_op(self, offset: Offset) -> ops.Op:
-        return ops.Subsample2d(self.kernel_size, offset("weight"), offset("bias"))
+        return ops.Subsample2d(offset("weight"), offset("bias"), self.kernel_size)
 
     def __repr__(self) -> str:
         return f"Subsample2d({self.channels}, kernel_size={self.kernel_size})"
