@@ -247,7 +247,12 @@ def test_a_training_that_fails(tmp_path, call):
     (folder / "config.json").write_text("{")
     result = call("fast", "--seeds", 1, "--epochs", 1, "--out", "report")
     assert_one_line(
-        result, 1, "fast, seed 0", folder.name, "config.json cannot be read", "same command again"
+        result,
+        1,
+        "fast, seed 0",
+        folder.name,
+        "config.json must be a run's configuration",
+        "same command again",
     )
 
 

@@ -183,11 +183,11 @@ class Display:
 
     def start(self, trainer, config):
         """Print what is trained, and show the bar."""
+        shape = " x ".join(map(str, trainer.model.input_shape))
         count, validation = len(trainer.train_set), len(trainer.validation_set or ())
         self.line(
-            f"LeNet-5, {trainer.model.num_params:,} parameters, "
-            f"{' x '.join(map(str, trainer.model.input_shape))} input; {count:,} images to train on, "
-            f"{validation:,} to validate; seed {config.seed}\nkernels {kernels.isa}, "
+            f"LeNet-5, {trainer.model.num_params:,} parameters, {shape} input; {count:,} images to "
+            f"train on, {validation:,} to validate; seed {config.seed}\nkernels {kernels.isa}, "
             f"{kernels.get_num_threads()} threads; results in {config.folder}"
         )
         if count < FEW and not config.settings.distortion and trainer.epoch == 0:
