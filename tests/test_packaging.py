@@ -40,7 +40,7 @@ for isa in {names}:
 
 
 def run(code, cwd, before=()):
-    """The output of the code in an interpreter that sees the installed packages only."""
+    """Return the output of the code in an interpreter that sees the installed packages only."""
     environment = {
         key: value for key, value in os.environ.items() if key not in ("LENET5C_ISA", "PYTHONPATH")
     }

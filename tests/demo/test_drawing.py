@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from demo_digits import strokes_of
+from drawn.demo_digits import strokes_of
 
 from lenet5c.datasets import mnist
 from lenet5c.demo.drawing import USUAL_WIDTH, DrawingError, parse_strokes, render

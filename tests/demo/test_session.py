@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 import pytest
-from demo_digits import strokes_of
+from drawn.demo_digits import strokes_of
 
 from lenet5c.datasets import Dataset, DatasetError, Preparation, Source
 from lenet5c.demo import samples as samples_module

@@ -4,6 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import CapsuleType, disjoint_base
 
+from lenet5c.kernels.engine._update import Update
+
 _Floats = NDArray[np.float32]
 _Samples = NDArray[np.float32] | NDArray[np.uint8]
 
@@ -60,6 +62,15 @@ class Program:
         by_sample: bool = False,
         distort: Any = None,
     ) -> tuple[float, int]: ...
+    def loss(
+        self,
+        samples: _Floats,
+        labels: NDArray[np.int32],
+        num_threads: int,
+        loss: str,
+        setting: float = 0.0,
+        targets: _Floats | None = None,
+    ) -> float: ...
     def train_steps(
         self,
         samples: _Samples,
@@ -68,7 +79,7 @@ class Program:
         grads: _Floats,
         num_threads: int,
         batch_size: int,
-        update: Any,
+        update: Update,
         record: Any,
         loss: str = "cross_entropy",
         setting: float = 0.0,

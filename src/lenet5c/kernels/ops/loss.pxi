@@ -29,7 +29,8 @@ cdef double cross_entropy(
     for k in range(K):
         e = exponential(v16_sub(v16_load(z + k * 16), highest))
         norm = v16_add(norm, e)
-        v16_store(dz + k * 16, e)
+        if dz is not NULL:
+            v16_store(dz + k * 16, e)
     v16_store(peak, highest)
     v16_store(total, norm)
     for lane in range(lanes):
@@ -40,6 +41,8 @@ cdef double cross_entropy(
             mean /= K
         fit = (1 - <double>smoothing) * z[labels[lane] * 16 + lane] + smoothing * mean
         loss += logarithm(total[lane]) + peak[lane] - fit
+    if dz is NULL:
+        return loss
     for k in range(K):
         e = v16_sub(v16_div(v16_load(dz + k * 16), norm), v16_set1(smoothing / K))
         v16_store(dz + k * 16, e)
@@ -66,7 +69,8 @@ cdef double squared_error(
         for lane in range(16):
             error = z[k * 16 + lane] - targets[lane * K + k] if lane < lanes else 0
             total[lane] += <double>error * error
-            dz[k * 16 + lane] = error * scale
+            if dz is not NULL:
+                dz[k * 16 + lane] = error * scale
     for lane in range(lanes):
         loss += total[lane]
     return loss
@@ -77,10 +81,12 @@ cdef double maximum_likelihood(
 ) noexcept nogil:
     cdef Py_ssize_t lane
     cdef double loss = 0
-    memset(dz, 0, K * 16 * sizeof(float))
+    if dz is not NULL:
+        memset(dz, 0, K * 16 * sizeof(float))
     for lane in range(lanes):
         loss += z[labels[lane] * 16 + lane]
-        dz[labels[lane] * 16 + lane] = scale
+        if dz is not NULL:
+            dz[labels[lane] * 16 + lane] = scale
     return loss
 
 
@@ -103,11 +109,14 @@ cdef double maximum_a_posteriori(
     for k in range(K):
         e = exponential(v16_sub(lowest, v16_load(z + k * 16)))
         norm = v16_add(norm, e)
-        v16_store(dz + k * 16, e)
+        if dz is not NULL:
+            v16_store(dz + k * 16, e)
     v16_store(least, lowest)
     v16_store(total, norm)
     for lane in range(lanes):
         loss += <double>z[labels[lane] * 16 + lane] - least[lane] + logarithm(total[lane])
+    if dz is NULL:
+        return loss
     for k in range(K):
         v16_store(dz + k * 16, v16_sub(v16_zero(), v16_div(v16_load(dz + k * 16), norm)))
     for lane in range(lanes):
