@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lenet5c.datasets import Dataset, Distortion, Preparation, Source
-from lenet5c.nn import LeNet5, LeNet5_1998
+from lenet5c.nn import LOSSES, LeNet5, LeNet5_1998
+from lenet5c.optim import OPTIMIZERS, SCHEDULES
 from lenet5c.recipes.kind import Kind, further_settings
-from lenet5c.recipes.registry import LOSSES, OPTIMIZERS, SCHEDULES
 from lenet5c.training import TrainedModel, Trainer
 
 if TYPE_CHECKING:
