@@ -4,8 +4,8 @@ import sys
 from importlib import import_module
 
 try:
+    from argparse import Namespace
     from collections.abc import Sequence
-    from difflib import get_close_matches
 
     import lenet5c
     from lenet5c.commands import cli
@@ -18,7 +18,7 @@ COMMANDS = {
     "train": "train LeNet-5 on MNIST or on images of your own",
     "evaluate": "measure a trained model, or compare two",
     "predict": "read the digits in pictures",
-    "demo": "draw a digit in the browser, and watch the net read it",
+    "demo": "draw a digit in the browser, and watch the net classify it",
     "export": "take a model elsewhere: ONNX, one C file, PyTorch",
     "summary": "show a model layer by layer",
     "data": "look at a folder of images, or fetch a data set",
@@ -32,11 +32,11 @@ COMMANDS = {
 def make_parser(*names: str) -> cli.Parser:
     """Return the parser of all commands; only those of `names` are loaded and have options."""
     parser = cli.Parser("lenet5c", description="LeNet-5 on a CPU.")
-    version = f"lenet5c {lenet5c.__version__}"
-    parser.add_argument(
-        "--version", "-V", action="version", version=version, help="print the version"
+    parser.add_argument("--version", "-V", action="store_true", help="print the version")
+    version = f"lenet5c {lenet5c.__version__}\n"
+    parser.set_defaults(
+        run=lambda options: cli.say(version if options.version else parser.format_help(), end="")
     )
-    parser.set_defaults(run=lambda options: parser.print_help())
     commands = parser.add_subparsers(
         title="commands (lenet5c COMMAND --help tells more)", metavar="COMMAND", prog="lenet5c"
     )
@@ -56,6 +56,8 @@ def main(argv: Sequence[object] | None = None) -> int:
     cli.prepare_streams()
     name = arguments[0] if arguments else "-"
     if name not in COMMANDS and not name.startswith("-"):
+        from difflib import get_close_matches
+
         close = "".join(
             f"did you mean {match}?" for match in get_close_matches(name.lower(), COMMANDS, 1)
         )
@@ -70,7 +72,7 @@ def main(argv: Sequence[object] | None = None) -> int:
     return cli.run(options.prog, _run, options)
 
 
-def _run(options) -> int | None:
+def _run(options: Namespace) -> int | None:
     if getattr(options, "threads", None) is not None:
         lenet5c.set_num_threads(options.threads)
     return options.run(options)

@@ -1,10 +1,14 @@
-"""Files: atomic writes, and tensor files (safetensors with one JSON text), the form of models and checkpoints."""
+"""Files: atomic writes, digests, and tensor files, the form of models and checkpoints."""
 
 import hashlib
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
@@ -14,7 +18,7 @@ from lenet5c.errors import RunError
 KEY = "lenet5c"
 
 
-def write_bytes(path, content):
+def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
     """Replace the file at `path` atomically.
 
     A crash leaves the old file; the temporary file is reused by the next write.
@@ -36,22 +40,38 @@ def write_bytes(path, content):
         raise OSError(error.errno, error.strerror or str(error), str(path)) from None
 
 
-def write_json(path, value):
+def write_json(path: str | os.PathLike[str], value: object) -> None:
+    """Write `value` as indented JSON, atomically."""
     write_bytes(path, (json.dumps(value, indent=2) + "\n").encode())
 
 
-def write_json_lines(path, values):
+def write_json_lines(path: str | os.PathLike[str], values: Iterable[object]) -> None:
+    """Write each value as a line of JSON, atomically."""
     write_bytes(path, "".join(json.dumps(value) + "\n" for value in values).encode())
 
 
-def write_tensors(path, kind, tensors, metadata):
-    """Write arrays and metadata; equal content gives equal bytes."""
-    text = json.dumps({"kind": kind, "version": 1, "digest": digest(tensors), **metadata})
+def write_tensors(
+    path: str | os.PathLike[str],
+    kind: str,
+    tensors: dict[str, NDArray[Any]],
+    metadata: dict[str, Any],
+) -> None:
+    """Write arrays and metadata as a safetensors file; equal content gives equal bytes."""
+    text = json.dumps({"kind": kind, "version": 1, "digest": digest_tensors(tensors), **metadata})
     write_bytes(path, save(tensors, {KEY: text}))
 
 
-def read_tensors(path, kind):
-    """(tensors, metadata) of a file of this kind. The file is not trusted: anything odd is a RunError."""
+def read_tensors(
+    path: str | os.PathLike[str], kind: str
+) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Return the tensors and metadata of a file of this kind, which is not trusted.
+
+    Raises
+    ------
+    FileNotFoundError
+    RunError
+        The file is of another kind, or damaged.
+    """
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = json.loads((file.metadata() or {}).get(KEY, "null"))
@@ -68,25 +88,39 @@ def read_tensors(path, kind):
         RecursionError,
     ) as error:
         raise RunError(
-            f"{path} is no readable safetensors file ({error}); train again or name another file"
+            f"{path} must be a safetensors file, got one that cannot be read ({error}); "
+            "train again or name another file"
         ) from None
     if not isinstance(metadata, dict) or metadata.get("kind") != kind:
         raise RunError(
-            f"{path} is not a lenet5c {kind} file; name one that lenet5c train has written"
+            f"{path} must be a {kind} file of lenet5c, got another kind of safetensors file; "
+            "name one that lenet5c train has written"
         )
     if metadata.get("version") != 1:
-        raise RunError(
-            f"{path} has the format version {metadata.get('version')!r}; this lenet5c reads version 1"
-        )
-    if metadata.get("digest") != digest(tensors):
-        raise RunError(f"{path} is damaged: its values are not those that were written")
+        raise RunError(f"{path} must be of format version 1, got {metadata.get('version')!r}")
+    if metadata.get("digest") != digest_tensors(tensors):
+        raise RunError(f"{path} must have the digest of its values, got another; it is damaged")
     return tensors, metadata
 
 
-def digest(tensors):
-    """SHA-256 of names and values."""
+def digest(*parts: str | bytes | Path | NDArray[Any]) -> str:
+    """Return the SHA-256 of `parts`, one after another, in hexadecimal digits.
+
+    Text counts as UTF-8, an array as its bytes in C order, a path as the content of the file.
+    """
     sha = hashlib.sha256()
-    for name in sorted(tensors):
-        sha.update(f"{name} {tensors[name].dtype} {tensors[name].shape}\n".encode())
-        sha.update(tensors[name].tobytes())
+    for part in parts:
+        if isinstance(part, Path):
+            with open(part, "rb") as file:
+                hashlib.file_digest(file, lambda: sha)
+        elif isinstance(part, str):
+            sha.update(part.encode())
+        else:
+            sha.update(part if isinstance(part, bytes) else np.ascontiguousarray(part).data)
     return sha.hexdigest()
+
+
+def digest_tensors(tensors: dict[str, NDArray[Any]]) -> str:
+    """Return the SHA-256 of names, types, shapes and values."""
+    named = ((f"{name} {a.dtype} {a.shape}\n", a) for name, a in sorted(tensors.items()))
+    return digest(*(part for pair in named for part in pair))

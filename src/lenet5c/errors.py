@@ -1,8 +1,8 @@
-"""Errors that are no fault of the program: their one line says what to do, and a user sees no traceback."""
+"""Errors that are no fault of the program: their one line says what to do."""
 
 
 class UserError(ValueError):
-    """An argument, option or file that cannot be used; the message names it, its value and the remedy."""
+    """An argument, option or file that cannot be used; commands show it without a traceback."""
 
 
 class MissingExtraError(UserError, ImportError):
@@ -10,8 +10,8 @@ class MissingExtraError(UserError, ImportError):
 
 
 class RunError(UserError):
-    """A run folder, a checkpoint or a model file that cannot be used; the message has the reason and the remedy."""
+    """A run folder, checkpoint or model file that cannot be used, or its model's outputs."""
 
 
 class NonFiniteError(ArithmeticError):
-    """A loss, a parameter or a second derivative that is no longer a finite number."""
+    """A loss, a parameter, an output or a second derivative that is no longer a finite number."""

@@ -7,9 +7,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import run_python, write_idx_files
 from faulty_server import running_server
+from idx_files import write_idx_files
 from pictures_on_disk import write_pictures
+from processes import run_python
 
 from lenet5c.__main__ import main
 from lenet5c.datasets.registry import NAMED_SETS, RemoteFile
@@ -92,7 +93,7 @@ def test_pixel_statistics_are_those_of_training(command, idx_files, mnist_slice)
     assert (
         abs(found["mean"][0] - pixels.mean()) < 1e-4 and abs(found["std"][0] - pixels.std()) < 1e-4
     )
-    assert sum(found["counts"]["train"]) == 2000 and found["kinds"] == {"grey": 2500}
+    assert sum(found["counts"]["train"]) == 2000 and found["kinds"] == {"gray": 2500}
     assert found["warnings"] == []
 
 

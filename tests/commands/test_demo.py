@@ -30,7 +30,7 @@ def run(*arguments, cwd):
         (["--port", "http"], ["--port", "http"]),
         (["--model", "nothing"], ["nothing", "which does not exist", "a model file"]),
         (["--model", "empty"], ["empty", "model.safetensors", "run"]),
-        (["--model", "junk"], ["junk is no readable safetensors file"]),
+        (["--model", "junk"], ["junk must be a safetensors file"]),
         (["--data", "empty"], ["empty"]),
         (["--samples", "junk"], ["--samples is", "junk", "no folder"]),
         (["--threads", "0"], ["--threads", "0"]),
@@ -88,9 +88,8 @@ def test_from_start_to_ctrl_c(number, tmp_path):
 
 def test_models(tmp_path):
     trained = pretrained()
-    for usual in (None, "best"):
-        assert demo.describe_model(usual) == "the model that comes with lenet5c"
-        assert demo.recorded_data(usual) is None
+    assert demo.describe_model("best") == "the model that comes with lenet5c"
+    assert demo.recorded_data("best") is None
     save_model(tmp_path / "model.safetensors", trained)
     for path in (tmp_path, tmp_path / "model.safetensors"):
         assert (open_model(path).model.vector == trained.model.vector).all()
@@ -132,7 +131,10 @@ def test_help(capsys):
 
 
 def test_the_parser_is_cheap():
-    code = "import sys; from lenet5c.__main__ import make_parser; make_parser('demo'); print('numpy' in sys.modules)"
+    code = (
+        "import sys; from lenet5c.__main__ import make_parser; make_parser('demo'); "
+        "print('numpy' in sys.modules)"
+    )
     environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60
@@ -159,12 +161,12 @@ def test_the_scripts_are_javascript():
             assert done.returncode == 0, done.stderr
 
 
-COLOURS = """text page, text card, quiet page, quiet card, quiet paper, accent card, accent accent-soft,
-             on-accent accent, good accent-soft, bad accent-soft"""
+COLORS = """text page, text card, quiet page, quiet card, quiet paper, accent card,
+             accent accent-soft, on-accent accent, good accent-soft, bad accent-soft"""
 
 
-def luminance(colour):
-    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+def luminance(color):
+    parts = [int(color[i : i + 2], 16) / 255 for i in (1, 3, 5)]
     red, green, blue = (
         part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts
     )
@@ -188,7 +190,7 @@ def test_contrast():
         len(schemes) == 3 and schemes[1] == schemes[2]
     )  # light, dark by the system, dark by the button
     for scheme in schemes:
-        for text, ground in map(str.split, COLOURS.split(",")):
+        for text, ground in map(str.split, COLORS.split(",")):
             assert contrast(scheme[text], scheme[ground]) >= 4.5, (text, ground)
         for ground in ("card", "page", "paper"):
             assert contrast(scheme["edge"], scheme[ground]) >= 3, ground

@@ -34,7 +34,7 @@ WELL = {
 
 
 def facts(**changes):
-    """The facts of a machine where all is well, but for these changes; mappings are merged."""
+    """Return the facts of a machine where all is well, with changes; mappings are merged."""
     result = copy.deepcopy(WELL)
     for name, change in changes.items():
         result[name] = result[name] | change if isinstance(change, dict) else change
@@ -159,31 +159,21 @@ def test_report_is_aligned_and_shows_what_is_known():
     values = [line[len("  GOMP_SPINCOUNT  ") :] for line in lines]
     assert all(value and not value.startswith(" ") for value in values)
     assert "1.2.3 in /site-packages/lenet5c" in values and "openblas /lib/openblas.so" in values
-    assert "not known" in doctor.report(facts(libraries=None), [])
+    assert "not known (pip install 'lenet5c[doctor]'" in doctor.report(facts(libraries=None), [])
     assert "FAILED" in doctor.report(facts(self_check={"same_bits": False}), [])
 
 
-def test_libraries_in_maps():
-    text = """\
-55d0-55d1 r--p 0 08:01 1  /usr/bin/python3
-7f00-7f01 r--p 0 08:01 2  /usr/lib/libgomp.so.1.0.0
-7f01-7f02 r-xp 0 08:01 2  /usr/lib/libgomp.so.1.0.0
-7f02-7f03 r--p 0 08:01 3  /a b/lenet5c.libs/libgomp-a34b3233.so.1.0.0
-7f03-7f04 r--p 0 08:01 4  /opt/lib/libomp.so.5 (deleted)
-7f04-7f05 r--p 0 08:01 5  /opt/lib/libiomp5.so
-7f05-7f06 r--p 0 08:01 6  /numpy.libs/libscipy_openblas64_-32a4b2a6.so
-7f06-7f07 r--p 0 08:01 7  /lib/libompd.so
-7f07-7f08 r--p 0 08:01 8  /lib/libm.so.6
-7f08-7f09 rw-p 0 00:00 0  [heap]
-7f09-7f10 rw-p 0 00:00 0
-"""
-    assert [(library["kind"], library["path"]) for library in doctor.libraries_in_maps(text)] == [
-        ("libgomp", "/usr/lib/libgomp.so.1.0.0"),
-        ("libgomp", "/a b/lenet5c.libs/libgomp-a34b3233.so.1.0.0"),
-        ("libomp", "/opt/lib/libomp.so.5"),
-        ("libiomp", "/opt/lib/libiomp5.so"),
-        ("openblas", "/numpy.libs/libscipy_openblas64_-32a4b2a6.so"),
-    ]
+def test_without_threadpoolctl_the_libraries_are_not_known(monkeypatch):
+    monkeypatch.setitem(sys.modules, "threadpoolctl", None)
+    assert doctor.list_libraries() is None
+
+
+def test_the_openmp_of_this_process_is_among_the_libraries():
+    pytest.importorskip("threadpoolctl")
+    found = doctor.examine()
+    loaded = [os.path.realpath(each["path"]) for each in found["libraries"]]
+    if found["openmp"]["library"]:
+        assert os.path.realpath(found["openmp"]["library"]) in loaded
 
 
 def run(*arguments, cwd, **environment):

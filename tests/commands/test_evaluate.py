@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import write_idx_files
+from idx_files import write_idx_files
 
 from lenet5c import nn
 from lenet5c.__main__ import main, make_parser
@@ -26,7 +26,7 @@ from lenet5c.training import (
 
 @pytest.fixture
 def run(capsys):
-    """Runs the command in this process; returns the exit code, standard output and standard error."""
+    """Run the command in this process; return the exit code, output and errors."""
 
     def command(*arguments):
         try:
@@ -40,7 +40,7 @@ def run(capsys):
 
 @pytest.fixture
 def other(tmp_path):
-    """A model file: the shipped model with some weights changed."""
+    """Return a model file: the shipped model with some weights changed."""
     trained = pretrained()
     trained.model.vector[:] += 0.1 * np.random.default_rng(0).standard_normal(
         trained.model.num_params
@@ -85,12 +85,12 @@ def test_text_without_options_is_the_shipped_model_on_mnist(run):
     code, said, _ = run()
     assert code == 0 and "Accuracy: 99.58% (9958/10000), 95% interval 99.43 to 99.69%" in said
     assert max(map(len, said.splitlines())) <= 100
-    assert "The surest 10 of 42 mistakes:" in said and "mean of classes" in said
+    assert "The 10 most confident of 42 misclassified images:" in said and "mean of classes" in said
 
 
 def test_a_comparison_is_mcnemars(run, idx_files, mnist_slice, other):
     _, test = mnist_slice
-    code, said, _ = run("best", "--data", idx_files, "--compare", other, "--json")
+    _, said, _ = run("best", "--data", idx_files, "--compare", other, "--json")
     compared = json.loads(said)["compare"]
     a, b = (
         m.probabilities(test.images).argmax(axis=1) == test.labels
@@ -102,7 +102,7 @@ def test_a_comparison_is_mcnemars(run, idx_files, mnist_slice, other):
         expected.only_b,
         expected.p_value,
     )
-    assert (compared["both_right"], compared["both_wrong"]) == (
+    assert (compared["both_correct"], compared["both_wrong"]) == (
         int((a & b).sum()),
         int((~a & ~b).sum()),
     )
@@ -130,7 +130,7 @@ def test_a_p_value_in_words(only_first, only_second, words):
         "only_second": only_second,
         "p_value": test.p_value,
     }
-    assert words in evaluate.verdict("A", other)
+    assert words in evaluate.interpret("A", other)
 
 
 def test_files(run, tmp_path, idx_files, other):
@@ -194,7 +194,7 @@ def test_no_mistake_at_all(run, tmp_path, mnist_slice):
     right = np.flatnonzero(pretrained().probabilities(test.images).argmax(axis=1) == test.labels)
     folder = write_idx_files(tmp_path / "right", train, test.take(right))
     code, said, complained = run("--data", folder, "--out", tmp_path / "out")
-    assert code == 0 and complained == "" and "100.00%" in said and "mistakes" not in said
+    assert code == 0 and complained == "" and "100.00%" in said and "misclassified" not in said
 
 
 def test_models_of_other_kinds(run, tmp_path):
@@ -228,7 +228,7 @@ def test_models_of_other_kinds(run, tmp_path):
     assert code == 0 and complained == "" and "matched by number" in said and "x" * 60 not in said
     page = (tmp_path / "out/evaluation.html").read_text(encoding="utf-8")
     assert "<b>" not in page and "&lt;b&gt;" in page and "犬" in page
-    assert_bad_use(run("best", "--data", folder), "1 channel", "have 3")
+    assert_bad_use(run("best", "--data", folder), "1 channel", "got 3")
     assert_bad_use(run(tmp_path, "--data", "mnist"), "3 channels", "have 1")
 
 
@@ -242,13 +242,13 @@ def test_bad_use(run, tmp_path, idx_files):
     (tmp_path / "config.json").write_text("{}")
     assert_bad_use(run("--out", tmp_path), "--out", "holds a run")
     (tmp_path / "file").write_text("")
-    assert_bad_use(run("--out", tmp_path / "file"), "--out", "cannot be a folder")
+    assert_bad_use(run("--out", tmp_path / "file"), "--out", "which cannot be one")
     (tmp_path / "empty").mkdir()
     assert_bad_use(run(tmp_path / "empty"), "a folder without model.safetensors")
     two = TrainedModel(nn.LeNet5(2), Preparation((32, 32)), ("cat", "dog"))
     save_model(tmp_path / "two.safetensors", two)
     assert_bad_use(
-        run(tmp_path / "two.safetensors", "--data", idx_files), "10 classes", "the model 2"
+        run(tmp_path / "two.safetensors", "--data", idx_files), "got 10", "the model's 2 classes"
     )
 
 
@@ -273,6 +273,7 @@ def test_the_examples_in_its_help_are_commands():
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX shell")
 def test_as_a_process_with_a_pipe_that_closes(idx_files):
-    command = f"{shlex.quote(sys.executable)} -m lenet5c evaluate --data {shlex.quote(str(idx_files))} | head -n 1"
+    python, data = shlex.quote(sys.executable), shlex.quote(str(idx_files))
+    command = f"{python} -m lenet5c evaluate --data {data} | head -n 1"
     done = subprocess.run(command, shell=True, capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.startswith("best: LeNet5") and done.stderr == ""

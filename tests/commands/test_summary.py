@@ -58,7 +58,7 @@ def test_a_model_file_a_run_and_the_model_of_the_package(tmp_path, capsys):
     [
         (["nothing-here"], "got nothing-here, which does not exist"),
         (["."], "a folder without model.safetensors"),
-        (["best", "--classes", "3"], "--classes is for a net that is not trained"),
+        (["best", "--classes", "3"], "--classes must be left out for a trained model"),
         (["--input", "1x8x8"], "at least 16 pixels"),
     ],
 )

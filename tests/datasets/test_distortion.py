@@ -1,4 +1,4 @@
-"""Distortions: what they do to an image, what their draws depend on, and that training sees the very same bits."""
+"""Distortions: their effect on an image, their draws, and the same bits in training."""
 
 import copy
 import json
@@ -91,7 +91,8 @@ class TestWarp:
             images, warped, reference.distortion_keys(3, 2, 5), strict=True
         ):
             expected = reference.distort(image, int(key), distortion.to_dict())
-            # A position has a rounding error of some 1e-5 pixels where the map is steep; times how steep the image is.
+            # A position has a rounding error of some 1e-5 pixels where the map is steep, times the
+            # slope of the image.
             slope = 255 * reach(int(key), distortion.to_dict(), *shape[1:])
             assert_allclose(result, expected, rtol=0, atol=1e-3 + 1e-6 * slope)
 
@@ -107,7 +108,7 @@ class TestWarp:
         images = some_images(20, 2, 9, 30)
         assert_array_equal(Distortion(flip=1)(images, 0), images[..., ::-1])
 
-    def test_stays_within_grey_levels(self):
+    def test_stays_within_gray_levels(self):
         warped = EVERYTHING(some_images(50, 1, 20, 20), 0)
         assert warped.min() >= 0 and warped.max() <= 255
 
@@ -356,7 +357,7 @@ class TestTrainer:
             run.run()
 
     def test_never_distorts_what_it_validates_on(self, mnist_slice):
-        """All images black after a shift out of sight: only those of the validation set are recognised by chance."""
+        """Shift all training images out of sight: only validation images are recognized."""
         data = Dataset(np.full((64, 1, 32, 32), 255, np.uint8), np.zeros(64, int), 10)
         seen = []
         run = trainer(data, Distortion(translation=1000), epochs=1)
@@ -407,16 +408,14 @@ class TestSettings:
         assert Distortion.from_dict(json.loads(json.dumps(distortion.to_dict()))) == distortion
 
     def test_an_unknown_name_is_refused(self):
-        with pytest.raises(
-            ValueError, match="name is 'wild'; it should be one of paper1998, modern"
-        ):
+        with pytest.raises(ValueError, match="name must be one of paper1998, modern, got 'wild'"):
             Distortion.named("wild")
 
     def test_dicts_from_files_are_checked(self):
         values = Distortion().to_dict()
         with pytest.raises(TypeError, match="values must be a dict, got list"):
             Distortion.from_dict([1])
-        with pytest.raises(ValueError, match="values has 'sheer'"):
+        with pytest.raises(ValueError, match="values must have .*got 'sheer'"):
             Distortion.from_dict(
                 {name if name != "shear" else "sheer": value for name, value in values.items()}
             )
@@ -426,10 +425,10 @@ class TestSettings:
     @pytest.mark.parametrize(
         "seed, epoch, error, text",
         [
-            (-1, 0, ValueError, "seed is -1"),
-            (0, -2, ValueError, "epoch is -2"),
-            (0.5, 0, TypeError, "seed is 0.5"),
-            (0, True, TypeError, "epoch is True"),
+            (-1, 0, ValueError, "seed must not be negative, got -1"),
+            (0, -2, ValueError, "epoch must not be negative, got -2"),
+            (0.5, 0, TypeError, "seed must be an int, got 0.5"),
+            (0, True, TypeError, "epoch must be an int, got True"),
         ],
     )
     def test_seed_and_epoch_are_checked(self, seed, epoch, error, text):
@@ -443,7 +442,7 @@ class TestSettings:
         np.testing.assert_array_equal(pickle.loads(pickle.dumps(used))(images), expected)
 
     def test_an_epoch_needs_a_distortion(self):
-        with pytest.raises(TypeError, match="distortion is a dict"):
+        with pytest.raises(TypeError, match="distortion must be a Distortion, got dict"):
             EpochDistortion({}, 0)
 
     @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from faulty_server import running_server
 
-from lenet5c.datasets.cache import locked
-from lenet5c.datasets.download import DownloadError, Patience, digest, fetch, is_complete
+from lenet5c.datasets.cache import lock
+from lenet5c.datasets.download import DownloadError, Patience, fetch, is_complete
 from lenet5c.datasets.registry import NAMED_SETS, RemoteFile
 
 CONTENT = np.random.default_rng(0).bytes(100_000)
@@ -116,7 +116,7 @@ def test_a_redirect_to_the_same_is_followed(server, tmp_path):
 
 def test_what_broke_off_is_continued_by_the_same_and_by_another_server(server, tmp_path):
     with pytest.raises(DownloadError):
-        # Each attempt brings half of the rest, so that it ends by having it all: stop it with the first.
+        # Each attempt brings half of the rest, until all is there: stop after the first.
         fetch(remote(server, "half"), tmp_path, patience=Patience(pause=0.0, attempts=1))
     done = (tmp_path / ".a.gz.part").stat().st_size
     assert done == len(CONTENT) // 2
@@ -183,11 +183,6 @@ def test_a_folder_that_cannot_be_written_is_no_fault_of_the_network(server, tmp_
         fetch(remote(server, "good", "good"), tmp_path, patience=QUICK)
 
 
-def test_digest_of_a_file(tmp_path):
-    (tmp_path / "a").write_bytes(CONTENT)
-    assert digest(tmp_path / "a") == SHA256
-
-
 def test_every_published_file_is_fully_described():
     for named in NAMED_SETS.values():
         for file in named.files:
@@ -204,10 +199,10 @@ def test_one_process_at_a_time(tmp_path):
     waited, order = threading.Event(), []
 
     def second():
-        with locked(tmp_path / "lock", waited.set, pause=0.001):
+        with lock(tmp_path / "lock", waited.set, pause=0.001):
             order.append("second")
 
-    with locked(tmp_path / "lock"):
+    with lock(tmp_path / "lock"):
         thread = threading.Thread(target=second)
         thread.start()
         assert waited.wait(10)

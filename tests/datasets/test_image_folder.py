@@ -8,9 +8,9 @@ import pytest
 from pictures_on_disk import write_pictures
 
 from lenet5c.datasets import DatasetError, image_folder, open_source
-from lenet5c.datasets.folder_files import folder_files, natural
+from lenet5c.datasets.conversion import to_image
+from lenet5c.datasets.folder_files import list_folder, natural_key
 from lenet5c.datasets.image_folder import set_aside
-from lenet5c.datasets.whole import to_image
 
 Image = pytest.importorskip("PIL.Image")
 
@@ -111,7 +111,7 @@ def test_classes_are_sorted_as_people_do(tmp_path):
         write_pictures(tmp_path / name, 3)
     found = image_folder(tmp_path).train.class_names
     assert found == ("2", "10", "A", "a", "b", "B2", "b10", "é", "猫")
-    assert sorted(reversed(names), key=natural) == list(found)
+    assert sorted(reversed(names), key=natural_key) == list(found)
 
 
 def test_a_class_is_its_name_in_one_form_of_unicode(tmp_path):
@@ -134,18 +134,18 @@ def test_more_classes_than_a_byte_counts(tmp_path):
     assert source.train.class_names[299] == "299"
 
 
-def test_colours_and_greys(tmp_path):
-    grey = in_parts(tmp_path / "grey", ("train", "test"), (3, 2))
-    Image.fromarray(np.full((12, 12, 3), 9, np.uint8)).save(grey / "train" / "cat" / "5.png")
-    assert image_folder(grey).train.images.shape == (7, 1, 12, 12)
-    assert image_folder(grey, channels=3).train.images.shape == (7, 3, 12, 12)
-    colour = in_parts(tmp_path / "colour", ("train", "test"), (3, 2))
-    picture = write_pictures(colour / "test" / "dog", 1, channels=3)[0]
-    source = image_folder(colour)
+def test_colors_and_grays(tmp_path):
+    gray = in_parts(tmp_path / "gray", ("train", "test"), (3, 2))
+    Image.fromarray(np.full((12, 12, 3), 9, np.uint8)).save(gray / "train" / "cat" / "5.png")
+    assert image_folder(gray).train.images.shape == (7, 1, 12, 12)
+    assert image_folder(gray, channels=3).train.images.shape == (7, 3, 12, 12)
+    color = in_parts(tmp_path / "color", ("train", "test"), (3, 2))
+    picture = write_pictures(color / "test" / "dog", 1, channels=3)[0]
+    source = image_folder(color)
     assert source.train.images.shape == (6, 3, 12, 12)
     assert (source.train.images[:, 0] == source.train.images[:, 2]).all()
     assert (source.test.images[2] == picture.transpose(2, 0, 1)).all()
-    assert (image_folder(colour, channels=1).test.images[2] == to_image(picture, (1, 12, 12))).all()
+    assert (image_folder(color, channels=1).test.images[2] == to_image(picture, (1, 12, 12))).all()
 
 
 @pytest.mark.parametrize(
@@ -334,7 +334,7 @@ def test_no_folder_at_all(tmp_path):
         image_folder(tmp_path / "nothing")
     (tmp_path / "file").write_text("?")
     with pytest.raises(DatasetError, match="not a folder"):
-        folder_files(tmp_path / "file")
+        list_folder(tmp_path / "file")
 
 
 def test_bad_arguments(root):

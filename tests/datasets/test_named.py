@@ -196,13 +196,14 @@ def test_a_wrong_member_of_an_archive_is_an_error(content, said, server, tmp_pat
 
 
 def test_a_huge_member_is_refused_before_it_is_read(server, tmp_path, monkeypatch):
+    named = emnist(server, "digits")
     monkeypatch.setattr("lenet5c.datasets.named.MOST_ZIPPED", 1000)
     with pytest.raises(DatasetError, match="declares"):
-        load_named(emnist(server, "digits"), folder=tmp_path, patience=QUICK)
+        load_named(named, folder=tmp_path, patience=QUICK)
     monkeypatch.setattr("lenet5c.datasets.named.MOST_ZIPPED", 1 << 20)
     monkeypatch.setattr("lenet5c.datasets.named.MOST_RAW", 1000)
     with pytest.raises(DatasetError, match="1000 that are allowed"):
-        load_named(emnist(server, "digits"), folder=tmp_path, patience=QUICK)
+        load_named(named, folder=tmp_path, patience=QUICK)
 
 
 def test_a_member_elsewhere_is_not_the_one_that_is_meant(server, tmp_path):

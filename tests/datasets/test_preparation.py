@@ -150,13 +150,18 @@ def test_values_to_the_bit(channels, with_mean_image, mean, std):
 def test_strided_and_read_only_images():
     images = random_images(4, 1, 28, 56)[::2, :, :, ::2]
     images.flags.writeable = False
-    for name in ("default", "pynet", "conv3x3"):
+    for name in ("default", "resized-centered", "unit-range"):
         prepare = Preparation.named(name)
         np.testing.assert_array_equal(prepare(images), prepare(np.ascontiguousarray(images)))
 
 
 def test_no_images_give_no_values():
-    assert Preparation.named("pynet")(np.zeros((0, 1, 28, 28), np.uint8)).shape == (0, 1, 32, 32)
+    assert Preparation.named("resized-centered")(np.zeros((0, 1, 28, 28), np.uint8)).shape == (
+        0,
+        1,
+        32,
+        32,
+    )
 
 
 @pytest.mark.parametrize(
@@ -263,10 +268,10 @@ def test_from_dict_refuses_an_unannounced_mean_image():
     ("name", "size", "black", "white"),
     [
         ("default", 32, -0.1307 / 0.3081, (1 - 0.1307) / 0.3081),
-        ("pynet", 32, -0.5, 0.5),
-        ("conv3x3", 28, 0.0, 1.0),
-        ("average-pool", 28, -0.1, 1.9),
-        ("mirrored", 32, -0.1307 / 0.3081, (1 - 0.1307) / 0.3081),
+        ("resized-centered", 32, -0.5, 0.5),
+        ("unit-range", 28, 0.0, 1.0),
+        ("double-range", 28, -0.1, 1.9),
+        ("resized", 32, -0.1307 / 0.3081, (1 - 0.1307) / 0.3081),
     ],
 )
 def test_named_ranges(name, size, black, white):
@@ -278,7 +283,7 @@ def test_named_ranges(name, size, black, white):
     assert values.max() == pytest.approx(white, abs=1e-6)
 
 
-def test_seed0_subtracts_the_mean_image_in_grey_levels():
+def test_mean_image_subtracts_the_mean_image_in_gray_levels():
     train, test = mnist()
     train, _ = train.split_last(1000)
     prepare = Preparation.named("mean-image", train.images)
@@ -292,7 +297,7 @@ def test_seed0_subtracts_the_mean_image_in_grey_levels():
 
 
 @pytest.mark.parametrize("images", [None, np.zeros((0, 1, 28, 28), np.uint8)])
-def test_seed0_needs_images(images):
+def test_mean_image_needs_images(images):
     with pytest.raises(ValueError, match="train_images must be given"):
         Preparation.named("mean-image", images)
 
@@ -300,7 +305,8 @@ def test_seed0_needs_images(images):
 def test_an_unknown_name_lists_the_names():
     with pytest.raises(
         ValueError,
-        match="default, mean-image, pynet, conv3x3, average-pool, mirrored, paper1998, got 'seed9'",
+        match="default, mean-image, resized, resized-centered, unit-range, double-range, "
+        "paper1998, got 'sharp'",
     ):
-        Preparation.named("seed9")
+        Preparation.named("sharp")
     assert module.NAMES == Preparation.NAMES

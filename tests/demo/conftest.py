@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lenet5c.datasets import Source
-from lenet5c.demo.server import make_server
+from lenet5c.demo.server import DemoServer
 from lenet5c.demo.session import Session
 from lenet5c.training import pretrained
 
@@ -95,7 +95,7 @@ def served(tmp_path):
 
     def serve(trained, open_data, samples=None):
         session = Session(trained, "a model", samples or tmp_path / "samples", open_data)
-        server = make_server(session)
+        server = DemoServer(session)
         servers.append(server)
         threading.Thread(
             target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True

@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 import pytest
-from demo_digits import DIGITS
+from drawn.demo_digits import DIGITS
 
 from lenet5c.datasets import Preparation, Source
 from lenet5c.nn import LeNet5
@@ -266,9 +266,9 @@ def test_sliders(page):
 def test_test_digits(page):
     page.press("#random")
     page.until(lambda: page.text("#pad-state"), lambda text: text.startswith("Test image"))
-    page.until(lambda: page.text("#sure"), lambda text: "right" in text or "wrong" in text)
+    page.until(lambda: page.text("#sure"), lambda text: "correct" in text or "wrong" in text)
     page.press("#wrong")
-    page.until(lambda: page.text("#sure"), lambda text: "wrong, it is" in text)
+    page.until(lambda: page.text("#sure"), lambda text: "wrong: the true label is" in text)
     page.press("#classes button")
     page.until(lambda: page.text("#fault"), lambda text: "not saved" in text)
     page.draw("1")  # takes the place of the test image
@@ -335,7 +335,7 @@ def test_every_width(page):
         page.reads("?")
 
 
-def test_colours(page):
+def test_colors(page):
     seen = []
     for _ in range(3):
         page.press("#theme")
@@ -347,7 +347,7 @@ def test_colours(page):
                 ),
             )
         )
-    assert [text for text, _ in seen] == ["Colours: light", "Colours: dark", "Colours: auto"]
+    assert [text for text, _ in seen] == ["Colors: light", "Colors: dark", "Colors: auto"]
     assert seen[0][1] != seen[1][1]
 
 

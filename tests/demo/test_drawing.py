@@ -2,15 +2,15 @@
 
 import numpy as np
 import pytest
-from demo_digits import strokes_of
+from drawn.demo_digits import strokes_of
 
 from lenet5c.datasets import mnist
-from lenet5c.demo.drawing import USUAL_WIDTH, DrawingError, checked_strokes, render
-from lenet5c.demo.transform import RANGES, Transform, TransformError, thickened
+from lenet5c.demo.drawing import USUAL_WIDTH, DrawingError, parse_strokes, render
+from lenet5c.demo.transform import RANGES, Transform, TransformError, thicken
 
 
 def naive(strokes, width, side):
-    """The distance of each pixel's centre to each segment, one by one."""
+    """The distance of each pixel's center to each segment, one by one."""
     y, x = np.mgrid[:side, :side] + 0.5
     ink = np.zeros((side, side))
     for stroke in strokes:
@@ -30,13 +30,13 @@ def naive(strokes, width, side):
 @pytest.mark.parametrize("width", [0.6, USUAL_WIDTH, 6])
 @pytest.mark.parametrize("digit", ["0", "1", "3", "7"])
 def test_ink_is_what_lies_near_the_stroke(digit, width):
-    strokes = checked_strokes(strokes_of(digit))
+    strokes = parse_strokes(strokes_of(digit))
     difference = np.abs(render(strokes, width).astype(float) - naive(strokes, width, 112))
     assert difference.mean() < 1 and np.mean(difference > 80) < 0.002
 
 
 def test_a_point_is_a_disc_and_pressure_its_size():
-    small, usual, large = (render(checked_strokes([[0.5, 0.5, p]])) for p in (0.5, 1, 1.5))
+    small, usual, large = (render(parse_strokes([[0.5, 0.5, p]])) for p in (0.5, 1, 1.5))
     areas = [np.count_nonzero(ink > 127) for ink in (small, usual, large)]
     np.testing.assert_allclose(
         areas, [np.pi * (USUAL_WIDTH * 2 * p) ** 2 for p in (0.5, 1, 1.5)], rtol=0.12
@@ -44,16 +44,16 @@ def test_a_point_is_a_disc_and_pressure_its_size():
 
 
 def test_what_leaves_the_paper_is_cut_off():
-    inside = render(checked_strokes([[0.5, 0.5, 1, 1.5, 0.5, 1]]))
+    inside = render(parse_strokes([[0.5, 0.5, 1, 1.5, 0.5, 1]]))
     assert inside[56, -1] == 255 and inside[56, 53] == 255 and not inside[:40].any()
-    assert not render(checked_strokes([[9e9, -9e9, 1]])).any()
-    assert not render([]).any() and checked_strokes([[]]) == []
+    assert not render(parse_strokes([[9e9, -9e9, 1]])).any()
+    assert not render([]).any() and parse_strokes([[]]) == []
 
 
 def test_a_long_scribble_takes_no_more_than_a_moment_of_memory():
     rng = np.random.default_rng(0)
     stroke = np.stack([*rng.random((2, 20_000)), np.ones(20_000)], axis=1).ravel().tolist()
-    assert render(checked_strokes([stroke])).mean() > 200
+    assert render(parse_strokes([stroke])).mean() > 200
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_a_long_scribble_takes_no_more_than_a_moment_of_memory():
 )
 def test_what_is_no_drawing(value):
     with pytest.raises(DrawingError):
-        checked_strokes(value)
+        parse_strokes(value)
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +74,7 @@ def image():
 
 def test_nothing_moved_is_nothing_changed(image):
     assert Transform().apply(image) is image
-    assert thickened(image, USUAL_WIDTH) is image
+    assert thicken(image, USUAL_WIDTH) is image
 
 
 def test_whole_pixels_and_quarter_turns_are_exact(image):
@@ -105,11 +105,11 @@ def test_noise_does_not_flicker(image):
 def test_pens_of_other_widths():
     digits = mnist()[1].images[:6]
     ink = [
-        np.mean([thickened(digit, width).mean() for digit in digits])
+        np.mean([thicken(digit, width).mean() for digit in digits])
         for width in (0.6, 1.4, USUAL_WIDTH, 4, 6)
     ]
     assert all(a < 0.92 * b for a, b in zip(ink, ink[1:], strict=False))
-    assert thickened(digits[0], 6).shape == digits[0].shape
+    assert thicken(digits[0], 6).shape == digits[0].shape
 
 
 @pytest.mark.parametrize("name", RANGES)
@@ -117,7 +117,7 @@ def test_ranges(name):
     low, high, usual = RANGES[name]
     assert getattr(Transform(), name) == usual
     for value in (low, high, usual):
-        assert getattr(Transform.checked({name: value}), name) == value
+        assert getattr(Transform.parse({"transform": {name: value}}), name) == value
     for value in (low - 1, high + 1, float("nan"), "1", None, True, [1]):
         with pytest.raises(TransformError, match=name):
-            Transform.checked({name: value})
+            Transform.parse({"transform": {name: value}})

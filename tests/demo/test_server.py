@@ -10,15 +10,20 @@ import time
 
 import numpy as np
 import pytest
-from demo_digits import strokes_of
+from drawn.demo_digits import strokes_of
 
 from lenet5c.demo import server as module
-from lenet5c.demo.drawing import checked_strokes, render
+from lenet5c.demo.drawing import parse_strokes, render
 
 
 def test_the_page_and_its_files(client):
-    kinds = {"/": "text/html", "/style.css": "text/css", "/icon.svg": "image/svg+xml"}
-    for path in module.PAGE:
+    kinds = {
+        "/": "text/html",
+        "/index.html": "text/html",
+        "/style.css": "text/css",
+        "/icon.svg": "image/svg+xml",
+    }
+    for path in ("/", *module.PAGE):
         status, headers, content = client.request("GET", path)
         assert status == 200 and content
         assert headers["Content-Type"].startswith(kinds.get(path, "text/javascript"))
@@ -135,7 +140,7 @@ def test_only_json_is_taken(client):
 )
 def test_only_listed_paths_are_served(client, path):
     status, _, content = client.request("GET", path)
-    assert status == 404 and json.loads(content) == {"error": "there is no such page"}
+    assert status == 404 and json.loads(content) == {"error": "no such page"}
     assert client.post(path)[0] == 404
 
 
@@ -343,7 +348,7 @@ def test_one_connection_serves_many_requests(client):
 def test_a_drawing_is_read_as_predict_would(client, trained):
     facts, probabilities, rest = client.answer(strokes=strokes_of("3"))
     reader = client.server.session.reader
-    picture = reader.picture(render(checked_strokes(strokes_of("3"))))
+    picture = reader.prepare(render(parse_strokes(strokes_of("3"))))
     assert facts["best"] == 3
     np.testing.assert_array_equal(probabilities, trained.probabilities(picture[None])[0])
     seen = np.frombuffer(rest, np.uint8, 32 * 32).reshape(1, 1, 32, 32)
@@ -353,6 +358,6 @@ def test_a_drawing_is_read_as_predict_would(client, trained):
 
 def test_port_in_use_is_one_line(client, trained):
     with pytest.raises(
-        module.PortError, match=rf"^--port is {client.port}, which cannot be had: .*another number"
+        module.PortError, match=rf"^--port must be free, got {client.port}: .*; give another number"
     ):
-        module.make_server(client.server.session, client.port)
+        module.DemoServer(client.server.session, client.port)

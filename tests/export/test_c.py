@@ -3,85 +3,20 @@
 import re
 import shutil
 import subprocess
-import sys
 
 import numpy as np
 import pytest
+from c_programs import COMPILERS, assert_same, compiled, needs_compiler, scores
 from exported_models import ODD_INPUT, images, odd_model, variants
 
 from lenet5c import nn
 from lenet5c.datasets import mnist
 from lenet5c.export import ExportError, quantize_int8, to_c
-from lenet5c.export.c_text import number, string
+from lenet5c.export.activations import float_text
+from lenet5c.export.c_text import string
 from lenet5c.training import TrainedModel, evaluate, pretrained
 
-COMPILERS = [name for name in ("gcc", "clang") if shutil.which(name) and sys.platform != "win32"]
-needs_compiler = pytest.mark.skipif(not COMPILERS, reason="needs gcc or clang")
-STRICT = [
-    "-std=c99",
-    "-Wall",
-    "-Wextra",
-    "-pedantic",
-    "-Wconversion",
-    "-Wshadow",
-    "-Wdouble-promotion",
-    "-Werror",
-]
 VARIANTS = variants()
-
-# Reads images from standard input and writes scores and classes.
-READER = """
-#include <stdio.h>
-#define {P}_DECLARATIONS_ONLY
-#include "{file}"
-int main(void) {{
-    static {type} in[{count}];
-    float scores[{P}_CLASSES];
-    while (fread(in, sizeof in, 1, stdin) == 1) {{
-        float best = (float){p}_{function}(in, scores);
-        fwrite(scores, sizeof scores, 1, stdout);
-        fwrite(&best, sizeof best, 1, stdout);
-        if ({p}_{function}(in, NULL) != (int)best) return 1;
-    }}
-    return 0;
-}}
-"""
-
-
-def compiled(folder, text, *options, sources=(), compiler=None):
-    compiler = compiler or COMPILERS[0]
-    (folder / "model.c").write_text(text, encoding="ascii")
-    files = [folder / "model.c", *sources]
-    command = [compiler, *STRICT, *options, *map(str, files), "-o", str(folder / "program"), "-lm"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert (done.returncode, done.stderr) == (0, ""), done.stderr[:2000]
-    return folder / "program"
-
-
-def scores(folder, text, x, *options, compiler=None, name="lenet5"):
-    """(scores, classes) that the C code has for x."""
-    function = "predict" if x.dtype == np.uint8 else "predict_input"
-    reader = folder / "reader.c"
-    reader.write_text(
-        READER.format(
-            P=name.upper(),
-            p=name,
-            file="model.c",
-            count=x[0].size,
-            function=function,
-            type="uint8_t" if x.dtype == np.uint8 else "float",
-        )
-    )
-    program = compiled(folder, text, *options, sources=[reader], compiler=compiler)
-    done = subprocess.run([program], input=x.tobytes(), capture_output=True)
-    assert (done.returncode, done.stderr) == (0, b"")
-    result = np.frombuffer(done.stdout, np.float32).reshape(len(x), -1)
-    return result[:, :-1], result[:, -1].astype(int)
-
-
-def assert_same(found, logits, tolerance=1e-5):
-    assert np.abs(found[0] - logits).max() <= tolerance * max(1, np.abs(logits).max())
-    assert (found[1] == logits.argmax(axis=1)).all()
 
 
 @needs_compiler
@@ -244,7 +179,7 @@ def test_two_models_in_one_program_with_hostile_class_names(tmp_path):
 
 def test_names_of_symbols():
     for name in ("", "9a", "a b", "a-b", "_a", "a__b", "a_", "é", "a;", "a" * 41, "a\n"):
-        with pytest.raises(ExportError, match="name is"):
+        with pytest.raises(ExportError, match="name must be"):
             to_c(nn.LeNet5(), name)
     text = to_c(nn.LeNet5(), "net_2")
     assert (
@@ -260,7 +195,7 @@ def test_numbers_are_read_back_exactly():
         .view(np.float32)
     )
     values = values[np.isfinite(values)]
-    texts = [number(value) for value in [*values, 0.0, -0.0, 1e-45, 16777216]]
+    texts = [float_text(value) for value in [*values, 0.0, -0.0, 1e-45, 16777216]]
     assert all(
         re.fullmatch(r"-?\d+(\.\d+)?(e[+-]\d+)?f", text) and ("." in text or "e" in text)
         for text in texts
@@ -281,11 +216,11 @@ def test_memory_is_as_the_comment_says():
 
 
 def test_what_cannot_be_exported():
-    with pytest.raises(ExportError, match=r"outputs \(2, 3, 3\)"):
+    with pytest.raises(ExportError, match=r"got outputs \(2, 3, 3\)"):
         to_c(nn.Sequential(nn.Conv2d(1, 2, 3)), input_shape=(1, 5, 5))
-    with pytest.raises(ExportError, match="no layer that does anything"):
+    with pytest.raises(ExportError, match="must have a layer with an effect"):
         to_c(nn.Sequential(nn.Dropout()), input_shape=(4,))
-    with pytest.raises(ValueError, match="quantize is 'int4'"):
+    with pytest.raises(ValueError, match="quantize must be one of none, int8, got 'int4'"):
         to_c(nn.LeNet5(), quantize="int4")
-    with pytest.raises(ValueError, match="image is"):
+    with pytest.raises(ValueError, match="image must be uint8"):
         to_c(pretrained(), image=np.zeros((28, 28), np.uint8))

@@ -84,3 +84,12 @@ def test_no_op_writes_behind_its_memory(debug_build):
     done = run(debug_build, NETS)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "ran 6\n"
+
+
+@pytest.mark.slow
+def test_the_tests_of_programs_in_a_debug_build(debug_build):
+    """All nets of the tests: exact ones, smooth ones, by tiles and by samples, many steps."""
+    tests = [str(path) for path in Path(__file__).parent.glob("test_program*.py")]
+    code = f"import sys, pytest; sys.exit(pytest.main(['-q', '-c', {str(CHECKOUT / 'pyproject.toml')!r}, *{tests}]))"
+    done = run(debug_build, code)
+    assert done.returncode == 0, done.stdout

@@ -4,13 +4,13 @@ from importlib import import_module
 
 import numpy as np
 import pytest
+from lenet5c.kernels.engine._program import Program
 from numpy.testing import assert_allclose, assert_array_equal
 
 import lenet5c
 from lenet5c import kernels, nn, optim, reference
 from lenet5c.datasets import Preparation
 from lenet5c.kernels.engine import _vector
-from lenet5c.kernels.engine._program import Program
 from lenet5c.kernels.simd import _cpu
 from lenet5c.training import TrainedModel, open_model, save_model
 

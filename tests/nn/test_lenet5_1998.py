@@ -104,7 +104,7 @@ class TestConnectionTable:
         assert layer.params["weight"].shape == (7, 2, 2)
         assert dense.shape == (3, 4, 2, 2)
         assert_array_equal(dense.any(axis=(2, 3)), np.array(self.TABLE, bool).T)
-        assert_array_equal(dense, reference.connected(layer.params["weight"], self.TABLE))
+        assert_array_equal(dense, reference.scatter_filters(layer.params["weight"], self.TABLE))
         dense[:] = 7
         assert (layer.params["weight"] != 7).all()
         full = nn.Conv2d(4, 3, 2, rng=0)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from lenet5c.recognition.components import components
+from lenet5c.recognition.components import find_components
 
 
 def flooded(mask):
@@ -28,20 +28,20 @@ def flooded(mask):
 def test_as_a_flood_fill_finds_them(seed):
     rng = np.random.default_rng(seed)
     mask = rng.random(rng.integers(1, 25, 2)) < rng.random()
-    parts = components(mask)
+    parts = find_components(mask)
     np.testing.assert_array_equal(parts.labels, flooded(mask))
     for k in range(len(parts)):
         rows, columns = np.nonzero(parts.labels == k)
         assert parts.area[k] == len(rows)
-        box = (parts.top[k], parts.left[k], parts.bottom[k], parts.right[k])
+        box = tuple(parts.boxes[k])
         assert box == (rows.min(), columns.min(), rows.max() + 1, columns.max() + 1)
 
 
 def test_chosen_parts_as_a_mask():
     mask = np.array([[1, 0, 1], [1, 0, 0]], bool)
-    parts = components(mask)
+    parts = find_components(mask)
     np.testing.assert_array_equal(parts.mask(np.array([False, True])), [[0, 0, 1], [0, 0, 0]])
-    assert len(components(np.zeros((3, 4), bool))) == 0
+    assert len(find_components(np.zeros((3, 4), bool))) == 0
 
 
 def test_a_spiral_is_one_part():
@@ -50,4 +50,4 @@ def test_a_spiral_is_one_part():
         mask[k, k : 101 - k] = mask[100 - k, k : 101 - k] = mask[k : 101 - k, 100 - k] = True
         mask[k + 2 : 101 - k, k] = True
         mask[k + 2, k : k + 2] = True
-    assert len(components(mask)) == 1
+    assert len(find_components(mask)) == 1

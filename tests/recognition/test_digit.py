@@ -1,19 +1,18 @@
-"""From grey pictures to MNIST's form."""
+"""From gray pictures to MNIST's form."""
 
 import numpy as np
 import pytest
 
-from lenet5c.datasets import mnist
-from lenet5c.datasets.resampling import resize_plane
+from lenet5c.datasets import mnist, resize
 from lenet5c.errors import UserError
 from lenet5c.recognition.digit import (
     BlankImageError,
-    box_of,
-    centred,
-    ink_of,
+    center,
+    find_box,
+    find_ink,
+    measure_stroke,
+    normalize_stroke,
     prepare_digit,
-    stroke_width,
-    with_usual_stroke,
 )
 from lenet5c.training import pretrained
 
@@ -39,10 +38,10 @@ def test_dark_on_light_is_the_same_digit(digits):
 
 
 def test_slopes_of_light_leave_the_paper_blank(digits):
-    large = resize_plane(digits.images[3, 0], (200, 200)).astype(float) / 255
+    large = resize(digits.images[3, 0], (200, 200)).astype(float) / 255
     light = np.linspace(0.4, 1, 200)[:, np.newaxis] * np.linspace(0.7, 1, 200)
     picture = (light * (240 - 200 * large)).astype(np.uint8)
-    ink = ink_of(picture)
+    ink = find_ink(picture)
     assert ink.dark and (ink.strength[large < 0.01] == 0).all()
     # The same ink is as strong in the shadow as in the light.
     assert ink.strength[large > 0.99].min() > 200
@@ -50,7 +49,7 @@ def test_slopes_of_light_leave_the_paper_blank(digits):
 
 @pytest.mark.parametrize("shape", [(1, 40), (40, 1), (3, 300), (28, 28), (500, 20)])
 def test_form_of_odd_shapes(shape):
-    image = centred(np.full(shape, 255, np.uint8))
+    image = center(np.full(shape, 255, np.uint8))
     assert image.shape == (28, 28) and image.dtype == np.uint8
     rows, columns = np.flatnonzero(image.any(axis=1)), np.flatnonzero(image.any(axis=0))
     assert max(len(rows), len(columns)) == 20
@@ -62,15 +61,15 @@ def test_never_cut_at_the_border():
     ink[:, :2] = 255
     ink[20, :] = 40  # a faint tail: the mass is on the left
     ink[20, 39] = 120
-    image = centred(ink, size=20)
+    image = center(ink, size=20)
     assert image[:, -1].any() and image[:, 0].any()
 
 
 def test_the_mass_is_in_the_middle(digits):
     for image in digits.images[:100, 0]:
-        grey = centred(image).astype(float)
+        gray = center(image).astype(float)
         for axis in (0, 1):
-            mass = grey.sum(axis=axis)
+            mass = gray.sum(axis=axis)
             assert abs((mass * (np.arange(28) + 0.5)).sum() / mass.sum() - 14) <= 0.51
 
 
@@ -91,17 +90,17 @@ def test_plain_paper_is_blank(value):
 
 def test_no_ink_is_no_digit():
     with pytest.raises(BlankImageError):
-        centred(np.zeros((5, 5), np.uint8))
+        center(np.zeros((5, 5), np.uint8))
     with pytest.raises(BlankImageError):
-        box_of(np.zeros((0, 5), np.uint8))
+        find_box(np.zeros((0, 5), np.uint8))
 
 
 @pytest.mark.parametrize(
-    "grey", [np.zeros((3, 3)), np.zeros((2, 2, 3), np.uint8), np.zeros((0, 4), np.uint8), [[1]]]
+    "gray", [np.zeros((3, 3)), np.zeros((2, 2, 3), np.uint8), np.zeros((0, 4), np.uint8), [[1]]]
 )
-def test_what_is_no_grey_picture(grey):
+def test_what_is_no_gray_picture(gray):
     with pytest.raises(ValueError, match="uint8 array of shape"):
-        ink_of(grey)
+        find_ink(gray)
 
 
 def test_hairlines_and_broad_strokes_become_usual():
@@ -110,15 +109,15 @@ def test_hairlines_and_broad_strokes_become_usual():
     for width in (2, 16, 60):
         ring = np.where(far <= width / 2, 255, 0).astype(np.uint8)
         crop = ring[100 - 80 - width // 2 :, :][: 160 + width]
-        formed = with_usual_stroke(crop)
-        relative = max(formed.shape) / stroke_width(formed >= 128)
+        formed = normalize_stroke(crop)
+        relative = max(formed.shape) / measure_stroke(formed >= 128)
         assert 4 < relative < 13
     unchanged = np.where(far <= 10, 255, 0).astype(np.uint8)
-    assert with_usual_stroke(unchanged) is unchanged
+    assert normalize_stroke(unchanged) is unchanged
 
 
 def test_bytes_do_not_depend_on_the_memory_layout(digits):
-    picture = resize_plane(digits.images[0, 0], (300, 300))
+    picture = resize(digits.images[0, 0], (300, 300))
     expected = prepare_digit(picture).image
     np.testing.assert_array_equal(prepare_digit(np.asfortranarray(picture)).image, expected)
     np.testing.assert_array_equal(

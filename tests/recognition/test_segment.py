@@ -5,11 +5,11 @@ import pytest
 
 pytest.importorskip("PIL")
 
-from sheets import sheet  # noqa: E402
+from drawn.sheets import sheet  # noqa: E402
 
 from lenet5c.datasets import mnist  # noqa: E402
 from lenet5c.recognition import Reader  # noqa: E402
-from lenet5c.recognition.segment import lines_of, pieces_of, without_rules  # noqa: E402
+from lenet5c.recognition.segment import find_pieces, group_lines, remove_rules  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +90,7 @@ def test_touching_digits_are_parted(test_set, reader):
     exact = 0
     for i in range(20):
         picture, labels = sheet(
-            test_set, np.random.default_rng([3, i]), rows=1, columns=3, gap=-0.03, colour=False
+            test_set, np.random.default_rng([3, i]), rows=1, columns=3, gap=-0.03, color=False
         )
         exact += reader(picture).text == "".join(map(str, labels[0]))
     assert exact >= 12
@@ -102,8 +102,8 @@ def test_a_flag_belongs_to_its_five():
     ink[20:26, 32:52] = 255  # near, apart
     ink[20:80, 110:116] = 255  # another digit
     ink[5:8, 80:83] = 255  # a speck
-    pieces = pieces_of(ink)
-    assert [piece.box for line in lines_of(pieces) for piece in line] == [
+    pieces = find_pieces(ink)
+    assert [piece.box for line in group_lines(pieces) for piece in line] == [
         (20, 20, 80, 52),
         (20, 110, 80, 116),
     ]
@@ -114,10 +114,10 @@ def test_rules_go_and_strokes_stay():
     stroke = np.zeros_like(mask)
     stroke[110:190, 200:206] = True
     mask[150:152] = mask[50:52] = True
-    cleared = without_rules(mask | stroke)
+    cleared = remove_rules(mask | stroke)
     assert not cleared[50].any() and not cleared[150, :190].any()
     assert cleared[stroke].all()
-    np.testing.assert_array_equal(without_rules(stroke), stroke)
+    np.testing.assert_array_equal(remove_rules(stroke), stroke)
 
 
 @pytest.mark.parametrize("picture", [np.full((50, 50), 200, np.uint8), np.zeros((1, 1), np.uint8)])

@@ -1,4 +1,4 @@
-"""The claim: digits from MNIST's test set that look like photographs and scans are read by the command as well."""
+"""The command reads digits of MNIST's test set that look like photographs and scans."""
 
 import json
 from collections import Counter
@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("PIL")
 
-from hard_pictures import hard_picture  # noqa: E402
+from drawn.hard_pictures import hard_picture  # noqa: E402
 
 from lenet5c.__main__ import main  # noqa: E402
 from lenet5c.datasets import mnist  # noqa: E402
@@ -20,7 +20,7 @@ COUNT = 200
 
 
 def test_at_least_97_of_100_are_read(tmp_path, capsys):
-    """Pens, papers, light, noise, size, place, slant, file format: all drawn together; a rejection counts as wrong."""
+    """Draw pen, paper, light, noise, size, place, slant and format; a rejection counts as wrong."""
     _, test = mnist()
     truth, traits = {}, {}
     for i in range(COUNT):

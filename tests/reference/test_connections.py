@@ -36,13 +36,13 @@ def test_second_derivatives(rng):
 
 def test_filters_are_taken_in_order(rng):
     filters = rng.standard_normal((7, 3, 2))
-    weight = reference.connected(filters, TABLE)
+    weight = reference.scatter_filters(filters, TABLE)
     assert weight.shape == (4, 3, 3, 2)
     assert_array_equal(weight[0, 0], filters[0])
     assert_array_equal(weight[0, 2], filters[1])
     assert_array_equal(weight[3, 1], filters[6])
     assert_array_equal((weight != 0).any(axis=(2, 3)), np.array(TABLE, bool).T)
-    assert_array_equal(reference.connected_filters(weight, TABLE), filters)
+    assert_array_equal(reference.gather_filters(weight, TABLE), filters)
 
 
 def test_all_connected_is_a_convolution(rng):

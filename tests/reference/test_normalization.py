@@ -5,7 +5,7 @@ import pytest
 from gradient_checks import IMAGES, MATRICES, agree, assert_gradient
 from numpy.testing import assert_allclose, assert_array_equal
 
-from lenet5c import reference
+from lenet5c import nn, reference
 
 each_shape = pytest.mark.parametrize("shape", [(5, 3), (7, 2), *IMAGES])
 
@@ -71,6 +71,22 @@ def test_running_statistics_against_torch(torch, rng, shape):
     layer.eval()
     ones, zeros = np.ones(shape[1]), np.zeros(shape[1])
     agree(reference.batch_norm_inference(x, ones, zeros, mean, var), layer(torch.tensor(x)))
+
+
+@pytest.mark.parametrize("kind, shape", [(nn.BatchNorm1d, (5, 3)), (nn.BatchNorm2d, (4, 3, 2, 3))])
+def test_against_the_layer(rng, kind, shape):
+    layer = kind(3, eps=1e-3, momentum=0.2)
+    layer.params["weight"], layer.params["bias"] = weight, bias = rng.uniform(1, 2, (2, 3))
+    mean, var = np.zeros(3), np.ones(3)
+    for _ in range(3):
+        x = rng.standard_normal(shape).astype(np.float32)
+        y = layer.forward(x, training=True)
+        assert_allclose(y, reference.batch_norm(x, weight, bias, 1e-3), rtol=1e-5, atol=1e-6)
+        mean, var = reference.update_running_statistics(mean, var, x, momentum=0.2)
+        assert_allclose(layer.buffers["running_mean"], mean, rtol=1e-5, atol=1e-7)
+        assert_allclose(layer.buffers["running_var"], var, rtol=1e-5)
+    y = reference.batch_norm_inference(x, weight, bias, mean, var, 1e-3)
+    assert_allclose(layer.forward(x), y, rtol=1e-5, atol=1e-6)
 
 
 def test_by_hand():

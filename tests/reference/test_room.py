@@ -1,4 +1,4 @@
-"""The room as a whole: a twin for everything fast, which imports nothing of it and changes nothing."""
+"""The room as a whole: a twin for everything that is fast, and no import of it."""
 
 import ast
 import inspect

@@ -1,4 +1,4 @@
-"""Every picture, of nets and data of all kinds: what it shows, that all is inside, and that it can be repeated."""
+"""Pictures of nets and data of all kinds: content, margins, and repeatable bytes."""
 
 from io import BytesIO
 
@@ -9,14 +9,14 @@ from evaluations import make_evaluation
 from lenet5c import nn
 from lenet5c.datasets import Dataset, Preparation
 from lenet5c.report.pictures import activations, confusion, curves, errors, filters
-from lenet5c.report.style import png
 from lenet5c.training import TrainedModel, evaluate
+from lenet5c.training.plot_style import png
 
 matplotlib = pytest.importorskip("matplotlib.image") and pytest.importorskip("matplotlib")
 
 
 def rows(epochs, validation=True, **others):
-    """A history as a trainer has it."""
+    """Return a history as a trainer has it."""
     made = []
     for epoch in range(1, epochs + 1):
         row = {
@@ -108,7 +108,7 @@ def test_curves_of_any_history(history):
 
 
 def test_curves_need_a_row():
-    with pytest.raises(ValueError, match="history_rows is empty"):
+    with pytest.raises(ValueError, match="history_rows must have a row"):
         curves([])
 
 
@@ -145,7 +145,7 @@ def test_names_never_begin_a_formula_and_missing_characters_are_numbers():
 
 
 def test_confusion_wants_a_name_for_each_class():
-    with pytest.raises(ValueError, match="3 names; the matrix has 2 classes"):
+    with pytest.raises(ValueError, match="one for each of 2 classes, got 3"):
         confusion(np.eye(2, dtype=int), "abc")
 
 
@@ -166,7 +166,9 @@ def test_errors_worst_first(wrong, channels):
     assert_all_inside(figure)
     indices = [int(text.split("· ")[1]) for text in texts(figure) if "·" in text]
     assert indices == list(range(wrong))[::-1][:40]
-    assert any("None of the 200 images is wrong" in text for text in texts(figure)) == (wrong == 0)
+    assert any("None of the 200 images is misclassified" in text for text in texts(figure)) == (
+        wrong == 0
+    )
 
 
 @pytest.mark.parametrize("channels, side", [(2, 5), (4, 64), (1, 300)])
@@ -180,7 +182,7 @@ def test_errors_of_other_sizes(channels, side):
 
 NETS = {
     "usual": (nn.LeNet5, 1, {}),
-    "colour": (nn.LeNet5, 3, {"pooling": "avg", "activation": "tanh"}),
+    "color": (nn.LeNet5, 3, {"pooling": "avg", "activation": "tanh"}),
     "c5 as convolution": (
         nn.LeNet5,
         1,
@@ -188,7 +190,7 @@ NETS = {
     ),
     "five channels": (nn.LeNet5, 5, {"padding": 2, "without_activation": ["conv1"]}),
     "of 1998": (nn.LeNet5_1998, 1, {}),
-    "of 1998 in colour": (nn.LeNet5_1998, 3, {"input_size": 32}),
+    "of 1998 in color": (nn.LeNet5_1998, 3, {"input_size": 32}),
 }
 
 
@@ -202,9 +204,9 @@ def test_filters_and_activations_of_any_net(net, channels, options):
         layer for layer in trained.model.layers.values() if isinstance(layer, nn.Conv2d)
     ]
     assert len(figure.axes[0].images) == len(convolutions)
-    figure = activations(trained, dataset.images[0], title="of $5", given=3)
+    figure = activations(trained, dataset.images[0], title="of $5", label=3)
     assert_all_inside(figure)
-    assert r"of \$5, given 3" in texts(figure)
+    assert r"of \$5, true label 3" in texts(figure)
     told = [text.split("\n")[0] for text in texts(figure) if "\n" in text]
     passed_on = {name for name in trained.model.layers if name.startswith(("flatten", "dropout"))}
     assert told[0] == "input" and set(told[1:]) == set(trained.model.layers) - passed_on
@@ -224,20 +226,20 @@ def test_filters_are_the_weights():
         np.testing.assert_array_equal(cell[..., 2] - cell[..., 0] < 0, weight[i, 0] < 0)
 
 
-def test_maps_that_are_not_connected_are_grey():
+def test_maps_that_are_not_connected_are_gray():
     model = nn.LeNet5_1998()
     sheet = filters(model).axes[0].images[1].get_array()
-    grey = np.array(
+    gray = np.array(
         [
             [np.ptp(sheet[6 * i : 6 * i + 5, 6 * o : 6 * o + 5]) == 0 for o in range(16)]
             for i in range(6)
         ]
     )
-    np.testing.assert_array_equal(~grey, model["c3"].connection_table)
+    np.testing.assert_array_equal(~gray, model["c3"].connection_table)
 
 
 def test_a_model_without_convolutions_has_no_filters():
-    with pytest.raises(ValueError, match="no Conv2d"):
+    with pytest.raises(ValueError, match="must have a Conv2d"):
         filters(nn.Sequential(nn.Linear(2, 2)))
 
 

@@ -7,16 +7,16 @@ import sys
 import pytest
 
 from lenet5c.__main__ import main
-from lenet5c.commands import train
 from lenet5c.report import run as run_report
 from lenet5c.report.run import PAGE, PICTURES
+from lenet5c.training.run_folder import RunFolder
 
 FILES = {PAGE, *(f"{name}.png" for name in PICTURES)}
 
 
 @pytest.fixture
 def quick(tmp_path, idx_files, capsys):
-    """Trains a little in this process; returns the exit code, standard output and standard error."""
+    """Trains a little in this process; returns exit code, standard output and standard error."""
 
     def run(*arguments, out="run", resume=False):
         data = ["--resume"] if resume else ["--data", idx_files, "--epochs", 1, "--validation", 0.1]
@@ -113,9 +113,9 @@ def test_a_folder_that_cannot_be_written_to_is_a_warning(tmp_path, quick, monkey
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(run_report._files, "write_bytes", fail)
-    monkeypatch.setattr(train.RunFolder, "save_checkpoint", lambda *_: None)
-    monkeypatch.setattr(train.RunFolder, "create", lambda *_: (tmp_path / "run").mkdir())
-    monkeypatch.setattr(train, "finish", lambda *_: {"test_correct": 1, "test_count": 2})
+    monkeypatch.setattr(RunFolder, "save_checkpoint", lambda *_: None)
+    monkeypatch.setattr(RunFolder, "create", lambda *_: (tmp_path / "run").mkdir())
+    monkeypatch.setattr(RunFolder, "finish", lambda *_: None)
     code, said, complained = quick()
-    assert code == 0 and said.splitlines()[-1] == "Test accuracy: 50.00% (1/2)"
+    assert code == 0 and said.splitlines()[-1].startswith("Test accuracy: ")
     assert complained.count("\n") == 1 and "warning: no report" in complained

@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
-from conftest import output
+from processes import output
 
 sklearn = pytest.importorskip("sklearn")
 
@@ -132,13 +132,11 @@ def test_colour_images_and_rows_of_them():
     same(classifier, rows, X)
     with pytest.raises(ValueError, match="X has 5 features"):
         classifier.predict(X[:, :, :1, :5].reshape(-1, 5)[:3])
-    with pytest.raises(
-        ValueError, match=r"shape \(20, 72\), but the classifier was fitted to \(3, 20, 24\)"
-    ):
+    with pytest.raises(ValueError, match=r"shape \(3, 20, 24\), as in fit, got \(20, 72\)"):
         classifier.predict(X.reshape(300, 20, 72))
     with pytest.raises(ValueError, match="channels were last"):
         quick().fit(X.transpose(0, 2, 3, 1), y)
-    with pytest.raises(ValueError, match="takes 480 features, but X has 1440"):
+    with pytest.raises(ValueError, match="the 1440 features of X, got .*takes 480 features"):
         quick(image_shape=(20, 24)).fit(X.reshape(300, -1), y)
 
 
@@ -174,7 +172,7 @@ def test_partial_fit(digits):
             )
     assert classifier.score(X_test, y_test) > 0.9
     assert classifier.n_iter_ == len(classifier.loss_curve_) == 16
-    with pytest.raises(ValueError, match="y has 10, which is none of the classes .0, 1, 2,"):
+    with pytest.raises(ValueError, match="y must hold the classes .0, 1, 2,.* got 10"):
         classifier.partial_fit(X[:2], [3, 10])
     with pytest.raises(ValueError, match="as in the first call"):
         classifier.partial_fit(X[:2], [3, 1], classes=np.arange(11))
@@ -192,7 +190,7 @@ def test_warm_start_goes_on(digits):
     first, preparation = classifier.loss_curve_[-1], classifier.trained_.preparation
     assert classifier.fit(X[:600], y[:600]).loss_curve_[-1] < first
     assert classifier.trained_.preparation is preparation
-    with pytest.raises(ValueError, match="none of the classes"):
+    with pytest.raises(ValueError, match="y must hold the classes"):
         classifier.fit(X[:2], [11, 12])
 
 
@@ -257,7 +255,8 @@ def test_a_search_in_two_processes(tmp_path):
         "from sklearn.model_selection import GridSearchCV\n"
         "from lenet5c.sklearn import LeNet5Classifier\n"
         "X, y = load_digits(return_X_y=True)\n"
-        "search = GridSearchCV(LeNet5Classifier(epochs=1, random_state=0), {'pooling': ['avg', 'max']}, cv=2, n_jobs=2)\n"
+        "classifier = LeNet5Classifier(epochs=1, random_state=0)\n"
+        "search = GridSearchCV(classifier, {'pooling': ['avg', 'max']}, cv=2, n_jobs=2)\n"
         "print(search.fit(X[:600], y[:600]).best_score_ > 0.3)\n"
     )
     assert done == ["True"]
@@ -284,28 +283,31 @@ def test_values_on_another_scale_are_warned_of(digits):
 @pytest.mark.parametrize(
     "options, words",
     [
-        ({"recipe": "none"}, "recipe is 'none'"),
-        ({"epochs": 0}, "epochs is 0"),
-        ({"batch_size": 1.5}, "batch_size is 1.5"),
-        ({"learning_rate": -1}, "learning_rate is -1"),
-        ({"activation": "gelu"}, "activation is 'gelu'"),
-        ({"pooling": "min"}, "pooling is 'min'"),
-        ({"dropout": 1}, "p is 1"),
+        ({"recipe": "none"}, "recipe must be one of default, .*'none'"),
+        ({"epochs": 0}, "epochs must be an integer of at least 1, got 0"),
+        ({"batch_size": 1.5}, "batch_size must be an integer of at least 1, got 1.5"),
+        ({"learning_rate": -1}, "learning_rate must be a number of more than 0, got -1"),
+        ({"activation": "cube"}, "activation must be one of relu, .*got 'cube'"),
+        ({"pooling": "min"}, "pooling must be one of max, avg, got 'min'"),
+        ({"dropout": 1}, "dropout must be a number of at least 0 and less than 1, got 1"),
         (
             {"distortion": "strong"},
-            "distortion is 'strong'; it should be a dict of settings, or one of none, ",
+            "distortion must be a dict of settings, or one of none, .*got 'strong'",
         ),
-        ({"validation_fraction": 1}, "validation_fraction is 1"),
-        ({"patience": -1}, "patience is -1"),
-        ({"patience": 1}, "patience is 1, which needs validation_fraction"),
+        (
+            {"validation_fraction": 1},
+            "validation_fraction must be a number of at least 0 and less than 1, got 1",
+        ),
+        ({"patience": -1}, "patience must be an integer of at least 0, got -1"),
+        ({"patience": 1}, "validation_fraction must be more than 0, such as 0.1, with patience"),
         ({"image_shape": (7, 9)}, "takes 63 features"),
-        ({"image_shape": "8x8"}, "image_shape is '8x8'"),
-        ({"pixel_range": (1, 0)}, "pixel_range is"),
+        ({"image_shape": "8x8"}, "image_shape must be (H, W) or (C, H, W), got '8x8'"),
+        ({"pixel_range": (1, 0)}, "pixel_range must be two numbers"),
     ],
 )
 def test_wrong_parameters_are_named(digits, options, words):
     (X, y), _ = digits
-    with pytest.raises(ValueError, match=words.replace("(", r"\(")):
+    with pytest.raises(ValueError, match=words.replace("(", r"\(").replace(")", r"\)")):
         quick(**options).fit(X[:50], y[:50])
 
 
@@ -343,9 +345,10 @@ def test_wrong_data(digits):
 def test_without_scikit_learn():
     done = output(
         "import sys\nsys.modules['sklearn'] = None\nimport lenet5c\n"
-        "try:\n    import lenet5c.sklearn\nexcept lenet5c.errors.MissingExtraError as error:\n    print(error)"
+        "try:\n    import lenet5c.sklearn\n"
+        "except lenet5c.errors.MissingExtraError as error:\n    print(error)"
     )
     assert (
-        " ".join(done)
-        == "estimators of scikit-learn need scikit-learn, which is not installed: pip install 'lenet5c[sklearn]'"
+        " ".join(done) == "estimators of scikit-learn need scikit-learn, which is not installed: "
+        "pip install 'lenet5c[sklearn]'"
     )

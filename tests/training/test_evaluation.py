@@ -158,15 +158,10 @@ def test_classes_are_match_dataset(known, names, labels, note):
 @pytest.mark.parametrize(
     "known, names, shape, words",
     [
-        ("ab", "abc", (1, 28, 28), "3 classes, the model 2"),
-        (["cat", "dog"], ["dog", "cow"], (1, 28, 28), "class 'cow'"),
-        (
-            "abc",
-            "xy",
-            (1, 28, 28),
-            "class 'x', which the model does not know; it knows 'a', 'b', 'c'",
-        ),
-        ("ab", "ab", (3, 28, 28), "images of 1 channel, those of some have 3"),
+        ("ab", "abc", (1, 28, 28), "at most the model's 2 classes .*, got 3"),
+        (["cat", "dog"], ["dog", "cow"], (1, 28, 28), "knows .*, got 'cow'"),
+        ("abc", "xy", (1, 28, 28), "must be among .* knows .'a', 'b' and 'c'., got 'x'"),
+        ("ab", "ab", (3, 28, 28), "images must have 1 channel for this model, got 3 in some"),
     ],
 )
 def test_what_does_not_match(known, names, shape, words):

@@ -4,10 +4,10 @@ import json
 import sys
 
 import pytest
-from conftest import run_python
+from processes import run_python
 
 from lenet5c.errors import MissingExtraError
-from lenet5c.training.event_file import EventFile, crc32c, record, records
+from lenet5c.training.event_file import EventFile
 
 
 def rows(count):
@@ -105,20 +105,6 @@ def test_a_file_that_does_not_fit_the_history_is_mended(path, read, known, damag
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
-def test_frames():
-    assert crc32c(b"123456789") == 0xE3069283  # the check value of CRC-32C
-    content = record(b"one") + record(b"")
-    assert list(records(content)) == [b"one", b""]
-    assert list(records(content + b"\xff" * 20)) == [b"one", b""]
-
-
-def test_the_checksum_is_tensorboards():
-    stub = pytest.importorskip("tensorboard.compat.tensorflow_stub.pywrap_tensorflow")
-    from lenet5c.training.event_file import masked_crc32c
-
-    assert masked_crc32c(b"some bytes") == stub.masked_crc32c(b"some bytes")
-
-
 def test_tensorflow_is_not_even_asked_for(tmp_path):
     pytest.importorskip("tensorboard")
     (tmp_path / "tensorflow.py").write_text("raise SystemExit('TensorFlow was imported')")
@@ -170,12 +156,12 @@ def test_runs_with_and_without_it_are_one_run(tmp_path, read, idx_files):
     train(*options, "--out", plain)
     code = (
         "import os, sys\n"
-        "from lenet5c.commands import train\n"
-        "real = train.EventFile.add\n"
+        "from lenet5c.training.event_file import EventFile\n"
+        "real = EventFile.add\n"
         "def add(self, row):\n"
         "    real(self, row)\n"
         "    if row['epoch'] == 2: os._exit(9)\n"
-        "train.EventFile.add = add\n"
+        "EventFile.add = add\n"
         "from lenet5c.__main__ import main\n"
         "main(['train', *sys.argv[1:]])"
     )

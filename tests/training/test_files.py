@@ -1,5 +1,6 @@
 """Model files and checkpoints: equal content is equal bytes, and nothing that a file says is believed unchecked."""
 
+import hashlib
 import json
 import struct
 
@@ -8,7 +9,7 @@ import pytest
 from safetensors.numpy import save
 
 from lenet5c import _files
-from lenet5c._files import digest
+from lenet5c._files import digest_tensors
 from lenet5c.datasets import Preparation
 from lenet5c.nn import LeNet5, LeNet5_1998
 from lenet5c.training import RunError, TrainedModel, open_model, save_model
@@ -110,7 +111,7 @@ def rewritten(tmp_path, change, tensors=None, kind=LeNet5):
     metadata = json.loads(json.loads(content[8 : 8 + size])["__metadata__"]["lenet5c"])
     tensors = trained(kind).model.state_dict() | (tensors or {})
     # The digest finds accidents; whoever tampers can make a new one.
-    metadata["digest"] = digest(tensors)
+    metadata["digest"] = digest_tensors(tensors)
     path.write_bytes(save(tensors, {"lenet5c": json.dumps(change(metadata))}))
     return path
 
@@ -121,7 +122,7 @@ def test_a_flipped_bit_is_noticed(tmp_path):
     content = bytearray(path.read_bytes())
     content[-100] ^= 1
     path.write_bytes(content)
-    with pytest.raises(RunError, match="model.safetensors is damaged"):
+    with pytest.raises(RunError, match="model.safetensors must have the digest .* it is damaged"):
         open_model(path)
 
 
@@ -262,6 +263,15 @@ def test_missing_file_and_directory(tmp_path):
         open_model(tmp_path / "nothing")
     with pytest.raises(RunError):
         open_model(tmp_path)
+
+
+def test_digest(tmp_path):
+    path = tmp_path / "a"
+    path.write_bytes(b"\x01\x02" * 2_000_000)
+    expected = hashlib.sha256(b"first" + path.read_bytes() + b"\x01\x00\x03\x00").hexdigest()
+    array = np.array([[1, 2], [3, 4]], np.int16)[:, 0]
+    assert _files.digest("first", path, array) == expected
+    assert _files.digest(b"", np.zeros((0, 3))) == hashlib.sha256().hexdigest()
 
 
 def test_an_error_of_writing_names_the_file_that_was_asked_for(tmp_path):

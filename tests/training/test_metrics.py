@@ -5,7 +5,7 @@ import io
 import json
 from math import nan
 
-from lenet5c.training.metrics import COLUMNS, csv_text
+from lenet5c.training.metrics import COLUMNS, format_csv
 
 
 def test_what_is_written_is_read_again():
@@ -13,7 +13,7 @@ def test_what_is_written_is_read_again():
         {"epoch": 1, "step": 10, "lr": 0.1 + 0.2, "train_loss": 1 / 3, "train_accuracy": 1e-300},
         {"epoch": 2, "step": 20, "lr": 6e-07, "train_loss": nan, "validation_loss": 0.5},
     ]
-    text = csv_text(history)
+    text = format_csv(history)
     assert text.endswith("\n") and "\r" not in text and len(text.splitlines()) == 3
     header, *rows = csv.reader(io.StringIO(text))
     assert header == list(COLUMNS)
@@ -28,11 +28,11 @@ def test_what_is_written_is_read_again():
 
 
 def test_further_columns_are_behind_and_quoted():
-    text = csv_text([{"epoch": 1, 'a "b", c': "x\ny"}, {"epoch": 2, "late": json.dumps([1])}])
+    text = format_csv([{"epoch": 1, 'a "b", c': "x\ny"}, {"epoch": 2, "late": json.dumps([1])}])
     header, first, second = csv.reader(io.StringIO(text))
     assert header == [*COLUMNS, 'a "b", c', "late"]
     assert first[-2:] == ["x\ny", ""] and second[-2:] == ["", "[1]"]
 
 
 def test_of_no_epoch_there_is_the_header():
-    assert csv_text([]) == ",".join(COLUMNS) + "\n"
+    assert format_csv([]) == ",".join(COLUMNS) + "\n"

@@ -6,7 +6,14 @@ from math import inf, nan
 import pytest
 
 from lenet5c._text import has_colors
-from lenet5c.training.sparkline import ASCII, BLOCKS, blocks_for, course, course_for, sparkline
+from lenet5c.training.sparkline import (
+    ASCII,
+    BLOCKS,
+    blocks_for,
+    sparkline,
+    summarize,
+    summarize_for,
+)
 
 
 def rows(count, **others):
@@ -59,32 +66,32 @@ def test_a_group_is_its_finite_values():
 
 
 def test_two_lines_for_training_and_validation():
-    lines = course(rows(3)).splitlines()
+    lines = summarize(rows(3)).splitlines()
     assert lines == [
         "train       loss 2.0000 █▄▁ 0.6667   accuracy 50.00% ▁▆█ 83.33%",
         "validation  loss 3.0000 █▄▁ 1.0000   accuracy 40.00% ▁▆█ 80.00%",
     ]
     without = [{"train_loss": 2.0, "train_accuracy": 0.5}] * 2
-    assert course(without) == "train  loss 2.0000 ▄▄ 2.0000   accuracy 50.00% ▄▄ 50.00%"
+    assert summarize(without) == "train  loss 2.0000 ▄▄ 2.0000   accuracy 50.00% ▄▄ 50.00%"
     assert (
-        course(rows(3, test_accuracy=0.9)).splitlines()[-1]
+        summarize(rows(3, test_accuracy=0.9)).splitlines()[-1]
         == "test        accuracy 90.00% ▄▄▄ 90.00%"
     )
 
 
 def test_one_epoch_needs_no_line():
-    assert course(rows(1)[:1]).splitlines()[0] == "train       loss 2.0000   accuracy 50.00%"
-    assert course([]) == ""
+    assert summarize(rows(1)[:1]).splitlines()[0] == "train       loss 2.0000   accuracy 50.00%"
+    assert summarize([]) == ""
 
 
 @pytest.mark.parametrize("width", [1000, 120, 79, 60, 44, 40, 38])
 @pytest.mark.parametrize("count", [2, 20, 1000])
 def test_lines_are_no_wider_than_the_terminal(width, count):
-    lines = course(rows(count), width).splitlines()
+    lines = summarize(rows(count), width).splitlines()
     assert max(map(len, lines)) <= width
     assert len(lines) == 2 or width < 90
     assert min(sum(character in BLOCKS for character in line) for line in lines) >= 1
-    assert len(course(rows(count), 10).splitlines()) == 4
+    assert len(summarize(rows(count), 10).splitlines()) == 4
 
 
 def test_odd_figures():
@@ -93,8 +100,10 @@ def test_odd_figures():
         {"train_loss": 1e30, "train_accuracy": None},
         {},
     ]
-    assert course(odd) == "train  loss nan  ▄  nan   accuracy 10.00% ▄   nan%"
-    assert course([{"train_loss": inf}, {"train_loss": -12345.6}]) == "train  loss inf  ▄ -1.23e+04"
+    assert summarize(odd) == "train  loss nan  ▄  nan   accuracy 10.00% ▄   nan%"
+    assert (
+        summarize([{"train_loss": inf}, {"train_loss": -12345.6}]) == "train  loss inf  ▄ -1.23e+04"
+    )
 
 
 class Stream(io.TextIOWrapper):
@@ -117,15 +126,15 @@ def test_characters_that_the_stream_has():
     assert blocks_for(Stream("utf-8", False)) == BLOCKS
     for encoding in ("ascii", "latin-1", "cp1252"):
         assert blocks_for(Stream(encoding, False)) == ASCII
-        course_for(rows(5), Stream(encoding, False)).encode(encoding)
+        summarize_for(rows(5), Stream(encoding, False)).encode(encoding)
     assert blocks_for(None) == blocks_for(object()) == ASCII
 
 
 def test_colours_on_terminals_alone(monkeypatch):
     terminal = Stream("utf-8", True)
-    assert has_colors(terminal) and "\x1b[36m█" in course_for(rows(5), terminal)
+    assert has_colors(terminal) and "\x1b[36m█" in summarize_for(rows(5), terminal)
     assert not has_colors(Stream("utf-8", False)) and not has_colors(None)
-    assert "\x1b" not in course_for(rows(5), Stream("utf-8", False))
+    assert "\x1b" not in summarize_for(rows(5), Stream("utf-8", False))
     monkeypatch.setenv("NO_COLOR", "")
     assert has_colors(terminal)
     monkeypatch.setenv("NO_COLOR", "1")
@@ -142,5 +151,5 @@ def test_colours_on_terminals_alone(monkeypatch):
 def test_the_width_of_the_terminal(monkeypatch):
     monkeypatch.setenv("COLUMNS", "50")
     monkeypatch.setenv("NO_COLOR", "1")
-    assert max(map(len, course_for(rows(100), Stream("utf-8", True)).splitlines())) <= 49
-    assert 50 < max(map(len, course_for(rows(100), Stream("utf-8", False)).splitlines())) <= 79
+    assert max(map(len, summarize_for(rows(100), Stream("utf-8", True)).splitlines())) <= 49
+    assert 50 < max(map(len, summarize_for(rows(100), Stream("utf-8", False)).splitlines())) <= 79

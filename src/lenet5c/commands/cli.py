@@ -3,22 +3,28 @@
 Imports nothing compiled, so that `prepare_environment` can come before OpenMP is loaded.
 """
 
+from __future__ import annotations
+
 import argparse
 import errno
-import json
 import os
 import sys
-from collections.abc import Callable, Iterable
 from contextlib import suppress
 from math import isfinite
 from pathlib import Path
-from typing import Any, NoReturn
 
 from lenet5c._text import printable
 from lenet5c.errors import UserError
 
+TYPE_CHECKING = False  # that of typing, without its import: it takes as long as the parser
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any, NoReturn
+
 FAILED, BAD_USE, INTERRUPTED = 1, 2, 130
-#: Errors that `run` turns into one line; ImportError is that of an unknown LENET5C_ISA, for example.
+MODEL_HELP = "a model file, the folder of a run, or best, the model that comes with lenet5c"
+#: Errors that `run` turns into one line; ImportError is that of an unknown LENET5C_ISA, for
+#: example.
 EXPECTED = (UserError, ImportError, OSError, MemoryError, KeyboardInterrupt)
 #: Why text cannot be written although somebody waits for it.
 LOSSES = {
@@ -56,13 +62,13 @@ def prepare_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def say(text: object) -> None:
+def say(text: object, end: str = "\n") -> None:
     """Print to standard output; once its reader has gone, go on in silence.
 
     An error such as a full disk does not stop the work either, but `run` then reports it.
     """
     try:
-        print(text, flush=True)
+        print(text, end=end, flush=True)
     except OSError as error:
         if error.errno in LOSSES:
             _lost.append(error)
@@ -128,13 +134,15 @@ class Parser(argparse.ArgumentParser):
         super().__init__(*arguments, **options)
         self.set_defaults(prog=self.prog)
 
-    def parse_args(self, args: Any = None, namespace: Any = None) -> argparse.Namespace:
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse all arguments; exit if there are unknown ones."""
         options, unknown = self.parse_known_args(args, namespace)
         if unknown:
             fail_parsing(options.prog, f"unrecognized arguments: {' '.join(unknown)}")
         return options
 
     def error(self, message: str) -> NoReturn:
+        """Exit with an error of one line."""
         fail_parsing(self.prog, message)
 
 
@@ -144,6 +152,14 @@ def fail_parsing(prog: str, message: str) -> NoReturn:
 
 
 class _Help(argparse.HelpFormatter):
+    def __init__(self, prog: str, **options: Any) -> None:
+        # argparse would ask shutil, whose import takes as long as the whole parser.
+        try:
+            width = int(os.environ.get("COLUMNS", 0)) or os.get_terminal_size().columns
+        except (OSError, ValueError):
+            width = 0
+        super().__init__(prog, **{"width": (width or 80) - 2} | options)
+
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         if "\n" in text:  # laid out by hand
             return "\n".join(indent + line for line in text.splitlines())
@@ -227,6 +243,8 @@ def shape(text: str) -> tuple[int, int, int]:
 
 def setting(text: str) -> tuple[str, Any]:
     """Parse NAME=VALUE; the value is JSON or a word."""
+    import json
+
     name, sign, value = text.partition("=")
     if name.isidentifier() and sign:
         with suppress(ValueError):

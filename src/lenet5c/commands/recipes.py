@@ -3,8 +3,9 @@
 import json
 import textwrap
 
+from lenet5c._text import table as columns_of
 from lenet5c.commands.cli import say
-from lenet5c.recipes import RECIPES
+from lenet5c.recipes import RECIPES, reached, reported
 
 DESCRIPTION = "List the recipes of lenet5c train, or show one of them."
 EXAMPLES = """examples:
@@ -14,6 +15,7 @@ EXAMPLES = """examples:
 
 
 def add_arguments(parser):
+    """Add the options."""
     parser.add_argument(
         "name", nargs="?", choices=RECIPES, metavar="NAME", help=f"one of {', '.join(RECIPES)}"
     )
@@ -26,39 +28,32 @@ def run(options):
 
 
 def table(recipes):
-    """A line for each recipe."""
-    rows = [("recipe", "what it is", "reported", "reached")]
+    """Return a line for each recipe, and one below for the system it rebuilds."""
+    rows = [("recipe", "summary", "reported", "reached")]
     rows += [
-        (name, each.summary, each.reported or "-", each.reached or "-")
+        (name, each.summary, str(reported(name)) or "-", reached(name) or "-")
         for name, each in recipes.items()
     ]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-    for i, each in reversed(list(enumerate(recipes.values(), start=1))):
-        if each.reproduces:
-            lines.insert(i + 1, f"{'':{widths[0]}}    reproduces {each.reproduces}")
-    return "\n".join(lines)
+    heading, *lines = columns_of(rows, "llll").splitlines()
+    indent = " " * (max(map(len, recipes)) + 6)
+    for line, each in zip(lines, recipes.values(), strict=True):
+        heading += f"\n{line}" + (
+            f"\n{indent}reproduces {each.reproduces}" if each.reproduces else ""
+        )
+    return heading
 
 
 def description(name, recipe):
-    """All of a recipe, as text."""
-    texts = [
-        ("reproduces", recipe.reproduces),
-        ("reported", recipe.reported),
-        ("reached", recipe.reached),
-    ]
+    """Return all of a recipe, as text."""
+    texts = {
+        "reproduces": recipe.reproduces,
+        "reported": str(reported(name)),
+        "reached": reached(name),
+    }
     lines = [f"{name}: {recipe.summary}"]
-    lines += [
-        textwrap.fill(f"{label}: {text}", 100, subsequent_indent="  ")
-        for label, text in texts
-        if text
-    ]
+    for label, text in texts.items():
+        lines += textwrap.wrap(f"{label}: {text}", 100, subsequent_indent="  ") if text else []
     if recipe.notes:
         lines += ["", textwrap.fill(recipe.notes, 100)]
-    settings = recipe.to_dict()
-    width = max(map(len, settings))
-    lines += [
-        "",
-        *(f"{setting:{width}}  {json.dumps(value)}" for setting, value in settings.items()),
-    ]
-    return "\n".join(lines)
+    values = [(setting, json.dumps(value)) for setting, value in recipe.to_dict().items()]
+    return "\n".join([*lines, "", columns_of(values, "ll")])

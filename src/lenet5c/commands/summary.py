@@ -1,17 +1,20 @@
-"""``lenet5c summary``: a model layer by layer, with its shapes, neurons, parameters and connections.
+"""``lenet5c summary``: a model layer by layer, with shapes, neurons, parameters and connections.
 
 Exit codes: 0 done, 2 bad use, 130 interrupted.
 """
 
 import json
+from argparse import ArgumentParser, Namespace
+from typing import Any
 
-from lenet5c._text import printable
-from lenet5c.commands.cli import say, shape, whole
+from lenet5c._text import printable, table
+from lenet5c.commands.cli import MODEL_HELP, say, shape, whole
 from lenet5c.errors import UserError
+from lenet5c.nn import Sequential
 from lenet5c.nn.summary import layer_rows
 from lenet5c.recipes import RECIPES
 from lenet5c.recipes.recipe import NETS
-from lenet5c.training import open_model
+from lenet5c.training import TrainedModel, open_model
 
 DESCRIPTION = "Show a model layer by layer: shapes, neurons, parameters, connections."
 EXAMPLES = """examples:
@@ -22,57 +25,44 @@ EXAMPLES = """examples:
   lenet5c summary --recipe average-pool --input 3x48x64 --classes 5"""
 
 
-def add_arguments(parser):
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the options."""
     add = parser.add_argument
-    add(
-        "model",
-        nargs="?",
-        metavar="MODEL",
-        help="a model file, the folder of a run, or best: the model in the package",
-    )
-    add(
-        "--recipe",
-        choices=RECIPES,
-        metavar="R",
-        help=f"the untrained net of a recipe: {', '.join(RECIPES)} (default: default)",
-    )
-    add(
-        "--input",
-        type=shape,
-        metavar="CxHxW",
-        help="of the untrained net: channels, height, width (default: grey, the recipe's size)",
-    )
+    add("model", nargs="?", metavar="MODEL", help=MODEL_HELP)
+    text = f"the untrained net of a recipe: {', '.join(RECIPES)} (default: default)"
+    add("--recipe", choices=RECIPES, metavar="R", help=text)
+    text = "of the untrained net: channels, height, width (default: gray, the recipe's size)"
+    add("--input", type=shape, metavar="CxHxW", help=text)
     add("--classes", type=whole(1, 10**6), metavar="N", help="of the untrained net (default: 10)")
     add("--json", action="store_true", help="as JSON")
 
 
-def run(options):
-    if options.model is not None:
+def run(options: Namespace) -> None:
+    """Print a model file or an untrained net as a table or as JSON."""
+    facts: dict[str, Any] = {}
+    if options.model is None:
+        model: Any = make_untrained(options)
+    else:
         for name in ("recipe", "input", "classes"):
             if getattr(options, name) is not None:
                 raise UserError(
-                    f"--{name} is for a net that is not trained; {options.model} is: leave one of them out"
+                    f"--{name} must be left out for a trained model, got it with {options.model}"
                 )
         trained = open_model(options.model)
-        model, facts = trained.model, facts_of(trained)
-    else:
-        model, facts = untrained(options), {}
-    rows = layer_rows(model, model.input_shape)
+        model, facts = trained.model, list_facts(trained)
     if options.json:
-        total = {
-            key: sum(row[key] for row in rows[1:])
-            for key in ("neurons", "parameters", "connections")
-        }
+        rows = layer_rows(model, model.input_shape)
+        keys = ("neurons", "parameters", "connections")
+        total = {key: sum(row[key] for row in rows[1:]) for key in keys}
         say(json.dumps({**facts, "layers": rows, "total": total}, indent=2))
         return
     say(model.summary(model.input_shape))
-    width = max(map(len, facts), default=0)
     if facts:
-        say("\n" + "\n".join(f"{name:{width}}  {value}" for name, value in in_words(facts).items()))
+        say("\n" + table(describe(facts), "ll"))
 
 
-def untrained(options):
-    """The net of a recipe, with weights nobody looks at."""
+def make_untrained(options: Namespace) -> Sequential:
+    """Return the net of a recipe; its weights are not looked at."""
     recipe = RECIPES[options.recipe or "default"]
     channels, *size = options.input or (1, *recipe.input_size)
     try:
@@ -86,11 +76,12 @@ def untrained(options):
         raise UserError(error) from None
 
 
-def facts_of(trained):
-    """What a model file says beside its layers."""
+def list_facts(trained: TrainedModel) -> dict[str, Any]:
+    """Return the facts of a model file beside its layers."""
+    assert trained.image_shape is not None
     return {
         "model": type(trained.model).__name__,
-        "settings": trained.model.config,
+        "settings": trained.model.config,  # type: ignore[attr-defined]
         "images": list(trained.image_shape),
         "reading": trained.reading,
         "preparation": trained.preparation.to_dict(),
@@ -98,21 +89,24 @@ def facts_of(trained):
     }
 
 
-def in_words(facts):
-    pairs = {name: f"{name}={value}" for name, value in facts["settings"].items()}
-    reading = {"ink": "the ink, cropped and centred", "whole": "the picture as a whole"}[
-        facts["reading"]
+def describe(facts: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the facts in words."""
+    settings = ", ".join(f"{name}={value}" for name, value in facts["settings"].items())
+    readings = {"ink": "the ink, cropped and centered", "whole": "the picture as a whole"}
+    preparation = facts["preparation"]
+    fitted = {"pad": "padded", "resize": "resized"}[preparation["fit"]]
+    less = "the mean image subtracted, " if preparation["mean_image"] else ""
+    return [
+        ("model", f"{facts['model']}({settings})"),
+        (
+            "images",
+            f"{' x '.join(map(str, facts['images']))}, read from a picture as "
+            f"{readings[facts['reading']]}",
+        ),
+        (
+            "preparation",
+            f"{fitted} to {' x '.join(map(str, preparation['size']))}, {less}mean "
+            f"{preparation['mean']:.4g}, standard deviation {preparation['std']:.4g} (1 is white)",
+        ),
+        ("classes", f"{len(facts['classes'])}: {', '.join(map(printable, facts['classes']))}"),
     ]
-    classes = ", ".join(printable(name) for name in facts["classes"])
-    return {
-        "model": f"{facts['model']}({', '.join(pairs.values())})",
-        "images": f"{' x '.join(map(str, facts['images']))}, read from a picture as {reading}",
-        "preparation": preparation_in_words(**facts["preparation"]),
-        "classes": f"{len(facts['classes'])}: {classes}",
-    }
-
-
-def preparation_in_words(size, fit, mean, std, mean_image):
-    fitted = {"pad": "padded", "resize": "resized"}[fit]
-    less = "the mean image subtracted, " if mean_image else ""
-    return f"{fitted} to {size[0]} x {size[1]}, {less}mean {mean:.4g}, standard deviation {std:.4g} (1 is white)"

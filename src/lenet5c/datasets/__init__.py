@@ -1,18 +1,23 @@
-"""Data sets of small images: MNIST (in the package), IDX files, folders, splits, preparation and distortions."""
+"""Data sets of small images: MNIST (in the package), IDX files, image folders, preparation."""
 
-from lenet5c.datasets.dataset import Dataset, DatasetError
+from __future__ import annotations
+
+from lenet5c.datasets.dataset import Dataset, DatasetError, Source
 from lenet5c.datasets.distortion import Distortion, EpochDistortion
 from lenet5c.datasets.idx import idx_folder, load_idx
 from lenet5c.datasets.image_folder import image_folder
 from lenet5c.datasets.mnist import mnist, mnist_label_errors
+from lenet5c.datasets.pictures import PictureError, read_picture
 from lenet5c.datasets.preparation import Preparation
-from lenet5c.datasets.source import Source, open_source
+from lenet5c.datasets.resampling import resize
+from lenet5c.datasets.source import open_source
 
 __all__ = [
     "Dataset",
     "DatasetError",
     "Distortion",
     "EpochDistortion",
+    "PictureError",
     "Preparation",
     "Source",
     "idx_folder",
@@ -21,4 +26,6 @@ __all__ = [
     "mnist",
     "mnist_label_errors",
     "open_source",
+    "read_picture",
+    "resize",
 ]

@@ -1,44 +1,46 @@
-"""Where fetched data sets are kept, and the lock that lets one process at a time write there."""
+"""The folder of fetched data sets, and the lock that lets one process at a time write there."""
 
 import os
 import sys
 import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 FOLDER, OFFLINE = "LENET5C_DATA", "LENET5C_OFFLINE"
 
 
-def cache_folder():
-    """Path : Where data sets are kept: ``$LENET5C_DATA``, or the platform's place for what can be fetched again."""
+def cache_folder() -> Path:
+    """Return ``$LENET5C_DATA``, or the platform's folder for files that can be fetched again.
+
+    The folder is that of platformdirs, ``user_cache_dir("lenet5c", False, opinion=False)``.
+    """
     if os.environ.get(FOLDER):
         return Path(os.environ[FOLDER]).expanduser()
     if sys.platform == "win32":
-        base = os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local"
+        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
     elif sys.platform == "darwin":
         base = Path.home() / "Library" / "Caches"
     else:
-        base = os.environ.get("XDG_CACHE_HOME", "")
+        base = Path(os.environ.get("XDG_CACHE_HOME", ""))
         # The XDG specification has relative paths ignored.
-        base = base if os.path.isabs(base) else Path.home() / ".cache"
-    return Path(base) / "lenet5c"
+        base = base if base.is_absolute() else Path.home() / ".cache"
+    return base / "lenet5c"
 
 
-def is_offline():
-    """bool : Whether ``$LENET5C_OFFLINE`` forbids downloads; empty and 0 do not."""
+def is_offline() -> bool:
+    """Return whether ``$LENET5C_OFFLINE`` forbids downloads; empty and 0 do not."""
     return os.environ.get(OFFLINE, "0") not in ("", "0")
 
 
 @contextmanager
-def locked(path, waiting=None, pause=0.2):
-    """Hold a lock file; another process that asks for it waits. It is given up even if this process is killed.
+def lock(
+    path: Path, waiting: Callable[[], object] | None = None, pause: float = 0.2
+) -> Iterator[None]:
+    """Hold a lock file, which stays, empty; a killed process releases it.
 
-    Parameters
-    ----------
-    path : Path
-        Stays behind, empty.
-    waiting : callable, optional
-        Called once if another process holds it.
+    `waiting` is called once if another process holds it; `pause` are the seconds between attempts.
     """
     with open(path, "ab") as file:
         while not _try_lock(file):
@@ -49,8 +51,8 @@ def locked(path, waiting=None, pause=0.2):
         yield
 
 
-def _try_lock(file):
-    """Whether this process may go on: it has the lock, or the file system knows none."""
+def _try_lock(file: BinaryIO) -> bool:
+    """Return whether the lock is held, or the file system knows none."""
     try:
         import fcntl
     except ImportError:
@@ -58,14 +60,14 @@ def _try_lock(file):
 
         try:
             file.seek(0)
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
+            return True
         except OSError:
             return False
-        return True
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except OSError:
-        return True
+        pass
     return True

@@ -1,16 +1,26 @@
-"""Images with their labels, and how they are divided."""
+"""Images with their labels, how they are divided, and the parts that a run uses."""
+
+from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from numbers import Integral, Real
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
+from lenet5c.datasets._checks import check_images
 from lenet5c.errors import UserError
+
+READINGS = ("ink", "whole")
+
+
+class DatasetError(UserError):
+    """Data on disk that cannot be used; the message names the file, the fault and the remedy."""
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Labelled images in memory.
+    """Labeled images in memory.
 
     Parameters
     ----------
@@ -19,9 +29,9 @@ class Dataset:
     labels : ndarray of int, shape (N,)
         The class of each image, 0 to ``num_classes - 1``. Stored as int32.
     num_classes : int
-        How many classes there are; not every one has to occur.
+        Number of classes; not every one has to occur.
     name : str, optional
-        What reports call the data.
+        Name of the data in reports.
     class_names : tuple of str, optional
         One name a class. Default: the class numbers, ``('0', '1', ...)``.
 
@@ -40,45 +50,40 @@ class Dataset:
     (8, 2)
     """
 
-    images: np.ndarray
-    labels: np.ndarray
+    images: NDArray[np.uint8]
+    labels: NDArray[np.integer]
     num_classes: int
     name: str = ""
     class_names: tuple[str, ...] = ()
 
-    def __post_init__(self):
-        _check_images(self.images)
-        num_classes = _checked_num_classes(self.num_classes)
+    def __post_init__(self) -> None:
+        check_images(self.images, empty=False)
+        num_classes = _check_num_classes(self.num_classes)
         if not isinstance(self.name, str):
             raise TypeError(f"name must be a str, got {self.name!r}")
         # A frozen dataclass sets its fields this way.
         put = object.__setattr__
         put(self, "images", np.ascontiguousarray(self.images))
-        put(self, "labels", _checked_labels(self.labels, len(self.images), num_classes))
+        put(self, "labels", _check_labels(self.labels, len(self.images), num_classes))
         put(self, "num_classes", num_classes)
-        put(self, "class_names", _checked_class_names(self.class_names, num_classes))
+        put(self, "class_names", _check_class_names(self.class_names, num_classes))
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.images)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return (
             f"<Dataset {self.name!r}: {len(self)} images of shape {self.images.shape[1:]}, "
             f"{self.num_classes} classes>"
         )
 
-    def take(self, indices):
-        """Return the images at `indices`, in that order, as a data set of its own.
+    def take(self, indices: ArrayLike) -> Dataset:
+        """Return a copy of the images and labels at `indices`, in that order.
 
         Parameters
         ----------
         indices : array_like of int, shape (M,)
             Positions 0 to N - 1, at least one; repeats are allowed.
-
-        Returns
-        -------
-        Dataset
-            A copy of the chosen images and labels.
 
         Raises
         ------
@@ -107,7 +112,9 @@ class Dataset:
             raise IndexError(f"indices must lie in 0 to {len(self) - 1}, got {wrong}")
         return replace(self, images=self.images[indices], labels=self.labels[indices])
 
-    def split(self, count_or_fraction, seed, *, stratify=False):
+    def split(
+        self, count_or_fraction: float, seed: int | np.random.Generator, *, stratify: bool = False
+    ) -> tuple[Dataset, Dataset]:
         """Divide at random into two data sets that share nothing and together hold everything.
 
         Parameters
@@ -139,7 +146,7 @@ class Dataset:
         >>> held_out.labels
         array([0, 0, 1], dtype=int32)
         """
-        count = self._held_out_count("count_or_fraction", count_or_fraction)
+        count = self._count_held_out("count_or_fraction", count_or_fraction)
         if seed is None:
             raise TypeError(
                 "seed must be an int or a numpy.random.Generator, got None: "
@@ -148,12 +155,11 @@ class Dataset:
         # Uniform doubles come straight from the bit generator; the algorithms behind permutation()
         # and shuffle() may change between NumPy releases.
         order = np.argsort(np.random.default_rng(seed).random(len(self)), kind="stable")
-        chosen = self._stratified(order, count) if stratify else order[:count]
         held_out = np.zeros(len(self), dtype=bool)
-        held_out[chosen] = True
+        held_out[self._stratify(order, count) if stratify else order[:count]] = True
         return self.take(np.flatnonzero(~held_out)), self.take(np.flatnonzero(held_out))
 
-    def split_last(self, count):
+    def split_last(self, count: int) -> tuple[Dataset, Dataset]:
         """Divide into all but the last `count` images, and those.
 
         Parameters
@@ -180,13 +186,13 @@ class Dataset:
         """
         if isinstance(count, bool) or not isinstance(count, Integral):
             raise TypeError(f"count must be an int, got {count!r}")
-        start = len(self) - self._held_out_count("count", count)
+        start = len(self) - self._count_held_out("count", count)
         return (
             replace(self, images=self.images[:start], labels=self.labels[:start]),
             replace(self, images=self.images[start:], labels=self.labels[start:]),
         )
 
-    def _held_out_count(self, name, value):
+    def _count_held_out(self, name: str, value: float) -> int:
         if isinstance(value, bool) or not isinstance(value, Real):
             raise TypeError(f"{name} must be an int or a float, got {value!r}")
         if isinstance(value, Integral):
@@ -202,34 +208,41 @@ class Dataset:
             )
         return count
 
-    def _stratified(self, order, count):
+    def _stratify(self, order: NDArray[np.intp], count: int) -> NDArray[np.intp]:
         """Pick `count` entries of `order`, of each class its share by largest remainder."""
         per_class = np.bincount(self.labels, minlength=self.num_classes)
         share, remainder = np.divmod(count * per_class.astype(np.int64), len(self))
-        # What is left over comes from the classes with the largest remainders, but the last image of a class stays.
+        # The rest comes from the largest remainders, but the last image of a class stays.
         last = per_class - share <= 1
         share[np.lexsort((-remainder, last))[: count - share.sum()]] += 1
         labels = self.labels[order]
         return np.concatenate([order[labels == c][:k] for c, k in enumerate(share) if k])
 
 
-class DatasetError(UserError):
-    """Data on disk that cannot be used; the message names the file, the fault and the remedy."""
+@dataclass(frozen=True, eq=False)
+class Source:
+    """The data sets of a run.
+
+    Attributes
+    ----------
+    train, test : Dataset
+    validation : Dataset or None
+        Where the data brings its own.
+    reading : {'ink', 'whole'}
+        How a picture becomes such an image: the ink alone, cropped and centered on black like
+        MNIST's digits, or the picture resized.
+    notes : tuple of str
+        Remarks for the user, such as which files were left out.
+    """
+
+    train: Dataset
+    test: Dataset
+    validation: Dataset | None = None
+    reading: str = "ink"
+    notes: tuple[str, ...] = ()
 
 
-def _check_images(images):
-    if not isinstance(images, np.ndarray):
-        raise TypeError(f"images must be a NumPy array, got {type(images).__name__}")
-    if images.dtype != np.uint8:
-        raise ValueError(f"images must be uint8 (pixels 0 to 255), got {images.dtype}")
-    if images.ndim != 4 or 0 in images.shape:
-        remedy = "; add the channel axis: images[:, np.newaxis]" if images.ndim == 3 else ""
-        raise ValueError(
-            f"images must have a shape (N, C, H, W) without a zero, got {images.shape}{remedy}"
-        )
-
-
-def _checked_num_classes(num_classes):
+def _check_num_classes(num_classes: int) -> int:
     if isinstance(num_classes, bool) or not isinstance(num_classes, Integral):
         raise TypeError(f"num_classes must be an int, got {num_classes!r}")
     if num_classes < 1:
@@ -237,7 +250,7 @@ def _checked_num_classes(num_classes):
     return int(num_classes)
 
 
-def _checked_labels(labels, count, num_classes):
+def _check_labels(labels: NDArray[np.integer], count: int, num_classes: int) -> NDArray[np.int32]:
     if not isinstance(labels, np.ndarray):
         raise TypeError(f"labels must be a NumPy array, got {type(labels).__name__}")
     if labels.dtype.kind not in "iu":
@@ -251,7 +264,7 @@ def _checked_labels(labels, count, num_classes):
     return np.require(labels, np.int32, ("C", "A"))
 
 
-def _checked_class_names(names, num_classes):
+def _check_class_names(names: tuple[str, ...], num_classes: int) -> tuple[str, ...]:
     if isinstance(names, str):
         raise TypeError(f"class_names must be a tuple of str, got the single str {names!r}")
     names = tuple(names) or tuple(str(c) for c in range(num_classes))

@@ -1,18 +1,23 @@
 """Random distortions of training images, drawn anew for each presentation."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from math import ceil, radians
 from numbers import Integral
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from lenet5c.datasets.preparation import MAX_SIDE, _check_images, _checked_number
+from lenet5c.datasets._checks import check_images, check_number
+from lenet5c.datasets.preparation import MAX_SIDE
 from lenet5c.kernels import threads
-from lenet5c.kernels.simd import dispatch
-from lenet5c.kernels.ops._distort import Warp
 from lenet5c.kernels.arrays import contiguous
+from lenet5c.kernels.ops._distort import Warp
+from lenet5c.kernels.simd import dispatch
 
 NAMED = {
     "paper1998": dict(translation=1.0, scaling=0.06, squeeze=0.05, shear=0.1, probability=0.9),
@@ -21,7 +26,7 @@ NAMED = {
     ),
 }
 NAMES = tuple(NAMED)
-# The range of each field. Factors stay away from zero, and a width of smoothing from more than an image.
+# The range of each field. Factors stay away from zero, and the smoothing within an image.
 _LIMITS = {
     "translation": (0, MAX_SIDE),
     "scaling": (0, 0.9),
@@ -37,40 +42,42 @@ _LIMITS = {
 
 @dataclass(frozen=True)
 class Distortion:
-    """Distort training images at random: a warp of each presentation of each image, all channels alike.
+    """Warp training images at random: each presentation of each image anew, all channels alike.
 
-    The warp of an image follows from the seed, the epoch and the number of the image in its data set, and from nothing
-    else: not from the batch it is in, nor from the number of threads. The compiled core makes it while it packs a
-    batch.
+    The warp of an image follows from the seed, the epoch and the number of the image in its data
+    set alone: not from its batch, nor from the number of threads. The compiled core makes it
+    while it packs a batch.
 
-    An output pixel takes its value between four pixels of the image, bilinear, from where the inverse of the warp leads
-    to; outside the image it is black, 0. Each range is symmetric, and each number is drawn uniformly from it.
+    An output pixel is interpolated bilinearly where the inverse of the warp leads; outside the
+    image it is black, 0. Each range is symmetric, and each number is drawn uniformly from it.
 
     Parameters
     ----------
     translation : float
-        At most so many pixels to either side, and, drawn by itself, up or down.
+        Largest shift in pixels, sideways and, drawn separately, up or down.
     scaling : float
         A factor of both axes, from ``1 - scaling`` to ``1 + scaling``; at most 0.9.
     squeeze : float
-        A factor f of the width from ``1 - squeeze`` to ``1 + squeeze``, and 1 / f of the height: compressed
-        horizontally and elongated vertically, or the reverse; at most 0.9.
+        A factor f of the width from ``1 - squeeze`` to ``1 + squeeze``, and 1 / f of the height:
+        compressed horizontally and elongated vertically, or the reverse; at most 0.9.
     shear : float
-        Horizontal, as a tangent: a pixel goes sideways by so much of its height over the centre.
+        Horizontal, as a tangent: a pixel moves sideways by this share of its height over the
+        center.
     rotation : float
         Degrees to either side.
     elastic : float
-        The factor alpha of the fields of Simard, Steinkraus and Platt (2003): each pixel is looked up where two
-        numbers, uniform in -1..1 and smoothed, times alpha, lead. At `elastic_sigma` 4 that moves pixels by 0.041 alpha
-        (standard deviation).
+        The factor alpha of the fields of Simard, Steinkraus and Platt (2003): each pixel is
+        displaced by two numbers, uniform in -1..1 and smoothed, times alpha. At `elastic_sigma`
+        4 that moves pixels by 0.041 alpha (standard deviation).
     elastic_sigma : float
-        Pixels of the Gaussian that smooths, cut off at three of them; the fields are zero outside the image.
+        Pixels of the Gaussian that smooths, cut off at three of them; the fields are zero outside
+        the image.
     flip : float
-        Share of presentations that are mirrored, left to right. A mirrored digit is another sign or none: harmful for
-        digits, and here to reproduce a report that used it.
+        Share of presentations that are mirrored, left to right. Harmful for digits; it reproduces
+        a report that used it.
     probability : float
-        Share of presentations that are distorted, flip included; the others are the original image. 0.9 are one
-        original to nine generated images, as in the paper's 60,000 and 540,000.
+        Share of presentations that are distorted, flip included; the others are the original
+        image. 0.9 is one original to nine generated images, as in the paper's 60,000 and 540,000.
 
     Raises
     ------
@@ -102,24 +109,25 @@ class Distortion:
 
     NAMES: ClassVar[tuple[str, ...]] = NAMES
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, (low, high) in _LIMITS.items():
-            value = _checked_number(name, getattr(self, name))
+            value = check_number(name, getattr(self, name))
             if not low <= value <= high:
-                raise ValueError(f"{name} is {value!r}; it should be from {low:g} to {high:g}")
+                raise ValueError(f"{name} must be from {low:g} to {high:g}, got {value!r}")
             object.__setattr__(self, name, value)  # a frozen dataclass sets its fields this way
 
     @classmethod
-    def named(cls, name):
+    def named(cls, name: str) -> Distortion:
         """Return one of the distortions in `NAMES`.
 
         Parameters
         ----------
         name : str
-            ``'paper1998'``: translation, scaling, squeezing and horizontal shear, of nine presentations in ten, as
-            LeCun et al. (1998) describe the generated training set of their section III. They give no ranges; these are
-            those of the recipe 'paper1998-distorted': 1 pixel, 6 %, 5 % and a tangent of 0.1.
-            ``'modern'``: these with rotation and an elastic field, of every presentation, as in the recipe 'best'.
+            ``'paper1998'``: translation, scaling, squeezing and horizontal shear, of nine
+            presentations in ten, as LeCun et al. (1998) describe the generated training set of
+            their section III. They give no ranges; these are 1 pixel, 6 %, 5 % and a tangent of
+            0.1.
+            ``'modern'``: these with rotation and an elastic field, of every presentation.
 
         Raises
         ------
@@ -133,10 +141,16 @@ class Distortion:
         0.9
         """
         if name not in NAMES:
-            raise ValueError(f"name is {name!r}; it should be one of {', '.join(NAMES)}")
+            raise ValueError(f"name must be one of {', '.join(NAMES)}, got {name!r}")
         return cls(**NAMED[name])
 
-    def __call__(self, images, seed, epoch=0, index=None):
+    def __call__(
+        self,
+        images: NDArray[np.uint8],
+        seed: int,
+        epoch: int = 0,
+        index: NDArray[np.integer] | None = None,
+    ) -> NDArray[np.float32]:
         """Return images as a training run sees them, before they are scaled.
 
         Parameters
@@ -146,12 +160,13 @@ class Distortion:
         seed, epoch : int
             Not negative.
         index : ndarray of int, shape (M,), optional
-            Which images; all of them, in order, if not given. An image has the same warp in each order.
+            Numbers of the images; default: all of them, in order. An image has the same warp in
+            each order.
 
         Returns
         -------
         ndarray of float32, shape (M, C, H, W)
-            Grey levels from 0 to 255, not rounded.
+            Gray levels from 0 to 255, not rounded.
 
         Raises
         ------
@@ -170,40 +185,36 @@ class Distortion:
         """
         return self.of_epoch(seed, epoch)(images, index)
 
-    def of_epoch(self, seed, epoch=0):
-        """Return these distortions with their draws for one epoch, as `Sequential.train_step` takes them.
+    def of_epoch(self, seed: int, epoch: int = 0) -> EpochDistortion:
+        """Return these distortions with their draws for one epoch.
 
         Parameters
         ----------
         seed, epoch : int
             Not negative.
-
-        Returns
-        -------
-        EpochDistortion
         """
         return EpochDistortion(self, seed, epoch)
 
-    def to_dict(self):
+    def to_dict(self) -> dict[str, float]:
         """Return all fields, for JSON.
 
         Examples
         --------
         >>> from lenet5c.datasets import Distortion
-        >>> Distortion.from_dict(Distortion(shear=0.1).to_dict())
-        Distortion(translation=0.0, scaling=0.0, squeeze=0.0, shear=0.1, rotation=0.0, elastic=0.0, elastic_sigma=4.0, \
-flip=0.0, probability=1.0)
+        >>> Distortion(shear=0.1).to_dict()["shear"]
+        0.1
         """
         return asdict(self)
 
     @classmethod
-    def from_dict(cls, values):
+    def from_dict(cls, values: Mapping[str, Any]) -> Distortion:
         """Rebuild what `to_dict` described.
 
         Parameters
         ----------
         values : dict
-            As `to_dict` returns it; what is missing is off. It may come from a file: everything is checked.
+            As `to_dict` returns it; missing fields have their defaults. It may come from a file:
+            everything is checked.
 
         Raises
         ------
@@ -221,16 +232,16 @@ flip=0.0, probability=1.0)
             raise TypeError(f"values must be a dict, got {type(values).__name__}")
         if unknown := sorted(map(repr, set(values) - keys)):
             raise ValueError(
-                f"values has {', '.join(unknown)}; its keys should be some of {', '.join(sorted(keys))}"
+                f"values must have no keys but {', '.join(sorted(keys))}, got {', '.join(unknown)}"
             )
         return cls(**values)
 
 
 @dataclass(frozen=True)
 class EpochDistortion:
-    """A `Distortion` with all its draws for one epoch of a run with this seed; nothing in it changes when it is used.
+    """A `Distortion` with its draws for one epoch of a run, as a training step takes it.
 
-    What `distort` of `Sequential.train_step` and `train_steps` takes.
+    The compiled core reads `warp` and `stream`, and nothing else.
 
     Parameters
     ----------
@@ -255,29 +266,31 @@ class EpochDistortion:
     seed: int
     epoch: int = 0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not isinstance(self.distortion, Distortion):
             raise TypeError(
-                f"distortion is a {type(self.distortion).__name__}; it should be a Distortion"
+                f"distortion must be a Distortion, got {type(self.distortion).__name__}"
             )
         for name in ("seed", "epoch"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, Integral):
-                raise TypeError(f"{name} is {value!r}; it should be an integer")
+                raise TypeError(f"{name} must be an int, got {value!r}")
             if value < 0:
-                raise ValueError(f"{name} is {value!r}; it should not be negative")
+                raise ValueError(f"{name} must not be negative, got {value!r}")
 
-    def __getstate__(self):
-        # What is worked out of these on first use is worked out again.
+    def __getstate__(self) -> dict[str, Any]:
+        # The cached properties are computed again.
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
-    def __call__(self, images, index=None):
-        """Return what `Distortion.__call__` does."""
-        _check_images(images)
+    def __call__(
+        self, images: NDArray[np.uint8], index: NDArray[np.integer] | None = None
+    ) -> NDArray[np.float32]:
+        """Return distorted images, as `Distortion.__call__` does."""
+        check_images(images)
         index = np.arange(len(images)) if index is None else np.asarray(index)
         if index.ndim != 1 or index.dtype.kind not in "iu":
             raise ValueError(
-                f"index is {index.dtype} {index.shape}; it should be one row of integers"
+                f"index must be a row of integers, got {index.dtype} of shape {index.shape}"
             )
         out = np.empty((len(index), *images.shape[1:]), np.float32)
         self.warp.apply(
@@ -291,18 +304,15 @@ class EpochDistortion:
         return out
 
     @cached_property
-    def stream(self):
-        """What the compiled core makes a sample's draws of, besides its number: 64 bits of the seed and the epoch."""
+    def stream(self) -> int:
+        """64 bits of the seed and the epoch, from which a sample's draws follow."""
         # 3: the order of an epoch is drawn from (seed, 1, epoch), the weights from (seed, 2).
-        return int(
-            np.random.SeedSequence([int(self.seed), 3, int(self.epoch)]).generate_state(
-                1, np.uint64
-            )[0]
-        )
+        sequence = np.random.SeedSequence([int(self.seed), 3, int(self.epoch)])
+        return int(sequence.generate_state(1, np.uint64)[0])
 
     @cached_property
-    def warp(self):
-        """The settings as the compiled core takes them."""
+    def warp(self) -> Warp:
+        """Warp : The settings as the compiled core takes them."""
         d = self.distortion
         gaussian = _gaussian(d.elastic_sigma) if d.elastic else np.ones(1, np.float32)
         return Warp(
@@ -318,11 +328,8 @@ class EpochDistortion:
         )
 
 
-def _gaussian(sigma):
-    """float32 weights from -3 sigma to 3 sigma, whose sum is 1.
-
-    In steps of 2**-20, so that a C library's exp has no say.
-    """
+def _gaussian(sigma: float) -> NDArray[np.float32]:
+    """Return weights from -3 sigma to 3 sigma in steps of 2**-20, whatever a C library's exp is."""
     radius = ceil(3 * sigma)
     weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
     return (np.rint(weights / weights.sum() * 2**20) / 2**20).astype(np.float32)

@@ -1,63 +1,60 @@
-"""Which files of a folder are images of which class: names are looked at here, contents are not."""
+"""The image files of a folder by part and class, from their names alone."""
 
 import os
 import re
 import unicodedata
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
+from lenet5c._text import count
 from lenet5c.datasets.dataset import DatasetError
+from lenet5c.datasets.pictures import SUFFIXES
 
-#: What the parts of a data set may be called, in small letters.
+#: Names of the parts of a data set, in small letters.
 PART_NAMES = {
     "train": ("train", "training"),
     "validation": ("val", "valid", "validation"),
     "test": ("test", "testing"),
 }
-# What systems and archives leave behind, in small letters; names with a dot in front are passed over as well.
+# Left behind by systems and archives, in small letters; names with a leading dot are skipped too.
 LITTER = frozenset(
     {"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "system volume information"}
 )
-LAYOUT = "it should hold a folder of images for each class, or train/CLASS and test/CLASS, or four IDX files"
+LAYOUT = (
+    "it should hold a folder of images for each class, or train/CLASS and test/CLASS, "
+    "or four IDX files"
+)
 
 
 @dataclass
 class FolderFiles:
-    """The images of a folder, by part and class.
+    """The images of a folder.
 
-    Attributes
-    ----------
-    class_names : tuple of str
-        Those of the training images, in natural order.
-    parts : dict of str to list
-        For each of 'train', 'validation' and 'test' that is there: for each class the paths of its images, in natural
-        order.
-    notes : list of str
-        What was passed over, and why.
+    `parts` has for each of 'train', 'validation' and 'test' that is there, and for each class, the
+    paths of its images. Classes and images are in natural order; `notes` tell what was skipped.
     """
 
     class_names: tuple[str, ...]
     parts: dict[str, list[list[Path]]]
-    notes: list[str] = field(default_factory=list)
+    notes: list[str]
+
+    def entries(self) -> list[tuple[str, int, Path]]:
+        """Return (part, label, path) of each image."""
+        return [
+            (part, label, path)
+            for part, classes in self.parts.items()
+            for label, paths in enumerate(classes)
+            for path in paths
+        ]
 
 
-def folder_files(path):
+def list_folder(path: str | os.PathLike[str]) -> FolderFiles:
     """Find the images of a folder that has one folder for each class, in parts or not.
 
-    Parameters
-    ----------
-    path : str or path-like
-
-    Returns
-    -------
-    FolderFiles
-
-    Raises
-    ------
-    FileNotFoundError
-    DatasetError
-        The folder is laid out in another way, has less than two classes, or a class of one part is not in another.
+    A DatasetError says that the folder is laid out in another way, has less than two classes, or
+    that a class of one part is not in another.
     """
     root = Path(path)
     if not root.exists():
@@ -66,115 +63,110 @@ def folder_files(path):
         raise DatasetError(
             f"{root}: not a folder; give the folder that holds one folder for each class"
         )
-    seen = _Seen(root)
-    folders, images = seen.entries(root)
-    parts = _parts(root, folders)
+    lister = _Lister(root)
+    folders, images = lister.scan(root)
+    parts = _find_parts(root, folders)
     if parts:
-        unused = [folder.name for folder in folders if folder not in parts.values()]
-        if unused:
-            seen.notes.append(f"beside train, not read: {_listed(unused)}")
-        inside = {part: seen.entries(folder)[0] for part, folder in parts.items()}
+        if unused := [folder.name for folder in folders if folder not in parts.values()]:
+            lister.notes.append(f"beside train, not read: {list_some(unused)}")
+        inside = {part: lister.scan(folder)[0] for part, folder in parts.items()}
     elif images and not folders:
         raise DatasetError(f"{root} holds images, but no folders; {LAYOUT}")
     else:
         inside = {"train": folders}
     if images:
-        seen.notes.append(
-            f"{_count(len(images), 'image')} outside of the folders of classes, not read"
+        lister.notes.append(
+            f"{count(len(images), 'image')} outside of the folders of classes, not read"
         )
-    return _checked(root, {part: _classes(classes, seen) for part, classes in inside.items()}, seen)
+    found = {part: _list_classes(classes, lister) for part, classes in inside.items()}
+    return _check_classes(root, found, lister.summarize())
 
 
-def natural(name):
-    """What names are sorted by: '2' comes before '10', 'b' beside 'B'; the same on every system."""
+def natural_key(name: str) -> tuple[list[int | str], str]:
+    """Return the sorting key of a name, on every system: '2' before '10', 'b' beside 'B'."""
     name = unicodedata.normalize("NFC", name)
     pieces = re.split(r"(\d+)", name.casefold())
     # Digits of all scripts count; pieces alternate, so a number is never compared with a text.
     return [int(piece) if i % 2 else piece for i, piece in enumerate(pieces)], name
 
 
-class _Seen:
-    """Lists folders, and counts what it passes over."""
+class _Lister:
+    """Lists folders, and counts what it skips."""
 
-    def __init__(self, root):
-        # Imported here, as pictures are read with what this package has.
-        from lenet5c.recognition.reader import SUFFIXES
+    def __init__(self, root: Path) -> None:
+        self.root = os.path.realpath(root)
+        self.notes: list[str] = []
+        self.links = 0
+        self.other: Counter[str] = Counter()
 
-        self.root, self.suffixes = os.path.realpath(root), SUFFIXES
-        self.notes = []
-        self.outside = 0
-        self.other = Counter()
-
-    def entries(self, folder):
-        """(folders, images) directly in a folder, in natural order."""
+    def scan(self, folder: Path) -> tuple[list[Path], list[Path]]:
+        """Return (folders, images) directly in a folder, in natural order."""
         folders, images = [], []
-        for path in sorted(Path(folder).iterdir(), key=lambda path: natural(path.name)):
+        for path in sorted(folder.iterdir(), key=lambda path: natural_key(path.name)):
             if path.name.startswith(".") or path.name.casefold() in LITTER:
                 continue
-            if path.is_symlink() and not self._inside(path):
-                self.outside += 1
+            if path.is_symlink() and not self._is_inside(path):
+                self.links += 1
             elif path.is_dir():
                 folders.append(path)
-            elif path.suffix.lower() not in self.suffixes:
+            elif path.suffix.lower() not in SUFFIXES:
                 self.other[path.suffix.casefold() or "no suffix"] += 1
             elif path.is_file():
                 images.append(path)
         return folders, images
 
-    def all_images(self, folder):
-        """The images in a folder and in those in it; links to folders are not followed there, as they may go round."""
-        folders, images = self.entries(folder)
+    def scan_deep(self, folder: Path) -> list[Path]:
+        """Return the images in a folder and in those in it; links to folders could go round."""
+        folders, images = self.scan(folder)
         for inner in folders:
             if inner.is_symlink():
-                self.outside += 1
+                self.links += 1
             else:
-                images += self.all_images(inner)
+                images += self.scan_deep(inner)
         return images
 
-    def _inside(self, path):
-        target = os.path.realpath(path)
+    def _is_inside(self, path: Path) -> bool:
         try:
-            return os.path.commonpath([self.root, target]) == self.root
+            return os.path.commonpath([self.root, os.path.realpath(path)]) == self.root
         except ValueError:  # another drive
             return False
 
-    def summary(self):
+    def summarize(self) -> list[str]:
         notes = list(self.notes)
-        if self.outside:
+        if self.links:
             notes.append(
-                f"{_count(self.outside, 'link')} out of the folder or to a folder, not followed"
+                f"{count(self.links, 'link')} out of the folder or to a folder, not followed"
             )
-        if count := sum(self.other.values()):
-            kinds = _listed(f"{n} {kind}" for kind, n in sorted(self.other.items()))
-            notes.append(f"{_count(count, 'file')} not named as images, not read: {kinds}")
+        if number := sum(self.other.values()):
+            kinds = list_some(f"{n} {kind}" for kind, n in sorted(self.other.items()))
+            notes.append(f"{count(number, 'file')} not named as images, not read: {kinds}")
         return notes
 
 
-def _parts(root, folders):
-    """Part -> folder if the folders are parts of a data set; a class may be called 'test', too."""
-    parts, seen = {}, _Seen(root)
+def _find_parts(root: Path, folders: list[Path]) -> dict[str, Path]:
+    """Return the folder of each part; a folder without folders may be a class called 'test'."""
+    parts, lister = {}, _Lister(root)
     for part, names in PART_NAMES.items():
         found = [
             folder
             for folder in folders
-            if folder.name.casefold() in names and seen.entries(folder)[0]
+            if folder.name.casefold() in names and lister.scan(folder)[0]
         ]
         if len(found) > 1:
-            names = " and ".join(folder.name for folder in found)
-            raise DatasetError(f"{root} has {names}, which mean the same part; keep one of them")
+            shown = " and ".join(folder.name for folder in found)
+            raise DatasetError(f"{root} has {shown}, which mean the same part; keep one of them")
         if found:
             parts[part] = found[0]
     if parts and "train" not in parts:
-        names = ", ".join(folder.name for folder in parts.values())
+        shown = ", ".join(folder.name for folder in parts.values())
         raise DatasetError(
-            f"{root} has {names} with a folder for each class, but no train; {LAYOUT}"
+            f"{root} has {shown} with a folder for each class, but no train; {LAYOUT}"
         )
     return parts
 
 
-def _classes(folders, seen):
-    """Class name -> paths."""
-    classes = {}
+def _list_classes(folders: list[Path], lister: _Lister) -> dict[str, list[Path]]:
+    classes: dict[str, list[Path]] = {}
     for folder in folders:
         name = unicodedata.normalize("NFC", folder.name)
         if not name.isprintable():
@@ -183,55 +175,52 @@ def _classes(folders, seen):
             )
         if name in classes:
             raise DatasetError(
-                f"{folder} has another folder beside it of the same name in Unicode; rename one of them"
+                f"{folder} has another folder beside it of the same name in Unicode; "
+                "rename one of them"
             )
-        classes[name] = seen.all_images(folder)
+        classes[name] = lister.scan_deep(folder)
     return classes
 
 
-def _checked(root, found, seen):
-    names = sorted(found["train"], key=natural)
-    notes = seen.summary()
+def _check_classes(
+    root: Path, found: dict[str, dict[str, list[Path]]], notes: list[str]
+) -> FolderFiles:
+    train = found["train"]
+    names = sorted(train, key=natural_key)
     hint = f" ({'; '.join(notes)})" if notes else ""
-    if not any(found["train"].values()):
+    if not any(train.values()):
         raise DatasetError(f"{root} has no images in folders{hint}; {LAYOUT}")
-    empty = [name for name in names if not found["train"][name]]
-    if empty:
+    if empty := [name for name in names if not train[name]]:
         raise DatasetError(
-            f"{root}: {_classed(empty)} no images to train on{hint}; add some, or delete the folder"
+            f"{root}: {_describe_classes(empty)} no images to train on{hint}; "
+            "add some, or delete the folder"
         )
     if len(names) < 2:
         raise DatasetError(
             f"{root} has the one class {names[0]!r}; a net needs at least two; {LAYOUT}"
         )
     for part, classes in found.items():
-        strange = [name for name in sorted(classes, key=natural) if name not in found["train"]]
-        if strange:
+        if strange := [name for name in sorted(classes, key=natural_key) if name not in train]:
             raise DatasetError(
-                f"{root}: {_classed(strange)} images in {part}, but none in train; every class must be trained on"
+                f"{root}: {_describe_classes(strange)} images in {part}, but none in train; "
+                "every class must be trained on"
             )
-    parts = {part: [classes.get(name, []) for name in names] for part, classes in found.items()}
-    for part in ("validation", "test"):
-        if part in parts and not any(parts[part]):
+        if not any(classes.values()):
             raise DatasetError(
                 f"{root}: its folder for {part} has no images{hint}; add some, or delete the folder"
             )
+    parts = {part: [classes.get(name, []) for name in names] for part, classes in found.items()}
     return FolderFiles(tuple(names), parts, notes)
 
 
-def _classed(names):
-    return (
-        f"the classes {_listed(map(repr, names))} have"
-        if len(names) > 1
-        else f"the class {names[0]!r} has"
-    )
+def list_some(items: Iterable[str], most: int = 5, separator: str = ", ") -> str:
+    """Return the first items as a list in words, and how many more there are."""
+    items = list(items)
+    more = [f"and {len(items) - most:,} more"] if len(items) > most else []
+    return separator.join(items[:most] + more)
 
 
-def _listed(names, most=5):
-    names = list(names)
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more
-
-
-def _count(number, noun):
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+def _describe_classes(names: list[str]) -> str:
+    if len(names) > 1:
+        return f"the classes {list_some(map(repr, names))} have"
+    return f"the class {names[0]!r} has"

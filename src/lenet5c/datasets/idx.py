@@ -12,8 +12,10 @@ import struct
 import sys
 import zlib
 from pathlib import Path
+from typing import IO, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lenet5c.datasets.dataset import Dataset, DatasetError
 
@@ -25,10 +27,13 @@ _GZIP_MAGIC = b"\x1f\x8b"
 # is refused before it costs memory.
 _GZIP_MAX_RATIO, _GZIP_SLACK = 1040, 4096
 _CHUNK = 1 << 20
-_COPY_AGAIN = "download or copy it again"
 
 
-def load_idx(path):
+class _Fault(Exception):
+    """The content is no intact IDX file."""
+
+
+def load_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
     """Read one IDX file, plain or gzipped.
 
     Files are not trusted: what the header declares is compared with what the file can hold before
@@ -50,7 +55,7 @@ def load_idx(path):
     FileNotFoundError
         If there is no such file.
     DatasetError
-        If it is not a complete, intact IDX file (a ValueError).
+        If it is not a complete, intact IDX file.
 
     Examples
     --------
@@ -67,12 +72,10 @@ def load_idx(path):
     _check_regular_file(path)
     with open(path, "rb") as file:
         size = os.fstat(file.fileno()).st_size
-        if file.peek(2)[:2] != _GZIP_MAGIC:
-            return _read_array(file, path, size, gzipped=False)
-        return read_idx_stream(file, path, size)
+        return read_idx_stream(file, path, size, gzipped=file.peek(2)[:2] == _GZIP_MAGIC)
 
 
-def idx_folder(directory):
+def idx_folder(directory: str | os.PathLike[str]) -> tuple[Dataset, Dataset]:
     """Read a training and a test set from the four IDX files in a folder.
 
     The files are named as those of MNIST are: ``train-images-idx3-ubyte``,
@@ -97,7 +100,7 @@ def idx_folder(directory):
     FileNotFoundError
         If the folder or one of the files is missing.
     DatasetError
-        If a file is damaged, or the four do not belong together (a ValueError).
+        If a file is damaged, or the four do not belong together.
 
     Examples
     --------
@@ -132,29 +135,36 @@ def idx_folder(directory):
     )
 
 
-def has_idx_files(directory):
-    """Whether a folder has a file named as `idx_folder` looks for it; one is enough to show what was meant."""
+def has_idx_files(directory: str | os.PathLike[str]) -> bool:
+    """Return whether a folder has at least one file named as `idx_folder` looks for it."""
     prefixes = [
         f"{part}-{kind}" for part in ("train", "t10k", "test") for kind in ("images", "labels")
     ]
     return any(_find(Path(directory), prefix, ("idx1", "idx3", "idx4")) for prefix in prefixes)
 
 
-def read_idx_stream(stream, name, size, most=None):
-    """Read a gzipped IDX file of `size` bytes from a binary stream, as `load_idx` does; errors call it `name`.
+def read_idx_stream(
+    stream: IO[bytes], name: str | Path, size: int, most: int | None = None, gzipped: bool = True
+) -> NDArray[Any]:
+    """Read an IDX file of `size` bytes, called `name` in errors, as `load_idx` does.
 
-    What it declares to hold beyond `most` bytes is refused.
+    A file that declares more than `most` bytes is an error.
     """
     try:
+        if not gzipped:
+            return _read_array(stream, size, False, most)
         with gzip.GzipFile(fileobj=stream, mode="rb") as unzipped:
-            return _read_array(unzipped, name, size, gzipped=True, most=most)
-    except EOFError as error:
-        raise DatasetError(f"{name}: the gzip data ends early; {_COPY_AGAIN}") from error
+            return _read_array(unzipped, size, True, most)
+    except EOFError:
+        fault = "the gzip data ends early"
     except (gzip.BadGzipFile, zlib.error) as error:
-        raise DatasetError(f"{name}: the gzip data is corrupt ({error}); {_COPY_AGAIN}") from error
+        fault = f"the gzip data is corrupt ({error})"
+    except _Fault as error:
+        fault = str(error)
+    raise DatasetError(f"{name}: {fault}; give an intact IDX file, or download it again")
 
 
-def _check_regular_file(path):
+def _check_regular_file(path: Path) -> None:
     # Opening a pipe or a device could block for ever, so look before opening.
     try:
         mode = path.stat().st_mode
@@ -166,119 +176,102 @@ def _check_regular_file(path):
         raise DatasetError(f"{path}: not a regular file; give the path of an IDX file")
 
 
-def _read_array(stream, path, file_size, gzipped, most=None):
-    dtype, shape = _read_header(stream, path)
+def _read_array(stream: Any, size: int, gzipped: bool, most: int | None) -> NDArray[Any]:
+    dtype, shape = _read_header(stream)
     nbytes = math.prod(shape) * dtype.itemsize
     total = 4 + 4 * len(shape) + nbytes
     declared = f"declares {total} bytes (shape {shape} of {dtype.name})"
-    if gzipped:
-        if total > file_size * _GZIP_MAX_RATIO + _GZIP_SLACK:
-            raise DatasetError(
-                f"{path}: {declared}, more than {file_size} gzipped bytes can hold; {_COPY_AGAIN}"
-            )
-    elif total > file_size:
-        raise DatasetError(f"{path}: {declared} but has only {file_size}; {_COPY_AGAIN}")
-    elif total < file_size:
-        raise DatasetError(
-            f"{path}: {declared} but has {file_size}, so other data follows; {_COPY_AGAIN}"
-        )
-
+    if gzipped and total > size * _GZIP_MAX_RATIO + _GZIP_SLACK:
+        raise _Fault(f"{declared}, more than {size} gzipped bytes can hold")
+    if not gzipped and total > size:
+        raise _Fault(f"{declared} but has only {size}")
+    if not gzipped and total < size:
+        raise _Fault(f"{declared} but has {size}, so other data follows")
     if most is not None and total > most:
-        raise DatasetError(f"{path}: {declared}, more than the {most} that are allowed")
+        raise _Fault(f"{declared}, more than the {most} that are allowed")
     try:
-        # Untouched memory costs nothing, so a false header that slips through wastes none.
         raw = np.empty(nbytes, dtype=np.uint8)
-    except MemoryError as error:
-        raise DatasetError(f"{path}: {declared}, more than there is memory for") from error
-    _fill(stream, memoryview(raw), path, declared)
+    except MemoryError:
+        raise _Fault(f"{declared}, more than there is memory for") from None
+    filled = 0
+    while filled < nbytes:
+        count = stream.readinto(raw.data[filled : filled + _CHUNK])
+        if not count:
+            raise _Fault(f"{declared} but the data ends early")
+        filled += count
     # For gzip this read is also what reaches, and checks, the checksum at the end.
     if stream.read(1):
-        raise DatasetError(f"{path}: {declared} but other data follows; {_COPY_AGAIN}")
+        raise _Fault(f"{declared} but other data follows")
     array = raw.view(dtype).reshape(shape)
     return array if dtype.isnative else array.byteswap(inplace=True).view(dtype.newbyteorder("="))
 
 
-def _read_header(stream, path):
+def _read_header(stream: Any) -> tuple[np.dtype, tuple[int, ...]]:
     magic = stream.read(4)
     if not magic:
-        raise DatasetError(f"{path}: the file is empty; {_COPY_AGAIN}")
+        raise _Fault("the file is empty")
     if len(magic) < 4:
-        raise DatasetError(f"{path}: ends inside the IDX header; {_COPY_AGAIN}")
+        raise _Fault("ends inside the IDX header")
     zeros, code, ndim = magic[:2], magic[2], magic[3]
     if zeros != b"\0\0" or code not in ELEMENT_TYPES:
-        raise DatasetError(
-            f"{path}: not an IDX file: it starts with {magic.hex(' ')}, where 00 00, an element "
-            "type (08, 09, 0b, 0c, 0d or 0e) and a number of dimensions should be; give an IDX file"
+        raise _Fault(
+            f"not an IDX file: it starts with {magic.hex(' ')}, where 00 00, an element type "
+            "(08, 09, 0b, 0c, 0d or 0e) and a number of dimensions should be"
         )
     if not 1 <= ndim <= MAX_DIMENSIONS:
-        raise DatasetError(
-            f"{path}: declares {ndim} dimensions, where 1 to {MAX_DIMENSIONS} are possible; "
-            "give an IDX file"
-        )
+        raise _Fault(f"declares {ndim} dimensions, where 1 to {MAX_DIMENSIONS} are possible")
     packed = stream.read(4 * ndim)
     if len(packed) < 4 * ndim:
-        raise DatasetError(f"{path}: ends inside the IDX header; {_COPY_AGAIN}")
-    dtype = np.dtype(ELEMENT_TYPES[code])
-    shape = struct.unpack(f">{ndim}I", packed)
+        raise _Fault("ends inside the IDX header")
+    dtype, shape = np.dtype(ELEMENT_TYPES[code]), struct.unpack(f">{ndim}I", packed)
     # An empty array takes no bytes, yet its other dimensions must still be addressable.
     if math.prod(n for n in shape if n) * dtype.itemsize > sys.maxsize:
-        raise DatasetError(f"{path}: declares the impossible shape {shape}; {_COPY_AGAIN}")
+        raise _Fault(f"declares the impossible shape {shape}")
     return dtype, shape
 
 
-def _fill(stream, view, path, declared):
-    filled = 0
-    while filled < len(view):
-        count = stream.readinto(view[filled : filled + _CHUNK])
-        if not count:
-            raise DatasetError(f"{path}: {declared} but the data ends early; {_COPY_AGAIN}")
-        filled += count
-
-
-def _find_pair(folder, prefixes):
+def _find_pair(folder: Path, prefixes: tuple[str, ...]) -> tuple[Path, Path]:
     """Return the image and the label file of the first prefix that has both."""
-    gaps = []
+    gaps: list[list[str]] = []
     for prefix in prefixes:
         images = _find(folder, f"{prefix}-images", ("idx3", "idx4"))
         labels = _find(folder, f"{prefix}-labels", ("idx1",))
         if images and labels:
             return images, labels
-        gaps.append([f"{prefix}-images-idx3-ubyte"] if not images else [])
-        gaps[-1] += [f"{prefix}-labels-idx1-ubyte"] if not labels else []
+        wanted = {f"{prefix}-images-idx3-ubyte": images, f"{prefix}-labels-idx1-ubyte": labels}
+        gaps.append([name for name, path in wanted.items() if path is None])
     # The prefix that comes closest is the one that was meant.
-    missing = " and ".join(min(gaps, key=len))
-    raise FileNotFoundError(f"{folder}: {missing} missing; put all four files, or .gz files, there")
+    missing = min(gaps, key=len)
+    raise FileNotFoundError(
+        f"{folder}: {' and '.join(missing)} missing; put all four files, or .gz files, there"
+    )
 
 
-def _find(folder, stem, formats):
+def _find(folder: Path, stem: str, formats: tuple[str, ...]) -> Path | None:
     # Candidates are asked for by name, so the order of the directory plays no part; folders of
-    # such a name, as some archives unpack to, are passed over.
-    for suffix in ("", ".gz"):
-        for separator in ("-", "."):
-            for form in formats:
-                path = folder / f"{stem}{separator}{form}-ubyte{suffix}"
-                if path.is_file():
-                    return path
-    return None
+    # such a name, as some archives unpack to, are skipped.
+    paths = (
+        folder / f"{stem}{separator}{form}-ubyte{suffix}"
+        for suffix in ("", ".gz")
+        for separator in ("-", ".")
+        for form in formats
+    )
+    return next((path for path in paths if path.is_file()), None)
 
 
-def _load_pair(images_path, labels_path):
+def _load_pair(images_path: Path, labels_path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
     """Return uint8 images (N, C, H, W) and int32 labels (N,) that belong together."""
     labels = load_idx(labels_path)
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise DatasetError(
-            f"{labels_path}: labels must be a list of integers, but this file holds "
-            f"{labels.dtype} of shape {labels.shape}; give the label file of the images"
+            f"{labels_path}: labels must be a list of integers, got {labels.dtype} of shape "
+            f"{labels.shape}; give the label file of the images"
         )
     images = load_idx(images_path)
-    if images.ndim not in (3, 4) or images.dtype != np.uint8:
+    if images.ndim not in (3, 4) or images.dtype != np.uint8 or images.size == 0:
         raise DatasetError(
-            f"{images_path}: images must be uint8 of shape (N, H, W) or (N, C, H, W), but this "
-            f"file holds {images.dtype} of shape {images.shape}; give the image file"
-        )
-    if images.size == 0:
-        raise DatasetError(
-            f"{images_path}: holds no pixels (shape {images.shape}); give at least one image"
+            f"{images_path}: images must be uint8 of shape (N, H, W) or (N, C, H, W) without a "
+            f"zero, got {images.dtype} of shape {images.shape}; give the image file"
         )
     if len(images) != len(labels):
         raise DatasetError(
@@ -287,9 +280,6 @@ def _load_pair(images_path, labels_path):
         )
     low, high = int(labels.min()), int(labels.max())
     if low < 0 or high > 255:
-        raise DatasetError(
-            f"{labels_path}: has the label {low if low < 0 else high}; labels must lie in 0 to 255"
-        )
-    if images.ndim == 3:
-        images = images[:, np.newaxis]
-    return images, labels.astype(np.int32)
+        wrong = low if low < 0 else high
+        raise DatasetError(f"{labels_path}: has the label {wrong}; labels must lie in 0 to 255")
+    return images if images.ndim == 4 else images[:, np.newaxis], labels.astype(np.int32)

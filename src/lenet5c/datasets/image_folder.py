@@ -1,50 +1,60 @@
 """A folder of images with one folder for each class, as a data set."""
 
-import hashlib
-from pathlib import Path
+import os
+from collections.abc import Sequence
+from pathlib import Path, PurePath
 from unicodedata import normalize
 
 import numpy as np
+from numpy.typing import NDArray
 
-from lenet5c.datasets.dataset import Dataset, DatasetError
-from lenet5c.datasets.folder_files import folder_files
-from lenet5c.datasets.pictures import read_pictures, reason
-from lenet5c.datasets.preparation import Preparation
-from lenet5c.datasets.source import Source
-from lenet5c.datasets.whole import is_grey, with_channels
+from lenet5c._files import digest
+from lenet5c._text import count
+from lenet5c.datasets.conversion import is_gray, to_channels
+from lenet5c.datasets.dataset import Dataset, DatasetError, Source
+from lenet5c.datasets.folder_files import FolderFiles, list_folder, list_some
+from lenet5c.datasets.pictures import describe_fault, read_pictures
+from lenet5c.datasets.resampling import resize
 
-#: Height and width of images that differ in size, or are larger than `KEPT`: what the net takes.
+#: Height and width of images that differ in size, or are larger than `KEPT`: the net's input.
 SIZE = (32, 32)
 #: The largest side of images that keep their size, if it is the same for all.
 KEPT = 128
 TEST_SHARE = 1 / 6
 #: Bytes of all images together.
 MEMORY = 2 << 30
-SHOWN = 3
 
 
 def image_folder(
-    path, *, channels=None, size=None, test_share=TEST_SHARE, seed=0, skip_bad=False, memory=MEMORY
-):
+    path: str | os.PathLike[str],
+    *,
+    channels: int | None = None,
+    size: tuple[int, int] | None = None,
+    test_share: float = TEST_SHARE,
+    seed: int = 0,
+    skip_bad: bool = False,
+    memory: int = MEMORY,
+) -> Source:
     """Read a folder of images, with one folder for each class.
 
-    The classes are either all in parts, ``path/train/CLASS``, ``path/test/CLASS`` and perhaps ``path/val/CLASS``, or
-    directly in the folder, ``path/CLASS``. Without ``test`` some training images of each class are set aside for it.
-    Folders inside that of a class belong to the class. Classes and images are sorted by name, with '2' before '10'.
+    The classes are either all in parts, ``path/train/CLASS``, ``path/test/CLASS`` and perhaps
+    ``path/val/CLASS``, or directly in the folder, ``path/CLASS``. Without ``test`` some training
+    images of each class are set aside for it. Folders inside that of a class belong to the class.
+    Classes and images are sorted by name, with '2' before '10'.
 
     Parameters
     ----------
     path : str or path-like
     channels : {1, 3}, optional
-        By default 1 if no image has colours, otherwise 3.
+        Default: 1 if no image has colors, otherwise 3.
     size : tuple of int, optional
-        Height and width to bring images to, by `lenet5c.datasets.whole.to_image`. By default images keep their size
-        if all have the same, and no side is over 128 pixels; otherwise they are brought to 32 by 32.
+        Height and width that images are resized to. By default images keep their size if all
+        have the same, and no side is over 128 pixels; otherwise they become 32 by 32.
     test_share : float, optional
-        Of the images of each class, for the test, where there is no folder for it.
+        Share of the images of each class for the test, where there is no folder for it.
     seed : int, optional
-        Of which images these are. It follows from the seed and the name of each image, so that hardly any changes
-        sides when others are added.
+        Random seed of that choice. It follows from the seed and the name of each image, so that
+        hardly any image changes sides when others are added.
     skip_bad : bool, optional
         Leave out files that cannot be read, instead of raising an error.
     memory : int, optional
@@ -53,16 +63,17 @@ def image_folder(
     Returns
     -------
     Source
-        With the folder's `validation`, if there is one, the reading 'whole', and `notes` on what was passed over.
+        With the folder's `validation`, if there is one, the reading 'whole', and `notes` on
+        skipped files.
 
     Raises
     ------
     FileNotFoundError
     DatasetError
-        The folder is laid out in another way, a class has no images or is not among those of train, files cannot be
-        read, or the images take too much memory.
+        If the folder is laid out in another way, a class has no images or is not among those of
+        train, files cannot be read, or the images take too much memory.
     MissingExtraError
-        Pillow is not installed.
+        If Pillow is not installed.
 
     Examples
     --------
@@ -76,165 +87,150 @@ def image_folder(
     if not 0 < test_share < 1:
         raise ValueError(f"test_share must be between 0 and 1, got {test_share!r}")
     root = Path(path)
-    files = folder_files(root)
-    listed = [
-        (part, label, file)
-        for part, classes in files.parts.items()
-        for label, paths in enumerate(classes)
-        for file in paths
-    ]
-    images = _Images(channels, size, memory, len(listed), root)
+    files = list_folder(root)
+    entries = files.entries()
+    images = _Images(channels, size, memory, len(entries), root)
     used, bad = [], []
-    for entry, picture in zip(
-        listed, read_pictures([file for *_, file in listed], images.prepared), strict=True
-    ):
+    pictures = read_pictures([file for *_, file in entries], images.prepare)
+    for entry, picture in zip(entries, pictures, strict=True):
         if isinstance(picture, Exception):
-            bad.append((entry[2], reason(picture, entry[2])))
+            bad.append((entry[2], describe_fault(picture, entry[2])))
         else:
             images.add(*picture)
             used.append(entry)
     notes = list(files.notes)
     if bad:
-        notes.append(_bad_files(root, bad, skip_bad))
-    _check_left(root, files, used)
-    array = images.array()
-    parts = np.array([entry[0] for entry in used])
-    labels = np.array([entry[1] for entry in used], dtype=np.int32)
+        notes.append(_report_bad(root, bad, skip_bad))
+    _check_rest(root, files, used)
+    array = images.stack()
+    parts = np.array([part for part, _, _ in used])
+    labels = np.array([label for _, label, _ in used], dtype=np.int32)
     if "test" not in files.parts:
-        chosen = set_aside(
-            [file.relative_to(root) for _, _, file in used],
-            labels,
-            parts == "train",
-            test_share,
-            seed,
-        )
+        names = [file.relative_to(root) for _, _, file in used]
+        chosen = set_aside(names, labels, parts == "train", test_share, seed)
         if not len(chosen):
             raise DatasetError(
-                f"{root} has no folder test, and too few images to set some aside: no class has two; add images"
+                f"{root} has no folder test, and too few images to set some aside: "
+                "no class has two; add images"
             )
         parts[chosen] = "test"
         notes.append(
             f"no folder for test: {len(chosen):,} of {len(parts):,} images are set aside for it"
         )
+    known = (len(files.class_names), root.resolve().name, files.class_names)
     made = {
-        part: Dataset(
-            array[parts == part],
-            labels[parts == part],
-            len(files.class_names),
-            root.resolve().name,
-            files.class_names,
-        )
-        for part in ("train", "validation", "test")
-        if (parts == part).any()
+        part: Dataset(array[parts == part], labels[parts == part], *known)
+        for part in np.unique(parts).tolist()
     }
     return Source(made["train"], made["test"], made.get("validation"), "whole", tuple(notes))
 
 
-def set_aside(names, labels, free, share, seed):
-    """Positions of those images that are held out, in order: of each class the share, at least one if it has three.
+def set_aside(
+    names: Sequence[PurePath],
+    labels: NDArray[np.int32],
+    free: NDArray[np.bool_],
+    share: float,
+    seed: int,
+) -> NDArray[np.int64]:
+    """Return the positions of a test set's images: of each class the share, at least one of three.
 
-    If no class has three, one is held out of each that has two. Each class keeps at least one image.
+    If no class has three, one is chosen of each that has two. Each class keeps at least one image.
     """
     order = [
-        hashlib.sha256(
-            f"{seed}/{normalize('NFC', name.as_posix())}".encode("utf-8", "surrogatepass")
-        ).digest()
+        digest(f"{seed}/{normalize('NFC', name.as_posix())}".encode("utf-8", "surrogatepass"))
         for name in names
     ]
     classes = [np.flatnonzero((labels == label) & free) for label in range(int(labels.max()) + 1)]
     least = 3 if any(len(members) >= 3 for members in classes) else 2
-    chosen = []
+    chosen: list[int] = []
     for members in classes:
-        count = (
-            min(max(int(share * len(members) + 0.5), 1), len(members) - 1)
-            if len(members) >= least
-            else 0
-        )
-        chosen += sorted(members.tolist(), key=order.__getitem__)[:count]
+        if len(members) >= least:
+            number = min(max(int(share * len(members) + 0.5), 1), len(members) - 1)
+            chosen += sorted(members.tolist(), key=order.__getitem__)[:number]
     return np.array(sorted(chosen), dtype=np.int64)
 
 
 class _Images:
-    """Takes pictures as they come, and keeps no more of each than will be needed."""
+    """Takes pictures one by one, and keeps no more of each than will be needed."""
 
-    def __init__(self, channels, size, memory, expected, root):
-        self.channels, self.asked, self.memory, self.expected, self.root = (
-            channels,
-            size,
-            memory,
-            expected,
-            root,
-        )
+    def __init__(
+        self,
+        channels: int | None,
+        size: tuple[int, int] | None,
+        memory: int,
+        expected: int,
+        root: Path,
+    ) -> None:
+        self.channels, self.asked, self.memory = channels, size, memory
+        self.expected, self.root = expected, root
         self.size = size
-        self.kept = []
-        self.shape = None  # of all so far, while they keep it
-        self.coloured = channels == 3
+        self.kept: list[NDArray[np.uint8]] = []
+        self.shape: tuple[int, int] | None = None  # of all so far, while they keep it
+        self.colored = channels == 3
 
-    def prepared(self, picture):
-        """(image, size of the picture): all that takes time, for any thread."""
+    def prepare(self, picture: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+        """Return (image, size of the picture): all that takes time, for any thread."""
         height, width = picture.shape[:2]
-        if self.channels is None and is_grey(picture):
-            planes = with_channels(picture if picture.ndim == 2 else picture[..., 0], 1)
+        if self.channels is None and is_gray(picture):
+            planes = to_channels(picture if picture.ndim == 2 else picture[..., 0], 1)
         else:
-            planes = with_channels(picture, self.channels or 3)
+            planes = to_channels(picture, self.channels or 3)
         size = self.asked or (SIZE if max(height, width) > KEPT else (height, width))
-        # A copy, as an image that is a part of a large picture would hold on to it.
-        return np.array(_fitted(planes, size)), (height, width)
+        # A copy: an image that is a part of a large picture would hold on to it.
+        return np.array(resize(planes, size)), (height, width)
 
-    def add(self, image, size):
+    def add(self, image: NDArray[np.uint8], size: tuple[int, int]) -> None:
         """Take an image made of a picture of that size."""
-        self.coloured |= len(image) == 3
+        self.colored |= len(image) == 3
         if self.size is None:
             if max(size) <= KEPT and size == (self.shape or size):
                 self.shape = size
             else:
                 self.size = SIZE
-                self.kept = [_fitted(kept, SIZE) for kept in self.kept]
-        self.kept.append(_fitted(image, self.size or size))
+                self.kept = [resize(kept, SIZE) for kept in self.kept]
+        self.kept.append(resize(image, self.size or size))
         self._check_memory()
 
-    def array(self):
-        height, width = self.size or self.shape
-        whole = np.empty((len(self.kept), 3 if self.coloured else 1, height, width), dtype=np.uint8)
-        for i in range(len(whole)):
-            whole[i] = self.kept[i]  # one channel goes into all three
-            self.kept[i] = None  # else all would be there twice
-        return whole
+    def stack(self) -> NDArray[np.uint8]:
+        size = self.size or self.shape or SIZE
+        stacked = np.empty((len(self.kept), 3 if self.colored else 1, *size), np.uint8)
+        for i in reversed(range(len(stacked))):
+            # One channel goes into all three. Popped, else all would be in memory twice.
+            stacked[i] = self.kept.pop()
+        return stacked
 
-    def _check_memory(self):
-        height, width = self.size or self.shape
-        needed = self.expected * (3 if self.coloured else 1) * height * width
+    def _check_memory(self) -> None:
+        height, width = self.size or self.shape or SIZE
+        needed = self.expected * (3 if self.colored else 1) * height * width
         if needed > self.memory:
             raise DatasetError(
-                f"{self.root}: {self.expected:,} images of {height} by {width} pixels take {needed / 2**30:.1f} GB, "
-                f"more than {self.memory / 2**30:.1f} GB; use fewer or smaller images"
+                f"{self.root}: {self.expected:,} images of {height} by {width} pixels take "
+                f"{needed / 2**30:.1f} GB, more than {self.memory / 2**30:.1f} GB; "
+                "use fewer or smaller images"
             )
 
 
-def _fitted(planes, size):
-    return Preparation(size=size, fit="resize").fit_images(planes[np.newaxis])[0]
-
-
-def _bad_files(root, bad, skip_bad):
-    shown = "; ".join(f"{file.relative_to(root)} {why}" for file, why in bad[:SHOWN])
-    more = f"; and {len(bad) - SHOWN:,} more" if len(bad) > SHOWN else ""
-    files = f"{len(bad):,} file{'s' if len(bad) > 1 else ''}"
+def _report_bad(root: Path, bad: list[tuple[Path, str]], skip_bad: bool) -> str:
+    shown = list_some((f"{file.relative_to(root)} {why}" for file, why in bad), 3, "; ")
+    files = count(len(bad), "file")
     if skip_bad:
-        return f"{files} that cannot be read, left out: {shown}{more}"
+        return f"{files} that cannot be read, left out: {shown}"
     raise DatasetError(
-        f"{root}: {files} cannot be read ({shown}{more}); repair or delete them, or leave them out with --skip-bad"
+        f"{root}: {files} cannot be read ({shown}); "
+        "repair or delete them, or leave them out with --skip-bad"
     )
 
 
-def _check_left(root, files, used):
+def _check_rest(root: Path, files: FolderFiles, used: list[tuple[str, int, Path]]) -> None:
     for part, classes in files.parts.items():
         left = {label for found, label, _ in used if found == part}
         lost = [
-            files.class_names[label]
-            for label, paths in enumerate(classes)
+            name
+            for label, (name, paths) in enumerate(zip(files.class_names, classes, strict=True))
             if paths and label not in left
         ]
         if lost and (part == "train" or not left):
             raise DatasetError(
-                f"{root}: no image of {lost[0]!r} in {part} can be read; add some, or delete the folder"
+                f"{root}: no image of {lost[0]!r} in {part} can be read; "
+                "add some, or delete the folder"
             )

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from lenet5c.datasets.dataset import DatasetError
+from lenet5c.datasets.dataset import Dataset, DatasetError
 from lenet5c.datasets.idx import idx_folder
 
 #: SHA-256 of the four files after decompression. Loading relies on gzip's own checksum, which is
@@ -15,10 +15,14 @@ SHA256 = {
     "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
 
+_REINSTALL = (
+    "MNIST is part of this package and its files are damaged or missing; reinstall it: "
+    "python -m pip install --force-reinstall --no-deps lenet5c"
+)
 _FOLDER = Path(__file__).parent / "mnist_data"
 
 
-def mnist():
+def mnist() -> tuple[Dataset, Dataset]:
     """Read MNIST: 60,000 training and 10,000 test images of the digits 0 to 9.
 
     Nothing is downloaded. The images are 28 by 28, white on black, as their authors published
@@ -32,7 +36,7 @@ def mnist():
     Raises
     ------
     DatasetError
-        If a file of the package is missing or damaged (a ValueError).
+        If a file of the package is missing or damaged.
 
     References
     ----------
@@ -56,13 +60,14 @@ def mnist():
     return replace(train, name="mnist"), replace(test, name="mnist")
 
 
-def mnist_label_errors():
+def mnist_label_errors() -> tuple[int, ...]:
     """Return the positions of the MNIST test images whose labels raters rejected.
 
-    A program marked 100 of the 10,000 test images as doubtful, and five people looked at each [1]_. For these 15 the
-    given label did not stand. Images that the program did not mark were not looked at, so this is a lower bound. A
-    model that names the digit in every image as people see it scores about 99.85 % against the labels as they are;
-    a higher accuracy agrees with labels that people reject.
+    A program marked 100 of the 10,000 test images as doubtful, and five people looked at each
+    [1]_. For these 15 the true label did not stand. Images that the program did not mark were not
+    looked at, so this is a lower bound. A model that names the digit in every image as people see
+    it has a test accuracy of about 99.85 %; a higher accuracy agrees with labels that people
+    reject.
 
     Returns
     -------
@@ -71,8 +76,8 @@ def mnist_label_errors():
 
     References
     ----------
-    .. [1] C. G. Northcutt, A. Athalye, J. Mueller, "Pervasive Label Errors in Test Sets Destabilize Machine Learning
-       Benchmarks", NeurIPS 2021 Datasets and Benchmarks.
+    .. [1] C. G. Northcutt, A. Athalye, J. Mueller, "Pervasive Label Errors in Test Sets
+       Destabilize Machine Learning Benchmarks", NeurIPS 2021 Datasets and Benchmarks.
 
     Examples
     --------
@@ -81,29 +86,4 @@ def mnist_label_errors():
     >>> len(test.take(mnist_label_errors()))
     15
     """
-    return _LABEL_ERRORS
-
-
-_LABEL_ERRORS = (
-    947,
-    1621,
-    1901,
-    2130,
-    2462,
-    2597,
-    2654,
-    3520,
-    3558,
-    5937,
-    6651,
-    6783,
-    8527,
-    9679,
-    9729,
-)
-
-
-_REINSTALL = (
-    "MNIST is part of this package and its files are damaged or missing; reinstall it: "
-    "python -m pip install --force-reinstall --no-deps lenet5c"
-)
+    return (947, 1621, 1901, 2130, 2462, 2597, 2654, 3520, 3558, 5937, 6651, 6783, 8527, 9679, 9729)

@@ -1,21 +1,26 @@
-"""How uint8 images become the float32 input of a net."""
+"""Preparation of uint8 images as the float32 input of a net: size, offset and scale."""
 
+from __future__ import annotations
+
+from collections.abc import Mapping
 from dataclasses import dataclass
-from numbers import Integral, Real
-from typing import ClassVar
+from numbers import Integral
+from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from lenet5c.datasets.resampling import resize_matrix
+from lenet5c.datasets._checks import check_images, check_number
+from lenet5c.datasets.resampling import resize
 
-_NAMED = {
+_NAMED: dict[str, dict[str, Any]] = {
     "default": dict(size=(32, 32), fit="pad", mean=0.1307, std=0.3081),
     # Minus the mean training image, in pixel units: 1/255 undoes the division by 255.
     "mean-image": dict(size=(32, 32), fit="pad", mean=0.0, std=1 / 255),
-    "pynet": dict(size=(32, 32), fit="resize", mean=0.5, std=1.0),
-    "conv3x3": dict(size=(28, 28), fit="pad", mean=0.0, std=1.0),
-    "average-pool": dict(size=(28, 28), fit="pad", mean=0.05, std=0.5),
-    "mirrored": dict(size=(32, 32), fit="resize", mean=0.1307, std=0.3081),
+    "resized": dict(size=(32, 32), fit="resize", mean=0.1307, std=0.3081),
+    "resized-centered": dict(size=(32, 32), fit="resize", mean=0.5, std=1.0),
+    "unit-range": dict(size=(28, 28), fit="pad", mean=0.0, std=1.0),
+    "double-range": dict(size=(28, 28), fit="pad", mean=0.05, std=0.5),
     # Black is -0.1, white is 1.175.
     "paper1998": dict(size=(32, 32), fit="pad", mean=0.1 / 1.275, std=1 / 1.275),
 }
@@ -23,12 +28,11 @@ NAMES = tuple(_NAMED)
 FITS = ("pad", "resize")
 #: The largest height or width of a net input; a size from a file must not exhaust the memory.
 MAX_SIDE = 1024
-_RESIZED_AT_ONCE = 1 << 21  # bytes
 
 
 @dataclass(frozen=True, eq=False)
 class Preparation:
-    """Fit images to the input of a net, then shift and scale their pixels.
+    """Fit images to the input of a net, then scale and shift their pixels.
 
     A pixel ``p`` (0 to 255, after fitting) becomes ``(p / 255 - mean) / std``; with a mean image,
     ``p`` is first reduced by its value there. It is computed in float32 as
@@ -39,11 +43,11 @@ class Preparation:
     size : tuple of int
         Height and width of the net's input, 1 to 1024.
     fit : {'pad', 'resize'}, optional
-        Centre the image on zeros, or interpolate it.
+        Center the image on zeros, or resample it by `resize`.
     mean, std : float, optional
-        In units of 255 grey levels: 0 is black, 1 is white. `std` is positive.
+        In units of 255 gray levels: 0 is black, 1 is white. `std` is positive.
     mean_image : ndarray of float32, shape (C, H, W), optional
-        In grey levels, at the size of the net's input.
+        In gray levels, at the size of the net's input.
 
     Raises
     ------
@@ -66,23 +70,23 @@ class Preparation:
     fit: str = "pad"
     mean: float = 0.0
     std: float = 1.0
-    mean_image: np.ndarray | None = None
+    mean_image: NDArray[np.float32] | None = None
 
     NAMES: ClassVar[tuple[str, ...]] = NAMES
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         # A frozen dataclass sets its fields this way.
         put = object.__setattr__
-        put(self, "size", _checked_size(self.size))
+        put(self, "size", _check_size(self.size))
         if self.fit not in FITS:
             raise ValueError(f"fit must be 'pad' or 'resize', got {self.fit!r}")
-        put(self, "mean", _checked_number("mean", self.mean))
-        put(self, "std", _checked_number("std", self.std))
+        put(self, "mean", check_number("mean", self.mean))
+        put(self, "std", check_number("std", self.std))
         # What is too large for float32 is found by looking, not by a warning.
         with np.errstate(over="ignore", invalid="ignore"):
             if not (self.std > 0 and 0 < self.scale < np.inf):
                 raise ValueError(f"std must be positive and within float32, got {self.std!r}")
-            put(self, "mean_image", _checked_mean_image(self.mean_image, self.size))
+            put(self, "mean_image", _check_mean_image(self.mean_image, self.size))
             black = self.offset(1 if self.mean_image is None else len(self.mean_image))
             white = np.float32(255) * self.scale + black
         if not (np.isfinite(black).all() and np.isfinite(white).all()):
@@ -92,25 +96,21 @@ class Preparation:
             )
 
     @classmethod
-    def named(cls, name, train_images=None):
+    def named(cls, name: str, train_images: NDArray[np.uint8] | None = None) -> Preparation:
         """Return one of the preparations in `NAMES`.
 
         Parameters
         ----------
         name : str
             ``'default'``: padded to 32 by 32, ``(p / 255 - 0.1307) / 0.3081``.
-            ``'mean-image'``: padded to 32 by 32, minus the mean image of `train_images`, not scaled.
-            ``'pynet'``: resized to 32 by 32, ``p / 255 - 0.5``.
-            ``'conv3x3'``: 28 by 28, ``p / 255``.
-            ``'average-pool'``: 28 by 28, ``(p / 255 - 0.05) / 0.5``.
-            ``'mirrored'``: resized to 32 by 32, ``(p / 255 - 0.1307) / 0.3081``.
+            ``'mean-image'``: padded to 32 by 32, minus the mean of `train_images`, not scaled.
+            ``'resized'``: resized to 32 by 32, ``(p / 255 - 0.1307) / 0.3081``.
+            ``'resized-centered'``: resized to 32 by 32, ``p / 255 - 0.5``.
+            ``'unit-range'``: 28 by 28, ``p / 255``.
+            ``'double-range'``: 28 by 28, ``(p / 255 - 0.05) / 0.5``, from -0.1 to 1.9.
             ``'paper1998'``: padded to 32 by 32, from -0.1 (black) to 1.175 (LeCun et al., 1998).
         train_images : ndarray of uint8, shape (N, C, h, w), optional
             Needed by ``'mean-image'`` only: the images trained on, without those held out.
-
-        Returns
-        -------
-        Preparation
 
         Raises
         ------
@@ -120,7 +120,7 @@ class Preparation:
         Examples
         --------
         >>> from lenet5c.datasets import Preparation
-        >>> Preparation.named("pynet").to_dict()
+        >>> Preparation.named("resized-centered").to_dict()
         {'size': [32, 32], 'fit': 'resize', 'mean': 0.5, 'std': 1.0, 'mean_image': False}
         """
         if name not in NAMES:
@@ -130,15 +130,15 @@ class Preparation:
             return preparation
         if train_images is None or len(train_images) == 0:
             raise ValueError("train_images must be given for 'mean-image': it subtracts their mean")
-        return cls(**_NAMED[name], mean_image=_mean_image(preparation, train_images))
+        return cls(**_NAMED[name], mean_image=_compute_mean(preparation, train_images))
 
     @property
-    def scale(self):
+    def scale(self) -> np.float32:
         """float32 : The factor of a pixel, ``1 / (255 * std)``."""
         return np.float32(1.0 / (255.0 * self.std))
 
-    def offset(self, channels):
-        """Return what is added to each scaled pixel.
+    def offset(self, channels: int) -> NDArray[np.float32]:
+        """Return the summand of each scaled pixel.
 
         Parameters
         ----------
@@ -172,13 +172,10 @@ class Preparation:
             plane -= self.mean_image.astype(np.float64) * np.float64(self.scale)
         return plane.astype(np.float32)
 
-    def fit_images(self, images):
+    def fit_images(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Pad or resize images to the size of the net's input.
 
-        Padding is centred, its odd row or column at the bottom or on the right. Resizing is
-        bilinear about pixel centres, as OpenCV's ``INTER_LINEAR`` is; to shrink, the filter widens
-        with the ratio so that no pixel is passed over. The result is rounded half up, and is the
-        same on every machine.
+        Padding is centered, its odd row or column at the bottom or on the right.
 
         Parameters
         ----------
@@ -193,22 +190,14 @@ class Preparation:
         ------
         TypeError, ValueError
             If `images` is not as above, or is larger than the size and to be padded.
-
-        Examples
-        --------
-        >>> import numpy as np
-        >>> from lenet5c.datasets import Preparation
-        >>> image = np.array([[0, 80]], np.uint8).reshape(1, 1, 1, 2)
-        >>> Preparation(size=(1, 4), fit="resize").fit_images(image)
-        array([[[[ 0, 20, 60, 80]]]], dtype=uint8)
         """
-        _check_images(images)
+        check_images(images)
         if images.shape[2:] == self.size:
             return images
-        return _pad(images, self.size) if self.fit == "pad" else _resize(images, self.size)
+        return _pad(images, self.size) if self.fit == "pad" else resize(images, self.size)
 
-    def __call__(self, images):
-        """Return the net's input for `images`.
+    def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Return the net's input for `images`: fitted, times `scale`, plus `offset`.
 
         Parameters
         ----------
@@ -221,7 +210,7 @@ class Preparation:
         Raises
         ------
         TypeError, ValueError
-            As `fit_images` and `offset` do.
+            If `images` is not as above or of other channels than the mean image.
         """
         fitted = self.fit_images(images)
         # Two separate operations: each rounds to float32, as the compiled code does.
@@ -229,13 +218,8 @@ class Preparation:
         values += self.offset(fitted.shape[1])
         return values
 
-    def to_dict(self):
-        """Return everything but the mean image's array, for JSON.
-
-        Returns
-        -------
-        dict
-            ``size``, ``fit``, ``mean``, ``std``, and whether there is a ``mean_image``.
+    def to_dict(self) -> dict[str, Any]:
+        """Return all fields for JSON; of the mean image, whether there is one.
 
         Examples
         --------
@@ -252,7 +236,9 @@ class Preparation:
         }
 
     @classmethod
-    def from_dict(cls, values, mean_image=None):
+    def from_dict(
+        cls, values: Mapping[str, Any], mean_image: NDArray[np.float32] | None = None
+    ) -> Preparation:
         """Rebuild what `to_dict` described.
 
         Parameters
@@ -262,10 +248,6 @@ class Preparation:
         mean_image : ndarray of float32, shape (C, H, W), optional
             Given if, and only if, ``values['mean_image']`` is true.
 
-        Returns
-        -------
-        Preparation
-
         Raises
         ------
         TypeError, ValueError
@@ -274,7 +256,7 @@ class Preparation:
         Examples
         --------
         >>> from lenet5c.datasets import Preparation
-        >>> Preparation.from_dict(Preparation.named("average-pool").to_dict()).std
+        >>> Preparation.from_dict(Preparation.named("double-range").to_dict()).std
         0.5
         """
         keys = {"size", "fit", "mean", "std", "mean_image"}
@@ -289,24 +271,24 @@ class Preparation:
             )
         if values["mean_image"] is not (mean_image is not None):
             raise ValueError(
-                f"values['mean_image'] is {values['mean_image']!r}, but a mean image is "
-                f"{'not ' if mean_image is None else ''}given; true goes with one, false without"
+                f"values['mean_image'] must be {mean_image is not None}, as a mean image is "
+                f"{'not ' if mean_image is None else ''}given, got {values['mean_image']!r}"
             )
         return cls(**{**values, "mean_image": mean_image})
 
 
-def _mean_image(preparation, images):
-    """Return the mean of the fitted images, float32 (C, H, W)."""
-    _check_images(images)
-    total = 0
+def _compute_mean(preparation: Preparation, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return the mean of the fitted images, (C, H, W)."""
+    check_images(images)
+    total = np.zeros((images.shape[1], *preparation.size), np.int64)
     for start in range(0, len(images), 4096):
         fitted = preparation.fit_images(images[start : start + 4096])
         # Integer sums are exact, so the mean does not depend on how they are ordered.
-        total = total + fitted.sum(axis=0, dtype=np.int64)
+        total += fitted.sum(axis=0, dtype=np.int64)
     return (total / len(images)).astype(np.float32)
 
 
-def _pad(images, size):
+def _pad(images: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
     n, c, h, w = images.shape
     if h > size[0] or w > size[1]:
         raise ValueError(
@@ -319,64 +301,25 @@ def _pad(images, size):
     return padded
 
 
-def _resize(images, size):
-    n, c, h, w = images.shape
-    rows, columns = resize_matrix(size[0], h), resize_matrix(size[1], w).T
-    resized = np.empty((n, c, *size), dtype=np.uint8)
-    # Some small images at a time, or some rows of a large one, so that little is ever in float64.
-    chunk = max(1, _RESIZED_AT_ONCE // (8 * c * max(h, size[0]) * max(w, size[1])))
-    strip = max(1, _RESIZED_AT_ONCE // (8 * c * max(w, size[1])))
-    for start in range(0, n, chunk):
-        part = images[start : start + chunk]
-        narrow = [
-            part[:, :, y : y + strip].astype(np.float64) @ columns for y in range(0, h, strip)
-        ]
-        part = rows @ (narrow[0] if len(narrow) == 1 else np.concatenate(narrow, axis=2))
-        part += 0.5
-        # Truncation is the floor here: nothing is negative.
-        resized[start : start + chunk] = part.astype(np.uint8)
-    return resized
-
-
-def _check_images(images):
-    if not isinstance(images, np.ndarray):
-        raise TypeError(f"images must be a NumPy array, got {type(images).__name__}")
-    if images.dtype != np.uint8 or images.ndim != 4 or 0 in images.shape[1:]:
-        raise ValueError(
-            "images must be uint8 of shape (N, C, H, W), "
-            f"got {images.dtype} of shape {images.shape}"
-        )
-
-
-def _checked_size(size):
-    if isinstance(size, str) or not isinstance(size, (tuple, list)) or len(size) != 2:
+def _check_size(size: Any) -> tuple[int, int]:
+    if not isinstance(size, (tuple, list)) or len(size) != 2:
         raise ValueError(f"size must be a pair (height, width), got {size!r}")
     for side in size:
-        if isinstance(side, bool) or not isinstance(side, Integral) or not 1 <= side <= MAX_SIDE:
+        if (
+            isinstance(side, bool)
+            or not isinstance(side, Integral)
+            or not 1 <= int(side) <= MAX_SIDE
+        ):
             raise ValueError(f"size must hold two ints from 1 to {MAX_SIDE}, got {size!r}")
     return int(size[0]), int(size[1])
 
 
-def _checked_number(name, value):
-    if isinstance(value, bool) or not isinstance(value, Real):
-        raise TypeError(f"{name} must be a float, got {value!r}")
-    try:
-        number = float(value)
-    except OverflowError:
-        number = np.inf
-    if not np.isfinite(number):
-        raise ValueError(f"{name} must be finite, got {value!r:.40}")
-    return number
-
-
-def _checked_mean_image(image, size):
+def _check_mean_image(image: Any, size: tuple[int, int]) -> NDArray[np.float32] | None:
     if image is None:
         return None
     if not isinstance(image, np.ndarray) or image.dtype.kind not in "fiu":
-        raise TypeError(
-            "mean_image must be a float32 array, "
-            f"got {getattr(image, 'dtype', type(image).__name__)}"
-        )
+        found = getattr(image, "dtype", type(image).__name__)
+        raise TypeError(f"mean_image must be a float32 array, got {found}")
     if image.ndim != 3 or len(image) == 0 or image.shape[1:] != size:
         raise ValueError(f"mean_image must have shape (C, {size[0]}, {size[1]}), got {image.shape}")
     return np.ascontiguousarray(image, dtype=np.float32)

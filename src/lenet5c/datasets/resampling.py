@@ -1,11 +1,57 @@
 """The triangle filter that makes images larger and smaller, the same on every machine."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 UNIT = 20  # weights are multiples of 2**-20
+_AT_ONCE = 1 << 21  # bytes
 
 
-def resize_matrix(length, source):
+def resize(images: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Resample images to a height and a width.
+
+    Bilinear about pixel centers, as OpenCV's ``INTER_LINEAR`` is; to shrink, the filter widens
+    with the ratio so that every pixel counts. The result is rounded half up, and is the same on
+    every machine.
+
+    Parameters
+    ----------
+    images : ndarray of uint8, shape (..., h, w)
+    size : tuple of int
+        (H, W)
+
+    Returns
+    -------
+    ndarray of uint8, shape (..., H, W)
+        `images` itself if they have the size already.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet5c.datasets import resize
+    >>> resize(np.array([[0, 80]], np.uint8), (1, 4))
+    array([[ 0, 20, 60, 80]], dtype=uint8)
+    """
+    *outer, h, w = images.shape
+    height, width = size
+    if (h, w) == (height, width):
+        return images
+    planes = images.reshape(-1, h, w)
+    rows, columns = resize_matrix(height, h), resize_matrix(width, w).T
+    resized = np.empty((len(planes), height, width), dtype=np.uint8)
+    # Some small images at a time, or some rows of a large one, so that little is ever in float64.
+    chunk = max(1, _AT_ONCE // (8 * max(h, height) * max(w, width)))
+    strip = max(1, _AT_ONCE // (8 * max(w, width)))
+    for start in range(0, len(planes), chunk):
+        part = planes[start : start + chunk]
+        strips = [part[:, y : y + strip].astype(np.float64) @ columns for y in range(0, h, strip)]
+        values = rows @ (strips[0] if len(strips) == 1 else np.concatenate(strips, axis=1))
+        # Truncation is the floor here: nothing is negative.
+        resized[start : start + chunk] = (values + 0.5).astype(np.uint8)
+    return resized.reshape(*outer, height, width)
+
+
+def resize_matrix(length: int, source: int) -> NDArray[np.float64]:
     """Return the triangle filter that resamples `source` pixels to `length`, (length, source).
 
     The weights are multiples of 2**-20 and each row sums to exactly 1. Pixels times two such
@@ -13,21 +59,10 @@ def resize_matrix(length, source):
     the machine changes a bit, and a constant image stays constant.
     """
     ratio = source / length
-    centre = (np.arange(length)[:, np.newaxis] + 0.5) * ratio
-    distance = np.abs(np.arange(source) + 0.5 - centre) / max(ratio, 1.0)
+    center = (np.arange(length)[:, np.newaxis] + 0.5) * ratio
+    distance = np.abs(np.arange(source) + 0.5 - center) / max(ratio, 1.0)
     weight = np.maximum(1.0 - distance, 0.0)
     weight /= weight.sum(axis=1, keepdims=True)
     units = np.rint(weight * 2**UNIT)
     units[np.arange(length), units.argmax(axis=1)] += 2**UNIT - units.sum(axis=1)
     return units / 2**UNIT
-
-
-def resize_plane(plane, size):
-    """Resample one uint8 plane (h, w) to `size`, rounded half up: uint8 of shape `size`."""
-    height, width = plane.shape
-    if (height, width) == tuple(size):
-        return plane
-    resized = resize_matrix(size[0], height) @ (
-        plane.astype(np.float64) @ resize_matrix(size[1], width).T
-    )
-    return (resized + 0.5).astype(np.uint8)

@@ -1,54 +1,45 @@
-"""The page's server: this machine alone, a fixed list of paths, and nothing taken on trust."""
+"""The page's server: this machine alone, a fixed list of paths, and no request trusted."""
 
 import io
 import json
+import re
 import secrets
 import socket
 import socketserver
 import struct
 import sys
 import threading
-import time
 import traceback
-from hmac import compare_digest
+from collections.abc import Callable, Container
+from contextlib import suppress
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from importlib import resources
+from typing import Any
 
+from lenet5c.demo.session import Session
 from lenet5c.errors import UserError
 
 MAX_BODY = 1 << 20
 MAX_CONNECTIONS = 64
-# Seconds: that a connection may wait for a request, and that a request may take from its first byte to its last.
+# Seconds that a connection may wait for a request, and that a request may take to arrive.
 IDLE, REQUEST = 60, 10
 
-PAGE = {
-    "/": ("index.html", "text/html; charset=utf-8"),
-    "/style.css": ("style.css", "text/css; charset=utf-8"),
-    "/icon.svg": ("icon.svg", "image/svg+xml"),
-    "/demo.js": ("demo.js", "text/javascript; charset=utf-8"),
-    "/api.js": ("api.js", "text/javascript; charset=utf-8"),
-    "/pad.js": ("pad.js", "text/javascript; charset=utf-8"),
-    "/show.js": ("show.js", "text/javascript; charset=utf-8"),
-    "/sliders.js": ("sliders.js", "text/javascript; charset=utf-8"),
-    "/teach.js": ("teach.js", "text/javascript; charset=utf-8"),
-}
-# What a POST may ask for: methods of `Session`.
+#: Methods of `Session` that a POST may call.
 CALLS = {
-    "/model": "model",
-    "/state": "state",
-    "/answer": "answer",
-    "/digit": "test_digit",
-    "/samples/save": "save_sample",
-    "/samples/delete": "delete_sample",
-    "/tuning/start": "tune",
-    "/tuning/stop": "stop",
-    "/tuning/revert": "revert",
-    "/tuning/keep": "keep",
+    *("/model", "/state", "/answer", "/test_digit", "/save_sample", "/delete_sample"),
+    *("/start_tuning", "/stop_tuning", "/revert_model", "/keep_model"),
+}
+KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
+#: Content of each file of the page, by path.
+PAGE = {
+    f"/{file.name}": file.read_bytes()
+    for file in resources.files("lenet5c.demo").joinpath("page").iterdir()
 }
 HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
-    "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
     "Referrer-Policy": "no-referrer",
@@ -63,81 +54,50 @@ class PortError(UserError):
     """The page cannot be served at this port."""
 
 
-class Refused(Exception):
-    """A request that is not served: its status, and why."""
-
-    def __init__(self, status, why, **headers):
-        super().__init__(why)
-        self.status, self.why, self.headers = HTTPStatus(status), why, headers
+class RefusedError(Exception):
+    """A request that is not served; its arguments are the status and the reason."""
 
 
-def make_server(session, port=0):
-    """A server of the demo's page at 127.0.0.1, bound but not yet serving.
+class DemoServer(socketserver.ThreadingTCPServer):
+    """A server of one `Session` at 127.0.0.1, bound but not yet serving.
 
     Raises
     ------
     PortError
-        The port is taken, or not for everybody.
+        If the port is taken, or not open to everybody.
     """
-    return DemoServer(session, port)
-
-
-class DemoServer(ThreadingHTTPServer):
-    """Serves one `Session` to the browsers of this machine."""
 
     daemon_threads = True
     block_on_close = False
     # On Windows this would let another program take over the port.
     allow_reuse_address = sys.platform != "win32"
 
-    def __init__(self, session, port):
+    def __init__(self, session: Session, port: int = 0) -> None:
         self.session = session
         self.token = secrets.token_urlsafe(32)
         self.room = threading.BoundedSemaphore(MAX_CONNECTIONS)
-        folder = resources.files("lenet5c.demo").joinpath("page")
-        self.page = {
-            path: (folder.joinpath(name).read_bytes(), kind) for path, (name, kind) in PAGE.items()
-        }
-        html, kind = self.page["/"]
-        self.page["/"] = html.replace(b"{{token}}", self.token.encode()), kind
-        super().__init__(("127.0.0.1", port), Handler)
-        port = self.server_address[1]
-        self.hosts = {f"127.0.0.1:{port}", f"localhost:{port}"} | (
-            {"127.0.0.1", "localhost"} if port == 80 else set()
-        )
-        self.origins = {f"http://{host}" for host in self.hosts}
-        self.address = f"http://127.0.0.1:{port}/"
-
-    def server_bind(self):
         try:
-            # HTTPServer's would ask the network for this machine's name.
-            socketserver.TCPServer.server_bind(self)
+            super().__init__(("127.0.0.1", port), Handler)
         except OSError as error:
-            remedy = "give --port another number, or leave it out for a free one"
-            why = error.strerror or error
-            raise PortError(
-                f"--port is {self.server_address[1]}, which cannot be had: {why}; {remedy}"
-            ) from None
-        self.server_name, self.server_port = self.server_address[:2]
+            why = f"--port must be free, got {port}: {error.strerror or error}"
+            raise PortError(f"{why}; give another number, or leave it out") from None
+        port = self.server_address[1]
+        self.address = f"http://127.0.0.1:{port}/"
+        ports = (f":{port}", "") if port == 80 else (f":{port}",)
+        self.hosts = [host + end for host in ("127.0.0.1", "localhost") for end in ports]
 
-    def process_request(self, request, client_address):
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Serve a connection if there is room for one more."""
         if not self.room.acquire(blocking=False):
             self.shutdown_request(request)
             return
-        try:
-            super().process_request(request, client_address)
-        except RuntimeError:  # no thread can be started
-            self.room.release()
-            self.shutdown_request(request)
-
-    def process_request_thread(self, request, client_address):
         try:
             super().process_request_thread(request, client_address)
         finally:
             self.room.release()
 
-    def handle_error(self, request, client_address):
-        # A browser that goes away is no error of ours.
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Report an error, but for a browser that went away."""
         if not isinstance(sys.exception(), OSError):
             super().handle_error(request, client_address)
 
@@ -145,187 +105,143 @@ class DemoServer(ThreadingHTTPServer):
 class Handler(BaseHTTPRequestHandler):
     """One connection of a browser."""
 
+    server: DemoServer
+    rfile: io.BufferedReader
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
 
-    def setup(self):
-        super().setup()
-        self.clock = TimedSocket(self.connection)
-        self.rfile = io.BufferedReader(self.clock)
-
-    def handle_one_request(self):
+    def handle_one_request(self) -> None:
+        """Serve a request that arrives in time: a client cannot hold a thread by sending slowly."""
+        self.arrived = False
+        self.connection.settimeout(IDLE)
+        clock = threading.Timer(REQUEST, self._cut_off)
+        clock.daemon = True
         try:
-            self.clock.allow(IDLE)
-            if not self.rfile.peek(1):
+            if self.rfile.peek(1):
+                clock.start()
+                super().handle_one_request()
+            else:
                 self.close_connection = True
-                return
-            self.clock.allow(REQUEST)
-            super().handle_one_request()
         except OSError:  # too slow, or gone
             self.close_connection = True
+        finally:
+            clock.cancel()
 
-    def do_GET(self):
-        self.served(self.file)
+    def _cut_off(self) -> None:
+        """Close the connection of a request that is still arriving."""
+        if not self.arrived:
+            with suppress(OSError):
+                self.connection.shutdown(socket.SHUT_RDWR)
+
+    def do_GET(self) -> None:
+        """Send a file of the page."""
+        self._serve(PAGE, self._send_file)
 
     do_HEAD = do_GET
 
-    def do_POST(self):
-        self.served(self.call)
+    def do_POST(self) -> None:
+        """Call a method of the session."""
+        self._serve(CALLS, self._call)
 
-    def served(self, action):
+    def _serve(self, paths: Container[str], action: Callable[[str], None]) -> None:
+        path = self.path.partition("?")[0]
+        path = "/index.html" if path == "/" else path
         try:
             if self.headers.get_all("Host", []) not in [[host] for host in self.server.hosts]:
-                raise Refused(421, f"this page is at {self.server.address} alone")
-            action(self.path.partition("?")[0])
-        except Refused as error:
-            self.refuse(error.status, error.why, error.headers)
+                raise RefusedError(421, f"this page is at {self.server.address} alone")
+            if path not in paths:
+                known = path in PAGE or path in CALLS
+                raise RefusedError(*(405, "wrong method") if known else (404, "no such page"))
+            action(path)
+        except RefusedError as error:
+            # A body that was not read would be taken for the next request.
+            self.close_connection = self.close_connection or not self.arrived
+            status, reason = error.args
+            self._reply(status, {"error": reason})
+            if self.command == "POST" and not self.arrived:
+                # A client that is cut off while it sends does not see the answer.
+                self.connection.settimeout(1)
+                self.connection.shutdown(socket.SHUT_WR)
+                while self.rfile.read1(1 << 16):
+                    pass
 
-    def file(self, path):
-        if path in CALLS:
-            raise Refused(405, "this path wants a POST", Allow="POST")
-        if path not in self.server.page:
-            raise Refused(404, "there is no such page")
-        content, kind = self.server.page[path]
-        self.reply(HTTPStatus.OK, content, kind)
+    def _send_file(self, path: str) -> None:
+        content = PAGE[path].replace(b"{{token}}", self.server.token.encode())
+        self._reply(200, content, f"{KINDS[path.rpartition('.')[2]]}; charset=utf-8")
 
-    def call(self, path):
-        """Do what a POST asks for."""
-        if path not in CALLS:
-            if path in self.server.page:
-                raise Refused(405, "this path wants a GET", Allow="GET, HEAD")
-            raise Refused(404, "there is no such path")
-        self.check_sender()
-        request = self.body()
+    def _call(self, path: str) -> None:
+        self._check_sender()
+        method, request, status = getattr(self.server.session, path[1:]), self._read_body(), 200
         try:
-            result = getattr(self.server.session, CALLS[path])(request)
+            result = method(request)
         except UserError as error:
-            self.reply(
-                HTTPStatus.UNPROCESSABLE_ENTITY,
-                json.dumps({"error": str(error)}).encode(),
-                "application/json",
-            )
-            return
+            status, result = 422, {"error": str(error)}
         except Exception:
             traceback.print_exc()
-            content = b'{"error": "the demo failed; its terminal says more"}'
-            self.reply(HTTPStatus.INTERNAL_SERVER_ERROR, content, "application/json")
-            return
-        if isinstance(result, tuple):
-            facts, content = result
-            facts = json.dumps(facts).encode()
-            # The bytes begin at a multiple of four, where the page can look at them as float32.
-            facts += b" " * (-len(facts) % 4)
-            self.reply(
-                HTTPStatus.OK,
-                struct.pack("<I", len(facts)) + facts + content,
-                "application/octet-stream",
-            )
+            status, result = 500, {"error": "the demo failed; its terminal says more"}
+        if isinstance(result, dict):
+            self._reply(status, result)
         else:
-            self.reply(HTTPStatus.OK, json.dumps(result).encode(), "application/json")
+            facts = json.dumps(result[0]).encode()
+            # The bytes begin at a multiple of four, where the page can view them as float32.
+            facts += b" " * (-len(facts) % 4)
+            content = struct.pack("<I", len(facts)) + facts + result[1]
+            self._reply(status, content, "application/octet-stream")
 
-    def check_sender(self):
+    def _check_sender(self) -> None:
         """Refuse what does not come from the page: other sites may send requests here, too."""
-        if self.headers.get_all("Origin", []) not in [[origin] for origin in self.server.origins]:
-            raise Refused(403, "the request comes from another page")
-        if self.headers.get("Sec-Fetch-Site", "same-origin") != "same-origin":
-            raise Refused(403, "the request comes from another page")
-        token = self.headers.get("X-Lenet5c-Token", "")
-        if not compare_digest(token.encode("utf-8", "replace"), self.server.token.encode()):
-            raise Refused(403, "the page is of an earlier demo; load it again")
-        if (
-            self.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-            != "application/json"
-        ):
-            raise Refused(415, "the request should be JSON")
+        get = self.headers.get
+        origins = [f"http://{host}" for host in self.server.hosts]
+        others = self.headers.get_all("Origin", ["none"]) + [get("Sec-Fetch-Site", "same-origin")]
+        if others not in [[origin, "same-origin"] for origin in origins]:
+            raise RefusedError(403, "the request comes from another page")
+        token = get("X-Lenet5c-Token", "").encode("utf-8", "replace")
+        if not secrets.compare_digest(token, self.server.token.encode()):
+            raise RefusedError(403, "the page is of an earlier demo; load it again")
+        if get("Content-Type", "").partition(";")[0].strip().lower() != "application/json":
+            raise RefusedError(415, "Content-Type must be application/json")
 
-    def body(self):
-        """The JSON object that was sent."""
-        if self.headers.get("Transfer-Encoding") is not None:
-            raise Refused(411, "the request should say how long it is")
+    def _read_body(self) -> dict[str, Any]:
         lengths = self.headers.get_all("Content-Length", [])
-        if len(lengths) != 1 or not (
-            lengths[0].isascii() and lengths[0].isdigit() and len(lengths[0]) < 20
+        if self.headers["Transfer-Encoding"] is not None or not (
+            len(lengths) == 1 and re.fullmatch("[0-9]{1,19}", lengths[0])
         ):
-            raise Refused(411, "the request should say how long it is")
+            raise RefusedError(411, "Content-Length must be one integer")
         if (length := int(lengths[0])) > MAX_BODY:
-            raise Refused(413, f"the request has more than {MAX_BODY:,} bytes")
+            raise RefusedError(413, f"the request must have at most {MAX_BODY:,} bytes")
         content = self.rfile.read(length)
         if len(content) < length:
             raise ConnectionError("the browser has gone")
-        self.consumed = True
+        self.arrived = True
         try:
-            value = json.loads(content.decode("utf-8"), parse_constant=_no_number)
+            # NaN and infinities are no JSON; `int` refuses them.
+            value = json.loads(content.decode(), parse_constant=int)
         except (ValueError, RecursionError):
-            raise Refused(400, "the request is not JSON") from None
+            value = None
         if not isinstance(value, dict):
-            raise Refused(400, "the request should be a JSON object")
+            raise RefusedError(400, "the request must be a JSON object")
         return value
 
-    def parse_request(self):
-        self.consumed = False
-        return super().parse_request()
-
-    def refuse(self, status, why, headers=None):
-        # A body that was not read would be taken for the next request.
-        self.close_connection = self.close_connection or not self.consumed
-        self.reply(status, json.dumps({"error": why}).encode(), "application/json", headers)
-        if self.command == "POST" and not self.consumed:
-            self.drain()
-
-    def send_error(self, code, message=None, explain=None):
-        """What the base class has to say of a request, in our form."""
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Send what the base class has to say of a request, in our form."""
         self.close_connection = True
-        self.reply(
-            HTTPStatus(code),
-            json.dumps({"error": HTTPStatus(code).phrase}).encode(),
-            "application/json",
-        )
+        self._reply(code, {"error": HTTPStatus(code).phrase})
 
-    def reply(self, status, content, kind, headers=None):
-        lines = {**HEADERS, **(headers or {}), "Content-Type": kind, "Content-Length": len(content)}
+    def _reply(
+        self, status: int, content: bytes | dict[str, Any], kind: str = "application/json"
+    ) -> None:
+        if isinstance(content, dict):
+            content = json.dumps(content).encode()
+        lines = HEADERS | {"Content-Type": kind, "Content-Length": str(len(content))}
+        if status == 405:
+            lines["Allow"] = "GET, HEAD" if self.command == "POST" else "POST"
         if self.close_connection:
             lines["Connection"] = "close"
         head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
-        head = f"HTTP/1.1 {status.value} {status.phrase}\r\n{head}\r\n".encode("latin-1")
+        head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n{head}\r\n"
         self.connection.settimeout(REQUEST)
         # In one piece: a second one could wait for the first one's receipt.
-        self.wfile.write(head if self.command == "HEAD" else head + content)
+        self.wfile.write(head.encode("latin-1") + (b"" if self.command == "HEAD" else content))
 
-    def drain(self):
-        """Read on for a moment: a client that is cut off while it sends does not see the answer."""
-        self.clock.allow(1)
-        try:
-            self.connection.shutdown(socket.SHUT_WR)
-            for _ in range(64):
-                if not self.rfile.read1(1 << 16):
-                    break
-        except OSError:
-            pass
-
-    def log_message(self, format, *arguments):
-        pass
-
-
-class TimedSocket(io.RawIOBase):
-    """What a socket receives, until the time is up: a client cannot hold a thread by sending slowly."""
-
-    def __init__(self, connection):
-        self.connection = connection
-        self.until = 0.0
-
-    def allow(self, seconds):
-        self.until = time.monotonic() + seconds
-
-    def readable(self):
-        return True
-
-    def readinto(self, buffer):
-        left = self.until - time.monotonic()
-        if left <= 0:
-            raise TimeoutError("the request takes too long")
-        self.connection.settimeout(left)
-        return self.connection.recv_into(buffer)
-
-
-def _no_number(text):
-    raise ValueError(f"{text} is no number of JSON's")
+    def log_message(self, format: str, *arguments: object) -> None:
+        """Say nothing."""

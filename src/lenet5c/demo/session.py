@@ -1,42 +1,48 @@
-"""What the page can ask for: the state of one demo, shared by the threads that serve it."""
+"""Methods that the page can call: the state of one demo, shared by the threads that serve it."""
 
 import threading
+from collections.abc import Callable
+from dataclasses import asdict
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from lenet5c.datasets import Dataset, Source
 from lenet5c.demo.answer import Reader
-from lenet5c.demo.drawing import checked_strokes, render
+from lenet5c.demo.drawing import parse_strokes, render
 from lenet5c.demo.samples import SampleFolder
 from lenet5c.demo.transform import RANGES, Transform
 from lenet5c.demo.tuning import EPOCHS, Tuning
 from lenet5c.errors import UserError
-from lenet5c.recognition.judge import unsure
-from lenet5c.training import save_model
+from lenet5c.recognition.judge import reject_answer
+from lenet5c.training import TrainedModel, save_model
 
 MOST_EPOCHS = 20
+Request = dict[str, Any]
 
 
 class RequestError(UserError):
-    """The page asked for what makes no sense, or not now."""
+    """A request of the page that has no meaning, or not now."""
 
 
 class Session:
-    """A model, a folder of samples, and perhaps the data that the model was trained on.
+    """A model, a folder of samples, and the data that the model was trained on, if they are here.
 
-    Answers use one `Reader` from beginning to end; fine-tuning works on a copy and puts a new `Reader` in its place.
-
-    Parameters
-    ----------
-    trained : lenet5c.training.TrainedModel
-    name : str
-        What the page calls the model.
-    samples_path : Path
-    open_data : callable
-        Returns a `Source`, or raises a UserError that says why there is none; asked when it is first needed.
+    Each answer uses one `Reader` from beginning to end; fine-tuning works on a copy of the model
+    and puts a new `Reader` in its place. `open_data` is called when the data are first needed.
     """
 
-    def __init__(self, trained, name, samples_path, open_data):
+    def __init__(
+        self,
+        trained: TrainedModel,
+        name: str,
+        samples_path: Path | str,
+        open_data: Callable[[], Source],
+    ) -> None:
+        assert trained.image_shape is not None
         self.original = self.reader = Reader(trained)
         self.name = name
         self.samples = SampleFolder(
@@ -44,146 +50,123 @@ class Session:
         )
         self.open_data = open_data
         self.lock = threading.RLock()
-        self.source = self.no_source = None
-        self.tuning = None
-        self.kept = None  # the file of the tuned model
+        self.source: Source | None = None
+        self.no_source = ""
+        self.tuning: Tuning | None = None
+        self.kept: Path | None = None  # the file of the tuned model
         self.random = np.random.default_rng(0)
-        self.wrong = {}
+        self.mistakes: dict[Reader, NDArray[np.int64]] = {}
 
-    def model(self, request):
-        """All that the page needs to know once."""
-        reader = self.reader
-        trained = reader.trained
+    def model(self, request: Request) -> dict[str, Any]:
+        """Return all that the page needs to know once."""
+        trained, stages = self.reader.trained, self.reader.stages
         return {
             "name": self.name,
             "parameters": trained.model.num_params,
-            "classes": list(trained.class_names),
-            "input": list(reader.trained.image_shape[:1]) + list(trained.preparation.size),
-            "image": list(trained.image_shape),
-            "reading": trained.reading,
-            "stages": [
-                {
-                    "name": stage.name,
-                    "kind": stage.kind,
-                    "shape": list(stage.shape),
-                    "shown": list(stage.shown),
-                }
-                for stage in reader.stages
-            ],
+            "classes": trained.class_names,
+            "input": (self.samples.image_shape[0], *trained.preparation.size),
+            "image": self.samples.image_shape,
+            "stages": [asdict(stage) for stage in stages],
             "ranges": RANGES,
             "tests": self.tests(),
             **self.state({}),
         }
 
-    def tests(self):
-        """How many test digits there are, or why there are none."""
+    def tests(self) -> dict[str, Any]:
+        """Return how many test digits there are, and why if there are none."""
         try:
             return {"count": len(self.data().test)}
         except UserError as error:
             return {"count": 0, "why": str(error)}
 
-    def state(self, request):
-        """What changes: samples, fine-tuning, which model answers."""
-        tuning = self.tuning
+    def state(self, request: Request) -> dict[str, Any]:
+        """Return what changes: samples, fine-tuning, which model answers."""
         return {
             "samples": self.samples.counts(),
             "folder": str(self.samples.path),
-            "tuning": {"state": "none"} if tuning is None else tuning.status,
+            "tuning": self.tuning.status if self.tuning else {"state": "none"},
             "tuned": self.reader is not self.original,
-            "kept": None if self.kept is None else str(self.kept),
+            "kept": str(self.kept) if self.kept else None,
         }
 
-    def answer(self, request):
-        """(facts, bytes) of the answer to a drawing or a test digit; no bytes if there is nothing to see."""
-        reader, transform = self.reader, Transform.checked(request.get("transform", {}))
-        if request.get("test") is not None:
-            picture, ink = reader.rewritten(self.test_image(request["test"]), transform.width), None
+    def answer(self, request: Request) -> tuple[dict[str, Any], bytes]:
+        """Return facts and bytes of the answer to a drawing or a test digit.
+
+        There are no bytes if there is nothing to see.
+        """
+        reader, ink = self.reader, None
+        if request.get("test") is None:
+            picture, transform, ink = draw(reader, request)
         else:
-            ink = render(checked_strokes(request.get("strokes")), transform.width)
-            picture = reader.picture(ink, transform.width)
+            images, transform = self.data().test.images, Transform.parse(request)
+            number = parse_integer(request, "test", 0, len(images) - 1)
+            picture = reader.rewrite(images[number], transform.width)
         if picture is None:
             return {"blank": True}, b""
         answer = reader.answer(picture, transform)
-        doubt = (None if ink is None else reader.doubt(ink)) or unsure(answer.probabilities)
-        return {"best": int(answer.probabilities.argmax()), "doubt": doubt}, answer.packed()
+        rejected = (None if ink is None else reader.reject(ink)) or reject_answer(
+            answer.probabilities
+        )
+        return {"best": int(answer.probabilities.argmax()), "rejected": rejected}, answer.pack()
 
-    def test_image(self, number):
-        images = self.data().test.images
-        if type(number) is not int or not 0 <= number < len(images):
-            raise RequestError(f"test should be an integer from 0 to {len(images) - 1}")
-        return images[number]
-
-    def test_digit(self, request):
-        """The number and the label of a test image, drawn at random; of one that the model gets wrong, if asked."""
+    def test_digit(self, request: Request) -> dict[str, Any]:
+        """Return number and label of a random test image; of a misclassified one, if asked."""
         test, reader = self.data().test, self.reader
         with self.lock:
+            chosen = np.arange(len(test))
             if request.get("wrong"):
-                choice = self.mistakes(reader, test)
-                if len(choice) == 0:
-                    raise RequestError(f"the model reads all {len(test):,} test images right")
-            else:
-                choice = np.arange(len(test))
-            number = int(self.random.choice(choice))
-        return {"test": number, "label": int(test.labels[number]), "choice": len(choice)}
+                if reader not in self.mistakes:
+                    predicted = reader.trained.logits(test.images).argmax(axis=1)
+                    self.mistakes = {reader: np.flatnonzero(predicted != test.labels)}
+                chosen = self.mistakes[reader]
+            if len(chosen) == 0:
+                raise RequestError(f"the model classifies all {len(test):,} test images correctly")
+            number = int(self.random.choice(chosen))
+        return {"test": number, "label": int(test.labels[number]), "among": len(chosen)}
 
-    def mistakes(self, reader, test):
-        """The test images that the model gets wrong; found once for each model."""
-        if reader not in self.wrong:
-            answers = reader.trained.logits(test.images).argmax(axis=1)
-            self.wrong = {reader: np.flatnonzero(answers != test.labels)}
-        return self.wrong[reader]
-
-    def save_sample(self, request):
-        """Save a drawing as a sample of its true class."""
-        label, classes = request.get("label"), self.samples.class_names
-        if type(label) is not int or not 0 <= label < len(classes):
-            raise RequestError(f"label should be an integer from 0 to {len(classes) - 1}")
-        transform = Transform.checked(request.get("transform", {}))
-        picture = self.reader.picture(
-            render(checked_strokes(request.get("strokes")), transform.width), transform.width
-        )
+    def save_sample(self, request: Request) -> dict[str, Any]:
+        """Save a drawing as a sample of its true label."""
+        label = parse_integer(request, "label", 0, len(self.samples.class_names) - 1)
+        picture, _, _ = draw(self.reader, request)
         if picture is None:
             raise RequestError("there is nothing to save: draw a digit first")
         path = self.samples.save(picture, label)
         return {"saved": str(path.relative_to(self.samples.path)), **self.state({})}
 
-    def delete_sample(self, request):
+    def delete_sample(self, request: Request) -> dict[str, Any]:
         """Delete the newest sample."""
         path = self.samples.delete_last()
         return {"deleted": str(path.relative_to(self.samples.path)), **self.state({})}
 
-    def tune(self, request):
-        """Begin to fine-tune the original model on all samples."""
-        epochs = request.get("epochs", EPOCHS)
-        if type(epochs) is not int or not 1 <= epochs <= MOST_EPOCHS:
-            raise RequestError(f"epochs should be an integer from 1 to {MOST_EPOCHS}")
+    def start_tuning(self, request: Request) -> dict[str, Any]:
+        """Start to fine-tune the original model on the samples."""
+        epochs = parse_integer({"epochs": EPOCHS} | request, "epochs", 1, MOST_EPOCHS)
         with self.lock:
             if self.tuning is not None and self.tuning.status["state"] == "running":
-                raise RequestError("a fine-tuning is under way")
+                raise RequestError("a fine-tuning is under way; stop it first")
             samples, unusable = self.samples.read()
             if samples is None:
                 raise RequestError(
-                    "there are no samples to learn from: draw a digit and save it under its true class"
+                    "there are no samples to learn from: draw a digit and save its true label"
                 )
-            source = self.data()
-            self.tuning = Tuning(self.original.trained, samples, source, self.use, epochs)
+            self.tuning = Tuning(self.original.trained, samples, self.data(), self.use, epochs)
             self.tuning.put(unusable=unusable[:5])
             self.tuning.start()
         return self.state({})
 
-    def use(self, tuned):
+    def use(self, tuned: TrainedModel) -> None:
         """Answer with this model from now on."""
         reader = Reader(tuned)
         with self.lock:
             self.reader, self.kept = reader, None
 
-    def stop(self, request):
+    def stop_tuning(self, request: Request) -> dict[str, Any]:
         """Stop a fine-tuning; the model stays as it is."""
         if self.tuning is not None:
             self.tuning.stopped.set()
         return self.state({})
 
-    def revert(self, request):
+    def revert_model(self, request: Request) -> dict[str, Any]:
         """Go back to the original model."""
         with self.lock:
             self.reader, self.kept = self.original, None
@@ -191,28 +174,31 @@ class Session:
                 self.tuning = None
         return self.state({})
 
-    def keep(self, request):
+    def keep_model(self, request: Request) -> dict[str, Any]:
         """Write the tuned model beside the folder of samples, as a new file."""
         with self.lock:
             if self.reader is self.original:
                 raise RequestError("there is no fine-tuned model to keep")
             if self.kept is None:
-                folder = self.samples.path
+                folder, name = self.samples.path.parent, self.samples.path.name
+                paths = (folder / f"{name}-model-{number}.safetensors" for number in count(1))
+                path = next(path for path in paths if not path.exists())
                 try:
-                    folder.parent.mkdir(parents=True, exist_ok=True)
-                    path = new_file(folder.parent, f"{folder.name}-model-", ".safetensors")
+                    folder.mkdir(parents=True, exist_ok=True)
                     save_model(path, self.reader.trained)
                 except OSError as error:
-                    raise RequestError(f"{folder.parent}: {error.strerror or error}") from None
+                    raise RequestError(f"{folder}: {error.strerror or error}") from None
                 self.kept = path
         return self.state({})
 
-    def data(self):
-        """The `Source` of test images and of what fine-tuning must not forget."""
+    def data(self) -> Source:
+        """Return the `Source` of test images and of what fine-tuning must not forget."""
         with self.lock:
-            if self.source is None and self.no_source is None:
+            if self.source is None and not self.no_source:
                 try:
-                    self.source = fitting(self.open_data(), self.original.trained)
+                    source = self.open_data()
+                    check_data(source.test, self.original.trained)
+                    self.source = source
                 except UserError as error:
                     self.no_source = str(error)
                 except (OSError, MemoryError) as error:
@@ -221,36 +207,39 @@ class Session:
                 raise RequestError(self.no_source)
             return self.source
 
-    def close(self):
+    def close(self) -> None:
         """Stop what is under way; it does not outlive the demo."""
         if self.tuning is not None:
             self.tuning.stopped.set()
             self.tuning.join(5)
 
 
-def fitting(source, trained):
-    """The source itself, if it can be what the model was trained on."""
-    test, remedy = (
-        source.test,
-        "start the demo with --data NAME_OR_DIR, the images it was trained on",
-    )
-    if tuple(test.class_names) != tuple(trained.class_names):
-        raise RequestError(f"this model has other classes than {test.name or 'the data'}: {remedy}")
-    if test.images.shape[1:] != tuple(trained.image_shape):
-        shape = " x ".join(map(str, trained.image_shape))
+def draw(
+    reader: Reader, request: Request
+) -> tuple[NDArray[np.uint8] | None, Transform, NDArray[np.uint8]]:
+    """Return the image of a request's strokes, its transform, and the ink."""
+    transform = Transform.parse(request)
+    ink = render(parse_strokes(request.get("strokes")), transform.width)
+    return reader.prepare(ink, transform.width), transform, ink
+
+
+def parse_integer(request: Request, name: str, low: int, high: int) -> int:
+    """Return an integer of a request if it is in this range."""
+    value = request.get(name)
+    if type(value) is not int or not low <= value <= high:
+        raise RequestError(f"{name} must be an integer from {low} to {high}, got {value!r:.40}")
+    return value
+
+
+def check_data(test: Dataset, trained: TrainedModel) -> None:
+    """Refuse data that cannot be what the model was trained on."""
+    expected: object
+    what, expected, found = "class names", trained.class_names, test.class_names
+    if found == expected:
+        what, expected, found = "image shape", trained.image_shape, test.images.shape[1:]
+    if found != expected:
         raise RequestError(
-            f"this model reads images of {shape}, other than {test.name or 'the data'} has: {remedy}"
+            f"{test.name or 'the data'} must have the model's {what}, {expected!s:.60}, "
+            f"got {found!s:.60}; start the demo with --data NAME_OR_DIR, "
+            "the images it was trained on"
         )
-    return source
-
-
-def new_file(folder, prefix, suffix):
-    """The first path of this form, numbered from 1, that does not exist; made, so that nobody else takes it."""
-    for number in range(1, 100_000):
-        path = folder / f"{prefix}{number}{suffix}"
-        try:
-            path.open("xb").close()
-        except FileExistsError:
-            continue
-        return path
-    raise RequestError(f"{folder} holds too many models; move some of them away")

@@ -1,15 +1,17 @@
-"""What the page's sliders do to an image on its way into the net."""
+"""The page's sliders: what they do to an image on its way into the net."""
 
 from dataclasses import dataclass, fields
-from math import cos, isfinite, radians, sin
+from math import cos, radians, sin
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from lenet5c.datasets import Preparation
+from lenet5c.datasets import resize
 from lenet5c.demo.drawing import USUAL_WIDTH, WIDTH
 from lenet5c.errors import UserError
 
-# Lowest, highest and usual value of each slider.
+# Lowest, highest and default value of each slider.
 RANGES = {
     "width": (*WIDTH, USUAL_WIDTH),
     "shift_x": (-10, 10, 0),
@@ -22,26 +24,12 @@ UPSCALE = 4
 
 
 class TransformError(UserError):
-    """A slider's value is not one of its range."""
+    """A slider's value is not in its range."""
 
 
 @dataclass(frozen=True)
 class Transform:
     """A warp of the net's input, and noise on it.
-
-    Attributes
-    ----------
-    width : float
-        Of the pen; it acts on the drawing, before it is prepared, in `drawing.render` or `thickened`.
-    shift_x, shift_y : float
-        Pixels of the input, to the right and down.
-    rotation : float
-        Degrees, clockwise.
-    scale : float
-        Factor of the size.
-    noise : float
-        Standard deviation of Gaussian noise, in units of 255 grey levels; the noise itself is always the same, so that
-        it does not flicker.
 
     Examples
     --------
@@ -53,53 +41,46 @@ class Transform:
     [0, 0, 0, 0, 200]
     """
 
-    width: float = USUAL_WIDTH
-    shift_x: float = 0.0
-    shift_y: float = 0.0
-    rotation: float = 0.0
-    scale: float = 1.0
-    noise: float = 0.0
+    width: float = USUAL_WIDTH  # of the pen, for `drawing.render` or `thicken`
+    shift_x: float = 0.0  # pixels of the input, to the right
+    shift_y: float = 0.0  # and down
+    rotation: float = 0.0  # degrees, clockwise
+    scale: float = 1.0  # factor of the size
+    noise: float = 0.0  # standard deviation in units of 255 gray levels
 
     @classmethod
-    def checked(cls, values):
-        """From a request; what is missing is as usual.
-
-        Raises
-        ------
-        TransformError
-        """
-        names = {field.name for field in fields(cls)}
+    def parse(cls, request: dict[str, Any]) -> "Transform":
+        """Return the transform of a request; missing values are the defaults."""
+        values, names = request.get("transform", {}), {field.name for field in fields(cls)}
         if not isinstance(values, dict) or not values.keys() <= names:
-            raise TransformError(
-                f"the transform should be an object with some of {', '.join(sorted(names))}"
-            )
+            raise TransformError(f"transform must have some of {', '.join(sorted(names))} only")
         for name, value in values.items():
             low, high, _ = RANGES[name]
-            if type(value) not in (int, float) or not low <= value <= high or not isfinite(value):
+            if type(value) not in (int, float) or not low <= value <= high:
                 raise TransformError(
-                    f"{name} is {value!r:.40}; it should be a number from {low} to {high}"
+                    f"{name} must be a number from {low} to {high}, got {value!r:.40}"
                 )
         return cls(**{name: float(value) for name, value in values.items()})
 
-    def apply(self, image):
-        """Warp and disturb a fitted image, uint8 (C, H, W). With all sliders as usual it is returned as it is."""
-        warped = image
+    def apply(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Warp a fitted image (C, H, W) and add noise; with all defaults, return it itself."""
+        warped: NDArray[Any] = image
         if (self.shift_x, self.shift_y, self.rotation, self.scale) != (0, 0, 0, 1):
-            warped = self._warped(image)
+            warped = self._warp(image)
         if self.noise:
-            warped = warped + np.float32(255 * self.noise) * _noise(image.shape)
-        if warped is image:
-            return image
-        return np.clip(warped + 0.5, 0, 255).astype(np.uint8)
+            # Always the same, so that it does not flicker.
+            noise = np.random.default_rng(1998).standard_normal(image.shape, np.float32)
+            warped = warped + np.float32(255 * self.noise) * noise
+        return image if warped is image else np.clip(warped + 0.5, 0, 255).astype(np.uint8)
 
-    def _warped(self, image):
-        """Each pixel from where the inverse leads to, between four pixels, black outside: float32 (C, H, W)."""
+    def _warp(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Take each pixel from where the inverse leads, between four pixels, black outside."""
         _, height, width = image.shape
         middle_y, middle_x = (height - 1) / 2, (width - 1) / 2
         y, x = np.mgrid[:height, :width].astype(np.float64)
         y, x = y - middle_y - self.shift_y, x - middle_x - self.shift_x
         c, s = cos(radians(self.rotation)) / self.scale, sin(radians(self.rotation)) / self.scale
-        # Rounded: a quarter turn should not fall between pixels.
+        # Rounded: a quarter turn should not land between pixels.
         from_x = np.round(c * x + s * y + middle_x, 9)
         from_y = np.round(c * y - s * x + middle_y, 9)
         # One black pixel around the image stands for all outside.
@@ -112,35 +93,30 @@ class Transform:
         return upper * (1 - below) + lower * below
 
 
-def _noise(shape):
-    return np.random.default_rng(1998).standard_normal(shape, np.float32)
-
-
-def thickened(image, width):
-    """An image of a digit, uint8 (C, H, W), as if written with a pen of another width than the usual.
+def thicken(image: NDArray[np.uint8], width: float) -> NDArray[np.uint8]:
+    """Return an image (C, H, W) of a digit as if written with a pen of this width.
 
     Ink grows or shrinks by half the difference on each side, on a grid four times as fine.
 
     Examples
     --------
     >>> import numpy as np
-    >>> from lenet5c.demo.transform import thickened
+    >>> from lenet5c.demo.transform import thicken
     >>> image = np.zeros((1, 12, 12), np.uint8)
     >>> image[0, :, 5:7] = 255
-    >>> [round(float(thickened(image, width)[0, 6].sum() / 255), 1) for width in (1.4, 2.4, 4.4)]
+    >>> [round(float(thicken(image, width)[0, 6].sum() / 255), 1) for width in (1.4, 2.4, 4.4)]
     [1.0, 2.0, 4.0]
     """
     more = (width - USUAL_WIDTH) / 2 * UPSCALE
     radius = abs(more)
     if radius < 0.5:
         return image
-    channels, height, across = image.shape
     # Beyond the border there is paper.
     reach = int(radius) + UPSCALE
     border = -(-reach // UPSCALE)
     padded = np.pad(image, ((0, 0), (border, border), (border, border)))
-    size = tuple(side * UPSCALE for side in padded.shape[1:])
-    fine = Preparation(size=size, fit="resize").fit_images(padded[None])[0]
+    channels, height, across = padded.shape
+    fine = resize(padded, (height * UPSCALE, across * UPSCALE))
     choose = np.maximum if more > 0 else np.minimum
     grown = fine.copy()
     n = int(radius + 0.5)
@@ -149,7 +125,5 @@ def thickened(image, width):
             if 0 < dy * dy + dx * dx <= (radius + 0.25) ** 2:
                 # A shift of the whole image; what comes in at the other side is paper.
                 choose(grown, np.roll(fine, (dy, dx), (1, 2)), out=grown)
-    coarse = grown.reshape(
-        channels, height + 2 * border, UPSCALE, across + 2 * border, UPSCALE
-    ).mean((2, 4))
-    return (coarse + 0.5).astype(np.uint8)[:, border : border + height, border : border + across]
+    coarse = grown.reshape(channels, height, UPSCALE, across, UPSCALE).mean((2, 4))
+    return (coarse + 0.5).astype(np.uint8)[:, border:-border, border:-border]

@@ -1,20 +1,21 @@
-"""Fine-tuning on the samples that a user has drawn, without forgetting the data that the model came from."""
+"""Fine-tuning on samples that a user has drawn, without forgetting the data of the model."""
 
 import copy
 import threading
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-from lenet5c.datasets import Dataset, Distortion
-from lenet5c.nn import CrossEntropyLoss, MLELoss
-from lenet5c.nn.rbf import RBF
+from lenet5c.datasets import Dataset, Distortion, Source
+from lenet5c.nn import RBF, CrossEntropyLoss, MLELoss
 from lenet5c.optim import Adam, Cosine
 from lenet5c.training import NonFiniteError, TrainedModel, Trainer, evaluate
 
 EPOCHS = 3
 LEARNING_RATE = 3e-4
 BATCH = 64
-# Of the data set, what each epoch has of it; and the share of samples in an epoch, as far as repeats reach.
+# Images of the data set in each epoch; and the share of samples in one, as far as repeats reach.
 REHEARSED = 12_000
 SHARE = 0.1
 MOST_REPEATS = 60
@@ -23,38 +24,29 @@ MOST_REPEATS = 60
 class Tuning(threading.Thread):
     """A fine-tuning in the background: from a model to a copy that has seen the samples.
 
-    The result follows from the model and the samples alone: nothing of an earlier fine-tuning stays in it.
-
-    Parameters
-    ----------
-    trained : lenet5c.training.TrainedModel
-        Stays as it is.
-    samples : lenet5c.datasets.Dataset
-    source : lenet5c.datasets.Source
-        The data that the model was trained on: its training images are mixed in, its test images measure.
-    done : callable
-        ``done(tuned)`` with the new `TrainedModel`, in the thread.
-    epochs : int
+    Training images of the source, the data that the model was trained on, are mixed in; its test
+    images measure. The result follows from the model and the samples alone: nothing of an earlier
+    one stays in it. ``done(tuned)`` is called in the thread; others set `stopped` to stop it, and
+    read `status`: 'state' ('running', 'done', 'stopped' or 'failed'), 'progress' and more.
     """
 
-    def __init__(self, trained, samples, source, done, epochs=EPOCHS):
+    def __init__(
+        self,
+        trained: TrainedModel,
+        samples: Dataset,
+        source: Source,
+        done: Callable[[TrainedModel], None],
+        epochs: int = EPOCHS,
+    ) -> None:
         super().__init__(name="fine-tuning", daemon=True)
-        self.trained, self.samples, self.source, self.done, self.epochs = (
-            trained,
-            samples,
-            source,
-            done,
-            epochs,
-        )
+        self.trained, self.samples, self.source = trained, samples, source
+        self.done, self.epochs = done, epochs
         self.stopped = threading.Event()
-        self.status = {
-            "state": "running",
-            "progress": 0.0,
-            "epochs": epochs,
-            "samples": len(samples),
-        }
+        self.status: dict[str, Any] = {}
+        self.put(state="running", progress=0.0, epochs=epochs, samples=len(samples))
 
-    def run(self):
+    def run(self) -> None:
+        """Tune, and tell the outcome by the status."""
         try:
             tuned = self.tune()
         except (NonFiniteError, ValueError, MemoryError) as error:
@@ -66,49 +58,48 @@ class Tuning(threading.Thread):
         self.done(tuned)
         self.put(state="done", progress=1.0)
 
-    def put(self, **changes):
+    def put(self, **changes: Any) -> None:
         """Change the status; readers see the old or the new one, never half."""
         self.status = self.status | changes
 
-    def tune(self):
-        """The tuned model, None if it was stopped."""
-        self.put(before=self.measured(self.trained))
-        model = copy.deepcopy(self.trained.model)
-        train_set = mixed(self.samples, self.source.train)
-        steps = -(-len(train_set) // BATCH) * self.epochs
+    def tune(self) -> TrainedModel | None:
+        """Return the tuned model, None if it was stopped."""
+        self.put(before=self.measure(self.trained))
+        old, model = self.trained, copy.deepcopy(self.trained.model)
+        train_set = mix(self.samples, self.source.train)
+        total = -(-len(train_set) // BATCH) * self.epochs
+        penalties = any(isinstance(layer, RBF) for layer in model.layers.values())
         trainer = Trainer(
             model,
             Adam(model, LEARNING_RATE),
-            Cosine(LEARNING_RATE, steps),
-            loss_of(model),
-            self.trained.preparation,
+            Cosine(LEARNING_RATE, total),
+            MLELoss() if penalties else CrossEntropyLoss(),
+            old.preparation,
             train_set,
             None,
             batch_size=BATCH,
             epochs=self.epochs,
-            distortion=Distortion.named("modern") if self.trained.reading == "ink" else None,
+            distortion=Distortion.named("modern") if old.reading == "ink" else None,
         )
-        total = self.epochs * trainer.steps_per_epoch
 
-        def on_step(trainer, _):
+        def on_step(trainer: Trainer, _: object) -> None:
             self.put(progress=trainer.steps_taken / total)
 
         if not trainer.run(on_step, stop=self.stopped.is_set):
             return None
-        old = self.trained
         tuned = TrainedModel(model, old.preparation, old.class_names, old.image_shape, old.reading)
-        self.put(after=self.measured(tuned))
+        self.put(after=self.measure(tuned))
         return tuned
 
-    def measured(self, trained):
-        """[right, of all] on the samples and on the test images."""
+    def measure(self, trained: TrainedModel) -> dict[str, list[int]]:
+        """Return [correct, count] on the samples and on the test images."""
         sets = {"samples": self.samples, "tests": self.source.test}
         results = {name: evaluate(trained, each) for name, each in sets.items()}
         return {name: [result.correct, result.count] for name, result in results.items()}
 
 
-def mixed(samples, rehearsed):
-    """A data set to tune on: images of the data set, the same each time, and the samples, repeated to a fair share."""
+def mix(samples: Dataset, rehearsed: Dataset) -> Dataset:
+    """Return images of the data set, the same each time, and samples repeated to a fair share."""
     count = min(REHEARSED, len(rehearsed))
     chosen = np.random.default_rng(0).choice(len(rehearsed), count, replace=False)
     repeats = int(np.clip(round(SHARE * count / (1 - SHARE) / len(samples)), 1, MOST_REPEATS))
@@ -118,13 +109,4 @@ def mixed(samples, rehearsed):
         rehearsed.num_classes,
         "samples and rehearsal",
         rehearsed.class_names,
-    )
-
-
-def loss_of(model):
-    """The loss that fits what the model puts out."""
-    return (
-        MLELoss()
-        if any(isinstance(layer, RBF) for layer in model.layers.values())
-        else CrossEntropyLoss()
     )

@@ -1,4 +1,4 @@
-"""Taking a model elsewhere: as ONNX, as a C file, to PyTorch and back."""
+"""Export: a model as ONNX, as a C file, to PyTorch and back."""
 
 from lenet5c.export.c import to_c
 from lenet5c.export.errors import ExportError

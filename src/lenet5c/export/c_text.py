@@ -1,4 +1,4 @@
-"""Pieces of C source: numbers, strings, arrays and comments that mean the same to every compiler."""
+"""Pieces of C source: blocks, strings, arrays and comments that mean the same to every compiler."""
 
 import re
 
@@ -9,30 +9,26 @@ from lenet5c.export.errors import ExportError
 WIDTH = 118
 
 
-def prefix_of(name):
-    """`name` as the prefix of all symbols.
+def prefix_of(name: str) -> str:
+    """Return `name` if it can begin all symbols of a C file.
 
     Raises
     ------
     ExportError
-        It is no C identifier, or one of those that C and C++ keep to themselves.
+        If it is not a C identifier, or one of those that C and C++ reserve.
     """
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,39}", name) or "__" in name or name.endswith("_"):
         raise ExportError(
-            f"name is {name!r}; it should begin the names of C functions: a letter, then letters, digits and single "
-            f"underscores, at most 40"
+            "name must be the beginning of C names: a letter, then letters, digits and single "
+            f"underscores, at most 40, got {name!r}"
         )
     return name
 
 
-def number(value):
-    """A float literal that is read back as the very float32."""
-    return f"{np.array(value, np.float32).astype(str)}f"
-
-
-def string(text):
-    """A string literal of ASCII, whatever is in the text: its UTF-8, with everything unusual as octal."""
-    # An octal escape takes three digits at most, so what follows is never drawn into it; '?' could be a trigraph.
+def string(text: str) -> str:
+    """Return a string literal of ASCII: the text's UTF-8, with everything unusual as octal."""
+    # An octal escape has at most three digits, so none of what follows is read as part of it;
+    # '?' could begin a trigraph.
     plain = "".join(
         chr(byte) if 32 <= byte < 127 and chr(byte) not in '"\\?' else f"\\{byte:03o}"
         for byte in text.encode("utf-8", "backslashreplace")
@@ -40,33 +36,42 @@ def string(text):
     return f'"{plain}"'
 
 
-def comment_text(text):
-    """Text for a comment, which nothing in it can end or continue."""
+def comment_text(text: str) -> str:
+    """Return text for a comment, which nothing in it can end or continue."""
     return re.sub(r"[^A-Za-z0-9 .,:;()_+-]", "_", text)
 
 
-def array_text(name, array, kind):
-    """The definition of a constant array."""
+def array_text(name: str, array: np.ndarray, kind: str) -> str:
+    """Return the definition of a constant array of this C type."""
     flat = np.ascontiguousarray(array).reshape(-1)
     if kind == "float":
         values = [f"{value}f" for value in flat.astype(np.float32).astype(str)]
     else:
         suffix = "u" if kind == "uint32_t" else ""
         values = [f"{value}{suffix}" for value in flat.tolist()]
-    return f"static const {kind} {name}[{len(flat)}] = {{\n{wrapped(values)}\n}};"
-
-
-def wrapped(values):
-    """Values in lines, separated by commas."""
-    lines, line, length = [], [], 4
+    lines: list[list[str]] = [[]]
+    length = 4
     for value in values:
         if length + len(value) + 2 > WIDTH:
-            lines.append(line)
-            line, length = [], 4
-        line.append(value)
+            lines.append([])
+            length = 4
+        lines[-1].append(value)
         length += len(value) + 2
-    return ",\n".join("    " + ", ".join(each) for each in [*lines, line])
+    body = ",\n".join("    " + ", ".join(line) for line in lines)
+    return f"static const {kind} {name}[{len(flat)}] = {{\n{body}\n}};"
 
 
-def indented(lines, depth):
-    return ["    " * depth + line for line in lines]
+def block(head: str, lines: list[str]) -> list[str]:
+    """Return `lines` in braces after `head`."""
+    return [f"{head} {{", *(f"    {line}" for line in lines), "}"]
+
+
+def loop(variable: str, count: object, lines: list[str], first: object = 0) -> list[str]:
+    """Return a loop from `first` to below `count`."""
+    head = f"for ({variable} = {first}; {variable} < {count}; {variable}++)"
+    return block(head, lines)
+
+
+def function(head: str, lines: list[str]) -> str:
+    """Return the definition of a function."""
+    return "\n".join([head, "{", *(f"    {line}" for line in lines), "}"])

@@ -1,7 +1,7 @@
-"""What cannot be exported or taken over."""
+"""Errors of exports and imports."""
 
 from lenet5c.errors import UserError
 
 
 class ExportError(UserError):
-    """A model cannot be written in a form, or a file's weights do not fit a model; the message says why."""
+    """A model cannot be written in a form, or weights do not fit one; the message says why."""

@@ -1,103 +1,163 @@
-"""A model as the plain steps of its inference: what every writer of another format starts from."""
+"""A model as the steps of its inference, from which every writer of another format starts."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from lenet5c import nn
+from lenet5c.export.activations import ACTIVATIONS
 from lenet5c.export.errors import ExportError
-from lenet5c.training.model_file import TrainedModel
+from lenet5c.training import TrainedModel
+
+Pair = tuple[int, int]
+#: Layers that can be exported; a subclass of one may compute something else.
+LAYERS = (
+    *("Conv2d", "Linear", "MaxPool2d", "AvgPool2d", "Subsample2d", "BatchNorm1d", "BatchNorm2d"),
+    *("RBF", "Flatten", "Dropout", *ACTIVATIONS),
+)
 
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One step, with the shapes of a sample before and after it, dense arrays and settings."""
+    """One layer with the shapes of a sample before and after it, and copies of its arrays.
 
-    kind: str
-    name: str
+    A weight has no gaps where a connection table has them, a bias is there, and a batch
+    normalization has its `scale` and `shift` as float64.
+    """
+
+    kind: str  # the layer's class; 'BatchNorm' for either batch normalization
+    name: str  # dotted, as in ``model.named_layers()``
+    layer: Any
     shape: tuple[int, ...]
     result: tuple[int, ...]
-    arrays: dict[str, np.ndarray] = field(default_factory=dict)
-    settings: dict = field(default_factory=dict)
+    arrays: dict[str, np.ndarray]
+
+    @property
+    def window(self) -> tuple[Pair, Pair, Pair]:
+        """Kernel size, stride and padding of a convolution or a pooling."""
+        size = self.layer.kernel_size
+        return size, getattr(self.layer, "stride", size), getattr(self.layer, "padding", (0, 0))
 
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """Steps with what surrounds them; `preparation` and `image_shape` are None for a bare model."""
+    """Steps of a model; `trained` is None for a bare one, which has no images."""
 
     steps: list[Step]
     model: nn.Sequential
     input_shape: tuple[int, ...]
-    negated: bool
-    preparation: object = None
-    image_shape: tuple[int, int, int] | None = None
-    class_names: tuple[str, ...] = ()
-    reading: str | None = None
+    trained: TrainedModel | None = None
 
     @property
-    def output_shape(self):
+    def output_shape(self) -> tuple[int, ...]:
+        """Shape of the output of one sample."""
         return self.steps[-1].result if self.steps else self.input_shape
 
-    def logits(self, inputs):
-        """What the exported net is to compute, for prepared inputs or for uint8 images."""
+    @property
+    def negated(self) -> bool:
+        """True if the outputs are penalties, whose negatives are the logits."""
+        return bool(self.model.logits(np.ones((1, 1), np.float32))[0, 0] < 0)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Shape (C, h, w) of an image."""
+        assert self.trained is not None and self.trained.image_shape is not None
+        return self.trained.image_shape
+
+    @property
+    def margins(self) -> tuple[int, int, int, int] | None:
+        """Zeros that padding adds (top, left, bottom, right); None if images are resized."""
+        assert self.trained is not None
+        (_, h, w), (H, W) = self.image_shape, self.trained.preparation.size
+        if (h, w) != (H, W) and self.trained.preparation.fit == "resize":
+            return None
+        top, left = (H - h) // 2, (W - w) // 2
+        return top, left, H - h - top, W - w - left
+
+    @property
+    def scale_and_offset(self) -> tuple[np.float32, np.ndarray]:
+        """Factor of a fitted pixel, and what is added: a scalar if it is the same everywhere."""
+        assert self.trained is not None
+        offset = self.trained.preparation.offset(self.input_shape[0])
+        constant = (offset == offset.flat[0]).all()
+        return self.trained.preparation.scale, np.array(offset.flat[0]) if constant else offset
+
+    def logits(self, inputs: np.ndarray) -> np.ndarray:
+        """Return what the exported model is to compute, for prepared inputs or uint8 images."""
         if inputs.dtype == np.uint8:
-            fitted = self.preparation.fit_images(inputs)
-            inputs = fitted * self.preparation.scale + self.preparation.offset(fitted.shape[1])
+            assert self.trained is not None
+            inputs = self.trained.preparation(inputs)
         return self.model.logits(self.model.forward(inputs))
 
 
-def network(model, input_shape=None):
-    """The `Network` of a `TrainedModel`, or of a bare `Sequential`.
+def to_network(
+    model: TrainedModel | nn.Sequential, input_shape: tuple[int, ...] | None = None
+) -> Network:
+    """Return the steps of a model.
 
     Parameters
     ----------
     model : TrainedModel or lenet5c.nn.Sequential
     input_shape : tuple of int, optional
-        Of one sample; for a `Sequential` that does not know its own.
+        Shape of one sample, for a `Sequential` that does not know its own.
+
+    Raises
+    ------
+    TypeError
+        If `model` is neither.
+    ExportError
+        If a layer is not one of `LAYERS`, a weight is not finite, or the images, the class names
+        or `input_shape` do not fit the model.
+    """
+    if not isinstance(model, TrainedModel):
+        if not isinstance(model, nn.Sequential):
+            raise TypeError(
+                "model must be a TrainedModel or a lenet5c.nn.Sequential, "
+                f"got {type(model).__name__}"
+            )
+        shape = input_shape or getattr(model, "input_shape", None)
+        if shape is None:
+            raise ExportError(
+                "input_shape must be given for a model that does not know its own, got None; "
+                "use such as (1, 32, 32)"
+            )
+        return Network(_steps(model, tuple(shape)), model, tuple(shape))
+    assert model.image_shape is not None
+    size, image_shape = model.preparation.size, tuple(model.image_shape)
+    own = getattr(model.model, "input_shape", image_shape)
+    shape = (own[0], *size)
+    steps = _steps(model.model, input_shape or shape)
+    if image_shape[0] != own[0]:
+        raise ExportError(
+            f"image_shape must have {own[0]} channels, as the model's input, got {image_shape}"
+        )
+    if model.preparation.fit == "pad" and (image_shape[1] > size[0] or image_shape[2] > size[1]):
+        raise ExportError(
+            f"image_shape must be at most {size[0]} by {size[1]} to be padded, got {image_shape}; "
+            "it cannot be exported with fit='pad'"
+        )
+    net = Network(steps, model.model, shape, model)
+    if net.output_shape != (len(model.class_names),):
+        raise ExportError(
+            f"class_names must be as many as the model's outputs, {net.output_shape}, "
+            f"got {len(model.class_names)} class names"
+        )
+    return net
+
+
+def fold_batch_norm(steps: list[Step]) -> list[Step]:
+    """Return the steps with each normalization after a convolution or linear layer taken into it.
 
     Raises
     ------
     ExportError
-        A layer is of a kind of the user's own, a weight is not finite, or the images cannot be prepared.
+        If a weight is not finite afterwards.
     """
-    if isinstance(model, TrainedModel):
-        prepared = (
-            model.model.input_shape[0]
-            if hasattr(model.model, "input_shape")
-            else model.image_shape[0],
-            *model.preparation.size,
-        )
-        steps = _steps(model.model, input_shape or prepared)
-        _check_images(model, prepared)
-        _check_classes(model, steps)
-        return Network(
-            steps,
-            model.model,
-            prepared,
-            _negated(model.model),
-            model.preparation,
-            tuple(model.image_shape),
-            tuple(model.class_names),
-            model.reading,
-        )
-    if not isinstance(model, nn.Sequential):
-        raise TypeError(
-            f"model is a {type(model).__name__}; it should be a TrainedModel or a lenet5c.nn.Sequential"
-        )
-    shape = input_shape or getattr(model, "input_shape", None)
-    if shape is None:
-        raise ExportError(
-            "input_shape is not given, and this model does not know its own; use such as (1, 32, 32)"
-        )
-    return Network(_steps(model, tuple(shape)), model, tuple(shape), _negated(model))
-
-
-def fold_batch_norm(steps):
-    """The steps with each normalisation that stands right behind a convolution or a linear layer taken into it."""
-    folded = []
+    folded: list[Step] = []
     for step in steps:
         before = folded[-1] if folded else None
-        if step.kind == "batch_norm" and before is not None and before.kind in ("conv2d", "linear"):
+        if step.kind == "BatchNorm" and before is not None and before.kind in ("Conv2d", "Linear"):
             scale, shift = step.arrays["scale"], step.arrays["shift"]
             weight = before.arrays["weight"].astype(np.float64)
             weight = weight * scale.reshape(-1, *[1] * (weight.ndim - 1))
@@ -110,136 +170,48 @@ def fold_batch_norm(steps):
     return folded
 
 
-def _negated(model):
-    """Whether the model's outputs are penalties, whose negatives are the logits."""
-    return bool(model.logits(np.ones((1, 1), np.float32))[0, 0] < 0)
-
-
-def _steps(model, shape):
+def _steps(model: nn.Sequential, shape: tuple[int, ...]) -> list[Step]:
     try:
         model.output_shape(shape)
     except ValueError as error:
         raise ExportError(
-            f"input_shape is {shape}, which does not fit the model: {error}"
+            f"input_shape must be one that fits the model, got {shape}: {error}"
         ) from None
     steps = []
-    for name, layer in _named(model):
-        if type(layer) not in _CONVERTERS:
+    for name, layer in model.named_layers():
+        kind = type(layer).__name__
+        if kind not in LAYERS or type(layer) is not getattr(nn, kind, None):
             raise ExportError(
-                f"layer {name!r} is a {type(layer).__name__}, which has no counterpart outside lenet5c; "
-                f"only layers of lenet5c.nn can be exported"
+                f"layer {name!r} must be one that has a counterpart outside lenet5c, got {kind}; "
+                f"build it from {', '.join(LAYERS)}"
             )
-        kind, arrays, settings = _CONVERTERS[type(layer)](layer)
         result = tuple(layer.output_shape(shape))
-        if kind is not None:
-            steps.append(Step(kind, name, tuple(shape), result, arrays, settings))
+        if kind != "Dropout":  # has no effect outside training
+            kind = "BatchNorm" if kind.startswith("BatchNorm") else kind
+            steps.append(Step(kind, name, layer, tuple(shape), result, _arrays(kind, layer)))
         shape = result
     _check_finite(steps)
     return steps
 
 
-def _named(model, prefix=""):
-    """The layers with dotted names, those of a Sequential within in its place."""
-    for name, layer in model.layers.items():
-        if isinstance(layer, nn.Sequential):
-            yield from _named(layer, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", layer
+def _arrays(kind: str, layer: Any) -> dict[str, np.ndarray]:
+    arrays = {name: array.copy() for name, array in {**layer.params, **layer.buffers}.items()}
+    if kind == "Conv2d":
+        arrays["weight"] = layer.dense_weight
+    if kind in ("Conv2d", "Linear"):
+        arrays.setdefault("bias", np.zeros(len(arrays["weight"]), np.float32))
+    if kind == "BatchNorm":
+        with np.errstate(invalid="ignore", divide="ignore"):
+            deviation = np.sqrt(arrays["running_var"].astype(np.float64) + layer.eps)
+            arrays["scale"] = arrays["weight"] / deviation
+        arrays["shift"] = arrays["bias"] - arrays["running_mean"] * arrays["scale"]
+    return arrays
 
 
-def _conv2d(layer):
-    names = ("kernel_size", "stride", "padding", "dilation", "groups", "connection_table")
-    settings = {name: getattr(layer, name) for name in names}
-    return (
-        "conv2d",
-        {"weight": layer.dense_weight, "bias": _bias(layer, layer.out_channels)},
-        settings,
-    )
-
-
-def _linear(layer):
-    bias = _bias(layer, layer.out_features)
-    return "linear", {"weight": layer.params["weight"].copy(), "bias": bias}, {}
-
-
-def _bias(layer, count):
-    bias = layer.params.get("bias")
-    return np.zeros(count, np.float32) if bias is None else bias.copy()
-
-
-def _pool(layer):
-    names = ("kernel_size", "stride", "padding", "count_include_pad")
-    return layer.kind, {}, {name: getattr(layer, name) for name in names}
-
-
-def _subsample(layer):
-    arrays = {name: layer.params[name].copy() for name in ("weight", "bias")}
-    settings = {"kernel_size": layer.kernel_size, "stride": layer.kernel_size, "padding": (0, 0)}
-    return "subsample2d", arrays, settings
-
-
-def _batch_norm(layer):
-    mean, var = (layer.buffers[name].copy() for name in ("running_mean", "running_var"))
-    weight, bias = (layer.params[name].copy() for name in ("weight", "bias"))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        scale = weight / np.sqrt(var.astype(np.float64) + layer.eps)
-    arrays = {
-        "mean": mean,
-        "var": var,
-        "weight": weight,
-        "bias": bias,
-        "scale": scale,
-        "shift": bias - mean * scale,
-    }
-    return "batch_norm", arrays, {"eps": layer.eps}
-
-
-_CONVERTERS = {
-    nn.Conv2d: _conv2d,
-    nn.Linear: _linear,
-    nn.MaxPool2d: _pool,
-    nn.AvgPool2d: _pool,
-    nn.Subsample2d: _subsample,
-    nn.BatchNorm1d: _batch_norm,
-    nn.BatchNorm2d: _batch_norm,
-    nn.RBF: lambda layer: ("rbf", {"codes": layer.buffers["codes"].copy()}, {}),
-    nn.Flatten: lambda layer: ("flatten", {}, {}),
-    nn.ReLU: lambda layer: ("relu", {}, {}),
-    nn.Sigmoid: lambda layer: ("sigmoid", {}, {}),
-    nn.Tanh: lambda layer: ("tanh", {}, {}),
-    nn.ScaledTanh: lambda layer: (
-        "scaled_tanh",
-        {},
-        {"amplitude": layer.amplitude, "slope": layer.slope},
-    ),
-    nn.Dropout: lambda layer: (None, {}, {}),  # it does nothing outside training
-}
-
-
-def _check_finite(steps):
+def _check_finite(steps: list[Step]) -> None:
     for step in steps:
         for name, array in step.arrays.items():
             if not np.isfinite(array).all():
                 raise ExportError(
-                    f"{step.name}.{name} has values that are not finite; train the model again"
+                    f"{step.name}.{name} must be finite, got NaN or infinity; train the model again"
                 )
-
-
-def _check_images(trained, prepared):
-    size, image_shape = trained.preparation.size, tuple(trained.image_shape)
-    if image_shape[0] != prepared[0]:
-        raise ExportError(
-            f"image_shape is {image_shape}, but the model takes {prepared[0]} channels"
-        )
-    if trained.preparation.fit == "pad" and (image_shape[1] > size[0] or image_shape[2] > size[1]):
-        raise ExportError(
-            f"image_shape is {image_shape}, which cannot be padded to {size[0]} by {size[1]}"
-        )
-
-
-def _check_classes(trained, steps):
-    result = steps[-1].result if steps else ()
-    if result != (len(trained.class_names),):
-        raise ExportError(
-            f"the model has outputs {result}, but there are {len(trained.class_names)} class names"
-        )

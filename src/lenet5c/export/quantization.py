@@ -1,19 +1,16 @@
 """Weights in one byte each."""
 
-from dataclasses import replace
+from copy import deepcopy
 
 import numpy as np
 
 from lenet5c import nn
-from lenet5c.export.network import fold_batch_norm, network
-from lenet5c.nn.initialize import constant
-from lenet5c.training.model_file import TrainedModel
-
-ZEROS = constant(0.0)
+from lenet5c.export.network import Step, fold_batch_norm, to_network
+from lenet5c.training import TrainedModel
 
 
-def quantize_int8(trained):
-    """The model that a C file with int8 weights computes, to see what the rounding costs before it is written.
+def quantize_int8(trained: TrainedModel) -> TrainedModel:
+    """Return the model that a C file with int8 weights computes, to measure what rounding costs.
 
     Parameters
     ----------
@@ -22,7 +19,8 @@ def quantize_int8(trained):
     Returns
     -------
     TrainedModel
-        Its weights are int8 times a scale for each output channel; batch normalisation is part of them.
+        Its weights are int8 times a scale for each output channel, with batch normalization
+        folded into them.
 
     Examples
     --------
@@ -31,21 +29,21 @@ def quantize_int8(trained):
     >>> from lenet5c.training import pretrained
     >>> _, test = mnist()
     >>> trained = pretrained()
-    >>> abs(quantize_int8(trained).logits(test.images[:100]) - trained.logits(test.images[:100])).max() < 0.5
+    >>> logits = trained.logits(test.images[:100])
+    >>> abs(quantize_int8(trained).logits(test.images[:100]) - logits).max() < 0.5
     np.True_
     """
-    net = network(trained)
+    model = round_weights(fold_batch_norm(to_network(trained).steps))
     return TrainedModel(
-        dequantized_model(fold_batch_norm(net.steps)),
-        trained.preparation,
-        trained.class_names,
-        trained.image_shape,
-        trained.reading,
+        model, trained.preparation, trained.class_names, trained.image_shape, trained.reading
     )
 
 
-def quantized(weight):
-    """Weights (O, ...) as int8 of the same shape and float32 scales (O,): the largest of each output becomes 127."""
+def quantize(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return a weight (O, ...) as int8 of its shape, and float32 scales (O,).
+
+    The largest weight of each output becomes 127.
+    """
     flat = weight.reshape(len(weight), -1).astype(np.float64)
     scale = (np.abs(flat).max(axis=1) / 127).astype(np.float32)
     scale[scale == 0] = 1
@@ -53,70 +51,23 @@ def quantized(weight):
     return values.astype(np.int8).reshape(weight.shape), scale
 
 
-def dequantized_model(steps):
-    """A `Sequential` of the steps, with weights rounded to what int8 can say."""
-    rounded = []
-    for step in steps:
-        if step.kind in ("conv2d", "linear"):
-            values, scale = quantized(step.arrays["weight"])
-            weight = values * scale.reshape(-1, *[1] * (values.ndim - 1))
-            step = replace(step, arrays=step.arrays | {"weight": weight.astype(np.float32)})
-        rounded.append(step)
-    return nn.Sequential([_LAYERS[step.kind](step) for step in rounded])
+def round_weights(steps: list[Step]) -> nn.Sequential:
+    """Return a model of the steps, with weights rounded to what int8 can represent."""
+    return nn.Sequential([_rounded(step) for step in steps])
 
 
-def _with(layer, step, names=("weight", "bias")):
-    for name in names:
-        layer.params[name] = step.arrays[name]
+def _rounded(step: Step) -> nn.Layer:
+    old = step.layer
+    layer: nn.Layer
+    if step.kind == "Linear":
+        layer = nn.Linear(old.in_features, old.out_features)
+    elif step.kind == "Conv2d":
+        options = (old.kernel_size, old.stride, old.padding, old.dilation, old.groups)
+        layer = nn.Conv2d(old.in_channels, old.out_channels, *options)
+    else:
+        layer = deepcopy(old)
+        return layer
+    values, scale = quantize(step.arrays["weight"])
+    layer.params["weight"] = values * scale.reshape(-1, *[1] * (values.ndim - 1))
+    layer.params["bias"] = step.arrays["bias"]
     return layer
-
-
-def _conv2d(step):
-    options = {
-        name: step.settings[name]
-        for name in ("kernel_size", "stride", "padding", "dilation", "groups")
-    }
-    return _with(nn.Conv2d(step.shape[0], step.result[0], init=ZEROS, **options), step)
-
-
-def _linear(step):
-    out_features, in_features = step.arrays["weight"].shape
-    return _with(nn.Linear(in_features, out_features, init=ZEROS), step)
-
-
-def _pool(step):
-    names = ("kernel_size", "stride", "padding")
-    if step.kind == "max_pool2d":
-        return nn.MaxPool2d(*(step.settings[name] for name in names))
-    return nn.AvgPool2d(
-        *(step.settings[name] for name in names), step.settings["count_include_pad"]
-    )
-
-
-def _batch_norm(step):
-    layer = (nn.BatchNorm1d if len(step.shape) == 1 else nn.BatchNorm2d)(
-        step.shape[0], step.settings["eps"]
-    )
-    layer.buffers["running_mean"], layer.buffers["running_var"] = (
-        step.arrays["mean"],
-        step.arrays["var"],
-    )
-    return _with(layer, step)
-
-
-_LAYERS = {
-    "conv2d": _conv2d,
-    "linear": _linear,
-    "max_pool2d": _pool,
-    "avg_pool2d": _pool,
-    "subsample2d": lambda step: _with(
-        nn.Subsample2d(step.shape[0], step.settings["kernel_size"], init=ZEROS), step
-    ),
-    "batch_norm": _batch_norm,
-    "rbf": lambda step: nn.RBF(step.arrays["codes"]),
-    "flatten": lambda step: nn.Flatten(),
-    "relu": lambda step: nn.ReLU(),
-    "sigmoid": lambda step: nn.Sigmoid(),
-    "tanh": lambda step: nn.Tanh(),
-    "scaled_tanh": lambda step: nn.ScaledTanh(**step.settings),
-}

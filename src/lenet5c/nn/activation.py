@@ -38,7 +38,7 @@ class Activation(TileLayer):
         return tuple(input_shape)
 
     def backward_second(self, d2y: Floats, dy: Floats | None = None) -> Floats:
-        """Return d2x = f'(x)^2 d2y, without the term f''(x) dy, which Gauss-Newton drops (eq. 27)."""
+        """Return d2x = f'(x)^2 d2y; Gauss-Newton drops the term f''(x) dy (eq. 27)."""
         return self.backward(self.backward(d2y))
 
     def tile_op(self, offset: Offset) -> ops.Op:

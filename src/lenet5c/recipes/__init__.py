@@ -1,6 +1,19 @@
-"""Complete configurations of a training run, and the named ones."""
+"""Complete configurations of a training, the named ones, and the run of one."""
 
-from lenet5c.recipes.named import RECIPES, recipe, trainer
+from lenet5c.recipes.named import RECIPES, recipe
 from lenet5c.recipes.recipe import Recipe
+from lenet5c.recipes.reported import reached, reported
+from lenet5c.recipes.run import Run, train
+from lenet5c.recipes.run_config import RunConfig, trainer
 
-__all__ = ["RECIPES", "Recipe", "recipe", "trainer"]
+__all__ = [
+    "RECIPES",
+    "Recipe",
+    "Run",
+    "RunConfig",
+    "reached",
+    "recipe",
+    "reported",
+    "train",
+    "trainer",
+]

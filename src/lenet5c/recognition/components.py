@@ -1,118 +1,95 @@
-"""Connected components of a mask: which pixels hang together, and how large the parts are."""
+"""Connected components of a mask."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, eq=False)
 class Components:
-    """The parts of a mask, numbered from 0 in the order of their first pixel, row by row.
+    """The components of a mask, numbered from 0 in the order of their first pixel, row by row."""
 
-    Attributes
-    ----------
-    labels : ndarray of int32, shape (h, w)
-        The number of the part a pixel belongs to, -1 where the mask is empty.
-    area : ndarray of int64, shape (n,)
-        Pixels of each part.
-    top, left, bottom, right : ndarray of int64, shape (n,)
-        The box of each part; bottom and right are one past its last pixel.
-    """
+    labels: NDArray[np.int32]  #: (h, w), the number of each pixel's component; -1 for none
+    area: NDArray[np.int64]  #: (n,), pixels of each
+    boxes: NDArray[np.int64]  #: (n, 4), (top, left, bottom, right); bottom, right are one past it
 
-    labels: np.ndarray
-    area: np.ndarray
-    top: np.ndarray
-    left: np.ndarray
-    bottom: np.ndarray
-    right: np.ndarray
-
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.area)
 
-    def mask(self, chosen):
-        """Where the chosen parts are; `chosen` is a bool for each part, shape (n,)."""
+    def mask(self, chosen: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Return the mask of the components that are true in `chosen`, shape (n,)."""
         return np.append(chosen, False)[self.labels]
 
+    def sum(self, values: NDArray[Any]) -> NDArray[Any]:
+        """Return the sum of the values, shape (h, w), over each component, shape (n,)."""
+        inside = self.labels >= 0
+        return np.bincount(self.labels[inside], values[inside], minlength=len(self))
 
-def components(mask):
-    """The parts of a mask whose pixels touch at an edge or a corner.
 
-    Pixels are taken as runs along the rows, and runs of neighbouring rows that touch are joined, all at once: the work
-    is in array operations, so a picture of noise is not slower than one of lines by more than the number of its runs.
+def find_components(mask: NDArray[np.bool_]) -> Components:
+    """Label the components of a mask (h, w), whose pixels touch at an edge or a corner.
 
-    Parameters
-    ----------
-    mask : ndarray of bool, shape (h, w)
-
-    Returns
-    -------
-    Components
+    Runs of pixels along the rows that touch runs of the next row are joined, all at once.
 
     Examples
     --------
     >>> import numpy as np
-    >>> from lenet5c.recognition.components import components
-    >>> parts = components(np.array([[1, 0, 0, 1], [0, 1, 0, 1]], bool))
+    >>> from lenet5c.recognition.components import find_components
+    >>> parts = find_components(np.array([[1, 0, 0, 1], [0, 1, 0, 1]], bool))
     >>> parts.labels
     array([[ 0, -1, -1,  1],
            [-1,  0, -1,  1]], dtype=int32)
-    >>> parts.area
-    array([2, 2])
+    >>> parts.boxes
+    array([[0, 0, 2, 2],
+           [0, 3, 2, 4]])
     """
     height, width = mask.shape
-    row, start, end = runs(mask)
-    n = len(row)
-    upper, lower = _touching(row, start, end, width)
-    root = _joined(n, upper, lower)
+    row, start, end = find_runs(mask)
+    root = _join(len(row), *_find_touching(row, start, end, width))
     _, number = np.unique(root, return_inverse=True)
-    count = number.max() + 1 if n else 0
+    count = number.max() + 1 if len(row) else 0
 
     area = np.bincount(number, end - start, minlength=count).astype(np.int64)
-    top, left = np.full(count, height), np.full(count, width)
-    bottom, right = np.zeros(count, np.int64), np.zeros(count, np.int64)
-    np.minimum.at(top, number, row)
-    np.minimum.at(left, number, start)
-    np.maximum.at(bottom, number, row + 1)
-    np.maximum.at(right, number, end)
+    boxes = np.tile(np.array([height, width, 0, 0], np.int64), (count, 1))
+    np.minimum.at(boxes[:, 0], number, row)
+    np.minimum.at(boxes[:, 1], number, start)
+    np.maximum.at(boxes[:, 2], number, row + 1)
+    np.maximum.at(boxes[:, 3], number, end)
 
     labels = np.full((height, width), -1, np.int32)
     labels[mask] = np.repeat(number, end - start)
-    return Components(labels, area, top, left, bottom, right)
+    return Components(labels, area, boxes)
 
 
-def runs(mask):
-    """(row, start, end) of each run of true pixels along the rows, row by row."""
-    height, width = mask.shape
-    padded = np.zeros((height, width + 2), np.int8)
-    padded[:, 1:-1] = mask
-    change = np.diff(padded, axis=1)
+Runs = NDArray[np.intp]
+
+
+def find_runs(mask: NDArray[np.bool_]) -> tuple[Runs, Runs, Runs]:
+    """Return (row, start, end) of each run of true pixels along the rows, row by row."""
+    change = np.diff(np.pad(mask, ((0, 0), (1, 1))).astype(np.int8), axis=1)
     row, start = np.nonzero(change == 1)
     _, end = np.nonzero(change == -1)
     return row, start, end
 
 
-def _touching(row, start, end, width):
-    """Pairs of runs, each in the row above the other's, that touch at an edge or a corner."""
+def _find_touching(row: Runs, start: Runs, end: Runs, width: int) -> tuple[Runs, Runs]:
+    """Return pairs of runs, each in the row above the other's, that touch."""
     # Positions in rows laid end to end, far enough apart that rows do not meet.
     step = width + 2
+    # A run touches those of the next row that end at or after its start, and start by its end.
     first = np.searchsorted(row * step + end, (row + 1) * step + start, side="left")
     last = np.searchsorted(row * step + start, (row + 1) * step + end, side="right")
-    # Run i with the runs of the next row from first[i] on: those that end at or behind its start ...
     first = np.maximum(first, np.searchsorted(row, row + 1, side="left"))
     last = np.maximum(np.minimum(last, np.searchsorted(row, row + 1, side="right")), first)
     counts = last - first
     upper = np.repeat(np.arange(len(row)), counts)
-    # ... and start at or before its end.
-    lower = (
-        np.arange(counts.sum())
-        - np.repeat(np.cumsum(counts) - counts, counts)
-        + np.repeat(first, counts)
-    )
-    return upper, lower
+    return upper, np.arange(counts.sum()) + np.repeat(first - np.cumsum(counts) + counts, counts)
 
 
-def _joined(n, upper, lower):
-    """The smallest member of each member's set, after joining the pairs."""
+def _join(n: int, upper: Runs, lower: Runs) -> Runs:
+    """Return the smallest member of each member's set, after joining the pairs."""
     parent = np.arange(n)
     while True:
         a, b = parent[upper], parent[lower]
@@ -123,8 +100,5 @@ def _joined(n, upper, lower):
         smaller = np.minimum(a, b)
         np.minimum.at(parent, a, smaller)
         np.minimum.at(parent, b, smaller)
-        while True:
-            higher = parent[parent]
-            if np.array_equal(higher, parent):
-                break
+        while not np.array_equal(higher := parent[parent], parent):
             parent = higher

@@ -1,12 +1,13 @@
-"""Whether what was found in a picture can be a digit: measured before the net is asked, and by how sure it then is."""
+"""Rejection of what cannot be a digit: by measures of the ink, and by the net's probabilities."""
 
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from lenet5c.datasets.resampling import resize_plane
-from lenet5c.recognition.components import components
-from lenet5c.recognition.digit import box_of, cropped, stroke_width
+from lenet5c.datasets.resampling import resize
+from lenet5c.recognition.components import find_components
+from lenet5c.recognition.digit import Digit, crop_ink, find_box, measure_stroke
 
 #: Pixels of the longer side at which strokes are measured.
 SIDE = 80
@@ -14,58 +15,32 @@ SIDE = 80
 
 @dataclass(frozen=True)
 class Measures:
-    """What is measured of the ink in a picture.
+    """Measures of the ink in a picture."""
 
-    Attributes
-    ----------
-    pixels : int
-        The digit's longer side, in pixels of the picture.
-    contrast : float
-        Grey levels between ink and paper.
-    noise : float
-        Of the paper, as a share of the contrast.
-    slenderness : float
-        Longer side over stroke width: a blot has little, a tangle of lines much.
-    length : float
-        Of all strokes, over the longer side.
-    parts : int
-        Separate pieces of at least a twentieth of the largest.
-    holes : int
-        Patches of paper that are enclosed by ink.
-    cover : float
-        Share of the whole picture that lies in the box of the ink.
-    edge : float
-        Share of the picture's edge that has ink.
-    grey : float
-        Share of the ink that is neither full nor none: what has no clear strokes.
-    """
-
-    pixels: int
-    contrast: float
-    noise: float
-    slenderness: float
-    length: float
-    parts: int
-    holes: int
-    cover: float
-    edge: float
-    grey: float
+    pixels: int  #: the digit's longer side, in pixels of the picture
+    contrast: float  #: gray levels between ink and paper
+    noise: float  #: of the paper, as a share of the contrast
+    slenderness: float  #: longer side over stroke width: little of a blot, much of a tangle
+    length: float  #: of all strokes, over the longer side
+    parts: int  #: separate pieces of at least a twentieth of the largest
+    holes: int  #: patches of paper that are enclosed by ink
+    cover: float  #: share of the picture that lies in the box of the ink
+    edge: float  #: share of the picture's edge that has ink
+    gray: float  #: share of the ink that is neither full nor none: without clear strokes
 
 
-def measures(digit):
-    """`Measures` of a `Digit`."""
+def measure(digit: Digit) -> Measures:
+    """Return the `Measures` of a `Digit`."""
     strength = digit.ink.strength
-    top, left, bottom, right = box_of(strength)
-    crop = cropped(strength)
-    longer = max(crop.shape)
-    scale = SIDE / longer
-    fine = resize_plane(crop, tuple(max(1, round(side * scale)) for side in crop.shape))
+    top, left, bottom, right = find_box(strength)
+    crop = crop_ink(strength)
+    scale = SIDE / max(crop.shape)
+    height, width = (max(1, round(side * scale)) for side in crop.shape)
+    fine = resize(crop, (height, width))
     mask = fine >= 128
-    stroke = stroke_width(mask)
-    ink = components(mask)
-    parts = int(np.count_nonzero(ink.area >= 0.05 * ink.area.max())) if len(ink) else 0
-    paper = components(np.pad(~mask, 1, constant_values=True))
-    holes = int(np.count_nonzero(paper.area >= 6)) - 1
+    stroke = max(measure_stroke(mask), 1e-6)
+    area = find_components(mask).area
+    paper = find_components(np.pad(~mask, 1, constant_values=True))
     box = digit.box
     edge = np.concatenate([strength[0], strength[-1], strength[:, 0], strength[:, -1]]) >= 128
     inked = fine[fine >= 26]
@@ -73,23 +48,23 @@ def measures(digit):
         pixels=max(box[2] - box[0], box[3] - box[1]),
         contrast=digit.ink.contrast,
         noise=digit.ink.noise,
-        slenderness=SIDE / max(stroke, 1e-6),
-        length=np.count_nonzero(mask) / max(stroke, 1e-6) / SIDE,
-        parts=parts,
-        holes=holes,
+        slenderness=SIDE / stroke,
+        length=np.count_nonzero(mask) / stroke / SIDE,
+        parts=int(np.count_nonzero(area >= 0.05 * area.max(initial=0))),
+        holes=int(np.count_nonzero(paper.area >= 6)) - 1,
         cover=(bottom - top) * (right - left) / strength.size,
         edge=float(edge.mean()),
-        grey=float(np.mean(inked < 180)) if inked.size else 1.0,
+        gray=float(np.mean(inked < 180)) if inked.size else 1.0,
     )
 
 
-def looks_like_no_digit(measured):
-    """Why the ink cannot be one digit, or None."""
+def reject_ink(measured: Measures) -> str | None:
+    """Return why the ink cannot be one digit, or None."""
     if measured.pixels < 8:
         return f"what is on it is too small for a digit: {measured.pixels} pixels"
     if measured.edge > 0.03:
         return "what is on it runs out of the picture on all sides"
-    if measured.noise > 0.13 or measured.grey > 0.93:
+    if measured.noise > 0.13 or measured.gray > 0.93:
         return "there are no clear strokes on it"
     if measured.slenderness < 2.7 and measured.length < 2:
         return "what is on it is a blot, not a line"
@@ -100,29 +75,40 @@ def looks_like_no_digit(measured):
     return None
 
 
-def unsure(probabilities, logits=None, measured=None):
-    """Why the net's answer is not to be taken, or None."""
+def reject_answer(
+    probabilities: NDArray[np.floating],
+    logits: NDArray[np.floating] | None = None,
+    measured: Measures | None = None,
+) -> str | None:
+    """Return why the net's answer is rejected, or None.
+
+    `logits`, with `measured`, are of the model in the package alone: its range is known.
+    """
     best = float(probabilities.max())
     if best < 0.5:
         return f"the net is not sure: {best:.0%} at best"
-    if logits is not None and float(logits.max()) < _least_logit(measured, best):
+    if logits is None or measured is None:
+        return None
+    if float(logits.max()) < _least_logit(measured, best):
         return "it resembles no digit"
     return None
 
 
-def _least_logit(measured, best):
-    """What the highest logit should reach, by how odd the ink is.
+def _least_logit(measured: Measures, best: float) -> float:
+    """Return the least that the highest logit must reach, by how odd the ink is.
 
-    Whatever the softmax makes of it, this logit is low for what resembles no class. It is over 1.7 for 19 in 20 hard
-    pictures of digits, and over 2 for 1 in 30 of the other things that come so far.
+    Whatever the softmax makes of it, this logit is low for what resembles no class. It is over 1.7
+    for 19 in 20 hard pictures of digits, and over 2 for 1 in 30 of the other things that come so
+    far.
     """
     oddities = (
         (measured.edge > 0.015)
         + (measured.parts > 2)
         + (measured.length > 3.2)
-        + (measured.grey > 0.75)
+        + (measured.gray > 0.75)
+        + (not 3 <= measured.slenderness <= 22)
+        + (best < 0.9)
     )
-    oddities += (not 3 <= measured.slenderness <= 22) + (best < 0.9)
     least = (-3.2, -3.2, 0.5, 2.5)[min(oddities, 3)]
     if measured.edge > 0.015:
         least = max(least, 3.0)

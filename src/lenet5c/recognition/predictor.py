@@ -1,42 +1,63 @@
-"""The Python door: pictures of any kind in, readings out."""
+"""The public functions: pictures of any kind in, readings out."""
 
-from lenet5c.datasets.source import READINGS
+import os
+from typing import Any, Literal, overload
+
+from lenet5c.datasets.dataset import READINGS
+from lenet5c.datasets.pictures import read_picture
 from lenet5c.errors import UserError
-from lenet5c.recognition.reader import read_picture
-from lenet5c.recognition.reading import read_digit, read_sheet, read_whole
+from lenet5c.recognition.reading import Reading, read_digit, read_sheet, read_whole
 from lenet5c.training import TrainedModel, open_model
 from lenet5c.training.model_file import BEST
 
 DIGITS = ("one", "many")
 
+Model = TrainedModel | str | os.PathLike[str] | None
 
+
+@overload
+def predict(
+    pictures: list[Any] | tuple[Any, ...],
+    model: Model = None,
+    *,
+    digits: Literal["one", "many"] = "one",
+    reading: Literal["ink", "whole"] | None = None,
+) -> list[Reading]: ...
+@overload
+def predict(
+    pictures: Any,
+    model: Model = None,
+    *,
+    digits: Literal["one", "many"] = "one",
+    reading: Literal["ink", "whole"] | None = None,
+) -> Reading: ...
 def predict(pictures, model=None, *, digits="one", reading=None):
     """Read the digits in pictures.
 
     Parameters
     ----------
     pictures : str, path-like, PIL.Image.Image, ndarray, or a list of these
-        Files, or pictures in memory: (h, w), (h, w, 3) or (h, w, 4), of bool, uint8, uint16, or float from 0 to 1. Dark
-        on light or light on dark, of any size.
+        Files, or pictures in memory: (h, w), (h, w, 3) or (h, w, 4), of bool, uint8, uint16, or
+        float from 0 to 1. Dark on light or light on dark, of any size.
     model : TrainedModel, str or path-like, optional
-        A model, a model file, or the folder of a run. By default the one that comes with the package.
+        A model, a model file, or the folder of a run. Default: the model in the package.
     digits : {'one', 'many'}, optional
-        What is in a picture: one digit, or a number or sheet of several.
+        One digit in a picture, or a number or sheet of several.
     reading : {'ink', 'whole'}, optional
-        Find the ink and bring it to MNIST's form, or take the picture as it is. By default as the model was trained.
+        Find the ink and bring it to MNIST's form, or resize the picture. Default: the model's.
 
     Returns
     -------
     Reading, or list of Reading
-        One for each picture; a list if a list was given. `label` is None where nothing is read, and `rejected` says
-        why.
+        One for each picture; a list if a list was given. Of a rejected picture `label` is None,
+        and `rejected` the reason.
 
     Raises
     ------
     UserError
-        A picture or the model cannot be read (FileNotFoundError if there is no such model).
+        If a picture or the model cannot be read (FileNotFoundError if there is no such model).
     MissingExtraError
-        Files need Pillow: ``pip install 'lenet5c[images]'``.
+        If Pillow is not installed, for files: ``pip install 'lenet5c[images]'``.
 
     Examples
     --------
@@ -56,9 +77,18 @@ def predict(pictures, model=None, *, digits="one", reading=None):
 
 
 class Reader:
-    """A model with how pictures are read for it: called with a picture, it returns a `Reading`."""
+    """A model, and how pictures are read for it: called with a picture, it returns a `Reading`.
 
-    def __init__(self, model=None, *, digits="one", reading=None):
+    Parameters are those of `predict`.
+    """
+
+    def __init__(
+        self,
+        model: Model = None,
+        *,
+        digits: Literal["one", "many"] = "one",
+        reading: Literal["ink", "whole"] | None = None,
+    ) -> None:
         if digits not in DIGITS:
             raise ValueError(f"digits must be 'one' or 'many', got {digits!r}")
         if reading not in (None, *READINGS):
@@ -68,11 +98,10 @@ class Reader:
         self.digits = digits
         self.reading = reading or self.trained.reading
         if self.reading == "whole" and digits == "many":
-            raise UserError(
-                "several digits are found by their ink: digits 'many' does not go with the reading 'whole'"
-            )
+            raise UserError("digits must be 'one' with the reading 'whole', got 'many'")
 
-    def __call__(self, picture):
+    def __call__(self, picture: Any) -> Reading:
+        """Read one picture, as `predict` takes it."""
         pixels = read_picture(picture)
         if self.reading == "whole":
             return read_whole(pixels, self.trained)

@@ -4,7 +4,7 @@ Each function is its definition, in plain loops or a few calls of NumPy, with th
 beside the forward pass. The tests compare the fast code with these functions, and these functions
 with central differences and PyTorch. They are slow, and check only what NumPy checks.
 
-Read them in this order:
+Read the modules in this order:
 
 1. `windows`, `convolution`, `pooling`, `fully_connected`, `activation`, `loss` and `network`: the
    parts of a LeNet-5, and the whole.
@@ -52,11 +52,11 @@ from lenet5c.reference.activation import (
 )
 from lenet5c.reference.columns import col2im, im2col
 from lenet5c.reference.connections import (
-    connected,
     connected_conv2d,
     connected_conv2d_backward,
     connected_conv2d_backward_second,
-    connected_filters,
+    gather_filters,
+    scatter_filters,
 )
 from lenet5c.reference.convolution import conv2d, conv2d_backward, conv2d_backward_second
 from lenet5c.reference.derivatives import backward_second, numeric_gradient
@@ -146,11 +146,9 @@ __all__ = [
     "batch_norm_backward_second",
     "batch_norm_inference",
     "col2im",
-    "connected",
     "connected_conv2d",
     "connected_conv2d_backward",
     "connected_conv2d_backward_second",
-    "connected_filters",
     "conv2d",
     "conv2d_backward",
     "conv2d_backward_second",
@@ -169,6 +167,7 @@ __all__ = [
     "flatten",
     "flatten_backward",
     "flatten_backward_second",
+    "gather_filters",
     "gelu",
     "gelu_backward",
     "gelu_backward_second",
@@ -209,6 +208,7 @@ __all__ = [
     "scaled_tanh",
     "scaled_tanh_backward",
     "scaled_tanh_backward_second",
+    "scatter_filters",
     "sdlm_step",
     "sgd_step",
     "sigmoid",

@@ -4,7 +4,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Array = NDArray[np.float64]
-Labels = NDArray[np.integer]
 Size = int | tuple[int, int]  # one number for both axes, or (vertical, horizontal)
 
 

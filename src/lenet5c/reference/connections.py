@@ -16,7 +16,7 @@ from lenet5c.reference._arrays import Array, Size
 from lenet5c.reference.convolution import conv2d, conv2d_backward, conv2d_backward_second
 
 
-def connected(filters: ArrayLike, table: ArrayLike) -> Array:
+def scatter_filters(filters: ArrayLike, table: ArrayLike) -> Array:
     """Put filters where maps are connected, zeros elsewhere.
 
     Parameters
@@ -32,7 +32,7 @@ def connected(filters: ArrayLike, table: ArrayLike) -> Array:
     --------
     >>> from lenet5c import reference
     >>> table = [[1, 0], [1, 1]]  # output 0 sees both inputs, output 1 the second one alone
-    >>> reference.connected([[[5]], [[6]], [[7]]], table)[:, :, 0, 0]
+    >>> reference.scatter_filters([[[5]], [[6]], [[7]]], table)[:, :, 0, 0]
     array([[5., 6.],
            [0., 7.]])
     """
@@ -46,8 +46,8 @@ def connected(filters: ArrayLike, table: ArrayLike) -> Array:
     return weight
 
 
-def connected_filters(weight: ArrayLike, table: ArrayLike) -> Array:
-    """Take the filters of connected maps out again: the transpose of `connected`.
+def gather_filters(weight: ArrayLike, table: ArrayLike) -> Array:
+    """Take the filters of connected maps out again: the transpose of `scatter_filters`.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def connected_conv2d(
     ----------
     LeCun et al. (1998), section II-B, layer C3 and table I.
     """
-    return conv2d(x, connected(filters, table), bias, stride, padding, dilation)
+    return conv2d(x, scatter_filters(filters, table), bias, stride, padding, dilation)
 
 
 def connected_conv2d_backward(
@@ -123,9 +123,9 @@ def connected_conv2d_backward(
     dfilters : ndarray of float64 (F, KH, KW)
     dbias : ndarray of float64 (O,)
     """
-    weight = connected(filters, table)
+    weight = scatter_filters(filters, table)
     dx, dweight, dbias = conv2d_backward(dy, x, weight, stride, padding, dilation)
-    return dx, connected_filters(dweight, table), dbias
+    return dx, gather_filters(dweight, table), dbias
 
 
 def connected_conv2d_backward_second(
@@ -151,6 +151,6 @@ def connected_conv2d_backward_second(
     d2x, d2filters, d2bias : ndarray of float64
         Of the shapes of x, filters and bias.
     """
-    weight = connected(filters, table)
+    weight = scatter_filters(filters, table)
     d2x, d2weight, d2bias = conv2d_backward_second(d2y, x, weight, stride, padding, dilation)
-    return d2x, connected_filters(d2weight, table), d2bias
+    return d2x, gather_filters(d2weight, table), d2bias

@@ -1,12 +1,13 @@
 """One step of each optimizer: from a parameter, its gradient and a state to the new ones.
 
 Parameters, gradients and states are arrays of one shape; everything is elementwise. Formulas and
-defaults are PyTorch's, but for SDLM, which is that of LeCun et al. (1998). All start from::
+defaults are PyTorch's; SDLM is that of LeCun et al. (1998). Weight decay comes first, unless it is
+decoupled::
 
     g = gradient + weight_decay * p
 
 Names: p parameter, g gradient, v velocity, m mean of gradients, s mean or sum of squares, t number
-of the step, from 1.
+of the step, from 1; a prime marks the new value.
 """
 
 import numpy as np

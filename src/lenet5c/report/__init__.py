@@ -1,11 +1,15 @@
-"""What a person is shown of a model: pictures, tables in text, and pages that need nothing beside them."""
+"""Pictures, tables in text, and pages that need no other file."""
 
 from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lenet5c.report import pictures as pictures
 
 __all__ = ["pictures"]
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     # Imported when used, as `lenet5c` does.
     if name in __all__:
         return import_module(f"lenet5c.report.{name}")

@@ -1,42 +1,47 @@
 """The page that an evaluation writes."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from lenet5c.report import page
 from lenet5c.report.results import accuracy_card, confusion_section, errors_section
+from lenet5c.training import Evaluation, TrainedModel
 
 
-def evaluation_page(trained, result, record, pictures, comparison=""):
-    """A page about one evaluation.
+def evaluation_page(
+    trained: TrainedModel,
+    result: Evaluation,
+    record: Mapping[str, Any],
+    pictures: Mapping[str, bytes],
+    comparison: str = "",
+) -> str:
+    """Return the page about one evaluation as HTML.
 
     Parameters
     ----------
     trained : lenet5c.training.TrainedModel
     result : lenet5c.training.Evaluation
     record : dict
-        What evaluation.json holds.
+        The content of evaluation.json.
     pictures : dict
         'confusion' and 'errors' -> bytes of PNG files; any may be missing.
     comparison : str
         Lines on another model.
-
-    Returns
-    -------
-    str
-        HTML.
     """
-    of = f"{record['part']} images"
+    title = f"Evaluation of {record['model']}"
+    data = "MNIST" if record["data"] == "mnist" else record["data"]
+    lead = (
+        f"{type(trained.model).__name__} with {trained.model.num_params:,} parameters on "
+        f"{result.count:,} {record['part']} images of {data}. lenet5c {record['lenet5c']}."
+    )
     return page.page(
-        f"Evaluation of {record['model']}",
-        page.heading(
-            f"Evaluation of {record['model']}",
-            f"{type(trained.model).__name__} with {trained.model.num_params:,} parameters, asked about "
-            f"{result.count:,} {of} of {'MNIST' if record['data'] == 'mnist' else record['data']}. "
-            f"lenet5c {record['lenet5c']}.",
-        ),
+        title,
+        page.heading(title, lead),
         page.facts(
-            accuracy_card(result, of),
+            accuracy_card(result, record["part"]),
             ("loss", f"{result.loss:.4f}", "mean cross-entropy"),
             ("classes", len(trained.class_names), ""),
-            ("mistakes", f"{result.count - result.correct:,}", ""),
+            ("misclassified", f"{result.count - result.correct:,}", ""),
         ),
         *(page.paragraph(f"Note: {note.rstrip('.')}.") for note in record["notes"]),
         page.section("Compared with another model", *map(page.paragraph, comparison.splitlines())),

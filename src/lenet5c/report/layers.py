@@ -1,11 +1,16 @@
-"""What is inside a model: its filters, and what its layers make of an image."""
+"""The inside of a model: its filters, and the activations of its layers for an image."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lenet5c._text import shorten
-from lenet5c.nn import Conv2d, Dropout, Flatten, softmax
+from lenet5c.nn import Conv2d, Dropout, Flatten, Sequential, softmax
 from lenet5c.report.matrix import rgb
 from lenet5c.report.mosaic import (
+    Floats,
     bounded,
     canvas,
     frames,
@@ -17,9 +22,13 @@ from lenet5c.report.mosaic import (
     write,
 )
 from lenet5c.report.names import drawable
-from lenet5c.report.style import BLUE, GREY, INK, PALE, styled
+from lenet5c.training import TrainedModel
+from lenet5c.training.plot_style import BLUE, GREY, INK, PALE, styled
 
-WIDTH, MARGIN, LABELS = 1180, 16, 242  # pixels
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+WIDTH, MARGIN, LABELS, BAR = 1180, 16, 242, 300  # pixels
 TOP_CLASSES = 5
 LARGEST = 16  # pixels that a weight or a unit may take
 WIDEST = 40  # columns of a name
@@ -27,8 +36,8 @@ MOST_FILTERS = 4096
 
 
 @styled
-def filters(model):
-    """The filters of a model's convolutions.
+def filters(model: Sequential) -> "Figure":
+    """Draw the filters of a model's convolutions.
 
     Parameters
     ----------
@@ -37,8 +46,9 @@ def filters(model):
     Returns
     -------
     matplotlib.figure.Figure
-        A column for each output map, a row for each input map; filters on colour images are seen in colour first. Blue
-        weights are positive, orange ones negative; grey marks maps that are not connected.
+        A column for each output map, a row for each input map; filters of color images are seen
+        in color first. Positive weights are blue, negative ones orange; maps that are not
+        connected are gray.
 
     Raises
     ------
@@ -49,70 +59,64 @@ def filters(model):
     """
     found = [(name, layer) for name, layer in model.named_layers() if isinstance(layer, Conv2d)]
     if not found:
-        raise ValueError("the model has no Conv2d, so there are no filters to show")
-    drawn = []
-    for name, layer in found:
-        sheet = _filter_sheet(layer)
-        scale = max(1, min(LARGEST, (WIDTH - 2 * MARGIN) // sheet.shape[1]))
-        outputs, inputs = layer.out_channels, layer.in_channels // layer.groups
-        count = (
-            outputs * inputs
-            if layer.connection_table is None
-            else int(layer.connection_table.sum())
-        )
-        height, width = layer.kernel_size
-        title = f"{name}: {count:,} filters of {height} × {width}"
+        raise ValueError("model must have a Conv2d whose filters to show, got none")
+    sheets = [_filter_sheet(layer) for _, layer in found]
+    scales = [max(1, min(LARGEST, (WIDTH - 2 * MARGIN) // sheet.shape[1])) for sheet in sheets]
+    heights = [52 + len(sheet) * scale for sheet, scale in zip(sheets, scales, strict=True)]
+    figure, ax = canvas(WIDTH, sum(heights) + MARGIN)
+    y = MARGIN
+    for (name, layer), sheet, scale, height in zip(found, sheets, scales, heights, strict=True):
+        outputs, inputs, h, w = layer.dense_weight.shape
+        table = layer.connection_table
+        count = outputs * inputs if table is None else int(table.sum())
+        title = f"{name}: {count:,} filters of {h} × {w}"
         if inputs > 1:
             title += f", {inputs} input maps (rows) to {outputs} output maps (columns)"
-        drawn.append((title, sheet, scale))
-    height = sum(34 + len(sheet) * scale + 18 for _, sheet, scale in drawn) + MARGIN
-    figure, ax = canvas(WIDTH, height)
-    y = MARGIN
-    for title, sheet, scale in drawn:
         write(ax, title, MARGIN, y, fontsize=9)
         place(ax, sheet, MARGIN, y + 30, scale)
-        y += 34 + len(sheet) * scale + 18
+        y += height
     return figure
 
 
-def _filter_sheet(layer):
-    """All filters of a convolution as one picture (h, w, 3)."""
+def _filter_sheet(layer: Conv2d) -> Floats:
+    """Return all filters of a convolution as one picture (h, w, 3)."""
     weight = layer.dense_weight
-    outputs, inputs, h, w = weight.shape
+    outputs, inputs, _, w = weight.shape
     limit = limit_of(layer.params["weight"])
     cells = signed(weight, limit)
     if layer.connection_table is not None:
         cells[~layer.connection_table.T] = rgb(PALE)
-    # Rows are input maps. What is too wide for the picture goes on below.
+    # Rows are input maps. Output maps that are too many for the width go on below.
     across = max(
         1, min(outputs, (WIDTH - 2 * MARGIN) // (2 * (w + 1)), max(16, MOST_FILTERS // inputs))
     )
     if outputs > across:
         across = -(-outputs // -(-outputs // across))
     outputs = min(outputs, max(across, MOST_FILTERS // inputs // across * across))
-    blocks = []
+    gap = np.ones((1, across * (w + 1) - 1, 3))
+    pieces: list[Floats] = []
     for start in range(0, outputs, across):
-        part = cells[start : start + across]
-        rows = [part[:, i] for i in range(inputs)]
+        part = slice(start, start + across)
+        rows = [cells[part, i] for i in range(inputs)]
         if inputs == 3:
-            colour = np.clip(
-                0.5 + weight[start : start + across].transpose(0, 2, 3, 1) / (2 * (limit or 1)),
-                0,
-                1,
-            )
-            rows.insert(0, colour)
-        blocks += [tiled(row, across) for row in rows]
-        blocks += [None] if start + across < outputs else []
-    gap = np.ones((1, blocks[0].shape[1], 3))
-    stacked = [
-        piece for block in blocks for piece in ((gap, gap) if block is None else (block, gap))
-    ]
-    return np.concatenate(stacked[:-1])
+            color = 0.5 + weight[part].transpose(0, 2, 3, 1) / (2 * (limit or 1))
+            rows.insert(0, np.clip(color, 0, 1))
+        pieces += [gap, gap] if start else []
+        for row in rows:
+            pieces += [tiled(row, across), gap]
+    return np.concatenate(pieces[:-1])
 
 
 @styled
-def activations(trained, image, *, title="", given=None, inverted=True):
-    """What every layer makes of one image, and the classes it ends with.
+def activations(
+    trained: TrainedModel,
+    image: NDArray[np.uint8],
+    *,
+    title: str = "",
+    label: int | None = None,
+    inverted: bool = True,
+) -> "Figure":
+    """Draw the activations of every layer for one image, and the classes it ends with.
 
     Parameters
     ----------
@@ -120,16 +124,17 @@ def activations(trained, image, *, title="", given=None, inverted=True):
         Of a `lenet5c.nn.Sequential`.
     image : ndarray of uint8 (C, H, W)
     title : str
-    given : int, optional
-        The class of the image, for the title.
+    label : int, optional
+        The true label of the image, for the title.
     inverted : bool
-        Show a grey image with ink black on white.
+        Show a gray image black on white.
 
     Returns
     -------
     matplotlib.figure.Figure
-        A line for each layer: its maps side by side, or its units in a row; blue is positive, orange negative, each
-        layer against its own largest value. Layers that only pass values on are left out.
+        A line for each layer: its maps side by side, or its units in a row; blue is positive,
+        orange negative, each layer against its own largest value. Layers that only pass values on
+        are left out.
 
     Raises
     ------
@@ -146,46 +151,34 @@ def activations(trained, image, *, title="", given=None, inverted=True):
         if isinstance(layer, (Flatten, Dropout)):
             continue
         sheet, unit, frame = _layer_sheet(x[0], scale)
-        if x.ndim == 4 and x[0, 0].size > 1:
+        if frame:
             scale = unit[0]
         shape = " × ".join(map(str, x.shape[1:]))
-        label = f"{shorten(name, 28)}\n{shorten(f'{type(layer).__name__}, {shape}', 28)}"
-        lines.append((label, sheet, unit, frame))
+        words = f"{shorten(name, 28)}\n{shorten(f'{type(layer).__name__}, {shape}', 28)}"
+        lines.append((words, sheet, unit, frame))
     probabilities = softmax(trained.model.logits(x))[0]
     picture = shown(fitted, inverted)[0]
     factor = max(1, round(150 / max(picture.shape)))
     order = np.argsort(-probabilities, kind="stable")[:TOP_CLASSES]
     names = drawable(trained.class_names, WIDEST)
-    title = ", ".join(
-        part
-        for part in (
-            title.replace("$", r"\$"),
-            f"given {names[given]}" if given is not None else "",
-        )
-        if part
-    )
+    parts = [title.replace("$", r"\$"), "" if label is None else f"true label {names[label]}"]
+    title = ", ".join(filter(None, parts))
 
     heights = [max(len(sheet) * unit[0], 40) + 14 for _, sheet, unit, _ in lines]
     head = max(len(picture) * factor, 26 * len(order)) + 24
-    top = MARGIN + (28 if title else 0)
-    figure, ax = canvas(WIDTH, top + head + sum(heights) + MARGIN)
+    y = MARGIN + (28 if title else 0)
+    figure, ax = canvas(WIDTH, y + head + sum(heights) + MARGIN)
     if title:
         write(ax, title, MARGIN, MARGIN - 4, fontsize=10)
-    place(ax, picture, LABELS, top, factor)
-    frames(ax, LABELS, top, factor, 1, picture.shape[:2], 1, 0)
-    write(
-        ax, "input\n" + " × ".join(map(str, image.shape)), MARGIN, top, fontsize=8, linespacing=1.4
-    )
-    _bars(
-        ax,
-        [names[i] for i in order],
-        probabilities[order],
-        LABELS + picture.shape[1] * factor + 60,
-        top + 4,
-    )
-    y = top + head
-    for (label, sheet, unit, frame), height in zip(lines, heights, strict=True):
-        write(ax, label, MARGIN, y + 2, fontsize=8, linespacing=1.4)
+    place(ax, picture, LABELS, y, factor)
+    frames(ax, LABELS, y, factor, 1, picture.shape[:2], 1, 0)
+    words = "input\n" + " × ".join(map(str, image.shape))
+    write(ax, words, MARGIN, y, fontsize=8, linespacing=1.4)
+    left = LABELS + picture.shape[1] * factor + 60
+    _draw_bars(ax, [names[i] for i in order], probabilities[order], left, y + 4)
+    y += head
+    for (words, sheet, unit, frame), height in zip(lines, heights, strict=True):
+        write(ax, words, MARGIN, y + 2, fontsize=8, linespacing=1.4)
         place(ax, sheet, LABELS, y + 4, unit)
         if frame:
             frames(ax, LABELS, y + 4, unit[0], *frame)
@@ -193,18 +186,20 @@ def activations(trained, image, *, title="", given=None, inverted=True):
     return figure
 
 
-def _layer_sheet(values, scale):
-    """One layer's values (C, H, W) or (K,): a picture, height and width in pixels of a value there, `frames` around."""
+def _layer_sheet(values: Floats, scale: int) -> tuple[Floats, tuple[int, int], Any]:
+    """Return a layer's values (C, H, W) or (K,) as a picture.
+
+    With it come height and width in pixels of a value there, and of maps, the arguments of
+    `frames`.
+    """
     room = WIDTH - LABELS - MARGIN
     limit = limit_of(values)
     if values.ndim == 1 or values[0].size == 1:
-        row = signed(values.reshape(1, -1), limit)
-        row = row[:, :room]
+        row = signed(values.reshape(1, -1), limit)[:, :room]
         return row, (24, max(1, min(24, room // row.shape[1]))), None
     maps = signed(values, limit)
-    step = max(
-        1, -(-maps.shape[2] * min(len(maps), 6) // room)
-    )  # maps of more pixels than there is room
+    # Maps of more pixels than there is room are thinned out.
+    step = max(1, -(-maps.shape[2] * min(len(maps), 6) // room))
     maps = maps[:, ::step, ::step]
     across = max(1, min(len(maps), room // (maps.shape[2] + 2)))
     sheet = tiled(maps, across, 2)
@@ -212,19 +207,14 @@ def _layer_sheet(values, scale):
     return sheet, (unit, unit), (len(maps), maps.shape[1:3], across, 2)
 
 
-def _bars(ax, names, probabilities, left, top):
-    """The most probable classes, a bar for each."""
-    full = 300
+def _draw_bars(
+    ax: Any, names: Sequence[str], probabilities: NDArray[np.floating], left: float, top: float
+) -> None:
+    """Draw a bar for each of the most probable classes."""
     y = top + 10 + 26 * np.arange(len(names))
-    ax.barh(
-        y,
-        np.maximum(probabilities * full, 1),
-        height=16,
-        left=left,
-        color=[BLUE] + [GREY] * (len(names) - 1),
-    )
-    for at, name, probability in zip(y, names, probabilities, strict=True):
-        label = f"{100 * probability:.1f} %  {name}"
-        ax.text(
-            left + max(probability * full, 1) + 10, at, label, va="center", fontsize=8, color=INK
-        )
+    lengths = np.maximum(probabilities * BAR, 1)
+    colors = [BLUE] + [GREY] * (len(names) - 1)
+    ax.barh(y, lengths, height=16, left=left, color=colors)
+    for at, length, name, probability in zip(y, lengths, names, probabilities, strict=True):
+        text = f"{100 * probability:.1f} %  {name}"
+        ax.text(left + length + 10, at, text, va="center", fontsize=8, color=INK)

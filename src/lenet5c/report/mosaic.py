@@ -1,59 +1,71 @@
-"""Many small images as one, because each image of its own in a figure costs as much time as a large one."""
+"""Many small images as one, because each image of a figure costs as much time as a large one."""
+
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lenet5c._optional import require
-from lenet5c.datasets import Preparation
+from lenet5c.datasets import resize
 from lenet5c.report.matrix import rgb
-from lenet5c.report.style import BLUE, ORANGE, PALE, PURPOSE, new_figure
+from lenet5c.training.plot_style import BLUE, ORANGE, PALE, PURPOSE, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 DPI = 144
+Floats = NDArray[np.floating]
 
 
-def signed(values, limit):
-    """Values as colours (..., 3): orange below zero, white at zero, blue above; `limit` has the full colour."""
+def signed(values: Floats, limit: float) -> Floats:
+    """Return values as colors (..., 3): orange to -`limit`, white at zero, blue to `limit`."""
     strength = np.clip(values / (limit or 1), -1, 1)[..., None]
     return np.where(strength < 0, 1 + strength * (1 - rgb(ORANGE)), 1 - strength * (1 - rgb(BLUE)))
 
 
-def limit_of(values):
-    """The value that gets the full colour: the largest but for some outliers."""
+def limit_of(values: Floats) -> float:
+    """Return the value that gets the full color: the largest but for some outliers."""
     return float(np.quantile(np.abs(values), 0.995)) if values.size else 1.0
 
 
-def tiled(cells, across, gap=1):
-    """Images (N, h, w, 3) as one, row by row, with gaps of white between them."""
+def tiled(cells: Floats, across: int, gap: int = 1) -> Floats:
+    """Return images (N, h, w, 3) as one, row by row, with white gaps between them."""
     count, h, w, _ = cells.shape
     rows = -(-count // across)
-    sheet = np.ones((rows * (h + gap) - gap, across * (w + gap) - gap, 3))
-    for i, cell in enumerate(cells):
-        y, x = i // across * (h + gap), i % across * (w + gap)
-        sheet[y : y + h, x : x + w] = cell
-    return sheet
+    sheet = np.ones((rows * across, h + gap, w + gap, 3))
+    sheet[:count, :h, :w] = cells
+    grid = sheet.reshape(rows, across, h + gap, w + gap, 3).transpose(0, 2, 1, 3, 4)
+    return grid.reshape(rows * (h + gap), across * (w + gap), 3)[
+        : rows * (h + gap) - gap, : across * (w + gap) - gap
+    ]
 
 
-def shown(images, inverted):
-    """uint8 images (N, C, H, W) as people look at them, (N, H, W, 3), 0 to 1; `inverted` has ink black on white."""
+def shown(images: NDArray[np.uint8], inverted: bool) -> Floats:
+    """Return images (N, C, H, W) as colors (N, H, W, 3), 0 to 1.
+
+    Gray ones are black on white if `inverted`; of other channels than three the first is shown.
+    """
     channels = images.shape[1]
-    kept = images[:, :3] if channels in (3, 4) else images[:, :1].repeat(3, axis=1)
-    kept = kept.transpose(0, 2, 3, 1) / 255
-    return 1 - kept if inverted and channels == 1 else kept
+    colors = images[:, :3] if channels in (3, 4) else images[:, :1].repeat(3, axis=1)
+    values = colors.transpose(0, 2, 3, 1) / 255
+    return 1 - values if inverted and channels == 1 else values
 
 
-def bounded(images, side):
-    """Images that are larger than `side` are shrunk to it."""
+def bounded(images: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """Return images of at most `side` by `side` pixels."""
     height, width = images.shape[2:]
     if max(height, width) <= side:
         return images
     factor = side / max(height, width)
     size = (max(1, round(height * factor)), max(1, round(width * factor)))
-    return Preparation(size=size, fit="resize").fit_images(np.ascontiguousarray(images))
+    return resize(images, size)
 
 
-def canvas(width, height):
-    """A figure of so many pixels, and the one axes that fills it, whose unit is the pixel and which begins at the top.
+def canvas(width: int, height: int) -> tuple["Figure", Any]:
+    """Return a figure of so many pixels, and the one axes that fills it.
 
-    Axes take most of the time of a picture, so that all images and texts of a picture share this one.
+    Its unit is the pixel, its origin the upper left corner. Axes take most of the time of a
+    picture, so all images and texts of a picture share this one.
     """
     figure = new_figure(width / DPI, height / DPI)
     ax = figure.add_axes((0, 0, 1, 1))
@@ -62,28 +74,37 @@ def canvas(width, height):
     return figure, ax
 
 
-def place(ax, picture, left, top, scale):
-    """Put a picture (h, w, 3) on a canvas, each of its pixels a square of `scale` pixels, or a rectangle of (h, w)."""
-    tall, wide = (scale, scale) if np.isscalar(scale) else scale
+def place(ax: Any, picture: Floats, left: float, top: float, scale: int | tuple[int, int]) -> None:
+    """Put a picture (h, w, 3) on a canvas, its pixels squares of `scale` or rectangles (h, w)."""
+    tall, wide = scale if isinstance(scale, tuple) else (scale, scale)
     extent = (left, left + picture.shape[1] * wide, top + picture.shape[0] * tall, top)
     ax.imshow(picture, extent=extent, interpolation="nearest", aspect="auto")
 
 
-def frames(ax, left, top, scale, count, size, across, gap):
-    """A fine line around each of `count` images of this size (h, w) that were `tiled` and placed on a canvas."""
+def frames(
+    ax: Any,
+    left: float,
+    top: float,
+    scale: int,
+    count: int,
+    size: tuple[int, int],
+    across: int,
+    gap: int | tuple[int, int],
+) -> None:
+    """Draw a fine line around each of `count` images (h, w) that are `tiled` on a canvas."""
     collections = require("matplotlib.collections", "plots", PURPOSE)
-    (h, w), (down, right) = size, (gap, gap) if np.isscalar(gap) else gap
+    (h, w), (down, right) = size, gap if isinstance(gap, tuple) else (gap, gap)
     y, x = np.arange(count) // across * (h + down), np.arange(count) % across * (w + right)
-    corners = np.stack(
-        [np.stack([x + dx, y + dy], 1) for dx, dy in ((0, 0), (w, 0), (w, h), (0, h))], 1
+    corners = [np.stack([x + dx, y + dy], 1) for dx, dy in ((0, 0), (w, 0), (w, h), (0, h))]
+    boxes = collections.PolyCollection(
+        np.stack(corners, 1) * scale + (left, top),
+        facecolors="none",
+        edgecolors=PALE,
+        linewidths=0.6,
     )
-    corners = corners * scale + (left, top)
-    ax.add_collection(
-        collections.PolyCollection(corners, facecolors="none", edgecolors=PALE, linewidths=0.6),
-        autolim=False,
-    )
+    ax.add_collection(boxes, autolim=False)
 
 
-def write(ax, text, left, top, **options):
-    """A text whose upper left corner is at (left, top) on a canvas."""
+def write(ax: Any, text: str, left: float, top: float, **options: Any) -> None:
+    """Write a text on a canvas with its upper left corner at (left, top)."""
     ax.text(left, top, text, **{"va": "top", "ha": "left"} | options)

@@ -1,30 +1,23 @@
-"""Class names of any kind and length, in pictures and in tables of text."""
+"""Class names of any kind and length in pictures."""
 
+from collections.abc import Iterable, Sequence
 from functools import cache
 
 from lenet5c._text import shorten
 
-# Families that are looked at first where the usual font lacks a character; then all others there are, by name.
+# Families that are looked at first where the usual font lacks a character; then all others.
 PREFERRED = (
-    "Noto Sans",
-    "Noto Sans CJK JP",
-    "Noto Sans CJK SC",
-    "Hiragino Sans",
-    "PingFang SC",
-    "Yu Gothic",
-    "Microsoft YaHei",
-    "Malgun Gothic",
-    "Arial Unicode MS",
-    "WenQuanYi Zen Hei",
+    *("Noto Sans", "Noto Sans CJK JP", "Noto Sans CJK SC", "Hiragino Sans", "PingFang SC"),
+    *("Yu Gothic", "Microsoft YaHei", "Malgun Gothic", "Arial Unicode MS", "WenQuanYi Zen Hei"),
     "Droid Sans Fallback",
 )
 MOST_FONTS = 300
 
 
-def drawable(names, width):
-    """Names as texts for a picture, in fonts that have their characters.
+def drawable(names: Sequence[str], width: int) -> list[str]:
+    """Return names as texts for a picture, and choose fonts that have their characters.
 
-    To be called while a `style` is on; texts that are made after it have the fonts.
+    To be called inside of `style`; texts that are made after it have the fonts.
 
     Parameters
     ----------
@@ -40,8 +33,7 @@ def drawable(names, width):
     import matplotlib
 
     texts = [shorten(name, width) for name in names]
-    needed = frozenset("".join(texts)) - {" "}
-    families, lacking = _fonts(needed)
+    families, lacking = _find_fonts(frozenset("".join(texts)) - {" "})
     matplotlib.rcParams["font.family"] = families
     # A dollar sign would begin a formula.
     return [
@@ -51,45 +43,44 @@ def drawable(names, width):
 
 
 @cache
-def _fonts(characters):
-    """(families that together have these characters, characters that none has)."""
+def _find_fonts(characters: frozenset[str]) -> tuple[list[str], frozenset[str]]:
+    """Return families that together have these characters, and characters that none has."""
     from matplotlib.font_manager import findfont, fontManager, get_font
 
-    families = ["DejaVu Sans"]
-    lacking = characters - {chr(code) for code in get_font(findfont("DejaVu Sans")).get_charmap()}
-    if lacking:
-        paths = {
-            font.name: font.fname
-            for font in sorted(fontManager.ttflist, key=lambda font: font.fname)
-        }
-        others = sorted(
-            name
-            for name in paths
-            if not name.startswith(("Last Resort", ".Last")) and "Emoji" not in name
-        )
-        for name in [*(n for n in PREFERRED if n in paths), *others][:MOST_FONTS]:
-            try:
-                found = lacking & {chr(code) for code in get_font(paths[name]).get_charmap()}
-            except (OSError, RuntimeError):  # a font file that cannot be read
-                continue
-            if found:
-                families.append(name)
-                lacking -= found
-            if not lacking:
-                break
+    families, lacking = ["DejaVu Sans"], characters
+    lacking -= {chr(code) for code in get_font(findfont("DejaVu Sans")).get_charmap()}
+    if not lacking:
+        return families, lacking
+    fonts = sorted(fontManager.ttflist, key=lambda font: font.fname)
+    paths = {
+        font.name: font.fname
+        for font in fonts
+        if not font.name.startswith(("Last Resort", ".Last")) and "Emoji" not in font.name
+    }
+    preferred = [name for name in PREFERRED if name in paths]
+    for name in [*preferred, *sorted(paths)][:MOST_FONTS]:
+        try:
+            found = lacking & {chr(code) for code in get_font(paths[name]).get_charmap()}
+        except (OSError, RuntimeError):  # a font file that cannot be read
+            continue
+        if found:
+            families.append(name)
+            lacking -= found
+        if not lacking:
+            break
     return families, lacking
 
 
-def text_width(texts, size):
-    """The inches that the widest of these texts takes in a picture, at a font size in points."""
+def text_width(texts: Iterable[str], size: float) -> float:
+    """Return the inches that the widest text takes at a font size in points."""
     import matplotlib
     from matplotlib.backends.backend_agg import RendererAgg
     from matplotlib.font_manager import FontProperties
 
     renderer = RendererAgg(1, 1, 144)
     font = FontProperties(family=matplotlib.rcParams["font.family"], size=size)
-    sizes = (
-        renderer.get_text_width_height_descent(text.replace(r"\$", "$"), font, False)
+    widths = (
+        renderer.get_text_width_height_descent(text.replace(r"\$", "$"), font, False)[0]
         for text in texts
     )
-    return max((width for width, _, _ in sizes), default=0) / 144
+    return max(widths, default=0) / 144

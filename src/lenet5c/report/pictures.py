@@ -1,8 +1,8 @@
-"""The pictures of a training and of a model; each function returns a matplotlib Figure (extra ``plots``)."""
+"""Pictures of a training and of a model, each a matplotlib Figure (extra ``plots``)."""
 
-from lenet5c.report.history import curves
 from lenet5c.report.layers import activations, filters
 from lenet5c.report.matrix import confusion
 from lenet5c.report.samples import errors
+from lenet5c.training.curves import curves
 
 __all__ = ["activations", "confusion", "curves", "errors", "filters"]

@@ -1,18 +1,28 @@
-"""What the pages of a run and of an evaluation have in common: pictures of the results, and their tables."""
+"""Parts that the pages of a run and of an evaluation share: pictures and tables of the results."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from lenet5c._text import plain
+from lenet5c.datasets import Dataset
 from lenet5c.report import page
 from lenet5c.report.pictures import confusion, errors
 from lenet5c.report.samples import SLOTS
-from lenet5c.report.style import png
-from lenet5c.training import class_scores, confused_pairs, wilson_interval
+from lenet5c.report.tables import score_texts
+from lenet5c.training import Evaluation, confused_pairs, wilson_interval
+from lenet5c.training.plot_style import png
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PAIRS = 10
 
 
-def draw_all(makers):
+def draw_all(
+    makers: Mapping[str, Callable[[], "Figure"]],
+) -> tuple[dict[str, bytes], dict[str, Exception]]:
     """Draw figures, and go on when one fails.
 
     Parameters
@@ -36,92 +46,90 @@ def draw_all(makers):
     return pictures, failures
 
 
-def result_makers(dataset, classification, class_names, inverted):
-    """The pictures of results, for `draw_all`."""
+def result_makers(
+    dataset: Dataset, result: Evaluation, class_names: Sequence[str], inverted: bool
+) -> dict[str, Callable[[], "Figure"]]:
+    """Return the pictures of results, for `draw_all`."""
     return {
-        "confusion": lambda: confusion(classification.matrix, class_names),
-        "errors": lambda: errors(dataset.images, classification, class_names, inverted=inverted),
+        "confusion": lambda: confusion(result.matrix, class_names),
+        "errors": lambda: errors(dataset.images, result, class_names, inverted=inverted),
     }
 
 
-def accuracy_card(classification, of="test images"):
-    low, high = wilson_interval(classification.correct, classification.count)
+def accuracy_card(result: Evaluation, part: str = "test") -> tuple[str, str, str]:
+    """Return the accuracy as a card for `page.facts`."""
+    low, high = wilson_interval(result.correct, result.count)
     return (
-        f"of {classification.count:,} {of} right",
-        f"{100 * classification.accuracy:.2f} %",
-        f"{classification.correct:,} of {classification.count:,}; 95 % interval {100 * low:.2f} to {100 * high:.2f} % "
-        f"(Wilson): what other images of this kind could have shown",
+        f"{part} accuracy",
+        f"{100 * result.accuracy:.2f} %",
+        f"{result.correct:,} of {result.count:,} images; 95 % interval {100 * low:.2f} to "
+        f"{100 * high:.2f} % (Wilson): the accuracy that other such images could have given",
     )
 
 
-def confusion_section(pictures, classification, class_names):
+def confusion_section(
+    pictures: Mapping[str, bytes], result: Evaluation, class_names: Sequence[str]
+) -> str:
+    """Return the confusion matrix, the most frequent mistakes and the scores of each class."""
     names = [plain(name) for name in class_names]
-    scores = class_scores(classification.matrix)
+    scores = result.scores
     rows = [
-        [names[i], f"{count:,}", *_shares(scores, i)]
-        for i, count in enumerate(scores.count.tolist())
+        [name, f"{scores.count[i]:,}", *score_texts(scores, i, "", "–")]
+        for i, name in enumerate(names)
     ]
-    precision, recall, f1 = scores.macro
-    rows.append(
-        [
-            "mean",
-            f"{classification.count:,}",
-            *(f"{100 * value:.2f}" for value in (precision, recall, f1)),
-        ]
-    )
-    pairs = confused_pairs(classification.matrix, PAIRS)
-    told = "; ".join(f"{names[a]} taken for {names[b]} ({count:,})" for a, b, count in pairs)
+    means = (f"{100 * value:.2f}" for value in scores.macro)
+    rows.append(["mean", f"{result.count:,}", *means])
+    pairs = confused_pairs(result.matrix, PAIRS)
+    told = "; ".join(f"{names[a]} → {names[b]} ({count:,})" for a, b, count in pairs)
     caption = (
-        "A row for each class as given, a column for each class as predicted; a cell counts images. Right answers are "
-        "blue, on the diagonal; mistakes are orange, the stronger the more of the row they are."
+        "A row for each true label, a column for each predicted label; a cell counts images. "
+        "Correct ones are blue, on the diagonal; misclassified ones are orange, the stronger the "
+        "larger their share of the row."
     )
     if len(names) <= 24:
-        caption += " On the right each class's share of right answers, on top that of the answers with this class."
+        caption += " The recall of each class is on the right, its precision on top."
     shown = pictures.get("confusion")
     return page.section(
-        "Which classes are taken for which",
+        "Confusion matrix",
         page.picture(shown, caption, "Confusion matrix") if shown else "",
-        page.paragraph(f"The most frequent mistakes: {told}." if pairs else "There is no mistake."),
+        page.paragraph(
+            f"The most frequent mistakes, true → predicted label: {told}."
+            if pairs
+            else "There is no mistake."
+        ),
         page.table(
             ["class", "images", "precision %", "recall %", "F1 %"],
             rows,
-            (1, 2, 3, 4),
-            (len(names),),
+            numbers=(1, 2, 3, 4),
+            marked=(len(names),),
         ),
         page.paragraph(
-            "Precision: of the images taken for the class, the share that are of it. Recall: of the images of the "
-            "class, the share that were taken for it. F1 is their harmonic mean."
+            "Precision: of the images predicted as the class, the share that are of it. Recall: "
+            "of the images of the class, the share predicted as it. F1 is their harmonic mean."
         ),
     )
 
 
-def _shares(scores, i):
-    known = (scores.predicted[i], scores.count[i], scores.count[i] + scores.predicted[i])
-    values = (scores.precision[i], scores.recall[i], scores.f1[i])
-    return [
-        f"{100 * value:.2f}" if count else "–" for value, count in zip(values, known, strict=True)
-    ]
-
-
-def errors_section(pictures, classification):
-    wrong = classification.count - classification.correct
+def errors_section(pictures: Mapping[str, bytes], result: Evaluation) -> str:
+    """Return the picture of misclassified images; nothing if there are none."""
+    wrong = result.count - result.correct
     if not wrong or "errors" not in pictures:
         return ""
-    some = f"The {wrong:,} wrong images" if wrong > 1 else "The one wrong image"
+    some = f"The {wrong:,} misclassified images" if wrong > 1 else "The one misclassified image"
     if wrong > SLOTS:
-        some = f"{SLOTS} of {wrong:,} wrong images"
-    sure = np.median(classification.confidences[classification.worst()])
+        some = f"{SLOTS} of {wrong:,} misclassified images"
+    median = np.median(result.confidences[result.worst()])
     caption = (
-        f"{some}, the surest mistake first: given class → predicted class, below it the probability that the model "
-        f"gave to its answer, and the image's index. Half of all mistakes have a probability below {100 * sure:.0f} %."
+        f"{some}, the most confident first: true → predicted label, below it the probability of "
+        "the predicted label and the index of the image. Half of all misclassified images have a "
+        f"probability below {100 * median:.0f} %."
     )
-    return page.section(
-        "The mistakes", page.picture(pictures["errors"], caption, "Images that the model has wrong")
-    )
+    picture = page.picture(pictures["errors"], caption, "Misclassified images")
+    return page.section("Misclassified images", picture)
 
 
-def duration(seconds):
-    """A time as people say it.
+def duration(seconds: float) -> str:
+    """Return a time in words.
 
     Examples
     --------

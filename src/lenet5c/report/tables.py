@@ -1,22 +1,27 @@
 """Results of a model as lines of text."""
 
-from lenet5c._text import columns, plain, shorten
-from lenet5c.training import class_scores, confused_pairs
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lenet5c._text import columns, shorten, table
+from lenet5c.training import ClassScores, Evaluation, class_scores, confused_pairs
 
 WIDEST = 100  # columns of a terminal
 NAME = 20
 MOST_CLASSES, HARDEST, PAIRS = 30, 20, 20
 
 
-def matrix_table(matrix, class_names):
-    """A confusion matrix as text; the most frequent mistakes in its place where it would be too wide.
+def matrix_table(matrix: NDArray[np.integer], class_names: Sequence[str]) -> str:
+    """Return a confusion matrix as text, or `pairs_table` where it would be too wide.
 
     Examples
     --------
     >>> import numpy as np
     >>> from lenet5c.report.tables import matrix_table
     >>> print(matrix_table(np.array([[5, 0], [2, 7]]), ["cat", "dog"]))
-    given   predicted
+    true    predicted
             cat  dog
     cat       5    .
     dog       2    7
@@ -32,89 +37,68 @@ def matrix_table(matrix, class_names):
     left = max(5, *map(columns, names))
     if left + 1 + len(names) * (cell + 2) > WIDEST:
         return pairs_table(matrix, class_names)
-    lines = [
-        f"{'given':{left}}   predicted",
-        " " * (left + 1) + "".join(right(head, cell + 2) for head in heads),
+    rows = [(" " * (left + 1), " " * (cell - columns(heads[0])) + heads[0], *heads[1:])]
+    rows += [
+        (name, *(f"{count or '.':>{cell}}" for count in row))
+        for name, row in zip(names, matrix.tolist(), strict=True)
     ]
-    for name, row in zip(names, matrix.tolist(), strict=True):
-        lines.append(
-            padded(name, left) + " " + "".join(f"{count or '.':>{cell + 2}}" for count in row)
-        )
-    return "\n".join(line.rstrip() for line in lines)
+    return f"{'true':{left}}   predicted\n" + table(rows, "l" + "r" * len(names))
 
 
-def pairs_table(matrix, class_names):
-    """The most frequent mistakes, a line for each."""
+def pairs_table(matrix: NDArray[np.integer], class_names: Sequence[str]) -> str:
+    """Return the most frequent mistakes, a line for each pair of classes."""
     pairs = confused_pairs(matrix)
     if not pairs:
         return "There is no mistake."
-    shown = [
-        (shorten(class_names[a], NAME), shorten(class_names[b], NAME), str(n))
-        for a, b, n in pairs[:PAIRS]
-    ]
-    rest = sum(count for *_, count in pairs[PAIRS:])
-    lines = aligned([("given", "predicted", "images"), *shown], "llr")
-    return "\n".join(
-        [*lines, f"and {rest:,} images in {len(pairs) - PAIRS:,} other pairs"] if rest else lines
-    )
+    names = [shorten(name, NAME) for name in class_names]
+    rows = [(names[a], names[b], str(n)) for a, b, n in pairs[:PAIRS]]
+    text = table([("true", "predicted", "images"), *rows], "llr")
+    if rest := sum(count for *_, count in pairs[PAIRS:]):
+        text += f"\nand {rest:,} images in {len(pairs) - PAIRS:,} other pairs"
+    return text
 
 
-def class_table(matrix, class_names):
-    """Precision, recall and F1 score by class; of many classes those with the lowest F1."""
+def class_table(matrix: NDArray[np.integer], class_names: Sequence[str]) -> str:
+    """Return precision, recall and F1 score by class; of many classes, those of the lowest F1."""
     scores = class_scores(matrix)
-    order = range(len(class_names))
-    title = []
-    if len(class_names) > MOST_CLASSES:
+    order = list(range(len(class_names)))
+    title = ""
+    if len(order) > MOST_CLASSES:
         present = [i for i in order if scores.count[i] or scores.predicted[i]]
         order = sorted(present, key=lambda i: (scores.f1[i], i))[:HARDEST]
-        title = [f"The {len(order)} classes with the lowest F1, of {len(class_names)}:"]
-    rows = [("class", "images", "precision", "recall", "F1")]
-    for i in order:
-        known = (scores.predicted[i], scores.count[i], scores.count[i] + scores.predicted[i])
-        values = (scores.precision[i], scores.recall[i], scores.f1[i])
-        shares = (
-            f"{100 * value:.2f}%" if n else "-" for value, n in zip(values, known, strict=True)
-        )
-        rows.append((shorten(class_names[i], NAME), str(scores.count[i]), *shares))
-    rows.append(
-        (
-            "mean of classes",
-            str(scores.count.sum()),
-            *(f"{100 * value:.2f}%" for value in scores.macro),
-        )
-    )
-    return "\n".join([*title, *aligned(rows, "lrrrr")])
-
-
-def worst_table(classification, class_names, most):
-    """The wrong images that the model is surest of, a line for each."""
-    rows = [("image", "given", "predicted", "confidence")]
-    for index in classification.worst(most):
-        given, predicted = (
-            shorten(class_names[c[index]], NAME)
-            for c in (classification.labels, classification.predictions)
-        )
-        rows.append(
-            (str(index), given, predicted, f"{100 * classification.confidences[index]:.2f}%")
-        )
-    return "\n".join(aligned(rows, "rllr"))
-
-
-def aligned(rows, alignment):
-    """Rows of texts in columns; alignment has a letter, l or r, for each."""
-    widths = [max(columns(row[i]) for row in rows) for i in range(len(alignment))]
-    return [
-        "  ".join(
-            (padded if side == "l" else right)(cell, width)
-            for cell, side, width in zip(row, alignment, widths, strict=True)
-        ).rstrip()
-        for row in rows
+        title = f"The {len(order)} classes with the lowest F1, of {len(class_names)}:\n"
+    rows: list[tuple[str, ...]] = [("class", "images", "precision", "recall", "F1")]
+    rows += [
+        (shorten(class_names[i], NAME), str(scores.count[i]), *score_texts(scores, i))
+        for i in order
     ]
+    mean = (f"{100 * value:.2f}%" for value in scores.macro)
+    rows.append(("mean of classes", str(scores.count.sum()), *mean))
+    return title + table(rows, "lrrrr")
 
 
-def padded(text, width):
-    return text + " " * (width - columns(text))
+def worst_table(result: Evaluation, class_names: Sequence[str], most: int) -> str:
+    """Return the misclassified images, the most confident first, a line for each."""
+    rows: list[tuple[str, ...]] = [("image", "true", "predicted", "confidence")]
+    for index in result.worst(most):
+        names = (
+            shorten(class_names[classes[index]], NAME)
+            for classes in (result.labels, result.predictions)
+        )
+        rows.append((str(index), *names, f"{100 * result.confidences[index]:.2f}%"))
+    return table(rows, "rllr")
 
 
-def right(text, width):
-    return " " * (width - columns(text)) + plain(text)
+def defined_scores(scores: ClassScores, i: int) -> list[float | None]:
+    """Return precision, recall and F1 score of class `i`, None where no image defines it."""
+    counts = (scores.predicted[i], scores.count[i], scores.count[i] + scores.predicted[i])
+    values = (scores.precision[i], scores.recall[i], scores.f1[i])
+    return [float(value) if count else None for value, count in zip(values, counts, strict=True)]
+
+
+def score_texts(scores: ClassScores, i: int, unit: str = "%", undefined: str = "-") -> list[str]:
+    """Return the `defined_scores` in percent."""
+    return [
+        undefined if value is None else f"{100 * value:.2f}{unit}"
+        for value in defined_scores(scores, i)
+    ]

@@ -1,5 +1,6 @@
-"""What ``lenet5c reproduce`` does: trainings as processes of their own, and the report on them."""
+"""The rerun of the recipes: trainings with several seeds, the record of them, and a report."""
 
-from lenet5c.reproduction.record import check_reached, reached_text, read_record
+from lenet5c.reproduction.record import read_record
+from lenet5c.reproduction.rerun import reproduce
 
-__all__ = ["check_reached", "reached_text", "read_record"]
+__all__ = ["read_record", "reproduce"]

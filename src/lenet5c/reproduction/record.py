@@ -1,181 +1,166 @@
-"""The machine-readable record of a report, docs/reproductions.json: all that its texts and pictures show."""
+"""The machine-readable record of a report: all that its texts and pictures show."""
 
 import json
 import os
 import platform
 import re
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 import lenet5c
 from lenet5c import _files, kernels
-from lenet5c.datasets import mnist_label_errors
-from lenet5c.recipes import RECIPES
-from lenet5c.reproduction.reported import PAIRS
-from lenet5c.training import RunError, evaluate, mcnemar, mean_interval, open_model, wilson_interval
+from lenet5c.datasets import Source, mnist_label_errors
+from lenet5c.errors import RunError
+from lenet5c.recipes import RECIPES, RunConfig
+from lenet5c.recipes.run import open_run
+from lenet5c.reproduction.runs import PROCESS_FILE, folder_of
+from lenet5c.training import mcnemar, mean_interval, wilson_interval
 
 FORMAT = "lenet5c reproductions 1"
+#: Recipes that are compared on the same test images, where a report has both.
+PAIRS = (
+    ("fast", "default"),
+    ("default", "best"),
+    ("paper1998", "paper1998-distorted"),
+    ("paper1998", "default"),
+)
 
 
-def make_record(runs, train_count, test_set, command, data, changes):
-    """The record of finished runs.
+def make_record(
+    configs: list[RunConfig], source: Source, command: str, data: str, changes: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the record of finished runs, given with their folders, for `json`.
 
-    Parameters
-    ----------
-    runs : list of lenet5c.reproduction.runs.Run
-    train_count : int
-        How many training images there are in all.
-    test_set : lenet5c.datasets.Dataset
-    command : str
-        What was called.
-    data : str
-        The name of the data.
-    changes : dict
-        Settings that replaced those of every recipe.
-
-    Returns
-    -------
-    dict
-        For `json`. A result holds the runs of one recipe. Its accuracies are in percent, its times in seconds;
-        histories have shares, 0 to 1. Rejected are the test images whose labels raters rejected.
+    A result holds the runs of one recipe. Its accuracies are in percent, its times in seconds;
+    histories have shares, 0 to 1. Rejected are the test images whose labels raters rejected.
+    `changes` are settings that replaced those of every recipe.
 
     Raises
     ------
     RunError
         The files of a run cannot be used.
     """
-    groups = {}
-    for run in runs:
-        groups.setdefault((run.recipe, run.train_size), []).append(run)
-    results = [make_result(name, size, group, test_set) for (name, size), group in groups.items()]
+    groups: dict[Any, list[RunConfig]] = {}
+    for config in configs:
+        groups.setdefault((config.recipe, config.settings.train_size), []).append(config)
+    results = [make_result(group, source) for group in groups.values()]
     rejected = list(mnist_label_errors()) if data == "mnist" else []
     return {
         "format": FORMAT,
         "command": command,
         "date": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "machine": machine(),
+        "machine": describe_machine(),
         "data": data,
-        "train_count": train_count,
+        "train_count": len(source.train),
         "changes": changes,
-        "rejected": {"index": rejected, "label": test_set.labels[rejected].tolist()},
+        "rejected": {"index": rejected, "label": source.test.labels[rejected].tolist()},
         "results": results,
-        "comparisons": list(comparisons(results)),
+        "comparisons": list(compare(results)),
     }
 
 
-def make_result(name, train_size, runs, test_set):
-    """What the seeds of one recipe gave."""
-    rows = [run_row(run, test_set) for run in runs]
+def make_result(configs: list[RunConfig], source: Source) -> dict[str, Any]:
+    """Return the result of the seeds of one recipe."""
+    rows = [make_row(config, source) for config in configs]
     accuracies = [100 * row["test_correct"] / row["test_count"] for row in rows]
-    by_accuracy = sorted(range(len(rows)), key=accuracies.__getitem__)
-    median = by_accuracy[(len(rows) - 1) // 2]
-    correct, count = rows[median]["test_correct"], rows[median]["test_count"]
     seconds = [row["seconds"] for row in rows if row["seconds"] is not None]
-    entry, config = RECIPES[name], runs[median].folder.read_config()
+    median = rows[sorted(range(len(rows)), key=accuracies.__getitem__)[(len(rows) - 1) // 2]]
+    name, settings = configs[0].recipe, configs[0].settings
+    interval = wilson_interval(median["test_correct"], median["test_count"])
     return {
         "recipe": name,
-        "train_size": train_size,
-        "summary": entry.summary,
-        "reproduces": entry.reproduces,
-        "notes": entry.notes,
-        "settings": {key: config[key] for key in entry.to_dict()},
-        "parameters": runs[median].folder.read_summary()["parameters"],
-        "epochs": rows[median]["epochs"],
-        "accuracy": spread(accuracies),
-        "seconds": spread(seconds) if seconds else None,
-        "median_seed": rows[median]["seed"],
-        "wilson": [round(100 * end, 6) for end in wilson_interval(correct, count)],
-        "errors": rows[median].pop("errors"),
-        "runs": [{key: value for key, value in row.items() if key != "errors"} for row in rows],
+        "train_size": settings.train_size,
+        "summary": RECIPES[name].summary,
+        "reproduces": RECIPES[name].reproduces,
+        "notes": RECIPES[name].notes,
+        "settings": settings.to_dict(),
+        "parameters": median["parameters"],
+        "epochs": median["epochs"],
+        "accuracy": describe_spread(accuracies),
+        "seconds": describe_spread(seconds) if seconds else None,
+        "median_seed": median["seed"],
+        "wilson": [round(100 * end, 6) for end in interval],
+        "errors": median["errors"],
+        "runs": [
+            {key: row[key] for key in row if key not in ("errors", "parameters")} for row in rows
+        ],
     }
 
 
-def run_row(run, test_set):
-    """One training, from the files it left; the model is asked again which images it has wrong."""
-    summary = run.folder.read_summary()
+def make_row(config: RunConfig, source: Source) -> dict[str, Any]:
+    """Return the figures of one training, from its files and the evaluation of its model."""
+    folder = folder_of(config)
+    process_file = folder.path / PROCESS_FILE
     try:
-        process = json.loads(run.process_file.read_text())
+        process = json.loads(process_file.read_text())
         timed = {key: process[key] for key in ("seconds", "started", "jobs")}
     except FileNotFoundError:  # the report was killed in the moment the training ended
         timed = {"seconds": None, "started": None, "jobs": None}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunError(
-            f"{run.process_file} cannot be read ({error}); delete it: the run then counts as not timed"
+            f"{process_file} cannot be read ({error}); delete it: the run then counts as not timed"
         ) from None
-    try:
-        history = [json.loads(line) for line in run.folder.metrics_file.read_text().splitlines()]
-        columns = {key: [round(row[key], 6) for row in history] for key in history[0]}
-    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+    run = open_run(folder, source)
+    summary, result = run.summary or {}, run.evaluation
+    wrong = np.flatnonzero(result.predictions != result.labels)
+    if (result.correct, result.count) != (summary["test_correct"], summary["test_count"]):
         raise RunError(
-            f"{run.folder.metrics_file} cannot be used ({error}); delete {run.folder.path}"
-        ) from None
-    result = evaluate(open_model(run.folder.path), test_set)
-    predicted, confidence = result.predictions, result.confidences
-    wrong = np.flatnonzero(predicted != test_set.labels)
-    if (len(test_set) - len(wrong), len(test_set)) != (
-        summary["test_correct"],
-        summary["test_count"],
-    ):
-        raise RunError(
-            f"{run.folder.model_file} has {len(wrong)} of {len(test_set)} test images wrong, other than its "
-            f"summary.json says; delete {run.folder.path} to train it again"
+            f"{folder.model_file} must have the accuracy that summary.json says, got {result}; "
+            f"delete {folder.path} to train it again"
         )
+    history = {key: [round(row[key], 6) for row in run.history] for key in run.history[0]}
     return {
-        "seed": run.seed,
-        "test_correct": summary["test_correct"],
-        "test_count": summary["test_count"],
+        "seed": config.seed,
+        "test_correct": result.correct,
+        "test_count": result.count,
         **timed,
-        "threads": summary["threads"],
-        "kernels": summary["kernels"],
-        "epochs": summary["epochs"],
+        **{key: summary[key] for key in ("threads", "kernels", "epochs", "parameters")},
         "validation_accuracy": summary.get("validation_accuracy"),
-        "history": columns,
+        "history": history,
         "wrong": wrong.tolist(),
         "errors": {
             "index": wrong.tolist(),
-            "label": test_set.labels[wrong].tolist(),
-            "predicted": predicted[wrong].tolist(),
-            "confidence": [round(float(value), 4) for value in confidence[wrong]],
+            "label": result.labels[wrong].tolist(),
+            "predicted": result.predictions[wrong].tolist(),
+            "confidence": [round(float(value), 4) for value in result.confidences[wrong]],
         },
     }
 
 
-def spread(values):
-    """Mean, standard deviation and Student's 95 % interval; of one value only itself."""
+def describe_spread(values: list[float]) -> dict[str, Any]:
+    """Return mean, standard deviation and Student's 95 % interval; of one value only itself."""
     if len(values) == 1:
         return {"mean": round(values[0], 6), "sd": None, "low": None, "high": None, "count": 1}
     found = mean_interval(values)
     return {name: round(getattr(found, name), 6) for name in ("mean", "sd", "low", "high", "count")}
 
 
-def comparisons(results):
-    """McNemar's test for the pairs of recipes that are there, on the runs of median accuracy."""
+def compare(results: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield McNemar's test for the pairs of recipes that are there, on their median runs."""
     whole = {result["recipe"]: result for result in results if result["train_size"] is None}
     for pair in PAIRS:
         if all(name in whole for name in pair):
-            right = []
-            for name in pair:
-                (run,) = [
-                    run for run in whole[name]["runs"] if run["seed"] == whole[name]["median_seed"]
-                ]
-                right.append(~np.isin(np.arange(run["test_count"]), run["wrong"]))
+            counts = (whole[name]["runs"][0]["test_count"] for name in pair)
+            wrongs = (whole[name]["errors"]["index"] for name in pair)
+            right = (~np.isin(np.arange(n), wrong) for n, wrong in zip(counts, wrongs, strict=True))
             test = mcnemar(*right)
-            yield {
-                "a": pair[0],
-                "b": pair[1],
-                "only_a": test.only_a,
-                "only_b": test.only_b,
-                "p_value": test.p_value,
-                "mid_p": test.mid_p,
-            }
+            fields = ("only_a", "only_b", "p_value", "mid_p")
+            yield {"a": pair[0], "b": pair[1], **{name: getattr(test, name) for name in fields}}
 
 
-def machine():
-    """What the report was made on."""
+def describe_machine() -> dict[str, Any]:
+    """Return the machine of the report, and the versions."""
+    processor = platform.processor() or platform.machine()
+    if Path("/proc/cpuinfo").exists():
+        text = Path("/proc/cpuinfo").read_text(errors="replace")
+        found = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+        processor = found[1].strip() if found else processor
     return {
-        "processor": processor(),
+        "processor": processor,
         "cores": os.cpu_count(),
         "threads": kernels.get_num_threads(),
         "instructions": kernels.isa,
@@ -186,18 +171,8 @@ def machine():
     }
 
 
-def processor():
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
-
-
-def write_record(path, record):
-    """Write it as JSON, each list of numbers in one line."""
+def write_record(path: Path, record: dict[str, Any]) -> None:
+    """Write a record as JSON, each list of numbers in one line."""
     text = json.dumps(record, indent=1, ensure_ascii=False)
     # No string contains a line break, so a bracket followed by one is a list.
     text = re.sub(
@@ -206,8 +181,19 @@ def write_record(path, record):
     _files.write_bytes(path, (text + "\n").encode())
 
 
-def read_record(path):
-    """Read a record that a report left.
+def write_reached(path: str | Path, record: dict[str, Any]) -> None:
+    """Write the accuracies of a record, a line for each recipe: the file recipes/reached.json."""
+    lines = [
+        f" {json.dumps(result['recipe'])}: "
+        + json.dumps({key: result["accuracy"][key] for key in ("mean", "sd", "count")})
+        for result in record["results"]
+        if result["train_size"] is None
+    ]
+    _files.write_bytes(Path(path), ("{\n" + ",\n".join(lines) + "\n}\n").encode())
+
+
+def read_record(path: str | Path) -> dict[str, Any]:
+    """Read the record of a report.
 
     Raises
     ------
@@ -217,57 +203,14 @@ def read_record(path):
     """
     try:
         record = json.loads(Path(path).read_text("utf-8"))
-        if record["format"] != FORMAT or not all(
-            isinstance(result["recipe"], str) for result in record["results"]
-        ):
+        named = all(isinstance(result["recipe"], str) for result in record["results"])
+        if record["format"] != FORMAT or not named:
             raise ValueError(f"its format is {record['format']!r}")
     except FileNotFoundError:
         raise
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise RunError(
-            f"{path} is not a record of lenet5c reproduce ({error}); name another folder"
+            f"{path} must be a record of lenet5c reproduce, got another file ({error}); name "
+            f"another folder"
         ) from None
     return record
-
-
-def reached_text(result):
-    """What a recipe reached, as its field `reached` says it.
-
-    Examples
-    --------
-    >>> from lenet5c.reproduction import reached_text
-    >>> reached_text({"accuracy": {"mean": 99.318, "sd": 0.061, "count": 5}})
-    '99.32 % ± 0.06 (5 seeds)'
-    """
-    accuracy = result["accuracy"]
-    if accuracy["count"] == 1:
-        return f"{accuracy['mean']:.2f} % (1 seed)"
-    return f"{accuracy['mean']:.2f} % ± {accuracy['sd']:.2f} ({accuracy['count']} seeds)"
-
-
-def check_reached(recipes, record):
-    """Hold what recipes say they reached against a record.
-
-    Parameters
-    ----------
-    recipes : dict
-        Name -> Recipe. Those without a text in `reached` are passed over.
-    record : dict
-        As `read_record` gives it.
-
-    Returns
-    -------
-    list of str
-        A line for each disagreement, with the text that would be right; none if all is well.
-    """
-    if record["changes"] or record["data"] != "mnist":
-        return [
-            f"the record is not of the recipes as they are: data {record['data']}, changes {record['changes']}"
-        ]
-    lines = []
-    for result in record["results"]:
-        name = result["recipe"]
-        said = getattr(recipes.get(name), "reached", "")
-        if result["train_size"] is None and said and not said.startswith(reached_text(result)):
-            lines.append(f"{name} says {said!r}, the record {reached_text(result)!r}")
-    return lines

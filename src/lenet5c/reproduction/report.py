@@ -1,208 +1,187 @@
 """The report as Markdown, from the record."""
 
 from lenet5c import _files
-from lenet5c.recipes import Recipe
+from lenet5c.recipes import Recipe, reported
 from lenet5c.report.results import duration
 from lenet5c.reproduction.pictures import most_confident, shown
-from lenet5c.reproduction.reported import PAPER, reported
 
 ALWAYS = ("epochs", "batch_size", "optimizer", "lr", "schedule")
+PAPER = (
+    "Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, Gradient-based learning applied to document "
+    "recognition, 1998"
+)
+READING = """## How to read it
+
+* **Test accuracy**: mean and standard deviation over seeds, of the model that the training \
+ends with.
+* **95 % over seeds**: Student's interval for the mean of all seeds, on these test images.
+* **95 % over images**: Wilson's interval for the seed of median accuracy, over other test sets \
+of this size. All seeds share the same test images, so the spread over seeds does not contain \
+this.
+* **Time**: mean of a whole process, from start to exit, with reading the data and looking at \
+the test images{times}.
+* **Epochs**: in brackets what was reported, where it differs.
+
+No setting was chosen on the test images. Recipes that follow a publication have its settings; \
+where it is silent, and in the recipes of our own, settings were chosen on validation images \
+held out from the training set.{looks}"""
+COMPARED = """## Compared on the same images
+
+McNemar's exact test: only images count that one of two models classifies correctly and the \
+other does not. A small p says that the difference is hardly chance. It compares two models, the \
+seeds of median accuracy ({seeds}), not the recipes' means.
+
+"""
+BY_SIZE = """\
+Test error by the number of training images, the paper's Fig. 6 beside ours. The paper does not \
+say which images its smaller sets had; here each seed draws its own. The number of epochs is \
+the same, so a smaller set means fewer steps.{held_out}
+
+"""
+REJECTED = """### Labels that raters rejected
+
+Five people each looked at 100 doubtful test images; for these 15 the label did not stand (C. \
+G. Northcutt, A. Athalye, J. Mueller, Pervasive label errors in test sets destabilize machine \
+learning benchmarks, 2021). Only doubtful images were looked at, so there may be more. A model \
+that names what people see scores about 99.85 %. The table has the prediction of each recipe's \
+seed of median accuracy.
+
+"""
 
 
 def write(path, record, pictures):
-    """Write the report of a record.
+    """Write the report of a record; `pictures` has their addresses, by (kind, recipe)."""
 
-    Parameters
-    ----------
-    path : Path
-    record : dict
-        As `make_record` gives it.
-    pictures : dict
-        (kind, recipe) -> the picture's address, as seen from the report.
-    """
-    results = record["results"]
+    def picture(kind, name, text):
+        return f"![{text}]({pictures[kind, name]})" if (kind, name) in pictures else ""
+
+    results, rejected = record["results"], record["rejected"]
     whole = {result["recipe"]: result for result in results if result["train_size"] is None}
     subsets = [result for result in results if result["train_size"]]
+    about = "Test errors of all recipes and seeds beside what was reported"
     parts = [
         head(record),
         headline(whole.values()),
         reading(record, whole.values()),
-        image(
-            pictures,
-            "overview",
-            "",
-            "Test errors of all recipes and seeds beside what was reported",
-        ),
+        picture("overview", "", about),
         compared(record["comparisons"], whole),
         "## Recipes",
-        *(
-            section(
-                result,
-                record["train_count"],
-                [other for other in subsets if other["recipe"] == name],
-                pictures,
-            )
-            for name, result in whole.items()
-        ),
-        "## Errors, one by one",
-        *(
-            error_table(whole[name], pictures, record["rejected"]["index"])
-            for name in shown(list(whole))
-        ),
-        rejected_table(whole, record["rejected"]) if record["rejected"]["index"] else "",
     ]
-    _files.write_bytes(path, ("\n\n".join(part for part in parts if part) + "\n").encode())
+    for result in whole.values():
+        parts += section(result, record["train_count"], subsets, picture)
+    parts.append("## Errors, one by one")
+    for name in shown(list(whole)):
+        parts += error_table(whole[name], picture, rejected["index"])
+    parts.append(rejected_table(whole, rejected) if rejected["index"] else "")
+    _files.write_bytes(path, ("\n\n".join(filter(None, parts)) + "\n").encode())
 
 
 def head(record):
+    """Return the beginning: the command, the machine, and a warning if recipes were changed."""
     made = record["machine"]
-    changed = ", ".join(f"{name} = {value}" for name, value in record["changes"].items())
-    if record["data"] != "mnist":
-        changed = ", ".join(filter(None, [changed, f"data = {record['data']}"]))
-    warning = f"\n\n**These are not the recipes as they are: {changed}.**" if changed else ""
+    changed = [f"{name} = {value}" for name, value in record["changes"].items()]
+    changed += [f"data = {record['data']}"] if record["data"] != "mnist" else []
+    warning = f"\n\n**These are not the recipes as they are: {', '.join(changed)}.**"
     return (
         "# Reproductions\n\n"
-        "What each recipe was reported to reach, and what it reaches here. This file is written by a command and not "
-        "by hand:\n\n"
+        "What each recipe was reported to reach, and what it reaches here. This file is written by "
+        "a command and not by hand:\n\n"
         f"```sh\n{record['command']}\n```\n\n"
         f"{record['date'][:10]}; {made['processor']}, {made['cores']} cores, {made['system']}; "
-        f"Python {made['python']}, NumPy {made['numpy']}, lenet5c {made['lenet5c']} ({made['instructions']}, "
-        f"{made['threads']} threads). [reproductions.json](reproductions.json) has every run with its history."
-        + warning
+        f"Python {made['python']}, NumPy {made['numpy']}, lenet5c {made['lenet5c']} "
+        f"({made['instructions']}, {made['threads']} threads). "
+        "[reproductions.json](reproductions.json) has every run with its history."
+        + (warning if changed else "")
     )
 
 
 def headline(results):
+    """Return the table of all recipes."""
+    heads = ["recipe", "reported", "test accuracy", "95 % over seeds", "95 % over images", "seeds"]
+    heads += ["reported time", "time", "epochs", "parameters"]
     rows = []
     for result in results:
-        facts, found, seconds = reported(result["recipe"]), result["accuracy"], result["seconds"]
-        rows.append(
-            [
-                f"[{result['recipe']}](#{result['recipe']})",
-                percent(facts.accuracy) + ("" if facts.on == "test" else f" ({facts.on})"),
-                f"**{percent(found['mean'])}**{plus_minus(found['sd'])}",
-                between(found["low"], found["high"]),
-                between(*result["wilson"]),
-                found["count"],
-                facts.time or "–",
-                duration(seconds["mean"]) if seconds else "not timed",
-                result["epochs"]
-                if facts.epochs in (None, result["epochs"])
-                else f"{result['epochs']} ({facts.epochs})",
-                f"{result['parameters']:,}",
-            ]
-        )
-    return table(
-        [
-            "recipe",
-            "reported",
-            "test accuracy",
-            "95 % over seeds",
-            "95 % over images",
-            "seeds",
-            "reported time",
-            "time",
-            "epochs",
-            "parameters",
-        ],
-        rows,
-        "lrrrrrlrrr",
-    )
+        name, epochs = result["recipe"], result["epochs"]
+        facts, found, seconds = reported(name), result["accuracy"], result["seconds"]
+        others = "" if facts.epochs in (None, epochs) else f" ({facts.epochs})"
+        on = "" if facts.on == "test" else f" ({where(facts)})"
+        cells = [f"[{name}](#{name})", percent(facts.accuracy) + on]
+        cells += [f"**{percent(found['mean'])}**{plus_minus(found['sd'])}"]
+        cells += [between(found["low"], found["high"]), between(*result["wilson"]), found["count"]]
+        cells += [facts.time or "–", duration(seconds["mean"]) if seconds else "not timed"]
+        rows.append([*cells, f"{epochs}{others}", f"{result['parameters']:,}"])
+    return table(heads, rows, "lrrrrrlrrr")
 
 
 def reading(record, results):
-    jobs = {run["jobs"] for result in record["results"] for run in result["runs"]} - {None}
-    untimed = sum(run["seconds"] is None for result in record["results"] for run in result["runs"])
-    curves = [
-        result["recipe"] for result in results if "test_accuracy" in result["runs"][0]["history"]
-    ]
-    notes = [
-        "**Test accuracy**: mean and standard deviation over seeds, of the model that the training ends with.",
-        "**95 % over seeds**: Student's interval for the mean of all seeds, on these test images.",
-        "**95 % over images**: Wilson's interval for the seed of median accuracy, over other test sets of this size. "
-        "All seeds share the same test images, so the spread over seeds does not contain this.",
-        "**Time**: mean of a whole process, from start to exit, with reading the data and looking at the test images"
-        + (f"; up to {max(jobs)} trainings shared the cores" if max(jobs, default=1) > 1 else "")
-        + (f"; {untimed} that were interrupted and resumed are left out" if untimed else "")
-        + ".",
-        "**Epochs**: in brackets what was reported, where it differs.",
-    ]
-    watched = (
-        f" For the curves of {', '.join(curves)} the test accuracy was written down after each epoch; nothing was "
-        f"chosen by it."
-        if curves
-        else " Each training looks at the test images once, after its last step."
-    )
-    return (
-        "## How to read it\n\n" + "\n".join(f"* {note}" for note in notes) + "\n\n"
-        "No setting was chosen on the test images. Recipes that follow a publication have its settings; where it is "
-        "silent, and in the recipes of our own, settings were chosen on validation images held out from the training "
-        "set." + watched
-    )
+    """Return what the table means."""
+    runs = [run for result in record["results"] for run in result["runs"]]
+    jobs = max((run["jobs"] for run in runs if run["jobs"]), default=1)
+    times = f"; up to {jobs} trainings shared the cores" if jobs > 1 else ""
+    if untimed := sum(run["seconds"] is None for run in runs):
+        times += f"; {untimed} that were interrupted and resumed are left out"
+    looks = " Each training looks at the test images once, after its last step."
+    if curves := [each["recipe"] for each in results if has_curve(each)]:
+        looks = (
+            f" For the curves of {', '.join(curves)} the test accuracy was written down after each "
+            f"epoch; nothing was chosen by it."
+        )
+    return READING.format(times=times, looks=looks)
+
+
+def has_curve(result):
+    """Return whether the test accuracy was written down after each epoch."""
+    return "test_accuracy" in result["runs"][0]["history"]
 
 
 def compared(comparisons, whole):
+    """Return the table of McNemar's tests."""
     if not comparisons:
         return ""
     rows = [
-        [
-            one["a"],
-            one["b"],
-            one["only_a"],
-            one["only_b"],
-            probability(one["p_value"]),
-            probability(one["mid_p"]),
-        ]
+        [*(one[key] for key in ("a", "b", "only_a", "only_b")), *map(probability, ps)]
         for one in comparisons
+        for ps in [(one["p_value"], one["mid_p"])]
     ]
     seeds = ", ".join(f"{name} {result['median_seed']}" for name, result in whole.items())
-    return (
-        "## Compared on the same images\n\n"
-        "McNemar's exact test: only images count that one of two models has right and the other wrong. A small p says "
-        "that the difference is hardly chance. It compares two models, the seeds of median accuracy "
-        f"({seeds}), not the recipes' means.\n\n"
-        + table(["A", "B", "only A right", "only B right", "p, exact", "mid-p"], rows, "llrrrr")
-    )
+    heads = ["A", "B", "only A right", "only B right", "p, exact", "mid-p"]
+    return COMPARED.format(seeds=seeds) + table(heads, rows, "llrrrr")
 
 
-def section(result, train_count, sizes, pictures):
-    name = result["recipe"]
+def section(result, train_count, subsets, picture):
+    """Yield the parts of the section of a recipe."""
+    name, settings = result["recipe"], result["settings"]
     facts = reported(name)
-    lines = [f"### {name}", result["summary"][:1].upper() + result["summary"][1:] + "."]
+    yield f"### {name}"
+    yield result["summary"][:1].upper() + result["summary"][1:] + "."
     if result["reproduces"]:
-        lines.append(f"Reproduces {result['reproduces'].rstrip('.')}.")
+        yield f"Reproduces {result['reproduces'].rstrip('.')}."
     if facts.accuracy is not None:
         how = f" ({facts.figure})" if facts.figure else ""
-        here = f"{accuracy(result)} on the test images"
-        if facts.on == "training":
+        found = result["accuracy"]
+        here = f"{percent(found['mean'])}{plus_minus(found['sd'])} on the test images"
+        if facts.on != "test":
             last = [100 * run["history"]["train_accuracy"][-1] for run in result["runs"]]
             here = f"{percent(sum(last) / len(last))} in the last epoch, and {here}"
-        lines.append(f"Reported: {percent(facts.accuracy)}{how}; here {here}.")
+        yield f"Reported: {percent(facts.accuracy)}{how}; here {here}."
     usual = Recipe().to_dict()
-    settings = result["settings"]
     told = [key for key in settings if key in ALWAYS or settings[key] != usual.get(key)]
-    lines.append(
-        "Settings: " + ", ".join(f"`{key}` {setting(settings[key])}" for key in told) + "."
-    )
-    if result["notes"]:
-        lines.append(result["notes"])
+    yield "Settings: " + ", ".join(f"`{key}` {setting(settings[key])}" for key in told) + "."
+    yield result["notes"]
     published = f", over the published curve of {PAPER}, Fig. 5" if facts.test_errors else ""
-    lines.append(image(pictures, "curve", name, f"Errors of {name} by epoch{published}"))
+    yield picture("curve", name, f"Errors of {name} by epoch{published}")
     if facts.test_errors:
-        lines.append(passes(result, facts))
-    if sizes:
-        lines.append(by_size(result, train_count, sizes, facts))
-        lines.append(
-            image(pictures, "sizes", name, f"Test error of {name} by the number of training images")
-        )
-    return "\n\n".join(line for line in lines if line)
+        yield by_epoch(result, facts)
+    if sizes := [other for other in subsets if other["recipe"] == name]:
+        yield by_size([*sizes, result], train_count, facts)
+        yield picture("sizes", name, f"Test error of {name} by the number of training images")
 
 
-def passes(result, facts):
-    """The published curve's points beside ours."""
+def by_epoch(result, facts):
+    """Return the published curve's points beside ours."""
     histories = [run["history"] for run in result["runs"]]
-    rows = []
     shortest = min((history["epoch"] for history in histories), key=len)
+    rows = []
     for i, epoch in enumerate(shortest[: len(facts.test_errors)]):
         test, training = (
             100 - 100 * sum(history[key][i] for history in histories) / len(histories)
@@ -210,137 +189,101 @@ def passes(result, facts):
         )
         errors = (facts.test_errors[i], test, facts.train_errors[i], training)
         rows.append([epoch, *(f"{error:.2f}" for error in errors)])
+    heads = ["epoch", "test, paper", "test, ours", "training, paper", "training, ours"]
     return (
-        "Errors in % by epoch, the paper's Fig. 5 (read off to about 0.02) and the mean of our seeds:\n\n"
-        + table(
-            ["epoch", "test, paper", "test, ours", "training, paper", "training, ours"],
-            rows,
-            "rrrrr",
-        )
+        "Errors in % by epoch, the paper's Fig. 5 (read off to about 0.02) and the mean of our "
+        "seeds:\n\n" + table(heads, rows, "rrrrr")
     )
 
 
-def by_size(result, train_count, sizes, facts):
+def by_size(results, train_count, facts):
+    """Return the table of test errors by the number of training images."""
     rows = []
-    for one in [*sizes, result]:
-        size = one["train_size"] or train_count
-        published = facts.sizes.get(size)
-        found = one["accuracy"]
-        rows.append(
-            [
-                f"{size:,}",
-                "–" if published is None else f"{published:.2f} %",
-                f"{100 - found['mean']:.2f} %{plus_minus(found['sd'])}",
-                found["count"],
-            ]
-        )
-    held_out = setting(result["settings"]["validation"])
-    of_these = (
-        ""
-        if held_out == "0"
-        else f" Of each set validation images are held out (`validation` {held_out})."
-    )
-    return (
-        "Test error by the number of training images, the paper's Fig. 6 beside ours. The paper does not say which "
-        "images its smaller sets had; here each seed draws its own. The number of epochs is the same, so a smaller set "
-        f"means fewer steps.{of_these}\n\n"
-        + table(["training images", "paper", "ours", "seeds"], rows, "rrrr")
+    for result in results:
+        size, found = result["train_size"] or train_count, result["accuracy"]
+        ours = f"{100 - found['mean']:.2f} %{plus_minus(found['sd'])}"
+        rows.append([f"{size:,}", percent(facts.sizes.get(size)), ours, found["count"]])
+    held_out = setting(results[-1]["settings"]["validation"])
+    text = f" Of each set validation images are held out (`validation` {held_out})."
+    return BY_SIZE.format(held_out="" if held_out == "0" else text) + table(
+        ["training images", "paper", "ours", "seeds"], rows, "rrrr"
     )
 
 
-def error_table(result, pictures, rejected):
+def error_table(result, picture, rejected):
+    """Yield the parts on the misclassified test images of a recipe."""
     columns = result["errors"]
     order = most_confident(columns)
-    name, seed = result["recipe"], result["median_seed"]
-    count = len(columns["index"])
-    title = f"### The errors of {name}\n\n"
+    name, seed, count = result["recipe"], result["median_seed"], len(columns["index"])
+    yield f"### The errors of {name}"
     if not count:
-        return title + f"Seed {seed}, the one of median accuracy, has no test image wrong."
-    some = f" The {len(order)} surest are shown." if len(order) < count else ""
+        yield f"Seed {seed}, the one of median accuracy, misclassifies no test image."
+        return
+    some = f" The {len(order)} most confident are shown." if len(order) < count else ""
     found = len(set(rejected) & set(columns["index"]))
-    note = (
-        f" Of {found} of them the label is rejected [by raters](#labels-that-raters-rejected)."
-        if rejected
-        else ""
+    note = f" Of {found} of them the label is rejected [by raters](#labels-that-raters-rejected)."
+    yield (
+        f"The {count} test images that seed {seed}, the one of median accuracy, misclassifies, the "
+        f"most confident first.{some}{note if rejected else ''}"
     )
-    rows = [
-        [
-            columns["index"][i],
-            columns["label"][i],
-            columns["predicted"][i],
-            f"{100 * columns['confidence'][i]:.1f} %",
-            *(["yes" if columns["index"][i] in rejected else ""] if rejected else []),
-        ]
-        for i in order
-    ]
-    heads = [
-        "test image",
-        "label",
-        "prediction",
-        "confidence",
-        *(["label rejected"] if rejected else []),
-    ]
-    return "\n\n".join(
-        [
-            f"{title}The {count} test images that seed {seed}, the one of median accuracy, has wrong, the surest first."
-            f"{some}{note}",
-            image(pictures, "errors", name, f"The test images that {name} has wrong"),
-            f"<details><summary>The same as a table</summary>\n\n{table(heads, rows, 'rrrrc'[: len(heads)])}\n\n</details>",
-        ]
+    yield picture("errors", name, f"The test images that {name} misclassifies")
+    heads = ["test image", "label", "prediction", "confidence"] + ["label rejected"] * bool(
+        rejected
     )
+    rows = []
+    for i in order:
+        cells = [columns[key][i] for key in ("index", "label", "predicted")]
+        mark = ["yes" if cells[0] in rejected else ""] if rejected else []
+        rows.append([*cells, f"{100 * columns['confidence'][i]:.1f} %", *mark])
+    text = table(heads, rows, "rrrrc"[: len(heads)])
+    yield f"<details><summary>The same as a table</summary>\n\n{text}\n\n</details>"
 
 
 def rejected_table(whole, rejected):
-    """What each recipe's median seed makes of the images whose labels raters rejected."""
-    predictions = {}
-    for name, result in whole.items():
-        columns = result["errors"]
-        predictions[name] = dict(zip(columns["index"], columns["predicted"], strict=True))
+    """Return each recipe's predictions, by its median seed, for the images with rejected labels."""
+    predictions = {
+        name: dict(zip(result["errors"]["index"], result["errors"]["predicted"], strict=True))
+        for name, result in whole.items()
+    }
     rows = [
-        [index, label, *(predictions[name].get(index, "as labelled") for name in whole)]
+        [index, label, *(predictions[name].get(index, "as labeled") for name in whole)]
         for index, label in zip(rejected["index"], rejected["label"], strict=True)
     ]
-    return (
-        "### Labels that raters rejected\n\n"
-        "Five people each looked at 100 doubtful test images; for these 15 the label did not stand (C. G. Northcutt, "
-        "A. Athalye, J. Mueller, Pervasive label errors in test sets destabilize machine learning benchmarks, 2021). "
-        "Only doubtful images were looked at, so there may be more. A model that names what people see scores about "
-        "99.85 %. The table has the prediction of each recipe's seed of median accuracy.\n\n"
-        + table(["test image", "label", *whole], rows, "rc" + "c" * len(whole))
-    )
-
-
-def image(pictures, kind, name, text):
-    return f"![{text}]({pictures[kind, name]})" if (kind, name) in pictures else ""
+    return REJECTED + table(["test image", "label", *whole], rows, "rc" + "c" * len(whole))
 
 
 def table(heads, rows, alignment):
-    """A Markdown table; alignment has a letter, l, c or r, for each column."""
+    """Return a Markdown table; alignment has a letter, l, c or r, for each column."""
     rule = {"l": "---", "c": ":-:", "r": "--:"}
     lines = [heads, [rule[letter] for letter in alignment], *rows]
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
 
 
-def accuracy(result):
-    found = result["accuracy"]
-    return f"{percent(found['mean'])}{plus_minus(found['sd'])}"
+def where(facts):
+    """Return the images of a reported accuracy in words."""
+    return {"train": "training"}.get(facts.on, facts.on)
 
 
 def percent(value):
+    """Return a share in percent; a dash for None."""
     return "–" if value is None else f"{value:.2f} %"
 
 
 def plus_minus(sd):
+    """Return a standard deviation as it follows a mean."""
     return "" if sd is None else f" ± {sd:.2f}"
 
 
 def between(low, high):
+    """Return an interval in percent."""
     return "–" if low is None else f"{low:.2f} to {min(high, 100):.2f}"
 
 
 def probability(p):
+    """Return a p-value."""
     return f"{p:.3f}" if p >= 0.001 else f"{p:.1e}"
 
 
 def setting(value):
+    """Return the value of a setting."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)

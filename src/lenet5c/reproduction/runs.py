@@ -1,159 +1,128 @@
-"""Trainings as processes of their own, kept in a work folder, so that an interrupted report goes on."""
+"""Trainings as processes, kept in a work folder, so that an interrupted report goes on."""
 
-import hashlib
 import json
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import cast
 
-from lenet5c import _files
-from lenet5c.__main__ import make_parser
-from lenet5c.commands import train
-from lenet5c.reproduction.reported import reported
-from lenet5c.training import RunError
+from lenet5c import _files, kernels
+from lenet5c.datasets import Source
+from lenet5c.errors import RunError
+from lenet5c.recipes import RunConfig, reported
+from lenet5c.recipes.run import data_digest
 from lenet5c.training.run_folder import RunFolder
 
+PROCESS_FILE = "process.json"  # of a run's folder: the time of the whole process
 
-@dataclass(frozen=True)
-class Run:
-    """One training: what it is of, its folder, and the options of ``lenet5c train`` that make it.
 
-    Attributes
-    ----------
-    recipe : str
-    seed : int
-    train_size : int or None
-        The number of training images, for the points of a curve over it.
-    folder : RunFolder
-    options : list of str
+class TrainingError(RunError):
+    """A training that failed; the message has its last words and the remedy."""
+
+
+def plan(
+    names: list[str],
+    seeds: int | None,
+    work: str | Path,
+    data: str,
+    epochs: int | None,
+    source: Source,
+) -> list[RunConfig]:
+    """Return all runs of a report, in order; arguments as of `reproduce`, `source` has the data.
+
+    The name of a run's folder contains a digest of its settings, the version and the data, so that
+    it never stands for a run that was trained otherwise.
     """
-
-    recipe: str
-    seed: int
-    train_size: int | None
-    folder: RunFolder
-    options: list[str]
-
-    def __str__(self):
-        size = "" if self.train_size is None else f", {self.train_size:,} training images"
-        return f"{self.recipe}, seed {self.seed}{size}"
-
-    @property
-    def process_file(self):
-        """Where the time of the whole process is written."""
-        return self.folder.path / "process.json"
-
-    def finished(self):
-        return self.folder.read_summary() is not None
-
-
-def plan(names, seeds, work, data, epochs, digest, count):
-    """All runs of a report, in order.
-
-    Parameters
-    ----------
-    names : list of str
-        Recipes.
-    seeds : int or None
-        Seeds 0 to this of each; None for the usual number.
-    work : Path
-        The folder of the runs' folders. The name of each contains a digest of the settings, of the version and of the
-        data, so that what was trained otherwise is never taken for it.
-    data : str
-        As in ``lenet5c train --data``.
-    epochs : int or None
-        In place of the recipe's.
-    digest : str
-        Of the data.
-    count : int
-        Of the training images there are.
-    """
-    runs = []
+    configs, digest = [], data_digest(source)
     for name in names:
         facts = reported(name)
-        sizes = [None, *(size for size in facts.sizes if size < count)]
-        for size in sizes:
+        for size in (None, *(size for size in facts.sizes if size < len(source.train))):
+            changes = {"train_size": size} | ({"epochs": epochs} if epochs else {})
+            watch = bool(facts.test_errors) and size is None
             for seed in range(seeds or facts.seeds):
-                options = ["--recipe", name, "--seed", str(seed), "--data", data]
-                options += ["--train-size", str(size)] if size else []
-                options += ["--epochs", str(epochs)] if epochs else []
-                options += ["--watch-test"] if facts.test_errors and not size else []
-                _, config = train.begin(make_parser("train").parse_args(["train", *options]))
-                key = hashlib.sha256(
-                    json.dumps([config, digest], sort_keys=True).encode()
-                ).hexdigest()[:12]
+                config = RunConfig.named(name, data=data, seed=seed, watch_test=watch, **changes)
+                values = replace(config, data_digest=digest).to_dict()
+                text = json.dumps(values, sort_keys=True)
+                key = _files.digest(text)[:12]
                 folder = Path(work) / f"{name}{f'-{size}' if size else ''}-{seed}-{key}"
-                runs.append(Run(name, seed, size, RunFolder(folder), options))
-    return runs
+                configs.append(replace(config, folder=folder))
+    return configs
 
 
-def run_all(runs, jobs, threads, say):
-    """Train what is not finished, `jobs` at a time; `say` is called with a line for each run.
+def title(config: RunConfig) -> str:
+    """Return the name of a run in messages."""
+    size = config.settings.train_size
+    return f"{config.recipe}, seed {config.seed}" + (f", {size:,} training images" if size else "")
 
-    The first run that fails keeps others from starting; those under way are waited for. On an interrupt they are
-    asked to stop, and leave checkpoints.
+
+def folder_of(config: RunConfig) -> RunFolder:
+    """Return the folder of a planned run."""
+    return RunFolder(cast(Path, config.folder))
+
+
+def train_all(configs: list[RunConfig], jobs: int, tell: Callable[[str], object]) -> None:
+    """Train the runs that are not finished, `jobs` at a time; tell a line of each.
+
+    The first run that fails keeps others from starting; those under way are waited for. On an
+    interrupt they are asked to stop, and leave checkpoints.
 
     Raises
     ------
-    RunError
-        A run failed; the message has its last words and the remedy.
+    TrainingError
+        A run failed.
     """
-    crew = Crew(jobs, threads)
+    processes = Processes(jobs)
+
+    def report(config: RunConfig, how: str) -> None:
+        summary = folder_of(config).read_summary() or {}
+        tell(f"{title(config)}: {summary['test_accuracy']:.2%}, {how}")
+
     due = []
-    for run in runs:
-        if run.finished():
-            say(f"{run}: {run.folder.read_summary()['test_accuracy']:.2%}, kept from before")
+    for config in configs:
+        if folder_of(config).read_summary() is None:
+            due.append(config)
         else:
-            due.append(run)
+            report(config, "kept from before")
     with ThreadPoolExecutor(jobs) as pool:
         try:
-            waiting = {pool.submit(crew.train, run): run for run in due}
+            waiting = {pool.submit(processes.train, config): config for config in due}
             while waiting:
                 for future in wait(waiting, return_when=FIRST_COMPLETED).done:
-                    run, seconds = waiting.pop(future), future.result()
-                    time_taken = (
-                        "resumed, so not timed" if seconds is None else f"in {seconds:.1f} s"
-                    )
-                    say(f"{run}: {run.folder.read_summary()['test_accuracy']:.2%}, {time_taken}")
+                    config, seconds = waiting.pop(future), future.result()
+                    timed = seconds is not None
+                    report(config, f"in {seconds:.1f} s" if timed else "resumed, so not timed")
         except BaseException as error:
             pool.shutdown(wait=False, cancel_futures=True)
             if not isinstance(error, RunError):
-                crew.stop()
+                processes.stop()
             raise
 
 
-class Crew:
-    """The processes under way."""
+class Processes:
+    """Trainings in progress, each a process of ``lenet5c train``; `jobs` share the threads."""
 
-    def __init__(self, jobs, threads):
-        self.jobs, self.threads = jobs, threads
-        self.processes = set()
+    def __init__(self, jobs: int) -> None:
+        self.jobs = jobs
+        self.running: set[subprocess.Popen] = set()
         self.stopped = False
         self.lock = threading.Lock()
 
-    def train(self, run):
-        """One process, from start to exit; returns its seconds, None if it only went on with an earlier one."""
-        resumed = run.folder.config_file.exists()
-        options = ["--resume"] if resumed else run.options
-        command = [
-            sys.executable,
-            "-m",
-            "lenet5c.train",
-            *options,
-            "--out",
-            str(run.folder.path),
-            "--quiet",
-            "--no-report",
-        ]
-        if self.threads is not None:
-            command += ["--threads", str(self.threads)]
-        started = datetime.now().astimezone()
-        began = time.perf_counter()
+    def train(self, config: RunConfig) -> float | None:
+        """Carry out a run in a process; return its seconds, None if it was only resumed."""
+        folder = folder_of(config)
+        resumed = folder.config_file.exists()
+        command = [sys.executable, "-m", "lenet5c.train", "--out", str(folder.path)]
+        command += ["--resume"] if resumed else config.options()
+        command += ["--quiet", "--no-report"]
+        if self.jobs > 1:
+            command += ["--threads", str(max(1, kernels.get_num_threads() // self.jobs))]
+        started, began = datetime.now().astimezone(), time.perf_counter()
         with self.lock:
             if self.stopped:
                 raise KeyboardInterrupt
@@ -165,30 +134,25 @@ class Crew:
                 text=True,
                 errors="replace",
             )
-            self.processes.add(process)
-        _, words = process.communicate()
-        seconds = None if resumed else time.perf_counter() - began
+            self.running.add(process)
+        _, errors = process.communicate()
+        seconds = None if resumed else round(time.perf_counter() - began, 3)
         with self.lock:
-            self.processes.discard(process)
+            self.running.discard(process)
         if process.returncode:
-            said = words.strip().splitlines() or [f"exit code {process.returncode}"]
-            raise RunError(
-                f"the training of {run} failed in {run.folder.path}: {said[-1].strip()}; finished runs are kept: once "
-                f"this is mended, give the same command again"
+            last = (errors.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
+            raise TrainingError(
+                f"the training of {title(config)} failed in {folder.path}: {last.strip()}; "
+                "finished runs are kept: once this is mended, give the same command again"
             )
-        _files.write_json(
-            run.process_file,
-            {
-                "seconds": None if seconds is None else round(seconds, 3),
-                "started": started.isoformat(timespec="seconds"),
-                "jobs": self.jobs,
-            },
-        )
+        at = started.isoformat(timespec="seconds")
+        facts = {"seconds": seconds, "started": at, "jobs": self.jobs}
+        _files.write_json(folder.path / PROCESS_FILE, facts)
         return seconds
 
-    def stop(self):
+    def stop(self) -> None:
         """Ask all processes to stop, and start no more; each leaves a checkpoint."""
         with self.lock:
             self.stopped = True
-            for process in self.processes:
+            for process in self.running:
                 process.terminate()

@@ -3,15 +3,19 @@
 import warnings
 from math import isqrt, prod
 from numbers import Integral, Real
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 CHUNK = 1 << 22  # values at a time in float64
 WHOLE = (0.0, 255.0)
 
 
-def image_shape_of(given, features, asked):
-    """(C, H, W) of the images that samples become.
+def image_shape_of(
+    given: tuple[int, ...], features: int, asked: tuple[int, ...] | None
+) -> tuple[int, int, int]:
+    """Return (C, H, W) of the images that samples become.
 
     Parameters
     ----------
@@ -24,43 +28,41 @@ def image_shape_of(given, features, asked):
     if asked is not None:
         shape = tuple(asked) if isinstance(asked, (tuple, list)) else ()
         if len(shape) not in (2, 3) or not all(isinstance(n, Integral) and n >= 1 for n in shape):
-            raise ValueError(f"image_shape is {asked!r}; it should be (H, W) or (C, H, W)")
+            raise ValueError(f"image_shape must be (H, W) or (C, H, W), got {asked!r}")
         if prod(shape) != features:
             raise ValueError(
-                f"image_shape is {asked!r}, which takes {prod(shape)} features, but X has {features}"
+                f"image_shape must have the {features} features of X, got {asked!r}, which takes "
+                f"{prod(shape)} features"
             )
-        if len(given) > 1 and given not in (
-            shape,
-            (1, *shape),
-            shape[1:] if shape[0] == 1 else shape,
-        ):
-            raise ValueError(f"image_shape is {asked!r}, but X has samples of the shape {given}")
+        gray = shape[1:] if shape[0] == 1 else shape
+        if len(given) > 1 and given not in (shape, (1, *shape), gray):
+            raise ValueError(f"image_shape must be that of X, {given}, got {asked!r}")
     elif len(given) > 1:
         shape = given
     else:
         # The smallest nearly square image; what the features do not fill stays black.
         height = isqrt(features)
         shape = (height, -(-features // height))
-    shape = tuple(int(n) for n in shape)
+    shape = tuple(map(int, shape))
     if len(shape) == 3 and shape[-1] in (1, 3, 4) and shape[0] not in (1, 3, 4) and asked is None:
         raise ValueError(
-            f"X has samples of the shape {shape}, which looks as if its channels were last; they come first here: use "
-            f"X.transpose(0, 3, 1, 2), or say image_shape={shape} if it is meant so"
+            f"X must have the channels of its samples first, got samples of the shape {shape}, as "
+            f"if channels were last; use X.transpose(0, 3, 1, 2), or say image_shape={shape} if it "
+            f"is meant so"
         )
-    return shape if len(shape) == 3 else (1, *shape)
+    channels, height, width = shape if len(shape) == 3 else (1, *shape)
+    return channels, height, width
 
 
-def pixel_range_of(X, asked):
-    """(low, high), the values that become black and white."""
+def pixel_range_of(X: NDArray[Any], asked: tuple[float, float] | None) -> tuple[float, float]:
+    """Return (low, high), the values that become black and white."""
     if asked is not None:
         pair = tuple(asked) if isinstance(asked, (tuple, list)) else ()
-        if (
-            len(pair) != 2
-            or not all(isinstance(value, Real) and np.isfinite(value) for value in pair)
-            or not pair[0] < pair[1]
-        ):
+        numbers = all(isinstance(value, Real) and np.isfinite(value) for value in pair)
+        if len(pair) != 2 or not numbers or not pair[0] < pair[1]:
             raise ValueError(
-                f"pixel_range is {asked!r}; it should be two numbers, such as (0, 1), the smaller one first"
+                f"pixel_range must be two numbers, such as (0, 1), the smaller one first, got "
+                f"{asked!r}"
             )
         return float(pair[0]), float(pair[1])
     if X.dtype == np.uint8:
@@ -69,8 +71,10 @@ def pixel_range_of(X, asked):
     return (low, high) if low < high else (low, low + 1.0)
 
 
-def as_images(X, shape, pixel_range):
-    """uint8 (N, C, H, W) of rows (N, features): `pixel_range` becomes 0 to 255, what lies outside is cut off."""
+def as_images(
+    X: NDArray[Any], shape: tuple[int, int, int], pixel_range: tuple[float, float]
+) -> NDArray[np.uint8]:
+    """Return rows (N, features) as images (N, C, H, W): `pixel_range` becomes 0 to 255."""
     low, high = pixel_range
     images = np.zeros((len(X), prod(shape)), np.uint8)
     if X.dtype == np.uint8 and pixel_range == WHOLE:
@@ -88,17 +92,15 @@ def as_images(X, shape, pixel_range):
     return images.reshape(-1, *shape)
 
 
-def _check_range(X, low, high):
+def _check_range(X: NDArray[Any], low: float, high: float) -> None:
     """Warn of values on quite another scale than those the estimator was fitted to."""
     span = high - low
     least, most = float(X.min()), float(X.max())
-    if (
-        most > high + 10 * span
-        or least < low - 10 * span
-        or (span > 100 and least >= 0 and 0 < most <= 1)
-    ):
+    far = most > high + 10 * span or least < low - 10 * span
+    if far or (span > 100 and least >= 0 and 0 < most <= 1):
         warnings.warn(
-            f"X runs from {least:g} to {most:g}, but 0 to 255 grey levels stand for {low:g} to {high:g} here: is X "
-            f"scaled as the training data was? pixel_range says what is black and white",
+            f"X runs from {least:g} to {most:g}, but 0 to 255 gray levels stand for {low:g} to "
+            f"{high:g} here: is X scaled as the training data was? pixel_range says what is black "
+            f"and white",
             stacklevel=5,
         )

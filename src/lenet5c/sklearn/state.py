@@ -1,18 +1,23 @@
-"""What a pickle of an estimator holds: parameters and arrays, nothing compiled and nothing that lives."""
+"""The content of an estimator's pickle: parameters and arrays, nothing compiled."""
+
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 
 from lenet5c.datasets import Preparation
-from lenet5c.recipes.recipe import NETS, Recipe
+from lenet5c.nn import Sequential
+from lenet5c.recipes import Recipe
+from lenet5c.recipes.build import NETS, make_optimizer
 from lenet5c.training import TrainedModel
 
 VERSION, KEY = 1, "_lenet5c_state"
 
 
-def pack(state):
-    """An estimator's attributes with its model and its optimiser as arrays."""
+def pack(state: dict[str, Any]) -> dict[str, Any]:
+    """Return an estimator's attributes with its model and its optimizer as arrays."""
     trained, optimizer = state.get("trained_"), state.get("optimizer_")
-    if trained is not None:
+    if trained is not None and optimizer is not None:
         state["trained_"] = {
             "net": next(name for name, kind in NETS.items() if type(trained.model) is kind),
             "config": trained.model.config,
@@ -28,14 +33,14 @@ def pack(state):
     return state | {KEY: VERSION}
 
 
-def unpack(state, owner):
-    """The attributes again."""
+def unpack(state: dict[str, Any], owner: str) -> dict[str, Any]:
+    """Return the attributes that `pack` was given."""
     state = dict(state)
     version = state.pop(KEY, None)
     if version != VERSION:
         raise ValueError(
-            f"this {owner} was pickled by another version of lenet5c (state {version!r}, this one reads "
-            f"{VERSION}); fit it again, or use lenet5c.training.save_model to keep models"
+            f"this {owner} was pickled by another version of lenet5c: its state must be {VERSION}, "
+            f"got {version!r}; fit it again, or use lenet5c.training.save_model to keep models"
         )
     packed = state.get("trained_")
     if isinstance(packed, dict):
@@ -47,14 +52,14 @@ def unpack(state, owner):
         state["trained_"] = TrainedModel(
             model, preparation, packed["class_names"], packed["image_shape"], packed["reading"]
         )
-        optimizer = Recipe(**state["recipe_"])._optimizer(model)
+        optimizer = make_optimizer(Recipe.from_dict(state["recipe_"]), model)
         optimizer.load_state_dict(state["optimizer_"])
         state["optimizer_"] = optimizer
     return state
 
 
-def _generators(model):
-    """The random generators of layers such as Dropout, by name."""
+def _generators(model: Sequential) -> Iterator[tuple[str, np.random.Generator]]:
+    """Yield the random generators of layers such as Dropout, by name."""
     for name, layer in model.named_layers():
         rng = getattr(layer, "rng", None)
         if isinstance(rng, np.random.Generator):

@@ -1,4 +1,4 @@
-"""The training loop, model files and checkpoints, the folder a run leaves, and statistics of accuracies."""
+"""The training loop, evaluation, model files, checkpoints, run folders and statistics."""
 
 from lenet5c.errors import NonFiniteError, RunError
 from lenet5c.training.confusion import ClassScores, class_scores, confused_pairs, confusion_matrix

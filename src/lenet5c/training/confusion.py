@@ -60,7 +60,7 @@ class ClassScores:
     Attributes
     ----------
     precision : ndarray of float64, shape (K,)
-        Of the images that are predicted as the class, the share that are of it; 0 if there are none.
+        Of the images predicted as the class, the share that are of it; 0 if there are none.
     recall : ndarray of float64, shape (K,)
         Of the images of the class, the share that are predicted as it; 0 if there are none.
     f1 : ndarray of float64, shape (K,)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +17,6 @@ from lenet5c.training.model_file import TrainedModel, compute_outputs
 @dataclass(frozen=True, eq=False)
 class Evaluation:
     """Predictions of a model for a data set, and figures that follow; made by `evaluate`.
-
-    As text, it is the accuracy: ``99.58% (9958/10000)``.
 
     Attributes
     ----------
@@ -70,6 +69,7 @@ class Evaluation:
         return wrong[np.argsort(-self.confidences[wrong], kind="stable")][:most]
 
     def __str__(self) -> str:
+        """Return the accuracy, as in 99.58% (9958/10000)."""
         return f"{100 * self.accuracy:.2f}% ({self.correct}/{self.count})"
 
 
@@ -77,7 +77,7 @@ def evaluate(
     model: TrainedModel | Sequential,
     dataset: Dataset,
     preparation: Preparation | None = None,
-    loss=None,
+    loss: Any = None,
 ) -> Evaluation:
     """Run a model over a data set.
 
@@ -113,7 +113,8 @@ def evaluate(
     array([3422, 9729, 2654])
     """
     if isinstance(model, TrainedModel):
-        model, preparation = model.model, model.preparation
+        preparation = model.preparation
+        model = model.model
     if preparation is None:
         raise TypeError("preparation must be a Preparation for a model without one, got None")
     outputs = compute_outputs(model, preparation, dataset.images)

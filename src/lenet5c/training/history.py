@@ -1,15 +1,22 @@
-"""What a training in a notebook leaves behind: figures by epoch, as rows, columns, text, table or picture."""
+"""The history of a training: figures by epoch as rows, columns, text, table or plot."""
 
 import sys
+from collections.abc import Iterable
 from functools import partial
 from html import escape
 from math import nan
+from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
+from lenet5c._text import table
 from lenet5c.training.metrics import COLUMNS
 from lenet5c.training.selection import best_row
-from lenet5c.training.sparkline import BLOCKS, blocks_for, course, sparkline
+from lenet5c.training.sparkline import BLOCKS, blocks_for, sparkline, summarize
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 HEADINGS = {
     "epoch": "epoch",
@@ -24,27 +31,28 @@ HEADINGS = {
 ENDS = 5  # rows shown of each end of a long history
 
 
-class History(list):
+class History(list[dict[str, Any]]):
     """The rows of a training, one for each finished epoch, as in `Trainer.history`.
 
-    A list of dicts. With the name of a column in brackets, it gives that column as an array: ``history["train_loss"]``.
-    In a notebook it shows as a table.
+    A list of dicts; with the name of a column as the index, that column as an array:
+    ``history["train_loss"]``. A notebook shows it as a table.
 
     Parameters
     ----------
     rows : iterable of dict
     epochs : int, optional
-        How many there are to be; as many as there are rows, if not given.
+        Number of epochs of the whole training; that of `rows` by default.
     done : bool
-        Whether the training is at its end. It may be before all epochs, by `patience`.
+        Whether the training is finished. It may be before all epochs, by `patience`.
     kept_epoch : int, optional
-        The epoch whose weights the model has, if they were chosen; `plot` marks it.
+        The epoch whose weights were kept as the best; `plot` marks it.
 
     Examples
     --------
     >>> from lenet5c.training import History
-    >>> history = History([{"epoch": 1, "lr": 0.01, "train_loss": 0.41, "train_accuracy": 0.881},
-    ...                    {"epoch": 2, "lr": 0.001, "train_loss": 0.09, "train_accuracy": 0.972}], epochs=3, done=False)
+    >>> rows = [{"epoch": 1, "lr": 0.01, "train_loss": 0.41, "train_accuracy": 0.881},
+    ...         {"epoch": 2, "lr": 0.001, "train_loss": 0.09, "train_accuracy": 0.972}]
+    >>> history = History(rows, epochs=3, done=False)
     >>> history["train_loss"], history[-1]["epoch"], history.done
     (array([0.41, 0.09]), 2, False)
     >>> history
@@ -55,47 +63,61 @@ class History(list):
     2 of 3 epochs; the trainer's fit() goes on.
     """
 
-    def __init__(self, rows=(), epochs=None, done=True, kept_epoch=None):
+    def __init__(
+        self,
+        rows: Iterable[dict[str, Any]] = (),
+        epochs: int | None = None,
+        done: bool = True,
+        kept_epoch: int | None = None,
+    ) -> None:
         super().__init__(rows)
         self.epochs = len(self) if epochs is None else epochs
         self.done = done
         self.kept_epoch = kept_epoch
 
-    def __getitem__(self, key):
+    @overload
+    def __getitem__(self, key: str) -> NDArray[Any]: ...
+
+    @overload
+    def __getitem__(self, key: SupportsIndex) -> dict[str, Any]: ...
+
+    @overload
+    def __getitem__(self, key: slice) -> list[dict[str, Any]]: ...
+
+    def __getitem__(self, key: Any) -> Any:
+        """Return a row, rows, or a column by its name; NaN where a row has no figure."""
         if not isinstance(key, str):
             return super().__getitem__(key)
         if not any(key in row for row in self):
             known = ", ".join(self.columns) or "none: no epoch is finished"
-            raise KeyError(f"there is no column {key!r}; there are {known}")
+            raise KeyError(f"key must be a row or one of the columns {known}, got {key!r}")
         values = [row.get(key, nan) for row in self]
-        return np.array(
-            values, None if any(isinstance(value, float) for value in values) else np.int64
-        )
+        return np.array(values, None if any(isinstance(v, float) for v in values) else int)
 
     @property
-    def columns(self):
-        """The names of the columns."""
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns."""
         present = dict.fromkeys(name for row in self for name in row)
         return (
             *(name for name in COLUMNS if name in present),
             *(name for name in present if name not in COLUMNS),
         )
 
-    def to_dict(self):
-        """name -> array of all epochs, as for ``pandas.DataFrame(history.to_dict())``; NaN where a row has no figure."""
+    def to_dict(self) -> dict[str, NDArray[Any]]:
+        """Return the columns by name, as for ``pandas.DataFrame(history.to_dict())``."""
         return {name: self[name] for name in self.columns}
 
     @property
-    def best(self):
-        """The row of the best epoch: the highest validation accuracy, and the lowest loss of several.
+    def best(self) -> dict[str, Any] | None:
+        """Row of the best epoch: the highest validation accuracy, and the lowest loss of several.
 
-        None if there are no validation images: training figures do not tell which epoch was the best.
+        None without a validation set: training figures do not tell which epoch was the best.
         """
         rows = [row for row in self if {"validation_loss", "validation_accuracy"} <= row.keys()]
         return best_row(rows)
 
-    def plot(self):
-        """Loss and accuracy by epoch.
+    def plot(self) -> "Figure":
+        """Draw loss, accuracy and learning rate by epoch.
 
         Returns
         -------
@@ -107,52 +129,51 @@ class History(list):
         MissingExtraError
             matplotlib is not installed.
         """
-        from lenet5c.report.pictures import curves
-        from lenet5c.report.style import png
+        from lenet5c.training.curves import curves
+        from lenet5c.training.plot_style import png
 
         figure = curves(self, kept_epoch=self.kept_epoch)
         # Notebooks know how to show a figure once pyplot is imported, which it need not be.
-        figure._repr_png_ = partial(png, figure)
+        figure._repr_png_ = partial(png, figure)  # type: ignore[attr-defined]
         return figure
 
-    def __repr__(self):
-        shown = self._cells()
-        if not shown:
+    def __repr__(self) -> str:
+        """Return a table, a sparkline of each figure and the position of an unfinished training."""
+        if not (cells := self._cells()):
             return self._state()
-        widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
-        lines = ["  ".join(map(str.rjust, row, widths)).rstrip() for row in shown]
-        return "\n".join(
-            [*lines, course(self, blocks=blocks_for(sys.stdout)), *filter(None, [self._state()])]
-        )
+        lines = summarize(self, blocks=blocks_for(sys.stdout))
+        return "\n".join([table(cells, "r" * len(cells[0])), lines, self._state()]).rstrip("\n")
 
-    def _repr_html_(self):
-        heading, *rows = self._cells() or [()]
-        text = "".join(f"<th>{escape(cell)}</th>" for cell in heading)
-        body = "".join(
-            "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
-        )
-        lines = []
+    def _repr_html_(self) -> str:
+        heading, *rows = self._cells() or [[]]
+        parts = []
+        if rows:
+            head = "".join(f"<th>{escape(cell)}</th>" for cell in heading)
+            cells = ("".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows)
+            body = "".join(f"<tr>{row}</tr>" for row in cells)
+            parts.append(f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
+        lines = ""
         for name, label in HEADINGS.items():
             if name.endswith(("_loss", "_accuracy")) and len(self) > 1 and name in self.columns:
                 line = sparkline(self[name], 40, BLOCKS, logarithmic=name.endswith("_loss"))
-                lines.append(
-                    f"<tr><td style='text-align: left'>{escape(label)}</td><td><code>{line}</code></td></tr>"
+                lines += (
+                    f"<tr><td style='text-align: left'>{escape(label)}</td>"
+                    f"<td><code>{line}</code></td></tr>"
                 )
-        table = (
-            f"<table><thead><tr>{text}</tr></thead><tbody>{body}</tbody></table>" if rows else ""
-        )
-        charts = f"<table><tbody>{''.join(lines)}</tbody></table>" if lines else ""
-        state = self._state()
-        return f"<div>{table}{charts}{f'<p>{escape(state)}</p>' if state else ''}</div>"
+        if lines:
+            parts.append(f"<table><tbody>{lines}</tbody></table>")
+        if state := self._state():
+            parts.append(f"<p>{escape(state)}</p>")
+        return f"<div>{''.join(parts)}</div>"
 
-    def _state(self):
-        """Where an unfinished training stands; nothing of a finished one."""
+    def _state(self) -> str:
+        """Return the position of an unfinished training, nothing of a finished one."""
         if self.done:
             return "" if self else "0 epochs."
         return f"{len(self)} of {self.epochs} epochs; the trainer's fit() goes on."
 
-    def _cells(self):
-        """The rows of the table as text, the heading first; of a long history both ends."""
+    def _cells(self) -> list[list[str]]:
+        """Return the table as text, the heading first; of a long history both ends."""
         names = [name for name in self.columns if name != "step"]
         if not names:
             return []
@@ -162,15 +183,11 @@ class History(list):
         return [[HEADINGS.get(name, name) for name in names], *rows]
 
 
-def _text(name, value):
-    if isinstance(value, float):
-        if name.endswith("accuracy"):
-            return f"{100 * value:.2f}%"
-        return (
-            f"{value:.2e}"
-            if name == "lr"
-            else f"{value:.4f}"
-            if abs(value) < 1e6
-            else f"{value:.4g}"
-        )
-    return "" if value is None else str(value)
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, float):
+        return "" if value is None else str(value)
+    if name.endswith("accuracy"):
+        return f"{value:.2%}"
+    if name == "lr":
+        return f"{value:.2e}"
+    return f"{value:.4f}" if abs(value) < 1e6 else f"{value:.4g}"

@@ -2,6 +2,8 @@
 
 import csv
 import io
+from collections.abc import Sequence
+from typing import Any
 
 COLUMNS = (
     "epoch",
@@ -15,16 +17,17 @@ COLUMNS = (
 )
 
 
-def csv_text(history):
-    """RFC 4180 with line feeds: a header and a row for each epoch, an empty cell where there is no figure.
+def format_csv(history: Sequence[dict[str, Any]]) -> str:
+    """Return a header and a row for each epoch (RFC 4180 with line feeds).
 
-    The columns are always `COLUMNS`, and behind them whatever else rows have. Numbers have the digits that give the
-    same number back.
+    The columns are `COLUMNS`, then whatever else rows have; a cell without a figure is empty.
+    Numbers have the digits that give the same number back.
 
     Examples
     --------
-    >>> from lenet5c.training.metrics import csv_text
-    >>> print(csv_text([{"epoch": 1, "step": 32, "lr": 0.004, "train_loss": 0.1, "train_accuracy": 0.97}]), end="")
+    >>> from lenet5c.training.metrics import format_csv
+    >>> row = {"epoch": 1, "step": 32, "lr": 0.004, "train_loss": 0.1, "train_accuracy": 0.97}
+    >>> print(format_csv([row]), end="")
     epoch,step,lr,train_loss,train_accuracy,validation_loss,validation_accuracy,test_accuracy
     1,32,0.004,0.1,0.97,,,
     """

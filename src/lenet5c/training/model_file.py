@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from lenet5c import _files
 from lenet5c.datasets import Preparation
+from lenet5c.datasets.dataset import READINGS
 from lenet5c.datasets.preparation import MAX_SIDE
-from lenet5c.datasets.source import READINGS
 from lenet5c.errors import RunError
 from lenet5c.nn import LeNet5, LeNet5_1998, Samples, Sequential, softmax
 
@@ -48,6 +48,7 @@ class TrainedModel:
     path: Path | None = None
 
     def __post_init__(self) -> None:
+        """Fill in the usual image shape."""
         if self.image_shape is None:
             self.image_shape = (getattr(self.model, "config", {}).get("in_channels", 1), 28, 28)
 
@@ -149,7 +150,7 @@ def save_model(path: str | os.PathLike[str], trained: TrainedModel) -> None:
         tensors[MEAN_IMAGE] = trained.preparation.mean_image
     metadata = {
         "model": type(trained.model).__name__,
-        "config": trained.model.config,
+        "config": trained.model.config,  # type: ignore[attr-defined]
         "preparation": trained.preparation.to_dict(),
         "class_names": list(trained.class_names),
         "image_shape": list(trained.image_shape),
@@ -161,7 +162,7 @@ def save_model(path: str | os.PathLike[str], trained: TrainedModel) -> None:
 def _read(path: Path) -> TrainedModel:
     tensors, metadata = _files.read_tensors(path, "model")
     try:
-        kind = MODELS[metadata["model"]]
+        kind: Any = MODELS[metadata["model"]]
         config = metadata["config"]
         preparation = Preparation.from_dict(metadata["preparation"], tensors.pop(MEAN_IMAGE, None))
         # Before the model takes memory: the file must hold as many values as it claims.
@@ -196,4 +197,4 @@ def _checked_shape(shape: Any, channels: int) -> tuple[int, int, int]:
         or not all(type(n) is int and 1 <= n <= MAX_SIDE for n in shape)
     ):
         raise ValueError(f"its image_shape must be ({channels}, height, width), got {shape!r}")
-    return tuple(shape)  # type: ignore[return-value]
+    return shape[0], shape[1], shape[2]

@@ -1,19 +1,23 @@
-"""What a person sees while a model trains."""
+"""The progress of a training: a bar, and a line for each epoch."""
 
 import sys
 import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from tqdm import tqdm
 
 from lenet5c._text import is_terminal
-from lenet5c.commands.cli import say
-from lenet5c.training.sparkline import blocks_for, course_for, sparkline
+from lenet5c.training.sparkline import blocks_for, sparkline, summarize_for
 
-LATEST = 12  # epochs that the bar has a sparkline of
+if TYPE_CHECKING:
+    from lenet5c.training.trainer import Trainer
+
+LATEST = 12  # epochs in the bar's sparkline
 
 
 class Progress:
-    """A bar on a terminal or in a notebook, a line for each epoch everywhere; nothing when quiet. Logs stay free of bars.
+    """A bar on a terminal or in a notebook, a line for each epoch everywhere; nothing when quiet.
 
     Parameters
     ----------
@@ -21,19 +25,26 @@ class Progress:
     quiet : bool
     notebook : bool
         Whether this is a notebook's kernel: its output takes a bar, though it is no terminal.
+    write : callable
+        Writes a line to standard output.
     """
 
-    def __init__(self, trainer, quiet, notebook=False):
-        self.quiet = quiet
+    def __init__(
+        self,
+        trainer: "Trainer",
+        quiet: bool,
+        notebook: bool = False,
+        write: Callable[[str], object] = print,
+    ) -> None:
+        self.quiet, self.write = quiet, write
         self.epochs = trainer.epochs
         samples = len(trainer.train_set)
-        done = trainer.epoch * samples + min(trainer.step * trainer.batch_size, samples)
-        kind = notebook_bar() if notebook else tqdm
-        # A notebook shows what is written to two streams in turns in blocks of two colours.
+        kind = _notebook_bar() if notebook else tqdm
+        # A notebook shows what is written to two streams in turns in blocks of two colors.
         file = sys.stdout if notebook else sys.stderr
         self.bar = kind(
             total=trainer.epochs * samples,
-            initial=done,
+            initial=trainer.epoch * samples + min(trainer.step * trainer.batch_size, samples),
             unit="img",
             unit_scale=True,
             leave=kind is not tqdm,
@@ -45,26 +56,27 @@ class Progress:
         self.blocks = blocks_for(file)
         self.heading_due = True
 
-    def step(self, trainer, samples):
-        if not self.bar.disable:
-            seen = min(trainer.step * trainer.batch_size, len(trainer.train_set))
-            losses = [row["train_loss"] for row in trainer.history[-LATEST:]]
-            line = (
-                f" {sparkline(losses, blocks=self.blocks, logarithmic=True)}"
-                if len(losses) > 1
-                else ""
-            )
-            self.bar.set_description(f"epoch {trainer.epoch + 1}/{trainer.epochs}", refresh=False)
-            self.bar.set_postfix_str(
-                f"loss {trainer.loss_sum / seen:.4f}{line}, accuracy {100 * trainer.correct / seen:.2f}%",
-                refresh=False,
-            )
-            self.bar.update(samples)
+    def step(self, trainer: "Trainer", samples: int) -> None:
+        """Show a stretch of steps."""
+        if self.bar.disable:
+            return
+        seen = min(trainer.step * trainer.batch_size, len(trainer.train_set))
+        losses = [row["train_loss"] for row in trainer.history[-LATEST:]]
+        line = sparkline(losses, blocks=self.blocks, logarithmic=True) if len(losses) > 1 else ""
+        self.bar.set_description(f"epoch {trainer.epoch + 1}/{trainer.epochs}", refresh=False)
+        self.bar.set_postfix_str(
+            f"loss {trainer.loss_sum / seen:.4f}{line and ' ' + line}, "
+            f"accuracy {100 * trainer.correct / seen:.2f}%",
+            refresh=False,
+        )
+        self.bar.update(samples)
 
-    def epoch(self, row, seconds):
+    def epoch(self, row: dict[str, Any], seconds: float) -> None:
+        """Show a finished epoch."""
         if self.heading_due:
             self.line(
-                "epoch   learning rate   train loss   train acc.   valid. loss   valid. acc.   seconds"
+                "epoch   learning rate   train loss   train acc.   valid. loss   valid. acc."
+                "   seconds"
             )
             self.heading_due = False
         validation = " " * 26
@@ -75,30 +87,39 @@ class Progress:
             f"{100 * row['train_accuracy']:12.2f}%{validation}{seconds:10.2f}"
         )
 
-    def course(self, history):
-        """How loss and accuracy went, once the run is over."""
-        if history and not self.quiet:
-            self.line(course_for(history))
+    def finish(self, trainer: "Trainer") -> None:
+        """Tell of an early end and of the epoch whose weights are kept, once the run is done."""
+        if trainer.epoch < trainer.epochs:
+            self.line(f"No better epoch in {trainer.patience}: the training ends here.")
+        if trainer.keep == "best" and trainer.kept_row:
+            self.line(f"The weights are those of epoch {trainer.kept_row['epoch']}.")
 
-    def line(self, text):
+    def course(self, history: list[dict[str, Any]]) -> None:
+        """Show loss and accuracy of all epochs as sparklines."""
+        if history and not self.quiet:
+            self.line(summarize_for(history))
+
+    def line(self, text: str) -> None:
+        """Write a line above the bar."""
         if not self.quiet:
             with self.bar.external_write_mode(file=sys.stdout):
-                say(text)
+                self.write(text)
 
-    def close(self):
+    def close(self) -> None:
+        """Remove the bar."""
         self.bar.close()
 
 
-def in_notebook():
-    """Whether this is the kernel of a notebook."""
+def in_notebook() -> bool:
+    """Return whether this is the kernel of a notebook."""
     if "IPython" not in sys.modules:
         return False
     shell = sys.modules["IPython"].get_ipython()
     return "IPKernelApp" in getattr(shell, "config", {})
 
 
-def notebook_bar():
-    """tqdm's widget if ipywidgets is there, else its bar of text."""
+def _notebook_bar() -> type[tqdm]:
+    """Return tqdm's widget if ipywidgets is there, else its bar of text."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that it is so, or that ipywidgets is missing
         from tqdm.autonotebook import tqdm as bar

@@ -1,30 +1,36 @@
-"""Which epoch of a run was the best, by its history alone."""
+"""The choice of the best epoch of a run, by its history alone."""
+
+from collections.abc import Iterable
+from typing import Any
+
+Row = dict[str, Any]
 
 
-def best_row(history):
-    """The row of the epoch with the highest validation accuracy, of several the lowest loss, of several the first.
+def best_row(history: Iterable[Row]) -> Row | None:
+    """Return the row of highest validation accuracy, then lowest loss, then earliest epoch.
 
     Examples
     --------
     >>> from lenet5c.training.selection import best_row
-    >>> losses, accuracies = (0.3, 0.1, 0.2), (0.95, 0.97, 0.97)
-    >>> rows = [{"validation_loss": a, "validation_accuracy": b} for a, b in zip(losses, accuracies)]
-    >>> best_row(rows)
+    >>> figures = [(0.3, 0.95), (0.1, 0.97), (0.2, 0.97)]
+    >>> best_row([{"validation_loss": a, "validation_accuracy": b} for a, b in figures])
     {'validation_loss': 0.1, 'validation_accuracy': 0.97}
     """
     best = None
     for row in history:
-        if best is None or is_better(row, best):
+        if best is None or _is_better(row, best):
             best = row
     return best
 
 
-def is_better(row, than):
+def epochs_since_best(history: list[Row]) -> int:
+    """Return the number of epochs after the best one."""
+    best = best_row(history)
+    return 0 if best is None else len(history) - 1 - history.index(best)
+
+
+def _is_better(row: Row, than: Row) -> bool:
+    # Not one comparison of pairs: a loss may be NaN.
     if row["validation_accuracy"] != than["validation_accuracy"]:
-        return row["validation_accuracy"] > than["validation_accuracy"]
-    return row["validation_loss"] < than["validation_loss"]
-
-
-def epochs_since_best(history):
-    """How many epochs have passed without a better one."""
-    return len(history) - 1 - history.index(best_row(history)) if history else 0
+        return bool(row["validation_accuracy"] > than["validation_accuracy"])
+    return bool(row["validation_loss"] < than["validation_loss"])

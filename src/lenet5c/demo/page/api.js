@@ -14,21 +14,16 @@ async function post(path, request) {
     throw new Error("The demo does not answer. Is it still running in its terminal?");
   }
   if (reply.ok) return reply;
-  let why = reply.statusText;
-  try {
-    why = (await reply.json()).error;
-  } catch {
-    // The status has to do.
-  }
-  throw new Error(why);
+  const { error } = await reply.json().catch(() => ({ error: reply.statusText }));
+  throw new Error(error);
 }
 
-// What a path answers, as an object.
+// Returns the answer of a path as an object.
 export async function ask(path, request = {}) {
   return (await post(path, request)).json();
 }
 
-// What a path answers, as facts and the bytes behind them.
+// Returns the answer of a path as facts and the bytes after them.
 export async function askBytes(path, request) {
   const buffer = await (await post(path, request)).arrayBuffer();
   const length = new DataView(buffer).getUint32(0, true);
@@ -36,28 +31,24 @@ export async function askBytes(path, request) {
   return { facts, buffer, start: 4 + length };
 }
 
-// Asks for the newest state alone: one request under way, and one waiting that newer ones replace.
+// Asks for the newest state only: one request under way, and one waiting that newer ones replace.
 export class Latest {
+  #busy = false;
+  #next = null;
+
   constructor(send, receive, fail) {
-    Object.assign(this, { send, receive, fail, busy: false, next: null });
+    Object.assign(this, { send, receive, fail });
   }
 
-  push(request) {
-    this.next = request;
-    if (!this.busy) this.#run();
-  }
-
-  async #run() {
-    this.busy = true;
-    while (this.next) {
-      const request = this.next;
-      this.next = null;
-      try {
-        this.receive(await this.send(request), request);
-      } catch (error) {
-        this.fail(error);
-      }
+  async push(request) {
+    this.#next = request;
+    if (this.#busy) return;
+    this.#busy = true;
+    while (this.#next) {
+      const request = this.#next;
+      this.#next = null;
+      await this.send(request).then((answer) => this.receive(answer, request)).catch(this.fail);
     }
-    this.busy = false;
+    this.#busy = false;
   }
 }

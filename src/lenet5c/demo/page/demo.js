@@ -1,49 +1,50 @@
-// The page: what is drawn or moved is sent to the net at once, and its answer painted.
+// The page: each change of drawing or sliders is sent to the net at once, and its answer painted.
 
 import { ask, askBytes, Latest } from "/api.js";
+import { find } from "/dom.js";
 import { Pad } from "/pad.js";
 import { View } from "/show.js";
 import { Sliders } from "/sliders.js";
 import { Teacher } from "/teach.js";
 
-const find = (selector) => document.querySelector(selector);
-const THEMES = { auto: ["auto", "as the system has them"], light: ["light", "light"], dark: ["dark", "dark"] };
+const THEMES = ["auto", "light", "dark"];
 const KEPT_LATENCIES = 500;
 
 // For tests, and for the curious: milliseconds from an event to its painted answer.
-const latencies = [];
-window.lenet5cDemo = { latencies, answers: 0 };
+const state = (window.lenet5cDemo = { latencies: [], answers: 0, ready: false });
 
-let pad, view, sliders, teacher, test = null, savedAs = null, painted = null;
+let pad, view, sliders, teacher;
+let test = null; // the test digit that is shown
+let savedAs = null; // the label of the drawing, if it was saved
+let newest = null; // the answer that the next frame paints
 
 function fail(error) {
-  const fault = find("#fault");
-  fault.hidden = error === null;
-  fault.textContent = error === null ? "" : error.message;
+  find("#fault").hidden = error === null;
+  find("#fault").textContent = error?.message ?? "";
 }
 
 const latest = new Latest(
   ({ request }) => askBytes("/answer", request),
-  (answer, { time, test }) => {
+  (answer, asked) => {
     fail(null);
-    // In the next frame; of two answers in one frame the newer one.
-    if (painted === null) requestAnimationFrame(paint);
-    painted = { answer, time, test };
+    // Of two answers in one frame the newer one.
+    if (newest === null) requestAnimationFrame(paint);
+    newest = { answer, ...asked };
   },
   fail,
 );
 
 function paint() {
-  const { answer, time, test } = painted;
-  painted = null;
+  const { answer, time, test: asked } = newest;
+  newest = null;
   if (answer.facts.blank) {
     view.blank();
   } else {
-    const picture = view.paint(answer, test?.label);
+    const picture = view.paint(answer, asked?.label);
     // The drawing may have gone on since.
-    if (test && test === shownTest()) pad.show(picture);
+    if (asked && asked === test) pad.show(picture);
   }
-  window.lenet5cDemo.answers++;
+  state.answers++;
   // Of the messages after a frame, the first comes when it has been painted.
   const { port1, port2 } = new MessageChannel();
   port1.onmessage = () => {
@@ -54,66 +55,51 @@ function paint() {
 }
 
 function measure(milliseconds) {
-  latencies.push(milliseconds);
-  if (latencies.length > KEPT_LATENCIES) latencies.shift();
-  const sorted = latencies.slice(-100).sort((a, b) => a - b);
-  const at = (share) => sorted[Math.min(Math.floor(share * sorted.length), sorted.length - 1)].toFixed(0);
-  find("#latency").textContent = `${milliseconds.toFixed(0)} ms; median ${at(0.5)}, 95 % within ${at(0.95)} of the last ${sorted.length}`;
+  state.latencies.push(milliseconds);
+  state.latencies.splice(0, state.latencies.length - KEPT_LATENCIES);
+  const sorted = state.latencies.slice(-100).sort((a, b) => a - b), count = sorted.length;
+  const at = (share) => sorted[Math.min(Math.floor(share * count), count - 1)].toFixed(0);
+  find("#latency").textContent =
+    `${milliseconds.toFixed(0)} ms; median ${at(0.5)}, 95 % within ${at(0.95)} of the last ${count}`;
 }
 
-function shownTest() {
-  return test;
-}
-
-function send(time) {
-  const drawn = !pad.empty;
-  find("#invite").hidden = drawn || test !== null;
-  find("#undo").disabled = find("#clear").disabled = !drawn && test === null;
-  const request = { transform: sliders.values, ...(test ? { test: test.test } : { strokes: pad.vectors }) };
-  latest.push({ request, time, test });
-}
-
-function drawingChanged(time) {
-  test = null;
-  savedAs = null;
-  send(time);
+function send(time = performance.now()) {
+  const blank = pad.empty && test === null;
+  find("#invite").hidden = !blank;
+  find("#undo").disabled = find("#clear").disabled = blank;
+  const what = test ? { test: test.test } : { strokes: pad.strokes };
+  latest.push({ request: { transform: sliders.values, ...what }, time, test });
 }
 
 async function showTest(wrong) {
   try {
-    const chosen = await ask("/digit", { wrong });
-    test = chosen;
-    savedAs = null;
-    find("#pad-state").textContent =
-      `Test image ${chosen.test}, labelled ${view.model.classes[chosen.label]}` + (wrong ? `; one of ${chosen.choice} it misreads` : "");
-    send(performance.now());
+    const shown = await ask("/test_digit", { wrong });
+    [test, savedAs] = [shown, null];
+    const among = wrong ? `; one of ${shown.among} that are misclassified` : "";
+    find("#pad-state").textContent = `Test image ${shown.test}, true label ${view.model.classes[shown.label]}${among}`;
+    send();
   } catch (error) {
     fail(error);
   }
 }
 
-// What is to be saved as a sample, or an error that says why not.
+// Returns what is to be saved as a sample, or throws why it cannot be.
 function drawing() {
   if (test) throw new Error("A test image is not saved: it is there to measure, not to learn from. Draw a digit.");
   if (pad.empty) throw new Error("There is nothing to save: draw a digit first.");
   if (savedAs !== null) throw new Error(`This drawing is saved as ${view.model.classes[savedAs]}: delete that sample, or draw another.`);
-  return { strokes: pad.vectors, transform: sliders.values };
+  return { strokes: pad.strokes, transform: sliders.values };
 }
 
 function saved(label) {
   savedAs = label;
-  pad.fresh = true; // the next stroke begins a new drawing
+  pad.fresh = true;
   find("#pad-state").textContent = `Saved as ${view.model.classes[label]}. Draw the next one.`;
 }
 
 function setTheme(theme) {
-  const [text, what] = THEMES[theme];
-  const button = find("#theme");
-  if (theme === "auto") delete document.documentElement.dataset.theme;
-  else document.documentElement.dataset.theme = theme;
-  button.textContent = `Colours: ${text}`;
-  button.setAttribute("aria-label", `Colours: ${what}`);
-  button.dataset.theme = theme;
+  document.documentElement.dataset.theme = theme;
+  find("#theme").textContent = `Colors: ${theme}`;
   remember("theme", theme);
   pad?.paint();
 }
@@ -127,7 +113,7 @@ function remember(name, value) {
   }
 }
 
-function remembered(name) {
+function recall(name) {
   try {
     return localStorage.getItem(`lenet5c-${name}`);
   } catch {
@@ -135,48 +121,55 @@ function remembered(name) {
   }
 }
 
+const KEYS = {
+  t: () => showTest(false), w: () => showTest(true), a: () => sliders.toggleSweep(), r: () => sliders.reset(),
+};
+
 function onKey(event) {
-  if (event.ctrlKey && event.key.toLowerCase() === "z" && !(event.target instanceof HTMLInputElement)) {
+  const key = event.key.toLowerCase(), label = view.model.classes.indexOf(event.key);
+  if (event.ctrlKey && key === "z" && !(event.target instanceof HTMLInputElement)) {
     pad.undo(event.timeStamp);
     event.preventDefault();
     return;
   }
   const typing = event.target.matches?.("input[type=number], select, textarea");
   if (!find("#shortcuts").checked || event.ctrlKey || event.altKey || event.metaKey || event.repeat || typing) return;
-  const label = view.model.classes.indexOf(event.key);
-  const actions = { t: () => showTest(false), w: () => showTest(true), a: () => sliders.toggleSweep(), r: () => sliders.reset() };
-  if (/^\d$/.test(event.key) && label >= 0) teacher.save(label);
-  else if (event.key.toLowerCase() in actions) actions[event.key.toLowerCase()]();
+  if (/^\d$/.test(key) && label >= 0) teacher.save(label);
+  else if (Object.hasOwn(KEYS, key)) KEYS[key]();
 }
 
 async function start() {
-  setTheme(remembered("theme") in THEMES ? remembered("theme") : "auto");
-  find("#theme").addEventListener("click", () => {
-    const names = Object.keys(THEMES);
-    setTheme(names[(names.indexOf(find("#theme").dataset.theme) + 1) % names.length]);
+  const theme = recall("theme");
+  setTheme(THEMES.includes(theme) ? theme : "auto");
+  const on = (selector, name, action) => find(selector).addEventListener(name, action);
+  on("#theme", "click", () => {
+    const now = THEMES.indexOf(document.documentElement.dataset.theme);
+    setTheme(THEMES[(now + 1) % THEMES.length]);
   });
   const model = await ask("/model");
   find("#model").textContent = `${model.name}: ${model.parameters.toLocaleString("en")} parameters`;
   view = new View(model);
-  pad = new Pad(find("#pad"), drawingChanged, (text) => { find("#pad-state").textContent = text; });
+  const drawn = (time) => {
+    test = savedAs = null;
+    send(time);
+  };
+  pad = new Pad(find("#pad"), drawn, (text) => { find("#pad-state").textContent = text; });
   sliders = new Sliders(model.ranges, (time) => {
     pad.setWidth(sliders.values.width);
     if (test || !pad.empty) send(time);
   });
-  teacher = new Teacher(model, { drawing, saved, changed: () => send(performance.now()), fail });
-  find("#undo").addEventListener("click", (event) => pad.undo(event.timeStamp));
-  find("#clear").addEventListener("click", (event) => pad.clear(event.timeStamp));
+  teacher = new Teacher(model, { drawing, saved, changed: send, fail });
+  on("#undo", "click", (event) => pad.undo(event.timeStamp));
+  on("#clear", "click", (event) => pad.clear(event.timeStamp));
   for (const [id, wrong] of [["#random", false], ["#wrong", true]]) {
-    find(id).disabled = model.tests.count === 0;
-    find(id).title = model.tests.why ?? "";
-    find(id).addEventListener("click", () => showTest(wrong));
+    Object.assign(find(id), { disabled: model.tests.count === 0, title: model.tests.why ?? "" });
+    on(id, "click", () => showTest(wrong));
   }
-  const shortcuts = find("#shortcuts");
-  shortcuts.checked = remembered("shortcuts") !== "off";
-  shortcuts.addEventListener("change", () => remember("shortcuts", shortcuts.checked ? "on" : "off"));
+  find("#shortcuts").checked = recall("shortcuts") !== "off";
+  on("#shortcuts", "change", () => remember("shortcuts", find("#shortcuts").checked ? "on" : "off"));
   document.addEventListener("keydown", onKey);
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => pad.paint());
-  window.lenet5cDemo.ready = true;
+  state.ready = true;
 }
 
 start().catch(fail);

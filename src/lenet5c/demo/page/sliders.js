@@ -1,95 +1,86 @@
 // The sliders, and their sweep.
 
-const ROWS = [
-  ["width", "Pen width", 0.1, (value) => `${value.toFixed(1)} px`],
-  ["shift_x", "Shift right", 0.5, (value) => `${signed(value)} px`],
-  ["shift_y", "Shift down", 0.5, (value) => `${signed(value)} px`],
-  ["rotation", "Rotation", 1, (value) => `${signed(value)}°`],
-  ["scale", "Size", 0.01, (value) => `${Math.round(100 * value)} %`],
-  ["noise", "Noise", 0.01, (value) => `${Math.round(100 * value)} %`],
-];
-// What the sweep does: how far to either side, and how many seconds a turn takes.
+import { find, make } from "/dom.js";
+
+const signed = (value) => `${value > 0 ? "+" : value < 0 ? "−" : ""}${Math.abs(value)}`;
+const percent = (value) => `${Math.round(100 * value)} %`;
+
+// Title, step and text of each slider.
+const ROWS = {
+  width: ["Pen width", 0.1, (value) => `${value.toFixed(1)} px`],
+  shift_x: ["Shift right", 0.5, (value) => `${signed(value)} px`],
+  shift_y: ["Shift down", 0.5, (value) => `${signed(value)} px`],
+  rotation: ["Rotation", 1, (value) => `${signed(value)}°`],
+  scale: ["Size", 0.01, percent],
+  noise: ["Noise", 0.01, percent],
+};
+// The sweep: how far to either side, and how many seconds a turn takes.
 const SWEEP = { shift_x: [4, 5.3], shift_y: [3, 7.1], rotation: [25, 11], scale: [0.22, 8.3] };
 
-function signed(value) {
-  return `${value > 0 ? "+" : value < 0 ? "−" : ""}${Math.abs(value)}`;
-}
-
 export class Sliders {
+  #inputs = {};
+  #frame = null;
+
+  // `ranges` has the lowest, the highest and the default value of each.
   constructor(ranges, changed) {
-    Object.assign(this, { ranges, changed, rows: {}, frame: null });
-    for (const [name, label, step, text] of ROWS) this.#addRow(name, label, step, text);
-    this.button = document.querySelector("#animate");
-    this.button.addEventListener("click", () => this.toggleSweep());
-    document.querySelector("#reset").addEventListener("click", () => this.reset());
+    Object.assign(this, { changed });
+    this.defaults = Object.fromEntries(Object.entries(ranges).map(([name, range]) => [name, range[2]]));
+    for (const name of Object.keys(ROWS)) this.#addRow(name, ...ranges[name]);
+    find("#animate").addEventListener("click", () => this.toggleSweep());
+    find("#reset").addEventListener("click", () => this.reset());
   }
 
-  #addRow(name, label, step, text) {
-    const row = document.createElement("label"), input = document.createElement("input");
-    const title = document.createElement("span"), output = document.createElement("output");
-    const [min, max, value] = this.ranges[name];
-    title.textContent = label;
-    output.setAttribute("aria-live", "off"); // the slider says its value itself
-    input.type = "range";
-    Object.assign(input, { name, min, max, step, value, id: `slider-${name}` });
-    row.htmlFor = input.id; // else it would be the label of the output
-    input.addEventListener("input", (event) => {
-      this.#label(name);
-      this.changed(event.timeStamp);
-    });
-    // A double click brings one slider back.
+  #addRow(name, min, max, value) {
+    const [title, step] = ROWS[name], id = `slider-${name}`;
+    const input = make("input", { type: "range", id, name, min, max, step, value });
+    // The slider says its value itself; and the row would else be the label of the output.
+    const output = make("output", { ariaLive: "off" });
+    find("#sliders").append(make("label", { htmlFor: id }, make("span", {}, title), output, input));
+    this.#inputs[name] = input;
+    input.addEventListener("input", (event) => this.set({ [name]: input.value }, event.timeStamp));
     input.addEventListener("dblclick", (event) => this.set({ [name]: value }, event.timeStamp));
-    row.append(title, output, input);
-    document.querySelector("#sliders").append(row);
-    this.rows[name] = { input, output, text, row };
-    this.#label(name);
+    this.#show(name);
   }
 
-  #label(name) {
-    const { input, output, text, row } = this.rows[name];
-    output.textContent = text(Number(input.value));
-    input.setAttribute("aria-valuetext", output.textContent);
-    row.classList.toggle("moved", Number(input.value) !== this.ranges[name][2]);
+  #show(name) {
+    const input = this.#inputs[name], value = Number(input.value), text = ROWS[name][2](value);
+    input.previousSibling.textContent = input.ariaValueText = text;
+    input.parentElement.classList.toggle("moved", value !== this.defaults[name]);
   }
 
   get values() {
-    return Object.fromEntries(ROWS.map(([name]) => [name, Number(this.rows[name].input.value)]));
+    return Object.fromEntries(Object.entries(this.#inputs).map(([name, input]) => [name, Number(input.value)]));
   }
 
   set(values, time = performance.now()) {
     for (const [name, value] of Object.entries(values)) {
-      this.rows[name].input.value = value;
-      this.#label(name);
+      this.#inputs[name].value = value;
+      this.#show(name);
     }
     this.changed(time);
   }
 
   reset() {
     this.#stop();
-    this.set(Object.fromEntries(ROWS.map(([name]) => [name, this.ranges[name][2]])));
+    this.set(this.defaults);
   }
 
   toggleSweep() {
-    if (this.frame !== null) {
-      this.#stop();
-      return;
-    }
-    this.button.setAttribute("aria-pressed", "true");
+    if (this.#frame !== null) return this.#stop();
+    find("#animate").ariaPressed = "true";
     const start = performance.now();
     const sweep = (now) => {
-      const values = {};
-      for (const [name, [reach, seconds]] of Object.entries(SWEEP)) {
-        values[name] = this.ranges[name][2] + reach * Math.sin((2 * Math.PI * (now - start)) / 1000 / seconds);
-      }
-      this.set(values, now);
-      this.frame = requestAnimationFrame(sweep);
+      this.#frame = requestAnimationFrame(sweep);
+      const at = ([name, [reach, seconds]]) =>
+        [name, this.defaults[name] + reach * Math.sin((2 * Math.PI * (now - start)) / 1000 / seconds)];
+      this.set(Object.fromEntries(Object.entries(SWEEP).map(at)), now);
     };
-    this.frame = requestAnimationFrame(sweep);
+    this.#frame = requestAnimationFrame(sweep);
   }
 
   #stop() {
-    cancelAnimationFrame(this.frame);
-    this.frame = null;
-    this.button.setAttribute("aria-pressed", "false");
+    cancelAnimationFrame(this.#frame);
+    this.#frame = null;
+    find("#animate").ariaPressed = "false";
   }
 }

@@ -6,7 +6,7 @@ Nothing here depends on the layers above. A parameter is named by its offset in 
 from __future__ import annotations
 
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from math import prod
 from typing import ClassVar
@@ -29,7 +29,7 @@ class Op:
     Lowering sets the shapes, and x and y: their places in the arena, in floats.
     """
 
-    kind: ClassVar[str]
+    kind = ""
     in_shape: Shape = field(init=False, default=())
     out_shape: Shape = field(init=False, default=())
     x: int = field(init=False, default=0)
@@ -91,7 +91,7 @@ class Flatten(Op):
 class Activation(Op):
     """An elementwise function of ops/activation.pxi, named there, with its constants."""
 
-    kind: str
+    kind: str = ""
     constants: tuple[float, ...] = ()
 
     def lower(self, shape: Shape) -> tuple[list[Op], Shape]:
@@ -103,7 +103,7 @@ class Activation(Op):
 class Pad2d(Op):
     """Zeros around each plane."""
 
-    kind: ClassVar[str] = "pad2d"
+    kind = "pad2d"
     padding: Pair
 
 
@@ -129,7 +129,7 @@ class Pool2d(Op):
 class MaxPool2d(Pool2d):
     """The largest value of each window."""
 
-    kind: ClassVar[str] = "max_pool2d"
+    kind = "max_pool2d"
 
     @property
     def halves(self) -> bool:
@@ -142,7 +142,7 @@ class MaxPool2d(Pool2d):
 class AvgPool2d(Pool2d):
     """The mean of each window, padding counted or not."""
 
-    kind: ClassVar[str] = "avg_pool2d"
+    kind = "avg_pool2d"
     count_include_pad: bool = True
 
 
@@ -150,7 +150,7 @@ class AvgPool2d(Pool2d):
 class Rbf(Op):
     """Squared distances from codes (classes, features), an array that keeps its place."""
 
-    kind: ClassVar[str] = "rbf"
+    kind = "rbf"
     codes: NDArray[np.float32]
 
     def lower(self, shape: Shape) -> tuple[list[Op], Shape]:
@@ -159,7 +159,13 @@ class Rbf(Op):
 
 @dataclass
 class Weighted(Op):
-    """An op with parameters: `filter_size` weights for each output, and perhaps a bias."""
+    """An op with parameters: `filter_size` weights for each output, and perhaps a bias.
+
+    weight and bias are their offsets in the parameter vector.
+    """
+
+    weight: int
+    bias: int | None
 
     @property
     def filter_size(self) -> int:
@@ -185,10 +191,8 @@ class Weighted(Op):
 class Linear(Weighted):
     """y = weight x + bias; with `relu` rectified, with `mask` its gradient masked by that."""
 
-    kind: ClassVar[str] = "linear"
+    kind = "linear"
     out_features: int
-    weight: int
-    bias: int | None = None
     relu: bool = field(init=False, default=False)
     mask: bool = field(init=False, default=False)
 
@@ -229,10 +233,8 @@ class Summed(Weighted):
 class Subsample2d(Summed):
     """The sum of each window, times the channel's weight, plus its bias."""
 
-    kind: ClassVar[str] = "subsample2d"
+    kind = "subsample2d"
     kernel_size: Pair
-    weight: int
-    bias: int
     filter_size: ClassVar[int] = 1
 
     def lower(self, shape: Shape) -> tuple[list[Op], Shape]:
@@ -257,11 +259,9 @@ class Conv2d(Summed):
     2 x 2 windows into it, whose argmax indices then lie at `argmax`.
     """
 
-    kind: ClassVar[str] = "conv2d"
+    kind = "conv2d"
     out_channels: int
     kernel_size: Pair
-    weight: int
-    bias: int | None = None
     stride: Pair = (1, 1)
     padding: Pair = (0, 0)
     dilation: Pair = (1, 1)
@@ -285,10 +285,9 @@ class Conv2d(Summed):
             shape = padded
         if self.kernel_size == shape[1:] and self.groups == 1 and self.connections is None:
             # One filter position: a fully connected layer, whose gradient has a better way.
-            linear, _ = Linear(self.out_channels, self.weight, self.bias).lower(shape)
+            linear, _ = Linear(self.weight, self.bias, self.out_channels).lower(shape)
             return ops + linear, out_shape
-        op = self.shaped(shape, out_shape)
-        op.padding = (0, 0)
+        op = replace(self, padding=(0, 0)).shaped(shape, out_shape)
         return [*ops, op], out_shape
 
     @property
@@ -310,7 +309,8 @@ class Conv2d(Summed):
         if self.connections is None:
             return super().sum_ranges
         # A record has all filters; those that are neighbors among the connections make one range.
-        ranges, size = [], prod(self.kernel_size)
+        ranges: list[tuple[int, int, int]] = []
+        size = prod(self.kernel_size)
         for run in np.split(self.connections, np.flatnonzero(np.diff(self.connections) != 1) + 1):
             start = ranges[-1][1] if ranges else self.weight
             ranges.append((start, start + len(run) * size, self.dweight + int(run[0]) * size))

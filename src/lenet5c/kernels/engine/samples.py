@@ -62,10 +62,11 @@ class Samples:
             raise TypeError(
                 f"samples must be an array (N, ...) of float32, or of uint8 with an offset, got {found}"
             )
-        if images.dtype == np.uint8 and np.size(offset) != np.prod(images.shape[1:]):
+        size = 0 if offset is None else np.size(offset)
+        if images.dtype == np.uint8 and size != np.prod(images.shape[1:]):
             raise ValueError(
                 f"offset must have a value for each pixel, {images.shape[1:]}, for samples of "
-                f"uint8, got {np.shape(offset)}"
+                f"uint8, got {None if offset is None else np.shape(offset)}"
             )
         if index is not None:
             index = np.asarray(index)
@@ -100,7 +101,7 @@ class Samples:
             )
 
     @classmethod
-    def of(cls, samples: Samples | NDArray[Any]) -> Samples:
+    def of(cls, samples: Any) -> Samples:
         """Return the argument, an array as samples that are taken as they are."""
         return samples if isinstance(samples, cls) else cls(samples)
 
@@ -128,7 +129,7 @@ class Samples:
             batch = self.distortion(self.images, self.index)
         else:
             batch = self.images if self.index is None else self.images[self.index]
-        if self.images.dtype == np.uint8:
+        if self.offset is not None and self.images.dtype == np.uint8:
             batch = batch.astype(np.float32) * np.float32(self.scale)
             batch = batch + self.offset.reshape(self.shape)
         return batch

@@ -6,7 +6,7 @@ from libc.string cimport memset
 
 from lenet5c.kernels.engine._workspace cimport Workspace
 from lenet5c.kernels.simd.tiles cimport (
-    Distort, TileKernels, distort_floats, sample_key, useful_threads)
+    Distort, TileKernels, round_up, sample_key, useful_threads)
 
 cdef enum:
     PIXEL_WORK = 100       # elementary operations that a pixel takes, roughly
@@ -64,7 +64,7 @@ cdef class Warp:
             return
         first, to = &images[0, 0, 0, 0], &out[0, 0, 0, 0]
         threads = useful_threads(<double>PIXEL_WORK * count * size, num_threads, count)
-        stride = (distort_floats(&d) + 15) // 16 * 16
+        stride = round_up(kernels.distort_floats(&d))
         space = Workspace(threads * stride)
         for i in prange(count, schedule="dynamic", chunksize=16, num_threads=threads, nogil=True):
             kernels.distort_sample(&d, first + index[i] * size, sample_key(stream, index[i]),

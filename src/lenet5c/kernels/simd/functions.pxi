@@ -2,7 +2,7 @@
 
 cdef inline v16 load_some(const float* a, Py_ssize_t count) noexcept nogil:
     """The first `count` of 16 floats, and zeros."""
-    cdef float whole[16]
+    cdef float whole[LANES]
     memset(whole, 0, sizeof(whole))
     memcpy(whole, a, count * sizeof(float))
     return v16_load(whole)
@@ -10,7 +10,7 @@ cdef inline v16 load_some(const float* a, Py_ssize_t count) noexcept nogil:
 
 cdef inline void store_some(float* to, Py_ssize_t count, v16 a) noexcept nogil:
     """The first `count` of 16 floats."""
-    cdef float whole[16]
+    cdef float whole[LANES]
     v16_store(whole, a)
     memcpy(to, whole, count * sizeof(float))
 

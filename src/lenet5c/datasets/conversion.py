@@ -1,0 +1,77 @@
+"""Pictures as images of a data set: channels, gray levels and size."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lenet5c.datasets.dataset import DatasetError
+from lenet5c.datasets.resampling import resize
+
+
+def to_image(picture: NDArray[np.uint8], image_shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """Convert a picture to a number of channels, a height and a width.
+
+    Nothing is cropped or framed: a picture of other proportions is stretched, by `resize`. A
+    picture that has the size already keeps its pixels.
+
+    The picture is (h, w), (h, w, 1) or (h, w, 3): gray, or red, green and blue. Colors become gray
+    by the weights of ITU-R 601; gray becomes three equal channels. A DatasetError says that
+    `image_shape`, (C, H, W), has neither 1 nor 3 channels.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet5c.datasets.conversion import to_image
+    >>> to_image(np.array([[0, 80]], np.uint8), (1, 1, 4))
+    array([[[ 0, 20, 60, 80]]], dtype=uint8)
+    >>> to_image(np.array([[[255, 0, 0]]], np.uint8), (1, 1, 1))
+    array([[[76]]], dtype=uint8)
+    """
+    channels, height, width = image_shape
+    return resize(to_channels(picture, channels), (height, width))
+
+
+def to_channels(picture: Any, channels: int) -> NDArray[np.uint8]:
+    """Convert a picture, as `to_image` takes it, to uint8 (C, h, w)."""
+    if not isinstance(picture, np.ndarray) or picture.dtype != np.uint8:
+        found = picture.dtype if isinstance(picture, np.ndarray) else type(picture).__name__
+        raise TypeError(f"picture must be a NumPy array of uint8, got {found}")
+    if picture.ndim == 2:
+        picture = picture[..., np.newaxis]
+    if picture.ndim != 3 or picture.shape[2] not in (1, 3) or picture.size == 0:
+        raise ValueError(
+            f"picture must have a shape (h, w) or (h, w, 3) without a zero, got {picture.shape}"
+        )
+    if channels not in (1, 3):
+        raise DatasetError(f"images made from pictures must have 1 or 3 channels, got {channels}")
+    if channels == picture.shape[2]:
+        return picture.transpose(2, 0, 1)
+    if channels == 3:
+        return np.repeat(picture.transpose(2, 0, 1), 3, axis=0)
+    return to_gray(picture)[np.newaxis]
+
+
+def make_thumbnail(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """Shrink a picture, as `to_image` takes it, to sides of at most `side`: uint8 (h, w, C)."""
+    planes = to_channels(picture, 1 if picture.ndim == 2 else picture.shape[2])
+    height, width = planes.shape[1:]
+    longest = max(height, width)
+    if longest > side:
+        size = (max(1, round(height * side / longest)), max(1, round(width * side / longest)))
+        planes = resize(planes, size)
+    return np.array(planes.transpose(1, 2, 0))
+
+
+def to_gray(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Convert uint8 (h, w, 3) to (h, w): 0.299 red, 0.587 green and 0.114 blue, rounded."""
+    # The weights in units of 2**-16; their sum is exactly 1.
+    red, green, blue = (picture[..., i].astype(np.uint32) for i in range(3))
+    return ((19595 * red + 38470 * green + 7471 * blue + 0x8000) >> 16).astype(np.uint8)
+
+
+def is_gray(picture: NDArray[np.uint8]) -> bool:
+    """Return whether a picture, as `to_image` takes it, has no color."""
+    if picture.ndim == 2 or picture.shape[2] == 1:
+        return True
+    return bool((picture == picture[..., :1]).all())

@@ -1,0 +1,209 @@
+"""A trainer from a recipe: the split of the data, preparation, net, loss, optimizer, schedule."""
+
+from inspect import signature
+from math import ceil
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from lenet5c.datasets import Dataset, Distortion, Preparation, Source
+from lenet5c.nn import LOSSES, LeNet5, LeNet5_1998
+from lenet5c.optim import OPTIMIZERS, SCHEDULES
+from lenet5c.recipes.kind import Kind, further_settings
+from lenet5c.training import TrainedModel, Trainer
+
+if TYPE_CHECKING:
+    from lenet5c.recipes.recipe import Recipe
+
+NETS = {"lenet5": LeNet5, "lenet5_1998": LeNet5_1998}
+SIZE = 32
+#: A smaller share of few images may be none of them, which is an error.
+LEAST_SHARE = 0.01
+
+
+def build(recipe: "Recipe", source: Source | Dataset, seed: int) -> tuple[Trainer, TrainedModel]:
+    """Return a `Trainer` on this data, and the `TrainedModel` it trains.
+
+    Parameters
+    ----------
+    source : lenet5c.datasets.Source, or Dataset of the training images
+        Where it has validation images of its own, `validation` has no effect.
+    seed : int
+        Random seed of weights, split, order and augmentation.
+
+    Raises
+    ------
+    ValueError
+        The data does not fit the recipe.
+    """
+    if isinstance(source, Dataset):
+        source = Source(source, source)
+    train_set = source.train
+    rest = take_part(recipe, train_set, seed)
+    held_out = source.validation
+    if held_out is None:
+        rest, held_out = split(recipe, rest, seed)
+    preparation = prepare(recipe, rest)
+    model = NETS[recipe.net](
+        num_classes=train_set.num_classes,
+        in_channels=train_set.images.shape[1],
+        input_size=preparation.size,
+        rng=np.random.default_rng([seed, 2]),
+        **recipe.model,
+    )
+    if (len(rest) - 1) % recipe.batch_size == 0 and recipe.model.get("batch_norm"):
+        raise ValueError(
+            f"batch_size must leave no batch of one of {len(rest)} images, as batch normalization "
+            f"needs two, got {recipe.batch_size}; use another batch_size or validation"
+        )
+    trainer = Trainer(
+        model,
+        make_optimizer(recipe, model),
+        make_schedule(recipe, ceil(len(rest) / recipe.batch_size)),
+        make_loss(recipe),
+        preparation,
+        rest,
+        held_out,
+        batch_size=recipe.batch_size,
+        epochs=recipe.epochs,
+        seed=seed,
+        average=recipe.average,
+        keep=recipe.keep,
+        patience=recipe.patience,
+        order=recipe.order,
+        distortion=Distortion.from_dict(recipe.distortion) if recipe.distortion else None,
+    )
+    trainer.trained = TrainedModel(
+        model, preparation, train_set.class_names, train_set.images.shape[1:], source.reading
+    )
+    return trainer, trainer.trained
+
+
+def take_part(recipe: "Recipe", train_set: Dataset, seed: int) -> Dataset:
+    """Return the training images that the recipe uses at all."""
+    count = recipe.train_size
+    if count is None or count == len(train_set):
+        return train_set
+    if count > len(train_set):
+        raise ValueError(
+            f"train_size must be at most the {len(train_set)} training images, got {count}; leave "
+            f"it out for all"
+        )
+    # A stream of its own: weights, split and order of a smaller set are drawn as of the whole one.
+    return train_set.split(count, np.random.default_rng([seed, 5]))[1]
+
+
+def split(recipe: "Recipe", train_set: Dataset, seed: int) -> tuple[Dataset, Dataset | None]:
+    """Return the images to train on, and those held out for validation."""
+    validation = recipe.validation
+    if validation == 0:
+        return train_set, None
+    share = validation < 1
+    count = round(validation * len(train_set)) if share else int(validation)
+    classes = len(np.unique(train_set.labels))
+    if validation >= LEAST_SHARE and count == 0 and len(train_set) > classes:
+        count = 1  # of a handful of images
+    if not 1 <= count < len(train_set) or not (share or count == validation):
+        raise ValueError(
+            f"validation must hold out at least one of the {len(train_set)} training images and "
+            f"leave at least one, got {validation:g}; use another number, a share such as 0.1, or "
+            f"0 for none"
+        )
+    if recipe.split == "last":
+        rest, held_out = train_set.split_last(count)
+    else:
+        rest, held_out = train_set.split(count, seed, stratify=recipe.split == "stratified")
+    if recipe.split == "random" and len(np.unique(rest.labels)) < classes:
+        # A class of few images must not be held out altogether.
+        rest, held_out = train_set.split(count, seed, stratify=True)
+    lost = np.setdiff1d(train_set.labels, rest.labels)
+    if len(rest) >= classes and len(lost):
+        raise ValueError(
+            f"validation must leave an image of the class {train_set.class_names[lost[0]]!r} to "
+            f"train on, got {validation:g} with the split {recipe.split}; use another split, a "
+            f"smaller number, or 0 for none"
+        )
+    return rest, held_out
+
+
+def prepare(recipe: "Recipe", train_set: Dataset) -> Preparation:
+    """Return the preparation of the images, measured on those to train on."""
+    if recipe.preparation != "auto":
+        return Preparation.named(recipe.preparation, train_set.images)
+    side = train_set.images.shape[2:]
+    fit = recipe.fit
+    if fit == "auto":
+        fit = "pad" if min(side) >= 20 and max(side) <= SIZE else "resize"
+    mean, std = pixel_statistics(train_set.images)
+    return Preparation(size=(SIZE, SIZE), fit=fit, mean=mean, std=std)
+
+
+def make_loss(recipe: "Recipe") -> Any:
+    """Return the loss of a recipe."""
+    kind = LOSSES[recipe.loss]
+    smoothing = {"label_smoothing": recipe.label_smoothing} if recipe.label_smoothing else {}
+    return kind(**smoothing, **recipe.loss_settings)
+
+
+def loss_settings(name: str) -> dict[str, Kind]:
+    """Return the further settings of a loss."""
+    return further_settings(LOSSES[name], {"label_smoothing"})
+
+
+def make_optimizer(recipe: "Recipe", model: Any) -> Any:
+    """Return the optimizer of a recipe, on a model."""
+    entry = OPTIMIZERS[recipe.optimizer]
+    own = {"weight_decay": recipe.weight_decay}
+    taken = signature(entry.cls).parameters
+    if "nesterov" in taken:
+        own |= {"momentum": recipe.momentum, "nesterov": recipe.momentum > 0}
+    arguments = {name: value for name, value in own.items() if name in taken}
+    return entry.cls(model, recipe.lr, **arguments | entry.fixed | recipe.optimizer_settings)
+
+
+def optimizer_settings(name: str) -> dict[str, Kind]:
+    """Return the further settings of an optimizer; `momentum` of SGD is a field of a recipe."""
+    entry = OPTIMIZERS[name]
+    momentum = {"momentum"} if "nesterov" in signature(entry.cls).parameters else set()
+    return further_settings(entry.cls, {"model", "lr", "weight_decay", *entry.fixed, *momentum})
+
+
+def make_schedule(recipe: "Recipe", steps_per_epoch: int) -> Any:
+    """Return the schedule of a recipe, whose settings count epochs in place of steps."""
+    kind, given = SCHEDULES[recipe.schedule], dict(recipe.schedule_settings)
+    total = recipe.epochs * steps_per_epoch
+    if "total" in signature(kind).parameters:
+        given["total"] = total
+    if recipe.schedule == "step":
+        every = given.get("every")
+        given["every"] = max(1, ceil(total / 3)) if every is None else every * steps_per_epoch
+    elif recipe.schedule == "reduce-on-plateau":
+        given.setdefault("patience", 2)
+    elif recipe.schedule == "piecewise":
+        if given.keys() != {"factors", "epochs"}:
+            raise ValueError("schedule_settings must be factors and epochs with piecewise")
+        rates = [recipe.lr * factor for factor in given["factors"]]
+        return kind(rates, [epoch * steps_per_epoch for epoch in given["epochs"]])
+    return kind(recipe.lr, **given)
+
+
+def schedule_settings(name: str) -> dict[str, Kind]:
+    """Return the further settings of a schedule."""
+    own = further_settings(SCHEDULES[name], {"lr", "total"})
+    return {{"rates": "factors", "boundaries": "epochs"}.get(key, key): own[key] for key in own}
+
+
+def pixel_statistics(images: np.ndarray) -> tuple[float, float]:
+    """Return (mean, standard deviation) of uint8 pixels in units of 255, to four digits.
+
+    The sums are exact integers, so the result does not depend on the order of additions.
+    """
+    total = squares = 0
+    for start in range(0, len(images), 1000):
+        part = images[start : start + 1000]
+        total += int(part.sum(dtype=np.int64))
+        squares += int(np.square(part, dtype=np.uint16).sum(dtype=np.int64))
+    mean = total / images.size
+    variance = squares / images.size - mean * mean
+    # A data set of one gray tone has no spread to divide by.
+    return round(mean / 255, 4), round(variance**0.5 / 255, 4) or 1.0

@@ -1,0 +1,261 @@
+"""The run of a recipe: data, training, evaluation, and the files it leaves."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, cast
+
+import lenet5c
+from lenet5c import kernels
+from lenet5c._files import digest
+from lenet5c.datasets import Source
+from lenet5c.errors import MissingExtraError, RunError
+from lenet5c.recipes.run_config import RunConfig
+from lenet5c.training import Evaluation, TrainedModel, Trainer, evaluate, open_model
+from lenet5c.training.event_file import EventFile
+from lenet5c.training.run_folder import RunFolder
+
+
+@dataclass
+class Run:
+    """A run and its results; made by `train`.
+
+    Attributes
+    ----------
+    config : RunConfig
+    source : lenet5c.datasets.Source
+    trainer : lenet5c.training.Trainer
+    folder : lenet5c.training.run_folder.RunFolder or None
+    summary : dict or None
+        The content of summary.json; None where there is no folder, or the run was interrupted.
+    interrupted : bool
+        Whether `stop` ended the training; the folder has a checkpoint to go on from.
+    """
+
+    config: RunConfig
+    source: Source
+    trainer: Trainer
+    folder: RunFolder | None = None
+    summary: dict[str, Any] | None = None
+    interrupted: bool = False
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """Rows of the finished epochs."""
+        return self.trainer.history
+
+    @cached_property
+    def trained(self) -> TrainedModel:
+        """The model, with the weights that were kept or averaged."""
+        # The checkpoint of a finished run does not have the weights that were kept or averaged.
+        if self.folder and self.summary:
+            return open_model(self.folder.path)
+        return cast(TrainedModel, self.trainer.trained)
+
+    @cached_property
+    def evaluation(self) -> Evaluation:
+        """The evaluation of the model on the test images, at the first use."""
+        return evaluate(self.trained, self.source.test)
+
+    @property
+    def accuracy(self) -> float:
+        """Test accuracy, 0 to 1."""
+        return self.evaluation.accuracy
+
+
+def train(
+    config: RunConfig,
+    source: Source | None = None,
+    *,
+    resume: bool = False,
+    tensorboard: bool = False,
+    tell: Callable[[str], object] | None = None,
+    on_start: Callable[[Trainer, RunConfig], object] | None = None,
+    on_step: Callable[[Trainer, int], object] | None = None,
+    on_epoch: Callable[[Trainer, dict[str, Any]], object] | None = None,
+    stop: Callable[[], bool] | None = None,
+) -> Run:
+    """Carry out a run: open the data, build the trainer or resume, train, evaluate, save.
+
+    Parameters
+    ----------
+    config : RunConfig
+        Its folder gets the files of the run; without one nothing is written.
+    source : lenet5c.datasets.Source, optional
+        The data, where they are in memory already.
+    resume : bool
+        Go on from the checkpoint in the folder, to the same bytes as without a stop. Of a finished
+        run the result is returned, and nothing is trained.
+    tensorboard : bool
+        Write the epochs for TensorBoard, too; a resumed run that did so goes on with it.
+    tell : callable, optional
+        Called with lines of text about the data.
+    on_start : callable, optional
+        ``on_start(trainer, config)`` before the first step; not called for a finished run.
+    on_step, on_epoch : callable, optional
+        As for `lenet5c.training.Trainer.run`.
+    stop : callable, optional
+        Asked after each stretch of steps; true ends the training there, with a checkpoint. If it
+        is a context manager, it is entered while the model trains.
+
+    Returns
+    -------
+    Run
+
+    Raises
+    ------
+    RunError
+        The folder cannot be used, the settings do not fit the data, or they have changed.
+    NonFiniteError
+        The training failed.
+
+    Examples
+    --------
+    >>> from lenet5c.recipes import RunConfig, train
+    >>> run = train(RunConfig.named("fast", epochs=1, train_size=3000))
+    >>> run.accuracy > 0.8, len(run.history)
+    (True, 1)
+    """
+    began = time.perf_counter()
+    if tensorboard:
+        EventFile.check()
+    with _threads(config.threads):
+        run = _open(config, source, resume, tell)
+        config, trainer, folder = run.config, run.trainer, run.folder
+        resumed = trainer.steps_taken > 0
+        events = _events(run, tensorboard, tell)
+        if run.summary is not None:
+            return run
+        if on_start:
+            on_start(trainer, config)
+
+        def after_epoch(trainer: Trainer, row: dict[str, Any]) -> None:
+            if config.watch_test:
+                with trainer.weights_to_evaluate():
+                    result = evaluate(trainer.model, run.source.test, trainer.preparation)
+                row["test_accuracy"] = result.accuracy
+            if folder:
+                folder.save_checkpoint(trainer)
+            if events:
+                events.add(row)
+            if on_epoch:
+                on_epoch(trainer, row)
+
+        stopping: Any = stop if hasattr(stop, "__enter__") else nullcontext()
+        with stopping:
+            done = trainer.run(on_step, after_epoch, stop)
+            if not done and folder:
+                folder.save_checkpoint(trainer)
+        run.interrupted = not done
+        if done and folder:
+            summary = _summarize(run, resumed, time.perf_counter() - began)
+            folder.finish(run.trained, summary)
+            run.summary = summary
+    return run
+
+
+@contextmanager
+def _threads(count: int | None) -> Iterator[None]:
+    """Compute on so many threads; None leaves it as it is."""
+    before = kernels.get_num_threads()
+    try:
+        if count is not None:
+            kernels.set_num_threads(count)
+        yield
+    finally:
+        if count is not None:
+            kernels.set_num_threads(before)
+
+
+def _open(
+    config: RunConfig, source: Source | None, resume: bool, tell: Callable[[str], object] | None
+) -> Run:
+    """Return a run that is ready to train, or finished."""
+    source = source or config.open(tell)
+    if config.folder is not None:
+        present = data_digest(source)
+        if (config.data_digest or present) != present:
+            raise RunError(
+                f"data must be the {config.data} that the run in {config.folder} began with, got "
+                f"other images or labels; start a new run"
+            )
+        config = replace(config, data_digest=present)
+    try:
+        trainer, _ = config.settings.build(source, config.seed)
+    except (ValueError, TypeError) as error:
+        raise RunError(error) from None
+    run = Run(config, source, trainer)
+    if config.folder is not None:
+        run.folder = RunFolder(config.folder)
+        if resume:
+            run.folder.load_checkpoint(trainer)
+            run.summary = run.folder.read_summary()
+        else:
+            run.folder.create(config.to_dict())
+    return run
+
+
+def open_run(folder: RunFolder, source: Source) -> Run:
+    """Return a finished run by its folder.
+
+    Raises
+    ------
+    RunError
+        There is none, or a file of it cannot be used.
+    """
+    run = _open(RunConfig.read(folder), source, True, None)
+    if run.summary is None:
+        raise RunError(f"folder must hold a finished run, got {folder.path}")
+    return run
+
+
+def data_digest(source: Source) -> str:
+    """Return the SHA-256 of images, labels and class names."""
+    parts: list[Any] = []
+    for dataset in (source.train, source.test, source.validation):
+        if dataset is not None:
+            described = f"{dataset.images.shape} {dataset.class_names}"
+            parts += [described, dataset.images, dataset.labels]
+    return digest(*parts)
+
+
+def _events(run: Run, tensorboard: bool, tell: Callable[[str], object] | None) -> EventFile | None:
+    """Return the run's file for TensorBoard with its epochs so far; None where none is written."""
+    if run.folder is None or not (tensorboard or run.folder.events_file.exists()):
+        return None
+    try:
+        events = EventFile(run.folder.events_file)
+    except MissingExtraError as error:
+        if tell:
+            tell(f"{run.folder.events_file} is not continued: {error}")
+        return None
+    events.begin(run.history)
+    return events
+
+
+def _summarize(run: Run, resumed: bool, seconds: float) -> dict[str, Any]:
+    result, trainer = run.evaluation, run.trainer
+    summary = {
+        "test_accuracy": result.accuracy,
+        "test_correct": result.correct,
+        "test_count": result.count,
+        "test_loss": result.loss,
+        "seconds": round(seconds, 3),
+        "parameters": trainer.model.num_params,
+        "epochs": trainer.epoch,
+        "recipe": run.config.recipe,
+        "seed": run.config.seed,
+        "kernels": kernels.isa,
+        "threads": kernels.get_num_threads(),
+        "lenet5c": lenet5c.__version__,
+    }
+    if resumed:
+        summary["resumed"] = True  # so `seconds` is not the whole run's
+    row = trainer.kept_row
+    if row and "validation_accuracy" in row:
+        summary["validation_accuracy"] = row["validation_accuracy"]
+    if row and trainer.keep == "best":
+        summary["kept_epoch"] = row["epoch"]
+    return summary

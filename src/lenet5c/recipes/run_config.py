@@ -1,0 +1,271 @@
+"""A run as one thing: recipe, data, seed, threads, folder."""
+
+import json
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from inspect import signature
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any, Self
+
+import lenet5c
+from lenet5c.datasets import Dataset, Distortion, Source
+from lenet5c.datasets.dataset import READINGS
+from lenet5c.datasets.source import open_source, source_name
+from lenet5c.errors import RunError
+from lenet5c.recipes.build import NETS
+from lenet5c.recipes.kind import ANY, FLAG, TEXT, choice, plain, whole
+from lenet5c.recipes.named import RECIPES, recipe
+from lenet5c.recipes.recipe import NET_SETTINGS, Recipe
+from lenet5c.recipes.setting import DATA, Setting, declare, document, run, settings
+from lenet5c.training import Trainer
+from lenet5c.training.run_folder import RunFolder
+
+
+@document
+@dataclass(frozen=True)
+class RunConfig:
+    """A run: a recipe, its data, its seed, and the folder for the results.
+
+    `settings` is a `Recipe`, that of the name if not given; `RunConfig.named` changes single
+    settings of it. `lenet5c` is the version, `data_digest` tells the data, once they are open.
+    config.json holds all but folder and threads.
+    """
+
+    recipe: str = run("default", choice(RECIPES, "R"), "a configuration of lenet5c recipes")
+    seed: int = run(0, whole(0), "random seed of weights, split, order and augmentation")
+    folder: Path | None = declare(None, ANY, "folder of the results; nothing is written if None")
+    threads: int | None = declare(
+        None, whole(1, 1024, optional=True), "threads; they have no effect on the result"
+    )
+    watch_test: bool = run(
+        False, FLAG, "write the test accuracy after each epoch, too; has no effect on the result"
+    )
+    data: str = declare(
+        "mnist",
+        replace(TEXT, metavar="NAME_OR_DIR"),
+        "a folder with a folder of images for each class, perhaps in train/ and test/, or with "
+        "four IDX files; or a name of lenet5c data list",
+        DATA,
+    )
+    skip_bad: bool = declare(False, FLAG, "leave out images that cannot be read", DATA)
+    reading: str | None = declare(
+        None,
+        choice(READINGS, "HOW", optional=True),
+        "how predict will make a picture into such an image: ink, cropped and centered on black as "
+        "MNIST's digits are, or whole, as it is",
+        DATA,
+        "by the data",
+    )
+    settings: Recipe = None  # type: ignore[assignment]  # that of the name
+    lenet5c: str = lenet5c.__version__
+    data_digest: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, setting in settings(self).items():
+            object.__setattr__(self, name, plain(getattr(self, name)))
+            setting.kind.check(name, getattr(self, name))
+        if self.settings is None:
+            object.__setattr__(self, "settings", RECIPES[self.recipe])
+
+    @classmethod
+    def named(cls, name: str = "default", **changes: Any) -> Self:
+        """Return a run of the recipe of this name, with some settings changed.
+
+        Parameters
+        ----------
+        name : str
+            One of `lenet5c.recipes.RECIPES`.
+        **changes
+            Fields of a `RunConfig`, or changes of the recipe, as `Recipe.change` takes them.
+
+        Raises
+        ------
+        ValueError
+            A value is out of range; `DatasetError` where there is no such data.
+        TypeError
+            There is no such field.
+
+        Examples
+        --------
+        >>> from lenet5c.recipes import RunConfig
+        >>> config = RunConfig.named("fast", seed=3, epochs=1, pooling="max")
+        >>> config.command()
+        'lenet5c train --recipe fast --seed 3 --epochs 1 --pooling max'
+        """
+        own = {each.name for each in fields(cls)}
+        of_run = {key: value for key, value in changes.items() if key in own}
+        if "data" in of_run:
+            of_run["data"] = source_name(fspath(of_run["data"]), "data")
+        of_recipe = {key: value for key, value in changes.items() if key not in own}
+        return cls(name, settings=recipe(name, **of_recipe), **of_run)
+
+    @classmethod
+    def read(cls, folder: RunFolder) -> Self:
+        """Return the configuration of the run in a folder.
+
+        Raises
+        ------
+        RunError
+            There is none, or it cannot be used.
+        """
+        try:
+            return cls.from_dict(folder.read_config(), folder.path)
+        except ValueError as error:
+            raise RunError(
+                f"{folder.config_file} must be the configuration of a run: {error}; start a new "
+                f"run in another folder"
+            ) from None
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any], folder: str | Path | None = None) -> Self:
+        """Rebuild what `to_dict` returned; everything is checked.
+
+        Raises
+        ------
+        ValueError
+            A setting is missing, unknown or out of range.
+        """
+        names = cls._stored()
+        for name in names:
+            if name not in values:
+                raise ValueError(f"the configuration lacks {name}")
+        own = {name: values[name] for name in names}
+        rest = {name: value for name, value in values.items() if name not in names}
+        return cls(**own, settings=Recipe.from_dict(rest), folder=Path(folder) if folder else None)
+
+    @classmethod
+    def _stored(cls) -> list[str]:
+        left_out = ("folder", "threads", "settings")
+        return [each.name for each in fields(cls) if each.name not in left_out]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all but folder and threads, for JSON."""
+        return {name: getattr(self, name) for name in self._stored()} | self.settings.to_dict()
+
+    def open(self, tell: Callable[[str], object] | None = None) -> Source:
+        """Return the data.
+
+        Parameters
+        ----------
+        tell : callable, optional
+            Called with lines of text: downloads, and notes on the data.
+
+        Raises
+        ------
+        FileNotFoundError
+        DatasetError
+            The data cannot be read.
+        """
+        tell = tell or (lambda line: None)
+        source = open_source(self.data, skip_bad=self.skip_bad, reading=self.reading, tell=tell)
+        for note in source.notes:
+            tell(f"{self.data}: {note}")
+        return source
+
+    def get(self, name: str) -> Any:
+        """Return a setting of the run, of its recipe or of its net by the name of its option."""
+        for owner in (self, self.settings):
+            if hasattr(owner, name):
+                return getattr(owner, name)
+        parameters = signature(NETS[self.settings.net]).parameters
+        default = parameters[name].default if name in parameters else None
+        return self.settings.model.get(name, default)
+
+    def options(self) -> list[str]:
+        """Return the options of ``lenet5c train`` that make this run, without its folder."""
+        usual = RunConfig(self.recipe)
+        words = []
+        for name, setting in option_settings().items():
+            runs = (self, usual)
+            owners = [each.settings.model for each in runs] if name in NET_SETTINGS else runs
+            value, before = (owner.get(name) for owner in owners)
+            changed = value != before and (value is not None or name == "distortion")
+            if name == "seed" or (name == "recipe" and value != "default") or changed:
+                words += _words(name, setting, value)
+        return words
+
+    def command(self) -> str:
+        """Return the command that does the run again."""
+        return shlex.join(["lenet5c", "train", *self.options()])
+
+    def differing(self, given: dict[str, Any]) -> tuple[str, object, object] | None:
+        """Return the first of some settings that this run has otherwise, with both values."""
+        for name, value in given.items():
+            here = self.get(name)
+            if name == "distortion":
+                here, value = distortion_name(here), distortion_name(value)
+            if value != here:
+                return name, here, value
+        return None
+
+
+def option_settings() -> dict[str, Setting]:
+    """Return all settings of runs, recipes and nets that have an option, by name."""
+    every = settings(RunConfig) | settings(Recipe) | NET_SETTINGS
+    return {name: setting for name, setting in every.items() if setting.group}
+
+
+def distortion_name(value: object) -> object:
+    """Return the name of a distortion's settings; 'none' for none, other settings as they are."""
+    if isinstance(value, dict) and value:
+        named = (name for name in Distortion.NAMES if Distortion.named(name) == Distortion(**value))
+        return next(named, value)
+    return value or "none"
+
+
+def _words(name: str, setting: Setting, value: Any) -> list[str]:
+    option = "--" + name.replace("_", "-")
+    if isinstance(value, bool):
+        return [option if value else f"--no-{option[2:]}"]
+    if setting.kind.many:
+        parts = (f"{key}={json.dumps(each, separators=(',', ':'))}" for key, each in value.items())
+        return [option, *parts]
+    return [option, str(distortion_name(value) if name == "distortion" else value)]
+
+
+def trainer(
+    name: str = "default",
+    data: str | PathLike[str] | Source | Dataset = "mnist",
+    seed: int = 0,
+    **changes: Any,
+) -> Trainer:
+    """Return a trainer by a recipe, in one call; also there as ``lenet5c.trainer``.
+
+    Parameters
+    ----------
+    name : str
+        Of a recipe.
+    data : str, Path, Source or Dataset
+        As option --data of ``lenet5c train`` has it, or images in memory.
+    seed : int
+        Random seed of weights, split, order and augmentation.
+    **changes
+        Fields of the recipe, as for `recipe`: ``epochs=4``, ``validation=0.1``, ...
+
+    Returns
+    -------
+    lenet5c.training.Trainer
+        Its `fit` trains; its `trained` is then the model to use, as
+        `lenet5c.training.TrainedModel`.
+
+    Raises
+    ------
+    ValueError
+        There is no such recipe, a value is out of range, or the data does not fit; of unusable
+        data a DatasetError.
+
+    Examples
+    --------
+    >>> import lenet5c
+    >>> trainer = lenet5c.trainer("fast", epochs=1, train_size=2000)
+    >>> history = trainer.fit(progress=False)
+    >>> train, test = lenet5c.datasets.mnist()
+    >>> trainer.trained.probabilities(test.images[:3]).shape
+    (3, 10)
+    """
+    named = {"data": data} if isinstance(data, (str, PathLike)) else {}
+    config = RunConfig.named(name, seed=seed, **named, **changes)
+    source = config.open() if isinstance(data, (str, PathLike)) else data
+    return config.settings.build(source, config.seed)[0]

@@ -1,0 +1,67 @@
+"""Declared settings: a field says once which values it takes, its option, and its description.
+
+Its checks, its option on a command line and its entry in the docstring follow from that.
+"""
+
+import textwrap
+from dataclasses import dataclass, field, fields
+from functools import partial
+from typing import Any
+
+from lenet5c.recipes.kind import Kind
+
+#: The groups of options, in the order in which a command lists them.
+GROUPS = RUN, DATA, NET, TRAINING = "the run", "data", "net", "training"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A declared field."""
+
+    kind: Kind
+    help: str  # a phrase
+    group: str = ""  # of its option; empty if it has none
+    usual: str = ""  # the default in words, where its value does not say it
+
+    def describe(self, default: object) -> str:
+        """Return the help text, with the choices and the default."""
+        choices = f": {', '.join(self.kind.choices)}" if self.kind.choices else ""
+        return f"{self.help}{choices} (default: {self.usual or in_words(default)})"
+
+
+def declare(default: Any, kind: Kind, help: str, group: str = "", usual: str = "") -> Any:
+    """Return the field of a dataclass with this default, and with its `Setting` as metadata."""
+    metadata = {"setting": Setting(kind, help, group, usual)}
+    if isinstance(default, dict):
+        return field(default_factory=default.copy, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+run, data, training = (partial(declare, group=group) for group in (RUN, DATA, TRAINING))
+
+
+def settings(owner: Any) -> dict[str, Setting]:
+    """Return the declared fields of a dataclass by name, in order."""
+    return {f.name: f.metadata["setting"] for f in fields(owner) if "setting" in f.metadata}
+
+
+def document(owner: type) -> type:
+    """Add the declared fields of a dataclass to its docstring, as attributes; a decorator."""
+    lines = [(owner.__doc__ or "").rstrip(), "", "    Attributes", "    ----------"]
+    for name, setting in settings(owner).items():
+        text = f"{setting.help[:1].upper()}{setting.help[1:]}."
+        lines.append(f"    {name} : {setting.kind.form or 'str'}")
+        lines += textwrap.wrap(text, 92, initial_indent=" " * 8, subsequent_indent=" " * 8)
+    owner.__doc__ = "\n".join(lines) + "\n    "
+    return owner
+
+
+def in_words(value: object) -> str:
+    """Return a value as a help text, a message or a page has it."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {in_words(each)}" for key, each in value.items()) or "none"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(in_words, value)) or "none"
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "yes", False: "no"}[value]
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

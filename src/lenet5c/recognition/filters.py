@@ -1,0 +1,97 @@
+"""Filters of gray planes and masks, and the gray plane of a picture in which ink shows best.
+
+In NumPy rather than SciPy: see docs/design-in-use.md for the times.
+"""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lenet5c.datasets.conversion import to_gray
+
+#: Factor by which ink must stand out more in a color than in brightness, for the color to be taken.
+CLEARLY = 1.5
+
+
+def reduce(gray: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
+    """Return rounded means over squares of `factor` pixels a side, without an incomplete rest."""
+    if factor == 1:
+        return gray
+    height, width = gray.shape
+    # A strip that is narrower than the factor is reduced along its length alone.
+    down, across = min(factor, height), min(factor, width)
+    rows, columns = height // down, width // across
+    total = np.zeros((rows, columns), np.uint32)
+    for i in range(down):
+        for j in range(across):
+            total += gray[i : rows * down : down, j : columns * across : across]
+    count = down * across
+    return ((2 * total + count) // (2 * count)).astype(np.uint8)
+
+
+def reduce_to_gray(picture: NDArray[np.uint8], factor: int) -> NDArray[np.uint8]:
+    """Return a picture, (h, w) or (h, w, 3), as gray levels, a side reduced by `factor`.
+
+    The gray levels are the brightness, unless ink stands out clearly more in one of red, green and
+    blue: yellow on white does in blue alone.
+    """
+    if picture.ndim == 2:
+        return reduce(picture, factor)
+    planes = [reduce(picture[..., i], factor) for i in range(3)]
+    luma = to_gray(np.stack(planes, axis=-1))
+    if all(np.array_equal(plane, luma) for plane in planes):
+        return luma
+    standing_out = [_stand_out(plane) for plane in (luma, *planes)]
+    best = int(np.argmax(standing_out[1:]))
+    return planes[best] if standing_out[1 + best] > CLEARLY * standing_out[0] else luma
+
+
+def _stand_out(plane: NDArray[np.uint8]) -> float:
+    """Return the contrast of ink and paper over the noise."""
+    small = reduce(plane, -(-max(plane.shape) // 160)).astype(np.float32)
+    low, high = np.quantile(smooth(smooth(small)), [0.002, 0.998])
+    return (float(high) - float(low)) / (estimate_noise(small) + 4.0)
+
+
+def smooth(plane: NDArray[Any]) -> NDArray[Any]:
+    """Filter a plane by 1 2 1 along both axes, its edge repeated."""
+    padded = np.pad(plane, 1, mode="edge")
+    rows = padded[:-2] + 2 * padded[1:-1] + padded[2:]
+    return (rows[:, :-2] + 2 * rows[:, 1:-1] + rows[:, 2:]) / 16
+
+
+def grow(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return a mask with the eight neighbors of its pixels."""
+    padded = np.pad(mask, 1)
+    rows = padded[:-2] | padded[1:-1] | padded[2:]
+    return rows[:, :-2] | rows[:, 1:-1] | rows[:, 2:]
+
+
+def dilate(plane: NDArray[np.uint8], radius: int) -> NDArray[np.uint8]:
+    """Return the maximum over an octagon of this radius about each pixel."""
+    for step in range(radius):
+        wider = plane.copy()
+        np.maximum(wider[1:], plane[:-1], out=wider[1:])
+        np.maximum(wider[:-1], plane[1:], out=wider[:-1])
+        sideways = wider.copy() if step % 2 else plane
+        np.maximum(wider[:, 1:], sideways[:, :-1], out=wider[:, 1:])
+        np.maximum(wider[:, :-1], sideways[:, 1:], out=wider[:, :-1])
+        plane = wider
+    return plane
+
+
+def estimate_noise(plane: NDArray[Any]) -> float:
+    """Return the standard deviation of pixel noise, of what no slope or straight edge explains."""
+    if min(plane.shape) < 2:
+        return 0.0
+    mixed = plane[1:, 1:] + plane[:-1, :-1] - plane[1:, :-1] - plane[:-1, 1:]
+    return float(np.median(np.abs(mixed))) / (2 * 0.6745)
+
+
+def bound(mask: NDArray[np.bool_]) -> tuple[int, int, int, int] | None:
+    """Return (top, left, bottom, right) of a mask, bottom and right one past it; None if empty."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if len(rows) == 0:
+        return None
+    return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1

@@ -1,3 +1,0 @@
-from lenet5c.report import pictures as pictures
-
-__all__ = ["pictures"]

@@ -1,0 +1,119 @@
+"""All trainings of a report, their record, and the report."""
+
+import shlex
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from lenet5c._optional import require
+from lenet5c.errors import RunError
+from lenet5c.recipes import RECIPES, RunConfig
+from lenet5c.reproduction.record import make_record, read_record, write_reached, write_record
+from lenet5c.reproduction.runs import plan, train_all
+
+RECORD, REPORT, PICTURES = "reproductions.json", "reproductions.md", Path("images/reproductions")
+
+
+def reproduce(
+    recipes: Iterable[str] = (),
+    *,
+    seeds: int | None = None,
+    data: str = "mnist",
+    epochs: int | None = None,
+    jobs: int = 1,
+    work: str | Path = "runs/reproduce",
+    out: str | Path = "docs",
+    reached: str | Path | None = None,
+    tell: Callable[[str], object] = lambda line: None,
+) -> dict[str, Any]:
+    """Train recipes with several seeds, each training a process of its own, and write a report.
+
+    Finished trainings are kept, so that the same call goes on after an interrupt.
+
+    Parameters
+    ----------
+    recipes : iterable of str
+        Names; all recipes if empty.
+    seeds : int, optional
+        Seeds 0 to this of each; by default 5, or as many as suit the recipe.
+    data : str
+        As option --data of ``lenet5c train`` has it.
+    epochs : int, optional
+        In place of the recipes' own; the report says so.
+    jobs : int
+        Trainings at a time; they share the cores, so their times are longer.
+    work : str or Path
+        The folder of the trainings.
+    out : str or Path
+        The folder of the report, its record and its pictures.
+    reached : str or Path, optional
+        A file for the accuracies of the record, as `lenet5c.recipes.reached` reads them.
+    tell : callable, optional
+        Called with a line of text for each training.
+
+    Returns
+    -------
+    dict
+        The record, as `read_record` reads it.
+
+    Raises
+    ------
+    TrainingError
+        A training failed.
+    RunError
+        An argument or a folder cannot be used.
+    """
+    recipes = list(recipes)
+    names, out = list(dict.fromkeys(recipes)) or list(RECIPES), Path(out)
+    check(names, work, out)
+    source_config = RunConfig.named(data=data)
+    source = source_config.open(tell)
+    configs = plan(names, seeds, work, data, epochs, source)
+    changes = {} if epochs is None else {"epochs": epochs}
+    if reached is not None and (source_config.data != "mnist" or changes):
+        raise RunError(
+            "reached must be left out with other data or epochs: the recipes have not reached that"
+        )
+    train_all(configs, jobs, tell)
+
+    from lenet5c.reproduction import pictures, report
+
+    words = {"seeds": seeds, "jobs": jobs if jobs > 1 else None, "epochs": epochs}
+    name = Path(source_config.data).name
+    command = ["python", "-m", "lenet5c", "reproduce", *recipes]
+    for option, value in (words | {"data": None if name == "mnist" else name}).items():
+        command += [] if value is None else [f"--{option}", str(value)]
+    record = make_record(configs, source, shlex.join(command), name, changes)
+    drawn = pictures.draw(record, source.test, out / PICTURES)
+    write_record(out / RECORD, record)
+    addresses = {key: (PICTURES / file).as_posix() for key, file in drawn.items()}
+    report.write(out / REPORT, record, addresses)
+    if reached is not None:
+        write_reached(reached, record)
+    return record
+
+
+def check(names: list[str], work: str | Path, out: Path) -> None:
+    """Raise a RunError for what would only show after hours of training."""
+    if unknown := [name for name in names if name not in RECIPES]:
+        raise RunError(f"recipe must be one of {', '.join(RECIPES)}, got {unknown[0]!r}")
+    require("matplotlib", "plots", "pictures of a report")
+    for name, folder in (("out", out / PICTURES), ("work", Path(work))):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise RunError(
+                f"{name} must be a folder to write to, got {folder} ({error.strerror or error})"
+            ) from None
+    try:
+        present = {result["recipe"] for result in read_record(out / RECORD)["results"]}
+    except FileNotFoundError:
+        present = set()
+    if lost := sorted(present - set(names)):
+        raise RunError(
+            f"recipes must include {', '.join(lost)}, which {out / RECORD} has and this report "
+            f"would drop; name them as well, or name another folder with --out"
+        )

@@ -1,0 +1,101 @@
+"""Checkpoints: a training as a file, to resume in another process."""
+
+import json
+import os
+from dataclasses import is_dataclass
+from typing import TYPE_CHECKING, Any
+
+from lenet5c import _files
+from lenet5c.errors import RunError
+
+if TYPE_CHECKING:
+    from lenet5c.training.trainer import Trainer
+
+PLAIN = (bool, int, float, str, tuple)
+
+
+def save(path: str | os.PathLike[str], trainer: "Trainer", with_data: bool = False) -> None:
+    """Write the state of a trainer and the settings it depends on.
+
+    Parameters
+    ----------
+    path : str or path-like
+    trainer : Trainer
+    with_data : bool
+        Record a digest of the images, too (about 0.1 s for MNIST); a run has that of its data in
+        config.json.
+    """
+    values, arrays = trainer.state()
+    metadata = {"settings": _describe(trainer, with_data), "state": values}
+    _files.write_tensors(path, "checkpoint", arrays, metadata)
+
+
+def load(path: str | os.PathLike[str], trainer: "Trainer") -> None:
+    """Bring a trainer to where a checkpoint of the same settings was written.
+
+    Raises
+    ------
+    FileNotFoundError
+    RunError
+        The file is damaged, not a checkpoint, or of another training; the trainer is unchanged.
+    """
+    arrays, metadata = _files.read_tensors(path, "checkpoint")
+    saved = metadata.get("settings")
+    if not isinstance(saved, dict):
+        raise RunError(f"{path} must be a checkpoint with settings, got {saved!r}")
+    own = _describe(trainer, with_data=saved.get("data_digest") is not None)
+    for name in own:
+        if saved.get(name) != own[name]:
+            raise RunError(
+                f"{path} must be of a training with {name} {_short(own[name])}, "
+                f"got {_short(saved.get(name))}; make the trainer as that one was made"
+            )
+    before = trainer.state()
+    try:
+        trainer.load_state(metadata["state"], arrays)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        trainer.load_state(*before)  # it may have come to the optimizer only
+        raise RunError(f"{path} must be a checkpoint that fits this trainer: {error}") from None
+
+
+def _describe(trainer: "Trainer", with_data: bool) -> dict[str, Any]:
+    """Return all that decides how a training goes on besides its state, as JSON has it."""
+    model, optimizer = trainer.model, trainer.optimizer
+    settings = {
+        name: value
+        for name, value in vars(optimizer).items()
+        if isinstance(value, PLAIN) and name not in ("lr", "steps")
+    }
+    layers = {name: type(layer).__name__ for name, layer in model.named_layers()}
+    sets = [trainer.train_set, *([trainer.validation_set] if trainer.validation_set else [])]
+    parts = [part for each in sets for part in (str(each.images.shape), each.images, each.labels)]
+    described = {
+        "epochs": trainer.epochs,
+        "batch_size": trainer.batch_size,
+        "seed": trainer.seed,
+        "order": trainer.order,
+        "keep": trainer.keep,
+        "patience": trainer.patience,
+        "average": trainer.average.decay if trainer.average else 0.0,
+        "model": [type(model).__name__, getattr(model, "config", layers)],
+        "loss": repr(trainer.loss),
+        "optimizer": [type(optimizer).__name__, settings],
+        "schedule": _describe_schedule(trainer.schedule),
+        "preparation": trainer.preparation.to_dict(),
+        "distortion": trainer.distortion.to_dict() if trainer.distortion else None,
+        "images": [len(each) for each in sets],
+        "data_digest": _files.digest(*parts) if with_data else None,
+    }
+    return json.loads(json.dumps(described))
+
+
+def _describe_schedule(schedule: Any) -> str:
+    """Return one of ours with its settings, the name of another: its address changes."""
+    if is_dataclass(schedule):
+        return repr(schedule)
+    return getattr(schedule, "__qualname__", type(schedule).__qualname__)
+
+
+def _short(value: object) -> str:
+    text = json.dumps(value) if isinstance(value, (dict, list)) else str(value)
+    return text if len(text) <= 120 else text[:117] + "..."

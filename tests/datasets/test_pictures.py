@@ -1,0 +1,212 @@
+"""Files and arrays of every kind, friendly and hostile."""
+
+import io
+import os
+import struct
+import zlib
+
+import numpy as np
+import pytest
+
+Image = pytest.importorskip("PIL.Image")
+
+from lenet5c.datasets import PictureError, read_picture  # noqa: E402
+from lenet5c.datasets.pictures import MAX_PIXELS, find_pictures  # noqa: E402
+from lenet5c.recognition import predict  # noqa: E402
+
+GREY = np.full((60, 50), 240, np.uint8)
+GREY[10:50, 22:28] = 20
+RGB = np.repeat(GREY[..., np.newaxis], 3, axis=2)
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg", "bmp", "tiff", "webp", "gif", "pgm"])
+def test_formats(tmp_path, ending):
+    Image.fromarray(GREY).save(tmp_path / f"one.{ending}")
+    array = read_picture(tmp_path / f"one.{ending}")
+    assert array.dtype == np.uint8 and array.shape[:2] == GREY.shape
+    assert predict(str(tmp_path / f"one.{ending}")).label == "1"
+
+
+@pytest.mark.parametrize(
+    "mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "YCbCr", "HSV", "I", "F", "I;16"]
+)
+def test_modes(mode):
+    if mode == "I;16":
+        image = Image.fromarray(GREY.astype(np.uint16) * 257)
+    elif mode == "HSV":
+        image = Image.fromarray(RGB).convert("HSV")
+    else:
+        image = (
+            Image.fromarray(GREY).convert("RGB" if mode in ("CMYK", "YCbCr") else "L").convert(mode)
+        )
+    assert image.mode == mode
+    array = read_picture(image)
+    assert array.dtype == np.uint8
+    luma = array if array.ndim == 2 else array.mean(axis=2)
+    assert luma[30, 25] < 60 < 200 < luma[5, 5]
+    assert predict(image).label == "1"
+
+
+@pytest.mark.parametrize("color", [0, 128, 255])
+def test_a_drawing_on_nothing_shows(color):
+    rgba = np.zeros((60, 50, 4), np.uint8)
+    rgba[10:50, 22:28] = color, color, color, 255
+    assert predict(rgba).label == "1"
+    assert predict(Image.fromarray(rgba)).label == "1"
+    palette = Image.fromarray((rgba[..., 3] > 0).astype(np.uint8)).convert("P")
+    palette.putpalette([0, 0, 0, color, color, color])
+    palette.info["transparency"] = 0
+    file = io.BytesIO()
+    palette.save(file, "gif", transparency=0)
+    file.seek(0)
+    assert predict(file).label == "1"
+
+
+def test_round_corners_are_no_ink():
+    rgba = np.dstack([RGB, np.full(GREY.shape, 255, np.uint8)])
+    rgba[:6, :6] = rgba[-6:, -6:] = 0
+    reading = predict(rgba)
+    assert reading.label == "1" and reading.box[1] > 15
+
+
+def test_what_is_all_transparent_is_blank():
+    assert "nothing" in predict(np.zeros((40, 40, 4), np.uint8)).rejected
+
+
+def test_the_camera_was_turned(tmp_path):
+    image = Image.fromarray(np.rot90(GREY).copy())
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image.save(tmp_path / "turned.jpg", exif=exif, quality=95)
+    assert read_picture(tmp_path / "turned.jpg").shape == GREY.shape
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        GREY,
+        RGB,
+        GREY[..., np.newaxis],
+        GREY / 255,
+        (GREY / 255).astype(np.float32),
+        GREY < 100,
+        GREY.astype(np.uint16) * 16,
+        GREY.astype(int),
+        np.dstack([RGB, np.full(GREY.shape, 255, np.uint8)]),
+    ],
+)
+def test_arrays(array):
+    before = array.copy()
+    assert predict(array).label == "1"
+    np.testing.assert_array_equal(array, before)
+
+
+@pytest.mark.parametrize(
+    ("array", "words"),
+    [
+        (np.zeros((2, 3, 5), np.uint8), "shape"),
+        (np.zeros(9, np.uint8), "shape"),
+        (np.zeros((0, 3), np.uint8), "shape"),
+        (np.full((9, 9), 200.0), "0 to 1"),
+        (np.full((9, 9), np.nan), "0 to 1"),
+        (np.full((9, 9), -1), "0 to 255"),
+        (np.full((9, 9), "a"), "must be uint8"),
+        (np.zeros((1, 70_000), np.uint8), "65,500"),
+    ],
+)
+def test_arrays_that_are_no_pictures(array, words):
+    with pytest.raises(PictureError, match=words):
+        read_picture(array)
+
+
+def png(width, height):
+    """The head of a PNG of this size, and no pixels."""
+
+    def chunk(name, body):
+        return (
+            struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        )
+
+    head = struct.pack(">2I5B", width, height, 8, 0, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", head)
+        + chunk(b"IDAT", zlib.compress(b"\0" * 10))
+        + chunk(b"IEND", b"")
+    )
+
+
+def whole_png():
+    file = io.BytesIO()
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 256, (80, 80), dtype=np.uint8)).save(file, "png")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "empty"),
+        (b"\0", "not a picture"),
+        (b"hello", "not a picture"),
+        (png(60_000, 60_000), f"{MAX_PIXELS:,}"),
+        (png(9_000, 9_000), f"{MAX_PIXELS:,}"),
+        (png(70_000, 1), "65,500"),
+        (png(50, 50), "damaged"),
+        (png(0, 5), "picture|pixels"),
+        (whole_png()[:500], "damaged"),
+        (whole_png()[:20], "picture"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n", "not a picture"),
+        (b"8BPS" + bytes(60), "not a picture"),
+    ],
+)
+def test_hostile_files(tmp_path, content, words):
+    path = tmp_path / "bad \u0444.png"
+    path.write_bytes(content)
+    with pytest.raises(PictureError, match=words) as caught:
+        read_picture(path)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(PictureError, match="standard input"):
+        read_picture(io.BytesIO(content))
+
+
+def test_any_cut_or_flipped_byte_is_an_error_or_a_picture(tmp_path):
+    rng = np.random.default_rng(1)
+    for ending in ("png", "jpeg", "gif", "tiff", "webp", "bmp"):
+        file = io.BytesIO()
+        Image.fromarray(RGB).save(file, ending)
+        for _ in range(25):
+            content = bytearray(file.getvalue())
+            for place in rng.integers(0, len(content), 4):
+                content[place] = rng.integers(256)
+            try:
+                array = read_picture(
+                    io.BytesIO(bytes(content[: rng.integers(1, len(content) + 1)]))
+                )
+                assert array.dtype == np.uint8
+            except PictureError:
+                pass
+
+
+def test_what_is_no_file(tmp_path):
+    with pytest.raises(PictureError, match="No such file"):
+        read_picture(tmp_path / "none.png")
+    with pytest.raises(PictureError, match="folder"):
+        read_picture(tmp_path)
+    with pytest.raises(PictureError):
+        read_picture("a\0b")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no named pipes")
+def test_a_pipe_does_not_hang(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(PictureError, match="regular"):
+        read_picture(tmp_path / "pipe.png")
+    assert find_pictures(tmp_path) == []
+
+
+def test_pictures_of_a_folder_are_sorted(tmp_path):
+    for name in ("b.PNG", "a.jpg", ".hidden.png", "notes.txt", "c.tiff"):
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "d.png").mkdir()
+    assert [path.name for path in find_pictures(tmp_path)] == ["a.jpg", "b.PNG", "c.tiff"]

@@ -1,0 +1,97 @@
+"""The configuration of a run: its checks, its file, and the command that repeats it."""
+
+import json
+import shlex
+
+import numpy as np
+import pytest
+
+from lenet5c.__main__ import make_parser
+from lenet5c.commands.train import configure
+from lenet5c.datasets import DatasetError
+from lenet5c.recipes import RECIPES, RunConfig, recipe
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        *(["--recipe", name] for name in RECIPES),
+        ["--reading", "whole", "--skip-bad"],
+        ["--seed", "7", "--epochs", "3", "--lr", "0.01", "--watch-test", "--validation", "0.25"],
+        ["--recipe", "best", "--distortion", "none", "--average", "0.999", "--train-size", "1000"],
+        [
+            "--distortion",
+            "modern",
+            "--dropout",
+            "0.5",
+            "--batch-norm",
+            "--c5",
+            "conv",
+            "--activation",
+            "tanh",
+        ],
+        [
+            "--optimizer",
+            "sgd",
+            "--optimizer-settings",
+            "nesterov=false",
+            "--schedule",
+            "piecewise",
+            "--schedule-settings",
+            "factors=[1,0.1]",
+            "epochs=[0,5]",
+            "--keep",
+            "best",
+        ],
+        [
+            "--recipe",
+            "fast",
+            "--no-batch-norm",
+            "--preparation",
+            "resized",
+            "--init",
+            "glorot_normal",
+        ],
+    ],
+    ids=" ".join,
+)
+def test_the_command_gives_the_same_configuration(options):
+    def config(words):
+        return configure(make_parser("train").parse_args(["train", *words, "--out", "run"]))
+
+    found = config(options)
+    command = shlex.split(found.command())
+    assert command[:2] == ["lenet5c", "train"]
+    assert config(command[2:]) == found
+    assert RunConfig.from_dict(json.loads(json.dumps(found.to_dict())), "run") == found
+
+
+def test_folders_are_quoted():
+    config = RunConfig(data="/my data/it's")
+    assert config.command() == "lenet5c train --seed 0 --data '/my data/it'\"'\"'s'"
+
+
+def test_a_configuration_in_python(tmp_path):
+    config = RunConfig.named("fast", data=tmp_path, seed=np.int64(3), pooling="max", epochs=5)
+    assert (config.data, config.seed, type(config.seed)) == (str(tmp_path.resolve()), 3, int)
+    assert config.settings == recipe("fast", pooling="max", epochs=5)
+    assert RunConfig("fast").settings == RECIPES["fast"]
+    assert (config.get("pooling"), config.get("c5"), config.get("seed")) == ("max", "linear", 3)
+    assert config.differing({"seed": 3, "c5": "linear", "distortion": "none"}) is None
+    assert config.differing({"seed": 3, "epochs": 6}) == ("epochs", 5, 6)
+
+
+@pytest.mark.parametrize(
+    "change, error, word",
+    [
+        ({"name": "best-ever"}, ValueError, "recipe must be one of default, .*'best-ever'"),
+        ({"seed": -1}, ValueError, "seed must be an integer of at least 0, got -1"),
+        ({"threads": 0}, ValueError, "threads must be an integer from 1 to 1024, or None, got 0"),
+        ({"reading": "all"}, ValueError, "reading must be one of ink, whole, or None, got 'all'"),
+        ({"data": "nowhere"}, DatasetError, "nowhere"),
+        ({"epoch": 1}, TypeError, "must be fields of a recipe, got epoch; did you mean epochs"),
+    ],
+)
+def test_impossible_configurations(change, error, word):
+    with pytest.raises(error, match=word):
+        RunConfig.named(**change)

@@ -1,0 +1,168 @@
+"""Stopping and resuming a training, and states that do not fit."""
+
+import copy
+
+import numpy as np
+import pytest
+from trainers import (
+    MAKE,
+    Countdown,
+    all_bytes,
+    lenet_trainer,
+    random_layers_trainer,
+    sdlm_trainer,
+    selective_trainer,
+)
+
+from lenet5c.nn.tile_layer import TileChain
+
+
+@pytest.mark.parametrize("make", MAKE)
+@pytest.mark.parametrize("steps", [1, 31, 32, 40])
+def test_stopped_and_resumed_is_the_same_to_the_bit(mnist_slice, make, steps):
+    whole = make(mnist_slice[0])
+    assert whole.run()
+
+    first = make(mnist_slice[0])
+    first.stretch_seconds = 0
+    assert not first.run(stop=Countdown(steps))
+    state = copy.deepcopy(first.state())
+    second = make(mnist_slice[0])
+    second.load_state(*state)
+    assert second.run()
+    assert all_bytes(second) == all_bytes(whole)
+    assert second.model.vector.tobytes() == whole.model.vector.tobytes()
+
+
+def test_steps_before_a_keyboard_interrupt_count(mnist_slice, monkeypatch):
+    """Whoever interrupts a run, in a notebook say, may call `run` again and end with the same bytes."""
+    whole = lenet_trainer(mnist_slice[0])
+    whole.run()
+    trainer = lenet_trainer(mnist_slice[0])
+    monkeypatch.setattr(trainer, "stretch_seconds", 0.002)
+    original, calls = TileChain.train_steps, []
+
+    def interrupted(*args):
+        original(*args)
+        calls.append(1)
+        if len(calls) % 3 == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(TileChain, "train_steps", interrupted)
+    interrupts = 0
+    while trainer.epoch < trainer.epochs:
+        try:
+            trainer.run()
+        except KeyboardInterrupt:
+            interrupts += 1
+    assert interrupts > 3
+    assert all_bytes(trainer) == all_bytes(whole)
+
+
+def test_a_state_of_another_model_is_refused(mnist_slice):
+    state = random_layers_trainer(mnist_slice[0]).state()
+    trainer = lenet_trainer(mnist_slice[0])
+    before = all_bytes(trainer)
+    with pytest.raises(ValueError):
+        trainer.load_state(*state)
+    assert all_bytes(trainer) == before
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"step": 0.5},
+        {"epoch": -1},
+        {"epoch": True},
+        {"optimizer_steps": -5},
+        {"history": "a"},
+        {"history": [1]},
+        {"loss_sum": float("nan")},
+        {"correct": "3"},
+        {"random": {"fc": {}}},
+    ],
+    ids=str,
+)
+def test_an_impossible_state_is_refused(mnist_slice, change):
+    trainer = lenet_trainer(mnist_slice[0])
+    trainer.stretch_seconds = 0
+    trainer.run(stop=Countdown(40))
+    values, arrays = trainer.state()
+    lenet_trainer(mnist_slice[0]).load_state(values, arrays)
+    with pytest.raises((ValueError, TypeError)):
+        lenet_trainer(mnist_slice[0]).load_state(values | change, arrays)
+
+
+@pytest.mark.parametrize("steps", [1, 149, 150, 151, 200])
+def test_a_run_with_sdlm_stopped_and_resumed_is_the_same_to_the_bit(mnist_slice, steps):
+    """In the middle of an epoch, where the curvature comes from the state, and between two, where it is measured."""
+    whole = sdlm_trainer(mnist_slice[0])
+    assert whole.run()
+    first = sdlm_trainer(mnist_slice[0])
+    first.stretch_seconds = 0
+    assert not first.run(stop=Countdown(steps))
+    state = copy.deepcopy(first.state())
+    second = sdlm_trainer(mnist_slice[0])
+    second.load_state(*state)
+    assert second.run()
+    assert all_bytes(second) == all_bytes(whole)
+
+
+def test_a_measurement_interrupted_is_made_again(mnist_slice, monkeypatch):
+    """It leaves the random generators of layers where they were, so that the bytes are the same."""
+    whole = sdlm_trainer(mnist_slice[0])
+    whole.run()
+    trainer = sdlm_trainer(mnist_slice[0])
+    original = trainer.optimizer.estimate
+
+    def interrupted(*args, **options):
+        original(*args, **options)
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(trainer.optimizer, "estimate", interrupted, raising=True)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.run()
+    assert (trainer.epoch, trainer.step) == (0, 0)
+    assert trainer.run()
+    assert all_bytes(trainer) == all_bytes(whole)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda arrays: arrays.pop("average.vector"),
+        lambda arrays: arrays.update({"average.vector": arrays["average.vector"][:-1]}),
+        lambda arrays: arrays.pop("best.conv1.weight"),
+        lambda arrays: arrays.update({"best.conv1.weight": np.zeros(3, np.float32)}),
+        lambda arrays: arrays.update({"best.more": np.zeros(3, np.float32)}),
+        lambda arrays: arrays.update({"worst.more": np.zeros(3, np.float32)}),
+    ],
+)
+def test_a_state_with_another_average_or_other_best_weights_is_refused(mnist_slice, spoil):
+    trainer = selective_trainer(mnist_slice[0], epochs=2)
+    trainer.stretch_seconds = 0
+    trainer.run(stop=Countdown(40))
+    values, arrays = trainer.state()
+    selective_trainer(mnist_slice[0], epochs=2).load_state(values, arrays)
+    spoil(arrays)
+    other = selective_trainer(mnist_slice[0], epochs=2)
+    before = all_bytes(other)
+    with pytest.raises((ValueError, KeyError)):
+        other.load_state(values, arrays)
+    assert all_bytes(other) == before
+
+
+def test_a_state_without_them_is_refused(mnist_slice):
+    trainer = selective_trainer(mnist_slice[0], epochs=2, average=0, keep="last")
+    trainer.stretch_seconds = 0
+    trainer.run(stop=Countdown(40))
+    for options in ({"average": 0}, {"keep": "last"}):
+        with pytest.raises(ValueError, match="(average|best) weights must have this trainer's"):
+            selective_trainer(mnist_slice[0], epochs=2, **options).load_state(*trainer.state())
+    values, arrays = trainer.state()
+    values = values | {"history": [{"epoch": 1}]}
+    with pytest.raises(ValueError, match="history"):
+        selective_trainer(mnist_slice[0], epochs=2, average=0, keep="last").load_state(
+            values, arrays
+        )
