@@ -38,7 +38,7 @@ def test_same_bits_with_avx2_and_avx512(model):
     assert results[0] == results[1]
 
 
-def train(model, isa, optimiser, threads, steps=4):
+def train(model, isa, optimizer, threads, steps=4):
     """Parameters and state after a few steps."""
     params, x, _ = model.draw(100)
     labels = draw_labels(model, 100)
@@ -46,11 +46,11 @@ def train(model, isa, optimiser, threads, steps=4):
     grads, state = np.zeros_like(params), [np.zeros_like(params) for _ in range(2)]
     for t in range(1, steps + 1):
         program.train_step(x, labels, params, grads, threads)
-        if optimiser == "sgd":
+        if optimizer == "sgd":
             _vector.sgd(TILES[isa], params, grads, state[0], 0.1, 0.9, True, 1e-3)
-        elif optimiser == "adagrad":
+        elif optimizer == "adagrad":
             _vector.adagrad(TILES[isa], params, grads, state[0], 0.01, 1e-10, 1e-3)
-        elif optimiser == "rmsprop":
+        elif optimizer == "rmsprop":
             _vector.rmsprop(TILES[isa], params, grads, *state, 0.001, 0.99, 1e-8, 0.9, 1e-3)
         else:
             corrections = 1 - 0.9**t, np.sqrt(1 - 0.999**t)
@@ -61,16 +61,16 @@ def train(model, isa, optimiser, threads, steps=4):
     return bits(params, *state)
 
 
-@pytest.mark.parametrize("optimiser", ["sgd", "adam", "adagrad", "rmsprop"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adagrad", "rmsprop"])
 @each_isa
-def test_same_bits_of_training_at_any_thread_count(isa, optimiser):
-    serial = train(SMOOTH["lenet5"], isa, optimiser, 1)
+def test_same_bits_of_training_at_any_thread_count(isa, optimizer):
+    serial = train(SMOOTH["lenet5"], isa, optimizer, 1)
     for threads in (2, 3, 8):
-        assert train(SMOOTH["lenet5"], isa, optimiser, threads) == serial
+        assert train(SMOOTH["lenet5"], isa, optimizer, threads) == serial
 
 
-@pytest.mark.parametrize("optimiser", ["sgd", "adam", "sdlm", "adagrad", "rmsprop"])
-def test_updates_have_the_same_bits_with_every_instruction_set(optimiser):
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "sdlm", "adagrad", "rmsprop"])
+def test_updates_have_the_same_bits_with_every_instruction_set(optimizer):
     """They fuse no multiply-add, so that even the baseline agrees."""
     rng = np.random.default_rng(0)
     params, grads = rng.standard_normal((2, 1003)).astype(np.float32)
@@ -78,13 +78,13 @@ def test_updates_have_the_same_bits_with_every_instruction_set(optimiser):
     for tiles in TILES.values():
         p, state = params.copy(), [np.zeros_like(params) for _ in range(2)]
         for t in range(1, 6):
-            if optimiser == "sgd":
+            if optimizer == "sgd":
                 _vector.sgd(tiles, p, grads, state[0], 0.1, 0.9, True, 1e-3)
-            elif optimiser == "sdlm":
+            elif optimizer == "sdlm":
                 _vector.sdlm(tiles, p, grads, 1 / (1 + abs(grads)), 0.1)
-            elif optimiser == "adagrad":
+            elif optimizer == "adagrad":
                 _vector.adagrad(tiles, p, grads, state[0], 0.1, 1e-10, 1e-3)
-            elif optimiser == "rmsprop":
+            elif optimizer == "rmsprop":
                 _vector.rmsprop(tiles, p, grads, *state, 0.01, 0.99, 1e-8, 0.9, 1e-3)
             else:
                 _vector.adam(

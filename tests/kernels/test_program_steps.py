@@ -20,7 +20,7 @@ STEPS = {
 
 
 def update_of(kind, params, steps):
-    """An update as the optimisers make it."""
+    """An update as the optimizers make it."""
     vectors = [np.zeros_like(params) for _ in range(2 if kind in ("adam", "rmsprop") else 1)]
     if kind == "sdlm":
         vectors = [1 / (np.float32(0.02) + abs(params))]
@@ -38,7 +38,7 @@ def update_of(kind, params, steps):
 
 
 def run_steps(model, isa, kind, batch_size, samples, threads, by_sample=False):
-    """Parameters, optimiser's vectors, gradients, losses and counts of a run of steps."""
+    """Parameters, optimizer's vectors, gradients, losses and counts of a run of steps."""
     program = model.program(isa)
     params, x, _ = model.draw(samples)
     labels = draw_labels(model, samples)

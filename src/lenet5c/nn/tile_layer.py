@@ -67,7 +67,7 @@ class TileLayer(Layer):
 
 
 class TileChain:
-    """Neighbouring tile layers that run as one program.
+    """Neighboring tile layers that run as one program.
 
     Activations live in the arenas of the program and are gone after a call: `backward` computes
     them anew from the saved input, tile by tile, so memory does not grow with the batch. A few

@@ -6,8 +6,7 @@ STEP_KINDS = {"tile": STEP_TILE, "sample": STEP_SAMPLE, "conv2d": STEP_CONV2D,
 
 
 cdef set_op(Op* op, o, const TileKernels* kernels, list held):
-    """Fill in an op from an `ops.Op`, whose class has some of the fields; the arrays that it points
-    into join those held."""
+    """Fill in an op from an `ops.Op`; the arrays that it points into join those held."""
     cdef const Py_ssize_t[::1] connections
     cdef const float[:, ::1] codes
     cdef bytes kind = o.kind.encode()
@@ -86,7 +85,7 @@ cdef set_update(Update* settings, update, Py_ssize_t size, Py_ssize_t steps):
     for vector in update.vectors:
         if vector.shape[0] != size:
             raise ValueError(
-                f"a vector of the optimiser has {vector.shape[0]} values, params has {size}")
+                f"a vector of the optimizer has {vector.shape[0]} values, params has {size}")
     for row in (update.lr, update.correction1, update.correction2):
         if row.shape[0] != steps:
             raise ValueError(f"the update has values for {row.shape[0]} steps, not for {steps}")

@@ -3,7 +3,8 @@
 from cpython.pycapsule cimport PyCapsule_New
 from lenet5c.kernels.simd.tiles cimport (
     CROSS_ENTROPY, LANES, LINEAR_BLOCK, MAXIMUM_A_POSTERIORI, MAXIMUM_LIKELIHOOD, Backward,
-    DirectSum, Distort, Floats, Forward, LossKind, Op, OpKernels, TileKernels, hash_bits, round_up, spread_filters)
+    DirectSum, Distort, Floats, Forward, LossKind, Op, OpKernels, TileKernels, hash_bits, round_up,
+    spread_filters)
 
 cdef enum:
     MOST_OPS = 32
