@@ -1,4 +1,4 @@
-"""What the benchmarks share: options, peers, the lines at the top, checks, timing in turns, the FMA peak, tables."""
+"""Parts that benchmarks share: options, peers, checks, timing in turns, the FMA peak, tables."""
 
 import argparse
 import os
@@ -17,14 +17,16 @@ from lenet5c.commands.cli import prepare_streams
 from lenet5c.kernels.engine import _vector
 from lenet5c.kernels.simd import dispatch
 
-# Floating-point operations of LeNet-5 for one sample. Forward: 416,520 multiply-adds; a training step takes 1,131,960:
-# backward is twice forward, without the gradient of the input image (117,600).
+# Floating-point operations of LeNet-5 for one sample. Forward: 416,520 multiply-adds; a training
+# step takes 1,131,960: backward is twice forward, without the gradient of the input image
+# (117,600).
 FORWARD_FLOP = 2 * 416_520
 TRAIN_FLOP = 2 * 1_131_960
 
 OURS = "lenet5c"
 NUMPY = "NumPy im2col"
-# What a peer needs, by its name here: modules, the first of which has the version; they are called so on PyPI, too.
+# What a peer needs, by its name here: modules, the first of which has the version; they are called
+# so on PyPI, too.
 PEERS = {
     "PyTorch": ("torch",),
     "ONNX Runtime": ("onnxruntime", "onnx"),
@@ -44,12 +46,13 @@ ENVIRONMENT = (
     "KMP_BLOCKTIME",
     "OMP_PROC_BIND",
 )
-# Idle threads of one contender's pool spin for some milliseconds after its turn; the next one should not feel them.
+# Idle threads of one contender's pool spin for some milliseconds after its turn; the next one
+# should not feel them.
 REST = 0.05
 
 
 def make_parser(doc, repeats, seconds=None):
-    """A parser with the options that all benchmarks have, its help the docstring of the file."""
+    """Return a parser with the options of all benchmarks; its help is the file's docstring."""
     prepare_streams()
     parser = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -81,7 +84,7 @@ def make_parser(doc, repeats, seconds=None):
 
 
 def positive(text):
-    """An argparse type: an integer of at least 1."""
+    """Return an argparse type: an integer of at least 1."""
     if (value := int(text)) < 1:
         raise argparse.ArgumentTypeError(f"{text} is not an integer of at least 1")
     return value
@@ -92,14 +95,14 @@ def load_peers(*names):
     found = {}
     for name in (*names, "threadpoolctl"):
         try:
-            found[name] = [import_module(module) for module in PEERS[name]][0]
+            found[name] = next(import_module(module) for module in PEERS[name])
         except ImportError:
             print(f"{name} is not installed and left out: pip install {' '.join(PEERS[name])}")
     return found
 
 
 def set_threads(threads, peers):
-    """The same thread count for all whose count can be changed; ONNX Runtime takes it when a session is made."""
+    """Set one thread count for all but ONNX Runtime, which takes it when a session is made."""
     lenet5c.set_num_threads(threads)
     if "PyTorch" in peers:
         peers["PyTorch"].set_num_threads(threads)
@@ -108,7 +111,7 @@ def set_threads(threads, peers):
 
 
 def print_header(threads, peers, *notes):
-    """The machine's line, how threads are set, what of the environment matters, and what the benchmark has to say."""
+    """Print the machine, the thread settings, the environment and the benchmark's own lines."""
     print(f"{machine(peers)}; {threads} thread{'s' if threads > 1 else ''}")
     ways = ", ".join(way for name, way in THREADS_SET_BY.items() if name == OURS or name in peers)
     blas = "" if "threadpoolctl" in peers else "; NumPy's BLAS keeps its own default"
@@ -126,8 +129,9 @@ def machine(peers):
         if name != "threadpoolctl"
     )
     return (
-        f"{processor()}, {os.cpu_count()} cores, {platform.system()}; Python {platform.python_version()}, "
-        f"NumPy {np.__version__}, lenet5c {lenet5c.__version__} ({kernels.isa}){others}"
+        f"{processor()}, {os.cpu_count()} cores, {platform.system()}; "
+        f"Python {platform.python_version()}, NumPy {np.__version__}, "
+        f"lenet5c {lenet5c.__version__} ({kernels.isa}){others}"
     )
 
 
@@ -142,10 +146,10 @@ def processor():
 
 
 def check_agreement(what, results, tolerance):
-    """End the program unless each contender's arrays agree with the first's: nothing wrong is timed.
+    """End the program unless each contender's arrays agree with the first's.
 
-    `results` maps names to lists of arrays. The error of an array is its largest difference, divided by the largest
-    magnitude of the first contender's. Returns the largest error.
+    `results` maps names to lists of arrays. The error of an array is its largest difference,
+    divided by the largest magnitude of the first contender's. Returns the largest error.
     """
     (_, expected), *others = results.items()
     worst = 0.0
@@ -157,17 +161,18 @@ def check_agreement(what, results, tolerance):
             error = float(np.abs(array - right).max() / max(np.abs(right).max(), 1e-30))
             if not error <= tolerance:
                 sys.exit(
-                    f"{what}: {name} and lenet5c differ by {error:.1e}; the tolerance is {tolerance:.0e}"
+                    f"{what}: {name} and lenet5c differ by {error:.1e}; "
+                    f"the tolerance is {tolerance:.0e}"
                 )
             worst = max(worst, error)
     return worst
 
 
 def interleaved(contenders, repeats, seconds=0.0):
-    """Time callables in turns, so that a noisy moment hits all alike: name -> list of seconds a call.
+    """Time callables in turns; return name -> list of seconds a call.
 
-    Each is called once to warm up, and then as often a turn as it takes to last `seconds`. Each round begins with
-    another contender, and each turn after a rest.
+    Each is called once to warm up, and then as often a turn as it takes to last `seconds`. Each
+    round begins with another contender, and each turn after a rest.
     """
     calls = {name: calls_to_last(run, seconds) for name, run in contenders.items()}
     times = {name: [] for name in contenders}
@@ -198,7 +203,10 @@ def timed(run, calls):
 
 
 class Peak:
-    """A contender that does nothing but multiply-adds in registers; `best` is the most operations a second so far."""
+    """A contender that only does multiply-adds in registers.
+
+    `best` is the largest number of operations a second so far.
+    """
 
     def __init__(self, threads, rounds=100_000_000):
         self.threads, self.rounds = threads, rounds
@@ -220,7 +228,10 @@ class Peak:
 
 
 class Table:
-    """Prints rows as they come. Columns are given as heading -> width; the first `left` are aligned to the left."""
+    """Printer of rows as they come.
+
+    Columns are heading -> width; the first `left` are aligned to the left.
+    """
 
     def __init__(self, columns, left=1):
         self.widths = [max(width, len(heading)) for heading, width in columns.items()]
@@ -236,7 +247,7 @@ class Table:
 
 
 class Comparison:
-    """A table of contenders: minimum and median of each, and what multiple of the first's median the others' are."""
+    """A table of contenders: minimum and median of each, and its median by that of the first."""
 
     NOTE = (
         "Times: minimum / median. ×: median divided by lenet5c's median, from the same turns. "
@@ -245,12 +256,12 @@ class Comparison:
 
     def __init__(self, keys, contenders, left=1):
         self.contenders = contenders
-        times = {name: 17 for name in contenders}
+        times = dict.fromkeys(contenders, 17)
         ratios = {f"{name} ×": 0 for name in contenders[1:]}
         self.table = Table({**keys, **times, **ratios, "of FMA peak": 0}, left)
 
     def row(self, keys, times, share="-"):
-        """`times` maps contenders to lists of seconds; one that is missing is shown as a dash."""
+        """Print a row; `times` maps contenders to lists of seconds, a missing one is a dash."""
         ours = statistics.median(times[self.contenders[0]]) if times else None
         cells = [time_cell(times.get(name)) for name in self.contenders]
         others = (times.get(name) for name in self.contenders[1:])

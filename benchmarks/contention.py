@@ -1,11 +1,13 @@
 """A training epoch of LeNet-5, alone and beside one busy process on each core.
 
-    python benchmarks/contention.py [--contenders command library pytorch] [--batch-size 64] [--threads 2] [--repeats 5]
+    python benchmarks/contention.py [--contenders command library pytorch] [--batch-size 64]
+    [--threads 2] [--repeats 5]
 
-command: lenet5c as `lenet5c train` runs it, where threads wait briefly at barriers (`lenet5c.commands.cli.wait_briefly`).
-library: lenet5c in a program that sets nothing, where OpenMP decides. pytorch: PyTorch, in a program that sets nothing.
-Each is a process of its own, whose epochs alone and beside others take turns; the busy processes run only during the
-latter, each bound to its core where the system has such a call, with the same priority as this program. They take half
+command: lenet5c as `lenet5c train` runs it, where threads wait briefly at barriers
+(`lenet5c.commands.cli.wait_briefly`). library: lenet5c in a program that sets nothing, where OpenMP
+decides. pytorch: PyTorch, in a program that sets nothing. Each is a process of its own, whose
+epochs alone and beside others take turns; the busy processes run only during the latter, each bound
+to its core where the system has such a call, with the same priority as this program. They take half
 of each core: twice the time is all that a fair scheduler can give.
 """
 
@@ -41,7 +43,7 @@ while os.getppid() == parent:
 
 @contextmanager
 def process(*arguments):
-    """A Python process with pipes; killed when the block is left, however that happens."""
+    """Return a Python process with pipes; killed when the block is left, however that happens."""
     # In a group of its own, Ctrl-C does not reach it: its parent ends it in silence.
     child = subprocess.Popen(
         [sys.executable, *arguments],
@@ -73,7 +75,7 @@ def busy_cores(cores):
 
 
 def answer(child):
-    """The next line that a process prints."""
+    """Return the next line that a process prints."""
     if not (line := child.stdout.readline()):
         sys.exit(f"{Path(child.args[1]).name} ended with exit code {child.wait()}")
     return line.strip()
@@ -86,7 +88,7 @@ def epoch(worker):
 
 
 def measure(workers, cores, repeats):
-    """way -> (seconds alone, seconds beside busy processes), taking turns."""
+    """Way -> (seconds alone, seconds beside busy processes), taking turns."""
     times = {way: ([], []) for way in workers}
     ways = list(workers)
     for first in range(repeats):
@@ -102,7 +104,7 @@ def measure(workers, cores, repeats):
 
 @contextmanager
 def started(ways, arguments):
-    """A worker for each way, warmed up one after another."""
+    """Return a worker for each way, warmed up one after another."""
     if not ways:
         yield {}
         return
@@ -147,8 +149,10 @@ def main():
     print_header(
         options.threads,
         peers,
-        f"An epoch is {options.images:,} images, batch {options.batch_size}; {options.repeats} epochs each, alone and "
-        f"beside {len(cores)} busy processes in turns. Times: minimum / median. ×: median beside by median alone.",
+        f"An epoch is {options.images:,} images, batch {options.batch_size}; "
+        f"{options.repeats} epochs each, alone and beside {len(cores)} busy processes in turns. "
+        "Times: minimum / median. "
+        "×: median beside by median alone.",
     )
     with started(ways, (options.batch_size, options.images, options.threads)) as workers:
         times = measure(workers, cores, options.repeats)

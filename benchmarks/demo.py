@@ -1,10 +1,11 @@
-"""How long `lenet5c demo` takes from a movement of the pen to the painted answer, measured inside headless Chromium.
+"""Time of `lenet5c demo` from a movement of the pen to the painted answer, in headless Chromium.
 
     pip install selenium       and Chromium with its chromedriver
     python benchmarks/demo.py [--rounds 4]
 
-Digits are drawn by mouse events, 60 a second, as polylines of tests/demo_digits.py. The page itself takes the times: from
-the event to the frame after the one in which answer, maps and bars were drawn. The target is 50 ms.
+Digits are drawn by mouse events, 60 a second, as polylines of drawn/demo_digits.py. The page itself
+takes the times: from the event to the frame after the one in which answer, maps and bars were
+drawn. The target is 50 ms.
 """
 
 import argparse
@@ -20,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 from common import Table, machine, positive
-from demo_digits import DIGITS
+from drawn.demo_digits import DIGITS
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
@@ -48,7 +49,8 @@ def main():
         sys.exit("demo.py needs Chromium and chromedriver on the PATH")
     print(machine({}))
     print(
-        f"{len(DIGITS)} digits, {options.rounds} times each; milliseconds from the pen's movement to the painted answer.\n"
+        f"{len(DIGITS)} digits, {options.rounds} times each; "
+        "milliseconds from the pen's movement to the painted answer.\n"
     )
     table = Table({"": 22, "answers": 9, "median": 8, "95 %": 8, "99 %": 8, "largest": 8})
     with tempfile.TemporaryDirectory() as folder:
@@ -95,7 +97,8 @@ def latencies(address, browser, driver, rounds):
         page.get(address)
         wait(lambda: page.execute_script("return window.lenet5cDemo?.ready"))
         left, top, width = page.execute_script(
-            "const b = document.querySelector('#pad').getBoundingClientRect(); return [b.left, b.top, b.width]"
+            "const b = document.querySelector('#pad').getBoundingClientRect(); "
+            "return [b.left, b.top, b.width]"
         )
         for turn in range(rounds + 1):
             for digit, strokes in DIGITS.items():
@@ -103,7 +106,7 @@ def latencies(address, browser, driver, rounds):
                 for stroke in strokes:
                     draw(page, [(left + x * width, top + y * width) for x, y in spread(stroke)])
                 wait(
-                    lambda: (
+                    lambda digit=digit: (
                         page.execute_script("return document.querySelector('#best').innerText")
                         == digit
                     )

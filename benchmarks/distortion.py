@@ -1,8 +1,9 @@
-"""What distortions cost: the time for a tile of 16 images, by themselves and as part of a training step of LeNet-5.
+"""Cost of distortions for a tile of 16 images, alone and in a training step of LeNet-5.
 
     python benchmarks/distortion.py [--threads 1] [--batch-size 320] [--repeats 20]
 
-The warp by itself writes its images one by one; in a training step it packs them into tiles, in place of packing bytes.
+The warp by itself writes its images one by one; in a training step it packs them into tiles, in
+place of packing bytes.
 """
 
 import numpy as np

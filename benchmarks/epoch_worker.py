@@ -1,9 +1,10 @@
-"""A process that trains an epoch whenever it reads a line, and prints the seconds it took; contention.py starts it.
+"""Process of contention.py that trains an epoch for each line it reads, and prints the seconds.
 
     python benchmarks/epoch_worker.py {command,library,pytorch} BATCH_SIZE IMAGES THREADS
 
-command: waits at barriers as `lenet5c train` does. library: as a program that imports lenet5c and sets nothing. How
-OpenMP's threads wait is read when it is loaded, so that each way needs a process of its own.
+command: waits at barriers as `lenet5c train` does. library: as a program that imports lenet5c and
+sets nothing. How OpenMP's threads wait is read when it is loaded, so that each way needs a process
+of its own.
 """
 
 import sys

@@ -2,8 +2,8 @@
 
     python benchmarks/import_time.py [--repeats 15]
 
-The times are those of the imports, measured inside the interpreter; its own start is not in them. Interpreters take
-turns, and one round before the first warms the files up.
+The times are those of the imports, measured inside the interpreter; its own start is not in them.
+Interpreters take turns, and one round before the first warms the files up.
 """
 
 import argparse
@@ -35,7 +35,7 @@ def seconds(modules):
 
 
 def measure(repeats):
-    """name -> list of seconds, one of each round."""
+    """Name -> list of seconds, one of each round."""
     times = {name: [] for name in MEASURED}
     for turn in range(repeats + 1):
         for name, modules in MEASURED.items():
@@ -53,7 +53,8 @@ def main():
     options = parser.parse_args()
     print(machine({}))
     print(
-        f"{options.repeats} imports each, in turns. Milliseconds: minimum / median; beyond NumPy: differences of these.\n"
+        f"{options.repeats} imports each, in turns. Milliseconds: minimum / median; "
+        "beyond NumPy: differences of these.\n"
     )
     times = measure(options.repeats)
     table = Table({"import": 28, "ms": 13, "beyond NumPy": 13})
@@ -65,7 +66,8 @@ def main():
         table.row(name, f"{1e3 * least:.0f} / {1e3 * middle:.0f}", beyond if loads_numpy else "-")
     of_all = min(times["all of them"]) - min(base)
     print(
-        f"\nAll of them at their minimum: {1e3 * of_all:.0f} ms beyond NumPy; the target is {1e3 * TARGET:.0f} ms."
+        f"\nAll of them at their minimum: {1e3 * of_all:.0f} ms beyond NumPy; "
+        f"the target is {1e3 * TARGET:.0f} ms."
     )
 
 

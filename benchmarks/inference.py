@@ -1,10 +1,10 @@
-"""The forward pass of LeNet-5: lenet5c, ONNX Runtime and PyTorch, from a NumPy array of images to one of logits.
+"""Forward pass of LeNet-5 from images to logits in NumPy: lenet5c, ONNX Runtime and PyTorch.
 
     python benchmarks/inference.py [--images 1 256 …] [--threads 2] [--repeats 7]
 
-Calls as a user makes them: `model.forward(x)`; `session.run` on a graph made of the same weights; PyTorch in eager
-mode, `eval` and `no_grad`, with `from_numpy` before and `.numpy()` behind. One image is also timed on one thread.
-Before anything is timed, the logits are compared.
+Calls as a user makes them: `model.forward(x)`; `session.run` on a graph made of the same weights;
+PyTorch in eager mode, `eval` and `no_grad`, with `from_numpy` before and `.numpy()` behind. One
+image is also timed on one thread. Before anything is timed, the logits are compared.
 """
 
 from functools import partial
@@ -80,7 +80,7 @@ def pytorch(torch, state):
 
 
 def contenders_for(threads, peers):
-    """name -> function of images to logits, all set to this many threads."""
+    """Name -> function of images to logits, all set to this many threads."""
     set_threads(threads, peers)
     model = LeNet5(rng=0)
     state = model.state_dict()
@@ -108,7 +108,8 @@ def main():
     print_header(
         options.threads,
         peers,
-        f"{options.repeats} timings each, in turns, of at least {options.seconds} s. {Comparison.NOTE}",
+        f"{options.repeats} timings each, in turns, of at least {options.seconds} s. "
+        f"{Comparison.NOTE}",
         f"Checked before: the logits agree within {TOLERANCE:.0e} of the largest.",
     )
     _, test_set = mnist()

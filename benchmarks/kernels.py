@@ -1,18 +1,20 @@
 """Each function of lenet5c.kernels against PyTorch and NumPy, on LeNet-5's shapes and common ones.
 
-    python benchmarks/kernels.py [--kernels conv2d …] [--shapes conv1 …] [--batches 1 …] [--threads 2] [--repeats 5]
-    python benchmarks/kernels.py --memory [...]
+    python benchmarks/kernels.py [--kernels conv2d …] [--shapes conv1 …] [--batches 1 …] [--threads
+    2] [--repeats 5] python benchmarks/kernels.py --memory [...]
 
-lenet5c and NumPy work on arrays, PyTorch on tensors made beforehand, without autograd; its backward passes are the ATen
-operators alone. All allocate their results. PyTorch's max_pool2d_backward is given the indices that its forward pass
-kept, NumPy's the result of it; lenet5c's finds the maxima again. The rows max_pool2d_both, forward with what backward
-needs and then backward, are the fair ones. NumPy's functions are in benchmarks/numpy_kernels.py; its im2col is a view
-where windows are one pixel. Before anything is timed, all results are compared.
+lenet5c and NumPy work on arrays, PyTorch on tensors made beforehand, without autograd; its backward
+passes are the ATen operators alone. All allocate their results. PyTorch's max_pool2d_backward is
+given the indices that its forward pass kept, NumPy's the result of it; lenet5c's finds the maxima
+again. The rows max_pool2d_both, forward with what backward needs and then backward, are the fair
+ones. NumPy's functions are in benchmarks/numpy_kernels.py; its im2col is a view where windows are
+one pixel. Before anything is timed, all results are compared.
 
 A dash: left out, because the column matrix of the batch would be larger than --limit.
 
-With --memory: how much the resident memory of a new process grows during one call, beyond inputs and results. A call
-on a small shape comes first, so that the threads and code of the library do not count.
+With --memory: how much the resident memory of a new process grows during one call, beyond inputs
+and results. A call on a small shape comes first, so that the threads and code of the library do not
+count.
 """
 
 import os
@@ -90,7 +92,8 @@ SHAPES = CONVOLUTIONS | POOLINGS
 SMALL = {"convolution": Shape(1, 16, 6, 5), "pooling": Shape(6, 28, 6, 2, stride=2)}
 
 
-# A case returns the contenders of one kernel, name -> callable without arguments; `torch` is the module or None.
+# A case returns the contenders of one kernel, name -> callable without arguments; `torch` is the
+# module or None.
 
 
 def conv2d(shape, batch, torch):
@@ -230,7 +233,8 @@ POOLING_KERNELS = (
     avg_pool2d_backward,
 )
 KERNELS = {case.__name__: case for case in CONVOLUTION_KERNELS + POOLING_KERNELS}
-# Multiply-adds of a kernel, as multiples of the convolution's forward pass; for the others, memory is what counts.
+# Multiply-adds of a kernel, as multiples of the convolution's forward pass; for the others, memory
+# is what counts.
 PASSES = {"conv2d": 1, "conv2d_backward": 2}
 
 
@@ -259,12 +263,12 @@ def pairs(*numbers):
 
 
 def arrays(result):
-    """A result, one array or a tuple, as a list of NumPy arrays."""
+    """Return a result, one array or a tuple, as a list of NumPy arrays."""
     return [np.asarray(each) for each in (result if isinstance(result, tuple) else (result,))]
 
 
 def is_left_out(kernel, name, shape, batch, limit):
-    """Whether the column matrix, which im2col and col2im always have and NumPy needs for convolutions, is too large."""
+    """Return whether the column matrix of im2col, col2im or NumPy's convolution is too large."""
     has_columns = kernel in ("im2col", "col2im") or name == NUMPY
     return has_columns and shape.column_bytes(batch) > limit
 
@@ -330,7 +334,8 @@ def compare_times(cases, names, limit, options, peers):
     print_header(
         options.threads,
         peers,
-        f"{options.repeats} timings each, in turns, of at least {options.seconds} s. {Comparison.NOTE}",
+        f"{options.repeats} timings each, in turns, of at least {options.seconds} s. "
+        f"{Comparison.NOTE}",
         f"Checked before: all results agree within {TOLERANCE:.0e} of the largest value.",
     )
     torch = peers.get("PyTorch")
@@ -369,7 +374,8 @@ def compare_memory(cases, names, limit, options, peers):
             if is_left_out(kernel, contender, SHAPES[name], batch, limit):
                 cells.append("-")
                 continue
-            # A process for each: what an earlier call gave back to the allocator would hide what this one takes.
+            # A process for each: what an earlier call gave back to the allocator would hide what
+            # this one takes.
             with ProcessPoolExecutor(1, get_context("spawn")) as process:
                 grown = process.submit(
                     scratch, kernel, name, batch, contender, options.threads
@@ -399,7 +405,7 @@ def scratch(kernel, name, batch, contender, threads):
 
 
 def peak_memory():
-    """The most bytes that were resident in this process, on Linux since the last reset."""
+    """Return the most bytes that were resident in this process, on Linux since the last reset."""
     try:
         with open("/proc/self/status") as status:
             return next(int(line.split()[1]) * 1024 for line in status if line.startswith("VmHWM"))

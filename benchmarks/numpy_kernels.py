@@ -1,7 +1,7 @@
-"""Convolution and pooling in plain NumPy, written with care: im2col, BLAS, and a loop over the window's places.
+"""Convolution and pooling in careful NumPy: im2col, BLAS, and a loop over the window's places.
 
-x (N, C, H, W), weight (O, C / groups, K, K), columns (N, C K K, OH OW); windows are square, k pixels wide, at a
-stride s.
+x (N, C, H, W), weight (O, C / groups, K, K), columns (N, C K K, OH OW); windows are square, k
+pixels wide, at a stride s.
 """
 
 import numpy as np
@@ -9,7 +9,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 
 def im2col(x, k, s, padding):
-    """A copy of the windows, or a view of x where they are one pixel."""
+    """Return a copy of the windows, or a view of x where they are one pixel."""
     windows = sliding_window_view(padded(x, padding, 0), (k, k), axis=(2, 3))[:, :, ::s, ::s]
     n, channels, oh, ow = windows.shape[:4]
     return windows.transpose(0, 1, 4, 5, 2, 3).reshape(n, channels * k * k, oh * ow)
@@ -54,7 +54,7 @@ def max_pool2d(x, k, s, padding):
 
 
 def max_pool2d_backward(dy, x, y, k, s, padding):
-    """The first maximum of each window receives its gradient; y is the result of the forward pass."""
+    """Return dx: the gradient goes to the first maximum of each window; y is the forward result."""
     x = padded(x, padding, -np.inf)
     dx = np.zeros_like(x)
     free = np.ones(y.shape, bool)
@@ -108,5 +108,5 @@ def grouped(columns, groups):
 
 
 def grouped_weight(weight, groups):
-    """(groups, O / groups, C / groups K K)."""
+    """Return the weight as (groups, O / groups, C / groups K K)."""
     return weight.reshape(groups, len(weight) // groups, -1)

@@ -1,8 +1,9 @@
-"""LeNet-5 and its training step in float32 NumPy, as well as NumPy can do it: the measure of what the kernels are for.
+"""LeNet-5 and its training step in float32 NumPy, as well as NumPy can do it.
 
-The sample axis comes last, (C, H, W, N): windows are copied in long runs, a convolution of the batch is one matrix
-product (BLAS), and pooling works on whole vectors. ReLU comes after the pooling, where it has a quarter of the work:
-the maximum of rectified values is the rectified maximum. The gradient of the image is not computed.
+The sample axis comes last, (C, H, W, N): windows are copied in long runs, a convolution of the
+batch is one matrix product (BLAS), and pooling works on whole vectors. ReLU comes after the
+pooling, where it has a quarter of the work: the maximum of rectified values is the rectified
+maximum. The gradient of the image is not computed.
 """
 
 import numpy as np
@@ -67,7 +68,7 @@ class NumpyAdam:
 
 
 def conv2d(x, weight, bias):
-    """y (O, OH, OW, N) of x (C, H, W, N), and the columns (C * KH * KW, OH * OW * N) that backward needs again."""
+    """Return y (O, OH, OW, N) of x (C, H, W, N), and the columns (C * KH * KW, OH * OW * N)."""
     windows = sliding_window_view(x, (KERNEL, KERNEL), axis=(1, 2))  # (C, OH, OW, N, KH, KW)
     _, height, width, n = windows.shape[:4]
     columns = windows.transpose(0, 4, 5, 1, 2, 3).reshape(-1, height * width * n)
@@ -77,7 +78,7 @@ def conv2d(x, weight, bias):
 
 
 def conv2d_backward(dy, columns, weight, grads, name, need_dx=True):
-    """Sets the gradients of weight and bias, returns that of the columns."""
+    """Set the gradients of weight and bias; return that of the columns."""
     dy = dy.reshape(len(weight), -1)
     grads[f"{name}.weight"] = (dy @ columns.T).reshape(weight.shape)
     grads[f"{name}.bias"] = dy.sum(axis=1)
@@ -97,7 +98,7 @@ def col2im(columns, shape):
 
 
 def quarters(x):
-    """The four views of x (C, H, W, N) whose elements are at the same place of a 2 by 2 window."""
+    """Return the four views of x (C, H, W, N) at the places of a 2 by 2 window."""
     return [x[:, i::2, j::2] for i in (0, 1) for j in (0, 1)]
 
 
@@ -107,7 +108,7 @@ def max_pool2d(x):
 
 
 def max_pool2d_backward(dy, x, y):
-    """The first maximum of each window receives the gradient."""
+    """Return dx: the gradient goes to the first maximum of each window."""
     dx = np.empty_like(x)
     free = np.ones(y.shape, bool)
     for value, gradient in zip(quarters(x), quarters(dx), strict=True):

@@ -1,12 +1,12 @@
-"""How well `lenet5c predict` reads pictures unlike MNIST's: rates by kind, of digits of the test set that are drawn anew.
+"""Rates at which `lenet5c predict` reads test digits that are drawn anew, unlike MNIST, by kind.
 
     pip install 'lenet5c[images]'
     python benchmarks/pictures.py [--count 1000] [--seed 0]
 
-Clean digits are MNIST's images as they are. Hard ones get a pen, a paper, light, noise, size, place and slant at random,
-and go through a file of a usual format (tests/hard_pictures.py). What is no digit should be rejected
-(tests/no_digits.py). Sheets have 40 digits each, and are held against their labels by edit distance (tests/sheets.py).
-A rejected digit counts as not read.
+Clean digits are MNIST's images as they are. Hard ones get a pen, a paper, light, noise, size, place
+and slant at random, and go through a file of a usual format (drawn/hard_pictures.py). What is no
+digit should be rejected (drawn/no_digits.py). Sheets have 40 digits each, and are held against
+their labels by edit distance (drawn/sheets.py). A rejected digit counts as not read.
 """
 
 import argparse
@@ -15,9 +15,9 @@ from io import BytesIO
 
 import numpy as np
 from common import Table, machine, positive
-from hard_pictures import hard_picture
-from no_digits import KINDS
-from sheets import sheet
+from drawn.hard_pictures import hard_picture
+from drawn.no_digits import KINDS
+from drawn.sheets import sheet
 
 from lenet5c.datasets import mnist
 from lenet5c.recognition import Reader

@@ -1,11 +1,12 @@
-"""How the cost of lenet5c grows with threads, batch, image size and channels; a cliff is a jump in the last columns.
+"""Cost of lenet5c by threads, batch, image size and channels.
 
-    python benchmarks/scaling.py [--sections threads batch size channels] [--threads 2] [--repeats 5]
+    python benchmarks/scaling.py [--sections threads batch size channels] [--threads 2] [--repeats
+    5]
 
-threads: LeNet-5, training step of 256 images and forward pass of 4,096. batch: LeNet-5, the same two at other batches.
-size: two convolutions of 3 by 3 (8 and 16 channels), each with ReLU and max pooling, and a linear layer, on 32 images
-of that size. channels: two convolutions of 3 by 3 from and to that many channels, on 32 images of 28 by 28. All
-settings of a section take turns.
+threads: LeNet-5, training step of 256 images and forward pass of 4,096. batch: LeNet-5, the same
+two at other batches. size: two convolutions of 3 by 3 (8 and 16 channels), each with ReLU and max
+pooling, and a linear layer, on 32 images of that size. channels: two convolutions of 3 by 3 from
+and to that many channels, on 32 images of 28 by 28. All settings of a section take turns.
 """
 
 from math import prod
@@ -41,7 +42,7 @@ LENET5_SHAPE = (1, 32, 32)
 
 
 def sized(size):
-    """A net for images of this size."""
+    """Return a net for images of this size."""
     return Sequential(
         Conv2d(1, 8, 3, padding=1, rng=0),
         ReLU(),
@@ -55,7 +56,7 @@ def sized(size):
 
 
 def wide(channels):
-    """A net of this many channels."""
+    """Return a net of this many channels."""
     return Sequential(
         Conv2d(channels, channels, 3, padding=1, rng=0),
         ReLU(),
@@ -68,7 +69,10 @@ def wide(channels):
 
 
 def multiply_adds(model, shape):
-    """Of one sample: (forward, training step). A step takes the forward pass three times, but for the first dx."""
+    """Return the operations of one sample: (forward, training step).
+
+    A step takes those of the forward pass three times, but for the first dx.
+    """
     counts = []
     for layer in model.layers.values():
         if "weight" in layer.params:
@@ -180,8 +184,8 @@ def main():
     print_header(
         options.threads,
         peers,
-        f"{options.repeats} timings each, in turns, of at least {options.seconds} s; times are minimum / median, the "
-        "other figures of the minimum. The FMA peak is that of all threads.",
+        f"{options.repeats} timings each, in turns, of at least {options.seconds} s; times are "
+        "minimum / median, the other figures of the minimum. The FMA peak is that of all threads.",
         "× best: the time per multiply-add, divided by the least of the same pass in the section.",
     )
     peak = Peak(options.threads)

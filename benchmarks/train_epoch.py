@@ -1,11 +1,12 @@
-"""A training epoch of LeNet-5: lenet5c, PyTorch and NumPy; same net, weights, batch, optimiser, threads and images.
+"""Training epoch of LeNet-5: lenet5c, PyTorch and NumPy on the same net, batches and threads.
 
     python benchmarks/train_epoch.py [--batch-size 128 …] [--threads 2] [--repeats 3]
 
-An epoch is one pass over the 60,000 training images of MNIST with Adam, the last batch included. lenet5c starts from
-the bytes of the images, PyTorch (eager mode) and NumPy from float32 made beforehand; all draw a new order for each
-epoch. NumPy takes a part of the epoch's steps, and its time is scaled to the whole. Before anything is timed, loss and
-gradient of the first batch, from the same weights, are compared. The first epoch warms up and is not counted.
+An epoch is one pass over the 60,000 training images of MNIST with Adam, the last batch included.
+lenet5c starts from the bytes of the images, PyTorch (eager mode) and NumPy from float32 made
+beforehand; all draw a new order for each epoch. NumPy takes a part of the epoch's steps, and its
+time is scaled to the whole. Before anything is timed, loss and gradient of the first batch, from
+the same weights, are compared. The first epoch warms up and is not counted.
 """
 
 import numpy as np
@@ -50,7 +51,7 @@ class Ours:
         )
 
     def first_batch(self, count):
-        """Loss, and gradients in the order of the parameters, of the first `count` images; nothing is updated."""
+        """Return the loss and the gradients, by parameter, of the first `count` images."""
         trainer = self.trainer
         loss, _ = self.model.train_step(
             Samples(
@@ -108,7 +109,7 @@ class Numpy:
         return [np.float32(loss), *grads.values()]
 
     def epoch(self):
-        """The first `samples` of an epoch's order only."""
+        """Train on the first `samples` of an epoch's order only."""
         order = self.rng.permutation(len(self.images))[: self.samples]
         total = 0.0
         for start in range(0, self.samples, self.batch_size):
@@ -119,7 +120,7 @@ class Numpy:
 
 
 def pytorch_lenet5(torch, state):
-    """The same net with the same weights."""
+    """Return the same net with the same weights."""
     nn = torch.nn
     model = nn.Sequential(
         nn.Conv2d(1, 6, 5),
@@ -180,9 +181,11 @@ def main():
     print_header(
         options.threads,
         peers,
-        f"An epoch is {len(train_set):,} images, {TRAIN_FLOP * len(train_set) / 1e9:.1f} GFLOP; {options.repeats} "
-        f"epochs each, in turns; NumPy: {options.numpy_steps} steps, scaled. {Comparison.NOTE}",
-        f"Checked before: loss and gradient of the first batch agree within {TOLERANCE:.0e} of the largest value.",
+        f"An epoch is {len(train_set):,} images, {TRAIN_FLOP * len(train_set) / 1e9:.1f} GFLOP; "
+        f"{options.repeats} epochs each, in turns; NumPy: {options.numpy_steps} steps, scaled. "
+        f"{Comparison.NOTE}",
+        f"Checked before: loss and gradient of the first batch agree within {TOLERANCE:.0e} "
+        "of the largest value.",
     )
     peak = Peak(options.threads)
     table = None

@@ -1,4 +1,4 @@
-"""Sphinx's configuration. ``python docs/build.py`` builds; the pages are Markdown that reads as well without it."""
+"""Configuration of Sphinx; ``python docs/build.py`` builds."""
 
 import sys
 from pathlib import Path

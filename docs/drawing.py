@@ -18,7 +18,7 @@ STYLE = {
 
 
 def panels(columns, rows=1, height=2.0, **options):
-    """A figure with a grid of axes without ticks."""
+    """Return a figure with a grid of axes without ticks."""
     figure, axes = plt.subplots(rows, columns, figsize=(WIDTH, height), squeeze=False, **options)
     for ax in axes.flat:
         ax.set(xticks=[], yticks=[])
@@ -27,7 +27,7 @@ def panels(columns, rows=1, height=2.0, **options):
 
 
 def show(ax, image, title=None, signed=False, low=None, high=None):
-    """An image: ink on white, or red below and blue above zero if it is `signed`."""
+    """Return an image: ink on white, or red below and blue above zero if it is `signed`."""
     if signed:
         largest = abs(image).max() if high is None else high
         ax.imshow(image, cmap="RdBu", vmin=-largest, vmax=largest, interpolation="nearest")
@@ -38,7 +38,7 @@ def show(ax, image, title=None, signed=False, low=None, high=None):
 
 
 def frame(ax, top, left, height, width, colour=ACCENT):
-    """A frame around pixels of an image."""
+    """Return a frame around pixels of an image."""
     ax.add_patch(
         plt.Rectangle(
             (left - 0.5, top - 0.5), width, height, fill=False, edgecolor=colour, linewidth=1.8
@@ -47,7 +47,7 @@ def frame(ax, top, left, height, width, colour=ACCENT):
 
 
 def numbers(ax, values, form="{:.0f}", size=7):
-    """The value of each pixel, written into it, in a colour that can be read."""
+    """Return the value of each pixel, written into it, in a colour that can be read."""
     low, high = np.min(values), np.max(values)
     for (row, column), value in np.ndenumerate(values):
         dark = (value - low) / max(high - low, 1e-9) > 0.45
@@ -63,5 +63,5 @@ def numbers(ax, values, form="{:.0f}", size=7):
 
 
 def label(ax, text):
-    """What a row of panels is, to the left of it."""
+    """Write the title of a row of panels to its left."""
     ax.set_ylabel(text, rotation=0, ha="right", va="center", labelpad=8, fontsize=9)

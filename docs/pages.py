@@ -1,17 +1,20 @@
-"""Runs the Python of the pages, compares what it prints, and draws their pictures.
+"""Run the Python of the pages, compare its output, and draw their pictures.
 
-    python docs/pages.py                       # all pages; pictures go into docs/images/tutorial
+    python docs/pages.py                  # all pages; pictures go into docs/images/tutorial
     python docs/pages.py docs/tutorial/1-from-the-pixel-to-the-maps.md
-    python docs/pages.py --write PAGE...       # puts what the code prints into the page; look at the difference
+    python docs/pages.py --write PAGE...  # puts the output of the code into the page
 
 In a page, in one namespace and in order:
 
-* a block ``python`` is executed; what it prints must be the block ``output`` that follows it, if one does;
+* a block ``python`` is executed; what it prints must be the block ``output`` that follows it, if
+  one does;
 * a block ``pycon`` is run as doctest does;
-* a comment ``<!-- picture NAME`` … ``-->`` holds code that readers do not see. It leaves a `figure`, which is saved as
+* a comment ``<!-- picture NAME`` … ``-->`` holds code that readers do not see. It leaves a
+  `figure`, which is saved as
   NAME. `drawing.py` is in its namespace, and what the page has computed;
 * a comment ``<!-- run`` … ``-->`` holds code that makes ready what the page takes for granted;
-* a comment ``<!-- not run -->`` before a block leaves it alone; ``<!-- about 0.02 -->`` before an output lets numbers
+* a comment ``<!-- not run -->`` before a block leaves it alone; ``<!-- about 0.02 -->`` before an
+  output lets numbers
   differ by this share, where they depend on the instruction set.
 """
 
@@ -129,7 +132,7 @@ def check_session(code, namespace, where):
 
 
 def same(printed, expected, about):
-    """Whether two texts agree, blanks at the ends of lines aside; numbers in them to within the share `about`."""
+    """Return whether two texts agree, but for line ends and a share `about` of numbers."""
     ours, theirs = (
         [line.rstrip() for line in text.strip("\n").splitlines()] for text in (printed, expected)
     )

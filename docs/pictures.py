@@ -1,5 +1,6 @@
-"""Draws docs/images/training.png: a trained net's view of one digit, and how it got there; and takes activations.png
-from the report of the same run.
+"""Draw pictures of the pages: training.png, a trained net's view of one digit.
+
+activations.png comes from the report of the same run.
 
     pip install matplotlib
     python -m lenet5c.train --out runs/picture
@@ -29,7 +30,7 @@ IMAGES = Path(__file__).parent / "images"
 
 
 def draw_distortions(digits=10, draws=8):
-    """Rows are training images, the first of each class; columns the original and its distortions in some epochs."""
+    """Draw the first image of each class in a row: the original and its distortions by epoch."""
     train, _ = mnist()
     first = np.array([np.flatnonzero(train.labels == label)[0] for label in range(digits)])
     images = Preparation.named("default").fit_images(train.images)

@@ -1,9 +1,9 @@
-"""Draw the rooms of the package, floor by floor, with an arrow for each room that another one imports.
+"""Draw the rooms of the package by floor, with an arrow for each room that another one imports.
 
-The floors are those of the import-linter contract in pyproject.toml, the arrows the imports in the source. An arrow that
-follows from two others, by way of a room between, is left out of the drawing.
+The floors are those of the import-linter contract in pyproject.toml, the arrows the imports in the
+source. An arrow that follows from two others, by way of a room between, is left out of the drawing.
 
-    python docs/rooms.py            check that docs/images/rooms.svg is the drawing of the source as it is
+    python docs/rooms.py            check that docs/images/rooms.svg is that of the source
     python docs/rooms.py --write    draw it anew
 """
 
@@ -114,14 +114,18 @@ def draw(floors, arrows):
             else (70 + 22 * rows) * (1 if x1 + x2 > WIDTH or (x1 == x2 and rows % 2) else -1)
         )
         lines.append(
-            f'<path d="M{x1:g} {y1:g}C{x1 + bend:g} {y1 + 22:g} {x2 + bend:g} {y2 - 22:g} {x2:g} {y2:g}" '
+            f'<path d="M{x1:g} {y1:g}C{x1 + bend:g} {y1 + 22:g} '
+            f'{x2 + bend:g} {y2 - 22:g} {x2:g} {y2:g}" '
             'fill="none" stroke="#6b7280" marker-end="url(#head)"/>'
         )
     for room, (x, y) in places.items():
         lines += [
-            f'<rect x="{x:g}" y="{y:g}" width="{BOX}" height="{HEIGHT}" rx="5" fill="#eef4fb" stroke="#2563a8"/>',
-            f'<text x="{x + BOX / 2:g}" y="{y + 15:g}" font-size="12" font-weight="bold">{room}</text>',
-            f'<text x="{x + BOX / 2:g}" y="{y + 28:g}" font-size="9" fill="#4b5563">{NOTES[room]}</text>',
+            f'<rect x="{x:g}" y="{y:g}" width="{BOX}" height="{HEIGHT}" rx="5" '
+            'fill="#eef4fb" stroke="#2563a8"/>',
+            f'<text x="{x + BOX / 2:g}" y="{y + 15:g}" font-size="12" '
+            f'font-weight="bold">{room}</text>',
+            f'<text x="{x + BOX / 2:g}" y="{y + 28:g}" font-size="9" '
+            f'fill="#4b5563">{NOTES[room]}</text>',
         ]
     return "\n".join([*lines, "</svg>"]) + "\n"
 

@@ -1,4 +1,4 @@
-"""Each benchmark runs by itself and prints its table, with and without the packages it compares with."""
+"""Benchmarks: each runs by itself and prints its table, with and without its peers."""
 
 import os
 import re
@@ -7,9 +7,11 @@ import subprocess
 import sys
 import tomllib
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 
 import pytest
+from processes import run_python
 
 PROJECT = Path(__file__).parent.parent
 BENCHMARKS = PROJECT / "benchmarks"
@@ -94,7 +96,7 @@ WITH = {
 
 
 def run(name, *arguments, path=()):
-    """The lines that a benchmark prints, blanks run together; `path` is searched for modules first."""
+    """Return the lines of a benchmark, blanks run together; `path` is searched first."""
     paths = [*map(str, path), *filter(None, [os.environ.get("PYTHONPATH")])]
     result = subprocess.run(
         [sys.executable, BENCHMARKS / f"{name}.py", *map(str, arguments)],
@@ -115,8 +117,8 @@ def assert_rows(lines, name):
 
 @pytest.fixture
 def nothing_installed(tmp_path):
-    """A folder whose modules hide the peers."""
-    for module in sum(PEERS.values(), []):
+    """Return a folder whose modules hide the peers."""
+    for module in chain(*PEERS.values()):
         (tmp_path / f"{module}.py").write_text("raise ImportError('hidden')\n")
     return tmp_path
 
@@ -203,11 +205,10 @@ def test_a_column_matrix_above_the_limit_is_left_out(nothing_installed):
 
 
 def test_wrong_results_are_not_timed():
-    code = (
-        f"import sys; sys.path.insert(0, {str(BENCHMARKS)!r}); import common\n"
-        "common.check_agreement('sum', {'lenet5c': [[1.0, 2.0]], 'other': [[1.0, 2.1]]}, 1e-4)"
-    )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    arrays = {"lenet5c": [[1.0, 2.0]], "other": [[1.0, 2.1]]}
+    code = f"import common; common.check_agreement('sum', {arrays}, 1e-4)"
+    path = os.pathsep.join([str(BENCHMARKS), *sys.path])
+    result = run_python(code, PYTHONPATH=path)
     assert result.returncode == 1
     assert "sum: other and lenet5c differ by 5.0e-02; the tolerance is 1e-04" in result.stderr
 
@@ -218,4 +219,4 @@ def test_extra_installs_the_peers():
         re.match(r"[\w-]+", requirement)[0]
         for requirement in project["optional-dependencies"]["bench"]
     }
-    assert extra == set(sum(PEERS.values(), []))
+    assert extra == set(chain(*PEERS.values()))

@@ -1,4 +1,4 @@
-"""The pages in docs: their code runs and prints what they say, their links lead somewhere, and they build."""
+"""Pages in docs: their code runs and prints what they say, their links work, they build."""
 
 import importlib.util
 import os
@@ -91,7 +91,7 @@ def test_pictures_of_the_pages():
 
 
 def prose(path):
-    """A text without code: its links and headings are meant."""
+    """Return a text without code: its links and headings are meant."""
     text = re.sub(
         r"^(```+|~~~+)[^\n]*\n.*?^\1\s*$",
         "",
@@ -102,7 +102,7 @@ def prose(path):
 
 
 def anchors(path):
-    """What a heading is called in a link, where Markdown is shown by the hosting sites."""
+    """Return the name of a heading in a link, as hosting sites have it."""
     found = []
     for heading in re.findall(r"^#{1,6}\s+(.+?)\s*#*$", prose(path), re.MULTILINE):
         shown = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", heading)
@@ -125,9 +125,8 @@ def test_links_lead_somewhere(path):
             continue
         target, _, anchor = unquote(link).partition("#")
         there = (path.parent / target).resolve() if target else path
-        if not there.exists() or not there.is_relative_to(ROOT):
-            broken.append(link)
-        elif anchor and there.suffix == ".md" and anchor not in anchors(there):
+        missing = not there.exists() or not there.is_relative_to(ROOT)
+        if missing or (anchor and there.suffix == ".md" and anchor not in anchors(there)):
             broken.append(link)
     assert broken == []
 

@@ -1,4 +1,4 @@
-"""Embedding: tests/consumer, built out of tree against the imported lenet5c, and run."""
+"""Projects of others: tests/consumer, built out of tree against this lenet5c, and run."""
 
 import ctypes
 import importlib
@@ -111,7 +111,7 @@ def test_the_numpy_example_of_the_document_runs():
 
 @pytest.fixture(scope="session")
 def consumer(tmp_path_factory):
-    """A function that imports a module of the consumer; `document` is docs/embedding.md's."""
+    """Return a function that imports a consumer's module; `document` is of docs/embedding.md."""
     for tool in ("Cython", "setuptools"):
         if importlib.util.find_spec(tool) is None:
             pytest.skip(f"{tool} is not installed")
@@ -142,7 +142,7 @@ def calls(consumer):
 
 
 class Scratch:
-    """Exactly the memory asked for, at an odd address, full of not-a-number, with guards."""
+    """Memory of an exact size at an odd address, full of not-a-number, watched on both sides."""
 
     def __init__(self, size):
         assert size >= 0

@@ -1,10 +1,10 @@
-"""What an import brings along: no optional library, and no traceback when Ctrl-C comes in the middle of it."""
+"""Imports: no optional library comes along, and Ctrl-C in the middle is no traceback."""
 
 import os
 import sys
 
 import pytest
-from conftest import output, run_python
+from processes import output, run_python
 
 from lenet5c import __main__ as entry
 
@@ -42,7 +42,7 @@ PACKAGES = [
 
 
 def imported(code):
-    """The optional modules that a new interpreter has after this code, and without it had not."""
+    """Return the optional modules that this code brings into a new interpreter."""
     names = set(
         output(f"import sys; before = set(sys.modules); {code}; print(*set(sys.modules) - before)")
     )
@@ -78,7 +78,8 @@ def test_the_options_of_a_command_need_no_optional_library(name):
     ],
 )
 def test_packages_are_attributes_once_they_are_asked_for(name):
-    code = f"import lenet5c; print('{name}' in lenet5c.__all__, '{name}' in dir(lenet5c), lenet5c.{name}.__name__)"
+    listed = f"'{name}' in lenet5c.__all__, '{name}' in dir(lenet5c)"
+    code = f"import lenet5c; print({listed}, lenet5c.{name}.__name__)"
     assert output(code) == ["True", "True", f"lenet5c.{name}"]
 
 
@@ -127,7 +128,8 @@ def test_ctrl_c_at_the_very_first(tmp_path):
         "raise KeyboardInterrupt"
     )  # imported before anything of ours can answer
     done = run_python(
-        "import sys, runpy; sys.argv = ['lenet5c', 'train']; runpy.run_module('lenet5c', run_name='__main__')",
+        "import sys, runpy; sys.argv = ['lenet5c', 'train']; "
+        "runpy.run_module('lenet5c', run_name='__main__')",
         PYTHONSAFEPATH=None,
         PYTHONPATH=f"{tmp_path}{os.pathsep}{os.pathsep.join(sys.path)}",
     )

@@ -40,7 +40,7 @@ for isa in {names}:
 
 
 def run(code, cwd, before=()):
-    """The output of the code in an interpreter that sees the installed packages only."""
+    """Return the output of the code in an interpreter that sees the installed packages only."""
     environment = {
         key: value for key, value in os.environ.items() if key not in ("LENET5C_ISA", "PYTHONPATH")
     }
@@ -85,7 +85,7 @@ def test_extension_modules_are_for_the_stable_abi():
         "__init__.pyi",
         "py.typed",
         "kernels/__init__.pxd",
-            "kernels/cykernels.pxd",
+        "kernels/cykernels.pxd",
         "kernels/cykernels.pyi",
         "kernels/simd/tiles.pxd",
         "datasets/named_sets.json",

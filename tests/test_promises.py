@@ -33,7 +33,8 @@ def test_the_default_reaches_99_25_percent_over_five_seeds(tmp_path):
         train(tmp_path / str(seed), "--seed", seed)[0]["test_accuracy"] for seed in range(5)
     ]
     print(
-        f"mean {statistics.mean(accuracies):.4%}, standard deviation {statistics.stdev(accuracies):.4%}: {accuracies}"
+        f"mean {statistics.mean(accuracies):.4%}, standard deviation "
+        f"{statistics.stdev(accuracies):.4%}: {accuracies}"
     )
     assert statistics.mean(accuracies) >= 0.9925
 

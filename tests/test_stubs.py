@@ -1,4 +1,4 @@
-"""The types that users see, held against what runs: mypy's stubtest, and `mypy --strict` on a user's program."""
+"""The types: mypy on the package and on a user's program, stubs of compiled modules by stubtest."""
 
 import os
 import subprocess
@@ -8,16 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from lenet5c import kernels
+import lenet5c
 
+PROJECT = Path(__file__).parent.parent
+PACKAGE = Path(lenet5c.__file__).parent
 TYPING = Path(__file__).parent / "typing"
 
 needs_mypy = pytest.mark.skipif(find_spec("mypy") is None, reason="mypy is not installed")
 
 
 def run(folder, *arguments):
-    """Output of an interpreter that starts in `folder`, where no source lies about."""
-    environment = os.environ | {"MYPYPATH": "", "MYPY_CACHE_DIR": str(folder / "cache")}
+    """Return the output of an interpreter that starts in `folder`, where there is no source."""
+    # mypy finds an installed package itself, and refuses to be told where it is.
+    path = "" if PACKAGE.parent.name == "site-packages" else str(PACKAGE.parent)
+    environment = os.environ | {"MYPYPATH": path, "MYPY_CACHE_DIR": str(folder / "cache")}
     done = subprocess.run(
         [sys.executable, *map(str, arguments)],
         cwd=folder,
@@ -31,19 +35,19 @@ def run(folder, *arguments):
 
 
 @needs_mypy
+def test_the_package_is_typed(tmp_path):
+    config = PROJECT / "pyproject.toml"
+    run(tmp_path, "-m", "mypy", "--config-file", config, "-p", "lenet5c")
+
+
+@needs_mypy
 def test_stubs_agree_with_what_runs(tmp_path):
-    run(
-        tmp_path,
-        "-m",
-        "mypy.stubtest",
-        "lenet5c",
-        "--concise",
-        "--mypy-config-file",
-        TYPING / "mypy.ini",
-        "--allowlist",
-        TYPING / "allowlist.txt",
-        "--ignore-unused-allowlist",
-    )
+    stubs = [path.relative_to(PACKAGE.parent) for path in PACKAGE.rglob("[!_]*.pyi")]
+    modules = [".".join(stub.with_suffix("").parts) for stub in stubs]
+    assert "lenet5c.kernels.cykernels" in modules
+    options = ["--concise", "--ignore-unused-allowlist", "--mypy-config-file", TYPING / "mypy.ini"]
+    options += ["--allowlist", TYPING / "allowlist.txt"]
+    run(tmp_path, "-m", "mypy.stubtest", *modules, *options)
 
 
 @needs_mypy
@@ -56,5 +60,5 @@ def test_a_users_program_runs(tmp_path):
 
 
 def test_only_public_compiled_modules_have_stubs():
-    stubs = {path.stem for path in Path(kernels.__file__).parent.rglob("*.pyi")}
+    stubs = {path.stem for path in (PACKAGE / "kernels").rglob("*.pyi")}
     assert stubs == {"cykernels"}

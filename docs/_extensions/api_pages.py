@@ -1,6 +1,7 @@
-"""Writes a page for each public package into docs/reference/generated: its purpose, and a table of all public names.
+"""Write a page with a table of all public names for each public package, into docs/reference.
 
-autosummary makes a page of each name from there. What is listed is `__all__`, so no page has to be kept up to date.
+autosummary makes a page of each name from there. What is listed is `__all__`, so no page has to be
+kept up to date.
 """
 
 from contextlib import suppress
@@ -13,7 +14,8 @@ from sphinx.util.inspect import signature as get_signature
 from sphinx.util.inspect import stringify_signature
 from sphinx.util.nodes import make_refnode
 
-# Packages that may be there, in the order of the list; those without `__all__` with their public names.
+# Packages that may be there, in the order of the list; those without `__all__` with their public
+# names.
 PACKAGES = {
     "lenet5c": (),
     "lenet5c.kernels": (),
@@ -44,15 +46,15 @@ PACKAGES = {
 }
 # Values have no docstring.
 VALUES = {
-    "lenet5c.kernels.isa": "str : the instruction set of the tile kernels, chosen at import: 'avx512', 'avx2' or "
-    "'baseline' on x86-64, 'baseline' elsewhere."
+    "lenet5c.kernels.isa": "str : the instruction set of the tile kernels, chosen at import: "
+    "'avx512', 'avx2' or 'baseline' on x86-64, 'baseline' elsewhere."
 }
 
 PUBLIC = set()  # all listed classes
 
 
 def public_names(package):
-    """The documented names of a package: none if it is not there."""
+    """Return the documented names of a package: none if it is not there."""
     if find_spec(package) is None:
         return []
     module = import_module(package)
@@ -108,7 +110,7 @@ def page(package, names):
 
 
 def derived(package, names):
-    """The classes that have a public class, or an exception, among their bases."""
+    """Return the classes that have a public class, or an exception, among their bases."""
     classes = [(name, getattr(import_module(package), name)) for name in names]
     return {
         f"{package}.{name}"
@@ -118,7 +120,7 @@ def derived(package, names):
 
 
 def public_bases(each):
-    """The nearest ancestors of a class that readers know: private ones in between are passed over."""
+    """Return the nearest public ancestors of a class."""
     found = []
     for base in each.__bases__:
         public = base.__module__ == "builtins" or base in PUBLIC
@@ -131,7 +133,7 @@ def show_public_bases(app, name, each, options, bases):
 
 
 def show_signature(app, what, name, each, options, signature, returns):
-    """What a layer's `__init__` takes: `Layer.__new__`, which autodoc looks at, takes anything."""
+    """Return the signature of a layer's `__init__`; autodoc looks at `Layer.__new__`."""
     if what == "class" and signature == "(*args, **kwargs)":
         if each.__init__ is object.__init__:
             return "()", returns
@@ -163,10 +165,10 @@ def exists(name):
 
 
 def resolve(app, env, node, content):
-    """What a name in single backticks means: a member of the class at hand, else the one public object of that name.
+    """Resolve a name in single backticks: a member of the class, or the public object of that name.
 
-    Else it is a parameter, or something of another library, and stays as it is. A name that begins with lenet5c must
-    exist, though it need not be public.
+    Else it is a parameter, or something of another library, and stays as it is. A name that begins
+    with lenet5c must exist, though it need not be public.
     """
     target = node["reftarget"]
     if node.get("refdomain") != "py" or node.get("reftype") != "obj":

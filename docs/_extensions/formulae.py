@@ -1,4 +1,4 @@
-"""Formulae as inline SVG, drawn by matplotlib's mathtext: no script, nothing fetched when a page is read."""
+"""Formulas as inline SVG, drawn by matplotlib's mathtext, without scripts or downloads."""
 
 from html import escape
 
@@ -28,14 +28,15 @@ def svg(tex, scale):
     left, right, top, bottom = box.x0, box.x1, max(box.y1, 0), min(box.y0, -depth)
     em = scale / SIZE
     return (
-        f'<svg class="formula" role="img" aria-label="{escape(tex)}" viewBox="{left:.1f} {-top:.1f} {right - left:.1f} '
-        f'{top - bottom:.1f}" style="width:{(right - left) * em:.3f}em;height:{(top - bottom) * em:.3f}em;'
+        f'<svg class="formula" role="img" aria-label="{escape(tex)}" '
+        f'viewBox="{left:.1f} {-top:.1f} {right - left:.1f} {top - bottom:.1f}" '
+        f'style="width:{(right - left) * em:.3f}em;height:{(top - bottom) * em:.3f}em;'
         f'vertical-align:{bottom * em:.3f}em"><path d="{outline(shape)}"/></svg>'
     )
 
 
 def outline(shape):
-    """A path's SVG commands; SVG's axis points down."""
+    """Return a path's SVG commands; SVG's axis points down."""
     letters = {
         Path.MOVETO: "M",
         Path.LINETO: "L",

@@ -1,8 +1,9 @@
-"""Links from a page to files and folders of the repository that are no pages become pages that show them.
+"""Pages that show files and folders of the repository to which other pages link.
 
-``[net](../examples/numpy_net.py)`` works as it stands where the repository is hosted; in the built site it leads to a
-page with the highlighted source, or, of a folder, with a list of its files. Texts that are pages here in another place
-(README.md, CONTRIBUTING.md, CHANGELOG.md) are linked as such.
+``[net](../examples/numpy_net.py)`` works as it stands where the repository is hosted; in the built
+site it leads to a page with the highlighted source, or, of a folder, with a list of its files.
+Texts that are pages here in another place (README.md, CONTRIBUTING.md, CHANGELOG.md) are linked as
+such.
 """
 
 import os
@@ -53,7 +54,7 @@ class RepositoryLinks(SphinxPostTransform):
 
 
 def repository_path(docname, target):
-    """The path from the repository's root of what a page links to, if it is there and outside docs; else None."""
+    """Return the path in the repository that a page links to, if it exists outside docs."""
     target = target.partition("#")[0]
     folder = Path("docs", docname).parent.as_posix()
     included = docname.startswith("project/")  # a text that stands in the root, and is included

@@ -1,13 +1,32 @@
 """LeNet-5 on a CPU: compiled kernels, layers with explicit forward and backward, MNIST inside.
 
-`lenet5c.kernels` has the fast functions on NumPy arrays, `lenet5c.nn` layers and models, `lenet5c.optim` optimisers,
-`lenet5c.datasets` the data, `lenet5c.training` the loop, `lenet5c.recognition` reads digits in pictures, `lenet5c.report`
-draws what a model does, `lenet5c.export` takes it elsewhere, `lenet5c.sklearn` is an estimator for scikit-learn,
+`lenet5c.kernels` has the fast functions on NumPy arrays, `lenet5c.nn` layers and models,
+`lenet5c.optim` optimizers, `lenet5c.datasets` the data, `lenet5c.training` the loop,
+`lenet5c.recognition` reads digits in pictures, `lenet5c.report` draws what a model does,
+`lenet5c.export` takes it elsewhere, `lenet5c.sklearn` is an estimator for scikit-learn,
 `lenet5c.reference` has readable float64 twins of all kernels and layers.
-``python -m lenet5c.train`` trains; in a notebook, ``lenet5c.trainer("fast").fit()`` does.
+``lenet5c train`` trains; in a notebook, ``lenet5c.trainer("fast").fit()`` does.
 """
 
 from importlib import import_module
+
+TYPE_CHECKING = False  # that of typing, without its import
+if TYPE_CHECKING:
+    from lenet5c import datasets as datasets
+    from lenet5c import errors as errors
+    from lenet5c import export as export
+    from lenet5c import kernels as kernels
+    from lenet5c import nn as nn
+    from lenet5c import optim as optim
+    from lenet5c import recipes as recipes
+    from lenet5c import recognition as recognition
+    from lenet5c import reference as reference
+    from lenet5c import report as report
+    from lenet5c import sklearn as sklearn
+    from lenet5c import training as training
+    from lenet5c.kernels import get_num_threads as get_num_threads
+    from lenet5c.kernels import set_num_threads as set_num_threads
+    from lenet5c.recipes import trainer as trainer
 
 __version__ = "0.1.0"
 __all__ = [
@@ -29,8 +48,9 @@ __all__ = [
 ]
 
 
-def __getattr__(name):
-    # Imported when used: a command may still have to set how OpenMP's threads wait, which is read at its loading.
+def __getattr__(name: str) -> object:
+    # Imported when used: a command may still have to set how OpenMP's threads wait, which is read
+    # when OpenMP is loaded.
     if name in ("get_num_threads", "set_num_threads"):
         return getattr(import_module("lenet5c.kernels"), name)
     if name == "trainer":
@@ -40,7 +60,7 @@ def __getattr__(name):
     raise AttributeError(f"module 'lenet5c' has no attribute {name!r}")
 
 
-def __dir__():
+def __dir__() -> list[str]:
     from importlib.util import find_spec
 
     # Not in __all__, as scikit-learn need not be there.

@@ -4,6 +4,7 @@ import sys
 from importlib import import_module
 
 try:
+    from argparse import Namespace
     from collections.abc import Sequence
 
     import lenet5c
@@ -17,7 +18,7 @@ COMMANDS = {
     "train": "train LeNet-5 on MNIST or on images of your own",
     "evaluate": "measure a trained model, or compare two",
     "predict": "read the digits in pictures",
-    "demo": "draw a digit in the browser, and watch the net read it",
+    "demo": "draw a digit in the browser, and watch the net classify it",
     "export": "take a model elsewhere: ONNX, one C file, PyTorch",
     "summary": "show a model layer by layer",
     "data": "look at a folder of images, or fetch a data set",
@@ -31,11 +32,11 @@ COMMANDS = {
 def make_parser(*names: str) -> cli.Parser:
     """Return the parser of all commands; only those of `names` are loaded and have options."""
     parser = cli.Parser("lenet5c", description="LeNet-5 on a CPU.")
-    version = f"lenet5c {lenet5c.__version__}"
-    parser.add_argument(
-        "--version", "-V", action="version", version=version, help="print the version"
+    parser.add_argument("--version", "-V", action="store_true", help="print the version")
+    version = f"lenet5c {lenet5c.__version__}\n"
+    parser.set_defaults(
+        run=lambda options: cli.say(version if options.version else parser.format_help(), end="")
     )
-    parser.set_defaults(run=lambda options: parser.print_help())
     commands = parser.add_subparsers(
         title="commands (lenet5c COMMAND --help tells more)", metavar="COMMAND", prog="lenet5c"
     )
@@ -71,7 +72,7 @@ def main(argv: Sequence[object] | None = None) -> int:
     return cli.run(options.prog, _run, options)
 
 
-def _run(options) -> int | None:
+def _run(options: Namespace) -> int | None:
     if getattr(options, "threads", None) is not None:
         lenet5c.set_num_threads(options.threads)
     return options.run(options)

@@ -1,6 +1,7 @@
 """Optional libraries, imported when they are used."""
 
 from importlib import import_module
+from typing import Any
 
 from lenet5c.errors import MissingExtraError
 
@@ -8,7 +9,7 @@ from lenet5c.errors import MissingExtraError
 NAMES = {"PIL": "Pillow", "sklearn": "scikit-learn"}
 
 
-def require(module, extra, purpose):
+def require(module: str, extra: str, purpose: str) -> Any:
     """Import an optional library.
 
     Parameters
@@ -18,7 +19,7 @@ def require(module, extra, purpose):
     extra : str
         The extra of lenet5c that brings it, such as 'plots'.
     purpose : str
-        What needs it, as the beginning of a sentence: 'pictures of a run'.
+        The things that need it, such as 'pictures of a run'.
 
     Returns
     -------
@@ -32,9 +33,10 @@ def require(module, extra, purpose):
     Examples
     --------
     >>> from lenet5c._optional import require
-    >>> require("no_such_library", "plots", "pictures of a run")
+    >>> require("no_such_library", "plots", "pictures")
     Traceback (most recent call last):
-    lenet5c.errors.MissingExtraError: pictures of a run need no_such_library, which is not installed: pip install 'lenet5c[plots]'
+    lenet5c.errors.MissingExtraError: pictures need no_such_library, which is not installed: \
+pip install 'lenet5c[plots]'
     """
     try:
         return import_module(module)
@@ -43,5 +45,6 @@ def require(module, extra, purpose):
         if error.name is None or error.name.partition(".")[0] != library:
             raise
         raise MissingExtraError(
-            f"{purpose} need {NAMES.get(library, library)}, which is not installed: pip install 'lenet5c[{extra}]'"
+            f"{purpose} need {NAMES.get(library, library)}, which is not installed: "
+            f"pip install 'lenet5c[{extra}]'"
         ) from None

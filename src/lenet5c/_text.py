@@ -1,39 +1,44 @@
-"""Text for people: what a terminal can show, counts and lists in words, aligned tables."""
+"""Text for people: sanitizers, counts and lists in words, aligned tables."""
+
+from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Iterable, Sequence
+
+TYPE_CHECKING = False  # that of typing, without its import: the commands start faster
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import TextIO
 
 
 def printable(text: object) -> str:
-    """Return `text` as one line that has no effect on a terminal.
+    r"""Return `text` as one line that has no effect on a terminal.
 
     Names in files may hold line breaks and control sequences; they are escaped.
 
     Examples
     --------
     >>> from lenet5c._text import printable
-    >>> print(printable("two\\nlines"))
-    two\\nlines
+    >>> print(printable("two\nlines"))
+    two\nlines
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
 
 
 def plain(name: str) -> str:
-    """Return `name` as one line for a picture or a table, never empty.
+    r"""Return `name` as one line for a picture or a table, never empty.
 
     Control characters and line breaks become spaces.
 
     Examples
     --------
     >>> from lenet5c._text import plain
-    >>> plain("two\\nlines"), plain("")
+    >>> plain("two\nlines"), plain("")
     ('two lines', '(no name)')
     """
     hidden = ("Cc", "Cf", "Cs", "Zl", "Zp")
-    return " ".join(
-        "".join(" " if unicodedata.category(c) in hidden else c for c in name).split()
-    ) or ("(no name)")
+    visible = "".join(" " if unicodedata.category(c) in hidden else c for c in name)
+    return " ".join(visible.split()) or "(no name)"
 
 
 def columns(text: str) -> int:
@@ -97,17 +102,14 @@ def table(rows: Iterable[Sequence[object]], align: str, gap: int = 2) -> str:
     """
     cells = [[str(cell) for cell in row] for row in rows]
     widths = [max(map(columns, column)) for column in zip(*cells, strict=True)]
-    return "\n".join(
-        (" " * gap)
-        .join(
-            cell + " " * (width - columns(cell))
-            if side == "l"
-            else " " * (width - columns(cell)) + cell
-            for cell, width, side in zip(row, widths, align, strict=True)
-        )
-        .rstrip()
-        for row in cells
-    )
+    lines = []
+    for row in cells:
+        padded = []
+        for cell, width, side in zip(row, widths, align, strict=True):
+            space = " " * (width - columns(cell))
+            padded.append(cell + space if side == "l" else space + cell)
+        lines.append((" " * gap).join(padded).rstrip())
+    return "\n".join(lines)
 
 
 def count(number: int, noun: str, plural: str | None = None) -> str:
@@ -132,12 +134,12 @@ def listing(items: Iterable[object], last: str = "and") -> str:
     ('a', 'a, b and c', 'a or b')
     """
     texts = [str(item) for item in items]
-    return (
-        f" {last} ".join([", ".join(texts[:-1]), texts[-1]]) if len(texts) > 1 else "".join(texts)
-    )
+    if len(texts) < 2:
+        return "".join(texts)
+    return f"{', '.join(texts[:-1])} {last} {texts[-1]}"
 
 
-def is_terminal(stream) -> bool:
+def is_terminal(stream: TextIO | None) -> bool:
     """Return whether `stream` is an open terminal."""
     try:
         return stream is not None and stream.isatty()
@@ -145,8 +147,11 @@ def is_terminal(stream) -> bool:
         return False
 
 
-def has_colors(stream) -> bool:
-    """Return whether text may be colored: on a terminal that can, unless NO_COLOR is set (no-color.org)."""
+def has_colors(stream: TextIO | None) -> bool:
+    """Return whether text may be colored.
+
+    It may on a terminal that has colors, unless NO_COLOR is set (no-color.org).
+    """
     dumb = os.environ.get("NO_COLOR") or os.environ.get("TERM", "") == "dumb"
     if dumb or not is_terminal(stream):
         return False

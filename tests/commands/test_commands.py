@@ -1,4 +1,4 @@
-"""What all commands have in common: help that teaches, one name in two forms, errors of one line, completion."""
+"""Properties of all commands: help with examples, errors of one line, completion."""
 
 import os
 import shutil
@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import run_python
+from processes import run_python
 
 from lenet5c.__main__ import COMMANDS, main, make_parser
 from lenet5c._optional import require
@@ -71,7 +71,10 @@ def test_a_wrong_command_is_one_line_with_the_nearest(word, remedy, capsys):
 
 
 def test_only_the_command_asked_for_is_loaded():
-    code = "import sys; from lenet5c.__main__ import main; main({}); print(sorted(name for name in sys.modules if name.startswith('lenet5c.commands.')))"
+    code = (
+        "import sys; from lenet5c.__main__ import main; main({}); "
+        "print(sorted(name for name in sys.modules if name.startswith('lenet5c.commands.')))"
+    )
     for arguments, names in (([], ["cli"]), (["recipes"], ["cli", "recipes"])):
         done = run_python(code.format(arguments))
         assert done.stdout.splitlines()[-1] == str([f"lenet5c.commands.{name}" for name in names])
@@ -162,13 +165,19 @@ def test_bash_completes(words, offered, tmp_path, capsys):
     assert main(["completion", "bash"]) == 0
     (tmp_path / "my-model.safetensors").touch()
     typed = " ".join(f"'{word}'" for word in ["lenet5c", *words])
-    script = f'{capsys.readouterr().out}\nCOMP_WORDS=({typed}); COMP_CWORD={len(words)}\n_shtab_lenet5c\nprintf "%s\\n" "${{COMPREPLY[@]}}"'
+    script = (
+        f"{capsys.readouterr().out}\nCOMP_WORDS=({typed}); COMP_CWORD={len(words)}\n"
+        '_shtab_lenet5c\nprintf "%s\\n" "${COMPREPLY[@]}"'
+    )
     done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True)
     assert set(done.stdout.split()) == offered, done.stderr
 
 
 def test_completion_without_its_library_says_how_to_get_it(tmp_path):
-    code = "import sys; sys.modules['shtab'] = None; from lenet5c.__main__ import main; sys.exit(main(['completion', 'bash']))"
+    code = (
+        "import sys; sys.modules['shtab'] = None; from lenet5c.__main__ import main; "
+        "sys.exit(main(['completion', 'bash']))"
+    )
     done = run_python(code, **os.environ)
     assert done.returncode == 2
     assert "pip install 'lenet5c[completion]'" in done.stderr

@@ -7,9 +7,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import run_python, write_idx_files
 from faulty_server import running_server
+from idx_files import write_idx_files
 from pictures_on_disk import write_pictures
+from processes import run_python
 
 from lenet5c.__main__ import main
 from lenet5c.datasets.registry import NAMED_SETS, RemoteFile

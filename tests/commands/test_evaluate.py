@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import write_idx_files
+from idx_files import write_idx_files
 
 from lenet5c import nn
 from lenet5c.__main__ import main, make_parser
@@ -26,7 +26,7 @@ from lenet5c.training import (
 
 @pytest.fixture
 def run(capsys):
-    """Runs the command in this process; returns the exit code, standard output and standard error."""
+    """Run the command in this process; return the exit code, output and errors."""
 
     def command(*arguments):
         try:
@@ -40,7 +40,7 @@ def run(capsys):
 
 @pytest.fixture
 def other(tmp_path):
-    """A model file: the shipped model with some weights changed."""
+    """Return a model file: the shipped model with some weights changed."""
     trained = pretrained()
     trained.model.vector[:] += 0.1 * np.random.default_rng(0).standard_normal(
         trained.model.num_params
@@ -90,7 +90,7 @@ def test_text_without_options_is_the_shipped_model_on_mnist(run):
 
 def test_a_comparison_is_mcnemars(run, idx_files, mnist_slice, other):
     _, test = mnist_slice
-    code, said, _ = run("best", "--data", idx_files, "--compare", other, "--json")
+    _, said, _ = run("best", "--data", idx_files, "--compare", other, "--json")
     compared = json.loads(said)["compare"]
     a, b = (
         m.probabilities(test.images).argmax(axis=1) == test.labels
@@ -273,6 +273,7 @@ def test_the_examples_in_its_help_are_commands():
 
 @pytest.mark.skipif(os.name == "nt", reason="POSIX shell")
 def test_as_a_process_with_a_pipe_that_closes(idx_files):
-    command = f"{shlex.quote(sys.executable)} -m lenet5c evaluate --data {shlex.quote(str(idx_files))} | head -n 1"
+    python, data = shlex.quote(sys.executable), shlex.quote(str(idx_files))
+    command = f"{python} -m lenet5c evaluate --data {data} | head -n 1"
     done = subprocess.run(command, shell=True, capture_output=True, text=True)
     assert done.returncode == 0 and done.stdout.startswith("best: LeNet5") and done.stderr == ""

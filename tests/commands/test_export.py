@@ -24,7 +24,7 @@ def here(tmp_path, monkeypatch):
 
 
 def run_folder(path):
-    """What a run leaves, as far as an export reads it."""
+    """Write the files of a run that an export reads."""
     path.mkdir()
     save_model(path / "model.safetensors", trained(nn.LeNet5(3, 3, 40, rng=1), (3, 40, 40)))
     (path / "summary.json").write_text(json.dumps({"test_correct": 9, "test_count": 11}))
@@ -156,7 +156,7 @@ def test_a_net_described_by_its_settings(here, capsys):
         )
         == 0
     )
-    assert "Accuracy on MNIST's test images" in capsys.readouterr().out
+    assert "Test accuracy on MNIST" in capsys.readouterr().out
     ours = open_model("ours.safetensors")
     assert ours.preparation.to_dict() == {
         "size": [28, 28],
@@ -176,22 +176,31 @@ def test_a_net_described_by_its_settings(here, capsys):
 @pytest.mark.parametrize(
     "arguments, words",
     [
-        (["best", "--to", "c", "--net", "padding=2"], ["--net is of --to lenet5c alone"]),
+        (
+            ["best", "--to", "c", "--net", "padding=2"],
+            ["--net must go with --to lenet5c, got it with c"],
+        ),
         (
             ["x.safetensors", "--to", "lenet5c", "--like", "best", "--std", "1"],
-            ["--std goes with --net"],
+            ["--std must go with --net"],
         ),
         (
             ["x.safetensors", "--to", "lenet5c", "--like", "best", "--net", "c5=conv"],
             ["either --like MODEL", "or --net"],
         ),
-        (["best"], ["--to is not given", "onnx, c, torch, lenet5c"]),
+        (["best"], ["--to must be one of onnx, c, torch, lenet5c"]),
         (["nothing", "--to", "c"], ["got nothing, which does not exist", "best"]),
         (["empty", "--to", "c"], ["got empty, a folder without model.safetensors"]),
-        (["x.safetensors", "--to", "c"], ["x.safetensors is no readable safetensors file"]),
+        (["x.safetensors", "--to", "c"], ["x.safetensors must be a safetensors file"]),
         (["best", "--to", "c", "--name", "9 lives"], ["'9 lives'"]),
-        (["best", "--to", "c", "--input", "float"], ["--input is of --to onnx alone"]),
-        (["best", "--to", "onnx", "--quantize", "int8"], ["--quantize is of --to c alone"]),
+        (
+            ["best", "--to", "c", "--input", "float"],
+            ["--input must go with --to onnx, got it with c"],
+        ),
+        (
+            ["best", "--to", "onnx", "--quantize", "int8"],
+            ["--quantize must go with --to c, got it with onnx"],
+        ),
         (["best", "--to", "c", "--out", "empty"], ["which is a folder"]),
         (["best", "--to", "c", "--out", "no/such/folder/x.c"], ["x.c: No such file"]),
         pytest.param(
@@ -199,7 +208,7 @@ def test_a_net_described_by_its_settings(here, capsys):
             ["no regular file"],
             marks=pytest.mark.skipif(sys.platform == "win32", reason="has no file of this name"),
         ),
-        (["best", "--to", "torch", "--out", "x.py"], ["let it end in .safetensors"]),
+        (["best", "--to", "torch", "--out", "x.py"], ["must end in .safetensors"]),
         (["x.safetensors", "--to", "lenet5c"], ["needs either --like MODEL"]),
         (["x.pt", "--to", "lenet5c", "--like", "best"], ["got a pickle"]),
         (

@@ -7,7 +7,7 @@ import time
 
 import numpy as np
 import pytest
-from demo_digits import DIGITS
+from drawn.demo_digits import DIGITS
 
 from lenet5c.datasets import Preparation, Source
 from lenet5c.nn import LeNet5

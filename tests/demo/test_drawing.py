@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from demo_digits import strokes_of
+from drawn.demo_digits import strokes_of
 
 from lenet5c.datasets import mnist
 from lenet5c.demo.drawing import USUAL_WIDTH, DrawingError, parse_strokes, render
@@ -10,7 +10,7 @@ from lenet5c.demo.transform import RANGES, Transform, TransformError, thicken
 
 
 def naive(strokes, width, side):
-    """The distance of each pixel's centre to each segment, one by one."""
+    """The distance of each pixel's center to each segment, one by one."""
     y, x = np.mgrid[:side, :side] + 0.5
     ink = np.zeros((side, side))
     for stroke in strokes:

@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 import pytest
-from demo_digits import strokes_of
+from drawn.demo_digits import strokes_of
 
 from lenet5c.demo import server as module
 from lenet5c.demo.drawing import parse_strokes, render

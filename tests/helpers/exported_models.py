@@ -1,4 +1,4 @@
-"""Models of every kind of layer, with weights that are no longer as they were drawn: for the tests of exports."""
+"""Models of every kind of layer with weights moved at random, for the tests of exports."""
 
 import numpy as np
 
@@ -29,10 +29,10 @@ LENETS = {
 
 
 def shaken(model, seed=0):
-    """The model with all parameters and running statistics moved at random."""
+    """Return the model with all parameters and running statistics moved at random."""
     rng = np.random.default_rng(seed)
     for _, layer in model.named_layers():
-        for name, array in layer.params.items():
+        for array in layer.params.values():
             array += (0.05 * rng.standard_normal(array.shape)).astype(np.float32)
         for name, array in layer.buffers.items():
             if name.startswith("running"):
@@ -73,7 +73,7 @@ def variants():
 
 
 def odd_model():
-    """Strides, paddings, dilations, groups, pools that overlap, normalisation and activations in unusual places."""
+    """Return a net of strides, dilations, groups, overlapping pools and normalization."""
     table = np.random.default_rng(3).random((6, 5)) < 0.5
     table[0] = True
     features = nn.Sequential(

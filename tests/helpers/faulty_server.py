@@ -13,7 +13,10 @@ from urllib.parse import urlsplit
 
 
 class FaultyServer(ThreadingHTTPServer):
-    """Serves `content` at http://127.0.0.1:PORT/FAULT/NAME; `asked` are the (fault, range header) so far."""
+    """Server of `content` at http://127.0.0.1:PORT/FAULT/NAME.
+
+    `asked` are the (fault, range header) so far.
+    """
 
     daemon_threads = True
 

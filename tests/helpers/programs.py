@@ -8,10 +8,10 @@ from importlib import import_module
 
 import numpy as np
 import pytest
+from lenet5c.kernels.engine._program import Program
 
 from lenet5c import reference
 from lenet5c.kernels.engine import _vector, lowering, ops
-from lenet5c.kernels.engine._program import Program
 from lenet5c.kernels.simd import _cpu, dispatch
 
 EPS = np.finfo(np.float32).eps

@@ -1,4 +1,4 @@
-"""What every layer that is a tile op is held to, for the tests of the layers; and their tolerance."""
+"""Tests of every layer that is a tile op, and their tolerance."""
 
 import copy
 import pickle
@@ -12,7 +12,10 @@ EPS = np.finfo(np.float32).eps
 
 
 def assert_close(actual, expected, eps=16):
-    """Within `eps` float32 roundings of the array's norm: a sum of 400 terms, the longest here, errs by up to 10."""
+    """Compare arrays within `eps` float32 roundings of their norm.
+
+    A sum of 400 terms, the longest here, errs by up to 10.
+    """
     assert (actual.shape, actual.dtype) == (expected.shape, np.float32)
     assert np.linalg.norm(actual - expected) <= eps * EPS * np.linalg.norm(expected)
 
@@ -25,7 +28,7 @@ WITH_PARAMS = ("conv2d", "linear", "connected_conv2d", "subsample2d")
 
 
 class TileLayerChecks:
-    """Against its twin in the reference: for a subclass with cases of layer, shape of its input, twin and options."""
+    """Comparison with the twin in the reference, by cases of layer, input shape and options."""
 
     def test_matches_reference(self, layer, shape, name, options):
         x = normal(*shape)
@@ -41,7 +44,7 @@ class TileLayerChecks:
         if name in WITH_PARAMS:
             expected_dx, *expected_grads = backward(dy, x, params[0], **options)
             assert layer.grads.keys() == layer.params.keys()
-            for grad, expected_grad in zip(layer.grads.values(), expected_grads):
+            for grad, expected_grad in zip(layer.grads.values(), expected_grads, strict=True):
                 assert_close(grad, expected_grad)
         elif name == "avg_pool2d":
             expected_dx = backward(dy, x.shape, **options)

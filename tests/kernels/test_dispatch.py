@@ -8,7 +8,7 @@ import re
 
 import numpy as np
 import pytest
-from conftest import output, run_python
+from processes import output, run_python
 
 from lenet5c import reference
 from lenet5c.kernels.simd import _cpu, dispatch

@@ -18,8 +18,7 @@ from programs import (
     smooth_model,
     train_step,
 )
-
-from lenet5c.kernels.engine import _vector
+from updates import KINDS, Steps
 
 
 @pytest.mark.skipif(not {"avx2", "avx512"} <= TILES.keys(), reason="needs both AVX2 and AVX-512")
@@ -38,70 +37,39 @@ def test_same_bits_with_avx2_and_avx512(model):
     assert results[0] == results[1]
 
 
-def train(model, isa, optimizer, threads, steps=4):
-    """Parameters and state after a few steps."""
+def train(model, isa, kind, threads, steps=4):
+    """Return parameters and state after a few steps, as bytes."""
     params, x, _ = model.draw(100)
     labels = draw_labels(model, 100)
     program = model.program(isa)
-    grads, state = np.zeros_like(params), [np.zeros_like(params) for _ in range(2)]
-    for t in range(1, steps + 1):
+    grads, taken = np.zeros_like(params), Steps(kind, params, [0.01] * steps, TILES[isa])
+    for step in range(steps):
         program.train_step(x, labels, params, grads, threads)
-        if optimizer == "sgd":
-            _vector.sgd(TILES[isa], params, grads, state[0], 0.1, 0.9, True, 1e-3)
-        elif optimizer == "adagrad":
-            _vector.adagrad(TILES[isa], params, grads, state[0], 0.01, 1e-10, 1e-3)
-        elif optimizer == "rmsprop":
-            _vector.rmsprop(TILES[isa], params, grads, *state, 0.001, 0.99, 1e-8, 0.9, 1e-3)
-        else:
-            corrections = 1 - 0.9**t, np.sqrt(1 - 0.999**t)
-            _vector.adam(
-                TILES[isa], params, grads, *state, 0.01, 0.9, 0.999, 1e-8, *corrections, 1e-3, True
-            )
+        taken.update.apply(params, grads, step)
     assert np.all(np.isfinite(params))
-    return bits(params, *state)
+    return bits(params, *taken.vectors)
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adagrad", "rmsprop"])
+@pytest.mark.parametrize("kind", KINDS)
 @each_isa
-def test_same_bits_of_training_at_any_thread_count(isa, optimizer):
-    serial = train(SMOOTH["lenet5"], isa, optimizer, 1)
+def test_same_bits_of_training_at_any_thread_count(isa, kind):
+    serial = train(SMOOTH["lenet5"], isa, kind, 1)
     for threads in (2, 3, 8):
-        assert train(SMOOTH["lenet5"], isa, optimizer, threads) == serial
+        assert train(SMOOTH["lenet5"], isa, kind, threads) == serial
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "adam", "sdlm", "adagrad", "rmsprop"])
-def test_updates_have_the_same_bits_with_every_instruction_set(optimizer):
+@pytest.mark.parametrize("kind", KINDS)
+def test_updates_have_the_same_bits_with_every_instruction_set(kind):
     """They fuse no multiply-add, so that even the baseline agrees."""
     rng = np.random.default_rng(0)
-    params, grads = rng.standard_normal((2, 1003)).astype(np.float32)
+    start, grads = rng.standard_normal((2, 1003)).astype(np.float32)
     results = []
     for tiles in TILES.values():
-        p, state = params.copy(), [np.zeros_like(params) for _ in range(2)]
-        for t in range(1, 6):
-            if optimizer == "sgd":
-                _vector.sgd(tiles, p, grads, state[0], 0.1, 0.9, True, 1e-3)
-            elif optimizer == "sdlm":
-                _vector.sdlm(tiles, p, grads, 1 / (1 + abs(grads)), 0.1)
-            elif optimizer == "adagrad":
-                _vector.adagrad(tiles, p, grads, state[0], 0.1, 1e-10, 1e-3)
-            elif optimizer == "rmsprop":
-                _vector.rmsprop(tiles, p, grads, *state, 0.01, 0.99, 1e-8, 0.9, 1e-3)
-            else:
-                _vector.adam(
-                    tiles,
-                    p,
-                    grads,
-                    *state,
-                    0.01,
-                    0.9,
-                    0.999,
-                    1e-8,
-                    1 - 0.9**t,
-                    1 - 0.999**t,
-                    1e-3,
-                    False,
-                )
-        results.append(bits(p, *state))
+        params = start.copy()
+        taken = Steps(kind, params, np.linspace(0.01, 0.1, 5), tiles)
+        for step in range(5):
+            taken.update.apply(params, grads, step)
+        results.append(bits(params, *taken.vectors))
     assert all(result == results[0] for result in results)
 
 

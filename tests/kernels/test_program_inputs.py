@@ -20,9 +20,8 @@ from programs import (
     train_step,
 )
 
-from lenet5c.kernels.engine import _vector, lowering
+from lenet5c.kernels.engine import lowering
 from lenet5c.kernels.engine.samples import Samples
-from lenet5c.kernels.simd import dispatch
 
 
 @each_isa
@@ -139,23 +138,6 @@ class TestErrors:
     def test_wrong_sizes(self, name, changes, message):
         with pytest.raises(ValueError, match=message):
             self.call(name, **changes)
-
-    def test_updates(self):
-        a, b = np.zeros(3, np.float32), np.zeros(4, np.float32)
-        for arrays in ((b, a, a), (a, b, a), (a, a, b)):
-            with pytest.raises(ValueError, match="params, grads and velocity"):
-                _vector.sgd(dispatch.tiles, *arrays, 0.1, 0, False, 0)
-            with pytest.raises(ValueError, match="params, grads and inverse"):
-                _vector.sdlm(dispatch.tiles, *arrays, 0.1)
-        for i in range(4):
-            arrays = [b if k == i else a for k in range(4)]
-            with pytest.raises(ValueError, match="equally many"):
-                _vector.adam(dispatch.tiles, *arrays, 0.1, 0.9, 0.999, 1e-8, 1, 1, 0, False)
-            with pytest.raises(ValueError, match="equally many"):
-                _vector.rmsprop(dispatch.tiles, *arrays, 0.1, 0.99, 1e-8, 0, 0)
-        for arrays in ((b, a, a), (a, b, a), (a, a, b)):
-            with pytest.raises(ValueError, match="params, grads and squares"):
-                _vector.adagrad(dispatch.tiles, *arrays, 0.1, 1e-10, 0)
 
 
 @pytest.mark.parametrize("size", [1, 15, 16, 17, 31, 32, 33, 100])

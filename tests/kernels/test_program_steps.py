@@ -4,47 +4,25 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 from programs import EXACT, FEW, FUSED, SMOOTH, TILES, bits, draw_labels, train_step
+from updates import KINDS, Steps
 
-from lenet5c.kernels.engine import _vector
+from lenet5c.kernels.engine._update import Update
 from lenet5c.kernels.simd import dispatch
 from lenet5c.nn.sequential import StepsTaken
-from lenet5c.optim import optimizer
-
-STEPS = {
-    "sgd": {"momentum": 0.9, "nesterov": True, "weight_decay": 1e-3},
-    "adam": {"weight_decay": 1e-2, "decoupled": True},
-    "sdlm": {"weight_decay": 0.0},
-    "adagrad": {"weight_decay": 1e-3},
-    "rmsprop": {"weight_decay": 1e-3, "momentum": 0.5},
-}
 
 
-def update_of(kind, params, steps):
-    """An update as the optimizers make it."""
-    vectors = [np.zeros_like(params) for _ in range(2 if kind in ("adam", "rmsprop") else 1)]
-    if kind == "sdlm":
-        vectors = [1 / (np.float32(0.02) + abs(params))]
-    ones = np.ones(steps)
-    return optimizer.Update(
-        kind,
-        vectors,
-        np.linspace(1e-3, 1e-2, steps),
-        ones if kind != "adam" else 1 - 0.9 ** np.arange(1, steps + 1),
-        ones if kind != "adam" else np.sqrt(1 - 0.999 ** np.arange(1, steps + 1)),
-        betas=(0.9, 0.999),
-        eps=1e-8,
-        **STEPS[kind],
-    )
+def steps_of(kind, params, steps, isa=dispatch.isa):
+    return Steps(kind, params, np.linspace(1e-3, 1e-2, max(steps, 2))[:steps], TILES[isa])
 
 
 def run_steps(model, isa, kind, batch_size, samples, threads, by_sample=False):
-    """Parameters, optimizer's vectors, gradients, losses and counts of a run of steps."""
+    """Return parameters, the optimizer's vectors, gradients, losses and counts of some steps."""
     program = model.program(isa)
     params, x, _ = model.draw(samples)
     labels = draw_labels(model, samples)
     grads = np.full_like(params, np.nan)
     record = StepsTaken(-(-samples // batch_size))
-    update = update_of(kind, params, len(record.losses))
+    run = steps_of(kind, params, len(record.losses), isa)
     program.train_steps(
         x,
         labels,
@@ -52,14 +30,14 @@ def run_steps(model, isa, kind, batch_size, samples, threads, by_sample=False):
         grads,
         threads,
         batch_size,
-        update,
+        run.update,
         record,
         setting=0.1,
         by_sample=by_sample,
     )
     return (
         params,
-        *update.vectors,
+        *run.vectors,
         grads[: program.param_extent],
         record.losses,
         (record.taken, record.correct),
@@ -78,7 +56,7 @@ def check_steps(model, kind, batch_size, samples, by_sample):
             used[start:stop] = False
         used[program.param_extent :] = False
         steps = -(-samples // batch_size)
-        update = update_of(kind, params, steps)
+        run = steps_of(kind, params, steps, isa)
         right = 0
         for step in range(steps):
             part = slice(step * batch_size, (step + 1) * batch_size)
@@ -91,52 +69,16 @@ def check_steps(model, kind, batch_size, samples, by_sample):
             whole = np.zeros_like(params)
             whole[: len(grads)] = grads
             before = params.copy()
-            if kind == "sgd":
-                _vector.sgd(
-                    TILES[isa], params, whole, *update.vectors, update.lr[step], 0.9, True, 1e-3
-                )
-            elif kind == "sdlm":
-                _vector.sdlm(TILES[isa], params, whole, *update.vectors, update.lr[step])
-            elif kind == "adagrad":
-                _vector.adagrad(
-                    TILES[isa], params, whole, *update.vectors, update.lr[step], 1e-8, 1e-3
-                )
-            elif kind == "rmsprop":
-                _vector.rmsprop(
-                    TILES[isa],
-                    params,
-                    whole,
-                    *update.vectors,
-                    update.lr[step],
-                    0.999,
-                    1e-8,
-                    0.5,
-                    1e-3,
-                )
-            else:
-                _vector.adam(
-                    TILES[isa],
-                    params,
-                    whole,
-                    *update.vectors,
-                    update.lr[step],
-                    0.9,
-                    0.999,
-                    1e-8,
-                    update.correction1[step],
-                    update.correction2[step],
-                    1e-2,
-                    True,
-                )
+            run.update.apply(params, whole, step)
             params[~used] = before[~used]  # parameters of no op are left alone
         assert actual[-1] == (steps, right)
         assert_array_equal(actual[0], params)
         assert_array_equal(actual[-3], grads)
-        for vector, expected in zip(actual[1:-3], update.vectors, strict=True):
+        for vector, expected in zip(actual[1:-3], run.vectors, strict=True):
             assert_array_equal(vector[used], expected[used])
 
 
-@pytest.mark.parametrize("kind", STEPS)
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     "name",
     ["lenet5", "linear, many", "conv without bias, strided, padded, dilated", "lenet5 of 1998"],
@@ -147,7 +89,7 @@ def test_a_run_of_steps_is_steps_one_by_one(name, kind):
     )  # the last batch is a short one
 
 
-@pytest.mark.parametrize("kind", STEPS)
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     "batch_size, samples",
     [(1, 7), (2, 9), (4, 11), (16, 3), (16, 18), (16, 21), (48, 100), (5, 22)],
@@ -173,7 +115,7 @@ def test_a_run_of_steps_on_few_samples_is_steps_one_by_one(name, batch_size, sam
 
 
 @pytest.mark.parametrize("batch_size, samples", [(1, 7), (4, 11), (16, 18), (16, 21), (5, 22)])
-@pytest.mark.parametrize("kind", STEPS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_run_of_steps_on_few_samples_has_the_same_bits_at_any_thread_count(
     kind, batch_size, samples
 ):
@@ -188,7 +130,7 @@ def test_a_run_of_steps_on_few_samples_has_the_same_bits_at_any_thread_count(
                 assert actual == expected, (name, isa, threads)
 
 
-@pytest.mark.parametrize("kind", STEPS)
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     "batch_size, samples, wrong, taken",
     [
@@ -212,11 +154,10 @@ def test_a_loss_that_is_not_finite_ends_a_run_on_few_samples(
     x[wrong] = np.nan
     labels = draw_labels(model, samples)
     steps = -(-samples // batch_size)
-    expected, few_steps, update = params.copy(), StepsTaken(taken), update_of(kind, params, steps)
-    vectors = [vector.copy() for vector in update.vectors]
+    expected, few_steps, run = params.copy(), StepsTaken(taken), steps_of(kind, params, steps)
+    rates = np.linspace(1e-3, 1e-2, max(steps, 2))[:taken]
+    first = Steps(kind, params, rates, TILES[dispatch.isa])
     if taken:
-        first = update_of(kind, params, taken)
-        first.lr, first.vectors = update.lr[:taken], vectors
         count = taken * batch_size
         program.train_steps(
             x[:count],
@@ -225,25 +166,25 @@ def test_a_loss_that_is_not_finite_ends_a_run_on_few_samples(
             np.zeros_like(params),
             1,
             batch_size,
-            first,
+            first.update,
             few_steps,
             by_sample=True,
         )
     record = StepsTaken(steps)
     program.train_steps(
-        x, labels, params, np.zeros_like(params), 2, batch_size, update, record, by_sample=True
+        x, labels, params, np.zeros_like(params), 2, batch_size, run.update, record, by_sample=True
     )
     assert (record.taken, record.correct) == (taken, few_steps.correct)
     assert_array_equal(record.losses[:taken], few_steps.losses)
     assert np.isnan(record.losses[taken])
     assert not record.losses[taken + 1 :].any()
     assert_array_equal(params, expected)
-    for vector, before in zip(update.vectors, vectors, strict=True):
+    for vector, before in zip(run.vectors, first.vectors, strict=True):
         assert_array_equal(vector, before)
 
 
 @pytest.mark.parametrize("batch_size", [1, 16, 100, 257, 1500])
-@pytest.mark.parametrize("kind", STEPS)
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_run_of_steps_has_the_same_bits_at_any_thread_count(kind, batch_size):
     samples = 3000 if batch_size == 1500 else 3 * batch_size - batch_size // 3
     expected = None
@@ -260,20 +201,20 @@ def test_a_loss_that_is_not_finite_ends_the_run_and_moves_nothing():
     params, x, _ = model.draw(64)
     x[40] = np.nan
     labels = draw_labels(model, 64)
-    update = update_of("adam", params, 4)
     after_two = params.copy()
-    first_two = update_of("adam", params, 2)
-    first_two.lr = update.lr[:2]
+    rates = np.linspace(1e-3, 1e-2, 4)
+    first_two = Steps("adam", params, rates[:2], TILES[dispatch.isa])
     expected = StepsTaken(2)
     program.train_steps(
-        x[:32], labels[:32], after_two, np.zeros_like(params), 1, 16, first_two, expected
+        x[:32], labels[:32], after_two, np.zeros_like(params), 1, 16, first_two.update, expected
     )
     for threads in (1, 4):
         moved = params.copy()
-        for vector in update.vectors:
-            vector[:] = 0
+        run = Steps("adam", params, rates, TILES[dispatch.isa])
         record = StepsTaken(4)
-        program.train_steps(x, labels, moved, np.zeros_like(params), threads, 16, update, record)
+        program.train_steps(
+            x, labels, moved, np.zeros_like(params), threads, 16, run.update, record
+        )
         assert (record.taken, record.correct) == (2, expected.correct)
         assert_array_equal(record.losses[:2], expected.losses)
         assert np.isnan(record.losses[2])
@@ -294,26 +235,51 @@ def test_steps_that_do_not_fit_the_samples_are_an_error(steps, batch_size):
             params.copy(),
             1,
             batch_size,
-            update_of("sgd", params, steps),
+            steps_of("sgd", params, steps).update,
             StepsTaken(steps),
         )
 
 
 @pytest.mark.parametrize(
-    "break_it",
+    "changes, message",
     [
-        lambda update: update.vectors.pop(),
-        lambda update: update.vectors.__setitem__(0, update.vectors[0][:-1].copy()),
-        lambda update: setattr(update, "lr", update.lr[:-1]),
-        lambda update: setattr(update, "correction1", np.append(update.correction1, 1.0)),
+        ({"name": "newton"}, "name must be one of .*sgd.*, got 'newton'"),
+        ({"vectors": {"m": np.zeros(5, np.float32)}}, "must have v for adam"),
+        (
+            {"vectors": {"m": np.zeros(5, np.float32), "v": np.zeros(4, np.float32)}},
+            "same size, got 5 and 4",
+        ),
+        ({"lr": [0.1]}, r"lr must be a number or 2 numbers, got \(1,\)"),
+        ({"correction1": np.ones((2, 2))}, "correction1 must be"),
+        ({"eps": None}, "must have eps for adam"),
     ],
 )
-def test_an_update_of_the_wrong_size_is_an_error(break_it):
+def test_an_update_that_is_incomplete_is_an_error(changes, message):
+    vectors = {name: np.zeros(5, np.float32) for name in "mv"}
+    names = "lr beta1 beta2 eps correction1 correction2 weight_decay decoupled".split()
+    settings = dict.fromkeys(names, 0.5) | {k: v for k, v in changes.items() if k in names}
+    settings = {name: value for name, value in settings.items() if value is not None}
+    name, vectors = changes.get("name", "adam"), changes.get("vectors", vectors)
+    with pytest.raises(ValueError, match=message):
+        Update(dispatch.tiles, name, vectors, settings, 2)
+
+
+def test_an_update_of_another_size_or_step_is_an_error():
     model = EXACT["linear"]
     params, x, _ = model.draw(16)
-    update = update_of("adam", params, 2)
-    break_it(update)
-    with pytest.raises(ValueError):
-        model.program(dispatch.isa).train_steps(
-            x, draw_labels(model, 16), params, params.copy(), 1, 8, update, StepsTaken(2)
-        )
+    for update in (
+        steps_of("adam", params[:-1].copy(), 2).update,
+        steps_of("adam", params, 1).update,
+        steps_of("adam", params, 3).update,
+    ):
+        with pytest.raises(ValueError, match=f"update must be of {len(params)} parameters and 2"):
+            model.program(dispatch.isa).train_steps(
+                x, draw_labels(model, 16), params, params.copy(), 1, 8, update, StepsTaken(2)
+            )
+    update = steps_of("adam", params, 2).update
+    for arrays in ((params[1:], params), (params, params[1:])):
+        with pytest.raises(ValueError, match=f"params and grads must have {len(params)} values"):
+            update.apply(*arrays)
+    for step in (-1, 2):
+        with pytest.raises(IndexError, match=f"step must be 0 to 1, got {step}"):
+            update.apply(params, params, step)

@@ -8,7 +8,7 @@ import threading
 
 import numpy as np
 import pytest
-from conftest import output
+from processes import output
 
 from lenet5c import kernels, nn
 from lenet5c.kernels import _openmp, threads

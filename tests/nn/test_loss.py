@@ -282,7 +282,7 @@ def test_softmax():
 class TestErrors:
     @pytest.mark.parametrize("wrong", [-1, 4, 300])
     def test_labels_out_of_range(self, loss, wrong):
-        with pytest.raises(ValueError, match=rf"labels.*{wrong}.* 0 to 3"):
+        with pytest.raises(ValueError, match=rf"labels(?=.*0 to 3).*{wrong}"):
             loss(normal(3, 4), np.array([0, wrong, 3]))
 
     @pytest.mark.parametrize("wrong", [2**31, 2**32, 2**32 + 1, -(2**32), -(2**63), 2**63 - 1])
@@ -312,32 +312,32 @@ class TestErrors:
 
 
 def test_cross_entropy_of_images_is_an_error():
-    with pytest.raises(ValueError, match=r"\(3, 4, 1, 1\).*\(N, classes\)"):
+    with pytest.raises(ValueError, match=r"\(N, classes\), got \(3, 4, 1, 1\)"):
         nn.CrossEntropyLoss()(normal(3, 4, 1, 1), np.zeros(3, int))
 
 
 @pytest.mark.parametrize("loss", [nn.MLELoss(), nn.MAPLoss()], ids=repr)
 @pytest.mark.parametrize("call", ["__call__", "second"])
 def test_penalties_of_images_are_an_error(loss, call):
-    with pytest.raises(ValueError, match=r"penalties has the shape \(3, 4, 1, 1\).*\(N, classes\)"):
+    with pytest.raises(ValueError, match=r"\(N, classes\), got \(3, 4, 1, 1\)"):
         getattr(loss, call)(normal(3, 4, 1, 1), np.zeros(3, int))
 
 
 @pytest.mark.parametrize("wrong", [0, -1, float("nan"), float("inf"), 1e31])
 def test_j_out_of_range(wrong):
-    with pytest.raises(ValueError, match="j is .* finite number of more than 0"):
+    with pytest.raises(ValueError, match="j must be a finite number of more than 0"):
         nn.MAPLoss(wrong)
 
 
 @pytest.mark.parametrize("wrong", ["true", "", None, 1])
 def test_curvature_of_another_kind(wrong):
-    with pytest.raises(ValueError, match="curvature is .* 'constant' or 'exact'"):
+    with pytest.raises(ValueError, match="curvature must be 'constant' or 'exact'"):
         nn.MAPLoss(curvature=wrong)
 
 
 @pytest.mark.parametrize("wrong", [-0.1, 1, 2, float("nan")])
 def test_label_smoothing_out_of_range(wrong):
-    with pytest.raises(ValueError, match="label_smoothing is"):
+    with pytest.raises(ValueError, match="label_smoothing must be"):
         nn.CrossEntropyLoss(label_smoothing=wrong)
 
 
@@ -345,7 +345,7 @@ def test_label_smoothing_out_of_range(wrong):
     "target", [np.zeros((3, 5), np.float32), np.zeros((4, 4), np.float32), np.float32(0)], ids=str
 )
 def test_target_of_another_shape(target):
-    with pytest.raises(ValueError, match=r"target has the shape .*\(3, 4\)"):
+    with pytest.raises(ValueError, match=r"target must be of the shape \(3, 4\)"):
         nn.MSELoss()(normal(3, 4), target)
 
 
@@ -415,3 +415,29 @@ def test_exact_second_derivatives_of_maximum_a_posteriori(batch, classes, j):
         lambda at: reference.map_loss(at, labels, j)[1], penalties.astype(np.float64)
     )
     assert_allclose(expected, numeric, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("batch", [1, 4, 5, 6, 16, 33, 1025, 3000])
+@pytest.mark.parametrize("kind", nn.LOSSES)
+def test_the_value_alone_has_the_bits_of_a_call(kind, batch):
+    """Sample by sample, in tiles, and in several batches of shards."""
+    loss = nn.LOSSES[kind]()
+    outputs, labels = normal(batch, 7, scale=3), labels_for(batch, 7)
+    assert loss.value(outputs, labels) == loss(outputs, labels)[0]
+
+
+def test_the_value_alone_with_label_smoothing_and_of_images():
+    outputs, labels = normal(17, 7), labels_for(17, 7)
+    loss = nn.CrossEntropyLoss(0.1)
+    assert loss.value(outputs, labels) == loss(outputs, labels)[0]
+    images, target = normal(17, 2, 3, 4), normal(17, 2, 3, 4, seed=1)
+    assert nn.MSELoss().value(images, target) == nn.MSELoss()(images, target)[0]
+
+
+@pytest.mark.parametrize("kind", nn.LOSSES)
+def test_the_value_of_no_samples_or_of_unknown_classes_is_an_error(kind):
+    loss = nn.LOSSES[kind]()
+    with pytest.raises(ValueError, match="one sample"):
+        loss.value(np.zeros((0, 4), np.float32), np.zeros(0, int))
+    with pytest.raises(ValueError, match="labels"):
+        loss.value(np.zeros((2, 4), np.float32), np.array([0, 4]))

@@ -426,7 +426,7 @@ class TestStepSizesOfThePaper:
         """
         model, sizes = first_step_sizes("printed", seed)
         assert_allclose(sizes.min(), 1.896e-4, rtol=1e-3)
-        end = model.home.offset(model["f6"], "bias")
+        end = model.store.offset(model["f6"], "bias")
         assert_allclose(sizes[end : end + 84], 1.896e-4, rtol=5e-3)
         assert sizes.argmin() in range(end, end + 84)
         assert_allclose(sizes.max(), 0.0250, rtol=1e-2)
@@ -620,17 +620,13 @@ class TestErrors:
     @pytest.mark.parametrize("layer", [nn.Linear(3, 2), nn.BatchNorm1d(3)], ids=repr)
     def test_wrong_shape(self, layer):
         layer.forward(normal(4, 3), training=True)
-        with pytest.raises(
-            ValueError, match=r"d2y is float32 \(4, 7\); it should be float32 \(4, "
-        ):
+        with pytest.raises(ValueError, match=r"d2y must be float32 \(4, .*got float32 \(4, 7\)"):
             layer.backward_second(positive(4, 7))
 
     def test_wrong_shape_of_new_layers(self):
         layer = nn.RBF(normal(3, 4))
         layer.forward(normal(5, 4), training=True)
-        with pytest.raises(
-            ValueError, match=r"d2y is float32 \(5, 2\); it should be float32 \(5, 3\)"
-        ):
+        with pytest.raises(ValueError, match=r"d2y must be float32 \(5, 3\).*got float32 \(5, 2\)"):
             layer.backward_second(positive(5, 2))
         with pytest.raises(
             ValueError, match=r"dy is float64 \(5, 3\); it should be float32 \(5, 3\)"
@@ -644,7 +640,7 @@ class TestErrors:
             layer.backward_second(positive(3, 2, 3, 2))
 
     def test_no_samples(self):
-        with pytest.raises(ValueError, match="no samples"):
+        with pytest.raises(ValueError, match="samples must be at least one, got none"):
             nn.Sequential(nn.Linear(3, 2)).second_derivatives(
                 normal(0, 3), np.zeros(0, int), nn.CrossEntropyLoss()
             )

@@ -1,4 +1,4 @@
-"""Optimisers against their reference and PyTorch's, their state, and what they refuse."""
+"""Optimizers against their reference and PyTorch's, their state, and what they refuse."""
 
 import copy
 
@@ -10,48 +10,70 @@ from lenet5c import nn, optim, reference
 
 EPS = np.finfo(np.float32).eps
 STEPS = 20
-KINDS = (optim.SGD, optim.Adam, optim.Adagrad, optim.RMSprop)
+# Settings of each optimizer under test, and its float64 form.
+OPTIONS = {
+    optim.SGD: [
+        {"lr": 0.1},
+        {"lr": 0.1, "weight_decay": 0.01},
+        {"lr": 0.1, "momentum": 0.9},
+        {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.01},
+        {"lr": 0.1, "momentum": 0.9, "nesterov": True},
+        {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 0.01},
+        {"lr": 0},
+    ],
+    optim.Lion: [
+        {"lr": 1e-3},
+        {"lr": 0.1},
+        {"lr": 0.1, "betas": (0.5, 0.9)},
+        {"lr": 0.1, "weight_decay": 0.1},
+    ],
+    optim.Adam: [
+        {"lr": 1e-3},
+        {"lr": 0.1},
+        {"lr": 0.1, "betas": (0.5, 0.9), "eps": 1e-3},
+        {"lr": 0.1, "betas": (0.9, 0.9999)},
+        {"lr": 0.1, "betas": (0.0, 0.0)},
+        {"lr": 0.1, "weight_decay": 0.01},
+        {"lr": 0.1, "weight_decay": 0.01, "decoupled": True},
+    ],
+    optim.NAdam: [
+        {"lr": 2e-3},
+        {"lr": 0.1},
+        {"lr": 0.1, "betas": (0.5, 0.9), "eps": 1e-3, "momentum_decay": 0.5},
+        {"lr": 0.1, "momentum_decay": 0.0},
+        {"lr": 0.1, "weight_decay": 0.01},
+        {"lr": 0.1, "weight_decay": 0.01, "decoupled": True},
+    ],
+    optim.Adagrad: [
+        {"lr": 0.1},
+        {"lr": 0.1, "weight_decay": 0.01},
+        {"lr": 0.1, "initial_accumulator_value": 0.5, "eps": 1e-3},
+    ],
+    optim.RMSprop: [
+        {"lr": 0.1},
+        {"lr": 0.1, "alpha": 0.5, "eps": 1e-3},
+        {"lr": 0.1, "momentum": 0.9},
+        {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.01},
+    ],
+}
+REFERENCES = {
+    optim.Lion: reference.lion_step,
+    optim.NAdam: reference.nadam_step,
+    optim.SGD: reference.sgd_step,
+    optim.Adam: reference.adam_step,
+    optim.Adagrad: reference.adagrad_step,
+    optim.RMSprop: reference.rmsprop_step,
+}
+KINDS = tuple(OPTIONS)
+SETTINGS = [(kind, options) for kind in KINDS for options in OPTIONS[kind]]
 
-SGDS = [
-    {"lr": 0.1},
-    {"lr": 0.1, "weight_decay": 0.01},
-    {"lr": 0.1, "momentum": 0.9},
-    {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.01},
-    {"lr": 0.1, "momentum": 0.9, "nesterov": True},
-    {"lr": 0.1, "momentum": 0.9, "nesterov": True, "weight_decay": 0.01},
-    {"lr": 0},
-]
-ADAMS = [
-    {},
-    {"lr": 0.1},
-    {"lr": 0.1, "betas": (0.5, 0.9), "eps": 1e-3},
-    {"lr": 0.1, "betas": (0.9, 0.9999)},
-    {"lr": 0.1, "betas": (0.0, 0.0)},
-    {"lr": 0.1, "weight_decay": 0.01},
-    {"lr": 0.1, "weight_decay": 0.01, "decoupled": True},
-]
-ADAGRADS = [
-    {"lr": 0.1},
-    {"lr": 0.1, "weight_decay": 0.01},
-    {"lr": 0.1, "initial_accumulator_value": 0.5, "eps": 1e-3},
-]
-RMSPROPS = [
-    {"lr": 0.1},
-    {"lr": 0.1, "alpha": 0.5, "eps": 1e-3},
-    {"lr": 0.1, "momentum": 0.9},
-    {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.01},
-]
-each_adagrad = pytest.mark.parametrize("options", ADAGRADS, ids=str)
-each_rmsprop = pytest.mark.parametrize("options", RMSPROPS, ids=str)
-each_sgd = pytest.mark.parametrize("options", SGDS, ids=str)
-each_adam = pytest.mark.parametrize("options", ADAMS, ids=str)
-SETTINGS = [(optim.SGD, options) for options in SGDS] + [(optim.Adam, options) for options in ADAMS]
-SETTINGS += [(optim.Adagrad, options) for options in ADAGRADS] + [
-    (optim.RMSprop, options) for options in RMSPROPS
-]
-each_optimizer = pytest.mark.parametrize(
-    "kind, options", SETTINGS, ids=lambda v: getattr(v, "__name__", str(v))
-)
+
+def name_of(value):
+    return getattr(value, "__name__", str(value))
+
+
+each_kind = pytest.mark.parametrize("kind", KINDS, ids=name_of)
+each_optimizer = pytest.mark.parametrize("kind, options", SETTINGS, ids=name_of)
 
 
 def model():
@@ -79,7 +101,8 @@ def steps(optimizer):
 def assert_close(actual, expected, step, moved):
     """Within 16 roundings a step: of the parameter, and of the way it has gone.
 
-    A step is some ten operations, each rounded once, and they differ in sign; `moved` adds up how far each went.
+    A step is some ten operations, each rounded once, and they differ in sign; `moved` adds up how
+    far each went.
     """
     allowed = EPS * ((step + 1) * abs(expected) + 16 * moved)
     assert np.all(abs(actual - expected) <= allowed), (
@@ -87,62 +110,27 @@ def assert_close(actual, expected, step, moved):
     )
 
 
-@each_sgd
-def test_sgd_matches_reference(options):
-    optimizer = optim.SGD(model(), **options)
-    p, v = optimizer.model.vector.astype(np.float64), np.zeros(154)
+@each_optimizer
+def test_matches_reference(kind, options):
+    optimizer = kind(model(), **options)
+    p = optimizer.model.vector.astype(np.float64)
+    state = [getattr(optimizer, name).astype(np.float64) for name in kind.vectors]
+    options = {k: value for k, value in options.items() if k != "initial_accumulator_value"}
     moved = np.zeros(154)
     for step, (gradient, actual) in enumerate(zip(gradients(), steps(optimizer), strict=True)):
         before = p
-        p, v = reference.sgd_step(p, gradient, v, **options)
-        moved += abs(p - before)
-        assert_close(actual, p, step, moved)
-
-
-@each_adam
-def test_adam_matches_reference(options):
-    optimizer = optim.Adam(model(), **options)
-    p, m, v = optimizer.model.vector.astype(np.float64), np.zeros(154), np.zeros(154)
-    options = {"lr": 1e-3} | options
-    moved = np.zeros(154)
-    for step, (gradient, actual) in enumerate(zip(gradients(), steps(optimizer), strict=True)):
-        before = p
-        p, m, v = reference.adam_step(p, gradient, m, v, step + 1, **options)
-        moved += abs(p - before)
-        assert_close(actual, p, step, moved)
-
-
-@each_adagrad
-def test_adagrad_matches_reference(options):
-    optimizer = optim.Adagrad(model(), **options)
-    options = dict(options)
-    initial = options.pop("initial_accumulator_value", 0.0)
-    p, s = optimizer.model.vector.astype(np.float64), np.full(154, initial)
-    moved = np.zeros(154)
-    for step, (gradient, actual) in enumerate(zip(gradients(), steps(optimizer), strict=True)):
-        before = p
-        p, s = reference.adagrad_step(p, gradient.astype(np.float64), s, **options)
-        moved += abs(p - before)
-        assert_close(actual, p, step, moved)
-
-
-@each_rmsprop
-def test_rmsprop_matches_reference(options):
-    optimizer = optim.RMSprop(model(), **options)
-    p, s, v = optimizer.model.vector.astype(np.float64), np.zeros(154), np.zeros(154)
-    moved = np.zeros(154)
-    for step, (gradient, actual) in enumerate(zip(gradients(), steps(optimizer), strict=True)):
-        before = p
-        p, s, v = reference.rmsprop_step(p, gradient.astype(np.float64), s, v, **options)
+        number = (step + 1,) if issubclass(kind, optim.Adam) else ()
+        p, *state = REFERENCES[kind](p, gradient.astype(np.float64), *state, *number, **options)
         moved += abs(p - before)
         assert_close(actual, p, step, moved)
 
 
 @pytest.mark.parametrize("betas", [(0.9, 0.999), (0.9, 0.9999), (0.99, 0.99999)])
 def test_adams_first_step_is_lr_in_the_gradients_direction(betas):
-    """Whatever the gradient's size: m and v are the gradient and its square, once their start at 0 is corrected.
+    """Whatever the gradient's size: m and v, corrected, are the gradient and its square.
 
-    Eight roundings: m and its correction; g^2, 1 - beta2, their product, the root, its correction; the quotient.
+    Eight roundings: m and its correction; g^2, 1 - beta2, their product, the root, its correction;
+    the quotient.
     """
     layer = nn.Linear(4, 3, rng=0)
     layer.vector[:] = 0
@@ -154,9 +142,16 @@ def test_adams_first_step_is_lr_in_the_gradients_direction(betas):
 @each_optimizer
 def test_matches_torch(kind, options):
     torch = pytest.importorskip("torch")
+    if not hasattr(torch.optim, kind.__name__):
+        pytest.skip(f"PyTorch has no {kind.__name__}")
     options = dict(options)
     optimizer = kind(model(), **options)
-    name = "AdamW" if options.pop("decoupled", False) else kind.__name__
+    name = kind.__name__
+    if decoupled := options.pop("decoupled", False):
+        name, options = {
+            "Adam": ("AdamW", options),
+            "NAdam": ("NAdam", options | {"decoupled_weight_decay": decoupled}),
+        }[name]
     parameter = torch.nn.Parameter(torch.tensor(optimizer.model.vector, dtype=torch.float64))
     twin = getattr(torch.optim, name)([parameter], **({"lr": 1e-3, "weight_decay": 0} | options))
     moved = np.zeros(154)
@@ -217,79 +212,81 @@ def test_state_is_a_copy(kind, options):
         assert_array_equal(state[name], value)
 
 
-@pytest.mark.parametrize(
-    "kind, names",
-    [
-        (optim.SGD, ["steps", "velocity"]),
-        (optim.Adam, ["steps", "m", "v"]),
-        (optim.Adagrad, ["steps", "squares"]),
-        (optim.RMSprop, ["steps", "squares", "velocity"]),
-    ],
-    ids=lambda value: getattr(value, "__name__", ""),
-)
+@each_kind
 class TestState:
-    def test_names(self, kind, names):
+    def test_names(self, kind):
         state = kind(model(), lr=0.1).state_dict()
-        assert list(state) == names
+        assert list(state) == ["steps", *kind.vectors]
         assert state["steps"] == 0
-        for name in names[1:]:
+        for name in kind.vectors:
             assert (state[name].dtype, state[name].shape) == (np.float32, (154,))
             assert not state[name].any()
 
     @pytest.mark.parametrize(
         "spoil, message",
         [
-            (lambda state, name: state.pop(name), "state has"),
-            (lambda state, name: state.pop("steps"), "state has.*should have.*'steps'"),
+            (lambda state, name: state.pop(name), "state must have"),
+            (lambda state, name: state.pop("steps"), "state must have.*'steps'.*got"),
             (lambda state, name: state.update(other=1), "'other'"),
-            (lambda state, name: state.update({name: np.zeros(153)}), r"\(153,\).*\(154,\)"),
-            (lambda state, name: state.update({name: 0.0}), r"\(\).*\(154,\)"),
+            (lambda state, name: state.update({name: np.zeros(153)}), r"\(154,\).*got \(153,\)"),
+            (lambda state, name: state.update({name: 0.0}), r"\(154,\).*got \(\)"),
         ],
     )
-    def test_an_error_changes_nothing(self, kind, names, spoil, message):
+    def test_an_error_changes_nothing(self, kind, spoil, message):
         optimizer = kind(model(), lr=0.1)
         steps(optimizer)
         before = optimizer.state_dict()
         state = {name: value + 1 for name, value in before.items()}
-        spoil(state, names[-1])
+        spoil(state, kind.vectors[-1])
         with pytest.raises(ValueError, match=message):
             optimizer.load_state_dict(state)
         for name, value in optimizer.state_dict().items():
             assert_array_equal(value, before[name])
 
-    def test_of_another_optimizer(self, kind, names):
-        other = optim.Adam if kind is optim.SGD else optim.SGD
-        with pytest.raises(ValueError, match="state has"):
+    def test_of_another_optimizer(self, kind):
+        other = optim.Adagrad if kind is optim.SGD else optim.SGD
+        with pytest.raises(ValueError, match="state must have"):
             kind(model(), lr=0.1).load_state_dict(other(model(), lr=0.1).state_dict())
 
 
 @pytest.mark.parametrize(
     "kind, options, message",
     [
-        *((kind, {"lr": lr}, "lr is") for kind in KINDS for lr in (-1, np.nan, np.inf)),
+        *((kind, {"lr": lr}, "lr must be") for kind in KINDS for lr in (-1, np.nan, np.inf)),
         *(
-            (kind, {"lr": 1, "weight_decay": decay}, "weight_decay is")
+            (kind, {"lr": 1, "weight_decay": decay}, "weight_decay must be")
             for kind in KINDS
             for decay in (-1, np.nan, np.inf)
         ),
-        (optim.SGD, {"lr": 1, "momentum": -0.1}, "momentum is -0.1"),
-        (optim.SGD, {"lr": 1, "momentum": 1}, "momentum is 1"),
-        (optim.SGD, {"lr": 1, "momentum": np.nan}, "momentum is nan"),
-        (optim.SGD, {"lr": 1, "nesterov": True}, "nesterov.*momentum is 0"),
-        (optim.Adam, {"betas": (0.9,)}, "betas is"),
-        (optim.Adam, {"betas": (0.9, 1)}, "betas is"),
-        (optim.Adam, {"betas": (-0.1, 0.9)}, "betas is"),
-        (optim.Adam, {"betas": (0.9, np.nan)}, "betas is"),
-        (optim.Adam, {"eps": 0}, "eps is 0"),
-        (optim.Adam, {"eps": -1e-8}, "eps is -1e-08"),
-        (optim.Adam, {"eps": np.nan}, "eps is nan"),
-        (optim.Adagrad, {"eps": 0}, "eps is 0"),
-        (optim.Adagrad, {"initial_accumulator_value": -1}, "initial_accumulator_value is -1"),
-        (optim.Adagrad, {"initial_accumulator_value": np.inf}, "initial_accumulator_value is inf"),
-        (optim.RMSprop, {"alpha": 1}, "alpha is 1"),
-        (optim.RMSprop, {"alpha": -0.1}, "alpha is -0.1"),
-        (optim.RMSprop, {"momentum": 1}, "momentum is 1"),
-        (optim.RMSprop, {"eps": np.inf}, "eps is inf"),
+        (optim.SGD, {"lr": 1, "momentum": -0.1}, "momentum must be.*got -0.1"),
+        (optim.SGD, {"lr": 1, "momentum": 1}, "momentum must be.*got 1"),
+        (optim.SGD, {"lr": 1, "momentum": np.nan}, "momentum must be.*got nan"),
+        (optim.SGD, {"lr": 1, "nesterov": True}, "momentum must be.*nesterov, got 0"),
+        (optim.Lion, {"betas": (0.9, 1)}, "betas must be"),
+        (optim.Adam, {"betas": (0.9,)}, "betas must be"),
+        (optim.Adam, {"betas": (0.9, 1)}, "betas must be"),
+        (optim.Adam, {"betas": (-0.1, 0.9)}, "betas must be"),
+        (optim.Adam, {"betas": (0.9, np.nan)}, "betas must be"),
+        (optim.Adam, {"eps": 0}, "eps must be.*got 0"),
+        (optim.Adam, {"eps": -1e-8}, "eps must be.*got -1e-08"),
+        (optim.Adam, {"eps": np.nan}, "eps must be.*got nan"),
+        (optim.NAdam, {"momentum_decay": -1}, "momentum_decay must be.*got -1"),
+        (optim.NAdam, {"betas": (0.9, 1)}, "betas must be"),
+        (optim.Adagrad, {"eps": 0}, "eps must be.*got 0"),
+        (
+            optim.Adagrad,
+            {"initial_accumulator_value": -1},
+            "initial_accumulator_value must be.*got -1",
+        ),
+        (
+            optim.Adagrad,
+            {"initial_accumulator_value": np.inf},
+            "initial_accumulator_value must be.*got inf",
+        ),
+        (optim.RMSprop, {"alpha": 1}, "alpha must be.*got 1"),
+        (optim.RMSprop, {"alpha": -0.1}, "alpha must be.*got -0.1"),
+        (optim.RMSprop, {"momentum": 1}, "momentum must be.*got 1"),
+        (optim.RMSprop, {"eps": np.inf}, "eps must be.*got inf"),
     ],
     ids=str,
 )
@@ -304,9 +301,9 @@ def test_a_model_without_parameters():
         assert optimizer.steps == 1
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@each_kind
 def test_one_layer_of_a_model_is_stepped_alone(kind):
-    """Also when the layer moved into the model after its optimiser was made."""
+    """Also when the layer moved into the model after its optimizer was made."""
     first, second = nn.Linear(4, 3, rng=0), nn.Linear(3, 2, rng=1)
     optimizer = kind(second, lr=0.1)
     model = nn.Sequential(first, second)
@@ -317,21 +314,63 @@ def test_one_layer_of_a_model_is_stepped_alone(kind):
     assert (model.vector[15:] < before[15:]).all()
 
 
-def test_training_lowers_the_loss():
+@pytest.mark.parametrize("name", optim.OPTIMIZERS)
+def test_training_lowers_the_loss(name):
     """Half of what it was, in 50 steps, on a task of two groups."""
     rng = np.random.default_rng(0)
     labels = rng.integers(2, size=64)
     x = (rng.standard_normal((64, 5)) + 2 * labels[:, None]).astype(np.float32)
-    for kind, options in (
-        (optim.SGD, {"lr": 0.1, "momentum": 0.9}),
-        (optim.Adam, {"lr": 0.01}),
-        (optim.Adagrad, {"lr": 0.1}),
-        (optim.RMSprop, {"lr": 0.01}),
-    ):
-        net = nn.Sequential(nn.Linear(5, 8, rng=0), nn.ReLU(), nn.Linear(8, 2, rng=1))
-        optimizer = kind(net, **options)
-        losses = []
-        for _ in range(50):
-            losses.append(net.train_step(x, labels, nn.CrossEntropyLoss())[0])
-            optimizer.step()
-        assert losses[-1] < losses[0] / 2
+    net = nn.Sequential(nn.Linear(5, 8, rng=0), nn.ReLU(), nn.Linear(8, 2, rng=1))
+    optimizer = optim.OPTIMIZERS[name].make(net, lr=0.1 if name in ("sgd", "adagrad") else 0.01)
+    losses = []
+    for _ in range(50):
+        losses.append(net.train_step(x, labels, nn.CrossEntropyLoss())[0])
+        optimizer.step()
+    assert losses[-1] < losses[0] / 2
+
+
+@pytest.mark.parametrize("name", optim.OPTIMIZERS)
+class TestChoice:
+    def test_makes_the_optimizer_with_what_suits_it(self, name):
+        choice = optim.OPTIMIZERS[name]
+        optimizer = choice.make(model())
+        assert type(optimizer) is choice.cls
+        assert (optimizer.lr, optimizer.weight_decay) == (choice.lr, choice.weight_decay)
+        for argument, value in choice.fixed.items():
+            assert getattr(optimizer, argument) == value
+
+    def test_takes_its_settings_and_no_others(self, name):
+        choice = optim.OPTIMIZERS[name]
+        assert not {"lr", "weight_decay", *choice.fixed} & set(choice.settings)
+        usual = {
+            setting: getattr(choice.make(model()), setting, 0.0) for setting in choice.settings
+        }
+        assert choice.make(model(), lr=0.5, **usual).lr == 0.5
+        with pytest.raises(TypeError, match="inertia"):
+            choice.make(model(), inertia=1)
+
+
+class Halved(optim.SGD):
+    """A user's own: `step` halves the rate."""
+
+    def step(self):
+        self.lr /= 2
+        super().step()
+
+
+def test_only_an_optimizer_that_steps_as_its_kernel_does_is_described():
+    net = model()
+    assert optim.SGD(net, 0.1).describe_steps(net, [0.1, 0.2]).steps == 2
+    assert optim.SGD(net, 0.1).describe_steps(model(), [0.1]) is None
+    assert Halved(net, 0.1).describe_steps(net, [0.1]) is None
+    replaced = optim.SGD(net, 0.1)
+    replaced.step = lambda: None
+    assert replaced.describe_steps(net, [0.1]) is None
+
+
+def test_a_subclass_that_steps_as_its_kernel_does_is_described():
+    class Named(optim.SGD):
+        """A user's own: another default."""
+
+    net = model()
+    assert Named(net, 0.1).describe_steps(net, [0.1]).steps == 1

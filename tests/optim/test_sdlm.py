@@ -1,4 +1,4 @@
-"""Stochastic diagonal Levenberg-Marquardt: its steps against the formulas, its curvature, what it refuses."""
+"""Stochastic diagonal Levenberg-Marquardt: steps against the formulas, curvature, errors."""
 
 import numpy as np
 import pytest
@@ -65,9 +65,10 @@ def test_before_an_estimate_it_is_gradient_descent():
 
 
 def test_the_step_of_a_squashed_unit():
-    """The paper's F6 with weights and biases 0, so that its slope is A S: h of a bias is 2 (A S)^2, its step 1.896e-4.
+    """The paper's F6 with weights and biases 0: h of a bias is 2 (A S)^2, its step 1.896e-4.
 
-    The loss is the sum of squared differences of one sample, whose second derivative is 2 (eq. 7, and 25 and 27).
+    Its slope is A S then. The loss is the sum of squared differences of one sample, whose second
+    derivative is 2 (eq. 7, and 25 and 27).
     """
 
     class Squash(nn.Layer):
@@ -175,18 +176,21 @@ def test_a_loaded_state_goes_on_to_the_same_bits():
 @pytest.mark.parametrize(
     "spoil, message",
     [
-        (lambda state: state.pop("curvature"), "state has"),
+        (lambda state: state.pop("curvature"), "state must have"),
         (lambda state: state.update(velocity=1), "'velocity'"),
-        (lambda state: state.update(curvature=np.zeros(3)), r"\(3,\).*\(154,\)"),
+        (lambda state: state.update(curvature=np.zeros(3)), r"\(154,\).*got \(3,\)"),
         (
             lambda state: state["curvature"].__setitem__(140, np.nan),
-            "the curvature of 2.weight is nan; it should be",
+            "the curvature of 2.weight must be.*got nan",
         ),
         (
             lambda state: state["curvature"].__setitem__(127, np.inf),
-            "the curvature of 0.bias is inf",
+            "the curvature of 0.bias must be.*got inf",
         ),
-        (lambda state: state["curvature"].__setitem__(0, -1), "the curvature of 0.weight is -1"),
+        (
+            lambda state: state["curvature"].__setitem__(0, -1),
+            "the curvature of 0.weight must be.*got -1",
+        ),
     ],
 )
 def test_a_state_that_does_not_fit_changes_nothing(spoil, message):
@@ -210,9 +214,9 @@ def test_the_curvature_is_read_only():
 @pytest.mark.parametrize(
     "options, message",
     [
-        *(({"lr": lr}, "lr is") for lr in (-1, np.nan, np.inf)),
-        *(({"lr": 1, "mu": mu}, "mu is") for mu in (0, -0.02, np.nan, np.inf, 1e-60)),
-        *(({"lr": 1, "samples": samples}, "samples is") for samples in (0, -5, 2.5)),
+        *(({"lr": lr}, "lr must be") for lr in (-1, np.nan, np.inf)),
+        *(({"lr": 1, "mu": mu}, "mu must be") for mu in (0, -0.02, np.nan, np.inf, 1e-60)),
+        *(({"lr": 1, "samples": samples}, "samples must be") for samples in (0, -5, 2.5)),
     ],
     ids=str,
 )
@@ -246,7 +250,7 @@ def test_an_estimate_that_is_no_curvature(value):
 def test_one_layer_cannot_be_measured():
     optimizer = optim.SDLM(nn.Linear(3, 2, rng=0), lr=0.05)
     with pytest.raises(
-        TypeError, match="model is a Linear; SDLM measures a Sequential, so put it into one"
+        TypeError, match="model must be a Sequential, got a Linear; put it into one"
     ):
         optimizer.estimate(np.ones((3, 3), np.float32), np.zeros(3, int), nn.MSELoss())
 

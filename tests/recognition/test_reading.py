@@ -11,8 +11,8 @@ from lenet5c.training import RunError, TrainedModel, save_model
 
 pytest.importorskip("PIL")
 
-from hard_pictures import COLOURS  # noqa: E402
-from no_digits import KINDS  # noqa: E402
+from drawn.hard_pictures import COLORS  # noqa: E402
+from drawn.no_digits import KINDS  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -58,14 +58,14 @@ def test_two_digits_are_not_one(test_set, reader):
     assert sum("2 digits; --digits many" in reason for reason in rejected) >= 28
 
 
-@pytest.mark.parametrize(("paper", "pen"), COLOURS)
+@pytest.mark.parametrize(("paper", "pen"), COLORS)
 def test_inks_and_papers(test_set, reader, paper, pen):
     ink = test_set.images[0, 0].repeat(4, axis=0).repeat(4, axis=1)[..., np.newaxis] / 255
     picture = (np.array(paper) * (1 - ink) + np.array(pen) * ink).astype(np.uint8)
     assert reader(picture).label == "7"
 
 
-def test_yellow_on_white_and_colours_of_one_brightness(test_set, reader):
+def test_yellow_on_white_and_colors_of_one_brightness(test_set, reader):
     for paper, pen in [((255, 255, 255), (255, 255, 60)), ((118, 118, 118), (255, 60, 60))]:
         ink = test_set.images[2, 0].repeat(4, axis=0).repeat(4, axis=1)[..., np.newaxis] / 255
         picture = (np.array(paper) * (1 - ink) + np.array(pen) * ink).astype(np.uint8)
@@ -88,7 +88,7 @@ def test_probabilities_have_the_class_names(test_set, reader):
     assert reading.top(1) == [(reading.label, reading.probability)]
 
 
-def colour_model():
+def color_model():
     model = LeNet5(3, in_channels=3, rng=0)
     return TrainedModel(
         model,
@@ -100,13 +100,13 @@ def colour_model():
 
 
 def test_a_model_of_whole_pictures():
-    trained = colour_model()
+    trained = color_model()
     picture = np.random.default_rng(0).integers(0, 256, (48, 40, 3), dtype=np.uint8)
     expected = trained.probabilities(picture.transpose(2, 0, 1)[np.newaxis])[0]
     reading = predict(picture, trained)
     np.testing.assert_allclose(list(reading.probabilities.values()), expected, atol=1e-6)
     assert list(reading.probabilities) == ["cat", "dog", "fish"]
-    assert predict(picture[..., 0], trained).probabilities  # grey does, too
+    assert predict(picture[..., 0], trained).probabilities  # gray does, too
     with pytest.raises(UserError, match="3 channels"):
         predict(picture, trained, reading="ink")
     with pytest.raises(UserError, match="many"):

@@ -5,7 +5,7 @@ import pytest
 
 pytest.importorskip("PIL")
 
-from sheets import sheet  # noqa: E402
+from drawn.sheets import sheet  # noqa: E402
 
 from lenet5c.datasets import mnist  # noqa: E402
 from lenet5c.recognition import Reader  # noqa: E402
@@ -90,7 +90,7 @@ def test_touching_digits_are_parted(test_set, reader):
     exact = 0
     for i in range(20):
         picture, labels = sheet(
-            test_set, np.random.default_rng([3, i]), rows=1, columns=3, gap=-0.03, colour=False
+            test_set, np.random.default_rng([3, i]), rows=1, columns=3, gap=-0.03, color=False
         )
         exact += reader(picture).text == "".join(map(str, labels[0]))
     assert exact >= 12

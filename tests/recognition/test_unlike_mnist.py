@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("PIL")
 
-from hard_pictures import hard_picture  # noqa: E402
+from drawn.hard_pictures import hard_picture  # noqa: E402
 
 from lenet5c.__main__ import main  # noqa: E402
 from lenet5c.datasets import mnist  # noqa: E402

@@ -14,7 +14,7 @@ ROOM = Path(reference.__file__).parent
 ALLOWED = {"lenet5c.reference", "lenet5c.errors"}
 
 public = [getattr(nn, name) for name in nn.__all__]
-losses = [each for each in public if inspect.isclass(each) and not issubclass(each, nn.Layer)]
+losses = list(nn.LOSSES.values())
 models = [nn.LeNet5, nn.LeNet5_1998]
 layers = [
     each
@@ -24,11 +24,7 @@ layers = [
     and each is not nn.Layer
     and not issubclass(each, nn.Sequential)
 ]
-optimizers = [
-    each
-    for each in (getattr(optim, name) for name in optim.__all__)
-    if inspect.isclass(each) and hasattr(each, "step")
-]
+optimizers = sorted({each.cls for each in optim.OPTIMIZERS.values()}, key=str)
 
 
 def named_twins(documented):

@@ -1,4 +1,4 @@
-"""Every picture, of nets and data of all kinds: what it shows, that all is inside, and that it can be repeated."""
+"""Pictures of nets and data of all kinds: content, margins, and repeatable bytes."""
 
 from io import BytesIO
 
@@ -16,7 +16,7 @@ matplotlib = pytest.importorskip("matplotlib.image") and pytest.importorskip("ma
 
 
 def rows(epochs, validation=True, **others):
-    """A history as a trainer has it."""
+    """Return a history as a trainer has it."""
     made = []
     for epoch in range(1, epochs + 1):
         row = {
@@ -182,7 +182,7 @@ def test_errors_of_other_sizes(channels, side):
 
 NETS = {
     "usual": (nn.LeNet5, 1, {}),
-    "colour": (nn.LeNet5, 3, {"pooling": "avg", "activation": "tanh"}),
+    "color": (nn.LeNet5, 3, {"pooling": "avg", "activation": "tanh"}),
     "c5 as convolution": (
         nn.LeNet5,
         1,
@@ -190,7 +190,7 @@ NETS = {
     ),
     "five channels": (nn.LeNet5, 5, {"padding": 2, "without_activation": ["conv1"]}),
     "of 1998": (nn.LeNet5_1998, 1, {}),
-    "of 1998 in colour": (nn.LeNet5_1998, 3, {"input_size": 32}),
+    "of 1998 in color": (nn.LeNet5_1998, 3, {"input_size": 32}),
 }
 
 
@@ -226,16 +226,16 @@ def test_filters_are_the_weights():
         np.testing.assert_array_equal(cell[..., 2] - cell[..., 0] < 0, weight[i, 0] < 0)
 
 
-def test_maps_that_are_not_connected_are_grey():
+def test_maps_that_are_not_connected_are_gray():
     model = nn.LeNet5_1998()
     sheet = filters(model).axes[0].images[1].get_array()
-    grey = np.array(
+    gray = np.array(
         [
             [np.ptp(sheet[6 * i : 6 * i + 5, 6 * o : 6 * o + 5]) == 0 for o in range(16)]
             for i in range(6)
         ]
     )
-    np.testing.assert_array_equal(~grey, model["c3"].connection_table)
+    np.testing.assert_array_equal(~gray, model["c3"].connection_table)
 
 
 def test_a_model_without_convolutions_has_no_filters():

@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
-from conftest import output
+from processes import output
 
 sklearn = pytest.importorskip("sklearn")
 

@@ -4,7 +4,7 @@ import json
 import sys
 
 import pytest
-from conftest import run_python
+from processes import run_python
 
 from lenet5c.errors import MissingExtraError
 from lenet5c.training.event_file import EventFile

@@ -10,7 +10,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import run_python
+from processes import run_python
 
 import lenet5c
 from lenet5c.datasets import Preparation

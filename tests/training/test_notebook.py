@@ -29,7 +29,7 @@ again.fit(on_epoch=stop)
 history = again.fit()
 print(history.done, history == trainer.history, (again.model.vector == trainer.model.vector).all())
 _, test = lenet5c.datasets.mnist()
-print(lenet5c.training.evaluate(trainer.trained.model, test, trainer.trained.preparation).accuracy > 0.9)
+print(lenet5c.training.evaluate(trainer.trained, test).accuracy > 0.9)
 """,
 ]
 

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 FAILED, BAD_USE, INTERRUPTED = 1, 2, 130
 MODEL_HELP = "a model file, the folder of a run, or best, the model that comes with lenet5c"
-#: Errors that `run` turns into one line; ImportError is that of an unknown LENET5C_ISA, for example.
+#: Errors that `run` turns into one line; ImportError is that of an unknown LENET5C_ISA, for
+#: example.
 EXPECTED = (UserError, ImportError, OSError, MemoryError, KeyboardInterrupt)
 #: Why text cannot be written although somebody waits for it.
 LOSSES = {
@@ -61,13 +62,13 @@ def prepare_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def say(text: object) -> None:
+def say(text: object, end: str = "\n") -> None:
     """Print to standard output; once its reader has gone, go on in silence.
 
     An error such as a full disk does not stop the work either, but `run` then reports it.
     """
     try:
-        print(text, flush=True)
+        print(text, end=end, flush=True)
     except OSError as error:
         if error.errno in LOSSES:
             _lost.append(error)
@@ -133,13 +134,15 @@ class Parser(argparse.ArgumentParser):
         super().__init__(*arguments, **options)
         self.set_defaults(prog=self.prog)
 
-    def parse_args(self, args: Any = None, namespace: Any = None) -> argparse.Namespace:
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse all arguments; exit if there are unknown ones."""
         options, unknown = self.parse_known_args(args, namespace)
         if unknown:
             fail_parsing(options.prog, f"unrecognized arguments: {' '.join(unknown)}")
         return options
 
     def error(self, message: str) -> NoReturn:
+        """Exit with an error of one line."""
         fail_parsing(self.prog, message)
 
 

@@ -1,9 +1,10 @@
-"""``lenet5c completion``: print what makes a shell complete lenet5c's commands, options and choices.
+"""``lenet5c completion``: print a shell's completion of commands, options and choices.
 
 Exit codes: 0 done, 2 bad use.
 """
 
 import argparse
+from typing import Any
 
 from lenet5c._optional import require
 from lenet5c.commands.cli import directory, say
@@ -11,18 +12,19 @@ from lenet5c.commands.cli import directory, say
 SHELLS = ("bash", "zsh", "tcsh")
 DESCRIPTION = "Print what makes your shell complete lenet5c's commands, options and choices."
 EXAMPLES = """examples:
-  eval "$(lenet5c completion bash)"                      in this shell; in ~/.bashrc, in all
-  lenet5c completion zsh > ~/.zfunc/_lenet5c             with fpath+=~/.zfunc before compinit in ~/.zshrc
-  lenet5c completion tcsh | source /dev/stdin            in this shell"""
+  eval "$(lenet5c completion bash)"             in this shell; in ~/.bashrc, in all
+  lenet5c completion zsh > ~/.zfunc/_lenet5c    fpath+=~/.zfunc before compinit in ~/.zshrc
+  lenet5c completion tcsh | source /dev/stdin   in this shell"""
 # Arguments that name something on the disk, by their name in the help where no type tells.
 PATHS = dict.fromkeys(("MODEL", "OTHER", "IMAGE", "FILE"), "FILE") | {"NAME_OR_DIR": "DIRECTORY"}
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the argument."""
     parser.add_argument("shell", choices=SHELLS, metavar="SHELL", help=", ".join(SHELLS))
 
 
-def run(options):
+def run(options: argparse.Namespace) -> None:
     """Print the completion of a shell."""
     shtab = require("shtab", "completion", "completions of a shell")
     from lenet5c.__main__ import COMMANDS, make_parser
@@ -32,8 +34,8 @@ def run(options):
     say(shtab.complete(parser, options.shell))
 
 
-def mark_paths(parser, shtab):
-    """Tell shtab what to offer for arguments that are paths, and show it choices as it knows them."""
+def mark_paths(parser: argparse.ArgumentParser, shtab: Any) -> None:
+    """Mark arguments that are paths for shtab, and give it choices as it takes them."""
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
             for inner in action.choices.values():
@@ -41,7 +43,6 @@ def mark_paths(parser, shtab):
             continue
         if action.choices is not None:
             action.choices = list(action.choices)  # shtab takes a dict for subcommands
-        if action.type is directory:
-            action.complete = shtab.DIRECTORY
-        elif isinstance(action.metavar, str) and action.metavar in PATHS:
-            action.complete = getattr(shtab, PATHS[action.metavar])
+        kind = "DIRECTORY" if action.type is directory else PATHS.get(str(action.metavar))
+        if kind:
+            action.complete = getattr(shtab, kind)  # type: ignore[attr-defined]

@@ -1,42 +1,59 @@
-"""``lenet5c data``: look at a folder of images before training on it, and fetch data sets.
+"""``lenet5c data``: inspect a folder of images before training on it, and fetch data sets.
 
 Exit codes: 0 done, 1 failed, or `inspect --strict` has warnings, 2 bad use.
 """
 
 import json
-import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from lenet5c.commands.cli import FAILED, one_of, say
+from lenet5c._optional import require
+from lenet5c._text import printable, table
+from lenet5c.commands.cli import FAILED, file, note, one_of, say
 from lenet5c.datasets import DatasetError
-from lenet5c.datasets.registry import NAMED_SETS
+from lenet5c.datasets.inspection import Inspection
+from lenet5c.datasets.registry import NAMED_SETS, NamedSet
 
 DESCRIPTION = "Look at a folder of images before training on it, and fetch data sets."
 EXAMPLES = """examples:
-  lenet5c data inspect my-pictures                          counts, sizes, duplicates, files that cannot be read
+  lenet5c data inspect my-pictures            counts, sizes, duplicates, damaged files
   lenet5c data inspect my-pictures --contact-sheet sheet.png
-  lenet5c data inspect my-pictures --strict                 exit code 1 if there is anything to warn of
-  lenet5c data list                                         the data sets that have a name
-  lenet5c data list fashion                                 its files, their addresses and checksums
-  lenet5c data download fashion kmnist                      into the cache; train --data fashion does so itself
-  lenet5c data path                                         where that is"""
-BUNDLED = ("mnist", "MNIST: handwritten digits", (60000, 10000), 10, "CC BY-SA 3.0")
+  lenet5c data inspect my-pictures --strict   exit code 1 if there is anything to warn of
+  lenet5c data list                           the data sets that have a name
+  lenet5c data list fashion                   its files, their addresses and checksums
+  lenet5c data download fashion kmnist        into the cache, as train --data fashion does
+  lenet5c data path                           the folder of the cache"""
+BUNDLED = (
+    "mnist",
+    "MNIST: handwritten digits",
+    "60,000",
+    "10,000",
+    "10",
+    "none",
+    "bundled",
+    "CC BY-SA 3.0",
+)
+GAP = 3
 
 
-def add_arguments(parser):
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the subcommands."""
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
 
     inner = commands.add_parser(
         "inspect",
         help="look at all images of a data set",
-        description="Count the images of each part and class, and warn of duplicates, leaks from training to test, "
-        "labels that disagree, files that cannot be read, blank images and rare classes.",
+        description="Count the images of each part and class, and warn of duplicates, leaks from "
+        "training to test, labels that disagree, files that cannot be read, blank images and rare "
+        "classes.",
         epilog=EXAMPLES,
     )
+    inner.set_defaults(action=inspect)
     inner.add_argument("data", metavar="NAME_OR_DIR", help="as for lenet5c train --data")
-    inner.add_argument(
-        "--contact-sheet", metavar="FILE", help="draw examples of each class into this PNG file"
-    )
+    text = "draw examples of each class into this PNG file"
+    inner.add_argument("--contact-sheet", type=file, metavar="FILE", help=text)
     inner.add_argument("--json", action="store_true", help="print all that was found as JSON")
     inner.add_argument("--strict", action="store_true", help="exit with 1 if there are warnings")
 
@@ -46,6 +63,7 @@ def add_arguments(parser):
         description="List the data sets that have a name; of those that are named, their files.",
         epilog=EXAMPLES,
     )
+    inner.set_defaults(action=list_sets)
     inner.add_argument(
         "names", nargs="*", type=one_of(NAMED_SETS), metavar="NAME", help="tell more about these"
     )
@@ -54,10 +72,11 @@ def add_arguments(parser):
     inner = commands.add_parser(
         "download",
         help="fetch data sets into the cache",
-        description="Fetch data sets into the cache. What is there is checked, not fetched again; what broke off is "
-        "continued.",
+        description="Fetch data sets into the cache. Files that are there are checked, not fetched "
+        "again; an interrupted download is continued.",
         epilog=EXAMPLES,
     )
+    inner.set_defaults(action=download)
     inner.add_argument(
         "names", nargs="+", choices=NAMED_SETS, metavar="NAME", help=", ".join(NAMED_SETS)
     )
@@ -65,83 +84,90 @@ def add_arguments(parser):
     inner = commands.add_parser(
         "path",
         help="print where fetched data sets are kept",
-        description="Print the folder that fetched data sets are kept in: $LENET5C_DATA, or where this system keeps "
-        "caches.",
+        description="Print the folder that fetched data sets are kept in: $LENET5C_DATA, or where "
+        "this system keeps caches.",
         epilog=EXAMPLES,
     )
-    inner.add_argument(
-        "name", nargs="?", choices=NAMED_SETS, metavar="NAME", help="print that of this data set"
-    )
+    inner.set_defaults(action=print_path)
+    text = "print that of this data set"
+    inner.add_argument("name", nargs="?", choices=NAMED_SETS, metavar="NAME", help=text)
 
 
-def run(options):
-    """Do what the subcommand says."""
-    return ACTIONS[options.command](options)
+def run(options: Namespace) -> int | None:
+    """Run the subcommand."""
+    return options.action(options)
 
 
-def inspect(options):
+def inspect(options: Namespace) -> int:
+    """Print what is in a data set; fail if `--strict` and there are warnings."""
     # These load what only this needs.
     from lenet5c.datasets.contact_sheet import COLUMNS, write_contact_sheet
     from lenet5c.datasets.inspection import inspect as inspect_data
     from lenet5c.datasets.source import source_name
 
-    sheet = options.contact_sheet and checked_sheet(options.contact_sheet)
+    sheet = options.contact_sheet
+    if sheet is not None:
+        check_sheet(sheet)
     name = source_name(options.data, "the data to inspect")
-    found = inspect_data(name, max(COLUMNS.values()) if sheet else 0, tell)
-    if sheet:
+    found = inspect_data(name, max(COLUMNS.values()) if sheet else 0, note)
+    if sheet is not None:
         write_contact_sheet(sheet, found)
-    say(
-        json.dumps(found.to_dict(), indent=2, ensure_ascii=False)
-        if options.json
-        else described(found)
-    )
-    if sheet and not options.json:
-        say(f"\nThe contact sheet is {sheet}")
+    if options.json:
+        say(json.dumps(found.to_dict(), indent=2, ensure_ascii=False))
+    else:
+        say(describe(found))
+        if sheet is not None:
+            say(f"\nThe contact sheet is {sheet}")
     return FAILED if options.strict and found.warnings() else 0
 
 
-def checked_sheet(path):
-    """What would only come to light after all images are read."""
-    from lenet5c._optional import require
-
+def check_sheet(path: Path) -> None:
+    """Raise an error that would otherwise come after all images are read."""
     require("PIL.Image", "images", "contact sheets")
-    path = Path(path)
     if path.suffix.lower() != ".png":
-        raise DatasetError(f"--contact-sheet is {str(path)!r}; it should be the name of a PNG file")
+        raise DatasetError(f"--contact-sheet must be the name of a PNG file, got {str(path)!r}")
     if not path.parent.is_dir():
         raise DatasetError(
-            f"--contact-sheet is {str(path)!r}, but there is no folder {path.parent}; make it first"
+            f"--contact-sheet must be in a folder that exists, got {str(path)!r}, but there is no "
+            f"folder {path.parent}; make it first"
         )
-    return path
 
 
-def described(found):
-    """What was found, for people."""
+def describe(found: Inspection) -> str:
+    """Return an inspection as text."""
     parts = list(found.counts)
     rows = [("class", *parts)]
     rows += [
-        (name, *(f"{found.counts[part][i]:,}" for part in parts))
+        (printable(name), *(f"{found.counts[part][i]:,}" for part in parts))
         for i, name in enumerate(found.class_names)
     ]
     rows.append(("all", *(f"{sum(found.counts[part]):,}" for part in parts)))
-    channels, height, width = found.image_shape
-    lines = [found.name, "", *table(rows), ""]
-    lines += [
-        f"sizes     {listed(found.sizes)} (height x width)",
-        f"kinds     {listed(found.kinds)}",
-    ]
-    lines += [
-        f"pixels    mean {numbers(found.mean)}, standard deviation {numbers(found.std)}, of the training images"
-    ]
-    lines += [f"read      as {channels} x {height} x {width}"]
-    lines += [f"note      {note}" for note in found.notes]
-    warnings = found.warnings()
-    lines += ["", *(f"warning   {line}" for line in warnings)] if warnings else ["", "No warnings."]
-    return "\n".join(lines)
+    mean, std = (" ".join(f"{value:.4f}" for value in each) for each in (found.mean, found.std))
+    warnings = [f"warning   {line}" for line in found.warnings()]
+    return "\n".join(
+        [
+            f"{found.name}\n",
+            table(rows, "l" + "r" * len(parts), GAP),
+            f"\nsizes     {shorten(found.sizes)} (height x width)",
+            f"kinds     {shorten(found.kinds)}",
+            f"pixels    mean {mean}, standard deviation {std}, of the training images",
+            f"read      as {' x '.join(map(str, found.image_shape))}",
+            *(f"note      {text}" for text in found.notes),
+            "",
+            *(warnings or ["No warnings."]),
+        ]
+    )
 
 
-def list_sets(options):
-    from lenet5c.datasets.named import missing_files, place_of
+def shorten(counts: Mapping[str, int], most: int = 6) -> str:
+    """Return counts in words, only `most` of them."""
+    shown = ", ".join(f"{name} ({number:,})" for name, number in list(counts.items())[:most])
+    return shown + (f" and {len(counts) - most} more" if len(counts) > most else "")
+
+
+def list_sets(options: Namespace) -> None:
+    """Print the named data sets, or all about some of them."""
+    from lenet5c.datasets.named import missing_files
 
     states = {}
     for name in options.names or NAMED_SETS:
@@ -149,56 +175,44 @@ def list_sets(options):
             states[name] = "no" if missing_files(NAMED_SETS[name]) else "yes"
         except DatasetError:
             states[name] = "damaged"
+    facts = {name: list_facts(NAMED_SETS[name], state) for name, state in states.items()}
     if options.json:
-        say(
-            json.dumps(
-                {name: entry(NAMED_SETS[name], states[name]) for name in states},
-                indent=2,
-                ensure_ascii=False,
-            )
-        )
+        say(json.dumps(facts, indent=2, ensure_ascii=False))
     elif options.names:
-        say(
-            "\n\n".join(
-                details(NAMED_SETS[name], states[name], place_of(NAMED_SETS[name]))
-                for name in states
-            )
-        )
+        say("\n\n".join(describe_set(NAMED_SETS[name], facts[name]) for name in states))
     else:
-        name, title, counts, classes, license = BUNDLED
-        rows = [("name", "what", "train", "test", "classes", "download", "cached", "license")]
+        say(table(list_rows(states), "llrrrrll", GAP))
+        say(
+            "\nAll of EMNIST is one download. lenet5c data list NAME tells more; "
+            "lenet5c train --data NAME fetches it."
+        )
+
+
+def list_rows(states: Mapping[str, str]) -> list[Sequence[str]]:
+    """Return a row for each data set."""
+    rows: list[Sequence[str]] = [
+        ("name", "what", "train", "test", "classes", "download", "cached", "license"),
+        BUNDLED,
+    ]
+    for name, state in states.items():
+        named = NAMED_SETS[name]
+        most = "" if all(each.exact for each in named.files) else "< "
         rows.append(
             (
                 name,
-                title,
-                f"{counts[0]:,}",
-                f"{counts[1]:,}",
-                str(classes),
-                "none",
-                "bundled",
-                license,
+                named.title,
+                *(f"{number:,}" for number in named.counts),
+                str(len(named.class_names)),
+                f"{most}{named.download_size / 1e6:,.1f} MB",
+                state,
+                named.license,
             )
         )
-        for name, named in NAMED_SETS.items():
-            rows.append(
-                (
-                    name,
-                    named.title,
-                    *(f"{count:,}" for count in named.counts),
-                    str(len(named.class_names)),
-                    megabytes(named),
-                    states[name],
-                    named.license,
-                )
-            )
-        say("\n".join(table(rows, left=(0, 1, 6, 7))))
-        say(
-            "\nAll of EMNIST is one download. lenet5c data list NAME tells more; lenet5c train --data NAME fetches it."
-        )
+    return rows
 
 
-def entry(named, state):
-    """A data set for JSON."""
+def list_facts(named: NamedSet, state: str) -> dict[str, Any]:
+    """Return a data set for JSON."""
     from lenet5c.datasets.named import place_of
 
     return {
@@ -212,34 +226,35 @@ def entry(named, state):
         "cached": state,
         "files": [
             {
-                "name": file.name,
-                "bytes": file.size if file.exact else None,
-                "sha256": file.sha256,
-                "urls": file.urls,
+                "name": each.name,
+                "bytes": each.size if each.exact else None,
+                "sha256": each.sha256,
+                "urls": each.urls,
             }
-            for file in named.files
+            for each in named.files
         ],
     }
 
 
-def details(named, state, place):
-    """A data set for people: what it takes to fetch it by hand, too."""
+def describe_set(named: NamedSet, facts: Mapping[str, Any]) -> str:
+    """Return a data set as text, with all that it takes to fetch it by hand."""
     lines = [
         f"{named.name}: {named.title}",
-        f"images    {named.counts[0]:,} to train, {named.counts[1]:,} to test; read as {named.reading}",
+        f"images    {facts['train']:,} to train, {facts['test']:,} to test; "
+        f"read as {named.reading}",
         f"classes   {', '.join(named.class_names)}",
         f"license   {named.license}; {named.homepage}",
-        f"folder    {place} (cached: {state})",
+        f"folder    {facts['folder']} (cached: {facts['cached']})",
     ]
-    for file in named.files:
-        lines.append(
-            f"file      {file.name}, {f'{file.size:,} bytes, ' if file.exact else ''}SHA-256 {file.sha256}"
-        )
-        lines += [f"          {url}" for url in file.urls]
+    for each in named.files:
+        size = f"{each.size:,} bytes, " if each.exact else ""
+        lines.append(f"file      {each.name}, {size}SHA-256 {each.sha256}")
+        lines += [f"          {url}" for url in each.urls]
     return "\n".join(lines)
 
 
-def download(options):
+def download(options: Namespace) -> None:
+    """Fetch data sets that are not in the cache."""
     from lenet5c.datasets.cache import OFFLINE, is_offline
     from lenet5c.datasets.named import download_named, missing_files, place_of
 
@@ -249,47 +264,15 @@ def download(options):
             say(f"{name} is in {place_of(named)}")
         elif is_offline():
             raise DatasetError(
-                f"{OFFLINE} is set, which forbids downloads; unset it to fetch {name}"
+                f"{OFFLINE} must be unset to fetch {name}, got it set, which forbids downloads"
             )
         else:
-            say(f"{name} is now in {download_named(named, tell=tell)}")
+            say(f"{name} is now in {download_named(named, tell=note)}")
 
 
-def path(options):
+def print_path(options: Namespace) -> None:
+    """Print the folder of the cache or of a data set in it."""
     from lenet5c.datasets.cache import cache_folder
     from lenet5c.datasets.named import place_of
 
     say(place_of(NAMED_SETS[options.name]) if options.name else cache_folder())
-
-
-def tell(line):
-    """To standard error: what is printed may go into a pipe."""
-    if sys.stderr is not None:
-        print(line, file=sys.stderr, flush=True)
-
-
-def table(rows, left=(0,)):
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    return [
-        "   ".join(
-            text.ljust(width) if i in left else text.rjust(width)
-            for i, (text, width) in enumerate(zip(row, widths, strict=True))
-        ).rstrip()
-        for row in rows
-    ]
-
-
-def listed(counts, most=6):
-    shown = ", ".join(f"{name} ({count:,})" for name, count in list(counts.items())[:most])
-    return shown + (f" and {len(counts) - most} more" if len(counts) > most else "")
-
-
-def numbers(values):
-    return " ".join(f"{value:.4f}" for value in values)
-
-
-def megabytes(named):
-    return f"{'' if all(file.exact for file in named.files) else '< '}{named.download_size / 1e6:,.1f} MB"
-
-
-ACTIONS = {"inspect": inspect, "list": list_sets, "download": download, "path": path}

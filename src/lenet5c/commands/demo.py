@@ -1,4 +1,4 @@
-"""``lenet5c demo``: draw a digit in the browser, and watch the net read it."""
+"""``lenet5c demo``: draw a digit in the browser, and watch the net classify it."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ from lenet5c.commands.cli import MODEL_HELP, add_threads, directory, say, whole
 
 SAMPLES = "lenet5c-samples"
 DESCRIPTION = (
-    "Draw a digit in the browser, and watch the net read it: a page for this machine alone."
+    "Draw a digit in the browser, and watch the net classify it: a page for this machine alone."
 )
 EXAMPLES = f"""examples:
   lenet5c demo

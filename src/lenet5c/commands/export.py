@@ -3,11 +3,13 @@
 Exit codes: 0 done, 1 failed, 2 bad use, 130 interrupted.
 """
 
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from shlex import quote
+from typing import Any
 
 from lenet5c import _files
-from lenet5c.commands.cli import file, number, pair, say, setting
+from lenet5c.commands.cli import MODEL_HELP, file, number, pair, say, setting
 from lenet5c.datasets import Preparation, mnist
 from lenet5c.export import (
     ExportError,
@@ -35,16 +37,10 @@ FORMS = {
 SUFFIXES = {"onnx": ".onnx", "c": ".c", "torch": ".safetensors", "lenet5c": ".safetensors"}
 MARK = b", written by lenet5c "  # in the first lines of sources
 BY_SUFFIX = {".onnx": "onnx", ".c": "c", ".h": "c"}
-# Options that mean something to one form alone.
-OPTIONS = {
-    "input": "onnx",
-    "quantize": "c",
-    "like": "lenet5c",
-    "names": "lenet5c",
-    "net": "lenet5c",
-    "mean": "lenet5c",
-    "std": "lenet5c",
-}
+#: The one form that an option is for.
+FORM_OF = {"input": "onnx", "quantize": "c"} | dict.fromkeys(
+    ("like", "names", "net", "mean", "std"), "lenet5c"
+)
 DESCRIPTION = "Take a model elsewhere, or bring one from PyTorch."
 EXAMPLES = """examples:
   lenet5c export best --to onnx
@@ -52,221 +48,179 @@ EXAMPLES = """examples:
   lenet5c export best --to c --quantize int8
   lenet5c export runs/first/model.safetensors --to torch
   lenet5c export theirs.safetensors --to lenet5c --like best --names conv1=features.0
-  lenet5c export theirs.safetensors --to lenet5c --net input_size=28 padding=2 pooling=max --mean 0.1307 --std 0.3081"""
+  lenet5c export theirs.safetensors --to lenet5c --net input_size=28 padding=2 --mean 0.1307"""
 
 
-def add_arguments(parser):
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the options."""
     add = parser.add_argument
-    add(
-        "model",
-        metavar="MODEL",
-        help=f"a model file, the folder of a run, or {BEST}, the model of the package",
+    add("model", metavar="MODEL", help=MODEL_HELP)
+    text = "; ".join(f"{name}: {what}" for name, what in FORMS.items())
+    add("--to", choices=FORMS, metavar="FORM", help=f"{text} (default: as --out ends)")
+    text = "file to write (default: NAME with the ending of the form, here)"
+    add("--out", type=file, metavar="FILE", help=text)
+    text = "beginning of the names of C functions, and of files (default: lenet5)"
+    add("--name", default="lenet5", metavar="NAME", help=text)
+    text = (
+        "of onnx: uint8, images as they are, prepared inside the graph; or float, prepared already"
     )
-    add(
-        "--to",
-        choices=FORMS,
-        metavar="FORM",
-        help="; ".join(f"{name}: {what}" for name, what in FORMS.items())
-        + " (default: as --out ends)",
-    )
-    add(
-        "--out",
-        type=file,
-        metavar="FILE",
-        help="what to write (default: NAME with the ending of the form, here)",
-    )
-    add(
-        "--name",
-        default="lenet5",
-        metavar="NAME",
-        help="begins the names of C functions, and of files (default: lenet5)",
-    )
-    add(
-        "--input",
-        choices=INPUTS,
-        help="of onnx: uint8, images as they are, prepared inside the graph; or float, prepared already (default: uint8)",
-    )
+    add("--input", choices=INPUTS, help=f"{text} (default: uint8)")
     add("--quantize", choices=QUANTIZATIONS, help="of c: weights as one byte each (default: none)")
-    add(
-        "--like",
-        metavar="MODEL",
-        help="of lenet5c: the model whose net, preparation and class names these are",
-    )
-    add(
-        "--net",
-        type=setting,
-        nargs="+",
-        metavar="NAME=VALUE",
-        help="of lenet5c, instead of --like: settings of lenet5c.nn.LeNet5, such as activation=tanh",
-    )
-    add(
-        "--mean",
-        type=number(-100, 100),
-        metavar="F",
-        help="with --net: of the pixels, 0 is black and 1 is white (default: 0.1307)",
-    )
-    add(
-        "--std",
-        type=number(0, 1e6, above=True),
-        metavar="F",
-        help="with --net: likewise, what pixels less the mean are divided by (default: 0.3081)",
-    )
-    add(
-        "--names",
-        type=pair,
-        nargs="+",
-        metavar="OURS=THEIRS",
-        help="of lenet5c: layers whose names or shapes do not tell which they are",
-    )
+    text = "of lenet5c: the model whose net, preparation and class names these are"
+    add("--like", metavar="MODEL", help=text)
+    text = "of lenet5c, instead of --like: settings of lenet5c.nn.LeNet5, such as activation=tanh"
+    add("--net", type=setting, nargs="+", metavar="NAME=VALUE", help=text)
+    text = "with --net: mean of the pixels, 0 is black and 1 is white (default: 0.1307)"
+    add("--mean", type=number(-100, 100), metavar="F", help=text)
+    text = "with --net: standard deviation of the pixels (default: 0.3081)"
+    add("--std", type=number(0, 1e6, above=True), metavar="F", help=text)
+    text = "of lenet5c: layers whose names or shapes do not tell which they are"
+    add("--names", type=pair, nargs="+", metavar="OURS=THEIRS", help=text)
 
 
-def run(options):
-    """Write what is asked for, and say what it is."""
-    form = options.to or BY_SUFFIX.get(options.out.suffix.lower() if options.out else None)
+def run(options: Namespace) -> None:
+    """Write a model in another form, and say what it is."""
+    form = options.to or BY_SUFFIX.get(options.out.suffix.lower() if options.out else "")
     if form is None:
-        raise ExportError(f"--to is not given; it should be one of {', '.join(FORMS)}")
-    for name, of in OPTIONS.items():
+        raise ExportError(f"--to must be one of {', '.join(FORMS)}, got nothing")
+    for name, of in FORM_OF.items():
         if getattr(options, name) is not None and form != of:
-            raise ExportError(f"--{name} is of --to {of} alone; leave it out, or write {of}")
+            raise ExportError(f"--{name} must go with --to {of}, got it with {form}")
     for name in ("mean", "std"):
         if getattr(options, name) is not None and options.net is None:
-            raise ExportError(f"--{name} goes with --net; with --like it is that model's")
+            raise ExportError(f"--{name} must go with --net; with --like it is that model's")
     prefix = prefix_of(options.name)
     out = options.out or Path(f"{prefix}{SUFFIXES[form]}")
     if out.is_dir():
-        raise ExportError(
-            f"--out is {out}, which is a folder; name a file in it, such as {out / (prefix + SUFFIXES[form])}"
-        )
+        inside = out / (prefix + SUFFIXES[form])
+        raise ExportError(f"--out must be a file, got {out}, which is a folder; try {inside}")
     if out.exists() and not out.is_file():
-        raise ExportError(
-            f"--out is {out}, which is no regular file; name one that may be replaced"
-        )
+        raise ExportError(f"--out must be a file that may be replaced, got {out}, no regular file")
     if form == "lenet5c":
-        return bring(options, out)
+        bring(options, out)
+        return
     trained = open_model(options.model)
-    accuracy = recorded_accuracy(trained.path)
-    _keep(trained.path, out)
+    assert trained.path is not None
+    _check_not_read(trained.path, out)
     if options.out is None and form == "c":
-        _keep_foreign(out)
-    {"onnx": _onnx, "c": _c, "torch": _torch}[form](trained, out, options, accuracy, prefix)
-    return 0
+        _check_own(out)
+    if form == "onnx":
+        write_onnx(trained, out, options, recorded_accuracy(trained.path))
+    elif form == "c":
+        write_c(trained, out, options, prefix)
+    else:
+        write_torch(trained, out)
 
 
-def bring(options, out):
-    """A model file from PyTorch's weights."""
+def bring(options: Namespace, out: Path) -> None:
+    """Write a model file from PyTorch's weights."""
     if (options.like is None) == (options.net is None):
         raise ExportError(
-            f"--to lenet5c needs either --like MODEL, a model of the same net ({BEST} is LeNet-5 with "
-            f"ReLU and average pooling), or --net with settings such as padding=2"
+            f"--to lenet5c needs either --like MODEL, a model of the same net ({BEST} is LeNet-5 "
+            "with ReLU and average pooling), or --net with settings such as padding=2"
         )
-    if options.like is not None:
-        like = open_model(options.like)
-        _keep(like.path, out)
+    if options.like is None:
+        like = make_untrained(dict(options.net), options.mean, options.std)
     else:
-        like = described(dict(options.net), options.mean, options.std)
-    _keep(Path(options.model), out)
-    named = dict(options.names or [])
-    trained = import_torch(options.model, like, named)
+        like = open_model(options.like)
+        assert like.path is not None
+        _check_not_read(like.path, out)
+    _check_not_read(Path(options.model), out)
+    trained = import_torch(options.model, like, dict(options.names or []))
     save_model(out, trained)
     say(f"{out}: {type(trained.model).__name__} with the weights of {options.model}")
-    if is_of_digits(trained):
-        _, test = mnist()
-        say(f"Accuracy on MNIST's test images: {evaluate(trained, test)}")
-    return 0
+    if reads_digits(trained):
+        say(f"Test accuracy on MNIST: {evaluate(trained, mnist()[1])}")
 
 
-def described(settings, mean, std):
-    """An untrained model of these settings, for images of MNIST's size or of its own."""
+def make_untrained(settings: dict[str, Any], mean: float | None, std: float | None) -> TrainedModel:
+    """Return an untrained model of these settings, for images of MNIST's size or of its own."""
+    if drawn := settings.keys() & {"rng", "init", "conv_init"}:
+        raise ExportError(f"--net must have no {', '.join(drawn)}: the weights are PyTorch's")
     try:
         model = LeNet5(**settings)
         channels, *size = model.input_shape
-        small = min(size) >= 28 and max(size) <= 32
+        height, width = size
         preparation = Preparation(
-            size, mean=0.1307 if mean is None else mean, std=0.3081 if std is None else std
+            (height, width),
+            mean=0.1307 if mean is None else mean,
+            std=0.3081 if std is None else std,
         )
     except (TypeError, ValueError) as error:
         raise ExportError(f"--net: {str(error).replace('LeNet5.__init__() ', '')}") from None
-    names = tuple(str(i) for i in range(model.config["num_classes"]))
-    return TrainedModel(model, preparation, names, (channels, *((28, 28) if small else size)))
+    names = tuple(map(str, range(model.config["num_classes"])))
+    if min(size) >= 28 and max(size) <= 32:
+        height, width = 28, 28
+    return TrainedModel(model, preparation, names, (channels, height, width))
 
 
-def _onnx(trained, out, options, accuracy, prefix):
+def write_onnx(trained: TrainedModel, out: Path, options: Namespace, accuracy: str | None) -> None:
+    """Write a model as ONNX."""
+    assert trained.image_shape is not None
     content = to_onnx(trained, input=options.input or "uint8", accuracy=accuracy)
     _files.write_bytes(out, content)
+    takes = f"image: uint8 (N, {', '.join(map(str, trained.image_shape))}), as it is"
     if options.input == "float":
-        channels, (height, width) = trained.image_shape[0], trained.preparation.size
-        takes = f"input: prepared float32 (N, {channels}, {height}, {width})"
-    else:
-        takes = f"image: uint8 (N, {', '.join(map(str, trained.image_shape))}), as it is"
+        shape = (trained.image_shape[0], *trained.preparation.size)
+        takes = f"input: prepared float32 (N, {', '.join(map(str, shape))})"
     say(
         f"{out}: {len(content):,} bytes, opset {OPSET}\n  in   {takes}\n"
         f"  out  logits, probabilities: float32 (N, {len(trained.class_names)})"
     )
 
 
-def _c(trained, out, options, accuracy, prefix):
-    digits = is_of_digits(trained)
-    test = mnist()[1] if digits else None
-    text = to_c(
-        trained,
-        prefix,
-        quantize=options.quantize or "none",
-        image=test.images[0] if digits else None,
-    )
+def write_c(trained: TrainedModel, out: Path, options: Namespace, prefix: str) -> None:
+    """Write a model as a C file."""
+    test = mnist()[1] if reads_digits(trained) else None
+    image = None if test is None else test.images[0]
+    text = to_c(trained, prefix, quantize=options.quantize or "none", image=image)
     _files.write_bytes(out, text.encode("ascii"))
+    head = [line for line in text.splitlines()[:6] if line.startswith(" *     ")]
     language = "" if out.suffix == ".c" else "-x c "
-    facts = [
-        line.removeprefix(" * ").strip()
-        for line in text.splitlines()[:6]
-        if line.startswith(" *     ")
+    lines = [
+        f"{out}: {prefix}_predict()",
+        *(line.removeprefix(" * ").strip() for line in head),
+        f"check it: cc -O2 -DLENET5C_MODEL_MAIN {language}{quote(str(out))} -lm && ./a.out",
     ]
-    say(
-        "\n  ".join(
-            [
-                f"{out}: {prefix}_predict()",
-                *facts,
-                f"check it: cc -O2 -DLENET5C_MODEL_MAIN {language}{quote(str(out))} -lm && ./a.out",
-            ]
-        )
-    )
-    if options.quantize == "int8" and digits:
-        found, before = (evaluate(each, test) for each in (quantize_int8(trained), trained))
-        say(f"Accuracy on MNIST's test images: {found} with int8 weights, {before} before")
+    say("\n  ".join(lines))
+    if options.quantize == "int8" and test is not None:
+        after, before = (evaluate(each, test) for each in (quantize_int8(trained), trained))
+        say(f"Test accuracy on MNIST: {after} with int8 weights, {before} before")
 
 
-def _torch(trained, out, options, accuracy, prefix):
+def write_torch(trained: TrainedModel, out: Path) -> None:
+    """Write a model's weights for PyTorch, and the source of its net beside them."""
     source = out.with_suffix(".py")
     content, text = to_torch(trained), torch_source(trained, out.name)
     if source == out:
         raise ExportError(
-            f"--out is {out}, which is where the PyTorch source goes; let it end in .safetensors"
+            f"--out must end in .safetensors, got {out}, which is where the PyTorch source goes"
         )
-    _keep_foreign(source)
+    _check_own(source)
     _files.write_bytes(out, content)
     _files.write_bytes(source, text.encode("ascii"))
     say(
-        f"{out}: weights, {len(content):,} bytes\n{source}: load() gives the net, prepare(images) its input"
+        f"{out}: weights, {len(content):,} bytes\n"
+        f"{source}: load() gives the net, prepare(images) its input"
     )
 
 
-def is_of_digits(trained):
-    """Whether MNIST's images are such as this model takes."""
-    return (
-        trained.image_shape == (1, 28, 28)
-        and trained.class_names == tuple("0123456789")
-        and trained.reading == "ink"
-    )
+def reads_digits(trained: TrainedModel) -> bool:
+    """Return whether a model takes images such as MNIST's."""
+    digits = trained.class_names == tuple("0123456789") and trained.reading == "ink"
+    return digits and trained.image_shape == (1, 28, 28)
 
 
-def _keep_foreign(source):
-    """Refuse to write over source code that somebody else wrote, where its name was not given."""
+def _check_own(source: Path) -> None:
+    """Refuse to replace source code of somebody else where its name was not given."""
     if source.exists() and not (source.is_file() and MARK in source.read_bytes()[:400]):
         raise ExportError(
-            f"{source} is there and was not written by lenet5c; move it, or name another file with --out"
+            f"{source} is there and was not written by lenet5c; move it, or name another file "
+            "with --out"
         )
 
 
-def _keep(path, out):
-    """Refuse to write over what is read."""
+def _check_not_read(path: Path, out: Path) -> None:
+    """Refuse to replace the file that is read."""
     if path.exists() and out.exists() and path.samefile(out):
-        raise ExportError(f"--out is {out}, the very file that is read; name another")
+        raise ExportError(f"--out must be another file, got {out}, the very file that is read")

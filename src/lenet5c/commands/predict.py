@@ -1,24 +1,29 @@
 """``lenet5c predict``: read the digits in photographs, scans and drawings.
 
-Exit codes: 0 all read, 1 failed, 2 bad use or a file that cannot be read, 3 a picture was rejected, 130 interrupted.
+Exit codes: 0 all read, 1 failed, 2 bad use or a file that cannot be read, 3 a picture was
+rejected, 130 interrupted.
 """
 
 import glob
 import json
 import os
 import sys
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
+from typing import Any
 
-from lenet5c._text import has_colors, printable
-from lenet5c.commands.cli import BAD_USE, directory, fail, say, whole
+from lenet5c._text import count, has_colors, printable
+from lenet5c.commands.cli import BAD_USE, MODEL_HELP, directory, fail, say, whole
 from lenet5c.datasets.dataset import READINGS
 from lenet5c.datasets.pictures import PictureError, find_pictures
-from lenet5c.errors import MissingExtraError, UserError
+from lenet5c.errors import UserError
 from lenet5c.recognition.explain import draw_reading, save_picture
 from lenet5c.recognition.predictor import DIGITS, Reader
+from lenet5c.recognition.reading import Reading
 
 REJECTED = 3
 STREAM = "-"
+GREEN, YELLOW = 32, 33
 DESCRIPTION = "Read digits in pictures: photographs, scans, drawings."
 EXAMPLES = """examples:
   lenet5c predict seven.jpg
@@ -27,122 +32,105 @@ EXAMPLES = """examples:
   lenet5c predict photos/*.png --model runs/first
   cat drawing.png | lenet5c predict -
 
-Each picture gets a line: its name, the digit, how probable it is, and the next probable ones. A picture in which no
-digit is found is rejected, with the reason. Exit codes: 0 all read, 1 failed, 2 bad use or a file that cannot be read,
-3 a picture was rejected, 130 interrupted."""
+Each picture gets a line: its name, the digit, its probability, and the next probable ones.
+A picture in which no digit is found is rejected, with the reason. Exit codes: 0 all read,
+1 failed, 2 bad use or a file that cannot be read, 3 a picture was rejected, 130 interrupted."""
 
 
-def add_arguments(parser):
+def add_arguments(parser: ArgumentParser) -> None:
+    """Add the options."""
     add = parser.add_argument
-    add(
-        "images",
-        nargs="+",
-        metavar="IMAGE",
-        help="PNG, JPEG, BMP, TIFF, WebP, GIF or PGM; a folder of them; - reads standard input",
-    )
-    add(
-        "--model",
-        metavar="FILE",
-        help="a model file, the folder of a run, or best, the model that comes with lenet5c (default)",
-    )
-    add(
-        "--digits",
-        choices=DIGITS,
-        default="one",
-        help="what is in a picture: one digit, or several: a number, a sheet (default: one)",
-    )
+    text = "PNG, JPEG, BMP, TIFF, WebP, GIF or PGM; a folder of them; - reads standard input"
+    add("images", nargs="+", metavar="IMAGE", help=text)
+    add("--model", metavar="MODEL", help=f"{MODEL_HELP} (default: best)")
+    text = "content of a picture: one digit, or several: a number, a sheet (default: one)"
+    add("--digits", choices=DIGITS, default="one", help=text)
     add(
         "--reading",
         choices=READINGS,
-        help="ink: find the strokes, form them as MNIST's; whole: take the picture as it is (default: as the model was trained)",
+        help="ink: find the strokes and center them as MNIST's; whole: take the picture as it is "
+        "(default: as the model was trained)",
     )
-    add(
-        "--top",
-        type=whole(1),
-        default=3,
-        metavar="N",
-        help="show the N most probable classes (default: 3)",
-    )
+    text = "show the N most probable classes (default: 3)"
+    add("--top", type=whole(1), default=3, metavar="N", help=text)
     add("--json", action="store_true", help="print one JSON object a line for each picture")
-    add(
-        "--explain",
-        type=directory,
-        metavar="PATH",
-        help="write a picture of each step from file to net: a folder, or a .png for one picture",
-    )
+    text = "draw each step from file to net: into a folder, or a .png for one picture"
+    add("--explain", type=directory, metavar="PATH", help=text)
 
 
-def run(options):
-    names, code = [], 0
-    for given in options.images:
+def run(options: Namespace) -> int:
+    """Print a line for each picture."""
+    names: list[str] = []
+    code = 0
+    for name in options.images:
         try:
-            names += expanded(given)
+            names += expand(name)
         except UserError as error:  # the others are read all the same
             code = fail(options.prog, error)
     if not names:
         return code
-    if options.explain and options.explain.suffix.lower() == ".png" and len(names) != 1:
+    explain = options.explain
+    if explain and explain.suffix.lower() == ".png" and len(names) != 1:
         raise UserError(
-            f"--explain {options.explain} is one picture for {len(names)} images; name a folder"
+            f"--explain must be a folder for {len(names)} images, got {explain}, which is one "
+            "picture"
         )
     reader = Reader(options.model, digits=options.digits, reading=options.reading)
-    colours = has_colors(sys.stdout)
     width = min(40, max(len(printable(name)) for name in names))
-    taken = set()
+    taken: set[str] = set()
     for name in names:
         try:
-            reading = reader(source(name))
-        except MissingExtraError:
-            raise
+            reading = reader(open_stream() if name == STREAM else name)
         except PictureError as error:
             if options.json:
                 say(json.dumps({"file": name, "error": str(error)}))
-            fail(options.prog, error)
-            code = BAD_USE
+            code = fail(options.prog, error, BAD_USE)
             continue
-        say(
-            json.dumps(as_json(name, reading))
-            if options.json
-            else as_text(name, reading, options.top, width, colours)
-        )
+        if options.json:
+            say(json.dumps(as_json(name, reading)))
+        else:
+            say(f"{printable(name):{width}}  {as_text(reading, options.top)}")
         if reading.rejected:
             code = code or REJECTED
-        if options.explain:
-            save_picture(explanation(options.explain, name, taken), draw_reading(reading))
+        if explain:
+            save_picture(choose_file(explain, name, taken), draw_reading(reading))
     return code
 
 
-def expanded(given):
-    """The pictures that an argument names: itself, those of a folder, or those of a pattern that no shell expanded."""
-    if given == STREAM:
-        return [given]
-    if os.path.isdir(given):
-        files = [str(path) for path in find_pictures(given)]
+def expand(name: str) -> list[str]:
+    """Return the pictures that an argument names.
+
+    These are itself, those of a folder, or those of a pattern that no shell expanded.
+    """
+    if name == STREAM:
+        return [name]
+    if os.path.isdir(name):
+        files = [str(path) for path in find_pictures(Path(name))]
         if not files:
             raise UserError(
-                f"{given} is a folder without pictures; their names should end in .png, .jpg or the like"
+                f"IMAGE must be a picture or a folder of some, got {name}, a folder without "
+                "pictures; their names should end in .png, .jpg or the like"
             )
         return files
-    if glob.has_magic(given) and not os.path.lexists(given):
-        files = sorted(glob.glob(given))
+    if glob.has_magic(name) and not os.path.lexists(name):
+        files = sorted(glob.glob(name))
         if not files:
-            raise UserError(f"no file is named like {given}")
+            raise UserError(f"IMAGE must name a file, but no file is named like {name}")
         return files
-    return [given]
+    return [name]
 
 
-def source(name):
-    if name != STREAM:
-        return name
+def open_stream() -> Any:
+    """Return standard input, unless it is a terminal."""
     if sys.stdin is None or sys.stdin.isatty():
         raise PictureError(
-            "standard input is a terminal; send it a picture: lenet5c predict - < picture.png"
+            "standard input must be a picture, got a terminal: lenet5c predict - < picture.png"
         )
     return sys.stdin.buffer
 
 
-def explanation(path, name, taken):
-    """The file for the picture of a picture's steps, another for each."""
+def choose_file(path: Path, name: str, taken: set[str]) -> Path:
+    """Return the file for the steps of a picture, another one for each."""
     if path.suffix.lower() == ".png":
         return path
     stem = "standard-input" if name == STREAM else Path(name).name
@@ -153,48 +141,43 @@ def explanation(path, name, taken):
     return path / file
 
 
-def as_text(name, reading, top, width, colours):
-    def strong(text, colour):
-        return f"\033[1;{colour}m{text}\033[0m" if colours else text
-
-    start = f"{printable(name):{width}}  "
+def as_text(reading: Reading, top: int) -> str:
+    """Return a reading for the terminal, on one line or, of a sheet, on several."""
     if reading.digits:
-        rows = reading.text.splitlines()
-        least = min(
-            (digit.probability or 0.0, digit.label or "?")
-            for line in reading.digits
-            for digit in line
-        )
-        count = sum(map(len, reading.digits))
-        tail = f"  ({count} digit{'s' * (count != 1)}, least sure: {least[1]}{f' {least[0]:.1%}' if least[0] else ''})"
-        if len(rows) == 1:
-            return start + strong(rows[0], 32) + tail
-        return start.rstrip() + tail + "".join(f"\n  {strong(row, 32)}" for row in rows)
+        rows = [emphasize(row, GREEN) for row in (reading.text or "").splitlines()]
+        digits = [digit for line in reading.digits for digit in line]
+        least, label = min((each.probability or 0.0, each.label or "?") for each in digits)
+        percent = f" {least:.1%}" if least else ""
+        tail = f"({count(len(digits), 'digit')}, least probable: {label}{percent})"
+        return f"{rows[0]}  {tail}" if len(rows) == 1 else "\n  ".join([tail, *rows])
     if reading.rejected:
-        return f"{start}{strong('-', 33)}  rejected: {reading.rejected}"
-    (label, probability), *others = reading.top(top)
-    then = (
-        "   then " + ", ".join(f"{printable(label)} {p:.2%}" for label, p in others)
-        if others
-        else ""
-    )
-    return f"{start}{strong(printable(label), 32)}  {probability:.2%}{then}"
+        return f"{emphasize('-', YELLOW)}  rejected: {reading.rejected}"
+    (best, probability), *others = reading.top(top)
+    then = ", ".join(f"{printable(label)} {value:.2%}" for label, value in others)
+    text = f"{emphasize(printable(best), GREEN)}  {probability:.2%}"
+    return f"{text}   then {then}" if then else text
 
 
-def as_json(name, reading):
-    """What is known of a picture, for JSON; sheets have their digits in `lines`."""
-    known = {"file": name, **_plain(reading)}
-    if reading.digits:
-        known |= {
-            "text": reading.text,
-            "lines": [[_plain(digit) for digit in line] for line in reading.digits],
-        }
-        for key in ("label", "probability", "probabilities", "box"):
-            del known[key]
-    return known
+def emphasize(text: str, color: int) -> str:
+    """Return text in bold and color, where standard output shows them."""
+    return f"\033[1;{color}m{text}\033[0m" if has_colors(sys.stdout) else text
 
 
-def _plain(reading):
+def as_json(name: str, reading: Reading) -> dict[str, Any]:
+    """Return a reading for JSON; sheets have their digits in `lines`."""
+    if not reading.digits:
+        return {"file": name, **list_facts(reading)}
+    return {
+        "file": name,
+        "rejected": reading.rejected is not None,
+        "reason": reading.rejected,
+        "text": reading.text,
+        "lines": [[list_facts(digit) for digit in line] for line in reading.digits],
+    }
+
+
+def list_facts(reading: Reading) -> dict[str, Any]:
+    """Return the reading of one digit for JSON."""
     return {
         "label": reading.label,
         "probability": reading.probability,

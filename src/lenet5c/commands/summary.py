@@ -41,7 +41,7 @@ def run(options: Namespace) -> None:
     """Print a model file or an untrained net as a table or as JSON."""
     facts: dict[str, Any] = {}
     if options.model is None:
-        model = make_untrained(options)
+        model: Any = make_untrained(options)
     else:
         for name in ("recipe", "input", "classes"):
             if getattr(options, name) is not None:
@@ -81,7 +81,7 @@ def list_facts(trained: TrainedModel) -> dict[str, Any]:
     assert trained.image_shape is not None
     return {
         "model": type(trained.model).__name__,
-        "settings": trained.model.config,
+        "settings": trained.model.config,  # type: ignore[attr-defined]
         "images": list(trained.image_shape),
         "reading": trained.reading,
         "preparation": trained.preparation.to_dict(),

@@ -112,6 +112,7 @@ def train(options):
     """Train, evaluate and report; return the exit code."""
     config = configure(options)
     display, stop = Display(options.quiet), StopRequest()
+    result = None
     try:
         result = recipes.train(
             config,
@@ -124,10 +125,9 @@ def train(options):
             stop=stop,
         )
     finally:
-        display.close()
+        display.close(result)
     if result.interrupted:
         return report_stop(result, stop.signal)
-    display.end(result.trainer)
     if not options.no_report:
         from lenet5c.report.run import leave_report
 
@@ -183,19 +183,16 @@ class Display:
 
     def start(self, trainer, config):
         """Print what is trained, and show the bar."""
-        channels, height, width = trainer.model.input_shape
-        validation = 0 if trainer.validation_set is None else len(trainer.validation_set)
+        count, validation = len(trainer.train_set), len(trainer.validation_set or ())
         self.line(
-            f"LeNet-5, {trainer.model.num_params:,} parameters, {channels} x {height} x {width} "
-            f"input; {len(trainer.train_set):,} images to train on, {validation:,} to validate; "
-            f"seed {config.seed}\nkernels {kernels.isa}, {kernels.get_num_threads()} threads; "
-            f"results in {config.folder}"
+            f"LeNet-5, {trainer.model.num_params:,} parameters, "
+            f"{' x '.join(map(str, trainer.model.input_shape))} input; {count:,} images to train on, "
+            f"{validation:,} to validate; seed {config.seed}\nkernels {kernels.isa}, "
+            f"{kernels.get_num_threads()} threads; results in {config.folder}"
         )
-        few = len(trainer.train_set) < FEW and not config.settings.distortion
-        if few and trainer.epoch == 0:
+        if count < FEW and not config.settings.distortion and trainer.epoch == 0:
             self.line(f"So few images do better with {FOR_FEW}.")
-        self.progress = Progress(trainer, self.quiet)
-        self.began = time.perf_counter()
+        self.progress, self.began = Progress(trainer, self.quiet, write=say), time.perf_counter()
 
     def step(self, trainer, samples):
         """Move the bar."""
@@ -206,20 +203,13 @@ class Display:
         self.progress.epoch(row, time.perf_counter() - self.began)
         self.began = time.perf_counter()
 
-    def close(self):
-        """Remove the bar."""
+    def close(self, result=None):
+        """Remove the bar; print how the training went, if this process has seen its end."""
         if self.progress:
             self.progress.close()
-
-    def end(self, trainer):
-        """Print how the training went, if this process has seen it."""
-        if self.progress is None:
-            return
-        if trainer.epoch < trainer.epochs:
-            self.line(f"No better epoch in {trainer.patience}: the training ends here.")
-        if trainer.keep == "best":
-            self.line(f"The weights are those of epoch {trainer.kept_row['epoch']}.")
-        self.progress.course(trainer.history)
+            if result and not result.interrupted:
+                self.progress.finish(result.trainer)
+                self.progress.course(result.history)
 
 
 def report_stop(result, signal):

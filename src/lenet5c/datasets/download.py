@@ -34,7 +34,7 @@ class DownloadError(DatasetError):
 
 @dataclass(frozen=True)
 class Patience:
-    """How long to wait for a server, in seconds."""
+    """Limits of the wait for a server, in seconds."""
 
     timeout: float = 30.0  #: without a byte
     window: float = 60.0  #: after each, at least `least` bytes must have come

@@ -162,7 +162,6 @@ class Look:
     """The facts of one picture."""
 
     size: tuple[int, int]
-    channels: int
     key: bytes
     blank: bool
     sums: NDArray[np.int64]
@@ -180,7 +179,6 @@ class Look:
         flat = planes.reshape(-1, channels)
         return cls(
             (height, width),
-            channels,
             key.digest(),
             bool((flat == flat[0]).all()),
             flat.sum(axis=0, dtype=np.int64),
@@ -216,7 +214,7 @@ class _Facts:
             # The sum over gray images counts for each channel.
             self.sums = self.sums + look.sums
             self.squares = self.squares + look.squares
-        self.channels = max(self.channels, look.channels)
+        self.channels = max(self.channels, len(look.sums))
 
     def summarize(
         self, name: str, parts: list[str], unreadable: list[tuple[str, str]], notes: list[str]

@@ -20,24 +20,15 @@ LAYERS = (
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One layer with the shapes of a sample before and after it.
+    """One layer with the shapes of a sample before and after it, and copies of its arrays.
 
-    Attributes
-    ----------
-    kind : str
-        Name of the layer's class; 'BatchNorm' for either batch normalization.
-    name : str
-        Dotted, as in ``model.named_layers()``.
-    layer : lenet5c.nn.Layer
-    shape, result : tuple of int
-    arrays : dict of str to ndarray
-        Copies of parameters and buffers. A weight has no gaps where a connection table has them,
-        a bias is there, and a batch normalization has its `scale` and `shift` as float64.
+    A weight has no gaps where a connection table has them, a bias is there, and a batch
+    normalization has its `scale` and `shift` as float64.
     """
 
-    kind: str
-    name: str
-    layer: Any  # of the class that `kind` names
+    kind: str  # the layer's class; 'BatchNorm' for either batch normalization
+    name: str  # dotted, as in ``model.named_layers()``
+    layer: Any
     shape: tuple[int, ...]
     result: tuple[int, ...]
     arrays: dict[str, np.ndarray]

@@ -1,43 +1,47 @@
-"""Layers, losses and models, with explicit forward and backward passes over NumPy arrays."""
+"""Layers, losses and models, with explicit forward and backward passes over NumPy arrays.
 
-from lenet5c.kernels.engine.samples import Samples
-from lenet5c.nn.activation import ReLU, ScaledTanh, Sigmoid, Tanh
-from lenet5c.nn.batch_norm import BatchNorm1d, BatchNorm2d
-from lenet5c.nn.convolution import Conv2d
-from lenet5c.nn.dropout import Dropout
-from lenet5c.nn.layer import Layer
-from lenet5c.nn.lenet5 import LeNet5
-from lenet5c.nn.lenet5_1998 import LeNet5_1998
-from lenet5c.nn.linear import Flatten, Linear
-from lenet5c.nn.loss import CrossEntropyLoss, MAPLoss, MLELoss, MSELoss, softmax
-from lenet5c.nn.pooling import AvgPool2d, MaxPool2d, Subsample2d
-from lenet5c.nn.rbf import RBF, digit_codes
-from lenet5c.nn.sequential import Sequential
+`ACTIVATIONS`, `LOSSES`, `POOLINGS` and `NETS` have the classes by the names that recipes use.
+"""
+
+# ruff: noqa: F403
+from lenet5c.nn import (
+    activation,
+    batch_norm,
+    convolution,
+    dropout,
+    layer,
+    lenet5,
+    lenet5_1998,
+    linear,
+    loss,
+    pooling,
+    rbf,
+    sequential,
+)
+from lenet5c.nn.activation import *
+from lenet5c.nn.batch_norm import *
+from lenet5c.nn.convolution import *
+from lenet5c.nn.dropout import *
+from lenet5c.nn.layer import *
+from lenet5c.nn.lenet5 import *
+from lenet5c.nn.lenet5_1998 import *
+from lenet5c.nn.linear import *
+from lenet5c.nn.loss import *
+from lenet5c.nn.pooling import *
+from lenet5c.nn.rbf import *
+from lenet5c.nn.sequential import *
 
 __all__ = [
-    "AvgPool2d",
-    "BatchNorm1d",
-    "BatchNorm2d",
-    "Conv2d",
-    "CrossEntropyLoss",
-    "Dropout",
-    "Flatten",
-    "Layer",
-    "LeNet5",
-    "LeNet5_1998",
-    "Linear",
-    "MAPLoss",
-    "MLELoss",
-    "MSELoss",
-    "MaxPool2d",
-    "RBF",
-    "ReLU",
-    "Samples",
-    "ScaledTanh",
-    "Sequential",
-    "Sigmoid",
-    "Subsample2d",
-    "Tanh",
-    "digit_codes",
-    "softmax",
+    *activation.__all__,
+    *batch_norm.__all__,
+    *convolution.__all__,
+    *dropout.__all__,
+    *layer.__all__,
+    *lenet5.__all__,
+    *lenet5_1998.__all__,
+    *linear.__all__,
+    *loss.__all__,
+    *pooling.__all__,
+    *rbf.__all__,
+    *sequential.__all__,
 ]

@@ -1,40 +1,98 @@
 """Elementwise activations."""
 
+from math import isfinite
+from typing import ClassVar
+
 from lenet5c.kernels.engine import ops
-from lenet5c.nn.tile_layer import TileLayer
+from lenet5c.nn.layer import Floats, Shape
+from lenet5c.nn.tile_layer import Offset, TileLayer
+
+__all__ = ["ACTIVATIONS", "LeakyReLU", "ReLU", "ScaledTanh", "Sigmoid", "Tanh"]
+
+#: Classes of activations by the name of their kernel, which recipes use.
+ACTIVATIONS: dict[str, type["Activation"]] = {}
 
 
-class _Activation(TileLayer):
+class Activation(TileLayer):
+    """An elementwise function of ops/activation.pxi."""
+
     kind = ""
+    #: Usual initializer of the weights before it.
+    init: ClassVar[str] = "glorot_uniform"
 
-    def output_shape(self, input_shape):
+    def __init_subclass__(cls) -> None:
+        if "kind" in vars(cls):
+            ACTIVATIONS[cls.kind] = cls
+
+    @property
+    def constants(self) -> tuple[float, ...]:
+        """The constants of the kernel, at most two."""
+        return ()
+
+    def output_shape(self, input_shape: Shape) -> Shape:
         if len(input_shape) not in (1, 3):
             raise ValueError(
-                f"{type(self).__name__} takes samples (C, H, W) or (features,), got {tuple(input_shape)}"
+                f"samples must be of the shape (C, H, W) or (features,) for "
+                f"{type(self).__name__}, got {tuple(input_shape)}"
             )
         return tuple(input_shape)
 
-    def backward_second(self, d2y, dy=None):
-        """d2x = f'(x)^2 d2y; the exact second derivative has a term f''(x) dy, which Gauss-Newton drops (eq. 27)."""
+    def backward_second(self, d2y: Floats, dy: Floats | None = None) -> Floats:
+        """Return d2x = f'(x)^2 d2y, without the term f''(x) dy, which Gauss-Newton drops (eq. 27)."""
         return self.backward(self.backward(d2y))
 
-    def tile_op(self, offset):
-        return ops.Activation(self.kind)
+    def tile_op(self, offset: Offset) -> ops.Op:
+        return ops.Activation(self.kind, self.constants)
 
-    def __repr__(self):
-        return f"{type(self).__name__}()"
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{each:g}' for each in self.constants)})"
 
 
-class ReLU(_Activation):
+class ReLU(Activation):
     """Rectified linear unit: y = max(x, 0), and dx = dy where y > 0, else 0.
 
     Reference: `lenet5c.reference.relu`.
     """
 
     kind = "relu"
+    init = "he_normal"
 
 
-class Sigmoid(_Activation):
+class LeakyReLU(Activation):
+    """Rectified linear unit with a slope for negative inputs (Maas et al., 2013).
+
+    Parameters
+    ----------
+    negative_slope : float
+
+    Notes
+    -----
+    y = x and dx = dy where x > 0, else y = negative_slope * x and dx = negative_slope * dy.
+
+    Reference: `lenet5c.reference.leaky_relu`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet5c import nn
+    >>> nn.LeakyReLU(0.25).forward(np.array([[-2, 0, 3]], np.float32))
+    array([[-0.5,  0. ,  3. ]], dtype=float32)
+    """
+
+    kind = "leaky_relu"
+    init = "he_normal"
+
+    def __init__(self, negative_slope: float = 0.01) -> None:
+        if not isfinite(negative_slope):
+            raise ValueError(f"negative_slope must be a finite number, got {negative_slope!r}")
+        self.negative_slope = float(negative_slope)
+
+    @property
+    def constants(self) -> tuple[float, ...]:
+        return (self.negative_slope,)
+
+
+class Sigmoid(Activation):
     """Logistic function: y = 1 / (1 + exp(-x)), and dx = dy y (1 - y).
 
     Reference: `lenet5c.reference.sigmoid`.
@@ -43,7 +101,7 @@ class Sigmoid(_Activation):
     kind = "sigmoid"
 
 
-class Tanh(_Activation):
+class Tanh(Activation):
     """Hyperbolic tangent: y = tanh(x), and dx = dy (1 - y^2).
 
     Reference: `lenet5c.reference.tanh`.
@@ -52,7 +110,7 @@ class Tanh(_Activation):
     kind = "tanh"
 
 
-class ScaledTanh(_Activation):
+class ScaledTanh(Activation):
     """Scaled hyperbolic tangent: amplitude * tanh(slope * x).
 
     By default the squashing function of LeCun et al. (1998), appendix A: f(1) = 1 and f(-1) = -1,
@@ -82,17 +140,16 @@ class ScaledTanh(_Activation):
 
     kind = "scaled_tanh"
 
-    def __init__(self, amplitude=1.7159, slope=2 / 3):
+    def __init__(self, amplitude: float = 1.7159, slope: float = 2 / 3) -> None:
         for name, value in (("amplitude", amplitude), ("slope", slope)):
             # Products and quotients of the two, and squares, are float32.
             if not 1e-15 <= abs(value) <= 1e15:
                 raise ValueError(
-                    f"{name} is {value!r}; it should be a number of 1e-15 to 1e15, or the negative of one"
+                    f"{name} must be a number of 1e-15 to 1e15, or the negative of one, "
+                    f"got {value!r}"
                 )
         self.amplitude, self.slope = float(amplitude), float(slope)
 
-    def tile_op(self, offset):
-        return ops.Activation(self.kind, (self.amplitude, self.slope))
-
-    def __repr__(self):
-        return f"ScaledTanh({self.amplitude:g}, {self.slope:g})"
+    @property
+    def constants(self) -> tuple[float, ...]:
+        return self.amplitude, self.slope

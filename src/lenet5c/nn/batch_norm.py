@@ -1,16 +1,21 @@
-"""Batch normalisation (Ioffe and Szegedy, 2015)."""
+"""Batch normalization (Ioffe and Szegedy, 2015)."""
+
+from typing import Any
 
 import numpy as np
 
-from lenet5c.nn.convolution import positive
-from lenet5c.nn.layer import Layer, check_batch, check_gradient
+from lenet5c.nn.layer import Floats, Layer, Shape, check_batch, check_gradient, positive
+
+__all__ = ["BatchNorm1d", "BatchNorm2d"]
 
 
-class _BatchNorm(Layer):
+class BatchNorm(Layer):
+    """Batch normalization of samples with `ndim` axes, the first of which is the channels."""
+
     ndim = 0
-    _kept = None
+    _saved: tuple[Floats, Floats, tuple[int, ...]] | None = None
 
-    def __init__(self, num_features, eps=1e-5, momentum=0.1):
+    def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
         self.num_features = positive("num_features", num_features)
         self.eps, self.momentum = float(eps), float(momentum)
         self.params["weight"] = np.ones(num_features)
@@ -19,7 +24,7 @@ class _BatchNorm(Layer):
         self.buffers["running_var"] = np.ones(num_features)
         self.buffers["num_batches_tracked"] = np.array(0)
 
-    def forward(self, x, training=False):
+    def forward(self, x: Floats, training: bool = False) -> Floats:
         check_batch(x, type(self).__name__)
         self.output_shape(x.shape[1:])
         axes = (0, *range(2, x.ndim))
@@ -27,7 +32,7 @@ class _BatchNorm(Layer):
             count = x.size // x.shape[1]
             if count < 2:
                 raise ValueError(
-                    f"x has the shape {x.shape}; to train, a channel needs more than one value"
+                    f"x must have more than one value of a channel in training, got {x.shape}"
                 )
             mean, var = x.mean(axes), x.var(axes)
             self._track(mean, var * (count / (count - 1)))
@@ -35,55 +40,56 @@ class _BatchNorm(Layer):
             mean, var = self.buffers["running_mean"], self.buffers["running_var"]
         scale = 1 / np.sqrt(var + np.float32(self.eps))
         normal = (x - self._spread(mean)) * self._spread(scale)
-        self._kept = (normal, scale, axes) if training else None
+        self._saved = (normal, scale, axes) if training else None
         return normal * self._spread(self.params["weight"]) + self._spread(self.params["bias"])
 
-    def backward(self, dy):
-        if self._kept is None:
-            raise RuntimeError("backward needs a forward(x, training=True) before it")
-        normal, scale, axes = self._kept
+    def backward(self, dy: Floats) -> Floats:
+        normal, scale, axes = self._saved_by_forward("backward")
         check_gradient(dy, normal.shape)
         self.grads["weight"] = (dy * normal).sum(axes)
         self.grads["bias"] = dy.sum(axes)
         count = np.float32(dy.size // dy.shape[1])
-        # The mean and the variance depend on every sample: take their share of the gradient out again.
-        shared = self._spread(self.grads["bias"] / count) + normal * self._spread(
-            self.grads["weight"] / count
-        )
+        # Mean and variance depend on every sample: their share of the gradient is taken out again.
+        shared = self._spread(self.grads["bias"] / count)
+        shared = shared + normal * self._spread(self.grads["weight"] / count)
         return (dy - shared) * self._spread(self.params["weight"] * scale)
 
-    def backward_second(self, d2y, dy=None):
-        """With mean and variance taken as constants, each channel is scaled and shifted: its slope, squared."""
-        if self._kept is None:
-            raise RuntimeError("backward_second needs a forward(x, training=True) before it")
-        normal, scale, axes = self._kept
+    def backward_second(self, d2y: Floats, dy: Floats | None = None) -> Floats:
+        """Square the slope of each channel, with mean and variance taken as constants."""
+        normal, scale, axes = self._saved_by_forward("backward_second")
         check_gradient(d2y, normal.shape, "d2y")
         self.curvatures["weight"] = (d2y * normal**2).sum(axes)
         self.curvatures["bias"] = d2y.sum(axes)
         return d2y * self._spread(self.params["weight"] * scale) ** 2
 
-    def _track(self, mean, var):
+    def _saved_by_forward(self, caller: str) -> tuple[Floats, Floats, tuple[int, ...]]:
+        if self._saved is None:
+            raise RuntimeError(f"{caller} needs a forward(x, training=True) before it")
+        return self._saved
+
+    def _track(self, mean: Floats, var: Floats) -> None:
         for name, value in (("running_mean", mean), ("running_var", var)):
             self.buffers[name] += np.float32(self.momentum) * (value - self.buffers[name])
         self.buffers["num_batches_tracked"] += 1
 
-    def _spread(self, values):
-        """(C,) to the shape that meets the input's channel axis."""
+    def _spread(self, values: Any) -> Floats:
+        """Return values (C,) in a shape that broadcasts along the channels of the input."""
         return np.asarray(values, np.float32).reshape(-1, *[1] * (self.ndim - 1))
 
-    def output_shape(self, input_shape):
+    def output_shape(self, input_shape: Shape) -> Shape:
         if len(input_shape) != self.ndim or input_shape[0] != self.num_features:
             axes = "(C,)" if self.ndim == 1 else "(C, H, W)"
             raise ValueError(
-                f"{type(self).__name__} takes samples {axes} of {self.num_features} channels, got {tuple(input_shape)}"
+                f"samples must be {axes} of {self.num_features} channels for "
+                f"{type(self).__name__}, got {tuple(input_shape)}"
             )
         return tuple(input_shape)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"{type(self).__name__}({self.num_features})"
 
 
-class BatchNorm1d(_BatchNorm):
+class BatchNorm1d(BatchNorm):
     """Bring each feature of a batch (N, C) to mean 0 and variance 1, then scale and shift it.
 
     Parameters
@@ -92,7 +98,7 @@ class BatchNorm1d(_BatchNorm):
     eps : float
         Added to the variance.
     momentum : float
-        Share of the newest batch in the running mean and variance, which take over outside training.
+        Share of the newest batch in the running mean and variance.
 
     Attributes
     ----------
@@ -117,7 +123,7 @@ class BatchNorm1d(_BatchNorm):
     ndim = 1
 
 
-class BatchNorm2d(_BatchNorm):
+class BatchNorm2d(BatchNorm):
     """As `BatchNorm1d`, for each channel of images (N, C, H, W).
 
     Reference: `lenet5c.reference.batch_norm`.

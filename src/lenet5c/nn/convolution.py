@@ -1,14 +1,18 @@
 """Convolution."""
 
 from math import prod
-from operator import index
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from lenet5c.kernels.engine import ops
 from lenet5c.kernels.shapes import check_elements, conv2d_output_size, pair
-from lenet5c.nn.initialize import draw
-from lenet5c.nn.tile_layer import TileLayer
+from lenet5c.nn.initialize import Init, draw
+from lenet5c.nn.layer import Floats, Pair, Rng, Shape, positive
+from lenet5c.nn.tile_layer import Offset, TileLayer
+
+__all__ = ["Conv2d"]
 
 
 class Conv2d(TileLayer):
@@ -24,17 +28,18 @@ class Conv2d(TileLayer):
         Must divide both channel counts.
     bias : bool
     init : str or callable
-        The weights' initialiser, see `lenet5c.nn.initialize`; biases start at 0.
+        Initializer of the weights, see `lenet5c.nn.initialize`; biases start at 0.
     rng : int or numpy.random.Generator, optional
         Draws the weights; without it they differ from run to run.
     connection_table : array_like of bool (in_channels, out_channels), optional
-        Which input maps each output map is connected to, as table I of LeCun et al. (1998); all of them if not given.
-        Not together with groups. A filter's fan-in counts the connected maps only.
+        Connections of input maps with output maps, as table I of LeCun et al. (1998); all of them
+        by default. Not together with groups. The fan-in of a filter counts the connected maps only.
 
     Attributes
     ----------
     params : 'weight' (O, C / groups, KH, KW) and 'bias' (O,)
-        With a connection table, weight is (connections, KH, KW): for each output map the filters of its input maps.
+        With a connection table, weight is (connections, KH, KW): for each output map the filters of
+        its input maps.
 
     Notes
     -----
@@ -57,18 +62,18 @@ class Conv2d(TileLayer):
 
     def __init__(
         self,
-        in_channels,
-        out_channels,
-        kernel_size,
-        stride=1,
-        padding=0,
-        dilation=1,
-        groups=1,
-        bias=True,
-        init="he_normal",
-        rng=None,
-        connection_table=None,
-    ):
+        in_channels: int,
+        out_channels: int,
+        kernel_size: Pair,
+        stride: Pair = 1,
+        padding: Pair = 0,
+        dilation: Pair = 1,
+        groups: int = 1,
+        bias: bool = True,
+        init: Init = "he_normal",
+        rng: Rng = None,
+        connection_table: ArrayLike | None = None,
+    ) -> None:
         self.in_channels = positive("in_channels", in_channels)
         self.out_channels = positive("out_channels", out_channels)
         self.kernel_size = pair(kernel_size, "kernel_size", 1)
@@ -78,11 +83,12 @@ class Conv2d(TileLayer):
         self.groups = positive("groups", groups)
         if self.in_channels % self.groups or self.out_channels % self.groups:
             raise ValueError(
-                f"groups is {groups}; it should divide in_channels, {in_channels}, and out_channels, {out_channels}"
+                f"groups must divide in_channels, {in_channels}, and out_channels, "
+                f"{out_channels}, got {groups}"
             )
         shape = (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
         check_elements("weight", shape)
-        self.connection_table = self._checked(connection_table)
+        self.connection_table = self._check_table(connection_table)
         if self.connection_table is None:
             fan_in = prod(shape[1:])
             self.params["weight"] = draw(
@@ -94,34 +100,35 @@ class Conv2d(TileLayer):
             self.params["bias"] = np.zeros(self.out_channels)
 
     @property
-    def dense_weight(self):
-        """ndarray of float32 (O, C / groups, KH, KW) : the weight, with zeros where maps are not connected (a copy)."""
+    def dense_weight(self) -> Floats:
+        """ndarray of float32 (O, C / groups, KH, KW) : the weight, 0 without a connection (a copy)."""
         if self.connection_table is None:
             return self.params["weight"].copy()
         dense = np.zeros((self.out_channels, self.in_channels, *self.kernel_size), np.float32)
         dense[self.connection_table.T] = self.params["weight"]
         return dense
 
-    def _checked(self, table):
-        if table is None:
+    def _check_table(self, connections: ArrayLike | None) -> NDArray[np.bool_] | None:
+        if connections is None:
             return None
-        table = np.array(table)
+        table: NDArray[Any] = np.array(connections)
         if table.shape != (self.in_channels, self.out_channels) or not np.isin(table, (0, 1)).all():
             raise ValueError(
-                f"connection_table is {table.dtype} {table.shape}; it should be true and false (or 1 and 0) of the "
-                f"shape ({self.in_channels}, {self.out_channels}), input by output maps"
+                "connection_table must be true and false (or 1 and 0) of the shape "
+                f"({self.in_channels}, {self.out_channels}), input by output maps, got "
+                f"{table.dtype} {table.shape}"
             )
         if not table.any(axis=0).all():
             raise ValueError(
-                "connection_table leaves an output map without any input; each needs at least one"
+                "connection_table must have an input for each output map, got a map without any"
             )
         if self.groups != 1:
             raise ValueError(
-                f"groups is {self.groups} and there is a connection_table; use one of them"
+                f"groups must be 1 with a connection_table, got {self.groups}; use one of them"
             )
         return table.astype(bool)
 
-    def _draw_connected(self, init, rng):
+    def _draw_connected(self, init: Init, rng: np.random.Generator) -> Floats:
         filters = []
         fan_out = prod(self.kernel_size) * self.out_channels
         for inputs in self.connection_table.sum(axis=0).tolist():
@@ -129,24 +136,25 @@ class Conv2d(TileLayer):
             filters.append(draw(init, rng, shape, prod(shape), fan_out))
         return np.concatenate(filters)
 
-    def output_shape(self, input_shape):
+    def output_shape(self, input_shape: Shape) -> Shape:
         if len(input_shape) != 3 or input_shape[0] != self.in_channels:
             raise ValueError(
-                f"Conv2d takes samples of {self.in_channels} channels (C, H, W), got {input_shape}"
+                f"samples must have {self.in_channels} channels (C, H, W) for Conv2d, "
+                f"got {input_shape}"
             )
         size = conv2d_output_size(
             input_shape[1:], self.kernel_size, self.stride, self.padding, self.dilation
         )
         return (self.out_channels, *size)
 
-    def connections(self, input_shape):
+    def connections(self, input_shape: Shape) -> int:
         return self.num_params * prod(self.output_shape(input_shape)[1:])
 
-    def backward_second(self, d2y, dy=None):
-        """y = sum of w x, so d2x = sum of w^2 d2y and d2w = sum of x^2 d2y (eq. 25 and 27): `backward` of squares."""
+    def backward_second(self, d2y: Floats, dy: Floats | None = None) -> Floats:
+        """Do `backward` with squares: d2x = sum of w^2 d2y, d2w = sum of x^2 d2y (eq. 25 and 27)."""
         return self.chain.backward_squared(d2y)
 
-    def tile_op(self, offset):
+    def tile_op(self, offset: Offset) -> ops.Op:
         connections = None
         if self.connection_table is not None:
             connections = np.flatnonzero(self.connection_table.T).astype(np.intp)
@@ -162,16 +170,5 @@ class Conv2d(TileLayer):
             connections,
         )
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Conv2d({self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size})"
-
-
-def positive(name, value):
-    """`value` as an int of at least 1."""
-    try:
-        number = index(value)
-    except TypeError:
-        number = 0
-    if number < 1:
-        raise ValueError(f"{name} is {value!r}; it should be an integer of at least 1")
-    return number

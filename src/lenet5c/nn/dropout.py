@@ -2,7 +2,9 @@
 
 import numpy as np
 
-from lenet5c.nn.layer import Layer, check_batch, check_gradient
+from lenet5c.nn.layer import Floats, Layer, Rng, Shape, check_batch, check_gradient
+
+__all__ = ["Dropout"]
 
 
 class Dropout(Layer):
@@ -24,15 +26,15 @@ class Dropout(Layer):
     Reference: `lenet5c.reference.dropout`.
     """
 
-    _mask = None
+    _mask: Floats | None = None
 
-    def __init__(self, p=0.5, rng=None):
+    def __init__(self, p: float = 0.5, rng: Rng = None) -> None:
         if not 0 <= p < 1:
-            raise ValueError(f"p is {p!r}; it should be at least 0 and less than 1")
+            raise ValueError(f"p must be at least 0 and less than 1, got {p!r}")
         self.p = float(p)
         self.rng = np.random.default_rng(rng)
 
-    def forward(self, x, training=False):
+    def forward(self, x: Floats, training: bool = False) -> Floats:
         check_batch(x, "Dropout")
         if not training or self.p == 0:
             self._mask = None
@@ -41,18 +43,18 @@ class Dropout(Layer):
         self._mask = kept * np.float32(1 / (1 - self.p))
         return x * self._mask
 
-    def backward(self, dy):
+    def backward(self, dy: Floats) -> Floats:
         if self._mask is None:
             return dy
         check_gradient(dy, self._mask.shape)
         return dy * self._mask
 
-    def backward_second(self, d2y, dy=None):
-        """The mask of the last training forward is a constant factor: its square."""
+    def backward_second(self, d2y: Floats, dy: Floats | None = None) -> Floats:
+        """Multiply by the square of the mask, a constant factor."""
         return self.backward(self.backward(d2y))
 
-    def output_shape(self, input_shape):
+    def output_shape(self, input_shape: Shape) -> Shape:
         return tuple(input_shape)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Dropout({self.p})"

@@ -1,100 +1,105 @@
-"""How weights start: functions ``(rng, shape, fan_in, fan_out) -> ndarray``, and their names."""
+"""Initializers: functions ``(rng, shape, fan_in, fan_out) -> ndarray``, and their names."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import isfinite, sqrt
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
+from lenet5c.nn.layer import Floats, Rng, Shape
+
+Initializer = Callable[[np.random.Generator, Shape, int, int], NDArray[Any]]
+Init = str | Mapping[str, float] | Initializer
 
 
-def normal(std):
-    """Initialiser: a normal distribution of mean 0 and standard deviation `std`."""
+def normal(std: float) -> Initializer:
+    """Return an initializer: a normal distribution of mean 0 and standard deviation `std`."""
     return lambda rng, shape, fan_in, fan_out: std * rng.standard_normal(shape, np.float32)
 
 
-def uniform(bound):
-    """Initialiser: a uniform distribution from -bound to bound."""
+def uniform(bound: float) -> Initializer:
+    """Return an initializer: a uniform distribution from -bound to bound."""
     return lambda rng, shape, fan_in, fan_out: _uniform(rng, shape, bound)
 
 
-def he_normal(rng, shape, fan_in, fan_out):
-    """Variance 2 / fan_in (He et al., 2015): for ReLU."""
+def he_normal(rng: np.random.Generator, shape: Shape, fan_in: int, fan_out: int) -> Floats:
+    """Draw with variance 2 / fan_in (He et al., 2015): for ReLU."""
     return sqrt(2 / fan_in) * rng.standard_normal(shape, np.float32)
 
 
-def he_uniform(rng, shape, fan_in, fan_out):
-    """Uniform, variance 2 / fan_in."""
+def he_uniform(rng: np.random.Generator, shape: Shape, fan_in: int, fan_out: int) -> Floats:
+    """Draw uniformly with variance 2 / fan_in."""
     return _uniform(rng, shape, sqrt(6 / fan_in))
 
 
-def glorot_normal(rng, shape, fan_in, fan_out):
-    """Variance 2 / (fan_in + fan_out) (Glorot and Bengio, 2010): for tanh and sigmoid."""
+def glorot_normal(rng: np.random.Generator, shape: Shape, fan_in: int, fan_out: int) -> Floats:
+    """Draw with variance 2 / (fan_in + fan_out) (Glorot and Bengio, 2010): for tanh and sigmoid."""
     return sqrt(2 / (fan_in + fan_out)) * rng.standard_normal(shape, np.float32)
 
 
-def glorot_uniform(rng, shape, fan_in, fan_out):
-    """Uniform, variance 2 / (fan_in + fan_out)."""
+def glorot_uniform(rng: np.random.Generator, shape: Shape, fan_in: int, fan_out: int) -> Floats:
+    """Draw uniformly with variance 2 / (fan_in + fan_out)."""
     return _uniform(rng, shape, sqrt(6 / (fan_in + fan_out)))
 
 
-def lecun_normal(rng, shape, fan_in, fan_out):
-    """Variance 1 / fan_in (LeCun et al., 1998, "Efficient BackProp")."""
+def lecun_normal(rng: np.random.Generator, shape: Shape, fan_in: int, fan_out: int) -> Floats:
+    """Draw with variance 1 / fan_in (LeCun et al., 1998, "Efficient BackProp")."""
     return sqrt(1 / fan_in) * rng.standard_normal(shape, np.float32)
 
 
-def lecun_uniform(rng, shape, fan_in, fan_out):
-    """Uniform, variance 1 / fan_in."""
+def lecun_uniform(rng: np.random.Generator, shape: Shape, fan_in: int, fan_out: int) -> Floats:
+    """Draw uniformly with variance 1 / fan_in."""
     return _uniform(rng, shape, sqrt(3 / fan_in))
 
 
-def fan_in_uniform(gain, power=0.5):
-    """Initialiser: uniform from -bound to bound, with bound = gain / fan_in ** power."""
+def fan_in_uniform(gain: float, power: float = 0.5) -> Initializer:
+    """Return an initializer: uniform from -bound to bound, with bound = gain / fan_in ** power."""
     return lambda rng, shape, fan_in, fan_out: _uniform(rng, shape, gain / fan_in**power)
 
 
-def constant(value):
-    """Initialiser: all `value`."""
+def constant(value: float) -> Initializer:
+    """Return an initializer: all `value`."""
     return lambda rng, shape, fan_in, fan_out: np.full(shape, value, np.float32)
 
 
-def _uniform(rng, shape, bound):
+def _uniform(rng: np.random.Generator, shape: Shape, bound: float) -> Floats:
     return np.float32(bound) * (2 * rng.random(shape, np.float32) - 1)
 
 
-def _of_one_number(init):
-    name, number = next(iter(init.items())) if len(init) == 1 else (None, None)
-    is_number = isinstance(number, (int, float)) and not isinstance(number, bool)
-    if name not in ONE_NUMBER or not is_number or not (number >= 0 and isfinite(number)):
-        raise ValueError(
-            f"init is {dict(init)!r}; it should have one of {', '.join(ONE_NUMBER)}, with a number from 0 on"
-        )
-    return ONE_NUMBER[name](number)
-
-
 ONE_NUMBER = {"normal": normal, "uniform": uniform}
-NAMED = {
-    "he_normal": he_normal,
-    "he_uniform": he_uniform,
-    "glorot_normal": glorot_normal,
-    "glorot_uniform": glorot_uniform,
-    "lecun_normal": lecun_normal,
-    "lecun_uniform": lecun_uniform,
+NAMED: dict[str, Initializer] = {
+    each.__name__: each
+    for each in (he_normal, he_uniform, glorot_normal, glorot_uniform, lecun_normal, lecun_uniform)
 }
 
 
-def draw(init, rng, shape, fan_in, fan_out):
-    """Weights of `shape` from an initialiser, its name, or for those of one number a mapping: ``{"normal": 0.01}``."""
+def draw(init: Init, rng: Rng, shape: Shape, fan_in: int, fan_out: int) -> Floats:
+    """Draw weights by an initializer, its name, or for those of one number ``{"normal": 0.01}``."""
+    initializer = _find(init)
+    weights = np.asarray(initializer(np.random.default_rng(rng), shape, fan_in, fan_out))
+    if weights.shape != tuple(shape):
+        raise ValueError(
+            f"init must return weights of the shape {tuple(shape)}, got {weights.shape}"
+        )
+    return weights.astype(np.float32, copy=False)
+
+
+def _find(init: Init) -> Initializer:
     if isinstance(init, str):
         if init not in NAMED:
             raise ValueError(
-                f"init is {init!r}; it should be one of {', '.join(NAMED)}, or such as {{'normal': 0.01}}, "
-                f"or a function"
+                f"init must be one of {', '.join(NAMED)}, or a mapping such as {{'normal': 0.01}}, "
+                f"or a function, got {init!r}"
             )
-        init = NAMED[init]
-    elif isinstance(init, Mapping):
-        init = _of_one_number(init)
-    weights = np.asarray(init(np.random.default_rng(rng), shape, fan_in, fan_out), np.float32)
-    if weights.shape != tuple(shape):
+        return NAMED[init]
+    if not isinstance(init, Mapping):
+        return init
+    name, number = next(iter(init.items())) if len(init) == 1 else ("", None)
+    is_number = isinstance(number, (int, float)) and not isinstance(number, bool)
+    if name not in ONE_NUMBER or not is_number or not (number >= 0 and isfinite(number)):
         raise ValueError(
-            f"init gave weights of the shape {weights.shape}; they should be {tuple(shape)}"
+            f"init must be one of {', '.join(ONE_NUMBER)} with a number of at least 0, "
+            f"got {dict(init)!r}"
         )
-    return weights
+    return ONE_NUMBER[name](number)

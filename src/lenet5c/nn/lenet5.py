@@ -1,42 +1,52 @@
 """LeNet-5 as it is commonly built today."""
 
+from collections.abc import Collection, Sequence
+from typing import Any
+
 import numpy as np
 
 from lenet5c.kernels.shapes import pair
-from lenet5c.nn.activation import ReLU, Sigmoid, Tanh
+from lenet5c.nn.activation import ACTIVATIONS
 from lenet5c.nn.batch_norm import BatchNorm1d, BatchNorm2d
-from lenet5c.nn.convolution import Conv2d, positive
+from lenet5c.nn.convolution import Conv2d
 from lenet5c.nn.dropout import Dropout
+from lenet5c.nn.initialize import Init
+from lenet5c.nn.layer import Layer, Pair, Rng, Shape, positive
 from lenet5c.nn.linear import Flatten, Linear
 from lenet5c.nn.pooling import AvgPool2d, MaxPool2d
 from lenet5c.nn.sequential import Sequential
 
-ACTIVATIONS = {"relu": ReLU, "sigmoid": Sigmoid, "tanh": Tanh}
+__all__ = ["C5_FORMS", "NETS", "POOLINGS", "LeNet5"]
+
 POOLINGS = {"max": MaxPool2d, "avg": AvgPool2d}
+#: Classes of nets by the name that recipes use.
+NETS: dict[str, type[Sequential]] = {}
 C5_FORMS = ("linear", "conv")
 UNITS = (6, 16, 120, 84)  # maps or units of the layers before the last
 
 
 class LeNet5(Sequential):
-    """LeNet-5 after LeCun et al. (1998), in today's form: every map connected to all maps before it, logits at the end.
+    """LeNet-5 after LeCun et al. (1998), in today's form: all maps connected, logits at the end.
 
-    Two convolutions of 5 by 5 (6 and 16 maps), each with an activation and a 2 by 2 pooling, then fully connected
-    layers of 120, 84 and `num_classes` units. For 32 by 32 grey images and 10 classes: 61,706 parameters.
+    Two convolutions of 5 by 5 (6 and 16 maps), each with an activation and a 2 by 2 pooling, then
+    fully connected layers of 120, 84 and `num_classes` units. For 32 by 32 gray images and 10
+    classes: 61,706 parameters.
 
     Parameters
     ----------
     num_classes : int
     in_channels : int
-        1 for grey images, 3 for colour.
+        1 for gray images, 3 for color.
     input_size : int or (int, int)
         Height and width of the input, at least 16 (12 with ``padding=2``).
     padding : int
         Of the first convolution; 2 gives 28 by 28 images the same maps as 32 by 32 ones.
-    activation : {'relu', 'tanh', 'sigmoid'}
+    activation : str
+        A name of `ACTIVATIONS`.
     pooling : {'max', 'avg'}
     init : str, dict or callable, optional
-        Weights' initialiser, or its name, or for one of a number ``{'normal': 0.01}`` or ``{'uniform': 0.05}``; He's
-        for ReLU, Glorot's for the others if not given.
+        Initializer of the weights, or its name, or for one of a number ``{'normal': 0.01}`` or
+        ``{'uniform': 0.05}``; by default the usual one for the activation.
     rng : int or numpy.random.Generator
         Draws the weights, and the seeds of dropout.
     kernel_size : int
@@ -44,16 +54,18 @@ class LeNet5(Sequential):
     conv2_padding : int
         Of the second convolution.
     c5 : {'linear', 'conv'}
-        The layer of 120 units: fully connected, or, as in the paper, a convolution as large as its maps. Both compute
-        the same.
+        The layer of 120 units: fully connected, or, as in the paper, a convolution as large as its
+        maps. Both compute the same.
     without_activation : sequence of str
-        Those of 'conv1', 'conv2', 'fc1' ('conv3' with ``c5='conv'``) and 'fc2' that have none behind them.
+        Those of 'conv1', 'conv2', 'fc1' ('conv3' with ``c5='conv'``) and 'fc2' without an
+        activation after the layer.
     dropout : float
-        Probability, behind the activations of 'fc1' and 'fc2' (Srivastava et al., 2014).
+        Probability, after the activations of 'fc1' and 'fc2' (Srivastava et al., 2014).
     batch_norm : bool
-        Batch normalisation between each of these four layers and its activation (Ioffe and Szegedy, 2015).
+        Batch normalization between each of these four layers and its activation (Ioffe and
+        Szegedy, 2015).
     conv_init : str, dict or callable, optional
-        Initialiser of 'conv1' and 'conv2', if another than `init`.
+        Initializer of 'conv1' and 'conv2', if another than `init`.
 
     Notes
     -----
@@ -74,64 +86,55 @@ class LeNet5(Sequential):
 
     def __init__(
         self,
-        num_classes=10,
-        in_channels=1,
-        input_size=32,
-        padding=0,
-        activation="relu",
-        pooling="max",
-        init=None,
-        rng=0,
+        num_classes: int = 10,
+        in_channels: int = 1,
+        input_size: Pair = 32,
+        padding: Pair = 0,
+        activation: str = "relu",
+        pooling: str = "max",
+        init: Init | None = None,
+        rng: Rng = 0,
         *,
-        kernel_size=5,
-        conv2_padding=0,
-        c5="linear",
-        without_activation=(),
-        dropout=0.0,
-        batch_norm=False,
-        conv_init=None,
-    ):
+        kernel_size: int = 5,
+        conv2_padding: Pair = 0,
+        c5: str = "linear",
+        without_activation: Sequence[str] = (),
+        dropout: float = 0.0,
+        batch_norm: bool = False,
+        conv_init: Init | None = None,
+    ) -> None:
         for name, value, choices in (
             ("activation", activation, ACTIVATIONS),
             ("pooling", pooling, POOLINGS),
             ("c5", c5, C5_FORMS),
         ):
             if value not in choices:
-                raise ValueError(f"{name} is {value!r}; it should be one of {', '.join(choices)}")
+                raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
         if not isinstance(batch_norm, bool):
-            raise ValueError(f"batch_norm is {batch_norm!r}; it should be True or False")
-        num_classes, in_channels = (
-            positive("num_classes", num_classes),
-            positive("in_channels", in_channels),
-        )
+            raise ValueError(f"batch_norm must be True or False, got {batch_norm!r}")
+        num_classes = positive("num_classes", num_classes)
+        in_channels = positive("in_channels", in_channels)
         size = pair(input_size, "input_size", 1)
-        padding, conv2_padding = (
-            _padding("padding", padding),
-            _padding("conv2_padding", conv2_padding),
-        )
+        padding = _check_padding("padding", padding)
+        conv2_padding = _check_padding("conv2_padding", conv2_padding)
         kernel_size = positive("kernel_size", kernel_size)
-        maps = maps_behind(size, padding, kernel_size, conv2_padding)
+        maps = last_maps(size, padding, kernel_size, conv2_padding)
         names = ("conv1", "conv2", "fc1" if c5 == "linear" else "conv3", "fc2")
-        without_activation = _chosen("without_activation", without_activation, names)
+        without_activation = _choose("without_activation", without_activation, names)
         act, pool = ACTIVATIONS[activation], POOLINGS[pooling]
         rng = np.random.default_rng(rng)
-        weights = {
-            "init": init or ("he_normal" if activation == "relu" else "glorot_uniform"),
-            "rng": rng,
-        }
-        of_convolutions = weights | ({"init": conv_init} if conv_init else {})
-
-        linear = c5 == "linear"
-        trained = [
-            Conv2d(in_channels, 6, kernel_size, padding=padding, **of_convolutions),
-            Conv2d(6, 16, kernel_size, padding=conv2_padding, **of_convolutions),
-            Linear(16 * maps[0] * maps[1], 120, **weights)
-            if linear
-            else Conv2d(16, 120, maps, **weights),
-            Linear(120, 84, **weights),
-            Linear(84, num_classes, **weights),
+        init = init or act.init
+        conv_init = conv_init or init
+        trained: list[Conv2d | Linear] = [
+            Conv2d(in_channels, 6, kernel_size, padding=padding, init=conv_init, rng=rng),
+            Conv2d(6, 16, kernel_size, padding=conv2_padding, init=conv_init, rng=rng),
+            Linear(16 * maps[0] * maps[1], 120, init=init, rng=rng)
+            if c5 == "linear"
+            else Conv2d(16, 120, maps, init=init, rng=rng),
+            Linear(120, 84, init=init, rng=rng),
+            Linear(84, num_classes, init=init, rng=rng),
         ]
-        layers = {}
+        layers: dict[str, Layer] = {}
         for number, (name, layer) in enumerate(zip(names, trained, strict=False), start=1):
             if name == "fc1":
                 layers["flatten"] = Flatten()
@@ -150,8 +153,8 @@ class LeNet5(Sequential):
                 layers[f"dropout{number}"] = Dropout(dropout, rng.integers(2**63))
         layers["fc3"] = trained[-1]
 
-        #: What rebuilds this model: ``LeNet5(**model.config)``. Options that came later are left out at their default.
-        self.config = {
+        #: Arguments of the same model, ``LeNet5(**model.config)``; later ones only if not default.
+        self.config: dict[str, Any] = {
             "num_classes": num_classes,
             "in_channels": in_channels,
             "input_size": list(size),
@@ -173,65 +176,64 @@ class LeNet5(Sequential):
 
     @staticmethod
     def count_params(
-        num_classes=10,
-        in_channels=1,
-        input_size=32,
-        padding=0,
-        activation="relu",
-        pooling="max",
+        num_classes: int = 10,
+        in_channels: int = 1,
+        input_size: Pair = 32,
+        padding: Pair = 0,
+        activation: str = "relu",
+        pooling: str = "max",
         *,
-        kernel_size=5,
-        conv2_padding=0,
-        c5="linear",
-        without_activation=(),
-        dropout=0.0,
-        batch_norm=False,
-    ):
-        """How many parameters a model of this configuration has, without making it."""
-        size, padding = pair(input_size, "input_size", 1), _padding("padding", padding)
+        kernel_size: int = 5,
+        conv2_padding: Pair = 0,
+        c5: str = "linear",
+        without_activation: Sequence[str] = (),
+        dropout: float = 0.0,
+        batch_norm: bool = False,
+    ) -> int:
+        """Return the number of parameters of such a model, without making it."""
+        size, padding = pair(input_size, "input_size", 1), _check_padding("padding", padding)
         window = positive("kernel_size", kernel_size) ** 2
-        maps = maps_behind(size, padding, kernel_size, _padding("conv2_padding", conv2_padding))
+        conv2_padding = _check_padding("conv2_padding", conv2_padding)
+        maps = last_maps(size, padding, kernel_size, conv2_padding)
         inputs = (in_channels * window, 6 * window, 16 * maps[0] * maps[1], 120, 84)
-        normalised = sum(UNITS) if batch_norm else 0
-        return (
-            sum((i + 1) * o for i, o in zip(inputs, (*UNITS, num_classes), strict=True))
-            + 2 * normalised
-        )
+        sizes = zip(inputs, (*UNITS, num_classes), strict=True)
+        return sum((i + 1) * o for i, o in sizes) + (2 * sum(UNITS) if batch_norm else 0)
 
     @staticmethod
-    def count_buffers(batch_norm=False, **_):
-        """How many values a model of this configuration keeps beside its parameters, without making it."""
-        # A running mean and variance for each channel, and of each layer a count of batches.
+    def count_buffers(batch_norm: bool = False, **_: Any) -> int:
+        """Return the number of values in the buffers of such a model, without making it."""
+        # A running mean and variance for each channel, and for each layer a count of batches.
         return 2 * sum(UNITS) + len(UNITS) if batch_norm else 0
 
-    def summary(self, input_shape=None):
+    def summary(self, input_shape: Shape | None = None) -> str:
         return super().summary(input_shape or self.input_shape)
 
 
-def _padding(name, padding):
+NETS["lenet5"] = LeNet5
+
+
+def _check_padding(name: str, padding: Pair) -> int:
     vertical, horizontal = pair(padding, name, 0)
     if vertical != horizontal:
-        raise ValueError(f"{name} is {padding!r}; it should be one integer of at least 0")
+        raise ValueError(f"{name} must be one integer of at least 0, got {padding!r}")
     return vertical
 
 
-def _chosen(name, values, choices):
-    """`values` as a list, in the order of `choices`."""
+def _choose(name: str, values: Collection[str], choices: Sequence[str]) -> list[str]:
+    """Return `values` as a list, in the order of `choices`."""
     if isinstance(values, str) or not set(values) <= set(choices):
-        raise ValueError(
-            f"{name} is {values!r}; it should be a list of some of {', '.join(choices)}"
-        )
+        raise ValueError(f"{name} must be a list of some of {', '.join(choices)}, got {values!r}")
     return [choice for choice in choices if choice in values]
 
 
-def maps_behind(size, padding=0, kernel_size=5, conv2_padding=0):
-    """Height and width of the maps behind the second pooling."""
+def last_maps(
+    size: tuple[int, int], padding: int = 0, kernel_size: int = 5, conv2_padding: int = 0
+) -> tuple[int, int]:
+    """Return height and width of the maps after the second pooling."""
     less1, less2 = kernel_size - 1 - 2 * padding, kernel_size - 1 - 2 * conv2_padding
     pooled = [(side - less1) // 2 for side in size]
-    maps = tuple((side - less2) // 2 for side in pooled)
-    if min(*pooled, *maps) < 1:
+    height, width = ((side - less2) // 2 for side in pooled)
+    if min(*pooled, height, width) < 1:
         least = max(1, 2 * max(1, 2 + less2) + less1)
-        raise ValueError(
-            f"input_size is {tuple(size)}; LeNet-5 needs at least {least} pixels a side"
-        )
-    return maps
+        raise ValueError(f"input_size must be at least {least} pixels a side, got {tuple(size)}")
+    return height, width

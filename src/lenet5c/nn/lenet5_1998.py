@@ -1,16 +1,21 @@
-"""LeNet-5 as its paper has it."""
+"""LeNet-5 as in its paper."""
+
+from typing import Any
 
 import numpy as np
 
 from lenet5c.kernels.shapes import check_elements, pair
 from lenet5c.nn.activation import ScaledTanh
-from lenet5c.nn.convolution import Conv2d, positive
+from lenet5c.nn.convolution import Conv2d
 from lenet5c.nn.initialize import constant, fan_in_uniform
-from lenet5c.nn.lenet5 import maps_behind
+from lenet5c.nn.layer import Floats, Pair, Rng, Shape, positive
+from lenet5c.nn.lenet5 import NETS, last_maps
 from lenet5c.nn.linear import Flatten, Linear
 from lenet5c.nn.pooling import Subsample2d
 from lenet5c.nn.rbf import RBF, digit_codes
 from lenet5c.nn.sequential import Sequential
+
+__all__ = ["LeNet5_1998"]
 
 # Table I of the paper: the maps of S2 (rows) that each map of C3 (columns) is connected to.
 C3_TABLE = np.array(
@@ -26,7 +31,7 @@ C3_TABLE = np.array(
 )
 FEATURES = 84  # of F6, a bitmap of 7 by 12
 
-# Initialisers of weights and of subsampling coefficients.
+# Initializers of weights and of subsampling coefficients.
 INITS = {
     "fitted": (fan_in_uniform(1.1), constant(0.55)),
     "printed": (fan_in_uniform(2.4, power=1), fan_in_uniform(2.4, power=1)),
@@ -37,25 +42,27 @@ INITS = {
 class LeNet5_1998(Sequential):
     """LeNet-5 exactly as LeCun, Bottou, Bengio and Haffner describe it (1998), section II-B.
 
-    C1, S2, C3, S4, C5, F6, each followed by a scaled hyperbolic tangent, and an output of radial basis functions: C3 is
-    connected by table I, S2 and S4 have a trained coefficient and a bias for each map, the output compares F6 with the
-    bitmaps of figure 3. For 32 by 32 images and ten classes 60,000 trained parameters and 340,908 connections.
+    C1, S2, C3, S4, C5, F6, each followed by a scaled hyperbolic tangent, and an output of radial
+    basis functions: C3 is connected by table I, S2 and S4 have a trained coefficient and a bias for
+    each map, the output compares F6 with the bitmaps of figure 3. For 32 by 32 images and ten
+    classes 60,000 trained parameters and 340,908 connections.
 
-    Outputs are penalties, the smallest at the class; `predict` knows this. Losses: `MLELoss` (eq. 8), `MAPLoss`
-    (eq. 9).
+    Outputs are penalties, the smallest at the predicted label, as `predict` takes them. Losses:
+    `MLELoss` (eq. 8), `MAPLoss` (eq. 9).
 
     Parameters
     ----------
     num_classes : int
-        Ten have the digits' bitmaps as codes; another number has codes of -1 and 1, drawn once for all.
+        Ten have the digits' bitmaps as codes; another number has fixed random codes of -1 and 1.
     in_channels : int
     input_size : int or (int, int)
         Height and width, at least 16; C5 is as large as the maps it sees.
     init : {'fitted', 'printed', 'lush'}
-        'printed' is what the paper's appendix A says, weights from U(-2.4 / F, 2.4 / F) with the fan-in F, coefficients
-        likewise; with the paper's step sizes this does not train. 'lush' is what the authors' own code (Lush, gblearn2)
-        does, U(-1 / sqrt(F), 1 / sqrt(F)), coefficients 0.5. 'fitted' has 1.1 in place of 1, coefficients 0.55: with
-        it, the step sizes of the first pass are those the paper quotes. Biases start at 0.
+        'printed' is that of the paper's appendix A, weights from U(-2.4 / F, 2.4 / F) with the
+        fan-in F, coefficients likewise; with the paper's step sizes this does not train. 'lush' is
+        that of the authors' own code (Lush, gblearn2), U(-1 / sqrt(F), 1 / sqrt(F)), coefficients
+        0.5. 'fitted' has 1.1 in place of 1, coefficients 0.55: with it, the step sizes of the first
+        pass are those that the paper quotes. Biases start at 0.
     rng : int or numpy.random.Generator
 
     Notes
@@ -70,13 +77,20 @@ class LeNet5_1998(Sequential):
     (60000, 340908)
     """
 
-    def __init__(self, num_classes=10, in_channels=1, input_size=32, init="fitted", rng=0):
+    def __init__(
+        self,
+        num_classes: int = 10,
+        in_channels: int = 1,
+        input_size: Pair = 32,
+        init: str = "fitted",
+        rng: Rng = 0,
+    ) -> None:
         if init not in INITS:
-            raise ValueError(f"init is {init!r}; it should be one of {', '.join(INITS)}")
+            raise ValueError(f"init must be one of {', '.join(INITS)}, got {init!r}")
         size = pair(input_size, "input_size", 1)
-        maps = maps_behind(size)
-        #: What rebuilds this model: ``LeNet5_1998(**model.config)``.
-        self.config = {
+        maps = last_maps(size)
+        #: Arguments of the same model, ``LeNet5_1998(**model.config)``.
+        self.config: dict[str, Any] = {
             "num_classes": positive("num_classes", num_classes),
             "in_channels": positive("in_channels", in_channels),
             "input_size": list(size),
@@ -84,8 +98,8 @@ class LeNet5_1998(Sequential):
         }
         self.input_shape = (in_channels, *size)
         generator = np.random.default_rng(rng)
-        weights = {"init": INITS[init][0], "rng": generator}
-        coefficients = {"init": INITS[init][1], "rng": generator}
+        weights: dict[str, Any] = {"init": INITS[init][0], "rng": generator}
+        coefficients: dict[str, Any] = {"init": INITS[init][1], "rng": generator}
         super().__init__(
             {
                 "c1": Conv2d(in_channels, 6, 5, **weights),
@@ -106,9 +120,11 @@ class LeNet5_1998(Sequential):
         )
 
     @staticmethod
-    def count_params(num_classes=10, in_channels=1, input_size=32, init="fitted"):
-        """How many trained parameters a model of this configuration has, without making it."""
-        maps = maps_behind(pair(input_size, "input_size", 1))
+    def count_params(
+        num_classes: int = 10, in_channels: int = 1, input_size: Pair = 32, init: str = "fitted"
+    ) -> int:
+        """Return the number of trained parameters of such a model, without making it."""
+        maps = last_maps(pair(input_size, "input_size", 1))
         convolutions = (
             (in_channels * 25 + 1) * 6
             + int(C3_TABLE.sum()) * 25
@@ -118,16 +134,19 @@ class LeNet5_1998(Sequential):
         return convolutions + 2 * (6 + 16) + 121 * FEATURES
 
     @staticmethod
-    def count_buffers(num_classes=10, **_):
-        """How many values it keeps beside: the codes."""
+    def count_buffers(num_classes: int = 10, **_: Any) -> int:
+        """Return the number of values in the buffers of such a model, the codes."""
         return num_classes * FEATURES
 
-    def summary(self, input_shape=None):
+    def summary(self, input_shape: Shape | None = None) -> str:
         return super().summary(input_shape or self.input_shape)
 
 
-def class_codes(num_classes):
-    """Codes (num_classes, 84) of -1 and 1: the digits' bitmaps for ten classes, else the same random ones each time."""
+NETS["lenet5_1998"] = LeNet5_1998
+
+
+def class_codes(num_classes: int) -> Floats:
+    """Return codes (num_classes, 84) of -1 and 1, for ten classes the digits' bitmaps."""
     if num_classes == 10:
         return digit_codes()
     check_elements("codes", (positive("num_classes", num_classes), FEATURES))

@@ -6,9 +6,11 @@ import numpy as np
 
 from lenet5c.kernels.engine import ops
 from lenet5c.kernels.shapes import check_elements
-from lenet5c.nn.convolution import positive
-from lenet5c.nn.initialize import draw
-from lenet5c.nn.tile_layer import TileLayer
+from lenet5c.nn.initialize import Init, draw
+from lenet5c.nn.layer import Floats, Rng, Shape, positive
+from lenet5c.nn.tile_layer import Offset, TileLayer
+
+__all__ = ["Flatten", "Linear"]
 
 
 class Linear(TileLayer):
@@ -43,7 +45,14 @@ class Linear(TileLayer):
     10164
     """
 
-    def __init__(self, in_features, out_features, bias=True, init="he_normal", rng=None):
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        init: Init = "he_normal",
+        rng: Rng = None,
+    ) -> None:
         self.in_features = positive("in_features", in_features)
         self.out_features = positive("out_features", out_features)
         shape = (self.out_features, self.in_features)
@@ -52,25 +61,26 @@ class Linear(TileLayer):
         if bias:
             self.params["bias"] = np.zeros(self.out_features)
 
-    def output_shape(self, input_shape):
+    def output_shape(self, input_shape: Shape) -> Shape:
         if tuple(input_shape) != (self.in_features,):
             hint = "; put a Flatten before it" if prod(input_shape) == self.in_features else ""
             raise ValueError(
-                f"Linear takes samples of shape ({self.in_features},), got {tuple(input_shape)}{hint}"
+                f"samples must be of the shape ({self.in_features},) for Linear, "
+                f"got {tuple(input_shape)}{hint}"
             )
         return (self.out_features,)
 
-    def connections(self, input_shape):
+    def connections(self, input_shape: Shape) -> int:
         return self.num_params
 
-    def backward_second(self, d2y, dy=None):
-        """y = sum of w x, so d2x = sum of w^2 d2y and d2w = sum of x^2 d2y (eq. 25 and 27): `backward` of squares."""
+    def backward_second(self, d2y: Floats, dy: Floats | None = None) -> Floats:
+        """Do `backward` with squares: d2x = sum of w^2 d2y, d2w = sum of x^2 d2y (eq. 25 and 27)."""
         return self.chain.backward_squared(d2y)
 
-    def tile_op(self, offset):
+    def tile_op(self, offset: Offset) -> ops.Op:
         return ops.Linear(offset("weight"), offset("bias"), self.out_features)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Linear({self.in_features}, {self.out_features})"
 
 
@@ -87,14 +97,14 @@ class Flatten(TileLayer):
     Reference: `lenet5c.reference.flatten`.
     """
 
-    def output_shape(self, input_shape):
+    def output_shape(self, input_shape: Shape) -> Shape:
         return (prod(input_shape),)
 
-    def backward_second(self, d2y, dy=None):
+    def backward_second(self, d2y: Floats, dy: Floats | None = None) -> Floats:
         return self.backward(d2y)
 
-    def tile_op(self, offset):
+    def tile_op(self, offset: Offset) -> ops.Op:
         return ops.Flatten()
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return "Flatten()"

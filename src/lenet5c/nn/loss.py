@@ -1,31 +1,56 @@
-"""Losses: called with outputs and what they should be, they return the mean loss and its gradient."""
+"""Losses: called with outputs and targets, they return the mean loss and its gradient."""
 
 from functools import lru_cache
 from math import prod
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from lenet5c.kernels import threads
 from lenet5c.kernels.arrays import contiguous, rows
 from lenet5c.kernels.engine import lowering
 from lenet5c.kernels.engine._program import Program
 from lenet5c.kernels.simd import dispatch
-from lenet5c.nn.layer import check_batch
+from lenet5c.nn.layer import Floats, check_batch
+
+__all__ = ["LOSSES", "CrossEntropyLoss", "Loss", "MAPLoss", "MLELoss", "MSELoss", "softmax"]
+
+#: Classes of losses by the name that recipes use.
+LOSSES: dict[str, type["Loss"]] = {}
 
 
-class _Loss:
+class Loss:
+    """A loss, as `Sequential` and `Trainer` take it.
+
+    Called with outputs and targets, it returns the mean loss and its gradient; `value` returns the
+    mean loss alone.
+    """
+
     kind = ""
 
-    @property
-    def setting(self):
-        """The one number that the compiled core wants to know beside `kind`."""
-        return 0.0
+    def __init_subclass__(cls) -> None:
+        if "kind" in vars(cls):
+            LOSSES[cls.kind] = cls
 
-    def _gradient(self, outputs, labels, targets):
-        program = _identity(prod(outputs.shape[1:]))
+    def __call__(self, outputs: Floats, target: ArrayLike) -> tuple[float, Floats]:
+        """Return the mean loss, and its gradient.
+
+        Parameters
+        ----------
+        outputs : ndarray of float32 (N, K)
+        target : ndarray of int (N,)
+            Labels, 0 to K - 1; `MSELoss` also takes an array like the outputs.
+
+        Returns
+        -------
+        loss : float
+        doutputs : ndarray of float32, of the shape of outputs
+        """
+        labels, targets = self._check(outputs, target)
         gradient = np.empty(outputs.shape, np.float32)
         nothing = np.zeros(0, np.float32)
-        loss, _ = program.train_step(
+        loss, _ = _identity(prod(outputs.shape[1:])).train_step(
             rows(outputs),
             labels,
             nothing,
@@ -39,21 +64,64 @@ class _Loss:
         )
         return loss, gradient
 
-    def targets(self, labels, num_classes):
-        """What `Sequential.train_step` hands on beside the labels."""
+    def value(self, outputs: Floats, target: ArrayLike) -> float:
+        """Return the mean loss, to the bit as a call does, but without computing a gradient.
+
+        Parameters
+        ----------
+        outputs, target
+            As of a call.
+        """
+        labels, targets = self._check(outputs, target)
+        program = _identity(prod(outputs.shape[1:]))
+        return program.loss(
+            rows(outputs), labels, threads.effective(), self.kind, self.setting, targets
+        )
+
+    def second(self, outputs: Floats, target: ArrayLike) -> tuple[Floats, Floats]:
+        """Return the first and second derivatives of the mean loss by each output.
+
+        Parameters
+        ----------
+        outputs, target
+            As of a call.
+
+        Returns
+        -------
+        doutputs, d2outputs : ndarray of float32, of the shape of outputs
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no second derivatives")
+
+    @property
+    def setting(self) -> float:
+        """The number that the compiled program needs beside `kind`."""
+        return 0.0
+
+    def targets(self, labels: NDArray[np.int32], num_classes: int) -> Floats | None:
+        """Return the targets (N, num_classes) of a loss that compares with them, else None."""
         return None
 
-    def __repr__(self):
+    def _check(self, outputs: Floats, target: ArrayLike) -> tuple[NDArray[np.int32], Floats | None]:
+        """Return labels and targets as the compiled program takes them."""
+        check_batch(outputs, type(self).__name__)
+        if outputs.ndim != 2:
+            raise ValueError(f"outputs must be of the shape (N, classes), got {outputs.shape}")
+        return check_labels(target, len(outputs)), None
+
+    def __repr__(self) -> str:
         return f"{type(self).__name__}()"
 
 
-class CrossEntropyLoss(_Loss):
+class CrossEntropyLoss(Loss):
     """-log of the softmax probability of the true class; the softmax is shifted by its maximum.
+
+    The outputs are logits.
 
     Parameters
     ----------
     label_smoothing : float
-        This share of the true class's target is spread evenly over all classes (Szegedy et al., 2016).
+        Share of the true class's target that is spread evenly over all classes (Szegedy et al.,
+        2016).
 
     Notes
     -----
@@ -78,55 +146,40 @@ class CrossEntropyLoss(_Loss):
 
     kind = "cross_entropy"
 
-    def __init__(self, label_smoothing=0.0):
+    def __init__(self, label_smoothing: float = 0.0) -> None:
         if not 0 <= label_smoothing < 1:
             raise ValueError(
-                f"label_smoothing is {label_smoothing!r}; it should be at least 0 and less than 1"
+                f"label_smoothing must be at least 0 and less than 1, got {label_smoothing!r}"
             )
         self.label_smoothing = float(label_smoothing)
 
     @property
-    def setting(self):
+    def setting(self) -> float:
         return self.label_smoothing
 
-    def __call__(self, logits, labels):
-        """Return the mean loss, and its gradient.
+    def second(self, outputs: Floats, target: ArrayLike) -> tuple[Floats, Floats]:
+        """Return the first and second derivatives by each logit, p - target and p (1 - p), over N.
 
         Parameters
         ----------
-        logits : ndarray of float32 (N, K)
-        labels : ndarray of int (N,)
-            0 to K - 1.
+        outputs, target
+            As of a call. The second derivative depends neither on the labels nor on label
+            smoothing.
 
         Returns
         -------
-        loss : float
-        dlogits : ndarray of float32 (N, K)
+        doutputs, d2outputs : ndarray of float32 (N, K)
         """
-        check_batch(logits, "CrossEntropyLoss")
-        if logits.ndim != 2:
-            raise ValueError(f"logits has the shape {logits.shape}; it should be (N, classes)")
-        return self._gradient(logits, check_labels(labels, len(logits)), None)
-
-    def second(self, logits, labels):
-        """Return the first and second derivatives of the mean loss by each logit: p - target and p (1 - p), over N.
-
-        Parameters
-        ----------
-        logits, labels
-            As of a call. The second derivative does not depend on the labels, nor on label smoothing.
-
-        Returns
-        -------
-        dlogits, d2logits : ndarray of float32 (N, K)
-        """
-        _, dlogits = self(logits, labels)
-        p = softmax(logits)
-        return dlogits, p * (1 - p) / np.float32(max(len(logits), 1))
+        _, doutputs = self(outputs, target)
+        p = softmax(outputs)
+        return doutputs, p * (1 - p) / np.float32(max(len(outputs), 1))
 
 
-class MSELoss(_Loss):
+class MSELoss(Loss):
     """The mean, over all elements, of the squared difference.
+
+    The target is an array of the shape of the outputs, (N, ...), or integer labels (N,), which
+    stand for 1 at the class and 0 elsewhere.
 
     Notes
     -----
@@ -141,41 +194,15 @@ class MSELoss(_Loss):
     --------
     >>> import numpy as np
     >>> from lenet5c import nn
-    >>> loss, gradient = nn.MSELoss()(np.array([[1, 3]], np.float32), np.array([[1, 1]], np.float32))
-    >>> loss, gradient
+    >>> outputs, target = np.array([[1, 3]], np.float32), np.array([[1, 1]], np.float32)
+    >>> nn.MSELoss()(outputs, target)
     (2.0, array([[0., 2.]], dtype=float32))
     """
 
     kind = "mse"
 
-    def __call__(self, outputs, target):
-        """Return the mean squared error, and its gradient.
-
-        Parameters
-        ----------
-        outputs : ndarray of float32 (N, ...)
-        target : ndarray of float32 of the same shape, or of int (N,)
-            Integers are classes: 1 at the class, 0 elsewhere.
-
-        Returns
-        -------
-        loss : float
-        doutputs : ndarray of float32, of the shape of outputs
-        """
-        check_batch(outputs, "MSELoss")
-        target = np.asarray(target)
-        if target.dtype.kind in "iu" and target.shape == (len(outputs),):
-            target = self.targets(check_labels(target, len(outputs)), prod(outputs.shape[1:]))
-        if target.size != outputs.size or len(target) != len(outputs):
-            raise ValueError(
-                f"target has the shape {target.shape}; it should be {outputs.shape}, or integer classes"
-            )
-        return self._gradient(
-            outputs, np.zeros(len(outputs), np.int32), rows(target.astype(np.float32, copy=False))
-        )
-
-    def second(self, outputs, target):
-        """Return the first and second derivatives of the mean squared error by each output; the second is 2 / size.
+    def second(self, outputs: Floats, target: ArrayLike) -> tuple[Floats, Floats]:
+        """Return the first and second derivatives by each output; the second is 2 / size.
 
         Parameters
         ----------
@@ -189,67 +216,33 @@ class MSELoss(_Loss):
         _, doutputs = self(outputs, target)
         return doutputs, np.full(outputs.shape, 2 / max(outputs.size, 1), np.float32)
 
-    def targets(self, labels, num_classes):
+    def targets(self, labels: NDArray[np.int32], num_classes: int) -> Floats:
         if len(labels) and not 0 <= labels.min() <= labels.max() < num_classes:
             raise ValueError(
-                f"labels run from {labels.min()} to {labels.max()}; they should be 0 to {num_classes - 1}"
+                f"labels must be 0 to {num_classes - 1}, got {labels.min()} to {labels.max()}"
             )
         onehot = np.zeros((len(labels), num_classes), np.float32)
         onehot[np.arange(len(labels)), labels] = 1
         return onehot
 
-
-class _PenaltyLoss(_Loss):
-    """A loss of penalties, such as `RBF` puts out: the smaller, the likelier the class."""
-
-    def __call__(self, penalties, labels):
-        """Return the mean loss, and its gradient.
-
-        Parameters
-        ----------
-        penalties : ndarray of float32 (N, K)
-            The smallest is at the class that is meant.
-        labels : ndarray of int (N,)
-            0 to K - 1.
-
-        Returns
-        -------
-        loss : float
-        dpenalties : ndarray of float32 (N, K)
-        """
-        return self._gradient(penalties, self._checked(penalties, labels), None)
-
-    def second(self, penalties, labels):
-        """Return first and second derivatives of the mean loss by each penalty: those of `MLELoss`, 1 / N and 0.
-
-        For `MAPLoss` that is not exact. It makes the second derivative by each input of an `RBF` layer 2 / N, a
-        constant, as the authors' own code (Lush, gblearn2) has it: the true one can be negative, or next to nothing.
-
-        Parameters
-        ----------
-        penalties, labels
-            As of a call.
-
-        Returns
-        -------
-        dpenalties, d2penalties : ndarray of float32 (N, K)
-        """
-        _, dpenalties = MLELoss()(penalties, labels)
-        return dpenalties, np.zeros_like(dpenalties)
-
-    def _checked(self, penalties, labels):
-        check_batch(penalties, type(self).__name__)
-        if penalties.ndim != 2:
+    def _check(self, outputs: Floats, target: ArrayLike) -> tuple[NDArray[np.int32], Floats | None]:
+        check_batch(outputs, "MSELoss")
+        target = np.asarray(target)
+        if target.dtype.kind in "iu" and target.shape == (len(outputs),):
+            target = self.targets(check_labels(target, len(outputs)), prod(outputs.shape[1:]))
+        if target.size != outputs.size or len(target) != len(outputs):
             raise ValueError(
-                f"penalties has the shape {penalties.shape}; it should be (N, classes)"
+                f"target must be of the shape {outputs.shape}, or integer labels, "
+                f"got {target.dtype} {target.shape}"
             )
-        return check_labels(labels, len(penalties))
+        return np.zeros(len(outputs), np.int32), rows(target.astype(np.float32, copy=False))
 
 
-class MLELoss(_PenaltyLoss):
+class MLELoss(Loss):
     """The mean penalty of the true class: LeCun et al. (1998), eq. 8, maximum likelihood.
 
-    With an `RBF` layer before it, this is the squared distance from the true class's code.
+    The outputs are penalties: the smaller, the likelier the class. After an `RBF` layer this is
+    the squared distance from the true class's code.
 
     Notes
     -----
@@ -271,20 +264,40 @@ class MLELoss(_PenaltyLoss):
 
     kind = "mle"
 
+    def second(self, outputs: Floats, target: ArrayLike) -> tuple[Floats, Floats]:
+        """Return the first and second derivatives by each penalty: those of `MLELoss`, 1 / N and 0.
 
-class MAPLoss(_PenaltyLoss):
-    """``y[D] + log(exp(-j) + sum of exp(-y))``, the mean over the samples: LeCun et al. (1998), eq. 9.
+        For `MAPLoss` that is not exact. It makes the second derivative by each input of an `RBF`
+        layer 2 / N, a constant, as in the authors' own code (Lush, gblearn2): the true one can be
+        negative, or next to nothing.
 
-    The posterior probability of the true class D, whose penalty is y[D], against all classes and one of rubbish. The
-    second term lets penalties of wrong classes grow, but not beyond the reach of exp(-j).
+        Parameters
+        ----------
+        outputs, target
+            As of a call.
+
+        Returns
+        -------
+        doutputs, d2outputs : ndarray of float32 (N, K)
+        """
+        _, doutputs = MLELoss()(outputs, target)
+        return doutputs, np.zeros_like(doutputs)
+
+
+class MAPLoss(MLELoss):
+    """``y[D] + log(exp(-j) + sum of exp(-y))``, the mean over the samples: LeCun et al., eq. 9.
+
+    The outputs are penalties y. The posterior probability of the true class D, whose penalty is
+    y[D], against all classes and one of rubbish. The second term lets penalties of wrong classes
+    grow, but not beyond the reach of exp(-j).
 
     Parameters
     ----------
     j : float
-        The penalty of the rubbish class, more than 0. The paper gives no value.
+        Penalty of the rubbish class, more than 0. The paper gives no value.
     curvature : {'constant', 'exact'}
-        What `second` returns: the constants of the authors' code, or the diagonal of the true second derivatives by the
-        penalties, without the terms that mix two classes.
+        Form of `second`: the constants of the authors' code, or the diagonal of the true second
+        derivatives by the penalties, without the terms that mix two classes.
 
     Notes
     -----
@@ -307,55 +320,62 @@ class MAPLoss(_PenaltyLoss):
 
     kind = "map"
 
-    def __init__(self, j=0.1, curvature="constant"):
+    def __init__(self, j: float = 0.1, curvature: str = "constant") -> None:
         if not 0 < j < 1e30:
-            raise ValueError(f"j is {j!r}; it should be a finite number of more than 0")
+            raise ValueError(f"j must be a finite number of more than 0, got {j!r}")
         if curvature not in ("constant", "exact"):
-            raise ValueError(f"curvature is {curvature!r}; it should be 'constant' or 'exact'")
+            raise ValueError(f"curvature must be 'constant' or 'exact', got {curvature!r}")
         self.j = float(j)
         self.curvature = curvature
 
-    def second(self, penalties, labels):
-        if self.curvature == "constant":
-            return super().second(penalties, labels)
-        _, dpenalties = self(penalties, labels)
-        rubbish = np.full((len(penalties), 1), self.j, np.float32)
-        p = softmax(-np.concatenate([penalties, rubbish], axis=1))[:, :-1]
-        return dpenalties, p * (1 - p) / np.float32(max(len(penalties), 1))
-
     @property
-    def setting(self):
+    def setting(self) -> float:
         return self.j
 
-    def __repr__(self):
+    def second(self, outputs: Floats, target: ArrayLike) -> tuple[Floats, Floats]:
+        """Return the first and second derivatives by each penalty, as `curvature` says.
+
+        Parameters
+        ----------
+        outputs, target
+            As of a call.
+
+        Returns
+        -------
+        doutputs, d2outputs : ndarray of float32 (N, K)
+        """
+        if self.curvature == "constant":
+            return super().second(outputs, target)
+        _, doutputs = self(outputs, target)
+        rubbish = np.full((len(outputs), 1), self.j, np.float32)
+        p = softmax(-np.concatenate([outputs, rubbish], axis=1))[:, :-1]
+        return doutputs, p * (1 - p) / np.float32(max(len(outputs), 1))
+
+    def __repr__(self) -> str:
         return f"MAPLoss(j={self.j:g}, curvature={self.curvature!r})"
 
 
 @lru_cache(maxsize=16)
-def _identity(size):
-    """A program without ops: its input is its output, so the input's gradient is the loss's."""
+def _identity(size: int) -> Program:
+    """Return a program of no ops: its outputs are its inputs, whose gradient is the loss's."""
     return Program(lowering.lower((size,), []), dispatch.tiles)
 
 
-def check_labels(labels, count):
-    """`labels` as int32 (count,); their range is checked where the number of classes is known."""
-    labels = np.asarray(labels)
-    if labels.dtype.kind not in "iu" or labels.shape != (count,):
+def check_labels(labels: ArrayLike, count: int) -> NDArray[np.int32]:
+    """Return `labels` as int32 (count,); the program checks that there are so many classes."""
+    array = np.asarray(labels)
+    if array.dtype.kind not in "iu" or array.shape != (count,):
         raise ValueError(
-            f"labels is {labels.dtype} {labels.shape}; it should be integers of the shape ({count},)"
+            f"labels must be integers of the shape ({count},), got {array.dtype} {array.shape}"
         )
-    if (
-        labels.dtype != np.int32
-        and len(labels)
-        and not -(2**31) <= labels.min() <= labels.max() < 2**31
-    ):
-        raise ValueError(
-            f"labels run from {labels.min()} to {labels.max()}; they should be classes, 0 or more"
-        )
-    return contiguous(labels, np.int32)
+    if array.dtype != np.int32 and len(array):
+        least, most = array.min(), array.max()
+        if not -(2**31) <= least <= most < 2**31:
+            raise ValueError(f"labels must be classes, 0 or more, got {least} to {most}")
+    return contiguous(array, np.int32)
 
 
-def softmax(logits):
-    """Probabilities (N, K) of logits (N, K)."""
+def softmax(logits: NDArray[Any]) -> NDArray[Any]:
+    """Return the probabilities (N, K) of logits (N, K)."""
     powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return powers / powers.sum(axis=-1, keepdims=True)

@@ -6,37 +6,37 @@ import numpy as np
 
 from lenet5c.kernels.engine import ops
 from lenet5c.kernels.shapes import pair, pool2d_output_size
-from lenet5c.nn.convolution import positive
-from lenet5c.nn.initialize import draw
-from lenet5c.nn.layer import check_gradient
-from lenet5c.nn.tile_layer import TileLayer
+from lenet5c.nn.initialize import Init, draw
+from lenet5c.nn.layer import Floats, Pair, Rng, Shape, check_gradient, positive
+from lenet5c.nn.tile_layer import Offset, TileLayer
+
+__all__ = ["AvgPool2d", "MaxPool2d", "Subsample2d"]
 
 
-class _Pool2d(TileLayer):
-    kind = ""
-    count_include_pad = False
+class Pool2d(TileLayer):
+    """Windows that each make one value of a map."""
 
-    def __init__(self, kernel_size, stride=None, padding=0):
+    def __init__(self, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0) -> None:
         self.kernel_size = pair(kernel_size, "kernel_size", 1)
         self.stride = self.kernel_size if stride is None else pair(stride, "stride", 1)
         self.padding = pair(padding, "padding", 0)
 
-    def output_shape(self, input_shape):
+    def output_shape(self, input_shape: Shape) -> Shape:
         if len(input_shape) != 3:
-            raise ValueError(f"{type(self).__name__} takes samples (C, H, W), got {input_shape}")
-        return (
-            input_shape[0],
-            *pool2d_output_size(input_shape[1:], self.kernel_size, self.stride, self.padding),
-        )
+            raise ValueError(
+                f"samples must be (C, H, W) for {type(self).__name__}, got {input_shape}"
+            )
+        channels, *size = input_shape
+        return channels, *pool2d_output_size(size, self.kernel_size, self.stride, self.padding)
 
-    def connections(self, input_shape):
+    def connections(self, input_shape: Shape) -> int:
         return prod(self.kernel_size) * prod(self.output_shape(input_shape))
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"{type(self).__name__}({self.kernel_size}, stride={self.stride})"
 
 
-class MaxPool2d(_Pool2d):
+class MaxPool2d(Pool2d):
     """The largest value of each window, as `lenet5c.kernels.max_pool2d`.
 
     Parameters
@@ -65,14 +65,14 @@ class MaxPool2d(_Pool2d):
 
     kind = "max_pool2d"
 
-    def tile_op(self, offset):
+    def tile_op(self, offset: Offset) -> ops.Op:
         return ops.MaxPool2d(self.kernel_size, self.stride, self.padding)
 
-    def backward_second(self, d2y, dy=None):
+    def backward_second(self, d2y: Floats, dy: Floats | None = None) -> Floats:
         return self.backward(d2y)
 
 
-class AvgPool2d(_Pool2d):
+class AvgPool2d(Pool2d):
     """The mean of each window, as `lenet5c.kernels.avg_pool2d`.
 
     Parameters
@@ -94,29 +94,34 @@ class AvgPool2d(_Pool2d):
 
     kind = "avg_pool2d"
 
-    def __init__(self, kernel_size, stride=None, padding=0, count_include_pad=True):
+    def __init__(
+        self,
+        kernel_size: Pair,
+        stride: Pair | None = None,
+        padding: Pair = 0,
+        count_include_pad: bool = True,
+    ) -> None:
         super().__init__(kernel_size, stride, padding)
         self.count_include_pad = bool(count_include_pad)
 
-    def tile_op(self, offset):
+    def tile_op(self, offset: Offset) -> ops.Op:
         return ops.AvgPool2d(self.kernel_size, self.stride, self.padding, self.count_include_pad)
 
-    def backward_second(self, d2y, dy=None):
-        """Each input counts as 1 / divisor: its square."""
+    def backward_second(self, d2y: Floats, dy: Floats | None = None) -> Floats:
+        """Divide by the square of the divisor."""
         size = self.chain.saved_input("backward_second").shape[2:]
-        divisor = np.float32(prod(self.kernel_size))
-        if not self.count_include_pad:
-            heights, widths = map(
-                _inside, size, self.kernel_size, self.stride, self.padding, d2y.shape[2:]
-            )
-            divisor = np.outer(heights, widths).astype(np.float32)
-        return self.backward(d2y / divisor)
+        if self.count_include_pad:
+            return self.backward(d2y / np.float32(prod(self.kernel_size)))
+        windows = (self.kernel_size, self.stride, self.padding, d2y.shape[2:])
+        heights, widths = map(_inside, size, *windows)
+        return self.backward(d2y / np.outer(heights, widths).astype(np.float32))
 
 
 class Subsample2d(TileLayer):
-    """The sum of each window times a trained coefficient, plus a trained bias; one of each a map.
+    """The sum of each window times the map's trained coefficient, plus its trained bias.
 
-    The subsampling of LeCun et al. (1998), section II-B, where windows are 2 by 2 and an activation follows.
+    The subsampling of LeCun et al. (1998), section II-B, where windows are 2 by 2 and an activation
+    follows.
 
     Parameters
     ----------
@@ -124,7 +129,8 @@ class Subsample2d(TileLayer):
     kernel_size : int or (int, int)
         Of windows that do not overlap; rows and columns that fill none are left out.
     init : str or callable
-        Of the coefficients, whose fan-in is the size of a window; see `lenet5c.nn.initialize`. Biases start at 0.
+        Of the coefficients, whose fan-in is the size of a window; see `lenet5c.nn.initialize`.
+        Biases start at 0.
     rng : int or numpy.random.Generator, optional
 
     Attributes
@@ -150,25 +156,31 @@ class Subsample2d(TileLayer):
     (12, (6, 14, 14), 5880)
     """
 
-    def __init__(self, channels, kernel_size=2, init="lecun_uniform", rng=None):
+    def __init__(
+        self, channels: int, kernel_size: Pair = 2, init: Init = "lecun_uniform", rng: Rng = None
+    ) -> None:
         self.channels = positive("channels", channels)
         self.kernel_size = pair(kernel_size, "kernel_size", 1)
         fan_in = prod(self.kernel_size)
         self.params["weight"] = draw(init, rng, (self.channels,), fan_in, 1)
         self.params["bias"] = np.zeros(self.channels)
 
-    def output_shape(self, input_shape):
+    def output_shape(self, input_shape: Shape) -> Shape:
         if len(input_shape) != 3 or input_shape[0] != self.channels:
             raise ValueError(
-                f"Subsample2d takes samples of {self.channels} channels (C, H, W), got {tuple(input_shape)}"
+                f"samples must have {self.channels} channels (C, H, W) for Subsample2d, "
+                f"got {tuple(input_shape)}"
             )
         return (self.channels, *pool2d_output_size(input_shape[1:], self.kernel_size))
 
-    def connections(self, input_shape):
+    def connections(self, input_shape: Shape) -> int:
         return (prod(self.kernel_size) + 1) * prod(self.output_shape(input_shape))
 
-    def backward_second(self, d2y, dy=None):
-        """As in the authors' code, the sum of a window counts as one input; strictly, eq. 25 has its four elements."""
+    def backward_second(self, d2y: Floats, dy: Floats | None = None) -> Floats:
+        """Take the sum of a window as one input, as in the authors' code.
+
+        Strictly, eq. 25 has its four elements.
+        """
         x = self.chain.saved_input("backward_second")
         check_gradient(d2y, (len(x), *self.output_shape(x.shape[1:])), "d2y")
         (height, width), (KH, KW) = d2y.shape[2:], self.kernel_size
@@ -180,14 +192,14 @@ class Subsample2d(TileLayer):
         squared[:, :, : KH * height : KH, : KW * width : KW] = sums * sums
         return self.chain.backward_squared(d2y, squared)
 
-    def tile_op(self, offset):
+    def tile_op(self, offset: Offset) -> ops.Op:
         return ops.Subsample2d(offset("weight"), offset("bias"), self.kernel_size)
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"Subsample2d({self.channels}, kernel_size={self.kernel_size})"
 
 
-def _inside(size, window, stride, padding, count):
-    """How many elements of each of `count` windows along an axis lie in the image."""
+def _inside(size: int, window: int, stride: int, padding: int, count: int) -> np.ndarray:
+    """Count the elements of each of `count` windows along an axis that lie in the image."""
     first = np.arange(count) * stride - padding
     return np.minimum(first + window, size) - np.maximum(first, 0)

@@ -3,10 +3,13 @@
 from math import prod
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from lenet5c.kernels.engine import ops
-from lenet5c.nn.layer import check_gradient
-from lenet5c.nn.tile_layer import TileLayer
+from lenet5c.nn.layer import Floats, Shape, check_gradient
+from lenet5c.nn.tile_layer import Offset, TileLayer
+
+__all__ = ["RBF", "digit_codes"]
 
 # The ten digits of a 7 by 12 font, row by row, '#' is 1: figure 3 of the paper.
 _DIGITS = (
@@ -23,8 +26,8 @@ _DIGITS = (
 )
 
 
-def digit_codes():
-    """The codes of the ten digits: 7 by 12 bitmaps, -1 and 1 (LeCun et al. 1998, figure 3).
+def digit_codes() -> Floats:
+    """Return the codes of the ten digits: 7 by 12 bitmaps, -1 and 1 (LeCun et al. 1998, figure 3).
 
     Returns
     -------
@@ -51,13 +54,13 @@ def digit_codes():
 class RBF(TileLayer):
     """Penalties: the squared Euclidean distance from each class's code (LeCun et al. 1998, eq. 7).
 
-    ``y[i] = sum over j of (x[j] - codes[i, j])^2``; the class is where y is smallest, and `MLELoss` and `MAPLoss` are
-    the losses that know this.
+    ``y[i] = sum over j of (x[j] - codes[i, j])^2``; the class is where y is smallest, as `MLELoss`
+    and `MAPLoss` take it.
 
     Parameters
     ----------
     codes : array_like (classes, features), optional
-        Not trained; `digit_codes` if not given.
+        Not trained; `digit_codes` by default.
 
     Attributes
     ----------
@@ -81,30 +84,32 @@ class RBF(TileLayer):
     array([[1., 5.]], dtype=float32)
     """
 
-    def __init__(self, codes=None):
-        codes = digit_codes() if codes is None else np.array(codes, np.float32, order="C")
-        if codes.ndim != 2 or 0 in codes.shape or not np.isfinite(codes).all():
+    def __init__(self, codes: ArrayLike | None = None) -> None:
+        array = digit_codes() if codes is None else np.array(codes, np.float32, order="C")
+        if array.ndim != 2 or 0 in array.shape or not np.isfinite(array).all():
             raise ValueError(
-                f"codes is of the shape {codes.shape}; it should be finite numbers, (classes, features)"
+                f"codes must be finite numbers, (classes, features), got the shape {array.shape}"
             )
-        self.buffers["codes"] = codes
+        self.buffers["codes"] = array
 
-    def output_shape(self, input_shape):
+    def output_shape(self, input_shape: Shape) -> Shape:
         classes, features = self.buffers["codes"].shape
         if tuple(input_shape) != (features,):
             raise ValueError(
-                f"RBF takes samples of {features} features, got {tuple(input_shape)}; put a Flatten before it?"
+                f"samples must have {features} features for RBF, got {tuple(input_shape)}; put a "
+                "Flatten before it"
             )
         return (classes,)
 
-    def connections(self, input_shape):
+    def connections(self, input_shape: Shape) -> int:
         self.output_shape(input_shape)
         return prod(self.buffers["codes"].shape)
 
-    def backward_second(self, d2y, dy=None):
-        """By the exact diagonal of this layer, which depends on the first derivatives, too: 4 (x - code)^2 d2y + 2 dy.
+    def backward_second(self, d2y: Floats, dy: Floats | None = None) -> Floats:
+        """Return d2x = sum of 4 (x - code)^2 d2y + 2 dy, the exact diagonal of this layer.
 
-        Without `dy`, when the layer is not the last one, only the first term, as Gauss and Newton have it.
+        Without `dy`, if the layer is not the last one, only the first term, as in the Gauss-Newton
+        approximation.
         """
         x = self.chain.saved_input("backward_second")
         codes = self.buffers["codes"]
@@ -118,9 +123,9 @@ class RBF(TileLayer):
                 d2x += 2 * dy[:, i, None]
         return d2x
 
-    def tile_op(self, offset):
+    def tile_op(self, offset: Offset) -> ops.Op:
         return ops.Rbf(self.buffers["codes"])
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         classes, features = self.buffers["codes"].shape
         return f"RBF({features}, {classes})"

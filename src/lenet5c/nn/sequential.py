@@ -1,49 +1,67 @@
 """A chain of layers as one model."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from lenet5c.kernels.engine.samples import Samples
-from lenet5c.nn.layer import Home, Layer, check_batch
+from lenet5c.nn.layer import Array, Floats, Layer, ParameterStore, Shape, check_batch
 from lenet5c.nn.linear import Flatten
-from lenet5c.nn.loss import check_labels
+from lenet5c.nn.loss import Loss, check_labels
 from lenet5c.nn.rbf import RBF
 from lenet5c.nn.summary import summary
 from lenet5c.nn.tile_layer import TileChain, TileLayer
-from lenet5c.optim.optimizer import update_for
 
-# Samples at a time through a model that has layers outside the compiled core.
+__all__ = ["Samples", "Sequential"]
+
+Labels = NDArray[np.integer[Any]]
+# Samples at a time through a model that has layers in NumPy.
 CHUNK = 256
-# And for second derivatives, where the activations of all layers are kept.
+# And for second derivatives, where the activations of all layers are saved.
 SECOND_CHUNK = 100
 
 
 class StepsTaken:
-    """What a run of steps has come to: `losses` of each, finished steps (`taken`), and correct answers in these."""
+    """Outcome of a run of steps: `losses` of each, finished steps (`taken`), correct answers."""
 
-    def __init__(self, steps):
+    def __init__(self, steps: int) -> None:
         self.losses = np.zeros(steps)
         self.taken = self.correct = 0
+
+
+class Steps(Protocol):
+    """An optimizer, as `Sequential.train_steps` takes it.
+
+    One with `describe_steps`, as those of `lenet5c.optim`, also has `steps`, the number taken.
+    """
+
+    lr: float
+
+    def step(self) -> None:
+        """Move the parameters by one step."""
 
 
 class Sequential(Layer):
     """Layers that feed one another.
 
-    All parameters lie in one vector, all gradients in another (`vector`, `grad_vector`). Neighbouring compiled layers
-    run as one program; a layer in NumPy, such as `BatchNorm2d` or one of your own, stands between two of them.
+    All parameters lie in one vector, all gradients in another (`vector`, `grad_vector`).
+    Neighboring compiled layers run as one program; a layer in NumPy, such as `BatchNorm2d` or one
+    of your own, stands between two of them.
 
     Parameters
     ----------
     *layers : Layer
-        Or one list of layers, or one mapping (or list of pairs) of names to layers. Unnamed ones are called '0',
-        '1', ...
+        Or one list of layers, or one mapping (or list of pairs) of names to layers. Unnamed ones
+        are called '0', '1', ...
 
     Examples
     --------
     >>> import numpy as np
     >>> from lenet5c import nn
-    >>> model = nn.Sequential({"hidden": nn.Linear(4, 3, rng=0), "relu": nn.ReLU(), "out": nn.Linear(3, 2, rng=1)})
+    >>> hidden, out = nn.Linear(4, 3, rng=0), nn.Linear(3, 2, rng=1)
+    >>> model = nn.Sequential({"hidden": hidden, "relu": nn.ReLU(), "out": out})
     >>> list(model.params)
     ['hidden.weight', 'hidden.bias', 'out.weight', 'out.bias']
     >>> y = model.forward(np.ones((5, 4), np.float32), training=True)
@@ -51,30 +69,36 @@ class Sequential(Layer):
     (5, 4)
     """
 
-    def __init__(self, *layers):
-        self.layers = _named(layers)
-        seen = set()
+    layers: dict[str, Layer]
+    _segments: list[TileChain | Layer] | None
+
+    def __init__(
+        self, *layers: Layer | Sequence[Layer] | Sequence[tuple[str, Layer]] | Mapping[str, Layer]
+    ) -> None:
+        self.layers = _name(layers)
+        seen: set[int] = set()
         for name, layer in self.layers.items():
             if not isinstance(layer, Layer):
                 raise TypeError(
-                    f"layer {name!r} is a {type(layer).__name__}; it should be a lenet5c.nn.Layer"
+                    f"layer {name!r} must be a lenet5c.nn.Layer, got {type(layer).__name__}"
                 )
             within = {id(each) for each in layer.all_layers()}
             if seen & within:
                 raise ValueError(
-                    f"layer {name!r} is in the model twice; each place needs a layer of its own"
+                    f"layer {name!r} must be in the model once, got it twice; give each place a "
+                    "layer of its own"
                 )
             seen |= within
-        Home(self)
+        ParameterStore(self)
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
-        Home(self)
+        ParameterStore(self)
 
-    def moved(self):
+    def moved(self) -> None:
         self._segments = None
 
-    def gather(self):
+    def gather(self) -> None:
         for kind in ("params", "grads", "buffers"):
             getattr(self, kind).bind_all(
                 (f"{layer_name}.{name}", array)
@@ -83,47 +107,47 @@ class Sequential(Layer):
             )
 
     @property
-    def home(self):
-        if any(layer._home is not self._home for layer in self.all_layers()):
+    def store(self) -> ParameterStore:
+        if self._store is None or any(each._store is not self._store for each in self.all_layers()):
             raise RuntimeError(
-                "a layer of this model was put into another model; give it a copy.deepcopy of the layer"
+                "a layer of this model was put into another model; give it a copy.deepcopy of the "
+                "layer"
             )
-        return self._home
+        return self._store
 
     @property
-    def segments(self):
+    def segments(self) -> list[TileChain | Layer]:
         """The layers as runs of compiled ones, each a `TileChain`, and others, one by one."""
-        home = self.home
-        segments = self._segments
-        if segments is None:
-            segments, run = [], []
-            for layer in self._flat():
+        store = self.store
+        if self._segments is None:
+            segments: list[TileChain | Layer] = []
+            run: list[TileLayer] = []
+            for layer in (*self._flat(), None):
                 if isinstance(layer, TileLayer):
                     run.append(layer)
                     continue
                 if run:
-                    segments.append(TileChain(run, home))
-                segments.append(layer)
+                    segments.append(TileChain(run, store))
+                if layer is not None:
+                    segments.append(layer)
                 run = []
-            if run:
-                segments.append(TileChain(run, home))
             self._segments = segments  # when it is whole: another thread may be looking
-        return segments
+        return self._segments
 
-    def forward(self, x, training=False):
+    def forward(self, x: Floats, training: bool = False) -> Floats:
         """Return the outputs for a batch.
 
         Parameters
         ----------
         x : ndarray of float32 (N, C, H, W) or (N, features)
         training : bool
-            Keep what `backward` needs: the inputs of the segments, not their activations.
+            Save what `backward` needs: the inputs of the segments, not their activations.
 
         Returns
         -------
         ndarray of float32 (N, ...)
-            Fewer than six samples go one by one, which is faster; their last digits may differ from what a larger batch
-            gives.
+            Fewer than six samples go one by one, which is faster; their last digits may differ from
+            those in a larger batch.
         """
         check_batch(x, type(self).__name__)
         for segment in self.segments:
@@ -131,21 +155,22 @@ class Sequential(Layer):
             x = np.asarray(segment.forward(x, training), np.float32)
         return x
 
-    def backward(self, dy):
-        """Set `grads` of every layer, and return the gradient of the x last given to ``forward(x, training=True)``."""
-        return self._backward(dy)
+    def backward(self, dy: Floats) -> Floats:
+        """Set `grads`, and return the gradient of the last x of ``forward(x, training=True)``."""
+        return self._backward(dy, need_dx=True)
 
-    def backward_second(self, d2y, dy=None):
-        """Set `curvatures` of every layer; return the second derivatives by the x of the last training `forward`."""
+    def backward_second(self, d2y: Floats, dy: Floats | None = None) -> Floats:
+        """Set `curvatures`, and return the second derivatives by the last training input."""
         for segment in reversed(self.segments):
             d2y, dy = np.asarray(segment.backward_second(d2y, dy), np.float32), None
         return d2y
 
-    def second_derivatives(self, samples, labels, loss):
-        """The mean loss's second derivative by each parameter: diagonal, in the Gauss-Newton approximation.
+    def second_derivatives(self, samples: Samples | Floats, labels: Labels, loss: Loss) -> Floats:
+        """Return the second derivative of the mean loss by each parameter.
 
-        Eq. 23 to 27 of LeCun et al. (1998). Running statistics and random generators of layers are as before; what
-        `backward` needs of a training `forward` is not: it wants a new one.
+        The diagonal in the Gauss-Newton approximation, eq. 23 to 27 of LeCun et al. (1998). Running
+        statistics and random generators of layers do not change; `backward` needs a new training
+        `forward` afterwards.
 
         Parameters
         ----------
@@ -171,7 +196,7 @@ class Sequential(Layer):
         labels = check_labels(labels, len(samples))
         if len(samples) == 0:
             raise ValueError(
-                "there are no samples; second derivatives are a mean over at least one"
+                "samples must be at least one, got none; second derivatives are a mean over them"
             )
         total = np.zeros(self.num_params)
         before = [(layer, _changing(layer)) for layer in self._flat()]
@@ -192,8 +217,10 @@ class Sequential(Layer):
         self.curvature_vector[:] = total / len(samples)
         return self.curvature_vector
 
-    def train_step(self, samples, labels, loss):
-        """Forward, loss and backward for one batch: what one would do by hand, to the bit, in one sweep.
+    def train_step(
+        self, samples: Samples | Floats, labels: Labels, loss: Loss
+    ) -> tuple[float, int]:
+        """Do forward, loss and backward for one batch in one sweep, to the bit as one by one.
 
         Parameters
         ----------
@@ -206,7 +233,7 @@ class Sequential(Layer):
         loss : float
             The mean over the batch; `grad_vector` becomes its gradient.
         correct : int
-            Samples of which `classes` says their label.
+            Number of samples whose predicted label, by `classes`, is the true label.
         """
         samples = Samples.of(samples)
         labels = check_labels(labels, len(samples))
@@ -217,41 +244,53 @@ class Sequential(Layer):
         self._backward(dy, need_dx=False)
         return value, int((self.classes(logits) == labels).sum())
 
-    def train_steps(self, samples, labels, loss, optimizer, rates, *, batch_size, record=None):
-        """Several steps of `train_step` and `optimizer.step` in one go, to the bit: threads need not meet in between.
+    def train_steps(
+        self,
+        samples: Samples | Floats,
+        labels: Labels,
+        loss: Loss,
+        optimizer: Steps,
+        rates: Sequence[float],
+        *,
+        batch_size: int,
+        record: StepsTaken | None = None,
+    ) -> tuple[NDArray[np.float64], int, int]:
+        """Do several times `train_step` and `optimizer.step`, to the bit, in one parallel region.
 
         Parameters
         ----------
         samples, labels, loss
             As in `train_step`: those of all steps, one batch after the other; the last one may be
             shorter.
-        optimizer : lenet5c.optim optimiser of this model
-            Or anything with `lr` and `step`, which is asked step by step then.
+        optimizer : lenet5c.optim.Optimizer of this model
+            Or anything with `lr` and `step`, which is called step by step then.
         rates : sequence of float
             The learning rate of each step.
         batch_size : int
         record : StepsTaken, optional
-            Is told what is returned, also when a KeyboardInterrupt keeps this from returning.
+            Receives the results, also when a KeyboardInterrupt ends the run.
 
         Returns
         -------
         losses : ndarray of float64 (len(rates),)
-            The mean loss of each step. One that is not finite ends the run, before it has moved a parameter.
+            The mean loss of each step. One that is not finite ends the run, before it has moved a
+            parameter.
         taken : int
             Finished steps.
         correct : int
-            Samples of those of which `classes` said their label.
+            Number of their samples whose predicted label was the true label.
         """
         samples = Samples.of(samples)
         labels = check_labels(labels, len(samples))
-        chain = self._whole_chain() if type(self).train_step is Sequential.train_step else None
-        update = update_for(optimizer, self, rates) if chain else None
         record = StepsTaken(len(rates)) if record is None else record
-        if update:
+        chain = self._whole_chain() if type(self).train_step is Sequential.train_step else None
+        describe_steps = getattr(optimizer, "describe_steps", None)
+        update = describe_steps(self, rates) if chain and describe_steps else None
+        if chain and update:
             try:
                 chain.train_steps(samples, labels, loss, batch_size, update, record)
             finally:
-                optimizer.steps += record.taken
+                optimizer.steps += record.taken  # type: ignore[attr-defined]
                 if record.taken:
                     optimizer.lr = float(rates[record.taken - 1])
             return record.losses, record.taken, record.correct
@@ -266,132 +305,137 @@ class Sequential(Layer):
             record.correct += right
         return record.losses, record.taken, record.correct
 
-    def _whole_chain(self):
-        """The model as one chain, None if it has layers outside the compiled core."""
-        segments = self.segments
-        return segments[0] if len(segments) == 1 and isinstance(segments[0], TileChain) else None
-
-    def _backward(self, dy, need_dx=True):
-        first, *rest = self.segments
-        for segment in reversed(rest):
+    def _backward(self, dy: Floats, need_dx: bool) -> Floats:
+        first, *others = self.segments
+        for segment in reversed(others):
             dy = np.asarray(segment.backward(dy), np.float32)
         if isinstance(first, TileChain):
             return first.backward(dy, need_dx)
         return np.asarray(first.backward(dy), np.float32)
 
-    def outputs(self, samples):
+    def _whole_chain(self) -> TileChain | None:
+        """Return the model as one chain, None if it has layers in NumPy."""
+        first, *others = self.segments
+        return first if isinstance(first, TileChain) and not others else None
+
+    def outputs(self, samples: Samples | Floats) -> Floats:
         """Return the outputs (N, ...) for samples given as to `train_step`.
 
         Memory does not grow with N beyond the result.
         """
         samples = Samples.of(samples)
         if chain := self._whole_chain():
-            return chain.run(samples)
+            return chain.run(samples, samples.shape)
         # Of nearly equal size: a few samples left over would go one by one, and have other last
         # digits.
         chunks = np.array_split(np.arange(len(samples)), max(1, -(-len(samples) // CHUNK)))
         return np.concatenate([self.forward(samples[chunk].values()) for chunk in chunks])
 
-    def predict(self, x):
-        """The class of each sample of x (N, ...) float32. ndarray of int64 (N,)."""
+    def predict(self, x: Floats) -> NDArray[np.int64]:
+        """Return the predicted label of each sample of x (N, ...), ndarray of int64 (N,)."""
         return self.classes(self.forward(x))
 
-    def classes(self, outputs):
-        """The classes that outputs (N, K) mean: where they are largest, or, behind an `RBF` layer, smallest."""
+    def classes(self, outputs: Floats) -> NDArray[np.int64]:
+        """Return the predicted labels of outputs (N, K): the largest, or after an `RBF` the smallest."""
         return self.logits(outputs).argmax(axis=1)
 
-    def logits(self, outputs):
-        """The outputs (N, K) as logits: themselves, or, behind an `RBF` layer, the penalties negated."""
+    def logits(self, outputs: Floats) -> Floats:
+        """Return the outputs (N, K) as logits: after an `RBF` layer the penalties negated."""
         last = [layer for layer in self._flat() if not isinstance(layer, Flatten)][-1:]
         return -outputs if last and isinstance(last[0], RBF) else outputs
 
-    def output_shape(self, input_shape):
+    def output_shape(self, input_shape: Shape) -> Shape:
         for layer in self.layers.values():
             input_shape = layer.output_shape(input_shape)
         return input_shape
 
-    def connections(self, input_shape):
+    def connections(self, input_shape: Shape) -> int:
         total = 0
         for layer in self.layers.values():
             total += layer.connections(input_shape)
             input_shape = layer.output_shape(input_shape)
         return total
 
-    def named_layers(self, prefix=""):
+    def named_layers(self, prefix: str = "") -> Iterator[tuple[str, Layer]]:
         for name, layer in self.layers.items():
             yield from layer.named_layers(f"{prefix}{name}.")
 
-    def all_layers(self):
+    def all_layers(self) -> Iterator[Layer]:
         yield self
         for layer in self.layers.values():
             yield from layer.all_layers()
 
-    def state_dict(self):
-        """Copies of all parameters and buffers by name, such as 'conv1.weight'."""
+    def state_dict(self) -> dict[str, Array]:
+        """Return copies of all parameters and buffers by name, such as 'conv1.weight'."""
         return {name: array.copy() for name, array in self._state().items()}
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: Mapping[str, ArrayLike]) -> None:
         """Take over the values of a `state_dict`; its names and shapes must be this model's.
 
         Raises
         ------
         ValueError
-            Names are missing or too many, or a shape differs. Nothing is changed then.
+            Names are missing or unknown, or a shape differs. Nothing is changed then.
         """
         own = self._state()
         missing, unknown = own.keys() - state.keys(), state.keys() - own.keys()
         if missing or unknown:
             raise ValueError(
-                f"state does not fit the model; missing: {', '.join(sorted(missing)) or 'none'}, "
+                "state must have the names of the model, got "
+                f"missing: {', '.join(sorted(missing)) or 'none'}, "
                 f"unknown: {', '.join(sorted(unknown)) or 'none'}"
             )
         for name, array in own.items():
             if np.shape(state[name]) != array.shape:
                 raise ValueError(
-                    f"{name} has the shape {np.shape(state[name])}; the model's is {array.shape}"
+                    f"{name} must have the shape {array.shape}, the model's, "
+                    f"got {np.shape(state[name])}"
                 )
         values = {name: np.asarray(state[name], array.dtype) for name, array in own.items()}
         for name, array in own.items():
             array[...] = values[name]
 
-    def summary(self, input_shape):
-        """A table of the layers as text: output shape, neurons, parameters and connections of each, and the sums."""
+    def summary(self, input_shape: Shape) -> str:
+        """Return a table of the layers as text.
+
+        It has the output shape, neurons, parameters and connections of each, and their sums.
+        """
         return summary(self, tuple(input_shape))
 
-    def _state(self):
-        """Parameters and buffers by name, layer by layer."""
-        self.home
+    def _state(self) -> dict[str, Array]:
+        """Return parameters and buffers by name, layer by layer, after a look at the store."""
+        assert self.store
         state = {}
         for layer_name, layer in self.named_layers():
             for arrays in (layer.params, layer.buffers):
                 state |= {f"{layer_name}.{name}": array for name, array in arrays.items()}
         return state
 
-    def _flat(self):
-        """The layers, those of a Sequential within this one in its place."""
+    def _flat(self) -> Iterator[Layer]:
+        """Yield the layers, those of a Sequential within this one in its place."""
         for layer in self.layers.values():
             if isinstance(layer, Sequential):
                 yield from layer._flat()
             else:
                 yield layer
 
-    def __getitem__(self, name):
-        """The layer of this name or position."""
+    def __getitem__(self, name: int | str) -> Layer:
+        """Return the layer of this name or position."""
         return list(self.layers.values())[name] if isinstance(name, int) else self.layers[name]
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         inner = "".join(f"\n  {name}: {layer!r}" for name, layer in self.layers.items())
         return f"{type(self).__name__}({inner}\n)"
 
 
-def _changing(layer):
-    """What a training `forward` of a layer may change for good: its buffers, and the state of its random generator."""
+def _changing(layer: Layer) -> tuple[dict[str, Array], Any]:
+    """Return what a training `forward` changes for good: buffers, and state of the generator."""
     rng = getattr(layer, "rng", None)
     random = rng.bit_generator.state if isinstance(rng, np.random.Generator) else None
     return {name: array.copy() for name, array in layer.buffers.items()}, random
 
 
-def _named(layers):
+def _name(layers: Sequence[Any]) -> dict[str, Layer]:
     if len(layers) == 1 and not isinstance(layers[0], Layer):
         layers = layers[0]
     if isinstance(layers, Mapping):
@@ -401,11 +445,11 @@ def _named(layers):
             pair if isinstance(pair, tuple) else (str(i), pair) for i, pair in enumerate(layers)
         ]
     if not pairs:
-        raise ValueError("layers is empty; a model should have at least one layer")
+        raise ValueError("layers must be at least one, got none")
     names = [name for name, _ in pairs]
     for name in names:
         if not isinstance(name, str) or not name or "." in name or names.count(name) > 1:
             raise ValueError(
-                f"layer name {name!r}; names should be different, not empty, and without a dot"
+                f"layer names must be different, not empty, and without a dot, got {name!r}"
             )
     return dict(pairs)

@@ -1,71 +1,52 @@
 """A model as a table."""
 
+from __future__ import annotations
+
 from math import prod
+from typing import TYPE_CHECKING, Any
+
+from lenet5c._text import table
+from lenet5c.nn.layer import Shape
+
+if TYPE_CHECKING:
+    from lenet5c.nn.sequential import Sequential
 
 COUNTS = ("neurons", "parameters", "connections")
 
 
-def summary(model, input_shape):
-    """Text: a row for each layer, with a last row of sums."""
+def summary(model: Sequential, input_shape: Shape) -> str:
+    """Return a table of the layers as text, with a last row of sums."""
     each = layer_rows(model, input_shape)
     rows = [("layer", "kind", "output", *COUNTS)]
     for row in each:
-        rows.append(
-            (
-                row["layer"],
-                row["kind"],
-                _shape(row["output"]),
-                *(_count(row[name]) for name in COUNTS),
-            )
-        )
+        counts = (f"{row[name]:,}" if row[name] else "-" for name in COUNTS)
+        rows.append((row["layer"], row["kind"], " x ".join(map(str, row["output"])), *counts))
     # The input is no neuron and has nothing to learn: its numbers stay out of the sums.
-    rows[1] = (*rows[1][:3], f"{each[0]['neurons']:,}", "", "")
+    rows[1] = (*rows[1][:4], "", "")
     rows.append(("total", "", "", *(f"{sum(row[name] for row in each[1:]):,}" for name in COUNTS)))
-    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
-    lines = []
-    for row in rows:
-        cells = [row[i].ljust(widths[i]) for i in range(3)] + [
-            row[i].rjust(widths[i]) for i in range(3, 6)
-        ]
-        lines.append("  ".join(cells).rstrip())
-    rule = "-" * (sum(widths) + 2 * (len(widths) - 1))
-    return "\n".join([lines[0], rule, *lines[1:-1], rule, lines[-1]])
+    heading, *lines, total = table(rows, "lllrrr").splitlines()
+    rule = "-" * max(map(len, (heading, *lines, total)))
+    return "\n".join([heading, rule, *lines, rule, total])
 
 
-def layer_rows(model, input_shape):
-    """A dict for the input and for each layer: layer, kind, output (its shape), neurons, parameters, connections."""
+def layer_rows(model: Sequential, input_shape: Shape) -> list[dict[str, Any]]:
+    """Return a mapping for the input and for each layer.
+
+    It has layer, kind, output (the shape), neurons, parameters and connections.
+    """
     shape = tuple(input_shape)
-    rows = [
-        dict(
-            layer="input",
-            kind="",
-            output=list(shape),
-            neurons=prod(shape),
-            parameters=0,
-            connections=0,
-        )
-    ]
+    rows = [_row("input", "", shape, prod(shape), 0, 0)]
     for name, layer in model.layers.items():
         connections = layer.connections(shape)
         shape = layer.output_shape(shape)
-        # Units that read something are neurons; an activation or a flattening only passes their values on.
+        # Units that read something are neurons; an activation or a flattening only passes their
+        # values on.
         neurons = prod(shape) if connections else 0
-        rows.append(
-            dict(
-                layer=name,
-                kind=type(layer).__name__,
-                output=list(shape),
-                neurons=neurons,
-                parameters=layer.num_params,
-                connections=connections,
-            )
-        )
+        kind = type(layer).__name__
+        rows.append(_row(name, kind, shape, neurons, layer.num_params, connections))
     return rows
 
 
-def _count(number):
-    return f"{number:,}" if number else "-"
-
-
-def _shape(shape):
-    return " x ".join(map(str, shape))
+def _row(layer: str, kind: str, output: Shape, *counts: int) -> dict[str, Any]:
+    row: dict[str, Any] = {"layer": layer, "kind": kind, "output": list(output)}
+    return row | dict(zip(COUNTS, counts, strict=True))

@@ -1,49 +1,62 @@
 """Layers that run in the compiled core, and the chains of them that run as one program."""
 
 from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from math import prod
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lenet5c.kernels import threads
 from lenet5c.kernels.arrays import rows
-from lenet5c.kernels.engine import lowering
+from lenet5c.kernels.engine import lowering, ops
 from lenet5c.kernels.engine._program import Program
+from lenet5c.kernels.engine._update import Update
+from lenet5c.kernels.engine.samples import Samples
 from lenet5c.kernels.simd import dispatch
-from lenet5c.nn.layer import Layer, check_batch, check_gradient
+from lenet5c.nn.layer import Floats, Layer, ParameterStore, Shape, check_batch, check_gradient
+from lenet5c.nn.loss import Loss
 
-# A chain keeps the programs of the input shapes it has met lately.
-KEPT_PROGRAMS = 8
+Labels = NDArray[np.int32]
+# The place of a parameter of a layer in the flat vector, by its name.
+Offset = Callable[[str], int | None]
+
+# A chain caches the programs of the input shapes it has met lately.
+CACHED_PROGRAMS = 8
 
 
 class TileLayer(Layer):
     """A layer that is one tile op: a program of its own, or in a model part of a longer one."""
 
-    def tile_op(self, offset):
+    _chain: "TileChain | None"
+
+    def tile_op(self, offset: Offset) -> ops.Op:
         """Return the layer's `ops.Op`; ``offset(name)`` is a parameter's place, or None."""
         raise NotImplementedError
 
-    def output_shape(self, input_shape):
+    def output_shape(self, input_shape: Shape) -> Shape:
         raise NotImplementedError
 
-    def moved(self):
+    def moved(self) -> None:
         self._chain = None
 
     @property
-    def chain(self):
+    def chain(self) -> "TileChain":
+        """The layer as a chain of one."""
         if self._chain is None:
-            self._chain = TileChain([self], self.home)
+            self._chain = TileChain([self], self.store)
         return self._chain
 
-    def forward(self, x, training=False):
+    def forward(self, x: Floats, training: bool = False) -> Floats:
         """Return the layer's output.
 
         Parameters
         ----------
         x : ndarray of float32 (N, ...)
         training : bool
-            Keep x (not a copy) for `backward`.
+            Save x (not a copy) for `backward`.
 
         Returns
         -------
@@ -51,9 +64,8 @@ class TileLayer(Layer):
         """
         return self.chain.forward(x, training)
 
-    def backward(self, dy):
-        """Set `grads`, and return the gradient of the x last given to ``forward(x,
-        training=True)``.
+    def backward(self, dy: Floats) -> Floats:
+        """Set `grads`, and return the gradient of the last x of ``forward(x, training=True)``.
 
         Parameters
         ----------
@@ -74,47 +86,61 @@ class TileChain:
     samples go one by one, which is faster.
     """
 
-    def __init__(self, layers, home):
+    def __init__(self, layers: Sequence[TileLayer], store: ParameterStore) -> None:
         self.layers = layers
-        self.home = home
-        self.programs = OrderedDict()
-        self.saved = None
-        offsets = [home.offset(layer, name) for layer in layers for name in layer.params]
+        self.store = store
+        self.programs: OrderedDict[tuple[Shape, bool], Program] = OrderedDict()
+        self.saved: Floats | None = None
+        offsets = [store.offsets[id(layer), name] for layer in layers for name in layer.params]
         self.start = min(offsets, default=0)
         self.stop = self.start + sum(layer.num_params for layer in layers)
 
     @property
-    def params(self):
-        return self.home.params[self.start : self.stop]
+    def params(self) -> Floats:
+        """The parameters of the chain."""
+        return self.store.params[self.start : self.stop]
 
     @property
-    def grads(self):
-        return self.home.grads[self.start : self.stop]
+    def grads(self) -> Floats:
+        """The gradients of the chain."""
+        return self.store.grads[self.start : self.stop]
 
-    def forward(self, x, training=False):
-        program = self.program(x)
-        y = np.empty((len(x), *program.output_shape), np.float32)
-        program.forward(rows(x), self.params, rows(y), threads.effective(), by_sample=True)
+    def forward(self, x: Floats, training: bool = False) -> Floats:
+        """Return the output for a batch; with `training`, save x."""
+        check_batch(x, type(self.layers[0]).__name__)
+        y = self.run(x, x.shape[1:])
         self.saved = x if training else None
         return y
 
-    def backward(self, dy, need_dx=True):
+    def run(self, samples: Samples | Floats, shape: Shape) -> Floats:
+        """Return the outputs for samples of this shape."""
+        program = self.program(shape)
+        y = np.empty((len(samples), *program.output_shape), np.float32)
+        batch = rows(samples) if isinstance(samples, np.ndarray) else samples
+        program.forward(batch, self.params, rows(y), threads.effective(), by_sample=True)
+        return y
+
+    def backward(self, dy: Floats, need_dx: bool = True) -> Floats:
+        """Set the gradients, and return that of the saved input, if needed (else it is empty)."""
         x = self.saved_input("backward")
-        program = self.program(x)
+        program = self.program(x.shape[1:])
         check_gradient(dy, (len(x), *program.output_shape))
-        dx = np.empty(x.shape, np.float32) if need_dx else None
-        dx_rows = rows(dx) if need_dx else None
+        dx = np.empty(x.shape if need_dx else 0, np.float32)
         program.backward(
-            rows(x), rows(dy), self.params, self.grads, dx_rows, threads.effective(), by_sample=True
+            rows(x),
+            rows(dy),
+            self.params,
+            self.grads,
+            rows(dx) if need_dx else None,
+            threads.effective(),
+            by_sample=True,
         )
         return dx
 
-    def backward_second(self, d2y, dy=None):
-        """Set the layers' `curvatures`, and return the second derivatives by the saved input: layer
-        by layer.
+    def backward_second(self, d2y: Floats, dy: Floats | None = None) -> Floats:
+        """Set `curvatures`, and return the second derivatives by the saved input.
 
-        The squares of eq. 27 are taken between the layers, so a chain of several is not one program
-        here.
+        Layer by layer, since the squares of eq. 27 are taken between the layers.
         """
         x = self.saved_input("backward_second")
         for layer in self.layers:
@@ -125,39 +151,33 @@ class TileChain:
             layer.chain.saved = None  # whole activations of the batch
         return d2y
 
-    def backward_squared(self, d2y, squared=None):
-        """Of one layer whose outputs are sums of weight times input: `backward` with both squared,
-        into `curvatures`.
+    def backward_squared(self, d2y: Floats, squared: Floats | None = None) -> Floats:
+        """Do `backward_second` of one layer whose outputs are sums of weight times input.
 
-        `squared` are the inputs squared, if not each by itself. The sums go by their definition:
-        those of Winograd's algorithm could round below zero.
+        That is `backward` with weights and inputs squared; `squared` are the latter, if not each by
+        itself. The sums go by their definition: those of Winograd's algorithm could round below
+        zero.
         """
         x = self.saved_input("backward_second")
-        program = self.program_for(x.shape[1:], definition=True)
+        program = self.program(x.shape[1:], definition=True)
         check_gradient(d2y, (len(x), *program.output_shape), "d2y")
         d2x = np.empty(x.shape, np.float32)
-        curvatures = self.home.curvatures[self.start : self.stop]
+        curvatures = self.store.curvatures[self.start : self.stop]
         squared = x * x if squared is None else squared
         program.backward(
             rows(squared), rows(d2y), self.params**2, curvatures, rows(d2x), threads.effective()
         )
         return d2x
 
-    def saved_input(self, caller):
+    def saved_input(self, caller: str) -> Floats:
+        """Return the input of the last training `forward`."""
         if self.saved is None:
             raise RuntimeError(f"{caller} needs a forward(x, training=True) before it")
         return self.saved
 
-    def run(self, samples):
-        """Return the outputs of `Samples`."""
-        program = self.program_for(samples.shape)
-        y = np.empty((len(samples), *program.output_shape), np.float32)
-        program.forward(samples, self.params, rows(y), threads.effective(), by_sample=True)
-        return y
-
-    def train_step(self, samples, labels, loss):
+    def train_step(self, samples: Samples, labels: Labels, loss: Loss) -> tuple[float, int]:
         """Return loss and correct answers of a batch, and set the gradients, in one sweep."""
-        program = self.program_for(samples.shape)
+        program = self.program(samples.shape)
         return program.train_step(
             samples,
             labels,
@@ -167,9 +187,17 @@ class TileChain:
             **_loss_of(loss, labels, program),
         )
 
-    def train_steps(self, samples, labels, loss, batch_size, update, record):
+    def train_steps(
+        self,
+        samples: Samples,
+        labels: Labels,
+        loss: Loss,
+        batch_size: int,
+        update: Update,
+        record: Any,
+    ) -> None:
         """Take steps as `Sequential.train_steps` does."""
-        program = self.program_for(samples.shape)
+        program = self.program(samples.shape)
         program.train_steps(
             samples,
             labels,
@@ -182,41 +210,37 @@ class TileChain:
             **_loss_of(loss, labels, program),
         )
 
-    def program(self, x):
-        check_batch(x, type(self.layers[0]).__name__)
-        return self.program_for(x.shape[1:])
-
-    def program_for(self, input_shape, definition=False):
-        # Other threads may do the same meanwhile: each step leaves the table usable, and the
+    def program(self, input_shape: Shape, definition: bool = False) -> Program:
+        """Return the program for samples of this shape."""
+        # Other threads may do the same meanwhile: each step leaves the cache usable, and the
         # program is in hand.
         key = (input_shape, definition)
         program = self.programs.get(key)
         if program is None:
-            program = self.programs[key] = Program(
-                self.plan(input_shape, definition), dispatch.tiles
-            )
-            if len(self.programs) > KEPT_PROGRAMS:
+            plan = self.plan(input_shape, definition)
+            program = self.programs[key] = Program(plan, dispatch.tiles)
+            if len(self.programs) > CACHED_PROGRAMS:
                 with suppress(KeyError):
                     self.programs.popitem(last=False)
         return program
 
-    def plan(self, input_shape, definition=False):
-        shape, ops = input_shape, []
+    def plan(self, input_shape: Shape, definition: bool = False) -> lowering.Plan:
+        """Return the plan of the program, after each layer has checked its input's shape."""
+        shape, described = input_shape, []
         for layer in self.layers:
-            # Each layer checks what it gets, in its own words.
             shape = layer.output_shape(shape)
-            ops.append(layer.tile_op(self.place(layer)))
-        return lowering.lower(input_shape, ops, definition)
+            described.append(layer.tile_op(self._places(layer)))
+        return lowering.lower(input_shape, described, definition)
 
-    def place(self, layer):
-        def offset(name):
-            at = self.home.offset(layer, name)
+    def _places(self, layer: TileLayer) -> Offset:
+        def offset(name: str) -> int | None:
+            at = self.store.offset(layer, name)
             return None if at is None else at - self.start
 
         return offset
 
 
-def _loss_of(loss, labels, program):
-    """The loss as a program takes it, sample by sample where there are few."""
+def _loss_of(loss: Loss, labels: Labels, program: Program) -> dict[str, Any]:
+    """Return the loss as a program takes it, sample by sample where there are few."""
     targets = loss.targets(labels, prod(program.output_shape))
     return {"loss": loss.kind, "setting": loss.setting, "targets": targets, "by_sample": True}

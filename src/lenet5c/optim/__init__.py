@@ -1,18 +1,20 @@
-"""Optimisers, which step on a model's parameter vector, and learning-rate schedules."""
+"""Optimizers, which step on a model's flat parameter vector, and learning-rate schedules.
 
-from lenet5c.optim.optimizer import SDLM, SGD, Adagrad, Adam, RMSprop
-from lenet5c.optim.schedule import Constant, Cosine, OneCycle, Piecewise, ReduceOnPlateau, Step
+`OPTIMIZERS` and `SCHEDULES` have all of them by the names that recipes use.
+"""
+
+# ruff: noqa: F403
+from lenet5c.optim import adaptive, momentum, optimizer, schedule, sdlm
+from lenet5c.optim.adaptive import *
+from lenet5c.optim.momentum import *
+from lenet5c.optim.optimizer import *
+from lenet5c.optim.schedule import *
+from lenet5c.optim.sdlm import *
 
 __all__ = [
-    "SDLM",
-    "SGD",
-    "Adagrad",
-    "Adam",
-    "Constant",
-    "Cosine",
-    "OneCycle",
-    "Piecewise",
-    "RMSprop",
-    "ReduceOnPlateau",
-    "Step",
+    *adaptive.__all__,
+    *momentum.__all__,
+    *optimizer.__all__,
+    *schedule.__all__,
+    *sdlm.__all__,
 ]

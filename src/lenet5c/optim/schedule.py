@@ -1,23 +1,45 @@
-"""Learning-rate schedules: functions of the step, and of the run's history, so that nothing of them needs saving."""
+"""Learning-rate schedules: functions of the step and of the history, with no state to save."""
 
 from bisect import bisect_right
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import cos, isfinite, pi
+from math import cos, pi
+from typing import Any, Self, TypeVar
+
+from lenet5c.optim.optimizer import check_not_negative, check_positive
+
+__all__ = ["SCHEDULES", "Constant", "Cosine", "OneCycle", "Piecewise", "ReduceOnPlateau", "Step"]
+
+#: Classes of schedules by the name that recipes use.
+SCHEDULES: dict[str, type[Any]] = {}
+Kind = TypeVar("Kind", bound=type[Any])
 
 
+def register(name: str) -> Callable[[Kind], Kind]:
+    """Enter a class into `SCHEDULES`."""
+
+    def enter(cls: Kind) -> Kind:
+        SCHEDULES[name] = cls
+        return cls
+
+    return enter
+
+
+@register("constant")
 @dataclass(frozen=True)
 class Constant:
-    """Always `lr`."""
+    """A constant learning rate."""
 
     lr: float
 
-    def __call__(self, step):
+    def __call__(self, step: int) -> float:
         return self.lr
 
 
+@register("step")
 @dataclass(frozen=True)
 class Step:
-    """`lr`, times `gamma` after every `every` steps.
+    """Constant for `every` steps, then multiplied by `gamma`, and so on.
 
     Examples
     --------
@@ -31,42 +53,45 @@ class Step:
     every: int
     gamma: float = 0.1
 
-    def __post_init__(self):
-        _check_at_least_one("every", self.every)
+    def __post_init__(self) -> None:
+        _check_steps("every", self.every)
         if not 0 < self.gamma <= 1:
-            raise ValueError(f"gamma is {self.gamma!r}; it should be more than 0 and at most 1")
+            raise ValueError(f"gamma must be more than 0 and at most 1, got {self.gamma!r}")
 
-    def __call__(self, step):
+    def __call__(self, step: int) -> float:
         return self.lr * self.gamma ** (step // self.every)
 
 
+@register("cosine")
 @dataclass(frozen=True)
 class Cosine:
-    """From `lr` at step 0 along half a cosine to `final` at the last of `total` steps and after."""
+    """Half a cosine from `lr` at step 0 to `final` at the last of `total` steps, and after."""
 
     lr: float
     total: int
     final: float = 0.0
 
-    def __post_init__(self):
-        _check_at_least_one("total", self.total)
-        if not (self.final >= 0 and isfinite(self.final)):
-            raise ValueError(f"final is {self.final!r}; it should be a number of at least 0")
+    def __post_init__(self) -> None:
+        _check_steps("total", self.total)
+        check_not_negative("final", self.final)
 
-    def __call__(self, step):
+    def __call__(self, step: int) -> float:
         return _anneal(self.lr, self.final, step / max(self.total - 1, 1))
 
 
+@register("one-cycle")
 @dataclass(frozen=True)
 class OneCycle:
-    """Up from `lr` / `start_divisor` to `lr` and down to `lr` / `final_divisor`, along cosines (Smith and Topin, 2019).
+    """One cycle along cosines (Smith and Topin, 2019).
+
+    Up from ``lr / start_divisor`` to `lr`, and down to ``lr / final_divisor``.
 
     Parameters
     ----------
     lr : float
         The peak.
     total : int
-        Steps in all.
+        All steps.
     warm_up : float
         Share of the steps before the peak.
     start_divisor, final_divisor : float
@@ -78,32 +103,29 @@ class OneCycle:
     start_divisor: float = 25.0
     final_divisor: float = 1e4
 
-    def __post_init__(self):
-        _check_at_least_one("total", self.total)
+    def __post_init__(self) -> None:
+        _check_steps("total", self.total)
         if not 0 <= self.warm_up <= 1:
-            raise ValueError(f"warm_up is {self.warm_up!r}; it should be a share, 0 to 1")
-        for name in ("start_divisor", "final_divisor"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} is {getattr(self, name)!r}; it should be more than 0")
+            raise ValueError(f"warm_up must be a share of 0 to 1, got {self.warm_up!r}")
+        check_positive("start_divisor", self.start_divisor)
+        check_positive("final_divisor", self.final_divisor)
 
-    def __call__(self, step):
+    def __call__(self, step: int) -> float:
         last = max(self.total - 1, 1)
         peak = self.warm_up * last
         if step < peak:
             return _anneal(self.lr / self.start_divisor, self.lr, step / peak)
-        return _anneal(
-            self.lr,
-            self.lr / self.final_divisor,
-            (step - peak) / (last - peak) if last > peak else 0,
-        )
+        share = (step - peak) / (last - peak) if last > peak else 0
+        return _anneal(self.lr, self.lr / self.final_divisor, share)
 
 
+@register("reduce-on-plateau")
 @dataclass(frozen=True)
 class ReduceOnPlateau:
-    """`lr`, times `factor` whenever the validation loss has not fallen for more than `patience` epochs.
+    """Multiplied by `factor` when the validation loss has not improved for `patience` epochs.
 
-    As `torch.optim.lr_scheduler.ReduceLROnPlateau` with its defaults, but a function of the losses so far: a resumed
-    run, which has them in its history, goes on alike.
+    As `torch.optim.lr_scheduler.ReduceLROnPlateau` with its defaults, but a function of the losses
+    so far: a resumed run has them in its history.
 
     Parameters
     ----------
@@ -115,13 +137,13 @@ class ReduceOnPlateau:
     threshold : float
         A loss improves the best one if it is lower by more than this share of it.
     min_lr : float
-        No lower than this.
+        Lower bound of the rate.
 
     Examples
     --------
     >>> from lenet5c import optim
     >>> schedule = optim.ReduceOnPlateau(0.1, factor=0.5, patience=1)
-    >>> schedule(step=0), schedule(step=300, losses=[0.9, 0.5, 0.6]), schedule(step=400, losses=[0.9, 0.5, 0.6, 0.7])
+    >>> schedule(step=0), schedule(300, [0.9, 0.5, 0.6]), schedule(400, [0.9, 0.5, 0.6, 0.7])
     (0.1, 0.1, 0.05)
     """
 
@@ -131,33 +153,31 @@ class ReduceOnPlateau:
     threshold: float = 1e-4
     min_lr: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0 < self.factor < 1:
-            raise ValueError(f"factor is {self.factor!r}; it should be more than 0 and less than 1")
+            raise ValueError(f"factor must be more than 0 and less than 1, got {self.factor!r}")
         if not self.patience >= 0:
-            raise ValueError(f"patience is {self.patience!r}; it should be at least 0 epochs")
-        for name in ("threshold", "min_lr"):
-            if not (getattr(self, name) >= 0 and isfinite(getattr(self, name))):
-                raise ValueError(
-                    f"{name} is {getattr(self, name)!r}; it should be a number of at least 0"
-                )
+            raise ValueError(f"patience must be at least 0 epochs, got {self.patience!r}")
+        check_not_negative("threshold", self.threshold)
+        check_not_negative("min_lr", self.min_lr)
 
-    def __call__(self, step, losses=()):
-        """The rate of a step, given the validation loss of each epoch before it."""
+    def __call__(self, step: int, losses: Sequence[float] = ()) -> float:
+        """Return the rate of a step, given the validation loss of each epoch before it."""
         lr, best, bad = self.lr, float("inf"), 0
         for loss in losses:
             improved = loss < best * (1 - self.threshold)
             best, bad = (loss, 0) if improved else (best, bad + 1)
             if bad > self.patience:
                 reduced = max(lr * self.factor, self.min_lr)
-                # As PyTorch's, it leaves changes of less than 1e-8 be.
+                # As in PyTorch, changes of less than 1e-8 are not made.
                 lr, bad = reduced if lr - reduced > 1e-8 else lr, 0
         return lr
 
 
+@register("piecewise")
 @dataclass(frozen=True)
 class Piecewise:
-    """One rate after another: ``rates[i]`` until step ``boundaries[i]``, the last one from the last boundary on.
+    """Constant in pieces: ``rates[i]`` until step ``boundaries[i]``, the last rate after that.
 
     Parameters
     ----------
@@ -176,27 +196,30 @@ class Piecewise:
     rates: tuple[float, ...]
     boundaries: tuple[int, ...]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         object.__setattr__(self, "rates", tuple(self.rates))
         object.__setattr__(self, "boundaries", tuple(self.boundaries))
         if len(self.rates) != len(self.boundaries) + 1:
             raise ValueError(
-                f"rates has {len(self.rates)} values and boundaries {len(self.boundaries)}; it should have one more"
+                f"rates must have one value more than boundaries, got {len(self.rates)} and "
+                f"{len(self.boundaries)}"
             )
-        if not all(rate >= 0 and isfinite(rate) for rate in self.rates):
-            raise ValueError(f"rates is {self.rates}; they should be numbers of at least 0")
+        for rate in self.rates:
+            check_not_negative("rates", rate)
         if any(b <= a for a, b in zip((0, *self.boundaries), self.boundaries, strict=False)):
-            raise ValueError(f"boundaries is {self.boundaries}; they should rise, from at least 1")
+            raise ValueError(f"boundaries must rise, from at least 1, got {self.boundaries}")
 
     @classmethod
-    def paper1998(cls, steps_per_epoch):
-        """Eta of LeCun et al. (1998), for `SDLM`: 0.0005 in passes 1 and 2, 0.0002 in 3 to 5, 0.0001 in 6 to 8, 0.00005
-        in 9 to 12, and 0.00001 from 13 on (the paper's end with 20).
+    def paper1998(cls, steps_per_epoch: int) -> Self:
+        """Return the schedule of LeCun et al. (1998) for `SDLM`.
+
+        0.0005 in passes 1 and 2, 0.0002 in 3 to 5, 0.0001 in 6 to 8, 0.00005 in 9 to 12, and
+        0.00001 from 13 on (the paper ends with 20).
 
         Parameters
         ----------
         steps_per_epoch : int
-            One for each training image in the paper.
+            In the paper, the number of training images.
 
         Examples
         --------
@@ -205,21 +228,19 @@ class Piecewise:
         >>> [schedule(60_000 * (number - 1)) for number in (1, 3, 6, 9, 13)]
         [0.0005, 0.0002, 0.0001, 5e-05, 1e-05]
         """
-        _check_at_least_one("steps_per_epoch", steps_per_epoch)
-        return cls(
-            (5e-4, 2e-4, 1e-4, 5e-5, 1e-5),
-            tuple(passes * steps_per_epoch for passes in (2, 5, 8, 12)),
-        )
+        _check_steps("steps_per_epoch", steps_per_epoch)
+        rates = (5e-4, 2e-4, 1e-4, 5e-5, 1e-5)
+        return cls(rates, tuple(passes * steps_per_epoch for passes in (2, 5, 8, 12)))
 
-    def __call__(self, step):
+    def __call__(self, step: int) -> float:
         return self.rates[bisect_right(self.boundaries, step)]
 
 
-def _check_at_least_one(name, steps):
+def _check_steps(name: str, steps: int) -> None:
     if steps < 1:
-        raise ValueError(f"{name} is {steps!r}; it should be at least 1 step")
+        raise ValueError(f"{name} must be at least 1 step, got {steps!r}")
 
 
-def _anneal(start, end, share):
+def _anneal(start: float, end: float, share: float) -> float:
     share = min(max(share, 0.0), 1.0)
     return end + (start - end) * (1 + cos(pi * share)) / 2

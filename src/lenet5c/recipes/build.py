@@ -133,7 +133,7 @@ def prepare(recipe: "Recipe", train_set: Dataset) -> Preparation:
     side = train_set.images.shape[2:]
     fit = recipe.fit
     if fit == "auto":
-        fit = "pad" if 20 <= min(side) and max(side) <= SIZE else "resize"
+        fit = "pad" if min(side) >= 20 and max(side) <= SIZE else "resize"
     mean, std = pixel_statistics(train_set.images)
     return Preparation(size=(SIZE, SIZE), fit=fit, mean=mean, std=std)
 

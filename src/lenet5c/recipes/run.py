@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import lenet5c
 from lenet5c import kernels
@@ -50,8 +50,9 @@ class Run:
     def trained(self) -> TrainedModel:
         """The model, with the weights that were kept or averaged."""
         # The checkpoint of a finished run does not have the weights that were kept or averaged.
-        finished = self.folder if self.summary else None
-        return open_model(finished.path) if finished else self.trainer.trained
+        if self.folder and self.summary:
+            return open_model(self.folder.path)
+        return cast(TrainedModel, self.trainer.trained)
 
     @cached_property
     def evaluation(self) -> Evaluation:
@@ -174,13 +175,13 @@ def _open(
     """Return a run that is ready to train, or finished."""
     source = source or config.open(tell)
     if config.folder is not None:
-        digest = data_digest(source)
-        if (config.data_digest or digest) != digest:
+        present = data_digest(source)
+        if (config.data_digest or present) != present:
             raise RunError(
                 f"data must be the {config.data} that the run in {config.folder} began with, got "
                 f"other images or labels; start a new run"
             )
-        config = replace(config, data_digest=digest)
+        config = replace(config, data_digest=present)
     try:
         trainer, _ = config.settings.build(source, config.seed)
     except (ValueError, TypeError) as error:
@@ -255,6 +256,6 @@ def _summarize(run: Run, resumed: bool, seconds: float) -> dict[str, Any]:
     row = trainer.kept_row
     if row and "validation_accuracy" in row:
         summary["validation_accuracy"] = row["validation_accuracy"]
-    if trainer.keep == "best":
+    if row and trainer.keep == "best":
         summary["kept_epoch"] = row["epoch"]
     return summary

@@ -57,7 +57,11 @@ def document(owner: type) -> type:
 
 
 def in_words(value: object) -> str:
-    """Return a value as a help text or a message has it."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return "none" if value in (None, {}) else str(value)
+    """Return a value as a help text, a message or a page has it."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {in_words(each)}" for key, each in value.items()) or "none"
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(in_words, value)) or "none"
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "yes", False: "no"}[value]
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

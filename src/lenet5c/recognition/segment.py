@@ -12,7 +12,7 @@ from lenet5c.recognition.components import find_components, find_runs
 from lenet5c.recognition.digit import Box, center, crop_ink, normalize_stroke
 from lenet5c.recognition.filters import bound, grow
 
-#: Strength from which a pixel counts as ink: neighbours whose soft edges meet stay apart.
+#: Strength from which a pixel counts as ink: neighbors whose soft edges meet stay apart.
 FIRM = 96
 #: Wider than so many times its height, a piece may be digits that touch.
 WIDE = 1.1

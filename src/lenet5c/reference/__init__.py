@@ -31,6 +31,9 @@ Learning-rate schedules have no twins: those of `lenet5c.optim` are plain Python
 """
 
 from lenet5c.reference.activation import (
+    leaky_relu,
+    leaky_relu_backward,
+    leaky_relu_backward_second,
     relu,
     relu_backward,
     relu_backward_second,
@@ -102,7 +105,15 @@ from lenet5c.reference.normalization import (
     batch_norm_inference,
     update_running_statistics,
 )
-from lenet5c.reference.optimizer import adagrad_step, adam_step, rmsprop_step, sdlm_step, sgd_step
+from lenet5c.reference.optimizer import (
+    adagrad_step,
+    adam_step,
+    lion_step,
+    nadam_step,
+    rmsprop_step,
+    sdlm_step,
+    sgd_step,
+)
 from lenet5c.reference.pooling import (
     avg_pool2d,
     avg_pool2d_backward,
@@ -155,6 +166,9 @@ __all__ = [
     "flatten_backward_second",
     "gather_filters",
     "im2col",
+    "leaky_relu",
+    "leaky_relu_backward",
+    "leaky_relu_backward_second",
     "lenet5",
     "lenet5_1998",
     "lenet5_1998_backward",
@@ -163,6 +177,7 @@ __all__ = [
     "linear",
     "linear_backward",
     "linear_backward_second",
+    "lion_step",
     "log_softmax",
     "map_loss",
     "map_loss_second",
@@ -173,6 +188,7 @@ __all__ = [
     "mle_loss_second",
     "mse_loss",
     "mse_loss_second",
+    "nadam_step",
     "numeric_gradient",
     "output_shape",
     "pair",

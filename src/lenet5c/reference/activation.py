@@ -61,6 +61,62 @@ def relu_backward_second(d2y: ArrayLike, y: ArrayLike) -> Array:
     return relu_backward(d2y, y)
 
 
+def leaky_relu(x: ArrayLike, negative_slope: float = 0.01) -> Array:
+    """Rectified linear unit with a slope for negative inputs.
+
+    y = x where x > 0, else negative_slope * x.
+
+    Parameters
+    ----------
+    x : array_like
+    negative_slope : float
+
+    Returns
+    -------
+    ndarray of float64, of the shape of x
+
+    Examples
+    --------
+    >>> from lenet5c import reference
+    >>> reference.leaky_relu([-2, 0, 3], negative_slope=0.25)
+    array([-0.5,  0. ,  3. ])
+    """
+    x = np.asarray(x, np.float64)
+    return np.where(x > 0, x, negative_slope * x)
+
+
+def leaky_relu_backward(dy: ArrayLike, x: ArrayLike, negative_slope: float = 0.01) -> Array:
+    """Gradient of `leaky_relu`: dx = dy where x > 0, else negative_slope * dy.
+
+    Parameters
+    ----------
+    dy, x : array_like
+        Gradient of the loss by the output, and the input.
+    negative_slope : float
+
+    Returns
+    -------
+    ndarray of float64, of the shape of x
+    """
+    dy, x = float64(dy, x)
+    return dy * np.where(x > 0, 1, negative_slope)
+
+
+def leaky_relu_backward_second(d2y: ArrayLike, x: ArrayLike, negative_slope: float = 0.01) -> Array:
+    """Second derivatives of `leaky_relu`: those of the output times the squared slope.
+
+    Parameters
+    ----------
+    d2y, x : array_like
+    negative_slope : float
+
+    Returns
+    -------
+    ndarray of float64, of the shape of x
+    """
+    return leaky_relu_backward(leaky_relu_backward(d2y, x, negative_slope), x, negative_slope)
+
+
 def sigmoid(x: ArrayLike) -> Array:
     """Logistic function: y = 1 / (1 + exp(-x)).
 

@@ -130,6 +130,93 @@ def adam_step(
     return p - lr * m_hat / (np.sqrt(v_hat) + eps), m, v
 
 
+def nadam_step(
+    p: ArrayLike,
+    g: ArrayLike,
+    m: ArrayLike,
+    v: ArrayLike,
+    t: int,
+    lr: float,
+    betas: tuple[float, float] = (0.9, 0.999),
+    eps: float = 1e-8,
+    weight_decay: float = 0,
+    momentum_decay: float = 4e-3,
+    decoupled: bool = False,
+) -> tuple[Array, Array, Array]:
+    """Adam with Nesterov's momentum.
+
+    ::
+
+        mu[t] = beta1 * (1 - 0.96^(t * momentum_decay) / 2),  M[t] = mu[1] * ... * mu[t]
+        m' = beta1 * m + (1 - beta1) * g
+        v' = beta2 * v + (1 - beta2) * g^2
+        step = (1 - mu[t]) / (1 - M[t]) * g + mu[t + 1] / (1 - M[t + 1]) * m'
+        p' = p - lr * step / (sqrt(v' / (1 - beta2^t)) + eps)
+
+    Parameters
+    ----------
+    p, g, m, v, t, lr, betas, eps, weight_decay, decoupled
+        As of `adam_step`.
+    momentum_decay : float
+
+    Returns
+    -------
+    p, m, v : ndarray of float64
+
+    References
+    ----------
+    Dozat (2016), Incorporating Nesterov momentum into Adam; `torch.optim.NAdam`.
+    """
+    (beta1, beta2), (p, g, m, v) = betas, float64(p, g, m, v)
+    if decoupled:
+        p = p - lr * weight_decay * p
+    else:
+        g = g + weight_decay * p
+    m = beta1 * m + (1 - beta1) * g
+    v = beta2 * v + (1 - beta2) * g**2
+    mu = beta1 * (1 - 0.96 ** (np.arange(1, t + 2) * momentum_decay) / 2)
+    now = (1 - mu[t - 1]) / (1 - mu[:t].prod())
+    ahead = mu[t] / (1 - mu.prod())
+    v_hat = v / (1 - beta2**t)
+    return p - lr * (now * g + ahead * m) / (np.sqrt(v_hat) + eps), m, v
+
+
+def lion_step(
+    p: ArrayLike,
+    g: ArrayLike,
+    m: ArrayLike,
+    lr: float,
+    betas: tuple[float, float] = (0.9, 0.99),
+    weight_decay: float = 0,
+) -> tuple[Array, Array]:
+    """Lion: the sign of the momentum, whatever its size.
+
+    ::
+
+        p' = p - lr * (sign(beta1 * m + (1 - beta1) * g) + weight_decay * p)
+        m' = beta2 * m + (1 - beta2) * g
+
+    Parameters
+    ----------
+    p, g, m : array_like
+        m is 0 before the first step.
+    lr : float
+    betas : (float, float)
+    weight_decay : float
+
+    Returns
+    -------
+    p, m : ndarray of float64
+
+    References
+    ----------
+    Chen et al. (2023), Symbolic discovery of optimization algorithms, algorithm 2.
+    """
+    (beta1, beta2), (p, g, m) = betas, float64(p, g, m)
+    p = p - lr * (np.sign(beta1 * m + (1 - beta1) * g) + weight_decay * p)
+    return p, beta2 * m + (1 - beta2) * g
+
+
 def adagrad_step(
     p: ArrayLike, g: ArrayLike, s: ArrayLike, lr: float, weight_decay: float = 0, eps: float = 1e-10
 ) -> tuple[Array, Array]:

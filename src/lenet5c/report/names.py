@@ -7,9 +7,10 @@ from lenet5c._text import shorten
 
 # Families that are looked at first where the usual font lacks a character; then all others.
 PREFERRED = (
-    "Noto Sans,Noto Sans CJK JP,Noto Sans CJK SC,Hiragino Sans,PingFang SC,Yu Gothic,"
-    "Microsoft YaHei,Malgun Gothic,Arial Unicode MS,WenQuanYi Zen Hei,Droid Sans Fallback"
-).split(",")
+    *("Noto Sans", "Noto Sans CJK JP", "Noto Sans CJK SC", "Hiragino Sans", "PingFang SC"),
+    *("Yu Gothic", "Microsoft YaHei", "Malgun Gothic", "Arial Unicode MS", "WenQuanYi Zen Hei"),
+    "Droid Sans Fallback",
+)
 MOST_FONTS = 300
 
 

@@ -63,7 +63,7 @@ def accuracy_card(result: Evaluation, part: str = "test") -> tuple[str, str, str
         f"{part} accuracy",
         f"{100 * result.accuracy:.2f} %",
         f"{result.correct:,} of {result.count:,} images; 95 % interval {100 * low:.2f} to "
-        f"{100 * high:.2f} % (Wilson): the accuracy that other images of this kind could have given",
+        f"{100 * high:.2f} % (Wilson): the accuracy that other such images could have given",
     )
 
 

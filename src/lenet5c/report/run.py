@@ -10,6 +10,7 @@ from lenet5c._optional import require
 from lenet5c.commands.cli import say, warn
 from lenet5c.errors import MissingExtraError
 from lenet5c.recipes import RECIPES
+from lenet5c.recipes.setting import in_words
 from lenet5c.report import page
 from lenet5c.report.pictures import activations, curves, filters
 from lenet5c.report.results import (
@@ -199,40 +200,22 @@ def _inside(pictures, trained):
         "positive, orange negative, each layer against its own largest value. On top the "
         "classes that the net finds most probable."
     )
-    return page.section(
-        "Inside the net",
-        page.picture(pictures["filters"], of_filters, "Filters of the convolutions")
-        if "filters" in pictures
-        else "",
-        page.picture(pictures["activations"], of_layers, "What each layer makes of a test image")
-        if "activations" in pictures
-        else "",
-        page.preformatted(trained.model.summary()),
+    pairs = (
+        ("filters", of_filters, "Filters of the convolutions"),
+        ("activations", of_layers, "What each layer makes of a test image"),
     )
+    drawn = [page.picture(pictures[name], *texts) for name, *texts in pairs if name in pictures]
+    return page.section("Inside the net", *drawn, page.preformatted(trained.model.summary()))
 
 
 def _settings(config, usual):
     rows, changed = [], []
     for key, value in config.items():
-        other = key in usual and _words(value) != _words(usual[key])
-        if other:
+        own, before = in_words(value), in_words(usual.get(key, value))
+        if own != before:
             changed.append(len(rows))
-        rows.append([key, _words(value), _words(usual[key]) if other else ""])
-    return page.section(
-        "Configuration",
-        page.paragraph(
-            "What config.json beside this page holds."
-            + (" Rows in bold differ from the recipe." if changed else "")
-        ),
-        page.table(["setting", "value", "in the recipe"], rows, marked=changed),
-    )
-
-
-def _words(value):
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {_words(each)}" for key, each in value.items()) or "none"
-    if isinstance(value, (list, tuple)):
-        return ", ".join(map(_words, value)) or "none"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return "none" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
+        rows.append([key, own, "" if own == before else before])
+    text = "What config.json beside this page holds."
+    text += " Rows in bold differ from the recipe." if changed else ""
+    table = page.table(["setting", "value", "in the recipe"], rows, marked=changed)
+    return page.section("Configuration", page.paragraph(text), table)

@@ -67,7 +67,7 @@ def class_table(matrix: NDArray[np.integer], class_names: Sequence[str]) -> str:
         present = [i for i in order if scores.count[i] or scores.predicted[i]]
         order = sorted(present, key=lambda i: (scores.f1[i], i))[:HARDEST]
         title = f"The {len(order)} classes with the lowest F1, of {len(class_names)}:\n"
-    rows = [("class", "images", "precision", "recall", "F1")]
+    rows: list[tuple[str, ...]] = [("class", "images", "precision", "recall", "F1")]
     rows += [
         (shorten(class_names[i], NAME), str(scores.count[i]), *score_texts(scores, i))
         for i in order
@@ -79,7 +79,7 @@ def class_table(matrix: NDArray[np.integer], class_names: Sequence[str]) -> str:
 
 def worst_table(result: Evaluation, class_names: Sequence[str], most: int) -> str:
     """Return the misclassified images, the most confident first, a line for each."""
-    rows = [("image", "true", "predicted", "confidence")]
+    rows: list[tuple[str, ...]] = [("image", "true", "predicted", "confidence")]
     for index in result.worst(most):
         names = (
             shorten(class_names[classes[index]], NAME)

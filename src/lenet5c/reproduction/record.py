@@ -17,9 +17,8 @@ from lenet5c.datasets import Source, mnist_label_errors
 from lenet5c.errors import RunError
 from lenet5c.recipes import RECIPES, RunConfig
 from lenet5c.recipes.run import open_run
-from lenet5c.reproduction.runs import PROCESS_FILE
+from lenet5c.reproduction.runs import PROCESS_FILE, folder_of
 from lenet5c.training import mcnemar, mean_interval, wilson_interval
-from lenet5c.training.run_folder import RunFolder
 
 FORMAT = "lenet5c reproductions 1"
 #: Recipes that are compared on the same test images, where a report has both.
@@ -94,7 +93,7 @@ def make_result(configs: list[RunConfig], source: Source) -> dict[str, Any]:
 
 def make_row(config: RunConfig, source: Source) -> dict[str, Any]:
     """Return the figures of one training, from its files and the evaluation of its model."""
-    folder = RunFolder(config.folder)
+    folder = folder_of(config)
     process_file = folder.path / PROCESS_FILE
     try:
         process = json.loads(process_file.read_text())

@@ -10,6 +10,7 @@ from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import cast
 
 from lenet5c import _files, kernels
 from lenet5c.datasets import Source
@@ -60,6 +61,11 @@ def title(config: RunConfig) -> str:
     return f"{config.recipe}, seed {config.seed}" + (f", {size:,} training images" if size else "")
 
 
+def folder_of(config: RunConfig) -> RunFolder:
+    """Return the folder of a planned run."""
+    return RunFolder(cast(Path, config.folder))
+
+
 def train_all(configs: list[RunConfig], jobs: int, tell: Callable[[str], object]) -> None:
     """Train the runs that are not finished, `jobs` at a time; tell a line of each.
 
@@ -74,12 +80,12 @@ def train_all(configs: list[RunConfig], jobs: int, tell: Callable[[str], object]
     processes = Processes(jobs)
 
     def report(config: RunConfig, how: str) -> None:
-        summary = RunFolder(config.folder).read_summary()
+        summary = folder_of(config).read_summary() or {}
         tell(f"{title(config)}: {summary['test_accuracy']:.2%}, {how}")
 
     due = []
     for config in configs:
-        if RunFolder(config.folder).read_summary() is None:
+        if folder_of(config).read_summary() is None:
             due.append(config)
         else:
             report(config, "kept from before")
@@ -109,7 +115,7 @@ class Processes:
 
     def train(self, config: RunConfig) -> float | None:
         """Carry out a run in a process; return its seconds, None if it was only resumed."""
-        folder = RunFolder(config.folder)
+        folder = folder_of(config)
         resumed = folder.config_file.exists()
         command = [sys.executable, "-m", "lenet5c.train", "--out", str(folder.path)]
         command += ["--resume"] if resumed else config.options()

@@ -1,7 +1,7 @@
 """The classifier."""
 
 from math import ceil, prod
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,7 +18,7 @@ from lenet5c.recipes.kind import number, plain, whole
 from lenet5c.recipes.recipe import NET_SETTINGS
 from lenet5c.sklearn.pixels import as_images, image_shape_of, pixel_range_of
 from lenet5c.sklearn.state import pack, unpack
-from lenet5c.training import NonFiniteError, Trainer
+from lenet5c.training import NonFiniteError, TrainedModel, Trainer
 
 #: Samples of a tile. In full tiles the values of a sample do not depend on the rest of the batch.
 TILE = 16
@@ -159,7 +159,9 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
             if before is not None:
                 trainer.model.load_state_dict(before.model.state_dict())
                 # The preparation that the weights are used to.
-                trainer.trained.preparation = trainer.preparation = before.preparation
+                trainer.preparation = before.preparation
+                trained = cast(TrainedModel, trainer.trained)
+                trained.preparation = before.preparation
                 trainer.offset = before.preparation.offset(source.train.images.shape[1])
 
         config = RunConfig(self.recipe, settings=settings, seed=self._draw_seed())

@@ -17,7 +17,7 @@ VERSION, KEY = 1, "_lenet5c_state"
 def pack(state: dict[str, Any]) -> dict[str, Any]:
     """Return an estimator's attributes with its model and its optimizer as arrays."""
     trained, optimizer = state.get("trained_"), state.get("optimizer_")
-    if trained is not None:
+    if trained is not None and optimizer is not None:
         state["trained_"] = {
             "net": next(name for name, kind in NETS.items() if type(trained.model) is kind),
             "config": trained.model.config,

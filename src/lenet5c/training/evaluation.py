@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,7 +77,7 @@ def evaluate(
     model: TrainedModel | Sequential,
     dataset: Dataset,
     preparation: Preparation | None = None,
-    loss=None,
+    loss: Any = None,
 ) -> Evaluation:
     """Run a model over a data set.
 
@@ -123,5 +124,8 @@ def evaluate(
             "they are not; its weights are damaged or its training diverged: use another model"
         )
     logits = model.logits(outputs)
-    mean, _ = loss(outputs, dataset.labels) if loss else CrossEntropyLoss()(logits, dataset.labels)
-    return Evaluation(dataset.labels, logits.argmax(axis=1), softmax(logits), float(mean))
+    if loss:
+        mean = loss.value(outputs, dataset.labels)
+    else:
+        mean = CrossEntropyLoss().value(logits, dataset.labels)
+    return Evaluation(dataset.labels, logits.argmax(axis=1), softmax(logits), mean)

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Sequence
 from types import FrameType
+from typing import Self
 
 
 class StopRequest:
@@ -24,7 +25,7 @@ class StopRequest:
         self.grace = grace
         self.signal: int | None = None
 
-    def __enter__(self) -> "StopRequest":
+    def __enter__(self) -> Self:
         """Handle the signals."""
         self.signal = None
         self.previous = {}

@@ -101,10 +101,11 @@ def _match_labels(
             f"classes of {data} must be among those that the model knows ({_abbreviate(known)}), "
             f"got {(unknown or moved)[0]!r}; name the classes alike"
         )
-    return labels, [
+    note = (
         "classes are matched by number, although their names differ: the model's "
         f"{known[names.index(unknown[0])]!r} is the data's {unknown[0]!r}"
-    ]
+    )
+    return labels, [note]
 
 
 def _is_numbered(names: Sequence[str]) -> bool:

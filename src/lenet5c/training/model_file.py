@@ -197,4 +197,4 @@ def _checked_shape(shape: Any, channels: int) -> tuple[int, int, int]:
         or not all(type(n) is int and 1 <= n <= MAX_SIDE for n in shape)
     ):
         raise ValueError(f"its image_shape must be ({channels}, height, width), got {shape!r}")
-    return tuple(shape)  # type: ignore[return-value]
+    return shape[0], shape[1], shape[2]

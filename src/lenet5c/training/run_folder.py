@@ -2,6 +2,7 @@
 
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,13 +85,13 @@ class RunFolder:
         try:
             config = json.loads(self.config_file.read_text())
             if not isinstance(config, dict):
-                raise ValueError("it is not a JSON object")
+                raise TypeError("it is not a JSON object")
         except FileNotFoundError:
             raise RunError(
                 f"folder to resume must hold a run, got {self.path}, which has no config.json; "
                 "leave --resume out to start a run there"
             ) from None
-        except (OSError, ValueError, RecursionError) as error:
+        except (OSError, ValueError, TypeError, RecursionError) as error:
             raise RunError(
                 f"{self.config_file} must be a run's configuration, got one that cannot be read "
                 f"({error}); start a new run in another folder"
@@ -102,15 +103,12 @@ class RunFolder:
         checkpoint.save(self.checkpoint_file, trainer)
         self._write_metrics(trainer.history)
 
-    def load_checkpoint(self, trainer: "Trainer") -> bool:
-        """Bring the trainer to its last checkpoint; False if there is none yet."""
-        try:
+    def load_checkpoint(self, trainer: "Trainer") -> None:
+        """Bring the trainer to its last checkpoint, if there is one yet."""
+        with suppress(FileNotFoundError):
             checkpoint.load(self.checkpoint_file, trainer)
-        except FileNotFoundError:
-            return False
-        # The run may have been killed after the checkpoint and before its metrics.
-        self._write_metrics(trainer.history)
-        return True
+            # The run may have been killed after the checkpoint and before its metrics.
+            self._write_metrics(trainer.history)
 
     def _write_metrics(self, history: list[dict[str, Any]]) -> None:
         _files.write_json_lines(self.metrics_file, history)

@@ -32,5 +32,5 @@ def epochs_since_best(history: list[Row]) -> int:
 def _is_better(row: Row, than: Row) -> bool:
     # Not one comparison of pairs: a loss may be NaN.
     if row["validation_accuracy"] != than["validation_accuracy"]:
-        return row["validation_accuracy"] > than["validation_accuracy"]
-    return row["validation_loss"] < than["validation_loss"]
+        return bool(row["validation_accuracy"] > than["validation_accuracy"])
+    return bool(row["validation_loss"] < than["validation_loss"])

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lenet5c.datasets import Dataset, Distortion, Preparation
 from lenet5c.errors import NonFiniteError, RunError
 from lenet5c.nn import Samples, Sequential
-from lenet5c.nn.convolution import positive
+from lenet5c.nn.layer import positive
 from lenet5c.nn.sequential import StepsTaken
 from lenet5c.optim import ReduceOnPlateau
 from lenet5c.training import checkpoint, state
@@ -27,10 +27,12 @@ from lenet5c.training.selection import best_row, epochs_since_best
 
 KEEPS = ("last", "best")
 ORDERS = ("reshuffled", "constant")
+OnStep = Callable[["Trainer", int], object]
+OnEpoch = Callable[["Trainer", dict[str, Any]], object]
 
 
 class Optimizer(Protocol):
-    """What a `Trainer` needs of an optimizer; those of `lenet5c.optim` can also be saved."""
+    """Interface that a `Trainer` needs; optimizers of `lenet5c.optim` can also be saved."""
 
     model: Any
     lr: float
@@ -173,7 +175,7 @@ class Trainer:
 
     @property
     def done(self) -> bool:
-        """Whether all epochs are finished, or `patience` is exhausted."""
+        """True once all epochs are finished, or `patience` is exhausted."""
         if self.epoch >= self.epochs:
             return True
         return 0 < self.patience <= (epochs_since_best(self.history) if self.patience else 0)
@@ -187,8 +189,8 @@ class Trainer:
 
     def run(
         self,
-        on_step: Callable[["Trainer", int], object] | None = None,
-        on_epoch: Callable[["Trainer", dict[str, Any]], object] | None = None,
+        on_step: OnStep | None = None,
+        on_epoch: OnEpoch | None = None,
         stop: Callable[[], object] | None = None,
     ) -> bool:
         """Train to the end, or until `stop`.
@@ -234,11 +236,7 @@ class Trainer:
             self.model.vector[:] = self.average.vector
         return True
 
-    def fit(
-        self,
-        progress: bool = True,
-        on_epoch: Callable[["Trainer", dict[str, Any]], object] | None = None,
-    ) -> History:
+    def fit(self, progress: bool = True, on_epoch: OnEpoch | None = None) -> History:
         """Train to the end, or until interrupted, and show the progress: `run` for notebooks.
 
         Ctrl-C, or the notebook's stop button, ends the training between two steps. Call `fit`
@@ -320,7 +318,7 @@ class Trainer:
         """Return a context in which the model has the weights to evaluate: its own or averaged."""
         return self.average.in_place() if self.average else nullcontext()
 
-    def _run_epoch(self, on_step, stop) -> bool:
+    def _run_epoch(self, on_step: OnStep | None, stop: Callable[[], object] | None) -> bool:
         """Take the steps that are left of the epoch; False if `stop` ended it."""
         drawn_for = 0 if self.order == "constant" else self.epoch
         rng = np.random.default_rng([self.seed, 1, drawn_for])

@@ -3,8 +3,7 @@ one OpenMP region.
 
 Memory is threads x one tile and a fixed number of records, whatever the batch. The bits do not
 depend on the number of threads or on who ran what. job.pxi: what is done to a tile and to a shard
-of tiles. team.pxi: how threads share it out. settings.pxi: what Python objects say of ops, loss and
-optimizer.
+of tiles. team.pxi: how threads share it out. settings.pxi: what Python objects say of ops and loss.
 """
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from cython.parallel cimport parallel, prange, threadid
@@ -13,7 +12,10 @@ from libc.stdint cimport int64_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 
+import numpy as np
+
 from lenet5c.kernels.ops._distort cimport Warp
+from lenet5c.kernels.engine._update cimport Update, UpdateSteps, apply_update
 from lenet5c.kernels.engine._workspace cimport Workspace
 from lenet5c.kernels.simd.tiles cimport (
     CROSS_ENTROPY, LANES, LINEAR_BLOCK, MAXIMUM_A_POSTERIORI,
@@ -256,7 +258,7 @@ cdef class Program:
         """grads = the parameters' gradient, dx (N, input_size), unless it is None, the input's."""
         cdef Job job = self.template
         cdef const Op* last
-        cdef Update none
+        cdef UpdateSteps none
         cdef double loss = 0
         cdef Py_ssize_t correct = 0
         images = self.set_batch(&job, samples)
@@ -271,7 +273,7 @@ cdef class Program:
             job.dy = &dy[0, 0]
             if dx is not None:
                 set_dx(&job, dx)
-        memset(&none, 0, sizeof(Update))
+        memset(&none, 0, sizeof(UpdateSteps))
         self.run(&job, max(job.batch, <Py_ssize_t>1), 1, params, grads, &none, num_threads, &loss,
                  &correct, by_sample)
 
@@ -285,7 +287,7 @@ cdef class Program:
         gradient of the mean loss, out the outputs, dx the gradient of the input.
         """
         cdef Job job = self.template
-        cdef Update none
+        cdef UpdateSteps none
         cdef Py_ssize_t correct = 0
         cdef double total = 0
         images = self.set_batch(&job, samples)
@@ -299,24 +301,40 @@ cdef class Program:
         if dx is not None:
             set_dx(&job, dx)
         job.forward_ops = job.op_count
-        memset(&none, 0, sizeof(Update))
+        memset(&none, 0, sizeof(UpdateSteps))
         self.run(&job, job.batch, 1, params, grads, &none, num_threads, &total, &correct, by_sample)
         return total / (job.batch * job.loss_terms), correct
 
+    def loss(self, samples, const int[::1] labels not None, int num_threads, str loss,
+             double setting=0, const float[:, ::1] targets=None):
+        """The mean loss of outputs, by a program of no ops; a few samples as in `train_step`."""
+        cdef Job job = self.template
+        cdef UpdateSteps none
+        cdef float[::1] nothing = np.empty(0, np.float32)
+        cdef Py_ssize_t correct = 0
+        cdef double total = 0
+        if job.op_count > 0:
+            raise ValueError(f"the program must have no ops, got {job.op_count}")
+        images = self.set_batch(&job, samples)
+        if job.batch == 0:
+            raise ValueError("a loss needs at least one sample")
+        set_loss(&job, loss, setting, labels, targets)
+        job.value_only = True
+        memset(&none, 0, sizeof(UpdateSteps))
+        self.run(&job, job.batch, 1, nothing, nothing, &none, num_threads, &total, &correct, True)
+        return total / (job.batch * job.loss_terms)
+
     def train_steps(self, samples, const int[::1] labels not None, float[::1] params not None,
-                    float[::1] grads not None, int num_threads, Py_ssize_t batch_size, update,
-                    record, str loss="cross_entropy", double setting=0,
+                    float[::1] grads not None, int num_threads, Py_ssize_t batch_size,
+                    Update update not None, record, str loss="cross_entropy", double setting=0,
                     const float[:, ::1] targets=None, bint by_sample=False):
         """Take as many steps as record.losses has elements: `train_step`, then an update.
 
-        `update` has what the optimizer needs: kind ('sgd', 'adam', 'sdlm', 'adagrad' or 'rmsprop'),
-        vectors, settings, and lr, correction1 and correction2 of each step. record.losses receives
-        the mean loss of each step. A step whose loss is not finite is the last and moves nothing.
-        record.taken and record.correct become the number of steps taken, that one not counted, and
-        of correct answers in them: before anything can interrupt this.
+        record.losses receives the mean loss of each step. A step whose loss is not finite is the
+        last and moves nothing. record.taken and record.correct become the number of steps taken,
+        that one not counted, and of correct answers in them: before anything can interrupt this.
         """
         cdef Job job = self.template
-        cdef Update settings
         cdef double[::1] losses = record.losses
         cdef Py_ssize_t step, steps = losses.shape[0], taken = 0, right = 0
         cdef Py_ssize_t* correct
@@ -325,14 +343,17 @@ cdef class Program:
             raise ValueError(f"{job.batch} samples are not {steps} batches of {batch_size}, the "
                              "last perhaps shorter")
         set_loss(&job, loss, setting, labels, targets)
-        set_update(&settings, update, params.shape[0], steps)
+        if update.size != params.shape[0] or update.steps != steps:
+            raise ValueError(
+                f"update must be of {params.shape[0]} parameters and {steps} steps, got "
+                f"{update.size} and {update.steps}")
         job.forward_ops = job.op_count
         correct = <Py_ssize_t*>calloc(steps, sizeof(Py_ssize_t))
         if correct is NULL:
             raise MemoryError("no memory for the counts of some steps")
         try:
             losses[:] = 0
-            self.run(&job, batch_size, steps, params, grads, &settings, num_threads, &losses[0],
+            self.run(&job, batch_size, steps, params, grads, &update.run, num_threads, &losses[0],
                      correct, by_sample)
             for step in range(steps):
                 losses[step] /= min(batch_size, job.batch - step * batch_size) * job.loss_terms
@@ -359,7 +380,7 @@ cdef class Program:
                                  job.kernels.distort_tile_floats(&job.distort))
 
     cdef run(self, Job* job, Py_ssize_t batch_size, Py_ssize_t steps, const float[::1] params,
-             float[::1] grads, const Update* update, int num_threads, double* loss,
+             float[::1] grads, const UpdateSteps* update, int num_threads, double* loss,
              Py_ssize_t* correct, bint by_sample):
         """Take the job through its steps: gradients into grads, and the update, if there is one."""
         cdef Py_ssize_t i, last = job.batch - (steps - 1) * batch_size
@@ -383,7 +404,7 @@ cdef class Program:
                 run_in_tiles(self, job, batch_size, steps - 1, grads, update, num_threads, loss,
                                   correct)
             job.batch += last
-            if update.kind == NO_UPDATE or are_finite(loss, steps - 1):
+            if update.kernel is NULL or are_finite(loss, steps - 1):
                 run_by_sample(self, job, batch_size, steps - 1, steps, grads, update, loss, correct)
         else:
             run_in_tiles(self, job, batch_size, steps, grads, update, num_threads, loss, correct)

@@ -55,6 +55,7 @@ cdef struct Job:
     double loss_factor                # the gradient's, over the number of terms of the batch
     Py_ssize_t loss_terms             # of a sample
     float setting                     # of the loss
+    bint value_only                   # the loss alone is wanted, and no gradient
     float* dx                         # (batch, input_size), or NULL
 
 
@@ -180,7 +181,8 @@ cdef void start_gradient(
     loss[0] = job.kernels.loss(
         job.loss, job.output_size, lanes, output, job.labels + first,
         job.targets + first * job.output_size if job.targets is not NULL else NULL,
-        job.setting, job.loss_factor / (<double>job.batch * job.loss_terms), gradient)
+        job.setting, job.loss_factor / (<double>job.batch * job.loss_terms),
+        NULL if job.value_only else gradient)
     correct[0] = count_correct(output, job.output_size, job.labels + first, lanes, job.penalties)
 
 

@@ -35,7 +35,7 @@ cdef forward_samples(Program self, const Job* job, int num_threads):
 
 
 cdef run_by_sample(Program self, const Job* whole, Py_ssize_t batch_size, Py_ssize_t first,
-                   Py_ssize_t stop, float[::1] grads, const Update* update, double* loss,
+                   Py_ssize_t stop, float[::1] grads, const UpdateSteps* update, double* loss,
                    Py_ssize_t* correct):
     """The steps from `first` on, sample by sample."""
     cdef const SampleWay* way = &self.sample_way
@@ -55,8 +55,8 @@ cdef run_by_sample(Program self, const Job* whole, Py_ssize_t batch_size, Py_ssi
     cdef float* arenas = tile + 2 * whole.output_size * LANES
     cdef float* scratch = arenas + FEW_SAMPLES_ * stride
     cdef float* all_grads = &grads[0] if grads.shape[0] > 0 else NULL
-    cdef Update none
-    memset(&none, 0, sizeof(Update))
+    cdef UpdateSteps none
+    memset(&none, 0, sizeof(UpdateSteps))
     with nogil:
         # the borders of what is spread out
         memset(training, 0, training_floats * sizeof(float))
@@ -73,13 +73,13 @@ cdef run_by_sample(Program self, const Job* whole, Py_ssize_t batch_size, Py_ssi
                                 training)
             finish_sample_step(&job, way, arenas, stride, half, training, all_grads,
                                update if isfinite(loss[step]) else &none, step)
-            if not isfinite(loss[step]) and update.kind != NO_UPDATE:
+            if not isfinite(loss[step]) and update.kernel is not NULL:
                 break
     self.give_back(space)
 
 
 cdef run_in_tiles(Program self, Job* job, Py_ssize_t batch_size, Py_ssize_t steps, float[::1] grads,
-                  const Update* update, int num_threads, double* loss, Py_ssize_t* correct):
+                  const UpdateSteps* update, int num_threads, double* loss, Py_ssize_t* correct):
     """All threads together, tile by tile."""
     cdef Team team
     cdef Record records[2 * SHARDS]
@@ -104,7 +104,7 @@ cdef run_in_tiles(Program self, Job* job, Py_ssize_t batch_size, Py_ssize_t step
                                 min(tiles, <Py_ssize_t>SHARDS))
     # Who recomputes a shard writes what a latecomer may still write: the same values, unless
     # the parameters move.
-    team.speculate = update.kind == NO_UPDATE or (job.out is NULL and job.dx is NULL)
+    team.speculate = update.kernel is NULL or (job.out is NULL and job.dx is NULL)
     sums_floats = round_up(job.sums_size + CANARY_FLOATS)
     record_floats = sums_floats + team.shard_tiles * job.saved_stride
     team.arena_stride = 2 * job.arena_half + round_up(job.scratch_floats)

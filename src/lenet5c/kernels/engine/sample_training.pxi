@@ -145,7 +145,7 @@ cdef void start_sample_gradient(
 ) noexcept nogil:
     """As start_gradient of a tile, by way of two tiles of which one lane is alive."""
     cdef Py_ssize_t k, K = job.output_size
-    cdef float* dtile = tile + K * LANES
+    cdef float* dtile = NULL if job.value_only else tile + K * LANES
     if job.dy is not NULL:
         memcpy(gradient, job.dy + n * K, K * sizeof(float))
         return
@@ -155,8 +155,9 @@ cdef void start_sample_gradient(
         job.loss, K, 1, tile, job.labels + n, job.targets + n * K if job.targets is not NULL
         else NULL, job.setting, job.loss_factor / (<double>job.batch * job.loss_terms), dtile)
     correct[0] += count_correct(tile, K, job.labels + n, 1, job.penalties)
-    for k in range(K):
-        gradient[k] = dtile[k * LANES]
+    if dtile is not NULL:
+        for k in range(K):
+            gradient[k] = dtile[k * LANES]
 
 
 cdef inline void v16_fill(float* to, float value) noexcept nogil:
@@ -236,7 +237,7 @@ cdef void finish_subsample2d(const Op* op, const float* sums, float* grads) noex
 
 cdef void finish_linear(
     const Job* job, const Op* op, Py_ssize_t samples, const float* arenas, Py_ssize_t stride,
-    Py_ssize_t half, float* grads, const Update* update, Py_ssize_t number,
+    Py_ssize_t half, float* grads, const UpdateSteps* update, Py_ssize_t number,
 ) noexcept nogil:
     """The gradient of a few outputs at a time, each at once followed by its update."""
     cdef const float* x[FEW_SAMPLES_]
@@ -249,15 +250,15 @@ cdef void finish_linear(
     while first < op.O:
         count = min(rows, op.O - first)
         job.kernels.linear_sample_dparams(op, x, dy, samples, first, count, grads)
-        apply_update(job, update, number, grads, op.weight + first * op.KW, count * op.KW)
+        apply_update(update, number, job.params, grads, op.weight + first * op.KW, count * op.KW)
         first += count
     if op.has_bias:
-        apply_update(job, update, number, grads, op.bias, op.O)
+        apply_update(update, number, job.params, grads, op.bias, op.O)
 
 
 cdef void finish_sample_step(
     const Job* job, const SampleWay* way, const float* arenas, Py_ssize_t stride, Py_ssize_t half,
-    float* training, float* grads, const Update* update, Py_ssize_t number,
+    float* training, float* grads, const UpdateSteps* update, Py_ssize_t number,
 ) noexcept nogil:
     """Gradients of the whole batch, and the update number `number`."""
     cdef Py_ssize_t i, size
@@ -276,9 +277,9 @@ cdef void finish_sample_step(
         else:
             continue
         size = op.O if step.kind == STEP_SUBSAMPLE2D else weight_size(op)
-        apply_update(job, update, number, grads, op.weight, size)
+        apply_update(update, number, job.params, grads, op.weight, size)
         if op.has_bias:
-            apply_update(job, update, number, grads, op.bias, op.O)
+            apply_update(update, number, job.params, grads, op.bias, op.O)
 
 
 cdef inline Py_ssize_t weight_size(const Op* op) noexcept nogil:

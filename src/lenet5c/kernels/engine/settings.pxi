@@ -72,35 +72,3 @@ cdef set_loss(Job* job, str loss, double setting, const int[::1] labels,
         job.loss_factor, job.loss_terms = 1, 1
     else:
         raise ValueError(f"loss is {loss!r}, it should be 'cross_entropy', 'mse', 'mle' or 'map'")
-
-
-cdef set_update(Update* settings, update, Py_ssize_t size, Py_ssize_t steps):
-    cdef float[::1] vector
-    cdef const double[::1] row
-    memset(settings, 0, sizeof(Update))
-    settings.kind = {"sgd": SGD, "adam": ADAM, "sdlm": SDLM, "adagrad": ADAGRAD,
-                     "rmsprop": RMSPROP}[update.kind]
-    if len(update.vectors) != (2 if settings.kind in (ADAM, RMSPROP) else 1):
-        raise ValueError(f"{update.kind} comes with {len(update.vectors)} vectors")
-    for vector in update.vectors:
-        if vector.shape[0] != size:
-            raise ValueError(
-                f"a vector of the optimizer has {vector.shape[0]} values, params has {size}")
-    for row in (update.lr, update.correction1, update.correction2):
-        if row.shape[0] != steps:
-            raise ValueError(f"the update has values for {row.shape[0]} steps, not for {steps}")
-    if size > 0:
-        vector = update.vectors[0]
-        settings.first = &vector[0]
-        vector = update.vectors[len(update.vectors) - 1]
-        settings.second = &vector[0]
-    row = update.lr
-    settings.lr = &row[0]
-    row = update.correction1
-    settings.correction1 = &row[0]
-    row = update.correction2
-    settings.correction2 = &row[0]
-    settings.momentum, settings.nesterov = update.momentum, update.nesterov
-    settings.beta1, settings.beta2 = update.betas
-    settings.eps = update.eps
-    settings.weight_decay, settings.decoupled = update.weight_decay, update.decoupled

@@ -41,24 +41,6 @@ cdef enum:
                          # microseconds
     PATIENCE = 3         # who has waited for 3 / 2 times as long as a shard takes computes it, too
 
-cdef enum UpdateKind:
-    NO_UPDATE
-    SGD
-    ADAM
-    SDLM
-    ADAGRAD
-    RMSPROP
-
-cdef struct Update:
-    UpdateKind kind
-    float* first            # velocity, m, squares, or SDLM's 1 / (mu + h)
-    float* second           # v, or RMSPROP's velocity
-    double momentum, beta1, beta2, eps, weight_decay
-    bint nesterov, decoupled
-    const double* lr        # of each step
-    const double* correction1
-    const double* correction2
-
 # A range of parameters: `size` from `start` on with their sums in the records, or `size` outputs of
 # a linear op.
 cdef struct Slice:
@@ -77,7 +59,7 @@ cdef struct Team:
     Py_ssize_t arena_stride
     const Slice* slices
     Py_ssize_t slice_count
-    Update update
+    UpdateSteps update
     float* grads
     double* loss            # of each step: the sum over its samples
     Py_ssize_t* correct
@@ -224,33 +206,6 @@ cdef double shard_batch_loss(Team* team, const ShardBatch* batch,
     return loss
 
 
-cdef void apply_update(
-    const Job* job, const Update* update, Py_ssize_t step, const float* all_grads, Py_ssize_t start,
-    Py_ssize_t size,
-) noexcept nogil:
-    """The optimizer's step number `step` for a range of parameters."""
-    cdef const TileKernels* kernels = job.kernels
-    cdef float* params = job.params + start
-    cdef const float* grads = all_grads + start
-    if update.kind == SGD:
-        kernels.sgd(params, grads, update.first + start, size, update.lr[step], update.momentum,
-                    update.nesterov, update.weight_decay)
-    elif update.kind == ADAM:
-        kernels.adam(params, grads, update.first + start, update.second + start, size,
-                     update.lr[step], update.beta1, update.beta2, update.eps,
-                     update.correction1[step], update.correction2[step], update.weight_decay,
-                     update.decoupled)
-    elif update.kind == SDLM:
-        kernels.sdlm(params, grads, update.first + start, size, update.lr[step])
-    elif update.kind == ADAGRAD:
-        kernels.adagrad(params, grads, update.first + start, size, update.lr[step], update.eps,
-                        update.weight_decay)
-    elif update.kind == RMSPROP:
-        kernels.rmsprop(params, grads, update.first + start, update.second + start, size,
-                        update.lr[step], update.beta2, update.eps, update.momentum,
-                        update.weight_decay)
-
-
 cdef void compute_slice(Team* team, const ShardBatch* batch, const Slice* part,
                         bint update) noexcept nogil:
     """The gradient of a range of parameters from all records, and their update."""
@@ -271,16 +226,17 @@ cdef void compute_slice(Team* team, const ShardBatch* batch, const Slice* part,
     if part.linear is NULL:
         kernels.sum_shards(rows, batch.shards, part.size, not batch.begins, team.grads + part.start)
         if update:
-            apply_update(team.job, &team.update, batch.step, team.grads, part.start, part.size)
+            apply_update(&team.update, batch.step, team.job.params, team.grads, part.start,
+                         part.size)
         return
     kernels.linear_dparams(part.linear, rows, tiles, part.start, part.size, not batch.begins,
                            team.grads)
     if update:
-        apply_update(team.job, &team.update, batch.step, team.grads, part.linear.weight
-                     + part.start * part.linear.KW, part.size * part.linear.KW)
+        apply_update(&team.update, batch.step, team.job.params, team.grads,
+                     part.linear.weight + part.start * part.linear.KW, part.size * part.linear.KW)
         if part.linear.has_bias:
-            apply_update(team.job, &team.update, batch.step, team.grads, part.linear.bias
-                         + part.start, part.size)
+            apply_update(&team.update, batch.step, team.job.params, team.grads,
+                         part.linear.bias + part.start, part.size)
 
 
 cdef void begin_shard_batch(Team* team, int64_t number) noexcept nogil:
@@ -297,7 +253,7 @@ cdef void finish_shard_batch(Team* team, const ShardBatch* batch) noexcept nogil
     cdef Py_ssize_t correct
     team.loss[batch.step] += shard_batch_loss(team, batch, &correct)
     team.correct[batch.step] += correct
-    if batch.ends and not isfinite(team.loss[batch.step]) and team.update.kind != NO_UPDATE:
+    if batch.ends and not isfinite(team.loss[batch.step]) and team.update.kernel is not NULL:
         team.last_batch = batch.number
     begin_shard_batch(team, team.shard_batches if batch.number == team.last_batch else batch.number
                       + 1)

@@ -5,6 +5,7 @@
 #   sigmoid       y = 1 / (1 + exp(-x))    dx = dy y (1 - y)
 #   tanh                                   dx = dy (1 - y^2)
 #   scaled tanh   y = A tanh(S x)          dx = dy (A S - S / A y^2), A and S the constants
+#   leaky relu    y = x or S x             dx = dy where x > 0, S dy elsewhere, S the constant
 #
 # An activation whose gradient is a function of y alone (reads_y) may overwrite its input.
 
@@ -13,6 +14,7 @@ cdef enum:
     SIGMOID
     TANH
     SCALED_TANH
+    LEAKY_RELU
 
 
 cdef inline v16 activate(int function, const float* constants, v16 x) noexcept nogil:
@@ -22,6 +24,8 @@ cdef inline v16 activate(int function, const float* constants, v16 x) noexcept n
         return v16_div(v16_set1(1), v16_add(v16_set1(1), exponential(v16_sub(v16_zero(), x))))
     if function == TANH:
         return tanh(x)
+    if function == LEAKY_RELU:
+        return v16_where_lt(v16_zero(), x, x, v16_mul(v16_set1(constants[0]), x))
     return v16_mul(v16_set1(constants[0]), tanh(v16_mul(v16_set1(constants[1]), x)))
 
 
@@ -34,6 +38,8 @@ cdef inline v16 activate_backward(
         return v16_mul(dy, v16_mul(y, v16_sub(v16_set1(1), y)))
     if function == TANH:
         return v16_mul(dy, v16_sub(v16_set1(1), v16_mul(y, y)))
+    if function == LEAKY_RELU:
+        return v16_where_lt(v16_zero(), x, dy, v16_mul(v16_set1(constants[0]), dy))
     return v16_mul(dy, v16_fma(v16_mul(y, y), v16_set1(-constants[1] / constants[0]),
                                v16_set1(constants[0] * constants[1])))
 
@@ -83,3 +89,4 @@ add_activation(b"relu", RELU, False, True)
 add_activation(b"sigmoid", SIGMOID, False, True)
 add_activation(b"tanh", TANH, False, True)
 add_activation(b"scaled_tanh", SCALED_TANH, False, True)
+add_activation(b"leaky_relu", LEAKY_RELU, True, False)

@@ -29,7 +29,8 @@ cdef double cross_entropy(
     for k in range(K):
         e = exponential(v16_sub(v16_load(z + k * LANES), highest))
         norm = v16_add(norm, e)
-        v16_store(dz + k * LANES, e)
+        if dz is not NULL:
+            v16_store(dz + k * LANES, e)
     v16_store(peak, highest)
     v16_store(total, norm)
     for lane in range(lanes):
@@ -40,6 +41,8 @@ cdef double cross_entropy(
             mean /= K
         fit = (1 - <double>smoothing) * z[labels[lane] * LANES + lane] + smoothing * mean
         loss += logarithm(total[lane]) + peak[lane] - fit
+    if dz is NULL:
+        return loss
     for k in range(K):
         e = v16_sub(v16_div(v16_load(dz + k * LANES), norm), v16_set1(smoothing / K))
         v16_store(dz + k * LANES, e)
@@ -65,7 +68,8 @@ cdef double squared_error(
         for lane in range(LANES):
             error = z[k * LANES + lane] - targets[lane * K + k] if lane < lanes else 0
             total[lane] += <double>error * error
-            dz[k * LANES + lane] = error * scale
+            if dz is not NULL:
+                dz[k * LANES + lane] = error * scale
     for lane in range(lanes):
         loss += total[lane]
     return loss
@@ -76,10 +80,12 @@ cdef double maximum_likelihood(
 ) noexcept nogil:
     cdef Py_ssize_t lane
     cdef double loss = 0
-    memset(dz, 0, K * LANES * sizeof(float))
+    if dz is not NULL:
+        memset(dz, 0, K * LANES * sizeof(float))
     for lane in range(lanes):
         loss += z[labels[lane] * LANES + lane]
-        dz[labels[lane] * LANES + lane] = scale
+        if dz is not NULL:
+            dz[labels[lane] * LANES + lane] = scale
     return loss
 
 
@@ -102,11 +108,14 @@ cdef double maximum_a_posteriori(
     for k in range(K):
         e = exponential(v16_sub(lowest, v16_load(z + k * LANES)))
         norm = v16_add(norm, e)
-        v16_store(dz + k * LANES, e)
+        if dz is not NULL:
+            v16_store(dz + k * LANES, e)
     v16_store(least, lowest)
     v16_store(total, norm)
     for lane in range(lanes):
         loss += <double>z[labels[lane] * LANES + lane] - least[lane] + logarithm(total[lane])
+    if dz is NULL:
+        return loss
     for k in range(K):
         v16_store(dz + k * LANES, v16_sub(v16_zero(), v16_div(v16_load(dz + k * LANES), norm)))
     for lane in range(lanes):

@@ -99,6 +99,16 @@ cdef struct Distort:
     Py_ssize_t radius
     const float* gaussian
 
+# One step of an optimizer for `size` parameters, see update.pxi. The names are separated by spaces.
+ctypedef void (*ApplyUpdate)(const double* settings, float** vectors, float* params,
+                             const float* grads, Py_ssize_t size) noexcept nogil
+
+cdef struct UpdateKernel:
+    const char* name
+    const char* vectors
+    const char* settings
+    ApplyUpdate apply
+
 cdef struct TileKernels:
     const char* isa
     const OpKernels* ops
@@ -148,18 +158,8 @@ cdef struct TileKernels:
     # total = the sum of `count` shards of `size` values, in order; added to if `add`
     void (*sum_shards)(const float** shards, Py_ssize_t count, Py_ssize_t size, bint add,
                        float* total) noexcept nogil
-    void (*sgd)(float* params, const float* grads, float* velocity, Py_ssize_t size, float lr,
-                float momentum, bint nesterov, float weight_decay) noexcept nogil
-    void (*sdlm)(float* params, const float* grads, const float* inverse, Py_ssize_t size,
-                 float lr) noexcept nogil
-    void (*adam)(float* params, const float* grads, float* m, float* v, Py_ssize_t size, double lr,
-                 double beta1, double beta2, float eps, double correction1, double correction2,
-                 double weight_decay, bint decoupled) noexcept nogil
-    void (*adagrad)(float* params, const float* grads, float* squares, Py_ssize_t size, float lr,
-                    float eps, float weight_decay) noexcept nogil
-    void (*rmsprop)(float* params, const float* grads, float* squares, float* velocity,
-                    Py_ssize_t size, float lr, double alpha, float eps, float momentum,
-                    float weight_decay) noexcept nogil
+    const UpdateKernel* updates   # of the optimizers, by update.pxi
+    Py_ssize_t update_count
     # about `rounds` times 16 multiply-adds; returns the number of floating-point operations
     double (*burst)(Py_ssize_t rounds, float* result) noexcept nogil
 

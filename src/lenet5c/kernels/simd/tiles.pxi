@@ -2,16 +2,19 @@
 # cython: language_level=3
 from cpython.pycapsule cimport PyCapsule_New
 from lenet5c.kernels.simd.tiles cimport (
-    CROSS_ENTROPY, LANES, LINEAR_BLOCK, MAXIMUM_A_POSTERIORI, MAXIMUM_LIKELIHOOD, Backward,
-    DirectSum, Distort, Floats, Forward, LossKind, Op, OpKernels, TileKernels, hash_bits, round_up,
-    spread_filters)
+    CROSS_ENTROPY, LANES, LINEAR_BLOCK, MAXIMUM_A_POSTERIORI, MAXIMUM_LIKELIHOOD, ApplyUpdate,
+    Backward, DirectSum, Distort, Floats, Forward, LossKind, Op, OpKernels, TileKernels,
+    UpdateKernel, hash_bits, round_up, spread_filters)
 
 cdef enum:
     MOST_OPS = 32
+    MOST_UPDATES = 32
 
 cdef OpKernels[MOST_OPS] op_table
+cdef UpdateKernel[MOST_UPDATES] update_table
 cdef TileKernels table
 table.ops, table.op_count = op_table, 0
+table.updates, table.update_count = update_table, 0
 
 
 cdef OpKernels* add_op(const char* name, Forward forward, Backward backward):
@@ -21,6 +24,13 @@ cdef OpKernels* add_op(const char* name, Forward forward, Backward backward):
     row.name, row.forward, row.backward = name, forward, backward
     table.op_count += 1
     return row
+
+
+cdef add_update(const char* name, const char* vectors, const char* settings, ApplyUpdate apply):
+    """Add a row to the table of updates."""
+    assert table.update_count < MOST_UPDATES
+    update_table[table.update_count] = UpdateKernel(name, vectors, settings, apply)
+    table.update_count += 1
 
 
 include "simd.pxi"
@@ -58,11 +68,6 @@ table.direct_sum = direct_sum
 table.direct_rows = 4 if V16_REGISTERS == 32 else 1
 table.add_columns = add_columns
 table.sum_shards = sum_shards
-table.sgd = sgd
-table.sdlm = sdlm
-table.adam = adam
-table.adagrad = adagrad
-table.rmsprop = rmsprop
 table.burst = burst
 
 kernels = PyCapsule_New(&table, b"lenet5c.TileKernels", NULL)

@@ -1,7 +1,7 @@
 """Sheets and written numbers put together from MNIST's digits, by a seeded generator."""
 
 import numpy as np
-from hard_pictures import COLOURS, lit
+from drawn.hard_pictures import COLORS, lit
 from PIL import Image
 
 
@@ -15,7 +15,7 @@ def sheet(
     *,
     slope=0.0,
     jitter=0.1,
-    colour=True,
+    color=True,
     light="even",
     noise=0.0,
     rules=None,
@@ -23,7 +23,8 @@ def sheet(
 ):
     """(picture uint8 (h, w, 3), labels as a list of lists).
 
-    `gap` is the space between digits as a share of their size; 0 lets boxes of 20 pixels touch, and less overlap.
+    `gap` is the space between digits as a share of their size; 0 lets boxes of 20 pixels touch, and
+    less overlap.
     """
     labels, step = [], digit * (1 + gap)
     height, width = round(digit * 2.2 * rows + digit), round(step * columns + 2 * digit)
@@ -67,7 +68,7 @@ def sheet(
             part = ink[top : top + size[1], left : left + size[0]]
             np.maximum(part, small, out=part)
             right += size[0] + digit * gap * (rng.uniform(0.7, 1.3) if gap > 0 else 1)
-    paper, pen = COLOURS[rng.integers(len(COLOURS))] if colour else ((255,) * 3, (0,) * 3)
+    paper, pen = COLORS[rng.integers(len(COLORS))] if color else ((255,) * 3, (0,) * 3)
     picture = (
         np.array(paper, float) * (1 - ink[..., np.newaxis])
         + np.array(pen, float) * ink[..., np.newaxis]

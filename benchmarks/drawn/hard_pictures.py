@@ -1,4 +1,4 @@
-"""Pictures of digits that look as little like MNIST as those that people take: pens, papers, light, cameras.
+"""Pictures of digits as unlike MNIST as those that people take: pens, papers, light, cameras.
 
 All are drawn from MNIST's digits by a seeded generator, and leave as files of the usual formats.
 """
@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 #: (paper, pen), red, green and blue: ballpoints, felt pens, pencil, chalk.
-COLOURS = [
+COLORS = [
     ((255, 255, 255), (0, 0, 0)),
     ((245, 243, 235), (60, 60, 65)),
     ((252, 236, 130), (25, 40, 150)),
@@ -33,7 +33,7 @@ def hard_picture(digit, rng, **chosen):
 
     `chosen` fixes what would be drawn, such as side=1000 or light='shadow'.
     """
-    paper, pen = COLOURS[rng.integers(len(COLOURS))]
+    paper, pen = COLORS[rng.integers(len(COLORS))]
     traits = {
         "side": int(np.exp(rng.uniform(np.log(40), np.log(1000)))),
         "aspect": float(rng.choice([1.0, 0.75, 1.33, 2.0])),
@@ -53,7 +53,7 @@ def hard_picture(digit, rng, **chosen):
     light = lit(ink.shape, traits["light"], rng)
     # Planes of float32, in place: large pictures are what takes time.
     planes = []
-    for paper_level, pen_level in zip(traits["paper"], traits["pen"]):
+    for paper_level, pen_level in zip(traits["paper"], traits["pen"], strict=True):
         plane = np.float32(pen_level - paper_level) * ink
         plane += np.float32(paper_level)
         plane *= light
@@ -74,7 +74,7 @@ def hard_picture(digit, rng, **chosen):
 
 
 def drawn(digit, traits, rng):
-    """Ink, 0 to 1, on a sheet: the digit enlarged to lines, thinned or thickened, turned and placed."""
+    """Return ink, 0 to 1: the digit enlarged to lines, thinned or thickened, turned and placed."""
     short, aspect = traits["side"], traits["aspect"]
     height, width = (
         (short, round(short * aspect)) if aspect >= 1 else (round(short / aspect), short)
@@ -113,7 +113,8 @@ def drawn(digit, traits, rng):
     elif traits["place"] == "corner":
         near = np.minimum(free, max(1, short // 40))
         top, left = (
-            int(n if side else f - n) for n, f, side in zip(near, free, rng.integers(0, 2, 2))
+            int(n if side else f - n)
+            for n, f, side in zip(near, free, rng.integers(0, 2, 2), strict=True)
         )
     else:
         top, left = (int(rng.integers(0, f + 1)) for f in free)

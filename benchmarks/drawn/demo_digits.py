@@ -40,5 +40,5 @@ DIGITS = {
 
 
 def strokes_of(digit, thickness=1):
-    """A digit as the page sends it."""
+    """Return a digit as the page sends it."""
     return [[number for x, y in stroke for number in (x, y, thickness)] for stroke in DIGITS[digit]]

@@ -1,0 +1,93 @@
+"""What an optimizer tells the compiled program of its next steps."""
+from cpython.pycapsule cimport PyCapsule_GetPointer
+from libc.string cimport memset
+
+import numpy as np
+
+from lenet5c.kernels.simd.tiles cimport TileKernels, UpdateKernel
+
+
+cdef const UpdateKernel* find_kernel(capsule, str name) except NULL:
+    cdef const TileKernels* table = <const TileKernels*>PyCapsule_GetPointer(
+        capsule, b"lenet5c.TileKernels")
+    cdef Py_ssize_t i
+    for i in range(table.update_count):
+        if table.updates[i].name.decode() == name:
+            return table.updates + i
+    names = ", ".join(sorted(table.updates[i].name.decode() for i in range(table.update_count)))
+    raise ValueError(f"name must be one of {names}, got {name!r}")
+
+
+cdef class Update:
+    """Some steps of an optimizer: the kernel that makes them, its vectors, and its settings.
+
+    Parameters
+    ----------
+    capsule
+        The tile kernels of an instruction set.
+    name : str
+        Of the kernel, see ops/update.pxi.
+    vectors : mapping of str to ndarray of float32 (size,)
+        Read and written by the steps, in place; those that the kernel does not name are ignored.
+    settings : mapping of str to number, or to sequence of numbers (steps,)
+        One for all steps, or one for each; those that the kernel does not name are ignored.
+    steps : int
+
+    Raises
+    ------
+    ValueError
+        There is no such kernel, or a vector or a setting is missing or of another shape.
+    """
+
+    def __cinit__(self, capsule, str name, vectors, settings, Py_ssize_t steps):
+        cdef const UpdateKernel* kernel = find_kernel(capsule, name)
+        cdef list wanted = kernel.vectors.decode().split()
+        cdef list names = kernel.settings.decode().split()
+        cdef float[::1] vector
+        cdef double[:, ::1] rows
+        missing = [key for key in wanted if key not in vectors]
+        missing += [key for key in names if key not in settings]
+        if missing:
+            raise ValueError(f"vectors and settings must have {', '.join(missing)} for {name}")
+        held = [vectors[key] for key in wanted]
+        memset(&self.run, 0, sizeof(UpdateSteps))
+        self.run.kernel = kernel
+        self.run.vector_count, self.run.setting_count = len(held), len(names)
+        self.steps, self.size = steps, len(held[0])
+        for i, vector in enumerate(held):
+            if vector.shape[0] != self.size:
+                raise ValueError(
+                    f"vectors must have the same size, got {self.size} and {vector.shape[0]}")
+            if self.size > 0:
+                self.run.vectors[i] = &vector[0]
+        table = np.empty((steps, len(names)))
+        for i, key in enumerate(names):
+            if np.shape(settings[key]) not in ((), (steps,)):
+                raise ValueError(
+                    f"{key} must be a number or {steps} numbers, got {np.shape(settings[key])}")
+            table[:, i] = settings[key]
+        if steps > 0:
+            rows = table
+            self.run.settings = &rows[0, 0]
+        self.held = (*held, table)
+
+    def apply(self, float[::1] params not None, const float[::1] grads not None,
+              Py_ssize_t step=0):
+        """Make step number `step`: params and the vectors are updated in place.
+
+        Raises
+        ------
+        ValueError
+            params or grads have another size than the vectors.
+        IndexError
+            There is no such step.
+        """
+        if params.shape[0] != self.size or grads.shape[0] != self.size:
+            raise ValueError(
+                f"params and grads must have {self.size} values, got {params.shape[0]} and "
+                f"{grads.shape[0]}")
+        if not 0 <= step < self.steps:
+            raise IndexError(f"step must be 0 to {self.steps - 1}, got {step}")
+        if self.size > 0:
+            with nogil:
+                apply_update(&self.run, step, &params[0], &grads[0], 0, self.size)

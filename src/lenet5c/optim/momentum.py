@@ -1,0 +1,120 @@
+"""Optimizers whose step is the gradient, or its mean over time, times the learning rate."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lenet5c.nn import Layer
+from lenet5c.optim.optimizer import Optimizer, check_betas, check_decay, register
+
+__all__ = ["SGD", "Lion"]
+
+
+@register("sgd", lr=0.05, weight_decay=5e-4)
+class SGD(Optimizer):
+    """Stochastic gradient descent, as `torch.optim.SGD`.
+
+    With ``g = gradient + weight_decay * p``, the velocity becomes ``v = momentum * v + g``, and p
+    falls by ``lr * v``, or with Nesterov's form by ``lr * (g + momentum * v)``.
+
+    Parameters
+    ----------
+    model : lenet5c.nn.Layer
+    lr, momentum : float
+    nesterov : bool
+        Only with a momentum.
+    weight_decay : float
+
+    Attributes
+    ----------
+    lr : float
+        May be changed between steps.
+    velocity : ndarray of float32
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet5c import nn, optim
+    >>> model = nn.Linear(2, 1, rng=0)
+    >>> before = model.vector.copy()
+    >>> model.grad_vector[:] = 1
+    >>> optim.SGD(model, lr=0.5).step()
+    >>> before - model.vector
+    array([0.5, 0.5, 0.5], dtype=float32)
+    """
+
+    kernel = "sgd"
+    vectors = ("velocity",)
+    velocity: NDArray[np.float32]
+
+    def __init__(
+        self,
+        model: Layer,
+        lr: float,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(model, lr, weight_decay)
+        self.momentum = check_decay("momentum", momentum)
+        self.nesterov = bool(nesterov)
+        if nesterov and momentum == 0:
+            raise ValueError(
+                "momentum must be more than 0 with nesterov, got 0; give a momentum, or leave "
+                "nesterov out"
+            )
+
+
+@register("lion", lr=4e-4, weight_decay=0.5)
+class Lion(Optimizer):
+    """Lion, which steps by signs (Chen et al., 2023).
+
+    A parameter p falls by ``lr * (sign(beta1 * m + (1 - beta1) * g) + weight_decay * p)``, whatever
+    the size of its gradient g, and then the mean becomes ``m = beta2 * m + (1 - beta2) * g``. The
+    rate is usually a third to a tenth of Adam's, the weight decay as many times larger.
+
+    Parameters
+    ----------
+    model : lenet5c.nn.Layer
+    lr : float
+    betas : (float, float)
+        Share of the mean in the sign, and decay of the mean.
+    weight_decay : float
+        Decoupled: p falls by lr * weight_decay * p.
+
+    Attributes
+    ----------
+    lr : float
+        May be changed between steps.
+    m : ndarray of float32
+        The running mean of the gradient.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet5c import nn, optim
+    >>> model = nn.Linear(2, 1, rng=0)
+    >>> before = model.vector.copy()
+    >>> model.grad_vector[:] = 3, -2, 0
+    >>> optim.Lion(model, lr=0.5).step()
+    >>> before - model.vector
+    array([ 0.5, -0.5,  0. ], dtype=float32)
+    """
+
+    kernel = "lion"
+    vectors = ("m",)
+    m: NDArray[np.float32]
+
+    def __init__(
+        self,
+        model: Layer,
+        lr: float = 1e-4,
+        betas: tuple[float, float] = (0.9, 0.99),
+        weight_decay: float = 0.0,
+    ) -> None:
+        super().__init__(model, lr, weight_decay)
+        self.betas = check_betas(betas)
+
+    def _settings_of_steps(self, count: int) -> dict[str, float | Sequence[float]]:
+        return dict(zip(("beta1", "beta2"), self.betas, strict=True))

@@ -1,0 +1,138 @@
+"""The optimizer of LeCun et al. (1998)."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lenet5c.nn import Layer, Loss, Samples
+from lenet5c.optim.optimizer import Optimizer, check_shape, register
+
+__all__ = ["SDLM"]
+
+
+@register("sdlm", lr=5e-4)
+class SDLM(Optimizer):
+    """Stochastic diagonal Levenberg-Marquardt (LeCun et al., 1998, appendix C).
+
+    A parameter p falls by ``lr / (mu + h) * gradient`` (eq. 18 and 21), h being the second
+    derivative of the loss by p: the diagonal alone, in the Gauss-Newton approximation, which is
+    never negative. `estimate` measures h, the mean over some samples, and steps use it until the
+    next time; the paper does so on 500 samples before each pass, and takes one sample a step.
+    Before the first estimate h is 0, and a step one of plain gradient descent with the rate
+    lr / mu.
+
+    Parameters
+    ----------
+    model : lenet5c.nn.Sequential
+    lr : float
+        The paper's eta.
+    mu : float
+        Keeps steps from getting large where the loss is flat: none is larger than lr / mu times
+        the gradient.
+    samples : int
+        Size of an estimate by the `Trainer`, which draws new samples before each epoch.
+
+    Attributes
+    ----------
+    lr : float
+        May be changed between steps.
+    curvature : ndarray of float32
+        h of each parameter, in the order of ``model.vector``; read-only, see `set_curvature`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet5c import nn, optim
+    >>> model = nn.Sequential(nn.Linear(2, 1, rng=0))
+    >>> optimizer = optim.SDLM(model, lr=0.1, mu=0.02)
+    >>> optimizer.estimate(np.array([[1, 2], [3, 0]], np.float32), np.zeros(2, int), nn.MSELoss())
+    >>> optimizer.curvature
+    array([10.,  4.,  2.], dtype=float32)
+    >>> optimizer.step_sizes().round(4)
+    array([0.01  , 0.0249, 0.0495], dtype=float32)
+    """
+
+    kernel = "sdlm"
+    vectors = ("curvature",)
+    curvature: NDArray[np.float32]
+
+    def __init__(self, model: Layer, lr: float, mu: float = 0.02, samples: int = 500) -> None:
+        if not 1e-30 <= mu <= 1e30:  # 1 / mu is a float32, too
+            raise ValueError(f"mu must be a number of 1e-30 to 1e30, got {mu!r}")
+        if not (isinstance(samples, int) and samples >= 1):
+            raise ValueError(f"samples must be an integer of at least 1, got {samples!r}")
+        super().__init__(model, lr, 0.0)
+        self.mu = float(mu)
+        self.samples = samples
+        self.set_curvature(self.curvature)
+
+    def estimate(
+        self, samples: Samples | NDArray[np.float32], labels: NDArray[np.integer[Any]], loss: Loss
+    ) -> None:
+        """Measure the curvature, which steps use from now on.
+
+        Parameters
+        ----------
+        samples, labels, loss
+            As of `Sequential.second_derivatives`.
+
+        Raises
+        ------
+        ArithmeticError
+            A second derivative is negative or not a finite number; the message names the parameter.
+        """
+        if not hasattr(self.model, "second_derivatives"):
+            raise TypeError(
+                f"model must be a Sequential, got a {type(self.model).__name__}; put it into one"
+            )
+        measured = self.model.second_derivatives(samples, labels, loss)
+        if fault := self._find_fault(measured):
+            raise ArithmeticError(
+                f"the curvature of {fault[0]} is {fault[1]}; lower the learning rate, it is "
+                f"{self.lr:g}, or check the loss"
+            )
+        self.set_curvature(measured)
+
+    def set_curvature(self, curvature: ArrayLike) -> None:
+        """Use these second derivatives from now on.
+
+        Parameters
+        ----------
+        curvature : array_like (size,)
+            In the order of ``model.vector``.
+
+        Raises
+        ------
+        ValueError
+            The shape is another, or a value is negative or not a finite number.
+        """
+        check_shape("curvature", curvature, self.model)
+        if fault := self._find_fault(np.asarray(curvature)):
+            raise ValueError(
+                f"the curvature of {fault[0]} must be a finite number of at least 0, got {fault[1]}"
+            )
+        self.curvature = np.array(curvature, np.float32)
+        # Steps multiply by `inverse`: writing to the curvature would have no effect on them.
+        self.curvature.flags.writeable = False
+        self.inverse = 1 / (np.float32(self.mu) + self.curvature)
+
+    def step_sizes(self) -> NDArray[np.float32]:
+        """Return lr / (mu + h), by which each parameter's gradient is multiplied.
+
+        Returns
+        -------
+        ndarray of float32, as ``model.vector``
+        """
+        return np.float32(self.lr) * self.inverse
+
+    def _load_vector(self, name: str, values: NDArray[np.float32]) -> None:
+        self.set_curvature(values)
+
+    def _find_fault(self, curvature: NDArray[Any]) -> tuple[str, float] | None:
+        """Return the first parameter whose curvature is negative or not finite, and that."""
+        wrong = np.flatnonzero(~((curvature >= 0) & np.isfinite(curvature)))
+        if len(wrong) == 0:
+            return None
+        names = [name for name, array in self.model.params.items() for _ in range(array.size)]
+        return names[wrong[0]], curvature[wrong[0]]
