@@ -7,7 +7,7 @@ from idx_files import write_idx_files
 from lenet5c.commands.cli import wait_briefly
 from lenet5c.datasets import mnist
 
-pytest.register_assert_rewrite("tile_layers")
+pytest.register_assert_rewrite("functional_cases", "programs", "tile_layers")
 wait_briefly()  # tests share their machine with others; OpenMP is not loaded yet
 
 

@@ -85,7 +85,6 @@ def test_extension_modules_are_for_the_stable_abi():
         "__init__.pyi",
         "py.typed",
         "kernels/__init__.pxd",
-        "kernels/engine/_program.pyi",
         "kernels/cykernels.pxd",
         "kernels/cykernels.pyi",
         "kernels/simd/tiles.pxd",

@@ -30,7 +30,7 @@ def run(*arguments, cwd):
         (["--port", "http"], ["--port", "http"]),
         (["--model", "nothing"], ["nothing", "which does not exist", "a model file"]),
         (["--model", "empty"], ["empty", "model.safetensors", "run"]),
-        (["--model", "junk"], ["junk is no readable safetensors file"]),
+        (["--model", "junk"], ["junk must be a safetensors file"]),
         (["--data", "empty"], ["empty"]),
         (["--samples", "junk"], ["--samples is", "junk", "no folder"]),
         (["--threads", "0"], ["--threads", "0"]),

@@ -10,7 +10,7 @@ from lenet5c.demo.transform import RANGES, Transform, TransformError, thicken
 
 
 def naive(strokes, width, side):
-    """The distance of each pixel's centre to each segment, one by one."""
+    """The distance of each pixel's center to each segment, one by one."""
     y, x = np.mgrid[:side, :side] + 0.5
     ink = np.zeros((side, side))
     for stroke in strokes:

@@ -42,7 +42,7 @@ MODELS = {
         size=(28, 28),
     ),
     "whole": of(LeNet5(num_classes=2), "ab", (1, 60, 40), "whole", fit="resize"),
-    "colour": of(LeNet5(in_channels=3), TEN, (3, 32, 32), "whole"),
+    "color": of(LeNet5(in_channels=3), TEN, (3, 32, 32), "whole"),
     "large": of(
         LeNet5(input_size=150, num_classes=40), map(str, range(40)), (1, 100, 140), size=(150, 150)
     ),

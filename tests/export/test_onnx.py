@@ -60,7 +60,7 @@ def test_prepared_inputs(name):
 def test_resizing_is_the_same_to_the_bit():
     trained = VARIANTS["shrunk"]
     content = onnx.load_from_string(to_onnx(trained))
-    # What comes after the Floor and the Cast: grey levels.
+    # What comes after the Floor and the Cast: gray levels.
     (fitted,) = [
         node.output[0] for i, node in enumerate(content.graph.node) if node.op_type == "Cast"
     ][1:]
@@ -68,8 +68,8 @@ def test_resizing_is_the_same_to_the_bit():
         onnx.helper.make_tensor_value_info(fitted, onnx.TensorProto.FLOAT, None)
     )
     x = images(trained, 7)
-    (grey,) = session(content.SerializeToString()).run([fitted], {"image": x})
-    np.testing.assert_array_equal(grey, trained.preparation.fit_images(x))
+    (gray,) = session(content.SerializeToString()).run([fitted], {"image": x})
+    np.testing.assert_array_equal(gray, trained.preparation.fit_images(x))
 
 
 def test_a_model_of_ones_own_layers_in_odd_order():

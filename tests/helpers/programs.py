@@ -8,10 +8,10 @@ from importlib import import_module
 
 import numpy as np
 import pytest
+from lenet5c.kernels.engine._program import Program
 
 from lenet5c import reference
 from lenet5c.kernels.engine import _vector, lowering, ops
-from lenet5c.kernels.engine._program import Program
 from lenet5c.kernels.simd import _cpu, dispatch
 
 EPS = np.finfo(np.float32).eps
@@ -339,7 +339,7 @@ EXACT = {
             connected([[1, 0, 0], [0, 1, 1], [1, 0, 0], [0, 0, 1]], 3, bias=False),
         ],
     ),
-    "table of neighbours, strided, dilated": Model(
+    "table of neighbors, strided, dilated": Model(
         (4, 9, 8),
         [
             connected(

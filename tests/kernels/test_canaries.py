@@ -23,7 +23,8 @@ assert _program.has_canaries
 rng = np.random.default_rng(0)
 nets = [
     ((1, 28, 28), nn.LeNet5(padding=2, input_size=28), nn.CrossEntropyLoss()),
-    ((1, 28, 28), nn.LeNet5(padding=2, input_size=28, activation="tanh", pooling="avg"), nn.MSELoss()),
+    ((1, 28, 28), nn.LeNet5(
+        padding=2, input_size=28, activation="tanh", pooling="avg"), nn.MSELoss()),
     ((1, 32, 32), nn.LeNet5_1998(), nn.MAPLoss()),
     ((6, 13, 11), nn.Sequential(
         nn.Conv2d(6, 12, (3, 5), padding=(0, 2), groups=3), nn.ReLU(), nn.MaxPool2d(3, 2, 1),
@@ -84,3 +85,12 @@ def test_no_op_writes_behind_its_memory(debug_build):
     done = run(debug_build, NETS)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "ran 6\n"
+
+
+@pytest.mark.slow
+def test_the_tests_of_programs_in_a_debug_build(debug_build):
+    """All nets of the tests: exact ones, smooth ones, by tiles and by samples, many steps."""
+    tests = [str(path) for path in Path(__file__).parent.glob("test_program*.py")]
+    code = f"import sys, pytest; sys.exit(pytest.main(['-q', '-c', {str(CHECKOUT / 'pyproject.toml')!r}, *{tests}]))"
+    done = run(debug_build, code)
+    assert done.returncode == 0, done.stdout

@@ -4,8 +4,8 @@ from math import prod
 
 import numpy as np
 import pytest
-
 from lenet5c.kernels.engine._program import Program
+
 from lenet5c.kernels.engine.lowering import LANES, lower
 from lenet5c.kernels.engine.ops import (
     Activation,
@@ -23,12 +23,12 @@ RELU, SIGMOID, TANH = (Activation(kind) for kind in ("relu", "sigmoid", "tanh"))
 FLATTEN = Flatten()
 
 
-def conv(out_channels, kernel_size, weight=0, **settings):
-    return Conv2d(out_channels, kernel_size, weight, **settings)
+def conv(out_channels, kernel_size, weight=0, bias=None, **settings):
+    return Conv2d(weight, bias, out_channels, kernel_size, **settings)
 
 
 def linear(out_features, weight=0, bias=None):
-    return Linear(out_features, weight, bias)
+    return Linear(weight, bias, out_features)
 
 
 def max_pool(kernel_size=(2, 2), stride=(2, 2), padding=(0, 0)):
@@ -419,10 +419,10 @@ def test_many_parameters_make_few_slices():
 LENET5_1998 = [
     conv(6, (5, 5), weight=0, bias=150),
     Activation("scaled_tanh", (1.7159, 2 / 3)),
-    Subsample2d((2, 2), 156, 162),
+    Subsample2d(156, 162, (2, 2)),
     conv(19, (3, 3), stride=(2, 1), weight=168, connections=np.arange(0, 19 * 6, 2)),
     TANH,
-    Subsample2d((2, 3), 700, 719),
+    Subsample2d(700, 719, (2, 3)),
     FLATTEN,
     linear(11, weight=800, bias=None),
     Rbf(np.zeros((10, 11), np.float32)),

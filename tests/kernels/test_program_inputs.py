@@ -7,6 +7,7 @@ import threading
 
 import numpy as np
 import pytest
+from lenet5c.kernels.engine._program import Program
 from programs import (
     SMOOTH,
     TILES,
@@ -20,7 +21,6 @@ from programs import (
 )
 
 from lenet5c.kernels.engine import lowering
-from lenet5c.kernels.engine._program import Program
 from lenet5c.kernels.engine.samples import Samples
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from lenet5c.kernels.engine._program import Program
 from numpy.testing import assert_array_equal
 from programs import (
     EPS,
@@ -31,7 +32,6 @@ from programs import (
 
 from lenet5c import reference
 from lenet5c.kernels.engine import lowering
-from lenet5c.kernels.engine._program import Program
 from lenet5c.kernels.engine.samples import Samples
 
 

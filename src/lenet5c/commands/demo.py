@@ -1,4 +1,4 @@
-"""``lenet5c demo``: draw a digit in the browser, and watch the net read it."""
+"""``lenet5c demo``: draw a digit in the browser, and watch the net classify it."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ from lenet5c.commands.cli import MODEL_HELP, add_threads, directory, say, whole
 
 SAMPLES = "lenet5c-samples"
 DESCRIPTION = (
-    "Draw a digit in the browser, and watch the net read it: a page for this machine alone."
+    "Draw a digit in the browser, and watch the net classify it: a page for this machine alone."
 )
 EXAMPLES = f"""examples:
   lenet5c demo
@@ -81,12 +81,12 @@ def run(options: Namespace) -> None:
         session.close()
 
 
-def describe_model(name: object) -> str:
+def describe_model(name: str) -> str:
     """Return a model's name for the page."""
     return "the model that comes with lenet5c" if name == "best" else str(name)
 
 
-def recorded_data(name: object) -> str | None:
+def recorded_data(name: str) -> str | None:
     """Return the data that a model's run names, if they are here; None otherwise."""
     from lenet5c.datasets.source import NAMES
     from lenet5c.training.run_folder import read_record

@@ -3,6 +3,7 @@
 import json
 import textwrap
 from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
 
 from lenet5c._text import table as columns_of
 from lenet5c.commands.cli import say
@@ -28,7 +29,7 @@ def run(options: Namespace) -> None:
     say(table(RECIPES) if name is None else description(name, RECIPES[name]))
 
 
-def table(recipes: dict[str, Recipe]) -> str:
+def table(recipes: Mapping[str, Recipe]) -> str:
     """Return a line for each recipe, and one below for the system it rebuilds."""
     rows = [("recipe", "summary", "reported", "reached")]
     rows += [

@@ -41,42 +41,22 @@ KINDS = {
 
 @dataclass(frozen=True)
 class Stage:
-    """A layer as the page shows it: with all up to the next one, such as its activation.
-
-    Attributes
-    ----------
-    name, kind : str
-    shape : tuple of int
-        Shape of its values, (C, H, W) or (units,).
-    shown : tuple of int
-        Shape as they are sent, (C, h, w).
-    """
+    """A layer as the page shows it: with all up to the next one, such as its activation."""
 
     name: str
     kind: str
-    shape: tuple[int, ...]
-    shown: tuple[int, ...]
+    shape: tuple[int, ...]  # of its values, (C, H, W) or (units,)
+    shown: tuple[int, ...]  # as they are sent, (C, h, w)
 
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """Answer of the net to an image.
+    """Answer of the net to an image."""
 
-    Attributes
-    ----------
-    picture : ndarray of uint8, shape (C, h, w)
-        The image as it would stand in a data set.
-    seen : ndarray of uint8, shape (C, H, W)
-        The net's input, before its pixels are scaled.
-    probabilities : ndarray of float32, shape (classes,)
-    maps : list of ndarray of float32
-        Values of each `Stage`; of the last one, logits.
-    """
-
-    picture: Image
-    seen: Image
+    picture: Image  # (C, h, w), as it would stand in a data set
+    seen: Image  # (C, H, W), the net's input before its pixels are scaled
     probabilities: NDArray[np.float32]
-    maps: list[Map]
+    maps: list[Map]  # values of each stage; of the last one, logits
 
     def pack(self) -> bytes:
         """Return bytes for the page: probabilities as float32, input and picture, and the maps.
@@ -94,15 +74,7 @@ class Answer:
 
 
 class Reader:
-    """A trained model, prepared to answer many drawings.
-
-    Parameters
-    ----------
-    trained : lenet5c.training.TrainedModel
-
-    Attributes
-    ----------
-    stages : list of Stage
+    """A trained model, prepared to answer many drawings; `stages` are its layers.
 
     Examples
     --------
@@ -119,7 +91,6 @@ class Reader:
     """
 
     def __init__(self, trained: TrainedModel) -> None:
-        assert trained.image_shape is not None
         self.trained, self.image_shape = trained, trained.image_shape
         layers = [pair for pair in trained.model.layers.items() if type(pair[1]) in KINDS]
         black = np.zeros((1, *self.image_shape), np.uint8)

@@ -22,23 +22,10 @@ class DrawingError(UserError):
 
 
 def parse_strokes(value: Any) -> list[NDArray[np.float64]]:
-    """Return the strokes of a request as arrays.
+    """Return the strokes of a request as arrays (points, 3); those without a point are left out.
 
-    Parameters
-    ----------
-    value : list of list of number
-        A flat list for each stroke: x, y and the pen's thickness, again and again. x and y are
-        shares of the side, from the top left corner; thickness is a factor of the width, usually 1.
-
-    Returns
-    -------
-    list of ndarray of float64, shape (n, 3)
-        Strokes without a point are left out.
-
-    Raises
-    ------
-    DrawingError
-        If it is not as above, too long, or not finite.
+    A request has a flat list for each stroke: x, y and the pen's thickness, again and again. x and
+    y are shares of the side, from the top left corner; thickness is a factor of the width.
 
     Examples
     --------
@@ -67,19 +54,9 @@ def parse_strokes(value: Any) -> list[NDArray[np.float64]]:
 def render(
     strokes: list[NDArray[np.float64]], width: float = USUAL_WIDTH, side: int = SIDE
 ) -> NDArray[np.uint8]:
-    """Return the ink of strokes: 0 is paper, 255 full ink, smooth at the edges.
+    """Return the ink (side, side) of strokes: 0 is paper, 255 full ink, smooth at the edges.
 
-    Parameters
-    ----------
-    strokes : list of ndarray, shape (n, 3)
-        As `parse_strokes` returns them.
-    width : float, optional
-        Width of the pen, in 28ths of the side.
-    side : int, optional
-
-    Returns
-    -------
-    ndarray of uint8, shape (side, side)
+    The width of the pen is in 28ths of the side.
 
     Examples
     --------

@@ -29,15 +29,7 @@ class SampleError(UserError):
 
 
 class SampleFolder:
-    """Drawn samples in a folder; saving and reading them needs Pillow.
-
-    Parameters
-    ----------
-    path : Path
-        Made when the first sample is saved.
-    class_names : sequence of str
-    image_shape : tuple of int
-        Shape (C, h, w) of the model's images.
+    """Drawn samples in a folder, which is made for the first one; needs Pillow to save and read.
 
     Examples
     --------
@@ -64,15 +56,7 @@ class SampleFolder:
             raise SampleError(f"--samples must be a folder, got {str(self.path)!r}; name another")
 
     def save(self, picture: NDArray[np.uint8], label: int) -> Path:
-        """Write an image (C, h, w) as a sample of a class; return its path.
-
-        Raises
-        ------
-        MissingExtraError
-            If Pillow is not installed.
-        SampleError
-            If the folder is full or cannot be written.
-        """
+        """Write an image (C, h, w) as a sample of a class; return its path."""
         image = require("PIL.Image", "images", "saved samples")
         content = io.BytesIO()
         image.fromarray(picture[0]).save(content, "PNG")  # channels of a drawing are alike
@@ -109,13 +93,7 @@ class SampleFolder:
         return newest
 
     def read(self) -> tuple[Dataset | None, list[str]]:
-        """Return all samples, None if there are none, and the names of files that are unusable.
-
-        Raises
-        ------
-        MissingExtraError
-            If there are samples and Pillow is not installed.
-        """
+        """Return all samples, None if there are none, and the names of files that are unusable."""
         files = [
             (path, label)
             for label, folder in enumerate(self.folders)

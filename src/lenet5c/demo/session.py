@@ -32,16 +32,7 @@ class Session:
     """A model, a folder of samples, and the data that the model was trained on, if they are here.
 
     Each answer uses one `Reader` from beginning to end; fine-tuning works on a copy of the model
-    and puts a new `Reader` in its place.
-
-    Parameters
-    ----------
-    trained : lenet5c.training.TrainedModel
-    name : str
-        Name of the model on the page.
-    samples_path : Path
-    open_data : callable
-        Called when they are first needed; returns a `Source`, or raises a `UserError`.
+    and puts a new `Reader` in its place. `open_data` is called when the data are first needed.
     """
 
     def __init__(
@@ -51,7 +42,6 @@ class Session:
         samples_path: Path | str,
         open_data: Callable[[], Source],
     ) -> None:
-        assert trained.image_shape is not None
         self.original = self.reader = Reader(trained)
         self.name = name
         self.samples = SampleFolder(

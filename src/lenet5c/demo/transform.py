@@ -31,21 +31,6 @@ class TransformError(UserError):
 class Transform:
     """A warp of the net's input, and noise on it.
 
-    Attributes
-    ----------
-    width : float
-        Width of the pen; it acts on the drawing, before it is prepared, in `drawing.render` or
-        `thicken`.
-    shift_x, shift_y : float
-        Pixels of the input, to the right and down.
-    rotation : float
-        Degrees, clockwise.
-    scale : float
-        Factor of the size.
-    noise : float
-        Standard deviation of Gaussian noise, in units of 255 gray levels; the noise itself is
-        always the same, so that it does not flicker.
-
     Examples
     --------
     >>> import numpy as np
@@ -56,21 +41,16 @@ class Transform:
     [0, 0, 0, 0, 200]
     """
 
-    width: float = USUAL_WIDTH
-    shift_x: float = 0.0
-    shift_y: float = 0.0
-    rotation: float = 0.0
-    scale: float = 1.0
-    noise: float = 0.0
+    width: float = USUAL_WIDTH  # of the pen, for `drawing.render` or `thicken`
+    shift_x: float = 0.0  # pixels of the input, to the right
+    shift_y: float = 0.0  # and down
+    rotation: float = 0.0  # degrees, clockwise
+    scale: float = 1.0  # factor of the size
+    noise: float = 0.0  # standard deviation in units of 255 gray levels
 
     @classmethod
     def parse(cls, request: dict[str, Any]) -> "Transform":
-        """Return the transform of a request; missing values are the defaults.
-
-        Raises
-        ------
-        TransformError
-        """
+        """Return the transform of a request; missing values are the defaults."""
         values, names = request.get("transform", {}), {field.name for field in fields(cls)}
         if not isinstance(values, dict) or not values.keys() <= names:
             raise TransformError(f"transform must have some of {', '.join(sorted(names))} only")
@@ -88,7 +68,9 @@ class Transform:
         if (self.shift_x, self.shift_y, self.rotation, self.scale) != (0, 0, 0, 1):
             warped = self._warp(image)
         if self.noise:
-            warped = warped + np.float32(255 * self.noise) * _draw_noise(image.shape)
+            # Always the same, so that it does not flicker.
+            noise = np.random.default_rng(1998).standard_normal(image.shape, np.float32)
+            warped = warped + np.float32(255 * self.noise) * noise
         return image if warped is image else np.clip(warped + 0.5, 0, 255).astype(np.uint8)
 
     def _warp(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -109,10 +91,6 @@ class Transform:
         upper = padded[:, top, left] * (1 - right) + padded[:, top, left + 1] * right
         lower = padded[:, top + 1, left] * (1 - right) + padded[:, top + 1, left + 1] * right
         return upper * (1 - below) + lower * below
-
-
-def _draw_noise(shape: tuple[int, ...]) -> NDArray[np.float32]:
-    return np.random.default_rng(1998).standard_normal(shape, np.float32)
 
 
 def thicken(image: NDArray[np.uint8], width: float) -> NDArray[np.uint8]:
@@ -138,8 +116,7 @@ def thicken(image: NDArray[np.uint8], width: float) -> NDArray[np.uint8]:
     border = -(-reach // UPSCALE)
     padded = np.pad(image, ((0, 0), (border, border), (border, border)))
     channels, height, across = padded.shape
-    size = (height * UPSCALE, across * UPSCALE)
-    fine = resize(padded, size)
+    fine = resize(padded, (height * UPSCALE, across * UPSCALE))
     choose = np.maximum if more > 0 else np.minimum
     grown = fine.copy()
     n = int(radius + 0.5)

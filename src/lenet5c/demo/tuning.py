@@ -24,25 +24,10 @@ MOST_REPEATS = 60
 class Tuning(threading.Thread):
     """A fine-tuning in the background: from a model to a copy that has seen the samples.
 
-    The result follows from the model and the samples alone: nothing of an earlier one stays in it.
-
-    Parameters
-    ----------
-    trained : lenet5c.training.TrainedModel
-        Stays as it is.
-    samples : lenet5c.datasets.Dataset
-    source : lenet5c.datasets.Source
-        Data that the model was trained on: training images are mixed in, test images measure.
-    done : callable
-        ``done(tuned)`` with the new `TrainedModel`, in the thread.
-    epochs : int, optional
-
-    Attributes
-    ----------
-    status : dict
-        For the page: 'state' ('running', 'done', 'stopped' or 'failed'), 'progress' and more.
-    stopped : threading.Event
-        Set by others to stop it.
+    Training images of the source, the data that the model was trained on, are mixed in; its test
+    images measure. The result follows from the model and the samples alone: nothing of an earlier
+    one stays in it. ``done(tuned)`` is called in the thread; others set `stopped` to stop it, and
+    read `status`: 'state' ('running', 'done', 'stopped' or 'failed'), 'progress' and more.
     """
 
     def __init__(

@@ -16,21 +16,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Activation:
-    """One activation of `lenet5c.nn`.
+    """One activation of `lenet5c.nn`, in each form a function of its layer."""
 
-    Attributes
-    ----------
-    onnx : callable
-        ``onnx(graph, step, x)`` adds its nodes to the graph and returns the name of the result.
-    c : callable
-        ``c(layer)`` returns the statement that replaces the float `v` by its activation.
-    torch : callable
-        ``torch(layer)`` returns the expression that makes the module.
-    """
-
-    onnx: Callable[[Graph, Step, str], str]
-    c: Callable[[Any], str]
-    torch: Callable[[Any], str]
+    onnx: Callable[[Graph, Step, str], str]  # adds its nodes, returns the name of the result
+    c: Callable[[Any], str]  # the statement that replaces the float `v` by its activation
+    torch: Callable[[Any], str]  # the expression that makes the module
 
 
 def float_text(value: Any) -> str:

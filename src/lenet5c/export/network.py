@@ -20,24 +20,15 @@ LAYERS = (
 
 @dataclass(frozen=True, eq=False)
 class Step:
-    """One layer with the shapes of a sample before and after it.
+    """One layer with the shapes of a sample before and after it, and copies of its arrays.
 
-    Attributes
-    ----------
-    kind : str
-        Name of the layer's class; 'BatchNorm' for either batch normalization.
-    name : str
-        Dotted, as in ``model.named_layers()``.
-    layer : lenet5c.nn.Layer
-    shape, result : tuple of int
-    arrays : dict of str to ndarray
-        Copies of parameters and buffers. A weight has no gaps where a connection table has them,
-        a bias is there, and a batch normalization has its `scale` and `shift` as float64.
+    A weight has no gaps where a connection table has them, a bias is there, and a batch
+    normalization has its `scale` and `shift` as float64.
     """
 
-    kind: str
-    name: str
-    layer: Any  # of the class that `kind` names
+    kind: str  # the layer's class; 'BatchNorm' for either batch normalization
+    name: str  # dotted, as in ``model.named_layers()``
+    layer: Any
     shape: tuple[int, ...]
     result: tuple[int, ...]
     arrays: dict[str, np.ndarray]
@@ -71,7 +62,7 @@ class Network:
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """Shape (C, h, w) of an image."""
-        assert self.trained is not None and self.trained.image_shape is not None
+        assert self.trained is not None
         return self.trained.image_shape
 
     @property
@@ -132,7 +123,6 @@ def to_network(
                 "use such as (1, 32, 32)"
             )
         return Network(_steps(model, tuple(shape)), model, tuple(shape))
-    assert model.image_shape is not None
     size, image_shape = model.preparation.size, tuple(model.image_shape)
     own = getattr(model.model, "input_shape", image_shape)
     shape = (own[0], *size)

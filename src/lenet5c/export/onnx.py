@@ -140,7 +140,7 @@ class Graph:
             raise ExportError(
                 f"model must be valid as ONNX, got: {' '.join(str(error).split())}"
             ) from None
-        return model.SerializeToString(deterministic=True)
+        return bytes(model.SerializeToString(deterministic=True))
 
 
 def _prepare(graph: Graph, net: Network, x: str) -> str:

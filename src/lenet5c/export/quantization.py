@@ -65,7 +65,8 @@ def _rounded(step: Step) -> nn.Layer:
         options = (old.kernel_size, old.stride, old.padding, old.dilation, old.groups)
         layer = nn.Conv2d(old.in_channels, old.out_channels, *options)
     else:
-        return deepcopy(old)
+        layer = deepcopy(old)
+        return layer
     values, scale = quantize(step.arrays["weight"])
     layer.params["weight"] = values * scale.reshape(-1, *[1] * (values.ndim - 1))
     layer.params["bias"] = step.arrays["bias"]

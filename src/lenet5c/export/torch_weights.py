@@ -192,7 +192,7 @@ def read_torch(path: str | PathLike[str], expected_bytes: int) -> dict[str, np.n
         tensors = deserialize(content)
     except (SafetensorError, ValueError, OverflowError, MemoryError) as error:
         raise ExportError(
-            f"{path} must be a safetensors file, got one that is not readable ({error}); "
+            f"{path} must be a safetensors file, got one that cannot be read ({error}); "
             "save it again or name another file"
         ) from None
     return {name: _as_float32(f"{path}: {name}", **tensor) for name, tensor in tensors}

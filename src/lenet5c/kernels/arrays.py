@@ -1,29 +1,35 @@
 """Arrays at the door: checks, the form that the compiled code takes, outputs."""
 
+from collections.abc import Iterable
 from math import prod
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
 
 
-def contiguous(array, dtype=None):
-    """The array itself if it is C-contiguous, aligned and of this dtype, else a copy that is."""
+def contiguous(array: Any, dtype: Any = None) -> Array:
+    """Return the array if it is C-contiguous, aligned and of this dtype, else a copy."""
     flags = array.flags
     if flags.c_contiguous and flags.aligned and (dtype is None or array.dtype == dtype):
         return array  # np.require finds that out too, in ten times the time
     return np.require(array, dtype, ("C", "A"))
 
 
-def flat(array):
-    """All elements in order, without a copy where the array is contiguous."""
+def flat(array: Array) -> Array:
+    """Return all elements in order, without a copy where the array is contiguous."""
     return contiguous(array).reshape(-1)
 
 
-def rows(array):
-    """(N, ...) as contiguous (N, size), without a copy where it is contiguous."""
+def rows(array: Array) -> Array:
+    """Return (N, ...) as contiguous (N, size), without a copy where it is contiguous."""
     return contiguous(array).reshape(len(array), prod(array.shape[1:]))
 
 
-def check_array(name, array, ndim, dtype=None):
+def check_array(name: str, array: Any, ndim: int, dtype: Any = None) -> None:
+    """Refuse what is no array of float32 or float64, of `ndim` dimensions, or not of `dtype`."""
     if not isinstance(array, np.ndarray):
         raise TypeError(
             f"{name} is a {type(array).__name__}; it should be a NumPy array of float32 or float64"
@@ -43,12 +49,12 @@ def check_array(name, array, ndim, dtype=None):
         )
 
 
-def check_shape(name, array, shape):
+def check_shape(name: str, array: Array, shape: tuple[int, ...]) -> None:
     if array.shape != shape:
         raise ValueError(f"{name} has the shape {array.shape}; it should be {shape}")
 
 
-def check_out(name, out, shape, dtype):
+def check_out(name: str, out: Any, shape: tuple[int, ...], dtype: Any) -> None:
     if out is None:
         return
     check_array(name, out, len(shape), dtype)
@@ -57,18 +63,18 @@ def check_out(name, out, shape, dtype):
         raise ValueError(f"{name} is read-only; it should be writeable")
 
 
-def work_array(out, shape, dtype, inputs):
-    """`out` if results can be written straight into it, else a new array."""
-    usable = out is not None and out.flags.c_contiguous and out.flags.aligned
-    if usable and not any(
-        array is not None and np.may_share_memory(out, array) for array in inputs
-    ):
-        return out
-    return np.empty(shape, dtype)
+def work_array(
+    out: Array | None, shape: tuple[int, ...], dtype: Any, inputs: Iterable[Array | None]
+) -> Array:
+    """Return `out` if results can be written straight into it, else a new array."""
+    if out is None or not (out.flags.c_contiguous and out.flags.aligned):
+        return np.empty(shape, dtype)
+    overlaps = any(array is not None and np.may_share_memory(out, array) for array in inputs)
+    return np.empty(shape, dtype) if overlaps else out
 
 
-def deliver(work, out):
-    if out is None or out is work:
-        return work
-    out[...] = work
-    return out
+def deliver(work: Array, out: Array | None) -> Array:
+    """Return the result, in `out` if there is one."""
+    if out is not None and out is not work:
+        out[...] = work
+    return work if out is None else out

@@ -1,14 +1,34 @@
 """im2col and col2im on plain NumPy arrays, and the same without checks."""
 
 from math import prod
+from typing import Any, TypeVar
 
-from lenet5c.kernels import _im2col, threads
-from lenet5c.kernels.arrays import check_array, check_out, contiguous, deliver, work_array
+import numpy as np
+from numpy.typing import NDArray
+
+import lenet5c.kernels._im2col as _im2col
+from lenet5c.kernels import threads
+from lenet5c.kernels.arrays import Array, check_array, check_out, contiguous, deliver, work_array
 from lenet5c.kernels.shapes import check_elements, conv2d_output_size, pair
 
+# All arrays of a call have one of these dtypes.
+Real = TypeVar("Real", np.float32, np.float64)
+Pair = int | tuple[int, int]
+# Kernel size, stride, padding and dilation, each (vertical, horizontal).
+Window = tuple[tuple[int, int], tuple[int, int], tuple[int, int], tuple[int, int]]
 
-def im2col(x, kernel_size, stride=1, padding=0, dilation=1, *, out=None, num_threads=None):
-    """The windows of an image as columns, as `torch.nn.functional.unfold` gives them.
+
+def im2col(
+    x: NDArray[Real],
+    kernel_size: Pair,
+    stride: Pair = 1,
+    padding: Pair = 0,
+    dilation: Pair = 1,
+    *,
+    out: NDArray[Real] | None = None,
+    num_threads: int | None = None,
+) -> NDArray[Real]:
+    """Return the windows of an image as columns, as `torch.nn.functional.unfold` gives them.
 
     Parameters
     ----------
@@ -20,8 +40,8 @@ def im2col(x, kernel_size, stride=1, padding=0, dilation=1, *, out=None, num_thr
     Returns
     -------
     ndarray (N, C * KH * KW, OH * OW)
-        Element [n, (c KH + kh) KW + kw, oh OW + ow] is x[n, c, oh SH + kh DH - PH, ow SW + kw DW -
-        PW], 0 outside.
+        Element [n, (c KH + kh) KW + kw, oh OW + ow] is
+        x[n, c, oh SH + kh DH - PH, ow SW + kw DW - PW], 0 outside.
 
     Examples
     --------
@@ -46,10 +66,19 @@ def im2col(x, kernel_size, stride=1, padding=0, dilation=1, *, out=None, num_thr
 
 
 def col2im(
-    col, output_size, kernel_size, stride=1, padding=0, dilation=1, *, out=None, num_threads=None
-):
-    """Add columns back onto the image they came from, as `torch.nn.functional.fold`: the transpose
-    of `im2col`.
+    col: NDArray[Real],
+    output_size: Pair,
+    kernel_size: Pair,
+    stride: Pair = 1,
+    padding: Pair = 0,
+    dilation: Pair = 1,
+    *,
+    out: NDArray[Real] | None = None,
+    num_threads: int | None = None,
+) -> NDArray[Real]:
+    """Add columns back onto the image they came from, as `torch.nn.functional.fold`.
+
+    The transpose of `im2col`.
 
     Parameters
     ----------
@@ -67,7 +96,7 @@ def col2im(
         Where windows overlap, the sum.
     """
     check_array("col", col, 3)
-    image = pair(output_size, "output_size", 1)
+    image: tuple[int, int] = pair(output_size, "output_size", 1)
     window = window_of(kernel_size, stride, padding, dilation)
     size = conv2d_output_size(image, *window)
     taps = prod(window[0])
@@ -85,7 +114,9 @@ def col2im(
     return deliver(work, out)
 
 
-def unfold(x, window, size, fill, col, num_threads):
+def unfold(
+    x: Array, window: Window, size: tuple[int, int], fill: float, col: Array, num_threads: int
+) -> None:
     """im2col of checked arguments, with `fill` outside the image; `size` is (OH, OW).
 
     A window may also begin inside the image, with a negative padding.
@@ -96,7 +127,7 @@ def unfold(x, window, size, fill, col, num_threads):
     _im2col.im2col(planes, (height, width), size, *window, fill, windows, num_threads)
 
 
-def fold(col, window, size, x, num_threads):
+def fold(col: Array, window: Window, size: tuple[int, int], x: Array, num_threads: int) -> None:
     """Add the columns onto x, which is contiguous: col2im of checked arguments."""
     n, channels, height, width = x.shape
     windows = contiguous(col).reshape(n, channels, prod(window[0]) * prod(size))
@@ -105,8 +136,8 @@ def fold(col, window, size, x, num_threads):
     )
 
 
-def window_of(kernel_size, stride, padding, dilation):
-    """The settings of a window, each checked and as a pair."""
+def window_of(kernel_size: Any, stride: Any, padding: Any, dilation: Any) -> Window:
+    """Return the settings of a window, each checked and as a pair."""
     return (
         pair(kernel_size, "kernel_size", 1),
         pair(stride, "stride", 1),

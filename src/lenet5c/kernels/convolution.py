@@ -5,12 +5,17 @@ the arrays, with 16 channels or 16 groups side by side; `_Convolution._best_way`
 runs as im2col and a matrix product, some rows of one sample at a time.
 """
 
+from collections.abc import Iterator
 from math import prod
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+import lenet5c.kernels.direct._direct as _direct
 from lenet5c.kernels import threads
 from lenet5c.kernels.arrays import (
+    Array,
     check_array,
     check_out,
     check_shape,
@@ -20,8 +25,10 @@ from lenet5c.kernels.arrays import (
     rows,
     work_array,
 )
-from lenet5c.kernels.columns import fold, unfold, window_of
-from lenet5c.kernels.direct import _direct, strips
+from lenet5c.kernels.columns import Pair, Real, Window, fold, unfold, window_of
+from lenet5c.kernels.direct import strips
+from lenet5c.kernels.engine._program import TILE_LANES as LANES
+from lenet5c.kernels.engine._program import Program
 from lenet5c.kernels.engine.ops import Conv2d
 from lenet5c.kernels.engine.single import single_op_program
 from lenet5c.kernels.shapes import check_elements, conv2d_output_size
@@ -31,8 +38,17 @@ COLUMN_ELEMENTS = 2**19
 
 
 def conv2d(
-    x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1, *, out=None, num_threads=None
-):
+    x: NDArray[Real],
+    weight: NDArray[Real],
+    bias: NDArray[Real] | None = None,
+    stride: Pair = 1,
+    padding: Pair = 0,
+    dilation: Pair = 1,
+    groups: int = 1,
+    *,
+    out: NDArray[Real] | None = None,
+    num_threads: int | None = None,
+) -> NDArray[Real]:
     """Cross-correlate images with filters, as `torch.nn.functional.conv2d` does.
 
     Parameters
@@ -70,7 +86,7 @@ def conv2d(
     array([[ 8., 12.],
            [20., 24.]], dtype=float32)
     """
-    conv = _Convolution(x, weight, bias, stride, padding, dilation, groups)
+    conv: _Convolution = _Convolution(x, weight, bias, stride, padding, dilation, groups)
     shape = (len(x), *conv.out_shape)
     check_out("out", out, shape, x.dtype)
     work = work_array(out, shape, x.dtype, (x, weight, bias))
@@ -85,8 +101,17 @@ def conv2d(
 
 
 def conv2d_backward(
-    dy, x, weight, stride=1, padding=0, dilation=1, groups=1, *, out=None, num_threads=None
-):
+    dy: NDArray[Real],
+    x: NDArray[Real],
+    weight: NDArray[Real],
+    stride: Pair = 1,
+    padding: Pair = 0,
+    dilation: Pair = 1,
+    groups: int = 1,
+    *,
+    out: tuple[NDArray[Real] | None, NDArray[Real] | None, NDArray[Real] | None] | None = None,
+    num_threads: int | None = None,
+) -> tuple[NDArray[Real], NDArray[Real], NDArray[Real]]:
     """Gradients of `conv2d` for its input, weight and bias.
 
     Parameters
@@ -111,7 +136,7 @@ def conv2d_backward(
     TypeError, ValueError
         As `conv2d`.
     """
-    conv = _Convolution(x, weight, None, stride, padding, dilation, groups)
+    conv: _Convolution = _Convolution(x, weight, None, stride, padding, dilation, groups)
     check_array("dy", dy, 4, x.dtype)
     check_shape("dy", dy, (len(x), *conv.out_shape))
     shapes = (x.shape, weight.shape, (len(weight),))
@@ -136,15 +161,22 @@ def conv2d_backward(
         dweight, dbias = conv.backward_columns(dy, x, dx, count)
     else:
         dweight, dbias = conv.backward_direct(dy, x, dx, count)
-    return tuple(
-        deliver(work, array) for work, array in zip((dx, dweight, dbias), outs, strict=True)
-    )
+    return deliver(dx, outs[0]), deliver(dweight, outs[1]), deliver(dbias, outs[2])
 
 
 class _Convolution:
     """The checked settings of one convolution, and its ways: tiles, direct, matrix product."""
 
-    def __init__(self, x, weight, bias, stride, padding, dilation, groups):
+    def __init__(
+        self,
+        x: Array,
+        weight: Array,
+        bias: Array | None,
+        stride: Pair,
+        padding: Pair,
+        dilation: Pair,
+        groups: int,
+    ) -> None:
         check_array("x", x, 4)
         check_array("weight", weight, 4, x.dtype)
         if not isinstance(groups, (int, np.integer)) or groups < 1:
@@ -167,9 +199,8 @@ class _Convolution:
         self.way = self._best_way(out_channels)
         self.dx_way = self._best_way(x.shape[1])
 
-    def _best_way(self, channels):
-        """How to compute so many channels of y, or of dx. See "Functional kernels" in
-        docs/design.md.
+    def _best_way(self, channels: int) -> str:
+        """Return how to compute so many channels of y, or of dx: see docs/design.md.
 
         "tiles"    16 samples side by side, as in a program
         "units"    16 units side by side, a unit being one group of one sample
@@ -181,69 +212,59 @@ class _Convolution:
             return "columns"
         if self.groups == 1 and self.size == (1, 1) and not any(self.window[2]):
             return "tiles" if batch >= 4 else "columns"  # a fully connected layer
-        of_units, of_channels = (
-            _filled_lanes(batch * self.groups),
-            _filled_lanes(channels // self.groups),
-        )
-        tile = 16 * (in_channels * prod(image) + len(self.weight) * prod(self.size))
+        of_units = _filled_lanes(batch * self.groups)
+        of_channels = _filled_lanes(channels // self.groups)
+        tile = LANES * (in_channels * prod(image) + len(self.weight) * prod(self.size))
         fits = self.groups == 1 and tile <= strips.STRIP_FLOATS
-        if of_units > of_channels or (fits and of_units == of_channels and batch >= 16):
+        if of_units > of_channels or (fits and of_units == of_channels and batch >= LANES):
             return "tiles" if fits else "units"
         return "channels"
 
     # Tiles
 
-    def forward_tiles(self, x, y, num_threads):
+    def forward_tiles(self, x: Array, y: Array, num_threads: int) -> None:
         bias = np.zeros(len(self.weight), np.float32) if self.bias is None else self.bias
         params = np.concatenate((self.weight.ravel(), bias))
         self._program().forward(rows(x), params, rows(y), num_threads)
 
-    def backward_tiles(self, dy, x, dx, num_threads):
-        """Writes dx, returns dweight and dbias."""
+    def backward_tiles(
+        self, dy: Array, x: Array, dx: Array, num_threads: int
+    ) -> tuple[Array, Array]:
+        """Write dx, return dweight and dbias."""
         size, outputs = self.weight.size, len(self.weight)
         params = np.concatenate((self.weight.ravel(), np.zeros(outputs, np.float32)))
         grads = np.zeros(size + outputs, np.float32)
         self._program().backward(rows(x), rows(dy), params, grads, rows(dx), num_threads)
         return grads[:size].reshape(self.weight.shape), grads[size:]
 
-    def _program(self):
-        kernel_size, stride, padding, dilation = self.window
-        params = 0, self.weight.size
-        return single_op_program(
-            self.x_shape[1:],
-            Conv2d,
-            len(self.weight),
-            kernel_size,
-            *params,
-            stride,
-            padding,
-            dilation,
-            self.groups,
-        )
+    def _program(self) -> Program:
+        kernel_size, *steps = self.window
+        settings = (0, self.weight.size, len(self.weight), kernel_size, *steps, self.groups)
+        return single_op_program(self.x_shape[1:], Conv2d, *settings)
 
     # Direct
 
-    def forward_direct(self, x, y, num_threads):
+    def forward_direct(self, x: Array, y: Array, num_threads: int) -> None:
         plan = strips.result_plan(*self._units(self.way), num_threads)
         bias = None if self.bias is None else contiguous(self.bias)
         _direct.convolve(plan, flat(x), flat(self.weight), bias, flat(y), num_threads)
 
-    def backward_direct(self, dy, x, dx, num_threads):
-        """Writes dx, returns dweight and dbias."""
+    def backward_direct(
+        self, dy: Array, x: Array, dx: Array, num_threads: int
+    ) -> tuple[Array, Array]:
+        """Write dx, return dweight and dbias."""
         dy, weight = flat(dy), flat(self.weight)
         for plan in strips.data_gradient_plans(*self._units(self.dx_way), num_threads):
             _direct.convolve(plan, dy, weight, None, flat(dx), num_threads)
-        dweight, dbias = (
-            np.empty(self.weight.shape, np.float32),
-            np.empty(len(self.weight), np.float32),
-        )
+        dweight = np.empty(self.weight.shape, np.float32)
+        dbias = np.empty(len(self.weight), np.float32)
         # One thread's strips for any number of threads: the order of the sums depends on them.
         plan = strips.result_plan(*self._units(self.way), 1)
         _direct.weight_gradient(plan, flat(x), dy, flat(dweight), dbias, num_threads)
         return dweight, dbias
 
-    def _units(self, way):
-        """What a plan depends on."""
+    def _units(self, way: str) -> tuple[Any, ...]:
+        """Return all that a plan depends on."""
         batch, channels, *image = self.x_shape
         in_shape = channels // self.groups, *image
         out_shape = len(self.weight) // self.groups, *self.size
@@ -251,15 +272,17 @@ class _Convolution:
 
     # Columns
 
-    def forward_columns(self, x, y, num_threads):
+    def forward_columns(self, x: Array, y: Array, num_threads: int) -> None:
         group_weights = self.weight.reshape(self.groups, len(self.weight) // self.groups, -1)
         for n, window, strip in self._strips():
             columns = self._columns(x[n], window, strip, num_threads)
             values = np.matmul(group_weights, columns).reshape(len(self.weight), -1, self.size[1])
             y[n, :, strip] = values if self.bias is None else values + self.bias[:, None, None]
 
-    def backward_columns(self, dy, x, dx, num_threads):
-        """Writes dx, returns dweight and dbias."""
+    def backward_columns(
+        self, dy: Array, x: Array, dx: Array, num_threads: int
+    ) -> tuple[Array, Array]:
+        """Write dx, return dweight and dbias."""
         group_weights = self.weight.reshape(self.groups, len(self.weight) // self.groups, -1)
         dweight = np.zeros_like(group_weights)
         dx[...] = 0
@@ -272,7 +295,7 @@ class _Convolution:
             fold(columns.reshape(1, -1, prod(size)), window, size, dx[n, None], num_threads)
         return dweight.reshape(self.weight.shape), dy.sum(axis=(0, 2, 3))
 
-    def _strips(self):
+    def _strips(self) -> Iterator[tuple[int, Window, slice]]:
         """Samples, and strips of their output rows with the window that begins there."""
         kernel_size, stride, (top, left), dilation = self.window
         height, row = self.x_shape[1] * prod(kernel_size), self.size[1]
@@ -282,7 +305,7 @@ class _Convolution:
                 window = kernel_size, stride, (top - first * stride[0], left), dilation
                 yield n, window, slice(first, min(first + step, self.size[0]))
 
-    def _columns(self, x, window, strip, num_threads):
+    def _columns(self, x: Array, window: Window, strip: slice, num_threads: int) -> Array:
         """im2col of a strip of one sample, (groups, C / groups * KH * KW, rows * OW)."""
         height, size = len(x) * prod(window[0]), (strip.stop - strip.start, self.size[1])
         columns = np.empty((1, height, prod(size)), x.dtype)
@@ -290,6 +313,6 @@ class _Convolution:
         return columns.reshape(self.groups, height // self.groups, -1)
 
 
-def _filled_lanes(count):
+def _filled_lanes(count: int) -> float:
     """The share of lanes in use, if `count` values are put 16 side by side."""
-    return count / (-(-count // 16) * 16) if count else 0
+    return count / (-(-count // LANES) * LANES) if count else 0

@@ -1,12 +1,13 @@
 """Quota of processor time of the process's control groups, as a container's (Linux only)."""
 
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
 
 @cache
-def cpu_quota(root="/"):
-    """Processors whose time the process may take, such as 1.5; None without a limit. Read once.
+def cpu_quota(root: str | Path = "/") -> float | None:
+    """Return the processors whose time the process may take, as 1.5, or None; read once.
 
     A group's limit holds for the groups in it, so the least on the way up counts. What cannot be
     read, or says nothing sensible, is no limit.
@@ -14,8 +15,8 @@ def cpu_quota(root="/"):
     return min((limit for folder in _groups(Path(root)) for limit in _limits(folder)), default=None)
 
 
-def _groups(root):
-    """The folders where the process's groups may be, and those around them.
+def _groups(root: Path) -> Iterator[Path]:
+    """Yield the folders where the process's groups may be, and those around them.
 
     A container may see its group as the root of the file system although /proc names the path
     outside: folders that are not there are passed over, and the way up ends at that root.
@@ -31,8 +32,8 @@ def _groups(root):
                 yield root.joinpath("sys/fs/cgroup", mount, *parts[:depth])
 
 
-def _limits(folder):
-    """The limits of one group, in cgroup v2's file or in v1's two: 'max 100000' and -1 are none."""
+def _limits(folder: Path) -> Iterator[float]:
+    """Yield a group's limits, in cgroup v2's file or v1's two: 'max 100000' and -1 are none."""
     for files in (("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us")):
         words = " ".join(_read(folder / name) for name in files).split()
         try:
@@ -43,8 +44,8 @@ def _limits(folder):
             continue
 
 
-def _read(path):
-    """The text of a file, empty if it cannot be read."""
+def _read(path: Path) -> str:
+    """Return the text of a file, empty if it cannot be read."""
     try:
         return path.read_text("utf-8", "replace")
     except (OSError, ValueError):  # no such file; a name that no file can have

@@ -1,23 +1,22 @@
-"""How many threads a call takes, and what a fork does to them. Results never depend on it."""
+"""Thread counts of calls, and what a fork does to them. Results never depend on it."""
 
 import os
 import threading
 from math import ceil
 from operator import index
+from typing import Any
 
-from lenet5c.kernels import _openmp
+import lenet5c.kernels._openmp as _openmp
 from lenet5c.kernels.quota import cpu_quota
 
-_chosen = None  # by set_num_threads
+_chosen: int | None = None  # by set_num_threads
 _used = False  # whether a call of this process has had more than one thread
-_stranded = (
-    False  # whether this is a forked child whose OpenMP still counts on the parent's threads
-)
+_stranded = False  # whether OpenMP of this forked child still counts on the parent's threads
 _fork = threading.local()
 
 
-def set_num_threads(num_threads):
-    """Threads for every call that does not say otherwise; None goes back to the default.
+def set_num_threads(num_threads: int | None) -> None:
+    """Set the threads of every call that does not say otherwise; None restores the default.
 
     The default is the processors this process may run on now, but no more than a container's quota
     of processor time (rounded up), nor than a limit set in OpenMP itself, such as by threadpoolctl.
@@ -32,19 +31,19 @@ def set_num_threads(num_threads):
     _chosen = None if num_threads is None else check_num_threads(num_threads)
 
 
-def get_num_threads():
-    """Threads that a call takes when it does not say otherwise."""
+def get_num_threads() -> int:
+    """Return the threads that a call takes when it does not say otherwise."""
     return default(**limits()) if _chosen is None else _chosen
 
 
-def default(openmp, processors, quota, wish):
-    """The default for these `limits`."""
+def default(openmp: int, processors: int, quota: float | None, wish: int | None) -> int:
+    """Return the default for these `limits`."""
     if wish is not None:
         return openmp  # the wish, or a limit set since
     return max(1, min(openmp, processors, processors if quota is None else ceil(quota)))
 
 
-def limits():
+def limits() -> dict[str, Any]:
     """Return OpenMP's count, processors, quota or None, OMP_NUM_THREADS or None."""
     return {
         "openmp": _openmp.max_threads(),
@@ -54,7 +53,7 @@ def limits():
     }
 
 
-def wished(text):
+def wished(text: str) -> int | None:
     """Return the count in a value of OMP_NUM_THREADS, as '4' or (nested) '4,2', or None."""
     counts = [part.strip() for part in text.split(",")]
     if all(count.isascii() and count.isdecimal() and int(count) > 0 for count in counts):
@@ -62,12 +61,11 @@ def wished(text):
     return None  # OpenMP ignores it, too
 
 
-_wish = wished(
-    os.environ.get("OMP_NUM_THREADS", "")
-)  # at the import, as OpenMP reads it at its loading
+# At the import, as OpenMP reads it at its loading.
+_wish = wished(os.environ.get("OMP_NUM_THREADS", ""))
 
 
-def check_num_threads(num_threads):
+def check_num_threads(num_threads: Any) -> int:
     try:
         count = index(num_threads)
     except TypeError:
@@ -77,7 +75,7 @@ def check_num_threads(num_threads):
     return count
 
 
-def effective(num_threads=None):
+def effective(num_threads: int | None = None) -> int:
     """Return the thread count of a call; 1 in a child that a fork left without a pool."""
     global _used
     count = get_num_threads() if num_threads is None else check_num_threads(num_threads)
@@ -94,16 +92,16 @@ def effective(num_threads=None):
 # process that has used threads is serial.
 
 
-def _before_fork():
+def _before_fork() -> None:
     # Kept for the thread: another one may fork at the same time, with another answer.
     _fork.pool_ended = not _stranded and _openmp.end_pool()
 
 
-def _after_fork_in_parent():
+def _after_fork_in_parent() -> None:
     _fork.pool_ended = False
 
 
-def _after_fork_in_child():
+def _after_fork_in_child() -> None:
     global _stranded, _used
     # Some servers fork in C and only call what comes after.
     ended = getattr(_fork, "pool_ended", False)

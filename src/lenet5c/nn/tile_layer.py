@@ -20,8 +20,8 @@ from lenet5c.nn.layer import Floats, Layer, ParameterStore, Shape, check_batch, 
 from lenet5c.nn.loss import Loss
 
 Labels = NDArray[np.int32]
-# The place of a parameter of a layer in the flat vector, by its name.
-Offset = Callable[[str], int | None]
+# The place of a parameter in the flat vector by its name: an int, or None if there is none.
+Offset = Callable[[str], Any]
 
 # A chain caches the programs of the input shapes it has met lately.
 CACHED_PROGRAMS = 8

@@ -9,9 +9,8 @@ import numpy as np
 
 from lenet5c.datasets import Distortion, Preparation
 from lenet5c.datasets.distortion import NAMED
-from lenet5c.nn import LOSSES
+from lenet5c.nn import ACTIVATIONS, C5_FORMS, LOSSES, POOLINGS
 from lenet5c.nn.initialize import NAMED as INITS
-from lenet5c.nn.lenet5 import ACTIVATIONS, C5_FORMS, POOLINGS
 from lenet5c.nn.lenet5_1998 import INITS as INITS_1998
 from lenet5c.optim import OPTIMIZERS, SCHEDULES
 from lenet5c.recipes import build as building

@@ -44,16 +44,16 @@ cdef inline void direct_block(
         for k in range(s.steps_count):
             xk = x + s.steps[k]
             for i in range(TR):
-                factor[i] = v16_load(vectors + i * 16)
+                factor[i] = v16_load(vectors + i * LANES)
             for j in range(TP):
                 value = v16_load(xk + place[j]) if blocked else v16_set1(xk[place[j]])
                 for i in range(TR):
                     acc[i * TP + j] = v16_fma(factor[i], value, acc[i * TP + j])
-            vectors += TR * 16
+            vectors += TR * LANES
         x += s.channel_stride
     for i in range(TR):
         for j in range(TP):
-            v16_store(y + i * s.y_row + j * 16, acc[i * TP + j])
+            v16_store(y + i * s.y_row + j * LANES, acc[i * TP + j])
 
 
 cdef inline void direct_places(
@@ -65,11 +65,11 @@ cdef inline void direct_places(
     while j < s.places_count:
         if j + TP <= s.places_count:
             direct_block(s, vectors, x, s.places + j, start + j * start_place, start_row,
-                         start_place, y + j * 16, TR, TP, blocked)
+                         start_place, y + j * LANES, TR, TP, blocked)
             j += TP
         else:
             direct_block(s, vectors, x, s.places + j, start + j * start_place, start_row,
-                         start_place, y + j * 16, TR, 1, blocked)
+                         start_place, y + j * LANES, TR, 1, blocked)
             j += 1
 
 
@@ -104,8 +104,7 @@ cdef void direct_sum(
     const DirectSum* whole, const float* vectors, const float* x, const float* start,
     Py_ssize_t start_row, Py_ssize_t start_place, float* y,
 ) noexcept nogil:
-    """The sum, cut into parts whose vectors stay in the L1 cache; each part starts from the results
-    of the last."""
+    """The sum, in parts whose vectors stay in the L1 cache, each started from the last."""
     cdef DirectSum part = whole[0]
     cdef Py_ssize_t block, c, k
     # Whole channels if several have few enough steps, else some steps of one channel
@@ -121,8 +120,8 @@ cdef void direct_sum(
                 part.steps_count = min(<Py_ssize_t>DIRECT_STEPS, whole.steps_count - k)
                 direct_part(&part, vectors, x + block * whole.block_stride
                             + c * whole.channel_stride, start, start_row, start_place, y)
-                vectors += part.channels * part.steps_count * whole.rows * 16
-                start, start_row, start_place = y, whole.y_row, 16
+                vectors += part.channels * part.steps_count * whole.rows * LANES
+                start, start_row, start_place = y, whole.y_row, LANES
                 k += DIRECT_STEPS
                 if k >= whole.steps_count:
                     break
@@ -137,5 +136,5 @@ cdef void add_columns(const float* vectors, Py_ssize_t count, Py_ssize_t rows,
     for i in range(rows):
         part = v16_zero()
         for k in range(count):
-            part = v16_add(part, v16_load(vectors + (k * rows + i) * 16))
-        v16_store(total + i * 16, v16_add(v16_load(total + i * 16), part))
+            part = v16_add(part, v16_load(vectors + (k * rows + i) * LANES))
+        v16_store(total + i * LANES, v16_add(v16_load(total + i * LANES), part))

@@ -1,13 +1,15 @@
 """Scratch memory of the compiled drivers."""
 from libc.stdlib cimport calloc, free
 
+from lenet5c.kernels.simd.tiles cimport LANES
+
 
 cdef class Workspace:
-    """So many floats, 64-byte aligned."""
+    """Memory for floats, 64-byte aligned."""
 
     def __cinit__(self, Py_ssize_t floats):
         # Zeroed, so that no kernel ever meets a stray not-a-number in memory it has not written.
-        self.memory = calloc(floats + 16, sizeof(float))
+        self.memory = calloc(floats + LANES, sizeof(float))
         if self.memory is NULL:
             raise MemoryError(f"no memory for a workspace of {floats * 4} bytes")
         self.floats = floats

@@ -1,5 +1,4 @@
-"""From a chain of ops, as layers describe them, to the plan of a program: fused where it pays, with
-their places in the arena."""
+"""From a chain of ops to the plan of a program: fused, with places in the arena."""
 
 from __future__ import annotations
 
@@ -102,23 +101,19 @@ def _fuse(ops: list[Op]) -> None:
     i = 1
     while i < len(ops):
         before, op = ops[i - 1], ops[i]
-        is_weighted = isinstance(before, (Conv2d, Linear)) and not before.pool
-        if isinstance(op, Activation) and op.kind == "relu" and is_weighted:
+        i += 1
+        if not isinstance(before, (Conv2d, Linear)) or before.pool:
+            continue
+        if isinstance(op, Activation) and op.kind == "relu":
             before.relu = before.mask = True
-            del ops[i]
-        elif (
-            isinstance(op, MaxPool2d)
-            and isinstance(before, Conv2d)
-            and not before.pool
-            and op.halves
-        ):
+        elif isinstance(op, MaxPool2d) and isinstance(before, Conv2d) and op.halves:
             before.pool, before.out_shape = True, op.out_shape
-            del ops[i]
-        elif isinstance(op, Pool2d) and is_weighted and before.mask:
-            op.mask, before.mask = True, False
-            i += 1
         else:
-            i += 1
+            if isinstance(op, Pool2d):
+                op.mask, before.mask = before.mask, False
+            continue
+        i -= 1
+        del ops[i]
 
 
 def _place(ops: list[Op], end: int) -> int:
@@ -135,7 +130,7 @@ def _place(ops: list[Op], end: int) -> int:
         if not (isinstance(op, Activation) and spare):
             op.y = end
             end += check_elements("an activation", (*op.out_shape, LANES))
-        if op.pool:
+        if isinstance(op, Conv2d) and op.pool:
             op.argmax = end
             end += prod(op.out_shape) * LANES
         at = op.y
@@ -154,7 +149,7 @@ def _place_sums(ops: list[Op]) -> int:
 
 def _slices(ops: list[Op], most: int) -> list[tuple[int | None, int, int, int]]:
     """The parameters, cut into ranges of about `most`, in the order of the ops."""
-    slices = []
+    slices: list[tuple[int | None, int, int, int]] = []
     for i, op in enumerate(ops):
         if isinstance(op, Linear):
             # A multiple of the outputs that the kernel takes at a time.

@@ -1,12 +1,13 @@
 """Ops on tiles, one class a kind: what a layer says of itself, and what lowering adds to it.
 
-Nothing here depends on the layers above. A parameter is named by its offset in the parameter vector.
+Nothing here depends on the layers above. A parameter is named by its offset in the parameter
+vector.
 """
 
 from __future__ import annotations
 
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from math import prod
 from typing import ClassVar
@@ -29,7 +30,7 @@ class Op:
     Lowering sets the shapes, and x and y: their places in the arena, in floats.
     """
 
-    kind: ClassVar[str]
+    kind = ""
     in_shape: Shape = field(init=False, default=())
     out_shape: Shape = field(init=False, default=())
     x: int = field(init=False, default=0)
@@ -64,18 +65,18 @@ class Op:
 
     @property
     def reads_input(self) -> bool:
-        """Whether the op's gradient looks at its input."""
+        """True if the gradient looks at the input of the op."""
         return kernels_read(self.kind)[0]
 
     @property
     def reads_output(self) -> bool:
-        """Whether the op's gradient looks at its output."""
+        """True if the gradient looks at the output of the op."""
         return kernels_read(self.kind)[1] or (self.relu and not self.pool)
 
 
 @cache
 def kernels_read(kind: str) -> tuple[bool, bool]:
-    """Whether backward kernels look at the op's input, and at its output."""
+    """Return two flags: backward kernels look at the op's input, and at its output."""
     return _program.kernels_read(dispatch.tiles, kind)
 
 
@@ -91,7 +92,7 @@ class Flatten(Op):
 class Activation(Op):
     """An elementwise function of ops/activation.pxi, named there, with its constants."""
 
-    kind: str
+    kind: str = ""
     constants: tuple[float, ...] = ()
 
     def lower(self, shape: Shape) -> tuple[list[Op], Shape]:
@@ -103,7 +104,7 @@ class Activation(Op):
 class Pad2d(Op):
     """Zeros around each plane."""
 
-    kind: ClassVar[str] = "pad2d"
+    kind = "pad2d"
     padding: Pair
 
 
@@ -129,11 +130,11 @@ class Pool2d(Op):
 class MaxPool2d(Pool2d):
     """The largest value of each window."""
 
-    kind: ClassVar[str] = "max_pool2d"
+    kind = "max_pool2d"
 
     @property
     def halves(self) -> bool:
-        """Whether it is LeNet's pooling: 2 x 2 windows that cover the image exactly once."""
+        """True for LeNet's pooling: 2 x 2 windows that cover the image exactly once."""
         halved = tuple(2 * extent for extent in self.out_shape[1:]) == self.in_shape[1:]
         return self.kernel_size == self.stride == (2, 2) and self.padding == (0, 0) and halved
 
@@ -142,7 +143,7 @@ class MaxPool2d(Pool2d):
 class AvgPool2d(Pool2d):
     """The mean of each window, padding counted or not."""
 
-    kind: ClassVar[str] = "avg_pool2d"
+    kind = "avg_pool2d"
     count_include_pad: bool = True
 
 
@@ -150,7 +151,7 @@ class AvgPool2d(Pool2d):
 class Rbf(Op):
     """Squared distances from codes (classes, features), an array that keeps its place."""
 
-    kind: ClassVar[str] = "rbf"
+    kind = "rbf"
     codes: NDArray[np.float32]
 
     def lower(self, shape: Shape) -> tuple[list[Op], Shape]:
@@ -159,7 +160,13 @@ class Rbf(Op):
 
 @dataclass
 class Weighted(Op):
-    """An op with parameters: `filter_size` weights for each output, and perhaps a bias."""
+    """An op with parameters: `filter_size` weights for each output, and perhaps a bias.
+
+    weight and bias are their offsets in the parameter vector.
+    """
+
+    weight: int
+    bias: int | None
 
     @property
     def filter_size(self) -> int:
@@ -185,10 +192,8 @@ class Weighted(Op):
 class Linear(Weighted):
     """y = weight x + bias; with `relu` rectified, with `mask` its gradient masked by that."""
 
-    kind: ClassVar[str] = "linear"
+    kind = "linear"
     out_features: int
-    weight: int
-    bias: int | None = None
     relu: bool = field(init=False, default=False)
     mask: bool = field(init=False, default=False)
 
@@ -208,14 +213,14 @@ class Linear(Weighted):
 
 @dataclass
 class Summed(Weighted):
-    """An op whose parameters' gradient is summed over positions, at dweight and dbias of a record."""
+    """An op whose gradients are summed over positions, at dweight and dbias of a record."""
 
     dweight: int = field(init=False, default=0)
     dbias: int = field(init=False, default=0)
 
     @property
     def sums(self) -> int:
-        """How many of them are of the weight."""
+        """The number of sums that belong to the weight."""
         return self.weight_size
 
     @property
@@ -229,10 +234,8 @@ class Summed(Weighted):
 class Subsample2d(Summed):
     """The sum of each window, times the channel's weight, plus its bias."""
 
-    kind: ClassVar[str] = "subsample2d"
+    kind = "subsample2d"
     kernel_size: Pair
-    weight: int
-    bias: int
     filter_size: ClassVar[int] = 1
 
     def lower(self, shape: Shape) -> tuple[list[Op], Shape]:
@@ -257,11 +260,9 @@ class Conv2d(Summed):
     2 x 2 windows into it, whose argmax indices then lie at `argmax`.
     """
 
-    kind: ClassVar[str] = "conv2d"
+    kind = "conv2d"
     out_channels: int
     kernel_size: Pair
-    weight: int
-    bias: int | None = None
     stride: Pair = (1, 1)
     padding: Pair = (0, 0)
     dilation: Pair = (1, 1)
@@ -285,10 +286,9 @@ class Conv2d(Summed):
             shape = padded
         if self.kernel_size == shape[1:] and self.groups == 1 and self.connections is None:
             # One filter position: a fully connected layer, whose gradient has a better way.
-            linear, _ = Linear(self.out_channels, self.weight, self.bias).lower(shape)
+            linear, _ = Linear(self.weight, self.bias, self.out_channels).lower(shape)
             return ops + linear, out_shape
-        op = self.shaped(shape, out_shape)
-        op.padding = (0, 0)
+        op = replace(self, padding=(0, 0)).shaped(shape, out_shape)
         return [*ops, op], out_shape
 
     @property
@@ -310,7 +310,8 @@ class Conv2d(Summed):
         if self.connections is None:
             return super().sum_ranges
         # A record has all filters; those that are neighbors among the connections make one range.
-        ranges, size = [], prod(self.kernel_size)
+        ranges: list[tuple[int, int, int]] = []
+        size = prod(self.kernel_size)
         for run in np.split(self.connections, np.flatnonzero(np.diff(self.connections) != 1) + 1):
             start = ranges[-1][1] if ranges else self.weight
             ranges.append((start, start + len(run) * size, self.dweight + int(run[0]) * size))

@@ -3,6 +3,17 @@
 # which is the layout of a tile whose lanes are channels, and pooling, padding and activations are
 # the tile kernels as they are. A convolution takes x as scalars and 16 filters as vectors
 # (direct.pxi); a linear layer, whose weights are read once only, sums products of 16 inputs.
+#
+# direct/_strips.pyx also convolves with 16 channels side by side, by the same sum. They are two as
+# their layouts are: here activations stay blocked from op to op, one arena holds all, and filters
+# are packed once a step for all of its samples; there arrays of any size come and go as NCHW, cut
+# into strips for the cache and the threads. Through arrays, which each has to convert once, one
+# sample takes (here / there; `python benchmarks/one_sample.py`, AVX-512, one thread, least of
+# 9,000):
+#   LeNet-5's first convolution   forward 7.2 / 7.0 us   backward 59 / 48 us
+#   LeNet-5's second              forward 5.5 / 5.5 us   backward 34 / 30 us
+# So neither would gain from the other's layout in front of its sum. What strips gain backward is
+# the border of zeros that they do not compute, which is left to gain here.
 
 cdef enum StepKind:
     STEP_TILE
@@ -17,7 +28,7 @@ cdef struct Step:
     StepKind kind
     Op op                       # its x and y are offsets into the sample's arena
     bint blocked                # x lies 16 channels side by side, and not plain (C, H, W)
-    Py_ssize_t packed           # CONV2D: where its packed filters begin, with the bias behind them
+    Py_ssize_t packed           # CONV2D: where its packed filters begin, with the bias after them
     Py_ssize_t training         # CONV2D, SUBSAMPLE2D: where their part of the training's memory
                                 # begins
     Py_ssize_t* taps            # CONV2D: offsets of a filter's taps from its first
@@ -75,8 +86,7 @@ cdef inline Py_ssize_t blocks_of(Py_ssize_t channels) noexcept nogil:
 
 
 cdef inline Py_ssize_t spread_width(const Op* op) noexcept nogil:
-    """Of the output gradient, spread out to where the taps of the first and the last input pixel
-    reach."""
+    """Width of the spread-out output gradient: as far as the taps of all pixels reach."""
     return op.W + (op.KW - 1) * op.DW
 
 
@@ -85,7 +95,7 @@ cdef inline Py_ssize_t spread_height(const Op* op) noexcept nogil:
 
 
 cdef inline Py_ssize_t filter_floats(const Op* op) noexcept nogil:
-    """Of the filters as vectors, (O / 16, C, taps, 16), and the bias behind them, (O / 16, 16)."""
+    """Of the filters as vectors, (O / 16, C, taps, 16), and the bias after them, (O / 16, 16)."""
     return blocks_of(op.O) * LANES * (op.C * op.KH * op.KW + 1)
 
 
@@ -95,15 +105,14 @@ cdef inline Py_ssize_t all_filter_floats(const Op* op) noexcept nogil:
 
 
 cdef Py_ssize_t packed_floats(const Step* step) noexcept nogil:
-    """Packed filters, and with a connection table all filters behind them."""
+    """Packed filters, and with a connection table all filters after them."""
     if step.kind != STEP_CONV2D:
         return 0
     return filter_floats(&step.op) + all_filter_floats(&step.op)
 
 
 cdef const float* filters_of(const Job* job, const Step* step, float* packed) noexcept nogil:
-    """Weight (O, C, taps), spread out behind the packed filters if the op has a connection
-    table."""
+    """Weight (O, C, taps); with a connection table spread out after the packed filters."""
     cdef const Op* op = &step.op
     if op.connections is NULL:
         return job.params + op.weight
@@ -113,8 +122,7 @@ cdef const float* filters_of(const Job* job, const Step* step, float* packed) no
 
 
 cdef void pack_filters(const Job* job, const Step* step, float* packed) noexcept nogil:
-    """Weight (O, C, taps) to (O / 16, C, taps, 16), then the bias (O / 16, 16); the last filter
-    fills it up."""
+    """Pack weight (O, C, taps) as (O / 16, C, taps, 16), then the bias (O / 16, 16)."""
     cdef const Op* op = &step.op
     cdef const float* filters[LANES]
     cdef const float* weight = filters_of(job, step, packed)
@@ -135,8 +143,7 @@ cdef void pack_filters(const Job* job, const Step* step, float* packed) noexcept
 
 cdef void sample_conv2d(const Job* job, const Step* step, const float* packed,
                         float* arena) noexcept nogil:
-    """x, plain or side by side, to y (O / 16, OH, OW, 16): the whole blocks of 16 input channels,
-    then the rest."""
+    """x, plain or blocked, to y (O / 16, OH, OW, 16): whole blocks of channels first."""
     cdef const Op* op = &step.op
     cdef Py_ssize_t taps = op.KH * op.KW, pixels = op.OH * op.OW, whole = op.C // LANES
     cdef Py_ssize_t blocks = blocks_of(op.O)

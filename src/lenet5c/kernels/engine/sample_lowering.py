@@ -58,7 +58,7 @@ class SampleLowering:
 
     def __init__(self, input_shape: Shape, ops: list[Op]) -> None:
         self.ops = ops
-        self.shape = input_shape if len(input_shape) == 3 else (prod(input_shape), 1, 1)
+        self.shape: Shape = input_shape if len(input_shape) == 3 else (prod(input_shape), 1, 1)
         self.blocked = False
         self.steps: list[SampleStep] = []
         self.at, self.end = 0, _whole_tiles(prod(input_shape))
@@ -117,7 +117,7 @@ class SampleLowering:
 
     def activate(self, op: Activation) -> None:
         """Add an activation, in place unless a gradient needs what it would overwrite."""
-        whole = (self.floats() // LANES, 1, 1)
+        whole: Shape = (self.floats() // LANES, 1, 1)
         x = self.at
         before = self.steps[-1] if self.steps else None
         if op.reads_input or (before and before.kind == "tile" and before.op.reads_output):

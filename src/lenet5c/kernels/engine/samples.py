@@ -60,12 +60,14 @@ class Samples:
             if isinstance(images, np.ndarray):
                 found = f"{images.dtype} {images.shape}"
             raise TypeError(
-                f"samples must be an array (N, ...) of float32, or of uint8 with an offset, got {found}"
+                "samples must be an array (N, ...) of float32, or of uint8 with an offset, "
+                f"got {found}"
             )
-        if images.dtype == np.uint8 and np.size(offset) != np.prod(images.shape[1:]):
+        size = 0 if offset is None else np.size(offset)
+        if images.dtype == np.uint8 and size != np.prod(images.shape[1:]):
             raise ValueError(
                 f"offset must have a value for each pixel, {images.shape[1:]}, for samples of "
-                f"uint8, got {np.shape(offset)}"
+                f"uint8, got {None if offset is None else np.shape(offset)}"
             )
         if index is not None:
             index = np.asarray(index)
@@ -100,7 +102,7 @@ class Samples:
             )
 
     @classmethod
-    def of(cls, samples: Samples | NDArray[Any]) -> Samples:
+    def of(cls, samples: Any) -> Samples:
         """Return the argument, an array as samples that are taken as they are."""
         return samples if isinstance(samples, cls) else cls(samples)
 
@@ -123,12 +125,12 @@ class Samples:
         return rows(self.images)
 
     def values(self) -> NDArray[np.float32]:
-        """Return the batch in float32, by the very operations that compiled code does on its way."""
+        """Return the batch in float32, by the operations that compiled code does."""
         if self.distortion is not None:
             batch = self.distortion(self.images, self.index)
         else:
             batch = self.images if self.index is None else self.images[self.index]
-        if self.images.dtype == np.uint8:
+        if self.offset is not None and self.images.dtype == np.uint8:
             batch = batch.astype(np.float32) * np.float32(self.scale)
             batch = batch + self.offset.reshape(self.shape)
         return batch

@@ -30,6 +30,11 @@ cdef Py_ssize_t conv2d_filter_floats(const Op* op) noexcept nogil:
     return MOST_OUTPUTS * (op.C // op.groups) * op.KH * op.KW
 
 
+cdef inline Py_ssize_t pooled_plane(const Op* op) noexcept nogil:
+    """A channel of y, after the pooling."""
+    return (op.OH // 2) * (op.OW // 2) * LANES if op.pool else op.OH * op.OW * LANES
+
+
 cdef Py_ssize_t conv2d_scratch(const Op* op) noexcept nogil:
     """Forward and backward: the spread-out filters of a connection table, then what the way takes.
 
@@ -37,12 +42,12 @@ cdef Py_ssize_t conv2d_scratch(const Op* op) noexcept nogil:
     pooling. The pooled Winograd's forward is never longer than its backward.
     """
     cdef Py_ssize_t spread = op.O * op.C * op.KH * op.KW if op.connections is not NULL else 0
-    cdef Py_ssize_t unpooled = op.O * op.OH * op.OW * 16 if op.pool else 0
+    cdef Py_ssize_t unpooled = op.O * op.OH * op.OW * LANES if op.pool else 0
     cdef Py_ssize_t block = conv2d_filter_floats(op)
     if suits_winograd(op):
         return spread + unpooled + winograd_scratch(op)
     if op.pool:
-        block += MOST_OUTPUTS * 2 * op.OW * 16
+        block += MOST_OUTPUTS * 2 * op.OW * LANES
     return spread + max(block, unpooled)
 
 
@@ -50,7 +55,7 @@ cdef void conv2d_forward(const Op* op, const float* params, float* arena,
                          float* scratch) noexcept nogil:
     cdef Py_ssize_t channels = op.C // op.groups
     cdef Py_ssize_t outputs = op.O // op.groups
-    cdef Py_ssize_t plane = (op.OH // 2) * (op.OW // 2) * 16 if op.pool else op.OH * op.OW * 16
+    cdef Py_ssize_t plane = pooled_plane(op)
     cdef Py_ssize_t group
     cdef bint winograd = suits_winograd(op)
     cdef const float* x
@@ -64,7 +69,7 @@ cdef void conv2d_forward(const Op* op, const float* params, float* arena,
         filters = scratch
         scratch += op.O * op.C * op.KH * op.KW
     for group in range(op.groups):
-        x = arena + op.x + group * channels * op.H * op.W * 16
+        x = arena + op.x + group * channels * op.H * op.W * LANES
         weight = filters + group * outputs * channels * op.KH * op.KW
         bias = params + (op.bias + group * outputs if op.has_bias else 0)
         y = arena + op.y + group * outputs * plane
@@ -77,20 +82,21 @@ cdef void conv2d_forward(const Op* op, const float* params, float* arena,
 
 cdef void conv2d_unpool(const Op* op, const float* argmax, const float* dy,
                         float* dx) noexcept nogil:
-    """Hand the gradient of each 2 x 2 window to the element it chose: (O, OH / 2, OW / 2, 16) to
-    (O, OH, OW, 16)."""
-    cdef Py_ssize_t row, ow, width = op.OW * 16
+    """Hand each window's gradient to its maximum: (O, OH / 2, OW / 2) to (O, OH, OW)."""
+    cdef Py_ssize_t row, ow, width = op.OW * LANES
+    cdef float* to
     cdef v16 g, which
     for row in range(op.O * (op.OH // 2)):
         for ow in range(op.OW // 2):
             g = v16_load(dy)
             which = v16_load(argmax)
-            v16_store(dx + ow * 32, v16_where_eq(which, v16_zero(), g, v16_zero()))
-            v16_store(dx + ow * 32 + 16, v16_where_eq(which, v16_set1(1), g, v16_zero()))
-            v16_store(dx + width + ow * 32, v16_where_eq(which, v16_set1(2), g, v16_zero()))
-            v16_store(dx + width + ow * 32 + 16, v16_where_eq(which, v16_set1(3), g, v16_zero()))
-            dy += 16
-            argmax += 16
+            to = dx + ow * 2 * LANES
+            v16_store(to, v16_where_eq(which, v16_zero(), g, v16_zero()))
+            v16_store(to + LANES, v16_where_eq(which, v16_set1(1), g, v16_zero()))
+            v16_store(to + width, v16_where_eq(which, v16_set1(2), g, v16_zero()))
+            v16_store(to + width + LANES, v16_where_eq(which, v16_set1(3), g, v16_zero()))
+            dy += LANES
+            argmax += LANES
         dx += 2 * width
 
 
@@ -111,15 +117,15 @@ cdef void conv2d_backward(
     if op.pool:
         conv2d_unpool(op, arena + op.argmax, gradients + op.y, scratch)
         dy = scratch
-        scratch += op.O * op.OH * op.OW * 16
+        scratch += op.O * op.OH * op.OW * LANES
     elif op.mask:
         mask_gradient(op, arena + op.y, gradients + op.y)
     if winograd and op.has_bias:
         conv2d_dbias(op, dy, sums + op.dbias)
     for group in range(op.groups):
         weight = group * outputs * channels * op.KH * op.KW
-        x_start = op.x + group * channels * op.H * op.W * 16
-        y_start = group * outputs * op.OH * op.OW * 16
+        x_start = op.x + group * channels * op.H * op.W * LANES
+        y_start = group * outputs * op.OH * op.OW * LANES
         if winograd:
             winograd_backward(op, filters + weight, arena + x_start, dy + y_start,
                               gradients + x_start if need_dx else NULL, sums + op.dweight + weight,
@@ -139,8 +145,7 @@ cdef inline void conv2d_block(
     const float* bias, float* y, Py_ssize_t y_plane, Py_ssize_t step, Py_ssize_t y_step, int TO,
     int TW,
 ) noexcept nogil:
-    """TO output channels x TW columns, `step` floats apart in x; x, filters, bias, y point at their
-    first."""
+    """TO output channels x TW columns, `step` floats apart in x; all point at the first."""
     cdef nv acc[32]
     cdef nv column[8]
     cdef nv w
@@ -152,7 +157,7 @@ cdef inline void conv2d_block(
             acc[i * TW + j] = nv_set1(bias[i] if op.has_bias else 0)
     for c in range(op.C // op.groups):
         for kh in range(op.KH):
-            xk = x + (c * op.H + kh * op.DH) * op.W * 16
+            xk = x + (c * op.H + kh * op.DH) * op.W * LANES
             for kw in range(op.KW):
                 for j in range(TW):
                     column[j] = nv_load(xk + j * step)
@@ -161,7 +166,7 @@ cdef inline void conv2d_block(
                     w = nv_set1(filters[i * next_output])
                     for j in range(TW):
                         acc[i * TW + j] = nv_fma(column[j], w, acc[i * TW + j])
-                xk += op.DW * 16
+                xk += op.DW * LANES
                 filters += next_tap
     for i in range(TO):
         for j in range(TW):
@@ -173,22 +178,20 @@ cdef inline void conv2d_row(
     const Op* op, const float* x, const float* filters, const float* bias, float* y,
     Py_ssize_t y_plane, int TO, int TW,
 ) noexcept nogil:
-    """One row of TO output channels, TW columns at a time; the last are moved back inside where
-    they would reach out."""
+    """One row of TO output channels, TW columns at a time, the last moved back inside."""
     cdef Py_ssize_t ow, j, part
     for j in range((op.OW + TW - 1) // TW):
         ow = min(j * TW, op.OW - TW)
         for part in range(V16_PARTS):
-            conv2d_block(op, x + ow * op.SW * 16 + part * NV_LANES, filters, TO, 1, bias,
-                         y + ow * 16 + part * NV_LANES, y_plane, op.SW * 16, 16, TO, TW)
+            conv2d_block(op, x + ow * op.SW * LANES + part * NV_LANES, filters, TO, 1, bias,
+                         y + ow * LANES + part * NV_LANES, y_plane, op.SW * LANES, LANES, TO, TW)
 
 
 cdef inline void conv2d_single(
     const Op* op, const float* x, const float* weight, const float* bias, float* y,
     Py_ssize_t y_plane, int TO,
 ) noexcept nogil:
-    """One element of TO output channels: parts of the lanes in place of columns, weights read where
-    they lie."""
+    """One element of TO output channels: parts of the lanes in place of columns."""
     cdef Py_ssize_t filter_size = (op.C // op.groups) * op.KH * op.KW
     cdef Py_ssize_t part
     for part in range(1 if V16_PARTS <= 4 else V16_PARTS):
@@ -198,32 +201,30 @@ cdef inline void conv2d_single(
 
 cdef inline void pool_rows(const float* x, Py_ssize_t windows, bint mask, float* y,
                            float* argmax) noexcept nogil:
-    """The largest of each of a row of 2 x 2 windows: the first of equals, and not-a-number before
-    all."""
+    """Maxima of a row of 2 x 2 windows: the first of equals, not-a-number before all."""
     cdef Py_ssize_t i, k
     cdef v16 a, best, which
     for i in range(windows):
-        best = v16_load(x + i * 32)
+        best = v16_load(x + i * 2 * LANES)
         which = v16_zero()
         for k in range(1, 4):
-            a = v16_load(x + (k // 2 * windows * 2 + i * 2 + k % 2) * 16)
+            a = v16_load(x + (k // 2 * windows * 2 + i * 2 + k % 2) * LANES)
             which = v16_where_le(best, best, v16_where_le(a, best, which, v16_set1(k)), which)
             best = larger(best, a)
         if mask:
             which = v16_where_lt(v16_zero(), best, which, v16_set1(NO_ARGMAX))
-        v16_store(y + i * 16, best)
-        v16_store(argmax + i * 16, which)
+        v16_store(y + i * LANES, best)
+        v16_store(argmax + i * LANES, which)
 
 
 cdef inline void conv2d_outputs(
     const Op* op, const float* x, const float* weight, const float* bias, float* y, float* argmax,
     float* scratch, int TO,
 ) noexcept nogil:
-    """TO output channels of a group, all of their elements; the columns a block takes fill the
-    registers."""
+    """TO output channels of a group; the columns of a block fill the registers."""
     cdef Py_ssize_t filter_size = (op.C // op.groups) * op.KH * op.KW
-    cdef Py_ssize_t y_plane = (2 if op.pool else op.OH) * op.OW * 16
-    cdef Py_ssize_t pooled = (op.OW // 2) * 16
+    cdef Py_ssize_t y_plane = (2 if op.pool else op.OH) * op.OW * LANES
+    cdef Py_ssize_t pooled = (op.OW // 2) * LANES
     cdef Py_ssize_t oh, tap, at
     cdef float* filters = scratch
     cdef float* rows = scratch + MOST_OUTPUTS * filter_size
@@ -234,7 +235,7 @@ cdef inline void conv2d_outputs(
             for i in range(TO):
                 filters[tap * TO + i] = weight[i * filter_size + tap]
     for oh in range(op.OH):
-        to = rows + oh % 2 * op.OW * 16 if op.pool else y + oh * op.OW * 16
+        to = rows + oh % 2 * op.OW * LANES if op.pool else y + oh * op.OW * LANES
         if op.OW == 1:
             conv2d_single(op, x, weight, bias, to, y_plane, TO)
         elif TO == 1 and op.OW >= 8:
@@ -245,7 +246,7 @@ cdef inline void conv2d_outputs(
             conv2d_row(op, x, filters, bias, to, y_plane, TO, 5)
         else:
             conv2d_row(op, x, filters, bias, to, y_plane, TO, 4)
-        x += op.SH * op.W * 16
+        x += op.SH * op.W * LANES
         if op.pool and oh % 2 == 1:
             for i in range(TO):
                 at = (i * (op.OH // 2) + oh // 2) * pooled
@@ -253,8 +254,7 @@ cdef inline void conv2d_outputs(
 
 
 cdef inline Py_ssize_t conv2d_most_outputs(const Op* op) noexcept nogil:
-    """How many output channels a block takes at most: as many as the scratch is made for, or
-    fewer."""
+    """Output channels of a block: as many as the scratch is made for, or fewer."""
     if op.OW == 1 and V16_PARTS == 4 and NV_REGISTERS == 16:
         return 3
     return 4 if NV_REGISTERS == 32 and op.OW % 5 == 0 else MOST_OUTPUTS
@@ -266,7 +266,7 @@ cdef inline void conv2d_group(
 ) noexcept nogil:
     """One group, its output channels in blocks of nearly equal size."""
     cdef Py_ssize_t outputs = op.O // op.groups
-    cdef Py_ssize_t plane = (op.OH // 2) * (op.OW // 2) * 16 if op.pool else op.OH * op.OW * 16
+    cdef Py_ssize_t plane = pooled_plane(op)
     cdef Py_ssize_t most = conv2d_most_outputs(op)
     cdef Py_ssize_t blocks = (outputs + most - 1) // most
     cdef Py_ssize_t b, size

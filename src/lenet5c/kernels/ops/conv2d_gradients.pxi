@@ -6,7 +6,7 @@
 #     kw DW]
 #   dbias[o] += sum over oh, ow, lanes of dy[o, oh, ow]
 #
-# dx has two ways. conv2d_dx_scatter reads each dy once and adds it to KW neighbouring accumulators:
+# dx has two ways. conv2d_dx_scatter reads each dy once and adds it to KW neighboring accumulators:
 # no work at the borders. conv2d_dx_gather collects one element of dx at a time, for any stride,
 # dilation and filter.
 
@@ -43,9 +43,9 @@ cdef inline void conv2d_dx_scatter_block(
             acc[i * width + j] = nv_set1(0)
         if add:
             for j in range(KW - 1):
-                acc[i * width + j] = nv_load(dx + (i * op.H * op.W + j) * 16)
+                acc[i * width + j] = nv_load(dx + (i * op.H * op.W + j) * LANES)
     for o in range(outputs):
-        row = dy + (o * op.OH + ih - first * op.DH) * op.OW * 16
+        row = dy + (o * op.OH + ih - first * op.DH) * op.OW * LANES
         wk = weight + o * filter_size + first * KW
         for kh in range(count):
             for kw in range(KW):
@@ -54,14 +54,14 @@ cdef inline void conv2d_dx_scatter_block(
                 for i in range(TC):
                     w[i] = nv_set1(wk[i * taps + kw])
                 for j in range(TW):
-                    g = nv_load(row + j * 16)
+                    g = nv_load(row + j * LANES)
                     for i in range(TC):
                         acc[i * width + j + kw] = nv_fma(g, w[i], acc[i * width + j + kw])
-            row -= op.DH * op.OW * 16
+            row -= op.DH * op.OW * LANES
             wk += KW
     for i in range(TC):
         for j in range(width):
-            nv_store(dx + (i * op.H * op.W + j) * 16, acc[i * width + j])
+            nv_store(dx + (i * op.H * op.W + j) * LANES, acc[i * width + j])
 
 
 cdef inline void conv2d_dx_scatter_row(
@@ -75,7 +75,7 @@ cdef inline void conv2d_dx_scatter_row(
     for part in range(V16_PARTS):
         ow = 0
         while ow < op.OW:
-            g, to = dy + ow * 16 + part * NV_LANES, dx + ow * 16 + part * NV_LANES
+            g, to = dy + ow * LANES + part * NV_LANES, dx + ow * LANES + part * NV_LANES
             if op.OW - ow >= DY_COLUMNS:
                 conv2d_dx_scatter_block(op, weight, g, to, outputs, ih, ow > 0, TC, DY_COLUMNS, KW)
                 ow += DY_COLUMNS
@@ -97,7 +97,7 @@ cdef inline void conv2d_dx_scatter(
     for ih in range(op.H):
         c = 0
         while c < channels:
-            row = dx + (c * op.H + ih) * op.W * 16
+            row = dx + (c * op.H + ih) * op.W * LANES
             if NV_REGISTERS == 32 and c + 2 <= channels:
                 conv2d_dx_scatter_row(op, weight + c * op.KH * op.KW, dy, row, outputs, ih, 2, KW)
                 c += 2
@@ -129,13 +129,13 @@ cdef inline void conv2d_dx_gather_block(
                 if ow < 0 or ow % op.SW != 0 or ow // op.SW >= op.OW:
                     continue
                 for o in range(outputs):
-                    g = nv_load(dy + ((o * op.OH + oh // op.SH) * op.OW + ow // op.SW) * 16
+                    g = nv_load(dy + ((o * op.OH + oh // op.SH) * op.OW + ow // op.SW) * LANES
                                 + part * NV_LANES)
                     for i in range(TC):
                         acc[i] = nv_fma(g, nv_set1(weight[o * filter_size + i * taps + kh * op.KW
                                                           + kw]), acc[i])
         for i in range(TC):
-            nv_store(dx + ((i * op.H + ih) * op.W + iw) * 16 + part * NV_LANES, acc[i])
+            nv_store(dx + ((i * op.H + ih) * op.W + iw) * LANES + part * NV_LANES, acc[i])
 
 
 cdef inline void conv2d_dx_gather(
@@ -143,7 +143,7 @@ cdef inline void conv2d_dx_gather(
 ) noexcept nogil:
     """One group, all elements of dx, eight channels at a time."""
     cdef Py_ssize_t channels = op.C // op.groups
-    cdef Py_ssize_t plane = op.H * op.W * 16, taps = op.KH * op.KW
+    cdef Py_ssize_t plane = op.H * op.W * LANES, taps = op.KH * op.KW
     cdef Py_ssize_t ih, iw, c
     for ih in range(op.H):
         for iw in range(op.W):
@@ -196,30 +196,30 @@ cdef inline void conv2d_dweight_block(
     cdef const float* dyr
     for part in range(V16_PARTS):
         for i in range(TO * TK):
-            acc[i] = nv_load(sums + i * 16 + part * NV_LANES)
+            acc[i] = nv_load(sums + i * LANES + part * NV_LANES)
         if bias_sums is not NULL:
             for i in range(TO):
-                bias[i] = nv_load(bias_sums + i * 16 + part * NV_LANES)
+                bias[i] = nv_load(bias_sums + i * LANES + part * NV_LANES)
         for oh in range(rows):
-            xr = x + oh * op.SH * op.W * 16 + part * NV_LANES
-            dyr = dy + oh * op.OW * 16 + part * NV_LANES
+            xr = x + oh * op.SH * op.W * LANES + part * NV_LANES
+            dyr = dy + oh * op.OW * LANES + part * NV_LANES
             for ow in range(op.OW):
                 for i in range(TO):
-                    g[i] = nv_load(dyr + i * op.OH * op.OW * 16)
+                    g[i] = nv_load(dyr + i * op.OH * op.OW * LANES)
                     if bias_sums is not NULL:
                         bias[i] = nv_add(bias[i], g[i])
                 for k in range(TK):
-                    tap = nv_load(xr + k * op.DW * 16)
+                    tap = nv_load(xr + k * op.DW * LANES)
                     nv_keep(tap)
                     for i in range(TO):
                         acc[i * TK + k] = nv_fma(tap, g[i], acc[i * TK + k])
-                xr += op.SW * 16
-                dyr += 16
+                xr += op.SW * LANES
+                dyr += LANES
         for i in range(TO * TK):
-            nv_store(sums + i * 16 + part * NV_LANES, acc[i])
+            nv_store(sums + i * LANES + part * NV_LANES, acc[i])
         if bias_sums is not NULL:
             for i in range(TO):
-                nv_store(bias_sums + i * 16 + part * NV_LANES, bias[i])
+                nv_store(bias_sums + i * LANES + part * NV_LANES, bias[i])
 
 
 cdef inline void conv2d_dweight_rows(
@@ -232,41 +232,39 @@ cdef inline void conv2d_dweight_rows(
     dy is taken in strips of rows that stay in the first-level cache while each filter row passes
     over them.
     """
-    cdef float sums[FILTER_ROWS * 32 * 16]
-    cdef float bias_sums[8 * 16]
+    cdef float sums[FILTER_ROWS * 32 * LANES]
+    cdef float bias_sums[8 * LANES]
     cdef Py_ssize_t filter_size = (op.C // op.groups) * op.KH * op.KW
     cdef Py_ssize_t strip = max(<Py_ssize_t>1, 400 // (TO * op.OW))
-    cdef Py_ssize_t oh, kh, i, k
-    memset(sums, 0, KH * TO * TK * 16 * sizeof(float))
-    memset(bias_sums, 0, TO * 16 * sizeof(float))
+    cdef Py_ssize_t oh, kh, i, k, at
+    memset(sums, 0, KH * TO * TK * LANES * sizeof(float))
+    memset(bias_sums, 0, TO * LANES * sizeof(float))
     oh = 0
     while oh < op.OH:
         for kh in range(KH):
             if kh == 0 and dbias is not NULL:
-                conv2d_dweight_block(op, x + oh * op.SH * op.W * 16, dy + oh * op.OW * 16, sums,
-                                     bias_sums, min(strip, op.OH - oh), TO, TK)
+                conv2d_dweight_block(op, x + oh * op.SH * op.W * LANES, dy + oh * op.OW * LANES,
+                                     sums, bias_sums, min(strip, op.OH - oh), TO, TK)
             else:
-                conv2d_dweight_block(op, x + (oh * op.SH + kh * op.DH) * op.W * 16,
-                                     dy + oh * op.OW * 16, sums + kh * TO * TK * 16, NULL,
+                conv2d_dweight_block(op, x + (oh * op.SH + kh * op.DH) * op.W * LANES,
+                                     dy + oh * op.OW * LANES, sums + kh * TO * TK * LANES, NULL,
                                      min(strip, op.OH - oh), TO, TK)
         oh += strip
     if dbias is not NULL:
         for i in range(TO):
-            dbias[i] += v16_reduce(v16_load(bias_sums + i * 16))
+            dbias[i] += v16_reduce(v16_load(bias_sums + i * LANES))
     for kh in range(KH):
         for i in range(TO):
             for k in range(TK):
-                dweight[i * filter_size + kh * op.KW + k] += v16_reduce(v16_load(sums
-                                                                                 + ((kh * TO + i)
-                                                                                    * TK + k) * 16))
+                at = ((kh * TO + i) * TK + k) * LANES
+                dweight[i * filter_size + kh * op.KW + k] += v16_reduce(v16_load(sums + at))
 
 
 cdef inline void conv2d_dweight_taps(
     const Op* op, const float* x, const float* dy, float* dweight, float* dbias,
     Py_ssize_t first_tap, int TK,
 ) noexcept nogil:
-    """One group, every filter row, taps first_tap .. first_tap + TK; output channels in blocks of
-    nearly equal size."""
+    """One group, taps first_tap .. + TK; output channels in nearly equal blocks."""
     cdef Py_ssize_t channels = op.C // op.groups
     cdef Py_ssize_t outputs = op.O // op.groups
     cdef Py_ssize_t filter_size = channels * op.KH * op.KW
@@ -281,11 +279,11 @@ cdef inline void conv2d_dweight_taps(
         kh = 0
         while kh < op.KH:
             KH = min(<Py_ssize_t>FILTER_ROWS, op.KH - kh)
-            xk = x + ((c * op.H + kh * op.DH) * op.W + first_tap * op.DW) * 16
+            xk = x + ((c * op.H + kh * op.DH) * op.W + first_tap * op.DW) * LANES
             o = 0
             for b in range(blocks):
                 size = outputs // blocks + (b < outputs % blocks)
-                g = dy + o * op.OH * op.OW * 16
+                g = dy + o * op.OH * op.OW * LANES
                 to = dweight + o * filter_size + (c * op.KH + kh) * op.KW + first_tap
                 bias = dbias + o if c == 0 and kh == 0 and first_tap == 0 and op.has_bias else NULL
                 if NV_REGISTERS == 32 and size == 4:
@@ -323,5 +321,5 @@ cdef inline void conv2d_dbias(const Op* op, const float* dy, float* dbias) noexc
     for o in range(op.O):
         total = v16_zero()
         for i in range(op.OH * op.OW):
-            total = v16_add(total, v16_load(dy + (o * op.OH * op.OW + i) * 16))
+            total = v16_add(total, v16_load(dy + (o * op.OH * op.OW + i) * LANES))
         dbias[o] += v16_reduce(total)

@@ -2,7 +2,7 @@
 # datasets/distortion.py.
 #
 #   out[c, y, x] = image[c, v, u], bilinear between pixels, 0 outside
-#   (u, v) = centre + M ((x, y) - centre - t) + elastic * (field_u, field_v)[y, x]
+#   (u, v) = center + M ((x, y) - center - t) + elastic * (field_u, field_v)[y, x]
 #   M = the inverse of: scaling and squeezing along the axes, then shear, then rotation
 #   a flip: u -> W - 1 - u
 #
@@ -17,10 +17,7 @@ cdef enum Draw:
     DRAW_WHETHER, DRAW_FLIP, DRAW_RIGHT, DRAW_DOWN, DRAW_SCALING, DRAW_SQUEEZE, DRAW_SHEAR
     DRAW_ROTATION, DRAW_FIELDS
 
-cdef enum:
-    PIXELS = 16  # side by side
-
-# u = uu * (x - centre) + uv * (y - centre) + u0, likewise v
+# u = uu * (x - center) + uv * (y - center) + u0, likewise v
 cdef struct InverseMap:
     double uu, uv, u0
     double vu, vv, v0
@@ -72,12 +69,11 @@ cdef void draw_map(const Distort* d, uint64_t key, InverseMap* m) noexcept nogil
 
 
 cdef inline Py_ssize_t whole_vectors(Py_ssize_t floats) noexcept nogil:
-    return (floats + PIXELS - 1) // PIXELS * PIXELS
+    return (floats + LANES - 1) // LANES * LANES
 
 
 cdef void draw_noise(const Distort* d, uint64_t key, float* noise) noexcept nogil:
-    """noise (H, 2, width of whole vectors): uniform in [-1, 1) for u and v; what is behind W is not
-    looked at."""
+    """noise (H, 2, width of whole vectors), uniform in [-1, 1) for u and v."""
     cdef uint64_t bits = draw_bits(key, DRAW_FIELDS)
     cdef uint32_t before = <uint32_t>bits, between = <uint32_t>(bits >> 32)
     cdef uint32_t x, n, W = <uint32_t>d.W, start
@@ -121,14 +117,17 @@ cdef void smooth_rows(const Distort* d, Py_ssize_t y, const float* noise, const 
 
     weights points to the middle of the Gaussian, which has 16 zeros on either side.
     """
+    cdef Py_ssize_t block
     cdef Py_ssize_t width = whole_vectors(d.W), two = 2 * width, first, stop, x, axis
     first, stop = max(<Py_ssize_t>0, y - d.radius), min(d.H, y + 4 + d.radius)
-    for x in range(0, two, 16):
+    for block in range(round_up(two) // LANES):
+        x = block * LANES
         four_rows(weights + first - y, -1, noise + first * two + x, two, stop - first, sums + x,
                   two)
     for axis in range(2):
-        for x in range(0, d.W, 16):
-            first, stop = max(<Py_ssize_t>0, x - d.radius), min(d.W, x + 16 + d.radius)
+        for block in range(round_up(d.W) // LANES):
+            x = block * LANES
+            first, stop = max(<Py_ssize_t>0, x - d.radius), min(d.W, x + LANES + d.radius)
             four_rows(sums + axis * width + first, two, weights + x - first, -1, stop - first,
                       field + axis * width + x, two)
 
@@ -177,7 +176,7 @@ cdef inline v16 blend(v16 a, v16 b, v16 share) noexcept nogil:
 cdef inline v16 value_at(const uint32_t* squares, const int32_t* at, v16 right,
                          v16 down) noexcept nogil:
     """16 values, each from its square, `right` and `down` of the square's first pixel."""
-    cdef uint32_t four[PIXELS]
+    cdef uint32_t four[LANES]
     v16_gather(four, squares, at)
     return blend(blend(v16_load_byte_of(four, 0), v16_load_byte_of(four, 8), right),
                  blend(v16_load_byte_of(four, 16), v16_load_byte_of(four, 24), right), down)
@@ -186,21 +185,23 @@ cdef inline v16 value_at(const uint32_t* squares, const int32_t* at, v16 right,
 cdef void warp_row(const Distort* d, const InverseMap* m, Py_ssize_t y, const float* field,
                    const uint32_t* squares, float* out) noexcept nogil:
     """Row y of out (C, H, W); field is NULL where nothing is elastic."""
+    cdef Py_ssize_t block
     cdef double down = y - 0.5 * <double>(d.H - 1)
     # One more, as squares begin one pixel before the image.
     cdef v16 u0 = v16_set1(<float>(m.uv * down + m.u0 + 1))
     cdef v16 v0 = v16_set1(<float>(m.vv * down + m.v0 + 1))
     cdef v16 uu = v16_set1(<float>m.uu), vu = v16_set1(<float>m.vu), right, u, v, value
-    cdef float places[PIXELS]
+    cdef float places[LANES]
     cdef v16 column, row, wide = v16_set1(<float>(d.W + 2))
-    cdef float last[PIXELS]
-    cdef int32_t at[PIXELS]
+    cdef float last[LANES]
+    cdef int32_t at[LANES]
     cdef int i
     cdef Py_ssize_t x, c
     cdef float* to
-    for i in range(PIXELS):
+    for i in range(LANES):
         places[i] = <float>i - <float>0.5 * <float>(d.W - 1)
-    for x in range(0, d.W, 16):
+    for block in range(round_up(d.W) // LANES):
+        x = block * LANES
         right = v16_add(v16_load(places), v16_set1(<float>x))
         u = v16_fma(uu, right, u0)
         v = v16_fma(vu, right, v0)
@@ -216,24 +217,30 @@ cdef void warp_row(const Distort* d, const InverseMap* m, Py_ssize_t y, const fl
             to = out + (c * d.H + y) * d.W + x
             value = value_at(squares + c * (d.H + 2) * (d.W + 2), at, v16_sub(u, column),
                              v16_sub(v, row))
-            if x + PIXELS <= d.W:
+            if x + LANES <= d.W:
                 v16_store(to, value)
             else:
                 v16_store(last, value)
                 memcpy(to, last, (d.W - x) * sizeof(float))
 
 
+cdef Py_ssize_t distort_floats(const Distort* d) noexcept nogil:
+    """Scratch for one sample, as distort_sample lays it out: squares of pixels, noise, four rows of
+    sums and of fields, the Gaussian between zeros."""
+    return (round_up(d.C * (d.H + 2) * (d.W + 2)) + (d.H + 10) * 2 * round_up(d.W)
+            + 2 * d.radius + 1 + 2 * LANES)
+
+
 cdef void distort_sample(const Distort* d, const unsigned char* image, uint64_t key, float* out,
                          float* scratch) noexcept nogil:
-    """out (C, H, W) = the image (C, H, W), distorted as its key says, in grey levels; scratch of
-    distort_floats."""
+    """out (C, H, W) = the distorted image in gray levels; scratch of distort_floats."""
     cdef Py_ssize_t q, y, row = 2 * whole_vectors(d.W)
     cdef InverseMap m
     cdef uint32_t* squares = <uint32_t*>scratch
     cdef float* noise = scratch + whole_vectors(d.C * (d.H + 2) * (d.W + 2))
     cdef float* sums = noise + (d.H + 2) * row
     cdef float* field = sums + 4 * row
-    cdef float* weights = field + 4 * row + PIXELS
+    cdef float* weights = field + 4 * row + LANES
     if draw_share(key, DRAW_WHETHER) >= d.probability:
         for q in range(d.C * d.H * d.W):
             out[q] = <float>image[q]
@@ -243,28 +250,32 @@ cdef void distort_sample(const Distort* d, const unsigned char* image, uint64_t 
     gather_squares(d, image, <unsigned char*>noise, squares)
     if d.elastic != 0:
         draw_noise(d, key, noise)
-        memset(weights - PIXELS, 0, PIXELS * sizeof(float))
+        memset(weights - LANES, 0, LANES * sizeof(float))
         memcpy(weights, d.gaussian, (2 * d.radius + 1) * sizeof(float))
-        memset(weights + 2 * d.radius + 1, 0, PIXELS * sizeof(float))
+        memset(weights + 2 * d.radius + 1, 0, LANES * sizeof(float))
     for y in range(d.H):
         if d.elastic != 0 and y % 4 == 0:
             smooth_rows(d, y, noise, weights + d.radius, sums, field)
         warp_row(d, &m, y, field + y % 4 * row if d.elastic != 0 else NULL, squares, out)
 
 
+cdef Py_ssize_t distort_tile_floats(const Distort* d) noexcept nogil:
+    return distort_floats(d) + round_up(d.C * d.H * d.W) * LANES
+
+
 cdef void distort_tile(const Distort* d, const unsigned char** images, const uint64_t* keys,
                        Py_ssize_t lanes, float scale, const float* offset, float* tile,
                        float* scratch) noexcept nogil:
-    """tile (C, H, W, 16) = distorted * scale + offset (C, H, W), rounded twice as pack_bytes
-    does."""
-    cdef const float* rows[16]
+    """tile (C, H, W, 16) = distorted * scale + offset, rounded twice as by pack_bytes."""
+    cdef const float* rows[LANES]
     cdef Py_ssize_t lane, q, size = d.C * d.H * d.W
     cdef float* planes = scratch + distort_floats(d)
-    for lane in range(16):
+    for lane in range(LANES):
         rows[lane] = planes + (lane if lane < lanes else 0) * whole_vectors(size)
     for lane in range(lanes):
         distort_sample(d, images[lane], keys[lane], planes + lane * whole_vectors(size), scratch)
     pack_floats(rows, size, tile)
     for q in range(size):
-        v16_store(tile + q * 16,
-                  v16_add(v16_mul(v16_load(tile + q * 16), v16_set1(scale)), v16_set1(offset[q])))
+        v16_store(tile + q * LANES,
+                  v16_add(v16_mul(v16_load(tile + q * LANES), v16_set1(scale)),
+                          v16_set1(offset[q])))

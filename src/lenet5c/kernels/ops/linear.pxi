@@ -7,7 +7,7 @@
 # has weights. So a tile does not compute it: it keeps x and dy (I + O values a sample, where the
 # gradient has I O), and once the whole batch is through, the gradient of a few outputs at a time is
 # summed in registers over all of its samples. x is saved transposed, (I / 16, lane, 16): 16
-# neighbouring weights lie in a vector and take one multiply-add a sample, without sums of lanes.
+# neighboring weights lie in a vector and take one multiply-add a sample, without sums of lanes.
 #
 # A sample by itself takes its inputs 16 side by side, as its weights lie: linear_sample*.
 
@@ -16,13 +16,15 @@ cdef inline void linear_sample_block(
     const float* x, const float* weight, const float* bias, float* y, Py_ssize_t I, int TO,
 ) noexcept nogil:
     """TO outputs of a sample x (I)."""
+    cdef Py_ssize_t block
     cdef v16 acc[8]
     cdef v16 inputs
-    cdef Py_ssize_t i, rest = I % 16
+    cdef Py_ssize_t i, rest = I % LANES
     cdef int o
     for o in range(TO):
         acc[o] = v16_zero()
-    for i in range(0, I - rest, 16):
+    for block in range((I - rest) // LANES):
+        i = block * LANES
         inputs = v16_load(x + i)
         for o in range(TO):
             acc[o] = v16_fma(inputs, v16_load(weight + o * I + i), acc[o])
@@ -62,29 +64,29 @@ cdef inline void linear_sample_dx_block(
     for o in range(O):
         g = v16_set1(dy[o])
         for i in range(TI):
-            acc[i] = v16_fma(v16_load(weight + o * I + i * 16), g, acc[i])
+            acc[i] = v16_fma(v16_load(weight + o * I + i * LANES), g, acc[i])
     for i in range(TI):
-        v16_store(dx + i * 16, acc[i])
+        v16_store(dx + i * LANES, acc[i])
 
 
 cdef void linear_sample_backward(const Op* op, const float* params, const float* x,
                                  const float* dy, float* dx, float* sums) noexcept nogil:
     """dx (I) of a sample's dy (O); linear_sample_dparams has the other gradients."""
     cdef const float* weight = params + op.weight
-    cdef Py_ssize_t I = op.KW, rest = I % 16, i = 0, o
+    cdef Py_ssize_t I = op.KW, rest = I % LANES, i = 0, o
     cdef v16 total = v16_zero()
     if dx is NULL:
         return
-    while i + 16 <= I:
-        if i + 128 <= I and V16_REGISTERS >= 16:
+    while i + LANES <= I:
+        if i + 8 * LANES <= I and V16_REGISTERS >= 16:
             linear_sample_dx_block(weight + i, dy, dx + i, I, op.O, 8)
-            i += 128
-        elif i + 32 <= I:
+            i += 8 * LANES
+        elif i + 2 * LANES <= I:
             linear_sample_dx_block(weight + i, dy, dx + i, I, op.O, 2)
-            i += 32
+            i += 2 * LANES
         else:
             linear_sample_dx_block(weight + i, dy, dx + i, I, op.O, 1)
-            i += 16
+            i += LANES
     if rest > 0:
         for o in range(op.O):
             total = v16_fma(load_some(weight + (o + 1) * I - rest, rest), v16_set1(dy[o]), total)
@@ -96,14 +98,16 @@ cdef void linear_sample_dparams(
     Py_ssize_t count, float* grads,
 ) noexcept nogil:
     """The sum over some samples, in order, of dy[o] x[i]."""
-    cdef Py_ssize_t I = op.KW, rest = I % 16
+    cdef Py_ssize_t block
+    cdef Py_ssize_t I = op.KW, rest = I % LANES
     cdef Py_ssize_t o, i, n
     cdef float* dweight
     cdef v16 total
     cdef float dbias
     for o in range(first, first + count):
         dweight = grads + op.weight + o * I
-        for i in range(0, I - rest, 16):
+        for block in range((I - rest) // LANES):
+            i = block * LANES
             total = v16_mul(v16_load(x[0] + i), v16_set1(dy[0][o]))
             for n in range(1, samples):
                 total = v16_fma(v16_load(x[n] + i), v16_set1(dy[n][o]), total)
@@ -123,7 +127,7 @@ cdef void linear_sample_dparams(
 cdef inline void linear_dx_block(
     const float* weight, const float* dy, float* dx, Py_ssize_t I, Py_ssize_t O, int TI, int TP,
 ) noexcept nogil:
-    """dx of TI neighbouring inputs, TP parts of the lanes; weight and dx point at the first."""
+    """dx of TI neighboring inputs, TP parts of the lanes; weight and dx point at the first."""
     cdef nv acc[32]
     cdef nv g[4]
     cdef nv w
@@ -133,47 +137,46 @@ cdef inline void linear_dx_block(
         acc[i] = nv_set1(0)
     for o in range(O):
         for part in range(TP):
-            g[part] = nv_load(dy + o * 16 + part * NV_LANES)
+            g[part] = nv_load(dy + o * LANES + part * NV_LANES)
         for i in range(TI):
             w = nv_set1(weight[o * I + i])
             for part in range(TP):
                 acc[i * TP + part] = nv_fma(g[part], w, acc[i * TP + part])
     for i in range(TI):
         for part in range(TP):
-            nv_store(dx + i * 16 + part * NV_LANES, acc[i * TP + part])
+            nv_store(dx + i * LANES + part * NV_LANES, acc[i * TP + part])
 
 
 cdef inline void linear_dx(const float* weight, const float* dy, float* dx, Py_ssize_t I,
                            Py_ssize_t O) noexcept nogil:
     """Runs of 24 or 6, 4 and 1 inputs; where registers are few, one part of the lanes at a time."""
-    cdef Py_ssize_t i = 0
-    cdef Py_ssize_t part
+    cdef Py_ssize_t i = 0, part
+    cdef float* to
     cdef int width = 24 if V16_PARTS == 1 else 6
     while i < I:
+        to = dx + i * LANES
         if i + width <= I:
             for part in range(1 if V16_PARTS <= 2 else V16_PARTS):
-                linear_dx_block(weight + i, dy + part * NV_LANES, dx + i * 16 + part * NV_LANES, I,
-                                O, 24 if V16_PARTS == 1 else 6, V16_PARTS if V16_PARTS <= 2 else 1)
+                linear_dx_block(weight + i, dy + part * NV_LANES, to + part * NV_LANES, I, O,
+                                24 if V16_PARTS == 1 else 6, V16_PARTS if V16_PARTS <= 2 else 1)
             i += width
         elif i + 4 <= I:
             for part in range(V16_PARTS):
-                linear_dx_block(weight + i, dy + part * NV_LANES, dx + i * 16 + part * NV_LANES, I,
-                                O, 4, 1)
+                linear_dx_block(weight + i, dy + part * NV_LANES, to + part * NV_LANES, I, O, 4, 1)
             i += 4
         else:
             for part in range(V16_PARTS):
-                linear_dx_block(weight + i, dy + part * NV_LANES, dx + i * 16 + part * NV_LANES, I,
-                                O, 1, 1)
+                linear_dx_block(weight + i, dy + part * NV_LANES, to + part * NV_LANES, I, O, 1, 1)
             i += 1
 
 
 cdef Py_ssize_t saved_dy(const Op* op) noexcept nogil:
-    """Where dy (O, 16) lies behind x (I / 16, lane, 16) in what a tile saves."""
-    return op.saved + round_up(op.KW) * 16
+    """The place of dy (O, 16) behind x (I / 16, lane, 16) in what a tile saves."""
+    return op.saved + round_up(op.KW) * LANES
 
 
 cdef Py_ssize_t linear_saved(const Op* op) noexcept nogil:
-    return saved_dy(op) - op.saved + op.O * 16
+    return saved_dy(op) - op.saved + op.O * LANES
 
 
 cdef Py_ssize_t linear_scratch(const Op* op) noexcept nogil:
@@ -185,19 +188,21 @@ cdef void linear_backward(
     float* sums, float* saved, float* scratch,
 ) noexcept nogil:
     """Keep x transposed and dy; write dx."""
-    cdef v16 square[16]
+    cdef Py_ssize_t block
+    cdef v16 square[LANES]
     cdef Py_ssize_t first, i
     cdef const float* x = arena + op.x
     cdef float* xt = saved + op.saved
     if op.mask:
         mask_gradient(op, arena + op.y, gradients + op.y)
-    for first in range(0, op.KW, 16):
-        for i in range(16):
-            square[i] = v16_load(x + (first + i) * 16) if first + i < op.KW else v16_zero()
+    for block in range(round_up(op.KW) // LANES):
+        first = block * LANES
+        for i in range(LANES):
+            square[i] = v16_load(x + (first + i) * LANES) if first + i < op.KW else v16_zero()
         v16_transpose(square)
-        for i in range(16):
-            v16_store(xt + (first + i) * 16, square[i])
-    memcpy(saved + saved_dy(op), gradients + op.y, op.O * 16 * sizeof(float))
+        for i in range(LANES):
+            v16_store(xt + (first + i) * LANES, square[i])
+    memcpy(saved + saved_dy(op), gradients + op.y, op.O * LANES * sizeof(float))
     if need_dx:
         linear_dx(params + op.weight, gradients + op.y, gradients + op.x, op.KW, op.O)
 
@@ -206,8 +211,7 @@ cdef inline void linear_dweight_block(
     const Op* op, const float** saved, Py_ssize_t tiles, Py_ssize_t first, Py_ssize_t run,
     float* dweight, Py_ssize_t next_output, bint add, int TO, int TP,
 ) noexcept nogil:
-    """TO outputs from `first` on x the TP native vectors of inputs from `run` on, over all samples
-    of the tiles."""
+    """TO outputs x TP native vectors of inputs, over all samples of the tiles."""
     cdef nv acc[24]
     cdef nv inputs[2]
     cdef nv g
@@ -221,13 +225,13 @@ cdef inline void linear_dweight_block(
             if add:
                 acc[i * TP + part] = nv_load(dweight + i * next_output + part * NV_LANES)
     for tile in range(tiles):
-        xt = saved[tile] + op.saved + run // 16 * 256 + run % 16
-        dy = saved[tile] + saved_dy(op) + first * 16
-        for lane in range(16):
+        xt = saved[tile] + op.saved + run // LANES * LANES * LANES + run % LANES
+        dy = saved[tile] + saved_dy(op) + first * LANES
+        for lane in range(LANES):
             for part in range(TP):
-                inputs[part] = nv_load(xt + lane * 16 + part * NV_LANES)
+                inputs[part] = nv_load(xt + lane * LANES + part * NV_LANES)
             for i in range(TO):
-                g = nv_set1(dy[i * 16 + lane])
+                g = nv_set1(dy[i * LANES + lane])
                 for part in range(TP):
                     acc[i * TP + part] = nv_fma(inputs[part], g, acc[i * TP + part])
     for i in range(TO):
@@ -273,28 +277,30 @@ cdef void linear_dparams(
     bint add, float* grads,
 ) noexcept nogil:
     """Whole vectors of inputs; the last few by way of rows of 16."""
-    cdef float rows[2 * LINEAR_BLOCK * 16]
+    cdef Py_ssize_t block
+    cdef float rows[2 * LINEAR_BLOCK * LANES]
     cdef Py_ssize_t I = op.KW
-    cdef Py_ssize_t rest = I % 16
+    cdef Py_ssize_t rest = I % LANES
     cdef Py_ssize_t run, o, i, tile, stop
     cdef float* dweight = grads + op.weight + first * I
     cdef float total
-    for run in range(0, I - rest, 16):
+    for block in range((I - rest) // LANES):
+        run = block * LANES
         linear_dweight(op, saved, tiles, first, first + count, run, dweight + run, I, add)
     stop = 0
     while rest > 0 and stop < count:
         o, stop = stop, min(stop + 2 * LINEAR_BLOCK, count)
         memset(rows, 0, sizeof(rows))
         for i in range(o, stop):
-            memcpy(rows + (i - o) * 16, dweight + (i + 1) * I - rest, rest * sizeof(float))
-        linear_dweight(op, saved, tiles, first + o, first + stop, I - rest, rows, 16, add)
+            memcpy(rows + (i - o) * LANES, dweight + (i + 1) * I - rest, rest * sizeof(float))
+        linear_dweight(op, saved, tiles, first + o, first + stop, I - rest, rows, LANES, add)
         for i in range(o, stop):
-            memcpy(dweight + (i + 1) * I - rest, rows + (i - o) * 16, rest * sizeof(float))
+            memcpy(dweight + (i + 1) * I - rest, rows + (i - o) * LANES, rest * sizeof(float))
     if op.has_bias:
         for o in range(first, first + count):
             total = grads[op.bias + o] if add else 0
             for tile in range(tiles):
-                total += v16_reduce(v16_load(saved[tile] + saved_dy(op) + o * 16))
+                total += v16_reduce(v16_load(saved[tile] + saved_dy(op) + o * LANES))
             grads[op.bias + o] = total
 
 

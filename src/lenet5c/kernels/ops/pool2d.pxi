@@ -28,7 +28,7 @@ cdef void max_pool2d_forward(const Op* op, const float* params, float* arena,
                              float* scratch) noexcept nogil:
     cdef const float* x = arena + op.x
     cdef float* y = arena + op.y
-    cdef Py_ssize_t c, oh, ow, h, w, row = op.W * 16
+    cdef Py_ssize_t c, oh, ow, h, w, row = op.W * LANES
     cdef Window win
     cdef v16 best
     cdef const float* p
@@ -37,25 +37,24 @@ cdef void max_pool2d_forward(const Op* op, const float* params, float* arena,
             if pool_is_halving(op):
                 p = x + (c * op.H + 2 * oh) * row
                 for ow in range(op.OW):
-                    best = larger(v16_load(p), v16_load(p + 16))
-                    best = larger(larger(best, v16_load(p + row)), v16_load(p + row + 16))
+                    best = larger(v16_load(p), v16_load(p + LANES))
+                    best = larger(larger(best, v16_load(p + row)), v16_load(p + row + LANES))
                     v16_store(y, best)
-                    y += 16
-                    p += 32
+                    y += LANES
+                    p += 2 * LANES
                 continue
             for ow in range(op.OW):
                 win = window_at(op, oh, ow)
-                best = v16_load(x + ((c * op.H + win.top) * op.W + win.left) * 16)
+                best = v16_load(x + ((c * op.H + win.top) * op.W + win.left) * LANES)
                 for h in range(win.top, win.bottom):
                     for w in range(win.left, win.right):
-                        best = larger(best, v16_load(x + ((c * op.H + h) * op.W + w) * 16))
+                        best = larger(best, v16_load(x + ((c * op.H + h) * op.W + w) * LANES))
                 v16_store(y, best)
-                y += 16
+                y += LANES
 
 
 cdef inline v16 take_first(float* dx, v16 a, v16 best, v16 gradient, bint add) noexcept nogil:
-    """Hand the gradient to this element where it is the maximum, not-a-number included; returns
-    what is left."""
+    """Hand the gradient to this element if it is the maximum; return what is left."""
     cdef v16 share = v16_where_le(a, a, v16_where_le(best, a, gradient, v16_zero()), gradient)
     cdef v16 rest = v16_where_le(a, a, v16_where_le(best, a, v16_zero(), gradient), v16_zero())
     if add:
@@ -73,13 +72,13 @@ cdef void max_pool2d_backward(
     cdef const float* y = arena + op.y
     cdef const float* dy = gradients + op.y
     cdef float* dx = gradients + op.x
-    cdef Py_ssize_t c, oh, ow, h, w, at, row = op.W * 16
+    cdef Py_ssize_t c, oh, ow, h, w, at, row = op.W * LANES
     cdef Window win
     cdef v16 best, g
     if not need_dx:
         return
     if not pool_is_halving(op):
-        memset(dx, 0, op.C * op.H * op.W * 16 * sizeof(float))
+        memset(dx, 0, op.C * op.H * op.W * LANES * sizeof(float))
     for c in range(op.C):
         for oh in range(op.OH):
             for ow in range(op.OW):
@@ -88,19 +87,20 @@ cdef void max_pool2d_backward(
                 if op.mask:
                     g = where_positive(best, g)
                 if pool_is_halving(op):
-                    at = (c * op.H + 2 * oh) * row + 32 * ow
+                    at = (c * op.H + 2 * oh) * row + 2 * ow * LANES
                     g = take_first(dx + at, v16_load(x + at), best, g, False)
-                    g = take_first(dx + at + 16, v16_load(x + at + 16), best, g, False)
+                    g = take_first(dx + at + LANES, v16_load(x + at + LANES), best, g, False)
                     g = take_first(dx + at + row, v16_load(x + at + row), best, g, False)
-                    take_first(dx + at + row + 16, v16_load(x + at + row + 16), best, g, False)
+                    take_first(dx + at + row + LANES, v16_load(x + at + row + LANES), best, g,
+                               False)
                 else:
                     win = window_at(op, oh, ow)
                     for h in range(win.top, win.bottom):
                         for w in range(win.left, win.right):
-                            at = ((c * op.H + h) * op.W + w) * 16
+                            at = ((c * op.H + h) * op.W + w) * LANES
                             g = take_first(dx + at, v16_load(x + at), best, g, True)
-                y += 16
-                dy += 16
+                y += LANES
+                dy += LANES
 
 
 cdef inline float one_over_count(const Op* op, Window win, Py_ssize_t oh,
@@ -124,23 +124,23 @@ cdef void avg_pool2d_forward(const Op* op, const float* params, float* arena,
     for c in range(op.C):
         for oh in range(op.OH):
             if pool_is_halving(op):
-                p = x + (c * op.H + 2 * oh) * op.W * 16
+                p = x + (c * op.H + 2 * oh) * op.W * LANES
                 for ow in range(op.OW):
-                    total = v16_add(v16_add(v16_zero(), v16_load(p)), v16_load(p + 16))
-                    total = v16_add(v16_add(total, v16_load(p + op.W * 16)),
-                                    v16_load(p + op.W * 16 + 16))
+                    total = v16_add(v16_add(v16_zero(), v16_load(p)), v16_load(p + LANES))
+                    total = v16_add(v16_add(total, v16_load(p + op.W * LANES)),
+                                    v16_load(p + op.W * LANES + LANES))
                     v16_store(y, v16_mul(total, v16_set1(0.25)))
-                    y += 16
-                    p += 32
+                    y += LANES
+                    p += 2 * LANES
                 continue
             for ow in range(op.OW):
                 win = window_at(op, oh, ow)
                 total = v16_zero()
                 for h in range(win.top, win.bottom):
                     for w in range(win.left, win.right):
-                        total = v16_add(total, v16_load(x + ((c * op.H + h) * op.W + w) * 16))
+                        total = v16_add(total, v16_load(x + ((c * op.H + h) * op.W + w) * LANES))
                 v16_store(y, v16_mul(total, v16_set1(one_over_count(op, win, oh, ow))))
-                y += 16
+                y += LANES
 
 
 cdef inline v16 masked(const Op* op, const float* x, v16 gradient) noexcept nogil:
@@ -161,27 +161,27 @@ cdef void avg_pool2d_backward(
     if not need_dx:
         return
     if not pool_is_halving(op):
-        memset(dx, 0, op.C * op.H * op.W * 16 * sizeof(float))
+        memset(dx, 0, op.C * op.H * op.W * LANES * sizeof(float))
     for c in range(op.C):
         for oh in range(op.OH):
             for ow in range(op.OW):
                 if pool_is_halving(op):
                     share = v16_mul(v16_load(dy), v16_set1(0.25))
-                    at = ((c * op.H + 2 * oh) * op.W + 2 * ow) * 16
+                    at = ((c * op.H + 2 * oh) * op.W + 2 * ow) * LANES
                     v16_store(dx + at, masked(op, x + at, share))
-                    v16_store(dx + at + 16, masked(op, x + at + 16, share))
-                    at += op.W * 16
+                    v16_store(dx + at + LANES, masked(op, x + at + LANES, share))
+                    at += op.W * LANES
                     v16_store(dx + at, masked(op, x + at, share))
-                    v16_store(dx + at + 16, masked(op, x + at + 16, share))
-                    dy += 16
+                    v16_store(dx + at + LANES, masked(op, x + at + LANES, share))
+                    dy += LANES
                     continue
                 win = window_at(op, oh, ow)
                 share = v16_mul(v16_load(dy), v16_set1(one_over_count(op, win, oh, ow)))
                 for h in range(win.top, win.bottom):
                     for w in range(win.left, win.right):
-                        at = ((c * op.H + h) * op.W + w) * 16
+                        at = ((c * op.H + h) * op.W + w) * LANES
                         v16_store(dx + at, v16_add(v16_load(dx + at), masked(op, x + at, share)))
-                dy += 16
+                dy += LANES
 
 
 cdef OpKernels* max_pool2d = add_op(b"max_pool2d", max_pool2d_forward, max_pool2d_backward)

@@ -12,9 +12,9 @@ cdef void rbf_forward(const Op* op, const float* params, float* arena,
     for o in range(op.O):
         total = v16_zero()
         for c in range(op.C):
-            distance = v16_sub(v16_load(x + c * 16), v16_set1(op.codes[o * op.C + c]))
+            distance = v16_sub(v16_load(x + c * LANES), v16_set1(op.codes[o * op.C + c]))
             total = v16_fma(distance, distance, total)
-        v16_store(arena + op.y + o * 16, total)
+        v16_store(arena + op.y + o * LANES, total)
 
 
 cdef void rbf_backward(
@@ -30,19 +30,21 @@ cdef void rbf_backward(
     for c in range(op.C):
         total = v16_zero()
         for o in range(op.O):
-            distance = v16_sub(v16_load(x + c * 16), v16_set1(op.codes[o * op.C + c]))
-            total = v16_fma(distance, v16_load(dy + o * 16), total)
-        v16_store(gradients + op.x + c * 16, v16_add(total, total))
+            distance = v16_sub(v16_load(x + c * LANES), v16_set1(op.codes[o * op.C + c]))
+            total = v16_fma(distance, v16_load(dy + o * LANES), total)
+        v16_store(gradients + op.x + c * LANES, v16_add(total, total))
 
 
 cdef void rbf_sample(const Op* op, const float* params, const float* x, float* y) noexcept nogil:
     """A sample by itself, 16 inputs side by side."""
-    cdef Py_ssize_t o, c, rest = op.C % 16
+    cdef Py_ssize_t block
+    cdef Py_ssize_t o, c, rest = op.C % LANES
     cdef const float* code = op.codes
     cdef v16 total, distance
     for o in range(op.O):
         total = v16_zero()
-        for c in range(0, op.C - rest, 16):
+        for block in range((op.C - rest) // LANES):
+            c = block * LANES
             distance = v16_sub(v16_load(x + c), v16_load(code + c))
             total = v16_fma(distance, distance, total)
         if rest > 0:
@@ -55,12 +57,14 @@ cdef void rbf_sample(const Op* op, const float* params, const float* x, float* y
 
 cdef void rbf_sample_backward(const Op* op, const float* params, const float* x, const float* dy,
                               float* dx, float* sums) noexcept nogil:
+    cdef Py_ssize_t block
     cdef Py_ssize_t o, c, count
     cdef v16 total, inputs, distance
     if dx is NULL:
         return
-    for c in range(0, op.C, 16):
-        count = min(<Py_ssize_t>16, op.C - c)
+    for block in range(round_up(op.C) // LANES):
+        c = block * LANES
+        count = min(<Py_ssize_t>LANES, op.C - c)
         inputs = load_some(x + c, count)
         total = v16_zero()
         for o in range(op.O):

@@ -1,6 +1,6 @@
 # Convolution with filter rows of five taps in fewer multiplications (Winograd, Arithmetic
 # Complexity of Computations, 1980; Lavin and Gray, Fast Algorithms for Convolutional Neural
-# Networks, 2016): two neighbouring outputs of a row take six products where the definition takes
+# Networks, 2016): two neighboring outputs of a row take six products where the definition takes
 # ten.
 #
 #   d = six neighboring inputs      V = T d, T (6, 6)    T = 4  0 -5  0  1  0
@@ -18,7 +18,7 @@
 #
 # Planes: V (6, C, H, pairs, 16), E (6, O, OH, pairs, 16). Strides and horizontal dilation are 1, OW
 # is even. Results differ from the definition by rounding, about as much as that differs from the
-# exact sum; what is not finite may become not-a-number, and spread to the neighbour of its pair.
+# exact sum; what is not finite may become not-a-number, and spread to the neighbor of its pair.
 
 cdef enum:
     TERMS = 6
@@ -29,19 +29,19 @@ cdef enum:
 
 cdef inline bint suits_winograd(const Op* op) noexcept nogil:
     return (op.KW == TAPS and op.SH == 1 and op.SW == 1 and op.DW == 1 and op.OW % 2 == 0
-            and op.OW > 1 and not op.definition and op.C // op.groups >= LEAST_CHANNELS
+            and not op.definition and op.C // op.groups >= LEAST_CHANNELS
             and op.O // op.groups >= LEAST_CHANNELS and winograd_input_size(op) <= MOST_FLOATS)
 
 
 cdef Py_ssize_t winograd_scratch(const Op* op) noexcept nogil:
     """One group: V, E or two rows of y, then U or the sums of products."""
     cdef Py_ssize_t outputs = op.O // op.groups
-    return (winograd_input_size(op) + TERMS * outputs * op.OH * (op.OW // 2) * 16
+    return (winograd_input_size(op) + TERMS * outputs * op.OH * (op.OW // 2) * LANES
             + outputs * (op.C // op.groups) * op.KH * TERMS)
 
 
 cdef inline Py_ssize_t winograd_input_size(const Op* op) noexcept nogil:
-    return TERMS * (op.C // op.groups) * op.H * (op.OW // 2) * 16
+    return TERMS * (op.C // op.groups) * op.H * (op.OW // 2) * LANES
 
 
 cdef inline void transform_filter(const float* g, float* u) noexcept nogil:
@@ -71,26 +71,26 @@ cdef inline void add_filter_gradient(const float* m, float* dg) noexcept nogil:
 cdef void transform_input(const Op* op, const float* x, float* V) noexcept nogil:
     """V = T d for each pair of columns of one group's x (C, H, W, 16)."""
     cdef Py_ssize_t row, pair, rows = (op.C // op.groups) * op.H, pairs = op.OW // 2
-    cdef Py_ssize_t plane = rows * pairs * 16
+    cdef Py_ssize_t plane = rows * pairs * LANES
     cdef v16 a, b, c, e
     cdef const float* d
     for row in range(rows):
         for pair in range(pairs):
-            d = x + (row * op.W + 2 * pair) * 16
-            a = v16_fma(v16_set1(-4), v16_load(d + 32), v16_load(d + 64))
-            b = v16_fma(v16_set1(-4), v16_load(d + 16), v16_load(d + 48))
-            c = v16_sub(v16_load(d + 64), v16_load(d + 32))
-            e = v16_sub(v16_load(d + 48), v16_load(d + 16))
-            v16_store(V, v16_fma(v16_set1(-5), v16_load(d + 32),
-                                 v16_fma(v16_set1(4), v16_load(d), v16_load(d + 64))))
+            d = x + (row * op.W + 2 * pair) * LANES
+            a = v16_fma(v16_set1(-4), v16_load(d + 2 * LANES), v16_load(d + 4 * LANES))
+            b = v16_fma(v16_set1(-4), v16_load(d + LANES), v16_load(d + 3 * LANES))
+            c = v16_sub(v16_load(d + 4 * LANES), v16_load(d + 2 * LANES))
+            e = v16_sub(v16_load(d + 3 * LANES), v16_load(d + LANES))
+            v16_store(V, v16_fma(v16_set1(-5), v16_load(d + 2 * LANES),
+                                 v16_fma(v16_set1(4), v16_load(d), v16_load(d + 4 * LANES))))
             v16_store(V + plane, v16_add(a, b))
             v16_store(V + 2 * plane, v16_sub(a, b))
             v16_store(V + 3 * plane, v16_fma(v16_set1(2), e, c))
             v16_store(V + 4 * plane, v16_fma(v16_set1(-2), e, c))
-            v16_store(V + 5 * plane, v16_fma(v16_set1(-5), v16_load(d + 48),
-                                             v16_fma(v16_set1(4), v16_load(d + 16),
-                                                     v16_load(d + 80))))
-            V += 16
+            v16_store(V + 5 * plane, v16_fma(v16_set1(-5), v16_load(d + 3 * LANES),
+                                             v16_fma(v16_set1(4), v16_load(d + LANES),
+                                                     v16_load(d + 5 * LANES))))
+            V += LANES
 
 
 cdef void transform_gradient(const Op* op, const float* dy, float* E) noexcept nogil:
@@ -98,13 +98,13 @@ cdef void transform_gradient(const Op* op, const float* dy, float* E) noexcept n
     cdef Py_ssize_t i, places = (op.O // op.groups) * op.OH * (op.OW // 2)
     cdef v16 a, b
     for i in range(places):
-        a, b = v16_load(dy + i * 32), v16_load(dy + i * 32 + 16)
-        v16_store(E + i * 16, a)
-        v16_store(E + (places + i) * 16, v16_add(a, b))
-        v16_store(E + (2 * places + i) * 16, v16_sub(a, b))
-        v16_store(E + (3 * places + i) * 16, v16_fma(v16_set1(2), b, a))
-        v16_store(E + (4 * places + i) * 16, v16_fma(v16_set1(-2), b, a))
-        v16_store(E + (5 * places + i) * 16, b)
+        a, b = v16_load(dy + i * 2 * LANES), v16_load(dy + i * 2 * LANES + LANES)
+        v16_store(E + i * LANES, a)
+        v16_store(E + (places + i) * LANES, v16_add(a, b))
+        v16_store(E + (2 * places + i) * LANES, v16_sub(a, b))
+        v16_store(E + (3 * places + i) * LANES, v16_fma(v16_set1(2), b, a))
+        v16_store(E + (4 * places + i) * LANES, v16_fma(v16_set1(-2), b, a))
+        v16_store(E + (5 * places + i) * LANES, b)
 
 
 # The result
@@ -140,12 +140,11 @@ cdef inline void winograd_block(
     const Op* op, const float* V, const float* U, const float* bias, float* y, Py_ssize_t y_plane,
     int TO,
 ) noexcept nogil:
-    """TO output channels x one pair of columns; V points at the pair's first input row, U (C, KH,
-    6, TO)."""
+    """TO output channels x a pair of columns; V at its first input row, U (C, KH, 6, TO)."""
     cdef nv m[24]
     cdef nv even, odd, even2, odd2, start
     cdef int i
-    cdef Py_ssize_t row = (op.OW // 2) * 16, channels = op.C // op.groups
+    cdef Py_ssize_t row = (op.OW // 2) * LANES, channels = op.C // op.groups
     cdef Py_ssize_t way[5]
     way[0], way[1], way[2] = op.KH, channels, op.DH * row
     way[3], way[4] = (op.H - op.KH * op.DH) * row, 0
@@ -157,12 +156,11 @@ cdef inline void winograd_block(
         even = nv_add(nv_add(nv_add(m[i], even), even2), start)
         odd = nv_add(nv_add(nv_fma(nv_set1(2), odd2, odd), m[5 * TO + i]), start)
         nv_store(y + i * y_plane, nv_max(nv_set1(0), even) if op.relu else even)
-        nv_store(y + i * y_plane + 16, nv_max(nv_set1(0), odd) if op.relu else odd)
+        nv_store(y + i * y_plane + LANES, nv_max(nv_set1(0), odd) if op.relu else odd)
 
 
 cdef inline Py_ssize_t block_size(Py_ssize_t count, Py_ssize_t first) noexcept nogil:
-    """How many of `count` channels the block from `first` on takes: blocks are of nearly equal
-    size."""
+    """Channels of the block from `first` on; blocks are of nearly equal size."""
     cdef Py_ssize_t most = 4 if NV_REGISTERS == 32 else 2
     cdef Py_ssize_t blocks = (count + most - 1) // most
     cdef Py_ssize_t small = count // blocks, large = count % blocks
@@ -173,7 +171,7 @@ cdef void lay_out_filters(
     const float* weight, float* U, Py_ssize_t count, Py_ssize_t stride, Py_ssize_t others,
     Py_ssize_t other_stride, Py_ssize_t KH,
 ) noexcept nogil:
-    """U of each filter row, in blocks of neighbouring channels: (blocks, others, KH, 6, channels of
+    """U of each filter row, in blocks of neighboring channels: (blocks, others, KH, 6, channels of
     the block).
 
     `count` channels are laid out side by side, `stride` apart in weight; `others` are the channels
@@ -201,8 +199,8 @@ cdef void winograd_forward(
     """One group; the filters and KH rows of V stay in the first-level cache."""
     cdef Py_ssize_t channels = op.C // op.groups, outputs = op.O // op.groups
     cdef Py_ssize_t filter_size = channels * op.KH * TAPS
-    cdef Py_ssize_t pairs = op.OW // 2, pooled = (op.OH // 2) * pairs * 16
-    cdef Py_ssize_t y_plane = (2 if op.pool else op.OH) * op.OW * 16
+    cdef Py_ssize_t pairs = op.OW // 2, pooled = (op.OH // 2) * pairs * LANES
+    cdef Py_ssize_t y_plane = (2 if op.pool else op.OH) * op.OW * LANES
     cdef Py_ssize_t oh, pair, part, o, size
     cdef float* V = scratch
     cdef float* rows = V + winograd_input_size(op)
@@ -214,11 +212,11 @@ cdef void winograd_forward(
     transform_input(op, x, V)
     lay_out_filters(weight, U, outputs, filter_size, channels, op.KH * TAPS, op.KH)
     for oh in range(op.OH):
-        row = rows + oh % 2 * op.OW * 16 if op.pool else y + oh * op.OW * 16
+        row = rows + oh % 2 * op.OW * LANES if op.pool else y + oh * op.OW * LANES
         for pair in range(pairs):
             for part in range(V16_PARTS):
-                v = V + (oh * pairs + pair) * 16 + part * NV_LANES
-                to = row + pair * 32 + part * NV_LANES
+                v = V + (oh * pairs + pair) * LANES + part * NV_LANES
+                to = row + pair * 2 * LANES + part * NV_LANES
                 u = U
                 o = 0
                 while o < outputs:
@@ -235,8 +233,8 @@ cdef void winograd_forward(
                     o += size
         if op.pool and oh % 2 == 1:
             for o in range(outputs):
-                pool_rows(rows + o * y_plane, pairs, op.mask, y + o * pooled + oh // 2 * pairs * 16,
-                          argmax + o * pooled + oh // 2 * pairs * 16)
+                pool_rows(rows + o * y_plane, pairs, op.mask, y + o * pooled + oh // 2 * pairs
+                          * LANES, argmax + o * pooled + oh // 2 * pairs * LANES)
 
 
 # The data gradient
@@ -255,7 +253,7 @@ cdef inline void winograd_dx_block(
     cdef nv m[24]
     cdef nv a, b, c, d
     cdef int i
-    cdef Py_ssize_t row = (op.OW // 2) * 16, outputs = op.O // op.groups
+    cdef Py_ssize_t row = (op.OW // 2) * LANES, outputs = op.O // op.groups
     cdef Py_ssize_t way[5]
     way[0], way[1], way[2] = count, outputs, -op.DH * row
     way[3], way[4] = (op.OH + count * op.DH) * row, op.KH - count
@@ -265,12 +263,13 @@ cdef inline void winograd_dx_block(
         a, b = nv_add(m[TC + i], m[2 * TC + i]), nv_sub(m[2 * TC + i], m[TC + i])
         c, d = nv_add(m[3 * TC + i], m[4 * TC + i]), nv_sub(m[4 * TC + i], m[3 * TC + i])
         nv_add_to(dx, nv_mul(nv_set1(4), m[i]))
-        nv_add_to(dx + 16, nv_fma(nv_set1(4), nv_add(b, m[5 * TC + i]), nv_add(d, d)))
-        nv_add_to(dx + 32, nv_sub(nv_fma(nv_set1(-5), m[i], nv_mul(nv_set1(-4), a)), c))
-        nv_add_to(dx + 48, nv_sub(nv_fma(nv_set1(-5), m[5 * TC + i], nv_mul(nv_set1(-2), d)), b))
-        nv_add_to(dx + 64, nv_add(nv_add(m[i], a), c))
-        nv_add_to(dx + 80, m[5 * TC + i])
-        dx += op.H * op.W * 16
+        nv_add_to(dx + LANES, nv_fma(nv_set1(4), nv_add(b, m[5 * TC + i]), nv_add(d, d)))
+        nv_add_to(dx + 2 * LANES, nv_sub(nv_fma(nv_set1(-5), m[i], nv_mul(nv_set1(-4), a)), c))
+        nv_add_to(dx + 3 * LANES, nv_sub(nv_fma(nv_set1(-5), m[5 * TC + i], nv_mul(nv_set1(-2),
+                                                                                   d)), b))
+        nv_add_to(dx + 4 * LANES, nv_add(nv_add(m[i], a), c))
+        nv_add_to(dx + 5 * LANES, m[5 * TC + i])
+        dx += op.H * op.W * LANES
 
 
 cdef inline void nv_add_to(float* to, nv a) noexcept nogil:
@@ -287,7 +286,7 @@ cdef void winograd_dx(const Op* op, const float* weight, const float* E, float* 
     cdef const float* e
     cdef float* to
     lay_out_filters(weight, U, channels, op.KH * TAPS, outputs, channels * op.KH * TAPS, op.KH)
-    memset(dx, 0, channels * op.H * op.W * 16 * sizeof(float))
+    memset(dx, 0, channels * op.H * op.W * LANES * sizeof(float))
     for ih in range(op.H):
         first = (ih - op.OH + op.DH) // op.DH if ih >= op.OH else 0
         count = min(op.KH - 1, ih // op.DH) - first + 1
@@ -295,12 +294,12 @@ cdef void winograd_dx(const Op* op, const float* weight, const float* E, float* 
             continue
         for pair in range(pairs):
             for part in range(V16_PARTS):
-                e = E + ((ih - first * op.DH) * pairs + pair) * 16 + part * NV_LANES
+                e = E + ((ih - first * op.DH) * pairs + pair) * LANES + part * NV_LANES
                 u = U
                 c = 0
                 while c < channels:
                     size = block_size(channels, c)
-                    to = dx + ((c * op.H + ih) * op.W + 2 * pair) * 16 + part * NV_LANES
+                    to = dx + ((c * op.H + ih) * op.W + 2 * pair) * LANES + part * NV_LANES
                     if NV_REGISTERS == 32 and size == 4:
                         winograd_dx_block(op, e, u, to, first, count, 4)
                     elif NV_REGISTERS == 32 and size == 3:
@@ -319,19 +318,19 @@ cdef void winograd_dx(const Op* op, const float* weight, const float* E, float* 
 cdef inline void winograd_dweight_block(
     const Op* op, const float* V, const float* E, float* m, Py_ssize_t next_output, int TO, int TK,
 ) noexcept nogil:
-    """One term of TO output channels x TK filter rows of one input channel: m[i next_output + k 6]
-    = sum of E * V."""
-    cdef float sums[32 * 16]
+    """One term of TO outputs x TK filter rows: m[i next_output + k 6] = sum of E * V."""
+    cdef float sums[32 * LANES]
     cdef nv acc[32]
     cdef nv e[4]
     cdef nv v
     cdef int i, k
-    cdef Py_ssize_t at, part, row = (op.OW // 2) * 16
+    cdef Py_ssize_t place, at, part, row = (op.OW // 2) * LANES
     cdef Py_ssize_t places = op.OH * row
     for part in range(V16_PARTS):
         for i in range(TO * TK):
             acc[i] = nv_set1(0)
-        for at in range(part * NV_LANES, places, 16):
+        for place in range(op.OH * (op.OW // 2)):
+            at = place * LANES + part * NV_LANES
             for i in range(TO):
                 e[i] = nv_load(E + i * places + at)
             for k in range(TK):
@@ -340,17 +339,17 @@ cdef inline void winograd_dweight_block(
                 for i in range(TO):
                     acc[i * TK + k] = nv_fma(v, e[i], acc[i * TK + k])
         for i in range(TO * TK):
-            nv_store(sums + i * 16 + part * NV_LANES, acc[i])
+            nv_store(sums + i * LANES + part * NV_LANES, acc[i])
     for i in range(TO):
         for k in range(TK):
-            m[i * next_output + k * TERMS] = v16_reduce(v16_load(sums + (i * TK + k) * 16))
+            m[i * next_output + k * TERMS] = v16_reduce(v16_load(sums + (i * TK + k) * LANES))
 
 
 cdef inline void winograd_dweight_term(
     const Op* op, const float* V, const float* E, float* m, Py_ssize_t next_output, int TO,
 ) noexcept nogil:
     """One term of TO output channels x all filter rows of one input channel."""
-    cdef Py_ssize_t kh = 0, row = (op.OW // 2) * 16
+    cdef Py_ssize_t kh = 0, row = (op.OW // 2) * LANES
     while kh < op.KH:
         if op.KH - kh >= 5:
             winograd_dweight_block(op, V + kh * op.DH * row, E, m + kh * TERMS, next_output, TO, 5)
@@ -364,7 +363,7 @@ cdef void winograd_dweight(const Op* op, const float* V, const float* E, float* 
                            float* m) noexcept nogil:
     """One group; m (O, C, KH, 6) takes the sums of products."""
     cdef Py_ssize_t channels = op.C // op.groups, outputs = op.O // op.groups
-    cdef Py_ssize_t row = (op.OW // 2) * 16, next_output = channels * op.KH * TERMS
+    cdef Py_ssize_t row = (op.OW // 2) * LANES, next_output = channels * op.KH * TERMS
     cdef Py_ssize_t t, c, o, size
     cdef const float* v
     cdef const float* e
@@ -397,7 +396,7 @@ cdef void winograd_backward(
     """One group; dx may be NULL."""
     cdef float* V = scratch
     cdef float* E = V + winograd_input_size(op)
-    cdef float* U = E + TERMS * (op.O // op.groups) * op.OH * (op.OW // 2) * 16
+    cdef float* U = E + TERMS * (op.O // op.groups) * op.OH * (op.OW // 2) * LANES
     transform_input(op, x, V)
     transform_gradient(op, dy, E)
     winograd_dweight(op, V, E, dweight, U)

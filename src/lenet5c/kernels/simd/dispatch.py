@@ -3,13 +3,13 @@
 import os
 from importlib import import_module
 
-from lenet5c.kernels.simd import _cpu
+import lenet5c.kernels.simd._cpu as _cpu
 
 ISA_VARIABLE = "LENET5C_ISA"
 
 
-def choose(wanted, supported):
-    """The instruction set to use: `wanted` if it is named and there, else the best."""
+def choose(wanted: str, supported: list[str]) -> str:
+    """Return the instruction set to use: `wanted` if it is named and there, else the best."""
     if not wanted:
         return supported[0]
     if wanted not in supported:

@@ -131,11 +131,13 @@ cdef struct TileKernels:
     void (*pack_floats)(const float** samples, Py_ssize_t size, float* tile) noexcept nogil
     void (*unpack)(const float* tile, Py_ssize_t size, Py_ssize_t lanes,
                    float* samples) noexcept nogil
-    # an image of bytes, distorted as its key says, in grey levels; scratch of distort_floats
+    # an image of bytes, distorted as its key says, in gray levels; scratch of distort_floats
+    Py_ssize_t (*distort_floats)(const Distort* d) noexcept nogil
     void (*distort_sample)(const Distort* d, const unsigned char* image, uint64_t key, float* out,
                            float* scratch) noexcept nogil
     # 16 samples, the first `lanes` distorted, the others as the first, -> (size, 16); scratch of
     # distort_tile_floats
+    Py_ssize_t (*distort_tile_floats)(const Distort* d) noexcept nogil
     void (*distort_tile)(const Distort* d, const unsigned char** images, const uint64_t* keys,
                          Py_ssize_t lanes, float scale, const float* offset, float* tile,
                          float* scratch) noexcept nogil
@@ -192,15 +194,6 @@ cdef inline int useful_threads(double work, int wanted, Py_ssize_t parts) noexce
     """How many threads to use: no more than there are parts to hand out, or than there is work
     for."""
     return <int>max(1., min(<double>wanted, min(<double>parts, 1 + work / THREAD_WORK)))
-
-cdef inline Py_ssize_t distort_floats(const Distort* d) noexcept nogil:
-    """Scratch for one sample: squares of pixels, noise, four rows of sums and of fields, the
-    Gaussian between zeros."""
-    return ((d.C * (d.H + 2) * (d.W + 2) + 15) // 16 * 16 + (d.H + 10) * 2 * ((d.W + 15) // 16 * 16)
-            + 2 * d.radius + 1 + 32)
-
-cdef inline Py_ssize_t distort_tile_floats(const Distort* d) noexcept nogil:
-    return distort_floats(d) + (d.C * d.H * d.W + 15) // 16 * 256
 
 cdef inline uint64_t hash_bits(uint64_t z) noexcept nogil:
     """64 bits of which each depends on all of z; the output function of splitmix64 (Steele, Lea and

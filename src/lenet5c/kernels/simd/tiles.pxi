@@ -4,7 +4,7 @@ from cpython.pycapsule cimport PyCapsule_New
 from lenet5c.kernels.simd.tiles cimport (
     CROSS_ENTROPY, LANES, LINEAR_BLOCK, MAXIMUM_A_POSTERIORI, MAXIMUM_LIKELIHOOD, ApplyUpdate,
     Backward, DirectSum, Distort, Floats, Forward, LossKind, Op, OpKernels, TileKernels,
-    UpdateKernel, distort_floats, hash_bits, round_up, spread_filters)
+    UpdateKernel, hash_bits, round_up, spread_filters)
 
 cdef enum:
     MOST_OPS = 32
@@ -58,7 +58,9 @@ table.loss = tile_loss
 table.pack_bytes = pack_bytes
 table.pack_floats = pack_floats
 table.unpack = unpack
+table.distort_floats = distort_floats
 table.distort_sample = distort_sample
+table.distort_tile_floats = distort_tile_floats
 table.distort_tile = distort_tile
 table.pack_rows = pack_rows
 table.unpack_rows = unpack_rows

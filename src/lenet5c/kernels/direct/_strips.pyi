@@ -1,1 +1,0 @@
-# Only for cimport within the package: see _strips.pxd.

@@ -1,6 +1,0 @@
-import numpy as np
-from numpy.typing import NDArray
-from typing_extensions import CapsuleType
-
-def instructions(capsule: CapsuleType) -> str: ...
-def burst(capsule: CapsuleType, rounds: int, num_threads: int) -> float: ...

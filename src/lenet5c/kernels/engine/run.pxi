@@ -1,0 +1,133 @@
+# The runs of a program: a few samples one by one, or all threads together, tile by tile.
+
+
+cdef forward_samples(Program self, const Job* job, int num_threads):
+    """A few samples, one by one."""
+    cdef const SampleWay* way = &self.sample_way
+    cdef Py_ssize_t i
+    cdef Py_ssize_t n
+    cdef Py_ssize_t packed = round_up(way.packed_floats)
+    cdef Py_ssize_t stride = round_up(way.arena_floats)
+    cdef int threads = self.thread_count(job.batch, num_threads, job.batch)
+    cdef Py_ssize_t scratch = 0
+    cdef Workspace space
+    cdef float* filters
+    cdef float* arenas
+    if job.distorts:
+        scratch = job.kernels.distort_floats(&job.distort)
+    stride += round_up(scratch)
+    space = self.workspace(packed + threads * stride)
+    filters, arenas = space.start, space.start + packed
+    for i in range(way.count):
+        if way.steps[i].kind == STEP_CONV2D:
+            pack_filters(job, way.steps + i, filters + way.steps[i].packed)
+    if threads == 1:
+        with nogil:
+            for n in range(job.batch):
+                forward_sample(job, way, n, filters, arenas,
+                               arenas + round_up(way.arena_floats))
+    else:
+        for n in prange(job.batch, schedule="dynamic", chunksize=1, num_threads=threads,
+                        nogil=True):
+            forward_sample(job, way, n, filters, arenas + threadid() * stride,
+                           arenas + threadid() * stride + round_up(way.arena_floats))
+    self.give_back(space)
+
+
+cdef run_by_sample(Program self, const Job* whole, Py_ssize_t batch_size, Py_ssize_t first,
+                   Py_ssize_t stop, float[::1] grads, const UpdateSteps* update, double* loss,
+                   Py_ssize_t* correct):
+    """The steps from `first` on, sample by sample."""
+    cdef const SampleWay* way = &self.sample_way
+    cdef Job job
+    cdef Py_ssize_t step, n, half = round_up(way.arena_floats), stride = 2 * half
+    cdef Py_ssize_t packed_floats = round_up(way.packed_floats)
+    cdef Py_ssize_t training_floats = round_up(way.training_floats)
+    cdef Py_ssize_t scratch_floats = 0
+    if whole.distorts:
+        scratch_floats = round_up(whole.kernels.distort_floats(&whole.distort))
+    cdef Workspace space = self.workspace(
+        packed_floats + training_floats + 2 * whole.output_size * LANES + FEW_SAMPLES_ * stride
+        + scratch_floats)
+    cdef float* packed = space.start
+    cdef float* training = packed + packed_floats
+    cdef float* tile = training + training_floats
+    cdef float* arenas = tile + 2 * whole.output_size * LANES
+    cdef float* scratch = arenas + FEW_SAMPLES_ * stride
+    cdef float* all_grads = &grads[0] if grads.shape[0] > 0 else NULL
+    cdef UpdateSteps none
+    memset(&none, 0, sizeof(UpdateSteps))
+    with nogil:
+        # the borders of what is spread out
+        memset(training, 0, training_floats * sizeof(float))
+        for step in range(first, stop):
+            job = whole[0]
+            choose_batch(&job, step * batch_size, batch_size)
+            begin_sample_step(&job, way, job.dx is not NULL, packed, training)
+            for n in range(job.batch):
+                forward_sample(&job, way, n, packed, arenas + n * stride, scratch)
+                start_sample_gradient(&job, n, arenas + n * stride + way.output,
+                                      arenas + n * stride + half + way.output, tile,
+                                      loss + step, correct + step)
+                backward_sample(&job, way, n, arenas + n * stride, arenas + n * stride + half,
+                                training)
+            finish_sample_step(&job, way, arenas, stride, half, training, all_grads,
+                               update if isfinite(loss[step]) else &none, step)
+            if not isfinite(loss[step]) and update.kernel is not NULL:
+                break
+    self.give_back(space)
+
+
+cdef run_in_tiles(Program self, Job* job, Py_ssize_t batch_size, Py_ssize_t steps, float[::1] grads,
+                  const UpdateSteps* update, int num_threads, double* loss, Py_ssize_t* correct):
+    """All threads together, tile by tile."""
+    cdef Team team
+    cdef Record records[2 * SHARDS]
+    cdef Py_ssize_t i, tiles, sums_floats, record_floats
+    cdef int threads
+    cdef Workspace space
+    memset(&team, 0, sizeof(Team))
+    team.grads = &grads[0] if grads.shape[0] > 0 else NULL
+    tiles = (min(batch_size, job.batch) + LANES - 1) // LANES
+    team.shard_tiles = 1
+    if job.saved_stride * SHARDS * SHARD_TILES <= SAVED_FLOATS:
+        team.shard_tiles = SHARD_TILES
+    team.batches_per_step = (tiles + SHARDS * team.shard_tiles - 1) // (SHARDS
+                                                                        * team.shard_tiles)
+    team.shard_batches = steps * team.batches_per_step
+    team.last_batch = team.shard_batches - 1
+    team.job, team.batch_size = job, batch_size
+    team.slices, team.slice_count = self.slices, self.slice_count
+    team.update = update[0]
+    team.loss, team.correct = loss, correct
+    threads = self.thread_count(min(batch_size, job.batch), num_threads,
+                                min(tiles, <Py_ssize_t>SHARDS))
+    # Who recomputes a shard writes what a latecomer may still write: the same values, unless
+    # the parameters move.
+    team.speculate = update.kernel is NULL or (job.out is NULL and job.dx is NULL)
+    sums_floats = round_up(job.sums_size + CANARY_FLOATS)
+    record_floats = sums_floats + team.shard_tiles * job.saved_stride
+    team.arena_stride = 2 * job.arena_half + round_up(job.scratch_floats)
+    space = self.workspace((SHARDS + threads) * record_floats + threads * team.arena_stride)
+    for i in range(SHARDS + threads):
+        records[i].sums = space.start + i * record_floats
+        records[i].saved = records[i].sums + sums_floats
+    for i in range(SHARDS):
+        atomic_set(slot_of(&team, i), i)
+    team.threads = threads
+    team.claims = <int64_t*>malloc(self.slice_count * sizeof(int64_t))
+    if team.claims is NULL:
+        raise MemoryError(f"no memory for the claims of {self.slice_count} slices")
+    for i in range(self.slice_count):
+        team.claims[i] = -1
+    team.records = records
+    team.arenas = space.start + (SHARDS + threads) * record_floats
+    begin_shard_batch(&team, 0)
+    if threads == 1:
+        with nogil:
+            work_in_team(&team, 0)
+    else:
+        with nogil, parallel(num_threads=threads):
+            work_in_team(&team, threadid())
+    free(team.claims)
+    self.give_back(space)

@@ -1,3 +1,0 @@
-from typing_extensions import CapsuleType
-
-kernels: CapsuleType
