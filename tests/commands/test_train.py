@@ -290,7 +290,7 @@ def test_images_of_other_sizes_and_other_classes(tmp_path, shape, classes):
         (["--optimizer-settings", "eps=-1"], ["eps must be"]),
         (["--optimizer-settings", "betas=3"], ["betas must be", "got 3"]),
         (["--optimizer-settings", 'eps="x"'], ["eps"]),
-        (["--schedule", "step", "--schedule-settings", "every=0"], ["every is 0"]),
+        (["--schedule", "step", "--schedule-settings", "every=0"], ["every must be", "got 0"]),
         (["--loss", "mse", "--label-smoothing", "0.1"], ["label_smoothing", "mse"]),
     ],
 )

@@ -9,11 +9,12 @@ import shlex
 import time
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from lenet5c import kernels, recipes
-from lenet5c.commands.cli import FAILED, add_threads, directory, fail, note, number, say
+from lenet5c.commands.cli import FAILED, add_threads, directory, fail, note, number, say, warn
 from lenet5c.commands.cli import setting as pair
 from lenet5c.datasets.source import source_name
 from lenet5c.recipes import RunConfig
@@ -134,7 +135,7 @@ def train(options: argparse.Namespace) -> int:
     if not options.no_report:
         from lenet5c.report.run import leave_report
 
-        leave_report(options.prog, result, options.quiet)
+        leave_report(result, display.line, partial(warn, options.prog))
     return report(result.summary or {}, options.target_accuracy)
 
 

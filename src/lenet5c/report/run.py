@@ -2,6 +2,7 @@
 
 import shlex
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, cast
 
@@ -9,7 +10,6 @@ import numpy as np
 
 from lenet5c import _files
 from lenet5c._optional import require
-from lenet5c.commands.cli import say, warn
 from lenet5c.errors import MissingExtraError
 from lenet5c.recipes import RECIPES, Run
 from lenet5c.recipes.setting import in_words
@@ -31,10 +31,10 @@ PAGE = "report.html"
 Pictures = dict[str, bytes]  # PNG files by name
 
 
-def leave_report(prog: str, run: Run, quiet: bool) -> None:
+def leave_report(run: Run, tell: Callable[[str], object], warn: Callable[[str], object]) -> None:
     """Write pictures and a page of a finished run, if it has none yet.
 
-    Failures are warnings, in the name of `prog`; if `quiet`, nothing else is printed.
+    `warn` is called with a line for each failure, `tell` with a line on what was written.
     """
     began = time.perf_counter()
     folder = cast(RunFolder, run.folder).path
@@ -44,15 +44,13 @@ def leave_report(prog: str, run: Run, quiet: bool) -> None:
             return
         failures = write_report(run, folder)
     except MissingExtraError:
-        if not quiet:
-            say("For pictures of each run and a report: pip install 'lenet5c[plots]'")
+        tell("For pictures of each run and a report: pip install 'lenet5c[plots]'")
     except (Exception, KeyboardInterrupt) as error:
-        warn(prog, f"no report: {_one_line(error)}; {again}")
+        warn(f"no report: {_one_line(error)}; {again}")
     else:
         for name, failure in failures.items():
-            warn(prog, f"no {name}.png: {_one_line(failure)}; {again}")
-        if not quiet:
-            say(f"Pictures and a report in {folder / PAGE} ({time.perf_counter() - began:.1f} s)")
+            warn(f"no {name}.png: {_one_line(failure)}; {again}")
+        tell(f"Pictures and a report in {folder / PAGE} ({time.perf_counter() - began:.1f} s)")
 
 
 def _one_line(error: BaseException) -> str:

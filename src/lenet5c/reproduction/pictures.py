@@ -65,7 +65,7 @@ def shown(names: list[str]) -> list[str]:
 
 
 def most_confident(columns: Result) -> list[int]:
-    """Return the order in which errors are shown, at most `MOST_ERRORS`, the surest first."""
+    """Return the order of the errors shown: the most confident first, at most `MOST_ERRORS`."""
     confidence = columns["confidence"]
     return sorted(range(len(confidence)), key=lambda i: -confidence[i])[:MOST_ERRORS]
 
