@@ -32,7 +32,7 @@ def run(*arguments, cwd):
         (["--model", "empty"], ["empty", "model.safetensors", "run"]),
         (["--model", "junk"], ["junk must be a safetensors file"]),
         (["--data", "empty"], ["empty"]),
-        (["--samples", "junk"], ["--samples is", "junk", "no folder"]),
+        (["--samples", "junk"], ["--samples must be a folder", "junk"]),
         (["--threads", "0"], ["--threads", "0"]),
         (["--draw"], ["--draw"]),
     ],

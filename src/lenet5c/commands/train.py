@@ -9,11 +9,13 @@ import shlex
 import time
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 from lenet5c import kernels, recipes
-from lenet5c.commands.cli import FAILED, add_threads, directory, fail, note, number, say
+from lenet5c.commands.cli import FAILED, add_threads, directory, fail, note, number, say, warn
 from lenet5c.commands.cli import setting as pair
 from lenet5c.datasets.source import source_name
+from lenet5c.errors import MissingExtraError
 from lenet5c.recipes import RunConfig
 from lenet5c.recipes.run_config import option_settings
 from lenet5c.recipes.setting import GROUPS, RUN, in_words
@@ -129,8 +131,6 @@ def train(options):
     if result.interrupted:
         return report_stop(result, stop.signal)
     if not options.no_report:
-        from lenet5c.report.run import leave_report
-
         leave_report(options.prog, result, options.quiet)
     return report(result.summary, options.target_accuracy)
 
@@ -220,6 +220,37 @@ def report_stop(result, signal):
         f"{trainer.steps_per_epoch}. Go on with:\n  python -m lenet5c.train --resume --out {out}"
     )
     return 128 + signal
+
+
+def leave_report(prog: str, run: Any, quiet: bool) -> None:
+    """Write pictures and a page of a finished run, if it has none yet.
+
+    Failures are warnings, in the name of `prog`; if `quiet`, nothing else is printed.
+    """
+    from lenet5c.report.run import PAGE, complete, write_report
+
+    began = time.perf_counter()
+    folder = run.folder.path
+    again = f"lenet5c train --resume --out {shlex.quote(str(folder))} draws them"
+    try:
+        if complete(folder):
+            return
+        failures = write_report(run)
+    except MissingExtraError:
+        if not quiet:
+            say("For pictures of each run and a report: pip install 'lenet5c[plots]'")
+    except (Exception, KeyboardInterrupt) as error:
+        warn(prog, f"no report: {_one_line(error)}; {again}")
+    else:
+        for name, failure in failures.items():
+            warn(prog, f"no {name}.png: {_one_line(failure)}; {again}")
+        if not quiet:
+            say(f"Pictures and a report in {folder / PAGE} ({time.perf_counter() - began:.1f} s)")
+
+
+def _one_line(error: BaseException) -> str:
+    """Return an exception that nobody foresaw as a line."""
+    return f"{type(error).__name__} {error}".strip().replace("\n", " ")
 
 
 def report(summary, target):

@@ -1,14 +1,13 @@
 """The pictures and the page that a training leaves beside its model."""
 
-import shlex
-import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from lenet5c import _files
 from lenet5c._optional import require
-from lenet5c.commands.cli import say, warn
-from lenet5c.errors import MissingExtraError
 from lenet5c.recipes import RECIPES
 from lenet5c.recipes.setting import in_words
 from lenet5c.report import page
@@ -26,41 +25,12 @@ PICTURES = ("curves", "confusion", "errors", "filters", "activations")
 PAGE = "report.html"
 
 
-def leave_report(prog, run, quiet):
-    """Write pictures and a page of a finished run, if it has none yet.
-
-    Failures are warnings, in the name of `prog`; if `quiet`, nothing else is printed.
-    """
-    began = time.perf_counter()
-    folder = run.folder.path
-    again = f"lenet5c train --resume --out {shlex.quote(str(folder))} draws them"
-    try:
-        if complete(folder):
-            return
-        failures = write_report(run)
-    except MissingExtraError:
-        if not quiet:
-            say("For pictures of each run and a report: pip install 'lenet5c[plots]'")
-    except (Exception, KeyboardInterrupt) as error:
-        warn(prog, f"no report: {_one_line(error)}; {again}")
-    else:
-        for name, failure in failures.items():
-            warn(prog, f"no {name}.png: {_one_line(failure)}; {again}")
-        if not quiet:
-            say(f"Pictures and a report in {folder / PAGE} ({time.perf_counter() - began:.1f} s)")
-
-
-def _one_line(error):
-    """Return an exception that nobody foresaw as a line."""
-    return f"{type(error).__name__} {error}".strip().replace("\n", " ")
-
-
-def complete(folder):
+def complete(folder: Path) -> bool:
     """Return whether the folder of a run has all that `write_report` writes."""
     return all((folder / name).exists() for name in (PAGE, *(f"{name}.png" for name in PICTURES)))
 
 
-def write_report(run):
+def write_report(run: Any) -> dict[str, Exception]:
     """Write the pictures of a finished run, and a page with all of them, into its folder.
 
     Returns
@@ -101,7 +71,7 @@ def write_report(run):
     return failures
 
 
-def run_page(run, pictures):
+def run_page(run: Any, pictures: Mapping[str, bytes]) -> str:
     """Return the page of a finished run as HTML, with its pictures as PNG files by name."""
     config, summary, trained, result = run.config, run.summary, run.trained, run.evaluation
     recipe = RECIPES[config.recipe]
@@ -115,7 +85,7 @@ def run_page(run, pictures):
     kept = (
         f"the weights are those of epoch {summary['kept_epoch']}" if "kept_epoch" in summary else ""
     )
-    cards = [
+    cards: list[tuple[str, object, str]] = [
         accuracy_card(result),
         ("loss on the test images", f"{result.loss:.4f}", "mean cross-entropy"),
     ]
@@ -160,7 +130,7 @@ def run_page(run, pictures):
     )
 
 
-def _curves(pictures, history, distortion):
+def _curves(pictures: Mapping[str, bytes], history: Sequence[Any], distortion: Any) -> str:
     if "curves" not in pictures:
         return ""
     augmented = ", and of distorted images" if distortion else ""
@@ -178,7 +148,7 @@ def _curves(pictures, history, distortion):
     )
 
 
-def _inside(pictures, trained):
+def _inside(pictures: Mapping[str, bytes], trained: Any) -> str:
     layers = trained.model.layers.values()
     partly = any(getattr(layer, "connection_table", None) is not None for layer in layers)
     of_filters = (
@@ -208,8 +178,9 @@ def _inside(pictures, trained):
     return page.section("Inside the net", *drawn, page.preformatted(trained.model.summary()))
 
 
-def _settings(config, usual):
-    rows, changed = [], []
+def _settings(config: Mapping[str, Any], usual: Mapping[str, Any]) -> str:
+    rows: list[list[str]] = []
+    changed = []
     for key, value in config.items():
         own, before = in_words(value), in_words(usual.get(key, value))
         if own != before:
