@@ -75,7 +75,7 @@ def test_only_the_command_asked_for_is_loaded():
         "import sys; from lenet5c.__main__ import main; main({}); "
         "print(sorted(name for name in sys.modules if name.startswith('lenet5c.commands.')))"
     )
-    for arguments, names in (([], ["cli"]), (["recipes"], ["cli", "recipes"])):
+    for arguments, names in (([], ["cli", "parser"]), (["recipes"], ["cli", "parser", "recipes"])):
         done = run_python(code.format(arguments))
         assert done.stdout.splitlines()[-1] == str([f"lenet5c.commands.{name}" for name in names])
     assert (
