@@ -326,7 +326,7 @@ def losses_of_penalties():
                 yield from loss(penalties, whole_numbers(batch, 770 + seed, 0, classes))
 
 
-def optimised(make):
+def optimized(make):
     model = nn.Linear(50, 20)
     model.vector[:] = numbers(model.num_params, 800)
     optimizer = make(model)
@@ -340,7 +340,7 @@ def optimised(make):
 @topic
 def sgd():
     for nesterov in (False, True):
-        yield from optimised(lambda model: optim.SGD(model, 0.1, 0.9, nesterov, weight_decay=1e-3))
+        yield from optimized(lambda model: optim.SGD(model, 0.1, 0.9, nesterov, weight_decay=1e-3))
 
 
 # Few bits, so that a C library's powers of them are exact.
@@ -350,7 +350,7 @@ BETAS = (0.875, 0.9375)
 @topic
 def adam():
     for decoupled in (False, True):
-        yield from optimised(lambda model: optim.Adam(model, 0.01, BETAS, 1e-8, 1e-2, decoupled))
+        yield from optimized(lambda model: optim.Adam(model, 0.01, BETAS, 1e-8, 1e-2, decoupled))
 
 
 @topic
@@ -371,13 +371,13 @@ def second_derivatives_and_sdlm():
 
 @topic
 def adagrad():
-    yield from optimised(lambda model: optim.Adagrad(model, 0.01, 1e-2))
+    yield from optimized(lambda model: optim.Adagrad(model, 0.01, 1e-2))
 
 
 @topic
 def rmsprop():
     for momentum in (0, 0.875):
-        yield from optimised(lambda model: optim.RMSprop(model, 0.01, 0.9375, 1e-8, 1e-2, momentum))
+        yield from optimized(lambda model: optim.RMSprop(model, 0.01, 0.9375, 1e-8, 1e-2, momentum))
 
 
 def trained(model, image, make, batch, loss, distort=None):

@@ -46,7 +46,7 @@ def digest(path):
 
 @pytest.fixture
 def quick(tmp_path, idx_files):
-    """Runs the command on the small data set; extra arguments are added."""
+    """Run the command on the small data set; extra arguments are added."""
 
     def run(*arguments, out="run"):
         return train(
@@ -299,11 +299,11 @@ def test_bad_options(tmp_path, quick, arguments, words):
     assert not (tmp_path / "run").exists()
 
 
-GENERAL = (
+GENERAL = shlex.split(
     "--optimizer rmsprop --optimizer-settings alpha=0.9 momentum=0.5 --lr 5e-4 --average 0.9 "
     "--schedule reduce-on-plateau --schedule-settings patience=0 factor=0.5 --keep best "
     "--patience 8 --dropout 0.2 --batch-norm --pooling avg --split last --preparation mean-image"
-).split()
+)
 
 
 def test_a_run_with_general_features_resumes_to_the_same_bytes(tmp_path, quick):

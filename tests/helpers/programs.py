@@ -339,7 +339,7 @@ EXACT = {
             connected([[1, 0, 0], [0, 1, 1], [1, 0, 0], [0, 0, 1]], 3, bias=False),
         ],
     ),
-    "table of neighbours, strided, dilated": Model(
+    "table of neighbors, strided, dilated": Model(
         (4, 9, 8),
         [
             connected(

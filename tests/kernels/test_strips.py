@@ -28,21 +28,20 @@ def plans(shape, blocked, threads):
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_scratch_is_bounded(shape, blocked, threads):
     for plan in plans(shape, blocked, threads):
-        rows = min(ROWS, plan.rows)
-        scratch = plan.strip_floats + rows * plan.strip * plan.grid[1] * 16
-        assert plan.strip == 1 or scratch <= strips.STRIP_FLOATS
-        assert (plan.strips - 1) * plan.strip < plan.grid[0] <= plan.strips * plan.strip
+        at = plan.layout
+        rows = min(ROWS, at["rows"])
+        scratch = at["strip_floats"] + rows * at["strip"] * at["grid"][1] * 16
+        assert at["strip"] == 1 or scratch <= strips.STRIP_FLOATS
+        assert (at["strips"] - 1) * at["strip"] < at["grid"][0] <= at["strips"] * at["strip"]
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_phases_cover_the_input_once(shape):
-    _, *phases = plans(shape, False, 1)
+    phases = [plan.layout for plan in plans(shape, False, 1)[1:]]
     covered = np.zeros(shape[2][1:], int)
-    for plan in phases:
-        covered[plan.y_start[0] :: plan.y_step[0], plan.y_start[1] :: plan.y_step[1]] += 1
-        assert (
-            plan.grid
-            == covered[plan.y_start[0] :: plan.y_step[0], plan.y_start[1] :: plan.y_step[1]].shape
-        )
+    for at in phases:
+        (top, left), (down, right) = at["y_start"], at["y_step"]
+        covered[top::down, left::right] += 1
+        assert at["grid"] == covered[top::down, left::right].shape
     assert np.all(covered == 1)
-    assert sum(plan.taps[0] for plan in phases if plan.y_start[1] == 0) == shape[4][0][0]
+    assert sum(at["taps"][0] for at in phases if at["y_start"][1] == 0) == shape[4][0][0]

@@ -324,10 +324,10 @@ class TestPythonThreads:
 
         def job(seed):
             model = nn.LeNet5(input_size=28, rng=seed)
-            optimised = [
+            optimized = [
                 model.train_step(self.images(seed), labels, nn.CrossEntropyLoss()) for _ in range(2)
             ]
-            return repr(optimised).encode() + model.grad_vector.tobytes()
+            return repr(optimized).encode() + model.grad_vector.tobytes()
 
         assert self.together(job, range(8)) == [{job(seed)} for seed in range(8)]
 

@@ -11,8 +11,7 @@ include "windows.pxi"
 
 cdef Window window_of(image, size, kernel_size, stride, padding, dilation, Py_ssize_t pixels,
                       Py_ssize_t elements):
-    """The settings, once they are known to fit planes of so many pixels and as many columns'
-    elements."""
+    """Return the settings, checked against planes of so many pixels and elements."""
     cdef Window w
     w.H, w.W = image
     w.OH, w.OW = size

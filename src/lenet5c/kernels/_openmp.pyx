@@ -1,5 +1,4 @@
-"""What is OpenMP's own: its thread count, its library, and the end of a thread's pool before a
-fork."""
+"""OpenMP itself: its thread count, its library, the end of a thread's pool before a fork."""
 
 cdef extern from "openmp.h":
     enum:
@@ -15,20 +14,17 @@ version = LENET5C_OPENMP
 
 
 def max_threads():
-    """Threads that a region takes: OMP_NUM_THREADS, else the processors at OpenMP's loading, or a
-    limit set since."""
+    """Return the threads that a region takes: OMP_NUM_THREADS, processors, or a limit."""
     return lenet5c_max_threads()
 
 
 def processors():
-    """Processors the calling thread may run on now, wherever OMP_PROC_BIND has bound it; 1 without
-    OpenMP."""
+    """Return the processors that the calling thread may run on, bound or not."""
     return lenet5c_processors()
 
 
 def library():
-    """The path of the library that the kernels' OpenMP comes from as bytes, None if that cannot be
-    told."""
+    """Return the path of the library of OpenMP as bytes, None if it is unknown."""
     cdef const char* path = lenet5c_openmp_library()
     return None if path is NULL else <bytes>path
 

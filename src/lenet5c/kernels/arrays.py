@@ -11,7 +11,7 @@ Array = NDArray[Any]
 
 
 def contiguous(array: Any, dtype: Any = None) -> Array:
-    """Return the array itself if it is C-contiguous, aligned and of this dtype, else a copy that is."""
+    """Return the array if it is C-contiguous, aligned and of this dtype, else a copy."""
     flags = array.flags
     if flags.c_contiguous and flags.aligned and (dtype is None or array.dtype == dtype):
         return array  # np.require finds that out too, in ten times the time

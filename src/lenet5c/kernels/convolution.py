@@ -264,7 +264,7 @@ class _Convolution:
         return dweight, dbias
 
     def _units(self, way: str) -> tuple[Any, ...]:
-        """What a plan depends on."""
+        """Return all that a plan depends on."""
         batch, channels, *image = self.x_shape
         in_shape = channels // self.groups, *image
         out_shape = len(self.weight) // self.groups, *self.size

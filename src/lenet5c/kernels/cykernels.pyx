@@ -69,7 +69,7 @@ cdef Py_ssize_t output_extent(Py_ssize_t extent, Py_ssize_t kernel, Py_ssize_t s
 
 
 cdef bint within(Py_ssize_t a, Py_ssize_t b, Py_ssize_t c, Py_ssize_t d) noexcept nogil:
-    """Whether an array of this shape can be addressed."""
+    """True if an array of this shape can be addressed."""
     return times(times(a, b), times(c, d)) <= most_elements()
 
 
@@ -130,7 +130,7 @@ cdef int set_units(Units* u, const Conv2dSizes* s) noexcept nogil:
 
 
 cdef bint units_fill_better(Py_ssize_t units, Py_ssize_t channels) noexcept nogil:
-    """Whether more of the 16 lanes are in use with units side by side than with channels."""
+    """True if units side by side leave fewer of the 16 lanes unused than channels."""
     return <double>units * round_up(channels) > <double>channels * round_up(units)
 
 
@@ -241,7 +241,7 @@ cdef void weight_gradient(Units* u, const float* dy, const float* x, float* dwei
 
 
 # Pooling: planes know nothing of each other, so 16 of them go side by side, whatever samples they
-# are of. The arena has the input, then the output; behind it lies another one for the gradients.
+# are of. The arena has the input, then the output; after it lies another one for the gradients.
 
 
 cdef int set_pool(Op* op, const Pool2dSizes* s, const OpKernels* op_kernels) noexcept nogil:
@@ -288,67 +288,69 @@ cdef Py_ssize_t pool2d_scratch(const Pool2dSizes* sizes) noexcept nogil:
     return scratch_bytes(2 * arena_floats(&op), 0) if status == OK else status
 
 
-cdef int pool_forward(const Op* op, const Pool2dSizes* sizes, const float* x, float* y,
-                      void* scratch) noexcept nogil:
-    cdef Py_ssize_t tile, plane, planes = sizes.N * sizes.C, size = op.H * op.W, out = op.OH * op.OW
+cdef int pool_forward(const OpKernels* op_kernels, const Pool2dSizes* sizes, const float* x,
+                      float* y, void* scratch) noexcept nogil:
+    cdef Op op
+    cdef Py_ssize_t tile, plane, planes, size, out
     cdef float* arena = aligned(scratch)
+    cdef int status = set_pool(&op, sizes, op_kernels)
+    if status != OK:
+        return status
+    planes, size, out = sizes.N * sizes.C, op.H * op.W, op.OH * op.OW
     if planes > 0 and (x is NULL or y is NULL or scratch is NULL):
         return NULL_POINTER
     for tile in range((planes + LANES - 1) // LANES):
         plane = tile * LANES
         load_planes(x + plane * size, planes - plane, size, arena)
-        op.kernels.forward(op, NULL, arena, NULL)
+        op.kernels.forward(&op, NULL, arena, NULL)
         kernels.unpack(arena + op.y, out, min(<Py_ssize_t>LANES, planes - plane), y + plane * out)
     return OK
 
 
-cdef int pool_backward(const Op* op, const Pool2dSizes* sizes, const float* dy, const float* x,
-                       float* dx, void* scratch) noexcept nogil:
-    """x is NULL where the gradient does not depend on it."""
-    cdef Py_ssize_t tile, plane, planes = sizes.N * sizes.C, size = op.H * op.W, out = op.OH * op.OW
+cdef int pool_backward(const OpKernels* op_kernels, const Pool2dSizes* sizes, const float* dy,
+                       const float* x, float* dx, void* scratch) noexcept nogil:
+    """x is looked at only where the gradient depends on it."""
+    cdef Op op
+    cdef Py_ssize_t tile, plane, planes, size, out
     cdef float* arena = aligned(scratch)
-    cdef float* gradients = arena + arena_floats(op)
-    if planes > 0 and (dy is NULL or dx is NULL or scratch is NULL):
+    cdef float* gradients
+    cdef int status = set_pool(&op, sizes, op_kernels)
+    if status != OK:
+        return status
+    gradients = arena + arena_floats(&op)
+    planes, size, out = sizes.N * sizes.C, op.H * op.W, op.OH * op.OW
+    if planes > 0 and (dy is NULL or dx is NULL or scratch is NULL
+                       or (x is NULL and op_kernels.reads_x)):
         return NULL_POINTER
     for tile in range((planes + LANES - 1) // LANES):
         plane = tile * LANES
-        if x is not NULL:
+        if op_kernels.reads_x:
             load_planes(x + plane * size, planes - plane, size, arena)
-            op.kernels.forward(op, NULL, arena, NULL)
+            op.kernels.forward(&op, NULL, arena, NULL)
         load_planes(dy + plane * out, planes - plane, out, gradients + op.y)
-        op.kernels.backward(op, NULL, arena, gradients, True, NULL, NULL, NULL)
+        op.kernels.backward(&op, NULL, arena, gradients, True, NULL, NULL, NULL)
         kernels.unpack(gradients, size, min(<Py_ssize_t>LANES, planes - plane), dx + plane * size)
     return OK
 
 
 cdef int max_pool2d_f32(const Pool2dSizes* sizes, const float* x, float* y,
                         void* scratch) noexcept nogil:
-    cdef Op op
-    cdef int status = set_pool(&op, sizes, max_pool2d)
-    return pool_forward(&op, sizes, x, y, scratch) if status == OK else status
+    return pool_forward(max_pool2d, sizes, x, y, scratch)
 
 
 cdef int max_pool2d_backward_f32(const Pool2dSizes* sizes, const float* dy, const float* x,
                                  float* dx, void* scratch) noexcept nogil:
-    cdef Op op
-    cdef int status = set_pool(&op, sizes, max_pool2d)
-    if status == OK and x is NULL and sizes.N > 0:
-        return NULL_POINTER
-    return pool_backward(&op, sizes, dy, x, dx, scratch) if status == OK else status
+    return pool_backward(max_pool2d, sizes, dy, x, dx, scratch)
 
 
 cdef int avg_pool2d_f32(const Pool2dSizes* sizes, const float* x, float* y,
                         void* scratch) noexcept nogil:
-    cdef Op op
-    cdef int status = set_pool(&op, sizes, avg_pool2d)
-    return pool_forward(&op, sizes, x, y, scratch) if status == OK else status
+    return pool_forward(avg_pool2d, sizes, x, y, scratch)
 
 
 cdef int avg_pool2d_backward_f32(const Pool2dSizes* sizes, const float* dy, float* dx,
                                  void* scratch) noexcept nogil:
-    cdef Op op
-    cdef int status = set_pool(&op, sizes, avg_pool2d)
-    return pool_backward(&op, sizes, dy, NULL, dx, scratch) if status == OK else status
+    return pool_backward(avg_pool2d, sizes, dy, NULL, dx, scratch)
 
 
 # im2col and col2im

@@ -33,7 +33,7 @@ def _groups(root: Path) -> Iterator[Path]:
 
 
 def _limits(folder: Path) -> Iterator[float]:
-    """Yield the limits of one group, in cgroup v2's file or in v1's two: 'max 100000' and -1 are none."""
+    """Yield a group's limits, in cgroup v2's file or v1's two: 'max 100000' and -1 are none."""
     for files in (("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us")):
         words = " ".join(_read(folder / name) for name in files).split()
         try:

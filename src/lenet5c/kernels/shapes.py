@@ -41,7 +41,8 @@ def conv2d_output_size(
         if reach > padded:
             raise ValueError(
                 f"kernel_size is {kernel_size} and covers {reach} pixels of {name}, but the "
-                f"padded input has {padded}; use a smaller kernel_size or dilation, or a larger padding"
+                f"padded input has {padded}; use a smaller kernel_size or dilation, or a larger "
+                "padding"
             )
         out.append((padded - reach) // stride[axis] + 1)
     check_elements("padded input", (size[0] + 2 * padding[0], size[1] + 2 * padding[1]))
@@ -51,7 +52,7 @@ def conv2d_output_size(
 def pool2d_output_size(
     size: Sequence[int], kernel_size: Any, stride: Any = None, padding: Any = 0
 ) -> tuple[int, int]:
-    """Return (OH, OW) of a pooling over an image of `size` (H, W); every window touches the image."""
+    """Return (OH, OW) of a pooling over (H, W), where every window touches the image."""
     kernel_size, padding = pair(kernel_size, "kernel_size", 1), pair(padding, "padding", 0)
     for axis in (0, 1):
         if 2 * padding[axis] > kernel_size[axis]:

@@ -153,12 +153,12 @@ def loss_settings(name: str) -> dict[str, Kind]:
 def make_optimizer(recipe: "Recipe", model: Any) -> Any:
     """Return the optimizer of a recipe, on a model."""
     entry = OPTIMIZERS[recipe.optimizer]
-    own = {"weight_decay": recipe.weight_decay}
+    own: dict[str, Any] = {"weight_decay": recipe.weight_decay}
     taken = signature(entry.cls).parameters
     if "nesterov" in taken:
         own |= {"momentum": recipe.momentum, "nesterov": recipe.momentum > 0}
     arguments = {name: value for name, value in own.items() if name in taken}
-    return entry.cls(model, recipe.lr, **arguments | entry.fixed | recipe.optimizer_settings)
+    return entry.cls(model, recipe.lr, **arguments | dict(entry.fixed) | recipe.optimizer_settings)
 
 
 def optimizer_settings(name: str) -> dict[str, Kind]:

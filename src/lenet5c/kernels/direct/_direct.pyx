@@ -59,40 +59,12 @@ cdef class Strips:
         free(self.offsets)
 
     @property
-    def grid(self):
-        return self.geometry.R, self.geometry.Q
-
-    @property
-    def rows(self):
-        """Rows of 16 values that a tile has in the output."""
-        return self.geometry.rows
-
-    @property
-    def strip(self):
-        """Rows of the grid that are computed together."""
-        return self.geometry.strip
-
-    @property
-    def strips(self):
-        return self.geometry.strips
-
-    @property
-    def strip_floats(self):
-        """What a strip takes of the input, if it is copied."""
-        return self.geometry.strip_floats
-
-    @property
-    def taps(self):
-        """How many are in use, down and right."""
-        return self.geometry.down.count, self.geometry.right.count
-
-    @property
-    def y_start(self):
-        return self.geometry.y_top, self.geometry.y_left
-
-    @property
-    def y_step(self):
-        return self.geometry.y_down, self.geometry.y_right
+    def layout(self):
+        """The plan in numbers: its grid, strips and taps, and where its results lie in y."""
+        cdef Geometry* g = &self.geometry
+        return {"grid": (g.R, g.Q), "rows": g.rows, "strip": g.strip, "strips": g.strips,
+                "strip_floats": g.strip_floats, "taps": (g.down.count, g.right.count),
+                "y_start": (g.y_top, g.y_left), "y_step": (g.y_down, g.y_right)}
 
 
 cdef Workspace take_workspace(Py_ssize_t floats):
@@ -157,8 +129,7 @@ def convolve(Strips plan not None, const float[::1] x not None, const float[::1]
 
 def weight_gradient(Strips plan not None, const float[::1] x not None, const float[::1] dy not None,
                     float[::1] dweight not None, float[::1] dbias not None, int num_threads):
-    """dweight and dbias of the plan's convolution. The plan must not depend on the number of
-    threads."""
+    """Compute dweight and dbias; the plan must not depend on the number of threads."""
     cdef Geometry* g = &plan.geometry
     cdef Totals t = plan_totals(g, 1, False)
     cdef Py_ssize_t item, items, scratch_floats

@@ -9,7 +9,7 @@ both come down to.
 A plan covers a grid of R x Q windows, (SH, SW) apart in the input, whose results lie (y_down,
 y_right) apart in the output. The result of a convolution is one plan. Its data gradient is one for
 each phase of the stride: the inputs of a phase are all reached through the same taps, from
-neighbouring outputs.
+neighboring outputs.
 
 A work item is a strip of output rows of one unit (or 16): it copies what the strip sees of x, zeros
 around it included, into scratch, computes all its output channels, and transposes them into y.

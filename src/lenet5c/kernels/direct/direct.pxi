@@ -104,8 +104,7 @@ cdef void direct_sum(
     const DirectSum* whole, const float* vectors, const float* x, const float* start,
     Py_ssize_t start_row, Py_ssize_t start_place, float* y,
 ) noexcept nogil:
-    """The sum, cut into parts whose vectors stay in the L1 cache; each part starts from the results
-    of the last."""
+    """The sum, in parts whose vectors stay in the L1 cache, each started from the last."""
     cdef DirectSum part = whole[0]
     cdef Py_ssize_t block, c, k
     # Whole channels if several have few enough steps, else some steps of one channel

@@ -58,8 +58,7 @@ cdef Taps all_taps(Py_ssize_t size, Py_ssize_t padding, Py_ssize_t dilation) noe
 
 cdef Taps phase_taps(Py_ssize_t size, Py_ssize_t stride, Py_ssize_t padding, Py_ssize_t dilation,
                      Py_ssize_t phase) noexcept nogil:
-    """Row phase + r stride of the input takes dy[r + (phase + padding - k dilation) / stride],
-    where that is whole."""
+    """Input row phase + r stride takes dy[r + (phase + padding - k dilation) / stride]."""
     cdef Taps t
     cdef Py_ssize_t divisor = common_divisor(stride, dilation)
     t.count, t.first, t.step = 0, 0, stride // divisor
@@ -115,7 +114,8 @@ cdef bint plan(Geometry* g, const TileKernels* kernels, const Units* u) noexcept
 
 cdef Py_ssize_t strip_rows(const Geometry* g, Py_ssize_t columns,
                            Py_ssize_t threads) noexcept nogil:
-    """As many rows as stay within STRIP_FLOATS, and few enough to give every thread its items."""
+    """Rows of a strip: as many as stay within STRIP_FLOATS, and few enough to give every thread its
+    items."""
     cdef double line = <double>g.D * columns * g.lane
     cdef double results = <double>min(<Py_ssize_t>ROWS, g.rows) * g.Q * LANES
     cdef double most = (STRIP_FLOATS - line * (g.reach - g.SH)) / (line * g.SH + results)

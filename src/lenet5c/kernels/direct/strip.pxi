@@ -22,14 +22,14 @@ cdef Lanes lanes_of(const Geometry* g, Py_ssize_t tile, Py_ssize_t row) noexcept
 
 cdef Py_ssize_t filter_of(const Geometry* g, Py_ssize_t group_set, Py_ssize_t row,
                           Py_ssize_t lane) noexcept nogil:
-    """Which of the groups' output channels, in order, a lane computes."""
+    """The output channel, counted over all groups, that a lane computes."""
     if g.blocked:
         return (group_set * LANES + lane) % g.groups * g.L + row
     return group_set * g.L + min(row * LANES + lane, g.L - 1)
 
 
 cdef Py_ssize_t rows_at(const Geometry* g, Py_ssize_t row) noexcept nogil:
-    """How many rows, from this one on, are computed together: as many as fit of 4, 2, 1."""
+    """Rows from this one on that are computed together: as many as fit of 4, 2, 1."""
     cdef Py_ssize_t count = g.kernels.direct_rows
     while count > g.rows - row:
         count //= 2
@@ -48,8 +48,7 @@ cdef Py_ssize_t first_row(const Geometry* g, Py_ssize_t chunk) noexcept nogil:
 cdef const float* load_strip(const Geometry* g, const float* x, Py_ssize_t tile, Py_ssize_t strip,
                              Py_ssize_t first, Py_ssize_t stop, float* scratch,
                              const float* zeros) noexcept nogil:
-    """What a strip sees of channels first .. stop of x: in its place if nothing is missing, or else
-    in scratch."""
+    """Return channels first .. stop of a strip of x, in place or completed in scratch."""
     cdef Py_ssize_t top = strip * g.strip * g.SH + g.top
     cdef Py_ssize_t rows = (min(g.strip, g.R - strip * g.strip) - 1) * g.SH + g.reach
     cdef Py_ssize_t left = max(-g.left, <Py_ssize_t>0)       # columns of zeros
@@ -94,8 +93,7 @@ cdef Py_ssize_t convolve_floats(const Geometry* g, Py_ssize_t threads) noexcept 
 
 
 cdef float* place_weights(const Geometry* g, Weights* w, float* memory) noexcept nogil:
-    """Zeros at the start of the memory, the packed weights behind them; returns the threads'
-    scratch."""
+    """Place zeros and the packed weights after them; return the threads' scratch."""
     memset(memory, 0, g.W * sizeof(float))
     w.bias = memory + round_up(g.W)
     w.packed = w.bias + g.sets * g.rows * LANES

@@ -15,7 +15,7 @@ STRIP_FLOATS = _direct.strip_floats
 def result_plan(
     units: int, groups: int, blocked: bool, in_shape: Any, out_shape: Any, window: Any, threads: int
 ) -> _direct.Strips:
-    """Return the plan x -> y for units of in_shape and out_shape; the weight gradient shares the strips."""
+    """Return the plan x -> y for units of these shapes; the weight gradient shares it."""
     return _direct.Strips(
         dispatch.tiles, units, groups, blocked, in_shape, out_shape, window, threads
     )

@@ -3,8 +3,7 @@
 
 
 cdef Totals plan_totals(const Geometry* g, Py_ssize_t threads, bint bias_alone) noexcept nogil:
-    """A range takes the same sums in the same order wherever it begins: threads may decide on
-    that."""
+    """Cut into ranges, each with the same sums in the same order for any threads."""
     cdef Totals t
     cdef Py_ssize_t row = 0
     t.dweight = t.dbias = NULL
@@ -40,7 +39,7 @@ cdef Py_ssize_t gradient_floats(const Geometry* g, const Totals* t,
 
 
 cdef float* place_totals(const Geometry* g, Totals* t, float* memory) noexcept nogil:
-    """Zeros at the start of the memory, the totals behind them; returns the threads' scratch."""
+    """Zeros at the start of the memory, the totals after them; returns the threads' scratch."""
     memset(memory, 0, zeros_floats(g) * sizeof(float))
     t.dweight = memory + zeros_floats(g)
     t.dbias = t.dweight + g.sets * g.rows * t.count * LANES
@@ -65,8 +64,7 @@ cdef void load_gradient(const Geometry* g, const float* dy, Py_ssize_t tile, Py_
 
 cdef void sum_range(const Geometry* g, const Totals* t, const float* x, const float* dy,
                     Py_ssize_t item, float* scratch, const float* zeros) noexcept nogil:
-    """One work item: a range of the weight gradients of some rows of one set, summed over all its
-    tiles."""
+    """Sum one work item: a range of the gradients of some rows of one set over its tiles."""
     cdef Py_ssize_t part = item % t.ranges, group_set = item // t.ranges // t.chunks
     cdef Py_ssize_t row = first_row(g, item // t.ranges % t.chunks), count = rows_at(g, row)
     cdef Py_ssize_t first = part * t.range_places, places = min(t.range_places, t.count - first)
@@ -122,8 +120,7 @@ cdef void deliver_row(const Geometry* g, const Totals* t, Py_ssize_t item, float
 
 cdef void deliver_totals(const Geometry* g, const Totals* t, float* dweight, float* dbias,
                          float* filters) noexcept nogil:
-    """dweight and dbias, either of them unless it is NULL; filters is scratch, as deliver_row takes
-    it."""
+    """Deliver dweight and dbias, unless NULL; filters is scratch as of deliver_row."""
     cdef Py_ssize_t item
     if dweight is not NULL:
         memset(dweight, 0, g.groups * g.L * t.count * sizeof(float))

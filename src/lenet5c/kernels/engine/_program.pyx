@@ -196,13 +196,11 @@ cdef class Program:
         return images
 
     cdef int thread_count(self, Py_ssize_t batch, int wanted, Py_ssize_t parts):
-        """How many threads to use: no more than there are parts to hand out, or than there is work
-        for."""
+        """Return a number of threads: at most the parts, and what the work is worth."""
         return useful_threads(batch * self.work, wanted, parts)
 
     cdef Workspace workspace(self, Py_ssize_t floats):
-        """An idle workspace of at least this size, or a new one; give it back to idle_workspaces
-        afterwards."""
+        """Return an idle workspace of at least this size, or a new one, for give_back."""
         cdef Workspace space
         try:
             space = self.idle_workspaces.pop()
@@ -330,8 +328,7 @@ cdef class Program:
                     float[::1] grads not None, int num_threads, Py_ssize_t batch_size,
                     Update update not None, record, str loss="cross_entropy", double setting=0,
                     const float[:, ::1] targets=None, bint by_sample=False):
-        """As many steps as record.losses has elements: `train_step` on the next batch_size samples,
-        then an update.
+        """Take as many steps as record.losses has elements: `train_step`, then an update.
 
         record.losses receives the mean loss of each step. A step whose loss is not finite is the
         last and moves nothing. record.taken and record.correct become the number of steps taken,
@@ -401,7 +398,7 @@ cdef class Program:
         if by_sample and batch_size <= FEW_SAMPLES_:
             run_by_sample(self, job, batch_size, 0, steps, grads, update, loss, correct)
         elif by_sample and last <= FEW_SAMPLES_:
-            # Which way a step goes is a matter of its own batch, also behind larger ones.
+            # Which way a step goes is a matter of its own batch, also after larger ones.
             job.batch -= last
             if steps > 1:
                 run_in_tiles(self, job, batch_size, steps - 1, grads, update, num_threads, loss,
@@ -430,7 +427,7 @@ cdef Py_ssize_t most_elements() noexcept nogil:
 
 
 def kernels_read(capsule, str kind):
-    """Whether the backward kernels of a kind of op look at its input, and at its output."""
+    """Return two flags: backward kernels look at the op's input, and at its output."""
     cdef bytes name = kind.encode()
     cdef const OpKernels* kernels = find_op(
         <const TileKernels*>PyCapsule_GetPointer(capsule, b"lenet5c.TileKernels"), name)

@@ -5,7 +5,7 @@ from lenet5c.kernels.simd.tiles cimport LANES
 
 
 cdef class Workspace:
-    """So many floats, 64-byte aligned."""
+    """Memory for floats, 64-byte aligned."""
 
     def __cinit__(self, Py_ssize_t floats):
         # Zeroed, so that no kernel ever meets a stray not-a-number in memory it has not written.

@@ -1,4 +1,4 @@
-# Canaries: floats of a known pattern behind memory that an op may write to, in a debug build. In
+# Canaries: floats of a known pattern behind memory that an op writes to, in a debug build. In
 # any other there are none of them, and nothing of this file is left in the compiled code.
 from libc.stdint cimport uint32_t
 
@@ -29,12 +29,12 @@ cdef inline void check_canary(const float* end, const char* op, const char* memo
 
 
 cdef raise_overrun():
-    """Raise if an op has written behind its memory; called after each run."""
+    """Raise if an op has written beyond its memory; called after each run."""
     global overrun_op, overrun_memory
     if overrun_op is not NULL:
         op, memory = overrun_op.decode(), overrun_memory.decode()
         overrun_op = overrun_memory = NULL
-        raise RuntimeError(f"op {op} wrote behind its {memory}")
+        raise RuntimeError(f"op {op} wrote beyond its {memory}")
 
 
 has_canaries = bool(CANARY_FLOATS)

@@ -3,7 +3,7 @@
 #
 # A batch is cut into tiles of 16 samples, the last one filled up with copies of its first sample
 # (dead lanes, whose gradient is zero). A thread takes a tile through all ops in an arena of its
-# own: activations, gradients, scratch. A shard is a run of neighbouring tiles, in order; what it
+# own: activations, gradients, scratch. A shard is a run of neighboring tiles, in order; what it
 # adds to the parameters' gradient goes into a record: sums over its positions for convolutions, and
 # for each tile what the gradients of linear layers are made of.
 
@@ -152,9 +152,7 @@ cdef void forward_tile(const Job* job, Py_ssize_t tile, float* arena,
 cdef Py_ssize_t count_correct(
     const float* logits, Py_ssize_t classes, const int* labels, Py_ssize_t lanes, bint penalties,
 ) noexcept nogil:
-    """How many of the first lanes have their largest logit, or least penalty, at the label; of
-    equals the first counts.
-    """
+    """Lanes with their largest logit, or least penalty, at the label; of equals the first."""
     cdef float sign = -1 if penalties else 1
     cdef Py_ssize_t lane, k, best, correct = 0
     for lane in range(lanes):
@@ -191,8 +189,7 @@ cdef void start_gradient(
 cdef void run_shard(
     const Job* job, Py_ssize_t first, Py_ssize_t stop, float* arena, Record* record,
 ) noexcept nogil:
-    """The tiles first .. stop, forward and backward; the arena has activations, gradients and
-    scratch."""
+    """Run the tiles first .. stop; the arena has activations, gradients and scratch."""
     cdef Py_ssize_t tile, i
     cdef float* gradients = arena + job.arena_half
     cdef float* scratch = gradients + job.arena_half

@@ -1,5 +1,4 @@
-"""From a chain of ops, as layers describe them, to the plan of a program: fused where it pays, with
-their places in the arena."""
+"""From a chain of ops to the plan of a program: fused, with places in the arena."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Ops on tiles, one class a kind: what a layer says of itself, and what lowering adds to it.
 
-Nothing here depends on the layers above. A parameter is named by its offset in the parameter vector.
+Nothing here depends on the layers above. A parameter is named by its offset in the parameter
+vector.
 """
 
 from __future__ import annotations
@@ -64,18 +65,18 @@ class Op:
 
     @property
     def reads_input(self) -> bool:
-        """Whether the op's gradient looks at its input."""
+        """True if the gradient looks at the input of the op."""
         return kernels_read(self.kind)[0]
 
     @property
     def reads_output(self) -> bool:
-        """Whether the op's gradient looks at its output."""
+        """True if the gradient looks at the output of the op."""
         return kernels_read(self.kind)[1] or (self.relu and not self.pool)
 
 
 @cache
 def kernels_read(kind: str) -> tuple[bool, bool]:
-    """Whether backward kernels look at the op's input, and at its output."""
+    """Return two flags: backward kernels look at the op's input, and at its output."""
     return _program.kernels_read(dispatch.tiles, kind)
 
 
@@ -133,7 +134,7 @@ class MaxPool2d(Pool2d):
 
     @property
     def halves(self) -> bool:
-        """Whether it is LeNet's pooling: 2 x 2 windows that cover the image exactly once."""
+        """True for LeNet's pooling: 2 x 2 windows that cover the image exactly once."""
         halved = tuple(2 * extent for extent in self.out_shape[1:]) == self.in_shape[1:]
         return self.kernel_size == self.stride == (2, 2) and self.padding == (0, 0) and halved
 
@@ -212,14 +213,14 @@ class Linear(Weighted):
 
 @dataclass
 class Summed(Weighted):
-    """An op whose parameters' gradient is summed over positions, at dweight and dbias of a record."""
+    """An op whose gradients are summed over positions, at dweight and dbias of a record."""
 
     dweight: int = field(init=False, default=0)
     dbias: int = field(init=False, default=0)
 
     @property
     def sums(self) -> int:
-        """How many of them are of the weight."""
+        """The number of sums that belong to the weight."""
         return self.weight_size
 
     @property

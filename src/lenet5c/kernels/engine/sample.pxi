@@ -28,7 +28,7 @@ cdef struct Step:
     StepKind kind
     Op op                       # its x and y are offsets into the sample's arena
     bint blocked                # x lies 16 channels side by side, and not plain (C, H, W)
-    Py_ssize_t packed           # CONV2D: where its packed filters begin, with the bias behind them
+    Py_ssize_t packed           # CONV2D: where its packed filters begin, with the bias after them
     Py_ssize_t training         # CONV2D, SUBSAMPLE2D: where their part of the training's memory
                                 # begins
     Py_ssize_t* taps            # CONV2D: offsets of a filter's taps from its first
@@ -86,8 +86,7 @@ cdef inline Py_ssize_t blocks_of(Py_ssize_t channels) noexcept nogil:
 
 
 cdef inline Py_ssize_t spread_width(const Op* op) noexcept nogil:
-    """Of the output gradient, spread out to where the taps of the first and the last input pixel
-    reach."""
+    """Width of the spread-out output gradient: as far as the taps of all pixels reach."""
     return op.W + (op.KW - 1) * op.DW
 
 
@@ -96,7 +95,7 @@ cdef inline Py_ssize_t spread_height(const Op* op) noexcept nogil:
 
 
 cdef inline Py_ssize_t filter_floats(const Op* op) noexcept nogil:
-    """Of the filters as vectors, (O / 16, C, taps, 16), and the bias behind them, (O / 16, 16)."""
+    """Of the filters as vectors, (O / 16, C, taps, 16), and the bias after them, (O / 16, 16)."""
     return blocks_of(op.O) * LANES * (op.C * op.KH * op.KW + 1)
 
 
@@ -106,15 +105,14 @@ cdef inline Py_ssize_t all_filter_floats(const Op* op) noexcept nogil:
 
 
 cdef Py_ssize_t packed_floats(const Step* step) noexcept nogil:
-    """Packed filters, and with a connection table all filters behind them."""
+    """Packed filters, and with a connection table all filters after them."""
     if step.kind != STEP_CONV2D:
         return 0
     return filter_floats(&step.op) + all_filter_floats(&step.op)
 
 
 cdef const float* filters_of(const Job* job, const Step* step, float* packed) noexcept nogil:
-    """Weight (O, C, taps), spread out behind the packed filters if the op has a connection
-    table."""
+    """Weight (O, C, taps); with a connection table spread out after the packed filters."""
     cdef const Op* op = &step.op
     if op.connections is NULL:
         return job.params + op.weight
@@ -124,8 +122,7 @@ cdef const float* filters_of(const Job* job, const Step* step, float* packed) no
 
 
 cdef void pack_filters(const Job* job, const Step* step, float* packed) noexcept nogil:
-    """Weight (O, C, taps) to (O / 16, C, taps, 16), then the bias (O / 16, 16); the last filter
-    fills it up."""
+    """Pack weight (O, C, taps) as (O / 16, C, taps, 16), then the bias (O / 16, 16)."""
     cdef const Op* op = &step.op
     cdef const float* filters[LANES]
     cdef const float* weight = filters_of(job, step, packed)
@@ -146,8 +143,7 @@ cdef void pack_filters(const Job* job, const Step* step, float* packed) noexcept
 
 cdef void sample_conv2d(const Job* job, const Step* step, const float* packed,
                         float* arena) noexcept nogil:
-    """x, plain or side by side, to y (O / 16, OH, OW, 16): the whole blocks of 16 input channels,
-    then the rest."""
+    """x, plain or blocked, to y (O / 16, OH, OW, 16): whole blocks of channels first."""
     cdef const Op* op = &step.op
     cdef Py_ssize_t taps = op.KH * op.KW, pixels = op.OH * op.OW, whole = op.C // LANES
     cdef Py_ssize_t blocks = blocks_of(op.O)

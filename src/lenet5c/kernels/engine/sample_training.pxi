@@ -4,7 +4,7 @@
 # channels side by side: dy are its vectors, x its scalars. That of x has 16 input channels side by
 # side: the filters are its vectors and its scalars dy, spread out over a border of zeros (and, with
 # a stride, apart), so that no tap needs to be looked at. A linear layer keeps nothing: its gradient
-# is the outer product of dy and x, made a few rows at a time, which the optimiser takes at once,
+# is the outer product of dy and x, made a few rows at a time, which the optimizer takes at once,
 # while they are in the L1 cache.
 #
 # A convolution's part of the training's memory: its gradient (O / 16, C, taps, 16) and that of its
@@ -13,12 +13,12 @@
 # table, the gradient of all filters.
 
 cdef enum:
-    ROW_FLOATS = 2048  # of a linear layer's gradient, which wait for the optimiser
+    ROW_FLOATS = 2048  # of a linear layer's gradient, which wait for the optimizer
 
 
 cdef void pack_filters_for_dx(const Job* job, const Step* step, float* packed,
                               float* to) noexcept nogil:
-    """Weight (O, C, taps) to (C / 16, O, taps, 16), behind pack_filters."""
+    """Weight (O, C, taps) to (C / 16, O, taps, 16), after pack_filters."""
     cdef const Op* op = &step.op
     cdef const float* filters[LANES]
     cdef const float* weight = job.params + op.weight
@@ -53,7 +53,8 @@ cdef inline float* all_filters(const Step* step, float* training) noexcept nogil
 
 
 cdef Py_ssize_t training_floats(const Step* step) noexcept nogil:
-    """What the gradients of a step take beside the arenas, in the order of the functions above."""
+    """Floats that the gradients of a step take beside the arenas, in the order of the functions
+    above."""
     if step.kind == STEP_SUBSAMPLE2D:
         return blocks_of(step.op.C) * 2 * LANES
     if step.kind != STEP_CONV2D:
@@ -169,8 +170,7 @@ cdef void backward_sample(
     const Job* job, const SampleWay* way, Py_ssize_t n, const float* arena, float* gradients,
     float* training,
 ) noexcept nogil:
-    """From the gradient of the output down to the first step that has something to learn, or to the
-    input."""
+    """Backward to the first step that has something to learn, or to the input."""
     cdef Py_ssize_t i, first = 0 if job.dx is not NULL else way.first_trainable
     cdef bint need_dx
     cdef const Step* step

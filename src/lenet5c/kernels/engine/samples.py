@@ -60,7 +60,8 @@ class Samples:
             if isinstance(images, np.ndarray):
                 found = f"{images.dtype} {images.shape}"
             raise TypeError(
-                f"samples must be an array (N, ...) of float32, or of uint8 with an offset, got {found}"
+                "samples must be an array (N, ...) of float32, or of uint8 with an offset, "
+                f"got {found}"
             )
         size = 0 if offset is None else np.size(offset)
         if images.dtype == np.uint8 and size != np.prod(images.shape[1:]):
@@ -124,7 +125,7 @@ class Samples:
         return rows(self.images)
 
     def values(self) -> NDArray[np.float32]:
-        """Return the batch in float32, by the very operations that compiled code does on its way."""
+        """Return the batch in float32, by the operations that compiled code does."""
         if self.distortion is not None:
             batch = self.distortion(self.images, self.index)
         else:

@@ -6,8 +6,7 @@ STEP_KINDS = {"tile": STEP_TILE, "sample": STEP_SAMPLE, "conv2d": STEP_CONV2D,
 
 
 cdef set_op(Op* op, o, const TileKernels* kernels, list held):
-    """Fill in an op from an `ops.Op`, whose class has some of the fields; the arrays that it points
-    into join those held."""
+    """Fill in an op from an `ops.Op`; the arrays that it points into join those held."""
     cdef const Py_ssize_t[::1] connections
     cdef const float[:, ::1] codes
     cdef bytes kind = o.kind.encode()

@@ -125,8 +125,7 @@ cdef Py_ssize_t draw_shard(Team* team, const ShardBatch* batch) noexcept nogil:
 
 
 cdef inline bint draw_slice(Team* team, const ShardBatch* batch, Py_ssize_t i) noexcept nogil:
-    """Whether slice i is this thread's; never once the batch of shards is over, as every slice is
-    claimed by then."""
+    """Claim slice i; never granted once all are claimed and the batch of shards is over."""
     return (atomic_get(team.claims + i) == batch.number - 1
             and atomic_swap_if(team.claims + i, batch.number - 1, batch.number))
 
@@ -261,8 +260,7 @@ cdef void finish_shard_batch(Team* team, const ShardBatch* batch) noexcept nogil
 
 
 cdef void compute_slices(Team* team, const ShardBatch* batch, int thread) noexcept nogil:
-    """Draw slices while there are any, beginning with the thread's share; who does the last one
-    finishes the batch of shards."""
+    """Draw slices, own share first; the thread that does the last one ends the batch."""
     cdef Py_ssize_t n, i, correct, first = thread * team.slice_count // team.threads
     cdef bint looked = False, update = False
     for n in range(team.slice_count):
@@ -281,7 +279,7 @@ cdef void compute_slices(Team* team, const ShardBatch* batch, int thread) noexce
 
 
 cdef void work_in_team(Team* team, int thread) noexcept nogil:
-    """What each thread does, from the first batch of shards to the last."""
+    """The work of one thread, from the first batch of shards to the last."""
     cdef ShardBatch batch
     cdef int64_t record = SHARDS + thread
     cdef float* arena = team.arenas + thread * team.arena_stride

@@ -14,8 +14,7 @@ cdef enum:
 
 
 cdef class Warp:
-    """How far random warps go at most; lengths in pixels, `rotation` in radians, `gaussian` with 2
-    r + 1 weights."""
+    """Limits of random warps: pixels, radians, and a Gaussian of 2 r + 1 weights."""
 
     def __cinit__(self, double translation, double scaling, double squeeze, double shear,
                   double rotation, double elastic, const float[::1] gaussian not None, double flip,
@@ -44,7 +43,7 @@ cdef class Warp:
     def apply(self, capsule, const unsigned char[:, :, :, ::1] images not None,
               const int64_t[::1] index not None, uint64_t stream, float[:, :, :, ::1] out not None,
               int num_threads):
-        """out (N, C, H, W) = images[index], each as `stream` and its number say, in grey levels."""
+        """out (N, C, H, W) = images[index], each as `stream` and its number say, in gray levels."""
         cdef const TileKernels* kernels = <const TileKernels*>PyCapsule_GetPointer(
             capsule, b"lenet5c.TileKernels")
         cdef Distort d = self.of(images.shape[1], images.shape[2], images.shape[3])

@@ -82,8 +82,7 @@ cdef void conv2d_forward(const Op* op, const float* params, float* arena,
 
 cdef void conv2d_unpool(const Op* op, const float* argmax, const float* dy,
                         float* dx) noexcept nogil:
-    """Hand the gradient of each 2 x 2 window to the element it chose: (O, OH / 2, OW / 2, 16) to
-    (O, OH, OW, 16)."""
+    """Hand each window's gradient to its maximum: (O, OH / 2, OW / 2) to (O, OH, OW)."""
     cdef Py_ssize_t row, ow, width = op.OW * LANES
     cdef float* to
     cdef v16 g, which
@@ -146,8 +145,7 @@ cdef inline void conv2d_block(
     const float* bias, float* y, Py_ssize_t y_plane, Py_ssize_t step, Py_ssize_t y_step, int TO,
     int TW,
 ) noexcept nogil:
-    """TO output channels x TW columns, `step` floats apart in x; x, filters, bias, y point at their
-    first."""
+    """TO output channels x TW columns, `step` floats apart in x; all point at the first."""
     cdef nv acc[32]
     cdef nv column[8]
     cdef nv w
@@ -180,8 +178,7 @@ cdef inline void conv2d_row(
     const Op* op, const float* x, const float* filters, const float* bias, float* y,
     Py_ssize_t y_plane, int TO, int TW,
 ) noexcept nogil:
-    """One row of TO output channels, TW columns at a time; the last are moved back inside where
-    they would reach out."""
+    """One row of TO output channels, TW columns at a time, the last moved back inside."""
     cdef Py_ssize_t ow, j, part
     for j in range((op.OW + TW - 1) // TW):
         ow = min(j * TW, op.OW - TW)
@@ -194,8 +191,7 @@ cdef inline void conv2d_single(
     const Op* op, const float* x, const float* weight, const float* bias, float* y,
     Py_ssize_t y_plane, int TO,
 ) noexcept nogil:
-    """One element of TO output channels: parts of the lanes in place of columns, weights read where
-    they lie."""
+    """One element of TO output channels: parts of the lanes in place of columns."""
     cdef Py_ssize_t filter_size = (op.C // op.groups) * op.KH * op.KW
     cdef Py_ssize_t part
     for part in range(1 if V16_PARTS <= 4 else V16_PARTS):
@@ -205,8 +201,7 @@ cdef inline void conv2d_single(
 
 cdef inline void pool_rows(const float* x, Py_ssize_t windows, bint mask, float* y,
                            float* argmax) noexcept nogil:
-    """The largest of each of a row of 2 x 2 windows: the first of equals, and not-a-number before
-    all."""
+    """Maxima of a row of 2 x 2 windows: the first of equals, not-a-number before all."""
     cdef Py_ssize_t i, k
     cdef v16 a, best, which
     for i in range(windows):
@@ -226,8 +221,7 @@ cdef inline void conv2d_outputs(
     const Op* op, const float* x, const float* weight, const float* bias, float* y, float* argmax,
     float* scratch, int TO,
 ) noexcept nogil:
-    """TO output channels of a group, all of their elements; the columns a block takes fill the
-    registers."""
+    """TO output channels of a group; the columns of a block fill the registers."""
     cdef Py_ssize_t filter_size = (op.C // op.groups) * op.KH * op.KW
     cdef Py_ssize_t y_plane = (2 if op.pool else op.OH) * op.OW * LANES
     cdef Py_ssize_t pooled = (op.OW // 2) * LANES
@@ -260,8 +254,7 @@ cdef inline void conv2d_outputs(
 
 
 cdef inline Py_ssize_t conv2d_most_outputs(const Op* op) noexcept nogil:
-    """How many output channels a block takes at most: as many as the scratch is made for, or
-    fewer."""
+    """Output channels of a block: as many as the scratch is made for, or fewer."""
     if op.OW == 1 and V16_PARTS == 4 and NV_REGISTERS == 16:
         return 3
     return 4 if NV_REGISTERS == 32 and op.OW % 5 == 0 else MOST_OUTPUTS

@@ -6,7 +6,7 @@
 #     kw DW]
 #   dbias[o] += sum over oh, ow, lanes of dy[o, oh, ow]
 #
-# dx has two ways. conv2d_dx_scatter reads each dy once and adds it to KW neighbouring accumulators:
+# dx has two ways. conv2d_dx_scatter reads each dy once and adds it to KW neighboring accumulators:
 # no work at the borders. conv2d_dx_gather collects one element of dx at a time, for any stride,
 # dilation and filter.
 
@@ -264,8 +264,7 @@ cdef inline void conv2d_dweight_taps(
     const Op* op, const float* x, const float* dy, float* dweight, float* dbias,
     Py_ssize_t first_tap, int TK,
 ) noexcept nogil:
-    """One group, every filter row, taps first_tap .. first_tap + TK; output channels in blocks of
-    nearly equal size."""
+    """One group, taps first_tap .. + TK; output channels in nearly equal blocks."""
     cdef Py_ssize_t channels = op.C // op.groups
     cdef Py_ssize_t outputs = op.O // op.groups
     cdef Py_ssize_t filter_size = channels * op.KH * op.KW

@@ -2,7 +2,7 @@
 # datasets/distortion.py.
 #
 #   out[c, y, x] = image[c, v, u], bilinear between pixels, 0 outside
-#   (u, v) = centre + M ((x, y) - centre - t) + elastic * (field_u, field_v)[y, x]
+#   (u, v) = center + M ((x, y) - center - t) + elastic * (field_u, field_v)[y, x]
 #   M = the inverse of: scaling and squeezing along the axes, then shear, then rotation
 #   a flip: u -> W - 1 - u
 #
@@ -17,7 +17,7 @@ cdef enum Draw:
     DRAW_WHETHER, DRAW_FLIP, DRAW_RIGHT, DRAW_DOWN, DRAW_SCALING, DRAW_SQUEEZE, DRAW_SHEAR
     DRAW_ROTATION, DRAW_FIELDS
 
-# u = uu * (x - centre) + uv * (y - centre) + u0, likewise v
+# u = uu * (x - center) + uv * (y - center) + u0, likewise v
 cdef struct InverseMap:
     double uu, uv, u0
     double vu, vv, v0
@@ -73,8 +73,7 @@ cdef inline Py_ssize_t whole_vectors(Py_ssize_t floats) noexcept nogil:
 
 
 cdef void draw_noise(const Distort* d, uint64_t key, float* noise) noexcept nogil:
-    """noise (H, 2, width of whole vectors): uniform in [-1, 1) for u and v; what is behind W is not
-    looked at."""
+    """noise (H, 2, width of whole vectors), uniform in [-1, 1) for u and v."""
     cdef uint64_t bits = draw_bits(key, DRAW_FIELDS)
     cdef uint32_t before = <uint32_t>bits, between = <uint32_t>(bits >> 32)
     cdef uint32_t x, n, W = <uint32_t>d.W, start
@@ -234,8 +233,7 @@ cdef Py_ssize_t distort_floats(const Distort* d) noexcept nogil:
 
 cdef void distort_sample(const Distort* d, const unsigned char* image, uint64_t key, float* out,
                          float* scratch) noexcept nogil:
-    """out (C, H, W) = the image (C, H, W), distorted as its key says, in grey levels; scratch of
-    distort_floats."""
+    """out (C, H, W) = the distorted image in gray levels; scratch of distort_floats."""
     cdef Py_ssize_t q, y, row = 2 * whole_vectors(d.W)
     cdef InverseMap m
     cdef uint32_t* squares = <uint32_t*>scratch
@@ -268,8 +266,7 @@ cdef Py_ssize_t distort_tile_floats(const Distort* d) noexcept nogil:
 cdef void distort_tile(const Distort* d, const unsigned char** images, const uint64_t* keys,
                        Py_ssize_t lanes, float scale, const float* offset, float* tile,
                        float* scratch) noexcept nogil:
-    """tile (C, H, W, 16) = distorted * scale + offset (C, H, W), rounded twice as pack_bytes
-    does."""
+    """tile (C, H, W, 16) = distorted * scale + offset, rounded twice as by pack_bytes."""
     cdef const float* rows[LANES]
     cdef Py_ssize_t lane, q, size = d.C * d.H * d.W
     cdef float* planes = scratch + distort_floats(d)

@@ -7,7 +7,7 @@
 # has weights. So a tile does not compute it: it keeps x and dy (I + O values a sample, where the
 # gradient has I O), and once the whole batch is through, the gradient of a few outputs at a time is
 # summed in registers over all of its samples. x is saved transposed, (I / 16, lane, 16): 16
-# neighbouring weights lie in a vector and take one multiply-add a sample, without sums of lanes.
+# neighboring weights lie in a vector and take one multiply-add a sample, without sums of lanes.
 #
 # A sample by itself takes its inputs 16 side by side, as its weights lie: linear_sample*.
 
@@ -127,7 +127,7 @@ cdef void linear_sample_dparams(
 cdef inline void linear_dx_block(
     const float* weight, const float* dy, float* dx, Py_ssize_t I, Py_ssize_t O, int TI, int TP,
 ) noexcept nogil:
-    """dx of TI neighbouring inputs, TP parts of the lanes; weight and dx point at the first."""
+    """dx of TI neighboring inputs, TP parts of the lanes; weight and dx point at the first."""
     cdef nv acc[32]
     cdef nv g[4]
     cdef nv w
@@ -171,7 +171,7 @@ cdef inline void linear_dx(const float* weight, const float* dy, float* dx, Py_s
 
 
 cdef Py_ssize_t saved_dy(const Op* op) noexcept nogil:
-    """Where dy (O, 16) lies behind x (I / 16, lane, 16) in what a tile saves."""
+    """The place of dy (O, 16) behind x (I / 16, lane, 16) in what a tile saves."""
     return op.saved + round_up(op.KW) * LANES
 
 
@@ -211,8 +211,7 @@ cdef inline void linear_dweight_block(
     const Op* op, const float** saved, Py_ssize_t tiles, Py_ssize_t first, Py_ssize_t run,
     float* dweight, Py_ssize_t next_output, bint add, int TO, int TP,
 ) noexcept nogil:
-    """TO outputs from `first` on x the TP native vectors of inputs from `run` on, over all samples
-    of the tiles."""
+    """TO outputs x TP native vectors of inputs, over all samples of the tiles."""
     cdef nv acc[24]
     cdef nv inputs[2]
     cdef nv g

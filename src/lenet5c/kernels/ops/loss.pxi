@@ -58,8 +58,7 @@ cdef double cross_entropy(
 cdef double squared_error(
     Py_ssize_t K, Py_ssize_t lanes, const float* z, const float* targets, float scale, float* dz,
 ) noexcept nogil:
-    """targets (lanes, K). Each sample has a sum of its own, so that it does not matter how many a
-    tile has."""
+    """targets (lanes, K); each sample has its own sum, however many a tile has."""
     cdef double total[LANES]
     cdef Py_ssize_t k, lane
     cdef double loss = 0

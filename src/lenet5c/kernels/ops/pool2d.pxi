@@ -54,8 +54,7 @@ cdef void max_pool2d_forward(const Op* op, const float* params, float* arena,
 
 
 cdef inline v16 take_first(float* dx, v16 a, v16 best, v16 gradient, bint add) noexcept nogil:
-    """Hand the gradient to this element where it is the maximum, not-a-number included; returns
-    what is left."""
+    """Hand the gradient to this element if it is the maximum; return what is left."""
     cdef v16 share = v16_where_le(a, a, v16_where_le(best, a, gradient, v16_zero()), gradient)
     cdef v16 rest = v16_where_le(a, a, v16_where_le(best, a, v16_zero(), gradient), v16_zero())
     if add:

@@ -1,6 +1,6 @@
 # Convolution with filter rows of five taps in fewer multiplications (Winograd, Arithmetic
 # Complexity of Computations, 1980; Lavin and Gray, Fast Algorithms for Convolutional Neural
-# Networks, 2016): two neighbouring outputs of a row take six products where the definition takes
+# Networks, 2016): two neighboring outputs of a row take six products where the definition takes
 # ten.
 #
 #   d = six neighboring inputs      V = T d, T (6, 6)    T = 4  0 -5  0  1  0
@@ -18,7 +18,7 @@
 #
 # Planes: V (6, C, H, pairs, 16), E (6, O, OH, pairs, 16). Strides and horizontal dilation are 1, OW
 # is even. Results differ from the definition by rounding, about as much as that differs from the
-# exact sum; what is not finite may become not-a-number, and spread to the neighbour of its pair.
+# exact sum; what is not finite may become not-a-number, and spread to the neighbor of its pair.
 
 cdef enum:
     TERMS = 6
@@ -140,8 +140,7 @@ cdef inline void winograd_block(
     const Op* op, const float* V, const float* U, const float* bias, float* y, Py_ssize_t y_plane,
     int TO,
 ) noexcept nogil:
-    """TO output channels x one pair of columns; V points at the pair's first input row, U (C, KH,
-    6, TO)."""
+    """TO output channels x a pair of columns; V at its first input row, U (C, KH, 6, TO)."""
     cdef nv m[24]
     cdef nv even, odd, even2, odd2, start
     cdef int i
@@ -161,8 +160,7 @@ cdef inline void winograd_block(
 
 
 cdef inline Py_ssize_t block_size(Py_ssize_t count, Py_ssize_t first) noexcept nogil:
-    """How many of `count` channels the block from `first` on takes: blocks are of nearly equal
-    size."""
+    """Channels of the block from `first` on; blocks are of nearly equal size."""
     cdef Py_ssize_t most = 4 if NV_REGISTERS == 32 else 2
     cdef Py_ssize_t blocks = (count + most - 1) // most
     cdef Py_ssize_t small = count // blocks, large = count % blocks
@@ -173,7 +171,7 @@ cdef void lay_out_filters(
     const float* weight, float* U, Py_ssize_t count, Py_ssize_t stride, Py_ssize_t others,
     Py_ssize_t other_stride, Py_ssize_t KH,
 ) noexcept nogil:
-    """U of each filter row, in blocks of neighbouring channels: (blocks, others, KH, 6, channels of
+    """U of each filter row, in blocks of neighboring channels: (blocks, others, KH, 6, channels of
     the block).
 
     `count` channels are laid out side by side, `stride` apart in weight; `others` are the channels
@@ -320,8 +318,7 @@ cdef void winograd_dx(const Op* op, const float* weight, const float* E, float* 
 cdef inline void winograd_dweight_block(
     const Op* op, const float* V, const float* E, float* m, Py_ssize_t next_output, int TO, int TK,
 ) noexcept nogil:
-    """One term of TO output channels x TK filter rows of one input channel: m[i next_output + k 6]
-    = sum of E * V."""
+    """One term of TO outputs x TK filter rows: m[i next_output + k 6] = sum of E * V."""
     cdef float sums[32 * LANES]
     cdef nv acc[32]
     cdef nv e[4]

@@ -1,4 +1,4 @@
-"""What the processor can do."""
+"""Instruction sets of the processor."""
 
 cdef extern from "cpu.h":
     bint lenet5c_cpu_has_avx2()

@@ -26,8 +26,7 @@ cdef inline v16 where_positive(v16 a, v16 b) noexcept nogil:
 
 
 cdef inline v16 exponential(v16 x) noexcept nogil:
-    """exp to 2 ulp: x = n ln 2 + r, exp(x) = 2^n P(r), P of degree 7 (Cephes' coefficients);
-    saturates, never inf."""
+    """exp to 2 ulp: x = n ln 2 + r, exp(x) = 2^n P(r), P of degree 7 (Cephes); saturates."""
     cdef v16 n, r, p
     x = v16_max(v16_set1(-87.3), x)
     x = v16_where_lt(v16_set1(88.3), x, v16_set1(88.3), x)
@@ -64,8 +63,7 @@ cdef inline v16 tanh(v16 x) noexcept nogil:
 
 
 cdef double logarithm(double x) noexcept nogil:
-    """log of a normal x > 0 by additions, multiplications and one division: the same bits on every
-    machine."""
+    """log of a normal x > 0, without the C library: the same bits on every machine."""
     cdef int exponent = 0
     cdef double t, t2
     if not (0 < x < 1e300):

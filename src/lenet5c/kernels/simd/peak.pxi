@@ -17,8 +17,7 @@ cdef inline float burst_block(Py_ssize_t rounds, int width) noexcept nogil:
 
 
 cdef double burst(Py_ssize_t rounds, float* result) noexcept nogil:
-    """Runs about `rounds` x 16 multiply-adds; returns how many floating-point operations it really
-    did."""
+    """Run about `rounds` x 16 multiply-adds; return the operations really done."""
     cdef int width = 24 if V16_PARTS == 1 else 6
     if V16_PARTS == 1:
         result[0] = burst_block(rounds // 24, 24)

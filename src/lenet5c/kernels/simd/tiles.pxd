@@ -131,7 +131,7 @@ cdef struct TileKernels:
     void (*pack_floats)(const float** samples, Py_ssize_t size, float* tile) noexcept nogil
     void (*unpack)(const float* tile, Py_ssize_t size, Py_ssize_t lanes,
                    float* samples) noexcept nogil
-    # an image of bytes, distorted as its key says, in grey levels; scratch of distort_floats
+    # an image of bytes, distorted as its key says, in gray levels; scratch of distort_floats
     Py_ssize_t (*distort_floats)(const Distort* d) noexcept nogil
     void (*distort_sample)(const Distort* d, const unsigned char* image, uint64_t key, float* out,
                            float* scratch) noexcept nogil
