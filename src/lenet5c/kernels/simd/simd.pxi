@@ -23,8 +23,6 @@ cdef extern from "simd.h" nogil:
     nv nv_sub(nv a, nv b)
     nv nv_mul(nv a, nv b)
     nv nv_max(nv a, nv b)
-    nv nv_where_le(nv a, nv b, nv x, nv y)
-    nv nv_where_lt(nv a, nv b, nv x, nv y)
     v16 v16_load(const float* a)
     v16 v16_load_bytes(const unsigned char* a)
     v16 v16_load_byte_of(const uint32_t* a, int shift)
