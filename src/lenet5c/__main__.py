@@ -3,7 +3,6 @@
 import sys
 
 try:
-    from argparse import Namespace
     from collections.abc import Sequence
 
     import lenet5c
@@ -32,13 +31,13 @@ def main(argv: Sequence[object] | None = None) -> int:
     except cli.EXPECTED as error:
         return cli.fail_with(f"lenet5c {name}", error)
     options = parser.parse_args(arguments)
-    return cli.run(options.prog, _run, options)
-
-
-def _run(options: Namespace) -> int | None:
-    if getattr(options, "threads", None) is not None:
-        lenet5c.set_num_threads(options.threads)
-    return options.run(options)
+    try:
+        if getattr(options, "threads", None) is not None:
+            lenet5c.set_num_threads(options.threads)
+        code = options.run(options)
+    except cli.EXPECTED as error:
+        return cli.fail_with(options.prog, error)
+    return cli.finish(options.prog, code or 0)
 
 
 if __name__ == "__main__":

@@ -104,15 +104,6 @@ def option_type(kind: Kind) -> Callable[[str], Any]:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Carry out a run, from the options to the exit code."""
-    try:
-        return train(options)
-    except NonFiniteError as error:
-        message = f"training failed: {error}; give the next run another --out"
-        return fail(options.prog, message, FAILED)
-
-
-def train(options: argparse.Namespace) -> int:
     """Train, evaluate and report; return the exit code."""
     config = configure(options)
     display, stop = Display(options.quiet), StopRequest()
@@ -128,6 +119,9 @@ def train(options: argparse.Namespace) -> int:
             on_epoch=display.epoch,
             stop=stop,
         )
+    except NonFiniteError as error:
+        message = f"training failed: {error}; give the next run another --out"
+        return fail(options.prog, message, FAILED)
     finally:
         display.close(result)
     if result.interrupted:

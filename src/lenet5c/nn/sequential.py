@@ -288,7 +288,8 @@ class Sequential(Layer):
         update = describe_steps(self, rates) if chain and describe_steps else None
         if chain and update:
             try:
-                chain.train_steps(samples, labels, loss, batch_size, update, record)
+                program, step = chain.prepare_step(samples, labels, loss)
+                program.train_steps(**step, batch_size=batch_size, update=update, record=record)
             finally:
                 optimizer.steps += record.taken  # type: ignore[attr-defined]
                 if record.taken:
