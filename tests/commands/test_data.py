@@ -277,7 +277,7 @@ def test_train_on_three_images_a_class_and_on_rare_classes(command, tmp_path):
         "--out",
         tmp_path / "2",
     )
-    assert done.code == 2 and "no image of the class 'many'" in done.err
+    assert done.code == 2 and "leave an image of the class 'many'" in done.err
     for name in "ab":
         write_pictures(tmp_path / "two" / name, 2)
     done = command("train", "--data", tmp_path / "two", "--out", tmp_path / "3")
@@ -321,11 +321,11 @@ def test_bad_files_stop_a_training_unless_they_may_be_skipped(command, pets, tmp
     # A resumed run has the same images without being told again.
     assert command("train", "--resume", "--out", out).code == 0
     assert (
-        "--reading ink, not whole"
+        "--reading must be ink, as in the run in"
         in command("train", "--resume", "--out", out, "--reading", "whole").err
     )
     write_pictures(pets / "train" / "bird", 3)
-    assert "has changed" in command("train", "--resume", "--out", out).err
+    assert "got other images or labels" in command("train", "--resume", "--out", out).err
 
 
 def test_an_unknown_name_is_answered_with_the_nearest(command, tmp_path):
