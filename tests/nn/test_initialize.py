@@ -148,7 +148,7 @@ def test_a_name_with_a_number(name, make):
     ],
     ids=str,
 )
-def test_mappings_that_are_no_initialiser(wrong):
+def test_mappings_that_are_no_initializer(wrong):
     with pytest.raises(ValueError, match="init must.*normal, uniform"):
         initialize.draw(wrong, 0, (2, 2), 2, 2)
 

@@ -118,7 +118,7 @@ def test_lenet5_layers_without_activation():
     np.testing.assert_allclose(model.forward(x), by_hand, rtol=1e-5, atol=1e-5)
 
 
-def test_lenet5_normalises_before_its_activations():
+def test_lenet5_normalizes_before_its_activations():
     model = nn.LeNet5(batch_norm=True, dropout=0.5)
     kinds = [type(layer).__name__ for layer in model.layers.values()]
     conv = ["Conv2d", "BatchNorm2d", "ReLU", "MaxPool2d"]

@@ -182,10 +182,10 @@ def test_batch_norm_takes_its_statistics_as_constants(layer, shape):
     axes = (0, *range(2, x.ndim))
     wide = x.astype(np.float64)
     std = np.sqrt(wide.var(axes, keepdims=True) + layer.eps)
-    normalised = (wide - wide.mean(axes, keepdims=True)) / std
+    normalized = (wide - wide.mean(axes, keepdims=True)) / std
     slope = np.reshape(weight, std.shape) / std
     assert_close(layer.backward_second(d2y), d2y * slope**2, 64)
-    assert_allclose(layer.curvatures["weight"], (d2y * normalised**2).sum(axes), rtol=1e-5)
+    assert_allclose(layer.curvatures["weight"], (d2y * normalized**2).sum(axes), rtol=1e-5)
     assert_close(layer.curvatures["bias"], d2y.sum(axes))
 
 

@@ -224,7 +224,7 @@ def test_labels_of_any_integers(dtype):
 
 
 class Plain:
-    """A user's own optimiser: no more than lr and step; its `update` is another thing than ours."""
+    """A user's own optimizer: no more than lr and step; its `update` is another thing than ours."""
 
     def __init__(self, model, lr):
         self.model, self.lr, self.calls = model, lr, 0

@@ -1,6 +1,7 @@
 """A chain of layers as one model."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Any, Protocol
 
 import numpy as np
@@ -121,16 +122,12 @@ class Sequential(Layer):
         store = self.store
         if self._segments is None:
             segments: list[TileChain | Layer] = []
-            run: list[TileLayer] = []
-            for layer in (*self._flat(), None):
-                if isinstance(layer, TileLayer):
-                    run.append(layer)
-                    continue
-                if run:
-                    segments.append(TileChain(run, store))
-                if layer is not None:
-                    segments.append(layer)
-                run = []
+            for compiled, run in groupby(self._flat(), lambda layer: isinstance(layer, TileLayer)):
+                if compiled:
+                    tiles = [layer for layer in run if isinstance(layer, TileLayer)]
+                    segments.append(TileChain(tiles, store))
+                else:
+                    segments += run
             self._segments = segments  # when it is whole: another thread may be looking
         return self._segments
 
@@ -397,10 +394,7 @@ class Sequential(Layer):
             array[...] = values[name]
 
     def summary(self, input_shape: Shape) -> str:
-        """Return a table of the layers as text.
-
-        It has the output shape, neurons, parameters and connections of each, and their sums.
-        """
+        """Return a table as text: shape, neurons, parameters and connections of each layer."""
         return summary(self, tuple(input_shape))
 
     def _state(self) -> dict[str, Array]:
