@@ -7,6 +7,7 @@ import pytest
 from processes import output, run_python
 
 from lenet5c import __main__ as entry
+from lenet5c.commands import parser
 
 # What extras install, and what else would make an import slow.
 OPTIONAL = {
@@ -118,7 +119,7 @@ def test_ctrl_c_while_a_command_is_imported(monkeypatch, capsys, arguments):
     def interrupted(name):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(entry, "import_module", interrupted)
+    monkeypatch.setattr(parser, "import_module", interrupted)
     assert entry.main(arguments) == 130
     assert capsys.readouterr().err == f"lenet5c {arguments[0]}: error: interrupted\n"
 

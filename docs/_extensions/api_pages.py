@@ -47,7 +47,14 @@ PACKAGES = {
 # Values have no docstring.
 VALUES = {
     "lenet5c.kernels.isa": "str : the instruction set of the tile kernels, chosen at import: "
-    "'avx512', 'avx2' or 'baseline' on x86-64, 'baseline' elsewhere."
+    "'avx512', 'avx2' or 'baseline' on x86-64, 'baseline' elsewhere.",
+    "lenet5c.nn.ACTIVATIONS": "dict : classes of activations by the names that recipes use.",
+    "lenet5c.nn.C5_FORMS": "tuple of str : forms of the layer of 120 units of `LeNet5`.",
+    "lenet5c.nn.LOSSES": "dict : classes of losses by the names that recipes use.",
+    "lenet5c.nn.NETS": "dict : classes of nets by the names that recipes use.",
+    "lenet5c.nn.POOLINGS": "dict : classes of poolings by the names that recipes use.",
+    "lenet5c.optim.OPTIMIZERS": "dict : an `OptimizerChoice` for each name that recipes use.",
+    "lenet5c.optim.SCHEDULES": "dict : classes of schedules by the names that recipes use.",
 }
 
 PUBLIC = set()  # all listed classes

@@ -6,7 +6,7 @@ import os
 from docutils import nodes
 from docutils.parsers.rst import Directive
 
-from lenet5c.__main__ import COMMANDS, make_parser
+from lenet5c.commands.parser import COMMANDS, make_parser
 
 
 def help_of(name):

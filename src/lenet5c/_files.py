@@ -9,8 +9,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
 from lenet5c.errors import RunError
 
@@ -57,6 +55,8 @@ def write_tensors(
     metadata: dict[str, Any],
 ) -> None:
     """Write arrays and metadata as a safetensors file; equal content gives equal bytes."""
+    from safetensors.numpy import save  # not at import: data sets need NumPy alone
+
     text = json.dumps({"kind": kind, "version": 1, "digest": digest_tensors(tensors), **metadata})
     write_bytes(path, save(tensors, {KEY: text}))
 
@@ -72,6 +72,8 @@ def read_tensors(
     RunError
         The file is of another kind, or damaged.
     """
+    from safetensors import SafetensorError, safe_open
+
     try:
         with safe_open(path, framework="numpy") as file:
             metadata = json.loads((file.metadata() or {}).get(KEY, "null"))

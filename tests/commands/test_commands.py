@@ -10,7 +10,8 @@ from processes import run_python
 
 from lenet5c.__main__ import COMMANDS, main, make_parser
 from lenet5c._optional import require
-from lenet5c.commands.cli import Parser, describe_error, run
+from lenet5c.commands import recipes as recipes_command
+from lenet5c.commands.cli import Parser, describe_error
 from lenet5c.commands.completion import SHELLS
 from lenet5c.errors import MissingExtraError, UserError
 
@@ -75,7 +76,7 @@ def test_only_the_command_asked_for_is_loaded():
         "import sys; from lenet5c.__main__ import main; main({}); "
         "print(sorted(name for name in sys.modules if name.startswith('lenet5c.commands.')))"
     )
-    for arguments, names in (([], ["cli"]), (["recipes"], ["cli", "recipes"])):
+    for arguments, names in (([], ["cli", "parser"]), (["recipes"], ["cli", "parser", "recipes"])):
         done = run_python(code.format(arguments))
         assert done.stdout.splitlines()[-1] == str([f"lenet5c.commands.{name}" for name in names])
     assert (
@@ -101,20 +102,21 @@ def test_only_the_command_asked_for_is_loaded():
         (KeyboardInterrupt(), 130, "interrupted"),
     ],
 )
-def test_errors_of_users_and_systems_end_in_a_line_and_a_code(error, code, line, capsys):
-    def work():
+def test_errors_of_users_and_systems_end_in_a_line_and_a_code(
+    error, code, line, capsys, monkeypatch
+):
+    def fail(options):
         raise error
 
-    assert run("lenet5c x", work) == code
-    assert capsys.readouterr().err == f"lenet5c x: error: {line}\n"
+    monkeypatch.setattr(recipes_command, "run", fail)
+    assert main(["recipes"]) == code
+    assert capsys.readouterr().err == f"lenet5c recipes: error: {line}\n"
 
 
-def test_mistakes_of_the_program_are_not_hidden():
-    def work():
-        raise ZeroDivisionError
-
+def test_mistakes_of_the_program_are_not_hidden(monkeypatch):
+    monkeypatch.setattr(recipes_command, "run", lambda options: 1 // 0)
     with pytest.raises(ZeroDivisionError):
-        run("lenet5c x", work)
+        main(["recipes"])
     assert describe_error(OSError()) == "OSError"
 
 

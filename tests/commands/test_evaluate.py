@@ -229,7 +229,7 @@ def test_models_of_other_kinds(run, tmp_path):
     page = (tmp_path / "out/evaluation.html").read_text(encoding="utf-8")
     assert "<b>" not in page and "&lt;b&gt;" in page and "犬" in page
     assert_bad_use(run("best", "--data", folder), "1 channel", "got 3")
-    assert_bad_use(run(tmp_path, "--data", "mnist"), "3 channels", "have 1")
+    assert_bad_use(run(tmp_path, "--data", "mnist"), "3 channels", "got 1")
 
 
 def test_bad_use(run, tmp_path, idx_files):

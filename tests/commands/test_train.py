@@ -46,7 +46,7 @@ def digest(path):
 
 @pytest.fixture
 def quick(tmp_path, idx_files):
-    """Runs the command on the small data set; extra arguments are added."""
+    """Run the command on the small data set; extra arguments are added."""
 
     def run(*arguments, out="run"):
         return train(
@@ -290,7 +290,7 @@ def test_images_of_other_sizes_and_other_classes(tmp_path, shape, classes):
         (["--optimizer-settings", "eps=-1"], ["eps must be"]),
         (["--optimizer-settings", "betas=3"], ["betas must be", "got 3"]),
         (["--optimizer-settings", 'eps="x"'], ["eps"]),
-        (["--schedule", "step", "--schedule-settings", "every=0"], ["every is 0"]),
+        (["--schedule", "step", "--schedule-settings", "every=0"], ["every must be", "got 0"]),
         (["--loss", "mse", "--label-smoothing", "0.1"], ["label_smoothing", "mse"]),
     ],
 )
@@ -299,11 +299,11 @@ def test_bad_options(tmp_path, quick, arguments, words):
     assert not (tmp_path / "run").exists()
 
 
-GENERAL = (
+GENERAL = shlex.split(
     "--optimizer rmsprop --optimizer-settings alpha=0.9 momentum=0.5 --lr 5e-4 --average 0.9 "
     "--schedule reduce-on-plateau --schedule-settings patience=0 factor=0.5 --keep best "
     "--patience 8 --dropout 0.2 --batch-norm --pooling avg --split last --preparation mean-image"
-).split()
+)
 
 
 def test_a_run_with_general_features_resumes_to_the_same_bytes(tmp_path, quick):

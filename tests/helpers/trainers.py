@@ -1,5 +1,8 @@
 """Trainers that share settings between tests, and their state as bytes."""
 
+from functools import partial
+from types import SimpleNamespace
+
 import numpy as np
 
 from lenet5c.datasets import Preparation
@@ -18,6 +21,7 @@ from lenet5c.nn import (
     Sequential,
     Tanh,
 )
+from lenet5c.nn.tile_layer import TileChain
 from lenet5c.optim import (
     SDLM,
     SGD,
@@ -154,3 +158,14 @@ class Countdown:
     def __call__(self):
         self.steps -= 1
         return self.steps == 0
+
+
+def replace_train_steps(monkeypatch, replacement):
+    """Let programs call ``replacement(train_steps, **arguments)`` in place of `train_steps`."""
+    prepare_step = TileChain.prepare_step
+
+    def prepare(chain, *arguments):
+        program, step = prepare_step(chain, *arguments)
+        return SimpleNamespace(train_steps=partial(replacement, program.train_steps)), step
+
+    monkeypatch.setattr(TileChain, "prepare_step", prepare)

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
+from lenet5c.kernels.engine._update import Update
 from numpy.testing import assert_array_equal
 from programs import EXACT, FEW, FUSED, SMOOTH, TILES, bits, draw_labels, train_step
 from updates import KINDS, Steps
 
-from lenet5c.kernels.engine._update import Update
 from lenet5c.kernels.simd import dispatch
 from lenet5c.nn.sequential import StepsTaken
 

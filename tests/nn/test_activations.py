@@ -8,7 +8,7 @@ from lenet5c.kernels.engine._program import Program
 from numpy.testing import assert_allclose, assert_array_equal
 
 import lenet5c
-from lenet5c import nn, optim, reference
+from lenet5c import kernels, nn, optim, reference
 from lenet5c.datasets import Preparation
 from lenet5c.kernels.engine import _vector
 from lenet5c.kernels.simd import _cpu
@@ -26,6 +26,8 @@ CASES = [
     (nn.ReLU(), torch.nn.ReLU(), {}, False),
     (nn.LeakyReLU(), torch.nn.LeakyReLU(), {"negative_slope": 0.01}, True),
     (nn.LeakyReLU(-0.3), torch.nn.LeakyReLU(-0.3), {"negative_slope": -0.3}, True),
+    (nn.GELU(), torch.nn.GELU(), {}, True),
+    (nn.GELU("tanh"), torch.nn.GELU("tanh"), {"approximate": "tanh"}, True),
     (nn.Sigmoid(), torch.nn.Sigmoid(), {}, False),
     (nn.Tanh(), torch.nn.Tanh(), {}, False),
     (nn.ScaledTanh(), None, {}, False),
@@ -54,7 +56,10 @@ def test_matches_reference(layer, twin, options, from_x, shape):
     y = layer.forward(x, training=True)
     function = getattr(reference, layer.kind)
     expected = function(x, **options)
-    assert_allclose(y, expected, rtol=8 * EPS, atol=1e-30)
+    # The tail of an exponential has the roundings of its exponent, as has all without a fused
+    # multiply-add.
+    tail = "tanh" in options.values() or kernels.isa not in FUSED
+    assert_allclose(y, expected, rtol=(400 if tail else 8) * EPS, atol=1e-30)
     of = x if from_x else expected
     dx = getattr(reference, f"{layer.kind}_backward")(dy, of, **options)
     assert_allclose(layer.backward(dy), dx, rtol=16 * EPS, atol=8 * EPS * abs(dy).max())

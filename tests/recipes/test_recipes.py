@@ -11,6 +11,7 @@ from lenet5c.__main__ import main
 from lenet5c.datasets import Dataset, Preparation
 from lenet5c.nn import BatchNorm2d, Conv2d, CrossEntropyLoss, Dropout, MSELoss
 from lenet5c.optim import (
+    OPTIMIZERS,
     SGD,
     Adagrad,
     Adam,
@@ -24,7 +25,6 @@ from lenet5c.optim import (
 )
 from lenet5c.recipes import RECIPES, Recipe, recipe, reported, trainer
 from lenet5c.recipes.build import make_schedule, pixel_statistics
-from lenet5c.recipes.registry import OPTIMIZERS
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -29,7 +29,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 @pytest.fixture
 def call(tmp_path, idx_files, monkeypatch, capsys):
-    """Runs the command in this process; returns its exit code, output and errors."""
+    """Run the command in this process; return its exit code, output and errors."""
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments, data=idx_files):
@@ -41,7 +41,7 @@ def call(tmp_path, idx_files, monkeypatch, capsys):
 
 @pytest.fixture
 def paper(monkeypatch):
-    """A recipe with a published curve and sizes."""
+    """Let a recipe have a published curve and sizes."""
     facts = Reported(
         95.0,
         epochs=20,
@@ -247,7 +247,12 @@ def test_a_training_that_fails(tmp_path, call):
     (folder / "config.json").write_text("{")
     result = call("fast", "--seeds", 1, "--epochs", 1, "--out", "report")
     assert_one_line(
-        result, 1, "fast, seed 0", folder.name, "config.json cannot be read", "same command again"
+        result,
+        1,
+        "fast, seed 0",
+        folder.name,
+        "config.json must be a run's configuration",
+        "same command again",
     )
 
 

@@ -10,11 +10,10 @@ from trainers import (
     all_bytes,
     lenet_trainer,
     random_layers_trainer,
+    replace_train_steps,
     sdlm_trainer,
     selective_trainer,
 )
-
-from lenet5c.nn.tile_layer import TileChain
 
 
 @pytest.mark.parametrize("make", MAKE)
@@ -40,15 +39,15 @@ def test_steps_before_a_keyboard_interrupt_count(mnist_slice, monkeypatch):
     whole.run()
     trainer = lenet_trainer(mnist_slice[0])
     monkeypatch.setattr(trainer, "stretch_seconds", 0.002)
-    original, calls = TileChain.train_steps, []
+    calls = []
 
-    def interrupted(*args):
-        original(*args)
+    def interrupted(train_steps, **arguments):
+        train_steps(**arguments)
         calls.append(1)
         if len(calls) % 3 == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(TileChain, "train_steps", interrupted)
+    replace_train_steps(monkeypatch, interrupted)
     interrupts = 0
     while trainer.epoch < trainer.epochs:
         try:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 FAILED, BAD_USE, INTERRUPTED = 1, 2, 130
 MODEL_HELP = "a model file, the folder of a run, or best, the model that comes with lenet5c"
-#: Errors that `run` turns into one line; ImportError is that of an unknown LENET5C_ISA, for
+#: Errors that end in one line; ImportError is that of an unknown LENET5C_ISA, for
 #: example.
 EXPECTED = (UserError, ImportError, OSError, MemoryError, KeyboardInterrupt)
 #: Why text cannot be written although somebody waits for it.
@@ -57,6 +57,7 @@ def wait_briefly() -> None:
 
 def prepare_streams() -> None:
     """Let the standard streams escape characters that the terminal or log cannot show."""
+    _lost.clear()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -65,7 +66,7 @@ def prepare_streams() -> None:
 def say(text: object, end: str = "\n") -> None:
     """Print to standard output; once its reader has gone, go on in silence.
 
-    An error such as a full disk does not stop the work either, but `run` then reports it.
+    An error such as a full disk does not stop the work either, but `finish` then reports it.
     """
     try:
         print(text, end=end, flush=True)
@@ -110,16 +111,11 @@ def describe_error(error: BaseException) -> str:
     return str(error) or names.get(type(error), type(error).__name__)
 
 
-def run(prog: str, action: Callable[..., int | None], *arguments: Any) -> int:
-    """Call `action`; return its exit code, or print its error in one line and return that of it.
+def finish(prog: str, code: int) -> int:
+    """Return the exit code of a command that is done: another one if its output was lost.
 
     The codes: 0 done, 1 failed, 2 bad use, 130 interrupted, others by command.
     """
-    _lost.clear()
-    try:
-        code = action(*arguments) or 0
-    except EXPECTED as error:
-        return fail_with(prog, error)
     return fail(prog, f"standard output: {_lost[0].strerror}", FAILED) if _lost else code
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from lenet5c._optional import require
 from lenet5c.commands.cli import directory, say
+from lenet5c.commands.parser import COMMANDS, make_parser
 
 SHELLS = ("bash", "zsh", "tcsh")
 DESCRIPTION = "Print what makes your shell complete lenet5c's commands, options and choices."
@@ -27,8 +28,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Print the completion of a shell."""
     shtab = require("shtab", "completion", "completions of a shell")
-    from lenet5c.__main__ import COMMANDS, make_parser
-
     parser = make_parser(*COMMANDS)
     mark_paths(parser, shtab)
     say(shtab.complete(parser, options.shell))

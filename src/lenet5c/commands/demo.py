@@ -81,12 +81,12 @@ def run(options: Namespace) -> None:
         session.close()
 
 
-def describe_model(name: object) -> str:
+def describe_model(name: str) -> str:
     """Return a model's name for the page."""
     return "the model that comes with lenet5c" if name == "best" else str(name)
 
 
-def recorded_data(name: object) -> str | None:
+def recorded_data(name: str) -> str | None:
     """Return the data that a model's run names, if they are here; None otherwise."""
     from lenet5c.datasets.source import NAMES
     from lenet5c.training.run_folder import read_record

@@ -156,7 +156,6 @@ def make_untrained(settings: dict[str, Any], mean: float | None, std: float | No
 
 def write_onnx(trained: TrainedModel, out: Path, options: Namespace, accuracy: str | None) -> None:
     """Write a model as ONNX."""
-    assert trained.image_shape is not None
     content = to_onnx(trained, input=options.input or "uint8", accuracy=accuracy)
     _files.write_bytes(out, content)
     takes = f"image: uint8 (N, {', '.join(map(str, trained.image_shape))}), as it is"

@@ -2,10 +2,12 @@
 
 import json
 import textwrap
+from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
 
 from lenet5c._text import table as columns_of
 from lenet5c.commands.cli import say
-from lenet5c.recipes import RECIPES, reached, reported
+from lenet5c.recipes import RECIPES, Recipe, reached, reported
 
 DESCRIPTION = "List the recipes of lenet5c train, or show one of them."
 EXAMPLES = """examples:
@@ -14,20 +16,20 @@ EXAMPLES = """examples:
   lenet5c train --recipe paper1998 --out runs/1998"""
 
 
-def add_arguments(parser):
+def add_arguments(parser: ArgumentParser) -> None:
     """Add the options."""
     parser.add_argument(
         "name", nargs="?", choices=RECIPES, metavar="NAME", help=f"one of {', '.join(RECIPES)}"
     )
 
 
-def run(options):
+def run(options: Namespace) -> None:
     """Print the table or the recipe."""
     name = options.name
     say(table(RECIPES) if name is None else description(name, RECIPES[name]))
 
 
-def table(recipes):
+def table(recipes: Mapping[str, Recipe]) -> str:
     """Return a line for each recipe, and one below for the system it rebuilds."""
     rows = [("recipe", "summary", "reported", "reached")]
     rows += [
@@ -43,7 +45,7 @@ def table(recipes):
     return heading
 
 
-def description(name, recipe):
+def description(name: str, recipe: Recipe) -> str:
     """Return all of a recipe, as text."""
     texts = {
         "reproduces": recipe.reproduces,

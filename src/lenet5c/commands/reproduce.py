@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 a training failed, 2 bad use, 130 interrupted.
 
 import signal
 import threading
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from lenet5c.commands.cli import FAILED, directory, fail, file, say, whole
@@ -22,7 +23,7 @@ EXAMPLES = """examples:
   lenet5c reproduce paper1998 --jobs 2 --out report"""
 
 
-def add_arguments(parser):
+def add_arguments(parser: ArgumentParser) -> None:
     """Add the options."""
     add = parser.add_argument
     add("recipes", nargs="*", metavar="RECIPE", help=f"{', '.join(RECIPES)} (default: all)")
@@ -74,7 +75,7 @@ def add_arguments(parser):
     )
 
 
-def run(options):
+def run(options: Namespace) -> int:
     """Train and report; a polite kill is an interrupt, so that trainings leave checkpoints."""
     names = ("seeds", "out", "work", "jobs", "data", "epochs", "reached")
     arguments = {name: getattr(options, name) for name in names}

@@ -78,7 +78,6 @@ def make_untrained(options: Namespace) -> Sequential:
 
 def list_facts(trained: TrainedModel) -> dict[str, Any]:
     """Return the facts of a model file beside its layers."""
-    assert trained.image_shape is not None
     return {
         "model": type(trained.model).__name__,
         "settings": trained.model.config,  # type: ignore[attr-defined]

@@ -7,17 +7,21 @@ interrupted.
 import argparse
 import shlex
 import time
+from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from lenet5c import kernels, recipes
-from lenet5c.commands.cli import FAILED, add_threads, directory, fail, note, number, say
+from lenet5c.commands.cli import FAILED, add_threads, directory, fail, note, number, say, warn
 from lenet5c.commands.cli import setting as pair
 from lenet5c.datasets.source import source_name
 from lenet5c.recipes import RunConfig
+from lenet5c.recipes.kind import Kind
 from lenet5c.recipes.run_config import option_settings
 from lenet5c.recipes.setting import GROUPS, RUN, in_words
-from lenet5c.training import NonFiniteError, RunError
+from lenet5c.training import NonFiniteError, RunError, Trainer
 from lenet5c.training.interrupt import StopRequest
 from lenet5c.training.progress import Progress
 from lenet5c.training.run_folder import RunFolder
@@ -37,14 +41,14 @@ EXAMPLES = """examples:
   lenet5c train --data my-pictures --epochs 30                    a folder a class, or IDX files"""
 
 
-def add_arguments(parser):
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the settings of a run, its recipe and its net, and what the command itself does."""
     groups = {group: parser.add_argument_group(group) for group in GROUPS}
     usual = RunConfig()
     for name, setting in option_settings().items():
         kind = setting.kind
         # Options have no default, so that a resumed run can tell which were really given.
-        arguments = {"help": setting.describe(usual.get(name)).replace("%", "%%")}
+        arguments: dict[str, Any] = {"help": setting.describe(usual.get(name)).replace("%", "%%")}
         if not kind.metavar:
             arguments |= {"action": argparse.BooleanOptionalAction}
         elif kind.choices:
@@ -87,28 +91,19 @@ def add_arguments(parser):
     )
 
 
-def option_type(kind):
+def option_type(kind: Kind) -> Callable[[str], Any]:
     """Return an argparse type of the values of a kind."""
 
-    def read(text):
+    def read(text: str) -> Any:
         try:
             return kind.read(text)
         except ValueError as error:
-            raise argparse.ArgumentTypeError(error) from None
+            raise argparse.ArgumentTypeError(str(error)) from None
 
     return read
 
 
-def run(options):
-    """Carry out a run, from the options to the exit code."""
-    try:
-        return train(options)
-    except NonFiniteError as error:
-        message = f"training failed: {error}; give the next run another --out"
-        return fail(options.prog, message, FAILED)
-
-
-def train(options):
+def run(options: argparse.Namespace) -> int:
     """Train, evaluate and report; return the exit code."""
     config = configure(options)
     display, stop = Display(options.quiet), StopRequest()
@@ -124,20 +119,23 @@ def train(options):
             on_epoch=display.epoch,
             stop=stop,
         )
+    except NonFiniteError as error:
+        message = f"training failed: {error}; give the next run another --out"
+        return fail(options.prog, message, FAILED)
     finally:
         display.close(result)
     if result.interrupted:
-        return report_stop(result, stop.signal)
+        return report_stop(result, stop.signal or 0)
     if not options.no_report:
         from lenet5c.report.run import leave_report
 
-        leave_report(options.prog, result, options.quiet)
-    return report(result.summary, options.target_accuracy)
+        leave_report(result, display.line, partial(warn, options.prog))
+    return report(result.summary or {}, options.target_accuracy)
 
 
-def configure(options):
+def configure(options: argparse.Namespace) -> RunConfig:
     """Return the `RunConfig` that the options ask for; nothing is written yet."""
-    given = {
+    given: dict[str, Any] = {
         name: dict(value) if setting.kind.many else value
         for name, setting in option_settings().items()
         if (value := getattr(options, name)) is not None
@@ -154,7 +152,7 @@ def configure(options):
         raise RunError(error) from None
 
 
-def configure_resumed(options, given):
+def configure_resumed(options: argparse.Namespace, given: dict[str, Any]) -> RunConfig:
     """Return the configuration of the run in --out; options given again must say the same."""
     if options.out is None:
         raise RunError("--resume needs --out DIR, the folder of the run to go on with")
@@ -172,38 +170,41 @@ def configure_resumed(options, given):
 class Display:
     """Lines and a progress bar about a run, on standard output and standard error."""
 
-    def __init__(self, quiet):
+    def __init__(self, quiet: bool) -> None:
         self.quiet = quiet
-        self.progress = None
+        self.progress: Progress | None = None
 
-    def line(self, text):
+    def line(self, text: str) -> None:
         """Print a line, unless quiet."""
         if not self.quiet:
             say(text)
 
-    def start(self, trainer, config):
+    def start(self, trainer: Trainer, config: RunConfig) -> None:
         """Print what is trained, and show the bar."""
+        model: Any = trainer.model
+        shape = " x ".join(map(str, model.input_shape))
         count, validation = len(trainer.train_set), len(trainer.validation_set or ())
         self.line(
-            f"LeNet-5, {trainer.model.num_params:,} parameters, "
-            f"{' x '.join(map(str, trainer.model.input_shape))} input; {count:,} images to train on, "
-            f"{validation:,} to validate; seed {config.seed}\nkernels {kernels.isa}, "
+            f"LeNet-5, {model.num_params:,} parameters, {shape} input; {count:,} images to "
+            f"train on, {validation:,} to validate; seed {config.seed}\nkernels {kernels.isa}, "
             f"{kernels.get_num_threads()} threads; results in {config.folder}"
         )
         if count < FEW and not config.settings.distortion and trainer.epoch == 0:
             self.line(f"So few images do better with {FOR_FEW}.")
         self.progress, self.began = Progress(trainer, self.quiet, write=say), time.perf_counter()
 
-    def step(self, trainer, samples):
+    def step(self, trainer: Trainer, samples: int) -> None:
         """Move the bar."""
-        self.progress.step(trainer, samples)
+        if self.progress:
+            self.progress.step(trainer, samples)
 
-    def epoch(self, trainer, row):
+    def epoch(self, trainer: Trainer, row: dict[str, Any]) -> None:
         """Print the row of an epoch."""
-        self.progress.epoch(row, time.perf_counter() - self.began)
+        if self.progress:
+            self.progress.epoch(row, time.perf_counter() - self.began)
         self.began = time.perf_counter()
 
-    def close(self, result=None):
+    def close(self, result: recipes.Run | None = None) -> None:
         """Remove the bar; print how the training went, if this process has seen its end."""
         if self.progress:
             self.progress.close()
@@ -212,7 +213,7 @@ class Display:
                 self.progress.course(result.history)
 
 
-def report_stop(result, signal):
+def report_stop(result: recipes.Run, signal: int) -> int:
     """Print how to go on; return the exit code."""
     trainer, out = result.trainer, shlex.quote(str(result.config.folder))
     note(
@@ -222,11 +223,11 @@ def report_stop(result, signal):
     return 128 + signal
 
 
-def report(summary, target):
+def report(summary: dict[str, Any], target: float | None) -> int:
     """Print the test accuracy; return the exit code."""
     correct, count = summary["test_correct"], summary["test_count"]
-    missed = target is not None and correct / count < target
-    if missed:
+    missed = False
+    if target is not None and (missed := correct / count < target):
         note(f"The test accuracy is below the target of {100 * target:g}%.")
     say(f"Test accuracy: {100 * correct / count:.2f}% ({correct}/{count})")
     return TARGET_MISSED if missed else 0

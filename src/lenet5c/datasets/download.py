@@ -257,7 +257,9 @@ class _Download:
 class _SafeRedirects(urllib.request.HTTPRedirectHandler):
     max_repeats, max_redirections = 2, 5
 
-    def redirect_request(self, request, file, code, message, headers, url):
+    def redirect_request(  # type: ignore[no-untyped-def]
+        self, request, file, code, message, headers, url
+    ):
         _check_url(url)
         return super().redirect_request(request, file, code, message, headers, url)
 

@@ -114,7 +114,7 @@ def _inspect_folder(root: Path, examples: int) -> Inspection:
     }
     facts, unreadable = _Facts(files.class_names), []
 
-    def look(picture):
+    def look(picture: NDArray[np.uint8]) -> Any:
         return Look.at(picture), make_thumbnail(picture, EXAMPLE)
 
     found = read_pictures([path for *_, path in entries], look)

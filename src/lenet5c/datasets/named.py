@@ -84,7 +84,7 @@ def download_named(
                 dynamic_ncols=True,
             ) as bar:
 
-                def progress(done, total, bar=bar):
+                def progress(done: int, total: int | None, bar: Any = bar) -> None:
                     bar.total = total or bar.total
                     bar.update(done - bar.n)
 

@@ -91,7 +91,7 @@ def read_pictures(
 
     require("PIL.Image", "images", "images of your own")
 
-    def work(path):
+    def work(path: Path) -> Any:
         try:
             picture = read_picture(path)
             return picture if finish is None else finish(picture)

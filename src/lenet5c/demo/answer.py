@@ -91,7 +91,6 @@ class Reader:
     """
 
     def __init__(self, trained: TrainedModel) -> None:
-        assert trained.image_shape is not None
         self.trained, self.image_shape = trained, trained.image_shape
         layers = [pair for pair in trained.model.layers.items() if type(pair[1]) in KINDS]
         black = np.zeros((1, *self.image_shape), np.uint8)

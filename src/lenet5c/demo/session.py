@@ -42,7 +42,6 @@ class Session:
         samples_path: Path | str,
         open_data: Callable[[], Source],
     ) -> None:
-        assert trained.image_shape is not None
         self.original = self.reader = Reader(trained)
         self.name = name
         self.samples = SampleFolder(

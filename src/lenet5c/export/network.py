@@ -62,7 +62,7 @@ class Network:
     @property
     def image_shape(self) -> tuple[int, int, int]:
         """Shape (C, h, w) of an image."""
-        assert self.trained is not None and self.trained.image_shape is not None
+        assert self.trained is not None
         return self.trained.image_shape
 
     @property
@@ -123,7 +123,6 @@ def to_network(
                 "use such as (1, 32, 32)"
             )
         return Network(_steps(model, tuple(shape)), model, tuple(shape))
-    assert model.image_shape is not None
     size, image_shape = model.preparation.size, tuple(model.image_shape)
     own = getattr(model.model, "input_shape", image_shape)
     shape = (own[0], *size)

@@ -7,7 +7,7 @@ from lenet5c.kernels.engine import ops
 from lenet5c.nn.layer import Floats, Shape
 from lenet5c.nn.tile_layer import Offset, TileLayer
 
-__all__ = ["ACTIVATIONS", "LeakyReLU", "ReLU", "ScaledTanh", "Sigmoid", "Tanh"]
+__all__ = ["ACTIVATIONS", "GELU", "LeakyReLU", "ReLU", "ScaledTanh", "Sigmoid", "Tanh"]
 
 #: Classes of activations by the name of their kernel, which recipes use.
 ACTIVATIONS: dict[str, type["Activation"]] = {}
@@ -38,7 +38,7 @@ class Activation(TileLayer):
         return tuple(input_shape)
 
     def backward_second(self, d2y: Floats, dy: Floats | None = None) -> Floats:
-        """Return d2x = f'(x)^2 d2y, without the term f''(x) dy, which Gauss-Newton drops (eq. 27)."""
+        """Return d2x = f'(x)^2 d2y; Gauss-Newton drops the term f''(x) dy (eq. 27)."""
         return self.backward(self.backward(d2y))
 
     def tile_op(self, offset: Offset) -> ops.Op:
@@ -90,6 +90,48 @@ class LeakyReLU(Activation):
     @property
     def constants(self) -> tuple[float, ...]:
         return (self.negative_slope,)
+
+
+class GELU(Activation):
+    """Gaussian error linear unit (Hendrycks and Gimpel, 2016), as `torch.nn.GELU`.
+
+    Parameters
+    ----------
+    approximate : {'none', 'tanh'}
+        The normal distribution function, or its approximation by a hyperbolic tangent.
+
+    Notes
+    -----
+    With the standard normal distribution function C(x), or with
+    ``C(x) = (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x^3))) / 2``, and its derivative C'::
+
+        y = x * C(x)
+        dx = dy * (C(x) + x * C'(x))
+
+    Reference: `lenet5c.reference.gelu`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet5c import nn
+    >>> nn.GELU().forward(np.array([[-1, 0, 1]], np.float32)).round(4)
+    array([[-0.1587,  0.    ,  0.8413]], dtype=float32)
+    """
+
+    kind = "gelu"
+    init = "he_normal"
+
+    def __init__(self, approximate: str = "none") -> None:
+        if approximate not in ("none", "tanh"):
+            raise ValueError(f"approximate must be 'none' or 'tanh', got {approximate!r}")
+        self.approximate = approximate
+
+    @property
+    def constants(self) -> tuple[float, ...]:
+        return (float(self.approximate == "tanh"),)
+
+    def __repr__(self) -> str:
+        return f"GELU({self.approximate!r})"
 
 
 class Sigmoid(Activation):

@@ -101,7 +101,7 @@ class Conv2d(TileLayer):
 
     @property
     def dense_weight(self) -> Floats:
-        """ndarray of float32 (O, C / groups, KH, KW) : the weight, 0 without a connection (a copy)."""
+        """A copy of the weight, float32 (O, C / groups, KH, KW), 0 without a connection."""
         if self.connection_table is None:
             return self.params["weight"].copy()
         dense = np.zeros((self.out_channels, self.in_channels, *self.kernel_size), np.float32)
@@ -131,6 +131,7 @@ class Conv2d(TileLayer):
     def _draw_connected(self, init: Init, rng: np.random.Generator) -> Floats:
         filters = []
         fan_out = prod(self.kernel_size) * self.out_channels
+        assert self.connection_table is not None
         for inputs in self.connection_table.sum(axis=0).tolist():
             shape = (inputs, *self.kernel_size)
             filters.append(draw(init, rng, shape, prod(shape), fan_out))
@@ -151,7 +152,7 @@ class Conv2d(TileLayer):
         return self.num_params * prod(self.output_shape(input_shape)[1:])
 
     def backward_second(self, d2y: Floats, dy: Floats | None = None) -> Floats:
-        """Do `backward` with squares: d2x = sum of w^2 d2y, d2w = sum of x^2 d2y (eq. 25 and 27)."""
+        """Return d2x = sum of w^2 d2y, with d2w = sum of x^2 d2y (eq. 25 and 27)."""
         return self.chain.backward_squared(d2y)
 
     def tile_op(self, offset: Offset) -> ops.Op:

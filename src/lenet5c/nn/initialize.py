@@ -95,7 +95,7 @@ def _find(init: Init) -> Initializer:
         return NAMED[init]
     if not isinstance(init, Mapping):
         return init
-    name, number = next(iter(init.items())) if len(init) == 1 else ("", None)
+    name, number = next(iter(init.items())) if len(init) == 1 else ("", -1.0)
     is_number = isinstance(number, (int, float)) and not isinstance(number, bool)
     if name not in ONE_NUMBER or not is_number or not (number >= 0 and isfinite(number)):
         raise ValueError(

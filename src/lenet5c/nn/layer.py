@@ -117,7 +117,10 @@ class Layer:
         raise NotImplementedError(f"{type(self).__name__} has no forward")
 
     def backward(self, dy: Array) -> Array:
-        """Set `grads`, and return the gradient of the last training input, from that of its output."""
+        """Set `grads`, and return the gradient by the last training input.
+
+        `dy` is that by its output.
+        """
         raise NotImplementedError(f"{type(self).__name__} has no backward")
 
     def backward_second(self, d2y: Array, dy: Array | None = None) -> Array:
@@ -179,17 +182,17 @@ class Layer:
 
     @property
     def vector(self) -> Floats:
-        """ndarray of float32 : all parameters, contiguous; `params` are views into it."""
+        """All parameters, contiguous float32; `params` are views into it."""
         return self.store.params[self.store.spans[id(self)]]
 
     @property
     def grad_vector(self) -> Floats:
-        """ndarray of float32 : all gradients, as `vector`."""
+        """All gradients, as `vector`."""
         return self.store.grads[self.store.spans[id(self)]]
 
     @property
     def curvature_vector(self) -> Floats:
-        """ndarray of float32 : all second derivatives, as `vector`; zeros at first."""
+        """All second derivatives, as `vector`; zeros at first."""
         return self.store.curvatures[self.store.spans[id(self)]]
 
     @property

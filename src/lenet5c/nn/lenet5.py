@@ -150,7 +150,7 @@ class LeNet5(Sequential):
             if name == "conv3":
                 layers["flatten"] = Flatten()
             if dropout:
-                layers[f"dropout{number}"] = Dropout(dropout, rng.integers(2**63))
+                layers[f"dropout{number}"] = Dropout(dropout, int(rng.integers(2**63)))
         layers["fc3"] = trained[-1]
 
         #: Arguments of the same model, ``LeNet5(**model.config)``; later ones only if not default.

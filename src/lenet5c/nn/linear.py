@@ -74,7 +74,7 @@ class Linear(TileLayer):
         return self.num_params
 
     def backward_second(self, d2y: Floats, dy: Floats | None = None) -> Floats:
-        """Do `backward` with squares: d2x = sum of w^2 d2y, d2w = sum of x^2 d2y (eq. 25 and 27)."""
+        """Return d2x = sum of w^2 d2y, with d2w = sum of x^2 d2y (eq. 25 and 27)."""
         return self.chain.backward_squared(d2y)
 
     def tile_op(self, offset: Offset) -> ops.Op:

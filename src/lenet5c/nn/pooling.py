@@ -112,9 +112,11 @@ class AvgPool2d(Pool2d):
         size = self.chain.saved_input("backward_second").shape[2:]
         if self.count_include_pad:
             return self.backward(d2y / np.float32(prod(self.kernel_size)))
-        windows = (self.kernel_size, self.stride, self.padding, d2y.shape[2:])
-        heights, widths = map(_inside, size, *windows)
-        return self.backward(d2y / np.outer(heights, widths).astype(np.float32))
+        heights, widths = map(
+            _inside, size, self.kernel_size, self.stride, self.padding, d2y.shape[2:]
+        )
+        divisor: Floats = np.outer(heights, widths).astype(np.float32)
+        return self.backward(d2y / divisor)
 
 
 class Subsample2d(TileLayer):

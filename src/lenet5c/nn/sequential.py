@@ -213,7 +213,7 @@ class Sequential(Layer):
             for layer, (buffers, random) in before:
                 layer.buffers.update(buffers)
                 if random:
-                    layer.rng.bit_generator.state = random
+                    layer.rng.bit_generator.state = random  # type: ignore[attr-defined]
         self.curvature_vector[:] = total / len(samples)
         return self.curvature_vector
 
@@ -288,7 +288,8 @@ class Sequential(Layer):
         update = describe_steps(self, rates) if chain and describe_steps else None
         if chain and update:
             try:
-                chain.train_steps(samples, labels, loss, batch_size, update, record)
+                program, step = chain.prepare_step(samples, labels, loss)
+                program.train_steps(**step, batch_size=batch_size, update=update, record=record)
             finally:
                 optimizer.steps += record.taken  # type: ignore[attr-defined]
                 if record.taken:
@@ -336,7 +337,7 @@ class Sequential(Layer):
         return self.classes(self.forward(x))
 
     def classes(self, outputs: Floats) -> NDArray[np.int64]:
-        """Return the predicted labels of outputs (N, K): the largest, or after an `RBF` the smallest."""
+        """Return the predicted labels: outputs (N, K) are largest there, after `RBF` smallest."""
         return self.logits(outputs).argmax(axis=1)
 
     def logits(self, outputs: Floats) -> Floats:
@@ -405,7 +406,7 @@ class Sequential(Layer):
     def _state(self) -> dict[str, Array]:
         """Return parameters and buffers by name, layer by layer, after a look at the store."""
         assert self.store
-        state = {}
+        state: dict[str, Array] = {}
         for layer_name, layer in self.named_layers():
             for arrays in (layer.params, layer.buffers):
                 state |= {f"{layer_name}.{name}": array for name, array in arrays.items()}

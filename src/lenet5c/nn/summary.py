@@ -17,7 +17,7 @@ COUNTS = ("neurons", "parameters", "connections")
 def summary(model: Sequential, input_shape: Shape) -> str:
     """Return a table of the layers as text, with a last row of sums."""
     each = layer_rows(model, input_shape)
-    rows = [("layer", "kind", "output", *COUNTS)]
+    rows: list[tuple[str, ...]] = [("layer", "kind", "output", *COUNTS)]
     for row in each:
         counts = (f"{row[name]:,}" if row[name] else "-" for name in COUNTS)
         rows.append((row["layer"], row["kind"], " x ".join(map(str, row["output"])), *counts))

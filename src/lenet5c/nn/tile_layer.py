@@ -13,15 +13,14 @@ from lenet5c.kernels import threads
 from lenet5c.kernels.arrays import rows
 from lenet5c.kernels.engine import lowering, ops
 from lenet5c.kernels.engine._program import Program
-from lenet5c.kernels.engine._update import Update
 from lenet5c.kernels.engine.samples import Samples
 from lenet5c.kernels.simd import dispatch
 from lenet5c.nn.layer import Floats, Layer, ParameterStore, Shape, check_batch, check_gradient
 from lenet5c.nn.loss import Loss
 
 Labels = NDArray[np.int32]
-# The place of a parameter of a layer in the flat vector, by its name.
-Offset = Callable[[str], int | None]
+# The place of a parameter in the flat vector by its name: an int, or None if there is none.
+Offset = Callable[[str], Any]
 
 # A chain caches the programs of the input shapes it has met lately.
 CACHED_PROGRAMS = 8
@@ -177,38 +176,25 @@ class TileChain:
 
     def train_step(self, samples: Samples, labels: Labels, loss: Loss) -> tuple[float, int]:
         """Return loss and correct answers of a batch, and set the gradients, in one sweep."""
-        program = self.program(samples.shape)
-        return program.train_step(
-            samples,
-            labels,
-            self.params,
-            self.grads,
-            threads.effective(),
-            **_loss_of(loss, labels, program),
-        )
+        program, step = self.prepare_step(samples, labels, loss)
+        return program.train_step(**step)
 
-    def train_steps(
-        self,
-        samples: Samples,
-        labels: Labels,
-        loss: Loss,
-        batch_size: int,
-        update: Update,
-        record: Any,
-    ) -> None:
-        """Take steps as `Sequential.train_steps` does."""
+    def prepare_step(
+        self, samples: Samples, labels: Labels, loss: Loss
+    ) -> tuple[Program, dict[str, Any]]:
+        """Return the program of training steps, and its arguments by name."""
         program = self.program(samples.shape)
-        program.train_steps(
-            samples,
-            labels,
-            self.params,
-            self.grads,
-            threads.effective(),
-            batch_size,
-            update,
-            record,
-            **_loss_of(loss, labels, program),
-        )
+        return program, {
+            "samples": samples,
+            "labels": labels,
+            "params": self.params,
+            "grads": self.grads,
+            "num_threads": threads.effective(),
+            "loss": loss.kind,
+            "setting": loss.setting,
+            "targets": loss.targets(labels, prod(program.output_shape)),
+            "by_sample": True,
+        }
 
     def program(self, input_shape: Shape, definition: bool = False) -> Program:
         """Return the program for samples of this shape."""
@@ -238,9 +224,3 @@ class TileChain:
             return None if at is None else at - self.start
 
         return offset
-
-
-def _loss_of(loss: Loss, labels: Labels, program: Program) -> dict[str, Any]:
-    """Return the loss as a program takes it, sample by sample where there are few."""
-    targets = loss.targets(labels, prod(program.output_shape))
-    return {"loss": loss.kind, "setting": loss.setting, "targets": targets, "by_sample": True}

@@ -66,7 +66,7 @@ class SGD(Optimizer):
             )
 
 
-@register("lion", lr=4e-4, weight_decay=0.5)
+@register("lion", lr=1e-3, weight_decay=0.2)
 class Lion(Optimizer):
     """Lion, which steps by signs (Chen et al., 2023).
 

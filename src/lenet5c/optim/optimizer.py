@@ -84,7 +84,7 @@ class Optimizer:
         return Update(dispatch.tiles, self.kernel, settings, settings, len(rates))
 
     def _settings_of_steps(self, count: int) -> dict[str, float | Sequence[float]]:
-        """Settings of the kernel that are no attributes, in the next `count` steps."""
+        """Return settings of the kernel that are no attributes, in the next `count` steps."""
         return {}
 
     def state_dict(self) -> dict[str, Any]:

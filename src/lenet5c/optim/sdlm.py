@@ -115,7 +115,7 @@ class SDLM(Optimizer):
         self.curvature = np.array(curvature, np.float32)
         # Steps multiply by `inverse`: writing to the curvature would have no effect on them.
         self.curvature.flags.writeable = False
-        self.inverse = 1 / (np.float32(self.mu) + self.curvature)
+        self.inverse = np.float32(1) / (np.float32(self.mu) + self.curvature)
 
     def step_sizes(self) -> NDArray[np.float32]:
         """Return lr / (mu + h), by which each parameter's gradient is multiplied.

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lenet5c.datasets import Dataset, Distortion, Preparation, Source
-from lenet5c.nn import LeNet5, LeNet5_1998
+from lenet5c.nn import LOSSES, LeNet5, LeNet5_1998
+from lenet5c.optim import OPTIMIZERS, SCHEDULES
 from lenet5c.recipes.kind import Kind, further_settings
-from lenet5c.recipes.registry import LOSSES, OPTIMIZERS, SCHEDULES
 from lenet5c.training import TrainedModel, Trainer
 
 if TYPE_CHECKING:
@@ -153,12 +153,12 @@ def loss_settings(name: str) -> dict[str, Kind]:
 def make_optimizer(recipe: "Recipe", model: Any) -> Any:
     """Return the optimizer of a recipe, on a model."""
     entry = OPTIMIZERS[recipe.optimizer]
-    own = {"weight_decay": recipe.weight_decay}
+    own: dict[str, Any] = {"weight_decay": recipe.weight_decay}
     taken = signature(entry.cls).parameters
     if "nesterov" in taken:
         own |= {"momentum": recipe.momentum, "nesterov": recipe.momentum > 0}
     arguments = {name: value for name, value in own.items() if name in taken}
-    return entry.cls(model, recipe.lr, **arguments | entry.fixed | recipe.optimizer_settings)
+    return entry.cls(model, recipe.lr, **arguments | dict(entry.fixed) | recipe.optimizer_settings)
 
 
 def optimizer_settings(name: str) -> dict[str, Kind]:

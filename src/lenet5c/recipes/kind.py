@@ -24,7 +24,7 @@ class Kind:
 
     def check(self, name: str, value: object) -> None:
         """Raise a ValueError that names the setting, unless this is one of its values."""
-        if not (self.accepts(value) or self.optional and value is None):
+        if not (self.accepts(value) or (self.optional and value is None)):
             none = ", or None" if self.optional else ""
             raise ValueError(f"{name} must be {self.form}{none}, got {value!r}")
 
@@ -69,7 +69,7 @@ def choice(
     form = ("a dict of settings, or " if dicts else "") + "one of " + ", ".join(names)
 
     def accepts(value: Any) -> bool:
-        return isinstance(value, dict) and dicts or isinstance(value, str) and value in names
+        return (isinstance(value, dict) and dicts) or (isinstance(value, str) and value in names)
 
     return Kind(form, accepts, str, metavar, names, optional=optional)
 

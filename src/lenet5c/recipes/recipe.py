@@ -9,13 +9,13 @@ import numpy as np
 
 from lenet5c.datasets import Distortion, Preparation
 from lenet5c.datasets.distortion import NAMED
+from lenet5c.nn import ACTIVATIONS, C5_FORMS, LOSSES, POOLINGS
 from lenet5c.nn.initialize import NAMED as INITS
-from lenet5c.nn.lenet5 import ACTIVATIONS, C5_FORMS, POOLINGS
 from lenet5c.nn.lenet5_1998 import INITS as INITS_1998
+from lenet5c.optim import OPTIMIZERS, SCHEDULES
 from lenet5c.recipes import build as building
 from lenet5c.recipes.build import NETS, loss_settings, optimizer_settings, schedule_settings
 from lenet5c.recipes.kind import ANY, DICT, FLAG, check_further, choice, number, offer, plain, whole
-from lenet5c.recipes.registry import LOSSES, OPTIMIZERS, SCHEDULES
 from lenet5c.recipes.setting import NET, Setting, data, declare, document, run, settings, training
 from lenet5c.training.trainer import KEEPS
 

@@ -31,7 +31,7 @@ def predict(
     digits: Literal["one", "many"] = "one",
     reading: Literal["ink", "whole"] | None = None,
 ) -> Reading: ...
-def predict(pictures, model=None, *, digits="one", reading=None):
+def predict(pictures: Any, model: Any = None, *, digits: Any = "one", reading: Any = None) -> Any:
     """Read the digits in pictures.
 
     Parameters

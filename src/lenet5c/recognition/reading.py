@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,9 +103,9 @@ def read_sheet(picture: NDArray[np.uint8], trained: TrainedModel) -> Reading:
     except BlankImageError as error:
         return Reading(rejected=str(error), steps={"picture": picture})
 
-    def predict(images):
-        images = np.stack([to_image(image, trained.image_shape) for image in images])
-        return softmax(trained.logits(images).astype(np.float64))
+    def predict(images: Any) -> NDArray[np.floating]:
+        stacked = np.stack([to_image(image, trained.image_shape) for image in images])
+        return softmax(trained.logits(stacked).astype(np.float64))
 
     pieces = [part for piece in find_pieces(ink.strength) for part in split_piece(piece, predict)]
     lines = group_lines(pieces)

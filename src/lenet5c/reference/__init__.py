@@ -31,6 +31,9 @@ Learning-rate schedules have no twins: those of `lenet5c.optim` are plain Python
 """
 
 from lenet5c.reference.activation import (
+    gelu,
+    gelu_backward,
+    gelu_backward_second,
     leaky_relu,
     leaky_relu_backward,
     leaky_relu_backward_second,
@@ -165,6 +168,9 @@ __all__ = [
     "flatten_backward",
     "flatten_backward_second",
     "gather_filters",
+    "gelu",
+    "gelu_backward",
+    "gelu_backward_second",
     "im2col",
     "leaky_relu",
     "leaky_relu_backward",

@@ -5,6 +5,8 @@ are those of LeCun et al. (1998), eq. 27, in the Gauss-Newton approximation: d2x
 without the term f''(x) dy.
 """
 
+from math import erfc, sqrt
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -115,6 +117,86 @@ def leaky_relu_backward_second(d2y: ArrayLike, x: ArrayLike, negative_slope: flo
     ndarray of float64, of the shape of x
     """
     return leaky_relu_backward(leaky_relu_backward(d2y, x, negative_slope), x, negative_slope)
+
+
+def gelu(x: ArrayLike, approximate: str = "none") -> Array:
+    """Gaussian error linear unit: y = x C(x), with the normal distribution function C.
+
+    ::
+
+        C(x) = erfc(-x / sqrt(2)) / 2
+        C(x) = 1 / (1 + exp(-2 sqrt(2 / pi) (x + 0.044715 x^3)))  with approximate "tanh"
+
+    Parameters
+    ----------
+    x : array_like
+    approximate : {'none', 'tanh'}
+
+    Returns
+    -------
+    ndarray of float64, of the shape of x
+
+    References
+    ----------
+    Hendrycks and Gimpel (2016), Gaussian error linear units; `torch.nn.GELU`.
+
+    Examples
+    --------
+    >>> from lenet5c import reference
+    >>> reference.gelu([-1, 0, 1]).round(4)
+    array([-0.1587,  0.    ,  0.8413])
+    """
+    x = np.asarray(x, np.float64)
+    return x * _normal_share(x, approximate)
+
+
+def gelu_backward(dy: ArrayLike, x: ArrayLike, approximate: str = "none") -> Array:
+    """Gradient of `gelu`: dx = dy (C(x) + x C'(x)).
+
+    Parameters
+    ----------
+    dy, x : array_like
+        Gradient of the loss by the output, and the input.
+    approximate : {'none', 'tanh'}
+
+    Returns
+    -------
+    ndarray of float64, of the shape of x
+    """
+    dy, x = float64(dy, x)
+    return dy * (_normal_share(x, approximate) + x * _normal_slope(x, approximate))
+
+
+def gelu_backward_second(d2y: ArrayLike, x: ArrayLike, approximate: str = "none") -> Array:
+    """Second derivatives of `gelu`: those of the output times the squared slope.
+
+    Parameters
+    ----------
+    d2y, x : array_like
+    approximate : {'none', 'tanh'}
+
+    Returns
+    -------
+    ndarray of float64, of the shape of x
+    """
+    return gelu_backward(gelu_backward(d2y, x, approximate), x, approximate)
+
+
+def _normal_share(x: Array, approximate: str) -> Array:
+    """Return C(x), as a quotient that does not cancel where x is negative."""
+    if approximate == "tanh":
+        u = np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)
+        e = np.exp(-2 * abs(u))
+        return np.where(u < 0, e, 1) / (1 + e)
+    return np.reshape([0.5 * erfc(-each / sqrt(2)) for each in x.flat], x.shape)
+
+
+def _normal_slope(x: Array, approximate: str) -> Array:
+    """Return C'(x)."""
+    if approximate == "tanh":
+        share = _normal_share(x, "tanh") * _normal_share(-x, "tanh")
+        return 2 * np.sqrt(2 / np.pi) * (1 + 3 * 0.044715 * x**2) * share
+    return np.exp(-(x**2) / 2) / sqrt(2 * np.pi)
 
 
 def sigmoid(x: ArrayLike) -> Array:

@@ -2,14 +2,16 @@
 
 import shlex
 import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 
 from lenet5c import _files
 from lenet5c._optional import require
-from lenet5c.commands.cli import say, warn
 from lenet5c.errors import MissingExtraError
-from lenet5c.recipes import RECIPES
+from lenet5c.recipes import RECIPES, Run
 from lenet5c.recipes.setting import in_words
 from lenet5c.report import page
 from lenet5c.report.pictures import activations, curves, filters
@@ -21,46 +23,47 @@ from lenet5c.report.results import (
     errors_section,
     result_makers,
 )
+from lenet5c.training import TrainedModel
+from lenet5c.training.run_folder import RunFolder
 
 PICTURES = ("curves", "confusion", "errors", "filters", "activations")
 PAGE = "report.html"
+Pictures = dict[str, bytes]  # PNG files by name
 
 
-def leave_report(prog, run, quiet):
+def leave_report(run: Run, tell: Callable[[str], object], warn: Callable[[str], object]) -> None:
     """Write pictures and a page of a finished run, if it has none yet.
 
-    Failures are warnings, in the name of `prog`; if `quiet`, nothing else is printed.
+    `warn` is called with a line for each failure, `tell` with a line on what was written.
     """
     began = time.perf_counter()
-    folder = run.folder.path
+    folder = cast(RunFolder, run.folder).path
     again = f"lenet5c train --resume --out {shlex.quote(str(folder))} draws them"
     try:
         if complete(folder):
             return
-        failures = write_report(run)
+        failures = write_report(run, folder)
     except MissingExtraError:
-        if not quiet:
-            say("For pictures of each run and a report: pip install 'lenet5c[plots]'")
+        tell("For pictures of each run and a report: pip install 'lenet5c[plots]'")
     except (Exception, KeyboardInterrupt) as error:
-        warn(prog, f"no report: {_one_line(error)}; {again}")
+        warn(f"no report: {_one_line(error)}; {again}")
     else:
         for name, failure in failures.items():
-            warn(prog, f"no {name}.png: {_one_line(failure)}; {again}")
-        if not quiet:
-            say(f"Pictures and a report in {folder / PAGE} ({time.perf_counter() - began:.1f} s)")
+            warn(f"no {name}.png: {_one_line(failure)}; {again}")
+        tell(f"Pictures and a report in {folder / PAGE} ({time.perf_counter() - began:.1f} s)")
 
 
-def _one_line(error):
+def _one_line(error: BaseException) -> str:
     """Return an exception that nobody foresaw as a line."""
     return f"{type(error).__name__} {error}".strip().replace("\n", " ")
 
 
-def complete(folder):
+def complete(folder: Path) -> bool:
     """Return whether the folder of a run has all that `write_report` writes."""
     return all((folder / name).exists() for name in (PAGE, *(f"{name}.png" for name in PICTURES)))
 
 
-def write_report(run):
+def write_report(run: Run, folder: Path) -> dict[str, Exception]:
     """Write the pictures of a finished run, and a page with all of them, into its folder.
 
     Returns
@@ -78,10 +81,11 @@ def write_report(run):
     """
     require("matplotlib", "plots", "pictures of a run")
     test, trained, result = run.source.test, run.trained, run.evaluation
+    kept = (run.summary or {}).get("kept_epoch")
     inverted = trained.reading == "ink"
     right = np.flatnonzero(result.labels == result.predictions)
     example = int(right[0]) if len(right) else 0
-    makers = {"curves": lambda: curves(run.history, kept_epoch=run.summary.get("kept_epoch"))}
+    makers = {"curves": lambda: curves(run.history, kept_epoch=kept)}
     makers |= result_makers(test, result, trained.class_names, inverted)
     makers |= {
         "filters": lambda: filters(trained.model),
@@ -94,19 +98,17 @@ def write_report(run):
         ),
     }
     pictures, failures = draw_all(makers)
-    folder = run.folder.path
     for name, content in pictures.items():
         _files.write_bytes(folder / f"{name}.png", content)
-    _files.write_bytes(folder / PAGE, run_page(run, pictures).encode())
+    _files.write_bytes(folder / PAGE, run_page(run, folder.resolve().name, pictures).encode())
     return failures
 
 
-def run_page(run, pictures):
+def run_page(run: Run, name: str, pictures: Pictures) -> str:
     """Return the page of a finished run as HTML, with its pictures as PNG files by name."""
-    config, summary, trained, result = run.config, run.summary, run.trained, run.evaluation
+    config, summary, trained, result = run.config, run.summary or {}, run.trained, run.evaluation
     recipe = RECIPES[config.recipe]
-    name = run.folder.path.resolve().name
-    shape = " × ".join(map(str, trained.image_shape))
+    shape = " × ".join(map(str, trained.image_shape or ()))
     lead = (
         f"{type(trained.model).__name__} with {trained.model.num_params:,} parameters, trained on "
         f"{'MNIST' if config.data == 'mnist' else config.data} by the recipe {config.recipe} "
@@ -115,7 +117,7 @@ def run_page(run, pictures):
     kept = (
         f"the weights are those of epoch {summary['kept_epoch']}" if "kept_epoch" in summary else ""
     )
-    cards = [
+    cards: list[tuple[str, Any, str]] = [
         accuracy_card(result),
         ("loss on the test images", f"{result.loss:.4f}", "mean cross-entropy"),
     ]
@@ -160,7 +162,7 @@ def run_page(run, pictures):
     )
 
 
-def _curves(pictures, history, distortion):
+def _curves(pictures: Pictures, history: list[dict[str, Any]], distortion: object) -> str:
     if "curves" not in pictures:
         return ""
     augmented = ", and of distorted images" if distortion else ""
@@ -178,7 +180,7 @@ def _curves(pictures, history, distortion):
     )
 
 
-def _inside(pictures, trained):
+def _inside(pictures: Pictures, trained: TrainedModel) -> str:
     layers = trained.model.layers.values()
     partly = any(getattr(layer, "connection_table", None) is not None for layer in layers)
     of_filters = (
@@ -186,7 +188,7 @@ def _inside(pictures, trained):
         "ones are negative, white is zero; each layer is colored against its own largest "
         "weights."
     )
-    if trained.image_shape[0] == 3:
+    if (trained.image_shape or (1,))[0] == 3:
         of_filters += (
             " The first row has the filters on the three colors together, gray meaning zero."
         )
@@ -205,11 +207,13 @@ def _inside(pictures, trained):
         ("activations", of_layers, "What each layer makes of a test image"),
     )
     drawn = [page.picture(pictures[name], *texts) for name, *texts in pairs if name in pictures]
-    return page.section("Inside the net", *drawn, page.preformatted(trained.model.summary()))
+    model: Any = trained.model
+    return page.section("Inside the net", *drawn, page.preformatted(model.summary()))
 
 
-def _settings(config, usual):
-    rows, changed = [], []
+def _settings(config: dict[str, Any], usual: dict[str, Any]) -> str:
+    rows: list[list[str]] = []
+    changed: list[int] = []
     for key, value in config.items():
         own, before = in_words(value), in_words(usual.get(key, value))
         if own != before:

@@ -1,11 +1,15 @@
 """The report's pictures, drawn from the record; those of the errors need the test images, too."""
 
+from collections.abc import Callable
 from functools import partial
 from math import ceil
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from lenet5c import _files
+from lenet5c.datasets import Dataset
 from lenet5c.recipes import reported
 from lenet5c.training.plot_style import (
     BLUE,
@@ -23,17 +27,20 @@ from lenet5c.training.plot_style import (
 COLUMNS, MOST_ERRORS = 12, 120
 #: Recipes whose errors are shown one by one; the first of the report if it has none of these.
 ERRORS_SHOWN = ("best", "paper1998-distorted")
-HOLLOW = {"marker": "s", "markerfacecolor": "white", "linestyle": "--"}
+Result = dict[str, Any]  # a record, a result of it, or its columns
+HOLLOW: dict[str, Any] = {"marker": "s", "markerfacecolor": "white", "linestyle": "--"}
 
 
-def draw(record, test_set, folder):
+def draw(record: Result, test_set: Dataset, folder: Path) -> dict[tuple[str, str], str]:
     """Draw all pictures of a record into a folder; return (kind, recipe) -> the name of the file.
 
     The kinds are 'overview', of all recipes, 'curve', 'sizes' and 'errors'.
     """
     results = record["results"]
     whole = {result["recipe"]: result for result in results if result["train_size"] is None}
-    figures = {("overview", ""): partial(overview, list(whole.values()))}
+    figures: dict[tuple[str, str], Callable[[], Any]] = {
+        ("overview", ""): partial(overview, list(whole.values()))
+    }
     for name, result in whole.items():
         figures["curve", name] = partial(curve, result)
         if points := [each for each in results if each["recipe"] == name and each["train_size"]]:
@@ -52,23 +59,30 @@ def draw(record, test_set, folder):
     return files
 
 
-def shown(names):
+def shown(names: list[str]) -> list[str]:
     """Return the recipes whose errors are shown one by one."""
     return [name for name in ERRORS_SHOWN if name in names] or names[:1]
 
 
-def most_confident(columns):
-    """Return the order in which errors are shown, at most `MOST_ERRORS`, the surest first."""
+def most_confident(columns: Result) -> list[int]:
+    """Return the order of the errors shown: the most confident first, at most `MOST_ERRORS`."""
     confidence = columns["confidence"]
     return sorted(range(len(confidence)), key=lambda i: -confidence[i])[:MOST_ERRORS]
 
 
-def overview(results):
+def overview(results: list[Result]) -> Any:
     """Draw test errors of all recipes, every seed a dot, beside the reported ones."""
     figure = new_figure(8, 1.3 + 0.42 * len(results), layout="constrained")
     ax = figure.add_subplot()
-    labels, values = {}, []
-    dots = {"s": 16, "facecolors": "none", "edgecolors": BLUE, "linewidths": 0.8, "alpha": 0.7}
+    labels: dict[str, Any] = {}
+    values: list[float] = []
+    dots: dict[str, Any] = {
+        "s": 16,
+        "facecolors": "none",
+        "edgecolors": BLUE,
+        "linewidths": 0.8,
+        "alpha": 0.7,
+    }
     for row, result in enumerate(results):
         each = [100 - 100 * run["test_correct"] / run["test_count"] for run in result["runs"]]
         labels["one seed"] = ax.scatter(each, [row] * len(each), zorder=2, **dots)
@@ -101,7 +115,7 @@ def overview(results):
     return figure
 
 
-def curve(result):
+def curve(result: Result) -> Any:
     """Draw errors by epoch: each seed a thin line, their mean a thick one, and published ones."""
     facts = reported(result["recipe"])
     figure = new_figure(7, 4, layout="constrained")
@@ -110,8 +124,10 @@ def curve(result):
     # Trainings may stop early; the mean is of the epochs that all have.
     epochs = min((history["epoch"] for history in histories), key=len)
     longest = max(len(history["epoch"]) for history in histories)
-    thick = {"linewidth": 1} if len(epochs) > 40 else {"linewidth": 2, "marker": "o"}
-    drawn = []
+    thick: dict[str, Any] = (
+        {"linewidth": 1} if len(epochs) > 40 else {"linewidth": 2, "marker": "o"}
+    )
+    drawn: list[float] = []
     for key, color, label in (
         ("train_accuracy", GREY, "training, while the model changed"),
         ("validation_accuracy", GREEN, "validation"),
@@ -134,7 +150,7 @@ def curve(result):
             ax.plot(
                 steps, published, color=color, linewidth=1.2, markersize=3.5, label=label, **HOLLOW
             )
-            drawn += published
+            drawn += list(published)
     log_axis(ax, "y", drawn)
     last = max(longest, len(facts.test_errors))
     ax.set_xlim(0.5, last + 0.5) if last < 40 else ax.set_xlim(0, last)
@@ -151,7 +167,7 @@ def curve(result):
     return figure
 
 
-def sizes(results, last, whole):
+def sizes(results: list[Result], last: int, whole: dict[str, Result]) -> Any:
     """Draw test errors by the number of training images, `last` in all, and the published ones."""
     facts = reported(results[0]["recipe"])
     figure = new_figure(6.4, 4, layout="constrained")
@@ -177,14 +193,14 @@ def sizes(results, last, whole):
     return figure
 
 
-def errors_of(ax, counts, results, **style):
+def errors_of(ax: Any, counts: list[int], results: list[Result], **style: Any) -> None:
     """Draw test errors with their standard deviations by the number of training images."""
     found = [result["accuracy"] for result in results]
     means, deviations = [100 - each["mean"] for each in found], [each["sd"] or 0 for each in found]
     ax.errorbar(counts, means, deviations, color=BLUE, capsize=3, **style)
 
 
-def errors(result, test_set, rejected):
+def errors(result: Result, test_set: Dataset, rejected: list[int]) -> Any:
     """Show the misclassified test images, the most confident first; mark `rejected` labels."""
     columns = result["errors"]
     order = most_confident(columns)
@@ -210,8 +226,8 @@ def errors(result, test_set, rejected):
         ax.set_xlabel(f"{index}", fontsize=6.5, color=color, labelpad=1.5)
     count = len(columns["index"])
     some = f"the {len(order)} most confident of " if len(order) < count else ""
-    marked = set(rejected) & set(columns["index"])
-    note = ". Framed: the label itself is rejected by raters" if marked else ""
+    found = set(rejected) & set(columns["index"])
+    note = ". Framed: the label itself is rejected by raters" if found else ""
     title = f"{result['recipe']}: {some}{count} errors, label → prediction{note}"
     figure.suptitle(title, fontsize=9)
     return figure

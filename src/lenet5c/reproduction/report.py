@@ -1,10 +1,16 @@
 """The report as Markdown, from the record."""
 
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
 from lenet5c import _files
 from lenet5c.recipes import Recipe, reported
+from lenet5c.recipes.reported import Reported
 from lenet5c.report.results import duration
-from lenet5c.reproduction.pictures import most_confident, shown
+from lenet5c.reproduction.pictures import Result, most_confident, shown
 
+Picture = Callable[[str, str, str], str]
 ALWAYS = ("epochs", "batch_size", "optimizer", "lr", "schedule")
 PAPER = (
     "Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, Gradient-based learning applied to document "
@@ -49,10 +55,10 @@ seed of median accuracy.
 """
 
 
-def write(path, record, pictures):
+def write(path: Path, record: Result, pictures: dict[tuple[str, str], str]) -> None:
     """Write the report of a record; `pictures` has their addresses, by (kind, recipe)."""
 
-    def picture(kind, name, text):
+    def picture(kind: str, name: str, text: str) -> str:
         return f"![{text}]({pictures[kind, name]})" if (kind, name) in pictures else ""
 
     results, rejected = record["results"], record["rejected"]
@@ -76,7 +82,7 @@ def write(path, record, pictures):
     _files.write_bytes(path, ("\n\n".join(filter(None, parts)) + "\n").encode())
 
 
-def head(record):
+def head(record: Result) -> str:
     """Return the beginning: the command, the machine, and a warning if recipes were changed."""
     made = record["machine"]
     changed = [f"{name} = {value}" for name, value in record["changes"].items()]
@@ -95,7 +101,7 @@ def head(record):
     )
 
 
-def headline(results):
+def headline(results: Iterable[Result]) -> str:
     """Return the table of all recipes."""
     heads = ["recipe", "reported", "test accuracy", "95 % over seeds", "95 % over images", "seeds"]
     heads += ["reported time", "time", "epochs", "parameters"]
@@ -113,7 +119,7 @@ def headline(results):
     return table(heads, rows, "lrrrrrlrrr")
 
 
-def reading(record, results):
+def reading(record: Result, results: Iterable[Result]) -> str:
     """Return what the table means."""
     runs = [run for result in record["results"] for run in result["runs"]]
     jobs = max((run["jobs"] for run in runs if run["jobs"]), default=1)
@@ -129,12 +135,12 @@ def reading(record, results):
     return READING.format(times=times, looks=looks)
 
 
-def has_curve(result):
+def has_curve(result: Result) -> bool:
     """Return whether the test accuracy was written down after each epoch."""
     return "test_accuracy" in result["runs"][0]["history"]
 
 
-def compared(comparisons, whole):
+def compared(comparisons: list[Result], whole: dict[str, Result]) -> str:
     """Return the table of McNemar's tests."""
     if not comparisons:
         return ""
@@ -148,7 +154,9 @@ def compared(comparisons, whole):
     return COMPARED.format(seeds=seeds) + table(heads, rows, "llrrrr")
 
 
-def section(result, train_count, subsets, picture):
+def section(
+    result: Result, train_count: int, subsets: list[Result], picture: Picture
+) -> Iterator[str]:
     """Yield the parts of the section of a recipe."""
     name, settings = result["recipe"], result["settings"]
     facts = reported(name)
@@ -177,7 +185,7 @@ def section(result, train_count, subsets, picture):
         yield picture("sizes", name, f"Test error of {name} by the number of training images")
 
 
-def by_epoch(result, facts):
+def by_epoch(result: Result, facts: Reported) -> str:
     """Return the published curve's points beside ours."""
     histories = [run["history"] for run in result["runs"]]
     shortest = min((history["epoch"] for history in histories), key=len)
@@ -196,7 +204,7 @@ def by_epoch(result, facts):
     )
 
 
-def by_size(results, train_count, facts):
+def by_size(results: list[Result], train_count: int, facts: Reported) -> str:
     """Return the table of test errors by the number of training images."""
     rows = []
     for result in results:
@@ -210,7 +218,7 @@ def by_size(results, train_count, facts):
     )
 
 
-def error_table(result, picture, rejected):
+def error_table(result: Result, picture: Picture, rejected: list[int]) -> Iterator[str]:
     """Yield the parts on the misclassified test images of a recipe."""
     columns = result["errors"]
     order = most_confident(columns)
@@ -239,7 +247,7 @@ def error_table(result, picture, rejected):
     yield f"<details><summary>The same as a table</summary>\n\n{text}\n\n</details>"
 
 
-def rejected_table(whole, rejected):
+def rejected_table(whole: dict[str, Result], rejected: dict[str, list[int]]) -> str:
     """Return each recipe's predictions, by its median seed, for the images with rejected labels."""
     predictions = {
         name: dict(zip(result["errors"]["index"], result["errors"]["predicted"], strict=True))
@@ -252,38 +260,38 @@ def rejected_table(whole, rejected):
     return REJECTED + table(["test image", "label", *whole], rows, "rc" + "c" * len(whole))
 
 
-def table(heads, rows, alignment):
+def table(heads: list[str], rows: list[list[Any]], alignment: str) -> str:
     """Return a Markdown table; alignment has a letter, l, c or r, for each column."""
     rule = {"l": "---", "c": ":-:", "r": "--:"}
     lines = [heads, [rule[letter] for letter in alignment], *rows]
     return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
 
 
-def where(facts):
+def where(facts: Reported) -> str:
     """Return the images of a reported accuracy in words."""
     return {"train": "training"}.get(facts.on, facts.on)
 
 
-def percent(value):
+def percent(value: float | None) -> str:
     """Return a share in percent; a dash for None."""
     return "–" if value is None else f"{value:.2f} %"
 
 
-def plus_minus(sd):
+def plus_minus(sd: float | None) -> str:
     """Return a standard deviation as it follows a mean."""
     return "" if sd is None else f" ± {sd:.2f}"
 
 
-def between(low, high):
+def between(low: float | None, high: float | None) -> str:
     """Return an interval in percent."""
-    return "–" if low is None else f"{low:.2f} to {min(high, 100):.2f}"
+    return "–" if low is None or high is None else f"{low:.2f} to {min(high, 100):.2f}"
 
 
-def probability(p):
+def probability(p: float) -> str:
     """Return a p-value."""
     return f"{p:.3f}" if p >= 0.001 else f"{p:.1e}"
 
 
-def setting(value):
+def setting(value: object) -> str:
     """Return the value of a setting."""
     return f"{value:.4g}" if isinstance(value, float) else str(value)

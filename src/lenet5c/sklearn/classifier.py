@@ -319,10 +319,10 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
         preparation = trained.preparation
         offset = preparation.offset(fitted.shape[1])
         losses, taken, correct = trained.model.train_steps(
-            Samples(fitted, order, preparation.scale, offset),
+            Samples(fitted, order, float(preparation.scale), offset),
             samples.labels[order],
             make_loss(settings),
-            self.optimizer_,
+            cast(Any, self.optimizer_),
             [rate] * steps,
             batch_size=settings.batch_size,
         )

@@ -48,7 +48,6 @@ def match_dataset(trained: TrainedModel, dataset: Dataset) -> tuple[Dataset, lis
     >>> dataset.labels, notes
     (array([7, 3], dtype=int32), ['classes are matched by name; the model knows 8 more'])
     """
-    assert trained.image_shape is not None
     channels, height, width = trained.image_shape
     images = dataset.images
     if images.shape[1] != channels:

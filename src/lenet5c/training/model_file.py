@@ -43,7 +43,7 @@ class TrainedModel:
     model: Sequential
     preparation: Preparation
     class_names: tuple[str, ...]
-    image_shape: tuple[int, int, int] | None = None
+    image_shape: tuple[int, int, int] = None  # type: ignore[assignment]  # set below
     reading: str = "ink"
     path: Path | None = None
 
@@ -144,7 +144,6 @@ def save_model(path: str | os.PathLike[str], trained: TrainedModel) -> None:
     The format is safetensors, with all but the weights as JSON in its metadata; equal models give
     equal bytes.
     """
-    assert trained.image_shape is not None
     tensors = trained.model.state_dict()
     if trained.preparation.mean_image is not None:
         tensors[MEAN_IMAGE] = trained.preparation.mean_image

@@ -105,7 +105,7 @@ def _check_weights(trainer: "Trainer", parts: dict[str, Arrays], history: list[A
             )
 
 
-def _generators(trainer: "Trainer") -> Iterator[tuple[str, np.random.Generator]]:
+def _generators(trainer: "Trainer") -> "Iterator[tuple[str, np.random.Generator]]":
     """Yield the random generators of layers such as Dropout, by name."""
     for name, layer in trainer.model.named_layers():
         rng = getattr(layer, "rng", None)

@@ -223,8 +223,15 @@ class Trainer:
         self._running = True
         try:
             while not self.done:
-                if not self._run_epoch(on_step, stop):
-                    return False
+                order = self._draw_order()
+                if self.step == 0 and hasattr(self.optimizer, "estimate"):
+                    self._estimate()
+                while self.step < self.steps_per_epoch:
+                    samples = self._train_stretch(order)
+                    if on_step:
+                        on_step(self, samples)
+                    if stop and stop():
+                        return False
                 row = self._finish_epoch()
                 if on_epoch:
                     on_epoch(self, row)
@@ -318,20 +325,11 @@ class Trainer:
         """Return a context in which the model has the weights to evaluate: its own or averaged."""
         return self.average.in_place() if self.average else nullcontext()
 
-    def _run_epoch(self, on_step: OnStep | None, stop: Callable[[], object] | None) -> bool:
-        """Take the steps that are left of the epoch; False if `stop` ended it."""
+    def _draw_order(self) -> NDArray[np.int64]:
+        """Return the order of the training images in this epoch."""
         drawn_for = 0 if self.order == "constant" else self.epoch
         rng = np.random.default_rng([self.seed, 1, drawn_for])
-        order = rng.permutation(len(self.train_set))
-        if self.step == 0 and hasattr(self.optimizer, "estimate"):
-            self._estimate()
-        while self.step < self.steps_per_epoch:
-            samples = self._train_stretch(order)
-            if on_step:
-                on_step(self, samples)
-            if stop and stop():
-                return False
-        return True
+        return rng.permutation(len(self.train_set))
 
     def _begin_epoch(self) -> None:
         self.step = 0

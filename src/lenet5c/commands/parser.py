@@ -1,0 +1,43 @@
+"""The parser of all commands, one argparse tree."""
+
+from importlib import import_module
+
+import lenet5c
+from lenet5c.commands import cli
+
+#: The commands: a module each in `lenet5c.commands`, with DESCRIPTION, EXAMPLES,
+#: ``add_arguments(parser)`` and ``run(options)``, which returns the exit code.
+COMMANDS = {
+    "train": "train LeNet-5 on MNIST or on images of your own",
+    "evaluate": "measure a trained model, or compare two",
+    "predict": "read the digits in pictures",
+    "demo": "draw a digit in the browser, and watch the net classify it",
+    "export": "take a model elsewhere: ONNX, one C file, PyTorch",
+    "summary": "show a model layer by layer",
+    "data": "look at a folder of images, or fetch a data set",
+    "recipes": "list the recipes of train, and what they reproduce",
+    "reproduce": "train recipes with several seeds and report on them",
+    "doctor": "show what lenet5c runs on here, and what stands in its way",
+    "completion": "print what makes your shell complete these commands",
+}
+
+
+def make_parser(*names: str) -> cli.Parser:
+    """Return the parser of all commands; only those of `names` are loaded and have options."""
+    parser = cli.Parser("lenet5c", description="LeNet-5 on a CPU.")
+    parser.add_argument("--version", "-V", action="store_true", help="print the version")
+    version = f"lenet5c {lenet5c.__version__}\n"
+    parser.set_defaults(
+        run=lambda options: cli.say(version if options.version else parser.format_help(), end="")
+    )
+    commands = parser.add_subparsers(
+        title="commands (lenet5c COMMAND --help tells more)", metavar="COMMAND", prog="lenet5c"
+    )
+    for name, summary in COMMANDS.items():
+        command = commands.add_parser(name, help=summary)
+        if name in names:
+            module = import_module(f"lenet5c.commands.{name}")
+            command.description, command.epilog = module.DESCRIPTION, module.EXAMPLES
+            command.set_defaults(run=module.run)
+            module.add_arguments(command)
+    return parser
