@@ -162,7 +162,7 @@ def convolve(num_threads):
 FORK = """
 import os, signal, sys, threading, time
 from pathlib import Path
-sys.path[:0] = [{tests!r}, {kernel_tests!r}]
+sys.path[:0] = [{helpers!r}, {kernel_tests!r}]
 from lenet5c.kernels import _openmp, threads
 from test_threads import convolve
 
@@ -192,7 +192,8 @@ expected = convolve(1)
 
 def fork(code):
     here = os.path.dirname(__file__)
-    setup = FORK.format(tests=os.path.dirname(here), kernel_tests=here)
+    helpers = os.path.join(os.path.dirname(here), "helpers")
+    setup = FORK.format(helpers=helpers, kernel_tests=here)
     return output(setup + code, PYTHONWARNINGS="ignore", timeout=300)
 
 
