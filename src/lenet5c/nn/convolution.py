@@ -1,5 +1,7 @@
 """Convolution."""
 
+from __future__ import annotations  # numpy.random is not imported for its names
+
 from math import prod
 from typing import Any
 

@@ -1,5 +1,7 @@
 """Initializers: functions ``(rng, shape, fan_in, fan_out) -> ndarray``, and their names."""
 
+from __future__ import annotations  # numpy.random is not imported for its names
+
 from collections.abc import Callable, Mapping
 from math import isfinite, sqrt
 from typing import Any
@@ -9,7 +11,7 @@ from numpy.typing import NDArray
 
 from lenet5c.nn.layer import Floats, Rng, Shape
 
-Initializer = Callable[[np.random.Generator, Shape, int, int], NDArray[Any]]
+Initializer = Callable[["np.random.Generator", Shape, int, int], NDArray[Any]]
 Init = str | Mapping[str, float] | Initializer
 
 

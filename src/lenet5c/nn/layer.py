@@ -6,7 +6,7 @@ from collections import UserDict
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from operator import index
-from typing import Any, Self
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,8 @@ Array = NDArray[Any]
 Floats = NDArray[np.float32]
 Shape = tuple[int, ...]
 Pair = int | tuple[int, int]
-Rng = int | np.random.Generator | None
+# In quotes: importing numpy.random takes as long as all layers.
+Rng: TypeAlias = "int | np.random.Generator | None"
 
 # Attributes that copies and pickles leave out: views, programs, and what backward needs.
 TRANSIENT = ("_store", "_chain", "_segments", "_saved", "_mask")

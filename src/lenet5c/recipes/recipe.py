@@ -1,7 +1,6 @@
 """All that a recipe can say: each field with its values, its option and its description."""
 
 from dataclasses import asdict, dataclass, field, fields, replace
-from difflib import get_close_matches
 from inspect import signature
 from typing import Any, Self
 
@@ -227,6 +226,8 @@ class Recipe:
         of_net = {name: changes.pop(name) for name in NET_SETTINGS if name in changes}
         for each in changes:
             if each not in known:
+                from difflib import get_close_matches
+
                 near = get_close_matches(each, [*known, *NET_SETTINGS], 1)
                 hint = f"did you mean {near[0]}?" if near else f"use one of {', '.join(known)}"
                 raise TypeError(f"changes must be fields of a recipe, got {each}; {hint}")
