@@ -20,7 +20,7 @@ KERNEL = (5, 5)
 
 
 def least(call, repeats):
-    """The least time of a call in microseconds."""
+    """Return the least time of a call in microseconds."""
     times = []
     for _ in range(repeats):
         began = time.perf_counter()

@@ -155,7 +155,7 @@ def conv2d_backward_of_one_sample():
 
 
 def both_ways(layer, x, seed):
-    """A layer's output and all its gradients, for one sample and for all of x."""
+    """Yield a layer's output and all its gradients, for one sample and for all of x."""
     for array in layer.params.values():
         seed += 1
         array[...] = numbers(array.shape, seed)
@@ -340,7 +340,9 @@ def optimized(make):
 @topic
 def sgd():
     for nesterov in (False, True):
-        yield from optimized(lambda model: optim.SGD(model, 0.1, 0.9, nesterov, weight_decay=1e-3))
+        yield from optimized(
+            lambda model, nesterov=nesterov: optim.SGD(model, 0.1, 0.9, nesterov, weight_decay=1e-3)
+        )
 
 
 # Few bits, so that a C library's powers of them are exact.
@@ -350,7 +352,9 @@ BETAS = (0.875, 0.9375)
 @topic
 def adam():
     for decoupled in (False, True):
-        yield from optimized(lambda model: optim.Adam(model, 0.01, BETAS, 1e-8, 1e-2, decoupled))
+        yield from optimized(
+            lambda model, decoupled=decoupled: optim.Adam(model, 0.01, BETAS, 1e-8, 1e-2, decoupled)
+        )
 
 
 @topic
@@ -377,7 +381,11 @@ def adagrad():
 @topic
 def rmsprop():
     for momentum in (0, 0.875):
-        yield from optimized(lambda model: optim.RMSprop(model, 0.01, 0.9375, 1e-8, 1e-2, momentum))
+        yield from optimized(
+            lambda model, momentum=momentum: optim.RMSprop(
+                model, 0.01, 0.9375, 1e-8, 1e-2, momentum
+            )
+        )
 
 
 def trained(model, image, make, batch, loss, distort=None):
@@ -474,7 +482,7 @@ def training_lenet5_of_1998():
 
 @topic
 def steps_on_few_samples():
-    """The last batch of a run is a short one."""
+    """Yield runs whose last batch is a short one."""
     samples = whole_numbers((21, 1, 20, 20), 951, 0, 256).astype(np.uint8)
     samples = nn.Samples(samples, scale=2.0**-7, offset=numbers((1, 20, 20), 954))
     labels = whole_numbers(21, 952, 0, 10)
@@ -511,7 +519,7 @@ def fused_instruction_sets():
 
 
 def computed(isa):
-    """The digest of each topic with this instruction set, computed by a process of its own."""
+    """Return the digest of each topic with this instruction set, from its own process."""
     command = [sys.executable, __file__, "--compute"]
     environment = os.environ | {"LENET5C_ISA": isa}
     done = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)

@@ -60,16 +60,18 @@ def random_cases(seed):
     rng = np.random.default_rng(seed)
 
     def size(low, high):
-        """An int, or as often a pair."""
+        """Return an int, or as often a pair."""
         a, b = rng.integers(low, high, size=2, endpoint=True).tolist()
         return a if rng.random() < 0.5 else (a, b)
 
     N, groups = rng.choice([1, 2, 15, 16, 17, 33]).item(), rng.choice([1, 1, 2, 3]).item()
     C, O = (groups * rng.integers(1, 6, size=2)).tolist()
     kernel_size, padding, dilation = size(1, 5), size(0, 3), size(1, 3)
-    span = [d * (k - 1) + 1 for k, d in zip(reference.pair(kernel_size), reference.pair(dilation))]
+    pairs = zip(reference.pair(kernel_size), reference.pair(dilation), strict=True)
+    span = [d * (k - 1) + 1 for k, d in pairs]
     image = tuple(
-        max(1, s - 2 * p) + rng.integers(6).item() for s, p in zip(span, reference.pair(padding))
+        max(1, s - 2 * p) + rng.integers(6).item()
+        for s, p in zip(span, reference.pair(padding), strict=True)
     )
     options = {"stride": size(1, 4), "padding": padding, "dilation": dilation}
     border = tuple(int(rng.integers(k // 2, endpoint=True)) for k in reference.pair(kernel_size))
@@ -170,7 +172,7 @@ each_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=lambda dtype: dtype.__
 
 
 def draw(case, dtype):
-    """Normal arrays for a case; what is max-pooled has few distinct values, hence many ties."""
+    """Return normal arrays for a case; what is max-pooled has few values, hence many ties."""
     rng = np.random.default_rng(0)
     arrays = [rng.standard_normal(shape).astype(dtype) for shape in case.shapes]
     if case.name.startswith("max_pool2d"):
@@ -193,21 +195,20 @@ def run(case, arrays, **options):
 
 
 def out_argument(outs):
-    """What `out=` takes: an array, or a tuple if there are several results."""
+    """Return what `out=` takes: an array, or a tuple if there are several results."""
     return outs[0] if len(outs) == 1 else tuple(outs)
 
 
 def assert_same(actual, expected):
     """Two lists of arrays agree to the bit."""
     assert len(actual) == len(expected)
-    for a, b in zip(actual, expected):
+    for a, b in zip(actual, expected, strict=True):
         assert (a.shape, a.dtype) == (b.shape, b.dtype)
         assert a.tobytes() == b.tobytes(), f"{np.sum(a != b)} of {a.size} elements differ"
 
 
 def assert_matches_reference(case, arrays, results):
-    """Each element within 16 eps of the reference, relative to the sum of the magnitudes of its
-    terms.
+    """Hold each element within 16 eps of the reference, relative to the sum of its terms' sizes.
 
     In whatever order n terms are summed, the error is at most n eps / 2 of that sum, so 16 eps is
     proven up to n = 32. Beyond, rounding errors behave like a random walk: for terms of random

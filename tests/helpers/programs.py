@@ -38,7 +38,7 @@ LAYERS = {
 
 
 def op_of(layer):
-    """The op that a layer of a `Model` describes to lowering."""
+    """Return the op that a layer of a `Model` describes to lowering."""
     fields = {name: layer[name] for name in layer if name not in ("kind", "table")}
     if layer["kind"] in LAYERS:
         return LAYERS[layer["kind"]](**fields)
@@ -59,7 +59,7 @@ def conv(out_channels, kernel_size, stride=1, padding=0, dilation=1, groups=1, b
 
 
 def connected(table, kernel_size, **options):
-    """A convolution with a connection table (in_channels, out_channels)."""
+    """Describe a convolution with a connection table (in_channels, out_channels)."""
     table = np.array(table, bool)
     connections = np.flatnonzero(table.T).astype(np.intp)
     return conv(table.shape[1], kernel_size, **options) | {
@@ -69,7 +69,7 @@ def connected(table, kernel_size, **options):
 
 
 def some(in_channels, out_channels):
-    """A table of two thirds of all connections."""
+    """Return a table of two thirds of all connections."""
     table = np.random.default_rng(2).random((in_channels, out_channels)) < 2 / 3
     table[0] |= ~table.any(axis=0)
     return table
@@ -203,7 +203,7 @@ class Model:
         return values
 
     def reference_backward(self, params, values, dy):
-        """dx and the gradient of params."""
+        """Dx and the gradient of params."""
         dparams = np.zeros(self.num_params)
         dy = dy.reshape(values[-1].shape)
         for i, layer in reversed(list(enumerate(self.layers))):
@@ -258,7 +258,7 @@ def train_step(program, params, samples, labels, threads=1, **options):
 
 
 def answers(model, out):
-    """The classes that outputs mean."""
+    """Return the classes that outputs mean."""
     return (-out if model.plan.penalties else out).argmax(axis=1)
 
 

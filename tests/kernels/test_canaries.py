@@ -29,7 +29,8 @@ nets = [
     ((6, 13, 11), nn.Sequential(
         nn.Conv2d(6, 12, (3, 5), padding=(0, 2), groups=3), nn.ReLU(), nn.MaxPool2d(3, 2, 1),
         nn.Conv2d(12, 7, (2, 3), stride=(2, 1), dilation=(1, 2)), nn.ReLU(), nn.AvgPool2d(2, 1, 1),
-        nn.Flatten(), nn.Linear(7 * 4 * 3, 19), nn.Sigmoid(), nn.Linear(19, 10)), nn.CrossEntropyLoss()),
+        nn.Flatten(), nn.Linear(7 * 4 * 3, 19), nn.Sigmoid(), nn.Linear(19, 10)),
+     nn.CrossEntropyLoss()),
     ((8, 9, 12), nn.Sequential(
         nn.Conv2d(8, 14, (3, 5), groups=2), nn.ReLU(), nn.Conv2d(14, 9, (2, 5), padding=(1, 2)),
         nn.Tanh(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(9 * 4 * 4, 10)), nn.CrossEntropyLoss()),
@@ -50,7 +51,7 @@ print("ran", len(nets))
 
 @pytest.fixture(scope="module")
 def debug_build(tmp_path_factory):
-    """A copy of the package whose engine has canaries; all other modules are those installed."""
+    """Build a copy of the package whose engine has canaries; the rest is as installed."""
     folder = tmp_path_factory.mktemp("canaries")
     for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(CHECKOUT / name, folder)
@@ -91,6 +92,7 @@ def test_no_op_writes_behind_its_memory(debug_build):
 def test_the_tests_of_programs_in_a_debug_build(debug_build):
     """All nets of the tests: exact ones, smooth ones, by tiles and by samples, many steps."""
     tests = [str(path) for path in Path(__file__).parent.glob("test_program*.py")]
-    code = f"import sys, pytest; sys.exit(pytest.main(['-q', '-c', {str(CHECKOUT / 'pyproject.toml')!r}, *{tests}]))"
+    arguments = ["-q", "-c", str(CHECKOUT / "pyproject.toml"), *tests]
+    code = f"import sys, pytest; sys.exit(pytest.main({arguments!r}))"
     done = run(debug_build, code)
     assert done.returncode == 0, done.stdout

@@ -53,7 +53,7 @@ print(kernels.isa, dispatch.isa)
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
-    """What LENET5 computes with each instruction set."""
+    """Return what LENET5 computes with each instruction set."""
     folder = tmp_path_factory.mktemp("isa")
     arrays = {}
     for isa in SUPPORTED:

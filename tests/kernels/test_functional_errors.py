@@ -134,7 +134,7 @@ SPOILED_BORDERS = [("padding", 2, 2), ("padding", (0, 2), 2)]  # more than half 
 
 
 def spoiled(case):
-    """The valid case with each of its sizes, and the thread count, spoiled in turn."""
+    """Yield the valid case with each of its sizes, and the thread count, spoiled in turn."""
     for argument, value, number in SPOILED_SIZES + SPOILED_BORDERS * ("pool2d" in case.name):
         if argument in case.options or argument == "num_threads":
             yield case._replace(options=case.options | {argument: value}), argument, number

@@ -1,5 +1,6 @@
 """From layers to a plan: shapes, fusion, and arena places that never lose a value."""
 
+from itertools import pairwise
 from math import prod
 
 import numpy as np
@@ -276,7 +277,7 @@ def test_parameters_of_groups():
 
 
 def reads(op):
-    """The places whose values the backward pass of an op still needs."""
+    """Return the places whose values the backward pass of an op still needs."""
     if op.pool:
         return {op.x, op.argmax}
     if op.kind in ("conv2d", "linear"):
@@ -446,7 +447,7 @@ def test_the_way_of_a_sample_has_room_for_every_step(layers):
             size = LANES * -(-channels // LANES) * prod(image)
         values.append((step.y, step.y + size))
     values.sort()
-    assert all(before[1] <= after[0] for before, after in zip(values, values[1:]))
+    assert all(before[1] <= after[0] for before, after in pairwise(values))
     assert values[-1][1] <= plan.arena_floats
     assert all(start % LANES == 0 for start, _ in values)
 

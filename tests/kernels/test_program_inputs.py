@@ -62,7 +62,7 @@ class TestBytes:
             assert bits(*train_step(program, params, samples, labels, threads)) == expected
 
     def test_read_only_arrays(self, isa):
-        params, images, conversion, index, floats = self.draw()
+        params, images, conversion, index, _ = self.draw()
         program = self.model.program(isa)
         expected = forward(program, params, Samples(images, index, *conversion))
         for array in (params, images, index, conversion[1]):
@@ -75,7 +75,7 @@ class TestErrors:
     model = SMOOTH["lenet5"]
 
     def call(self, name="train_step", **changes):
-        """A valid call on 5 samples with some arguments changed; an error must not touch grads."""
+        """Make a valid call on 5 samples with some arguments changed."""
         params, x, dy = self.model.draw(5)
         inputs = {"samples": x, "params": params, "num_threads": 1}
         grads = np.full_like(params, 7)

@@ -184,9 +184,7 @@ def test_train_step_one_by_one_is_forward_loss_and_backward(model, batch, option
     options = reference_loss(model, np.zeros((batch, model.plan.output_size)), labels, options)[2]
     for isa in TILES:
         program = model.program(isa)
-        loss, correct, out, grads = train_step(
-            program, params, x, labels, by_sample=True, **options
-        )
+        loss, _, out, grads = train_step(program, params, x, labels, by_sample=True, **options)
         nothing = np.zeros(0, np.float32)
         for by_sample in (False, True):
             dy = np.full_like(out, np.nan)

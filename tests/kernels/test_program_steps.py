@@ -45,7 +45,7 @@ def run_steps(model, isa, kind, batch_size, samples, threads, by_sample=False):
 
 
 def check_steps(model, kind, batch_size, samples, by_sample):
-    """That a run of steps is as many calls of train_step, each followed by the update."""
+    """Assert that a run of steps is as many calls of train_step, each followed by the update."""
     for isa in TILES:
         actual = run_steps(model, isa, kind, batch_size, samples, 1, by_sample)
         program = model.program(isa)
@@ -256,7 +256,8 @@ def test_steps_that_do_not_fit_the_samples_are_an_error(steps, batch_size):
 )
 def test_an_update_that_is_incomplete_is_an_error(changes, message):
     vectors = {name: np.zeros(5, np.float32) for name in "mv"}
-    names = "lr beta1 beta2 eps correction1 correction2 weight_decay decoupled".split()
+    names = ["lr", "beta1", "beta2", "eps", "correction1", "correction2"]
+    names += ["weight_decay", "decoupled"]
     settings = dict.fromkeys(names, 0.5) | {k: v for k, v in changes.items() if k in names}
     settings = {name: value for name, value in settings.items() if value is not None}
     name, vectors = changes.get("name", "adam"), changes.get("vectors", vectors)

@@ -6,7 +6,7 @@ from lenet5c.kernels.quota import cpu_quota
 
 
 def quota(root, own_groups, **files):
-    """The quota where /proc/self/cgroup and files below /sys/fs/cgroup have this content."""
+    """Return the quota where /proc/self/cgroup and files below /sys/fs/cgroup have this content."""
     write(root / "proc/self/cgroup", own_groups)
     for path, content in files.items():
         write(root / "sys/fs/cgroup" / path, content)

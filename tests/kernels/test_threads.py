@@ -241,8 +241,7 @@ print(threads.effective(3))
         assert fork(code) == ["1"]
 
     def test_while_other_threads_are_inside_regions(self):
-        """Their pools are their own: the child neither waits for them nor is in the way of
-        theirs."""
+        """Their pools are their own: the child neither waits for them nor is in their way."""
         code = """
 done, results = threading.Event(), set()
 
@@ -282,7 +281,7 @@ class TestPythonThreads:
     ROUNDS = 10
 
     def together(self, job, arguments):
-        """What the job returns for each argument, in a thread for each, over and over."""
+        """Return what the job returns for each argument, in a thread for each, over and over."""
         results, errors = [set() for _ in arguments], []
         start = threading.Barrier(len(arguments))
 

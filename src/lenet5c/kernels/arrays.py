@@ -50,11 +50,13 @@ def check_array(name: str, array: Any, ndim: int, dtype: Any = None) -> None:
 
 
 def check_shape(name: str, array: Array, shape: tuple[int, ...]) -> None:
+    """Refuse an array of another shape."""
     if array.shape != shape:
         raise ValueError(f"{name} has the shape {array.shape}; it should be {shape}")
 
 
 def check_out(name: str, out: Any, shape: tuple[int, ...], dtype: Any) -> None:
+    """Refuse an output, unless None, of another shape or dtype, or read-only."""
     if out is None:
         return
     check_array(name, out, len(shape), dtype)

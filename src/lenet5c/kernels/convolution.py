@@ -296,7 +296,7 @@ class _Convolution:
         return dweight.reshape(self.weight.shape), dy.sum(axis=(0, 2, 3))
 
     def _strips(self) -> Iterator[tuple[int, Window, slice]]:
-        """Samples, and strips of their output rows with the window that begins there."""
+        """Yield samples, and strips of their output rows with the window that begins there."""
         kernel_size, stride, (top, left), dilation = self.window
         height, row = self.x_shape[1] * prod(kernel_size), self.size[1]
         step = max(1, COLUMN_ELEMENTS // (height * row))
@@ -314,5 +314,5 @@ class _Convolution:
 
 
 def _filled_lanes(count: int) -> float:
-    """The share of lanes in use, if `count` values are put 16 side by side."""
+    """Return the share of lanes in use, if `count` values are put 16 side by side."""
     return count / (-(-count // LANES) * LANES) if count else 0

@@ -223,7 +223,7 @@ class _Pooling:
         return deliver(work, out)
 
     def _parts(self) -> Iterator[tuple[int, slice]]:
-        """Indices of some planes of one sample at a time: their windows take memory."""
+        """Yield indices of some planes of one sample at a time: their windows take memory."""
         step = max(1, COLUMN_ELEMENTS // (prod(self.window[0]) * prod(self.size)))
         for n in range(self.x_shape[0]):
             for first in range(0, self.x_shape[1], step):
@@ -259,14 +259,14 @@ class _Pooling:
         return self._columns(np.ones((1, *self.image), dtype), 0, 1)[0].sum(axis=0)
 
     def _columns(self, x: Array, fill: float, num_threads: int) -> Array:
-        """The windows of each plane, (C, KH * KW, OH * OW)."""
+        """Return the windows of each plane, (C, KH * KW, OH * OW)."""
         columns = np.empty((1, len(x) * prod(self.window[0]), prod(self.size)), x.dtype)
         unfold(x[None], self.window, self.size, fill, columns, num_threads)
         return columns.reshape(len(x), prod(self.window[0]), -1)
 
 
 def _planes(array: Array) -> Array:
-    """(N, C, H, W) -> (N C, H W)"""
+    """Return (N, C, H, W) as (N C, H W)."""
     n, channels, height, width = array.shape
     return contiguous(array).reshape(n * channels, height * width)
 

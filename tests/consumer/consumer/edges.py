@@ -10,7 +10,7 @@ SOBEL = np.array(
 
 
 def edges(images):
-    """images (N, H, W) -> (N, H / 2, W / 2)"""
+    """Return the edges (N, H / 2, W / 2) of images (N, H, W)."""
     across, down = kernels.conv2d(
         np.asarray(images, np.float32)[:, None], SOBEL, padding=1
     ).swapaxes(0, 1)

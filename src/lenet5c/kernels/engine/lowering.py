@@ -148,7 +148,7 @@ def _place_sums(ops: list[Op]) -> int:
 
 
 def _slices(ops: list[Op], most: int) -> list[tuple[int | None, int, int, int]]:
-    """The parameters, cut into ranges of about `most`, in the order of the ops."""
+    """Return the parameters, cut into ranges of about `most`, in the order of the ops."""
     slices: list[tuple[int | None, int, int, int]] = []
     for i, op in enumerate(ops):
         if isinstance(op, Linear):
@@ -168,7 +168,7 @@ def _slices(ops: list[Op], most: int) -> list[tuple[int | None, int, int, int]]:
 
 
 def _gaps(spans: list[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The ranges of parameters, up to the last that an op reads, that belong to none."""
+    """Return the ranges of parameters, up to the last that an op reads, that belong to none."""
     gaps, end = [], 0
     for start, stop in spans:
         if start > end:
