@@ -24,12 +24,7 @@ TILE_SOURCES = [
     *(f"ops/{path.name}" for path in sorted(Path(KERNELS, "ops").glob("*.pxi"))),
     "direct/direct.pxi",
 ]
-PROGRAM_SOURCES = [
-    "simd/tiles.pxd",
-    "engine/atomic.h",
-    "engine/canary.h",
-    "engine/_update.pxd",
-]
+PROGRAM_SOURCES = ["simd/tiles.pxd", "engine/atomic.h", "engine/canary.h", "engine/_update.pxd"]
 PROGRAM_SOURCES += [f"engine/{path.name}" for path in sorted(Path(KERNELS, "engine").glob("*.pxi"))]
 # Debug builds: canaries behind the memory of ops; and, for tests, some modules only.
 CANARIES = [("LENET5C_CANARIES", "1")] if os.environ.get("LENET5C_CANARIES") == "1" else []

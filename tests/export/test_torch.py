@@ -65,7 +65,7 @@ def test_ours_to_torch(tmp_path, name):
     expected = trained.logits(x)
     found = -outputs if name.startswith("1998") else outputs
     assert np.abs(found - expected).max() < 1e-5 * max(1, np.abs(expected).max())
-    assert module.CLASS_NAMES == trained.class_names
+    assert trained.class_names == module.CLASS_NAMES
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from lenet5c import reference
 
 
 def reference_backward(layer, x, name, options):
-    """dy -> [dx, gradients of the parameters...], in float64."""
+    """Dy -> [dx, gradients of the parameters...], in float64."""
     backward = getattr(reference, f"{name}_backward")
     params = [array.astype(np.float64) for array in layer.params.values()]
     if name in ("conv2d", "linear", "connected_conv2d", "subsample2d"):

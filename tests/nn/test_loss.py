@@ -180,7 +180,8 @@ class TestExtremePenalties:
 
 def test_a_large_j_leaves_no_rubbish_and_a_small_one_little_else():
     """With j beyond reach the loss is the cross-entropy of the penalties negated; with j near 0 and large penalties,
-    the probability of being rubbish is 1, and the loss the maximum likelihood's."""
+    the probability of being rubbish is 1, and the loss the maximum likelihood's.
+    """
     penalties, labels = abs(normal(9, 5, scale=3)), labels_for(9, 5)
     loss, gradient = nn.MAPLoss(1e6)(penalties, labels)
     expected, negative = nn.CrossEntropyLoss()(-penalties, labels)

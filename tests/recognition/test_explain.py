@@ -5,9 +5,9 @@ import pytest
 
 pytest.importorskip("PIL")
 
-from lenet5c.datasets import mnist  # noqa: E402
-from lenet5c.recognition import predict  # noqa: E402
-from lenet5c.recognition.explain import draw_reading, save_picture  # noqa: E402
+from lenet5c.datasets import mnist
+from lenet5c.recognition import predict
+from lenet5c.recognition.explain import draw_reading, save_picture
 
 
 def test_a_strip_shows_what_the_net_sees(tmp_path):

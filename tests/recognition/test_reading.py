@@ -11,8 +11,8 @@ from lenet5c.training import RunError, TrainedModel, save_model
 
 pytest.importorskip("PIL")
 
-from drawn.hard_pictures import COLORS  # noqa: E402
-from drawn.no_digits import KINDS  # noqa: E402
+from drawn.hard_pictures import COLORS
+from drawn.no_digits import KINDS
 
 
 @pytest.fixture(scope="module")

@@ -5,11 +5,11 @@ import pytest
 
 pytest.importorskip("PIL")
 
-from drawn.sheets import sheet  # noqa: E402
+from drawn.sheets import sheet
 
-from lenet5c.datasets import mnist  # noqa: E402
-from lenet5c.recognition import Reader  # noqa: E402
-from lenet5c.recognition.segment import find_pieces, group_lines, remove_rules  # noqa: E402
+from lenet5c.datasets import mnist
+from lenet5c.recognition import Reader
+from lenet5c.recognition.segment import find_pieces, group_lines, remove_rules
 
 
 @pytest.fixture(scope="module")

@@ -10,11 +10,11 @@ import pytest
 
 pytest.importorskip("PIL")
 
-from drawn.hard_pictures import hard_picture  # noqa: E402
+from drawn.hard_pictures import hard_picture
 
-from lenet5c.__main__ import main  # noqa: E402
-from lenet5c.datasets import mnist  # noqa: E402
-from lenet5c.recognition import Reader  # noqa: E402
+from lenet5c.__main__ import main
+from lenet5c.datasets import mnist
+from lenet5c.recognition import Reader
 
 COUNT = 200
 

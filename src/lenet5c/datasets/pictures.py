@@ -22,7 +22,7 @@ from lenet5c.errors import MissingExtraError, UserError
 #: Formats of Pillow that are opened, and the endings of files that are looked for in a folder.
 FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF", "PPM")
 SUFFIXES = tuple(
-    f".{ending}" for ending in "png jpg jpeg jpe bmp dib tif tiff webp gif pgm ppm pbm pnm".split()
+    f".{ending}" for ending in ["png", "jpg", "jpeg", "jpe", "bmp", "dib", "tif", "tiff", "webp", "gif", "pgm", "ppm", "pbm", "pnm"]
 )
 MAX_PIXELS = 50_000_000
 MAX_SIDE = 65_500
@@ -144,7 +144,7 @@ def find_pictures(folder: Path) -> list[Path]:
 def _convert_array(array: NDArray[Any]) -> NDArray[np.uint8]:
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]
-    if not (array.ndim == 2 or array.ndim == 3 and array.shape[2] in (3, 4)) or array.size == 0:
+    if not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))) or array.size == 0:
         raise PictureError(
             f"the array must have a shape (h, w), (h, w, 3) or (h, w, 4), got {array.shape}"
         )

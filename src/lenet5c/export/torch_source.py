@@ -113,7 +113,7 @@ def torch_source(
         "import torch\nfrom safetensors.torch import load_file\nfrom torch import nn\n",
     ]
     if trained is not None:
-        names = "".join(f"    {ascii(name)},\n" for name in trained.class_names)
+        names = "".join(f"    {name!a},\n" for name in trained.class_names)
         parts.append(f"CLASS_NAMES = (\n{names})\n")
     parts += [text for name, text in HELPERS.items() if any(f" {name}" in line for line in lines)]
     text = f"The net without weights, for float32 (N, {', '.join(map(str, net.input_shape))})."
@@ -128,7 +128,7 @@ def torch_source(
     has_mean = trained is not None and trained.preparation.mean_image is not None
     pop = '    tensors.pop("preparation.mean_image")\n' if has_mean else ""
     parts.append(
-        f"\ndef load(path=Path(__file__).with_name({ascii(weights)})):\n"
+        f"\ndef load(path=Path(__file__).with_name({weights!a})):\n"
         '    """The trained net, for inference."""\n'
         f"    tensors = load_file(path)\n{pop}    model = build()\n"
         "    model.load_state_dict(tensors)\n    return model.eval()\n"
@@ -168,9 +168,9 @@ def _layers(model: nn.Sequential) -> list[str]:
     for name, layer in model.layers.items():
         if isinstance(layer, nn.Sequential):
             inner = [f"    {line}" for line in _layers(layer)]
-            lines += [f"({ascii(name)}, nn.Sequential(OrderedDict([", *inner, "]))),"]
+            lines += [f"({name!a}, nn.Sequential(OrderedDict([", *inner, "]))),"]
         else:
-            lines.append(f"({ascii(name)}, {_MODULES[type(layer).__name__](layer)}),")
+            lines.append(f"({name!a}, {_MODULES[type(layer).__name__](layer)}),")
     return lines
 
 

@@ -173,7 +173,7 @@ def _remove_horizontal(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     _, top, bottom = find_runs(mask.T)
     thickness = np.zeros((width, height), np.int32)
     thickness[mask.T] = np.repeat(bottom - top, bottom - top)
-    return mask & ~(in_long & (thickness.T <= thin))
+    return mask & ~(in_long & (thin >= thickness.T))
 
 
 def _find_usual_height(boxes: NDArray[np.int64], area: NDArray[np.int64]) -> float:
