@@ -16,7 +16,7 @@ import grimp
 
 ROOT = Path(__file__).parent.parent
 PICTURE = ROOT / "docs" / "images" / "rooms.svg"
-WIDTH, BOX, HEIGHT, GAP, MARGIN = 860, 124, 34, 26, 20
+WIDTH, BOX, HEIGHT, GAP, MARGIN = 760, 130, 36, 30, 20
 NOTES = {
     "train": "python -m lenet5c.train",
     "__main__": "lenet5c NAME",
@@ -132,7 +132,8 @@ def draw(floors, arrows):
 
 def main(arguments):
     floors = read_floors()
-    text = draw(floors, without_shortcuts(read_arrows([r for rooms in floors for r in rooms])))
+    rooms = [room for floor in floors[:-1] for room in floor]
+    text = draw(floors, without_shortcuts(read_arrows(rooms)))
     if arguments == ["--write"]:
         PICTURE.write_text(text, "utf-8")
     elif arguments:

@@ -137,8 +137,8 @@ cdef inline void backward_op(const Job* job, const Op* op, float* arena, bint ne
         check_canary(saved_end, name, b"saved values in a record")
 
 
-cdef void forward_tile(const Job* job, Py_ssize_t tile, float* arena,
-                       float* scratch) noexcept nogil:
+cdef inline void forward_tile(const Job* job, Py_ssize_t tile, float* arena,
+                              float* scratch) noexcept nogil:
     cdef Py_ssize_t i
     load_tile(job, tile * LANES, arena, scratch)
     for i in range(job.forward_ops):
@@ -186,7 +186,7 @@ cdef void start_gradient(
     correct[0] = count_correct(output, job.output_size, job.labels + first, lanes, job.penalties)
 
 
-cdef void run_shard(
+cdef inline void run_shard(
     const Job* job, Py_ssize_t first, Py_ssize_t stop, float* arena, Record* record,
 ) noexcept nogil:
     """Run the tiles first .. stop; the arena has activations, gradients and scratch."""

@@ -162,7 +162,7 @@ cdef Py_ssize_t open_shard(Team* team, const ShardBatch* batch, int thread) noex
     return -1
 
 
-cdef void compute_shards(
+cdef inline void compute_shards(
     Team* team, const ShardBatch* batch, int thread, float* arena, int64_t* record,
     double* tile_seconds,
 ) noexcept nogil:
