@@ -1,9 +1,10 @@
-"""A small net written by hand in NumPy, before and after its convolution and pooling come from `lenet5c.kernels`.
+"""A small net written by hand in NumPy, before and after it calls `lenet5c.kernels`.
 
     python examples/numpy_net.py [--images 2000] [--epochs 2]
 
-Trains on digits of MNIST, first with the functions in `NumpyOps`, then with those in `FastOps`, from the same weights and
-in the same order; nothing else in the net knows which. Prints the loss of each epoch, the accuracy and the seconds.
+Trains on digits of MNIST, first with the convolution and pooling in `NumpyOps`, then with those in
+`FastOps`, from the same weights and in the same order; nothing else in the net knows which. Prints
+the loss of each epoch, the accuracy and the seconds.
 """
 
 import argparse
@@ -144,7 +145,8 @@ def main():
     for name, ops in (("before", NumpyOps), ("after", FastOps)):
         losses, accuracy, seconds[name] = train(ops, train_set, test_set, options.epochs)
         print(
-            f"{name:6}  losses {' '.join(f'{loss:.4f}' for loss in losses)}  {accuracy:.1f} %  {seconds[name]:.2f} s"
+            f"{name:6}  losses {' '.join(f'{loss:.4f}' for loss in losses)}  "
+            f"{accuracy:.1f} %  {seconds[name]:.2f} s"
         )
     print(f"{seconds['before'] / seconds['after']:.1f} times as fast")
 

@@ -68,7 +68,10 @@ def draws_of(distortion, seed, epoch, count):
 
 
 def reach(key, settings, H, W):
-    """How far positions are from the center, at most, in pixels: they are rounded relative to it."""
+    """Return how far positions are from the center, at most, in pixels.
+
+    They are rounded relative to it.
+    """
     draws = reference.distortion_draws(key, settings)
     if not draws["distorted"]:
         return 0

@@ -54,7 +54,7 @@ def zipped(members, **options):
 
 
 def small(server, name, contents, fault="good"):
-    """The set of that name, of these files."""
+    """Make the set of that name, of these files."""
     server.content.update(contents)
     files = tuple(
         RemoteFile(

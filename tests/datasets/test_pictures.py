@@ -120,7 +120,7 @@ def test_arrays_that_are_no_pictures(array, words):
 
 
 def png(width, height):
-    """The head of a PNG of this size, and no pixels."""
+    """Return the head of a PNG of this size, without pixels."""
 
     def chunk(name, body):
         return (

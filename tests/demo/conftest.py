@@ -53,13 +53,13 @@ class Client:
         return status, reply
 
     def call(self, path, **request):
-        """What a path answers, as an object."""
+        """Return what a path answers, as an object."""
         status, reply = self.post(path, request)
         assert status == 200, reply
         return json.loads(reply)
 
     def error(self, path, **request):
-        """The error of a request that makes no sense."""
+        """Return the error of a request that makes no sense."""
         status, reply = self.post(path, request)
         assert status == 422, (status, reply)
         return json.loads(reply)["error"]
@@ -111,5 +111,5 @@ def served(tmp_path):
 
 @pytest.fixture
 def client(served, trained, mnist_slice):
-    """The client of a demo of the model that comes with the package, with a slice of MNIST."""
+    """Return the client of a demo of the packaged model, with a slice of MNIST."""
     return served(trained, lambda: Source(*mnist_slice))

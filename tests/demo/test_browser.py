@@ -51,7 +51,10 @@ def chromium():
 
 @pytest.fixture
 def open_page(chromium):
-    """open_page(client) -> Page; in the end nothing was blocked, failed or asked of anybody else."""
+    """Return open_page(client) -> Page.
+
+    In the end nothing was blocked, failed or asked of anybody else.
+    """
     clients = []
 
     def open_it(client):
@@ -238,7 +241,10 @@ def test_every_control_can_be_focused_and_has_a_name(page):
         assert element.accessible_name or element.tag_name == "summary", seen[-1]
         outline = element.value_of_css_property("outline-width")
         assert outline == "3px", (seen[-1], outline)
-    controls = "pad undo clear random wrong slider-width slider-noise animate reset theme 0 9 epochs shortcuts"
+    controls = (
+        "pad undo clear random wrong slider-width slider-noise animate reset theme 0 9"
+        " epochs shortcuts"
+    )
     assert set(controls.split()) <= set(seen), seen
 
 
@@ -321,7 +327,8 @@ def test_every_width(page):
     page.driver.execute_script("document.querySelector('#help').open = true")
     outside = """return [...document.querySelectorAll('button, input, canvas, p, li, figcaption')]
         .filter(e => e.checkVisibility() && e.id !== 'said')
-        .filter(e => e.getBoundingClientRect().right > innerWidth || e.getBoundingClientRect().left < 0)
+        .filter(e => e.getBoundingClientRect().right > innerWidth
+            || e.getBoundingClientRect().left < 0)
         .map(e => e.outerHTML)"""
     for width in (320, 390, 620, 640, 700, 1280, 2560):
         metrics = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 500}
@@ -363,9 +370,7 @@ def test_names_are_text(open_page, served):
     page = open_page(client)
     page.draw("0")
     page.reads(lambda text: text in names)
-    assert [item.text for item in page.driver.find_elements(By.CSS_SELECTOR, "#maps li")][
-        0
-    ] == names[0]
+    assert page.driver.find_element(By.CSS_SELECTOR, "#maps li").text == names[0]
     assert not page.find("#random").is_enabled() and "--data" in page.text("#tune-state")
     assert page.driver.execute_script("return document.documentElement.scrollWidth") <= 1280
 

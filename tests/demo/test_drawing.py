@@ -1,5 +1,7 @@
 """Strokes to ink, and what the sliders do to an image."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from drawn.demo_digits import strokes_of
@@ -10,7 +12,7 @@ from lenet5c.demo.transform import RANGES, Transform, TransformError, thicken
 
 
 def naive(strokes, width, side):
-    """The distance of each pixel's center to each segment, one by one."""
+    """Draw by the distance of each pixel's center to each segment, one by one."""
     y, x = np.mgrid[:side, :side] + 0.5
     ink = np.zeros((side, side))
     for stroke in strokes:
@@ -108,7 +110,7 @@ def test_pens_of_other_widths():
         np.mean([thicken(digit, width).mean() for digit in digits])
         for width in (0.6, 1.4, USUAL_WIDTH, 4, 6)
     ]
-    assert all(a < 0.92 * b for a, b in zip(ink, ink[1:], strict=False))
+    assert all(a < 0.92 * b for a, b in pairwise(ink))
     assert thicken(digits[0], 6).shape == digits[0].shape
 
 

@@ -214,15 +214,16 @@ def test_a_large_body_is_refused_before_it_is_read(client):
 
 
 def head_of(client, body):
-    """The head of a request for an answer, but for the empty line at its end."""
+    """Return the head of a request for an answer, but for the empty line at its end."""
     return (
         f"POST /answer HTTP/1.1\r\nHost: {client.host}\r\nOrigin: http://{client.host}\r\n"
-        f"Content-Type: application/json\r\nX-Lenet5c-Token: {client.server.token}\r\nContent-Length: {len(body)}\r\n"
+        f"Content-Type: application/json\r\nX-Lenet5c-Token: {client.server.token}\r\n"
+        f"Content-Length: {len(body)}\r\n"
     ).encode()
 
 
 def exchange(client, content, wait=5):
-    """What comes back for raw bytes, until the server closes."""
+    """Return what comes back for raw bytes, until the server closes."""
     with socket.create_connection(("127.0.0.1", client.port), wait) as raw:
         raw.sendall(content)
         parts = []

@@ -84,7 +84,10 @@ def test_int8_costs_little_accuracy():
 
 @needs_compiler
 def test_with_sanitizers(tmp_path):
-    """No access outside an array, no undefined arithmetic, in the oddest model and in one that resizes."""
+    """No access outside an array, no undefined arithmetic.
+
+    In the oddest model and in one that resizes.
+    """
     options = ["-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
     probe = tmp_path / "probe.c"
     probe.write_text("int main(void) { return 0; }")
@@ -162,8 +165,9 @@ def test_two_models_in_one_program_with_hostile_class_names(tmp_path):
     program = tmp_path / "main.c"
     program.write_text(
         '#include <string.h>\n#include "declared.h"\n'
-        'int main(void) { return strcmp(first_class_names[1], "*/ ?" "?/ \\\\") || strcmp(first_class_names[7], '
-        '"\\303\\2511") || strcmp(first_class_names[3], "%s%n") || strcmp(second_class_names[9], "9"); }'
+        'int main(void) { return strcmp(first_class_names[1], "*/ ?" "?/ \\\\")'
+        ' || strcmp(first_class_names[7], "\\303\\2511") || strcmp(first_class_names[3], "%s%n")'
+        ' || strcmp(second_class_names[9], "9"); }'
     )
     declared = "".join(
         re.search(

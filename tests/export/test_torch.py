@@ -43,7 +43,7 @@ def assert_same_weights(model, other):
 
 
 def imported(folder, trained, name="model"):
-    """The module that the source makes, with its weights beside it."""
+    """Import the module that the source makes, with its weights beside it."""
     (folder / f"{name}.safetensors").write_bytes(to_torch(trained))
     (folder / f"{name}.py").write_text(
         torch_source(trained, f"{name}.safetensors"), encoding="ascii"
@@ -72,7 +72,7 @@ def test_ours_to_torch(tmp_path, name):
     "name", ["relu-avg", "tanh-max", "batch-norm-c5-conv", "1998", "padding-dropout"]
 )
 def test_torch_to_ours(tmp_path, name):
-    """A net that PyTorch has drawn and moved, saved by PyTorch's own safetensors, in its own order."""
+    """A net that PyTorch has drawn and moved, saved by its own safetensors, in its own order."""
     torch = pytest.importorskip("torch")
     from safetensors.torch import save_file as save_torch
 

@@ -82,7 +82,7 @@ def lenet5_1998():
 
 
 def with_groups():
-    """It has no way for a few samples by themselves, while its layers alone, but for one, have."""
+    """Make a net that cannot take few samples one by one, though all its layers but one can."""
     return nn.Sequential(
         nn.Conv2d(1, 4, 3, rng=0),
         nn.Tanh(),
@@ -104,5 +104,5 @@ def step_by_hand(model, x, labels, loss=CROSS_ENTROPY):
 
 
 def leaves(model):
-    """The layers in order, without those that hold others."""
+    """Return the layers in order, without those that hold others."""
     return [layer for layer in model.all_layers() if not isinstance(layer, nn.Sequential)]

@@ -54,7 +54,7 @@ def lenet_trainer(data, epochs=2, lr=3e-3, loss=None, **options):
 
 
 def random_layers_trainer(data, epochs=2):
-    """A model with random layers and buffers outside the compiled core."""
+    """Make a trainer of a model with random layers and buffers outside the compiled core."""
     model = Sequential(
         Conv2d(1, 4, 5, rng=0),
         ReLU(),
@@ -79,7 +79,10 @@ def random_layers_trainer(data, epochs=2):
 
 
 def sdlm_trainer(data, epochs=2, order="constant", rate=1.0):
-    """One sample a step, in the paper's way, of 150 images; a random layer, and one with statistics."""
+    """Make a trainer like the paper's: one of 150 images a step.
+
+    A layer is random, and one has statistics.
+    """
     model = Sequential(
         Conv2d(1, 3, 5, rng=0),
         Tanh(),
@@ -107,7 +110,10 @@ def sdlm_trainer(data, epochs=2, order="constant", rate=1.0):
 
 
 def selective_trainer(data, epochs=4, **options):
-    """Held-out images, an average, the best weights, a rate that falls on a plateau, random layers and buffers."""
+    """Make a trainer with held-out images that keeps the best weights.
+
+    It has an average, a rate that falls on a plateau, random layers and buffers.
+    """
     model = LeNet5(rng=1, batch_norm=True, dropout=0.2)
     rest, held_out = data.split(200, 0)
     options = {"average": 0.9, "keep": "best"} | options

@@ -96,7 +96,7 @@ def test_is_written_as_it_is_made(layer, twin, options, from_x):
 
 
 def net(name):
-    """A net in which the activation stands after all kinds of layers, and first."""
+    """Make a net in which the activation comes after all kinds of layers, and first."""
     act = nn.ACTIVATIONS[name]
     layers = [
         act(),

@@ -39,7 +39,7 @@ def digits():
 
 
 def pair(activation="relu", pooling="max"):
-    """The same model with the same weights, ours and PyTorch's; both name their parameters alike."""
+    """Make our model and PyTorch's, with the same weights and names of parameters."""
     ours = nn.LeNet5(input_size=28, padding=2, activation=activation, pooling=pooling, rng=0)
     act = {"relu": torch.nn.ReLU, "tanh": torch.nn.Tanh, "sigmoid": torch.nn.Sigmoid}[activation]
     pool = {"max": torch.nn.MaxPool2d, "avg": torch.nn.AvgPool2d}[pooling]
@@ -77,7 +77,7 @@ def torch_step(model, x, labels, smoothing=0.0):
 
 
 def assert_close(actual, expected, name):
-    """To 1e-5 of the array's norm, some 80 roundings: eight layers, sums of up to 784 * 64 terms."""
+    """To 1e-5 of the norm, some 80 roundings: eight layers, sums of up to 784 * 64 terms."""
     error = np.linalg.norm(actual - expected) / np.linalg.norm(expected)
     assert error <= 1e-5, f"{name} is off by {error:.2g}"
 
@@ -115,9 +115,9 @@ OPTIMIZERS = {
 @pytest.mark.parametrize(
     "variant, lr, rtol",
     [
-        # Where a ReLU or a maximum decides otherwise after a rounding, two runs part for good, and a large step makes
-        # much of it: with Adam at 1e-3 and batches of 32, PyTorch's own float32 and float64 came to differ by 37 %
-        # within a hundred steps, at 1e-4 by 5e-6.
+        # Where a ReLU or a maximum decides otherwise after a rounding, two runs part for good, and
+        # a large step makes much of it: with Adam at 1e-3 and batches of 32, PyTorch's own float32
+        # and float64 came to differ by 37 % within a hundred steps, at 1e-4 by 5e-6.
         ({"activation": "relu", "pooling": "max"}, 1e-4, 1e-3),
         # Without such choices roundings stay roundings: some 1e-6.
         ({"activation": "tanh", "pooling": "avg"}, 1e-3, 1e-5),
@@ -217,7 +217,7 @@ def test_lenet5_of_1998(digits, batch, j):
 
 @pytest.mark.parametrize("batch", [1, 4, 16])
 def test_lenet5_of_1998_follows_the_same_losses(digits, batch):
-    """A hundred steps one by one, and in tiles: nothing but roundings, which there are no choices to make much of."""
+    """A hundred steps one by one, and in tiles: roundings, and no choices to make much of them."""
     x = np.pad(digits[0], ((0, 0), (0, 0), (2, 2), (2, 2)), constant_values=digits[0].min())
     model, loss = nn.LeNet5_1998(rng=0), nn.MAPLoss(0.1)
     twin = Of1998(model.params)

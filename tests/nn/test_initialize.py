@@ -39,7 +39,8 @@ def test_moments(name):
     uniform = name.endswith("uniform")
     check_moments(weights, VARIANCES[name], 9 / 5 if uniform else 3)
     largest = abs(weights).max() / sqrt(VARIANCES[name])
-    if uniform:  # it ends at sqrt(3) standard deviations, where the largest of so many numbers is sure to lie near
+    if uniform:
+        # It ends at sqrt(3) standard deviations, near which the largest of so many is sure to lie.
         assert 0.999 * sqrt(3) < largest <= sqrt(3) * (1 + 1e-6)
     else:
         assert 4 < largest < 7
@@ -66,7 +67,7 @@ def test_fixed(init, variance, kurtosis):
     ],
 )
 def test_fans_of_layers(make, fan_in, fan_out):
-    """What a weight's output reads, and what reads its input; of a convolution, counted over its window."""
+    """What a weight's output reads, and what reads its input; in a convolution, over its window."""
     seen = []
 
     def init(rng, shape, fan_in, fan_out):

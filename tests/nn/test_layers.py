@@ -1,4 +1,4 @@
-"""Each layer against its reference, forward and backward; its shapes, its connections, its words when misused."""
+"""Each layer against its reference, forward and backward; its shapes, connections and errors."""
 
 import copy
 import pickle
@@ -25,8 +25,8 @@ def pool(kind, x, kernel_size, **options):
     return layer, x, f"{kind}_pool2d", {"kernel_size": kernel_size} | options
 
 
-# The layer, the shape of its input, its twin in the reference, and what that is told. Up to four samples are trained on
-# one by one, more of them in tiles.
+# The layer, the shape of its input, its twin in the reference, and what that is told. Up to four
+# samples are trained on one by one, more of them in tiles.
 CASES = [
     conv((17, 1, 12, 12), 6, 5, padding=2),
     conv((3, 6, 14, 14), 16, 5),
@@ -123,7 +123,7 @@ def test_scaled_tanh_at_the_ends():
 
 
 def test_scaled_tanh_of_the_paper():
-    """f(1) = 1 to the digits that are given, f'(0) = A S; the effective gain is near 1 over the useful range."""
+    """f(1) = 1 to the digits given, f'(0) = A S; the gain is near 1 over the useful range."""
     layer = nn.ScaledTanh()
     x = np.array([[1, -1, 0]], np.float32)
     assert_allclose(layer.forward(x, training=True), [[1, -1, 0]], atol=2e-5)
@@ -132,7 +132,10 @@ def test_scaled_tanh_of_the_paper():
 
 
 def test_activations_are_accurate_everywhere():
-    """To 4 eps relative: an exponential of 2 ulp, an addition and a division; sigmoid' and tanh' lose no more."""
+    """To 4 eps relative: an exponential of 2 ulp, an addition and a division.
+
+    The derivatives lose no more.
+    """
     x = np.concatenate([np.linspace(-20, 20, 40001), np.geomspace(1e-30, 1, 1000)]).astype(
         np.float32
     )[None]
@@ -377,7 +380,7 @@ each_norm = pytest.mark.parametrize(
 
 
 def batch_norm(kind, shape, **options):
-    """A layer whose scale and shift are not 1 and 0."""
+    """Make a layer whose scale and shift are not 1 and 0."""
     layer = kind(shape[1], **options)
     layer.params["weight"], layer.params["bias"] = (
         1 + normal(shape[1], seed=2) / 3,
@@ -392,8 +395,8 @@ class TestBatchNorm:
         layer = batch_norm(kind, shape, eps=1e-3)
         x, dy = 2 * normal(*shape) + 1, normal(*shape, seed=1)
         weight, bias = layer.params["weight"], layer.params["bias"]
-        # Mean, variance and normal values are rounded in turn; with two values a channel, dx is a difference of
-        # nearly equal numbers, hence relative to dy.
+        # Mean, variance and normal values are rounded in turn; with two values a channel, dx is a
+        # difference of nearly equal numbers, hence relative to dy.
         assert_close(layer.forward(x, training=True), reference.batch_norm(x, weight, bias, 1e-3))
         dx, dweight, dbias = reference.batch_norm_backward(dy, x, weight, 1e-3)
         actual = layer.backward(dy)
@@ -424,7 +427,7 @@ class TestBatchNorm:
         assert_close(layer.forward(x), expected, eps=32)
 
     def test_a_large_mean_does_not_cancel(self):
-        """The variance is that of the differences, not a difference of squares: at mean 1000, 1 is kept to 1e-4."""
+        """The variance is no difference of squares: at mean 1000, 1 is kept to 1e-4."""
         x = 1000 + normal(64, 3)
         y = nn.BatchNorm1d(3).forward(x, training=True)
         assert_allclose(y.mean(axis=0), 0, atol=1000 * EPS)

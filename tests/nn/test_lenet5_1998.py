@@ -1,4 +1,4 @@
-"""The layers that LeCun et al. (1998) have and later nets do not, and the net of these: LeNet5_1998."""
+"""Layers that LeCun et al. (1998) have and later nets do not, and their net: LeNet5_1998."""
 
 import copy
 import pickle
@@ -12,7 +12,10 @@ from lenet5c import nn, reference
 
 
 def connected(x, out_channels, kernel_size, table=None, **options):
-    """A convolution with a connection table, by default two of three maps at random, no output without any."""
+    """Make a convolution with a connection table.
+
+    By default, it connects two of three maps at random, and every output to some map.
+    """
     if table is None:
         table = np.random.default_rng(2).random((x[1], out_channels)) < 2 / 3
         table[0] |= ~table.any(axis=0)
@@ -206,7 +209,7 @@ class TestRBF:
         assert_array_equal(layer.forward(x), before)
 
     def test_bitmaps_of_the_digits(self):
-        """Figure 3 of LeCun et al. (1998): how many pixels are black, and how far codes are apart."""
+        """Figure 3 of LeCun et al. (1998): the black pixels, and how far codes are apart."""
         codes = nn.digit_codes()
         assert (codes.shape, codes.dtype) == ((10, 84), np.float32)
         assert_array_equal(np.unique(codes), [-1, 1])
@@ -366,16 +369,16 @@ class TestLeNet5Of1998:
             assert number in model.summary()
 
     def test_table_1(self):
-        """The first six maps see three neighbours, the next six four, three see four with a gap, the last one all."""
+        """Six maps see three neighbors, six see four, three see four with a gap, one sees all."""
         table = nn.lenet5_1998.C3_TABLE
         assert table.sum() == 60
         assert_array_equal(table.sum(axis=1), [10] * 6)
-        neighbours = [
+        neighbors = [
             {(first + i) % 6 for i in range(count)} for count in (3, 4) for first in range(6)
         ]
         gaps = [{first, first + 1, (first + 3) % 6, (first + 4) % 6} for first in range(3)]
         columns = [set(np.flatnonzero(column)) for column in table.T]
-        assert columns == [*neighbours, *gaps, set(range(6))]
+        assert columns == [*neighbors, *gaps, set(range(6))]
 
     @pytest.mark.parametrize(
         "options, num_params, input_shape",
@@ -444,7 +447,7 @@ class TestLeNet5Of1998:
             nn.LeNet5_1998(**options)
 
     def test_penalties_are_those_of_their_own_codes(self):
-        """Random codes of another number of classes are the same every time, and apart from each other."""
+        """Random codes of another number of classes are always the same, and apart."""
         codes = nn.LeNet5_1998(num_classes=26)["output"].buffers["codes"]
         assert_array_equal(np.unique(codes), [-1, 1])
         assert len(np.unique(codes, axis=0)) == 26

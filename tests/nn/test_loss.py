@@ -26,7 +26,7 @@ each_shape = pytest.mark.parametrize(
 @pytest.mark.parametrize("label_smoothing", [0, 0.1, 0.9])
 @each_shape
 def test_cross_entropy(batch, classes, label_smoothing, scale):
-    """Loss and gradient within 8 roundings, of 1 (a probability) or of the largest logit (which they come from)."""
+    """Loss and gradient within 8 roundings of 1 (a probability) or of the largest logit."""
     logits, labels = normal(batch, classes, scale=scale), labels_for(batch, classes)
     loss, dlogits = nn.CrossEntropyLoss(label_smoothing)(logits, labels)
     expected_loss, expected = reference.cross_entropy(logits, labels, label_smoothing)
@@ -39,13 +39,13 @@ def test_cross_entropy(batch, classes, label_smoothing, scale):
 
 @each_shape
 def test_mean_squared_error(batch, classes):
-    """A difference, a square in double; the gradient is a difference times a constant: two roundings of each."""
+    """Two roundings each: of a difference and its square in double, and of the gradient."""
     outputs, target = normal(batch, classes), normal(batch, classes, seed=1)
     loss, doutputs = nn.MSELoss()(outputs, target)
     expected_loss, expected = reference.mse_loss(outputs, target)
     assert type(loss) is float
     assert_allclose(loss, expected_loss, rtol=2 * EPS)
-    # The difference of two rounded numbers is rounded once more, the constant is rounded, and their product.
+    # The difference of two rounded numbers is rounded, the constant is, and their product.
     assert_allclose(doutputs, expected, rtol=2 * EPS)
 
 
@@ -143,7 +143,10 @@ def test_maximum_a_posteriori(batch, classes, j, scale):
 @pytest.mark.parametrize("j", [0.1, 30, 1e20])
 @pytest.mark.parametrize("size", [1e4, 1e30, 3e38])
 class TestExtremePenalties:
-    """exp(-y) vanishes, and would overflow for y < -88; the sums are shifted by the least penalty, or j."""
+    """exp(-y) vanishes, and would overflow for y < -88.
+
+    The sums are shifted by the least penalty, or j.
+    """
 
     def check(self, penalties, labels, j):
         loss, dpenalties = nn.MAPLoss(j)(penalties, labels)
@@ -179,8 +182,10 @@ class TestExtremePenalties:
 
 
 def test_a_large_j_leaves_no_rubbish_and_a_small_one_little_else():
-    """With j beyond reach the loss is the cross-entropy of the penalties negated; with j near 0 and large penalties,
-    the probability of being rubbish is 1, and the loss the maximum likelihood's.
+    """With j beyond reach the loss is the cross-entropy of the penalties negated.
+
+    With j near 0 and large penalties, the probability of being rubbish is 1, and the loss the
+    maximum likelihood's.
     """
     penalties, labels = abs(normal(9, 5, scale=3)), labels_for(9, 5)
     loss, gradient = nn.MAPLoss(1e6)(penalties, labels)

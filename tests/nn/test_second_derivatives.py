@@ -27,7 +27,7 @@ def positive(*shape, seed=1):
 
 
 def assert_close(actual, expected, eps=16):
-    """Within `eps` float32 roundings of each value: sums of terms that are not negative lose no digits."""
+    """Within `eps` float32 roundings of each value: sums of nonnegative terms lose no digits."""
     assert actual.dtype == np.float32
     assert_allclose(actual, expected, rtol=eps * EPS, atol=1e-30)
 
@@ -120,7 +120,10 @@ def test_a_layer_matches_the_reference(layer, shape, name, options):
 
 
 def test_subsampling_takes_the_sum_as_one_input():
-    """As the authors' code: (sum)^2, where eq. 25 taken literally has the sum of four squares; back, c^2 to each."""
+    """As in the authors' code, (sum)^2, where eq. 25 taken literally has the sum of four squares.
+
+    Backward, each input gets c^2.
+    """
     layer = nn.Subsample2d(1)
     layer.params["weight"][:] = 3
     x = np.array([[[[1, 2, 9], [-4, 5, 9]]]], np.float32)
@@ -133,7 +136,10 @@ def test_subsampling_takes_the_sum_as_one_input():
 
 @pytest.mark.parametrize("batch", [1, 5, 17])
 def test_distances_are_exact_with_the_first_derivatives(batch):
-    """E = sum of f(y) for some f: d2E/dx^2 = f''(y) (dy/dx)^2 + f'(y) d2y/dx^2, here with f(y) = a y + b y^2 / 2."""
+    """E = sum of f(y) for some f: d2E/dx^2 = f''(y) (dy/dx)^2 + f'(y) d2y/dx^2.
+
+    Here f(y) = a y + b y^2 / 2.
+    """
     layer, x = nn.RBF(normal(3, 4, seed=5)), normal(batch, 4)
     a, b = normal(batch, 3, seed=6), normal(batch, 3, seed=7)
     y = layer.forward(x, training=True)
@@ -148,7 +154,8 @@ def test_distances_are_exact_with_the_first_derivatives(batch):
         step = np.zeros(4)
         step[i] = h
         expected[:, i] = (derivative(x + step) - derivative(x - step))[:, i] / (2 * h)
-    # What distances of the other inputs add to y is the same on both sides; products of two classes there are none.
+    # What distances of the other inputs add to y is the same on both sides; there are no products
+    # of two classes.
     actual = layer.backward_second(b, a + b * y)
     assert_allclose(actual, expected, rtol=1e-4, atol=1e-4 * abs(expected).max())
     without = layer.backward_second(b)
@@ -176,7 +183,7 @@ def test_dropout_squares_its_mask():
 def test_batch_norm_takes_its_statistics_as_constants(layer, shape):
     x = 3 * normal(*shape) + 1
     layer.vector[:] = positive(6)
-    weight, bias = layer.params.values()
+    weight, _bias = layer.params.values()
     layer.forward(x, training=True)
     d2y = positive(*shape)
     axes = (0, *range(2, x.ndim))
@@ -193,7 +200,7 @@ def test_batch_norm_takes_its_statistics_as_constants(layer, shape):
 
 
 def second_differences(loss, vector, h):
-    """Of loss(vector) along each element: exact for a loss that is quadratic along it, whatever the h."""
+    """Second differences of loss(vector) by element: exact where it is quadratic, whatever h."""
     differences = np.zeros(len(vector))
     for i in range(len(vector)):
         step = np.zeros(len(vector))
@@ -246,7 +253,7 @@ def test_a_linear_layer_and_cross_entropy_are_exact():
 
 @pytest.mark.parametrize("activation, least", [("relu", 1.0), ("tanh", 0.1), ("sigmoid", 0.1)])
 def test_a_net_is_exact_where_the_dropped_terms_vanish(activation, least):
-    """One hidden unit, so no pairs of them; and no error in the output, so no first derivative times f''."""
+    """One hidden unit, so no pairs; no error in the output, so no first derivative times f''."""
     layer = {"relu": nn.ReLU, "tanh": nn.Tanh, "sigmoid": nn.Sigmoid}[activation]()
     model = nn.Sequential(nn.Linear(3, 1, rng=0), layer, nn.Linear(1, 2, rng=1))
     model[0].params["bias"][:] = least  # ReLU lets every sample through

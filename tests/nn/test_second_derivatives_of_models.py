@@ -28,7 +28,7 @@ def positive(*shape, seed=1):
 
 
 def assert_close(actual, expected, eps=16):
-    """Within `eps` float32 roundings of each value: sums of terms that are not negative lose no digits."""
+    """Within `eps` float32 roundings of each value: sums of nonnegative terms lose no digits."""
     assert actual.dtype == np.float32
     assert_allclose(actual, expected, rtol=eps * EPS, atol=1e-30)
 
@@ -106,7 +106,7 @@ class TestLeNet5Of1998:
         if getattr(loss, "curvature", "") == "exact":
             dy, d2y = reference.map_loss(y, labels, loss.j)[1], reference.map_loss_second(y, loss.j)
         d2 = (4 * d2y[:, :, None] * distance**2).sum(axis=1) + 2 * dy.sum(axis=1, keepdims=True)
-        if not getattr(loss, "curvature", "") == "exact":
+        if getattr(loss, "curvature", "") != "exact":
             assert_allclose(d2, 2 / N)  # of the mean loss
         curvatures = []
         for backward in reversed(backwards):
@@ -116,7 +116,7 @@ class TestLeNet5Of1998:
 
     @pytest.mark.parametrize(
         "loss, batch",
-        list(zip(LOSSES, (1, 1, 2, 1))),
+        list(zip(LOSSES, (1, 1, 2, 1), strict=True)),
         ids=["mle", "map", "map-exact", "map-exact-small"],
     )
     def test_matches_the_reference(self, loss, batch):
@@ -148,7 +148,7 @@ class TestLeNet5Of1998:
 
 
 def first_step_sizes(init, seed):
-    """Of the first pass of LeCun et al. (1998): eta over mu plus the curvature, estimated on 500 samples."""
+    """Step sizes of the paper's first epoch: eta over mu plus the curvature of 500 samples."""
     train, _ = mnist()
     train = train.take(np.arange(500))
     preparation = Preparation(size=(32, 32), mean=0.1 / 1.275, std=1 / 1.275)
@@ -171,8 +171,8 @@ class TestStepSizesOfThePaper:
     def test_as_printed(self, seed):
         """From U(-2.4 / F, 2.4 / F) they are others, at both ends the same for every seed.
 
-        The least are those of F6's biases, whose curvature is 2 (A S)^2, as their units are in the middle of the
-        tangent. The greatest are eta / mu, where the curvature is next to nothing.
+        The least are those of F6's biases, whose curvature is 2 (A S)^2, as their units are in the
+        middle of the tangent. The greatest are eta / mu, where the curvature is next to nothing.
         """
         model, sizes = first_step_sizes("printed", seed)
         assert_allclose(sizes.min(), 1.896e-4, rtol=1e-3)
@@ -230,7 +230,7 @@ def test_bits_do_not_depend_on_threads(activation, pooling):
 
 
 def test_nothing_is_negative():
-    """Most pixels are black; Winograd's sums of such terms would round below zero here and there."""
+    """Most pixels are black; Winograd's sums of such terms would sometimes round below zero."""
     samples, labels = lenet_data(100)
     samples[:, :, :, 4:28] = 0
     model = nn.LeNet5(rng=0)

@@ -88,7 +88,7 @@ def test_layers_alone_are_the_same(make, batch):
 
 
 def test_matches_reference():
-    """Nested and with a layer in NumPy: within 16 roundings of the norm, as its compiled and NumPy parts are."""
+    """Nested and with a layer in NumPy: within 16 roundings of the norm, like its parts."""
     x, dy = normal(17, 2, 6, 6), normal(17, 3, seed=1)
     model = nn.Sequential(
         nn.Sequential(nn.Conv2d(2, 4, 3, rng=0), nn.BatchNorm2d(4)),
@@ -105,7 +105,7 @@ def test_matches_reference():
     d, dfc, dfc_bias = reference.linear_backward(dy, c.reshape(17, 64), fc["weight"])
     d = reference.tanh_backward(d.reshape(c.shape), c)
     d, dnorm, dnorm_bias = reference.batch_norm_backward(d, a, norm["weight"])
-    d, dconv, dconv_bias = reference.conv2d_backward(d, x, conv["weight"])
+    d, dconv, _dconv_bias = reference.conv2d_backward(d, x, conv["weight"])
     expected = [
         d,
         dconv,
@@ -274,7 +274,7 @@ def sgd_of_other_parameters(model, lr):
     ids=["sgd", "adam", "momentum", "plain", "damped", "of one layer"],
 )
 def test_a_run_of_steps_asks_the_optimizer_it_is_given(make, optimizer):
-    """The compiled run takes the place of `train_step` and `step` only where it does the same, to the bit."""
+    """The compiled run replaces `train_step` and `step` only where it does the same, to the bit."""
     if make is with_numpy_layers:
         if optimizer is sgd_of_other_parameters:
             pytest.skip("its layers have other names")

@@ -82,14 +82,14 @@ def model():
 
 
 def gradients():
-    """A gradient for each step, of sizes from 1e-6 to 1, some of it zero."""
+    """Return a gradient for each step, of sizes from 1e-6 to 1, some of it zero."""
     rng = np.random.default_rng(2)
     sizes = np.append(np.geomspace(1e-6, 1, 151), [0, 0, 0])
     return (sizes * rng.standard_normal((STEPS, 154))).astype(np.float32)
 
 
 def steps(optimizer):
-    """The parameters after each step."""
+    """Return the parameters after each step."""
     history = []
     for gradient in gradients():
         optimizer.model.grad_vector[:] = gradient

@@ -1,6 +1,7 @@
 """Learning-rate schedules: their ends, their shape, and what they refuse."""
 
 from dataclasses import FrozenInstanceError
+from itertools import pairwise
 from math import cos, pi
 
 import numpy as np
@@ -15,7 +16,7 @@ def rates(schedule, steps):
 
 
 def assert_falls(values):
-    assert all(a >= b for a, b in zip(values, values[1:]))
+    assert all(a >= b for a, b in pairwise(values))
 
 
 def test_constant():

@@ -29,7 +29,11 @@ def test_digits_are_not_rejected(test_set, reader):
     readings = [reader(image) for image in test_set.images[:, 0]]
     assert sum(reading.rejected is not None for reading in readings) <= 1
     assert (
-        sum(reading.label == str(label) for reading, label in zip(readings, test_set.labels)) >= 198
+        sum(
+            reading.label == str(label)
+            for reading, label in zip(readings, test_set.labels, strict=True)
+        )
+        >= 198
     )
 
 

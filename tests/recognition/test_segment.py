@@ -43,9 +43,9 @@ def test_sheets_are_read(test_set, reader, options):
     found = [[digit.label for digit in line] for line in reading.digits]
     right = sum(
         a == b
-        for got, want in zip(found, labels)
+        for got, want in zip(found, labels, strict=True)
         if len(got) == len(want)
-        for a, b in zip(got, map(str, want))
+        for a, b in zip(got, map(str, want), strict=True)
     )
     # A line in which a digit is lost or cut in two counts as wrong from end to end.
     assert right >= 0.8 * sum(map(len, labels))
@@ -79,7 +79,7 @@ def test_boxes_are_where_the_digits_are(test_set, reader):
         )
     (line,) = reader(picture).digits
     assert [digit.label for digit in line] == ["7", "2", "1"]
-    for digit, left in zip(line, (100, 900, 2100)):
+    for digit, left in zip(line, (100, 900, 2100), strict=True):
         assert (
             200 <= digit.box[0] < digit.box[2] <= 480
             and left <= digit.box[1] < digit.box[3] <= left + 280

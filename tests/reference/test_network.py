@@ -38,7 +38,7 @@ def test_lenet5(rng, side, padding):
     logits, values = reference.lenet5(x, model.params, padding)
     assert list(values) == ["x", *model.layers]
     assert_close(model.forward(x, training=True), logits)
-    loss, dlogits = reference.cross_entropy(logits, labels)
+    _loss, dlogits = reference.cross_entropy(logits, labels)
     dx, grads = reference.lenet5_backward(dlogits, model.params, values, padding)
     assert_close(model.backward(dlogits.astype(np.float32)), dx)
     assert set(grads) == set(model.grads)

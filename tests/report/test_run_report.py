@@ -66,7 +66,7 @@ def test_resuming_a_finished_run_draws_what_is_missing(tmp_path, quick):
     before = digests(run)
     for name in ("errors.png", "filters.png", PAGE):
         (run / name).unlink()
-    code, said, complained = quick(resume=True)
+    code, _said, complained = quick(resume=True)
     assert code == 0 and complained == "" and digests(run) == before and present(run) == FILES
     times = {name: (run / name).stat().st_mtime_ns for name in FILES}
     quick(resume=True)  # nothing is missing, so nothing is drawn

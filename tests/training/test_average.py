@@ -10,7 +10,7 @@ from lenet5c.training.average import WeightAverage
 
 
 def test_the_average_is_the_average(mnist_slice):
-    """Of the parameters after each 16th step of the run, in float64, whatever the stretches were."""
+    """Of the parameters after each 16th step, in float64, whatever the stretches were."""
     trainer = averaging_trainer(mnist_slice[0])  # 29 steps an epoch
     expected = trainer.model.vector.astype(np.float64)
     seen = []

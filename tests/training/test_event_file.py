@@ -27,7 +27,7 @@ def rows(count):
 
 @pytest.fixture
 def read():
-    """A function of a folder: tag -> [(step, value), ...] as TensorBoard has them."""
+    """Return a function of a folder: tag -> [(step, value), ...] as TensorBoard has them."""
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
 
     def scalars(folder):
@@ -111,7 +111,8 @@ def test_tensorflow_is_not_even_asked_for(tmp_path):
     code = (
         f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
         "from lenet5c.training.event_file import EventFile\n"
-        f"events = EventFile({str(tmp_path / 'tfevents')!r}); events.begin([]); events.add({rows(1)[0]!r})\n"
+        f"events = EventFile({str(tmp_path / 'tfevents')!r}); events.begin([])\n"
+        f"events.add({rows(1)[0]!r})\n"
         "assert 'tensorflow' not in sys.modules"
     )
     done = run_python(code)
@@ -127,7 +128,8 @@ def test_without_the_package(tmp_path, monkeypatch):
     code = (
         "import sys; sys.modules['tensorboard'] = None\n"
         "from lenet5c.__main__ import main\n"
-        f"sys.exit(main(['train', '--epochs', '1', '--tensorboard', '--out', {str(tmp_path / 'run')!r}]))"
+        "sys.exit(main(['train', '--epochs', '1', '--tensorboard', "
+        f"'--out', {str(tmp_path / 'run')!r}]))"
     )
     done = run_python(code)
     assert (
@@ -149,7 +151,10 @@ def train(*arguments):
 
 
 def test_runs_with_and_without_it_are_one_run(tmp_path, read, idx_files):
-    """A run is ended early, goes on without the option, and its file is gone on with; a file can be asked for later."""
+    """A run is ended early, goes on without the option, and its file is gone on with.
+
+    A file can be asked for later.
+    """
     pytest.importorskip("tensorboard")
     options = ["--data", idx_files, "--validation", "0.1", "--epochs", "3", "--batch-size", "100"]
     plain, run = tmp_path / "plain", tmp_path / "run"

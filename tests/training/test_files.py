@@ -1,4 +1,4 @@
-"""Model files and checkpoints: equal content is equal bytes, and nothing that a file says is believed unchecked."""
+"""Model files and checkpoints: equal content is equal bytes, and all that files say is checked."""
 
 import hashlib
 import json
@@ -103,7 +103,7 @@ def test_equal_models_are_equal_files(tmp_path):
 
 
 def rewritten(tmp_path, change, tensors=None, kind=LeNet5):
-    """A model file whose metadata `change` has tampered with."""
+    """Return a model file whose metadata `change` has tampered with."""
     path = tmp_path / "model.safetensors"
     save_model(path, trained(kind))
     content = path.read_bytes()

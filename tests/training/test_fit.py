@@ -1,4 +1,4 @@
-"""`Trainer.fit`: interrupted anywhere and called again, it ends with the bytes of a fit that was left alone."""
+"""`Trainer.fit`: interrupted anywhere and called again, it ends as if left alone, to the byte."""
 
 import io
 import json
@@ -76,7 +76,7 @@ def compiled_trainer(data, epochs=3, seed=3, **options):
 
 
 def plain_trainer(data, epochs=2):
-    """A model in the compiled core alone."""
+    """Make a trainer of a model in the compiled core alone."""
     model = LeNet5(rng=1)
     return Trainer(
         model,

@@ -34,7 +34,7 @@ def test_stopped_and_resumed_is_the_same_to_the_bit(mnist_slice, make, steps):
 
 
 def test_steps_before_a_keyboard_interrupt_count(mnist_slice, monkeypatch):
-    """Whoever interrupts a run, in a notebook say, may call `run` again and end with the same bytes."""
+    """After an interrupt, in a notebook say, `run` called again ends with the same bytes."""
     whole = lenet_trainer(mnist_slice[0])
     whole.run()
     trainer = lenet_trainer(mnist_slice[0])
@@ -94,7 +94,7 @@ def test_an_impossible_state_is_refused(mnist_slice, change):
 
 @pytest.mark.parametrize("steps", [1, 149, 150, 151, 200])
 def test_a_run_with_sdlm_stopped_and_resumed_is_the_same_to_the_bit(mnist_slice, steps):
-    """In the middle of an epoch, where the curvature comes from the state, and between two, where it is measured."""
+    """Within an epoch, the curvature comes from the state; between two, it is measured."""
     whole = sdlm_trainer(mnist_slice[0])
     assert whole.run()
     first = sdlm_trainer(mnist_slice[0])

@@ -13,7 +13,8 @@ from lenet5c.training import mcnemar, mean_interval, wilson_interval
 
 needs_scipy = pytest.mark.skipif(find_spec("scipy") is None, reason="SciPy is not installed")
 
-# Quantiles of Student's t as printed in tables, to three decimals: degrees of freedom -> 0.95, 0.975, 0.995.
+# Quantiles of Student's t as printed in tables, to three decimals:
+# degrees of freedom -> 0.95, 0.975, 0.995.
 T_TABLE = {
     1: (6.314, 12.706, 63.657),
     2: (2.920, 4.303, 9.925),

@@ -170,7 +170,7 @@ def test_a_curvature_that_is_not_finite_ends_the_run(mnist_slice):
 
 @pytest.mark.parametrize("order, equal", [("constant", True), ("reshuffled", False)])
 def test_order(mnist_slice, monkeypatch, order, equal):
-    """'constant' is the first epoch's order again and again, and that is the one of 'reshuffled'."""
+    """'constant' repeats the order of the first epoch, and that is the one of 'reshuffled'."""
     trainer = sdlm_trainer(mnist_slice[0], epochs=3, order=order)
     seen = []
     original = trainer.model.train_steps

@@ -34,7 +34,7 @@ def use_the_functions() -> None:
         x, weight, stride=2, padding=(1, 1), out=np.empty((2, 4, 4, 4), np.float32), num_threads=1
     )
     assert_type(y, NDArray[np.float32])
-    dx, dweight, dbias = kernels.conv2d_backward(y, x, weight, 2, 1, out=(None, None, None))
+    dx, _dweight, _dbias = kernels.conv2d_backward(y, x, weight, 2, 1, out=(None, None, None))
     assert_type(dx, NDArray[np.float32])
     assert_type(kernels.max_pool2d(x.astype(np.float64), 2), NDArray[np.float64])
     kernels.max_pool2d_backward(kernels.max_pool2d(x, 2), x, 2)

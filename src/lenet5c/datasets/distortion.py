@@ -20,10 +20,21 @@ from lenet5c.kernels.ops._distort import Warp
 from lenet5c.kernels.simd import dispatch
 
 NAMED = {
-    "paper1998": dict(translation=1.0, scaling=0.06, squeeze=0.05, shear=0.1, probability=0.9),
-    "modern": dict(
-        translation=1.0, scaling=0.1, squeeze=0.05, shear=0.1, rotation=10.0, elastic=15.0
-    ),
+    "paper1998": {
+        "translation": 1.0,
+        "scaling": 0.06,
+        "squeeze": 0.05,
+        "shear": 0.1,
+        "probability": 0.9,
+    },
+    "modern": {
+        "translation": 1.0,
+        "scaling": 0.1,
+        "squeeze": 0.05,
+        "shear": 0.1,
+        "rotation": 10.0,
+        "elastic": 15.0,
+    },
 }
 NAMES = tuple(NAMED)
 # The range of each field. Factors stay away from zero, and the smoothing within an image.

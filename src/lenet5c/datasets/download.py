@@ -165,9 +165,12 @@ class _Download:
         if have:
             headers["Range"] = f"bytes={have}-"
             origin = _read_json(self.origin_file)
-            if isinstance(origin, dict) and origin.get("url") == url:
-                if isinstance(validator := origin.get("validator"), str):
-                    headers["If-Range"] = validator
+            if (
+                isinstance(origin, dict)
+                and origin.get("url") == url
+                and isinstance(validator := origin.get("validator"), str)
+            ):
+                headers["If-Range"] = validator
         try:
             with closing(_open(url, headers, self.patience.timeout)) as response:
                 start, total = self._check_headers(response, have)

@@ -25,6 +25,7 @@ from lenet5c.datasets.registry import NamedSet, RemoteFile
 
 #: Bytes of a file in an archive, at most, before and after it is unzipped.
 MOST_ZIPPED, MOST_RAW = 512 << 20, 1 << 30
+_PATIENCE = Patience()
 
 
 def load_named(
@@ -33,7 +34,7 @@ def load_named(
     folder: Path | None = None,
     download: bool = True,
     tell: Callable[[str], object] | None = None,
-    patience: Patience = Patience(),
+    patience: Patience = _PATIENCE,
 ) -> Source:
     """Read a data set with a name; fetch it first where it is not in the cache.
 
@@ -60,7 +61,7 @@ def download_named(
     *,
     folder: Path | None = None,
     tell: Callable[[str], object] | None = None,
-    patience: Patience = Patience(),
+    patience: Patience = _PATIENCE,
 ) -> Path:
     """Fetch the files of a data set that are not in the cache; return their folder."""
     from tqdm import tqdm

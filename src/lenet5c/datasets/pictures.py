@@ -19,11 +19,18 @@ from numpy.typing import NDArray
 from lenet5c._optional import require
 from lenet5c.errors import MissingExtraError, UserError
 
+_ENDINGS = {
+    "PNG": ("png",),
+    "JPEG": ("jpg", "jpeg", "jpe"),
+    "BMP": ("bmp", "dib"),
+    "TIFF": ("tif", "tiff"),
+    "WEBP": ("webp",),
+    "GIF": ("gif",),
+    "PPM": ("pgm", "ppm", "pbm", "pnm"),
+}
 #: Formats of Pillow that are opened, and the endings of files that are looked for in a folder.
-FORMATS = ("PNG", "JPEG", "BMP", "TIFF", "WEBP", "GIF", "PPM")
-SUFFIXES = tuple(
-    f".{ending}" for ending in ["png", "jpg", "jpeg", "jpe", "bmp", "dib", "tif", "tiff", "webp", "gif", "pgm", "ppm", "pbm", "pnm"]
-)
+FORMATS = tuple(_ENDINGS)
+SUFFIXES = tuple(f".{ending}" for endings in _ENDINGS.values() for ending in endings)
 MAX_PIXELS = 50_000_000
 MAX_SIDE = 65_500
 MAX_STREAM = 256 << 20
@@ -277,7 +284,7 @@ def _flatten_alpha(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
     opaque = alpha > 127
     seen = rgba[..., :3][opaque if opaque.any() else alpha > 0]
     if len(seen) == 0:
-        return np.full(rgba.shape[:2] + (3,), 255, np.uint8)
+        return np.full((*rgba.shape[:2], 3), 255, np.uint8)
     luma = seen @ np.array([0.299, 0.587, 0.114])
     if opaque.mean() > 0.5 and luma.std() > 12:
         paper = np.median(seen, axis=0)

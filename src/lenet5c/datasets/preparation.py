@@ -14,15 +14,15 @@ from lenet5c.datasets._checks import check_images, check_number
 from lenet5c.datasets.resampling import resize
 
 _NAMED: dict[str, dict[str, Any]] = {
-    "default": dict(size=(32, 32), fit="pad", mean=0.1307, std=0.3081),
+    "default": {"size": (32, 32), "fit": "pad", "mean": 0.1307, "std": 0.3081},
     # Minus the mean training image, in pixel units: 1/255 undoes the division by 255.
-    "mean-image": dict(size=(32, 32), fit="pad", mean=0.0, std=1 / 255),
-    "resized": dict(size=(32, 32), fit="resize", mean=0.1307, std=0.3081),
-    "resized-centered": dict(size=(32, 32), fit="resize", mean=0.5, std=1.0),
-    "unit-range": dict(size=(28, 28), fit="pad", mean=0.0, std=1.0),
-    "double-range": dict(size=(28, 28), fit="pad", mean=0.05, std=0.5),
+    "mean-image": {"size": (32, 32), "fit": "pad", "mean": 0.0, "std": 1 / 255},
+    "resized": {"size": (32, 32), "fit": "resize", "mean": 0.1307, "std": 0.3081},
+    "resized-centered": {"size": (32, 32), "fit": "resize", "mean": 0.5, "std": 1.0},
+    "unit-range": {"size": (28, 28), "fit": "pad", "mean": 0.0, "std": 1.0},
+    "double-range": {"size": (28, 28), "fit": "pad", "mean": 0.05, "std": 0.5},
     # Black is -0.1, white is 1.175.
-    "paper1998": dict(size=(32, 32), fit="pad", mean=0.1 / 1.275, std=1 / 1.275),
+    "paper1998": {"size": (32, 32), "fit": "pad", "mean": 0.1 / 1.275, "std": 1 / 1.275},
 }
 NAMES = tuple(_NAMED)
 FITS = ("pad", "resize")

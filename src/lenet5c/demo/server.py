@@ -192,7 +192,7 @@ class Handler(BaseHTTPRequestHandler):
         """Refuse what does not come from the page: other sites may send requests here, too."""
         get = self.headers.get
         origins = [f"http://{host}" for host in self.server.hosts]
-        others = self.headers.get_all("Origin", ["none"]) + [get("Sec-Fetch-Site", "same-origin")]
+        others = [*self.headers.get_all("Origin", ["none"]), get("Sec-Fetch-Site", "same-origin")]
         if others not in [[origin, "same-origin"] for origin in origins]:
             raise RefusedError(403, "the request comes from another page")
         token = get("X-Lenet5c-Token", "").encode("utf-8", "replace")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -191,7 +192,7 @@ def _reject_several(digit: Digit, probability: float) -> str | None:
 def _join_labels(line: Sequence[Reading]) -> str:
     """Return the labels of a line, with a space where the gap is wider than the others."""
     boxes = [reading.box or (0, 0, 0, 0) for reading in line]
-    gaps = [later[1] - earlier[3] for earlier, later in zip(boxes, boxes[1:])]
+    gaps = [later[1] - earlier[3] for earlier, later in pairwise(boxes)]
     height = float(np.median([box[2] - box[0] for box in boxes]))
     usual = float(np.median(gaps)) if gaps else 0.0
     text = line[0].label or "?"

@@ -129,13 +129,15 @@ def split_piece(
     if not found:
         return [piece]
     sure = probabilities(np.stack([part.image() for *_, part in found])).max(axis=1)
-    unsplit = next((p for (i, j, _), p in zip(found, sure) if (i, j) == (0, last)), 0.0)
+    unsplit = next(
+        (p for (i, j, _), p in zip(found, sure, strict=True) if (i, j) == (0, last)), 0.0
+    )
     if unsplit >= SURE and piece.width <= BROAD * piece.height:
         return [piece]
     best: dict[int, tuple[float, list[Piece]]] = {0: (0.0, [])}
     for end in range(1, last + 1):
         ways = []
-        for (i, j, part), p in zip(found, sure):
+        for (i, j, part), p in zip(found, sure, strict=True):
             if j == end and i in best:
                 # A digit is seldom wider than high; each cut goes through some ink.
                 odd = max(0.0, part.width / part.height - 1.0)

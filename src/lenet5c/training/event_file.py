@@ -67,7 +67,10 @@ class EventFile:
         content = b"".join(map(self._frame, events))
         # Changed in place, and only from where it differs: a TensorBoard that has it open goes on.
         with open(self.path, "r+b" if self.path.exists() else "w+b") as file:
-            same = len(os.path.commonprefix([content, file.read()]))
+            before = file.read()
+            pairs = enumerate(zip(content, before, strict=False))
+            shorter = min(len(content), len(before))
+            same = next((place for place, (new, old) in pairs if new != old), shorter)
             file.truncate(same)
             file.seek(same)
             file.write(content[same:])
