@@ -285,10 +285,8 @@ class Sequential(Layer):
         update = describe_steps(self, rates) if chain and describe_steps else None
         if chain and update:
             try:
-                program, arguments = chain.prepare_step(samples, labels, loss)
-                program.train_steps(
-                    **arguments, batch_size=batch_size, update=update, record=record
-                )
+                program, given = chain.prepare_step(samples, labels, loss)
+                program.train_steps(**given, batch_size=batch_size, update=update, record=record)
             finally:
                 optimizer.steps += record.taken  # type: ignore[attr-defined]
                 if record.taken:
