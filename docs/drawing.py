@@ -1,4 +1,4 @@
-"""How the pictures of the tutorial look: the same colors, sizes and labels on every page."""
+"""Style of the tutorial's pictures: the same colors, sizes and labels on every page."""
 
 import matplotlib.pyplot as plt
 import numpy as np
