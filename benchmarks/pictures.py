@@ -124,28 +124,27 @@ def sheets(test, options):
 
 
 def outcome(reading, label):
-    """'right', 'misread' or 'rejected'."""
+    """Return 'correct', 'misclassified' or 'rejected'."""
     if reading.rejected:
         return "rejected"
-    return "right" if reading.label == str(label) else "misread"
+    return "correct" if reading.label == str(label) else "misclassified"
 
 
 def heading(name):
     print()
-    return Table(
-        {name: 26, "pictures": 9, "right": 9, "95 % interval": 17, "misread": 9, "rejected": 9}
-    )
+    columns = {name: 26, "pictures": 9, "correct": 9, "95 % interval": 17, "misclassified": 14}
+    return Table(columns | {"rejected": 9})
 
 
 def row(table, name, found):
-    right, count = found.count("right"), len(found)
-    low, high = wilson_interval(right, count)
+    correct, count = found.count("correct"), len(found)
+    low, high = wilson_interval(correct, count)
     table.row(
         name,
         count,
-        f"{right / count:.2%}",
+        f"{correct / count:.2%}",
         f"{low:.1%} to {high:.1%}",
-        found.count("misread"),
+        found.count("misclassified"),
         found.count("rejected"),
     )
 

@@ -1,4 +1,4 @@
-"""Builds the documentation from the installed package: warnings are errors, nothing is fetched.
+"""Build the documentation from the installed package: warnings are errors, nothing is fetched.
 
 pip install '.[docs]'
 python docs/build.py               # into docs/_build/html

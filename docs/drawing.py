@@ -1,4 +1,4 @@
-"""How the pictures of the tutorial look: the same colours, sizes and labels on every page."""
+"""Style of the tutorial's pictures: the same colors, sizes and labels on every page."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -37,17 +37,17 @@ def show(ax, image, title=None, signed=False, low=None, high=None):
         ax.set_title(title, fontsize=9, color=INK, pad=4)
 
 
-def frame(ax, top, left, height, width, colour=ACCENT):
+def frame(ax, top, left, height, width, color=ACCENT):
     """Return a frame around pixels of an image."""
     ax.add_patch(
         plt.Rectangle(
-            (left - 0.5, top - 0.5), width, height, fill=False, edgecolor=colour, linewidth=1.8
+            (left - 0.5, top - 0.5), width, height, fill=False, edgecolor=color, linewidth=1.8
         )
     )
 
 
 def numbers(ax, values, form="{:.0f}", size=7):
-    """Return the value of each pixel, written into it, in a colour that can be read."""
+    """Return the value of each pixel, written into it, in a color that can be read."""
     low, high = np.min(values), np.max(values)
     for (row, column), value in np.ndenumerate(values):
         dark = (value - low) / max(high - low, 1e-9) > 0.45

@@ -102,18 +102,18 @@ def draw_training(run):
 
     ax = right.subplots(gridspec_kw={"left": 0.17, "right": 0.95, "top": 0.86, "bottom": 0.16})
     epochs = [row["epoch"] for row in rows]
-    for key, colour, label in (
+    for key, color, label in (
         ("train_accuracy", GREY, "train"),
         ("validation_accuracy", ACCENT, "validation"),
     ):
         values = 100 * np.array([row[key] for row in rows])
-        ax.plot(epochs, values, color=colour, marker="o", markersize=3)
+        ax.plot(epochs, values, color=color, marker="o", markersize=3)
         ax.annotate(
             label,
             (epochs[1], values[1]),
             (4, -12),
             textcoords="offset points",
-            color=colour,
+            color=color,
             fontsize=8,
         )
     ax.set_ylim(94, 100.2)

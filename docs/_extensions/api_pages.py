@@ -158,7 +158,7 @@ def skip_member(app, what, name, member, skip, options):
 
 
 def exists(name):
-    """Whether a dotted name is a module, or something within one."""
+    """Return whether a dotted name is a module, or something within one."""
     parts = name.split(".")
     for count in range(len(parts), 0, -1):
         with suppress(ImportError):

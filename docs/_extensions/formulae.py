@@ -14,7 +14,7 @@ SIZE = 100  # units of the drawing for one em
 
 
 def svg(tex, scale):
-    """One formula as an SVG element, with its baseline on that of the text."""
+    """Return one formula as an SVG element, with its baseline on that of the text."""
     tex = " ".join(tex.split()).replace(r"\lt", "<").replace(r"\gt", ">")
     with matplotlib.rc_context({"mathtext.fontset": "cm"}):
         try:
