@@ -82,7 +82,6 @@ def test_extension_modules_are_for_the_stable_abi():
     "path",
     [
         "__init__.pxd",
-        "__init__.pyi",
         "py.typed",
         "kernels/__init__.pxd",
         "kernels/cykernels.pxd",
@@ -99,6 +98,8 @@ def test_extension_modules_are_for_the_stable_abi():
         "training/pretrained_data/model.safetensors",
         "training/pretrained_data/summary.json",
         "demo/page/index.html",
+        "recipes/reached.json",
+        "report/page.css",
     ],
 )
 def test_data_file_is_installed(path):
