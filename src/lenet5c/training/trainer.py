@@ -155,7 +155,7 @@ class Trainer:
         self.seed, self.order, self.distortion = seed, order, distortion
         self.keep, self.patience = keep, patience
         self.average = WeightAverage(model, average) if average else None
-        self.offset = preparation.offset(self.train_set.images.shape[1])
+        preparation.offset(self.train_set.images.shape[1])  # raises unless the channels fit
         self.history: list[dict[str, Any]] = []
         self.epoch = 0
         self.best_weights: dict[str, NDArray[Any]] | None = None  # state of the model, if kept
@@ -423,8 +423,7 @@ class Trainer:
 
     def samples(self, index: NDArray[np.int64], distortion: Any = None) -> Samples:
         """Return images of the training set, prepared on their way into the model."""
-        scale = self.preparation.scale
-        return Samples(self.train_set.images, index, scale, self.offset, distortion)
+        return self.preparation.samples(self.train_set.images, index, distortion)
 
     def epoch_distortion(self) -> Any:
         """Return the distortion with its draws for this epoch, as `train_steps` takes it."""
