@@ -1,6 +1,7 @@
 """Elementwise activations."""
 
 from math import isfinite
+from numbers import Real
 from typing import ClassVar
 
 from lenet5c.kernels.engine import ops
@@ -83,7 +84,7 @@ class LeakyReLU(Activation):
     init = "he_normal"
 
     def __init__(self, negative_slope: float = 0.01) -> None:
-        if not isfinite(negative_slope):
+        if not (isinstance(negative_slope, Real) and isfinite(negative_slope)):
             raise ValueError(f"negative_slope must be a finite number, got {negative_slope!r}")
         self.negative_slope = float(negative_slope)
 

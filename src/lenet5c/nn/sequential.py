@@ -282,7 +282,7 @@ class Sequential(Layer):
         record = StepsTaken(len(rates)) if record is None else record
         chain = self._whole_chain() if type(self).train_step is Sequential.train_step else None
         describe_steps = getattr(optimizer, "describe_steps", None)
-        update = describe_steps(self, rates) if chain and describe_steps else None
+        update = describe_steps(self, rates) if describe_steps else None
         if chain and update:
             try:
                 program, step = chain.prepare_step(samples, labels, loss)

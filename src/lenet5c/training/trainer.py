@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from math import ceil
+from numbers import Integral
 from typing import Any, Protocol
 
 import numpy as np
@@ -130,6 +131,8 @@ class Trainer:
                 "optimizer must be of the model that is trained, got one of another model; "
                 f"make it with this model: {type(optimizer).__name__}(model, ...)"
             )
+        if not isinstance(seed, Integral) or seed < 0:
+            raise ValueError(f"seed must be an integer of at least 0, got {seed!r}")
         for name, choice, choices in (("order", order, ORDERS), ("keep", keep, KEEPS)):
             if choice not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}, got {choice!r}")
