@@ -162,7 +162,7 @@ def _read(path: Path) -> TrainedModel:
             isinstance(name, str) for name in class_names
         ):
             raise ValueError(f"its class names must be {model.config['num_classes']} strings")
-        image_shape = _checked_shape(metadata["image_shape"], model.config["in_channels"])
+        image_shape = _check_shape(metadata["image_shape"], model.config["in_channels"])
         if (reading := metadata["reading"]) not in READINGS:
             raise ValueError(f"its reading must be one of {READINGS}, got {reading!r}")
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
@@ -171,7 +171,7 @@ def _read(path: Path) -> TrainedModel:
     return TrainedModel(model, preparation, class_names, image_shape, reading, path)
 
 
-def _checked_shape(shape: Any, channels: int) -> tuple[int, int, int]:
+def _check_shape(shape: Any, channels: int) -> tuple[int, int, int]:
     if (
         not isinstance(shape, list)
         or len(shape) != 3
