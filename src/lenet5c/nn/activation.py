@@ -2,7 +2,7 @@
 
 from math import isfinite
 from numbers import Real
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from lenet5c.kernels.engine import ops
 from lenet5c.nn.layer import Floats, Shape
@@ -84,7 +84,8 @@ class LeakyReLU(Activation):
     init = "he_normal"
 
     def __init__(self, negative_slope: float = 0.01) -> None:
-        if not (isinstance(negative_slope, Real) and isfinite(negative_slope)):
+        slope: Any = negative_slope
+        if not (isinstance(slope, Real) and isfinite(slope)):
             raise ValueError(f"negative_slope must be a finite number, got {negative_slope!r}")
         self.negative_slope = float(negative_slope)
 

@@ -285,8 +285,8 @@ class Sequential(Layer):
         update = describe_steps(self, rates) if describe_steps else None
         if chain and update:
             try:
-                program, step = chain.prepare_step(samples, labels, loss)
-                program.train_steps(**step, batch_size=batch_size, update=update, record=record)
+                program, job = chain.prepare_step(samples, labels, loss)
+                program.train_steps(**job, batch_size=batch_size, update=update, record=record)
             finally:
                 optimizer.steps += record.taken  # type: ignore[attr-defined]
                 if record.taken:

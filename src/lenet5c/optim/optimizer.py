@@ -183,31 +183,36 @@ def register(
     return enter
 
 
-def check_not_negative(name: str, value: float) -> float:
+def is_real(value: Any) -> bool:
+    """Return whether `value` is a number, as Python's and NumPy's floats and integers are."""
+    return isinstance(value, Real)
+
+
+def check_not_negative(name: str, value: Any) -> float:
     """Return `value`, a finite number of at least 0."""
-    if not (isinstance(value, Real) and value >= 0 and isfinite(value)):
+    if not (is_real(value) and value >= 0 and isfinite(value)):
         raise ValueError(f"{name} must be a finite number of at least 0, got {value!r}")
     return float(value)
 
 
-def check_positive(name: str, value: float) -> float:
+def check_positive(name: str, value: Any) -> float:
     """Return `value`, a finite number of more than 0."""
-    if not (isinstance(value, Real) and value > 0 and isfinite(value)):
+    if not (is_real(value) and value > 0 and isfinite(value)):
         raise ValueError(f"{name} must be a finite number of more than 0, got {value!r}")
     return float(value)
 
 
-def check_decay(name: str, value: float) -> float:
+def check_decay(name: str, value: Any) -> float:
     """Return `value`, at least 0 and less than 1, as the decay of a running mean."""
-    if not (isinstance(value, Real) and 0 <= value < 1):
+    if not (is_real(value) and 0 <= value < 1):
         raise ValueError(f"{name} must be at least 0 and less than 1, got {value!r}")
     return float(value)
 
 
-def check_betas(betas: Sequence[float]) -> tuple[float, float]:
+def check_betas(betas: Any) -> tuple[float, float]:
     """Return the decays of two running means."""
     values = tuple(betas) if isinstance(betas, Iterable) else ()
-    if len(values) != 2 or not all(isinstance(beta, Real) and 0 <= beta < 1 for beta in values):
+    if len(values) != 2 or not all(is_real(beta) and 0 <= beta < 1 for beta in values):
         raise ValueError(f"betas must be two numbers of at least 0 and less than 1, got {betas!r}")
     return float(values[0]), float(values[1])
 

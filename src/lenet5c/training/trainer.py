@@ -6,7 +6,6 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from math import ceil
-from numbers import Integral
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 from lenet5c.datasets import Dataset, Distortion, Preparation
 from lenet5c.errors import NonFiniteError, RunError
 from lenet5c.nn import Samples, Sequential
-from lenet5c.nn.layer import positive
+from lenet5c.nn.layer import check_integer, positive
 from lenet5c.nn.sequential import StepsTaken
 from lenet5c.optim import ReduceOnPlateau
 from lenet5c.training import checkpoint, state
@@ -131,8 +130,6 @@ class Trainer:
                 "optimizer must be of the model that is trained, got one of another model; "
                 f"make it with this model: {type(optimizer).__name__}(model, ...)"
             )
-        if not isinstance(seed, Integral) or seed < 0:
-            raise ValueError(f"seed must be an integer of at least 0, got {seed!r}")
         for name, choice, choices in (("order", order, ORDERS), ("keep", keep, KEEPS)):
             if choice not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}, got {choice!r}")
@@ -155,7 +152,8 @@ class Trainer:
         self.validation_set = None if validation_set is None else _fit(validation_set, preparation)
         self.batch_size = positive("batch_size", batch_size)
         self.epochs = positive("epochs", epochs)
-        self.seed, self.order, self.distortion = seed, order, distortion
+        self.seed = check_integer("seed", seed, 0)
+        self.order, self.distortion = order, distortion
         self.keep, self.patience = keep, patience
         self.average = WeightAverage(model, average) if average else None
         preparation.offset(self.train_set.images.shape[1])  # raises unless the channels fit
