@@ -139,6 +139,20 @@ def listing(items: Iterable[object], last: str = "and") -> str:
     return f"{', '.join(texts[:-1])} {last} {texts[-1]}"
 
 
+def list_some(items: Iterable[str], most: int = 5, separator: str = ", ") -> str:
+    """Return the first items as a list in words, and how many more there are.
+
+    Examples
+    --------
+    >>> from lenet5c._text import list_some
+    >>> list_some("abc"), list_some("abcd", most=2)
+    ('a, b, c', 'a, b, and 2 more')
+    """
+    texts = list(items)
+    more = [f"and {len(texts) - most:,} more"] if len(texts) > most else []
+    return separator.join(texts[:most] + more)
+
+
 def is_terminal(stream: TextIO | None) -> bool:
     """Return whether `stream` is an open terminal."""
     try:

@@ -15,7 +15,7 @@ import pytest
 
 from lenet5c.__main__ import main
 from lenet5c.commands import demo
-from lenet5c.training import open_model, pretrained, save_model
+from lenet5c.training import open_model, save_model
 
 
 def run(*arguments, cwd):
@@ -87,7 +87,7 @@ def test_from_start_to_ctrl_c(number, tmp_path):
 
 
 def test_models(tmp_path):
-    trained = pretrained()
+    trained = open_model()
     assert demo.describe_model("best") == "the model that comes with lenet5c"
     assert demo.recorded_data("best") is None
     save_model(tmp_path / "model.safetensors", trained)

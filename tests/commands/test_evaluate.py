@@ -14,14 +14,7 @@ from lenet5c import nn
 from lenet5c.__main__ import main, make_parser
 from lenet5c.commands import evaluate
 from lenet5c.datasets import Dataset, Preparation
-from lenet5c.training import (
-    TrainedModel,
-    mcnemar,
-    open_model,
-    pretrained,
-    save_model,
-    wilson_interval,
-)
+from lenet5c.training import TrainedModel, mcnemar, open_model, save_model, wilson_interval
 
 
 @pytest.fixture
@@ -41,7 +34,7 @@ def run(capsys):
 @pytest.fixture
 def other(tmp_path):
     """Return a model file: the shipped model with some weights changed."""
-    trained = pretrained()
+    trained = open_model()
     trained.model.vector[:] += 0.1 * np.random.default_rng(0).standard_normal(
         trained.model.num_params
     )
@@ -63,7 +56,7 @@ def test_json_has_what_a_naive_count_finds(run, idx_files, mnist_slice):
     code, said, complained = run("--data", idx_files, "--json", "--worst", 3)
     assert code == 0 and complained == ""
     record = json.loads(said)
-    probabilities = pretrained().probabilities(test.images)
+    probabilities = open_model().probabilities(test.images)
     predictions = probabilities.argmax(axis=1)
     right = int((predictions == test.labels).sum())
     assert (record["count"], record["correct"], record["accuracy"]) == (500, right, right / 500)
@@ -94,7 +87,7 @@ def test_a_comparison_is_mcnemars(run, idx_files, mnist_slice, other):
     compared = json.loads(said)["compare"]
     a, b = (
         m.probabilities(test.images).argmax(axis=1) == test.labels
-        for m in (pretrained(), open_model(other))
+        for m in (open_model(), open_model(other))
     )
     expected = mcnemar(a, b)
     assert (compared["only_first"], compared["only_second"], compared["p_value"]) == (
@@ -181,7 +174,7 @@ def test_a_broken_matplotlib_costs_the_pictures_alone(run, tmp_path, idx_files, 
 
 
 def test_the_folder_of_a_run_brings_its_data(run, tmp_path, idx_files):
-    save_model(tmp_path / "model.safetensors", pretrained())
+    save_model(tmp_path / "model.safetensors", open_model())
     (tmp_path / "config.json").write_text(json.dumps({"data": str(idx_files)}))
     assert json.loads(run(tmp_path, "--json")[1])["count"] == 500
     assert json.loads(run(tmp_path, "--json", "--part", "train")[1])["count"] == 2000
@@ -191,7 +184,7 @@ def test_the_folder_of_a_run_brings_its_data(run, tmp_path, idx_files):
 
 def test_no_mistake_at_all(run, tmp_path, mnist_slice):
     train, test = mnist_slice
-    right = np.flatnonzero(pretrained().probabilities(test.images).argmax(axis=1) == test.labels)
+    right = np.flatnonzero(open_model().probabilities(test.images).argmax(axis=1) == test.labels)
     folder = write_idx_files(tmp_path / "right", train, test.take(right))
     code, said, complained = run("--data", folder, "--out", tmp_path / "out")
     assert code == 0 and complained == "" and "100.00%" in said and "misclassified" not in said
@@ -254,7 +247,7 @@ def test_bad_use(run, tmp_path, idx_files):
 
 @pytest.mark.parametrize("value", [np.nan, 3e38])
 def test_a_model_that_went_wrong_is_told(run, tmp_path, idx_files, value):
-    trained = pretrained()
+    trained = open_model()
     trained.model.vector[:] = value
     save_model(tmp_path / "model.safetensors", trained)
     assert_bad_use(

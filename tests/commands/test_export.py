@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 from lenet5c import nn
 from lenet5c.__main__ import main
 from lenet5c.export import torch_state
-from lenet5c.training import open_model, pretrained, save_model
+from lenet5c.training import open_model, save_model
 
 
 @pytest.fixture(autouse=True)
@@ -100,7 +100,7 @@ def test_to_torch_and_back(here, capsys):
     )
     assert "99.58% (9958/10000)" in capsys.readouterr().out
     np.testing.assert_array_equal(
-        open_model("ours.safetensors").model.vector, pretrained().model.vector
+        open_model("ours.safetensors").model.vector, open_model().model.vector
     )
 
 
@@ -237,7 +237,7 @@ def test_bad_use_is_one_line(here, capsys, arguments, words):
     (here / "empty").mkdir()
     (here / "x.safetensors").write_bytes(b"no")
     (here / "x.pt").write_bytes(b"PK\x03\x04zip")
-    save_model(here / "copy.safetensors", pretrained())
+    save_model(here / "copy.safetensors", open_model())
     before = {path.name: path.stat().st_mtime_ns for path in here.iterdir()}
     assert main(["export", *arguments]) == 2
     assert_bad_use(capsys, *words)

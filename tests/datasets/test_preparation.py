@@ -147,6 +147,16 @@ def test_values_to_the_bit(channels, with_mean_image, mean, std):
     np.testing.assert_allclose(prepare(images), formula, rtol=1e-5, atol=2e-5 * float(scale) * 255)
 
 
+def test_samples_are_the_values_on_their_way(monkeypatch):
+    prepare, images = Preparation.named("default"), random_images(5, 1, 28, 28)
+    batch = prepare.samples(images, [3, 0])
+    assert batch.images.dtype == np.uint8 and batch.shape == (1, 32, 32)
+    np.testing.assert_array_equal(batch.values(), prepare(images)[[3, 0]], strict=True)
+    # One place has the product and the sum.
+    monkeypatch.setattr(type(batch), "values", lambda self: self.images)
+    np.testing.assert_array_equal(prepare(images), prepare.fit_images(images), strict=True)
+
+
 def test_strided_and_read_only_images():
     images = random_images(4, 1, 28, 56)[::2, :, :, ::2]
     images.flags.writeable = False

@@ -12,7 +12,7 @@ import pytest
 from lenet5c.datasets import Source
 from lenet5c.demo.server import DemoServer
 from lenet5c.demo.session import Session
-from lenet5c.training import pretrained
+from lenet5c.training import open_model
 
 
 class Client:
@@ -85,7 +85,7 @@ class Client:
 
 @pytest.fixture(scope="session")
 def trained():
-    return pretrained()
+    return open_model()
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from lenet5c.datasets import mnist
 from lenet5c.export import ExportError, quantize_int8, to_c
 from lenet5c.export.activations import float_text
 from lenet5c.export.c_text import string
-from lenet5c.training import TrainedModel, evaluate, pretrained
+from lenet5c.training import TrainedModel, evaluate, open_model
 
 VARIANTS = variants()
 
@@ -22,7 +22,7 @@ VARIANTS = variants()
 @needs_compiler
 @pytest.mark.parametrize("compiler", COMPILERS)
 def test_shipped_model_on_test_images(tmp_path, compiler):
-    trained, x = pretrained(), mnist()[1].images[:600]
+    trained, x = open_model(), mnist()[1].images[:600]
     found = scores(tmp_path, to_c(trained), x, "-O2", compiler=compiler)
     assert np.abs(found[0] - trained.logits(x)).max() < 1e-5
     assert (found[1] == trained.logits(x).argmax(axis=1)).all()
@@ -76,7 +76,7 @@ def test_int8_weights(tmp_path, name):
 
 
 def test_int8_costs_little_accuracy():
-    trained, (_, test) = pretrained(), mnist()
+    trained, (_, test) = open_model(), mnist()
     small = quantize_int8(trained)
     assert abs(evaluate(small.model, test, small.preparation).correct - 9958) <= 5
     assert len(to_c(trained, quantize="int8")) < len(to_c(trained)) / 2
@@ -109,7 +109,7 @@ def test_with_sanitizers(tmp_path):
 
 @needs_compiler
 def test_it_checks_itself(tmp_path):
-    text = to_c(pretrained(), "digits", quantize="int8", image=mnist()[1].images[0])
+    text = to_c(open_model(), "digits", quantize="int8", image=mnist()[1].images[0])
     program = compiled(tmp_path, text, "-DLENET5C_MODEL_MAIN")
     done = subprocess.run([program], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
@@ -211,12 +211,12 @@ def test_numbers_are_read_back_exactly():
 
 
 def test_memory_is_as_the_comment_says():
-    text = to_c(pretrained())
+    text = to_c(open_model())
     assert "flash  246,824 bytes" in text  # 61,706 floats
     assert "RAM    8,800 bytes" in text  # the padded image and the first pooled maps
     assert "416,520 multiply-adds" in text
     assert max(map(len, text.splitlines())) < 140
-    assert text == to_c(pretrained())
+    assert text == to_c(open_model())
 
 
 def test_what_cannot_be_exported():
@@ -227,4 +227,4 @@ def test_what_cannot_be_exported():
     with pytest.raises(ValueError, match="quantize must be one of none, int8, got 'int4'"):
         to_c(nn.LeNet5(), quantize="int4")
     with pytest.raises(ValueError, match="image must be uint8"):
-        to_c(pretrained(), image=np.zeros((28, 28), np.uint8))
+        to_c(open_model(), image=np.zeros((28, 28), np.uint8))

@@ -10,7 +10,7 @@ import lenet5c
 from lenet5c import nn
 from lenet5c.datasets import mnist
 from lenet5c.export import ExportError, to_onnx
-from lenet5c.training import TrainedModel, pretrained
+from lenet5c.training import TrainedModel, open_model
 
 onnx = pytest.importorskip("onnx")
 runtime = pytest.importorskip("onnxruntime")
@@ -28,7 +28,7 @@ def relative(actual, expected):
 
 
 def test_shipped_model_on_test_images():
-    trained, (_, test) = pretrained(), mnist()
+    trained, (_, test) = open_model(), mnist()
     run = session(to_onnx(trained))
     for count in (1, 7, 1000):
         logits, probabilities = run.run(["logits", "probabilities"], {"image": test.images[:count]})

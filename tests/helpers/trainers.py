@@ -48,8 +48,7 @@ def lenet_trainer(data, epochs=2, lr=3e-3, loss=None, **options):
         None,
         batch_size=64,
         epochs=epochs,
-        seed=3,
-        **options,
+        **{"seed": 3} | options,
     )
 
 

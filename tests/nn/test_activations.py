@@ -189,3 +189,9 @@ def test_lenet5_with_it_is_saved_and_opened(name, tmp_path):
     opened = open_model(tmp_path / "model.safetensors").model
     x = np.random.default_rng(9).standard_normal((3, 1, 32, 32)).astype(np.float32)
     assert_array_equal(opened.forward(x), model.forward(x))
+
+
+@pytest.mark.parametrize("slope", ["steep", None, float("nan"), float("inf")])
+def test_a_slope_that_is_no_finite_number(slope):
+    with pytest.raises(ValueError, match="negative_slope must be a finite number, got "):
+        nn.LeakyReLU(slope)

@@ -361,11 +361,44 @@ class Halved(optim.SGD):
 def test_only_an_optimizer_that_steps_as_its_kernel_does_is_described():
     net = model()
     assert optim.SGD(net, 0.1).describe_steps(net, [0.1, 0.2]).steps == 2
-    assert optim.SGD(net, 0.1).describe_steps(model(), [0.1]) is None
+    assert optim.SGD(next(iter(net.layers.values())), 0.1).describe_steps(net, [0.1]) is None
     assert Halved(net, 0.1).describe_steps(net, [0.1]) is None
     replaced = optim.SGD(net, 0.1)
     replaced.step = lambda: None
     assert replaced.describe_steps(net, [0.1]) is None
+
+
+@pytest.mark.parametrize("with_numpy_layer", [False, True])
+def test_steps_with_the_optimizer_of_another_model_are_refused(with_numpy_layer):
+    class Same(nn.Layer):
+        def forward(self, x, training=False):
+            return x
+
+        def backward(self, dy):
+            return dy
+
+    def make():
+        return nn.Sequential(*[Same()] * with_numpy_layer, nn.Flatten(), nn.Linear(4, 3, rng=0))
+
+    net, x, labels = make(), np.ones((2, 1, 2, 2), np.float32), np.zeros(2, np.int32)
+    with pytest.raises(ValueError, match="optimizer must be of the model .* Adam.model, "):
+        net.train_steps(
+            x, labels, nn.CrossEntropyLoss(), optim.Adam(make(), 0.1), [0.1], batch_size=2
+        )
+    before = net.vector.copy()
+    part = optim.Adam(list(net.layers.values())[-1], 0.1)
+    net.train_steps(x, labels, nn.CrossEntropyLoss(), part, [0.1], batch_size=2)
+    assert (net.vector != before).any()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [{"lr": "fast"}, {"weight_decay": None}, {"betas": 0.9}, {"betas": "ab"}, {"betas": (0.9,)}],
+)
+def test_settings_of_another_kind_are_named(arguments):
+    (name,) = arguments
+    with pytest.raises(ValueError, match=f"^{name} must be .*, got "):
+        optim.Lion(model(), **{"lr": 0.1, **arguments})
 
 
 def test_a_subclass_that_steps_as_its_kernel_does_is_described():

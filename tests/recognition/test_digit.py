@@ -14,7 +14,7 @@ from lenet5c.recognition.digit import (
     normalize_stroke,
     prepare_digit,
 )
-from lenet5c.training import pretrained
+from lenet5c.training import open_model
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def digits():
 
 
 def accuracy(images, digits):
-    return (pretrained().logits(np.stack(images)[:, None]).argmax(axis=1) == digits.labels).mean()
+    return (open_model().logits(np.stack(images)[:, None]).argmax(axis=1) == digits.labels).mean()
 
 
 def test_mnist_stays_as_readable_as_it_is(digits):

@@ -11,7 +11,7 @@ from safetensors.numpy import save
 from lenet5c import _files
 from lenet5c._files import digest_tensors
 from lenet5c.datasets import Preparation
-from lenet5c.nn import LeNet5, LeNet5_1998
+from lenet5c.nn import NETS, LeNet5, LeNet5_1998
 from lenet5c.training import RunError, TrainedModel, open_model, save_model
 
 
@@ -64,6 +64,15 @@ def test_round_trip(tmp_path, config):
     assert loaded.preparation.to_dict() == original.preparation.to_dict()
     assert loaded.model.config == original.model.config
     np.testing.assert_allclose(loaded.probabilities(images).sum(axis=1), 1, rtol=1e-6)
+
+
+def test_a_net_is_registered_in_one_place(tmp_path, monkeypatch):
+    class Mine(LeNet5):
+        pass
+
+    monkeypatch.setitem(NETS, "mine", Mine)
+    save_model(tmp_path / "mine.safetensors", trained(Mine))
+    assert type(open_model(tmp_path / "mine.safetensors").model) is Mine
 
 
 def test_codes_travel_along(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 from lenet5c.datasets import mnist
 from lenet5c.recipes import RECIPES
 from lenet5c.recipes.recipe import Recipe
-from lenet5c.training import evaluate, open_model, pretrained
+from lenet5c.training import evaluate, open_model
 from lenet5c.training.model_file import BEST_FOLDER as FOLDER
 
 
@@ -17,7 +17,7 @@ def told(name):
 
 
 def test_it_reaches_what_it_is_said_to_reach():
-    trained, summary = pretrained(), told("summary.json")
+    trained, summary = open_model(), told("summary.json")
     _, test = mnist()
     found = evaluate(trained, test)
     assert (found.correct, found.count) == (summary["test_correct"], summary["test_count"])
@@ -54,5 +54,5 @@ def test_its_command_writes_the_same_weights(tmp_path):
         )
         == 0
     )
-    again, shipped = open_model(tmp_path / "model.safetensors"), pretrained()
+    again, shipped = open_model(tmp_path / "model.safetensors"), open_model()
     np.testing.assert_array_equal(again.model.vector, shipped.model.vector)

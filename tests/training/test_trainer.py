@@ -201,6 +201,8 @@ def test_an_unknown_order_is_an_error(mnist_slice):
         ({"patience": 3}, "validation_set must be a Dataset for patience 3"),
         ({"patience": -1}, "patience must be .* got -1"),
         ({"patience": 1.5}, "patience must be .* got 1.5"),
+        ({"seed": "a"}, "seed must be an integer of at least 0, got 'a'"),
+        ({"seed": -1}, "seed must be an integer of at least 0, got -1"),
         ({"average": 1}, "average must be .* got 1"),
         ({"average": -0.1}, "average must be .* got -0.1"),
         ({"average": float("nan")}, "average must be .* got nan"),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lenet5c._optional import require
-from lenet5c._text import printable, table
+from lenet5c._text import list_some, printable, table
 from lenet5c.commands.cli import FAILED, file, note, one_of, say
 from lenet5c.datasets import DatasetError
 from lenet5c.datasets.inspection import Inspection
@@ -148,8 +148,8 @@ def describe(found: Inspection) -> str:
         [
             f"{found.name}\n",
             table(rows, "l" + "r" * len(parts), GAP),
-            f"\nsizes     {shorten(found.sizes)} (height x width)",
-            f"kinds     {shorten(found.kinds)}",
+            f"\nsizes     {list_counts(found.sizes)} (height x width)",
+            f"kinds     {list_counts(found.kinds)}",
             f"pixels    mean {mean}, standard deviation {std}, of the training images",
             f"read      as {' x '.join(map(str, found.image_shape))}",
             *(f"note      {text}" for text in found.notes),
@@ -159,10 +159,9 @@ def describe(found: Inspection) -> str:
     )
 
 
-def shorten(counts: Mapping[str, int], most: int = 6) -> str:
-    """Return counts in words, only `most` of them."""
-    shown = ", ".join(f"{name} ({number:,})" for name, number in list(counts.items())[:most])
-    return shown + (f" and {len(counts) - most} more" if len(counts) > most else "")
+def list_counts(counts: Mapping[str, int]) -> str:
+    """Return counts in words, only the first of them."""
+    return list_some((f"{name} ({number:,})" for name, number in counts.items()), 6)
 
 
 def list_sets(options: Namespace) -> None:

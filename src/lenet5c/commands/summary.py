@@ -10,10 +10,9 @@ from typing import Any
 from lenet5c._text import printable, table
 from lenet5c.commands.cli import MODEL_HELP, say, shape, whole
 from lenet5c.errors import UserError
-from lenet5c.nn import Sequential
+from lenet5c.nn import NETS, Sequential
 from lenet5c.nn.summary import layer_rows
 from lenet5c.recipes import RECIPES
-from lenet5c.recipes.recipe import NETS
 from lenet5c.training import TrainedModel, open_model
 
 DESCRIPTION = "Show a model layer by layer: shapes, neurons, parameters, connections."

@@ -4,11 +4,10 @@ import os
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from lenet5c._text import count
+from lenet5c._text import count, list_some
 from lenet5c.datasets.dataset import DatasetError
 from lenet5c.datasets.pictures import SUFFIXES
 
@@ -211,13 +210,6 @@ def _check_classes(
             )
     parts = {part: [classes.get(name, []) for name in names] for part, classes in found.items()}
     return FolderFiles(tuple(names), parts, notes)
-
-
-def list_some(items: Iterable[str], most: int = 5, separator: str = ", ") -> str:
-    """Return the first items as a list in words, and how many more there are."""
-    items = list(items)
-    more = [f"and {len(items) - most:,} more"] if len(items) > most else []
-    return separator.join(items[:most] + more)
 
 
 def _describe_classes(names: list[str]) -> str:

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet5c._files import digest
-from lenet5c._text import count
+from lenet5c._text import count, list_some
 from lenet5c.datasets.conversion import is_gray, to_channels
 from lenet5c.datasets.dataset import Dataset, DatasetError, Source
-from lenet5c.datasets.folder_files import FolderFiles, list_folder, list_some
+from lenet5c.datasets.folder_files import FolderFiles, list_folder
 from lenet5c.datasets.pictures import describe_fault, read_pictures
 from lenet5c.datasets.resampling import resize
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
@@ -12,10 +11,11 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet5c._text import count
+from lenet5c._files import digest
+from lenet5c._text import count, list_some
 from lenet5c.datasets.conversion import is_gray, make_thumbnail
 from lenet5c.datasets.dataset import Source
-from lenet5c.datasets.folder_files import list_folder, list_some
+from lenet5c.datasets.folder_files import list_folder
 from lenet5c.datasets.idx import has_idx_files
 from lenet5c.datasets.image_folder import KEPT, SIZE
 from lenet5c.datasets.pictures import describe_fault, read_header, read_pictures
@@ -162,7 +162,7 @@ class Look:
     """The facts of one picture."""
 
     size: tuple[int, int]
-    key: bytes
+    key: str
     blank: bool
     sums: NDArray[np.int64]
     squares: NDArray[np.int64]
@@ -174,12 +174,10 @@ class Look:
             picture = picture[..., 0]
         planes = np.ascontiguousarray(picture).reshape(*picture.shape[:2], -1)
         height, width, channels = planes.shape
-        key = hashlib.blake2b(f"{planes.shape}".encode(), digest_size=16)
-        key.update(planes.data)
         flat = planes.reshape(-1, channels)
         return cls(
             (height, width),
-            key.digest(),
+            digest(f"{planes.shape}", planes),
             bool((flat == flat[0]).all()),
             flat.sum(axis=0, dtype=np.int64),
             np.square(flat, dtype=np.uint16).sum(axis=0, dtype=np.int64),
@@ -194,7 +192,7 @@ class _Facts:
         self.counts: dict[str, Counter] = defaultdict(Counter)
         self.sizes: Counter = Counter()
         self.kinds: Counter = Counter()
-        self.groups: dict[bytes, list[tuple[str, int, str]]] = defaultdict(list)
+        self.groups: dict[str, list[tuple[str, int, str]]] = defaultdict(list)
         self.blank: list[str] = []
         self.channels = 1
         self.pixels: int = 0

@@ -19,18 +19,17 @@ from numpy.typing import NDArray
 from lenet5c._optional import require
 from lenet5c.errors import MissingExtraError, UserError
 
-_ENDINGS = {
-    "PNG": ("png",),
-    "JPEG": ("jpg", "jpeg", "jpe"),
-    "BMP": ("bmp", "dib"),
-    "TIFF": ("tif", "tiff"),
-    "WEBP": ("webp",),
-    "GIF": ("gif",),
-    "PPM": ("pgm", "ppm", "pbm", "pnm"),
+#: Formats of Pillow that are opened, and the endings of their files that a folder is searched for.
+FORMATS = {
+    "PNG": (".png",),
+    "JPEG": (".jpg", ".jpeg", ".jpe"),
+    "BMP": (".bmp", ".dib"),
+    "TIFF": (".tif", ".tiff"),
+    "WEBP": (".webp",),
+    "GIF": (".gif",),
+    "PPM": (".pgm", ".ppm", ".pbm", ".pnm"),
 }
-#: Formats of Pillow that are opened, and the endings of files that are looked for in a folder.
-FORMATS = tuple(_ENDINGS)
-SUFFIXES = tuple(f".{ending}" for endings in _ENDINGS.values() for ending in endings)
+SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
 MAX_PIXELS = 50_000_000
 MAX_SIDE = 65_500
 MAX_STREAM = 256 << 20
@@ -204,7 +203,7 @@ def _read_file(file: BinaryIO, name: str) -> NDArray[np.uint8]:
         raise PictureError(f"{name} is empty")
     file.seek(0)
     try:
-        image = Image.open(file, formats=FORMATS)
+        image = Image.open(file, formats=tuple(FORMATS))
     except Image.UnidentifiedImageError:
         raise PictureError(
             f"{name} is not a picture in a format that is read: {', '.join(FORMATS)}"

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from lenet5c.datasets._checks import check_images, check_number
 from lenet5c.datasets.resampling import resize
+from lenet5c.kernels.engine.samples import Samples
 
 _NAMED: dict[str, dict[str, Any]] = {
     "default": {"size": (32, 32), "fit": "pad", "mean": 0.1307, "std": 0.3081},
@@ -212,11 +213,45 @@ class Preparation:
         TypeError, ValueError
             If `images` is not as above or of other channels than the mean image.
         """
+        return self.samples(images).values()
+
+    def samples(
+        self,
+        images: NDArray[np.uint8],
+        index: NDArray[np.int64] | None = None,
+        distortion: Any = None,
+    ) -> Samples:
+        """Return fitted images as samples, which are scaled and shifted on their way into a net.
+
+        Parameters
+        ----------
+        images : ndarray of uint8, shape (N, C, h, w)
+        index : ndarray of int, optional
+            Which of them make the batch; all, in order, by default.
+        distortion : EpochDistortion, optional
+            Applied to the fitted images.
+
+        Returns
+        -------
+        lenet5c.nn.Samples
+
+        Raises
+        ------
+        TypeError, ValueError, IndexError
+            If an argument is not as above, or the mean image has another number of channels.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from lenet5c.datasets import Preparation
+        >>> prepare, images = Preparation.named("default"), np.zeros((3, 1, 28, 28), np.uint8)
+        >>> batch = prepare.samples(images, [2, 0])
+        >>> len(batch), batch.shape
+        (2, (1, 32, 32))
+        """
         fitted = self.fit_images(images)
-        # Two separate operations: each rounds to float32, as the compiled code does.
-        values = np.multiply(fitted, self.scale, dtype=np.float32)
-        values += self.offset(fitted.shape[1])
-        return values
+        offset = self.offset(fitted.shape[1])
+        return Samples(fitted, index, float(self.scale), offset, distortion)
 
     def to_dict(self) -> dict[str, Any]:
         """Return all fields for JSON; of the mean image, whether there is one.

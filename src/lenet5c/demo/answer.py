@@ -81,8 +81,8 @@ class Reader:
     >>> from lenet5c.demo.answer import Reader
     >>> from lenet5c.demo.drawing import parse_strokes, render
     >>> from lenet5c.demo.transform import Transform
-    >>> from lenet5c.training import pretrained
-    >>> reader = Reader(pretrained())
+    >>> from lenet5c.training import open_model
+    >>> reader = Reader(open_model())
     >>> picture = reader.prepare(render(parse_strokes([[0.5, 0.2, 1, 0.5, 0.8, 1]])))
     >>> int(reader.answer(picture, Transform()).probabilities.argmax())
     1

@@ -18,7 +18,7 @@ from lenet5c.demo.transform import RANGES, Transform
 from lenet5c.demo.tuning import EPOCHS, Tuning
 from lenet5c.errors import UserError
 from lenet5c.recognition.judge import reject_answer
-from lenet5c.training import TrainedModel, save_model
+from lenet5c.training import TrainedModel, evaluate, save_model
 
 MOST_EPOCHS = 20
 Request = dict[str, Any]
@@ -115,8 +115,7 @@ class Session:
             chosen = np.arange(len(test))
             if request.get("wrong"):
                 if reader not in self.mistakes:
-                    predicted = reader.trained.logits(test.images).argmax(axis=1)
-                    self.mistakes = {reader: np.flatnonzero(predicted != test.labels)}
+                    self.mistakes = {reader: np.sort(evaluate(reader.trained, test).worst())}
                 chosen = self.mistakes[reader]
             if len(chosen) == 0:
                 raise RequestError(f"the model classifies all {len(test):,} test images correctly")

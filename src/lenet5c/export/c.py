@@ -159,8 +159,8 @@ def to_c(
     Examples
     --------
     >>> from lenet5c.export import to_c
-    >>> from lenet5c.training import pretrained
-    >>> text = to_c(pretrained(), "digits", quantize="int8")
+    >>> from lenet5c.training import open_model
+    >>> text = to_c(open_model(), "digits", quantize="int8")
     >>> print(*text.splitlines()[2:5], sep="\n")
      *     flash  63,358 bytes of constants, weights as int8
      *     RAM    8,800 bytes, static; at most 224 more on the stack

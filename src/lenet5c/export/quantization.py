@@ -26,9 +26,9 @@ def quantize_int8(trained: TrainedModel) -> TrainedModel:
     --------
     >>> from lenet5c.datasets import mnist
     >>> from lenet5c.export import quantize_int8
-    >>> from lenet5c.training import pretrained
+    >>> from lenet5c.training import open_model
     >>> _, test = mnist()
-    >>> trained = pretrained()
+    >>> trained = open_model()
     >>> logits = trained.logits(test.images[:100])
     >>> abs(quantize_int8(trained).logits(test.images[:100]) - logits).max() < 0.5
     np.True_

@@ -13,6 +13,7 @@ import numpy as np
 from safetensors import SafetensorError, deserialize
 from safetensors.numpy import save
 
+from lenet5c._text import list_some
 from lenet5c.export.errors import ExportError
 from lenet5c.nn import BatchNorm1d, BatchNorm2d, Conv2d, Layer, Sequential
 from lenet5c.training import TrainedModel
@@ -280,7 +281,7 @@ def _match(
             )
         if module not in found:
             raise ExportError(
-                f"names must give {name} a layer of {path}, got {module!r}; it has {_listed(found)}"
+                f"names must give {name} a layer of {path}, got {module!r}; it has {_list_first(found)}"
             )
         if list(names.values()).count(module) > 1:
             raise ExportError(f"names must give each layer one of its own, got {module!r} twice")
@@ -297,7 +298,7 @@ def _match(
     left = {module: found[module] for module in found if module not in pairs.values()}
     if left:
         raise ExportError(
-            f"{path} must have no tensors beside the model's, got {_listed(left)}; "
+            f"{path} must have no tensors beside the model's, got {_list_first(left)}; "
             "it is of another net"
         )
     return {name: pairs[name] for name in layers}
@@ -323,7 +324,7 @@ def _match_by_shape(
         if len(fitting) != len(twins):
             raise ExportError(
                 f"{path} must have as many layers with {wanted} as the model, {len(twins)} "
-                f"({_join(twins)}), got {len(fitting)} ({_join(fitting)}) among {_listed(found)}; "
+                f"({_join(twins)}), got {len(fitting)} ({_join(fitting)}) among {_list_first(found)}; "
                 "say by names which is which, or use a model of the same shapes"
             )
         if len({re.sub(r"\d+", "#", module) for module in fitting}) > 1:
@@ -340,13 +341,12 @@ def _join(names: Iterable[str]) -> str:
     return ", ".join(names)
 
 
-def _listed(modules: Modules) -> str:
+def _list_first(modules: Modules) -> str:
     """Return names and shapes, the first few."""
-    names = [
+    names = (
         f"{module}.{leaf}".lstrip(".") + f" {array.shape}"
         for module, tensors in sorted(modules.items())
         for leaf, array in sorted(tensors.items())
         if leaf != COUNTER
-    ]
-    more = f" and {len(names) - MOST_LISTED} more" if len(names) > MOST_LISTED else ""
-    return _join(names[:MOST_LISTED]) + more or "nothing"
+    )
+    return list_some(names, MOST_LISTED) or "nothing"

@@ -1,7 +1,8 @@
 """Elementwise activations."""
 
 from math import isfinite
-from typing import ClassVar
+from numbers import Real
+from typing import Any, ClassVar
 
 from lenet5c.kernels.engine import ops
 from lenet5c.nn.layer import Floats, Shape
@@ -83,7 +84,8 @@ class LeakyReLU(Activation):
     init = "he_normal"
 
     def __init__(self, negative_slope: float = 0.01) -> None:
-        if not isfinite(negative_slope):
+        slope: Any = negative_slope
+        if not (isinstance(slope, Real) and isfinite(slope)):
             raise ValueError(f"negative_slope must be a finite number, got {negative_slope!r}")
         self.negative_slope = float(negative_slope)
 

@@ -44,7 +44,7 @@ class BatchNorm(Layer):
         return normal * self._spread(self.params["weight"]) + self._spread(self.params["bias"])
 
     def backward(self, dy: Floats) -> Floats:
-        normal, scale, axes = self._saved_by_forward("backward")
+        normal, scale, axes = self._get_saved("backward")
         check_gradient(dy, normal.shape)
         self.grads["weight"] = (dy * normal).sum(axes)
         self.grads["bias"] = dy.sum(axes)
@@ -56,13 +56,13 @@ class BatchNorm(Layer):
 
     def backward_second(self, d2y: Floats, dy: Floats | None = None) -> Floats:
         """Square the slope of each channel, with mean and variance taken as constants."""
-        normal, scale, axes = self._saved_by_forward("backward_second")
+        normal, scale, axes = self._get_saved("backward_second")
         check_gradient(d2y, normal.shape, "d2y")
         self.curvatures["weight"] = (d2y * normal**2).sum(axes)
         self.curvatures["bias"] = d2y.sum(axes)
         return d2y * self._spread(self.params["weight"] * scale) ** 2
 
-    def _saved_by_forward(self, caller: str) -> tuple[Floats, Floats, tuple[int, ...]]:
+    def _get_saved(self, caller: str) -> tuple[Floats, Floats, tuple[int, ...]]:
         if self._saved is None:
             raise RuntimeError(f"{caller} needs a forward(x, training=True) before it")
         return self._saved

@@ -283,10 +283,15 @@ def check_batch(x: Any, owner: str) -> None:
 
 def positive(name: str, value: Any) -> int:
     """Return `value` as an int of at least 1."""
+    return check_integer(name, value, 1)
+
+
+def check_integer(name: str, value: Any, least: int) -> int:
+    """Return `value` as an int of at least `least`."""
     try:
         number = index(value)
     except TypeError:
-        number = 0
-    if number < 1:
-        raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
+        number = least - 1
+    if number < least:
+        raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
     return number

@@ -20,7 +20,7 @@ __all__ = ["C5_FORMS", "NETS", "POOLINGS", "LeNet5"]
 
 POOLINGS = {"max": MaxPool2d, "avg": AvgPool2d}
 #: Classes of nets by the name that recipes use.
-NETS: dict[str, type[Sequential]] = {}
+NETS: dict[str, type[Any]] = {}
 C5_FORMS = ("linear", "conv")
 UNITS = (6, 16, 120, 84)  # maps or units of the layers before the last
 

@@ -282,11 +282,11 @@ class Sequential(Layer):
         record = StepsTaken(len(rates)) if record is None else record
         chain = self._whole_chain() if type(self).train_step is Sequential.train_step else None
         describe_steps = getattr(optimizer, "describe_steps", None)
-        update = describe_steps(self, rates) if chain and describe_steps else None
+        update = describe_steps(self, rates) if describe_steps else None
         if chain and update:
             try:
-                program, given = chain.prepare_step(samples, labels, loss)
-                program.train_steps(**given, batch_size=batch_size, update=update, record=record)
+                program, job = chain.prepare_step(samples, labels, loss)
+                program.train_steps(**job, batch_size=batch_size, update=update, record=record)
             finally:
                 optimizer.steps += record.taken  # type: ignore[attr-defined]
                 if record.taken:

@@ -4,10 +4,11 @@ The arithmetic of an optimizer is a kernel in `lenet5c/kernels/ops/update.pxi`; 
 settings and the state.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from inspect import signature
 from math import isfinite
+from numbers import Real
 from typing import Any, TypeVar
 
 import numpy as np
@@ -74,10 +75,21 @@ class Optimizer:
         -------
         Update or None
             None if only `step` itself knows what it does, as in a subclass that overrides it, or
-            if the parameters are of another model.
+            if its parameters are only some of the model's.
+
+        Raises
+        ------
+        ValueError
+            Its parameters are of another model, which would train nothing.
         """
+        whole = self.model is model
+        if not whole and not np.may_share_memory(self.model.vector, model.vector):
+            raise ValueError(
+                "optimizer must be of the model that is trained, got one of another model; "
+                f"make it with this model: {type(self).__name__}(model, ...)"
+            )
         overridden = type(self).step is not Optimizer.step or "step" in vars(self)
-        return None if overridden or self.model is not model else self._describe(rates)
+        return self._describe(rates) if whole and not overridden else None
 
     def _describe(self, rates: Sequence[float]) -> Update:
         settings = vars(self) | self._settings_of_steps(len(rates)) | {"lr": rates}
@@ -171,32 +183,38 @@ def register(
     return enter
 
 
-def check_not_negative(name: str, value: float) -> float:
+def is_real(value: Any) -> bool:
+    """Return whether `value` is a number, as Python's and NumPy's floats and integers are."""
+    return isinstance(value, Real)
+
+
+def check_not_negative(name: str, value: Any) -> float:
     """Return `value`, a finite number of at least 0."""
-    if not (value >= 0 and isfinite(value)):
+    if not (is_real(value) and value >= 0 and isfinite(value)):
         raise ValueError(f"{name} must be a finite number of at least 0, got {value!r}")
     return float(value)
 
 
-def check_positive(name: str, value: float) -> float:
+def check_positive(name: str, value: Any) -> float:
     """Return `value`, a finite number of more than 0."""
-    if not (value > 0 and isfinite(value)):
+    if not (is_real(value) and value > 0 and isfinite(value)):
         raise ValueError(f"{name} must be a finite number of more than 0, got {value!r}")
     return float(value)
 
 
-def check_decay(name: str, value: float) -> float:
+def check_decay(name: str, value: Any) -> float:
     """Return `value`, at least 0 and less than 1, as the decay of a running mean."""
-    if not 0 <= value < 1:
+    if not (is_real(value) and 0 <= value < 1):
         raise ValueError(f"{name} must be at least 0 and less than 1, got {value!r}")
     return float(value)
 
 
-def check_betas(betas: Sequence[float]) -> tuple[float, float]:
+def check_betas(betas: Any) -> tuple[float, float]:
     """Return the decays of two running means."""
-    if len(betas) != 2 or not all(0 <= beta < 1 for beta in betas):
+    values = tuple(betas) if isinstance(betas, Iterable) else ()
+    if len(values) != 2 or not all(is_real(beta) and 0 <= beta < 1 for beta in values):
         raise ValueError(f"betas must be two numbers of at least 0 and less than 1, got {betas!r}")
-    return float(betas[0]), float(betas[1])
+    return float(values[0]), float(values[1])
 
 
 def check_shape(name: str, values: Any, model: Layer) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lenet5c.datasets import Dataset, Distortion, Preparation, Source
-from lenet5c.nn import LOSSES, LeNet5, LeNet5_1998
+from lenet5c.nn import LOSSES, NETS
 from lenet5c.optim import OPTIMIZERS, SCHEDULES
 from lenet5c.recipes.kind import Kind, further_settings
 from lenet5c.training import TrainedModel, Trainer
@@ -15,7 +15,6 @@ from lenet5c.training import TrainedModel, Trainer
 if TYPE_CHECKING:
     from lenet5c.recipes.recipe import Recipe
 
-NETS = {"lenet5": LeNet5, "lenet5_1998": LeNet5_1998}
 SIZE = 32
 #: A smaller share of few images may be none of them, which is an error.
 LEAST_SHARE = 0.01

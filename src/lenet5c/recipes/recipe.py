@@ -8,12 +8,12 @@ import numpy as np
 
 from lenet5c.datasets import Distortion, Preparation
 from lenet5c.datasets.distortion import NAMED
-from lenet5c.nn import ACTIVATIONS, C5_FORMS, LOSSES, POOLINGS
+from lenet5c.nn import ACTIVATIONS, C5_FORMS, LOSSES, NETS, POOLINGS
 from lenet5c.nn.initialize import NAMED as INITS
 from lenet5c.nn.lenet5_1998 import INITS as INITS_1998
 from lenet5c.optim import OPTIMIZERS, SCHEDULES
 from lenet5c.recipes import build as building
-from lenet5c.recipes.build import NETS, loss_settings, optimizer_settings, schedule_settings
+from lenet5c.recipes.build import loss_settings, optimizer_settings, schedule_settings
 from lenet5c.recipes.kind import ANY, DICT, FLAG, check_further, choice, number, offer, plain, whole
 from lenet5c.recipes.setting import NET, Setting, data, declare, document, run, settings, training
 from lenet5c.training.trainer import KEEPS

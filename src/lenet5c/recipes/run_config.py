@@ -14,7 +14,7 @@ from lenet5c.datasets import Dataset, Distortion, Source
 from lenet5c.datasets.dataset import READINGS
 from lenet5c.datasets.source import open_source, source_name
 from lenet5c.errors import RunError
-from lenet5c.recipes.build import NETS
+from lenet5c.nn import NETS
 from lenet5c.recipes.kind import ANY, FLAG, TEXT, choice, plain, whole
 from lenet5c.recipes.named import RECIPES, recipe
 from lenet5c.recipes.recipe import NET_SETTINGS, Recipe

@@ -11,14 +11,14 @@ from lenet5c.nn import Conv2d, Dropout, Flatten, Sequential, softmax
 from lenet5c.report.matrix import rgb
 from lenet5c.report.mosaic import (
     Floats,
-    bounded,
     canvas,
     frames,
     limit_of,
     place,
-    shown,
-    signed,
-    tiled,
+    shrink,
+    tile,
+    to_colors,
+    to_diverging,
     write,
 )
 from lenet5c.report.names import drawable
@@ -83,7 +83,7 @@ def _filter_sheet(layer: Conv2d) -> Floats:
     weight = layer.dense_weight
     outputs, inputs, _, w = weight.shape
     limit = limit_of(layer.params["weight"])
-    cells = signed(weight, limit)
+    cells = to_diverging(weight, limit)
     if layer.connection_table is not None:
         cells[~layer.connection_table.T] = rgb(PALE)
     # Rows are input maps. Output maps that are too many for the width go on below.
@@ -103,7 +103,7 @@ def _filter_sheet(layer: Conv2d) -> Floats:
             rows.insert(0, np.clip(color, 0, 1))
         pieces += [gap, gap] if start else []
         for row in rows:
-            pieces += [tiled(row, across), gap]
+            pieces += [tile(row, across), gap]
     return np.concatenate(pieces[:-1])
 
 
@@ -143,7 +143,7 @@ def activations(
     """
     lines = []
     x = trained.preparation(image[None])
-    fitted = bounded(trained.preparation.fit_images(image[None]), WIDTH // 8)
+    fitted = shrink(trained.preparation.fit_images(image[None]), WIDTH // 8)
     # Maps get smaller from layer to layer here as they do in the net.
     scale = LARGEST
     for name, layer in trained.model.layers.items():
@@ -157,7 +157,7 @@ def activations(
         words = f"{shorten(name, 28)}\n{shorten(f'{type(layer).__name__}, {shape}', 28)}"
         lines.append((words, sheet, unit, frame))
     probabilities = softmax(trained.model.logits(x))[0]
-    picture = shown(fitted, inverted)[0]
+    picture = to_colors(fitted, inverted)[0]
     factor = max(1, round(150 / max(picture.shape)))
     order = np.argsort(-probabilities, kind="stable")[:TOP_CLASSES]
     names = drawable(trained.class_names, WIDEST)
@@ -195,14 +195,14 @@ def _layer_sheet(values: Floats, scale: int) -> tuple[Floats, tuple[int, int], A
     room = WIDTH - LABELS - MARGIN
     limit = limit_of(values)
     if values.ndim == 1 or values[0].size == 1:
-        row = signed(values.reshape(1, -1), limit)[:, :room]
+        row = to_diverging(values.reshape(1, -1), limit)[:, :room]
         return row, (24, max(1, min(24, room // row.shape[1]))), None
-    maps = signed(values, limit)
+    maps = to_diverging(values, limit)
     # Maps of more pixels than there is room are thinned out.
     step = max(1, -(-maps.shape[2] * min(len(maps), 6) // room))
     maps = maps[:, ::step, ::step]
     across = max(1, min(len(maps), room // (maps.shape[2] + 2)))
-    sheet = tiled(maps, across, 2)
+    sheet = tile(maps, across, 2)
     unit = max(1, min(scale, room // sheet.shape[1], 9))
     return sheet, (unit, unit), (len(maps), maps.shape[1:3], across, 2)
 

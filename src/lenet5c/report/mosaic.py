@@ -17,7 +17,7 @@ DPI = 144
 Floats = NDArray[np.floating]
 
 
-def signed(values: Floats, limit: float) -> Floats:
+def to_diverging(values: Floats, limit: float) -> Floats:
     """Return values as colors (..., 3): orange to -`limit`, white at zero, blue to `limit`."""
     strength = np.clip(values / (limit or 1), -1, 1)[..., None]
     return np.where(strength < 0, 1 + strength * (1 - rgb(ORANGE)), 1 - strength * (1 - rgb(BLUE)))
@@ -28,7 +28,7 @@ def limit_of(values: Floats) -> float:
     return float(np.quantile(np.abs(values), 0.995)) if values.size else 1.0
 
 
-def tiled(cells: Floats, across: int, gap: int = 1) -> Floats:
+def tile(cells: Floats, across: int, gap: int = 1) -> Floats:
     """Return images (N, h, w, 3) as one, row by row, with white gaps between them."""
     count, h, w, _ = cells.shape
     rows = -(-count // across)
@@ -40,7 +40,7 @@ def tiled(cells: Floats, across: int, gap: int = 1) -> Floats:
     ]
 
 
-def shown(images: NDArray[np.uint8], inverted: bool) -> Floats:
+def to_colors(images: NDArray[np.uint8], inverted: bool) -> Floats:
     """Return images (N, C, H, W) as colors (N, H, W, 3), 0 to 1.
 
     Gray ones are black on white if `inverted`; of other channels than three the first is shown.
@@ -51,7 +51,7 @@ def shown(images: NDArray[np.uint8], inverted: bool) -> Floats:
     return 1 - values if inverted and channels == 1 else values
 
 
-def bounded(images: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+def shrink(images: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
     """Return images of at most `side` by `side` pixels."""
     height, width = images.shape[2:]
     if max(height, width) <= side:
@@ -91,7 +91,7 @@ def frames(
     across: int,
     gap: int | tuple[int, int],
 ) -> None:
-    """Draw a fine line around each of `count` images (h, w) that are `tiled` on a canvas."""
+    """Draw a fine line around each of `count` images (h, w) that `tile` put on a canvas."""
     collections = require("matplotlib.collections", "plots", PURPOSE)
     (h, w), (down, right) = size, gap if isinstance(gap, tuple) else (gap, gap)
     y, x = np.arange(count) // across * (h + down), np.arange(count) % across * (w + right)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet5c.report.mosaic import DPI, bounded, canvas, frames, place, shown, tiled, write
+from lenet5c.report.mosaic import DPI, canvas, frames, place, shrink, tile, to_colors, write
 from lenet5c.report.names import drawable, text_width
 from lenet5c.training import Evaluation
 from lenet5c.training.plot_style import GREY, INK, ORANGE, styled
@@ -67,7 +67,7 @@ def errors(
     if text_width([line for (line,) in labels], 8) * DPI >= SIDE + 8:
         labels = [list(pair) for pair in zip(true, predicted, strict=True)]
         widest = text_width([*true, *predicted], 8) * DPI
-    cells = shown(bounded(images[worst], 128), inverted)
+    cells = to_colors(shrink(images[worst], 128), inverted)
     h, w = cells.shape[1:3]
     scale = max(1, round(SIDE / max(h, w)))
     slot = max(w * scale, widest) + 16
@@ -79,7 +79,7 @@ def errors(
     figure, ax = canvas(wide * across + 16, tall * -(-len(worst) // across) + 16)
     padded = np.pad(cells, ((0, 0), (0, down), (0, right), (0, 0)), constant_values=1)
     left = MARGIN + right * scale // 2
-    place(ax, tiled(padded, across, 0), left, MARGIN, scale)
+    place(ax, tile(padded, across, 0), left, MARGIN, scale)
     frames(ax, left, MARGIN, scale, len(cells), (h, w), across, (down, right))
     for i, index in enumerate(worst):
         x = MARGIN + (i % across + 0.5) * wide

@@ -45,7 +45,7 @@ def draw(record: Result, test_set: Dataset, folder: Path) -> dict[tuple[str, str
         figures["curve", name] = partial(curve, result)
         if points := [each for each in results if each["recipe"] == name and each["train_size"]]:
             figures["sizes", name] = partial(sizes, [*points, result], record["train_count"], whole)
-    for name in shown(list(whole)):
+    for name in choose_shown(list(whole)):
         if whole[name]["errors"]["index"]:
             rejected = record["rejected"]["index"]
             figures["errors", name] = partial(errors, whole[name], test_set, rejected)
@@ -59,7 +59,7 @@ def draw(record: Result, test_set: Dataset, folder: Path) -> dict[tuple[str, str
     return files
 
 
-def shown(names: list[str]) -> list[str]:
+def choose_shown(names: list[str]) -> list[str]:
     """Return the recipes whose errors are shown one by one."""
     return [name for name in ERRORS_SHOWN if name in names] or names[:1]
 

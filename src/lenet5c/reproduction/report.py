@@ -8,7 +8,7 @@ from lenet5c import _files
 from lenet5c.recipes import Recipe, reported
 from lenet5c.recipes.reported import Reported
 from lenet5c.report.results import duration
-from lenet5c.reproduction.pictures import Result, most_confident, shown
+from lenet5c.reproduction.pictures import Result, choose_shown, most_confident
 
 Picture = Callable[[str, str, str], str]
 ALWAYS = ("epochs", "batch_size", "optimizer", "lr", "schedule")
@@ -76,7 +76,7 @@ def write(path: Path, record: Result, pictures: dict[tuple[str, str], str]) -> N
     for result in whole.values():
         parts += section(result, record["train_count"], subsets, picture)
     parts.append("## Errors, one by one")
-    for name in shown(list(whole)):
+    for name in choose_shown(list(whole)):
         parts += error_table(whole[name], picture, rejected["index"])
     parts.append(rejected_table(whole, rejected) if rejected["index"] else "")
     _files.write_bytes(path, ("\n\n".join(filter(None, parts)) + "\n").encode())

@@ -11,7 +11,6 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from lenet5c.datasets import Dataset, Source
-from lenet5c.nn import Samples
 from lenet5c.recipes import Recipe, RunConfig, recipe, train
 from lenet5c.recipes.build import make_loss
 from lenet5c.recipes.kind import number, plain, whole
@@ -160,9 +159,7 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
                 trainer.model.load_state_dict(before.model.state_dict())
                 # The preparation that the weights are used to.
                 trainer.preparation = before.preparation
-                trained = cast(TrainedModel, trainer.trained)
-                trained.preparation = before.preparation
-                trainer.offset = before.preparation.offset(source.train.images.shape[1])
+                cast(TrainedModel, trainer.trained).preparation = before.preparation
 
         config = RunConfig(self.recipe, settings=settings, seed=self._draw_seed())
         report = self._report if self.verbose else None
@@ -312,14 +309,11 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
 
     def _train_epoch(self, settings: Recipe, samples: Dataset) -> None:
         trained, count = self.trained_, len(samples)
-        fitted = trained.preparation.fit_images(samples.images)
         order = np.random.default_rng([self.seed_, 6, self.n_iter_]).permutation(count)
         steps = ceil(count / settings.batch_size)
         rate = settings.lr if self.learning_rate is not None else settings.lr / 4
-        preparation = trained.preparation
-        offset = preparation.offset(fitted.shape[1])
         losses, taken, correct = trained.model.train_steps(
-            Samples(fitted, order, float(preparation.scale), offset),
+            trained.preparation.samples(samples.images, order),
             samples.labels[order],
             make_loss(settings),
             cast(Any, self.optimizer_),

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from lenet5c.datasets import Preparation
-from lenet5c.nn import Sequential
+from lenet5c.nn import NETS, Sequential
 from lenet5c.recipes import Recipe
-from lenet5c.recipes.build import NETS, make_optimizer
+from lenet5c.recipes.build import make_optimizer
 from lenet5c.training import TrainedModel
 
 VERSION, KEY = 1, "_lenet5c_state"

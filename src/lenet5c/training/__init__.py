@@ -5,7 +5,7 @@ from lenet5c.training.confusion import ClassScores, class_scores, confused_pairs
 from lenet5c.training.evaluation import Evaluation, evaluate
 from lenet5c.training.history import History
 from lenet5c.training.matching import match_dataset
-from lenet5c.training.model_file import TrainedModel, open_model, pretrained, save_model
+from lenet5c.training.model_file import TrainedModel, open_model, save_model
 from lenet5c.training.statistics import (
     McNemar,
     MeanInterval,
@@ -33,7 +33,6 @@ __all__ = [
     "mcnemar",
     "mean_interval",
     "open_model",
-    "pretrained",
     "save_model",
     "wilson_interval",
 ]

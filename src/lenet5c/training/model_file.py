@@ -13,9 +13,8 @@ from lenet5c.datasets import Preparation
 from lenet5c.datasets.dataset import READINGS
 from lenet5c.datasets.preparation import MAX_SIDE
 from lenet5c.errors import RunError
-from lenet5c.nn import LeNet5, LeNet5_1998, Samples, Sequential, softmax
+from lenet5c.nn import NETS, Sequential, softmax
 
-MODELS = {"LeNet5": LeNet5, "LeNet5_1998": LeNet5_1998}
 MEAN_IMAGE = "preparation.mean_image"
 MODEL_NAME = "model.safetensors"  # of the model in the folder of a run
 BEST = "best"
@@ -65,9 +64,7 @@ def compute_outputs(
     model: Sequential, preparation: Preparation, images: NDArray[np.uint8]
 ) -> NDArray[np.float32]:
     """Return the outputs (N, classes) of a model for images that are still to be prepared."""
-    fitted = preparation.fit_images(images)
-    offset = preparation.offset(fitted.shape[1])
-    return model.outputs(Samples(fitted, scale=preparation.scale, offset=offset))
+    return model.outputs(preparation.samples(images))
 
 
 def open_model(name: str | os.PathLike[str] | None = None) -> TrainedModel:
@@ -76,8 +73,9 @@ def open_model(name: str | os.PathLike[str] | None = None) -> TrainedModel:
     Parameters
     ----------
     name : str or path-like, optional
-        A model file, or the folder of a finished run; ``'best'``, or nothing, is the model that
-        comes with the package (`./best` a file or folder of that name).
+        A model file, or the folder of a finished run; ``'best'``, or nothing, is the model of
+        MNIST's digits that comes with the package (`./best` a file or folder of that name): that of
+        ``lenet5c train --recipe best --seed 0``, 99.58 % of the test images.
 
     Returns
     -------
@@ -90,9 +88,11 @@ def open_model(name: str | os.PathLike[str] | None = None) -> TrainedModel:
 
     Examples
     --------
+    >>> from lenet5c.datasets import mnist
     >>> from lenet5c.training import open_model
-    >>> open_model("best").model.num_params
-    61706
+    >>> _, test = mnist()
+    >>> open_model().probabilities(test.images[:3]).argmax(axis=1), test.labels[:3]
+    (array([7, 2, 1]), array([7, 2, 1], dtype=int32))
     >>> open_model("runs/none")
     Traceback (most recent call last):
     lenet5c.errors.RunError: model must be a model file, the folder of a finished run or 'best', \
@@ -121,23 +121,6 @@ got runs/none, which does not exist
         raise RunError(f"{wanted} {name}, which does not exist") from None
 
 
-def pretrained() -> TrainedModel:
-    """Open the model of MNIST's digits that comes with the package.
-
-    LeNet-5 of 61,706 parameters from ``lenet5c train --recipe best --seed 0``, 99.58 % of MNIST's
-    test images.
-
-    Examples
-    --------
-    >>> from lenet5c.datasets import mnist
-    >>> from lenet5c.training import pretrained
-    >>> _, test = mnist()
-    >>> pretrained().probabilities(test.images[:3]).argmax(axis=1), test.labels[:3]
-    (array([7, 2, 1]), array([7, 2, 1], dtype=int32))
-    """
-    return open_model()
-
-
 def save_model(path: str | os.PathLike[str], trained: TrainedModel) -> None:
     """Write a `TrainedModel` of `LeNet5` or `LeNet5_1998` for `open_model`.
 
@@ -161,7 +144,7 @@ def save_model(path: str | os.PathLike[str], trained: TrainedModel) -> None:
 def _read(path: Path) -> TrainedModel:
     tensors, metadata = _files.read_tensors(path, "model")
     try:
-        kind: Any = MODELS[metadata["model"]]
+        kind: Any = {kind.__name__: kind for kind in NETS.values()}[metadata["model"]]
         config = metadata["config"]
         preparation = Preparation.from_dict(metadata["preparation"], tensors.pop(MEAN_IMAGE, None))
         # Before the model takes memory: the file must hold as many values as it claims.
@@ -179,7 +162,7 @@ def _read(path: Path) -> TrainedModel:
             isinstance(name, str) for name in class_names
         ):
             raise ValueError(f"its class names must be {model.config['num_classes']} strings")
-        image_shape = _checked_shape(metadata["image_shape"], model.config["in_channels"])
+        image_shape = _check_shape(metadata["image_shape"], model.config["in_channels"])
         if (reading := metadata["reading"]) not in READINGS:
             raise ValueError(f"its reading must be one of {READINGS}, got {reading!r}")
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
@@ -188,7 +171,7 @@ def _read(path: Path) -> TrainedModel:
     return TrainedModel(model, preparation, class_names, image_shape, reading, path)
 
 
-def _checked_shape(shape: Any, channels: int) -> tuple[int, int, int]:
+def _check_shape(shape: Any, channels: int) -> tuple[int, int, int]:
     if (
         not isinstance(shape, list)
         or len(shape) != 3

@@ -52,7 +52,7 @@ def wilson_interval(correct: int, count: int, confidence: float = 0.95) -> tuple
         )
     from statistics import NormalDist  # 4 ms, and training does without it
 
-    z = NormalDist().inv_cdf(0.5 + _checked_confidence(confidence) / 2)
+    z = NormalDist().inv_cdf(0.5 + _check_confidence(confidence) / 2)
     share, weight = correct / count, z * z / count
     center = (share + weight / 2) / (1 + weight)
     half = z * sqrt(share * (1 - share) / count + weight / count / 4) / (1 + weight)
@@ -197,13 +197,13 @@ def mean_interval(values: Iterable[float], confidence: float = 0.95) -> MeanInte
     from statistics import fmean, stdev
 
     mean, sd = fmean(values), stdev(values)
-    probability = 0.5 + _checked_confidence(confidence) / 2
+    probability = 0.5 + _check_confidence(confidence) / 2
     special = require("scipy.special", "reproduce", "Student's intervals")
     half = float(special.stdtrit(len(values) - 1, probability)) * sd / sqrt(len(values))
     return MeanInterval(mean, sd, mean - half, mean + half, len(values))
 
 
-def _checked_confidence(confidence: float) -> float:
+def _check_confidence(confidence: float) -> float:
     if not 0 < confidence < 1:
         raise ValueError(
             f"confidence must be more than 0 and less than 1, got {confidence!r}; usual is 0.95"

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lenet5c.datasets import Dataset, Distortion, Preparation
 from lenet5c.errors import NonFiniteError, RunError
 from lenet5c.nn import Samples, Sequential
-from lenet5c.nn.layer import positive
+from lenet5c.nn.layer import check_integer, positive
 from lenet5c.nn.sequential import StepsTaken
 from lenet5c.optim import ReduceOnPlateau
 from lenet5c.training import checkpoint, state
@@ -152,10 +152,11 @@ class Trainer:
         self.validation_set = None if validation_set is None else _fit(validation_set, preparation)
         self.batch_size = positive("batch_size", batch_size)
         self.epochs = positive("epochs", epochs)
-        self.seed, self.order, self.distortion = seed, order, distortion
+        self.seed = check_integer("seed", seed, 0)
+        self.order, self.distortion = order, distortion
         self.keep, self.patience = keep, patience
         self.average = WeightAverage(model, average) if average else None
-        self.offset = preparation.offset(self.train_set.images.shape[1])
+        preparation.offset(self.train_set.images.shape[1])  # raises unless the channels fit
         self.history: list[dict[str, Any]] = []
         self.epoch = 0
         self.best_weights: dict[str, NDArray[Any]] | None = None  # state of the model, if kept
@@ -423,8 +424,7 @@ class Trainer:
 
     def samples(self, index: NDArray[np.int64], distortion: Any = None) -> Samples:
         """Return images of the training set, prepared on their way into the model."""
-        scale = self.preparation.scale
-        return Samples(self.train_set.images, index, scale, self.offset, distortion)
+        return self.preparation.samples(self.train_set.images, index, distortion)
 
     def epoch_distortion(self) -> Any:
         """Return the distortion with its draws for this epoch, as `train_steps` takes it."""

@@ -131,6 +131,7 @@ class Samples:
         else:
             batch = self.images if self.index is None else self.images[self.index]
         if self.offset is not None and self.images.dtype == np.uint8:
-            batch = batch.astype(np.float32) * np.float32(self.scale)
-            batch = batch + self.offset.reshape(self.shape)
+            # Two operations: each rounds to float32, as in compiled code.
+            batch = np.multiply(batch, np.float32(self.scale), dtype=np.float32)
+            batch += self.offset.reshape(self.shape)
         return batch
