@@ -281,7 +281,8 @@ def _match(
             )
         if module not in found:
             raise ExportError(
-                f"names must give {name} a layer of {path}, got {module!r}; it has {_list_first(found)}"
+                f"names must give {name} a layer of {path}, got {module!r}; "
+                f"it has {_list_first(found)}"
             )
         if list(names.values()).count(module) > 1:
             raise ExportError(f"names must give each layer one of its own, got {module!r} twice")
@@ -324,8 +325,9 @@ def _match_by_shape(
         if len(fitting) != len(twins):
             raise ExportError(
                 f"{path} must have as many layers with {wanted} as the model, {len(twins)} "
-                f"({_join(twins)}), got {len(fitting)} ({_join(fitting)}) among {_list_first(found)}; "
-                "say by names which is which, or use a model of the same shapes"
+                f"({_join(twins)}), got {len(fitting)} ({_join(fitting)}) among "
+                f"{_list_first(found)}; say by names which is which, or use a model of the same "
+                "shapes"
             )
         if len({re.sub(r"\d+", "#", module) for module in fitting}) > 1:
             raise ExportError(

@@ -132,6 +132,6 @@ class Samples:
             batch = self.images if self.index is None else self.images[self.index]
         if self.offset is not None and self.images.dtype == np.uint8:
             # Two operations: each rounds to float32, as in compiled code.
-            batch = np.multiply(batch, np.float32(self.scale), dtype=np.float32)
+            batch = np.multiply(batch, np.float32(self.scale), dtype=np.float32, order="C")
             batch += self.offset.reshape(self.shape)
         return batch
