@@ -96,7 +96,7 @@ def extensions():
         extension("engine/_workspace"),
         extension("engine/_program", depends=[f"{KERNELS}/{name}" for name in PROGRAM_SOURCES]),
         extension("engine/_update", depends=[f"{KERNELS}/simd/tiles.pxd"]),
-        extension("engine/_vector"),
+        extension("simd/_peak"),
         extension("ops/_distort", depends=[f"{KERNELS}/simd/tiles.pxd"]),
         extension("direct/_strips"),
         extension("direct/_direct"),

@@ -14,8 +14,7 @@ import numpy as np
 import lenet5c
 from lenet5c import kernels
 from lenet5c.commands.cli import prepare_streams
-from lenet5c.kernels.engine import _vector
-from lenet5c.kernels.simd import dispatch
+from lenet5c.kernels.simd import _peak, dispatch
 
 # Floating-point operations of LeNet-5 for one sample. Forward: 416,520 multiply-adds; a training
 # step takes 1,131,960: backward is twice forward, without the gradient of the input image
@@ -216,7 +215,7 @@ class Peak:
 
     def __call__(self):
         began = time.perf_counter()
-        operations = _vector.burst(dispatch.tiles, self.rounds, self.threads)
+        operations = _peak.burst(dispatch.tiles, self.rounds, self.threads)
         self.best = max(self.best, operations / (time.perf_counter() - began))
 
     def share(self, flop, seconds):

@@ -21,8 +21,7 @@ import numpy as np
 
 from lenet5c import kernels, nn, optim
 from lenet5c.datasets import Distortion
-from lenet5c.kernels.engine import _vector
-from lenet5c.kernels.simd import _cpu
+from lenet5c.kernels.simd import _cpu, _peak
 
 RECORD = Path(__file__).with_suffix(".json")
 FUSED = ("avx512", "avx2", "neon")  # where v16_fma of simd.h rounds once
@@ -515,7 +514,7 @@ def fused_instruction_sets():
     def tiles(isa):
         return import_module(f"lenet5c.kernels.simd._tiles_{isa}").kernels
 
-    return [isa for isa in _cpu.supported() if _vector.instructions(tiles(isa)) in FUSED]
+    return [isa for isa in _cpu.supported() if _peak.instructions(tiles(isa)) in FUSED]
 
 
 def computed(isa):

@@ -16,8 +16,7 @@ import pytest
 
 from lenet5c import kernels, reference
 from lenet5c.kernels import convolution, cykernels
-from lenet5c.kernels.engine import _vector
-from lenet5c.kernels.simd import dispatch
+from lenet5c.kernels.simd import _peak, dispatch
 
 CONSUMER = Path(__file__).parent / "consumer"
 DOCUMENT = (Path(__file__).parent.parent / "docs" / "embedding.md").read_text(encoding="utf-8")
@@ -425,7 +424,7 @@ def test_output_extent(calls, window):
 
 def test_what_runs(calls):
     assert calls.abi == (1, 1)
-    assert calls.isa == _vector.instructions(dispatch.tiles)
+    assert calls.isa == _peak.instructions(dispatch.tiles)
     assert calls.struct_sizes == {name: len(fields) for name, fields in FIELDS.items()}
 
 

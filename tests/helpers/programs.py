@@ -11,14 +11,14 @@ import pytest
 from lenet5c.kernels.engine._program import Program
 
 from lenet5c import reference
-from lenet5c.kernels.engine import _vector, lowering, ops
-from lenet5c.kernels.simd import _cpu, dispatch
+from lenet5c.kernels.engine import lowering, ops
+from lenet5c.kernels.simd import _cpu, _peak, dispatch
 
 EPS = np.finfo(np.float32).eps
 TILES = {
     isa: import_module(f"lenet5c.kernels.simd._tiles_{isa}").kernels for isa in _cpu.supported()
 }
-FUSED = [isa for isa in TILES if _vector.instructions(TILES[isa]) in ("avx512", "avx2", "neon")]
+FUSED = [isa for isa in TILES if _peak.instructions(TILES[isa]) in ("avx512", "avx2", "neon")]
 each_isa = pytest.mark.parametrize("isa", TILES)
 
 RELU, SIGMOID, TANH, FLATTEN = ({"kind": kind} for kind in ("relu", "sigmoid", "tanh", "flatten"))

@@ -147,5 +147,5 @@ def test_an_unknown_instruction_set_is_an_error_that_names_the_choices(wanted):
 def test_choose():
     assert dispatch.choose("", ["avx2", "baseline"]) == "avx2"
     assert dispatch.choose("baseline", ["avx2", "baseline"]) == "baseline"
-    with pytest.raises(ImportError, match="'avx512'.*avx2, baseline"):
+    with pytest.raises(ImportError, match="avx2, baseline.*'avx512'"):
         dispatch.choose("avx512", ["avx2", "baseline"])

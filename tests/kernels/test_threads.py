@@ -50,7 +50,7 @@ class TestNumThreads:
     def test_wrong_values_are_errors(self, default_threads, wrong):
         kernels.set_num_threads(3)
         with pytest.raises(
-            ValueError, match=f"num_threads is {re.escape(repr(wrong))}.* 1 to 1024"
+            ValueError, match=f"num_threads must.* 1 to 1024, got {re.escape(repr(wrong))}"
         ):
             kernels.set_num_threads(wrong)
         assert kernels.get_num_threads() == 3

@@ -10,15 +10,14 @@ from numpy.testing import assert_allclose, assert_array_equal
 import lenet5c
 from lenet5c import kernels, nn, optim, reference
 from lenet5c.datasets import Preparation
-from lenet5c.kernels.engine import _vector
-from lenet5c.kernels.simd import _cpu
+from lenet5c.kernels.simd import _cpu, _peak
 from lenet5c.training import TrainedModel, open_model, save_model
 
 EPS = np.finfo(np.float32).eps
 TILES = {
     isa: import_module(f"lenet5c.kernels.simd._tiles_{isa}").kernels for isa in _cpu.supported()
 }
-FUSED = [isa for isa in TILES if _vector.instructions(TILES[isa]) in ("avx512", "avx2", "neon")]
+FUSED = [isa for isa in TILES if _peak.instructions(TILES[isa]) in ("avx512", "avx2", "neon")]
 torch = pytest.importorskip("torch")
 
 # Each layer with PyTorch's, the keywords of its reference, and whether that derives from x, not y.

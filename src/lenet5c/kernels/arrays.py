@@ -32,27 +32,28 @@ def check_array(name: str, array: Any, ndim: int, dtype: Any = None) -> None:
     """Refuse what is no array of float32 or float64, of `ndim` dimensions, or not of `dtype`."""
     if not isinstance(array, np.ndarray):
         raise TypeError(
-            f"{name} is a {type(array).__name__}; it should be a NumPy array of float32 or float64"
+            f"{name} must be a NumPy array of float32 or float64, got a {type(array).__name__}"
         )
     if array.dtype not in (np.float32, np.float64) or not array.dtype.isnative:
-        raise TypeError(f"{name} has the dtype {array.dtype}; it should be float32 or float64")
+        raise TypeError(f"{name} must have the dtype float32 or float64, got {array.dtype}")
     if dtype is not None and array.dtype != dtype:
         raise TypeError(
-            f"{name} has the dtype {array.dtype}, but another argument has {dtype}; "
+            f"{name} must have the dtype {dtype} of the other arguments, got {array.dtype}; "
             "convert one of them"
         )
     if array.ndim != ndim:
-        raise ValueError(f"{name} has the shape {array.shape}; it should have {ndim} dimensions")
+        raise ValueError(f"{name} must have {ndim} dimensions, got the shape {array.shape}")
     if 0 in array.shape[1:]:
         raise ValueError(
-            f"{name} has the shape {array.shape}; only the batch, the first dimension, may be empty"
+            f"{name} must not be empty but for the batch, its first dimension, got the shape "
+            f"{array.shape}"
         )
 
 
 def check_shape(name: str, array: Array, shape: tuple[int, ...]) -> None:
     """Refuse an array of another shape."""
     if array.shape != shape:
-        raise ValueError(f"{name} has the shape {array.shape}; it should be {shape}")
+        raise ValueError(f"{name} must have the shape {shape}, got {array.shape}")
 
 
 def check_out(name: str, out: Any, shape: tuple[int, ...], dtype: Any) -> None:
@@ -62,7 +63,7 @@ def check_out(name: str, out: Any, shape: tuple[int, ...], dtype: Any) -> None:
     check_array(name, out, len(shape), dtype)
     check_shape(name, out, shape)
     if not out.flags.writeable:
-        raise ValueError(f"{name} is read-only; it should be writeable")
+        raise ValueError(f"{name} must be writeable, got a read-only array")
 
 
 def work_array(

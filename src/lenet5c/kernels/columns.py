@@ -102,8 +102,8 @@ def col2im(
     taps = prod(window[0])
     if col.shape[1] % taps != 0 or col.shape[1] == 0 or col.shape[2] != prod(size):
         raise ValueError(
-            f"col has the shape {col.shape}; for output_size {image} it should be "
-            f"(N, C * {taps}, {prod(size)})"
+            f"col must have the shape (N, C * {taps}, {prod(size)}) for output_size {image}, got "
+            f"{col.shape}"
         )
     shape = (len(col), col.shape[1] // taps, *image)
     check_elements("the image", shape)

@@ -180,13 +180,12 @@ class _Convolution:
         check_array("x", x, 4)
         check_array("weight", weight, 4, x.dtype)
         if not isinstance(groups, (int, np.integer)) or groups < 1:
-            raise ValueError(f"groups is {groups!r}; it should be an integer of at least 1")
+            raise ValueError(f"groups must be an integer of at least 1, got {groups!r}")
         out_channels, channels, *kernel_size = weight.shape
         if 0 in weight.shape or x.shape[1] != channels * groups or out_channels % groups != 0:
             raise ValueError(
-                f"weight has the shape {weight.shape} and groups is {groups}, but x has "
-                f"{x.shape[1]} channels; weight "
-                f"should be (O, {x.shape[1]} / groups, KH, KW) with O a multiple of groups"
+                f"weight must have the shape (O, {x.shape[1]} / groups, KH, KW), with O a multiple "
+                f"of groups, for x of {x.shape[1]} channels, got {weight.shape} and groups {groups}"
             )
         if bias is not None:
             check_array("bias", bias, 1, x.dtype)

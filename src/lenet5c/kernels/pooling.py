@@ -139,7 +139,7 @@ def avg_pool2d_backward(
     ----------
     dy : ndarray (N, C, OH, OW)
     x_shape : (N, C, H, W), or an array of that shape
-        What the gradient's shape should be.
+        The shape of the gradient.
     kernel_size, stride, padding, count_include_pad
         As given to `avg_pool2d`.
     out : ndarray (N, C, H, W), optional
@@ -157,7 +157,7 @@ def avg_pool2d_backward(
         x = np.broadcast_to(np.zeros((), dy.dtype), shape)
     except (TypeError, ValueError):
         raise ValueError(
-            f"x_shape is {x_shape!r}; it should be the shape (N, C, H, W) of the input"
+            f"x_shape must be the shape (N, C, H, W) of the input, got {x_shape!r}"
         ) from None
     pooling = _Pooling("avg_pool2d", x, "x_shape", kernel_size, stride, padding, count_include_pad)
     return pooling.backward(dy, x, out, num_threads)

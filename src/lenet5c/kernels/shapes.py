@@ -23,7 +23,7 @@ def pair(value: Any, name: str, least: int) -> tuple[int, int]:
             both = ()
     if len(both) != 2 or min(both) < least or max(both) > MAX_SETTING:
         raise ValueError(
-            f"{name} is {value!r}; it should be an integer of at least {least}, or two of them"
+            f"{name} must be an integer of at least {least}, or two of them, got {value!r}"
         )
     return both
 
@@ -57,8 +57,7 @@ def pool2d_output_size(
     for axis in (0, 1):
         if 2 * padding[axis] > kernel_size[axis]:
             raise ValueError(
-                f"padding is {padding}; it should be at most half of kernel_size, "
-                f"which is {kernel_size}"
+                f"padding must be at most half of kernel_size {kernel_size}, got {padding}"
             )
     return conv2d_output_size(size, kernel_size, kernel_size if stride is None else stride, padding)
 

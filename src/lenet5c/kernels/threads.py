@@ -72,7 +72,7 @@ def check_num_threads(num_threads: Any) -> int:
     except TypeError:
         count = 0
     if not 1 <= count <= 1024:
-        raise ValueError(f"num_threads is {num_threads!r}; it should be an integer from 1 to 1024")
+        raise ValueError(f"num_threads must be an integer from 1 to 1024, got {num_threads!r}")
     return count
 
 

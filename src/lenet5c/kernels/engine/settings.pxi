@@ -55,7 +55,7 @@ cdef set_loss(Job* job, str loss, double setting, const int[::1] labels,
         raise ValueError(f"labels has {labels.shape[0]} values for a batch of {job.batch}")
     for i in range(job.batch):
         if not 0 <= labels[i] < job.output_size:
-            raise ValueError(f"labels[{i}] is {labels[i]}, it should be 0 to {job.output_size - 1}")
+            raise ValueError(f"labels must be 0 to {job.output_size - 1}, got {labels[i]} at {i}")
     job.labels = &labels[0]
     job.setting = setting
     if loss == "cross_entropy":
@@ -71,4 +71,4 @@ cdef set_loss(Job* job, str loss, double setting, const int[::1] labels,
         job.loss = MAXIMUM_LIKELIHOOD if loss == "mle" else MAXIMUM_A_POSTERIORI
         job.loss_factor, job.loss_terms = 1, 1
     else:
-        raise ValueError(f"loss is {loss!r}, it should be 'cross_entropy', 'mse', 'mle' or 'map'")
+        raise ValueError(f"loss must be 'cross_entropy', 'mse', 'mle' or 'map', got {loss!r}")

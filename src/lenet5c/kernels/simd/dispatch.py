@@ -14,8 +14,8 @@ def choose(wanted: str, supported: list[str]) -> str:
         return supported[0]
     if wanted not in supported:
         raise ImportError(
-            f"{ISA_VARIABLE} is {wanted!r}; on this processor it should be one of "
-            f"{', '.join(supported)}, or unset"
+            f"{ISA_VARIABLE} must be one of {', '.join(supported)} on this processor, or unset, "
+            f"got {wanted!r}"
         )
     return wanted
 

@@ -10,14 +10,12 @@ cdef const TileKernels* table(capsule) except NULL:
 
 
 def instructions(capsule):
-    """What the tile kernels are made of, by the name simd.h gives it: 'avx512', 'avx2', 'sse2',
-    'neon' or 'plain'."""
+    """Return the name that simd.h gives the tile kernels' instructions, such as 'avx512'."""
     return table(capsule).isa.decode()
 
 
 def burst(capsule, Py_ssize_t rounds, int num_threads):
-    """Keep each of some threads busy with multiply-adds alone; returns the floating-point
-    operations done by all."""
+    """Keep some threads busy with multiply-adds alone; return their floating-point operations."""
     cdef const TileKernels* kernels = table(capsule)
     cdef float results[64]
     cdef int thread, threads = max(1, min(num_threads, 64))
