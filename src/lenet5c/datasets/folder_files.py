@@ -27,7 +27,7 @@ LAYOUT = (
 )
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class FolderFiles:
     """The images of a folder.
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class RemoteFile:
     """A file as it is published; all `urls`, the best first, have the same bytes."""
 
@@ -25,7 +25,7 @@ class RemoteFile:
     exact: bool = True
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class NamedSet:
     """A data set with a name."""
 

@@ -61,6 +61,7 @@ class TileLayer(Layer):
         -------
         ndarray of float32 (N, ...)
         """
+        check_batch(x, type(self).__name__)
         return self.chain.forward(x, training)
 
     def backward(self, dy: Floats) -> Floats:
@@ -106,7 +107,6 @@ class TileChain:
 
     def forward(self, x: Floats, training: bool = False) -> Floats:
         """Return the output for a batch; with `training`, save x."""
-        check_batch(x, type(self.layers[0]).__name__)
         y = self.run(x, x.shape[1:])
         self.saved = x if training else None
         return y

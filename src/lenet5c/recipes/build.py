@@ -1,6 +1,5 @@
 """A trainer from a recipe: the split of the data, preparation, net, loss, optimizer, schedule."""
 
-from inspect import signature
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +8,7 @@ import numpy as np
 from lenet5c.datasets import Dataset, Distortion, Preparation, Source
 from lenet5c.nn import LOSSES, NETS
 from lenet5c.optim import OPTIMIZERS, SCHEDULES
-from lenet5c.recipes.kind import Kind, further_settings
+from lenet5c.recipes.kind import Kind, arguments, further_settings
 from lenet5c.training import TrainedModel, Trainer
 
 if TYPE_CHECKING:
@@ -153,17 +152,17 @@ def make_optimizer(recipe: "Recipe", model: Any) -> Any:
     """Return the optimizer of a recipe, on a model."""
     entry = OPTIMIZERS[recipe.optimizer]
     own: dict[str, Any] = {"weight_decay": recipe.weight_decay}
-    taken = signature(entry.cls).parameters
+    taken = arguments(entry.cls)
     if "nesterov" in taken:
         own |= {"momentum": recipe.momentum, "nesterov": recipe.momentum > 0}
-    arguments = {name: value for name, value in own.items() if name in taken}
-    return entry.cls(model, recipe.lr, **arguments | dict(entry.fixed) | recipe.optimizer_settings)
+    own = {name: value for name, value in own.items() if name in taken}
+    return entry.cls(model, recipe.lr, **own | dict(entry.fixed) | recipe.optimizer_settings)
 
 
 def optimizer_settings(name: str) -> dict[str, Kind]:
     """Return the further settings of an optimizer; `momentum` of SGD is a field of a recipe."""
     entry = OPTIMIZERS[name]
-    momentum = {"momentum"} if "nesterov" in signature(entry.cls).parameters else set()
+    momentum = {"momentum"} if "nesterov" in arguments(entry.cls) else set()
     return further_settings(entry.cls, {"model", "lr", "weight_decay", *entry.fixed, *momentum})
 
 
@@ -171,7 +170,7 @@ def make_schedule(recipe: "Recipe", steps_per_epoch: int) -> Any:
     """Return the schedule of a recipe, whose settings count epochs in place of steps."""
     kind, given = SCHEDULES[recipe.schedule], dict(recipe.schedule_settings)
     total = recipe.epochs * steps_per_epoch
-    if "total" in signature(kind).parameters:
+    if "total" in arguments(kind):
         given["total"] = total
     if recipe.schedule == "step":
         every = given.get("every")

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from inspect import Parameter, signature
 from math import inf
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Kind:
     """The values that a setting takes."""
 
@@ -102,14 +103,24 @@ def plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
 
 
+def arguments(kind: Any) -> Mapping[str, Parameter]:
+    """Return the arguments that a class takes, by name."""
+    return _arguments(kind)
+
+
+@cache
+def _arguments(kind: Any) -> Mapping[str, Parameter]:
+    return {} if kind.__init__ is object.__init__ else signature(kind).parameters
+
+
 def further_settings(kind: Callable[..., Any], without: Iterable[str]) -> dict[str, Kind]:
     """Return the arguments that a class takes, but for some, with the values of each.
 
     The default of an argument, or else its annotation, says which values it takes; the class
     itself checks their range.
     """
-    parameters = signature(kind).parameters.values()
-    return {each.name: _kind_of(each) for each in parameters if each.name not in set(without)}
+    left_out = set(without)
+    return {name: _kind_of(each) for name, each in arguments(kind).items() if name not in left_out}
 
 
 def _kind_of(parameter: Parameter) -> Kind:

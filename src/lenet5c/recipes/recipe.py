@@ -1,7 +1,7 @@
 """All that a recipe can say: each field with its values, its option and its description."""
 
 from dataclasses import asdict, dataclass, field, fields, replace
-from inspect import signature
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
@@ -14,7 +14,18 @@ from lenet5c.nn.lenet5_1998 import INITS as INITS_1998
 from lenet5c.optim import OPTIMIZERS, SCHEDULES
 from lenet5c.recipes import build as building
 from lenet5c.recipes.build import loss_settings, optimizer_settings, schedule_settings
-from lenet5c.recipes.kind import ANY, DICT, FLAG, check_further, choice, number, offer, plain, whole
+from lenet5c.recipes.kind import (
+    ANY,
+    DICT,
+    FLAG,
+    arguments,
+    check_further,
+    choice,
+    number,
+    offer,
+    plain,
+    whole,
+)
 from lenet5c.recipes.setting import NET, Setting, data, declare, document, run, settings, training
 from lenet5c.training.trainer import KEEPS
 
@@ -34,7 +45,7 @@ NET_SETTINGS = {
     "init": Setting(ANY, _inits, NET, "by activation"),
     "batch_norm": Setting(FLAG, "batch normalization before each activation", NET),
 }
-FURTHER, USUAL = "further arguments, in place of all the recipe's, ", "the recipe's"
+FURTHER, USUAL = "further arguments, in place of all the recipe's", "the recipe's"
 
 
 @document
@@ -98,15 +109,15 @@ class Recipe:
         0.1, number(), "weight decay, decoupled with adamw", usual="by optimizer"
     )
     optimizer_settings: dict[str, Any] = training(
-        {}, DICT, FURTHER + offer(OPTIMIZERS, optimizer_settings), usual=USUAL
+        {}, DICT, FURTHER, usual=USUAL, more=partial(offer, OPTIMIZERS, optimizer_settings)
     )
     schedule: str = training("one-cycle", choice(SCHEDULES), "schedule of the learning rate")
     schedule_settings: dict[str, Any] = training(
-        {}, DICT, FURTHER + offer(SCHEDULES, schedule_settings), usual=USUAL
+        {}, DICT, FURTHER, usual=USUAL, more=partial(offer, SCHEDULES, schedule_settings)
     )
     loss: str = training("cross_entropy", choice(LOSSES), "loss")
     loss_settings: dict[str, Any] = training(
-        {}, DICT, FURTHER + offer(LOSSES, loss_settings), usual=USUAL
+        {}, DICT, FURTHER, usual=USUAL, more=partial(offer, LOSSES, loss_settings)
     )
     label_smoothing: float = training(
         0.05, number(below=1), "share of a target spread over all classes"
@@ -140,7 +151,7 @@ class Recipe:
                 Distortion.from_dict(self.distortion)
             except (TypeError, ValueError) as error:
                 raise ValueError(f"distortion: {error}") from None
-        known = signature(NETS[self.net]).parameters.keys() - OF_DATA
+        known = arguments(NETS[self.net]).keys() - OF_DATA
         for name, value in self.model.items():
             if name not in known:
                 raise ValueError(f"model must hold settings of the net {self.net}, got {name!r}")
@@ -158,7 +169,7 @@ class Recipe:
     def _check_together(self) -> None:
         """Raise a ValueError for settings that do not go together."""
         of_1998 = self.net == "lenet5_1998"
-        decays = "weight_decay" in signature(OPTIMIZERS[self.optimizer].cls).parameters
+        decays = "weight_decay" in arguments(OPTIMIZERS[self.optimizer].cls)
         unseen, plateau = self.validation == 0, self.schedule == "reduce-on-plateau"
         own_fit = f"auto with the preparation {self.preparation}, which has its own"
         losses = "mle or map" if of_1998 else "cross_entropy or mse"

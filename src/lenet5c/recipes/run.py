@@ -18,7 +18,7 @@ from lenet5c.training.event_file import EventFile
 from lenet5c.training.run_folder import RunFolder
 
 
-@dataclass
+@dataclass(eq=False)
 class Run:
     """A run and its results; made by `train`.
 

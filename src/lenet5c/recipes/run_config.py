@@ -4,7 +4,6 @@ import json
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from inspect import signature
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, Self
@@ -15,7 +14,7 @@ from lenet5c.datasets.dataset import READINGS
 from lenet5c.datasets.source import open_source, source_name
 from lenet5c.errors import RunError
 from lenet5c.nn import NETS
-from lenet5c.recipes.kind import ANY, FLAG, TEXT, choice, plain, whole
+from lenet5c.recipes.kind import ANY, FLAG, TEXT, arguments, choice, plain, whole
 from lenet5c.recipes.named import RECIPES, recipe
 from lenet5c.recipes.recipe import NET_SETTINGS, Recipe
 from lenet5c.recipes.setting import DATA, Setting, declare, document, run, settings
@@ -169,7 +168,7 @@ class RunConfig:
         for owner in (self, self.settings):
             if hasattr(owner, name):
                 return getattr(owner, name)
-        parameters = signature(NETS[self.settings.net]).parameters
+        parameters = arguments(NETS[self.settings.net])
         default = parameters[name].default if name in parameters else None
         return self.settings.model.get(name, default)
 

@@ -4,6 +4,7 @@ Its checks, its option on a command line and its entry in the docstring follow f
 """
 
 import textwrap
+from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import Any
@@ -14,7 +15,7 @@ from lenet5c.recipes.kind import Kind
 GROUPS = RUN, DATA, NET, TRAINING = "the run", "data", "net", "training"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Setting:
     """A declared field."""
 
@@ -22,16 +23,25 @@ class Setting:
     help: str  # a phrase
     group: str = ""  # of its option; empty if it has none
     usual: str = ""  # the default in words, where its value does not say it
+    more: Callable[[], str] | None = None  # the rest of a help text, where it takes time to make
 
     def describe(self, default: object) -> str:
         """Return the help text, with the choices and the default."""
         choices = f": {', '.join(self.kind.choices)}" if self.kind.choices else ""
-        return f"{self.help}{choices} (default: {self.usual or in_words(default)})"
+        more = f", {self.more()}" if self.more else ""
+        return f"{self.help}{more}{choices} (default: {self.usual or in_words(default)})"
 
 
-def declare(default: Any, kind: Kind, help: str, group: str = "", usual: str = "") -> Any:
+def declare(
+    default: Any,
+    kind: Kind,
+    help: str,
+    group: str = "",
+    usual: str = "",
+    more: Callable[[], str] | None = None,
+) -> Any:
     """Return the field of a dataclass with this default, and with its `Setting` as metadata."""
-    metadata = {"setting": Setting(kind, help, group, usual)}
+    metadata = {"setting": Setting(kind, help, group, usual, more)}
     if isinstance(default, dict):
         return field(default_factory=default.copy, metadata=metadata)
     return field(default=default, metadata=metadata)

@@ -170,7 +170,7 @@ cdef class Program:
         if isinstance(samples, Samples):
             images, index, offset = samples.rows, samples.index, samples.offset
             distortion, job.scale = samples.distortion, samples.scale
-        if images.dtype == "uint8":
+        if images.dtype.kind == "u":  # comparing with a name takes longer
             bytes = images
             available, width = bytes.shape[0], bytes.shape[1]
             if offset is None or offset.shape[0] != job.input_size:

@@ -27,7 +27,7 @@ SLICE = 4096  # parameters, about, whose gradient is summed over a batch in one 
 MAX_SLICES = 10_000
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class Plan:
     """A program's ops and sizes; sizes of samples in values, of arenas and records in floats.
 

@@ -23,7 +23,7 @@ Pair = tuple[int, int]
 Shape = tuple[int, ...]
 
 
-@dataclass
+@dataclass(eq=False, repr=False, match_args=False)
 class Op:
     """An op on tiles, x (C, H, W, 16) to y (O, OH, OW, 16); its kernels are those named `kind`.
 
@@ -80,7 +80,7 @@ def kernels_read(kind: str) -> tuple[bool, bool]:
     return _program.kernels_read(dispatch.tiles, kind)
 
 
-@dataclass
+@dataclass(eq=False, repr=False, match_args=False)
 class Flatten(Op):
     """(C, H, W) as (C * H * W,): no op at all."""
 
@@ -88,7 +88,7 @@ class Flatten(Op):
         return [], (prod(shape),)
 
 
-@dataclass
+@dataclass(eq=False, repr=False, match_args=False)
 class Activation(Op):
     """An elementwise function of ops/activation.pxi, named there, with its constants."""
 
@@ -100,7 +100,7 @@ class Activation(Op):
         return [self.shaped(whole, whole)], shape
 
 
-@dataclass
+@dataclass(eq=False, repr=False, match_args=False)
 class Pad2d(Op):
     """Zeros around each plane."""
 
@@ -108,7 +108,7 @@ class Pad2d(Op):
     padding: Pair
 
 
-@dataclass
+@dataclass(eq=False, repr=False, match_args=False)
 class Pool2d(Op):
     """A pooling; with `mask`, its gradient is that of a rectifier before it as well."""
 
@@ -126,7 +126,7 @@ class Pool2d(Op):
         return prod(self.out_shape) * prod(self.kernel_size)
 
 
-@dataclass
+@dataclass(eq=False, repr=False, match_args=False)
 class MaxPool2d(Pool2d):
     """The largest value of each window."""
 
@@ -139,7 +139,7 @@ class MaxPool2d(Pool2d):
         return self.kernel_size == self.stride == (2, 2) and self.padding == (0, 0) and halved
 
 
-@dataclass
+@dataclass(eq=False, repr=False, match_args=False)
 class AvgPool2d(Pool2d):
     """The mean of each window, padding counted or not."""
 
@@ -147,7 +147,7 @@ class AvgPool2d(Pool2d):
     count_include_pad: bool = True
 
 
-@dataclass
+@dataclass(eq=False, repr=False, match_args=False)
 class Rbf(Op):
     """Squared distances from codes (classes, features), an array that keeps its place."""
 
@@ -158,7 +158,7 @@ class Rbf(Op):
         return [self.shaped((*shape, 1, 1), (len(self.codes), 1, 1))], (len(self.codes),)
 
 
-@dataclass
+@dataclass(eq=False, repr=False, match_args=False)
 class Weighted(Op):
     """An op with parameters: `filter_size` weights for each output, and perhaps a bias.
 
@@ -188,7 +188,7 @@ class Weighted(Op):
         return prod(self.inner_shape) * self.filter_size
 
 
-@dataclass
+@dataclass(eq=False, repr=False, match_args=False)
 class Linear(Weighted):
     """y = weight x + bias; with `relu` rectified, with `mask` its gradient masked by that."""
 
@@ -211,7 +211,7 @@ class Linear(Weighted):
         return self.in_shape[2]
 
 
-@dataclass
+@dataclass(eq=False, repr=False, match_args=False)
 class Summed(Weighted):
     """An op whose gradients are summed over positions, at dweight and dbias of a record."""
 
@@ -230,7 +230,7 @@ class Summed(Weighted):
         return [(*span, at) for span, at in zip(self.param_ranges, sums, strict=False)]
 
 
-@dataclass
+@dataclass(eq=False, repr=False, match_args=False)
 class Subsample2d(Summed):
     """The sum of each window, times the channel's weight, plus its bias."""
 
@@ -251,7 +251,7 @@ class Subsample2d(Summed):
         return prod(self.out_shape) * prod(self.kernel_size)
 
 
-@dataclass
+@dataclass(eq=False, repr=False, match_args=False)
 class Conv2d(Summed):
     """A convolution; `connections` are o * C + c of each filter that there is, ascending.
 

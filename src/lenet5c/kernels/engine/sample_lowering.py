@@ -23,7 +23,7 @@ from lenet5c.kernels.engine.ops import (
 MOST_STRIDE = 4  # vertical times horizontal, for a sample by itself
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class SampleStep:
     """One step that a sample takes by itself; the fields are those of `Step` in sample.pxi.
 
@@ -40,7 +40,7 @@ class SampleStep:
     blocked: bool
 
 
-@dataclass
+@dataclass(eq=False, repr=False)
 class SamplePlan:
     """The steps of a sample, with the place of the last output and the floats of an arena."""
 
