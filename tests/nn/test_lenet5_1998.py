@@ -303,7 +303,7 @@ class TestErrors:
             (lambda: nn.Subsample2d(0), "channels must.*got 0"),
             (lambda: nn.Subsample2d(2.5), "channels must.*got 2.5"),
             (lambda: nn.Subsample2d(2, 0), "kernel_size (is|must.*got) 0"),
-            (lambda: nn.Subsample2d(2, (2, 2, 2)), "kernel_size is"),
+            (lambda: nn.Subsample2d(2, (2, 2, 2)), "kernel_size must be"),
             (lambda: nn.Subsample2d(2, init="xavier"), "init must.*lecun_uniform.*got 'xavier'"),
             (lambda: nn.RBF([1, 2]), r"codes must.*\(classes, features\), got the shape \(2,\)"),
             (lambda: nn.RBF(np.zeros((0, 4))), r"codes must.*got the shape \(0, 4\)"),
@@ -435,7 +435,7 @@ class TestLeNet5Of1998:
         [
             ({"init": "he_normal"}, "init must.*fitted, printed, lush.*got 'he_normal'"),
             ({"input_size": 15}, "input_size must.* 16 .*15"),
-            ({"input_size": "32"}, "input_size is '32'"),
+            ({"input_size": "32"}, "input_size must be.*got '32'"),
             ({"num_classes": 0}, "num_classes must.*got 0"),
             ({"num_classes": 2.5}, "num_classes must.*got 2.5"),
             ({"in_channels": -1}, "in_channels must.*got -1"),
