@@ -164,7 +164,7 @@ class BuildExt(build_ext):
         return [], []
 
     def accepts(self, compile_args, link_args=(), source="int lenet5c_probe(void) { return 0; }\n"):
-        """Whether the compiler builds a shared library of this source with these flags."""
+        """Return whether the compiler builds a shared library of this source with these flags."""
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "probe.c"
             path.write_text(source)

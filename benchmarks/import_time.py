@@ -1,4 +1,4 @@
-"""How long importing lenet5c takes beyond importing NumPy, in a new interpreter each time.
+"""The time of importing lenet5c beyond importing NumPy, in a new interpreter each time.
 
     python benchmarks/import_time.py [--repeats 15]
 

@@ -1,4 +1,4 @@
-"""What an installed copy must have and must not do, whoever built it."""
+"""Demands on an installed copy, whoever built it."""
 
 import os
 import shutil

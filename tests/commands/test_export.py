@@ -134,7 +134,7 @@ def test_names_given_by_hand(here, capsys):
 
 
 def test_a_net_described_by_its_settings(here, capsys):
-    """What most LeNet-5 in PyTorch are: 28 by 28, padded, maxima."""
+    """The usual LeNet-5 in PyTorch: 28 by 28, padded, maxima."""
     model = nn.LeNet5(input_size=28, padding=2, activation="tanh", c5="conv", rng=1)
     save_file(torch_state(model), here / "theirs.safetensors")
     command = ["theirs.safetensors", "--to", "lenet5c", "--out", "ours.safetensors"]

@@ -210,9 +210,9 @@ class Terminal(io.StringIO):
 
 
 @pytest.mark.parametrize(
-    ("variables", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)]
+    ("variables", "colored"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)]
 )
-def test_colours_are_for_terminals(folder, monkeypatch, variables, coloured):
+def test_colors_are_for_terminals(folder, monkeypatch, variables, colored):
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("TERM", "xterm")
     for name, value in variables.items():
@@ -220,7 +220,7 @@ def test_colours_are_for_terminals(folder, monkeypatch, variables, coloured):
     terminal = Terminal()
     monkeypatch.setattr(sys, "stdout", terminal)
     assert main(["predict", folder / "7.png"]) == 0
-    assert ("\x1b[" in terminal.getvalue()) is coloured
+    assert ("\x1b[" in terminal.getvalue()) is colored
 
 
 def test_without_pillow(folder):

@@ -1,4 +1,4 @@
-"""What the page can ask for: any model, samples, fine-tuning."""
+"""Requests of the page: any model, samples, fine-tuning."""
 
 import json
 import os

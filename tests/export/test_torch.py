@@ -203,7 +203,7 @@ def test_bfloat16(tmp_path):
 
 
 def test_what_may_be_missing(tmp_path):
-    """The counter of a normalisation; and a bias, which is 0 then."""
+    """The counter of a normalization; and a bias, which is 0 then."""
     model, other = (
         shaken(nn.LeNet5(batch_norm=True, rng=0)),
         shaken(nn.LeNet5(batch_norm=True, rng=5), 1),

@@ -1,4 +1,4 @@
-"""What the functional kernels refuse: dtypes, shapes, outputs and settings that do not fit."""
+"""Refusals of the functional kernels: dtypes, shapes, outputs and settings that do not fit."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""What must not change a bit of a program: threads, instruction sets, neighbors, old values."""
+"""Things that must not change a bit of a program: threads, instruction sets, neighbors, old values."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What a program takes: bytes, indexes, read-only arrays, errors, Python threads, memory."""
+"""Inputs of a program: bytes, indexes, read-only arrays, errors, Python threads, memory."""
 
 import os
 import subprocess

@@ -67,7 +67,7 @@ def test_fixed(init, variance, kurtosis):
     ],
 )
 def test_fans_of_layers(make, fan_in, fan_out):
-    """What a weight's output reads, and what reads its input; in a convolution, over its window."""
+    """The inputs of a weight's output, and the outputs of its input; in a convolution, over its window."""
     seen = []
 
     def init(rng, shape, fan_in, fan_out):
@@ -128,7 +128,7 @@ def test_unknown_names(wrong):
     "name, make", [("normal", initialize.normal), ("uniform", initialize.uniform)]
 )
 def test_a_name_with_a_number(name, make):
-    """What can be written to a configuration, too."""
+    """A value that can be written to a configuration, too."""
     assert_array_equal(
         initialize.draw({name: 0.01}, 0, (3, 4), 4, 3), initialize.draw(make(0.01), 0, (3, 4), 4, 3)
     )

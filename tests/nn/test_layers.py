@@ -308,7 +308,7 @@ class TestParameters:
 
     @pytest.mark.parametrize("layer", [nn.Linear(4, 3, rng=0), nn.BatchNorm1d(4)], ids=str)
     def test_gradients_of_a_layer_alone_reach_its_vector(self, layer):
-        """Whether or not the vector was asked for before backward."""
+        """The same, whether or not the vector was asked for before backward."""
         layer.backward(np.ones_like(layer.forward(normal(5, 4), training=True)))
         grads = np.concatenate([layer.grads[name].ravel() for name in layer.params])
         assert grads.any()

@@ -165,7 +165,7 @@ def first_step_sizes(init, seed):
 
 
 class TestStepSizesOfThePaper:
-    """Which quotes 7e-5 to 0.016 for its first pass."""
+    """The paper quotes 7e-5 to 0.016 for its first pass."""
 
     @pytest.mark.parametrize("seed", [0, 1, 2])
     def test_as_printed(self, seed):

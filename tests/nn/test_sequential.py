@@ -126,7 +126,7 @@ def test_matches_reference():
         assert np.linalg.norm(got - wanted) <= 16 * np.finfo(np.float32).eps * np.linalg.norm(
             wanted
         )
-    # Normalisation takes the mean away: a bias before it has no gradient but rounding.
+    # Normalization takes the mean away: a bias before it has no gradient but rounding.
     assert np.linalg.norm(model[0][0].grads["bias"]) <= 1e-6 * np.linalg.norm(dconv)
 
 

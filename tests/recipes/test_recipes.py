@@ -38,7 +38,7 @@ def test_recipes_are_sound_and_say_what_they_are_for(name):
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_another_optimiser_brings_its_settings_along(name):
+def test_another_optimizer_brings_its_settings_along(name):
     other = "pynet" if name != "sgd" else "default"
     chosen = recipe(other, optimizer=name)
     entry = OPTIMIZERS[name]
@@ -57,7 +57,7 @@ def test_another_optimiser_brings_its_settings_along(name):
         ("rmsprop", RMSprop, None),
     ],
 )
-def test_the_optimiser_is_the_one_asked_for(mnist_slice, name, kind, decoupled):
+def test_the_optimizer_is_the_one_asked_for(mnist_slice, name, kind, decoupled):
     trainer, _ = recipe("fast", optimizer=name).build(mnist_slice[0], seed=0)
     assert type(trainer.optimizer) is kind
     assert getattr(trainer.optimizer, "decoupled", None) is decoupled
@@ -67,7 +67,7 @@ def test_the_optimiser_is_the_one_asked_for(mnist_slice, name, kind, decoupled):
 @pytest.mark.parametrize(
     "schedule", ["constant", "step", "cosine", "one-cycle", "reduce-on-plateau"]
 )
-def test_every_optimiser_learns_with_every_schedule(mnist_slice, name, schedule):
+def test_every_optimizer_learns_with_every_schedule(mnist_slice, name, schedule):
     trainer, _ = recipe("default", optimizer=name, schedule=schedule, epochs=5).build(
         mnist_slice[0], seed=0
     )
@@ -138,8 +138,8 @@ def test_a_configuration_from_a_file_is_checked():
     values = RECIPES["fast"].to_dict()
     with pytest.raises(ValueError, match="lacks epochs"):
         Recipe.from_dict({name: values[name] for name in values if name != "epochs"})
-    with pytest.raises(ValueError, match="unknown setting colour"):
-        Recipe.from_dict(values | {"colour": 1})
+    with pytest.raises(ValueError, match="unknown setting color"):
+        Recipe.from_dict(values | {"color": 1})
 
 
 def test_the_docstring_has_all_settings():
@@ -286,12 +286,12 @@ def built(**changes):
         ),
     ],
 )
-def test_settings_that_are_not_of_the_optimiser_or_schedule(change, word):
+def test_settings_that_are_not_of_the_optimizer_or_schedule(change, word):
     with pytest.raises(ValueError, match=word):
         recipe("default", **change)
 
 
-def test_settings_of_optimisers():
+def test_settings_of_optimizers():
     adam = built(optimizer="adam", optimizer_settings={"eps": 1e-7, "betas": [0.8, 0.9]})[
         0
     ].optimizer
@@ -369,7 +369,7 @@ def test_the_rest_goes_to_the_trainer():
     assert (trainer.average.decay, trainer.keep, trainer.patience) == (0.9, "best", 3)
 
 
-def test_a_batch_of_one_image_cannot_be_normalised():
+def test_a_batch_of_one_image_cannot_be_normalized():
     for batch_size in (1, 31):
         with pytest.raises(
             ValueError, match=f"batch_size must .*batch normalization.*got {batch_size};"
@@ -426,10 +426,8 @@ def test_options_of_the_net():
     _, trained = built(model={"batch_norm": True, "dropout": 0.5})
     kinds = {type(layer) for layer in trained.model.layers.values()}
     assert {BatchNorm2d, Dropout} <= kinds
-    with pytest.raises(
-        ValueError, match="model must hold settings of the net lenet5, got 'colour'"
-    ):
-        built(model={"colour": True})
+    with pytest.raises(ValueError, match="model must hold settings of the net lenet5, got 'color'"):
+        built(model={"color": True})
 
 
 def test_the_list_has_every_recipe(capsys):

@@ -1,4 +1,4 @@
-"""What is read, and what is rejected."""
+"""Pictures that are read, and those that are rejected."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""How windows are counted and where they lie."""
+"""The number of windows, and their places."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What a training leaves to look at, and that it never fails for it."""
+"""Pictures that a training leaves; it never fails for them."""
 
 import hashlib
 import json

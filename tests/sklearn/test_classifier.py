@@ -121,7 +121,7 @@ def test_labels_of_any_kind(digits, labels):
     assert (classifier.predict(X) == labels[y]).mean() > 0.9
 
 
-def test_colour_images_and_rows_of_them():
+def test_color_images_and_rows_of_them():
     rng = np.random.default_rng(0)
     y = rng.integers(0, 3, 300)
     X = rng.integers(0, 100, (300, 3, 20, 24), np.uint8)
@@ -218,7 +218,7 @@ def test_copies_and_files(digits, tmp_path):
 
 
 def test_the_net_of_1998(digits):
-    """Its outputs are penalties, its optimiser measures curvatures, its samples come one by one."""
+    """Its outputs are penalties, its optimizer measures curvatures, its samples come one by one."""
     (X, y), (X_test, y_test) = digits
     classifier = quick(recipe="paper1998").fit(X[:600], y[:600])
     assert classifier.score(X_test, y_test) > 0.6

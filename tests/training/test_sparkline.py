@@ -130,7 +130,7 @@ def test_characters_that_the_stream_has():
     assert blocks_for(None) == blocks_for(object()) == ASCII
 
 
-def test_colours_on_terminals_alone(monkeypatch):
+def test_colors_on_terminals_alone(monkeypatch):
     terminal = Stream("utf-8", True)
     assert has_colors(terminal) and "\x1b[36m█" in summarize_for(rows(5), terminal)
     assert not has_colors(Stream("utf-8", False)) and not has_colors(None)

@@ -1,4 +1,4 @@
-"""What a user writes, for `mypy --strict`; tests/test_stubs.py also runs it."""
+"""A user's program, for `mypy --strict`; tests/test_stubs.py also runs it."""
 
 from typing import Any, assert_type
 

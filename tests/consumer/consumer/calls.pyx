@@ -134,7 +134,7 @@ def col2im(settings, col, x):
 
 
 def without_sizes():
-    """What the functions answer to sizes that are NULL."""
+    """The answers of the functions to sizes that are NULL."""
     return {
         cykernels.conv2d_scratch(NULL), cykernels.conv2d_backward_scratch(NULL),
         cykernels.pool2d_scratch(NULL), cykernels.im2col_scratch(NULL), cykernels.conv2d_f32(NULL,

@@ -1,4 +1,4 @@
-"""What an optimizer tells the compiled program of its next steps."""
+"""The next steps of an optimizer, as the compiled program takes them."""
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.string cimport memset
 

@@ -1,5 +1,5 @@
-"""What the tile modules and the program share: one op of a model, and the table of kernels of an
-instruction set."""
+"""Declarations that the tile modules and the program share: one op of a model, and the table of
+kernels of an instruction set."""
 from libc.stdint cimport uint64_t
 from libc.string cimport memcpy, memset, strcmp
 
@@ -191,7 +191,7 @@ cdef enum:
     THREAD_WORK = 2000000
 
 cdef inline int useful_threads(double work, int wanted, Py_ssize_t parts) noexcept nogil:
-    """How many threads to use: no more than there are parts to hand out, or than there is work
+    """The number of threads to use: no more than there are parts to hand out, or than there is work
     for."""
     return <int>max(1., min(<double>wanted, min(<double>parts, 1 + work / THREAD_WORK)))
 
@@ -203,5 +203,5 @@ cdef inline uint64_t hash_bits(uint64_t z) noexcept nogil:
     return z ^ (z >> 31)
 
 cdef inline uint64_t sample_key(uint64_t stream, Py_ssize_t sample) noexcept nogil:
-    """What all draws for a sample follow from; `stream` stands for the seed and the epoch."""
+    """The key of all draws for a sample; `stream` stands for the seed and the epoch."""
     return hash_bits(stream + (<uint64_t>sample + 1) * 0x9e3779b97f4a7c15ULL)
