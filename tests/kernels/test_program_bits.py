@@ -1,4 +1,4 @@
-"""Things that must not change a bit of a program: threads, instruction sets, neighbors, old values."""
+"""Independence of a program's bits: threads, instruction sets, neighbors, old values."""
 
 import numpy as np
 import pytest

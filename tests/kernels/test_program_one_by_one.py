@@ -234,7 +234,7 @@ def test_one_by_one_has_the_same_bits_at_any_thread_count_and_instruction_set(mo
 @few
 @trained_model
 def test_one_by_one_in_any_state_of_the_workspace(model, batch):
-    """Values that others left in the arenas must not show, between channels or in borders of zeros."""
+    """Values left in the arenas must not show, between channels or in borders of zeros."""
     params, x, dy = model.draw(batch)
     fresh = bits(*backward(model.program(), params, x, dy, by_sample=True))
     program = model.program()

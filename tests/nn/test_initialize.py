@@ -67,7 +67,7 @@ def test_fixed(init, variance, kurtosis):
     ],
 )
 def test_fans_of_layers(make, fan_in, fan_out):
-    """The inputs of a weight's output, and the outputs of its input; in a convolution, over its window."""
+    """Fans in and out are inputs of an output, and outputs of an input, over a filter's window."""
     seen = []
 
     def init(rng, shape, fan_in, fan_out):
