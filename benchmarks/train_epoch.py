@@ -27,7 +27,7 @@ from common import (
 from numpy_lenet5 import NumpyAdam, NumpyLeNet5
 
 from lenet5c.datasets import Preparation, mnist
-from lenet5c.nn import CrossEntropyLoss, LeNet5, Samples
+from lenet5c.nn import CrossEntropyLoss, LeNet5
 from lenet5c.optim import Adam, Constant
 from lenet5c.training import Trainer
 
@@ -54,12 +54,7 @@ class Ours:
         """Return the loss and the gradients, by parameter, of the first `count` images."""
         trainer = self.trainer
         loss, _ = self.model.train_step(
-            Samples(
-                trainer.train_set.images,
-                np.arange(count),
-                trainer.preparation.scale,
-                trainer.offset,
-            ),
+            trainer.preparation.samples(trainer.train_set.images, np.arange(count)),
             trainer.train_set.labels[:count],
             trainer.loss,
         )

@@ -9,7 +9,7 @@ from typing import Any
 REACHED = Path(__file__).with_name("reached.json")
 
 
-@dataclass(frozen=True, eq=False, repr=False)
+@dataclass(frozen=True)
 class Reported:
     """Figures that others reported of the system that a recipe rebuilds."""
 
