@@ -1,7 +1,6 @@
 """A run as one thing: recipe, data, seed, threads, folder."""
 
 import json
-import shlex
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from os import PathLike, fspath
@@ -187,6 +186,8 @@ class RunConfig:
 
     def command(self) -> str:
         """Return the command that does the run again."""
+        import shlex
+
         return shlex.join(["lenet5c", "train", *self.options()])
 
     def differing(self, given: dict[str, Any]) -> tuple[str, object, object] | None:

@@ -1,6 +1,5 @@
 """The figures of a run as a table for spreadsheets and data frames."""
 
-import csv
 import io
 from collections.abc import Sequence
 from typing import Any
@@ -31,6 +30,8 @@ def format_csv(history: Sequence[dict[str, Any]]) -> str:
     epoch,step,lr,train_loss,train_accuracy,validation_loss,validation_accuracy,test_accuracy
     1,32,0.004,0.1,0.97,,,
     """
+    import csv  # once a run
+
     others = dict.fromkeys(name for row in history for name in row if name not in COLUMNS)
     table = io.StringIO()
     writer = csv.DictWriter(table, [*COLUMNS, *others], restval="", lineterminator="\n")
