@@ -1,11 +1,13 @@
 """Files: atomic writes, digests, and tensor files, the form of models and checkpoints."""
 
+import errno
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +16,47 @@ from lenet5c.errors import RunError
 
 # The only metadata key: with several, their order in the file would change from run to run.
 KEY = "lenet5c"
+
+
+def open_regular(path: str | os.PathLike[str], most: int | None = None) -> BinaryIO:
+    """Open a regular file for reading, without waiting for a pipe or reading a device.
+
+    Parameters
+    ----------
+    path : str or path-like
+    most : int, optional
+        The largest size to take, in bytes.
+
+    Raises
+    ------
+    OSError
+        With the path: the file cannot be opened, is no regular file, or is larger than `most`.
+    """
+    name = os.fspath(path)
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    descriptor = os.open(name, flags)
+    try:
+        state = os.fstat(descriptor)
+        if stat.S_ISDIR(state.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), name)
+        if not stat.S_ISREG(state.st_mode):
+            raise OSError(errno.EINVAL, "it is no regular file", name)
+        if most is not None and state.st_size > most:
+            why = f"it has {state.st_size:,} bytes, more than the {most:,} that are read"
+            raise OSError(errno.EFBIG, why, name)
+        return open(descriptor, "rb")
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def read_bytes(path: str | os.PathLike[str], most: int) -> bytes:
+    """Return the content of a regular file of at most `most` bytes; errors as of `open_regular`."""
+    with open_regular(path, most) as file:
+        content = file.read(most + 1)
+    if len(content) > most:  # it grew, or is of a file system that tells no sizes
+        raise OSError(errno.EFBIG, f"it has more than the {most:,} bytes that are read", str(path))
+    return content
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:

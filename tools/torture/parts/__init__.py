@@ -1,0 +1,1 @@
+"""Parts of the campaign: each has `run(campaign)`, and a docstring whose first line says what."""
