@@ -6,6 +6,7 @@ import json
 import os
 import stat
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -62,7 +63,7 @@ def read_bytes(path: str | os.PathLike[str], most: int) -> bytes:
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
     """Replace the file at `path` atomically.
 
-    A crash leaves the old file; the temporary file is reused by the next write.
+    A crash leaves the old file; a failure no temporary one.
 
     Raises
     ------
@@ -77,7 +78,11 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except OSError as error:
+    except BaseException as error:
+        with suppress(OSError):
+            temporary.unlink()
+        if not isinstance(error, OSError):
+            raise
         raise OSError(error.errno, error.strerror or str(error), str(path)) from None
 
 
