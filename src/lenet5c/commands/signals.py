@@ -44,7 +44,8 @@ def install() -> None:
 @contextmanager
 def at_work() -> Iterator[None]:
     """Let a signal raise KeyboardInterrupt in this context."""
-    global _at_work
+    global _at_work, _first
+    _first = None  # of an earlier command in this process
     try:
         _at_work = True
         yield

@@ -158,16 +158,19 @@ class Connections:
                     time.sleep(0.01)
                     return
                 continue
-            client.setblocking(False)
-            # A small answer is not held back to be sent with the next one.
-            client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connection = Connection(client)
             self.open[connection] = None
-            self.selector.register(client, selectors.EVENT_READ, connection)
-            if len(self.open) > self.room:
-                self._evict()
-            # A request that is there already is answered before anything can close it.
-            self._guard(self._go_on, connection)
+            self._guard(self._begin, connection)
+
+    def _begin(self, connection: Connection) -> None:
+        """Make room for a new connection, and answer a request that is there already."""
+        if len(self.open) > self.room:
+            self._evict()
+        connection.client.setblocking(False)
+        # A small answer is not held back to be sent with the next one.
+        connection.client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.selector.register(connection.client, selectors.EVENT_READ, connection)
+        self._go_on(connection)
 
     def _evict(self, kind: Callable[[Connection], object] = lambda connection: True) -> bool:
         """Close the connection that has waited longest; False if all are at work."""
@@ -262,12 +265,13 @@ class Connections:
         self.awake.recv(1 << 12)
         while self.answers:
             connection, answer = self.answers.popleft()
-            connection.busy = False
-            self.selector.register(connection.client, selectors.EVENT_READ, connection)
             self._guard(partial(self._answer, answer=answer), connection)
 
     def _answer(self, connection: Connection, answer: bytes) -> None:
         """Begin to send an answer."""
+        if connection.busy:
+            connection.busy = False
+            self.selector.register(connection.client, selectors.EVENT_READ, connection)
         self._hold(connection, len(connection.received) - connection.held)
         connection.to_send = memoryview(answer)
         connection.deadline = time.monotonic() + REQUEST
@@ -307,6 +311,6 @@ class Connections:
         if connection in self.open:
             del self.open[connection]
             self._hold(connection, -connection.held)
-            if not connection.busy:
+            with suppress(KeyError, ValueError):  # a worker computes its answer
                 self.selector.unregister(connection.client)
             connection.client.close()

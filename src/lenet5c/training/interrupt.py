@@ -37,7 +37,8 @@ class StopRequest:
         self.previous = {}
         if threading.current_thread() is threading.main_thread():
             for number in self.numbers:
-                if (handler := signal.getsignal(number)) is not signal.SIG_IGN:
+                # None is a handler that is not Python's.
+                if (handler := signal.getsignal(number)) not in (signal.SIG_IGN, None):
                     self.previous[number] = handler
                     signal.signal(number, self._on_signal)
         return self
