@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet5c._files import digest
-from lenet5c._text import count, list_some
+from lenet5c._text import count, list_some, printable
 from lenet5c.datasets.conversion import is_gray, to_channels
 from lenet5c.datasets.dataset import Dataset, DatasetError, Source
 from lenet5c.datasets.folder_files import FolderFiles, list_folder
@@ -211,7 +211,7 @@ class _Images:
 
 
 def _report_bad(root: Path, bad: list[tuple[Path, str]], skip_bad: bool) -> str:
-    shown = list_some((f"{file.relative_to(root)} {why}" for file, why in bad), 3, "; ")
+    shown = list_some((f"{printable(file.relative_to(root))} {why}" for file, why in bad), 3, "; ")
     files = count(len(bad), "file")
     if skip_bad:
         return f"{files} that cannot be read, left out: {shown}"

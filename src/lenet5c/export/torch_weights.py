@@ -1,5 +1,6 @@
 """Weights with PyTorch's names and layout, written and read as safetensors: never as pickles."""
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
@@ -13,6 +14,7 @@ import numpy as np
 from safetensors import SafetensorError, deserialize
 from safetensors.numpy import save
 
+from lenet5c._files import open_regular
 from lenet5c._text import list_some
 from lenet5c.export.errors import ExportError
 from lenet5c.nn import BatchNorm1d, BatchNorm2d, Conv2d, Layer, Sequential
@@ -173,10 +175,9 @@ def import_torch(
 
 def read_torch(path: str | PathLike[str], expected_bytes: int) -> dict[str, np.ndarray]:
     """Read a safetensors file of at most about `expected_bytes`, as float32; counters as int64."""
-    path = Path(path)
-    size, most = path.stat().st_size, 2 * expected_bytes + LARGEST_HEADER  # twice, for float64
-    with open(path, "rb") as file:
-        head = file.read(8)
+    path, most = Path(path), 2 * expected_bytes + LARGEST_HEADER  # twice, for float64
+    with open_regular(path) as file:
+        size, head = os.fstat(file.fileno()).st_size, file.read(8)
         # A zip archive, or a bare pickle.
         if head[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
             raise ExportError(
@@ -187,6 +188,11 @@ def read_torch(path: str | PathLike[str], expected_bytes: int) -> dict[str, np.n
             raise ExportError(
                 f"{path} must have at most {expected_bytes:,} bytes of weights, as the model has, "
                 f"got {size:,} bytes; it is of another net"
+            )
+        if (header := int.from_bytes(head, "little")) > LARGEST_HEADER:
+            raise ExportError(
+                f"{path} must be a safetensors file with a header of at most {LARGEST_HEADER:,} "
+                f"bytes, got {header:,}; save it again or name another file"
             )
         content = head + file.read(most)
     try:
