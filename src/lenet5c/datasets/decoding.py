@@ -314,10 +314,13 @@ def _flatten_alpha(strips: Strips, picture: NDArray[np.uint8]) -> None:
     if most > 0:
         covered = opaque > 0.5 * picture.shape[0] * picture.shape[1]
         paper = _choose_paper(strips, 128 if opaque else 1, covered)
-    level, share = np.arange(256, dtype=np.float32)[:, np.newaxis], np.arange(256, dtype=np.float32)
-    share = share / 255
-    tables = [level * share + np.float32(color) * (1 - share) + 0.5 for color in paper]
-    tables = [table.astype(np.uint8).ravel() for table in tables]
+    # The result for each level of a color and each alpha.
+    level = np.arange(256, dtype=np.float32)[:, np.newaxis]
+    share = np.arange(256, dtype=np.float32) / 255
+    tables = [
+        (level * share + np.float32(color) * (1 - share) + 0.5).astype(np.uint8).ravel()
+        for color in paper
+    ]
     for rows, rgba in strips():
         for i, table in enumerate(tables):
             picture[rows, :, i] = table.take(rgba[..., i].astype(np.uint16) << 8 | rgba[..., 3])

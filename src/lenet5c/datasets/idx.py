@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet5c._files import open_regular
+from lenet5c.datasets._checks import check_path
 from lenet5c.datasets.dataset import Dataset, DatasetError
 
 ELEMENT_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -71,7 +72,7 @@ def load_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
     ...     load_idx(path)
     array([7, 2, 1], dtype=uint8)
     """
-    path = Path(path)
+    path = check_path("path", path)
     with _open(path) as file:
         size = os.fstat(file.fileno()).st_size
         gzipped = file.peek(2)[:2] == _GZIP_MAGIC
@@ -110,7 +111,7 @@ def idx_folder(directory: str | os.PathLike[str]) -> tuple[Dataset, Dataset]:
     >>> from lenet5c.datasets import idx_folder
     >>> train, test = idx_folder("data/fashion")  # doctest: +SKIP
     """
-    folder = Path(directory)
+    folder = check_path("directory", directory)
     if not folder.exists():
         raise FileNotFoundError(f"{folder}: no such folder; give the folder with the IDX files")
     if not folder.is_dir():

@@ -8,7 +8,7 @@ from math import prod
 from os import PathLike
 from pathlib import Path
 from shlex import quote
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from safetensors import SafetensorError, deserialize
@@ -16,6 +16,7 @@ from safetensors.numpy import save
 
 from lenet5c._files import open_regular
 from lenet5c._text import list_some
+from lenet5c.datasets._checks import check_path
 from lenet5c.export.errors import ExportError
 from lenet5c.nn import BatchNorm1d, BatchNorm2d, Conv2d, Layer, Sequential
 from lenet5c.training import TrainedModel
@@ -52,6 +53,10 @@ def torch_state(model: Sequential | TrainedModel) -> dict[str, np.ndarray]:
     (16, 6, 5, 5)
     """
     model = model.model if isinstance(model, TrainedModel) else model
+    if not isinstance(model, Sequential):
+        raise TypeError(
+            f"model must be a TrainedModel or a lenet5c.nn.Sequential, got {type(model).__name__}"
+        )
     state = model.state_dict()
     for name, layer in model.named_layers():
         if isinstance(layer, Conv2d):
@@ -124,6 +129,8 @@ def load_torch(
     ...     load_torch(path, ours)
     {'in': '0', 'out': '2'}
     """
+    if not isinstance(model, Sequential):
+        raise TypeError(f"model must be a lenet5c.nn.Sequential, got {type(model).__name__}")
     layers = {
         name: _Wanted(name, layer)
         for name, layer in model.named_layers()
@@ -175,8 +182,8 @@ def import_torch(
 
 def read_torch(path: str | PathLike[str], expected_bytes: int) -> dict[str, np.ndarray]:
     """Read a safetensors file of at most about `expected_bytes`, as float32; counters as int64."""
-    path, most = Path(path), 2 * expected_bytes + LARGEST_HEADER  # twice, for float64
-    with open_regular(path) as file:
+    path, most = check_path("path", path), 2 * expected_bytes + LARGEST_HEADER  # for float64
+    with _open(path) as file:
         size, head = os.fstat(file.fileno()).st_size, file.read(8)
         # A zip archive, or a bare pickle.
         if head[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
@@ -203,6 +210,16 @@ def read_torch(path: str | PathLike[str], expected_bytes: int) -> dict[str, np.n
             "save it again or name another file"
         ) from None
     return {name: _as_float32(f"{path}: {name}", **tensor) for name, tensor in tensors}
+
+
+def _open(path: Path) -> BinaryIO:
+    try:
+        return open_regular(path)
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise ExportError(f"{path} must be a safetensors file, got none: {why}") from None
 
 
 def _conversion(path: Path) -> str:
