@@ -1,0 +1,183 @@
+"""Fuzz one reader of lenet5c with Atheris, or read inputs again.
+
+    python tools/torture/fuzz TARGET --seconds 60     fuzz it
+    python tools/torture/fuzz TARGET FILE ...         read these inputs, without Atheris
+    python tools/torture/fuzz --list                  the targets
+
+An input fails if the reader raises what it does not document, or takes over 2 seconds or 300 MB
+(the peak of the whole process, with Python and all imports). It is written into the folder of
+`--crashes`, with its traceback beside it, once for each place in the code.
+"""
+
+import argparse
+import hashlib
+import re
+import resource
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from random import Random
+from types import ModuleType, TracebackType
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+TARGETS = sorted(p.stem for p in Path(__file__).with_name("targets").glob("[a-z]*.py"))
+SECONDS, MEGABYTES = 2, 300
+#: Form of a message that was written for it, not by an accident.
+MEANT = re.compile(r"must .*(got |missing: )|lacks |has the unknown setting", re.DOTALL)
+
+
+class Judge:
+    """Calls a reader, and writes down the inputs that fail."""
+
+    def __init__(self, target: ModuleType, name: str, crashes: Path) -> None:
+        from lenet5c.errors import UserError
+
+        self.read: Callable[[bytes], None] = target.read
+        self.refused = (UserError, FileNotFoundError)
+        self.documented = getattr(target, "ERRORS", ())
+        self.name, self.crashes = name, crashes
+        self.seen: set[tuple[object, ...]] = set()
+        warnings.simplefilter("error")
+
+    def __call__(self, data: bytes) -> None:
+        """Read an input."""
+        try:
+            self.read(data)
+        except self.refused:
+            pass
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # panics of Rust are no Exception
+            if not isinstance(error, self.documented) or not is_meant(error):
+                self.record(data, find_place(error), traceback.format_exc())
+        peak = measure_peak()
+        if peak > MEGABYTES:
+            self.record(data, ("memory",), f"took {peak} MB at its peak\n")
+
+    def record(self, data: bytes, place: tuple[object, ...], text: str) -> None:
+        """Write the input and what happened, if it is the first one of this place."""
+        if place not in self.seen:
+            self.seen.add(place)
+            path = self.crashes / f"{self.name}-{hashlib.sha256(data).hexdigest()[:12]}"
+            path.write_bytes(data)
+            path.with_suffix(".txt").write_text(text, errors="backslashreplace")
+
+
+def is_meant(error: BaseException) -> bool:
+    """Return whether an error is one that the reader raises on purpose."""
+    return not isinstance(error, (ValueError, TypeError)) or bool(MEANT.search(str(error)))
+
+
+def find_place(error: BaseException) -> tuple[object, ...]:
+    """Return the kind of an error and the innermost line of lenet5c, or of the target."""
+    place: tuple[object, ...] = ()
+    step: TracebackType | None = error.__traceback__
+    while step is not None:
+        file = step.tb_frame.f_code.co_filename
+        if "lenet5c" in file or "targets" in file or not place:
+            place = (file, step.tb_lineno)
+        step = step.tb_next
+    return type(error).__name__, *place
+
+
+def measure_peak() -> int:
+    """Return the peak of the memory of this process, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+
+
+def read_again(judge: Judge, files: list[Path]) -> int:
+    """Read inputs; return the exit code."""
+    failed = False
+    for file in files:
+        data = file.read_bytes()
+        began = time.perf_counter()
+        judge(data)
+        seconds = time.perf_counter() - began
+        failed = failed or bool(judge.seen) or seconds > SECONDS
+        print(f"{file}: {seconds:.2f} s, peak {measure_peak()} MB")
+    for report in sorted(judge.crashes.glob("*.txt")):
+        print(report.read_text(), end="")
+    return int(failed)
+
+
+def fuzz(target: ModuleType, judge: Judge, options: argparse.Namespace, began: float) -> None:
+    """Run libFuzzer, which ends the process."""
+    import atheris
+
+    corpus = options.corpus or Path(tempfile.mkdtemp(prefix="fuzz-corpus-"))
+    corpus.mkdir(parents=True, exist_ok=True)
+    for number, seed in enumerate(target.seeds()):
+        (corpus / f"seed-{number:03}").write_bytes(seed)
+    flags = [
+        f"-seed={options.seed + 1}",  # 0 would mean one by the clock
+        f"-max_total_time={max(1, round(options.seconds - (time.monotonic() - began)))}",
+        f"-timeout={SECONDS}",
+        f"-rss_limit_mb={MEGABYTES}",
+        f"-artifact_prefix={judge.crashes}/{options.target}-",
+        "-print_final_stats=1",
+        "-verbosity=0" if not options.verbose else "-verbosity=1",
+        "-close_fd_mask=0",
+        f"-max_len={getattr(target, 'MAX_LENGTH', 4096)}",
+    ]
+    if words := getattr(target, "DICTIONARY", ()):
+        path = corpus.with_name(f"{corpus.name}.dict")
+        quoted = ("".join(f"\\x{byte:02x}" for byte in word) for word in words)
+        path.write_text("".join(f'"{word}"\n' for word in quoted))
+        flags.append(f"-dict={path}")
+    custom = {}
+    if hasattr(target, "mutate"):
+        random = Random(options.seed)
+
+        def mutate(data: bytes, most: int, seed: int) -> bytes:
+            if random.random() < 0.25:
+                return atheris.Mutate(data, most)
+            changed = target.mutate(data, random, lambda part: atheris.Mutate(part, most))
+            return changed[:most]
+
+        custom["custom_mutator"] = mutate
+    atheris.Setup([sys.argv[0], *flags, str(corpus)], judge, **custom)
+    atheris.Fuzz()
+
+
+def main() -> int:
+    """Fuzz or read as the options say."""
+    began = time.monotonic()
+    parser = argparse.ArgumentParser(
+        prog="python tools/torture/fuzz",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("target", nargs="?", choices=TARGETS, metavar="TARGET")
+    parser.add_argument("files", nargs="*", type=Path, metavar="FILE")
+    parser.add_argument("--list", action="store_true", help="list the targets")
+    parser.add_argument("--seconds", type=float, default=60.0, help="time (default 60)")
+    parser.add_argument("--seed", type=int, default=0, help="of the changes (default 0)")
+    parser.add_argument("--corpus", type=Path, metavar="DIR", help="inputs, kept and added to")
+    parser.add_argument("--crashes", type=Path, metavar="DIR", help="where failures are written")
+    parser.add_argument("--verbose", action="store_true", help="show what libFuzzer finds")
+    options = parser.parse_args()
+    if options.target is None:
+        for name in TARGETS:
+            print(f"{name:12}{import_module(f'torture.fuzz.targets.{name}').__doc__}")
+        return 0
+    where = f"torture.fuzz.targets.{options.target}"
+    crashes = options.crashes or Path(tempfile.mkdtemp(prefix="fuzz-crashes-"))
+    crashes.mkdir(parents=True, exist_ok=True)
+    if options.files:
+        return read_again(Judge(import_module(where), options.target, crashes), options.files)
+    import atheris
+
+    with atheris.instrument_imports(include=["lenet5c"]):
+        target = import_module(where)
+    fuzz(target, Judge(target, options.target, crashes), options, began)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

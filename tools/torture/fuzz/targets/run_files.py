@@ -1,0 +1,50 @@
+"""The other JSON files of a run: summary, record of reproductions, marks of downloads."""
+
+from collections.abc import Iterator
+from random import Random
+
+from lenet5c.datasets.download import _read_json
+from lenet5c.reproduction.record import FORMAT, read_record
+from lenet5c.training.run_folder import RunFolder, recorded_accuracy
+from lenet5c.training.run_folder import read_record as read_run_record
+
+from torture.fuzz.support import MemoryFile, MutateBytes, dump_json, make_folder, mutate_json
+
+WEIGHT = 3
+MAX_LENGTH = 4096
+
+folder = RunFolder(make_folder())
+folder.model_file.touch()
+file = MemoryFile(folder.summary_file)
+folder.config_file.symlink_to(folder.summary_file)
+
+
+def read(data: bytes) -> None:
+    """Read the same bytes as each kind of file."""
+    file.write(data)
+    read_run_record(folder.path)
+    recorded_accuracy(folder.model_file)
+    _read_json(file.path)
+    refused = []
+    for reader in (folder.read_summary, lambda: read_record(file.path)):
+        try:
+            reader()
+        except ValueError as error:
+            refused.append(error)
+    if refused:
+        raise refused[-1]
+
+
+def seeds() -> Iterator[bytes]:
+    """Yield files of each kind."""
+    yield dump_json({"test_correct": 9, "test_count": 10, "epochs": 2, "test_loss": 0.5})
+    yield dump_json({"data": "mnist", "recipe": "default", "seed": 0})
+    yield dump_json({"format": FORMAT, "results": [{"recipe": "default"}]})
+    yield dump_json({"sha256": "0" * 64, "size": 1, "mtime_ns": 1})
+    yield b"[" * 5000
+    yield b"\xff"
+
+
+def mutate(data: bytes, random: Random, mutate_bytes: MutateBytes) -> bytes:
+    """Change values of the file."""
+    return mutate_json(data, random, mutate_bytes)
