@@ -73,11 +73,11 @@ def run(options: Namespace) -> None:
         threading.Thread(target=session.tests, daemon=True).start()
         if not options.no_browser:
             threading.Thread(target=open_page, args=[server.address], daemon=True).start()
-        server.serve_forever(poll_interval=0.2)
+        server.serve()
     except KeyboardInterrupt:
         say("\nThe demo has ended.")
     finally:
-        server.server_close()
+        server.close()
         session.close()
 
 
