@@ -237,6 +237,7 @@ def exchange(client, content, wait=5):
 
 def test_what_is_no_http_gets_an_answer_or_none(client, capfd):
     assert exchange(client, b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n").startswith(b"HTTP/1.1 400")
+    assert exchange(client, b"\r\n\r\n").startswith(b"HTTP/1.1 400")
     assert exchange(client, b"GET /\r\n\r\n").startswith(b"HTTP/1.1 421")
     assert exchange(client, b"GET / HTTP/9.9\r\n\r\n").startswith(b"HTTP/1.1 505")
     assert exchange(client, b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n\r\n").startswith(

@@ -99,8 +99,9 @@ class Request(BaseHTTPRequestHandler):
                 if len(self.raw_requestline) > MAX_HEAD:
                     status = HTTPStatus.REQUEST_URI_TOO_LONG
                 raise RefusedError(status, status.phrase)
-            if self.parse_request():
-                self._check()
+            if not self.parse_request():  # an empty line
+                raise RefusedError(400, HTTPStatus.BAD_REQUEST.phrase)
+            self._check()
         except RefusedError as error:
             self.refused = error.args[0], error.args[1]
             # A body that is not read would be taken for the next request.
