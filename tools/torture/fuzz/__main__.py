@@ -4,9 +4,9 @@
     python tools/torture/fuzz TARGET FILE ...         read these inputs, without Atheris
     python tools/torture/fuzz --list                  the targets
 
-An input fails if the reader raises what it does not document, or takes over 2 seconds or 300 MB
-(the peak of the whole process, with Python and all imports). It is written into the folder of
-`--crashes`, with its traceback beside it, once for each place in the code.
+An input fails if the reader raises what it does not document, warns, or takes over 2 seconds or
+300 MB, which is the peak of the process beyond that after all imports. It is written into the
+folder of `--crashes`, with its traceback beside it, once for each place in the code.
 """
 
 import argparse
@@ -26,7 +26,8 @@ from types import ModuleType, TracebackType
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-TARGETS = sorted(p.stem for p in Path(__file__).with_name("targets").glob("[a-z]*.py"))
+from torture.fuzz.targets import SHARES
+
 SECONDS, MEGABYTES = 2, 300
 #: Form of a message that was written for it, not by an accident.
 MEANT = re.compile(r"must .*(got |missing: )|lacks |has the unknown setting", re.DOTALL)
@@ -43,6 +44,7 @@ class Judge:
         self.documented = getattr(target, "ERRORS", ())
         self.name, self.crashes = name, crashes
         self.seen: set[tuple[object, ...]] = set()
+        self.base = measure_peak()
         warnings.simplefilter("error")
 
     def __call__(self, data: bytes) -> None:
@@ -56,15 +58,15 @@ class Judge:
         except BaseException as error:  # panics of Rust are no Exception
             if not isinstance(error, self.documented) or not is_meant(error):
                 self.record(data, find_place(error), traceback.format_exc())
-        peak = measure_peak()
-        if peak > MEGABYTES:
-            self.record(data, ("memory",), f"took {peak} MB at its peak\n")
+        if (taken := measure_peak() - self.base) > MEGABYTES:
+            self.record(data, ("memory",), f"took {taken} MB\n")
 
     def record(self, data: bytes, place: tuple[object, ...], text: str) -> None:
         """Write the input and what happened, if it is the first one of this place."""
         if place not in self.seen:
             self.seen.add(place)
-            path = self.crashes / f"{self.name}-{hashlib.sha256(data).hexdigest()[:12]}"
+            digest = hashlib.sha256(repr(place).encode()).hexdigest()
+            path = self.crashes / f"{self.name}-{digest[:12]}"
             path.write_bytes(data)
             path.with_suffix(".txt").write_text(text, errors="backslashreplace")
 
@@ -100,13 +102,13 @@ def read_again(judge: Judge, files: list[Path]) -> int:
         judge(data)
         seconds = time.perf_counter() - began
         failed = failed or bool(judge.seen) or seconds > SECONDS
-        print(f"{file}: {seconds:.2f} s, peak {measure_peak()} MB")
+        print(f"{file}: {seconds:.2f} s, {measure_peak() - judge.base} MB")
     for report in sorted(judge.crashes.glob("*.txt")):
         print(report.read_text(), end="")
     return int(failed)
 
 
-def fuzz(target: ModuleType, judge: Judge, options: argparse.Namespace, began: float) -> None:
+def fuzz(target: ModuleType, judge: Judge, options: argparse.Namespace, end: float) -> None:
     """Run libFuzzer, which ends the process."""
     import atheris
 
@@ -116,13 +118,12 @@ def fuzz(target: ModuleType, judge: Judge, options: argparse.Namespace, began: f
         (corpus / f"seed-{number:03}").write_bytes(seed)
     flags = [
         f"-seed={options.seed + 1}",  # 0 would mean one by the clock
-        f"-max_total_time={max(1, round(options.seconds - (time.monotonic() - began)))}",
+        f"-max_total_time={max(1, round(end - time.monotonic()))}",
         f"-timeout={SECONDS}",
-        f"-rss_limit_mb={MEGABYTES}",
+        f"-rss_limit_mb={judge.base + MEGABYTES}",
         f"-artifact_prefix={judge.crashes}/{options.target}-",
         "-print_final_stats=1",
-        "-verbosity=0" if not options.verbose else "-verbosity=1",
-        "-close_fd_mask=0",
+        f"-verbosity={int(options.verbose)}",
         f"-max_len={getattr(target, 'MAX_LENGTH', 4096)}",
     ]
     if words := getattr(target, "DICTIONARY", ()):
@@ -141,31 +142,33 @@ def fuzz(target: ModuleType, judge: Judge, options: argparse.Namespace, began: f
             return changed[:most]
 
         custom["custom_mutator"] = mutate
+    print(f"stat::base_rss_mb: {judge.base}", file=sys.stderr, flush=True)
     atheris.Setup([sys.argv[0], *flags, str(corpus)], judge, **custom)
     atheris.Fuzz()
 
 
 def main() -> int:
     """Fuzz or read as the options say."""
-    began = time.monotonic()
     parser = argparse.ArgumentParser(
         prog="python tools/torture/fuzz",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("target", nargs="?", choices=TARGETS, metavar="TARGET")
+    parser.add_argument("target", nargs="?", choices=sorted(SHARES), metavar="TARGET")
     parser.add_argument("files", nargs="*", type=Path, metavar="FILE")
     parser.add_argument("--list", action="store_true", help="list the targets")
     parser.add_argument("--seconds", type=float, default=60.0, help="time (default 60)")
+    parser.add_argument("--until", type=float, metavar="T", help="end by the system's clock")
     parser.add_argument("--seed", type=int, default=0, help="of the changes (default 0)")
     parser.add_argument("--corpus", type=Path, metavar="DIR", help="inputs, kept and added to")
     parser.add_argument("--crashes", type=Path, metavar="DIR", help="where failures are written")
     parser.add_argument("--verbose", action="store_true", help="show what libFuzzer finds")
     options = parser.parse_args()
     if options.target is None:
-        for name in TARGETS:
+        for name in sorted(SHARES):
             print(f"{name:12}{import_module(f'torture.fuzz.targets.{name}').__doc__}")
         return 0
+    end = options.until or time.monotonic() + options.seconds
     where = f"torture.fuzz.targets.{options.target}"
     crashes = options.crashes or Path(tempfile.mkdtemp(prefix="fuzz-crashes-"))
     crashes.mkdir(parents=True, exist_ok=True)
@@ -175,7 +178,7 @@ def main() -> int:
 
     with atheris.instrument_imports(include=["lenet5c"]):
         target = import_module(where)
-    fuzz(target, Judge(target, options.target, crashes), options, began)
+    fuzz(target, Judge(target, options.target, crashes), options, end)
     return 0
 
 

@@ -67,9 +67,7 @@ def unpack(data: bytes, most: int) -> list[bytes]:
     return parts
 
 
-def mutate_part(
-    data: bytes, random: Random, most: int, mutate: Callable[[bytes], bytes]
-) -> bytes:
+def mutate_part(data: bytes, random: Random, most: int, mutate: Callable[[bytes], bytes]) -> bytes:
     """Change one part of those that `pack` has joined, exchange or repeat one."""
     parts = unpack(data, most) or [b""]
     number = random.randrange(len(parts))

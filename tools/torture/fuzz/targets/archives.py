@@ -8,7 +8,6 @@ from random import Random
 
 from lenet5c.datasets.named import _read
 from lenet5c.datasets.registry import NamedSet, RemoteFile
-
 from torture.fuzz.support import MemoryFile, MutateBytes, make_folder
 from torture.fuzz.targets import idx
 

@@ -12,7 +12,6 @@ from lenet5c.datasets import Dataset, Preparation
 from lenet5c.errors import UserError
 from lenet5c.training import Trainer
 from lenet5c.training.run_folder import RunFolder
-
 from torture.fuzz.support import MutateBytes
 from torture.fuzz.targets import model
 

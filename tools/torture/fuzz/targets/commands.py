@@ -8,16 +8,26 @@ from random import Random
 from lenet5c.commands.parser import make_parser
 from lenet5c.commands.train import configure
 from lenet5c.recipes.run_config import option_settings
-
 from torture.fuzz.support import MutateBytes
 
-WEIGHT = 2
 MAX_LENGTH = 600
 
 parser = make_parser("train")
 OPTIONS = [f"--{name.replace('_', '-')}" for name in option_settings()]
 DICTIONARY = [option.encode() for option in OPTIONS]
-VALUES = [b"1", b"0", b"0.5", b"-1", b"nan", b"adam", b"sgd", b"mse", b"step", b"a=1", b"betas=[0,1]"]
+VALUES = [
+    b"1",
+    b"0",
+    b"0.5",
+    b"-1",
+    b"nan",
+    b"adam",
+    b"sgd",
+    b"mse",
+    b"step",
+    b"a=1",
+    b"betas=[0,1]",
+]
 
 
 def read(data: bytes) -> None:

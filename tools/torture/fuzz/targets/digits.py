@@ -9,7 +9,6 @@ from lenet5c.nn import LeNet5
 from lenet5c.recognition.predictor import Reader
 from lenet5c.training import TrainedModel, open_model
 
-WEIGHT = 2
 MAX_LENGTH = 3000
 
 best = open_model()

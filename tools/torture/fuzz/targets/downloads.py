@@ -10,10 +10,8 @@ from typing import Any
 from lenet5c._files import digest
 from lenet5c.datasets import download
 from lenet5c.datasets.registry import RemoteFile
-
 from torture.fuzz.support import MutateBytes, clear, make_folder, mutate_part, pack, unpack
 
-WEIGHT = 1
 MAX_LENGTH = 1024
 CONTENT = b"the content of a file"
 FILES = [
@@ -79,7 +77,7 @@ def seeds() -> Iterator[bytes]:
     mark = b'{"url": "https://example.org/file", "validator": "\\"x\\""}'
     for which in (b"0", b"1"):
         yield pack([which, b"", b"", whole])
-        yield pack([which, b"", b"", b"200\nETag: \"x\"\n\n" + CONTENT[:4], whole])
+        yield pack([which, b"", b"", b'200\nETag: "x"\n\n' + CONTENT[:4], whole])
         rest = b"206\nContent-Range: bytes 4-20/21\n\n" + CONTENT[4:]
         yield pack([which, CONTENT[:4], mark, rest])
         yield pack([which, b"xxxx", mark, rest, whole])

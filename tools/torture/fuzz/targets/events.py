@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from random import Random
 
 from lenet5c.training.event_file import EventFile
-
 from torture.fuzz.support import MemoryFile, MutateBytes, make_folder, mutate_part, pack, unpack
 
 MAX_LENGTH = 1024

@@ -6,14 +6,21 @@ from pathlib import Path
 
 from lenet5c.datasets import image_folder, open_source
 from lenet5c.datasets.folder_files import list_folder
-
 from torture.fuzz.support import clear, make_folder
 from torture.fuzz.targets import pictures
 
-WEIGHT = 1
 MAX_LENGTH = 1024
 MOST_FILES = 24
-DICTIONARY = [b"train/", b"test/", b"val/", b".png\n", b".PGM\n", b"__MACOSX/", b"\n->", b"Thumbs.db"]
+DICTIONARY = [
+    b"train/",
+    b"test/",
+    b"val/",
+    b".png\n",
+    b".PGM\n",
+    b"__MACOSX/",
+    b"\n->",
+    b"Thumbs.db",
+]
 
 root = make_folder() / "images"
 root.mkdir()

@@ -9,10 +9,8 @@ from typing import Any
 from lenet5c.demo.connections import Connection
 from lenet5c.demo.server import CALLS, DemoServer
 from lenet5c.errors import UserError
-
 from torture.fuzz.support import MutateBytes
 
-WEIGHT = 3
 MAX_LENGTH = 2048
 DICTIONARY = [
     *(b"GET ", b"POST ", b"HEAD ", b" HTTP/1.1\r\n", b" HTTP/1.0\r\n", b"\r\n\r\n", b"Host: "),

@@ -7,10 +7,8 @@ from collections.abc import Iterator
 from random import Random
 
 from lenet5c.datasets import load_idx
-
 from torture.fuzz.support import MemoryFile, MutateBytes, make_folder
 
-WEIGHT = 6
 MAX_LENGTH = 2048
 DICTIONARY = [b"\x1f\x8b\x08", *(bytes([0, 0, code, 1]) for code in (8, 9, 11, 12, 13, 14))]
 TYPES = {8: 1, 9: 1, 11: 2, 12: 4, 13: 4, 14: 8}

@@ -5,11 +5,9 @@ from collections.abc import Iterator
 from random import Random
 
 from lenet5c.datasets import idx_folder
-
 from torture.fuzz.support import MemoryFile, MutateBytes, make_folder, mutate_part, pack, unpack
 from torture.fuzz.targets import idx
 
-WEIGHT = 2
 MAX_LENGTH = 4096
 DICTIONARY = idx.DICTIONARY
 

@@ -12,7 +12,6 @@ from lenet5c.datasets import Preparation
 from lenet5c.demo.answer import Reader
 from lenet5c.nn import LeNet5, LeNet5_1998
 from lenet5c.training import NonFiniteError, TrainedModel, open_model, save_model
-
 from torture.fuzz.support import MutateBytes, dump_json, make_folder, mutate_json, parse_json
 
 RAW = b"="  # before the bytes of a whole file; other inputs are JSON of what a file has

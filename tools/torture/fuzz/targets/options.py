@@ -9,7 +9,6 @@ from lenet5c.commands.train import option_type
 from lenet5c.datasets.source import source_name
 from lenet5c.recipes.run_config import option_settings
 
-WEIGHT = 6
 MAX_LENGTH = 400
 
 KINDS = [setting.kind for setting in option_settings().values()]

@@ -10,16 +10,24 @@ import numpy as np
 from PIL import Image
 
 from lenet5c.datasets import read_picture
-
 from torture.fuzz.support import MutateBytes
 
-WEIGHT = 3
 MAX_LENGTH = 2048
 PNG = b"\x89PNG\r\n\x1a\n"
 DICTIONARY = [
     *(b"IHDR", b"IDAT", b"PLTE", b"tRNS", b"eXIf", b"acTL", b"fcTL", b"iCCP", b"zTXt", b"IEND"),
     *(PNG, b"GIF89a", b"BM", b"II*\0", b"MM\0*", b"II+\0", b"RIFF", b"WEBPVP8 ", b"WEBPVP8L"),
-    *(b"WEBPVP8X", b"ALPH", b"ANIM", b"\xff\xd8\xff", b"Exif\0\0", b"P5\n", b"P6 ", b"P1\n", b"Pf\n"),
+    *(
+        b"WEBPVP8X",
+        b"ALPH",
+        b"ANIM",
+        b"\xff\xd8\xff",
+        b"Exif\0\0",
+        b"P5\n",
+        b"P6 ",
+        b"P1\n",
+        b"Pf\n",
+    ),
     *(b"P7\n", b"65500", b"50000000", b"NETSCAPE2.0", b"\x21\xf9\x04"),
 ]
 #: Modes that a format can save, with the options of each.

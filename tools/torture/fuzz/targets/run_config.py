@@ -9,11 +9,9 @@ from lenet5c.datasets import Dataset
 from lenet5c.optim import OPTIMIZERS, SCHEDULES
 from lenet5c.recipes import RECIPES, RunConfig
 from lenet5c.training.run_folder import RunFolder
-
 from torture.fuzz.support import MemoryFile, MutateBytes, dump_json, make_folder, mutate_json
 
 MAX_LENGTH = 8192
-WEIGHT = 2
 
 folder = RunFolder(make_folder())
 file = MemoryFile(folder.config_file)

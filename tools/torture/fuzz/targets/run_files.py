@@ -7,10 +7,8 @@ from lenet5c.datasets.download import _read_json
 from lenet5c.reproduction.record import FORMAT, read_record
 from lenet5c.training.run_folder import RunFolder, recorded_accuracy
 from lenet5c.training.run_folder import read_record as read_run_record
-
 from torture.fuzz.support import MemoryFile, MutateBytes, dump_json, make_folder, mutate_json
 
-WEIGHT = 3
 MAX_LENGTH = 4096
 
 folder = RunFolder(make_folder())

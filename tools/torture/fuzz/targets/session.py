@@ -11,7 +11,6 @@ from lenet5c.demo.session import Session
 from lenet5c.demo.tuning import Tuning
 from lenet5c.errors import UserError
 from lenet5c.training import open_model
-
 from torture.fuzz.support import MutateBytes, clear, dump_json, make_folder, mutate_json, parse_json
 
 MAX_LENGTH = 2048
@@ -53,7 +52,14 @@ def make_call(path: object, request: dict[str, object]) -> None:
 def seeds() -> Iterator[bytes]:
     """Yield each call alone, and drawings that are saved, learned and deleted."""
     strokes = [[0.5, 0.2, 1, 0.5, 0.8, 1], [0.2, 0.5, 0.5, 0.8, 0.5, 3]]
-    transform = {"width": 3, "shift_x": 1, "shift_y": -2, "rotation": 30, "scale": 0.9, "noise": 0.1}
+    transform = {
+        "width": 3,
+        "shift_x": 1,
+        "shift_y": -2,
+        "rotation": 30,
+        "scale": 0.9,
+        "noise": 0.1,
+    }
     drawn = {"strokes": strokes, "transform": transform}
     for path in sorted(server.CALLS):
         yield dump_json([[path, {}]])

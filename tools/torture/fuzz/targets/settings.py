@@ -8,10 +8,8 @@ import numpy as np
 
 from lenet5c.datasets import Distortion, Preparation
 from lenet5c.recipes import RECIPES, Recipe, RunConfig, recipe
-
 from torture.fuzz.support import MutateBytes, dump_json, mutate_json, parse_json
 
-WEIGHT = 6
 MAX_LENGTH = 4096
 ERRORS = (ValueError, TypeError)
 
@@ -45,8 +43,9 @@ def seeds() -> Iterator[bytes]:
     for name in Preparation.NAMES:
         mean = MEAN if name == "mean-image" else None
         settings = {"size": (28, 28), "mean_image": mean}
-        yield dump_json(["mean" if mean is not None else "preparation",
-                         Preparation(**settings).to_dict()])
+        yield dump_json(
+            ["mean" if mean is not None else "preparation", Preparation(**settings).to_dict()]
+        )
     for name in Distortion.NAMES:
         yield dump_json(["distortion", Distortion.named(name).to_dict()])
     yield dump_json(["changes", {"optimizer": "sgd", "lr": 0.1, "momentum": 0.5}])

@@ -9,12 +9,19 @@ from safetensors.numpy import save
 from lenet5c import nn
 from lenet5c.errors import UserError
 from lenet5c.export import load_torch, to_torch
-
 from torture.fuzz.support import MemoryFile, MutateBytes, make_folder, mutate_json
 
-WEIGHT = 2
 MAX_LENGTH = 2048
-DICTIONARY = [b'"F16"', b'"BF16"', b'"F64"', b'"I64"', b'"F8_E4M3"', b"data_offsets", b"PK", b"\x80\x02"]
+DICTIONARY = [
+    b'"F16"',
+    b'"BF16"',
+    b'"F64"',
+    b'"I64"',
+    b'"F8_E4M3"',
+    b"data_offsets",
+    b"PK",
+    b"\x80\x02",
+]
 
 file = MemoryFile(make_folder() / "weights.safetensors")
 table = np.array([[1, 0], [1, 1]], bool)
@@ -48,7 +55,7 @@ def read(data: bytes) -> None:
 def seeds() -> Iterator[bytes]:
     """Yield weights of several names and types, and files that are none."""
     yield to_torch(model)
-    state = {name: array for name, array in model.state_dict().items()}
+    state = dict(model.state_dict())
     state["conv2.weight"] = np.zeros((2, 2, 1, 1), np.float32)
     for kind in (np.float64, np.float16):
         yield save({name: array.astype(kind) for name, array in state.items() if "num" not in name})
