@@ -84,6 +84,8 @@ def run(campaign: Campaign) -> None:
 def fuzz(campaign: Campaign, name: str, seconds: float, folder: Path, crashes: Path) -> Outcome:
     """Fuzz a target; go on with another seed if the process ends early."""
     outcome = Outcome()
+    if campaign.left < START:
+        return outcome
     end = max(SPARE, campaign.left - seconds)  # what is then left of the campaign
     (folder / name).mkdir()
     for number in range(MOST_RESTARTS):
@@ -109,6 +111,9 @@ def fuzz(campaign: Campaign, name: str, seconds: float, folder: Path, crashes: P
         try:
             _, text = process.communicate(timeout=campaign.left - end + START + SPARE)
         except subprocess.TimeoutExpired:
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(SPARE)
             process.kill()
             _, text = process.communicate()
         figures = {key: int(value) for key, value in re.findall(r"stat::(\w+):\s+(\d+)", text)}

@@ -11,6 +11,7 @@ from lenet5c.recipes.run_config import option_settings
 from torture.fuzz.support import MutateBytes
 
 MAX_LENGTH = 600
+ERRORS = (OSError,)  # of a name that is too long
 
 parser = make_parser("train")
 OPTIONS = [f"--{name.replace('_', '-')}" for name in option_settings()]

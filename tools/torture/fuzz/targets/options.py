@@ -18,8 +18,8 @@ TYPES: list[Callable[[str], Any]] = [
     *(cli.number(0, 1), cli.number(0, above=True), cli.one_of(["a", "b"]), source_name),
 ]
 DICTIONARY = [b"nan", b"inf", b"1e999", b"0x10", b"1_0", b"true", b"1x32x32", b"lr=", b"mnist"]
-#: Those that argparse takes for a bad value.
-REFUSED = (argparse.ArgumentTypeError, ValueError, TypeError)
+#: Those that argparse takes for a bad value, and that of a name which is too long.
+REFUSED = (argparse.ArgumentTypeError, ValueError, TypeError, OSError)
 
 
 def read(data: bytes) -> None:
