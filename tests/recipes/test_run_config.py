@@ -6,7 +6,7 @@ import shlex
 import numpy as np
 import pytest
 
-from lenet5c.__main__ import make_parser
+from lenet5c.commands.parser import make_parser
 from lenet5c.commands.train import configure
 from lenet5c.datasets import DatasetError
 from lenet5c.recipes import RECIPES, RunConfig, recipe

@@ -1,7 +1,6 @@
 """``lenet5c demo``: draw a digit in the browser, and watch the net classify it."""
 
 import os
-import signal
 import sys
 import threading
 import webbrowser
@@ -51,6 +50,7 @@ def run(options: Namespace) -> None:
     from lenet5c.demo.server import DemoServer
     from lenet5c.demo.session import Session
     from lenet5c.training import open_model
+    from lenet5c.training.interrupt import StopRequest
 
     trained, name = open_model(options.model), describe_model(options.model)
     if options.data is not None:
@@ -63,22 +63,21 @@ def run(options: Namespace) -> None:
             trained, name, options.samples, lambda: open_source(data, skip_bad=True, download=False)
         )
     server = DemoServer(session, options.port)
-    end_by_sigterm()
-    try:
-        say(
-            f"The demo is at {server.address}\nSamples are saved in {session.samples.path}\n"
-            "Ctrl-C ends it."
-        )
-        # The data are read while the page opens.
-        threading.Thread(target=session.tests, daemon=True).start()
-        if not options.no_browser:
-            threading.Thread(target=open_page, args=[server.address], daemon=True).start()
-        server.serve()
-    except KeyboardInterrupt:
-        say("\nThe demo has ended.")
-    finally:
-        server.close()
-        session.close()
+    with StopRequest() as stop:
+        try:
+            say(
+                f"The demo is at {server.address}\nSamples are saved in {session.samples.path}\n"
+                "Ctrl-C ends it."
+            )
+            # The data are read while the page opens.
+            threading.Thread(target=session.tests, daemon=True).start()
+            if not options.no_browser:
+                threading.Thread(target=open_page, args=[server.address], daemon=True).start()
+            server.serve(stop)
+            say("\nThe demo has ended.")
+        finally:
+            server.close()
+            session.close()
 
 
 def describe_model(name: str) -> str:
@@ -93,15 +92,6 @@ def recorded_data(name: str) -> str | None:
 
     data = None if name == "best" else read_record(name).get("data")
     return data if data and (data in NAMES or Path(data).is_dir()) else None
-
-
-def end_by_sigterm() -> None:
-    """Let SIGTERM end the demo as Ctrl-C does."""
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        # A shell without job control starts background jobs with Ctrl-C ignored; `kill -INT` is
-        # then still heard.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def open_page(address: str) -> None:

@@ -1,7 +1,7 @@
 """``lenet5c train``: train LeNet-5 and leave a model, its metrics and its checkpoint in a folder.
 
-Exit codes: 0 done, 1 the training failed, 2 bad use, 3 the target accuracy was missed, 130 or 143
-interrupted.
+Exit codes: 0 done, 1 the training failed, 2 bad use, 3 the target accuracy was missed; 130, 143 or
+129 interrupted by SIGINT (Ctrl-C), SIGTERM or SIGHUP.
 """
 
 import argparse
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lenet5c import kernels, recipes
+from lenet5c.commands import signals
 from lenet5c.commands.cli import FAILED, add_threads, directory, fail, note, number, say, warn
 from lenet5c.commands.cli import setting as pair
 from lenet5c.datasets.source import source_name
@@ -125,6 +126,7 @@ def run(options: argparse.Namespace) -> int:
     finally:
         display.close(result)
     if result.interrupted:
+        signals.settle(stop.signal or 0)
         return report_stop(result, stop.signal or 0)
     if not options.no_report:
         from lenet5c.report.run import leave_report
