@@ -196,7 +196,8 @@ def run_child(run: list[str], log: str, environment: dict[str, str]) -> None:
     code = 99
     try:
         os.setsid()
-        descriptors = os.open(os.devnull, os.O_RDONLY), os.open(log, os.O_WRONLY | os.O_CREAT)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
+        descriptors = os.open(os.devnull, os.O_RDONLY), os.open(log, flags)
         for place, descriptor in ((0, descriptors[0]), (1, descriptors[1]), (2, descriptors[1])):
             os.dup2(descriptor, place)
         for descriptor in descriptors:

@@ -84,6 +84,10 @@ def same(name: str, content: bytes, expected: bytes) -> bool:
                     summary.pop(key, None)
             return pair[0] == pair[1]
         return False
+    if name.endswith((".checked", ".part.json")):  # they have the time of the file
+        with suppress(ValueError):
+            return json.loads(content).keys() == json.loads(expected).keys()
+        return False
     if name.endswith(".html"):
         return content.lstrip().lower().startswith(b"<!doctype") and b"</html>" in content[-20:]
     return content == expected
