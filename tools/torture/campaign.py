@@ -51,9 +51,12 @@ class Campaign:
         return next((what for what in self.counts if what.startswith("skipped: ")), "")
 
     def tries(self, most: float = inf) -> Iterator[tuple[int, np.random.Generator]]:
-        """Yield the number and the random generator of one attempt after another, `most` at most."""
+        """Yield the numbers of attempts, below `most`, and their random generators.
+
+        There is at least one, however long the preparations took.
+        """
         number = self.only or 0
-        while self.left > 0 and number < most:
+        while (self.left > 0 or self.attempts == 0) and number < most:
             self.attempts += 1
             yield number, np.random.default_rng([self.seed, number])
             if self.only is not None:

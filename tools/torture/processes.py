@@ -16,6 +16,7 @@ from importlib import import_module
 from pathlib import Path
 
 CAN_FORK = sys.platform == "linux"
+KILL = getattr(signal, "SIGKILL", signal.SIGTERM)
 #: What the commands import when they run, where it is installed.
 IMPORTS = (
     *("lenet5c.__main__", "lenet5c.commands.train", "lenet5c.commands.evaluate"),
@@ -56,7 +57,7 @@ class Child:
         """Return the exit code, or None while it runs."""
         return self._wait(0)
 
-    def kill(self, group=False, number=getattr(signal, "SIGKILL", signal.SIGTERM)):
+    def kill(self, group=False, number=KILL):
         """Send a signal, to the whole process group perhaps."""
         with suppress(ProcessLookupError):
             if group and hasattr(os, "killpg"):

@@ -16,7 +16,7 @@ EVENTS = "events.out.tfevents.lenet5c"
 PICTURES = {f"{name}.png" for name in ("curves", "confusion", "errors", "filters", "activations")}
 REPORT = PICTURES | {"report.html"} if find_spec("matplotlib") else set()
 HAS_TENSORBOARD = find_spec("tensorboard") is not None
-OF_THE_PROCESS = ("seconds", "resumed", "threads")  # in summary.json, may differ
+OF_THE_PROCESS = ("seconds", "resumed", "threads", "digest")  # in summary.json, may differ
 
 
 def write_small_data(folder: Path, train: int = 1200, test: int = 200) -> Path:

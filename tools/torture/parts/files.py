@@ -164,9 +164,7 @@ def make_scenarios(folder: Path, server: Server, url: str) -> list[Scenario]:
         scenarios.append(Scenario("report", [*train, "--resume"], finished, out, resumes=True))
     other = folder / "older"
     evaluate = ["evaluate", finished, "--data", data, "--out", out, "--threads", "1"]
-    server.start(
-        ["evaluate", "best", "--data", data, "--out", other], folder / "log"
-    ).wait()
+    server.start(["evaluate", "best", "--data", data, "--out", other], folder / "log").wait()
     scenarios += [Scenario("evaluate", evaluate, None, out)]
     scenarios += [Scenario("evaluate again", evaluate, other, out)]
     for form, name in (("c", "net.c"), ("torch", "net.safetensors"), ("onnx", "net.onnx")):
@@ -216,7 +214,7 @@ def started(server: Server, folder: Path, scenario: Scenario, at: int, fault: st
 
 
 def visit(server: Server, folder: Path, scenario: Scenario, at: int, fault: str) -> str:
-    """Let an operation have a fault; return what happened, raise AssertionError of what is wrong."""
+    """Let an operation have a fault; return what happened, raise AssertionError if it is wrong."""
     scenario.prepare()
     child = started(server, folder, scenario, at, fault)
     code, output = child.wait(), child.output()
@@ -252,7 +250,7 @@ def visit(server: Server, folder: Path, scenario: Scenario, at: int, fault: str)
 
 
 def check_success(scenario: Scenario, output: str) -> None:
-    """Check a command that ended well although an operation failed: it has warned, or lost nothing."""
+    """Check that a command whose operation failed has lost nothing, or has warned."""
     assert "Traceback" not in output, output[-800:]
     if found := differences_in(scenario):
         lines = [line for line in output.splitlines() if ": warning: " in line]
@@ -294,11 +292,7 @@ def differences_in(scenario: Scenario) -> list[str]:
     found = [f"{name} is missing" for name in there.keys() - here.keys()]
     found += [f"{name} is left over" for name in here.keys() - there.keys()]
     pairs = {name: (here[name], there[name]) for name in here.keys() & there.keys()}
-    return found + [
-        f"{name} differs"
-        for name, pair in pairs.items()
-        if not same(name, *pair)
-    ]
+    return found + [f"{name} differs" for name, pair in pairs.items() if not same(name, *pair)]
 
 
 def name_of(operation: str) -> str:

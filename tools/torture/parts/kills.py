@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from torture.campaign import Campaign
-from torture.processes import CAN_FORK, Child, Server, serve_processes, start_fresh
+from torture.processes import CAN_FORK, KILL, Child, Server, serve_processes, start_fresh
 from torture.runs import (
     EVENTS,
     HAS_TENSORBOARD,
@@ -77,11 +77,7 @@ class Undisturbed:
 
 
 def attempt(
-    campaign: Campaign,
-    server: Server,
-    folder: Path,
-    known: Undisturbed,
-    rng: np.random.Generator,
+    campaign: Campaign, server: Server, folder: Path, known: Undisturbed, rng: np.random.Generator
 ) -> None:
     """Kill and resume one run until it is finished; raise AssertionError of what is wrong."""
     out = folder / "killed"
@@ -118,7 +114,7 @@ def wait_and_kill(
 ) -> int:
     """Send a signal at a random moment; return its number."""
     moment = str(rng.choice(MOMENTS, p=(0.55, 0.12, 0.23, 0.1)))
-    number = signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM
+    number = KILL
     if POLITE and rng.random() < 0.15:
         # Before the run has begun, Python itself or an import would be what is interrupted.
         number, moment = POLITE[rng.integers(len(POLITE))], "checkpoint"

@@ -18,14 +18,7 @@ import numpy as np
 
 from torture.campaign import Campaign
 from torture.processes import Server, serve_processes
-from torture.runs import (
-    EVENTS,
-    HAS_TENSORBOARD,
-    complaint,
-    differences,
-    snapshot,
-    write_small_data,
-)
+from torture.runs import EVENTS, HAS_TENSORBOARD, complaint, differences, snapshot, write_small_data
 
 SEEDS = 3
 PRECIOUS = b"what somebody else needs\n"
