@@ -2,7 +2,6 @@
 
 import sys
 import zipfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -110,7 +109,9 @@ def _read(named: NamedSet, place: Path) -> Source:
         try:
             with zipfile.ZipFile(path) as archive:
                 arrays = [_read_member(archive, path, name) for name in named.members]
-        except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
+        except Exception as error:  # of a hostile file anything
+            if isinstance(error, (DatasetError, MemoryError)) or getattr(error, "filename", None):
+                raise
             raise DatasetError(
                 f"{path} is no usable zip file ({error}); delete it and download it again"
             ) from None
