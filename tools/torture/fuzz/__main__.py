@@ -11,6 +11,7 @@ folder of `--crashes`, with its traceback beside it, once for each place in the 
 
 import argparse
 import hashlib
+import os
 import re
 import resource
 import sys
@@ -25,10 +26,13 @@ from random import Random
 from types import ModuleType, TracebackType
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
+# Threads that wait for each other would cost more than they bring.
+os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 from torture.fuzz.targets import SHARES
 
 SECONDS, MEGABYTES = 2, 300
+LONG = 15  # seconds of fuzzing before which the large inputs are read
 #: Form of a message that was written for it, not by an accident.
 MEANT = re.compile(r"must .*(got |missing: )|lacks |has the unknown setting", re.DOTALL)
 
@@ -60,6 +64,12 @@ class Judge:
                 self.record(data, find_place(error), traceback.format_exc())
         if (taken := measure_peak() - self.base) > MEGABYTES:
             self.record(data, ("memory",), f"took {taken} MB\n")
+
+    def time(self, data: bytes) -> float:
+        """Read an input; return the seconds that it takes."""
+        began = time.perf_counter()
+        self(data)
+        return time.perf_counter() - began
 
     def record(self, data: bytes, place: tuple[object, ...], text: str) -> None:
         """Write the input and what happened, if it is the first one of this place."""
@@ -97,10 +107,7 @@ def read_again(judge: Judge, files: list[Path]) -> int:
     """Read inputs; return the exit code."""
     failed = False
     for file in files:
-        data = file.read_bytes()
-        began = time.perf_counter()
-        judge(data)
-        seconds = time.perf_counter() - began
+        seconds = judge.time(file.read_bytes())
         failed = failed or bool(judge.seen) or seconds > SECONDS
         print(f"{file}: {seconds:.2f} s, {measure_peak() - judge.base} MB")
     for report in sorted(judge.crashes.glob("*.txt")):
@@ -108,10 +115,19 @@ def read_again(judge: Judge, files: list[Path]) -> int:
     return int(failed)
 
 
+def read_large(target: ModuleType, judge: Judge) -> None:
+    """Read the large inputs of a target once; they would slow down the fuzzing."""
+    for number, data in enumerate(getattr(target, "large", lambda: ())()):
+        if judge.time(data) > SECONDS:
+            (judge.crashes / f"{judge.name}-timeout-large-{number}").write_bytes(data)
+
+
 def fuzz(target: ModuleType, judge: Judge, options: argparse.Namespace, end: float) -> None:
     """Run libFuzzer, which ends the process."""
     import atheris
 
+    if end - time.monotonic() > LONG:
+        read_large(target, judge)
     corpus = options.corpus or Path(tempfile.mkdtemp(prefix="fuzz-corpus-"))
     corpus.mkdir(parents=True, exist_ok=True)
     for number, seed in enumerate(target.seeds()):

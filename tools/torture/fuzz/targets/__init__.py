@@ -6,6 +6,7 @@
   ValueError or TypeError must have the form of the project's messages, to tell it from an accident;
 - `mutate(data, random, mutate_bytes)`: a change that keeps the structure of the input, such as its
   checksums, so that the code after them is reached; a share of the changes is made without it;
+- `large()`: inputs that are read once, for their time and memory;
 - `MAX_LENGTH` of the inputs, and a `DICTIONARY` of words that they contain.
 """
 

@@ -44,6 +44,15 @@ def seeds() -> Iterator[bytes]:
     yield gzip.compress(bytes(100_000), mtime=0)
 
 
+def large() -> Iterator[bytes]:
+    """Yield files that unzip to a thousand times their size, and lies about it."""
+    zeros = bytes(250 << 20)
+    yield gzip.compress(make_idx(8, (len(zeros),), zeros), 1, mtime=0)
+    yield gzip.compress(zeros, 1, mtime=0)
+    yield gzip.compress(make_idx(8, (1,), zeros), 1, mtime=0)
+    yield make_idx(8, (2**31,), b"1")
+
+
 def mutate(data: bytes, random: Random, mutate_bytes: MutateBytes) -> bytes:
     """Change the content, and then zip it or give it a header that fits."""
     try:

@@ -89,6 +89,14 @@ def seeds() -> Iterator[bytes]:
     yield RAW + path.read_bytes()
 
 
+def large() -> Iterator[bytes]:
+    """Yield raw files whose headers are large, or nested deeply."""
+    for text in ("[]," * (20 << 20), "[" * (10 << 20), '{"a":' * (5 << 20)):
+        header = json.dumps({"__metadata__": {"lenet5c": text}}).encode()
+        yield RAW + len(header).to_bytes(8, "little") + header
+        yield RAW + len(text).to_bytes(8, "little") + text.encode()
+
+
 def mutate(data: bytes, random: Random, mutate_bytes: MutateBytes) -> bytes:
     """Change the metadata or the tensors; of a raw file mostly the header."""
     if not data.startswith(RAW):

@@ -75,14 +75,33 @@ def seeds() -> Iterator[bytes]:
         yield file.getvalue()
     yield b"P2\n3 2\n255\n0 1 2 3 4 5\n"
     yield b"Pf\n2 1\n-1.0\n" + struct.pack("<2f", 0.5, float("nan"))
-    yield make_png(7000, 7000, 0)
-    yield make_png(60_000, 800, 6)
+    yield make_png(7000, 7000, 0, bytes(10_000))
+    yield make_png(60_000, 800, 6, bytes(10_000))
 
 
-def make_png(width: int, height: int, color: int) -> bytes:
+def large() -> Iterator[bytes]:
+    """Yield small files of 49 million pixels, in all modes, and one of many more."""
+    for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "F", "I;16"):
+        picture = Image.new("L" if mode == "I;16" else mode, (7000, 7000))
+        picture = picture.convert(mode) if mode == "I;16" else picture
+        for form, options in (
+            ("PNG", {}),
+            ("TIFF", {"compression": "tiff_adobe_deflate"}),
+            ("GIF", {}),
+            ("JPEG", {"quality": 1}),
+        ):
+            if mode in SAVED[form][0]:
+                file = io.BytesIO()
+                picture.save(file, form, **options)
+                yield file.getvalue()
+        del picture
+    yield make_png(65_000, 65_000, 6, bytes(10_000_000))
+
+
+def make_png(width: int, height: int, color: int, rows: bytes) -> bytes:
     """Return a PNG file that declares a large picture and holds the first rows of one."""
     header = struct.pack(">IIBBBBB", width, height, 8, color, 0, 0, 0)
-    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(bytes(10_000))), (b"IEND", b"")]
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
     return PNG + b"".join(make_chunk(*chunk) for chunk in chunks)
 
 

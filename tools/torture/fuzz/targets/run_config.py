@@ -46,6 +46,14 @@ def seeds() -> Iterator[bytes]:
     yield b"null"
 
 
+def large() -> Iterator[bytes]:
+    """Yield files that are large, or nested deeply."""
+    yield b"[" * (60 << 20)
+    yield b"[" + b"[]," * (20 << 20) + b"[]]"
+    yield b'{"a":' * (10 << 20)
+    yield b'{"a": ' + b"9" * (4 << 20) + b"}"
+
+
 def mutate(data: bytes, random: Random, mutate_bytes: MutateBytes) -> bytes:
     """Change values of the configuration."""
     return mutate_json(data, random, mutate_bytes)

@@ -73,6 +73,17 @@ def seeds() -> Iterator[bytes]:
     yield dump_json([["/answer", {"strokes": [[1e308, -1e308, 1e308] * 3]}]])
 
 
+def large() -> Iterator[bytes]:
+    """Yield drawings of as many points as are taken, spread widely and thick."""
+    random = np.random.default_rng(0)
+    for width in (0.6, 6):
+        for count in (1, 2000):
+            points = random.uniform([-9, -9, 0], [9, 9, 9], (20_000 // count, 3)).ravel().tolist()
+            request = {"strokes": [points] * count, "transform": {"width": width}, "label": 1}
+            yield dump_json([["/answer", request], ["/save_sample", request]])
+    yield dump_json([["/answer", {"strokes": [[1] * 3] * 300_000}]])
+
+
 def mutate(data: bytes, random: Random, mutate_bytes: MutateBytes) -> bytes:
     """Change the calls and their requests."""
     return mutate_json(data, random, mutate_bytes)
