@@ -42,13 +42,18 @@ def lock(
 
     `waiting` is called once if another process holds it; `pause` are the seconds between attempts.
     """
-    with open(path, "ab") as file:
+    with open(path, "ab", opener=open_own) as file:
         while not _try_lock(file):
             if waiting is not None:
                 waiting()
                 waiting = None
             time.sleep(pause)
         yield
+
+
+def open_own(path: str, flags: int) -> int:
+    """Open a file of ours for `open`: no link is followed, and no pipe is waited for."""
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0), 0o666)
 
 
 def _try_lock(file: BinaryIO) -> bool:

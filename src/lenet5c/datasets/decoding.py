@@ -36,7 +36,7 @@ MAX_FILE, MAX_METADATA = 256 << 20, 64 << 20
 #: Bytes that decoding a picture takes, at most; of pictures that are decoded at once together.
 MEMORY = 300_000_000
 #: What Pillow decodes in Python, and the pixels of it: PPM as text or of odd depths, BMP by RLE.
-SLOW, MAX_SLOW = ("ppm", "ppm_plain", "bmp_rle"), 2_000_000
+SLOW, MAX_SLOW = ("ppm", "ppm_plain", "bmp_rle"), 1_000_000
 MAX_SCANS = 64  # of a JPEG
 _STRIP = 1 << 18  # pixels
 _SLACK = 16_000_000  # strips, tables and small metadata
@@ -304,7 +304,7 @@ def _flatten_alpha(strips: Strips, picture: NDArray[np.uint8]) -> None:
     opaque, least, most = 0, 255, 0
     for _, rgba in strips():
         alpha = rgba[..., 3]
-        opaque += np.count_nonzero(alpha > 127)
+        opaque += int(np.count_nonzero(alpha > 127))
         least, most = min(least, int(alpha.min())), max(most, int(alpha.max()))
     if least == 255:
         for rows, rgba in strips():
@@ -314,10 +314,13 @@ def _flatten_alpha(strips: Strips, picture: NDArray[np.uint8]) -> None:
     if most > 0:
         covered = opaque > 0.5 * picture.shape[0] * picture.shape[1]
         paper = _choose_paper(strips, 128 if opaque else 1, covered)
-    level, share = np.arange(256, dtype=np.float32)[:, np.newaxis], np.arange(256, dtype=np.float32)
-    share = share / 255
-    tables = [level * share + np.float32(color) * (1 - share) + 0.5 for color in paper]
-    tables = [table.astype(np.uint8).ravel() for table in tables]
+    # The result for each level of a color and each alpha.
+    level = np.arange(256, dtype=np.float32)[:, np.newaxis]
+    share = np.arange(256, dtype=np.float32) / 255
+    tables = [
+        (level * share + np.float32(color) * (1 - share) + 0.5).astype(np.uint8).ravel()
+        for color in paper
+    ]
     for rows, rgba in strips():
         for i, table in enumerate(tables):
             picture[rows, :, i] = table.take(rgba[..., i].astype(np.uint16) << 8 | rgba[..., 3])

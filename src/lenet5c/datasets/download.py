@@ -6,6 +6,7 @@ import os
 import re
 import socket
 import ssl
+import stat
 import time
 import urllib.error
 import urllib.request
@@ -16,12 +17,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from lenet5c._files import digest
+from lenet5c._files import digest, read_bytes, write_bytes
 from lenet5c._text import printable
+from lenet5c.datasets.cache import open_own
 from lenet5c.datasets.dataset import DatasetError
 from lenet5c.datasets.registry import RemoteFile
 
-CHUNK = 1 << 16
+CHUNK = LARGEST_JSON = 1 << 16
 MOST_REQUESTS = 100  # to one address, however much each brings
 AGENT = "lenet5c (https downloads of data sets)"
 
@@ -146,9 +148,13 @@ class _Download:
 
     def _size(self) -> int:
         try:
-            return self.path.stat().st_size
+            state = os.lstat(self.path)
         except FileNotFoundError:
             return 0
+        if stat.S_ISREG(state.st_mode):
+            return state.st_size
+        self._delete()  # a link or a pipe
+        return 0
 
     def _delete(self) -> None:
         self.path.unlink(missing_ok=True)
@@ -179,7 +185,7 @@ class _Download:
                 strong = etag and not etag.startswith("W/")
                 validator = etag if strong else response.headers.get("Last-Modified")
                 origin = json.dumps({"url": url, "validator": validator})
-                self.origin_file.write_text(origin, encoding="utf-8")
+                write_bytes(self.origin_file, origin.encode())
                 self._receive(response, start, total)
         except urllib.error.HTTPError as error:
             error.close()
@@ -230,7 +236,7 @@ class _Download:
         return start, total
 
     def _receive(self, response: Any, have: int, total: int | None) -> None:
-        with open(self.path, "r+b" if have else "wb") as stream:
+        with open(self.path, "r+b" if have else "wb", opener=open_own) as stream:
             stream.seek(have)
             stream.truncate()
             self.progress(have, total)
@@ -291,11 +297,11 @@ def _make_mark(status: os.stat_result, sha256: str) -> dict[str, Any]:
 def _write_mark(path: Path, sha256: str) -> None:
     with suppress(OSError):  # a cache that cannot be written is checked each time
         mark = json.dumps(_make_mark(os.stat(path), sha256))
-        _mark_path(path).write_text(mark, encoding="utf-8")
+        write_bytes(_mark_path(path), mark.encode())
 
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(read_bytes(path, LARGEST_JSON))
     except (OSError, ValueError, RecursionError):
         return None

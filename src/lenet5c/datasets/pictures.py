@@ -218,7 +218,7 @@ def _open(path: Path) -> BinaryIO:
     except ValueError as error:  # such as a null character in the name
         raise PictureError(f"{str(path)!r} cannot be opened: {error}") from None
     except OSError as error:
-        if error.errno == errno.EINVAL:
+        if error.errno in (errno.EINVAL, errno.ENXIO):
             text = f"{path} is not a regular file; a stream is read as -"
             raise PictureError(text) from None
         raise PictureError(f"{path}: {error.strerror or error}") from None

@@ -19,6 +19,7 @@ KIND = "checkpoint"
 MAX_LENGTH = 1 << 15
 
 folder = RunFolder(model.path.parent)
+folder.config_digest = "0" * 64
 model.path = folder.checkpoint_file
 
 
@@ -60,6 +61,7 @@ def read(data: bytes) -> None:
         return
     try:
         folder.load_checkpoint(trainer)
+        folder.write_metrics(trainer.history)
         repr(trainer.history)
         trainer.load_state(json.loads(before[0]), before[1])
     except UserError:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from contextlib import suppress
 from random import Random
 from typing import Any
 
@@ -57,16 +58,9 @@ def write(data: bytes, kind: str) -> bool:
 def describe(file_kind: str) -> bytes:
     """Return the file that is there as an input."""
     tensors, metadata = _files.read_tensors(path, file_kind)
-    own = {key: value for key, value in metadata.items() if key not in own_keys()}
+    own = {key: value for key, value in metadata.items() if key not in ("format", "digest")}
     kinds = {name: [array.dtype.str, list(array.shape), 0] for name, array in tensors.items()}
     return dump_json({"metadata": own, "tensors": kinds})
-
-
-def own_keys() -> set[str]:
-    """Return the keys of the metadata that `write_tensors` itself writes."""
-    empty = path.with_name("empty.safetensors")
-    _files.write_tensors(empty, KIND, {}, {})
-    return set(_files.read_tensors(empty, KIND)[1])
 
 
 def seeds() -> Iterator[bytes]:
@@ -98,11 +92,16 @@ def large() -> Iterator[bytes]:
 
 
 def mutate(data: bytes, random: Random, mutate_bytes: MutateBytes) -> bytes:
-    """Change the metadata or the tensors; of a raw file mostly the header."""
+    """Change the metadata or the tensors; of a raw file mostly the header, sealed in a share."""
     if not data.startswith(RAW):
         return mutate_json(data, random, mutate_bytes)
-    end = 9 + int.from_bytes(data[1:9], "little")
-    if random.random() < 0.8 and 9 < end <= len(data):
-        header = mutate_json(data[9:end], random, mutate_bytes)
-        return RAW + len(header).to_bytes(8, "little") + header + data[end:]
-    return RAW + mutate_bytes(data[1:])
+    content, end = data[1:], 8 + int.from_bytes(data[1:9], "little")
+    if random.random() < 0.8 and 8 < end <= len(content):
+        header = mutate_json(content[8:end], random, mutate_bytes)
+        content = len(header).to_bytes(8, "little") + header + content[end:]
+    else:
+        content = mutate_bytes(content)
+    if random.random() < 0.7:
+        with suppress(ValueError):
+            content, _ = _files.seal(content)
+    return RAW + content
