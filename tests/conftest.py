@@ -10,8 +10,8 @@ from lenet5c.commands.cli import wait_briefly
 from lenet5c.datasets import mnist
 
 pytest.register_assert_rewrite("functional_cases", "programs", "tile_layers")
-# Signals that are ignored, as under nohup or in the background of a shell without job control, would
-# be so in the processes of tests, too; a handler is not inherited.
+# Signals that are ignored, as under nohup or in the background of a shell without job control,
+# would be so in the processes of tests, too; a handler is not inherited.
 for _name in ("SIGINT", "SIGHUP"):
     _number = getattr(signal, _name, signal.SIGINT)
     if signal.getsignal(_number) is signal.SIG_IGN:

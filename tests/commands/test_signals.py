@@ -116,9 +116,9 @@ def test_a_signal_that_is_ignored_stays_so(name, tmp_path, idx_files):
         f"import os, signal, sys; signal.signal(signal.{name}, signal.SIG_IGN)\n"
         "os.execv(sys.executable, [sys.executable, '-m', 'lenet5c', *sys.argv[1:]])"
     )
+    options = f"--epochs 8 --data {idx_files} --out {tmp_path / 'run'} --no-report"
     process = subprocess.Popen(
-        [sys.executable, "-c", code, "train", "--epochs", "8", "--data", str(idx_files)]
-        + ["--out", str(tmp_path / "run"), "--no-report"],
+        [sys.executable, "-c", code, "train", *options.split()],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -237,6 +237,7 @@ def exchange(client, content, wait=5):
 
 def test_what_is_no_http_gets_an_answer_or_none(client, capfd):
     assert exchange(client, b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n").startswith(b"HTTP/1.1 400")
+    assert exchange(client, b" \r\n\r\n").startswith(b"HTTP/1.1 400")
     assert exchange(client, b"\r\n\r\n").startswith(b"HTTP/1.1 400")
     assert exchange(client, b"GET /\r\n\r\n").startswith(b"HTTP/1.1 421")
     assert exchange(client, b"GET / HTTP/9.9\r\n\r\n").startswith(b"HTTP/1.1 505")
@@ -303,8 +304,8 @@ def is_closed(raw):
         return True
 
 
-def test_the_longest_waiting_connection_makes_room(client, connect, monkeypatch, capfd):
-    monkeypatch.setattr(connections, "MAX_CONNECTIONS", 3)
+def test_the_longest_waiting_connection_makes_room(client, connect, capfd):
+    client.server.room = 3
     get = f"GET / HTTP/1.1\r\nHost: {client.host}\r\n\r\n".encode()
     held = [connect(content) for content in (b"", b"GET /", get[:-2], b"POST /answer ")]
     for _ in range(20):
@@ -314,14 +315,15 @@ def test_the_longest_waiting_connection_makes_room(client, connect, monkeypatch,
     assert capfd.readouterr().err == ""
 
 
-def test_bodies_take_a_bounded_amount_of_memory(client, connect, monkeypatch):
-    monkeypatch.setattr(connections, "MAX_BODIES", 2500)
-    body = json.dumps({"strokes": strokes_of("1")}).encode().ljust(1000)
-    held = [connect(head_of(client, body) + b"\r\n" + body[:99]) for _ in range(5)]
+def test_requests_take_a_bounded_amount_of_memory(client, connect, monkeypatch):
+    monkeypatch.setattr(connections, "MAX_HELD", 250_000)
+    body = json.dumps({"strokes": strokes_of("1")}).encode().ljust(100_000)
+    held = [connect(head_of(client, body) + b"\r\n" + body[:-9]) for _ in range(5)]
     assert all(map(is_closed, held[:3]))
     for raw in held[3:]:
-        raw.sendall(body[99:])
+        raw.sendall(body[-9:])
         assert raw.recv(12) == b"HTTP/1.1 200"
+    assert client.server.held == 0
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX limits")

@@ -64,6 +64,8 @@ def run(options: Namespace) -> None:
             trained, name, options.samples, lambda: open_source(data, skip_bad=True, download=False)
         )
     server = DemoServer(session, options.port)
+    # What is computed holds the interpreter's lock for no longer, while others want an answer.
+    sys.setswitchinterval(0.0005)
     with StopRequest() as stop:
         try:
             say(

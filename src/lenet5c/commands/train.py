@@ -28,8 +28,8 @@ from lenet5c.training.progress import Progress
 from lenet5c.training.run_folder import RunFolder
 
 TARGET_MISSED = 3
-# Of training images; and the options that make more of them.
-FEW, FOR_FEW = 1000, "--distortion modern --epochs 300 --batch-size 16"
+# Of training images; and what makes more of them.
+FEW, FEW_A_STEP = 1000, 16
 DESCRIPTION = (
     "Train LeNet-5 on a CPU. Without options: on MNIST, which is in the package, to over 99 %."
 )
@@ -192,7 +192,10 @@ class Display:
             f"{kernels.get_num_threads()} threads; results in {config.folder}"
         )
         if count < FEW and not config.settings.distortion and trainer.epoch == 0:
-            self.line(f"So few images do better with {FOR_FEW}.")
+            self.line(
+                "So few images do better with --distortion modern --epochs 300 --batch-size "
+                f"{min(FEW_A_STEP, count)}."
+            )
         self.progress, self.began = Progress(trainer, self.quiet, write=say), time.perf_counter()
 
     def step(self, trainer: Trainer, samples: int) -> None:

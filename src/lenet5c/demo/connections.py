@@ -1,7 +1,7 @@
 """Connections of HTTP clients, none of which is trusted: one thread reads and writes all of them.
 
-An open connection costs a socket, not a thread. Where there is no room, the one that has waited
-longest is closed in favor of the new one, so that nobody can hold the places.
+An open connection costs a socket, not a thread, so that there may be thousands. Where there is no
+room, the one that has waited longest is closed in favor of the new one: nobody can hold the places.
 """
 
 import errno
@@ -17,16 +17,37 @@ from contextlib import suppress
 from functools import partial
 from typing import Protocol
 
-MAX_CONNECTIONS = 500  # select of Windows takes 512 sockets
-# Bytes of a head, of a body, and of the bodies of all connections together.
-MAX_HEAD, MAX_BODY, MAX_BODIES = 1 << 16, 1 << 20, 1 << 26
+try:
+    import resource
+except ImportError:  # on Windows
+    resource = None  # type: ignore[assignment]
+
+MAX_CONNECTIONS = 4000
+# Bytes of a head, of a body, and of all that has been received and not been answered.
+MAX_HEAD, MAX_BODY, MAX_HELD = 1 << 16, 1 << 20, 1 << 26
 # Seconds that a connection may wait for a request, that a request or its answer may take on its
 # way, and that a client has to take an answer before its connection is closed.
 IDLE, REQUEST, LINGER = 60.0, 10.0, 1.0
 SWEEP = 0.25  # seconds between two looks at the deadlines
-WORKERS = 16  # requests that are computed at a time
-ACCEPTS = 100  # connections that are taken before others have their turn
+# Requests that are computed at a time. More would keep the one thread that serves all connections
+# from the interpreter's lock.
+WORKERS = 4
+ACCEPTS = 400  # connections that are taken before others have their turn
 NO_ROOM = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+
+
+def find_room() -> int:
+    """Return how many connections there may be, after asking for as many files as that takes."""
+    if resource is None:
+        return 500  # select takes 512 sockets
+    spare = 100
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if resource.RLIM_INFINITY != soft < MAX_CONNECTIONS + spare:
+        most = MAX_CONNECTIONS + spare
+        soft = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    return max(10, min(MAX_CONNECTIONS, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - spare))
 
 
 class Request(Protocol):
@@ -48,6 +69,7 @@ class Connection:
         self.client = client
         self.received = bytearray()
         self.request: Request | None = None
+        self.held = 0  # bytes that were received and not answered
         self.to_send = memoryview(b"")
         self.busy = False  # a worker computes its answer
         self.closing = False  # all is sent; what still comes is dropped
@@ -69,6 +91,8 @@ class Connections:
     def __init__(self, listener: socket.socket, begin: Callable[[bytes], Request]) -> None:
         self.listener, self.begin = listener, begin
         listener.setblocking(False)
+        self.room = find_room()
+        self.held = 0  # bytes of all connections
         # All that are open, the one that has waited longest first.
         self.open: OrderedDict[Connection, None] = OrderedDict()
         self.ready: deque[Connection] = deque()
@@ -140,8 +164,10 @@ class Connections:
             connection = Connection(client)
             self.open[connection] = None
             self.selector.register(client, selectors.EVENT_READ, connection)
-            if len(self.open) > MAX_CONNECTIONS:
+            if len(self.open) > self.room:
                 self._evict()
+            # A request that is there already is answered before anything can close it.
+            self._guard(self._go_on, connection)
 
     def _evict(self, kind: Callable[[Connection], object] = lambda connection: True) -> bool:
         """Close the connection that has waited longest; False if all are at work."""
@@ -168,14 +194,21 @@ class Connections:
             return
         if connection.ready:  # no more is read before what is there has been answered
             return
-        content = connection.client.recv(1 << 16)
+        try:
+            content = connection.client.recv(1 << 16)
+        except BlockingIOError:
+            return
         if not content:
             self._close(connection)
         elif not connection.closing:
             if not connection.received and connection.request is None:
                 connection.deadline = time.monotonic() + REQUEST
             connection.received += content
-            self._advance(connection)
+            self._hold(connection, len(content))
+            while self.held > MAX_HELD and self._evict(lambda each: each.held):
+                pass
+            if connection in self.open:
+                self._advance(connection)
 
     def _advance(self, connection: Connection) -> None:
         """Answer a request that has arrived."""
@@ -187,12 +220,9 @@ class Connections:
             end = end if 4 <= end <= MAX_HEAD else len(received)
             connection.request = request = self.begin(bytes(received[:end]))
             del received[:end]
+            self._hold(connection, -end)
             if request.interim:
                 connection.client.send(request.interim)
-            if request.length:
-                self._limit_bodies()
-                if connection not in self.open:
-                    return
         if len(received) < request.length:
             return
         body = bytes(received[: request.length])
@@ -204,14 +234,10 @@ class Connections:
         else:
             self._answer(connection, request.respond(body))
 
-    def _limit_bodies(self) -> None:
-        """Close the oldest connections with bodies that are too many together."""
-
-        def length(connection: Connection) -> int:
-            return connection.request.length if connection.request else 0
-
-        while sum(map(length, self.open)) > MAX_BODIES and self._evict(length):
-            pass
+    def _hold(self, connection: Connection, count: int) -> None:
+        """Count bytes that are held for a connection, or no longer."""
+        connection.held += count
+        self.held += count
 
     def _work(self) -> None:
         """Compute answers, in a thread of its own."""
@@ -242,6 +268,7 @@ class Connections:
 
     def _answer(self, connection: Connection, answer: bytes) -> None:
         """Begin to send an answer."""
+        self._hold(connection, len(connection.received) - connection.held)
         connection.to_send = memoryview(answer)
         connection.deadline = time.monotonic() + REQUEST
         self.open.move_to_end(connection)
@@ -266,6 +293,7 @@ class Connections:
             connection.closing = True
             connection.deadline = now + LINGER
             connection.received.clear()
+            self._hold(connection, -connection.held)
             connection.client.shutdown(socket.SHUT_WR)
         elif connection.received:
             connection.deadline = now + REQUEST
@@ -278,6 +306,7 @@ class Connections:
     def _close(self, connection: Connection) -> None:
         if connection in self.open:
             del self.open[connection]
+            self._hold(connection, -connection.held)
             if not connection.busy:
                 self.selector.unregister(connection.client)
             connection.client.close()

@@ -99,7 +99,7 @@ class Request(BaseHTTPRequestHandler):
                 if len(self.raw_requestline) > MAX_HEAD:
                     status = HTTPStatus.REQUEST_URI_TOO_LONG
                 raise RefusedError(status, status.phrase)
-            if not self.parse_request():  # an empty line
+            if not self.parse_request():  # the line is empty
                 raise RefusedError(400, HTTPStatus.BAD_REQUEST.phrase)
             self._check()
         except RefusedError as error:

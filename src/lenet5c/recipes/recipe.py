@@ -97,7 +97,7 @@ class Recipe:
     model: dict[str, Any] = declare(
         {}, DICT, "arguments of the net that do not follow from the data"
     )
-    batch_size: int = training(64, whole(1), "images a step")
+    batch_size: int = training(64, whole(1), "images a step, at most all there are")
     optimizer: str = training("adamw", choice(OPTIMIZERS), "optimizer")
     lr: float = training(
         4e-3, number(above=True), "learning rate, the peak of the schedule", usual="by optimizer"
