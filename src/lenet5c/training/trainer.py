@@ -317,8 +317,8 @@ class Trainer:
 
         Raises
         ------
-        KeyError, TypeError, ValueError
-            It does not fit this trainer.
+        ValueError
+            It does not fit this trainer, which is unchanged.
         """
         state.restore(self, values, arrays)
 
