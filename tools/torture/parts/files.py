@@ -266,9 +266,7 @@ def check_whole(scenario: Scenario, may_remain: bool) -> None:
             continue
         if name not in before and name not in after:
             raise AssertionError(f"{name} is left over")
-        if content != before.get(name) and not (
-            name in after and same(name, content, after[name])
-        ):
+        if content != before.get(name) and not (name in after and same(name, content, after[name])):
             expected = after.get(name, b"")
             whole = scenario.resumes and is_of_a_run(scenario.out / name, content, expected)
             assert whole, f"{name} is half written"
