@@ -42,13 +42,13 @@ from torture.shim import compile_shim
 KILLS = ("kill-before", "kill-after")
 LASTING = ("full", "readonly")
 HARMLESS = ("short", "EINTR")  # after which all goes on as if nothing had been
-SPACE = ("ENOSPC", "EDQUOT", "EIO")
+SPACE = ("ENOSPC", "EIO")
 #: Operation -> faults that it can have.
 FAULTS = {
     "open": ("kill-before", "EIO", "EMFILE", "EACCES", "EINTR"),
     "open-write": (*KILLS, *SPACE, *LASTING, "EROFS", "EACCES", "EMFILE", "EINTR"),
     "read": ("kill-before", "EIO", "EINTR", "short"),
-    "write": (*KILLS, "torn", *SPACE, *LASTING, "EINTR", "short"),
+    "write": (*KILLS, "torn", *SPACE, "EDQUOT", *LASTING, "EINTR", "short"),
     "fsync": (*KILLS, *SPACE, "EINTR"),
     "ftruncate": (*KILLS, "EIO", "readonly", "EINTR"),
     "close": ("kill-after", *SPACE),
