@@ -13,6 +13,7 @@ from importlib import resources
 
 import pytest
 
+from lenet5c import _files
 from lenet5c.__main__ import main
 from lenet5c.commands import demo
 from lenet5c.training import open_model, save_model
@@ -94,17 +95,12 @@ def test_models(tmp_path):
     for path in (tmp_path, tmp_path / "model.safetensors"):
         assert (open_model(path).model.vector == trained.model.vector).all()
         assert demo.describe_model(path) == str(path) and demo.recorded_data(path) is None
-    for text, data in (
-        ('{"data": "mnist"}', "mnist"),
-        ('{"data": 3}', None),
-        ('{"data": "far-away"}', None),
-        ('{"data": "fashion"}', "fashion"),
-        ("[]", None),
-        ("{", None),
-        ("[" * 10**5, None),
-    ):
-        (tmp_path / "config.json").write_text(text, encoding="utf-8")
+    for named, data in (("mnist", "mnist"), (3, None), ("far-away", None), ("fashion", "fashion")):
+        _files.write_record(tmp_path / "config.json", "config", {"data": named})
         assert demo.recorded_data(tmp_path) == data
+    for text in ('{"data": "mnist"}', '{"data": 3}', "[]", "{", "[" * 10**5):
+        (tmp_path / "config.json").write_text(text, encoding="utf-8")
+        assert demo.recorded_data(tmp_path) is None
 
 
 def test_a_browser_is_opened_where_there_is_a_screen(monkeypatch):

@@ -10,6 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from lenet5c.commands.cli import MODEL_HELP, add_threads, directory, say, whole
+from lenet5c.errors import RunError
 
 SAMPLES = "lenet5c-samples"
 DESCRIPTION = (
@@ -91,7 +92,10 @@ def recorded_data(name: str) -> str | None:
     from lenet5c.datasets.source import NAMES
     from lenet5c.training.run_folder import read_record
 
-    data = None if name == "best" else read_record(name).get("data")
+    data = None
+    if name != "best":
+        with suppress(RunError):  # the demo only shows images of them
+            data = read_record(name).get("data")
     return data if data and (data in NAMES or Path(data).is_dir()) else None
 
 
