@@ -8,6 +8,7 @@ of an interpreter that has imported lenet5c; every tenth is a new interpreter.
 import shutil
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -97,11 +98,15 @@ def attempt(
         code = child.wait()
         output = child.output()
         assert "Traceback" not in output, output[-1500:]
-        if number is None or code == 0:
+        if code == 0 and "no report: KeyboardInterrupt" in output:
+            campaign.count("interrupted while it drew")
+        elif number is None or code == 0:
             campaign.count("resumed to the end" if began else "finished before a kill")
             assert code == 0, f"exit code {code}: {output[-500:]}"
             break
-        assert code in (-number, 128 + number), f"exit code {code} after {number}: {output[-500:]}"
+        else:
+            wrong = f"exit code {code} after {number}: {output[-500:]}"
+            assert code in (-number, 128 + number), wrong
         campaign.count("kills of new interpreters" if fresh else "kills of forks")
         campaign.count(f"by {signal.Signals(number).name}")
     found = differences(out, known.folder)
@@ -133,11 +138,15 @@ def wait_and_kill(
 
 def wait_for_change(child: Child, out: Path, name: str, times: int) -> None:
     """Wait until a file of a run, or its temporary one, has changed so many times."""
-    seen = set()
-    while len(seen) < times and child.poll() is None:
-        try:
+
+    def states() -> set[tuple[str, int]]:
+        with suppress(OSError):  # not there yet, or renamed between the two
             paths = [path for path in out.iterdir() if name in path.name]
-            seen |= {(path.name, path.stat().st_mtime_ns) for path in paths}
-        except OSError:
-            pass  # not there yet, or renamed between the two
+            return {(path.name, path.stat().st_mtime_ns) for path in paths}
+        return set()
+
+    before = states()
+    seen = set(before)
+    while len(seen - before) < times and child.poll() is None:
+        seen |= states()
         time.sleep(0.0005)
