@@ -1,13 +1,21 @@
-"""Files: atomic writes, digests, and tensor files, the form of models and checkpoints."""
+"""Files: atomic writes, locks, digests, and lenet5c's own formats: tensor files and records.
+
+A tensor file is a safetensors file, a model or a checkpoint; a record is a JSON object, such as a
+run's configuration. Both begin with their format and the SHA-256 of all their bytes, its own digits
+counted as zeros: a file of which one bit has changed, anywhere, is refused.
+"""
 
 import errno
 import hashlib
 import json
 import os
+import re
 import stat
-from collections.abc import Iterable
+import sys
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +24,49 @@ from lenet5c.errors import RunError
 
 # The only metadata key: with several, their order in the file would change from run to run.
 KEY = "lenet5c"
+#: Kind of a file -> its version, its name in messages, and what to do about a damaged one.
+FORMATS = {
+    "model": (2, "a model file of lenet5c", "restore it, or delete it and resume its run"),
+    "checkpoint": (
+        2,
+        "a checkpoint file of lenet5c",
+        "restore it, or start a run in another folder",
+    ),
+    "config": (
+        1,
+        "a run's configuration as lenet5c train wrote it",
+        "restore it, or start a run with other settings in another folder",
+    ),
+    "summary": (
+        1,
+        "a run's summary as lenet5c train wrote it",
+        "delete it and resume the run, which writes it again",
+    ),
+}
+#: Bytes of the largest tensor file, its header, and record; JSON takes 22 times as much in memory.
+MOST_TENSORS, MOST_HEADER, MOST_RECORD = 2**32, 2**23, 2**20
+_ZEROS = "0" * 64
+_BEGINNING = 256  # bytes that have the format and the digest
+_TENSORS = re.compile(
+    rb'.{8}\{"__metadata__":\{"lenet5c":"\{\\"format\\": \\"lenet5c (\w+) (\d+)\\", '
+    rb'\\"digest\\": \\"([0-9a-f]{64})\\"',
+    re.DOTALL,
+)
+_RECORD = re.compile(rb'\{\n  "format": "lenet5c (\w+) (\d+)",\n  "digest": "([0-9a-f]{64})"')
+_TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{16}\.tmp")
+_BINARY = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
+_NO_WAIT = getattr(os, "O_NONBLOCK", 0)
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+
+
+@contextmanager
+def name_errors(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Let OSErrors have the name of `path`: those of reads and writes come without one."""
+    try:
+        yield
+    except OSError as error:
+        number, reason = error.errno or errno.EIO, error.strerror or str(error)
+        raise OSError(number, reason, os.fspath(path)) from None
 
 
 def open_regular(path: str | os.PathLike[str], most: int | None = None) -> BinaryIO:
@@ -33,18 +84,35 @@ def open_regular(path: str | os.PathLike[str], most: int | None = None) -> Binar
         With the path: the file cannot be opened, is no regular file, or is larger than `most`.
     """
     name = os.fspath(path)
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    descriptor = os.open(name, flags)
+    file = _open(name, os.O_RDONLY, "rb")
+    size = os.fstat(file.fileno()).st_size
+    if most is not None and size > most:
+        file.close()
+        why = f"it has {size:,} bytes, more than the {most:,} that are read"
+        raise OSError(errno.EFBIG, why, name)
+    return file
+
+
+def open_to_change(path: str | os.PathLike[str]) -> BinaryIO:
+    """Open a regular file to read and change in place, and make it if needed; follow no link.
+
+    Raises
+    ------
+    OSError
+        With the path: the file cannot be opened, is a link or no regular file.
+    """
+    return _open(os.fspath(path), os.O_RDWR | os.O_CREAT | _NO_LINK, "r+b")
+
+
+def _open(name: str, flags: int, mode: str) -> BinaryIO:
+    descriptor = os.open(name, flags | _NO_WAIT | _BINARY, 0o666)
     try:
-        state = os.fstat(descriptor)
-        if stat.S_ISDIR(state.st_mode):
+        kind = os.fstat(descriptor).st_mode
+        if stat.S_ISDIR(kind):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), name)
-        if not stat.S_ISREG(state.st_mode):
+        if not stat.S_ISREG(kind):
             raise OSError(errno.EINVAL, "it is no regular file", name)
-        if most is not None and state.st_size > most:
-            why = f"it has {state.st_size:,} bytes, more than the {most:,} that are read"
-            raise OSError(errno.EFBIG, why, name)
-        return open(descriptor, "rb")
+        return open(descriptor, mode)  # type: ignore[return-value]
     except BaseException:
         os.close(descriptor)
         raise
@@ -52,33 +120,124 @@ def open_regular(path: str | os.PathLike[str], most: int | None = None) -> Binar
 
 def read_bytes(path: str | os.PathLike[str], most: int) -> bytes:
     """Return the content of a regular file of at most `most` bytes; errors as of `open_regular`."""
-    with open_regular(path, most) as file:
-        content = file.read(most + 1)
-    if len(content) > most:  # it grew, or is of a file system that tells no sizes
-        raise OSError(errno.EFBIG, f"it has more than the {most:,} bytes that are read", str(path))
+    with open_regular(path, most) as file, name_errors(path):
+        return _read(file, most)
+
+
+def _read(file: BinaryIO, most: int) -> bytes:
+    # Not `most` at once: Python takes as much memory as is asked for.
+    content = file.read(os.fstat(file.fileno()).st_size + 1)
+    while len(content) <= most and (more := file.read(2**20)):  # a system that tells no sizes
+        content += more
+    if len(content) > most:
+        raise OSError(errno.EFBIG, f"it has more than the {most:,} bytes that are read")
     return content
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
-    """Replace the file at `path` atomically.
+    """Replace the file at `path` atomically, and durably.
 
-    A crash leaves the old file; the temporary file is reused by the next write.
+    The content goes into a new file beside it, which then takes its name: a crash leaves the old
+    file or the new one. A link at `path` is replaced, not followed.
 
     Raises
     ------
     OSError
-        With the name of `path`, not of the temporary file.
+        With the name of `path`: it cannot be written, or is a device or a pipe. The new file is
+        removed.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = path.with_name(f".{path.name[:50]}.{os.urandom(8).hex()}.tmp")
+    with name_errors(path):
+        _check_replaceable(path)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK | _BINARY
+        descriptor = os.open(temporary, flags, 0o666)
+        try:
+            try:
+                rest = memoryview(content)
+                while rest:
+                    rest = rest[os.write(descriptor, rest) :]
+                os.fsync(descriptor)
+            finally:
+                with suppress(InterruptedError):  # it is closed nevertheless
+                    os.close(descriptor)
+            os.replace(temporary, path)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(temporary)
+            raise
+        sync_folder(path.parent)
+
+
+def _check_replaceable(path: Path) -> None:
+    """Refuse a device or a pipe: whoever may do so would replace /dev/null by a file."""
+    with suppress(FileNotFoundError):
+        kind = os.stat(path).st_mode
+        if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):
+            raise OSError(errno.EINVAL, "it is no regular file")
+
+
+def sync_folder(folder: str | os.PathLike[str]) -> None:
+    """Let the names in a folder outlast a power cut, where the system can do that."""
+    if sys.platform == "win32":
+        return
     try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | _BINARY)
+    except PermissionError:  # it can be written to, but not be listed
+        return
+    try:
+        os.fsync(descriptor)
     except OSError as error:
-        raise OSError(error.errno, error.strerror or str(error), str(path)) from None
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # not on this file system
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def remove_temporaries(folder: str | os.PathLike[str], names: Collection[str]) -> None:
+    """Remove what killed writes of the files of these names have left in a folder.
+
+    Nobody else may be writing them.
+    """
+    with os.scandir(folder) as entries:
+        left = [
+            entry.path
+            for entry in entries
+            if (found := _TEMPORARY.fullmatch(entry.name))
+            and found[1] in names
+            and entry.is_file(follow_symlinks=False)
+        ]
+    for path in left:
+        with suppress(OSError):
+            os.unlink(path)
+
+
+def try_lock(descriptor: int) -> bool | None:
+    """Lock an open file for this process, which releases it by closing the file, or by its end.
+
+    Returns
+    -------
+    bool or None
+        Whether it is locked now; False if another holds it, None on a file system without locks.
+    """
+    if sys.platform == "win32":
+        import msvcrt
+
+        try:
+            os.lseek(descriptor, 2**30, os.SEEK_SET)  # a locked part cannot be read by others
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+            return True
+        except OSError:
+            return False
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
 
 
 def write_json(path: str | os.PathLike[str], value: object) -> None:
@@ -86,9 +245,28 @@ def write_json(path: str | os.PathLike[str], value: object) -> None:
     write_bytes(path, (json.dumps(value, indent=2) + "\n").encode())
 
 
-def write_json_lines(path: str | os.PathLike[str], values: Iterable[object]) -> None:
-    """Write each value as a line of JSON, atomically."""
-    write_bytes(path, "".join(json.dumps(value) + "\n" for value in values).encode())
+def write_record(path: str | os.PathLike[str], kind: str, values: dict[str, Any]) -> str:
+    """Write a JSON object as a record of a kind of `FORMATS`; return its digest."""
+    text = json.dumps(_mark(kind) | values, indent=2) + "\n"
+    content, sha = seal(text.encode())
+    write_bytes(path, content)
+    return sha
+
+
+def read_record(path: str | os.PathLike[str], kind: str) -> tuple[dict[str, Any], str]:
+    """Return the values of a record, which is not trusted, and its digest.
+
+    Raises
+    ------
+    FileNotFoundError
+    RunError
+        The file is no such record, damaged, or was edited.
+    """
+    with _refuse_unreadable(path, kind):
+        content = read_bytes(path, MOST_RECORD)
+        sha = _check(path, kind, content)
+        values = json.loads(content)
+    return {name: values[name] for name in values if name not in ("format", "digest")}, sha
 
 
 def write_tensors(
@@ -96,12 +274,26 @@ def write_tensors(
     kind: str,
     tensors: dict[str, NDArray[Any]],
     metadata: dict[str, Any],
-) -> None:
-    """Write arrays and metadata as a safetensors file; equal content gives equal bytes."""
+) -> str:
+    """Write arrays and metadata as a safetensors file of a kind of `FORMATS`; return its digest.
+
+    Equal content gives equal bytes.
+
+    Raises
+    ------
+    RunError
+        The metadata are longer than `read_tensors` reads.
+    """
     from safetensors.numpy import save  # not at import: data sets need NumPy alone
 
-    text = json.dumps({"kind": kind, "version": 1, "digest": digest_tensors(tensors), **metadata})
-    write_bytes(path, save(tensors, {KEY: text}))
+    content, sha = seal(save(tensors, {KEY: json.dumps(_mark(kind) | metadata)}))
+    if (length := int.from_bytes(content[:8], "little")) > MOST_HEADER:
+        raise RunError(
+            f"{path} must have at most {MOST_HEADER:,} bytes of names, settings and history, got "
+            f"{length:,}; train for fewer epochs"
+        )
+    write_bytes(path, content)
+    return sha
 
 
 def read_tensors(
@@ -109,47 +301,94 @@ def read_tensors(
 ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
     """Return the tensors and metadata of a file of this kind, which is not trusted.
 
+    The digest of the file is among the metadata.
+
     Raises
     ------
     FileNotFoundError
     RunError
         The file is of another kind, or damaged.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
 
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata = json.loads((file.metadata() or {}).get(KEY, "null"))
-            # It is no dictionary, and cannot be iterated over.
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except FileNotFoundError:
-        raise
-    except (
-        SafetensorError,
-        OSError,
-        ValueError,
-        TypeError,
-        AttributeError,
-        KeyError,
-        RecursionError,
-    ) as error:
+    with _refuse_unreadable(path, kind, SafetensorError):
+        with open_regular(path, MOST_TENSORS) as file, name_errors(path):
+            _match(path, kind, file.read(_BEGINNING))  # before the file takes memory
+            file.seek(0)
+            content = _read(file, MOST_TENSORS)
+        length = int.from_bytes(content[:8], "little")
+        if length > min(len(content) - 8, MOST_HEADER):
+            raise ValueError(f"a header of {length:,} bytes")
+        sha = _check(path, kind, content)
+        metadata = json.loads(json.loads(content[8 : 8 + length])["__metadata__"][KEY])
+        return load(content), metadata | {"digest": sha}
+
+
+def read_digest(path: str | os.PathLike[str], kind: str) -> str:
+    """Return the digest of a tensor file or record of this kind; errors as of `read_tensors`."""
+    with _refuse_unreadable(path, kind):
+        return _check(path, kind, read_bytes(path, MOST_TENSORS))
+
+
+def seal(content: bytes) -> tuple[bytes, str]:
+    """Return a tensor file or record with the digest of its bytes in its place, and the digest."""
+    found = _TENSORS.match(content) or _RECORD.match(content)
+    if not found:
+        raise ValueError("content must begin with a format of lenet5c and a digest")
+    start, end = found.span(3)
+    sha = digest(memoryview(content)[:start], _ZEROS, memoryview(content)[end:])
+    return b"".join((content[:start], sha.encode(), content[end:])), sha
+
+
+def _mark(kind: str) -> dict[str, Any]:
+    return {"format": f"lenet5c {kind} {FORMATS[kind][0]}", "digest": _ZEROS}
+
+
+def _match(path: str | os.PathLike[str], kind: str, content: bytes) -> str:
+    """Return the digest that a file has, or raise RunError if it is of another kind."""
+    version, name, remedy = FORMATS[kind]
+    found = _TENSORS.match(content) or _RECORD.match(content)
+    if not found or found[1] != kind.encode():
+        raise RunError(f"{path} must be {name}, got another file or a damaged one; {remedy}")
+    if found[2] != str(version).encode():
         raise RunError(
-            f"{path} must be a safetensors file, got one that cannot be read ({error}); "
-            "train again or name another file"
-        ) from None
-    if not isinstance(metadata, dict) or metadata.get("kind") != kind:
-        raise RunError(
-            f"{path} must be a {kind} file of lenet5c, got another kind of safetensors file; "
-            "name one that lenet5c train has written"
+            f"{path} must be of format version {version}, got {found[2][:20].decode()}; it is of "
+            "another version of lenet5c"
         )
-    if metadata.get("version") != 1:
-        raise RunError(f"{path} must be of format version 1, got {metadata.get('version')!r}")
-    if metadata.get("digest") != digest_tensors(tensors):
-        raise RunError(f"{path} must have the digest of its values, got another; it is damaged")
-    return tensors, metadata
+    return found[3].decode()
 
 
-def digest(*parts: str | bytes | Path | NDArray[Any]) -> str:
+def _check(path: str | os.PathLike[str], kind: str, content: bytes) -> str:
+    """Return the digest of a file of this kind, or raise RunError if it is damaged."""
+    sha = _match(path, kind, content)
+    if sha != seal(content)[1]:
+        raise RunError(
+            f"{path} must have the digest of its content, got another: it is damaged or was "
+            f"edited; {FORMATS[kind][2]}"
+        )
+    return sha
+
+
+@contextmanager
+def _refuse_unreadable(
+    path: str | os.PathLike[str], kind: str, *errors: type[Exception]
+) -> Iterator[None]:
+    """Raise a RunError for whatever reading a file of this kind raises, if it is there."""
+    expected = (OSError, ValueError, TypeError, AttributeError, LookupError, RecursionError)
+    try:
+        yield
+    except (FileNotFoundError, RunError):
+        raise
+    except expected + errors as error:
+        _, name, remedy = FORMATS[kind]
+        why = (error.strerror if isinstance(error, OSError) else None) or error
+        raise RunError(
+            f"{path} must be {name}, got one that cannot be read ({why}); {remedy}"
+        ) from None
+
+
+def digest(*parts: str | bytes | memoryview | Path | NDArray[Any]) -> str:
     """Return the SHA-256 of `parts`, one after another, in hexadecimal digits.
 
     Text counts as UTF-8, an array as its bytes in C order, a path as the content of the file.
@@ -157,16 +396,12 @@ def digest(*parts: str | bytes | Path | NDArray[Any]) -> str:
     sha = hashlib.sha256()
     for part in parts:
         if isinstance(part, Path):
-            with open(part, "rb") as file:
-                hashlib.file_digest(file, lambda: sha)
+            with open_regular(part) as file, name_errors(part):
+                hashlib.file_digest(cast(Any, file), lambda: sha)
         elif isinstance(part, str):
             sha.update(part.encode())
+        elif isinstance(part, (bytes, memoryview)):
+            sha.update(part)
         else:
-            sha.update(part if isinstance(part, bytes) else np.ascontiguousarray(part).data)
+            sha.update(np.ascontiguousarray(part).data)
     return sha.hexdigest()
-
-
-def digest_tensors(tensors: dict[str, NDArray[Any]]) -> str:
-    """Return the SHA-256 of names, types, shapes and values."""
-    named = ((f"{name} {a.dtype} {a.shape}\n", a) for name, a in sorted(tensors.items()))
-    return digest(*(part for pair in named for part in pair))

@@ -13,6 +13,7 @@ from importlib import resources
 
 import pytest
 
+from lenet5c import _files
 from lenet5c.__main__ import main
 from lenet5c.commands import demo
 from lenet5c.training import open_model, save_model
@@ -62,8 +63,8 @@ def test_port_in_use(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_from_start_to_ctrl_c(number, tmp_path):
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_from_start_to_ctrl_c(name, tmp_path):
     command = [sys.executable, "-m", "lenet5c", "demo", "--no-browser"]
     with subprocess.Popen(
         command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -76,7 +77,7 @@ def test_from_start_to_ctrl_c(number, tmp_path):
             opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
             with opener.open(address, timeout=10) as reply:
                 assert b"lenet5c" in reply.read()
-            process.send_signal(number)
+            process.send_signal(getattr(signal, name))
             rest, errors = process.communicate(timeout=20)
         finally:
             process.kill()
@@ -94,17 +95,12 @@ def test_models(tmp_path):
     for path in (tmp_path, tmp_path / "model.safetensors"):
         assert (open_model(path).model.vector == trained.model.vector).all()
         assert demo.describe_model(path) == str(path) and demo.recorded_data(path) is None
-    for text, data in (
-        ('{"data": "mnist"}', "mnist"),
-        ('{"data": 3}', None),
-        ('{"data": "far-away"}', None),
-        ('{"data": "fashion"}', "fashion"),
-        ("[]", None),
-        ("{", None),
-        ("[" * 10**5, None),
-    ):
-        (tmp_path / "config.json").write_text(text, encoding="utf-8")
+    for named, data in (("mnist", "mnist"), (3, None), ("far-away", None), ("fashion", "fashion")):
+        _files.write_record(tmp_path / "config.json", "config", {"data": named})
         assert demo.recorded_data(tmp_path) == data
+    for text in ('{"data": "mnist"}', '{"data": 3}', "[]", "{", "[" * 10**5):
+        (tmp_path / "config.json").write_text(text, encoding="utf-8")
+        assert demo.recorded_data(tmp_path) is None
 
 
 def test_a_browser_is_opened_where_there_is_a_screen(monkeypatch):
@@ -132,7 +128,7 @@ def test_help(capsys):
 
 def test_the_parser_is_cheap():
     code = (
-        "import sys; from lenet5c.__main__ import make_parser; make_parser('demo'); "
+        "import sys; from lenet5c.commands.parser import make_parser; make_parser('demo'); "
         "print('numpy' in sys.modules)"
     )
     environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}

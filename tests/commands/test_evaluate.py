@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from idx_files import write_idx_files
 
-from lenet5c import nn
-from lenet5c.__main__ import main, make_parser
+from lenet5c import _files, nn
+from lenet5c.__main__ import main
 from lenet5c.commands import evaluate
+from lenet5c.commands.parser import make_parser
 from lenet5c.datasets import Dataset, Preparation
 from lenet5c.training import TrainedModel, mcnemar, open_model, save_model, wilson_interval
 
@@ -175,10 +176,14 @@ def test_a_broken_matplotlib_costs_the_pictures_alone(run, tmp_path, idx_files, 
 
 def test_the_folder_of_a_run_brings_its_data(run, tmp_path, idx_files):
     save_model(tmp_path / "model.safetensors", open_model())
-    (tmp_path / "config.json").write_text(json.dumps({"data": str(idx_files)}))
+    _files.write_record(tmp_path / "config.json", "config", {"data": str(idx_files)})
     assert json.loads(run(tmp_path, "--json")[1])["count"] == 500
     assert json.loads(run(tmp_path, "--json", "--part", "train")[1])["count"] == 2000
-    (tmp_path / "config.json").write_text("[[")
+    for text in ("[[", json.dumps({"data": "mnist"})):  # not the data of another run in silence
+        (tmp_path / "config.json").write_text(text)
+        assert_bad_use(run(tmp_path, "--json"), "config.json must be a run's configuration as")
+        assert json.loads(run(tmp_path, "--json", "--data", "mnist")[1])["count"] == 10000
+    (tmp_path / "config.json").unlink()
     assert json.loads(run(tmp_path, "--json")[1])["count"] == 10000
 
 

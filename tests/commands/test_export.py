@@ -9,9 +9,10 @@ import sys
 import numpy as np
 import pytest
 from exported_models import trained
+from own_files import SUMMARY
 from safetensors.numpy import save_file
 
-from lenet5c import nn
+from lenet5c import _files, nn
 from lenet5c.__main__ import main
 from lenet5c.export import torch_state
 from lenet5c.training import open_model, save_model
@@ -26,8 +27,10 @@ def here(tmp_path, monkeypatch):
 def run_folder(path):
     """Write the files of a run that an export reads."""
     path.mkdir()
-    save_model(path / "model.safetensors", trained(nn.LeNet5(3, 3, 40, rng=1), (3, 40, 40)))
-    (path / "summary.json").write_text(json.dumps({"test_correct": 9, "test_count": 11}))
+    model = trained(nn.LeNet5(3, 3, 40, rng=1), (3, 40, 40))
+    files = {"model.safetensors": save_model(path / "model.safetensors", model)}
+    values = SUMMARY | {"test_correct": 9, "test_count": 11, "files": files}
+    _files.write_record(path / "summary.json", "summary", values)
     return path
 
 

@@ -14,6 +14,7 @@ import time
 import numpy as np
 import pytest
 from idx_files import write_idx_files
+from own_files import change_record
 
 from lenet5c.datasets import Dataset
 from lenet5c.training import open_model
@@ -260,6 +261,8 @@ def test_images_of_other_sizes_and_other_classes(tmp_path, shape, classes):
         (["--epochs", "-3"], ["--epochs"]),
         (["--epochs", "two"], ["--epochs", "two"]),
         (["--batch-size", "0"], ["--batch-size"]),
+        (["--batch-size", "1801"], ["batch_size must be at most the 1800 images", "got 1801"]),
+        (["--batch-size", "99999999999999"], ["batch_size must be at most the 1800 images"]),
         (["--lr", "0"], ["--lr"]),
         (["--lr", "nan"], ["--lr", "nan"]),
         (["--lr", "inf"], ["--lr"]),
@@ -382,9 +385,8 @@ def test_patience_is_told_and_counted(tmp_path, quick):
 @pytest.mark.parametrize("name", ["lenet5c", "seed", "skip_bad", "epochs", "optimizer_settings"])
 def test_a_configuration_that_lacks_a_setting(tmp_path, quick, name):
     quick("--epochs", 1)
-    config = json.loads((tmp_path / "run/config.json").read_text())
-    lacking = {key: config[key] for key in config if key != name}
-    (tmp_path / "run/config.json").write_text(json.dumps(lacking))
+    lacking = lambda config: {key: config[key] for key in config if key != name}  # noqa: E731
+    change_record(tmp_path / "run/config.json", "config", lacking)
     result = train("--resume", "--out", tmp_path / "run", cwd=tmp_path)
     assert_bad_use(result, "config.json", f"lacks {name}", "another folder")
 
@@ -437,7 +439,6 @@ def test_bad_resumes(tmp_path, quick, idx_files):
     assert_bad_use(train("--resume", "--out", one, cwd=tmp_path), "checkpoint.safetensors")
     (one / "config.json").write_text("{")
     assert_bad_use(train("--resume", "--out", one, cwd=tmp_path), "config.json")
-    config = json.loads((other / "config.json").read_text())
     for change in (
         {"epochs": "many"},
         {"lr": 10**400},
@@ -447,8 +448,17 @@ def test_bad_resumes(tmp_path, quick, idx_files):
         {"data": "gone"},
         {"data": 3},
     ):
-        (other / "config.json").write_text(json.dumps(config | change))
+        before = (other / "config.json").read_bytes()
+        change_record(other / "config.json", "config", lambda config, new=change: config | new)
         assert_bad_use(train("--resume", "--out", other, cwd=tmp_path))
+        (other / "config.json").write_bytes(before)
+    edited = before.replace(b'"epochs": 2', b'"epochs": 3')
+    (other / "config.json").write_bytes(edited)
+    assert_bad_use(
+        train("--resume", "--out", other, cwd=tmp_path),
+        "config.json must have the digest of its content",
+        "start a run with other settings in another folder",
+    )
 
 
 @pytest.mark.parametrize("part", ["train", "t10k"])
@@ -480,12 +490,20 @@ def test_what_a_kill_at_the_end_left_out_is_made_up_for(tmp_path, quick, lost):
 
 def test_a_damaged_summary_is_bad_use(tmp_path, quick):
     quick("--epochs", 1)
-    no_images, of_text = (
-        '{"test_correct": 1, "test_count": 0}',
-        '{"test_correct": "1", "test_count": "2"}',
-    )
-    for content in ("{}", "[]", no_images, of_text, "{"):
-        (tmp_path / "run/summary.json").write_text(content)
+    path = tmp_path / "run/summary.json"
+    before = path.read_bytes()
+    for change in (
+        {"test_correct": 1, "test_count": 0},
+        {"test_correct": "1", "test_count": "2"},
+        {"seconds": None},
+        {"files": {}},
+        {"files": None},
+    ):
+        path.write_bytes(before)
+        change_record(path, "summary", lambda summary, new=change: summary | new)
+        assert_bad_use(train("--resume", "--out", tmp_path / "run", cwd=tmp_path), "summary.json")
+    for content in (b"{}", b"[]", b"{", before.replace(b'"threads"', b'"tHreads"')):
+        path.write_bytes(content)
         assert_bad_use(train("--resume", "--out", tmp_path / "run", cwd=tmp_path), "summary.json")
 
 
@@ -584,6 +602,7 @@ def test_a_part_of_the_training_images(tmp_path, quick):
 def test_few_images_are_told_what_makes_more_of_them(quick):
     hint = "So few images do better with"
     assert hint in quick("--train-size", 64, "--epochs", 1, out="few").stdout
+    assert "--batch-size 9." in quick("--train-size", 10, "--epochs", 1, out="ten").stdout
     assert (
         hint
         not in quick(

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from own_files import change_record
 
 from lenet5c.__main__ import main
 from lenet5c.datasets import Source
@@ -204,8 +205,9 @@ def test_the_interrupted_go_on(tmp_path, call):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_the_trainings_and_the_same_command_goes_on(tmp_path, idx_files, number):
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_stops_the_trainings_and_the_same_command_goes_on(tmp_path, idx_files, name):
+    number = getattr(signal, name)
     command = [
         sys.executable,
         "-m",
@@ -229,7 +231,7 @@ def test_a_signal_stops_the_trainings_and_the_same_command_goes_on(tmp_path, idx
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert (
-        process.returncode == 130
+        process.returncode == 128 + number
         and "the same command goes on" in errors
         and "Traceback" not in errors
     )
@@ -259,12 +261,14 @@ def test_a_training_that_fails(tmp_path, call):
 def test_a_model_that_does_not_fit_its_summary(tmp_path, call):
     assert call("fast", "--seeds", 1, "--epochs", 1, "--out", "report")[0] == 0
     (folder,) = (tmp_path / "runs/reproduce").iterdir()
-    summary = json.loads((folder / "summary.json").read_text())
-    (folder / "summary.json").write_text(
-        json.dumps(summary | {"test_correct": summary["test_correct"] - 1})
-    )
+    path = folder / "summary.json"
+    before = path.read_bytes()
+    change_record(path, "summary", lambda old: old | {"test_correct": old["test_correct"] - 1})
     result = call("fast", "--seeds", 1, "--epochs", 1, "--out", "report")
     assert_one_line(result, 2, "model.safetensors", "delete", folder.name)
+    path.write_bytes(before.replace(b'"threads"', b'"tHreads"'))
+    result = call("fast", "--seeds", 1, "--epochs", 1, "--out", "report")
+    assert_one_line(result, 2, "summary.json", "delete", folder.name)
 
 
 def test_bad_use(tmp_path, call, monkeypatch):

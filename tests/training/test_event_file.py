@@ -1,6 +1,8 @@
 """TensorBoard's files: what it reads, and that a stop leaves no epoch twice."""
 
+import errno
 import json
+import os
 import sys
 
 import pytest
@@ -103,6 +105,19 @@ def test_a_file_that_does_not_fit_the_history_is_mended(path, read, known, damag
     events.add(rows(known + 1)[-1])
     assert [step for step, _ in read(path.parent)["Accuracy/train"]] == list(range(1, known + 2))
     assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+def test_an_error_while_it_is_read_has_its_name(path, monkeypatch):
+    events = EventFile(path)
+    events.begin(rows(1))
+
+    def fail(reader):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(events._readers.PyRecordReader_New, "GetNext", fail)
+    with pytest.raises(OSError) as raised:
+        events.begin(rows(1))
+    assert raised.value.filename == str(path)
 
 
 def test_tensorflow_is_not_even_asked_for(tmp_path):

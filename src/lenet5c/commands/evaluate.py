@@ -68,10 +68,10 @@ def run(options: Namespace) -> None:
         prepare_folder(options.out)
     trained = open_model(options.model)
     other = None if options.compare is None else open_model(options.compare)
-    of_run = read_record(options.model)
-    data = source_name(of_run.get("data", "mnist") if options.data is None else options.data)
     # How a run's data were read holds for the run's own data.
-    skip_bad = options.skip_bad or (options.data is None and of_run.get("skip_bad") is True)
+    of_run = read_record(options.model) if options.data is None else {"data": options.data}
+    data = source_name(of_run.get("data", "mnist"))
+    skip_bad = options.skip_bad or of_run.get("skip_bad") is True
     source = open_source(data, skip_bad=skip_bad, tell=None if options.json else say)
     part = getattr(source, options.part)
     if part is None:

@@ -46,6 +46,7 @@ class Adam(Optimizer):
 
     kernel = "adam"
     vectors = ("m", "v")
+    not_negative = ("v",)
     m: NDArray[np.float32]
     v: NDArray[np.float32]
 
@@ -115,10 +116,10 @@ class NAdam(Adam):
 
     def _settings_of_steps(self, count: int) -> dict[str, float | Sequence[float]]:
         step, product = self._product if self._product[0] <= self.steps else (0, 1.0)
-        while step < self.steps:
+        while step < self.steps and product > 0:  # it underflows after some thousand steps
             step += 1
             product *= self._mu(step)
-        self._product = [step, product]
+        self._product = [self.steps, product]
         now, ahead = [], []
         for step in range(self.steps + 1, self.steps + 1 + count):
             product *= self._mu(step)
@@ -165,6 +166,7 @@ class Adagrad(Optimizer):
 
     kernel = "adagrad"
     vectors = ("squares",)
+    not_negative = ("squares",)
     squares: NDArray[np.float32]
 
     def __init__(
@@ -216,6 +218,7 @@ class RMSprop(Optimizer):
 
     kernel = "rmsprop"
     vectors = ("squares", "velocity")
+    not_negative = ("squares",)
     squares: NDArray[np.float32]
     velocity: NDArray[np.float32]
 

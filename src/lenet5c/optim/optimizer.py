@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from inspect import signature
 from math import isfinite
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any, TypeVar
 
 import numpy as np
@@ -46,6 +46,8 @@ class Optimizer:
     kernel = ""
     #: Vectors as long as the parameters, by name: the state beside `steps`.
     vectors: tuple[str, ...] = ()
+    #: Those of them that are never negative, such as means of squares.
+    not_negative: tuple[str, ...] = ()
 
     def __init__(self, model: Layer, lr: float, weight_decay: float) -> None:
         self.model = model
@@ -109,20 +111,34 @@ class Optimizer:
         Raises
         ------
         ValueError
-            A name is missing or unknown, or a vector has another shape; nothing is changed then.
+            A name is missing or unknown, or a value is not one that `state_dict` returns; nothing
+            is changed then.
         """
         names = {"steps", *self.vectors}
         if set(state) != names:
             raise ValueError(f"state must have {sorted(names)}, got {sorted(state)}")
-        for name in self.vectors:
-            check_shape(name, state[name], self.model)
-        steps = int(state["steps"])
-        for name in self.vectors:
-            self._load_vector(name, state[name])
-        self.steps = steps
+        steps = state["steps"]
+        if type(steps) is bool or not isinstance(steps, Integral) or not 0 <= int(steps) < 2**53:
+            raise ValueError(f"steps must be an integer of at least 0, got {steps!r}")
+        vectors = {name: self._check_vector(name, state[name]) for name in self.vectors}
+        # In one call, between whose parts no interrupt can come.
+        vars(self).update(self._derive(vectors), steps=int(steps))
 
-    def _load_vector(self, name: str, values: Vector) -> None:
-        getattr(self, name)[...] = values
+    def _check_vector(self, name: str, values: Any) -> Vector:
+        """Return a copy of a vector of a state, or raise ValueError."""
+        check_shape(name, values, self.model)
+        vector = np.array(values)
+        if vector.dtype != np.float32:
+            raise ValueError(f"{name} must be float32, got {vector.dtype}")
+        positive = name in self.not_negative
+        if fault := find_fault(vector, self.model, 0 if positive else -np.inf):
+            kind = "finite number of at least 0" if positive else "finite number"
+            raise ValueError(f"the {name} of {fault[0]} must be a {kind}, got {fault[1]}")
+        return vector
+
+    def _derive(self, vectors: dict[str, Vector]) -> dict[str, Vector]:
+        """Return these vectors and what else the optimizer keeps of them."""
+        return vectors
 
 
 @dataclass(frozen=True)
@@ -223,3 +239,12 @@ def check_shape(name: str, values: Any, model: Layer) -> None:
         raise ValueError(
             f"{name} must have the shape {model.vector.shape}, the model's, got {np.shape(values)}"
         )
+
+
+def find_fault(vector: NDArray[Any], model: Layer, least: float) -> tuple[str, float] | None:
+    """Return the first parameter whose value is less than `least` or not finite, and that."""
+    wrong = np.flatnonzero(~((vector >= least) & np.isfinite(vector)))
+    if len(wrong) == 0:
+        return None
+    names = [name for name, array in model.params.items() for _ in range(array.size)]
+    return names[wrong[0]], vector[wrong[0]]

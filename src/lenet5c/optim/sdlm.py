@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lenet5c.nn import Layer, Loss, Samples
-from lenet5c.optim.optimizer import Optimizer, check_shape, register
+from lenet5c.optim.optimizer import Optimizer, check_shape, find_fault, register
 
 __all__ = ["SDLM"]
 
@@ -55,7 +55,9 @@ class SDLM(Optimizer):
 
     kernel = "sdlm"
     vectors = ("curvature",)
+    not_negative = ("curvature",)
     curvature: NDArray[np.float32]
+    inverse: NDArray[np.float32]
 
     def __init__(self, model: Layer, lr: float, mu: float = 0.02, samples: int = 500) -> None:
         if not 1e-30 <= mu <= 1e30:  # 1 / mu is a float32, too
@@ -87,7 +89,7 @@ class SDLM(Optimizer):
                 f"model must be a Sequential, got a {type(self.model).__name__}; put it into one"
             )
         measured = self.model.second_derivatives(samples, labels, loss)
-        if fault := self._find_fault(measured):
+        if fault := find_fault(measured, self.model, 0):
             raise ArithmeticError(
                 f"the curvature of {fault[0]} is {fault[1]}; lower the learning rate, it is "
                 f"{self.lr:g}, or check the loss"
@@ -108,14 +110,11 @@ class SDLM(Optimizer):
             The shape is another, or a value is negative or not a finite number.
         """
         check_shape("curvature", curvature, self.model)
-        if fault := self._find_fault(np.asarray(curvature)):
+        if fault := find_fault(np.asarray(curvature), self.model, 0):
             raise ValueError(
                 f"the curvature of {fault[0]} must be a finite number of at least 0, got {fault[1]}"
             )
-        self.curvature = np.array(curvature, np.float32)
-        # Steps multiply by `inverse`: writing to the curvature would have no effect on them.
-        self.curvature.flags.writeable = False
-        self.inverse = np.float32(1) / (np.float32(self.mu) + self.curvature)
+        vars(self).update(self._derive({"curvature": np.array(curvature, np.float32)}))
 
     def step_sizes(self) -> NDArray[np.float32]:
         """Return lr / (mu + h), by which each parameter's gradient is multiplied.
@@ -126,13 +125,11 @@ class SDLM(Optimizer):
         """
         return np.float32(self.lr) * self.inverse
 
-    def _load_vector(self, name: str, values: NDArray[np.float32]) -> None:
-        self.set_curvature(values)
-
-    def _find_fault(self, curvature: NDArray[Any]) -> tuple[str, float] | None:
-        """Return the first parameter whose curvature is negative or not finite, and that."""
-        wrong = np.flatnonzero(~((curvature >= 0) & np.isfinite(curvature)))
-        if len(wrong) == 0:
-            return None
-        names = [name for name, array in self.model.params.items() for _ in range(array.size)]
-        return names[wrong[0]], curvature[wrong[0]]
+    def _derive(self, vectors: dict[str, NDArray[np.float32]]) -> dict[str, NDArray[np.float32]]:
+        curvature = vectors["curvature"]
+        # Steps multiply by `inverse`: writing to the curvature would have no effect on them.
+        curvature.flags.writeable = False
+        return {
+            "curvature": curvature,
+            "inverse": np.float32(1) / (np.float32(self.mu) + curvature),
+        }

@@ -10,6 +10,7 @@ from lenet5c.nn import LOSSES, NETS
 from lenet5c.optim import OPTIMIZERS, SCHEDULES
 from lenet5c.recipes.kind import Kind, arguments, further_settings
 from lenet5c.training import TrainedModel, Trainer
+from lenet5c.training.model_file import check_class_names
 
 if TYPE_CHECKING:
     from lenet5c.recipes.recipe import Recipe
@@ -37,6 +38,7 @@ def build(recipe: "Recipe", source: Source | Dataset, seed: int) -> tuple[Traine
     if isinstance(source, Dataset):
         source = Source(source, source)
     train_set = source.train
+    check_class_names(train_set.class_names, train_set.num_classes)
     rest = take_part(recipe, train_set, seed)
     held_out = source.validation
     if held_out is None:
@@ -179,7 +181,9 @@ def make_schedule(recipe: "Recipe", steps_per_epoch: int) -> Any:
         given.setdefault("patience", 2)
     elif recipe.schedule == "piecewise":
         if given.keys() != {"factors", "epochs"}:
-            raise ValueError("schedule_settings must be factors and epochs with piecewise")
+            raise ValueError(
+                f"schedule_settings must be factors and epochs with piecewise, got {given!r}"
+            )
         rates = [recipe.lr * factor for factor in given["factors"]]
         return kind(rates, [epoch * steps_per_epoch for epoch in given["epochs"]])
     return kind(recipe.lr, **given)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, cast
@@ -87,7 +87,7 @@ def train(
         The data, where they are in memory already.
     resume : bool
         Go on from the checkpoint in the folder, to the same bytes as without a stop. Of a finished
-        run the result is returned, and nothing is trained.
+        run the result is returned, and nothing is trained or, if all files are there, written.
     tensorboard : bool
         Write the epochs for TensorBoard, too; a resumed run that did so goes on with it.
     tell : callable, optional
@@ -107,7 +107,10 @@ def train(
     Raises
     ------
     RunError
-        The folder cannot be used, the settings do not fit the data, or they have changed.
+        The folder cannot be used or another run is using it, the settings do not fit the data, or
+        they have changed.
+    OSError
+        A file cannot be written; it names the file. The last checkpoint is whole.
     NonFiniteError
         The training failed.
 
@@ -121,8 +124,8 @@ def train(
     began = time.perf_counter()
     if tensorboard:
         EventFile.check()
-    with _threads(config.threads):
-        run = _open(config, source, resume, tell)
+    with _threads(config.threads), ExitStack() as held:
+        run = _open(config, source, resume, tell, held)
         config, trainer, folder = run.config, run.trainer, run.folder
         resumed = trainer.steps_taken > 0
         events = _events(run, tensorboard, tell)
@@ -151,8 +154,7 @@ def train(
         run.interrupted = not done
         if done and folder:
             summary = _summarize(run, resumed, time.perf_counter() - began)
-            folder.finish(run.trained, summary)
-            run.summary = summary
+            run.summary = folder.finish(run.trained, summary, trainer.history)
     return run
 
 
@@ -170,11 +172,16 @@ def _threads(count: int | None) -> Iterator[None]:
 
 
 def _open(
-    config: RunConfig, source: Source | None, resume: bool, tell: Callable[[str], object] | None
+    config: RunConfig,
+    source: Source | None,
+    resume: bool,
+    tell: Callable[[str], object] | None,
+    held: ExitStack,
 ) -> Run:
-    """Return a run that is ready to train, or finished."""
+    """Return a run that is ready to train, its folder locked by `held`, or finished."""
     source = source or config.open(tell)
-    if config.folder is not None:
+    folder = None if config.folder is None else RunFolder(config.folder)
+    if folder is not None:
         present = data_digest(source)
         if (config.data_digest or present) != present:
             raise RunError(
@@ -183,18 +190,36 @@ def _open(
             )
         config = replace(config, data_digest=present)
     try:
-        trainer, _ = config.settings.build(source, config.seed)
+        trainer, _ = config.build(source)
     except (ValueError, TypeError) as error:
         raise RunError(error) from None
-    run = Run(config, source, trainer)
-    if config.folder is not None:
-        run.folder = RunFolder(config.folder)
-        if resume:
-            run.folder.load_checkpoint(trainer)
-            run.summary = run.folder.read_summary()
+    run = Run(config, source, trainer, folder)
+    if folder is not None and resume:
+        _check_config(config, folder)
+        if folder.read_summary() is None:
+            held.enter_context(folder.lock(tell))
         else:
-            run.folder.create(config.to_dict())
+            folder.tidy()
+        folder.load_checkpoint(trainer)
+        # Again: who held the lock may have finished the run.
+        run.summary = folder.read_summary(trainer.history)
+        if trainer.history:
+            folder.write_metrics(trainer.history)
+    elif folder is not None:
+        held.enter_context(folder.lock(tell))
+        folder.create(config.to_dict())
     return run
+
+
+def _check_config(config: RunConfig, folder: RunFolder) -> None:
+    """Raise a RunError unless a folder holds the run of this configuration."""
+    stored, given = folder.read_config(), config.to_dict()
+    for name in sorted((stored | given).keys() - {"lenet5c"}):  # which may be a later version
+        if stored.get(name) != given.get(name):
+            raise RunError(
+                f"{folder.config_file} must have {name} {given.get(name)!r}, as the run to resume, "
+                f"got {stored.get(name)!r}; name its folder, or start a new run"
+            )
 
 
 def open_run(folder: RunFolder, source: Source) -> Run:
@@ -205,10 +230,11 @@ def open_run(folder: RunFolder, source: Source) -> Run:
     RunError
         There is none, or a file of it cannot be used.
     """
-    run = _open(RunConfig.read(folder), source, True, None)
-    if run.summary is None:
+    config = RunConfig.read(folder)
+    if folder.read_summary() is None:
         raise RunError(f"folder must hold a finished run, got {folder.path}")
-    return run
+    with ExitStack() as held:
+        return _open(config, source, True, None, held)
 
 
 def data_digest(source: Source) -> str:

@@ -28,6 +28,7 @@ from lenet5c.training.run_folder import RunFolder
 
 PICTURES = ("curves", "confusion", "errors", "filters", "activations")
 PAGE = "report.html"
+FILES = (PAGE, *(f"{name}.png" for name in PICTURES))
 Pictures = dict[str, bytes]  # PNG files by name
 
 
@@ -37,12 +38,15 @@ def leave_report(run: Run, tell: Callable[[str], object], warn: Callable[[str], 
     `warn` is called with a line for each failure, `tell` with a line on what was written.
     """
     began = time.perf_counter()
-    folder = cast(RunFolder, run.folder).path
+    files = cast(RunFolder, run.folder)
+    folder = files.path
     again = f"lenet5c train --resume --out {shlex.quote(str(folder))} draws them"
     try:
         if complete(folder):
             return
-        failures = write_report(run, folder)
+        require("matplotlib", "plots", "pictures of a run")
+        with files.lock(names=FILES):
+            failures = write_report(run, folder)
     except MissingExtraError:
         tell("For pictures of each run and a report: pip install 'lenet5c[plots]'")
     except (Exception, KeyboardInterrupt) as error:
@@ -60,7 +64,7 @@ def _one_line(error: BaseException) -> str:
 
 def complete(folder: Path) -> bool:
     """Return whether the folder of a run has all that `write_report` writes."""
-    return all((folder / name).exists() for name in (PAGE, *(f"{name}.png" for name in PICTURES)))
+    return all((folder / name).exists() for name in FILES)
 
 
 def write_report(run: Run, folder: Path) -> dict[str, Exception]:

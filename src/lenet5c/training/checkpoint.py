@@ -14,7 +14,12 @@ if TYPE_CHECKING:
 PLAIN = (bool, int, float, str, tuple)
 
 
-def save(path: str | os.PathLike[str], trainer: "Trainer", with_data: bool = False) -> None:
+def save(
+    path: str | os.PathLike[str],
+    trainer: "Trainer",
+    with_data: bool = False,
+    config: str | None = None,
+) -> None:
     """Write the state of a trainer and the settings it depends on.
 
     Parameters
@@ -24,14 +29,23 @@ def save(path: str | os.PathLike[str], trainer: "Trainer", with_data: bool = Fal
     with_data : bool
         Record a digest of the images, too (about 0.1 s for MNIST); a run has that of its data in
         config.json.
+    config : str, optional
+        The digest of the config.json of the run.
     """
     values, arrays = trainer.state()
-    metadata = {"settings": _describe(trainer, with_data), "state": values}
+    metadata = {"config": config, "settings": _describe(trainer, with_data), "state": values}
     _files.write_tensors(path, "checkpoint", arrays, metadata)
 
 
-def load(path: str | os.PathLike[str], trainer: "Trainer") -> None:
+def load(path: str | os.PathLike[str], trainer: "Trainer", config: str | None = None) -> None:
     """Bring a trainer to where a checkpoint of the same settings was written.
+
+    Parameters
+    ----------
+    path : str or path-like
+    trainer : Trainer
+    config : str, optional
+        The digest of the config.json of the run that the checkpoint must be of.
 
     Raises
     ------
@@ -50,11 +64,14 @@ def load(path: str | os.PathLike[str], trainer: "Trainer") -> None:
                 f"{path} must be of a training with {name} {_short(own[name])}, "
                 f"got {_short(saved.get(name))}; make the trainer as that one was made"
             )
-    before = trainer.state()
+    if config is not None and metadata.get("config") != config:
+        raise RunError(
+            f"{path} must be of the run whose config.json is beside it, got a checkpoint of "
+            "another run; restore it, or start a run in another folder"
+        )
     try:
-        trainer.load_state(metadata["state"], arrays)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        trainer.load_state(*before)  # it may have come to the optimizer only
+        trainer.load_state(metadata.get("state", {}), arrays)
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise RunError(f"{path} must be a checkpoint that fits this trainer: {error}") from None
 
 

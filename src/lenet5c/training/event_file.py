@@ -4,11 +4,14 @@ import io
 import os
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from lenet5c import _files
 from lenet5c._optional import require
 
+MOST = 2**26  # bytes of a file that is gone on with
 NAME = "events.out.tfevents.lenet5c"  # TensorBoard looks for 'tfevents'
 TAGS = {
     "train_loss": "Loss/train",
@@ -38,6 +41,8 @@ class EventFile:
     ------
     MissingExtraError
         The package `tensorboard` is not installed.
+    OSError
+        With the path, by `begin` and `add`: the file cannot be written, is a link or no file.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -59,15 +64,19 @@ class EventFile:
     def begin(self, history: Sequence[Row]) -> None:
         """Make the file one of exactly these epochs; those that it has keep their wall time."""
         times: dict[int, float] = {}
-        for event in self._read():
-            times.setdefault(event.step, event.wall_time)
+        with _files.name_errors(self.path):
+            for event in self._read():
+                times.setdefault(event.step, event.wall_time)
         now = time.time()
         start = self._messages.Event(wall_time=times.get(0, now), file_version="brain.Event:2")
         events = [start, *(self._event(row, times.get(row["epoch"], now)) for row in history)]
         content = b"".join(map(self._frame, events))
         # Changed in place, and only from where it differs: a TensorBoard that has it open goes on.
-        with open(self.path, "r+b" if self.path.exists() else "w+b") as file:
-            before = file.read()
+        with suppress(FileNotFoundError):
+            if _files.read_bytes(self.path, MOST) == content:
+                return  # a finished run may be on a disk that cannot be written
+        with _files.name_errors(self.path), _files.open_to_change(self.path) as file:
+            before = file.read(MOST)
             pairs = enumerate(zip(content, before, strict=False))
             shorter = min(len(content), len(before))
             same = next((place for place, (new, old) in pairs if new != old), shorter)
@@ -77,7 +86,8 @@ class EventFile:
 
     def add(self, row: Row) -> None:
         """Append the row of an epoch."""
-        with open(self.path, "ab") as file:
+        with _files.name_errors(self.path), _files.open_to_change(self.path) as file:
+            file.seek(0, io.SEEK_END)
             file.write(self._frame(self._event(row, time.time())))
 
     def _event(self, row: Row, wall_time: float) -> Any:
@@ -96,6 +106,7 @@ class EventFile:
         """Yield the events of an existing file up to the first record that is damaged."""
         if not self.path.exists():
             return
+        _files.open_regular(self.path, MOST).close()  # the reader would wait for a pipe
         reader = self._readers.PyRecordReader_New(str(self.path))
         try:
             while True:

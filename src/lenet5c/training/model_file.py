@@ -1,6 +1,8 @@
 """Trained models as files: weights with all that is needed to use them."""
 
 import os
+import unicodedata
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,12 @@ from lenet5c.datasets import Preparation
 from lenet5c.datasets.dataset import READINGS
 from lenet5c.datasets.preparation import MAX_SIDE
 from lenet5c.errors import RunError
+from lenet5c.kernels.shapes import pair
 from lenet5c.nn import NETS, Sequential, softmax
+from lenet5c.training.summary import MODEL_NAME, read_summary
 
 MEAN_IMAGE = "preparation.mean_image"
-MODEL_NAME = "model.safetensors"  # of the model in the folder of a run
+LONGEST_NAME = 255  # characters of the name of a class
 BEST = "best"
 BEST_FOLDER = Path(__file__).parent / "pretrained_data"
 
@@ -32,7 +36,7 @@ class TrainedModel:
     class_names : tuple of str
     image_shape : tuple of int
         (C, H, W) of the images it was trained on, before they were prepared; a picture is first
-        resized to this. 28 by 28 pixels by default.
+        resized to this. 28 by 28 pixels by default, or less where the net's input is smaller.
     reading : {'ink', 'whole'}
         How a picture becomes such an image, as `lenet5c.datasets.Source` has it.
     path : Path or None
@@ -49,7 +53,10 @@ class TrainedModel:
     def __post_init__(self) -> None:
         """Fill in the usual image shape."""
         if self.image_shape is None:
-            self.image_shape = (getattr(self.model, "config", {}).get("in_channels", 1), 28, 28)
+            pad = self.preparation.fit == "pad"
+            height, width = (min(28, side) if pad else 28 for side in self.preparation.size)
+            channels = getattr(self.model, "config", {}).get("in_channels", 1)
+            self.image_shape = (channels, height, width)
 
     def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return logits (N, classes) for images (N, C, h, w); penalties are negated."""
@@ -73,9 +80,10 @@ def open_model(name: str | os.PathLike[str] | None = None) -> TrainedModel:
     Parameters
     ----------
     name : str or path-like, optional
-        A model file, or the folder of a finished run; ``'best'``, or nothing, is the model of
-        MNIST's digits that comes with the package (`./best` a file or folder of that name): that of
-        ``lenet5c train --recipe best --seed 0``, 99.58 % of the test images.
+        A model file, or the folder of a finished run, whose summary must be of the model there;
+        ``'best'``, or nothing, is the model of MNIST's digits that comes with the package (`./best`
+        a file or folder of that name): that of ``lenet5c train --recipe best --seed 0``, 99.58 % of
+        the test images.
 
     Returns
     -------
@@ -106,7 +114,7 @@ got runs/none, which does not exist
                 f"{error}; this model is part of the package, install it again: "
                 "python -m pip install --force-reinstall --no-deps lenet5c"
             ) from None
-    path = Path(name)
+    path = folder = Path(name)
     wanted = "model must be a model file, the folder of a finished run or 'best', got"
     if path.is_dir():
         path /= MODEL_NAME
@@ -116,29 +124,43 @@ got runs/none, which does not exist
                 f"finish its run: lenet5c train --resume --out {name}"
             )
     try:
-        return _read(path)
+        trained = _read(path)
     except FileNotFoundError:
         raise RunError(f"{wanted} {name}, which does not exist") from None
+    if path is not folder:
+        read_summary(folder)
+    return trained
 
 
-def save_model(path: str | os.PathLike[str], trained: TrainedModel) -> None:
-    """Write a `TrainedModel` of `LeNet5` or `LeNet5_1998` for `open_model`.
+def save_model(path: str | os.PathLike[str], trained: TrainedModel) -> str:
+    """Write a `TrainedModel` of `LeNet5` or `LeNet5_1998` for `open_model`; return its digest.
 
     The format is safetensors, with all but the weights as JSON in its metadata; equal models give
     equal bytes.
+
+    Raises
+    ------
+    ValueError
+        The parts do not fit together, as `check_parts` says.
+    OSError
+        The file cannot be written.
     """
+    config = trained.model.config  # type: ignore[attr-defined]
+    check_parts(
+        config, trained.preparation, trained.class_names, trained.image_shape, trained.reading
+    )
     tensors = trained.model.state_dict()
     if trained.preparation.mean_image is not None:
         tensors[MEAN_IMAGE] = trained.preparation.mean_image
     metadata = {
         "model": type(trained.model).__name__,
-        "config": trained.model.config,  # type: ignore[attr-defined]
+        "config": config,
         "preparation": trained.preparation.to_dict(),
         "class_names": list(trained.class_names),
         "image_shape": list(trained.image_shape),
         "reading": trained.reading,
     }
-    _files.write_tensors(path, "model", tensors, metadata)
+    return _files.write_tensors(path, "model", tensors, metadata)
 
 
 def _read(path: Path) -> TrainedModel:
@@ -151,32 +173,79 @@ def _read(path: Path) -> TrainedModel:
         expected = kind.count_params(**config) + kind.count_buffers(**config)
         if expected != (found := sum(array.size for array in tensors.values())):
             raise ValueError(f"its configuration must have {found} parameters, got {expected}")
-        if any(array.dtype not in (np.float32, np.int64) for array in tensors.values()):
-            raise ValueError("its weights must be float32")
+        for name, array in tensors.items():
+            if array.dtype not in (np.float32, np.int64):
+                raise ValueError("its weights must be float32")
+            if not np.isfinite(array).all():
+                raise ValueError(f"its weights {name} must be finite")
+        class_names, image_shape = tuple(metadata["class_names"]), tuple(metadata["image_shape"])
+        check_parts(config, preparation, class_names, image_shape, metadata["reading"])
         model = kind(**config)
         model.load_state_dict(tensors)
         if any(array.dtype != tensors[name].dtype for name, array in model.state_dict().items()):
             raise ValueError("its weights must be float32")
-        class_names = tuple(metadata["class_names"])
-        if len(class_names) != model.config["num_classes"] or not all(
-            isinstance(name, str) for name in class_names
-        ):
-            raise ValueError(f"its class names must be {model.config['num_classes']} strings")
-        image_shape = _check_shape(metadata["image_shape"], model.config["in_channels"])
-        if (reading := metadata["reading"]) not in READINGS:
-            raise ValueError(f"its reading must be one of {READINGS}, got {reading!r}")
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         reason = f"it lacks {error}" if isinstance(error, KeyError) else error
         raise RunError(f"{path} must be a model file that fits together: {reason}") from None
-    return TrainedModel(model, preparation, class_names, image_shape, reading, path)
+    return TrainedModel(model, preparation, class_names, image_shape, metadata["reading"], path)
 
 
-def _check_shape(shape: Any, channels: int) -> tuple[int, int, int]:
+def check_parts(
+    config: Mapping[str, Any],
+    preparation: Preparation,
+    class_names: Sequence[str],
+    image_shape: Sequence[int],
+    reading: str,
+) -> None:
+    """Raise a ValueError unless the parts of a `TrainedModel` go together.
+
+    Parameters
+    ----------
+    config : mapping
+        Arguments of the net. The preparation must give images of its input size, and there must be
+        a name for each class.
+    preparation : Preparation
+    class_names : sequence of str
+        All different, of 1 to 255 characters, without control characters and line breaks.
+    image_shape : sequence of int
+        Channels, which must be the net's, height and width: not larger than the net's input where
+        the preparation pads.
+    reading : str
+    """
+    channels = config.get("in_channels", 1)
+    size = pair(config.get("input_size", 32), "input_size", 1)
+    if preparation.size != size:
+        raise ValueError(f"its preparation must give images of {size}, got {preparation.size}")
+    image = preparation.mean_image
+    if image is not None and len(image) != channels:
+        raise ValueError(f"its mean image must have {channels} channels, got {len(image)}")
+    most = size if preparation.fit == "pad" else (MAX_SIDE, MAX_SIDE)
     if (
-        not isinstance(shape, list)
-        or len(shape) != 3
-        or shape[0] != channels
-        or not all(type(n) is int and 1 <= n <= MAX_SIDE for n in shape)
+        len(image_shape) != 3
+        or image_shape[0] != channels
+        or not all(type(n) is int for n in image_shape)
+        or not all(1 <= n <= end for n, end in zip(image_shape[1:], most, strict=True))
     ):
-        raise ValueError(f"its image_shape must be ({channels}, height, width), got {shape!r}")
-    return shape[0], shape[1], shape[2]
+        raise ValueError(
+            f"its image_shape must be ({channels}, height, width), at most {most[0]} by {most[1]}, "
+            f"got {tuple(image_shape)!r}"
+        )
+    check_class_names(class_names, config.get("num_classes", 10))
+    if reading not in READINGS:
+        raise ValueError(f"its reading must be one of {READINGS}, got {reading!r}")
+
+
+def check_class_names(names: Sequence[str], count: int) -> None:
+    """Raise a ValueError unless these are names for so many classes, as `check_parts` has them."""
+    if len(names) != count or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"its class names must be {count} strings")
+    for name in names:
+        # Letters of some scripts are joined by characters that str.isprintable() refuses.
+        hidden = any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in name)
+        if hidden or not name.strip() or len(name) > LONGEST_NAME:
+            raise ValueError(
+                f"its class names must be of 1 to {LONGEST_NAME} characters that can be shown, got "
+                f"{name[:LONGEST_NAME]!r}"
+            )
+    if len(set(names)) != count:
+        raise ValueError("its class names must be different, got one twice")

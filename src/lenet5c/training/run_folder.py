@@ -2,30 +2,38 @@
 
 import json
 import os
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from lenet5c import _files
 from lenet5c.errors import RunError
-from lenet5c.training import checkpoint, event_file
+from lenet5c.training import checkpoint, event_file, summary
 from lenet5c.training.metrics import format_csv
 from lenet5c.training.model_file import MODEL_NAME, TrainedModel, save_model
 
 if TYPE_CHECKING:
     from lenet5c.training.trainer import Trainer
 
+MOST_METRICS = 2**26  # bytes of a file of metrics that is read
+
 
 def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Return the config.json of the run in a folder, {} if it is unreadable or names no data.
+    """Return the config.json of the run in a folder, {} where there is none.
 
-    For what goes on without it; `RunFolder.read_config` is for what does not.
+    Raises
+    ------
+    RunError
+        It is damaged, or names no data.
     """
-    try:
-        config = json.loads((Path(path) / "config.json").read_text(encoding="utf-8"))
-        return config if isinstance(config["data"], str) else {}
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    file = RunFolder(path).config_file
+    if not os.path.lexists(file):
         return {}
+    config, _ = _files.read_record(file, "config")
+    if not isinstance(config.get("data"), str):
+        raise RunError(f"{file} must name the data of the run, got {config.get('data')!r}")
+    return config
 
 
 def recorded_accuracy(model_file: Path) -> str | None:
@@ -33,10 +41,10 @@ def recorded_accuracy(model_file: Path) -> str | None:
     if model_file.name != MODEL_NAME:
         return None
     try:
-        summary = RunFolder(model_file.parent).read_summary()
+        found = summary.read_summary(model_file.parent)
     except RunError:
         return None
-    return f"{summary['test_correct']}/{summary['test_count']}" if summary else None
+    return f"{found['test_correct']}/{found['test_count']}" if found else None
 
 
 class RunFolder:
@@ -45,6 +53,12 @@ class RunFolder:
     Parameters
     ----------
     path : str or path-like
+
+    Attributes
+    ----------
+    config_digest : str
+        Of config.json, once it is read or written; checkpoints and the summary have it, so that
+        files of two runs are not mixed.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -55,84 +69,197 @@ class RunFolder:
         self.events_file = self.path / event_file.NAME
         self.checkpoint_file = self.path / "checkpoint.safetensors"
         self.model_file = self.path / MODEL_NAME
-        self.summary_file = self.path / "summary.json"
+        self.summary_file = self.path / summary.NAME
+        self.lock_path = self.path / ".lenet5c.lock"
+        self.config_digest = ""
 
-    def create(self, config: dict[str, Any]) -> None:
-        """Write the configuration of a new run.
+    @property
+    def files(self) -> list[Path]:
+        """All files that a run may leave."""
+        return [file for name, file in vars(self).items() if name.endswith("_file")]
+
+    @contextmanager
+    def lock(
+        self, tell: Callable[[str], object] | None = None, names: tuple[str, ...] = ()
+    ) -> Iterator[None]:
+        """Make the folder if needed, and hold it for this process alone.
+
+        The lock file is removed in the end; that of a killed process holds nobody up. Temporary
+        files that killed runs have left are removed, also those of the further files `names`.
+        `tell` is called where the file system has no locks.
 
         Raises
         ------
         RunError
-            The path is not a folder, cannot be written, or already has a run.
+            Another process holds it, or it cannot be written.
         """
-        files = [file for name, file in vars(self).items() if name.endswith("_file")]
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            if present := [file.name for file in files if file.exists()]:
-                raise RunError(
-                    f"folder of a new run must be empty, got {self.path}, which already holds a "
-                    f"run ({', '.join(present)}); name another folder, or resume the run: --resume"
-                )
-            _files.write_json(self.config_file, config)
+            file, locked = self._open_lock()
         except OSError as error:
+            raise self._unwritable(error) from None
+        with file:
+            if locked:
+                own = [file.name for file in self.files]
+                _files.remove_temporaries(self.path, [*own, *names])
+            elif tell:
+                tell(
+                    f"{self.path} is on a file system without locks: nothing keeps another run out"
+                )
+            try:
+                yield
+            finally:
+                with suppress(OSError):
+                    self.lock_path.unlink()
+
+    def tidy(self) -> None:
+        """Remove what a process that was killed as it unlocked the folder has left, if possible."""
+        if self.lock_path.exists():
+            with suppress(RunError), self.lock():
+                pass
+
+    def _open_lock(self) -> tuple[BinaryIO, bool]:
+        """Return the lock file, open, and whether it is locked, or the file system has no locks."""
+        while True:
+            file = _files.open_to_change(self.lock_path)
+            locked = _files.try_lock(file.fileno())
+            if locked is False:
+                with file:
+                    number = file.read(20).strip()
+                holder = f"process {number.decode()}" if number.isdigit() else "another process"
+                raise RunError(
+                    f"folder must be used by one run at a time, got {self.path}, which {holder} is "
+                    "using; wait for it, or name another folder"
+                )
+            with suppress(FileNotFoundError):
+                # The one who held it may have removed it since it was opened here.
+                if os.path.samestat(os.fstat(file.fileno()), os.lstat(self.lock_path)):
+                    break
+            file.close()
+        with suppress(OSError):  # a full disk; the number is for a message only
+            os.ftruncate(file.fileno(), 0)
+            os.lseek(file.fileno(), 0, os.SEEK_SET)
+            os.write(file.fileno(), b"%d\n" % os.getpid())
+        return file, locked is True
+
+    def create(self, config: dict[str, Any]) -> None:
+        """Write the configuration of a new run; the folder should be locked.
+
+        Raises
+        ------
+        RunError
+            The folder cannot be written, or already has a run.
+        """
+        if present := [file.name for file in self.files if os.path.lexists(file)]:
             raise RunError(
-                f"folder of a run must be one that can be written, got {self.path}: "
-                f"{error.strerror or error}"
-            ) from None
+                f"folder of a new run must be empty, got {self.path}, which already holds a "
+                f"run ({', '.join(present)}); name another folder, or resume the run: --resume"
+            )
+        try:
+            self.config_digest = _files.write_record(self.config_file, "config", config)
+            _files.sync_folder(self.path.parent)
+        except OSError as error:
+            raise self._unwritable(error) from None
+
+    def _unwritable(self, error: OSError) -> RunError:
+        return RunError(
+            f"folder of a run must be one that can be written, got {self.path}: "
+            f"{error.strerror or error}"
+        )
 
     def read_config(self) -> dict[str, Any]:
-        """Return the configuration of the run."""
+        """Return the configuration of the run.
+
+        Raises
+        ------
+        RunError
+            There is none, or it is damaged or was edited.
+        """
         try:
-            config = json.loads(self.config_file.read_text())
-            if not isinstance(config, dict):
-                raise TypeError("it is not a JSON object")
+            config, self.config_digest = _files.read_record(self.config_file, "config")
         except FileNotFoundError:
             raise RunError(
                 f"folder to resume must hold a run, got {self.path}, which has no config.json; "
                 "leave --resume out to start a run there"
             ) from None
-        except (OSError, ValueError, TypeError, RecursionError) as error:
-            raise RunError(
-                f"{self.config_file} must be a run's configuration, got one that cannot be read "
-                f"({error}); start a new run in another folder"
-            ) from None
         return config
 
     def save_checkpoint(self, trainer: "Trainer") -> None:
         """Write the state of the trainer and its metrics so far."""
-        checkpoint.save(self.checkpoint_file, trainer)
-        self._write_metrics(trainer.history)
+        checkpoint.save(self.checkpoint_file, trainer, config=self.config_digest)
+        self.write_metrics(trainer.history)
 
     def load_checkpoint(self, trainer: "Trainer") -> None:
-        """Bring the trainer to its last checkpoint, if there is one yet."""
+        """Bring the trainer to its last checkpoint, if there is one yet.
+
+        Raises
+        ------
+        RunError
+            The checkpoint is damaged, or of another run; the trainer is unchanged.
+        """
         with suppress(FileNotFoundError):
-            checkpoint.load(self.checkpoint_file, trainer)
-            # The run may have been killed after the checkpoint and before its metrics.
-            self._write_metrics(trainer.history)
+            checkpoint.load(self.checkpoint_file, trainer, config=self.config_digest)
 
-    def _write_metrics(self, history: list[dict[str, Any]]) -> None:
-        _files.write_json_lines(self.metrics_file, history)
-        _files.write_bytes(self.csv_file, format_csv(history).encode())
+    def write_metrics(self, history: list[dict[str, Any]]) -> None:
+        """Write the metrics, where the files do not have them already.
 
-    def finish(self, trained: TrainedModel, summary: dict[str, Any]) -> None:
-        """Write the model, and last the summary, which marks a complete run."""
-        save_model(self.model_file, trained)
-        _files.write_json(self.summary_file, summary)
+        A run may be killed after its checkpoint and before its metrics.
+        """
+        for file, content in (
+            (self.metrics_file, _format_lines(history)),
+            (self.csv_file, format_csv(history).encode()),
+        ):
+            before = None
+            with suppress(OSError):
+                before = _files.read_bytes(file, MOST_METRICS)
+            if before != content:
+                _files.write_bytes(file, content)
 
-    def read_summary(self) -> dict[str, Any] | None:
-        """Return the summary of a complete run, None before."""
-        if not self.model_file.exists():
+    def finish(
+        self, trained: TrainedModel, values: dict[str, Any], history: list[dict[str, Any]]
+    ) -> dict[str, Any]:
+        """Write the model, and last the summary, which marks a complete run; return it."""
+        files = {
+            self.config_file.name: self.config_digest,
+            self.metrics_file.name: _files.digest(_format_lines(history)),
+            MODEL_NAME: save_model(self.model_file, trained),
+        }
+        _files.write_record(self.summary_file, "summary", values | {"files": files})
+        return values | {"files": files}
+
+    def read_summary(self, history: list[dict[str, Any]] | None = None) -> dict[str, Any] | None:
+        """Return the summary of a complete run, None before.
+
+        Parameters
+        ----------
+        history : list of dict, optional
+            Of the run's checkpoint, to compare with that of the summary.
+
+        Raises
+        ------
+        RunError
+            The summary or the model is damaged, or they, the configuration or the history are not
+            of the same run.
+        """
+        found = summary.read_summary(self.path)
+        if found is None:
             return None
-        try:
-            summary = json.loads(self.summary_file.read_text())
-            correct, count = summary["test_correct"], summary["test_count"]
-            if not type(correct) is type(count) is int or not 0 <= correct <= count != 0:
-                raise ValueError(f"{correct!r} correct of {count!r}")
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        wanted = found["files"]
+        with suppress(FileNotFoundError):
+            config = _files.read_digest(self.config_file, "config")
+            if config != wanted.get(self.config_file.name):
+                raise RunError(
+                    f"{self.config_file} must be the configuration that {summary.NAME} is of, got "
+                    "that of another run; restore it, or start a run in another folder"
+                )
+        if history and _files.digest(_format_lines(history)) != wanted.get(self.metrics_file.name):
             raise RunError(
-                f"{self.summary_file} must be a run's summary, got one that cannot be used "
-                f"({error}); delete it and resume again"
-            ) from None
-        return summary
+                f"{self.checkpoint_file} must be of the end of the run that {summary.NAME} is of, "
+                f"got another; restore it, or delete {self.summary_file} and resume the run"
+            )
+        return found
+
+
+def _format_lines(history: list[dict[str, Any]]) -> bytes:
+    """Return the rows of a history, a line of JSON each."""
+    return "".join(json.dumps(row) + "\n" for row in history).encode()

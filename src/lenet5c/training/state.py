@@ -1,5 +1,6 @@
 """The state of a training: what `Trainer.state` has and `Trainer.load_state` checks."""
 
+import json
 from collections.abc import Iterator
 from math import isfinite
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
 
 Arrays = dict[str, NDArray[Any]]
 State = tuple[dict[str, Any], Arrays]
+ACCURACIES = ("train_accuracy", "validation_accuracy", "test_accuracy")
+PARTS = ("model", "optimizer", "average", "best")
 
 
 def take(trainer: "Trainer") -> State:
@@ -37,72 +40,135 @@ def take(trainer: "Trainer") -> State:
 
 
 def restore(trainer: "Trainer", values: dict[str, Any], arrays: Arrays) -> None:
-    """Bring a trainer to where `take` was called.
+    """Bring a trainer to where `take` was called, or leave it as it is.
 
     Raises
     ------
-    KeyError, TypeError, ValueError
+    ValueError
         The state is damaged, or of a trainer with other settings.
     """
-    parts: dict[str, Arrays] = {"model": {}, "optimizer": {}, "average": {}, "best": {}}
+    before = take(trainer)
+    if type(values) is not dict or values.keys() != before[0].keys():
+        raise ValueError(f"state must have {sorted(before[0])}, got {_short(values)}")
+    _check_position(trainer, values)
+    _check_history(trainer, values["history"], values["epoch"])
+    _check_random(trainer, values["random"])
+    _check_arrays(trainer, arrays, before[1], bool(values["history"]))
+    try:
+        _apply(trainer, values, arrays)
+    except BaseException:  # Ctrl-C, or an optimizer of the user's own
+        _apply(trainer, *before)
+        raise
+
+
+def _apply(trainer: "Trainer", values: dict[str, Any], arrays: Arrays) -> None:
+    parts: dict[str, Arrays] = {part: {} for part in PARTS}
     for name, array in arrays.items():
         part, _, rest = name.partition(".")
         parts[part][rest] = array
-    _check_position(trainer, values)
-    _check_weights(trainer, parts, values["history"])
-    generators = dict(_generators(trainer))
-    if generators.keys() != values["random"].keys():
-        raise ValueError(
-            f"random states must be of layers {sorted(generators)}, got {sorted(values['random'])}"
-        )
-    trainer.model.load_state_dict(parts["model"])
     optimizer = {"steps": values["optimizer_steps"], **parts["optimizer"]}
     trainer.optimizer.load_state_dict(optimizer)  # type: ignore[attr-defined]
-    for name, rng in generators.items():
+    trainer.model.load_state_dict(parts["model"])
+    for name, rng in _generators(trainer):
         rng.bit_generator.state = values["random"][name]
     trainer.epoch, trainer.step = values["epoch"], values["step"]
     trainer.history = list(values["history"])
-    trainer.loss_sum, trainer.correct = float(values["loss_sum"]), values["correct"]
+    trainer.loss_sum, trainer.correct = values["loss_sum"], values["correct"]
     if trainer.average:
         trainer.average.vector[:] = parts["average"]["vector"]
     trainer.best_weights = parts["best"] or None
 
 
 def _check_position(trainer: "Trainer", values: dict[str, Any]) -> None:
-    epoch, step, history = values["epoch"], values["step"], values["history"]
-    for name, value, most in (
-        ("epoch", epoch, trainer.epochs),
-        ("step", step, trainer.steps_per_epoch),
-        ("correct", values["correct"], len(trainer.train_set)),
+    for name, most in (
+        ("epoch", trainer.epochs),
+        ("step", trainer.steps_per_epoch),
+        ("correct", len(trainer.train_set)),
     ):
-        if type(value) is not int or not 0 <= value <= most:
-            raise ValueError(f"{name} must be an integer from 0 to {most}, got {value!r}")
-    taken, expected = values["optimizer_steps"], epoch * trainer.steps_per_epoch + step
-    if type(taken) is not int or taken != expected:
-        raise ValueError(f"optimizer_steps must be {expected}, got {taken!r}")
-    if not isfinite(values["loss_sum"]):
-        raise ValueError(f"loss_sum must be finite, got {values['loss_sum']!r}")
-    if len(history) != epoch or not all(isinstance(row, dict) for row in history):
-        raise ValueError(f"history must be of {epoch} epochs, got {len(history)} others")
-    if trainer.validation_set is not None and not all(
-        isinstance(row.get(name), float)
-        for row in history
-        for name in ("validation_loss", "validation_accuracy")
-    ):
-        raise ValueError("history must have figures of the validation set, got rows without")
+        if type(values[name]) is not int or not 0 <= values[name] <= most:
+            raise ValueError(f"{name} must be an integer from 0 to {most}, got {values[name]!r}")
+    taken = values["epoch"] * trainer.steps_per_epoch + values["step"]
+    if type(values["optimizer_steps"]) is not int or values["optimizer_steps"] != taken:
+        raise ValueError(f"optimizer_steps must be {taken}, got {values['optimizer_steps']!r}")
+    if not (isinstance(values["loss_sum"], float) and isfinite(values["loss_sum"])):
+        raise ValueError(f"loss_sum must be a finite float, got {_short(values['loss_sum'])}")
 
 
-def _check_weights(trainer: "Trainer", parts: dict[str, Arrays], history: list[Any]) -> None:
-    """Refuse an average or best weights that are not as this trainer keeps them."""
-    average = {"vector": trainer.average.vector} if trainer.average else {}
-    best = trainer.model.state_dict() if trainer.keep == "best" and history else {}
-    for part, expected in (("average", average), ("best", best)):
-        found = {name: (array.shape, array.dtype) for name, array in parts[part].items()}
-        if found != {name: (array.shape, array.dtype) for name, array in expected.items()}:
+def _check_history(trainer: "Trainer", history: Any, epochs: int) -> None:
+    """Refuse all but a row for each epoch, with the figures that this trainer enters."""
+    if type(history) is not list or len(history) != epochs:
+        raise ValueError(f"history must be a list of {epochs} rows, got {_short(history)}")
+    figures = ["lr", "train_loss", "train_accuracy"]
+    validated = trainer.validation_set is not None
+    figures += ["validation_accuracy"] if validated else []
+    for epoch, row in enumerate(history, 1):
+        place = {"epoch": epoch, "step": epoch * trainer.steps_per_epoch}
+        if not (
+            type(row) is dict
+            and all(type(row.get(name)) is int and row[name] == place[name] for name in place)
+            and all(_is_number(row.get(name)) for name in figures)
+            and _is_number(row.get("test_accuracy", 0))
+            # It may be infinite, where the training loss is not.
+            and (not validated or isinstance(row.get("validation_loss"), float))
+            and all(0 <= row[name] <= 1 for name in row if name in ACCURACIES)
+        ):
             raise ValueError(
-                f"{part} weights must have this trainer's names and shapes, got others; "
-                "make the trainer with the same average and keep"
+                f"history must have {', '.join([*place, *figures])} of epoch {epoch}, got "
+                f"{_short(row)}"
             )
+
+
+def _check_random(trainer: "Trainer", states: Any) -> None:
+    """Refuse states of random generators that NumPy would not take, or change without a word."""
+    generators = dict(_generators(trainer))
+    if type(states) is not dict or generators.keys() != states.keys():
+        raise ValueError(f"random states must be of {sorted(generators)}, got {_short(states)}")
+    for name, rng in generators.items():
+        probe, state = type(rng.bit_generator)(), states[name]
+        try:
+            probe.state = state
+            fits = _as_text(probe.state) == _as_text(state)
+            # A flag, and the increment of a congruential generator, which is odd.
+            fits &= state.get("has_uint32", 0) in (0, 1) and state["state"].get("inc", 1) % 2 == 1
+        except (TypeError, ValueError, LookupError, ArithmeticError, AttributeError):
+            fits = False
+        if not fits:
+            raise ValueError(
+                f"random state of {name} must be one of {type(probe).__name__}, got {_short(state)}"
+            )
+
+
+def _check_arrays(trainer: "Trainer", arrays: Arrays, own: Arrays, begun: bool) -> None:
+    """Refuse arrays that are not as this trainer has them, or with values that are not finite."""
+    expected = {name: array for name, array in own.items() if not name.startswith("best.")}
+    if trainer.keep == "best" and begun:
+        expected |= {f"best.{name}": array for name, array in trainer.model.state_dict().items()}
+    kinds, kinds_expected = (
+        {name: (array.shape, array.dtype) for name, array in each.items()}
+        for each in (arrays, expected)
+    )
+    for name in sorted(kinds.keys() | kinds_expected.keys()):
+        if kinds.get(name) != kinds_expected.get(name):
+            raise ValueError(
+                f"{name.partition('.')[0]} weights must have this trainer's names and shapes, got "
+                f"others ({_short(name)}); make the trainer with the same settings"
+            )
+        if arrays[name].dtype.kind == "f" and not np.isfinite(arrays[name]).all():
+            raise ValueError(f"{name} must have finite values, got others")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and type(value) is not bool and abs(value) < 1e300
+
+
+def _as_text(state: Any) -> str:
+    """Return the state of a generator as JSON, which tells 1 from 1.0 and True."""
+    return json.dumps(state, sort_keys=True, default=np.ndarray.tolist)
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 120 else text[:117] + "..."
 
 
 def _generators(trainer: "Trainer") -> "Iterator[tuple[str, np.random.Generator]]":

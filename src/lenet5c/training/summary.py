@@ -1,0 +1,59 @@
+"""The summary of a finished run: its result, and the digests of the files it is of."""
+
+from pathlib import Path
+from typing import Any
+
+from lenet5c import _files
+from lenet5c.errors import RunError
+
+MODEL_NAME, NAME = "model.safetensors", "summary.json"
+FIELDS = {
+    "test_accuracy": float,
+    "test_correct": int,
+    "test_count": int,
+    "test_loss": float,
+    "seconds": float,
+    "parameters": int,
+    "epochs": int,
+    "recipe": str,
+    "seed": int,
+    "kernels": str,
+    "threads": int,
+    "lenet5c": str,
+    "files": dict,
+}
+#: What only some runs have.
+OPTIONAL = {"resumed": bool, "validation_accuracy": float, "kept_epoch": int}
+
+
+def read_summary(folder: Path) -> dict[str, Any] | None:
+    """Return the summary of the finished run in a folder; None where there is none, or no model.
+
+    Raises
+    ------
+    RunError
+        The summary or the model is damaged, or the model is not the one that the summary is of.
+    """
+    file, model = folder / NAME, folder / MODEL_NAME
+    try:
+        summary, _ = _files.read_record(file, "summary")
+        sha = _files.read_digest(model, "model")
+    except FileNotFoundError:
+        return None
+    for name, kind in (FIELDS | OPTIONAL).items():
+        if type(summary.get(name)) is not kind and (name in FIELDS or name in summary):
+            raise RunError(
+                f"{file} must have {name}, of type {kind.__name__}, got {summary.get(name)!r}; "
+                "delete it and resume the run, which writes it again"
+            )
+    if not 0 <= summary["test_correct"] <= summary["test_count"] != 0:
+        raise RunError(
+            f"{file} must have a test_correct of 0 to test_count, got {summary['test_correct']} of "
+            f"{summary['test_count']}; delete it and resume the run, which writes it again"
+        )
+    if sha != summary["files"].get(MODEL_NAME):
+        raise RunError(
+            f"{model} must be the model that {NAME} is of, got that of another run; "
+            f"restore it, or delete it and resume the run: lenet5c train --resume --out {folder}"
+        )
+    return summary
