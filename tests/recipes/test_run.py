@@ -60,6 +60,19 @@ def test_an_interrupted_run_resumes_to_the_same_bytes(source, tmp_path):
     assert (opened.evaluation.predictions == finished.evaluation.predictions).all()
 
 
+def test_a_finished_run_loses_the_lock_of_a_killed_process(source, tmp_path):
+    config = RunConfig.named("fast", epochs=1, folder=tmp_path / "run")
+    train(config, source)
+    before = sorted(path.name for path in config.folder.iterdir())
+    lock = RunFolder(config.folder).lock_path
+    lock.write_text("4711\n")
+    train(config, source, resume=True)
+    assert sorted(path.name for path in config.folder.iterdir()) == before
+    with RunFolder(config.folder).lock():  # of a process that still uses it
+        train(config, source, resume=True)
+        assert lock.exists()
+
+
 def test_the_test_images_are_looked_at_once(source, tmp_path, monkeypatch):
     looks = []
     real = run.evaluate

@@ -145,6 +145,19 @@ def test_a_file_that_has_these_epochs_is_not_opened_for_writing(path, monkeypatc
     EventFile(path).begin(rows(2))
 
 
+def test_an_error_while_it_is_read_has_its_name(path, monkeypatch):
+    events = EventFile(path)
+    events.begin(rows(1))
+
+    def fail(reader):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(events._readers.PyRecordReader_New, "GetNext", fail)
+    with pytest.raises(OSError) as raised:
+        events.begin(rows(1))
+    assert raised.value.filename == str(path)
+
+
 def test_tensorflow_is_not_even_asked_for(tmp_path):
     pytest.importorskip("tensorboard")
     (tmp_path / "tensorflow.py").write_text("raise SystemExit('TensorFlow was imported')")

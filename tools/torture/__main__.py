@@ -47,7 +47,8 @@ def main() -> int:
         part.run(campaign)
         print(campaign.report(), flush=True)
         figures[name] = campaign.figures()
-        failed = failed or bool(campaign.failures) or campaign.attempts == 0
+        idle = campaign.attempts == 0 and not campaign.skipped
+        failed = failed or bool(campaign.failures) or idle
     if options.json:
         Path(options.json).write_text(json.dumps(figures, indent=2) + "\n")
     return int(failed)

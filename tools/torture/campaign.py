@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
+from math import inf
 from pathlib import Path
 
 import numpy as np
@@ -44,10 +45,18 @@ class Campaign:
         """Seconds that are left, at least 0."""
         return max(0.0, self.began + self.seconds - time.monotonic())
 
-    def tries(self) -> Iterator[tuple[int, np.random.Generator]]:
-        """Yield the number and the random generator of one attempt after another."""
+    @property
+    def skipped(self) -> str:
+        """Reason why the part, or some of it, was skipped; empty if it was not."""
+        return next((what for what in self.counts if what.startswith("skipped: ")), "")
+
+    def tries(self, most: float = inf) -> Iterator[tuple[int, np.random.Generator]]:
+        """Yield the numbers of attempts, below `most`, and their random generators.
+
+        There is at least one, however long the preparations took.
+        """
         number = self.only or 0
-        while self.left > 0:
+        while (self.left > 0 or self.attempts == 0) and number < most:
             self.attempts += 1
             yield number, np.random.default_rng([self.seed, number])
             if self.only is not None:

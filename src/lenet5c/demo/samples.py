@@ -101,9 +101,13 @@ class SampleFolder:
             for path in list_pictures(folder)[:MOST]
         ]
         images, labels, unusable = [], [], []
-        pictures = read_pictures([path for path, _ in files]) if files else []
+
+        def keep(picture: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
+            return picture if picture.shape == self.image_shape[1:] else None
+
+        pictures = read_pictures([path for path, _ in files], keep) if files else []
         for (path, label), picture in zip(files, pictures, strict=True):
-            if isinstance(picture, Exception) or picture.shape != self.image_shape[1:]:
+            if picture is None or isinstance(picture, Exception):
                 unusable.append(str(path))
             else:
                 images.append(np.broadcast_to(picture, self.image_shape))

@@ -244,7 +244,8 @@ class Recipe:
                 raise TypeError(f"changes must be fields of a recipe, got {each}; {hint}")
         along: dict[str, Any] = {}
         optimizer = changes.get("optimizer", self.optimizer)
-        if optimizer != self.optimizer and optimizer in OPTIMIZERS:
+        known_name = isinstance(optimizer, str) and optimizer in OPTIMIZERS
+        if optimizer != self.optimizer and known_name:
             entry = OPTIMIZERS[optimizer]
             along |= {"lr": entry.lr, "weight_decay": entry.weight_decay, "optimizer_settings": {}}
         if changes.get("schedule", self.schedule) != self.schedule:

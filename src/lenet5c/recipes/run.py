@@ -199,6 +199,8 @@ def _open(
         _check_config(config, folder)
         if folder.read_summary() is None:
             held.enter_context(folder.lock(tell))
+        else:
+            folder.tidy()
         folder.load_checkpoint(trainer)
         # Again: who held the lock may have finished the run.
         run.summary = folder.read_summary(trainer.history)

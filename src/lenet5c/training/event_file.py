@@ -64,8 +64,9 @@ class EventFile:
     def begin(self, history: Sequence[Row]) -> None:
         """Make the file one of exactly these epochs; those that it has keep their wall time."""
         times: dict[int, float] = {}
-        for event in self._read():
-            times.setdefault(event.step, event.wall_time)
+        with _files.name_errors(self.path):
+            for event in self._read():
+                times.setdefault(event.step, event.wall_time)
         now = time.time()
         start = self._messages.Event(wall_time=times.get(0, now), file_version="brain.Event:2")
         events = [start, *(self._event(row, times.get(row["epoch"], now)) for row in history)]

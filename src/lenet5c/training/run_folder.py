@@ -112,6 +112,12 @@ class RunFolder:
                 with suppress(OSError):
                     self.lock_path.unlink()
 
+    def tidy(self) -> None:
+        """Remove what a process that was killed as it unlocked the folder has left, if possible."""
+        if self.lock_path.exists():
+            with suppress(RunError), self.lock():
+                pass
+
     def _open_lock(self) -> tuple[BinaryIO, bool]:
         """Return the lock file, open, and whether it is locked, or the file system has no locks."""
         while True:
