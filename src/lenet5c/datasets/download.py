@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from lenet5c import _files
 from lenet5c._files import digest
 from lenet5c._text import printable
 from lenet5c.datasets.dataset import DatasetError
@@ -69,6 +70,7 @@ def fetch(
             failures.append(f"{urlsplit(url).hostname}: {failure}")
             continue
         os.replace(download.path, target)
+        _files.sync_folder(target.parent)
         download.origin_file.unlink(missing_ok=True)
         _write_mark(target, file.sha256)
         return target
@@ -179,7 +181,7 @@ class _Download:
                 strong = etag and not etag.startswith("W/")
                 validator = etag if strong else response.headers.get("Last-Modified")
                 origin = json.dumps({"url": url, "validator": validator})
-                self.origin_file.write_text(origin, encoding="utf-8")
+                _files.write_bytes(self.origin_file, origin.encode())
                 self._receive(response, start, total)
         except urllib.error.HTTPError as error:
             error.close()
@@ -230,7 +232,7 @@ class _Download:
         return start, total
 
     def _receive(self, response: Any, have: int, total: int | None) -> None:
-        with open(self.path, "r+b" if have else "wb") as stream:
+        with _files.open_to_change(self.path) as stream:
             stream.seek(have)
             stream.truncate()
             self.progress(have, total)
@@ -245,7 +247,7 @@ class _Download:
                     stream.write(block)
                 except OSError as error:
                     # With its name, so that nobody takes it for an error of the network.
-                    raise OSError(error.errno, error.strerror, stream.name) from None
+                    raise OSError(error.errno, error.strerror, str(self.path)) from None
                 self.progress(have, total)
                 if time.monotonic() - since > self.patience.window:
                     if have - seen < self.patience.least:
@@ -291,11 +293,11 @@ def _make_mark(status: os.stat_result, sha256: str) -> dict[str, Any]:
 def _write_mark(path: Path, sha256: str) -> None:
     with suppress(OSError):  # a cache that cannot be written is checked each time
         mark = json.dumps(_make_mark(os.stat(path), sha256))
-        _mark_path(path).write_text(mark, encoding="utf-8")
+        _files.write_bytes(_mark_path(path), mark.encode())
 
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(_files.read_bytes(path, _files.MOST_RECORD))
     except (OSError, ValueError, RecursionError):
         return None
