@@ -1,5 +1,7 @@
 """Fixtures of several rooms: a slice of MNIST, in memory and as a folder of IDX files."""
 
+import signal
+
 import numpy as np
 import pytest
 from idx_files import write_idx_files
@@ -8,6 +10,12 @@ from lenet5c.commands.cli import wait_briefly
 from lenet5c.datasets import mnist
 
 pytest.register_assert_rewrite("functional_cases", "programs", "tile_layers")
+# Signals that are ignored, as under nohup or in the background of a shell without job control,
+# would be so in the processes of tests, too; a handler is not inherited.
+for _name in ("SIGINT", "SIGHUP"):
+    _number = getattr(signal, _name, signal.SIGINT)
+    if signal.getsignal(_number) is signal.SIG_IGN:
+        signal.signal(_number, lambda number, frame: None)
 wait_briefly()  # tests share their machine with others; OpenMP is not loaded yet
 
 

@@ -1,19 +1,33 @@
 """The ``lenet5c`` command: ``lenet5c NAME`` and ``python -m lenet5c NAME``."""
 
+import os
 import sys
 
-try:
-    from collections.abc import Sequence
+from lenet5c.commands import signals
 
+TYPE_CHECKING = False  # that of typing, without its import
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import NoReturn
+
+
+def start(*before: str) -> "NoReturn":
+    """Run a command as all that this process does, with arguments before the process's."""
+    signals.install()
+    code = main([*before, *sys.argv[1:]])
+    if signals.exit_code() is not None:
+        # Python's own end takes the handlers back first, and may wait for threads.
+        os._exit(code)
+    sys.exit(code)
+
+
+def main(argv: "Sequence[object] | None" = None) -> int:
+    """Run the command with these arguments, by default the process's; return the exit code."""
+    # Not at the top: a signal may come while they are imported.
     import lenet5c
     from lenet5c.commands import cli
     from lenet5c.commands.parser import COMMANDS, make_parser
-except KeyboardInterrupt:
-    sys.exit(130)
 
-
-def main(argv: Sequence[object] | None = None) -> int:
-    """Run the command with these arguments, by default the process's; return the exit code."""
     arguments = sys.argv[1:] if argv is None else [str(argument) for argument in argv]
     cli.prepare_streams()
     name = arguments[0] if arguments else "-"
@@ -32,13 +46,19 @@ def main(argv: Sequence[object] | None = None) -> int:
         return cli.fail_with(f"lenet5c {name}", error)
     options = parser.parse_args(arguments)
     try:
-        if getattr(options, "threads", None) is not None:
-            lenet5c.set_num_threads(options.threads)
-        code = options.run(options)
+        with signals.at_work():
+            if getattr(options, "threads", None) is not None:
+                lenet5c.set_num_threads(options.threads)
+            code = options.run(options)
     except cli.EXPECTED as error:
         return cli.fail_with(options.prog, error)
+    except Exception:
+        # Libraries turn an interrupt into errors of their own.
+        if signals.exit_code() is None:
+            raise
+        return cli.fail_with(options.prog, KeyboardInterrupt())
     return cli.finish(options.prog, code or 0)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    start()

@@ -1,8 +1,6 @@
 """``python -m lenet5c.train`` is ``lenet5c train``."""
 
-import sys
-
-from lenet5c.__main__ import main
+from lenet5c.__main__ import start
 
 if __name__ == "__main__":
-    sys.exit(main(["train", *sys.argv[1:]]))
+    start("train")

@@ -63,8 +63,8 @@ def test_port_in_use(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_from_start_to_ctrl_c(number, tmp_path):
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_from_start_to_ctrl_c(name, tmp_path):
     command = [sys.executable, "-m", "lenet5c", "demo", "--no-browser"]
     with subprocess.Popen(
         command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -77,7 +77,7 @@ def test_from_start_to_ctrl_c(number, tmp_path):
             opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
             with opener.open(address, timeout=10) as reply:
                 assert b"lenet5c" in reply.read()
-            process.send_signal(number)
+            process.send_signal(getattr(signal, name))
             rest, errors = process.communicate(timeout=20)
         finally:
             process.kill()
@@ -128,7 +128,7 @@ def test_help(capsys):
 
 def test_the_parser_is_cheap():
     code = (
-        "import sys; from lenet5c.__main__ import make_parser; make_parser('demo'); "
+        "import sys; from lenet5c.commands.parser import make_parser; make_parser('demo'); "
         "print('numpy' in sys.modules)"
     )
     environment = {name: value for name, value in os.environ.items() if name != "COLUMNS"}

@@ -11,8 +11,9 @@ import pytest
 from idx_files import write_idx_files
 
 from lenet5c import _files, nn
-from lenet5c.__main__ import main, make_parser
+from lenet5c.__main__ import main
 from lenet5c.commands import evaluate
+from lenet5c.commands.parser import make_parser
 from lenet5c.datasets import Dataset, Preparation
 from lenet5c.training import TrainedModel, mcnemar, open_model, save_model, wilson_interval
 

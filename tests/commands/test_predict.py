@@ -238,7 +238,7 @@ def test_without_pillow(folder):
 
 def test_nothing_optional_is_imported_early():
     code = (
-        "import sys; from lenet5c.__main__ import make_parser; make_parser('predict'); "
+        "import sys; from lenet5c.commands.parser import make_parser; make_parser('predict'); "
         "print('PIL' in sys.modules)"
     )
     assert output(code) == ["False"]

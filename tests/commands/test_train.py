@@ -261,6 +261,8 @@ def test_images_of_other_sizes_and_other_classes(tmp_path, shape, classes):
         (["--epochs", "-3"], ["--epochs"]),
         (["--epochs", "two"], ["--epochs", "two"]),
         (["--batch-size", "0"], ["--batch-size"]),
+        (["--batch-size", "1801"], ["batch_size must be at most the 1800 images", "got 1801"]),
+        (["--batch-size", "99999999999999"], ["batch_size must be at most the 1800 images"]),
         (["--lr", "0"], ["--lr"]),
         (["--lr", "nan"], ["--lr", "nan"]),
         (["--lr", "inf"], ["--lr"]),
@@ -600,6 +602,7 @@ def test_a_part_of_the_training_images(tmp_path, quick):
 def test_few_images_are_told_what_makes_more_of_them(quick):
     hint = "So few images do better with"
     assert hint in quick("--train-size", 64, "--epochs", 1, out="few").stdout
+    assert "--batch-size 9." in quick("--train-size", 10, "--epochs", 1, out="ten").stdout
     assert (
         hint
         not in quick(

@@ -221,6 +221,21 @@ def test_a_member_elsewhere_is_not_the_one_that_is_meant(server, tmp_path):
         )
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: content.replace("é".encode(), b"\xff\xff"),  # no UTF-8
+        # The directory is elsewhere, so that a member begins before the file.
+        lambda content: content[:-6] + struct.pack("<I", len(content)) + content[-2:],
+    ],
+)
+def test_a_damaged_directory_of_an_archive_is_an_error(damage, server, tmp_path):
+    members = dict.fromkeys(["é", *NAMED_SETS["emnist-digits"].members], b"")
+    broken = small(server, "emnist-digits", {"gzip.zip": damage(zipped(members))})
+    with pytest.raises(DatasetError, match="no usable zip"):
+        load_named(broken, folder=tmp_path, patience=QUICK)
+
+
 def test_qmnist_has_its_classes_in_the_first_column(server, tmp_path):
     columns = np.stack([labels(20, 10)] + [np.full(20, 1000 + i) for i in range(7)], axis=1)
     arrays = (idx(TRAIN), idx(columns, 12), idx(TEST), idx(columns[:10], 12))

@@ -11,7 +11,8 @@ import pytest
 Image = pytest.importorskip("PIL.Image")
 
 from lenet5c.datasets import PictureError, read_picture  # noqa: E402
-from lenet5c.datasets.pictures import MAX_PIXELS, find_pictures  # noqa: E402
+from lenet5c.datasets.decoding import MAX_PIXELS  # noqa: E402
+from lenet5c.datasets.pictures import find_pictures  # noqa: E402
 from lenet5c.recognition import predict  # noqa: E402
 
 GREY = np.full((60, 50), 240, np.uint8)

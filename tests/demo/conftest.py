@@ -20,7 +20,7 @@ class Client:
 
     def __init__(self, server):
         self.server = server
-        self.port = server.server_address[1]
+        self.port = server.port
         self.host = f"127.0.0.1:{self.port}"
 
     def request(self, method, path, body=None, headers=None):
@@ -97,15 +97,12 @@ def served(tmp_path):
         session = Session(trained, "a model", samples or tmp_path / "samples", open_data)
         server = DemoServer(session)
         servers.append(server)
-        threading.Thread(
-            target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
-        ).start()
+        threading.Thread(target=server.serve, daemon=True).start()
         return Client(server)
 
     yield serve
     for server in servers:
-        server.shutdown()
-        server.server_close()
+        server.close()
         server.session.close()
 
 

@@ -7,13 +7,16 @@ import struct
 import sys
 import threading
 import time
+from contextlib import ExitStack, suppress
 
 import numpy as np
 import pytest
 from drawn.demo_digits import strokes_of
 
+from lenet5c.demo import connections
 from lenet5c.demo import server as module
 from lenet5c.demo.drawing import parse_strokes, render
+from lenet5c.demo.session import Session
 
 
 def test_the_page_and_its_files(client):
@@ -69,7 +72,7 @@ def test_every_answer_has_the_security_headers(client):
 
 
 def test_the_server_listens_on_this_machine_alone(client):
-    assert client.server.socket.getsockname()[0] == "127.0.0.1"
+    assert client.server.listener.getsockname()[0] == "127.0.0.1"
     assert client.server.address == f"http://127.0.0.1:{client.port}/"
 
 
@@ -234,6 +237,8 @@ def exchange(client, content, wait=5):
 
 def test_what_is_no_http_gets_an_answer_or_none(client, capfd):
     assert exchange(client, b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n").startswith(b"HTTP/1.1 400")
+    assert exchange(client, b" \r\n\r\n").startswith(b"HTTP/1.1 400")
+    assert exchange(client, b"\r\n\r\n").startswith(b"HTTP/1.1 400")
     assert exchange(client, b"GET /\r\n\r\n").startswith(b"HTTP/1.1 421")
     assert exchange(client, b"GET / HTTP/9.9\r\n\r\n").startswith(b"HTTP/1.1 505")
     assert exchange(client, b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\n\r\n").startswith(
@@ -249,7 +254,7 @@ def test_what_is_no_http_gets_an_answer_or_none(client, capfd):
 
 
 def test_a_slow_client_is_cut_off(client, monkeypatch):
-    monkeypatch.setattr(module, "REQUEST", 0.8)
+    monkeypatch.setattr(connections, "REQUEST", 0.8)
     head = f"POST /answer HTTP/1.1\r\nHost: {client.host}\r\n"
     began = time.perf_counter()
     with socket.create_connection(("127.0.0.1", client.port), 10) as slow:
@@ -267,26 +272,122 @@ def test_a_slow_client_is_cut_off(client, monkeypatch):
     assert time.perf_counter() - began < 9
 
 
-def test_connections_are_limited_and_given_back(client, capfd):
-    client.server.room = threading.BoundedSemaphore(2)
-    held = [socket.create_connection(("127.0.0.1", client.port), 5) for _ in range(2)]
-    with socket.create_connection(("127.0.0.1", client.port), 5) as third:
-        try:
-            third.sendall(f"GET / HTTP/1.1\r\nHost: {client.host}\r\n\r\n".encode())
-            assert third.recv(100) == b""
-        except ConnectionError:
-            pass
-    for connection in held:
-        connection.close()
-    for _ in range(200):
-        try:
-            assert client.request("GET", "/")[0] == 200
-            break
-        except OSError:
-            time.sleep(0.01)
-    else:
-        pytest.fail("the room was not given back")
+@pytest.fixture
+def connect(client):
+    """connect(content) -> a connection that has sent these bytes."""
+    with ExitStack() as stack:
+
+        def make(content=b""):
+            raw = socket.create_connection(("127.0.0.1", client.port), 5)
+            stack.enter_context(raw).sendall(content)
+            return raw
+
+        yield make
+
+
+def wait_until(condition):
+    for _ in range(3000):
+        if condition():
+            return
+        time.sleep(0.01)
+    pytest.fail("it does not come to that")
+
+
+def is_closed(raw):
+    """Return whether the server has closed a connection."""
+    raw.settimeout(5)
+    try:
+        return raw.recv(100) == b""
+    except TimeoutError:
+        return False
+    except ConnectionError:
+        return True
+
+
+def test_the_longest_waiting_connection_makes_room(client, connect, capfd):
+    client.server.room = 3
+    get = f"GET / HTTP/1.1\r\nHost: {client.host}\r\n\r\n".encode()
+    held = [connect(content) for content in (b"", b"GET /", get[:-2], b"POST /answer ")]
+    for _ in range(20):
+        assert client.request("GET", "/")[0] == 200
+        assert client.answer(strokes=strokes_of("1"))[0]["best"] == 1
+    assert is_closed(held[0]) and is_closed(held[1])  # the others have found room
     assert capfd.readouterr().err == ""
+
+
+def test_requests_take_a_bounded_amount_of_memory(client, connect, monkeypatch):
+    monkeypatch.setattr(connections, "MAX_HELD", 250_000)
+    body = json.dumps({"strokes": strokes_of("1")}).encode().ljust(100_000)
+    held = [connect(head_of(client, body) + b"\r\n" + body[:-9]) for _ in range(5)]
+    assert all(map(is_closed, held[:3]))
+    for raw in held[3:]:
+        raw.sendall(body[-9:])
+        assert raw.recv(12) == b"HTTP/1.1 200"
+    assert client.server.held == 0
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX limits")
+def test_connections_beyond_the_limit_of_files(client, capfd):
+    import resource
+
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    get = f"GET / HTTP/1.1\r\nHost: {client.host}\r\n\r\n".encode()
+    with ExitStack() as stack:
+        held = [stack.enter_context(socket.socket()) for _ in range(60)]
+        # The clients have theirs; the server gets a few.
+        least = max(raw.fileno() for raw in held) + 10
+        resource.setrlimit(resource.RLIMIT_NOFILE, (least, limits[1]))
+        stack.callback(resource.setrlimit, resource.RLIMIT_NOFILE, limits)
+        for raw in held:
+            raw.settimeout(5)
+            raw.connect(("127.0.0.1", client.port))
+        held[-1].sendall(get)
+        assert held[-1].recv(12) == b"HTTP/1.1 200"
+        assert len(client.server.open) < 20 and is_closed(held[0])
+    assert client.request("GET", "/")[0] == 200
+    assert capfd.readouterr().err == ""
+
+
+def test_a_client_that_does_not_read_its_answers_is_cut_off(client, connect, monkeypatch, capfd):
+    monkeypatch.setattr(connections, "REQUEST", 0.5)
+    get = f"GET /style.css HTTP/1.1\r\nHost: {client.host}\r\n\r\n".encode()
+    with suppress(ConnectionError):
+        connect(get * 20_000)  # 200 MB of answers
+    wait_until(lambda: not client.server.open)
+    assert client.request("GET", "/")[0] == 200
+    assert capfd.readouterr().err == ""
+
+
+def test_a_client_may_close_its_side_before_the_answer(client, connect):
+    body = json.dumps({"strokes": strokes_of("7")}).encode()
+    with connect((head_of(client, body) + b"\r\n" + body) * 3) as raw:
+        raw.shutdown(socket.SHUT_WR)
+        content = b""
+        while part := raw.recv(1 << 16):
+            content += part
+    assert content.count(b"HTTP/1.1 200 OK") == 3
+
+
+def test_a_client_may_ask_before_it_sends_a_body(client, connect):
+    body = json.dumps({"strokes": strokes_of("7")}).encode()
+    with connect(head_of(client, body) + b"Expect: 100-continue\r\n\r\n") as raw:
+        assert raw.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        raw.sendall(body)
+        assert raw.recv(12) == b"HTTP/1.1 200"
+
+
+def test_closing_leaves_no_thread_and_no_socket(trained, tmp_path):
+    before = set(threading.enumerate())
+    server = module.DemoServer(Session(trained, "a model", tmp_path, lambda: None))
+    thread = threading.Thread(target=server.serve)
+    thread.start()
+    held = [socket.create_connection(("127.0.0.1", server.port), 5) for _ in range(3)]
+    server.close()
+    thread.join(5)
+    assert all(map(is_closed, held))
+    for raw in held:
+        raw.close()
+    wait_until(lambda: set(threading.enumerate()) <= before)
 
 
 def test_a_browser_that_goes_away_is_no_error(client, capfd):

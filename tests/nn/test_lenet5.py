@@ -163,6 +163,10 @@ def test_lenet5_dropout_follows_its_seed():
         ({"dropout": -0.5}, "p must.*got -0.5"),
         ({"batch_norm": 1}, "batch_norm must.*got 1"),
         ({"init": "xavier"}, "init must.*got 'xavier'"),
+        ({"conv_init": 0.5}, "init must.*got 0.5"),
+        ({"without_activation": 3}, "without_activation must.*got 3"),
+        ({"without_activation": [["fc1"]]}, "without_activation must.*got"),
+        ({"pooling": []}, "pooling must.*got"),
     ],
     ids=str,
 )

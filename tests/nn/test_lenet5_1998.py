@@ -434,6 +434,7 @@ class TestLeNet5Of1998:
         "options, message",
         [
             ({"init": "he_normal"}, "init must.*fitted, printed, lush.*got 'he_normal'"),
+            ({"init": {}}, "init must.*fitted, printed, lush.*got {}"),
             ({"input_size": 15}, "input_size must.* 16 .*15"),
             ({"input_size": "32"}, "input_size must be.*got '32'"),
             ({"num_classes": 0}, "num_classes must.*got 0"),

@@ -93,6 +93,7 @@ def test_every_optimizer_learns_with_every_schedule(mnist_slice, name, schedule)
         ({"fit": ["pad"]}, "fit"),
         ({"fit": "pad", "preparation": "resized"}, "fit"),
         ({"net": "alexnet"}, "net"),
+        ({"optimizer": ["sgd"]}, "optimizer"),
         ({"loss": "hinge"}, "loss"),
         ({"preparation": "seed9"}, "preparation"),
         ({"split": "first"}, "split"),

@@ -6,7 +6,8 @@ import shlex
 import numpy as np
 import pytest
 
-from lenet5c.__main__ import make_parser
+import lenet5c
+from lenet5c.commands.parser import make_parser
 from lenet5c.commands.train import configure
 from lenet5c.datasets import DatasetError
 from lenet5c.recipes import RECIPES, RunConfig, recipe
@@ -95,3 +96,16 @@ def test_a_configuration_in_python(tmp_path):
 def test_impossible_configurations(change, error, word):
     with pytest.raises(error, match=word):
         RunConfig.named(**change)
+
+
+def test_a_batch_is_no_larger_than_the_images_unless_the_recipe_says_so(mnist_slice):
+    data = mnist_slice[0].take(np.arange(40))
+    for size in (None, 64, 36):  # 64 is the recipe's own
+        given = {} if size is None else {"batch_size": size}
+        trainer, _ = RunConfig.named(validation=4, epochs=1, **given).build(data)
+        assert trainer.steps_per_epoch == 1 and trainer.fit(progress=False).done
+    for size in (37, 10**14):
+        with pytest.raises(ValueError, match=f"at most the 36 images to train on, got {size}; "):
+            RunConfig.named(validation=4, batch_size=size).build(data)
+    with pytest.raises(ValueError, match="batch_size must be at most the 36"):
+        lenet5c.trainer(data=data, validation=4, batch_size=37)

@@ -205,8 +205,9 @@ def test_the_interrupted_go_on(tmp_path, call):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_stops_the_trainings_and_the_same_command_goes_on(tmp_path, idx_files, number):
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_a_signal_stops_the_trainings_and_the_same_command_goes_on(tmp_path, idx_files, name):
+    number = getattr(signal, name)
     command = [
         sys.executable,
         "-m",
@@ -230,7 +231,7 @@ def test_a_signal_stops_the_trainings_and_the_same_command_goes_on(tmp_path, idx
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
     assert (
-        process.returncode == 130
+        process.returncode == 128 + number
         and "the same command goes on" in errors
         and "Traceback" not in errors
     )

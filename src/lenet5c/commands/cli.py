@@ -13,13 +13,14 @@ from contextlib import suppress
 from math import isfinite
 from pathlib import Path
 
-from lenet5c._text import printable
+from lenet5c._text import printable, reason
+from lenet5c.commands import signals
 from lenet5c.errors import UserError
 
 TYPE_CHECKING = False  # that of typing, without its import: it takes as long as the parser
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from typing import Any, NoReturn
+    from typing import Any, NoReturn, TextIO
 
 FAILED, BAD_USE, INTERRUPTED = 1, 2, 130
 MODEL_HELP = "a model file, the folder of a run, or best, the model that comes with lenet5c"
@@ -28,7 +29,9 @@ MODEL_HELP = "a model file, the folder of a run, or best, the model that comes w
 EXPECTED = (UserError, ImportError, OSError, MemoryError, KeyboardInterrupt)
 #: Why text cannot be written although somebody waits for it.
 LOSSES = {
-    getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EFBIG", "EIO") if hasattr(errno, name)
+    getattr(errno, name)
+    for name in ("ENOSPC", "EDQUOT", "EFBIG", "EIO", "EAGAIN")
+    if hasattr(errno, name)
 }
 _lost: list[OSError] = []
 
@@ -56,8 +59,15 @@ def wait_briefly() -> None:
 
 
 def prepare_streams() -> None:
-    """Let the standard streams escape characters that the terminal or log cannot show."""
+    """Let the standard streams escape characters that the terminal or log cannot show.
+
+    One that is closed is put on the null device: the next file to be opened would get its number,
+    and with it what libraries write there.
+    """
     _lost.clear()
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(number)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -68,20 +78,29 @@ def say(text: object, end: str = "\n") -> None:
 
     An error such as a full disk does not stop the work either, but `finish` then reports it.
     """
-    try:
-        print(text, end=end, flush=True)
-    except OSError as error:
-        if error.errno in LOSSES:
-            _lost.append(error)
-        # Python would complain again when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    error = _write(f"{text}{end}", sys.stdout)
+    if error and error.errno in LOSSES:
+        _lost.append(error)
 
 
 def note(text: object) -> None:
     """Print to standard error, if anyone reads it."""
-    if sys.stderr is not None:
-        with suppress(OSError):
-            print(text, file=sys.stderr, flush=True)
+    _write(f"{text}\n", sys.stderr)
+
+
+def _write(text: str, stream: TextIO | None) -> OSError | None:
+    """Write to a standard stream, None if it is closed; return the error if that fails."""
+    if stream is None:
+        return None
+    try:
+        stream.write(text)
+        stream.flush()
+    except OSError as error:
+        # Python would complain again, or change the exit code, when it flushes at exit.
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        return error
+    return None
 
 
 def warn(prog: str, message: object) -> None:
@@ -98,25 +117,28 @@ def fail(prog: str, message: object, code: int = BAD_USE) -> int:
 def fail_with(prog: str, error: BaseException) -> int:
     """Print an error of `EXPECTED` as one line; return its exit code."""
     bad_use = (UserError, ImportError, FileNotFoundError, NotADirectoryError, IsADirectoryError)
-    interrupted = isinstance(error, KeyboardInterrupt)
-    code = INTERRUPTED if interrupted else BAD_USE if isinstance(error, bad_use) else FAILED
+    if isinstance(error, KeyboardInterrupt):
+        return fail(prog, describe_error(error), signals.exit_code() or INTERRUPTED)
+    code = BAD_USE if isinstance(error, bad_use) else FAILED
     return fail(prog, describe_error(error), code)
 
 
 def describe_error(error: BaseException) -> str:
     """Return an error in one line; the system's come without their number."""
-    if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        return f"{error.filename}: {error.strerror}"
     names = {MemoryError: "out of memory", KeyboardInterrupt: "interrupted"}
-    return str(error) or names.get(type(error), type(error).__name__)
+    return reason(error) or names.get(type(error), type(error).__name__)
 
 
 def finish(prog: str, code: int) -> int:
     """Return the exit code of a command that is done: another one if its output was lost.
 
-    The codes: 0 done, 1 failed, 2 bad use, 130 interrupted, others by command.
+    The codes: 0 done, 1 failed, 2 bad use, 129, 130 or 143 interrupted, others by command.
     """
-    return fail(prog, f"standard output: {_lost[0].strerror}", FAILED) if _lost else code
+    if (interrupted := signals.exit_code()) is not None:
+        return interrupted
+    if _lost and code == 0:
+        return fail(prog, f"cannot write standard output: {_lost[0].strerror}", FAILED)
+    return code
 
 
 class Parser(argparse.ArgumentParser):
@@ -140,6 +162,14 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Exit with an error of one line."""
         fail_parsing(self.prog, message)
+
+    def print_help(self, file: Any = None) -> None:
+        """Print the help to standard output."""
+        say(self.format_help(), end="")
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        """Exit after the help."""
+        sys.exit(finish(self.prog, status))
 
 
 def fail_parsing(prog: str, message: str) -> NoReturn:

@@ -1,7 +1,6 @@
 """``lenet5c demo``: draw a digit in the browser, and watch the net classify it."""
 
 import os
-import signal
 import sys
 import threading
 import webbrowser
@@ -52,6 +51,7 @@ def run(options: Namespace) -> None:
     from lenet5c.demo.server import DemoServer
     from lenet5c.demo.session import Session
     from lenet5c.training import open_model
+    from lenet5c.training.interrupt import StopRequest
 
     trained, name = open_model(options.model), describe_model(options.model)
     if options.data is not None:
@@ -64,22 +64,23 @@ def run(options: Namespace) -> None:
             trained, name, options.samples, lambda: open_source(data, skip_bad=True, download=False)
         )
     server = DemoServer(session, options.port)
-    end_by_sigterm()
-    try:
-        say(
-            f"The demo is at {server.address}\nSamples are saved in {session.samples.path}\n"
-            "Ctrl-C ends it."
-        )
-        # The data are read while the page opens.
-        threading.Thread(target=session.tests, daemon=True).start()
-        if not options.no_browser:
-            threading.Thread(target=open_page, args=[server.address], daemon=True).start()
-        server.serve_forever(poll_interval=0.2)
-    except KeyboardInterrupt:
-        say("\nThe demo has ended.")
-    finally:
-        server.server_close()
-        session.close()
+    # What is computed holds the interpreter's lock for no longer, while others want an answer.
+    sys.setswitchinterval(0.0005)
+    with StopRequest() as stop:
+        try:
+            say(
+                f"The demo is at {server.address}\nSamples are saved in {session.samples.path}\n"
+                "Ctrl-C ends it."
+            )
+            # The data are read while the page opens.
+            threading.Thread(target=session.tests, daemon=True).start()
+            if not options.no_browser:
+                threading.Thread(target=open_page, args=[server.address], daemon=True).start()
+            server.serve(stop)
+            say("\nThe demo has ended.")
+        finally:
+            server.close()
+            session.close()
 
 
 def describe_model(name: str) -> str:
@@ -97,15 +98,6 @@ def recorded_data(name: str) -> str | None:
         with suppress(RunError):  # the demo only shows images of them
             data = read_record(name).get("data")
     return data if data and (data in NAMES or Path(data).is_dir()) else None
-
-
-def end_by_sigterm() -> None:
-    """Let SIGTERM end the demo as Ctrl-C does."""
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        # A shell without job control starts background jobs with Ctrl-C ignored; `kill -INT` is
-        # then still heard.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def open_page(address: str) -> None:

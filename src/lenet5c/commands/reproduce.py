@@ -3,8 +3,6 @@
 Exit codes: 0 done, 1 a training failed, 2 bad use, 130 interrupted.
 """
 
-import signal
-import threading
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
@@ -76,11 +74,9 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 
 def run(options: Namespace) -> int:
-    """Train and report; a polite kill is an interrupt, so that trainings leave checkpoints."""
+    """Train and report; after an interrupt the trainings leave checkpoints."""
     names = ("seeds", "out", "work", "jobs", "data", "epochs", "reached")
     arguments = {name: getattr(options, name) for name in names}
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler) if in_main_thread else None
     try:
         reproduce(options.recipes, **arguments, tell=say)
     except TrainingError as error:
@@ -88,8 +84,5 @@ def run(options: Namespace) -> int:
     except KeyboardInterrupt:
         text = "interrupted; the same command goes on where this one stopped"
         raise KeyboardInterrupt(text) from None
-    finally:
-        if in_main_thread:
-            signal.signal(signal.SIGTERM, previous)
     say(f"\nThe report is {options.out / REPORT}")
     return 0

@@ -1,7 +1,7 @@
 """``lenet5c train``: train LeNet-5 and leave a model, its metrics and its checkpoint in a folder.
 
-Exit codes: 0 done, 1 the training failed, 2 bad use, 3 the target accuracy was missed, 130 or 143
-interrupted.
+Exit codes: 0 done, 1 the training failed, 2 bad use, 3 the target accuracy was missed; 130, 143 or
+129 interrupted by SIGINT (Ctrl-C), SIGTERM or SIGHUP.
 """
 
 import argparse
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lenet5c import kernels, recipes
+from lenet5c.commands import signals
 from lenet5c.commands.cli import FAILED, add_threads, directory, fail, note, number, say, warn
 from lenet5c.commands.cli import setting as pair
 from lenet5c.datasets.source import source_name
@@ -27,8 +28,8 @@ from lenet5c.training.progress import Progress
 from lenet5c.training.run_folder import RunFolder
 
 TARGET_MISSED = 3
-# Of training images; and the options that make more of them.
-FEW, FOR_FEW = 1000, "--distortion modern --epochs 300 --batch-size 16"
+# Of training images; and what makes more of them.
+FEW, FEW_A_STEP = 1000, 16
 DESCRIPTION = (
     "Train LeNet-5 on a CPU. Without options: on MNIST, which is in the package, to over 99 %."
 )
@@ -125,6 +126,7 @@ def run(options: argparse.Namespace) -> int:
     finally:
         display.close(result)
     if result.interrupted:
+        signals.settle(stop.signal or 0)
         return report_stop(result, stop.signal or 0)
     if not options.no_report:
         from lenet5c.report.run import leave_report
@@ -190,7 +192,10 @@ class Display:
             f"{kernels.get_num_threads()} threads; results in {config.folder}"
         )
         if count < FEW and not config.settings.distortion and trainer.epoch == 0:
-            self.line(f"So few images do better with {FOR_FEW}.")
+            self.line(
+                "So few images do better with --distortion modern --epochs 300 --batch-size "
+                f"{min(FEW_A_STEP, count)}."
+            )
         self.progress, self.began = Progress(trainer, self.quiet, write=say), time.perf_counter()
 
     def step(self, trainer: Trainer, samples: int) -> None:

@@ -1,6 +1,9 @@
 """Checks of arguments that several modules share."""
 
-from numbers import Real
+import os
+from collections.abc import Sequence
+from numbers import Integral, Real
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +20,31 @@ def check_images(images: Any, *, empty: bool = True) -> None:
         raise ValueError(
             f"images must be of shape (N, C, H, W) without a zero, got {images.shape}{remedy}"
         )
+
+
+def check_path(name: str, value: Any) -> Path:
+    """Return `value` as a path, or raise a TypeError."""
+    if not isinstance(value, (str, os.PathLike)) or isinstance(os.fspath(value), bytes):
+        raise TypeError(f"{name} must be a str or path-like, got {value!r:.40}")
+    return Path(value)
+
+
+def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
+    """Raise a ValueError unless `value` is one of some texts."""
+    if not isinstance(value, str) or value not in choices:
+        shown = " or ".join(map(repr, choices))
+        raise ValueError(f"{name} must be {shown}, got {value!r:.40}")
+
+
+def check_size(size: Any, most: int) -> tuple[int, int]:
+    """Return `size` as height and width, or raise a ValueError."""
+    if not isinstance(size, (tuple, list)) or len(size) != 2:
+        raise ValueError(f"size must be a pair (height, width), got {size!r:.40}")
+    for side in size:
+        whole = isinstance(side, Integral) and not isinstance(side, bool)
+        if not (whole and 1 <= int(side) <= most):
+            raise ValueError(f"size must hold two ints from 1 to {most}, got {size!r:.40}")
+    return int(size[0]), int(size[1])
 
 
 def check_number(name: str, value: Any) -> float:

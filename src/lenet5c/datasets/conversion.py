@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 from lenet5c.datasets.dataset import DatasetError
 from lenet5c.datasets.resampling import resize
 
+_AT_ONCE = 1 << 18  # pixels
+
 
 def to_image(picture: NDArray[np.uint8], image_shape: tuple[int, int, int]) -> NDArray[np.uint8]:
     """Convert a picture to a number of channels, a height and a width.
@@ -65,13 +67,18 @@ def make_thumbnail(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
 
 def to_gray(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Convert uint8 (h, w, 3) to (h, w): 0.299 red, 0.587 green and 0.114 blue, rounded."""
-    # The weights in units of 2**-16; their sum is exactly 1.
-    red, green, blue = (picture[..., i].astype(np.uint32) for i in range(3))
-    return ((19595 * red + 38470 * green + 7471 * blue + 0x8000) >> 16).astype(np.uint8)
+    gray = np.empty(picture.shape[:2], np.uint8)
+    strip = max(1, _AT_ONCE // max(1, picture.shape[1]))
+    for y in range(0, len(picture), strip):
+        # The weights in units of 2**-16; their sum is exactly 1.
+        red, green, blue = (picture[y : y + strip, :, i].astype(np.uint32) for i in range(3))
+        gray[y : y + strip] = (19595 * red + 38470 * green + 7471 * blue + 0x8000) >> 16
+    return gray
 
 
 def is_gray(picture: NDArray[np.uint8]) -> bool:
     """Return whether a picture, as `to_image` takes it, has no color."""
     if picture.ndim == 2 or picture.shape[2] == 1:
         return True
-    return bool((picture == picture[..., :1]).all())
+    first, *others = (picture[..., i] for i in range(picture.shape[2]))
+    return all(np.array_equal(first, other) for other in others)

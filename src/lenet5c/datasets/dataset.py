@@ -152,6 +152,11 @@ class Dataset:
                 "seed must be an int or a numpy.random.Generator, got None: "
                 "an unseeded split cannot be repeated"
             )
+        whole = isinstance(seed, Integral) and not isinstance(seed, bool)
+        if not (whole or isinstance(seed, np.random.Generator)):
+            raise TypeError(f"seed must be an int or a numpy.random.Generator, got {seed!r:.40}")
+        if not isinstance(seed, np.random.Generator) and int(seed) < 0:
+            raise ValueError(f"seed must be at least 0, got {seed}")
         # Uniform doubles come straight from the bit generator; the algorithms behind permutation()
         # and shuffle() may change between NumPy releases.
         order = np.argsort(np.random.default_rng(seed).random(len(self)), kind="stable")
@@ -267,6 +272,8 @@ def _check_labels(labels: NDArray[np.integer], count: int, num_classes: int) -> 
 def _check_class_names(names: tuple[str, ...], num_classes: int) -> tuple[str, ...]:
     if isinstance(names, str):
         raise TypeError(f"class_names must be a tuple of str, got the single str {names!r}")
+    if not isinstance(names, (tuple, list)):
+        raise TypeError(f"class_names must be a tuple of str, got {names!r:.40}")
     names = tuple(names) or tuple(str(c) for c in range(num_classes))
     if not all(isinstance(name, str) for name in names):
         raise TypeError(f"class_names must be a tuple of str, got {names!r}")

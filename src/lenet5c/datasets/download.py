@@ -6,6 +6,7 @@ import os
 import re
 import socket
 import ssl
+import stat
 import time
 import urllib.error
 import urllib.request
@@ -148,9 +149,13 @@ class _Download:
 
     def _size(self) -> int:
         try:
-            return self.path.stat().st_size
+            state = os.lstat(self.path)
         except FileNotFoundError:
             return 0
+        if stat.S_ISREG(state.st_mode):
+            return state.st_size
+        self._delete()  # a link or a pipe
+        return 0
 
     def _delete(self) -> None:
         self.path.unlink(missing_ok=True)

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from lenet5c._text import count, list_some
+from lenet5c._text import count, list_some, printable
 from lenet5c.datasets.dataset import DatasetError
 from lenet5c.datasets.pictures import SUFFIXES
 
@@ -21,6 +21,8 @@ PART_NAMES = {
 LITTER = frozenset(
     {"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "system volume information"}
 )
+#: Folders in the folder of a class, one in the other; files and folders in all.
+MAX_DEPTH, MAX_ENTRIES = 64, 2_000_000
 LAYOUT = (
     "it should hold a folder of images for each class, or train/CLASS and test/CLASS, "
     "or four IDX files"
@@ -67,7 +69,7 @@ def list_folder(path: str | os.PathLike[str]) -> FolderFiles:
     parts = _find_parts(root, folders)
     if parts:
         if unused := [folder.name for folder in folders if folder not in parts.values()]:
-            lister.notes.append(f"beside train, not read: {list_some(unused)}")
+            lister.notes.append(f"beside train, not read: {list_some(map(printable, unused))}")
         inside = {part: lister.scan(folder)[0] for part, folder in parts.items()}
     elif images and not folders:
         raise DatasetError(f"{root} holds images, but no folders; {LAYOUT}")
@@ -95,13 +97,13 @@ class _Lister:
     def __init__(self, root: Path) -> None:
         self.root = os.path.realpath(root)
         self.notes: list[str] = []
-        self.links = 0
+        self.links = self.irregular = self.seen = 0
         self.other: Counter[str] = Counter()
 
     def scan(self, folder: Path) -> tuple[list[Path], list[Path]]:
         """Return (folders, images) directly in a folder, in natural order."""
         folders, images = [], []
-        for path in sorted(folder.iterdir(), key=lambda path: natural_key(path.name)):
+        for path in self._list(folder):
             if path.name.startswith(".") or path.name.casefold() in LITTER:
                 continue
             if path.is_symlink() and not self._is_inside(path):
@@ -109,20 +111,43 @@ class _Lister:
             elif path.is_dir():
                 folders.append(path)
             elif path.suffix.lower() not in SUFFIXES:
-                self.other[path.suffix.casefold() or "no suffix"] += 1
+                self.other[printable(path.suffix.casefold()) or "no suffix"] += 1
             elif path.is_file():
                 images.append(path)
+            else:
+                self.irregular += 1
         return folders, images
 
     def scan_deep(self, folder: Path) -> list[Path]:
         """Return the images in a folder and in those in it; links to folders could go round."""
-        folders, images = self.scan(folder)
-        for inner in folders:
-            if inner.is_symlink():
-                self.links += 1
-            else:
-                images += self.scan_deep(inner)
+        images, waiting = [], [(folder, 0)]
+        while waiting:
+            place, depth = waiting.pop()
+            if depth > MAX_DEPTH:
+                raise DatasetError(
+                    f"{folder} must have folders in folders {MAX_DEPTH} deep at most, got more; "
+                    "move the images up"
+                )
+            folders, found = self.scan(place)
+            images += found
+            links = [inner for inner in folders if inner.is_symlink()]
+            self.links += len(links)
+            # The first is the next to be taken, as far down as it goes.
+            waiting += [(inner, depth + 1) for inner in reversed(folders) if inner not in links]
         return images
+
+    def _list(self, folder: Path) -> list[Path]:
+        """Return all that is in a folder, in natural order."""
+        entries = []
+        for path in folder.iterdir():
+            entries.append(path)
+            self.seen += 1
+            if self.seen > MAX_ENTRIES:
+                raise DatasetError(
+                    f"{self.root} must have at most {MAX_ENTRIES:,} files and folders, got more; "
+                    "name a folder that holds images alone"
+                )
+        return sorted(entries, key=lambda path: natural_key(path.name))
 
     def _is_inside(self, path: Path) -> bool:
         try:
@@ -136,6 +161,8 @@ class _Lister:
             notes.append(
                 f"{count(self.links, 'link')} out of the folder or to a folder, not followed"
             )
+        if self.irregular:
+            notes.append(f"{count(self.irregular, 'pipe or device', 'pipes or devices')}, not read")
         if number := sum(self.other.values()):
             kinds = list_some(f"{n} {kind}" for kind, n in sorted(self.other.items()))
             notes.append(f"{count(number, 'file')} not named as images, not read: {kinds}")

@@ -4,10 +4,10 @@ A file is a four-byte magic number (0, 0, element type, number of dimensions), t
 big-endian 32-bit integers, then the elements in C order, big-endian.
 """
 
+import errno
 import gzip
 import math
 import os
-import stat
 import struct
 import sys
 import zlib
@@ -17,10 +17,14 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lenet5c._files import open_regular
+from lenet5c.datasets._checks import check_path
 from lenet5c.datasets.dataset import Dataset, DatasetError
 
 ELEMENT_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 MAX_DIMENSIONS = 8
+#: Bytes of a gzipped file after decompression.
+MAX_UNZIPPED = 2 << 30
 
 _GZIP_MAGIC = b"\x1f\x8b"
 # Deflate cannot shrink by more than 1032 to 1. A header that declares more than that is a lie, and
@@ -68,11 +72,11 @@ def load_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
     ...     load_idx(path)
     array([7, 2, 1], dtype=uint8)
     """
-    path = Path(path)
-    _check_regular_file(path)
-    with open(path, "rb") as file:
+    path = check_path("path", path)
+    with _open(path) as file:
         size = os.fstat(file.fileno()).st_size
-        return read_idx_stream(file, path, size, gzipped=file.peek(2)[:2] == _GZIP_MAGIC)
+        gzipped = file.peek(2)[:2] == _GZIP_MAGIC
+        return read_idx_stream(file, path, size, MAX_UNZIPPED if gzipped else None, gzipped)
 
 
 def idx_folder(directory: str | os.PathLike[str]) -> tuple[Dataset, Dataset]:
@@ -107,7 +111,7 @@ def idx_folder(directory: str | os.PathLike[str]) -> tuple[Dataset, Dataset]:
     >>> from lenet5c.datasets import idx_folder
     >>> train, test = idx_folder("data/fashion")  # doctest: +SKIP
     """
-    folder = Path(directory)
+    folder = check_path("directory", directory)
     if not folder.exists():
         raise FileNotFoundError(f"{folder}: no such folder; give the folder with the IDX files")
     if not folder.is_dir():
@@ -164,16 +168,23 @@ def read_idx_stream(
     raise DatasetError(f"{name}: {fault}; give an intact IDX file, or download it again")
 
 
-def _check_regular_file(path: Path) -> None:
-    # Opening a pipe or a device could block for ever, so look before opening.
+def _open(path: Path) -> Any:
     try:
-        mode = path.stat().st_mode
+        return open_regular(path)
     except (FileNotFoundError, NotADirectoryError):
         raise FileNotFoundError(f"{path}: no such file; give the path of an IDX file") from None
-    if stat.S_ISDIR(mode):
-        raise DatasetError(f"{path}: a folder, not an IDX file; idx_folder() reads a folder")
-    if not stat.S_ISREG(mode):
-        raise DatasetError(f"{path}: not a regular file; give the path of an IDX file")
+    except IsADirectoryError:
+        raise DatasetError(
+            f"{path}: a folder, not an IDX file; idx_folder() reads a folder"
+        ) from None
+    except ValueError as error:  # such as a null character in the name
+        raise DatasetError(f"{str(path)!r} cannot be opened: {error}") from None
+    except OSError as error:
+        if error.errno in (errno.EINVAL, errno.ENXIO):
+            raise DatasetError(
+                f"{path}: not a regular file; give the path of an IDX file"
+            ) from None
+        raise
 
 
 def _read_array(stream: Any, size: int, gzipped: bool, most: int | None) -> NDArray[Any]:

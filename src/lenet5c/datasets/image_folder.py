@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet5c._files import digest
-from lenet5c._text import count, list_some
+from lenet5c._text import count, list_some, printable
+from lenet5c.datasets._checks import check_number, check_path, check_size
 from lenet5c.datasets.conversion import is_gray, to_channels
 from lenet5c.datasets.dataset import Dataset, DatasetError, Source
 from lenet5c.datasets.folder_files import FolderFiles, list_folder
@@ -21,6 +22,8 @@ SIZE = (32, 32)
 #: The largest side of images that keep their size, if it is the same for all.
 KEPT = 128
 TEST_SHARE = 1 / 6
+#: The largest side that images are resized to.
+MAX_SIDE = 1024
 #: Bytes of all images together.
 MEMORY = 2 << 30
 
@@ -82,11 +85,14 @@ def image_folder(
     >>> source.train.class_names, source.train.images.shape  # doctest: +SKIP
     (('cat', 'dog'), (2000, 3, 64, 64))
     """
-    if channels not in (None, 1, 3):
+    root = check_path("path", path)
+    if channels is not None and (not isinstance(channels, int) or channels not in (1, 3)):
         raise ValueError(f"channels must be 1 or 3, got {channels!r}")
-    if not 0 < test_share < 1:
+    if size is not None:
+        size = check_size(size, MAX_SIDE)
+    if not 0 < check_number("test_share", test_share) < 1:
         raise ValueError(f"test_share must be between 0 and 1, got {test_share!r}")
-    root = Path(path)
+    check_number("memory", memory)
     files = list_folder(root)
     entries = files.entries()
     images = _Images(channels, size, memory, len(entries), root)
@@ -211,7 +217,7 @@ class _Images:
 
 
 def _report_bad(root: Path, bad: list[tuple[Path, str]], skip_bad: bool) -> str:
-    shown = list_some((f"{file.relative_to(root)} {why}" for file, why in bad), 3, "; ")
+    shown = list_some((f"{printable(file.relative_to(root))} {why}" for file, why in bad), 3, "; ")
     files = count(len(bad), "file")
     if skip_bad:
         return f"{files} that cannot be read, left out: {shown}"

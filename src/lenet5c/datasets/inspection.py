@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet5c._files import digest
-from lenet5c._text import count, list_some
+from lenet5c._text import count, list_some, printable
 from lenet5c.datasets.conversion import is_gray, make_thumbnail
 from lenet5c.datasets.dataset import Source
 from lenet5c.datasets.folder_files import list_folder
@@ -25,6 +25,7 @@ from lenet5c.datasets.source import NAMES, open_source
 IMBALANCE = 0.1
 #: Height and width of examples, at most.
 EXAMPLE = 56
+_AT_ONCE = 1 << 18  # pixels
 
 T = TypeVar("T")
 
@@ -119,7 +120,7 @@ def _inspect_folder(root: Path, examples: int) -> Inspection:
 
     found = read_pictures([path for *_, path in entries], look)
     for (part, label, path), seen in zip(entries, found, strict=True):
-        name = path.relative_to(root).as_posix()
+        name = printable(path.relative_to(root).as_posix())
         if isinstance(seen, Exception):
             unreadable.append((name, describe_fault(seen, path)))
             continue
@@ -175,12 +176,16 @@ class Look:
         planes = np.ascontiguousarray(picture).reshape(*picture.shape[:2], -1)
         height, width, channels = planes.shape
         flat = planes.reshape(-1, channels)
+        squares = np.zeros(channels, np.int64)
+        for start in range(0, len(flat), _AT_ONCE):
+            part = flat[start : start + _AT_ONCE]
+            squares += np.square(part, dtype=np.uint16).sum(axis=0, dtype=np.int64)
         return cls(
             (height, width),
             digest(f"{planes.shape}", planes),
             bool((flat == flat[0]).all()),
             flat.sum(axis=0, dtype=np.int64),
-            np.square(flat, dtype=np.uint16).sum(axis=0, dtype=np.int64),
+            squares,
         )
 
 

@@ -2,7 +2,6 @@
 
 import sys
 import zipfile
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lenet5c._files import open_regular
 from lenet5c._text import is_terminal
 from lenet5c.datasets.cache import OFFLINE, cache_folder, is_offline, lock
 from lenet5c.datasets.dataset import Dataset, DatasetError, Source
@@ -25,6 +25,8 @@ from lenet5c.datasets.registry import NamedSet, RemoteFile
 
 #: Bytes of a file in an archive, at most, before and after it is unzipped.
 MOST_ZIPPED, MOST_RAW = 512 << 20, 1 << 30
+#: Bytes of an archive.
+MOST_ARCHIVE = 1 << 30
 _PATIENCE = Patience()
 
 
@@ -108,9 +110,11 @@ def _read(named: NamedSet, place: Path) -> Source:
     if named.archive:
         path = place / named.files[0].name
         try:
-            with zipfile.ZipFile(path) as archive:
+            with open_regular(path, MOST_ARCHIVE) as file, zipfile.ZipFile(file) as archive:
                 arrays = [_read_member(archive, path, name) for name in named.members]
-        except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
+        except Exception as error:  # of a hostile file anything
+            if isinstance(error, (DatasetError, MemoryError)) or getattr(error, "filename", None):
+                raise
             raise DatasetError(
                 f"{path} is no usable zip file ({error}); delete it and download it again"
             ) from None
@@ -132,6 +136,8 @@ def _read_member(archive: zipfile.ZipFile, path: Path, name: str) -> NDArray[Any
         info = archive.getinfo(name)
     except KeyError:
         raise DatasetError(f"{path} has no {name}; delete it and download it again") from None
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise DatasetError(f"{path}: {name} must be stored or deflated; delete it")
     if info.file_size > MOST_ZIPPED:
         raise DatasetError(
             f"{path}: {name} declares {info.file_size:,} bytes, more than {MOST_ZIPPED:,}; "

@@ -1,43 +1,36 @@
-"""Picture files as arrays: uint8, gray (h, w) or red, green and blue (h, w, 3).
+"""Picture files as arrays: uint8, gray (h, w) or red, green and blue (h, w, 3)."""
 
-Files are not trusted: only a fixed list of formats is opened, and the size is checked before a
-picture is decoded.
-"""
-
+import errno
 import io
 import os
-import stat
+import threading
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lenet5c._files import open_regular
 from lenet5c._optional import require
+from lenet5c.datasets.decoding import (
+    FORMATS,
+    MAX_FILE,
+    MEMORY,
+    check_size,
+    decode,
+    flatten_alpha,
+    open_image,
+    reduce_depth,
+)
+from lenet5c.datasets.picture_headers import PictureError
 from lenet5c.errors import MissingExtraError, UserError
 
-#: Formats of Pillow that are opened, and the endings of their files that a folder is searched for.
-FORMATS = {
-    "PNG": (".png",),
-    "JPEG": (".jpg", ".jpeg", ".jpe"),
-    "BMP": (".bmp", ".dib"),
-    "TIFF": (".tif", ".tiff"),
-    "WEBP": (".webp",),
-    "GIF": (".gif",),
-    "PPM": (".pgm", ".ppm", ".pbm", ".pnm"),
-}
 SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
-MAX_PIXELS = 50_000_000
-MAX_SIDE = 65_500
-MAX_STREAM = 256 << 20
 _WORKERS = 8  # decoders wait for the disk, too
-
-
-class PictureError(UserError):
-    """A picture cannot be read; the message names it and says why."""
 
 
 def read_picture(source: Any) -> NDArray[np.uint8]:
@@ -52,12 +45,16 @@ def read_picture(source: Any) -> NDArray[np.uint8]:
     Returns
     -------
     ndarray of uint8, shape (h, w) or (h, w, 3)
-        Turned upright as its camera noted; transparency is laid on a paper on which it shows.
+        Turned upright as its camera noted; transparency is laid on a paper on which it shows. A
+        JPEG that would take more than 300 MB to decode has a half, a quarter or an eighth of its
+        height and width.
 
     Raises
     ------
     PictureError
-        If it is not a picture, damaged, or too large.
+        If it is not a picture, damaged, or would take more memory than that.
+    TypeError
+        If `source` is none of these.
     MissingExtraError
         If Pillow is not installed; arrays do without it.
 
@@ -72,15 +69,15 @@ def read_picture(source: Any) -> NDArray[np.uint8]:
         return _convert_array(source)
     Image = require("PIL.Image", "images", "pictures")
     if isinstance(source, Image.Image):
-        return _decode(source, "the picture")
+        return decode(source, "the picture")
+    if not (isinstance(source, (str, os.PathLike)) or hasattr(source, "read")):
+        raise TypeError(
+            "source must be a path, a binary file, a picture of Pillow or a NumPy array, "
+            f"got {type(source).__name__}"
+        )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        if hasattr(source, "read"):
-            return _read_stream(source, "standard input")
-        path = Path(source)
-        _check_file(path)
-        with open(path, "rb") as file:
-            return _read_file(file, str(source))
+        return _read(source)
 
 
 def read_pictures(
@@ -90,17 +87,17 @@ def read_pictures(
 
     For each path, in order, the result of `finish` or the exception that says why the file cannot
     be read. `finish` is applied to each picture on the thread that has read it, so that large
-    pictures need not wait in memory.
+    pictures need not wait in memory. Those that are decoded at once take at most `MEMORY`.
     """
     # MNIST does without it.
     from concurrent.futures import ThreadPoolExecutor
 
     require("PIL.Image", "images", "images of your own")
+    memory = _Memory(MEMORY)
 
     def work(path: Path) -> Any:
         try:
-            picture = read_picture(path)
-            return picture if finish is None else finish(picture)
+            return _read(path, memory, finish)
         except MissingExtraError:
             raise
         except (UserError, OSError, MemoryError) as error:
@@ -119,6 +116,45 @@ def read_pictures(
             yield waiting.popleft().result()
 
 
+class _Memory:
+    """Memory that threads take parts of, and wait for."""
+
+    def __init__(self, size: int) -> None:
+        self.free, self.changed = size, threading.Condition()
+
+    @contextmanager
+    def take(self, size: int) -> Iterator[None]:
+        with self.changed:
+            self.changed.wait_for(lambda: self.free >= size)
+            self.free -= size
+        try:
+            yield
+        finally:
+            with self.changed:
+                self.free += size
+                self.changed.notify_all()
+
+
+def _read(
+    source: Any,
+    memory: _Memory | None = None,
+    finish: Callable[[NDArray[np.uint8]], Any] | None = None,
+) -> Any:
+    """Read a path or stream within a memory, by default one of its own."""
+    if hasattr(source, "read"):
+        name, (file, held) = "standard input", _read_stream(source, "standard input")
+    else:
+        name, file, held = str(source), _open(Path(source)), 0
+    with file:
+        image, cost = open_image(file, name, held)
+        with (memory or _Memory(cost)).take(cost):
+            try:
+                picture = decode(image, name)
+            finally:
+                image.close()  # and with it its pixels
+            return picture if finish is None else finish(picture)
+
+
 def describe_fault(error: Exception, path: Path) -> str:
     """Return why a file cannot be read, as the rest of a sentence after its name."""
     if isinstance(error, OSError) and error.strerror:
@@ -133,7 +169,8 @@ def describe_fault(error: Exception, path: Path) -> str:
 
 def read_header(path: Path) -> str:
     """Return the format and mode of a picture file, such as 'PNG RGBA'."""
-    with require("PIL.Image", "images", "pictures").open(path) as image:
+    with _open(path) as file:
+        image, _ = open_image(file, str(path))
         return f"{image.format} {image.mode}"
 
 
@@ -154,11 +191,11 @@ def _convert_array(array: NDArray[Any]) -> NDArray[np.uint8]:
         raise PictureError(
             f"the array must have a shape (h, w), (h, w, 3) or (h, w, 4), got {array.shape}"
         )
-    _check_size(array.shape[1], array.shape[0], "the array")
+    check_size(array.shape[1], array.shape[0], "the array")
     if array.dtype == np.bool_:
         array = array.astype(np.uint8) * np.uint8(255)
     elif array.dtype == np.uint16:
-        array = _reduce_depth(array)
+        array = reduce_depth(array)
     elif array.dtype.kind == "f":
         if not np.isfinite(array).all() or array.min() < 0 or array.max() > 1:
             raise PictureError(
@@ -173,121 +210,32 @@ def _convert_array(array: NDArray[Any]) -> NDArray[np.uint8]:
         )
     array = array.astype(np.uint8, copy=False)
     if array.ndim == 3 and array.shape[2] == 4:
-        return _flatten_alpha(array)
+        return flatten_alpha(array)
     return np.ascontiguousarray(array)
 
 
-def _check_file(path: Path) -> None:
+def _open(path: Path) -> BinaryIO:
     try:
-        mode = os.stat(path).st_mode
+        return open_regular(path, MAX_FILE)
+    except IsADirectoryError:
+        raise PictureError(f"{path} is a folder; name the pictures in it") from None
     except ValueError as error:  # such as a null character in the name
         raise PictureError(f"{str(path)!r} cannot be opened: {error}") from None
     except OSError as error:
+        if error.errno in (errno.EINVAL, errno.ENXIO):
+            text = f"{path} is not a regular file; a stream is read as -"
+            raise PictureError(text) from None
         raise PictureError(f"{path}: {error.strerror or error}") from None
-    if stat.S_ISDIR(mode):
-        raise PictureError(f"{path} is a folder; name the pictures in it")
-    if not stat.S_ISREG(mode):
-        raise PictureError(f"{path} is not a regular file; a stream is read as -")
 
 
-def _read_stream(stream: BinaryIO, name: str) -> NDArray[np.uint8]:
-    content = stream.read(MAX_STREAM + 1)
-    if len(content) > MAX_STREAM:
-        raise PictureError(f"{name} holds more than {MAX_STREAM >> 20} MB")
-    return _read_file(io.BytesIO(content), name)
-
-
-def _read_file(file: BinaryIO, name: str) -> NDArray[np.uint8]:
-    Image = require("PIL.Image", "images", "pictures")
-    if not file.read(1):
-        raise PictureError(f"{name} is empty")
-    file.seek(0)
+def _read_stream(stream: BinaryIO, name: str) -> tuple[BinaryIO, int]:
+    """Return the content of a stream as a file, and its size."""
     try:
-        image = Image.open(file, formats=tuple(FORMATS))
-    except Image.UnidentifiedImageError:
-        raise PictureError(
-            f"{name} is not a picture in a format that is read: {', '.join(FORMATS)}"
-        ) from None
-    except Image.DecompressionBombError:
-        raise PictureError(f"{name} has more than {MAX_PIXELS:,} pixels; reduce it first") from None
-    except Exception as error:  # a decoder that is given a hostile file may raise anything
-        raise PictureError(f"{name} cannot be read as a picture: {_shorten(error)}") from None
-    with image:
-        return _decode(image, name)
-
-
-def _decode(image: Any, name: str) -> NDArray[np.uint8]:
-    """Return the array of a picture that Pillow has opened."""
-    ImageOps = require("PIL.ImageOps", "images", "pictures")
-    _check_size(image.width, image.height, name)
-    try:
-        image.load()
-        return _convert_mode(ImageOps.exif_transpose(image))
-    except MemoryError:
-        raise
-    except Exception as error:
-        raise PictureError(
-            f"{name} is damaged or of a kind that is not read: {_shorten(error)}"
-        ) from None
-
-
-def _check_size(width: int, height: int, name: str) -> None:
-    if width < 1 or height < 1:
-        raise PictureError(f"{name} has no pixels")
-    if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
-        raise PictureError(
-            f"{name} must have at most {MAX_PIXELS:,} pixels and {MAX_SIDE:,} on a side, "
-            f"got {width:,} by {height:,} pixels; reduce it first"
-        )
-
-
-def _shorten(error: Exception) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__
-
-
-def _convert_mode(image: Any) -> NDArray[np.uint8]:
-    mode, transparent = image.mode, "transparency" in image.info
-    if mode == "L" and not transparent:
-        return np.array(image)
-    if mode == "1":
-        return np.array(image.convert("L"))
-    if mode.startswith("I") or mode == "F":
-        return _reduce_depth(np.asarray(image))
-    if mode in ("LA", "La", "PA", "RGBA", "RGBa") or transparent:
-        return _flatten_alpha(np.asarray(image.convert("RGBA")))
-    return np.array(image if mode == "RGB" else image.convert("RGB"))
-
-
-def _reduce_depth(values: NDArray[Any]) -> NDArray[np.uint8]:
-    """Convert gray levels of more than eight bits by their likely range, such as 12 bits."""
-    values = values.astype(np.float64)
-    finite = np.isfinite(values)
-    if not finite.all():
-        values = np.where(finite, values, values[finite].min() if finite.any() else 0.0)
-    low, top = float(values.min()), float(values.max())
-    if low >= 0:
-        ranges = (1.0, 255.0, 1023.0, 4095.0, 16383.0, 65535.0)
-        low, top = 0.0, next((bound for bound in ranges if top <= bound), top)
-    return (np.clip((values - low) / max(top - low, 1e-300), 0, 1) * 255 + 0.5).astype(np.uint8)
-
-
-def _flatten_alpha(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Lay a picture with transparency on paper.
-
-    The opaque part is a drawing on nothing, or a picture with holes or round corners. A drawing
-    gets the paper furthest from its color, white or black; holes get the picture's usual color.
-    """
-    alpha = rgba[..., 3]
-    if alpha.min() == 255:
-        return np.ascontiguousarray(rgba[..., :3])
-    opaque = alpha > 127
-    seen = rgba[..., :3][opaque if opaque.any() else alpha > 0]
-    if len(seen) == 0:
-        return np.full((*rgba.shape[:2], 3), 255, np.uint8)
-    luma = seen @ np.array([0.299, 0.587, 0.114])
-    if opaque.mean() > 0.5 and luma.std() > 12:
-        paper = np.median(seen, axis=0)
-    else:
-        paper = np.full(3, 255.0 if np.median(luma) < 128 else 0.0)
-    share = alpha[..., np.newaxis].astype(np.float32) / 255
-    return (rgba[..., :3] * share + paper.astype(np.float32) * (1 - share) + 0.5).astype(np.uint8)
+        content = stream.read(MAX_FILE + 1)
+    except (OSError, ValueError) as error:
+        raise PictureError(f"{name} cannot be read: {error}") from None
+    if not isinstance(content, (bytes, bytearray)):
+        raise TypeError(f"source must be a binary file, got one of {type(content).__name__}")
+    if len(content) > MAX_FILE:
+        raise PictureError(f"{name} holds more than {MAX_FILE >> 20} MB")
+    return io.BytesIO(content), len(content)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet5c.datasets._checks import check_images, check_number
+from lenet5c.datasets._checks import check_choice, check_images, check_number, check_size
 from lenet5c.datasets.resampling import resize
 from lenet5c.kernels.engine.samples import Samples
 
@@ -78,9 +77,8 @@ class Preparation:
     def __post_init__(self) -> None:
         # A frozen dataclass sets its fields this way.
         put = object.__setattr__
-        put(self, "size", _check_size(self.size))
-        if self.fit not in FITS:
-            raise ValueError(f"fit must be 'pad' or 'resize', got {self.fit!r}")
+        put(self, "size", check_size(self.size, MAX_SIDE))
+        check_choice("fit", self.fit, FITS)
         put(self, "mean", check_number("mean", self.mean))
         put(self, "std", check_number("std", self.std))
         # What is too large for float32 is found by looking, not by a warning.
@@ -334,19 +332,6 @@ def _pad(images: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
     padded = np.zeros((n, c, *size), dtype=np.uint8)
     padded[:, :, top : top + h, left : left + w] = images
     return padded
-
-
-def _check_size(size: Any) -> tuple[int, int]:
-    if not isinstance(size, (tuple, list)) or len(size) != 2:
-        raise ValueError(f"size must be a pair (height, width), got {size!r}")
-    for side in size:
-        if (
-            isinstance(side, bool)
-            or not isinstance(side, Integral)
-            or not 1 <= int(side) <= MAX_SIDE
-        ):
-            raise ValueError(f"size must hold two ints from 1 to {MAX_SIDE}, got {size!r}")
-    return int(size[0]), int(size[1])
 
 
 def _check_mean_image(image: Any, size: tuple[int, int]) -> NDArray[np.float32] | None:

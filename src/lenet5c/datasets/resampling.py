@@ -3,7 +3,11 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from lenet5c.datasets._checks import check_size
+
 UNIT = 20  # weights are multiples of 2**-20
+#: The largest side that images are resampled to.
+MAX_SIDE = 65_500
 _AT_ONCE = 1 << 21  # bytes
 
 
@@ -32,8 +36,13 @@ def resize(images: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8
     >>> resize(np.array([[0, 80]], np.uint8), (1, 4))
     array([[ 0, 20, 60, 80]], dtype=uint8)
     """
+    if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
+        found = getattr(images, "dtype", type(images).__name__)
+        raise TypeError(f"images must be a NumPy array of uint8, got {found}")
+    if images.ndim < 2 or 0 in images.shape[-2:]:
+        raise ValueError(f"images must have a height and a width, got shape {images.shape}")
+    height, width = check_size(size, MAX_SIDE)
     *outer, h, w = images.shape
-    height, width = size
     if (h, w) == (height, width):
         return images
     planes = images.reshape(-1, h, w)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from lenet5c.datasets._checks import check_choice, check_path
 from lenet5c.datasets.dataset import READINGS, DatasetError, Source
 from lenet5c.datasets.idx import has_idx_files, idx_folder
 from lenet5c.datasets.image_folder import image_folder
@@ -62,8 +63,9 @@ def open_source(
     DatasetError
         If the data cannot be read.
     """
-    if reading is not None and reading not in READINGS:
-        raise DatasetError(f"reading must be one of {', '.join(READINGS)}, got {reading!r}")
+    check_path("data", data)
+    if reading is not None:
+        check_choice("reading", reading, READINGS)
     if data == "mnist":
         source = Source(*mnist())
     elif data in NAMED_SETS:

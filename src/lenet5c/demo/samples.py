@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from lenet5c import _files
 from lenet5c._optional import require
+from lenet5c._text import reason
 from lenet5c.datasets import Dataset
 from lenet5c.datasets.pictures import read_pictures
 from lenet5c.errors import UserError
@@ -72,7 +73,7 @@ class SampleFolder:
                 _files.write_bytes(path, content.getvalue())
             except OSError as error:
                 raise SampleError(
-                    f"{folder}: {error.strerror or error}; start the demo with another --samples"
+                    f"{reason(error)}; make room, or start the demo with another --samples"
                 ) from None
         return path
 
@@ -89,7 +90,7 @@ class SampleFolder:
             try:
                 newest.unlink(missing_ok=True)
             except OSError as error:
-                raise SampleError(f"{newest}: {error.strerror or error}") from None
+                raise SampleError(reason(error)) from None
         return newest
 
     def read(self) -> tuple[Dataset | None, list[str]]:
@@ -100,9 +101,13 @@ class SampleFolder:
             for path in list_pictures(folder)[:MOST]
         ]
         images, labels, unusable = [], [], []
-        pictures = read_pictures([path for path, _ in files]) if files else []
+
+        def keep(picture: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
+            return picture if picture.shape == self.image_shape[1:] else None
+
+        pictures = read_pictures([path for path, _ in files], keep) if files else []
         for (path, label), picture in zip(files, pictures, strict=True):
-            if isinstance(picture, Exception) or picture.shape != self.image_shape[1:]:
+            if picture is None or isinstance(picture, Exception):
                 unusable.append(str(path))
             else:
                 images.append(np.broadcast_to(picture, self.image_shape))

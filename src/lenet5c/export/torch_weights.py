@@ -1,5 +1,6 @@
 """Weights with PyTorch's names and layout, written and read as safetensors: never as pickles."""
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
@@ -7,13 +8,15 @@ from math import prod
 from os import PathLike
 from pathlib import Path
 from shlex import quote
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from safetensors import SafetensorError, deserialize
 from safetensors.numpy import save
 
+from lenet5c._files import open_regular
 from lenet5c._text import list_some
+from lenet5c.datasets._checks import check_path
 from lenet5c.export.errors import ExportError
 from lenet5c.nn import BatchNorm1d, BatchNorm2d, Conv2d, Layer, Sequential
 from lenet5c.training import TrainedModel
@@ -50,6 +53,10 @@ def torch_state(model: Sequential | TrainedModel) -> dict[str, np.ndarray]:
     (16, 6, 5, 5)
     """
     model = model.model if isinstance(model, TrainedModel) else model
+    if not isinstance(model, Sequential):
+        raise TypeError(
+            f"model must be a TrainedModel or a lenet5c.nn.Sequential, got {type(model).__name__}"
+        )
     state = model.state_dict()
     for name, layer in model.named_layers():
         if isinstance(layer, Conv2d):
@@ -122,6 +129,8 @@ def load_torch(
     ...     load_torch(path, ours)
     {'in': '0', 'out': '2'}
     """
+    if not isinstance(model, Sequential):
+        raise TypeError(f"model must be a lenet5c.nn.Sequential, got {type(model).__name__}")
     layers = {
         name: _Wanted(name, layer)
         for name, layer in model.named_layers()
@@ -173,10 +182,9 @@ def import_torch(
 
 def read_torch(path: str | PathLike[str], expected_bytes: int) -> dict[str, np.ndarray]:
     """Read a safetensors file of at most about `expected_bytes`, as float32; counters as int64."""
-    path = Path(path)
-    size, most = path.stat().st_size, 2 * expected_bytes + LARGEST_HEADER  # twice, for float64
-    with open(path, "rb") as file:
-        head = file.read(8)
+    path, most = check_path("path", path), 2 * expected_bytes + LARGEST_HEADER  # for float64
+    with _open(path) as file:
+        size, head = os.fstat(file.fileno()).st_size, file.read(8)
         # A zip archive, or a bare pickle.
         if head[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):
             raise ExportError(
@@ -188,6 +196,11 @@ def read_torch(path: str | PathLike[str], expected_bytes: int) -> dict[str, np.n
                 f"{path} must have at most {expected_bytes:,} bytes of weights, as the model has, "
                 f"got {size:,} bytes; it is of another net"
             )
+        if (header := int.from_bytes(head, "little")) > LARGEST_HEADER:
+            raise ExportError(
+                f"{path} must be a safetensors file with a header of at most {LARGEST_HEADER:,} "
+                f"bytes, got {header:,}; save it again or name another file"
+            )
         content = head + file.read(most)
     try:
         tensors = deserialize(content)
@@ -197,6 +210,16 @@ def read_torch(path: str | PathLike[str], expected_bytes: int) -> dict[str, np.n
             "save it again or name another file"
         ) from None
     return {name: _as_float32(f"{path}: {name}", **tensor) for name, tensor in tensors}
+
+
+def _open(path: Path) -> BinaryIO:
+    try:
+        return open_regular(path)
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise ExportError(f"{path} must be a safetensors file, got none: {why}") from None
 
 
 def _conversion(path: Path) -> str:

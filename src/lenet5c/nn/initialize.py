@@ -88,15 +88,15 @@ def draw(init: Init, rng: Rng, shape: Shape, fan_in: int, fan_out: int) -> Float
 
 
 def _find(init: Init) -> Initializer:
-    if isinstance(init, str):
-        if init not in NAMED:
-            raise ValueError(
-                f"init must be one of {', '.join(NAMED)}, or a mapping such as {{'normal': 0.01}}, "
-                f"or a function, got {init!r}"
-            )
+    if isinstance(init, str) and init in NAMED:
         return NAMED[init]
-    if not isinstance(init, Mapping):
+    if callable(init):
         return init
+    if not isinstance(init, Mapping):
+        raise ValueError(
+            f"init must be one of {', '.join(NAMED)}, or a mapping such as {{'normal': 0.01}}, "
+            f"or a function, got {init!r}"
+        )
     name, number = next(iter(init.items())) if len(init) == 1 else ("", -1.0)
     is_number = isinstance(number, (int, float)) and not isinstance(number, bool)
     if name not in ONE_NUMBER or not is_number or not (number >= 0 and isfinite(number)):

@@ -108,7 +108,7 @@ class LeNet5(Sequential):
             ("pooling", pooling, POOLINGS),
             ("c5", c5, C5_FORMS),
         ):
-            if value not in choices:
+            if not isinstance(value, str) or value not in choices:
                 raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
         if not isinstance(batch_norm, bool):
             raise ValueError(f"batch_norm must be True or False, got {batch_norm!r}")
@@ -221,7 +221,8 @@ def _check_padding(name: str, padding: Pair) -> int:
 
 def _choose(name: str, values: Collection[str], choices: Sequence[str]) -> list[str]:
     """Return `values` as a list, in the order of `choices`."""
-    if isinstance(values, str) or not set(values) <= set(choices):
+    listed = isinstance(values, Collection) and not isinstance(values, str)
+    if not listed or any(value not in choices for value in values):
         raise ValueError(f"{name} must be a list of some of {', '.join(choices)}, got {values!r}")
     return [choice for choice in choices if choice in values]
 

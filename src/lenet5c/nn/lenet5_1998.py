@@ -85,7 +85,7 @@ class LeNet5_1998(Sequential):
         init: str = "fitted",
         rng: Rng = 0,
     ) -> None:
-        if init not in INITS:
+        if not isinstance(init, str) or init not in INITS:
             raise ValueError(f"init must be one of {', '.join(INITS)}, got {init!r}")
         size = pair(input_size, "input_size", 1)
         maps = last_maps(size)

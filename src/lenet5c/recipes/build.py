@@ -181,7 +181,9 @@ def make_schedule(recipe: "Recipe", steps_per_epoch: int) -> Any:
         given.setdefault("patience", 2)
     elif recipe.schedule == "piecewise":
         if given.keys() != {"factors", "epochs"}:
-            raise ValueError("schedule_settings must be factors and epochs with piecewise")
+            raise ValueError(
+                f"schedule_settings must be factors and epochs with piecewise, got {given!r}"
+            )
         rates = [recipe.lr * factor for factor in given["factors"]]
         return kind(rates, [epoch * steps_per_epoch for epoch in given["epochs"]])
     return kind(recipe.lr, **given)

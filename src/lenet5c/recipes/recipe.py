@@ -97,7 +97,7 @@ class Recipe:
     model: dict[str, Any] = declare(
         {}, DICT, "arguments of the net that do not follow from the data"
     )
-    batch_size: int = training(64, whole(1), "images a step")
+    batch_size: int = training(64, whole(1), "images a step, at most all there are")
     optimizer: str = training("adamw", choice(OPTIMIZERS), "optimizer")
     lr: float = training(
         4e-3, number(above=True), "learning rate, the peak of the schedule", usual="by optimizer"
@@ -244,7 +244,8 @@ class Recipe:
                 raise TypeError(f"changes must be fields of a recipe, got {each}; {hint}")
         along: dict[str, Any] = {}
         optimizer = changes.get("optimizer", self.optimizer)
-        if optimizer != self.optimizer and optimizer in OPTIMIZERS:
+        known_name = isinstance(optimizer, str) and optimizer in OPTIMIZERS
+        if optimizer != self.optimizer and known_name:
             entry = OPTIMIZERS[optimizer]
             along |= {"lr": entry.lr, "weight_decay": entry.weight_decay, "optimizer_settings": {}}
         if changes.get("schedule", self.schedule) != self.schedule:

@@ -191,7 +191,7 @@ def _open(
             )
         config = replace(config, data_digest=present)
     try:
-        trainer, _ = config.settings.build(source, config.seed)
+        trainer, _ = config.build(source)
     except (ValueError, TypeError) as error:
         raise RunError(error) from None
     run = Run(config, source, trainer, folder)

@@ -17,7 +17,7 @@ from lenet5c.recipes.kind import ANY, FLAG, TEXT, arguments, choice, plain, whol
 from lenet5c.recipes.named import RECIPES, recipe
 from lenet5c.recipes.recipe import NET_SETTINGS, Recipe
 from lenet5c.recipes.setting import DATA, Setting, declare, document, run, settings
-from lenet5c.training import Trainer
+from lenet5c.training import TrainedModel, Trainer
 from lenet5c.training.run_folder import RunFolder
 
 
@@ -108,8 +108,9 @@ class RunConfig:
         RunError
             There is none, or it cannot be used.
         """
+        values = folder.read_config()
         try:
-            return cls.from_dict(folder.read_config(), folder.path)
+            return cls.from_dict(values, folder.path)
         except ValueError as error:
             raise RunError(
                 f"{folder.config_file} must be the configuration of a run: {error}; start a new "
@@ -161,6 +162,24 @@ class RunConfig:
         for note in source.notes:
             tell(f"{self.data}: {note}")
         return source
+
+    def build(self, source: Source | Dataset) -> tuple[Trainer, TrainedModel]:
+        """Return a `Trainer` on this data, and the `TrainedModel` it trains.
+
+        Raises
+        ------
+        ValueError
+            The data does not fit the recipe, or `batch_size` is larger than the number of images
+            to train on. That of the recipe itself may be: of fewer images a batch takes all.
+        """
+        trainer, trained = self.settings.build(source, self.seed)
+        given, count = self.settings.batch_size, len(trainer.train_set)
+        if count < given != RECIPES[self.recipe].batch_size:
+            raise ValueError(
+                f"batch_size must be at most the {count} images to train on, got {given}; give a "
+                "smaller one, or leave it out"
+            )
+        return trainer, trained
 
     def get(self, name: str) -> Any:
         """Return a setting of the run, of its recipe or of its net by the name of its option."""
@@ -268,4 +287,4 @@ def trainer(
     named = {"data": data} if isinstance(data, (str, PathLike)) else {}
     config = RunConfig.named(name, seed=seed, **named, **changes)
     source = config.open() if isinstance(data, (str, PathLike)) else data
-    return config.settings.build(source, config.seed)[0]
+    return config.build(source)[0]

@@ -1,6 +1,7 @@
 """One digit in a gray picture, in MNIST's form: white on black, 28 by 28, centered by mass."""
 
 from dataclasses import dataclass, field
+from numbers import Integral
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,6 +92,8 @@ def prepare_digit(gray: NDArray[np.uint8], size: int = 28, box: int = 20) -> Dig
 
     Raises
     ------
+    TypeError, ValueError
+        If an argument is not as above.
     BlankImageError
         If there is no ink.
 
@@ -104,6 +107,13 @@ def prepare_digit(gray: NDArray[np.uint8], size: int = 28, box: int = 20) -> Dig
     >>> digit.image.shape, digit.box, digit.ink.dark
     ((28, 28), (60, 40, 140, 50), True)
     """
+    for name, value in (("size", size), ("box", box)):
+        if not isinstance(value, Integral) or isinstance(value, bool):
+            raise TypeError(f"{name} must be an int, got {value!r:.40}")
+    if not 1 <= box <= size <= WORKING_SIDE:
+        raise ValueError(
+            f"size and box must be ints, 1 <= box <= size <= {WORKING_SIDE}, got {size} and {box}"
+        )
     ink = find_ink(gray)
     stroke = normalize_stroke(crop_ink(ink.strength), box)
     image = center(stroke, size, box)

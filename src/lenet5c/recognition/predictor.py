@@ -3,6 +3,7 @@
 import os
 from typing import Any, Literal, overload
 
+from lenet5c.datasets._checks import check_choice
 from lenet5c.datasets.dataset import READINGS
 from lenet5c.datasets.pictures import read_picture
 from lenet5c.errors import UserError
@@ -89,10 +90,13 @@ class Reader:
         digits: Literal["one", "many"] = "one",
         reading: Literal["ink", "whole"] | None = None,
     ) -> None:
-        if digits not in DIGITS:
-            raise ValueError(f"digits must be 'one' or 'many', got {digits!r}")
-        if reading not in (None, *READINGS):
-            raise ValueError(f"reading must be 'ink' or 'whole', got {reading!r}")
+        check_choice("digits", digits, DIGITS)
+        if reading is not None:
+            check_choice("reading", reading, READINGS)
+        if model is not None and not isinstance(model, (TrainedModel, str, os.PathLike)):
+            raise TypeError(
+                f"model must be a TrainedModel, a path or None, got {type(model).__name__}"
+            )
         self.trained = model if isinstance(model, TrainedModel) else open_model(model)
         self.calibrated = model is None or model == BEST
         self.digits = digits

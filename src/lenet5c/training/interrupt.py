@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a request to stop after the current stretch of steps."""
+"""Signals that end a program as a request to stop after the current stretch of steps."""
 
 import signal
 import threading
@@ -7,20 +7,26 @@ from collections.abc import Sequence
 from types import FrameType
 from typing import Self
 
+ENDING = ("SIGINT", "SIGTERM", "SIGHUP")  # Windows has no SIGHUP
+
 
 class StopRequest:
-    """A context in which the first signal sets `signal`; a second one acts as it would have.
+    """A context in which the first signal sets `signal`; a later one acts as it would have.
+
+    A signal that is ignored stays so: SIGHUP is by `nohup`, SIGINT in the background of a shell
+    without job control.
 
     Parameters
     ----------
     numbers : sequence of signal numbers
+        By default SIGINT, SIGTERM and, where there is one, SIGHUP.
     grace : float
-        Seconds after the first in which a second one is ignored.
+        Seconds after the first in which further ones mean the same.
     """
 
-    def __init__(
-        self, numbers: Sequence[int] = (signal.SIGINT, signal.SIGTERM), grace: float = 0.0
-    ) -> None:
+    def __init__(self, numbers: Sequence[int] | None = None, grace: float = 1.0) -> None:
+        if numbers is None:
+            numbers = [getattr(signal, name) for name in ENDING if hasattr(signal, name)]
         self.numbers = numbers
         self.grace = grace
         self.signal: int | None = None
@@ -31,7 +37,9 @@ class StopRequest:
         self.previous = {}
         if threading.current_thread() is threading.main_thread():
             for number in self.numbers:
-                self.previous[number] = signal.signal(number, self._on_signal)
+                if (handler := signal.getsignal(number)) is not signal.SIG_IGN:
+                    self.previous[number] = handler
+                    signal.signal(number, self._on_signal)
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -45,10 +53,7 @@ class StopRequest:
 
     def _on_signal(self, number: int, frame: FrameType | None) -> None:
         if self.signal is None:
-            self.asked = time.monotonic()
-        self.signal = number
-        if self.grace == 0:
-            signal.signal(number, self.previous[number])
+            self.signal, self.asked = number, time.monotonic()
         elif time.monotonic() - self.asked > self.grace:
             signal.signal(number, self.previous[number])
             signal.raise_signal(number)

@@ -62,7 +62,9 @@ class Trainer:
     train_set : lenet5c.datasets.Dataset
     validation_set : lenet5c.datasets.Dataset or None
         Evaluated after each epoch.
-    batch_size, epochs : int
+    batch_size : int
+        Of fewer images a batch takes all.
+    epochs : int
     seed : int
         Random seed of the order of the samples and of their augmentation.
     order : {'reshuffled', 'constant'}

@@ -1,0 +1,82 @@
+"""Signals that end a command: at any moment, with one line at most, and never with a traceback.
+
+SIGINT, SIGTERM and SIGHUP end the process with 130, 143 and 129: at once while it starts and ends,
+by a KeyboardInterrupt while the command is at work, so that it leaves no temporary files. Those
+that come with or soon after the first change nothing; a later one does not wait for the cleaning
+up.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from contextlib import contextmanager
+
+TYPE_CHECKING = False  # that of typing, without its import
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import FrameType
+    from typing import Any
+
+NUMBERS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
+GRACE = 1.0  # seconds in which further signals mean the same as the first
+_at_work = False
+_first: int | None = None
+_came = 0.0
+
+
+def install() -> None:
+    """Let signals end this process so, but for those that are ignored.
+
+    `nohup` ignores SIGHUP, and a shell without job control SIGINT for what runs in the background.
+    """
+    for number in NUMBERS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _end)
+    # An interrupt that comes while Python can raise no exception, as in a destructor.
+    sys.excepthook = sys.unraisablehook = _report
+
+
+@contextmanager
+def at_work() -> Iterator[None]:
+    """Let a signal raise KeyboardInterrupt in this context."""
+    global _at_work
+    try:
+        _at_work = True
+        yield
+    finally:
+        _at_work = False
+
+
+def exit_code() -> int | None:
+    """Return the exit code that a signal asks for, None if there was none."""
+    return None if _first is None else 128 + _first
+
+
+def settle(number: int) -> None:
+    """Take note of a signal that the command itself has handled, and is about to end by."""
+    global _first, _came
+    _first, _came = number, time.monotonic()
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    if _first is not None:
+        if time.monotonic() - _came > GRACE:
+            os._exit(128 + _first)
+        return
+    settle(number)
+    if not _at_work:
+        os._exit(128 + number)
+    raise KeyboardInterrupt
+
+
+def _report(*arguments: Any) -> None:
+    """Report an exception that nobody handles, but for an interrupt."""
+    kind = arguments[0] if len(arguments) == 3 else arguments[0].exc_type
+    if issubclass(kind, KeyboardInterrupt):
+        os._exit(exit_code() or 128 + signal.SIGINT)
+    (sys.__excepthook__ if len(arguments) == 3 else sys.__unraisablehook__)(*arguments)

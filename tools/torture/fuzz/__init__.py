@@ -1,0 +1,1 @@
+"""Fuzzing of the readers: a module of `targets` is a reader's target."""

@@ -1,0 +1,214 @@
+"""Fuzz one reader of lenet5c with Atheris, or read inputs again.
+
+    python tools/torture/fuzz TARGET --seconds 60     fuzz it
+    python tools/torture/fuzz TARGET FILE ...         read these inputs, without Atheris
+    python tools/torture/fuzz --list                  the targets
+
+An input fails if the reader raises what it does not document, warns, or takes over 2 seconds or
+300 MB, which is the peak of the process beyond that after all imports. It is written into the
+folder of `--crashes`, with its traceback beside it, once for each place in the code.
+"""
+
+import argparse
+import hashlib
+import os
+import re
+import resource
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+from collections.abc import Callable
+from contextlib import suppress
+from importlib import import_module
+from pathlib import Path
+from random import Random
+from types import ModuleType, TracebackType
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+# Threads that wait for each other would cost more than they bring.
+os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+
+from torture.fuzz.targets import SHARES
+
+SECONDS, MEGABYTES = 2, 300
+LONG = 15  # seconds of fuzzing before which the large inputs are read
+#: Form of a message that was written for it, not by an accident.
+MEANT = re.compile(r"must .*(got |missing: )|lacks |has the unknown setting", re.DOTALL)
+
+
+class Judge:
+    """Calls a reader, and writes down the inputs that fail."""
+
+    def __init__(self, target: ModuleType, name: str, crashes: Path) -> None:
+        from lenet5c.errors import UserError
+
+        self.read: Callable[[bytes], None] = target.read
+        self.refused = (UserError, FileNotFoundError)
+        self.documented = getattr(target, "ERRORS", ())
+        self.name, self.crashes = name, crashes
+        self.seen: set[tuple[object, ...]] = set()
+        self.base = measure_peak()
+        warnings.simplefilter("error")
+
+    def __call__(self, data: bytes) -> None:
+        """Read an input."""
+        try:
+            self.read(data)
+        except self.refused:
+            pass
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # panics of Rust are no Exception
+            if not isinstance(error, self.documented) or not is_meant(error):
+                self.record(data, find_place(error), traceback.format_exc())
+        if (taken := measure_peak() - self.base) > MEGABYTES:
+            self.record(data, ("memory",), f"took {taken} MB\n")
+
+    def time(self, data: bytes) -> float:
+        """Read an input; return the seconds that it takes."""
+        began = time.perf_counter()
+        self(data)
+        return time.perf_counter() - began
+
+    def record(self, data: bytes, place: tuple[object, ...], text: str) -> None:
+        """Write the input and what happened, if it is the first one of this place."""
+        if place not in self.seen:
+            self.seen.add(place)
+            digest = hashlib.sha256(repr(place).encode()).hexdigest()
+            path = self.crashes / f"{self.name}-{digest[:12]}"
+            path.write_bytes(data)
+            path.with_suffix(".txt").write_text(text, errors="backslashreplace")
+
+
+def is_meant(error: BaseException) -> bool:
+    """Return whether an error is one that the reader raises on purpose."""
+    return not isinstance(error, (ValueError, TypeError)) or bool(MEANT.search(str(error)))
+
+
+def find_place(error: BaseException) -> tuple[object, ...]:
+    """Return the kind of an error and the innermost line of lenet5c, or of the target."""
+    place: tuple[object, ...] = ()
+    step: TracebackType | None = error.__traceback__
+    while step is not None:
+        file = step.tb_frame.f_code.co_filename
+        if "lenet5c" in file or "targets" in file or not place:
+            place = (file, step.tb_lineno)
+        step = step.tb_next
+    return type(error).__name__, *place
+
+
+def measure_peak() -> int:
+    """Return the peak of the memory of this process, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+
+
+def forget_peak() -> int:
+    """Let the peak be what the process takes now, in MB, where the system can do that."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+    return measure_peak()
+
+
+def read_again(judge: Judge, files: list[Path]) -> int:
+    """Read inputs; return the exit code."""
+    failed = False
+    for file in files:
+        data = file.read_bytes()
+        judge.base = forget_peak()
+        seconds = judge.time(data)
+        failed = failed or bool(judge.seen) or seconds > SECONDS
+        print(f"{file}: {seconds:.2f} s, {measure_peak() - judge.base} MB")
+    for report in sorted(judge.crashes.glob("*.txt")):
+        print(report.read_text(), end="")
+    return int(failed)
+
+
+def read_large(target: ModuleType, judge: Judge) -> None:
+    """Read the large inputs of a target once; they would slow down the fuzzing."""
+    for number, data in enumerate(getattr(target, "large", lambda: ())()):
+        judge.base = forget_peak()
+        if judge.time(data) > SECONDS:
+            (judge.crashes / f"{judge.name}-timeout-large-{number}").write_bytes(data)
+    judge.base = forget_peak()
+
+
+def fuzz(target: ModuleType, judge: Judge, options: argparse.Namespace, end: float) -> None:
+    """Run libFuzzer, which ends the process."""
+    import atheris
+
+    if end - time.monotonic() > LONG:
+        read_large(target, judge)
+    corpus = options.corpus or Path(tempfile.mkdtemp(prefix="fuzz-corpus-"))
+    corpus.mkdir(parents=True, exist_ok=True)
+    for number, seed in enumerate(target.seeds()):
+        (corpus / f"seed-{number:03}").write_bytes(seed)
+    flags = [
+        f"-seed={options.seed + 1}",  # 0 would mean one by the clock
+        f"-max_total_time={max(1, round(end - time.monotonic()))}",
+        f"-timeout={SECONDS}",
+        f"-rss_limit_mb={judge.base + MEGABYTES}",
+        f"-artifact_prefix={judge.crashes}/{options.target}-",
+        "-print_final_stats=1",
+        f"-verbosity={int(options.verbose)}",
+        f"-max_len={getattr(target, 'MAX_LENGTH', 4096)}",
+    ]
+    if words := getattr(target, "DICTIONARY", ()):
+        path = corpus.with_name(f"{corpus.name}.dict")
+        quoted = ("".join(f"\\x{byte:02x}" for byte in word) for word in words)
+        path.write_text("".join(f'"{word}"\n' for word in quoted))
+        flags.append(f"-dict={path}")
+    custom = {}
+    if hasattr(target, "mutate"):
+        random = Random(options.seed)
+
+        def mutate(data: bytes, most: int, seed: int) -> bytes:
+            if random.random() < 0.25:
+                return atheris.Mutate(data, most)
+            changed = target.mutate(data, random, lambda part: atheris.Mutate(part, most))
+            return changed[:most]
+
+        custom["custom_mutator"] = mutate
+    print(f"stat::base_rss_mb: {judge.base}", file=sys.stderr, flush=True)
+    atheris.Setup([sys.argv[0], *flags, str(corpus)], judge, **custom)
+    atheris.Fuzz()
+
+
+def main() -> int:
+    """Fuzz or read as the options say."""
+    parser = argparse.ArgumentParser(
+        prog="python tools/torture/fuzz",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("target", nargs="?", choices=sorted(SHARES), metavar="TARGET")
+    parser.add_argument("files", nargs="*", type=Path, metavar="FILE")
+    parser.add_argument("--list", action="store_true", help="list the targets")
+    parser.add_argument("--seconds", type=float, default=60.0, help="time (default 60)")
+    parser.add_argument("--until", type=float, metavar="T", help="end by the system's clock")
+    parser.add_argument("--seed", type=int, default=0, help="of the changes (default 0)")
+    parser.add_argument("--corpus", type=Path, metavar="DIR", help="inputs, kept and added to")
+    parser.add_argument("--crashes", type=Path, metavar="DIR", help="where failures are written")
+    parser.add_argument("--verbose", action="store_true", help="show what libFuzzer finds")
+    options = parser.parse_args()
+    if options.target is None:
+        for name in sorted(SHARES):
+            print(f"{name:12}{import_module(f'torture.fuzz.targets.{name}').__doc__}")
+        return 0
+    end = options.until or time.monotonic() + options.seconds
+    where = f"torture.fuzz.targets.{options.target}"
+    crashes = options.crashes or Path(tempfile.mkdtemp(prefix="fuzz-crashes-"))
+    crashes.mkdir(parents=True, exist_ok=True)
+    if options.files:
+        return read_again(Judge(import_module(where), options.target, crashes), options.files)
+    import atheris
+
+    with atheris.instrument_imports(include=["lenet5c"]):
+        target = import_module(where)
+    fuzz(target, Judge(target, options.target, crashes), options, end)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

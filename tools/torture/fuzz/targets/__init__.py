@@ -1,0 +1,33 @@
+"""Targets: each a module with `read(data)`, which calls a reader of lenet5c as its users do.
+
+`seeds()` yields small inputs, most of them valid. A target may also have
+
+- `ERRORS`: exceptions beside UserError and FileNotFoundError that the reader documents; a
+  ValueError or TypeError must have the form of the project's messages, to tell it from an accident;
+- `mutate(data, random, mutate_bytes)`: a change that keeps the structure of the input, such as its
+  checksums, so that the code after them is reached; a share of the changes is made without it;
+- `large()`: inputs that are read once, for their time and memory;
+- `MAX_LENGTH` of the inputs, and a `DICTIONARY` of words that they contain.
+"""
+
+#: The targets, with the share of the time that each is given: more where there is more to find.
+SHARES = {
+    "archives": 1.0,
+    "checkpoint": 2.0,
+    "commands": 1.0,
+    "digits": 1.0,
+    "downloads": 0.5,
+    "events": 0.5,
+    "folders": 1.0,
+    "http": 2.0,
+    "idx": 1.5,
+    "idx_folder": 1.0,
+    "model": 2.0,
+    "options": 0.5,
+    "pictures": 3.0,
+    "run_config": 2.0,
+    "run_files": 0.5,
+    "session": 1.0,
+    "settings": 1.5,
+    "weights": 1.0,
+}

@@ -1,0 +1,107 @@
+"""Model files: whatever opens must be able to answer."""
+
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from random import Random
+from typing import Any
+
+import numpy as np
+
+from lenet5c import _files
+from lenet5c.datasets import Preparation
+from lenet5c.demo.answer import Reader
+from lenet5c.nn import LeNet5, LeNet5_1998
+from lenet5c.training import NonFiniteError, TrainedModel, open_model, save_model
+from torture.fuzz.support import MutateBytes, dump_json, make_folder, mutate_json, parse_json
+
+RAW = b"="  # before the bytes of a whole file; other inputs are JSON of what a file has
+KIND = "model"
+MAX_LENGTH = 1 << 17
+MOST_VALUES = 1 << 18
+
+path = make_folder() / "model.safetensors"
+
+
+def read(data: bytes) -> None:
+    """Open a model, and have it answer."""
+    if write(data, KIND):
+        trained = open_model(path)
+        try:
+            with np.errstate(all="ignore"):
+                trained.probabilities(np.zeros((1, *trained.image_shape), np.uint8))
+                Reader(trained)
+        except NonFiniteError:
+            pass
+
+
+def write(data: bytes, kind: str) -> bool:
+    """Write the file of an input, with digests that are right if it is one of JSON."""
+    if data.startswith(RAW):
+        path.write_bytes(data[1:])
+        return True
+    content = parse_json(data)
+    if not isinstance(content, dict):
+        return False
+    tensors = {}
+    try:
+        for name, (dtype, shape, value) in content["tensors"].items():
+            if np.prod(np.array(shape, float)) > MOST_VALUES:
+                return False
+            tensors[name] = np.full(tuple(shape), value, dtype)
+        _files.write_tensors(path, kind, tensors, content["metadata"])
+    except Exception:  # no content of a file
+        return False
+    return True
+
+
+def describe(file_kind: str) -> bytes:
+    """Return the file that is there as an input."""
+    tensors, metadata = _files.read_tensors(path, file_kind)
+    own = {key: value for key, value in metadata.items() if key not in ("format", "digest")}
+    kinds = {name: [array.dtype.str, list(array.shape), 0] for name, array in tensors.items()}
+    return dump_json({"metadata": own, "tensors": kinds})
+
+
+def seeds() -> Iterator[bytes]:
+    """Yield models of both nets, with and without a mean image, and one as a raw file."""
+    gray = {"size": (16, 16), "fit": "resize"}
+    nets: list[tuple[Any, Preparation]] = [
+        (LeNet5(2, 1, 16), Preparation(**gray)),
+        (LeNet5(2, 3, 16, batch_norm=True, c5="conv", pooling="avg"), Preparation(**gray)),
+        (LeNet5(2, 1, 16), Preparation(**gray, mean_image=np.zeros((1, 16, 16), np.float32))),
+        (LeNet5_1998(), Preparation.named("paper1998")),
+    ]
+    for model, preparation in nets:
+        classes = tuple(map(str, range(model.config["num_classes"])))
+        save_model(path, TrainedModel(model, preparation, classes))
+        yield describe(KIND)
+    yield RAW + b"\x08\0\0\0\0\0\0\0{}      "
+    header = json.dumps({"__metadata__": {"lenet5c": "[" * 5000}}).encode()
+    yield RAW + len(header).to_bytes(8, "little") + header
+    save_model(path, TrainedModel(*nets[0], ("a", "b")))
+    yield RAW + path.read_bytes()
+
+
+def large() -> Iterator[bytes]:
+    """Yield raw files whose headers are large, or nested deeply."""
+    for text in ("[]," * (20 << 20), "[" * (10 << 20), '{"a":' * (5 << 20)):
+        header = json.dumps({"__metadata__": {"lenet5c": text}}).encode()
+        yield RAW + len(header).to_bytes(8, "little") + header
+        yield RAW + len(text).to_bytes(8, "little") + text.encode()
+
+
+def mutate(data: bytes, random: Random, mutate_bytes: MutateBytes) -> bytes:
+    """Change the metadata or the tensors; of a raw file mostly the header, sealed in a share."""
+    if not data.startswith(RAW):
+        return mutate_json(data, random, mutate_bytes)
+    content, end = data[1:], 8 + int.from_bytes(data[1:9], "little")
+    if random.random() < 0.8 and 8 < end <= len(content):
+        header = mutate_json(content[8:end], random, mutate_bytes)
+        content = len(header).to_bytes(8, "little") + header + content[end:]
+    else:
+        content = mutate_bytes(content)
+    if random.random() < 0.7:
+        with suppress(ValueError):
+            content, _ = _files.seal(content)
+    return RAW + content

@@ -1,0 +1,146 @@
+"""Fuzz the readers with Atheris: none may fail, hang for 2 seconds or take 300 MB.
+
+The memory is the peak of a process beyond what it takes after its imports, 60 to 80 MB.
+"""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+
+from torture.campaign import Campaign
+from torture.fuzz.support import SHARED_MEMORY
+from torture.fuzz.targets import SHARES
+
+FUZZ = Path(__file__).parents[1] / "fuzz"
+WORKERS = 2
+START = 4.0  # seconds for the imports of a target, on a busy machine
+LEAST = 2 * START  # seconds of a target
+SPARE = 3.0  # seconds at the end, for inputs that hang
+REPEATS = 3  # of an input that hangs: the machine may be busy
+MOST_RESTARTS = 20
+
+
+@dataclass
+class Outcome:
+    """Figures of one target."""
+
+    executions: int = 0
+    memory: int = 0  # MB at the peak, beyond those of the imports
+    unconfirmed: int = 0  # inputs that hang on a busy machine only
+    failures: list[str] = field(default_factory=list)
+
+
+def run(campaign: Campaign) -> None:
+    """Fuzz each target for its share of the time, `WORKERS` at once; the attempts are executions.
+
+    A short campaign has time for some targets only; its seed chooses them.
+    """
+    if find_spec("atheris") is None:
+        campaign.count("skipped: atheris is not installed")
+        return
+    every = sorted(SHARES)
+    names = every if campaign.only is None else [every[campaign.only]]
+    workers = min(WORKERS, os.cpu_count() or 1, len(names))
+    seconds = workers * max(campaign.left - SPARE, LEAST)
+    number = min(len(names), max(workers, int(seconds / LEAST)))
+    first = campaign.seed * number % len(names)
+    names = [*names[first:], *names[:first]][:number]
+    share = max(0.0, seconds - START * number) / sum(SHARES[name] for name in names)
+    times = {name: START + share * SHARES[name] for name in names}
+    # The longest first, so that none is left when the others have ended.
+    names.sort(key=times.__getitem__, reverse=True)
+    crashes = Path(tempfile.mkdtemp(prefix="torture-fuzz-crashes-"))
+    memory = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
+    with (
+        tempfile.TemporaryDirectory(prefix="torture-fuzz-", dir=memory) as folder,
+        ThreadPoolExecutor(workers) as pool,
+    ):
+        work = {
+            pool.submit(fuzz, campaign, name, times[name], Path(folder), crashes): name
+            for name in names
+        }
+        for done in as_completed(work):
+            name, outcome = work[done], done.result()
+            campaign.attempts += outcome.executions
+            campaign.count(f"{name}: executions", outcome.executions)
+            campaign.count(f"{name}: MB at the peak, beyond the imports", outcome.memory)
+            if outcome.unconfirmed:
+                campaign.count(f"{name}: slow on a busy machine only", outcome.unconfirmed)
+            for what in outcome.failures:
+                campaign.fail(every.index(name), f"{name}: {what}")
+    if not any(crashes.iterdir()):
+        crashes.rmdir()
+
+
+def fuzz(campaign: Campaign, name: str, seconds: float, folder: Path, crashes: Path) -> Outcome:
+    """Fuzz a target; go on with another seed if the process ends early."""
+    outcome = Outcome()
+    if campaign.left < START:
+        return outcome
+    end = max(SPARE, campaign.left - seconds)  # what is then left of the campaign
+    (folder / name).mkdir()
+    for number in range(MOST_RESTARTS):
+        if number and campaign.left - end < LEAST:
+            break
+        command = [
+            sys.executable,
+            str(FUZZ),
+            name,
+            f"--until={time.monotonic() + campaign.left - end}",
+        ]
+        command += [f"--seed={campaign.seed * MOST_RESTARTS + number}", f"--crashes={crashes}"]
+        command += [f"--corpus={folder / name / 'corpus'}"]
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env=os.environ | {"TMPDIR": str(folder / name)},
+            text=True,
+            errors="replace",
+        )
+        try:
+            _, text = process.communicate(timeout=campaign.left - end + START + SPARE)
+        except subprocess.TimeoutExpired:
+            process.terminate()
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(SPARE)
+            process.kill()
+            _, text = process.communicate()
+        figures = {key: int(value) for key, value in re.findall(r"stat::(\w+):\s+(\d+)", text)}
+        if "number_of_executed_units" not in figures:
+            if process.returncode != -signal.SIGKILL or campaign.left > START:
+                what = f"ended with {process.returncode}: {text.strip()[-500:]}"
+                outcome.failures.append(what)
+            break
+        outcome.executions += figures["number_of_executed_units"]
+        outcome.memory = max(outcome.memory, figures["peak_rss_mb"] - figures["base_rss_mb"])
+    for path in sorted(crashes.glob(f"{name}-*")):
+        if path.suffix != ".txt" and (what := judge(name, path, outcome)):
+            outcome.failures.append(f"{what}; repeat: python tools/torture/fuzz {name} {path}")
+    return outcome
+
+
+def judge(name: str, path: Path, outcome: Outcome) -> str | None:
+    """Return how an input fails, None if it does so on a busy machine only."""
+    report = path.with_suffix(".txt")
+    if report.exists():
+        return report.read_text().strip().rpartition("\n")[2][:300]
+    command = [sys.executable, str(FUZZ), name, str(path)]
+    for _ in range(REPEATS):
+        with suppress(subprocess.TimeoutExpired):
+            again = subprocess.run(command, capture_output=True, timeout=10 * START)
+            if again.returncode == 0:
+                outcome.unconfirmed += 1
+                path.unlink()
+                return None
+    return path.name.removeprefix(f"{name}-").partition("-")[0]  # timeout, oom or crash

@@ -1,0 +1,358 @@
+"""Hostile HTTP clients of a demo, which must go on answering within a second.
+
+A real `lenet5c demo` gets bad connections from this machine: idle, slow, half-closed, reset,
+garbage, oversized, pipelined, of the wrong host, token or type, and mutated valid ones. It begins
+with as many of them at once as there may be open files, 10,000 at most. Meanwhile a watcher loads
+the page and asks for an answer, on a new connection each time. The demo must answer it within a
+second (on a machine that is busy with other things, as many times as long as its load is above its
+cores), take at most 300 MB, print no traceback, and give back threads and files.
+"""
+
+import http.client
+import json
+import os
+import re
+import socket
+import statistics
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+FLOOD, HELD = 10_000, 200
+SLOWEST = 1.0  # seconds
+MEMORY = 300  # MB
+STROKES = [[0.2, 0.2, 1, 0.8, 0.2, 1, 0.4, 0.9, 1]]
+CALLS = (
+    "model state answer test_digit save_sample delete_sample stop_tuning revert_model keep_model"
+)
+# Values of a request's fields, as JSON.
+VALUES = [
+    *(
+        "null",
+        "true",
+        "-1",
+        "3",
+        "1.5",
+        "1e999",
+        "-1e999",
+        "NaN",
+        "Infinity",
+        "9" * 400,
+        "9" * 5000,
+    ),
+    *(
+        '""',
+        '"\\ud800"',
+        '"\\u0000"',
+        "[]",
+        "{}",
+        "[[]]",
+        "[[1,2]]",
+        '[["a",0,1]]',
+        "[[1e308,0,1]]",
+    ),
+    *(
+        "[[0.5,0.5,1]]",
+        json.dumps(STROKES),
+        "[[-1e9,1e9,3,1e9,-1e9,3]]",
+        '{"width": 6, "noise": 1}',
+    ),
+    *("[" * 900, "[" * 100_000, '{"a":' * 5000, f"[{','.join(['[0,0,1]'] * 2001)}]"),
+    f"[[{','.join(['0.5'] * 60_000)}]]",
+]
+FIELDS = ("strokes", "transform", "test", "label", "wrong", "epochs", "x" * 3000)
+
+
+def run(campaign):
+    """Flood a demo, then send it one bad connection after another."""
+    with campaign.folder() as folder, Demo(folder) as demo:
+        demo.ask()
+        before = demo.use()
+        watcher = Watcher(demo)
+        if campaign.only is None:
+            flood(campaign, demo)
+            report(campaign, watcher, -1, "the flood")
+        held = deque(maxlen=HELD)
+        for number, rng in campaign.tries():
+            if fault := attack(campaign, demo, rng, held) or watcher.fault():
+                campaign.fail(number, fault)
+            if demo.process.poll() is not None:
+                break
+        for client in held:
+            client.close()
+        report(campaign, watcher, -1, "single connections")
+        watcher.stop()
+        check_use(campaign, demo, before)
+    if said := demo.errors.read_text(errors="replace"):
+        campaign.fail(-1, f"the demo's terminal says {said[-1000:]!r}")
+
+
+def flood(campaign, demo):
+    """Open thousands of bad connections at once, and hold them for a while."""
+    rng = np.random.default_rng([campaign.seed, 1 << 32])
+    most = max(100, min(FLOOD, raise_file_limit() - 200))
+    contents = [make_content(demo, rng)[1] for _ in range(200)]
+    clients, until = [], time.monotonic() + min(5.0, campaign.left / 2)
+    began = time.perf_counter()
+    for _ in range(most):
+        client = make_client(rng)
+        client.setblocking(False)
+        client.connect_ex(demo.address)
+        clients.append(client)
+    seconds = time.perf_counter() - began
+    step = 0
+    while step == 0 or time.monotonic() < until:
+        for number, client in enumerate(clients):
+            content = contents[number % len(contents)]
+            with suppress(OSError):
+                # Half of them at once, the others byte by byte.
+                client.send(content if step == number % 2 == 0 else content[step : step + 1])
+        step += 1
+    campaign.attempts += most
+    campaign.count("connections at once", most)
+    print(f"http: {most:,} connections begun within {seconds:.1f} s", flush=True)
+    for client in clients:
+        client.close()
+
+
+def attack(campaign, demo, rng, held):
+    """Make one bad connection, and let one of those that are held send a byte more."""
+    kind, content = make_content(demo, rng)
+    ending = ("close", "reset", "half-close", "read", "hold")[int(rng.integers(5))]
+    campaign.count(f"connections: {kind}")
+    with suppress(OSError):
+        if held:
+            held[int(rng.integers(len(held)))].send(rng.bytes(1))
+    client = make_client(rng)
+    client.settimeout(2)
+    with suppress(OSError):
+        client.connect(demo.address)
+        client.sendall(content)
+        if ending == "reset":
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        elif ending == "half-close":
+            client.shutdown(socket.SHUT_WR)
+        elif ending == "read":
+            client.settimeout(0.05)
+            if re.match(rb"HTTP/1.1 5(?!01|05)", client.recv(1 << 16)):
+                return f"the demo fails at {kind}: {content[:500]!r}"
+    if ending == "hold":
+        client.setblocking(False)
+        if len(held) == HELD:
+            held[0].close()
+        held.append(client)
+    else:
+        client.close()
+    return None
+
+
+def make_content(demo, rng):
+    """Return a kind of bad request, and its bytes."""
+    page = f"GET / HTTP/1.1\r\nHost: {demo.host}\r\n\r\n".encode()
+    call = CALLS.split()[int(rng.integers(len(CALLS.split())))]
+    fields = {FIELDS[int(i)]: VALUES[int(j)] for i, j in rng.integers(0, (7, len(VALUES)), (3, 2))}
+    body = ("{" + ",".join(f'"{name}":{value}' for name, value in fields.items()) + "}").encode()
+    valid = demo.post("answer", json.dumps({"strokes": STROKES}).encode())
+    hostile = demo.post(call, body)
+    kinds = {
+        "idle": lambda: b"",
+        "part of a head": lambda: valid[: int(rng.integers(1, valid.index(b"\r\n\r\n")))],
+        "part of a body": lambda: valid[: -int(rng.integers(1, 50))],
+        "garbage": lambda: rng.bytes(int(rng.integers(1, 5000))),
+        "TLS": lambda: b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + rng.bytes(500),
+        "long line": lambda: b"GET /" + b"a" * int(rng.integers(1, 200_000)) + page[5:],
+        "many headers": lambda: page[:-2] + b"X: y\r\n" * int(rng.integers(1, 20_000)) + b"\r\n",
+        "long headers": lambda: page[:-2] + b"X: " + b"y" * int(rng.integers(1, 200_000)),
+        "long body": lambda: demo.post(call, b" " * 5000, length=10 ** int(rng.integers(3, 30))),
+        "large body": lambda: demo.post(call, body.ljust(int(rng.integers(1, 1 << 21)))),
+        "pipelined pages": lambda: page * int(rng.integers(2, 200)),
+        "pipelined calls": lambda: hostile * int(rng.integers(2, 10)),
+        "another host": lambda: valid.replace(demo.host.encode(), b"evil.example"),
+        "another token": lambda: valid.replace(demo.token.encode(), b"\xff" * 9),
+        "another type": lambda: valid.replace(b"application/json", b"text/plain"),
+        "another method": lambda: valid.replace(b"POST", (b"PUT", b"GET")[int(rng.integers(2))]),
+        "hostile values": lambda: hostile,
+        "mutated": lambda: mutate(hostile, rng),
+        "mutated page": lambda: mutate(page, rng),
+    }
+    kind = list(kinds)[int(rng.integers(len(kinds)))]
+    return kind, kinds[kind]()
+
+
+def mutate(content, rng):
+    """Return bytes with some of them changed, inserted, left out or repeated."""
+    content = bytearray(content)
+    for _ in range(int(rng.integers(1, 6))):
+        at = int(rng.integers(len(content)))
+        way = int(rng.integers(4))
+        if way == 0:
+            content[at] = int(rng.integers(256))
+        elif way == 1:
+            content[at:at] = rng.bytes(int(rng.integers(1, 9)))
+        elif way == 2:
+            del content[at : at + int(rng.integers(1, 9))]
+            content = content or bytearray(b"\r")
+        else:
+            content[at:at] = content[at : at + int(rng.integers(1, 99))]
+    return bytes(content)
+
+
+def make_client(rng):
+    """Return a socket; where each address of 127.0.0.0/8 is this machine, at one of them."""
+    client = socket.socket()
+    if sys.platform == "linux":  # so that there are ports enough
+        client.bind((f"127.{rng.integers(1, 255)}.{rng.integers(255)}.{rng.integers(1, 255)}", 0))
+    return client
+
+
+def raise_file_limit():
+    """Return how many files this process may open, after asking for as many as there can be."""
+    try:
+        import resource
+    except ImportError:
+        return 400  # of select
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FLOOD + 500 if hard == resource.RLIM_INFINITY else min(hard, FLOOD + 500)
+    if soft < wanted:
+        with suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+def report(campaign, watcher, number, during):
+    """Print how soon the page answered; record what went wrong."""
+    for name, times in watcher.take().items():
+        campaign.count(f"answers of {name} during {during}", len(times))
+        middle, most = 1e3 * statistics.median(times), 1e3 * max(times)
+        print(f"http: during {during}, {name}: median {middle:.0f} ms, slowest {most:.0f} ms")
+    if fault := watcher.fault():
+        campaign.fail(number, f"during {during}: {fault}")
+
+
+def check_use(campaign, demo, before):
+    """Compare what the demo uses with what it used before."""
+    if not before:
+        campaign.count("skipped: memory, threads and files, as there is no /proc")
+        return
+    for _ in range(40):
+        after = demo.use()
+        if all(after[name] <= before[name] + 2 for name in ("threads", "files")):
+            break
+        time.sleep(0.1)
+    else:
+        campaign.fail(-1, f"the demo has {after}, before {before}")
+    print(f"http: {after['MB']} MB at most; {after['threads']} threads, {after['files']} files")
+    if after["MB"] > MEMORY:
+        campaign.fail(-1, f"the demo took {after['MB']} MB")
+
+
+class Demo:
+    """A demo in a process of its own, ended with the context."""
+
+    def __init__(self, folder):
+        self.folder, self.errors = folder, Path(f"{folder}-errors")
+
+    def __enter__(self):
+        """Start it, and load its page."""
+        command = [sys.executable, "-m", "lenet5c", "demo", "--no-browser", "--samples", "samples"]
+        with open(self.errors, "w") as errors:
+            self.process = subprocess.Popen(
+                command, cwd=self.folder, stdout=subprocess.PIPE, stderr=errors, text=True
+            )
+        self.address = "127.0.0.1", int(re.search(r":(\d+)/", self.process.stdout.readline())[1])
+        self.host = f"127.0.0.1:{self.address[1]}"
+        page, _ = self.ask(answer=False)
+        self.token = re.search(rb'name="token" content="([\w-]+)"', page)[1].decode()
+        return self
+
+    def __exit__(self, *exception):
+        self.process.terminate()
+        try:
+            self.process.communicate(timeout=10)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.communicate()
+
+    def post(self, call, body, length=None):
+        """Return a request such as the page sends."""
+        return (
+            f"POST /{call} HTTP/1.1\r\nHost: {self.host}\r\nOrigin: http://{self.host}\r\n"
+            f"Content-Type: application/json\r\nX-Lenet5c-Token: {self.token}\r\n"
+            f"Content-Length: {len(body) if length is None else length}\r\n\r\n"
+        ).encode() + body
+
+    def ask(self, answer=True):
+        """Load the page and ask for an answer; return the page and the seconds of both."""
+        times = {}
+        client = http.client.HTTPConnection(*self.address, timeout=20)
+        try:
+            began = time.perf_counter()
+            client.request("GET", "/")
+            page = client.getresponse().read()
+            times["the page"] = time.perf_counter() - began
+            if answer:
+                began = time.perf_counter()
+                client.sock.sendall(self.post("answer", json.dumps({"strokes": STROKES}).encode()))
+                reply = http.client.HTTPResponse(client.sock, method="POST")
+                reply.begin()
+                assert reply.status == 200 and b'"best"' in reply.read(), reply.status
+                times["a drawing"] = time.perf_counter() - began
+        finally:
+            client.close()
+        return page, times
+
+    def use(self):
+        """Return the peak of its memory, its threads and its files; {} where there is no /proc."""
+        try:
+            status = Path(f"/proc/{self.process.pid}/status").read_text()
+            files = len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
+        except OSError:
+            return {}
+        values = dict(re.findall(r"^(VmHWM|Threads):\s+(\d+)", status, re.MULTILINE))
+        return {"MB": int(values["VmHWM"]) >> 10, "threads": int(values["Threads"]), "files": files}
+
+
+class Watcher(threading.Thread):
+    """Asks a demo again and again, and takes the times."""
+
+    def __init__(self, demo):
+        super().__init__(daemon=True)
+        self.demo, self.ended = demo, threading.Event()
+        self.times, self.faults = {}, deque()
+        load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0
+        self.most = SLOWEST * max(1.0, load / (os.cpu_count() or 1))
+        self.start()
+
+    def run(self):
+        """Ask until it is stopped."""
+        while not self.ended.wait(0.02):
+            try:
+                _, times = self.demo.ask()
+            except Exception as error:
+                self.faults.append(f"the page does not answer: {type(error).__name__} {error}")
+                continue
+            for name, seconds in times.items():
+                self.times.setdefault(name, []).append(seconds)
+                if seconds > self.most:
+                    self.faults.append(f"{name} answers after {seconds:.1f} s")
+
+    def take(self):
+        """Return the times since the last call."""
+        times, self.times = self.times, {}
+        return times
+
+    def fault(self):
+        """Return something that went wrong, None if nothing did since the last call."""
+        return self.faults.popleft() if self.faults else None
+
+    def stop(self):
+        """End, and wait for the end."""
+        self.ended.set()
+        self.join(30)
