@@ -9,6 +9,7 @@ import subprocess
 import sys
 import types
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -241,7 +242,8 @@ class Leaking:
 
 
 def test_soak_finds_leaks(tmp_path):
-    campaign, pieces = Campaign("soak", 2, seed=0), Leaking(tmp_path)
+    campaign, pieces = Campaign("soak", 600, seed=0), Leaking(tmp_path)
+    campaign.tries = partial(campaign.tries, most=30)  # 18 of them to warm up
     soak.soak(campaign, pieces, tmp_path)
     for file in filter(None, pieces.kept):
         file.close()

@@ -121,7 +121,7 @@ def _open(name: str, flags: int, mode: str) -> BinaryIO:
 
 def read_bytes(path: str | os.PathLike[str], most: int) -> bytes:
     """Return the content of a regular file of at most `most` bytes; errors as of `open_regular`."""
-    with open_regular(path, most) as file, name_errors(path):
+    with name_errors(path), open_regular(path, most) as file:
         return _read(file, most)
 
 
@@ -314,7 +314,7 @@ def read_tensors(
     from safetensors.numpy import load
 
     with _refuse_unreadable(path, kind, SafetensorError):
-        with open_regular(path, MOST_TENSORS) as file, name_errors(path):
+        with name_errors(path), open_regular(path, MOST_TENSORS) as file:
             _match(path, kind, file.read(_BEGINNING))  # before the file takes memory
             file.seek(0)
             content = _read(file, MOST_TENSORS)
@@ -397,7 +397,7 @@ def digest(*parts: str | bytes | memoryview | Path | NDArray[Any]) -> str:
     sha = hashlib.sha256()
     for part in parts:
         if isinstance(part, Path):
-            with open_regular(part) as file, name_errors(part):
+            with name_errors(part), open_regular(part) as file:
                 hashlib.file_digest(cast(Any, file), lambda: sha)
         elif isinstance(part, str):
             sha.update(part.encode())

@@ -5,6 +5,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
+from failing_files import FailingClose
 
 from lenet5c.datasets import DatasetError, idx_folder, load_idx
 
@@ -169,6 +170,14 @@ def test_missing_file_and_folder(tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_an_error_of_the_disk_has_the_name(tmp_path, monkeypatch):
+    (tmp_path / "labels").write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 1, 7]))
+    monkeypatch.setattr("lenet5c.datasets.idx.open_regular", FailingClose)
+    with pytest.raises(OSError) as raised:
+        load_idx(tmp_path / "labels")
+    assert raised.value.filename == str(tmp_path / "labels")
+
+
 def test_a_pipe_is_refused_without_waiting(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(DatasetError, match="not a regular file"):

@@ -109,6 +109,19 @@ def test_a_file_that_does_not_fit_the_history_is_mended(path, read, known, damag
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
+def test_an_error_while_it_is_read_has_its_name(path, monkeypatch):
+    events = EventFile(path)
+    events.begin(rows(1))
+
+    def fail(reader):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(events._readers.PyRecordReader_New, "GetNext", fail)
+    with pytest.raises(OSError) as raised:
+        events.begin(rows(1))
+    assert raised.value.filename == str(path)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="POSIX files")
 def test_links_are_not_followed_and_pipes_not_waited_for(path):
     victim = path.with_name("victim")
@@ -143,19 +156,6 @@ def test_a_file_that_has_these_epochs_is_not_opened_for_writing(path, monkeypatc
     EventFile(path).begin(rows(2))
     monkeypatch.setattr(_files, "open_to_change", None)
     EventFile(path).begin(rows(2))
-
-
-def test_an_error_while_it_is_read_has_its_name(path, monkeypatch):
-    events = EventFile(path)
-    events.begin(rows(1))
-
-    def fail(reader):
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-    monkeypatch.setattr(events._readers.PyRecordReader_New, "GetNext", fail)
-    with pytest.raises(OSError) as raised:
-        events.begin(rows(1))
-    assert raised.value.filename == str(path)
 
 
 def test_tensorflow_is_not_even_asked_for(tmp_path):

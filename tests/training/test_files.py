@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from failing_files import FailingClose
 from own_files import change_tensors
 from safetensors.numpy import save
 
@@ -378,3 +379,12 @@ def test_an_error_of_writing_names_the_file_that_was_asked_for(tmp_path):
     with pytest.raises(FileNotFoundError) as caught:
         _files.write_json(path, {})
     assert caught.value.filename == str(path)
+
+
+@pytest.mark.parametrize("read", [lambda path: _files.read_bytes(path, 99), _files.digest])
+def test_an_error_at_the_end_of_a_read_has_the_name(tmp_path, monkeypatch, read):
+    (tmp_path / "file").write_bytes(b"content")
+    monkeypatch.setattr(_files, "open_regular", FailingClose)
+    with pytest.raises(OSError) as raised:
+        read(tmp_path / "file")
+    assert raised.value.filename == str(tmp_path / "file")

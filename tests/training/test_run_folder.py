@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from unittest.mock import MagicMock
 
 import pytest
 from own_files import SUMMARY, change_record, change_tensors
@@ -139,6 +140,14 @@ def test_a_killed_run_holds_nobody_up_and_its_leavings_are_removed(source, tmp_p
 
 
 @posix
+def test_a_lock_whose_file_cannot_be_closed_is_released(tmp_path, monkeypatch):
+    file = MagicMock()
+    file.__exit__.side_effect = file.close.side_effect = OSError(errno.EIO, "Input/output error")
+    monkeypatch.setattr(RunFolder, "_open_lock", lambda folder: (file, True))
+    with RunFolder(tmp_path).lock():
+        pass
+
+
 def test_file_systems_without_locks_are_told_of(source, tmp_path, monkeypatch):
     import fcntl
 

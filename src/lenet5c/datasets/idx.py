@@ -17,7 +17,7 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet5c._files import open_regular
+from lenet5c._files import name_errors, open_regular
 from lenet5c.datasets._checks import check_path
 from lenet5c.datasets.dataset import Dataset, DatasetError
 
@@ -73,7 +73,8 @@ def load_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
     array([7, 2, 1], dtype=uint8)
     """
     path = check_path("path", path)
-    with _open(path) as file:
+    file = _open(path)
+    with name_errors(path), file:
         size = os.fstat(file.fileno()).st_size
         gzipped = file.peek(2)[:2] == _GZIP_MAGIC
         return read_idx_stream(file, path, size, MAX_UNZIPPED if gzipped else None, gzipped)

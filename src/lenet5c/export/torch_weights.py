@@ -14,7 +14,7 @@ import numpy as np
 from safetensors import SafetensorError, deserialize
 from safetensors.numpy import save
 
-from lenet5c._files import open_regular
+from lenet5c._files import name_errors, open_regular
 from lenet5c._text import list_some
 from lenet5c.datasets._checks import check_path
 from lenet5c.export.errors import ExportError
@@ -183,7 +183,7 @@ def import_torch(
 def read_torch(path: str | PathLike[str], expected_bytes: int) -> dict[str, np.ndarray]:
     """Read a safetensors file of at most about `expected_bytes`, as float32; counters as int64."""
     path, most = check_path("path", path), 2 * expected_bytes + LARGEST_HEADER  # for float64
-    with _open(path) as file:
+    with name_errors(path), _open(path) as file:
         size, head = os.fstat(file.fileno()).st_size, file.read(8)
         # A zip archive, or a bare pickle.
         if head[:2] in (b"PK", b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05"):

@@ -98,7 +98,7 @@ class RunFolder:
             file, locked = self._open_lock()
         except OSError as error:
             raise self._unwritable(error) from None
-        with file:
+        try:
             if locked:
                 own = [file.name for file in self.files]
                 _files.remove_temporaries(self.path, [*own, *names])
@@ -106,11 +106,12 @@ class RunFolder:
                 tell(
                     f"{self.path} is on a file system without locks: nothing keeps another run out"
                 )
-            try:
-                yield
-            finally:
-                with suppress(OSError):
-                    self.lock_path.unlink()
+            yield
+        finally:
+            with suppress(OSError):
+                self.lock_path.unlink()
+            with suppress(OSError):  # nothing is lost with it
+                file.close()
 
     def tidy(self) -> None:
         """Remove what a process that was killed as it unlocked the folder has left, if possible."""

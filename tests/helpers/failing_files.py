@@ -1,0 +1,17 @@
+"""Files that fail."""
+
+import errno
+import io
+import os
+
+
+class FailingClose(io.BufferedReader):
+    """A file whose disk finds out at the end that it could not be read."""
+
+    def __init__(self, path, most=None):
+        super().__init__(io.FileIO(path))
+
+    def close(self):
+        if not self.closed:
+            super().close()
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
