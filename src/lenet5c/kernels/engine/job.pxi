@@ -124,6 +124,7 @@ cdef inline void backward_op(const Job* job, const Op* op, float* arena, bint ne
     cdef float* saved_end = saved + job.saved_stride - CANARY_FLOATS
     cdef const char* name = op.kernels.name
     if CANARY_FLOATS > 0:
+        set_canary(arena_end(job, arena))
         set_canary(arena_end(job, gradients))
         set_canary(scratch_end(op, scratch))
         set_canary(sums + job.sums_size)
