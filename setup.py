@@ -24,7 +24,7 @@ TILE_SOURCES = [
     *(f"ops/{path.name}" for path in sorted(Path(KERNELS, "ops").glob("*.pxi"))),
     "direct/direct.pxi",
 ]
-PROGRAM_SOURCES = ["simd/tiles.pxd", "engine/atomic.h", "engine/canary.h", "engine/_update.pxd"]
+PROGRAM_SOURCES = ["simd/tiles.pxd", "engine/atomic.h", "canary.pxi", "engine/_update.pxd"]
 PROGRAM_SOURCES += [f"engine/{path.name}" for path in sorted(Path(KERNELS, "engine").glob("*.pxi"))]
 # Debug builds: canaries behind the memory of ops; and, for tests, some modules only.
 CANARIES = [("LENET5C_CANARIES", "1")] if os.environ.get("LENET5C_CANARIES") == "1" else []
@@ -109,8 +109,8 @@ def extensions():
         extension("engine/_program", depends=[f"{KERNELS}/{name}" for name in PROGRAM_SOURCES]),
         extension("engine/_update", depends=[f"{KERNELS}/simd/tiles.pxd"]),
         extension("simd/_peak"),
-        extension("ops/_distort", depends=[f"{KERNELS}/simd/tiles.pxd"]),
-        extension("direct/_strips"),
+        extension("ops/_distort", depends=[f"{KERNELS}/simd/tiles.pxd", f"{KERNELS}/canary.pxi"]),
+        extension("direct/_strips", depends=[f"{KERNELS}/canary.pxi"]),
         extension("direct/_direct"),
         extension("cykernels"),
     ]

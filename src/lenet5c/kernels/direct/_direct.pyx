@@ -9,10 +9,11 @@ from cython.parallel cimport parallel, prange, threadid
 from libc.stdlib cimport free, malloc
 
 from lenet5c.kernels.direct._strips cimport (
-    ITEMS_PER_THREAD, STRIP_FLOATS, Geometry, Totals, Units, Weights, convolve_all,
-    convolve_floats, convolve_scratch, convolve_strip, deliver_totals, gradient_floats,
-    gradient_scratch, offset_count, pack_weights, place_totals, place_weights, plan_phase,
-    plan_result, plan_totals, sum_range, weight_gradient_all, write_offsets)
+    ITEMS_PER_THREAD, STRIP_FLOATS, Geometry, Totals, Units, Weights, check_totals, check_weights,
+    convolve_all, convolve_floats, convolve_scratch, convolve_strip, deliver_totals,
+    gradient_floats, gradient_scratch, offset_count, pack_weights, place_totals, place_weights,
+    plan_phase, plan_result, plan_totals, raise_overrun, sum_range, weight_gradient_all,
+    write_offsets)
 from lenet5c.kernels.engine._workspace cimport Workspace
 from lenet5c.kernels.simd.tiles cimport TileKernels, useful_threads
 
@@ -104,6 +105,7 @@ cdef Workspace take_workspace(Py_ssize_t floats):
 cdef give_back(Workspace space):
     if space.floats <= IDLE_FLOATS:
         idle_workspaces.append(space)
+    raise_overrun()
 
 
 def convolve(Strips plan not None, const float[::1] x not None, const float[::1] weight not None,
@@ -148,6 +150,7 @@ def convolve(Strips plan not None, const float[::1] x not None, const float[::1]
             for item in prange(items, schedule="dynamic", chunksize=1):
                 convolve_strip(g, &w, &x[0], &y[0], item, parts, scratch + threadid()
                                * scratch_floats, zeros)
+        check_weights(g, &w)
     give_back(space)
 
 
@@ -187,6 +190,7 @@ def weight_gradient(Strips plan not None, const float[::1] x not None, const flo
         for item in prange(items, schedule="dynamic", chunksize=1, num_threads=threads, nogil=True):
             sum_range(g, &t, &x[0], &dy[0], item, scratch + threadid() * scratch_floats, zeros)
         with nogil:
+            check_totals(g, &t)
             deliver_totals(g, &t, &dweight[0], &dbias[0], scratch)
     give_back(space)
 

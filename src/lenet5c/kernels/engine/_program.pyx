@@ -34,7 +34,7 @@ FEW_SAMPLES = FEW_SAMPLES_
 TILE_LANES = LANES
 LINEAR_OUTPUTS = LINEAR_BLOCK
 
-include "canary.pxi"
+include "lenet5c/kernels/canary.pxi"
 include "job.pxi"
 include "team.pxi"
 include "sample.pxi"
@@ -376,7 +376,7 @@ cdef class Program:
         job.distort = warp.of(self.input_shape[0], self.input_shape[1], self.input_shape[2])
         job.stream = distort.stream
         job.scratch_floats = max(job.scratch_floats,
-                                 job.kernels.distort_tile_floats(&job.distort))
+                                 job.kernels.distort_tile_floats(&job.distort) + CANARY_FLOATS)
         return warp
 
     cdef run(self, Job* job, Py_ssize_t batch_size, Py_ssize_t steps, const float[::1] params,
