@@ -50,7 +50,7 @@ def warp():
 
 
 def samples_with(**values):
-    """Samples of bytes whose fields have been changed behind the check."""
+    """Return samples of bytes, with fields changed behind the check."""
     samples = nn.Samples(zeros(4, 1, 3, 3, dtype=np.uint8), offset=zeros(9))
     for name, value in values.items():
         object.__setattr__(samples, name, value)
@@ -79,7 +79,8 @@ BAD_SAMPLES = (
     *(samples_with(distortion=Distortion(value)) for value in (None, object(), TILES)),
     samples_with(distortion=object()), samples_with(images=None), samples_with(offset=None),
     samples_with(offset=zeros(8)), samples_with(index=np.array([4])), samples_with(scale=None),
-    samples_with(index=np.array([-1])), samples_with(index=zeros(2)), nn.Samples.__new__(nn.Samples),
+    samples_with(index=np.array([-1])), samples_with(index=zeros(2)),
+    nn.Samples.__new__(nn.Samples),
 )  # fmt: skip
 
 # What raises for any argument that may not be None, and what is added for arrays and numbers.
@@ -131,8 +132,8 @@ def calls():
     yield Call(
         "Warp.apply", warp().apply,
         [TILES, zeros(4, 1, 3, 3, dtype=np.uint8), np.array([2, 0]), 7, zeros(2, 1, 3, 3), 1],
-        [(), [zeros(4, 1, 3, 3), zeros(1, 1, 3, 3, dtype=np.uint8), zeros(4, 1, 2, 3, dtype=np.uint8),
-              zeros(4, 3, 3, dtype=np.uint8)],
+        [(), [zeros(4, 1, 3, 3), *(zeros(*shape, dtype=np.uint8) for shape in
+                                   ((1, 1, 3, 3), (4, 1, 2, 3), (4, 3, 3)))],
          [np.array([4, 0]), np.array([-1, 0]), np.array([2**62, 0]), np.array([1])],
          [-1, 2**64], array((2, 1, 3, 3), output=True), NUMBER],
     )  # fmt: skip
@@ -159,7 +160,7 @@ def calls():
     )  # fmt: skip
     yield Call(
         "Update", _update.Update, [TILES, "sgd", VECTORS, SETTINGS, 1],
-        [(), ["none"], [{"velocity": each} for each in (*ARRAY[3:], read_only(10), zeros(10, dtype=np.int8))],
+        [(), ["none"], [{"velocity": each} for each in (*ARRAY[3:], read_only(10), ARRAY[1])],
          [SETTINGS | {"lr": each} for each in ([1, 2], "x", [])],
          [*NUMBER, -1, 2**62]],
     )  # fmt: skip
@@ -220,7 +221,7 @@ def may_crash(call, arguments):
 
 
 def without_init():
-    """Layers and models that `__init__` has not seen."""
+    """Call layers and models that `__init__` has not seen."""
     made, x = 0, zeros(4, 1, 28, 28)
     for name in sorted(set(nn.__all__)):
         cls = getattr(nn, name)
@@ -236,13 +237,14 @@ def without_init():
 
 
 def functional():
-    """The functions on plain arrays, which check everything themselves."""
+    """Call the functions on plain arrays, which check everything themselves."""
     made, x, weight = 0, zeros(2, 3, 4, 4), zeros(2, 3, 2, 2)
     for name, good in (
         ("conv2d", [x, weight, zeros(2), 1, 0, 1, 1]),
         ("conv2d_backward", [zeros(2, 2, 3, 3), x, weight, 1, 0, 1, 1]),
         ("max_pool2d", [x, 2, 2, 0]), ("max_pool2d_backward", [zeros(2, 3, 2, 2), x, 2, 2, 0]),
-        ("avg_pool2d", [x, 2, 2, 0]), ("avg_pool2d_backward", [zeros(2, 3, 2, 2), x.shape, 2, 2, 0]),
+        ("avg_pool2d", [x, 2, 2, 0]),
+        ("avg_pool2d_backward", [zeros(2, 3, 2, 2), x.shape, 2, 2, 0]),
         ("im2col", [x, 2, 1, 0, 1]), ("col2im", [zeros(2, 12, 9), (4, 4), 2, 1, 0, 1]),
     ):  # fmt: skip
         call = Call(name, getattr(kernels, name), good, None)

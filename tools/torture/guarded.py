@@ -13,7 +13,15 @@ PAGE = mmap.PAGESIZE
 AREA = 1 << 20  # bytes between two forbidden pages
 WATCHED = 64
 PATTERN = 0xA5
-LAYOUTS = ("contiguous", "contiguous", "contiguous", "strided", "reversed", "permuted", "misaligned")
+LAYOUTS = (
+    "contiguous",
+    "contiguous",
+    "contiguous",
+    "strided",
+    "reversed",
+    "permuted",
+    "misaligned",
+)
 
 
 class GuardedMemory:
@@ -67,7 +75,9 @@ class GuardedMemory:
         if layout == "strided":
             return array[..., ::2]
         if layout == "reversed":
-            return array[tuple(slice(None, None, step) for step in self.rng.choice((-1, 1), len(shape)))]
+            return array[
+                tuple(slice(None, None, step) for step in self.rng.choice((-1, 1), len(shape)))
+            ]
         return array
 
     def scratch(self, size: int) -> int:

@@ -124,7 +124,9 @@ class Convolution:
         magnitudes = abs(self.dy), abs(self.x), abs(self.weight)
         sizes = reference.conv2d_backward(*magnitudes, **self.options)
         twins = reference.conv2d_backward(self.dy, self.x, self.weight, **self.options)
-        for part, (name, result) in enumerate(zip(("dx", "dweight", "dbias"), results, strict=True)):
+        for part, (name, result) in enumerate(
+            zip(("dx", "dweight", "dbias"), results, strict=True)
+        ):
             check(name, result, twins[part], self.error(part + 1, sizes[part]), self.dtype)
 
 
@@ -194,7 +196,11 @@ def pool2d(rng: np.random.Generator, memory: GuardedMemory, name: str) -> Result
     if name.startswith("avg"):
         case.x = np.where(np.isfinite(case.x), case.x, case.dtype(0))
         options |= case.count
-    arrays = {"max_pool2d": [case.x], "avg_pool2d": [case.x], "max_pool2d_backward": [case.dy, case.x]}
+    arrays = {
+        "max_pool2d": [case.x],
+        "avg_pool2d": [case.x],
+        "max_pool2d_backward": [case.dy, case.x],
+    }
     if name == "avg_pool2d_backward":
         options["x_shape"] = case.x.shape
     shape = case.x.shape if backward else case.dy.shape
@@ -281,7 +287,13 @@ def c_conv2d_backward(rng: np.random.Generator, memory: GuardedMemory) -> Result
     arrays = [_plain(memory, array) for array in (case.dy, case.x, case.weight)]
     shapes = (case.x.shape, case.weight.shape, (case.O,))
     outs = [memory.empty(shape, np.float32, ("contiguous",)) for shape in shapes]
-    run_c("conv2d_backward_f32", _conv_sizes(case), [*arrays, *outs], memory, "conv2d_backward_scratch")
+    run_c(
+        "conv2d_backward_f32",
+        _conv_sizes(case),
+        [*arrays, *outs],
+        memory,
+        "conv2d_backward_scratch",
+    )
     case.check_backward(outs)
     return outs
 
@@ -295,7 +307,9 @@ def _conv_sizes(case: Convolution) -> list[int]:
 
 def c_pool2d(rng: np.random.Generator, memory: GuardedMemory) -> Results:
     case = Pooling(rng, np.float32)
-    name = str(rng.choice(["max_pool2d", "max_pool2d_backward", "avg_pool2d", "avg_pool2d_backward"]))
+    name = str(
+        rng.choice(["max_pool2d", "max_pool2d_backward", "avg_pool2d", "avg_pool2d_backward"])
+    )
     if name.startswith("avg"):
         case.x = np.where(np.isfinite(case.x), case.x, np.float32(0))
     w = case.window

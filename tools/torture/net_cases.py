@@ -29,7 +29,10 @@ def random_layers(rng: np.random.Generator, shape: tuple[int, ...], exact: bool)
     features = int(np.prod(shape))
     for _ in range(int(rng.integers(0, 3))):
         outputs = int(rng.integers(1, 40))
-        layers += [nn.Linear(features, outputs, bias=bool(rng.integers(2)), rng=rng), _activation(rng, exact)]
+        layers += [
+            nn.Linear(features, outputs, bias=bool(rng.integers(2)), rng=rng),
+            _activation(rng, exact),
+        ]
         features = outputs
     if rng.random() < 0.2:
         codes = rng.integers(-1, 2, (int(rng.integers(1, 12)), features))
@@ -111,7 +114,7 @@ def _filled(memory: GuardedMemory, array: np.ndarray) -> np.ndarray:
 
 
 def inference(rng: np.random.Generator, memory: GuardedMemory) -> Results:
-    """Outputs of a batch, of one image, and of one whose layout is another."""
+    """Take a batch and one image through a net."""
     net, shape, exact = random_net(rng)
     x = _samples(rng, shape, exact)
     chain = Chain(list(net.layers.values()), exact)
@@ -128,12 +131,12 @@ def inference(rng: np.random.Generator, memory: GuardedMemory) -> Results:
 
 
 def gradients(rng: np.random.Generator, memory: GuardedMemory) -> Results:
-    """Gradients by dy, with all arrays that the program reads and writes under guard."""
+    """Compute gradients by dy; all arrays that the program sees are under guard."""
     net, shape, exact = random_net(rng)
     x, layers = _samples(rng, shape, exact), list(net.layers.values())
     program, params, grads = _program(net, x, memory)
     chain = Chain(layers, exact)
-    y, ey = chain.forward(x)
+    y, _ = chain.forward(x)
     dy = rng.integers(-1, 2, y.shape) if exact else rng.standard_normal(y.shape)
     dy = dy.astype(np.float32)
     dx = memory.empty((len(x), x[0:1].size if len(x) else int(np.prod(shape))), np.float32, WHOLE)
@@ -147,7 +150,7 @@ def gradients(rng: np.random.Generator, memory: GuardedMemory) -> Results:
 
 
 def train_step(rng: np.random.Generator, memory: GuardedMemory) -> Results:
-    """Loss, outputs and gradients of a step."""
+    """Compute loss, outputs and gradients of a step."""
     net, shape, _ = random_net(rng, exact_ones=0)
     x, layers = _samples(rng, shape, False), list(net.layers.values())
     x = x if len(x) else np.ones((1, *shape), np.float32)
@@ -181,7 +184,7 @@ def train_step(rng: np.random.Generator, memory: GuardedMemory) -> Results:
 
 
 def train_steps(rng: np.random.Generator, memory: GuardedMemory) -> Results:
-    """Steps of bytes, scaled and distorted: to the bit those of `train_step` and `step`."""
+    """Train on bytes, scaled and distorted: to the bit as `train_step` and `step` do."""
     net, shape, _ = random_net(rng)
     if isinstance(net, nn.LeNet5_1998):
         net, shape = nn.Sequential(nn.Flatten(), nn.Linear(12, 3, rng=rng)), (1, 3, 4)
@@ -211,7 +214,9 @@ def train_steps(rng: np.random.Generator, memory: GuardedMemory) -> Results:
         other.train_step(samples[part], labels[part], loss)
         single.lr = rates[number]
         single.step()
-    assert job["params"].tobytes() == other.vector.tobytes(), "steps together differ from single ones"
+    assert job["params"].tobytes() == other.vector.tobytes(), (
+        "steps together differ from single ones"
+    )
     values = net.forward(memory.put(samples.values()))
     if len(index):
         assert net.outputs(samples).tobytes() == values.tobytes(), "bytes differ from their values"

@@ -20,7 +20,7 @@ def activation(rng: np.random.Generator, memory: GuardedMemory) -> Results:
     options: dict[str, Any] = {
         "leaky_relu": {"negative_slope": float(rng.uniform(-1, 1))},
         "gelu": {"approximate": str(rng.choice(["none", "tanh"]))},
-        "scaled_tanh": {"amplitude": float(rng.uniform(0.5, 2)), "slope": float(rng.uniform(0.2, 2))},
+        "scaled_tanh": {name: float(rng.uniform(0.3, 2)) for name in ("amplitude", "slope")},
     }.get(kind, {})  # fmt: skip
     layer = nn.ACTIVATIONS[kind](**options)
     shape = tuple(rng.integers(1, 9, size=rng.choice([1, 3])).tolist())

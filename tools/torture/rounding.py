@@ -39,7 +39,8 @@ def check(
     assert actual.shape == expected.shape, f"{what}: {actual.shape} is not {expected.shape}"
     assert actual.dtype == dtype, f"{what} is {actual.dtype}"
     both = 2 if np.dtype(dtype) == np.float64 else 1
-    off = abs(actual - expected)
+    with np.errstate(invalid="ignore"):
+        off = abs(actual - expected)
     wrong = (actual != expected) & ~(off <= both * np.asarray(error) + TINY)  # also not-a-number
     if wrong.any():
         at = tuple(int(i) for i in np.argwhere(wrong)[0])
@@ -50,7 +51,7 @@ def check(
 
 
 def _amplification() -> float:
-    """The most that any of Winograd's three sums (result, either gradient) amplifies."""
+    """Return the most that a sum of Winograd's amplifies: of the result or of a gradient."""
     T, G, S = (abs(matrix) for matrix in reference.winograd_matrices())
     T, G, S = T.T, G.T, S  # each (its index, product)
     return max(

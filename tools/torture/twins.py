@@ -16,7 +16,12 @@ from torture.rounding import AMPLIFICATION, sum_error
 ACTIVATIONS = tuple(nn.ACTIVATIONS.values())
 MOST = 2.0**23  # integers beyond which float32 is not exact
 # Of each activation the steepest slope and the largest second derivative, for its settings 1.
-SLOPES = {"tanh": (1, 0.77), "sigmoid": (0.25, 0.1), "gelu": (1.13, 0.8), "scaled_tanh": (1.15, 0.52)}
+SLOPES = {
+    "tanh": (1, 0.77),
+    "sigmoid": (0.25, 0.1),
+    "gelu": (1.13, 0.8),
+    "scaled_tanh": (1.15, 0.52),
+}
 
 
 class Twin:
@@ -46,7 +51,13 @@ class Twin:
             return y, ex * SLOPES.get(layer.kind, (1, 0))[0] + own
         y = self.sums(x, *self.params)
         sizes = self.sums(abs(x), *map(abs, self.params))
-        carried = 0 if self.exact else self.sums(ex, abs(self.params[0])) if self.params else self.sums(ex)
+        carried = (
+            0
+            if self.exact
+            else self.sums(ex, abs(self.params[0]))
+            if self.params
+            else self.sums(ex)
+        )
         self.largest = max(self.largest, float(sizes.max(initial=0)))
         return y, carried + self.own(sizes, self.terms[0])
 
@@ -61,7 +72,10 @@ class Twin:
             codes = layer.buffers["codes"]
             difference = abs(x[:, None] - codes)
             own = 0 if self.exact else sum_error(len(codes) + 2)
-            error = 2 * (ey + own * abs(dy))[:, :, None] * difference + 2 * abs(dy)[:, :, None] * ex[:, None]
+            error = (
+                2 * (ey + own * abs(dy))[:, :, None] * difference
+                + 2 * abs(dy)[:, :, None] * ex[:, None]
+            )
             return [reference.rbf_backward(dy, x, codes)], [error.sum(axis=1)]
         if isinstance(layer, ACTIVATIONS):
             y = getattr(reference, layer.kind)(x)
@@ -77,13 +91,10 @@ class Twin:
         self.largest = max([self.largest, *(float(size.max(initial=0)) for size in sizes)])
         if self.exact:
             return gradients, [np.zeros(size.shape) for size in sizes]
-        carried = self.gradients(np.broadcast_to(ey, dy.shape), abs(x) + ex, absolute=True)
-        crossed = self.gradients(abs(dy), ex, absolute=True)
-        errors = [c + self.own(size, terms)
-                  for c, size, terms in zip(carried, sizes, self.terms[1:], strict=False)]  # fmt: skip
-        for i in range(1, len(errors)):
-            errors[i] = errors[i] + (crossed[i] if i == 1 else 0)
-        return gradients, errors
+        # (|dy| + ey) (|x| + ex) - |dy| |x| of each product
+        uncertain = self.gradients(abs(dy) + ey, abs(x) + ex, absolute=True)
+        parts = zip(uncertain, sizes, self.terms[1:], strict=False)
+        return gradients, [most - size + self.own(size, terms) for most, size, terms in parts]
 
     def sums(self, x: np.ndarray, *params: np.ndarray) -> np.ndarray:
         """Return the layer's output, linear in x and in the weight."""
@@ -107,7 +118,9 @@ class Twin:
         if isinstance(layer, nn.Linear):
             found = reference.linear_backward(dy, x, weight)
         elif isinstance(layer, nn.AvgPool2d):
-            found = (reference.avg_pool2d_backward(dy, x.shape, *self.window, layer.count_include_pad),)
+            found = (
+                reference.avg_pool2d_backward(dy, x.shape, *self.window, layer.count_include_pad),
+            )
         elif isinstance(layer, nn.Subsample2d):
             found = reference.subsample2d_backward(dy, x, weight, layer.kernel_size)
         elif layer.connection_table is not None:

@@ -12,11 +12,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
-from lenet5c.kernels.simd import _cpu
 
+from lenet5c.kernels.simd import _cpu
 from torture.campaign import Campaign
 
 WORKER = Path(__file__).parents[1] / "kernel_worker.py"
@@ -49,16 +50,19 @@ class Worker:
         alarm.cancel()
         if len(answers) == 2 and "digest" in answers[1]:
             return answers[1]
-        code, self.process = self.process.wait(), None
+        code = self.stop()
         name = answers[0].get("begun", "unknown") if answers else "unknown"
         wrong = f"hung for {PATIENCE:.0f} s" if hung else f"the process ended with {code}"
         return {"name": name, "digest": "", "wrong": wrong}
 
-    def stop(self) -> None:
-        """End the process."""
-        if self.process and self.process.stdin:
-            self.process.stdin.close()
-            self.process.wait()
+    def stop(self) -> int | None:
+        """End the process; return its exit code."""
+        process, self.process = self.process, None
+        if process is None:
+            return None
+        with process, suppress(BrokenPipeError):
+            process.stdin.close()  # type: ignore[union-attr]
+        return process.returncode
 
     def _start(self) -> subprocess.Popen[str]:
         # Threads that wait give their processor away; the cases share it.
@@ -77,7 +81,9 @@ def run(campaign: Campaign) -> None:
         return
     isas, lock, tries = _cpu.supported(), threading.Lock(), campaign.tries()
     count = min(MOST_THREADS, os.cpu_count() or 1)
-    threads = [threading.Thread(target=_work, args=(campaign, isas, lock, tries)) for _ in range(count)]
+    threads = [
+        threading.Thread(target=_work, args=(campaign, isas, lock, tries)) for _ in range(count)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
