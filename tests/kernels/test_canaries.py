@@ -14,7 +14,7 @@ from lenet5c import kernels
 CHECKOUT = Path(__file__).parents[2]
 
 # The modules that have canaries.
-MODULES = ("_program", "_strips", "_direct", "_distort")
+MODULES = ("_program", "_strips", "_distort")
 
 # Training and inference, by tiles and by samples, of all kinds of ops, with odd sizes: Winograd or
 # not, groups, pooling that is fused or not, a connection table, rectifiers; a distortion;
@@ -50,9 +50,9 @@ for shape, net, loss in nets:
         net.backward(np.ones((batch, 10), np.float32))
         net.train_step(x, labels, loss)
 from lenet5c import datasets, kernels
-from lenet5c.kernels.direct import _direct, _strips
+from lenet5c.kernels.direct import _strips
 from lenet5c.kernels.ops import _distort
-assert _direct.has_canaries and _strips.has_canaries and _distort.has_canaries
+assert _strips.has_canaries and _distort.has_canaries
 distort = datasets.Distortion.named("modern")
 images = rng.integers(0, 256, (30, 1, 28, 27), np.uint8)
 distort(images, seed=0)
