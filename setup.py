@@ -24,11 +24,23 @@ TILE_SOURCES = [
     *(f"ops/{path.name}" for path in sorted(Path(KERNELS, "ops").glob("*.pxi"))),
     "direct/direct.pxi",
 ]
-PROGRAM_SOURCES = ["simd/tiles.pxd", "engine/atomic.h", "engine/canary.h", "engine/_update.pxd"]
+PROGRAM_SOURCES = ["simd/tiles.pxd", "engine/atomic.h", "canary.pxi", "engine/_update.pxd"]
 PROGRAM_SOURCES += [f"engine/{path.name}" for path in sorted(Path(KERNELS, "engine").glob("*.pxi"))]
 # Debug builds: canaries behind the memory of ops; and, for tests, some modules only.
 CANARIES = [("LENET5C_CANARIES", "1")] if os.environ.get("LENET5C_CANARIES") == "1" else []
 ONLY = os.environ.get("LENET5C_MODULES", "").split()
+# Sanitizers, such as "address,undefined". At -O3, with all that the tile modules inline and unroll,
+# they take the compiler half an hour; at -O1, with what it likes to inline, seconds. Python's own
+# flags make signed overflow defined, and hide it.
+SANITIZERS = os.environ.get("LENET5C_SANITIZE", "")
+SANITIZE = [
+    "-O1",
+    "-g1",
+    "-fno-omit-frame-pointer",
+    "-fno-wrapv",
+    f"-fsanitize={SANITIZERS}",
+    "-fno-sanitize-recover=undefined",
+]
 
 # Flags an instruction set needs, by compiler family. The baseline is the platform's own: SSE2 on
 # x86-64, NEON on arm64.
@@ -97,8 +109,8 @@ def extensions():
         extension("engine/_program", depends=[f"{KERNELS}/{name}" for name in PROGRAM_SOURCES]),
         extension("engine/_update", depends=[f"{KERNELS}/simd/tiles.pxd"]),
         extension("simd/_peak"),
-        extension("ops/_distort", depends=[f"{KERNELS}/simd/tiles.pxd"]),
-        extension("direct/_strips"),
+        extension("ops/_distort", depends=[f"{KERNELS}/simd/tiles.pxd", f"{KERNELS}/canary.pxi"]),
+        extension("direct/_strips", depends=[f"{KERNELS}/canary.pxi"]),
         extension("direct/_direct"),
         extension("cykernels"),
     ]
@@ -129,6 +141,9 @@ class BuildExt(build_ext):
         family = "msvc" if self.compiler.compiler_type == "msvc" else "unix"
         compile_openmp, link_openmp = self.find_openmp(family)
         peel = GCC_UNROLL if family == "unix" and self.accepts(GCC_UNROLL) else []
+        sanitize, link_sanitizers = [], []
+        if SANITIZERS:
+            peel, sanitize, link_sanitizers = [], SANITIZE, [f"-fsanitize={SANITIZERS}"]
         for module in self.extensions:
             _, tiles, isa = module.name.partition("._tiles_")
             if tiles:
@@ -137,11 +152,13 @@ class BuildExt(build_ext):
                 inline = (
                     "__forceinline" if family == "msvc" else "inline __attribute__((always_inline))"
                 )
-                module.define_macros.append(("CYTHON_INLINE", inline))
+                module.define_macros.append(("CYTHON_INLINE", "inline" if SANITIZERS else inline))
                 module.extra_compile_args = [*OPTIMISE[family], *peel, *ISA_FLAGS[isa][family]]
             else:
                 module.extra_compile_args = [*OPTIMISE[family], *compile_openmp]
                 module.extra_link_args = list(link_openmp)
+            module.extra_compile_args += sanitize
+            module.extra_link_args += link_sanitizers
         super().build_extensions()
 
     def find_openmp(self, family):
@@ -191,6 +208,8 @@ setup(
             "boundscheck": False,
             "wraparound": False,
             "initializedcheck": False,
+            # Arguments come from anywhere; the tile modules have no objects to look at.
+            "nonecheck": True,
             "cdivision": True,
             "embedsignature": True,
             "freethreading_compatible": True,

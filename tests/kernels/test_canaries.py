@@ -1,4 +1,4 @@
-"""A debug build puts canaries behind each op's scratch, arenas and records; here nets run in it."""
+"""A debug build puts canaries behind memory of ops and strips; here nets and convolutions run in it."""
 
 import os
 import shutil
@@ -13,8 +13,12 @@ from lenet5c import kernels
 
 CHECKOUT = Path(__file__).parents[2]
 
+# The modules that have canaries.
+MODULES = ("_program", "_strips", "_distort")
+
 # Training and inference, by tiles and by samples, of all kinds of ops, with odd sizes: Winograd or
-# not, groups, pooling that is fused or not, a connection table, rectifiers.
+# not, groups, pooling that is fused or not, a connection table, rectifiers; a distortion;
+# convolutions by strips, with units or channels side by side, in several threads.
 NETS = """
 import numpy as np
 from lenet5c import nn
@@ -45,13 +49,36 @@ for shape, net, loss in nets:
         net.forward(x, training=True)
         net.backward(np.ones((batch, 10), np.float32))
         net.train_step(x, labels, loss)
+from lenet5c import datasets, kernels
+from lenet5c.kernels.direct import _strips
+from lenet5c.kernels.ops import _distort
+assert _strips.has_canaries and _distort.has_canaries
+distort = datasets.Distortion.named("modern")
+images = rng.integers(0, 256, (30, 1, 28, 27), np.uint8)
+distort(images, seed=0)
+samples = nn.Samples(
+    images, scale=1.0, offset=np.zeros(756, np.float32), distortion=distort.of_epoch(0))
+net = nn.Sequential(nn.Flatten(), nn.Linear(756, 10))
+for few in (slice(0, 3), slice(0, 30)):
+    net.outputs(samples[few])
+for shape, channels, kernel, settings in [
+    ((1, 40, 70, 50), 5, 3, {"padding": 1}), ((2, 34, 30, 29), 34, 3, {"groups": 17}),
+    ((3, 3, 60, 61), 18, 7, {"stride": 2, "padding": 3}), ((1, 33, 24, 25), 101, 3, {}),
+    ((1, 24, 90, 40), 20, 3, {"stride": (2, 3), "dilation": (1, 2)}),
+]:
+    x = rng.standard_normal(shape).astype(np.float32)
+    weight = (channels, shape[1] // settings.get("groups", 1), kernel, kernel)
+    weight = rng.standard_normal(weight).astype(np.float32)
+    for threads in (1, 3):
+        y = kernels.conv2d(x, weight, **settings, num_threads=threads)
+        kernels.conv2d_backward(y, x, weight, **settings, num_threads=threads)
 print("ran", len(nets))
 """
 
 
 @pytest.fixture(scope="module")
 def debug_build(tmp_path_factory):
-    """Build a copy of the package whose engine has canaries; the rest is as installed."""
+    """Build a copy of the package whose drivers have canaries; the tiles are as installed."""
     folder = tmp_path_factory.mktemp("canaries")
     for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(CHECKOUT / name, folder)
@@ -60,14 +87,14 @@ def debug_build(tmp_path_factory):
     )
     installed = Path(kernels.__file__).parent
     for path in [*installed.rglob("*.so"), *installed.rglob("*.pyd")]:
-        if not path.name.startswith("_program."):
+        if path.name.partition(".")[0] not in MODULES:
             shutil.copy(path, folder / "src/lenet5c/kernels" / path.relative_to(installed))
     build(folder)
     return folder
 
 
 def build(folder):
-    variables = {"LENET5C_CANARIES": "1", "LENET5C_MODULES": "_program"}
+    variables = {"LENET5C_CANARIES": "1", "LENET5C_MODULES": " ".join(MODULES)}
     command = [sys.executable, "setup.py", "-q", "build_ext", "--inplace"]
     subprocess.run(command, cwd=folder, env=os.environ | variables, check=True, capture_output=True)
 

@@ -9,12 +9,17 @@ from cython.parallel cimport parallel, prange, threadid
 from libc.stdlib cimport free, malloc
 
 from lenet5c.kernels.direct._strips cimport (
-    ITEMS_PER_THREAD, STRIP_FLOATS, Geometry, Totals, Units, Weights, convolve_all,
-    convolve_floats, convolve_scratch, convolve_strip, deliver_totals, gradient_floats,
-    gradient_scratch, offset_count, pack_weights, place_totals, place_weights, plan_phase,
-    plan_result, plan_totals, sum_range, weight_gradient_all, write_offsets)
+    ITEMS_PER_THREAD, STRIP_FLOATS, Geometry, Totals, Units, Weights, check_totals, check_weights,
+    convolve_all, convolve_floats, convolve_scratch, convolve_strip, deliver_totals,
+    gradient_floats, gradient_scratch, offset_count, pack_weights, place_totals, place_weights,
+    plan_phase, plan_result, plan_totals, raise_overrun, sum_range, weight_gradient_all,
+    write_offsets)
 from lenet5c.kernels.engine._workspace cimport Workspace
 from lenet5c.kernels.simd.tiles cimport TileKernels, useful_threads
+
+from math import prod
+
+from lenet5c.kernels.shapes import MAX_ELEMENTS
 
 cdef enum:
     IDLE_FLOATS = 16777216     # 64 MiB: larger workspaces are not kept for the next call
@@ -27,6 +32,7 @@ strip_floats = STRIP_FLOATS
 cdef class Strips:
     """A plan: of the result, or of the phase of the data gradient that is given."""
     cdef Geometry geometry
+    cdef bint of_result
     cdef Py_ssize_t* offsets
     cdef object capsule
 
@@ -37,12 +43,13 @@ cdef class Strips:
         cdef bint fits
         cdef const TileKernels* kernels = <const TileKernels*>PyCapsule_GetPointer(
             capsule, b"lenet5c.TileKernels")
-        self.capsule = capsule
+        check_plan(units, groups, in_shape, out_shape, window, threads, phase)
+        self.capsule, self.of_result = capsule, phase is None
         u.blocked, u.groups, u.count, u.threads = blocked, groups, units, threads
         u.D, u.H, u.W = in_shape
         u.L, u.OH, u.OW = out_shape
         (u.KH, u.KW), (u.SH, u.SW), (u.PH, u.PW), (u.DH, u.DW) = window
-        if phase is None:
+        if self.of_result:
             fits = plan_result(&self.geometry, kernels, &u)
         else:
             a, b = phase
@@ -67,6 +74,24 @@ cdef class Strips:
                 "y_start": (g.y_top, g.y_left), "y_step": (g.y_down, g.y_right)}
 
 
+cdef check_plan(units, groups, in_shape, out_shape, window, threads, phase):
+    """Refuse what could overflow, or reach outside the arrays."""
+    kernel_size, stride, padding, dilation = window
+    sizes = (groups, *in_shape, *out_shape, *kernel_size, *stride, *dilation, threads)
+    axes = zip(in_shape[1:], out_shape[1:], *window, strict=True)
+    arrays = units * prod(in_shape), units * prod(out_shape)
+    weights = groups * in_shape[0] * out_shape[0] * prod(kernel_size)
+    if (min(sizes) < 1 or min(units, *padding) < 0 or units % groups != 0 or threads > 1024
+            or max(*arrays, weights) > MAX_ELEMENTS
+            or max(n + o * s + k * d + 2 * p for n, o, k, s, p, d in axes) > 4 * MAX_ELEMENTS):
+        raise ValueError(f"a plan must have sizes of at least 1 that can be addressed, got {units} "
+                         f"units, {groups} groups, {in_shape}, {out_shape}, {window} and {threads} "
+                         "threads")
+    if phase is not None and not all(
+            0 <= a < min(s, n) for a, s, n in zip(phase, stride, in_shape[1:], strict=True)):
+        raise ValueError(f"phase must be within the stride {stride} and the input, got {phase}")
+
+
 cdef Workspace take_workspace(Py_ssize_t floats):
     """An idle workspace of at least this size, or a new one."""
     cdef Workspace space
@@ -80,6 +105,7 @@ cdef Workspace take_workspace(Py_ssize_t floats):
 cdef give_back(Workspace space):
     if space.floats <= IDLE_FLOATS:
         idle_workspaces.append(space)
+    raise_overrun()
 
 
 def convolve(Strips plan not None, const float[::1] x not None, const float[::1] weight not None,
@@ -124,6 +150,7 @@ def convolve(Strips plan not None, const float[::1] x not None, const float[::1]
             for item in prange(items, schedule="dynamic", chunksize=1):
                 convolve_strip(g, &w, &x[0], &y[0], item, parts, scratch + threadid()
                                * scratch_floats, zeros)
+        check_weights(g, &w)
     give_back(space)
 
 
@@ -137,6 +164,8 @@ def weight_gradient(Strips plan not None, const float[::1] x not None, const flo
     cdef const float* zeros
     cdef float* scratch
     cdef int threads
+    if not plan.of_result:
+        raise ValueError("plan must be of a result, got one of a data gradient")
     check_size("x", x.shape[0], g.units * g.D * g.H * g.W)
     check_size("dy", dy.shape[0], g.units * g.L * g.YH * g.YW)
     check_size("dweight", dweight.shape[0], g.groups * g.weight_group)
@@ -161,6 +190,7 @@ def weight_gradient(Strips plan not None, const float[::1] x not None, const flo
         for item in prange(items, schedule="dynamic", chunksize=1, num_threads=threads, nogil=True):
             sum_range(g, &t, &x[0], &dy[0], item, scratch + threadid() * scratch_floats, zeros)
         with nogil:
+            check_totals(g, &t)
             deliver_totals(g, &t, &dweight[0], &dbias[0], scratch)
     give_back(space)
 

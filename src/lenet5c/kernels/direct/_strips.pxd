@@ -83,6 +83,7 @@ cdef void write_offsets(Geometry* g, Py_ssize_t* memory) noexcept nogil
 # Results: zeros, packed weights, and a scratch for each thread, in so many floats.
 cdef Py_ssize_t convolve_floats(const Geometry* g, Py_ssize_t threads) noexcept nogil
 cdef float* place_weights(const Geometry* g, Weights* w, float* memory) noexcept nogil
+cdef void check_weights(const Geometry* g, const Weights* w) noexcept nogil
 cdef Py_ssize_t convolve_scratch(const Geometry* g) noexcept nogil
 cdef void pack_weights(const Geometry* g, const Weights* w, Py_ssize_t item) noexcept nogil
 cdef void convolve_strip(const Geometry* g, const Weights* w, const float* x, float* y,
@@ -96,6 +97,7 @@ cdef Totals plan_totals(const Geometry* g, Py_ssize_t threads, bint bias_alone) 
 cdef Py_ssize_t gradient_floats(const Geometry* g, const Totals* t,
                                 Py_ssize_t threads) noexcept nogil
 cdef float* place_totals(const Geometry* g, Totals* t, float* memory) noexcept nogil
+cdef void check_totals(const Geometry* g, const Totals* t) noexcept nogil
 cdef Py_ssize_t gradient_scratch(const Geometry* g, const Totals* t) noexcept nogil
 cdef void sum_range(const Geometry* g, const Totals* t, const float* x, const float* dy,
                     Py_ssize_t item, float* scratch, const float* zeros) noexcept nogil
@@ -103,6 +105,9 @@ cdef void deliver_totals(const Geometry* g, const Totals* t, float* dweight, flo
                          float* filters) noexcept nogil
 cdef void weight_gradient_all(const Geometry* g, const float* x, const float* dy, float* dweight,
                               float* dbias, float* memory) noexcept nogil
+
+# In a debug build: raise if one of them has written beyond its memory.
+cdef raise_overrun()
 
 # Sizes: a product, or no more than BEYOND if it is too large to be true; sums of a few cannot
 # overflow.

@@ -29,6 +29,7 @@ cdef enum:
     RANGE_PLACES = 288         # at most so many weight gradients of a filter in a work item
     LEAST_PLACES = 48          # and at least, if there are so many: each item transposes dy anew
 
+include "lenet5c/kernels/canary.pxi"
 include "plan.pxi"
 include "strip.pxi"
 include "weight_gradient.pxi"

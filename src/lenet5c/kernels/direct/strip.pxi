@@ -82,13 +82,18 @@ cdef const float* load_strip(const Geometry* g, const float* x, Py_ssize_t tile,
     return scratch
 
 
+cdef Py_ssize_t value_floats(const Geometry* g) noexcept nogil:
+    """Of the rows of a strip that are in the works at a time."""
+    return min(g.rows, g.kernels.direct_rows) * g.strip * g.Q * LANES
+
+
 cdef Py_ssize_t convolve_scratch(const Geometry* g) noexcept nogil:
     """Floats of a thread."""
-    return round_up(g.strip_floats + min(g.rows, g.kernels.direct_rows) * g.strip * g.Q * LANES)
+    return round_up(g.strip_floats + value_floats(g) + 2 * CANARY_FLOATS)
 
 
 cdef Py_ssize_t convolve_floats(const Geometry* g, Py_ssize_t threads) noexcept nogil:
-    return (round_up(g.W) + g.sets * g.rows * (1 + g.D * g.tap_count) * LANES
+    return (round_up(g.W) + g.sets * g.rows * (1 + g.D * g.tap_count) * LANES + CANARY_FLOATS
             + threads * convolve_scratch(g))
 
 
@@ -97,7 +102,16 @@ cdef float* place_weights(const Geometry* g, Weights* w, float* memory) noexcept
     memset(memory, 0, g.W * sizeof(float))
     w.bias = memory + round_up(g.W)
     w.packed = w.bias + g.sets * g.rows * LANES
+    set_canary(packed_end(g, w))
+    return packed_end(g, w) + CANARY_FLOATS
+
+
+cdef float* packed_end(const Geometry* g, const Weights* w) noexcept nogil:
     return w.packed + g.sets * g.rows * g.D * g.tap_count * LANES
+
+
+cdef void check_weights(const Geometry* g, const Weights* w) noexcept nogil:
+    check_canary(packed_end(g, w), b"conv2d", b"packed weights of strips")
 
 
 cdef void pack_weights(const Geometry* g, const Weights* w, Py_ssize_t item) noexcept nogil:
@@ -154,9 +168,14 @@ cdef void convolve_strip(const Geometry* g, const Weights* w, const float* x, fl
     cdef Py_ssize_t tile = item // parts // g.strips
     cdef Py_ssize_t group_set = tile % g.sets, size = g.D * g.tap_count * LANES
     cdef Py_ssize_t row = 0, i, count, chunk = 0
-    cdef float* values = scratch + g.strip_floats
-    cdef const float* strip_x = load_strip(g, x, tile, strip, 0, g.D, scratch, zeros)
+    cdef float* strip_end = scratch + g.strip_floats
+    cdef float* values = strip_end + CANARY_FLOATS
+    cdef float* values_end = values + value_floats(g)
+    cdef const float* strip_x
     cdef DirectSum s
+    set_canary(strip_end)
+    set_canary(values_end)
+    strip_x = load_strip(g, x, tile, strip, 0, g.D, scratch, zeros)
     s.blocked = g.blocked
     s.blocks, s.block_stride = 1, 0
     s.channels, s.channel_stride = g.D, g.channel_stride
@@ -173,6 +192,8 @@ cdef void convolve_strip(const Geometry* g, const Weights* w, const float* x, fl
                 store_strip(g, values + i * s.y_row, lanes_of(g, tile, row + i), strip, y)
         chunk += 1
         row += count
+    check_canary(strip_end, b"conv2d", b"strip")
+    check_canary(values_end, b"conv2d", b"values of a strip")
 
 
 cdef void convolve_all(const Geometry* g, const float* x, const float* weight, const float* bias,
@@ -186,3 +207,4 @@ cdef void convolve_all(const Geometry* g, const float* x, const float* weight, c
         pack_weights(g, &w, item)
     for item in range(g.tiles * g.strips):
         convolve_strip(g, &w, x, y, item, 1, scratch, memory)
+    check_weights(g, &w)

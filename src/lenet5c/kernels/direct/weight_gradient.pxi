@@ -29,12 +29,12 @@ cdef Py_ssize_t gradient_scratch(const Geometry* g, const Totals* t) noexcept no
     """Floats of a thread."""
     return round_up(
         g.strip_floats + min(g.rows, g.kernels.direct_rows) * (g.strip * g.Q + t.range_places)
-        * LANES)
+        * LANES + 2 * CANARY_FLOATS)
 
 
 cdef Py_ssize_t gradient_floats(const Geometry* g, const Totals* t,
                                 Py_ssize_t threads) noexcept nogil:
-    return (zeros_floats(g) + g.sets * g.rows * (t.count + 1) * LANES
+    return (zeros_floats(g) + g.sets * g.rows * (t.count + 1) * LANES + CANARY_FLOATS
             + max(threads * gradient_scratch(g, t), t.count * LANES))
 
 
@@ -43,7 +43,16 @@ cdef float* place_totals(const Geometry* g, Totals* t, float* memory) noexcept n
     memset(memory, 0, zeros_floats(g) * sizeof(float))
     t.dweight = memory + zeros_floats(g)
     t.dbias = t.dweight + g.sets * g.rows * t.count * LANES
+    set_canary(totals_end(g, t))
+    return totals_end(g, t) + CANARY_FLOATS
+
+
+cdef float* totals_end(const Geometry* g, const Totals* t) noexcept nogil:
     return t.dbias + g.sets * g.rows * LANES
+
+
+cdef void check_totals(const Geometry* g, const Totals* t) noexcept nogil:
+    check_canary(totals_end(g, t), b"conv2d", b"totals of weight gradients")
 
 
 cdef void load_gradient(const Geometry* g, const float* dy, Py_ssize_t tile, Py_ssize_t strip,
@@ -70,8 +79,10 @@ cdef void sum_range(const Geometry* g, const Totals* t, const float* x, const fl
     cdef Py_ssize_t first = part * t.range_places, places = min(t.range_places, t.count - first)
     cdef float* total = t.dweight + ((group_set * g.rows + row) * t.count + first) * LANES
     cdef float* total_bias = t.dbias + (group_set * g.rows + row) * LANES
-    cdef float* values = scratch + g.strip_floats
+    cdef float* strip_end = scratch + g.strip_floats
+    cdef float* values = strip_end + CANARY_FLOATS
     cdef float* sums = values + count * g.strip * g.Q * LANES
+    cdef float* sums_end = sums + count * places * LANES
     cdef Py_ssize_t tile, strip, i, j
     cdef const float* strip_x
     cdef DirectSum s
@@ -80,6 +91,8 @@ cdef void sum_range(const Geometry* g, const Totals* t, const float* x, const fl
     s.steps = g.pixels
     s.places, s.places_count = g.places + first, places
     s.y_row = places * LANES
+    set_canary(strip_end)
+    set_canary(sums_end)
     for i in range(count):
         memset(total + i * t.count * LANES, 0, places * LANES * sizeof(float))
     if part == 0:
@@ -99,6 +112,8 @@ cdef void sum_range(const Geometry* g, const Totals* t, const float* x, const fl
             if part == 0:
                 g.kernels.add_columns(values, s.steps_count, count, total_bias)
         tile += g.sets
+    check_canary(strip_end, b"conv2d", b"strip")
+    check_canary(sums_end, b"conv2d", b"sums of a strip")
 
 
 cdef void deliver_row(const Geometry* g, const Totals* t, Py_ssize_t item, float* dweight,
@@ -140,4 +155,5 @@ cdef void weight_gradient_all(const Geometry* g, const float* x, const float* dy
     if g.units > 0:
         for item in range(g.sets * t.chunks * t.ranges):
             sum_range(g, &t, x, dy, item, scratch, memory)
+    check_totals(g, &t)
     deliver_totals(g, &t, dweight, dbias, scratch)

@@ -34,7 +34,7 @@ FEW_SAMPLES = FEW_SAMPLES_
 TILE_LANES = LANES
 LINEAR_OUTPUTS = LINEAR_BLOCK
 
-include "canary.pxi"
+include "lenet5c/kernels/canary.pxi"
 include "job.pxi"
 include "team.pxi"
 include "sample.pxi"
@@ -159,7 +159,7 @@ cdef class Program:
     cdef set_batch(self, Job* job, samples):
         """Point job at a batch: rows (N, input_size) of float32, or `Samples`.
 
-        Returns the array that job points into, for the caller to hold on to.
+        Returns what job points into, for the caller to hold on to.
         """
         cdef const int64_t[::1] index = None
         cdef const float[::1] offset = None
@@ -192,8 +192,7 @@ cdef class Program:
                 if not 0 <= index[i] < available:
                     raise IndexError(f"index[{i}] is {index[i]}, but there are {available} samples")
             job.index = &index[0] if job.batch > 0 else NULL
-        self.set_distort(job, distortion)
-        return images
+        return images, index, offset, self.set_distort(job, distortion)
 
     cdef int thread_count(self, Py_ssize_t batch, int wanted, Py_ssize_t parts):
         """Return a number of threads: at most the parts, and what the work is worth."""
@@ -225,7 +224,7 @@ cdef class Program:
         cdef int threads
         cdef Workspace space
         cdef float* arenas
-        images = self.set_batch(&job, samples)
+        held = self.set_batch(&job, samples)
         if (params.shape[0] < self.param_extent or out.shape[0] != job.batch
                 or out.shape[1] != job.output_size):
             raise ValueError("params or out have the wrong size")
@@ -261,7 +260,7 @@ cdef class Program:
         cdef UpdateSteps none
         cdef double loss = 0
         cdef Py_ssize_t correct = 0
-        images = self.set_batch(&job, samples)
+        held = self.set_batch(&job, samples)
         if dy.shape[0] != job.batch or dy.shape[1] != job.output_size:
             raise ValueError("dy has the wrong size")
         job.forward_ops = job.op_count
@@ -290,7 +289,7 @@ cdef class Program:
         cdef UpdateSteps none
         cdef Py_ssize_t correct = 0
         cdef double total = 0
-        images = self.set_batch(&job, samples)
+        held = self.set_batch(&job, samples)
         if job.batch == 0:
             raise ValueError("a training step needs at least one sample")
         set_loss(&job, loss, setting, labels, targets)
@@ -315,7 +314,7 @@ cdef class Program:
         cdef double total = 0
         if job.op_count > 0:
             raise ValueError(f"the program must have no ops, got {job.op_count}")
-        images = self.set_batch(&job, samples)
+        held = self.set_batch(&job, samples)
         if job.batch == 0:
             raise ValueError("a loss needs at least one sample")
         set_loss(&job, loss, setting, labels, targets)
@@ -338,7 +337,7 @@ cdef class Program:
         cdef double[::1] losses = record.losses
         cdef Py_ssize_t step, steps = losses.shape[0], taken = 0, right = 0
         cdef Py_ssize_t* correct
-        images = self.set_batch(&job, samples)
+        held = self.set_batch(&job, samples)
         if job.batch < 1 or batch_size < 1 or steps != (job.batch - 1) // batch_size + 1:
             raise ValueError(f"{job.batch} samples are not {steps} batches of {batch_size}, the "
                              "last perhaps shorter")
@@ -369,15 +368,16 @@ cdef class Program:
         """Distort samples of bytes by the `warp` and the `stream` of seed and epoch."""
         cdef Warp warp
         if distort is None:
-            return
+            return None
         if job.bytes is NULL or len(self.input_shape) != 3:
             raise ValueError("only images (C, H, W) of uint8 can be distorted")
-        warp = distort.warp
+        warp = <Warp?>distort.warp
         job.distorts = True
         job.distort = warp.of(self.input_shape[0], self.input_shape[1], self.input_shape[2])
         job.stream = distort.stream
         job.scratch_floats = max(job.scratch_floats,
-                                 job.kernels.distort_tile_floats(&job.distort))
+                                 job.kernels.distort_tile_floats(&job.distort) + CANARY_FLOATS)
+        return warp
 
     cdef run(self, Job* job, Py_ssize_t batch_size, Py_ssize_t steps, const float[::1] params,
              float[::1] grads, const UpdateSteps* update, int num_threads, double* loss,

@@ -49,12 +49,14 @@ cdef class Update:
         missing += [key for key in names if key not in settings]
         if missing:
             raise ValueError(f"vectors and settings must have {', '.join(missing)} for {name}")
-        held = [vectors[key] for key in wanted]
         memset(&self.run, 0, sizeof(UpdateSteps))
         self.run.kernel = kernel
-        self.run.vector_count, self.run.setting_count = len(held), len(names)
-        self.steps, self.size = steps, len(held[0])
-        for i, vector in enumerate(held):
+        self.run.vector_count, self.run.setting_count = len(wanted), len(names)
+        self.steps, self.size = steps, len(vectors[wanted[0]])
+        held = []  # the buffers, not their owners: those could move them
+        for i, key in enumerate(wanted):
+            vector = vectors[key]
+            held.append(vector)
             if vector.shape[0] != self.size:
                 raise ValueError(
                     f"vectors must have the same size, got {self.size} and {vector.shape[0]}")
@@ -69,7 +71,8 @@ cdef class Update:
         if steps > 0:
             rows = table
             self.run.settings = &rows[0, 0]
-        self.held = (*held, table)
+            held.append(rows)
+        self.held = tuple(held)
 
     def apply(self, float[::1] params not None, const float[::1] grads not None,
               Py_ssize_t step=0):

@@ -8,10 +8,12 @@ cdef class Workspace:
     """Memory for floats, 64-byte aligned."""
 
     def __cinit__(self, Py_ssize_t floats):
+        if floats < 0:
+            raise ValueError(f"floats must be at least 0, got {floats}")
         # Zeroed, so that no kernel ever meets a stray not-a-number in memory it has not written.
-        self.memory = calloc(floats + LANES, sizeof(float))
+        self.memory = calloc(<size_t>floats + LANES, sizeof(float))
         if self.memory is NULL:
-            raise MemoryError(f"no memory for a workspace of {floats * 4} bytes")
+            raise MemoryError(f"no memory for a workspace of {floats} floats")
         self.floats = floats
         self.start = <float*>((<size_t>self.memory + 63) & ~<size_t>63)
 

@@ -89,10 +89,14 @@ cdef void load_tile(const Job* job, Py_ssize_t first, float* tile, float* scratc
             keys[lane] = sample_key(job.stream, job.first_sample + at)
         else:
             floats[lane] = job.floats + at * job.input_size
+    cdef float* end
     if job.distorts:
+        end = scratch + job.kernels.distort_tile_floats(&job.distort)
+        set_canary(end)
         job.kernels.distort_tile(&job.distort, bytes, keys,
                                  min(<Py_ssize_t>LANES, job.batch - first), job.scale,
                                  job.offset, tile, scratch)
+        check_canary(end, b"distort", b"scratch")
     elif job.bytes is not NULL:
         job.kernels.pack_bytes(bytes, job.input_size, job.scale, job.offset, tile)
     else:
@@ -124,6 +128,7 @@ cdef inline void backward_op(const Job* job, const Op* op, float* arena, bint ne
     cdef float* saved_end = saved + job.saved_stride - CANARY_FLOATS
     cdef const char* name = op.kernels.name
     if CANARY_FLOATS > 0:
+        set_canary(arena_end(job, arena))
         set_canary(arena_end(job, gradients))
         set_canary(scratch_end(op, scratch))
         set_canary(sums + job.sums_size)

@@ -14,7 +14,7 @@ cdef forward_samples(Program self, const Job* job, int num_threads):
     cdef float* filters
     cdef float* arenas
     if job.distorts:
-        scratch = job.kernels.distort_floats(&job.distort)
+        scratch = job.kernels.distort_floats(&job.distort) + CANARY_FLOATS
     stride += round_up(scratch)
     space = self.workspace(packed + threads * stride)
     filters, arenas = space.start, space.start + packed
@@ -45,7 +45,7 @@ cdef run_by_sample(Program self, const Job* whole, Py_ssize_t batch_size, Py_ssi
     cdef Py_ssize_t training_floats = round_up(way.training_floats)
     cdef Py_ssize_t scratch_floats = 0
     if whole.distorts:
-        scratch_floats = round_up(whole.kernels.distort_floats(&whole.distort))
+        scratch_floats = whole.kernels.distort_floats(&whole.distort) + CANARY_FLOATS
     cdef Workspace space = self.workspace(
         packed_floats + training_floats + 2 * whole.output_size * LANES + FEW_SAMPLES_ * stride
         + scratch_floats)

@@ -196,13 +196,17 @@ cdef void make_plain(const Job* job, const Op* op, const float* x, float* y) noe
 cdef void load_sample(const Job* job, Py_ssize_t n, float* x, float* scratch) noexcept nogil:
     cdef Py_ssize_t i, at = n if job.index is NULL else job.index[n]
     cdef const unsigned char* bytes
+    cdef float* end
     if job.bytes is NULL:
         memcpy(x, job.floats + at * job.input_size, job.input_size * sizeof(float))
         return
     bytes = job.bytes + at * job.input_size
     if job.distorts:
+        end = scratch + job.kernels.distort_floats(&job.distort)
+        set_canary(end)
         job.kernels.distort_sample(&job.distort, bytes, sample_key(job.stream, job.first_sample
                                                                    + at), x, scratch)
+        check_canary(end, b"distort", b"scratch of a sample")
         for i in range(job.input_size):
             x[i] = x[i] * job.scale + job.offset[i]
         return
@@ -220,8 +224,8 @@ cdef void forward_sample(
     cdef const Op* op
     cdef float* end = arena + way.arena_floats - CANARY_FLOATS
     load_sample(job, n, arena, scratch)
-    set_canary(end)
     for i in range(way.count):
+        set_canary(end)
         step = way.steps + i
         op = &step.op
         if step.kind == STEP_CONV2D:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet5c.kernels.arrays import contiguous, rows
+from lenet5c.kernels.ops._distort import Warp
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +91,9 @@ class Samples:
         distortion, images = self.distortion, self.images
         if distortion is None:
             return
-        if not (hasattr(distortion, "warp") and hasattr(distortion, "stream")):
+        if not (
+            isinstance(getattr(distortion, "warp", None), Warp) and hasattr(distortion, "stream")
+        ):
             raise TypeError(
                 "distortion must be what a Distortion's of_epoch(seed, epoch) returns, got a "
                 f"{type(distortion).__name__}"

@@ -26,7 +26,10 @@ cdef set_op(Op* op, o, const TileKernels* kernels, list held):
     op.x, op.y, op.argmax = o.x, o.y, getattr(o, "argmax", 0)
     op.weight, op.bias = getattr(o, "weight", 0), getattr(o, "bias", None) or 0
     op.dweight, op.dbias = getattr(o, "dweight", 0), getattr(o, "dbias", 0)
-    for i, constant in enumerate(getattr(o, "constants", ())):
+    constants = getattr(o, "constants", ())
+    if len(constants) > 2:
+        raise ValueError(f"constants must be two at most, got {len(constants)}")
+    for i, constant in enumerate(constants):
         op.constants[i] = constant
     if getattr(o, "connections", None) is not None:
         connections = o.connections

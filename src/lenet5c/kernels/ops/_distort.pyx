@@ -8,6 +8,8 @@ from lenet5c.kernels.engine._workspace cimport Workspace
 from lenet5c.kernels.simd.tiles cimport (
     Distort, TileKernels, round_up, sample_key, useful_threads)
 
+include "lenet5c/kernels/canary.pxi"
+
 cdef enum:
     PIXEL_WORK = 100       # elementary operations that a pixel takes, roughly
     MOST_PLACES = 1 << 24  # a pixel's place, its frame included, is computed as a float
@@ -52,6 +54,7 @@ cdef class Warp:
         cdef Workspace space
         cdef const unsigned char* first
         cdef float* to
+        cdef float* end
         size = d.C * d.H * d.W
         if (out.shape[0], out.shape[1], out.shape[2], out.shape[3]) != (count, d.C, d.H, d.W):
             raise ValueError("out has the wrong shape")
@@ -63,8 +66,12 @@ cdef class Warp:
             return
         first, to = &images[0, 0, 0, 0], &out[0, 0, 0, 0]
         threads = useful_threads(<double>PIXEL_WORK * count * size, num_threads, count)
-        stride = round_up(kernels.distort_floats(&d))
+        stride = round_up(kernels.distort_floats(&d) + CANARY_FLOATS)
         space = Workspace(threads * stride)
         for i in prange(count, schedule="dynamic", chunksize=16, num_threads=threads, nogil=True):
+            end = space.start + threadid() * stride + kernels.distort_floats(&d)
+            set_canary(end)
             kernels.distort_sample(&d, first + index[i] * size, sample_key(stream, index[i]),
                                    to + i * size, space.start + threadid() * stride)
+            check_canary(end, b"distort", b"scratch of a sample")
+        raise_overrun()

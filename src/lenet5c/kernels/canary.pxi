@@ -1,10 +1,32 @@
-# Canaries: floats of a known pattern behind memory that an op writes to, in a debug build. In
-# any other there are none of them, and nothing of this file is left in the compiled code.
+# Canaries: floats of a known pattern behind memory that an op writes to, in a debug build, made with
+# LENET5C_CANARIES=1. Under AddressSanitizer they cannot be read either while the op runs. In any
+# other build there are none of them, and nothing of this file is left in the compiled code.
 from libc.stdint cimport uint32_t
 
-cdef extern from "canary.h" nogil:
+cdef extern from *:
+    """
+    #ifdef LENET5C_CANARIES
+    #define CANARY_FLOATS 16
+    #else
+    #define CANARY_FLOATS 0
+    #endif
+    #ifndef __has_feature
+    #define __has_feature(name) 0
+    #endif
+    #if defined(LENET5C_CANARIES) \
+        && (defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer))
+    #include <sanitizer/asan_interface.h>
+    #define forbid_canary(a) __asan_poison_memory_region(a, CANARY_FLOATS * sizeof(float))
+    #define allow_canary(a) __asan_unpoison_memory_region(a, CANARY_FLOATS * sizeof(float))
+    #else
+    #define forbid_canary(a) ((void)(a))
+    #define allow_canary(a) ((void)(a))
+    #endif
+    """
     enum:
         CANARY_FLOATS
+    void forbid_canary(const void* a) nogil
+    void allow_canary(const void* a) nogil
 
 cdef enum:
     CANARY = 0x7fc0dead  # not-a-number, should anybody compute with it
@@ -18,11 +40,14 @@ cdef inline void set_canary(float* end) noexcept nogil:
     cdef int i
     for i in range(CANARY_FLOATS):
         (<uint32_t*>end)[i] = <uint32_t>CANARY
+    forbid_canary(end)
 
 
 cdef inline void check_canary(const float* end, const char* op, const char* memory) noexcept nogil:
+    """Look at a canary after the op, once for each `set_canary`."""
     global overrun_op, overrun_memory
     cdef int i
+    allow_canary(end)
     for i in range(CANARY_FLOATS):
         if (<const uint32_t*>end)[i] != <uint32_t>CANARY:
             overrun_op, overrun_memory = op, memory

@@ -1,0 +1,295 @@
+"""Bad arguments for every compiled function and method; run as a program, as it may crash.
+
+Prints each call before it is made, so that the last line names the one that crashed, and at the end
+those that should have raised and did not.
+"""
+
+import datetime
+import sys
+from dataclasses import fields, replace
+
+import numpy as np
+
+from lenet5c import kernels, nn
+from lenet5c.kernels import _im2col, _openmp
+from lenet5c.kernels.direct import _direct
+from lenet5c.kernels.engine import _program, _update, _workspace, lowering, ops
+from lenet5c.kernels.ops import _distort
+from lenet5c.kernels.simd import _cpu, _peak, dispatch
+
+TILES = dispatch.tiles
+WINDOW = ((2, 2), (1, 1), (0, 0), (1, 1))
+CLASSES = (_direct.Strips, _distort.Warp, _program.Program, _update.Update, _workspace.Workspace)
+
+
+def zeros(*shape, dtype=np.float32):
+    return np.zeros(shape, dtype)
+
+
+def read_only(*shape):
+    array = zeros(*shape)
+    array.flags.writeable = False
+    return array
+
+
+class Distortion:
+    """Has a warp made anew each time, or what it is given."""
+
+    stream = 3
+
+    def __init__(self, *warp):
+        self.given = warp
+
+    @property
+    def warp(self):
+        return self.given[0] if self.given else warp()
+
+
+def warp():
+    return _distort.Warp(1, 0.1, 0.1, 0.1, 0.1, 8, np.ones(5, np.float32) / 5, 0, 1)
+
+
+def samples_with(**values):
+    """Return samples of bytes, with fields changed behind the check."""
+    samples = nn.Samples(zeros(4, 1, 3, 3, dtype=np.uint8), offset=zeros(9))
+    for name, value in values.items():
+        object.__setattr__(samples, name, value)
+    return samples
+
+
+class Record:
+    def __init__(self, losses):
+        self.losses = losses
+
+
+PLAN = lowering.lower((1, 3, 3), [ops.Conv2d(0, 8, 2, (2, 2)), ops.Flatten()])
+PROGRAM = _program.Program(PLAN, TILES)
+NO_OPS = _program.Program(lowering.lower((8,), []), TILES)
+PARAMS = 10
+VECTORS = {"velocity": zeros(PARAMS)}
+SETTINGS = {"lr": [0.1], "momentum": 0.9, "nesterov": 0, "weight_decay": 0}
+UPDATE = _update.Update(TILES, "sgd", VECTORS, SETTINGS, 1)
+LABELS = zeros(4, dtype=np.int32)
+X, Y = zeros(4, 9), zeros(4, 8)
+STRIPS = _direct.Strips(TILES, 4, 1, False, (1, 3, 3), (2, 2, 2), WINDOW, 1)
+PHASE = _direct.Strips(TILES, 4, 1, False, (1, 3, 3), (2, 2, 2), WINDOW, 1, (0, 0))
+X4, Y4, WEIGHT = zeros(36), zeros(32), zeros(8)
+BAD_SAMPLES = (
+    Y, zeros(4, 8, dtype=np.uint8), zeros(4, 9, dtype=np.uint8), zeros(4, 9, dtype=np.float64),
+    *(samples_with(distortion=Distortion(value)) for value in (None, object(), TILES)),
+    samples_with(distortion=object()), samples_with(images=None), samples_with(offset=None),
+    samples_with(offset=zeros(8)), samples_with(index=np.array([4])), samples_with(scale=None),
+    samples_with(index=np.array([-1])), samples_with(index=zeros(2)),
+    nn.Samples.__new__(nn.Samples),
+)  # fmt: skip
+
+# What raises for any argument that may not be None, and what is added for arrays and numbers.
+ANY = (object(), "text", b"bytes", datetime.datetime_CAPI, [], {}, 1j)
+OUTPUT = "output"
+ARRAY = (zeros(1), zeros(1, dtype=np.int8), zeros(0), zeros(0, 3), zeros(2, 2, 2, 2), 3, np.nan)
+NUMBER = (2**70, -(2**70), zeros(3), 0.5 + 1j)
+# May raise or not.
+SIZES = (-1, -(2**31), 2**31 - 1, 2**62, -(2**62), 0)
+
+
+class Call:
+    """A call, arguments that are right, and for each its bad values beyond None and `ANY`."""
+
+    def __init__(self, name, function, good, bad, optional=()):
+        self.name, self.function, self.good, self.bad = name, function, good, bad
+        self.optional = optional
+
+
+def array(shape=None, dtype=np.float32, output=False):
+    """Return bad values for an array argument; of an output, also a read-only array."""
+    bad = [*ARRAY, *([read_only(*shape)] if output else [])]
+    return [each for each in bad if not (np.shape(each) == shape and np.ndim(each))]
+
+
+def calls():
+    pair = ((0, 0), (-1, 2), (2**62, 2**62), (2,), (2, 2, 2), (2**70, 1))
+    pads = ((2**63 - 1, 2**63 - 1), (2,), (2**70, 1))
+    col = zeros(2, 3, 16)
+    yield Call(
+        "im2col", _im2col.im2col,
+        [zeros(2, 3, 9), (3, 3), (2, 2), *WINDOW, 0.0, col, 1],
+        [array(), pair, pair, pair, pair, pads, pair, (),
+         [*array((2, 3, 16), output=True), zeros(1, 3, 16), zeros(2, 2, 16)], NUMBER],
+    )  # fmt: skip
+    yield Call(
+        "col2im", _im2col.col2im, [col, (3, 3), (2, 2), *WINDOW, zeros(2, 3, 9), 1],
+        [array(), pair, pair, pair, pair, pads, pair,
+         [*array((2, 3, 9), output=True), zeros(3, 3, 9)], NUMBER],
+    )  # fmt: skip
+    yield Call("Workspace", _workspace.Workspace, [5], [[*NUMBER, -1, 2**62]])
+    yield Call("instructions", _peak.instructions, [TILES], [()])
+    yield Call("burst", _peak.burst, [TILES, 1, 1], [(), NUMBER, NUMBER])
+    yield Call("kernels_read", _program.kernels_read, [TILES, "conv2d"], [(), ["none"]])
+    yield Call(
+        "Warp", _distort.Warp, [1, 0, 0, 0, 0, 0, np.ones(3, np.float32), 0, 1],
+        [*[NUMBER[2:]] * 6, [*ARRAY[1:5], zeros(2)], NUMBER[2:], NUMBER[2:]],
+    )  # fmt: skip
+    yield Call(
+        "Warp.apply", warp().apply,
+        [TILES, zeros(4, 1, 3, 3, dtype=np.uint8), np.array([2, 0]), 7, zeros(2, 1, 3, 3), 1],
+        [(), [zeros(4, 1, 3, 3), *(zeros(*shape, dtype=np.uint8) for shape in
+                                   ((1, 1, 3, 3), (4, 1, 2, 3), (4, 3, 3)))],
+         [np.array([4, 0]), np.array([-1, 0]), np.array([2**62, 0]), np.array([1])],
+         [-1, 2**64], array((2, 1, 3, 3), output=True), NUMBER],
+    )  # fmt: skip
+    yield Call(
+        "Strips", _direct.Strips,
+        [TILES, 4, 1, False, (1, 3, 3), (2, 2, 2), WINDOW, 1],
+        [(), [-1, 2**62], [0, -1, 2**62], (), [(0, 3, 3), (1, 3), (1, 2**62, 1)],
+         [(2, 0, 2), (2, 2**62, 2)],
+         [tuple(tuple(x if k == i else y for y in w) for k, w in enumerate(WINDOW))
+          for i in range(4) for x in (-1, 2**62, 2**70)] + [WINDOW[:3]],
+         [0, -1, 2**31 - 1]],
+    )  # fmt: skip
+    for phase in ((3, 0), (-1, 0), (0, 1), (0,), (2**62, 0), 5):
+        yield Call(f"Strips {phase}", _direct.Strips,
+                   [TILES, 4, 1, False, (1, 3, 3), (2, 2, 2), WINDOW, 1, phase], None)  # fmt: skip
+    yield Call(
+        "convolve", _direct.convolve, [STRIPS, X4, WEIGHT, None, Y4, 1],
+        [(), array((36,)), array((8,)), array((2,)), array((32,), output=True), NUMBER], [3],
+    )  # fmt: skip
+    yield Call(
+        "weight_gradient", _direct.weight_gradient,
+        [STRIPS, X4, Y4, WEIGHT, zeros(2), 1],
+        [[PHASE], array(), array(), array((8,), output=True), array((2,), output=True), NUMBER],
+    )  # fmt: skip
+    yield Call(
+        "Update", _update.Update, [TILES, "sgd", VECTORS, SETTINGS, 1],
+        [(), ["none"], [{"velocity": each} for each in (*ARRAY[3:], read_only(10), ARRAY[1])],
+         [SETTINGS | {"lr": each} for each in ([1, 2], "x", [])],
+         [*NUMBER, -1, 2**62]],
+    )  # fmt: skip
+    yield Call(
+        "Update.apply", UPDATE.apply, [zeros(PARAMS), zeros(PARAMS), 0],
+        [array((10,), output=True), array(), [*NUMBER, -1, 1, 2**62]],
+    )  # fmt: skip
+    yield Call("Program", _program.Program, [PLAN, TILES], [(), ()])
+    params, grads = zeros(PARAMS), zeros(PARAMS)
+    yield Call(
+        "forward", PROGRAM.forward, [X, params, Y.copy(), 1, False],
+        [BAD_SAMPLES, array(), array((4, 8), output=True), NUMBER, ()],
+    )  # fmt: skip
+    yield Call(
+        "backward", PROGRAM.backward, [X, Y, params, grads, zeros(4, 9), 1, False],
+        [BAD_SAMPLES, array(), array(), array((10,), output=True),
+         array((4, 9), output=True), NUMBER, ()], [4],
+    )  # fmt: skip
+    bad_labels = [np.array([0, 0, 0, label], np.int32) for label in (8, -1, 2**31 - 1)]
+    bad_labels += [zeros(3, dtype=np.int32), zeros(4), zeros(4, dtype=np.int64)]
+    yield Call(
+        "train_step", PROGRAM.train_step,
+        [X, LABELS, params, grads, 1, "mse", 0.0, Y, Y.copy(), zeros(4, 9), False],
+        [BAD_SAMPLES, bad_labels, array(), array((10,), output=True), NUMBER, ["none"], (),
+         array(), array((4, 8), output=True), array((4, 9), output=True), ()], [8, 9],
+    )  # fmt: skip
+    yield Call(
+        "loss", NO_OPS.loss, [Y, LABELS, 1, "mse", 0.0, Y],
+        [[zeros(4, 7), zeros(4)], bad_labels, NUMBER, ["none"], (), array()],
+    )  # fmt: skip
+    yield Call("loss with ops", PROGRAM.loss, [X, LABELS, 1, "mse", 0.0, Y], None)
+    yield Call(
+        "train_steps", PROGRAM.train_steps,
+        [X, LABELS, params, grads, 1, 4, UPDATE, Record(np.zeros(1)), "mse", 0.0, Y, False],
+        [BAD_SAMPLES, bad_labels, array((10,), output=True), array((10,), output=True), NUMBER,
+         [0, -1, 3, -(2**62)], [warp()],
+         [Record(each) for each in (None, np.zeros(2), np.zeros(0), zeros(1), [0.0])],
+         ["none"], (), array(), ()],
+    )  # fmt: skip
+    for number, field in enumerate(fields(PLAN)):
+        plan = replace(PLAN, **{field.name: None})
+        if field.name not in ("sample", "gaps", "penalties"):
+            yield Call(f"Program {number} {field.name}", _program.Program, [plan, TILES], None)
+
+
+def shown(value):
+    return type(value).__name__ if isinstance(value, nn.Samples) else repr(value)
+
+
+def may_crash(call, arguments):
+    """Make a call; return whether it raised."""
+    print(call.name, *map(shown, arguments), file=sys.stderr, flush=True)
+    try:
+        call.function(*arguments)
+    except Exception:
+        return True
+    return False
+
+
+def without_init():
+    """Call layers and models that `__init__` has not seen."""
+    made, x = 0, zeros(4, 1, 28, 28)
+    for name in sorted(set(nn.__all__)):
+        cls = getattr(nn, name)
+        if not (isinstance(cls, type) and issubclass(cls, nn.Layer)):
+            continue
+        for method, arguments in (("forward", (x, True)), ("backward", (x,)),
+                                  ("backward_second", (x,)), ("train_step", (x, LABELS, None)),
+                                  ("forward", (None,))):  # fmt: skip
+            if function := getattr(cls.__new__(cls), method, None):
+                may_crash(Call(f"{name}.{method}", function, (), None), arguments)
+                made += 1
+    return made
+
+
+def functional():
+    """Call the functions on plain arrays, which check everything themselves."""
+    made, x, weight = 0, zeros(2, 3, 4, 4), zeros(2, 3, 2, 2)
+    for name, good in (
+        ("conv2d", [x, weight, zeros(2), 1, 0, 1, 1]),
+        ("conv2d_backward", [zeros(2, 2, 3, 3), x, weight, 1, 0, 1, 1]),
+        ("max_pool2d", [x, 2, 2, 0]), ("max_pool2d_backward", [zeros(2, 3, 2, 2), x, 2, 2, 0]),
+        ("avg_pool2d", [x, 2, 2, 0]),
+        ("avg_pool2d_backward", [zeros(2, 3, 2, 2), x.shape, 2, 2, 0]),
+        ("im2col", [x, 2, 1, 0, 1]), ("col2im", [zeros(2, 12, 9), (4, 4), 2, 1, 0, 1]),
+    ):  # fmt: skip
+        call = Call(name, getattr(kernels, name), good, None)
+        assert not may_crash(call, good), f"{name} refused good arguments"
+        for i in range(len(good)):
+            for value in (*ANY, *SIZES, *ARRAY[:5], 2**70, (2**31 - 1, 2**31 - 1)):
+                may_crash(call, [*good[:i], value, *good[i + 1 :]])
+                made += 1
+    return made
+
+
+def main():
+    """Make all calls; print the ones that should have raised."""
+    made = 0
+    for call in calls():
+        if call.bad is None:
+            assert may_crash(call, call.good), f"{call.name} took bad arguments"
+            made += 1
+            continue
+        assert not may_crash(call, call.good), f"{call.name} refused good arguments"
+        for i, bad in enumerate(call.bad):
+            optional, good = i in call.optional, call.good[i]
+            flag = isinstance(good, bool)
+            must = [] if flag else [*ANY, *bad] + [None] * (not optional)
+            for value in must:
+                arguments = [*call.good[:i], value, *call.good[i + 1 :]]
+                if not may_crash(call, arguments):
+                    print(f"{call.name} took {value!r} as argument {i}")
+            may = [*SIZES, None] if not isinstance(good, bool | int) or call.name != "burst" else []
+            for value in may:
+                may_crash(call, [*call.good[:i], value, *call.good[i + 1 :]])
+            made += len(must) + len(may)
+        made += 1
+        for count in range(len(call.good)):
+            may_crash(call, call.good[:count])
+    for cls in CLASSES:
+        for arguments in ((), (None,), (TILES,)):
+            assert may_crash(Call(cls.__name__, cls.__new__, None, None), (cls, *arguments))
+    # A warp of its own for each look at it: the program holds the one that it uses.
+    PROGRAM.train_step(samples_with(distortion=Distortion()), LABELS, zeros(10), zeros(10), 1)
+    PROGRAM.forward(samples_with(distortion=Distortion()), zeros(10), zeros(4, 8), 1)
+    made += without_init() + functional()
+    assert _cpu.supported() and _openmp.processors() > 0
+    print("made", made)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,165 @@
+"""Random calls of activations, losses, optimizers and distortions, against their twins."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+
+from lenet5c import nn, optim, reference
+from lenet5c.datasets import Distortion
+from torture.guarded import GuardedMemory
+from torture.kernel_cases import Case, Results
+from torture.rounding import UNIT, check
+
+EPS = 2 * UNIT[np.dtype(np.float32)]
+
+
+def activation(rng: np.random.Generator, memory: GuardedMemory) -> Results:
+    """Within some roundings of the argument or of the derivative, which is about 1 at most."""
+    kind = str(rng.choice(list(nn.ACTIVATIONS)))
+    options: dict[str, Any] = {
+        "leaky_relu": {"negative_slope": float(rng.uniform(-1, 1))},
+        "gelu": {"approximate": str(rng.choice(["none", "tanh"]))},
+        "scaled_tanh": {name: float(rng.uniform(0.3, 2)) for name in ("amplitude", "slope")},
+    }.get(kind, {})  # fmt: skip
+    layer = nn.ACTIVATIONS[kind](**options)
+    shape = tuple(rng.integers(1, 9, size=rng.choice([1, 3])).tolist())
+    x = rng.choice([-1, 1]) * np.exp(rng.uniform(-12, 3, (int(rng.integers(0, 51)), *shape)))
+    x = x.astype(np.float32)
+    dy = rng.standard_normal(x.shape).astype(np.float32)
+    y = layer.forward(memory.put(x), training=True)
+    twin = getattr(reference, kind)(x, **options)
+    check("y", y, twin, 8 * EPS * (abs(x) + abs(twin)))
+    dx = layer.backward(memory.put(dy))
+    of = x if kind in ("leaky_relu", "gelu") else twin
+    twin = getattr(reference, f"{kind}_backward")(dy, of, **options)
+    steepest = max(1.2, options.get("amplitude", 1) * options.get("slope", 1))
+    check("dx", dx, twin, 16 * EPS * steepest * abs(dy))
+    return [y, dx]
+
+
+def loss(rng: np.random.Generator, memory: GuardedMemory) -> Results:
+    """Within 8 roundings of 1, a probability, or of the largest output."""
+    batch, classes = int(rng.integers(1, 51)), int(rng.integers(1, 60))
+    scale = float(rng.choice([1e-3, 1, 20]))
+    outputs = (scale * rng.standard_normal((batch, classes))).astype(np.float32)
+    labels = rng.integers(classes, size=batch)
+    kind = str(rng.choice(list(nn.LOSSES)))
+    smoothing, j = float(rng.choice([0, 0.1, 0.9])), float(rng.uniform(0.1, 5))
+    # The derived setting as the kernel has it, in float32.
+    made, twin = {
+        "cross_entropy": (nn.CrossEntropyLoss(smoothing),
+                          lambda: reference.cross_entropy(outputs, labels, smoothing)),
+        "mse": (nn.MSELoss(), lambda: reference.mse_loss(outputs, np.eye(classes)[labels])),
+        "mle": (nn.MLELoss(), lambda: reference.mle_loss(outputs, labels)),
+        "map": (nn.MAPLoss(j), lambda: reference.map_loss(outputs, labels, np.float32(j))),
+    }[kind]  # fmt: skip
+    value, gradient = made(memory.put(outputs), memory.put(labels))
+    expected, twin_gradient = twin()
+    most = max(1.0, float(abs(outputs).max()), j)
+    assert abs(value - expected) <= 8 * EPS * most * max(1, abs(expected)), (
+        f"{kind}: {value}, expected {expected}"
+    )
+    check(f"d{kind}", gradient, twin_gradient, 8 * EPS * most / batch)
+    assert made.value(memory.put(outputs), labels) == value, "value differs from a call's"
+    return [gradient, np.float64([value])]
+
+
+STEPS: dict[str, Any] = {
+    "sgd": (reference.sgd_step, ("momentum", "nesterov", "weight_decay")),
+    "adam": (reference.adam_step, ("betas", "eps", "weight_decay")),
+    "adamw": (reference.adam_step, ("betas", "eps", "weight_decay")),
+    "nadam": (reference.nadam_step, ("betas", "eps", "weight_decay")),
+    "adagrad": (reference.adagrad_step, ("eps", "weight_decay")),
+    "rmsprop": (reference.rmsprop_step, ("eps", "momentum", "weight_decay")),
+    "lion": (reference.lion_step, ("betas", "weight_decay")),
+    "sdlm": (reference.sdlm_step, ()),
+}
+
+
+def optimizer(rng: np.random.Generator, memory: GuardedMemory) -> Results:
+    """Three steps, each within 16 roundings of the parameter and of the size of what it has gone.
+
+    A step is some ten operations. The size is that of the steps of the twin for absolute gradients:
+    means of gradients of both signs cancel, their errors do not.
+    """
+    kind, size, lr = str(rng.choice(list(STEPS))), int(rng.integers(1, 400)), 0.05
+    step, names = STEPS[kind]
+    drawn = {
+        "momentum": float(rng.choice([0.5, 0.9])), "nesterov": bool(rng.integers(2)),
+        "weight_decay": float(rng.choice([0, 1e-3])), "betas": (0.9, 0.99), "eps": 1e-6,
+    }  # fmt: skip
+    options = {name: drawn[name] for name in names}
+    params, grads = (memory.empty((size,), np.float32, ("contiguous",)) for _ in range(2))
+    params[:], grads[:] = rng.standard_normal(size), 0
+    model: Any = SimpleNamespace(vector=params, grad_vector=grads)
+    made: Any = optim.OPTIMIZERS[kind].make(model, lr=lr, **options)
+    if kind == "adamw":
+        options["decoupled"] = True
+    if kind == "sdlm":
+        made.set_curvature(abs(params))
+    p = params.astype(np.float64)
+    state = {name: getattr(made, name).astype(np.float64) for name in made.vectors}
+    if kind == "sdlm":
+        state = {"inverse": abs(p)}
+    sizes = dict(state)
+    for name in made.vectors:
+        vector = memory.empty((size,), np.float32, ("contiguous",))
+        vector[:] = getattr(made, name)
+        setattr(made, name, vector)
+    gone, decay = np.zeros(size), options.get("weight_decay", 0) * abs(p).max()
+    for number in range(1, 4):
+        grads[:] = rng.standard_normal(size) * 10.0 ** rng.uniform(-4, 0, size)
+        grads[abs(grads) < 2 * decay] = 1  # which a weight decay must not cancel
+        count = (number,) if "adam" in kind else ()
+        squares = {name: state[name] for name in state if name not in ("m", "velocity")}
+        magnitude = np.zeros(size), abs(grads) + decay
+        largest = step(*magnitude, *(sizes | squares).values(), *count, lr=lr, **options)
+        result = step(p, grads, *state.values(), *count, lr=lr, **options)
+        if kind == "lion":  # the sign of a sum that is nearly zero may be either
+            kept = options["betas"][0]
+            terms = kept * state["m"], (1 - kept) * grads
+            gone += (abs(sum(terms)) < 8 * EPS * (abs(terms[0]) + abs(terms[1]))) * 2 * lr / EPS
+        if kind == "sdlm":
+            result, largest = (result, state["inverse"]), (largest, state["inverse"])
+        p, *values = result
+        moved, *large_values = largest
+        gone += abs(moved) + options.get("weight_decay", 0) * lr * abs(p)
+        state = dict(zip(state, values, strict=True))
+        sizes = dict(zip(sizes, map(abs, large_values), strict=True))
+        made.step()
+        check(kind, params, p, EPS * ((number + 1) * abs(p) + 16 * gone))
+    return [params.copy(), *(getattr(made, name).copy() for name in made.vectors)]
+
+
+def distortion(rng: np.random.Generator, memory: GuardedMemory) -> Results:
+    """Gray levels; a position is rounded relative to how far the map reaches from the center."""
+    draw = rng.uniform
+    settings = {
+        "translation": draw(0, 3), "scaling": draw(0, 0.4), "squeeze": draw(0, 0.4),
+        "shear": draw(0, 0.5), "rotation": draw(0, 90), "flip": draw(), "probability": draw(0.5, 1),
+        "elastic": draw(0, 20) * rng.integers(2), "elastic_sigma": draw(0.3, 4),
+    }  # fmt: skip
+    made = Distortion(**{name: float(value) for name, value in settings.items()})
+    shape = (int(rng.integers(1, 4)), *rng.integers(1, 20, size=2).tolist())
+    images = rng.integers(0, 256, (int(rng.integers(1, 4)), *shape), np.uint8)
+    seed, index = int(rng.integers(1000)), rng.integers(len(images), size=rng.integers(5))
+    results = made(memory.put(images), seed, 3, memory.put(index))
+    keys = reference.distortion_keys(seed, 3, len(images))
+    for at, result in zip(index.tolist()[:1], results, strict=False):  # the twin is slow
+        draws = reference.distortion_draws(keys[at], made.to_dict())
+        twin = reference.distort(images[at], keys[at], made.to_dict())
+        reach = 0.0
+        if draws["distorted"]:
+            steepest = abs(reference.distortion_map(draws)).max()
+            reach = steepest * (max(shape[1:]) + made.translation) + 2 * made.elastic
+        check("image", result, twin, 1e-3 + 1e-6 * 255 * reach)
+    return [results]
+
+
+CASES: dict[str, Case] = {
+    "activation": activation,
+    "loss": loss,
+    "optimizer": optimizer,
+    "distortion": distortion,
+}

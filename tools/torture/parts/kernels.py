@@ -1,0 +1,117 @@
+"""Kernels and random nets against their float64 twins, in memory between guard pages.
+
+An attempt is a call of a kernel, or of a net, on arrays that end or begin at a page that cannot be
+touched, in a process of its own, with one of the processor's instruction sets. How far a result may
+be off follows from the sizes of its sums: rounding.py. One attempt of eight is made with AVX2 and
+with AVX-512, whose bits are the same.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+
+from lenet5c.kernels.simd import _cpu
+from torture.campaign import Campaign
+
+WORKER = Path(__file__).parents[1] / "kernel_worker.py"
+PATIENCE = 60.0  # seconds, after which a case hangs
+MOST_THREADS = 3  # each with a process for each instruction set, of some 70 MB
+
+
+class Worker:
+    """A process that runs cases with one instruction set; started again after a crash."""
+
+    def __init__(self, seed: int, isa: str) -> None:
+        self.seed, self.isa = seed, isa
+        self.process: subprocess.Popen[str] | None = None
+
+    def run(self, number: int) -> dict[str, str]:
+        """Return a case's name, digest and what is wrong; a crash is what is wrong, too."""
+        if self.process is None:
+            self.process = self._start()
+        assert self.process.stdin and self.process.stdout
+        alarm = threading.Timer(PATIENCE, self.process.kill)
+        alarm.start()
+        answers = []
+        try:
+            self.process.stdin.write(f"{number}\n")
+            self.process.stdin.flush()
+            answers = [json.loads(self.process.stdout.readline() or "{}") for _ in range(2)]
+        except OSError:
+            pass
+        hung = not alarm.is_alive()
+        alarm.cancel()
+        if len(answers) == 2 and "digest" in answers[1]:
+            return answers[1]
+        code = self.stop()
+        name = answers[0].get("begun", "unknown") if answers else "unknown"
+        wrong = f"hung for {PATIENCE:.0f} s" if hung else f"the process ended with {code}"
+        return {"name": name, "digest": "", "wrong": wrong}
+
+    def stop(self) -> int | None:
+        """End the process; return its exit code."""
+        process, self.process = self.process, None
+        if process is None:
+            return None
+        with process, suppress(BrokenPipeError):
+            process.stdin.close()  # type: ignore[union-attr]
+        return process.returncode
+
+    def _start(self) -> subprocess.Popen[str]:
+        # Threads that wait give their processor away; the cases share it.
+        variables = os.environ | {"LENET5C_ISA": self.isa, "OMP_WAIT_POLICY": "passive"}
+        command = [sys.executable, str(WORKER), str(self.seed)]
+        return subprocess.Popen(
+            command, env=variables, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+
+def run(campaign: Campaign) -> None:
+    """Run cases until the time is over."""
+    if sys.platform == "win32":
+        campaign.count("skipped: no mmap of guard pages")
+        next(campaign.tries())
+        return
+    isas, lock, tries = _cpu.supported(), threading.Lock(), campaign.tries()
+    count = min(MOST_THREADS, os.cpu_count() or 1)
+    threads = [
+        threading.Thread(target=_work, args=(campaign, isas, lock, tries)) for _ in range(count)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def _work(
+    campaign: Campaign, isas: list[str], lock: threading.Lock,
+    tries: Iterator[tuple[int, np.random.Generator]],
+) -> None:  # fmt: skip
+    """Run cases, each with the instruction set that its number stands for."""
+    workers = {isa: Worker(campaign.seed, isa) for isa in isas}
+    while True:
+        with lock:
+            number, _ = next(tries, (None, None))
+        if number is None:
+            break
+        isa = isas[number % len(isas)]
+        twins = ["avx512", "avx2"] if number % 8 == 0 and "avx512" in isas else [isa]
+        results = [workers[isa].run(number) for isa in twins]
+        with lock:
+            for isa, result in zip(twins, results, strict=True):
+                campaign.count(f"{result['name']}")
+                if result["wrong"]:
+                    campaign.fail(number, f"{result['name']}, {isa}: {result['wrong']}")
+            if len(twins) == 2:
+                campaign.count("compared with another instruction set")
+                if results[0]["digest"] != results[1]["digest"]:
+                    campaign.fail(number, f"{results[0]['name']}: bits of AVX2 and AVX-512 differ")
+    for worker in workers.values():
+        worker.stop()

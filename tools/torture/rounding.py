@@ -1,0 +1,63 @@
+"""How far a sum in floating point may be from the exact one.
+
+A sum of n products, in any order, each operation rounded to within u, errs by at most (n + 1) u
+times the sum B of the products' sizes (Higham, Accuracy and Stability of Numerical Algorithms,
+2002, section 3.1). Errors of both signs cancel: beyond 64 terms, 8 sqrt(n) u B is exceeded with a
+probability of less than 3e-14 (Higham and Mary, A New Approach to Probabilistic Rounding Error
+Analysis, 2019, theorem 2.4: 2 exp(-8^2 / 2)). B is the kernel's twin, called with the absolute
+values of its arguments.
+
+Winograd's transforms are sums, too: a product of them stands for one of an input and a tap, and
+mixes neighbors, with factors of `AMPLIFICATION` in all. So B is the largest of all elements there,
+times that.
+"""
+
+from math import sqrt
+
+import numpy as np
+
+from lenet5c import reference
+
+UNIT = {np.dtype(np.float32): 2.0**-24, np.dtype(np.float64): 2.0**-53}
+TINY = 1e-37  # results near the least normal number have an absolute error
+
+
+def sum_error(terms: int, dtype: object = np.float32) -> float:
+    """Return the error of a sum of so many terms, in units of the sum of their sizes."""
+    count = terms + 2
+    return UNIT[np.dtype(dtype)] * (count if count <= 64 else 8 * sqrt(count))
+
+
+def check(
+    what: str, actual: np.ndarray, expected: np.ndarray, error: object, dtype: object = np.float32
+) -> None:
+    """Raise AssertionError if a result is further than `error` from its twin's, or of another form.
+
+    The twin rounds, too, to float64, which counts where the result is float64 itself.
+    """
+    expected = np.asarray(expected)
+    assert actual.shape == expected.shape, f"{what}: {actual.shape} is not {expected.shape}"
+    assert actual.dtype == dtype, f"{what} is {actual.dtype}"
+    both = 2 if np.dtype(dtype) == np.float64 else 1
+    with np.errstate(invalid="ignore"):
+        off = abs(actual - expected)
+    wrong = (actual != expected) & ~(off <= both * np.asarray(error) + TINY)  # also not-a-number
+    if wrong.any():
+        at = tuple(int(i) for i in np.argwhere(wrong)[0])
+        raise AssertionError(
+            f"{what}: {wrong.sum()} of {wrong.size} wrong, first at {at}: {actual[at]!r}, "
+            f"expected {expected[at]!r} within {np.broadcast_to(error, wrong.shape)[at]:.3g}"
+        )
+
+
+def _amplification() -> float:
+    """Return the most that a sum of Winograd's amplifies: of the result or of a gradient."""
+    T, G, S = (abs(matrix) for matrix in reference.winograd_matrices())
+    T, G, S = T.T, G.T, S  # each (its index, product)
+    return max(
+        float(np.einsum("ij,kj,j->ik", out, summed, largest.sum(axis=0)).max())
+        for out, summed, largest in ((S, G, T), (T, G, S), (G, S, T))
+    )
+
+
+AMPLIFICATION = _amplification()
