@@ -1,0 +1,31 @@
+"""The command `python -m lenet5c.train` in a process of its own, for tests."""
+
+import hashlib
+import subprocess
+import sys
+
+
+def command(*arguments, cwd):
+    return [sys.executable, "-m", "lenet5c.train", "--no-report", *map(str, arguments)], {
+        "cwd": cwd,
+        "text": True,
+    }
+
+
+def train(*arguments, cwd):
+    argv, options = command(*arguments, cwd=cwd)
+    return subprocess.run(argv, capture_output=True, **options, timeout=300)
+
+
+def digest(path):
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def assert_bad_use(result, *words):
+    """One clear line, exit code 2, no traceback."""
+    assert result.returncode == 2, result.stderr
+    (message,) = result.stderr.strip().splitlines()
+    assert message.startswith("lenet5c train: error: ")
+    for word in words:
+        assert str(word) in message
+    assert result.stdout == ""
