@@ -48,13 +48,13 @@ FORMATS = {
 MOST_TENSORS, MOST_HEADER, MOST_RECORD = 2**32, 2**23, 2**20
 _ZEROS = "0" * 64
 _BEGINNING = 256  # bytes that have the format and the digest
-_TENSORS = re.compile(
-    rb'.{8}\{"__metadata__":\{"lenet5c":"\{\\"format\\": \\"lenet5c (\w+) (\d+)\\", '
-    rb'\\"digest\\": \\"([0-9a-f]{64})\\"',
-    re.DOTALL,
+# Compiled at the first use: an import needs none of them.
+_TENSORS = (
+    rb'(?s).{8}\{"__metadata__":\{"lenet5c":"\{\\"format\\": \\"lenet5c (\w+) (\d+)\\", '
+    rb'\\"digest\\": \\"([0-9a-f]{64})\\"'
 )
-_RECORD = re.compile(rb'\{\n  "format": "lenet5c (\w+) (\d+)",\n  "digest": "([0-9a-f]{64})"')
-_TEMPORARY = re.compile(r"\.(.+)\.[0-9a-f]{16}\.tmp")
+_RECORD = rb'\{\n  "format": "lenet5c (\w+) (\d+)",\n  "digest": "([0-9a-f]{64})"'
+_TEMPORARY = r"\.(.+)\.[0-9a-f]{16}\.tmp"
 _BINARY = getattr(os, "O_BINARY", 0) | getattr(os, "O_CLOEXEC", 0)
 _NO_WAIT = getattr(os, "O_NONBLOCK", 0)
 _NO_LINK = getattr(os, "O_NOFOLLOW", 0)
@@ -135,11 +135,12 @@ def _read(file: BinaryIO, most: int) -> bytes:
     return content
 
 
-def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
-    """Replace the file at `path` atomically, and durably.
+def write_bytes(path: str | os.PathLike[str], content: bytes, durable: bool = True) -> None:
+    """Replace the file at `path` atomically.
 
     The content goes into a new file beside it, which then takes its name: a crash leaves the old
-    file or the new one. A link at `path` is replaced, not followed.
+    file or the new one, and so does a power cut, if `durable`. A link at `path` is replaced, not
+    followed.
 
     Raises
     ------
@@ -158,7 +159,8 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
                 rest = memoryview(content)
                 while rest:
                     rest = rest[os.write(descriptor, rest) :]
-                os.fsync(descriptor)
+                if durable:
+                    os.fsync(descriptor)
             finally:
                 with suppress(InterruptedError):  # it is closed nevertheless
                     os.close(descriptor)
@@ -167,7 +169,8 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
             with suppress(OSError):
                 os.unlink(temporary)
             raise
-        sync_folder(path.parent)
+        if durable:
+            sync_folder(path.parent)
 
 
 def _check_replaceable(path: Path) -> None:
@@ -204,7 +207,7 @@ def remove_temporaries(folder: str | os.PathLike[str], names: Collection[str]) -
         left = [
             entry.path
             for entry in entries
-            if (found := _TEMPORARY.fullmatch(entry.name))
+            if (found := re.fullmatch(_TEMPORARY, entry.name))
             and found[1] in names
             and entry.is_file(follow_symlinks=False)
         ]
@@ -334,7 +337,7 @@ def read_digest(path: str | os.PathLike[str], kind: str) -> str:
 
 def seal(content: bytes) -> tuple[bytes, str]:
     """Return a tensor file or record with the digest of its bytes in its place, and the digest."""
-    found = _TENSORS.match(content) or _RECORD.match(content)
+    found = re.match(_TENSORS, content) or re.match(_RECORD, content)
     if not found:
         raise ValueError("content must begin with a format of lenet5c and a digest")
     start, end = found.span(3)
@@ -349,7 +352,7 @@ def _mark(kind: str) -> dict[str, Any]:
 def _match(path: str | os.PathLike[str], kind: str, content: bytes) -> str:
     """Return the digest that a file has, or raise RunError if it is of another kind."""
     version, name, remedy, _ = FORMATS[kind]
-    found = _TENSORS.match(content) or _RECORD.match(content)
+    found = re.match(_TENSORS, content) or re.match(_RECORD, content)
     if not found or found[1] != kind.encode():
         raise RunError(f"{path} must be {name}, got another file or a damaged one; {remedy}")
     if found[2] != str(version).encode():

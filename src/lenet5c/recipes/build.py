@@ -10,7 +10,6 @@ from lenet5c.nn import LOSSES, NETS
 from lenet5c.optim import OPTIMIZERS, SCHEDULES
 from lenet5c.recipes.kind import Kind, arguments, further_settings
 from lenet5c.training import TrainedModel, Trainer
-from lenet5c.training.model_file import check_class_names
 
 if TYPE_CHECKING:
     from lenet5c.recipes.recipe import Recipe
@@ -38,7 +37,6 @@ def build(recipe: "Recipe", source: Source | Dataset, seed: int) -> tuple[Traine
     if isinstance(source, Dataset):
         source = Source(source, source)
     train_set = source.train
-    check_class_names(train_set.class_names, train_set.num_classes)
     rest = take_part(recipe, train_set, seed)
     held_out = source.validation
     if held_out is None:

@@ -15,6 +15,7 @@ from lenet5c.errors import MissingExtraError, RunError
 from lenet5c.recipes.run_config import RunConfig
 from lenet5c.training import Evaluation, TrainedModel, Trainer, evaluate, open_model
 from lenet5c.training.event_file import EventFile
+from lenet5c.training.model_file import check_class_names
 from lenet5c.training.run_folder import RunFolder
 
 
@@ -191,6 +192,8 @@ def _open(
             )
         config = replace(config, data_digest=present)
     try:
+        if folder is not None:  # what could not be saved is said before the training
+            check_class_names(source.train.class_names, source.train.num_classes)
         trainer, _ = config.build(source)
     except (ValueError, TypeError) as error:
         raise RunError(error) from None
