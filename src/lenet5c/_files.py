@@ -135,11 +135,12 @@ def _read(file: BinaryIO, most: int) -> bytes:
     return content
 
 
-def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
-    """Replace the file at `path` atomically, and durably.
+def write_bytes(path: str | os.PathLike[str], content: bytes, durable: bool = True) -> None:
+    """Replace the file at `path` atomically.
 
     The content goes into a new file beside it, which then takes its name: a crash leaves the old
-    file or the new one. A link at `path` is replaced, not followed.
+    file or the new one, and so does a power cut, if `durable`. A link at `path` is replaced, not
+    followed.
 
     Raises
     ------
@@ -158,7 +159,8 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
                 rest = memoryview(content)
                 while rest:
                     rest = rest[os.write(descriptor, rest) :]
-                os.fsync(descriptor)
+                if durable:
+                    os.fsync(descriptor)
             finally:
                 with suppress(InterruptedError):  # it is closed nevertheless
                     os.close(descriptor)
@@ -167,7 +169,8 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
             with suppress(OSError):
                 os.unlink(temporary)
             raise
-        sync_folder(path.parent)
+        if durable:
+            sync_folder(path.parent)
 
 
 def _check_replaceable(path: Path) -> None:

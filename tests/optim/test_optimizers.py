@@ -290,7 +290,7 @@ class TestState:
             optimizer.load_state_dict(state)
             assert_same_state(optimizer.state_dict(), state)
             return
-        with pytest.raises(ValueError, match=rf"the {name} of .*bias must be a finite .*, got"):
+        with pytest.raises(ValueError, match=rf"the {name} of .*weight must be a finite .*, got"):
             optimizer.load_state_dict(state | {"steps": 3})
         assert_same_state(optimizer.state_dict(), before)
 

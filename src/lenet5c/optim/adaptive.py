@@ -116,7 +116,7 @@ class NAdam(Adam):
 
     def _settings_of_steps(self, count: int) -> dict[str, float | Sequence[float]]:
         step, product = self._product if self._product[0] <= self.steps else (0, 1.0)
-        while step < self.steps and product > 0:  # it underflows after some thousand steps
+        while step < self.steps and product > 1e-30:  # 1 - product is 1 from then on
             step += 1
             product *= self._mu(step)
         self._product = [self.steps, product]

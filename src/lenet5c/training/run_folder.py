@@ -201,10 +201,11 @@ class RunFolder:
         with suppress(FileNotFoundError):
             checkpoint.load(self.checkpoint_file, trainer, config=self.config_digest)
 
-    def write_metrics(self, history: list[dict[str, Any]]) -> None:
+    def write_metrics(self, history: list[dict[str, Any]], durable: bool = False) -> None:
         """Write the metrics, where the files do not have them already.
 
-        A run may be killed after its checkpoint and before its metrics.
+        A run may be killed after its checkpoint and before its metrics; so these need not outlast
+        a power cut before the run is finished.
         """
         for file, content in (
             (self.metrics_file, _format_lines(history)),
@@ -213,13 +214,14 @@ class RunFolder:
             before = None
             with suppress(OSError):
                 before = _files.read_bytes(file, MOST_METRICS)
-            if before != content:
-                _files.write_bytes(file, content)
+            if before != content or durable:
+                _files.write_bytes(file, content, durable)
 
     def finish(
         self, trained: TrainedModel, values: dict[str, Any], history: list[dict[str, Any]]
     ) -> None:
         """Write the model, and last the summary, which marks a complete run."""
+        self.write_metrics(history, durable=True)
         files = {
             self.config_file.name: self.config_digest,
             self.metrics_file.name: _files.digest(_format_lines(history)),
