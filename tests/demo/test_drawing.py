@@ -2,6 +2,8 @@
 
 from itertools import pairwise
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from drawn.demo_digits import strokes_of
@@ -56,6 +58,17 @@ def test_a_long_scribble_takes_no_more_than_a_moment_of_memory():
     rng = np.random.default_rng(0)
     stroke = np.stack([*rng.random((2, 20_000)), np.ones(20_000)], axis=1).ravel().tolist()
     assert render(parse_strokes([stroke])).mean() > 200
+
+
+def test_many_long_strokes_take_no_more_than_a_moment_of_memory():
+    points = np.random.default_rng(0).uniform(-9, 9, (300, 60, 3))
+    strokes = parse_strokes([each.ravel().tolist() for each in points])
+    tracemalloc.start()
+    try:
+        render(strokes, width=0.6)
+        assert tracemalloc.get_traced_memory()[1] < 20e6
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(
