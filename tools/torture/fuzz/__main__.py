@@ -2,6 +2,7 @@
 
     python tools/torture/fuzz TARGET --seconds 60     fuzz it
     python tools/torture/fuzz TARGET FILE ...         read these inputs, without Atheris
+    python tools/torture/fuzz TARGET --seeds          read its seeds alone, without Atheris
     python tools/torture/fuzz --list                  the targets
 
 An input fails if the reader raises what it does not document, warns, or takes over 2 seconds or
@@ -49,6 +50,7 @@ class Judge:
         self.documented = getattr(target, "ERRORS", ())
         self.name, self.crashes = name, crashes
         self.seen: set[tuple[object, ...]] = set()
+        self.accepted = 0
         self.base = measure_peak()
         warnings.simplefilter("error")
 
@@ -56,6 +58,7 @@ class Judge:
         """Read an input."""
         try:
             self.read(data)
+            self.accepted += 1
         except self.refused:
             pass
         except KeyboardInterrupt:
@@ -71,6 +74,11 @@ class Judge:
         began = time.perf_counter()
         self(data)
         return time.perf_counter() - began
+
+    def report(self) -> None:
+        """Print what has failed."""
+        for report in sorted(self.crashes.glob("*.txt")):
+            print(report.read_text(), end="")
 
     def record(self, data: bytes, place: tuple[object, ...], text: str) -> None:
         """Write the input and what happened, if it is the first one of this place."""
@@ -120,9 +128,17 @@ def read_again(judge: Judge, files: list[Path]) -> int:
         seconds = judge.time(data)
         failed = failed or bool(judge.seen) or seconds > SECONDS
         print(f"{file}: {seconds:.2f} s, {measure_peak() - judge.base} MB")
-    for report in sorted(judge.crashes.glob("*.txt")):
-        print(report.read_text(), end="")
+    judge.report()
     return int(failed)
+
+
+def read_seeds(judge: Judge, seeds: list[bytes]) -> int:
+    """Read the seeds of a target, which are mostly valid; return the exit code."""
+    for seed in seeds:
+        judge(seed)
+    print(f"{judge.accepted} of {len(seeds)} accepted")
+    judge.report()
+    return int(bool(judge.seen) or judge.accepted == 0)
 
 
 def read_large(target: ModuleType, judge: Judge) -> None:
@@ -185,6 +201,7 @@ def main() -> int:
     parser.add_argument("target", nargs="?", choices=sorted(SHARES), metavar="TARGET")
     parser.add_argument("files", nargs="*", type=Path, metavar="FILE")
     parser.add_argument("--list", action="store_true", help="list the targets")
+    parser.add_argument("--seeds", action="store_true", help="read the seeds alone")
     parser.add_argument("--seconds", type=float, default=60.0, help="time (default 60)")
     parser.add_argument("--until", type=float, metavar="T", help="end by the system's clock")
     parser.add_argument("--seed", type=int, default=0, help="of the changes (default 0)")
@@ -202,6 +219,9 @@ def main() -> int:
     crashes.mkdir(parents=True, exist_ok=True)
     if options.files:
         return read_again(Judge(import_module(where), options.target, crashes), options.files)
+    if options.seeds:
+        target = import_module(where)
+        return read_seeds(Judge(target, options.target, crashes), list(target.seeds()))
     import atheris
 
     with atheris.instrument_imports(include=["lenet5c"]):
