@@ -1,8 +1,7 @@
 """Strokes to ink, and what the sliders do to an image."""
 
-from itertools import pairwise
-
 import tracemalloc
+from itertools import pairwise
 
 import numpy as np
 import pytest

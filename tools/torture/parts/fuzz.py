@@ -27,6 +27,7 @@ LEAST = 2 * START  # seconds of a target
 SPARE = 3.0  # seconds at the end, for inputs that hang
 REPEATS = 3  # of an input that hangs: the machine may be busy
 MOST_RESTARTS = 20
+SKIPPED = 4  # exit code of a target whose libraries are not installed
 
 
 @dataclass
@@ -36,6 +37,7 @@ class Outcome:
     executions: int = 0
     memory: int = 0  # MB at the peak, beyond those of the imports
     unconfirmed: int = 0  # inputs that hang on a busy machine only
+    skipped: str = ""
     failures: list[str] = field(default_factory=list)
 
 
@@ -70,6 +72,9 @@ def run(campaign: Campaign) -> None:
         }
         for done in as_completed(work):
             name, outcome = work[done], done.result()
+            if outcome.skipped:
+                campaign.count(f"{outcome.skipped}, of {name}")
+                continue
             campaign.attempts += outcome.executions
             campaign.count(f"{name}: executions", outcome.executions)
             campaign.count(f"{name}: MB at the peak, beyond the imports", outcome.memory)
@@ -117,6 +122,9 @@ def fuzz(campaign: Campaign, name: str, seconds: float, folder: Path, crashes: P
             process.kill()
             _, text = process.communicate()
         figures = {key: int(value) for key, value in re.findall(r"stat::(\w+):\s+(\d+)", text)}
+        if process.returncode == SKIPPED:
+            outcome.skipped = text.strip().rpartition("\n")[2]
+            break
         if "number_of_executed_units" not in figures:
             if process.returncode != -signal.SIGKILL or campaign.left > START:
                 what = f"ended with {process.returncode}: {text.strip()[-500:]}"
