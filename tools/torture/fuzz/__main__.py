@@ -195,7 +195,8 @@ def fuzz(target: ModuleType, judge: Judge, options: argparse.Namespace, end: flo
             return changed[:most]
 
         custom["custom_mutator"] = mutate
-    print(f"stat::base_rss_mb: {judge.base}", file=sys.stderr, flush=True)
+    print(f"stat::base_rss_mb: {judge.base}", file=sys.stderr)
+    print(f"stat::base_cpu_ms: {time.process_time() * 1000:.0f}", file=sys.stderr, flush=True)
     atheris.Setup([sys.argv[0], *flags, str(corpus)], judge, **custom)
     atheris.Fuzz()
 
