@@ -15,7 +15,7 @@ from lenet5c import kernels
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 BUILT = ("_build", "generated")
-TEXTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"]
+TEXTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
 TEXTS += [path for path in sorted(DOCS.rglob("*.md")) if not set(BUILT) & set(path.parts)]
 
 

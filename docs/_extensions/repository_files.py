@@ -2,7 +2,7 @@
 
 ``[net](../examples/numpy_net.py)`` works as it stands where the repository is hosted; in the built
 site it leads to a page with the highlighted source, or, of a folder, with a list of its files.
-Texts that are pages here in another place (README.md, CONTRIBUTING.md, CHANGELOG.md) are linked as
+Texts that are pages here in another place (README.md, CONTRIBUTING.md and others) are linked as
 such.
 """
 
@@ -23,6 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = {
     "README.md": "index",
     "CONTRIBUTING.md": "project/contributing",
+    "SECURITY.md": "project/security",
     "CHANGELOG.md": "project/changes",
 }
 SKIPPED = {"__pycache__"}

@@ -24,24 +24,25 @@ from lenet5c.errors import RunError
 
 # The only metadata key: with several, their order in the file would change from run to run.
 KEY = "lenet5c"
-#: Kind of a file -> its version, its name in messages, and what to do about a damaged one.
+_RESTORE = "restore it, or start a run with other settings in another folder"
+_AGAIN = "delete it and resume the run, which writes it again"
+#: Kind of a file -> its version, its name in messages, what to do about another file, and about one
+#: that is damaged.
 FORMATS = {
-    "model": (2, "a model file of lenet5c", "restore it, or delete it and resume its run"),
+    "model": (
+        2,
+        "a model file of lenet5c",
+        "name one that lenet5c has written",
+        f"restore it, or {_AGAIN}",
+    ),
     "checkpoint": (
         2,
         "a checkpoint file of lenet5c",
+        "name one that lenet5c has written",
         "restore it, or start a run in another folder",
     ),
-    "config": (
-        1,
-        "a run's configuration as lenet5c train wrote it",
-        "restore it, or start a run with other settings in another folder",
-    ),
-    "summary": (
-        1,
-        "a run's summary as lenet5c train wrote it",
-        "delete it and resume the run, which writes it again",
-    ),
+    "config": (1, "a run's configuration as lenet5c train wrote it", _RESTORE, _RESTORE),
+    "summary": (1, "a run's summary as lenet5c train wrote it", _AGAIN, _AGAIN),
 }
 #: Bytes of the largest tensor file, its header, and record; JSON takes 22 times as much in memory.
 MOST_TENSORS, MOST_HEADER, MOST_RECORD = 2**32, 2**23, 2**20
@@ -347,7 +348,7 @@ def _mark(kind: str) -> dict[str, Any]:
 
 def _match(path: str | os.PathLike[str], kind: str, content: bytes) -> str:
     """Return the digest that a file has, or raise RunError if it is of another kind."""
-    version, name, remedy = FORMATS[kind]
+    version, name, remedy, _ = FORMATS[kind]
     found = _TENSORS.match(content) or _RECORD.match(content)
     if not found or found[1] != kind.encode():
         raise RunError(f"{path} must be {name}, got another file or a damaged one; {remedy}")
@@ -365,7 +366,7 @@ def _check(path: str | os.PathLike[str], kind: str, content: bytes) -> str:
     if sha != seal(content)[1]:
         raise RunError(
             f"{path} must have the digest of its content, got another: it is damaged or was "
-            f"edited; {FORMATS[kind][2]}"
+            f"edited; {FORMATS[kind][3]}"
         )
     return sha
 
@@ -381,7 +382,7 @@ def _refuse_unreadable(
     except (FileNotFoundError, RunError):
         raise
     except expected + errors as error:
-        _, name, remedy = FORMATS[kind]
+        _, name, _, remedy = FORMATS[kind]
         why = (error.strerror if isinstance(error, OSError) else None) or error
         raise RunError(
             f"{path} must be {name}, got one that cannot be read ({why}); {remedy}"

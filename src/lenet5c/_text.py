@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import unicodedata
 
@@ -23,6 +24,29 @@ def printable(text: object) -> str:
     two\nlines
     """
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+
+
+#: Why a file cannot be written; it could be read all the same.
+UNWRITABLE = {getattr(errno, name, None) for name in ("ENOSPC", "EDQUOT", "EROFS")}
+
+
+def reason(error: BaseException) -> str:
+    """Return the message of an error; one of the system names the file, and has no number.
+
+    Examples
+    --------
+    >>> from lenet5c._text import reason
+    >>> reason(FileNotFoundError(2, "No such file or directory", "a.png"))
+    'a.png: No such file or directory'
+    >>> reason(OSError(28, "No space left on device", "run/model"))
+    'cannot write run/model: No space left on device'
+    """
+    if not isinstance(error, OSError) or not error.strerror:
+        return str(error)
+    if error.filename is None:
+        return error.strerror
+    what = "cannot write " if error.errno in UNWRITABLE else ""
+    return f"{what}{os.fsdecode(error.filename)}: {error.strerror}"
 
 
 def plain(name: str) -> str:

@@ -31,7 +31,7 @@ def run(*arguments, cwd):
         (["--port", "http"], ["--port", "http"]),
         (["--model", "nothing"], ["nothing", "which does not exist", "a model file"]),
         (["--model", "empty"], ["empty", "model.safetensors", "run"]),
-        (["--model", "junk"], ["junk must be a safetensors file"]),
+        (["--model", "junk"], ["junk must be a model file of lenet5c"]),
         (["--data", "empty"], ["empty"]),
         (["--samples", "junk"], ["--samples must be a folder", "junk"]),
         (["--threads", "0"], ["--threads", "0"]),

@@ -194,7 +194,10 @@ def test_a_net_described_by_its_settings(here, capsys):
         (["best"], ["--to must be one of onnx, c, torch, lenet5c"]),
         (["nothing", "--to", "c"], ["got nothing, which does not exist", "best"]),
         (["empty", "--to", "c"], ["got empty, a folder without model.safetensors"]),
-        (["x.safetensors", "--to", "c"], ["x.safetensors must be a safetensors file"]),
+        (
+            ["x.safetensors", "--to", "c"],
+            ["x.safetensors must be a model file of lenet5c", "name one"],
+        ),
         (["best", "--to", "c", "--name", "9 lives"], ["'9 lives'"]),
         (
             ["best", "--to", "c", "--input", "float"],

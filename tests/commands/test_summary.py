@@ -43,7 +43,11 @@ def test_a_net_of_other_images(capsys):
 def test_a_model_file_a_run_and_the_model_of_the_package(tmp_path, capsys):
     model = nn.LeNet5(num_classes=3, in_channels=3)
     trained = TrainedModel(
-        model, Preparation(size=(32, 32)), ("ant", "bee", "\u202ecat"), (3, 40, 20), "whole"
+        model,
+        Preparation(size=(32, 32), fit="resize"),
+        ("ant", "bee", "\u202ecat"),
+        (3, 40, 20),
+        "whole",
     )
     save_model(tmp_path / "model.safetensors", trained)
     text = shown(capsys, str(tmp_path))

@@ -258,7 +258,10 @@ def test_strips_have_no_effect_on_the_pixels(strip, monkeypatch):
             turned = np.rot90(rgba, {3: 2, 4: 2, 6: 3, 7: 3, 5: 1, 8: 1}.get(orientation, 0))
             if orientation in (2, 4, 5, 7):
                 turned = turned[:, ::-1] if orientation in (2, 4) else turned[::-1]
-            assert (read_picture(io.BytesIO(file.getvalue())) == turned[..., :3]).all(), (orientation, ending)
+            assert (read_picture(io.BytesIO(file.getvalue())) == turned[..., :3]).all(), (
+                orientation,
+                ending,
+            )
     gray = (rgba[..., 0].astype(np.float32) - 7) * 1e6
     expected = (gray - gray.min()) / np.ptp(gray).astype(np.float64) * 255
     assert (read_picture(Image.fromarray(gray)) == (expected + 0.5).astype(np.uint8)).all()

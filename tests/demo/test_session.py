@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 from drawn.demo_digits import strokes_of
+from processes import run_python
 
 from lenet5c.datasets import Dataset, DatasetError, Preparation, Source
 from lenet5c.demo import samples as samples_module
@@ -395,3 +396,29 @@ def test_all_of_the_model_is_json(client):
         json.loads(json.dumps(client.call("/model")))["ranges"].keys()
         == Transform.__dataclass_fields__.keys()
     )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX limits")
+def test_a_full_disk_leaves_nothing(trained, tmp_path):
+    """A file that may not grow stands for the disk; in a process of its own."""
+    done = run_python(
+        "import resource, signal, sys\n"
+        "import numpy as np\n"
+        "from lenet5c.demo.session import Session\n"
+        "from lenet5c.errors import UserError\n"
+        "from lenet5c.training import open_model\n"
+        "session = Session(open_model(), 'a model', sys.argv[1], lambda: None)\n"
+        "session.use(open_model())\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (50, 50))\n"
+        "strokes = [[0.5, 0.2, 1, 0.5, 0.8, 1]]\n"
+        "for _ in range(3):\n"
+        "    for method in (session.keep_model, session.save_sample):\n"
+        "        try: method({'label': 1, 'strokes': strokes})\n"
+        "        except UserError as error: print(error)",
+        tmp_path / "samples",
+    )
+    assert done.returncode == 0, done.stderr
+    kept, saved, *_ = lines = done.stdout.splitlines()
+    assert len(lines) == 6 and f"{tmp_path / 'samples'}-model-1.safetensors: " in kept
+    assert str(tmp_path / "samples" / "1") in saved and "another --samples" in saved
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

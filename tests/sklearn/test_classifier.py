@@ -284,7 +284,7 @@ def test_values_on_another_scale_are_warned_of(digits):
     "options, words",
     [
         ({"recipe": "none"}, "recipe must be one of default, .*'none'"),
-        ({"epochs": 0}, "epochs must be an integer of at least 1, got 0"),
+        ({"epochs": 0}, "epochs must be an integer from 1 to 10000, got 0"),
         ({"batch_size": 1.5}, "batch_size must be an integer of at least 1, got 1.5"),
         ({"learning_rate": -1}, "learning_rate must be a number of more than 0, got -1"),
         ({"activation": "cube"}, "activation must be one of relu, .*got 'cube'"),

@@ -13,7 +13,7 @@ from contextlib import suppress
 from math import isfinite
 from pathlib import Path
 
-from lenet5c._text import printable
+from lenet5c._text import printable, reason
 from lenet5c.commands import signals
 from lenet5c.errors import UserError
 
@@ -27,12 +27,12 @@ MODEL_HELP = "a model file, the folder of a run, or best, the model that comes w
 #: Errors that end in one line; ImportError is that of an unknown LENET5C_ISA, for
 #: example.
 EXPECTED = (UserError, ImportError, OSError, MemoryError, KeyboardInterrupt)
-#: Why a file cannot be written, and not read.
-UNWRITABLE = {
-    getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EFBIG", "EROFS") if hasattr(errno, name)
-}
 #: Why text cannot be written although somebody waits for it.
-LOSSES = {*UNWRITABLE, errno.EIO, errno.EAGAIN}
+LOSSES = {
+    getattr(errno, name)
+    for name in ("ENOSPC", "EDQUOT", "EFBIG", "EIO", "EAGAIN")
+    if hasattr(errno, name)
+}
 _lost: list[OSError] = []
 
 
@@ -125,13 +125,8 @@ def fail_with(prog: str, error: BaseException) -> int:
 
 def describe_error(error: BaseException) -> str:
     """Return an error in one line; the system's come without their number."""
-    if isinstance(error, OSError) and error.strerror:
-        if error.filename is None:
-            return error.strerror
-        what = "cannot write " if error.errno in UNWRITABLE else ""
-        return f"{what}{error.filename}: {error.strerror}"
     names = {MemoryError: "out of memory", KeyboardInterrupt: "interrupted"}
-    return str(error) or names.get(type(error), type(error).__name__)
+    return reason(error) or names.get(type(error), type(error).__name__)
 
 
 def finish(prog: str, code: int) -> int:

@@ -212,7 +212,13 @@ def reads_digits(trained: TrainedModel) -> bool:
 
 def _check_own(source: Path) -> None:
     """Refuse to replace source code of somebody else where its name was not given."""
-    if source.exists() and not (source.is_file() and MARK in source.read_bytes()[:400]):
+    if not source.exists():
+        return
+    ours = False
+    if source.is_file():
+        with _files.open_regular(source) as file:
+            ours = MARK in file.read(400)
+    if not ours:
         raise ExportError(
             f"{source} is there and was not written by lenet5c; move it, or name another file "
             "with --out"

@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+
+from lenet5c import _files
 
 FOLDER, OFFLINE = "LENET5C_DATA", "LENET5C_OFFLINE"
 
@@ -42,37 +43,11 @@ def lock(
 
     `waiting` is called once if another process holds it; `pause` are the seconds between attempts.
     """
-    with open(path, "ab", opener=open_own) as file:
-        while not _try_lock(file):
+    with _files.open_to_change(path) as file:
+        # None is a file system that knows no locks.
+        while _files.try_lock(file.fileno()) is False:
             if waiting is not None:
                 waiting()
                 waiting = None
             time.sleep(pause)
         yield
-
-
-def open_own(path: str, flags: int) -> int:
-    """Open a file of ours for `open`: no link is followed, and no pipe is waited for."""
-    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0), 0o666)
-
-
-def _try_lock(file: BinaryIO) -> bool:
-    """Return whether the lock is held, or the file system knows none."""
-    try:
-        import fcntl
-    except ImportError:
-        import msvcrt
-
-        try:
-            file.seek(0)
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
-            return True
-        except OSError:
-            return False
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        pass
-    return True

@@ -155,7 +155,7 @@ class Dataset:
         whole = isinstance(seed, Integral) and not isinstance(seed, bool)
         if not (whole or isinstance(seed, np.random.Generator)):
             raise TypeError(f"seed must be an int or a numpy.random.Generator, got {seed!r:.40}")
-        if whole and int(seed) < 0:  # type: ignore[call-overload]
+        if not isinstance(seed, np.random.Generator) and int(seed) < 0:
             raise ValueError(f"seed must be at least 0, got {seed}")
         # Uniform doubles come straight from the bit generator; the algorithms behind permutation()
         # and shuffle() may change between NumPy releases.

@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from lenet5c._files import digest, read_bytes, write_bytes
+from lenet5c import _files
+from lenet5c._files import digest
 from lenet5c._text import printable
-from lenet5c.datasets.cache import open_own
 from lenet5c.datasets.dataset import DatasetError
 from lenet5c.datasets.registry import RemoteFile
 
-CHUNK = LARGEST_JSON = 1 << 16
+CHUNK = 1 << 16
 MOST_REQUESTS = 100  # to one address, however much each brings
 AGENT = "lenet5c (https downloads of data sets)"
 
@@ -71,6 +71,7 @@ def fetch(
             failures.append(f"{urlsplit(url).hostname}: {failure}")
             continue
         os.replace(download.path, target)
+        _files.sync_folder(target.parent)
         download.origin_file.unlink(missing_ok=True)
         _write_mark(target, file.sha256)
         return target
@@ -185,7 +186,7 @@ class _Download:
                 strong = etag and not etag.startswith("W/")
                 validator = etag if strong else response.headers.get("Last-Modified")
                 origin = json.dumps({"url": url, "validator": validator})
-                write_bytes(self.origin_file, origin.encode())
+                _files.write_bytes(self.origin_file, origin.encode())
                 self._receive(response, start, total)
         except urllib.error.HTTPError as error:
             error.close()
@@ -238,7 +239,7 @@ class _Download:
         return start, total
 
     def _receive(self, response: Any, have: int, total: int | None) -> None:
-        with open(self.path, "r+b" if have else "wb", opener=open_own) as stream:
+        with _files.open_to_change(self.path) as stream:
             stream.seek(have)
             stream.truncate()
             self.progress(have, total)
@@ -253,7 +254,7 @@ class _Download:
                     stream.write(block)
                 except OSError as error:
                     # With its name, so that nobody takes it for an error of the network.
-                    raise OSError(error.errno, error.strerror, stream.name) from None
+                    raise OSError(error.errno, error.strerror, str(self.path)) from None
                 self.progress(have, total)
                 if time.monotonic() - since > self.patience.window:
                     if have - seen < self.patience.least:
@@ -299,11 +300,11 @@ def _make_mark(status: os.stat_result, sha256: str) -> dict[str, Any]:
 def _write_mark(path: Path, sha256: str) -> None:
     with suppress(OSError):  # a cache that cannot be written is checked each time
         mark = json.dumps(_make_mark(os.stat(path), sha256))
-        write_bytes(_mark_path(path), mark.encode())
+        _files.write_bytes(_mark_path(path), mark.encode())
 
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(read_bytes(path, LARGEST_JSON))
+        return json.loads(_files.read_bytes(path, _files.MOST_RECORD))
     except (OSError, ValueError, RecursionError):
         return None

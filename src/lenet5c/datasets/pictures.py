@@ -45,12 +45,16 @@ def read_picture(source: Any) -> NDArray[np.uint8]:
     Returns
     -------
     ndarray of uint8, shape (h, w) or (h, w, 3)
-        Turned upright as its camera noted; transparency is laid on a paper on which it shows.
+        Turned upright as its camera noted; transparency is laid on a paper on which it shows. A
+        JPEG that would take more than 300 MB to decode has a half, a quarter or an eighth of its
+        height and width.
 
     Raises
     ------
     PictureError
-        If it is not a picture, damaged, or too large.
+        If it is not a picture, damaged, or would take more memory than that.
+    TypeError
+        If `source` is none of these.
     MissingExtraError
         If Pillow is not installed; arrays do without it.
 

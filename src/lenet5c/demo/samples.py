@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from lenet5c import _files
 from lenet5c._optional import require
+from lenet5c._text import reason
 from lenet5c.datasets import Dataset
 from lenet5c.datasets.pictures import read_pictures
 from lenet5c.errors import UserError
@@ -72,7 +73,7 @@ class SampleFolder:
                 _files.write_bytes(path, content.getvalue())
             except OSError as error:
                 raise SampleError(
-                    f"{folder}: {error.strerror or error}; start the demo with another --samples"
+                    f"{reason(error)}; make room, or start the demo with another --samples"
                 ) from None
         return path
 
@@ -89,7 +90,7 @@ class SampleFolder:
             try:
                 newest.unlink(missing_ok=True)
             except OSError as error:
-                raise SampleError(f"{newest}: {error.strerror or error}") from None
+                raise SampleError(reason(error)) from None
         return newest
 
     def read(self) -> tuple[Dataset | None, list[str]]:

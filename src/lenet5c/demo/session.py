@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lenet5c._text import reason
 from lenet5c.datasets import Dataset, Source
 from lenet5c.demo.answer import Reader
 from lenet5c.demo.drawing import parse_strokes, render
@@ -185,7 +186,7 @@ class Session:
                     folder.mkdir(parents=True, exist_ok=True)
                     save_model(path, self.reader.trained)
                 except OSError as error:
-                    raise RequestError(f"{folder}: {error.strerror or error}") from None
+                    raise RequestError(reason(error)) from None
                 self.kept = path
         return self.state({})
 
@@ -200,7 +201,7 @@ class Session:
                 except UserError as error:
                     self.no_source = str(error)
                 except (OSError, MemoryError) as error:
-                    self.no_source = f"the data cannot be read: {error}"
+                    self.no_source = f"the data cannot be read: {reason(error) or 'out of memory'}"
             if self.source is None:
                 raise RequestError(self.no_source)
             return self.source

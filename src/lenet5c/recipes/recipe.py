@@ -68,7 +68,7 @@ class Recipe:
     'lenet5_1998', which takes no other.
     """
 
-    epochs: int = run(10, whole(1), "epochs of training")
+    epochs: int = run(10, whole(1, 10_000), "epochs of training")
     patience: int = run(
         0,
         whole(0),

@@ -29,7 +29,7 @@ class Run:
     trainer : lenet5c.training.Trainer
     folder : lenet5c.training.run_folder.RunFolder or None
     summary : dict or None
-        The content of summary.json; None where there is no folder, or the run was interrupted.
+        The results in summary.json; None where there is no folder, or the run was interrupted.
     interrupted : bool
         Whether `stop` ended the training; the folder has a checkpoint to go on from.
     """
@@ -154,7 +154,8 @@ def train(
         run.interrupted = not done
         if done and folder:
             summary = _summarize(run, resumed, time.perf_counter() - began)
-            run.summary = folder.finish(run.trained, summary, trainer.history)
+            folder.finish(run.trained, summary, trainer.history)
+            run.summary = summary
     return run
 
 

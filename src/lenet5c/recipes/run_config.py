@@ -108,8 +108,9 @@ class RunConfig:
         RunError
             There is none, or it cannot be used.
         """
+        values = folder.read_config()
         try:
-            return cls.from_dict(folder.read_config(), folder.path)
+            return cls.from_dict(values, folder.path)
         except ValueError as error:
             raise RunError(
                 f"{folder.config_file} must be the configuration of a run: {error}; start a new "

@@ -21,6 +21,7 @@ from lenet5c.reproduction.runs import PROCESS_FILE, folder_of
 from lenet5c.training import mcnemar, mean_interval, wilson_interval
 
 FORMAT = "lenet5c reproductions 1"
+MOST = 2**23  # bytes of a record that is read
 #: Recipes that are compared on the same test images, where a report has both.
 PAIRS = (
     ("fast", "default"),
@@ -96,11 +97,14 @@ def make_row(config: RunConfig, source: Source) -> dict[str, Any]:
     folder = folder_of(config)
     process_file = folder.path / PROCESS_FILE
     try:
-        process = json.loads(process_file.read_text())
-        timed = {key: process[key] for key in ("seconds", "started", "jobs")}
+        process = json.loads(_files.read_bytes(process_file, _files.MOST_RECORD))
+        kinds = {"seconds": (float, type(None)), "started": (str,), "jobs": (int,)}
+        timed = {key: process[key] for key in kinds}
+        if not all(type(timed[key]) in kinds[key] for key in kinds):
+            raise ValueError(f"it has {timed}")
     except FileNotFoundError:  # the report was killed in the moment the training ended
         timed = {"seconds": None, "started": None, "jobs": None}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise RunError(
             f"{process_file} cannot be read ({error}); delete it: the run then counts as not timed"
         ) from None
@@ -202,7 +206,7 @@ def read_record(path: str | Path) -> dict[str, Any]:
         The file is damaged or something else.
     """
     try:
-        record = json.loads(Path(path).read_text("utf-8"))
+        record = json.loads(_files.read_bytes(path, MOST))
         named = all(isinstance(result["recipe"], str) for result in record["results"])
         if record["format"] != FORMAT or not named:
             raise ValueError(f"its format is {record['format']!r}")

@@ -217,18 +217,17 @@ class RunFolder:
 
     def finish(
         self, trained: TrainedModel, values: dict[str, Any], history: list[dict[str, Any]]
-    ) -> dict[str, Any]:
-        """Write the model, and last the summary, which marks a complete run; return it."""
+    ) -> None:
+        """Write the model, and last the summary, which marks a complete run."""
         files = {
             self.config_file.name: self.config_digest,
             self.metrics_file.name: _files.digest(_format_lines(history)),
             MODEL_NAME: save_model(self.model_file, trained),
         }
         _files.write_record(self.summary_file, "summary", values | {"files": files})
-        return values | {"files": files}
 
     def read_summary(self, history: list[dict[str, Any]] | None = None) -> dict[str, Any] | None:
-        """Return the summary of a complete run, None before.
+        """Return the summary of a complete run as `finish` was given it, None before.
 
         Parameters
         ----------
@@ -244,7 +243,7 @@ class RunFolder:
         found = summary.read_summary(self.path)
         if found is None:
             return None
-        wanted = found["files"]
+        wanted = found.pop("files")
         with suppress(FileNotFoundError):
             config = _files.read_digest(self.config_file, "config")
             if config != wanted.get(self.config_file.name):
