@@ -35,7 +35,7 @@ from torture.fuzz.targets import SHARES
 
 SECONDS, MEGABYTES = 2, 300
 SKIPPED = 4  # exit code where a library is missing
-LONG = 15  # seconds of fuzzing before which the large inputs are read
+LONG = 20  # seconds of fuzzing that must be left for large inputs to be read
 #: Form of a message that was written for it, not by an accident.
 MEANT = re.compile(r"must .*(got |missing: )|lacks |has the unknown setting", re.DOTALL)
 
@@ -150,9 +150,11 @@ def read_seeds(judge: Judge, seeds: list[bytes]) -> int:
     return int(bool(judge.seen) or judge.accepted == 0)
 
 
-def read_large(target: ModuleType, judge: Judge) -> None:
-    """Read the large inputs of a target once; they would slow down the fuzzing."""
+def read_large(target: ModuleType, judge: Judge, end: float) -> None:
+    """Read the large inputs of a target once, if time is left; they would slow down the fuzzing."""
     for number, data in enumerate(getattr(target, "large", lambda: ())()):
+        if end - time.monotonic() < LONG:
+            break
         judge.base = forget_peak()
         if judge.time(data) > SECONDS:
             (judge.crashes / f"{judge.name}-timeout-large-{number}").write_bytes(data)
@@ -164,7 +166,7 @@ def fuzz(target: ModuleType, judge: Judge, options: argparse.Namespace, end: flo
     import atheris
 
     if end - time.monotonic() > LONG:
-        read_large(target, judge)
+        read_large(target, judge, end)
     corpus = options.corpus or Path(tempfile.mkdtemp(prefix="fuzz-corpus-"))
     corpus.mkdir(parents=True, exist_ok=True)
     for number, seed in enumerate(target.seeds()):
