@@ -11,6 +11,7 @@ folder of `--crashes`, with its traceback beside it, once for each place in the 
 """
 
 import argparse
+import atexit
 import hashlib
 import os
 import re
@@ -121,6 +122,12 @@ def measure_wait() -> float:
         return 0.0
 
 
+def remove_empty(folder: Path) -> None:
+    """Delete a folder that holds nothing."""
+    with suppress(OSError):
+        folder.rmdir()
+
+
 def forget_peak() -> int:
     """Let the peak be what the process takes now, in MB, where the system can do that."""
     with suppress(OSError):
@@ -229,6 +236,7 @@ def main() -> int:
     where = f"torture.fuzz.targets.{options.target}"
     crashes = options.crashes or Path(tempfile.mkdtemp(prefix="fuzz-crashes-"))
     crashes.mkdir(parents=True, exist_ok=True)
+    atexit.register(remove_empty, crashes)
     instrument: AbstractContextManager[object] = nullcontext()
     if not (options.files or options.seeds):
         import atheris
