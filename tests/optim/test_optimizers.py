@@ -212,6 +212,27 @@ def test_state_is_a_copy(kind, options):
         assert_array_equal(state[name], value)
 
 
+def assert_same_state(state, expected):
+    assert state.keys() == expected.keys()
+    for name, value in expected.items():
+        assert_array_equal(state[name], value)
+
+
+def test_every_optimizer_says_which_vectors_are_of_squares():
+    """Those whose root a step takes, or that it adds to its divisor."""
+    for choice in optim.OPTIMIZERS.values():
+        assert set(choice.cls.not_negative) == {"v", "squares", "curvature"} & set(
+            choice.cls.vectors
+        )
+
+
+def test_as_many_steps_as_can_be_are_no_endless_loop():
+    optimizer = optim.NAdam(model(), 0.1)
+    optimizer.load_state_dict(optimizer.state_dict() | {"steps": 2**53 - 1})
+    optimizer.step()
+    assert np.isfinite(optimizer.model.vector).all()
+
+
 @each_kind
 class TestState:
     def test_names(self, kind):
@@ -242,6 +263,44 @@ class TestState:
             optimizer.load_state_dict(state)
         for name, value in optimizer.state_dict().items():
             assert_array_equal(value, before[name])
+
+    @pytest.mark.parametrize(
+        "value", [-1, 1.0, True, "1", None, 2**53, 10**400, np.float32(1), np.bool_(1)], ids=str
+    )
+    def test_impossible_steps(self, kind, value):
+        optimizer = kind(model(), lr=0.1)
+        steps(optimizer)
+        before = optimizer.state_dict()
+        with pytest.raises(ValueError, match="steps must be an integer of at least 0, got"):
+            optimizer.load_state_dict(before | {"steps": value})
+        assert_same_state(optimizer.state_dict(), before)
+        optimizer.load_state_dict(before | {"steps": np.int64(5)})
+        assert type(optimizer.steps) is int
+
+    @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, -1])
+    @pytest.mark.parametrize("vector", [0, -1])
+    def test_impossible_values(self, kind, value, vector):
+        """Only those of squares must not be negative."""
+        optimizer = kind(model(), lr=0.1)
+        steps(optimizer)
+        before, name = optimizer.state_dict(), kind.vectors[vector]
+        state = copy.deepcopy(before)
+        state[name][-1] = value
+        if value == -1 and name not in kind.not_negative:
+            optimizer.load_state_dict(state)
+            assert_same_state(optimizer.state_dict(), state)
+            return
+        with pytest.raises(ValueError, match=rf"the {name} of .*bias must be a finite .*, got"):
+            optimizer.load_state_dict(state | {"steps": 3})
+        assert_same_state(optimizer.state_dict(), before)
+
+    def test_vectors_of_another_type(self, kind):
+        optimizer = kind(model(), lr=0.1)
+        before = optimizer.state_dict()
+        for values in (np.zeros(154), np.zeros(154, np.int32), [0.0] * 154):
+            with pytest.raises(ValueError, match="must be float32, got"):
+                optimizer.load_state_dict(before | {kind.vectors[-1]: values})
+        assert_same_state(optimizer.state_dict(), before)
 
     def test_of_another_optimizer(self, kind):
         other = optim.Adagrad if kind is optim.SGD else optim.SGD

@@ -1,6 +1,7 @@
 """TensorBoard's files: what it reads, and that a stop leaves no epoch twice."""
 
 import errno
+import io
 import json
 import os
 import sys
@@ -8,6 +9,7 @@ import sys
 import pytest
 from processes import run_python
 
+from lenet5c import _files
 from lenet5c.errors import MissingExtraError
 from lenet5c.training.event_file import EventFile
 
@@ -107,17 +109,40 @@ def test_a_file_that_does_not_fit_the_history_is_mended(path, read, known, damag
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
-def test_an_error_while_it_is_read_has_its_name(path, monkeypatch):
+@pytest.mark.skipif(os.name == "nt", reason="POSIX files")
+def test_links_are_not_followed_and_pipes_not_waited_for(path):
+    victim = path.with_name("victim")
+    victim.write_bytes(b"precious")
+    path.symlink_to(victim)
     events = EventFile(path)
-    events.begin(rows(1))
+    for use in (lambda: events.begin(rows(1)), lambda: events.add(rows(1)[0])):
+        with pytest.raises(OSError) as caught:
+            use()
+        assert caught.value.filename == str(path)
+    assert victim.read_bytes() == b"precious"
+    path.unlink()
+    os.mkfifo(path)
+    for use in (lambda: events.begin(rows(1)), lambda: events.add(rows(1)[0])):
+        with pytest.raises(OSError, match="no regular file"):
+            use()
 
-    def fail(reader):
-        raise OSError(errno.EIO, os.strerror(errno.EIO))
 
-    monkeypatch.setattr(events._readers.PyRecordReader_New, "GetNext", fail)
-    with pytest.raises(OSError) as raised:
-        events.begin(rows(1))
-    assert raised.value.filename == str(path)
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+def test_a_full_disk_is_said_with_the_name(path, monkeypatch):
+    """As a system has it that finds out at the write: without a name."""
+    events = EventFile(path)
+    events.begin([])
+    monkeypatch.setattr(_files, "open_to_change", lambda path: open("/dev/full", "r+b", 0))  # noqa: SIM115
+    monkeypatch.setattr(io, "SEEK_END", io.SEEK_SET)
+    with pytest.raises(OSError) as caught:
+        events.add(rows(1)[0])
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(path))
+
+
+def test_a_file_that_has_these_epochs_is_not_opened_for_writing(path, monkeypatch):
+    EventFile(path).begin(rows(2))
+    monkeypatch.setattr(_files, "open_to_change", None)
+    EventFile(path).begin(rows(2))
 
 
 def test_tensorflow_is_not_even_asked_for(tmp_path):
@@ -197,3 +222,16 @@ def test_runs_with_and_without_it_are_one_run(tmp_path, read, idx_files):
         assert (run / name).read_bytes() == (plain / name).read_bytes()
     train("--resume", "--out", plain, "--tensorboard")
     assert read(plain) == scalars
+
+
+def test_an_error_while_it_is_read_has_its_name(path, monkeypatch):
+    events = EventFile(path)
+    events.begin(rows(1))
+
+    def fail(reader):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(events._readers.PyRecordReader_New, "GetNext", fail)
+    with pytest.raises(OSError) as raised:
+        events.begin(rows(1))
+    assert raised.value.filename == str(path)

@@ -1,6 +1,7 @@
 """Model files and checkpoints: equal content is equal bytes, and all that files say is checked."""
 
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,8 +9,10 @@ from own_files import change_tensors
 from safetensors.numpy import save
 
 from lenet5c import _files
-from lenet5c.datasets import Preparation
+from lenet5c.__main__ import main
+from lenet5c.datasets import Preparation, Source
 from lenet5c.nn import NETS, LeNet5, LeNet5_1998
+from lenet5c.recipes import RunConfig, train
 from lenet5c.training import RunError, TrainedModel, open_model, save_model
 
 
@@ -231,6 +234,101 @@ def test_tensors_that_do_not_fit_are_a_clear_error(tmp_path, tensors):
     path = rewritten(tmp_path, lambda metadata: metadata, tensors)
     with pytest.raises(RunError, match="model.safetensors"):
         open_model(path)
+
+
+def preparation(**changes):
+    usual = {"size": [32, 32], "fit": "pad", "mean": 0.1, "std": 0.3, "mean_image": False}
+    return put(preparation=usual | changes)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (preparation(size=[1, 32]), r"preparation must give images of \(32, 32\), got \(1, 32\)"),
+        (preparation(size=[1024, 1024]), r"images of \(32, 32\), got \(1024, 1024\)"),
+        (preparation(size=[28, 28]), "preparation must give images"),
+        (
+            put(image_shape=[1, 33, 32]),
+            r"image_shape must be \(1, height, width\), at most 32 by 32",
+        ),
+        (put(image_shape=[1, 1024, 1024]), "image_shape must be"),
+        (put(image_shape=[3, 28, 28]), "image_shape must be"),
+        (put(image_shape=[1, 0, 28]), "image_shape must be"),
+        (put(image_shape=[1, 28.0, 28]), "image_shape must be"),
+        (put(image_shape=[True, 28, 28]), "image_shape must be"),
+        (put(image_shape=[1, 28]), "image_shape must be"),
+        (put(image_shape="abc"), "image_shape must be"),
+        (put(image_shape=None), "fits together"),
+        (put(class_names=["same"] * 10), "class names must be different"),
+        (put(class_names=[*"012345678", ""]), "class names must be of 1 to 255 characters"),
+        (put(class_names=[*"012345678", " "]), "class names must be of 1 to 255 characters"),
+        (put(class_names=[*"012345678", "n" * 256]), "class names must be of 1 to 255 characters"),
+        (put(class_names=[*"012345678", "a\nb"]), "class names must be of 1 to 255 characters"),
+        (put(class_names=[*"012345678", "\x1b[2J"]), "class names must be of 1 to 255 characters"),
+        (put(class_names=[*"012345678", "\ud800"]), "class names must be of 1 to 255 characters"),
+        (put(class_names="0123456789a"), "10 strings"),
+        (put(reading="upside down"), "reading must be one of"),
+        (put(reading=[]), "reading must be one of"),
+    ],
+)
+def test_parts_that_do_not_fit_together_are_a_clear_error(tmp_path, change, words):
+    path = rewritten(tmp_path, change)
+    with pytest.raises(RunError, match=words):
+        open_model(path)
+
+
+def test_large_images_are_for_a_preparation_that_resizes(tmp_path):
+    def change(metadata):
+        return put(image_shape=[1, 1024, 1024])(preparation(fit="resize")(metadata))
+
+    assert open_model(rewritten(tmp_path, change)).image_shape == (1, 1024, 1024)
+    too_large = preparation(fit="resize")
+    path = rewritten(tmp_path, lambda old: put(image_shape=[1, 1025, 28])(too_large(old)))
+    with pytest.raises(RunError, match="at most 1024 by 1024"):
+        open_model(path)
+
+
+@pytest.mark.parametrize("command", ["predict", "evaluate", "demo", "summary", "export"])
+@pytest.mark.parametrize("size", [[1, 32], [1024, 1024]])
+def test_commands_refuse_them_in_one_line(tmp_path, capsys, command, size):
+    """They ended in a traceback, or took 9.8 GB."""
+    path = rewritten(tmp_path, preparation(size=size))
+    (tmp_path / "picture.png").write_bytes(b"")
+    arguments = {
+        "predict": ["--model", path, tmp_path / "picture.png"],
+        "evaluate": [path],
+        "demo": ["--model", path, "--no-browser"],
+        "summary": [path],
+        "export": [path, "--to", "c", "--out", tmp_path / "x.c"],
+    }
+    assert main([command, *map(str, arguments[command])]) == 2
+    captured = capsys.readouterr()
+    (line,) = captured.err.splitlines()
+    assert "must be a model file that fits together: its preparation" in line
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"class_names": ("same",) * 10},
+        {"class_names": ("one",)},
+        {"image_shape": (1, 33, 32)},
+        {"preparation": Preparation((28, 28))},
+        {"reading": "backwards"},
+    ],
+)
+def test_what_would_not_be_opened_again_is_not_saved(tmp_path, changes):
+    model = replace(trained(), **changes)
+    with pytest.raises(ValueError, match="its .* must"):
+        save_model(tmp_path / "model", model)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_names_that_could_not_be_saved_are_refused_before_the_training(mnist_slice):
+    names = ("two\nlines", *"123456789")
+    data = replace(mnist_slice[0], class_names=names)
+    with pytest.raises(RunError, match=r"class names must be .*'two\\nlines'"):
+        train(RunConfig.named("fast", epochs=1), Source(data, data))
 
 
 @pytest.mark.parametrize("keep", [0, 4, 8, 100, 2000, -1])

@@ -165,3 +165,143 @@ def test_a_state_without_them_is_refused(mnist_slice):
         selective_trainer(mnist_slice[0], epochs=2, average=0, keep="last").load_state(
             values, arrays
         )
+
+
+@pytest.fixture(scope="module")
+def second_epoch(mnist_slice):
+    """Return the state of a trainer with all kinds of it, in its second epoch."""
+    trainer = selective_trainer(mnist_slice[0], epochs=2)
+    trainer.stretch_seconds = 0
+    trainer.run(stop=Countdown(40))
+    return copy.deepcopy(trainer.state())
+
+
+def random_state(**changes):
+    """Return a change of the state of the first random generator."""
+
+    def change(values):
+        name = min(values["random"])
+        values["random"][name] |= changes
+
+    return change
+
+
+def inner_state(**changes):
+    def change(values):
+        values["random"][min(values["random"])]["state"] |= changes
+
+    return change
+
+
+def row(**changes):
+    return lambda values: values["history"][0].update(changes)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda values: values.pop("epoch"),
+        lambda values: values.update(more=1),
+        lambda values: values.update(loss_sum=10**400),
+        lambda values: values.update(loss_sum="1"),
+        lambda values: values.update(loss_sum=1),
+        lambda values: values.update(correct=10**6),
+        lambda values: values.update(history=None),
+        lambda values: values.update(history=tuple(values["history"])),
+        lambda values: values.update(random=[]),
+        row(epoch=2),
+        row(step=1),
+        row(step=36.0),
+        row(lr="x"),
+        row(lr=float("nan")),
+        row(lr=10**400),
+        row(train_loss=float("inf")),
+        row(train_accuracy=1.5),
+        row(train_accuracy=None),
+        row(validation_accuracy=-0.1),
+        row(validation_loss="low"),
+        row(test_accuracy="high"),
+        random_state(bit_generator="MT19937"),
+        random_state(has_uint32=2),
+        random_state(has_uint32=True),
+        random_state(has_uint32=-1),
+        random_state(uinteger=2**32),
+        random_state(uinteger=0.5),
+        random_state(uinteger="0"),
+        random_state(state=None),
+        random_state(more=1),
+        inner_state(state=2**128),
+        inner_state(state=-1),
+        inner_state(state=1.5),
+        inner_state(inc=2),
+        inner_state(inc=2**128 + 1),
+        inner_state(inc="1"),
+        inner_state(more=1),
+    ],
+)
+def test_an_impossible_value_is_refused_and_changes_nothing(mnist_slice, second_epoch, change):
+    """NumPy takes most of such states of its generators, and draws other numbers from then on."""
+    values, arrays = copy.deepcopy(second_epoch)
+    selective_trainer(mnist_slice[0], epochs=2).load_state(values, arrays)
+    other = selective_trainer(mnist_slice[0], epochs=2)
+    before = all_bytes(other), repr(other.state()[0])
+    change(values)
+    with pytest.raises(ValueError):
+        other.load_state(values, arrays)
+    assert (all_bytes(other), repr(other.state()[0])) == before
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda arrays: arrays["model.conv1.weight"].__setitem__(0, np.nan),
+        lambda arrays: arrays["best.conv1.weight"].__setitem__(0, np.inf),
+        lambda arrays: arrays["average.vector"].__setitem__(0, np.nan),
+        lambda arrays: arrays["optimizer.squares"].__setitem__(0, -1),
+        lambda arrays: arrays["optimizer.velocity"].__setitem__(0, np.nan),
+        lambda arrays: arrays.update({"optimizer.velocity": np.zeros(3, np.float32)}),
+        lambda arrays: arrays.update({"model.conv1.bias": np.zeros(6)}),
+        lambda arrays: arrays.pop("model.conv1.bias"),
+        lambda arrays: arrays.update({"": np.zeros(3, np.float32)}),
+    ],
+)
+def test_impossible_arrays_are_refused_and_change_nothing(mnist_slice, second_epoch, spoil):
+    values, arrays = copy.deepcopy(second_epoch)
+    spoil(arrays)
+    other = selective_trainer(mnist_slice[0], epochs=2)
+    before = all_bytes(other), repr(other.state()[0])
+    with pytest.raises(ValueError):
+        other.load_state(values, arrays)
+    assert (all_bytes(other), repr(other.state()[0])) == before
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
+@pytest.mark.parametrize("part", ["model", "optimizer"])
+def test_an_interrupted_load_changes_nothing(mnist_slice, second_epoch, monkeypatch, error, part):
+    other = selective_trainer(mnist_slice[0], epochs=2)
+    before = all_bytes(other), repr(other.state()[0])
+    real = getattr(other, part).load_state_dict
+    calls = []
+
+    def interrupt(state):
+        calls.append(1)
+        real(state)
+        if len(calls) == 1:
+            raise error
+
+    monkeypatch.setattr(getattr(other, part), "load_state_dict", interrupt)
+    with pytest.raises(error):
+        other.load_state(*second_epoch)
+    assert (all_bytes(other), repr(other.state()[0])) == before
+
+
+@pytest.mark.parametrize("kind", ["PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64"])
+def test_states_of_other_generators_are_taken(mnist_slice, kind):
+    trainer = random_layers_trainer(mnist_slice[0])
+    (layer,) = [layer for _, layer in trainer.model.named_layers() if hasattr(layer, "rng")]
+    layer.rng = np.random.Generator(getattr(np.random, kind)(3))
+    layer.rng.random(5, np.float32)
+    state = copy.deepcopy(trainer.state())
+    expected = layer.rng.random()
+    trainer.load_state(*state)
+    assert layer.rng.random() == expected
