@@ -9,7 +9,6 @@ such.
 import os
 from html import escape
 from pathlib import Path
-from posixpath import normpath
 
 from docutils import nodes
 from pygments import highlight
@@ -60,9 +59,11 @@ def repository_path(docname, target):
     folder = Path("docs", docname).parent.as_posix()
     included = docname.startswith("project/")  # a text that stands in the root, and is included
     for base in ([""] if included else []) + [folder]:
-        path = normpath(os.path.join(base, target)).replace(os.sep, "/")
-        if not path.startswith(("..", "/", "docs/")) and path != "." and (ROOT / path).exists():
-            return path
+        path = os.path.relpath(ROOT / base / target, ROOT).replace(os.sep, "/")
+        # MyST takes a text outside docs for a page, and its name without the ending.
+        for name in (path, f"{path}.md"):
+            if not name.startswith(("..", "docs/")) and name != "." and (ROOT / name).exists():
+                return name
     return None
 
 

@@ -63,6 +63,7 @@ def test_a_file_is_fetched_once(server, tmp_path):
         ("loop", "redirect"),
         ("unsafe", "not HTTPS"),
         ("file", "HTTP 302"),
+        ("malformed", "Invalid IPv6 URL"),
         ("gzipped", "encoding"),
         ("otherpart", "another part"),
     ],

@@ -1,5 +1,6 @@
 """Strokes to ink, and what the sliders do to an image."""
 
+import tracemalloc
 from itertools import pairwise
 
 import numpy as np
@@ -56,6 +57,17 @@ def test_a_long_scribble_takes_no_more_than_a_moment_of_memory():
     rng = np.random.default_rng(0)
     stroke = np.stack([*rng.random((2, 20_000)), np.ones(20_000)], axis=1).ravel().tolist()
     assert render(parse_strokes([stroke])).mean() > 200
+
+
+def test_many_long_strokes_take_no_more_than_a_moment_of_memory():
+    points = np.random.default_rng(0).uniform(-9, 9, (300, 60, 3))
+    strokes = parse_strokes([each.ravel().tolist() for each in points])
+    tracemalloc.start()
+    try:
+        render(strokes, width=0.6)
+        assert tracemalloc.get_traced_memory()[1] < 20e6
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize(

@@ -139,6 +139,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_file(self, content, range_header):
         self.redirect("file:///etc/passwd")
 
+    def do_malformed(self, content, range_header):
+        self.redirect("https://[1/anything")
+
     def do_gzipped(self, content, range_header):
         self.send_response(200)
         self.send_header("Content-Encoding", "gzip")

@@ -207,6 +207,8 @@ class _Download:
             raise _MayPass(str(getattr(reason, "strerror", None) or reason)) from None
         except TimeoutError:
             raise _MayPass("timed out") from None
+        except ValueError as error:  # of urllib, for a redirect to what is no address
+            raise _Failure(f"it leads nowhere: {printable(error)[:100]}") from None
         except (OSError, http.client.HTTPException) as error:
             if getattr(error, "filename", None):
                 raise  # not the network's: a full disk, a folder that cannot be written

@@ -7,7 +7,7 @@ import threading
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -30,6 +30,7 @@ from lenet5c.datasets.picture_headers import PictureError
 from lenet5c.errors import MissingExtraError, UserError
 
 SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
+_LARGE = 64_000_000  # bytes of a picture, after which freed memory is given back
 _WORKERS = 8  # decoders wait for the disk, too
 
 
@@ -130,9 +131,19 @@ class _Memory:
         try:
             yield
         finally:
+            if size > _LARGE:
+                _return_memory()
             with self.changed:
                 self.free += size
                 self.changed.notify_all()
+
+
+def _return_memory() -> None:
+    """Give freed memory back to the system: the allocator of glibc keeps that of each thread."""
+    import ctypes
+
+    with suppress(OSError, AttributeError, TypeError):  # there is no glibc
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _read(
@@ -152,7 +163,11 @@ def _read(
                 picture = decode(image, name)
             finally:
                 image.close()  # and with it its pixels
-            return picture if finish is None else finish(picture)
+            if finish is None:
+                return picture
+            result = finish(picture)
+            del picture  # before others take its memory
+            return result
 
 
 def describe_fault(error: Exception, path: Path) -> str:

@@ -13,6 +13,8 @@ MAX_STROKES, MAX_POINTS = 2000, 20_000
 WIDTH = (0.6, 6.0)
 USUAL_WIDTH = 2.4
 
+# Discs of a stroke and of all, about: where a drawing wants more, they lie further apart.
+MOST_DISCS, MOST_DISCS_IN_ALL = 8000, 20_000
 # Discs at a time: memory does not grow with the drawing.
 CHUNK = 1024
 
@@ -67,7 +69,9 @@ def render(
     """
     if not strokes:
         return np.zeros((side, side), np.uint8)
-    discs = np.concatenate([_place_discs(s, width / GRID * side / 2, side) for s in strokes])
+    most = min(MOST_DISCS, max(1, MOST_DISCS_IN_ALL // len(strokes)))
+    radius = width / GRID * side / 2
+    discs = np.concatenate([_place_discs(stroke, radius, side, most) for stroke in strokes])
     reach = int(np.ceil(discs[:, 2].max() + 0.5))
     window = 2 * reach + 1
     # A margin takes what lies beside the paper.
@@ -90,11 +94,16 @@ def render(
     return (np.minimum(paper, 1) * 255 + 0.5).astype(np.uint8)
 
 
-def _place_discs(stroke: NDArray[np.float64], radius: float, side: int) -> NDArray[np.float64]:
-    """Return (x, y, radius) in pixels along a stroke, so close that no notch shows between them."""
+def _place_discs(
+    stroke: NDArray[np.float64], radius: float, side: int, most: int
+) -> NDArray[np.float64]:
+    """Return (x, y, radius) in pixels along a stroke, so close that no notch shows between them.
+
+    There are about `most`, or as many as points, at most.
+    """
     x, y, thickness = stroke[:, 0] * side, stroke[:, 1] * side, stroke[:, 2] * radius
     along = np.concatenate([[0.0], np.cumsum(np.hypot(np.diff(x), np.diff(y)))])
-    step = max(min(2.0, 0.7 * thickness.min()), along[-1] / 8000)
+    step = max(min(2.0, 0.7 * thickness.min()), along[-1] / most)
     at = np.linspace(0, along[-1], int(np.ceil(along[-1] / step)) + 1)
     if len(along) < len(at):  # no corner is cut; where points lie closer together there are none
         at = np.union1d(at, along)

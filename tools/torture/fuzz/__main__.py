@@ -2,6 +2,7 @@
 
     python tools/torture/fuzz TARGET --seconds 60     fuzz it
     python tools/torture/fuzz TARGET FILE ...         read these inputs, without Atheris
+    python tools/torture/fuzz TARGET --seeds          read its seeds alone, without Atheris
     python tools/torture/fuzz --list                  the targets
 
 An input fails if the reader raises what it does not document, warns, or takes over 2 seconds or
@@ -10,6 +11,7 @@ folder of `--crashes`, with its traceback beside it, once for each place in the 
 """
 
 import argparse
+import atexit
 import hashlib
 import os
 import re
@@ -20,7 +22,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from importlib import import_module
 from pathlib import Path
 from random import Random
@@ -33,7 +35,8 @@ os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 from torture.fuzz.targets import SHARES
 
 SECONDS, MEGABYTES = 2, 300
-LONG = 15  # seconds of fuzzing before which the large inputs are read
+SKIPPED = 4  # exit code where a library is missing
+LONG = 20  # seconds of fuzzing that must be left for large inputs to be read
 #: Form of a message that was written for it, not by an accident.
 MEANT = re.compile(r"must .*(got |missing: )|lacks |has the unknown setting", re.DOTALL)
 
@@ -49,6 +52,7 @@ class Judge:
         self.documented = getattr(target, "ERRORS", ())
         self.name, self.crashes = name, crashes
         self.seen: set[tuple[object, ...]] = set()
+        self.accepted = 0
         self.base = measure_peak()
         warnings.simplefilter("error")
 
@@ -56,6 +60,7 @@ class Judge:
         """Read an input."""
         try:
             self.read(data)
+            self.accepted += 1
         except self.refused:
             pass
         except KeyboardInterrupt:
@@ -67,10 +72,15 @@ class Judge:
             self.record(data, ("memory",), f"took {taken} MB\n")
 
     def time(self, data: bytes) -> float:
-        """Read an input; return the seconds that it takes."""
-        began = time.perf_counter()
+        """Read an input; return the seconds that it takes, but for those that others compute."""
+        began, waited = time.perf_counter(), measure_wait()
         self(data)
-        return time.perf_counter() - began
+        return time.perf_counter() - began - (measure_wait() - waited)
+
+    def report(self) -> None:
+        """Print what has failed."""
+        for report in sorted(self.crashes.glob("*.txt")):
+            print(report.read_text(), end="")
 
     def record(self, data: bytes, place: tuple[object, ...], text: str) -> None:
         """Write the input and what happened, if it is the first one of this place."""
@@ -104,6 +114,20 @@ def measure_peak() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
 
 
+def measure_wait() -> float:
+    """Return the seconds that this thread has waited for a processor, where the system counts."""
+    try:
+        return int(Path("/proc/thread-self/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, IndexError, ValueError):
+        return 0.0
+
+
+def remove_empty(folder: Path) -> None:
+    """Delete a folder that holds nothing."""
+    with suppress(OSError):
+        folder.rmdir()
+
+
 def forget_peak() -> int:
     """Let the peak be what the process takes now, in MB, where the system can do that."""
     with suppress(OSError):
@@ -120,14 +144,24 @@ def read_again(judge: Judge, files: list[Path]) -> int:
         seconds = judge.time(data)
         failed = failed or bool(judge.seen) or seconds > SECONDS
         print(f"{file}: {seconds:.2f} s, {measure_peak() - judge.base} MB")
-    for report in sorted(judge.crashes.glob("*.txt")):
-        print(report.read_text(), end="")
+    judge.report()
     return int(failed)
 
 
-def read_large(target: ModuleType, judge: Judge) -> None:
-    """Read the large inputs of a target once; they would slow down the fuzzing."""
+def read_seeds(judge: Judge, seeds: list[bytes]) -> int:
+    """Read the seeds of a target, which are mostly valid; return the exit code."""
+    for seed in seeds:
+        judge(seed)
+    print(f"{judge.accepted} of {len(seeds)} accepted")
+    judge.report()
+    return int(bool(judge.seen) or judge.accepted == 0)
+
+
+def read_large(target: ModuleType, judge: Judge, end: float) -> None:
+    """Read the large inputs of a target once, if time is left; they would slow down the fuzzing."""
     for number, data in enumerate(getattr(target, "large", lambda: ())()):
+        if end - time.monotonic() < LONG:
+            break
         judge.base = forget_peak()
         if judge.time(data) > SECONDS:
             (judge.crashes / f"{judge.name}-timeout-large-{number}").write_bytes(data)
@@ -139,7 +173,7 @@ def fuzz(target: ModuleType, judge: Judge, options: argparse.Namespace, end: flo
     import atheris
 
     if end - time.monotonic() > LONG:
-        read_large(target, judge)
+        read_large(target, judge, end)
     corpus = options.corpus or Path(tempfile.mkdtemp(prefix="fuzz-corpus-"))
     corpus.mkdir(parents=True, exist_ok=True)
     for number, seed in enumerate(target.seeds()):
@@ -170,7 +204,8 @@ def fuzz(target: ModuleType, judge: Judge, options: argparse.Namespace, end: flo
             return changed[:most]
 
         custom["custom_mutator"] = mutate
-    print(f"stat::base_rss_mb: {judge.base}", file=sys.stderr, flush=True)
+    print(f"stat::base_rss_mb: {judge.base}", file=sys.stderr)
+    print(f"stat::base_cpu_ms: {time.process_time() * 1000:.0f}", file=sys.stderr, flush=True)
     atheris.Setup([sys.argv[0], *flags, str(corpus)], judge, **custom)
     atheris.Fuzz()
 
@@ -185,6 +220,7 @@ def main() -> int:
     parser.add_argument("target", nargs="?", choices=sorted(SHARES), metavar="TARGET")
     parser.add_argument("files", nargs="*", type=Path, metavar="FILE")
     parser.add_argument("--list", action="store_true", help="list the targets")
+    parser.add_argument("--seeds", action="store_true", help="read the seeds alone")
     parser.add_argument("--seconds", type=float, default=60.0, help="time (default 60)")
     parser.add_argument("--until", type=float, metavar="T", help="end by the system's clock")
     parser.add_argument("--seed", type=int, default=0, help="of the changes (default 0)")
@@ -200,12 +236,22 @@ def main() -> int:
     where = f"torture.fuzz.targets.{options.target}"
     crashes = options.crashes or Path(tempfile.mkdtemp(prefix="fuzz-crashes-"))
     crashes.mkdir(parents=True, exist_ok=True)
-    if options.files:
-        return read_again(Judge(import_module(where), options.target, crashes), options.files)
-    import atheris
+    atexit.register(remove_empty, crashes)
+    instrument: AbstractContextManager[object] = nullcontext()
+    if not (options.files or options.seeds):
+        import atheris
 
-    with atheris.instrument_imports(include=["lenet5c"]):
-        target = import_module(where)
+        instrument = atheris.instrument_imports(include=["lenet5c"])
+    try:
+        with instrument:
+            target = import_module(where)
+    except ImportError as error:  # of an extra
+        print(f"skipped: {error}", file=sys.stderr)
+        return SKIPPED
+    if options.files:
+        return read_again(Judge(target, options.target, crashes), options.files)
+    if options.seeds:
+        return read_seeds(Judge(target, options.target, crashes), list(target.seeds()))
     fuzz(target, Judge(target, options.target, crashes), options, end)
     return 0
 

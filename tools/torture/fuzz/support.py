@@ -1,8 +1,10 @@
 """Helpers of the targets: files in memory, inputs of several parts, changes of JSON values."""
 
+import atexit
 import json
 import math
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from copy import deepcopy
@@ -22,9 +24,14 @@ VALUES: tuple[Any, ...] = (
 
 
 def make_folder() -> Path:
-    """Return a new temporary folder, in memory where the system has such."""
+    """Return a new folder, in memory where the system has such.
+
+    It is deleted at the end, but for that of libFuzzer, which ends the process at once.
+    """
     usual = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
-    return Path(tempfile.mkdtemp(prefix="fuzz-", dir=os.environ.get("TMPDIR", usual)))
+    folder = tempfile.mkdtemp(prefix="fuzz-", dir=os.environ.get("TMPDIR", usual))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
 
 
 class MemoryFile:

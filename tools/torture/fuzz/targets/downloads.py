@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from email.message import Message
 from random import Random
 from typing import Any
+from urllib.parse import urljoin
 
 from lenet5c._files import digest
 from lenet5c.datasets import download
@@ -40,6 +41,8 @@ class Answer(io.BytesIO):
             name, _, value = line.partition(": ")
             self.headers[name] = value.replace("\r", "")
         super().__init__(body)
+        if self.status in (301, 302, 303, 307, 308):  # as urllib and `_SafeRedirects` do
+            download._check_url(urljoin(url, self.headers.get("Location", "")))
         if self.status >= 300:
             reason = lines[0] if lines else ""
             raise urllib.error.HTTPError(url, self.status, reason, self.headers, io.BytesIO(body))

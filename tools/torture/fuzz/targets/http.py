@@ -1,5 +1,6 @@
 """Bytes that a client sends to the demo's server, in one piece or two."""
 
+import atexit
 import selectors
 import socket
 from collections.abc import Callable, Iterator
@@ -87,6 +88,7 @@ def receive(client: socket.socket) -> bytes:
 
 server = Server(Session())
 server.token = "token"
+atexit.register(server.close)
 server.hosts = ["127.0.0.1:80"]
 
 

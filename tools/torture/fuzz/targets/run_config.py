@@ -38,7 +38,7 @@ def read(data: bytes) -> None:
 
 def seal(data: bytes, kind: str) -> bytes:
     """Return a JSON object as the record of it, with its digest; other bytes as they are."""
-    values = parse_json(data)
+    values = parse_json(data) if len(data) <= MAX_LENGTH else None
     if not isinstance(values, dict) or not values.keys().isdisjoint(("format", "digest")):
         return data
     _files.write_record(record, kind, values)

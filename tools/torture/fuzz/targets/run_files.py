@@ -5,6 +5,7 @@ from random import Random
 
 from lenet5c import _files
 from lenet5c.datasets.download import _read_json
+from lenet5c.errors import UserError
 from lenet5c.reproduction.record import FORMAT, read_record
 from lenet5c.training.run_folder import RunFolder, recorded_accuracy
 from lenet5c.training.run_folder import read_record as read_run_record
@@ -27,17 +28,18 @@ def read(data: bytes) -> None:
     config.write(seal(data, "config"))
     recorded_accuracy(folder.model_file)
     _read_json(file.path)
-    refused = []
-    for reader in (
+    readers = (
         folder.read_summary,
         lambda: read_run_record(folder.path),
         lambda: read_record(file.path),
-    ):
+    )
+    refused = []
+    for reader in readers:
         try:
             reader()
-        except ValueError as error:
+        except UserError as error:
             refused.append(error)
-    if refused:
+    if len(refused) == len(readers):
         raise refused[-1]
 
 

@@ -80,7 +80,7 @@ def large() -> Iterator[bytes]:
         for count in (1, 2000):
             points = random.uniform([-9, -9, 0], [9, 9, 9], (20_000 // count, 3)).ravel().tolist()
             request = {"strokes": [points] * count, "transform": {"width": width}, "label": 1}
-            yield dump_json([["/answer", request], ["/save_sample", request]])
+            yield dump_json([["/answer", request]])
     yield dump_json([["/answer", {"strokes": [[1] * 3] * 300_000}]])
 
 
