@@ -52,11 +52,10 @@ def main(argv: "Sequence[object] | None" = None) -> int:
             code = options.run(options)
     except cli.EXPECTED as error:
         return cli.fail_with(options.prog, error)
-    except Exception:
-        # Libraries turn an interrupt into errors of their own.
+    except Exception as error:
         if signals.exit_code() is None:
             raise
-        return cli.fail_with(options.prog, KeyboardInterrupt())
+        return cli.fail_with(options.prog, error)
     return cli.finish(options.prog, code or 0)
 
 

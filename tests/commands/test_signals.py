@@ -149,6 +149,7 @@ def test_a_stop_request_takes_signals_soon_after_the_first_as_the_same():
     "work",
     [
         "raise RuntimeError('made of an interrupt')",  # as extension modules do
+        "raise ImportError('made of an interrupt')",  # as NumPy does
         "pass",  # it was swallowed
         "type('T', (), {'__del__': lambda self: interrupt()})()",  # where nothing can be raised
     ],
@@ -171,7 +172,7 @@ def test_an_interrupt_that_gets_lost_ends_the_command_all_the_same(work):
         "start()"
     )
     assert done.returncode == 143, done.stderr
-    assert len(done.stderr.splitlines()) <= 1 and done.stdout == ""
+    assert done.stderr in ("", "lenet5c recipes: error: interrupted\n") and done.stdout == ""
 
 
 def test_a_second_interrupt_does_not_wait_for_the_first():

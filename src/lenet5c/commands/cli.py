@@ -115,7 +115,12 @@ def fail(prog: str, message: object, code: int = BAD_USE) -> int:
 
 
 def fail_with(prog: str, error: BaseException) -> int:
-    """Print an error of `EXPECTED` as one line; return its exit code."""
+    """Print an error of `EXPECTED` as one line; return its exit code.
+
+    Once a signal has come, an error is what a library has made of the interrupt.
+    """
+    if signals.exit_code() is not None and not isinstance(error, KeyboardInterrupt):
+        error = KeyboardInterrupt()
     bad_use = (UserError, ImportError, FileNotFoundError, NotADirectoryError, IsADirectoryError)
     if isinstance(error, KeyboardInterrupt):
         return fail(prog, describe_error(error), signals.exit_code() or INTERRUPTED)

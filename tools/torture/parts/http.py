@@ -72,32 +72,38 @@ FIELDS = ("strokes", "transform", "test", "label", "wrong", "epochs", "x" * 3000
 
 def run(campaign):
     """Flood a demo, then send it one bad connection after another."""
-    with campaign.folder() as folder, Demo(folder) as demo:
-        demo.ask()
-        before = demo.use()
-        watcher = Watcher(demo)
-        if campaign.only is None:
-            flood(campaign, demo)
-            report(campaign, watcher, -1, "the flood")
-        held = deque(maxlen=HELD)
-        for number, rng in campaign.tries():
-            if fault := attack(campaign, demo, rng, held) or watcher.fault():
-                campaign.fail(number, fault)
-            if demo.process.poll() is not None:
-                break
-        for client in held:
-            client.close()
-        report(campaign, watcher, -1, "single connections")
-        watcher.stop()
-        check_use(campaign, demo, before)
-    if said := demo.errors.read_text(errors="replace"):
-        campaign.fail(-1, f"the demo's terminal says {said[-1000:]!r}")
+    with campaign.folder() as folder:
+        with Demo(folder) as demo:
+            demo.ask()
+            before = demo.use()
+            watcher = Watcher(demo)
+            if campaign.only is None:
+                flood(campaign, demo)
+                report(campaign, watcher, "the flood")
+            attack_until_the_end(campaign, demo, watcher)
+            report(campaign, watcher, "single connections")
+            watcher.stop()
+            check_use(campaign, demo, before)
+        if said := demo.errors.read_text(errors="replace"):
+            campaign.fail(-1, f"the demo's terminal says {said[-1000:]!r}")
+
+
+def attack_until_the_end(campaign, demo, watcher):
+    """Make one bad connection after another."""
+    held = deque(maxlen=HELD)
+    for number, rng in campaign.tries():
+        if fault := attack(campaign, demo, rng, held) or watcher.fault():
+            campaign.fail(number, fault)
+        if demo.process.poll() is not None:
+            break
+    for client in held:
+        client.close()
 
 
 def flood(campaign, demo):
     """Open thousands of bad connections at once, and hold them for a while."""
     rng = np.random.default_rng([campaign.seed, 1 << 32])
-    most = max(100, min(FLOOD, raise_file_limit() - 200))
+    most = max(100, min(FLOOD, raise_file_limit() - 200, int(200 * campaign.left)))
     contents = [make_content(demo, rng)[1] for _ in range(200)]
     clients, until = [], time.monotonic() + min(5.0, campaign.left / 2)
     began = time.perf_counter()
@@ -226,14 +232,14 @@ def raise_file_limit():
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
-def report(campaign, watcher, number, during):
+def report(campaign, watcher, during):
     """Print how soon the page answered; record what went wrong."""
     for name, times in watcher.take().items():
         campaign.count(f"answers of {name} during {during}", len(times))
         middle, most = 1e3 * statistics.median(times), 1e3 * max(times)
         print(f"http: during {during}, {name}: median {middle:.0f} ms, slowest {most:.0f} ms")
     if fault := watcher.fault():
-        campaign.fail(number, f"during {during}: {fault}")
+        campaign.fail(-1, f"during {during}: {fault}")
 
 
 def check_use(campaign, demo, before):
@@ -257,7 +263,7 @@ class Demo:
     """A demo in a process of its own, ended with the context."""
 
     def __init__(self, folder):
-        self.folder, self.errors = folder, Path(f"{folder}-errors")
+        self.folder, self.errors = folder, folder / "errors.txt"
 
     def __enter__(self):
         """Start it, and load its page."""
