@@ -1,4 +1,4 @@
-"""A debug build puts canaries behind memory of ops and strips; nets and convolutions run in it."""
+"""A debug build puts canaries behind memory of ops and strips; here nets and kernels run in it."""
 
 import os
 import shutil

@@ -21,7 +21,8 @@ from lenet5c.kernels.simd import _cpu
 from torture.campaign import Campaign
 
 WORKER = Path(__file__).parents[1] / "kernel_worker.py"
-PATIENCE = 60.0  # seconds, after which a case hangs
+PATIENCE = 300.0  # seconds, after which a case hangs; a busy machine takes long to start a process
+GRACE = 8.0  # seconds for a case that the end of the time finds at work
 MOST_THREADS = 3  # each with a process for each instruction set, of some 70 MB
 
 
@@ -32,12 +33,15 @@ class Worker:
         self.seed, self.isa = seed, isa
         self.process: subprocess.Popen[str] | None = None
 
-    def run(self, number: int) -> dict[str, str]:
-        """Return a case's name, digest and what is wrong; a crash is what is wrong, too."""
+    def run(self, number: int, left: float) -> dict[str, str] | None:
+        """Return a case's name, digest and what is wrong; a crash is what is wrong, too.
+
+        None if it was not done when the time, of which so much is left, was over.
+        """
         if self.process is None:
             self.process = self._start()
         assert self.process.stdin and self.process.stdout
-        alarm = threading.Timer(PATIENCE, self.process.kill)
+        alarm = threading.Timer(min(PATIENCE, left + GRACE), self.process.kill)
         alarm.start()
         answers = []
         try:
@@ -51,6 +55,8 @@ class Worker:
         if len(answers) == 2 and "digest" in answers[1]:
             return answers[1]
         code = self.stop()
+        if hung and left + GRACE < PATIENCE:
+            return None
         name = answers[0].get("begun", "unknown") if answers else "unknown"
         wrong = f"hung for {PATIENCE:.0f} s" if hung else f"the process ended with {code}"
         return {"name": name, "digest": "", "wrong": wrong}
@@ -103,8 +109,11 @@ def _work(
             break
         isa = isas[number % len(isas)]
         twins = ["avx512", "avx2"] if number % 8 == 0 and "avx512" in isas else [isa]
-        results = [workers[isa].run(number) for isa in twins]
+        results = [workers[isa].run(number, campaign.left) for isa in twins]
         with lock:
+            if None in results:
+                campaign.count("cut short by the end of the time")
+                continue
             for isa, result in zip(twins, results, strict=True):
                 campaign.count(f"{result['name']}")
                 if result["wrong"]:

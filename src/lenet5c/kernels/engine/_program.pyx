@@ -166,9 +166,10 @@ cdef class Program:
         cdef const unsigned char[:, ::1] bytes
         cdef const float[:, ::1] floats
         cdef Py_ssize_t available, i, width
-        images, distortion = samples, None
+        images, numbers, offsets, distortion = samples, None, None, None
         if isinstance(samples, Samples):
-            images, index, offset = samples.rows, samples.index, samples.offset
+            images, numbers, offsets = samples.rows, samples.index, samples.offset
+            index, offset = numbers, offsets
             distortion, job.scale = samples.distortion, samples.scale
         if images.dtype.kind == "u":  # comparing with a name takes longer
             bytes = images
@@ -192,7 +193,7 @@ cdef class Program:
                 if not 0 <= index[i] < available:
                     raise IndexError(f"index[{i}] is {index[i]}, but there are {available} samples")
             job.index = &index[0] if job.batch > 0 else NULL
-        return images, index, offset, self.set_distort(job, distortion)
+        return images, numbers, offsets, self.set_distort(job, distortion)
 
     cdef int thread_count(self, Py_ssize_t batch, int wanted, Py_ssize_t parts):
         """Return a number of threads: at most the parts, and what the work is worth."""
