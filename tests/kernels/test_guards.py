@@ -37,7 +37,7 @@ def torture(monkeypatch):
 def test_an_element_too_far_is_a_fault():
     code = f"import sys; sys.path.insert(0, {str(TOOLS)!r})\n{READ}"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout == "guarded\n" and done.returncode < 0, done.stderr
+    assert done.stdout == "guarded\n" and done.returncode != 0, done.stderr  # -11, or a report
 
 
 def test_what_is_written_beside_an_array_is_noticed(torture):
