@@ -1,0 +1,6 @@
+def check(folder):
+    return True
+
+
+def check_faults(folder):
+    return True
