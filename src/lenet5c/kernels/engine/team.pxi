@@ -198,11 +198,11 @@ cdef bint compute_shard(Team* team, const ShardBatch* batch, Py_ssize_t shard, i
 
 
 cdef Py_ssize_t open_shard(Team* team, const ShardBatch* batch, int thread) noexcept nogil:
-    """A shard that is not done, or -1; each thread looks from another one on."""
+    """A shard that is not done, or -1, also if all is over; each thread looks from another one on."""
     cdef Py_ssize_t n, shard
     for n in range(batch.shards):
         shard = (thread + n) % batch.shards
-        if not atomic_get(slot_of(team, shard)) & CLOSED:
+        if is_open(batch, atomic_get(slot_of(team, shard))):
             return shard
     return -1
 
@@ -227,9 +227,9 @@ cdef inline void compute_shards(
     while True:
         shard = open_shard(team, batch, thread)
         sleep_at(b"while waiting")
-        if shard < 0 or is_over(team, batch):
+        if shard < 0:
             break
-        if not team.speculate or tile_seconds[0] > 1:
+        if not team.speculate:
             wait_a_little(&waited)
             continue
         cpu_pause()
@@ -380,8 +380,9 @@ cdef void work_in_team(Team* team, int thread) noexcept nogil:
     cdef ShardBatch batch
     cdef int64_t record = SHARDS + thread
     cdef float* arena = team.arenas + thread * team.arena_stride
-    # the least so far; shards differ in their tiles, and those of a last batch of shards are small
-    cdef double tile_seconds = 1e9
+    # the least so far, a second if there is none; shards differ in their tiles, and those of a last
+    # batch of shards are small
+    cdef double tile_seconds = 1
     cdef int64_t next_shard
     cdef Py_ssize_t waited
     while True:
