@@ -63,7 +63,7 @@ def run_faults(folder, seeds):
         builds.break_protocol(folder, fault)
         builds.build_with_sanitizer(folder, clang, "_program")
         code, _, reports, errors = builds.drive(
-            folder, "sleeps", "--seeds", seeds, clang=clang, isa="baseline"
+            folder, "sleeps", "--threads", 3, "--seeds", seeds // 5, clang=clang, isa="baseline"
         )
         if code not in (1, 66):
             print(errors[-2000:])

@@ -85,8 +85,16 @@ proctype thread(byte me) {
 
 again: /* work_in_team */
   MAY_STOP;
-  d_step { n = number; b = buffer };
-  if :: n >= BATCHES -> goto over :: else fi;
+  d_step { /* with the first draw: between the two, nobody could see a difference */
+    n = number; b = buffer;
+    waits = drawn == SHARDS;
+    if :: n < BATCHES && !waits -> shard = drawn; drawn++ :: else -> shard = 0 fi
+  };
+  if
+  :: n >= BATCHES -> goto over
+  :: n < BATCHES && waits -> goto look
+  :: n < BATCHES && !waits -> goto compute
+  fi;
 
 draw: /* draw_shard */
   MAY_STOP;
@@ -221,7 +229,7 @@ slices: /* compute_slices: all of them, from the own one on; k counts */
   od;
   MAY_STOP;
   d_step { i = 0; k = 0; b = 0; looked = false; target = 0 };
-  number != n;
+  d_step { number != n -> n = 0; waits = false };
   goto again;
 
 asleep:
