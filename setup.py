@@ -33,9 +33,7 @@ PROGRAM_SOURCES += [
 # Debug builds: canaries behind the memory of ops, threads that sleep at chosen points; and, for
 # tests, some modules only.
 DEBUG = [
-    (name, "1")
-    for name in ("LENET5C_CANARIES", "LENET5C_SLEEPS")
-    if os.environ.get(name) == "1"
+    (name, "1") for name in ("LENET5C_CANARIES", "LENET5C_SLEEPS") if os.environ.get(name) == "1"
 ]
 ONLY = os.environ.get("LENET5C_MODULES", "").split()
 

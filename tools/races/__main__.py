@@ -62,8 +62,9 @@ def run_faults(folder, seeds):
         builds.copy_sources(folder)
         builds.break_protocol(folder, fault)
         builds.build_with_sanitizer(folder, clang, "_program")
+        arguments = ["sleeps", "--threads", 3, "--seeds", seeds // 5]
         code, _, reports, errors = builds.drive(
-            folder, "sleeps", "--threads", 3, "--seeds", seeds // 5, clang=clang, isa="baseline"
+            folder, *arguments, clang=clang, isa="baseline", halt=True
         )
         if code not in (1, 66):
             print(errors[-2000:])

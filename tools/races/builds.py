@@ -95,8 +95,11 @@ def build_with_sanitizer(folder, clang, modules=""):
     )
 
 
-def drive(folder, *arguments, clang=None, isa=""):
-    """Run `drive.py` in a build; return its exit code, output and ThreadSanitizer's reports."""
+def drive(folder, *arguments, clang=None, isa="", halt=False):
+    """Run `drive.py` in a build; return exit code, output, ThreadSanitizer's reports and errors.
+
+    With `halt`, the first report ends it.
+    """
     environment = os.environ | {"PYTHONPATH": str(folder / "src"), "LENET5C_ISA": isa}
     if clang:
         runtime, archer = libraries(clang)
@@ -105,7 +108,8 @@ def drive(folder, *arguments, clang=None, isa=""):
         environment |= {
             "LD_PRELOAD": str(runtime),
             "OMP_TOOL_LIBRARIES": str(archer),
-            "TSAN_OPTIONS": "ignore_noninstrumented_modules=1 history_size=7 exitcode=66",
+            "TSAN_OPTIONS": "ignore_noninstrumented_modules=1 history_size=7 exitcode=66 "
+            f"halt_on_error={halt:d}",
             "OPENBLAS_NUM_THREADS": "1",
         }
     command = [sys.executable, str(DRIVE), *map(str, arguments)]
