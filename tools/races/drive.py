@@ -212,7 +212,7 @@ class Drive:
                         self.failures.append(f"all waited for a sleeper {name}, with {sleeps}")
         # Outputs and input gradients belong to nobody but who drew the shard.
         bits = passes(1)
-        sleeps = [(point, FIRST, 0, 1, SHORT) for point in ("forward", "backward")]
+        sleeps = [(point, FIRST, 0, 1, 200_000) for point in ("forward", "backward")]
         self.check("passes, asleep", passes(3, lambda: table.set(sleeps)), bits)
         table.set([])
         for seed in range(self.seeds):
