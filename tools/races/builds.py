@@ -18,17 +18,7 @@ FAULTS = {
         f"{ENGINE}/team.pxi",
         "buffer = unread_buffer(team, batch)",
         "buffer = batch.buffer",
-    ),
-    "a shard is computed twice also where outputs are written": (
-        f"{ENGINE}/run.pxi",
-        "team.speculate = job.out is NULL and job.dx is NULL",
-        "team.speculate = True",
-    ),
-    "a latecomer closes the slot of another batch of shards": (
-        f"{ENGINE}/team.pxi",
-        "return slot >> 16 == batch.number << 1",
-        "return not slot & CLOSED",
-    ),
+    )
 }
 
 
