@@ -24,10 +24,17 @@ TILE_SOURCES = [
     *(f"ops/{path.name}" for path in sorted(Path(KERNELS, "ops").glob("*.pxi"))),
     "direct/direct.pxi",
 ]
-PROGRAM_SOURCES = ["simd/tiles.pxd", "engine/atomic.h", "canary.pxi", "engine/_update.pxd"]
-PROGRAM_SOURCES += [f"engine/{path.name}" for path in sorted(Path(KERNELS, "engine").glob("*.pxi"))]
-# Debug builds: canaries behind the memory of ops; and, for tests, some modules only.
-CANARIES = [("LENET5C_CANARIES", "1")] if os.environ.get("LENET5C_CANARIES") == "1" else []
+PROGRAM_SOURCES = ["simd/tiles.pxd", "canary.pxi", "engine/_update.pxd"]
+PROGRAM_SOURCES += [
+    f"engine/{path.name}"
+    for ending in ("h", "pxi")
+    for path in sorted(Path(KERNELS, "engine").glob(f"*.{ending}"))
+]
+# Debug builds: canaries behind the memory of ops, threads that sleep at chosen points; and, for
+# tests, some modules only.
+DEBUG = [
+    (name, "1") for name in ("LENET5C_CANARIES", "LENET5C_SLEEPS") if os.environ.get(name) == "1"
+]
 ONLY = os.environ.get("LENET5C_MODULES", "").split()
 # Sanitizers, such as "address,undefined". At -O3, with all that the tile modules inline and unroll,
 # they take the compiler half an hour; at -O1, with what it likes to inline, seconds. Python's own
@@ -96,7 +103,7 @@ def extensions():
         return Extension(
             f"lenet5c.kernels.{name.replace('/', '.')}",
             [f"{KERNELS}/{name}.pyx", *sources],
-            define_macros=[*macros, *CANARIES, *define_macros],
+            define_macros=[*macros, *DEBUG, *define_macros],
             **common,
             **options,
         )

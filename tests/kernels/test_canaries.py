@@ -1,17 +1,12 @@
 """A debug build puts canaries behind memory of ops and strips; here nets and kernels run in it."""
 
 import os
-import shutil
 import subprocess
 import sys
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-
-from lenet5c import kernels
-
-CHECKOUT = Path(__file__).parents[2]
+from debug_builds import CHECKOUT, build_modules, needs_sources
 
 # The modules that have canaries.
 MODULES = ("_program", "_strips", "_distort")
@@ -79,36 +74,16 @@ print("ran", len(nets))
 @pytest.fixture(scope="module")
 def debug_build(tmp_path_factory):
     """Build a copy of the package whose drivers have canaries; the tiles are as installed."""
-    folder = tmp_path_factory.mktemp("canaries")
-    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(CHECKOUT / name, folder)
-    shutil.copytree(
-        CHECKOUT / "src", folder / "src", ignore=shutil.ignore_patterns("*.so", "*.pyd")
-    )
-    installed = Path(kernels.__file__).parent
-    for path in [*installed.rglob("*.so"), *installed.rglob("*.pyd")]:
-        if path.name.partition(".")[0] not in MODULES:
-            shutil.copy(path, folder / "src/lenet5c/kernels" / path.relative_to(installed))
-    build(folder)
-    return folder
-
-
-def build(folder):
-    variables = {"LENET5C_CANARIES": "1", "LENET5C_MODULES": " ".join(MODULES)}
-    command = [sys.executable, "setup.py", "-q", "build_ext", "--inplace"]
-    subprocess.run(command, cwd=folder, env=os.environ | variables, check=True, capture_output=True)
+    return build_modules(tmp_path_factory.mktemp("canaries"), "LENET5C_CANARIES", *MODULES)
 
 
 def run(folder, code):
-    variables = os.environ | {"PYTHONPATH": str(folder / "src"), "OMP_NUM_THREADS": "2"}
+    variables = os.environ | {"PYTHONPATH": str(folder), "OMP_NUM_THREADS": "2"}
     command = [sys.executable, "-c", code]
     return subprocess.run(command, cwd=folder, env=variables, capture_output=True, text=True)
 
 
-@pytest.mark.skipif(
-    not (CHECKOUT / "setup.py").exists() or find_spec("Cython") is None or sys.platform == "win32",
-    reason="needs the sources, Cython and a compiler",
-)
+@needs_sources
 def test_no_op_writes_behind_its_memory(debug_build):
     done = run(debug_build, NETS)
     assert done.returncode == 0, done.stderr

@@ -1,5 +1,6 @@
 /* What threads need to hand work to one another without a lock: 64-bit atomics, a pause while
- * spinning, a yield. */
+ * spinning, a yield. All of them are sequentially consistent: a thread that says what it is about to
+ * read, and then looks whether it still may, counts on the order of the two. */
 #ifndef LENET5C_ATOMIC_H
 #define LENET5C_ATOMIC_H
 
@@ -7,7 +8,7 @@
 
 #if defined(_MSC_VER) && !defined(__clang__)
 #include <intrin.h>
-/* Interlocked operations are full barriers: stronger than needed, and right on every Windows. */
+/* Interlocked operations are full barriers. */
 static __forceinline int64_t atomic_get(int64_t *a) {
   return _InterlockedCompareExchange64((volatile __int64 *)a, 0, 0);
 }
@@ -21,16 +22,15 @@ static __forceinline int atomic_swap_if(int64_t *a, int64_t from, int64_t to) {
   return _InterlockedCompareExchange64((volatile __int64 *)a, to, from) == from;
 }
 #else
-/* Reading acquires what the writer released. */
-static inline int64_t atomic_get(int64_t *a) { return __atomic_load_n(a, __ATOMIC_ACQUIRE); }
-static inline void atomic_set(int64_t *a, int64_t to) { __atomic_store_n(a, to, __ATOMIC_RELEASE); }
+static inline int64_t atomic_get(int64_t *a) { return __atomic_load_n(a, __ATOMIC_SEQ_CST); }
+static inline void atomic_set(int64_t *a, int64_t to) { __atomic_store_n(a, to, __ATOMIC_SEQ_CST); }
 /* The sum. */
 static inline int64_t atomic_add(int64_t *a, int64_t b) {
-  return __atomic_add_fetch(a, b, __ATOMIC_ACQ_REL);
+  return __atomic_add_fetch(a, b, __ATOMIC_SEQ_CST);
 }
 /* Whether a was `from`; it is `to` then. */
 static inline int atomic_swap_if(int64_t *a, int64_t from, int64_t to) {
-  return __atomic_compare_exchange_n(a, &from, to, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
+  return __atomic_compare_exchange_n(a, &from, to, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
 }
 #endif
 

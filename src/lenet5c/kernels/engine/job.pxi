@@ -7,6 +7,10 @@
 # adds to the parameters' gradient goes into a record: sums over its positions for convolutions, and
 # for each tile what the gradients of linear layers are made of.
 
+cdef extern from "sleeps.h" nogil:
+    void sleep_as(int thread, int64_t number, int64_t* next_shard, int shift)
+    void sleep_at(const char* point)
+
 cdef enum:
     SHARDS = 16          # at most this many shards at once, so at most this many threads in
                          # training
@@ -147,6 +151,7 @@ cdef inline void forward_tile(const Job* job, Py_ssize_t tile, float* arena,
     cdef Py_ssize_t i
     load_tile(job, tile * LANES, arena, scratch)
     for i in range(job.forward_ops):
+        sleep_at(b"forward")
         forward_op(job, job.ops + i, arena, scratch)
     if job.out is not NULL:
         job.kernels.unpack(arena + job.output, job.output_size,
@@ -204,6 +209,7 @@ cdef inline void run_shard(
         start_gradient(job, tile, arena + job.output, gradients + job.output,
                        &record.loss[tile - first], &record.correct[tile - first])
         for i in range(job.op_count - 1, job.first_gradient - 1, -1):
+            sleep_at(b"backward")
             backward_op(job, job.ops + i, arena, i > job.first_gradient or job.dx is not NULL,
                         record.sums, record.saved + (tile - first) * job.saved_stride, scratch)
         if job.dx is not NULL:

@@ -83,7 +83,7 @@ cdef run_in_tiles(Program self, Job* job, Py_ssize_t batch_size, Py_ssize_t step
     """All threads together, tile by tile."""
     cdef Team team
     cdef Record records[2 * SHARDS]
-    cdef Py_ssize_t i, tiles, sums_floats, record_floats
+    cdef Py_ssize_t i, tiles, sums_floats, record_floats, buffers, buffer, buffer_floats
     cdef int threads
     cdef Workspace space
     memset(&team, 0, sizeof(Team))
@@ -102,18 +102,21 @@ cdef run_in_tiles(Program self, Job* job, Py_ssize_t batch_size, Py_ssize_t step
     team.loss, team.correct = loss, correct
     threads = self.thread_count(min(batch_size, job.batch), num_threads,
                                 min(tiles, <Py_ssize_t>SHARDS))
-    # Who recomputes a shard writes what a latecomer may still write: the same values, unless
-    # the parameters move.
-    team.speculate = update.kernel is NULL or (job.out is NULL and job.dx is NULL)
+    # Who recomputes a shard would write to them what a latecomer may still write.
+    team.speculate = job.out is NULL and job.dx is NULL
+    buffers = threads if update.kernel is not NULL else 1
+    buffer_floats = round_up(self.param_extent)
     sums_floats = round_up(job.sums_size + CANARY_FLOATS)
     record_floats = sums_floats + team.shard_tiles * job.saved_stride
     team.arena_stride = 2 * job.arena_half + round_up(job.scratch_floats)
-    space = self.workspace((SHARDS + threads) * record_floats + threads * team.arena_stride)
+    space = self.workspace((SHARDS + threads) * record_floats + threads * team.arena_stride
+                           + (buffers - 1) * buffer_floats)
     for i in range(SHARDS + threads):
         records[i].sums = space.start + i * record_floats
         records[i].saved = records[i].sums + sums_floats
     for i in range(SHARDS):
         atomic_set(slot_of(&team, i), i)
+        atomic_set(reading_of(&team, i), NOTHING)
     team.threads = threads
     team.claims = <int64_t*>malloc(self.slice_count * sizeof(int64_t))
     if team.claims is NULL:
@@ -122,7 +125,11 @@ cdef run_in_tiles(Program self, Job* job, Py_ssize_t batch_size, Py_ssize_t step
         team.claims[i] = -1
     team.records = records
     team.arenas = space.start + (SHARDS + threads) * record_floats
-    begin_shard_batch(&team, 0)
+    team.params[0] = job.params
+    for i in range(1, buffers):
+        team.params[i] = team.arenas + threads * team.arena_stride + (i - 1) * buffer_floats
+    atomic_set(update_of(&team), NOTHING)
+    begin_shard_batch(&team, 0, 0)
     if threads == 1:
         with nogil:
             work_in_team(&team, 0)
@@ -130,4 +137,8 @@ cdef run_in_tiles(Program self, Job* job, Py_ssize_t batch_size, Py_ssize_t step
         with nogil, parallel(num_threads=threads):
             work_in_team(&team, threadid())
     free(team.claims)
+    buffer = atomic_get(next_shard_of(&team)) >> 16 & 0xff
+    if buffer != 0:
+        for i in range(self.slice_count):
+            copy_params(self.slices + i, team.params[buffer], job.params)
     self.give_back(space)
