@@ -155,3 +155,18 @@ def test_errors_of_reading_have_the_name(tmp_path):
     with pytest.raises(OSError) as caught, _files.name_errors(tmp_path / "file"):
         raise OSError(errno.EIO, "broken")
     assert (caught.value.errno, caught.value.filename) == (errno.EIO, str(tmp_path / "file"))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="folders cannot be synchronized there")
+@pytest.mark.parametrize("call", ["fsync", "close"])
+def test_an_error_of_a_folder_has_its_name(call, tmp_path, monkeypatch):
+    real = getattr(os, call)
+
+    def fail(descriptor):
+        real(descriptor)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, call, fail)
+    with pytest.raises(OSError) as raised:
+        _files.sync_folder(tmp_path)
+    assert (raised.value.errno, raised.value.filename) == (errno.EIO, str(tmp_path))

@@ -185,17 +185,18 @@ def sync_folder(folder: str | os.PathLike[str]) -> None:
     """Let the names in a folder outlast a power cut, where the system can do that."""
     if sys.platform == "win32":
         return
-    try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | _BINARY)
-    except PermissionError:  # it can be written to, but not be listed
-        return
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # not on this file system
-            raise
-    finally:
-        os.close(descriptor)
+    with name_errors(folder):
+        try:
+            descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | _BINARY)
+        except PermissionError:  # it can be written to, but not be listed
+            return
+        try:
+            os.fsync(descriptor)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # not on this file system
+                raise
+        finally:
+            os.close(descriptor)
 
 
 def remove_temporaries(folder: str | os.PathLike[str], names: Collection[str]) -> None:

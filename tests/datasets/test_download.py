@@ -184,6 +184,13 @@ def test_a_folder_that_cannot_be_written_is_no_fault_of_the_network(server, tmp_
         fetch(remote(server, "good", "good"), tmp_path, patience=QUICK)
 
 
+def test_what_a_kill_at_the_very_end_left_is_removed(server, tmp_path):
+    fetch(remote(server, "good"), tmp_path, patience=QUICK)
+    (tmp_path / ".a.gz.part.json").write_text("{}")
+    fetch(remote(server, "good"), tmp_path, patience=QUICK)
+    assert leftovers(tmp_path) == [".a.gz.checked", "a.gz"]
+
+
 def test_every_published_file_is_fully_described():
     for named in NAMED_SETS.values():
         for file in named.files:

@@ -152,6 +152,19 @@ def test_a_full_disk_is_said_with_the_name(path, monkeypatch):
     assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(path))
 
 
+def test_an_interrupted_call_goes_on(path, monkeypatch):
+    """Python's own truncate of a file does not."""
+    EventFile(path).begin(rows(3))
+    monkeypatch.setattr(_files, "open_to_change", lambda path: NoTruncate(path, "r+"))
+    EventFile(path).begin(rows(2))
+    assert [event.step for event in EventFile(path)._read()] == [0, 1, 2]
+
+
+class NoTruncate(io.FileIO):
+    def truncate(self, size=None):
+        raise InterruptedError(errno.EINTR, os.strerror(errno.EINTR))
+
+
 def test_a_file_that_has_these_epochs_is_not_opened_for_writing(path, monkeypatch):
     EventFile(path).begin(rows(2))
     monkeypatch.setattr(_files, "open_to_change", None)

@@ -60,9 +60,11 @@ def fetch(
     says that no address has the file.
     """
     target = Path(folder) / file.name
-    if is_complete(file, target):
-        return target
     download = _Download(file, target, progress, patience)
+    if is_complete(file, target):
+        with suppress(OSError):  # of a download that was killed at its very end
+            download.origin_file.unlink(missing_ok=True)
+        return target
     failures = []
     for url in file.urls:
         try:
@@ -71,8 +73,8 @@ def fetch(
             failures.append(f"{urlsplit(url).hostname}: {failure}")
             continue
         os.replace(download.path, target)
-        _files.sync_folder(target.parent)
         download.origin_file.unlink(missing_ok=True)
+        _files.sync_folder(target.parent)
         _write_mark(target, file.sha256)
         return target
     raise DownloadError(
@@ -240,8 +242,8 @@ class _Download:
 
     def _receive(self, response: Any, have: int, total: int | None) -> None:
         with _files.open_to_change(self.path) as stream:
+            os.ftruncate(stream.fileno(), have)
             stream.seek(have)
-            stream.truncate()
             self.progress(have, total)
             since, seen = time.monotonic(), have
             while block := response.read1(CHUNK):

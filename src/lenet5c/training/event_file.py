@@ -80,7 +80,7 @@ class EventFile:
             pairs = enumerate(zip(content, before, strict=False))
             shorter = min(len(content), len(before))
             same = next((place for place, (new, old) in pairs if new != old), shorter)
-            file.truncate(same)
+            os.ftruncate(file.fileno(), same)  # goes on after a signal
             file.seek(same)
             file.write(content[same:])
 
