@@ -107,6 +107,15 @@ def test_to_torch_and_back(here, capsys):
     )
 
 
+@pytest.mark.skipif(not os.path.exists("/proc/self/mem"), reason="no file that fails to be read")
+def test_a_file_in_the_place_of_the_source_that_cannot_be_read(here, capsys):
+    """Reading address 0 of a process is an input/output error."""
+    (here / "net.py").symlink_to("/proc/self/mem")
+    assert main(["export", "best", "--to", "torch", "--out", "net.safetensors"]) == 1
+    error = capsys.readouterr().err
+    assert "net.py" in error and len(error.splitlines()) == 1
+
+
 def test_names_given_by_hand(here, capsys):
     """Between layers of equal shape whose names say nothing."""
     model = nn.LeNet5(num_classes=84, rng=3)

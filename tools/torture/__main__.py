@@ -5,7 +5,8 @@
     python tools/torture --list                what there is
 
 A part makes attempts from a seed until its time is over, and counts them and what failed. The same
-seed makes the same attempts; `--only N` makes attempt N alone. Exit code 1 if anything failed.
+seed makes the same attempts; `--only N` makes attempt N alone, `--first N` begins with it. Exit code 1
+if anything failed.
 """
 
 import argparse
@@ -32,6 +33,9 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=2.0, help="time for each part (default 2)")
     parser.add_argument("--seed", type=int, default=0, help="of the attempts (default 0)")
     parser.add_argument("--only", type=int, metavar="N", help="make attempt N alone")
+    parser.add_argument(
+        "--first", type=int, default=0, metavar="N", help="begin with attempt N (default 0)"
+    )
     parser.add_argument("--json", metavar="FILE", help="write the figures there, too")
     parser.add_argument("--list", action="store_true", help="list the parts")
     options = parser.parse_args()
@@ -43,7 +47,7 @@ def main() -> int:
         if options.list:
             print(f"{name:10}{part.__doc__.splitlines()[0]}")
             continue
-        campaign = Campaign(name, options.minutes * 60, options.seed, options.only)
+        campaign = Campaign(name, options.minutes * 60, options.seed, options.only, options.first)
         part.run(campaign)
         print(campaign.report(), flush=True)
         figures[name] = campaign.figures()

@@ -24,6 +24,8 @@ class Campaign:
     seed : int
     only : int, optional
         The one attempt to make.
+    first : int
+        The attempt to begin with.
 
     Attributes
     ----------
@@ -33,8 +35,11 @@ class Campaign:
         How often what happened, by a word or two; `count` adds to it.
     """
 
-    def __init__(self, name: str, seconds: float, seed: int, only: int | None = None) -> None:
+    def __init__(
+        self, name: str, seconds: float, seed: int, only: int | None = None, first: int = 0
+    ) -> None:
         self.name, self.seconds, self.seed, self.only = name, seconds, seed, only
+        self.first = first if only is None else only
         self.began = time.monotonic()
         self.attempts = 0
         self.failures: list[str] = []
@@ -55,7 +60,7 @@ class Campaign:
 
         There is at least one, however long the preparations took.
         """
-        number = self.only or 0
+        number = self.first
         while (self.left > 0 or self.attempts == 0) and number < most:
             self.attempts += 1
             yield number, np.random.default_rng([self.seed, number])

@@ -216,7 +216,7 @@ def _check_own(source: Path) -> None:
         return
     ours = False
     if source.is_file():
-        with _files.open_regular(source) as file:
+        with _files.name_errors(source), _files.open_regular(source) as file:
             ours = MARK in file.read(400)
     if not ours:
         raise ExportError(
