@@ -5,8 +5,8 @@
     python tools/torture --list                what there is
 
 A part makes attempts from a seed until its time is over, and counts them and what failed. The same
-seed makes the same attempts; `--only N` makes attempt N alone, `--first N` begins with it. Exit code 1
-if anything failed.
+seed makes the same attempts; `--only N` makes attempt N alone, `--first N` begins with it. The exit
+code is 1 if anything failed.
 """
 
 import argparse
