@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -24,7 +25,7 @@ from lenet5c.optim import (
     Step,
 )
 from lenet5c.recipes import RECIPES, Recipe, recipe, reported, trainer
-from lenet5c.recipes.build import make_schedule, pixel_statistics
+from lenet5c.recipes.build import MOST_PARAMETERS, make_schedule, pixel_statistics
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -477,3 +478,20 @@ def test_rates_of_the_paper_are_those_of_its_schedule():
     recipes_own, papers = make_schedule(RECIPES["paper1998"], 60_000), Piecewise.paper1998(60_000)
     assert recipes_own.boundaries == papers.boundaries
     assert recipes_own.rates == pytest.approx([rate / 4 for rate in papers.rates])
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"padding": 255},
+        {"padding": 65537, "kernel_size": 3},
+        {"padding": 1, "conv2_padding": 1024, "conv_init": {"normal": 0.1}},
+    ],
+)
+def test_a_net_that_is_too_large_is_refused_before_it_takes_memory(settings):
+    data = Dataset(np.zeros((20, 1, 28, 28), np.uint8), np.arange(20, dtype=np.int32) % 10, 10)
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=f"at most {MOST_PARAMETERS:,} parameters"):
+        trainer("default", data, model=settings)
+    assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    tracemalloc.stop()

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from lenet5c.recipes.recipe import Recipe
 
 SIZE = 32
+#: Of a net: 130 times as many as LeNet-5 has; a training takes some 24 bytes for each.
+MOST_PARAMETERS = 2**23
 #: A smaller share of few images may be none of them, which is an error.
 LEAST_SHARE = 0.01
 
@@ -42,13 +44,14 @@ def build(recipe: "Recipe", source: Source | Dataset, seed: int) -> tuple[Traine
     if held_out is None:
         rest, held_out = split(recipe, rest, seed)
     preparation = prepare(recipe, rest)
-    model = NETS[recipe.net](
-        num_classes=train_set.num_classes,
-        in_channels=train_set.images.shape[1],
-        input_size=preparation.size,
-        rng=np.random.default_rng([seed, 2]),
+    settings = {
+        "num_classes": train_set.num_classes,
+        "in_channels": train_set.images.shape[1],
+        "input_size": preparation.size,
         **recipe.model,
-    )
+    }
+    _check_size(NETS[recipe.net], settings)
+    model = NETS[recipe.net](rng=np.random.default_rng([seed, 2]), **settings)
     if (len(rest) - 1) % recipe.batch_size == 0 and recipe.model.get("batch_norm"):
         raise ValueError(
             f"batch_size must leave no batch of one of {len(rest)} images, as batch normalization "
@@ -75,6 +78,17 @@ def build(recipe: "Recipe", source: Source | Dataset, seed: int) -> tuple[Traine
         model, preparation, train_set.class_names, train_set.images.shape[1:], source.reading
     )
     return trainer, trainer.trained
+
+
+def _check_size(net: Any, settings: dict[str, Any]) -> None:
+    """Refuse a net that is too large, before it takes memory: a config.json is not trusted."""
+    counted = arguments(net.count_params)
+    count = net.count_params(**{name: settings[name] for name in settings if name in counted})
+    if count > MOST_PARAMETERS:
+        raise ValueError(
+            f"model must have at most {MOST_PARAMETERS:,} parameters, got {count:,}; choose "
+            f"smaller paddings"
+        )
 
 
 def take_part(recipe: "Recipe", train_set: Dataset, seed: int) -> Dataset:
