@@ -174,7 +174,7 @@ def test_models(folder, tmp_path, capsys):
     for arguments, words in [
         (("--model", tmp_path / "none"), "which does not exist"),
         (("--model", folder), "without model.safetensors"),
-        (("--model", folder / "7.png"), "safetensors"),
+        (("--model", folder / "7.png"), "must be a model file of lenet5c"),
         (("--model", tmp_path, "--digits", "many"), "whole"),
         (("--model", tmp_path, "--reading", "ink"), "1 channel to read ink, got one of 3"),
     ]:
