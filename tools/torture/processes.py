@@ -172,6 +172,7 @@ def serve() -> None:
             if pid == 0:
                 answers.close()
                 run_child(**request)
+            codes.pop(pid, None)  # of another child: numbers come again
             answer = pid
         else:
             answer = wait_for(request["wait"], request["seconds"], codes)
