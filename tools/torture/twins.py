@@ -44,6 +44,7 @@ class Twin:
             difference = abs(x[:, None] - layer.buffers["codes"])
             own = 0 if self.exact else sum_error(x.shape[1] + 2) * (difference**2).sum(axis=2)
             y = reference.rbf(x, layer.buffers["codes"])
+            self.largest = float(y.max(initial=0))
             return y, own + ((2 * difference + ex[:, None]) * ex[:, None]).sum(axis=2)
         if isinstance(layer, ACTIVATIONS):
             y = getattr(reference, layer.kind)(x)
@@ -72,6 +73,8 @@ class Twin:
             codes = layer.buffers["codes"]
             difference = abs(x[:, None] - codes)
             own = 0 if self.exact else sum_error(len(codes) + 2)
+            sizes = 2 * (abs(dy)[:, :, None] * difference).sum(axis=1)
+            self.largest = max(self.largest, float(sizes.max(initial=0)))
             error = (
                 2 * (ey + own * abs(dy))[:, :, None] * difference
                 + 2 * abs(dy)[:, :, None] * ex[:, None]

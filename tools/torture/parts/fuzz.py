@@ -35,7 +35,7 @@ class Outcome:
 
     executions: int = 0
     memory: int = 0  # MB at the peak, beyond those of the imports
-    unconfirmed: int = 0  # inputs that hang on a busy machine only
+    unconfirmed: int = 0  # inputs that fail in this process only
     skipped: str = ""
     failures: list[str] = field(default_factory=list)
 
@@ -81,7 +81,7 @@ def run(campaign: Campaign) -> None:
             campaign.count(f"{name}: executions", outcome.executions)
             campaign.count(f"{name}: MB at the peak, beyond the imports", outcome.memory)
             if outcome.unconfirmed:
-                campaign.count(f"{name}: slow on a busy machine only", outcome.unconfirmed)
+                campaign.count(f"{name}: slow or large, but not by itself", outcome.unconfirmed)
             for what in outcome.failures:
                 campaign.fail(every.index(name), f"{name}: {what}")
     with suppress(OSError):  # it holds inputs that failed
@@ -144,10 +144,14 @@ def fuzz(campaign: Campaign, name: str, seconds: float, folder: Path, crashes: P
 
 
 def judge(name: str, path: Path, outcome: Outcome) -> str | None:
-    """Return how an input fails, None if it does so on a busy machine only."""
+    """Return how an input fails; None if it does not when it is read again by itself.
+
+    It has met a busy machine then, or a process that had grown by the inputs before.
+    """
     report = path.with_suffix(".txt")
-    if report.exists():
-        return report.read_text().strip().rpartition("\n")[2][:300]
+    what = report.read_text().strip().rpartition("\n")[2][:300] if report.exists() else ""
+    if what and not what.startswith("took "):
+        return what
     command = [sys.executable, str(FUZZ), name, str(path)]
     for _ in range(REPEATS):
         with suppress(subprocess.TimeoutExpired):
@@ -155,5 +159,6 @@ def judge(name: str, path: Path, outcome: Outcome) -> str | None:
             if again.returncode == 0:
                 outcome.unconfirmed += 1
                 path.unlink()
+                report.unlink(missing_ok=True)
                 return None
-    return path.name.removeprefix(f"{name}-").partition("-")[0]  # timeout, oom or crash
+    return what or path.name.removeprefix(f"{name}-").partition("-")[0]  # timeout, oom or crash
