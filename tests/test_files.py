@@ -7,6 +7,7 @@ import stat
 import pytest
 
 from lenet5c import _files
+from lenet5c.errors import RunError
 
 posix = pytest.mark.skipif(os.name == "nt", reason="POSIX files")
 
@@ -170,3 +171,14 @@ def test_an_error_of_a_folder_has_its_name(call, tmp_path, monkeypatch):
     with pytest.raises(OSError) as raised:
         _files.sync_folder(tmp_path)
     assert (raised.value.errno, raised.value.filename) == (errno.EIO, str(tmp_path))
+
+
+def test_a_model_that_the_system_does_not_let_read_is_not_to_be_deleted(tmp_path, monkeypatch):
+    def fail(*_):
+        raise PermissionError(13, "Permission denied", str(tmp_path / "model"))
+
+    monkeypatch.setattr(_files, "open_regular", fail)
+    for read in (_files.read_tensors, _files.read_digest):
+        with pytest.raises(RunError, match="Permission denied") as caught:
+            read(tmp_path / "model", "model")
+        assert "delete" not in str(caught.value)

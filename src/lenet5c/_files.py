@@ -102,7 +102,13 @@ def open_to_change(path: str | os.PathLike[str]) -> BinaryIO:
     OSError
         With the path: the file cannot be opened, is a link or no regular file.
     """
-    return _open(os.fspath(path), os.O_RDWR | os.O_CREAT | _NO_LINK, "r+b")
+    try:
+        return _open(os.fspath(path), os.O_RDWR | os.O_CREAT | _NO_LINK, "r+b")
+    except OSError as error:
+        if error.errno != errno.ELOOP or not os.path.islink(path):
+            raise
+        why = "it is a link, which is not followed; remove it"
+        raise OSError(errno.ELOOP, why, os.fspath(path)) from None
 
 
 def _open(name: str, flags: int, mode: str) -> BinaryIO:
@@ -386,7 +392,8 @@ def _refuse_unreadable(
     except (FileNotFoundError, RunError):
         raise
     except expected + errors as error:
-        _, name, _, remedy = FORMATS[kind]
+        # What the system does not let read need not be damaged: nobody should delete it.
+        name, remedy = FORMATS[kind][1], FORMATS[kind][2 if isinstance(error, OSError) else 3]
         why = (error.strerror if isinstance(error, OSError) else None) or error
         raise RunError(
             f"{path} must be {name}, got one that cannot be read ({why}); {remedy}"

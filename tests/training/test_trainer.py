@@ -1,5 +1,7 @@
 """The training loop: learning, order, history, and what went wrong."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from trainers import MAKE, all_bytes, lenet_trainer, sdlm_trainer
@@ -81,6 +83,16 @@ def test_history_counts_the_short_last_batch_by_its_size(mnist_slice, monkeypatc
     trainer.run()
     assert trainer.history[0]["train_loss"] == pytest.approx((64 * 1 + 32 * 4) / 96)
     assert trainer.history[0]["train_accuracy"] == pytest.approx(64 / 96)
+
+
+@pytest.mark.parametrize("distortion", [SimpleNamespace(warp=None), "modern", False])
+def test_what_is_no_distortion_is_refused(mnist_slice, distortion):
+    model = LeNet5(rng=0)
+    arguments = SGD(model, 0.1), Constant(0.1), CrossEntropyLoss(), Preparation.named("default")
+    with pytest.raises(TypeError, match="distortion must be a Distortion or None, got "):
+        Trainer(
+            model, *arguments, mnist_slice[0], None, batch_size=10, epochs=1, distortion=distortion
+        )
 
 
 def test_overflow_names_the_step_and_the_layer(mnist_slice):

@@ -10,7 +10,7 @@ import numpy as np
 
 from lenet5c import _files
 from lenet5c._optional import require
-from lenet5c.errors import MissingExtraError
+from lenet5c.errors import MissingExtraError, RunError
 from lenet5c.recipes import RECIPES, Run
 from lenet5c.recipes.setting import in_words
 from lenet5c.report import page
@@ -58,8 +58,9 @@ def leave_report(run: Run, tell: Callable[[str], object], warn: Callable[[str], 
 
 
 def _one_line(error: BaseException) -> str:
-    """Return an exception that nobody foresaw as a line."""
-    return f"{type(error).__name__} {error}".strip().replace("\n", " ")
+    """Return an exception as a line, with its type if nobody foresaw it."""
+    kind = "" if isinstance(error, RunError) else type(error).__name__
+    return f"{kind} {error}".strip().replace("\n", " ")
 
 
 def complete(folder: Path) -> bool:

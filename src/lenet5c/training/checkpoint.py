@@ -54,6 +54,11 @@ def load(path: str | os.PathLike[str], trainer: "Trainer", config: str | None = 
         The file is damaged, not a checkpoint, or of another training; the trainer is unchanged.
     """
     arrays, metadata = _files.read_tensors(path, "checkpoint")
+    if config is not None and metadata.get("config") != config:
+        raise RunError(
+            f"{path} must be of the run whose config.json is beside it, got a checkpoint of "
+            "another run; restore it, or start a run in another folder"
+        )
     saved = metadata.get("settings")
     if not isinstance(saved, dict):
         raise RunError(f"{path} must be a checkpoint with settings, got {saved!r}")
@@ -64,11 +69,6 @@ def load(path: str | os.PathLike[str], trainer: "Trainer", config: str | None = 
                 f"{path} must be of a training with {name} {_short(own[name])}, "
                 f"got {_short(saved.get(name))}; make the trainer as that one was made"
             )
-    if config is not None and metadata.get("config") != config:
-        raise RunError(
-            f"{path} must be of the run whose config.json is beside it, got a checkpoint of "
-            "another run; restore it, or start a run in another folder"
-        )
     try:
         trainer.load_state(metadata.get("state", {}), arrays)
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:

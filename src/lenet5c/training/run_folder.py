@@ -163,9 +163,10 @@ class RunFolder:
             raise self._unwritable(error) from None
 
     def _unwritable(self, error: OSError) -> RunError:
+        where = f"{self.lock_path.name}: " if self.lock_path.is_symlink() else ""
         return RunError(
             f"folder of a run must be one that can be written, got {self.path}: "
-            f"{error.strerror or error}"
+            f"{where}{error.strerror or error}"
         )
 
     def read_config(self) -> dict[str, Any]:

@@ -103,6 +103,8 @@ class Trainer:
     ValueError
         An argument is out of range, the optimizer is of another model, or a validation set is
         needed and missing.
+    TypeError
+        The distortion is no Distortion.
     """
 
     stretch_seconds = 0.1
@@ -131,6 +133,11 @@ class Trainer:
             raise ValueError(
                 "optimizer must be of the model that is trained, got one of another model; "
                 f"make it with this model: {type(optimizer).__name__}(model, ...)"
+            )
+        if not isinstance(distortion, Distortion | None):
+            raise TypeError(
+                f"distortion must be a Distortion or None, got {distortion!r}; "
+                "Distortion.named has some"
             )
         for name, choice, choices in (("order", order, ORDERS), ("keep", keep, KEEPS)):
             if choice not in choices:
