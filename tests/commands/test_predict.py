@@ -158,6 +158,13 @@ def test_steps_are_drawn(folder, tmp_path, capsys):
     assert code in (1, 2) and len(err) == 1
 
 
+def test_explain_into_a_file_is_bad_use(folder, tmp_path, capsys):
+    (tmp_path / "notes.txt").write_text("mine")
+    code, out, err = run(capsys, folder / "7.png", "--explain", tmp_path / "notes.txt")
+    assert code == 2 and out == [] and len(err) == 1 and "--explain must be a folder" in err[0]
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+
+
 def test_models(folder, tmp_path, capsys):
     trained = TrainedModel(
         LeNet5(3, in_channels=3, rng=0),

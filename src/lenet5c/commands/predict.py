@@ -75,6 +75,11 @@ def run(options: Namespace) -> int:
             f"--explain must be a folder for {len(names)} images, got {explain}, which is one "
             "picture"
         )
+    if explain and explain.suffix.lower() != ".png" and explain.exists() and not explain.is_dir():
+        raise UserError(
+            f"--explain must be a folder or a name that ends in .png, got {explain}, which is a "
+            "file; name another one"
+        )
     reader = Reader(options.model, digits=options.digits, reading=options.reading)
     width = min(40, max(len(printable(name)) for name in names))
     taken: set[str] = set()
