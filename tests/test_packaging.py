@@ -60,10 +60,11 @@ def test_version_is_the_distribution_version():
     assert metadata.version("lenet5c") == lenet5c.__version__
 
 
-def test_command_prints_the_version(capsys):
+def test_command_prints_the_version(tmp_path):
     (command,) = metadata.entry_points(group="console_scripts", name="lenet5c")
-    assert command.load()(["--version"]) == 0
-    assert capsys.readouterr().out == f"lenet5c {lenet5c.__version__}\n"
+    module, function = command.value.split(":")
+    code = f"import sys; sys.argv[1:] = ['--version']; from {module} import {function} as start"
+    assert run(f"{code}; start()", tmp_path) == f"lenet5c {lenet5c.__version__}\n"
 
 
 def test_extension_modules_are_for_the_stable_abi():

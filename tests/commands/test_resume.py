@@ -161,7 +161,7 @@ def test_bad_resumes(tmp_path, quick, idx_files):
     assert_bad_use(
         train("--resume", "--out", one, cwd=tmp_path),
         "checkpoint.safetensors",
-        "with seed 0, got 9",
+        "whose config.json is beside it",
     )
     (one / "checkpoint.safetensors").write_bytes(b"garbage")
     assert_bad_use(train("--resume", "--out", one, cwd=tmp_path), "checkpoint.safetensors")

@@ -495,3 +495,12 @@ def test_a_net_that_is_too_large_is_refused_before_it_takes_memory(settings):
         trainer("default", data, model=settings)
     assert tracemalloc.get_traced_memory()[1] < 10_000_000
     tracemalloc.stop()
+
+
+def test_a_model_that_is_no_dict_beside_a_setting_of_the_net():
+    with pytest.raises((ValueError, TypeError), match="model must be .*, got 1"):
+        recipe("default", model=1, pooling="avg")
+    assert recipe("default", model={"padding": 2}, pooling="avg").model == {
+        "padding": 2,
+        "pooling": "avg",
+    }

@@ -252,8 +252,9 @@ class Recipe:
             along |= {"schedule_settings": {}}
         if changes.get("loss", self.loss) != self.loss:
             along |= {"label_smoothing": 0.0, "loss_settings": {}}
-        if of_net:
-            along["model"] = changes.pop("model", self.model) | of_net
+        model = changes.get("model", self.model)
+        if of_net and isinstance(model, dict):  # else it is refused below
+            changes["model"] = model | of_net
         return replace(self, **along | changes)
 
     @property
