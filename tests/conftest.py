@@ -12,10 +12,10 @@ from lenet5c.datasets import mnist
 pytest.register_assert_rewrite("functional_cases", "programs", "tile_layers")
 # Signals that are ignored, as under nohup or in the background of a shell without job control,
 # would be so in the processes of tests, too; a handler is not inherited.
-for _name in ("SIGINT", "SIGHUP"):
-    _number = getattr(signal, _name, signal.SIGINT)
-    if signal.getsignal(_number) is signal.SIG_IGN:
-        signal.signal(_number, lambda number, frame: None)
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda number, frame: None)
 wait_briefly()  # tests share their machine with others; OpenMP is not loaded yet
 
 
