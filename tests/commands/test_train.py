@@ -11,19 +11,11 @@ import sys
 import numpy as np
 import pytest
 from idx_files import write_idx_files
+from own_files import RUN_FILES
 from train_command import assert_bad_use, command, digest, train
 
 from lenet5c.datasets import Dataset
 from lenet5c.training import open_model
-
-FILES = {
-    "config.json",
-    "metrics.jsonl",
-    "metrics.csv",
-    "checkpoint.safetensors",
-    "model.safetensors",
-    "summary.json",
-}
 
 
 def test_a_run_and_what_it_leaves(tmp_path, quick):
@@ -34,7 +26,7 @@ def test_a_run_and_what_it_leaves(tmp_path, quick):
         r"Test accuracy: (\d+\.\d\d)% \((\d+)/(\d+)\)", last
     ).groups()
     assert int(count) == 500 and accuracy == f"{int(correct) / 5:.2f}" and int(correct) > 400
-    assert {p.name for p in (tmp_path / "run").iterdir()} == FILES
+    assert {p.name for p in (tmp_path / "run").iterdir()} == RUN_FILES
     summary = json.loads((tmp_path / "run/summary.json").read_text())
     assert (
         summary["test_correct"] == int(correct) and summary["test_accuracy"] == int(correct) / 500
@@ -246,7 +238,7 @@ def test_training_goes_on_when_nobody_listens(tmp_path, idx_files, redirection):
     subprocess.run(
         f"{shlex.join(argv)} {redirection}", shell=True, capture_output=True, check=True, **options
     )
-    assert {p.name for p in (tmp_path / "run").iterdir()} == FILES
+    assert {p.name for p in (tmp_path / "run").iterdir()} == RUN_FILES
 
 
 def test_names_that_the_terminal_cannot_show(tmp_path, idx_files):

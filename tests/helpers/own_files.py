@@ -7,6 +7,15 @@ from safetensors.numpy import load, save
 
 from lenet5c import _files
 
+#: Names of what a finished run leaves, without pictures and report.
+RUN_FILES = {
+    "config.json",
+    "metrics.jsonl",
+    "metrics.csv",
+    "checkpoint.safetensors",
+    "model.safetensors",
+    "summary.json",
+}
 #: What the summary of a run must have beside what a test is about.
 SUMMARY = {
     "test_accuracy": 0.5,

@@ -11,7 +11,7 @@ from contextlib import suppress
 from unittest.mock import MagicMock
 
 import pytest
-from own_files import SUMMARY, change_record, change_tensors
+from own_files import RUN_FILES, SUMMARY, change_record, change_tensors
 
 from lenet5c import _files
 from lenet5c.datasets import Source
@@ -21,14 +21,6 @@ from lenet5c.recipes.run import open_run
 from lenet5c.training import open_model
 from lenet5c.training.run_folder import RunFolder, read_record, recorded_accuracy
 
-FILES = {
-    "config.json",
-    "metrics.jsonl",
-    "metrics.csv",
-    "checkpoint.safetensors",
-    "model.safetensors",
-    "summary.json",
-}
 posix = pytest.mark.skipif(os.name == "nt", reason="POSIX files")
 
 
@@ -72,10 +64,10 @@ def test_one_run_at_a_time(source, tmp_path):
 
     train(config, source, on_start=on_start)
     assert len(seen) == 2 and f"which process {os.getpid()} is using; wait for it" in seen[0]
-    assert set(contents(config.folder)) == FILES
+    assert set(contents(config.folder)) == RUN_FILES
     with pytest.raises(RunError, match="already holds a run"):
         train(config, source)
-    assert set(contents(config.folder)) == FILES
+    assert set(contents(config.folder)) == RUN_FILES
 
 
 def test_of_many_that_start_at_once_one_wins(tmp_path):
@@ -103,7 +95,7 @@ def test_of_many_that_start_at_once_one_wins(tmp_path):
     winner = codes.index(0)
     folder = RunFolder(tmp_path / "run")
     assert folder.read_config()["seed"] == folder.read_summary()["seed"] == winner
-    assert set(contents(folder.path)) == FILES
+    assert set(contents(folder.path)) == RUN_FILES
 
 
 def test_threads_that_take_and_release_the_lock_never_hold_it_together(tmp_path):
@@ -135,7 +127,7 @@ def test_a_killed_run_holds_nobody_up_and_its_leavings_are_removed(source, tmp_p
         (tmp_path / "run" / name).write_bytes(b"12345678\n")
     (tmp_path / "run/.mine.tmp").touch()
     train(config, source, resume=True)
-    assert set(contents(tmp_path / "run")) == FILES | {".mine.tmp"}
+    assert set(contents(tmp_path / "run")) == RUN_FILES | {".mine.tmp"}
 
 
 @posix
@@ -158,7 +150,7 @@ def test_file_systems_without_locks_are_told_of(source, tmp_path, monkeypatch):
     config = RunConfig.named("fast", epochs=1, folder=tmp_path / "run")
     train(config, source, tell=told.append)
     assert [line for line in told if "without locks" in line] == told != []
-    assert set(contents(tmp_path / "run")) == FILES
+    assert set(contents(tmp_path / "run")) == RUN_FILES
 
 
 @posix
@@ -234,7 +226,9 @@ def test_a_checkpoint_from_the_middle_of_a_finished_run_is_refused(source, tmp_p
     (tmp_path / "run/summary.json").unlink()
     train(config, source, resume=True)
     after = contents(tmp_path / "run")
-    assert all(after[name] == before[name] for name in FILES - {"summary.json"} if "ch" not in name)
+    assert all(
+        after[name] == before[name] for name in RUN_FILES - {"summary.json"} if "ch" not in name
+    )
 
 
 def test_a_finished_run_on_a_disk_that_cannot_be_written(finished, source, monkeypatch):
@@ -268,7 +262,7 @@ def test_damaged_metrics_of_a_finished_run_are_written_again(finished, source, n
 
 @posix
 @pytest.mark.parametrize("kind", ["pipe", "device", "folder", "dangling"])
-@pytest.mark.parametrize("name", sorted(FILES))
+@pytest.mark.parametrize("name", sorted(RUN_FILES))
 def test_what_is_no_file_is_an_error_at_once(finished, source, name, kind):
     """No pipe is waited for, and /dev/zero not read."""
     folder = finished()
@@ -285,7 +279,9 @@ def test_what_is_no_file_is_an_error_at_once(finished, source, name, kind):
         train(RunConfig.named("fast", epochs=1, folder=folder), source)
     if kind == "dangling" and name != "config.json":
         resume(folder, source)  # as where it is missing; the link is replaced
-        made = FILES - {"checkpoint.safetensors"} if name.startswith("checkpoint") else FILES
+        made = (
+            RUN_FILES - {"checkpoint.safetensors"} if name.startswith("checkpoint") else RUN_FILES
+        )
         assert set(contents(folder)) == made and not (folder / "nowhere").exists()
         return
     with pytest.raises((RunError, OSError)) as caught:
@@ -373,7 +369,7 @@ def test_checkpoints_outlast_a_power_cut_and_in_the_end_all_files(source, tmp_pa
     monkeypatch.setattr(os, "fsync", fsync)
     train(RunConfig.named("fast", epochs=2, folder=tmp_path / "run"), source)
     last = {name: count for name, count in seen if name != "checkpoint.safetensors"}
-    assert set(last) == FILES - {"checkpoint.safetensors"} and all(last.values())
+    assert set(last) == RUN_FILES - {"checkpoint.safetensors"} and all(last.values())
     assert [count > 0 for name, count in seen if name.startswith("check")] == [True, True]
 
 
