@@ -49,6 +49,7 @@ def test_train_step_is_a_step_by_hand(make, batch, loss):
         for model in (one, other):
             optim.SGD(model, lr=1e-4).step()  # 0.1 saturates every unit of LeNet5_1998
 
+
 @pytest.mark.parametrize("batch", [1, 3, 4, 33])
 @each_model
 def test_layer_by_layer_is_the_same(make, batch):
