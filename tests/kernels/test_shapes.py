@@ -5,6 +5,7 @@ import pytest
 
 from lenet5c.kernels.shapes import (
     MAX_SETTING,
+    choice,
     conv2d_output_size,
     pair,
     pool2d_output_size,
@@ -143,3 +144,10 @@ def test_pair():
     assert pair(2, "stride", 1) == pair([2, 2], "stride", 1) == (2, 2)
     with pytest.raises(ValueError, match="^stride must be an integer of at least 1, or two"):
         pair((0, 1), "stride", 1)
+
+
+def test_choice():
+    assert choice("layout", "rows", ("columns", "rows")) == "rows"
+    for value in ("row", None, ["rows"], np.array(["rows"]), b"rows"):
+        with pytest.raises(ValueError, match='^layout must be "columns" or "rows", got '):
+            choice("layout", value, ("columns", "rows"))

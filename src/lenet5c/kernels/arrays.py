@@ -84,25 +84,28 @@ def _plain(name: str, value: Any) -> Array:
 
 
 def with_batch(name: str, x: Any, ndim: int) -> tuple[Any, bool]:
-    """Return x with a batch axis of `ndim` axes in all, and whether it is a sample without one.
+    """Return x with a batch axis, of `ndim` axes in all, and whether it is a sample without one.
 
     None, another number of axes and empty samples are refused.
     """
     if x is not None and x.ndim == ndim - 1:
-        x, single = x[None], True
-    else:
-        single = False
-        if x is None or x.ndim != ndim:
-            got = None if x is None else f"the shape {x.shape}"
-            raise ValueError(
-                f"{name} must have {ndim} dimensions, or {ndim - 1} for one sample, got {got}"
-            )
-    if 0 in x.shape[1:]:
+        if 0 in x.shape:
+            raise ValueError(f"{name} must not be empty, got the shape {x.shape}")
+        return x[None], True
+    check_axes(name, x, ndim, f", or {ndim - 1} for one sample")
+    return x, False
+
+
+def check_axes(name: str, array: Any, ndim: int, or_else: str = "") -> None:
+    """Refuse an array of another number of axes, empty but for the first, and None."""
+    if array is None or array.ndim != ndim:
+        got = None if array is None else f"the shape {array.shape}"
+        raise ValueError(f"{name} must have {ndim} dimensions{or_else}, got {got}")
+    if 0 in array.shape[1:]:
         raise ValueError(
             f"{name} must not be empty but for the batch, its first dimension, got the shape "
-            f"{x.shape[1:] if single else x.shape}"
+            f"{array.shape}"
         )
-    return x, single
 
 
 def contiguous(array: Any, dtype: Any = None) -> Array:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lenet5c.kernels.arrays import Array, check_out, check_shape, deliver, real_arrays, work_array
-from lenet5c.kernels.shapes import setting, window_and_size
+from lenet5c.kernels.shapes import choice, setting, window_and_size
 from lenet5c.kernels.ways import Convolution, Shape
 
 Pair = int | tuple[int, int]
@@ -149,7 +149,12 @@ def convolve(
     x, weight, bias = real_arrays(x=x, weight=weight, bias=bias)
     bias_shape = None if bias is None else bias.shape
     conv = plan(
-        axes, shape_of("x", x), shape_of("weight", weight), bias_shape, x.dtype, *_key(*settings)
+        axes,
+        shape_of("x", x),
+        shape_of("weight", weight),
+        bias_shape,
+        x.dtype,
+        *_key(axes, *settings),
     )
     check_out("out", out, conv.y_shape, conv.dtype)
     y = work_array(out, conv.y_shape, conv.dtype, (x, weight, bias))
@@ -173,7 +178,7 @@ def convolve_backward(
     weight_shape, weight = shape_or_array("weight", weight, needs[0], "dx")
     dy, x, weight = real_arrays(dy=dy, x=x, weight=weight)
     x_shape, weight_shape = x_shape or shape_of("x", x), weight_shape or shape_of("weight", weight)
-    conv = plan(axes, x_shape, weight_shape, None, dy.dtype, *_key(*settings))
+    conv = plan(axes, x_shape, weight_shape, None, dy.dtype, *_key(axes, *settings))
     check_shape("dy", dy, conv.y_shape)
     outs = check_outs(out, needs, (x_shape, weight_shape, (conv.out_channels,)), conv.dtype)
     dx = work_array(outs[0], x_shape, conv.dtype, (dy, x, weight)) if needs[0] else None
@@ -182,7 +187,7 @@ def convolve_backward(
 
 
 def _key(
-    stride: Any, padding: Any, dilation: Any, groups: Any, data_format: Any
+    axes: int, stride: Any, padding: Any, dilation: Any, groups: Any, data_format: Any
 ) -> tuple[Any, ...]:
     """Return the settings as `plan` takes them."""
     return (
@@ -190,7 +195,7 @@ def _key(
         setting("padding", padding),
         setting("dilation", dilation),
         setting("groups", groups),
-        data_format,
+        choice("data_format", data_format, FORMATS[axes]),
     )
 
 
@@ -208,62 +213,55 @@ def plan(
     data_format: Any,
 ) -> Convolution:
     """Return the convolution of arrays of these shapes, if they and the settings fit."""
-    last = channels_last(axes, data_format)
-    check_image("x", axes, x_shape, data_format)
+    channels, *image = image_of(axes, x_shape, data_format)
     check_groups(groups)
-    channels = x_shape[-1] if last else x_shape[-axes - 1]
-    form = (
-        f"({KERNEL[axes]}, {channels} / groups, O)"
-        if last
-        else f"(O, {channels} / groups, {KERNEL[axes]})"
-    )
-    if len(weight_shape) == axes + 2:
-        *kernel_size, of_group, filters = (
-            weight_shape if last else (*weight_shape[2:], *weight_shape[1::-1])
-        )
-    if (
-        len(weight_shape) != axes + 2
-        or 0 in weight_shape
-        or of_group * groups != channels
-        or filters % groups != 0
-    ):
+    form = weight_form(axes, data_format, "O", "C / groups")
+    filters, of_group, *kernel_size = filters_of(axes, weight_shape, data_format, form)
+    if of_group * groups != channels or filters % groups != 0:
         raise ValueError(
-            f"weight must have the shape {form}, with O a multiple of groups, for x of {channels} "
-            f"channels, got {weight_shape} and groups {groups}"
+            f"weight must have the shape {form}, with the {channels} channels C of x and O a "
+            f"multiple of groups, got {weight_shape} and groups {groups}"
         )
     if bias_shape not in (None, (filters,)):
         raise ValueError(f"bias must have the shape ({filters},), got {bias_shape}")
-    image = x_shape[-axes - 1 : -1] if last else x_shape[-axes:]
     window, size = window_and_size(image, tuple(kernel_size), stride, padding, dilation)
-    return Convolution(x_shape, weight_shape, dtype, window, size, groups, last)
+    is_last = data_format == FORMATS[axes][1]
+    return Convolution(x_shape, weight_shape, dtype, window, size, groups, is_last)
 
 
-# Checks that the transposed convolution shares
+# Shared with the transposed convolution
 
 FORMATS = {1: ("NCW", "NWC"), 2: ("NCHW", "NHWC")}
-KERNEL = {1: "K", 2: "KH, KW"}
 
 
-def channels_last(axes: int, data_format: Any) -> bool:
-    """Return what a data format says, if it is one of so many axes."""
-    first, last = FORMATS[axes]
-    if data_format not in (first, last):
-        raise ValueError(f'data_format must be "{first}" or "{last}", got {data_format!r}')
-    return data_format == last
-
-
-def check_image(name: str, axes: int, shape: Shape, data_format: str) -> None:
-    """Refuse a shape that is neither that of a batch nor that of a sample."""
+def image_of(axes: int, shape: Shape, data_format: str) -> Shape:
+    """Return (C, H, W) of x, in any format, with a batch or without."""
     if len(shape) not in (axes + 1, axes + 2):
         raise ValueError(
-            f"{name} must have the {axes + 2} dimensions {data_format}, or {axes + 1} for one "
-            f"sample, got the shape {shape}"
+            f"x must have the {axes + 2} dimensions {data_format}, or {axes + 1} for one sample, "
+            f"got the shape {shape}"
         )
-    if 0 in shape[-axes - 1 :]:
+    sample = shape[-axes - 1 :]
+    if 0 in sample:
         raise ValueError(
-            f"{name} must not be empty but for the batch, its first dimension, got the shape "
-            f"{shape}"
+            f"x must not be empty but for the batch, its first dimension, got the shape {shape}"
         )
+    return (sample[-1], *sample[:-1]) if data_format == FORMATS[axes][1] else sample
+
+
+def filters_of(axes: int, shape: Shape, data_format: str, form: str) -> Shape:
+    """Return (O, C / groups, KH, KW) of a weight in any format."""
+    if len(shape) != axes + 2 or 0 in shape:
+        raise ValueError(f"weight must have the shape {form}, got {shape}")
+    return (*shape[:-3:-1], *shape[:-2]) if data_format == FORMATS[axes][1] else shape
+
+
+def weight_form(axes: int, data_format: str, outer: str, inner: str) -> str:
+    """Return the axes of a weight in words."""
+    kernel_size = "KH, KW" if axes == 2 else "K"
+    if data_format == FORMATS[axes][1]:
+        return f"({kernel_size}, {inner}, {outer})"
+    return f"({outer}, {inner}, {kernel_size})"
 
 
 def check_groups(groups: Any) -> None:

@@ -126,6 +126,14 @@ def setting(name: str, value: Any) -> Any:
         raise ValueError(f"{name} must be made of integers, got {value!r}") from None
 
 
+def choice(name: str, value: Any, choices: tuple[str, ...]) -> str:
+    """Return a setting that is one of these words; refuse another."""
+    if isinstance(value, str) and value in choices:
+        return value
+    words = " or ".join(f'"{each}"' for each in choices)
+    raise ValueError(f"{name} must be {words}, got {value!r}")
+
+
 def _integers(value: Any, depth: int) -> Any:
     scalar = hasattr(value, "__index__") and getattr(value, "ndim", 0) == 0
     if scalar or depth == 0 or isinstance(value, (str, bytes)):

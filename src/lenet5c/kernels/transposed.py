@@ -8,21 +8,22 @@ from numpy.typing import ArrayLike
 
 from lenet5c.kernels.arrays import Array, check_out, check_shape, deliver, real_arrays, work_array
 from lenet5c.kernels.convolution import (
+    FORMATS,
     GRADIENTS,
-    KERNEL,
     Gradients,
     Padding,
     Pair,
-    channels_last,
     check_groups,
-    check_image,
     check_outs,
     deliver_some,
+    filters_of,
+    image_of,
     needed,
     shape_of,
     shape_or_array,
+    weight_form,
 )
-from lenet5c.kernels.shapes import check_elements, paddings, per_axis, setting
+from lenet5c.kernels.shapes import check_elements, choice, paddings, per_axis, setting
 from lenet5c.kernels.ways import Convolution, Shape, channel_sums
 
 
@@ -142,7 +143,12 @@ def transpose(
     x, weight, bias = real_arrays(x=x, weight=weight, bias=bias)
     bias_shape = None if bias is None else bias.shape
     conv = plan(
-        axes, shape_of("x", x), shape_of("weight", weight), bias_shape, x.dtype, *_key(*settings)
+        axes,
+        shape_of("x", x),
+        shape_of("weight", weight),
+        bias_shape,
+        x.dtype,
+        *_key(axes, *settings),
     )
     check_out("out", out, conv.x_shape, conv.dtype)
     y = work_array(out, conv.x_shape, conv.dtype, (x, weight, bias))
@@ -166,7 +172,7 @@ def transpose_backward(
     weight_shape, weight = shape_or_array("weight", weight, needs[0], "dx")
     dy, x, weight = real_arrays(dy=dy, x=x, weight=weight)
     x_shape, weight_shape = x_shape or shape_of("x", x), weight_shape or shape_of("weight", weight)
-    conv = plan(axes, x_shape, weight_shape, None, dy.dtype, *_key(*settings))
+    conv = plan(axes, x_shape, weight_shape, None, dy.dtype, *_key(axes, *settings))
     check_shape("dy", dy, conv.x_shape)
     outs = check_outs(out, needs, (x_shape, weight_shape, (conv.in_channels,)), dy.dtype)
     dx = dweight = dbias = None
@@ -181,7 +187,13 @@ def transpose_backward(
 
 
 def _key(
-    stride: Any, padding: Any, output_padding: Any, groups: Any, dilation: Any, data_format: Any
+    axes: int,
+    stride: Any,
+    padding: Any,
+    output_padding: Any,
+    groups: Any,
+    dilation: Any,
+    data_format: Any,
 ) -> tuple[Any, ...]:
     """Return the settings as `plan` takes them."""
     return (
@@ -190,7 +202,7 @@ def _key(
         setting("output_padding", output_padding),
         setting("groups", groups),
         setting("dilation", dilation),
-        data_format,
+        choice("data_format", data_format, FORMATS[axes]),
     )
 
 
@@ -209,25 +221,16 @@ def plan(
     data_format: Any,
 ) -> Convolution:
     """Return the convolution whose transpose this is: from its result, y, to its input, x."""
-    last = channels_last(axes, data_format)
-    check_image("x", axes, x_shape, data_format)
+    channels, *image = image_of(axes, x_shape, data_format)
     check_groups(groups)
-    batch, sample = x_shape[: -axes - 1], x_shape[-axes - 1 :]
-    channels, image = (sample[-1], sample[:-1]) if last else (sample[0], sample[1:])
-    spatial = KERNEL[axes]
-    fits = len(weight_shape) == axes + 2 and 0 not in weight_shape and channels % groups == 0
-    if not fits or weight_shape[-1 if last else 0] != channels:
-        form = (
-            f"({spatial}, O / groups, {channels})"
-            if last
-            else f"({channels}, O / groups, {spatial})"
-        )
+    form = weight_form(axes, data_format, "C", "O / groups")
+    of_x, of_group, *kernel_size = filters_of(axes, weight_shape, data_format, form)
+    if of_x != channels or channels % groups != 0:
         raise ValueError(
-            f"weight must have the shape {form}, with groups that divide {channels}, for x of so "
-            f"many channels, got {weight_shape} and groups {groups}"
+            f"weight must have the shape {form}, with the {channels} channels C of x a multiple of "
+            f"groups, got {weight_shape} and groups {groups}"
         )
-    filters = weight_shape[-2 if last else 1] * groups
-    kernel_size = weight_shape[:axes] if last else weight_shape[2:]
+    filters = of_group * groups
     if bias_shape not in (None, (filters,)):
         raise ValueError(f"bias must have the shape ({filters},), got {bias_shape}")
     stride = per_axis("stride", stride, 1, axes)
@@ -252,7 +255,8 @@ def plan(
             f"padding must leave something of the {' x '.join(map(str, whole))} pixels that there "
             f"are without it, got {padding}"
         )
-    check_elements("the result", (*batch, filters, *size))
-    y_shape = (*batch, *size, filters) if last else (*batch, filters, *size)
-    window = kernel_size, stride, before, dilation
-    return Convolution(y_shape, weight_shape, dtype, window, image, groups, last)
+    batch, is_last = x_shape[: -axes - 1], data_format == FORMATS[axes][1]
+    y_shape = (*batch, *size, filters) if is_last else (*batch, filters, *size)
+    check_elements("the result", y_shape)
+    window = tuple(kernel_size), stride, before, dilation
+    return Convolution(y_shape, weight_shape, dtype, window, tuple(image), groups, is_last)
