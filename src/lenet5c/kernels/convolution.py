@@ -177,7 +177,8 @@ def convolve_backward(
     x_shape, x = shape_or_array("x", x, needs[1], "dweight")
     weight_shape, weight = shape_or_array("weight", weight, needs[0], "dx")
     dy, x, weight = real_arrays(dy=dy, x=x, weight=weight)
-    x_shape, weight_shape = x_shape or shape_of("x", x), weight_shape or shape_of("weight", weight)
+    x_shape = shape_of("x", x) if x_shape is None else x_shape
+    weight_shape = shape_of("weight", weight) if weight_shape is None else weight_shape
     conv = plan(axes, x_shape, weight_shape, None, dy.dtype, *_key(axes, *settings))
     check_shape("dy", dy, conv.y_shape)
     outs = check_outs(out, needs, (x_shape, weight_shape, (conv.out_channels,)), conv.dtype)
@@ -281,7 +282,7 @@ def needed(need: Iterable[str]) -> tuple[bool, bool, bool]:
     """Return which of dx, dweight and dbias are to be computed."""
     if need is GRADIENTS:
         return True, True, True
-    names = () if isinstance(need, str) else tuple(need)
+    names = tuple(need) if isinstance(need, Iterable) and not isinstance(need, str) else ()
     if not names or not all(name in GRADIENTS for name in names):
         raise ValueError(f'need must have one or more of "dx", "dweight" and "dbias", got {need!r}')
     return "dx" in names, "dweight" in names, "dbias" in names

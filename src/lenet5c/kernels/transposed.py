@@ -171,7 +171,8 @@ def transpose_backward(
     x_shape, x = shape_or_array("x", x, needs[1], "dweight")
     weight_shape, weight = shape_or_array("weight", weight, needs[0], "dx")
     dy, x, weight = real_arrays(dy=dy, x=x, weight=weight)
-    x_shape, weight_shape = x_shape or shape_of("x", x), weight_shape or shape_of("weight", weight)
+    x_shape = shape_of("x", x) if x_shape is None else x_shape
+    weight_shape = shape_of("weight", weight) if weight_shape is None else weight_shape
     conv = plan(axes, x_shape, weight_shape, None, dy.dtype, *_key(axes, *settings))
     check_shape("dy", dy, conv.x_shape)
     outs = check_outs(out, needs, (x_shape, weight_shape, (conv.in_channels,)), dy.dtype)

@@ -89,8 +89,10 @@ class Convolution:
 
     @property
     def is_fully_connected(self) -> bool:
-        """True if the filters are as large as the image."""
-        return self.groups == 1 and self.size == (1, 1) and self.window[0] == self.image
+        """True if the filters are as large as the image, and cover it."""
+        kernel_size, _, before, _ = self.window
+        covers = kernel_size == self.image and not any(before)
+        return covers and self.size == (1, 1) and self.groups == 1
 
     @cached_property
     def _fits_tiles(self) -> bool:
