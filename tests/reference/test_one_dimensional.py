@@ -1,6 +1,5 @@
 """Convolution along one axis: by central differences, against PyTorch, with the channels last."""
 
-import numpy as np
 import pytest
 from gradient_checks import agree, assert_gradient
 from numpy.testing import assert_allclose
