@@ -1,10 +1,9 @@
 """The ways to compute a convolution and its gradients, and the choice between them.
 
-"tiles"     16 samples side by side, in a program of one op; float32, channels first
-"units"     16 (of float64, 8) units side by side, a unit being one group of one sample
-"channels"  16 (8) channels of a unit side by side
-"rows"      the same of a fully connected layer, whose samples are the pixels of one image
-"matrix"    a product of NumPy, of a fully connected layer on few samples
+"tiles"   16 samples side by side, in a program of one op; float32, channels first
+"direct"  on the arrays as they are: channels, samples and groups, or pixels side by side
+"rows"    the same of a fully connected layer, whose samples are the pixels of one image
+"matrix"  a product of NumPy, of a fully connected layer on few samples
 
 docs/design.md has the figures behind the choice.
 """
@@ -27,6 +26,7 @@ from lenet5c.kernels.engine.single import single_op_program
 from lenet5c.kernels.shapes import Window, check_elements, covered
 
 Shape = tuple[int, ...]
+PURPOSES = ("y", "dx", "dweight")
 
 
 class Convolution:
@@ -71,21 +71,17 @@ class Convolution:
         self.image, self.size = (1, *image)[-2:], (1, *size)[-2:]
         self.window = tuple((n, *each)[-2:] for n, each in zip((1, 1, 0, 1), window, strict=True))
         self.work = self.batch * prod(size) * prod(weight_shape)  # multiply-adds
-        self.way = self._best_way(self.out_channels, self._fits_tiles)
-        self.dx_way = self._best_way(self.in_channels, self._fits_tiles)
-        self._y_plans = _OfThreads(partial(self._plan, self.out_channels))
-        self._dx_plans = _OfThreads(partial(self._plan, self.in_channels, gradient=True))
+        self.way = self._best_way(self.out_channels)
+        self.dx_way = self._best_way(self.in_channels)
+        self._plans = {name: _OfThreads(partial(self._plan, name)) for name in PURPOSES}
 
-    def _best_way(self, channels: int, tiles: bool) -> str:
+    def _best_way(self, channels: int) -> str:
         """Return how to compute so many channels of y, or of dx: with the fuller lanes."""
         if self.is_fully_connected:
-            return "matrix" if self.batch < 4 else "tiles" if tiles else "rows"
-        lanes = LANES * 4 // self.dtype.itemsize
-        of_units = _filled(self.batch * self.groups, lanes)
-        of_channels = _filled(channels // self.groups, lanes)
-        if tiles and (of_units > of_channels or (of_units == of_channels and self.batch >= LANES)):
-            return "tiles"
-        return "units" if of_units > of_channels else "channels"
+            return "matrix" if self.batch < 4 else "tiles" if self._fits_tiles else "rows"
+        of_samples, of_channels = _filled_lanes(self.batch), _filled_lanes(channels)
+        fuller = of_samples > of_channels or (of_samples == of_channels and self.batch >= LANES)
+        return "tiles" if fuller and self._fits_tiles else "direct"
 
     @property
     def is_fully_connected(self) -> bool:
@@ -130,7 +126,7 @@ class Convolution:
             self._add_bias(y, bias)
         else:
             bias = None if bias is None else contiguous(bias)
-            plan = self._y_plans[count]
+            plan = self._plans["y"][count]
             _direct.convolve(plan, contiguous(x), contiguous(weight), bias, y, count)
 
     def data_gradient(
@@ -146,7 +142,7 @@ class Convolution:
                 bias = spread(bias, prod(self.image))
             bias = None if bias is None else contiguous(bias)
             count = threads.useful(self.work, num_threads)
-            plan = self._dx_plans[count]
+            plan = self._plans["dx"][count]
             _direct.convolve(plan, contiguous(dy), contiguous(weight), bias, dx, count)
 
     def gradients(
@@ -163,15 +159,23 @@ class Convolution:
         x is for dweight, weight for dx.
         """
         on_tiles = self.way == "tiles" or (dx is not None and self.dx_way == "tiles")
-        if on_tiles and needs[0]:
+        if needs[0] and on_tiles:
             dweight, dbias = self._gradients_on_tiles(dy, x, weight, dx, num_threads)
             return dweight, dbias if needs[1] else None
         if dx is not None:
             self.data_gradient(dy, weight, None, dx, num_threads)
-        dweight = np.empty(self.weight_shape, self.dtype) if needs[0] else None
-        dbias = np.empty(self.out_channels, self.dtype) if needs[1] else None
-        if any(needs):
-            self._write_gradients(contiguous(dy), x, dweight, dbias, num_threads)
+        if needs[0] and self.way != "matrix":
+            dweight = np.empty(self.weight_shape, self.dtype)
+            dbias = np.empty(self.out_channels, self.dtype) if needs[1] else None
+            plan, count = self._plans["dweight"][1], threads.useful(self.work, num_threads)
+            _direct.weight_gradient(plan, contiguous(x), contiguous(dy), dweight, dbias, count)
+            return dweight, dbias
+        dweight = dbias = None
+        if needs[0]:
+            dweight = np.empty(self.weight_shape, self.dtype)
+            np.matmul(self._rows(x).T, self._rows(dy), out=self._matrix(dweight))
+        if needs[1]:
+            dbias = channel_sums(dy, self.axes, self.channels_last)
         return dweight, dbias
 
     def _gradients_on_tiles(
@@ -183,25 +187,6 @@ class Convolution:
         rows = None if dx is None else self._rows(dx)
         self._program.backward(self._rows(x), self._rows(dy), params, grads, rows, count)
         return grads[:size].reshape(self.weight_shape), grads[size:]
-
-    def _write_gradients(
-        self,
-        dy: Array,
-        x: Array | None,
-        dweight: Array | None,
-        dbias: Array | None,
-        num_threads: int | None,
-    ) -> None:
-        if self.way == "matrix":
-            if dweight is not None:
-                np.matmul(self._rows(x).T, self._rows(dy), out=self._matrix(dweight))
-            if dbias is not None:
-                np.sum(self._rows(dy), axis=0, out=dbias)
-            return
-        # One thread's strips for any number of threads: the order of the sums depends on them.
-        plan, count = self._y_plans[1], threads.useful(self.work, num_threads)
-        x = None if dweight is None else contiguous(x)
-        _direct.weight_gradient(plan, x, dy, dweight, dbias, count)
 
     # Arrays in the forms of the ways
 
@@ -231,26 +216,21 @@ class Convolution:
         if bias is not None:
             array += bias if self.channels_last else bias.reshape(-1, *(1,) * self.axes)
 
-    def _plan(self, channels: int, count: int, gradient: bool = False) -> _direct.Strips:
-        """Return the compiled plan of y, or of dx, for a number of threads."""
-        way, layout = (
-            self._best_way(channels, tiles=False),
-            "NHWC" if self.channels_last else "NCHW",
-        )
-        groups, window = self.groups, self.window
-        if way == "rows":
-            if not self.channels_last:
-                layout = "rows"
+    def _plan(self, purpose: str, count: int) -> _direct.Strips:
+        """Return the compiled plan of y, dx or dweight, for a number of threads."""
+        layout = "NHWC" if self.channels_last else "NCHW"
+        units, groups, window = self.batch * self.groups, self.groups, self.window
+        in_shape = self.in_channels // groups, *self.image
+        out_shape = self.out_channels // groups, *self.size
+        if self.is_fully_connected:
+            layout = "NHWC" if self.channels_last else "rows"
             units, window = 1, ((1, 1), (1, 1), (0, 0), (1, 1))
-            in_shape = self.in_channels * prod(self.image), self.batch, 1
-            out_shape = self.out_channels, self.batch, 1
-        else:
-            units = self.batch * groups
-            in_shape = self.in_channels // groups, *self.image
-            out_shape = self.out_channels // groups, *self.size
+            in_shape, out_shape = (
+                (prod(in_shape), self.batch, 1),
+                (self.out_channels, self.batch, 1),
+            )
         shapes = in_shape, out_shape, window
-        blocked, dtype = way == "units", self.dtype.char
-        return strips.plan(dtype, units, groups, blocked, *shapes, count, layout, gradient)
+        return strips.plan(self.dtype.char, purpose, units, groups, *shapes, count, layout)
 
 
 def channel_sums(dy: Array, axes: int, channels_last: bool) -> Array:
@@ -271,6 +251,6 @@ class _OfThreads(dict[int, Any]):
         return made
 
 
-def _filled(count: int, lanes: int) -> float:
-    """Return the share of lanes in use, if `count` values are put `lanes` side by side."""
-    return count / (-(-count // lanes) * lanes) if count else 0
+def _filled_lanes(count: int) -> float:
+    """Return the share of lanes in use, if `count` values are put 16 side by side."""
+    return count / (-(-count // LANES) * LANES) if count else 0
