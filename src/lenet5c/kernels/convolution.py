@@ -8,11 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lenet5c.kernels.arrays import Array, check_out, check_shape, deliver, real_arrays, work_array
-from lenet5c.kernels.shapes import choice, setting, window_and_size
+from lenet5c.kernels.shapes import Padding, Pair, choice, setting, window_and_size
 from lenet5c.kernels.ways import Convolution, Shape
 
-Pair = int | tuple[int, int]
-Padding = int | str | tuple[int, int] | tuple[tuple[int, int], tuple[int, int]]
 Gradients = tuple[Array | None, Array | None, Array | None]
 
 GRADIENTS = ("dx", "dweight", "dbias")
