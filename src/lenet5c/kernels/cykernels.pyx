@@ -133,7 +133,8 @@ cdef int set_units(Units* u, const Conv2dSizes* s) noexcept nogil:
 
 cdef int plan_forward(Geometry* g, Units* u, Purpose purpose) noexcept nogil:
     """Of the result, or of the weight gradient."""
-    u.way = best_way(&kernels.direct, u, purpose)
+    u.purpose = purpose
+    u.way = best_way(&kernels.direct, u)
     return OK if plan_result(g, &kernels.direct, u) else TOO_LARGE
 
 
@@ -166,7 +167,8 @@ cdef Py_ssize_t data_gradient_scratch(Units* u) noexcept nogil:
     """The most that a phase of the stride takes, or a Status."""
     cdef Geometry g
     cdef Py_ssize_t a, b, bytes, most = 0
-    u.way = best_way(&kernels.direct, u, DATA_GRADIENT)
+    u.purpose = DATA_GRADIENT
+    u.way = best_way(&kernels.direct, u)
     for a in range(min(u.SH, u.H)):
         for b in range(min(u.SW, u.W)):
             if not plan_phase(&g, &kernels.direct, u, a, b):
@@ -220,7 +222,8 @@ cdef void data_gradient(Units* u, const float* dy, const float* weight, float* d
                         float* memory) noexcept nogil:
     cdef Geometry g
     cdef Py_ssize_t a, b
-    u.way = best_way(&kernels.direct, u, DATA_GRADIENT)
+    u.purpose = DATA_GRADIENT
+    u.way = best_way(&kernels.direct, u)
     for a in range(min(u.SH, u.H)):
         for b in range(min(u.SW, u.W)):
             plan_phase(&g, &kernels.direct, u, a, b)
