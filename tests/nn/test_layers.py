@@ -36,6 +36,12 @@ CASES = [
     conv((5, 3, 4, 5), 7, (4, 5)),
     conv((5, 3, 1, 1), 7, 1),
     conv((2, 3, 5, 5), 2, 2, stride=4),
+    conv((17, 2, 7, 9), 3, 4, padding="same"),
+    conv((3, 2, 8, 9), 3, (3, 2), stride=(2, 3), padding="same", dilation=2),
+    conv((17, 3, 6, 7), 5, 3, padding="valid"),
+    conv((5, 2, 6, 7), 4, 3, padding=((0, 2), (1, 0))),
+    conv((33, 2, 3, 4), 4, 4, padding=((1, 0), (0, 0)), groups=2),
+    conv((3, 2, 3, 4), 7, 4, padding=((0, 1), (0, 0))),
     linear(17, 400, 120),
     linear(1, 84, 10),
     linear(16, 1, 1),
@@ -49,9 +55,19 @@ CASES = [
             pool(kind, (3, 2, 7, 5), 3, stride=1, padding=1),
             pool(kind, (33, 1, 8, 9), (2, 4), stride=(3, 1), padding=(1, 2)),
             pool(kind, (1, 3, 4, 5), (4, 5)),
+            pool(kind, (17, 3, 7, 9), 2, ceil_mode=True),
+            pool(kind, (3, 2, 7, 8), 3, stride=(2, 4), padding=1, ceil_mode=True),
+            pool(kind, (17, 2, 6, 5), (3, 4), stride=2, padding="same"),
+            pool(kind, (2, 2, 6, 5), 3, stride=2, padding=((0, 2), (1, 0))),
+            pool(kind, (17, 2, 6, 5), 3, padding=((2, 0), (0, 2)), ceil_mode=True),
+            pool(kind, (2, 3, 28, 28), 2, padding="same"),
         )
     ),
     pool("avg", (3, 2, 7, 5), 3, stride=2, padding=1, count_include_pad=False),
+    pool("avg", (17, 2, 6, 5), 3, stride=2, padding=2, count_include_pad=False, ceil_mode=True),
+    pool("max", (17, 2, 9, 8), 3, stride=1, padding=2, dilation=2),
+    pool("max", (3, 2, 9, 8), (2, 3), padding=(1, 2), dilation=(3, 2), ceil_mode=True),
+    pool("max", (17, 2, 4, 4), 2, dilation=2),
     *(
         (layer, shape, name, {})
         for name, layer in (("relu", nn.ReLU()), ("sigmoid", nn.Sigmoid()), ("tanh", nn.Tanh()))

@@ -79,7 +79,7 @@ def _window_and_size(
     stride = per_axis("stride", stride, 1, axes)
     dilation = per_axis("dilation", dilation, 1, axes)
     reach = [d * (k - 1) + 1 for d, k in zip(dilation, kernel_size, strict=True)]
-    pads = _paddings(padding, image, reach, stride)
+    pads = paddings(padding, image, reach, stride)
     if pooling and any(max(pad) >= r for pad, r in zip(pads, reach, strict=True)):
         raise ValueError(
             f"padding must be less than the window, {' x '.join(map(str, reach))} pixels, got "
@@ -145,7 +145,7 @@ def per_axis(name: str, value: Any, least: int, axes: int) -> tuple[int, ...]:
     return each
 
 
-def _paddings(
+def paddings(
     padding: Any, image: Sequence[int], reach: Sequence[int], stride: Sequence[int]
 ) -> list[tuple[int, int]]:
     """Return the padding (before, after) of each axis."""
