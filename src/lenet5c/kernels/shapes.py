@@ -103,6 +103,13 @@ def _window_and_size(
     return (kernel_size, stride, tuple(before for before, _ in pads), dilation), tuple(size)
 
 
+def covered(window: Window, size: Sequence[int]) -> list[int]:
+    """Return how far the windows reach along each axis, from the padding before the image on."""
+    kernel_size, stride, _, dilation = window
+    axes = zip(kernel_size, stride, dilation, size, strict=True)
+    return [(count - 1) * s + d * (k - 1) + 1 for k, s, d, count in axes]
+
+
 def setting(name: str, value: Any) -> Any:
     """Return a setting of a window with its numbers as ints, in tuples: the key of a cache.
 

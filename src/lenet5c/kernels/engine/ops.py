@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet5c.kernels.engine import _program
-from lenet5c.kernels.shapes import paddings, pool2d_output_size, window_and_size
+from lenet5c.kernels.shapes import covered, paddings, pool2d_output_size, window_and_size
 from lenet5c.kernels.simd import dispatch
 
 Pair = tuple[int, int]
@@ -284,7 +284,7 @@ class Conv2d(Summed):
     out_channels: int
     kernel_size: Pair
     stride: Pair = (1, 1)
-    padding: Any = (0, 0)
+    padding: Any = (0, 0)  # in any form that window_and_size takes
     dilation: Pair = (1, 1)
     groups: int = 1
     connections: NDArray[np.intp] | None = None
@@ -295,15 +295,14 @@ class Conv2d(Summed):
     argmax: int = field(init=False, default=0)
 
     def lower(self, shape: Shape) -> tuple[list[Op], Shape]:
+        channels, *image = shape
         window, size = window_and_size(
-            shape[1:], self.kernel_size, self.stride, self.padding, self.dilation
+            image, self.kernel_size, self.stride, self.padding, self.dilation
         )
         out_shape, ops = (self.out_channels, *size), []
-        reach = [d * (k - 1) + 1 for d, k in zip(self.dilation, self.kernel_size, strict=True)]
-        pads = paddings(self.padding, shape[1:], reach, self.stride)
-        if any(map(any, pads)):
-            extents = (sum(pad) + extent for pad, extent in zip(pads, shape[1:], strict=True))
-            padded = (shape[0], *extents)
+        ends = zip(image, window[2], covered(window, size), strict=True)
+        padded = (channels, *(max(length + before, end) for length, before, end in ends))
+        if padded != shape:
             ops.append(Pad2d(window[2]).shaped(shape, padded))
             shape = padded
         if self.kernel_size == shape[1:] and self.groups == 1 and self.connections is None:
