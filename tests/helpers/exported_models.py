@@ -123,7 +123,7 @@ def model_of_windows(uneven=True, dilation=(2, 1), beyond=False):
     pads = [((0, 2), (1, 0)), "same", ((1, 0), (0, 1)), ((1, 0), (1, 1))]
     pads = pads if uneven else [1] * 4
     layers = {
-        "same": nn.Conv2d(2, 4, (4, 3), padding="same", rng=0),
+        "same": nn.Conv2d(2, 4, (4 if uneven else 5, 3), padding="same", rng=0),
         "ceil": nn.MaxPool2d(2, ceil_mode=True),
         "uneven": nn.Conv2d(4, 5, 3, stride=(1, 2), padding=pads[0], rng=1),
         "relu": nn.ReLU(),

@@ -105,6 +105,30 @@ def test_flatten():
     assert (layer.num_params, layer.connections((2, 3, 5))) == (0, 0)
 
 
+def test_windows_between_the_pixels():
+    """They see nothing: minus infinity, as of PyTorch, and no gradient."""
+    layer = nn.MaxPool2d(2, padding=1, dilation=2)
+    y = layer.forward(np.ones((17, 2, 1, 1), np.float32), training=True)
+    assert_array_equal(y, np.full((17, 2, 1, 1), -np.inf, np.float32))
+    assert not layer.backward(np.ones_like(y)).any()
+
+
+def test_paddings_in_other_words():
+    """They are the same layer; what is odd in them is shown by repr."""
+    x = normal(3, 2, 7, 8)
+    for padding, same in ((1, ((1, 1), [1, 1])), ("valid", 0), ((1, 0), ((1, 1), (0, 0)))):
+        for make in (nn.MaxPool2d, nn.AvgPool2d):
+            one, other = make(3, padding=padding), make(3, padding=same)
+            assert repr(one) == repr(other)
+            assert_array_equal(one.forward(x), other.forward(x))
+    assert repr(nn.Conv2d(1, 2, 3, 2, ((1, 0), (0, 0)))) == (
+        "Conv2d(1, 2, kernel_size=(3, 3), stride=(2, 2), padding=((1, 0), (0, 0)))"
+    )
+    assert repr(nn.MaxPool2d(2, padding="same", dilation=2, ceil_mode=True)) == (
+        "MaxPool2d((2, 2), stride=(2, 2), padding='same', dilation=(2, 2), ceil_mode=True)"
+    )
+
+
 def test_activations_at_the_ends():
     """Saturated, they are what the definitions say, without overflow on the way."""
     x = np.array([[-np.inf, -3e38, -1e4, -100, -0.0, 0, 1e-30, 100, 1e4, 3e38, np.inf]], np.float32)
@@ -197,6 +221,9 @@ class TestErrors:
             (lambda: nn.Conv2d(1, 6, (5, 5, 5)), "kernel_size"),
             (lambda: nn.Conv2d(1, 6, 5, stride=0), "stride must.*got 0"),
             (lambda: nn.Conv2d(1, 6, 5, padding=-1), "padding must.*got -1"),
+            (lambda: nn.Conv2d(1, 6, 5, padding="full"), "padding must.*got 'full'"),
+            (lambda: nn.MaxPool2d(2, padding=(1, 1, 1)), r"padding must.*got \(1, 1, 1\)"),
+            (lambda: nn.MaxPool2d(2, dilation=0), "dilation must.*got 0"),
             (lambda: nn.Conv2d(1, 6, 5, dilation=0), "dilation must.*got 0"),
             (lambda: nn.Conv2d(4, 6, 5, groups=4), "groups must.*4.*6.*got 4"),
             (lambda: nn.Conv2d(3, 6, 5, groups=2), "groups must.*got 2"),
