@@ -200,6 +200,9 @@ class TestErrors:
             (lambda: nn.Dropout(-0.1), "p must.*got -0.1"),
             (lambda: nn.Dropout(float("nan")), "p must.*got nan"),
             (lambda: nn.BatchNorm1d(0), "num_features must.*got 0"),
+            (lambda: nn.BatchNorm1d(3, eps=1e39), r"eps must be .* to 3.4e\+38, got 1e\+39"),
+            (lambda: nn.BatchNorm1d(3, eps=-1), "eps must be a number from 0 to .*, got -1"),
+            (lambda: nn.BatchNorm2d(3, momentum=2), "momentum must be .* from 0 to 1, got 2"),
         ],
     )
     def test_settings(self, make, message):

@@ -1,11 +1,9 @@
 """Elementwise activations."""
 
-from math import isfinite
-from numbers import Real
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from lenet5c.kernels.engine import ops
-from lenet5c.nn.layer import Floats, Shape
+from lenet5c.nn.layer import Floats, Shape, check_number
 from lenet5c.nn.tile_layer import Offset, TileLayer
 
 __all__ = ["ACTIVATIONS", "GELU", "LeakyReLU", "ReLU", "ScaledTanh", "Sigmoid", "Tanh"]
@@ -84,10 +82,7 @@ class LeakyReLU(Activation):
     init = "he_normal"
 
     def __init__(self, negative_slope: float = 0.01) -> None:
-        slope: Any = negative_slope
-        if not (isinstance(slope, Real) and isfinite(slope)):
-            raise ValueError(f"negative_slope must be a finite number, got {negative_slope!r}")
-        self.negative_slope = float(negative_slope)
+        self.negative_slope = check_number("negative_slope", negative_slope)
 
     @property
     def constants(self) -> tuple[float, ...]:

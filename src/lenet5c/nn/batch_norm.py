@@ -4,7 +4,15 @@ from typing import Any
 
 import numpy as np
 
-from lenet5c.nn.layer import Floats, Layer, Shape, check_batch, check_gradient, positive
+from lenet5c.nn.layer import (
+    Floats,
+    Layer,
+    Shape,
+    check_batch,
+    check_gradient,
+    check_number,
+    positive,
+)
 
 __all__ = ["BatchNorm1d", "BatchNorm2d"]
 
@@ -17,7 +25,8 @@ class BatchNorm(Layer):
 
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
         self.num_features = positive("num_features", num_features)
-        self.eps, self.momentum = float(eps), float(momentum)
+        self.eps = check_number("eps", eps, 0)
+        self.momentum = check_number("momentum", momentum, 0, 1)
         self.params["weight"] = np.ones(num_features)
         self.params["bias"] = np.zeros(num_features)
         self.buffers["running_mean"] = np.zeros(num_features)

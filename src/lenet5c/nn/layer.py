@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import UserDict
 from collections.abc import Iterable, Iterator
 from functools import cached_property
+from numbers import Real
 from operator import index
 from typing import Any, Self, TypeAlias
 
@@ -19,6 +20,9 @@ Shape = tuple[int, ...]
 Pair = int | tuple[int, int]
 # In quotes: importing numpy.random takes as long as all layers.
 Rng: TypeAlias = "int | np.random.Generator | None"
+
+#: The largest number of float32.
+LARGEST = float(np.finfo(np.float32).max)
 
 # Attributes that copies and pickles leave out: views, programs, and what backward needs.
 TRANSIENT = ("_store", "_chain", "_segments", "_saved", "_mask")
@@ -284,6 +288,14 @@ def check_batch(x: Any, owner: str) -> None:
 def positive(name: str, value: Any) -> int:
     """Return `value` as an int of at least 1."""
     return check_integer(name, value, 1)
+
+
+def check_number(name: str, value: Any, least: float = -LARGEST, most: float = LARGEST) -> float:
+    """Return `value` as a float from `least` to `most`."""
+    real = isinstance(value, Real) and not isinstance(value, bool)
+    if not real or not least <= value <= most:
+        raise ValueError(f"{name} must be a number from {least:.2g} to {most:.2g}, got {value!r}")
+    return float(value)
 
 
 def check_integer(name: str, value: Any, least: int) -> int:

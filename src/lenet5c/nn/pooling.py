@@ -45,7 +45,7 @@ class MaxPool2d(Pool2d):
     stride : int or (int, int), optional
         As `kernel_size` if not given.
     padding : int or (int, int)
-        At most half of `kernel_size`; counts as minus infinity.
+        Less than `kernel_size`; counts as minus infinity.
 
     Notes
     -----

@@ -131,7 +131,7 @@ from lenet5c.reference.subsampling import (
     subsample2d_backward,
     subsample2d_backward_second,
 )
-from lenet5c.reference.windows import output_shape, pair
+from lenet5c.reference.windows import border, output_shape, pair
 from lenet5c.reference.winograd import winograd_conv2d, winograd_conv2d_backward, winograd_matrices
 
 __all__ = [
@@ -145,6 +145,7 @@ __all__ = [
     "batch_norm_backward",
     "batch_norm_backward_second",
     "batch_norm_inference",
+    "border",
     "col2im",
     "connected_conv2d",
     "connected_conv2d_backward",
