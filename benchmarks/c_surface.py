@@ -1,10 +1,10 @@
-"""cykernels, the C surface, against the same functions of lenet5c.kernels, on one thread.
+"""cykernels, the C surface, against the same functions of lenet5c.kernels.
 
-    python benchmarks/c_surface.py [--batches 1 16 64 128] [--repeats 15]
+    python benchmarks/c_surface.py [--batches 1 16 64 128] [--threads 1] [--repeats 15]
 
-LeNet-5's two convolutions, forward and backward. cykernels gets arrays and scratch that were
-allocated beforehand, as an embedder has them, and is called through ctypes, which takes some 2 µs;
-lenet5c.kernels gets `out` and num_threads=1. Before anything is timed, the results are compared.
+LeNet-5's two convolutions, forward and backward. A call of cykernels has one thread, arrays and
+scratch that were allocated beforehand, and is made through ctypes, which takes some 2 µs;
+lenet5c.kernels gets `out` and --threads. Before anything is timed, the results are compared.
 """
 
 import ctypes
@@ -16,6 +16,7 @@ from common import (
     Peak,
     check_agreement,
     interleaved,
+    load_peers,
     make_parser,
     positive,
     print_header,
@@ -53,7 +54,7 @@ def prepare(name, sizes, arrays):
     return lambda: run(*addresses), (structure, arrays, scratch)
 
 
-def make_runs(kernel, shape, batch):
+def make_runs(kernel, shape, batch, threads):
     """Return name -> callable, and the results that each writes to."""
     x, weight, bias, dy = convolution_arrays(shape, batch)
     sizes = [*x.shape, *weight.shape[:1], *weight.shape[2:], *[shape.stride] * 2]
@@ -69,13 +70,14 @@ def make_runs(kernel, shape, batch):
     from_c, memory = prepare(kernel, sizes, [*given, *results["cykernels"]])
     runs = {
         "cykernels": lambda: (from_c(), memory),
-        OURS: lambda: from_numpy(*given, **settings, out=out, num_threads=1),
+        OURS: lambda: from_numpy(*given, **settings, out=out, num_threads=threads),
     }
     return runs, results
 
 
 def main():
     parser = make_parser(__doc__, repeats=15, seconds=0.02)
+    parser.set_defaults(threads=1)
     parser.add_argument(
         "--batches",
         nargs="+",
@@ -85,10 +87,11 @@ def main():
         help="(default: %(default)s)",
     )
     options = parser.parse_args()
-    set_threads(1, {})
+    peers = load_peers()
+    set_threads(options.threads, peers)
     print_header(
-        1,
-        {},
+        options.threads,
+        peers,
         f"{options.repeats} timings each, in turns, of at least {options.seconds} s. "
         "Times: minimum / median. ×: median divided by that of cykernels, from the same turns.",
         f"Checked before: all results agree within {TOLERANCE:.0e} of the largest value.",
@@ -98,7 +101,7 @@ def main():
     for kernel, passes in PASSES.items():
         for name in SHAPES:
             for batch in options.batches:
-                runs, results = make_runs(kernel, CONVOLUTIONS[name], batch)
+                runs, results = make_runs(kernel, CONVOLUTIONS[name], batch, options.threads)
                 for run in runs.values():
                     run()
                 check_agreement(f"{kernel} {name} {batch}", results, TOLERANCE)

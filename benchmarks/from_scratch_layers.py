@@ -154,11 +154,7 @@ class KernelPooling(Pooling):
         return kernels.max_pool2d_backward(dout, self.x, window, self.stride, self.pad)
 
 
-CONVOLUTIONS = {
-    OURS: KernelConvolution,
-    COLUMNS: ColumnConvolution,
-    AS_THEY_ARE: Convolution,
-}
+CONVOLUTIONS = {OURS: KernelConvolution, COLUMNS: ColumnConvolution, AS_THEY_ARE: Convolution}
 POOLINGS = {OURS: KernelPooling, COLUMNS: ColumnPooling, AS_THEY_ARE: Pooling}
 # x without the batch, and the filters (FN, FH, padding) of a convolution; None: 2 x 2 max pooling
 LAYERS = {
@@ -218,7 +214,7 @@ def main():
         for name, total in totals.items():
             totals[name] = [a + b for a, b in zip(total, sorted(times[name]), strict=True)]
         table.row([layer, "x".join(map(str, shape))], times)
-    table.row(["all", ""], totals)
+    table.row(["all of them", "-"], totals)
 
 
 if __name__ == "__main__":
