@@ -2,12 +2,12 @@
 
     python benchmarks/from_scratch_layers.py [--batch-size 100] [--threads 2] [--repeats 15]
 
-`Convolution` and `Pooling` are written as introductions to deep learning write them: float64, im2col
-to rows (N OH OW, C KH KW), a matrix product, and back. `ColumnConvolution` and `ColumnPooling` are
-the same with their two calls of im2col and two of col2im changed; `KernelConvolution` and
-`KernelPooling` call conv2d, conv2d_backward, max_pool2d and max_pool2d_backward in place of the
-bodies. A row is one forward and one backward pass. Before anything is timed, all results and all
-gradients are compared.
+`Convolution` and `Pooling` are written as introductions to deep learning write them: float64,
+im2col to rows (N OH OW, C KH KW), a matrix product, and back. `ColumnConvolution` and
+`ColumnPooling` are the same with their two calls of im2col and two of col2im changed;
+`KernelConvolution` and `KernelPooling` call conv2d, conv2d_backward, max_pool2d and
+max_pool2d_backward in place of the bodies. A row is one forward and one backward pass. Before
+anything is timed, all results and all gradients are compared.
 """
 
 import numpy as np
@@ -65,8 +65,8 @@ class Convolution:
         self.W, self.b, self.stride, self.pad = W, b, stride, pad
 
     def forward(self, x):
-        FN, C, FH, FW = self.W.shape
-        N, C, H, W = x.shape
+        FN, _, FH, FW = self.W.shape
+        N, _, H, W = x.shape
         out_h = (H + 2 * self.pad - FH) // self.stride + 1
         out_w = (W + 2 * self.pad - FW) // self.stride + 1
         self.x, self.col_W = x, self.W.reshape(FN, -1).T
@@ -102,7 +102,7 @@ class Pooling:
         return np.max(col, axis=1).reshape(N, out_h, out_w, C).transpose(0, 3, 1, 2)
 
     def backward(self, dout):
-        N, C, out_h, out_w = dout.shape
+        N, _, out_h, out_w = dout.shape
         dout = dout.transpose(0, 2, 3, 1)
         dmax = np.zeros((dout.size, self.pool_h * self.pool_w))
         dmax[np.arange(self.arg_max.size), self.arg_max] = dout.flatten()
