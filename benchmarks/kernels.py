@@ -1,7 +1,8 @@
 """Each function of lenet5c.kernels against PyTorch and NumPy, on LeNet-5's shapes and common ones.
 
-    python benchmarks/kernels.py [--kernels conv2d …] [--shapes conv1 …] [--batches 1 …] [--threads
-    2] [--repeats 5] python benchmarks/kernels.py --memory [...]
+    python benchmarks/kernels.py [--kernels conv2d …] [--shapes conv1 …] [--batches 1 …]
+        [--dtype float64] [--threads 2] [--repeats 5]
+    python benchmarks/kernels.py --memory [...]
 
 lenet5c and NumPy work on arrays, PyTorch on tensors made beforehand, without autograd; its backward
 passes are the ATen operators alone. All allocate their results. PyTorch's max_pool2d_backward is
@@ -21,7 +22,7 @@ import os
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext, redirect_stdout, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 
 import numpy as np
@@ -57,6 +58,7 @@ class Shape:
     stride: int = 1
     padding: int = 0
     groups: int = 1
+    dtype: str = "float32"
 
     @property
     def out_size(self):
@@ -71,7 +73,8 @@ class Shape:
         return batch * self.out * self.out_size**2 * self.taps
 
     def column_bytes(self, batch):
-        return 4 * batch * self.channels * self.kernel**2 * self.out_size**2
+        pixels = batch * self.channels * self.kernel**2 * self.out_size**2
+        return np.dtype(self.dtype).itemsize * pixels
 
 
 CONVOLUTIONS = {
@@ -209,7 +212,7 @@ def im2col(shape, batch, torch):
 def col2im(shape, batch, torch):
     rng = np.random.default_rng(0)
     columns = rng.standard_normal(
-        (batch, shape.channels * shape.kernel**2, shape.out_size**2), np.float32
+        (batch, shape.channels * shape.kernel**2, shape.out_size**2), shape.dtype
     )
     size = (shape.size, shape.size)
     window = {"stride": shape.stride, "padding": shape.padding}
@@ -242,7 +245,7 @@ def convolution_arrays(shape, batch):
     """x, weight, bias, dy."""
     rng = np.random.default_rng(0)
     return [
-        rng.standard_normal(size, np.float32)
+        rng.standard_normal(size, shape.dtype)
         for size in (
             (batch, shape.channels, shape.size, shape.size),
             (shape.out, shape.channels // shape.groups, shape.kernel, shape.kernel),
@@ -299,6 +302,7 @@ def main():
         metavar="N",
         help="(default: %(default)s)",
     )
+    add("--dtype", choices=("float32", "float64"), default="float32", help="(default: float32)")
     add(
         "--limit",
         type=int,
@@ -343,7 +347,7 @@ def compare_times(cases, names, limit, options, peers):
     table = Comparison({"kernel": 19, "shape": 11, "batch": 5}, names, left=2)
     with torch.no_grad() if torch else nullcontext():
         for kernel, name, batch in cases:
-            shape = SHAPES[name]
+            shape = replace(SHAPES[name], dtype=options.dtype)
             if is_left_out(kernel, OURS, shape, batch, limit):
                 table.row([kernel, name, batch], {})
                 continue
@@ -354,7 +358,9 @@ def compare_times(cases, names, limit, options, peers):
             check_agreement(f"{kernel} {name} {batch}", results, TOLERANCE)
             del results
             times = interleaved(runs | {"peak": peak}, options.repeats, options.seconds)
-            flop = 2 * PASSES.get(kernel, 0) * shape.multiply_adds(batch)
+            # The peak is of float32; of float64 it is half of that.
+            flop = shape.multiply_adds(batch) * np.dtype(shape.dtype).itemsize // 2
+            flop *= PASSES.get(kernel, 0)
             table.row(
                 [kernel, name, batch], times, peak.share(flop, min(times[OURS])) if flop else "-"
             )
@@ -370,22 +376,23 @@ def compare_memory(cases, names, limit, options, peers):
     )
     for kernel, name, batch in cases:
         cells = []
+        shape = replace(SHAPES[name], dtype=options.dtype)
         for contender in names:
-            if is_left_out(kernel, contender, SHAPES[name], batch, limit):
+            if is_left_out(kernel, contender, shape, batch, limit):
                 cells.append("-")
                 continue
             # A process for each: what an earlier call gave back to the allocator would hide what
             # this one takes.
             with ProcessPoolExecutor(1, get_context("spawn")) as process:
                 grown = process.submit(
-                    scratch, kernel, name, batch, contender, options.threads
+                    scratch, kernel, shape, batch, contender, options.threads
                 ).result()
             cells.append(f"{max(grown, 0) / 2**20:.1f}")
-        x_bytes = 4 * batch * SHAPES[name].channels * SHAPES[name].size ** 2
+        x_bytes = np.dtype(shape.dtype).itemsize * batch * shape.channels * shape.size**2
         table.row(kernel, name, batch, f"{x_bytes / 2**20:.1f}", *cells)
 
 
-def scratch(kernel, name, batch, contender, threads):
+def scratch(kernel, shape, batch, contender, threads):
     """By how many bytes the peak of this process grows in a call, beyond the results."""
     with (
         open(os.devnull, "w") as nowhere,
@@ -397,7 +404,7 @@ def scratch(kernel, name, batch, contender, threads):
     with torch.no_grad() if torch else nullcontext():
         small = SMALL["convolution" if KERNELS[kernel] in CONVOLUTION_KERNELS else "pooling"]
         KERNELS[kernel](small, 64, torch)[contender]()
-        run = KERNELS[kernel](SHAPES[name], batch, torch)[contender]
+        run = KERNELS[kernel](shape, batch, torch)[contender]
         reset_peak_memory()
         before = peak_memory()
         results = arrays(run())

@@ -1,13 +1,12 @@
 """Convolution on plain NumPy arrays.
 
-float32 runs on the compiled kernels: on tiles of 16 samples (a program of one op), or directly on
-the arrays, with 16 channels or 16 groups side by side; `_Convolution._best_way` chooses. float64
-runs as im2col and a matrix product, some rows of one sample at a time.
+They run on the compiled kernels: on tiles of 16 samples (a program of one op; float32), or directly
+on the arrays, with channels or groups side by side; `_Convolution._best_way` chooses. A fully
+connected layer on few samples is im2col and a matrix product.
 """
 
 from collections.abc import Iterator
 from math import prod
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +20,6 @@ from lenet5c.kernels.arrays import (
     check_shape,
     contiguous,
     deliver,
-    flat,
     rows,
     work_array,
 )
@@ -201,20 +199,23 @@ class _Convolution:
     def _best_way(self, channels: int) -> str:
         """Return how to compute so many channels of y, or of dx: see docs/design.md.
 
-        "tiles"    16 samples side by side, as in a program
-        "units"    16 units side by side, a unit being one group of one sample
-        "channels" 16 channels of a unit side by side
+        "tiles"    16 samples side by side, as in a program; float32
+        "units"    16 (of float64, 8) units side by side, a unit being one group of one sample
+        "channels" 16 (8) channels of a unit side by side
+        "rows"     the same of a fully connected layer, whose samples are pixels of one image
         "columns"  im2col and a matrix product
         """
         batch, in_channels, *image = self.x_shape
-        if self.weight.dtype != np.float32:
-            return "columns"
+        floats = self.weight.dtype == np.float32
         if self.groups == 1 and self.size == (1, 1) and not any(self.window[2]):
-            return "tiles" if batch >= 4 else "columns"  # a fully connected layer
-        of_units = _filled_lanes(batch * self.groups)
-        of_channels = _filled_lanes(channels // self.groups)
+            if batch < 4:
+                return "columns"
+            return "tiles" if floats else "rows"
+        lanes = LANES if floats else LANES // 2
+        of_units = _filled_lanes(batch * self.groups, lanes)
+        of_channels = _filled_lanes(channels // self.groups, lanes)
         tile = LANES * (in_channels * prod(image) + len(self.weight) * prod(self.size))
-        fits = self.groups == 1 and tile <= strips.STRIP_FLOATS
+        fits = floats and self.groups == 1 and tile <= strips.STRIP_FLOATS
         if of_units > of_channels or (fits and of_units == of_channels and batch >= LANES):
             return "tiles" if fits else "units"
         return "channels"
@@ -244,30 +245,32 @@ class _Convolution:
     # Direct
 
     def forward_direct(self, x: Array, y: Array, num_threads: int) -> None:
-        plan = strips.result_plan(*self._units(self.way), num_threads)
+        plan = self._plan("y", self.way, num_threads)
         bias = None if self.bias is None else contiguous(self.bias)
-        _direct.convolve(plan, flat(x), flat(self.weight), bias, flat(y), num_threads)
+        _direct.convolve(plan, contiguous(x), contiguous(self.weight), bias, y, num_threads)
 
     def backward_direct(
         self, dy: Array, x: Array, dx: Array, num_threads: int
     ) -> tuple[Array, Array]:
         """Write dx, return dweight and dbias."""
-        dy, weight = flat(dy), flat(self.weight)
-        for plan in strips.data_gradient_plans(*self._units(self.dx_way), num_threads):
-            _direct.convolve(plan, dy, weight, None, flat(dx), num_threads)
-        dweight = np.empty(self.weight.shape, np.float32)
-        dbias = np.empty(len(self.weight), np.float32)
-        # One thread's strips for any number of threads: the order of the sums depends on them.
-        plan = strips.result_plan(*self._units(self.way), 1)
-        _direct.weight_gradient(plan, flat(x), dy, flat(dweight), dbias, num_threads)
+        plan = self._plan("dx", self.dx_way, num_threads)
+        _direct.convolve(plan, dy, contiguous(self.weight), None, dx, num_threads)
+        dweight = np.empty(self.weight.shape, x.dtype)
+        dbias = np.empty(len(self.weight), x.dtype)
+        plan = self._plan("dweight", self.way, num_threads)
+        _direct.weight_gradient(plan, contiguous(x), dy, dweight, dbias, num_threads)
         return dweight, dbias
 
-    def _units(self, way: str) -> tuple[Any, ...]:
-        """Return all that a plan depends on."""
+    def _plan(self, purpose: str, way: str, num_threads: int) -> _direct.Strips:
         batch, channels, *image = self.x_shape
+        dtype, outputs = self.weight.dtype.char, len(self.weight)
+        if way == "rows":
+            shapes = (channels * prod(image), batch, 1), (outputs, batch, 1), window_of(1, 1, 0, 1)
+            return strips.plan(dtype, purpose, 1, 1, *shapes, num_threads, "rows")
         in_shape = channels // self.groups, *image
-        out_shape = len(self.weight) // self.groups, *self.size
-        return batch * self.groups, self.groups, way == "units", in_shape, out_shape, self.window
+        out_shape = outputs // self.groups, *self.size
+        shapes = in_shape, out_shape, self.window
+        return strips.plan(dtype, purpose, batch * self.groups, self.groups, *shapes, num_threads)
 
     # Columns
 
@@ -312,6 +315,6 @@ class _Convolution:
         return columns.reshape(self.groups, height // self.groups, -1)
 
 
-def _filled_lanes(count: int) -> float:
-    """Return the share of lanes in use, if `count` values are put 16 side by side."""
-    return count / (-(-count // LANES) * LANES) if count else 0
+def _filled_lanes(count: int, lanes: int) -> float:
+    """Return the share of lanes in use, if `count` values are put `lanes` side by side."""
+    return count / (-(-count // lanes) * lanes) if count else 0

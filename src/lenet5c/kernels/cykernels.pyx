@@ -8,11 +8,12 @@ from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.string cimport memcpy, memset
 
 from lenet5c.kernels.direct._strips cimport (
-    STRIP_FLOATS, Geometry, Totals, Units, convolve_all, convolve_floats, gradient_floats,
-    most_elements, offset_count, plan_phase, plan_result, plan_totals, times, weight_gradient_all,
-    write_offsets)
+    DATA_GRADIENT, RESULT, STRIP_FLOATS, WEIGHT_GRADIENT, Geometry, Purpose, Totals, Units,
+    best_way, convolve_all, convolve_floats, gradient_floats, most_elements, offset_count,
+    plan_phase, plan_result, plan_totals, times, weight_gradient_all, write_offsets)
 from lenet5c.kernels.engine.shards cimport SHARD_TILES, SHARDS
-from lenet5c.kernels.simd.tiles cimport LANES, Op, OpKernels, TileKernels, find_op, round_up
+from lenet5c.kernels.simd.tiles cimport (
+    LANES, DirectKernels, Op, OpKernels, TileKernels, find_op, round_up)
 
 from lenet5c.kernels.simd import dispatch
 
@@ -21,6 +22,10 @@ include "windows.pxi"
 cdef object capsule = dispatch.tiles  # keeps the table in memory
 cdef const TileKernels* kernels = <const TileKernels*>PyCapsule_GetPointer(
     capsule, b"lenet5c.TileKernels")
+cdef const DirectKernels* floats = &kernels.direct
+cdef object doubles_capsule = dispatch.direct["d"]
+cdef const DirectKernels* doubles = <const DirectKernels*>PyCapsule_GetPointer(
+    doubles_capsule, b"lenet5c.DirectKernels")
 cdef const OpKernels* conv2d = find_op(kernels, b"conv2d")
 cdef const OpKernels* linear = find_op(kernels, b"linear")
 cdef const OpKernels* pad2d = find_op(kernels, b"pad2d")
@@ -110,5 +115,6 @@ cdef float* aligned(void* memory) noexcept nogil:
 
 include "surface/tiles.pxi"
 include "surface/convolution.pxi"
+include "surface/transposed.pxi"
 include "surface/pooling.pxi"
 include "surface/columns.pxi"
