@@ -105,6 +105,24 @@ def test_layout_of_inputs_does_not_matter(case, dtype, layout):
     assert_same(run(case, [layout(a) for a in arrays]), run(case, arrays))
 
 
+@typical_case
+@pytest.mark.parametrize("dtype", ["float16", "uint8", "bool", "int16", "int64", ">f4", ">f8"])
+def test_other_real_dtypes_are_converted(case, dtype):
+    arrays = [np.abs(a * 10).astype(dtype) for a in draw(case, np.float32)]
+    computed = np.result_type(np.float32, dtype)
+    assert_same(run(case, arrays), run(case, [a.astype(computed) for a in arrays]))
+
+
+@pytest.mark.parametrize("case", [case for case in TYPICAL if len(case.shapes) > 1], ids=str)
+@pytest.mark.parametrize("dtype, other", [("f4", "f8"), ("f8", "f4"), ("f4", "i8"), ("f4", "u1")])
+def test_mixed_dtypes_are_promoted(case, dtype, other):
+    for odd in range(len(case.shapes)):
+        arrays = [np.abs(a * 10).astype(dtype) for a in draw(case, np.float32)]
+        arrays[odd] = arrays[odd].astype(other)
+        computed = np.result_type(np.float32, dtype, other)
+        assert_same(run(case, arrays), run(case, [a.astype(computed) for a in arrays]))
+
+
 @pytest.mark.parametrize("layout", [np.copy, strided, reversed_axes, np.asfortranarray, unaligned])
 @typical_case
 @each_dtype

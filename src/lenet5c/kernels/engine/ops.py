@@ -96,7 +96,7 @@ class Activation(Op):
     constants: tuple[float, ...] = ()
 
     def lower(self, shape: Shape) -> tuple[list[Op], Shape]:
-        whole = shape if len(shape) == 3 else (*shape, 1, 1)
+        whole = shape if len(shape) == 3 else (prod(shape), 1, 1)
         return [self.shaped(whole, whole)], shape
 
 
