@@ -26,6 +26,15 @@ cdef int set_units(Units* u, const Conv2dSizes* s) noexcept nogil:
     return OK
 
 
+cdef void lay_out(Units* u, const DirectKernels* vectors) noexcept nogil:
+    """The samples of a fully connected layer become the pixels of one image, unless on tiles."""
+    if u.count == 0 or not is_fully_connected(u) or (vectors is floats and suits_tiles(u, u.L)):
+        return
+    u.D, u.H, u.W, u.OH, u.OW, u.count = u.D * u.H * u.W, u.count, 1, u.count, 1, 1
+    u.KH = u.KW = u.SH = u.SW = u.DH = u.DW = 1
+    u.channels_last = True
+
+
 cdef int plan_forward(Geometry* g, const DirectKernels* vectors, Units* u,
                       Purpose purpose) noexcept nogil:
     """Of the result, or of the weight gradient."""
@@ -82,7 +91,10 @@ cdef int conv2d_of(const Conv2dSizes* sizes, const real* x, const real* weight, 
 cdef Py_ssize_t conv2d_bytes(const Conv2dSizes* sizes, Units* u,
                              const DirectKernels* vectors) noexcept nogil:
     cdef int status = set_units(u, sizes)
-    return result_scratch(u, vectors) if status == OK else status
+    if status != OK:
+        return status
+    lay_out(u, vectors)
+    return result_scratch(u, vectors)
 
 
 # The gradients
@@ -152,6 +164,7 @@ cdef Py_ssize_t backward_bytes(const Conv2dSizes* sizes, Units* u,
     cdef int status = set_units(u, sizes)
     if status != OK:
         return status
+    lay_out(u, vectors)
     if vectors is floats and backward_suits_tiles(u):
         status = plan_tiles(&t, u)
         return scratch_bytes(tiles_backward_floats(&t), 0) if status == OK else status

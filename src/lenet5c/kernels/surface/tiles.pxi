@@ -15,23 +15,25 @@ cdef struct Tiles:
     Py_ssize_t params            # weight and bias
 
 
-cdef bint units_fill_better(Py_ssize_t units, Py_ssize_t channels) noexcept nogil:
-    """True if units side by side leave fewer of the 16 lanes unused than channels."""
-    return <double>units * round_up(channels) > <double>channels * round_up(units)
+cdef bint is_fully_connected(const Units* u) noexcept nogil:
+    """True if the filters are as large as the image, and cover it."""
+    return (u.groups == 1 and u.KH == u.H and u.KW == u.W and u.OH == 1 and u.OW == 1
+            and u.PH == 0 and u.PW == 0)
 
 
 cdef bint suits_tiles(const Units* u, Py_ssize_t channels) noexcept nogil:
     """True if so many channels, of y or of dx, are best computed with samples side by side.
 
-    The rule of `lenet5c.kernels.conv2d`, see docs/design.md.
+    The rule of ways.py.
     """
     cdef Py_ssize_t tile = times(LANES, times(u.D, u.H * u.W) + times(u.L, u.OH * u.OW))
-    if u.groups > 1 or tile > STRIP_FLOATS:
+    cdef double of_samples = <double>u.count * round_up(channels)
+    cdef double of_channels = <double>channels * round_up(u.count)
+    if u.groups > 1 or u.channels_last or tile > STRIP_FLOATS:
         return False
-    if u.OH == 1 and u.OW == 1 and u.KH == u.H and u.KW == u.W:
-        return u.count >= 4    # a fully connected layer
-    return (units_fill_better(u.count, channels)
-            or (u.count >= LANES and not units_fill_better(channels, u.count)))
+    if is_fully_connected(u):
+        return u.count >= 4
+    return of_samples > of_channels or (of_samples == of_channels and u.count >= LANES)
 
 
 cdef int plan_tiles(Tiles* t, const Units* u) noexcept nogil:
