@@ -310,7 +310,7 @@ def function(name: str) -> Any:
     name_of.restype, name_of.argtypes = ctypes.c_char_p, [ctypes.py_object]
     signature = name_of(capsule)
     arguments = [ctypes.c_void_p] * (signature.count(b",") + 1)
-    result = ctypes.c_ssize_t if name.endswith("scratch") else ctypes.c_int
+    result = ctypes.c_ssize_t if "scratch" in name else ctypes.c_int
     return ctypes.CFUNCTYPE(result, *arguments)(pointer(capsule, signature))
 
 
@@ -337,29 +337,30 @@ def _plain(memory: GuardedMemory, array: np.ndarray | None) -> np.ndarray | None
 
 
 def c_conv2d(rng: np.random.Generator, memory: GuardedMemory) -> Results:
-    case = Convolution(rng, np.float32)
-    case.winograd = False  # strips sum by the definition
-    w = case.window
-    y = memory.empty(case.dy.shape, np.float32, ("contiguous",))
+    case = Convolution(rng, _dtype(rng))
+    w, doubles = case.window, case.dtype == np.float64
+    y = memory.empty(case.dy.shape, case.dtype, ("contiguous",))
     arrays = [_plain(memory, array) for array in (case.x, case.weight, case.bias)]
-    run_c("conv2d_f32", _conv_sizes(case), [*arrays, y], memory, "conv2d_scratch")
+    name, scratch = ("conv2d_f64", "_f64") if doubles else ("conv2d_f32", "")
+    run_c(name, _conv_sizes(case), [*arrays, y], memory, f"conv2d_scratch{scratch}")
     case.check_forward(y)
     assert y.shape == (w.batch, case.O, *w.out)
     return [y]
 
 
 def c_conv2d_backward(rng: np.random.Generator, memory: GuardedMemory) -> Results:
-    case = Convolution(rng, np.float32)
-    case.winograd = False
+    case = Convolution(rng, _dtype(rng))
     arrays = [_plain(memory, array) for array in (case.dy, case.x, case.weight)]
     shapes = (case.x.shape, case.weight.shape, (case.O,))
-    outs = [memory.empty(shape, np.float32, ("contiguous",)) for shape in shapes]
+    outs = [memory.empty(shape, case.dtype, ("contiguous",)) for shape in shapes]
+    doubles = case.dtype == np.float64
+    name, scratch = ("backward_f64", "_f64") if doubles else ("backward_f32", "")
     run_c(
-        "conv2d_backward_f32",
+        f"conv2d_{name}",
         _conv_sizes(case),
         [*arrays, *outs],
         memory,
-        "conv2d_backward_scratch",
+        f"conv2d_backward_scratch{scratch}",
     )
     case.check_backward(outs)
     return outs
@@ -373,12 +374,12 @@ def _conv_sizes(case: Convolution) -> list[int]:
 
 
 def c_pool2d(rng: np.random.Generator, memory: GuardedMemory) -> Results:
-    case = Pooling(rng, np.float32)
+    case = Pooling(rng, _dtype(rng))
     name = str(
         rng.choice(["max_pool2d", "max_pool2d_backward", "avg_pool2d", "avg_pool2d_backward"])
     )
     if name.startswith("avg"):
-        case.x = np.where(np.isfinite(case.x), case.x, np.float32(0))
+        case.x = np.where(np.isfinite(case.x), case.x, case.dtype(0))
     w = case.window
     sizes = [w.batch, case.C, *w.image, *w.kernel, *w.stride, *w.padding,
              int(case.count["count_include_pad"])]  # fmt: skip
@@ -386,9 +387,9 @@ def c_pool2d(rng: np.random.Generator, memory: GuardedMemory) -> Results:
         "max_pool2d_backward": [case.dy, case.x], "avg_pool2d_backward": [case.dy],
     }.get(name, [case.x])  # fmt: skip
     shape = case.x.shape if name.endswith("backward") else case.dy.shape
-    out = memory.empty(shape, np.float32, ("contiguous",))
+    out, bits = memory.empty(shape, case.dtype, ("contiguous",)), 8 * np.dtype(case.dtype).itemsize
     given = [_plain(memory, array) for array in arrays]
-    run_c(f"{name}_f32", sizes, [*given, out], memory, "pool2d_scratch")
+    run_c(f"{name}_f{bits}", sizes, [*given, out], memory, "pool2d_scratch")
     case.check(name, out)
     return [out]
 
