@@ -59,7 +59,8 @@ cdef struct Op:
     Py_ssize_t O, OH, OW
     Py_ssize_t KH, KW
     Py_ssize_t SH, SW
-    Py_ssize_t PH, PW
+    Py_ssize_t PH, PW           # padding before the image
+    Py_ssize_t EH, EW           # AVG_POOL2D: where the padding after it ends
     Py_ssize_t DH, DW
     Py_ssize_t x, y
     Py_ssize_t argmax           # CONV2D with pool: which element of each window, as large as y
@@ -76,11 +77,12 @@ cdef struct Op:
 # The sum of direct.pxi:
 #   y[i, j] = start[i, j] + sum over c, k of vectors[c, k, i] * x[channel(c) + steps[k] + places[j]]
 # Channel c lies at (c // channels) * block_stride + (c % channels) * channel_stride of x. All
-# offsets are in floats.
+# offsets are in values.
 cdef struct DirectSum:
-    bint blocked             # x has 16 floats in a place, one for each of the 16 side by side, and
-                             # not one for all
-    Py_ssize_t rows          # 1, 2 or 4, at most direct_rows
+    bint blocked             # x has a vector in a place, a value for each of those side by side,
+                             # and not one value for all
+    bint scalars             # and then `vectors` one value for all
+    Py_ssize_t rows          # 1, 2 or 4, at most most_rows
     Py_ssize_t blocks, block_stride
     Py_ssize_t channels, channel_stride
     const Py_ssize_t* steps
@@ -88,6 +90,25 @@ cdef struct DirectSum:
     const Py_ssize_t* places
     Py_ssize_t places_count
     Py_ssize_t y_row         # from one row of y to the next
+
+# The kernels of the direct convolution for float or double: see rows.pxi, direct.pxi. A vector is 64
+# bytes.
+cdef struct DirectKernels:
+    Py_ssize_t lanes         # of a vector: 16 floats or 8 doubles
+    # samples of `size` values, one for each lane -> a vector for each value, `stride` values apart;
+    # and vectors -> the samples of the first lanes
+    void (*pack_rows)(const void** samples, Py_ssize_t size, void* tile,
+                      Py_ssize_t stride) noexcept nogil
+    void (*unpack_rows)(const void* tile, Py_ssize_t size, Py_ssize_t lanes,
+                        void** samples) noexcept nogil
+    # start[i * start_row + j * start_place] is the first term of y[i * y_row + j * lanes], a vector
+    # each
+    void (*sum)(const DirectSum* s, const void* vectors, const void* x, const void* start,
+                Py_ssize_t start_row, Py_ssize_t start_place, void* y) noexcept nogil
+    Py_ssize_t[2] most_rows  # that `sum` takes, of vectors and of scalars
+    # total (rows) += the sum of vectors (count, rows)
+    void (*add_columns)(const void* vectors, Py_ssize_t count, Py_ssize_t rows,
+                        void* total) noexcept nogil
 
 # Random warps of images (C, H, W) of bytes, by distort.pxi: how far they go at most. gaussian has 2
 # * radius + 1 weights.
@@ -141,20 +162,7 @@ cdef struct TileKernels:
     void (*distort_tile)(const Distort* d, const unsigned char** images, const uint64_t* keys,
                          Py_ssize_t lanes, float scale, const float* offset, float* tile,
                          float* scratch) noexcept nogil
-    # the same with a stride: tile[q * stride + lane] = samples[lane][q]; samples[lane * stride + q]
-    # = tile[q, lane]
-    void (*pack_rows)(const float** samples, Py_ssize_t size, float* tile,
-                      Py_ssize_t stride) noexcept nogil
-    void (*unpack_rows)(const float* tile, Py_ssize_t size, Py_ssize_t lanes, Py_ssize_t stride,
-                        float* samples) noexcept nogil
-    # start[i * start_row + j * start_place] is the first term of y[i * y_row + j * 16], 16 floats
-    # each
-    void (*direct_sum)(const DirectSum* s, const float* vectors, const float* x, const float* start,
-                       Py_ssize_t start_row, Py_ssize_t start_place, float* y) noexcept nogil
-    Py_ssize_t direct_rows   # the most rows that direct_sum takes
-    # total (rows, 16) += the sum of vectors (count, rows, 16)
-    void (*add_columns)(const float* vectors, Py_ssize_t count, Py_ssize_t rows,
-                        float* total) noexcept nogil
+    DirectKernels direct     # for float
     # total = the sum of `count` shards of `size` values, in order; added to if `add`
     void (*sum_shards)(const float** shards, Py_ssize_t count, Py_ssize_t size, bint add,
                        float* total) noexcept nogil
