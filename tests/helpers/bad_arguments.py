@@ -116,7 +116,7 @@ class Call:
 
 def array(shape=None, dtype=np.float32, output=False):
     """Return bad values for an array argument; of an output, also a read-only array."""
-    bad = [*ARRAY, *([read_only(*shape)] if output else [])]
+    bad = [*ARRAY, *([read_only(*shape)] if output and shape else [])]
     return [each for each in bad if not (np.shape(each) == shape and np.ndim(each))]
 
 
