@@ -157,13 +157,18 @@ class Pooling:
 
     def __init__(self, rng: np.random.Generator, dtype: Any) -> None:
         w = self.window = Window(rng, pooling=True)
-        self.C, self.dtype = int(rng.integers(1, 7)), dtype
-        self.x = draw(rng, (w.batch, self.C, *w.image), dtype, exact=True)
-        self.dy = draw(rng, (w.batch, self.C, *w.out), dtype, exact=bool(rng.random() < 0.5))
+        self.options: dict[str, Any] = w.options | {"kernel_size": w.kernel}
+        self.count: dict[str, Any] = {"count_include_pad": bool(rng.integers(2))}
+        self.draw(rng, (w.batch, int(rng.integers(1, 7)), *w.image), dtype)
+
+    def draw(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: Any) -> None:
+        """Draw the arrays for an x of this shape."""
+        self.dtype = dtype
+        self.x = draw(rng, shape, dtype, exact=True)
+        out = reference.avg_pool2d(self.x, **self.options).shape
+        self.dy = draw(rng, out, dtype, exact=bool(rng.random() < 0.5))
         if rng.random() < 0.1 and self.x.size:
             self.x.reshape(-1)[int(rng.integers(self.x.size))] = -np.inf
-        self.options: dict[str, Any] = w.options | {"kernel_size": w.kernel}
-        self.count = {"count_include_pad": bool(rng.integers(2))}
 
     def check(self, name: str, result: np.ndarray) -> None:
         """Compare with the twin; what a maximum picks is exact."""
@@ -189,9 +194,42 @@ class Pooling:
             check("dx", result, twin, factor * sizes, self.dtype)
 
 
+class AnyPooling(Pooling):
+    """The same with all that the functions on arrays take."""
+
+    def __init__(self, rng: np.random.Generator, dtype: Any) -> None:
+        super().__init__(rng, dtype)
+        w = self.window
+        if rng.random() < 0.3:  # windows that are halved
+            w.kernel, w.stride, w.taps = (2, 2), (2, 2), 4
+            w.image = size(rng, 2, 40)
+        dilation = (1, 1) if w.kernel == w.stride == (2, 2) else size(rng, 1, 3)
+        reach = [d * (k - 1) + 1 for k, d in zip(w.kernel, dilation, strict=True)]
+        w.image = tuple(max(n, r) for n, r in zip(w.image, reach, strict=True))
+        padding: Any = tuple(
+            tuple(rng.integers(0, r, size=2).tolist()) if rng.random() < 0.5 else (0, 0)
+            for r in reach
+        )
+        self.options |= {
+            "kernel_size": w.kernel,
+            "stride": w.stride,
+            "dilation": dilation,
+            "padding": "same" if rng.random() < 0.1 else padding,
+            "ceil_mode": bool(rng.integers(2)),
+            "data_format": "NHWC" if rng.random() < 0.3 else "NCHW",
+        }
+        if rng.random() < 0.3:
+            self.count["divisor_override"] = int(rng.integers(1, 10))
+        channels = int(rng.choice([1, 2, 3, 5, 16, 130]))
+        shape = (min(w.batch, 3 if channels > 5 else 50), channels, *w.image)
+        if self.options["data_format"] == "NHWC":
+            shape = (shape[0], *w.image, channels)
+        self.draw(rng, shape, dtype)
+
+
 def pool2d(rng: np.random.Generator, memory: GuardedMemory, name: str) -> Results:
     """Call one of the four functions of pooling."""
-    case = Pooling(rng, _dtype(rng))
+    case = AnyPooling(rng, _dtype(rng))
     backward, options = name.endswith("backward"), dict(case.options)
     if name.startswith("avg"):
         case.x = np.where(np.isfinite(case.x), case.x, case.dtype(0))
@@ -207,6 +245,35 @@ def pool2d(rng: np.random.Generator, memory: GuardedMemory, name: str) -> Result
     results = call(rng, memory, name, arrays.get(name, [case.dy]), options, [shape])
     case.check(name, results[0])
     return results
+
+
+def pool2d_indices(rng: np.random.Generator, memory: GuardedMemory) -> Results:
+    """Call max pooling for its indices, and its backward with them, or with wrong ones."""
+    case = AnyPooling(rng, _dtype(rng))
+    x, dy, options = memory.put(case.x), memory.put(case.dy), case.options
+    outs = memory.empty(case.dy.shape, case.dtype), memory.empty(case.dy.shape, np.int64)
+    threads = int(rng.integers(1, 4))
+    y, indices = kernels.max_pool2d(
+        x, **options, return_indices=True, out=outs if rng.random() < 0.5 else None,
+        num_threads=threads,
+    )  # fmt: skip
+    case.check("max_pool2d", y)
+    _, twin = reference.max_pool2d(case.x, **options, return_indices=True)
+    assert np.array_equal(indices, twin), "indices differ from the twin's"
+    indices = memory.put(indices)
+    options = options | {"num_threads": threads}
+    dx = kernels.max_pool2d_backward(dy, case.x.shape, **options, indices=indices)
+    case.check("max_pool2d_backward", dx)
+    if indices.size and rng.random() < 0.3:
+        wrong = indices.copy()
+        wrong.reshape(-1)[int(rng.integers(wrong.size))] = int(rng.choice([-1, 2**31, 2**62]))
+        try:
+            kernels.max_pool2d_backward(dy, case.x.shape, **options, indices=memory.put(wrong))
+        except ValueError:
+            pass
+        else:
+            raise AssertionError("an index outside the image was taken")
+    return [y, dx]
 
 
 def im2col(rng: np.random.Generator, memory: GuardedMemory) -> Results:
@@ -360,6 +427,7 @@ CASES: dict[str, Case] = {
         name: _pooling(name)
         for name in ("max_pool2d", "max_pool2d_backward", "avg_pool2d", "avg_pool2d_backward")
     },
+    "max_pool2d with indices": pool2d_indices,
     "im2col": im2col,
     "col2im": col2im,
     "cykernels.conv2d": c_conv2d,

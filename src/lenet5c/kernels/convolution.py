@@ -177,6 +177,7 @@ def convolve_backward(
     x_shape, x = shape_or_array("x", x, needs[1], "dweight")
     weight_shape, weight = shape_or_array("weight", weight, needs[0], "dx")
     dy, x, weight = real_arrays(dy=dy, x=x, weight=weight)
+    shape_of("dy", dy)
     x_shape = shape_of("x", x) if x_shape is None else x_shape
     weight_shape = shape_of("weight", weight) if weight_shape is None else weight_shape
     conv = plan(axes, x_shape, weight_shape, None, dy.dtype, *_key(axes, *settings))
@@ -280,11 +281,18 @@ def shape_of(name: str, array: Any) -> Shape:
 
 def needed(need: Iterable[str]) -> tuple[bool, bool, bool]:
     """Return which of dx, dweight and dbias are to be computed."""
-    if need is GRADIENTS:
-        return True, True, True
-    names = tuple(need) if isinstance(need, Iterable) and not isinstance(need, str) else ()
-    if not names or not all(name in GRADIENTS for name in names):
-        raise ValueError(f'need must have one or more of "dx", "dweight" and "dbias", got {need!r}')
+    try:
+        return _needed(need if isinstance(need, (tuple, str)) else tuple(need))
+    except TypeError:  # not hashable, or not iterable
+        return _needed(str(need))
+
+
+@lru_cache(maxsize=64)
+def _needed(names: tuple[str, ...] | str) -> tuple[bool, bool, bool]:
+    if not isinstance(names, tuple) or not names or not set(names) <= set(GRADIENTS):
+        raise ValueError(
+            f'need must have one or more of "dx", "dweight" and "dbias", got {names!r}'
+        )
     return "dx" in names, "dweight" in names, "dbias" in names
 
 

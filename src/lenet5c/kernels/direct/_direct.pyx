@@ -45,7 +45,7 @@ cdef class Strips:
     """
     cdef Geometry* geometries
     cdef Py_ssize_t count
-    cdef int purpose
+    cdef Purpose purpose
     cdef Py_ssize_t* offsets
     cdef object capsule
 
@@ -54,29 +54,28 @@ cdef class Strips:
         cdef Units u
         cdef Py_ssize_t i, columns, offsets = 0
         cdef bint fits = True
-        cdef Purpose chosen
         cdef const DirectKernels* kernels = <const DirectKernels*>PyCapsule_GetPointer(
             capsule, b"lenet5c.DirectKernels")
         check_plan(units, groups, in_shape, out_shape, window, threads)
-        chosen = look_up("purpose", PURPOSES, purpose)
+        u.purpose = look_up("purpose", PURPOSES, purpose)
         u.channels_last, u.filters_last = look_up("layout", LAYOUTS, layout)
-        self.capsule, self.purpose = capsule, chosen
+        self.capsule, self.purpose = capsule, u.purpose
         # One thread's strips for any number of threads: the order of the sums depends on them.
         u.groups, u.count, u.threads = groups, units, 1 if purpose == "dweight" else threads
         u.D, u.H, u.W = in_shape
         u.L, u.OH, u.OW = out_shape
         (u.KH, u.KW), (u.SH, u.SW), (u.PH, u.PW), (u.DH, u.DW) = window
-        u.way = best_way(kernels, &u, chosen) if way is None else look_up("way", WAYS, way)
-        if u.way == PIXELS and (chosen == WEIGHT_GRADIENT
-                                or (chosen == RESULT and max(u.SH, u.SW) > 1)):
+        u.way = best_way(kernels, &u) if way is None else look_up("way", WAYS, way)
+        if u.way == PIXELS and (u.purpose == WEIGHT_GRADIENT
+                                or (u.purpose == RESULT and max(u.SH, u.SW) > 1)):
             raise ValueError(f"way of {purpose} with stride {window[1]} must not be 'pixels'")
         columns = min(u.SW, u.W)
-        self.count = min(u.SH, u.H) * columns if chosen == DATA_GRADIENT else 1
+        self.count = min(u.SH, u.H) * columns if u.purpose == DATA_GRADIENT else 1
         self.geometries = <Geometry*>calloc(self.count, sizeof(Geometry))
         if self.geometries is NULL:
             raise MemoryError("no memory for the plan of a convolution")
         for i in range(self.count):
-            if chosen == DATA_GRADIENT:
+            if u.purpose == DATA_GRADIENT:
                 fits = fits and plan_phase(self.geometries + i, kernels, &u, i // columns,
                                            i % columns)
             else:

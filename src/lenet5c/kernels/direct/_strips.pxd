@@ -29,6 +29,7 @@ cdef enum Purpose:
 
 # What a plan depends on: a convolution of units, each one group of one sample.
 cdef struct Units:
+    Purpose purpose
     Way way
     bint channels_last               # x (N, H, W, C) and y (N, OH, OW, O), not (N, C, H, W) ...
     bint filters_last                # weight (KH, KW, C / groups, O), not (O, C / groups, KH, KW)
@@ -80,11 +81,9 @@ cdef struct Geometry:
     Py_ssize_t strip_size
     Py_ssize_t tap_count
     Py_ssize_t place_channel, place_tap     # from one to the next, in `places`
-    const Py_ssize_t* steps          # of each tap in use, from the window's first x; and below its
-                                     # number
-    const Py_ssize_t* taps
+    const Py_ssize_t* taps           # the numbers of those in use
+    const Py_ssize_t* places         # of each tap of each channel, from the window's first x
     const Py_ssize_t* pixels         # of each window of a strip, or each vector of windows
-    const Py_ssize_t* places         # of each tap of each channel, for the first pixel
 
 # How the weight gradients are shared out.
 cdef struct Totals:
@@ -93,7 +92,7 @@ cdef struct Totals:
     Py_ssize_t chunks                # rows are cut into
 
 # The way with the fewest unused lanes.
-cdef Way best_way(const DirectKernels* kernels, const Units* u, Purpose purpose) noexcept nogil
+cdef Way best_way(const DirectKernels* kernels, const Units* u) noexcept nogil
 
 # Plans; False if they are beyond any size.
 cdef bint plan_result(Geometry* g, const DirectKernels* kernels, const Units* u) noexcept nogil

@@ -110,12 +110,11 @@ cdef Py_ssize_t span(const Taps* t) noexcept nogil:
     return step * (t.count - 1) + 1 if t.count > 0 else 1
 
 
-cdef Way best_way(const DirectKernels* kernels, const Units* u, Purpose purpose) noexcept nogil:
+cdef Way best_way(const DirectKernels* kernels, const Units* u) noexcept nogil:
     """The way with the fewest unused lanes."""
-    cdef Py_ssize_t channels = u.D if purpose == DATA_GRADIENT else u.L
-    cdef Py_ssize_t columns = u.W if purpose == DATA_GRADIENT else u.OW
-    cdef bint neighbors = purpose == DATA_GRADIENT or (purpose == RESULT and u.SH == 1
-                                                       and u.SW == 1)
+    cdef Py_ssize_t channels = u.D if u.purpose == DATA_GRADIENT else u.L
+    cdef bint neighbors = u.purpose == DATA_GRADIENT or (u.purpose == RESULT and u.SH == 1
+                                                         and u.SW == 1)
     cdef double of_units = filled(u.count, kernels.lanes)
     cdef double of_channels = filled(channels, kernels.lanes)
     if neighbors and not u.channels_last and max(of_units, of_channels) < 0.5:
@@ -165,10 +164,11 @@ cdef bint plan(Geometry* g, const DirectKernels* kernels, const Units* u) noexce
     else:
         g.place, g.strip_size = 0, 0
         g.pixel_stride, g.row_stride, g.channel_stride = g.x.pixel, g.x.row, g.x.channel
-    # Next to each other what lies next to each other in x
-    g.place_channel = 1 if g.of_pixels else g.tap_count
-    g.place_tap = g.D if g.of_pixels else 1
-    g.steps = g.taps = g.pixels = g.places = NULL
+    # Weight gradients have next to each other what lies next to each other in x
+    g.place_channel, g.place_tap = g.tap_count, 1
+    if g.of_pixels and u.purpose == WEIGHT_GRADIENT:
+        g.place_channel, g.place_tap = 1, g.D
+    g.taps = g.places = g.pixels = NULL
     return (g.strip_size <= most_elements() and times(g.strip, columns) <= most_elements()
             and times(times(g.sets, g.rows), times(times(g.D, g.tap_count),
                                                    g.factor)) <= most_elements())
@@ -208,28 +208,26 @@ cdef Py_ssize_t canary_size(const Geometry* g) noexcept nogil:
 
 
 cdef Py_ssize_t offset_count(const Geometry* g) noexcept nogil:
-    return 2 * g.tap_count + vectors(g, 0) + g.D * g.tap_count
+    return g.tap_count + g.D * g.tap_count + vectors(g, 0)
 
 
 cdef void write_offsets(Geometry* g, Py_ssize_t* memory) noexcept nogil:
     """The lists of a plan, into memory for offset_count(g) of them."""
-    cdef Py_ssize_t* steps = memory
-    cdef Py_ssize_t* taps = steps + g.tap_count
-    cdef Py_ssize_t* pixels = taps + g.tap_count
-    cdef Py_ssize_t* places = pixels + vectors(g, 0)
-    cdef Py_ssize_t i, j, at = 0
+    cdef Py_ssize_t* taps = memory
+    cdef Py_ssize_t* places = taps + g.tap_count
+    cdef Py_ssize_t* pixels = places + g.D * g.tap_count
+    cdef Py_ssize_t i, j, k, d, step, count = vectors(g, 0)
     for i in range(g.down.count):
         for j in range(g.right.count):
-            steps[at] = ((g.down.offset + i * g.down.offset_step - g.top) * g.row_stride
-                         + (g.right.offset + j * g.right.offset_step - g.left) * g.pixel_stride)
-            taps[at] = (g.down.first + i * g.down.step) * g.KW + g.right.first + j * g.right.step
-            at += 1
-    for i in range(vectors(g, 0) if g.way == PIXELS else 0):
-        pixels[i] = i * g.lanes
-    for i in range(g.strip if g.way != PIXELS else 0):
-        for j in range(g.Q):
-            pixels[i * g.Q + j] = i * g.SH * g.row_stride + j * g.SW * g.pixel_stride
-    for i in range(g.D):
-        for j in range(g.tap_count):
-            places[i * g.place_channel + j * g.place_tap] = i * g.channel_stride + steps[j]
-    g.steps, g.taps, g.pixels, g.places = steps, taps, pixels, places
+            k = i * g.right.count + j
+            taps[k] = (g.down.first + i * g.down.step) * g.KW + g.right.first + j * g.right.step
+            step = ((g.down.offset + i * g.down.offset_step - g.top) * g.row_stride
+                    + (g.right.offset + j * g.right.offset_step - g.left) * g.pixel_stride)
+            for d in range(g.D):
+                places[d * g.place_channel + k * g.place_tap] = d * g.channel_stride + step
+    for i in range(count):
+        if g.way == PIXELS:
+            pixels[i] = i * g.lanes
+        else:
+            pixels[i] = i // g.Q * g.SH * g.row_stride + i % g.Q * g.SW * g.pixel_stride
+    g.taps, g.places, g.pixels = taps, places, pixels

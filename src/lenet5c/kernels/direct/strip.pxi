@@ -278,8 +278,8 @@ cdef void convolve_strip(const Geometry* g, const real* x, real* y, real* memory
     strip_x = load_strip(g, x, tile, strip, 0, g.D, scratch, <const real*>memory)
     s.blocked, s.scalars = g.way != CHANNELS, g.way == PIXELS
     s.blocks, s.block_stride = 1, 0
-    s.channels, s.channel_stride = g.D, g.channel_stride
-    s.steps, s.steps_count = g.steps, g.tap_count
+    s.channels, s.channel_stride = 1, 0
+    s.steps, s.steps_count = g.places, g.D * g.tap_count
     s.places, s.places_count = g.pixels, vectors(g, strip)
     s.y_row = s.places_count * g.lanes
     while row < g.rows:

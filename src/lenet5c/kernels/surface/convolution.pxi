@@ -38,7 +38,8 @@ cdef void lay_out(Units* u, const DirectKernels* vectors) noexcept nogil:
 cdef int plan_forward(Geometry* g, const DirectKernels* vectors, Units* u,
                       Purpose purpose) noexcept nogil:
     """Of the result, or of the weight gradient."""
-    u.way = best_way(vectors, u, purpose)
+    u.purpose = purpose
+    u.way = best_way(vectors, u)
     return OK if plan_result(g, vectors, u) else TOO_LARGE
 
 
@@ -104,7 +105,8 @@ cdef Py_ssize_t data_gradient_scratch(Units* u, const DirectKernels* vectors) no
     """The most that a phase of the stride takes, or a Status."""
     cdef Geometry g
     cdef Py_ssize_t a, b, bytes, most = 0
-    u.way = best_way(vectors, u, DATA_GRADIENT)
+    u.purpose = DATA_GRADIENT
+    u.way = best_way(vectors, u)
     for a in range(min(u.SH, u.H)):
         for b in range(min(u.SW, u.W)):
             if not plan_phase(&g, vectors, u, a, b):
@@ -122,7 +124,8 @@ cdef void data_gradient(Units* u, const real* dy, const real* weight, const real
     cdef Geometry g
     cdef Py_ssize_t a, b
     cdef const DirectKernels* vectors = floats if real is float else doubles
-    u.way = best_way(vectors, u, DATA_GRADIENT)
+    u.purpose = DATA_GRADIENT
+    u.way = best_way(vectors, u)
     for a in range(min(u.SH, u.H)):
         for b in range(min(u.SW, u.W)):
             plan_phase(&g, vectors, u, a, b)
