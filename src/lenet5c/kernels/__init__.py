@@ -1,9 +1,10 @@
-"""Compiled kernels on NumPy arrays: convolution, pooling, im2col, forward and backward."""
+"""Compiled kernels on NumPy arrays: convolution, pooling, softmax, im2col, forward and backward."""
 
 from lenet5c.kernels.columns import col2im, im2col
 from lenet5c.kernels.convolution import conv2d, conv2d_backward
 from lenet5c.kernels.pooling import avg_pool2d, avg_pool2d_backward, max_pool2d, max_pool2d_backward
 from lenet5c.kernels.simd.dispatch import isa
+from lenet5c.kernels.softmax import log_softmax, log_softmax_backward, softmax, softmax_backward
 from lenet5c.kernels.threads import get_num_threads, set_num_threads
 
 __all__ = [
@@ -15,7 +16,11 @@ __all__ = [
     "get_num_threads",
     "im2col",
     "isa",
+    "log_softmax",
+    "log_softmax_backward",
     "max_pool2d",
     "max_pool2d_backward",
     "set_num_threads",
+    "softmax",
+    "softmax_backward",
 ]

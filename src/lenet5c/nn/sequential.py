@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -10,38 +10,20 @@ from numpy.typing import ArrayLike, NDArray
 from lenet5c.kernels.engine.samples import Samples
 from lenet5c.nn.layer import Array, Floats, Layer, ParameterStore, Shape, check_batch
 from lenet5c.nn.linear import Flatten
-from lenet5c.nn.loss import Loss, check_labels
+from lenet5c.nn.loss import Loss
 from lenet5c.nn.rbf import RBF
+from lenet5c.nn.steps import Steps, StepsTaken
 from lenet5c.nn.summary import summary
 from lenet5c.nn.tile_layer import TileChain, TileLayer
 
 __all__ = ["Samples", "Sequential"]
 
-Labels = NDArray[np.integer[Any]]
+# Labels of the samples; or targets, which a loss has to take.
+Labels = NDArray[np.integer[Any]] | Floats
 # Samples at a time through a model that has layers in NumPy.
 CHUNK = 256
 # And for second derivatives, where the activations of all layers are saved.
 SECOND_CHUNK = 100
-
-
-class StepsTaken:
-    """Outcome of a run of steps: `losses` of each, finished steps (`taken`), correct answers."""
-
-    def __init__(self, steps: int) -> None:
-        self.losses = np.zeros(steps)
-        self.taken = self.correct = 0
-
-
-class Steps(Protocol):
-    """An optimizer, as `Sequential.train_steps` takes it.
-
-    One with `describe_steps`, as those of `lenet5c.optim`, also has `steps`, the number taken.
-    """
-
-    lr: float
-
-    def step(self) -> None:
-        """Move the parameters by one step."""
 
 
 class Sequential(Layer):
@@ -162,8 +144,14 @@ class Sequential(Layer):
             d2y, dy = np.asarray(segment.backward_second(d2y, dy), np.float32), None
         return d2y
 
-    def second_derivatives(self, samples: Samples | Floats, labels: Labels, loss: Loss) -> Floats:
-        """Return the second derivative of the mean loss by each parameter.
+    def second_derivatives(
+        self,
+        samples: Samples | Floats,
+        labels: Labels,
+        loss: Loss,
+        sample_weight: ArrayLike | None = None,
+    ) -> Floats:
+        """Return the second derivative of the loss by each parameter.
 
         The diagonal in the Gauss-Newton approximation, eq. 23 to 27 of LeCun et al. (1998). Running
         statistics and random generators of layers do not change; `backward` needs a new training
@@ -171,14 +159,12 @@ class Sequential(Layer):
 
         Parameters
         ----------
-        samples, loss
+        samples, labels, loss, sample_weight
             As in `train_step`; but any number of samples, at least one.
-        labels : ndarray of int (N,)
 
         Returns
         -------
-        ndarray of float32
-            `curvature_vector`, which has the mean over the samples.
+        ndarray of float32 : `curvature_vector`
 
         Examples
         --------
@@ -190,12 +176,12 @@ class Sequential(Layer):
         array([10.,  4.,  2.], dtype=float32)
         """
         samples = Samples.of(samples)
-        labels = check_labels(labels, len(samples))
+        labels = loss.check_target(labels, len(samples))
         if len(samples) == 0:
             raise ValueError(
                 "samples must be at least one, got none; second derivatives are a mean over them"
             )
-        total = np.zeros(self.num_params)
+        total, whole = np.zeros(self.num_params), 0.0
         before = [(layer, _changing(layer)) for layer in self._flat()]
         try:
             with np.errstate(over="ignore", invalid="ignore"):  # seen in the result
@@ -203,43 +189,54 @@ class Sequential(Layer):
                     np.arange(len(samples)), -(-len(samples) // SECOND_CHUNK)
                 ):
                     y = self.forward(samples[chunk].values(), training=True)
-                    dy, d2y = loss.second(y, labels[chunk])
+                    weights = None if sample_weight is None else np.asarray(sample_weight)[chunk]
+                    dy, d2y = loss.second(y, labels[chunk], weights)
                     self.backward_second(d2y, dy)
-                    total += self.curvature_vector * float(len(chunk))
+                    part = loss.total_weight(labels[chunk], y.shape, weights)
+                    total += self.curvature_vector * part
+                    whole += part
         finally:
             for layer, (buffers, random) in before:
                 layer.buffers.update(buffers)
                 if random:
                     layer.rng.bit_generator.state = random  # type: ignore[attr-defined]
-        self.curvature_vector[:] = total / len(samples)
+        self.curvature_vector[:] = total / (whole if loss.reduction == "mean" else 1)
         return self.curvature_vector
 
     def train_step(
-        self, samples: Samples | Floats, labels: Labels, loss: Loss
+        self,
+        samples: Samples | Floats,
+        labels: Labels,
+        loss: Loss,
+        sample_weight: ArrayLike | None = None,
     ) -> tuple[float, int]:
         """Do forward, loss and backward for one batch in one sweep, to the bit as one by one.
 
         Parameters
         ----------
         samples : Samples, or ndarray (N, ...) of float32
-        labels : ndarray of int (N,)
-        loss : CrossEntropyLoss, MSELoss, MLELoss or MAPLoss
+        labels : ndarray of int (N,), or of float (N, ...)
+            True labels; or probabilities or other targets, which the loss has to take.
+        loss : CrossEntropyLoss, NLLLoss, MSELoss, MLELoss or MAPLoss
+        sample_weight : ndarray (N,), optional
+            As of a call of the loss.
 
         Returns
         -------
         loss : float
-            The mean over the batch; `grad_vector` becomes its gradient.
+            That of the batch; `grad_vector` becomes its gradient.
         correct : int
-            Number of samples whose predicted label, by `classes`, is the true label.
+            Number of samples whose predicted label, by `classes`, is the true label, or the largest
+            target's; samples without a weight are not counted.
         """
         samples = Samples.of(samples)
-        labels = check_labels(labels, len(samples))
+        labels = loss.check_target(labels, len(samples))
         if chain := self._whole_chain():
-            return chain.train_step(samples, labels, loss)
+            return chain.train_step(samples, labels, loss, sample_weight)
         logits = self.forward(samples.values(), training=True)
-        value, dy = loss(logits, labels)
+        value, dy = loss(logits, labels, sample_weight)
         self._backward(dy, need_dx=False)
-        return value, int((self.classes(logits) == labels).sum())
+        return value, loss.count_correct(self.classes(logits), labels, sample_weight)
 
     def train_steps(
         self,
@@ -250,13 +247,14 @@ class Sequential(Layer):
         rates: Sequence[float],
         *,
         batch_size: int,
+        sample_weight: ArrayLike | None = None,
         record: StepsTaken | None = None,
     ) -> tuple[NDArray[np.float64], int, int]:
         """Do several times `train_step` and `optimizer.step`, to the bit, in one parallel region.
 
         Parameters
         ----------
-        samples, labels, loss
+        samples, labels, loss, sample_weight
             As in `train_step`: those of all steps, one batch after the other; the last one may be
             shorter.
         optimizer : lenet5c.optim.Optimizer of this model
@@ -270,7 +268,7 @@ class Sequential(Layer):
         Returns
         -------
         losses : ndarray of float64 (len(rates),)
-            The mean loss of each step. One that is not finite ends the run, before it has moved a
+            The loss of each step. One that is not finite ends the run, before it has moved a
             parameter.
         taken : int
             Finished steps.
@@ -278,14 +276,15 @@ class Sequential(Layer):
             Number of their samples whose predicted label was the true label.
         """
         samples = Samples.of(samples)
-        labels = check_labels(labels, len(samples))
+        labels = loss.check_target(labels, len(samples))
+        weights = None if sample_weight is None else np.asarray(sample_weight)
         record = StepsTaken(len(rates)) if record is None else record
         chain = self._whole_chain() if type(self).train_step is Sequential.train_step else None
         describe_steps = getattr(optimizer, "describe_steps", None)
         update = describe_steps(self, rates) if describe_steps else None
         if chain and update:
             try:
-                program, job = chain.prepare_step(samples, labels, loss)
+                program, job = chain.prepare_step(samples, labels, loss, weights)
                 program.train_steps(**job, batch_size=batch_size, update=update, record=record)
             finally:
                 optimizer.steps += record.taken  # type: ignore[attr-defined]
@@ -294,7 +293,8 @@ class Sequential(Layer):
             return record.losses, record.taken, record.correct
         for step, rate in enumerate(rates):
             batch = slice(step * batch_size, (step + 1) * batch_size)
-            record.losses[step], right = self.train_step(samples[batch], labels[batch], loss)
+            part = None if weights is None else weights[batch]
+            record.losses[step], right = self.train_step(samples[batch], labels[batch], loss, part)
             if not np.isfinite(record.losses[step]):
                 break
             optimizer.lr = rate

@@ -6,8 +6,8 @@ with central differences and PyTorch. They are slow, and check only what NumPy c
 
 Read the modules in this order:
 
-1. `windows`, `convolution`, `pooling`, `fully_connected`, `activation`, `loss` and `network`: the
-   parts of a LeNet-5, and the whole.
+1. `windows`, `convolution`, `pooling`, `fully_connected`, `activation`, `softmax`, `loss` and
+   `network`: the parts of a LeNet-5, and the whole.
 2. `optimizer`; and `derivatives`: how to check a gradient.
 3. `normalization`, `dropout_mask`: layers that came later.
 4. `connections`, `subsampling`, `radial_basis`: the LeNet-5 of 1998.
@@ -85,14 +85,14 @@ from lenet5c.reference.fully_connected import (
 from lenet5c.reference.loss import (
     cross_entropy,
     cross_entropy_second,
-    log_softmax,
     map_loss,
     map_loss_second,
     mle_loss,
     mle_loss_second,
     mse_loss,
     mse_loss_second,
-    softmax,
+    nll_loss,
+    nll_loss_second,
 )
 from lenet5c.reference.network import (
     lenet5,
@@ -126,6 +126,7 @@ from lenet5c.reference.pooling import (
     max_pool2d_backward_second,
 )
 from lenet5c.reference.radial_basis import rbf, rbf_backward, rbf_backward_second
+from lenet5c.reference.softmax import log_softmax, log_softmax_backward, softmax, softmax_backward
 from lenet5c.reference.subsampling import (
     subsample2d,
     subsample2d_backward,
@@ -186,6 +187,7 @@ __all__ = [
     "linear_backward_second",
     "lion_step",
     "log_softmax",
+    "log_softmax_backward",
     "map_loss",
     "map_loss_second",
     "max_pool2d",
@@ -196,6 +198,8 @@ __all__ = [
     "mse_loss",
     "mse_loss_second",
     "nadam_step",
+    "nll_loss",
+    "nll_loss_second",
     "numeric_gradient",
     "output_shape",
     "pair",
@@ -216,6 +220,7 @@ __all__ = [
     "sigmoid_backward",
     "sigmoid_backward_second",
     "softmax",
+    "softmax_backward",
     "subsample2d",
     "subsample2d_backward",
     "subsample2d_backward_second",

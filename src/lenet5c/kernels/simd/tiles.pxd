@@ -12,6 +12,16 @@ cdef enum LossKind:
     MEAN_SQUARED_ERROR
     MAXIMUM_LIKELIHOOD
     MAXIMUM_A_POSTERIORI
+    NEGATIVE_LOG_LIKELIHOOD
+
+# A loss and what it compares the outputs of N samples with, K values each.
+cdef struct Loss:
+    LossKind kind
+    float setting               # label smoothing of CROSS_ENTROPY, j of MAXIMUM_A_POSTERIORI
+    const int* labels           # (N,)
+    const float* targets        # (N, K); NULL: 1 at the label, 0 elsewhere
+    const float* class_weight   # (K,) of CROSS_ENTROPY and NEGATIVE_LOG_LIKELIHOOD; NULL: 1 each
+    const float* sample_weight  # (N,); NULL: 1 each. A sample of weight 0 has no part in anything
 
 cdef struct Op
 
@@ -99,6 +109,14 @@ cdef struct Distort:
     Py_ssize_t radius
     const float* gaussian
 
+# Softmax along the axis K of (outer, K, inner), by softmax.pxi.
+cdef struct Softmax:
+    bint logarithmic
+    Py_ssize_t outer, K, inner
+
+cdef enum:
+    LONG_AXIS = 32     # from here on, one vector fills the lanes well enough
+
 # One step of an optimizer for `size` parameters, see update.pxi. The names are separated by spaces.
 ctypedef void (*ApplyUpdate)(const double* settings, float** vectors, float* params,
                              const float* grads, Py_ssize_t size) noexcept nogil
@@ -120,11 +138,11 @@ cdef struct TileKernels:
     void (*linear_sample_dparams)(const Op* op, const float** x, const float** dy,
                                   Py_ssize_t samples, Py_ssize_t first, Py_ssize_t count,
                                   float* grads) noexcept nogil
-    # logits (K, 16) -> gradient (K, 16) times scale; returns the sum of the live lanes' losses,
-    # unscaled. `setting` is the label smoothing of CROSS_ENTROPY, the j of MAXIMUM_A_POSTERIORI
-    double (*loss)(LossKind kind, Py_ssize_t classes, Py_ssize_t lanes, const float* logits,
-                   const int* labels, const float* targets, float setting, float scale,
-                   float* dlogits) noexcept nogil
+    # outputs (K, 16) of the samples from `first` on -> the losses of the live lanes, unscaled, and
+    # the gradient (K, 16), times scale, unless it is NULL
+    void (*loss)(const Loss* loss, Py_ssize_t first, Py_ssize_t lanes, Py_ssize_t K,
+                 const float* outputs, float scale, double* losses,
+                 float* gradient) noexcept nogil
     # 16 samples of `size` values each -> (size, 16), and back
     void (*pack_bytes)(const unsigned char** samples, Py_ssize_t size, float scale,
                        const float* offset, float* tile) noexcept nogil
@@ -158,6 +176,12 @@ cdef struct TileKernels:
     # total = the sum of `count` shards of `size` values, in order; added to if `add`
     void (*sum_shards)(const float** shards, Py_ssize_t count, Py_ssize_t size, bint add,
                        float* total) noexcept nogil
+    # one unit of softmax_units: x -> y if b is NULL, else dy and y -> dx; scratch of
+    # softmax_scratch values
+    void (*softmax_float)(const Softmax* s, Py_ssize_t unit, const float* a, const float* b,
+                          float* to, float* scratch) noexcept nogil
+    void (*softmax_double)(const Softmax* s, Py_ssize_t unit, const double* a, const double* b,
+                           double* to, double* scratch) noexcept nogil
     const UpdateKernel* updates   # of the optimizers, by update.pxi
     Py_ssize_t update_count
     # about `rounds` times 16 multiply-adds; returns the number of floating-point operations
@@ -170,6 +194,20 @@ cdef inline const OpKernels* find_op(const TileKernels* kernels, const char* nam
         if strcmp(kernels.ops[i].name, name) == 0:
             return kernels.ops + i
     return NULL
+
+
+cdef inline bint softmax_runs_along(const Softmax* s) noexcept nogil:
+    """A unit is one vector, not 16 of them side by side."""
+    return s.inner < LANES and s.K >= LONG_AXIS
+
+
+cdef inline Py_ssize_t softmax_units(const Softmax* s) noexcept nogil:
+    cdef Py_ssize_t width = 1 if softmax_runs_along(s) else LANES
+    return (s.outer * s.inner + width - 1) // width
+
+
+cdef inline Py_ssize_t softmax_scratch(const Softmax* s) noexcept nogil:
+    return 2 * s.K * (1 if softmax_runs_along(s) else LANES)
 
 
 cdef inline Py_ssize_t round_up(Py_ssize_t floats) noexcept nogil:

@@ -1,10 +1,12 @@
 # The table of tile kernels; included once for each instruction set, compiled with its flags.
 # cython: language_level=3
 from cpython.pycapsule cimport PyCapsule_New
+from libc.math cimport INFINITY
 from lenet5c.kernels.simd.tiles cimport (
-    CROSS_ENTROPY, LANES, LINEAR_BLOCK, MAXIMUM_A_POSTERIORI, MAXIMUM_LIKELIHOOD, ApplyUpdate,
-    Backward, DirectSum, Distort, Floats, Forward, LossKind, Op, OpKernels, TileKernels,
-    UpdateKernel, hash_bits, round_up, spread_filters)
+    CROSS_ENTROPY, LANES, LINEAR_BLOCK, MAXIMUM_A_POSTERIORI, MAXIMUM_LIKELIHOOD,
+    NEGATIVE_LOG_LIKELIHOOD, ApplyUpdate, Backward, DirectSum, Distort, Floats, Forward, Loss, Op,
+    OpKernels, Softmax, TileKernels, UpdateKernel, hash_bits, round_up, softmax_runs_along,
+    spread_filters)
 
 cdef enum:
     MOST_OPS = 32
@@ -45,6 +47,7 @@ include "lenet5c/kernels/ops/pack.pxi"
 include "lenet5c/kernels/ops/pad2d.pxi"
 include "lenet5c/kernels/ops/pool2d.pxi"
 include "lenet5c/kernels/ops/rbf.pxi"
+include "lenet5c/kernels/ops/softmax.pxi"
 include "lenet5c/kernels/ops/subsample2d.pxi"
 include "lenet5c/kernels/ops/update.pxi"
 include "lenet5c/kernels/ops/winograd.pxi"
@@ -68,6 +71,8 @@ table.direct_sum = direct_sum
 table.direct_rows = 4 if V16_REGISTERS == 32 else 1
 table.add_columns = add_columns
 table.sum_shards = sum_shards
+table.softmax_float = softmax_unit[float]
+table.softmax_double = softmax_unit[double]
 table.burst = burst
 
 kernels = PyCapsule_New(&table, b"lenet5c.TileKernels", NULL)
