@@ -6,7 +6,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sequential_models import MODELS, labels_for, lenet5, normal, with_groups, with_numpy_layers
 
 from lenet5c import nn, optim
-from lenet5c.nn.sequential import SECOND_CHUNK
+from lenet5c.nn.curvatures import SECOND_CHUNK
 
 CLASS_WEIGHT = np.linspace(0.2, 2, 10)
 

@@ -2,17 +2,30 @@
 
 from lenet5c.kernels.columns import col2im, im2col
 from lenet5c.kernels.convolution import conv2d, conv2d_backward
+from lenet5c.kernels.one_dimensional import (
+    conv1d,
+    conv1d_backward,
+    conv_transpose1d,
+    conv_transpose1d_backward,
+)
 from lenet5c.kernels.pooling import avg_pool2d, avg_pool2d_backward, max_pool2d, max_pool2d_backward
 from lenet5c.kernels.simd.dispatch import isa
 from lenet5c.kernels.softmax import log_softmax, log_softmax_backward, softmax, softmax_backward
 from lenet5c.kernels.threads import get_num_threads, set_num_threads
+from lenet5c.kernels.transposed import conv_transpose2d, conv_transpose2d_backward
 
 __all__ = [
     "avg_pool2d",
     "avg_pool2d_backward",
     "col2im",
+    "conv1d",
+    "conv1d_backward",
     "conv2d",
     "conv2d_backward",
+    "conv_transpose1d",
+    "conv_transpose1d_backward",
+    "conv_transpose2d",
+    "conv_transpose2d_backward",
     "get_num_threads",
     "im2col",
     "isa",

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lenet5c.kernels.arrays import contiguous, rows
 from lenet5c.kernels.softmax import softmax
-from lenet5c.nn.layer import Floats, check_batch
+from lenet5c.nn.layer import Floats, as_batch
 from lenet5c.nn.loss import Loss, check_labels, check_weights, likeliest
 
 __all__ = ["CrossEntropyLoss", "NLLLoss", "softmax"]
@@ -31,8 +31,8 @@ class ClassLoss(Loss):
         if not -(2**31) <= self.ignore_index < 2**31:
             raise ValueError(f"ignore_index must be an integer of 32 bits, got {ignore_index!r}")
 
-    def _check_outputs(self, outputs: Floats) -> None:
-        check_batch(outputs, type(self).__name__)
+    def _take(self, outputs: Any) -> Floats:
+        return as_batch(outputs, type(self).__name__)
 
     def _check_classes(self, shape: tuple[int, ...]) -> None:
         if self.weight is not None and len(self.weight) != shape[1]:
@@ -184,6 +184,7 @@ class CrossEntropyLoss(ClassLoss):
         -------
         doutputs, d2outputs : ndarray of float32, of the shape of outputs
         """
+        outputs = self._take(outputs)
         _, doutputs = self(outputs, target, sample_weight)
         p = softmax(self._rows(outputs))
         return doutputs, self._second(p * (1 - p), target, outputs.shape, sample_weight)

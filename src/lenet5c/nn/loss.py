@@ -13,7 +13,7 @@ from lenet5c.kernels.arrays import contiguous, rows
 from lenet5c.kernels.engine import lowering
 from lenet5c.kernels.engine._program import Program
 from lenet5c.kernels.simd import dispatch
-from lenet5c.nn.layer import Floats, check_batch
+from lenet5c.nn.layer import Floats, as_batch
 
 __all__ = ["LOSSES", "Loss", "MSELoss"]
 
@@ -202,7 +202,7 @@ class Loss:
     def _compute(
         self, outputs: Floats, target: ArrayLike, sample_weight: ArrayLike | None, derive: bool
     ) -> tuple[Any, Floats]:
-        self._check_outputs(outputs)
+        outputs = self._take(outputs)
         arguments = self.arguments(target, outputs.shape, sample_weight)
         samples = self._rows(outputs)
         losses = np.empty(len(samples)) if self.reduction == "none" else None
@@ -233,10 +233,12 @@ class Loss:
     def _unrows(self, gradient: Floats, shape: tuple[int, ...]) -> Floats:
         return gradient.reshape(shape)
 
-    def _check_outputs(self, outputs: Floats) -> None:
-        check_batch(outputs, type(self).__name__)
+    def _take(self, outputs: Any) -> Floats:
+        """Return outputs as float32, of a shape that the loss takes."""
+        outputs = as_batch(outputs, type(self).__name__)
         if outputs.ndim != 2:
             raise ValueError(f"outputs must be of the shape (N, classes), got {outputs.shape}")
+        return outputs
 
     def _split(
         self, target: ArrayLike, shape: tuple[int, ...]
@@ -308,13 +310,14 @@ class MSELoss(Loss):
         -------
         doutputs, d2outputs : ndarray of float32, of the shape of outputs
         """
+        outputs = self._take(outputs)
         _, doutputs = self(outputs, target, sample_weight)
         size = prod(outputs.shape[1:])
         twos = np.full((len(outputs), size), 2, np.float32)
         return doutputs, self._second(twos, target, outputs.shape, sample_weight, size)
 
-    def _check_outputs(self, outputs: Floats) -> None:
-        check_batch(outputs, "MSELoss")
+    def _take(self, outputs: Any) -> Floats:
+        return as_batch(outputs, "MSELoss")
 
     def _split(
         self, target: ArrayLike, shape: tuple[int, ...]

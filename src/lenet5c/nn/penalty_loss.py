@@ -130,6 +130,7 @@ class MAPLoss(MLELoss):
         """
         if self.curvature == "constant":
             return super().second(outputs, target, sample_weight)
+        outputs = self._take(outputs)
         _, doutputs = self(outputs, target, sample_weight)
         rubbish = np.full((len(outputs), 1), self.j, np.float32)
         p = softmax(-np.concatenate([outputs, rubbish], axis=1))[:, :-1]

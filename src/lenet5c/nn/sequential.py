@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lenet5c.kernels.engine.samples import Samples
-from lenet5c.nn.layer import Array, Floats, Layer, ParameterStore, Shape, check_batch
+from lenet5c.nn.curvatures import measure_curvatures
+from lenet5c.nn.inputs import check_sizes, take_samples
+from lenet5c.nn.layer import Array, Floats, Layer, ParameterStore, Shape, as_floats
 from lenet5c.nn.linear import Flatten
 from lenet5c.nn.loss import Loss
 from lenet5c.nn.rbf import RBF
@@ -22,8 +24,6 @@ __all__ = ["Samples", "Sequential"]
 Labels = NDArray[np.integer[Any]] | Floats
 # Samples at a time through a model that has layers in NumPy.
 CHUNK = 256
-# And for second derivatives, where the activations of all layers are saved.
-SECOND_CHUNK = 100
 
 
 class Sequential(Layer):
@@ -54,6 +54,7 @@ class Sequential(Layer):
 
     layers: dict[str, Layer]
     _segments: list[TileChain | Layer] | None
+    accepted: Shape | None = None  # of samples, by `check_sizes`
 
     def __init__(
         self, *layers: Layer | Sequence[Layer] | Sequence[tuple[str, Layer]] | Mapping[str, Layer]
@@ -104,7 +105,9 @@ class Sequential(Layer):
         store = self.store
         if self._segments is None:
             segments: list[TileChain | Layer] = []
-            for compiled, run in groupby(self._flat(), lambda layer: isinstance(layer, TileLayer)):
+            for compiled, run in groupby(
+                self.flat_layers(), lambda layer: isinstance(layer, TileLayer)
+            ):
                 if compiled:
                     tiles = [layer for layer in run if isinstance(layer, TileLayer)]
                     segments.append(TileChain(tiles, store))
@@ -119,6 +122,8 @@ class Sequential(Layer):
         Parameters
         ----------
         x : ndarray of float32 (N, C, H, W) or (N, features)
+            Or of a dtype that float32 holds exactly, such as uint8 or float16; numbers are not
+            scaled. float64 is refused, as it would be rounded.
         training : bool
             Save what `backward` needs: the inputs of the segments, not their activations.
 
@@ -127,8 +132,14 @@ class Sequential(Layer):
         ndarray of float32 (N, ...)
             Fewer than six samples go one by one, which is faster; their last digits may differ from
             those in a larger batch.
+
+        Raises
+        ------
+        ValueError
+            The layers do not take this shape; the message has the one that they take.
         """
-        check_batch(x, type(self).__name__)
+        x = as_floats(x, type(self).__name__)
+        check_sizes(self, "x", x.shape)
         for segment in self.segments:
             # A layer in NumPy easily ends in float64.
             x = np.asarray(segment.forward(x, training), np.float32)
@@ -175,33 +186,9 @@ class Sequential(Layer):
         >>> model.second_derivatives(x, np.zeros(2, int), nn.MSELoss())  # 2 x^2 and 2, averaged
         array([10.,  4.,  2.], dtype=float32)
         """
-        samples = Samples.of(samples)
+        samples = take_samples(self, samples)
         labels = loss.check_target(labels, len(samples))
-        if len(samples) == 0:
-            raise ValueError(
-                "samples must be at least one, got none; second derivatives are a mean over them"
-            )
-        total, whole = np.zeros(self.num_params), 0.0
-        before = [(layer, _changing(layer)) for layer in self._flat()]
-        try:
-            with np.errstate(over="ignore", invalid="ignore"):  # seen in the result
-                for chunk in np.array_split(
-                    np.arange(len(samples)), -(-len(samples) // SECOND_CHUNK)
-                ):
-                    y = self.forward(samples[chunk].values(), training=True)
-                    weights = None if sample_weight is None else np.asarray(sample_weight)[chunk]
-                    dy, d2y = loss.second(y, labels[chunk], weights)
-                    self.backward_second(d2y, dy)
-                    part = loss.total_weight(labels[chunk], y.shape, weights)
-                    total += self.curvature_vector * part
-                    whole += part
-        finally:
-            for layer, (buffers, random) in before:
-                layer.buffers.update(buffers)
-                if random:
-                    layer.rng.bit_generator.state = random  # type: ignore[attr-defined]
-        self.curvature_vector[:] = total / (whole if loss.reduction == "mean" else 1)
-        return self.curvature_vector
+        return measure_curvatures(self, samples, labels, loss, sample_weight)
 
     def train_step(
         self,
@@ -229,7 +216,7 @@ class Sequential(Layer):
             Number of samples whose predicted label, by `classes`, is the true label, or the largest
             target's; samples without a weight are not counted.
         """
-        samples = Samples.of(samples)
+        samples = take_samples(self, samples)
         labels = loss.check_target(labels, len(samples))
         if chain := self._whole_chain():
             return chain.train_step(samples, labels, loss, sample_weight)
@@ -275,7 +262,7 @@ class Sequential(Layer):
         correct : int
             Number of their samples whose predicted label was the true label.
         """
-        samples = Samples.of(samples)
+        samples = take_samples(self, samples)
         labels = loss.check_target(labels, len(samples))
         weights = None if sample_weight is None else np.asarray(sample_weight)
         record = StepsTaken(len(rates)) if record is None else record
@@ -321,7 +308,7 @@ class Sequential(Layer):
 
         Memory does not grow with N beyond the result.
         """
-        samples = Samples.of(samples)
+        samples = take_samples(self, samples)
         if chain := self._whole_chain():
             return chain.run(samples, samples.shape)
         # Of nearly equal size: a few samples left over would go one by one, and have other last
@@ -339,7 +326,7 @@ class Sequential(Layer):
 
     def logits(self, outputs: Floats) -> Floats:
         """Return the outputs (N, K) as logits: after an `RBF` layer the penalties negated."""
-        last = [layer for layer in self._flat() if not isinstance(layer, Flatten)][-1:]
+        last = [layer for layer in self.flat_layers() if not isinstance(layer, Flatten)][-1:]
         return -outputs if last and isinstance(last[0], RBF) else outputs
 
     def output_shape(self, input_shape: Shape) -> Shape:
@@ -406,11 +393,11 @@ class Sequential(Layer):
                 state |= {f"{layer_name}.{name}": array for name, array in arrays.items()}
         return state
 
-    def _flat(self) -> Iterator[Layer]:
+    def flat_layers(self) -> Iterator[Layer]:
         """Yield the layers, those of a Sequential within this one in its place."""
         for layer in self.layers.values():
             if isinstance(layer, Sequential):
-                yield from layer._flat()
+                yield from layer.flat_layers()
             else:
                 yield layer
 
@@ -421,13 +408,6 @@ class Sequential(Layer):
     def __repr__(self) -> str:
         inner = "".join(f"\n  {name}: {layer!r}" for name, layer in self.layers.items())
         return f"{type(self).__name__}({inner}\n)"
-
-
-def _changing(layer: Layer) -> tuple[dict[str, Array], Any]:
-    """Return what a training `forward` changes for good: buffers, and state of the generator."""
-    rng = getattr(layer, "rng", None)
-    random = rng.bit_generator.state if isinstance(rng, np.random.Generator) else None
-    return {name: array.copy() for name, array in layer.buffers.items()}, random
 
 
 def _name(layers: Sequence[Any]) -> dict[str, Layer]:

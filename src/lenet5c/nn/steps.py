@@ -1,4 +1,4 @@
-"""Runs of training steps: what makes them, and their outcome."""
+"""A run of training steps: what makes them, and what comes of them."""
 
 from typing import Protocol
 
