@@ -1,74 +1,61 @@
-# Softmax along the axis K of x (outer, K, inner), its logarithm, and the gradients of both, for
-# float and double.
+# Softmax along the axis K of x (outer, K, inner), its logarithm, and the gradients of both; for
+# float in the tile modules, for double in those of doubles.pxi.
 #
 #   y = exp(x - peak) / total, or x - peak - log(total), with peak the largest x along the axis, and
 #     total the sum of exp(x - peak)
 #   dx = y (dy - sum(dy y)), or dy - exp(y) sum(dy)
 #
-# A unit is 16 vectors side by side; or, of a long axis with less than 16 vectors side by side in
-# memory, one vector, 16 elements at a time. Units that do not lie so are moved into scratch and
-# back. Nothing is fused but in the exponential of float.
+# A unit is as many vectors of K values as there are lanes, one in each; of a long axis where fewer
+# lie side by side, it is a single one, along the lanes. What does not lie so is moved into scratch,
+# and the result back.
 
-cdef extern from *:
-    """
-    #include <stdint.h>
-    #include <string.h>
-    /* 2 to the power of n, -1022 to 1023, of n + 1.5 * 2^52, whose last bits are those of n */
-    static inline double lenet5c_power_of_two(double shifted) {
-      uint64_t bits;
-      memcpy(&bits, &shifted, sizeof bits);
-      bits = (bits << 52) + ((uint64_t)1023 << 52);
-      memcpy(&shifted, &bits, sizeof bits);
-      return shifted;
-    }
-    """
-    double power_of_two "lenet5c_power_of_two"(double shifted) noexcept nogil
-
-ctypedef fused real:
-    float
-    double
-
-
-cdef inline double double_exponential(double x) noexcept nogil:
-    """exp to 1 ulp: x = n ln 2 + r, exp(x) = 2^n (1 + r + r^2 P(r)), by Taylor's series."""
-    cdef double n, r, p
-    x = -708. if x < -708. else x
-    x = 709. if x > 709. else x
-    n = x * 1.4426950408889634 + 6755399441055744.
-    cdef double scale = power_of_two(n)
-    n -= 6755399441055744.
-    r = x - n * 6.93145751953125e-1
-    r = r - n * 1.42860682030941723212e-6
-    p = r * (1 / 6227020800.) + 1 / 479001600.
-    p = p * r + 1 / 39916800.
-    p = p * r + 1 / 3628800.
-    p = p * r + 1 / 362880.
-    p = p * r + 1 / 40320.
-    p = p * r + 1 / 5040.
-    p = p * r + 1 / 720.
-    p = p * r + 1 / 120.
-    p = p * r + 1 / 24.
-    p = p * r + 1 / 6.
-    p = p * r + 0.5
-    return (1 + (r + r * r * p)) * scale
-
-
-cdef inline void powers(const real* x, real* e) noexcept nogil:
-    """exp of 16 values; 0 where it is less than the least normal number, or nearly."""
+cdef inline vec load_part(const real* a, Py_ssize_t count, real fill) noexcept nogil:
+    cdef real whole[LANES]
     cdef Py_ssize_t lane
-    cdef v16 a
-    if real is float:
-        a = v16_load(x)
-        v16_store(e, v16_where_lt(a, v16_set1(-87.3), v16_zero(), exponential(a)))
-    else:
-        for lane in range(LANES):
-            e[lane] = double_exponential(x[lane])
-        for lane in range(LANES):
-            e[lane] = 0 if x[lane] < -708 else e[lane]
+    for lane in range(LANES):
+        whole[lane] = fill
+    memcpy(whole, a, count * sizeof(real))
+    return vec_load(whole)
 
 
-cdef double double_logarithm(double x) noexcept nogil:
-    """log of a normal x, 1 or more, to 2 ulp, without the C library."""
+cdef inline void store_part(real* to, Py_ssize_t count, vec a) noexcept nogil:
+    cdef real whole[LANES]
+    vec_store(whole, a)
+    memcpy(to, whole, count * sizeof(real))
+
+
+cdef inline vec share_largest(vec a) noexcept nogil:
+    """The largest of the lanes, in each of them."""
+    cdef real lanes[LANES]
+    cdef real largest
+    cdef Py_ssize_t lane
+    vec_store(lanes, a)
+    largest = lanes[0]
+    for lane in range(1, LANES):
+        largest = lanes[lane] if lanes[lane] > largest else largest
+    return vec_set1(largest)
+
+
+cdef inline vec share_sum(vec a) noexcept nogil:
+    """The sum of the lanes, in each of them, by halves."""
+    cdef real lanes[LANES]
+    cdef Py_ssize_t lane, half = LANES // 2
+    vec_store(lanes, a)
+    while half > 0:
+        for lane in range(half):
+            lanes[lane] += lanes[lane + half]
+        half //= 2
+    return vec_set1(lanes[0])
+
+
+cdef inline vec power(vec x) noexcept nogil:
+    """exp(x), and 0 where it is less than the least normal number, or nearly."""
+    return vec_where_lt(x, vec_set1(-87.3 if sizeof(real) == sizeof(float) else -708), vec_zero(),
+                        exponential(x))
+
+
+cdef double precise_logarithm(double x) noexcept nogil:
+    """log of x, 1 or more, to 2 ulp, without the C library."""
     cdef int exponent = 0
     cdef double t, t2, p
     if not (1 <= x < 1e300):
@@ -90,165 +77,163 @@ cdef double double_logarithm(double x) noexcept nogil:
     return exponent * 0.69314718055994531 + 2 * (t + t * t2 * p)
 
 
-cdef inline void load_lanes(const real* a, Py_ssize_t lanes, real fill, real* v) noexcept nogil:
-    """The first lanes from memory, the others filled."""
+cdef inline vec logarithms(vec a, bint equal) noexcept nogil:
+    cdef real lanes[LANES]
     cdef Py_ssize_t lane
-    if lanes >= LANES:
-        memcpy(v, a, LANES * sizeof(real))
-        return
-    for lane in range(LANES):
-        v[lane] = a[lane] if lane < lanes else fill
-
-
-cdef inline void store_lanes(const real* v, Py_ssize_t lanes, real* to) noexcept nogil:
-    cdef Py_ssize_t lane
-    if lanes >= LANES:
-        memcpy(to, v, LANES * sizeof(real))
-        return
-    for lane in range(lanes):
-        to[lane] = v[lane]
-
-
-cdef inline void share_largest(real* v) noexcept nogil:
-    """The largest of the 16 lanes, in each of them."""
-    cdef Py_ssize_t lane
-    for lane in range(8):
-        v[lane] = v[lane + 8] if v[lane + 8] > v[lane] else v[lane]
-    for lane in range(1, 8):
-        v[0] = v[lane] if v[lane] > v[0] else v[0]
+    vec_store(lanes, a)
+    lanes[0] = <real>precise_logarithm(lanes[0])
     for lane in range(1, LANES):
-        v[lane] = v[0]
+        lanes[lane] = lanes[0] if equal else <real>precise_logarithm(lanes[lane])
+    return vec_load(lanes)
 
 
-cdef inline void share_sum(real* v) noexcept nogil:
-    """The sum of the 16 lanes, in each of them, added in the order of v16_reduce."""
-    cdef Py_ssize_t lane
-    for lane in range(8):
-        v[lane] += v[lane + 8]
-    for lane in range(4):
-        v[lane] += v[lane + 4]
-    v[0] = (v[0] + v[2]) + (v[1] + v[3])
-    for lane in range(1, LANES):
-        v[lane] = v[0]
+# Groups of lanes, `stride` values apart, `full` of them whole and then perhaps a part.
+cdef struct Groups:
+    bint along          # of one vector, not of one for each lane
+    Py_ssize_t full, part
+    Py_ssize_t stride, to_stride
 
 
-cdef inline void softmax_forward(
-    bint logarithmic, bint along, Py_ssize_t size, Py_ssize_t stride, const real* x, real* y,
-) noexcept nogil:
-    """16 vectors side by side, or one vector along the lanes: `size` lanes in all.
-
-    Groups of 16 lanes lie `stride` apart; y may be x.
-    """
-    cdef real v[LANES]
-    cdef real e[LANES]
-    cdef real peak[LANES]
-    cdef real total[LANES]
-    cdef Py_ssize_t i, lane, count = (size + LANES - 1) // LANES
-    for lane in range(LANES):
-        peak[lane], total[lane] = <real>-INFINITY, 0
-    for i in range(count):
-        load_lanes(x + i * stride, size - i * LANES, <real>-INFINITY, v)
-        for lane in range(LANES):
-            peak[lane] = v[lane] if v[lane] > peak[lane] else peak[lane]
-    if along:
-        share_largest(peak)
-    for i in range(count):
-        load_lanes(x + i * stride, size - i * LANES, <real>-INFINITY, v)
-        for lane in range(LANES):
-            v[lane] -= peak[lane]
-        powers(v, e)
-        for lane in range(LANES):
-            total[lane] += e[lane]
-        if not logarithmic:
-            store_lanes(e, size - i * LANES, y + i * stride)
-    if along:
-        share_sum(total)
-    if logarithmic:
-        total[0] = <real>double_logarithm(total[0])
-        for lane in range(1, LANES):
-            total[lane] = total[0] if along else <real>double_logarithm(total[lane])
-    for i in range(count):
-        load_lanes((x if logarithmic else <const real*>y) + i * stride, size - i * LANES, 0, v)
-        for lane in range(LANES):
-            v[lane] = (v[lane] - peak[lane]) - total[lane] if logarithmic else v[lane] / total[lane]
-        store_lanes(v, size - i * LANES, y + i * stride)
+cdef inline vec take(const Groups* g, const real* a, Py_ssize_t stride, Py_ssize_t i,
+                     real fill) noexcept nogil:
+    if i < g.full:
+        return vec_load(a + i * stride)
+    return load_part(a + i * stride, g.part, fill)
 
 
-cdef inline void softmax_backward(
-    bint logarithmic, bint along, Py_ssize_t size, Py_ssize_t stride, const real* dy, const real* y,
-    real* dx,
-) noexcept nogil:
-    """As `softmax_forward`; dx may be dy or y."""
-    cdef real v[LANES]
-    cdef real w[LANES]
-    cdef real total[LANES]
-    cdef Py_ssize_t i, lane, count = (size + LANES - 1) // LANES
-    memset(total, 0, sizeof(total))
-    for i in range(count):
-        load_lanes(dy + i * stride, size - i * LANES, 0, v)
-        if not logarithmic:
-            load_lanes(y + i * stride, size - i * LANES, 0, w)
-            for lane in range(LANES):
-                v[lane] *= w[lane]
-        for lane in range(LANES):
-            total[lane] += v[lane]
-    if along:
-        share_sum(total)
-    for i in range(count):
-        load_lanes(dy + i * stride, size - i * LANES, 0, v)
-        load_lanes(y + i * stride, size - i * LANES, 0, w)
-        if logarithmic:
-            powers(w, w)
-        for lane in range(LANES):
-            v[lane] = (v[lane] - w[lane] * total[lane] if logarithmic
-                       else w[lane] * (v[lane] - total[lane]))
-        store_lanes(v, size - i * LANES, dx + i * stride)
-
-
-cdef inline void softmax_vectors(
-    bint logarithmic, bint along, Py_ssize_t size, Py_ssize_t stride, const real* a, const real* b,
-    real* to,
-) noexcept nogil:
-    if b is NULL:
-        softmax_forward(logarithmic, along, size, stride, a, to)
+cdef inline void give(const Groups* g, real* to, Py_ssize_t i, vec a) noexcept nogil:
+    if i < g.full:
+        vec_store(to + i * g.to_stride, a)
     else:
-        softmax_backward(logarithmic, along, size, stride, a, b, to)
+        store_part(to + i * g.to_stride, g.part, a)
 
 
-cdef inline void move_vectors(
-    const Softmax* s, const Py_ssize_t* places, Py_ssize_t width, Py_ssize_t lanes, real* plain,
-    real* tile, bint back,
-) noexcept nogil:
-    """Vectors that begin at these places -> tile (K, width), or back the first lanes."""
+cdef void softmax_forward(bint logarithmic, const Groups* g, const real* x,
+                          real* y) noexcept nogil:
+    cdef vec peak = vec_set1(-INFINITY)
+    cdef vec total = vec_zero()
+    cdef vec e
+    cdef Py_ssize_t i, count = g.full + (g.part > 0)
+    for i in range(count):
+        peak = vec_max(take(g, x, g.stride, i, -INFINITY), peak)
+    if g.along:
+        peak = share_largest(peak)
+    for i in range(count):
+        e = power(vec_sub(take(g, x, g.stride, i, -INFINITY), peak))
+        total = vec_add(total, e)
+        if not logarithmic:
+            give(g, y, i, e)
+    if g.along:
+        total = share_sum(total)
+    if logarithmic:
+        total = logarithms(total, g.along)
+        for i in range(count):
+            e = vec_sub(take(g, x, g.stride, i, 0), peak)
+            give(g, y, i, vec_sub(e, total))
+        return
+    total = vec_div(vec_set1(1), total)
+    for i in range(count):
+        give(g, y, i, vec_mul(take(g, y, g.to_stride, i, 0), total))
+
+
+cdef void softmax_backward(bint logarithmic, const Groups* g, const real* dy, const real* y,
+                           real* dx) noexcept nogil:
+    cdef vec total = vec_zero()
+    cdef vec a, b
+    cdef Py_ssize_t i, count = g.full + (g.part > 0)
+    for i in range(count):
+        a = take(g, dy, g.stride, i, 0)
+        if logarithmic:
+            total = vec_add(total, a)
+        else:
+            total = vec_fma(a, take(g, y, g.stride, i, 0), total)
+    if g.along:
+        total = share_sum(total)
+    for i in range(count):
+        a = take(g, dy, g.stride, i, 0)
+        b = take(g, y, g.stride, i, 0)
+        if logarithmic:
+            a = vec_sub(a, vec_mul(power(b), total))
+        else:
+            a = vec_mul(b, vec_sub(a, total))
+        give(g, dx, i, a)
+
+
+cdef void move_vectors(const Softmax* s, real* const* vectors, Py_ssize_t width, Py_ssize_t lanes,
+                       real* tile, bint back) noexcept nogil:
+    """A vector of K values for each column of tile (K, width), or back from the first lanes."""
     cdef Py_ssize_t k, lane
+    if s.inner == 1 and width == LANES:
+        if back:
+            unpack_rows(tile, s.K, lanes, <void**>vectors)
+        else:
+            pack_rows(<const void**>vectors, s.K, tile, LANES)
+        return
     for k in range(s.K):
         for lane in range(lanes if back else width):
             if back:
-                plain[places[lane] + k * s.inner] = tile[k * width + lane]
+                vectors[lane][k * s.inner] = tile[k * width + lane]
             else:
-                tile[k * width + lane] = plain[places[lane] + k * s.inner]
+                tile[k * width + lane] = vectors[lane][k * s.inner]
 
 
-cdef void softmax_unit(
-    const Softmax* s, Py_ssize_t unit, const real* a, const real* b, real* to, real* scratch,
-) noexcept nogil:
+cdef inline Py_ssize_t place_of(const Softmax* s, Py_ssize_t vector) noexcept nogil:
+    return vector // s.inner * s.K * s.inner + vector % s.inner
+
+
+cdef inline void compute_softmax(const Softmax* s, const Groups* g, const real* a, const real* b,
+                                 real* to) noexcept nogil:
+    if b is NULL:
+        softmax_forward(s.logarithmic, g, a, to)
+    else:
+        softmax_backward(s.logarithmic, g, a, b, to)
+
+
+cdef void softmax_unit(const Softmax* s, Py_ssize_t unit, const void* a, const void* b, void* to,
+                       void* scratch) noexcept nogil:
     """x -> y, or dy and y -> dx; scratch of softmax_scratch values."""
-    cdef Py_ssize_t places[LANES]
-    cdef bint along = softmax_runs_along(s)
-    cdef Py_ssize_t width = 1 if along else LANES, size = s.K * width
-    cdef Py_ssize_t lane, at, first = unit * width
-    cdef Py_ssize_t lanes = min(width, s.outer * s.inner - first)
-    for lane in range(width):
-        at = first + (lane if lane < lanes else 0)  # dead lanes are as the first
-        places[lane] = at // s.inner * s.K * s.inner + at % s.inner
-    at = places[0]
-    if s.inner == 1 if along else places[LANES - 1] == at + LANES - 1:
-        b = b if b is NULL else b + at
-        softmax_vectors(s.logarithmic, along, size, LANES if along else s.inner, a + at, b, to + at)
+    cdef Groups g
+    cdef const real* x = <const real*>a
+    cdef const real* y = <const real*>b
+    cdef real* result = <real*>to
+    cdef real* tile = <real*>scratch
+    cdef real* vectors[LANES]
+    cdef Py_ssize_t width = softmax_width(s, LANES)
+    cdef Py_ssize_t lane, lanes, blocks, first = unit * width
+    g.along, g.full, g.part = width == 1, s.K, 0
+    if g.along:
+        g.full, g.part = s.K // LANES, s.K % LANES
+    g.stride = g.to_stride = LANES
+    if s.inner >= LANES:
+        # The last block is moved back to be whole, and stores what is not another's.
+        blocks = (s.inner + LANES - 1) // LANES
+        lanes = min(<Py_ssize_t>LANES, s.inner - unit % blocks * LANES)
+        first = unit // blocks * s.K * s.inner + unit % blocks * LANES + lanes - LANES
+        x, result, g.stride = x + first, result + first, s.inner
+        y = y if y is NULL else y + first
+        if lanes == LANES:
+            g.to_stride = s.inner
+            compute_softmax(s, &g, x, y, result)
+            return
+        compute_softmax(s, &g, x, y, tile)
+        for lane in range(LANES - lanes, LANES):
+            vectors[lane - LANES + lanes] = result + lane
+        move_vectors(s, vectors, LANES, lanes, tile + LANES - lanes, True)
         return
-    move_vectors(s, places, width, lanes, <real*>a, scratch, False)
-    if b is not NULL:
-        move_vectors(s, places, width, lanes, <real*>b, scratch + size, False)
-        b = scratch + size
-    softmax_vectors(s.logarithmic, along, size, LANES, scratch, b, scratch)
-    move_vectors(s, places, width, lanes, to, scratch, True)
+    if g.along and s.inner == 1:
+        first *= s.K
+        compute_softmax(s, &g, x + first, y if y is NULL else y + first, result + first)
+        return
+    lanes = min(width, s.outer * s.inner - first)
+    for lane in range(width):  # dead lanes are as the last one
+        vectors[lane] = <real*>x + place_of(s, first + min(lane, lanes - 1))
+    move_vectors(s, vectors, width, lanes, tile, False)
+    if y is not NULL:
+        for lane in range(width):
+            vectors[lane] = <real*>y + place_of(s, first + min(lane, lanes - 1))
+        move_vectors(s, vectors, width, lanes, tile + s.K * width, False)
+        y = tile + s.K * width
+    compute_softmax(s, &g, tile, y, tile)
+    for lane in range(lanes):
+        vectors[lane] = result + place_of(s, first + lane)
+    move_vectors(s, vectors, width, lanes, tile, True)

@@ -196,18 +196,20 @@ cdef inline const OpKernels* find_op(const TileKernels* kernels, const char* nam
     return NULL
 
 
-cdef inline bint softmax_runs_along(const Softmax* s) noexcept nogil:
-    """A unit is one vector, not 16 of them side by side."""
-    return s.inner < LANES and s.K >= LONG_AXIS
+cdef inline Py_ssize_t softmax_width(const Softmax* s, Py_ssize_t lanes) noexcept nogil:
+    """The vectors of a unit."""
+    return 1 if s.inner < lanes and s.K >= LONG_AXIS else lanes
 
 
-cdef inline Py_ssize_t softmax_units(const Softmax* s) noexcept nogil:
-    cdef Py_ssize_t width = 1 if softmax_runs_along(s) else LANES
+cdef inline Py_ssize_t softmax_units(const Softmax* s, Py_ssize_t lanes) noexcept nogil:
+    cdef Py_ssize_t width = softmax_width(s, lanes)
+    if s.inner >= lanes:
+        return s.outer * ((s.inner + lanes - 1) // lanes)
     return (s.outer * s.inner + width - 1) // width
 
 
-cdef inline Py_ssize_t softmax_scratch(const Softmax* s) noexcept nogil:
-    return 2 * s.K * (1 if softmax_runs_along(s) else LANES)
+cdef inline Py_ssize_t softmax_scratch(const Softmax* s, Py_ssize_t lanes) noexcept nogil:
+    return 2 * s.K * softmax_width(s, lanes)
 
 
 cdef inline Py_ssize_t round_up(Py_ssize_t floats) noexcept nogil:
