@@ -4,6 +4,7 @@ import os
 import sys
 import sysconfig
 import tempfile
+from itertools import product
 from pathlib import Path
 
 from Cython.Build import cythonize
@@ -22,7 +23,13 @@ KERNELS = "src/lenet5c/kernels"
 TILE_SOURCES = [
     *(f"simd/{name}" for name in ("simd.h", "tiles.pxd", "tiles.pxi", "simd.pxi", "peak.pxi")),
     *(f"ops/{path.name}" for path in sorted(Path(KERNELS, "ops").glob("*.pxi"))),
+    "simd/rows.pxi",
     "direct/direct.pxi",
+]
+DOUBLE_SOURCES = [
+    *(f"simd/{name}" for name in ("doubles.h", "doubles.pxi", "rows.pxi", "tiles.pxd")),
+    "direct/direct.pxi",
+    "ops/softmax.pxi",
 ]
 PROGRAM_SOURCES = ["simd/tiles.pxd", "canary.pxi", "engine/_update.pxd"]
 PROGRAM_SOURCES += [
@@ -122,8 +129,9 @@ def extensions():
         extension("direct/_direct"),
         extension("cykernels"),
     ]
-    for isa in ISA_FLAGS if is_x86_64() else ["baseline"]:
-        name = f"_tiles_{isa}"
+    kinds = {"tiles": TILE_SOURCES, "doubles": DOUBLE_SOURCES}
+    for kind, isa in product(kinds, ISA_FLAGS if is_x86_64() else ["baseline"]):
+        name = f"_{kind}_{isa}"
         guard = {}
         if isa != "baseline":
             # isa_guard.c owns the init function and calls the real one only where the instructions
@@ -136,7 +144,7 @@ def extensions():
             ]
         modules.append(
             extension(
-                f"simd/{name}", depends=[f"{KERNELS}/{source}" for source in TILE_SOURCES], **guard
+                f"simd/{name}", depends=[f"{KERNELS}/{source}" for source in kinds[kind]], **guard
             )
         )
     return [module for module in modules if not ONLY or module.name.rpartition(".")[2] in ONLY]
@@ -153,8 +161,8 @@ class BuildExt(build_ext):
         if SANITIZERS:
             peel, sanitize, link_sanitizers = [], SANITIZE, [f"-fsanitize={SANITIZERS}"]
         for module in self.extensions:
-            _, tiles, isa = module.name.partition("._tiles_")
-            if tiles:
+            isa = module.name.rpartition("_")[2]
+            if isa in ISA_FLAGS:
                 # Every small function of a kernel must be inlined for its accumulators to stay in
                 # registers.
                 inline = (

@@ -17,7 +17,7 @@ from lenet5c.kernels.engine import _program, _update, _workspace, lowering, ops
 from lenet5c.kernels.ops import _distort, _softmax
 from lenet5c.kernels.simd import _cpu, _peak, dispatch
 
-TILES = dispatch.tiles
+TILES, DIRECT = dispatch.tiles, dispatch.direct["f"]
 WINDOW = ((2, 2), (1, 1), (0, 0), (1, 1))
 CLASSES = (
     _im2col.Columns,
@@ -78,8 +78,10 @@ SETTINGS = {"lr": [0.1], "momentum": 0.9, "nesterov": 0, "weight_decay": 0}
 UPDATE = _update.Update(TILES, "sgd", VECTORS, SETTINGS, 1)
 LABELS = zeros(4, dtype=np.int32)
 X, Y = zeros(4, 9), zeros(4, 8)
-STRIPS = _direct.Strips(TILES, 4, 1, False, (1, 3, 3), (2, 2, 2), WINDOW, 1)
-PHASE = _direct.Strips(TILES, 4, 1, False, (1, 3, 3), (2, 2, 2), WINDOW, 1, (0, 0))
+PLANS = {
+    purpose: _direct.Strips(DIRECT, purpose, 4, 1, (1, 3, 3), (2, 2, 2), WINDOW, 1)
+    for purpose in ("y", "dx", "dweight")
+}
 X4, Y4, WEIGHT = zeros(36), zeros(32), zeros(8)
 BAD_SAMPLES = (
     Y, zeros(4, 8, dtype=np.uint8), zeros(4, 9, dtype=np.uint8), zeros(4, 9, dtype=np.float64),
@@ -162,12 +164,12 @@ def calls():
     )  # fmt: skip
     yield Call(
         "Strips", _direct.Strips,
-        [TILES, 4, 1, False, (1, 3, 3), (2, 2, 2), WINDOW, 1],
-        [(), [-1, 2**62], [0, -1, 2**62], (), [(0, 3, 3), (1, 3), (1, 2**62, 1)],
+        [DIRECT, "y", 4, 1, (1, 3, 3), (2, 2, 2), WINDOW, 1, "NHWC", "units"],
+        [(TILES,), ["y "], [-1, 2**62], [0, -1, 2**62], [(0, 3, 3), (1, 3), (1, 2**62, 1)],
          [(2, 0, 2), (2, 2**62, 2)],
          [tuple(tuple(x if k == i else y for y in w) for k, w in enumerate(WINDOW))
           for i in range(4) for x in (-1, 2**62, 2**70)] + [WINDOW[:3]],
-         [0, -1, 2**31 - 1]],
+         [0, -1, 2**31 - 1], ["NWHC", ("NHWC",)], ["rows"]], [9],
     )  # fmt: skip
     for dtype in (np.float32, np.float64):
         six = zeros(6, dtype=dtype)
@@ -175,21 +177,22 @@ def calls():
         bad = [*array((6,)), *others]
         yield Call(
             f"softmax {dtype.__name__}", _softmax.apply,
-            [TILES, False, (2, 3, 1), six, six.copy(), six.copy(), 1],
+            [dispatch.direct[six.dtype.char], False, (2, 3, 1), six, six.copy(), six.copy(), 1],
             [(), (), [(2, 3), (2, 3, 2), (0, 3, 1), (-2, -3, 1), (2**62, 2, 3), (2**70, 1, 1), 6],
              bad, bad, [*bad, read_only(6)], NUMBER], [4],
         )  # fmt: skip
-    for phase in ((3, 0), (-1, 0), (0, 1), (0,), (2**62, 0), 5):
-        yield Call(f"Strips {phase}", _direct.Strips,
-                   [TILES, 4, 1, False, (1, 3, 3), (2, 2, 2), WINDOW, 1, phase], None)  # fmt: skip
+    pixels = [DIRECT, "dweight", 4, 1, (1, 3, 3), (2, 2, 2), WINDOW, 1, "NHWC", "pixels"]
+    yield Call("Strips of pixels", _direct.Strips, pixels, None)
     yield Call(
-        "convolve", _direct.convolve, [STRIPS, X4, WEIGHT, None, Y4, 1],
-        [(), array((36,)), array((8,)), array((2,)), array((32,), output=True), NUMBER], [3],
+        "convolve", _direct.convolve, [PLANS["y"], X4, WEIGHT, None, Y4, 1],
+        [[PLANS["dweight"]], array((36,)), array((8,)), array((2,)), array((32,), output=True),
+         NUMBER], [3],
     )  # fmt: skip
     yield Call(
         "weight_gradient", _direct.weight_gradient,
-        [STRIPS, X4, Y4, WEIGHT, zeros(2), 1],
-        [[PHASE], array(), array(), array((8,), output=True), array((2,), output=True), NUMBER],
+        [PLANS["dweight"], X4, Y4, WEIGHT, zeros(2), 1],
+        [[PLANS["y"], PLANS["dx"]], array(), array(), array((8,), output=True),
+         array((2,), output=True), NUMBER], [3, 4],
     )  # fmt: skip
     yield Call(
         "Update", _update.Update, [TILES, "sgd", VECTORS, SETTINGS, 1],

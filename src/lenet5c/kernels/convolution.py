@@ -280,11 +280,18 @@ def shape_of(name: str, array: Any) -> Shape:
 
 def needed(need: Iterable[str]) -> tuple[bool, bool, bool]:
     """Return which of dx, dweight and dbias are to be computed."""
-    if need is GRADIENTS:
-        return True, True, True
-    names = tuple(need) if isinstance(need, Iterable) and not isinstance(need, str) else ()
-    if not names or not all(name in GRADIENTS for name in names):
-        raise ValueError(f'need must have one or more of "dx", "dweight" and "dbias", got {need!r}')
+    try:
+        return _needed(need if isinstance(need, (tuple, str)) else tuple(need))
+    except TypeError:  # not hashable, or not iterable
+        return _needed(str(need))
+
+
+@lru_cache(maxsize=64)
+def _needed(names: tuple[str, ...] | str) -> tuple[bool, bool, bool]:
+    if not isinstance(names, tuple) or not names or not set(names) <= set(GRADIENTS):
+        raise ValueError(
+            f'need must have one or more of "dx", "dweight" and "dbias", got {names!r}'
+        )
     return "dx" in names, "dweight" in names, "dbias" in names
 
 

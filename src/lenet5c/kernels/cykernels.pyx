@@ -8,8 +8,9 @@ from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.string cimport memset
 
 from lenet5c.kernels.direct._strips cimport (
-    Geometry, Totals, Units, convolve_all, convolve_floats, gradient_floats, most_elements,
-    offset_count, plan_phase, plan_result, plan_totals, times, weight_gradient_all, write_offsets)
+    DATA_GRADIENT, RESULT, WEIGHT_GRADIENT, Geometry, Purpose, Totals, Units, best_way,
+    convolve_all, convolve_floats, gradient_floats, most_elements, offset_count, plan_phase,
+    plan_result, plan_totals, times, weight_gradient_all, write_offsets)
 from lenet5c.kernels.simd.tiles cimport LANES, Op, OpKernels, TileKernels, find_op, round_up
 
 from lenet5c.kernels.simd import dispatch
@@ -124,19 +125,17 @@ cdef int set_units(Units* u, const Conv2dSizes* s) noexcept nogil:
             or not within(s.O, s.C // s.groups, s.KH, s.KW)):
         return TOO_LARGE
     u.groups, u.count, u.threads = s.groups, s.N * s.groups, 1
+    u.channels_last = u.filters_last = False
     u.D, u.H, u.W, u.L, u.OH, u.OW = s.C // s.groups, w.H, w.W, s.O // s.groups, w.OH, w.OW
     u.KH, u.KW, u.SH, u.SW, u.PH, u.PW, u.DH, u.DW = w.KH, w.KW, w.SH, w.SW, w.PH, w.PW, w.DH, w.DW
     return OK
 
 
-cdef bint units_fill_better(Py_ssize_t units, Py_ssize_t channels) noexcept nogil:
-    """True if units side by side leave fewer of the 16 lanes unused than channels."""
-    return <double>units * round_up(channels) > <double>channels * round_up(units)
-
-
-cdef int plan_forward(Geometry* g, Units* u) noexcept nogil:
-    u.blocked = units_fill_better(u.count, u.L)
-    return OK if plan_result(g, kernels, u) else TOO_LARGE
+cdef int plan_forward(Geometry* g, Units* u, Purpose purpose) noexcept nogil:
+    """Of the result, or of the weight gradient."""
+    u.purpose = purpose
+    u.way = best_way(&kernels.direct, u)
+    return OK if plan_result(g, &kernels.direct, u) else TOO_LARGE
 
 
 cdef Py_ssize_t conv2d_scratch(const Conv2dSizes* sizes) noexcept nogil:
@@ -144,7 +143,7 @@ cdef Py_ssize_t conv2d_scratch(const Conv2dSizes* sizes) noexcept nogil:
     cdef Geometry g
     cdef int status = set_units(&u, sizes)
     if status == OK:
-        status = plan_forward(&g, &u)
+        status = plan_forward(&g, &u, RESULT)
     return scratch_bytes(convolve_floats(&g, 1), offset_count(&g)) if status == OK else status
 
 
@@ -154,7 +153,7 @@ cdef int conv2d_f32(const Conv2dSizes* sizes, const float* x, const float* weigh
     cdef Geometry g
     cdef int status = set_units(&u, sizes)
     if status == OK:
-        status = plan_forward(&g, &u)
+        status = plan_forward(&g, &u, RESULT)
     if status != OK or u.count == 0:
         return status
     if x is NULL or weight is NULL or y is NULL or scratch is NULL:
@@ -168,10 +167,11 @@ cdef Py_ssize_t data_gradient_scratch(Units* u) noexcept nogil:
     """The most that a phase of the stride takes, or a Status."""
     cdef Geometry g
     cdef Py_ssize_t a, b, bytes, most = 0
-    u.blocked = units_fill_better(u.count, u.D)
+    u.purpose = DATA_GRADIENT
+    u.way = best_way(&kernels.direct, u)
     for a in range(min(u.SH, u.H)):
         for b in range(min(u.SW, u.W)):
-            if not plan_phase(&g, kernels, u, a, b):
+            if not plan_phase(&g, &kernels.direct, u, a, b):
                 return TOO_LARGE
             bytes = scratch_bytes(convolve_floats(&g, 1), offset_count(&g))
             if bytes < 0:
@@ -183,7 +183,7 @@ cdef Py_ssize_t data_gradient_scratch(Units* u) noexcept nogil:
 cdef Py_ssize_t weight_gradient_scratch(Units* u) noexcept nogil:
     cdef Geometry g
     cdef Totals t
-    if plan_forward(&g, u) != OK:
+    if plan_forward(&g, u, WEIGHT_GRADIENT) != OK:
         return TOO_LARGE
     t = plan_totals(&g, 1, False)
     return scratch_bytes(gradient_floats(&g, &t, 1), offset_count(&g))
@@ -222,19 +222,20 @@ cdef void data_gradient(Units* u, const float* dy, const float* weight, float* d
                         float* memory) noexcept nogil:
     cdef Geometry g
     cdef Py_ssize_t a, b
-    u.blocked = units_fill_better(u.count, u.D)
+    u.purpose = DATA_GRADIENT
+    u.way = best_way(&kernels.direct, u)
     for a in range(min(u.SH, u.H)):
         for b in range(min(u.SW, u.W)):
-            plan_phase(&g, kernels, u, a, b)
+            plan_phase(&g, &kernels.direct, u, a, b)
             write_offsets(&g, <Py_ssize_t*>(memory + round_up(convolve_floats(&g, 1))))
-            convolve_all(&g, dy, weight, NULL, dx, memory)
+            convolve_all(&g, dy, weight, <const float*>NULL, dx, memory)
 
 
 cdef void weight_gradient(Units* u, const float* dy, const float* x, float* dweight, float* dbias,
                           float* memory) noexcept nogil:
     cdef Geometry g
     cdef Totals t
-    plan_forward(&g, u)
+    plan_forward(&g, u, WEIGHT_GRADIENT)
     t = plan_totals(&g, 1, False)
     write_offsets(&g, <Py_ssize_t*>(memory + round_up(gradient_floats(&g, &t, 1))))
     weight_gradient_all(&g, x, dy, dweight, dbias, memory)

@@ -153,7 +153,8 @@ def _apply(
     if work:
         a, b = (contiguous(dy), contiguous(x)) if backward else (contiguous(x), None)
         count = threads.useful(work, num_threads)
-        _softmax.apply(dispatch.tiles, logarithmic, shape, a, b, result, count)
+        kernels = dispatch.direct[x.dtype.char]
+        _softmax.apply(kernels, logarithmic, shape, a, b, result, count)
     return deliver(result, out)
 
 

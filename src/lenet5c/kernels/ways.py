@@ -235,9 +235,11 @@ class Convolution:
 
 def channel_sums(dy: Array, axes: int, channels_last: bool) -> Array:
     """Return the sum of each channel: the gradient of a bias."""
-    if channels_last:
-        return dy.reshape(-1, prod(dy.shape[-axes - 1 : -1]), dy.shape[-1]).sum(1).sum(0)
-    return dy.reshape(-1, *dy.shape[-axes - 1 :]).sum(tuple(range(2, axes + 2))).sum(0)
+    first = tuple(range(dy.ndim - axes - 1))
+    if channels_last:  # sample by sample: of a long sum of rows, the error grows with its length
+        of_samples = np.add.reduce(dy, tuple(range(-axes - 1, -1)))
+        return np.add.reduce(of_samples, first)
+    return np.add.reduce(dy, (*first, *range(-axes, 0)))
 
 
 class _OfThreads(dict[int, Any]):

@@ -86,11 +86,12 @@ cdef struct Op:
 # The sum of direct.pxi:
 #   y[i, j] = start[i, j] + sum over c, k of vectors[c, k, i] * x[channel(c) + steps[k] + places[j]]
 # Channel c lies at (c // channels) * block_stride + (c % channels) * channel_stride of x. All
-# offsets are in floats.
+# offsets are in values.
 cdef struct DirectSum:
-    bint blocked             # x has 16 floats in a place, one for each of the 16 side by side, and
-                             # not one for all
-    Py_ssize_t rows          # 1, 2 or 4, at most direct_rows
+    bint blocked             # x has a vector in a place, a value for each of those side by side,
+                             # and not one value for all
+    bint scalars             # and then `vectors` one value for all
+    Py_ssize_t rows          # 1, 2 or 4, at most most_rows
     Py_ssize_t blocks, block_stride
     Py_ssize_t channels, channel_stride
     const Py_ssize_t* steps
@@ -98,6 +99,37 @@ cdef struct DirectSum:
     const Py_ssize_t* places
     Py_ssize_t places_count
     Py_ssize_t y_row         # from one row of y to the next
+
+# Softmax along the axis K of (outer, K, inner), by softmax.pxi.
+cdef struct Softmax:
+    bint logarithmic
+    Py_ssize_t outer, K, inner
+
+cdef enum:
+    LONG_AXIS = 32     # from here on, one vector fills the lanes well enough
+
+# The kernels of the direct convolution and of softmax for float or double: see rows.pxi, direct.pxi,
+# softmax.pxi. A vector is 64 bytes.
+cdef struct DirectKernels:
+    Py_ssize_t lanes         # of a vector: 16 floats or 8 doubles
+    # samples of `size` values, one for each lane -> a vector for each value, `stride` values apart;
+    # and vectors -> the samples of the first lanes
+    void (*pack_rows)(const void** samples, Py_ssize_t size, void* tile,
+                      Py_ssize_t stride) noexcept nogil
+    void (*unpack_rows)(const void* tile, Py_ssize_t size, Py_ssize_t lanes,
+                        void** samples) noexcept nogil
+    # start[i * start_row + j * start_place] is the first term of y[i * y_row + j * lanes], a vector
+    # each
+    void (*sum)(const DirectSum* s, const void* vectors, const void* x, const void* start,
+                Py_ssize_t start_row, Py_ssize_t start_place, void* y) noexcept nogil
+    Py_ssize_t[2] most_rows  # that `sum` takes, of vectors and of scalars
+    # total (rows) += the sum of vectors (count, rows)
+    void (*add_columns)(const void* vectors, Py_ssize_t count, Py_ssize_t rows,
+                        void* total) noexcept nogil
+    # one unit of softmax_units: x -> y if b is NULL, else dy and y -> dx; scratch of softmax_scratch
+    # values
+    void (*softmax)(const Softmax* s, Py_ssize_t unit, const void* a, const void* b, void* to,
+                    void* scratch) noexcept nogil
 
 # Random warps of images (C, H, W) of bytes, by distort.pxi: how far they go at most. gaussian has 2
 # * radius + 1 weights.
@@ -108,14 +140,6 @@ cdef struct Distort:
     float elastic
     Py_ssize_t radius
     const float* gaussian
-
-# Softmax along the axis K of (outer, K, inner), by softmax.pxi.
-cdef struct Softmax:
-    bint logarithmic
-    Py_ssize_t outer, K, inner
-
-cdef enum:
-    LONG_AXIS = 32     # from here on, one vector fills the lanes well enough
 
 # One step of an optimizer for `size` parameters, see update.pxi. The names are separated by spaces.
 ctypedef void (*ApplyUpdate)(const double* settings, float** vectors, float* params,
@@ -159,29 +183,10 @@ cdef struct TileKernels:
     void (*distort_tile)(const Distort* d, const unsigned char** images, const uint64_t* keys,
                          Py_ssize_t lanes, float scale, const float* offset, float* tile,
                          float* scratch) noexcept nogil
-    # the same with a stride: tile[q * stride + lane] = samples[lane][q]; samples[lane * stride + q]
-    # = tile[q, lane]
-    void (*pack_rows)(const float** samples, Py_ssize_t size, float* tile,
-                      Py_ssize_t stride) noexcept nogil
-    void (*unpack_rows)(const float* tile, Py_ssize_t size, Py_ssize_t lanes, Py_ssize_t stride,
-                        float* samples) noexcept nogil
-    # start[i * start_row + j * start_place] is the first term of y[i * y_row + j * 16], 16 floats
-    # each
-    void (*direct_sum)(const DirectSum* s, const float* vectors, const float* x, const float* start,
-                       Py_ssize_t start_row, Py_ssize_t start_place, float* y) noexcept nogil
-    Py_ssize_t direct_rows   # the most rows that direct_sum takes
-    # total (rows, 16) += the sum of vectors (count, rows, 16)
-    void (*add_columns)(const float* vectors, Py_ssize_t count, Py_ssize_t rows,
-                        float* total) noexcept nogil
+    DirectKernels direct     # for float
     # total = the sum of `count` shards of `size` values, in order; added to if `add`
     void (*sum_shards)(const float** shards, Py_ssize_t count, Py_ssize_t size, bint add,
                        float* total) noexcept nogil
-    # one unit of softmax_units: x -> y if b is NULL, else dy and y -> dx; scratch of
-    # softmax_scratch values
-    void (*softmax_float)(const Softmax* s, Py_ssize_t unit, const float* a, const float* b,
-                          float* to, float* scratch) noexcept nogil
-    void (*softmax_double)(const Softmax* s, Py_ssize_t unit, const double* a, const double* b,
-                           double* to, double* scratch) noexcept nogil
     const UpdateKernel* updates   # of the optimizers, by update.pxi
     Py_ssize_t update_count
     # about `rounds` times 16 multiply-adds; returns the number of floating-point operations
