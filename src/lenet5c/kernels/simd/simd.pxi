@@ -45,8 +45,11 @@ cdef extern from "simd.h" nogil:
     v16 v16_pow2(v16 n)
     float v16_reduce(v16 a)
     void v16_transpose(v16* row)
+
+ctypedef v16 vec
+
+cdef extern from "simd.h" nogil:
     # as sources name them that doubles.pxi has, too
-    ctypedef v16 vec
     enum:
         VEC_REGISTERS "V16_REGISTERS"
     vec vec_load "v16_load"(const real* a)
