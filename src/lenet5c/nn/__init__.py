@@ -1,5 +1,10 @@
 """Layers, losses and models, with explicit forward and backward passes over NumPy arrays.
 
+They compute in float32. Inputs may also be of a dtype whose numbers float32 holds exactly: float16,
+bool, and integers of 8 or 16 bits, such as images of uint8; they are converted, never scaled.
+float64 and larger integers are refused, as they would be rounded without a word, and so are masked
+arrays.
+
 `ACTIVATIONS`, `LOSSES`, `POOLINGS` and `NETS` have the classes by the names that recipes use.
 """
 

@@ -128,9 +128,19 @@ from lenet5c.reference.pooling import (
     avg_pool2d,
     avg_pool2d_backward,
     avg_pool2d_backward_second,
+    global_avg_pool2d,
+    global_avg_pool2d_backward,
+    global_max_pool2d,
+    global_max_pool2d_backward,
     max_pool2d,
     max_pool2d_backward,
     max_pool2d_backward_second,
+)
+from lenet5c.reference.pooling1d import (
+    avg_pool1d,
+    avg_pool1d_backward,
+    max_pool1d,
+    max_pool1d_backward,
 )
 from lenet5c.reference.radial_basis import rbf, rbf_backward, rbf_backward_second
 from lenet5c.reference.softmax import log_softmax, log_softmax_backward, softmax, softmax_backward
@@ -146,6 +156,8 @@ from lenet5c.reference.winograd import winograd_conv2d, winograd_conv2d_backward
 __all__ = [
     "adagrad_step",
     "adam_step",
+    "avg_pool1d",
+    "avg_pool1d_backward",
     "avg_pool2d",
     "avg_pool2d_backward",
     "avg_pool2d_backward_second",
@@ -187,6 +199,10 @@ __all__ = [
     "gelu",
     "gelu_backward",
     "gelu_backward_second",
+    "global_avg_pool2d",
+    "global_avg_pool2d_backward",
+    "global_max_pool2d",
+    "global_max_pool2d_backward",
     "im2col",
     "leaky_relu",
     "leaky_relu_backward",
@@ -204,6 +220,8 @@ __all__ = [
     "log_softmax_backward",
     "map_loss",
     "map_loss_second",
+    "max_pool1d",
+    "max_pool1d_backward",
     "max_pool2d",
     "max_pool2d_backward",
     "max_pool2d_backward_second",

@@ -15,6 +15,7 @@ from libc.string cimport memcpy, memset
 import numpy as np
 
 from lenet5c.kernels.ops._distort cimport Warp
+from lenet5c.kernels.engine.shards cimport SHARD_TILES, SHARDS
 from lenet5c.kernels.engine._update cimport Update, UpdateSteps, apply_update
 from lenet5c.kernels.engine._workspace cimport Workspace
 from lenet5c.kernels.simd.tiles cimport (

@@ -11,12 +11,6 @@ cdef extern from "sleeps.h" nogil:
     void sleep_as(int thread, int64_t number, int64_t* next_shard, int shift)
     void sleep_at(const char* point)
 
-cdef enum:
-    SHARDS = 16          # at most this many shards at once, so at most this many threads in
-                         # training
-    SHARD_TILES = 4      # tiles a shard takes at most; larger batches take several batches of
-                         # shards
-
 cdef struct Record:
     float* sums
     float* saved                       # of the shard's tiles, saved_stride apart

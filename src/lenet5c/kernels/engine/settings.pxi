@@ -18,6 +18,7 @@ cdef set_op(Op* op, o, const TileKernels* kernels, list held):
     op.KH, op.KW = getattr(o, "kernel_size", (1, 1))
     op.SH, op.SW = getattr(o, "stride", (1, 1))
     op.PH, op.PW = getattr(o, "padding", (0, 0))
+    op.EH, op.EW = getattr(o, "padded_end", (0, 0))
     op.DH, op.DW = getattr(o, "dilation", (1, 1))
     op.groups, op.definition = getattr(o, "groups", 1), getattr(o, "definition", False)
     op.relu, op.mask, op.pool = o.relu, getattr(o, "mask", False), o.pool

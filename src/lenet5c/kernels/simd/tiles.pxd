@@ -69,7 +69,8 @@ cdef struct Op:
     Py_ssize_t O, OH, OW
     Py_ssize_t KH, KW
     Py_ssize_t SH, SW
-    Py_ssize_t PH, PW
+    Py_ssize_t PH, PW           # padding before the image
+    Py_ssize_t EH, EW           # AVG_POOL2D: where the padding after it ends
     Py_ssize_t DH, DW
     Py_ssize_t x, y
     Py_ssize_t argmax           # CONV2D with pool: which element of each window, as large as y
