@@ -29,6 +29,7 @@ TILE_SOURCES = [
 DOUBLE_SOURCES = [
     *(f"simd/{name}" for name in ("doubles.h", "doubles.pxi", "rows.pxi", "tiles.pxd")),
     "direct/direct.pxi",
+    "ops/softmax.pxi",
 ]
 PLANE_SOURCES = [f"planes/{path.name}" for path in sorted(Path(KERNELS, "planes").glob("*.px[di]"))]
 PROGRAM_SOURCES = ["simd/tiles.pxd", "canary.pxi", "engine/_update.pxd"]
@@ -126,6 +127,7 @@ def extensions():
         extension("engine/_update", depends=[f"{KERNELS}/simd/tiles.pxd"]),
         extension("simd/_peak"),
         extension("ops/_distort", depends=[f"{KERNELS}/simd/tiles.pxd", f"{KERNELS}/canary.pxi"]),
+        extension("ops/_softmax", depends=[f"{KERNELS}/simd/tiles.pxd", f"{KERNELS}/canary.pxi"]),
         extension("direct/_strips", depends=[f"{KERNELS}/canary.pxi"]),
         extension("direct/_direct"),
         extension("planes/_pooling", depends=[f"{KERNELS}/planes/planes.pxd"]),

@@ -306,16 +306,6 @@ def as_batch(x: Any, owner: str) -> Floats:
     return x
 
 
-def check_batch(x: Any, owner: str) -> None:
-    """Refuse anything but a batch of float32 samples."""
-    if not isinstance(x, np.ndarray):
-        raise TypeError(f"x must be a NumPy array of float32 for {owner}, got {type(x).__name__}")
-    if x.dtype != np.float32:
-        raise TypeError(f"x must be float32 for {owner}, got {x.dtype}; use x.astype(np.float32)")
-    if x.ndim < 2:
-        raise ValueError(f"x must be a batch, (N, C, H, W) or (N, features), got {x.shape}")
-
-
 def check_padding(padding: Any) -> Any:
     """Return a padding as (vertical, horizontal), ((top, bottom), (left, right)) or "same"."""
     value = setting("padding", padding)
