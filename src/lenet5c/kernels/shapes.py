@@ -6,6 +6,8 @@ from math import prod
 from operator import index
 from typing import Any
 
+Pair = int | tuple[int, int]
+Padding = Pair | tuple[Pair, Pair] | str
 # Kernel size, stride, padding before the image (at the top and on the left) and dilation, each with
 # a number for every axis of the image, the vertical one first.
 Window = tuple[Any, Any, Any, Any]
@@ -79,7 +81,7 @@ def _window_and_size(
     stride = per_axis("stride", stride, 1, axes)
     dilation = per_axis("dilation", dilation, 1, axes)
     reach = [d * (k - 1) + 1 for d, k in zip(dilation, kernel_size, strict=True)]
-    pads = _paddings(padding, image, reach, stride)
+    pads = paddings(padding, image, reach, stride)
     if pooling and any(max(pad) >= r for pad, r in zip(pads, reach, strict=True)):
         raise ValueError(
             f"padding must be less than the window, {' x '.join(map(str, reach))} pixels, got "
@@ -101,6 +103,13 @@ def _window_and_size(
             count += 1
         size.append(count)
     return (kernel_size, stride, tuple(before for before, _ in pads), dilation), tuple(size)
+
+
+def covered(window: Window, size: Sequence[int]) -> list[int]:
+    """Return how far the windows reach along each axis, from the padding before the image on."""
+    kernel_size, stride, _, dilation = window
+    axes = zip(kernel_size, stride, dilation, size, strict=True)
+    return [(count - 1) * s + d * (k - 1) + 1 for k, s, d, count in axes]
 
 
 def setting(name: str, value: Any) -> Any:
@@ -128,10 +137,15 @@ def choice(name: str, value: Any, choices: tuple[str, ...]) -> str:
 
 
 def _integers(value: Any, depth: int) -> Any:
+    kind = type(value)
+    if kind is int:
+        return value
+    if kind is tuple and depth > 0:
+        return tuple([_integers(each, depth - 1) for each in value])
     scalar = hasattr(value, "__index__") and getattr(value, "ndim", 0) == 0
     if scalar or depth == 0 or isinstance(value, (str, bytes)):
         return index(value)
-    return tuple(_integers(each, depth - 1) for each in value)
+    return tuple([_integers(each, depth - 1) for each in value])
 
 
 def per_axis(name: str, value: Any, least: int, axes: int) -> tuple[int, ...]:
@@ -145,7 +159,7 @@ def per_axis(name: str, value: Any, least: int, axes: int) -> tuple[int, ...]:
     return each
 
 
-def _paddings(
+def paddings(
     padding: Any, image: Sequence[int], reach: Sequence[int], stride: Sequence[int]
 ) -> list[tuple[int, int]]:
     """Return the padding (before, after) of each axis."""

@@ -144,17 +144,15 @@ cdef void start_sample_gradient(
     Py_ssize_t* correct,
 ) noexcept nogil:
     """As start_gradient of a tile, by way of two tiles of which one lane is alive."""
-    cdef Py_ssize_t k, K = job.output_size
+    cdef Py_ssize_t k, right, K = job.output_size
     cdef float* dtile = NULL if job.value_only else tile + K * LANES
     if job.dy is not NULL:
         memcpy(gradient, job.dy + n * K, K * sizeof(float))
         return
     for k in range(K):
         v16_fill(tile + k * LANES, output[k])
-    loss[0] += job.kernels.loss(
-        job.loss, K, 1, tile, job.labels + n, job.targets + n * K if job.targets is not NULL
-        else NULL, job.setting, job.loss_factor / (<double>job.batch * job.loss_terms), dtile)
-    correct[0] += count_correct(tile, K, job.labels + n, 1, job.penalties)
+    loss[0] += judge(job, n, 1, tile, dtile, &right)
+    correct[0] += right
     if dtile is not NULL:
         for k in range(K):
             gradient[k] = dtile[k * LANES]

@@ -4,6 +4,11 @@
 #ifndef LENET5C_DOUBLES_H
 #define LENET5C_DOUBLES_H
 
+#include <stdint.h>
+#include <string.h>
+
+#define ND_ONE 0x3ff0000000000000LL /* the bits of 1.0 */
+
 #if defined(_MSC_VER) && !defined(__clang__)
 #define VEC_INLINE static __forceinline
 #else
@@ -19,6 +24,14 @@ typedef __m512d nd;
 #define nd_store(p, a) _mm512_storeu_pd(p, a)
 #define nd_set1(a) _mm512_set1_pd(a)
 #define nd_add(a, b) _mm512_add_pd(a, b)
+#define nd_sub(a, b) _mm512_sub_pd(a, b)
+#define nd_mul(a, b) _mm512_mul_pd(a, b)
+#define nd_div(a, b) _mm512_div_pd(a, b)
+#define nd_max(a, b) _mm512_max_pd(a, b)
+#define nd_where_lt(a, b, x, y) _mm512_mask_blend_pd(_mm512_cmp_pd_mask(a, b, _CMP_LT_OQ), y, x)
+#define nd_shift_in(a)                                                                             \
+  _mm512_castsi512_pd(                                                                             \
+      _mm512_add_epi64(_mm512_slli_epi64(_mm512_castpd_si512(a), 52), _mm512_set1_epi64(ND_ONE)))
 #define nd_fma(a, b, c) _mm512_fmadd_pd(a, b, c)
 #define nd_low(a, b) _mm512_unpacklo_pd(a, b)
 #define nd_high(a, b) _mm512_unpackhi_pd(a, b)
@@ -32,6 +45,14 @@ typedef __m256d nd;
 #define nd_store(p, a) _mm256_storeu_pd(p, a)
 #define nd_set1(a) _mm256_set1_pd(a)
 #define nd_add(a, b) _mm256_add_pd(a, b)
+#define nd_sub(a, b) _mm256_sub_pd(a, b)
+#define nd_mul(a, b) _mm256_mul_pd(a, b)
+#define nd_div(a, b) _mm256_div_pd(a, b)
+#define nd_max(a, b) _mm256_max_pd(a, b)
+#define nd_where_lt(a, b, x, y) _mm256_blendv_pd(y, x, _mm256_cmp_pd(a, b, _CMP_LT_OQ))
+#define nd_shift_in(a)                                                                             \
+  _mm256_castsi256_pd(                                                                             \
+      _mm256_add_epi64(_mm256_slli_epi64(_mm256_castpd_si256(a), 52), _mm256_set1_epi64x(ND_ONE)))
 #define nd_fma(a, b, c) _mm256_fmadd_pd(a, b, c)
 #define nd_low(a, b) _mm256_unpacklo_pd(a, b)
 #define nd_high(a, b) _mm256_unpackhi_pd(a, b)
@@ -45,6 +66,17 @@ typedef __m128d nd;
 #define nd_store(p, a) _mm_storeu_pd(p, a)
 #define nd_set1(a) _mm_set1_pd(a)
 #define nd_add(a, b) _mm_add_pd(a, b)
+#define nd_sub(a, b) _mm_sub_pd(a, b)
+#define nd_mul(a, b) _mm_mul_pd(a, b)
+#define nd_div(a, b) _mm_div_pd(a, b)
+#define nd_max(a, b) _mm_max_pd(a, b)
+VEC_INLINE nd nd_where_lt(nd a, nd b, nd x, nd y) {
+  nd mask = _mm_cmplt_pd(a, b);
+  return _mm_or_pd(_mm_and_pd(mask, x), _mm_andnot_pd(mask, y));
+}
+#define nd_shift_in(a)                                                                             \
+  _mm_castsi128_pd(                                                                                \
+      _mm_add_epi64(_mm_slli_epi64(_mm_castpd_si128(a), 52), _mm_set1_epi64x(ND_ONE)))
 #define nd_fma(a, b, c) _mm_add_pd(_mm_mul_pd(a, b), c)
 #define nd_low(a, b) _mm_unpacklo_pd(a, b)
 #define nd_high(a, b) _mm_unpackhi_pd(a, b)
@@ -58,6 +90,14 @@ typedef float64x2_t nd;
 #define nd_store(p, a) vst1q_f64(p, a)
 #define nd_set1(a) vdupq_n_f64(a)
 #define nd_add(a, b) vaddq_f64(a, b)
+#define nd_sub(a, b) vsubq_f64(a, b)
+#define nd_mul(a, b) vmulq_f64(a, b)
+#define nd_div(a, b) vdivq_f64(a, b)
+#define nd_max(a, b) vbslq_f64(vcgtq_f64(a, b), a, b)
+#define nd_where_lt(a, b, x, y) vbslq_f64(vcltq_f64(a, b), x, y)
+#define nd_shift_in(a)                                                                             \
+  vreinterpretq_f64_s64(                                                                           \
+      vaddq_s64(vshlq_n_s64(vreinterpretq_s64_f64(a), 52), vdupq_n_s64(ND_ONE)))
 #define nd_fma(a, b, c) vfmaq_f64(c, a, b)
 #define nd_low(a, b) vzip1q_f64(a, b)
 #define nd_high(a, b) vzip2q_f64(a, b)
@@ -70,6 +110,18 @@ typedef double nd;
 #define nd_store(p, a) (*(p) = (a))
 #define nd_set1(a) (a)
 #define nd_add(a, b) ((a) + (b))
+#define nd_sub(a, b) ((a) - (b))
+#define nd_mul(a, b) ((a) * (b))
+#define nd_div(a, b) ((a) / (b))
+#define nd_max(a, b) ((a) > (b) ? (a) : (b))
+#define nd_where_lt(a, b, x, y) ((a) < (b) ? (x) : (y))
+VEC_INLINE nd nd_shift_in(nd a) {
+  uint64_t bits;
+  memcpy(&bits, &a, sizeof bits);
+  bits = (bits << 52) + (uint64_t)ND_ONE;
+  memcpy(&a, &bits, sizeof bits);
+  return a;
+}
 #define nd_fma(a, b, c) ((a) * (b) + (c))
 #endif
 
@@ -90,6 +142,20 @@ VEC_INLINE vec vec_load(const double *a) { VEC_MAP(nd_load(a + i * ND_LANES)); }
 VEC_INLINE vec vec_set1(double a) { VEC_MAP(nd_set1(a)); }
 VEC_INLINE vec vec_zero(void) { VEC_MAP(nd_set1(0.0)); }
 VEC_INLINE vec vec_add(vec a, vec b) { VEC_MAP(nd_add(a.p[i], b.p[i])); }
+VEC_INLINE vec vec_sub(vec a, vec b) { VEC_MAP(nd_sub(a.p[i], b.p[i])); }
+VEC_INLINE vec vec_mul(vec a, vec b) { VEC_MAP(nd_mul(a.p[i], b.p[i])); }
+VEC_INLINE vec vec_div(vec a, vec b) { VEC_MAP(nd_div(a.p[i], b.p[i])); }
+/* the larger of both; b where either is not a number */
+VEC_INLINE vec vec_max(vec a, vec b) { VEC_MAP(nd_max(a.p[i], b.p[i])); }
+/* a < b ? x : y, and y where unordered */
+VEC_INLINE vec vec_where_lt(vec a, vec b, vec x, vec y) {
+  VEC_MAP(nd_where_lt(a.p[i], b.p[i], x.p[i], y.p[i]));
+}
+/* 2 to the power of n, for whole n in -1022..1023: the last bits of n + 1.5 * 2^52 are those of n,
+ * and become the exponent */
+VEC_INLINE vec vec_pow2(vec n) {
+  VEC_MAP(nd_shift_in(nd_add(n.p[i], nd_set1(6755399441055744.0))));
+}
 /* a * b + c, rounded once where the machine can */
 VEC_INLINE vec vec_fma(vec a, vec b, vec c) { VEC_MAP(nd_fma(a.p[i], b.p[i], c.p[i])); }
 VEC_INLINE void vec_store(double *to, vec a) {
