@@ -13,9 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from functional_cases import plan_of
 
 from lenet5c import kernels, reference
-from lenet5c.kernels import convolution, cykernels
+from lenet5c.kernels import cykernels
 from lenet5c.kernels.simd import _peak, dispatch
 
 CONSUMER = Path(__file__).parent / "consumer"
@@ -198,7 +199,7 @@ def conv2d_arguments(settings):
 
 
 def ways(x, weight, keywords):
-    conv = convolution._Convolution(x, weight, None, *keywords.values())
+    conv = plan_of(x, weight, **keywords)
     return {conv.way, conv.dx_way}
 
 

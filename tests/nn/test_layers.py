@@ -221,8 +221,7 @@ class TestErrors:
             (nn.MaxPool2d(5), (1, 4, 4), "kernel_size"),
             (nn.MaxPool2d(2, padding=2), (1, 4, 4), "padding"),
             (nn.AvgPool2d(2), (12,), "AvgPool2d"),
-            (nn.Tanh(), (3, 4), "Tanh"),
-            (nn.ScaledTanh(), (3, 4), "ScaledTanh"),
+            (nn.BatchNorm1d(3), (4, 2), r"\(C,\) or \(C, L\) of 3 channels.*got \(4, 2\)"),
             (nn.BatchNorm1d(3), (4,), r"3 channels for BatchNorm1d, got \(4,\)"),
             (nn.BatchNorm1d(3), (3, 2, 2), "BatchNorm1d"),
             (nn.BatchNorm2d(3), (4, 2, 2), "3 channels.*BatchNorm2d"),
@@ -246,11 +245,21 @@ class TestErrors:
 
     @pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: type(layer).__name__)
     def test_input(self, layer):
-        for wrong in (np.zeros((2, 4)), np.zeros((2, 4), np.int64), np.zeros((2, 4), np.uint8)):
+        for wrong in (np.zeros((2, 4)), np.zeros((2, 4), np.int64), np.zeros((2, 4), np.int32)):
             with pytest.raises(TypeError, match=f"{wrong.dtype}.*float32"):
                 layer.forward(wrong)
+        for wrong in (np.zeros((2, 4), complex), np.zeros((2, 4), object), np.zeros((2, 4), "U1")):
+            with pytest.raises(TypeError, match="x must be an array of real numbers"):
+                layer.forward(wrong)
+        with pytest.raises(TypeError, match="masked array; fill it first"):
+            layer.forward(np.ma.masked_array(np.zeros((2, 4), np.float32)))
         with pytest.raises(TypeError, match="NumPy array.*list"):
             layer.forward([[0.0] * 4])
+
+    @pytest.mark.parametrize(
+        "layer", LAYERS[:1] + LAYERS[2:], ids=lambda layer: type(layer).__name__
+    )
+    def test_a_sample_is_no_batch(self, layer):
         with pytest.raises(ValueError, match=r"x must be a batch.*got \(4,\)"):
             layer.forward(np.zeros(4, np.float32))
 
@@ -375,6 +384,8 @@ each_norm = pytest.mark.parametrize(
     [
         (nn.BatchNorm1d, (17, 5)),
         (nn.BatchNorm1d, (2, 1)),
+        (nn.BatchNorm1d, (6, 5, 4)),
+        (nn.BatchNorm1d, (1, 3, 2)),
         (nn.BatchNorm2d, (6, 5, 3, 4)),
         (nn.BatchNorm2d, (1, 3, 4, 1)),
     ],

@@ -178,7 +178,12 @@ def test_dropout_squares_its_mask():
 
 
 @pytest.mark.parametrize(
-    "layer, shape", [(nn.BatchNorm1d(3), (7, 3)), (nn.BatchNorm2d(3), (4, 3, 2, 5))]
+    "layer, shape",
+    [
+        (nn.BatchNorm1d(3), (7, 3)),
+        (nn.BatchNorm1d(3), (4, 3, 6)),
+        (nn.BatchNorm2d(3), (4, 3, 2, 5)),
+    ],
 )
 def test_batch_norm_takes_its_statistics_as_constants(layer, shape):
     x = 3 * normal(*shape) + 1

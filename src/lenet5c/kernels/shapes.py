@@ -79,7 +79,7 @@ def _window_and_size(
     stride = per_axis("stride", stride, 1, axes)
     dilation = per_axis("dilation", dilation, 1, axes)
     reach = [d * (k - 1) + 1 for d, k in zip(dilation, kernel_size, strict=True)]
-    pads = _paddings(padding, image, reach, stride)
+    pads = paddings(padding, image, reach, stride)
     if pooling and any(max(pad) >= r for pad, r in zip(pads, reach, strict=True)):
         raise ValueError(
             f"padding must be less than the window, {' x '.join(map(str, reach))} pixels, got "
@@ -101,6 +101,13 @@ def _window_and_size(
             count += 1
         size.append(count)
     return (kernel_size, stride, tuple(before for before, _ in pads), dilation), tuple(size)
+
+
+def covered(window: Window, size: Sequence[int]) -> list[int]:
+    """Return how far the windows reach along each axis, from the padding before the image on."""
+    kernel_size, stride, _, dilation = window
+    axes = zip(kernel_size, stride, dilation, size, strict=True)
+    return [(count - 1) * s + d * (k - 1) + 1 for k, s, d, count in axes]
 
 
 def setting(name: str, value: Any) -> Any:
@@ -145,7 +152,7 @@ def per_axis(name: str, value: Any, least: int, axes: int) -> tuple[int, ...]:
     return each
 
 
-def _paddings(
+def paddings(
     padding: Any, image: Sequence[int], reach: Sequence[int], stride: Sequence[int]
 ) -> list[tuple[int, int]]:
     """Return the padding (before, after) of each axis."""

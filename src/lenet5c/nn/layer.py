@@ -12,6 +12,8 @@ from typing import Any, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from lenet5c.kernels.arrays import real_arrays
+
 __all__ = ["Layer"]
 
 Array = NDArray[Any]
@@ -23,9 +25,10 @@ Rng: TypeAlias = "int | np.random.Generator | None"
 
 #: The largest number of float32.
 LARGEST = float(np.finfo(np.float32).max)
+FLOAT32 = np.dtype(np.float32)
 
 # Attributes that copies and pickles leave out: views, programs, and what backward needs.
-TRANSIENT = ("_store", "_chain", "_segments", "_saved", "_mask")
+TRANSIENT = ("_store", "_chain", "_segments", "_saved", "_mask", "accepted")
 
 
 class Arrays(UserDict[str, Array]):
@@ -273,6 +276,32 @@ def check_gradient(dy: Any, shape: Shape, name: str = "dy") -> None:
     if not isinstance(dy, np.ndarray) or dy.dtype != np.float32 or dy.shape != shape:
         found = f"{dy.dtype} {dy.shape}" if isinstance(dy, np.ndarray) else type(dy).__name__
         raise ValueError(f"{name} must be float32 {shape}, the output's shape, got {found}")
+
+
+def as_floats(x: Any, owner: str, name: str = "x") -> Floats:
+    """Return x as an array of float32, for a layer or model: the dtype that nets compute in.
+
+    Arrays of what float32 holds exactly, float16, bool, and integers of 8 and 16 bits, are
+    converted, never scaled. Others are refused, since they would be rounded.
+    """
+    if type(x) is np.ndarray and x.dtype is FLOAT32:
+        return x
+    (array,) = real_arrays(**{name: x})
+    if array is None or array.dtype != np.float32:
+        raise TypeError(
+            f"{name} must be a NumPy array of float32 for {owner}, or of a dtype that float32 "
+            f"holds exactly, such as uint8, got {getattr(x, 'dtype', type(x).__name__)}; use "
+            f"np.asarray({name}, np.float32)"
+        )
+    return array
+
+
+def as_batch(x: Any, owner: str) -> Floats:
+    """Return a batch of samples, as `as_floats` does; refuse a single sample."""
+    x = as_floats(x, owner)
+    if x.ndim < 2:
+        raise ValueError(f"x must be a batch, (N, C, H, W) or (N, features), got {x.shape}")
+    return x
 
 
 def check_batch(x: Any, owner: str) -> None:

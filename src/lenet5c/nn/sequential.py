@@ -2,16 +2,18 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lenet5c.kernels.engine.samples import Samples
-from lenet5c.nn.layer import Array, Floats, Layer, ParameterStore, Shape, check_batch
+from lenet5c.nn.inputs import check_sizes, take_samples
+from lenet5c.nn.layer import Array, Floats, Layer, ParameterStore, Shape, as_floats
 from lenet5c.nn.linear import Flatten
 from lenet5c.nn.loss import Loss, check_labels
 from lenet5c.nn.rbf import RBF
+from lenet5c.nn.steps import Steps, StepsTaken
 from lenet5c.nn.summary import summary
 from lenet5c.nn.tile_layer import TileChain, TileLayer
 
@@ -22,26 +24,6 @@ Labels = NDArray[np.integer[Any]]
 CHUNK = 256
 # And for second derivatives, where the activations of all layers are saved.
 SECOND_CHUNK = 100
-
-
-class StepsTaken:
-    """Outcome of a run of steps: `losses` of each, finished steps (`taken`), correct answers."""
-
-    def __init__(self, steps: int) -> None:
-        self.losses = np.zeros(steps)
-        self.taken = self.correct = 0
-
-
-class Steps(Protocol):
-    """An optimizer, as `Sequential.train_steps` takes it.
-
-    One with `describe_steps`, as those of `lenet5c.optim`, also has `steps`, the number taken.
-    """
-
-    lr: float
-
-    def step(self) -> None:
-        """Move the parameters by one step."""
 
 
 class Sequential(Layer):
@@ -72,6 +54,7 @@ class Sequential(Layer):
 
     layers: dict[str, Layer]
     _segments: list[TileChain | Layer] | None
+    accepted: Shape | None = None  # of samples, by `check_sizes`
 
     def __init__(
         self, *layers: Layer | Sequence[Layer] | Sequence[tuple[str, Layer]] | Mapping[str, Layer]
@@ -122,7 +105,9 @@ class Sequential(Layer):
         store = self.store
         if self._segments is None:
             segments: list[TileChain | Layer] = []
-            for compiled, run in groupby(self._flat(), lambda layer: isinstance(layer, TileLayer)):
+            for compiled, run in groupby(
+                self.flat_layers(), lambda layer: isinstance(layer, TileLayer)
+            ):
                 if compiled:
                     tiles = [layer for layer in run if isinstance(layer, TileLayer)]
                     segments.append(TileChain(tiles, store))
@@ -137,6 +122,8 @@ class Sequential(Layer):
         Parameters
         ----------
         x : ndarray of float32 (N, C, H, W) or (N, features)
+            Or of a dtype that float32 holds exactly, such as uint8 or float16; numbers are not
+            scaled. float64 is refused, as it would be rounded.
         training : bool
             Save what `backward` needs: the inputs of the segments, not their activations.
 
@@ -145,8 +132,14 @@ class Sequential(Layer):
         ndarray of float32 (N, ...)
             Fewer than six samples go one by one, which is faster; their last digits may differ from
             those in a larger batch.
+
+        Raises
+        ------
+        ValueError
+            The layers do not take this shape; the message has the one that they take.
         """
-        check_batch(x, type(self).__name__)
+        x = as_floats(x, type(self).__name__)
+        check_sizes(self, "x", x.shape)
         for segment in self.segments:
             # A layer in NumPy easily ends in float64.
             x = np.asarray(segment.forward(x, training), np.float32)
@@ -189,14 +182,14 @@ class Sequential(Layer):
         >>> model.second_derivatives(x, np.zeros(2, int), nn.MSELoss())  # 2 x^2 and 2, averaged
         array([10.,  4.,  2.], dtype=float32)
         """
-        samples = Samples.of(samples)
+        samples = take_samples(self, samples)
         labels = check_labels(labels, len(samples))
         if len(samples) == 0:
             raise ValueError(
                 "samples must be at least one, got none; second derivatives are a mean over them"
             )
         total = np.zeros(self.num_params)
-        before = [(layer, _changing(layer)) for layer in self._flat()]
+        before = [(layer, _changing(layer)) for layer in self.flat_layers()]
         try:
             with np.errstate(over="ignore", invalid="ignore"):  # seen in the result
                 for chunk in np.array_split(
@@ -232,7 +225,7 @@ class Sequential(Layer):
         correct : int
             Number of samples whose predicted label, by `classes`, is the true label.
         """
-        samples = Samples.of(samples)
+        samples = take_samples(self, samples)
         labels = check_labels(labels, len(samples))
         if chain := self._whole_chain():
             return chain.train_step(samples, labels, loss)
@@ -277,7 +270,7 @@ class Sequential(Layer):
         correct : int
             Number of their samples whose predicted label was the true label.
         """
-        samples = Samples.of(samples)
+        samples = take_samples(self, samples)
         labels = check_labels(labels, len(samples))
         record = StepsTaken(len(rates)) if record is None else record
         chain = self._whole_chain() if type(self).train_step is Sequential.train_step else None
@@ -321,7 +314,7 @@ class Sequential(Layer):
 
         Memory does not grow with N beyond the result.
         """
-        samples = Samples.of(samples)
+        samples = take_samples(self, samples)
         if chain := self._whole_chain():
             return chain.run(samples, samples.shape)
         # Of nearly equal size: a few samples left over would go one by one, and have other last
@@ -339,7 +332,7 @@ class Sequential(Layer):
 
     def logits(self, outputs: Floats) -> Floats:
         """Return the outputs (N, K) as logits: after an `RBF` layer the penalties negated."""
-        last = [layer for layer in self._flat() if not isinstance(layer, Flatten)][-1:]
+        last = [layer for layer in self.flat_layers() if not isinstance(layer, Flatten)][-1:]
         return -outputs if last and isinstance(last[0], RBF) else outputs
 
     def output_shape(self, input_shape: Shape) -> Shape:
@@ -406,11 +399,11 @@ class Sequential(Layer):
                 state |= {f"{layer_name}.{name}": array for name, array in arrays.items()}
         return state
 
-    def _flat(self) -> Iterator[Layer]:
+    def flat_layers(self) -> Iterator[Layer]:
         """Yield the layers, those of a Sequential within this one in its place."""
         for layer in self.layers.values():
             if isinstance(layer, Sequential):
-                yield from layer._flat()
+                yield from layer.flat_layers()
             else:
                 yield layer
 

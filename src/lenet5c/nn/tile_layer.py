@@ -15,7 +15,7 @@ from lenet5c.kernels.engine import lowering, ops
 from lenet5c.kernels.engine._program import Program
 from lenet5c.kernels.engine.samples import Samples
 from lenet5c.kernels.simd import dispatch
-from lenet5c.nn.layer import Floats, Layer, ParameterStore, Shape, check_batch, check_gradient
+from lenet5c.nn.layer import Floats, Layer, ParameterStore, Shape, as_batch, check_gradient
 from lenet5c.nn.loss import Loss
 
 Labels = NDArray[np.int32]
@@ -54,15 +54,15 @@ class TileLayer(Layer):
         Parameters
         ----------
         x : ndarray of float32 (N, ...)
+            Or of a dtype that float32 holds exactly, such as uint8 or float16.
         training : bool
-            Save x (not a copy) for `backward`.
+            Save x (not a copy, if it is of float32) for `backward`.
 
         Returns
         -------
         ndarray of float32 (N, ...)
         """
-        check_batch(x, type(self).__name__)
-        return self.chain.forward(x, training)
+        return self.chain.forward(as_batch(x, type(self).__name__), training)
 
     def backward(self, dy: Floats) -> Floats:
         """Set `grads`, and return the gradient of the last x of ``forward(x, training=True)``.

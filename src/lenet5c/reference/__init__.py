@@ -11,7 +11,8 @@ Read the modules in this order:
 2. `optimizer`; and `derivatives`: how to check a gradient.
 3. `normalization`, `dropout_mask`: layers that came later.
 4. `connections`, `subsampling`, `radial_basis`: the LeNet-5 of 1998.
-5. `columns`, `winograd`: other ways to compute a convolution.
+5. `transposed`, `one_dimensional`: convolution backwards, and along one axis; `columns`,
+   `winograd`: other ways to compute it.
 6. `distortion`: random changes of training images.
 
 Arguments are anything that NumPy makes an array of; results are new arrays of float64. Names:
@@ -108,6 +109,12 @@ from lenet5c.reference.normalization import (
     batch_norm_inference,
     update_running_statistics,
 )
+from lenet5c.reference.one_dimensional import (
+    conv1d,
+    conv1d_backward,
+    conv_transpose1d,
+    conv_transpose1d_backward,
+)
 from lenet5c.reference.optimizer import (
     adagrad_step,
     adam_step,
@@ -141,6 +148,7 @@ from lenet5c.reference.subsampling import (
     subsample2d_backward,
     subsample2d_backward_second,
 )
+from lenet5c.reference.transposed import conv_transpose2d, conv_transpose2d_backward
 from lenet5c.reference.windows import border, output_shape, pair
 from lenet5c.reference.winograd import winograd_conv2d, winograd_conv2d_backward, winograd_matrices
 
@@ -162,9 +170,15 @@ __all__ = [
     "connected_conv2d",
     "connected_conv2d_backward",
     "connected_conv2d_backward_second",
+    "conv1d",
+    "conv1d_backward",
     "conv2d",
     "conv2d_backward",
     "conv2d_backward_second",
+    "conv_transpose1d",
+    "conv_transpose1d_backward",
+    "conv_transpose2d",
+    "conv_transpose2d_backward",
     "cross_entropy",
     "cross_entropy_second",
     "distort",

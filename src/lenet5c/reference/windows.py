@@ -10,6 +10,8 @@ at::
     w = ow * SW + kw * DW - PW
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike
 
@@ -54,7 +56,8 @@ def border(
         totals = [max(0, (-(-n // s) - 1) * s + d * (k - 1) + 1 - n) for n, k, s, d in axes]
         vertical, horizontal = ((total // 2, total - total // 2) for total in totals)
     else:
-        vertical, horizontal = (pair(p) for p in pair(0 if padding == "valid" else padding))
+        of_axes: Any = 0 if padding == "valid" else padding
+        vertical, horizontal = map(pair, pair(of_axes))
     return vertical, horizontal
 
 

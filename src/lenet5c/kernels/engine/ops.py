@@ -10,13 +10,13 @@ from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import cache
 from math import prod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lenet5c.kernels.engine import _program
-from lenet5c.kernels.shapes import conv2d_output_size, pool2d_output_size
+from lenet5c.kernels.shapes import covered, pool2d_output_size, window_and_size
 from lenet5c.kernels.simd import dispatch
 
 Pair = tuple[int, int]
@@ -96,7 +96,7 @@ class Activation(Op):
     constants: tuple[float, ...] = ()
 
     def lower(self, shape: Shape) -> tuple[list[Op], Shape]:
-        whole = shape if len(shape) == 3 else (*shape, 1, 1)
+        whole = shape if len(shape) == 3 else (prod(shape), 1, 1)
         return [self.shaped(whole, whole)], shape
 
 
@@ -264,7 +264,7 @@ class Conv2d(Summed):
     out_channels: int
     kernel_size: Pair
     stride: Pair = (1, 1)
-    padding: Pair = (0, 0)
+    padding: Any = (0, 0)  # in any form that window_and_size takes
     dilation: Pair = (1, 1)
     groups: int = 1
     connections: NDArray[np.intp] | None = None
@@ -275,14 +275,15 @@ class Conv2d(Summed):
     argmax: int = field(init=False, default=0)
 
     def lower(self, shape: Shape) -> tuple[list[Op], Shape]:
-        channels, height, width = shape
-        size = conv2d_output_size(
-            (height, width), self.kernel_size, self.stride, self.padding, self.dilation
+        channels, *image = shape
+        window, size = window_and_size(
+            image, self.kernel_size, self.stride, self.padding, self.dilation
         )
         out_shape, ops = (self.out_channels, *size), []
-        if any(self.padding):
-            padded = (channels, height + 2 * self.padding[0], width + 2 * self.padding[1])
-            ops.append(Pad2d(self.padding).shaped(shape, padded))
+        ends = zip(image, window[2], covered(window, size), strict=True)
+        padded = (channels, *(max(length + before, end) for length, before, end in ends))
+        if padded != shape:
+            ops.append(Pad2d(window[2]).shaped(shape, padded))
             shape = padded
         if self.kernel_size == shape[1:] and self.groups == 1 and self.connections is None:
             # One filter position: a fully connected layer, whose gradient has a better way.
