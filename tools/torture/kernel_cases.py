@@ -276,10 +276,28 @@ def pool2d_indices(rng: np.random.Generator, memory: GuardedMemory) -> Results:
     return [y, dx]
 
 
-def im2col(rng: np.random.Generator, memory: GuardedMemory) -> Results:
-    window, dtype = Window(rng, pooling=False), _dtype(rng)
-    x = draw(rng, (window.batch, int(rng.integers(1, 5)), *window.image), dtype, exact=False)
+def _columns(rng: np.random.Generator) -> tuple[tuple[int, ...], dict[str, Any], Any]:
+    """Return the shape of images, the settings of their windows, in any layout, and a dtype."""
+    window, channels = Window(rng, pooling=False), int(rng.integers(1, 5))
     options = {"kernel_size": window.kernel, **window.options}
+    if rng.random() < 0.3:
+        more = rng.integers(4, size=2).tolist()
+        options["padding"] = tuple(
+            (before, before + after) for before, after in zip(window.padding, more, strict=True)
+        )
+    elif rng.random() < 0.2:
+        options["padding"] = "same"
+    options["layout"] = str(rng.choice(["columns", "rows"]))
+    options["data_format"] = str(rng.choice(["NCHW", "NHWC"]))
+    image = (channels, *window.image)
+    if options["data_format"] == "NHWC":
+        image = (*window.image, channels)
+    return (window.batch, *image), options, _dtype(rng)
+
+
+def im2col(rng: np.random.Generator, memory: GuardedMemory) -> Results:
+    shape, options, dtype = _columns(rng)
+    x = draw(rng, shape, dtype, exact=False)
     twin = reference.im2col(x, **options)
     results = call(rng, memory, "im2col", [x], options, [twin.shape])
     check("col", results[0], twin, 0, dtype)
@@ -287,13 +305,13 @@ def im2col(rng: np.random.Generator, memory: GuardedMemory) -> Results:
 
 
 def col2im(rng: np.random.Generator, memory: GuardedMemory) -> Results:
-    window, dtype, C = Window(rng, pooling=False), _dtype(rng), int(rng.integers(1, 5))
-    shape = (window.batch, C * window.taps, window.out[0] * window.out[1])
-    col = draw(rng, shape, dtype, exact=False)
-    options = {"output_size": window.image, "kernel_size": window.kernel, **window.options}
+    shape, options, dtype = _columns(rng)
+    col = draw(rng, reference.im2col(np.zeros(shape), **options).shape, dtype, exact=False)
+    options["output_size"] = shape[1:3] if options["data_format"] == "NHWC" else shape[2:]
     twin, sizes = (reference.col2im(each, **options) for each in (col, abs(col)))
     results = call(rng, memory, "col2im", [col], options, [twin.shape])
-    check("x", results[0], twin, sum_error(window.taps, dtype) * sizes, dtype)
+    taps = options["kernel_size"][0] * options["kernel_size"][1]
+    check("x", results[0], twin, sum_error(taps, dtype) * sizes, dtype)
     return results
 
 

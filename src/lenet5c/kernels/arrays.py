@@ -26,7 +26,9 @@ _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
 
 def real_arrays(**named: Any) -> tuple[Any, ...]:
-    """Return each value as a native, aligned array of one dtype; see above. None stays None.
+    """Return each value as a native, aligned array of one dtype; see above.
+
+    All but the first may be None, and stay that.
 
     Raises
     ------
@@ -34,6 +36,8 @@ def real_arrays(**named: Any) -> tuple[Any, ...]:
         A value is no array of real numbers; the message has its name.
     """
     arrays = tuple(named.values())
+    if arrays[0] is None:
+        raise TypeError(f"{next(iter(named))} must be an array of real numbers, got None")
     dtype = None
     for array in arrays:
         if array is None:

@@ -2,7 +2,7 @@
 
 from functools import lru_cache
 from math import prod
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -19,12 +19,19 @@ from lenet5c.kernels.arrays import (
     with_batch,
     work_array,
 )
-from lenet5c.kernels.shapes import Window, check_elements, choice, pair, setting, window_and_size
+from lenet5c.kernels.shapes import (
+    Padding,
+    Pair,
+    Window,
+    check_elements,
+    choice,
+    pair,
+    setting,
+    window_and_size,
+)
 
 # All arrays of a call have one of these dtypes.
 Real = TypeVar("Real", np.float32, np.float64)
-Pair = int | tuple[int, int]
-Padding = int | tuple[int, int] | tuple[tuple[int, int], tuple[int, int]] | Literal["same", "valid"]
 
 LAYOUTS = "columns", "rows"
 DATA_FORMATS = "NCHW", "NHWC"
@@ -39,8 +46,8 @@ def im2col(
     padding: Padding = 0,
     dilation: Pair = 1,
     *,
-    layout: Literal["columns", "rows"] = "columns",
-    data_format: Literal["NCHW", "NHWC"] = "NCHW",
+    layout: str = "columns",
+    data_format: str = "NCHW",
     out: Array | None = None,
     num_threads: int | None = None,
 ) -> Array:
@@ -116,8 +123,8 @@ def col2im(
     padding: Padding = 0,
     dilation: Pair = 1,
     *,
-    layout: Literal["columns", "rows"] = "columns",
-    data_format: Literal["NCHW", "NHWC"] = "NCHW",
+    layout: str = "columns",
+    data_format: str = "NCHW",
     out: Array | None = None,
     num_threads: int | None = None,
 ) -> Array:

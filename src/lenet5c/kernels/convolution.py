@@ -8,11 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lenet5c.kernels.arrays import Array, check_out, check_shape, deliver, real_arrays, work_array
-from lenet5c.kernels.shapes import choice, setting, window_and_size
+from lenet5c.kernels.shapes import Padding, Pair, choice, setting, window_and_size
 from lenet5c.kernels.ways import Convolution, Shape
 
-Pair = int | tuple[int, int]
-Padding = int | str | tuple[int, int] | tuple[tuple[int, int], tuple[int, int]]
 Gradients = tuple[Array | None, Array | None, Array | None]
 
 GRADIENTS = ("dx", "dweight", "dbias")
@@ -177,7 +175,6 @@ def convolve_backward(
     x_shape, x = shape_or_array("x", x, needs[1], "dweight")
     weight_shape, weight = shape_or_array("weight", weight, needs[0], "dx")
     dy, x, weight = real_arrays(dy=dy, x=x, weight=weight)
-    shape_of("dy", dy)
     x_shape = shape_of("x", x) if x_shape is None else x_shape
     weight_shape = shape_of("weight", weight) if weight_shape is None else weight_shape
     conv = plan(axes, x_shape, weight_shape, None, dy.dtype, *_key(axes, *settings))

@@ -45,6 +45,19 @@ cdef struct Pool2dSizes:
     Py_ssize_t padding_h, padding_w
     Py_ssize_t count_include_pad    # of a mean: whether padding counts in the divisor
 
+# The same with padding on each side, dilation and ceil_mode, which rounds OH and OW up for a last
+# window that begins within the image or the padding before it. A mean is divided by `divisor`,
+# unless that is 0.
+cdef struct Pool2dWindows:
+    Py_ssize_t N, C, H, W
+    Py_ssize_t KH, KW
+    Py_ssize_t stride_h, stride_w
+    Py_ssize_t padding_top, padding_bottom, padding_left, padding_right
+    Py_ssize_t dilation_h, dilation_w
+    Py_ssize_t ceil_mode
+    Py_ssize_t count_include_pad
+    Py_ssize_t divisor
+
 # x (N, C, H, W), weight (C, O / groups, KH, KW), bias (O,), y (N, O, OH, OW) with
 # OH = (H - 1) stride_h - 2 padding_h + dilation_h (KH - 1) + output_padding_h + 1
 cdef struct ConvTranspose2dSizes:
@@ -75,6 +88,7 @@ cdef Py_ssize_t output_extent(Py_ssize_t extent, Py_ssize_t kernel, Py_ssize_t s
                               Py_ssize_t padding, Py_ssize_t dilation) noexcept nogil
 
 # The same for both axes of poolings and transposed convolutions: a Status, and OH, OW
+cdef int pool2d_output(const Pool2dWindows* sizes, Py_ssize_t* OH, Py_ssize_t* OW) noexcept nogil
 cdef int conv_transpose2d_output(const ConvTranspose2dSizes* sizes, Py_ssize_t* OH,
                                  Py_ssize_t* OW) noexcept nogil
 
@@ -119,12 +133,38 @@ cdef int conv_transpose2d_backward_f64(const ConvTranspose2dSizes* sizes, const 
 
 cdef int max_pool2d_f32(const Pool2dSizes* sizes, const float* x, float* y,
                         void* scratch) noexcept nogil
+cdef int max_pool2d_f64(const Pool2dSizes* sizes, const double* x, double* y,
+                        void* scratch) noexcept nogil
 cdef int max_pool2d_backward_f32(const Pool2dSizes* sizes, const float* dy, const float* x,
                                  float* dx, void* scratch) noexcept nogil
+cdef int max_pool2d_backward_f64(const Pool2dSizes* sizes, const double* dy, const double* x,
+                                 double* dx, void* scratch) noexcept nogil
 cdef int avg_pool2d_f32(const Pool2dSizes* sizes, const float* x, float* y,
+                        void* scratch) noexcept nogil
+cdef int avg_pool2d_f64(const Pool2dSizes* sizes, const double* x, double* y,
                         void* scratch) noexcept nogil
 cdef int avg_pool2d_backward_f32(const Pool2dSizes* sizes, const float* dy, float* dx,
                                  void* scratch) noexcept nogil
+cdef int avg_pool2d_backward_f64(const Pool2dSizes* sizes, const double* dy, double* dx,
+                                 void* scratch) noexcept nogil
+# With windows of any kind. indices (N, C, OH, OW) says where in its plane (H, W) each maximum is,
+# h W + w; it may be NULL, and is all that the gradient needs.
+cdef int max_pool2d_with_indices_f32(const Pool2dWindows* sizes, const float* x, float* y,
+                                     int64_t* indices) noexcept nogil
+cdef int max_pool2d_with_indices_f64(const Pool2dWindows* sizes, const double* x, double* y,
+                                     int64_t* indices) noexcept nogil
+cdef int max_pool2d_with_indices_backward_f32(const Pool2dWindows* sizes, const float* dy,
+                                              const int64_t* indices, float* dx) noexcept nogil
+cdef int max_pool2d_with_indices_backward_f64(const Pool2dWindows* sizes, const double* dy,
+                                              const int64_t* indices, double* dx) noexcept nogil
+cdef int avg_pool2d_with_divisor_f32(const Pool2dWindows* sizes, const float* x,
+                                     float* y) noexcept nogil
+cdef int avg_pool2d_with_divisor_f64(const Pool2dWindows* sizes, const double* x,
+                                     double* y) noexcept nogil
+cdef int avg_pool2d_with_divisor_backward_f32(const Pool2dWindows* sizes, const float* dy,
+                                              float* dx) noexcept nogil
+cdef int avg_pool2d_with_divisor_backward_f64(const Pool2dWindows* sizes, const double* dy,
+                                              double* dx) noexcept nogil
 
 cdef int im2col_f32(const Im2colSizes* sizes, const float* x, float* col) noexcept nogil
 cdef int im2col_f64(const Im2colSizes* sizes, const double* x, double* col) noexcept nogil

@@ -5,6 +5,7 @@ What is computed how is the same as in `lenet5c.kernels`, on one thread and in t
 the parts are in the folder surface.
 """
 from cpython.pycapsule cimport PyCapsule_GetPointer
+from libc.stdint cimport INT32_MAX, int64_t
 from libc.string cimport memcpy, memset
 
 from lenet5c.kernels.direct._strips cimport (
@@ -12,9 +13,12 @@ from lenet5c.kernels.direct._strips cimport (
     best_way, convolve_all, convolve_floats, gradient_floats, most_elements, offset_count,
     plan_phase, plan_result, plan_totals, times, weight_gradient_all, write_offsets)
 from lenet5c.kernels.engine.shards cimport SHARD_TILES, SHARDS
+from lenet5c.kernels.planes.planes cimport (
+    PlaneKernels, Windows, find_shortcuts, parts_of, see_image)
 from lenet5c.kernels.simd.tiles cimport (
     LANES, DirectKernels, Op, OpKernels, TileKernels, find_op, round_up)
 
+from lenet5c.kernels.planes import plan
 from lenet5c.kernels.simd import dispatch
 
 include "windows.pxi"
@@ -29,8 +33,9 @@ cdef const DirectKernels* doubles = <const DirectKernels*>PyCapsule_GetPointer(
 cdef const OpKernels* conv2d = find_op(kernels, b"conv2d")
 cdef const OpKernels* linear = find_op(kernels, b"linear")
 cdef const OpKernels* pad2d = find_op(kernels, b"pad2d")
-cdef const OpKernels* max_pool2d = find_op(kernels, b"max_pool2d")
-cdef const OpKernels* avg_pool2d = find_op(kernels, b"avg_pool2d")
+cdef object planes_capsule = plan.PLANES
+cdef const PlaneKernels* planes = <const PlaneKernels*>PyCapsule_GetPointer(
+    planes_capsule, b"lenet5c.PlaneKernels")
 
 cdef enum:
     ALIGNMENT = 64
@@ -55,11 +60,13 @@ cdef const char* status_message(Py_ssize_t status) noexcept nogil:
     if status == WINDOW_TOO_LARGE:
         return "a window is larger than the padded image"
     if status == PADDING_TOO_LARGE:
-        return "the padding of a pooling is more than half of its window"
+        return "a window of a pooling sees nothing but padding"
     if status == TOO_LARGE:
         return "an array or the scratch would be too large to address"
     if status == NULL_POINTER:
         return "an array that is needed is NULL"
+    if status == INVALID_INDEX:
+        return "an index of a maximum is outside its plane"
     return "unknown status"
 
 
@@ -68,14 +75,26 @@ cdef const char* status_message(Py_ssize_t status) noexcept nogil:
 
 cdef Py_ssize_t output_extent(Py_ssize_t extent, Py_ssize_t kernel, Py_ssize_t stride,
                               Py_ssize_t padding, Py_ssize_t dilation) noexcept nogil:
-    cdef Py_ssize_t padded, reach
-    if extent < 1 or kernel < 1 or stride < 1 or padding < 0 or dilation < 1:
+    return window_count(extent, kernel, stride, padding, padding, dilation, False)
+
+
+cdef Py_ssize_t window_count(Py_ssize_t extent, Py_ssize_t kernel, Py_ssize_t stride,
+                             Py_ssize_t before, Py_ssize_t after, Py_ssize_t dilation,
+                             bint ceil_mode) noexcept nogil:
+    """How often a window fits along an axis with so much padding, or a Status."""
+    cdef Py_ssize_t padded, reach, count
+    if extent < 1 or kernel < 1 or stride < 1 or min(before, after) < 0 or dilation < 1:
         return INVALID_SIZE
-    if (extent > most_elements() or max(max(kernel, stride), max(padding, dilation)) > MOST_SETTING
-            or padding > most_elements()):
+    if (max(extent, max(before, after)) > most_elements()
+            or max(max(kernel, stride), max(max(before, after), dilation)) > MOST_SETTING):
         return TOO_LARGE
-    padded, reach = extent + 2 * padding, times(dilation, kernel - 1)
-    return (padded - reach - 1) // stride + 1 if reach < padded else <Py_ssize_t>WINDOW_TOO_LARGE
+    padded, reach = before + extent + after, times(dilation, kernel - 1) + 1
+    if reach > padded:
+        return WINDOW_TOO_LARGE
+    count = (padded - reach) // stride + 1
+    if ceil_mode and (padded - reach) % stride != 0 and times(count, stride) < before + extent:
+        count += 1
+    return count
 
 
 cdef bint within(Py_ssize_t a, Py_ssize_t b, Py_ssize_t c, Py_ssize_t d) noexcept nogil:

@@ -6,6 +6,8 @@ from math import prod
 from operator import index
 from typing import Any
 
+Pair = int | tuple[int, int]
+Padding = Pair | tuple[Pair, Pair] | str
 # Kernel size, stride, padding before the image (at the top and on the left) and dilation, each with
 # a number for every axis of the image, the vertical one first.
 Window = tuple[Any, Any, Any, Any]

@@ -11,8 +11,6 @@ from lenet5c.kernels.convolution import (
     FORMATS,
     GRADIENTS,
     Gradients,
-    Padding,
-    Pair,
     check_groups,
     check_outs,
     deliver_some,
@@ -23,7 +21,15 @@ from lenet5c.kernels.convolution import (
     shape_or_array,
     weight_form,
 )
-from lenet5c.kernels.shapes import check_elements, choice, paddings, per_axis, setting
+from lenet5c.kernels.shapes import (
+    Padding,
+    Pair,
+    check_elements,
+    choice,
+    paddings,
+    per_axis,
+    setting,
+)
 from lenet5c.kernels.ways import Convolution, Shape, channel_sums
 
 
@@ -171,7 +177,6 @@ def transpose_backward(
     x_shape, x = shape_or_array("x", x, needs[1], "dweight")
     weight_shape, weight = shape_or_array("weight", weight, needs[0], "dx")
     dy, x, weight = real_arrays(dy=dy, x=x, weight=weight)
-    shape_of("dy", dy)
     x_shape = shape_of("x", x) if x_shape is None else x_shape
     weight_shape = shape_of("weight", weight) if weight_shape is None else weight_shape
     conv = plan(axes, x_shape, weight_shape, None, dy.dtype, *_key(axes, *settings))

@@ -10,7 +10,7 @@ docs/design.md has the figures behind the choice.
 
 from collections.abc import Callable
 from functools import cached_property, partial
-from math import prod
+from math import isfinite, prod
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ import numpy as np
 import lenet5c.kernels.direct._direct as _direct
 from lenet5c.kernels import threads
 from lenet5c.kernels.arrays import Array, contiguous
+from lenet5c.kernels.columns import fold
 from lenet5c.kernels.direct import strips
 from lenet5c.kernels.engine._program import TILE_LANES as LANES
 from lenet5c.kernels.engine._program import Program
@@ -91,6 +92,11 @@ class Convolution:
         return covers and self.size == (1, 1) and self.groups == 1
 
     @cached_property
+    def _has_border(self) -> bool:
+        """True if the data gradient may read zeros around dy."""
+        return not self.is_fully_connected and self.window[0] != (1, 1)
+
+    @cached_property
     def _fits_tiles(self) -> bool:
         """True if a program can compute it, with a tile in a core's cache."""
         values = self.in_channels * prod(self.image) + self.out_channels * prod(self.size)
@@ -136,6 +142,9 @@ class Convolution:
         if self.dx_way == "matrix":
             np.matmul(self._rows(dy), self._matrix(weight).T, out=self._rows(dx))
             self._add_bias(dx, bias)
+        elif self._has_border and not isfinite(np.vdot(weight, weight)):
+            self._scatter(dy, weight, dx, num_threads)
+            self._add_bias(dx, bias)
         else:
             if bias is not None and self.is_fully_connected:  # whose pixels are channels of a row
                 spread = np.tile if self.channels_last else np.repeat
@@ -144,6 +153,22 @@ class Convolution:
             count = threads.useful(self.work, num_threads)
             plan = self._plans["dx"][count]
             _direct.convolve(plan, contiguous(dy), contiguous(weight), bias, dx, count)
+
+    def _scatter(self, dy: Array, weight: Array, dx: Array, num_threads: int | None) -> None:
+        """Write dx without the products of weights and the zeros around dy, NaN if infinite."""
+        dx_first = np.zeros((self.batch, self.in_channels, *self.image), self.dtype)
+        if self.channels_last:
+            dy = dy.reshape(self.batch, -1, self.out_channels).transpose(0, 2, 1)
+            weight = weight.transpose(-1, -2, *range(self.axes))
+        pixels, of_group = prod(self.size), self.out_channels // self.groups
+        dy = dy.reshape(self.batch, self.groups, of_group, pixels)
+        weight = weight.reshape(self.groups, of_group, -1).transpose(0, 2, 1)
+        for n in range(self.batch):
+            with np.errstate(all="ignore"):
+                columns = np.matmul(weight, dy[n]).reshape(1, -1, pixels)
+            fold(columns, self.window, self.size, dx_first[n : n + 1], num_threads)
+        last = np.moveaxis(dx_first, 1, -1) if self.channels_last else dx_first
+        dx[...] = last.reshape(dx.shape)
 
     def gradients(
         self,

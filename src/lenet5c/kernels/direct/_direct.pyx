@@ -14,7 +14,7 @@ from lenet5c.kernels.direct._strips cimport (
     CHANNELS, DATA_GRADIENT, ITEMS_PER_THREAD, PIXELS, RESULT, STRIP_FLOATS, UNITS, WEIGHT_GRADIENT,
     Geometry, Purpose, Totals, Units, best_way, check_totals, check_weights, convolve_all,
     convolve_floats, convolve_strip, deliver_totals, gradient_floats, offset_count, pack_weights,
-    place_totals, place_weights, plan_phase, plan_result, plan_totals, raise_overrun, real,
+    packs, place_totals, place_weights, plan_phase, plan_result, plan_totals, raise_overrun, real,
     sum_range, weight_gradient_all, write_offsets)
 from lenet5c.kernels.engine._workspace cimport Workspace
 from lenet5c.kernels.simd.tiles cimport DirectKernels, useful_threads
@@ -236,10 +236,10 @@ cdef void convolve_in_threads(
     cdef Py_ssize_t item
     place_weights(g, memory)
     with parallel(num_threads=threads):
-        for item in prange(g.sets * g.rows, schedule="static"):
+        for item in prange(packs(g), schedule="static"):
             pack_weights(g, weight, bias, memory, item)
         for item in prange(items, schedule="dynamic", chunksize=1):
-            convolve_strip(g, x, y, memory, item, parts, threadid())
+            convolve_strip(g, x, weight, bias, y, memory, item, parts, threadid())
     check_weights(g, <const real*>memory)
 
 
@@ -300,6 +300,6 @@ cdef void weight_gradient_in_threads(
     cdef Py_ssize_t item
     place_totals(g, t, memory)
     for item in prange(items, schedule="dynamic", chunksize=1, num_threads=threads):
-        sum_range(g, t, x, dy, memory, item, threadid())
+        sum_range(g, t, x, dy, dweight, dbias, memory, item, threadid())
     check_totals(g, t, <const real*>memory)
     deliver_totals(g, t, dweight, dbias, memory)

@@ -60,6 +60,7 @@ cdef struct Geometry:
     Py_ssize_t rows                  # vectors that a tile has in a place of the output
     Py_ssize_t most_rows             # that are in the works at a time
     Py_ssize_t factor                # values of a factor in the packed weights: a vector or 1
+    bint packed_late                 # by the one work item that takes them, just before it does
     Py_ssize_t D, H, W
     Py_ssize_t L, YH, YW
     Strides x, y
@@ -102,14 +103,16 @@ cdef Py_ssize_t offset_count(const Geometry* g) noexcept nogil
 cdef void write_offsets(Geometry* g, Py_ssize_t* memory) noexcept nogil
 
 # Results. The memory, so many floats (two for a double), holds zeros, bias and weights in vectors,
-# and a scratch for each thread.
+# which take so many items to pack, and a scratch for each thread.
 cdef Py_ssize_t convolve_floats(const Geometry* g, Py_ssize_t threads) noexcept nogil
 cdef void place_weights(const Geometry* g, real* memory) noexcept nogil
 cdef void check_weights(const Geometry* g, const real* memory) noexcept nogil
+cdef Py_ssize_t packs(const Geometry* g) noexcept nogil
 cdef void pack_weights(const Geometry* g, const real* weight, const real* bias, real* memory,
                        Py_ssize_t item) noexcept nogil
-cdef void convolve_strip(const Geometry* g, const real* x, real* y, real* memory, Py_ssize_t item,
-                         Py_ssize_t parts, Py_ssize_t thread) noexcept nogil
+cdef void convolve_strip(const Geometry* g, const real* x, const real* weight, const real* bias,
+                         real* y, real* memory, Py_ssize_t item, Py_ssize_t parts,
+                         Py_ssize_t thread) noexcept nogil
 cdef void convolve_all(const Geometry* g, const real* x, const real* weight, const real* bias,
                        real* y, real* memory) noexcept nogil
 
@@ -119,8 +122,8 @@ cdef Py_ssize_t gradient_floats(const Geometry* g, const Totals* t,
                                 Py_ssize_t threads) noexcept nogil
 cdef void place_totals(const Geometry* g, const Totals* t, real* memory) noexcept nogil
 cdef void check_totals(const Geometry* g, const Totals* t, const real* memory) noexcept nogil
-cdef void sum_range(const Geometry* g, const Totals* t, const real* x, const real* dy, real* memory,
-                    Py_ssize_t item, Py_ssize_t thread) noexcept nogil
+cdef void sum_range(const Geometry* g, const Totals* t, const real* x, const real* dy, real* dweight,
+                    real* dbias, real* memory, Py_ssize_t item, Py_ssize_t thread) noexcept nogil
 cdef void deliver_totals(const Geometry* g, const Totals* t, real* dweight, real* dbias,
                          real* memory) noexcept nogil
 cdef void weight_gradient_all(const Geometry* g, const real* x, const real* dy, real* dweight,

@@ -164,6 +164,7 @@ cdef bint plan(Geometry* g, const DirectKernels* kernels, const Units* u) noexce
     else:
         g.place, g.strip_size = 0, 0
         g.pixel_stride, g.row_stride, g.channel_stride = g.x.pixel, g.x.row, g.x.channel
+    g.packed_late = g.tiles * g.strips == g.sets
     # Weight gradients have next to each other what lies next to each other in x
     g.place_channel, g.place_tap = g.tap_count, 1
     if g.of_pixels and u.purpose == WEIGHT_GRADIENT:

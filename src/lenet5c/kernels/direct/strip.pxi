@@ -151,9 +151,15 @@ cdef Py_ssize_t value_size(const Geometry* g) noexcept nogil:
     return min(g.rows, g.most_rows) * vectors(g, 0) * g.lanes
 
 
+cdef Py_ssize_t chunk_size(const Geometry* g) noexcept nogil:
+    """Values of the packed weights of the rows that are in the works at a time."""
+    return min(g.rows, g.most_rows) * g.D * g.tap_count * g.factor
+
+
 cdef Py_ssize_t convolve_scratch(const Geometry* g) noexcept nogil:
     """Values of a thread."""
-    return round_up(g.strip_size + value_size(g) + 2 * canary_size(g))
+    return round_up(g.strip_size + value_size(g) + (chunk_size(g) if g.packed_late else 0)
+                    + 3 * canary_size(g))
 
 
 cdef Py_ssize_t convolve_floats(const Geometry* g, Py_ssize_t threads) noexcept nogil:
@@ -171,7 +177,8 @@ cdef Py_ssize_t packed_at(const Geometry* g) noexcept nogil:
 
 
 cdef Py_ssize_t packed_end(const Geometry* g) noexcept nogil:
-    return packed_at(g) + g.sets * g.rows * g.D * g.tap_count * g.factor
+    return packed_at(g) + (0 if g.packed_late
+                           else g.sets * g.rows * g.D * g.tap_count * g.factor)
 
 
 cdef Py_ssize_t scratch_at(const Geometry* g) noexcept nogil:
@@ -187,25 +194,34 @@ cdef void check_weights(const Geometry* g, const real* memory) noexcept nogil:
     check_canary(<const float*>(memory + packed_end(g)), b"conv2d", b"packed weights of strips")
 
 
+cdef Py_ssize_t packs(const Geometry* g) noexcept nogil:
+    """The items of pack_weights, before any strip is convolved."""
+    return 0 if g.packed_late else g.sets * g.rows
+
+
 cdef void pack_weights(const Geometry* g, const real* weight, const real* bias, real* memory,
                        Py_ssize_t item) noexcept nogil:
-    """The weights of one row of one set."""
+    """The weights of one row of one set, to their place in the memory."""
+    cdef Py_ssize_t row = item % g.rows, chunk = 0
+    while chunk + rows_at(g, chunk) <= row:
+        chunk += rows_at(g, chunk)
+    pack_row(g, weight, bias, item, rows_at(g, chunk) * g.factor, memory + bias_at(g)
+             + item * g.lanes, memory + packed_at(g) + ((item - row + chunk) * g.D * g.tap_count
+                                                        + row - chunk) * g.factor)
+
+
+cdef void pack_row(const Geometry* g, const real* weight, const real* bias, Py_ssize_t item,
+                   Py_ssize_t stride, real* row_bias, real* to) noexcept nogil:
+    """The weights of one row of one set: factors, `stride` values apart."""
     cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(real)
-    cdef Py_ssize_t group_set = item // g.rows, row = item % g.rows
-    cdef Py_ssize_t chunk, stride, lane, d, k, at, filter
+    cdef Py_ssize_t lane, d, k, at, filter
     cdef bint neighbors
     cdef const real* filters[MOST_LANES]
     cdef const real* shifted[MOST_LANES]
-    cdef real* to = memory + packed_at(g)
-    chunk = 0
-    while chunk + rows_at(g, chunk) <= row:
-        chunk += rows_at(g, chunk)
-    stride = rows_at(g, chunk) * g.factor
-    to += ((group_set * g.rows + chunk) * g.D * g.tap_count + row - chunk) * g.factor
     for lane in range(lanes):
-        filter = filter_of(g, group_set, row, lane)
+        filter = filter_of(g, item // g.rows, item % g.rows, lane)
         filters[lane] = weight + weight_at(g, filter)
-        memory[bias_at(g) + item * lanes + lane] = bias[filter] if bias is not NULL else 0
+        row_bias[lane] = bias[filter] if bias is not NULL else 0
     if g.way == PIXELS:
         for d in range(g.D):
             for k in range(g.tap_count):
@@ -257,24 +273,28 @@ cdef void store_strip(const Geometry* g, const real* values, Py_ssize_t tile, Py
         store_rows(g, values + r * g.Q * g.lanes, g.Q, y + r * g.y_down * g.y.row, at, count, pixel)
 
 
-cdef void convolve_strip(const Geometry* g, const real* x, real* y, real* memory, Py_ssize_t item,
-                         Py_ssize_t parts, Py_ssize_t thread) noexcept nogil:
+cdef void convolve_strip(const Geometry* g, const real* x, const real* weight, const real* bias,
+                         real* y, real* memory, Py_ssize_t item, Py_ssize_t parts,
+                         Py_ssize_t thread) noexcept nogil:
     """One work item: one strip of one unit or a vector of them, and one of `parts` shares of its
     rows."""
     cdef Py_ssize_t part = item % parts, strip = item // parts % g.strips
     cdef Py_ssize_t tile = item // parts // g.strips
-    cdef Py_ssize_t group_set = tile % g.sets, size = g.D * g.tap_count * g.factor
+    cdef Py_ssize_t first = tile % g.sets * g.rows, size = g.D * g.tap_count * g.factor
     cdef Py_ssize_t row = 0, i, count, chunk = 0
     cdef real* scratch = memory + scratch_at(g) + thread * convolve_scratch(g)
     cdef real* strip_end = scratch + g.strip_size
     cdef real* values = strip_end + canary_size(g)
     cdef real* values_end = values + value_size(g)
-    cdef const real* bias = memory + bias_at(g) + group_set * g.rows * g.lanes
-    cdef const real* packed = memory + packed_at(g) + group_set * g.rows * size
+    cdef real* late = values_end + canary_size(g)
+    cdef real* late_end = late + (chunk_size(g) if g.packed_late else 0)
+    cdef real* biases = memory + bias_at(g) + first * g.lanes
+    cdef const real* packed
     cdef const real* strip_x
     cdef DirectSum s
     set_canary(<float*>strip_end)
     set_canary(<float*>values_end)
+    set_canary(<float*>late_end)
     strip_x = load_strip(g, x, tile, strip, 0, g.D, scratch, <const real*>memory)
     s.blocked, s.scalars = g.way != CHANNELS, g.way == PIXELS
     s.blocks, s.block_stride = 1, 0
@@ -285,15 +305,21 @@ cdef void convolve_strip(const Geometry* g, const real* x, real* y, real* memory
     while row < g.rows:
         count = rows_at(g, row)
         if chunk % parts == part:
+            packed = memory + packed_at(g) + (first + row) * size
+            if g.packed_late:
+                for i in range(count):
+                    pack_row(g, weight, bias, first + row + i, count * g.factor,
+                             biases + (row + i) * g.lanes, late + i * g.factor)
+                packed = late
             s.rows = count
-            g.kernels.sum(&s, packed + row * size, strip_x, bias + row * g.lanes, g.lanes, 0,
-                          values)
+            g.kernels.sum(&s, packed, strip_x, biases + row * g.lanes, g.lanes, 0, values)
             for i in range(count):
                 store_strip(g, <const real*>values + i * s.y_row, tile, row + i, strip, y)
         chunk += 1
         row += count
     check_canary(<const float*>strip_end, b"conv2d", b"strip")
     check_canary(<const float*>values_end, b"conv2d", b"values of a strip")
+    check_canary(<const float*>late_end, b"conv2d", b"packed weights of a strip")
 
 
 cdef void convolve_all(const Geometry* g, const real* x, const real* weight, const real* bias,
@@ -301,8 +327,8 @@ cdef void convolve_all(const Geometry* g, const real* x, const real* weight, con
     """The whole plan on one thread."""
     cdef Py_ssize_t item
     place_weights(g, memory)
-    for item in range(g.sets * g.rows):
+    for item in range(packs(g)):
         pack_weights(g, weight, bias, memory, item)
     for item in range(g.tiles * g.strips):
-        convolve_strip(g, x, y, memory, item, 1, 0)
+        convolve_strip(g, x, weight, bias, y, memory, item, 1, 0)
     check_weights(g, <const real*>memory)

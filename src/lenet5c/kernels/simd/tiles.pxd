@@ -27,7 +27,7 @@ cdef struct Op
 
 ctypedef void (*Forward)(const Op* op, const float* params, float* arena,
                          float* scratch) noexcept nogil
-# adds to sums or fills saved; writes the gradient of x if need_dx
+# adds to sums (CONV2D: unless NULL) or fills saved; writes the gradient of x if need_dx
 ctypedef void (*Backward)(const Op* op, const float* params, const float* arena, float* gradients,
                           bint need_dx, float* sums, float* saved, float* scratch) noexcept nogil
 # A sample by itself: x -> y, plain or with 16 channels side by side

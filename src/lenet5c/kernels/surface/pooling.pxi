@@ -1,111 +1,198 @@
-# Pooling: planes know nothing of each other, so 16 of them go side by side, whatever samples they
-# are of. The arena has the input, then the output; after it lies another one for the gradients.
+# Pooling by the plane kernels of planes/, which need no scratch.
 
 
-cdef int set_pool(Op* op, const Pool2dSizes* s, const OpKernels* op_kernels) noexcept nogil:
-    """The op on a plane, checked."""
-    cdef Window w
-    cdef int status
-    if s is NULL:
+cdef int pool2d_output(const Pool2dWindows* s, Py_ssize_t* OH, Py_ssize_t* OW) noexcept nogil:
+    if s is NULL or OH is NULL or OW is NULL:
         return NULL_POINTER
-    status = set_window(&w, s.N, s.C, s.H, s.W, s.KH, s.KW, s.stride_h, s.stride_w, s.padding_h,
-                        s.padding_w, 1, 1)
+    OH[0] = window_count(s.H, s.KH, s.stride_h, s.padding_top, s.padding_bottom, s.dilation_h,
+                         s.ceil_mode != 0)
+    OW[0] = window_count(s.W, s.KW, s.stride_w, s.padding_left, s.padding_right, s.dilation_w,
+                         s.ceil_mode != 0)
+    return <int>min(min(OH[0], OW[0]), <Py_ssize_t>OK)
+
+
+cdef int set_windows(Windows* w, const Pool2dWindows* s) noexcept nogil:
+    """The settings, checked."""
+    cdef Py_ssize_t bottom, right
+    cdef int status = pool2d_output(s, &w.OH, &w.OW)
     if status != OK:
         return status
-    if 2 * s.padding_h > s.KH or 2 * s.padding_w > s.KW:
-        return PADDING_TOO_LARGE
-    if (not within(s.N, s.C, w.OH, w.OW) or not within(2, LANES, w.H, w.W)
-            or not within(2, LANES, w.OH, w.OW)):
+    if s.N < 0 or s.C < 1 or s.divisor < 0:
+        return INVALID_SIZE
+    bottom, right = s.H + s.padding_bottom, s.W + s.padding_right
+    if (not within(max(s.N, <Py_ssize_t>1), s.C, s.H, s.W)
+            or not within(max(s.N, <Py_ssize_t>1), s.C, w.OH, w.OW)
+            or not within(1, 1, s.padding_top + bottom, s.padding_left + right)
+            or s.divisor > most_elements() or times(s.H, s.W) > INT32_MAX):
         return TOO_LARGE
-    memset(op, 0, sizeof(Op))
-    op.kernels, op.count_pad, op.groups = op_kernels, s.count_include_pad != 0, 1
-    op.C, op.H, op.W, op.O, op.OH, op.OW = 1, w.H, w.W, 1, w.OH, w.OW
-    op.KH, op.KW, op.SH, op.SW = w.KH, w.KW, w.SH, w.SW
-    op.PH, op.PW, op.DH, op.DW = w.PH, w.PW, 1, 1
-    op.y = w.H * w.W * LANES
+    w.images, w.C, w.H, w.W = s.N * s.C, 1, s.H, s.W
+    w.KH, w.KW, w.SH, w.SW = s.KH, s.KW, s.stride_h, s.stride_w
+    w.PT, w.PL, w.DH, w.DW = s.padding_top, s.padding_left, s.dilation_h, s.dilation_w
+    w.divisor, w.top, w.bottom, w.left, w.right = s.divisor, 0, s.H, 0, s.W
+    if s.count_include_pad:
+        w.top, w.bottom, w.left, w.right = -w.PT, bottom, -w.PL, right
+    if (s.padding_bottom > times(s.dilation_h, s.KH - 1)
+            or s.padding_right > times(s.dilation_w, s.KW - 1)
+            or not see_image(w.OH, w.SH, w.PT, w.KH, w.DH, w.H)
+            or not see_image(w.OW, w.SW, w.PL, w.KW, w.DW, w.W)):
+        return PADDING_TOO_LARGE
+    find_shortcuts(w)
     return OK
 
 
-cdef Py_ssize_t arena_floats(const Op* op) noexcept nogil:
-    return (op.H * op.W + op.OH * op.OW) * LANES
+cdef const Pool2dWindows* windows_of(const Pool2dSizes* s, Pool2dWindows* windows) noexcept nogil:
+    """The same as windows of any kind; NULL of NULL."""
+    if s is NULL:
+        return NULL
+    memset(windows, 0, sizeof(Pool2dWindows))
+    windows.N, windows.C, windows.H, windows.W = s.N, s.C, s.H, s.W
+    windows.KH, windows.KW, windows.stride_h, windows.stride_w = s.KH, s.KW, s.stride_h, s.stride_w
+    windows.padding_top = windows.padding_bottom = s.padding_h
+    windows.padding_left = windows.padding_right = s.padding_w
+    windows.dilation_h = windows.dilation_w = 1
+    windows.count_include_pad = s.count_include_pad
+    return windows
 
 
-cdef void load_planes(const float* planes, Py_ssize_t count, Py_ssize_t size,
-                      float* tile) noexcept nogil:
-    """The first of `count` planes, up to 16; lanes that are left repeat the first one."""
-    cdef const float* lanes[LANES]
-    cdef Py_ssize_t lane
-    for lane in range(LANES):
-        lanes[lane] = planes + (lane * size if lane < count else 0)
-    kernels.pack_floats(lanes, size, tile)
+cdef int maximum(const Pool2dWindows* sizes, const real* x, real* y,
+                 int64_t* indices) noexcept nogil:
+    cdef Windows w
+    cdef int status = set_windows(&w, sizes)
+    if status != OK or w.images == 0:
+        return status
+    if x is NULL or y is NULL:
+        return NULL_POINTER
+    planes.maximum[0 if real is float else 1](&w, x, y, indices, 0, parts_of(&w) * w.OH)
+    return OK
+
+
+cdef int maximum_backward(const Pool2dWindows* sizes, const real* dy, const real* x,
+                          const int64_t* indices, real* dx) noexcept nogil:
+    """Either x or indices is not NULL."""
+    cdef Windows w
+    cdef int status = set_windows(&w, sizes)
+    if status != OK or w.images == 0:
+        return status
+    if dy is NULL or dx is NULL or (x is NULL and indices is NULL):
+        return NULL_POINTER
+    if planes.maximum_backward[0 if real is float else 1](&w, dy, x, indices, dx, 0, parts_of(&w)):
+        return OK
+    return INVALID_INDEX
+
+
+cdef int mean(const Pool2dWindows* sizes, const real* x, real* y) noexcept nogil:
+    cdef Windows w
+    cdef int status = set_windows(&w, sizes)
+    if status != OK or w.images == 0:
+        return status
+    if x is NULL or y is NULL:
+        return NULL_POINTER
+    planes.mean[0 if real is float else 1](&w, x, y, 0, parts_of(&w) * w.OH)
+    return OK
+
+
+cdef int mean_backward(const Pool2dWindows* sizes, const real* dy, real* dx) noexcept nogil:
+    cdef Windows w
+    cdef int status = set_windows(&w, sizes)
+    if status != OK or w.images == 0:
+        return status
+    if dy is NULL or dx is NULL:
+        return NULL_POINTER
+    planes.mean_backward[0 if real is float else 1](&w, dy, dx, 0, parts_of(&w))
+    return OK
+
+# The functions of the surface
 
 
 cdef Py_ssize_t pool2d_scratch(const Pool2dSizes* sizes) noexcept nogil:
-    cdef Op op
-    cdef int status = set_pool(&op, sizes, max_pool2d)
-    return scratch_bytes(2 * arena_floats(&op), 0) if status == OK else status
-
-
-cdef int pool_forward(const OpKernels* op_kernels, const Pool2dSizes* sizes, const float* x,
-                      float* y, void* scratch) noexcept nogil:
-    cdef Op op
-    cdef Py_ssize_t tile, plane, planes, size, out
-    cdef float* arena = aligned(scratch)
-    cdef int status = set_pool(&op, sizes, op_kernels)
-    if status != OK:
-        return status
-    planes, size, out = sizes.N * sizes.C, op.H * op.W, op.OH * op.OW
-    if planes > 0 and (x is NULL or y is NULL or scratch is NULL):
-        return NULL_POINTER
-    for tile in range((planes + LANES - 1) // LANES):
-        plane = tile * LANES
-        load_planes(x + plane * size, planes - plane, size, arena)
-        op.kernels.forward(&op, NULL, arena, NULL)
-        kernels.unpack(arena + op.y, out, min(<Py_ssize_t>LANES, planes - plane), y + plane * out)
-    return OK
-
-
-cdef int pool_backward(const OpKernels* op_kernels, const Pool2dSizes* sizes, const float* dy,
-                       const float* x, float* dx, void* scratch) noexcept nogil:
-    """x is looked at only where the gradient depends on it."""
-    cdef Op op
-    cdef Py_ssize_t tile, plane, planes, size, out
-    cdef float* arena = aligned(scratch)
-    cdef float* gradients
-    cdef int status = set_pool(&op, sizes, op_kernels)
-    if status != OK:
-        return status
-    gradients = arena + arena_floats(&op)
-    planes, size, out = sizes.N * sizes.C, op.H * op.W, op.OH * op.OW
-    if planes > 0 and (dy is NULL or dx is NULL or scratch is NULL
-                       or (x is NULL and op_kernels.reads_x)):
-        return NULL_POINTER
-    for tile in range((planes + LANES - 1) // LANES):
-        plane = tile * LANES
-        if op_kernels.reads_x:
-            load_planes(x + plane * size, planes - plane, size, arena)
-            op.kernels.forward(&op, NULL, arena, NULL)
-        load_planes(dy + plane * out, planes - plane, out, gradients + op.y)
-        op.kernels.backward(&op, NULL, arena, gradients, True, NULL, NULL, NULL)
-        kernels.unpack(gradients, size, min(<Py_ssize_t>LANES, planes - plane), dx + plane * size)
-    return OK
+    cdef Windows w
+    cdef Pool2dWindows windows
+    return set_windows(&w, windows_of(sizes, &windows))
 
 
 cdef int max_pool2d_f32(const Pool2dSizes* sizes, const float* x, float* y,
                         void* scratch) noexcept nogil:
-    return pool_forward(max_pool2d, sizes, x, y, scratch)
+    cdef Pool2dWindows windows
+    return maximum(windows_of(sizes, &windows), x, y, NULL)
+
+
+cdef int max_pool2d_f64(const Pool2dSizes* sizes, const double* x, double* y,
+                        void* scratch) noexcept nogil:
+    cdef Pool2dWindows windows
+    return maximum(windows_of(sizes, &windows), x, y, NULL)
 
 
 cdef int max_pool2d_backward_f32(const Pool2dSizes* sizes, const float* dy, const float* x,
                                  float* dx, void* scratch) noexcept nogil:
-    return pool_backward(max_pool2d, sizes, dy, x, dx, scratch)
+    cdef Pool2dWindows windows
+    return maximum_backward(windows_of(sizes, &windows), dy, x, NULL, dx)
+
+
+cdef int max_pool2d_backward_f64(const Pool2dSizes* sizes, const double* dy, const double* x,
+                                 double* dx, void* scratch) noexcept nogil:
+    cdef Pool2dWindows windows
+    return maximum_backward(windows_of(sizes, &windows), dy, x, NULL, dx)
 
 
 cdef int avg_pool2d_f32(const Pool2dSizes* sizes, const float* x, float* y,
                         void* scratch) noexcept nogil:
-    return pool_forward(avg_pool2d, sizes, x, y, scratch)
+    cdef Pool2dWindows windows
+    return mean(windows_of(sizes, &windows), x, y)
+
+
+cdef int avg_pool2d_f64(const Pool2dSizes* sizes, const double* x, double* y,
+                        void* scratch) noexcept nogil:
+    cdef Pool2dWindows windows
+    return mean(windows_of(sizes, &windows), x, y)
 
 
 cdef int avg_pool2d_backward_f32(const Pool2dSizes* sizes, const float* dy, float* dx,
                                  void* scratch) noexcept nogil:
-    return pool_backward(avg_pool2d, sizes, dy, NULL, dx, scratch)
+    cdef Pool2dWindows windows
+    return mean_backward(windows_of(sizes, &windows), dy, dx)
+
+
+cdef int avg_pool2d_backward_f64(const Pool2dSizes* sizes, const double* dy, double* dx,
+                                 void* scratch) noexcept nogil:
+    cdef Pool2dWindows windows
+    return mean_backward(windows_of(sizes, &windows), dy, dx)
+
+
+cdef int max_pool2d_with_indices_f32(const Pool2dWindows* sizes, const float* x, float* y,
+                                     int64_t* indices) noexcept nogil:
+    return maximum(sizes, x, y, indices)
+
+
+cdef int max_pool2d_with_indices_f64(const Pool2dWindows* sizes, const double* x, double* y,
+                                     int64_t* indices) noexcept nogil:
+    return maximum(sizes, x, y, indices)
+
+
+cdef int max_pool2d_with_indices_backward_f32(const Pool2dWindows* sizes, const float* dy,
+                                              const int64_t* indices, float* dx) noexcept nogil:
+    return maximum_backward(sizes, dy, <const float*>NULL, indices, dx)
+
+
+cdef int max_pool2d_with_indices_backward_f64(const Pool2dWindows* sizes, const double* dy,
+                                              const int64_t* indices, double* dx) noexcept nogil:
+    return maximum_backward(sizes, dy, <const double*>NULL, indices, dx)
+
+
+cdef int avg_pool2d_with_divisor_f32(const Pool2dWindows* sizes, const float* x,
+                                     float* y) noexcept nogil:
+    return mean(sizes, x, y)
+
+
+cdef int avg_pool2d_with_divisor_f64(const Pool2dWindows* sizes, const double* x,
+                                     double* y) noexcept nogil:
+    return mean(sizes, x, y)
+
+
+cdef int avg_pool2d_with_divisor_backward_f32(const Pool2dWindows* sizes, const float* dy,
+                                              float* dx) noexcept nogil:
+    return mean_backward(sizes, dy, dx)
+
+
+cdef int avg_pool2d_with_divisor_backward_f64(const Pool2dWindows* sizes, const double* dy,
+                                              double* dx) noexcept nogil:
+    return mean_backward(sizes, dy, dx)

@@ -127,20 +127,23 @@ cdef void tiles_backward(const Tiles* t, const float* dy, const float* x, const 
     cdef float* saved = grads + round_up(t.params)
     memset(zeros, 0, t.y * sizeof(float))
     memset(grads, 0, t.params * sizeof(float))
+    if dweight is NULL and dbias is NULL:
+        sums = NULL
     if x is NULL:    # dbias and dx do not depend on it
         memset(memory, 0, t.arena * sizeof(float))
     while start < tiles:
         count = min(tiles - start, <Py_ssize_t>SHARDS * SHARD_TILES)
         shards = min(count, <Py_ssize_t>SHARDS)
         for shard in range(shards):
-            memset(sums, 0, t.params * sizeof(float))
+            if sums is not NULL:
+                memset(sums, 0, t.params * sizeof(float))
             stop = start + (shard + 1) * count // shards
             for tile in range(start + shard * count // shards, stop):
                 backward_tile(t, dy, x, weight, dx, tile * LANES, memory, scratch, zeros, sums,
                               saved + tile % SAVED_TILES * t.saved)
                 if t.linear and (tile % SAVED_TILES == SAVED_TILES - 1 or tile == tiles - 1):
                     add_linear(t, saved, tile % SAVED_TILES + 1, grads)
-            if not t.linear:
+            if sums is not NULL and not t.linear:
                 kernels.sum_shards(<const float**>&sums, 1, t.params, True, grads)
         start += count
     if dweight is not NULL:
