@@ -34,9 +34,8 @@ def max_pool1d(
     array([[[2., 9.]]])
     """
     settings = _in_a_row(kernel_size, stride, padding, dilation, ceil_mode)
-    y, indices = pooling.max_pool2d(
-        _row(x, data_format), *settings, return_indices=True, data_format=FORMATS[data_format]
-    )
+    settings = *settings, True, FORMATS[data_format]
+    y, indices = pooling.max_pool2d(_row(x, data_format), *settings)
     y, indices = _signal(y, data_format), _signal(indices, data_format)
     return (y, indices) if return_indices else y
 
@@ -56,9 +55,8 @@ def max_pool1d_backward(
     settings = _in_a_row(kernel_size, stride, padding, dilation, ceil_mode)
     dy, x = _row(dy, data_format), _row(x, data_format)
     indices = None if indices is None else _row(indices, data_format)
-    dx = pooling.max_pool2d_backward(
-        dy, x, *settings, indices=indices, data_format=FORMATS[data_format]
-    )
+    settings = *settings, indices, FORMATS[data_format]
+    dx = pooling.max_pool2d_backward(dy, x, *settings)
     return _signal(dx, data_format)
 
 
