@@ -268,7 +268,8 @@ def _avg_pool2d_backward(
     dy = _channels_first(np.asarray(dy, np.float64), data_format)
     dx = _channels_first(np.zeros(x_shape), data_format)
     rows, columns = _places(dx.shape[2:], *settings[:-1])
-    count = _counts(dx.shape[2:], *settings, divisor=divisor)
+    settings = *settings, divisor
+    count = _counts(dx.shape[2:], *settings)
     for oh, ow in np.ndindex(dy.shape[2:]):
         share = dy[:, :, oh, ow] / count[oh, ow] ** power
         for h in rows[oh]:
