@@ -120,6 +120,40 @@ def array(shape=None, dtype=np.float32, output=False):
     return [each for each in bad if not (np.shape(each) == shape and np.ndim(each))]
 
 
+def pooling_calls():
+    yield Call(
+        "Pooling", _pooling.Pooling, POOLING_OF,
+        [[TILES], ["g"], [(3, 4, 4), (-1, 4, 4, 1), (3, 0, 4, 1), (3, 2**62, 4, 1)],
+         [(0, 0), (-1, 2), (2**62, 2**62), (2,), (2, 2, 2), (2**70, 1), (3, 2), (2, 3)],
+         [tuple(tuple(x if k == i else y for y in w) for k, w in enumerate(HALVES))
+          for i in range(4) for x in (-1, 2**62, 2**70)]
+         + [HALVES[:3], (*HALVES[:2], (2, 0), (1, 1))],
+         [((0, 4), (0, 3)), ((1, 4), (0, 4)), ((0, 4), (0, 2**62)), ((0, 4),), ((0,), (0, 4))],
+         [-1, 2**62]],
+    )  # fmt: skip
+    x, y, places = zeros(48), zeros(12), zeros(12, dtype=np.int64)
+    indices = [*array(), y, zeros(12, dtype=np.int32), places[::-1]]
+    yield Call(
+        "Pooling.maximum", POOLING.maximum, [x, y, places, 1],
+        [array(), [*array(), read_only(12)], indices, NUMBER], [2],
+    )  # fmt: skip
+    gradient = [*array(), read_only(48)]
+    yield Call(
+        "Pooling.maximum_backward of x", POOLING.maximum_backward, [y, x, None, x.copy(), 1],
+        [array(), array(), [places], gradient, NUMBER], [2],
+    )  # fmt: skip
+    yield Call(
+        "Pooling.maximum_backward", POOLING.maximum_backward, [y, None, places, x, 1],
+        [array(), [x], indices, gradient, NUMBER], [1],
+    )  # fmt: skip
+    yield Call(
+        "Pooling.mean", POOLING.mean, [x, y, 1],
+        [array(), [*array(), read_only(12)], NUMBER],
+    )  # fmt: skip
+    yield Call("Pooling.mean_backward", POOLING.mean_backward, [y, x, 1],
+               [array(), gradient, NUMBER])  # fmt: skip
+
+
 def calls():
     pair = ((0, 0), (-1, 2), (2**62, 2**62), (2,), (2, 2, 2), (2**70, 1))
     shapes = (
@@ -151,37 +185,7 @@ def calls():
             "Columns.col2im", columns.col2im, [zeros(2, 12, 4), zeros(2, 3, 3, 3), 1],
             [[*array(), wrong], array((2, 3, 3, 3), output=True), NUMBER],
         )  # fmt: skip
-    yield Call(
-        "Pooling", _pooling.Pooling, POOLING_OF,
-        [[TILES], ["g"], [(3, 4, 4), (-1, 4, 4, 1), (3, 0, 4, 1), (3, 2**62, 4, 1)],
-         [*pair, (3, 2), (2, 3)],
-         [tuple(tuple(x if k == i else y for y in w) for k, w in enumerate(HALVES))
-          for i in range(4) for x in (-1, 2**62, 2**70)]
-         + [HALVES[:3], (*HALVES[:2], (2, 0), (1, 1))],
-         [((0, 4), (0, 3)), ((1, 4), (0, 4)), ((0, 4), (0, 2**62)), ((0, 4),), ((0,), (0, 4))],
-         [-1, 2**62]],
-    )  # fmt: skip
-    x, y, places = zeros(48), zeros(12), zeros(12, dtype=np.int64)
-    indices = [*array(), y, zeros(12, dtype=np.int32), places[::-1]]
-    yield Call(
-        "Pooling.maximum", POOLING.maximum, [x, y, places, 1],
-        [array(), [*array(), read_only(12)], indices, NUMBER], [2],
-    )  # fmt: skip
-    gradient = [*array(), read_only(48)]
-    yield Call(
-        "Pooling.maximum_backward of x", POOLING.maximum_backward, [y, x, None, x.copy(), 1],
-        [array(), array(), [places], gradient, NUMBER], [2],
-    )  # fmt: skip
-    yield Call(
-        "Pooling.maximum_backward", POOLING.maximum_backward, [y, None, places, x, 1],
-        [array(), [x], indices, gradient, NUMBER], [1],
-    )  # fmt: skip
-    yield Call(
-        "Pooling.mean", POOLING.mean, [x, y, 1],
-        [array(), [*array(), read_only(12)], NUMBER],
-    )  # fmt: skip
-    yield Call("Pooling.mean_backward", POOLING.mean_backward, [y, x, 1],
-               [array(), gradient, NUMBER])  # fmt: skip
+    yield from pooling_calls()
     yield Call("Workspace", _workspace.Workspace, [5], [[*NUMBER, -1, 2**62]])
     yield Call("instructions", _peak.instructions, [TILES], [()])
     yield Call("burst", _peak.burst, [TILES, 1, 1], [(), NUMBER, NUMBER])

@@ -3,7 +3,8 @@
 "tiles"   16 samples side by side, in a program of one op; float32, channels first
 "direct"  on the arrays as they are: channels, samples and groups, or pixels side by side
 "rows"    the same of a fully connected layer, whose samples are the pixels of one image
-"matrix"  a product of NumPy, of a fully connected layer on few samples
+"matrix"  a product of NumPy, on the threads of its BLAS: of a fully connected layer on few samples,
+          and of a data gradient in float64 that is one of single pixels
 
 docs/design.md has the figures behind the choice.
 """
@@ -74,6 +75,8 @@ class Convolution:
         self.work = self.batch * prod(size) * prod(weight_shape)  # multiply-adds
         self.way = self._best_way(self.out_channels)
         self.dx_way = self._best_way(self.in_channels)
+        if dtype == np.float64 and self._is_pointwise:
+            self.dx_way = "matrix"  # direct, it takes up to twice as long
         self._plans = {name: _OfThreads(partial(self._plan, name)) for name in PURPOSES}
 
     def _best_way(self, channels: int) -> str:
@@ -90,6 +93,11 @@ class Convolution:
         kernel_size, _, before, _ = self.window
         covers = kernel_size == self.image and not any(before)
         return covers and self.size == (1, 1) and self.groups == 1
+
+    @property
+    def _is_pointwise(self) -> bool:
+        """True if every pixel goes by itself."""
+        return self.window[:3] == ((1, 1), (1, 1), (0, 0)) and self.groups == 1
 
     @cached_property
     def _has_border(self) -> bool:
@@ -128,7 +136,7 @@ class Convolution:
             params = self._params(weight, bias)
             self._program.forward(self._rows(x), params, self._rows(y), count)
         elif self.way == "matrix":
-            np.matmul(self._rows(x), self._matrix(weight), out=self._rows(y))
+            self._multiply(x, self._matrix(weight), y)
             self._add_bias(y, bias)
         else:
             bias = None if bias is None else contiguous(bias)
@@ -140,7 +148,7 @@ class Convolution:
     ) -> None:
         """Write dx, with a bias added to each of its channels."""
         if self.dx_way == "matrix":
-            np.matmul(self._rows(dy), self._matrix(weight).T, out=self._rows(dx))
+            self._multiply(dy, self._matrix(weight).T, dx)
             self._add_bias(dx, bias)
         elif self._has_border and not isfinite(np.vdot(weight, weight)):
             self._scatter(dy, weight, dx, num_threads)
@@ -231,8 +239,18 @@ class Convolution:
         """Return a row for each sample."""
         return contiguous(array).reshape(self.batch, prod(array.shape[-self.axes - 1 :]))
 
+    def _multiply(self, x: Array, matrix: Array, y: Array) -> None:
+        """Write y = x times a matrix (inputs, outputs), sample by sample or pixel by pixel."""
+        inputs, outputs = matrix.shape
+        if self.is_fully_connected or self.channels_last:
+            np.matmul(contiguous(x).reshape(-1, inputs), matrix, out=y.reshape(-1, outputs))
+        else:
+            pixels = prod(self.size)
+            columns = contiguous(x).reshape(-1, inputs, pixels)
+            np.matmul(matrix.T, columns, out=y.reshape(-1, outputs, pixels))
+
     def _matrix(self, weight: Array) -> Array:
-        """Return the weight of a fully connected layer as (size of x, size of y)."""
+        """Return the weight of such a product as (inputs, outputs)."""
         if self.channels_last:
             return contiguous(weight).reshape(-1, self.out_channels)
         return contiguous(weight).reshape(self.out_channels, -1).T

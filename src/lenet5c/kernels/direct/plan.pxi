@@ -181,9 +181,13 @@ cdef Py_ssize_t strip_rows(const Geometry* g, Py_ssize_t threads) noexcept nogil
     cdef double line = <double>g.D * g.columns * (g.lanes if g.way == UNITS else 1)
     cdef double results = <double>min(<Py_ssize_t>ROWS, g.rows) * (
         g.columns if g.way == PIXELS else g.Q * g.lanes)
+    cdef Py_ssize_t rows
     cdef double whole = STRIP_FLOATS // value_floats(g)
-    cdef double most = (whole - line * (g.reach - g.SH)) / (line * g.SH + results)
-    cdef Py_ssize_t rows = <Py_ssize_t>max(1., min(most, <double>g.R))
+    cdef double most
+    if g.of_pixels and not g.copied and g.Q == 1:
+        line = 0      # rows of a matrix: what is read again and again are the weights
+    most = (whole - line * (g.reach - g.SH)) / (line * g.SH + results)
+    rows = <Py_ssize_t>max(1., min(most, <double>g.R))
     if threads > 1:
         rows = min(rows, max(g.R * g.tiles // (ITEMS_PER_THREAD * threads), LEAST_PIXELS // g.Q))
     return divide_up(g.R, divide_up(g.R, max(rows, <Py_ssize_t>1)))

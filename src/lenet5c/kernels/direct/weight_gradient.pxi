@@ -5,11 +5,7 @@
 cdef Totals plan_totals(const Geometry* g, Py_ssize_t threads, bint bias_alone) noexcept nogil:
     """Cut into ranges, each with the same sums in the same order for any threads."""
     cdef Totals t
-    cdef Py_ssize_t row = 0
-    t.chunks = 0
-    while row < g.rows:
-        row += rows_at(g, row)
-        t.chunks += 1
+    t.chunks = chunks(g)
     t.count = 0 if bias_alone else g.D * g.tap_count
     t.range_places = t.count
     if threads > 1:

@@ -14,24 +14,23 @@ cdef enum HalvingJob:
     FROM_MEAN      # y -> dx
 
 
-cdef inline bint halve_block(int job, int lanes, Py_ssize_t W, const real* x, real* y,
-                             int64_t* indices, Py_ssize_t place, real* dx) noexcept nogil:
+cdef inline void halve_block(int job, int lanes, Py_ssize_t W, const real* x, real* y,
+                             int64_t* indices, Py_ssize_t place, real* dx, int64_t* far,
+                             int* strange) noexcept nogil:
     """The windows from these on; x, y and so on that the job does not need may be NULL. `place` is
-    that of the first in the image. False if an index is none of its window."""
+    that of the first in the image. The lane of an index that is none of its window has more than 31
+    bits in `far`, or is `strange`."""
     cdef int i, place_of, below = <int>W
-    cdef bint fits = True
     cdef real a = 0, b = 0, c = 0, d = 0, best, g
     cdef real[16] values
     cdef real[32] upper, lower
     cdef int[16] places
-    cdef int64_t offset, far = 0
+    cdef int64_t offset
     if job == FROM_PLACES:
         for i in range(lanes):
             offset = indices[i] - place - 2 * i
-            far |= offset
+            far[i] |= offset
             places[i] = <int>offset
-        if far >> 31 != 0:
-            return False
     for i in range(lanes):
         if job <= FROM_MAXIMUM:
             a, b, c, d = x[2 * i], x[2 * i + 1], x[W + 2 * i], x[W + 2 * i + 1]
@@ -45,8 +44,8 @@ cdef inline bint halve_block(int job, int lanes, Py_ssize_t W, const real* x, re
             upper[2 * i + 1] = g if places[i] == 1 else <real>0
             lower[2 * i] = g if places[i] == below else <real>0
             lower[2 * i + 1] = g if places[i] == below + 1 else <real>0
-            fits &= ((places[i] == 0) | (places[i] == 1) | (places[i] == below)
-                     | (places[i] == below + 1))
+            strange[i] |= ((places[i] != 0) & (places[i] != 1) & (places[i] != below)
+                           & (places[i] != below + 1))
         else:
             best = larger(larger(larger(a, b), c), d)
             values[i] = best
@@ -78,21 +77,24 @@ cdef inline bint halve_block(int job, int lanes, Py_ssize_t W, const real* x, re
     if job == TO_PLACES:
         for i in range(lanes):
             indices[i] = place + places[i]
-    return fits
 
 
 cdef inline bint halve_by(int job, int lanes, const Windows* w, Py_ssize_t rows, Py_ssize_t n,
                           const real* x, real* y, int64_t* indices, Py_ssize_t place,
                           real* dx) noexcept nogil:
+    cdef int64_t[16] far
+    cdef int[16] strange
     cdef Py_ssize_t row, at
-    cdef bint fits = True
+    cdef int i
+    for i in range(lanes):
+        far[i] = strange[i] = 0
     for row in range(rows):
         at = 0
         while True:
-            fits &= halve_block(
+            halve_block(
                 job, lanes, w.W, x + (2 * at if job <= FROM_MAXIMUM else 0), y + at,
                 indices + (at if job == TO_PLACES or job == FROM_PLACES else 0), place + 2 * at,
-                dx + (2 * at if job >= FROM_MAXIMUM else 0))
+                dx + (2 * at if job >= FROM_MAXIMUM else 0), far, strange)
             at += lanes
             if at >= n:
                 break
@@ -105,7 +107,10 @@ cdef inline bint halve_by(int job, int lanes, const Windows* w, Py_ssize_t rows,
             dx += 2 * w.W
         y += w.OW
         place += 2 * w.W
-    return fits
+    for i in range(1, lanes):
+        far[0] |= far[i]
+        strange[0] |= strange[i]
+    return far[0] >> 31 == 0 and not strange[0]
 
 
 cdef inline bint halve(int job, const Windows* w, const Line* line, Py_ssize_t rows,

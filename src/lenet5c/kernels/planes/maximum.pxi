@@ -11,13 +11,10 @@ cdef inline void maximum_of_line(const Windows* w, const real* x, const Line* li
         if places is not NULL:
             places[0] = <int>place
         return
-    fill(values, -<real>INFINITY, line.count)
-    if places is NULL:
-        visit(w, LARGEST, <real*>x, line, values, places)
-    else:
-        fill_places(places, -1, line.count)
-        visit(w, FIRST_LARGEST, <real*>x, line, values, places)
-        fill_empty(w, line, places)
+    fill(values, -<real>INFINITY, whole_vectors(line.count))
+    visit(w, LARGEST, <real*>x, line, values, places)
+    if places is not NULL:
+        find_places(w, <real*>x, line, values, places)
 
 
 cdef inline void maximum_items(const Windows* w, const real* x, real* y, int64_t* indices,
