@@ -9,7 +9,7 @@
 docs/design.md has the figures behind the choice.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cached_property, partial
 from math import isfinite, prod
 from typing import Any
@@ -69,15 +69,24 @@ class Convolution:
         check_elements("the result", self.y_shape)
         self.x_shape, self.weight_shape, self.dtype = x_shape, weight_shape, dtype
         self.batch, self.groups, self.channels_last = prod(batch), groups, channels_last
-        # Along one axis, it is an image of one row.
-        self.image, self.size = (1, *image)[-2:], (1, *size)[-2:]
-        self.window = tuple((n, *each)[-2:] for n, each in zip((1, 1, 0, 1), window, strict=True))
+        self.image, self.size = self._of_image(image), self._of_image(size)
+        self.window = tuple(
+            self._of_image(each, other) for each, other in zip(window, (1, 1, 0, 1), strict=True)
+        )
         self.work = self.batch * prod(size) * prod(weight_shape)  # multiply-adds
         self.way = self._best_way(self.out_channels)
         self.dx_way = self._best_way(self.in_channels)
         if dtype == np.float64 and self._is_pointwise:
             self.dx_way = "matrix"  # direct, it takes up to twice as long
         self._plans = {name: _OfThreads(partial(self._plan, name)) for name in PURPOSES}
+
+    def _of_image(self, each: Iterable[int], other: int = 1) -> tuple[int, int]:
+        """Return a setting for two axes: a sequence is an image of one row.
+
+        A single one is one column, which is cut into strips for several threads.
+        """
+        first, second = (*each, other)[:2] if self.batch == 1 else (other, *each)[-2:]
+        return first, second
 
     def _best_way(self, channels: int) -> str:
         """Return how to compute so many channels of y, or of dx: with the fuller lanes."""
