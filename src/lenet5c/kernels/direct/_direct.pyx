@@ -41,7 +41,7 @@ cdef class Strips:
 
     A data gradient has a geometry for each phase of the stride. Layouts: "NCHW" with weights (O,
     C / groups, KH, KW); "NHWC" with weights (KH, KW, C / groups, O); "rows", as NHWC with the
-    weights of NCHW: of a fully connected layer, x (N, C) is an image of N rows, weight (O, C, 1, 1).
+    weights of NCHW: of a fully connected layer, x (N, C) is an image of N rows, one pixel each.
     """
     cdef Geometry* geometries
     cdef Py_ssize_t count
