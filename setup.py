@@ -129,7 +129,7 @@ def extensions():
         extension("ops/_distort", depends=[f"{KERNELS}/simd/tiles.pxd", f"{KERNELS}/canary.pxi"]),
         extension("ops/_softmax", depends=[f"{KERNELS}/simd/tiles.pxd", f"{KERNELS}/canary.pxi"]),
         extension("direct/_strips", depends=[f"{KERNELS}/canary.pxi"]),
-        extension("direct/_direct", depends=[f"{KERNELS}/buffers.pxi"]),
+        extension("direct/_direct"),
         extension("planes/_pooling", depends=[f"{KERNELS}/planes/planes.pxd"]),
         extension("cykernels"),
     ]
