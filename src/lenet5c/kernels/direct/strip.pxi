@@ -9,7 +9,8 @@ cdef Py_ssize_t set_lanes(const Geometry* g, const Strides* a, Py_ssize_t channe
                           Py_ssize_t row, Py_ssize_t* at) noexcept nogil:
     """Write where the values side by side of a row lie in an array; return how many there are."""
     cdef Py_ssize_t unit = tile * g.lanes if g.way == UNITS else tile
-    cdef Py_ssize_t first = unit_at(g, a, unit) + row * (1 if g.way == UNITS else g.lanes) * a.channel
+    cdef Py_ssize_t channel = row if g.way == UNITS else row * g.lanes
+    cdef Py_ssize_t first = unit_at(g, a, unit) + channel * a.channel
     cdef Py_ssize_t lane, group = unit % g.groups
     cdef Py_ssize_t count = min(g.lanes, g.units - unit if g.way == UNITS
                                 else channels - row * g.lanes)

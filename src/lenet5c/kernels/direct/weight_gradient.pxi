@@ -1,5 +1,5 @@
-# Weight gradients. The plan must not depend on the number of threads, as the order of the sums depends
-# on its strips; nor can it have pixels side by side, over which the sums go.
+# Weight gradients. The plan must not depend on the number of threads, as the order of the sums
+# depends on its strips; nor can it have pixels side by side, over which the sums go.
 
 
 cdef Totals plan_totals(const Geometry* g, Py_ssize_t threads, bint bias_alone) noexcept nogil:
@@ -64,8 +64,9 @@ cdef void load_gradient(const Geometry* g, const real* dy, Py_ssize_t tile, Py_s
         load_rows(g, dy, at, lanes, g.y.pixel, pixels, values + i * g.lanes, count * g.lanes, zeros)
 
 
-cdef void sum_range(const Geometry* g, const Totals* t, const real* x, const real* dy, real* dweight,
-                    real* dbias, real* memory, Py_ssize_t item, Py_ssize_t thread) noexcept nogil:
+cdef void sum_range(const Geometry* g, const Totals* t, const real* x, const real* dy,
+                    real* dweight, real* dbias, real* memory, Py_ssize_t item,
+                    Py_ssize_t thread) noexcept nogil:
     """Sum one work item: a range of the gradients of some rows of one set over its tiles."""
     cdef Py_ssize_t part = item % t.ranges, group_set = item // t.ranges // t.chunks
     cdef Py_ssize_t row = first_row(g, item // t.ranges % t.chunks), count = rows_at(g, row)
