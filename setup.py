@@ -23,7 +23,13 @@ KERNELS = "src/lenet5c/kernels"
 TILE_SOURCES = [
     *(f"simd/{name}" for name in ("simd.h", "tiles.pxd", "tiles.pxi", "simd.pxi", "peak.pxi")),
     *(f"ops/{path.name}" for path in sorted(Path(KERNELS, "ops").glob("*.pxi"))),
+    "simd/rows.pxi",
     "direct/direct.pxi",
+]
+DOUBLE_SOURCES = [
+    *(f"simd/{name}" for name in ("doubles.h", "doubles.pxi", "rows.pxi", "tiles.pxd")),
+    "direct/direct.pxi",
+    "ops/softmax.pxi",
 ]
 PLANE_SOURCES = [f"planes/{path.name}" for path in sorted(Path(KERNELS, "planes").glob("*.px[di]"))]
 PROGRAM_SOURCES = ["simd/tiles.pxd", "canary.pxi", "engine/_update.pxd"]
@@ -114,13 +120,14 @@ def extensions():
 
     modules = [
         extension("simd/_cpu", depends=[f"{KERNELS}/simd/cpu.h"]),
-        extension("_openmp", depends=[f"{KERNELS}/openmp.h"]),
+        extension("_openmp", depends=[f"{KERNELS}/openmp.h", f"{KERNELS}/simd/tiles.pxd"]),
         extension("_im2col"),
         extension("engine/_workspace"),
         extension("engine/_program", depends=[f"{KERNELS}/{name}" for name in PROGRAM_SOURCES]),
         extension("engine/_update", depends=[f"{KERNELS}/simd/tiles.pxd"]),
         extension("simd/_peak"),
         extension("ops/_distort", depends=[f"{KERNELS}/simd/tiles.pxd", f"{KERNELS}/canary.pxi"]),
+        extension("ops/_softmax", depends=[f"{KERNELS}/simd/tiles.pxd", f"{KERNELS}/canary.pxi"]),
         extension("direct/_strips", depends=[f"{KERNELS}/canary.pxi"]),
         extension("direct/_direct"),
         extension(
@@ -130,7 +137,11 @@ def extensions():
         extension("cykernels"),
     ]
     # Built once for each instruction set; `dispatch` chooses.
-    by_isa = {"simd/_tiles": TILE_SOURCES, "planes/_planes": PLANE_SOURCES}
+    by_isa = {
+        "simd/_tiles": TILE_SOURCES,
+        "simd/_doubles": DOUBLE_SOURCES,
+        "planes/_planes": PLANE_SOURCES,
+    }
     for isa in ISA_FLAGS if is_x86_64() else ["baseline"]:
         for path, sources in by_isa.items():
             name = f"{path.rpartition('/')[2]}_{isa}"
@@ -155,14 +166,14 @@ class BuildExt(build_ext):
     def build_extensions(self):
         family = "msvc" if self.compiler.compiler_type == "msvc" else "unix"
         compile_openmp, link_openmp = self.find_openmp(family)
-        peel = {"tiles": [], "planes": []}
+        peel = {}
         sanitize, link_sanitizers = [], []
         if SANITIZERS:
             sanitize, link_sanitizers = SANITIZE, [f"-fsanitize={SANITIZERS}"]
         elif family == "unix" and self.accepts(GCC_UNROLL):
-            peel = {"tiles": GCC_UNROLL, "planes": GCC_VECTORIZE}
+            peel = {"tiles": GCC_UNROLL, "doubles": GCC_UNROLL, "planes": GCC_VECTORIZE}
         for module in self.extensions:
-            kernels = re.search(r"\._(tiles|planes)_(\w+)$", module.name)
+            kernels = re.search(r"\._(tiles|doubles|planes)_(\w+)$", module.name)
             if kernels:
                 kind, isa = kernels.groups()
                 # Every small function of a kernel must be inlined for its accumulators to stay in
@@ -173,7 +184,7 @@ class BuildExt(build_ext):
                 module.define_macros.append(("CYTHON_INLINE", "inline" if SANITIZERS else inline))
                 module.extra_compile_args = [
                     *OPTIMISE[family],
-                    *peel[kind],
+                    *peel.get(kind, []),
                     *ISA_FLAGS[isa][family],
                 ]
             else:

@@ -114,21 +114,23 @@ class Numpy:
             total += loss * len(batch)
 
 
-def pytorch_lenet5(torch, state):
+def pytorch_lenet5(torch, state, activation="relu", pooling="max"):
     """Return the same net with the same weights."""
     nn = torch.nn
+    act = {"relu": nn.ReLU, "tanh": nn.Tanh}[activation]
+    pool = {"max": nn.MaxPool2d, "avg": nn.AvgPool2d}[pooling]
     model = nn.Sequential(
         nn.Conv2d(1, 6, 5),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
+        act(),
+        pool(2),
         nn.Conv2d(6, 16, 5),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
+        act(),
+        pool(2),
         nn.Flatten(),
         nn.Linear(400, 120),
-        nn.ReLU(),
+        act(),
         nn.Linear(120, 84),
-        nn.ReLU(),
+        act(),
         nn.Linear(84, 10),
     )
     values = (torch.from_numpy(array) for array in state.values())

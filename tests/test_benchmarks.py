@@ -51,6 +51,8 @@ QUICK = {
         1,
     ],
     "contention": ["--images", 100, "--repeats", 1],
+    "c_surface": ["--batches", 1, 17, "--seconds", 0.001, "--repeats", 1],
+    "from_scratch_layers": ["--batch-size", 5, "--seconds", 0.001, "--repeats", 1],
     "distortion": ["--batch-size", 20, "--seconds", 0.001, "--repeats", 1],
 }
 # How the rows of the tables begin.
@@ -76,6 +78,7 @@ ROWS = {
         for kernel in (
             "max_pool2d",
             "max_pool2d_backward",
+            "max_pool2d_backward_of_x",
             "max_pool2d_both",
             "avg_pool2d",
             "avg_pool2d_backward",
@@ -90,6 +93,21 @@ ROWS = {
     ],
     "distortion": ["distortion", "none -", "identity", "paper1998", "modern", "elastic alone"],
     "contention": ["lenet5c, as the command", "lenet5c, as a library"],
+    "c_surface": ["kernel shape batch cykernels"]
+    + [
+        f"{kernel} {shape} {batch}"
+        for kernel in ("conv2d", "conv2d_backward")
+        for shape in ("conv1", "conv2")
+        for batch in (1, 17)
+    ],
+    "from_scratch_layers": [
+        "layer input lenet5c",
+        "convolution 1x28x28",
+        "pooling 30x24x24",
+        "convolution 2 16x14x14",
+        "pooling 2 16x14x14",
+        "all of them -",
+    ],
     "import_time": [
         "numpy",
         "lenet5c",

@@ -14,11 +14,11 @@ from lenet5c import kernels, nn
 from lenet5c.kernels import _im2col, _openmp
 from lenet5c.kernels.direct import _direct
 from lenet5c.kernels.engine import _program, _update, _workspace, lowering, ops
-from lenet5c.kernels.ops import _distort
+from lenet5c.kernels.ops import _distort, _softmax
 from lenet5c.kernels.planes import _pooling, plan
 from lenet5c.kernels.simd import _cpu, _peak, dispatch
 
-TILES = dispatch.tiles
+TILES, DIRECT = dispatch.tiles, dispatch.direct["f"]
 WINDOW = ((2, 2), (1, 1), (0, 0), (1, 1))
 CLASSES = (
     _im2col.Columns,
@@ -80,8 +80,10 @@ SETTINGS = {"lr": [0.1], "momentum": 0.9, "nesterov": 0, "weight_decay": 0}
 UPDATE = _update.Update(TILES, "sgd", VECTORS, SETTINGS, 1)
 LABELS = zeros(4, dtype=np.int32)
 X, Y = zeros(4, 9), zeros(4, 8)
-STRIPS = _direct.Strips(TILES, 4, 1, False, (1, 3, 3), (2, 2, 2), WINDOW, 1)
-PHASE = _direct.Strips(TILES, 4, 1, False, (1, 3, 3), (2, 2, 2), WINDOW, 1, (0, 0))
+PLANS = {
+    purpose: _direct.Strips(DIRECT, purpose, 4, 1, (1, 3, 3), (2, 2, 2), WINDOW, 1)
+    for purpose in ("y", "dx", "dweight")
+}
 X4, Y4, WEIGHT = zeros(36), zeros(32), zeros(8)
 HALVES = ((2, 2), (2, 2), (0, 0), (1, 1))
 POOLING_OF = [plan.PLANES, "f", (3, 4, 4, 1), (2, 2), HALVES, ((0, 4), (0, 4)), 0]
@@ -114,7 +116,7 @@ class Call:
 
 def array(shape=None, dtype=np.float32, output=False):
     """Return bad values for an array argument; of an output, also a read-only array."""
-    bad = [*ARRAY, *([read_only(*shape)] if output else [])]
+    bad = [*ARRAY, *([read_only(*shape)] if output and shape else [])]
     return [each for each in bad if not (np.shape(each) == shape and np.ndim(each))]
 
 
@@ -133,9 +135,9 @@ def pooling_calls():
     indices = [*array(), y, zeros(12, dtype=np.int32), places[::-1]]
     yield Call(
         "Pooling.maximum", POOLING.maximum, [x, y, places, 1],
-        [array(), [*array(output=True), read_only(12)], indices, NUMBER], [2],
+        [array(), [*array(), read_only(12)], indices, NUMBER], [2],
     )  # fmt: skip
-    gradient = [*array(output=True), read_only(48)]
+    gradient = [*array(), read_only(48)]
     yield Call(
         "Pooling.maximum_backward of x", POOLING.maximum_backward, [y, x, None, x.copy(), 1],
         [array(), array(), [places], gradient, NUMBER], [2],
@@ -146,7 +148,7 @@ def pooling_calls():
     )  # fmt: skip
     yield Call(
         "Pooling.mean", POOLING.mean, [x, y, 1],
-        [array(), [*array(output=True), read_only(12)], NUMBER],
+        [array(), [*array(), read_only(12)], NUMBER],
     )  # fmt: skip
     yield Call("Pooling.mean_backward", POOLING.mean_backward, [y, x, 1],
                [array(), gradient, NUMBER])  # fmt: skip
@@ -176,12 +178,12 @@ def calls():
         columns = _im2col.Columns((2, 3, 3, 3), (2, 2), WINDOW, rows, last)
         wrong = zeros(2, 12, 4, dtype=np.float64)
         yield Call(
-            "Columns.im2col", columns.im2col, [zeros(2, 3, 3, 3), 0.0, zeros(2, 12, 4), 1],
-            [array(), NUMBER[2:], [*array((2, 12, 4), output=True), wrong], NUMBER],
+            "Columns.im2col", columns.im2col, [zeros(2, 3, 3, 3), zeros(2, 12, 4), 1],
+            [array(), [*array((2, 12, 4), output=True), wrong], NUMBER],
         )  # fmt: skip
         yield Call(
-            "Columns.col2im", columns.col2im, [zeros(2, 12, 4), zeros(2, 3, 3, 3), False, 1],
-            [[*array(), wrong], array((2, 3, 3, 3), output=True), (), NUMBER],
+            "Columns.col2im", columns.col2im, [zeros(2, 12, 4), zeros(2, 3, 3, 3), 1],
+            [[*array(), wrong], array((2, 3, 3, 3), output=True), NUMBER],
         )  # fmt: skip
     yield from pooling_calls()
     yield Call("Workspace", _workspace.Workspace, [5], [[*NUMBER, -1, 2**62]])
@@ -202,24 +204,35 @@ def calls():
     )  # fmt: skip
     yield Call(
         "Strips", _direct.Strips,
-        [TILES, 4, 1, False, (1, 3, 3), (2, 2, 2), WINDOW, 1],
-        [(), [-1, 2**62], [0, -1, 2**62], (), [(0, 3, 3), (1, 3), (1, 2**62, 1)],
+        [DIRECT, "y", 4, 1, (1, 3, 3), (2, 2, 2), WINDOW, 1, "NHWC", "units"],
+        [(TILES,), ["y "], [-1, 2**62], [0, -1, 2**62], [(0, 3, 3), (1, 3), (1, 2**62, 1)],
          [(2, 0, 2), (2, 2**62, 2)],
          [tuple(tuple(x if k == i else y for y in w) for k, w in enumerate(WINDOW))
           for i in range(4) for x in (-1, 2**62, 2**70)] + [WINDOW[:3]],
-         [0, -1, 2**31 - 1]],
+         [0, -1, 2**31 - 1], ["NWHC", ("NHWC",)], ["rows"]], [9],
     )  # fmt: skip
-    for phase in ((3, 0), (-1, 0), (0, 1), (0,), (2**62, 0), 5):
-        yield Call(f"Strips {phase}", _direct.Strips,
-                   [TILES, 4, 1, False, (1, 3, 3), (2, 2, 2), WINDOW, 1, phase], None)  # fmt: skip
+    for dtype in (np.float32, np.float64):
+        six = zeros(6, dtype=dtype)
+        others = [six.astype(each) for each in (np.float32, np.float64, np.int64) if each != dtype]
+        bad = [*array((6,)), *others]
+        yield Call(
+            f"softmax {dtype.__name__}", _softmax.apply,
+            [dispatch.direct[six.dtype.char], False, (2, 3, 1), six, six.copy(), six.copy(), 1],
+            [(), (), [(2, 3), (2, 3, 2), (0, 3, 1), (-2, -3, 1), (2**62, 2, 3), (2**70, 1, 1), 6],
+             bad, bad, [*bad, read_only(6)], NUMBER], [4],
+        )  # fmt: skip
+    pixels = [DIRECT, "dweight", 4, 1, (1, 3, 3), (2, 2, 2), WINDOW, 1, "NHWC", "pixels"]
+    yield Call("Strips of pixels", _direct.Strips, pixels, None)
     yield Call(
-        "convolve", _direct.convolve, [STRIPS, X4, WEIGHT, None, Y4, 1],
-        [(), array((36,)), array((8,)), array((2,)), array((32,), output=True), NUMBER], [3],
+        "convolve", _direct.convolve, [PLANS["y"], X4, WEIGHT, None, Y4, 1],
+        [[PLANS["dweight"]], array((36,)), array((8,)), array((2,)), array((32,), output=True),
+         NUMBER], [3],
     )  # fmt: skip
     yield Call(
         "weight_gradient", _direct.weight_gradient,
-        [STRIPS, X4, Y4, WEIGHT, zeros(2), 1],
-        [[PHASE], array(), array(), array((8,), output=True), array((2,), output=True), NUMBER],
+        [PLANS["dweight"], X4, Y4, WEIGHT, zeros(2), 1],
+        [[PLANS["y"], PLANS["dx"]], array(), array(), array((8,), output=True),
+         array((2,), output=True), NUMBER], [3, 4],
     )  # fmt: skip
     yield Call(
         "Update", _update.Update, [TILES, "sgd", VECTORS, SETTINGS, 1],
@@ -244,24 +257,32 @@ def calls():
     )  # fmt: skip
     bad_labels = [np.array([0, 0, 0, label], np.int32) for label in (8, -1, 2**31 - 1)]
     bad_labels += [zeros(3, dtype=np.int32), zeros(4), zeros(4, dtype=np.int64)]
+    losses = np.zeros(4)
+    weights = [zeros(8), zeros(4), -100, True]
+    bad_weights = [array((8,)), array((4,)), NUMBER, ()]
+    bad_losses = [zeros(4), np.zeros(3), np.zeros((2, 2))]
     yield Call(
         "train_step", PROGRAM.train_step,
-        [X, LABELS, params, grads, 1, "mse", 0.0, Y, Y.copy(), zeros(4, 9), False],
+        [X, LABELS, params, grads, 1, "mse", 0.0, Y, Y.copy(), zeros(4, 9), False, *weights,
+         losses],
         [BAD_SAMPLES, bad_labels, array(), array((10,), output=True), NUMBER, ["none"], (),
-         array(), array((4, 8), output=True), array((4, 9), output=True), ()], [8, 9],
+         array(), array((4, 8), output=True), array((4, 9), output=True), (), *bad_weights,
+         bad_losses], [8, 9, 11, 12, 13, 15],
     )  # fmt: skip
     yield Call(
-        "loss", NO_OPS.loss, [Y, LABELS, 1, "mse", 0.0, Y],
-        [[zeros(4, 7), zeros(4)], bad_labels, NUMBER, ["none"], (), array()],
+        "loss", NO_OPS.loss, [Y, LABELS, 1, "mse", 0.0, Y, *weights, losses],
+        [[zeros(4, 7), zeros(4)], bad_labels, NUMBER, ["none"], (), array(), *bad_weights,
+         bad_losses], [6, 7, 8, 10],
     )  # fmt: skip
     yield Call("loss with ops", PROGRAM.loss, [X, LABELS, 1, "mse", 0.0, Y], None)
     yield Call(
         "train_steps", PROGRAM.train_steps,
-        [X, LABELS, params, grads, 1, 4, UPDATE, Record(np.zeros(1)), "mse", 0.0, Y, False],
+        [X, LABELS, params, grads, 1, 4, UPDATE, Record(np.zeros(1)), "mse", 0.0, Y, False,
+         zeros(8), zeros(4) + 1, -100, True],
         [BAD_SAMPLES, bad_labels, array((10,), output=True), array((10,), output=True), NUMBER,
          [0, -1, 3, -(2**62)], [warp()],
          [Record(each) for each in (None, np.zeros(2), np.zeros(0), zeros(1), [0.0])],
-         ["none"], (), array(), ()],
+         ["none"], (), array(), (), *bad_weights], [12, 13, 14],
     )  # fmt: skip
     for number, field in enumerate(fields(PLAN)):
         plan = replace(PLAN, **{field.name: None})
@@ -320,6 +341,8 @@ def functional():
         ("avg_pool1d", [x[0], 2, 2, 0, 1, False, True, 4, "NCW"]),
         ("avg_pool1d_backward",
          [zeros(3, 4, 2), x[0].shape, 2, 2, 0, 1, False, True, 4, "NCW"]),
+        ("softmax", [x, 1]), ("softmax_backward", [x, x, 1]), ("log_softmax", [x, 1]),
+        ("log_softmax_backward", [x, x, 1]),
         ("im2col", [x, 2, 1, 0, 1]), ("col2im", [zeros(2, 12, 9), (4, 4), 2, 1, 0, 1]),
     ):  # fmt: skip
         call = Call(name, getattr(kernels, name), good, None)

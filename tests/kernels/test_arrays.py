@@ -71,9 +71,13 @@ class TestDtype:
             assert_array_equal(result, value)
 
     def test_none_has_none(self):
-        x, bias = real_arrays(x=np.ones(2, np.float32), bias=None)
-        assert x.dtype == np.float32 and bias is None
-        assert real_arrays(bias=None) == (None,)
+        for x in (np.ones(2, np.float32), np.ones(2, np.uint8)):
+            x, bias = real_arrays(x=x, bias=None)
+            assert x.dtype == np.float32 and bias is None
+
+    def test_the_first_must_be_there(self):
+        with pytest.raises(TypeError, match="^x must be an array of real numbers, got None"):
+            real_arrays(x=None, weight=np.ones(2))
 
     @pytest.mark.parametrize("dtype", [np.float32, np.float64])
     def test_what_fits_is_not_copied(self, dtype):

@@ -7,7 +7,7 @@ functions.
 import numpy as np
 import pytest
 from functional_cases import Case, assert_matches_reference, assert_same, call, draw, each_dtype
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 
 from lenet5c import kernels, reference
 from lenet5c.kernels import convolution
@@ -333,6 +333,21 @@ def test_no_samples():
             backward = Case(f"{case.name}_backward", (y.shape, *case.shapes[:2]), case.options)
             dx, dweight, dbias = call(kernels, backward, draw(backward, np.float32))
             assert dx.shape == case.shapes[0] and not dweight.any() and not dbias.any()
+
+
+@some_cases
+@each_dtype
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_an_infinite_weight_touches_only_what_it_was_multiplied_with(case, dtype, value):
+    """A data gradient sees zeros around dy, whose products with it are no part of the sum."""
+    case = case if "transpose" in case.name else backward_case(case)
+    arrays = [np.ones(shape, dtype) for shape in case.shapes]
+    weight = arrays[1 if "transpose" in case.name else 2]
+    weight.flat[0] = value
+    expected = call(reference, case, arrays)[0]
+    assert_array_equal(call(kernels, case, arrays)[0], expected)
+    if "backward" in case.name:
+        assert_array_equal(call(kernels, case, arrays, need=["dx"])[0], expected)
 
 
 def test_settings_in_another_form_are_not_planned_anew():

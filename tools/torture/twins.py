@@ -137,7 +137,8 @@ class Twin:
     @property
     def window(self) -> tuple[Any, ...]:
         layer: Any = self.layer
-        return layer.kernel_size, layer.stride, layer.padding
+        settings = layer.kernel_size, layer.stride, layer.padding, layer.dilation
+        return *settings, layer.ceil_mode
 
     @property
     def conv_options(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Compiled kernels on NumPy arrays: convolution, pooling, im2col, forward and backward."""
+"""Compiled kernels on NumPy arrays: convolution, pooling, softmax, im2col, forward and backward."""
 
 from lenet5c.kernels.columns import col2im, im2col
 from lenet5c.kernels.convolution import conv2d, conv2d_backward
@@ -25,6 +25,7 @@ from lenet5c.kernels.pooling1d import (
     max_pool1d_backward,
 )
 from lenet5c.kernels.simd.dispatch import isa
+from lenet5c.kernels.softmax import log_softmax, log_softmax_backward, softmax, softmax_backward
 from lenet5c.kernels.threads import get_num_threads, set_num_threads
 from lenet5c.kernels.transposed import conv_transpose2d, conv_transpose2d_backward
 
@@ -49,9 +50,13 @@ __all__ = [
     "global_max_pool2d_backward",
     "im2col",
     "isa",
+    "log_softmax",
+    "log_softmax_backward",
     "max_pool1d",
     "max_pool1d_backward",
     "max_pool2d",
     "max_pool2d_backward",
     "set_num_threads",
+    "softmax",
+    "softmax_backward",
 ]

@@ -26,7 +26,9 @@ _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
 
 def real_arrays(**named: Any) -> tuple[Any, ...]:
-    """Return each value as a native, aligned array of one dtype; see above. None stays None.
+    """Return each value as a native, aligned array of one dtype; see above.
+
+    All but the first may be None, and stay that.
 
     Raises
     ------
@@ -34,6 +36,8 @@ def real_arrays(**named: Any) -> tuple[Any, ...]:
         A value is no array of real numbers; the message has its name.
     """
     arrays = tuple(named.values())
+    if arrays[0] is None:
+        raise TypeError(f"{next(iter(named))} must be an array of real numbers, got None")
     dtype = None
     for array in arrays:
         if array is None:
@@ -88,6 +92,8 @@ def with_batch(name: str, x: Any, ndim: int) -> tuple[Any, bool]:
 
     None, another number of axes and empty samples are refused.
     """
+    if x is not None and x.ndim == ndim and x.size:
+        return x, False  # found in a third of the time that the checks take
     if x is not None and x.ndim == ndim - 1:
         if 0 in x.shape:
             raise ValueError(f"{name} must not be empty, got the shape {x.shape}")
@@ -124,28 +130,6 @@ def flat(array: Array) -> Array:
 def rows(array: Array) -> Array:
     """Return (N, ...) as contiguous (N, size), without a copy where it is contiguous."""
     return contiguous(array).reshape(len(array), prod(array.shape[1:]))
-
-
-def check_array(name: str, array: Any, ndim: int, dtype: Any = None) -> None:
-    """Refuse what is no array of float32 or float64, of `ndim` dimensions, or not of `dtype`."""
-    if not isinstance(array, np.ndarray):
-        raise TypeError(
-            f"{name} must be a NumPy array of float32 or float64, got a {type(array).__name__}"
-        )
-    if array.dtype not in (np.float32, np.float64) or not array.dtype.isnative:
-        raise TypeError(f"{name} must have the dtype float32 or float64, got {array.dtype}")
-    if dtype is not None and array.dtype != dtype:
-        raise TypeError(
-            f"{name} must have the dtype {dtype} of the other arguments, got {array.dtype}; "
-            "convert one of them"
-        )
-    if array.ndim != ndim:
-        raise ValueError(f"{name} must have {ndim} dimensions, got the shape {array.shape}")
-    if 0 in array.shape[1:]:
-        raise ValueError(
-            f"{name} must not be empty but for the batch, its first dimension, got the shape "
-            f"{array.shape}"
-        )
 
 
 def check_shape(name: str, array: Any, shape: tuple[int, ...]) -> None:

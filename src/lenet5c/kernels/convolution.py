@@ -8,11 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lenet5c.kernels.arrays import Array, check_out, check_shape, deliver, real_arrays, work_array
-from lenet5c.kernels.shapes import choice, setting, window_and_size
+from lenet5c.kernels.shapes import Padding, Pair, choice, setting, window_and_size
 from lenet5c.kernels.ways import Convolution, Shape
 
-Pair = int | tuple[int, int]
-Padding = int | str | tuple[int, int] | tuple[tuple[int, int], tuple[int, int]]
 Gradients = tuple[Array | None, Array | None, Array | None]
 
 GRADIENTS = ("dx", "dweight", "dbias")
@@ -280,11 +278,18 @@ def shape_of(name: str, array: Any) -> Shape:
 
 def needed(need: Iterable[str]) -> tuple[bool, bool, bool]:
     """Return which of dx, dweight and dbias are to be computed."""
-    if need is GRADIENTS:
-        return True, True, True
-    names = tuple(need) if isinstance(need, Iterable) and not isinstance(need, str) else ()
-    if not names or not all(name in GRADIENTS for name in names):
-        raise ValueError(f'need must have one or more of "dx", "dweight" and "dbias", got {need!r}')
+    try:
+        return _needed(need if isinstance(need, (tuple, str)) else tuple(need))
+    except TypeError:  # not hashable, or not iterable
+        return _needed(str(need))
+
+
+@lru_cache(maxsize=64)
+def _needed(names: tuple[str, ...] | str) -> tuple[bool, bool, bool]:
+    if not isinstance(names, tuple) or not names or not set(names) <= set(GRADIENTS):
+        raise ValueError(
+            f'need must have one or more of "dx", "dweight" and "dbias", got {names!r}'
+        )
     return "dx" in names, "dweight" in names, "dbias" in names
 
 

@@ -6,6 +6,8 @@ from math import prod
 from operator import index
 from typing import Any
 
+Pair = int | tuple[int, int]
+Padding = Pair | tuple[Pair, Pair] | str
 # Kernel size, stride, padding before the image (at the top and on the left) and dilation, each with
 # a number for every axis of the image, the vertical one first.
 Window = tuple[Any, Any, Any, Any]
@@ -135,10 +137,15 @@ def choice(name: str, value: Any, choices: tuple[str, ...]) -> str:
 
 
 def _integers(value: Any, depth: int) -> Any:
+    kind = type(value)
+    if kind is int:
+        return value
+    if kind is tuple and depth > 0:
+        return tuple([_integers(each, depth - 1) for each in value])
     scalar = hasattr(value, "__index__") and getattr(value, "ndim", 0) == 0
     if scalar or depth == 0 or isinstance(value, (str, bytes)):
         return index(value)
-    return tuple(_integers(each, depth - 1) for each in value)
+    return tuple([_integers(each, depth - 1) for each in value])
 
 
 def per_axis(name: str, value: Any, least: int, axes: int) -> tuple[int, ...]:

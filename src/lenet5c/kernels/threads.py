@@ -9,8 +9,8 @@ from typing import Any
 import lenet5c.kernels._openmp as _openmp
 from lenet5c.kernels.quota import cpu_quota
 
-# Elementary operations that are worth waking another thread for, as in simd/tiles.pxd.
-THREAD_WORK = 2_000_000
+# Elementary operations that are worth waking another thread for.
+THREAD_WORK: int = _openmp.thread_work
 
 _chosen: int | None = None  # by set_num_threads
 _used = False  # whether a call of this process has had more than one thread

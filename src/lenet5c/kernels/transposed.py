@@ -11,8 +11,6 @@ from lenet5c.kernels.convolution import (
     FORMATS,
     GRADIENTS,
     Gradients,
-    Padding,
-    Pair,
     check_groups,
     check_outs,
     deliver_some,
@@ -23,7 +21,15 @@ from lenet5c.kernels.convolution import (
     shape_or_array,
     weight_form,
 )
-from lenet5c.kernels.shapes import check_elements, choice, paddings, per_axis, setting
+from lenet5c.kernels.shapes import (
+    Padding,
+    Pair,
+    check_elements,
+    choice,
+    paddings,
+    per_axis,
+    setting,
+)
 from lenet5c.kernels.ways import Convolution, Shape, channel_sums
 
 

@@ -3,14 +3,15 @@
 "tiles"   16 samples side by side, in a program of one op; float32, channels first
 "direct"  on the arrays as they are: channels, samples and groups, or pixels side by side
 "rows"    the same of a fully connected layer, whose samples are the pixels of one image
-"matrix"  a product of NumPy, of a fully connected layer on few samples
+"matrix"  a product of NumPy, on the threads of its BLAS: of a fully connected layer on few samples,
+          and of a data gradient in float64 that is one of single pixels
 
 docs/design.md has the figures behind the choice.
 """
 
 from collections.abc import Callable
 from functools import cached_property, partial
-from math import prod
+from math import isfinite, prod
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ import numpy as np
 import lenet5c.kernels.direct._direct as _direct
 from lenet5c.kernels import threads
 from lenet5c.kernels.arrays import Array, contiguous
+from lenet5c.kernels.columns import fold
 from lenet5c.kernels.direct import strips
 from lenet5c.kernels.engine._program import TILE_LANES as LANES
 from lenet5c.kernels.engine._program import Program
@@ -73,6 +75,8 @@ class Convolution:
         self.work = self.batch * prod(size) * prod(weight_shape)  # multiply-adds
         self.way = self._best_way(self.out_channels)
         self.dx_way = self._best_way(self.in_channels)
+        if dtype == np.float64 and self._is_pointwise:
+            self.dx_way = "matrix"  # direct, it takes up to twice as long
         self._plans = {name: _OfThreads(partial(self._plan, name)) for name in PURPOSES}
 
     def _best_way(self, channels: int) -> str:
@@ -89,6 +93,16 @@ class Convolution:
         kernel_size, _, before, _ = self.window
         covers = kernel_size == self.image and not any(before)
         return covers and self.size == (1, 1) and self.groups == 1
+
+    @property
+    def _is_pointwise(self) -> bool:
+        """True if every pixel goes by itself."""
+        return self.window[:3] == ((1, 1), (1, 1), (0, 0)) and self.groups == 1
+
+    @cached_property
+    def _has_border(self) -> bool:
+        """True if the data gradient may read zeros around dy."""
+        return not self.is_fully_connected and self.window[0] != (1, 1)
 
     @cached_property
     def _fits_tiles(self) -> bool:
@@ -122,7 +136,7 @@ class Convolution:
             params = self._params(weight, bias)
             self._program.forward(self._rows(x), params, self._rows(y), count)
         elif self.way == "matrix":
-            np.matmul(self._rows(x), self._matrix(weight), out=self._rows(y))
+            self._multiply(x, self._matrix(weight), y)
             self._add_bias(y, bias)
         else:
             bias = None if bias is None else contiguous(bias)
@@ -134,7 +148,10 @@ class Convolution:
     ) -> None:
         """Write dx, with a bias added to each of its channels."""
         if self.dx_way == "matrix":
-            np.matmul(self._rows(dy), self._matrix(weight).T, out=self._rows(dx))
+            self._multiply(dy, self._matrix(weight).T, dx)
+            self._add_bias(dx, bias)
+        elif self._has_border and not isfinite(np.vdot(weight, weight)):
+            self._scatter(dy, weight, dx, num_threads)
             self._add_bias(dx, bias)
         else:
             if bias is not None and self.is_fully_connected:  # whose pixels are channels of a row
@@ -144,6 +161,22 @@ class Convolution:
             count = threads.useful(self.work, num_threads)
             plan = self._plans["dx"][count]
             _direct.convolve(plan, contiguous(dy), contiguous(weight), bias, dx, count)
+
+    def _scatter(self, dy: Array, weight: Array, dx: Array, num_threads: int | None) -> None:
+        """Write dx without the products of weights and the zeros around dy, NaN if infinite."""
+        dx_first = np.zeros((self.batch, self.in_channels, *self.image), self.dtype)
+        if self.channels_last:
+            dy = dy.reshape(self.batch, -1, self.out_channels).transpose(0, 2, 1)
+            weight = weight.transpose(-1, -2, *range(self.axes))
+        pixels, of_group = prod(self.size), self.out_channels // self.groups
+        dy = dy.reshape(self.batch, self.groups, of_group, pixels)
+        weight = weight.reshape(self.groups, of_group, -1).transpose(0, 2, 1)
+        for n in range(self.batch):
+            with np.errstate(all="ignore"):
+                columns = np.matmul(weight, dy[n]).reshape(1, -1, pixels)
+            fold(columns, self.window, self.size, dx_first[n : n + 1], num_threads)
+        last = np.moveaxis(dx_first, 1, -1) if self.channels_last else dx_first
+        dx[...] = last.reshape(dx.shape)
 
     def gradients(
         self,
@@ -206,8 +239,18 @@ class Convolution:
         """Return a row for each sample."""
         return contiguous(array).reshape(self.batch, prod(array.shape[-self.axes - 1 :]))
 
+    def _multiply(self, x: Array, matrix: Array, y: Array) -> None:
+        """Write y = x times a matrix (inputs, outputs), sample by sample or pixel by pixel."""
+        inputs, outputs = matrix.shape
+        if self.is_fully_connected or self.channels_last:
+            np.matmul(contiguous(x).reshape(-1, inputs), matrix, out=y.reshape(-1, outputs))
+        else:
+            pixels = prod(self.size)
+            columns = contiguous(x).reshape(-1, inputs, pixels)
+            np.matmul(matrix.T, columns, out=y.reshape(-1, outputs, pixels))
+
     def _matrix(self, weight: Array) -> Array:
-        """Return the weight of a fully connected layer as (size of x, size of y)."""
+        """Return the weight of such a product as (inputs, outputs)."""
         if self.channels_last:
             return contiguous(weight).reshape(-1, self.out_channels)
         return contiguous(weight).reshape(self.out_channels, -1).T
@@ -235,9 +278,11 @@ class Convolution:
 
 def channel_sums(dy: Array, axes: int, channels_last: bool) -> Array:
     """Return the sum of each channel: the gradient of a bias."""
-    if channels_last:
-        return dy.reshape(-1, prod(dy.shape[-axes - 1 : -1]), dy.shape[-1]).sum(1).sum(0)
-    return dy.reshape(-1, *dy.shape[-axes - 1 :]).sum(tuple(range(2, axes + 2))).sum(0)
+    first = tuple(range(dy.ndim - axes - 1))
+    if channels_last:  # sample by sample: of a long sum of rows, the error grows with its length
+        of_samples = np.add.reduce(dy, tuple(range(-axes - 1, -1)))
+        return np.add.reduce(of_samples, first)
+    return np.add.reduce(dy, (*first, *range(-axes, 0)))
 
 
 class _OfThreads(dict[int, Any]):

@@ -1,7 +1,6 @@
 # im2col and col2im of one image plane, for float32 and float64.
 #
-#   rows[(kh KW + kw), oh OW + ow] = image[oh SH + kh DH - PH, ow SW + kw DW - PW], or `fill`
-#     outside
+#   rows[(kh KW + kw), oh OW + ow] = image[oh SH + kh DH - PH, ow SW + kw DW - PW], or 0 outside
 #
 # The outputs at which a tap falls within the image are a span, found once for each tap: what is in
 # it is copied or added in one run, without a test for each element.
@@ -32,10 +31,10 @@ cdef inline Span inside(Py_ssize_t offset, Py_ssize_t stride, Py_ssize_t steps,
     return span
 
 
-cdef inline void set_run(real* target, Py_ssize_t count, real value) noexcept nogil:
+cdef inline void clear_run(real* target, Py_ssize_t count) noexcept nogil:
     cdef Py_ssize_t i
     for i in range(count):
-        target[i] = value
+        target[i] = 0
 
 
 cdef enum:
@@ -81,7 +80,7 @@ cdef inline void add_run(real* target, const real* source, Py_ssize_t count,
 
 
 cdef inline void unfold_tap(const real* image, const Window* win, Py_ssize_t pixel, Py_ssize_t kh,
-                            Py_ssize_t kw, real fill, real* rows) noexcept nogil:
+                            Py_ssize_t kw, real* rows) noexcept nogil:
     """One tap at all outputs, (pixel, OH, OW)."""
     cdef Py_ssize_t oh, h, c, offset = kw * win.DW - win.PW, size = win.OH * win.OW
     cdef Span s = inside(offset, win.SW, win.OW, win.W)
@@ -91,12 +90,12 @@ cdef inline void unfold_tap(const real* image, const Window* win, Py_ssize_t pix
         for c in range(pixel):
             row = rows + c * size + oh * win.OW
             if h < 0 or h >= win.H or s.first == s.end:
-                set_run(row, win.OW, fill)
+                clear_run(row, win.OW)
                 continue
-            set_run(row, s.first, fill)
+            clear_run(row, s.first)
             copy_run(row + s.first, image + (h * win.W + s.first * win.SW + offset) * pixel + c,
                      s.end - s.first, win.SW * pixel)
-            set_run(row + s.end, win.OW - s.end, fill)
+            clear_run(row + s.end, win.OW - s.end)
 
 
 cdef inline void fold_tap(const real* rows, const Window* win, Py_ssize_t pixel, Py_ssize_t kh,
@@ -116,11 +115,11 @@ cdef inline void fold_tap(const real* rows, const Window* win, Py_ssize_t pixel,
                     rows + c * size + oh * win.OW + s.first, s.end - s.first, win.SW * pixel)
 
 
-cdef void unfold(const real* image, const Window* win, real fill, real* rows) noexcept nogil:
+cdef void unfold(const real* image, const Window* win, real* rows) noexcept nogil:
     """The KH KW rows of one image plane."""
     cdef Py_ssize_t tap
     for tap in range(win.KH * win.KW):
-        unfold_tap(image, win, 1, tap // win.KW, tap % win.KW, fill,
+        unfold_tap(image, win, 1, tap // win.KW, tap % win.KW,
                    rows + tap * win.OH * win.OW)
 
 
@@ -132,63 +131,87 @@ cdef void fold(const real* rows, const Window* win, real* image) noexcept nogil:
 
 
 # Rows: the values of one window side by side, (planes, KH, KW, pixel). An image has `planes` planes
-# of `pixel` elements at each place: C and 1, or 1 and C.
+# of `pixel` elements at each place: C and 1, or 1 and C. Of a window, the taps of the spans `t`
+# (down) and `s` (across) are inside; windows wholly inside go a block at a time, tap row by tap row.
+
+cdef enum:
+    BLOCK = 16
+
+
+cdef inline Py_ssize_t windows_alike(const Window* win, Py_ssize_t ow) noexcept nogil:
+    """How many windows from `ow` on are wholly inside, sideways, no more than a block; else 1."""
+    cdef Span left = inside(-win.PW, win.SW, win.OW, win.W)
+    cdef Span right = inside((win.KW - 1) * win.DW - win.PW, win.SW, win.OW, win.W)
+    if ow < left.first or ow >= right.end:
+        return 1
+    return min(<Py_ssize_t>BLOCK, right.end - ow)
 
 
 cdef inline void unfold_windows(const real* image, const Window* win, Py_ssize_t planes,
-                                Py_ssize_t pixel, Py_ssize_t oh, real fill,
-                                real* row) noexcept nogil:
+                                Py_ssize_t pixel, Py_ssize_t oh,
+                                real* rows) noexcept nogil:
     """The OW windows of one output row."""
-    cdef Py_ssize_t ow, plane, kh, kw, h, offset
+    cdef Py_ssize_t width = win.KW * pixel, line = win.W * pixel, size = planes * win.KH * width
+    cdef Py_ssize_t ow = 0, count, b, plane, kh, kw, offset, top = oh * win.SH - win.PH
     cdef const real* source
-    cdef Span s
-    for ow in range(win.OW):
+    cdef real* row
+    cdef Span s, t = inside(top, win.DH, win.KH, win.H)
+    while ow < win.OW:
+        count = windows_alike(win, ow)
         offset = ow * win.SW - win.PW
         s = inside(offset, win.DW, win.KW, win.W)
-        for plane in range(planes):
-            for kh in range(win.KH):
-                h = oh * win.SH + kh * win.DH - win.PH
-                if h < 0 or h >= win.H or s.first == s.end:
-                    set_run(row, win.KW * pixel, fill)
-                    row += win.KW * pixel
-                    continue
-                source = image + ((plane * win.H + h) * win.W + s.first * win.DW + offset) * pixel
-                set_run(row, s.first * pixel, fill)
+        if s.end - s.first < win.KW or t.end - t.first < win.KH:
+            clear_run(rows, count * size)
+        for plane in range(planes if s.first < s.end else 0):
+            source = image + (plane * win.H + top + t.first * win.DH) * line
+            source += (offset + s.first * win.DW) * pixel
+            row = rows + (plane * win.KH + t.first) * width + s.first * pixel
+            for kh in range(t.end - t.first):
                 if win.DW == 1:
-                    copy_run(row + s.first * pixel, source, (s.end - s.first) * pixel, 1)
+                    for b in range(count):
+                        copy_run(row + b * size, source + b * win.SW * pixel,
+                                 (s.end - s.first) * pixel, 1)
                 else:
-                    for kw in range(s.first, s.end):
-                        copy_run(row + kw * pixel, source, pixel, 1)
-                        source += win.DW * pixel
-                set_run(row + s.end * pixel, (win.KW - s.end) * pixel, fill)
-                row += win.KW * pixel
+                    for b in range(count):
+                        for kw in range(s.end - s.first):
+                            copy_run(row + b * size + kw * pixel,
+                                     source + (b * win.SW + kw * win.DW) * pixel, pixel, 1)
+                source += win.DH * line
+                row += width
+        rows += count * size
+        ow += count
 
 
-cdef inline void fold_windows(const real* row, const Window* win, Py_ssize_t planes,
+cdef inline void fold_windows(const real* rows, const Window* win, Py_ssize_t planes,
                               Py_ssize_t pixel, Py_ssize_t oh, Py_ssize_t top, Py_ssize_t bottom,
                               real* image) noexcept nogil:
     """Add the OW windows of one output row onto the image's rows top ... bottom - 1."""
-    cdef Py_ssize_t ow, plane, kw, h, offset, start = oh * win.SH - win.PH
-    cdef Py_ssize_t kh
+    cdef Py_ssize_t width = win.KW * pixel, line = win.W * pixel, size = planes * win.KH * width
+    cdef Py_ssize_t ow = 0, count, b, plane, kh, kw, offset, start = oh * win.SH - win.PH
+    cdef const real* row
     cdef real* target
     cdef Span s, t = inside(start - top, win.DH, win.KH, bottom - top)
     if t.first == t.end:
         return
-    for ow in range(win.OW):
+    while ow < win.OW:
+        count = windows_alike(win, ow)
         offset = ow * win.SW - win.PW
         s = inside(offset, win.DW, win.KW, win.W)
-        if s.first == s.end:
-            row += planes * win.KH * win.KW * pixel
-            continue
-        for plane in range(planes):
-            for kh in range(t.first, t.end):
-                h = start + kh * win.DH
-                target = image + ((plane * win.H + h) * win.W + s.first * win.DW + offset) * pixel
-                if win.DW == 1:
-                    add_run(target, row + (kh * win.KW + s.first) * pixel,
-                            (s.end - s.first) * pixel, 1)
-                else:
-                    for kw in range(s.first, s.end):
-                        add_run(target, row + (kh * win.KW + kw) * pixel, pixel, 1)
-                        target += win.DW * pixel
-            row += win.KH * win.KW * pixel
+        for plane in range(planes if s.first < s.end else 0):
+            target = image + (plane * win.H + start + t.first * win.DH) * line
+            target += (offset + s.first * win.DW) * pixel
+            row = rows + (plane * win.KH + t.first) * width + s.first * pixel
+            for kh in range(t.end - t.first):
+                # Tap by tap: what is added to the same pixel one after the other waits.
+                for kw in range(s.end - s.first):
+                    if pixel == 1:
+                        for b in range(count):
+                            target[b * win.SW + kw * win.DW] += row[b * size + kw]
+                    else:
+                        for b in range(count):
+                            add_run(target + (b * win.SW + kw * win.DW) * pixel,
+                                    row + b * size + kw * pixel, pixel, 1)
+                target += win.DH * line
+                row += width
+        rows += count * size
+        ow += count

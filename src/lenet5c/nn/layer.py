@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet5c.kernels.arrays import real_arrays
+from lenet5c.kernels.shapes import paddings, setting
 
 __all__ = ["Layer"]
 
@@ -20,6 +21,7 @@ Array = NDArray[Any]
 Floats = NDArray[np.float32]
 Shape = tuple[int, ...]
 Pair = int | tuple[int, int]
+Padding = Pair | tuple[tuple[int, int], tuple[int, int]] | str
 # In quotes: importing numpy.random takes as long as all layers.
 Rng: TypeAlias = "int | np.random.Generator | None"
 
@@ -304,14 +306,20 @@ def as_batch(x: Any, owner: str) -> Floats:
     return x
 
 
-def check_batch(x: Any, owner: str) -> None:
-    """Refuse anything but a batch of float32 samples."""
-    if not isinstance(x, np.ndarray):
-        raise TypeError(f"x must be a NumPy array of float32 for {owner}, got {type(x).__name__}")
-    if x.dtype != np.float32:
-        raise TypeError(f"x must be float32 for {owner}, got {x.dtype}; use x.astype(np.float32)")
-    if x.ndim < 2:
-        raise ValueError(f"x must be a batch, (N, C, H, W) or (N, features), got {x.shape}")
+def check_padding(padding: Any) -> Any:
+    """Return a padding as (vertical, horizontal), ((top, bottom), (left, right)) or "same"."""
+    value = setting("padding", padding)
+    (top, bottom), (left, right) = paddings(value, (1, 1), (1, 1), (1, 1))
+    if value == "same":
+        return value
+    return (top, left) if (top, left) == (bottom, right) else ((top, bottom), (left, right))
+
+
+def options(layer: Layer, **defaults: Any) -> str:
+    """Return the settings of a layer that are others than these, as arguments in its repr."""
+    given = {name: getattr(layer, name) for name in defaults}
+    changed = (name for name, default in defaults.items() if given[name] != default)
+    return "".join(f", {name}={given[name]!r}" for name in changed)
 
 
 def positive(name: str, value: Any) -> int:

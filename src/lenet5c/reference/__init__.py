@@ -6,8 +6,8 @@ with central differences and PyTorch. They are slow, and check only what NumPy c
 
 Read the modules in this order:
 
-1. `windows`, `convolution`, `pooling`, `fully_connected`, `activation`, `loss` and `network`: the
-   parts of a LeNet-5, and the whole.
+1. `windows`, `convolution`, `pooling`, `fully_connected`, `activation`, `softmax`, `loss` and
+   `network`: the parts of a LeNet-5, and the whole.
 2. `optimizer`; and `derivatives`: how to check a gradient.
 3. `normalization`, `dropout_mask`: layers that came later.
 4. `connections`, `subsampling`, `radial_basis`: the LeNet-5 of 1998.
@@ -86,14 +86,14 @@ from lenet5c.reference.fully_connected import (
 from lenet5c.reference.loss import (
     cross_entropy,
     cross_entropy_second,
-    log_softmax,
     map_loss,
     map_loss_second,
     mle_loss,
     mle_loss_second,
     mse_loss,
     mse_loss_second,
-    softmax,
+    nll_loss,
+    nll_loss_second,
 )
 from lenet5c.reference.network import (
     lenet5,
@@ -143,6 +143,7 @@ from lenet5c.reference.pooling1d import (
     max_pool1d_backward,
 )
 from lenet5c.reference.radial_basis import rbf, rbf_backward, rbf_backward_second
+from lenet5c.reference.softmax import log_softmax, log_softmax_backward, softmax, softmax_backward
 from lenet5c.reference.subsampling import (
     subsample2d,
     subsample2d_backward,
@@ -216,6 +217,7 @@ __all__ = [
     "linear_backward_second",
     "lion_step",
     "log_softmax",
+    "log_softmax_backward",
     "map_loss",
     "map_loss_second",
     "max_pool1d",
@@ -228,6 +230,8 @@ __all__ = [
     "mse_loss",
     "mse_loss_second",
     "nadam_step",
+    "nll_loss",
+    "nll_loss_second",
     "numeric_gradient",
     "output_shape",
     "pair",
@@ -248,6 +252,7 @@ __all__ = [
     "sigmoid_backward",
     "sigmoid_backward_second",
     "softmax",
+    "softmax_backward",
     "subsample2d",
     "subsample2d_backward",
     "subsample2d_backward_second",

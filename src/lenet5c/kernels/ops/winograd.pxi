@@ -19,12 +19,21 @@
 # Planes: V (6, C, H, pairs, 16), E (6, O, OH, pairs, 16). Strides and horizontal dilation are 1, OW
 # is even. Results differ from the definition by rounding, about as much as that differs from the
 # exact sum; what is not finite may become not-a-number, and spread to the neighbor of its pair.
+#
+# The gradient of a tap whose products are all zero would be what rounding leaves of its neighbors':
+# a row of taps with one that is so small beside what it was summed from is summed anew by the
+# definition. y and dd need nothing like it: the inputs that their definition
+# does not take have no part in the products that they are sums of.
 
 cdef enum:
     TERMS = 6
     TAPS = 5
     LEAST_CHANNELS = 4         # that share a transform, or it costs more than it saves
     MOST_FLOATS = 1 << 17      # of V, to stay in a core's second-level cache
+    MOST_CANCELED = 1 << 14    # times a tap's gradient may be smaller than its terms
+
+cdef extern from "<math.h>" nogil:
+    float fabsf(float x)
 
 
 cdef inline bint suits_winograd(const Op* op) noexcept nogil:
@@ -57,15 +66,23 @@ cdef inline void transform_filter(const float* g, float* u) noexcept nogil:
     u[5] = g[4]
 
 
-cdef inline void add_filter_gradient(const float* m, float* dg) noexcept nogil:
-    """dg += G^T m of one filter row."""
+cdef inline bint transform_sums(const float* m, float* dg) noexcept nogil:
+    """dg = G^T m of one filter row; returns whether each tap is more than the rounding of all."""
     cdef float even1 = (m[1] + m[2]) * <float>(-1. / 6), odd1 = (m[1] - m[2]) * <float>(-1. / 6)
     cdef float even3 = (m[3] + m[4]) * <float>(1. / 24), odd3 = (m[3] - m[4]) * <float>(1. / 24)
-    dg[0] += 0.25 * m[0] + even1 + even3
-    dg[1] += odd1 + 2 * odd3
-    dg[2] += even1 + 4 * even3
-    dg[3] += odd1 + 8 * odd3
-    dg[4] += even1 + 16 * even3 + m[5]
+    cdef float size = (<float>0.25 * fabsf(m[0]) + <float>(1. / 6) * (fabsf(m[1]) + fabsf(m[2]))
+                       + <float>(16. / 24) * (fabsf(m[3]) + fabsf(m[4])) + fabsf(m[5]))
+    cdef float least
+    cdef int k
+    dg[0] = <float>0.25 * m[0] + even1 + even3
+    dg[1] = odd1 + 2 * odd3
+    dg[2] = even1 + 4 * even3
+    dg[3] = odd1 + 8 * odd3
+    dg[4] = even1 + 16 * even3 + m[5]
+    least = fabsf(dg[0])
+    for k in range(1, TAPS):
+        least = min(least, fabsf(dg[k]))
+    return least * MOST_CANCELED >= size
 
 
 cdef void transform_input(const Op* op, const float* x, float* V) noexcept nogil:
@@ -359,12 +376,16 @@ cdef inline void winograd_dweight_term(
             kh += 1
 
 
-cdef void winograd_dweight(const Op* op, const float* V, const float* E, float* dweight,
-                           float* m) noexcept nogil:
+cdef void winograd_dweight(
+    const Op* op, const float* x, const float* dy, const float* V, const float* E, float* dweight,
+    float* m,
+) noexcept nogil:
     """One group; m (O, C, KH, 6) takes the sums of products."""
     cdef Py_ssize_t channels = op.C // op.groups, outputs = op.O // op.groups
     cdef Py_ssize_t row = (op.OW // 2) * LANES, next_output = channels * op.KH * TERMS
-    cdef Py_ssize_t t, c, o, size
+    cdef Py_ssize_t t, c, o, kh, size
+    cdef int k
+    cdef float dg[TAPS]
     cdef const float* v
     cdef const float* e
     cdef float* to
@@ -385,20 +406,36 @@ cdef void winograd_dweight(const Op* op, const float* V, const float* E, float* 
                 else:
                     winograd_dweight_term(op, v, e, to, next_output, 1)
                 o += size
-    for o in range(outputs * channels * op.KH):
-        add_filter_gradient(m + o * TERMS, dweight + o * TAPS)
+    for o in range(outputs):
+        for c in range(channels):
+            for kh in range(op.KH):
+                if transform_sums(m, dg):
+                    for k in range(TAPS):
+                        dweight[k] += dg[k]
+                else:
+                    conv2d_dweight_row(op, x + (c * op.H + kh * op.DH) * op.W * LANES,
+                                       dy + o * op.OH * op.OW * LANES, dweight)
+                m += TERMS
+                dweight += TAPS
+
+
+cdef void conv2d_dweight_row(const Op* op, const float* x, const float* dy,
+                             float* dweight) noexcept nogil:
+    """The gradient of one filter row by the definition."""
+    conv2d_dweight_rows(op, x, dy, dweight, NULL, 1, 1, TAPS)
 
 
 cdef void winograd_backward(
     const Op* op, const float* weight, const float* x, const float* dy, float* dx, float* dweight,
     float* scratch,
 ) noexcept nogil:
-    """One group; dx may be NULL."""
+    """One group; dx or dweight may be NULL."""
     cdef float* V = scratch
     cdef float* E = V + winograd_input_size(op)
     cdef float* U = E + TERMS * (op.O // op.groups) * op.OH * (op.OW // 2) * LANES
-    transform_input(op, x, V)
     transform_gradient(op, dy, E)
-    winograd_dweight(op, V, E, dweight, U)
+    if dweight is not NULL:
+        transform_input(op, x, V)
+        winograd_dweight(op, x, dy, V, E, dweight, U)
     if dx is not NULL:
         winograd_dx(op, weight, E, dx, U)

@@ -6,7 +6,7 @@ from cython.parallel cimport prange
 from libc.stdint cimport INT32_MAX, int64_t
 
 from lenet5c.kernels.planes.planes cimport (
-    Maximum, MaximumBackward, Mean, PlaneKernels, Windows, parts_of, places_before)
+    Maximum, MaximumBackward, Mean, PlaneKernels, Windows, find_shortcuts, parts_of, see_image)
 
 from math import prod
 
@@ -67,12 +67,7 @@ cdef class Pooling:
         w.divisor = divisor
         check_windows("rows", w.OH, w.SH, w.PT, w.KH, w.DH, w.H)
         check_windows("columns", w.OW, w.SW, w.PL, w.KW, w.DW, w.W)
-        w.halving, w.halving_end = (w.PL + 1) // 2, min(w.OW, (w.W + w.PL) // 2)
-        if not (w.C == 1 and w.KH == w.KW == w.SH == w.SW == 2 and w.DH == w.DW == 1
-                and w.halving + 4 <= w.halving_end):
-            w.halving = w.halving_end = w.OW
-        w.whole = (w.C == w.OH == w.OW == w.DH == w.DW == 1 and w.PT == w.PL == 0 and w.KH == w.H
-                   and w.KW == w.W)
+        find_shortcuts(w)
         self.x_size, self.y_size = prod(shape), w.images * w.OH * w.OW * w.C
 
     def maximum(self, x not None, y not None, indices, int num_threads):
@@ -195,15 +190,6 @@ cdef check_sizes(kind, shape, size, window, counted, divisor):
 
 cdef check_windows(axis, Py_ssize_t out, Py_ssize_t stride, Py_ssize_t padding, Py_ssize_t size,
                    Py_ssize_t dilation, Py_ssize_t image):
-    """Refuse a window that has no place in the image: the kernels count on one."""
-    cdef Py_ssize_t o, start, before
-    cdef bint fits = (out - 1) * stride - padding < image
-    for o in range(out):
-        start = o * stride - padding
-        if start >= 0 or not fits:
-            break
-        before = places_before(start, dilation)
-        fits = before < size and start + before * dilation < image
-    if not fits:
+    if not see_image(out, stride, padding, size, dilation, image):
         raise ValueError(f"padding must leave a pixel of the image to every window, got {padding} "
                          f"before an image of {image} {axis} and a dilation of {dilation}; use less")

@@ -51,3 +51,27 @@ cdef inline Py_ssize_t quotient(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
 cdef inline Py_ssize_t places_before(Py_ssize_t start, Py_ssize_t step) noexcept nogil:
     """How many of start, start + step, ... are negative."""
     return 0 if start >= 0 else quotient(step - 1 - start, step)
+
+
+cdef inline bint see_image(Py_ssize_t out, Py_ssize_t stride, Py_ssize_t padding, Py_ssize_t size,
+                           Py_ssize_t dilation, Py_ssize_t image) noexcept nogil:
+    """True if each window along an axis has a place in the image: the kernels count on one."""
+    cdef Py_ssize_t o, start, before
+    cdef bint sees = (out - 1) * stride - padding < image
+    for o in range(out):
+        start = o * stride - padding
+        if start >= 0 or not sees:
+            break
+        before = places_before(start, dilation)
+        sees = before < size and start + before * dilation < image
+    return sees
+
+
+cdef inline void find_shortcuts(Windows* w) noexcept nogil:
+    """Set halving, halving_end and whole."""
+    w.halving, w.halving_end = (w.PL + 1) // 2, min(w.OW, (w.W + w.PL) // 2)
+    if not (w.C == 1 and w.KH == 2 and w.KW == 2 and w.SH == 2 and w.SW == 2 and w.DH == 1
+            and w.DW == 1 and w.halving + 4 <= w.halving_end):
+        w.halving = w.halving_end = w.OW
+    w.whole = (w.C == 1 and w.OH == 1 and w.OW == 1 and w.DH == 1 and w.DW == 1 and w.PT == 0
+               and w.PL == 0 and w.KH == w.H and w.KW == w.W)

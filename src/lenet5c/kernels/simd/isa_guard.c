@@ -6,6 +6,8 @@
 
 #include "cpu.h"
 
+#undef PyInit__doubles_avx2
+#undef PyInit__doubles_avx512
 #undef PyInit__tiles_avx2
 #undef PyInit__tiles_avx512
 #undef PyInit__planes_avx2
