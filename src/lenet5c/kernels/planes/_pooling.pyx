@@ -113,7 +113,8 @@ cdef class Pooling:
         cdef int t, wrong = 0, threads = thread_count(num_threads, parts)
         if (x is None) == (indices is None):
             raise ValueError("either x or indices must be given")
-        self.check_places()
+        if indices is None:
+            self.check_places()
         held.count = 0
         try:
             gradient = hold(&held, dy, self.y_size, self.kinds)

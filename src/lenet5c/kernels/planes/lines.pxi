@@ -12,6 +12,10 @@ cdef enum Job:
     SUM       # from x to values
     SPREAD    # from values to x
 
+cdef enum:
+    PACKED_ROWS = 4
+    PACKED = 2 * BLOCK + 2
+
 cdef struct Line:
     Py_ssize_t image, oh, ow, channel, count
     Py_ssize_t start   # of the image in x
@@ -59,11 +63,6 @@ cdef inline bint next_line(const Windows* w, Line* line) noexcept nogil:
 
 
 # Compilers turn these into vector code as they stand: conditions that are used once, no branches.
-
-cdef inline bint beats(real a, real best) noexcept nogil:
-    """Whether a is larger, or the first that is not a number."""
-    return (a > best) | ((a != a) & (best == best))
-
 
 cdef inline real larger(real best, real a) noexcept nogil:
     """The larger of both, the first of equals, and not-a-number if either is."""
@@ -141,15 +140,19 @@ cdef inline void visit(const Windows* w, int job, real* x, const Line* line, rea
     cdef Py_ssize_t lanes = whole_vectors(line.count)
     cdef bint backwards = job == FIND or job == SPREAD
     cdef int place_step = <int>w.SW if w.C == 1 else 0
-    cdef real[2 * BLOCK + 2] even, odd
-    cdef Py_ssize_t h, k, kh, kw, at, place, begin, end
+    cdef real[PACKED_ROWS * PACKED] even, odd
+    cdef Py_ssize_t h, k, kh, kw, at, place, begin, end, packed
     cdef real* start
     for h in range(kh_begin, kh_end):
         kh = kh_begin + kh_end - 1 - h if backwards else h
-        if packs:
-            pack_row(x + (top + kh * w.DH) * w.W, left, w.W, w.SW,
-                     lanes + (w.KW - 1) * w.DW // w.SW + 1,
-                     <real>0 if job == SUM else -<real>INFINITY, even, odd)
+        # Some rows in advance: to read at once what was just written, other vectors, stalls too.
+        if packs and (h - kh_begin) % PACKED_ROWS == 0:
+            for packed in range(min(<Py_ssize_t>PACKED_ROWS, kh_end - h)):
+                at = kh - packed if backwards else kh + packed
+                pack_row(x + (top + at * w.DH) * w.W, left, w.W, w.SW,
+                         lanes + (w.KW - 1) * w.DW // w.SW + 1,
+                         <real>0 if job == SUM else -<real>INFINITY, even + packed * PACKED,
+                         odd + packed * PACKED)
         for k in range(kw_begin, kw_end):
             kw = kw_begin + kw_end - 1 - k if backwards else k
             at = left + kw * w.DW
@@ -158,7 +161,8 @@ cdef inline void visit(const Windows* w, int job, real* x, const Line* line, rea
                 start = even
                 if kw * w.DW % w.SW != 0:
                     start = odd
-                take(job, start + kw * w.DW // w.SW, 1, 0, lanes, <int>place, place_step, values,
+                start += (h - kh_begin) % PACKED_ROWS * PACKED + kw * w.DW // w.SW
+                take(job, start, 1, 0, lanes, <int>place, place_step, values,
                      places)
                 continue
             begin, end, start = 0, line.count, x + place * w.C + line.channel
