@@ -59,7 +59,7 @@ def softmax(
     array([[0.125, 0.25 , 0.625],
            [0.   , 0.25 , 0.75 ]])
     """
-    return _apply(False, "x", x, None, axis, out, num_threads)
+    return _forward(False, x, axis, out, num_threads)
 
 
 def softmax_backward(
@@ -84,7 +84,7 @@ def softmax_backward(
     -------
     ndarray, of the shape of y
     """
-    return _apply(False, "y", y, dy, axis, out, num_threads)
+    return _backward(False, dy, y, axis, out, num_threads)
 
 
 def log_softmax(
@@ -101,7 +101,7 @@ def log_softmax(
     -------
     ndarray, of the shape of x
     """
-    return _apply(True, "x", x, None, axis, out, num_threads)
+    return _forward(True, x, axis, out, num_threads)
 
 
 def log_softmax_backward(
@@ -126,24 +126,36 @@ def log_softmax_backward(
     -------
     ndarray, of the shape of y
     """
-    return _apply(True, "y", y, dy, axis, out, num_threads)
+    return _backward(True, dy, y, axis, out, num_threads)
+
+
+def _forward(logarithmic: bool, x: Any, axis: int, out: Any, num_threads: int | None) -> Array:
+    (x,) = real_arrays(x=x)
+    return _apply(logarithmic, "x", x, None, axis, out, num_threads)
+
+
+def _backward(
+    logarithmic: bool, dy: Any, y: Any, axis: int, out: Any, num_threads: int | None
+) -> Array:
+    dy, y = real_arrays(dy=dy, y=y)
+    return _apply(logarithmic, "y", y, dy, axis, out, num_threads)
 
 
 def _apply(
     logarithmic: bool, name: str, x: Any, dy: Any, axis: int, out: Any, num_threads: int | None
-) -> Any:
-    """Return softmax of x, or, of x that is its output, the gradient from dy."""
-    backward = name == "y"
-    x, dy = real_arrays(**{name: x, "dy": dy} if backward else {name: x, "dy": None})
+) -> Array:
+    """Return softmax of x, or, of x that is its output, y, the gradient from dy."""
+    if x is None:
+        raise TypeError(f"{name} must be an array of real numbers, got None")
     shape, work = _plan(name, x.shape, axis if type(axis) is int else _integer(axis))
-    if backward:
+    if name == "y":
         check_shape("dy", dy, x.shape)
-    check_out("out", out, x.shape, x.dtype)
+    if out is not None:
+        check_out("out", out, x.shape, x.dtype)
     result = work_array(out, x.shape, x.dtype, (x, dy))
     if work:
-        a, b = (contiguous(dy), contiguous(x)) if backward else (contiguous(x), None)
-        count = threads.useful(work, num_threads)
-        kernels = dispatch.direct[x.dtype.char]
+        a, b = (contiguous(x), None) if dy is None else (contiguous(dy), contiguous(x))
+        kernels, count = dispatch.direct[x.dtype.char], threads.useful(work, num_threads)
         _softmax.apply(kernels, logarithmic, shape, a, b, result, count)
     return deliver(result, out)
 

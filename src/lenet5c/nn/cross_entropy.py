@@ -79,8 +79,10 @@ class ClassLoss(Loss):
         is_left = labels != self.ignore_index
         factors *= is_left
         of_class = weight[labels * is_left].astype(np.float64)
-        shares = 1.0 if self.weight is None else (1 - self.label_smoothing) * of_class + smoothed
-        return factors * shares, (factors * of_class).sum()
+        total = (factors * of_class).sum()
+        if self.weight is None:  # shares that add up to 1
+            return factors, total
+        return factors * ((1 - self.label_smoothing) * of_class + smoothed), total
 
     def _losses(self, loss: float, losses: Any, shape: tuple[int, ...]) -> Any:
         return loss if losses is None else losses.reshape(shape[0], *shape[2:])

@@ -10,6 +10,15 @@ include "lenet5c/kernels/canary.pxi"
 include "lenet5c/kernels/buffers.pxi"
 
 
+cdef inline void compute(
+    const DirectKernels* kernels, const Softmax* s, Py_ssize_t unit, const void* a, const void* b,
+    void* to, float* scratch, Py_ssize_t size,
+) noexcept nogil:
+    set_canary(scratch + size)
+    kernels.softmax(s, unit, a, b, to, scratch)
+    check_canary(scratch + size, b"softmax", b"scratch")
+
+
 cdef run(const DirectKernels* kernels, const Softmax* s, const void* a, const void* b, void* to,
          int num_threads):
     cdef Py_ssize_t unit, units = softmax_units(s, kernels.lanes)
@@ -17,13 +26,18 @@ cdef run(const DirectKernels* kernels, const Softmax* s, const void* a, const vo
     # in floats
     cdef Py_ssize_t size = softmax_scratch(s, kernels.lanes) * (16 // kernels.lanes)
     cdef Py_ssize_t stride = round_up(size + CANARY_FLOATS)
-    cdef Workspace space = Workspace(threads * stride)
-    cdef float* scratch
-    for unit in prange(units, schedule="static", num_threads=threads, nogil=True):
-        scratch = space.start + threadid() * stride
-        set_canary(scratch + size)
-        kernels.softmax(s, unit, a, b, to, scratch)
-        check_canary(scratch + size, b"softmax", b"scratch")
+    cdef Workspace space
+    cdef float* start = NULL
+    if stride > 0:
+        space = Workspace(threads * stride)
+        start = space.start
+    if threads == 1:  # a region of one thread takes longer than a small softmax
+        with nogil:
+            for unit in range(units):
+                compute(kernels, s, unit, a, b, to, start, size)
+    else:
+        for unit in prange(units, schedule="static", num_threads=threads, nogil=True):
+            compute(kernels, s, unit, a, b, to, start + threadid() * stride, size)
     raise_overrun()
 
 
@@ -37,12 +51,13 @@ def apply(capsule, bint logarithmic, shape, a not None, b, to not None, int num_
         capsule, b"lenet5c.DirectKernels")
     cdef Softmax s
     cdef Py_buffer[3] views
+    cdef Py_ssize_t total
     cdef int taken = 0, kind = b"f" if kernels.lanes == 16 else b"d"
     s.logarithmic = logarithmic
     s.outer, s.K, s.inner = shape
-    total = int(s.outer) * s.K * s.inner
-    if min(s.outer, s.K, s.inner) < 1 or total > 1 << 40:
+    if s.outer < 1 or s.K < 1 or s.inner < 1 or <double>s.outer * s.K * s.inner > 1e12:
         raise ValueError(f"shape must be three sizes of at least 1, got {shape}")
+    total = s.outer * s.K * s.inner
     try:
         for array in (a, to) if b is None else (a, to, b):
             if get_reals(&views[taken], array, total, taken == 1) != kind:

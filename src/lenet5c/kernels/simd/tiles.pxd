@@ -215,7 +215,10 @@ cdef inline Py_ssize_t softmax_units(const Softmax* s, Py_ssize_t lanes) noexcep
 
 
 cdef inline Py_ssize_t softmax_scratch(const Softmax* s, Py_ssize_t lanes) noexcept nogil:
-    return 2 * s.K * softmax_width(s, lanes)
+    cdef Py_ssize_t width = softmax_width(s, lanes)
+    if s.inner % lanes == 0 or (s.inner == 1 and width == 1):
+        return 0  # all lies as it is computed
+    return 2 * s.K * width
 
 
 cdef inline Py_ssize_t round_up(Py_ssize_t floats) noexcept nogil:
