@@ -1,6 +1,7 @@
 """The compiled part of the build: Cython, instruction sets, OpenMP."""
 
 import os
+import re
 import sys
 import sysconfig
 import tempfile
@@ -22,8 +23,15 @@ KERNELS = "src/lenet5c/kernels"
 TILE_SOURCES = [
     *(f"simd/{name}" for name in ("simd.h", "tiles.pxd", "tiles.pxi", "simd.pxi", "peak.pxi")),
     *(f"ops/{path.name}" for path in sorted(Path(KERNELS, "ops").glob("*.pxi"))),
+    "simd/rows.pxi",
     "direct/direct.pxi",
 ]
+DOUBLE_SOURCES = [
+    *(f"simd/{name}" for name in ("doubles.h", "doubles.pxi", "rows.pxi", "tiles.pxd")),
+    "direct/direct.pxi",
+    "ops/softmax.pxi",
+]
+PLANE_SOURCES = [f"planes/{path.name}" for path in sorted(Path(KERNELS, "planes").glob("*.px[di]"))]
 PROGRAM_SOURCES = ["simd/tiles.pxd", "canary.pxi", "engine/_update.pxd"]
 PROGRAM_SOURCES += [
     f"engine/{path.name}"
@@ -78,6 +86,8 @@ OPTIMISE = {
     "msvc": ["/O2", "/fp:precise"],
 }
 GCC_UNROLL = ["--param=max-completely-peeled-insns=1000", "--param=max-completely-peel-times=32"]
+# The loops of plane kernels are left to the compiler to vectorize: before it unrolls them.
+GCC_VECTORIZE = ["--param=max-completely-peel-times=2"]
 
 OPENMP_CHOICES = {
     "unix": [(["-fopenmp"], ["-fopenmp"]), (["-Xpreprocessor", "-fopenmp"], ["-lomp"])],
@@ -110,34 +120,43 @@ def extensions():
 
     modules = [
         extension("simd/_cpu", depends=[f"{KERNELS}/simd/cpu.h"]),
-        extension("_openmp", depends=[f"{KERNELS}/openmp.h"]),
+        extension("_openmp", depends=[f"{KERNELS}/openmp.h", f"{KERNELS}/simd/tiles.pxd"]),
         extension("_im2col"),
         extension("engine/_workspace"),
         extension("engine/_program", depends=[f"{KERNELS}/{name}" for name in PROGRAM_SOURCES]),
         extension("engine/_update", depends=[f"{KERNELS}/simd/tiles.pxd"]),
         extension("simd/_peak"),
         extension("ops/_distort", depends=[f"{KERNELS}/simd/tiles.pxd", f"{KERNELS}/canary.pxi"]),
+        extension("ops/_softmax", depends=[f"{KERNELS}/simd/tiles.pxd", f"{KERNELS}/canary.pxi"]),
         extension("direct/_strips", depends=[f"{KERNELS}/canary.pxi"]),
         extension("direct/_direct"),
+        extension(
+            "planes/_pooling",
+            depends=[f"{KERNELS}/{name}" for name in ("planes/planes.pxd", "buffers.pxi")],
+        ),
         extension("cykernels"),
     ]
+    # Built once for each instruction set; `dispatch` chooses.
+    by_isa = {
+        "simd/_tiles": TILE_SOURCES,
+        "simd/_doubles": DOUBLE_SOURCES,
+        "planes/_planes": PLANE_SOURCES,
+    }
     for isa in ISA_FLAGS if is_x86_64() else ["baseline"]:
-        name = f"_tiles_{isa}"
-        guard = {}
-        if isa != "baseline":
-            # isa_guard.c owns the init function and calls the real one only where the instructions
-            # exist.
-            guard["sources"] = [f"{KERNELS}/simd/isa_guard.c"]
-            guard["define_macros"] = [
-                (f"PyInit_{name}", "lenet5c_guarded_init"),
-                ("LENET5C_INIT", f"PyInit_{name}"),
-                ("LENET5C_NEEDS", f"lenet5c_cpu_has_{isa}"),
-            ]
-        modules.append(
-            extension(
-                f"simd/{name}", depends=[f"{KERNELS}/{source}" for source in TILE_SOURCES], **guard
-            )
-        )
+        for path, sources in by_isa.items():
+            name = f"{path.rpartition('/')[2]}_{isa}"
+            guard = {}
+            if isa != "baseline":
+                # isa_guard.c owns the init function and calls the real one only where the
+                # instructions exist.
+                guard["sources"] = [f"{KERNELS}/simd/isa_guard.c"]
+                guard["define_macros"] = [
+                    (f"PyInit_{name}", "lenet5c_guarded_init"),
+                    ("LENET5C_INIT", f"PyInit_{name}"),
+                    ("LENET5C_NEEDS", f"lenet5c_cpu_has_{isa}"),
+                ]
+            depends = [f"{KERNELS}/{source}" for source in sources]
+            modules.append(extension(f"{path}_{isa}", depends=depends, **guard))
     return [module for module in modules if not ONLY or module.name.rpartition(".")[2] in ONLY]
 
 
@@ -147,20 +166,27 @@ class BuildExt(build_ext):
     def build_extensions(self):
         family = "msvc" if self.compiler.compiler_type == "msvc" else "unix"
         compile_openmp, link_openmp = self.find_openmp(family)
-        peel = GCC_UNROLL if family == "unix" and self.accepts(GCC_UNROLL) else []
+        peel = {}
         sanitize, link_sanitizers = [], []
         if SANITIZERS:
-            peel, sanitize, link_sanitizers = [], SANITIZE, [f"-fsanitize={SANITIZERS}"]
+            sanitize, link_sanitizers = SANITIZE, [f"-fsanitize={SANITIZERS}"]
+        elif family == "unix" and self.accepts(GCC_UNROLL):
+            peel = {"tiles": GCC_UNROLL, "doubles": GCC_UNROLL, "planes": GCC_VECTORIZE}
         for module in self.extensions:
-            _, tiles, isa = module.name.partition("._tiles_")
-            if tiles:
+            kernels = re.search(r"\._(tiles|doubles|planes)_(\w+)$", module.name)
+            if kernels:
+                kind, isa = kernels.groups()
                 # Every small function of a kernel must be inlined for its accumulators to stay in
                 # registers.
                 inline = (
                     "__forceinline" if family == "msvc" else "inline __attribute__((always_inline))"
                 )
                 module.define_macros.append(("CYTHON_INLINE", "inline" if SANITIZERS else inline))
-                module.extra_compile_args = [*OPTIMISE[family], *peel, *ISA_FLAGS[isa][family]]
+                module.extra_compile_args = [
+                    *OPTIMISE[family],
+                    *peel.get(kind, []),
+                    *ISA_FLAGS[isa][family],
+                ]
             else:
                 module.extra_compile_args = [*OPTIMISE[family], *compile_openmp]
                 module.extra_link_args = list(link_openmp)

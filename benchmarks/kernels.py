@@ -1,13 +1,18 @@
 """Each function of lenet5c.kernels against PyTorch and NumPy, on LeNet-5's shapes and common ones.
 
-    python benchmarks/kernels.py [--kernels conv2d …] [--shapes conv1 …] [--batches 1 …] [--threads
-    2] [--repeats 5] python benchmarks/kernels.py --memory [...]
+    python benchmarks/kernels.py [--tables shapes small slices] [--kernels conv2d …]
+        [--shapes conv1 …] [--batches 1 …] [--dtypes float32 …] [--threads 2] [--repeats 5]
+    python benchmarks/kernels.py --memory [...]
+
+Three tables: the shapes at each batch, in float32 and float64; calls on (1, 1, 8, 8) with one
+thread and with several, where a call's fixed cost is all; and poolings in float64 against the
+maximum or the mean of four slices, on one thread.
 
 lenet5c and NumPy work on arrays, PyTorch on tensors made beforehand, without autograd; its backward
-passes are the ATen operators alone. All allocate their results. PyTorch's max_pool2d_backward is
-given the indices that its forward pass kept, NumPy's the result of it; lenet5c's finds the maxima
-again. The rows max_pool2d_both, forward with what backward needs and then backward, are the fair
-ones. NumPy's functions are in benchmarks/numpy_kernels.py; its im2col is a view where windows are
+passes are the ATen operators alone. All allocate their results. max_pool2d_backward is given the
+indices that the forward pass has returned, NumPy's the result of it; in max_pool2d_backward_of_x
+lenet5c finds the maxima again. max_pool2d_both is forward, with what backward needs, and backward.
+NumPy's functions are in benchmarks/numpy_kernels.py; its im2col is a view where windows are
 one pixel. Before anything is timed, all results are compared.
 
 A dash: left out, because the column matrix of the batch would be larger than --limit.
@@ -21,11 +26,10 @@ import os
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext, redirect_stdout, suppress
-from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 
 import numpy as np
-import numpy_kernels
 from common import (
     NUMPY,
     OURS,
@@ -39,249 +43,60 @@ from common import (
     positive,
     print_header,
     set_threads,
+    time_cell,
+)
+from kernel_cases import (
+    CONVOLUTION_KERNELS,
+    CONVOLUTIONS,
+    FIRST,
+    KERNELS,
+    PASSES,
+    POOLINGS,
+    SHAPES,
+    SLICED_SHAPES,
+    arrays,
+    pool_of_slices,
+    small_calls,
 )
 
 from lenet5c import kernels
 
-TOLERANCE = 1e-4
+# Of the largest value.
+TOLERANCES = {"float32": 1e-4, "float64": 1e-10}
+TABLES = ("shapes", "small", "slices")
 
 
-@dataclass(frozen=True)
-class Shape:
-    """A layer on square images with square windows."""
-
-    channels: int
-    size: int
-    out: int
-    kernel: int
-    stride: int = 1
-    padding: int = 0
-    groups: int = 1
-
-    @property
-    def out_size(self):
-        return (self.size + 2 * self.padding - self.kernel) // self.stride + 1
-
-    @property
-    def taps(self):
-        """Multiply-adds of one output element."""
-        return self.channels // self.groups * self.kernel**2
-
-    def multiply_adds(self, batch):
-        return batch * self.out * self.out_size**2 * self.taps
-
-    def column_bytes(self, batch):
-        return 4 * batch * self.channels * self.kernel**2 * self.out_size**2
-
-
-CONVOLUTIONS = {
-    "conv1": Shape(1, 32, 6, 5),
-    "conv2": Shape(6, 14, 16, 5),
-    "3x3-64": Shape(64, 56, 64, 3, padding=1),
-    "3x3-128": Shape(128, 28, 128, 3, padding=1),
-    "7x7-s2": Shape(3, 224, 64, 7, stride=2, padding=3),
-    "1x1-256": Shape(64, 56, 256, 1),
-    "depthwise": Shape(64, 56, 64, 3, padding=1, groups=64),
-}
-POOLINGS = {
-    "pool1": Shape(6, 28, 6, 2, stride=2),
-    "pool2": Shape(16, 10, 16, 2, stride=2),
-    "pool-3x3-s2": Shape(64, 112, 64, 3, stride=2, padding=1),
-}
-SHAPES = CONVOLUTIONS | POOLINGS
-SMALL = {"convolution": Shape(1, 16, 6, 5), "pooling": Shape(6, 28, 6, 2, stride=2)}
-
-
-# A case returns the contenders of one kernel, name -> callable without arguments; `torch` is the
-# module or None.
-
-
-def conv2d(shape, batch, torch):
-    x, weight, bias, _ = convolution_arrays(shape, batch)
-    settings = {"stride": shape.stride, "padding": shape.padding, "groups": shape.groups}
-    runs = {OURS: lambda: kernels.conv2d(x, weight, bias, **settings)}
-    if torch:
-        tensors = [torch.from_numpy(array) for array in (x, weight, bias)]
-        runs["PyTorch"] = lambda: torch.nn.functional.conv2d(*tensors, **settings)
-    runs[NUMPY] = lambda: numpy_kernels.conv2d(x, weight, bias, *settings.values())
-    return runs
-
-
-def conv2d_backward(shape, batch, torch):
-    x, weight, _, dy = convolution_arrays(shape, batch)
-    settings = {"stride": shape.stride, "padding": shape.padding, "groups": shape.groups}
-    runs = {OURS: lambda: kernels.conv2d_backward(dy, x, weight, **settings)}
-    if torch:
-        tensors = [torch.from_numpy(array) for array in (dy, x, weight)]
-        stride, padding = [shape.stride] * 2, [shape.padding] * 2
-        runs["PyTorch"] = lambda: torch.ops.aten.convolution_backward(
-            *tensors, [shape.out], stride, padding, [1, 1], False, [0, 0], shape.groups, [True] * 3
-        )
-    runs[NUMPY] = lambda: numpy_kernels.conv2d_backward(dy, x, weight, *settings.values())
-    return runs
-
-
-def max_pool2d(shape, batch, torch):
-    x, _ = pooling_arrays(shape, batch)
-    window = (shape.kernel, shape.stride, shape.padding)
-    runs = {OURS: lambda: kernels.max_pool2d(x, *window)}
-    if torch:
-        tensor = torch.from_numpy(x)
-        runs["PyTorch"] = lambda: torch.nn.functional.max_pool2d(tensor, *window)
-    runs[NUMPY] = lambda: numpy_kernels.max_pool2d(x, *window)
-    return runs
-
-
-def max_pool2d_backward(shape, batch, torch):
-    x, dy = pooling_arrays(shape, batch)
-    window = (shape.kernel, shape.stride, shape.padding)
-    runs = {OURS: lambda: kernels.max_pool2d_backward(dy, x, *window)}
-    if torch:
-        tensors = [torch.from_numpy(array) for array in (dy, x)]
-        _, indices = torch.ops.aten.max_pool2d_with_indices(tensors[1], *pairs(*window))
-        runs["PyTorch"] = lambda: torch.ops.aten.max_pool2d_with_indices_backward(
-            *tensors, *pairs(*window), [1, 1], False, indices
-        )
-    y = numpy_kernels.max_pool2d(x, *window)
-    runs[NUMPY] = lambda: numpy_kernels.max_pool2d_backward(dy, x, y, *window)
-    return runs
-
-
-def max_pool2d_both(shape, batch, torch):
-    x, dy = pooling_arrays(shape, batch)
-    window = (shape.kernel, shape.stride, shape.padding)
-    runs = {
-        OURS: lambda: (kernels.max_pool2d(x, *window), kernels.max_pool2d_backward(dy, x, *window))
-    }
-    if torch:
-        dy_tensor, x_tensor = torch.from_numpy(dy), torch.from_numpy(x)
-
-        def pytorch():
-            y, indices = torch.ops.aten.max_pool2d_with_indices(x_tensor, *pairs(*window))
-            return y, torch.ops.aten.max_pool2d_with_indices_backward(
-                dy_tensor, x_tensor, *pairs(*window), [1, 1], False, indices
-            )
-
-        runs["PyTorch"] = pytorch
-
-    def numpy():
-        y = numpy_kernels.max_pool2d(x, *window)
-        return y, numpy_kernels.max_pool2d_backward(dy, x, y, *window)
-
-    return runs | {NUMPY: numpy}
-
-
-def avg_pool2d(shape, batch, torch):
-    x, _ = pooling_arrays(shape, batch)
-    window = (shape.kernel, shape.stride, shape.padding)
-    runs = {OURS: lambda: kernels.avg_pool2d(x, *window)}
-    if torch:
-        tensor = torch.from_numpy(x)
-        runs["PyTorch"] = lambda: torch.nn.functional.avg_pool2d(tensor, *window)
-    runs[NUMPY] = lambda: numpy_kernels.avg_pool2d(x, *window)
-    return runs
-
-
-def avg_pool2d_backward(shape, batch, torch):
-    x, dy = pooling_arrays(shape, batch)
-    window = (shape.kernel, shape.stride, shape.padding)
-    runs = {OURS: lambda: kernels.avg_pool2d_backward(dy, x.shape, *window)}
-    if torch:
-        tensors = [torch.from_numpy(array) for array in (dy, x)]
-        runs["PyTorch"] = lambda: torch.ops.aten.avg_pool2d_backward(
-            *tensors, *pairs(*window), False, True, None
-        )
-    runs[NUMPY] = lambda: numpy_kernels.avg_pool2d_backward(dy, x.shape, *window)
-    return runs
-
-
-def im2col(shape, batch, torch):
-    x = convolution_arrays(shape, batch)[0]
-    window = {"stride": shape.stride, "padding": shape.padding}
-    runs = {OURS: lambda: kernels.im2col(x, shape.kernel, **window)}
-    if torch:
-        tensor = torch.from_numpy(x)
-        runs["PyTorch"] = lambda: torch.nn.functional.unfold(tensor, shape.kernel, **window)
-    runs[NUMPY] = lambda: numpy_kernels.im2col(x, shape.kernel, shape.stride, shape.padding)
-    return runs
-
-
-def col2im(shape, batch, torch):
-    rng = np.random.default_rng(0)
-    columns = rng.standard_normal(
-        (batch, shape.channels * shape.kernel**2, shape.out_size**2), np.float32
-    )
-    size = (shape.size, shape.size)
-    window = {"stride": shape.stride, "padding": shape.padding}
-    runs = {OURS: lambda: kernels.col2im(columns, size, shape.kernel, **window)}
-    if torch:
-        tensor = torch.from_numpy(columns)
-        runs["PyTorch"] = lambda: torch.nn.functional.fold(tensor, size, shape.kernel, **window)
-    x_shape = (batch, shape.channels, *size)
-    runs[NUMPY] = lambda: numpy_kernels.col2im(
-        columns, x_shape, shape.kernel, shape.stride, shape.padding
-    )
-    return runs
-
-
-CONVOLUTION_KERNELS = (conv2d, conv2d_backward, im2col, col2im)
-POOLING_KERNELS = (
-    max_pool2d,
-    max_pool2d_backward,
-    max_pool2d_both,
-    avg_pool2d,
-    avg_pool2d_backward,
-)
-KERNELS = {case.__name__: case for case in CONVOLUTION_KERNELS + POOLING_KERNELS}
-# Multiply-adds of a kernel, as multiples of the convolution's forward pass; for the others, memory
-# is what counts.
-PASSES = {"conv2d": 1, "conv2d_backward": 2}
-
-
-def convolution_arrays(shape, batch):
-    """x, weight, bias, dy."""
-    rng = np.random.default_rng(0)
-    return [
-        rng.standard_normal(size, np.float32)
-        for size in (
-            (batch, shape.channels, shape.size, shape.size),
-            (shape.out, shape.channels // shape.groups, shape.kernel, shape.kernel),
-            (shape.out,),
-            (batch, shape.out, shape.out_size, shape.out_size),
-        )
-    ]
-
-
-def pooling_arrays(shape, batch):
-    """x, dy."""
-    x, _, _, dy = convolution_arrays(shape, batch)
-    return x, dy
-
-
-def pairs(*numbers):
-    return [[number, number] for number in numbers]
-
-
-def arrays(result):
-    """Return a result, one array or a tuple, as a list of NumPy arrays."""
-    return [np.asarray(each) for each in (result if isinstance(result, tuple) else (result,))]
-
-
-def is_left_out(kernel, name, shape, batch, limit):
+def is_left_out(kernel, name, shape, batch, limit, dtype="float32"):
     """Return whether the column matrix of im2col, col2im or NumPy's convolution is too large."""
     has_columns = kernel in ("im2col", "col2im") or name == NUMPY
-    return has_columns and shape.column_bytes(batch) > limit
+    return has_columns and shape.column_bytes(batch, dtype) > limit
 
 
 def main():
     parser = make_parser(__doc__, repeats=5, seconds=0.02)
     add = parser.add_argument
     add(
+        "--tables",
+        nargs="+",
+        choices=TABLES,
+        default=TABLES,
+        metavar="NAME",
+        help=f"of {', '.join(TABLES)} (default: all)",
+    )
+    add(
+        "--dtypes",
+        nargs="+",
+        choices=TOLERANCES,
+        default=list(TOLERANCES),
+        metavar="NAME",
+        help="float32, float64 (default: both)",
+    )
+    add(
         "--kernels",
         nargs="+",
-        choices=KERNELS,
+        choices=list(dict.fromkeys((*KERNELS, *small_calls("float32", None)))),
         metavar="NAME",
-        help=f"of {', '.join(KERNELS)} (default: all)",
+        help=f"of {', '.join(KERNELS)}, or of the small calls (default: all)",
     )
     add(
         "--shapes",
@@ -312,53 +127,112 @@ def main():
         help="instead of times; of conv2d and conv2d_backward if no kernels are named",
     )
     options = parser.parse_args()
-    limit = options.limit * 2**20
 
     peers = load_peers("PyTorch")
     set_threads(options.threads, peers)
-    chosen = options.kernels or (list(PASSES) if options.memory else list(KERNELS))
-    cases = [
-        (kernel, name, batch)
-        for kernel in chosen
-        for name in options.shapes
-        if name in (CONVOLUTIONS if KERNELS[kernel] in CONVOLUTION_KERNELS else POOLINGS)
-        for batch in options.batches
-    ]
-    if not cases:
-        parser.error("no kernel of --kernels has a shape of --shapes")
-    names = [OURS, *(["PyTorch"] if "PyTorch" in peers else []), NUMPY]
-    (compare_memory if options.memory else compare_times)(cases, names, limit, options, peers)
-
-
-def compare_times(cases, names, limit, options, peers):
+    if options.memory:
+        names = [OURS, *(["PyTorch"] if "PyTorch" in peers else []), NUMPY]
+        cases = chosen_cases(options.kernels or ["conv2d", "conv2d_backward"], options)
+        if not cases:
+            parser.error("no kernel of --kernels has a shape of --shapes")
+        compare_memory(cases, names, options.limit * 2**20, options, peers)
+        return
     print_header(
         options.threads,
         peers,
         f"{options.repeats} timings each, in turns, of at least {options.seconds} s. "
         f"{Comparison.NOTE}",
-        f"Checked before: all results agree within {TOLERANCE:.0e} of the largest value.",
+        f"Checked before: all results agree within {TOLERANCES['float32']:.0e} (float64: "
+        f"{TOLERANCES['float64']:.0e}) of the largest value.",
     )
     torch = peers.get("PyTorch")
-    peak = Peak(options.threads)
-    table = Comparison({"kernel": 19, "shape": 11, "batch": 5}, names, left=2)
     with torch.no_grad() if torch else nullcontext():
-        for kernel, name, batch in cases:
-            shape = SHAPES[name]
-            if is_left_out(kernel, OURS, shape, batch, limit):
-                table.row([kernel, name, batch], {})
+        cases = chosen_cases(options.kernels or list(KERNELS), options)
+        if "shapes" in options.tables and cases:
+            compare_times(cases, options, torch)
+        if "small" in options.tables:
+            compare_small_calls(options, torch)
+        if "slices" in options.tables:
+            compare_with_slices(options)
+
+
+def chosen_cases(chosen, options):
+    """Return (kernel, shape, batch) of the options."""
+    return [
+        (kernel, name, batch)
+        for kernel in chosen
+        if kernel in KERNELS
+        for name in options.shapes
+        if name in (CONVOLUTIONS if KERNELS[kernel] in CONVOLUTION_KERNELS else POOLINGS)
+        for batch in options.batches
+    ]
+
+
+def compare_times(cases, options, torch):
+    limit = options.limit * 2**20
+    peak = Peak(options.threads)
+    names = [OURS, *(["PyTorch"] if torch else []), NUMPY]
+    keys = {"kernel": 25, "shape": 11, "batch": 5, "dtype": 7}
+    table = Comparison(keys, names, left=2)
+    for kernel, name, batch in cases:
+        for dtype in options.dtypes:
+            shape, row = SHAPES[name], [kernel, name, batch, dtype]
+            if is_left_out(kernel, OURS, shape, batch, limit, dtype):
+                table.row(row, {})
                 continue
-            runs = KERNELS[kernel](shape, batch, torch)
-            if is_left_out(kernel, NUMPY, shape, batch, limit):
+            runs = KERNELS[kernel](shape, batch, torch, dtype)
+            if is_left_out(kernel, NUMPY, shape, batch, limit, dtype):
                 del runs[NUMPY]
             results = {contender: arrays(run()) for contender, run in runs.items()}
-            check_agreement(f"{kernel} {name} {batch}", results, TOLERANCE)
+            check_agreement(" ".join(map(str, row)), results, TOLERANCES[dtype])
             del results
             times = interleaved(runs | {"peak": peak}, options.repeats, options.seconds)
             flop = 2 * PASSES.get(kernel, 0) * shape.multiply_adds(batch)
+            # A vector has half as many elements of float64.
+            flop *= np.dtype(dtype).itemsize // 4
+            table.row(row, times, peak.share(flop, min(times[OURS])) if flop else "-")
+    print(f"\n{peak}\n")
+
+
+def compare_small_calls(options, torch):
+    several = f"{max(options.threads, 2)} threads"
+    names = ["1 thread", several, *(["PyTorch"] if torch else [])]
+    ratios = {f"{name} ×": 0 for name in names[1:]}
+    columns = {"call on (1, 1, 8, 8)": 25, "dtype": 7, **dict.fromkeys(names, 17), **ratios}
+    table = Table(columns)
+    for dtype in options.dtypes:
+        for name, (arguments, peer) in small_calls(dtype, torch).items():
+            if options.kernels and name not in options.kernels:
+                continue
+            call = partial(getattr(kernels, name), *arguments)
+            runs = {
+                "1 thread": partial(call, num_threads=1),
+                several: partial(call, num_threads=max(options.threads, 2)),
+            } | ({"PyTorch": peer} if peer else {})
+            results = {contender: arrays(run()) for contender, run in runs.items()}
+            check_agreement(f"{name} (1, 1, 8, 8) {dtype}", results, TOLERANCES[dtype])
+            times = interleaved(runs, options.repeats, options.seconds)
+            least = min(times["1 thread"])
             table.row(
-                [kernel, name, batch], times, peak.share(flop, min(times[OURS])) if flop else "-"
+                name,
+                dtype,
+                *(time_cell(times.get(each)) for each in names),
+                *(f"{min(times[e]) / least:.2f}" if e in times else "-" for e in names[1:]),
             )
-    print(f"\n{peak}")
+    print("\nMinima are compared.\n")
+
+
+def compare_with_slices(options):
+    names = [OURS, "four slices"]
+    table = Comparison({"pooling in float64, 1 thread": 0, "shape": 15}, names, left=2)
+    for name in ("max_pool2d", "avg_pool2d"):
+        for shape in SLICED_SHAPES:
+            x = np.random.default_rng(0).standard_normal(shape)
+            runs = pool_of_slices(name, x)
+            results = {contender: arrays(run()) for contender, run in runs.items()}
+            check_agreement(f"{name} {shape}", results, TOLERANCES["float64"])
+            times = interleaved(runs, options.repeats, options.seconds)
+            table.row([name, "x".join(map(str, shape))], times)
 
 
 def compare_memory(cases, names, limit, options, peers):
@@ -395,7 +269,7 @@ def scratch(kernel, name, batch, contender, threads):
     set_threads(threads, peers)
     torch = peers.get("PyTorch")
     with torch.no_grad() if torch else nullcontext():
-        small = SMALL["convolution" if KERNELS[kernel] in CONVOLUTION_KERNELS else "pooling"]
+        small = FIRST["convolution" if KERNELS[kernel] in CONVOLUTION_KERNELS else "pooling"]
         KERNELS[kernel](small, 64, torch)[contender]()
         run = KERNELS[kernel](SHAPES[name], batch, torch)[contender]
         reset_peak_memory()

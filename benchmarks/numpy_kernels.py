@@ -45,6 +45,24 @@ def conv2d_backward(dy, x, weight, s, padding, groups):
     return col2im(dcolumns, x.shape, k, s, padding), dweight, dy.sum(axis=(0, 2, 3))
 
 
+def conv_transpose2d(x, weight, bias, shape, s, padding, groups):
+    """Return images of this shape; weight (C, O / groups, K, K)."""
+    rows = grouped(x.reshape(*x.shape[:2], -1), groups)
+    columns = np.matmul(grouped_weight(weight, groups).swapaxes(1, 2), rows)
+    y = col2im(columns, shape, weight.shape[-1], s, padding)
+    y += bias[:, None, None]
+    return y
+
+
+def conv_transpose2d_backward(dy, x, weight, s, padding, groups):
+    """dx, dweight, dbias."""
+    columns = grouped(im2col(dy, weight.shape[-1], s, padding), groups)
+    dx = np.matmul(grouped_weight(weight, groups), columns).reshape(x.shape)
+    rows = grouped(x.reshape(*x.shape[:2], -1), groups)
+    dweight = np.matmul(rows, columns.swapaxes(2, 3)).sum(axis=0).reshape(weight.shape)
+    return dx, dweight, dy.sum(axis=(0, 2, 3))
+
+
 def max_pool2d(x, k, s, padding):
     first, *others = places(padded(x, padding, -np.inf), k, s)
     y = first.copy()

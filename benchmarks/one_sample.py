@@ -41,14 +41,15 @@ def calls(channels, side, filters):
     y, dx, grads = np.empty_like(dy), np.empty_like(x), np.empty_like(params)
     conv = ops.Conv2d(0, size, filters, KERNEL)
     program = Program(lowering.lower(shapes[0], [conv]), dispatch.tiles)
-    plan = 1, 1, False, *shapes, (KERNEL, (1, 1), (0, 0), (1, 1)), 1
-    result, phases = strips.result_plan(*plan), strips.data_gradient_plans(*plan)
+    settings = 1, 1, *shapes, (KERNEL, (1, 1), (0, 0), (1, 1)), 1
+    result, data_gradient, weight_gradient = (
+        strips.plan("f", purpose, *settings) for purpose in ("y", "dx", "dweight")
+    )
     weight, bias, dweight, dbias = params[:size], params[size:], grads[:size], grads[size:]
 
     def backward_in_strips():
-        for phase in phases:
-            _direct.convolve(phase, dy, weight, None, dx, 1)
-        _direct.weight_gradient(result, x, dy, dweight, dbias, 1)
+        _direct.convolve(data_gradient, dy, weight, None, dx, 1)
+        _direct.weight_gradient(weight_gradient, x, dy, dweight, dbias, 1)
 
     rows = x[None], dy[None], y[None], dx[None]
     return {

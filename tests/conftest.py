@@ -19,6 +19,12 @@ if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) is signal.SIG_I
 wait_briefly()  # tests share their machine with others; OpenMP is not loaded yet
 
 
+@pytest.fixture
+def torch():
+    """Skips a test where PyTorch is not installed."""
+    return pytest.importorskip("torch")
+
+
 @pytest.fixture(scope="session")
 def mnist_slice():
     """Return (train, test): 2,000 and 500 images of MNIST."""

@@ -51,34 +51,63 @@ QUICK = {
         1,
     ],
     "contention": ["--images", 100, "--repeats", 1],
+    "c_surface": ["--batches", 1, 17, "--seconds", 0.001, "--repeats", 1],
+    "from_scratch_layers": ["--batch-size", 5, "--seconds", 0.001, "--repeats", 1],
     "distortion": ["--batch-size", 20, "--seconds", 0.001, "--repeats", 1],
 }
 # How the rows of the tables begin.
 ROWS = {
     "train_epoch": ["batch lenet5c", "32", "50"],
     "inference": ["images threads lenet5c", "1 1", "1 2", "17 2"],
-    "kernels": ["kernel shape batch lenet5c"]
+    "kernels": ["kernel shape batch dtype lenet5c"]
     + [
-        f"{kernel} conv2 {batch}"
-        for kernel in ("conv2d", "conv2d_backward", "im2col", "col2im")
+        f"{kernel} conv2 {batch} {dtype}"
+        for kernel in (
+            "conv2d",
+            "conv2d_backward",
+            "conv_transpose2d",
+            "conv_transpose2d_backward",
+            "im2col",
+            "col2im",
+        )
         for batch in (1, 5)
+        for dtype in ("float32", "float64")
     ]
     + [
-        f"{kernel} pool1 {batch}"
+        f"{kernel} pool1 {batch} {dtype}"
         for kernel in (
             "max_pool2d",
             "max_pool2d_backward",
+            "max_pool2d_backward_of_x",
             "max_pool2d_both",
             "avg_pool2d",
             "avg_pool2d_backward",
         )
         for batch in (1, 5)
-    ],
+        for dtype in ("float32", "float64")
+    ]
+    + [f"{name} {dtype}" for name in ("im2col", "softmax") for dtype in ("float32", "float64")]
+    + ["max_pool2d 64x16x10x10", "avg_pool2d 64x6x28x28"],
     "scaling": [
         f"{work} {setting}" for work in ("forward", "train step") for setting in (1, 2, 17, 28, 3)
     ],
     "distortion": ["distortion", "none -", "identity", "paper1998", "modern", "elastic alone"],
     "contention": ["lenet5c, as the command", "lenet5c, as a library"],
+    "c_surface": ["kernel shape batch cykernels"]
+    + [
+        f"{kernel} {shape} {batch}"
+        for kernel in ("conv2d", "conv2d_backward")
+        for shape in ("conv1", "conv2")
+        for batch in (1, 17)
+    ],
+    "from_scratch_layers": [
+        "layer input lenet5c",
+        "convolution 1x28x28",
+        "pooling 30x24x24",
+        "convolution 2 16x14x14",
+        "pooling 2 16x14x14",
+        "all of them -",
+    ],
     "import_time": [
         "numpy",
         "lenet5c",
@@ -192,6 +221,10 @@ def test_a_column_matrix_above_the_limit_is_left_out(nothing_installed):
         "conv2",
         "--batches",
         1,
+        "--tables",
+        "shapes",
+        "--dtypes",
+        "float32",
         "--limit",
         0,
         "--seconds",
@@ -200,8 +233,8 @@ def test_a_column_matrix_above_the_limit_is_left_out(nothing_installed):
         1,
         path=[nothing_installed],
     )
-    assert "im2col conv2 1 - - - -" in lines
-    assert any(re.fullmatch(r"conv2d conv2 1 .*s - - \d+ %", line) for line in lines), lines
+    assert "im2col conv2 1 float32 - - - -" in lines
+    assert any(re.fullmatch(r"conv2d conv2 1 float32 .*s - - \d+ %", line) for line in lines), lines
 
 
 def test_wrong_results_are_not_timed():

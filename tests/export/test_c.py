@@ -7,7 +7,7 @@ import subprocess
 import numpy as np
 import pytest
 from c_programs import COMPILERS, assert_same, compiled, needs_compiler, scores
-from exported_models import ODD_INPUT, images, odd_model, variants
+from exported_models import ODD_INPUT, WINDOWS_INPUT, images, model_of_windows, odd_model, variants
 
 from lenet5c import nn
 from lenet5c.datasets import mnist
@@ -45,6 +45,20 @@ def test_windows_that_see_the_padding_alone(tmp_path):
     )
     x = np.array([2, -3], np.float32).reshape(2, 1, 1, 1)
     assert_same(scores(tmp_path, to_c(model, input_shape=(1, 1, 1)), x), model.forward(x))
+
+
+@needs_compiler
+@pytest.mark.parametrize("uneven", [True, False])
+@pytest.mark.parametrize("beyond", [True, False])
+def test_windows_of_all_forms(tmp_path, uneven, beyond):
+    model = model_of_windows(uneven, (1, 1), beyond)
+    x = np.random.default_rng(0).standard_normal((5, *WINDOWS_INPUT), np.float32)
+    assert_same(scores(tmp_path, to_c(model, input_shape=WINDOWS_INPUT), x), model.forward(x))
+
+
+def test_a_dilated_pooling():
+    with pytest.raises(ExportError, match=r"layer 'dilated' must have the dilation \(1, 1\) for C"):
+        to_c(model_of_windows(), input_shape=WINDOWS_INPUT)
 
 
 @needs_compiler

@@ -8,7 +8,15 @@ import sys
 
 import numpy as np
 import pytest
-from exported_models import ODD_INPUT, images, odd_model, shaken, variants
+from exported_models import (
+    ODD_INPUT,
+    WINDOWS_INPUT,
+    images,
+    model_of_windows,
+    odd_model,
+    shaken,
+    variants,
+)
 from safetensors.numpy import save_file
 
 from lenet5c import nn
@@ -102,24 +110,49 @@ def test_torch_to_ours(tmp_path, name):
     )
 
 
-def test_a_model_of_ones_own_layers_in_odd_order(tmp_path):
+@pytest.mark.parametrize(
+    "make, shape",
+    [
+        (odd_model, ODD_INPUT),
+        (lambda: model_of_windows(uneven=False), WINDOWS_INPUT),
+        (lambda: model_of_windows(uneven=False, beyond=True), WINDOWS_INPUT),
+    ],
+    ids=["odd order", "windows", "windows beyond the padding"],
+)
+def test_a_model_of_ones_own_layers(tmp_path, make, shape):
     torch = pytest.importorskip("torch")
-    model = odd_model()
+    model = make()
     (tmp_path / "odd.safetensors").write_bytes(to_torch(model))
     (tmp_path / "odd.py").write_text(
-        torch_source(model, "odd.safetensors", input_shape=ODD_INPUT), encoding="ascii"
+        torch_source(model, "odd.safetensors", input_shape=shape), encoding="ascii"
     )
     spec = importlib.util.spec_from_file_location("odd", tmp_path / "odd.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    x = np.random.default_rng(0).standard_normal((5, *ODD_INPUT), np.float32)
+    x = np.random.default_rng(0).standard_normal((5, *shape), np.float32)
     with torch.no_grad():
         found = module.load()(torch.tensor(x)).numpy()
     np.testing.assert_allclose(found, model.forward(x), rtol=1e-4, atol=1e-5)
-    other = odd_model()
+    other = make()
     other.vector[:] = 0
     load_torch(tmp_path / "odd.safetensors", other)
     assert_same_weights(other, model)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.Conv2d(1, 1, 3, padding=((1, 0), (0, 0))),
+        nn.Conv2d(1, 1, 3, stride=2, padding="same"),
+        nn.MaxPool2d(2, padding="same"),
+        nn.AvgPool2d(3, padding=((1, 0), (0, 0))),
+        nn.AvgPool2d(3, padding=2),
+    ],
+    ids=str,
+)
+def test_padding_that_torch_does_not_have(layer):
+    with pytest.raises(ExportError, match="must have the same padding on opposite sides"):
+        torch_source(nn.Sequential(layer), input_shape=(1, 8, 8))
 
 
 SEQUENTIAL = dict(zip(("conv1", "conv2", "fc1", "fc2", "fc3"), (0, 3, 7, 9, 11), strict=True))

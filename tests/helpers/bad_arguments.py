@@ -14,12 +14,21 @@ from lenet5c import kernels, nn
 from lenet5c.kernels import _im2col, _openmp
 from lenet5c.kernels.direct import _direct
 from lenet5c.kernels.engine import _program, _update, _workspace, lowering, ops
-from lenet5c.kernels.ops import _distort
+from lenet5c.kernels.ops import _distort, _softmax
+from lenet5c.kernels.planes import _pooling, plan
 from lenet5c.kernels.simd import _cpu, _peak, dispatch
 
-TILES = dispatch.tiles
+TILES, DIRECT = dispatch.tiles, dispatch.direct["f"]
 WINDOW = ((2, 2), (1, 1), (0, 0), (1, 1))
-CLASSES = (_direct.Strips, _distort.Warp, _program.Program, _update.Update, _workspace.Workspace)
+CLASSES = (
+    _im2col.Columns,
+    _direct.Strips,
+    _distort.Warp,
+    _pooling.Pooling,
+    _program.Program,
+    _update.Update,
+    _workspace.Workspace,
+)
 
 
 def zeros(*shape, dtype=np.float32):
@@ -71,9 +80,14 @@ SETTINGS = {"lr": [0.1], "momentum": 0.9, "nesterov": 0, "weight_decay": 0}
 UPDATE = _update.Update(TILES, "sgd", VECTORS, SETTINGS, 1)
 LABELS = zeros(4, dtype=np.int32)
 X, Y = zeros(4, 9), zeros(4, 8)
-STRIPS = _direct.Strips(TILES, 4, 1, False, (1, 3, 3), (2, 2, 2), WINDOW, 1)
-PHASE = _direct.Strips(TILES, 4, 1, False, (1, 3, 3), (2, 2, 2), WINDOW, 1, (0, 0))
+PLANS = {
+    purpose: _direct.Strips(DIRECT, purpose, 4, 1, (1, 3, 3), (2, 2, 2), WINDOW, 1)
+    for purpose in ("y", "dx", "dweight")
+}
 X4, Y4, WEIGHT = zeros(36), zeros(32), zeros(8)
+HALVES = ((2, 2), (2, 2), (0, 0), (1, 1))
+POOLING_OF = [plan.PLANES, "f", (3, 4, 4, 1), (2, 2), HALVES, ((0, 4), (0, 4)), 0]
+POOLING = _pooling.Pooling(*POOLING_OF)
 BAD_SAMPLES = (
     Y, zeros(4, 8, dtype=np.uint8), zeros(4, 9, dtype=np.uint8), zeros(4, 9, dtype=np.float64),
     *(samples_with(distortion=Distortion(value)) for value in (None, object(), TILES)),
@@ -102,25 +116,76 @@ class Call:
 
 def array(shape=None, dtype=np.float32, output=False):
     """Return bad values for an array argument; of an output, also a read-only array."""
-    bad = [*ARRAY, *([read_only(*shape)] if output else [])]
+    bad = [*ARRAY, *([read_only(*shape)] if output and shape else [])]
     return [each for each in bad if not (np.shape(each) == shape and np.ndim(each))]
+
+
+def pooling_calls():
+    yield Call(
+        "Pooling", _pooling.Pooling, POOLING_OF,
+        [[TILES], ["g"], [(3, 4, 4), (-1, 4, 4, 1), (3, 0, 4, 1), (3, 2**62, 4, 1)],
+         [(0, 0), (-1, 2), (2**62, 2**62), (2,), (2, 2, 2), (2**70, 1), (3, 2), (2, 3)],
+         [tuple(tuple(x if k == i else y for y in w) for k, w in enumerate(HALVES))
+          for i in range(4) for x in (-1, 2**62, 2**70)]
+         + [HALVES[:3], (*HALVES[:2], (2, 0), (1, 1))],
+         [((0, 4), (0, 3)), ((1, 4), (0, 4)), ((0, 4), (0, 2**62)), ((0, 4),), ((0,), (0, 4))],
+         [-1, 2**62]],
+    )  # fmt: skip
+    x, y, places = zeros(48), zeros(12), zeros(12, dtype=np.int64)
+    indices = [*array(), y, zeros(12, dtype=np.int32), places[::-1]]
+    yield Call(
+        "Pooling.maximum", POOLING.maximum, [x, y, places, 1],
+        [array(), [*array(), read_only(12)], indices, NUMBER], [2],
+    )  # fmt: skip
+    gradient = [*array(), read_only(48)]
+    yield Call(
+        "Pooling.maximum_backward of x", POOLING.maximum_backward, [y, x, None, x.copy(), 1],
+        [array(), array(), [places], gradient, NUMBER], [2],
+    )  # fmt: skip
+    yield Call(
+        "Pooling.maximum_backward", POOLING.maximum_backward, [y, None, places, x, 1],
+        [array(), [x], indices, gradient, NUMBER], [1],
+    )  # fmt: skip
+    yield Call(
+        "Pooling.mean", POOLING.mean, [x, y, 1],
+        [array(), [*array(), read_only(12)], NUMBER],
+    )  # fmt: skip
+    yield Call("Pooling.mean_backward", POOLING.mean_backward, [y, x, 1],
+               [array(), gradient, NUMBER])  # fmt: skip
 
 
 def calls():
     pair = ((0, 0), (-1, 2), (2**62, 2**62), (2,), (2, 2, 2), (2**70, 1))
-    pads = ((2**63 - 1, 2**63 - 1), (2,), (2**70, 1))
-    col = zeros(2, 3, 16)
+    shapes = (
+        (2, 3, 3),
+        (-1, 3, 3, 3),
+        (2, 0, 3, 3),
+        (2, 3, 0, 3),
+        (2**62, 1, 3, 3),
+        (2**70, 1, 3, 3),
+    )
+    windows = [
+        tuple(tuple(x if k == i else y for y in w) for k, w in enumerate(WINDOW))
+        for i in (0, 1, 3)
+        for x in (0, -1, 2**62, 2**70)
+    ]
+    windows += [WINDOW[:3], *((*WINDOW[:2], pads, WINDOW[3]) for pads in ((2**63 - 1,) * 2, (2,)))]
     yield Call(
-        "im2col", _im2col.im2col,
-        [zeros(2, 3, 9), (3, 3), (2, 2), *WINDOW, 0.0, col, 1],
-        [array(), pair, pair, pair, pair, pads, pair, (),
-         [*array((2, 3, 16), output=True), zeros(1, 3, 16), zeros(2, 2, 16)], NUMBER],
+        "Columns", _im2col.Columns, [(2, 3, 3, 3), (2, 2), WINDOW, False, False],
+        [shapes, pair, windows, (), ()],
     )  # fmt: skip
-    yield Call(
-        "col2im", _im2col.col2im, [col, (3, 3), (2, 2), *WINDOW, zeros(2, 3, 9), 1],
-        [array(), pair, pair, pair, pair, pads, pair,
-         [*array((2, 3, 9), output=True), zeros(3, 3, 9)], NUMBER],
-    )  # fmt: skip
+    for rows, last in ((False, False), (True, True)):
+        columns = _im2col.Columns((2, 3, 3, 3), (2, 2), WINDOW, rows, last)
+        wrong = zeros(2, 12, 4, dtype=np.float64)
+        yield Call(
+            "Columns.im2col", columns.im2col, [zeros(2, 3, 3, 3), zeros(2, 12, 4), 1],
+            [array(), [*array((2, 12, 4), output=True), wrong], NUMBER],
+        )  # fmt: skip
+        yield Call(
+            "Columns.col2im", columns.col2im, [zeros(2, 12, 4), zeros(2, 3, 3, 3), 1],
+            [[*array(), wrong], array((2, 3, 3, 3), output=True), NUMBER],
+        )  # fmt: skip
+    yield from pooling_calls()
     yield Call("Workspace", _workspace.Workspace, [5], [[*NUMBER, -1, 2**62]])
     yield Call("instructions", _peak.instructions, [TILES], [()])
     yield Call("burst", _peak.burst, [TILES, 1, 1], [(), NUMBER, NUMBER])
@@ -139,24 +204,35 @@ def calls():
     )  # fmt: skip
     yield Call(
         "Strips", _direct.Strips,
-        [TILES, 4, 1, False, (1, 3, 3), (2, 2, 2), WINDOW, 1],
-        [(), [-1, 2**62], [0, -1, 2**62], (), [(0, 3, 3), (1, 3), (1, 2**62, 1)],
+        [DIRECT, "y", 4, 1, (1, 3, 3), (2, 2, 2), WINDOW, 1, "NHWC", "units"],
+        [(TILES,), ["y "], [-1, 2**62], [0, -1, 2**62], [(0, 3, 3), (1, 3), (1, 2**62, 1)],
          [(2, 0, 2), (2, 2**62, 2)],
          [tuple(tuple(x if k == i else y for y in w) for k, w in enumerate(WINDOW))
           for i in range(4) for x in (-1, 2**62, 2**70)] + [WINDOW[:3]],
-         [0, -1, 2**31 - 1]],
+         [0, -1, 2**31 - 1], ["NWHC", ("NHWC",)], ["rows"]], [9],
     )  # fmt: skip
-    for phase in ((3, 0), (-1, 0), (0, 1), (0,), (2**62, 0), 5):
-        yield Call(f"Strips {phase}", _direct.Strips,
-                   [TILES, 4, 1, False, (1, 3, 3), (2, 2, 2), WINDOW, 1, phase], None)  # fmt: skip
+    for dtype in (np.float32, np.float64):
+        six = zeros(6, dtype=dtype)
+        others = [six.astype(each) for each in (np.float32, np.float64, np.int64) if each != dtype]
+        bad = [*array((6,)), *others]
+        yield Call(
+            f"softmax {dtype.__name__}", _softmax.apply,
+            [dispatch.direct[six.dtype.char], False, (2, 3, 1), six, six.copy(), six.copy(), 1],
+            [(), (), [(2, 3), (2, 3, 2), (0, 3, 1), (-2, -3, 1), (2**62, 2, 3), (2**70, 1, 1), 6],
+             bad, bad, [*bad, read_only(6)], NUMBER], [4],
+        )  # fmt: skip
+    pixels = [DIRECT, "dweight", 4, 1, (1, 3, 3), (2, 2, 2), WINDOW, 1, "NHWC", "pixels"]
+    yield Call("Strips of pixels", _direct.Strips, pixels, None)
     yield Call(
-        "convolve", _direct.convolve, [STRIPS, X4, WEIGHT, None, Y4, 1],
-        [(), array((36,)), array((8,)), array((2,)), array((32,), output=True), NUMBER], [3],
+        "convolve", _direct.convolve, [PLANS["y"], X4, WEIGHT, None, Y4, 1],
+        [[PLANS["dweight"]], array((36,)), array((8,)), array((2,)), array((32,), output=True),
+         NUMBER], [3],
     )  # fmt: skip
     yield Call(
         "weight_gradient", _direct.weight_gradient,
-        [STRIPS, X4, Y4, WEIGHT, zeros(2), 1],
-        [[PHASE], array(), array(), array((8,), output=True), array((2,), output=True), NUMBER],
+        [PLANS["dweight"], X4, Y4, WEIGHT, zeros(2), 1],
+        [[PLANS["y"], PLANS["dx"]], array(), array(), array((8,), output=True),
+         array((2,), output=True), NUMBER], [3, 4],
     )  # fmt: skip
     yield Call(
         "Update", _update.Update, [TILES, "sgd", VECTORS, SETTINGS, 1],
@@ -181,24 +257,32 @@ def calls():
     )  # fmt: skip
     bad_labels = [np.array([0, 0, 0, label], np.int32) for label in (8, -1, 2**31 - 1)]
     bad_labels += [zeros(3, dtype=np.int32), zeros(4), zeros(4, dtype=np.int64)]
+    losses = np.zeros(4)
+    weights = [zeros(8), zeros(4), -100, True]
+    bad_weights = [array((8,)), array((4,)), NUMBER, ()]
+    bad_losses = [zeros(4), np.zeros(3), np.zeros((2, 2))]
     yield Call(
         "train_step", PROGRAM.train_step,
-        [X, LABELS, params, grads, 1, "mse", 0.0, Y, Y.copy(), zeros(4, 9), False],
+        [X, LABELS, params, grads, 1, "mse", 0.0, Y, Y.copy(), zeros(4, 9), False, *weights,
+         losses],
         [BAD_SAMPLES, bad_labels, array(), array((10,), output=True), NUMBER, ["none"], (),
-         array(), array((4, 8), output=True), array((4, 9), output=True), ()], [8, 9],
+         array(), array((4, 8), output=True), array((4, 9), output=True), (), *bad_weights,
+         bad_losses], [8, 9, 11, 12, 13, 15],
     )  # fmt: skip
     yield Call(
-        "loss", NO_OPS.loss, [Y, LABELS, 1, "mse", 0.0, Y],
-        [[zeros(4, 7), zeros(4)], bad_labels, NUMBER, ["none"], (), array()],
+        "loss", NO_OPS.loss, [Y, LABELS, 1, "mse", 0.0, Y, *weights, losses],
+        [[zeros(4, 7), zeros(4)], bad_labels, NUMBER, ["none"], (), array(), *bad_weights,
+         bad_losses], [6, 7, 8, 10],
     )  # fmt: skip
     yield Call("loss with ops", PROGRAM.loss, [X, LABELS, 1, "mse", 0.0, Y], None)
     yield Call(
         "train_steps", PROGRAM.train_steps,
-        [X, LABELS, params, grads, 1, 4, UPDATE, Record(np.zeros(1)), "mse", 0.0, Y, False],
+        [X, LABELS, params, grads, 1, 4, UPDATE, Record(np.zeros(1)), "mse", 0.0, Y, False,
+         zeros(8), zeros(4) + 1, -100, True],
         [BAD_SAMPLES, bad_labels, array((10,), output=True), array((10,), output=True), NUMBER,
          [0, -1, 3, -(2**62)], [warp()],
          [Record(each) for each in (None, np.zeros(2), np.zeros(0), zeros(1), [0.0])],
-         ["none"], (), array(), ()],
+         ["none"], (), array(), (), *bad_weights], [12, 13, 14],
     )  # fmt: skip
     for number, field in enumerate(fields(PLAN)):
         plan = replace(PLAN, **{field.name: None})
@@ -242,9 +326,23 @@ def functional():
     for name, good in (
         ("conv2d", [x, weight, zeros(2), 1, 0, 1, 1]),
         ("conv2d_backward", [zeros(2, 2, 3, 3), x, weight, 1, 0, 1, 1]),
-        ("max_pool2d", [x, 2, 2, 0]), ("max_pool2d_backward", [zeros(2, 3, 2, 2), x, 2, 2, 0]),
-        ("avg_pool2d", [x, 2, 2, 0]),
-        ("avg_pool2d_backward", [zeros(2, 3, 2, 2), x.shape, 2, 2, 0]),
+        ("max_pool2d", [x, 2, 2, 0, 1, False, True, "NCHW"]),
+        ("max_pool2d_backward", [zeros(2, 3, 2, 2), x, 2, 2, 0, 1, False, None, "NCHW"]),
+        ("max_pool2d_backward",
+         [zeros(2, 3, 2, 2), x.shape, 2, 2, 0, 1, False, zeros(2, 3, 2, 2, dtype=int), "NCHW"]),
+        ("avg_pool2d", [x, 2, 2, 0, 1, False, True, 4, "NCHW"]),
+        ("avg_pool2d_backward",
+         [zeros(2, 3, 2, 2), x.shape, 2, 2, 0, 1, False, True, 4, "NCHW"]),
+        ("global_max_pool2d", [x, True, "NCHW"]), ("global_avg_pool2d", [x, "NCHW"]),
+        ("global_max_pool2d_backward", [zeros(2, 3, 1, 1), x, None, "NCHW"]),
+        ("global_avg_pool2d_backward", [zeros(2, 3, 1, 1), x.shape, "NCHW"]),
+        ("max_pool1d", [x[0], 2, 2, 0, 1, False, True, "NCW"]),
+        ("max_pool1d_backward", [zeros(3, 4, 2), x[0], 2, 2, 0, 1, False, None, "NCW"]),
+        ("avg_pool1d", [x[0], 2, 2, 0, 1, False, True, 4, "NCW"]),
+        ("avg_pool1d_backward",
+         [zeros(3, 4, 2), x[0].shape, 2, 2, 0, 1, False, True, 4, "NCW"]),
+        ("softmax", [x, 1]), ("softmax_backward", [x, x, 1]), ("log_softmax", [x, 1]),
+        ("log_softmax_backward", [x, x, 1]),
         ("im2col", [x, 2, 1, 0, 1]), ("col2im", [zeros(2, 12, 9), (4, 4), 2, 1, 0, 1]),
     ):  # fmt: skip
         call = Call(name, getattr(kernels, name), good, None)

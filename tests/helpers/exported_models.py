@@ -1,5 +1,7 @@
 """Models of every kind of layer with weights moved at random, for the tests of exports."""
 
+import copy
+
 import numpy as np
 
 from lenet5c import nn
@@ -111,6 +113,31 @@ def odd_model():
 
 
 ODD_INPUT = (2, 17, 24)
+
+
+def model_of_windows(uneven=True, dilation=(2, 1), beyond=False):
+    """Return a net of convolutions and pools with all forms of padding, dilation and ceil_mode.
+
+    Paddings differ on opposite sides if `uneven`; a mean counts padding in windows `beyond` it.
+    """
+    pads = [((0, 2), (1, 0)), "same", ((1, 0), (0, 1)), ((1, 0), (1, 1))]
+    pads = pads if uneven else [1] * 4
+    layers = {
+        "same": nn.Conv2d(2, 4, (4 if uneven else 5, 3), padding="same", rng=0),
+        "ceil": nn.MaxPool2d(2, ceil_mode=True),
+        "uneven": nn.Conv2d(4, 5, 3, stride=(1, 2), padding=pads[0], rng=1),
+        "relu": nn.ReLU(),
+        "max": nn.MaxPool2d(3, stride=2, padding=pads[1]),
+        "dilated": nn.MaxPool2d(2, stride=1, padding=1, dilation=dilation),
+        "inside": nn.AvgPool2d(3, 2, pads[2], ceil_mode=True, count_include_pad=False),
+        "whole": nn.AvgPool2d(2, 1 + beyond, pads[3], ceil_mode=beyond),
+        "flatten": nn.Flatten(),
+    }
+    (features,) = nn.Sequential(copy.deepcopy(layers)).output_shape(WINDOWS_INPUT)
+    return shaken(nn.Sequential(layers | {"fc": nn.Linear(features, 4, rng=2)}))
+
+
+WINDOWS_INPUT = (2, 13, 15)
 
 
 def images(trained_model, count, seed=0):

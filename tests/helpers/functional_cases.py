@@ -7,6 +7,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 from lenet5c import kernels, reference
+from lenet5c.kernels import convolution
 
 DTYPES = [np.float32, np.float64]
 
@@ -178,6 +179,12 @@ def draw(case, dtype):
     if case.name.startswith("max_pool2d"):
         arrays[-1] = np.trunc(2 * arrays[-1]) + dtype(0)  # no negative zeros
     return arrays
+
+
+def plan_of(x, weight, stride=1, padding=0, dilation=1, groups=1, data_format="NCHW"):
+    """Return the plan of a convolution of two arrays, with its `way` and its `dx_way`."""
+    settings = stride, padding, dilation, groups, data_format
+    return convolution.plan(2, x.shape, weight.shape, None, x.dtype, *settings)
 
 
 def call(module, case, arrays, **options):

@@ -15,6 +15,7 @@ MODULES = ("_program", "_strips", "_distort")
 # not, groups, pooling that is fused or not, a connection table, rectifiers; a distortion;
 # convolutions by strips, with units or channels side by side, in several threads.
 NETS = """
+import itertools
 import numpy as np
 from lenet5c import nn
 from lenet5c.kernels.engine import _program
@@ -56,17 +57,33 @@ samples = nn.Samples(
 net = nn.Sequential(nn.Flatten(), nn.Linear(756, 10))
 for few in (slice(0, 3), slice(0, 30)):
     net.outputs(samples[few])
-for shape, channels, kernel, settings in [
+cases = [
     ((1, 40, 70, 50), 5, 3, {"padding": 1}), ((2, 34, 30, 29), 34, 3, {"groups": 17}),
     ((3, 3, 60, 61), 18, 7, {"stride": 2, "padding": 3}), ((1, 33, 24, 25), 101, 3, {}),
     ((1, 24, 90, 40), 20, 3, {"stride": (2, 3), "dilation": (1, 2)}),
-]:
-    x = rng.standard_normal(shape).astype(np.float32)
-    weight = (channels, shape[1] // settings.get("groups", 1), kernel, kernel)
-    weight = rng.standard_normal(weight).astype(np.float32)
-    for threads in (1, 3):
-        y = kernels.conv2d(x, weight, **settings, num_threads=threads)
-        kernels.conv2d_backward(y, x, weight, **settings, num_threads=threads)
+]
+for dtype in (np.float32, np.float64):
+    for shape, channels, kernel, settings in cases:
+        x = rng.standard_normal(shape).astype(dtype)
+        weight = (channels, shape[1] // settings.get("groups", 1), kernel, kernel)
+        weight = rng.standard_normal(weight).astype(dtype)
+        for threads in (1, 3):
+            y = kernels.conv2d(x, weight, **settings, num_threads=threads)
+            kernels.conv2d_backward(y, x, weight, **settings, num_threads=threads)
+from lenet5c.kernels.direct import _direct, strips
+for dtype, layout, way, threads in itertools.product(
+    "fd", ("NCHW", "NHWC"), ("channels", "units", "pixels"), (1, 3)
+):
+    shapes = (3, 61, 35), (19, 61, 33), ((3, 5), (1, 1), (1, 1), (1, 1))
+    x, y, weight, bias = (
+        np.ones(size, dtype) for size in (3 * 6405, 3 * 38247, 19 * 45, 19))
+    plans = {purpose: strips.plan(
+        dtype, purpose, 3, 1, *shapes, threads, layout,
+        None if (purpose, way) == ("dweight", "pixels") else way)
+        for purpose in ("y", "dx", "dweight")}
+    _direct.convolve(plans["y"], x, weight, bias, y, threads)
+    _direct.convolve(plans["dx"], y, weight, None, x, threads)
+    _direct.weight_gradient(plans["dweight"], x, y, weight, bias, threads)
 print("ran", len(nets))
 """
 

@@ -19,6 +19,7 @@ from functional_cases import (
     each_case,
     each_dtype,
     out_argument,
+    plan_of,
     read_only,
     run,
     typical_case,
@@ -27,7 +28,6 @@ from functional_cases import (
 from numpy.testing import assert_array_equal
 
 from lenet5c import kernels, reference
-from lenet5c.kernels import convolution
 
 
 @each_case
@@ -38,20 +38,14 @@ def test_matches_reference(case, dtype):
 
 
 def test_every_way_is_tested():
-    ways = set()
-    for case in CASES:
-        if case.name == "conv2d":
-            options = {
-                "bias": None,
-                "stride": 1,
-                "padding": 0,
-                "dilation": 1,
-                "groups": 1,
-            } | case.options
-            x, weight = zeros(case)[:2]
-            conv = convolution._Convolution(x, weight, **options)
-            ways |= {("result", conv.way), ("data gradient", conv.dx_way)}
-    assert len(ways) == 2 * len({"tiles", "units", "channels", "columns"})
+    convolutions = [case for case in CASES if case.name == "conv2d"]
+    plans = [
+        plan_of(*zeros(case, dtype)[:2], **case.options)
+        for case in convolutions
+        for dtype in (np.float32, np.float64)
+    ]
+    ways = {"tiles", "direct", "rows", "matrix"}
+    assert {plan.way for plan in plans} == {plan.dx_way for plan in plans} == ways
 
 
 @pytest.mark.parametrize("case", LENET5 + LARGE + TYPICAL, ids=str)
@@ -109,6 +103,24 @@ def unaligned(a):
 def test_layout_of_inputs_does_not_matter(case, dtype, layout):
     arrays = draw(case, dtype)
     assert_same(run(case, [layout(a) for a in arrays]), run(case, arrays))
+
+
+@typical_case
+@pytest.mark.parametrize("dtype", ["float16", "uint8", "bool", "int16", "int64", ">f4", ">f8"])
+def test_other_real_dtypes_are_converted(case, dtype):
+    arrays = [np.abs(a * 10).astype(dtype) for a in draw(case, np.float32)]
+    computed = np.result_type(np.float32, dtype)
+    assert_same(run(case, arrays), run(case, [a.astype(computed) for a in arrays]))
+
+
+@pytest.mark.parametrize("case", [case for case in TYPICAL if len(case.shapes) > 1], ids=str)
+@pytest.mark.parametrize("dtype, other", [("f4", "f8"), ("f8", "f4"), ("f4", "i8"), ("f4", "u1")])
+def test_mixed_dtypes_are_promoted(case, dtype, other):
+    for odd in range(len(case.shapes)):
+        arrays = [np.abs(a * 10).astype(dtype) for a in draw(case, np.float32)]
+        arrays[odd] = arrays[odd].astype(other)
+        computed = np.result_type(np.float32, dtype, other)
+        assert_same(run(case, arrays), run(case, [a.astype(computed) for a in arrays]))
 
 
 @pytest.mark.parametrize("layout", [np.copy, strided, reversed_axes, np.asfortranarray, unaligned])

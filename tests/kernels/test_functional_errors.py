@@ -10,24 +10,33 @@ from lenet5c import kernels
 
 
 @typical_case
-@pytest.mark.parametrize(
-    "dtype", ["float16", "int32", "int64", "bool", "complex64", np.dtype("f4").newbyteorder()]
-)
+@pytest.mark.parametrize("dtype", ["complex64", "longdouble", "object", "U1", "M8[s]"])
 def test_other_dtypes_are_errors(case, dtype):
-    with pytest.raises(TypeError, match=np.dtype(dtype).name):
-        call(kernels, case, zeros(case, dtype))
-
-
-@pytest.mark.parametrize("case", [case for case in TYPICAL if len(case.shapes) > 1], ids=str)
-@pytest.mark.parametrize(
-    "dtype, other", [("float32", "float64"), ("float64", "float32"), ("float32", "int64")]
-)
-def test_mixed_dtypes_are_errors(case, dtype, other):
     for odd in range(len(case.shapes)):
-        arrays = zeros(case, dtype)
-        arrays[odd] = arrays[odd].astype(other)
-        with pytest.raises(TypeError, match=other):
+        arrays = zeros(case)
+        arrays[odd] = np.zeros(case.shapes[odd], dtype)
+        with pytest.raises(TypeError, match=re.escape(str(np.dtype(dtype)))):
             call(kernels, case, arrays)
+
+
+@typical_case
+def test_what_is_no_array_is_an_error(case):
+    for odd in range(len(case.shapes)):
+        for value in (object(), "text", b"bytes", {}, [[1], [2, 3]], np.ma.zeros(3)):
+            arrays = zeros(case)
+            arrays[odd] = value
+            with pytest.raises(TypeError, match="must be an array of real numbers"):
+                call(kernels, case, arrays)
+
+
+@typical_case
+def test_none_is_an_error(case):
+    for odd in range(len(case.shapes)):
+        arrays = zeros(case)
+        arrays[odd] = None
+        if not (case.name == "conv2d" and odd == 2):  # the bias
+            with pytest.raises((TypeError, ValueError), match="None"):
+                call(kernels, case, arrays)
 
 
 @typical_case
@@ -63,7 +72,7 @@ POOLED, COL = (3, 2, 4, 4), (3, 18, 36)
 # number of its value. A shape with a wrong number of axes has that number as its first size, so
 # that the message may name either.
 WRONG = [
-    ("conv2d", ((3, 8, 8), WEIGHT), {}, "x", 3),
+    ("conv2d", ((3, 8), WEIGHT), {}, "x", 3),
     ("conv2d", ((5, 2, 8, 8, 1), WEIGHT), {}, "x", 5),
     ("conv2d", (X, (3, 2, 3)), {}, "weight", 3),
     ("conv2d", (X, (4, 7, 3, 3)), {}, "weight", 7),
@@ -80,17 +89,17 @@ WRONG = [
     ("conv2d_backward", ((3, 7, 6, 6), X, WEIGHT), {}, "dy", 7),
     ("conv2d_backward", ((3, 4, 7, 6), X, WEIGHT), {}, "dy", 7),
     ("conv2d_backward", ((3, 4, 6, 7), X, WEIGHT), {}, "dy", 7),
-    ("conv2d_backward", (DY, (3, 8, 8), WEIGHT), {}, "x", 3),
+    ("conv2d_backward", (DY, (3, 8), WEIGHT), {}, "x", 3),
     ("conv2d_backward", (DY, X, (4, 7, 3, 3)), {}, "weight", 7),
     ("conv2d_backward", (DY, X, WEIGHT), {"groups": 3}, "groups", 3),
-    ("max_pool2d", ((3, 8, 8),), {"kernel_size": 2}, "x", 3),
+    ("max_pool2d", ((3, 8),), {"kernel_size": 2}, "x", 3),
     ("max_pool2d_backward", ((3, 2, 4, 7), X), {"kernel_size": 2}, "dy", 7),
     ("max_pool2d_backward", ((7, 2, 4, 4), X), {"kernel_size": 2}, "dy", 7),
-    ("max_pool2d_backward", (POOLED, (3, 8, 8)), {"kernel_size": 2}, "x", 3),
-    ("avg_pool2d", ((3, 8, 8),), {"kernel_size": 2}, "x", 3),
+    ("max_pool2d_backward", (POOLED, (3, 8)), {"kernel_size": 2}, "x", 3),
+    ("avg_pool2d", ((3, 8),), {"kernel_size": 2}, "x", 3),
     ("avg_pool2d_backward", ((3, 2, 4, 7),), {"x_shape": X, "kernel_size": 2}, "dy", 7),
-    ("avg_pool2d_backward", (POOLED,), {"x_shape": (3, 8, 8), "kernel_size": 2}, "x_shape", 3),
-    ("im2col", ((3, 8, 8),), {"kernel_size": 3}, "x", 3),
+    ("avg_pool2d_backward", (POOLED,), {"x_shape": (3, 8), "kernel_size": 2}, "x_shape", 3),
+    ("im2col", ((3, 8),), {"kernel_size": 3}, "x", 3),
     ("im2col", (X,), {"kernel_size": 5, "dilation": 2}, "kernel_size", "5|9"),
     ("col2im", ((2, 36),), {"output_size": (8, 8), "kernel_size": 3}, "col", 2),
     ("col2im", ((3, 19, 36),), {"output_size": (8, 8), "kernel_size": 3}, "col", 19),
@@ -130,7 +139,7 @@ SPOILED_SIZES = [
     ("kernel_size", 9, 9),
     ("kernel_size", (2, 9), 9),
 ]
-SPOILED_BORDERS = [("padding", 2, 2), ("padding", (0, 2), 2)]  # more than half a pooling window
+SPOILED_BORDERS = [("padding", 2, 2), ("padding", (0, 2), 2)]  # as much as a pooling window
 
 
 def spoiled(case):

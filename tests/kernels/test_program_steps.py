@@ -8,7 +8,7 @@ from programs import EXACT, FEW, FUSED, SMOOTH, TILES, bits, draw_labels, train_
 from updates import KINDS, Steps
 
 from lenet5c.kernels.simd import dispatch
-from lenet5c.nn.sequential import StepsTaken
+from lenet5c.nn.steps import StepsTaken
 
 
 def steps_of(kind, params, steps, isa=dispatch.isa):

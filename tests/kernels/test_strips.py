@@ -17,31 +17,35 @@ SHAPES = [
 ]
 
 
-def plans(shape, blocked, threads):
-    units, groups, *sizes = shape
-    arguments = (units, groups, blocked, *sizes, threads)
-    return [strips.result_plan(*arguments), *strips.data_gradient_plans(*arguments)]
+def phases(shape, purpose, threads=1, dtype="f", layout="NCHW", way=None):
+    return strips.plan(dtype, purpose, *shape, threads, layout, way).phases
 
 
 @pytest.mark.parametrize("threads", [1, 2, 64])
-@pytest.mark.parametrize("blocked", [False, True])
+@pytest.mark.parametrize("way", ["channels", "units", "pixels"])
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("dtype", "fd")
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_scratch_is_bounded(shape, blocked, threads):
-    for plan in plans(shape, blocked, threads):
-        at = plan.layout
-        rows = min(ROWS, at["rows"])
-        scratch = at["strip_floats"] + rows * at["strip"] * at["grid"][1] * 16
-        assert at["strip"] == 1 or scratch <= strips.STRIP_FLOATS
-        assert (at["strips"] - 1) * at["strip"] < at["grid"][0] <= at["strips"] * at["strip"]
+def test_scratch_is_bounded(shape, dtype, layout, way, threads):
+    purposes = ["dx"] if way == "pixels" else ["y", "dx", "dweight"]
+    for purpose in purposes:
+        for at in phases(shape, purpose, threads, dtype, layout, way):
+            rows = min(ROWS, at["rows"])
+            vectors = at["strip"] * at["grid"][1]
+            if way == "pixels":
+                vectors = vectors // at["lanes"]
+            scratch = at["strip_size"] + rows * vectors * at["lanes"]
+            assert at["strip"] == 1 or scratch * 16 // at["lanes"] <= strips.STRIP_FLOATS
+            assert (at["strips"] - 1) * at["strip"] < at["grid"][0] <= at["strips"] * at["strip"]
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_phases_cover_the_input_once(shape):
-    phases = [plan.layout for plan in plans(shape, False, 1)[1:]]
+    all_phases = phases(shape, "dx")
     covered = np.zeros(shape[2][1:], int)
-    for at in phases:
+    for at in all_phases:
         (top, left), (down, right) = at["y_start"], at["y_step"]
         covered[top::down, left::right] += 1
         assert at["grid"] == covered[top::down, left::right].shape
     assert np.all(covered == 1)
-    assert sum(at["taps"][0] for at in phases if at["y_start"][1] == 0) == shape[4][0][0]
+    assert sum(at["taps"][0] for at in all_phases if at["y_start"][1] == 0) == shape[4][0][0]

@@ -65,6 +65,24 @@ class TestNumThreads:
         assert len(results) == 1
 
 
+class TestUseful:
+    def test_small_work_takes_one(self, default_threads):
+        assert threads.useful(0, 8) == threads.useful(threads.THREAD_WORK - 1, 8) == 1
+        assert threads.useful(1e3) == 1
+
+    def test_each_more_has_work(self, default_threads):
+        for count in range(1, 5):
+            assert threads.useful(count * threads.THREAD_WORK, 8) == count + 1
+            assert threads.useful(10**12, count) == count
+        assert threads.useful(10**12) == default_threads
+
+    @pytest.mark.parametrize("wrong", [0, -1, 1025, 1.0, "2"])
+    def test_wrong_values_are_errors_whatever_the_work(self, wrong):
+        for work in (0, 10**12):
+            with pytest.raises(ValueError, match="num_threads must"):
+                threads.useful(work, wrong)
+
+
 class TestDefault:
     def test_is_at_least_one(self, default_threads):
         assert default_threads >= 1

@@ -91,7 +91,7 @@ def test_logits_and_all_gradients(digits, variant, smoothing):
         assert_close(
             ours.forward(x), theirs(torch.tensor(x, dtype=torch.float64)).numpy(), "logits"
         )
-    loss, _ = ours.train_step(x, labels, nn.CrossEntropyLoss(smoothing))
+    loss, _ = ours.train_step(x, labels, nn.CrossEntropyLoss(label_smoothing=smoothing))
     expected = torch_step(theirs, x, labels, smoothing)
     assert abs(loss - expected) <= 1e-5 * expected
     for name, parameter in theirs.named_parameters():

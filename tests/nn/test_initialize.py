@@ -146,12 +146,49 @@ def test_a_name_with_a_number(name, make):
         {"normal": "1"},
         {"normal": True},
         {"normal": np.nan},
+        {"normal": 1e38},
+        {"normal": 3.5e38},
+        {"uniform": 1e39},
+        {"uniform": 1e300},
+        {"uniform": 10**400},
+        {"uniform": -1e39},
+        {"uniform": [1]},
     ],
     ids=str,
 )
 def test_mappings_that_are_no_initializer(wrong):
-    with pytest.raises(ValueError, match="init must.*normal, uniform"):
+    with pytest.raises(ValueError, match=r"init must.*normal, uniform .* from 0 to 3.4e\+37, got"):
         initialize.draw(wrong, 0, (2, 2), 2, 2)
+    with pytest.raises(ValueError, match="init must"):
+        nn.LeNet5(conv_init=wrong)
+
+
+def test_the_largest_numbers_of_initializers():
+    """No draw overflows, even of as many numbers as a large model has."""
+    for name in ("normal", "uniform"):
+        weights = initialize.draw({name: 3.4e37}, 0, (10**6,), 1, 1)
+        assert 3e37 < abs(weights).max() < np.inf
+
+
+@pytest.mark.parametrize(
+    "make, name",
+    [
+        (initialize.normal, "std"),
+        (initialize.uniform, "bound"),
+        (initialize.constant, "value"),
+        (initialize.fan_in_uniform, "gain"),
+        (lambda power: initialize.fan_in_uniform(1.0, power), "power"),
+    ],
+)
+def test_numbers_beyond_float32(make, name):
+    for wrong in (1e39, 3.5e38, 1e300, -1e39, np.inf, np.nan, "1", None, True):
+        with pytest.raises(ValueError, match=f"{name} must be a number from .*, got "):
+            make(wrong)
+
+
+def test_weights_beyond_float32():
+    with pytest.raises(ValueError, match=r"init must return weights from -3.4e\+38 .*, got 1e\+39"):
+        nn.Linear(3, 2, init=lambda rng, shape, fan_in, fan_out: np.full(shape, 1e39))
 
 
 def test_a_wrong_shape_is_an_error():

@@ -36,6 +36,12 @@ CASES = [
     conv((5, 3, 4, 5), 7, (4, 5)),
     conv((5, 3, 1, 1), 7, 1),
     conv((2, 3, 5, 5), 2, 2, stride=4),
+    conv((17, 2, 7, 9), 3, 4, padding="same"),
+    conv((3, 2, 8, 9), 3, (3, 2), stride=(2, 3), padding="same", dilation=2),
+    conv((17, 3, 6, 7), 5, 3, padding="valid"),
+    conv((5, 2, 6, 7), 4, 3, padding=((0, 2), (1, 0))),
+    conv((33, 2, 3, 4), 4, 4, padding=((1, 0), (0, 0)), groups=2),
+    conv((3, 2, 3, 4), 7, 4, padding=((0, 1), (0, 0))),
     linear(17, 400, 120),
     linear(1, 84, 10),
     linear(16, 1, 1),
@@ -49,9 +55,19 @@ CASES = [
             pool(kind, (3, 2, 7, 5), 3, stride=1, padding=1),
             pool(kind, (33, 1, 8, 9), (2, 4), stride=(3, 1), padding=(1, 2)),
             pool(kind, (1, 3, 4, 5), (4, 5)),
+            pool(kind, (17, 3, 7, 9), 2, ceil_mode=True),
+            pool(kind, (3, 2, 7, 8), 3, stride=(2, 4), padding=1, ceil_mode=True),
+            pool(kind, (17, 2, 6, 5), (3, 4), stride=2, padding="same"),
+            pool(kind, (2, 2, 6, 5), 3, stride=2, padding=((0, 2), (1, 0))),
+            pool(kind, (17, 2, 6, 5), 3, padding=((2, 0), (0, 2)), ceil_mode=True),
+            pool(kind, (2, 3, 28, 28), 2, padding="same"),
         )
     ),
     pool("avg", (3, 2, 7, 5), 3, stride=2, padding=1, count_include_pad=False),
+    pool("avg", (17, 2, 6, 5), 3, stride=2, padding=2, count_include_pad=False, ceil_mode=True),
+    pool("max", (17, 2, 9, 8), 3, stride=1, padding=2, dilation=2),
+    pool("max", (3, 2, 9, 8), (2, 3), padding=(1, 2), dilation=(3, 2), ceil_mode=True),
+    pool("max", (17, 2, 4, 4), 2, dilation=2),
     *(
         (layer, shape, name, {})
         for name, layer in (("relu", nn.ReLU()), ("sigmoid", nn.Sigmoid()), ("tanh", nn.Tanh()))
@@ -87,6 +103,30 @@ def test_flatten():
     assert_array_equal(layer.backward(2 * y), 2 * x)
     assert layer.output_shape((2, 3, 5)) == (30,)
     assert (layer.num_params, layer.connections((2, 3, 5))) == (0, 0)
+
+
+def test_windows_between_the_pixels():
+    """They see nothing: minus infinity, as of PyTorch, and no gradient."""
+    layer = nn.MaxPool2d(2, padding=1, dilation=2)
+    y = layer.forward(np.ones((17, 2, 1, 1), np.float32), training=True)
+    assert_array_equal(y, np.full((17, 2, 1, 1), -np.inf, np.float32))
+    assert not layer.backward(np.ones_like(y)).any()
+
+
+def test_paddings_in_other_words():
+    """They are the same layer; what is odd in them is shown by repr."""
+    x = normal(3, 2, 7, 8)
+    for padding, same in ((1, ((1, 1), [1, 1])), ("valid", 0), ((1, 0), ((1, 1), (0, 0)))):
+        for make in (nn.MaxPool2d, nn.AvgPool2d):
+            one, other = make(3, padding=padding), make(3, padding=same)
+            assert repr(one) == repr(other)
+            assert_array_equal(one.forward(x), other.forward(x))
+    assert repr(nn.Conv2d(1, 2, 3, 2, ((1, 0), (0, 0)))) == (
+        "Conv2d(1, 2, kernel_size=(3, 3), stride=(2, 2), padding=((1, 0), (0, 0)))"
+    )
+    assert repr(nn.MaxPool2d(2, padding="same", dilation=2, ceil_mode=True)) == (
+        "MaxPool2d((2, 2), stride=(2, 2), padding='same', dilation=(2, 2), ceil_mode=True)"
+    )
 
 
 def test_activations_at_the_ends():
@@ -181,6 +221,9 @@ class TestErrors:
             (lambda: nn.Conv2d(1, 6, (5, 5, 5)), "kernel_size"),
             (lambda: nn.Conv2d(1, 6, 5, stride=0), "stride must.*got 0"),
             (lambda: nn.Conv2d(1, 6, 5, padding=-1), "padding must.*got -1"),
+            (lambda: nn.Conv2d(1, 6, 5, padding="full"), "padding must.*got 'full'"),
+            (lambda: nn.MaxPool2d(2, padding=(1, 1, 1)), r"padding must.*got \(1, 1, 1\)"),
+            (lambda: nn.MaxPool2d(2, dilation=0), "dilation must.*got 0"),
             (lambda: nn.Conv2d(1, 6, 5, dilation=0), "dilation must.*got 0"),
             (lambda: nn.Conv2d(4, 6, 5, groups=4), "groups must.*4.*6.*got 4"),
             (lambda: nn.Conv2d(3, 6, 5, groups=2), "groups must.*got 2"),
@@ -200,6 +243,9 @@ class TestErrors:
             (lambda: nn.Dropout(-0.1), "p must.*got -0.1"),
             (lambda: nn.Dropout(float("nan")), "p must.*got nan"),
             (lambda: nn.BatchNorm1d(0), "num_features must.*got 0"),
+            (lambda: nn.BatchNorm1d(3, eps=1e39), r"eps must be .* to 3.4e\+38, got 1e\+39"),
+            (lambda: nn.BatchNorm1d(3, eps=-1), "eps must be a number from 0 to .*, got -1"),
+            (lambda: nn.BatchNorm2d(3, momentum=2), "momentum must be .* from 0 to 1, got 2"),
         ],
     )
     def test_settings(self, make, message):
@@ -218,8 +264,7 @@ class TestErrors:
             (nn.MaxPool2d(5), (1, 4, 4), "kernel_size"),
             (nn.MaxPool2d(2, padding=2), (1, 4, 4), "padding"),
             (nn.AvgPool2d(2), (12,), "AvgPool2d"),
-            (nn.Tanh(), (3, 4), "Tanh"),
-            (nn.ScaledTanh(), (3, 4), "ScaledTanh"),
+            (nn.BatchNorm1d(3), (4, 2), r"\(C,\) or \(C, L\) of 3 channels.*got \(4, 2\)"),
             (nn.BatchNorm1d(3), (4,), r"3 channels for BatchNorm1d, got \(4,\)"),
             (nn.BatchNorm1d(3), (3, 2, 2), "BatchNorm1d"),
             (nn.BatchNorm2d(3), (4, 2, 2), "3 channels.*BatchNorm2d"),
@@ -243,11 +288,21 @@ class TestErrors:
 
     @pytest.mark.parametrize("layer", LAYERS, ids=lambda layer: type(layer).__name__)
     def test_input(self, layer):
-        for wrong in (np.zeros((2, 4)), np.zeros((2, 4), np.int64), np.zeros((2, 4), np.uint8)):
+        for wrong in (np.zeros((2, 4)), np.zeros((2, 4), np.int64), np.zeros((2, 4), np.int32)):
             with pytest.raises(TypeError, match=f"{wrong.dtype}.*float32"):
                 layer.forward(wrong)
+        for wrong in (np.zeros((2, 4), complex), np.zeros((2, 4), object), np.zeros((2, 4), "U1")):
+            with pytest.raises(TypeError, match="x must be an array of real numbers"):
+                layer.forward(wrong)
+        with pytest.raises(TypeError, match="masked array; fill it first"):
+            layer.forward(np.ma.masked_array(np.zeros((2, 4), np.float32)))
         with pytest.raises(TypeError, match="NumPy array.*list"):
             layer.forward([[0.0] * 4])
+
+    @pytest.mark.parametrize(
+        "layer", LAYERS[:1] + LAYERS[2:], ids=lambda layer: type(layer).__name__
+    )
+    def test_a_sample_is_no_batch(self, layer):
         with pytest.raises(ValueError, match=r"x must be a batch.*got \(4,\)"):
             layer.forward(np.zeros(4, np.float32))
 
@@ -372,6 +427,8 @@ each_norm = pytest.mark.parametrize(
     [
         (nn.BatchNorm1d, (17, 5)),
         (nn.BatchNorm1d, (2, 1)),
+        (nn.BatchNorm1d, (6, 5, 4)),
+        (nn.BatchNorm1d, (1, 3, 2)),
         (nn.BatchNorm2d, (6, 5, 3, 4)),
         (nn.BatchNorm2d, (1, 3, 4, 1)),
     ],

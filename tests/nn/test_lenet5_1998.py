@@ -306,6 +306,7 @@ class TestErrors:
             (lambda: nn.Subsample2d(2, (2, 2, 2)), "kernel_size must be"),
             (lambda: nn.Subsample2d(2, init="xavier"), "init must.*lecun_uniform.*got 'xavier'"),
             (lambda: nn.RBF([1, 2]), r"codes must.*\(classes, features\), got the shape \(2,\)"),
+            (lambda: nn.RBF(np.full((2, 4), 1e39)), "codes must be finite numbers"),
             (lambda: nn.RBF(np.zeros((0, 4))), r"codes must.*got the shape \(0, 4\)"),
             (lambda: nn.RBF([[1, np.nan]]), "codes .* finite"),
             (lambda: nn.RBF([[1, np.inf]]), "codes .* finite"),

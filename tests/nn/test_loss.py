@@ -28,7 +28,7 @@ each_shape = pytest.mark.parametrize(
 def test_cross_entropy(batch, classes, label_smoothing, scale):
     """Loss and gradient within 8 roundings of 1 (a probability) or of the largest logit."""
     logits, labels = normal(batch, classes, scale=scale), labels_for(batch, classes)
-    loss, dlogits = nn.CrossEntropyLoss(label_smoothing)(logits, labels)
+    loss, dlogits = nn.CrossEntropyLoss(label_smoothing=label_smoothing)(logits, labels)
     expected_loss, expected = reference.cross_entropy(logits, labels, label_smoothing)
     assert type(loss) is float
     assert (dlogits.dtype, dlogits.shape) == (np.float32, logits.shape)
@@ -72,7 +72,7 @@ class TestExtremeLogits:
     """exp would overflow beyond 88; the softmax is shifted by its maximum."""
 
     def check(self, logits, labels, label_smoothing):
-        loss, dlogits = nn.CrossEntropyLoss(label_smoothing)(logits, labels)
+        loss, dlogits = nn.CrossEntropyLoss(label_smoothing=label_smoothing)(logits, labels)
         expected_loss, expected = reference.cross_entropy(logits, labels, label_smoothing)
         assert np.isfinite(loss)
         assert np.all(np.isfinite(dlogits))
@@ -98,7 +98,7 @@ class TestExtremeLogits:
 
     def test_all_equal(self, size, label_smoothing):
         for value in (size, -size):
-            loss, dlogits = nn.CrossEntropyLoss(label_smoothing)(
+            loss, dlogits = nn.CrossEntropyLoss(label_smoothing=label_smoothing)(
                 np.full((3, 10), value, np.float32), np.arange(3)
             )
             # Differences of numbers near `size`, in double.
@@ -249,13 +249,19 @@ def test_infinite_penalties_show(wrong):
 @pytest.mark.parametrize("smoothing", [0, 0.2])
 def test_gradient_of_a_sample_adds_up_to_zero(smoothing):
     """Softmax and target both add up to 1: K roundings of numbers of at most 1."""
-    _, dlogits = nn.CrossEntropyLoss(smoothing)(normal(33, 10), labels_for(33, 10))
+    _, dlogits = nn.CrossEntropyLoss(label_smoothing=smoothing)(normal(33, 10), labels_for(33, 10))
     assert_allclose(dlogits.sum(axis=1, dtype=np.float64) * 33, 0, atol=10 * EPS)
 
 
 @pytest.mark.parametrize(
     "loss",
-    [nn.CrossEntropyLoss(), nn.CrossEntropyLoss(0.1), nn.MSELoss(), nn.MLELoss(), nn.MAPLoss()],
+    [
+        nn.CrossEntropyLoss(),
+        nn.CrossEntropyLoss(label_smoothing=0.1),
+        nn.MSELoss(),
+        nn.MLELoss(),
+        nn.MAPLoss(),
+    ],
     ids=repr,
 )
 def test_inputs_stay_as_they_were(loss):
@@ -317,8 +323,8 @@ class TestErrors:
             loss(np.zeros((0, 4), np.float32), np.zeros(0, int))
 
 
-def test_cross_entropy_of_images_is_an_error():
-    with pytest.raises(ValueError, match=r"\(N, classes\), got \(3, 4, 1, 1\)"):
+def test_cross_entropy_of_images_with_a_label_for_each_is_an_error():
+    with pytest.raises(ValueError, match=r"\(N, classes, ...\) of \(3, 4, 1, 1\), got \(3,\)"):
         nn.CrossEntropyLoss()(normal(3, 4, 1, 1), np.zeros(3, int))
 
 
@@ -369,7 +375,7 @@ def central_differences(derivative, at, h=1e-5):
 @pytest.mark.parametrize("batch, classes", [(1, 1), (1, 2), (15, 10), (17, 3)])
 def test_second_derivatives_of_cross_entropy(batch, classes, label_smoothing):
     logits, labels = normal(batch, classes, scale=3), labels_for(batch, classes)
-    loss = nn.CrossEntropyLoss(label_smoothing)
+    loss = nn.CrossEntropyLoss(label_smoothing=label_smoothing)
     dlogits, d2logits = loss.second(logits, labels)
     assert (d2logits.dtype, d2logits.shape) == (np.float32, logits.shape)
     assert_array_equal(dlogits, loss(logits, labels)[1])
@@ -434,7 +440,7 @@ def test_the_value_alone_has_the_bits_of_a_call(kind, batch):
 
 def test_the_value_alone_with_label_smoothing_and_of_images():
     outputs, labels = normal(17, 7), labels_for(17, 7)
-    loss = nn.CrossEntropyLoss(0.1)
+    loss = nn.CrossEntropyLoss(label_smoothing=0.1)
     assert loss.value(outputs, labels) == loss(outputs, labels)[0]
     images, target = normal(17, 2, 3, 4), normal(17, 2, 3, 4, seed=1)
     assert nn.MSELoss().value(images, target) == nn.MSELoss()(images, target)[0]

@@ -77,6 +77,17 @@ CASES = [
     pool("avg", (3, 2, 7, 5), 3, stride=2, padding=1, count_include_pad=False),
     pool("avg", (2, 1, 8, 9), (2, 4), stride=(3, 1), padding=(1, 2), count_include_pad=False),
     *(
+        pool("avg", (2, 2, 6, 5), 3, **options, count_include_pad=count)
+        for count in (True, False)
+        for options in (
+            {"stride": 2, "padding": "same"},
+            {"stride": 2, "padding": 2, "ceil_mode": True},
+            {"stride": (2, 4), "padding": ((0, 2), (1, 0)), "ceil_mode": True},
+        )
+    ),
+    pool("max", (2, 2, 6, 5), 2, padding=((1, 0), (0, 1)), dilation=(2, 1), ceil_mode=True),
+    conv((3, 2, 5, 6), 3, (4, 3), padding="same"),
+    *(
         (layer, shape, name, {})
         for name, layer in (("relu", nn.ReLU()), ("sigmoid", nn.Sigmoid()), ("tanh", nn.Tanh()))
         for shape in ((3, 2, 3, 5), (17, 5))
@@ -178,7 +189,12 @@ def test_dropout_squares_its_mask():
 
 
 @pytest.mark.parametrize(
-    "layer, shape", [(nn.BatchNorm1d(3), (7, 3)), (nn.BatchNorm2d(3), (4, 3, 2, 5))]
+    "layer, shape",
+    [
+        (nn.BatchNorm1d(3), (7, 3)),
+        (nn.BatchNorm1d(3), (4, 3, 6)),
+        (nn.BatchNorm2d(3), (4, 3, 2, 5)),
+    ],
 )
 def test_batch_norm_takes_its_statistics_as_constants(layer, shape):
     x = 3 * normal(*shape) + 1

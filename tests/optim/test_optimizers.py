@@ -311,7 +311,7 @@ class TestState:
 @pytest.mark.parametrize(
     "kind, options, message",
     [
-        *((kind, {"lr": lr}, "lr must be") for kind in KINDS for lr in (-1, np.nan, np.inf)),
+        *((kind, {"lr": lr}, "lr must be") for kind in KINDS for lr in (-1, np.nan, np.inf, 1e39)),
         *(
             (kind, {"lr": 1, "weight_decay": decay}, "weight_decay must be")
             for kind in KINDS
@@ -326,6 +326,8 @@ class TestState:
         (optim.Adam, {"betas": (0.9, 1)}, "betas must be"),
         (optim.Adam, {"betas": (-0.1, 0.9)}, "betas must be"),
         (optim.Adam, {"betas": (0.9, np.nan)}, "betas must be"),
+        (optim.Adagrad, {"initial_accumulator_value": 1e39}, "initial_accumulator_value must be"),
+        (optim.Adam, {"eps": 1e-46}, "eps must be.*got 1e-46"),
         (optim.Adam, {"eps": 0}, "eps must be.*got 0"),
         (optim.Adam, {"eps": -1e-8}, "eps must be.*got -1e-08"),
         (optim.Adam, {"eps": np.nan}, "eps must be.*got nan"),

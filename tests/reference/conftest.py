@@ -9,8 +9,3 @@ pytest.register_assert_rewrite("gradient_checks")
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
-
-
-@pytest.fixture
-def torch():
-    return pytest.importorskip("torch")

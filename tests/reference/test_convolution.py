@@ -21,6 +21,15 @@ CASES = [
     ((2, 1, 4, 6), (3, 1, 4, 6), {}),
 ]
 
+# The same in other words: padding in each form, channels last, one sample
+FORMS = [
+    ((2, 3, 6, 5), {"padding": "valid"}, 0),
+    ((2, 3, 6, 5), {"padding": "same"}, ((1, 1), (0, 1))),
+    ((2, 3, 7, 5), {"padding": "same", "stride": (2, 3), "dilation": (2, 1)}, ((2, 2), (0, 0))),
+    ((2, 3, 6, 5), {"padding": ((0, 2), (1, 0)), "stride": 2}, ((0, 2), (1, 0))),
+    ((2, 3, 1, 1), {"padding": ((3, 0), (0, 1))}, ((3, 0), (0, 1))),
+]
+
 each_case = pytest.mark.parametrize("shape, weight_shape, options", CASES)
 
 X = np.arange(1.0, 10).reshape(1, 1, 3, 3)
@@ -82,3 +91,45 @@ def test_backward_by_hand():
     assert_array_equal(dx, [[[[1, 3, 2], [4, 10, 6], [3, 7, 4]]]])
     assert_array_equal(dweight, [[[[12, 16], [24, 28]]]])
     assert_array_equal(dbias, [4])
+
+
+@pytest.mark.parametrize("shape, options, sides", FORMS)
+def test_padding_in_each_form(rng, shape, options, sides):
+    x, weight = rng.standard_normal(shape), rng.standard_normal((4, 3, 3, 2))
+    padded = np.pad(x, ((0, 0), (0, 0), *np.broadcast_to(sides, (2, 2))))
+    unpadded = options | {"padding": 0}
+    y = reference.conv2d(x, weight, **options)
+    assert_array_equal(y, reference.conv2d(padded, weight, **unpadded))
+    if options["padding"] == "same":
+        assert y.shape[2:] == tuple(
+            -(-n // s)
+            for n, s in zip(shape[2:], reference.pair(options.get("stride", 1)), strict=True)
+        )
+    dy = rng.standard_normal(y.shape)
+    dx, dweight, dbias = reference.conv2d_backward(dy, x, weight, **options)
+    dpadded, *expected = reference.conv2d_backward(dy, padded, weight, **unpadded)
+    (top, _), (left, _) = np.broadcast_to(sides, (2, 2))
+    assert_array_equal(dx, dpadded[:, :, top : top + shape[2], left : left + shape[3]])
+    assert_array_equal(dweight, expected[0])
+    assert_array_equal(dbias, expected[1])
+
+
+def test_channels_last_and_one_sample(rng):
+    x, weight = rng.standard_normal((2, 5, 6, 4)), rng.standard_normal((3, 2, 2, 6))
+    options = {"groups": 2, "padding": "same", "stride": (1, 2)}
+    first = x.transpose(0, 3, 1, 2), weight.transpose(3, 2, 0, 1)
+    y = reference.conv2d(x, weight, np.ones(6), **options, data_format="NHWC")
+    expected = reference.conv2d(*first, np.ones(6), **options)
+    assert_array_equal(y, expected.transpose(0, 2, 3, 1))
+    one = reference.conv2d(x[0], weight, np.ones(6), **options, data_format="NHWC")
+    assert_array_equal(one, y[0])
+    dx, dweight, dbias = reference.conv2d_backward(y, x, weight, **options, data_format="NHWC")
+    expected = reference.conv2d_backward(y.transpose(0, 3, 1, 2), *first, **options)
+    assert_array_equal(dx, expected[0].transpose(0, 2, 3, 1))
+    assert_array_equal(dweight, expected[1].transpose(2, 3, 1, 0))
+    assert_array_equal(dbias, expected[2])
+    one, nothing, _ = reference.conv2d_backward(
+        y[0], x[0], weight, **options, data_format="NHWC", need=["dx", "dbias"]
+    )
+    assert_array_equal(one, dx[0])
+    assert nothing is None

@@ -1,5 +1,7 @@
 """Losses: by hand, by central differences, and against PyTorch."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 from gradient_checks import IMAGES, MATRICES, agree, assert_gradient
@@ -106,3 +108,117 @@ class TestPenalties:
         loss, dpenalties = reference.map_loss([[-1e4, 0.0]], [0], j=1.0)
         assert loss == 0
         assert_array_equal(dpenalties, [[0, 0]])
+
+
+def draw(rng):
+    """Return outputs, labels with some to ignore, probabilities, weights of classes and samples."""
+    labels = np.array([0, 5, 2, 2, 1])
+    weights = rng.uniform(0.1, 2, 6), np.array([1, 0, 0.5, 2, 3])
+    return 3 * rng.standard_normal((5, 6)), labels, rng.dirichlet(np.ones(6), 5), *weights
+
+
+REDUCTIONS = ["mean", "sum", "none"]
+each_reduction = pytest.mark.parametrize("reduction", REDUCTIONS)
+
+
+class TestWeights:
+    @each_reduction
+    @pytest.mark.parametrize("label_smoothing", [0, 0.1])
+    def test_derivatives_of_cross_entropy(self, rng, label_smoothing, reduction):
+        logits, labels, soft, weight, sample_weight = draw(rng)
+        options = {"weight": weight, "reduction": reduction, "sample_weight": sample_weight}
+        for target, ignored in product((labels, soft), (-100, 2)):
+            options["ignore_index"] = ignored
+
+            def loss(z, target=target):
+                value, dz = reference.cross_entropy(z, target, label_smoothing, **options)
+                return np.sum(value), dz
+
+            assert_gradient(loss(logits)[1], lambda z, loss=loss: loss(z)[0], logits)
+            second = reference.cross_entropy_second(logits, target, label_smoothing, **options)
+            expected = second_differences(lambda z, loss=loss: loss(z)[1], logits)
+            assert_allclose(second, expected, rtol=1e-6, atol=1e-9)
+
+    @each_reduction
+    def test_derivatives_of_others(self, rng, reduction):
+        outputs, labels, soft, weight, sample_weight = draw(rng)
+        options = {"reduction": reduction, "sample_weight": sample_weight}
+        for loss, second in (
+            (
+                lambda z: reference.nll_loss(z, labels, weight=weight, ignore_index=2, **options),
+                reference.nll_loss_second(outputs),
+            ),
+            (
+                lambda z: reference.mse_loss(z, soft, **options),
+                reference.mse_loss_second(outputs, **options),
+            ),
+            (
+                lambda z: reference.mle_loss(z, labels, **options),
+                reference.mle_loss_second(outputs),
+            ),
+            (
+                lambda z: reference.map_loss(z, labels, 2.0, **options),
+                reference.map_loss_second(outputs, 2.0, **options),
+            ),
+        ):
+            assert_gradient(loss(outputs)[1], lambda z, loss=loss: np.sum(loss(z)[0]), outputs)
+            expected = second_differences(lambda z, loss=loss: loss(z)[1], outputs)
+            assert_allclose(second, expected, rtol=1e-6, atol=1e-9)
+
+    @each_reduction
+    @pytest.mark.parametrize("label_smoothing", [0, 0.1, 1])
+    def test_cross_entropy_against_torch(self, torch, rng, label_smoothing, reduction):
+        logits, labels, soft, weight, _ = draw(rng)
+        for target, by_class, ignored in product((labels, soft), (None, weight), (-100, 2)):
+            if target is soft and ignored >= 0:
+                continue  # PyTorch refuses it
+            leaf = torch.tensor(logits, requires_grad=True)
+            expected = torch.nn.functional.cross_entropy(
+                leaf,
+                torch.tensor(target),
+                None if by_class is None else torch.tensor(by_class),
+                ignore_index=ignored,
+                reduction=reduction,
+                label_smoothing=label_smoothing,
+            )
+            expected.sum().backward()
+            loss, dlogits = reference.cross_entropy(
+                logits,
+                target,
+                label_smoothing,
+                weight=by_class,
+                ignore_index=ignored,
+                reduction=reduction,
+            )
+            agree(loss, expected)
+            agree(dlogits, leaf.grad)
+
+    @each_reduction
+    def test_negative_log_likelihood_against_torch(self, torch, rng, reduction):
+        log_p, labels, _, weight, _ = draw(rng)
+        leaf = torch.tensor(log_p, requires_grad=True)
+        expected = torch.nn.functional.nll_loss(
+            leaf, torch.tensor(labels), torch.tensor(weight), ignore_index=2, reduction=reduction
+        )
+        expected.sum().backward()
+        loss, dlog_p = reference.nll_loss(
+            log_p, labels, weight=weight, ignore_index=2, reduction=reduction
+        )
+        agree(loss, expected)
+        agree(dlog_p, leaf.grad)
+
+    def test_by_hand(self):
+        """The mean of 3, counted once, and 1, counted three times."""
+        options = {"sample_weight": [0.5, 1.5]}
+        loss, gradient = reference.mle_loss([[3.0, 9], [7, 1]], [0, 1], **options)
+        assert loss == 1.5
+        assert_array_equal(gradient, [[0.25, 0], [0, 0.75]])
+        options["weight"] = [3, 1]
+        loss, gradient = reference.nll_loss([[-3.0, -9], [-7, -1]], [0, 1], **options)
+        assert loss == (1.5 * 3 + 1.5 * 1) / 3
+        assert_array_equal(gradient, [[-0.5, 0], [0, -0.5]])
+
+    def test_nothing(self):
+        loss, gradient = reference.cross_entropy(np.zeros((1, 2)), [-100])
+        assert np.isnan(loss)
+        assert_array_equal(gradient, [[0, 0]])

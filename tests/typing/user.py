@@ -33,18 +33,25 @@ def use_the_functions() -> None:
     y = kernels.conv2d(
         x, weight, stride=2, padding=(1, 1), out=np.empty((2, 4, 4, 4), np.float32), num_threads=1
     )
-    assert_type(y, NDArray[np.float32])
+    assert_type(y, NDArray[Any])
     dx, _dweight, _dbias = kernels.conv2d_backward(y, x, weight, 2, 1, out=(None, None, None))
-    assert_type(dx, NDArray[np.float32])
+    assert dx.dtype == np.float32
+    need = ["dx", "dbias"]
+    kernels.conv2d_backward(y, x.shape, weight, 2, ((1, 1), (1, 1)), need=need)
+    mixed = kernels.conv2d(x[0].tolist(), weight.astype(np.float64), padding="same")
+    assert mixed.dtype == np.float64
+    last = kernels.conv2d(x.transpose(0, 2, 3, 1), weight.T, data_format="NHWC")
+    assert_type(
+        kernels.conv_transpose2d(last, weight.T, stride=2, data_format="NHWC"), NDArray[Any]
+    )
+    line, taps = x[:, :, 0], weight[:, :, 0]
+    across = kernels.conv1d(line, taps, padding=(1, 0))
+    kernels.conv1d_backward(across, line, taps, 1, (1, 0))
     assert_type(kernels.max_pool2d(x.astype(np.float64), 2), NDArray[np.float64])
     kernels.max_pool2d_backward(kernels.max_pool2d(x, 2), x, 2)
     kernels.avg_pool2d_backward(kernels.avg_pool2d(x, 2, count_include_pad=False), x.shape, 2)
     columns = kernels.im2col(x, 3, dilation=2)
-    assert_type(kernels.col2im(columns, (8, 8), 3, dilation=2), NDArray[np.float32])
-    try:
-        kernels.conv2d(x, weight.astype(np.float64))  # type: ignore[type-var]
-    except TypeError as error:
-        assert "convert one of them" in str(error)
+    assert_type(kernels.col2im(columns, (8, 8), 3, dilation=2), NDArray[Any])
     assert_type(kernels.isa, str)
     lenet5c.set_num_threads(lenet5c.get_num_threads())
     lenet5c.set_num_threads(None)

@@ -41,7 +41,11 @@ def run_threads(folder, seeds):
     builds.copy_sources(folder)
     builds.build_with_sanitizer(folder, clang)
     fine = True
-    for isa in supported():
+    _, isas, _, errors = builds.drive(folder, "--isas", clang=clang)
+    if not isas:
+        print(errors)
+        return False
+    for isa in isas.split():
         code, text, reports, errors = builds.drive(folder, "--seeds", seeds, clang=clang, isa=isa)
         print(text if code in (0, 1, 66) else errors)
         print(f"{isa}: {len(reports)} reports of ThreadSanitizer", *reports[:3], sep="\n")
@@ -72,12 +76,6 @@ def run_faults(folder, seeds):
         print(f"{'found' if found else 'NOT FOUND'} ({len(reports)} reports): {fault}", flush=True)
         fine = fine and found
     return fine
-
-
-def supported():
-    from lenet5c.kernels.simd import _cpu
-
-    return _cpu.supported()
 
 
 def main():

@@ -20,6 +20,7 @@ import lenet5c
 from lenet5c import kernels, nn, optim
 from lenet5c.datasets import Distortion
 from lenet5c.kernels.engine import _program
+from lenet5c.kernels.simd import _cpu
 
 THREADS = range(1, 9)
 FIRST = -1  # as a thread: whichever comes first
@@ -284,7 +285,11 @@ def main():
     parser.add_argument(
         "--threads", type=int, nargs="+", default=[2, 3, 4, 8], help="of which one sleeps"
     )
+    parser.add_argument("--isas", action="store_true", help="print the instruction sets, and end")
     options = parser.parse_args()
+    if options.isas:
+        print(*_cpu.supported())
+        return 0
     drive = Drive(options.seeds, options.threads)
     for name in options.parts or names:
         began, runs = time.monotonic(), drive.runs

@@ -140,7 +140,7 @@ def conv2d(rng: np.random.Generator, memory: GuardedMemory) -> Results:
     shape = (case.window.batch, case.O, *case.window.out)
     results = call(rng, memory, "conv2d", arrays, case.options, [shape])
     case.check_forward(results[0])
-    return results if case.dtype == np.float32 else []
+    return results
 
 
 def conv2d_backward(rng: np.random.Generator, memory: GuardedMemory) -> Results:
@@ -149,7 +149,7 @@ def conv2d_backward(rng: np.random.Generator, memory: GuardedMemory) -> Results:
     shapes = [case.x.shape, case.weight.shape, (case.O,)]
     results = call(rng, memory, "conv2d_backward", arrays, case.options, shapes)
     case.check_backward(results)
-    return results if case.dtype == np.float32 else []
+    return results
 
 
 class Pooling:
@@ -157,13 +157,18 @@ class Pooling:
 
     def __init__(self, rng: np.random.Generator, dtype: Any) -> None:
         w = self.window = Window(rng, pooling=True)
-        self.C, self.dtype = int(rng.integers(1, 7)), dtype
-        self.x = draw(rng, (w.batch, self.C, *w.image), dtype, exact=True)
-        self.dy = draw(rng, (w.batch, self.C, *w.out), dtype, exact=bool(rng.random() < 0.5))
+        self.options: dict[str, Any] = w.options | {"kernel_size": w.kernel}
+        self.count: dict[str, Any] = {"count_include_pad": bool(rng.integers(2))}
+        self.draw(rng, (w.batch, int(rng.integers(1, 7)), *w.image), dtype)
+
+    def draw(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: Any) -> None:
+        """Draw the arrays for an x of this shape."""
+        self.dtype = dtype
+        self.x = draw(rng, shape, dtype, exact=True)
+        out = reference.avg_pool2d(self.x, **self.options).shape
+        self.dy = draw(rng, out, dtype, exact=bool(rng.random() < 0.5))
         if rng.random() < 0.1 and self.x.size:
             self.x.reshape(-1)[int(rng.integers(self.x.size))] = -np.inf
-        self.options: dict[str, Any] = w.options | {"kernel_size": w.kernel}
-        self.count = {"count_include_pad": bool(rng.integers(2))}
 
     def check(self, name: str, result: np.ndarray) -> None:
         """Compare with the twin; what a maximum picks is exact."""
@@ -189,9 +194,42 @@ class Pooling:
             check("dx", result, twin, factor * sizes, self.dtype)
 
 
+class AnyPooling(Pooling):
+    """The same with all that the functions on arrays take."""
+
+    def __init__(self, rng: np.random.Generator, dtype: Any) -> None:
+        super().__init__(rng, dtype)
+        w = self.window
+        if rng.random() < 0.3:  # windows that are halved
+            w.kernel, w.stride, w.taps = (2, 2), (2, 2), 4
+            w.image = size(rng, 2, 40)
+        dilation = (1, 1) if w.kernel == w.stride == (2, 2) else size(rng, 1, 3)
+        reach = [d * (k - 1) + 1 for k, d in zip(w.kernel, dilation, strict=True)]
+        w.image = tuple(max(n, r) for n, r in zip(w.image, reach, strict=True))
+        padding: Any = tuple(
+            tuple(rng.integers(0, r, size=2).tolist()) if rng.random() < 0.5 else (0, 0)
+            for r in reach
+        )
+        self.options |= {
+            "kernel_size": w.kernel,
+            "stride": w.stride,
+            "dilation": dilation,
+            "padding": "same" if rng.random() < 0.1 else padding,
+            "ceil_mode": bool(rng.integers(2)),
+            "data_format": "NHWC" if rng.random() < 0.3 else "NCHW",
+        }
+        if rng.random() < 0.3:
+            self.count["divisor_override"] = int(rng.integers(1, 10))
+        channels = int(rng.choice([1, 2, 3, 5, 16, 130]))
+        shape = (min(w.batch, 3 if channels > 5 else 50), channels, *w.image)
+        if self.options["data_format"] == "NHWC":
+            shape = (shape[0], *w.image, channels)
+        self.draw(rng, shape, dtype)
+
+
 def pool2d(rng: np.random.Generator, memory: GuardedMemory, name: str) -> Results:
     """Call one of the four functions of pooling."""
-    case = Pooling(rng, _dtype(rng))
+    case = AnyPooling(rng, _dtype(rng))
     backward, options = name.endswith("backward"), dict(case.options)
     if name.startswith("avg"):
         case.x = np.where(np.isfinite(case.x), case.x, case.dtype(0))
@@ -209,10 +247,57 @@ def pool2d(rng: np.random.Generator, memory: GuardedMemory, name: str) -> Result
     return results
 
 
-def im2col(rng: np.random.Generator, memory: GuardedMemory) -> Results:
-    window, dtype = Window(rng, pooling=False), _dtype(rng)
-    x = draw(rng, (window.batch, int(rng.integers(1, 5)), *window.image), dtype, exact=False)
+def pool2d_indices(rng: np.random.Generator, memory: GuardedMemory) -> Results:
+    """Call max pooling for its indices, and its backward with them, or with wrong ones."""
+    case = AnyPooling(rng, _dtype(rng))
+    x, dy, options = memory.put(case.x), memory.put(case.dy), case.options
+    outs = memory.empty(case.dy.shape, case.dtype), memory.empty(case.dy.shape, np.int64)
+    threads = int(rng.integers(1, 4))
+    y, indices = kernels.max_pool2d(
+        x, **options, return_indices=True, out=outs if rng.random() < 0.5 else None,
+        num_threads=threads,
+    )  # fmt: skip
+    case.check("max_pool2d", y)
+    _, twin = reference.max_pool2d(case.x, **options, return_indices=True)
+    assert np.array_equal(indices, twin), "indices differ from the twin's"
+    indices = memory.put(indices)
+    options = options | {"num_threads": threads}
+    dx = kernels.max_pool2d_backward(dy, case.x.shape, **options, indices=indices)
+    case.check("max_pool2d_backward", dx)
+    if indices.size and rng.random() < 0.3:
+        wrong = indices.copy()
+        wrong.reshape(-1)[int(rng.integers(wrong.size))] = int(rng.choice([-1, 2**31, 2**62]))
+        try:
+            kernels.max_pool2d_backward(dy, case.x.shape, **options, indices=memory.put(wrong))
+        except ValueError:
+            pass
+        else:
+            raise AssertionError("an index outside the image was taken")
+    return [y, dx]
+
+
+def _columns(rng: np.random.Generator) -> tuple[tuple[int, ...], dict[str, Any], Any]:
+    """Return the shape of images, the settings of their windows, in any layout, and a dtype."""
+    window, channels = Window(rng, pooling=False), int(rng.integers(1, 5))
     options = {"kernel_size": window.kernel, **window.options}
+    if rng.random() < 0.3:
+        more = rng.integers(4, size=2).tolist()
+        options["padding"] = tuple(
+            (before, before + after) for before, after in zip(window.padding, more, strict=True)
+        )
+    elif rng.random() < 0.2:
+        options["padding"] = "same"
+    options["layout"] = str(rng.choice(["columns", "rows"]))
+    options["data_format"] = str(rng.choice(["NCHW", "NHWC"]))
+    image = (channels, *window.image)
+    if options["data_format"] == "NHWC":
+        image = (*window.image, channels)
+    return (window.batch, *image), options, _dtype(rng)
+
+
+def im2col(rng: np.random.Generator, memory: GuardedMemory) -> Results:
+    shape, options, dtype = _columns(rng)
+    x = draw(rng, shape, dtype, exact=False)
     twin = reference.im2col(x, **options)
     results = call(rng, memory, "im2col", [x], options, [twin.shape])
     check("col", results[0], twin, 0, dtype)
@@ -220,13 +305,13 @@ def im2col(rng: np.random.Generator, memory: GuardedMemory) -> Results:
 
 
 def col2im(rng: np.random.Generator, memory: GuardedMemory) -> Results:
-    window, dtype, C = Window(rng, pooling=False), _dtype(rng), int(rng.integers(1, 5))
-    shape = (window.batch, C * window.taps, window.out[0] * window.out[1])
-    col = draw(rng, shape, dtype, exact=False)
-    options = {"output_size": window.image, "kernel_size": window.kernel, **window.options}
+    shape, options, dtype = _columns(rng)
+    col = draw(rng, reference.im2col(np.zeros(shape), **options).shape, dtype, exact=False)
+    options["output_size"] = shape[1:3] if options["data_format"] == "NHWC" else shape[2:]
     twin, sizes = (reference.col2im(each, **options) for each in (col, abs(col)))
     results = call(rng, memory, "col2im", [col], options, [twin.shape])
-    check("x", results[0], twin, sum_error(window.taps, dtype) * sizes, dtype)
+    taps = options["kernel_size"][0] * options["kernel_size"][1]
+    check("x", results[0], twin, sum_error(taps, dtype) * sizes, dtype)
     return results
 
 
@@ -243,7 +328,7 @@ def function(name: str) -> Any:
     name_of.restype, name_of.argtypes = ctypes.c_char_p, [ctypes.py_object]
     signature = name_of(capsule)
     arguments = [ctypes.c_void_p] * (signature.count(b",") + 1)
-    result = ctypes.c_ssize_t if name.endswith("scratch") else ctypes.c_int
+    result = ctypes.c_ssize_t if "scratch" in name else ctypes.c_int
     return ctypes.CFUNCTYPE(result, *arguments)(pointer(capsule, signature))
 
 
@@ -270,29 +355,30 @@ def _plain(memory: GuardedMemory, array: np.ndarray | None) -> np.ndarray | None
 
 
 def c_conv2d(rng: np.random.Generator, memory: GuardedMemory) -> Results:
-    case = Convolution(rng, np.float32)
-    case.winograd = False  # strips sum by the definition
-    w = case.window
-    y = memory.empty(case.dy.shape, np.float32, ("contiguous",))
+    case = Convolution(rng, _dtype(rng))
+    w, doubles = case.window, case.dtype == np.float64
+    y = memory.empty(case.dy.shape, case.dtype, ("contiguous",))
     arrays = [_plain(memory, array) for array in (case.x, case.weight, case.bias)]
-    run_c("conv2d_f32", _conv_sizes(case), [*arrays, y], memory, "conv2d_scratch")
+    name, scratch = ("conv2d_f64", "_f64") if doubles else ("conv2d_f32", "")
+    run_c(name, _conv_sizes(case), [*arrays, y], memory, f"conv2d_scratch{scratch}")
     case.check_forward(y)
     assert y.shape == (w.batch, case.O, *w.out)
     return [y]
 
 
 def c_conv2d_backward(rng: np.random.Generator, memory: GuardedMemory) -> Results:
-    case = Convolution(rng, np.float32)
-    case.winograd = False
+    case = Convolution(rng, _dtype(rng))
     arrays = [_plain(memory, array) for array in (case.dy, case.x, case.weight)]
     shapes = (case.x.shape, case.weight.shape, (case.O,))
-    outs = [memory.empty(shape, np.float32, ("contiguous",)) for shape in shapes]
+    outs = [memory.empty(shape, case.dtype, ("contiguous",)) for shape in shapes]
+    doubles = case.dtype == np.float64
+    name, scratch = ("backward_f64", "_f64") if doubles else ("backward_f32", "")
     run_c(
-        "conv2d_backward_f32",
+        f"conv2d_{name}",
         _conv_sizes(case),
         [*arrays, *outs],
         memory,
-        "conv2d_backward_scratch",
+        f"conv2d_backward_scratch{scratch}",
     )
     case.check_backward(outs)
     return outs
@@ -306,12 +392,12 @@ def _conv_sizes(case: Convolution) -> list[int]:
 
 
 def c_pool2d(rng: np.random.Generator, memory: GuardedMemory) -> Results:
-    case = Pooling(rng, np.float32)
+    case = Pooling(rng, _dtype(rng))
     name = str(
         rng.choice(["max_pool2d", "max_pool2d_backward", "avg_pool2d", "avg_pool2d_backward"])
     )
     if name.startswith("avg"):
-        case.x = np.where(np.isfinite(case.x), case.x, np.float32(0))
+        case.x = np.where(np.isfinite(case.x), case.x, case.dtype(0))
     w = case.window
     sizes = [w.batch, case.C, *w.image, *w.kernel, *w.stride, *w.padding,
              int(case.count["count_include_pad"])]  # fmt: skip
@@ -319,9 +405,9 @@ def c_pool2d(rng: np.random.Generator, memory: GuardedMemory) -> Results:
         "max_pool2d_backward": [case.dy, case.x], "avg_pool2d_backward": [case.dy],
     }.get(name, [case.x])  # fmt: skip
     shape = case.x.shape if name.endswith("backward") else case.dy.shape
-    out = memory.empty(shape, np.float32, ("contiguous",))
+    out, bits = memory.empty(shape, case.dtype, ("contiguous",)), 8 * np.dtype(case.dtype).itemsize
     given = [_plain(memory, array) for array in arrays]
-    run_c(f"{name}_f32", sizes, [*given, out], memory, "pool2d_scratch")
+    run_c(f"{name}_f{bits}", sizes, [*given, out], memory, "pool2d_scratch")
     case.check(name, out)
     return [out]
 
@@ -359,6 +445,7 @@ CASES: dict[str, Case] = {
         name: _pooling(name)
         for name in ("max_pool2d", "max_pool2d_backward", "avg_pool2d", "avg_pool2d_backward")
     },
+    "max_pool2d with indices": pool2d_indices,
     "im2col": im2col,
     "col2im": col2im,
     "cykernels.conv2d": c_conv2d,

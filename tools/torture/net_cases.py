@@ -8,7 +8,7 @@ import numpy as np
 
 from lenet5c import nn, optim, reference
 from lenet5c.datasets import Distortion
-from lenet5c.nn.sequential import StepsTaken
+from lenet5c.nn.steps import StepsTaken
 from torture.guarded import GuardedMemory
 from torture.kernel_cases import Case, Results, size
 from torture.rounding import check
@@ -57,10 +57,15 @@ def _image_layer(rng: np.random.Generator, shape: tuple[int, ...], exact: bool) 
         stride = size(rng, 1, 3)
         if rng.random() < 0.4 and H % 2 == W % 2 == 0:
             window = stride = (2, 2)
-        padding = tuple(int(rng.integers(k // 2, endpoint=True)) for k in window)
-        if exact:
-            return nn.MaxPool2d(window, stride, padding)
-        return nn.AvgPool2d(window, stride, padding, bool(rng.integers(2)))
+        padding, ceil_mode = _padding(rng, window), bool(rng.integers(2))
+        if not exact:
+            count = bool(rng.integers(2))
+            return nn.AvgPool2d(window, stride, padding, ceil_mode, count)
+        # No padding with dilation: a window between the pixels would be minus infinity.
+        room = all(2 * k - 1 <= n for k, n in zip(window, (H, W), strict=True))
+        if room and rng.random() < 0.3:
+            return nn.MaxPool2d(window, stride, 0, 2, ceil_mode)
+        return nn.MaxPool2d(window, stride, padding, 1, ceil_mode)
     if choice < 0.5 and min(H, W) >= 2:
         return nn.Subsample2d(C, size(rng, 1, 2), rng=rng)
     kernel, padding = size(rng, 1, 5), size(rng, 0, 2)
@@ -71,6 +76,10 @@ def _image_layer(rng: np.random.Generator, shape: tuple[int, ...], exact: bool) 
         int(rng.integers(1, 3)) if 2 * (k - 1) < n + 2 * p else 1
         for k, n, p in zip(kernel, (H, W), padding, strict=True)
     )
+    if rng.random() < 0.2:
+        padding = "same"
+    elif rng.random() < 0.2:
+        padding = tuple((p, p + int(rng.integers(3))) for p in padding)
     O = int(rng.choice([1, 2, 3, 4, 6, 17, 20]))
     options: dict[str, Any] = {"stride": size(rng, 1, 3), "padding": padding, "dilation": dilation}
     if rng.random() < 0.2:
@@ -80,6 +89,16 @@ def _image_layer(rng: np.random.Generator, shape: tuple[int, ...], exact: bool) 
     elif C % 2 == 0 and O % 2 == 0 and rng.random() < 0.3:
         options["groups"] = 2
     return nn.Conv2d(C, O, kernel, bias=bool(rng.integers(2)), rng=rng, **options)
+
+
+def _padding(rng: np.random.Generator, window: tuple[int, ...]) -> Any:
+    """Return a padding that is less than the window, in one of its forms."""
+    form = rng.random()
+    if form < 0.15:
+        return "same"
+    if form < 0.4:
+        return tuple((int(rng.integers(k)), int(rng.integers(k))) for k in window)
+    return tuple(int(rng.integers(k)) for k in window)
 
 
 def random_net(

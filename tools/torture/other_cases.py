@@ -8,7 +8,7 @@ import numpy as np
 from lenet5c import nn, optim, reference
 from lenet5c.datasets import Distortion
 from torture.guarded import GuardedMemory
-from torture.kernel_cases import Case, Results
+from torture.kernel_cases import Case, Results, call
 from torture.rounding import UNIT, check
 
 EPS = 2 * UNIT[np.dtype(np.float32)]
@@ -39,30 +39,75 @@ def activation(rng: np.random.Generator, memory: GuardedMemory) -> Results:
 
 
 def loss(rng: np.random.Generator, memory: GuardedMemory) -> Results:
-    """Within 8 roundings of 1, a probability, or of the largest output."""
+    """Within 8 roundings of 1, a probability, or of the largest output, and of the weights."""
     batch, classes = int(rng.integers(1, 51)), int(rng.integers(1, 60))
     scale = float(rng.choice([1e-3, 1, 20]))
     outputs = (scale * rng.standard_normal((batch, classes))).astype(np.float32)
     labels = rng.integers(classes, size=batch)
-    kind = str(rng.choice(list(nn.LOSSES)))
+    kind = str(rng.choice([*nn.LOSSES, "nll"]))
     smoothing, j = float(rng.choice([0, 0.1, 0.9])), float(rng.uniform(0.1, 5))
+    common: dict[str, Any] = {"reduction": str(rng.choice(["mean", "sum", "none"]))}
+    weighted = {"sample_weight": None}
+    if rng.random() < 0.5:
+        weights = (rng.uniform(0, 2, batch) * rng.integers(2, size=batch)).astype(np.float32)
+        weights[0] = 1
+        weighted = {"sample_weight": memory.put(weights)}
+    of_class, target = dict(common), labels
+    if rng.random() < 0.5:
+        of_class["weight"] = rng.uniform(0.1, 2, classes).astype(np.float32)
+    if kind == "cross_entropy" and rng.random() < 0.5:
+        target = rng.dirichlet(np.ones(classes), batch).astype(np.float32)
+    elif kind in ("cross_entropy", "nll") and rng.random() < 0.5:
+        target = np.where(rng.random(batch) < 0.3, -7, labels)
+        target[0], of_class["ignore_index"] = labels[0], -7
     # The derived setting as the kernel has it, in float32.
     made, twin = {
-        "cross_entropy": (nn.CrossEntropyLoss(smoothing),
-                          lambda: reference.cross_entropy(outputs, labels, smoothing)),
-        "mse": (nn.MSELoss(), lambda: reference.mse_loss(outputs, np.eye(classes)[labels])),
-        "mle": (nn.MLELoss(), lambda: reference.mle_loss(outputs, labels)),
-        "map": (nn.MAPLoss(j), lambda: reference.map_loss(outputs, labels, np.float32(j))),
+        "cross_entropy": (
+            nn.CrossEntropyLoss(label_smoothing=smoothing, **of_class),
+            lambda: reference.cross_entropy(outputs, target, smoothing, **of_class, **weighted)),
+        "nll": (nn.NLLLoss(**of_class),
+                lambda: reference.nll_loss(outputs, target, **of_class, **weighted)),
+        "mse": (nn.MSELoss(**common),
+                lambda: reference.mse_loss(outputs, np.eye(classes)[labels], **common, **weighted)),
+        "mle": (nn.MLELoss(**common),
+                lambda: reference.mle_loss(outputs, labels, **common, **weighted)),
+        "map": (nn.MAPLoss(j, **common),
+                lambda: reference.map_loss(outputs, labels, np.float32(j), **common, **weighted)),
     }[kind]  # fmt: skip
-    value, gradient = made(memory.put(outputs), memory.put(labels))
+    value, gradient = made(memory.put(outputs), memory.put(target), **weighted)
     expected, twin_gradient = twin()
-    most = max(1.0, float(abs(outputs).max()), j)
-    assert abs(value - expected) <= 8 * EPS * most * max(1, abs(expected)), (
+    most, parts = max(1.0, float(abs(outputs).max()), j), 1
+    if weighted["sample_weight"] is not None or "weight" in of_class or target is not labels:
+        most *= 8  # weights are at most 4 together, and the mean may divide by less
+    if common["reduction"] == "mean":
+        parts = 1 if most >= 8 else batch
+    most *= batch if common["reduction"] == "sum" else 1
+    assert np.all(abs(value - expected) <= 8 * EPS * most * np.maximum(1, abs(expected))), (
         f"{kind}: {value}, expected {expected}"
     )
-    check(f"d{kind}", gradient, twin_gradient, 8 * EPS * most / batch)
-    assert made.value(memory.put(outputs), labels) == value, "value differs from a call's"
-    return [gradient, np.float64([value])]
+    check(f"d{kind}", gradient, twin_gradient, 8 * EPS * most / parts)
+    again = made.value(memory.put(outputs), target, **weighted)
+    assert np.array_equal(again, value), "value differs from a call's"
+    return [gradient, np.float64(np.ravel(value))]
+
+
+def softmax(rng: np.random.Generator, memory: GuardedMemory) -> Results:
+    """Any shape and axis; within roundings of a probability, or of the logits."""
+    shape = tuple(rng.integers(1, 9, size=int(rng.integers(1, 5))).tolist())
+    axis = int(rng.integers(-len(shape), len(shape)))
+    stretched = list(shape)
+    stretched[axis] = int(rng.choice([1, 2, 15, 31, 32, 33, 48, 100]))
+    shape = tuple(stretched)
+    dtype = rng.choice([np.float32, np.float64])
+    x, dy = (np.exp(rng.uniform(-3, 3)) * rng.standard_normal((2, *shape))).astype(dtype)
+    name, eps = str(rng.choice(["softmax", "log_softmax"])), 2 * UNIT[np.dtype(dtype)]
+    most = (8 + shape[axis]) * eps * np.maximum(1, abs(x).max())
+    [y] = call(rng, memory, name, [x], {"axis": axis}, [shape])
+    check("y", y, getattr(reference, name)(x, axis), most)
+    [dx] = call(rng, memory, f"{name}_backward", [dy, y], {"axis": axis}, [shape])
+    twin = getattr(reference, f"{name}_backward")(dy, y, axis)
+    check("dx", dx, twin, most * np.maximum(1, shape[axis] * abs(dy).max()))
+    return [y, dx]
 
 
 STEPS: dict[str, Any] = {
@@ -160,6 +205,7 @@ def distortion(rng: np.random.Generator, memory: GuardedMemory) -> Results:
 CASES: dict[str, Case] = {
     "activation": activation,
     "loss": loss,
+    "softmax": softmax,
     "optimizer": optimizer,
     "distortion": distortion,
 }

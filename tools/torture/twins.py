@@ -105,7 +105,7 @@ class Twin:
         if isinstance(layer, nn.Linear):
             return reference.linear(x, *params)
         if isinstance(layer, nn.AvgPool2d):
-            return reference.avg_pool2d(x, *self.window, layer.count_include_pad)
+            return reference.avg_pool2d(x, *self.window, count_include_pad=layer.count_include_pad)
         if isinstance(layer, nn.Subsample2d):
             bias = params[1] if len(params) > 1 else np.zeros(len(params[0]))
             return reference.subsample2d(x, params[0], bias, layer.kernel_size)
@@ -122,7 +122,9 @@ class Twin:
             found = reference.linear_backward(dy, x, weight)
         elif isinstance(layer, nn.AvgPool2d):
             found = (
-                reference.avg_pool2d_backward(dy, x.shape, *self.window, layer.count_include_pad),
+                reference.avg_pool2d_backward(
+                    dy, x.shape, *self.window, count_include_pad=layer.count_include_pad
+                ),
             )
         elif isinstance(layer, nn.Subsample2d):
             found = reference.subsample2d_backward(dy, x, weight, layer.kernel_size)
@@ -135,7 +137,8 @@ class Twin:
     @property
     def window(self) -> tuple[Any, ...]:
         layer: Any = self.layer
-        return layer.kernel_size, layer.stride, layer.padding
+        settings = layer.kernel_size, layer.stride, layer.padding, layer.dilation
+        return *settings, layer.ceil_mode
 
     @property
     def conv_options(self) -> dict[str, Any]:

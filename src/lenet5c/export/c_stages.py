@@ -93,9 +93,8 @@ def group_stages(steps: list[Step]) -> list[Stage]:
 def _can_pool(stage: Stage, pool: Step) -> bool:
     """Return whether windows of the pooling share no rows of the convolution before it."""
     size, stride, padding = pool.window
-    return (
-        stage.main.kind == "Conv2d" and stage.pool is None and stride == size and padding == (0, 0)
-    )
+    apart = stride == size and padding == (0, 0) == pool.beyond and pool.dilation == (1, 1)
+    return stage.main.kind == "Conv2d" and stage.pool is None and apart
 
 
 def _as_linear(step: Step) -> Step:
@@ -104,7 +103,7 @@ def _as_linear(step: Step) -> Step:
         return step
     layer, weight = step.layer, step.arrays["weight"]
     dense = layer.groups == 1 and layer.connection_table is None
-    if not dense or layer.kernel_size != step.shape[1:] or layer.padding != (0, 0):
+    if not dense or layer.kernel_size != step.shape[1:] or any(map(any, step.pads)):
         return step
     arrays = step.arrays | {"weight": weight.reshape(len(weight), -1)}
     return replace(step, kind="Linear", arrays=arrays, result=step.result[:1])
@@ -199,9 +198,9 @@ def _conv2d(stage: Stage, label: str, constants: Constants) -> list[str]:
 def _taps(step: Step, row: str) -> list[str]:
     """Add to a row of the output, `out`, what one input map contributes."""
     (KH, KW), (SH, SW), (PH, PW) = step.window
-    (DH, DW), (_, H, W), OW = step.layer.dilation, step.shape, step.result[2]
+    (DH, DW), (_, H, W), OW = step.dilation, step.shape, step.result[2]
     at = row + (f" * {SH}" if SH > 1 else "") + " + kh" + (f" * {DH}" if DH > 1 else "")
-    if PH:
+    if any(step.pads[0]):
         lines = [
             f"const int32_t at = {at} - {PH};",
             "const float *in;",
@@ -211,7 +210,7 @@ def _taps(step: Step, row: str) -> list[str]:
     else:
         lines = [f"const float *in = map + ({at}) * {W};"]
     column = f"i * {SW}" if SW > 1 else "i"
-    if PW or KW > 8:
+    if any(step.pads[1]) or KW > 8:
         seen = False
         for j in range(KW):
             shift = j * DW - PW
@@ -258,6 +257,10 @@ def _affine(step: Step, constants: Constants, label: str) -> str:
 def _pool(stage: Stage, label: str, constants: Constants) -> list[str]:
     """Pool as a stage of its own, with any stride and padding."""
     step = stage.main
+    if step.dilation != (1, 1):
+        raise ExportError(
+            f"layer {step.name!r} must have the dilation (1, 1) for C, got {step.dilation}"
+        )
     (C, H, W), (_, OH, OW), is_max = step.shape, step.result, step.kind == "MaxPool2d"
     (KH, KW), (SH, SW), (PH, PW) = step.window
     at = f"x[h * {W} + w]"
@@ -270,8 +273,15 @@ def _pool(stage: Stage, label: str, constants: Constants) -> list[str]:
         *loop("h", "h1", loop("w", "w1", [take], "w0"), "h0"),
     ]
     if step.kind == "AvgPool2d":
-        whole = step.layer.count_include_pad
-        value.append(f"v /= {float_text(KH * KW) if whole else '(float)((h1 - h0) * (w1 - w0))'};")
+        (_, bottom), (_, right) = step.pads
+        divisor = "(float)((h1 - h0) * (w1 - w0))"
+        if step.layer.count_include_pad and any(step.beyond):
+            ends = ((H + bottom, "top", KH), (W + right, "left", KW))
+            sides = (f"({end} - {at} < {K} ? {end} - {at} : {K})" for end, at, K in ends)
+            divisor = f"(float)({' * '.join(sides)})"
+        elif step.layer.count_include_pad:
+            divisor = float_text(KH * KW)
+        value.append(f"v /= {divisor};")
     elif step.kind == "Subsample2d":
         value.append(_affine(step, constants, label))
     value += [*_activations(stage.before), "*y++ = v;"]

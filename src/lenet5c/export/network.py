@@ -8,6 +8,7 @@ import numpy as np
 from lenet5c import nn
 from lenet5c.export.activations import ACTIVATIONS
 from lenet5c.export.errors import ExportError
+from lenet5c.kernels.shapes import paddings
 from lenet5c.training import TrainedModel
 
 Pair = tuple[int, int]
@@ -35,9 +36,34 @@ class Step:
 
     @property
     def window(self) -> tuple[Pair, Pair, Pair]:
-        """Kernel size, stride and padding of a convolution or a pooling."""
+        """Kernel size, stride, and padding at the top and on the left."""
+        (top, _), (left, _) = self.pads
         size = self.layer.kernel_size
-        return size, getattr(self.layer, "stride", size), getattr(self.layer, "padding", (0, 0))
+        return size, getattr(self.layer, "stride", size), (top, left)
+
+    @property
+    def dilation(self) -> Pair:
+        """Dilation of a convolution or a pooling."""
+        return getattr(self.layer, "dilation", (1, 1))
+
+    @property
+    def pads(self) -> tuple[Pair, Pair]:
+        """Padding (top, bottom), (left, right) of a convolution or a pooling."""
+        size = self.layer.kernel_size
+        reach = [d * (k - 1) + 1 for d, k in zip(self.dilation, size, strict=True)]
+        padding, stride = getattr(self.layer, "padding", 0), getattr(self.layer, "stride", size)
+        vertical, horizontal = paddings(padding, self.shape[1:], reach, stride)
+        return vertical, horizontal
+
+    @property
+    def beyond(self) -> Pair:
+        """Rows and columns of the last windows below and right of the padding, as of ceil_mode."""
+        (KH, KW), (SH, SW), (PH, PW) = self.window
+        (_, H, W), (_, OH, OW), (DH, DW) = self.shape, self.result, self.dilation
+        (_, bottom), (_, right) = self.pads
+        rows = (OH - 1) * SH + (KH - 1) * DH + 1 - PH - H - bottom
+        columns = (OW - 1) * SW + (KW - 1) * DW + 1 - PW - W - right
+        return max(0, rows), max(0, columns)
 
 
 @dataclass(frozen=True, eq=False)

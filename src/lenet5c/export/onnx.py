@@ -12,7 +12,7 @@ from lenet5c._optional import require
 from lenet5c.datasets.resampling import resize_matrix
 from lenet5c.export.activations import ACTIVATIONS
 from lenet5c.export.errors import ExportError
-from lenet5c.export.network import Network, Step, to_network
+from lenet5c.export.network import Network, Pair, Step, to_network
 from lenet5c.training import TrainedModel
 
 # Old enough for runtimes of recent years; 13 is the first whose softmax is that of one axis.
@@ -166,9 +166,12 @@ def _prepare(graph: Graph, net: Network, x: str) -> str:
     return graph.add("Add", x, graph.constant("offset", offset))
 
 
-def _window(step: Step) -> dict[str, Any]:
-    size, stride, padding = step.window
-    return {"kernel_shape": size, "strides": stride, "pads": padding * 2}
+def _window(step: Step, beyond: Pair = (0, 0)) -> dict[str, Any]:
+    """Return the attributes of a window, with so many rows and columns more after the image."""
+    size, stride, _ = step.window
+    (top, bottom), (left, right) = step.pads
+    pads = (top, left, bottom + beyond[0], right + beyond[1])
+    return {"kernel_shape": size, "strides": stride, "pads": pads}
 
 
 def _conv2d(graph: Graph, step: Step, x: str) -> str:
@@ -182,12 +185,17 @@ def _linear(graph: Graph, step: Step, x: str) -> str:
 
 
 def _max_pool2d(graph: Graph, step: Step, x: str) -> str:
-    return graph.add("MaxPool", x, **_window(step))
+    return graph.add("MaxPool", x, **_window(step, step.beyond), dilations=step.dilation)
 
 
 def _avg_pool2d(graph: Graph, step: Step, x: str) -> str:
-    include = int(step.layer.count_include_pad)
-    return graph.add("AveragePool", x, **_window(step), count_include_pad=include)
+    include = step.layer.count_include_pad
+    if include and any(step.beyond):
+        raise ExportError(
+            f"layer {step.name!r} must have windows within its padding for ONNX, or "
+            "count_include_pad=False, got ceil_mode=True"
+        )
+    return graph.add("AveragePool", x, **_window(step, step.beyond), count_include_pad=int(include))
 
 
 def _subsample2d(graph: Graph, step: Step, x: str) -> str:

@@ -7,6 +7,7 @@ import lenet5c
 from lenet5c import nn
 from lenet5c.datasets.resampling import UNIT
 from lenet5c.export.activations import ACTIVATIONS
+from lenet5c.export.errors import ExportError
 from lenet5c.export.network import Network, to_network
 from lenet5c.training import TrainedModel
 
@@ -177,10 +178,15 @@ def _layers(model: nn.Sequential) -> list[str]:
 def _conv2d(layer: nn.Conv2d) -> str:
     defaults = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1), "groups": 1}
     options = "".join(
-        f", {name}={getattr(layer, name)}"
+        f", {name}={getattr(layer, name)!r}"
         for name, default in defaults.items()
         if getattr(layer, name) != default
     )
+    if not _is_even(layer.padding) and (layer.padding != "same" or layer.stride != (1, 1)):
+        raise ExportError(
+            "Conv2d must have the same padding on opposite sides for PyTorch, got "
+            f"padding={layer.padding!r} with stride {layer.stride}"
+        )
     channels = f"{layer.in_channels}, {layer.out_channels}"
     return f"nn.Conv2d({channels}, {layer.kernel_size}{options}{_bias(layer)})"
 
@@ -189,10 +195,24 @@ def _bias(layer: nn.Layer) -> str:
     return "" if "bias" in layer.params else ", bias=False"
 
 
+def _is_even(padding: Any) -> bool:
+    return padding != "same" and isinstance(padding[0], int)
+
+
 def _pool(layer: Any) -> str:
+    kernel_size = layer.kernel_size
+    if not _is_even(layer.padding) or any(
+        2 * p > k for p, k in zip(layer.padding, kernel_size, strict=True)
+    ):
+        raise ExportError(
+            f"{type(layer).__name__} must have the same padding on opposite sides, at most half of "
+            f"kernel_size, for PyTorch, got {layer.padding!r} with {kernel_size}"
+        )
     arguments = [repr(layer.kernel_size)]
     arguments += [f"stride={layer.stride}"] if layer.stride != layer.kernel_size else []
     arguments += [f"padding={layer.padding}"] if layer.padding != (0, 0) else []
+    arguments += [f"dilation={layer.dilation}"] if layer.dilation != (1, 1) else []
+    arguments += ["ceil_mode=True"] if layer.ceil_mode else []
     if isinstance(layer, nn.AvgPool2d) and not layer.count_include_pad:
         arguments.append("count_include_pad=False")
     return f"nn.{type(layer).__name__}({', '.join(arguments)})"

@@ -1,4 +1,5 @@
 """OpenMP itself: its thread count, its library, the end of a thread's pool before a fork."""
+from lenet5c.kernels.simd.tiles cimport THREAD_WORK
 
 cdef extern from "openmp.h":
     enum:
@@ -11,6 +12,8 @@ cdef extern from "openmp.h":
 has_openmp = LENET5C_OPENMP != 0
 # year and month of the specification that the compiler follows, 0 without OpenMP
 version = LENET5C_OPENMP
+# elementary operations that are worth waking another thread for
+thread_work = THREAD_WORK
 
 
 def max_threads():

@@ -1,146 +1,222 @@
-"""im2col and col2im on plain NumPy arrays, and the same without checks."""
+"""im2col and col2im on plain NumPy arrays."""
 
+from functools import lru_cache
 from math import prod
-from typing import Any, TypeVar
+from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 
-import lenet5c.kernels._im2col as _im2col
 from lenet5c.kernels import threads
-from lenet5c.kernels.arrays import Array, check_array, check_out, contiguous, deliver, work_array
-from lenet5c.kernels.shapes import check_elements, conv2d_output_size, pair
+from lenet5c.kernels._im2col import Columns
+from lenet5c.kernels.arrays import (
+    Array,
+    check_axes,
+    check_out,
+    contiguous,
+    deliver,
+    real_arrays,
+    with_batch,
+    work_array,
+)
+from lenet5c.kernels.shapes import (
+    Padding,
+    Pair,
+    check_elements,
+    choice,
+    pair,
+    setting,
+    window_and_size,
+)
 
-# All arrays of a call have one of these dtypes.
-Real = TypeVar("Real", np.float32, np.float64)
-Pair = int | tuple[int, int]
-# Kernel size, stride, padding and dilation, each (vertical, horizontal).
-Window = tuple[tuple[int, int], tuple[int, int], tuple[int, int], tuple[int, int]]
+LAYOUTS = "columns", "rows"
+DATA_FORMATS = "NCHW", "NHWC"
+# To move an element takes as long as so many multiply-adds.
+MOVE_WORK = 16
 
 
 def im2col(
-    x: NDArray[Real],
+    x: ArrayLike,
     kernel_size: Pair,
     stride: Pair = 1,
-    padding: Pair = 0,
+    padding: Padding = 0,
     dilation: Pair = 1,
     *,
-    out: NDArray[Real] | None = None,
+    layout: str = "columns",
+    data_format: str = "NCHW",
+    out: Array | None = None,
     num_threads: int | None = None,
-) -> NDArray[Real]:
-    """Return the windows of an image as columns, as `torch.nn.functional.unfold` gives them.
+) -> Array:
+    """Return the windows of an image as the columns, or the rows, of a matrix.
+
+    In columns, as `torch.nn.functional.unfold` gives them, ``weight.reshape(O, -1) @ col[n]`` is a
+    convolution; in rows, ``col @ weight.reshape(O, -1).T``, or, with the channels last,
+    ``col @ weight.reshape(-1, O)`` with a weight (KH, KW, C, O).
 
     Parameters
     ----------
-    x : ndarray (N, C, H, W), float32 or float64
-    kernel_size, stride, padding, dilation : int or (int, int)
+    x : array_like (N, C, H, W), or (N, H, W, C) with "NHWC"
+        Or a sample, without N. See `lenet5c.kernels.arrays` for what is taken.
+    kernel_size, stride, dilation : int or (int, int)
+    padding : int, (int, int), ((top, bottom), (left, right)), "same" or "valid"
+    layout : {"columns", "rows"}
+    data_format : {"NCHW", "NHWC"}
     out, num_threads
         As in `conv2d`.
 
     Returns
     -------
-    ndarray (N, C * KH * KW, OH * OW)
-        Element [n, (c KH + kh) KW + kw, oh OW + ow] is
-        x[n, c, oh SH + kh DH - PH, ow SW + kw DW - PW], 0 outside.
+    ndarray
+        The element of x[n, c, oh SH + kh DH - PT, ow SW + kw DW - PL], or 0 outside, PT and PL
+        being the padding at the top and on the left, is at
+
+        ======= ======= ===================== =============================================
+        columns "NCHW"  (N, C KH KW, OH OW)   [n, (c KH + kh) KW + kw, oh OW + ow]
+        columns "NHWC"  (N, KH KW C, OH OW)   [n, (kh KW + kw) C + c, oh OW + ow]
+        rows    "NCHW"  (N OH OW, C KH KW)    [(n OH + oh) OW + ow, (c KH + kh) KW + kw]
+        rows    "NHWC"  (N OH OW, KH KW C)    [(n OH + oh) OW + ow, (kh KW + kw) C + c]
+        ======= ======= ===================== =============================================
+
+        The columns of a sample without N have none either.
 
     Examples
     --------
     >>> import numpy as np
     >>> from lenet5c import kernels
-    >>> kernels.im2col(np.arange(6.0).reshape(1, 1, 2, 3), 2)[0]
+    >>> x = np.arange(6.0).reshape(1, 1, 2, 3)
+    >>> kernels.im2col(x, 2)[0]
     array([[0., 1.],
            [1., 2.],
            [3., 4.],
            [4., 5.]])
+    >>> kernels.im2col(x, 2, layout="rows")
+    array([[0., 1., 3., 4.],
+           [1., 2., 4., 5.]])
     """
-    check_array("x", x, 4)
-    n, channels, *image = x.shape
-    window = window_of(kernel_size, stride, padding, dilation)
-    size = conv2d_output_size(image, *window)
-    shape = (n, channels * prod(window[0]), prod(size))
-    check_elements("the column matrix", shape)
-    check_out("out", out, shape, x.dtype)
-    work = work_array(out, shape, x.dtype, (x,))
-    unfold(x, window, size, 0, work, threads.effective(num_threads))
-    return deliver(work, out)
+    (x,) = real_arrays(x=x)
+    x, single = with_batch("x", x, 4)
+    columns, shape, work = _im2col_plan(
+        x.shape,
+        setting("kernel_size", kernel_size),
+        setting("stride", stride),
+        setting("padding", padding),
+        setting("dilation", dilation),
+        choice("layout", layout, LAYOUTS),
+        choice("data_format", data_format, DATA_FORMATS),
+    )
+    single = single and layout == "columns"
+    check_out("out", out, shape[1:] if single else shape, x.dtype)
+    col = work_array(out, shape, x.dtype, (x,))
+    columns.im2col(contiguous(x), col, threads.useful(work, num_threads))
+    return deliver(col, out, single)
 
 
 def col2im(
-    col: NDArray[Real],
+    col: ArrayLike,
     output_size: Pair,
     kernel_size: Pair,
     stride: Pair = 1,
-    padding: Pair = 0,
+    padding: Padding = 0,
     dilation: Pair = 1,
     *,
-    out: NDArray[Real] | None = None,
+    layout: str = "columns",
+    data_format: str = "NCHW",
+    out: Array | None = None,
     num_threads: int | None = None,
-) -> NDArray[Real]:
-    """Add columns back onto the image they came from, as `torch.nn.functional.fold`.
+) -> Array:
+    """Add windows back onto the image they came from, as `torch.nn.functional.fold`.
 
     The transpose of `im2col`.
 
     Parameters
     ----------
-    col : ndarray (N, C * KH * KW, OH * OW), float32 or float64
+    col : array_like
+        As `im2col` returns them; columns may be those of a sample without N.
     output_size : (int, int)
         Height and width of the image.
-    kernel_size, stride, padding, dilation : int or (int, int)
+    kernel_size, stride, padding, dilation, layout, data_format
         As given to `im2col`.
-    out : ndarray (N, C, H, W), optional
+    out : ndarray, optional
+        Of the shape of the result.
     num_threads : int, optional
 
     Returns
     -------
-    ndarray (N, C, H, W)
-        Where windows overlap, the sum.
+    ndarray (N, C, H, W), or (N, H, W, C) with "NHWC"
+        Where windows overlap, the sum. Without N for the columns of a sample without it; rows
+        always have N, which is their number by OH OW.
     """
-    check_array("col", col, 3)
-    image: tuple[int, int] = pair(output_size, "output_size", 1)
-    window = window_of(kernel_size, stride, padding, dilation)
-    size = conv2d_output_size(image, *window)
-    taps = prod(window[0])
-    if col.shape[1] % taps != 0 or col.shape[1] == 0 or col.shape[2] != prod(size):
-        raise ValueError(
-            f"col must have the shape (N, C * {taps}, {prod(size)}) for output_size {image}, got "
-            f"{col.shape}"
-        )
-    shape = (len(col), col.shape[1] // taps, *image)
+    (col,) = real_arrays(col=col)
+    single = False
+    if layout == "rows":
+        check_axes("col", col, 2)
+    else:
+        col, single = with_batch("col", col, 3)
+    columns, shape, work = _col2im_plan(
+        col.shape,
+        setting("output_size", output_size),
+        setting("kernel_size", kernel_size),
+        setting("stride", stride),
+        setting("padding", padding),
+        setting("dilation", dilation),
+        choice("layout", layout, LAYOUTS),
+        choice("data_format", data_format, DATA_FORMATS),
+    )
+    check_out("out", out, shape[1:] if single else shape, col.dtype)
+    x = work_array(out, shape, col.dtype, (col,))
+    columns.col2im(contiguous(col), x, threads.useful(work, num_threads))
+    return deliver(x, out, single)
+
+
+@lru_cache(maxsize=1024)
+def _im2col_plan(
+    x_shape: tuple[int, ...],
+    kernel_size: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    layout: str,
+    data_format: str,
+) -> tuple[Columns, tuple[int, ...], int]:
+    """Return the compiled plan, the shape of the matrix, and the work."""
+    n, channels, *image = x_shape if data_format == "NCHW" else _to_nchw(x_shape)
+    window, size = window_and_size(image, kernel_size, stride, padding, dilation)
+    taps = channels * prod(window[0])
+    shape = (n * prod(size), taps) if layout == "rows" else (n, taps, prod(size))
+    check_elements("the column matrix", shape)
+    columns = Columns((n, channels, *image), size, window, layout == "rows", data_format == "NHWC")
+    return columns, shape, MOVE_WORK * prod(shape)
+
+
+@lru_cache(maxsize=1024)
+def _col2im_plan(
+    col_shape: tuple[int, ...],
+    output_size: Any,
+    kernel_size: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    layout: str,
+    data_format: str,
+) -> tuple[Columns, tuple[int, ...], int]:
+    """Return the compiled plan, the shape of the images, and the work."""
+    image = pair(output_size, "output_size", 1)
+    window, size = window_and_size(image, kernel_size, stride, padding, dilation)
+    taps, outputs = prod(window[0]), prod(size)
+    if layout == "rows":
+        n, rest = divmod(col_shape[0], outputs)
+        fits, form = rest == 0, f"(N * {outputs}, C * {taps})"
+    else:
+        n, fits = col_shape[0], col_shape[2] == outputs
+        form = f"(N, C * {taps}, {outputs})"
+    channels, rest = divmod(col_shape[1], taps)
+    if not fits or rest != 0 or channels == 0:
+        raise ValueError(f"col must have the shape {form} for output_size {image}, got {col_shape}")
+    shape = (n, channels, *image) if data_format == "NCHW" else (n, *image, channels)
     check_elements("the image", shape)
-    check_out("out", out, shape, col.dtype)
-    work = work_array(out, shape, col.dtype, (col,))
-    work[...] = 0
-    fold(col, window, size, work, threads.effective(num_threads))
-    return deliver(work, out)
+    columns = Columns((n, channels, *image), size, window, layout == "rows", data_format == "NHWC")
+    return columns, shape, MOVE_WORK * prod(col_shape)
 
 
-def unfold(
-    x: Array, window: Window, size: tuple[int, int], fill: float, col: Array, num_threads: int
-) -> None:
-    """im2col of checked arguments, with `fill` outside the image; `size` is (OH, OW).
-
-    A window may also begin inside the image, with a negative padding.
-    """
-    n, channels, height, width = x.shape
-    planes = contiguous(x).reshape(n, channels, height * width)
-    windows = col.reshape(n, channels, prod(window[0]) * prod(size))
-    _im2col.im2col(planes, (height, width), size, *window, fill, windows, num_threads)
-
-
-def fold(col: Array, window: Window, size: tuple[int, int], x: Array, num_threads: int) -> None:
-    """Add the columns onto x, which is contiguous: col2im of checked arguments."""
-    n, channels, height, width = x.shape
-    windows = contiguous(col).reshape(n, channels, prod(window[0]) * prod(size))
-    _im2col.col2im(
-        windows, (height, width), size, *window, x.reshape(n, channels, height * width), num_threads
-    )
-
-
-def window_of(kernel_size: Any, stride: Any, padding: Any, dilation: Any) -> Window:
-    """Return the settings of a window, each checked and as a pair."""
-    return (
-        pair(kernel_size, "kernel_size", 1),
-        pair(stride, "stride", 1),
-        pair(padding, "padding", 0),
-        pair(dilation, "dilation", 1),
-    )
+def _to_nchw(shape: tuple[int, ...]) -> tuple[int, ...]:
+    n, height, width, channels = shape
+    return n, channels, height, width

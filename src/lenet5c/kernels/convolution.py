@@ -1,79 +1,67 @@
-"""Convolution on plain NumPy arrays.
+"""Convolution on plain NumPy arrays, float32 and float64; ways.py has how it is computed."""
 
-float32 runs on the compiled kernels: on tiles of 16 samples (a program of one op), or directly on
-the arrays, with 16 channels or 16 groups side by side; `_Convolution._best_way` chooses. float64
-runs as im2col and a matrix product, some rows of one sample at a time.
-"""
-
-from collections.abc import Iterator
-from math import prod
+from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 
-import lenet5c.kernels.direct._direct as _direct
-from lenet5c.kernels import threads
-from lenet5c.kernels.arrays import (
-    Array,
-    check_array,
-    check_out,
-    check_shape,
-    contiguous,
-    deliver,
-    flat,
-    rows,
-    work_array,
-)
-from lenet5c.kernels.columns import Pair, Real, Window, fold, unfold, window_of
-from lenet5c.kernels.direct import strips
-from lenet5c.kernels.engine._program import TILE_LANES as LANES
-from lenet5c.kernels.engine._program import Program
-from lenet5c.kernels.engine.ops import Conv2d
-from lenet5c.kernels.engine.single import single_op_program
-from lenet5c.kernels.shapes import check_elements, conv2d_output_size
+from lenet5c.kernels.arrays import Array, check_out, check_shape, deliver, real_arrays, work_array
+from lenet5c.kernels.shapes import Padding, Pair, choice, setting, window_and_size
+from lenet5c.kernels.ways import Convolution, Shape
 
-# Column matrices are made strip by strip, so that they take no more than this: 4 MiB of float64.
-COLUMN_ELEMENTS = 2**19
+Gradients = tuple[Array | None, Array | None, Array | None]
+
+GRADIENTS = ("dx", "dweight", "dbias")
+NO_OUTS: Gradients = (None, None, None)
 
 
 def conv2d(
-    x: NDArray[Real],
-    weight: NDArray[Real],
-    bias: NDArray[Real] | None = None,
+    x: ArrayLike,
+    weight: ArrayLike,
+    bias: ArrayLike | None = None,
     stride: Pair = 1,
-    padding: Pair = 0,
+    padding: Padding = 0,
     dilation: Pair = 1,
     groups: int = 1,
+    data_format: str = "NCHW",
     *,
-    out: NDArray[Real] | None = None,
+    out: Array | None = None,
     num_threads: int | None = None,
-) -> NDArray[Real]:
+) -> Array:
     """Cross-correlate images with filters, as `torch.nn.functional.conv2d` does.
 
     Parameters
     ----------
-    x : ndarray (N, C, H, W), float32 or float64
-    weight : ndarray (O, C / groups, KH, KW), same dtype
-    bias : ndarray (O,), same dtype, optional
-    stride, padding, dilation : int or (int, int)
-        Vertical and horizontal, in pixels; the padding is zeros.
+    x : array_like (N, C, H, W), or (C, H, W) for one sample
+        Arrays are computed in one dtype, float32 or float64: see `lenet5c.kernels.arrays`.
+    weight : array_like (O, C / groups, KH, KW)
+    bias : array_like (O,), optional
+    stride, dilation : int or (int, int)
+        Vertical and horizontal, in pixels.
+    padding : int, (int, int), ((top, bottom), (left, right)), "same" or "valid"
+        Zeros around the image. With "same", the output is as large as the image, divided by the
+        stride and rounded up, and an odd pixel is at the bottom or on the right.
     groups : int
         Output channels are cut into as many groups, each of which sees its share of the input
         channels.
-    out : ndarray (N, O, OH, OW), same dtype, optional
-        Receives the result; may overlap an input.
+    data_format : "NCHW" or "NHWC"
+        With "NHWC", x is (N, H, W, C), weight (KH, KW, C / groups, O), the result (N, OH, OW, O).
+    out : ndarray (N, O, OH, OW), optional
+        Receives the result; may overlap an input. Without N for one sample.
     num_threads : int, optional
         The result does not depend on it.
 
     Returns
     -------
     ndarray (N, O, OH, OW)
+        Without N for one sample.
 
     Raises
     ------
     TypeError
-        An argument is no ndarray of float32 or float64, or dtypes are mixed.
+        An argument is no array of real numbers, or `out` has another dtype than the result.
     ValueError
         A shape or a setting does not fit; the message names it.
 
@@ -86,40 +74,35 @@ def conv2d(
     array([[ 8., 12.],
            [20., 24.]], dtype=float32)
     """
-    conv: _Convolution = _Convolution(x, weight, bias, stride, padding, dilation, groups)
-    shape = (len(x), *conv.out_shape)
-    check_out("out", out, shape, x.dtype)
-    work = work_array(out, shape, x.dtype, (x, weight, bias))
-    count = threads.effective(num_threads)
-    if conv.way == "tiles":
-        conv.forward_tiles(x, work, count)
-    elif conv.way == "columns":
-        conv.forward_columns(x, work, count)
-    else:
-        conv.forward_direct(x, work, count)
-    return deliver(work, out)
+    settings = stride, padding, dilation, groups, data_format
+    return convolve(2, x, weight, bias, settings, out, num_threads)
 
 
 def conv2d_backward(
-    dy: NDArray[Real],
-    x: NDArray[Real],
-    weight: NDArray[Real],
+    dy: ArrayLike,
+    x: ArrayLike | Shape,
+    weight: ArrayLike | Shape,
     stride: Pair = 1,
-    padding: Pair = 0,
+    padding: Padding = 0,
     dilation: Pair = 1,
     groups: int = 1,
+    data_format: str = "NCHW",
     *,
-    out: tuple[NDArray[Real] | None, NDArray[Real] | None, NDArray[Real] | None] | None = None,
+    need: Iterable[str] = GRADIENTS,
+    out: Gradients | None = None,
     num_threads: int | None = None,
-) -> tuple[NDArray[Real], NDArray[Real], NDArray[Real]]:
+) -> tuple[Any, Any, Any]:
     """Gradients of `conv2d` for its input, weight and bias.
 
     Parameters
     ----------
-    dy : ndarray (N, O, OH, OW)
+    dy : array_like (N, O, OH, OW)
         Gradient of the result.
-    x, weight, stride, padding, dilation, groups
-        As given to `conv2d`.
+    x, weight, stride, padding, dilation, groups, data_format
+        As given to `conv2d`. Only dweight is computed from x, only dx from weight: where that is
+        not needed, the shape, a tuple, will do.
+    need : some of "dx", "dweight" and "dbias"
+        The gradients to compute.
     out : tuple of three ndarrays, any of them None, optional
         Receive dx, dweight and dbias.
     num_threads : int, optional
@@ -127,191 +110,230 @@ def conv2d_backward(
 
     Returns
     -------
-    dx : ndarray (N, C, H, W)
-    dweight : ndarray (O, C / groups, KH, KW)
-    dbias : ndarray (O,)
+    dx : ndarray (N, C, H, W), or None if not needed
+    dweight : ndarray (O, C / groups, KH, KW), or None
+    dbias : ndarray (O,), or None
 
     Raises
     ------
     TypeError, ValueError
         As `conv2d`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet5c import kernels
+    >>> dy, weight = np.ones((1, 1, 2, 2)), np.array([[[[1.0, 2], [3, 4]]]])
+    >>> dx, _, _ = kernels.conv2d_backward(dy, (1, 1, 3, 3), weight, need=["dx"])
+    >>> dx[0, 0]
+    array([[ 1.,  3.,  2.],
+           [ 4., 10.,  6.],
+           [ 3.,  7.,  4.]])
     """
-    conv: _Convolution = _Convolution(x, weight, None, stride, padding, dilation, groups)
-    check_array("dy", dy, 4, x.dtype)
-    check_shape("dy", dy, (len(x), *conv.out_shape))
-    shapes = (x.shape, weight.shape, (len(weight),))
-    outs = (None, None, None) if out is None else tuple(out)
+    settings = stride, padding, dilation, groups, data_format
+    return convolve_backward(2, dy, x, weight, settings, need, out, num_threads)
+
+
+def convolve(
+    axes: int,
+    x: Any,
+    weight: Any,
+    bias: Any,
+    settings: tuple[Any, ...],
+    out: Array | None,
+    num_threads: int | None,
+) -> Array:
+    """Compute `conv2d`, or `conv1d` along one axis."""
+    x, weight, bias = real_arrays(x=x, weight=weight, bias=bias)
+    bias_shape = None if bias is None else bias.shape
+    conv = plan(
+        axes,
+        shape_of("x", x),
+        shape_of("weight", weight),
+        bias_shape,
+        x.dtype,
+        *_key(axes, *settings),
+    )
+    check_out("out", out, conv.y_shape, conv.dtype)
+    y = work_array(out, conv.y_shape, conv.dtype, (x, weight, bias))
+    conv.result(x, weight, bias, y, num_threads)
+    return deliver(y, out)
+
+
+def convolve_backward(
+    axes: int,
+    dy: Any,
+    x: Any,
+    weight: Any,
+    settings: tuple[Any, ...],
+    need: Iterable[str],
+    out: Any,
+    num_threads: int | None,
+) -> Gradients:
+    """Compute `conv2d_backward`, or `conv1d_backward` along one axis."""
+    needs = needed(need)
+    x_shape, x = shape_or_array("x", x, needs[1], "dweight")
+    weight_shape, weight = shape_or_array("weight", weight, needs[0], "dx")
+    dy, x, weight = real_arrays(dy=dy, x=x, weight=weight)
+    x_shape = shape_of("x", x) if x_shape is None else x_shape
+    weight_shape = shape_of("weight", weight) if weight_shape is None else weight_shape
+    conv = plan(axes, x_shape, weight_shape, None, dy.dtype, *_key(axes, *settings))
+    check_shape("dy", dy, conv.y_shape)
+    outs = check_outs(out, needs, (x_shape, weight_shape, (conv.out_channels,)), conv.dtype)
+    dx = work_array(outs[0], x_shape, conv.dtype, (dy, x, weight)) if needs[0] else None
+    dweight, dbias = conv.gradients(dy, x, weight, dx, needs[1:], num_threads)
+    return deliver_some((dx, dweight, dbias), outs)
+
+
+def _key(
+    axes: int, stride: Any, padding: Any, dilation: Any, groups: Any, data_format: Any
+) -> tuple[Any, ...]:
+    """Return the settings as `plan` takes them."""
+    return (
+        setting("stride", stride),
+        setting("padding", padding),
+        setting("dilation", dilation),
+        setting("groups", groups),
+        choice("data_format", data_format, FORMATS[axes]),
+    )
+
+
+@lru_cache(maxsize=1024)
+def plan(
+    axes: int,
+    x_shape: Shape,
+    weight_shape: Shape,
+    bias_shape: Shape | None,
+    dtype: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: Any,
+    data_format: Any,
+) -> Convolution:
+    """Return the convolution of arrays of these shapes, if they and the settings fit."""
+    channels, *image = image_of(axes, x_shape, data_format)
+    check_groups(groups)
+    form = weight_form(axes, data_format, "O", "C / groups")
+    filters, of_group, *kernel_size = filters_of(axes, weight_shape, data_format, form)
+    if of_group * groups != channels or filters % groups != 0:
+        raise ValueError(
+            f"weight must have the shape {form}, with the {channels} channels C of x and O a "
+            f"multiple of groups, got {weight_shape} and groups {groups}"
+        )
+    if bias_shape not in (None, (filters,)):
+        raise ValueError(f"bias must have the shape ({filters},), got {bias_shape}")
+    window, size = window_and_size(image, tuple(kernel_size), stride, padding, dilation)
+    is_last = data_format == FORMATS[axes][1]
+    return Convolution(x_shape, weight_shape, dtype, window, size, groups, is_last)
+
+
+# Shared with the transposed convolution
+
+FORMATS = {1: ("NCW", "NWC"), 2: ("NCHW", "NHWC")}
+
+
+def image_of(axes: int, shape: Shape, data_format: str) -> Shape:
+    """Return (C, H, W) of x, in any format, with a batch or without."""
+    if len(shape) not in (axes + 1, axes + 2):
+        raise ValueError(
+            f"x must have the {axes + 2} dimensions {data_format}, or {axes + 1} for one sample, "
+            f"got the shape {shape}"
+        )
+    sample = shape[-axes - 1 :]
+    if 0 in sample:
+        raise ValueError(
+            f"x must not be empty but for the batch, its first dimension, got the shape {shape}"
+        )
+    return (sample[-1], *sample[:-1]) if data_format == FORMATS[axes][1] else sample
+
+
+def filters_of(axes: int, shape: Shape, data_format: str, form: str) -> Shape:
+    """Return (O, C / groups, KH, KW) of a weight in any format."""
+    if len(shape) != axes + 2 or 0 in shape:
+        raise ValueError(f"weight must have the shape {form}, got {shape}")
+    return (*shape[:-3:-1], *shape[:-2]) if data_format == FORMATS[axes][1] else shape
+
+
+def weight_form(axes: int, data_format: str, outer: str, inner: str) -> str:
+    """Return the axes of a weight in words."""
+    kernel_size = "KH, KW" if axes == 2 else "K"
+    if data_format == FORMATS[axes][1]:
+        return f"({kernel_size}, {inner}, {outer})"
+    return f"({outer}, {inner}, {kernel_size})"
+
+
+def check_groups(groups: Any) -> None:
+    """Refuse what is no number of groups."""
+    if not isinstance(groups, int) or groups < 1:
+        raise ValueError(f"groups must be an integer of at least 1, got {groups!r}")
+
+
+def shape_of(name: str, array: Any) -> Shape:
+    """Return the shape of an array that must be there."""
+    if array is None:
+        raise TypeError(f"{name} must be an array of real numbers, got None")
+    return array.shape
+
+
+def needed(need: Iterable[str]) -> tuple[bool, bool, bool]:
+    """Return which of dx, dweight and dbias are to be computed."""
+    try:
+        return _needed(need if isinstance(need, (tuple, str)) else tuple(need))
+    except TypeError:  # not hashable, or not iterable
+        return _needed(str(need))
+
+
+@lru_cache(maxsize=64)
+def _needed(names: tuple[str, ...] | str) -> tuple[bool, bool, bool]:
+    if not isinstance(names, tuple) or not names or not set(names) <= set(GRADIENTS):
+        raise ValueError(
+            f'need must have one or more of "dx", "dweight" and "dbias", got {names!r}'
+        )
+    return "dx" in names, "dweight" in names, "dbias" in names
+
+
+def shape_or_array(name: str, value: Any, needs: bool, gradient: str) -> tuple[Any, Any]:
+    """Return an argument as (shape, None) if it is a shape, else as (None, value)."""
+    if not isinstance(value, tuple) or not all(isinstance(n, (int, np.integer)) for n in value):
+        return None, value
+    if needs:
+        raise TypeError(f"{name} must be an array for {gradient}, got the shape {value}")
+    return setting(name, value), None
+
+
+def check_outs(
+    out: Any, needs: tuple[bool, ...], shapes: tuple[Shape, ...], dtype: Any
+) -> Gradients:
+    """Return the outputs of three gradients, if they fit what is needed."""
+    if out is None:
+        return NO_OUTS
+    outs = tuple(out)
     if len(outs) != 3:
         raise ValueError(
-            f"out has {len(outs)} elements; it should have three: for dx, dweight and dbias"
+            f"out must have three elements, for dx, dweight and dbias, got {len(outs)}"
         )
-    for name, array, shape in zip(("out[0]", "out[1]", "out[2]"), outs, shapes, strict=True):
-        check_out(name, array, shape, x.dtype)
+    names = ("out[0]", "out[1]", "out[2]")
+    for name, array, needs_it, gradient, shape in zip(
+        names, outs, needs, GRADIENTS, shapes, strict=True
+    ):
+        if array is not None and not needs_it:
+            raise ValueError(f"{name} must be None, as need has no {gradient}, got an array")
+        check_out(name, array, shape, dtype)
     given = [array for array in outs if array is not None]
     if any(np.may_share_memory(a, b) for i, a in enumerate(given) for b in given[:i]):
         raise ValueError(
             "out holds arrays that overlap; dx, dweight and dbias need memory of their own"
         )
-    dy = contiguous(dy)
-    dx = work_array(outs[0], x.shape, x.dtype, (dy, x, weight))
-    count = threads.effective(num_threads)
-    if "tiles" in (conv.way, conv.dx_way):
-        dweight, dbias = conv.backward_tiles(dy, x, dx, count)
-    elif conv.way == "columns":
-        dweight, dbias = conv.backward_columns(dy, x, dx, count)
-    else:
-        dweight, dbias = conv.backward_direct(dy, x, dx, count)
-    return deliver(dx, outs[0]), deliver(dweight, outs[1]), deliver(dbias, outs[2])
+    return outs
 
 
-class _Convolution:
-    """The checked settings of one convolution, and its ways: tiles, direct, matrix product."""
-
-    def __init__(
-        self,
-        x: Array,
-        weight: Array,
-        bias: Array | None,
-        stride: Pair,
-        padding: Pair,
-        dilation: Pair,
-        groups: int,
-    ) -> None:
-        check_array("x", x, 4)
-        check_array("weight", weight, 4, x.dtype)
-        if not isinstance(groups, (int, np.integer)) or groups < 1:
-            raise ValueError(f"groups must be an integer of at least 1, got {groups!r}")
-        out_channels, channels, *kernel_size = weight.shape
-        if 0 in weight.shape or x.shape[1] != channels * groups or out_channels % groups != 0:
-            raise ValueError(
-                f"weight must have the shape (O, {x.shape[1]} / groups, KH, KW), with O a multiple "
-                f"of groups, for x of {x.shape[1]} channels, got {weight.shape} and groups {groups}"
-            )
-        if bias is not None:
-            check_array("bias", bias, 1, x.dtype)
-            check_shape("bias", bias, (out_channels,))
-        self.window = window_of(tuple(kernel_size), stride, padding, dilation)
-        self.size = conv2d_output_size(x.shape[2:], *self.window)
-        self.out_shape = (out_channels, *self.size)
-        check_elements("the result", (len(x), *self.out_shape))
-        self.x_shape, self.weight, self.bias, self.groups = x.shape, weight, bias, int(groups)
-        self.way = self._best_way(out_channels)
-        self.dx_way = self._best_way(x.shape[1])
-
-    def _best_way(self, channels: int) -> str:
-        """Return how to compute so many channels of y, or of dx: see docs/design.md.
-
-        "tiles"    16 samples side by side, as in a program
-        "units"    16 units side by side, a unit being one group of one sample
-        "channels" 16 channels of a unit side by side
-        "columns"  im2col and a matrix product
-        """
-        batch, in_channels, *image = self.x_shape
-        if self.weight.dtype != np.float32:
-            return "columns"
-        if self.groups == 1 and self.size == (1, 1) and not any(self.window[2]):
-            return "tiles" if batch >= 4 else "columns"  # a fully connected layer
-        of_units = _filled_lanes(batch * self.groups)
-        of_channels = _filled_lanes(channels // self.groups)
-        tile = LANES * (in_channels * prod(image) + len(self.weight) * prod(self.size))
-        fits = self.groups == 1 and tile <= strips.STRIP_FLOATS
-        if of_units > of_channels or (fits and of_units == of_channels and batch >= LANES):
-            return "tiles" if fits else "units"
-        return "channels"
-
-    # Tiles
-
-    def forward_tiles(self, x: Array, y: Array, num_threads: int) -> None:
-        bias = np.zeros(len(self.weight), np.float32) if self.bias is None else self.bias
-        params = np.concatenate((self.weight.ravel(), bias))
-        self._program().forward(rows(x), params, rows(y), num_threads)
-
-    def backward_tiles(
-        self, dy: Array, x: Array, dx: Array, num_threads: int
-    ) -> tuple[Array, Array]:
-        """Write dx, return dweight and dbias."""
-        size, outputs = self.weight.size, len(self.weight)
-        params = np.concatenate((self.weight.ravel(), np.zeros(outputs, np.float32)))
-        grads = np.zeros(size + outputs, np.float32)
-        self._program().backward(rows(x), rows(dy), params, grads, rows(dx), num_threads)
-        return grads[:size].reshape(self.weight.shape), grads[size:]
-
-    def _program(self) -> Program:
-        kernel_size, *steps = self.window
-        settings = (0, self.weight.size, len(self.weight), kernel_size, *steps, self.groups)
-        return single_op_program(self.x_shape[1:], Conv2d, *settings)
-
-    # Direct
-
-    def forward_direct(self, x: Array, y: Array, num_threads: int) -> None:
-        plan = strips.result_plan(*self._units(self.way), num_threads)
-        bias = None if self.bias is None else contiguous(self.bias)
-        _direct.convolve(plan, flat(x), flat(self.weight), bias, flat(y), num_threads)
-
-    def backward_direct(
-        self, dy: Array, x: Array, dx: Array, num_threads: int
-    ) -> tuple[Array, Array]:
-        """Write dx, return dweight and dbias."""
-        dy, weight = flat(dy), flat(self.weight)
-        for plan in strips.data_gradient_plans(*self._units(self.dx_way), num_threads):
-            _direct.convolve(plan, dy, weight, None, flat(dx), num_threads)
-        dweight = np.empty(self.weight.shape, np.float32)
-        dbias = np.empty(len(self.weight), np.float32)
-        # One thread's strips for any number of threads: the order of the sums depends on them.
-        plan = strips.result_plan(*self._units(self.way), 1)
-        _direct.weight_gradient(plan, flat(x), dy, flat(dweight), dbias, num_threads)
-        return dweight, dbias
-
-    def _units(self, way: str) -> tuple[Any, ...]:
-        """Return all that a plan depends on."""
-        batch, channels, *image = self.x_shape
-        in_shape = channels // self.groups, *image
-        out_shape = len(self.weight) // self.groups, *self.size
-        return batch * self.groups, self.groups, way == "units", in_shape, out_shape, self.window
-
-    # Columns
-
-    def forward_columns(self, x: Array, y: Array, num_threads: int) -> None:
-        group_weights = self.weight.reshape(self.groups, len(self.weight) // self.groups, -1)
-        for n, window, strip in self._strips():
-            columns = self._columns(x[n], window, strip, num_threads)
-            values = np.matmul(group_weights, columns).reshape(len(self.weight), -1, self.size[1])
-            y[n, :, strip] = values if self.bias is None else values + self.bias[:, None, None]
-
-    def backward_columns(
-        self, dy: Array, x: Array, dx: Array, num_threads: int
-    ) -> tuple[Array, Array]:
-        """Write dx, return dweight and dbias."""
-        group_weights = self.weight.reshape(self.groups, len(self.weight) // self.groups, -1)
-        dweight = np.zeros_like(group_weights)
-        dx[...] = 0
-        for n, window, strip in self._strips():
-            columns = self._columns(x[n], window, strip, num_threads)
-            group_dy = dy[n, :, strip].reshape(self.groups, -1, columns.shape[-1])
-            dweight += np.matmul(group_dy, columns.transpose(0, 2, 1))
-            np.matmul(group_weights.transpose(0, 2, 1), group_dy, out=columns)
-            size = strip.stop - strip.start, self.size[1]
-            fold(columns.reshape(1, -1, prod(size)), window, size, dx[n, None], num_threads)
-        return dweight.reshape(self.weight.shape), dy.sum(axis=(0, 2, 3))
-
-    def _strips(self) -> Iterator[tuple[int, Window, slice]]:
-        """Yield samples, and strips of their output rows with the window that begins there."""
-        kernel_size, stride, (top, left), dilation = self.window
-        height, row = self.x_shape[1] * prod(kernel_size), self.size[1]
-        step = max(1, COLUMN_ELEMENTS // (height * row))
-        for n in range(self.x_shape[0]):
-            for first in range(0, self.size[0], step):
-                window = kernel_size, stride, (top - first * stride[0], left), dilation
-                yield n, window, slice(first, min(first + step, self.size[0]))
-
-    def _columns(self, x: Array, window: Window, strip: slice, num_threads: int) -> Array:
-        """im2col of a strip of one sample, (groups, C / groups * KH * KW, rows * OW)."""
-        height, size = len(x) * prod(window[0]), (strip.stop - strip.start, self.size[1])
-        columns = np.empty((1, height, prod(size)), x.dtype)
-        unfold(x[None], window, size, 0, columns, num_threads)
-        return columns.reshape(self.groups, height // self.groups, -1)
-
-
-def _filled_lanes(count: int) -> float:
-    """Return the share of lanes in use, if `count` values are put 16 side by side."""
-    return count / (-(-count // LANES) * LANES) if count else 0
+def deliver_some(gradients: Gradients, outs: Gradients) -> Gradients:
+    """Return the gradients that there are, in the outputs that there are."""
+    if outs is NO_OUTS:
+        return gradients
+    dx, dweight, dbias = (
+        None if gradient is None else deliver(gradient, out)
+        for gradient, out in zip(gradients, outs, strict=True)
+    )
+    return dx, dweight, dbias

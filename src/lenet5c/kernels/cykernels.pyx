@@ -1,17 +1,24 @@
 """The kernels for `cimport`; cykernels.pxd is the documentation. Here is nothing to call from
 Python.
 
-Convolutions run on the strips of _strips.pyx, poolings on tiles of 16 planes, as those of
-`lenet5c.kernels` do.
+What is computed how is the same as in `lenet5c.kernels`, on one thread and in the caller's memory;
+the parts are in the folder surface.
 """
 from cpython.pycapsule cimport PyCapsule_GetPointer
-from libc.string cimport memset
+from libc.stdint cimport INT32_MAX, int64_t
+from libc.string cimport memcpy, memset
 
 from lenet5c.kernels.direct._strips cimport (
-    Geometry, Totals, Units, convolve_all, convolve_floats, gradient_floats, most_elements,
-    offset_count, plan_phase, plan_result, plan_totals, times, weight_gradient_all, write_offsets)
-from lenet5c.kernels.simd.tiles cimport LANES, Op, OpKernels, TileKernels, find_op, round_up
+    DATA_GRADIENT, RESULT, STRIP_FLOATS, WEIGHT_GRADIENT, Geometry, Purpose, Totals, Units,
+    best_way, convolve_all, convolve_floats, gradient_floats, most_elements, offset_count,
+    plan_phase, plan_result, plan_totals, times, weight_gradient_all, write_offsets)
+from lenet5c.kernels.engine.shards cimport SHARD_TILES, SHARDS
+from lenet5c.kernels.planes.planes cimport (
+    PlaneKernels, Windows, find_shortcuts, parts_of, see_image)
+from lenet5c.kernels.simd.tiles cimport (
+    LANES, DirectKernels, Op, OpKernels, TileKernels, find_op, round_up)
 
+from lenet5c.kernels.planes import plan
 from lenet5c.kernels.simd import dispatch
 
 include "windows.pxi"
@@ -19,8 +26,16 @@ include "windows.pxi"
 cdef object capsule = dispatch.tiles  # keeps the table in memory
 cdef const TileKernels* kernels = <const TileKernels*>PyCapsule_GetPointer(
     capsule, b"lenet5c.TileKernels")
-cdef const OpKernels* max_pool2d = find_op(kernels, b"max_pool2d")
-cdef const OpKernels* avg_pool2d = find_op(kernels, b"avg_pool2d")
+cdef const DirectKernels* floats = &kernels.direct
+cdef object doubles_capsule = dispatch.direct["d"]
+cdef const DirectKernels* doubles = <const DirectKernels*>PyCapsule_GetPointer(
+    doubles_capsule, b"lenet5c.DirectKernels")
+cdef const OpKernels* conv2d = find_op(kernels, b"conv2d")
+cdef const OpKernels* linear = find_op(kernels, b"linear")
+cdef const OpKernels* pad2d = find_op(kernels, b"pad2d")
+cdef object planes_capsule = plan.PLANES
+cdef const PlaneKernels* planes = <const PlaneKernels*>PyCapsule_GetPointer(
+    planes_capsule, b"lenet5c.PlaneKernels")
 
 cdef enum:
     ALIGNMENT = 64
@@ -45,11 +60,13 @@ cdef const char* status_message(Py_ssize_t status) noexcept nogil:
     if status == WINDOW_TOO_LARGE:
         return "a window is larger than the padded image"
     if status == PADDING_TOO_LARGE:
-        return "the padding of a pooling is more than half of its window"
+        return "a window of a pooling sees nothing but padding"
     if status == TOO_LARGE:
         return "an array or the scratch would be too large to address"
     if status == NULL_POINTER:
         return "an array that is needed is NULL"
+    if status == INVALID_INDEX:
+        return "an index of a maximum is outside its plane"
     return "unknown status"
 
 
@@ -58,14 +75,26 @@ cdef const char* status_message(Py_ssize_t status) noexcept nogil:
 
 cdef Py_ssize_t output_extent(Py_ssize_t extent, Py_ssize_t kernel, Py_ssize_t stride,
                               Py_ssize_t padding, Py_ssize_t dilation) noexcept nogil:
-    cdef Py_ssize_t padded, reach
-    if extent < 1 or kernel < 1 or stride < 1 or padding < 0 or dilation < 1:
+    return window_count(extent, kernel, stride, padding, padding, dilation, False)
+
+
+cdef Py_ssize_t window_count(Py_ssize_t extent, Py_ssize_t kernel, Py_ssize_t stride,
+                             Py_ssize_t before, Py_ssize_t after, Py_ssize_t dilation,
+                             bint ceil_mode) noexcept nogil:
+    """How often a window fits along an axis with so much padding, or a Status."""
+    cdef Py_ssize_t padded, reach, count
+    if extent < 1 or kernel < 1 or stride < 1 or min(before, after) < 0 or dilation < 1:
         return INVALID_SIZE
-    if (extent > most_elements() or max(max(kernel, stride), max(padding, dilation)) > MOST_SETTING
-            or padding > most_elements()):
+    if (max(extent, max(before, after)) > most_elements()
+            or max(max(kernel, stride), max(max(before, after), dilation)) > MOST_SETTING):
         return TOO_LARGE
-    padded, reach = extent + 2 * padding, times(dilation, kernel - 1)
-    return (padded - reach - 1) // stride + 1 if reach < padded else <Py_ssize_t>WINDOW_TOO_LARGE
+    padded, reach = before + extent + after, times(dilation, kernel - 1) + 1
+    if reach > padded:
+        return WINDOW_TOO_LARGE
+    count = (padded - reach) // stride + 1
+    if ceil_mode and (padded - reach) % stride != 0 and times(count, stride) < before + extent:
+        count += 1
+    return count
 
 
 cdef bint within(Py_ssize_t a, Py_ssize_t b, Py_ssize_t c, Py_ssize_t d) noexcept nogil:
@@ -103,313 +132,8 @@ cdef float* aligned(void* memory) noexcept nogil:
     return <float*>((<size_t>memory + ALIGNMENT - 1) & ~<size_t>(ALIGNMENT - 1))
 
 
-# Convolution
-
-
-cdef int set_units(Units* u, const Conv2dSizes* s) noexcept nogil:
-    """The settings, checked; which way goes side by side is still open."""
-    cdef Window w
-    cdef int status
-    if s is NULL:
-        return NULL_POINTER
-    status = set_window(&w, s.N, s.C, s.H, s.W, s.KH, s.KW, s.stride_h, s.stride_w, s.padding_h,
-                        s.padding_w, s.dilation_h, s.dilation_w)
-    if status != OK:
-        return status
-    if s.O < 1 or s.groups < 1:
-        return INVALID_SIZE
-    if s.C % s.groups != 0 or s.O % s.groups != 0:
-        return INVALID_GROUPS
-    if (not within(s.N, s.O, w.OH, w.OW) or not within(1, s.O, w.OH, w.OW)
-            or not within(s.O, s.C // s.groups, s.KH, s.KW)):
-        return TOO_LARGE
-    u.groups, u.count, u.threads = s.groups, s.N * s.groups, 1
-    u.D, u.H, u.W, u.L, u.OH, u.OW = s.C // s.groups, w.H, w.W, s.O // s.groups, w.OH, w.OW
-    u.KH, u.KW, u.SH, u.SW, u.PH, u.PW, u.DH, u.DW = w.KH, w.KW, w.SH, w.SW, w.PH, w.PW, w.DH, w.DW
-    return OK
-
-
-cdef bint units_fill_better(Py_ssize_t units, Py_ssize_t channels) noexcept nogil:
-    """True if units side by side leave fewer of the 16 lanes unused than channels."""
-    return <double>units * round_up(channels) > <double>channels * round_up(units)
-
-
-cdef int plan_forward(Geometry* g, Units* u) noexcept nogil:
-    u.blocked = units_fill_better(u.count, u.L)
-    return OK if plan_result(g, kernels, u) else TOO_LARGE
-
-
-cdef Py_ssize_t conv2d_scratch(const Conv2dSizes* sizes) noexcept nogil:
-    cdef Units u
-    cdef Geometry g
-    cdef int status = set_units(&u, sizes)
-    if status == OK:
-        status = plan_forward(&g, &u)
-    return scratch_bytes(convolve_floats(&g, 1), offset_count(&g)) if status == OK else status
-
-
-cdef int conv2d_f32(const Conv2dSizes* sizes, const float* x, const float* weight,
-                    const float* bias, float* y, void* scratch) noexcept nogil:
-    cdef Units u
-    cdef Geometry g
-    cdef int status = set_units(&u, sizes)
-    if status == OK:
-        status = plan_forward(&g, &u)
-    if status != OK or u.count == 0:
-        return status
-    if x is NULL or weight is NULL or y is NULL or scratch is NULL:
-        return NULL_POINTER
-    write_offsets(&g, <Py_ssize_t*>(aligned(scratch) + round_up(convolve_floats(&g, 1))))
-    convolve_all(&g, x, weight, bias, y, aligned(scratch))
-    return OK
-
-
-cdef Py_ssize_t data_gradient_scratch(Units* u) noexcept nogil:
-    """The most that a phase of the stride takes, or a Status."""
-    cdef Geometry g
-    cdef Py_ssize_t a, b, bytes, most = 0
-    u.blocked = units_fill_better(u.count, u.D)
-    for a in range(min(u.SH, u.H)):
-        for b in range(min(u.SW, u.W)):
-            if not plan_phase(&g, kernels, u, a, b):
-                return TOO_LARGE
-            bytes = scratch_bytes(convolve_floats(&g, 1), offset_count(&g))
-            if bytes < 0:
-                return bytes
-            most = max(most, bytes)
-    return most
-
-
-cdef Py_ssize_t weight_gradient_scratch(Units* u) noexcept nogil:
-    cdef Geometry g
-    cdef Totals t
-    if plan_forward(&g, u) != OK:
-        return TOO_LARGE
-    t = plan_totals(&g, 1, False)
-    return scratch_bytes(gradient_floats(&g, &t, 1), offset_count(&g))
-
-
-cdef Py_ssize_t conv2d_backward_scratch(const Conv2dSizes* sizes) noexcept nogil:
-    cdef Units u
-    cdef Py_ssize_t dx, dweight
-    cdef int status = set_units(&u, sizes)
-    if status != OK:
-        return status
-    dx, dweight = data_gradient_scratch(&u), weight_gradient_scratch(&u)
-    return min(dx, dweight) if min(dx, dweight) < 0 else max(dx, dweight)
-
-
-cdef int conv2d_backward_f32(const Conv2dSizes* sizes, const float* dy, const float* x,
-                             const float* weight, float* dx, float* dweight, float* dbias,
-                             void* scratch) noexcept nogil:
-    cdef Units u
-    cdef Py_ssize_t bytes = conv2d_backward_scratch(sizes)
-    if bytes < 0:
-        return <int>bytes
-    set_units(&u, sizes)
-    if scratch is NULL or (u.count > 0 and (
-            dy is NULL or (dweight is not NULL and x is NULL)
-            or (dx is not NULL and weight is NULL))):
-        return NULL_POINTER
-    if dx is not NULL and u.count > 0:
-        data_gradient(&u, dy, weight, dx, aligned(scratch))
-    if dweight is not NULL or dbias is not NULL:
-        weight_gradient(&u, dy, x, dweight, dbias, aligned(scratch))
-    return OK
-
-
-cdef void data_gradient(Units* u, const float* dy, const float* weight, float* dx,
-                        float* memory) noexcept nogil:
-    cdef Geometry g
-    cdef Py_ssize_t a, b
-    u.blocked = units_fill_better(u.count, u.D)
-    for a in range(min(u.SH, u.H)):
-        for b in range(min(u.SW, u.W)):
-            plan_phase(&g, kernels, u, a, b)
-            write_offsets(&g, <Py_ssize_t*>(memory + round_up(convolve_floats(&g, 1))))
-            convolve_all(&g, dy, weight, NULL, dx, memory)
-
-
-cdef void weight_gradient(Units* u, const float* dy, const float* x, float* dweight, float* dbias,
-                          float* memory) noexcept nogil:
-    cdef Geometry g
-    cdef Totals t
-    plan_forward(&g, u)
-    t = plan_totals(&g, 1, False)
-    write_offsets(&g, <Py_ssize_t*>(memory + round_up(gradient_floats(&g, &t, 1))))
-    weight_gradient_all(&g, x, dy, dweight, dbias, memory)
-
-
-# Pooling: planes know nothing of each other, so 16 of them go side by side, whatever samples they
-# are of. The arena has the input, then the output; after it lies another one for the gradients.
-
-
-cdef int set_pool(Op* op, const Pool2dSizes* s, const OpKernels* op_kernels) noexcept nogil:
-    """The op on a plane, checked."""
-    cdef Window w
-    cdef int status
-    if s is NULL:
-        return NULL_POINTER
-    status = set_window(&w, s.N, s.C, s.H, s.W, s.KH, s.KW, s.stride_h, s.stride_w, s.padding_h,
-                        s.padding_w, 1, 1)
-    if status != OK:
-        return status
-    if 2 * s.padding_h > s.KH or 2 * s.padding_w > s.KW:
-        return PADDING_TOO_LARGE
-    if (not within(s.N, s.C, w.OH, w.OW) or not within(2, LANES, w.H, w.W)
-            or not within(2, LANES, w.OH, w.OW)):
-        return TOO_LARGE
-    memset(op, 0, sizeof(Op))
-    op.kernels, op.count_pad, op.groups = op_kernels, s.count_include_pad != 0, 1
-    op.C, op.H, op.W, op.O, op.OH, op.OW = 1, w.H, w.W, 1, w.OH, w.OW
-    op.KH, op.KW, op.SH, op.SW = w.KH, w.KW, w.SH, w.SW
-    op.PH, op.PW, op.DH, op.DW = w.PH, w.PW, 1, 1
-    op.y = w.H * w.W * LANES
-    return OK
-
-
-cdef Py_ssize_t arena_floats(const Op* op) noexcept nogil:
-    return (op.H * op.W + op.OH * op.OW) * LANES
-
-
-cdef void load_planes(const float* planes, Py_ssize_t count, Py_ssize_t size,
-                      float* tile) noexcept nogil:
-    """The first of `count` planes, up to 16; lanes that are left repeat the first one."""
-    cdef const float* lanes[LANES]
-    cdef Py_ssize_t lane
-    for lane in range(LANES):
-        lanes[lane] = planes + (lane * size if lane < count else 0)
-    kernels.pack_floats(lanes, size, tile)
-
-
-cdef Py_ssize_t pool2d_scratch(const Pool2dSizes* sizes) noexcept nogil:
-    cdef Op op
-    cdef int status = set_pool(&op, sizes, max_pool2d)
-    return scratch_bytes(2 * arena_floats(&op), 0) if status == OK else status
-
-
-cdef int pool_forward(const OpKernels* op_kernels, const Pool2dSizes* sizes, const float* x,
-                      float* y, void* scratch) noexcept nogil:
-    cdef Op op
-    cdef Py_ssize_t tile, plane, planes, size, out
-    cdef float* arena = aligned(scratch)
-    cdef int status = set_pool(&op, sizes, op_kernels)
-    if status != OK:
-        return status
-    planes, size, out = sizes.N * sizes.C, op.H * op.W, op.OH * op.OW
-    if planes > 0 and (x is NULL or y is NULL or scratch is NULL):
-        return NULL_POINTER
-    for tile in range((planes + LANES - 1) // LANES):
-        plane = tile * LANES
-        load_planes(x + plane * size, planes - plane, size, arena)
-        op.kernels.forward(&op, NULL, arena, NULL)
-        kernels.unpack(arena + op.y, out, min(<Py_ssize_t>LANES, planes - plane), y + plane * out)
-    return OK
-
-
-cdef int pool_backward(const OpKernels* op_kernels, const Pool2dSizes* sizes, const float* dy,
-                       const float* x, float* dx, void* scratch) noexcept nogil:
-    """x is looked at only where the gradient depends on it."""
-    cdef Op op
-    cdef Py_ssize_t tile, plane, planes, size, out
-    cdef float* arena = aligned(scratch)
-    cdef float* gradients
-    cdef int status = set_pool(&op, sizes, op_kernels)
-    if status != OK:
-        return status
-    gradients = arena + arena_floats(&op)
-    planes, size, out = sizes.N * sizes.C, op.H * op.W, op.OH * op.OW
-    if planes > 0 and (dy is NULL or dx is NULL or scratch is NULL
-                       or (x is NULL and op_kernels.reads_x)):
-        return NULL_POINTER
-    for tile in range((planes + LANES - 1) // LANES):
-        plane = tile * LANES
-        if op_kernels.reads_x:
-            load_planes(x + plane * size, planes - plane, size, arena)
-            op.kernels.forward(&op, NULL, arena, NULL)
-        load_planes(dy + plane * out, planes - plane, out, gradients + op.y)
-        op.kernels.backward(&op, NULL, arena, gradients, True, NULL, NULL, NULL)
-        kernels.unpack(gradients, size, min(<Py_ssize_t>LANES, planes - plane), dx + plane * size)
-    return OK
-
-
-cdef int max_pool2d_f32(const Pool2dSizes* sizes, const float* x, float* y,
-                        void* scratch) noexcept nogil:
-    return pool_forward(max_pool2d, sizes, x, y, scratch)
-
-
-cdef int max_pool2d_backward_f32(const Pool2dSizes* sizes, const float* dy, const float* x,
-                                 float* dx, void* scratch) noexcept nogil:
-    return pool_backward(max_pool2d, sizes, dy, x, dx, scratch)
-
-
-cdef int avg_pool2d_f32(const Pool2dSizes* sizes, const float* x, float* y,
-                        void* scratch) noexcept nogil:
-    return pool_forward(avg_pool2d, sizes, x, y, scratch)
-
-
-cdef int avg_pool2d_backward_f32(const Pool2dSizes* sizes, const float* dy, float* dx,
-                                 void* scratch) noexcept nogil:
-    return pool_backward(avg_pool2d, sizes, dy, NULL, dx, scratch)
-
-
-# im2col and col2im
-
-
-cdef int set_columns(Window* w, const Im2colSizes* s) noexcept nogil:
-    cdef int status
-    if s is NULL:
-        return NULL_POINTER
-    status = set_window(w, s.N, s.C, s.H, s.W, s.KH, s.KW, s.stride_h, s.stride_w, s.padding_h,
-                        s.padding_w, s.dilation_h, s.dilation_w)
-    if status == OK and not within(times(s.N, s.C), times(s.KH, s.KW), w.OH, w.OW):
-        return TOO_LARGE
-    return status
-
-
-cdef Py_ssize_t im2col_scratch(const Im2colSizes* sizes) noexcept nogil:
-    cdef Window w
-    return set_columns(&w, sizes)
-
-
-cdef int planes_to_columns(const Im2colSizes* sizes, const real* x, real* col) noexcept nogil:
-    cdef Window w
-    cdef Py_ssize_t plane
-    cdef int status = set_columns(&w, sizes)
-    if status != OK or sizes.N == 0:
-        return status
-    if x is NULL or col is NULL:
-        return NULL_POINTER
-    for plane in range(sizes.N * sizes.C):
-        unfold(x + plane * w.H * w.W, &w, <real>0, col + plane * w.KH * w.KW * w.OH * w.OW)
-    return OK
-
-
-cdef int columns_to_planes(const Im2colSizes* sizes, const real* col, real* x) noexcept nogil:
-    cdef Window w
-    cdef Py_ssize_t plane
-    cdef int status = set_columns(&w, sizes)
-    if status != OK or sizes.N == 0:
-        return status
-    if x is NULL or col is NULL:
-        return NULL_POINTER
-    memset(x, 0, sizes.N * sizes.C * w.H * w.W * sizeof(real))
-    for plane in range(sizes.N * sizes.C):
-        fold(col + plane * w.KH * w.KW * w.OH * w.OW, &w, x + plane * w.H * w.W)
-    return OK
-
-
-cdef int im2col_f32(const Im2colSizes* sizes, const float* x, float* col) noexcept nogil:
-    return planes_to_columns(sizes, x, col)
-
-
-cdef int im2col_f64(const Im2colSizes* sizes, const double* x, double* col) noexcept nogil:
-    return planes_to_columns(sizes, x, col)
-
-
-cdef int col2im_f32(const Im2colSizes* sizes, const float* col, float* x) noexcept nogil:
-    return columns_to_planes(sizes, col, x)
-
-
-cdef int col2im_f64(const Im2colSizes* sizes, const double* col, double* x) noexcept nogil:
-    return columns_to_planes(sizes, col, x)
+include "surface/tiles.pxi"
+include "surface/convolution.pxi"
+include "surface/transposed.pxi"
+include "surface/pooling.pxi"
+include "surface/columns.pxi"

@@ -9,6 +9,9 @@ from typing import Any
 import lenet5c.kernels._openmp as _openmp
 from lenet5c.kernels.quota import cpu_quota
 
+# Elementary operations that are worth waking another thread for.
+THREAD_WORK: int = _openmp.thread_work
+
 _chosen: int | None = None  # by set_num_threads
 _used = False  # whether a call of this process has had more than one thread
 _stranded = False  # whether OpenMP of this forked child still counts on the parent's threads
@@ -84,6 +87,23 @@ def effective(num_threads: int | None = None) -> int:
         return 1
     _used = _used or count > 1
     return count
+
+
+def useful(work: float, num_threads: int | None = None) -> int:
+    """Return the threads of a call that are worth waking for its work.
+
+    Parameters
+    ----------
+    work : float
+        Elementary operations: multiply-adds, or elements moved.
+    num_threads : int, optional
+        At most so many; the default count if not given.
+    """
+    if num_threads is not None:
+        num_threads = check_num_threads(num_threads)
+    if work < THREAD_WORK:
+        return 1  # found without asking the system how many there are, which takes long
+    return min(effective(num_threads), 1 + int(work // THREAD_WORK))
 
 
 # A fork copies the forking thread only. GNU OpenMP in the child would wait forever for the threads

@@ -1,5 +1,10 @@
 """Layers, losses and models, with explicit forward and backward passes over NumPy arrays.
 
+They compute in float32. Inputs may also be of a dtype whose numbers float32 holds exactly: float16,
+bool, and integers of 8 or 16 bits, such as images of uint8; they are converted, never scaled.
+float64 and larger integers are refused, as they would be rounded without a word, and so are masked
+arrays.
+
 `ACTIVATIONS`, `LOSSES`, `POOLINGS` and `NETS` have the classes by the names that recipes use.
 """
 
@@ -8,12 +13,14 @@ from lenet5c.nn import (
     activation,
     batch_norm,
     convolution,
+    cross_entropy,
     dropout,
     layer,
     lenet5,
     lenet5_1998,
     linear,
     loss,
+    penalty_loss,
     pooling,
     rbf,
     sequential,
@@ -21,12 +28,14 @@ from lenet5c.nn import (
 from lenet5c.nn.activation import *
 from lenet5c.nn.batch_norm import *
 from lenet5c.nn.convolution import *
+from lenet5c.nn.cross_entropy import *
 from lenet5c.nn.dropout import *
 from lenet5c.nn.layer import *
 from lenet5c.nn.lenet5 import *
 from lenet5c.nn.lenet5_1998 import *
 from lenet5c.nn.linear import *
 from lenet5c.nn.loss import *
+from lenet5c.nn.penalty_loss import *
 from lenet5c.nn.pooling import *
 from lenet5c.nn.rbf import *
 from lenet5c.nn.sequential import *
@@ -35,12 +44,14 @@ __all__ = [
     *activation.__all__,
     *batch_norm.__all__,
     *convolution.__all__,
+    *cross_entropy.__all__,
     *dropout.__all__,
     *layer.__all__,
     *lenet5.__all__,
     *lenet5_1998.__all__,
     *linear.__all__,
     *loss.__all__,
+    *penalty_loss.__all__,
     *pooling.__all__,
     *rbf.__all__,
     *sequential.__all__,

@@ -1,11 +1,10 @@
 """Elementwise activations."""
 
-from math import isfinite
-from numbers import Real
-from typing import Any, ClassVar
+from math import prod
+from typing import ClassVar
 
 from lenet5c.kernels.engine import ops
-from lenet5c.nn.layer import Floats, Shape
+from lenet5c.nn.layer import Floats, Shape, as_floats, check_gradient, check_number
 from lenet5c.nn.tile_layer import Offset, TileLayer
 
 __all__ = ["ACTIVATIONS", "GELU", "LeakyReLU", "ReLU", "ScaledTanh", "Sigmoid", "Tanh"]
@@ -15,11 +14,12 @@ ACTIVATIONS: dict[str, type["Activation"]] = {}
 
 
 class Activation(TileLayer):
-    """An elementwise function of ops/activation.pxi."""
+    """An elementwise function of ops/activation.pxi, for arrays of any shape."""
 
     kind = ""
     #: Usual initializer of the weights before it.
     init: ClassVar[str] = "glorot_uniform"
+    _shape: Shape = ()  # of the last input
 
     def __init_subclass__(cls) -> None:
         if "kind" in vars(cls):
@@ -31,12 +31,37 @@ class Activation(TileLayer):
         return ()
 
     def output_shape(self, input_shape: Shape) -> Shape:
-        if len(input_shape) not in (1, 3):
-            raise ValueError(
-                f"samples must be of the shape (C, H, W) or (features,) for "
-                f"{type(self).__name__}, got {tuple(input_shape)}"
-            )
         return tuple(input_shape)
+
+    def forward(self, x: Floats, training: bool = False) -> Floats:
+        """Return the function of each element.
+
+        Parameters
+        ----------
+        x : ndarray of float32, of any shape
+            Or of a dtype that float32 holds exactly, such as uint8 or float16.
+        training : bool
+            Save x (not a copy, if it is of float32) for `backward`.
+
+        Returns
+        -------
+        ndarray of float32, of the shape of x
+        """
+        x = as_floats(x, type(self).__name__)
+        self._shape = x.shape
+        batch = _batch(self._shape)
+        if batch is self._shape:
+            return self.chain.forward(x, training)
+        return self.chain.forward(x.reshape(batch), training).reshape(x.shape)
+
+    def backward(self, dy: Floats) -> Floats:
+        """Return the gradient of the last x of ``forward(x, training=True)``, of its shape."""
+        self.chain.saved_input("backward")
+        check_gradient(dy, self._shape)
+        batch = _batch(self._shape)
+        if batch is self._shape:
+            return self.chain.backward(dy)
+        return self.chain.backward(dy.reshape(batch)).reshape(dy.shape)
 
     def backward_second(self, d2y: Floats, dy: Floats | None = None) -> Floats:
         """Return d2x = f'(x)^2 d2y; Gauss-Newton drops the term f''(x) dy (eq. 27)."""
@@ -84,10 +109,7 @@ class LeakyReLU(Activation):
     init = "he_normal"
 
     def __init__(self, negative_slope: float = 0.01) -> None:
-        slope: Any = negative_slope
-        if not (isinstance(slope, Real) and isfinite(slope)):
-            raise ValueError(f"negative_slope must be a finite number, got {negative_slope!r}")
-        self.negative_slope = float(negative_slope)
+        self.negative_slope = check_number("negative_slope", negative_slope)
 
     @property
     def constants(self) -> tuple[float, ...]:
@@ -197,3 +219,10 @@ class ScaledTanh(Activation):
     @property
     def constants(self) -> tuple[float, ...]:
         return self.amplitude, self.slope
+
+
+def _batch(shape: Shape) -> Shape:
+    """Return the shape of a batch with these elements: those without a batch axis in one row."""
+    if 0 in shape:
+        return (0, 1)
+    return shape if len(shape) > 1 else (1, prod(shape))

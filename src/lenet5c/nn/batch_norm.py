@@ -1,23 +1,25 @@
 """Batch normalization (Ioffe and Szegedy, 2015)."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import numpy as np
 
-from lenet5c.nn.layer import Floats, Layer, Shape, check_batch, check_gradient, positive
+from lenet5c.nn.layer import Floats, Layer, Shape, as_batch, check_gradient, check_number, positive
 
 __all__ = ["BatchNorm1d", "BatchNorm2d"]
 
 
 class BatchNorm(Layer):
-    """Batch normalization of samples with `ndim` axes, the first of which is the channels."""
+    """Batch normalization of samples of some `forms`, by their number of axes."""
 
-    ndim = 0
+    forms: ClassVar[dict[int, str]] = {}
     _saved: tuple[Floats, Floats, tuple[int, ...]] | None = None
 
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
         self.num_features = positive("num_features", num_features)
-        self.eps, self.momentum = float(eps), float(momentum)
+        self.eps = check_number("eps", eps, 0)
+        self.momentum = check_number("momentum", momentum, 0, 1)
         self.params["weight"] = np.ones(num_features)
         self.params["bias"] = np.zeros(num_features)
         self.buffers["running_mean"] = np.zeros(num_features)
@@ -25,7 +27,7 @@ class BatchNorm(Layer):
         self.buffers["num_batches_tracked"] = np.array(0)
 
     def forward(self, x: Floats, training: bool = False) -> Floats:
-        check_batch(x, type(self).__name__)
+        x = as_batch(x, type(self).__name__)
         self.output_shape(x.shape[1:])
         axes = (0, *range(2, x.ndim))
         if training:
@@ -39,9 +41,10 @@ class BatchNorm(Layer):
         else:
             mean, var = self.buffers["running_mean"], self.buffers["running_var"]
         scale = 1 / np.sqrt(var + np.float32(self.eps))
-        normal = (x - self._spread(mean)) * self._spread(scale)
+        spread = _spread_along(x)
+        normal = (x - spread(mean)) * spread(scale)
         self._saved = (normal, scale, axes) if training else None
-        return normal * self._spread(self.params["weight"]) + self._spread(self.params["bias"])
+        return normal * spread(self.params["weight"]) + spread(self.params["bias"])
 
     def backward(self, dy: Floats) -> Floats:
         normal, scale, axes = self._get_saved("backward")
@@ -50,9 +53,10 @@ class BatchNorm(Layer):
         self.grads["bias"] = dy.sum(axes)
         count = np.float32(dy.size // dy.shape[1])
         # Mean and variance depend on every sample: their share of the gradient is taken out again.
-        shared = self._spread(self.grads["bias"] / count)
-        shared = shared + normal * self._spread(self.grads["weight"] / count)
-        return (dy - shared) * self._spread(self.params["weight"] * scale)
+        spread = _spread_along(dy)
+        shared = spread(self.grads["bias"] / count)
+        shared = shared + normal * spread(self.grads["weight"] / count)
+        return (dy - shared) * spread(self.params["weight"] * scale)
 
     def backward_second(self, d2y: Floats, dy: Floats | None = None) -> Floats:
         """Square the slope of each channel, with mean and variance taken as constants."""
@@ -60,7 +64,7 @@ class BatchNorm(Layer):
         check_gradient(d2y, normal.shape, "d2y")
         self.curvatures["weight"] = (d2y * normal**2).sum(axes)
         self.curvatures["bias"] = d2y.sum(axes)
-        return d2y * self._spread(self.params["weight"] * scale) ** 2
+        return d2y * _spread_along(d2y)(self.params["weight"] * scale) ** 2
 
     def _get_saved(self, caller: str) -> tuple[Floats, Floats, tuple[int, ...]]:
         if self._saved is None:
@@ -72,15 +76,11 @@ class BatchNorm(Layer):
             self.buffers[name] += np.float32(self.momentum) * (value - self.buffers[name])
         self.buffers["num_batches_tracked"] += 1
 
-    def _spread(self, values: Any) -> Floats:
-        """Return values (C,) in a shape that broadcasts along the channels of the input."""
-        return np.asarray(values, np.float32).reshape(-1, *[1] * (self.ndim - 1))
-
     def output_shape(self, input_shape: Shape) -> Shape:
-        if len(input_shape) != self.ndim or input_shape[0] != self.num_features:
-            axes = "(C,)" if self.ndim == 1 else "(C, H, W)"
+        forms = " or ".join(self.forms.values())
+        if len(input_shape) not in self.forms or input_shape[0] != self.num_features:
             raise ValueError(
-                f"samples must be {axes} of {self.num_features} channels for "
+                f"samples must be {forms} of {self.num_features} channels for "
                 f"{type(self).__name__}, got {tuple(input_shape)}"
             )
         return tuple(input_shape)
@@ -90,7 +90,9 @@ class BatchNorm(Layer):
 
 
 class BatchNorm1d(BatchNorm):
-    """Bring each feature of a batch (N, C) to mean 0 and variance 1, then scale and shift it.
+    """Bring each channel of a batch to mean 0 and variance 1, then scale and shift it.
+
+    The batch is (N, C), or (N, C, L) with L places of a channel.
 
     Parameters
     ----------
@@ -120,7 +122,7 @@ class BatchNorm1d(BatchNorm):
     Reference: `lenet5c.reference.batch_norm`.
     """
 
-    ndim = 1
+    forms: ClassVar = {1: "(C,)", 2: "(C, L)"}
 
 
 class BatchNorm2d(BatchNorm):
@@ -129,4 +131,10 @@ class BatchNorm2d(BatchNorm):
     Reference: `lenet5c.reference.batch_norm`.
     """
 
-    ndim = 3
+    forms: ClassVar = {3: "(C, H, W)"}
+
+
+def _spread_along(x: Floats) -> Callable[[Any], Floats]:
+    """Return a function of values (C,): in a shape that broadcasts along the channels of x."""
+    shape = (-1, *[1] * (x.ndim - 2))
+    return lambda values: np.asarray(values, np.float32).reshape(shape)

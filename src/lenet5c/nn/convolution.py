@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lenet5c.kernels.engine import ops
-from lenet5c.kernels.shapes import check_elements, conv2d_output_size, pair
+from lenet5c.kernels.shapes import check_elements, pair, window_and_size
 from lenet5c.nn.initialize import Init, draw
-from lenet5c.nn.layer import Floats, Pair, Rng, Shape, positive
+from lenet5c.nn.layer import Floats, Padding, Pair, Rng, Shape, check_padding, options, positive
 from lenet5c.nn.tile_layer import Offset, TileLayer
 
 __all__ = ["Conv2d"]
@@ -24,8 +24,10 @@ class Conv2d(TileLayer):
     ----------
     in_channels, out_channels : int
     kernel_size : int or (int, int)
-    stride, padding, dilation : int or (int, int)
-        The padding is zeros.
+    stride, dilation : int or (int, int)
+    padding : int, (int, int), ((top, bottom), (left, right)), "same" or "valid"
+        Zeros around the images. "same" makes the output ceil(input / stride) large, with the odd
+        pixel at the bottom or on the right.
     groups : int
         Must divide both channel counts.
     bias : bool
@@ -45,7 +47,8 @@ class Conv2d(TileLayer):
 
     Notes
     -----
-    With h = oh SH + kh DH - PH and w = ow SW + kw DW - PW, each sum over all other indices::
+    With h = oh SH + kh DH - PH and w = ow SW + kw DW - PW, PH at the top and PW on the left, each
+    sum over all other indices::
 
         y[n, o, oh, ow] = bias[o] + sum of weight[o, i, kh, kw] * x[n, i, h, w]
         dx[n, i, h, w] = sum of weight[o, i, kh, kw] * dy[n, o, oh, ow]
@@ -68,7 +71,7 @@ class Conv2d(TileLayer):
         out_channels: int,
         kernel_size: Pair,
         stride: Pair = 1,
-        padding: Pair = 0,
+        padding: Padding = 0,
         dilation: Pair = 1,
         groups: int = 1,
         bias: bool = True,
@@ -80,7 +83,7 @@ class Conv2d(TileLayer):
         self.out_channels = positive("out_channels", out_channels)
         self.kernel_size = pair(kernel_size, "kernel_size", 1)
         self.stride = pair(stride, "stride", 1)
-        self.padding = pair(padding, "padding", 0)
+        self.padding = check_padding(padding)
         self.dilation = pair(dilation, "dilation", 1)
         self.groups = positive("groups", groups)
         if self.in_channels % self.groups or self.out_channels % self.groups:
@@ -145,7 +148,7 @@ class Conv2d(TileLayer):
                 f"samples must have {self.in_channels} channels (C, H, W) for Conv2d, "
                 f"got {input_shape}"
             )
-        size = conv2d_output_size(
+        _, size = window_and_size(
             input_shape[1:], self.kernel_size, self.stride, self.padding, self.dilation
         )
         return (self.out_channels, *size)
@@ -174,4 +177,6 @@ class Conv2d(TileLayer):
         )
 
     def __repr__(self) -> str:
-        return f"Conv2d({self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size})"
+        more = options(self, stride=(1, 1), padding=(0, 0), dilation=(1, 1), groups=1)
+        channels = f"{self.in_channels}, {self.out_channels}"
+        return f"Conv2d({channels}, kernel_size={self.kernel_size}{more})"

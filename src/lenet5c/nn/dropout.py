@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from lenet5c.nn.layer import Floats, Layer, Rng, Shape, check_batch, check_gradient
+from lenet5c.nn.layer import Floats, Layer, Rng, Shape, as_floats, check_gradient
 
 __all__ = ["Dropout"]
 
@@ -10,7 +10,7 @@ __all__ = ["Dropout"]
 class Dropout(Layer):
     """Zero each value with probability p in training, and divide the others by 1 - p.
 
-    After Srivastava et al. (2014).
+    Arrays of any shape are taken. After Srivastava et al. (2014).
 
     Parameters
     ----------
@@ -35,19 +35,19 @@ class Dropout(Layer):
         self.rng = np.random.default_rng(rng)
 
     def forward(self, x: Floats, training: bool = False) -> Floats:
-        check_batch(x, "Dropout")
+        x = as_floats(x, "Dropout")
         if not training or self.p == 0:
             self._mask = None
             return x
         kept = self.rng.random(x.shape, np.float32) >= self.p
-        self._mask = kept * np.float32(1 / (1 - self.p))
-        return x * self._mask
+        self._mask = np.asarray(kept * np.float32(1 / (1 - self.p)))
+        return np.asarray(x * self._mask)
 
     def backward(self, dy: Floats) -> Floats:
         if self._mask is None:
             return dy
         check_gradient(dy, self._mask.shape)
-        return dy * self._mask
+        return np.asarray(dy * self._mask)
 
     def backward_second(self, d2y: Floats, dy: Floats | None = None) -> Floats:
         """Multiply by the square of the mask, a constant factor."""

@@ -3,25 +3,31 @@
 from __future__ import annotations  # numpy.random is not imported for its names
 
 from collections.abc import Callable, Mapping
-from math import isfinite, sqrt
+from contextlib import suppress
+from math import sqrt
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet5c.nn.layer import Floats, Rng, Shape
+from lenet5c.nn.layer import LARGEST, Floats, Rng, Shape, check_number
 
 Initializer = Callable[["np.random.Generator", Shape, int, int], NDArray[Any]]
 Init = str | Mapping[str, float] | Initializer
 
+# A number drawn from the normal distribution in float32 is less than ten standard deviations.
+MOST = LARGEST / 10
+
 
 def normal(std: float) -> Initializer:
     """Return an initializer: a normal distribution of mean 0 and standard deviation `std`."""
+    check_number("std", std, 0, MOST)
     return lambda rng, shape, fan_in, fan_out: std * rng.standard_normal(shape, np.float32)
 
 
 def uniform(bound: float) -> Initializer:
     """Return an initializer: a uniform distribution from -bound to bound."""
+    check_number("bound", bound, 0, MOST)
     return lambda rng, shape, fan_in, fan_out: _uniform(rng, shape, bound)
 
 
@@ -57,11 +63,14 @@ def lecun_uniform(rng: np.random.Generator, shape: Shape, fan_in: int, fan_out: 
 
 def fan_in_uniform(gain: float, power: float = 0.5) -> Initializer:
     """Return an initializer: uniform from -bound to bound, with bound = gain / fan_in ** power."""
+    check_number("gain", gain, 0, MOST)
+    check_number("power", power, 0, 30)
     return lambda rng, shape, fan_in, fan_out: _uniform(rng, shape, gain / fan_in**power)
 
 
 def constant(value: float) -> Initializer:
     """Return an initializer: all `value`."""
+    check_number("value", value)
     return lambda rng, shape, fan_in, fan_out: np.full(shape, value, np.float32)
 
 
@@ -84,7 +93,14 @@ def draw(init: Init, rng: Rng, shape: Shape, fan_in: int, fan_out: int) -> Float
         raise ValueError(
             f"init must return weights of the shape {tuple(shape)}, got {weights.shape}"
         )
-    return weights.astype(np.float32, copy=False)
+    try:
+        with np.errstate(over="raise"):
+            return weights.astype(np.float32, copy=False)
+    except FloatingPointError:
+        raise ValueError(
+            f"init must return weights from -{LARGEST:.2g} to {LARGEST:.2g}, as float32 has them, "
+            f"got {weights.flat[np.abs(weights).argmax()]}"
+        ) from None
 
 
 def _find(init: Init) -> Initializer:
@@ -97,11 +113,11 @@ def _find(init: Init) -> Initializer:
             f"init must be one of {', '.join(NAMED)}, or a mapping such as {{'normal': 0.01}}, "
             f"or a function, got {init!r}"
         )
-    name, number = next(iter(init.items())) if len(init) == 1 else ("", -1.0)
-    is_number = isinstance(number, (int, float)) and not isinstance(number, bool)
-    if name not in ONE_NUMBER or not is_number or not (number >= 0 and isfinite(number)):
-        raise ValueError(
-            f"init must be one of {', '.join(ONE_NUMBER)} with a number of at least 0, "
-            f"got {dict(init)!r}"
-        )
-    return ONE_NUMBER[name](number)
+    for name, number in init.items():
+        if len(init) == 1 and name in ONE_NUMBER:
+            with suppress(ValueError):
+                return ONE_NUMBER[name](number)
+    raise ValueError(
+        f"init must be one of {', '.join(ONE_NUMBER)} with a number from 0 to {MOST:.2g}, "
+        f"got {dict(init)!r}"
+    )

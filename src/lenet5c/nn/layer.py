@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections import UserDict
 from collections.abc import Iterable, Iterator
 from functools import cached_property
+from numbers import Real
 from operator import index
 from typing import Any, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from lenet5c.kernels.arrays import real_arrays
+from lenet5c.kernels.shapes import paddings, setting
 
 __all__ = ["Layer"]
 
@@ -17,11 +21,16 @@ Array = NDArray[Any]
 Floats = NDArray[np.float32]
 Shape = tuple[int, ...]
 Pair = int | tuple[int, int]
+Padding = Pair | tuple[tuple[int, int], tuple[int, int]] | str
 # In quotes: importing numpy.random takes as long as all layers.
 Rng: TypeAlias = "int | np.random.Generator | None"
 
+#: The largest number of float32.
+LARGEST = float(np.finfo(np.float32).max)
+FLOAT32 = np.dtype(np.float32)
+
 # Attributes that copies and pickles leave out: views, programs, and what backward needs.
-TRANSIENT = ("_store", "_chain", "_segments", "_saved", "_mask")
+TRANSIENT = ("_store", "_chain", "_segments", "_saved", "_mask", "accepted")
 
 
 class Arrays(UserDict[str, Array]):
@@ -271,19 +280,59 @@ def check_gradient(dy: Any, shape: Shape, name: str = "dy") -> None:
         raise ValueError(f"{name} must be float32 {shape}, the output's shape, got {found}")
 
 
-def check_batch(x: Any, owner: str) -> None:
-    """Refuse anything but a batch of float32 samples."""
-    if not isinstance(x, np.ndarray):
-        raise TypeError(f"x must be a NumPy array of float32 for {owner}, got {type(x).__name__}")
-    if x.dtype != np.float32:
-        raise TypeError(f"x must be float32 for {owner}, got {x.dtype}; use x.astype(np.float32)")
+def as_floats(x: Any, owner: str, name: str = "x") -> Floats:
+    """Return x as an array of float32, for a layer or model: the dtype that nets compute in.
+
+    Arrays of what float32 holds exactly, float16, bool, and integers of 8 and 16 bits, are
+    converted, never scaled. Others are refused, since they would be rounded.
+    """
+    if type(x) is np.ndarray and x.dtype is FLOAT32:
+        return x
+    (array,) = real_arrays(**{name: x})
+    if array is None or array.dtype != np.float32:
+        raise TypeError(
+            f"{name} must be a NumPy array of float32 for {owner}, or of a dtype that float32 "
+            f"holds exactly, such as uint8, got {getattr(x, 'dtype', type(x).__name__)}; use "
+            f"np.asarray({name}, np.float32)"
+        )
+    return array
+
+
+def as_batch(x: Any, owner: str) -> Floats:
+    """Return a batch of samples, as `as_floats` does; refuse a single sample."""
+    x = as_floats(x, owner)
     if x.ndim < 2:
         raise ValueError(f"x must be a batch, (N, C, H, W) or (N, features), got {x.shape}")
+    return x
+
+
+def check_padding(padding: Any) -> Any:
+    """Return a padding as (vertical, horizontal), ((top, bottom), (left, right)) or "same"."""
+    value = setting("padding", padding)
+    (top, bottom), (left, right) = paddings(value, (1, 1), (1, 1), (1, 1))
+    if value == "same":
+        return value
+    return (top, left) if (top, left) == (bottom, right) else ((top, bottom), (left, right))
+
+
+def options(layer: Layer, **defaults: Any) -> str:
+    """Return the settings of a layer that are others than these, as arguments in its repr."""
+    given = {name: getattr(layer, name) for name in defaults}
+    changed = (name for name, default in defaults.items() if given[name] != default)
+    return "".join(f", {name}={given[name]!r}" for name in changed)
 
 
 def positive(name: str, value: Any) -> int:
     """Return `value` as an int of at least 1."""
     return check_integer(name, value, 1)
+
+
+def check_number(name: str, value: Any, least: float = -LARGEST, most: float = LARGEST) -> float:
+    """Return `value` as a float from `least` to `most`."""
+    real = isinstance(value, Real) and not isinstance(value, bool)
+    if not real or not least <= value <= most:
+        raise ValueError(f"{name} must be a number from {least:.2g} to {most:.2g}, got {value!r}")
+    return float(value)
 
 
 def check_integer(name: str, value: Any, least: int) -> int:

@@ -123,8 +123,8 @@ class LeNet5(Sequential):
         without_activation = _choose("without_activation", without_activation, names)
         act, pool = ACTIVATIONS[activation], POOLINGS[pooling]
         rng = np.random.default_rng(rng)
-        init = init or act.init
-        conv_init = conv_init or init
+        init = act.init if init is None else init
+        conv_init = init if conv_init is None else conv_init
         trained: list[Conv2d | Linear] = [
             Conv2d(in_channels, 6, kernel_size, padding=padding, init=conv_init, rng=rng),
             Conv2d(6, 16, kernel_size, padding=conv2_padding, init=conv_init, rng=rng),

@@ -63,7 +63,10 @@ class Linear(TileLayer):
 
     def output_shape(self, input_shape: Shape) -> Shape:
         if tuple(input_shape) != (self.in_features,):
-            hint = "; put a Flatten before it" if prod(input_shape) == self.in_features else ""
+            hint, size = "; put a Flatten before it", prod(input_shape)
+            if size != self.in_features:
+                hint += f", and make it with in_features={size}"
+            hint = hint if len(input_shape) > 1 else ""
             raise ValueError(
                 f"samples must be of the shape ({self.in_features},) for Linear, "
                 f"got {tuple(input_shape)}{hint}"

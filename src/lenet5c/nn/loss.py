@@ -1,6 +1,7 @@
-"""Losses: called with outputs and targets, they return the mean loss and its gradient."""
+"""Losses: called with outputs and targets, they return the loss and its gradient."""
 
 from functools import lru_cache
+from inspect import signature
 from math import prod
 from typing import Any
 
@@ -12,9 +13,9 @@ from lenet5c.kernels.arrays import contiguous, rows
 from lenet5c.kernels.engine import lowering
 from lenet5c.kernels.engine._program import Program
 from lenet5c.kernels.simd import dispatch
-from lenet5c.nn.layer import Floats, check_batch
+from lenet5c.nn.layer import Floats, as_batch
 
-__all__ = ["LOSSES", "CrossEntropyLoss", "Loss", "MAPLoss", "MLELoss", "MSELoss", "softmax"]
+__all__ = ["LOSSES", "Loss", "MSELoss"]
 
 #: Classes of losses by the name that recipes use.
 LOSSES: dict[str, type["Loss"]] = {}
@@ -23,67 +24,71 @@ LOSSES: dict[str, type["Loss"]] = {}
 class Loss:
     """A loss, as `Sequential` and `Trainer` take it.
 
-    Called with outputs and targets, it returns the mean loss and its gradient; `value` returns the
-    mean loss alone.
+    Called with outputs and targets, it returns the loss and its gradient; `value` returns the loss
+    alone.
+
+    Parameters
+    ----------
+    reduction : {'mean', 'sum', 'none'}
+        The mean over the samples, by their weights; their sum; or the loss of each sample, and the
+        gradient of its own. Models train with 'mean' or 'sum'.
     """
 
     kind = ""
+    weight: Floats | None = None
+    ignore_index: int | None = None
 
-    def __init_subclass__(cls) -> None:
-        if "kind" in vars(cls):
+    def __init_subclass__(cls, named: bool = True) -> None:
+        if named and "kind" in vars(cls):
             LOSSES[cls.kind] = cls
 
-    def __call__(self, outputs: Floats, target: ArrayLike) -> tuple[float, Floats]:
-        """Return the mean loss, and its gradient.
+    def __init__(self, reduction: str = "mean") -> None:
+        if reduction not in ("mean", "sum", "none"):
+            raise ValueError(f"reduction must be 'mean', 'sum' or 'none', got {reduction!r}")
+        self.reduction = reduction
+
+    def __call__(
+        self, outputs: Floats, target: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> tuple[Any, Floats]:
+        """Return the loss, and its gradient.
 
         Parameters
         ----------
         outputs : ndarray of float32 (N, K)
         target : ndarray of int (N,)
-            Labels, 0 to K - 1; `MSELoss` also takes an array like the outputs.
+            Labels, 0 to K - 1; what else a loss takes, its class says.
+        sample_weight : ndarray (N,), optional
+            Weights of at least 0, 1 each if not given. The mean divides by their sum, so that a
+            sample of weight 2 counts as two samples, and one of weight 0 as none, whatever its
+            outputs are. If all are 0, it is not-a-number, and the gradient 0, as PyTorch has it.
 
         Returns
         -------
-        loss : float
+        loss : float, or ndarray of float64 (N,)
         doutputs : ndarray of float32, of the shape of outputs
         """
-        labels, targets = self._check(outputs, target)
-        gradient = np.empty(outputs.shape, np.float32)
-        nothing = np.zeros(0, np.float32)
-        loss, _ = _identity(prod(outputs.shape[1:])).train_step(
-            rows(outputs),
-            labels,
-            nothing,
-            nothing,
-            threads.effective(),
-            self.kind,
-            self.setting,
-            targets,
-            dx=rows(gradient),
-            by_sample=True,
-        )
-        return loss, gradient
+        return self._compute(outputs, target, sample_weight, True)
 
-    def value(self, outputs: Floats, target: ArrayLike) -> float:
-        """Return the mean loss, to the bit as a call does, but without computing a gradient.
+    def value(
+        self, outputs: Floats, target: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> Any:
+        """Return the loss, to the bit as a call does, but without computing a gradient.
 
         Parameters
         ----------
-        outputs, target
+        outputs, target, sample_weight
             As of a call.
         """
-        labels, targets = self._check(outputs, target)
-        program = _identity(prod(outputs.shape[1:]))
-        return program.loss(
-            rows(outputs), labels, threads.effective(), self.kind, self.setting, targets
-        )
+        return self._compute(outputs, target, sample_weight, False)[0]
 
-    def second(self, outputs: Floats, target: ArrayLike) -> tuple[Floats, Floats]:
-        """Return the first and second derivatives of the mean loss by each output.
+    def second(
+        self, outputs: Floats, target: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> tuple[Floats, Floats]:
+        """Return the first and second derivatives of the loss by each output.
 
         Parameters
         ----------
-        outputs, target
+        outputs, target, sample_weight
             As of a call.
 
         Returns
@@ -97,82 +102,164 @@ class Loss:
         """The number that the compiled program needs beside `kind`."""
         return 0.0
 
-    def targets(self, labels: NDArray[np.int32], num_classes: int) -> Floats | None:
-        """Return the targets (N, num_classes) of a loss that compares with them, else None."""
-        return None
-
-    def _check(self, outputs: Floats, target: ArrayLike) -> tuple[NDArray[np.int32], Floats | None]:
-        """Return labels and targets as the compiled program takes them."""
-        check_batch(outputs, type(self).__name__)
-        if outputs.ndim != 2:
-            raise ValueError(f"outputs must be of the shape (N, classes), got {outputs.shape}")
-        return check_labels(target, len(outputs)), None
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}()"
-
-
-class CrossEntropyLoss(Loss):
-    """-log of the softmax probability of the true class; the softmax is shifted by its maximum.
-
-    The outputs are logits.
-
-    Parameters
-    ----------
-    label_smoothing : float
-        Share of the true class's target that is spread evenly over all classes (Szegedy et al.,
-        2016).
-
-    Notes
-    -----
-    With p = softmax(logits) and K classes::
-
-        target = (1 - label_smoothing) * one_hot(labels) + label_smoothing / K
-        loss = -1/N sum over n, k of target[n, k] * log p[n, k]
-        dlogits = (p - target) / N
-
-    Reference: `lenet5c.reference.cross_entropy`.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from lenet5c import nn
-    >>> loss, gradient = nn.CrossEntropyLoss()(np.zeros((2, 4), np.float32), np.array([0, 3]))
-    >>> round(loss, 6)
-    1.386294
-    >>> gradient[0]
-    array([-0.375,  0.125,  0.125,  0.125], dtype=float32)
-    """
-
-    kind = "cross_entropy"
-
-    def __init__(self, label_smoothing: float = 0.0) -> None:
-        if not 0 <= label_smoothing < 1:
-            raise ValueError(
-                f"label_smoothing must be at least 0 and less than 1, got {label_smoothing!r}"
-            )
-        self.label_smoothing = float(label_smoothing)
-
-    @property
-    def setting(self) -> float:
-        return self.label_smoothing
-
-    def second(self, outputs: Floats, target: ArrayLike) -> tuple[Floats, Floats]:
-        """Return the first and second derivatives by each logit, p - target and p (1 - p), over N.
+    def arguments(
+        self, target: ArrayLike, shape: tuple[int, ...], sample_weight: ArrayLike | None = None
+    ) -> dict[str, Any]:
+        """Return the arguments of a compiled program that say what its loss is.
 
         Parameters
         ----------
-        outputs, target
-            As of a call. The second derivative depends neither on the labels nor on label
-            smoothing.
-
-        Returns
-        -------
-        doutputs, d2outputs : ndarray of float32 (N, K)
+        target, sample_weight
+            As of a call.
+        shape : (N, ...)
+            That of the outputs.
         """
-        _, doutputs = self(outputs, target)
-        p = softmax(outputs)
-        return doutputs, p * (1 - p) / np.float32(max(len(outputs), 1))
+        labels, targets = self._split(target, shape)
+        return {
+            "labels": labels,
+            "targets": targets,
+            "sample_weight": self._sample_weight(sample_weight, shape),
+            "class_weight": self.weight,
+            "ignore_index": None if targets is not None else self.ignore_index,
+            "loss": self.kind,
+            "setting": self.setting,
+            "mean": self.reduction == "mean",
+        }
+
+    def count_correct(
+        self, predicted: NDArray[Any], target: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> int:
+        """Return how many predicted labels are the true ones, of samples that have a weight.
+
+        With probabilities for a target, the likeliest class is the true one.
+        """
+        labels = np.asarray(target)
+        if labels.dtype.kind == "f":
+            is_correct = predicted == likeliest(labels)
+        else:
+            is_correct = (predicted == labels) & (labels != self.ignore_index)
+        if sample_weight is not None:
+            is_correct &= np.asarray(sample_weight) != 0
+        return int(is_correct.sum())
+
+    def total_weight(
+        self, target: ArrayLike, shape: tuple[int, ...], sample_weight: ArrayLike | None = None
+    ) -> float:
+        """Return the sum of the weights that the mean divides by, 1 if there is no mean.
+
+        Parameters
+        ----------
+        target, sample_weight
+            As of a call.
+        shape : (N, ...)
+            That of the outputs.
+        """
+        if self.reduction != "mean":
+            return 1.0
+        return float(self._factors(target, shape, sample_weight)[1])
+
+    def check_target(self, target: ArrayLike, count: int) -> NDArray[Any]:
+        """Return the targets of `count` samples to train with: labels as int32, or as they are.
+
+        Raises
+        ------
+        ValueError
+            They are not so many, or the loss is one of each sample.
+        """
+        if self.reduction == "none":
+            raise ValueError(
+                "loss must have the reduction 'mean' or 'sum' to train a model, got 'none'"
+            )
+        array = np.asarray(target)
+        if array.dtype.kind == "f" and array.ndim > 1 and len(array) == count:
+            return array
+        return check_labels(array, count)
+
+    def _factors(
+        self, target: ArrayLike, shape: tuple[int, ...], sample_weight: ArrayLike | None
+    ) -> tuple[NDArray[np.float64], float]:
+        """Return the factor of each sample's second derivatives, and what the mean divides by."""
+        weight = self._sample_weight(sample_weight, shape)
+        factors = np.ones(shape[0]) if weight is None else weight.astype(np.float64)
+        return factors, factors.sum()
+
+    def _second(
+        self,
+        d2rows: Floats,
+        target: ArrayLike,
+        shape: tuple[int, ...],
+        sample_weight: ArrayLike | None,
+        terms: int = 1,
+    ) -> Floats:
+        """Weight and reduce the second derivatives of each sample's own loss, a row each."""
+        factors, total = self._factors(target, shape, sample_weight)
+        if (factors != 1).any():
+            d2rows = d2rows * factors.astype(np.float32)[:, None]
+        if self.reduction == "mean" and total:  # if it is 0, so are all factors
+            d2rows = d2rows / np.float32(total * terms)
+        return self._unrows(d2rows, shape)
+
+    def _compute(
+        self, outputs: Floats, target: ArrayLike, sample_weight: ArrayLike | None, derive: bool
+    ) -> tuple[Any, Floats]:
+        outputs = self._take(outputs)
+        arguments = self.arguments(target, outputs.shape, sample_weight)
+        samples = self._rows(outputs)
+        losses = np.empty(len(samples)) if self.reduction == "none" else None
+        program, count = _identity(samples.shape[1]), threads.effective()
+        if not derive:
+            loss = program.loss(samples, num_threads=count, losses=losses, **arguments)
+            return self._losses(loss, losses, outputs.shape), outputs
+        gradient, nothing = np.empty(samples.shape, np.float32), np.zeros(0, np.float32)
+        loss, _ = program.train_step(
+            samples,
+            params=nothing,
+            grads=nothing,
+            num_threads=count,
+            dx=gradient,
+            by_sample=True,
+            losses=losses,
+            **arguments,
+        )
+        return self._losses(loss, losses, outputs.shape), self._unrows(gradient, outputs.shape)
+
+    def _losses(self, loss: float, losses: Any, shape: tuple[int, ...]) -> Any:
+        return loss if losses is None else losses
+
+    def _rows(self, outputs: Floats) -> Floats:
+        """Return outputs (N, ...) as the samples of a program, one a row."""
+        return rows(outputs)
+
+    def _unrows(self, gradient: Floats, shape: tuple[int, ...]) -> Floats:
+        return gradient.reshape(shape)
+
+    def _take(self, outputs: Any) -> Floats:
+        """Return outputs as float32, of a shape that the loss takes."""
+        outputs = as_batch(outputs, type(self).__name__)
+        if outputs.ndim != 2:
+            raise ValueError(f"outputs must be of the shape (N, classes), got {outputs.shape}")
+        return outputs
+
+    def _split(
+        self, target: ArrayLike, shape: tuple[int, ...]
+    ) -> tuple[NDArray[np.int32], Floats | None]:
+        """Return labels and targets as the compiled program takes them."""
+        return check_labels(target, shape[0]), None
+
+    def _sample_weight(
+        self, sample_weight: ArrayLike | None, shape: tuple[int, ...]
+    ) -> Floats | None:
+        if sample_weight is None:
+            return None
+        return check_weights("sample_weight", sample_weight, (shape[0],))
+
+    def __repr__(self) -> str:
+        settings = [
+            f"{name}={_plain(getattr(self, name))!r}"
+            for name, parameter in signature(type(self)).parameters.items()
+            if _plain(getattr(self, name)) != parameter.default
+        ]
+        return f"{type(self).__name__}({', '.join(settings)})"
 
 
 class MSELoss(Loss):
@@ -181,12 +268,20 @@ class MSELoss(Loss):
     The target is an array of the shape of the outputs, (N, ...), or integer labels (N,), which
     stand for 1 at the class and 0 elsewhere.
 
+    Parameters
+    ----------
+    reduction : {'mean', 'sum', 'none'}
+        With 'none' the sum of each sample's squares, where PyTorch has each of them.
+
     Notes
     -----
     ::
 
         loss = 1/size sum of (outputs - target)^2
         doutputs = 2/size (outputs - target)
+
+    With weights, the sum of each sample's squares is multiplied by its own, and size is the sum of
+    weights times the number of elements of a sample.
 
     Reference: `lenet5c.reference.mse_loss`.
 
@@ -201,158 +296,43 @@ class MSELoss(Loss):
 
     kind = "mse"
 
-    def second(self, outputs: Floats, target: ArrayLike) -> tuple[Floats, Floats]:
+    def second(
+        self, outputs: Floats, target: ArrayLike, sample_weight: ArrayLike | None = None
+    ) -> tuple[Floats, Floats]:
         """Return the first and second derivatives by each output; the second is 2 / size.
 
         Parameters
         ----------
-        outputs, target
+        outputs, target, sample_weight
             As of a call.
 
         Returns
         -------
         doutputs, d2outputs : ndarray of float32, of the shape of outputs
         """
-        _, doutputs = self(outputs, target)
-        return doutputs, np.full(outputs.shape, 2 / max(outputs.size, 1), np.float32)
+        outputs = self._take(outputs)
+        _, doutputs = self(outputs, target, sample_weight)
+        size = prod(outputs.shape[1:])
+        twos = np.full((len(outputs), size), 2, np.float32)
+        return doutputs, self._second(twos, target, outputs.shape, sample_weight, size)
 
-    def targets(self, labels: NDArray[np.int32], num_classes: int) -> Floats:
-        if len(labels) and not 0 <= labels.min() <= labels.max() < num_classes:
-            raise ValueError(
-                f"labels must be 0 to {num_classes - 1}, got {labels.min()} to {labels.max()}"
-            )
-        onehot = np.zeros((len(labels), num_classes), np.float32)
-        onehot[np.arange(len(labels)), labels] = 1
-        return onehot
+    def _take(self, outputs: Any) -> Floats:
+        return as_batch(outputs, "MSELoss")
 
-    def _check(self, outputs: Floats, target: ArrayLike) -> tuple[NDArray[np.int32], Floats | None]:
-        check_batch(outputs, "MSELoss")
-        target = np.asarray(target)
-        if target.dtype.kind in "iu" and target.shape == (len(outputs),):
-            target = self.targets(check_labels(target, len(outputs)), prod(outputs.shape[1:]))
-        if target.size != outputs.size or len(target) != len(outputs):
+    def _split(
+        self, target: ArrayLike, shape: tuple[int, ...]
+    ) -> tuple[NDArray[np.int32], Floats | None]:
+        target, size = np.asarray(target), prod(shape[1:])
+        if target.dtype.kind in "iu" and target.shape == shape[:1]:
+            labels = check_labels(target, shape[0])
+            return labels, _one_hot(labels, size)
+        if target.size != prod(shape) or len(target) != shape[0]:
             raise ValueError(
-                f"target must be of the shape {outputs.shape}, or integer labels, "
+                f"target must be of the shape {shape}, or integer labels, "
                 f"got {target.dtype} {target.shape}"
             )
-        return np.zeros(len(outputs), np.int32), rows(target.astype(np.float32, copy=False))
-
-
-class MLELoss(Loss):
-    """The mean penalty of the true class: LeCun et al. (1998), eq. 8, maximum likelihood.
-
-    The outputs are penalties: the smaller, the likelier the class. After an `RBF` layer this is
-    the squared distance from the true class's code.
-
-    Notes
-    -----
-    ::
-
-        loss = 1/N sum over n of penalties[n, labels[n]]
-        dpenalties = one_hot(labels) / N
-
-    Reference: `lenet5c.reference.mle_loss`.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from lenet5c import nn
-    >>> loss, gradient = nn.MLELoss()(np.array([[5, 2, 3]], np.float32), np.array([1]))
-    >>> loss, gradient
-    (2.0, array([[0., 1., 0.]], dtype=float32))
-    """
-
-    kind = "mle"
-
-    def second(self, outputs: Floats, target: ArrayLike) -> tuple[Floats, Floats]:
-        """Return the first and second derivatives by each penalty: those of `MLELoss`, 1 / N and 0.
-
-        For `MAPLoss` that is not exact. It makes the second derivative by each input of an `RBF`
-        layer 2 / N, a constant, as in the authors' own code (Lush, gblearn2): the true one can be
-        negative, or next to nothing.
-
-        Parameters
-        ----------
-        outputs, target
-            As of a call.
-
-        Returns
-        -------
-        doutputs, d2outputs : ndarray of float32 (N, K)
-        """
-        _, doutputs = MLELoss()(outputs, target)
-        return doutputs, np.zeros_like(doutputs)
-
-
-class MAPLoss(MLELoss):
-    """``y[D] + log(exp(-j) + sum of exp(-y))``, the mean over the samples: LeCun et al., eq. 9.
-
-    The outputs are penalties y. The posterior probability of the true class D, whose penalty is
-    y[D], against all classes and one of rubbish. The second term lets penalties of wrong classes
-    grow, but not beyond the reach of exp(-j).
-
-    Parameters
-    ----------
-    j : float
-        Penalty of the rubbish class, more than 0. The paper gives no value.
-    curvature : {'constant', 'exact'}
-        Form of `second`: the constants of the authors' code, or the diagonal of the true second
-        derivatives by the penalties, without the terms that mix two classes.
-
-    Notes
-    -----
-    With y for the penalties and D[n] for the label of sample n::
-
-        p[n, k] = exp(-y[n, k]) / (exp(-j) + sum over l of exp(-y[n, l]))
-        loss = 1/N sum over n of y[n, D[n]] + log(exp(-j) + sum over k of exp(-y[n, k]))
-        dpenalties = (one_hot(labels) - p) / N
-
-    Reference: `lenet5c.reference.map_loss`.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from lenet5c import nn
-    >>> loss, gradient = nn.MAPLoss(j=2)(np.array([[2, 2, 2]], np.float32), np.array([1]))
-    >>> round(loss, 5), gradient
-    (1.38629, array([[-0.25,  0.75, -0.25]], dtype=float32))
-    """
-
-    kind = "map"
-
-    def __init__(self, j: float = 0.1, curvature: str = "constant") -> None:
-        if not 0 < j < 1e30:
-            raise ValueError(f"j must be a finite number of more than 0, got {j!r}")
-        if curvature not in ("constant", "exact"):
-            raise ValueError(f"curvature must be 'constant' or 'exact', got {curvature!r}")
-        self.j = float(j)
-        self.curvature = curvature
-
-    @property
-    def setting(self) -> float:
-        return self.j
-
-    def second(self, outputs: Floats, target: ArrayLike) -> tuple[Floats, Floats]:
-        """Return the first and second derivatives by each penalty, as `curvature` says.
-
-        Parameters
-        ----------
-        outputs, target
-            As of a call.
-
-        Returns
-        -------
-        doutputs, d2outputs : ndarray of float32 (N, K)
-        """
-        if self.curvature == "constant":
-            return super().second(outputs, target)
-        _, doutputs = self(outputs, target)
-        rubbish = np.full((len(outputs), 1), self.j, np.float32)
-        p = softmax(-np.concatenate([outputs, rubbish], axis=1))[:, :-1]
-        return doutputs, p * (1 - p) / np.float32(max(len(outputs), 1))
-
-    def __repr__(self) -> str:
-        return f"MAPLoss(j={self.j:g}, curvature={self.curvature!r})"
+        targets = rows(target.astype(np.float32, copy=False))
+        return likeliest(targets) if size else np.zeros(len(targets), np.int32), targets
 
 
 @lru_cache(maxsize=16)
@@ -375,7 +355,37 @@ def check_labels(labels: ArrayLike, count: int) -> NDArray[np.int32]:
     return contiguous(array, np.int32)
 
 
-def softmax(logits: NDArray[Any]) -> NDArray[Any]:
-    """Return the probabilities (N, K) of logits (N, K)."""
-    powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    return powers / powers.sum(axis=-1, keepdims=True)
+def check_weights(name: str, weights: ArrayLike, shape: tuple[int, ...]) -> Floats:
+    """Return weights as float32 of this shape; refuse what is negative or not finite."""
+    array = np.asarray(weights)
+    if array.dtype.kind not in "biuf" or array.shape != shape:
+        raise ValueError(
+            f"{name} must be numbers of the shape {shape}, got {array.dtype} {array.shape}"
+        )
+    with np.errstate(over="ignore"):
+        array = contiguous(array, np.float32)
+    if array.size and not (array.min() >= 0 and array.max() < np.inf):
+        raise ValueError(
+            f"{name} must be finite and at least 0, got {array.min()} to {array.max()}"
+        )
+    return array
+
+
+def _one_hot(labels: NDArray[np.int32], num_classes: int) -> Floats:
+    if len(labels) and not 0 <= labels.min() <= labels.max() < num_classes:
+        raise ValueError(
+            f"labels must be 0 to {num_classes - 1}, got {labels.min()} to {labels.max()}"
+        )
+    onehot = np.zeros((len(labels), num_classes), np.float32)
+    onehot[np.arange(len(labels)), labels] = 1
+    return onehot
+
+
+def likeliest(targets: NDArray[Any]) -> NDArray[np.int32]:
+    """Return the class of each sample with the largest target (N, ...)."""
+    return targets.reshape(len(targets), -1).argmax(axis=1).astype(np.int32)
+
+
+def _plain(value: Any) -> Any:
+    """Return a setting as Python's own objects."""
+    return value.tolist() if isinstance(value, np.ndarray) else value

@@ -5,9 +5,19 @@ from math import prod
 import numpy as np
 
 from lenet5c.kernels.engine import ops
-from lenet5c.kernels.shapes import pair, pool2d_output_size
+from lenet5c.kernels.shapes import paddings, pair, pool2d_output_size, window_and_size
 from lenet5c.nn.initialize import Init, draw
-from lenet5c.nn.layer import Floats, Pair, Rng, Shape, check_gradient, positive
+from lenet5c.nn.layer import (
+    Floats,
+    Padding,
+    Pair,
+    Rng,
+    Shape,
+    check_gradient,
+    check_padding,
+    options,
+    positive,
+)
 from lenet5c.nn.tile_layer import Offset, TileLayer
 
 __all__ = ["AvgPool2d", "MaxPool2d", "Subsample2d"]
@@ -16,24 +26,38 @@ __all__ = ["AvgPool2d", "MaxPool2d", "Subsample2d"]
 class Pool2d(TileLayer):
     """Windows that each make one value of a map."""
 
-    def __init__(self, kernel_size: Pair, stride: Pair | None = None, padding: Pair = 0) -> None:
+    dilation = (1, 1)
+
+    def __init__(
+        self,
+        kernel_size: Pair,
+        stride: Pair | None = None,
+        padding: Padding = 0,
+        ceil_mode: bool = False,
+    ) -> None:
         self.kernel_size = pair(kernel_size, "kernel_size", 1)
         self.stride = self.kernel_size if stride is None else pair(stride, "stride", 1)
-        self.padding = pair(padding, "padding", 0)
+        self.padding = check_padding(padding)
+        self.ceil_mode = bool(ceil_mode)
 
     def output_shape(self, input_shape: Shape) -> Shape:
         if len(input_shape) != 3:
             raise ValueError(
                 f"samples must be (C, H, W) for {type(self).__name__}, got {input_shape}"
             )
-        channels, *size = input_shape
-        return channels, *pool2d_output_size(size, self.kernel_size, self.stride, self.padding)
+        _, size = window_and_size(
+            *(input_shape[1:], self.kernel_size, self.stride, self.padding, self.dilation),
+            ceil_mode=self.ceil_mode,
+            pooling=True,
+        )
+        return input_shape[0], *size
 
     def connections(self, input_shape: Shape) -> int:
         return prod(self.kernel_size) * prod(self.output_shape(input_shape))
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.kernel_size}, stride={self.stride})"
+        more = options(self, padding=(0, 0), dilation=(1, 1), ceil_mode=False)
+        return f"{type(self).__name__}({self.kernel_size}, stride={self.stride}{more})"
 
 
 class MaxPool2d(Pool2d):
@@ -45,7 +69,7 @@ class MaxPool2d(Pool2d):
     stride : int or (int, int), optional
         As `kernel_size` if not given.
     padding : int or (int, int)
-        At most half of `kernel_size`; counts as minus infinity.
+        Less than `kernel_size`; counts as minus infinity.
 
     Notes
     -----
@@ -65,8 +89,23 @@ class MaxPool2d(Pool2d):
 
     kind = "max_pool2d"
 
+    def __init__(
+        self,
+        kernel_size: Pair,
+        stride: Pair | None = None,
+        padding: Padding = 0,
+        dilation: Pair = 1,
+        ceil_mode: bool = False,
+    ) -> None:
+        super().__init__(kernel_size, stride, padding, ceil_mode)
+        self.dilation = pair(dilation, "dilation", 1)
+
     def tile_op(self, offset: Offset) -> ops.Op:
-        return ops.MaxPool2d(self.kernel_size, self.stride, self.padding)
+        return ops.MaxPool2d(
+            *(self.kernel_size, self.stride, self.padding),
+            dilation=self.dilation,
+            ceil_mode=self.ceil_mode,
+        )
 
     def backward_second(self, d2y: Floats, dy: Floats | None = None) -> Floats:
         return self.backward(d2y)
@@ -77,10 +116,10 @@ class AvgPool2d(Pool2d):
 
     Parameters
     ----------
-    kernel_size, stride, padding
+    kernel_size, stride, padding, ceil_mode
         As of `MaxPool2d`; the padding is zeros.
     count_include_pad : bool
-        Whether the divisor counts the padding.
+        The divisor counts the padding, but never what lies beyond it.
 
     Notes
     -----
@@ -98,25 +137,36 @@ class AvgPool2d(Pool2d):
         self,
         kernel_size: Pair,
         stride: Pair | None = None,
-        padding: Pair = 0,
+        padding: Padding = 0,
+        ceil_mode: bool = False,
         count_include_pad: bool = True,
     ) -> None:
-        super().__init__(kernel_size, stride, padding)
+        super().__init__(kernel_size, stride, padding, ceil_mode)
         self.count_include_pad = bool(count_include_pad)
 
     def tile_op(self, offset: Offset) -> ops.Op:
-        return ops.AvgPool2d(self.kernel_size, self.stride, self.padding, self.count_include_pad)
+        return ops.AvgPool2d(
+            *(self.kernel_size, self.stride, self.padding, self.count_include_pad),
+            ceil_mode=self.ceil_mode,
+        )
 
     def backward_second(self, d2y: Floats, dy: Floats | None = None) -> Floats:
         """Divide by the square of the divisor."""
         size = self.chain.saved_input("backward_second").shape[2:]
-        if self.count_include_pad:
-            return self.backward(d2y / np.float32(prod(self.kernel_size)))
-        heights, widths = map(
-            _inside, size, self.kernel_size, self.stride, self.padding, d2y.shape[2:]
-        )
-        divisor: Floats = np.outer(heights, widths).astype(np.float32)
+        pads = paddings(self.padding, size, self.kernel_size, self.stride)
+        counts = []
+        for length, window, stride, (before, after), count in zip(
+            size, self.kernel_size, self.stride, pads, d2y.shape[2:], strict=True
+        ):
+            first = np.arange(count) * stride - before
+            start, end = (-before, length + after) if self.count_include_pad else (0, length)
+            counts.append(np.minimum(first + window, end) - np.maximum(first, start))
+        divisor: Floats = np.outer(*counts).astype(np.float32)
         return self.backward(d2y / divisor)
+
+    def __repr__(self) -> str:
+        more = options(self, padding=(0, 0), ceil_mode=False, count_include_pad=True)
+        return f"AvgPool2d({self.kernel_size}, stride={self.stride}{more})"
 
 
 class Subsample2d(TileLayer):
@@ -199,9 +249,3 @@ class Subsample2d(TileLayer):
 
     def __repr__(self) -> str:
         return f"Subsample2d({self.channels}, kernel_size={self.kernel_size})"
-
-
-def _inside(size: int, window: int, stride: int, padding: int, count: int) -> np.ndarray:
-    """Count the elements of each of `count` windows along an axis that lie in the image."""
-    first = np.arange(count) * stride - padding
-    return np.minimum(first + window, size) - np.maximum(first, 0)

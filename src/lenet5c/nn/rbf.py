@@ -85,7 +85,8 @@ class RBF(TileLayer):
     """
 
     def __init__(self, codes: ArrayLike | None = None) -> None:
-        array = digit_codes() if codes is None else np.array(codes, np.float32, order="C")
+        with np.errstate(over="ignore"):  # seen in the result
+            array = digit_codes() if codes is None else np.array(codes, np.float32, order="C")
         if array.ndim != 2 or 0 in array.shape or not np.isfinite(array).all():
             raise ValueError(
                 f"codes must be finite numbers, (classes, features), got the shape {array.shape}"

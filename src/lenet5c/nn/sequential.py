@@ -2,46 +2,28 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lenet5c.kernels.engine.samples import Samples
-from lenet5c.nn.layer import Array, Floats, Layer, ParameterStore, Shape, check_batch
+from lenet5c.nn.curvatures import measure_curvatures
+from lenet5c.nn.inputs import check_sizes, take_samples
+from lenet5c.nn.layer import Array, Floats, Layer, ParameterStore, Shape, as_floats
 from lenet5c.nn.linear import Flatten
-from lenet5c.nn.loss import Loss, check_labels
+from lenet5c.nn.loss import Loss
 from lenet5c.nn.rbf import RBF
+from lenet5c.nn.steps import Steps, StepsTaken
 from lenet5c.nn.summary import summary
 from lenet5c.nn.tile_layer import TileChain, TileLayer
 
 __all__ = ["Samples", "Sequential"]
 
-Labels = NDArray[np.integer[Any]]
+# Labels of the samples; or targets, which a loss has to take.
+Labels = NDArray[np.integer[Any]] | Floats
 # Samples at a time through a model that has layers in NumPy.
 CHUNK = 256
-# And for second derivatives, where the activations of all layers are saved.
-SECOND_CHUNK = 100
-
-
-class StepsTaken:
-    """Outcome of a run of steps: `losses` of each, finished steps (`taken`), correct answers."""
-
-    def __init__(self, steps: int) -> None:
-        self.losses = np.zeros(steps)
-        self.taken = self.correct = 0
-
-
-class Steps(Protocol):
-    """An optimizer, as `Sequential.train_steps` takes it.
-
-    One with `describe_steps`, as those of `lenet5c.optim`, also has `steps`, the number taken.
-    """
-
-    lr: float
-
-    def step(self) -> None:
-        """Move the parameters by one step."""
 
 
 class Sequential(Layer):
@@ -72,6 +54,7 @@ class Sequential(Layer):
 
     layers: dict[str, Layer]
     _segments: list[TileChain | Layer] | None
+    accepted: Shape | None = None  # of samples, by `check_sizes`
 
     def __init__(
         self, *layers: Layer | Sequence[Layer] | Sequence[tuple[str, Layer]] | Mapping[str, Layer]
@@ -122,7 +105,9 @@ class Sequential(Layer):
         store = self.store
         if self._segments is None:
             segments: list[TileChain | Layer] = []
-            for compiled, run in groupby(self._flat(), lambda layer: isinstance(layer, TileLayer)):
+            for compiled, run in groupby(
+                self.flat_layers(), lambda layer: isinstance(layer, TileLayer)
+            ):
                 if compiled:
                     tiles = [layer for layer in run if isinstance(layer, TileLayer)]
                     segments.append(TileChain(tiles, store))
@@ -137,6 +122,8 @@ class Sequential(Layer):
         Parameters
         ----------
         x : ndarray of float32 (N, C, H, W) or (N, features)
+            Or of a dtype that float32 holds exactly, such as uint8 or float16; numbers are not
+            scaled. float64 is refused, as it would be rounded.
         training : bool
             Save what `backward` needs: the inputs of the segments, not their activations.
 
@@ -145,8 +132,14 @@ class Sequential(Layer):
         ndarray of float32 (N, ...)
             Fewer than six samples go one by one, which is faster; their last digits may differ from
             those in a larger batch.
+
+        Raises
+        ------
+        ValueError
+            The layers do not take this shape; the message has the one that they take.
         """
-        check_batch(x, type(self).__name__)
+        x = as_floats(x, type(self).__name__)
+        check_sizes(self, "x", x.shape)
         for segment in self.segments:
             # A layer in NumPy easily ends in float64.
             x = np.asarray(segment.forward(x, training), np.float32)
@@ -162,8 +155,14 @@ class Sequential(Layer):
             d2y, dy = np.asarray(segment.backward_second(d2y, dy), np.float32), None
         return d2y
 
-    def second_derivatives(self, samples: Samples | Floats, labels: Labels, loss: Loss) -> Floats:
-        """Return the second derivative of the mean loss by each parameter.
+    def second_derivatives(
+        self,
+        samples: Samples | Floats,
+        labels: Labels,
+        loss: Loss,
+        sample_weight: ArrayLike | None = None,
+    ) -> Floats:
+        """Return the second derivative of the loss by each parameter.
 
         The diagonal in the Gauss-Newton approximation, eq. 23 to 27 of LeCun et al. (1998). Running
         statistics and random generators of layers do not change; `backward` needs a new training
@@ -171,14 +170,12 @@ class Sequential(Layer):
 
         Parameters
         ----------
-        samples, loss
+        samples, labels, loss, sample_weight
             As in `train_step`; but any number of samples, at least one.
-        labels : ndarray of int (N,)
 
         Returns
         -------
-        ndarray of float32
-            `curvature_vector`, which has the mean over the samples.
+        ndarray of float32 : `curvature_vector`
 
         Examples
         --------
@@ -189,57 +186,44 @@ class Sequential(Layer):
         >>> model.second_derivatives(x, np.zeros(2, int), nn.MSELoss())  # 2 x^2 and 2, averaged
         array([10.,  4.,  2.], dtype=float32)
         """
-        samples = Samples.of(samples)
-        labels = check_labels(labels, len(samples))
-        if len(samples) == 0:
-            raise ValueError(
-                "samples must be at least one, got none; second derivatives are a mean over them"
-            )
-        total = np.zeros(self.num_params)
-        before = [(layer, _changing(layer)) for layer in self._flat()]
-        try:
-            with np.errstate(over="ignore", invalid="ignore"):  # seen in the result
-                for chunk in np.array_split(
-                    np.arange(len(samples)), -(-len(samples) // SECOND_CHUNK)
-                ):
-                    y = self.forward(samples[chunk].values(), training=True)
-                    dy, d2y = loss.second(y, labels[chunk])
-                    self.backward_second(d2y, dy)
-                    total += self.curvature_vector * float(len(chunk))
-        finally:
-            for layer, (buffers, random) in before:
-                layer.buffers.update(buffers)
-                if random:
-                    layer.rng.bit_generator.state = random  # type: ignore[attr-defined]
-        self.curvature_vector[:] = total / len(samples)
-        return self.curvature_vector
+        samples = take_samples(self, samples)
+        labels = loss.check_target(labels, len(samples))
+        return measure_curvatures(self, samples, labels, loss, sample_weight)
 
     def train_step(
-        self, samples: Samples | Floats, labels: Labels, loss: Loss
+        self,
+        samples: Samples | Floats,
+        labels: Labels,
+        loss: Loss,
+        sample_weight: ArrayLike | None = None,
     ) -> tuple[float, int]:
         """Do forward, loss and backward for one batch in one sweep, to the bit as one by one.
 
         Parameters
         ----------
         samples : Samples, or ndarray (N, ...) of float32
-        labels : ndarray of int (N,)
-        loss : CrossEntropyLoss, MSELoss, MLELoss or MAPLoss
+        labels : ndarray of int (N,), or of float (N, ...)
+            True labels; or probabilities or other targets, which the loss has to take.
+        loss : CrossEntropyLoss, NLLLoss, MSELoss, MLELoss or MAPLoss
+        sample_weight : ndarray (N,), optional
+            As of a call of the loss.
 
         Returns
         -------
         loss : float
-            The mean over the batch; `grad_vector` becomes its gradient.
+            That of the batch; `grad_vector` becomes its gradient.
         correct : int
-            Number of samples whose predicted label, by `classes`, is the true label.
+            Number of samples whose predicted label, by `classes`, is the true label, or the largest
+            target's; samples without a weight are not counted.
         """
-        samples = Samples.of(samples)
-        labels = check_labels(labels, len(samples))
+        samples = take_samples(self, samples)
+        labels = loss.check_target(labels, len(samples))
         if chain := self._whole_chain():
-            return chain.train_step(samples, labels, loss)
+            return chain.train_step(samples, labels, loss, sample_weight)
         logits = self.forward(samples.values(), training=True)
-        value, dy = loss(logits, labels)
+        value, dy = loss(logits, labels, sample_weight)
         self._backward(dy, need_dx=False)
-        return value, int((self.classes(logits) == labels).sum())
+        return value, loss.count_correct(self.classes(logits), labels, sample_weight)
 
     def train_steps(
         self,
@@ -250,13 +234,14 @@ class Sequential(Layer):
         rates: Sequence[float],
         *,
         batch_size: int,
+        sample_weight: ArrayLike | None = None,
         record: StepsTaken | None = None,
     ) -> tuple[NDArray[np.float64], int, int]:
         """Do several times `train_step` and `optimizer.step`, to the bit, in one parallel region.
 
         Parameters
         ----------
-        samples, labels, loss
+        samples, labels, loss, sample_weight
             As in `train_step`: those of all steps, one batch after the other; the last one may be
             shorter.
         optimizer : lenet5c.optim.Optimizer of this model
@@ -270,22 +255,23 @@ class Sequential(Layer):
         Returns
         -------
         losses : ndarray of float64 (len(rates),)
-            The mean loss of each step. One that is not finite ends the run, before it has moved a
+            The loss of each step. One that is not finite ends the run, before it has moved a
             parameter.
         taken : int
             Finished steps.
         correct : int
             Number of their samples whose predicted label was the true label.
         """
-        samples = Samples.of(samples)
-        labels = check_labels(labels, len(samples))
+        samples = take_samples(self, samples)
+        labels = loss.check_target(labels, len(samples))
+        weights = None if sample_weight is None else np.asarray(sample_weight)
         record = StepsTaken(len(rates)) if record is None else record
         chain = self._whole_chain() if type(self).train_step is Sequential.train_step else None
         describe_steps = getattr(optimizer, "describe_steps", None)
         update = describe_steps(self, rates) if describe_steps else None
         if chain and update:
             try:
-                program, job = chain.prepare_step(samples, labels, loss)
+                program, job = chain.prepare_step(samples, labels, loss, weights)
                 program.train_steps(**job, batch_size=batch_size, update=update, record=record)
             finally:
                 optimizer.steps += record.taken  # type: ignore[attr-defined]
@@ -294,7 +280,8 @@ class Sequential(Layer):
             return record.losses, record.taken, record.correct
         for step, rate in enumerate(rates):
             batch = slice(step * batch_size, (step + 1) * batch_size)
-            record.losses[step], right = self.train_step(samples[batch], labels[batch], loss)
+            part = None if weights is None else weights[batch]
+            record.losses[step], right = self.train_step(samples[batch], labels[batch], loss, part)
             if not np.isfinite(record.losses[step]):
                 break
             optimizer.lr = rate
@@ -321,7 +308,7 @@ class Sequential(Layer):
 
         Memory does not grow with N beyond the result.
         """
-        samples = Samples.of(samples)
+        samples = take_samples(self, samples)
         if chain := self._whole_chain():
             return chain.run(samples, samples.shape)
         # Of nearly equal size: a few samples left over would go one by one, and have other last
@@ -339,7 +326,7 @@ class Sequential(Layer):
 
     def logits(self, outputs: Floats) -> Floats:
         """Return the outputs (N, K) as logits: after an `RBF` layer the penalties negated."""
-        last = [layer for layer in self._flat() if not isinstance(layer, Flatten)][-1:]
+        last = [layer for layer in self.flat_layers() if not isinstance(layer, Flatten)][-1:]
         return -outputs if last and isinstance(last[0], RBF) else outputs
 
     def output_shape(self, input_shape: Shape) -> Shape:
@@ -406,11 +393,11 @@ class Sequential(Layer):
                 state |= {f"{layer_name}.{name}": array for name, array in arrays.items()}
         return state
 
-    def _flat(self) -> Iterator[Layer]:
+    def flat_layers(self) -> Iterator[Layer]:
         """Yield the layers, those of a Sequential within this one in its place."""
         for layer in self.layers.values():
             if isinstance(layer, Sequential):
-                yield from layer._flat()
+                yield from layer.flat_layers()
             else:
                 yield layer
 
@@ -421,13 +408,6 @@ class Sequential(Layer):
     def __repr__(self) -> str:
         inner = "".join(f"\n  {name}: {layer!r}" for name, layer in self.layers.items())
         return f"{type(self).__name__}({inner}\n)"
-
-
-def _changing(layer: Layer) -> tuple[dict[str, Array], Any]:
-    """Return what a training `forward` changes for good: buffers, and state of the generator."""
-    rng = getattr(layer, "rng", None)
-    random = rng.bit_generator.state if isinstance(rng, np.random.Generator) else None
-    return {name: array.copy() for name, array in layer.buffers.items()}, random
 
 
 def _name(layers: Sequence[Any]) -> dict[str, Layer]:

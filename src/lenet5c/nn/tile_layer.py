@@ -7,7 +7,7 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from lenet5c.kernels import threads
 from lenet5c.kernels.arrays import rows
@@ -15,10 +15,10 @@ from lenet5c.kernels.engine import lowering, ops
 from lenet5c.kernels.engine._program import Program
 from lenet5c.kernels.engine.samples import Samples
 from lenet5c.kernels.simd import dispatch
-from lenet5c.nn.layer import Floats, Layer, ParameterStore, Shape, check_batch, check_gradient
+from lenet5c.nn.layer import Floats, Layer, ParameterStore, Shape, as_batch, check_gradient
 from lenet5c.nn.loss import Loss
 
-Labels = NDArray[np.int32]
+Labels = NDArray[np.int32] | Floats
 # The place of a parameter in the flat vector by its name: an int, or None if there is none.
 Offset = Callable[[str], Any]
 
@@ -54,15 +54,15 @@ class TileLayer(Layer):
         Parameters
         ----------
         x : ndarray of float32 (N, ...)
+            Or of a dtype that float32 holds exactly, such as uint8 or float16.
         training : bool
-            Save x (not a copy) for `backward`.
+            Save x (not a copy, if it is of float32) for `backward`.
 
         Returns
         -------
         ndarray of float32 (N, ...)
         """
-        check_batch(x, type(self).__name__)
-        return self.chain.forward(x, training)
+        return self.chain.forward(as_batch(x, type(self).__name__), training)
 
     def backward(self, dy: Floats) -> Floats:
         """Set `grads`, and return the gradient of the last x of ``forward(x, training=True)``.
@@ -174,26 +174,26 @@ class TileChain:
             raise RuntimeError(f"{caller} needs a forward(x, training=True) before it")
         return self.saved
 
-    def train_step(self, samples: Samples, labels: Labels, loss: Loss) -> tuple[float, int]:
+    def train_step(
+        self, samples: Samples, labels: Labels, loss: Loss, sample_weight: ArrayLike | None = None
+    ) -> tuple[float, int]:
         """Return loss and correct answers of a batch, and set the gradients, in one sweep."""
-        program, step = self.prepare_step(samples, labels, loss)
+        program, step = self.prepare_step(samples, labels, loss, sample_weight)
         return program.train_step(**step)
 
     def prepare_step(
-        self, samples: Samples, labels: Labels, loss: Loss
+        self, samples: Samples, labels: Labels, loss: Loss, sample_weight: ArrayLike | None = None
     ) -> tuple[Program, dict[str, Any]]:
         """Return the program of training steps, and its arguments by name."""
         program = self.program(samples.shape)
+        outputs = len(samples), prod(program.output_shape)
         return program, {
             "samples": samples,
-            "labels": labels,
             "params": self.params,
             "grads": self.grads,
             "num_threads": threads.effective(),
-            "loss": loss.kind,
-            "setting": loss.setting,
-            "targets": loss.targets(labels, prod(program.output_shape)),
             "by_sample": True,
+            **loss.arguments(labels, outputs, sample_weight),
         }
 
     def program(self, input_shape: Shape, definition: bool = False) -> Program:

@@ -7,7 +7,6 @@ settings and the state.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from inspect import signature
-from math import isfinite
 from numbers import Integral, Real
 from typing import Any, TypeVar
 
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from lenet5c.kernels.engine._update import Update
 from lenet5c.kernels.simd import dispatch
 from lenet5c.nn import Layer
+from lenet5c.nn.layer import check_number
 
 __all__ = ["OPTIMIZERS", "Optimizer", "OptimizerChoice"]
 
@@ -205,17 +205,13 @@ def is_real(value: Any) -> bool:
 
 
 def check_not_negative(name: str, value: Any) -> float:
-    """Return `value`, a finite number of at least 0."""
-    if not (is_real(value) and value >= 0 and isfinite(value)):
-        raise ValueError(f"{name} must be a finite number of at least 0, got {value!r}")
-    return float(value)
+    """Return `value`, a number of float32 of at least 0."""
+    return check_number(name, value, 0)
 
 
 def check_positive(name: str, value: Any) -> float:
-    """Return `value`, a finite number of more than 0."""
-    if not (is_real(value) and value > 0 and isfinite(value)):
-        raise ValueError(f"{name} must be a finite number of more than 0, got {value!r}")
-    return float(value)
+    """Return `value`, a number of float32 of more than 0."""
+    return check_number(name, value, float(np.finfo(np.float32).tiny))
 
 
 def check_decay(name: str, value: Any) -> float:

@@ -159,7 +159,8 @@ def make_loss(recipe: "Recipe") -> Any:
 
 def loss_settings(name: str) -> dict[str, Kind]:
     """Return the further settings of a loss."""
-    return further_settings(LOSSES[name], {"label_smoothing"})
+    others = {"label_smoothing", "weight", "ignore_index", "reduction"}
+    return further_settings(LOSSES[name], others)
 
 
 def make_optimizer(recipe: "Recipe", model: Any) -> Any:

@@ -6,12 +6,13 @@ with central differences and PyTorch. They are slow, and check only what NumPy c
 
 Read the modules in this order:
 
-1. `windows`, `convolution`, `pooling`, `fully_connected`, `activation`, `loss` and `network`: the
-   parts of a LeNet-5, and the whole.
+1. `windows`, `convolution`, `pooling`, `fully_connected`, `activation`, `softmax`, `loss` and
+   `network`: the parts of a LeNet-5, and the whole.
 2. `optimizer`; and `derivatives`: how to check a gradient.
 3. `normalization`, `dropout_mask`: layers that came later.
 4. `connections`, `subsampling`, `radial_basis`: the LeNet-5 of 1998.
-5. `columns`, `winograd`: other ways to compute a convolution.
+5. `transposed`, `one_dimensional`: convolution backwards, and along one axis; `columns`,
+   `winograd`: other ways to compute it.
 6. `distortion`: random changes of training images.
 
 Arguments are anything that NumPy makes an array of; results are new arrays of float64. Names:
@@ -85,14 +86,14 @@ from lenet5c.reference.fully_connected import (
 from lenet5c.reference.loss import (
     cross_entropy,
     cross_entropy_second,
-    log_softmax,
     map_loss,
     map_loss_second,
     mle_loss,
     mle_loss_second,
     mse_loss,
     mse_loss_second,
-    softmax,
+    nll_loss,
+    nll_loss_second,
 )
 from lenet5c.reference.network import (
     lenet5,
@@ -108,6 +109,12 @@ from lenet5c.reference.normalization import (
     batch_norm_inference,
     update_running_statistics,
 )
+from lenet5c.reference.one_dimensional import (
+    conv1d,
+    conv1d_backward,
+    conv_transpose1d,
+    conv_transpose1d_backward,
+)
 from lenet5c.reference.optimizer import (
     adagrad_step,
     adam_step,
@@ -121,22 +128,36 @@ from lenet5c.reference.pooling import (
     avg_pool2d,
     avg_pool2d_backward,
     avg_pool2d_backward_second,
+    global_avg_pool2d,
+    global_avg_pool2d_backward,
+    global_max_pool2d,
+    global_max_pool2d_backward,
     max_pool2d,
     max_pool2d_backward,
     max_pool2d_backward_second,
 )
+from lenet5c.reference.pooling1d import (
+    avg_pool1d,
+    avg_pool1d_backward,
+    max_pool1d,
+    max_pool1d_backward,
+)
 from lenet5c.reference.radial_basis import rbf, rbf_backward, rbf_backward_second
+from lenet5c.reference.softmax import log_softmax, log_softmax_backward, softmax, softmax_backward
 from lenet5c.reference.subsampling import (
     subsample2d,
     subsample2d_backward,
     subsample2d_backward_second,
 )
-from lenet5c.reference.windows import output_shape, pair
+from lenet5c.reference.transposed import conv_transpose2d, conv_transpose2d_backward
+from lenet5c.reference.windows import border, output_shape, pair
 from lenet5c.reference.winograd import winograd_conv2d, winograd_conv2d_backward, winograd_matrices
 
 __all__ = [
     "adagrad_step",
     "adam_step",
+    "avg_pool1d",
+    "avg_pool1d_backward",
     "avg_pool2d",
     "avg_pool2d_backward",
     "avg_pool2d_backward_second",
@@ -145,13 +166,20 @@ __all__ = [
     "batch_norm_backward",
     "batch_norm_backward_second",
     "batch_norm_inference",
+    "border",
     "col2im",
     "connected_conv2d",
     "connected_conv2d_backward",
     "connected_conv2d_backward_second",
+    "conv1d",
+    "conv1d_backward",
     "conv2d",
     "conv2d_backward",
     "conv2d_backward_second",
+    "conv_transpose1d",
+    "conv_transpose1d_backward",
+    "conv_transpose2d",
+    "conv_transpose2d_backward",
     "cross_entropy",
     "cross_entropy_second",
     "distort",
@@ -171,6 +199,10 @@ __all__ = [
     "gelu",
     "gelu_backward",
     "gelu_backward_second",
+    "global_avg_pool2d",
+    "global_avg_pool2d_backward",
+    "global_max_pool2d",
+    "global_max_pool2d_backward",
     "im2col",
     "leaky_relu",
     "leaky_relu_backward",
@@ -185,8 +217,11 @@ __all__ = [
     "linear_backward_second",
     "lion_step",
     "log_softmax",
+    "log_softmax_backward",
     "map_loss",
     "map_loss_second",
+    "max_pool1d",
+    "max_pool1d_backward",
     "max_pool2d",
     "max_pool2d_backward",
     "max_pool2d_backward_second",
@@ -195,6 +230,8 @@ __all__ = [
     "mse_loss",
     "mse_loss_second",
     "nadam_step",
+    "nll_loss",
+    "nll_loss_second",
     "numeric_gradient",
     "output_shape",
     "pair",
@@ -215,6 +252,7 @@ __all__ = [
     "sigmoid_backward",
     "sigmoid_backward_second",
     "softmax",
+    "softmax_backward",
     "subsample2d",
     "subsample2d_backward",
     "subsample2d_backward_second",

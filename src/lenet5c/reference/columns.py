@@ -1,33 +1,46 @@
-"""im2col and col2im: the windows of an image as the columns of a matrix, and back.
+"""im2col and col2im: the windows of an image as the columns, or the rows, of a matrix, and back.
 
-With them a convolution is one matrix product a sample, which is how many libraries compute it, and
-lenet5c its float64 one.
+With them a convolution is one matrix product, which is how many libraries compute it.
 """
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lenet5c.reference._arrays import Array, Size
-from lenet5c.reference.windows import output_shape, pad, pair, unpad, window
+from lenet5c.reference._arrays import Array, Padding, Size
+from lenet5c.reference.windows import border, output_shape, pad, pair, unpad, window
 
 
 def im2col(
-    x: ArrayLike, kernel_size: Size, stride: Size = 1, padding: Size = 0, dilation: Size = 1
+    x: ArrayLike,
+    kernel_size: Size,
+    stride: Size = 1,
+    padding: Padding = 0,
+    dilation: Size = 1,
+    *,
+    layout: str = "columns",
+    data_format: str = "NCHW",
 ) -> Array:
-    """Return the column matrix of `x`: one column a window.
+    """Return the column matrix of `x`: one column a window, or one row.
 
     ::
 
         col[n, (c*KH + kh)*KW + kw, oh*OW + ow] = x[n, c, oh*SH + kh*DH - PH, ow*SW + kw*DW - PW]
 
+    In rows, all samples are in one matrix: (n*OH + oh)*OW + ow comes first. With the channels last,
+    they are the last part of a window, too: (kh*KW + kw)*C + c.
+
     Parameters
     ----------
-    x : array_like (N, C, H, W)
-    kernel_size, stride, padding, dilation : int or (int, int)
+    x : array_like (N, C, H, W), or (N, H, W, C) with "NHWC"; or a sample, without N
+    kernel_size, stride, dilation : int or (int, int)
+    padding : int, (int, int), ((top, bottom), (left, right)), "same" or "valid"
+    layout : "columns" or "rows"
+    data_format : "NCHW" or "NHWC"
 
     Returns
     -------
-    ndarray of float64 (N, C * KH * KW, OH * OW)
+    ndarray of float64 (N, C * KH * KW, OH * OW), or (N * OH * OW, C * KH * KW) of rows
+        Columns of a sample without N have none either.
 
     References
     ----------
@@ -47,14 +60,23 @@ def im2col(
     True
     """
     x, (KH, KW) = np.asarray(x, np.float64), pair(kernel_size)
+    if x.ndim == 3:
+        settings = kernel_size, stride, padding, dilation
+        col = im2col(x[None], *settings, layout=layout, data_format=data_format)
+        return col[0] if layout == "columns" else col
+    if data_format == "NHWC":
+        x = np.moveaxis(x, 3, 1)
     N, C, H, W = x.shape
     OH, OW = output_shape((H, W), kernel_size, stride, padding, dilation)
-    padded = pad(x, padding)
-    col = np.zeros((N, C * KH * KW, OH * OW))
+    padded = pad(x, border((H, W), kernel_size, stride, padding, dilation))
+    windows = np.zeros((N, OH, OW, C, KH, KW))
     for oh, ow in np.ndindex(OH, OW):
-        x_window = padded[window(oh, ow, kernel_size, stride, dilation)]
-        col[:, :, oh * OW + ow] = x_window.reshape(N, C * KH * KW)
-    return col
+        windows[:, oh, ow] = padded[window(oh, ow, kernel_size, stride, dilation)]
+    if data_format == "NHWC":
+        windows = np.moveaxis(windows, 3, 5)
+    if layout == "rows":
+        return windows.reshape(N * OH * OW, C * KH * KW)
+    return windows.reshape(N, OH * OW, C * KH * KW).transpose(0, 2, 1).copy()
 
 
 def col2im(
@@ -62,8 +84,11 @@ def col2im(
     output_size: Size,
     kernel_size: Size,
     stride: Size = 1,
-    padding: Size = 0,
+    padding: Padding = 0,
     dilation: Size = 1,
+    *,
+    layout: str = "columns",
+    data_format: str = "NCHW",
 ) -> Array:
     """Add columns back onto the image they came from: the transpose of `im2col`.
 
@@ -75,15 +100,17 @@ def col2im(
 
     Parameters
     ----------
-    col : array_like (N, C * KH * KW, OH * OW)
+    col : array_like
+        Of the shape that `im2col` returns.
     output_size : (int, int)
         H and W of the image.
-    kernel_size, stride, padding, dilation : int or (int, int)
+    kernel_size, stride, padding, dilation, layout, data_format
         As given to `im2col`.
 
     Returns
     -------
-    ndarray of float64 (N, C, H, W)
+    ndarray of float64 (N, C, H, W), or (N, H, W, C) with "NHWC"
+        Without N for columns without it.
 
     Examples
     --------
@@ -96,11 +123,21 @@ def col2im(
            [1., 2., 1.]])
     """
     col = np.asarray(col, np.float64)
-    (H, W), (KH, KW), (PH, PW) = pair(output_size), pair(kernel_size), pair(padding)
+    if layout == "columns" and col.ndim == 2:
+        settings = output_size, kernel_size, stride, padding, dilation
+        return col2im(col[None], *settings, data_format=data_format)[0]
+    (H, W), (KH, KW) = pair(output_size), pair(kernel_size)
     OH, OW = output_shape((H, W), kernel_size, stride, padding, dilation)
-    N, C = len(col), col.shape[1] // (KH * KW)
-    padded = np.zeros((N, C, H + 2 * PH, W + 2 * PW))
+    if layout == "columns":
+        col = col.transpose(0, 2, 1).reshape(-1, col.shape[1])
+    N, C = len(col) // (OH * OW), col.shape[1] // (KH * KW)
+    if data_format == "NHWC":
+        windows = np.moveaxis(col.reshape(N, OH, OW, KH, KW, C), 5, 3)
+    else:
+        windows = col.reshape(N, OH, OW, C, KH, KW)
+    at_sides = border((H, W), kernel_size, stride, padding, dilation)
+    dpadded = pad(np.zeros((N, C, H, W)), at_sides)
     for oh, ow in np.ndindex(OH, OW):
-        x_window = col[:, :, oh * OW + ow].reshape(N, C, KH, KW)
-        padded[window(oh, ow, kernel_size, stride, dilation)] += x_window
-    return unpad(padded, padding)
+        dpadded[window(oh, ow, kernel_size, stride, dilation)] += windows[:, oh, ow]
+    x = unpad(dpadded, at_sides)
+    return np.moveaxis(x, 1, 3).copy() if data_format == "NHWC" else x

@@ -1,14 +1,29 @@
 """Convolution, as nets have it: the correlation of an image with filters.
 
 Shapes: x (N, C, H, W), weight (O, I, KH, KW), bias (O,), y (N, O, OH, OW). I is C / groups: with G
-groups, the first O / G output channels see the first C / G input channels, and so on.
+groups, the first O / G output channels see the first C / G input channels, and so on. One sample
+needs no axis N. With the data format "NHWC", x is (N, H, W, C), weight (KH, KW, I, O) and y
+(N, OH, OW, O).
 """
+
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lenet5c.reference._arrays import Array, Size, float64
-from lenet5c.reference.windows import output_shape, pad, unpad, window
+from lenet5c.reference._arrays import (
+    Array,
+    Padding,
+    Size,
+    choose,
+    float64,
+    to_hwio,
+    to_nchw,
+    to_nhwc,
+    to_oihw,
+)
+from lenet5c.reference.windows import border, output_shape, pad, unpad, window
 
 
 def conv2d(
@@ -16,9 +31,10 @@ def conv2d(
     weight: ArrayLike,
     bias: ArrayLike | None = None,
     stride: Size = 1,
-    padding: Size = 0,
+    padding: Padding = 0,
     dilation: Size = 1,
     groups: int = 1,
+    data_format: str = "NCHW",
 ) -> Array:
     """Correlate images with filters.
 
@@ -34,8 +50,10 @@ def conv2d(
     x : array_like (N, C, H, W)
     weight : array_like (O, C / groups, KH, KW)
     bias : array_like (O,), optional
-    stride, padding, dilation : int or (int, int)
+    stride, dilation : int or (int, int)
+    padding : int, (int, int), ((top, bottom), (left, right)), "same" or "valid"
     groups : int
+    data_format : "NCHW" or "NHWC"
 
     Returns
     -------
@@ -56,9 +74,14 @@ def conv2d(
            [20., 24.]])
     """
     x, weight = float64(x, weight)
+    settings = stride, padding, dilation, groups
+    if x.ndim == 3:
+        return conv2d(x[None], weight, bias, *settings, data_format)[0]
+    if data_format == "NHWC":
+        return to_nhwc(conv2d(to_nchw(x), to_oihw(weight), bias, *settings))
     O, _, KH, KW = weight.shape
     OH, OW = output_shape(x.shape[2:], (KH, KW), stride, padding, dilation)
-    padded = pad(x, padding)
+    padded = pad(x, border(x.shape[2:], (KH, KW), stride, padding, dilation))
     y = np.zeros((len(x), O, OH, OW))
     for oh, ow in np.ndindex(OH, OW):
         x_window = padded[window(oh, ow, (KH, KW), stride, dilation)]
@@ -74,10 +97,13 @@ def conv2d_backward(
     x: ArrayLike,
     weight: ArrayLike,
     stride: Size = 1,
-    padding: Size = 0,
+    padding: Padding = 0,
     dilation: Size = 1,
     groups: int = 1,
-) -> tuple[Array, Array, Array]:
+    data_format: str = "NCHW",
+    *,
+    need: Iterable[str] = ("dx", "dweight", "dbias"),
+) -> tuple[Any, Any, Any]:
     """Gradients of `conv2d`: each product of the sum hands dy on to both of its factors.
 
     ::
@@ -92,14 +118,15 @@ def conv2d_backward(
     ----------
     dy : array_like (N, O, OH, OW)
         Gradient of the loss by the output.
-    x, weight, stride, padding, dilation, groups
+    x, weight, stride, padding, dilation, groups, data_format
         As given to `conv2d`.
+    need : some of "dx", "dweight" and "dbias"
 
     Returns
     -------
-    dx : ndarray of float64 (N, C, H, W)
-    dweight : ndarray of float64 (O, C / groups, KH, KW)
-    dbias : ndarray of float64 (O,)
+    dx : ndarray of float64 (N, C, H, W), or None if not needed
+    dweight : ndarray of float64 (O, C / groups, KH, KW), or None
+    dbias : ndarray of float64 (O,), or None
 
     Examples
     --------
@@ -116,8 +143,16 @@ def conv2d_backward(
            [20., 24.]]), array([4.]))
     """
     dy, x, weight = float64(dy, x, weight)
+    settings = stride, padding, dilation, groups
+    if x.ndim == 3:
+        dx, dweight, dbias = conv2d_backward(dy[None], x[None], weight, *settings, data_format)
+        return choose((dx[0], dweight, dbias), need)
+    if data_format == "NHWC":
+        dx, dweight, dbias = conv2d_backward(to_nchw(dy), to_nchw(x), to_oihw(weight), *settings)
+        return choose((to_nhwc(dx), to_hwio(dweight), dbias), need)
     KH, KW = weight.shape[2:]
-    padded = pad(x, padding)
+    at_sides = border(x.shape[2:], (KH, KW), stride, padding, dilation)
+    padded = pad(x, at_sides)
     dpadded, dweight = np.zeros_like(padded), np.zeros_like(weight)
     for oh, ow in np.ndindex(dy.shape[2:]):
         at = window(oh, ow, (KH, KW), stride, dilation)
@@ -125,7 +160,7 @@ def conv2d_backward(
         for o, i in _groups(weight, groups):
             dx_window[:, i] += np.einsum("no,oihw->nihw", dy[:, o, oh, ow], weight[o])
             dweight[o] += np.einsum("no,nihw->oihw", dy[:, o, oh, ow], x_window[:, i])
-    return unpad(dpadded, padding), dweight, dy.sum(axis=(0, 2, 3))
+    return choose((unpad(dpadded, at_sides), dweight, dy.sum(axis=(0, 2, 3))), need)
 
 
 def conv2d_backward_second(
@@ -133,7 +168,7 @@ def conv2d_backward_second(
     x: ArrayLike,
     weight: ArrayLike,
     stride: Size = 1,
-    padding: Size = 0,
+    padding: Padding = 0,
     dilation: Size = 1,
     groups: int = 1,
 ) -> tuple[Array, Array, Array]:

@@ -15,7 +15,7 @@ from lenet5c.datasets import Dataset, Distortion, Preparation
 from lenet5c.errors import NonFiniteError, RunError
 from lenet5c.nn import Samples, Sequential
 from lenet5c.nn.layer import check_integer, positive
-from lenet5c.nn.sequential import StepsTaken
+from lenet5c.nn.steps import StepsTaken
 from lenet5c.optim import ReduceOnPlateau
 from lenet5c.training import checkpoint, state
 from lenet5c.training.average import WeightAverage

@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
+from threading import Lock
 
 from torture.campaign import Campaign
 from torture.fuzz.support import SHARED_MEMORY
@@ -27,6 +28,7 @@ SPARE = 3.0  # seconds at the end, for inputs that hang
 REPEATS = 3  # of an input that hangs: the machine may be busy
 MOST_RESTARTS = 20
 SKIPPED = 4  # exit code of a target whose libraries are not installed
+REPORTING = Lock()
 
 
 @dataclass
@@ -57,35 +59,56 @@ def run(campaign: Campaign) -> None:
     names = [*names[first:], *names[:first]][:number]
     share = max(0.0, seconds - START * number) / sum(SHARES[name] for name in names)
     times = {name: START + share * SHARES[name] for name in names}
-    # The longest first, so that none is left when the others have ended.
-    names.sort(key=times.__getitem__, reverse=True)
     crashes = Path(tempfile.mkdtemp(prefix="torture-fuzz-crashes-"))
     memory = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else None
     with (
         tempfile.TemporaryDirectory(prefix="torture-fuzz-", dir=memory) as folder,
         ThreadPoolExecutor(workers) as pool,
     ):
-        work = {
-            pool.submit(fuzz, campaign, name, times[name], Path(folder), crashes): name
-            for name in names
-        }
+        work = [
+            pool.submit(fuzz_in_turn, campaign, part, Path(folder), crashes)
+            for part in divide(times, workers)
+        ]
         for done in as_completed(work):
-            name, outcome = work[done], done.result()
-            if outcome.skipped:
-                campaign.count(f"{outcome.skipped}, of {name}")
-                continue
-            if not (outcome.executions or outcome.failures):
-                campaign.count(f"{name}: no time")
-                continue
-            campaign.attempts += outcome.executions
-            campaign.count(f"{name}: executions", outcome.executions)
-            campaign.count(f"{name}: MB at the peak, beyond the imports", outcome.memory)
-            if outcome.unconfirmed:
-                campaign.count(f"{name}: slow or large, but not by itself", outcome.unconfirmed)
-            for what in outcome.failures:
-                campaign.fail(every.index(name), f"{name}: {what}")
+            done.result()
     with suppress(OSError):  # it holds inputs that failed
         crashes.rmdir()
+
+
+def divide(times: dict[str, float], workers: int) -> list[dict[str, float]]:
+    """Return the targets with their times for each worker, of about the same sum."""
+    parts: list[dict[str, float]] = [{} for _ in range(workers)]
+    for name in sorted(times, key=times.__getitem__, reverse=True):
+        min(parts, key=lambda part: sum(part.values()))[name] = times[name]
+    return parts
+
+
+def fuzz_in_turn(campaign: Campaign, times: dict[str, float], folder: Path, crashes: Path) -> None:
+    """Fuzz the targets of one worker; one that takes longer shortens all that follow."""
+    rest = sum(times.values())
+    for name, seconds in times.items():
+        left = max(0.0, campaign.left - SPARE) * seconds / rest
+        outcome = fuzz(campaign, name, left, folder, crashes)
+        with REPORTING:
+            report(campaign, name, outcome)
+        rest -= seconds
+
+
+def report(campaign: Campaign, name: str, outcome: Outcome) -> None:
+    """Add the figures of one target to those of the campaign."""
+    if outcome.skipped:
+        campaign.count(f"{outcome.skipped}, of {name}")
+        return
+    if not (outcome.executions or outcome.failures):
+        campaign.count(f"{name}: no time")
+        return
+    campaign.attempts += outcome.executions
+    campaign.count(f"{name}: executions", outcome.executions)
+    campaign.count(f"{name}: MB at the peak, beyond the imports", outcome.memory)
+    if outcome.unconfirmed:
+        campaign.count(f"{name}: slow or large, but not by itself", outcome.unconfirmed)
+    for what in outcome.failures:
+        campaign.fail(sorted(SHARES).index(name), f"{name}: {what}")
 
 
 def fuzz(campaign: Campaign, name: str, seconds: float, folder: Path, crashes: Path) -> Outcome:

@@ -4,18 +4,20 @@ each.
 The strips are those of _strips.pyx: here are their plans as Python objects, the memory, and the
 threads.
 """
+from cpython.buffer cimport (
+    PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer)
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from cython.parallel cimport parallel, prange, threadid
-from libc.stdlib cimport free, malloc
+from libc.stdlib cimport calloc, free
 
 from lenet5c.kernels.direct._strips cimport (
-    ITEMS_PER_THREAD, STRIP_FLOATS, Geometry, Totals, Units, Weights, check_totals, check_weights,
-    convolve_all, convolve_floats, convolve_scratch, convolve_strip, deliver_totals,
-    gradient_floats, gradient_scratch, offset_count, pack_weights, place_totals, place_weights,
-    plan_phase, plan_result, plan_totals, raise_overrun, sum_range, weight_gradient_all,
-    write_offsets)
+    CHANNELS, DATA_GRADIENT, ITEMS_PER_THREAD, PIXELS, RESULT, STRIP_FLOATS, UNITS, WEIGHT_GRADIENT,
+    Geometry, Purpose, Totals, Units, best_way, check_totals, check_weights, convolve_all,
+    convolve_floats, convolve_strip, deliver_totals, gradient_floats, offset_count, pack_weights,
+    packs, place_totals, place_weights, plan_phase, plan_result, plan_totals, raise_overrun, real,
+    sum_range, weight_gradient_all, write_offsets)
 from lenet5c.kernels.engine._workspace cimport Workspace
-from lenet5c.kernels.simd.tiles cimport TileKernels, useful_threads
+from lenet5c.kernels.simd.tiles cimport DirectKernels, useful_threads
 
 from math import prod
 
@@ -24,57 +26,94 @@ from lenet5c.kernels.shapes import MAX_ELEMENTS
 cdef enum:
     IDLE_FLOATS = 16777216     # 64 MiB: larger workspaces are not kept for the next call
 
+PURPOSES = {"y": RESULT, "dx": DATA_GRADIENT, "dweight": WEIGHT_GRADIENT}
+# (arrays, weights) have channels last
+LAYOUTS = {"NCHW": (False, False), "NHWC": (True, True), "rows": (True, False)}
+WAYS = {"channels": CHANNELS, "units": UNITS, "pixels": PIXELS}
+
 cdef list idle_workspaces = []
 
 strip_floats = STRIP_FLOATS
 
 
 cdef class Strips:
-    """A plan: of the result, or of the phase of the data gradient that is given."""
-    cdef Geometry geometry
-    cdef bint of_result
+    """The plan of a convolution's y, dx or dweight; of floats or of doubles, as the capsule says.
+
+    A data gradient has a geometry for each phase of the stride. Layouts: "NCHW" with weights (O,
+    C / groups, KH, KW); "NHWC" with weights (KH, KW, C / groups, O); "rows", as NHWC with the
+    weights of NCHW: of a fully connected layer, x (N, C) is an image of N rows, weight (O, C, 1, 1).
+    """
+    cdef Geometry* geometries
+    cdef Py_ssize_t count
+    cdef Purpose purpose
     cdef Py_ssize_t* offsets
     cdef object capsule
 
-    def __cinit__(self, capsule, units, groups, blocked, in_shape, out_shape, window, threads,
-                  phase=None):
+    def __cinit__(self, capsule, purpose, units, groups, in_shape, out_shape, window, threads,
+                  layout="NCHW", way=None):
         cdef Units u
-        cdef Py_ssize_t a = 0, b = 0
-        cdef bint fits
-        cdef const TileKernels* kernels = <const TileKernels*>PyCapsule_GetPointer(
-            capsule, b"lenet5c.TileKernels")
-        check_plan(units, groups, in_shape, out_shape, window, threads, phase)
-        self.capsule, self.of_result = capsule, phase is None
-        u.blocked, u.groups, u.count, u.threads = blocked, groups, units, threads
+        cdef Py_ssize_t i, columns, offsets = 0
+        cdef bint fits = True
+        cdef const DirectKernels* kernels = <const DirectKernels*>PyCapsule_GetPointer(
+            capsule, b"lenet5c.DirectKernels")
+        check_plan(units, groups, in_shape, out_shape, window, threads)
+        u.purpose = look_up("purpose", PURPOSES, purpose)
+        u.channels_last, u.filters_last = look_up("layout", LAYOUTS, layout)
+        self.capsule, self.purpose = capsule, u.purpose
+        # One thread's strips for any number of threads: the order of the sums depends on them.
+        u.groups, u.count, u.threads = groups, units, 1 if purpose == "dweight" else threads
         u.D, u.H, u.W = in_shape
         u.L, u.OH, u.OW = out_shape
         (u.KH, u.KW), (u.SH, u.SW), (u.PH, u.PW), (u.DH, u.DW) = window
-        if self.of_result:
-            fits = plan_result(&self.geometry, kernels, &u)
-        else:
-            a, b = phase
-            fits = plan_phase(&self.geometry, kernels, &u, a, b)
+        u.way = best_way(kernels, &u) if way is None else look_up("way", WAYS, way)
+        if u.way == PIXELS and (u.purpose == WEIGHT_GRADIENT
+                                or (u.purpose == RESULT and max(u.SH, u.SW) > 1)):
+            raise ValueError(f"way of {purpose} with stride {window[1]} must not be 'pixels'")
+        columns = min(u.SW, u.W)
+        self.count = min(u.SH, u.H) * columns if u.purpose == DATA_GRADIENT else 1
+        self.geometries = <Geometry*>calloc(self.count, sizeof(Geometry))
+        if self.geometries is NULL:
+            raise MemoryError("no memory for the plan of a convolution")
+        for i in range(self.count):
+            if u.purpose == DATA_GRADIENT:
+                fits = fits and plan_phase(self.geometries + i, kernels, &u, i // columns,
+                                           i % columns)
+            else:
+                fits = plan_result(self.geometries, kernels, &u)
         if not fits:
             raise ValueError(
                 "a strip of the convolution, or its weights, would be too large to address")
-        self.offsets = <Py_ssize_t*>malloc((offset_count(&self.geometry) + 1) * sizeof(Py_ssize_t))
+        for i in range(self.count):
+            offsets += offset_count(self.geometries + i)
+        self.offsets = <Py_ssize_t*>calloc(offsets + 1, sizeof(Py_ssize_t))
         if self.offsets is NULL:
             raise MemoryError("no memory for the plan of a convolution")
-        write_offsets(&self.geometry, self.offsets)
+        offsets = 0
+        for i in range(self.count):
+            write_offsets(self.geometries + i, self.offsets + offsets)
+            offsets += offset_count(self.geometries + i)
 
     def __dealloc__(self):
+        free(self.geometries)
         free(self.offsets)
 
     @property
-    def layout(self):
-        """The plan in numbers: its grid, strips and taps, and where its results lie in y."""
-        cdef Geometry* g = &self.geometry
-        return {"grid": (g.R, g.Q), "rows": g.rows, "strip": g.strip, "strips": g.strips,
-                "strip_floats": g.strip_floats, "taps": (g.down.count, g.right.count),
-                "y_start": (g.y_top, g.y_left), "y_step": (g.y_down, g.y_right)}
+    def phases(self):
+        """The plan in numbers: grids, strips and taps, and where results lie in y."""
+        return [{"grid": (g.R, g.Q), "rows": g.rows, "lanes": g.lanes, "strip": g.strip,
+                 "strips": g.strips, "strip_size": g.strip_size,
+                 "taps": (g.down.count, g.right.count), "y_start": (g.y_top, g.y_left),
+                 "y_step": (g.y_down, g.y_right)}
+                for g in self.geometries[:self.count]]
 
 
-cdef check_plan(units, groups, in_shape, out_shape, window, threads, phase):
+cdef look_up(name, choices, value):
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+    return choices[value]
+
+
+cdef check_plan(units, groups, in_shape, out_shape, window, threads):
     """Refuse what could overflow, or reach outside the arrays."""
     kernel_size, stride, padding, dilation = window
     sizes = (groups, *in_shape, *out_shape, *kernel_size, *stride, *dilation, threads)
@@ -87,9 +126,6 @@ cdef check_plan(units, groups, in_shape, out_shape, window, threads, phase):
         raise ValueError(f"a plan must have sizes of at least 1 that can be addressed, got {units} "
                          f"units, {groups} groups, {in_shape}, {out_shape}, {window} and {threads} "
                          "threads")
-    if phase is not None and not all(
-            0 <= a < min(s, n) for a, s, n in zip(phase, stride, in_shape[1:], strict=True)):
-        raise ValueError(f"phase must be within the stride {stride} and the input, got {phase}")
 
 
 cdef Workspace take_workspace(Py_ssize_t floats):
@@ -108,93 +144,162 @@ cdef give_back(Workspace space):
     raise_overrun()
 
 
-def convolve(Strips plan not None, const float[::1] x not None, const float[::1] weight not None,
-             const float[::1] bias, float[::1] y not None, int num_threads):
-    """y = the plan's windows of x, times the weights."""
-    cdef Geometry* g = &plan.geometry
-    cdef Weights w
+cdef struct Buffers:
+    Py_buffer[4] views
+    int count
+
+
+cdef void* take_buffer(Buffers* b, const Geometry* g, name, array, Py_ssize_t size,
+                       bint written) except? NULL:
+    """The memory of a C-contiguous array, of any shape, with `size` values of the plan's dtype.
+
+    A memoryview, which Cython makes of a typed argument, takes several times as long.
+    """
+    cdef Py_buffer* view = b.views + b.count
+    cdef Py_ssize_t bytes = 64 // g.lanes
+    PyObject_GetBuffer(
+        array, view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT | (PyBUF_WRITABLE if written else 0))
+    b.count += 1
+    if view.format is NULL or view.format[0] != (c"f" if bytes == 4 else c"d") or view.format[1]:
+        raise TypeError(f"{name} must be of float{8 * bytes}, as the plan is, got the format "
+                        f"{'B' if view.format is NULL else view.format.decode()!r}")
+    if view.len != size * bytes:
+        raise ValueError(f"{name} has {view.len // bytes} values; the plan takes {size}")
+    return view.buf
+
+
+cdef release(Buffers* b):
+    cdef int i
+    for i in range(b.count):
+        PyBuffer_Release(b.views + i)
+
+
+def convolve(Strips plan not None, x, weight, bias, y, int num_threads):
+    """y = the plan's windows of x, times the weights, plus bias unless it is None."""
+    cdef Geometry* g = plan.geometries
+    cdef Buffers b
+    cdef const void* x_values
+    cdef const void* weights
+    cdef const void* biases = NULL
+    cdef void* y_values
+    if plan.purpose == WEIGHT_GRADIENT:
+        raise ValueError("plan must be of 'y' or 'dx'")
+    b.count = 0
+    try:
+        x_values = take_buffer(&b, g, "x", x, g.units * g.D * g.H * g.W, False)
+        y_values = take_buffer(&b, g, "y", y, g.units * g.L * g.YH * g.YW, True)
+        weights = take_buffer(&b, g, "weight", weight, g.groups * g.D * g.L * g.all_taps, False)
+        if bias is not None:
+            biases = take_buffer(&b, g, "bias", bias, g.groups * g.L, False)
+        if g.units == 0:
+            return
+        if g.lanes == 16:
+            convolve_phases[float](plan, <const float*>x_values, <const float*>weights,
+                                   <const float*>biases, <float*>y_values, num_threads)
+        else:
+            convolve_phases[double](plan, <const double*>x_values, <const double*>weights,
+                                    <const double*>biases, <double*>y_values, num_threads)
+    finally:
+        release(&b)
+
+
+cdef convolve_phases(Strips plan, const real* x, const real* weight, const real* bias, real* y,
+                     int num_threads):
+    cdef Geometry* g
+    cdef Py_ssize_t phase, items, parts
+    cdef Workspace space
+    cdef int threads
+    for phase in range(plan.count):
+        g = plan.geometries + phase
+        items = g.tiles * g.strips
+        threads = useful_threads(<double>g.units * g.L * g.R * g.Q * g.D * g.tap_count, num_threads,
+                                 items * g.rows)
+        space = take_workspace(convolve_floats(g, threads))
+        if threads == 1:
+            with nogil:
+                convolve_all(g, x, weight, bias, y, <real*>space.start)
+        else:
+            parts = 1
+            if items < threads * ITEMS_PER_THREAD:
+                parts = max(<Py_ssize_t>1, min(g.rows // g.most_rows,
+                                               threads * ITEMS_PER_THREAD // items))
+            with nogil:
+                convolve_in_threads(g, x, weight, bias, y, <real*>space.start, items * parts, parts,
+                                    threads)
+        give_back(space)
+
+
+cdef void convolve_in_threads(
+    const Geometry* g, const real* x, const real* weight, const real* bias, real* y, real* memory,
+    Py_ssize_t items, Py_ssize_t parts, int threads,
+) noexcept nogil:
     cdef Py_ssize_t item
-    cdef Py_ssize_t items = g.tiles * g.strips
-    cdef Py_ssize_t parts = 1
-    cdef Py_ssize_t scratch_floats = convolve_scratch(g)
-    cdef Workspace space
-    cdef const float* given_bias = NULL
-    cdef const float* zeros
-    cdef float* scratch
-    cdef int threads
-    check_size("x", x.shape[0], g.units * g.D * g.H * g.W)
-    check_size("y", y.shape[0], g.units * g.L * g.YH * g.YW)
-    check_size("weight", weight.shape[0], g.groups * g.weight_group)
-    if bias is not None:
-        check_size("bias", bias.shape[0], g.groups * g.L)
-        given_bias = &bias[0]
-    if g.units == 0:
-        return
-    threads = useful_threads(<double>g.units * g.L * g.R * g.Q * g.D * g.tap_count, num_threads,
-                             items * g.rows)
-    space = take_workspace(convolve_floats(g, threads))
-    if threads == 1:
-        with nogil:
-            convolve_all(g, &x[0], &weight[0], given_bias, &y[0], space.start)
-    else:
-        if items < threads * ITEMS_PER_THREAD:
-            parts = max(<Py_ssize_t>1, min(g.rows // g.kernels.direct_rows,
-                                           threads * ITEMS_PER_THREAD // items))
-        items *= parts
-        zeros = space.start
-        scratch = place_weights(g, &w, space.start)
-        w.start, w.given_bias = &weight[0], given_bias
-        with nogil, parallel(num_threads=threads):
-            for item in prange(g.sets * g.rows, schedule="static"):
-                pack_weights(g, &w, item)
-            for item in prange(items, schedule="dynamic", chunksize=1):
-                convolve_strip(g, &w, &x[0], &y[0], item, parts, scratch + threadid()
-                               * scratch_floats, zeros)
-        check_weights(g, &w)
-    give_back(space)
+    place_weights(g, memory)
+    with parallel(num_threads=threads):
+        for item in prange(packs(g), schedule="static"):
+            pack_weights(g, weight, bias, memory, item)
+        for item in prange(items, schedule="dynamic", chunksize=1):
+            convolve_strip(g, x, weight, bias, y, memory, item, parts, threadid())
+    check_weights(g, <const real*>memory)
 
 
-def weight_gradient(Strips plan not None, const float[::1] x not None, const float[::1] dy not None,
-                    float[::1] dweight not None, float[::1] dbias not None, int num_threads):
-    """Compute dweight and dbias; the plan must not depend on the number of threads."""
-    cdef Geometry* g = &plan.geometry
-    cdef Totals t = plan_totals(g, 1, False)
-    cdef Py_ssize_t item, items, scratch_floats
+def weight_gradient(Strips plan not None, x, dy, dweight, dbias, int num_threads):
+    """Compute dweight and dbias, unless None."""
+    cdef Geometry* g = plan.geometries
+    cdef Buffers b
+    cdef const void* x_values
+    cdef const void* dy_values
+    cdef void* weights = NULL
+    cdef void* biases = NULL
+    if plan.purpose != WEIGHT_GRADIENT:
+        raise ValueError("plan must be of 'dweight'")
+    b.count = 0
+    try:
+        x_values = take_buffer(&b, g, "x", x, g.units * g.D * g.H * g.W, False)
+        dy_values = take_buffer(&b, g, "dy", dy, g.units * g.L * g.YH * g.YW, False)
+        if dweight is not None:
+            weights = take_buffer(&b, g, "dweight", dweight, g.groups * g.D * g.L * g.all_taps,
+                                  True)
+        if dbias is not None:
+            biases = take_buffer(&b, g, "dbias", dbias, g.groups * g.L, True)
+        if g.lanes == 16:
+            share_weight_gradient[float](g, <const float*>x_values, <const float*>dy_values,
+                                         <float*>weights, <float*>biases, num_threads)
+        else:
+            share_weight_gradient[double](g, <const double*>x_values, <const double*>dy_values,
+                                          <double*>weights, <double*>biases, num_threads)
+    finally:
+        release(&b)
+
+
+cdef share_weight_gradient(const Geometry* g, const real* x, const real* dy, real* dweight,
+                           real* dbias, int num_threads):
+    cdef bint bias_alone = dweight is NULL
+    cdef Totals t = plan_totals(g, 1, bias_alone)
+    cdef Py_ssize_t items
     cdef Workspace space
-    cdef const float* zeros
-    cdef float* scratch
-    cdef int threads
-    if not plan.of_result:
-        raise ValueError("plan must be of a result, got one of a data gradient")
-    check_size("x", x.shape[0], g.units * g.D * g.H * g.W)
-    check_size("dy", dy.shape[0], g.units * g.L * g.YH * g.YW)
-    check_size("dweight", dweight.shape[0], g.groups * g.weight_group)
-    check_size("dbias", dbias.shape[0], g.groups * g.L)
-    if g.units == 0:
-        dweight[:] = 0
-        dbias[:] = 0
-        return
-    threads = useful_threads(<double>g.units * g.L * g.R * g.Q * t.count, num_threads,
-                             g.sets * t.chunks * t.count)
-    t = plan_totals(g, threads, False)
+    cdef int threads = useful_threads(<double>g.units * g.L * g.R * g.Q * t.count, num_threads,
+                                      g.sets * t.chunks * t.count)
+    t = plan_totals(g, threads, bias_alone)
     items = g.sets * t.chunks * t.ranges
     threads = <int>min(<Py_ssize_t>threads, items)
     space = take_workspace(gradient_floats(g, &t, threads))
-    if threads == 1:
-        with nogil:
-            weight_gradient_all(g, &x[0], &dy[0], &dweight[0], &dbias[0], space.start)
-    else:
-        scratch_floats = gradient_scratch(g, &t)
-        zeros = space.start
-        scratch = place_totals(g, &t, space.start)
-        for item in prange(items, schedule="dynamic", chunksize=1, num_threads=threads, nogil=True):
-            sum_range(g, &t, &x[0], &dy[0], item, scratch + threadid() * scratch_floats, zeros)
-        with nogil:
-            check_totals(g, &t)
-            deliver_totals(g, &t, &dweight[0], &dbias[0], scratch)
+    with nogil:
+        if threads == 1:
+            weight_gradient_all(g, x, dy, dweight, dbias, <real*>space.start)
+        else:
+            weight_gradient_in_threads(g, &t, x, dy, dweight, dbias, <real*>space.start, items,
+                                       threads)
     give_back(space)
 
 
-cdef check_size(name, Py_ssize_t size, Py_ssize_t wanted):
-    if size != wanted:
-        raise ValueError(f"{name} has {size} values; the plan takes {wanted}")
+cdef void weight_gradient_in_threads(
+    const Geometry* g, const Totals* t, const real* x, const real* dy, real* dweight, real* dbias,
+    real* memory, Py_ssize_t items, int threads,
+) noexcept nogil:
+    cdef Py_ssize_t item
+    place_totals(g, t, memory)
+    for item in prange(items, schedule="dynamic", chunksize=1, num_threads=threads):
+        sum_range(g, t, x, dy, dweight, dbias, memory, item, threadid())
+    check_totals(g, t, <const real*>memory)
+    deliver_totals(g, t, dweight, dbias, memory)

@@ -22,31 +22,59 @@ cdef Py_ssize_t common_divisor(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
     return a
 
 
-cdef bint plan_result(Geometry* g, const TileKernels* kernels, const Units* u) noexcept nogil:
+cdef Strides strides(const Units* u, Py_ssize_t channels, Py_ssize_t height,
+                     Py_ssize_t width) noexcept nogil:
+    """Of an array with so many channels in each unit."""
+    cdef Strides s
+    s.sample = u.groups * channels * height * width
+    if u.channels_last:
+        s.group, s.channel, s.pixel = channels, 1, u.groups * channels
+    else:
+        s.group, s.channel, s.pixel = channels * height * width, height * width, 1
+    s.row = width * s.pixel
+    return s
+
+
+cdef bint plan_result(Geometry* g, const DirectKernels* kernels, const Units* u) noexcept nogil:
     """x -> y; the weight gradient goes along the same strips."""
     g.D, g.H, g.W = u.D, u.H, u.W
     g.L, g.YH, g.YW = u.L, u.OH, u.OW
+    g.x, g.y = strides(u, u.D, u.H, u.W), strides(u, u.L, u.OH, u.OW)
     g.R, g.Q = u.OH, u.OW
     g.SH, g.SW = u.SH, u.SW
     g.y_top, g.y_left, g.y_down, g.y_right = 0, 0, 1, 1
     g.down = all_taps(u.KH, u.PH, u.DH)
     g.right = all_taps(u.KW, u.PW, u.DW)
-    g.weight_filter, g.weight_channel = u.D * u.KH * u.KW, u.KH * u.KW
+    set_weights(g, u)
     return plan(g, kernels, u)
 
 
-cdef bint plan_phase(Geometry* g, const TileKernels* kernels, const Units* u, Py_ssize_t a,
+cdef bint plan_phase(Geometry* g, const DirectKernels* kernels, const Units* u, Py_ssize_t a,
                      Py_ssize_t b) noexcept nogil:
     """dy -> dx, for every SH-th row from a on and every SW-th column from b on."""
     g.D, g.H, g.W = u.L, u.OH, u.OW
     g.L, g.YH, g.YW = u.D, u.H, u.W
+    g.x, g.y = strides(u, u.L, u.OH, u.OW), strides(u, u.D, u.H, u.W)
     g.R, g.Q = divide_up(u.H - a, u.SH), divide_up(u.W - b, u.SW)
     g.SH, g.SW = 1, 1
     g.y_top, g.y_left, g.y_down, g.y_right = a, b, u.SH, u.SW
     g.down = phase_taps(u.KH, u.SH, u.PH, u.DH, a)
     g.right = phase_taps(u.KW, u.SW, u.PW, u.DW, b)
-    g.weight_filter, g.weight_channel = u.KH * u.KW, u.D * u.KH * u.KW
+    set_weights(g, u)
+    g.weight_filter, g.weight_channel = g.weight_channel, g.weight_filter
     return plan(g, kernels, u)
+
+
+cdef void set_weights(Geometry* g, const Units* u) noexcept nogil:
+    """Where weights lie."""
+    g.KW, g.all_taps = u.KW, u.KH * u.KW
+    if u.filters_last:
+        g.weight_group, g.weight_filter = u.L, 1
+        g.weight_channel = u.groups * u.L
+        g.weight_tap = u.D * g.weight_channel
+    else:
+        g.weight_group, g.weight_filter = u.L * u.D * g.all_taps, u.D * g.all_taps
+        g.weight_channel, g.weight_tap = g.all_taps, 1
 
 
 cdef Taps all_taps(Py_ssize_t size, Py_ssize_t padding, Py_ssize_t dilation) noexcept nogil:
@@ -82,70 +110,129 @@ cdef Py_ssize_t span(const Taps* t) noexcept nogil:
     return step * (t.count - 1) + 1 if t.count > 0 else 1
 
 
-cdef bint plan(Geometry* g, const TileKernels* kernels, const Units* u) noexcept nogil:
+cdef Way best_way(const DirectKernels* kernels, const Units* u) noexcept nogil:
+    """The way with the fewest unused lanes."""
+    cdef Py_ssize_t channels = u.D if u.purpose == DATA_GRADIENT else u.L
+    cdef bint neighbors = u.purpose == DATA_GRADIENT or (u.purpose == RESULT and u.SH == 1
+                                                         and u.SW == 1)
+    cdef double of_units = filled(u.count, kernels.lanes)
+    cdef double of_channels = filled(channels, kernels.lanes)
+    if neighbors and not u.channels_last and max(of_units, of_channels) < 0.5:
+        return PIXELS
+    return UNITS if of_units > of_channels else CHANNELS
+
+
+cdef double filled(Py_ssize_t count, Py_ssize_t lanes) noexcept nogil:
+    """The share of lanes in use."""
+    return <double>count / (divide_up(count, lanes) * lanes) if count > 0 else 0
+
+
+cdef bint plan(Geometry* g, const DirectKernels* kernels, const Units* u) noexcept nogil:
     """All the rest of a plan, but its lists of offsets."""
-    cdef Py_ssize_t columns, end
-    g.kernels = kernels
-    g.blocked, g.groups, g.units = u.blocked, u.groups, u.count
-    g.tiles = divide_up(u.count, LANES) if u.blocked else u.count
-    g.sets = min(g.tiles, u.groups // common_divisor(u.groups, LANES)) if u.blocked else u.groups
-    g.rows = g.L if u.blocked else divide_up(g.L, LANES)
-    g.KW, g.all_taps = u.KW, u.KH * u.KW
-    g.weight_group = u.L * u.D * g.all_taps
+    cdef Py_ssize_t columns, end, lanes = kernels.lanes
+    g.kernels, g.lanes, g.way = kernels, lanes, u.way
+    g.groups, g.units = u.groups, u.count
+    g.tiles = divide_up(u.count, lanes) if u.way == UNITS else u.count
+    g.sets = u.groups
+    if u.way == UNITS:
+        g.sets = min(g.tiles, u.groups // common_divisor(u.groups, lanes))
+    g.rows = divide_up(g.L, lanes) if u.way == CHANNELS else g.L
+    g.most_rows, g.factor = kernels.most_rows[u.way == PIXELS], 1 if u.way == PIXELS else lanes
     g.tap_count = g.down.count * g.right.count
-    g.lane = LANES if u.blocked else 1
     g.top, g.left, g.reach = lowest(&g.down), lowest(&g.right), span(&g.down)
-    columns = (g.Q - 1) * g.SW + span(&g.right)
+    g.columns = columns = (g.Q - 1) * g.SW + span(&g.right)
     end = g.top + (g.R - 1) * g.SH + g.reach
-    g.copied = u.blocked or g.top < 0 or g.left < 0 or end > g.H or g.left + columns > g.W
-    if times(g.D, times(columns, g.lane)) > most_elements():
+    g.copied = (u.way == UNITS or g.top < 0 or g.left < 0 or end > g.H
+                or g.left + columns > g.W)
+    g.of_pixels = u.channels_last and u.way == CHANNELS
+    if times(g.D, times(columns, lanes if u.way == UNITS else 1)) > most_elements():
         return False
-    g.columns = columns if g.copied else g.W
-    g.strip = strip_rows(g, columns, u.threads)
+    g.strip = strip_rows(g, u.threads)
     g.strips = divide_up(g.R, g.strip)
-    g.row_stride = g.columns * g.lane
-    g.channel_stride = times((g.strip - 1) * g.SH + g.reach if g.copied else g.H, g.row_stride)
-    g.strip_floats = times(g.D, g.channel_stride) if g.copied else 0
-    g.steps = g.taps = g.pixels = g.places = NULL
-    return (g.strip_floats <= most_elements() and times(g.strip, g.Q) <= most_elements()
+    if u.way == PIXELS and (g.Q != g.x.row or g.strip * g.Q % lanes != 0
+                            or g.R * g.Q % lanes != 0):
+        g.copied = True    # the last vector reaches beyond the last pixel
+    if g.copied:
+        g.place = g.D if g.of_pixels else lanes if u.way == UNITS else 1
+        g.pixel_stride, g.row_stride = g.place, columns * g.place
+        g.channel_stride = times((g.strip - 1) * g.SH + g.reach, g.row_stride)
+        g.strip_size = g.channel_stride if g.of_pixels else times(g.D, g.channel_stride)
+        if g.of_pixels:
+            g.channel_stride = 1
+        if u.way == PIXELS:
+            g.strip_size += lanes
+    else:
+        g.place, g.strip_size = 0, 0
+        g.pixel_stride, g.row_stride, g.channel_stride = g.x.pixel, g.x.row, g.x.channel
+    g.packed_late = g.tiles * g.strips == g.sets
+    # Weight gradients have next to each other what lies next to each other in x
+    g.place_channel, g.place_tap = g.tap_count, 1
+    if g.of_pixels and u.purpose == WEIGHT_GRADIENT:
+        g.place_channel, g.place_tap = 1, g.D
+    g.taps = g.places = g.pixels = NULL
+    return (g.strip_size <= most_elements() and times(g.strip, columns) <= most_elements()
             and times(times(g.sets, g.rows), times(times(g.D, g.tap_count),
-                                                   LANES)) <= most_elements())
+                                                   g.factor)) <= most_elements())
 
 
-cdef Py_ssize_t strip_rows(const Geometry* g, Py_ssize_t columns,
-                           Py_ssize_t threads) noexcept nogil:
+cdef Py_ssize_t strip_rows(const Geometry* g, Py_ssize_t threads) noexcept nogil:
     """Rows of a strip: as many as stay within STRIP_FLOATS, and few enough to give every thread its
     items."""
-    cdef double line = <double>g.D * columns * g.lane
-    cdef double results = <double>min(<Py_ssize_t>ROWS, g.rows) * g.Q * LANES
-    cdef double most = (STRIP_FLOATS - line * (g.reach - g.SH)) / (line * g.SH + results)
-    cdef Py_ssize_t rows = <Py_ssize_t>max(1., min(most, <double>g.R))
+    cdef double line = <double>g.D * g.columns * (g.lanes if g.way == UNITS else 1)
+    cdef double results = <double>min(<Py_ssize_t>ROWS, g.rows) * (
+        g.columns if g.way == PIXELS else g.Q * g.lanes)
+    cdef Py_ssize_t rows
+    cdef double whole = STRIP_FLOATS // value_floats(g)
+    cdef double most
+    if g.of_pixels and not g.copied and g.Q == 1:
+        line = 0      # rows of a matrix: what is read again and again are the weights
+    most = (whole - line * (g.reach - g.SH)) / (line * g.SH + results)
+    rows = <Py_ssize_t>max(1., min(most, <double>g.R))
     if threads > 1:
         rows = min(rows, max(g.R * g.tiles // (ITEMS_PER_THREAD * threads), LEAST_PIXELS // g.Q))
     return divide_up(g.R, divide_up(g.R, max(rows, <Py_ssize_t>1)))
 
 
+cdef Py_ssize_t vectors(const Geometry* g, Py_ssize_t strip) noexcept nogil:
+    """The vectors of a strip in one row. Those of pixels go on from line to line of the strip, over
+    what lies between the last window of a line and the first of the next."""
+    cdef Py_ssize_t rows = min(g.strip, g.R - strip * g.strip)
+    if g.way == PIXELS:
+        return divide_up((rows - 1) * g.columns + g.Q, g.lanes)
+    return rows * g.Q
+
+
+cdef Py_ssize_t value_floats(const Geometry* g) noexcept nogil:
+    """1 of a float, 2 of a double."""
+    return MOST_LANES // g.lanes
+
+
+cdef Py_ssize_t canary_size(const Geometry* g) noexcept nogil:
+    """In values."""
+    return CANARY_FLOATS // value_floats(g)
+
+
 cdef Py_ssize_t offset_count(const Geometry* g) noexcept nogil:
-    return 2 * g.tap_count + g.strip * g.Q + g.D * g.tap_count
+    return g.tap_count + g.D * g.tap_count + vectors(g, 0)
 
 
 cdef void write_offsets(Geometry* g, Py_ssize_t* memory) noexcept nogil:
     """The lists of a plan, into memory for offset_count(g) of them."""
-    cdef Py_ssize_t* steps = memory
-    cdef Py_ssize_t* taps = steps + g.tap_count
-    cdef Py_ssize_t* pixels = taps + g.tap_count
-    cdef Py_ssize_t* places = pixels + g.strip * g.Q
-    cdef Py_ssize_t i, j, at = 0
+    cdef Py_ssize_t* taps = memory
+    cdef Py_ssize_t* places = taps + g.tap_count
+    cdef Py_ssize_t* pixels = places + g.D * g.tap_count
+    cdef Py_ssize_t i, j, k, d, step, count = vectors(g, 0)
     for i in range(g.down.count):
         for j in range(g.right.count):
-            steps[at] = ((g.down.offset + i * g.down.offset_step - g.top) * g.row_stride
-                         + (g.right.offset + j * g.right.offset_step - g.left) * g.lane)
-            taps[at] = (g.down.first + i * g.down.step) * g.KW + g.right.first + j * g.right.step
-            at += 1
-    for i in range(g.strip):
-        for j in range(g.Q):
-            pixels[i * g.Q + j] = i * g.SH * g.row_stride + j * g.SW * g.lane
-    for i in range(g.D):
-        for j in range(g.tap_count):
-            places[i * g.tap_count + j] = i * g.channel_stride + steps[j]
-    g.steps, g.taps, g.pixels, g.places = steps, taps, pixels, places
+            k = i * g.right.count + j
+            taps[k] = (g.down.first + i * g.down.step) * g.KW + g.right.first + j * g.right.step
+            step = ((g.down.offset + i * g.down.offset_step - g.top) * g.row_stride
+                    + (g.right.offset + j * g.right.offset_step - g.left) * g.pixel_stride)
+            for d in range(g.D):
+                places[d * g.place_channel + k * g.place_tap] = d * g.channel_stride + step
+    for i in range(count):
+        if g.way == PIXELS:
+            pixels[i] = i * g.lanes
+        else:
+            pixels[i] = i // g.Q * g.SH * g.row_stride + i % g.Q * g.SW * g.pixel_stride
+    g.taps, g.places, g.pixels = taps, places, pixels

@@ -1,43 +1,110 @@
 # What a strip sees of the input, and its results.
 
 
-# Where the 16 values side by side of a row lie in y.
-cdef struct Lanes:
-    Py_ssize_t first, stride, count
+cdef Py_ssize_t unit_at(const Geometry* g, const Strides* a, Py_ssize_t unit) noexcept nogil:
+    return unit // g.groups * a.sample + unit % g.groups * a.group
 
 
-cdef Lanes lanes_of(const Geometry* g, Py_ssize_t tile, Py_ssize_t row) noexcept nogil:
-    cdef Lanes lanes
-    cdef Py_ssize_t plane = g.YH * g.YW
-    if g.blocked:
-        lanes.first = (tile * LANES * g.L + row) * plane
-        lanes.stride = g.L * plane
-        lanes.count = min(<Py_ssize_t>LANES, g.units - tile * LANES)
+cdef Py_ssize_t set_lanes(const Geometry* g, const Strides* a, Py_ssize_t channels, Py_ssize_t tile,
+                          Py_ssize_t row, Py_ssize_t* at) noexcept nogil:
+    """Write where the values side by side of a row lie in an array; return how many there are."""
+    cdef Py_ssize_t unit = tile * g.lanes if g.way == UNITS else tile
+    cdef Py_ssize_t first = unit_at(g, a, unit) + row * (1 if g.way == UNITS else g.lanes) * a.channel
+    cdef Py_ssize_t lane, group = unit % g.groups
+    cdef Py_ssize_t count = min(g.lanes, g.units - unit if g.way == UNITS
+                                else channels - row * g.lanes)
+    for lane in range(count):
+        at[lane] = first
+        if g.way == CHANNELS:
+            first += a.channel
+            continue
+        first += a.group
+        group += 1
+        if group == g.groups:
+            group = 0
+            first += a.sample - g.groups * a.group
+    return count
+
+
+cdef bint are_neighbors(const Py_ssize_t* at, Py_ssize_t count) noexcept nogil:
+    """True if nothing lies between the values side by side; each lies after the one before."""
+    return at[count - 1] - at[0] == count - 1
+
+
+cdef void load_rows(const Geometry* g, const real* x, const Py_ssize_t* at, Py_ssize_t count,
+                    Py_ssize_t pixel, Py_ssize_t size, real* to, Py_ssize_t stride,
+                    const real* zeros) noexcept nogil:
+    """to[q * stride + lane] = x[at[lane] + q * pixel] for `size` pixels, and 0 from `count` on."""
+    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(real)
+    cdef Py_ssize_t q, lane
+    cdef const real* samples[MOST_LANES]
+    if pixel == 1:
+        for lane in range(lanes):
+            samples[lane] = x + at[lane] if lane < count else zeros
+        g.kernels.pack_rows(<const void**>samples, size, to, stride)
+    elif count == lanes and are_neighbors(at, count):
+        for q in range(size):
+            memcpy(to + q * stride, x + at[0] + q * pixel, VECTOR_BYTES)
     else:
-        lanes.first = (tile * g.L + row * LANES) * plane
-        lanes.stride = plane
-        lanes.count = min(<Py_ssize_t>LANES, g.L - row * LANES)
-    return lanes
+        for q in range(size):
+            for lane in range(count):
+                to[q * stride + lane] = x[at[lane] + q * pixel]
+            for lane in range(count, lanes):
+                to[q * stride + lane] = 0
+
+
+cdef void store_rows(const Geometry* g, const real* values, Py_ssize_t size, real* y,
+                     const Py_ssize_t* at, Py_ssize_t count, Py_ssize_t pixel) noexcept nogil:
+    """y[at[lane] + q * pixel] = values[q, lane] for `size` pixels and `count` lanes."""
+    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(real)
+    cdef Py_ssize_t q, lane
+    cdef real* samples[MOST_LANES]
+    if pixel == 1:
+        for lane in range(count):
+            samples[lane] = y + at[lane]
+        g.kernels.unpack_rows(values, size, count, <void**>samples)
+    elif count == lanes and are_neighbors(at, count):
+        for q in range(size):
+            memcpy(y + at[0] + q * pixel, values + q * lanes, VECTOR_BYTES)
+    else:
+        for lane in range(count):
+            for q in range(size):
+                y[at[lane] + q * pixel] = values[q * lanes + lane]
 
 
 cdef Py_ssize_t filter_of(const Geometry* g, Py_ssize_t group_set, Py_ssize_t row,
                           Py_ssize_t lane) noexcept nogil:
     """The output channel, counted over all groups, that a lane computes."""
-    if g.blocked:
-        return (group_set * LANES + lane) % g.groups * g.L + row
-    return group_set * g.L + min(row * LANES + lane, g.L - 1)
+    if g.way == UNITS:
+        return (group_set * g.lanes + lane) % g.groups * g.L + row
+    if g.way == PIXELS:
+        return group_set * g.L + row
+    return group_set * g.L + min(row * g.lanes + lane, g.L - 1)
+
+
+cdef Py_ssize_t weight_at(const Geometry* g, Py_ssize_t filter) noexcept nogil:
+    return filter // g.L * g.weight_group + filter % g.L * g.weight_filter
 
 
 cdef Py_ssize_t rows_at(const Geometry* g, Py_ssize_t row) noexcept nogil:
     """Rows from this one on that are computed together: as many as fit of 4, 2, 1."""
-    cdef Py_ssize_t count = g.kernels.direct_rows
+    cdef Py_ssize_t count = g.most_rows
     while count > g.rows - row:
         count //= 2
     return count
 
 
+cdef Py_ssize_t chunks(const Geometry* g) noexcept nogil:
+    """Chunks of rows that are computed together."""
+    cdef Py_ssize_t row = 0, count = 0
+    while row < g.rows:
+        row += rows_at(g, row)
+        count += 1
+    return count
+
+
 cdef Py_ssize_t first_row(const Geometry* g, Py_ssize_t chunk) noexcept nogil:
-    """The first row of a chunk: of rows that are computed together."""
+    """Of a chunk."""
     cdef Py_ssize_t row = 0
     while chunk > 0:
         row += rows_at(g, row)
@@ -45,166 +112,235 @@ cdef Py_ssize_t first_row(const Geometry* g, Py_ssize_t chunk) noexcept nogil:
     return row
 
 
-cdef const float* load_strip(const Geometry* g, const float* x, Py_ssize_t tile, Py_ssize_t strip,
-                             Py_ssize_t first, Py_ssize_t stop, float* scratch,
-                             const float* zeros) noexcept nogil:
+cdef const real* load_strip(const Geometry* g, const real* x, Py_ssize_t tile, Py_ssize_t strip,
+                            Py_ssize_t first, Py_ssize_t stop, real* scratch,
+                            const real* zeros) noexcept nogil:
     """Return channels first .. stop of a strip of x, in place or completed in scratch."""
     cdef Py_ssize_t top = strip * g.strip * g.SH + g.top
     cdef Py_ssize_t rows = (min(g.strip, g.R - strip * g.strip) - 1) * g.SH + g.reach
     cdef Py_ssize_t left = max(-g.left, <Py_ssize_t>0)       # columns of zeros
     cdef Py_ssize_t width = min(g.W - g.left, g.columns) - left
-    cdef Py_ssize_t d, i, lane, size = g.D * g.H * g.W
-    cdef const float* image
-    cdef const float* samples[LANES]
-    cdef float* to
+    cdef Py_ssize_t right = g.columns - left - width
+    cdef Py_ssize_t d, i, q, count = 0
+    cdef Py_ssize_t at[MOST_LANES]
+    cdef const real* image
+    cdef real* to
     if not g.copied:
-        return x + tile * size + top * g.W + g.left
+        return x + unit_at(g, &g.x, tile) + top * g.x.row + g.left * g.x.pixel
+    if g.way == UNITS:
+        count = set_lanes(g, &g.x, 1, tile, 0, at)
+    else:
+        x += unit_at(g, &g.x, tile)
+    if g.of_pixels:
+        first, stop = 0, 1
     for d in range(first, stop):
         for i in range(rows):
             to = scratch + d * g.channel_stride + i * g.row_stride
             if not 0 <= top + i < g.H or width <= 0:
-                memset(to, 0, g.row_stride * sizeof(float))
+                memset(to, 0, g.row_stride * sizeof(real))
                 continue
-            image = x + (d * g.H + top + i) * g.W + g.left + left
-            if g.blocked:
-                memset(to, 0, left * LANES * sizeof(float))
-                for lane in range(LANES):
-                    samples[lane] = zeros
-                    if tile * LANES + lane < g.units:
-                        samples[lane] = image + (tile * LANES + lane) * size
-                g.kernels.pack_rows(samples, width, to + left * LANES, LANES)
-                memset(to + (left + width) * LANES, 0, (g.columns - left - width) * LANES
-                       * sizeof(float))
+            image = x + d * g.x.channel + (top + i) * g.x.row + (g.left + left) * g.x.pixel
+            memset(to, 0, left * g.place * sizeof(real))
+            to += left * g.place
+            if g.way == UNITS:
+                load_rows(g, image, at, count, g.x.pixel, width, to, g.place, zeros)
+            elif g.x.pixel == g.place:
+                memcpy(to, image, width * g.place * sizeof(real))
             else:
-                memset(to, 0, left * sizeof(float))
-                memcpy(to + left, image + tile * size, width * sizeof(float))
-                memset(to + left + width, 0, (g.columns - left - width) * sizeof(float))
+                for q in range(width):
+                    memcpy(to + q * g.place, image + q * g.x.pixel, g.place * sizeof(real))
+            memset(to + width * g.place, 0, right * g.place * sizeof(real))
+    if g.way == PIXELS:
+        memset(scratch + g.strip_size - g.lanes, 0, VECTOR_BYTES)
     return scratch
 
 
-cdef Py_ssize_t value_floats(const Geometry* g) noexcept nogil:
+cdef Py_ssize_t value_size(const Geometry* g) noexcept nogil:
     """Of the rows of a strip that are in the works at a time."""
-    return min(g.rows, g.kernels.direct_rows) * g.strip * g.Q * LANES
+    return min(g.rows, g.most_rows) * vectors(g, 0) * g.lanes
+
+
+cdef Py_ssize_t chunk_size(const Geometry* g) noexcept nogil:
+    """Values of the packed weights of a chunk."""
+    return min(g.rows, g.most_rows) * g.D * g.tap_count * g.factor
 
 
 cdef Py_ssize_t convolve_scratch(const Geometry* g) noexcept nogil:
-    """Floats of a thread."""
-    return round_up(g.strip_floats + value_floats(g) + 2 * CANARY_FLOATS)
+    """Values of a thread."""
+    return round_up(g.strip_size + value_size(g) + (chunk_size(g) if g.packed_late else 0)
+                    + 3 * canary_size(g))
 
 
 cdef Py_ssize_t convolve_floats(const Geometry* g, Py_ssize_t threads) noexcept nogil:
-    return (round_up(g.W) + g.sets * g.rows * (1 + g.D * g.tap_count) * LANES + CANARY_FLOATS
-            + threads * convolve_scratch(g))
+    return value_floats(g) * (scratch_at(g) + threads * convolve_scratch(g))
 
 
-cdef float* place_weights(const Geometry* g, Weights* w, float* memory) noexcept nogil:
-    """Place zeros and the packed weights after them; return the threads' scratch."""
-    memset(memory, 0, g.W * sizeof(float))
-    w.bias = memory + round_up(g.W)
-    w.packed = w.bias + g.sets * g.rows * LANES
-    set_canary(packed_end(g, w))
-    return packed_end(g, w) + CANARY_FLOATS
+# Where zeros end and bias, (sets, rows) vectors, begins; packed weights (sets, rows in chunks, D,
+# taps, rows of the chunk) of factors begin, and end; the threads' scratch begins
+cdef Py_ssize_t bias_at(const Geometry* g) noexcept nogil:
+    return round_up(g.W)
 
 
-cdef float* packed_end(const Geometry* g, const Weights* w) noexcept nogil:
-    return w.packed + g.sets * g.rows * g.D * g.tap_count * LANES
+cdef Py_ssize_t packed_at(const Geometry* g) noexcept nogil:
+    return bias_at(g) + g.sets * g.rows * g.lanes
 
 
-cdef void check_weights(const Geometry* g, const Weights* w) noexcept nogil:
-    check_canary(packed_end(g, w), b"conv2d", b"packed weights of strips")
+cdef Py_ssize_t packed_end(const Geometry* g) noexcept nogil:
+    return packed_at(g) + (0 if g.packed_late
+                           else g.sets * g.rows * g.D * g.tap_count * g.factor)
 
 
-cdef void pack_weights(const Geometry* g, const Weights* w, Py_ssize_t item) noexcept nogil:
-    """The weights of one row of one set."""
-    cdef Py_ssize_t group_set = item // g.rows, row = item % g.rows
-    cdef Py_ssize_t chunk, rows, lane, d, k, filter, size = g.D * g.tap_count * LANES
-    cdef const float* lanes[LANES]
-    cdef float* to
-    chunk = 0
-    while chunk + rows_at(g, chunk) <= row:
-        chunk += rows_at(g, chunk)
-    rows = rows_at(g, chunk)
-    to = w.packed + (group_set * g.rows + chunk) * size + (row - chunk) * LANES
-    for lane in range(LANES):
-        filter = filter_of(g, group_set, row, lane)
-        lanes[lane] = w.start + filter // g.L * g.weight_group + filter % g.L * g.weight_filter
-        w.bias[item * LANES + lane] = w.given_bias[filter] if w.given_bias is not NULL else 0
-    if g.tap_count == g.all_taps and g.weight_channel == g.all_taps:
-        g.kernels.pack_rows(lanes, g.D * g.tap_count, to, rows * LANES)
-        return
-    for d in range(g.D):
+cdef Py_ssize_t scratch_at(const Geometry* g) noexcept nogil:
+    return round_up(packed_end(g) + canary_size(g))
+
+
+cdef void place_weights(const Geometry* g, real* memory) noexcept nogil:
+    memset(memory, 0, bias_at(g) * sizeof(real))
+    set_canary(<float*>(memory + packed_end(g)))
+
+
+cdef void check_weights(const Geometry* g, const real* memory) noexcept nogil:
+    check_canary(<const float*>(memory + packed_end(g)), b"conv2d", b"packed weights of strips")
+
+
+cdef Py_ssize_t packs(const Geometry* g) noexcept nogil:
+    """The items of pack_weights, before any strip is convolved."""
+    return 0 if g.packed_late else g.sets * chunks(g)
+
+
+cdef void pack_weights(const Geometry* g, const real* weight, const real* bias, real* memory,
+                       Py_ssize_t item) noexcept nogil:
+    """The weights of one chunk of one set, to their place in the memory."""
+    cdef Py_ssize_t group_set = item // chunks(g), row = first_row(g, item % chunks(g))
+    pack_chunk(g, weight, bias, group_set, row, memory, memory + packed_at(g)
+               + (group_set * g.rows + row) * g.D * g.tap_count * g.factor)
+
+
+cdef void pack_chunk(const Geometry* g, const real* weight, const real* bias, Py_ssize_t group_set,
+                     Py_ssize_t row, real* memory, real* to) noexcept nogil:
+    """The weights (D, taps, rows of the chunk) of factors, and their bias."""
+    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(real)
+    cdef Py_ssize_t count = rows_at(g, row), all_lanes = count * lanes
+    cdef Py_ssize_t i, d, k, at, filter, stride = count * g.factor
+    cdef bint neighbors
+    cdef const real* filters[ROWS * MOST_LANES]
+    cdef const real* shifted[MOST_LANES]
+    for i in range(all_lanes):
+        filter = filter_of(g, group_set, row + i // lanes, i % lanes)
+        filters[i] = weight + weight_at(g, filter)
+        memory[bias_at(g) + (group_set * g.rows + row) * lanes + i] = (
+            bias[filter] if bias is not NULL else 0)
+    if g.way == PIXELS:
+        for d in range(g.D):
+            for k in range(g.tap_count):
+                for i in range(count):
+                    to[i] = filters[i * lanes][d * g.weight_channel + g.taps[k] * g.weight_tap]
+                to += stride
+    elif g.tap_count == g.all_taps and g.weight_channel == g.all_taps and g.weight_tap == 1:
+        for i in range(count):
+            g.kernels.pack_rows(<const void**>(filters + i * lanes), g.D * g.tap_count,
+                                to + i * lanes, stride)
+    elif g.weight_channel == 1:
         for k in range(g.tap_count):
-            for lane in range(LANES):
-                to[lane] = lanes[lane][d * g.weight_channel + g.taps[k]]
-            to += rows * LANES
+            for i in range(all_lanes):
+                shifted[i % lanes] = filters[i] + g.taps[k] * g.weight_tap
+                if i % lanes == lanes - 1:
+                    g.kernels.pack_rows(<const void**>shifted, g.D, to + k * stride + i + 1 - lanes,
+                                        g.tap_count * stride)
+    else:
+        neighbors = (g.weight_filter == 1 and (g.way == CHANNELS or count == 1)
+                     and filters[all_lanes - 1] - filters[0] == all_lanes - 1)
+        for d in range(g.D):
+            for k in range(g.tap_count):
+                at = d * g.weight_channel + g.taps[k] * g.weight_tap
+                if neighbors:
+                    memcpy(to, filters[0] + at, count * VECTOR_BYTES)
+                else:
+                    for i in range(all_lanes):
+                        to[i] = filters[i][at]
+                to += stride
 
 
-cdef void store_strip(const Geometry* g, const float* values, Lanes lanes, Py_ssize_t strip,
-                      float* y) noexcept nogil:
-    """values (strip rows, Q, 16) into y."""
-    cdef Py_ssize_t rows = min(g.strip, g.R - strip * g.strip)
-    cdef Py_ssize_t r, q, lane
-    cdef float* to
-    y += lanes.first + (g.y_top + strip * g.strip * g.y_down) * g.YW + g.y_left
+cdef void store_strip(const Geometry* g, const real* values, Py_ssize_t tile, Py_ssize_t row,
+                      Py_ssize_t strip, real* y) noexcept nogil:
+    """values (strip rows, Q, lanes), or of pixels (strip rows, columns), into a row of y."""
+    cdef Py_ssize_t rows = min(g.strip, g.R - strip * g.strip), pixel = g.y_right * g.y.pixel
+    cdef Py_ssize_t r, q, count
+    cdef Py_ssize_t at[MOST_LANES]
+    y += (g.y_top + strip * g.strip * g.y_down) * g.y.row + g.y_left * g.y.pixel
+    if g.way == PIXELS:
+        y += unit_at(g, &g.y, tile) + row * g.y.channel
+        for r in range(rows):
+            if pixel == 1:
+                memcpy(y, values, g.Q * sizeof(real))
+            else:
+                for q in range(g.Q):
+                    y[q * pixel] = values[q]
+            y += g.y_down * g.y.row
+            values += g.columns
+        return
+    count = set_lanes(g, &g.y, g.L, tile, row, at)
     if g.y_right == 1 and g.y_down == 1 and g.Q == g.YW:
-        g.kernels.unpack_rows(values, rows * g.Q, lanes.count, lanes.stride, y)
+        store_rows(g, values, rows * g.Q, y, at, count, pixel)
         return
     for r in range(rows):
-        if g.y_right == 1:
-            g.kernels.unpack_rows(values + r * g.Q * LANES, g.Q, lanes.count, lanes.stride,
-                                  y + r * g.y_down * g.YW)
-            continue
-        for lane in range(lanes.count):
-            to = y + lane * lanes.stride + r * g.y_down * g.YW
-            for q in range(g.Q):
-                to[q * g.y_right] = values[(r * g.Q + q) * LANES + lane]
+        store_rows(g, values + r * g.Q * g.lanes, g.Q, y + r * g.y_down * g.y.row, at, count, pixel)
 
 
-cdef void convolve_strip(const Geometry* g, const Weights* w, const float* x, float* y,
-                         Py_ssize_t item, Py_ssize_t parts, float* scratch,
-                         const float* zeros) noexcept nogil:
-    """One work item: one strip of one unit or 16, and one of `parts` shares of its rows."""
+cdef void convolve_strip(const Geometry* g, const real* x, const real* weight, const real* bias,
+                         real* y, real* memory, Py_ssize_t item, Py_ssize_t parts,
+                         Py_ssize_t thread) noexcept nogil:
+    """One work item: one strip of one unit or a vector of them, and one of `parts` shares of its
+    rows."""
     cdef Py_ssize_t part = item % parts, strip = item // parts % g.strips
     cdef Py_ssize_t tile = item // parts // g.strips
-    cdef Py_ssize_t group_set = tile % g.sets, size = g.D * g.tap_count * LANES
+    cdef Py_ssize_t first = tile % g.sets * g.rows, size = g.D * g.tap_count * g.factor
     cdef Py_ssize_t row = 0, i, count, chunk = 0
-    cdef float* strip_end = scratch + g.strip_floats
-    cdef float* values = strip_end + CANARY_FLOATS
-    cdef float* values_end = values + value_floats(g)
-    cdef const float* strip_x
+    cdef real* scratch = memory + scratch_at(g) + thread * convolve_scratch(g)
+    cdef real* strip_end = scratch + g.strip_size
+    cdef real* values = strip_end + canary_size(g)
+    cdef real* values_end = values + value_size(g)
+    cdef real* late = values_end + canary_size(g)
+    cdef real* late_end = late + (chunk_size(g) if g.packed_late else 0)
+    cdef const real* biases = memory + bias_at(g) + first * g.lanes
+    cdef const real* packed
+    cdef const real* strip_x
     cdef DirectSum s
-    set_canary(strip_end)
-    set_canary(values_end)
-    strip_x = load_strip(g, x, tile, strip, 0, g.D, scratch, zeros)
-    s.blocked = g.blocked
+    set_canary(<float*>strip_end)
+    set_canary(<float*>values_end)
+    set_canary(<float*>late_end)
+    strip_x = load_strip(g, x, tile, strip, 0, g.D, scratch, <const real*>memory)
+    s.blocked, s.scalars = g.way != CHANNELS, g.way == PIXELS
     s.blocks, s.block_stride = 1, 0
-    s.channels, s.channel_stride = g.D, g.channel_stride
-    s.steps, s.steps_count = g.steps, g.tap_count
-    s.places, s.places_count = g.pixels, min(g.strip, g.R - strip * g.strip) * g.Q
-    s.y_row = s.places_count * LANES
+    s.channels, s.channel_stride = 1, 0
+    s.steps, s.steps_count = g.places, g.D * g.tap_count
+    s.places, s.places_count = g.pixels, vectors(g, strip)
+    s.y_row = s.places_count * g.lanes
     while row < g.rows:
         count = rows_at(g, row)
         if chunk % parts == part:
+            packed = memory + packed_at(g) + (first + row) * size
+            if g.packed_late:
+                pack_chunk(g, weight, bias, tile % g.sets, row, memory, late)
+                packed = late
             s.rows = count
-            g.kernels.direct_sum(&s, w.packed + (group_set * g.rows + row) * size, strip_x,
-                                 w.bias + (group_set * g.rows + row) * LANES, LANES, 0, values)
+            g.kernels.sum(&s, packed, strip_x, biases + row * g.lanes, g.lanes, 0, values)
             for i in range(count):
-                store_strip(g, values + i * s.y_row, lanes_of(g, tile, row + i), strip, y)
+                store_strip(g, <const real*>values + i * s.y_row, tile, row + i, strip, y)
         chunk += 1
         row += count
-    check_canary(strip_end, b"conv2d", b"strip")
-    check_canary(values_end, b"conv2d", b"values of a strip")
+    check_canary(<const float*>strip_end, b"conv2d", b"strip")
+    check_canary(<const float*>values_end, b"conv2d", b"values of a strip")
+    check_canary(<const float*>late_end, b"conv2d", b"packed weights of a strip")
 
 
-cdef void convolve_all(const Geometry* g, const float* x, const float* weight, const float* bias,
-                       float* y, float* memory) noexcept nogil:
+cdef void convolve_all(const Geometry* g, const real* x, const real* weight, const real* bias,
+                       real* y, real* memory) noexcept nogil:
     """The whole plan on one thread."""
-    cdef Weights w
     cdef Py_ssize_t item
-    cdef float* scratch = place_weights(g, &w, memory)
-    w.start, w.given_bias = weight, bias
-    for item in range(g.sets * g.rows):
-        pack_weights(g, &w, item)
+    place_weights(g, memory)
+    for item in range(packs(g)):
+        pack_weights(g, weight, bias, memory, item)
     for item in range(g.tiles * g.strips):
-        convolve_strip(g, &w, x, y, item, 1, scratch, memory)
-    check_weights(g, &w)
+        convolve_strip(g, x, weight, bias, y, memory, item, 1, 0)
+    check_weights(g, <const real*>memory)

@@ -3,8 +3,6 @@
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
-
 import lenet5c.kernels.direct._direct as _direct
 from lenet5c.kernels.simd import dispatch
 
@@ -12,21 +10,39 @@ STRIP_FLOATS = _direct.strip_floats
 
 
 @lru_cache(maxsize=256)
-def result_plan(
-    units: int, groups: int, blocked: bool, in_shape: Any, out_shape: Any, window: Any, threads: int
+def plan(
+    dtype: str,
+    purpose: str,
+    units: int,
+    groups: int,
+    in_shape: Any,
+    out_shape: Any,
+    window: Any,
+    threads: int,
+    layout: str = "NCHW",
+    way: str | None = None,
 ) -> _direct.Strips:
-    """Return the plan x -> y for units of these shapes; the weight gradient shares it."""
-    return _direct.Strips(
-        dispatch.tiles, units, groups, blocked, in_shape, out_shape, window, threads
-    )
+    """Return the plan of a result or a gradient.
 
-
-@lru_cache(maxsize=256)
-def data_gradient_plans(
-    units: int, groups: int, blocked: bool, in_shape: Any, out_shape: Any, window: Any, threads: int
-) -> list[_direct.Strips]:
-    """Return the plans dy -> dx, one for each phase of the stride."""
-    _, stride, _, _ = window
-    phases = np.ndindex(*(min(s, n) for s, n in zip(stride, in_shape[1:], strict=True)))
-    settings = units, groups, blocked, in_shape, out_shape, window, threads
-    return [_direct.Strips(dispatch.tiles, *settings, phase) for phase in phases]
+    Parameters
+    ----------
+    dtype : "f" or "d"
+        `char` of the dtype, float32 or float64.
+    purpose : "y", "dx" or "dweight"
+        For `convolve` of x, of dy, and for `weight_gradient`.
+    units, groups : int
+        A unit is a group of a sample: there are N * groups.
+    in_shape, out_shape : (int, int, int)
+        Of a unit: (C / groups, H, W) and (O / groups, OH, OW), in any layout.
+    window : Window
+        Its padding is what lies before the image; the output's size says what lies after it.
+    threads : int
+        There will be strips enough for so many.
+    layout : "NCHW", "NHWC" or "rows"
+        See `_direct.Strips`.
+    way : "channels", "units" or "pixels", optional
+        What lies side by side in vectors, whatever is best unless given. The result does not depend
+        on it, but that a weight gradient by units adds the samples in another order.
+    """
+    settings = purpose, units, groups, in_shape, out_shape, window, threads, layout, way
+    return _direct.Strips(dispatch.direct[dtype], *settings)

@@ -15,13 +15,13 @@ from libc.string cimport memcpy, memset
 import numpy as np
 
 from lenet5c.kernels.ops._distort cimport Warp
+from lenet5c.kernels.engine.shards cimport SHARD_TILES, SHARDS
 from lenet5c.kernels.engine._update cimport Update, UpdateSteps, apply_update
 from lenet5c.kernels.engine._workspace cimport Workspace
 from lenet5c.kernels.simd.tiles cimport (
-    CROSS_ENTROPY, LANES, LINEAR_BLOCK, MAXIMUM_A_POSTERIORI,
-    MAXIMUM_LIKELIHOOD, MEAN_SQUARED_ERROR, DirectSum, Distort, LossKind, Op, OpKernels,
-    TileKernels, find_op, round_up, sample_key,
-    spread_filters, useful_threads)
+    CROSS_ENTROPY, LANES, LINEAR_BLOCK, MAXIMUM_A_POSTERIORI, MAXIMUM_LIKELIHOOD,
+    MEAN_SQUARED_ERROR, NEGATIVE_LOG_LIKELIHOOD, DirectSum, Distort, Loss, Op, OpKernels,
+    TileKernels, find_op, round_up, sample_key, spread_filters, useful_threads)
 
 from lenet5c.kernels.engine.samples import Samples
 
@@ -280,11 +280,15 @@ cdef class Program:
     def train_step(self, samples, const int[::1] labels not None, const float[::1] params not None,
                    float[::1] grads not None, int num_threads, str loss="cross_entropy",
                    double setting=0, const float[:, ::1] targets=None, float[:, ::1] out=None,
-                   float[:, ::1] dx=None, bint by_sample=False):
+                   float[:, ::1] dx=None, bint by_sample=False,
+                   const float[::1] class_weight=None, const float[::1] sample_weight=None,
+                   ignore_index=None, bint mean=True, double[::1] losses=None):
         """Forward, loss and backward in one sweep.
 
-        Returns the mean loss and the number of samples of the right class; grads becomes the
-        gradient of the mean loss, out the outputs, dx the gradient of the input.
+        Returns the loss and the number of samples of the right class; grads becomes the gradient of
+        the loss, out the outputs, dx the gradient of the input, losses the loss of each sample. The
+        loss is the mean, by the weights of samples and of their classes, or the sum. Samples whose
+        label is ignore_index are left out, as are those of weight 0.
         """
         cdef Job job = self.template
         cdef UpdateSteps none
@@ -293,7 +297,8 @@ cdef class Program:
         held = self.set_batch(&job, samples)
         if job.batch == 0:
             raise ValueError("a training step needs at least one sample")
-        set_loss(&job, loss, setting, labels, targets)
+        held_too = set_loss(&job, loss, setting, labels, targets, class_weight, sample_weight,
+                            ignore_index, mean, job.batch, losses)
         if out is not None:
             if out.shape[0] != job.batch or out.shape[1] != job.output_size:
                 raise ValueError("out has the wrong size")
@@ -303,11 +308,13 @@ cdef class Program:
         job.forward_ops = job.op_count
         memset(&none, 0, sizeof(UpdateSteps))
         self.run(&job, job.batch, 1, params, grads, &none, num_threads, &total, &correct, by_sample)
-        return total / (job.batch * job.loss_terms), correct
+        return total / divisor_of(&job, 0, job.batch), correct
 
     def loss(self, samples, const int[::1] labels not None, int num_threads, str loss,
-             double setting=0, const float[:, ::1] targets=None):
-        """The mean loss of outputs, by a program of no ops; a few samples as in `train_step`."""
+             double setting=0, const float[:, ::1] targets=None,
+             const float[::1] class_weight=None, const float[::1] sample_weight=None,
+             ignore_index=None, bint mean=True, double[::1] losses=None):
+        """The loss of outputs, by a program of no ops; a few samples as in `train_step`."""
         cdef Job job = self.template
         cdef UpdateSteps none
         cdef float[::1] nothing = np.empty(0, np.float32)
@@ -318,19 +325,22 @@ cdef class Program:
         held = self.set_batch(&job, samples)
         if job.batch == 0:
             raise ValueError("a loss needs at least one sample")
-        set_loss(&job, loss, setting, labels, targets)
+        held_too = set_loss(&job, loss, setting, labels, targets, class_weight, sample_weight,
+                            ignore_index, mean, job.batch, losses)
         job.value_only = True
         memset(&none, 0, sizeof(UpdateSteps))
         self.run(&job, job.batch, 1, nothing, nothing, &none, num_threads, &total, &correct, True)
-        return total / (job.batch * job.loss_terms)
+        return total / divisor_of(&job, 0, job.batch)
 
     def train_steps(self, samples, const int[::1] labels not None, float[::1] params not None,
                     float[::1] grads not None, int num_threads, Py_ssize_t batch_size,
                     Update update not None, record, str loss="cross_entropy", double setting=0,
-                    const float[:, ::1] targets=None, bint by_sample=False):
+                    const float[:, ::1] targets=None, bint by_sample=False,
+                    const float[::1] class_weight=None, const float[::1] sample_weight=None,
+                    ignore_index=None, bint mean=True):
         """Take as many steps as record.losses has elements: `train_step`, then an update.
 
-        record.losses receives the mean loss of each step. A step whose loss is not finite is the
+        record.losses receives the loss of each step. A step whose loss is not finite is the
         last and moves nothing. record.taken and record.correct become the number of steps taken,
         that one not counted, and of correct answers in them: before anything can interrupt this.
         """
@@ -342,7 +352,14 @@ cdef class Program:
         if job.batch < 1 or batch_size < 1 or steps != (job.batch - 1) // batch_size + 1:
             raise ValueError(f"{job.batch} samples are not {steps} batches of {batch_size}, the "
                              "last perhaps shorter")
-        set_loss(&job, loss, setting, labels, targets)
+        held_too = set_loss(&job, loss, setting, labels, targets, class_weight, sample_weight,
+                            ignore_index, mean, batch_size, None)
+        for step in range(steps):
+            if divisor_of(&job, step, 1) == 0:
+                raise ValueError(
+                    f"weights must be more than 0 for some sample of a batch, got 0 for all from "
+                    f"{step * batch_size} to {min(job.batch, (step + 1) * batch_size) - 1}; leave "
+                    "them out")
         if update.size != params.shape[0] or update.steps != steps:
             raise ValueError(
                 f"update must be of {params.shape[0]} parameters and {steps} steps, got "
@@ -356,7 +373,8 @@ cdef class Program:
             self.run(&job, batch_size, steps, params, grads, &update.run, num_threads, &losses[0],
                      correct, by_sample)
             for step in range(steps):
-                losses[step] /= min(batch_size, job.batch - step * batch_size) * job.loss_terms
+                losses[step] /= divisor_of(&job, step,
+                                           min(batch_size, job.batch - step * batch_size))
                 if not isfinite(losses[step]):
                     break
                 taken += 1
@@ -412,14 +430,6 @@ cdef class Program:
 
 
 include "run.pxi"
-
-
-cdef bint are_finite(const double* values, Py_ssize_t count) noexcept nogil:
-    cdef Py_ssize_t i
-    for i in range(count):
-        if not isfinite(values[i]):
-            return False
-    return True
 
 
 cdef Py_ssize_t most_elements() noexcept nogil:

@@ -11,12 +11,6 @@ cdef extern from "sleeps.h" nogil:
     void sleep_as(int thread, int64_t number, int64_t* next_shard, int shift)
     void sleep_at(const char* point)
 
-cdef enum:
-    SHARDS = 16          # at most this many shards at once, so at most this many threads in
-                         # training
-    SHARD_TILES = 4      # tiles a shard takes at most; larger batches take several batches of
-                         # shards
-
 cdef struct Record:
     float* sums
     float* saved                       # of the shard's tiles, saved_stride apart
@@ -51,21 +45,26 @@ cdef struct Job:
     # the gradient comes from dy (batch, output_size) or from the loss
     const float* dy
     const float* zeros
-    const int* labels
-    const float* targets
-    LossKind loss
+    Loss loss
     bint penalties                    # the class of a sample is where its output is smallest, not
                                       # largest
-    double loss_factor                # the gradient's, over the number of terms of the batch
+    double loss_factor                # the gradient's, over the divisor of the batch
     Py_ssize_t loss_terms             # of a sample
-    float setting                     # of the loss
+    const double* divisors            # of the loss of each batch; NULL: the number of its terms
+    double divisor                    # of this batch
+    double* losses                    # (batch,), or NULL
     bint value_only                   # the loss alone is wanted, and no gradient
     float* dx                         # (batch, input_size), or NULL
+
+
+cdef inline double divisor_of(const Job* job, Py_ssize_t step, Py_ssize_t batch) noexcept nogil:
+    return <double>batch * job.loss_terms if job.divisors is NULL else job.divisors[step]
 
 
 cdef inline void choose_batch(Job* job, Py_ssize_t first, Py_ssize_t batch_size) noexcept nogil:
     """From a job of all samples to that of the batch that begins at `first`."""
     job.batch = min(batch_size, job.batch - first)
+    job.divisor = divisor_of(job, first // batch_size, job.batch)
     if job.index is not NULL:
         job.index += first
     elif job.bytes is not NULL:
@@ -73,10 +72,12 @@ cdef inline void choose_batch(Job* job, Py_ssize_t first, Py_ssize_t batch_size)
         job.first_sample += first
     else:
         job.floats += first * job.input_size
-    if job.labels is not NULL:
-        job.labels += first
-    if job.targets is not NULL:
-        job.targets += first * job.output_size
+    if job.loss.labels is not NULL:
+        job.loss.labels += first
+    if job.loss.targets is not NULL:
+        job.loss.targets += first * job.output_size
+    if job.loss.sample_weight is not NULL:
+        job.loss.sample_weight += first
 
 
 cdef void load_tile(const Job* job, Py_ssize_t first, float* tile, float* scratch) noexcept nogil:
@@ -159,19 +160,35 @@ cdef inline void forward_tile(const Job* job, Py_ssize_t tile, float* arena,
                            job.out + tile * LANES * job.output_size)
 
 
-cdef Py_ssize_t count_correct(
-    const float* logits, Py_ssize_t classes, const int* labels, Py_ssize_t lanes, bint penalties,
+cdef double judge(
+    const Job* job, Py_ssize_t first, Py_ssize_t lanes, const float* outputs, float* gradient,
+    Py_ssize_t* correct,
 ) noexcept nogil:
-    """Lanes with their largest logit, or least penalty, at the label; of equals the first."""
-    cdef float sign = -1 if penalties else 1
-    cdef Py_ssize_t lane, k, best, correct = 0
+    """Fill the gradient of a tile's outputs, unless it is NULL; return the sum of the losses.
+
+    Correct are lanes with their largest logit, or least penalty, at the label; of equals the first.
+    A sample of weight 0 is not counted.
+    """
+    cdef double losses[LANES]
+    cdef double total = 0
+    cdef float sign = -1 if job.penalties else 1
+    cdef const float* weight = job.loss.sample_weight
+    cdef Py_ssize_t lane, k, best
+    # The mean of nothing has no gradient.
+    cdef float scale = job.loss_factor / job.divisor if job.divisor != 0 else 0
+    job.kernels.loss(&job.loss, first, lanes, job.output_size, outputs, scale, losses, gradient)
+    correct[0] = 0
     for lane in range(lanes):
+        total += losses[lane]
+        if job.losses is not NULL:
+            job.losses[first + lane] = losses[lane]
         best = 0
-        for k in range(1, classes):
-            if sign * logits[k * LANES + lane] > sign * logits[best * LANES + lane]:
+        for k in range(1, job.output_size):
+            if sign * outputs[k * LANES + lane] > sign * outputs[best * LANES + lane]:
                 best = k
-        correct += best == labels[lane]
-    return correct
+        if best == job.loss.labels[first + lane] and (weight is NULL or weight[first + lane] != 0):
+            correct[0] += 1
+    return total
 
 
 cdef void start_gradient(
@@ -188,12 +205,7 @@ cdef void start_gradient(
         job.kernels.pack_floats(rows, job.output_size, gradient)
         loss[0], correct[0] = 0, 0  # nobody asks for them, but they are summed
         return
-    loss[0] = job.kernels.loss(
-        job.loss, job.output_size, lanes, output, job.labels + first,
-        job.targets + first * job.output_size if job.targets is not NULL else NULL,
-        job.setting, job.loss_factor / (<double>job.batch * job.loss_terms),
-        NULL if job.value_only else gradient)
-    correct[0] = count_correct(output, job.output_size, job.labels + first, lanes, job.penalties)
+    loss[0] = judge(job, first, lanes, output, NULL if job.value_only else gradient, correct)
 
 
 cdef inline void run_shard(

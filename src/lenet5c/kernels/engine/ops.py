@@ -10,13 +10,13 @@ from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import cache
 from math import prod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lenet5c.kernels.engine import _program
-from lenet5c.kernels.shapes import conv2d_output_size, pool2d_output_size
+from lenet5c.kernels.shapes import covered, paddings, pool2d_output_size, window_and_size
 from lenet5c.kernels.simd import dispatch
 
 Pair = tuple[int, int]
@@ -96,13 +96,13 @@ class Activation(Op):
     constants: tuple[float, ...] = ()
 
     def lower(self, shape: Shape) -> tuple[list[Op], Shape]:
-        whole = shape if len(shape) == 3 else (*shape, 1, 1)
+        whole = shape if len(shape) == 3 else (prod(shape), 1, 1)
         return [self.shaped(whole, whole)], shape
 
 
 @dataclass(eq=False, repr=False, match_args=False)
 class Pad2d(Op):
-    """Zeros around each plane."""
+    """Zeros around each plane, so many before it."""
 
     kind = "pad2d"
     padding: Pair
@@ -110,16 +110,27 @@ class Pad2d(Op):
 
 @dataclass(eq=False, repr=False, match_args=False)
 class Pool2d(Op):
-    """A pooling; with `mask`, its gradient is that of a rectifier before it as well."""
+    """A pooling; with `mask`, its gradient is that of a rectifier before it as well.
+
+    `padding` is what `window_and_size` takes; lowering makes it the padding before the image.
+    """
 
     kernel_size: Pair
     stride: Pair
-    padding: Pair = (0, 0)
+    padding: Any = (0, 0)
+    dilation: Pair = field(default=(1, 1), kw_only=True)
+    ceil_mode: bool = field(default=False, kw_only=True)
     mask: bool = field(init=False, default=False)
 
     def lower(self, shape: Shape) -> tuple[list[Op], Shape]:
-        size = pool2d_output_size(shape[1:], self.kernel_size, self.stride, self.padding)
-        return [self.shaped(shape, (shape[0], *size))], (shape[0], *size)
+        window, size = window_and_size(
+            *(shape[1:], self.kernel_size, self.stride, self.padding, self.dilation),
+            ceil_mode=self.ceil_mode,
+            pooling=True,
+        )
+        op = self.shaped(shape, (shape[0], *size))
+        op.padding = window[2]  # type: ignore[attr-defined]
+        return [op], op.out_shape
 
     @property
     def work(self) -> int:
@@ -136,7 +147,8 @@ class MaxPool2d(Pool2d):
     def halves(self) -> bool:
         """True for LeNet's pooling: 2 x 2 windows that cover the image exactly once."""
         halved = tuple(2 * extent for extent in self.out_shape[1:]) == self.in_shape[1:]
-        return self.kernel_size == self.stride == (2, 2) and self.padding == (0, 0) and halved
+        plain = self.padding == (0, 0) and self.dilation == (1, 1)
+        return self.kernel_size == self.stride == (2, 2) and plain and halved
 
 
 @dataclass(eq=False, repr=False, match_args=False)
@@ -145,6 +157,14 @@ class AvgPool2d(Pool2d):
 
     kind = "avg_pool2d"
     count_include_pad: bool = True
+    padded_end: Pair = field(init=False, default=(0, 0))
+
+    def lower(self, shape: Shape) -> tuple[list[Op], Shape]:
+        ops, out_shape = super().lower(shape)
+        pads = paddings(self.padding, shape[1:], self.kernel_size, self.stride)
+        ends = [extent + after for extent, (_, after) in zip(shape[1:], pads, strict=True)]
+        ops[0].padded_end = tuple(ends)  # type: ignore[attr-defined]
+        return ops, out_shape
 
 
 @dataclass(eq=False, repr=False, match_args=False)
@@ -264,7 +284,7 @@ class Conv2d(Summed):
     out_channels: int
     kernel_size: Pair
     stride: Pair = (1, 1)
-    padding: Pair = (0, 0)
+    padding: Any = (0, 0)  # in any form that window_and_size takes
     dilation: Pair = (1, 1)
     groups: int = 1
     connections: NDArray[np.intp] | None = None
@@ -275,14 +295,15 @@ class Conv2d(Summed):
     argmax: int = field(init=False, default=0)
 
     def lower(self, shape: Shape) -> tuple[list[Op], Shape]:
-        channels, height, width = shape
-        size = conv2d_output_size(
-            (height, width), self.kernel_size, self.stride, self.padding, self.dilation
+        channels, *image = shape
+        window, size = window_and_size(
+            image, self.kernel_size, self.stride, self.padding, self.dilation
         )
         out_shape, ops = (self.out_channels, *size), []
-        if any(self.padding):
-            padded = (channels, height + 2 * self.padding[0], width + 2 * self.padding[1])
-            ops.append(Pad2d(self.padding).shaped(shape, padded))
+        ends = zip(image, window[2], covered(window, size), strict=True)
+        padded = (channels, *(max(length + before, end) for length, before, end in ends))
+        if padded != shape:
+            ops.append(Pad2d(window[2]).shaped(shape, padded))
             shape = padded
         if self.kernel_size == shape[1:] and self.groups == 1 and self.connections is None:
             # One filter position: a fully connected layer, whose gradient has a better way.

@@ -103,7 +103,7 @@ cdef run_in_tiles(Program self, Job* job, Py_ssize_t batch_size, Py_ssize_t step
     threads = self.thread_count(min(batch_size, job.batch), num_threads,
                                 min(tiles, <Py_ssize_t>SHARDS))
     # Who recomputes a shard would write to them what a latecomer may still write.
-    team.speculate = job.out is NULL and job.dx is NULL
+    team.speculate = job.out is NULL and job.dx is NULL and job.losses is NULL
     buffers = threads if update.kernel is not NULL else 1
     buffer_floats = round_up(self.param_extent)
     sums_floats = round_up(job.sums_size + CANARY_FLOATS)
@@ -142,3 +142,11 @@ cdef run_in_tiles(Program self, Job* job, Py_ssize_t batch_size, Py_ssize_t step
         for i in range(self.slice_count):
             copy_params(self.slices + i, team.params[buffer], job.params)
     self.give_back(space)
+
+
+cdef bint are_finite(const double* values, Py_ssize_t count) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(count):
+        if not isfinite(values[i]):
+            return False
+    return True

@@ -153,7 +153,7 @@ cdef void sample_conv2d(const Job* job, const Step* step, const float* packed,
     cdef const float* bias = packed + blocks * op.C * taps * LANES
     cdef float* y
     cdef DirectSum s
-    s.blocked, s.rows = False, 1
+    s.blocked, s.scalars, s.rows = False, False, 1
     s.steps, s.steps_count = step.taps, taps
     s.places, s.places_count = step.pixels, pixels
     s.y_row = pixels * LANES
@@ -162,15 +162,15 @@ cdef void sample_conv2d(const Job* job, const Step* step, const float* packed,
         y = arena + op.y + block * pixels * LANES
         if not step.blocked:
             s.blocks, s.block_stride, s.channels, s.channel_stride = 1, 0, op.C, op.H * op.W
-            job.kernels.direct_sum(&s, filters, x, bias + block * LANES, 0, 0, y)
+            job.kernels.direct.sum(&s, filters, x, bias + block * LANES, 0, 0, y)
             continue
         if whole > 0:
             s.blocks, s.block_stride = whole, op.H * op.W * LANES
             s.channels, s.channel_stride = LANES, 1
-            job.kernels.direct_sum(&s, filters, x, bias + block * LANES, 0, 0, y)
+            job.kernels.direct.sum(&s, filters, x, bias + block * LANES, 0, 0, y)
         if op.C > whole * LANES:
             s.blocks, s.block_stride, s.channels, s.channel_stride = 1, 0, op.C - whole * LANES, 1
-            job.kernels.direct_sum(&s, filters + whole * LANES * taps * LANES, x + whole * op.H
+            job.kernels.direct.sum(&s, filters + whole * LANES * taps * LANES, x + whole * op.H
                                    * op.W * LANES, bias + block * LANES if whole == 0 else y, 0,
                                    0 if whole == 0 else LANES, y)
 

@@ -87,16 +87,16 @@ cdef void sample_conv2d_dparams(const Job* job, const Step* step, const float* x
     cdef Py_ssize_t block, blocks = blocks_of(op.O)
     cdef DirectSum s
     cdef float* dweight
-    s.blocked, s.rows = False, 1
+    s.blocked, s.scalars, s.rows = False, False, 1
     s.blocks, s.block_stride, s.channels, s.channel_stride = 1, 0, 1, 0
     s.steps, s.steps_count = step.pixels, pixels
     s.places, s.places_count = step.inputs, size
     s.y_row = size * LANES
     for block in range(blocks):
         dweight = sums + block * size * LANES
-        job.kernels.direct_sum(&s, dy + block * pixels * LANES, x, dweight, 0, LANES, dweight)
-        job.kernels.add_columns(dy + block * pixels * LANES, pixels, 1,
-                                sums + (blocks * size + block) * LANES)
+        job.kernels.direct.sum(&s, dy + block * pixels * LANES, x, dweight, 0, LANES, dweight)
+        job.kernels.direct.add_columns(dy + block * pixels * LANES, pixels, 1,
+                                       sums + (blocks * size + block) * LANES)
 
 
 cdef void sample_conv2d_dx(const Job* job, const Step* step, const float* dy, float* dx,
@@ -120,7 +120,7 @@ cdef void sample_conv2d_dx(const Job* job, const Step* step, const float* dy, fl
             for ow in range(op.OW):
                 memcpy(y + ow * op.SW * LANES, dy + ((block * op.OH + oh) * op.OW + ow) * LANES,
                        LANES * sizeof(float))
-    s.blocked, s.rows = False, 1
+    s.blocked, s.scalars, s.rows = False, False, 1
     s.steps, s.steps_count = step.spread_taps, taps
     s.places, s.places_count = step.spread_pixels, op.H * op.W
     s.y_row = op.H * op.W * LANES
@@ -129,10 +129,10 @@ cdef void sample_conv2d_dx(const Job* job, const Step* step, const float* dy, fl
         y = to + block * op.H * op.W * LANES
         if whole > 0:
             s.blocks, s.block_stride, s.channels, s.channel_stride = whole, plane, LANES, 1
-            job.kernels.direct_sum(&s, filters, spread, zeros, 0, 0, y)
+            job.kernels.direct.sum(&s, filters, spread, zeros, 0, 0, y)
         if op.O > whole * LANES:
             s.blocks, s.block_stride, s.channels, s.channel_stride = 1, 0, op.O - whole * LANES, 1
-            job.kernels.direct_sum(&s, filters + whole * LANES * taps * LANES,
+            job.kernels.direct.sum(&s, filters + whole * LANES * taps * LANES,
                                    spread + whole * plane, <const float*>zeros if whole == 0
                                    else y, 0, 0 if whole == 0 else LANES, y)
     if not step.blocked:
@@ -144,17 +144,15 @@ cdef void start_sample_gradient(
     Py_ssize_t* correct,
 ) noexcept nogil:
     """As start_gradient of a tile, by way of two tiles of which one lane is alive."""
-    cdef Py_ssize_t k, K = job.output_size
+    cdef Py_ssize_t k, right, K = job.output_size
     cdef float* dtile = NULL if job.value_only else tile + K * LANES
     if job.dy is not NULL:
         memcpy(gradient, job.dy + n * K, K * sizeof(float))
         return
     for k in range(K):
         v16_fill(tile + k * LANES, output[k])
-    loss[0] += job.kernels.loss(
-        job.loss, K, 1, tile, job.labels + n, job.targets + n * K if job.targets is not NULL
-        else NULL, job.setting, job.loss_factor / (<double>job.batch * job.loss_terms), dtile)
-    correct[0] += count_correct(tile, K, job.labels + n, 1, job.penalties)
+    loss[0] += judge(job, n, 1, tile, dtile, &right)
+    correct[0] += right
     if dtile is not NULL:
         for k in range(K):
             gradient[k] = dtile[k * LANES]

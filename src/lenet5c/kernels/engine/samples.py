@@ -104,11 +104,6 @@ class Samples:
                 f"{images.dtype} {images.shape}"
             )
 
-    @classmethod
-    def of(cls, samples: Any) -> Samples:
-        """Return the argument, an array as samples that are taken as they are."""
-        return samples if isinstance(samples, cls) else cls(samples)
-
     def __len__(self) -> int:
         return len(self.images if self.index is None else self.index)
 

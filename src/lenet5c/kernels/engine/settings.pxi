@@ -18,6 +18,7 @@ cdef set_op(Op* op, o, const TileKernels* kernels, list held):
     op.KH, op.KW = getattr(o, "kernel_size", (1, 1))
     op.SH, op.SW = getattr(o, "stride", (1, 1))
     op.PH, op.PW = getattr(o, "padding", (0, 0))
+    op.EH, op.EW = getattr(o, "padded_end", (0, 0))
     op.DH, op.DW = getattr(o, "dilation", (1, 1))
     op.groups, op.definition = getattr(o, "groups", 1), getattr(o, "definition", False)
     op.relu, op.mask, op.pool = o.relu, getattr(o, "mask", False), o.pool
@@ -51,27 +52,69 @@ cdef set_dx(Job* job, float[:, ::1] dx):
     job.first_gradient = 0
 
 
-cdef set_loss(Job* job, str loss, double setting, const int[::1] labels,
-              const float[:, ::1] targets):
-    cdef Py_ssize_t i
+# Kind of each loss, and the factor of its gradient.
+LOSS_KINDS = {"cross_entropy": (CROSS_ENTROPY, 1), "mse": (MEAN_SQUARED_ERROR, 2),
+              "mle": (MAXIMUM_LIKELIHOOD, 1), "map": (MAXIMUM_A_POSTERIORI, 1),
+              "nll": (NEGATIVE_LOG_LIKELIHOOD, 1)}
+
+
+cdef set_loss(Job* job, str name, double setting, const int[::1] labels,
+              const float[:, ::1] targets, const float[::1] class_weight,
+              const float[::1] sample_weight, ignore_index, bint mean, Py_ssize_t batch_size,
+              double[::1] losses):
+    """Point job at a loss and its targets; ignored samples get a weight of 0.
+
+    Returns what job points into, for the caller to hold on to.
+    """
+    cdef Py_ssize_t i, K = job.output_size
+    cdef Loss* loss = &job.loss
+    cdef bint ignores = ignore_index is not None, found = False
+    cdef int ignored = ignore_index if ignores else 0
+    cdef double weight
+    cdef double[::1] divisors
+    if name not in LOSS_KINDS:
+        raise ValueError(f"loss must be one of {', '.join(LOSS_KINDS)}, got {name!r}")
+    loss.kind, job.loss_factor = LOSS_KINDS[name]
+    loss.setting = setting
     if labels.shape[0] != job.batch:
         raise ValueError(f"labels has {labels.shape[0]} values for a batch of {job.batch}")
     for i in range(job.batch):
-        if not 0 <= labels[i] < job.output_size:
-            raise ValueError(f"labels must be 0 to {job.output_size - 1}, got {labels[i]} at {i}")
-    job.labels = &labels[0]
-    job.setting = setting
-    if loss == "cross_entropy":
-        job.loss = CROSS_ENTROPY
-        job.loss_factor, job.loss_terms = 1, 1
-    elif loss == "mse":
-        if targets is None or targets.shape[0] != job.batch or targets.shape[1] != job.output_size:
-            raise ValueError(f"targets should have the shape ({job.batch}, {job.output_size})")
-        job.loss = MEAN_SQUARED_ERROR
-        job.targets = &targets[0, 0]
-        job.loss_factor, job.loss_terms = 2, job.output_size
-    elif loss in ("mle", "map"):
-        job.loss = MAXIMUM_LIKELIHOOD if loss == "mle" else MAXIMUM_A_POSTERIORI
-        job.loss_factor, job.loss_terms = 1, 1
-    else:
-        raise ValueError(f"loss must be 'cross_entropy', 'mse', 'mle' or 'map', got {loss!r}")
+        if ignores and labels[i] == ignored:
+            found = True
+        elif not 0 <= labels[i] < K:
+            raise ValueError(f"labels must be 0 to {K - 1}, got {labels[i]} at {i}")
+    if targets is None and loss.kind == MEAN_SQUARED_ERROR or targets is not None and (
+            targets.shape[0] != job.batch or targets.shape[1] != K):
+        raise ValueError(f"targets should have the shape ({job.batch}, {K})")
+    if class_weight is not None and class_weight.shape[0] != K:
+        raise ValueError(f"class_weight has {class_weight.shape[0]} values for {K} classes")
+    if sample_weight is not None and sample_weight.shape[0] != job.batch:
+        raise ValueError(
+            f"sample_weight has {sample_weight.shape[0]} values for a batch of {job.batch}")
+    if losses is not None:
+        if losses.shape[0] != job.batch:
+            raise ValueError(f"losses has {losses.shape[0]} values for a batch of {job.batch}")
+        job.losses = &losses[0]
+    if found:
+        left = (np.asarray(labels) != ignored).astype(np.int32)
+        labels = left * np.asarray(labels)
+        weights = left if sample_weight is None else left * np.asarray(sample_weight)
+        sample_weight = weights.astype(np.float32)
+    loss.labels = &labels[0]
+    if targets is not None:
+        loss.targets = &targets[0, 0]
+    if class_weight is not None:
+        loss.class_weight = &class_weight[0]
+    if sample_weight is not None:
+        loss.sample_weight = &sample_weight[0]
+    job.loss_terms = K if loss.kind == MEAN_SQUARED_ERROR else 1
+    if mean and sample_weight is None and (class_weight is None or targets is not None):
+        return labels, sample_weight
+    divisors = np.full((job.batch - 1) // batch_size + 1, 0. if mean else 1.)
+    job.divisors = &divisors[0]
+    for i in range(job.batch if mean else 0):
+        weight = 1 if sample_weight is None else sample_weight[i]
+        if class_weight is not None and targets is None:
+            weight *= class_weight[labels[i]]
+        divisors[i // batch_size] += weight * job.loss_terms
+    return labels, sample_weight, divisors

@@ -120,7 +120,7 @@ cdef void conv2d_backward(
         scratch += op.O * op.OH * op.OW * LANES
     elif op.mask:
         mask_gradient(op, arena + op.y, gradients + op.y)
-    if winograd and op.has_bias:
+    if winograd and op.has_bias and sums is not NULL:
         conv2d_dbias(op, dy, sums + op.dbias)
     for group in range(op.groups):
         weight = group * outputs * channels * op.KH * op.KW
@@ -128,11 +128,12 @@ cdef void conv2d_backward(
         y_start = group * outputs * op.OH * op.OW * LANES
         if winograd:
             winograd_backward(op, filters + weight, arena + x_start, dy + y_start,
-                              gradients + x_start if need_dx else NULL, sums + op.dweight + weight,
-                              scratch)
+                              gradients + x_start if need_dx else NULL,
+                              sums + op.dweight + weight if sums is not NULL else NULL, scratch)
             continue
-        conv2d_dweight(op, arena + x_start, dy + y_start, sums + op.dweight + weight,
-                       sums + (op.dbias + group * outputs if op.has_bias else 0))
+        if sums is not NULL:
+            conv2d_dweight(op, arena + x_start, dy + y_start, sums + op.dweight + weight,
+                           sums + (op.dbias + group * outputs if op.has_bias else 0))
         if need_dx:
             conv2d_dx(op, filters + weight, dy + y_start, gradients + x_start)
 

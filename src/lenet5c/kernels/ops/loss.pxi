@@ -1,37 +1,77 @@
-# Losses of one tile: logits (K, 16) -> the sum over live lanes of a sample's loss, and the gradient
-# times scale.
+# Losses of one tile: outputs z (K, 16) -> the loss of each live lane, and the gradient. Both are
+# multiplied by the sample's weight, the gradient by scale as well.
 #
 #   cross-entropy: log(sum exp(z)) - sum over k of t[k] z[k], with t = (1 - smoothing) onehot(label)
 #     + smoothing / K
 #                  dz = softmax(z) - t
+#     with class weights w or targets q, u[k] = w[k] ((1 - smoothing) q[k] + smoothing / K):
+#     sum over k of u[k] (log(sum exp(z)) - z[k])
+#                  dz = sum(u) softmax(z) - u
 #   squared error: sum over k of (z[k] - t[k])^2       dz = z - t (the factor 2 is in scale)
 #
 #   maximum likelihood: z[label]                                   dz = onehot(label)
+#   negative log-likelihood: -w[label] z[label]                    dz = -w[label] onehot(label)
 #   maximum a posteriori: z[label] + log(exp(-j) + sum exp(-z))
 #                  dz = onehot(label) - exp(-z) / (exp(-j) + sum exp(-z))
 #
-# The last two, eq. 8 and 9 of LeCun et al. (1998), take penalties: the smaller, the likelier the
-# class. Dead lanes, those from `lanes` on, have no loss and a zero gradient.
+# Maximum likelihood and a posteriori, eq. 8 and 9 of LeCun et al. (1998), take penalties: the
+# smaller, the likelier the class. Dead lanes, those from `lanes` on, have a zero gradient, and so
+# have samples of weight 0, whatever their outputs are; the loss of these is 0.
 
-cdef double cross_entropy(
-    Py_ssize_t K, Py_ssize_t lanes, const float* z, const int* labels, float smoothing, float scale,
-    float* dz,
+cdef inline float weight_of(const Loss* loss, Py_ssize_t sample) noexcept nogil:
+    return 1 if loss.sample_weight is NULL else loss.sample_weight[sample]
+
+
+cdef inline double weigh(float weight, double value) noexcept nogil:
+    return weight * value if weight != 0 else 0
+
+
+cdef inline void scale_gradient(
+    const Loss* loss, Py_ssize_t first, Py_ssize_t lanes, Py_ssize_t K, float scale, float* dz,
 ) noexcept nogil:
-    cdef float peak[LANES]
-    cdef float total[LANES]
+    cdef float factors[LANES]
     cdef Py_ssize_t k, lane
+    cdef v16 factor, zero = v16_zero()
+    for lane in range(LANES):
+        factors[lane] = weight_of(loss, first + lane) if lane < lanes else 0
+        if factors[lane] != 0:
+            factors[lane] *= scale
+    factor = v16_load(factors)
+    for k in range(K):
+        v16_store(dz + k * LANES, v16_where_eq(factor, zero, zero,
+                                               v16_mul(v16_load(dz + k * LANES), factor)))
+
+
+cdef inline v16 shifted_powers(Py_ssize_t K, const float* z, float* powers,
+                               float* peak) noexcept nogil:
+    """The sum over k of exp(z[k] - peak), where peak is the largest; the powers, if not NULL."""
     cdef v16 highest = v16_load(z)
-    cdef v16 norm = v16_zero()
+    cdef v16 total = v16_zero()
     cdef v16 e
-    cdef double loss = 0, fit, mean
+    cdef Py_ssize_t k
     for k in range(1, K):
         highest = larger(highest, v16_load(z + k * LANES))
     for k in range(K):
         e = exponential(v16_sub(v16_load(z + k * LANES), highest))
-        norm = v16_add(norm, e)
-        if dz is not NULL:
-            v16_store(dz + k * LANES, e)
+        total = v16_add(total, e)
+        if powers is not NULL:
+            v16_store(powers + k * LANES, e)
     v16_store(peak, highest)
+    return total
+
+
+cdef void cross_entropy(
+    const Loss* loss, Py_ssize_t first, Py_ssize_t lanes, Py_ssize_t K, const float* z, float scale,
+    double* losses, float* dz,
+) noexcept nogil:
+    """With labels, and without class weights."""
+    cdef float peak[LANES]
+    cdef float total[LANES]
+    cdef const int* labels = loss.labels + first
+    cdef float smoothing = loss.setting
+    cdef Py_ssize_t k, lane
+    cdef v16 norm = shifted_powers(K, z, dz, peak)
+    cdef double fit, mean
     v16_store(total, norm)
     for lane in range(lanes):
         mean = 0
@@ -40,28 +80,66 @@ cdef double cross_entropy(
                 mean += z[k * LANES + lane]
             mean /= K
         fit = (1 - <double>smoothing) * z[labels[lane] * LANES + lane] + smoothing * mean
-        loss += logarithm(total[lane]) + peak[lane] - fit
+        losses[lane] = weigh(weight_of(loss, first + lane),
+                             logarithm(total[lane]) + peak[lane] - fit)
     if dz is NULL:
-        return loss
+        return
     for k in range(K):
-        e = v16_sub(v16_div(v16_load(dz + k * LANES), norm), v16_set1(smoothing / K))
-        v16_store(dz + k * LANES, e)
+        v16_store(dz + k * LANES, v16_sub(v16_div(v16_load(dz + k * LANES), norm),
+                                          v16_set1(smoothing / K)))
     for lane in range(lanes):
         dz[labels[lane] * LANES + lane] -= 1 - smoothing
-    for k in range(K):
-        v16_store(dz + k * LANES, v16_mul(v16_load(dz + k * LANES), v16_set1(scale)))
-        for lane in range(lanes, LANES):
-            dz[k * LANES + lane] = 0
-    return loss
+    scale_gradient(loss, first, lanes, K, scale, dz)
 
 
-cdef double squared_error(
-    Py_ssize_t K, Py_ssize_t lanes, const float* z, const float* targets, float scale, float* dz,
+cdef inline double share_of(const Loss* loss, Py_ssize_t sample, Py_ssize_t K,
+                            Py_ssize_t k) noexcept nogil:
+    """The share u of class k in the cross-entropy of a sample."""
+    cdef double share, smoothing = loss.setting
+    if loss.targets is NULL:
+        share = loss.labels[sample] == k
+    else:
+        share = loss.targets[sample * K + k]
+    share = (1 - smoothing) * share + smoothing / K
+    return share if loss.class_weight is NULL else loss.class_weight[k] * share
+
+
+cdef void weighted_cross_entropy(
+    const Loss* loss, Py_ssize_t first, Py_ssize_t lanes, Py_ssize_t K, const float* z, float scale,
+    double* losses, float* dz,
 ) noexcept nogil:
-    """targets (lanes, K); each sample has its own sum, however many a tile has."""
-    cdef double total[LANES]
+    """With targets or class weights; the logits are shifted, as u does not add up to 1."""
+    cdef float peak[LANES]
+    cdef float total[LANES]
     cdef Py_ssize_t k, lane
-    cdef double loss = 0
+    cdef double share, whole, misfit
+    v16_store(total, shifted_powers(K, z, dz, peak))
+    for lane in range(lanes):
+        whole = misfit = 0
+        for k in range(K):
+            share = share_of(loss, first + lane, K, k)
+            whole += share
+            if share != 0:  # a logit of -inf has no part in the loss then
+                misfit += share * (<double>peak[lane] - z[k * LANES + lane])
+        losses[lane] = weigh(weight_of(loss, first + lane),
+                             whole * logarithm(total[lane]) + misfit)
+        if dz is NULL:
+            continue
+        for k in range(K):
+            dz[k * LANES + lane] = <float>(whole * (<double>dz[k * LANES + lane] / total[lane])
+                                           - share_of(loss, first + lane, K, k))
+    if dz is not NULL:
+        scale_gradient(loss, first, lanes, K, scale, dz)
+
+
+cdef void squared_error(
+    const Loss* loss, Py_ssize_t first, Py_ssize_t lanes, Py_ssize_t K, const float* z, float scale,
+    double* losses, float* dz,
+) noexcept nogil:
+    """Each sample has its own sum, however many a tile has."""
+    cdef double total[LANES]
+    cdef const float* targets = loss.targets + first * K
+    cdef Py_ssize_t k, lane
     cdef float error
     memset(total, 0, sizeof(total))
     for k in range(K):
@@ -69,38 +147,45 @@ cdef double squared_error(
             error = z[k * LANES + lane] - targets[lane * K + k] if lane < lanes else 0
             total[lane] += <double>error * error
             if dz is not NULL:
-                dz[k * LANES + lane] = error * scale
+                dz[k * LANES + lane] = error
     for lane in range(lanes):
-        loss += total[lane]
-    return loss
+        losses[lane] = weigh(weight_of(loss, first + lane), total[lane])
+    if dz is not NULL:
+        scale_gradient(loss, first, lanes, K, scale, dz)
 
 
-cdef double maximum_likelihood(
-    Py_ssize_t K, Py_ssize_t lanes, const float* z, const int* labels, float scale, float* dz,
+cdef void likelihood(
+    const Loss* loss, Py_ssize_t first, Py_ssize_t lanes, Py_ssize_t K, const float* z, float scale,
+    double* losses, float* dz,
 ) noexcept nogil:
-    cdef Py_ssize_t lane
-    cdef double loss = 0
+    """Maximum likelihood, of penalties; negative log-likelihood, of log-probabilities."""
+    cdef Py_ssize_t lane, at
+    cdef float weight, sign = 1 if loss.kind == MAXIMUM_LIKELIHOOD else -1
     if dz is not NULL:
         memset(dz, 0, K * LANES * sizeof(float))
     for lane in range(lanes):
-        loss += z[labels[lane] * LANES + lane]
-        if dz is not NULL:
-            dz[labels[lane] * LANES + lane] = scale
-    return loss
+        at = loss.labels[first + lane]
+        weight = sign * weight_of(loss, first + lane)
+        if loss.class_weight is not NULL:
+            weight *= loss.class_weight[at]
+        at = at * LANES + lane
+        losses[lane] = weigh(weight, z[at])
+        if dz is not NULL and weight != 0:
+            dz[at] = weight * scale
 
 
-cdef double maximum_a_posteriori(
-    Py_ssize_t K, Py_ssize_t lanes, const float* z, const int* labels, float j, float scale,
-    float* dz,
+cdef void maximum_a_posteriori(
+    const Loss* loss, Py_ssize_t first, Py_ssize_t lanes, Py_ssize_t K, const float* z, float scale,
+    double* losses, float* dz,
 ) noexcept nogil:
     """Shifted by the least penalty, that of the rubbish class included: nothing overflows."""
     cdef float least[LANES]
     cdef float total[LANES]
+    cdef const int* labels = loss.labels + first
     cdef Py_ssize_t k, lane
-    cdef v16 rubbish = v16_set1(j)
+    cdef v16 rubbish = v16_set1(loss.setting)
     cdef v16 lowest = rubbish
     cdef v16 norm, e
-    cdef double loss = 0
     for k in range(K):
         e = v16_load(z + k * LANES)
         lowest = v16_where_lt(e, lowest, e, lowest)
@@ -113,28 +198,28 @@ cdef double maximum_a_posteriori(
     v16_store(least, lowest)
     v16_store(total, norm)
     for lane in range(lanes):
-        loss += <double>z[labels[lane] * LANES + lane] - least[lane] + logarithm(total[lane])
+        losses[lane] = weigh(weight_of(loss, first + lane), <double>z[labels[lane] * LANES + lane]
+                             - least[lane] + logarithm(total[lane]))
     if dz is NULL:
-        return loss
+        return
     for k in range(K):
         v16_store(dz + k * LANES, v16_sub(v16_zero(), v16_div(v16_load(dz + k * LANES), norm)))
     for lane in range(lanes):
         dz[labels[lane] * LANES + lane] += 1
-    for k in range(K):
-        v16_store(dz + k * LANES, v16_mul(v16_load(dz + k * LANES), v16_set1(scale)))
-        for lane in range(lanes, LANES):
-            dz[k * LANES + lane] = 0
-    return loss
+    scale_gradient(loss, first, lanes, K, scale, dz)
 
 
-cdef double tile_loss(
-    LossKind kind, Py_ssize_t K, Py_ssize_t lanes, const float* z, const int* labels,
-    const float* targets, float setting, float scale, float* dz,
+cdef void tile_loss(
+    const Loss* loss, Py_ssize_t first, Py_ssize_t lanes, Py_ssize_t K, const float* z, float scale,
+    double* losses, float* dz,
 ) noexcept nogil:
-    if kind == CROSS_ENTROPY:
-        return cross_entropy(K, lanes, z, labels, setting, scale, dz)
-    if kind == MAXIMUM_LIKELIHOOD:
-        return maximum_likelihood(K, lanes, z, labels, scale, dz)
-    if kind == MAXIMUM_A_POSTERIORI:
-        return maximum_a_posteriori(K, lanes, z, labels, setting, scale, dz)
-    return squared_error(K, lanes, z, targets, scale, dz)
+    if loss.kind == MAXIMUM_LIKELIHOOD or loss.kind == NEGATIVE_LOG_LIKELIHOOD:
+        likelihood(loss, first, lanes, K, z, scale, losses, dz)
+    elif loss.kind == MAXIMUM_A_POSTERIORI:
+        maximum_a_posteriori(loss, first, lanes, K, z, scale, losses, dz)
+    elif loss.kind != CROSS_ENTROPY:
+        squared_error(loss, first, lanes, K, z, scale, losses, dz)
+    elif loss.targets is not NULL or loss.class_weight is not NULL:
+        weighted_cross_entropy(loss, first, lanes, K, z, scale, losses, dz)
+    else:
+        cross_entropy(loss, first, lanes, K, z, scale, losses, dz)

@@ -3,25 +3,33 @@
 #
 #   max: y = the largest of the window; its gradient goes to the first such element in row-major
 #     order
-#   avg: y = sum of the window / divisor; its gradient, over the divisor, goes to every element
+#   avg: y = sum of the window / divisor; its gradient, over the divisor, goes to every element; no
+#     dilation
+from libc.math cimport INFINITY
 
+# A window's elements in the image: every DH-th row from top on, before bottom, columns likewise.
 cdef struct Window:
     Py_ssize_t top, bottom, left, right
 
 
+cdef inline Py_ssize_t first_inside(Py_ssize_t start, Py_ssize_t step) noexcept nogil:
+    """The first of start, start + step, ... that is not negative."""
+    return start if start >= 0 else (step - -start % step) % step
+
+
 cdef inline Window window_at(const Op* op, Py_ssize_t oh, Py_ssize_t ow) noexcept nogil:
+    cdef Py_ssize_t top = oh * op.SH - op.PH, left = ow * op.SW - op.PW
     cdef Window w
-    w.top = max(oh * op.SH - op.PH, <Py_ssize_t>0)
-    w.left = max(ow * op.SW - op.PW, <Py_ssize_t>0)
-    w.bottom = min(oh * op.SH - op.PH + op.KH, op.H)
-    w.right = min(ow * op.SW - op.PW + op.KW, op.W)
+    w.top, w.left = first_inside(top, op.DH), first_inside(left, op.DW)
+    w.bottom = min(top + (op.KH - 1) * op.DH + 1, op.H)
+    w.right = min(left + (op.KW - 1) * op.DW + 1, op.W)
     return w
 
 
 cdef inline bint pool_is_halving(const Op* op) noexcept nogil:
     """2 x 2 windows that cover the image exactly once: LeNet's pooling."""
     return (op.KH == 2 and op.KW == 2 and op.SH == 2 and op.SW == 2 and op.PH == 0 and op.PW == 0
-            and op.H == 2 * op.OH and op.W == 2 * op.OW)
+            and op.DH == 1 and op.DW == 1 and op.H == 2 * op.OH and op.W == 2 * op.OW)
 
 
 cdef void max_pool2d_forward(const Op* op, const float* params, float* arena,
@@ -45,10 +53,14 @@ cdef void max_pool2d_forward(const Op* op, const float* params, float* arena,
                 continue
             for ow in range(op.OW):
                 win = window_at(op, oh, ow)
-                best = v16_load(x + ((c * op.H + win.top) * op.W + win.left) * LANES)
-                for h in range(win.top, win.bottom):
-                    for w in range(win.left, win.right):
+                best = v16_set1(-INFINITY)
+                h = win.top
+                while h < win.bottom:
+                    w = win.left
+                    while w < win.right:
                         best = larger(best, v16_load(x + ((c * op.H + h) * op.W + w) * LANES))
+                        w += op.DW
+                    h += op.DH
                 v16_store(y, best)
                 y += LANES
 
@@ -95,10 +107,14 @@ cdef void max_pool2d_backward(
                                False)
                 else:
                     win = window_at(op, oh, ow)
-                    for h in range(win.top, win.bottom):
-                        for w in range(win.left, win.right):
+                    h = win.top
+                    while h < win.bottom:
+                        w = win.left
+                        while w < win.right:
                             at = ((c * op.H + h) * op.W + w) * LANES
                             g = take_first(dx + at, v16_load(x + at), best, g, True)
+                            w += op.DW
+                        h += op.DH
                 y += LANES
                 dy += LANES
 
@@ -107,7 +123,8 @@ cdef inline float one_over_count(const Op* op, Window win, Py_ssize_t oh,
                                  Py_ssize_t ow) noexcept nogil:
     cdef Py_ssize_t rows, columns
     if op.count_pad:
-        rows, columns = op.KH, op.KW
+        rows = min(op.KH, op.EH - (oh * op.SH - op.PH))
+        columns = min(op.KW, op.EW - (ow * op.SW - op.PW))
     else:
         rows, columns = win.bottom - win.top, win.right - win.left
     return 1 / <float>(rows * columns)

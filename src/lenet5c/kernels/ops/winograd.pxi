@@ -448,12 +448,13 @@ cdef void winograd_backward(
     const Op* op, const float* weight, const float* x, const float* dy, float* dx, float* dweight,
     float* scratch,
 ) noexcept nogil:
-    """One group; dx may be NULL."""
+    """One group; dx or dweight may be NULL."""
     cdef float* V = scratch
     cdef float* E = V + winograd_input_size(op)
     cdef float* U = E + TERMS * (op.O // op.groups) * op.OH * (op.OW // 2) * LANES
-    transform_input(op, x, V)
     transform_gradient(op, dy, E)
-    winograd_dweight(op, x, dy, V, E, dweight, U)
+    if dweight is not NULL:
+        transform_input(op, x, V)
+        winograd_dweight(op, x, dy, V, E, dweight, U)
     if dx is not NULL:
         winograd_dx(op, weight, E, dx, U)

@@ -21,4 +21,8 @@ def choose(wanted: str, supported: list[str]) -> str:
 
 
 isa = choose(os.environ.get(ISA_VARIABLE, "").lower(), _cpu.supported())
-tiles = import_module(f"lenet5c.kernels.simd._tiles_{isa}").kernels
+_tiles = import_module(f"lenet5c.kernels.simd._tiles_{isa}")
+_doubles = import_module(f"lenet5c.kernels.simd._doubles_{isa}")
+tiles = _tiles.kernels
+# Of the direct convolution, by the `char` of a dtype
+direct = {"f": _tiles.direct, "d": _doubles.direct}

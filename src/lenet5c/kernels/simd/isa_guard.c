@@ -1,4 +1,4 @@
-/* The import of a tile module on a processor without its instructions: an ImportError, not a crash.
+/* The import of a module on a processor without its instructions: an ImportError, not a crash.
  *
  * setup.py renames the module's init function to lenet5c_guarded_init and gives this file the
  * original name and the test. Only this function, built for the baseline, runs before the test. */
@@ -6,8 +6,12 @@
 
 #include "cpu.h"
 
+#undef PyInit__doubles_avx2
+#undef PyInit__doubles_avx512
 #undef PyInit__tiles_avx2
 #undef PyInit__tiles_avx512
+#undef PyInit__planes_avx2
+#undef PyInit__planes_avx512
 
 PyObject *lenet5c_guarded_init(void);
 

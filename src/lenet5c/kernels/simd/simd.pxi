@@ -2,6 +2,8 @@
 from libc.stdint cimport int32_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
+ctypedef float real
+
 cdef extern from "simd.h" nogil:
     ctypedef struct v16:
         pass
@@ -43,4 +45,23 @@ cdef extern from "simd.h" nogil:
     v16 v16_pow2(v16 n)
     float v16_reduce(v16 a)
     void v16_transpose(v16* row)
+
+ctypedef v16 vec
+
+cdef extern from "simd.h" nogil:
+    # as sources name them that doubles.pxi has, too
+    enum:
+        VEC_REGISTERS "V16_REGISTERS"
+    vec vec_load "v16_load"(const real* a)
+    void vec_store "v16_store"(real* to, vec a)
+    vec vec_set1 "v16_set1"(real a)
+    vec vec_zero "v16_zero"()
+    vec vec_add "v16_add"(vec a, vec b)
+    vec vec_sub "v16_sub"(vec a, vec b)
+    vec vec_mul "v16_mul"(vec a, vec b)
+    vec vec_div "v16_div"(vec a, vec b)
+    vec vec_max "v16_max"(vec a, vec b)
+    vec vec_where_lt "v16_where_lt"(vec a, vec b, vec x, vec y)
+    vec vec_fma "v16_fma"(vec a, vec b, vec c)
+    void vec_transpose "v16_transpose"(vec* row)
 

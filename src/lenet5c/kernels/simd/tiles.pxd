@@ -12,12 +12,22 @@ cdef enum LossKind:
     MEAN_SQUARED_ERROR
     MAXIMUM_LIKELIHOOD
     MAXIMUM_A_POSTERIORI
+    NEGATIVE_LOG_LIKELIHOOD
+
+# A loss and what it compares the outputs of N samples with, K values each.
+cdef struct Loss:
+    LossKind kind
+    float setting               # label smoothing of CROSS_ENTROPY, j of MAXIMUM_A_POSTERIORI
+    const int* labels           # (N,)
+    const float* targets        # (N, K); NULL: 1 at the label, 0 elsewhere
+    const float* class_weight   # (K,) of CROSS_ENTROPY and NEGATIVE_LOG_LIKELIHOOD; NULL: 1 each
+    const float* sample_weight  # (N,); NULL: 1 each. A sample of weight 0 has no part in anything
 
 cdef struct Op
 
 ctypedef void (*Forward)(const Op* op, const float* params, float* arena,
                          float* scratch) noexcept nogil
-# adds to sums or fills saved; writes the gradient of x if need_dx
+# adds to sums (CONV2D: unless NULL) or fills saved; writes the gradient of x if need_dx
 ctypedef void (*Backward)(const Op* op, const float* params, const float* arena, float* gradients,
                           bint need_dx, float* sums, float* saved, float* scratch) noexcept nogil
 # A sample by itself: x -> y, plain or with 16 channels side by side
@@ -59,7 +69,8 @@ cdef struct Op:
     Py_ssize_t O, OH, OW
     Py_ssize_t KH, KW
     Py_ssize_t SH, SW
-    Py_ssize_t PH, PW
+    Py_ssize_t PH, PW           # padding before the image
+    Py_ssize_t EH, EW           # AVG_POOL2D: where the padding after it ends
     Py_ssize_t DH, DW
     Py_ssize_t x, y
     Py_ssize_t argmax           # CONV2D with pool: which element of each window, as large as y
@@ -76,11 +87,12 @@ cdef struct Op:
 # The sum of direct.pxi:
 #   y[i, j] = start[i, j] + sum over c, k of vectors[c, k, i] * x[channel(c) + steps[k] + places[j]]
 # Channel c lies at (c // channels) * block_stride + (c % channels) * channel_stride of x. All
-# offsets are in floats.
+# offsets are in values.
 cdef struct DirectSum:
-    bint blocked             # x has 16 floats in a place, one for each of the 16 side by side, and
-                             # not one for all
-    Py_ssize_t rows          # 1, 2 or 4, at most direct_rows
+    bint blocked             # x has a vector in a place, a value for each of those side by side,
+                             # and not one value for all
+    bint scalars             # and then `vectors` one value for all
+    Py_ssize_t rows          # 1, 2 or 4, at most most_rows
     Py_ssize_t blocks, block_stride
     Py_ssize_t channels, channel_stride
     const Py_ssize_t* steps
@@ -88,6 +100,37 @@ cdef struct DirectSum:
     const Py_ssize_t* places
     Py_ssize_t places_count
     Py_ssize_t y_row         # from one row of y to the next
+
+# Softmax along the axis K of (outer, K, inner), by softmax.pxi.
+cdef struct Softmax:
+    bint logarithmic
+    Py_ssize_t outer, K, inner
+
+cdef enum:
+    LONG_AXIS = 64     # from here on, one vector fills the lanes well enough
+
+# The kernels of the direct convolution and of softmax for float or double: see rows.pxi, direct.pxi,
+# softmax.pxi. A vector is 64 bytes.
+cdef struct DirectKernels:
+    Py_ssize_t lanes         # of a vector: 16 floats or 8 doubles
+    # samples of `size` values, one for each lane -> a vector for each value, `stride` values apart;
+    # and vectors -> the samples of the first lanes
+    void (*pack_rows)(const void** samples, Py_ssize_t size, void* tile,
+                      Py_ssize_t stride) noexcept nogil
+    void (*unpack_rows)(const void* tile, Py_ssize_t size, Py_ssize_t lanes,
+                        void** samples) noexcept nogil
+    # start[i * start_row + j * start_place] is the first term of y[i * y_row + j * lanes], a vector
+    # each
+    void (*sum)(const DirectSum* s, const void* vectors, const void* x, const void* start,
+                Py_ssize_t start_row, Py_ssize_t start_place, void* y) noexcept nogil
+    Py_ssize_t[2] most_rows  # that `sum` takes, of vectors and of scalars
+    # total (rows) += the sum of vectors (count, rows)
+    void (*add_columns)(const void* vectors, Py_ssize_t count, Py_ssize_t rows,
+                        void* total) noexcept nogil
+    # one unit of softmax_units: x -> y if b is NULL, else dy and y -> dx; scratch of softmax_scratch
+    # values
+    void (*softmax)(const Softmax* s, Py_ssize_t unit, const void* a, const void* b, void* to,
+                    void* scratch) noexcept nogil
 
 # Random warps of images (C, H, W) of bytes, by distort.pxi: how far they go at most. gaussian has 2
 # * radius + 1 weights.
@@ -120,11 +163,11 @@ cdef struct TileKernels:
     void (*linear_sample_dparams)(const Op* op, const float** x, const float** dy,
                                   Py_ssize_t samples, Py_ssize_t first, Py_ssize_t count,
                                   float* grads) noexcept nogil
-    # logits (K, 16) -> gradient (K, 16) times scale; returns the sum of the live lanes' losses,
-    # unscaled. `setting` is the label smoothing of CROSS_ENTROPY, the j of MAXIMUM_A_POSTERIORI
-    double (*loss)(LossKind kind, Py_ssize_t classes, Py_ssize_t lanes, const float* logits,
-                   const int* labels, const float* targets, float setting, float scale,
-                   float* dlogits) noexcept nogil
+    # outputs (K, 16) of the samples from `first` on -> the losses of the live lanes, unscaled, and
+    # the gradient (K, 16), times scale, unless it is NULL
+    void (*loss)(const Loss* loss, Py_ssize_t first, Py_ssize_t lanes, Py_ssize_t K,
+                 const float* outputs, float scale, double* losses,
+                 float* gradient) noexcept nogil
     # 16 samples of `size` values each -> (size, 16), and back
     void (*pack_bytes)(const unsigned char** samples, Py_ssize_t size, float scale,
                        const float* offset, float* tile) noexcept nogil
@@ -141,20 +184,7 @@ cdef struct TileKernels:
     void (*distort_tile)(const Distort* d, const unsigned char** images, const uint64_t* keys,
                          Py_ssize_t lanes, float scale, const float* offset, float* tile,
                          float* scratch) noexcept nogil
-    # the same with a stride: tile[q * stride + lane] = samples[lane][q]; samples[lane * stride + q]
-    # = tile[q, lane]
-    void (*pack_rows)(const float** samples, Py_ssize_t size, float* tile,
-                      Py_ssize_t stride) noexcept nogil
-    void (*unpack_rows)(const float* tile, Py_ssize_t size, Py_ssize_t lanes, Py_ssize_t stride,
-                        float* samples) noexcept nogil
-    # start[i * start_row + j * start_place] is the first term of y[i * y_row + j * 16], 16 floats
-    # each
-    void (*direct_sum)(const DirectSum* s, const float* vectors, const float* x, const float* start,
-                       Py_ssize_t start_row, Py_ssize_t start_place, float* y) noexcept nogil
-    Py_ssize_t direct_rows   # the most rows that direct_sum takes
-    # total (rows, 16) += the sum of vectors (count, rows, 16)
-    void (*add_columns)(const float* vectors, Py_ssize_t count, Py_ssize_t rows,
-                        float* total) noexcept nogil
+    DirectKernels direct     # for float
     # total = the sum of `count` shards of `size` values, in order; added to if `add`
     void (*sum_shards)(const float** shards, Py_ssize_t count, Py_ssize_t size, bint add,
                        float* total) noexcept nogil
@@ -170,6 +200,22 @@ cdef inline const OpKernels* find_op(const TileKernels* kernels, const char* nam
         if strcmp(kernels.ops[i].name, name) == 0:
             return kernels.ops + i
     return NULL
+
+
+cdef inline Py_ssize_t softmax_width(const Softmax* s, Py_ssize_t lanes) noexcept nogil:
+    """The vectors of a unit."""
+    return 1 if s.inner < lanes and s.K >= LONG_AXIS else lanes
+
+
+cdef inline Py_ssize_t softmax_units(const Softmax* s, Py_ssize_t lanes) noexcept nogil:
+    cdef Py_ssize_t width = softmax_width(s, lanes)
+    if s.inner >= lanes:
+        return s.outer * ((s.inner + lanes - 1) // lanes)
+    return (s.outer * s.inner + width - 1) // width
+
+
+cdef inline Py_ssize_t softmax_scratch(const Softmax* s, Py_ssize_t lanes) noexcept nogil:
+    return 2 * s.K * softmax_width(s, lanes)
 
 
 cdef inline Py_ssize_t round_up(Py_ssize_t floats) noexcept nogil:

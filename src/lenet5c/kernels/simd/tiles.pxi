@@ -1,10 +1,12 @@
 # The table of tile kernels; included once for each instruction set, compiled with its flags.
 # cython: language_level=3
 from cpython.pycapsule cimport PyCapsule_New
+from libc.math cimport INFINITY
 from lenet5c.kernels.simd.tiles cimport (
-    CROSS_ENTROPY, LANES, LINEAR_BLOCK, MAXIMUM_A_POSTERIORI, MAXIMUM_LIKELIHOOD, ApplyUpdate,
-    Backward, DirectSum, Distort, Floats, Forward, LossKind, Op, OpKernels, TileKernels,
-    UpdateKernel, hash_bits, round_up, spread_filters)
+    CROSS_ENTROPY, LANES, LINEAR_BLOCK, MAXIMUM_A_POSTERIORI, MAXIMUM_LIKELIHOOD,
+    NEGATIVE_LOG_LIKELIHOOD, ApplyUpdate, Backward, DirectKernels, DirectSum, Distort, Floats,
+    Forward, Loss, Op, OpKernels, Softmax, TileKernels, UpdateKernel, hash_bits, round_up,
+    softmax_width, spread_filters)
 
 cdef enum:
     MOST_OPS = 32
@@ -34,6 +36,7 @@ cdef add_update(const char* name, const char* vectors, const char* settings, App
 
 
 include "simd.pxi"
+include "rows.pxi"
 include "functions.pxi"
 include "lenet5c/kernels/ops/activation.pxi"
 include "lenet5c/kernels/ops/conv2d.pxi"
@@ -45,6 +48,7 @@ include "lenet5c/kernels/ops/pack.pxi"
 include "lenet5c/kernels/ops/pad2d.pxi"
 include "lenet5c/kernels/ops/pool2d.pxi"
 include "lenet5c/kernels/ops/rbf.pxi"
+include "lenet5c/kernels/ops/softmax.pxi"
 include "lenet5c/kernels/ops/subsample2d.pxi"
 include "lenet5c/kernels/ops/update.pxi"
 include "lenet5c/kernels/ops/winograd.pxi"
@@ -62,12 +66,10 @@ table.distort_floats = distort_floats
 table.distort_sample = distort_sample
 table.distort_tile_floats = distort_tile_floats
 table.distort_tile = distort_tile
-table.pack_rows = pack_rows
-table.unpack_rows = unpack_rows
-table.direct_sum = direct_sum
-table.direct_rows = 4 if V16_REGISTERS == 32 else 1
-table.add_columns = add_columns
+set_direct(&table.direct)
+table.direct.softmax = softmax_unit
 table.sum_shards = sum_shards
 table.burst = burst
 
 kernels = PyCapsule_New(&table, b"lenet5c.TileKernels", NULL)
+direct = PyCapsule_New(&table.direct, b"lenet5c.DirectKernels", NULL)

@@ -1,0 +1,1 @@
+"""Pooling of arrays as they lie in memory, without tiles."""

@@ -1,0 +1,2 @@
+# The plane kernels for avx2; setup.py gives the flags.
+include "table.pxi"

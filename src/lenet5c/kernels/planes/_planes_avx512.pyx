@@ -1,0 +1,2 @@
+# The plane kernels for avx512; setup.py gives the flags.
+include "table.pxi"

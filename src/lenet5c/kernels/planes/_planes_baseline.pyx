@@ -1,0 +1,2 @@
+# The plane kernels for baseline; setup.py gives the flags.
+include "table.pxi"

@@ -1,0 +1,145 @@
+# Windows of 2 x 2, next to each other, as LeNet's: two rows of 2 n values to one of n, and back.
+# Blocks of 16, 8 or 4 windows, a constant number to the compiler; the last block overlaps the one
+# before it, as they only read the one array and write the other. Fewer than 4 are not taken.
+#
+#     a b      the maximum is the first of equals, the mean (((a + b) + c) + d) / 4
+#     c d
+
+cdef enum HalvingJob:
+    TO_MAXIMUM     # x -> y
+    TO_PLACES      # x -> y, indices
+    TO_MEAN        # x -> y
+    FROM_MAXIMUM   # y (the gradient), x -> dx
+    FROM_PLACES    # y, indices -> dx
+    FROM_MEAN      # y -> dx
+
+
+cdef inline void halve_block(int job, int lanes, Py_ssize_t W, const real* x, real* y,
+                             int64_t* indices, Py_ssize_t place, real* dx, int64_t* far,
+                             int* strange) noexcept nogil:
+    """The windows from these on; x, y and so on that the job does not need may be NULL. `place` is
+    that of the first in the image. The lane of an index that is none of its window has more than 31
+    bits in `far`, or is `strange`."""
+    cdef int i, place_of, below = <int>W
+    cdef real a = 0, b = 0, c = 0, d = 0, best, g
+    cdef real[16] values
+    cdef real[32] upper, lower
+    cdef int[16] places
+    cdef int64_t offset
+    if job == FROM_PLACES:
+        for i in range(lanes):
+            offset = indices[i] - place - 2 * i
+            far[i] |= offset
+            places[i] = <int>offset
+    for i in range(lanes):
+        if job <= FROM_MAXIMUM:
+            a, b, c, d = x[2 * i], x[2 * i + 1], x[W + 2 * i], x[W + 2 * i + 1]
+        if job == TO_MEAN:
+            values[i] = mean_of(<real>0 + a + b + c + d, <real>4)
+        elif job == FROM_MEAN:
+            upper[2 * i] = upper[2 * i + 1] = mean_of(y[i], <real>4)
+        elif job == FROM_PLACES:
+            g = y[i]
+            upper[2 * i] = g if places[i] == 0 else <real>0
+            upper[2 * i + 1] = g if places[i] == 1 else <real>0
+            lower[2 * i] = g if places[i] == below else <real>0
+            lower[2 * i + 1] = g if places[i] == below + 1 else <real>0
+            strange[i] |= ((places[i] != 0) & (places[i] != 1) & (places[i] != below)
+                           & (places[i] != below + 1))
+        else:
+            best = larger(larger(larger(a, b), c), d)
+            values[i] = best
+            if job == TO_PLACES:
+                place_of = below if is_best(c, best) else below + 1
+                place_of = 1 if is_best(b, best) else place_of
+                places[i] = 2 * i + (0 if is_best(a, best) else place_of)
+            elif job == FROM_MAXIMUM:
+                g = y[i]
+                upper[2 * i] = g if is_best(a, best) else <real>0
+                g = <real>0 if is_best(a, best) else g
+                upper[2 * i + 1] = g if is_best(b, best) else <real>0
+                g = <real>0 if is_best(b, best) else g
+                lower[2 * i] = g if is_best(c, best) else <real>0
+                lower[2 * i + 1] = <real>0 if is_best(c, best) else g
+    if job <= TO_MEAN:
+        for i in range(lanes):
+            y[i] = values[i]
+    else:
+        # By halves: what was stored as two vectors is slow to load as one.
+        for i in range(lanes):
+            dx[i] = upper[i]
+        for i in range(lanes, 2 * lanes):
+            dx[i] = upper[i]
+        for i in range(lanes):
+            dx[W + i] = upper[i] if job == FROM_MEAN else lower[i]
+        for i in range(lanes, 2 * lanes):
+            dx[W + i] = upper[i] if job == FROM_MEAN else lower[i]
+    if job == TO_PLACES:
+        for i in range(lanes):
+            indices[i] = place + places[i]
+
+
+cdef inline bint halve_by(int job, int lanes, const Windows* w, Py_ssize_t rows, Py_ssize_t n,
+                          const real* x, real* y, int64_t* indices, Py_ssize_t place,
+                          real* dx) noexcept nogil:
+    cdef int64_t[16] far
+    cdef int[16] strange
+    cdef Py_ssize_t row, at
+    cdef int i
+    for i in range(lanes):
+        far[i] = strange[i] = 0
+    for row in range(rows):
+        at = 0
+        while True:
+            halve_block(
+                job, lanes, w.W, x + (2 * at if job <= FROM_MAXIMUM else 0), y + at,
+                indices + (at if job == TO_PLACES or job == FROM_PLACES else 0), place + 2 * at,
+                dx + (2 * at if job >= FROM_MAXIMUM else 0), far, strange)
+            at += lanes
+            if at >= n:
+                break
+            at = min(at, n - lanes)
+        if job <= FROM_MAXIMUM:
+            x += 2 * w.W
+        if job == TO_PLACES or job == FROM_PLACES:
+            indices += w.OW
+        if job >= FROM_MAXIMUM:
+            dx += 2 * w.W
+        y += w.OW
+        place += 2 * w.W
+    for i in range(1, lanes):
+        far[0] |= far[i]
+        strange[0] |= strange[i]
+    return far[0] >> 31 == 0 and not strange[0]
+
+
+cdef inline bint halve(int job, const Windows* w, const Line* line, Py_ssize_t rows,
+                       const real* x, real* y, int64_t* indices, real* dx) noexcept nogil:
+    """So many rows of windows, from the line's on; the images x and dx, the whole of y and indices.
+    """
+    cdef Py_ssize_t place = (2 * line.oh - w.PT) * w.W + 2 * line.ow - w.PL
+    cdef Py_ssize_t n = w.halving_end - w.halving
+    y += line.out
+    if job <= FROM_MAXIMUM:
+        x += place
+    if job == TO_PLACES or job == FROM_PLACES:
+        indices += line.out
+    if job >= FROM_MAXIMUM:
+        dx += place
+    if n >= 16:
+        return halve_by(job, 16, w, rows, n, x, y, indices, place, dx)
+    if n >= 8:
+        return halve_by(job, 8, w, rows, n, x, y, indices, place, dx)
+    return halve_by(job, 4, w, rows, n, x, y, indices, place, dx)
+
+
+cdef inline Py_ssize_t halved_rows(const Windows* w, const Line* line, Py_ssize_t end) noexcept nogil:
+    """How many rows, from the line's up to the end, have all their windows halved."""
+    if w.halving != 0 or w.halving_end != w.OW or 2 * line.oh < w.PT:
+        return 0
+    return max(<Py_ssize_t>0, min(end, (w.H + w.PT) // 2) - line.oh)
+
+
+cdef inline bint has_halves(const Windows* w, const Line* line) noexcept nogil:
+    """Whether the line begins where windows can be halved, and both their rows are in the image."""
+    return (line.ow == w.halving and line.oh * 2 >= w.PT and line.oh * 2 - w.PT + 1 < w.H)

@@ -1,0 +1,48 @@
+# One window as large as the image, of one channel: planes are read from one end to the other.
+
+cdef enum:
+    CHAINS = 8   # sums of as many images in the works at a time: an addition waits for the one before
+
+
+cdef inline Py_ssize_t first_maximum(const real* x, Py_ssize_t size) noexcept nogil:
+    """The place of the maximum, by the largest of each 16th value."""
+    cdef real[16] best
+    cdef Py_ssize_t i, k
+    for k in range(16):
+        best[k] = -<real>INFINITY
+    for i in range(0, size - 15, 16):
+        for k in range(16):
+            best[k] = x[i + k] if beats(x[i + k], best[k]) else best[k]
+    for i in range(size // 16 * 16, size):
+        best[0] = x[i] if beats(x[i], best[0]) else best[0]
+    for k in range(1, 16):
+        best[0] = best[k] if beats(best[k], best[0]) else best[0]
+    for i in range(size):
+        if x[i] == best[0] or (x[i] != x[i] and best[0] != best[0]):
+            return i
+    return 0
+
+
+cdef inline Py_ssize_t whole_count(const Windows* w) noexcept nogil:
+    return w.divisor if w.divisor > 0 else w.H * w.W
+
+
+cdef inline void whole_means(const Windows* w, const real* x, real* y, Py_ssize_t first,
+                             Py_ssize_t last) noexcept nogil:
+    cdef real[CHAINS] totals
+    cdef Py_ssize_t i, k, image = first, chains, size = w.H * w.W
+    while image < last:
+        chains = min(<Py_ssize_t>CHAINS, last - image)
+        for k in range(CHAINS):
+            totals[k] = 0
+        if chains == CHAINS:
+            for i in range(size):
+                for k in range(CHAINS):
+                    totals[k] += x[(image + k) * size + i]
+        else:
+            for k in range(chains):
+                for i in range(size):
+                    totals[k] += x[(image + k) * size + i]
+        for k in range(chains):
+            y[image + k] = mean_of(totals[k], <real>whole_count(w))
+        image += chains

@@ -1,0 +1,177 @@
+"""Softmax and its logarithm along any axis, and their gradients."""
+
+from functools import lru_cache
+from math import prod
+from operator import index
+from typing import Any
+
+from numpy.typing import NDArray
+
+from lenet5c.kernels import threads
+from lenet5c.kernels.arrays import (
+    check_out,
+    check_shape,
+    contiguous,
+    deliver,
+    real_arrays,
+    work_array,
+)
+from lenet5c.kernels.columns import Real
+from lenet5c.kernels.ops import _softmax
+from lenet5c.kernels.simd import dispatch
+
+# Elementary operations that an element takes, roughly.
+ELEMENT_WORK = 20
+
+
+def softmax(
+    x: NDArray[Real],
+    axis: int = -1,
+    *,
+    out: NDArray[Real] | None = None,
+    num_threads: int | None = None,
+) -> NDArray[Real]:
+    """Return the probabilities of logits: exp(x), divided by its sum along the axis.
+
+    Shifted by the largest logit, so that nothing overflows. A logit of minus infinity has the
+    probability 0, and in float32 one that is 87 less than the largest, in float64 708. Where all
+    logits of an axis are minus infinity, or one is infinity or not-a-number, all its probabilities
+    are not-a-number.
+
+    Parameters
+    ----------
+    x : ndarray, float32 or float64
+        Of any shape; the axis must not be empty.
+    axis : int
+    out, num_threads
+        As in `conv2d`.
+
+    Returns
+    -------
+    ndarray, of the shape of x
+
+    Raises
+    ------
+    TypeError, ValueError
+        An argument does not fit; the message names it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet5c import kernels
+    >>> kernels.softmax(np.log([[1.0, 2, 5], [0, 1, 3]]), axis=1).round(3)
+    array([[0.125, 0.25 , 0.625],
+           [0.   , 0.25 , 0.75 ]])
+    """
+    return _apply(False, "x", x, None, axis, out, num_threads)
+
+
+def softmax_backward(
+    dy: NDArray[Real],
+    y: NDArray[Real],
+    axis: int = -1,
+    *,
+    out: NDArray[Real] | None = None,
+    num_threads: int | None = None,
+) -> NDArray[Real]:
+    """Gradient of `softmax`: ``y * (dy - sum of dy * y)``.
+
+    Parameters
+    ----------
+    dy : ndarray, of the shape of y
+    y : ndarray
+        The output of `softmax`.
+    axis, out, num_threads
+        As of `softmax`, and so are the result and the errors.
+
+    Returns
+    -------
+    ndarray, of the shape of y
+    """
+    return _apply(False, "y", y, dy, axis, out, num_threads)
+
+
+def log_softmax(
+    x: NDArray[Real],
+    axis: int = -1,
+    *,
+    out: NDArray[Real] | None = None,
+    num_threads: int | None = None,
+) -> NDArray[Real]:
+    """Return the logarithm of `softmax`, exact also where a probability is next to 0.
+
+    Parameters
+    ----------
+    x, axis, out, num_threads
+        As of `softmax`, and so are the result and the errors.
+
+    Returns
+    -------
+    ndarray, of the shape of x
+    """
+    return _apply(True, "x", x, None, axis, out, num_threads)
+
+
+def log_softmax_backward(
+    dy: NDArray[Real],
+    y: NDArray[Real],
+    axis: int = -1,
+    *,
+    out: NDArray[Real] | None = None,
+    num_threads: int | None = None,
+) -> NDArray[Real]:
+    """Gradient of `log_softmax`: ``dy - exp(y) * sum of dy``.
+
+    Parameters
+    ----------
+    dy : ndarray, of the shape of y
+    y : ndarray
+        The output of `log_softmax`.
+    axis, out, num_threads
+        As of `softmax`, and so are the result and the errors.
+
+    Returns
+    -------
+    ndarray, of the shape of y
+    """
+    return _apply(True, "y", y, dy, axis, out, num_threads)
+
+
+def _apply(
+    logarithmic: bool, name: str, x: Any, dy: Any, axis: int, out: Any, num_threads: int | None
+) -> Any:
+    """Return softmax of x, or, of x that is its output, the gradient from dy."""
+    backward = name == "y"
+    x, dy = real_arrays(**{name: x, "dy": dy} if backward else {name: x, "dy": None})
+    if x is None:
+        raise TypeError(f"{name} must be an array of real numbers, got None")
+    shape, work = _plan(name, x.shape, axis if type(axis) is int else _integer(axis))
+    if backward:
+        check_shape("dy", dy, x.shape)
+    check_out("out", out, x.shape, x.dtype)
+    result = work_array(out, x.shape, x.dtype, (x, dy))
+    if work:
+        a, b = (contiguous(dy), contiguous(x)) if backward else (contiguous(x), None)
+        count = threads.useful(work, num_threads)
+        kernels = dispatch.direct[x.dtype.char]
+        _softmax.apply(kernels, logarithmic, shape, a, b, result, count)
+    return deliver(result, out)
+
+
+@lru_cache(maxsize=1024)
+def _plan(name: str, shape: tuple[int, ...], axis: int) -> tuple[tuple[int, int, int], int]:
+    """Return (outer, K, inner) of an axis, and the work, 0 if there is nothing to do."""
+    if not -len(shape) <= axis < len(shape):
+        raise ValueError(f"axis must be one of {name}, of the shape {shape}, got {axis}")
+    at = axis % len(shape)
+    if shape[at] == 0:
+        raise ValueError(f"{name} must not be empty along the axis {axis}, got the shape {shape}")
+    sizes = prod(shape[:at]), shape[at], prod(shape[at + 1 :])
+    return sizes, prod(sizes) * ELEMENT_WORK
+
+
+def _integer(axis: Any) -> int:
+    try:
+        return index(axis)
+    except TypeError:
+        raise TypeError(f"axis must be an integer, got {axis!r}") from None

@@ -1,0 +1,301 @@
+"""The ways to compute a convolution and its gradients, and the choice between them.
+
+"tiles"   16 samples side by side, in a program of one op; float32, channels first
+"direct"  on the arrays as they are: channels, samples and groups, or pixels side by side
+"rows"    the same of a fully connected layer, whose samples are the pixels of one image
+"matrix"  a product of NumPy, on the threads of its BLAS: of a fully connected layer on few samples,
+          and of a data gradient in float64 that is one of single pixels
+
+docs/design.md has the figures behind the choice.
+"""
+
+from collections.abc import Callable
+from functools import cached_property, partial
+from math import isfinite, prod
+from typing import Any
+
+import numpy as np
+
+import lenet5c.kernels.direct._direct as _direct
+from lenet5c.kernels import threads
+from lenet5c.kernels.arrays import Array, contiguous
+from lenet5c.kernels.columns import fold
+from lenet5c.kernels.direct import strips
+from lenet5c.kernels.engine._program import TILE_LANES as LANES
+from lenet5c.kernels.engine._program import Program
+from lenet5c.kernels.engine.ops import Conv2d
+from lenet5c.kernels.engine.single import single_op_program
+from lenet5c.kernels.shapes import Window, check_elements, covered
+
+Shape = tuple[int, ...]
+PURPOSES = ("y", "dx", "dweight")
+
+
+class Convolution:
+    """A convolution x -> y of arrays whose shapes have been checked, remembered between calls.
+
+    Parameters
+    ----------
+    x_shape : (N, C, H, W), or (N, H, W, C) with `channels_last`
+        Without N for a sample, without H along one axis.
+    weight_shape : (O, C / groups, KH, KW), or (KH, KW, C / groups, O)
+    dtype : float32 or float64
+    window, size
+        As `lenet5c.kernels.shapes.window_and_size` returns them.
+    groups : int
+    channels_last : bool
+    """
+
+    def __init__(
+        self,
+        x_shape: Shape,
+        weight_shape: Shape,
+        dtype: Any,
+        window: Window,
+        size: Shape,
+        groups: int,
+        channels_last: bool,
+    ) -> None:
+        self.axes = axes = len(size)
+        batch, sample = x_shape[: -axes - 1], x_shape[-axes - 1 :]
+        if channels_last:
+            *image, self.in_channels = sample
+            *_, self.out_channels = weight_shape
+            self.y_shape = (*batch, *size, self.out_channels)
+        else:
+            self.in_channels, *image = sample
+            self.out_channels, *_ = weight_shape
+            self.y_shape = (*batch, self.out_channels, *size)
+        check_elements("the result", self.y_shape)
+        self.x_shape, self.weight_shape, self.dtype = x_shape, weight_shape, dtype
+        self.batch, self.groups, self.channels_last = prod(batch), groups, channels_last
+        # Along one axis, it is an image of one row.
+        self.image, self.size = (1, *image)[-2:], (1, *size)[-2:]
+        self.window = tuple((n, *each)[-2:] for n, each in zip((1, 1, 0, 1), window, strict=True))
+        self.work = self.batch * prod(size) * prod(weight_shape)  # multiply-adds
+        self.way = self._best_way(self.out_channels)
+        self.dx_way = self._best_way(self.in_channels)
+        if dtype == np.float64 and self._is_pointwise:
+            self.dx_way = "matrix"  # direct, it takes up to twice as long
+        self._plans = {name: _OfThreads(partial(self._plan, name)) for name in PURPOSES}
+
+    def _best_way(self, channels: int) -> str:
+        """Return how to compute so many channels of y, or of dx: with the fuller lanes."""
+        if self.is_fully_connected:
+            return "matrix" if self.batch < 4 else "tiles" if self._fits_tiles else "rows"
+        of_samples, of_channels = _filled_lanes(self.batch), _filled_lanes(channels)
+        fuller = of_samples > of_channels or (of_samples == of_channels and self.batch >= LANES)
+        return "tiles" if fuller and self._fits_tiles else "direct"
+
+    @property
+    def is_fully_connected(self) -> bool:
+        """True if the filters are as large as the image, and cover it."""
+        kernel_size, _, before, _ = self.window
+        covers = kernel_size == self.image and not any(before)
+        return covers and self.size == (1, 1) and self.groups == 1
+
+    @property
+    def _is_pointwise(self) -> bool:
+        """True if every pixel goes by itself."""
+        return self.window[:3] == ((1, 1), (1, 1), (0, 0)) and self.groups == 1
+
+    @cached_property
+    def _has_border(self) -> bool:
+        """True if the data gradient may read zeros around dy."""
+        return not self.is_fully_connected and self.window[0] != (1, 1)
+
+    @cached_property
+    def _fits_tiles(self) -> bool:
+        """True if a program can compute it, with a tile in a core's cache."""
+        values = self.in_channels * prod(self.image) + self.out_channels * prod(self.size)
+        return (
+            self.dtype == np.float32
+            and self.groups == 1
+            and not self.channels_last
+            and LANES * values <= strips.STRIP_FLOATS
+            # A program has all windows that there is room for.
+            and all(
+                after > -stride for after, stride in zip(self._after, self.window[1], strict=True)
+            )
+        )
+
+    @property
+    def _after(self) -> list[int]:
+        """The padding after the image that windows reach; less than 0 if they end within it."""
+        ends = zip(covered(self.window, self.size), self.window[2], self.image, strict=True)
+        return [end - before - length for end, before, length in ends]
+
+    # Results
+
+    def result(
+        self, x: Array, weight: Array, bias: Array | None, y: Array, num_threads: int | None
+    ) -> None:
+        """Write y."""
+        count = threads.useful(self.work, num_threads)
+        if self.way == "tiles":
+            params = self._params(weight, bias)
+            self._program.forward(self._rows(x), params, self._rows(y), count)
+        elif self.way == "matrix":
+            self._multiply(x, self._matrix(weight), y)
+            self._add_bias(y, bias)
+        else:
+            bias = None if bias is None else contiguous(bias)
+            plan = self._plans["y"][count]
+            _direct.convolve(plan, contiguous(x), contiguous(weight), bias, y, count)
+
+    def data_gradient(
+        self, dy: Array, weight: Array, bias: Array | None, dx: Array, num_threads: int | None
+    ) -> None:
+        """Write dx, with a bias added to each of its channels."""
+        if self.dx_way == "matrix":
+            self._multiply(dy, self._matrix(weight).T, dx)
+            self._add_bias(dx, bias)
+        elif self._has_border and not isfinite(np.vdot(weight, weight)):
+            self._scatter(dy, weight, dx, num_threads)
+            self._add_bias(dx, bias)
+        else:
+            if bias is not None and self.is_fully_connected:  # whose pixels are channels of a row
+                spread = np.tile if self.channels_last else np.repeat
+                bias = spread(bias, prod(self.image))
+            bias = None if bias is None else contiguous(bias)
+            count = threads.useful(self.work, num_threads)
+            plan = self._plans["dx"][count]
+            _direct.convolve(plan, contiguous(dy), contiguous(weight), bias, dx, count)
+
+    def _scatter(self, dy: Array, weight: Array, dx: Array, num_threads: int | None) -> None:
+        """Write dx without the products of weights and the zeros around dy, NaN if infinite."""
+        dx_first = np.zeros((self.batch, self.in_channels, *self.image), self.dtype)
+        if self.channels_last:
+            dy = dy.reshape(self.batch, -1, self.out_channels).transpose(0, 2, 1)
+            weight = weight.transpose(-1, -2, *range(self.axes))
+        pixels, of_group = prod(self.size), self.out_channels // self.groups
+        dy = dy.reshape(self.batch, self.groups, of_group, pixels)
+        weight = weight.reshape(self.groups, of_group, -1).transpose(0, 2, 1)
+        for n in range(self.batch):
+            with np.errstate(all="ignore"):
+                columns = np.matmul(weight, dy[n]).reshape(1, -1, pixels)
+            fold(columns, self.window, self.size, dx_first[n : n + 1], num_threads)
+        last = np.moveaxis(dx_first, 1, -1) if self.channels_last else dx_first
+        dx[...] = last.reshape(dx.shape)
+
+    def gradients(
+        self,
+        dy: Array,
+        x: Array | None,
+        weight: Array | None,
+        dx: Array | None,
+        needs: tuple[bool, bool],
+        num_threads: int | None,
+    ) -> tuple[Array | None, Array | None]:
+        """Write dx, unless it is None; return dweight and dbias, or None for what is not needed.
+
+        x is for dweight, weight for dx.
+        """
+        on_tiles = self.way == "tiles" or (dx is not None and self.dx_way == "tiles")
+        if needs[0] and on_tiles:
+            dweight, dbias = self._gradients_on_tiles(dy, x, weight, dx, num_threads)
+            return dweight, dbias if needs[1] else None
+        if dx is not None:
+            self.data_gradient(dy, weight, None, dx, num_threads)
+        if needs[0] and self.way != "matrix":
+            dweight = np.empty(self.weight_shape, self.dtype)
+            dbias = np.empty(self.out_channels, self.dtype) if needs[1] else None
+            plan, count = self._plans["dweight"][1], threads.useful(self.work, num_threads)
+            _direct.weight_gradient(plan, contiguous(x), contiguous(dy), dweight, dbias, count)
+            return dweight, dbias
+        dweight = dbias = None
+        if needs[0]:
+            dweight = np.empty(self.weight_shape, self.dtype)
+            np.matmul(self._rows(x).T, self._rows(dy), out=self._matrix(dweight))
+        if needs[1]:
+            dbias = channel_sums(dy, self.axes, self.channels_last)
+        return dweight, dbias
+
+    def _gradients_on_tiles(
+        self, dy: Array, x: Array, weight: Array | None, dx: Array | None, num_threads: int | None
+    ) -> tuple[Array, Array]:
+        count, size = threads.useful(self.work, num_threads), prod(self.weight_shape)
+        grads = np.zeros(size + self.out_channels, np.float32)
+        params = np.zeros_like(grads) if dx is None else self._params(weight, None)
+        rows = None if dx is None else self._rows(dx)
+        self._program.backward(self._rows(x), self._rows(dy), params, grads, rows, count)
+        return grads[:size].reshape(self.weight_shape), grads[size:]
+
+    # Arrays in the forms of the ways
+
+    @cached_property
+    def _program(self) -> Program:
+        kernel_size, stride, before, dilation = self.window
+        padding = tuple((b, max(0, a)) for b, a in zip(before, self._after, strict=True))
+        settings = self.out_channels, kernel_size, stride, padding, dilation
+        weights = prod(self.weight_shape)
+        return single_op_program((self.in_channels, *self.image), Conv2d, 0, weights, *settings)
+
+    def _params(self, weight: Array, bias: Array | None) -> Array:
+        bias = np.zeros(self.out_channels, np.float32) if bias is None else bias
+        return np.concatenate((weight.ravel(), bias))
+
+    def _rows(self, array: Array) -> Array:
+        """Return a row for each sample."""
+        return contiguous(array).reshape(self.batch, prod(array.shape[-self.axes - 1 :]))
+
+    def _multiply(self, x: Array, matrix: Array, y: Array) -> None:
+        """Write y = x times a matrix (inputs, outputs), sample by sample or pixel by pixel."""
+        inputs, outputs = matrix.shape
+        if self.is_fully_connected or self.channels_last:
+            np.matmul(contiguous(x).reshape(-1, inputs), matrix, out=y.reshape(-1, outputs))
+        else:
+            pixels = prod(self.size)
+            columns = contiguous(x).reshape(-1, inputs, pixels)
+            np.matmul(matrix.T, columns, out=y.reshape(-1, outputs, pixels))
+
+    def _matrix(self, weight: Array) -> Array:
+        """Return the weight of such a product as (inputs, outputs)."""
+        if self.channels_last:
+            return contiguous(weight).reshape(-1, self.out_channels)
+        return contiguous(weight).reshape(self.out_channels, -1).T
+
+    def _add_bias(self, array: Array, bias: Array | None) -> None:
+        if bias is not None:
+            array += bias if self.channels_last else bias.reshape(-1, *(1,) * self.axes)
+
+    def _plan(self, purpose: str, count: int) -> _direct.Strips:
+        """Return the compiled plan of y, dx or dweight, for a number of threads."""
+        layout = "NHWC" if self.channels_last else "NCHW"
+        units, groups, window = self.batch * self.groups, self.groups, self.window
+        in_shape = self.in_channels // groups, *self.image
+        out_shape = self.out_channels // groups, *self.size
+        if self.is_fully_connected:
+            layout = "NHWC" if self.channels_last else "rows"
+            units, window = 1, ((1, 1), (1, 1), (0, 0), (1, 1))
+            in_shape, out_shape = (
+                (prod(in_shape), self.batch, 1),
+                (self.out_channels, self.batch, 1),
+            )
+        shapes = in_shape, out_shape, window
+        return strips.plan(self.dtype.char, purpose, units, groups, *shapes, count, layout)
+
+
+def channel_sums(dy: Array, axes: int, channels_last: bool) -> Array:
+    """Return the sum of each channel: the gradient of a bias."""
+    first = tuple(range(dy.ndim - axes - 1))
+    if channels_last:  # sample by sample: of a long sum of rows, the error grows with its length
+        of_samples = np.add.reduce(dy, tuple(range(-axes - 1, -1)))
+        return np.add.reduce(of_samples, first)
+    return np.add.reduce(dy, (*first, *range(-axes, 0)))
+
+
+class _OfThreads(dict[int, Any]):
+    """What depends on the number of threads, made when it is asked for."""
+
+    def __init__(self, make: Callable[[int], Any]) -> None:
+        self.make = make
+
+    def __missing__(self, count: int) -> Any:
+        made = self[count] = self.make(count)
+        return made
+
+
+def _filled_lanes(count: int) -> float:
+    """Return the share of lanes in use, if `count` values are put 16 side by side."""
+    return count / (-(-count // LANES) * LANES) if count else 0

@@ -1,0 +1,58 @@
+"""Second derivatives of a loss by the parameters of a model, some samples at a time."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lenet5c.kernels.engine.samples import Samples
+from lenet5c.nn.layer import Array, Floats, Layer
+from lenet5c.nn.loss import Loss
+
+if TYPE_CHECKING:
+    from lenet5c.nn.sequential import Sequential
+
+# Samples at a time, as the activations of all layers are saved.
+SECOND_CHUNK = 100
+
+
+def measure_curvatures(
+    model: "Sequential",
+    samples: Samples,
+    labels: NDArray[Any],
+    loss: Loss,
+    sample_weight: ArrayLike | None,
+) -> Floats:
+    """Set the model's `curvature_vector` to those of the loss of all samples, and return it."""
+    if len(samples) == 0:
+        raise ValueError(
+            "samples must be at least one, got none; second derivatives are a mean over them"
+        )
+    weights = None if sample_weight is None else np.asarray(sample_weight)
+    total, whole = np.zeros(model.num_params), 0.0
+    before = [(layer, _changing(layer)) for layer in model.flat_layers()]
+    try:
+        with np.errstate(over="ignore", invalid="ignore"):  # seen in the result
+            for chunk in np.array_split(np.arange(len(samples)), -(-len(samples) // SECOND_CHUNK)):
+                y = model.forward(samples[chunk].values(), training=True)
+                target = labels[chunk]
+                of_chunk = None if weights is None else weights[chunk]
+                dy, d2y = loss.second(y, target, of_chunk)
+                model.backward_second(d2y, dy)
+                share = loss.total_weight(target, y.shape, of_chunk)
+                total += model.curvature_vector * share
+                whole += share
+    finally:
+        for layer, (buffers, random) in before:
+            layer.buffers.update(buffers)
+            if random:
+                layer.rng.bit_generator.state = random  # type: ignore[attr-defined]
+    model.curvature_vector[:] = total / (whole if loss.reduction == "mean" else 1)
+    return model.curvature_vector
+
+
+def _changing(layer: Layer) -> tuple[dict[str, Array], Any]:
+    """Return what a training `forward` changes for good: buffers, and state of the generator."""
+    rng = getattr(layer, "rng", None)
+    random = rng.bit_generator.state if isinstance(rng, np.random.Generator) else None
+    return {name: array.copy() for name, array in layer.buffers.items()}, random

@@ -1,0 +1,147 @@
+"""Inputs of a model: the shape that it takes, and what to do about another one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import isqrt, prod
+from typing import TYPE_CHECKING, NamedTuple
+
+from lenet5c.kernels.engine.samples import Samples
+from lenet5c.nn.layer import Floats, Layer, Shape, as_floats
+
+if TYPE_CHECKING:
+    from lenet5c.nn.sequential import Sequential
+
+# Sides of square images up to which the size that a model takes is looked for.
+MOST_SIDE = 512
+# Of an image that each LeNet takes.
+LEAST_SIDE = 16
+# Attributes that name the channels or features of a layer's input.
+CHANNELS = ("in_channels", "num_features", "channels", "in_features")
+
+
+def take_samples(model: Sequential, samples: Samples | Floats) -> Samples:
+    """Return samples that the model takes; of an array, those that `as_floats` makes of it."""
+    images = samples.images if isinstance(samples, Samples) else samples
+    if images is samples:
+        images = as_floats(samples, type(model).__name__, "samples")
+    check_sizes(model, "samples", images.shape)
+    return samples if isinstance(samples, Samples) else Samples(images)
+
+
+def check_sizes(model: Sequential, name: str, shape: Shape) -> None:
+    """Refuse an array (N, ...) of this shape if the layers of the model do not take it.
+
+    Raises
+    ------
+    ValueError
+        The message has the shape that the model takes, where its layers tell, and a remedy.
+    """
+    if shape[1:] == model.accepted and shape:
+        return
+    if not shape:
+        raise ValueError(f"{name} must be a batch, (N, C, H, W) or (N, features), got ()")
+    try:
+        _run(model, shape[1:])
+    except ValueError:
+        takes = _find_input(model)
+        if takes is None:
+            raise
+        text, remedies = takes.text(), _remedies(takes, model, name, shape)
+        owner = type(model).__name__
+        raise ValueError(
+            f"{name} must be a batch of the model's input shape: {owner} takes {text}, "
+            f"got {shape}{''.join(f'; {each}' for each in remedies)}"
+        ) from None
+    model.accepted = shape[1:]
+
+
+class Input(NamedTuple):
+    """The shape of the samples that a model takes; if `larger`, images of any larger size, too."""
+
+    shape: Shape
+    larger: bool = False
+
+    def text(self) -> str:
+        if self.larger:
+            channels, height, width = self.shape
+            return f"(N, {channels}, H, W) of at least {height} by {width}"
+        return f"({', '.join(map(str, ('N', *self.shape)))})"
+
+
+def _run(model: Sequential, shape: Shape) -> None:
+    """Take the shape of a sample through the layers, as far as they tell without trying."""
+    for layer in model.flat_layers():
+        if type(layer).output_shape is Layer.output_shape:
+            return
+        shape = layer.output_shape(shape)
+
+
+def _takes(model: Sequential, shape: Shape) -> bool:
+    try:
+        _run(model, shape)
+    except ValueError:
+        return False
+    return True
+
+
+def _find_input(model: Sequential) -> Input | None:
+    """Return what the model takes; of images the smallest square ones, unless it says itself."""
+    if hasattr(model, "input_shape"):
+        return Input(model.input_shape)
+    counts = (getattr(layer, name, None) for layer in model.flat_layers() for name in CHANNELS)
+    channels = next((count for count in counts if count), None)
+    if channels is None:
+        return None
+    if _takes(model, (channels,)):
+        return Input((channels,))
+    sides = [side for side in range(1, MOST_SIDE + 1) if _takes(model, (channels, side, side))]
+    if not sides:
+        return None
+    return Input((channels, sides[0], sides[0]), larger=sides[-1] == MOST_SIDE)
+
+
+def _square(channels: int, values: int) -> Shape | None:
+    """Return the shape of a square image of so many values, None if there is none."""
+    side = isqrt(values // channels)
+    return (channels, side, side) if channels * side * side == values else None
+
+
+def _remedies(takes: Input, model: Sequential, name: str, shape: Shape) -> Iterator[str]:
+    """Yield what to do with an array of `shape`, or with the model, step by step."""
+    owner, settings = type(model).__name__, getattr(model, "config", {})
+    if shape == takes.shape:
+        yield f"for one sample use {name}[None]"
+        return
+    if len(takes.shape) == 1:
+        if prod(shape[1:]) == takes.shape[0]:
+            yield f"use {name}.reshape(len({name}), -1), or put a Flatten first"
+        return
+    channels, height, width = takes.shape
+    if len(shape) == 2 and shape[0] != shape[1]:  # rows of pixels
+        image = takes.shape if shape[1] == prod(takes.shape) else _square(channels, shape[1])
+        if image is None:
+            return
+        yield f"use {name}.reshape(-1, {', '.join(map(str, image))})"
+        shape = (shape[0], *image)
+    elif channels == 1 and len(shape) in (2, 3):
+        yield f"use {name}[{'None' if len(shape) == 2 else ':'}, None]"
+        shape = (1, 1, *shape[-2:])
+    elif len(shape) == 4 and shape[3] == channels != shape[1]:
+        yield f"put the channels first, {name}.transpose(0, 3, 1, 2)"
+        shape = (shape[0], channels, *shape[1:3])
+    if len(shape) != 4:
+        return
+    if shape[1] != channels and "in_channels" in settings:
+        yield f"make {owner} with in_channels={shape[1]}"
+    rows, columns = height - shape[2], width - shape[3]
+    if takes.larger or rows == columns == 0:
+        return
+    remedy = "resize the images"
+    if min(rows, columns) >= 0 and rows % 2 == columns % 2 == 0:
+        pads = ((0, 0), (0, 0), (rows // 2,) * 2, (columns // 2,) * 2)
+        remedy = f"pad the images, as np.pad({name}, {pads}) does"
+    if "input_size" in settings and min(shape[2:]) >= LEAST_SIDE:
+        size = shape[2] if shape[2] == shape[3] else shape[2:]
+        remedy += f", or make {owner} with input_size={size}"
+    yield remedy

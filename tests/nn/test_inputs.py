@@ -1,0 +1,251 @@
+"""Inputs of layers and models: any shape and dtype that they take, or an error with a remedy."""
+
+import re
+from array import array
+from contextlib import suppress
+
+import numpy as np
+import pytest
+from numpy.testing import assert_array_equal
+from tile_layers import assert_close, normal
+
+from lenet5c import nn, optim, reference
+
+ELEMENTWISE = [
+    (nn.ReLU(), "relu", ()),
+    (nn.LeakyReLU(0.3), "leaky_relu", (0.3,)),
+    (nn.GELU(), "gelu", ()),
+    (nn.GELU("tanh"), "gelu", ("tanh",)),
+    (nn.Sigmoid(), "sigmoid", ()),
+    (nn.Tanh(), "tanh", ()),
+    (nn.ScaledTanh(), "scaled_tanh", ()),
+]
+SHAPES = [(), (1,), (37,), (5, 3, 7), (33, 2, 3, 2, 5), (2, 1, 1, 1, 1, 3)]
+EMPTY = [(0,), (0, 3, 4), (3, 0), (2, 3, 0, 4), (0, 2, 3, 4, 5)]
+
+
+def zeros(*shape):
+    return np.zeros(shape, np.float32)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("layer, name, settings", ELEMENTWISE, ids=lambda value: str(value))
+def test_activations_of_any_shape(layer, name, settings, shape):
+    x, dy = np.asarray(normal(*shape)), np.asarray(normal(*shape, seed=1))
+    y = layer.forward(x, training=True)
+    dx = layer.backward(dy)
+    for actual in (y, dx):
+        assert type(actual) is np.ndarray and actual.shape == shape and actual.dtype == np.float32
+    assert_close(y, getattr(reference, name)(x, *settings))
+    saved = y if name in ("sigmoid", "tanh", "scaled_tanh") else x
+    assert_close(dx, getattr(reference, f"{name}_backward")(dy, saved, *settings))
+    assert_array_equal(layer.forward(x), y)
+    assert layer.output_shape(shape) == shape
+
+
+@pytest.mark.parametrize("shape", EMPTY, ids=str)
+@pytest.mark.parametrize("layer", [nn.Tanh(), nn.Dropout(0.5)], ids=str)
+def test_elementwise_layers_of_nothing(layer, shape):
+    assert layer.forward(zeros(*shape), training=True).shape == shape
+    assert layer.backward(zeros(*shape)).shape == shape
+
+
+def test_the_gradient_has_the_shape_of_the_input():
+    layer = nn.Tanh()
+    layer.forward(zeros(3, 4), training=True)
+    layer.forward(zeros(12), training=True)
+    with pytest.raises(ValueError, match=r"dy must be float32 \(12,\), the output's shape, got"):
+        layer.backward(zeros(3, 4))
+    layer.forward(zeros(12))
+    with pytest.raises(RuntimeError, match="backward needs a forward"):
+        layer.backward(zeros(12))
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_dropout_of_any_shape(shape):
+    layer = nn.Dropout(0.5, rng=0)
+    x = np.ones(shape, np.float32)
+    y = layer.forward(x, training=True)
+    dx = layer.backward(x)
+    for actual in (y, dx):
+        assert type(actual) is np.ndarray and actual.shape == shape and actual.dtype == np.float32
+    assert set(y.ravel().tolist()) <= {0, 2}
+    assert_array_equal(dx, y)
+
+
+def test_elementwise_layers_amid_others():
+    """Between layers in NumPy, of samples with any number of axes."""
+
+    class Fold(nn.Layer):
+        def forward(self, x, training=False):
+            return x.reshape(len(x), 2, -1)
+
+        def backward(self, dy):
+            return dy.reshape(len(dy), -1)
+
+    model = nn.Sequential(Fold(), nn.Tanh(), nn.Flatten(), nn.Linear(6, 2, rng=0))
+    x = normal(20, 6)
+    y = model.forward(x, training=True)
+    assert_array_equal(y, model["3"].forward(nn.Tanh().forward(x)))
+    assert model.backward(np.ones_like(y)).shape == x.shape
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [nn.Conv2d(2, 3, 2, rng=0), nn.MaxPool2d(2), nn.Flatten(), nn.GELU(), nn.BatchNorm2d(2)],
+    ids=str,
+)
+def test_numbers_that_float32_holds(layer):
+    """Converted, not scaled, of any layout; so are objects that NumPy reads."""
+    numbers = np.random.default_rng(0).integers(-99, 99, (5, 2, 4, 6)).astype(np.float32)
+    expected = layer.forward(numbers)
+    for dtype in (np.int8, np.int16, np.float16, ">f4", "<f4"):
+        assert_array_equal(layer.forward(numbers.astype(dtype)), expected, strict=True)
+    assert_array_equal(layer.forward(memoryview(numbers)), expected)
+    assert_array_equal(layer.forward(np.asfortranarray(numbers.astype(np.int8))), expected)
+    x = abs(numbers).astype(np.uint8)
+    assert_array_equal(layer.forward(x), layer.forward(abs(numbers)), strict=True)
+    assert_array_equal(layer.forward(x, training=True), layer.forward(abs(numbers), training=True))
+
+
+def test_other_sources():
+    assert_array_equal(nn.ReLU().forward(array("f", [1, -1])), [1, 0])
+    torch = pytest.importorskip("torch")
+    x = torch.arange(8, dtype=torch.uint8).reshape(2, 4)
+    model = nn.Sequential(nn.Linear(4, 3, rng=0))
+    assert_array_equal(model.forward(x), model.forward(x.numpy()))
+    assert_array_equal(model.forward(x.to(torch.float16)), model.forward(x.numpy()))
+
+
+CLASSIC = nn.Sequential(
+    *(
+        nn.Conv2d(1, 6, 5, rng=0),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(864, 10, rng=0),
+    )
+)
+ALL_CONVOLUTIONS = nn.Sequential(nn.Conv2d(3, 4, 5, rng=0), nn.BatchNorm2d(4), nn.MaxPool2d(2))
+
+
+@pytest.mark.parametrize(
+    "model, shape, takes, remedies",
+    [
+        (nn.LeNet5(), (1, 1, 28, 28), "LeNet5 takes (N, 1, 32, 32)", ["2, 2", "input_size=28"]),
+        (nn.LeNet5(), (3, 1, 30, 28), "LeNet5 takes (N, 1, 32, 32)", ["1, 1", "=(30, 28)"]),
+        (nn.LeNet5(), (3, 1, 12, 12), "LeNet5 takes (N, 1, 32, 32)", ["10, 10"]),
+        (nn.LeNet5(), (3, 1, 64, 64), "LeNet5 takes (N, 1, 32, 32)", ["resize", "input_size=64"]),
+        (nn.LeNet5(), (3, 3, 32, 32), "LeNet5 takes (N, 1, 32, 32)", ["in_channels=3"]),
+        (nn.LeNet5(), (1, 32, 32), "LeNet5 takes (N, 1, 32, 32)", ["x[None]"]),
+        (nn.LeNet5(), (9, 32, 32), "LeNet5 takes (N, 1, 32, 32)", ["x[:, None]"]),
+        (nn.LeNet5(), (28, 28), "LeNet5 takes (N, 1, 32, 32)", ["x[None, None]", "2, 2"]),
+        (
+            nn.LeNet5(),
+            (9, 784),
+            "LeNet5 takes (N, 1, 32, 32)",
+            ["x.reshape(-1, 1, 28, 28)", "2, 2"],
+        ),
+        (nn.LeNet5(), (9, 783), "LeNet5 takes (N, 1, 32, 32)", []),
+        (nn.LeNet5(), (784,), "LeNet5 takes (N, 1, 32, 32)", []),
+        (nn.LeNet5(), (1, 1, 1, 32, 32), "LeNet5 takes (N, 1, 32, 32)", []),
+        (nn.LeNet5(padding=2, input_size=28), (9, 1, 32, 32), "LeNet5 takes (N, 1, 28, 28)", []),
+        (
+            nn.LeNet5(in_channels=3, input_size=(20, 24)),
+            *((9, 20, 24, 3), "LeNet5 takes (N, 3, 20, 24)", ["x.transpose(0, 3, 1, 2)"]),
+        ),
+        (nn.LeNet5_1998(), (5, 1, 28, 28), "LeNet5_1998 takes (N, 1, 32, 32)", ["input_size=28"]),
+        (CLASSIC, (5, 1, 24, 24), "Sequential takes (N, 1, 28, 28)", ["2, 2"]),
+        (CLASSIC, (5, 784), "Sequential takes (N, 1, 28, 28)", ["x.reshape(-1, 1, 28, 28)"]),
+        (nn.Sequential(CLASSIC, nn.ReLU()), (5, 784), "Sequential takes (N, 1, 28, 28)", []),
+        (ALL_CONVOLUTIONS, (5, 3, 4, 9), "takes (N, 3, H, W) of at least 6 by 6", []),
+        (ALL_CONVOLUTIONS, (5, 1, 9, 9), "takes (N, 3, H, W) of at least 6 by 6", []),
+        (nn.Sequential(nn.Linear(784, 9, rng=0)), (5, 1, 28, 28), "takes (N, 784)", ["Flatten"]),
+        (nn.Sequential(nn.Linear(784, 9, rng=0)), (784,), "takes (N, 784)", ["x[None]"]),
+        (nn.Sequential(nn.Flatten(), nn.Linear(784, 9, rng=0)), (5, 9), "takes (N, 784)", []),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, nn.Layer) else str(value),
+)
+def test_shapes_that_a_model_does_not_take(model, shape, takes, remedies):
+    x, labels, loss = zeros(*shape), np.zeros(shape[0], int), nn.CrossEntropyLoss()
+    before = model.vector.copy()
+    for name, call in (
+        ("x", lambda: model.forward(x)),
+        ("x", lambda: model.predict(x)),
+        ("samples", lambda: model.outputs(x)),
+        ("samples", lambda: model.train_step(x, labels, loss)),
+        ("samples", lambda: model.second_derivatives(x, labels, loss)),
+        (
+            "samples",
+            lambda: model.train_steps(
+                *(x, labels, loss, optim.SGD(model, 0.1), [0.1]), batch_size=len(x)
+            ),
+        ),
+    ):
+        with pytest.raises(ValueError) as caught:
+            call()
+        message = str(caught.value)
+        assert message.startswith(f"{name} must be a batch of the model's input shape: ")
+        assert f"{takes}, got {shape}" in message
+        for remedy in remedies:
+            assert remedy.replace("x.", f"{name}.").replace("x[", f"{name}[") in message
+    assert_array_equal(model.vector, before)
+
+
+def test_remedies_work():
+    """Each expression of a message makes an array that the model takes, or the next step to it."""
+    model = nn.LeNet5()
+    for shape in ((4, 28, 28), (28, 28), (4, 784), (4, 1024), (4, 28, 28, 1), (1, 32, 32)):
+        x = zeros(*shape)
+        for _ in range(2):
+            with suppress(ValueError):
+                model.predict(x)
+                break
+            with pytest.raises(ValueError) as caught:
+                model.predict(x)
+            expression = re.search(
+                r"(np\.pad\(x, \(.*\)\)|x[.\[].*?[\])])(?= |;|$)", str(caught.value)
+            )
+            x = eval(expression[0], {"x": x, "np": np})
+        assert model.predict(x).shape == (shape[0] if len(shape) > 2 or shape[0] == 4 else 1,)
+
+
+def test_samples_of_another_size():
+    with pytest.raises(ValueError, match=r"LeNet5 takes \(N, 1, 32, 32\), got \(5, 1, 28, 28\)"):
+        nn.LeNet5().outputs(nn.Samples(zeros(5, 1, 28, 28), [1, 3]))
+
+
+def test_a_size_that_the_layers_take():
+    """Pooling leaves out a row and a column."""
+    assert nn.LeNet5().predict(zeros(2, 1, 33, 33)).shape == (2,)
+
+
+@pytest.mark.parametrize(
+    "layers, shape, message",
+    [
+        (
+            [nn.Conv2d(1, 2, 3, rng=0), nn.Linear(50, 2, rng=0)],
+            (3, 1, 7, 7),
+            "put a Flatten before it",
+        ),
+        ([nn.Conv2d(1, 2, 3), nn.Linear(50, 2)], (3, 1, 5, 5), "a Flatten .* in_features=18"),
+        ([nn.MaxPool2d(2)], (3, 7), "samples must be .* for MaxPool2d, got"),
+        ([nn.ReLU()], (), r"x must be a batch, .*got \(\)"),
+    ],
+)
+def test_layers_that_do_not_tell_their_input(layers, shape, message):
+    with pytest.raises(ValueError, match=message):
+        nn.Sequential(*layers).forward(zeros(*shape))
+
+
+def test_layers_of_ones_own_are_not_tried():
+    class Once(nn.Layer):
+        calls = 0
+
+        def forward(self, x, training=False):
+            self.calls += 1
+            return x
+
+    own = Once()
+    nn.Sequential(nn.Flatten(), own, nn.Linear(4, 2, rng=0)).forward(zeros(3, 2, 2))
+    assert own.calls == 1
