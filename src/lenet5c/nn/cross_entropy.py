@@ -79,8 +79,8 @@ class ClassLoss(Loss):
         is_left = labels != self.ignore_index
         factors *= is_left
         of_class = weight[labels * is_left].astype(np.float64)
-        shares = 1.0 if self.weight is None else (1 - self.label_smoothing) * of_class + smoothed
-        return factors * shares, (factors * of_class).sum()
+        shares = (1 - self.label_smoothing) * of_class + smoothed
+        return factors * (1.0 if self.weight is None else shares), (factors * of_class).sum()
 
     def _losses(self, loss: float, losses: Any, shape: tuple[int, ...]) -> Any:
         return loss if losses is None else losses.reshape(shape[0], *shape[2:])

@@ -18,7 +18,7 @@ from lenet5c.kernels.simd import dispatch
 from lenet5c.nn.layer import Floats, Layer, ParameterStore, Shape, as_batch, check_gradient
 from lenet5c.nn.loss import Loss
 
-Labels = NDArray[np.int32] | Floats
+Labels = NDArray[np.integer[Any]] | Floats
 # The place of a parameter in the flat vector by its name: an int, or None if there is none.
 Offset = Callable[[str], Any]
 

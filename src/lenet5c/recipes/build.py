@@ -153,7 +153,9 @@ def prepare(recipe: "Recipe", train_set: Dataset) -> Preparation:
 def make_loss(recipe: "Recipe") -> Any:
     """Return the loss of a recipe."""
     kind = LOSSES[recipe.loss]
-    smoothing = {"label_smoothing": recipe.label_smoothing} if recipe.label_smoothing else {}
+    smoothing: dict[str, Any] = (
+        {"label_smoothing": recipe.label_smoothing} if recipe.label_smoothing else {}
+    )
     return kind(**smoothing, **recipe.loss_settings)
 
 
