@@ -21,6 +21,7 @@ from lenet5c.kernels.arrays import (
 from lenet5c.kernels.shapes import (
     Padding,
     Pair,
+    Window,
     check_elements,
     choice,
     pair,
@@ -220,3 +221,11 @@ def _col2im_plan(
 def _to_nchw(shape: tuple[int, ...]) -> tuple[int, ...]:
     n, height, width, channels = shape
     return n, channels, height, width
+
+
+def fold(
+    col: Array, window: Window, size: tuple[int, int], x: Array, num_threads: int | None
+) -> None:
+    """Write `col2im` of checked arguments to a contiguous x (N, C, H, W); `size` is (OH, OW)."""
+    columns = Columns(x.shape, size, window)
+    columns.col2im(contiguous(col), x, threads.useful(MOVE_WORK * col.size, num_threads))
