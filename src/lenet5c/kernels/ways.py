@@ -18,8 +18,8 @@ import numpy as np
 
 import lenet5c.kernels.direct._direct as _direct
 from lenet5c.kernels import threads
-from lenet5c.kernels._im2col import Columns
 from lenet5c.kernels.arrays import Array, contiguous
+from lenet5c.kernels.columns import fold
 from lenet5c.kernels.direct import strips
 from lenet5c.kernels.engine._program import TILE_LANES as LANES
 from lenet5c.kernels.engine._program import Program
@@ -164,19 +164,17 @@ class Convolution:
 
     def _scatter(self, dy: Array, weight: Array, dx: Array, num_threads: int | None) -> None:
         """Write dx without the products of weights and the zeros around dy, NaN if infinite."""
-        dx_first = np.empty((self.batch, self.in_channels, *self.image), self.dtype)
+        dx_first = np.zeros((self.batch, self.in_channels, *self.image), self.dtype)
         if self.channels_last:
             dy = dy.reshape(self.batch, -1, self.out_channels).transpose(0, 2, 1)
             weight = weight.transpose(-1, -2, *range(self.axes))
         pixels, of_group = prod(self.size), self.out_channels // self.groups
         dy = dy.reshape(self.batch, self.groups, of_group, pixels)
         weight = weight.reshape(self.groups, of_group, -1).transpose(0, 2, 1)
-        of_one = Columns((1, self.in_channels, *self.image), self.size, self.window)
-        count = threads.useful(self.work, num_threads)
         for n in range(self.batch):
             with np.errstate(all="ignore"):
-                columns = np.matmul(weight, dy[n])
-            of_one.col2im(columns, dx_first[n], count)
+                columns = np.matmul(weight, dy[n]).reshape(1, -1, pixels)
+            fold(columns, self.window, self.size, dx_first[n : n + 1], num_threads)
         last = np.moveaxis(dx_first, 1, -1) if self.channels_last else dx_first
         dx[...] = last.reshape(dx.shape)
 
