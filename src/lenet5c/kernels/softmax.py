@@ -55,9 +55,9 @@ def softmax(
     --------
     >>> import numpy as np
     >>> from lenet5c import kernels
-    >>> kernels.softmax(np.log([[1.0, 2, 5], [0, 1, 3]]), axis=1).round(3)
+    >>> kernels.softmax(np.log([[1.0, 2, 5], [4, 1, 3]]), axis=1).round(3)
     array([[0.125, 0.25 , 0.625],
-           [0.   , 0.25 , 0.75 ]])
+           [0.5  , 0.125, 0.375]])
     """
     return _forward(False, x, axis, out, num_threads)
 
