@@ -173,7 +173,7 @@ class Convolution:
 
     def _scatter(self, dy: Array, weight: Array, dx: Array, num_threads: int | None) -> None:
         """Write dx without the products of weights and the zeros around dy, NaN if infinite."""
-        dx_first = np.zeros((self.batch, self.in_channels, *self.image), self.dtype)
+        dx_first = np.empty((self.batch, self.in_channels, *self.image), self.dtype)
         if self.channels_last:
             dy = dy.reshape(self.batch, -1, self.out_channels).transpose(0, 2, 1)
             weight = weight.transpose(-1, -2, *range(self.axes))

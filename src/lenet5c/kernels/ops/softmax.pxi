@@ -54,37 +54,30 @@ cdef inline vec power(vec x) noexcept nogil:
                         exponential(x))
 
 
-cdef double precise_logarithm(double x) noexcept nogil:
-    """log of x, 1 or more, to 2 ulp, without the C library."""
-    cdef int exponent = 0
-    cdef double t, t2, p
-    if not (1 <= x < 1e300):
-        return (x - x) / (x - x)  # not a number
-    while x > 1.4142135623730951:
-        x *= 0.5
-        exponent += 1
-    t = (x - 1) / (x + 1)
-    t2 = t * t
-    p = t2 * (1 / 21.) + 1 / 19.
-    p = p * t2 + 1 / 17.
-    p = p * t2 + 1 / 15.
-    p = p * t2 + 1 / 13.
-    p = p * t2 + 1 / 11.
-    p = p * t2 + 1 / 9.
-    p = p * t2 + 1 / 7.
-    p = p * t2 + 1 / 5.
-    p = p * t2 + 1 / 3.
-    return exponent * 0.69314718055994531 + 2 * (t + t * t2 * p)
-
-
-cdef inline vec logarithms(vec a, bint equal) noexcept nogil:
-    cdef real lanes[LANES]
-    cdef Py_ssize_t lane
-    vec_store(lanes, a)
-    lanes[0] = <real>precise_logarithm(lanes[0])
-    for lane in range(1, LANES):
-        lanes[lane] = lanes[0] if equal else <real>precise_logarithm(lanes[lane])
-    return vec_load(lanes)
+cdef inline vec logarithm_of(vec x, Py_ssize_t most) noexcept nogil:
+    """log of 1 <= x <= most, without the C library, by the series of the inverse tanh."""
+    cdef vec root = vec_set1(1.4142135623730951), one = vec_set1(1), half = vec_set1(0.5)
+    cdef vec halvings = vec_zero()
+    cdef vec t, t2, p
+    while most > 1:  # and once more than needed, as x is rounded
+        halvings = vec_where_lt(root, x, vec_add(halvings, one), halvings)
+        x = vec_where_lt(root, x, vec_mul(x, half), x)
+        most //= 2
+    halvings = vec_where_lt(root, x, vec_add(halvings, one), halvings)
+    x = vec_where_lt(root, x, vec_mul(x, half), x)
+    t = vec_div(vec_sub(x, one), vec_add(x, one))
+    t2 = vec_mul(t, t)
+    p = vec_fma(t2, vec_set1(2 / 21.), vec_set1(2 / 19.))
+    p = vec_fma(p, t2, vec_set1(2 / 17.))
+    p = vec_fma(p, t2, vec_set1(2 / 15.))
+    p = vec_fma(p, t2, vec_set1(2 / 13.))
+    p = vec_fma(p, t2, vec_set1(2 / 11.))
+    p = vec_fma(p, t2, vec_set1(2 / 9.))
+    p = vec_fma(p, t2, vec_set1(2 / 7.))
+    p = vec_fma(p, t2, vec_set1(2 / 5.))
+    p = vec_fma(p, t2, vec_set1(2 / 3.))
+    p = vec_fma(vec_mul(p, t2), t, vec_add(t, t))
+    return vec_fma(halvings, vec_set1(0.69314718055994531), p)
 
 
 # Groups of lanes, `stride` values apart, `full` of them whole and then perhaps a part.
@@ -126,7 +119,7 @@ cdef void softmax_forward(bint logarithmic, const Groups* g, const real* x,
     if g.along:
         total = share_sum(total)
     if logarithmic:
-        total = logarithms(total, g.along)
+        total = logarithm_of(total, count * (LANES if g.along else 1))
         for i in range(count):
             e = vec_sub(take(g, x, g.stride, i, 0), peak)
             give(g, y, i, vec_sub(e, total))

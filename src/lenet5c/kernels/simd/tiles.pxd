@@ -107,7 +107,7 @@ cdef struct Softmax:
     Py_ssize_t outer, K, inner
 
 cdef enum:
-    LONG_AXIS = 32     # from here on, one vector fills the lanes well enough
+    LONG_AXIS = 64     # from here on, one vector fills the lanes well enough
 
 # The kernels of the direct convolution and of softmax for float or double: see rows.pxi, direct.pxi,
 # softmax.pxi. A vector is 64 bytes.
