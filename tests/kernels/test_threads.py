@@ -164,8 +164,9 @@ class TestDefault:
 
 
 def convolve(num_threads):
-    x = np.random.default_rng(0).standard_normal((100, 2, 9, 9)).astype(np.float32)
-    dy = np.ones((100, 3, 7, 7), np.float32)
+    # Work for three threads in im2col
+    x = np.random.default_rng(0).standard_normal((300, 2, 9, 9)).astype(np.float32)
+    dy = np.ones((300, 3, 7, 7), np.float32)
     weight = np.ones((3, 2, 3, 3), np.float32)
     dx, dweight, dbias = kernels.conv2d_backward(dy, x, weight, num_threads=num_threads)
     return (
