@@ -151,6 +151,10 @@ cdef bint plan(Geometry* g, const DirectKernels* kernels, const Units* u) noexce
     g.copied = (u.way == UNITS or g.top < 0 or g.left < 0 or end > g.H
                 or g.left + columns > g.W)
     g.of_pixels = u.channels_last and u.way == CHANNELS
+    # Of more planes than the processor prefetches at a time, from beyond its caches
+    if (u.way == CHANNELS and not u.channels_last and u.purpose != WEIGHT_GRADIENT
+            and g.D > STREAMS and times(times(u.count, g.D), times(g.H, g.W)) > CACHED_FLOATS):
+        g.copied = True
     if times(g.D, times(columns, lanes if u.way == UNITS else 1)) > most_elements():
         return False
     g.strip = strip_rows(g, u.threads)
