@@ -159,7 +159,8 @@ class Pooling:
         w = self.window = Window(rng, pooling=True)
         self.options: dict[str, Any] = w.options | {"kernel_size": w.kernel}
         self.count: dict[str, Any] = {"count_include_pad": bool(rng.integers(2))}
-        self.draw(rng, (w.batch, int(rng.integers(1, 7)), *w.image), dtype)
+        self.C = int(rng.integers(1, 7))
+        self.draw(rng, (w.batch, self.C, *w.image), dtype)
 
     def draw(self, rng: np.random.Generator, shape: tuple[int, ...], dtype: Any) -> None:
         """Draw the arrays for an x of this shape."""
@@ -220,10 +221,10 @@ class AnyPooling(Pooling):
         }
         if rng.random() < 0.3:
             self.count["divisor_override"] = int(rng.integers(1, 10))
-        channels = int(rng.choice([1, 2, 3, 5, 16, 130]))
-        shape = (min(w.batch, 3 if channels > 5 else 50), channels, *w.image)
+        self.C = int(rng.choice([1, 2, 3, 5, 16, 130]))
+        shape = (min(w.batch, 3 if self.C > 5 else 50), self.C, *w.image)
         if self.options["data_format"] == "NHWC":
-            shape = (shape[0], *w.image, channels)
+            shape = (shape[0], *w.image, self.C)
         self.draw(rng, shape, dtype)
 
 
