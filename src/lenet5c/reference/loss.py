@@ -382,7 +382,7 @@ def _reduce(
         return float(losses.sum()), gradient
     if total == 0:  # as PyTorch
         return np.nan, gradient
-    return float(losses.sum()) / total, gradient / total
+    return float(losses.sum() / total), gradient / total
 
 
 def _shares(
