@@ -130,7 +130,10 @@ def extensions():
         extension("ops/_softmax", depends=[f"{KERNELS}/simd/tiles.pxd", f"{KERNELS}/canary.pxi"]),
         extension("direct/_strips", depends=[f"{KERNELS}/canary.pxi"]),
         extension("direct/_direct"),
-        extension("planes/_pooling", depends=[f"{KERNELS}/planes/planes.pxd"]),
+        extension(
+            "planes/_pooling",
+            depends=[f"{KERNELS}/{name}" for name in ("planes/planes.pxd", "buffers.pxi")],
+        ),
         extension("cykernels"),
     ]
     # Built once for each instruction set; `dispatch` chooses.

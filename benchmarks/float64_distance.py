@@ -2,16 +2,16 @@
 
     python benchmarks/float64_distance.py [NAME …] [--steps 300] [--seeds 0 1 …]
 
-LeNet-5 is trained on MNIST three times from the same weights and on the same batches: by lenet5c, by
-PyTorch in float32, and by PyTorch in float64, which is the judge. The seed draws weights and batches.
+LeNet-5 is trained on MNIST three times from the same weights and on the same batches: by lenet5c,
+by PyTorch in float32, and by PyTorch in float64, which is the judge. The seed draws weights and
+batches. Each pair of figures is lenet5c's and PyTorch's.
 
-Distance: how far the weights are from the judge's after the last step, relative to their norm. Where
-a rounding decides a ReLU or a maximum otherwise, two runs part for good, and how far they come is
-chance: the last column has the step after which the distance was first more than 1e-5.
-Error: that of a gradient, from the judge's weights as float32, relative to its norm; the median of
-every tenth step. Zeros missed: elements of these gradients that are zero in float64 and not there.
-Each pair is lenet5c's and PyTorch's; with several seeds, the last row of a name has the geometric
-mean of the distances and errors and the sum of the zeros.
+Distance: how far the weights are from the judge's after the last step, relative to their norm.
+Where a rounding decides a ReLU or a maximum otherwise, two runs part for good, and how far they
+come is chance: the last columns have the step that first ended more than 1e-5 away.
+Error: that of the gradient at the judge's weights, relative to its norm; the median of every tenth
+step. Zeros: elements of these gradients that are zero in float64 only.
+With several seeds, the last row of a configuration has geometric means and the sum of the zeros.
 """
 
 import argparse

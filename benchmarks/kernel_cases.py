@@ -148,7 +148,8 @@ def max_pool2d(shape, batch, torch, dtype="float32"):
 def max_pool2d_backward(shape, batch, torch, dtype="float32"):
     x, dy = pooling_arrays(shape, batch, dtype)
     window = (shape.kernel, shape.stride, shape.padding)
-    runs = {OURS: lambda: kernels.max_pool2d_backward(dy, x, *window)}
+    _, ours = kernels.max_pool2d(x, *window, return_indices=True)
+    runs = {OURS: lambda: kernels.max_pool2d_backward(dy, x.shape, *window, indices=ours)}
     if torch:
         tensors = [torch.from_numpy(array) for array in (dy, x)]
         _, indices = torch.ops.aten.max_pool2d_with_indices(tensors[1], *pairs(*window))
@@ -160,12 +161,23 @@ def max_pool2d_backward(shape, batch, torch, dtype="float32"):
     return runs
 
 
+def max_pool2d_backward_of_x(shape, batch, torch, dtype="float32"):
+    """Without indices: the maxima are found again."""
+    x, dy = pooling_arrays(shape, batch, dtype)
+    window = (shape.kernel, shape.stride, shape.padding)
+    runs = max_pool2d_backward(shape, batch, torch, dtype)
+    return runs | {OURS: lambda: kernels.max_pool2d_backward(dy, x, *window)}
+
+
 def max_pool2d_both(shape, batch, torch, dtype="float32"):
     x, dy = pooling_arrays(shape, batch, dtype)
     window = (shape.kernel, shape.stride, shape.padding)
-    runs = {
-        OURS: lambda: (kernels.max_pool2d(x, *window), kernels.max_pool2d_backward(dy, x, *window))
-    }
+
+    def ours():
+        y, indices = kernels.max_pool2d(x, *window, return_indices=True)
+        return y, kernels.max_pool2d_backward(dy, x.shape, *window, indices=indices)
+
+    runs = {OURS: ours}
     if torch:
         dy_tensor, x_tensor = torch.from_numpy(dy), torch.from_numpy(x)
 
@@ -248,6 +260,7 @@ CONVOLUTION_KERNELS = (
 POOLING_KERNELS = (
     max_pool2d,
     max_pool2d_backward,
+    max_pool2d_backward_of_x,
     max_pool2d_both,
     avg_pool2d,
     avg_pool2d_backward,

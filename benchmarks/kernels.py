@@ -9,10 +9,10 @@ thread and with several, where a call's fixed cost is all; and poolings in float
 maximum or the mean of four slices, on one thread.
 
 lenet5c and NumPy work on arrays, PyTorch on tensors made beforehand, without autograd; its backward
-passes are the ATen operators alone. All allocate their results. PyTorch's max_pool2d_backward is
-given the indices that its forward pass kept, NumPy's the result of it; lenet5c's finds the maxima
-again. The rows max_pool2d_both, forward with what backward needs and then backward, are the fair
-ones. NumPy's functions are in benchmarks/numpy_kernels.py; its im2col is a view where windows are
+passes are the ATen operators alone. All allocate their results. max_pool2d_backward is given the
+indices that the forward pass has returned, NumPy's the result of it; in max_pool2d_backward_of_x
+lenet5c finds the maxima again. max_pool2d_both is forward, with what backward needs, and backward.
+NumPy's functions are in benchmarks/numpy_kernels.py; its im2col is a view where windows are
 one pixel. Before anything is timed, all results are compared.
 
 A dash: left out, because the column matrix of the batch would be larger than --limit.
@@ -55,18 +55,14 @@ from kernel_cases import (
     SHAPES,
     SLICED_SHAPES,
     arrays,
-    convolution_arrays,
     pool_of_slices,
     small_calls,
 )
 
 from lenet5c import kernels
 
-__all__ = ["CONVOLUTIONS", "PASSES", "TOLERANCE", "convolution_arrays"]
-
 # Of the largest value.
-TOLERANCE = 1e-4
-TOLERANCES = {"float32": TOLERANCE, "float64": 1e-10}
+TOLERANCES = {"float32": 1e-4, "float64": 1e-10}
 TABLES = ("shapes", "small", "slices")
 
 

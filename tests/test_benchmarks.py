@@ -78,6 +78,7 @@ ROWS = {
         for kernel in (
             "max_pool2d",
             "max_pool2d_backward",
+            "max_pool2d_backward_of_x",
             "max_pool2d_both",
             "avg_pool2d",
             "avg_pool2d_backward",

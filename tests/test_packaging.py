@@ -28,13 +28,14 @@ IMPORT_TILES = """
 from importlib import import_module
 from lenet5c.kernels.simd import _cpu
 for isa in {names}:
-    try:
-        import_module(f"lenet5c.kernels.simd._tiles_{{isa}}")
-        imported = True
-    except ImportError as error:
-        assert "processor lacks" in str(error), error
-        imported = False
-    assert imported == (isa in _cpu.supported()), isa
+    for kind in "tiles", "doubles":
+        try:
+            import_module(f"lenet5c.kernels.simd._{{kind}}_{{isa}}")
+            imported = True
+        except ImportError as error:
+            assert "processor lacks" in str(error), error
+            imported = False
+        assert imported == (isa in _cpu.supported()), isa
     print(isa, imported)
 """
 

@@ -120,41 +120,11 @@ def array(shape=None, dtype=np.float32, output=False):
     return [each for each in bad if not (np.shape(each) == shape and np.ndim(each))]
 
 
-def calls():
-    pair = ((0, 0), (-1, 2), (2**62, 2**62), (2,), (2, 2, 2), (2**70, 1))
-    shapes = (
-        (2, 3, 3),
-        (-1, 3, 3, 3),
-        (2, 0, 3, 3),
-        (2, 3, 0, 3),
-        (2**62, 1, 3, 3),
-        (2**70, 1, 3, 3),
-    )
-    windows = [
-        tuple(tuple(x if k == i else y for y in w) for k, w in enumerate(WINDOW))
-        for i in (0, 1, 3)
-        for x in (0, -1, 2**62, 2**70)
-    ]
-    windows += [WINDOW[:3], *((*WINDOW[:2], pads, WINDOW[3]) for pads in ((2**63 - 1,) * 2, (2,)))]
-    yield Call(
-        "Columns", _im2col.Columns, [(2, 3, 3, 3), (2, 2), WINDOW, False, False],
-        [shapes, pair, windows, (), ()],
-    )  # fmt: skip
-    for rows, last in ((False, False), (True, True)):
-        columns = _im2col.Columns((2, 3, 3, 3), (2, 2), WINDOW, rows, last)
-        wrong = zeros(2, 12, 4, dtype=np.float64)
-        yield Call(
-            "Columns.im2col", columns.im2col, [zeros(2, 3, 3, 3), 0.0, zeros(2, 12, 4), 1],
-            [array(), NUMBER[2:], [*array((2, 12, 4), output=True), wrong], NUMBER],
-        )  # fmt: skip
-        yield Call(
-            "Columns.col2im", columns.col2im, [zeros(2, 12, 4), zeros(2, 3, 3, 3), False, 1],
-            [[*array(), wrong], array((2, 3, 3, 3), output=True), (), NUMBER],
-        )  # fmt: skip
+def pooling_calls():
     yield Call(
         "Pooling", _pooling.Pooling, POOLING_OF,
         [[TILES], ["g"], [(3, 4, 4), (-1, 4, 4, 1), (3, 0, 4, 1), (3, 2**62, 4, 1)],
-         [*pair, (3, 2), (2, 3)],
+         [(0, 0), (-1, 2), (2**62, 2**62), (2,), (2, 2, 2), (2**70, 1), (3, 2), (2, 3)],
          [tuple(tuple(x if k == i else y for y in w) for k, w in enumerate(HALVES))
           for i in range(4) for x in (-1, 2**62, 2**70)]
          + [HALVES[:3], (*HALVES[:2], (2, 0), (1, 1))],
@@ -182,6 +152,40 @@ def calls():
     )  # fmt: skip
     yield Call("Pooling.mean_backward", POOLING.mean_backward, [y, x, 1],
                [array(), gradient, NUMBER])  # fmt: skip
+
+
+def calls():
+    pair = ((0, 0), (-1, 2), (2**62, 2**62), (2,), (2, 2, 2), (2**70, 1))
+    shapes = (
+        (2, 3, 3),
+        (-1, 3, 3, 3),
+        (2, 0, 3, 3),
+        (2, 3, 0, 3),
+        (2**62, 1, 3, 3),
+        (2**70, 1, 3, 3),
+    )
+    windows = [
+        tuple(tuple(x if k == i else y for y in w) for k, w in enumerate(WINDOW))
+        for i in (0, 1, 3)
+        for x in (0, -1, 2**62, 2**70)
+    ]
+    windows += [WINDOW[:3], *((*WINDOW[:2], pads, WINDOW[3]) for pads in ((2**63 - 1,) * 2, (2,)))]
+    yield Call(
+        "Columns", _im2col.Columns, [(2, 3, 3, 3), (2, 2), WINDOW, False, False],
+        [shapes, pair, windows, (), ()],
+    )  # fmt: skip
+    for rows, last in ((False, False), (True, True)):
+        columns = _im2col.Columns((2, 3, 3, 3), (2, 2), WINDOW, rows, last)
+        wrong = zeros(2, 12, 4, dtype=np.float64)
+        yield Call(
+            "Columns.im2col", columns.im2col, [zeros(2, 3, 3, 3), zeros(2, 12, 4), 1],
+            [array(), [*array((2, 12, 4), output=True), wrong], NUMBER],
+        )  # fmt: skip
+        yield Call(
+            "Columns.col2im", columns.col2im, [zeros(2, 12, 4), zeros(2, 3, 3, 3), 1],
+            [[*array(), wrong], array((2, 3, 3, 3), output=True), NUMBER],
+        )  # fmt: skip
+    yield from pooling_calls()
     yield Call("Workspace", _workspace.Workspace, [5], [[*NUMBER, -1, 2**62]])
     yield Call("instructions", _peak.instructions, [TILES], [()])
     yield Call("burst", _peak.burst, [TILES, 1, 1], [(), NUMBER, NUMBER])

@@ -206,7 +206,7 @@ class TestSpecialValues:
     @each_dtype
     def test_zeros_of_either_sign_are_equal(self, dtype):
         x = np.array([[0.0, -0.0] * 20, [-0.0, 0.0] * 20], dtype).reshape(1, 1, 2, 40)
-        for size in (2, (1, 4), (2, 40)):
+        for size in (2, (2, 4), (2, 40)):
             assert not np.signbit(kernels.max_pool2d(x, size, size)).any()
             assert np.signbit(kernels.max_pool2d(-x, size, size)).all()
 
@@ -490,7 +490,6 @@ class TestRefusals:
         for call in (
             lambda: pooling.maximum(empty, empty, places, 1),
             lambda: pooling.maximum_backward(empty, empty, None, empty, 1),
-            lambda: pooling.maximum_backward(empty, None, places, empty, 1),
         ):
             with pytest.raises(ValueError, match="2147483647 pixels"):
                 call()

@@ -34,8 +34,7 @@ cdef struct Layout:
 cdef class Columns:
     """im2col and col2im of a batch (N, C, H, W), or (N, H, W, C), with windows of one kind.
 
-    `size` is (OH, OW), `window` kernel size, stride, padding before the image and dilation. A
-    window may also begin inside the image, with a negative padding.
+    `size` is (OH, OW), `window` kernel size, stride, padding before the image and dilation.
     """
     cdef Layout layout
 
@@ -44,12 +43,12 @@ cdef class Columns:
         cdef Window* w = &g.window
         batch, channels, *image = shape
         kernel_size, stride, padding, dilation = window
-        reach = [o * s + k * d + abs(p) for o, s, k, d, p in
+        reach = [o * s + k * d + p for o, s, k, d, p in
                  zip(size, stride, kernel_size, dilation, padding, strict=True)]
         elements = batch * channels * prod(image), batch * channels * prod(kernel_size) * prod(size)
-        if (min(channels, *image, *size, *kernel_size, *stride, *dilation) < 1 or batch < 0
-                or max(*reach, *elements) > maxsize // 8):
-            raise ValueError(f"sizes, strides and dilations must be at least 1 and addressable, "
+        if (min(channels, *image, *size, *kernel_size, *stride, *dilation) < 1
+                or min(batch, *padding) < 0 or max(*reach, *elements) > maxsize // 8):
+            raise ValueError(f"sizes and settings of a window must be positive and addressable, "
                              f"got {shape}, {size} and {window}")
         w.H, w.W = image
         w.OH, w.OW = size
@@ -62,8 +61,8 @@ cdef class Columns:
         g.image = g.planes * g.pixel * w.H * w.W
         g.column = g.planes * g.pixel * w.KH * w.KW * w.OH * w.OW
 
-    def im2col(self, x, double fill, col, int num_threads):
-        """Write the windows of x to col, with `fill` outside the image."""
+    def im2col(self, x, col, int num_threads):
+        """Write the windows of x to col."""
         cdef Layout* g = &self.layout
         cdef Py_buffer source, target
         cdef char kind = get_reals(&source, x, g.N * g.image, False)
@@ -73,17 +72,16 @@ cdef class Columns:
                 raise ValueError("x and col must have the same dtype")
             try:
                 if kind == b"f":
-                    unfold_all(g, <const float*>source.buf, <float>fill, <float*>target.buf,
-                               num_threads)
+                    unfold_all(g, <const float*>source.buf, <float*>target.buf, num_threads)
                 else:
-                    unfold_all(g, <const double*>source.buf, fill, <double*>target.buf, num_threads)
+                    unfold_all(g, <const double*>source.buf, <double*>target.buf, num_threads)
             finally:
                 PyBuffer_Release(&target)
         finally:
             PyBuffer_Release(&source)
 
-    def col2im(self, col, x, bint add, int num_threads):
-        """Write the sum of the windows to x, or add it."""
+    def col2im(self, col, x, int num_threads):
+        """Write the sum of the windows to x."""
         cdef Layout* g = &self.layout
         cdef Py_buffer source, target
         cdef char kind = get_reals(&source, col, g.N * g.column, False)
@@ -93,45 +91,42 @@ cdef class Columns:
                 raise ValueError("x and col must have the same dtype")
             try:
                 if kind == b"f":
-                    fold_all(g, <const float*>source.buf, <float*>target.buf, add, num_threads)
+                    fold_all(g, <const float*>source.buf, <float*>target.buf, num_threads)
                 else:
-                    fold_all(g, <const double*>source.buf, <double*>target.buf, add, num_threads)
+                    fold_all(g, <const double*>source.buf, <double*>target.buf, num_threads)
             finally:
                 PyBuffer_Release(&target)
         finally:
             PyBuffer_Release(&source)
 
 
-cdef void unfold_all(const Layout* g, const real* x, real fill, real* col,
-                     int wanted) noexcept:
+cdef void unfold_all(const Layout* g, const real* x, real* col, int wanted) noexcept:
     cdef Py_ssize_t parts = g.N * (g.window.OH if g.rows else g.planes * g.window.KH), part
     cdef int threads = max(1, min(wanted, 1024))
     if threads == 1:  # without a region of OpenMP, which takes half a microsecond
         with nogil:
             for part in range(parts):
-                unfold_part(g, part, x, fill, col)
+                unfold_part(g, part, x, col)
         return
     for part in prange(parts, schedule="static", num_threads=threads, nogil=True):
-        unfold_part(g, part, x, fill, col)
+        unfold_part(g, part, x, col)
 
 
-cdef void unfold_part(const Layout* g, Py_ssize_t part, const real* x, real fill,
-                      real* col) noexcept nogil:
+cdef void unfold_part(const Layout* g, Py_ssize_t part, const real* x, real* col) noexcept nogil:
     """One row of outputs, or KW taps of a plane."""
     cdef const Window* w = &g.window
     cdef Py_ssize_t kh, kw, size = g.pixel * w.OH * w.OW
     if g.rows:
-        unfold_windows(x + part // w.OH * g.image, w, g.planes, g.pixel, part % w.OH, fill,
+        unfold_windows(x + part // w.OH * g.image, w, g.planes, g.pixel, part % w.OH,
                        col + part * (g.column // w.OH))
         return
     kh = part % w.KH
     x += part // w.KH * (g.image // g.planes)
     for kw in range(w.KW):
-        unfold_tap(x, w, g.pixel, kh, kw, fill, col + (part * w.KW + kw) * size)
+        unfold_tap(x, w, g.pixel, kh, kw, col + (part * w.KW + kw) * size)
 
 
-cdef void fold_all(const Layout* g, const real* col, real* x, bint add,
-                   int wanted) noexcept:
+cdef void fold_all(const Layout* g, const real* col, real* x, int wanted) noexcept:
     cdef Py_ssize_t images = g.N * (1 if g.rows else g.planes), strips = 1, part
     cdef int threads = max(1, min(wanted, 1024))
     if images == 0:
@@ -141,14 +136,14 @@ cdef void fold_all(const Layout* g, const real* col, real* x, bint add,
     if threads == 1:
         with nogil:
             for part in range(images):
-                fold_part(g, part, 1, col, x, add)
+                fold_part(g, part, 1, col, x)
         return
     for part in prange(images * strips, schedule="static", num_threads=threads, nogil=True):
-        fold_part(g, part, strips, col, x, add)
+        fold_part(g, part, strips, col, x)
 
 
-cdef void fold_part(const Layout* g, Py_ssize_t part, Py_ssize_t strips, const real* col, real* x,
-                    bint add) noexcept nogil:
+cdef void fold_part(const Layout* g, Py_ssize_t part, Py_ssize_t strips, const real* col,
+                    real* x) noexcept nogil:
     """A strip of rows of an image, or of one of its planes."""
     cdef const Window* w = &g.window
     cdef Py_ssize_t top = w.H * (part % strips) // strips
@@ -157,9 +152,8 @@ cdef void fold_part(const Layout* g, Py_ssize_t part, Py_ssize_t strips, const r
     cdef Py_ssize_t size = g.pixel * w.OH * w.OW
     x += part // strips * planes * w.H * row
     col += part // strips * planes * w.KH * w.KW * size
-    if not add:
-        for plane in range(planes):
-            memset(x + (plane * w.H + top) * row, 0, (bottom - top) * row * sizeof(real))
+    for plane in range(planes):
+        memset(x + (plane * w.H + top) * row, 0, (bottom - top) * row * sizeof(real))
     if g.rows:
         for oh in range(w.OH):
             fold_windows(col + oh * (g.column // w.OH), w, g.planes, g.pixel, oh, top, bottom, x)

@@ -132,28 +132,6 @@ def rows(array: Array) -> Array:
     return contiguous(array).reshape(len(array), prod(array.shape[1:]))
 
 
-def check_array(name: str, array: Any, ndim: int, dtype: Any = None) -> None:
-    """Refuse what is no array of float32 or float64, of `ndim` dimensions, or not of `dtype`."""
-    if not isinstance(array, np.ndarray):
-        raise TypeError(
-            f"{name} must be a NumPy array of float32 or float64, got a {type(array).__name__}"
-        )
-    if array.dtype not in (np.float32, np.float64) or not array.dtype.isnative:
-        raise TypeError(f"{name} must have the dtype float32 or float64, got {array.dtype}")
-    if dtype is not None and array.dtype != dtype:
-        raise TypeError(
-            f"{name} must have the dtype {dtype} of the other arguments, got {array.dtype}; "
-            "convert one of them"
-        )
-    if array.ndim != ndim:
-        raise ValueError(f"{name} must have {ndim} dimensions, got the shape {array.shape}")
-    if 0 in array.shape[1:]:
-        raise ValueError(
-            f"{name} must not be empty but for the batch, its first dimension, got the shape "
-            f"{array.shape}"
-        )
-
-
 def check_shape(name: str, array: Any, shape: tuple[int, ...]) -> None:
     """Refuse an array of another shape, and None."""
     if array is None or array.shape != shape:

@@ -1,10 +1,9 @@
-"""im2col and col2im on plain NumPy arrays, and the same without checks."""
+"""im2col and col2im on plain NumPy arrays."""
 
 from functools import lru_cache
 from math import prod
-from typing import Any, TypeVar
+from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from lenet5c.kernels import threads
@@ -29,9 +28,6 @@ from lenet5c.kernels.shapes import (
     setting,
     window_and_size,
 )
-
-# All arrays of a call have one of these dtypes.
-Real = TypeVar("Real", np.float32, np.float64)
 
 LAYOUTS = "columns", "rows"
 DATA_FORMATS = "NCHW", "NHWC"
@@ -111,7 +107,7 @@ def im2col(
     single = single and layout == "columns"
     check_out("out", out, shape[1:] if single else shape, x.dtype)
     col = work_array(out, shape, x.dtype, (x,))
-    columns.im2col(contiguous(x), 0, col, threads.useful(work, num_threads))
+    columns.im2col(contiguous(x), col, threads.useful(work, num_threads))
     return deliver(col, out, single)
 
 
@@ -168,7 +164,7 @@ def col2im(
     )
     check_out("out", out, shape[1:] if single else shape, col.dtype)
     x = work_array(out, shape, col.dtype, (col,))
-    columns.col2im(contiguous(col), x, False, threads.useful(work, num_threads))
+    columns.col2im(contiguous(col), x, threads.useful(work, num_threads))
     return deliver(x, out, single)
 
 
@@ -227,33 +223,9 @@ def _to_nchw(shape: tuple[int, ...]) -> tuple[int, ...]:
     return n, channels, height, width
 
 
-def unfold(
-    x: Array, window: Window, size: tuple[int, int], fill: float, col: Array, num_threads: int
+def fold(
+    col: Array, window: Window, size: tuple[int, int], x: Array, num_threads: int | None
 ) -> None:
-    """im2col of checked arguments, with `fill` outside the image; `size` is (OH, OW).
-
-    A window may also begin inside the image, with a negative padding.
-    """
-    count = threads.useful(MOVE_WORK * col.size, num_threads)
-    _columns(x.shape, size, window).im2col(contiguous(x), fill, col, count)
-
-
-def fold(col: Array, window: Window, size: tuple[int, int], x: Array, num_threads: int) -> None:
-    """Add the columns onto x, which is contiguous: col2im of checked arguments."""
-    count = threads.useful(MOVE_WORK * col.size, num_threads)
-    _columns(x.shape, size, window).col2im(contiguous(col), x, True, count)
-
-
-@lru_cache(maxsize=1024)
-def _columns(x_shape: tuple[int, ...], size: tuple[int, int], window: Window) -> Columns:
-    return Columns(x_shape, size, window)
-
-
-def window_of(kernel_size: Any, stride: Any, padding: Any, dilation: Any) -> Window:
-    """Return the settings of a window, each checked and as a pair."""
-    return (
-        pair(kernel_size, "kernel_size", 1),
-        pair(stride, "stride", 1),
-        pair(padding, "padding", 0),
-        pair(dilation, "dilation", 1),
-    )
+    """Write `col2im` of checked arguments to a contiguous x (N, C, H, W); `size` is (OH, OW)."""
+    columns = Columns(x.shape, size, window)
+    columns.col2im(contiguous(col), x, threads.useful(MOVE_WORK * col.size, num_threads))

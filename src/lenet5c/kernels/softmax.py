@@ -5,10 +5,11 @@ from math import prod
 from operator import index
 from typing import Any
 
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 
 from lenet5c.kernels import threads
 from lenet5c.kernels.arrays import (
+    Array,
     check_out,
     check_shape,
     contiguous,
@@ -16,7 +17,6 @@ from lenet5c.kernels.arrays import (
     real_arrays,
     work_array,
 )
-from lenet5c.kernels.columns import Real
 from lenet5c.kernels.ops import _softmax
 from lenet5c.kernels.simd import dispatch
 
@@ -25,12 +25,8 @@ ELEMENT_WORK = 20
 
 
 def softmax(
-    x: NDArray[Real],
-    axis: int = -1,
-    *,
-    out: NDArray[Real] | None = None,
-    num_threads: int | None = None,
-) -> NDArray[Real]:
+    x: ArrayLike, axis: int = -1, *, out: Array | None = None, num_threads: int | None = None
+) -> Array:
     """Return the probabilities of logits: exp(x), divided by its sum along the axis.
 
     Shifted by the largest logit, so that nothing overflows. A logit of minus infinity has the
@@ -40,8 +36,8 @@ def softmax(
 
     Parameters
     ----------
-    x : ndarray, float32 or float64
-        Of any shape; the axis must not be empty.
+    x : array_like
+        Of any shape; the axis must not be empty. See `lenet5c.kernels.arrays` for what is taken.
     axis : int
     out, num_threads
         As in `conv2d`.
@@ -59,27 +55,27 @@ def softmax(
     --------
     >>> import numpy as np
     >>> from lenet5c import kernels
-    >>> kernels.softmax(np.log([[1.0, 2, 5], [2, 3, 5]]), axis=1)
+    >>> kernels.softmax(np.log([[1.0, 2, 5], [4, 1, 3]]), axis=1).round(3)
     array([[0.125, 0.25 , 0.625],
-           [0.2  , 0.3  , 0.5  ]])
+           [0.5  , 0.125, 0.375]])
     """
     return _forward(False, x, axis, out, num_threads)
 
 
 def softmax_backward(
-    dy: NDArray[Real],
-    y: NDArray[Real],
+    dy: ArrayLike,
+    y: ArrayLike,
     axis: int = -1,
     *,
-    out: NDArray[Real] | None = None,
+    out: Array | None = None,
     num_threads: int | None = None,
-) -> NDArray[Real]:
+) -> Array:
     """Gradient of `softmax`: ``y * (dy - sum of dy * y)``.
 
     Parameters
     ----------
-    dy : ndarray, of the shape of y
-    y : ndarray
+    dy : array_like, of the shape of y
+    y : array_like
         The output of `softmax`.
     axis, out, num_threads
         As of `softmax`, and so are the result and the errors.
@@ -92,12 +88,8 @@ def softmax_backward(
 
 
 def log_softmax(
-    x: NDArray[Real],
-    axis: int = -1,
-    *,
-    out: NDArray[Real] | None = None,
-    num_threads: int | None = None,
-) -> NDArray[Real]:
+    x: ArrayLike, axis: int = -1, *, out: Array | None = None, num_threads: int | None = None
+) -> Array:
     """Return the logarithm of `softmax`, exact also where a probability is next to 0.
 
     Parameters
@@ -113,19 +105,19 @@ def log_softmax(
 
 
 def log_softmax_backward(
-    dy: NDArray[Real],
-    y: NDArray[Real],
+    dy: ArrayLike,
+    y: ArrayLike,
     axis: int = -1,
     *,
-    out: NDArray[Real] | None = None,
+    out: Array | None = None,
     num_threads: int | None = None,
-) -> NDArray[Real]:
+) -> Array:
     """Gradient of `log_softmax`: ``dy - exp(y) * sum of dy``.
 
     Parameters
     ----------
-    dy : ndarray, of the shape of y
-    y : ndarray
+    dy : array_like, of the shape of y
+    y : array_like
         The output of `log_softmax`.
     axis, out, num_threads
         As of `softmax`, and so are the result and the errors.
@@ -137,23 +129,21 @@ def log_softmax_backward(
     return _backward(True, dy, y, axis, out, num_threads)
 
 
-def _forward(
-    logarithmic: bool, x: Any, axis: int, out: Any, num_threads: int | None
-) -> NDArray[Any]:
+def _forward(logarithmic: bool, x: Any, axis: int, out: Any, num_threads: int | None) -> Array:
     (x,) = real_arrays(x=x)
     return _apply(logarithmic, "x", x, None, axis, out, num_threads)
 
 
 def _backward(
     logarithmic: bool, dy: Any, y: Any, axis: int, out: Any, num_threads: int | None
-) -> NDArray[Any]:
+) -> Array:
     dy, y = real_arrays(dy=dy, y=y)
     return _apply(logarithmic, "y", y, dy, axis, out, num_threads)
 
 
 def _apply(
     logarithmic: bool, name: str, x: Any, dy: Any, axis: int, out: Any, num_threads: int | None
-) -> NDArray[Any]:
+) -> Array:
     """Return softmax of x, or, of x that is its output, y, the gradient from dy."""
     if x is None:
         raise TypeError(f"{name} must be an array of real numbers, got None")

@@ -3,12 +3,13 @@
 "tiles"   16 samples side by side, in a program of one op; float32, channels first
 "direct"  on the arrays as they are: channels, samples and groups, or pixels side by side
 "rows"    the same of a fully connected layer, whose samples are the pixels of one image
-"matrix"  a product of NumPy, of a fully connected layer on few samples
+"matrix"  a product of NumPy, on the threads of its BLAS: of a fully connected layer on few samples,
+          and of a data gradient in float64 that is one of single pixels
 
 docs/design.md has the figures behind the choice.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cached_property, partial
 from math import isfinite, prod
 from typing import Any
@@ -68,13 +69,24 @@ class Convolution:
         check_elements("the result", self.y_shape)
         self.x_shape, self.weight_shape, self.dtype = x_shape, weight_shape, dtype
         self.batch, self.groups, self.channels_last = prod(batch), groups, channels_last
-        # Along one axis, it is an image of one row.
-        self.image, self.size = (1, *image)[-2:], (1, *size)[-2:]
-        self.window = tuple((n, *each)[-2:] for n, each in zip((1, 1, 0, 1), window, strict=True))
+        self.image, self.size = self._of_image(image), self._of_image(size)
+        self.window = tuple(
+            self._of_image(each, other) for each, other in zip(window, (1, 1, 0, 1), strict=True)
+        )
         self.work = self.batch * prod(size) * prod(weight_shape)  # multiply-adds
         self.way = self._best_way(self.out_channels)
         self.dx_way = self._best_way(self.in_channels)
+        if dtype == np.float64 and self._is_pointwise:
+            self.dx_way = "matrix"  # direct, it takes up to twice as long
         self._plans = {name: _OfThreads(partial(self._plan, name)) for name in PURPOSES}
+
+    def _of_image(self, each: Iterable[int], other: int = 1) -> tuple[int, int]:
+        """Return a setting for two axes: a sequence is an image of one row.
+
+        A single one is one column, which is cut into strips for several threads.
+        """
+        first, second = (*each, other)[:2] if self.batch == 1 else (other, *each)[-2:]
+        return first, second
 
     def _best_way(self, channels: int) -> str:
         """Return how to compute so many channels of y, or of dx: with the fuller lanes."""
@@ -90,6 +102,11 @@ class Convolution:
         kernel_size, _, before, _ = self.window
         covers = kernel_size == self.image and not any(before)
         return covers and self.size == (1, 1) and self.groups == 1
+
+    @property
+    def _is_pointwise(self) -> bool:
+        """True if every pixel goes by itself."""
+        return self.window[:3] == ((1, 1), (1, 1), (0, 0)) and self.groups == 1
 
     @cached_property
     def _has_border(self) -> bool:
@@ -128,7 +145,7 @@ class Convolution:
             params = self._params(weight, bias)
             self._program.forward(self._rows(x), params, self._rows(y), count)
         elif self.way == "matrix":
-            np.matmul(self._rows(x), self._matrix(weight), out=self._rows(y))
+            self._multiply(x, self._matrix(weight), y)
             self._add_bias(y, bias)
         else:
             bias = None if bias is None else contiguous(bias)
@@ -140,7 +157,7 @@ class Convolution:
     ) -> None:
         """Write dx, with a bias added to each of its channels."""
         if self.dx_way == "matrix":
-            np.matmul(self._rows(dy), self._matrix(weight).T, out=self._rows(dx))
+            self._multiply(dy, self._matrix(weight).T, dx)
             self._add_bias(dx, bias)
         elif self._has_border and not isfinite(np.vdot(weight, weight)):
             self._scatter(dy, weight, dx, num_threads)
@@ -231,8 +248,18 @@ class Convolution:
         """Return a row for each sample."""
         return contiguous(array).reshape(self.batch, prod(array.shape[-self.axes - 1 :]))
 
+    def _multiply(self, x: Array, matrix: Array, y: Array) -> None:
+        """Write y = x times a matrix (inputs, outputs), sample by sample or pixel by pixel."""
+        inputs, outputs = matrix.shape
+        if self.is_fully_connected or self.channels_last:
+            np.matmul(contiguous(x).reshape(-1, inputs), matrix, out=y.reshape(-1, outputs))
+        else:
+            pixels = prod(self.size)
+            columns = contiguous(x).reshape(-1, inputs, pixels)
+            np.matmul(matrix.T, columns, out=y.reshape(-1, outputs, pixels))
+
     def _matrix(self, weight: Array) -> Array:
-        """Return the weight of a fully connected layer as (size of x, size of y)."""
+        """Return the weight of such a product as (inputs, outputs)."""
         if self.channels_last:
             return contiguous(weight).reshape(-1, self.out_channels)
         return contiguous(weight).reshape(self.out_channels, -1).T

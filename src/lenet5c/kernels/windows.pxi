@@ -1,7 +1,6 @@
 # im2col and col2im of one image plane, for float32 and float64.
 #
-#   rows[(kh KW + kw), oh OW + ow] = image[oh SH + kh DH - PH, ow SW + kw DW - PW], or `fill`
-#     outside
+#   rows[(kh KW + kw), oh OW + ow] = image[oh SH + kh DH - PH, ow SW + kw DW - PW], or 0 outside
 #
 # The outputs at which a tap falls within the image are a span, found once for each tap: what is in
 # it is copied or added in one run, without a test for each element.
@@ -32,10 +31,10 @@ cdef inline Span inside(Py_ssize_t offset, Py_ssize_t stride, Py_ssize_t steps,
     return span
 
 
-cdef inline void set_run(real* target, Py_ssize_t count, real value) noexcept nogil:
+cdef inline void clear_run(real* target, Py_ssize_t count) noexcept nogil:
     cdef Py_ssize_t i
     for i in range(count):
-        target[i] = value
+        target[i] = 0
 
 
 cdef enum:
@@ -81,7 +80,7 @@ cdef inline void add_run(real* target, const real* source, Py_ssize_t count,
 
 
 cdef inline void unfold_tap(const real* image, const Window* win, Py_ssize_t pixel, Py_ssize_t kh,
-                            Py_ssize_t kw, real fill, real* rows) noexcept nogil:
+                            Py_ssize_t kw, real* rows) noexcept nogil:
     """One tap at all outputs, (pixel, OH, OW)."""
     cdef Py_ssize_t oh, h, c, offset = kw * win.DW - win.PW, size = win.OH * win.OW
     cdef Span s = inside(offset, win.SW, win.OW, win.W)
@@ -91,12 +90,12 @@ cdef inline void unfold_tap(const real* image, const Window* win, Py_ssize_t pix
         for c in range(pixel):
             row = rows + c * size + oh * win.OW
             if h < 0 or h >= win.H or s.first == s.end:
-                set_run(row, win.OW, fill)
+                clear_run(row, win.OW)
                 continue
-            set_run(row, s.first, fill)
+            clear_run(row, s.first)
             copy_run(row + s.first, image + (h * win.W + s.first * win.SW + offset) * pixel + c,
                      s.end - s.first, win.SW * pixel)
-            set_run(row + s.end, win.OW - s.end, fill)
+            clear_run(row + s.end, win.OW - s.end)
 
 
 cdef inline void fold_tap(const real* rows, const Window* win, Py_ssize_t pixel, Py_ssize_t kh,
@@ -116,11 +115,11 @@ cdef inline void fold_tap(const real* rows, const Window* win, Py_ssize_t pixel,
                     rows + c * size + oh * win.OW + s.first, s.end - s.first, win.SW * pixel)
 
 
-cdef void unfold(const real* image, const Window* win, real fill, real* rows) noexcept nogil:
+cdef void unfold(const real* image, const Window* win, real* rows) noexcept nogil:
     """The KH KW rows of one image plane."""
     cdef Py_ssize_t tap
     for tap in range(win.KH * win.KW):
-        unfold_tap(image, win, 1, tap // win.KW, tap % win.KW, fill,
+        unfold_tap(image, win, 1, tap // win.KW, tap % win.KW,
                    rows + tap * win.OH * win.OW)
 
 
@@ -149,7 +148,7 @@ cdef inline Py_ssize_t windows_alike(const Window* win, Py_ssize_t ow) noexcept 
 
 
 cdef inline void unfold_windows(const real* image, const Window* win, Py_ssize_t planes,
-                                Py_ssize_t pixel, Py_ssize_t oh, real fill,
+                                Py_ssize_t pixel, Py_ssize_t oh,
                                 real* rows) noexcept nogil:
     """The OW windows of one output row."""
     cdef Py_ssize_t width = win.KW * pixel, line = win.W * pixel, size = planes * win.KH * width
@@ -162,7 +161,7 @@ cdef inline void unfold_windows(const real* image, const Window* win, Py_ssize_t
         offset = ow * win.SW - win.PW
         s = inside(offset, win.DW, win.KW, win.W)
         if s.end - s.first < win.KW or t.end - t.first < win.KH:
-            set_run(rows, count * size, fill)
+            clear_run(rows, count * size)
         for plane in range(planes if s.first < s.end else 0):
             source = image + (plane * win.H + top + t.first * win.DH) * line
             source += (offset + s.first * win.DW) * pixel

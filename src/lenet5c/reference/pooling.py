@@ -9,6 +9,7 @@ Shapes: x (N, C, H, W), y (N, C, OH, OW); with the data format "NHWC", the chann
 """
 
 from math import ceil, floor
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -26,7 +27,7 @@ def max_pool2d(
     ceil_mode: bool = False,
     return_indices: bool = False,
     data_format: str = "NCHW",
-) -> Array | tuple[Array, NDArray[np.int64]]:
+) -> Any:
     """Take the largest value of each window; a NaN counts as the largest.
 
     ::
@@ -70,8 +71,8 @@ def max_pool2d(
         first = window.reshape(*x.shape[:2], len(rows[oh]) * len(columns[ow])).argmax(axis=2)
         kh, kw = np.divmod(first, len(columns[ow]))
         indices[:, :, oh, ow] = np.array(rows[oh])[kh] * x.shape[3] + np.array(columns[ow])[kw]
-    y, indices = _channels_back(y, data_format), _channels_back(indices, data_format)
-    return (y, indices) if return_indices else y
+    y = _channels_back(y, data_format)
+    return (y, _channels_back(indices, data_format)) if return_indices else y
 
 
 def max_pool2d_backward(
@@ -114,10 +115,11 @@ def max_pool2d_backward(
     if indices is None:
         settings = kernel_size, stride, padding, dilation, ceil_mode
         _, indices = max_pool2d(x, *settings, True, data_format)
-    dy, x, indices = (_channels_first(each, data_format) for each in (dy, x, np.asarray(indices)))
+    dy, x = _channels_first(dy, data_format), _channels_first(x, data_format)
+    places = _channels_first(np.asarray(indices), data_format)
     dx = np.zeros(x.shape)
     for n, c, oh, ow in np.ndindex(dy.shape):
-        h, w = np.unravel_index(indices[n, c, oh, ow], x.shape[2:])
+        h, w = np.unravel_index(places[n, c, oh, ow], x.shape[2:])
         dx[n, c, h, w] += dy[n, c, oh, ow]
     return _channels_back(dx, data_format)
 
@@ -258,7 +260,7 @@ def avg_pool2d_backward_second(
 def _avg_pool2d_backward(
     dy: ArrayLike,
     x_shape: tuple[int, ...],
-    settings: tuple,
+    settings: tuple[Any, ...],
     divisor: int | None,
     data_format: str,
     power: int,
@@ -266,7 +268,8 @@ def _avg_pool2d_backward(
     dy = _channels_first(np.asarray(dy, np.float64), data_format)
     dx = _channels_first(np.zeros(x_shape), data_format)
     rows, columns = _places(dx.shape[2:], *settings[:-1])
-    count = _counts(dx.shape[2:], *settings, divisor)
+    settings = *settings, divisor
+    count = _counts(dx.shape[2:], *settings)
     for oh, ow in np.ndindex(dy.shape[2:]):
         share = dy[:, :, oh, ow] / count[oh, ow] ** power
         for h in rows[oh]:
@@ -275,9 +278,7 @@ def _avg_pool2d_backward(
     return _channels_back(dx, data_format)
 
 
-def global_max_pool2d(
-    x: ArrayLike, return_indices: bool = False, data_format: str = "NCHW"
-) -> Array | tuple[Array, NDArray[np.int64]]:
+def global_max_pool2d(x: ArrayLike, return_indices: bool = False, data_format: str = "NCHW") -> Any:
     """Take the largest value of each channel, (N, C, 1, 1): one window as large as the image."""
     size = _image(np.shape(x), data_format)
     return max_pool2d(x, size, return_indices=return_indices, data_format=data_format)
@@ -353,13 +354,14 @@ def _counts(
 
 
 def _image(shape: tuple[int, ...], data_format: str) -> tuple[int, int]:
-    return shape[2:] if data_format == "NCHW" else shape[1:3]
+    height, width = shape[2:] if data_format == "NCHW" else shape[1:3]
+    return height, width
 
 
-def _channels_first(x: Array, data_format: str) -> Array:
+def _channels_first(x: NDArray[Any], data_format: str) -> NDArray[Any]:
     return np.moveaxis(x, -1, 1) if data_format == "NHWC" else x
 
 
-def _channels_back(x: Array, data_format: str) -> Array:
+def _channels_back(x: NDArray[Any], data_format: str) -> NDArray[Any]:
     """Return an array of `_channels_first` in its data format, in memory of its own."""
     return np.ascontiguousarray(np.moveaxis(x, 1, -1)) if data_format == "NHWC" else x

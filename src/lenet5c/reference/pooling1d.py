@@ -34,7 +34,8 @@ def max_pool1d(
     array([[[2., 9.]]])
     """
     settings = _in_a_row(kernel_size, stride, padding, dilation, ceil_mode)
-    y, indices = pooling.max_pool2d(_row(x, data_format), *settings, True, FORMATS[data_format])
+    settings = *settings, True, FORMATS[data_format]
+    y, indices = pooling.max_pool2d(_row(x, data_format), *settings)
     y, indices = _signal(y, data_format), _signal(indices, data_format)
     return (y, indices) if return_indices else y
 
@@ -54,7 +55,8 @@ def max_pool1d_backward(
     settings = _in_a_row(kernel_size, stride, padding, dilation, ceil_mode)
     dy, x = _row(dy, data_format), _row(x, data_format)
     indices = None if indices is None else _row(indices, data_format)
-    dx = pooling.max_pool2d_backward(dy, x, *settings, indices, FORMATS[data_format])
+    settings = *settings, indices, FORMATS[data_format]
+    dx = pooling.max_pool2d_backward(dy, x, *settings)
     return _signal(dx, data_format)
 
 
@@ -78,8 +80,8 @@ def avg_pool1d(
     array([[[1.5, 4.5]]])
     """
     settings = _in_a_row(kernel_size, stride, padding, dilation, ceil_mode)
-    count = count_include_pad, divisor_override
-    y = pooling.avg_pool2d(_row(x, data_format), *settings, *count, FORMATS[data_format])
+    settings = *settings, count_include_pad, divisor_override, FORMATS[data_format]
+    y = pooling.avg_pool2d(_row(x, data_format), *settings)
     return _signal(y, data_format)
 
 
@@ -97,11 +99,9 @@ def avg_pool1d_backward(
 ) -> Array:
     """Gradient of `avg_pool1d`."""
     settings = _in_a_row(kernel_size, stride, padding, dilation, ceil_mode)
-    count = count_include_pad, divisor_override
+    settings = *settings, count_include_pad, divisor_override, FORMATS[data_format]
     shape = _row(np.empty(x_shape), data_format).shape
-    dx = pooling.avg_pool2d_backward(
-        _row(dy, data_format), shape, *settings, *count, FORMATS[data_format]
-    )
+    dx = pooling.avg_pool2d_backward(_row(dy, data_format), shape, *settings)
     return _signal(dx, data_format)
 
 
@@ -110,9 +110,10 @@ def _in_a_row(
 ) -> tuple[Any, ...]:
     """Return the settings of a window of one row."""
     stride = kernel_size if stride is None else stride
+    pads: Any = padding
     if not isinstance(padding, str):
-        padding = ((0, 0), padding if isinstance(padding, tuple) else (padding, padding))
-    return (1, kernel_size), (1, stride), padding, (1, dilation), ceil_mode
+        pads = ((0, 0), padding if isinstance(padding, tuple) else (padding, padding))
+    return (1, kernel_size), (1, stride), pads, (1, dilation), ceil_mode
 
 
 def _row(x: ArrayLike, data_format: str) -> NDArray[Any]:

@@ -4,8 +4,6 @@ each.
 The strips are those of _strips.pyx: here are their plans as Python objects, the memory, and the
 threads.
 """
-from cpython.buffer cimport (
-    PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer)
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from cython.parallel cimport parallel, prange, threadid
 from libc.stdlib cimport calloc, free
@@ -22,6 +20,8 @@ from lenet5c.kernels.simd.tiles cimport DirectKernels, useful_threads
 from math import prod
 
 from lenet5c.kernels.shapes import MAX_ELEMENTS
+
+include "lenet5c/kernels/buffers.pxi"
 
 cdef enum:
     IDLE_FLOATS = 16777216     # 64 MiB: larger workspaces are not kept for the next call
@@ -41,7 +41,7 @@ cdef class Strips:
 
     A data gradient has a geometry for each phase of the stride. Layouts: "NCHW" with weights (O,
     C / groups, KH, KW); "NHWC" with weights (KH, KW, C / groups, O); "rows", as NHWC with the
-    weights of NCHW: of a fully connected layer, x (N, C) is an image of N rows, weight (O, C, 1, 1).
+    weights of NCHW: of a fully connected layer, x (N, C) is an image of N rows, one pixel each.
     """
     cdef Geometry* geometries
     cdef Py_ssize_t count
@@ -151,20 +151,13 @@ cdef struct Buffers:
 
 cdef void* take_buffer(Buffers* b, const Geometry* g, name, array, Py_ssize_t size,
                        bint written) except? NULL:
-    """The memory of a C-contiguous array, of any shape, with `size` values of the plan's dtype.
-
-    A memoryview, which Cython makes of a typed argument, takes several times as long.
-    """
+    """The memory of a C-contiguous array, of any shape, with `size` values of the plan's dtype."""
     cdef Py_buffer* view = b.views + b.count
-    cdef Py_ssize_t bytes = 64 // g.lanes
-    PyObject_GetBuffer(
-        array, view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT | (PyBUF_WRITABLE if written else 0))
+    cdef char kind = get_reals(view, array, size, written)
     b.count += 1
-    if view.format is NULL or view.format[0] != (c"f" if bytes == 4 else c"d") or view.format[1]:
-        raise TypeError(f"{name} must be of float{8 * bytes}, as the plan is, got the format "
-                        f"{'B' if view.format is NULL else view.format.decode()!r}")
-    if view.len != size * bytes:
-        raise ValueError(f"{name} has {view.len // bytes} values; the plan takes {size}")
+    if kind != (c"f" if g.lanes == 16 else c"d"):
+        raise TypeError(f"{name} must be of {'float32' if g.lanes == 16 else 'float64'}, as the "
+                        "plan is, got the other one")
     return view.buf
 
 

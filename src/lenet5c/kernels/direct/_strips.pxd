@@ -1,8 +1,8 @@
 """The direct convolution without the GIL, without allocation: how it is cut into strips, and what
 is done to a strip.
 
-_direct.pyx runs it on arrays and several threads, cykernels.pyx on the memory and in the thread of a
-C caller.
+_direct.pyx runs it on arrays and several threads, cykernels.pyx on the memory and in the thread of
+a C caller.
 """
 from lenet5c.kernels.simd.tiles cimport DirectKernels
 
@@ -55,7 +55,7 @@ cdef struct Geometry:
     Py_ssize_t lanes                 # values of a vector
     Way way
     Py_ssize_t groups, units
-    Py_ssize_t tiles                 # how many times units are taken: one by one, or a vector of them
+    Py_ssize_t tiles                 # of units: as many as there are, or vectors of them
     Py_ssize_t sets                  # how many different packs of weights the tiles take in turn
     Py_ssize_t rows                  # vectors that a tile has in a place of the output
     Py_ssize_t most_rows             # that are in the works at a time
@@ -122,8 +122,9 @@ cdef Py_ssize_t gradient_floats(const Geometry* g, const Totals* t,
                                 Py_ssize_t threads) noexcept nogil
 cdef void place_totals(const Geometry* g, const Totals* t, real* memory) noexcept nogil
 cdef void check_totals(const Geometry* g, const Totals* t, const real* memory) noexcept nogil
-cdef void sum_range(const Geometry* g, const Totals* t, const real* x, const real* dy, real* dweight,
-                    real* dbias, real* memory, Py_ssize_t item, Py_ssize_t thread) noexcept nogil
+cdef void sum_range(const Geometry* g, const Totals* t, const real* x, const real* dy,
+                    real* dweight, real* dbias, real* memory, Py_ssize_t item,
+                    Py_ssize_t thread) noexcept nogil
 cdef void deliver_totals(const Geometry* g, const Totals* t, real* dweight, real* dbias,
                          real* memory) noexcept nogil
 cdef void weight_gradient_all(const Geometry* g, const real* x, const real* dy, real* dweight,

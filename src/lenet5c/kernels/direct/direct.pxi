@@ -3,11 +3,10 @@
 #
 #   y[i, j] = start[i, j] + sum over c, k of vectors[c, k, i] * x[channel(c) + steps[k] + places[j]]
 #
-# y (rows, places) are vectors of 64 bytes, 16 floats or 8 doubles: as many results side by side. They
-# are of output channels, of units, which are the groups of all samples, or of pixels. Of the two
-# factors, vectors (C, steps, rows) and x, each is a vector or one value for all side by side. Where
-# an x lies is the sum of three offsets, so any stride, padding, dilation and layout is a matter of
-# lists:
+# y (rows, places) are vectors of 64 bytes, 16 floats or 8 doubles: as many results side by side, of
+# output channels, of units, which are the groups of all samples, or of pixels. Of the two factors,
+# vectors (C, steps, rows) and x, each is a vector or one value for all side by side. Where an x
+# lies is the sum of three offsets, so any stride, padding, dilation and layout is a matter of lists:
 #
 #                     side by side              vectors             steps    places
 #   result            output channels           weight              taps     output pixels

@@ -112,12 +112,18 @@ cdef Py_ssize_t span(const Taps* t) noexcept nogil:
 
 cdef Way best_way(const DirectKernels* kernels, const Units* u) noexcept nogil:
     """The way with the fewest unused lanes."""
-    cdef Py_ssize_t channels = u.D if u.purpose == DATA_GRADIENT else u.L
-    cdef bint neighbors = u.purpose == DATA_GRADIENT or (u.purpose == RESULT and u.SH == 1
-                                                         and u.SW == 1)
+    cdef bint of_dx = u.purpose == DATA_GRADIENT
+    cdef Py_ssize_t channels = u.D if of_dx else u.L
+    # Of a phase of the stride, over the borders between lines
+    cdef Py_ssize_t H = divide_up(u.H, u.SH) if of_dx else u.OH
+    cdef Py_ssize_t W = divide_up(u.W, u.SW) if of_dx else u.OW
+    cdef Py_ssize_t border = (u.KW - 1) * u.DW // (u.SW if of_dx else 1)
+    cdef double of_pixels = filled(times(H, W + border), kernels.lanes) * W / (W + border)
     cdef double of_units = filled(u.count, kernels.lanes)
     cdef double of_channels = filled(channels, kernels.lanes)
-    if neighbors and not u.channels_last and max(of_units, of_channels) < 0.5:
+    cdef bint in_lines = of_dx or (u.purpose == RESULT and u.SH == 1 and u.SW == 1)
+    if (in_lines and not u.channels_last
+            and of_pixels > PIXELS_FACTOR * max(of_units, of_channels)):
         return PIXELS
     return UNITS if of_units > of_channels else CHANNELS
 
@@ -181,9 +187,13 @@ cdef Py_ssize_t strip_rows(const Geometry* g, Py_ssize_t threads) noexcept nogil
     cdef double line = <double>g.D * g.columns * (g.lanes if g.way == UNITS else 1)
     cdef double results = <double>min(<Py_ssize_t>ROWS, g.rows) * (
         g.columns if g.way == PIXELS else g.Q * g.lanes)
+    cdef Py_ssize_t rows
     cdef double whole = STRIP_FLOATS // value_floats(g)
-    cdef double most = (whole - line * (g.reach - g.SH)) / (line * g.SH + results)
-    cdef Py_ssize_t rows = <Py_ssize_t>max(1., min(most, <double>g.R))
+    cdef double most
+    if g.of_pixels and not g.copied and g.Q == 1:
+        line = 0      # rows of a matrix: what is read again and again are the weights
+    most = (whole - line * (g.reach - g.SH)) / (line * g.SH + results)
+    rows = <Py_ssize_t>max(1., min(most, <double>g.R))
     if threads > 1:
         rows = min(rows, max(g.R * g.tiles // (ITEMS_PER_THREAD * threads), LEAST_PIXELS // g.Q))
     return divide_up(g.R, divide_up(g.R, max(rows, <Py_ssize_t>1)))

@@ -9,7 +9,8 @@ cdef Py_ssize_t set_lanes(const Geometry* g, const Strides* a, Py_ssize_t channe
                           Py_ssize_t row, Py_ssize_t* at) noexcept nogil:
     """Write where the values side by side of a row lie in an array; return how many there are."""
     cdef Py_ssize_t unit = tile * g.lanes if g.way == UNITS else tile
-    cdef Py_ssize_t first = unit_at(g, a, unit) + row * (1 if g.way == UNITS else g.lanes) * a.channel
+    cdef Py_ssize_t channel = row if g.way == UNITS else row * g.lanes
+    cdef Py_ssize_t first = unit_at(g, a, unit) + channel * a.channel
     cdef Py_ssize_t lane, group = unit % g.groups
     cdef Py_ssize_t count = min(g.lanes, g.units - unit if g.way == UNITS
                                 else channels - row * g.lanes)
@@ -94,8 +95,17 @@ cdef Py_ssize_t rows_at(const Geometry* g, Py_ssize_t row) noexcept nogil:
     return count
 
 
+cdef Py_ssize_t chunks(const Geometry* g) noexcept nogil:
+    """Chunks of rows that are computed together."""
+    cdef Py_ssize_t row = 0, count = 0
+    while row < g.rows:
+        row += rows_at(g, row)
+        count += 1
+    return count
+
+
 cdef Py_ssize_t first_row(const Geometry* g, Py_ssize_t chunk) noexcept nogil:
-    """The first row of a chunk: of rows that are computed together."""
+    """Of a chunk."""
     cdef Py_ssize_t row = 0
     while chunk > 0:
         row += rows_at(g, row)
@@ -152,7 +162,7 @@ cdef Py_ssize_t value_size(const Geometry* g) noexcept nogil:
 
 
 cdef Py_ssize_t chunk_size(const Geometry* g) noexcept nogil:
-    """Values of the packed weights of the rows that are in the works at a time."""
+    """Values of the packed weights of a chunk."""
     return min(g.rows, g.most_rows) * g.D * g.tap_count * g.factor
 
 
@@ -196,54 +206,59 @@ cdef void check_weights(const Geometry* g, const real* memory) noexcept nogil:
 
 cdef Py_ssize_t packs(const Geometry* g) noexcept nogil:
     """The items of pack_weights, before any strip is convolved."""
-    return 0 if g.packed_late else g.sets * g.rows
+    return 0 if g.packed_late else g.sets * chunks(g)
 
 
 cdef void pack_weights(const Geometry* g, const real* weight, const real* bias, real* memory,
                        Py_ssize_t item) noexcept nogil:
-    """The weights of one row of one set, to their place in the memory."""
-    cdef Py_ssize_t row = item % g.rows, chunk = 0
-    while chunk + rows_at(g, chunk) <= row:
-        chunk += rows_at(g, chunk)
-    pack_row(g, weight, bias, item, rows_at(g, chunk) * g.factor, memory + bias_at(g)
-             + item * g.lanes, memory + packed_at(g) + ((item - row + chunk) * g.D * g.tap_count
-                                                        + row - chunk) * g.factor)
+    """The weights of one chunk of one set, to their place in the memory."""
+    cdef Py_ssize_t group_set = item // chunks(g), row = first_row(g, item % chunks(g))
+    pack_chunk(g, weight, bias, group_set, row, memory, memory + packed_at(g)
+               + (group_set * g.rows + row) * g.D * g.tap_count * g.factor)
 
 
-cdef void pack_row(const Geometry* g, const real* weight, const real* bias, Py_ssize_t item,
-                   Py_ssize_t stride, real* row_bias, real* to) noexcept nogil:
-    """The weights of one row of one set: factors, `stride` values apart."""
+cdef void pack_chunk(const Geometry* g, const real* weight, const real* bias, Py_ssize_t group_set,
+                     Py_ssize_t row, real* memory, real* to) noexcept nogil:
+    """The weights (D, taps, rows of the chunk) of factors, and their bias."""
     cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(real)
-    cdef Py_ssize_t lane, d, k, at, filter
+    cdef Py_ssize_t count = rows_at(g, row), all_lanes = count * lanes
+    cdef Py_ssize_t i, d, k, at, filter, stride = count * g.factor
     cdef bint neighbors
-    cdef const real* filters[MOST_LANES]
+    cdef const real* filters[ROWS * MOST_LANES]
     cdef const real* shifted[MOST_LANES]
-    for lane in range(lanes):
-        filter = filter_of(g, item // g.rows, item % g.rows, lane)
-        filters[lane] = weight + weight_at(g, filter)
-        row_bias[lane] = bias[filter] if bias is not NULL else 0
+    for i in range(all_lanes):
+        filter = filter_of(g, group_set, row + i // lanes, i % lanes)
+        filters[i] = weight + weight_at(g, filter)
+        memory[bias_at(g) + (group_set * g.rows + row) * lanes + i] = (
+            bias[filter] if bias is not NULL else 0)
     if g.way == PIXELS:
         for d in range(g.D):
             for k in range(g.tap_count):
-                to[0] = filters[0][d * g.weight_channel + g.taps[k] * g.weight_tap]
+                for i in range(count):
+                    to[i] = filters[i * lanes][d * g.weight_channel + g.taps[k] * g.weight_tap]
                 to += stride
     elif g.tap_count == g.all_taps and g.weight_channel == g.all_taps and g.weight_tap == 1:
-        g.kernels.pack_rows(<const void**>filters, g.D * g.tap_count, to, stride)
+        for i in range(count):
+            g.kernels.pack_rows(<const void**>(filters + i * lanes), g.D * g.tap_count,
+                                to + i * lanes, stride)
     elif g.weight_channel == 1:
         for k in range(g.tap_count):
-            for lane in range(lanes):
-                shifted[lane] = filters[lane] + g.taps[k] * g.weight_tap
-            g.kernels.pack_rows(<const void**>shifted, g.D, to + k * stride, g.tap_count * stride)
+            for i in range(all_lanes):
+                shifted[i % lanes] = filters[i] + g.taps[k] * g.weight_tap
+                if i % lanes == lanes - 1:
+                    g.kernels.pack_rows(<const void**>shifted, g.D, to + k * stride + i + 1 - lanes,
+                                        g.tap_count * stride)
     else:
-        neighbors = filters[lanes - 1] - filters[0] == lanes - 1 and g.weight_filter == 1
+        neighbors = (g.weight_filter == 1 and (g.way == CHANNELS or count == 1)
+                     and filters[all_lanes - 1] - filters[0] == all_lanes - 1)
         for d in range(g.D):
             for k in range(g.tap_count):
                 at = d * g.weight_channel + g.taps[k] * g.weight_tap
                 if neighbors:
-                    memcpy(to, filters[0] + at, VECTOR_BYTES)
+                    memcpy(to, filters[0] + at, count * VECTOR_BYTES)
                 else:
-                    for lane in range(lanes):
-                        to[lane] = filters[lane][at]
+                    for i in range(all_lanes):
+                        to[i] = filters[i][at]
                 to += stride
 
 
@@ -288,7 +303,7 @@ cdef void convolve_strip(const Geometry* g, const real* x, const real* weight, c
     cdef real* values_end = values + value_size(g)
     cdef real* late = values_end + canary_size(g)
     cdef real* late_end = late + (chunk_size(g) if g.packed_late else 0)
-    cdef real* biases = memory + bias_at(g) + first * g.lanes
+    cdef const real* biases = memory + bias_at(g) + first * g.lanes
     cdef const real* packed
     cdef const real* strip_x
     cdef DirectSum s
@@ -307,9 +322,7 @@ cdef void convolve_strip(const Geometry* g, const real* x, const real* weight, c
         if chunk % parts == part:
             packed = memory + packed_at(g) + (first + row) * size
             if g.packed_late:
-                for i in range(count):
-                    pack_row(g, weight, bias, first + row + i, count * g.factor,
-                             biases + (row + i) * g.lanes, late + i * g.factor)
+                pack_chunk(g, weight, bias, tile % g.sets, row, memory, late)
                 packed = late
             s.rows = count
             g.kernels.sum(&s, packed, strip_x, biases + row * g.lanes, g.lanes, 0, values)

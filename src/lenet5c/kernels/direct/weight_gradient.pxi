@@ -1,15 +1,11 @@
-# Weight gradients. The plan must not depend on the number of threads, as the order of the sums depends
-# on its strips; nor can it have pixels side by side, over which the sums go.
+# Weight gradients. The plan must not depend on the number of threads, as the order of the sums
+# depends on its strips; nor can it have pixels side by side, over which the sums go.
 
 
 cdef Totals plan_totals(const Geometry* g, Py_ssize_t threads, bint bias_alone) noexcept nogil:
     """Cut into ranges, each with the same sums in the same order for any threads."""
     cdef Totals t
-    cdef Py_ssize_t row = 0
-    t.chunks = 0
-    while row < g.rows:
-        row += rows_at(g, row)
-        t.chunks += 1
+    t.chunks = chunks(g)
     t.count = 0 if bias_alone else g.D * g.tap_count
     t.range_places = t.count
     if threads > 1:
@@ -68,8 +64,9 @@ cdef void load_gradient(const Geometry* g, const real* dy, Py_ssize_t tile, Py_s
         load_rows(g, dy, at, lanes, g.y.pixel, pixels, values + i * g.lanes, count * g.lanes, zeros)
 
 
-cdef void sum_range(const Geometry* g, const Totals* t, const real* x, const real* dy, real* dweight,
-                    real* dbias, real* memory, Py_ssize_t item, Py_ssize_t thread) noexcept nogil:
+cdef void sum_range(const Geometry* g, const Totals* t, const real* x, const real* dy,
+                    real* dweight, real* dbias, real* memory, Py_ssize_t item,
+                    Py_ssize_t thread) noexcept nogil:
     """Sum one work item: a range of the gradients of some rows of one set over its tiles."""
     cdef Py_ssize_t part = item % t.ranges, group_set = item // t.ranges // t.chunks
     cdef Py_ssize_t row = first_row(g, item // t.ranges % t.chunks), count = rows_at(g, row)

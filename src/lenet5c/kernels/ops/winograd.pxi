@@ -32,9 +32,6 @@ cdef enum:
     MOST_FLOATS = 1 << 17      # of V, to stay in a core's second-level cache
     MOST_CANCELED = 1 << 14    # times a tap's gradient may be smaller than its terms
 
-cdef extern from "<math.h>" nogil:
-    float fabsf(float x)
-
 
 cdef inline bint suits_winograd(const Op* op) noexcept nogil:
     return (op.KW == TAPS and op.SH == 1 and op.SW == 1 and op.DW == 1 and op.OW % 2 == 0
@@ -46,7 +43,7 @@ cdef Py_ssize_t winograd_scratch(const Op* op) noexcept nogil:
     """One group: V, E or two rows of y, then U or the sums of products."""
     cdef Py_ssize_t outputs = op.O // op.groups
     return (winograd_input_size(op) + TERMS * outputs * op.OH * (op.OW // 2) * LANES
-            + outputs * (op.C // op.groups) * op.KH * TERMS)
+            + TERMS * round_up(outputs * (op.C // op.groups) * op.KH))
 
 
 cdef inline Py_ssize_t winograd_input_size(const Op* op) noexcept nogil:
@@ -66,23 +63,39 @@ cdef inline void transform_filter(const float* g, float* u) noexcept nogil:
     u[5] = g[4]
 
 
-cdef inline bint transform_sums(const float* m, float* dg) noexcept nogil:
-    """dg = G^T m of one filter row; returns whether each tap is more than the rounding of all."""
-    cdef float even1 = (m[1] + m[2]) * <float>(-1. / 6), odd1 = (m[1] - m[2]) * <float>(-1. / 6)
-    cdef float even3 = (m[3] + m[4]) * <float>(1. / 24), odd3 = (m[3] - m[4]) * <float>(1. / 24)
-    cdef float size = (<float>0.25 * fabsf(m[0]) + <float>(1. / 6) * (fabsf(m[1]) + fabsf(m[2]))
-                       + <float>(16. / 24) * (fabsf(m[3]) + fabsf(m[4])) + fabsf(m[5]))
-    cdef float least
-    cdef int k
-    dg[0] = <float>0.25 * m[0] + even1 + even3
-    dg[1] = odd1 + 2 * odd3
-    dg[2] = even1 + 4 * even3
-    dg[3] = odd1 + 8 * odd3
-    dg[4] = even1 + 16 * even3 + m[5]
-    least = fabsf(dg[0])
-    for k in range(1, TAPS):
-        least = min(least, fabsf(dg[k]))
-    return least * MOST_CANCELED >= size
+cdef inline v16 transform_sums(const float* m, Py_ssize_t plane, float* dg) noexcept nogil:
+    """dg (5, 16) = G^T m of 16 filter rows, m (6, plane); at least 0 where no tap is so small that
+    it may be the rounding of others.
+    """
+    cdef v16 taps[TAPS]
+    cdef v16 terms[TERMS]
+    cdef v16 even1, odd1, even3, odd3, least, size
+    cdef int i
+    for i in range(TERMS):
+        terms[i] = v16_load(m + i * plane)
+    even1 = v16_mul(v16_set1(-1. / 6), v16_add(terms[1], terms[2]))
+    odd1 = v16_mul(v16_set1(-1. / 6), v16_sub(terms[1], terms[2]))
+    even3 = v16_mul(v16_set1(1. / 24), v16_add(terms[3], terms[4]))
+    odd3 = v16_mul(v16_set1(1. / 24), v16_sub(terms[3], terms[4]))
+    taps[0] = v16_add(v16_fma(v16_set1(0.25), terms[0], even1), even3)
+    taps[1] = v16_fma(v16_set1(2), odd3, odd1)
+    taps[2] = v16_fma(v16_set1(4), even3, even1)
+    taps[3] = v16_fma(v16_set1(8), odd3, odd1)
+    taps[4] = v16_add(v16_fma(v16_set1(16), even3, even1), terms[5])
+    for i in range(TERMS):
+        terms[i] = magnitude(terms[i])
+    size = v16_fma(v16_set1(0.25), terms[0], terms[5])
+    size = v16_fma(v16_set1(1. / 6), v16_add(terms[1], terms[2]), size)
+    size = v16_fma(v16_set1(16. / 24), v16_add(terms[3], terms[4]), size)
+    least = magnitude(taps[0])
+    for i in range(TAPS):
+        v16_store(dg + i * LANES, taps[i])
+        least = v16_where_lt(magnitude(taps[i]), least, magnitude(taps[i]), least)
+    return v16_sub(v16_mul(least, v16_set1(MOST_CANCELED)), size)
+
+
+cdef inline v16 magnitude(v16 a) noexcept nogil:
+    return v16_max(a, v16_sub(v16_zero(), a))
 
 
 cdef void transform_input(const Op* op, const float* x, float* V) noexcept nogil:
@@ -335,7 +348,7 @@ cdef void winograd_dx(const Op* op, const float* weight, const float* E, float* 
 cdef inline void winograd_dweight_block(
     const Op* op, const float* V, const float* E, float* m, Py_ssize_t next_output, int TO, int TK,
 ) noexcept nogil:
-    """One term of TO outputs x TK filter rows: m[i next_output + k 6] = sum of E * V."""
+    """One term of TO outputs x TK filter rows: m[i next_output + k] = sum of E * V."""
     cdef float sums[32 * LANES]
     cdef nv acc[32]
     cdef nv e[4]
@@ -359,7 +372,7 @@ cdef inline void winograd_dweight_block(
             nv_store(sums + i * LANES + part * NV_LANES, acc[i])
     for i in range(TO):
         for k in range(TK):
-            m[i * next_output + k * TERMS] = v16_reduce(v16_load(sums + (i * TK + k) * LANES))
+            m[i * next_output + k] = v16_reduce(v16_load(sums + (i * TK + k) * LANES))
 
 
 cdef inline void winograd_dweight_term(
@@ -369,10 +382,10 @@ cdef inline void winograd_dweight_term(
     cdef Py_ssize_t kh = 0, row = (op.OW // 2) * LANES
     while kh < op.KH:
         if op.KH - kh >= 5:
-            winograd_dweight_block(op, V + kh * op.DH * row, E, m + kh * TERMS, next_output, TO, 5)
+            winograd_dweight_block(op, V + kh * op.DH * row, E, m + kh, next_output, TO, 5)
             kh += 5
         else:
-            winograd_dweight_block(op, V + kh * op.DH * row, E, m + kh * TERMS, next_output, TO, 1)
+            winograd_dweight_block(op, V + kh * op.DH * row, E, m + kh, next_output, TO, 1)
             kh += 1
 
 
@@ -380,12 +393,11 @@ cdef void winograd_dweight(
     const Op* op, const float* x, const float* dy, const float* V, const float* E, float* dweight,
     float* m,
 ) noexcept nogil:
-    """One group; m (O, C, KH, 6) takes the sums of products."""
+    """One group; m (6, O * C * KH, rounded up) takes the sums of products."""
     cdef Py_ssize_t channels = op.C // op.groups, outputs = op.O // op.groups
-    cdef Py_ssize_t row = (op.OW // 2) * LANES, next_output = channels * op.KH * TERMS
-    cdef Py_ssize_t t, c, o, kh, size
-    cdef int k
-    cdef float dg[TAPS]
+    cdef Py_ssize_t row = (op.OW // 2) * LANES, next_output = channels * op.KH
+    cdef Py_ssize_t plane = round_up(outputs * next_output)
+    cdef Py_ssize_t t, c, o, size
     cdef const float* v
     cdef const float* e
     cdef float* to
@@ -396,7 +408,7 @@ cdef void winograd_dweight(
             while o < outputs:
                 size = block_size(outputs, o)
                 e = E + (t * outputs + o) * op.OH * row
-                to = m + o * next_output + c * op.KH * TERMS + t
+                to = m + t * plane + o * next_output + c * op.KH
                 if NV_REGISTERS == 32 and size == 4:
                     winograd_dweight_term(op, v, e, to, next_output, 4)
                 elif NV_REGISTERS == 32 and size == 3:
@@ -406,23 +418,30 @@ cdef void winograd_dweight(
                 else:
                     winograd_dweight_term(op, v, e, to, next_output, 1)
                 o += size
-    for o in range(outputs):
+    add_filter_gradients(op, x, dy, m, plane, dweight)
+
+
+cdef void add_filter_gradients(
+    const Op* op, const float* x, const float* dy, const float* m, Py_ssize_t plane, float* dweight,
+) noexcept nogil:
+    """dweight += G^T m; by the definition where rounding may hide a tap."""
+    cdef float dg[TAPS * LANES]
+    cdef float margin[LANES]
+    cdef Py_ssize_t channels = op.C // op.groups, o, c, kh, row = 0
+    cdef int k
+    for o in range(op.O // op.groups):
         for c in range(channels):
             for kh in range(op.KH):
-                if transform_sums(m, dg):
+                if row % LANES == 0:
+                    v16_store(margin, transform_sums(m + row, plane, dg))
+                if margin[row % LANES] >= 0:
                     for k in range(TAPS):
-                        dweight[k] += dg[k]
+                        dweight[k] += dg[k * LANES + row % LANES]
                 else:
-                    conv2d_dweight_row(op, x + (c * op.H + kh * op.DH) * op.W * LANES,
-                                       dy + o * op.OH * op.OW * LANES, dweight)
-                m += TERMS
+                    conv2d_dweight_rows(op, x + (c * op.H + kh * op.DH) * op.W * LANES,
+                                        dy + o * op.OH * op.OW * LANES, dweight, NULL, 1, 1, TAPS)
                 dweight += TAPS
-
-
-cdef void conv2d_dweight_row(const Op* op, const float* x, const float* dy,
-                             float* dweight) noexcept nogil:
-    """The gradient of one filter row by the definition."""
-    conv2d_dweight_rows(op, x, dy, dweight, NULL, 1, 1, TAPS)
+                row += 1
 
 
 cdef void winograd_backward(

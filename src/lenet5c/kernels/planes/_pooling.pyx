@@ -1,12 +1,9 @@
 """Pooling of arrays as they lie in memory: the plan of one, and calls of the plane kernels on as many
 threads as asked for. Parts know nothing of each other: who computes what changes no bit.
 """
-from cpython.buffer cimport (
-    PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer)
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from cython.parallel cimport prange
 from libc.stdint cimport INT32_MAX, int64_t
-from libc.string cimport strchr
 
 from lenet5c.kernels.planes.planes cimport (
     Maximum, MaximumBackward, Mean, PlaneKernels, Windows, find_shortcuts, parts_of, see_image)
@@ -15,14 +12,7 @@ from math import prod
 
 from lenet5c.kernels.shapes import MAX_ELEMENTS
 
-cdef enum Kind:
-    FLOAT32
-    FLOAT64
-    INT64
-
-ctypedef const char* Format
-cdef Format[3] formats = [b"f", b"d", b"lq"]
-cdef tuple dtypes = ("float32", "float64", "int64")
+include "lenet5c/kernels/buffers.pxi"
 
 # The arrays of a call, which are held as long as it runs.
 cdef struct Held:
@@ -30,18 +20,14 @@ cdef struct Held:
     int count
 
 
-cdef void* hold(Held* held, name, array, int kind, Py_ssize_t size, bint writable=False) except? NULL:
-    """The memory of a C-contiguous array of this many elements; NULL for None."""
+cdef void* hold(Held* held, array, Py_ssize_t size, const char* kinds,
+                bint writable=False) except? NULL:
+    """The memory of a contiguous array of this many elements; NULL for None."""
     cdef Py_buffer* view = &held.views[held.count]
     if array is None:
         return NULL
-    PyObject_GetBuffer(array, view,
-                       PyBUF_C_CONTIGUOUS | PyBUF_FORMAT | (PyBUF_WRITABLE if writable else 0))
+    get_buffer(view, array, size, kinds, writable)
     held.count += 1
-    if (view.format is NULL or view.format[0] == 0 or view.format[1] != 0
-            or strchr(formats[kind], view.format[0]) is NULL
-            or view.len != size * (4 if kind == FLOAT32 else 8)):
-        raise ValueError(f"{name} must have {size} elements of {dtypes[kind]}, got {array!r}")
     return view.buf
 
 
@@ -65,14 +51,15 @@ cdef class Pooling:
     cdef Windows w
     cdef const PlaneKernels* kernels
     cdef object capsule
-    cdef int kind
+    cdef int kind   # of the tables of kernels: 0 for float, 1 for double
+    cdef const char* kinds
     cdef Py_ssize_t x_size, y_size
 
     def __cinit__(self, capsule, kind, shape, size, window, counted, divisor):
         cdef Windows* w = &self.w
         self.kernels = <const PlaneKernels*>PyCapsule_GetPointer(capsule, b"lenet5c.PlaneKernels")
         check_sizes(kind, shape, size, window, counted, divisor)
-        self.capsule, self.kind = capsule, FLOAT32 if kind == "f" else FLOAT64
+        self.capsule, self.kind, self.kinds = capsule, kind == "d", b"d" if kind == "d" else b"f"
         w.images, w.H, w.W, w.C = shape
         w.OH, w.OW = size
         (w.KH, w.KW), (w.SH, w.SW), (w.PT, w.PL), (w.DH, w.DW) = window
@@ -95,9 +82,9 @@ cdef class Pooling:
         cdef int t, threads = thread_count(num_threads, items)
         held.count = 0
         try:
-            source = hold(&held, "x", x, self.kind, self.x_size)
-            to = hold(&held, "y", y, self.kind, self.y_size, True)
-            to_indices = <int64_t*>hold(&held, "indices", indices, INT64, self.y_size, True)
+            source = hold(&held, x, self.x_size, self.kinds)
+            to = hold(&held, y, self.y_size, self.kinds, True)
+            to_indices = <int64_t*>hold(&held, indices, self.y_size, b"lq", True)
             if indices is not None:
                 self.check_places()
             if threads == 1:
@@ -126,13 +113,14 @@ cdef class Pooling:
         cdef int t, wrong = 0, threads = thread_count(num_threads, parts)
         if (x is None) == (indices is None):
             raise ValueError("either x or indices must be given")
-        self.check_places()
+        if indices is None:
+            self.check_places()
         held.count = 0
         try:
-            gradient = hold(&held, "dy", dy, self.kind, self.y_size)
-            source = hold(&held, "x", x, self.kind, self.x_size)
-            places = <const int64_t*>hold(&held, "indices", indices, INT64, self.y_size)
-            to = hold(&held, "dx", dx, self.kind, self.x_size, True)
+            gradient = hold(&held, dy, self.y_size, self.kinds)
+            source = hold(&held, x, self.x_size, self.kinds)
+            places = <const int64_t*>hold(&held, indices, self.y_size, b"lq")
+            to = hold(&held, dx, self.x_size, self.kinds, True)
             if threads == 1:
                 with nogil:
                     wrong = not run(w, gradient, source, places, to, 0, parts)
@@ -147,17 +135,17 @@ cdef class Pooling:
     def mean(self, x not None, y not None, int num_threads):
         """Compute y."""
         cdef Py_ssize_t items = parts_of(&self.w) * self.w.OH
-        self.run_mean(self.kernels.mean[self.kind], "x", x, self.x_size, "y", y, self.y_size, items,
+        self.run_mean(self.kernels.mean[self.kind], x, self.x_size, y, self.y_size, items,
                       thread_count(num_threads, items))
 
     def mean_backward(self, dy not None, dx not None, int num_threads):
         """Compute dx."""
         cdef Py_ssize_t parts = parts_of(&self.w)
-        self.run_mean(self.kernels.mean_backward[self.kind], "dy", dy, self.y_size, "dx", dx,
-                      self.x_size, parts, thread_count(num_threads, parts))
+        self.run_mean(self.kernels.mean_backward[self.kind], dy, self.y_size, dx, self.x_size,
+                      parts, thread_count(num_threads, parts))
 
-    cdef run_mean(self, Mean run, name, source, Py_ssize_t source_size, to_name, to,
-                  Py_ssize_t to_size, Py_ssize_t items, int threads):
+    cdef run_mean(self, Mean run, source, Py_ssize_t source_size, to, Py_ssize_t to_size,
+                  Py_ssize_t items, int threads):
         cdef Held held
         cdef const Windows* w = &self.w
         cdef const void* start
@@ -165,8 +153,8 @@ cdef class Pooling:
         cdef int t
         held.count = 0
         try:
-            start = hold(&held, name, source, self.kind, source_size)
-            to_start = hold(&held, to_name, to, self.kind, to_size, True)
+            start = hold(&held, source, source_size, self.kinds)
+            to_start = hold(&held, to, to_size, self.kinds, True)
             if threads == 1:
                 with nogil:
                     run(w, start, to_start, 0, items)

@@ -14,24 +14,15 @@ cdef enum HalvingJob:
     FROM_MEAN      # y -> dx
 
 
-cdef inline bint halve_block(int job, int lanes, Py_ssize_t W, const real* x, real* y,
+cdef inline void halve_block(int job, int lanes, Py_ssize_t W, const real* x, real* y,
                              int64_t* indices, Py_ssize_t place, real* dx) noexcept nogil:
-    """The windows from these on; x, y and so on that the job does not need may be NULL. `place` is
-    that of the first in the image. False if an index is none of its window."""
+    """The windows from these on; what the job does not need may be NULL. `place` is that of the
+    first in the image."""
     cdef int i, place_of, below = <int>W
-    cdef bint fits = True
     cdef real a = 0, b = 0, c = 0, d = 0, best, g
     cdef real[16] values
     cdef real[32] upper, lower
     cdef int[16] places
-    cdef int64_t offset, far = 0
-    if job == FROM_PLACES:
-        for i in range(lanes):
-            offset = indices[i] - place - 2 * i
-            far |= offset
-            places[i] = <int>offset
-        if far >> 31 != 0:
-            return False
     for i in range(lanes):
         if job <= FROM_MAXIMUM:
             a, b, c, d = x[2 * i], x[2 * i + 1], x[W + 2 * i], x[W + 2 * i + 1]
@@ -39,14 +30,6 @@ cdef inline bint halve_block(int job, int lanes, Py_ssize_t W, const real* x, re
             values[i] = mean_of(<real>0 + a + b + c + d, <real>4)
         elif job == FROM_MEAN:
             upper[2 * i] = upper[2 * i + 1] = mean_of(y[i], <real>4)
-        elif job == FROM_PLACES:
-            g = y[i]
-            upper[2 * i] = g if places[i] == 0 else <real>0
-            upper[2 * i + 1] = g if places[i] == 1 else <real>0
-            lower[2 * i] = g if places[i] == below else <real>0
-            lower[2 * i + 1] = g if places[i] == below + 1 else <real>0
-            fits &= ((places[i] == 0) | (places[i] == 1) | (places[i] == below)
-                     | (places[i] == below + 1))
         else:
             best = larger(larger(larger(a, b), c), d)
             values[i] = best
@@ -78,20 +61,18 @@ cdef inline bint halve_block(int job, int lanes, Py_ssize_t W, const real* x, re
     if job == TO_PLACES:
         for i in range(lanes):
             indices[i] = place + places[i]
-    return fits
 
 
-cdef inline bint halve_by(int job, int lanes, const Windows* w, Py_ssize_t rows, Py_ssize_t n,
+cdef inline void halve_by(int job, int lanes, const Windows* w, Py_ssize_t rows, Py_ssize_t n,
                           const real* x, real* y, int64_t* indices, Py_ssize_t place,
                           real* dx) noexcept nogil:
     cdef Py_ssize_t row, at
-    cdef bint fits = True
     for row in range(rows):
         at = 0
         while True:
-            fits &= halve_block(
+            halve_block(
                 job, lanes, w.W, x + (2 * at if job <= FROM_MAXIMUM else 0), y + at,
-                indices + (at if job == TO_PLACES or job == FROM_PLACES else 0), place + 2 * at,
+                indices + (at if job == TO_PLACES else 0), place + 2 * at,
                 dx + (2 * at if job >= FROM_MAXIMUM else 0))
             at += lanes
             if at >= n:
@@ -99,16 +80,15 @@ cdef inline bint halve_by(int job, int lanes, const Windows* w, Py_ssize_t rows,
             at = min(at, n - lanes)
         if job <= FROM_MAXIMUM:
             x += 2 * w.W
-        if job == TO_PLACES or job == FROM_PLACES:
+        if job == TO_PLACES:
             indices += w.OW
         if job >= FROM_MAXIMUM:
             dx += 2 * w.W
         y += w.OW
         place += 2 * w.W
-    return fits
 
 
-cdef inline bint halve(int job, const Windows* w, const Line* line, Py_ssize_t rows,
+cdef inline void halve(int job, const Windows* w, const Line* line, Py_ssize_t rows,
                        const real* x, real* y, int64_t* indices, real* dx) noexcept nogil:
     """So many rows of windows, from the line's on; the images x and dx, the whole of y and indices.
     """
@@ -117,18 +97,20 @@ cdef inline bint halve(int job, const Windows* w, const Line* line, Py_ssize_t r
     y += line.out
     if job <= FROM_MAXIMUM:
         x += place
-    if job == TO_PLACES or job == FROM_PLACES:
+    if job == TO_PLACES:
         indices += line.out
     if job >= FROM_MAXIMUM:
         dx += place
     if n >= 16:
-        return halve_by(job, 16, w, rows, n, x, y, indices, place, dx)
-    if n >= 8:
-        return halve_by(job, 8, w, rows, n, x, y, indices, place, dx)
-    return halve_by(job, 4, w, rows, n, x, y, indices, place, dx)
+        halve_by(job, 16, w, rows, n, x, y, indices, place, dx)
+    elif n >= 8:
+        halve_by(job, 8, w, rows, n, x, y, indices, place, dx)
+    else:
+        halve_by(job, 4, w, rows, n, x, y, indices, place, dx)
 
 
-cdef inline Py_ssize_t halved_rows(const Windows* w, const Line* line, Py_ssize_t end) noexcept nogil:
+cdef inline Py_ssize_t halved_rows(const Windows* w, const Line* line,
+                                   Py_ssize_t end) noexcept nogil:
     """How many rows, from the line's up to the end, have all their windows halved."""
     if w.halving != 0 or w.halving_end != w.OW or 2 * line.oh < w.PT:
         return 0

@@ -7,10 +7,14 @@ ctypedef fused real:
     double
 
 cdef enum Job:
-    LARGEST
-    FIRST_LARGEST
-    SUM
-    SPREAD
+    LARGEST   # from x to values
+    FIND      # the places of the values in x
+    SUM       # from x to values
+    SPREAD    # from values to x
+
+cdef enum:
+    PACKED_ROWS = 4
+    PACKED = 2 * BLOCK + 2
 
 cdef struct Line:
     Py_ssize_t image, oh, ow, channel, count
@@ -40,6 +44,10 @@ cdef inline void start_row(const Windows* w, Line* line, Py_ssize_t oh) noexcept
     line.out = (line.image * w.OH + oh) * w.OW * w.C + line.channel - (0 if w.C == 1 else w.C)
 
 
+cdef inline Py_ssize_t whole_vectors(Py_ssize_t count) noexcept nogil:
+    return (count + 15) // 16 * 16
+
+
 cdef inline bint next_line(const Windows* w, Line* line) noexcept nogil:
     """The next line of the row, which does not cross w.halving; false at the end."""
     if w.C > 1:
@@ -55,11 +63,6 @@ cdef inline bint next_line(const Windows* w, Line* line) noexcept nogil:
 
 
 # Compilers turn these into vector code as they stand: conditions that are used once, no branches.
-
-cdef inline bint beats(real a, real best) noexcept nogil:
-    """Whether a is larger, or the first that is not a number."""
-    return (a > best) | ((a != a) & (best == best))
-
 
 cdef inline real larger(real best, real a) noexcept nogil:
     """The larger of both, the first of equals, and not-a-number if either is."""
@@ -85,50 +88,108 @@ cdef inline void take(int job, real* x, Py_ssize_t step, Py_ssize_t begin, Py_ss
     """One place of the windows from `begin` up to `end`; x is that of the first, place its number
     in the image."""
     cdef Py_ssize_t i
-    cdef bint better
     for i in range(begin, end):
         if job == LARGEST:
             values[i] = larger(values[i], x[i * step])
-        elif job == FIRST_LARGEST:
-            better = beats(x[i * step], values[i])
-            values[i] = x[i * step] if better else values[i]
-            places[i] = place + <int>i * place_step if better else places[i]
+        elif job == FIND:
+            places[i] = (place + <int>i * place_step if is_best(x[i * step], values[i])
+                         else places[i])
         elif job == SUM:
             values[i] += x[i * step]
         else:
             x[i * step] += values[i]
 
 
+cdef inline void pack_row(const real* row, Py_ssize_t left, Py_ssize_t W, Py_ssize_t step,
+                          Py_ssize_t length, real outside, real* even, real* odd) noexcept nogil:
+    """With a step of 1 the columns left, left + 1, ... of a row to `even`; with 2 the columns left,
+    left + 2, ... there, and left + 1, left + 3, ... to `odd`: so many, whose like there need not
+    be."""
+    cdef Py_ssize_t i, begin = min(length, places_before(left, step))
+    cdef Py_ssize_t end = max(begin, min(length, (W - left) // step))
+    for i in range(begin):
+        even[i] = odd[i] = outside
+    if step == 1:
+        copy(row + left + begin, even + begin, end - begin)
+    else:
+        for i in range(begin, end):
+            even[i] = row[left + 2 * i]
+            odd[i] = row[left + 2 * i + 1]
+    for i in range(end, length):
+        even[i] = odd[i] = outside
+    if step == 2 and begin > 0 and left + 2 * begin == 1:
+        odd[begin - 1] = row[0]
+    if step == 2 and end < length and left + 2 * end == W - 1:
+        even[end] = row[W - 1]
+
+
 cdef inline void visit(const Windows* w, int job, real* x, const Line* line, real* values,
                        int* places) noexcept nogil:
-    """LARGEST, FIRST_LARGEST, SUM: from the line's windows of the image x to `values`, and the
-    maxima's places in the image. SPREAD: add the values to all places of their windows."""
+    """Do the job with all places of the line's windows in the image x: in row-major order, but from
+    the last on to find the first, or to add gradients in the order of the windows."""
     cdef Py_ssize_t top = line.oh * w.SH - w.PT, left = line.ow * w.SW - w.PL
     cdef Py_ssize_t width = (line.count - 1) * w.SW if w.C == 1 else 0   # to the last window
+    cdef Py_ssize_t kh_begin = places_before(top, w.DH)
     cdef Py_ssize_t kh_end = places_up_to(top, w.DH, w.H, w.KH)
     cdef Py_ssize_t kw_begin = places_before(left + width, w.DW)
     cdef Py_ssize_t kw_end = places_up_to(left, w.DW, w.W, w.KW)
-    cdef Py_ssize_t kh, k, kw, at, place, begin, end
+    # Packed rows have values for whole vectors of windows, outside the image too: a window that
+    # began later than others would make vectors overlap in part, which stalls the processor.
+    cdef bint packs = (job != SPREAD and w.C == 1 and w.SW <= 2 and line.count > 2
+                       and (w.KW - 1) * w.DW <= BLOCK)
+    cdef Py_ssize_t lanes = whole_vectors(line.count)
+    cdef bint backwards = job == FIND or job == SPREAD
+    cdef int place_step = <int>w.SW if w.C == 1 else 0
+    cdef real[PACKED_ROWS * PACKED] even, odd
+    cdef Py_ssize_t h, k, kh, kw, at, place, begin, end, packed
     cdef real* start
-    for kh in range(places_before(top, w.DH), kh_end):
+    for h in range(kh_begin, kh_end):
+        kh = kh_begin + kh_end - 1 - h if backwards else h
+        # Some rows in advance: to read at once what was just written, other vectors, stalls too.
+        if packs and (h - kh_begin) % PACKED_ROWS == 0:
+            for packed in range(min(<Py_ssize_t>PACKED_ROWS, kh_end - h)):
+                at = kh - packed if backwards else kh + packed
+                pack_row(x + (top + at * w.DH) * w.W, left, w.W, w.SW,
+                         lanes + (w.KW - 1) * w.DW // w.SW + 1,
+                         <real>0 if job == SUM else -<real>INFINITY, even + packed * PACKED,
+                         odd + packed * PACKED)
         for k in range(kw_begin, kw_end):
-            # Gradients of neighbors meet in an element: added in the order of the windows.
-            kw = kw_begin + kw_end - 1 - k if job == SPREAD else k
+            kw = kw_begin + kw_end - 1 - k if backwards else k
             at = left + kw * w.DW
             place = (top + kh * w.DH) * w.W + at
-            if w.C > 1:
-                take(job, x + place * w.C + line.channel, 1, 0, line.count, <int>place, 0,
-                     values, places)
+            if packs:
+                start = even
+                if kw * w.DW % w.SW != 0:
+                    start = odd
+                start += (h - kh_begin) % PACKED_ROWS * PACKED + kw * w.DW // w.SW
+                take(job, start, 1, 0, lanes, <int>place, place_step, values,
+                     places)
                 continue
-            begin = places_before(at, w.SW)
-            end = places_up_to(at, w.SW, w.W, line.count)
-            start = x + place
-            if w.SW == 1:
-                take(job, start, 1, begin, end, <int>place, 1, values, places)
-            elif w.SW == 2:
-                take(job, start, 2, begin, end, <int>place, 2, values, places)
+            begin, end, start = 0, line.count, x + place * w.C + line.channel
+            if w.C == 1:
+                begin = places_before(at, w.SW)
+                end = places_up_to(at, w.SW, w.W, line.count)
+            if w.C > 1 or w.SW == 1:
+                take(job, start, 1, begin, end, <int>place, place_step, values, places)
             else:
-                take(job, start, w.SW, begin, end, <int>place, <int>w.SW, values, places)
+                take(job, start, w.SW, begin, end, <int>place, place_step, values, places)
+
+
+cdef inline void find_places(const Windows* w, real* x, const Line* line, real* values,
+                             int* places) noexcept nogil:
+    """The places of the first maxima, the values."""
+    cdef Py_ssize_t i, top = line.oh * w.SH - w.PT, left = line.ow * w.SW - w.PL
+    cdef int empty = 0
+    visit(w, FIND, x, line, values, places)
+    # Where all is minus infinity, as outside the image: the first place in it.
+    for i in range(line.count):
+        empty |= values[i] == -<real>INFINITY
+    if empty:
+        top += places_before(top, w.DH) * w.DH
+        for i in range(line.count):
+            if values[i] == -<real>INFINITY:
+                places[i] = <int>(top * w.W + left + places_before(left, w.DW) * w.DW)
+            left += w.SW if w.C == 1 else 0
 
 
 cdef inline void fill(real* values, real value, Py_ssize_t count) noexcept nogil:
@@ -137,29 +198,8 @@ cdef inline void fill(real* values, real value, Py_ssize_t count) noexcept nogil
         values[i] = value
 
 
-cdef inline void fill_places(int* places, int value, Py_ssize_t count) noexcept nogil:
-    cdef Py_ssize_t i
-    for i in range(count):
-        places[i] = value
-
-
 cdef inline void copy(const real* values, real* to, Py_ssize_t count) noexcept nogil:
     memcpy(to, values, count * sizeof(real))
-
-
-cdef inline void fill_empty(const Windows* w, const Line* line, int* places) noexcept nogil:
-    """Where there is no place yet, as all of a window is minus infinity: its first in the image."""
-    cdef Py_ssize_t i, top = line.oh * w.SH - w.PT, left = line.ow * w.SW - w.PL
-    cdef int signs = 0
-    for i in range(line.count):
-        signs |= places[i]
-    if signs >= 0:
-        return
-    top += places_before(top, w.DH) * w.DH
-    for i in range(line.count):
-        if places[i] < 0:
-            places[i] = <int>(top * w.W + left + places_before(left, w.DW) * w.DW)
-        left += w.SW if w.C == 1 else 0
 
 
 cdef inline void clear_part(const Windows* w, real* x, const Line* line,

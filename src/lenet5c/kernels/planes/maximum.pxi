@@ -11,13 +11,10 @@ cdef inline void maximum_of_line(const Windows* w, const real* x, const Line* li
         if places is not NULL:
             places[0] = <int>place
         return
-    fill(values, -<real>INFINITY, line.count)
-    if places is NULL:
-        visit(w, LARGEST, <real*>x, line, values, places)
-    else:
-        fill_places(places, -1, line.count)
-        visit(w, FIRST_LARGEST, <real*>x, line, values, places)
-        fill_empty(w, line, places)
+    fill(values, -<real>INFINITY, whole_vectors(line.count))
+    visit(w, LARGEST, <real*>x, line, values, places)
+    if places is not NULL:
+        find_places(w, <real*>x, line, values, places)
 
 
 cdef inline void maximum_items(const Windows* w, const real* x, real* y, int64_t* indices,
@@ -61,70 +58,69 @@ cdef inline void maximum_rows(const Windows* w, int job, const real* x, real* y,
         oh += 1
 
 
-cdef inline bint read_places(const Windows* w, const int64_t* indices, const Line* line,
-                             int* places) noexcept nogil:
-    """The places that a line of indices names; false if one is not in the image."""
-    cdef Py_ssize_t i
-    cdef bint fits = True
-    for i in range(line.count):
-        places[i] = <int>indices[line.out + i]
-        fits &= <uint64_t>indices[line.out + i] < <uint64_t>(w.H * w.W)
-    return fits
-
-
-cdef inline bint maximum_part(const Windows* w, const real* dy, const real* x,
-                              const int64_t* indices, real* dx, Line line,
-                              bint halves) noexcept nogil:
-    """The gradient of a part, with the rows that can be halved done so, or not."""
+cdef inline void gradient_of_part(const Windows* w, const real* dy, const real* x, real* dx,
+                                  Line line) noexcept nogil:
+    """The gradient of a part from x, in which the maxima are found again."""
     cdef real[BLOCK] values
     cdef int[BLOCK] places
     cdef Py_ssize_t oh = 0, rows, i
-    clear_part(w, dx, &line, halves)
+    clear_part(w, dx, &line, True)
+    x += line.start
     dx += line.start
-    if x is not NULL:
-        x += line.start
     while oh < w.OH:
         start_row(w, &line, oh)
-        rows = halved_rows(w, &line, w.OH) if halves else 0
+        rows = halved_rows(w, &line, w.OH)
         if rows > 0:
-            if not halve_back(w, &line, rows, x, dy, indices, dx):
-                return False
+            halve(FROM_MAXIMUM, w, &line, rows, x, <real*>dy, NULL, dx)
             oh += rows
             continue
         while next_line(w, &line):
-            if halves and has_halves(w, &line):
-                if not halve_back(w, &line, 1, x, dy, indices, dx):
-                    return False
+            if has_halves(w, &line):
+                halve(FROM_MAXIMUM, w, &line, 1, x, <real*>dy, NULL, dx)
                 line.count = w.halving_end - w.halving
                 continue
-            if indices is NULL:
-                maximum_of_line(w, x, &line, values, places)
-            elif not read_places(w, indices, &line, places):
-                return False
-            if w.C == 1:
-                for i in range(line.count):
+            maximum_of_line(w, x, &line, values, places)
+            for i in range(line.count):
+                if w.C == 1:
                     dx[places[i]] += dy[line.out + i]
-            else:
-                for i in range(line.count):
+                else:
                     dx[places[i] * w.C + line.channel + i] += dy[line.out + i]
         oh += 1
+
+
+cdef inline bint scatter_part(const Windows* w, const real* dy, const int64_t* indices, real* dx,
+                              Line line) noexcept nogil:
+    """The gradient of a part from the indices; false if one is no place of the image."""
+    cdef uint64_t at, size = w.H * w.W
+    cdef Py_ssize_t i, o, outputs = w.OH * w.OW
+    cdef Py_ssize_t channels = min(<Py_ssize_t>BLOCK, w.C - line.channel)
+    clear_part(w, dx, &line, False)
+    dx += line.start + line.channel
+    dy += line.image * outputs * w.C + line.channel
+    indices += line.image * outputs * w.C + line.channel
+    if w.C == 1:
+        for i in range(outputs):
+            at = <uint64_t>indices[i]
+            if at >= size:
+                return False
+            dx[at] += dy[i]
+        return True
+    for o in range(outputs):
+        for i in range(channels):
+            at = <uint64_t>indices[o * w.C + i]
+            if at >= size:
+                return False
+            dx[<Py_ssize_t>at * w.C + i] += dy[o * w.C + i]
     return True
 
 
-cdef inline bint halve_back(const Windows* w, const Line* line, Py_ssize_t rows, const real* x,
-                            const real* dy, const int64_t* indices, real* dx) noexcept nogil:
-    if indices is NULL:
-        return halve(FROM_MAXIMUM, w, line, rows, x, <real*>dy, NULL, dx)
-    return halve(FROM_PLACES, w, line, rows, x, <real*>dy, <int64_t*>indices, dx)
-
-
-cdef inline bint maximum_parts(const Windows* w, const real* dy, const real* x,
-                               const int64_t* indices, real* dx, Py_ssize_t first,
-                               Py_ssize_t last) noexcept nogil:
+cdef inline bint gradient_of_parts(const Windows* w, const real* dy, const real* x,
+                                   const int64_t* indices, real* dx, Py_ssize_t first,
+                                   Py_ssize_t last) noexcept nogil:
     cdef Py_ssize_t part
     for part in range(first, last):
-        # Indices of another window do not fit where windows are halved: elsewhere they do.
-        if not (maximum_part(w, dy, x, indices, dx, part_line(w, part), True)
-                or maximum_part(w, dy, x, indices, dx, part_line(w, part), False)):
+        if indices is NULL:
+            gradient_of_part(w, dy, x, dx, part_line(w, part))
+        elif not scatter_part(w, dy, indices, dx, part_line(w, part)):
             return False
     return True

@@ -64,7 +64,7 @@ cdef inline void mean_items(const Windows* w, const real* x, real* y, Py_ssize_t
                     halve(TO_MEAN, w, &line, 1, image, y, NULL, <real*>NULL)
                     line.count = w.halving_end - w.halving
                     continue
-                fill(values, <real>0, line.count)
+                fill(values, <real>0, whole_vectors(line.count))
                 visit(w, SUM, image, &line, values, NULL)
                 divide(w, &line, values)
                 copy(values, y + line.out, line.count)

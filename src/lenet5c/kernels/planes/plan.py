@@ -23,11 +23,11 @@ from lenet5c.kernels.arrays import (
     work_array,
 )
 from lenet5c.kernels.planes._pooling import Pooling
-from lenet5c.kernels.shapes import check_elements, per_axis, setting, window_and_size
+from lenet5c.kernels.shapes import check_elements, choice, per_axis, setting, window_and_size
 from lenet5c.kernels.simd import dispatch
 
 PLANES = import_module(f"lenet5c.kernels.planes._planes_{dispatch.isa}").kernels
-FORMATS = {("NCHW", 2): 1, ("NHWC", 2): 3, ("NCW", 1): 1, ("NWC", 1): 2}  # the axis of channels
+FORMATS = {1: ("NCW", "NWC"), 2: ("NCHW", "NHWC")}
 WHOLE = object()  # the kernel size of a window as large as the image
 Shape = tuple[int, ...]
 Pair = int | tuple[int, int]
@@ -61,10 +61,7 @@ def _plan(
     divisor: int = 0,
 ) -> Plan:
     axes = len(x_shape) - 2
-    channels = FORMATS.get((data_format, axes))
-    if channels is None:
-        formats = [f'"{name}"' for name, count in FORMATS if count == axes]
-        raise ValueError(f"data_format must be {' or '.join(formats)}, got {data_format!r}")
+    channels = 1 if data_format[1] == "C" else axes + 1
     image = x_shape[2:] if channels == 1 else x_shape[1:-1]
     kernel_size = image if kernel_size is WHOLE else kernel_size
     settings = kernel_size, kernel_size if stride is None else stride, padding
@@ -114,7 +111,7 @@ def plan(
         setting("padding", padding),
         setting("dilation", dilation),
         bool(ceil_mode),
-        data_format,
+        choice("data_format", data_format, FORMATS[len(x_shape) - 2]),
         bool(count_include_pad),
         divisor,
     )

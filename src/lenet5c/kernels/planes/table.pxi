@@ -27,13 +27,13 @@ cdef void maximum_f64(const Windows* w, const void* x, void* y, int64_t* indices
 cdef bint maximum_backward_f32(const Windows* w, const void* dy, const void* x,
                                const int64_t* indices, void* dx, Py_ssize_t first,
                                Py_ssize_t last) noexcept nogil:
-    return maximum_parts(w, <const float*>dy, <const float*>x, indices, <float*>dx, first, last)
+    return gradient_of_parts(w, <const float*>dy, <const float*>x, indices, <float*>dx, first, last)
 
 
 cdef bint maximum_backward_f64(const Windows* w, const void* dy, const void* x,
                                const int64_t* indices, void* dx, Py_ssize_t first,
                                Py_ssize_t last) noexcept nogil:
-    return maximum_parts(w, <const double*>dy, <const double*>x, indices, <double*>dx, first, last)
+    return gradient_of_parts(w, <const double*>dy, <const double*>x, indices, <double*>dx, first, last)
 
 
 cdef void mean_f32(const Windows* w, const void* x, void* y, Py_ssize_t first,

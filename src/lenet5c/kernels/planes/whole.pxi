@@ -12,13 +12,13 @@ cdef inline Py_ssize_t first_maximum(const real* x, Py_ssize_t size) noexcept no
         best[k] = -<real>INFINITY
     for i in range(0, size - 15, 16):
         for k in range(16):
-            best[k] = x[i + k] if beats(x[i + k], best[k]) else best[k]
+            best[k] = larger(best[k], x[i + k])
     for i in range(size // 16 * 16, size):
-        best[0] = x[i] if beats(x[i], best[0]) else best[0]
+        best[0] = larger(best[0], x[i])
     for k in range(1, 16):
-        best[0] = best[k] if beats(best[k], best[0]) else best[0]
+        best[0] = larger(best[0], best[k])
     for i in range(size):
-        if x[i] == best[0] or (x[i] != x[i] and best[0] != best[0]):
+        if is_best(x[i], best[0]):
             return i
     return 0
 

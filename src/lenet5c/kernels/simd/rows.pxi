@@ -1,6 +1,6 @@
-# Arrays of `size` values, one for each lane, into vectors and back: squares of as many values as there
-# are lanes, one after the other. The last square is moved back inside the array and moves some
-# values twice; arrays shorter than a square go value by value.
+# Arrays of `size` values, one for each lane, into vectors and back: squares of as many values as
+# there are lanes, one after the other. The last square is moved back inside the array and moves
+# some values twice; arrays shorter than a square go value by value.
 
 
 cdef void pack_rows(const void** samples, Py_ssize_t size, void* tile,

@@ -26,7 +26,7 @@ cdef int planes_to_columns(const Im2colSizes* sizes, const real* x, real* col) n
     if x is NULL or col is NULL:
         return NULL_POINTER
     for plane in range(sizes.N * sizes.C):
-        unfold(x + plane * w.H * w.W, &w, <real>0, col + plane * w.KH * w.KW * w.OH * w.OW)
+        unfold(x + plane * w.H * w.W, &w, col + plane * w.KH * w.KW * w.OH * w.OW)
     return OK
 
 
