@@ -54,6 +54,7 @@ QUICK = {
     "c_surface": ["--batches", 1, 17, "--seconds", 0.001, "--repeats", 1],
     "from_scratch_layers": ["--batch-size", 5, "--seconds", 0.001, "--repeats", 1],
     "distortion": ["--batch-size", 20, "--seconds", 0.001, "--repeats", 1],
+    "softmax": ["--seconds", 0.001, "--repeats", 1],
 }
 # How the rows of the tables begin.
 ROWS = {
@@ -93,6 +94,13 @@ ROWS = {
     ],
     "distortion": ["distortion", "none -", "identity", "paper1998", "modern", "elastic alone"],
     "contention": ["lenet5c, as the command", "lenet5c, as a library"],
+    "softmax": ["function shape axis dtype lenet5c"]
+    + [
+        f"{name} {shape} 1 {dtype}"
+        for name in ("softmax", "softmax_backward", "log_softmax", "log_softmax_backward")
+        for shape in ("1x10", "8x21x64x64")
+        for dtype in ("float32", "float64")
+    ],
     "c_surface": ["kernel shape batch cykernels"]
     + [
         f"{kernel} {shape} {batch}"
@@ -120,6 +128,7 @@ ROWS = {
 WITH = {
     "train_epoch": ["PyTorch"],
     "kernels": ["PyTorch"],
+    "softmax": ["PyTorch"],
     "inference": ["ONNX Runtime", "PyTorch"],
 }
 

@@ -17,6 +17,8 @@ from lenet5c.nn.layer import Floats, as_batch
 
 __all__ = ["LOSSES", "Loss", "MSELoss"]
 
+INT32 = np.dtype(np.int32)
+
 #: Classes of losses by the name that recipes use.
 LOSSES: dict[str, type["Loss"]] = {}
 
@@ -344,6 +346,8 @@ def _identity(size: int) -> Program:
 def check_labels(labels: ArrayLike, count: int) -> NDArray[np.int32]:
     """Return `labels` as int32 (count,); the program checks that there are so many classes."""
     array = np.asarray(labels)
+    if array.dtype is INT32 and array.shape == (count,) and array.flags.carray:
+        return array
     if array.dtype.kind not in "iu" or array.shape != (count,):
         raise ValueError(
             f"labels must be integers of the shape ({count},), got {array.dtype} {array.shape}"

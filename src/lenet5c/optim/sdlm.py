@@ -70,13 +70,17 @@ class SDLM(Optimizer):
         self.set_curvature(self.curvature)
 
     def estimate(
-        self, samples: Samples | NDArray[np.float32], labels: NDArray[np.integer[Any]], loss: Loss
+        self,
+        samples: Samples | NDArray[np.float32],
+        labels: NDArray[Any],
+        loss: Loss,
+        sample_weight: ArrayLike | None = None,
     ) -> None:
         """Measure the curvature, which steps use from now on.
 
         Parameters
         ----------
-        samples, labels, loss
+        samples, labels, loss, sample_weight
             As of `Sequential.second_derivatives`.
 
         Raises
@@ -88,7 +92,7 @@ class SDLM(Optimizer):
             raise TypeError(
                 f"model must be a Sequential, got a {type(self.model).__name__}; put it into one"
             )
-        measured = self.model.second_derivatives(samples, labels, loss)
+        measured = self.model.second_derivatives(samples, labels, loss, sample_weight)
         if fault := find_fault(measured, self.model, 0):
             raise ArithmeticError(
                 f"the curvature of {fault[0]} is {fault[1]}; lower the learning rate, it is "
