@@ -5,6 +5,7 @@ import re
 import sys
 import sysconfig
 import tempfile
+from copy import copy
 from pathlib import Path
 
 from Cython.Build import cythonize
@@ -193,6 +194,12 @@ class BuildExt(build_ext):
             module.extra_compile_args += sanitize
             module.extra_link_args += link_sanitizers
         super().build_extensions()
+
+    def build_extension(self, ext):
+        # In a folder of its own: isa_guard.c is compiled for several modules, perhaps at once.
+        own = copy(self)
+        own.build_temp = os.path.join(self.build_temp, ext.name)
+        super(BuildExt, own).build_extension(ext)
 
     def find_openmp(self, family):
         if os.environ.get("LENET5C_NO_OPENMP") == "1":
