@@ -103,10 +103,10 @@ def softmax(rng: np.random.Generator, memory: GuardedMemory) -> Results:
     name, eps = str(rng.choice(["softmax", "log_softmax"])), 2 * UNIT[np.dtype(dtype)]
     most = (8 + shape[axis]) * eps * np.maximum(1, abs(x).max())
     [y] = call(rng, memory, name, [x], {"axis": axis}, [shape])
-    check("y", y, getattr(reference, name)(x, axis), most)
+    check("y", y, getattr(reference, name)(x, axis), most, dtype)
     [dx] = call(rng, memory, f"{name}_backward", [dy, y], {"axis": axis}, [shape])
     twin = getattr(reference, f"{name}_backward")(dy, y, axis)
-    check("dx", dx, twin, most * np.maximum(1, shape[axis] * abs(dy).max()))
+    check("dx", dx, twin, most * np.maximum(1, shape[axis] * abs(dy).max()), dtype)
     return [y, dx]
 
 
