@@ -32,7 +32,11 @@ def test_two_epochs_of_mnist_reach_98_percent():
 
 @pytest.mark.parametrize(
     "loss, epochs, least",
-    [(CrossEntropyLoss(), 6, 0.95), (CrossEntropyLoss(0.1), 6, 0.95), (MSELoss(), 15, 0.8)],
+    [
+        (CrossEntropyLoss(), 6, 0.95),
+        (CrossEntropyLoss(label_smoothing=0.1), 6, 0.95),
+        (MSELoss(), 15, 0.8),
+    ],
 )
 def test_a_few_epochs_fit_a_small_set(mnist_slice, loss, epochs, least):
     trainer = lenet_trainer(mnist_slice[0], epochs=epochs, loss=loss)
