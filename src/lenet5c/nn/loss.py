@@ -51,7 +51,7 @@ class Loss:
 
     def __call__(
         self, outputs: Floats, target: ArrayLike, sample_weight: ArrayLike | None = None
-    ) -> tuple[Any, Floats]:
+    ) -> tuple[float, Floats]:
         """Return the loss, and its gradient.
 
         Parameters
@@ -66,14 +66,15 @@ class Loss:
 
         Returns
         -------
-        loss : float, or ndarray of float64 (N,)
+        loss : float, or with the reduction 'none' ndarray of float64 (N,)
+            A type checker is told of the float alone.
         doutputs : ndarray of float32, of the shape of outputs
         """
         return self._compute(outputs, target, sample_weight, True)
 
     def value(
         self, outputs: Floats, target: ArrayLike, sample_weight: ArrayLike | None = None
-    ) -> Any:
+    ) -> float:
         """Return the loss, to the bit as a call does, but without computing a gradient.
 
         Parameters
@@ -81,7 +82,8 @@ class Loss:
         outputs, target, sample_weight
             As of a call.
         """
-        return self._compute(outputs, target, sample_weight, False)[0]
+        loss: float = self._compute(outputs, target, sample_weight, False)[0]
+        return loss
 
     def second(
         self, outputs: Floats, target: ArrayLike, sample_weight: ArrayLike | None = None
