@@ -52,6 +52,7 @@ include "lenet5c/kernels/ops/softmax.pxi"
 include "lenet5c/kernels/ops/subsample2d.pxi"
 include "lenet5c/kernels/ops/update.pxi"
 include "lenet5c/kernels/ops/winograd.pxi"
+include "lenet5c/kernels/ops/winograd_dweight.pxi"
 include "lenet5c/kernels/direct/direct.pxi"
 include "peak.pxi"
 
