@@ -1,12 +1,11 @@
-"""Arrays at the door: what the functions take, in which dtype they compute, their outputs.
+"""Array arguments: accepted types, the dtype of a computation, and `out`.
 
-Real numbers in any form that NumPy reads without loss are taken: arrays, lists, and objects with
-``__array__``, ``__array_interface__``, the buffer protocol or DLPack. A call computes in one dtype,
-``np.result_type(np.float32, *dtypes)`` of its arrays:
+Functions take real numbers in any form that NumPy reads without loss: arrays, lists, and objects
+with ``__array__``, ``__array_interface__``, the buffer protocol or DLPack. A call computes in one
+dtype, ``np.result_type(np.float32, *dtypes)`` of its arrays:
 
 - float32 for float32, float16, bool, and integers of 8 or 16 bits,
-- float64 as soon as one array has float64, or integers of 32 or 64 bits; lists of Python numbers
-  are such arrays.
+- float64 if any array has float64, or integers of 32 or 64 bits, as lists of Python numbers have.
 
 Numbers are converted, never scaled. Arrays of another byte order and misaligned ones are copied.
 Complex and extended precision, objects, strings and times are refused, and so are masked arrays.
@@ -33,7 +32,7 @@ def real_arrays(**named: Any) -> tuple[Any, ...]:
     Raises
     ------
     TypeError
-        A value is no array of real numbers; the message has its name.
+        A value is not an array of real numbers; the message has its name.
     """
     arrays = tuple(named.values())
     if arrays[0] is None:

@@ -56,7 +56,7 @@ def im2col(
     Parameters
     ----------
     x : array_like (N, C, H, W), or (N, H, W, C) with "NHWC"
-        Or a sample, without N. See `lenet5c.kernels.arrays` for what is taken.
+        Or one sample, without N. For dtypes and array types see `lenet5c.kernels.arrays`.
     kernel_size, stride, dilation : int or (int, int)
     padding : int, (int, int), ((top, bottom), (left, right)), "same" or "valid"
     layout : {"columns", "rows"}
@@ -77,7 +77,7 @@ def im2col(
         rows    "NHWC"  (N OH OW, KH KW C)    [(n OH + oh) OW + ow, (kh KW + kw) C + c]
         ======= ======= ===================== =============================================
 
-        The columns of a sample without N have none either.
+        The columns of one sample have no N.
 
     Examples
     --------
@@ -131,11 +131,11 @@ def col2im(
     Parameters
     ----------
     col : array_like
-        As `im2col` returns them; columns may be those of a sample without N.
+        As `im2col` returns it; columns may lack N.
     output_size : (int, int)
         Height and width of the image.
     kernel_size, stride, padding, dilation, layout, data_format
-        As given to `im2col`.
+        As passed to `im2col`.
     out : ndarray, optional
         Of the shape of the result.
     num_threads : int, optional
@@ -143,8 +143,8 @@ def col2im(
     Returns
     -------
     ndarray (N, C, H, W), or (N, H, W, C) with "NHWC"
-        Where windows overlap, the sum. Without N for the columns of a sample without it; rows
-        always have N, which is their number by OH OW.
+        Overlapping windows are summed. Without N for columns without N; from rows, N is the number
+        of rows divided by OH OW.
     """
     (col,) = real_arrays(col=col)
     single = False

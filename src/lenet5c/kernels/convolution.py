@@ -35,7 +35,7 @@ def conv2d(
     Parameters
     ----------
     x : array_like (N, C, H, W), or (C, H, W) for one sample
-        Arrays are computed in one dtype, float32 or float64: see `lenet5c.kernels.arrays`.
+        The call computes in float32 or float64: see `lenet5c.kernels.arrays`.
     weight : array_like (O, C / groups, KH, KW)
     bias : array_like (O,), optional
     stride, dilation : int or (int, int)
@@ -44,8 +44,8 @@ def conv2d(
         Zeros around the image. With "same", the output is as large as the image, divided by the
         stride and rounded up, and an odd pixel is at the bottom or on the right.
     groups : int
-        Output channels are cut into as many groups, each of which sees its share of the input
-        channels.
+        Number of groups into which input and output channels are divided; output channels are
+        connected to the input channels of their group only.
     data_format : "NCHW" or "NHWC"
         With "NHWC", x is (N, H, W, C), weight (KH, KW, C / groups, O), the result (N, OH, OW, O).
     out : ndarray (N, O, OH, OW), optional
@@ -61,7 +61,7 @@ def conv2d(
     Raises
     ------
     TypeError
-        An argument is no array of real numbers, or `out` has another dtype than the result.
+        An argument is not an array of real numbers, or `out` has another dtype than the result.
     ValueError
         A shape or a setting does not fit; the message names it.
 
@@ -99,10 +99,10 @@ def conv2d_backward(
     dy : array_like (N, O, OH, OW)
         Gradient of the result.
     x, weight, stride, padding, dilation, groups, data_format
-        As given to `conv2d`. Only dweight is computed from x, only dx from weight: where that is
-        not needed, the shape, a tuple, will do.
-    need : some of "dx", "dweight" and "dbias"
-        The gradients to compute.
+        As passed to `conv2d`. If dweight is not needed, x may be its shape, a tuple; if dx is not
+        needed, so may weight.
+    need : iterable of {"dx", "dweight", "dbias"}
+        The gradients to compute; all by default.
     out : tuple of three ndarrays, any of them None, optional
         Receive dx, dweight and dbias.
     num_threads : int, optional

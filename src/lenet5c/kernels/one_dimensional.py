@@ -39,7 +39,7 @@ def conv1d(
     data_format : "NCW" or "NWC"
         With "NWC", x is (N, W, C), weight (K, C / groups, O), the result (N, OW, O).
     out, num_threads
-        As in `conv2d`, which see for all of them.
+        As in `conv2d`, and so are the other parameters.
 
     Returns
     -------
@@ -78,7 +78,7 @@ def conv1d_backward(
     dy : array_like (N, O, OW)
         Gradient of the result.
     x, weight, stride, padding, dilation, groups, data_format
-        As given to `conv1d`; x and weight, as in `conv2d_backward`, perhaps as a shape.
+        As passed to `conv1d`; x or weight may be a shape, as in `conv2d_backward`.
     need, out, num_threads
         As in `conv2d_backward`.
 
@@ -118,7 +118,7 @@ def conv_transpose1d(
     data_format : "NCW" or "NWC"
         With "NWC", x is (N, W, C), weight (K, O / groups, C), the result (N, OW, O).
     out, num_threads
-        As in `conv_transpose2d`, which see for all of them.
+        As in `conv_transpose2d`, and so are the other parameters.
 
     Returns
     -------
@@ -151,7 +151,7 @@ def conv_transpose1d_backward(
     dy : array_like (N, O, OW)
         Gradient of the result.
     x, weight, stride, padding, output_padding, groups, dilation, data_format
-        As given to `conv_transpose1d`; x and weight, as in `conv2d_backward`, perhaps as a shape.
+        As passed to `conv_transpose1d`; x or weight may be a shape, as in `conv2d_backward`.
     need, out, num_threads
         As in `conv2d_backward`.
 

@@ -1,7 +1,4 @@
-"""Pooling on plain NumPy arrays, float32 and float64.
-
-Compiled code works on the arrays as they lie, with the channels first or last.
-"""
+"""Pooling on plain NumPy arrays, float32 and float64, with the channels first or last."""
 
 from typing import Any
 
@@ -27,26 +24,26 @@ def max_pool2d(
     out: Any = None,
     num_threads: int | None = None,
 ) -> Any:
-    """Return the largest value of each window; the border is minus infinity, not-a-number wins.
+    """Return the largest value of each window, or not-a-number if there is one.
 
     Parameters
     ----------
     x : array_like (N, C, H, W), or (C, H, W) for one sample
-        Arrays are computed in one dtype, float32 or float64: see `lenet5c.kernels.arrays`.
+        The call computes in float32 or float64: see `lenet5c.kernels.arrays`.
     kernel_size : int or (int, int)
     stride : int or (int, int), optional
-        As `kernel_size` if not given.
+        `kernel_size` by default.
     padding : int, (int, int), ((top, bottom), (left, right)), "same" or "valid"
-        Less than the window, so that each has a pixel of the image. With "same", the output is as
-        large as the image, divided by the stride and rounded up, and an odd pixel is at the bottom
-        or on the right.
+        Pixels of minus infinity around the image, on each side fewer than the window covers. With
+        "same", the output is as large as the image, divided by the stride and rounded up, and an
+        odd pixel is at the bottom or on the right.
     dilation : int or (int, int)
         Distance of the pixels of a window.
     ceil_mode : bool
         Round the size of the output up: the last window may end beyond the padding, if it begins
         within the image or the padding before it.
     return_indices : bool
-        Return the place of each maximum too, from which `max_pool2d_backward` need not find it.
+        Also return the index of each maximum, for `max_pool2d_backward`.
     data_format : "NCHW" or "NHWC"
         With "NHWC", x is (N, H, W, C), the result (N, OH, OW, C).
     out : ndarray (N, C, OH, OW), optional
@@ -60,13 +57,13 @@ def max_pool2d(
     y : ndarray (N, C, OH, OW)
         Without N for one sample.
     indices : ndarray of int64, of the shape of y, if `return_indices`
-        Each h W + w of the first maximum in row-major order, as `torch.nn.functional.max_pool2d`;
-        of the first that is not a number, where PyTorch takes the last.
+        h W + w of the first maximum in row-major order, as in `torch.nn.functional.max_pool2d`. Of
+        several not-a-numbers it is the first, where PyTorch takes the last.
 
     Raises
     ------
     TypeError
-        An argument is no array of real numbers, or `out` has another dtype than the result.
+        An argument is not an array of real numbers, or `out` has another dtype than the result.
     ValueError
         A shape or a setting does not fit; the message names it.
 
@@ -98,15 +95,15 @@ def max_pool2d_backward(
     out: Array | None = None,
     num_threads: int | None = None,
 ) -> Array:
-    """Gradient of `max_pool2d`: of each window, the first maximum in row-major order receives it.
+    """Gradient of `max_pool2d`: that of a window goes to its first maximum in row-major order.
 
     Parameters
     ----------
     dy : array_like (N, C, OH, OW)
     x, kernel_size, stride, padding, dilation, ceil_mode, data_format
-        As given to `max_pool2d`. With `indices` only the shape of x counts: a tuple will do.
+        As passed to `max_pool2d`. With `indices`, x may be its shape, a tuple.
     indices : array_like of int64 (N, C, OH, OW), optional
-        Those of `max_pool2d`. Without them, the maxima are found again in x.
+        As `max_pool2d` returns them. Without them, the maxima are searched for again in x.
     out : ndarray (N, C, H, W), optional
     num_threads : int, optional
 
@@ -117,7 +114,7 @@ def max_pool2d_backward(
     Raises
     ------
     TypeError, ValueError
-        As `max_pool2d`; an index is no place of the image.
+        As `max_pool2d`; an index is outside the image.
     """
     settings = kernel_size, stride, padding, dilation, ceil_mode, data_format
     return plan.maximum_backward(2, dy, x, indices, settings, out, num_threads)
@@ -137,22 +134,21 @@ def avg_pool2d(
     out: Array | None = None,
     num_threads: int | None = None,
 ) -> Array:
-    """Return the mean of each window; padding is zeros, which the divisor counts or not.
+    """Return the mean of each window; padding is zeros.
 
     Parameters
     ----------
     x, kernel_size, stride, padding, dilation, ceil_mode, data_format, out, num_threads
-        As of `max_pool2d`, and so are the errors.
+        As in `max_pool2d`, and so are the errors.
     count_include_pad : bool
-        Divide by the places of a window in the image and its padding, not by those in the image
-        alone. What `ceil_mode` adds beyond the padding never counts.
+        Count padding in the divisor. Pixels beyond the padding, with `ceil_mode`, never count.
     divisor_override : int, optional
-        Divide by this instead.
+        Divisor in place of the number of pixels.
 
     Returns
     -------
     ndarray (N, C, OH, OW)
-        The sums are added in row-major order.
+        Pixels are summed in row-major order.
     """
     settings = kernel_size, stride, padding, dilation, ceil_mode, data_format
     return plan.mean(2, x, (*settings, count_include_pad, divisor_override), out, num_threads)
@@ -173,7 +169,7 @@ def avg_pool2d_backward(
     out: Array | None = None,
     num_threads: int | None = None,
 ) -> Array:
-    """Gradient of `avg_pool2d`: each window's is shared out evenly.
+    """Gradient of `avg_pool2d`: that of a window is divided evenly among its pixels.
 
     Parameters
     ----------
@@ -182,7 +178,7 @@ def avg_pool2d_backward(
         The shape of the gradient.
     kernel_size, stride, padding, dilation, ceil_mode, count_include_pad, divisor_override, \
 data_format
-        As given to `avg_pool2d`.
+        As passed to `avg_pool2d`.
     out : ndarray (N, C, H, W), optional
     num_threads : int, optional
 
@@ -208,7 +204,7 @@ def global_max_pool2d(
     Parameters
     ----------
     x, return_indices, data_format, out, num_threads
-        As of `max_pool2d`.
+        As in `max_pool2d`.
 
     Returns
     -------
@@ -234,7 +230,7 @@ def global_max_pool2d_backward(
     ----------
     dy : array_like (N, C, 1, 1)
     x, indices, data_format, out, num_threads
-        As of `max_pool2d_backward`.
+        As in `max_pool2d_backward`.
 
     Returns
     -------
@@ -256,7 +252,7 @@ def global_avg_pool2d(
     Parameters
     ----------
     x, data_format, out, num_threads
-        As of `avg_pool2d`.
+        As in `avg_pool2d`.
 
     Returns
     -------
@@ -279,7 +275,7 @@ def global_avg_pool2d_backward(
     ----------
     dy : array_like (N, C, 1, 1)
     x_shape, data_format, out, num_threads
-        As of `avg_pool2d_backward`.
+        As in `avg_pool2d_backward`.
 
     Returns
     -------

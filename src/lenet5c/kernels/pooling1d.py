@@ -1,4 +1,4 @@
-"""Pooling of signals on plain NumPy arrays: `pooling.py` for one axis."""
+"""Pooling along one axis on plain NumPy arrays; `pooling.py` has that of images."""
 
 from typing import Any
 
@@ -29,11 +29,11 @@ def max_pool1d(
     x : array_like (N, C, W), or (C, W) for one sample
     kernel_size : int
     stride : int, optional
-        As `kernel_size` if not given.
+        `kernel_size` by default.
     padding : int, (before, after), "same" or "valid"
     dilation : int
     ceil_mode, return_indices, out, num_threads
-        As of `max_pool2d`, and so are the errors.
+        As in `max_pool2d`, and so are the errors.
     data_format : "NCW" or "NWC"
         With "NWC", x is (N, W, C), the result (N, OW, C).
 
@@ -72,7 +72,7 @@ def max_pool1d_backward(
     ----------
     dy : array_like (N, C, OW)
     x, kernel_size, stride, padding, dilation, ceil_mode, data_format
-        As given to `max_pool1d`. With `indices` only the shape of x counts: a tuple will do.
+        As passed to `max_pool1d`. With `indices`, x may be its shape, a tuple.
     indices : array_like of int64 (N, C, OW), optional
     out : ndarray (N, C, W), optional
     num_threads : int, optional
@@ -104,9 +104,9 @@ def avg_pool1d(
     Parameters
     ----------
     x, kernel_size, stride, padding, dilation, data_format
-        As of `max_pool1d`.
+        As in `max_pool1d`.
     ceil_mode, count_include_pad, divisor_override, out, num_threads
-        As of `avg_pool2d`.
+        As in `avg_pool2d`.
 
     Returns
     -------
@@ -145,7 +145,7 @@ def avg_pool1d_backward(
     x_shape : (N, C, W), or an array of that shape
     kernel_size, stride, padding, dilation, ceil_mode, count_include_pad, divisor_override, \
 data_format
-        As given to `avg_pool1d`.
+        As passed to `avg_pool1d`.
     out : ndarray (N, C, W), optional
     num_threads : int, optional
 

@@ -53,7 +53,7 @@ def window_and_size(
     Raises
     ------
     ValueError
-        A setting is no such thing, or no window fits; the message names it.
+        A setting is invalid, or no window fits; the message names it.
     """
     return _window_and_size(
         tuple(image),

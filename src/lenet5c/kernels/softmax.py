@@ -29,15 +29,15 @@ def softmax(
 ) -> Array:
     """Return the probabilities of logits: exp(x), divided by its sum along the axis.
 
-    Shifted by the largest logit, so that nothing overflows. A logit of minus infinity has the
-    probability 0, and in float32 one that is 87 less than the largest, in float64 708. Where all
-    logits of an axis are minus infinity, or one is infinity or not-a-number, all its probabilities
-    are not-a-number.
+    Logits are shifted by their largest, so that nothing overflows. The probability of a logit is 0
+    if it is minus infinity, or less than the largest by more than 87 in float32, 708 in float64. If
+    all logits along the axis are minus infinity, or one is infinity or not-a-number, all
+    probabilities are not-a-number.
 
     Parameters
     ----------
     x : array_like
-        Of any shape; the axis must not be empty. See `lenet5c.kernels.arrays` for what is taken.
+        Of any shape; the axis must not be empty. For dtypes see `lenet5c.kernels.arrays`.
     axis : int
     out, num_threads
         As in `conv2d`.
@@ -49,7 +49,7 @@ def softmax(
     Raises
     ------
     TypeError, ValueError
-        An argument does not fit; the message names it.
+        An argument is invalid; the message names it.
 
     Examples
     --------
@@ -78,7 +78,7 @@ def softmax_backward(
     y : array_like
         The output of `softmax`.
     axis, out, num_threads
-        As of `softmax`, and so are the result and the errors.
+        As in `softmax`, and so are the errors.
 
     Returns
     -------
@@ -90,12 +90,12 @@ def softmax_backward(
 def log_softmax(
     x: ArrayLike, axis: int = -1, *, out: Array | None = None, num_threads: int | None = None
 ) -> Array:
-    """Return the logarithm of `softmax`, exact also where a probability is next to 0.
+    """Return the logarithm of `softmax`, accurate also where a probability is close to 0.
 
     Parameters
     ----------
     x, axis, out, num_threads
-        As of `softmax`, and so are the result and the errors.
+        As in `softmax`, and so are the errors.
 
     Returns
     -------
@@ -120,7 +120,7 @@ def log_softmax_backward(
     y : array_like
         The output of `log_softmax`.
     axis, out, num_threads
-        As of `softmax`, and so are the result and the errors.
+        As in `softmax`, and so are the errors.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Thread counts of calls, and what a fork does to them. Results never depend on it."""
+"""Thread counts of calls, also after a fork. Results do not depend on them."""
 
 import os
 import threading
@@ -19,12 +19,12 @@ _fork = threading.local()
 
 
 def set_num_threads(num_threads: int | None) -> None:
-    """Set the threads of every call that does not say otherwise; None restores the default.
+    """Set the number of threads of calls without `num_threads`; None restores the default.
 
-    The default is the processors this process may run on now, but no more than a container's quota
-    of processor time (rounded up), nor than a limit set in OpenMP itself, such as by threadpoolctl.
+    The default is the number of processors that the process may run on, at most a container's quota
+    of processor time, rounded up, and at most a limit set in OpenMP itself, as by threadpoolctl.
     OMP_NUM_THREADS, set before the start, takes the place of processors and quota. This function
-    beats them all.
+    overrides all of them.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ def set_num_threads(num_threads: int | None) -> None:
 
 
 def get_num_threads() -> int:
-    """Return the threads that a call takes when it does not say otherwise."""
+    """Return the number of threads of calls without `num_threads`."""
     return default(**limits()) if _chosen is None else _chosen
 
 

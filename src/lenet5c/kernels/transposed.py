@@ -47,10 +47,10 @@ def conv_transpose2d(
     out: Array | None = None,
     num_threads: int | None = None,
 ) -> Array:
-    """Add up filters, each times a pixel, as `torch.nn.functional.conv_transpose2d` does.
+    """Apply a transposed convolution, as `torch.nn.functional.conv_transpose2d` does.
 
-    The transpose of `conv2d`, whose data gradient it is: weight has the same axes, its outputs are
-    the inputs here.
+    It is the gradient of `conv2d` for its input: weight is that of the convolution, whose output
+    channels are the input channels here.
 
     Parameters
     ----------
@@ -59,11 +59,11 @@ def conv_transpose2d(
     bias : array_like (O,), optional
     stride, dilation : int or (int, int)
     padding : int, (int, int), ((top, bottom), (left, right)), "same" or "valid"
-        Rows and columns that the result lacks on its sides. With "same", it is as large as the
-        image times the stride, as with ONNX's SAME_UPPER.
+        Rows and columns cut off the result on each side. With "same", it is as large as the image
+        times the stride, as with ONNX's SAME_UPPER.
     output_padding : int or (int, int)
-        Rows at the bottom and columns on the right that the result has in addition; less than the
-        stride or the dilation.
+        Rows added to the result at the bottom, and columns on the right; less than the stride or
+        the dilation.
     groups : int
     data_format : "NCHW" or "NHWC"
         With "NHWC", x is (N, H, W, C), weight (KH, KW, O / groups, C), the result (N, OH, OW, O).
@@ -117,7 +117,7 @@ def conv_transpose2d_backward(
     dy : array_like (N, O, OH, OW)
         Gradient of the result.
     x, weight, stride, padding, output_padding, groups, dilation, data_format
-        As given to `conv_transpose2d`; x and weight, as in `conv2d_backward`, perhaps as a shape.
+        As passed to `conv_transpose2d`; x or weight may be a shape, as in `conv2d_backward`.
     need, out, num_threads
         As in `conv2d_backward`.
 

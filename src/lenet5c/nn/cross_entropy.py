@@ -100,22 +100,22 @@ class ClassLoss(Loss):
 
 
 class CrossEntropyLoss(ClassLoss):
-    """-log of the softmax probability of the true class; the softmax is shifted by its maximum.
+    """The negative log of the softmax probability of the true class.
 
     The outputs are logits (N, K), or (N, K, d1, ...) with labels (N, d1, ...). In place of labels,
-    the target may be probabilities, an array of float of the shape of the outputs: at least 0, and
-    not required to add up to 1, as in PyTorch.
+    the target may be probabilities, a floating-point array of the shape of the outputs: at least 0,
+    and not required to add up to 1, as in PyTorch.
 
     Parameters
     ----------
     weight : array_like (K,), optional
-        Weight of each class, at least 0; 1 each if not given.
+        Weight of each class, at least 0; 1 by default.
     ignore_index : int
-        Samples of this label are left out: of loss, gradient, and what the mean divides by. It has
+        Label of samples to leave out of the loss, the gradient and the divisor of the mean. It has
         no effect on probabilities.
     reduction : {'mean', 'sum', 'none'}
-        The mean divides by the sum over the samples of the weight of the true class times the
-        sample's own; with probabilities, of the sample's own. 'none' returns losses (N, d1, ...).
+        'mean' divides by the sum, over the samples, of the sample's weight times that of the true
+        class; with probabilities, of the sample's weight. 'none' returns losses (N, d1, ...).
     label_smoothing : float
         Share of the target that is spread evenly over all classes (Szegedy et al., 2016).
 
@@ -127,14 +127,15 @@ class CrossEntropyLoss(ClassLoss):
         loss = -1/N sum over n, k of target[n, k] * log p[n, k]
         dlogits = (p - target) / N
 
-    With weights, or probabilities for the target::
+    With weights, or with probabilities as the target::
 
         u[n, k] = weight[k] * ((1 - label_smoothing) * target[n, k] + label_smoothing / K)
         total = sum over n of sample_weight[n] * weight[labels[n]]
         loss = -1/total sum over n, k of sample_weight[n] * u[n, k] * log p[n, k]
         dlogits[n] = sample_weight[n] / total * ((sum over k of u[n, k]) * p[n] - u[n])
 
-    This is `torch.nn.functional.cross_entropy`, which has no sample_weight.
+    With probabilities, total is the sum of the sample weights. This is
+    `torch.nn.functional.cross_entropy`, which has no sample_weight.
     Reference: `lenet5c.reference.cross_entropy`.
 
     Examples
@@ -180,7 +181,7 @@ class CrossEntropyLoss(ClassLoss):
         Parameters
         ----------
         outputs, target, sample_weight
-            As of a call.
+            As in a call.
 
         Returns
         -------
@@ -211,7 +212,7 @@ class NLLLoss(ClassLoss, named=False):
     Parameters
     ----------
     weight, ignore_index, reduction
-        As of `CrossEntropyLoss`.
+        As in `CrossEntropyLoss`.
 
     Notes
     -----
@@ -242,7 +243,7 @@ class NLLLoss(ClassLoss, named=False):
         Parameters
         ----------
         outputs, target, sample_weight
-            As of a call.
+            As in a call.
 
         Returns
         -------

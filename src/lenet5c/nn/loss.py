@@ -32,8 +32,8 @@ class Loss:
     Parameters
     ----------
     reduction : {'mean', 'sum', 'none'}
-        The mean over the samples, by their weights; their sum; or the loss of each sample, and the
-        gradient of its own. Models train with 'mean' or 'sum'.
+        Return the weighted mean over the samples, their weighted sum, or the loss of each sample
+        with the gradient of that. Models train with 'mean' or 'sum'.
     """
 
     kind = ""
@@ -58,16 +58,16 @@ class Loss:
         ----------
         outputs : ndarray of float32 (N, K)
         target : ndarray of int (N,)
-            Labels, 0 to K - 1; what else a loss takes, its class says.
+            Labels, 0 to K - 1; for other targets see the class of the loss.
         sample_weight : ndarray (N,), optional
-            Weights of at least 0, 1 each if not given. The mean divides by their sum, so that a
-            sample of weight 2 counts as two samples, and one of weight 0 as none, whatever its
-            outputs are. If all are 0, it is not-a-number, and the gradient 0, as PyTorch has it.
+            Weights of at least 0; 1 by default. The mean divides by their sum: a sample of weight 2
+            counts as two samples, and one of weight 0 as none, whatever its outputs are. If all
+            are 0, the mean is not-a-number and the gradient 0, as in PyTorch.
 
         Returns
         -------
         loss : float, or with the reduction 'none' ndarray of float64 (N,)
-            A type checker is told of the float alone.
+            The annotation is float.
         doutputs : ndarray of float32, of the shape of outputs
         """
         return self._compute(outputs, target, sample_weight, True)
@@ -75,12 +75,12 @@ class Loss:
     def value(
         self, outputs: Floats, target: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> float:
-        """Return the loss, to the bit as a call does, but without computing a gradient.
+        """Return the loss of a call, to the bit, without computing the gradient.
 
         Parameters
         ----------
         outputs, target, sample_weight
-            As of a call.
+            As in a call.
         """
         loss: float = self._compute(outputs, target, sample_weight, False)[0]
         return loss
@@ -93,7 +93,7 @@ class Loss:
         Parameters
         ----------
         outputs, target, sample_weight
-            As of a call.
+            As in a call.
 
         Returns
         -------
@@ -109,14 +109,14 @@ class Loss:
     def arguments(
         self, target: ArrayLike, shape: tuple[int, ...], sample_weight: ArrayLike | None = None
     ) -> dict[str, Any]:
-        """Return the arguments of a compiled program that say what its loss is.
+        """Return the arguments of a compiled program that define its loss.
 
         Parameters
         ----------
         target, sample_weight
-            As of a call.
+            As in a call.
         shape : (N, ...)
-            That of the outputs.
+            Shape of the outputs.
         """
         labels, targets = self._split(target, shape)
         return {
@@ -133,9 +133,9 @@ class Loss:
     def count_correct(
         self, predicted: NDArray[Any], target: ArrayLike, sample_weight: ArrayLike | None = None
     ) -> int:
-        """Return how many predicted labels are the true ones, of samples that have a weight.
+        """Return the number of correctly predicted labels among samples of nonzero weight.
 
-        With probabilities for a target, the likeliest class is the true one.
+        If the target is probabilities, the likeliest class is the true one.
         """
         labels = np.asarray(target)
         if labels.dtype.kind == "f":
@@ -149,26 +149,26 @@ class Loss:
     def total_weight(
         self, target: ArrayLike, shape: tuple[int, ...], sample_weight: ArrayLike | None = None
     ) -> float:
-        """Return the sum of the weights that the mean divides by, 1 if there is no mean.
+        """Return the sum of weights by which the mean is divided, 1 for other reductions.
 
         Parameters
         ----------
         target, sample_weight
-            As of a call.
+            As in a call.
         shape : (N, ...)
-            That of the outputs.
+            Shape of the outputs.
         """
         if self.reduction != "mean":
             return 1.0
         return float(self._factors(target, shape, sample_weight)[1])
 
     def check_target(self, target: ArrayLike, count: int) -> NDArray[Any]:
-        """Return the targets of `count` samples to train with: labels as int32, or as they are.
+        """Return the targets of `count` samples for training: labels as int32, others unchanged.
 
         Raises
         ------
         ValueError
-            They are not so many, or the loss is one of each sample.
+            There are not as many, or the reduction is 'none'.
         """
         if self.reduction == "none":
             raise ValueError(
@@ -269,13 +269,13 @@ class Loss:
 class MSELoss(Loss):
     """The mean, over all elements, of the squared difference.
 
-    The target is an array of the shape of the outputs, (N, ...), or integer labels (N,), which
-    stand for 1 at the class and 0 elsewhere.
+    The target is an array of the shape of the outputs, (N, ...), or integer labels (N,), which are
+    one-hot encoded.
 
     Parameters
     ----------
     reduction : {'mean', 'sum', 'none'}
-        With 'none' the sum of each sample's squares, where PyTorch has each of them.
+        'none' returns the sum of squares of each sample, where PyTorch returns each square.
 
     Notes
     -----
@@ -284,8 +284,8 @@ class MSELoss(Loss):
         loss = 1/size sum of (outputs - target)^2
         doutputs = 2/size (outputs - target)
 
-    With weights, the sum of each sample's squares is multiplied by its own, and size is the sum of
-    weights times the number of elements of a sample.
+    With sample weights, each sample's sum of squares is multiplied by its weight, and size is the
+    sum of the weights times the number of elements of a sample.
 
     Reference: `lenet5c.reference.mse_loss`.
 
@@ -308,7 +308,7 @@ class MSELoss(Loss):
         Parameters
         ----------
         outputs, target, sample_weight
-            As of a call.
+            As in a call.
 
         Returns
         -------

@@ -52,7 +52,7 @@ class MLELoss(Loss):
         Parameters
         ----------
         outputs, target, sample_weight
-            As of a call.
+            As in a call.
 
         Returns
         -------
@@ -122,7 +122,7 @@ class MAPLoss(MLELoss):
         Parameters
         ----------
         outputs, target, sample_weight
-            As of a call.
+            As in a call.
 
         Returns
         -------
