@@ -67,13 +67,17 @@ class MaxPool2d(Pool2d):
     ----------
     kernel_size : int or (int, int)
     stride : int or (int, int), optional
-        As `kernel_size` if not given.
-    padding : int or (int, int)
-        Less than `kernel_size`; counts as minus infinity.
+        `kernel_size` by default.
+    padding : int, (int, int), ((top, bottom), (left, right)), "same" or "valid"
+        Minus infinity around the image, on each side fewer pixels than the window covers.
+    dilation : int or (int, int)
+        Distance of the pixels of a window.
+    ceil_mode : bool
+        Round the size of the output up.
 
     Notes
     -----
-    With h = oh SH + kh - PH and w = ow SW + kw - PW::
+    With h = oh SH + kh DH - PH and w = ow SW + kw DW - PW::
 
         y[n, c, oh, ow] = max over kh, kw of x[n, c, h, w]
         dx[n, c, h, w] = sum of the dy[n, c, oh, ow] whose window has its first maximum at (h, w)
@@ -117,9 +121,9 @@ class AvgPool2d(Pool2d):
     Parameters
     ----------
     kernel_size, stride, padding, ceil_mode
-        As of `MaxPool2d`; the padding is zeros.
+        As in `MaxPool2d`; the padding is zeros.
     count_include_pad : bool
-        The divisor counts the padding, but never what lies beyond it.
+        Count padding in the divisor. Pixels beyond the padding, with `ceil_mode`, never count.
 
     Notes
     -----

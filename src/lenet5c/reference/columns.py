@@ -31,7 +31,7 @@ def im2col(
 
     Parameters
     ----------
-    x : array_like (N, C, H, W), or (N, H, W, C) with "NHWC"; or a sample, without N
+    x : array_like (N, C, H, W), or (N, H, W, C) with "NHWC"; or one sample, without N
     kernel_size, stride, dilation : int or (int, int)
     padding : int, (int, int), ((top, bottom), (left, right)), "same" or "valid"
     layout : "columns" or "rows"
@@ -40,7 +40,7 @@ def im2col(
     Returns
     -------
     ndarray of float64 (N, C * KH * KW, OH * OW), or (N * OH * OW, C * KH * KW) of rows
-        Columns of a sample without N have none either.
+        Columns of one sample have no N.
 
     References
     ----------

@@ -3,7 +3,7 @@
 Shapes: outputs, their gradients and second derivatives (N, K), with a column for each of K classes;
 labels (N,), the true class of each sample, 0 to K - 1.
 
-All take `reduction` and `sample_weight` s (N,), 1 each unless given. With the loss l[n] of a sample
+All take `reduction` and `sample_weight` s (N,), 1 by default. With the loss l[n] of a sample
 and, where there are classes, the weight w of its own, the loss is::
 
     'none'  s[n] * l[n], an array (N,), and the gradient of each sample's own
@@ -51,7 +51,7 @@ def cross_entropy(
     weight : array_like (K,), optional
         Of each class.
     ignore_index : int
-        Samples of this label are left out, of the divisor too.
+        Label of samples to leave out, also of the divisor.
     reduction, sample_weight
         See the head of this module.
 

@@ -1,8 +1,7 @@
 """Pooling: one number for each window of each channel, its largest value or its mean.
 
-Windows are cut at the border of the image: padding never wins a maximum (it is minus infinity
-there) and adds nothing to a sum (it is zero there). The stride is the kernel size unless given, so
-that windows do not overlap. With `ceil_mode` the number of windows is rounded up, but a window
+Padding is minus infinity for a maximum and zero for a sum, so that it has no effect on either. The
+stride is the kernel size by default, so that windows do not overlap. With `ceil_mode` the number of windows is rounded up, but a window
 must begin in the image or in the padding before it.
 
 Shapes: x (N, C, H, W), y (N, C, OH, OW); with the data format "NHWC", the channels are last.
@@ -39,7 +38,7 @@ def max_pool2d(
     x : array_like (N, C, H, W)
     kernel_size : int or (int, int)
     stride : int or (int, int), optional
-        `kernel_size` if not given.
+        `kernel_size` by default.
     padding : int, (int, int), ((top, bottom), (left, right)), "same" or "valid"
     dilation : int or (int, int)
     ceil_mode, return_indices : bool
@@ -98,7 +97,7 @@ def max_pool2d_backward(
     x, kernel_size, stride, padding, dilation, ceil_mode, data_format
         As given to `max_pool2d`.
     indices : array_like of int (N, C, OH, OW), optional
-        The positions, in place of those in x.
+        Positions to use in place of the maxima of x.
 
     Returns
     -------
@@ -206,7 +205,7 @@ def avg_pool2d_backward(
     divisor_override: int | None = None,
     data_format: str = "NCHW",
 ) -> Array:
-    """Gradient of `avg_pool2d`: each window shares its own out evenly.
+    """Gradient of `avg_pool2d`: that of a window is divided evenly among its pixels.
 
     ::
 

@@ -1,4 +1,4 @@
-"""Pooling along one axis: as of an image of one row.
+"""Pooling along one axis, computed as that of an image of one row.
 
 Shapes: x (N, C, W), y (N, C, OW); with the data format "NWC", the channels are last.
 """

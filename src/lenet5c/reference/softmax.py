@@ -60,7 +60,7 @@ def softmax_backward(dy: ArrayLike, y: ArrayLike, axis: int = -1) -> Array:
 
 
 def log_softmax(x: ArrayLike, axis: int = -1) -> Array:
-    """Return the logarithm of `softmax`, exact also where a probability is next to 0.
+    """Return the logarithm of `softmax`, accurate also where a probability is close to 0.
 
     ::
 

@@ -37,15 +37,14 @@ def conv_transpose2d(
     dilation: Size = 1,
     data_format: str = "NCHW",
 ) -> Array:
-    """Add up filters, each times a pixel: the data gradient of `conv2d`, with dy as x.
+    """Sum filters, each times a pixel of x: the data gradient of `conv2d`, with x for dy.
 
     ::
 
         y[n, o, h*SH + kh*DH - PH, w*SW + kw*DW - PW] += weight[c, o, kh, kw] * x[n, c, h, w]
 
     for all n, h, w, kh, kw, and all c and o of the same group, onto y[n, o] = bias[o]. The padding
-    is what y lacks at its sides, the output padding what it has in addition at the bottom and on
-    the right.
+    is cut off the sides of y, the output padding added at the bottom and on the right.
 
     Parameters
     ----------
