@@ -11,8 +11,8 @@ Read the modules in this order:
 2. `optimizer`; and `derivatives`: how to check a gradient.
 3. `normalization`, `dropout_mask`: layers that came later.
 4. `connections`, `subsampling`, `radial_basis`: the LeNet-5 of 1998.
-5. `transposed`, `one_dimensional`: convolution backwards, and along one axis; `columns`,
-   `winograd`: other ways to compute it.
+5. `transposed`, `one_dimensional`, `pooling1d`: transposed convolution, and convolution and pooling
+   along one axis; `columns`, `winograd`: other ways to compute a convolution.
 6. `distortion`: random changes of training images.
 
 Arguments are anything that NumPy makes an array of; results are new arrays of float64. Names:

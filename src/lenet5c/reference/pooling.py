@@ -1,8 +1,8 @@
 """Pooling: one number for each window of each channel, its largest value or its mean.
 
 Padding is minus infinity for a maximum and zero for a sum, so that it has no effect on either. The
-stride is the kernel size by default, so that windows do not overlap. With `ceil_mode` the number of windows is rounded up, but a window
-must begin in the image or in the padding before it.
+stride is the kernel size by default, so that windows do not overlap. With `ceil_mode` the number of
+windows is rounded up, but a window must begin in the image or in the padding before it.
 
 Shapes: x (N, C, H, W), y (N, C, OH, OW); with the data format "NHWC", the channels are last.
 """
