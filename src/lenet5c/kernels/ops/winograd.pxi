@@ -21,9 +21,8 @@
 # exact sum; what is not finite may become not-a-number, and spread to the neighbor of its pair.
 #
 # The gradient of a tap whose products are all zero would be what rounding leaves of its neighbors':
-# a row of taps with one that is so small beside what it was summed from is summed anew by the
-# definition. y and dd need nothing like it: the inputs that their definition
-# does not take have no part in the products that they are sums of.
+# a row with a tap so small beside its terms is summed by the definition. y and dd need nothing like
+# it: inputs that their definition does not take have no part in the products they are sums of.
 
 cdef enum:
     TERMS = 6
@@ -64,9 +63,7 @@ cdef inline void transform_filter(const float* g, float* u) noexcept nogil:
 
 
 cdef inline v16 transform_sums(const float* m, Py_ssize_t plane, float* dg) noexcept nogil:
-    """dg (5, 16) = G^T m of 16 filter rows, m (6, plane); at least 0 where no tap is so small that
-    it may be the rounding of others.
-    """
+    """dg (5, 16) = G^T m of 16 rows, m (6, plane); negative where a tap may be mere rounding."""
     cdef v16 taps[TAPS]
     cdef v16 terms[TERMS]
     cdef v16 even1, odd1, even3, odd3, least, size
@@ -92,10 +89,6 @@ cdef inline v16 transform_sums(const float* m, Py_ssize_t plane, float* dg) noex
         v16_store(dg + i * LANES, taps[i])
         least = v16_where_lt(magnitude(taps[i]), least, magnitude(taps[i]), least)
     return v16_sub(v16_mul(least, v16_set1(MOST_CANCELED)), size)
-
-
-cdef inline v16 magnitude(v16 a) noexcept nogil:
-    return v16_max(a, v16_sub(v16_zero(), a))
 
 
 cdef void transform_input(const Op* op, const float* x, float* V) noexcept nogil:
@@ -427,21 +420,18 @@ cdef void add_filter_gradients(
     """dweight += G^T m; by the definition where rounding may hide a tap."""
     cdef float dg[TAPS * LANES]
     cdef float margin[LANES]
-    cdef Py_ssize_t channels = op.C // op.groups, o, c, kh, row = 0
+    cdef Py_ssize_t channels = op.C // op.groups, row, o, c, kh
     cdef int k
-    for o in range(op.O // op.groups):
-        for c in range(channels):
-            for kh in range(op.KH):
-                if row % LANES == 0:
-                    v16_store(margin, transform_sums(m + row, plane, dg))
-                if margin[row % LANES] >= 0:
-                    for k in range(TAPS):
-                        dweight[k] += dg[k * LANES + row % LANES]
-                else:
-                    conv2d_dweight_rows(op, x + (c * op.H + kh * op.DH) * op.W * LANES,
-                                        dy + o * op.OH * op.OW * LANES, dweight, NULL, 1, 1, TAPS)
-                dweight += TAPS
-                row += 1
+    for row in range(op.O // op.groups * channels * op.KH):
+        if row % LANES == 0:
+            v16_store(margin, transform_sums(m + row, plane, dg))
+        if margin[row % LANES] >= 0:
+            for k in range(TAPS):
+                dweight[row * TAPS + k] += dg[k * LANES + row % LANES]
+            continue
+        o, c, kh = row // op.KH // channels, row // op.KH % channels, row % op.KH
+        conv2d_dweight_rows(op, x + (c * op.H + kh * op.DH) * op.W * LANES,
+                            dy + o * op.OH * op.OW * LANES, dweight + row * TAPS, NULL, 1, 1, TAPS)
 
 
 cdef void winograd_backward(

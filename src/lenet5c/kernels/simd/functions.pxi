@@ -20,6 +20,10 @@ cdef inline v16 larger(v16 best, v16 a) noexcept nogil:
     return v16_where_le(best, best, v16_where_le(a, best, best, a), best)
 
 
+cdef inline v16 magnitude(v16 a) noexcept nogil:
+    return v16_max(a, v16_sub(v16_zero(), a))
+
+
 cdef inline v16 where_positive(v16 a, v16 b) noexcept nogil:
     """b where a > 0, and 0 elsewhere."""
     return v16_where_lt(v16_zero(), a, b, v16_zero())
