@@ -162,7 +162,7 @@ def run(configuration, steps, seed=0):
     settings = {"activation": configuration.activation, "pooling": configuration.pooling}
     ours, our_probe = (nn.LeNet5(**settings, rng=seed) for _ in range(2))
     optimizer = configuration.ours(ours)
-    loss = nn.CrossEntropyLoss(configuration.label_smoothing)
+    loss = nn.CrossEntropyLoss(label_smoothing=configuration.label_smoothing)
     state = ours.state_dict()
     judge, exact_probe = (Theirs(configuration, state, torch.float64) for _ in range(2))
     single, probe = (Theirs(configuration, state, torch.float32) for _ in range(2))

@@ -230,7 +230,7 @@ def test_arrays_of_another_dtype_are_refused():
     x, y = np.zeros(4), np.zeros(1)
     with pytest.raises(TypeError, match="weight must be of float64"):
         _direct.convolve(plan, x, x.astype(np.float32), None, y, 1)
-    with pytest.raises(ValueError, match="array must have 4 elements of float32 or float64"):
+    with pytest.raises(ValueError, match="array must have 4 elements of the kind 'fd'"):
         _direct.convolve(plan, x.astype(">f8"), x, None, y, 1)
     with pytest.raises(ValueError, match="array must have 1 elements"):
         _direct.convolve(plan, x, x, x, y, 1)
