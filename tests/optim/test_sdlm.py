@@ -81,8 +81,8 @@ def test_the_step_of_a_squashed_unit():
         def backward_second(self, d2y, dy=None):
             return d2y * (self.A * self.S * (1 - np.tanh(self.S * self.x) ** 2)) ** 2
 
-    class SumOfSquares:
-        def second(self, outputs, labels):
+    class SumOfSquares(nn.Loss):
+        def second(self, outputs, labels, sample_weight=None):
             return 2 * outputs, np.full(outputs.shape, 2, np.float32)
 
     net = nn.Sequential(nn.Linear(120, 84, rng=0), Squash())
@@ -225,14 +225,15 @@ def test_settings_out_of_range(options, message):
         optim.SDLM(model(), **options)
 
 
-class FixedSecond:
+class FixedSecond(nn.Loss):
     """A loss whose second derivatives are all of one value."""
 
-    def __init__(self, value):
-        self.value = value
+    def __init__(self, number):
+        super().__init__()
+        self.number = number
 
-    def second(self, outputs, labels):
-        return np.zeros_like(outputs), np.full(outputs.shape, self.value, np.float32)
+    def second(self, outputs, labels, sample_weight=None):
+        return np.zeros_like(outputs), np.full(outputs.shape, self.number, np.float32)
 
 
 @pytest.mark.parametrize("value", [-1.0, np.nan, np.inf])
