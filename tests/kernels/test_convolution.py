@@ -358,3 +358,36 @@ def test_settings_in_another_form_are_not_planned_anew():
     kernels.conv2d(2 * x, weight, None, stride, padding, dilation=np.int8(1))
     kernels.conv2d_backward(y, x, weight, stride, padding, need=["dbias"])
     assert convolution.plan.cache_info().misses == planned
+
+
+@each_dtype
+@pytest.mark.parametrize("data_format", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("groups", [2, 3, 5, 8, 12])
+def test_groups_whose_filters_lie_a_vector_apart(groups, data_format, dtype):
+    """The first and the last filter of a vector then have the distance of neighbors."""
+    for outputs in (1, 2, 3, 4, 5, 7, 15):
+        for inputs in (1, 3, 7, 15):
+            channels = inputs * groups, outputs * groups
+            shapes = shapes_of(8, channels, (1, 2), (1, 1), groups, data_format)
+            case = Case(
+                "conv2d", (*shapes, (channels[1],)), {"groups": groups, "data_format": data_format}
+            )
+            backward = backward_case(case)
+            arrays = draw(case, dtype)
+            assert_matches_reference(case, arrays, call(kernels, case, arrays))
+            arrays = draw(backward, dtype)
+            assert_matches_reference(backward, arrays, call(kernels, backward, arrays))
+            expected = call(reference, backward, arrays)[0]
+            dx = call(kernels, backward, arrays, need=["dx"])[0]
+            assert_allclose(dx, expected, rtol=0, atol=2e-5)
+
+
+@each_dtype
+@pytest.mark.parametrize("data_format", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("batch", [1, 2, 5])
+def test_gradients_of_a_fully_connected_layer(batch, data_format, dtype):
+    shapes = shapes_of(batch, (30, 20), (2, 3), (2, 3), 1, data_format)
+    case = Case("conv2d", (*shapes, (20,)), {"data_format": data_format})
+    backward = backward_case(case)
+    arrays = draw(backward, dtype)
+    assert_matches_reference(backward, arrays, call(kernels, backward, arrays))

@@ -523,3 +523,29 @@ def test_nothing_is_written_beside_the_outputs(dtype):
         outs = np.empty_like(y), places[16:-16].reshape(y.shape)
         kernels.max_pool2d(x, **options, return_indices=True, out=outs)
         assert np.all(places[:16] == 7) and np.all(places[-16:] == 7)
+
+
+@pytest.mark.parametrize("data_format", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("channels", [1, 9, 130])
+def test_the_mean_of_a_large_plane_is_that_of_doubles(channels, data_format):
+    """A sum of floats stops growing where a value is less than its last digit."""
+    x = np.random.default_rng(0).random((1, channels, 300, 301), np.float32)
+    expected = x.mean((2, 3), dtype=np.float64).astype(np.float32)
+    given = np.moveaxis(x, 1, -1) if data_format == "NHWC" else x
+    y = kernels.global_avg_pool2d(given, data_format=data_format)
+    assert_array_equal(y.reshape(1, channels), expected)
+
+
+def test_a_result_and_its_indices_may_not_share_memory():
+    y = np.empty((1, 1, 2, 2))
+    out = y, y.view(np.int64)
+    with pytest.raises(ValueError, match="out holds arrays that overlap"):
+        kernels.max_pool2d(np.ones((1, 1, 4, 4)), 2, return_indices=True, out=out)
+
+
+def test_masked_indices_are_refused():
+    indices = np.ma.masked_equal(np.zeros((1, 1, 2, 2), int), 1)
+    with pytest.raises(
+        TypeError, match=r"indices must be an array of real numbers without a mask.*filled\(0\)"
+    ):
+        kernels.max_pool2d_backward(np.ones((1, 1, 2, 2)), (1, 1, 4, 4), 2, indices=indices)

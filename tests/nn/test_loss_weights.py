@@ -376,3 +376,27 @@ def test_settings_show():
     assert repr(nn.MAPLoss(2)) == "MAPLoss(j=2.0)"
     with pytest.raises(ValueError, match="read-only"):
         loss.weight[0] = 2
+
+
+def test_masked_arrays_are_refused():
+    outputs, labels = normal(3, 4), np.array([0, 1, 2])
+    masked = np.ma.masked_equal(labels, 1)
+    for loss, target, weights in (
+        (nn.CrossEntropyLoss(), masked, None),
+        (nn.CrossEntropyLoss(), labels, masked),
+        (nn.MLELoss(), masked, None),
+        (nn.MSELoss(), np.ma.masked_less(outputs, 0), None),
+    ):
+        with pytest.raises(
+            TypeError, match=r"must be an array of real numbers without a mask.*filled\(0\)"
+        ):
+            loss(outputs, target, weights)
+    with pytest.raises(TypeError, match="weight must be an array of real numbers without a mask"):
+        nn.CrossEntropyLoss(weight=np.ma.masked_equal(np.arange(4.0), 1))
+
+
+@pytest.mark.parametrize("kind", ["U", "c8", "O"])
+def test_targets_that_are_no_numbers_are_refused(kind):
+    outputs = normal(3, 4)
+    with pytest.raises(ValueError, match="target must be of the shape"):
+        nn.MSELoss()(outputs, np.zeros((3, 4)).astype(kind))

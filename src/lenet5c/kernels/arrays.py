@@ -74,16 +74,23 @@ def _plain(name: str, value: Any) -> Array:
         raise TypeError(
             f"{what}, got a {type(value).__name__} that NumPy cannot read ({error}){remedy}"
         ) from error
-    if isinstance(array, np.ma.MaskedArray):
-        raise TypeError(
-            f"{what} without a mask, got a masked array; fill it first, as with {name}.filled(0)"
-        )
+    unmasked(name, array)
     if array.dtype.kind not in "fiub" or array.dtype.itemsize > 8 or array.dtype.char == "g":
         given = array.dtype if array.ndim else f"a {type(value).__name__}"
         raise TypeError(
             f"{what} of at most 64 bits, got {given}; convert it to float32 or float64 first"
         )
     return np.asarray(array)
+
+
+def unmasked(name: str, value: Any) -> Array:
+    """Return a value as an array; refuse a masked one, whose masked values would be taken."""
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(
+            f"{name} must be an array of real numbers without a mask, got a masked array; fill it "
+            f"first, as with {name}.filled(0)"
+        )
+    return np.asarray(value)
 
 
 def with_batch(name: str, x: Any, ndim: int) -> tuple[Any, bool]:

@@ -3,15 +3,14 @@
 "tiles"   16 samples side by side, in a program of one op; float32, channels first
 "direct"  on the arrays as they are: channels, samples and groups, or pixels side by side
 "rows"    the same of a fully connected layer, whose samples are the pixels of one image
-"matrix"  a product of NumPy, on the threads of its BLAS: of a fully connected layer on few samples,
-          and of a data gradient in float64 that is one of single pixels
+"matrix"  a product of NumPy, on the threads of its BLAS: of a fully connected layer on few samples
 
 docs/design.md has the figures behind the choice.
 """
 
 from collections.abc import Callable, Iterable
 from functools import cached_property, partial
-from math import isfinite, prod
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -76,8 +75,6 @@ class Convolution:
         self.work = self.batch * prod(size) * prod(weight_shape)  # multiply-adds
         self.way = self._best_way(self.out_channels)
         self.dx_way = self._best_way(self.in_channels)
-        if dtype == np.float64 and self._is_pointwise:
-            self.dx_way = "matrix"  # direct, it takes up to twice as long
         self._plans = {name: _OfThreads(partial(self._plan, name)) for name in PURPOSES}
 
     def _of_image(self, each: Iterable[int], other: int = 1) -> tuple[int, int]:
@@ -102,11 +99,6 @@ class Convolution:
         kernel_size, _, before, _ = self.window
         covers = kernel_size == self.image and not any(before)
         return covers and self.size == (1, 1) and self.groups == 1
-
-    @property
-    def _is_pointwise(self) -> bool:
-        """True if every pixel goes by itself."""
-        return self.window[:3] == ((1, 1), (1, 1), (0, 0)) and self.groups == 1
 
     @cached_property
     def _has_border(self) -> bool:
@@ -159,7 +151,7 @@ class Convolution:
         if self.dx_way == "matrix":
             self._multiply(dy, self._matrix(weight).T, dx)
             self._add_bias(dx, bias)
-        elif self._has_border and not isfinite(np.vdot(weight, weight)):
+        elif self._has_border and not _direct.all_finite(contiguous(weight)):
             self._scatter(dy, weight, dx, num_threads)
             self._add_bias(dx, bias)
         else:
@@ -214,8 +206,9 @@ class Convolution:
             return dweight, dbias
         dweight = dbias = None
         if needs[0]:
-            dweight = np.empty(self.weight_shape, self.dtype)
-            np.matmul(self._rows(x).T, self._rows(dy), out=self._matrix(dweight))
+            inputs, outputs = self._rows(x), self._rows(dy)
+            product = inputs.T @ outputs if self.channels_last else outputs.T @ inputs
+            dweight = product.reshape(self.weight_shape)
         if needs[1]:
             dbias = channel_sums(dy, self.axes, self.channels_last)
         return dweight, dbias

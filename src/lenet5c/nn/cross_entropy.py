@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lenet5c.kernels.arrays import contiguous, rows
+from lenet5c.kernels.arrays import contiguous, rows, unmasked
 from lenet5c.kernels.softmax import softmax
 from lenet5c.nn.layer import Floats, as_batch
 from lenet5c.nn.loss import Loss, check_labels, check_weights, likeliest
@@ -47,7 +47,7 @@ class ClassLoss(Loss):
         self._check_classes(shape)
         if len(shape) == 2:
             return check_labels(target, shape[0]), None
-        labels, places = np.asarray(target), (shape[0], *shape[2:])
+        labels, places = unmasked("labels", target), (shape[0], *shape[2:])
         if labels.shape != places:
             raise ValueError(
                 f"labels must be of the shape {places} for outputs (N, classes, ...) of {shape}, "
@@ -60,7 +60,7 @@ class ClassLoss(Loss):
     ) -> Floats | None:
         if sample_weight is None or len(shape) == 2:
             return super()._sample_weight(sample_weight, shape)
-        weight, places = np.asarray(sample_weight), (shape[0], *shape[2:])
+        weight, places = unmasked("sample_weight", sample_weight), (shape[0], *shape[2:])
         if weight.shape == places[:1]:
             weight = np.broadcast_to(weight.reshape(-1, *[1] * len(shape[2:])), places)
         return check_weights("sample_weight", weight, places).reshape(-1)
@@ -195,7 +195,7 @@ class CrossEntropyLoss(ClassLoss):
     def _split(
         self, target: ArrayLike, shape: tuple[int, ...]
     ) -> tuple[NDArray[np.int32], Floats | None]:
-        target = np.asarray(target)
+        target = unmasked("target", target)
         if target.dtype.kind != "f" or target.shape != shape:
             return super()._split(target, shape)
         self._check_classes(shape)

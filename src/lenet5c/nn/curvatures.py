@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lenet5c.kernels.arrays import unmasked
 from lenet5c.kernels.engine.samples import Samples
 from lenet5c.nn.layer import Array, Floats, Layer
 from lenet5c.nn.loss import Loss
@@ -28,7 +29,7 @@ def measure_curvatures(
         raise ValueError(
             "samples must be at least one, got none; second derivatives are a mean over them"
         )
-    weights = None if sample_weight is None else np.asarray(sample_weight)
+    weights = None if sample_weight is None else unmasked("sample_weight", sample_weight)
     total, whole = np.zeros(model.num_params), 0.0
     before = [(layer, _changing(layer)) for layer in model.flat_layers()]
     try:

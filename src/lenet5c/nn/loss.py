@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lenet5c.kernels import threads
-from lenet5c.kernels.arrays import contiguous, rows
+from lenet5c.kernels.arrays import contiguous, rows, unmasked
 from lenet5c.kernels.engine import lowering
 from lenet5c.kernels.engine._program import Program
 from lenet5c.kernels.simd import dispatch
@@ -174,7 +174,7 @@ class Loss:
             raise ValueError(
                 "loss must have the reduction 'mean' or 'sum' to train a model, got 'none'"
             )
-        array = np.asarray(target)
+        array = unmasked("target", target)
         if array.dtype.kind == "f" and array.ndim > 1 and len(array) == count:
             return array
         return check_labels(array, count)
@@ -326,11 +326,12 @@ class MSELoss(Loss):
     def _split(
         self, target: ArrayLike, shape: tuple[int, ...]
     ) -> tuple[NDArray[np.int32], Floats | None]:
-        target, size = np.asarray(target), prod(shape[1:])
+        target, size = unmasked("target", target), prod(shape[1:])
         if target.dtype.kind in "iu" and target.shape == shape[:1]:
             labels = check_labels(target, shape[0])
             return labels, _one_hot(labels, size)
-        if target.size != prod(shape) or len(target) != shape[0]:
+        numbers = target.dtype.kind in "biuf"
+        if not numbers or target.size != prod(shape) or len(target) != shape[0]:
             raise ValueError(
                 f"target must be of the shape {shape}, or integer labels, "
                 f"got {target.dtype} {target.shape}"
@@ -347,7 +348,7 @@ def _identity(size: int) -> Program:
 
 def check_labels(labels: ArrayLike, count: int) -> NDArray[np.int32]:
     """Return `labels` as int32 (count,); the program checks that there are so many classes."""
-    array = np.asarray(labels)
+    array = unmasked("labels", labels)
     if array.dtype is INT32 and array.shape == (count,) and array.flags.carray:
         return array
     if array.dtype.kind not in "iu" or array.shape != (count,):
@@ -363,7 +364,7 @@ def check_labels(labels: ArrayLike, count: int) -> NDArray[np.int32]:
 
 def check_weights(name: str, weights: ArrayLike, shape: tuple[int, ...]) -> Floats:
     """Return weights as float32 of this shape; refuse what is negative or not finite."""
-    array = np.asarray(weights)
+    array = unmasked(name, weights)
     if array.dtype.kind not in "biuf" or array.shape != shape:
         raise ValueError(
             f"{name} must be numbers of the shape {shape}, got {array.dtype} {array.shape}"

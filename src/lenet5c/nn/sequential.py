@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from lenet5c.kernels.arrays import unmasked
 from lenet5c.kernels.engine.samples import Samples
 from lenet5c.nn.curvatures import measure_curvatures
 from lenet5c.nn.inputs import check_sizes, take_samples
@@ -264,7 +265,7 @@ class Sequential(Layer):
         """
         samples = take_samples(self, samples)
         labels = loss.check_target(labels, len(samples))
-        weights = None if sample_weight is None else np.asarray(sample_weight)
+        weights = None if sample_weight is None else unmasked("sample_weight", sample_weight)
         record = StepsTaken(len(rates)) if record is None else record
         chain = self._whole_chain() if type(self).train_step is Sequential.train_step else None
         describe_steps = getattr(optimizer, "describe_steps", None)

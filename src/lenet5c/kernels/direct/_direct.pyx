@@ -36,6 +36,24 @@ cdef list idle_workspaces = []
 strip_floats = STRIP_FLOATS
 
 
+def all_finite(array not None):
+    """True if no value is infinite or not a number."""
+    cdef Py_buffer view
+    cdef char kind = get_reals(&view, array, array.size, False)
+    cdef Py_ssize_t i, count = view.len // view.itemsize
+    cdef const float* floats = <const float*>view.buf
+    cdef const double* doubles = <const double*>view.buf
+    cdef int others = 0
+    if kind == b"f":
+        for i in range(count):
+            others |= floats[i] - floats[i] != 0
+    else:
+        for i in range(count):
+            others |= doubles[i] - doubles[i] != 0
+    PyBuffer_Release(&view)
+    return others == 0
+
+
 cdef class Strips:
     """The plan of a convolution's y, dx or dweight; of floats or of doubles, as the capsule says.
 

@@ -249,8 +249,9 @@ cdef void pack_chunk(const Geometry* g, const real* weight, const real* bias, Py
                     g.kernels.pack_rows(<const void**>shifted, g.D, to + k * stride + i + 1 - lanes,
                                         g.tap_count * stride)
     else:
-        neighbors = (g.weight_filter == 1 and (g.way == CHANNELS or count == 1)
-                     and filters[all_lanes - 1] - filters[0] == all_lanes - 1)
+        neighbors = True
+        for i in range(1, all_lanes):
+            neighbors = neighbors and filters[i] - filters[0] == i
         for d in range(g.D):
             for k in range(g.tap_count):
                 at = d * g.weight_channel + g.taps[k] * g.weight_tap

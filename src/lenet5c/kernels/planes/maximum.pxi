@@ -5,7 +5,7 @@ cdef inline void maximum_of_line(const Windows* w, const real* x, const Line* li
                                  int* places) noexcept nogil:
     """Of an image x; the places too, unless NULL."""
     cdef Py_ssize_t place
-    if w.whole:
+    if w.whole and w.C == 1:
         place = first_maximum(x, w.H * w.W)
         values[0] = x[place]
         if places is not NULL:

@@ -44,7 +44,10 @@ cdef inline void mean_items(const Windows* w, const real* x, real* y, Py_ssize_t
     cdef Py_ssize_t oh, end, rows
     cdef bint halves = w.divisor == 0
     if w.whole:
-        whole_means(w, x, y, first, last)
+        if w.C == 1:
+            whole_means(w, x, y, first, last)
+        else:
+            whole_means_last(w, x, y, first, last)
         return
     while first < last:
         line = part_line(w, first // w.OH)
@@ -81,7 +84,7 @@ cdef inline void mean_parts(const Windows* w, const real* dy, real* dx, Py_ssize
     for part in range(first, last):
         line = part_line(w, part)
         image = dx + line.start
-        if w.whole:
+        if w.whole and w.C == 1:
             fill(image, <real>0 + mean_of(dy[part], <real>whole_count(w)), w.H * w.W)
             continue
         clear_part(w, dx, &line, halves)

@@ -19,6 +19,7 @@ from lenet5c.kernels.arrays import (
     contiguous,
     deliver,
     real_arrays,
+    unmasked,
     with_batch,
     work_array,
 )
@@ -135,6 +136,11 @@ def maximum(
         p.pooling.maximum(contiguous(x), y, None, count)
         return deliver(y, out, single)
     out, out_indices = _two(out)
+    given = out is not None and out_indices is not None
+    if given and np.may_share_memory(out, out_indices):
+        raise ValueError(
+            "out holds arrays that overlap; the result and the indices need memory of their own"
+        )
     y = _memory("out[0]", out, p.y_shape, x.dtype, single, x)
     indices = _memory("out[1]", out_indices, p.y_shape, INT64, single, x, y)
     p.pooling.maximum(contiguous(x), y, indices, count)
@@ -242,7 +248,7 @@ def _gradient(dy: Any, p: Plan, single: bool) -> Array:
 
 
 def _indices(indices: Any, p: Plan, single: bool) -> Array:
-    array = np.asarray(indices)
+    array = unmasked("indices", indices)
     if array.dtype.kind not in "iu":
         raise TypeError(f"indices must be integers, got {array.dtype}")
     check_shape("indices", array, p.y_shape[1:] if single else p.y_shape)

@@ -14,7 +14,7 @@ cdef struct Windows:
     # the windows of a row, as many as it has, that are 2 x 2, next to each other, and within the
     # width of the image; of C = 1
     Py_ssize_t halving, halving_end
-    bint whole   # one window, as large as the image, of C = 1
+    bint whole   # one window, as large as the image
 
 # Forward kernels compute items, rows of the output of one part; backward kernels parts. A part is
 # an image with C = 1, else some channels of an image: see lines.pxi. Both compute those from
@@ -73,5 +73,5 @@ cdef inline void find_shortcuts(Windows* w) noexcept nogil:
     if not (w.C == 1 and w.KH == 2 and w.KW == 2 and w.SH == 2 and w.SW == 2 and w.DH == 1
             and w.DW == 1 and w.halving + 4 <= w.halving_end):
         w.halving = w.halving_end = w.OW
-    w.whole = (w.C == 1 and w.OH == 1 and w.OW == 1 and w.DH == 1 and w.DW == 1 and w.PT == 0
+    w.whole = (w.OH == 1 and w.OW == 1 and w.DH == 1 and w.DW == 1 and w.PT == 0
                and w.PL == 0 and w.KH == w.H and w.KW == w.W)

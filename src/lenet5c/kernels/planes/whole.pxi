@@ -29,7 +29,8 @@ cdef inline Py_ssize_t whole_count(const Windows* w) noexcept nogil:
 
 cdef inline void whole_means(const Windows* w, const real* x, real* y, Py_ssize_t first,
                              Py_ssize_t last) noexcept nogil:
-    cdef real[CHAINS] totals
+    """The sums are doubles: of many floats, those of floats would go astray."""
+    cdef double[CHAINS] totals
     cdef Py_ssize_t i, k, image = first, chains, size = w.H * w.W
     while image < last:
         chains = min(<Py_ssize_t>CHAINS, last - image)
@@ -44,5 +45,25 @@ cdef inline void whole_means(const Windows* w, const real* x, real* y, Py_ssize_
                 for i in range(size):
                     totals[k] += x[(image + k) * size + i]
         for k in range(chains):
-            y[image + k] = mean_of(totals[k], <real>whole_count(w))
+            y[image + k] = <real>(totals[k] / whole_count(w))
         image += chains
+
+
+cdef inline void whole_means_last(const Windows* w, const real* x, real* y, Py_ssize_t first,
+                                  Py_ssize_t last) noexcept nogil:
+    """The same with the channels last, of some channels of an image at a time."""
+    cdef double[BLOCK] totals
+    cdef Py_ssize_t part, pixel, c, count
+    cdef const real* values
+    cdef Line line
+    for part in range(first, last):
+        line = part_line(w, part)
+        count = min(<Py_ssize_t>BLOCK, w.C - line.channel)
+        for c in range(count):
+            totals[c] = 0
+        for pixel in range(w.H * w.W):
+            values = x + line.start + pixel * w.C + line.channel
+            for c in range(count):
+                totals[c] += values[c]
+        for c in range(count):
+            y[line.image * w.C + line.channel + c] = <real>(totals[c] / whole_count(w))
