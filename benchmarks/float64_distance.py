@@ -3,13 +3,13 @@
     python benchmarks/float64_distance.py [NAME …] [--steps 300] [--seeds 0 1 …]
 
 LeNet-5 is trained on MNIST three times from the same weights and on the same batches: by lenet5c,
-by PyTorch in float32, and by PyTorch in float64, which is the judge. The seed draws weights and
+by PyTorch in float32, and by PyTorch in float64, which is the reference. The seed draws weights and
 batches. Each pair of figures is lenet5c's and PyTorch's.
 
-Distance: how far the weights are from the judge's after the last step, relative to their norm.
-Where a rounding decides a ReLU or a maximum otherwise, two runs part for good, and how far they
-come is chance: the last columns have the step that first ended more than 1e-5 away.
-Error: that of the gradient at the judge's weights, relative to its norm; the median of every tenth
+Distance: how far the weights are from the reference's after the last step, relative to their norm.
+Where a rounding decides a ReLU or a maximum otherwise, two runs diverge, and how far they come
+is chance: the last columns have the step that first ended more than 1e-5 away.
+Error: that of the gradient at the reference's weights, relative to its norm; the median of every tenth
 step. Zeros: elements of these gradients that are zero in float64 only.
 With several seeds, the last row of a configuration has geometric means and the sum of the zeros.
 """
@@ -201,6 +201,10 @@ def main():
     parser.add_argument("--steps", type=int, default=300, metavar="N")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], metavar="N")
     options = parser.parse_args()
+    if unknown := set(options.names) - set(CONFIGURATIONS):
+        parser.error(
+            f"NAME must be of {', '.join(CONFIGURATIONS)}, got {', '.join(sorted(unknown))}"
+        )
     torch.set_num_threads(1)
     set_num_threads(1)
     print(f"{'configuration':24} seed   distance         ×    error           zeros    parted")
