@@ -7,10 +7,10 @@ by PyTorch in float32, and by PyTorch in float64, which is the reference. The se
 batches. Each pair of figures is lenet5c's and PyTorch's.
 
 Distance: how far the weights are from the reference's after the last step, relative to their norm.
-Where a rounding decides a ReLU or a maximum otherwise, two runs diverge, and how far they come
-is chance: the last columns have the step that first ended more than 1e-5 away.
-Error: that of the gradient at the reference's weights, relative to its norm; the median of every tenth
-step. Zeros: elements of these gradients that are zero in float64 only.
+Where a rounding decides a ReLU or a maximum otherwise, two runs diverge, and how far they come is
+chance: the last columns have the step that first ended more than 1e-5 away.
+Error: that of the gradient at the reference's weights, relative to its norm; the median of every
+tenth step. Zeros: elements of these gradients that are zero in float64 only.
 With several seeds, the last row of a configuration has geometric means and the sum of the zeros.
 """
 
