@@ -150,3 +150,15 @@ class TestGradients:
             name,
             out=(None, dweight, dweight.ravel()[: len(dbias)]),
         )
+
+
+@pytest.mark.parametrize("out", [3, "abc", np.zeros(3), (None, None)])
+def test_outputs_that_are_no_three(out):
+    with pytest.raises(ValueError, match="out must have three elements, for dx, dweight and dbias"):
+        call("conv2d_backward", out=out)
+
+
+@pytest.mark.parametrize("shape", [(-2, 4, 6, 5), (2, 0, 6, 5), (2, 4, -6, 5), (2, 4, 6, 0)])
+def test_shapes_that_are_none(shape):
+    with pytest.raises(ValueError, match="x must be a shape of sizes of at least 1"):
+        kernels.conv2d_backward(np.zeros(DY), shape, np.zeros(WEIGHT), need=["dx"])

@@ -347,7 +347,7 @@ def test_curvature_of_another_kind(wrong):
         nn.MAPLoss(curvature=wrong)
 
 
-@pytest.mark.parametrize("wrong", [-0.1, 1, 2, float("nan")])
+@pytest.mark.parametrize("wrong", [-0.1, 1, 2, float("nan"), "0.1", None, [0.1]])
 def test_label_smoothing_out_of_range(wrong):
     with pytest.raises(ValueError, match="label_smoothing must be"):
         nn.CrossEntropyLoss(label_smoothing=wrong)

@@ -363,7 +363,7 @@ class TestErrors:
             with pytest.raises(ValueError, match="reduction must be 'mean', 'sum' or 'none'"):
                 kind(reduction=wrong)
 
-    @pytest.mark.parametrize("wrong", [2**31, -(2**63)])
+    @pytest.mark.parametrize("wrong", [2**31, -(2**63), None, 1.0, "1"])
     def test_another_label_to_ignore(self, wrong):
         with pytest.raises(ValueError, match="ignore_index must be an integer of 32 bits"):
             nn.CrossEntropyLoss(ignore_index=wrong)

@@ -299,6 +299,10 @@ def shape_or_array(name: str, value: Any, needs: bool, gradient: str) -> tuple[A
         return None, value
     if needs:
         raise TypeError(f"{name} must be an array for {gradient}, got the shape {value}")
+    if value and (value[0] < 0 or min(value[1:], default=1) < 1):
+        raise ValueError(
+            f"{name} must be a shape of sizes of at least 1, the batch of at least 0, got {value}"
+        )
     return setting(name, value), None
 
 
@@ -308,11 +312,10 @@ def check_outs(
     """Return the outputs of three gradients, if they fit what is needed."""
     if out is None:
         return NO_OUTS
+    if not isinstance(out, (tuple, list)) or len(out) != 3:
+        given = len(out) if isinstance(out, (tuple, list)) else type(out).__name__
+        raise ValueError(f"out must have three elements, for dx, dweight and dbias, got {given}")
     outs = tuple(out)
-    if len(outs) != 3:
-        raise ValueError(
-            f"out must have three elements, for dx, dweight and dbias, got {len(outs)}"
-        )
     names = ("out[0]", "out[1]", "out[2]")
     for name, array, needs_it, gradient, shape in zip(
         names, outs, needs, GRADIENTS, shapes, strict=True

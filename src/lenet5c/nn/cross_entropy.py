@@ -1,7 +1,7 @@
 """Losses of classes, each with a weight: cross-entropy, negative log-likelihood."""
 
 from math import prod
-from operator import index
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -27,9 +27,9 @@ class ClassLoss(Loss):
         if weight is not None:
             self.weight = np.array(check_weights("weight", weight, (np.size(weight),)))
             self.weight.flags.writeable = False
-        self.ignore_index = index(ignore_index)
-        if not -(2**31) <= self.ignore_index < 2**31:
+        if not isinstance(ignore_index, Integral) or not -(2**31) <= ignore_index < 2**31:
             raise ValueError(f"ignore_index must be an integer of 32 bits, got {ignore_index!r}")
+        self.ignore_index = int(ignore_index)
 
     def _take(self, outputs: Any) -> Floats:
         return as_batch(outputs, type(self).__name__)
@@ -159,7 +159,7 @@ class CrossEntropyLoss(ClassLoss):
         label_smoothing: float = 0.0,
     ) -> None:
         super().__init__(weight, ignore_index, reduction)
-        if not 0 <= label_smoothing < 1:
+        if not isinstance(label_smoothing, Real) or not 0 <= label_smoothing < 1:
             raise ValueError(
                 f"label_smoothing must be at least 0 and less than 1, got {label_smoothing!r}"
             )
