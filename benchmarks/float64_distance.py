@@ -132,7 +132,7 @@ class Theirs:
 
 @dataclass
 class Course:
-    """What `run` has seen; of each pair, lenet5c's is first, PyTorch's second."""
+    """The course of a training; of each pair, lenet5c's is first, PyTorch's second."""
 
     distances: list = field(default_factory=list)
     errors: list = field(default_factory=list)

@@ -19,6 +19,7 @@ from lenet5c.kernels.arrays import (
     work_array,
 )
 from lenet5c.kernels.shapes import (
+    FORMATS,
     Padding,
     Pair,
     Window,
@@ -30,7 +31,6 @@ from lenet5c.kernels.shapes import (
 )
 
 LAYOUTS = "columns", "rows"
-DATA_FORMATS = "NCHW", "NHWC"
 # To move an element takes as long as so many multiply-adds.
 MOVE_WORK = 16
 
@@ -102,7 +102,7 @@ def im2col(
         setting("padding", padding),
         setting("dilation", dilation),
         choice("layout", layout, LAYOUTS),
-        choice("data_format", data_format, DATA_FORMATS),
+        choice("data_format", data_format, FORMATS[2]),
     )
     single = single and layout == "columns"
     check_out("out", out, shape[1:] if single else shape, x.dtype)
@@ -160,7 +160,7 @@ def col2im(
         setting("padding", padding),
         setting("dilation", dilation),
         choice("layout", layout, LAYOUTS),
-        choice("data_format", data_format, DATA_FORMATS),
+        choice("data_format", data_format, FORMATS[2]),
     )
     check_out("out", out, shape[1:] if single else shape, col.dtype)
     x = work_array(out, shape, col.dtype, (col,))

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lenet5c.kernels.arrays import Array, check_out, check_shape, deliver, real_arrays, work_array
-from lenet5c.kernels.shapes import Padding, Pair, choice, setting, window_and_size
+from lenet5c.kernels.shapes import FORMATS, Padding, Pair, choice, setting, window_and_size
 from lenet5c.kernels.ways import Convolution, Shape
 
 Gradients = tuple[Array | None, Array | None, Array | None]
@@ -147,12 +147,7 @@ def convolve(
     x, weight, bias = real_arrays(x=x, weight=weight, bias=bias)
     bias_shape = None if bias is None else bias.shape
     conv = plan(
-        axes,
-        shape_of("x", x),
-        shape_of("weight", weight),
-        bias_shape,
-        x.dtype,
-        *_key(axes, *settings),
+        axes, x.shape, shape_of("weight", weight), bias_shape, x.dtype, *_key(axes, *settings)
     )
     check_out("out", out, conv.y_shape, conv.dtype)
     y = work_array(out, conv.y_shape, conv.dtype, (x, weight, bias))
@@ -172,11 +167,7 @@ def convolve_backward(
 ) -> Gradients:
     """Compute `conv2d_backward`, or `conv1d_backward` along one axis."""
     needs = needed(need)
-    x_shape, x = shape_or_array("x", x, needs[1], "dweight")
-    weight_shape, weight = shape_or_array("weight", weight, needs[0], "dx")
-    dy, x, weight = real_arrays(dy=dy, x=x, weight=weight)
-    x_shape = shape_of("x", x) if x_shape is None else x_shape
-    weight_shape = shape_of("weight", weight) if weight_shape is None else weight_shape
+    dy, x, weight, x_shape, weight_shape = gradient_arrays(dy, x, weight, needs)
     conv = plan(axes, x_shape, weight_shape, None, dy.dtype, *_key(axes, *settings))
     check_shape("dy", dy, conv.y_shape)
     outs = check_outs(out, needs, (x_shape, weight_shape, (conv.out_channels,)), conv.dtype)
@@ -229,8 +220,6 @@ def plan(
 
 
 # Shared with the transposed convolution
-
-FORMATS = {1: ("NCW", "NWC"), 2: ("NCHW", "NHWC")}
 
 
 def image_of(axes: int, shape: Shape, data_format: str) -> Shape:
@@ -293,7 +282,17 @@ def _needed(names: tuple[str, ...] | str) -> tuple[bool, bool, bool]:
     return "dx" in names, "dweight" in names, "dbias" in names
 
 
-def shape_or_array(name: str, value: Any, needs: bool, gradient: str) -> tuple[Any, Any]:
+def gradient_arrays(dy: Any, x: Any, weight: Any, needs: tuple[bool, bool, bool]) -> Any:
+    """Return dy, x and weight, the last two None if a shape was given, and their shapes."""
+    x_shape, x = _shape_or_array("x", x, needs[1], "dweight")
+    weight_shape, weight = _shape_or_array("weight", weight, needs[0], "dx")
+    dy, x, weight = real_arrays(dy=dy, x=x, weight=weight)
+    x_shape = shape_of("x", x) if x_shape is None else x_shape
+    weight_shape = shape_of("weight", weight) if weight_shape is None else weight_shape
+    return dy, x, weight, x_shape, weight_shape
+
+
+def _shape_or_array(name: str, value: Any, needs: bool, gradient: str) -> tuple[Any, Any]:
     """Return an argument as (shape, None) if it is a shape, else as (None, value)."""
     if not isinstance(value, tuple) or not all(isinstance(n, (int, np.integer)) for n in value):
         return None, value

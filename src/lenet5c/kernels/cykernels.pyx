@@ -81,7 +81,7 @@ cdef Py_ssize_t output_extent(Py_ssize_t extent, Py_ssize_t kernel, Py_ssize_t s
 cdef Py_ssize_t window_count(Py_ssize_t extent, Py_ssize_t kernel, Py_ssize_t stride,
                              Py_ssize_t before, Py_ssize_t after, Py_ssize_t dilation,
                              bint ceil_mode) noexcept nogil:
-    """How often a window fits along an axis with so much padding, or a Status."""
+    """The number of places of a window along an axis with so much padding, or a Status."""
     cdef Py_ssize_t padded, reach, count
     if extent < 1 or kernel < 1 or stride < 1 or min(before, after) < 0 or dilation < 1:
         return INVALID_SIZE

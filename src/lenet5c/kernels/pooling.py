@@ -6,7 +6,8 @@ from numpy.typing import ArrayLike
 
 from lenet5c.kernels.arrays import Array
 from lenet5c.kernels.planes import plan
-from lenet5c.kernels.planes.plan import Padding, Pair, Shape
+from lenet5c.kernels.planes.plan import Shape
+from lenet5c.kernels.shapes import Padding, Pair
 
 WHOLE = (plan.WHOLE, None, 0, 1, False)  # kernel size, stride, padding, dilation, ceil_mode
 

@@ -6,6 +6,8 @@ from math import prod
 from operator import index
 from typing import Any
 
+# Names of data formats by the number of axes of an image: channels first, channels last.
+FORMATS = {1: ("NCW", "NWC"), 2: ("NCHW", "NHWC")}
 Pair = int | tuple[int, int]
 Padding = Pair | tuple[Pair, Pair] | str
 # Kernel size, stride, padding before the image (at the top and on the left) and dilation, each with

@@ -8,20 +8,20 @@ from numpy.typing import ArrayLike
 
 from lenet5c.kernels.arrays import Array, check_out, check_shape, deliver, real_arrays, work_array
 from lenet5c.kernels.convolution import (
-    FORMATS,
     GRADIENTS,
     Gradients,
     check_groups,
     check_outs,
     deliver_some,
     filters_of,
+    gradient_arrays,
     image_of,
     needed,
     shape_of,
-    shape_or_array,
     weight_form,
 )
 from lenet5c.kernels.shapes import (
+    FORMATS,
     Padding,
     Pair,
     check_elements,
@@ -149,12 +149,7 @@ def transpose(
     x, weight, bias = real_arrays(x=x, weight=weight, bias=bias)
     bias_shape = None if bias is None else bias.shape
     conv = plan(
-        axes,
-        shape_of("x", x),
-        shape_of("weight", weight),
-        bias_shape,
-        x.dtype,
-        *_key(axes, *settings),
+        axes, x.shape, shape_of("weight", weight), bias_shape, x.dtype, *_key(axes, *settings)
     )
     check_out("out", out, conv.x_shape, conv.dtype)
     y = work_array(out, conv.x_shape, conv.dtype, (x, weight, bias))
@@ -174,11 +169,7 @@ def transpose_backward(
 ) -> Gradients:
     """Compute `conv_transpose2d_backward`, or that along one axis."""
     needs = needed(need)
-    x_shape, x = shape_or_array("x", x, needs[1], "dweight")
-    weight_shape, weight = shape_or_array("weight", weight, needs[0], "dx")
-    dy, x, weight = real_arrays(dy=dy, x=x, weight=weight)
-    x_shape = shape_of("x", x) if x_shape is None else x_shape
-    weight_shape = shape_of("weight", weight) if weight_shape is None else weight_shape
+    dy, x, weight, x_shape, weight_shape = gradient_arrays(dy, x, weight, needs)
     conv = plan(axes, x_shape, weight_shape, None, dy.dtype, *_key(axes, *settings))
     check_shape("dy", dy, conv.x_shape)
     outs = check_outs(out, needs, (x_shape, weight_shape, (conv.in_channels,)), dy.dtype)

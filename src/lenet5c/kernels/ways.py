@@ -288,7 +288,7 @@ def channel_sums(dy: Array, axes: int, channels_last: bool) -> Array:
 
 
 class _OfThreads(dict[int, Any]):
-    """What depends on the number of threads, made when it is asked for."""
+    """Objects by the number of threads, made when they are asked for."""
 
     def __init__(self, make: Callable[[int], Any]) -> None:
         self.make = make

@@ -66,7 +66,7 @@ cdef bint plan_phase(Geometry* g, const DirectKernels* kernels, const Units* u, 
 
 
 cdef void set_weights(Geometry* g, const Units* u) noexcept nogil:
-    """Where weights lie."""
+    """Set the strides of the weights."""
     g.KW, g.all_taps = u.KW, u.KH * u.KW
     if u.filters_last:
         g.weight_group, g.weight_filter = u.L, 1

@@ -1,4 +1,4 @@
-"""How a batch is cut, by its size alone: gradients of parameters are sums over shards, in order."""
+"""The shards of a batch, which depend on its size alone: gradients are sums over them, in order."""
 
 cdef enum:
     SHARDS = 16          # at most this many shards at once, so at most this many threads in

@@ -111,12 +111,12 @@ cdef inline void halve(int job, const Windows* w, const Line* line, Py_ssize_t r
 
 cdef inline Py_ssize_t halved_rows(const Windows* w, const Line* line,
                                    Py_ssize_t end) noexcept nogil:
-    """How many rows, from the line's up to the end, have all their windows halved."""
+    """The number of rows, from the line's up to the end, whose windows are all halved."""
     if w.halving != 0 or w.halving_end != w.OW or 2 * line.oh < w.PT:
         return 0
     return max(<Py_ssize_t>0, min(end, (w.H + w.PT) // 2) - line.oh)
 
 
 cdef inline bint has_halves(const Windows* w, const Line* line) noexcept nogil:
-    """Whether the line begins where windows can be halved, and both their rows are in the image."""
+    """True if the line begins where windows can be halved, and both their rows are in the image."""
     return (line.ow == w.halving and line.oh * 2 >= w.PT and line.oh * 2 - w.PT + 1 < w.H)

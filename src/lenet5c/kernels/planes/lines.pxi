@@ -24,7 +24,7 @@ cdef struct Line:
 
 cdef inline Py_ssize_t places_up_to(Py_ssize_t start, Py_ssize_t step, Py_ssize_t end,
                                     Py_ssize_t most) noexcept nogil:
-    """How many of the first `most` are less than the end, of which one is."""
+    """The number of the first `most` that are less than the end; at least one is."""
     return most if start + (most - 1) * step < end else quotient(end - 1 - start, step) + 1
 
 
@@ -71,7 +71,7 @@ cdef inline real larger(real best, real a) noexcept nogil:
 
 
 cdef inline bint is_best(real a, real best) noexcept nogil:
-    """Whether a is the maximum of the window that it is in."""
+    """True if a is the maximum of the window that it is in."""
     return (a == best) | (a != a)
 
 

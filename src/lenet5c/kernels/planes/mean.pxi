@@ -4,7 +4,7 @@
 
 cdef inline Py_ssize_t counted(Py_ssize_t start, Py_ssize_t size, Py_ssize_t step, Py_ssize_t begin,
                                Py_ssize_t end) noexcept nogil:
-    """How many of `size` places from `start` on lie in [begin, end), which one does."""
+    """The number of `size` places from `start` on in [begin, end); at least one is."""
     return places_up_to(start, step, end, size) - places_before(start - begin, step)
 
 

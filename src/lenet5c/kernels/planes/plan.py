@@ -24,15 +24,19 @@ from lenet5c.kernels.arrays import (
     work_array,
 )
 from lenet5c.kernels.planes._pooling import Pooling
-from lenet5c.kernels.shapes import check_elements, choice, per_axis, setting, window_and_size
+from lenet5c.kernels.shapes import (
+    FORMATS,
+    check_elements,
+    choice,
+    per_axis,
+    setting,
+    window_and_size,
+)
 from lenet5c.kernels.simd import dispatch
 
 PLANES = import_module(f"lenet5c.kernels.planes._planes_{dispatch.isa}").kernels
-FORMATS = {1: ("NCW", "NWC"), 2: ("NCHW", "NHWC")}
 WHOLE = object()  # the kernel size of a window as large as the image
 Shape = tuple[int, ...]
-Pair = int | tuple[int, int]
-Padding = int | str | tuple[int, int] | tuple[tuple[int, int], tuple[int, int]]
 Padding1d = int | str | tuple[int, int]
 # One place of one window, in the multiply-adds that `useful` counts.
 PLACE_WORK = 6
@@ -40,7 +44,7 @@ INT64 = np.dtype(np.int64)
 
 
 class Plan(NamedTuple):
-    """What of a call follows from shapes and settings."""
+    """The part of a call that depends on shapes and settings alone."""
 
     y_shape: tuple[int, ...]
     pixels: int  # of an image

@@ -49,7 +49,7 @@ cdef inline Py_ssize_t quotient(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
 
 
 cdef inline Py_ssize_t places_before(Py_ssize_t start, Py_ssize_t step) noexcept nogil:
-    """How many of start, start + step, ... are negative."""
+    """The number of start, start + step, ... that are negative."""
     return 0 if start >= 0 else quotient(step - 1 - start, step)
 
 
