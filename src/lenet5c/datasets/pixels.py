@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from lenet5c._text import printable
 from lenet5c.datasets.dataset import DatasetError
 
-#: Height and width of an image.
-MAX_SIDE = 1024
+#: Height and width of an image; the least of those that are found in rows of values.
+MAX_SIDE, MIN_SIDE = 1024, 4
 #: White, where no value is negative: the smallest that no value exceeds. 16 is that of the digits
 #: of 8 by 8 pixels that scikit-learn has; the others are bit depths.
 WHITES = (1, 16, 255, 1023, 4095, 16383, 65535)
@@ -50,9 +50,10 @@ def convert_images(
     --------
     >>> import numpy as np
     >>> from lenet5c.datasets.pixels import convert_images
-    >>> images, notes = convert_images({"x_train": np.eye(4)[:1]})
-    >>> images["x_train"].tolist(), notes
-    ([[[[255, 0], [0, 0]]]], [])
+    >>> images, notes = convert_images({"x_train": np.array([[[0, 0.2], [0.6, 1]]])})
+    >>> images["x_train"]
+    array([[[[  0,  51],
+             [153, 255]]]], dtype=uint8)
     """
     notes: list[str] = []
     arranged = {name: arrange(array, name, image_shape, notes) for name, array in arrays.items()}
@@ -151,7 +152,13 @@ def arrange(
             )
         shape = image_shape
     elif max(shape) == features:  # a row, perhaps with axes of 1
-        shape, measured = _square(features, name), True
+        square, measured = _square(features), True
+        if square is None:
+            raise DatasetError(
+                f"{name} must have a square number of values for each image, or three times one, "
+                f"got {features}; give image_shape (--image-shape 28x20)"
+            )
+        shape = square
         if len(shape) == 3 and _is_interleaved(array[:100].reshape(-1, features), shape[1]):
             shape = (*shape[1:], 3)
     if len(shape) == 2:
@@ -217,12 +224,11 @@ def convert_labels(values: NDArray[Any], name: str) -> NDArray[np.int64] | list[
         )
     if values.dtype.kind in "US":
         return _read_texts(values)
-    if values.dtype.kind == "f":
-        if (bad := ~np.isfinite(values) | (values != np.rint(values))).any():
-            raise DatasetError(
-                f"{name} must be whole numbers, got {values[bad][0]:g} for image "
-                f"{int(bad.argmax())}, counted from 0; give integers or text"
-            )
+    if values.dtype.kind == "f" and (bad := ~(np.isfinite(values) & (values % 1 == 0))).any():
+        raise DatasetError(
+            f"{name} must be whole numbers, got {values[bad][0]:g} for image "
+            f"{int(bad.argmax())}, counted from 0; give integers or text"
+        )
     if len(values) and not -(2**53) <= float(values.min()) <= float(values.max()) <= 2**53:
         raise DatasetError(
             f"{name} must be integers of at most 2**53, got {values.min()} to {values.max()}; "
@@ -241,16 +247,17 @@ def _read_texts(values: NDArray[Any]) -> NDArray[np.int64] | list[str]:
     return [texts[place] for place in places.tolist()]
 
 
-def _square(features: int, name: str) -> tuple[int, ...]:
-    """Return (H, W) or (3, H, W) of a square image of so many values."""
+def is_square(features: int) -> bool:
+    """Return whether so many values are those of a square image of one channel or three."""
+    return _square(features) is not None
+
+
+def _square(features: int) -> tuple[int, ...] | None:
     for channels in (1, 3):
         side = isqrt(features // channels)
-        if side > 1 and channels * side * side == features:
+        if side >= MIN_SIDE and channels * side * side == features:
             return (side, side) if channels == 1 else (3, side, side)
-    raise DatasetError(
-        f"{name} must have a square number of values for each image, or three times one, "
-        f"got {features}; give image_shape (--image-shape 28x20)"
-    )
+    return None
 
 
 def _is_interleaved(rows: NDArray[Any], side: int) -> bool:
