@@ -218,9 +218,10 @@ def _list_values(parts: list[Records]) -> list[Any]:
     """Return the labels that occur, sorted: all integers from 0 if there is no gap."""
     from lenet5c.datasets.folder_files import natural_key
 
-    if all(isinstance(records.labels, np.ndarray) for records in parts):
-        return np.unique(np.concatenate([np.unique(records.labels) for records in parts])).tolist()
-    return sorted({str(label) for records in parts for label in records.labels}, key=natural_key)
+    labels: list[Any] = [records.labels for records in parts]
+    if all(isinstance(each, np.ndarray) for each in labels):
+        return np.unique(np.concatenate([np.unique(each) for each in labels])).tolist()
+    return sorted({str(label) for each in labels for label in each}, key=natural_key)
 
 
 def _number(name: str, part: str, labels: Any, values: list[Any]) -> NDArray[np.int32]:

@@ -113,8 +113,9 @@ def open_dataset(
         return dataset
     found = choose_part(find(data, options), part)
     parts, notes = label_parts(found, training=False)
-    for line in (*found.notes, *notes) if note else ():
-        note(line)
+    if note:
+        for line in (*found.notes, *notes):
+            note(line)
     (dataset,) = parts.values()
     return dataset
 
