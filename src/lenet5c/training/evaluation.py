@@ -8,10 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet5c.datasets import Dataset, Preparation
+from lenet5c.datasets.mapped import take
 from lenet5c.errors import RunError
 from lenet5c.nn import CrossEntropyLoss, Sequential, softmax
 from lenet5c.training.confusion import ClassScores, class_scores, confusion_matrix
 from lenet5c.training.model_file import TrainedModel, compute_outputs
+
+#: Images whose loss is computed at a time.
+BLOCK = 1 << 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,15 +121,27 @@ def evaluate(
         model = model.model
     if preparation is None:
         raise TypeError("preparation must be a Preparation for a model without one, got None")
-    outputs = compute_outputs(model, preparation, dataset.images)
-    if broken := int((~np.isfinite(outputs)).any(axis=1).sum()):
+    count, broken = len(dataset), 0
+    predictions, probabilities = np.empty(count, np.int64), np.empty((count, 0), np.float32)
+    losses, weights = [], []
+    for start in range(0, count, BLOCK):
+        block = slice(start, min(start + BLOCK, count))
+        labels = dataset.labels[block]
+        outputs = compute_outputs(model, preparation, take(dataset.images, block))
+        broken += int((~np.isfinite(outputs)).any(axis=1).sum())
+        logits = model.logits(outputs)
+        if start == 0:
+            probabilities = np.empty((count, logits.shape[1]), np.float32)
+        predictions[block] = logits.argmax(axis=1)
+        softmax(logits, out=probabilities[block])
+        measure, values = (loss, outputs) if loss else (CrossEntropyLoss(), logits)
+        losses.append(measure.value(values, labels))
+        weights.append(measure.total_weight(labels, values.shape))
+    if broken:
         raise RunError(
-            f"outputs of the model must be finite, got {broken} of {len(outputs)} images for which "
+            f"outputs of the model must be finite, got {broken} of {count} images for which "
             "they are not; its weights are damaged or its training diverged: use another model"
         )
-    logits = model.logits(outputs)
-    if loss:
-        mean = loss.value(outputs, dataset.labels)
-    else:
-        mean = CrossEntropyLoss().value(logits, dataset.labels)
-    return Evaluation(dataset.labels, logits.argmax(axis=1), softmax(logits), mean)
+    # The loss of a single block stays as it is, to the bit.
+    mean = losses[0] if len(losses) == 1 else float(np.average(losses, weights=weights))
+    return Evaluation(dataset.labels, predictions, probabilities, mean)
