@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from itertools import repeat
+from itertools import pairwise, repeat
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,29 @@ _BLOCK = 8 << 20  # bytes that are read or computed at a time
 _SPARSEST = 4
 
 Batch = NDArray[np.uint8]
+
+
+class _Ahead(threading.Thread):
+    """A read that goes on while the caller does something else."""
+
+    def __init__(self, images: MappedImages, index: NDArray[np.integer]) -> None:
+        super().__init__(daemon=True)
+        self.images, self.index = images, index
+        self.result: Batch | Exception = np.empty(0, np.uint8)
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self.result = self.images[self.index]
+        except Exception as error:
+            self.result = error
+
+    def wait(self) -> Batch:
+        """Return the images, or raise what the read raised."""
+        self.join()
+        if isinstance(self.result, Exception):
+            raise self.result
+        return self.result
 
 
 class _File:
@@ -79,6 +102,7 @@ class MappedImages:
     steps: tuple[Callable[[Batch], Batch], ...] = ()  #: functions of a batch (M, *stored)
     file: _File = None  # type: ignore[assignment]  # that of the path
     shape: tuple[int, ...] = field(init=False)  #: (N, C, H, W)
+    ahead: list[_Ahead] = field(init=False)  #: the read that `expect` began, if any
 
     def __post_init__(self) -> None:
         if self.file is None:
@@ -89,6 +113,7 @@ class MappedImages:
             raise OSError(errno.EIO, why, str(self.path))
         shape = self._convert(np.empty((0, *self.stored), np.uint8)).shape[1:]
         object.__setattr__(self, "shape", (len(self), *shape))
+        object.__setattr__(self, "ahead", [])
 
     @property
     def dtype(self) -> np.dtype[np.uint8]:
@@ -118,9 +143,20 @@ class MappedImages:
         """Return images that `function`, of a batch of any length, converts once they are read."""
         return replace(self, steps=(*self.steps, function))
 
+    def expect(self, index: NDArray[np.integer]) -> None:
+        """Begin to read the images that the next index is, or begins with, in a thread."""
+        # Of another object with the same file, as the thread must not wait for itself.
+        self.ahead[:] = [_Ahead(replace(self), index)] if len(index) else []
+
     def __getitem__(self, index: Any) -> Batch:
         if isinstance(index, (int, np.integer)):
             return self[np.array([index])][0]
+        if self.ahead and isinstance(index, np.ndarray):
+            ahead = self.ahead.pop()
+            known = min(len(ahead.index), len(index))
+            if np.array_equal(ahead.index[:known], index[:known]):
+                images = ahead.wait()[:known]
+                return images if known == len(index) else np.concatenate([images, self[index[known:]]])
         return self._convert(self._read(self._places(index)))
 
     def __iter__(self) -> Iterator[Batch]:
@@ -196,21 +232,21 @@ class MappedImages:
 Images = Batch | MappedImages
 
 
+def count_at_hand(images: Images) -> int:
+    """Return how many images to use at a time: all that are in memory, some of those in a file."""
+    return _count(images) if isinstance(images, MappedImages) else len(images)
+
+
 def blocks(images: Images) -> Iterator[Batch]:
-    """Yield images one after the other in arrays of some megabytes."""
-    count = max(1, _BLOCK // max(1, prod(images.shape[1:])))
-    for start in range(0, len(images), count):
-        yield images[start : start + count]
+    """Yield images one after the other, some megabytes at a time.
 
-
-def bounds(images: Images, most: int = _BLOCK) -> list[int]:
-    """Return the bounds of parts of nearly equal length, of at most some megabytes, or 16 images.
-
-    Of equal length, as a few images by themselves may go through a net in another way.
+    Blocks have nearly the same length: none is of just a few images, which would go through a net
+    one by one, unless all are few.
     """
-    count = max(16, most // max(1, prod(images.shape[1:])))
-    parts = max(1, -(-len(images) // count))
-    return [len(images) * i // parts for i in range(parts + 1)]
+    parts = max(1, -(-len(images) // _count(images)))
+    ends = [len(images) * i // parts for i in range(parts + 1)]
+    for start, end in pairwise(ends):
+        yield images[start:end]
 
 
 def take(images: Images, index: Any) -> Images:
@@ -221,3 +257,14 @@ def take(images: Images, index: Any) -> Images:
 def apply(images: Images, function: Callable[[Batch], Batch]) -> Images:
     """Return what a function makes of each image; of those in a file once they are read."""
     return images.apply(function) if isinstance(images, MappedImages) else function(images)
+
+
+def expect(images: Images, index: NDArray[np.integer]) -> None:
+    """Begin to read images in a file that are wanted next."""
+    if isinstance(images, MappedImages):
+        images.expect(index)
+
+
+def _count(images: Images) -> int:
+    """Return how many images take some megabytes, at least 16."""
+    return max(16, _BLOCK // max(1, prod(images.shape[1:])))

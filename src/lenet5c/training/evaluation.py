@@ -121,12 +121,16 @@ def evaluate(
         model = model.model
     if preparation is None:
         raise TypeError("preparation must be a Preparation for a model without one, got None")
+    given, target, weight = loss, dataset.labels, None
+    if given:
+        target = dataset.labels if dataset.targets is None else dataset.targets
+        weight = dataset.sample_weight
+    loss = given or CrossEntropyLoss()
     count, broken = len(dataset), 0
     predictions, probabilities = np.empty(count, np.int64), np.empty((count, 0), np.float32)
-    losses, weights = [], []
+    losses, totals = [], []
     for start in range(0, count, BLOCK):
         block = slice(start, min(start + BLOCK, count))
-        labels = dataset.labels[block]
         outputs = compute_outputs(model, preparation, take(dataset.images, block))
         broken += int((~np.isfinite(outputs)).any(axis=1).sum())
         logits = model.logits(outputs)
@@ -134,14 +138,15 @@ def evaluate(
             probabilities = np.empty((count, logits.shape[1]), np.float32)
         predictions[block] = logits.argmax(axis=1)
         softmax(logits, out=probabilities[block])
-        measure, values = (loss, outputs) if loss else (CrossEntropyLoss(), logits)
-        losses.append(measure.value(values, labels))
-        weights.append(measure.total_weight(labels, values.shape))
+        values = outputs if given else logits
+        part = target[block], None if weight is None else weight[block]
+        losses.append(loss.value(values, *part))
+        totals.append(loss.total_weight(part[0], values.shape, part[1]))
     if broken:
         raise RunError(
             f"outputs of the model must be finite, got {broken} of {count} images for which "
             "they are not; its weights are damaged or its training diverged: use another model"
         )
     # The loss of a single block stays as it is, to the bit.
-    mean = losses[0] if len(losses) == 1 else float(np.average(losses, weights=weights))
+    mean = losses[0] if len(losses) == 1 else float(np.average(losses, weights=totals))
     return Evaluation(dataset.labels, predictions, probabilities, mean)
