@@ -92,33 +92,33 @@ class MappedImages:
         Images in the file.
     stored : tuple of int
         Shape of an image there.
+    stored_dtype : dtype
+        Of a value there; `apply` makes bytes of others.
     """
 
     path: Path
     offset: int
     count: int
     stored: tuple[int, ...]
+    stored_dtype: Any = np.uint8
     index: NDArray[np.integer] | None = None  #: the images taken; None for all, in order
     steps: tuple[Callable[[Batch], Batch], ...] = ()  #: functions of a batch (M, *stored)
     file: _File = None  # type: ignore[assignment]  # that of the path
     shape: tuple[int, ...] = field(init=False)  #: (N, C, H, W)
+    dtype: np.dtype[Any] = field(init=False)
     ahead: list[_Ahead] = field(init=False)  #: the read that `expect` began, if any
 
     def __post_init__(self) -> None:
         if self.file is None:
             object.__setattr__(self, "file", _File(self.path))
-        needed = self.offset + self.count * prod(self.stored)
+        needed = self.offset + self.count * self._stride
         if self.file.size < needed:
             why = f"it has {self.file.size:,} bytes, fewer than the {needed:,} of its images"
             raise OSError(errno.EIO, why, str(self.path))
-        shape = self._convert(np.empty((0, *self.stored), np.uint8)).shape[1:]
-        object.__setattr__(self, "shape", (len(self), *shape))
+        probe = self._convert(np.zeros((1, *self.stored), self.stored_dtype))
+        object.__setattr__(self, "shape", (len(self), *probe.shape[1:]))
+        object.__setattr__(self, "dtype", probe.dtype)
         object.__setattr__(self, "ahead", [])
-
-    @property
-    def dtype(self) -> np.dtype[np.uint8]:
-        """That of the images: uint8."""
-        return np.dtype(np.uint8)
 
     @property
     def ndim(self) -> int:
@@ -129,6 +129,10 @@ class MappedImages:
     def size(self) -> int:
         """Number of pixels."""
         return prod(self.shape)
+
+    @property
+    def _stride(self) -> int:
+        return prod(self.stored) * np.dtype(self.stored_dtype).itemsize
 
     def __len__(self) -> int:
         return self.count if self.index is None else len(self.index)
@@ -156,7 +160,9 @@ class MappedImages:
             known = min(len(ahead.index), len(index))
             if np.array_equal(ahead.index[:known], index[:known]):
                 images = ahead.wait()[:known]
-                return images if known == len(index) else np.concatenate([images, self[index[known:]]])
+                if known < len(index):
+                    images = np.concatenate([images, self[index[known:]]])
+                return images
         return self._convert(self._read(self._places(index)))
 
     def __iter__(self) -> Iterator[Batch]:
@@ -165,7 +171,7 @@ class MappedImages:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         if copy is False:
             raise ValueError("copy must not be False: the images are in a file")
-        images = np.empty(self.shape, np.uint8)
+        images = np.empty(self.shape, self.dtype)
         start = 0
         for block in blocks(self):
             images[start : start + len(block)] = block
@@ -198,9 +204,9 @@ class MappedImages:
 
     def _read(self, places: NDArray[np.integer]) -> Batch:
         """Return the images at these places in the file, (M, *stored)."""
-        size = prod(self.stored)
+        size = self._stride
         if not len(places):
-            return np.empty((0, *self.stored), np.uint8)
+            return np.empty((0, *self.stored), self.stored_dtype)
         first, last = int(places.min()), int(places.max())
         stretch = last + 1 - first
         with name_errors(self.path):
@@ -218,7 +224,7 @@ class MappedImages:
         if len(content) != wanted * size:
             why = "it has changed since it was opened"
             raise OSError(errno.EIO, why, str(self.path))
-        images = np.frombuffer(content, np.uint8).reshape(wanted, *self.stored)
+        images = np.frombuffer(content, self.stored_dtype).reshape(wanted, *self.stored)
         if wanted == len(places) and (stretch > wanted or (np.diff(places) == 1).all()):
             return images
         return images[places - first]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from lenet5c._text import printable
 from lenet5c.datasets.dataset import DatasetError
+from lenet5c.datasets.mapped import Images, MappedImages
 
 #: Height and width of an image; the least of those that are found in rows of values.
 MAX_SIDE, MIN_SIDE = 1024, 4
@@ -24,8 +25,8 @@ _AT_ONCE = 1 << 20  # values
 
 
 def convert_images(
-    arrays: Mapping[str, NDArray[Any]], image_shape: tuple[int, ...] | None = None
-) -> tuple[dict[str, NDArray[np.uint8]], list[str]]:
+    arrays: Mapping[str, NDArray[Any] | MappedImages], image_shape: tuple[int, ...] | None = None
+) -> tuple[dict[str, Images], list[str]]:
     """Convert the arrays of all parts of a data set to images of 8-bit pixels.
 
     Parameters
@@ -38,7 +39,7 @@ def convert_images(
 
     Returns
     -------
-    images : dict of str to ndarray of uint8, shape (N, C, H, W)
+    images : dict of str to ndarray of uint8, shape (N, C, H, W), or MappedImages
     notes : list of str
 
     Raises
@@ -60,9 +61,14 @@ def convert_images(
     black, white = find_range(arrays)
     if (black, white) not in ((0, 1), (0, 255)):
         notes.append(f"pixel values from {black:g} to {white:g} become black to white")
-    images = {}
+    images: dict[str, Images] = {}
     for name, array in arranged.items():
-        if array.dtype == np.uint8 and (black, white) == (0, 255):
+        whole = array.dtype == np.uint8 and (black, white) == (0, 255)
+        if isinstance(array, MappedImages):
+            scaled = array.apply(lambda part: scale(part, black, white))
+            images[name] = array if whole else scaled
+            continue
+        if whole:
             images[name] = np.ascontiguousarray(array)
             continue
         images[name] = np.empty(array.shape, np.uint8)
@@ -71,7 +77,7 @@ def convert_images(
     return images, notes
 
 
-def find_range(arrays: Mapping[str, NDArray[Any]]) -> tuple[float, float]:
+def find_range(arrays: Mapping[str, NDArray[Any] | MappedImages]) -> tuple[float, float]:
     """Return the values that become black and white, for all of some arrays together.
 
     Without negative values it is 0 and one of `WHITES`; from -1 to 1 these two; otherwise, as of
@@ -109,11 +115,11 @@ def scale(values: NDArray[Any], black: float, white: float) -> NDArray[np.uint8]
 
 
 def arrange(
-    array: NDArray[Any],
+    array: NDArray[Any] | MappedImages,
     name: str,
     image_shape: tuple[int, ...] | None = None,
     notes: list[str] | None = None,
-) -> NDArray[Any]:
+) -> Any:
     """Return an array of images as (N, C, H, W), mostly a view.
 
     Parameters
@@ -133,6 +139,15 @@ def arrange(
     DatasetError
         The shape is not that of images.
     """
+    if isinstance(array, MappedImages):
+        # The order of values is measured on the first images, and is that of all.
+        first = array[:100]
+        images = arrange(first, name, image_shape, notes)
+        if image_shape is None:
+            channels, *sides = images.shape[1:]
+            planar = np.array_equal(first.reshape(images.shape), images)
+            image_shape = (channels, *sides) if planar else (*sides, channels)
+        return array.apply(lambda part: arrange(part, name, image_shape))
     shape = array.shape[1:]
     if array.dtype.kind not in "buif":
         raise DatasetError(
@@ -275,7 +290,7 @@ def _is_interleaved(rows: NDArray[Any], side: int) -> bool:
     return roughness(last) < roughness(first)
 
 
-def _walk(array: NDArray[Any]) -> Iterator[tuple[slice, NDArray[Any]]]:
+def _walk(array: NDArray[Any] | MappedImages) -> Iterator[tuple[slice, NDArray[Any]]]:
     """Yield some images after the others, each time with their place."""
     step = max(1, _AT_ONCE // max(1, prod(array.shape[1:])))
     for start in range(0, len(array), step):

@@ -216,10 +216,7 @@ class Preparation:
         return self.samples(images).values()
 
     def samples(
-        self,
-        images: Images,
-        index: NDArray[np.int64] | None = None,
-        distortion: Any = None,
+        self, images: Images, index: NDArray[np.int64] | None = None, distortion: Any = None
     ) -> Samples:
         """Return fitted images as samples, which are scaled and shifted on their way into a net.
 
