@@ -14,7 +14,7 @@ from lenet5c._text import list_some, listing
 from lenet5c.datasets._checks import check_path
 from lenet5c.datasets.dataset import Dataset, DatasetError
 from lenet5c.datasets.idx import is_idx_file, load_idx, map_idx
-from lenet5c.datasets.mapped import MAPPED, Images, MappedImages
+from lenet5c.datasets.mapped import MAPPED, AnyImages, MappedImages, apply, blocks
 from lenet5c.datasets.pixels import convert_images, convert_labels
 from lenet5c.datasets.records import ALL, Found, ReadOptions, Records, label_parts
 from lenet5c.datasets.registry import NAMED_SETS
@@ -160,15 +160,12 @@ def has_idx_files(directory: str | os.PathLike[str]) -> bool:
     )
 
 
-def transpose(images: Images) -> Images:
-    """Exchange rows and columns: of square images in memory in place, as they may be large."""
-    if isinstance(images, MappedImages):
-        return images.apply(lambda batch: batch.swapaxes(2, 3))
-    if images.shape[2] != images.shape[3]:
-        return np.ascontiguousarray(images.swapaxes(2, 3))
-    for start in range(0, len(images), 4096):
-        part = images[start : start + 4096]
-        part[:] = part.swapaxes(2, 3).copy()
+def transpose(images: AnyImages) -> AnyImages:
+    """Exchange rows and columns: of square images in memory in place, as they may take much."""
+    if isinstance(images, MappedImages) or images.shape[2] != images.shape[3]:
+        return apply(images, lambda batch: batch.swapaxes(2, 3))
+    for block in blocks(images):
+        block[:] = block.swapaxes(2, 3).copy()
     return images
 
 
@@ -254,8 +251,8 @@ def _read_parts(
         for part, (images, path) in files.items()
     }
     images, notes = convert_images(stored)
-    name = _read_name(Path(first))
-    set_name = name.set if name else ""
+    known = _read_name(Path(first))
+    set_name = known.set if known else ""
     sideways = options.transpose
     if sideways is None and "emnist" in set_name:
         sideways = True

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise, repeat
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -104,7 +104,7 @@ class MappedImages:
     index: NDArray[np.integer] | None = None  #: the images taken; None for all, in order
     steps: tuple[Callable[[Batch], Batch], ...] = ()  #: functions of a batch (M, *stored)
     file: _File = None  # type: ignore[assignment]  # that of the path
-    shape: tuple[int, ...] = field(init=False)  #: (N, C, H, W)
+    shape: tuple[Any, ...] = field(init=False)  #: (N, C, H, W)
     dtype: np.dtype[Any] = field(init=False)
     ahead: list[_Ahead] = field(init=False)  #: the read that `expect` began, if any
 
@@ -236,6 +236,7 @@ class MappedImages:
 
 
 Images = Batch | MappedImages
+AnyImages = TypeVar("AnyImages", bound=Images)
 
 
 def count_at_hand(images: Images) -> int:
@@ -260,9 +261,11 @@ def take(images: Images, index: Any) -> Images:
     return images.take(index) if isinstance(images, MappedImages) else images[index]
 
 
-def apply(images: Images, function: Callable[[Batch], Batch]) -> Images:
+def apply(images: AnyImages, function: Callable[[Batch], Batch]) -> AnyImages:
     """Return what a function makes of each image; of those in a file once they are read."""
-    return images.apply(function) if isinstance(images, MappedImages) else function(images)
+    if isinstance(images, MappedImages):
+        return cast(AnyImages, images.apply(function))
+    return cast(AnyImages, function(cast(Batch, images)))
 
 
 def expect(images: Images, index: NDArray[np.integer]) -> None:

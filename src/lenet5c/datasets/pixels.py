@@ -71,9 +71,9 @@ def convert_images(
         if whole:
             images[name] = np.ascontiguousarray(array)
             continue
-        images[name] = np.empty(array.shape, np.uint8)
+        images[name] = converted = np.empty(array.shape, np.uint8)
         for rows, part in _walk(array):
-            images[name][rows] = scale(part, black, white)
+            converted[rows] = scale(part, black, white)
     return images, notes
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet5c.datasets._checks import check_choice, check_images, check_number, check_size
-from lenet5c.datasets.mapped import Images, MappedImages, apply
+from lenet5c.datasets.mapped import AnyImages, Images, MappedImages, apply, blocks
 from lenet5c.datasets.resampling import resize
 from lenet5c.kernels.engine.samples import Samples
 
@@ -172,7 +172,7 @@ class Preparation:
             plane -= self.mean_image.astype(np.float64) * np.float64(self.scale)
         return plane.astype(np.float32)
 
-    def fit_images(self, images: Images) -> Images:
+    def fit_images(self, images: AnyImages) -> AnyImages:
         """Pad or resize images to the size of the net's input; `MappedImages` when they are read.
 
         Padding is centered, its odd row or column at the bottom or on the right.
@@ -317,8 +317,8 @@ def _compute_mean(preparation: Preparation, images: Images) -> NDArray[np.float3
     """Return the mean of the fitted images, (C, H, W)."""
     check_images(images)
     total = np.zeros((images.shape[1], *preparation.size), np.int64)
-    for start in range(0, len(images), 4096):
-        fitted = preparation.fit_images(images[start : start + 4096])
+    for block in blocks(images):
+        fitted = preparation.fit_images(block)
         # Integer sums are exact, so the mean does not depend on how they are ordered.
         total += fitted.sum(axis=0, dtype=np.int64)
     return (total / len(images)).astype(np.float32)

@@ -121,7 +121,8 @@ def evaluate(
         model = model.model
     if preparation is None:
         raise TypeError("preparation must be a Preparation for a model without one, got None")
-    given, target, weight = loss, dataset.labels, None
+    given, weight = loss, None
+    target: NDArray[Any] = dataset.labels
     if given:
         target = dataset.labels if dataset.targets is None else dataset.targets
         weight = dataset.sample_weight
