@@ -16,7 +16,7 @@ from lenet5c._text import count, list_some, printable
 from lenet5c.datasets.conversion import is_gray, make_thumbnail
 from lenet5c.datasets.dataset import Source
 from lenet5c.datasets.folder_files import list_folder
-from lenet5c.datasets.idx import has_idx_files
+from lenet5c.datasets.idx_folder import has_idx_files
 from lenet5c.datasets.image_folder import KEPT, SIZE
 from lenet5c.datasets.pictures import describe_fault, read_header, read_pictures
 from lenet5c.datasets.source import NAMES, open_source

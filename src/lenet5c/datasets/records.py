@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from lenet5c._files import digest
 from lenet5c._text import list_some
 from lenet5c.datasets.dataset import Dataset, DatasetError, Source
+from lenet5c.datasets.mapped import Images
 
 #: The part of data that is not divided.
 ALL = "all"
@@ -37,11 +38,14 @@ class ReadOptions:
     image_shape : str or None
         'HxW', 'CxHxW' or 'HxWxC' of images that are rows of values, such as '28x20'. Default: a
         square.
+    transpose : bool or None
+        Images are stored with rows and columns exchanged. Default: of IDX files named as EMNIST's.
     """
 
     skip_bad: bool = False
     label_column: str | None = None
     image_shape: str | None = None
+    transpose: bool | None = None
 
     @property
     def shape(self) -> tuple[int, ...] | None:
@@ -62,7 +66,7 @@ class Records:
 
     Attributes
     ----------
-    images : ndarray of uint8, shape (N, C, H, W)
+    images : ndarray of uint8, shape (N, C, H, W), or MappedImages
     labels : ndarray of int, shape (N,), or list of str, or None
         The label of each image as it is stored; None where images have none.
     ids : sequence of str or None
@@ -71,7 +75,7 @@ class Records:
         The folder of the files.
     """
 
-    images: NDArray[np.uint8]
+    images: Images
     labels: NDArray[np.integer] | Sequence[str] | None = None
     ids: Sequence[str] | None = None
     root: Path | None = None

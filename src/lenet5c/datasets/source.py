@@ -7,7 +7,8 @@ from pathlib import Path
 from lenet5c.datasets._checks import check_choice, check_path
 from lenet5c.datasets.dataset import READINGS, Dataset, DatasetError, Source
 from lenet5c.datasets.files import read_files
-from lenet5c.datasets.idx import has_idx_files, read_idx_folder
+from lenet5c.datasets.idx import is_idx_file
+from lenet5c.datasets.idx_folder import has_idx_files, read_idx_file, read_idx_folder
 from lenet5c.datasets.image_folder import read_image_folder
 from lenet5c.datasets.mnist import mnist
 from lenet5c.datasets.records import (
@@ -147,7 +148,9 @@ def find(data: str, options: ReadOptions = USUAL) -> Found:
     """
     path = check_path("data", data)
     if has_idx_files(path):
-        return read_idx_folder(path)
+        return read_idx_folder(path, options)
+    if path.is_file() and is_idx_file(path):
+        return read_idx_file(path, options)
     return read_files(path, options) or read_image_folder(path, options)
 
 

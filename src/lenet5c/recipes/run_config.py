@@ -49,6 +49,13 @@ class RunConfig:
         DATA,
     )
     skip_bad: bool = declare(False, FLAG, "leave out images that cannot be read", DATA)
+    transpose: bool | None = declare(
+        None,
+        replace(FLAG, optional=True),
+        "exchange rows and columns of the images, where they are stored so",
+        DATA,
+        "of IDX files named as EMNIST's",
+    )
     reading: str | None = declare(
         None,
         choice(READINGS, "HOW", optional=True),

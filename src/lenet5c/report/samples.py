@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from lenet5c.datasets.mapped import Images
 from lenet5c.report.mosaic import DPI, canvas, frames, place, shrink, tile, to_colors, write
 from lenet5c.report.names import drawable, text_width
 from lenet5c.training import Evaluation
@@ -22,7 +22,7 @@ WIDEST = 16  # columns of a name
 
 @styled
 def errors(
-    images: NDArray[np.uint8],
+    images: Images,
     result: Evaluation,
     class_names: Sequence[str],
     *,

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from lenet5c._text import count, listing
 from lenet5c.datasets import Dataset, resize
+from lenet5c.datasets.mapped import apply
 from lenet5c.errors import RunError
 from lenet5c.training.model_file import TrainedModel
 
@@ -60,7 +61,7 @@ def match_dataset(trained: TrainedModel, dataset: Dataset) -> tuple[Dataset, lis
     labels, notes = _match_labels(names, dataset)
     size = images.shape[2:]
     if size not in ((height, width), tuple(trained.preparation.size)):
-        images = resize(images, (height, width))
+        images = apply(images, lambda batch: resize(batch, (height, width)))
         notes.append(
             f"images of {size[0]} x {size[1]} pixels are resized to {height} x {width}, "
             "which the model was trained on"

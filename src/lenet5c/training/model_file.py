@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from lenet5c import _files
 from lenet5c.datasets import Preparation
 from lenet5c.datasets.dataset import READINGS
+from lenet5c.datasets.mapped import Images, blocks
 from lenet5c.datasets.preparation import MAX_SIDE
 from lenet5c.errors import RunError
 from lenet5c.kernels.shapes import pair
@@ -68,10 +69,11 @@ class TrainedModel:
 
 
 def compute_outputs(
-    model: Sequential, preparation: Preparation, images: NDArray[np.uint8]
+    model: Sequential, preparation: Preparation, images: Images
 ) -> NDArray[np.float32]:
     """Return the outputs (N, classes) of a model for images that are still to be prepared."""
-    return model.outputs(preparation.samples(images))
+    parts = [model.outputs(preparation.samples(block)) for block in blocks(images)]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def open_model(name: str | os.PathLike[str] | None = None) -> TrainedModel:
