@@ -23,7 +23,8 @@ from lenet5c.datasets import (
 )
 from lenet5c.datasets.cache import lock
 from lenet5c.datasets.download import Patience, _Download, _read_json, is_complete
-from lenet5c.datasets.folder_files import MAX_DEPTH, list_folder
+from lenet5c.datasets.file_tree import MAX_DEPTH
+from lenet5c.datasets.folder_files import list_folder
 from lenet5c.datasets.inspection import inspect
 from lenet5c.datasets.named import _read
 from lenet5c.datasets.registry import NAMED_SETS, RemoteFile
@@ -111,7 +112,7 @@ def test_folders_as_deep_as_may_be(root, make_deep):
 
 
 def test_files_are_not_counted_without_end(root, monkeypatch):
-    monkeypatch.setattr("lenet5c.datasets.folder_files.MAX_ENTRIES", 7)
+    monkeypatch.setattr("lenet5c.datasets.file_tree.MAX_ENTRIES", 7)
     with pytest.raises(DatasetError, match="at most 7 files"):
         image_folder(root)
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet5c._files import digest
-from lenet5c._text import list_some
+from lenet5c._text import count, list_some
 from lenet5c.datasets.dataset import Dataset, DatasetError, Source
 
 #: The part of data that is not divided.
@@ -30,9 +30,12 @@ class ReadOptions:
     ----------
     skip_bad : bool
         Leave out images that cannot be read.
+    follow_links : bool
+        Follow links in a folder of images, to files and folders anywhere.
     """
 
     skip_bad: bool = False
+    follow_links: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +77,8 @@ class Found:
         Remarks for the user.
     class_names : tuple of str or None
         Where the data names its classes: labels are positions among them.
+    faults : tuple of str
+        Why no net can be trained on the data, although it can be read.
     """
 
     parts: dict[str, Records]
@@ -81,6 +86,7 @@ class Found:
     reading: str = "ink"
     notes: tuple[str, ...] = ()
     class_names: tuple[str, ...] | None = None
+    faults: tuple[str, ...] = ()
 
 
 def label_parts(found: Found, *, training: bool = True) -> tuple[dict[str, Dataset], list[str]]:
@@ -146,8 +152,12 @@ def divide(found: Found, *, test_share: float = TEST_SHARE, seed: int = 0) -> So
     Raises
     ------
     DatasetError
-        The data has no images to train on, or its labels cannot be used.
+        The data has faults, no images to train on, or its labels cannot be used.
     """
+    if found.faults:
+        more = len(found.faults) - 1
+        rest = f" ({count(more, 'more fault')}: lenet5c data inspect lists all)" if more else ""
+        raise DatasetError(f"{found.faults[0]}{rest}")
     if ALL not in found.parts and "train" not in found.parts:
         raise DatasetError(
             f"{found.name} has a test set, but no images to train on; use it with evaluate, or add "

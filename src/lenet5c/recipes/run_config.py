@@ -49,6 +49,9 @@ class RunConfig:
         DATA,
     )
     skip_bad: bool = declare(False, FLAG, "leave out images that cannot be read", DATA)
+    follow_links: bool = declare(
+        False, FLAG, "follow links in a folder of images, to files and folders anywhere", DATA
+    )
     reading: str | None = declare(
         None,
         choice(READINGS, "HOW", optional=True),
