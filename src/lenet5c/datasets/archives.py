@@ -19,7 +19,7 @@ import threading
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, BinaryIO, Self
@@ -30,8 +30,6 @@ from lenet5c.datasets.dataset import DatasetError
 from lenet5c.datasets.decoding import MAX_FILE
 from lenet5c.datasets.file_tree import Folder, check_depth, check_entries, is_litter, natural_key
 
-#: The endings of names of archives.
-ARCHIVE_SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 #: Bytes of all members; their share of the archive's size, from so many bytes on.
 MAX_UNPACKED, MAX_RATIO, SMALL = 16 << 30, 100, 64 << 20
 #: Bytes of the list of members, which takes several times as many in memory.
@@ -46,11 +44,6 @@ _DAMAGE = (
     *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, gzip.BadGzipFile),
     *(EOFError, NotImplementedError, RuntimeError, ValueError, OverflowError, struct.error),
 )
-
-
-def is_archive(path: str | os.PathLike[str]) -> bool:
-    """Return whether a file has the name of an archive."""
-    return os.fspath(path).lower().endswith(ARCHIVE_SUFFIXES)
 
 
 def open_archive(path: str | os.PathLike[str]) -> "Archive":
@@ -100,12 +93,10 @@ class Archive:
         size, _ = self.members[name]
         if size > MAX_FILE:
             raise DatasetError(f"{path} must have at most {MAX_FILE:,} bytes, got {size:,}")
-        file: Any = tempfile.SpooledTemporaryFile(IN_MEMORY)
-        try:
+        with ExitStack() as stack:
+            file: Any = stack.enter_context(tempfile.SpooledTemporaryFile(IN_MEMORY))
             self._copy(name, file)
-        except BaseException:
-            file.close()
-            raise
+            stack.pop_all()
         file.seek(0)
         return file
 
@@ -218,16 +209,16 @@ class _Tar(Archive):
         self.content = _unpack(path, file)
         size = self.content.seek(0, os.SEEK_END)
         self.content.seek(0)
-        tar = tarfile.open(fileobj=self.content, mode="r:")
-        for i, member in enumerate(tar):
-            check_entries(path, i)
-            tar.members.clear()  # it would keep all of them
-            if not (member.isdir() or (member.isreg() and not member.issparse())):
-                raise self._refuse(member.name, "a link or device")
-            if not 0 <= member.size <= size - member.offset_data:
-                raise EOFError("it ends early")
-            place = member.offset_data, member.size
-            self._add(member.name, 0 if member.isdir() else member.size, place, member.isdir())
+        with tarfile.open(fileobj=self.content, mode="r:") as tar:
+            for i, member in enumerate(tar):
+                check_entries(path, i)
+                tar.members.clear()  # it would keep all of them
+                if not (member.isdir() or (member.isreg() and not member.issparse())):
+                    raise self._refuse(member.name, "a link or device")
+                if not 0 <= member.size <= size - member.offset_data:
+                    raise EOFError("it ends early")
+                place = member.offset_data, member.size
+                self._add(member.name, 0 if member.isdir() else member.size, place, member.isdir())
         self._sort()
 
     def close(self) -> None:
@@ -293,17 +284,16 @@ def _unpack(path: Path, file: BinaryIO) -> BinaryIO:
     if opener is None:
         return file
     packed, unpacked = os.fstat(file.fileno()).st_size, 0
-    content: Any = tempfile.TemporaryFile()  # nobody else has a name for it
-    try:
+    with ExitStack() as stack:
+        # Nobody else has a name for it.
+        content: Any = stack.enter_context(tempfile.TemporaryFile())
         with opener(file) as stream:
             while block := stream.read(_CHUNK):
                 unpacked += len(block)
                 check_unpacked(path, unpacked, packed)
                 with name_errors(tempfile.gettempdir()):
                     content.write(block)
-    except BaseException:
-        content.close()
-        raise
+        stack.pop_all()
     content.seek(0)
     return content
 

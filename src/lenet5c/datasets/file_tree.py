@@ -18,6 +18,8 @@ LITTER = frozenset(
     {"__macosx", "__pycache__", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "lost+found"}
     | {"@eadir", "#recycle", "$recycle.bin", "system volume information", "cvs", "node_modules"}
 )
+#: The endings of names of archives.
+ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 #: Folders in the folder of a class, one in the other; files and folders in all.
 MAX_DEPTH, MAX_ENTRIES = 64, 2_000_000
 LINK, LOOP, MISSING, IRREGULAR = "link", "loop", "missing", "irregular"
@@ -89,6 +91,11 @@ def natural_key(name: str) -> tuple[list[int | str], str]:
 def is_litter(name: str) -> bool:
     """Return whether a file or folder of this name is no part of a data set."""
     return name.startswith(".") or name.casefold() in LITTER
+
+
+def is_archive(path: str | os.PathLike[str]) -> bool:
+    """Return whether a file has the name of a zip or tar."""
+    return os.fspath(path).lower().endswith(ARCHIVES)
 
 
 def scan_folder(root: Path, follow_links: bool = False) -> Folder:

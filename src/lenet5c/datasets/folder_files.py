@@ -5,17 +5,18 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import TYPE_CHECKING, BinaryIO, Self
 
 from lenet5c._text import count, list_some, listing, printable
-from lenet5c.datasets.archives import Archive, is_archive, open_archive
 from lenet5c.datasets.dataset import DatasetError
-from lenet5c.datasets.file_tree import Folder, describe_skipped, scan_folder
+from lenet5c.datasets.file_tree import Folder, describe_skipped, is_archive, scan_folder
 from lenet5c.datasets.file_tree import natural_key as natural_key
 from lenet5c.datasets.records import ALL
+
+if TYPE_CHECKING:
+    from lenet5c.datasets.archives import Archive
 
 # Words that mean a part of a data set, and words beside them that mean nothing more.
 _WORDS = {
@@ -59,7 +60,7 @@ class FolderFiles:
     warnings: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     locked: list[tuple[Path, str]] = field(default_factory=list)
-    archive: Archive | None = None
+    archive: "Archive | None" = None
 
     @property
     def open(self) -> Callable[[Path], BinaryIO] | None:
@@ -100,6 +101,8 @@ def list_folder(path: str | os.PathLike[str], follow_links: bool = False) -> Fol
     if not root.exists():
         raise FileNotFoundError(f"{root}: no such folder; give the folder with the images")
     if is_archive(root) and not root.is_dir():
+        from lenet5c.datasets.archives import open_archive  # and with it zipfile and tarfile
+
         archive = open_archive(root)
         files, top = FolderFiles(root, archive=archive), archive.folder
     elif root.is_dir():
@@ -154,7 +157,8 @@ class _Arranger:
         if folders:
             if unused := [each.name for each in place.folders if each not in folders.values()]:
                 shown = list_some(map(printable, unused))
-                files.notes.append(f"beside {listing(folders)}, not read: {shown}")
+                read = listing(printable(each.name) for each in folders.values())
+                files.notes.append(f"beside {read}, not read: {shown}")
             found = {part: self._list_classes(folder.folders) for part, folder in folders.items()}
         elif found := self._find_inner_parts(place):
             files.notes.append(f"each class has its own {listing(found)}")
@@ -169,9 +173,7 @@ class _Arranger:
                 files.notes.append(f"{number} outside of the folders of classes, not read")
             self._check_classes(found)
         if not files.entries():
-            files.errors.append(
-                f"{self.root} has no images in folders{_hint(self.top)}; {LAYOUT}"
-            )
+            files.errors.append(f"{self.root} has no images in folders{_hint(self.top)}; {LAYOUT}")
         every = list(self.top.walk())
         if unread := [name for folder in every for name in folder.unread]:
             files.warnings.append(

@@ -104,14 +104,15 @@ def read_image_folder(
     channels: int | None = None,
     size: tuple[int, int] | None = None,
     memory: int = MEMORY,
+    files: FolderFiles | None = None,
 ) -> Found:
-    """Read a folder of images, for `image_folder`."""
+    """Read a folder of images, for `image_folder`; `files` are those that are listed already."""
     if channels is not None and (not isinstance(channels, int) or channels not in (1, 3)):
         raise ValueError(f"channels must be 1 or 3, got {channels!r}")
     if size is not None:
         size = check_size(size, MAX_SIDE)
     check_number("memory", memory)
-    with list_folder(root, options.follow_links) as files:
+    with files or list_folder(root, options.follow_links) as files:
         if files.errors:
             raise DatasetError(files.errors[0])
         entries = files.entries()

@@ -154,16 +154,7 @@ def divide(found: Found, *, test_share: float = TEST_SHARE, seed: int = 0) -> So
     DatasetError
         The data has faults, no images to train on, or its labels cannot be used.
     """
-    if found.faults:
-        more = len(found.faults) - 1
-        rest = f" ({count(more, 'more fault')}: lenet5c data inspect lists all)" if more else ""
-        raise DatasetError(f"{found.faults[0]}{rest}")
-    if ALL not in found.parts and "train" not in found.parts:
-        raise DatasetError(
-            f"{found.name} has a test set, but no images to train on; use it with evaluate, or add "
-            "training images"
-        )
-    parts, more = label_parts(found)
+    parts, more = check_training(found)
     notes = [*found.notes, *more]
     train = parts.get("train") or parts[ALL]
     test = parts.get("test")
@@ -179,6 +170,26 @@ def divide(found: Found, *, test_share: float = TEST_SHARE, seed: int = 0) -> So
         notes.append(f"no test set: {len(chosen):,} of {len(train):,} images are set aside for it")
         train, test = train.take(np.flatnonzero(left)), train.take(chosen)
     return Source(train, test, parts.get("validation"), found.reading, tuple(notes))
+
+
+def check_training(found: Found) -> tuple[dict[str, Dataset], list[str]]:
+    """Return what `label_parts` does, of data that can be trained on.
+
+    Raises
+    ------
+    DatasetError
+        See `divide`.
+    """
+    if found.faults:
+        more = len(found.faults) - 1
+        rest = f" ({count(more, 'more fault')}: lenet5c data inspect lists all)" if more else ""
+        raise DatasetError(f"{found.faults[0]}{rest}")
+    if ALL not in found.parts and "train" not in found.parts:
+        raise DatasetError(
+            f"{found.name} has a test set, but no images to train on; use it with evaluate, or add "
+            "training images"
+        )
+    return label_parts(found)
 
 
 def set_aside(dataset: Dataset, share: float, seed: int) -> NDArray[np.int64]:
