@@ -105,9 +105,7 @@ def test_folders_as_deep_as_may_be(root, make_deep):
     folders = make_deep(root / "a", MAX_DEPTH)
     write_pictures(folders[-1], 2)
     write_pictures(folders[0], 1)
-    names = [
-        path.relative_to(root / "a").as_posix() for path in list_folder(root).parts["train"][0]
-    ]
+    names = [path.relative_to(root / "a").as_posix() for path in list_folder(root).parts["all"][0]]
     assert names[:4] == ["0.png", "1.png", "2.png", "d/0.png"] and len(names) == 6
 
 

@@ -41,7 +41,7 @@ _END = b"PK\5\6"  # of a zip
 _COMPRESSIONS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.open}
 # Errors of zipfile, tarfile and the decoders about a damaged or hostile archive.
 _DAMAGE = (
-    *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, gzip.BadGzipFile),
+    *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, OSError),
     *(EOFError, NotImplementedError, RuntimeError, ValueError, OverflowError, struct.error),
 )
 
@@ -59,15 +59,16 @@ def open_archive(path: str | os.PathLike[str]) -> "Archive":
     path = Path(path)
     with name_errors(path):
         file = open_regular(path)
+    head = file.read(2)
+    file.seek(0)
+    archive = _Zip(path, file) if head == b"PK" else _Tar(path, file)
     try:
-        head = file.read(6)
-        file.seek(0)
-        kind = _Zip if head.startswith(b"PK") else _Tar
         with _name_damage(path):
-            return kind(path, file)
+            archive.list_members()
     except BaseException:
-        file.close()
+        archive.close()
         raise
+    return archive
 
 
 class Archive:
@@ -108,6 +109,10 @@ class Archive:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 with target.open("xb") as file:
                     self._copy(name, file)
+
+    def list_members(self) -> None:
+        """Fill in `folder` and `members`."""
+        raise NotImplementedError
 
     def close(self) -> None:
         """Close the file."""
@@ -186,10 +191,9 @@ class Archive:
 
 
 class _Zip(Archive):
-    def __init__(self, path: Path, file: BinaryIO) -> None:
-        super().__init__(path, file)
-        _check_list(path, file)
-        self.zip = zipfile.ZipFile(file)
+    def list_members(self) -> None:
+        _check_list(self.path, self.file)
+        self.zip = zipfile.ZipFile(self.file)
         for member in self.zip.infolist():
             kind = stat.S_IFMT(member.external_attr >> 16)
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
@@ -206,12 +210,15 @@ class _Zip(Archive):
 class _Tar(Archive):
     def __init__(self, path: Path, file: BinaryIO) -> None:
         super().__init__(path, file)
-        self.content = _unpack(path, file)
+        self.content = file
+
+    def list_members(self) -> None:
+        self.content = _unpack(self.path, self.file)
         size = self.content.seek(0, os.SEEK_END)
         self.content.seek(0)
         with tarfile.open(fileobj=self.content, mode="r:") as tar:
             for i, member in enumerate(tar):
-                check_entries(path, i)
+                check_entries(self.path, i)
                 tar.members.clear()  # it would keep all of them
                 if not (member.isdir() or (member.isreg() and not member.issparse())):
                     raise self._refuse(member.name, "a link or device")
@@ -306,6 +313,8 @@ def _name_damage(path: Path) -> Iterator[None]:
     except DatasetError:
         raise
     except _DAMAGE as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise  # the disk's
         why = " ".join(str(error).split())[:200] or type(error).__name__
         raise DatasetError(
             f"{path} is damaged, or no zip or tar: {why}; pack or download it again"
