@@ -56,6 +56,9 @@ class RunConfig:
         DATA,
         "of IDX files named as EMNIST's",
     )
+    follow_links: bool = declare(
+        False, FLAG, "follow links in a folder of images, to files and folders anywhere", DATA
+    )
     reading: str | None = declare(
         None,
         choice(READINGS, "HOW", optional=True),
