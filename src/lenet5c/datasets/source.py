@@ -59,8 +59,8 @@ def open_source(
     Parameters
     ----------
     data : str
-        A name of `NAMES`, or a file or folder: four IDX files, or a folder of images for each
-        class.
+        A name of `NAMES`, or a path: a folder of images for each class, four IDX files, or tables
+        of text, Parquet, NumPy or MATLAB files, one by itself or one for each part in a folder.
     options : ReadOptions, optional
     reading : {'ink', 'whole'}, optional
         See `Source`. Default: 'ink' for MNIST, its like and IDX files, 'whole' for all others.
