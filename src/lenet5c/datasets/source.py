@@ -66,8 +66,9 @@ def open_source(
     Parameters
     ----------
     data : str
-        A name of `NAMES`, or a file or folder: four IDX files, a folder of images for each class,
-        or a zip or tar of such data.
+        A name of `NAMES`, or a path: a folder of images for each class, four IDX files, or tables
+        of text, Parquet, NumPy or MATLAB files, one by itself or one for each part in a folder; or
+        a zip or tar of such data.
     options : ReadOptions, optional
     reading : {'ink', 'whole'}, optional
         See `Source`. Default: 'ink' for MNIST, its like and IDX files, 'whole' for all others.
