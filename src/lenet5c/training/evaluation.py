@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet5c.datasets import Dataset, Preparation
-from lenet5c.errors import RunError
 from lenet5c.nn import CrossEntropyLoss, Sequential, softmax
 from lenet5c.training.confusion import ClassScores, class_scores, confusion_matrix
-from lenet5c.training.model_file import TrainedModel, compute_outputs
+from lenet5c.training.model_file import TrainedModel, check_outputs, compute_outputs
+from lenet5c.training.notebook import show_evaluation
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,12 +26,15 @@ class Evaluation:
         The probability that the model gives to each class.
     loss : float
         Mean loss.
+    class_names : tuple of str
+        Those of the data set.
     """
 
     labels: NDArray[np.integer]
     predictions: NDArray[np.integer]
     probabilities: NDArray[np.float32]
     loss: float
+    class_names: tuple[str, ...] = ()
 
     @property
     def count(self) -> int:
@@ -71,6 +74,8 @@ class Evaluation:
     def __str__(self) -> str:
         """Return the accuracy, as in 99.58% (9958/10000)."""
         return f"{100 * self.accuracy:.2f}% ({self.correct}/{self.count})"
+
+    _repr_html_ = show_evaluation
 
 
 def evaluate(
@@ -118,14 +123,11 @@ def evaluate(
     if preparation is None:
         raise TypeError("preparation must be a Preparation for a model without one, got None")
     outputs = compute_outputs(model, preparation, dataset.images)
-    if broken := int((~np.isfinite(outputs)).any(axis=1).sum()):
-        raise RunError(
-            f"outputs of the model must be finite, got {broken} of {len(outputs)} images for which "
-            "they are not; its weights are damaged or its training diverged: use another model"
-        )
+    check_outputs(outputs)
     logits = model.logits(outputs)
     if loss:
         mean = loss.value(outputs, dataset.labels)
     else:
         mean = CrossEntropyLoss().value(logits, dataset.labels)
-    return Evaluation(dataset.labels, logits.argmax(axis=1), softmax(logits), mean)
+    predictions = logits.argmax(axis=1)
+    return Evaluation(dataset.labels, predictions, softmax(logits), mean, dataset.class_names)
