@@ -53,7 +53,9 @@ def to_notebook(model: Sequential) -> str:
     """
     name, shape = type(model).__name__, getattr(model, "input_shape", model.accepted)
     if shape is None:
-        rows = [(name, repr(layer), f"{layer.num_params:,}") for name, layer in model.layers.items()]
+        rows = [
+            (name, repr(layer), f"{layer.num_params:,}") for name, layer in model.layers.items()
+        ]
         shown = html_table(("layer", "kind", "parameters"), rows)
     else:
         shown = summary(model, shape)._repr_html_()
