@@ -125,9 +125,9 @@ def predict_data(options: Namespace) -> int:
         form = read_form(options.like, trained, records)
     else:
         form = choose_form(trained, records, options.probabilities)
-    with make_bar(len(records), out) as bar:
-        with nullcontext(Printer()) if out is None else _files.replace_file(out) as sink:
-            score = write_predictions(sink, suffix, trained, records, form, bar.update)
+    sink = nullcontext(Printer()) if out is None else _files.replace_file(out)
+    with make_bar(len(records), out) as bar, sink as file_like:
+        score = write_predictions(file_like, suffix, trained, records, form, bar.update)
     text = count(score.count, "image") + (f" in {out}" if out else "")
     if score.correct is not None:
         text += f"; {score.correct / score.count:.2%} predicted as labeled ({score.correct:,})"

@@ -1,4 +1,4 @@
-"""Predictions for a whole data set as a file, a row an image, in the form that competitions take."""
+"""Predictions for a whole data set as a file, a row an image, as competitions take them."""
 
 from __future__ import annotations
 

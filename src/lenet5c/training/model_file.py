@@ -119,16 +119,16 @@ class TrainedModel:
             array = array[:, None]
         elif len(shape) == 3 or (len(shape) == 2 and channels == 1):
             array = array[None] if len(shape) == 3 else array[None, None]
-        size, most = array.shape[2:], self.preparation.size
-        padded = self.preparation.fit == "pad"
-        if array.ndim == 4 and array.shape[1] == channels and 0 not in size:
-            if not padded or (size[0] <= most[0] and size[1] <= most[1]):
-                return array
+        fits = array.ndim == 4 and array.shape[1] == channels and 0 not in array.shape[2:]
+        most = self.preparation.size
+        small = all(side <= end for side, end in zip(array.shape[2:], most, strict=False))
+        if fits and (small or self.preparation.fit != "pad"):
+            return array
         remedy = ""
-        if len(shape) == 4 and shape[3] == channels != shape[1]:
-            remedy = "; put the channels first: images.transpose(0, 3, 1, 2)"
-        elif array.ndim == 4 and array.shape[1] == channels and 0 not in size:
+        if fits:
             remedy = f"; lenet5c.datasets.resize(images, {(height, width)}) resizes them"
+        elif len(shape) == 4 and shape[3] == channels != shape[1]:
+            remedy = "; put the channels first: images.transpose(0, 3, 1, 2)"
         raise ValueError(
             f"images must be such as the model was trained on: {type(self.model).__name__} takes "
             f"(N, {channels}, {height}, {width}), got {shape}{remedy}"
