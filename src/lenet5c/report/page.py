@@ -1,4 +1,4 @@
-"""Pages of HTML that need no other file: no script, no address, pictures inside.
+"""Pages of HTML that need no other file: no script, nothing fetched, pictures inside.
 
 Each function returns HTML, with its texts escaped.
 """
@@ -6,6 +6,7 @@ Each function returns HTML, with its texts escaped.
 import base64
 from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from lenet5c import _files
 from lenet5c._text import to_html
@@ -80,6 +81,13 @@ def picture(png: bytes, caption: str, alternative: str) -> str:
     )
 
 
+class Link(NamedTuple):
+    """A cell of a `table`: text that leads to an address, which is quoted for HTML only."""
+
+    text: str
+    address: str
+
+
 def table(
     heads: Sequence[object],
     rows: Sequence[Sequence[object]],
@@ -90,7 +98,7 @@ def table(
 
     def line(cells: Sequence[object], tag: str, kind: str = "") -> str:
         made = (
-            f"<{tag}{' class=n' if i in numbers else ''}>{to_html(cell)}</{tag}>"
+            f"<{tag}{' class=n' if i in numbers else ''}>{_fill(cell)}</{tag}>"
             for i, cell in enumerate(cells)
         )
         return f"<tr{kind}>{''.join(made)}</tr>"
@@ -103,6 +111,12 @@ def table(
         f'<div class="scroll" tabindex="0"><table>\n<thead>{head}</thead>\n'
         f"<tbody>\n{body}\n</tbody></table></div>"
     )
+
+
+def _fill(cell: object) -> str:
+    if isinstance(cell, Link):
+        return f'<a href="{to_html(cell.address)}">{to_html(cell.text)}</a>'
+    return to_html(cell)
 
 
 def preformatted(lines: str, command: bool = False) -> str:
