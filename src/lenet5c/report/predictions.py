@@ -8,7 +8,7 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePath
+from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 import numpy as np
@@ -26,6 +26,13 @@ from lenet5c.training import TrainedModel
 CHUNK = 8192  # images at a time
 DIGITS = 6  # decimals of a probability
 MOST_SAMPLE = 2**30  # bytes
+# The name of a file as samples have it: whole, without its ending, without its folder, or both.
+SHORTER: tuple[Callable[[str], str], ...] = (
+    str,
+    lambda name: name.removesuffix(PurePosixPath(name).suffix),
+    lambda name: PurePosixPath(name).name,
+    lambda name: PurePosixPath(name).stem,
+)
 Write = Callable[[list[Any]], object]
 
 
@@ -131,12 +138,13 @@ def _find_order(
     """Return the image of each row by its id; None where the order is the images' own."""
     if of_images is None:
         return None
-    for short in (str, lambda name: PurePath(name).name, lambda name: PurePath(name).stem):
-        places = {short(name): i for i, name in enumerate(of_images)}
+    known: set[str] = set()
+    for shorten in SHORTER:
+        places = {shorten(name): i for i, name in enumerate(of_images)}
         if len(places) == len(of_images) and set(ids) == places.keys():
             order = np.array([places[each] for each in ids])
             return None if (order == np.arange(len(order))).all() else order
-    known = set(of_images)
+        known |= places.keys()
     strange = next((each for each in ids if each not in known), ids[0])
     raise UserError(
         f"ids of {path} must be those of the images, such as {of_images[0]!r}, each once, got "
@@ -279,7 +287,7 @@ def _write_parquet(sink: Sink, form: Form) -> Iterator[Write]:
         require(name, "parquet", "parquet files") for name in ("pyarrow", "pyarrow.parquet")
     )
     texts = {"label", "true_label"} | (set() if isinstance(form.ids, range) else {"id"})
-    kinds = {"id": arrow.int64()} | dict.fromkeys(texts, arrow.string())
+    kinds: dict[Any, Any] = {"id": arrow.int64()} | dict.fromkeys(texts, arrow.string())
     schema = arrow.schema(
         [(name, kinds.get(what, arrow.float32())) for name, what in form.columns.items()]
     )
