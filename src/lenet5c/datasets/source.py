@@ -113,10 +113,12 @@ def open_dataset(
         return dataset
     found = choose_part(find(data, options), part)
     parts, notes = label_parts(found, training=False)
+    ((name, dataset),) = parts.items()
+    if name != part:
+        notes.insert(0, f"the data is not divided: all {len(dataset):,} images are taken")
     if note:
         for line in (*found.notes, *notes):
             note(line)
-    (dataset,) = parts.values()
     return dataset
 
 
