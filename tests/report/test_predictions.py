@@ -160,6 +160,10 @@ class TestSample:
     def test_what_is_no_sample_of_these_images(self, tmp_path, trained, records):
         with pytest.raises(UserError, match="a row for each of 100 images, got 1"):
             self.form(tmp_path, trained, records, "id,label", "0,0")
+        with pytest.raises(UserError, match="a row for each of 100 images, got more"):
+            self.form(tmp_path, trained, records, "id,label", *["0,0"] * 200)
+        with pytest.raises(UserError, match="must be a CSV file, got another"):
+            self.form(tmp_path, trained, records, "id,label", "0" * 200_000 + ",0")
         with pytest.raises(UserError, match="a column of ids and one for labels.* got id, x, y"):
             self.form(tmp_path, trained, records, "id,x,y", "0,0,0")
         with pytest.raises(UserError, match="must have a column of ids"):

@@ -90,7 +90,7 @@ def read_form(path: Path, trained: TrainedModel, records: Records) -> Form:
     UserError
         The file is no such sample, or is not one of these images.
     """
-    heading, ids = _read_sample(path)
+    heading, ids = _read_sample(path, len(records))
     first, *others = heading
     known = {name: i for i, name in enumerate(trained.class_names)}
     columns: dict[str, str | int] = {first: "id"}
@@ -104,14 +104,18 @@ def read_form(path: Path, trained: TrainedModel, records: Records) -> Form:
             f"model ({list_some(trained.class_names)}), got {list_some(heading)}"
         )
     if len(ids) != len(records):
+        found = "more" if len(ids) > len(records) else f"{len(ids):,}"
         raise UserError(
-            f"{path} must have a row for each of {count(len(records), 'image')}, got {len(ids):,}"
+            f"{path} must have a row for each of {count(len(records), 'image')}, got {found}"
         )
     return Form(columns, ids, _find_order(path, ids, records.ids))
 
 
-def _read_sample(path: Path) -> tuple[list[str], list[str]]:
-    """Return the heading and the first column of a CSV or TSV file."""
+def _read_sample(path: Path, most: int) -> tuple[list[str], list[str]]:
+    """Return the heading and the first column of a CSV or TSV file, of at most `most` rows and one.
+
+    More are not wanted, and would take memory.
+    """
     with name_errors(path), open_regular(path, MOST_SAMPLE) as file:
         text = io.TextIOWrapper(file, "utf-8-sig", "surrogateescape", newline="")
         beginning = text.readline(1 << 16)
@@ -127,6 +131,8 @@ def _read_sample(path: Path) -> tuple[list[str], list[str]]:
                         f"{len(row)} in line {rows.line_num}"
                     )
                 ids += row[:1]
+                if len(ids) > most:
+                    break
         except csv.Error as error:
             raise UserError(f"{path} must be a CSV file, got another: {error}") from None
     return heading, ids
