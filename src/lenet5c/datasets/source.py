@@ -6,6 +6,7 @@ from pathlib import Path
 
 from lenet5c.datasets._checks import check_choice, check_path
 from lenet5c.datasets.dataset import READINGS, Dataset, DatasetError, Source
+from lenet5c.datasets.files import read_files
 from lenet5c.datasets.idx import has_idx_files, read_idx_folder
 from lenet5c.datasets.image_folder import read_image_folder
 from lenet5c.datasets.mnist import mnist
@@ -163,7 +164,7 @@ def find(data: str, options: ReadOptions = USUAL) -> Found:
     path = check_path("data", data)
     if has_idx_files(path):
         return read_idx_folder(path)
-    return read_image_folder(path, options)
+    return read_files(path, options) or read_image_folder(path, options)
 
 
 def _open_named(data: str, download: bool, tell: Tell | None) -> Source | None:
