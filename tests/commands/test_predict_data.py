@@ -80,6 +80,9 @@ def test_bad_use(run, tmp_path, idx_files):
     assert_bad_use(run(), "IMAGE must be a picture", "--data")
     assert_bad_use(run("a.png", "--data", idx_files), "IMAGE must be left out with --data")
     assert_bad_use(run("--json", "--data", idx_files), "--json must be left out with --data")
+    (tmp_path / "test.csv").write_text("pixel0,pixel1\n0,0\n")
+    assert_bad_use(run(tmp_path / "test.csv"), f"predict --data {tmp_path / 'test.csv'} reads")
+    (tmp_path / "test.csv").unlink()
     for option in ("--out", "--like"):
         assert_bad_use(run("a.png", option, "x.csv"), f"{option} must go with --data")
     assert_bad_use(run("--data", "nowhere"), "--data must be", "nowhere")

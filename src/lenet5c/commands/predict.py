@@ -29,6 +29,7 @@ from lenet5c.commands.cli import (
     whole,
 )
 from lenet5c.datasets.dataset import READINGS
+from lenet5c.datasets.files import ENDINGS
 from lenet5c.datasets.pictures import PictureError, find_pictures
 from lenet5c.datasets.source import open_records, source_name
 from lenet5c.errors import UserError
@@ -202,7 +203,8 @@ def predict_pictures(options: Namespace) -> int:
         except PictureError as error:
             if options.json:
                 say(json.dumps({"file": name, "error": str(error)}))
-            code = fail(options.prog, error, BAD_USE)
+            hint = f"; lenet5c predict --data {name} reads data sets" if is_data(name) else ""
+            code = fail(options.prog, f"{error}{hint}", BAD_USE)
             continue
         if options.json:
             say(json.dumps(as_json(name, reading)))
@@ -236,6 +238,11 @@ def expand(name: str) -> list[str]:
             raise UserError(f"IMAGE must name a file, but no file is named like {name}")
         return files
     return [name]
+
+
+def is_data(name: str) -> bool:
+    """Return whether this is the name of a file with many images."""
+    return name.lower().endswith(tuple(e for endings in ENDINGS.values() for e in endings))
 
 
 def open_stream() -> Any:
