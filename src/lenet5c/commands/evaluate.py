@@ -26,6 +26,7 @@ from lenet5c.commands.cli import (
 from lenet5c.datasets import Dataset
 from lenet5c.datasets.source import open_dataset, open_source, source_name
 from lenet5c.report import tables
+from lenet5c.report.mistakes import check_folder, copy_mistakes, find_file
 from lenet5c.training import (
     Evaluation,
     RunError,
@@ -50,6 +51,7 @@ EXAMPLES = """examples:
   lenet5c evaluate runs/first --compare runs/second
   lenet5c evaluate runs/first/model.safetensors --data my-folder --out runs/first-on-mine
   lenet5c evaluate best --data my-folder --map null=0 eins=1 zwei=2
+  lenet5c evaluate runs/first --data my-folder --errors mistakes
   lenet5c evaluate runs/first --part train --json"""
 
 
@@ -75,6 +77,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     add("--compare", metavar="OTHER", help=text)
     text = "misclassified images to list, the most confident first (default: 10)"
     add("--worst", type=whole(0), default=10, metavar="N", help=text)
+    text = "copy the misclassified images into a new folder, as TRUE-as-PREDICTED-NAME"
+    add("--errors", type=directory, metavar="DIR", help=text)
     add("--out", type=directory, metavar="DIR", help=f"folder for {RECORD}, {PAGE} and pictures")
     add("--json", action="store_true", help="print all of it as JSON, and nothing else")
     add_threads(parser)
@@ -90,6 +94,8 @@ def class_pair(text: str) -> tuple[str, str]:
 
 def run(options: Namespace) -> None:
     """Evaluate, and report as text, JSON or files."""
+    if options.errors is not None:
+        check_folder(options.errors, "--errors")
     if options.out is not None:
         prepare_folder(options.out)
     trained = open_model(options.model)
@@ -117,16 +123,22 @@ def run(options: Namespace) -> None:
         "data": data,
         "part": options.part,
         "notes": [*source_notes, *notes],
-        **describe_result(result, trained.class_names, options.worst),
+        **describe_result(result, dataset, options.worst),
     }
     if other is not None:
         record["compare"] = compare(options.compare, other, part, result, mapping)
+    if options.errors is not None:
+        copy_mistakes(options.errors, dataset, result, trained.class_names)
     if options.out is not None:
         write(options, trained, dataset, result, record)
-    say(json.dumps(record, indent=2) if options.json else as_text(options, trained, result, record))
+    say(
+        json.dumps(record, indent=2)
+        if options.json
+        else as_text(options, trained, dataset, result, record)
+    )
 
 
-def describe_result(result: Evaluation, class_names: tuple[str, ...], worst: int) -> dict[str, Any]:
+def describe_result(result: Evaluation, dataset: Dataset, worst: int) -> dict[str, Any]:
     """Return the figures for JSON: shares from 0 to 1, null for what is not defined."""
     scores = result.scores
     names = ("precision", "recall", "f1")
@@ -144,18 +156,26 @@ def describe_result(result: Evaluation, class_names: tuple[str, ...], worst: int
                 "predicted": int(scores.predicted[i]),
                 **dict(zip(names, tables.defined_scores(scores, i), strict=True)),
             }
-            for i, name in enumerate(class_names)
+            for i, name in enumerate(dataset.class_names)
         ],
         "confusion": result.matrix.tolist(),
-        "worst": [
-            {
-                "index": int(i),
-                "label": int(result.labels[i]),
-                "predicted": int(result.predictions[i]),
-                "confidence": round(float(result.confidences[i]), 6),
-            }
-            for i in result.worst(worst)
-        ],
+        "worst": [describe_mistake(result, dataset, i) for i in result.worst(worst).tolist()],
+    }
+
+
+def describe_mistake(result: Evaluation, dataset: Dataset, index: int) -> dict[str, Any]:
+    """Return one misclassified image for JSON, with its id and file where it has them."""
+    origin: dict[str, Any] = {}
+    if dataset.ids is not None:
+        origin["id"] = dataset.ids[index]
+    if file := find_file(dataset, index):
+        origin["file"] = str(file)
+    return {
+        "index": index,
+        **origin,
+        "label": int(result.labels[index]),
+        "predicted": int(result.predictions[index]),
+        "confidence": round(float(result.confidences[index]), 6),
     }
 
 
@@ -182,7 +202,11 @@ def compare(
 
 
 def as_text(
-    options: Namespace, trained: TrainedModel, result: Evaluation, record: dict[str, Any]
+    options: Namespace,
+    trained: TrainedModel,
+    dataset: Dataset,
+    result: Evaluation,
+    record: dict[str, Any],
 ) -> str:
     """Return the result for a terminal."""
     low, high = record["interval"]
@@ -202,9 +226,11 @@ def as_text(
         title = f"All {count(wrong, 'misclassified image')}, the most confident first:"
         if options.worst < wrong:
             title = f"The {options.worst} most confident of {wrong} misclassified images:"
-        parts.append(f"{title}\n{tables.worst_table(result, names, options.worst)}")
+        parts.append(f"{title}\n{tables.worst_table(result, names, options.worst, dataset.ids)}")
     if "compare" in record:
         parts.append(describe_comparison(options.model, result, record["compare"]))
+    if options.errors is not None:
+        parts.append(f"Copied to {options.errors}: {count(wrong, 'misclassified image')}")
     if options.out is not None:
         parts.append(f"Written to {options.out}")
     return "\n\n".join(parts)
@@ -297,5 +323,5 @@ def write(
     comparison = (
         describe_comparison(options.model, result, record["compare"]) if "compare" in record else ""
     )
-    page = evaluation_page(trained, result, record, pictures, comparison)
+    page = evaluation_page(trained, dataset, result, record, pictures, folder, comparison)
     _files.write_bytes(folder / PAGE, page.encode())

@@ -122,26 +122,42 @@ def open_dataset(
         return dataset
     found = choose_part(find(data, options), part)
     parts, notes = label_parts(found, training=False)
+    ((name, dataset),) = parts.items()
+    if name != part:
+        notes.insert(0, f"the data is not divided: all {len(dataset):,} images are taken")
     if note:
         for line in (*found.notes, *notes):
             note(line)
-    (dataset,) = parts.values()
     return dataset
 
 
 def open_records(
-    data: str, options: ReadOptions = USUAL, *, download: bool = True, tell: Tell | None = None
+    data: str,
+    options: ReadOptions = USUAL,
+    *,
+    download: bool = True,
+    tell: Tell | None = None,
+    note: Tell | None = None,
 ) -> Records:
     """Read images to predict the classes of, with or without labels.
 
-    These are the test images of data that has some, otherwise all. Parameters and errors are those
-    of `open_source`.
+    These are the test images of data that has some, otherwise all. Where the data names its
+    classes, labels are names. Parameters and errors are those of `open_dataset`.
     """
     source = _open_named(data, download, tell)
     if source is not None:
-        return Records(source.test.images, source.test.labels, source.test.ids, source.test.root)
-    found = find(data, options)
-    return found.parts.get("test") or found.parts.get(ALL) or found.parts[min(found.parts)]
+        test = source.test
+        records = Records(test.images, test.labels, test.ids, test.root)
+        names: tuple[str, ...] | None = test.class_names
+    else:
+        found = find(data, options)
+        for line in found.notes if note else ():
+            note(line)  # type: ignore[misc]
+        parts, names = found.parts, found.class_names
+        records = parts.get("test") or parts.get(ALL) or parts[min(parts)]
+    if records.labels is None or names is None:
+        return records
+    return replace(records, labels=[names[int(label)] for label in records.labels])
 
 
 def find(data: str, options: ReadOptions = USUAL) -> Found:

@@ -24,6 +24,7 @@ from lenet5c.training.divergence import find_non_finite
 from lenet5c.training.evaluation import evaluate
 from lenet5c.training.history import History
 from lenet5c.training.model_file import TrainedModel
+from lenet5c.training.notebook import show_trainer
 from lenet5c.training.selection import best_row, epochs_since_best
 
 KEEPS = ("last", "best")
@@ -110,6 +111,7 @@ class Trainer:
 
     stretch_seconds = 0.1
     trained: TrainedModel | None = None
+    _repr_html_ = show_trainer
 
     def __init__(
         self,
