@@ -90,7 +90,8 @@ def evaluate(
         For a `Sequential`; a `TrainedModel` has its own. Images that already have its size are not
         resized.
     loss : CrossEntropyLoss, MSELoss, MLELoss or MAPLoss, optional
-        Cross-entropy by default.
+        Of the data set's soft `targets` and `sample_weight`, if it has them. By default
+        cross-entropy of the labels, each image counting once, as in the accuracy.
 
     Returns
     -------
@@ -125,7 +126,8 @@ def evaluate(
         )
     logits = model.logits(outputs)
     if loss:
-        mean = loss.value(outputs, dataset.labels)
+        target = dataset.labels if dataset.targets is None else dataset.targets
+        mean = loss.value(outputs, target, dataset.sample_weight)
     else:
         mean = CrossEntropyLoss().value(logits, dataset.labels)
     return Evaluation(dataset.labels, logits.argmax(axis=1), softmax(logits), mean)
