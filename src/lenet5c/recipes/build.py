@@ -123,8 +123,6 @@ def _drop_weightless(dataset: Dataset) -> Dataset:
     weight = dataset.sample_weight
     if weight is None or (weight > 0).all():
         return dataset
-    if not weight.any():
-        raise ValueError("sample_weight must be more than 0 for some images, got 0 for all")
     return dataset.take(np.flatnonzero(weight))
 
 

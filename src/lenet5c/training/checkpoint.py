@@ -85,7 +85,7 @@ def _describe(trainer: "Trainer", with_data: bool) -> dict[str, Any]:
     }
     layers = {name: type(layer).__name__ for name, layer in model.named_layers()}
     sets = [trainer.train_set, *([trainer.validation_set] if trainer.validation_set else [])]
-    parts = []
+    parts: list[Any] = []
     for each in sets:
         parts += [str(each.images.shape), each.images, each.labels]
         parts += [more for more in (each.sample_weight, each.targets) if more is not None]

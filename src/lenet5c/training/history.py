@@ -46,6 +46,8 @@ class History(list[dict[str, Any]]):
         Whether the training is finished. It may be before all epochs, by `patience`.
     kept_epoch : int, optional
         The epoch whose weights were kept as the best; `plot` marks it.
+    loss : str
+        What the losses are of, which `plot` writes beside them.
 
     Examples
     --------
@@ -69,11 +71,13 @@ class History(list[dict[str, Any]]):
         epochs: int | None = None,
         done: bool = True,
         kept_epoch: int | None = None,
+        loss: str = "",
     ) -> None:
         super().__init__(rows)
         self.epochs = len(self) if epochs is None else epochs
         self.done = done
         self.kept_epoch = kept_epoch
+        self.loss = loss
 
     @overload
     def __getitem__(self, key: str) -> NDArray[Any]: ...
@@ -132,7 +136,7 @@ class History(list[dict[str, Any]]):
         from lenet5c.training.curves import curves
         from lenet5c.training.plot_style import png
 
-        figure = curves(self, kept_epoch=self.kept_epoch)
+        figure = curves(self, kept_epoch=self.kept_epoch, loss=self.loss)
         # Notebooks know how to show a figure once pyplot is imported, which it need not be.
         figure._repr_png_ = partial(png, figure)  # type: ignore[attr-defined]
         return figure

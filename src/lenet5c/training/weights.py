@@ -111,7 +111,7 @@ class Targets:
 
     def __init__(self, dataset: Dataset, loss: Any, batch_size: int) -> None:
         soft, mean = dataset.targets is not None, getattr(loss, "reduction", "") == "mean"
-        self.targets: NDArray[Any] = dataset.targets if soft else dataset.labels
+        self.targets: NDArray[Any] = dataset.labels if dataset.targets is None else dataset.targets
         self.weight = dataset.sample_weight
         self.loss = loss
         self.classes = dataset.num_classes
