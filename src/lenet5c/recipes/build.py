@@ -20,6 +20,9 @@ SIZE = 32
 MOST_PARAMETERS = 2**23
 #: A smaller share of few images may be none of them, which is an error.
 LEAST_SHARE = 0.01
+#: Of a class in a part drawn by chance. The count of fewer would deviate by more than a tenth of
+#: it (1 / sqrt(100), the standard deviation), so the split 'auto' is stratified then.
+LEAST_OF_CLASS = 100
 
 
 def build(recipe: "Recipe", source: Source | Dataset, seed: int) -> tuple[Trainer, TrainedModel]:
@@ -39,7 +42,7 @@ def build(recipe: "Recipe", source: Source | Dataset, seed: int) -> tuple[Traine
     """
     if isinstance(source, Dataset):
         source = Source(source, source)
-    train_set = source.train
+    train_set = _drop_weightless(source.train)
     rest = take_part(recipe, train_set, seed)
     held_out = source.validation
     if held_out is None:
@@ -74,6 +77,7 @@ def build(recipe: "Recipe", source: Source | Dataset, seed: int) -> tuple[Traine
         patience=recipe.patience,
         order=recipe.order,
         distortion=Distortion.from_dict(recipe.distortion) if recipe.distortion else None,
+        class_weight=recipe.class_weight,
     )
     trainer.trained = TrainedModel(
         model, preparation, train_set.class_names, train_set.images.shape[1:], source.reading
@@ -103,7 +107,24 @@ def take_part(recipe: "Recipe", train_set: Dataset, seed: int) -> Dataset:
             f"it out for all"
         )
     # A stream of its own: weights, split and order of a smaller set are drawn as of the whole one.
-    return train_set.split(count, np.random.default_rng([seed, 5]))[1]
+    rng = np.random.default_rng([seed, 5])
+    return train_set.split(count, rng, stratify=_is_stratified(recipe, train_set, count))[1]
+
+
+def _is_stratified(recipe: "Recipe", dataset: Dataset, count: int) -> bool:
+    """Return whether a part of so many images takes the same share of each class."""
+    if recipe.split != "auto":
+        return recipe.split == "stratified"
+    counts = np.bincount(dataset.labels)
+    return int(counts[counts > 0].min()) * count < LEAST_OF_CLASS * len(dataset)
+
+
+def _drop_weightless(dataset: Dataset) -> Dataset:
+    """Return the images that count: those of weight 0 are as none."""
+    weight = dataset.sample_weight
+    if weight is None or (weight > 0).all():
+        return dataset
+    return dataset.take(np.flatnonzero(weight))
 
 
 def split(recipe: "Recipe", train_set: Dataset, seed: int) -> tuple[Dataset, Dataset | None]:
@@ -125,10 +146,8 @@ def split(recipe: "Recipe", train_set: Dataset, seed: int) -> tuple[Dataset, Dat
     if recipe.split == "last":
         rest, held_out = train_set.split_last(count)
     else:
-        rest, held_out = train_set.split(count, seed, stratify=recipe.split == "stratified")
-    if recipe.split == "random" and len(np.unique(rest.labels)) < classes:
-        # A class of few images must not be held out altogether.
-        rest, held_out = train_set.split(count, seed, stratify=True)
+        stratify = _is_stratified(recipe, train_set, count)
+        rest, held_out = train_set.split(count, seed, stratify=stratify)
     lost = np.setdiff1d(train_set.labels, rest.labels)
     if len(rest) >= classes and len(lost):
         raise ValueError(

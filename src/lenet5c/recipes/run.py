@@ -14,7 +14,14 @@ from lenet5c.datasets import Source
 from lenet5c.datasets.mapped import blocks
 from lenet5c.errors import MissingExtraError, RunError
 from lenet5c.recipes.run_config import RunConfig
-from lenet5c.training import Evaluation, TrainedModel, Trainer, evaluate, open_model
+from lenet5c.training import (
+    Evaluation,
+    TrainedModel,
+    Trainer,
+    evaluate,
+    open_model,
+    wilson_interval,
+)
 from lenet5c.training.event_file import EventFile
 from lenet5c.training.model_file import check_class_names
 from lenet5c.training.run_folder import RunFolder
@@ -185,13 +192,7 @@ def _open(
     source = source or config.open(tell)
     folder = None if config.folder is None else RunFolder(config.folder)
     if folder is not None:
-        present = data_digest(source)
-        if (config.data_digest or present) != present:
-            raise RunError(
-                f"data must be the {config.data} that the run in {config.folder} began with, got "
-                f"other images or labels; start a new run"
-            )
-        config = replace(config, data_digest=present)
+        config = record_data(config, source)
     try:
         if folder is not None:  # what could not be saved is said before the training
             check_class_names(source.train.class_names, source.train.num_classes)
@@ -200,7 +201,7 @@ def _open(
         raise RunError(error) from None
     run = Run(config, source, trainer, folder)
     if folder is not None and resume:
-        _check_config(config, folder)
+        check_config(config, folder)
         if folder.read_summary() is None:
             held.enter_context(folder.lock(tell))
         else:
@@ -216,7 +217,18 @@ def _open(
     return run
 
 
-def _check_config(config: RunConfig, folder: RunFolder) -> None:
+def record_data(config: RunConfig, source: Source) -> RunConfig:
+    """Return the configuration with the digest of its data; refuse other data than it has."""
+    present = data_digest(source)
+    if (config.data_digest or present) != present:
+        raise RunError(
+            f"data must be the {config.data} that the run in {config.folder} began with, got "
+            f"other images or labels; start a new run"
+        )
+    return replace(config, data_digest=present)
+
+
+def check_config(config: RunConfig, folder: RunFolder) -> None:
     """Raise a RunError unless a folder holds the run of this configuration."""
     stored, given = folder.read_config(), config.to_dict()
     for name in sorted((stored | given).keys() - {"lenet5c"}):  # which may be a later version
@@ -243,12 +255,14 @@ def open_run(folder: RunFolder, source: Source) -> Run:
 
 
 def data_digest(source: Source) -> str:
-    """Return the SHA-256 of images, labels and class names."""
+    """Return the SHA-256 of images, labels, class names, weights and soft targets."""
     parts: list[Any] = []
     for dataset in (source.train, source.test, source.validation):
         if dataset is not None:
             described = f"{dataset.images.shape} {dataset.class_names}"
             parts += [described, blocks(dataset.images), dataset.labels]
+            more = (dataset.sample_weight, dataset.targets)
+            parts += [array for array in more if array is not None]
     return digest(*parts)
 
 
@@ -272,6 +286,7 @@ def _summarize(run: Run, resumed: bool, seconds: float) -> dict[str, Any]:
         "test_accuracy": result.accuracy,
         "test_correct": result.correct,
         "test_count": result.count,
+        "test_interval": list(wilson_interval(result.correct, result.count)),
         "test_loss": result.loss,
         "seconds": round(seconds, 3),
         "parameters": trainer.model.num_params,
@@ -287,6 +302,7 @@ def _summarize(run: Run, resumed: bool, seconds: float) -> dict[str, Any]:
     row = trainer.kept_row
     if row and "validation_accuracy" in row:
         summary["validation_accuracy"] = row["validation_accuracy"]
+        summary["validation_count"] = len(trainer.validation_set or ())
     if row and trainer.keep == "best":
         summary["kept_epoch"] = row["epoch"]
     return summary

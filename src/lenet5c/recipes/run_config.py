@@ -11,7 +11,7 @@ import lenet5c
 from lenet5c.datasets import Dataset, Distortion, Source
 from lenet5c.datasets.dataset import READINGS
 from lenet5c.datasets.records import ReadOptions, is_shape
-from lenet5c.datasets.source import open_source, source_name
+from lenet5c.datasets.source import open_source, open_whole, source_name
 from lenet5c.errors import RunError
 from lenet5c.nn import NETS
 from lenet5c.recipes.kind import ANY, FLAG, TEXT, Kind, arguments, choice, plain, whole
@@ -37,6 +37,14 @@ class RunConfig:
     folder: Path | None = declare(None, ANY, "folder of the results; nothing is written if None")
     threads: int | None = declare(
         None, whole(1, 1024, optional=True), "threads; they have no effect on the result"
+    )
+    folds: int | None = run(
+        None,
+        whole(2, 1000, optional=True),
+        "cross-validate: train once for each of N folds of the data, on the others",
+    )
+    fold: int | None = declare(
+        None, whole(1, optional=True), "the fold that tests, where the run is one of several"
     )
     watch_test: bool = run(
         False, FLAG, "write the test accuracy after each epoch, too; has no effect on the result"
@@ -90,6 +98,8 @@ class RunConfig:
         for name, setting in settings(self).items():
             object.__setattr__(self, name, plain(getattr(self, name)))
             setting.kind.check(name, getattr(self, name))
+        if self.fold is not None and self.fold > (self.folds or 0):
+            raise ValueError(f"fold must be at most the {self.folds} folds, got {self.fold}")
         if self.settings is None:
             object.__setattr__(self, "settings", RECIPES[self.recipe])
 
@@ -188,8 +198,20 @@ class RunConfig:
         DatasetError
             The data cannot be read.
         """
+        if self.fold is not None and self.folds:
+            from lenet5c.recipes.folds import assign_folds, take_fold
+
+            source = self.open_whole(tell)
+            return take_fold(source, assign_folds(source.train, self.folds, self.seed), self.fold)
+        return self._open(open_source, tell)
+
+    def open_whole(self, tell: Callable[[str], object] | None = None) -> Source:
+        """Return the data to divide into folds; else as `open`."""
+        return self._open(open_whole, tell)
+
+    def _open(self, reader: Callable[..., Source], tell: Callable[[str], object] | None) -> Source:
         tell = tell or (lambda line: None)
-        source = open_source(self.data, self.read_options, reading=self.reading, tell=tell)
+        source = reader(self.data, self.read_options, reading=self.reading, tell=tell)
         for note in source.notes:
             tell(f"{self.data}: {note}")
         return source
@@ -203,6 +225,11 @@ class RunConfig:
             The data does not fit the recipe, or `batch_size` is larger than the number of images
             to train on. That of the recipe itself may be: of fewer images a batch takes all.
         """
+        if self.folds and self.fold is None:
+            raise ValueError(
+                f"folds must be None for a single training, got {self.folds}; use "
+                "lenet5c.recipes.cross_validate"
+            )
         trainer, trained = self.settings.build(source, self.seed)
         given, count = self.settings.batch_size, len(trainer.train_set)
         if count < given != RECIPES[self.recipe].batch_size:

@@ -89,6 +89,7 @@ def _describe(trainer: "Trainer", with_data: bool) -> dict[str, Any]:
     parts: list[Any] = []
     for each in sets:
         parts += [str(each.images.shape), blocks(each.images), each.labels]
+        parts += [more for more in (each.sample_weight, each.targets) if more is not None]
     described = {
         "epochs": trainer.epochs,
         "batch_size": trainer.batch_size,

@@ -11,6 +11,7 @@ FIELDS = {
     "test_accuracy": float,
     "test_correct": int,
     "test_count": int,
+    "test_interval": list,
     "test_loss": float,
     "seconds": float,
     "parameters": int,
@@ -23,7 +24,12 @@ FIELDS = {
     "files": dict,
 }
 #: What only some runs have.
-OPTIONAL = {"resumed": bool, "validation_accuracy": float, "kept_epoch": int}
+OPTIONAL = {
+    "resumed": bool,
+    "validation_accuracy": float,
+    "validation_count": int,
+    "kept_epoch": int,
+}
 
 
 def read_summary(folder: Path) -> dict[str, Any] | None:
