@@ -48,28 +48,35 @@ def match_dataset(trained: TrainedModel, dataset: Dataset) -> tuple[Dataset, lis
     >>> dataset.labels, notes
     (array([7, 3], dtype=int32), ['classes are matched by name; the model knows 8 more'])
     """
-    channels, height, width = trained.image_shape
-    images = dataset.images
-    if images.shape[1] != channels:
+    channels = trained.image_shape[0]
+    if dataset.images.shape[1] != channels:
         raise RunError(
             f"images must have {count(channels, 'channel')} for this model, got "
-            f"{images.shape[1]} in {dataset.name or 'the data'}; "
+            f"{dataset.images.shape[1]} in {dataset.name or 'the data'}; "
             "use other data, or a model that was trained on such images"
         )
     names = tuple(trained.class_names)
     labels, notes = _match_labels(names, dataset)
-    size = images.shape[2:]
-    if size not in ((height, width), tuple(trained.preparation.size)):
-        images = resize(images, (height, width))
-        notes.append(
-            f"images of {size[0]} x {size[1]} pixels are resized to {height} x {width}, "
-            "which the model was trained on"
-        )
+    images, note = match_size(trained, dataset.images)
+    notes += [note] if note else []
     if labels is dataset.labels and images is dataset.images and names == dataset.class_names:
         return dataset, notes
     return replace(
         dataset, images=images, labels=labels, num_classes=len(names), class_names=names
     ), notes
+
+
+def match_size(
+    trained: TrainedModel, images: NDArray[np.uint8]
+) -> tuple[NDArray[np.uint8], str | None]:
+    """Return images of a size that a model takes, and a note if they are resized."""
+    size, (height, width) = images.shape[2:], trained.image_shape[1:]
+    if size in ((height, width), tuple(trained.preparation.size)):
+        return images, None
+    return resize(images, (height, width)), (
+        f"images of {size[0]} x {size[1]} pixels are resized to {height} x {width}, "
+        "which the model was trained on"
+    )
 
 
 def _match_labels(

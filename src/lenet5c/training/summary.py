@@ -23,7 +23,15 @@ FIELDS = {
     "files": dict,
 }
 #: What only some runs have.
-OPTIONAL = {"resumed": bool, "validation_accuracy": float, "kept_epoch": int}
+OPTIONAL = {
+    "resumed": bool,
+    "validation_accuracy": float,
+    "kept_epoch": int,
+    # Of a run that started from a model: that of the model, and both on the data rehearsed.
+    "start_test_accuracy": float,
+    "rehearsed_accuracy": float,
+    "start_rehearsed_accuracy": float,
+}
 
 
 def read_summary(folder: Path) -> dict[str, Any] | None:
