@@ -8,6 +8,7 @@ import argparse
 import shlex
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from itertools import chain
@@ -23,8 +24,8 @@ from lenet5c.commands.cli import setting as pair
 from lenet5c.datasets.source import source_name
 from lenet5c.recipes import RunConfig
 from lenet5c.recipes.kind import DICT, Kind
-from lenet5c.recipes.run_config import option_settings
-from lenet5c.recipes.setting import GROUPS, RUN, in_words
+from lenet5c.recipes.run_config import NOTHING, option_settings, start_name
+from lenet5c.recipes.setting import GROUPS, RUN, in_words, option
 from lenet5c.training import NonFiniteError, RunError, Trainer
 from lenet5c.training.interrupt import StopRequest
 from lenet5c.training.loss_terms import describe_loss
@@ -68,7 +69,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             arguments |= {"type": read, "nargs": "+", "metavar": kind.metavar}
         else:
             arguments |= {"type": option_type(kind), "metavar": kind.metavar}
-        groups[setting.group].add_argument("--" + name.replace("_", "-"), **arguments)
+        groups[setting.group].add_argument(option(name, setting), dest=name, **arguments)
 
     add_threads(groups[RUN])
     add = groups[RUN].add_argument
@@ -81,7 +82,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--resume",
         action="store_true",
-        help="go on with the run in --out, to the same bytes as without a stop",
+        help="go on with the run in --out, to the same bytes as without a stop; with more --epochs "
+        "also with a finished one",
     )
     add(
         "--tensorboard",
@@ -156,11 +158,14 @@ def configure(options: argparse.Namespace) -> RunConfig:
         for name, setting in option_settings().items()
         if (value := getattr(options, name)) is not None
     }
-    if "data" in given:
-        given["data"] = source_name(given["data"])
+    for name in ("data", "rehearse"):
+        if given.get(name, NOTHING) != NOTHING:
+            given[name] = source_name(given[name], f"--{name}")
+    if "start" in given:
+        given["start"] = start_name(given["start"])
     if options.resume:
         return configure_resumed(options, given)
-    name = given.pop("recipe", "default")
+    name = given.pop("recipe", None)
     out = options.out or Path("runs") / datetime.now().strftime("%Y%m%d-%H%M%S-%f")
     try:
         return RunConfig.named(name, **given, folder=out)
@@ -184,12 +189,16 @@ def configure_resumed(options: argparse.Namespace, given: dict[str, Any]) -> Run
     if options.out is None:
         raise RunError("--resume needs --out DIR, the folder of the run to go on with")
     config = RunConfig.read(RunFolder(options.out))
+    epochs = given.get("epochs", 0)
+    if epochs > config.settings.epochs:
+        config = replace(config, settings=replace(config.settings, epochs=epochs))
     if difference := config.differing(given):
         name, here, value = difference
+        more = "at least " if name == "epochs" else ""
         raise RunError(
-            f"--{name.replace('_', '-')} must be {in_words(here)}, as in the run in "
-            f"{config.folder}, got {in_words(value)}; leave the option out, or start a new run "
-            "in another folder"
+            f"{option(name, option_settings()[name])} must be {more}{in_words(here)}, as in the "
+            f"run in {config.folder}, got {in_words(value)}; leave the option out, or start a new "
+            "run in another folder"
         )
     return config
 

@@ -29,6 +29,10 @@ OPTIONAL = {
     "validation_accuracy": float,
     "validation_count": int,
     "kept_epoch": int,
+    # Of a run that started from a model: that of the model, and both on the data rehearsed.
+    "start_test_accuracy": float,
+    "rehearsed_accuracy": float,
+    "start_rehearsed_accuracy": float,
 }
 
 

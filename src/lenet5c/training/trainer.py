@@ -303,7 +303,8 @@ class Trainer:
     def load(self, path: str | os.PathLike[str]) -> None:
         """Resume from a checkpoint of a trainer with the same settings and images.
 
-        The training ends with the same bytes as the one that was saved.
+        The training ends with the same bytes as the one that was saved. This one may be of more
+        epochs; a schedule that depends on their number goes on as that of all of them.
 
         Parameters
         ----------
