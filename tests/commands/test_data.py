@@ -235,7 +235,7 @@ def test_train_on_images_of_other_sizes(size, channels, options, command, tmp_pa
         options = []  # its images must fit into 32 by 32, and 12 by 12 do not, unless resized
     done = command("train", "--data", tmp_path / "data", "--epochs", 1, "--out", out, *options)
     assert done.code == 0, done.err
-    assert "no folder for test: 3 of 24 images" in done.out
+    assert "no test set: 3 of 24 images" in done.out
     trained = open_model(out / "model.safetensors")
     assert trained.class_names == ("dog cat", "ä", "猫") and trained.reading == "whole"
     assert trained.image_shape == (channels, *(size if max(size) <= 128 else (32, 32)))

@@ -293,7 +293,7 @@ def test_a_class_may_be_missing_from_training_below_its_maximum(tmp_path):
         ("train-images", np.zeros((6, 0, 4), np.uint8), "images must be uint8 .* without a zero"),
         ("train-images", np.zeros((0, 5, 4), np.uint8), "images must be uint8 .* without a zero"),
         ("train-images", np.zeros((6, 4, 5), np.uint8), "must match"),
-        ("t10k-labels", np.array([0, 1, 4], np.uint8), "has the label 4"),
+        ("t10k-labels", np.array([0, 1, 4], np.uint8), "have the label 4"),
     ],
 )
 def test_folders_that_do_not_fit_are_refused(tmp_path, part, array, fault):

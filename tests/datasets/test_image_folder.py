@@ -1,16 +1,15 @@
 """Folders of images: layouts, classes, sizes, splits, and what people leave lying about in them."""
 
 import os
-from pathlib import Path
 
 import numpy as np
 import pytest
 from pictures_on_disk import write_pictures
 
-from lenet5c.datasets import DatasetError, image_folder, open_source
+from lenet5c.datasets import Dataset, DatasetError, image_folder, open_source
 from lenet5c.datasets.conversion import to_image
 from lenet5c.datasets.folder_files import list_folder, natural_key
-from lenet5c.datasets.image_folder import set_aside
+from lenet5c.datasets.records import set_aside
 
 Image = pytest.importorskip("PIL.Image")
 
@@ -45,7 +44,7 @@ def test_a_folder_for_each_class(root):
         "whole",
     )
     assert sorted(source.test.labels) == [0, 1] and source.train.images.shape[1:] == (1, 12, 12)
-    assert source.notes == ("no folder for test: 2 of 12 images are set aside for it",)
+    assert source.notes == ("no test set: 2 of 12 images are set aside for it",)
 
 
 @pytest.mark.parametrize(
@@ -72,15 +71,19 @@ def test_the_split_is_that_of_the_names(root):
         (image_folder(root, seed=seed).test.images != one.test.images).any() for seed in range(1, 5)
     )
     assert len(image_folder(root, test_share=0.5).test) == 6
-    names = [Path(f"{i:04}.png") for i in range(1000)]
-    labels, free = np.arange(1000) % 10, np.ones(1000, bool)
-    chosen = set_aside(names, labels, free, 0.2, 0)
+    names, labels = [f"{i:04}.png" for i in range(1000)], np.arange(1000) % 10
+    chosen = set_aside(with_ids(names, labels), 0.2, 0)
     assert np.bincount(labels[chosen]).tolist() == [20] * 10
     # Few others change sides when one image is added.
-    more = set_aside([*names, Path("new.png")], np.append(labels, 0), np.append(free, True), 0.2, 0)
+    more = set_aside(with_ids([*names, "new.png"], np.append(labels, 0)), 0.2, 0)
     assert len(set(chosen) ^ set(more)) <= 2
     # Always the same, on every system.
     assert chosen[:5].tolist() == FIRST_CHOSEN
+
+
+def with_ids(names, labels):
+    images = np.zeros((len(names), 1, 1, 1), np.uint8)
+    return Dataset(images, labels, 10, ids=tuple(names))
 
 
 FIRST_CHOSEN = [4, 8, 17, 24, 26]

@@ -15,7 +15,8 @@ from lenet5c import _files
 from lenet5c._text import count
 from lenet5c.commands.cli import MODEL_HELP, add_threads, directory, say, warn, whole
 from lenet5c.datasets import Dataset
-from lenet5c.datasets.source import open_source, source_name
+from lenet5c.datasets.records import ReadOptions
+from lenet5c.datasets.source import open_dataset, open_source, source_name
 from lenet5c.report import tables
 from lenet5c.training import (
     Evaluation,
@@ -72,10 +73,17 @@ def run(options: Namespace) -> None:
     of_run = read_record(options.model) if options.data is None else {"data": options.data}
     data = source_name(of_run.get("data", "mnist"))
     skip_bad = options.skip_bad or of_run.get("skip_bad") is True
-    source = open_source(data, skip_bad=skip_bad, tell=None if options.json else say)
-    part = getattr(source, options.part)
-    if part is None:
-        raise RunError(f"--part must be test or train for {data}, got {options.part}")
+    tell = None if options.json else say
+    read_options, source_notes = ReadOptions(skip_bad=skip_bad), list[str]()
+    # Of a run's own data, the part that the run set aside; of other data that is not divided, all.
+    if options.data is None:
+        source = open_source(data, read_options, tell=tell)
+        source_notes += source.notes
+        part = getattr(source, options.part)
+        if part is None:
+            raise RunError(f"--part must be test or train for {data}, got {options.part}")
+    else:
+        part = open_dataset(data, options.part, read_options, tell=tell, note=source_notes.append)
     dataset, notes = match_dataset(trained, part)
     result = evaluate_model(trained, dataset)
     record = {
@@ -83,7 +91,7 @@ def run(options: Namespace) -> None:
         "model": options.model,
         "data": data,
         "part": options.part,
-        "notes": [*source.notes, *notes],
+        "notes": [*source_notes, *notes],
         **describe_result(result, trained.class_names, options.worst),
     }
     if other is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from numbers import Integral, Real
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -34,6 +35,14 @@ class Dataset:
         Name of the data in reports.
     class_names : tuple of str, optional
         One name a class. Default: the class numbers, ``('0', '1', ...)``.
+    ids : tuple of str, optional
+        The origin of each image: its file, relative to `root`, or its id in a table.
+    root : Path, optional
+        The folder of the files.
+    sample_weight : ndarray of float32, shape (N,), optional
+        Weight of each image in the loss, at least 0, not all 0.
+    targets : ndarray of float32, shape (N, num_classes), optional
+        Soft targets: probabilities in place of the labels, which are their likeliest classes.
 
     Raises
     ------
@@ -55,6 +64,10 @@ class Dataset:
     num_classes: int
     name: str = ""
     class_names: tuple[str, ...] = ()
+    ids: tuple[str, ...] | None = None
+    root: Path | None = None
+    sample_weight: NDArray[np.float32] | None = None
+    targets: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         check_images(self.images, empty=False)
@@ -67,6 +80,10 @@ class Dataset:
         put(self, "labels", _check_labels(self.labels, len(self.images), num_classes))
         put(self, "num_classes", num_classes)
         put(self, "class_names", _check_class_names(self.class_names, num_classes))
+        put(self, "ids", _check_ids(self.ids, len(self.images)))
+        count = len(self.images)
+        for name, shape in (("sample_weight", (count,)), ("targets", (count, num_classes))):
+            put(self, name, _check_weights(name, getattr(self, name), shape))
 
     def __len__(self) -> int:
         return len(self.images)
@@ -76,6 +93,10 @@ class Dataset:
             f"<Dataset {self.name!r}: {len(self)} images of shape {self.images.shape[1:]}, "
             f"{self.num_classes} classes>"
         )
+
+    def describe(self, index: int) -> str:
+        """Return the origin of an image: its file or id, otherwise its position."""
+        return f"[{index}]" if self.ids is None else self.ids[index]
 
     def take(self, indices: ArrayLike) -> Dataset:
         """Return a copy of the images and labels at `indices`, in that order.
@@ -110,7 +131,7 @@ class Dataset:
         if low < 0 or high >= len(self):
             wrong = low if low < 0 else high
             raise IndexError(f"indices must lie in 0 to {len(self) - 1}, got {wrong}")
-        return replace(self, images=self.images[indices], labels=self.labels[indices])
+        return self._pick(indices)
 
     def split(
         self, count_or_fraction: float, seed: int | np.random.Generator, *, stratify: bool = False
@@ -192,10 +213,18 @@ class Dataset:
         if isinstance(count, bool) or not isinstance(count, Integral):
             raise TypeError(f"count must be an int, got {count!r}")
         start = len(self) - self._count_held_out("count", count)
-        return (
-            replace(self, images=self.images[:start], labels=self.labels[:start]),
-            replace(self, images=self.images[start:], labels=self.labels[start:]),
-        )
+        return self._pick(slice(start)), self._pick(slice(start, None))
+
+    def _pick(self, which: NDArray[np.integer] | slice) -> Dataset:
+        """Return some of the images with all that belongs to each."""
+        ids = self.ids
+        if ids is not None:
+            ids = ids[which] if isinstance(which, slice) else tuple(ids[i] for i in which.tolist())
+        arrays = {
+            name: None if (array := getattr(self, name)) is None else array[which]
+            for name in ("images", "labels", "sample_weight", "targets")
+        }
+        return replace(self, ids=ids, **arrays)  # type: ignore[arg-type]
 
     def _count_held_out(self, name: str, value: float) -> int:
         if isinstance(value, bool) or not isinstance(value, Real):
@@ -280,3 +309,30 @@ def _check_class_names(names: tuple[str, ...], num_classes: int) -> tuple[str, .
     if len(names) != num_classes:
         raise ValueError(f"class_names must have {num_classes} names, got {len(names)}")
     return names
+
+
+def _check_ids(ids: tuple[str, ...] | None, count: int) -> tuple[str, ...] | None:
+    if ids is None:
+        return None
+    if not isinstance(ids, (tuple, list)) or not all(isinstance(each, str) for each in ids):
+        raise TypeError(f"ids must be a tuple of str, got {ids!r:.40}")
+    if len(ids) != count:
+        raise ValueError(f"ids must be {count}, one an image, got {len(ids)}")
+    return tuple(ids)
+
+
+def _check_weights(
+    name: str, values: NDArray[np.float32] | None, shape: tuple[int, ...]
+) -> NDArray[np.float32] | None:
+    if values is None:
+        return None
+    if not isinstance(values, np.ndarray):
+        raise TypeError(f"{name} must be a NumPy array, got {type(values).__name__}")
+    if values.dtype.kind not in "fiu" or values.shape != shape:
+        raise ValueError(
+            f"{name} must be float32 of shape {shape}, got {values.dtype} of {values.shape}"
+        )
+    array = np.ascontiguousarray(values, np.float32)
+    if not (np.isfinite(array).all() and (array >= 0).all() and array.any()):
+        raise ValueError(f"{name} must be finite and at least 0, and not all 0, got {values!r:.60}")
+    return array

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from lenet5c._files import name_errors, open_regular
 from lenet5c.datasets._checks import check_path
 from lenet5c.datasets.dataset import Dataset, DatasetError
+from lenet5c.datasets.records import Found, Records, label_parts
 
 ELEMENT_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 MAX_DIMENSIONS = 8
@@ -98,7 +99,7 @@ def idx_folder(directory: str | os.PathLike[str]) -> tuple[Dataset, Dataset]:
     Returns
     -------
     train, test : Dataset
-        Named after the folder. There are as many classes as the largest training label plus one.
+        Named after the folder. The classes are the training labels.
 
     Raises
     ------
@@ -112,32 +113,26 @@ def idx_folder(directory: str | os.PathLike[str]) -> tuple[Dataset, Dataset]:
     >>> from lenet5c.datasets import idx_folder
     >>> train, test = idx_folder("data/fashion")  # doctest: +SKIP
     """
-    folder = check_path("directory", directory)
+    found = read_idx_folder(check_path("directory", directory))
+    parts, _ = label_parts(found)
+    return parts["train"], parts["test"]
+
+
+def read_idx_folder(folder: Path) -> Found:
+    """Read the four IDX files in a folder, for `idx_folder`."""
     if not folder.exists():
         raise FileNotFoundError(f"{folder}: no such folder; give the folder with the IDX files")
     if not folder.is_dir():
         raise DatasetError(f"{folder}: not a folder; load_idx() reads a single file")
     train_files = _find_pair(folder, ("train",))
     test_files = _find_pair(folder, ("t10k", "test"))
-    train_images, train_labels = _load_pair(*train_files)
-    test_images, test_labels = _load_pair(*test_files)
-
-    if train_images.shape[1:] != test_images.shape[1:]:
+    train, test = _load_pair(*train_files), _load_pair(*test_files)
+    if train.images.shape[1:] != test.images.shape[1:]:
         raise DatasetError(
-            f"{test_files[0]}: images of shape {test_images.shape[1:]}, but those in "
-            f"{train_files[0]} have {train_images.shape[1:]}; training and test images must match"
+            f"{test_files[0]}: images of shape {test.images.shape[1:]}, but those in "
+            f"{train_files[0]} have {train.images.shape[1:]}; training and test images must match"
         )
-    num_classes = int(train_labels.max()) + 1
-    if test_labels.max() >= num_classes:
-        raise DatasetError(
-            f"{test_files[1]}: has the label {test_labels.max()}, but the labels in "
-            f"{train_files[1]} end at {num_classes - 1}; every class must be trained on"
-        )
-    name = folder.resolve().name
-    return (
-        Dataset(train_images, train_labels, num_classes, name),
-        Dataset(test_images, test_labels, num_classes, name),
-    )
+    return Found({"train": train, "test": test}, folder.resolve().name)
 
 
 def has_idx_files(directory: str | os.PathLike[str]) -> bool:
@@ -271,8 +266,8 @@ def _find(folder: Path, stem: str, formats: tuple[str, ...]) -> Path | None:
     return next((path for path in paths if path.is_file()), None)
 
 
-def _load_pair(images_path: Path, labels_path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
-    """Return uint8 images (N, C, H, W) and int32 labels (N,) that belong together."""
+def _load_pair(images_path: Path, labels_path: Path) -> Records:
+    """Return images and labels that belong together."""
     labels = load_idx(labels_path)
     if labels.ndim != 1 or labels.dtype.kind not in "iu":
         raise DatasetError(
@@ -294,4 +289,4 @@ def _load_pair(images_path: Path, labels_path: Path) -> tuple[NDArray[np.uint8],
     if low < 0 or high > 255:
         wrong = low if low < 0 else high
         raise DatasetError(f"{labels_path}: has the label {wrong}; labels must lie in 0 to 255")
-    return images if images.ndim == 4 else images[:, np.newaxis], labels.astype(np.int32)
+    return Records(images if images.ndim == 4 else images[:, np.newaxis], labels.astype(np.int32))

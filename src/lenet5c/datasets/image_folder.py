@@ -1,27 +1,24 @@
 """A folder of images with one folder for each class, as a data set."""
 
 import os
-from collections.abc import Sequence
-from pathlib import Path, PurePath
-from unicodedata import normalize
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet5c._files import digest
 from lenet5c._text import count, list_some, printable
 from lenet5c.datasets._checks import check_number, check_path, check_size
 from lenet5c.datasets.conversion import is_gray, to_channels
-from lenet5c.datasets.dataset import Dataset, DatasetError, Source
+from lenet5c.datasets.dataset import DatasetError, Source
 from lenet5c.datasets.folder_files import FolderFiles, list_folder
 from lenet5c.datasets.pictures import describe_fault, read_pictures
+from lenet5c.datasets.records import ALL, TEST_SHARE, Found, ReadOptions, Records, divide
 from lenet5c.datasets.resampling import resize
 
 #: Height and width of images that differ in size, or are larger than `KEPT`: the net's input.
 SIZE = (32, 32)
 #: The largest side of images that keep their size, if it is the same for all.
 KEPT = 128
-TEST_SHARE = 1 / 6
 #: The largest side that images are resized to.
 MAX_SIDE = 1024
 #: Bytes of all images together.
@@ -86,12 +83,26 @@ def image_folder(
     (('cat', 'dog'), (2000, 3, 64, 64))
     """
     root = check_path("path", path)
+    if not 0 < check_number("test_share", test_share) < 1:
+        raise ValueError(f"test_share must be between 0 and 1, got {test_share!r}")
+    options = ReadOptions(skip_bad=skip_bad)
+    found = read_image_folder(root, options, channels=channels, size=size, memory=memory)
+    return divide(found, test_share=test_share, seed=seed)
+
+
+def read_image_folder(
+    root: Path,
+    options: ReadOptions,
+    *,
+    channels: int | None = None,
+    size: tuple[int, int] | None = None,
+    memory: int = MEMORY,
+) -> Found:
+    """Read a folder of images, for `image_folder`."""
     if channels is not None and (not isinstance(channels, int) or channels not in (1, 3)):
         raise ValueError(f"channels must be 1 or 3, got {channels!r}")
     if size is not None:
         size = check_size(size, MAX_SIDE)
-    if not 0 < check_number("test_share", test_share) < 1:
-        raise ValueError(f"test_share must be between 0 and 1, got {test_share!r}")
     check_number("memory", memory)
     files = list_folder(root)
     entries = files.entries()
@@ -106,54 +117,20 @@ def image_folder(
             used.append(entry)
     notes = list(files.notes)
     if bad:
-        notes.append(_report_bad(root, bad, skip_bad))
+        notes.append(_report_bad(root, bad, options.skip_bad))
     _check_rest(root, files, used)
     array = images.stack()
-    parts = np.array([part for part, _, _ in used])
-    labels = np.array([label for _, label, _ in used], dtype=np.int32)
-    if "test" not in files.parts:
-        names = [file.relative_to(root) for _, _, file in used]
-        chosen = set_aside(names, labels, parts == "train", test_share, seed)
-        if not len(chosen):
-            raise DatasetError(
-                f"{root} has no folder test, and too few images to set some aside: "
-                "no class has two; add images"
-            )
-        parts[chosen] = "test"
-        notes.append(
-            f"no folder for test: {len(chosen):,} of {len(parts):,} images are set aside for it"
+    parts = {}
+    for part in files.parts:
+        chosen = [i for i, entry in enumerate(used) if entry[0] == part]
+        labels = np.array([used[i][1] for i in chosen], np.int32)
+        ids = tuple(used[i][2].relative_to(root).as_posix() for i in chosen)
+        # A slice is a view: the entries of a part follow each other.
+        images_of_part = array[chosen[0] : chosen[-1] + 1]
+        parts[ALL if list(files.parts) == ["train"] else part] = Records(
+            images_of_part, labels, ids, root
         )
-    known = (len(files.class_names), root.resolve().name, files.class_names)
-    made = {
-        part: Dataset(array[parts == part], labels[parts == part], *known)
-        for part in np.unique(parts).tolist()
-    }
-    return Source(made["train"], made["test"], made.get("validation"), "whole", tuple(notes))
-
-
-def set_aside(
-    names: Sequence[PurePath],
-    labels: NDArray[np.int32],
-    free: NDArray[np.bool_],
-    share: float,
-    seed: int,
-) -> NDArray[np.int64]:
-    """Return the positions of a test set's images: of each class the share, at least one of three.
-
-    If no class has three, one is chosen of each that has two. Each class keeps at least one image.
-    """
-    order = [
-        digest(f"{seed}/{normalize('NFC', name.as_posix())}".encode("utf-8", "surrogatepass"))
-        for name in names
-    ]
-    classes = [np.flatnonzero((labels == label) & free) for label in range(int(labels.max()) + 1)]
-    least = 3 if any(len(members) >= 3 for members in classes) else 2
-    chosen: list[int] = []
-    for members in classes:
-        if len(members) >= least:
-            number = min(max(int(share * len(members) + 0.5), 1), len(members) - 1)
-            chosen += sorted(members.tolist(), key=order.__getitem__)[:number]
-    return np.array(sorted(chosen), dtype=np.int64)
+    return Found(parts, root.resolve().name, "whole", tuple(notes), files.class_names)
 
 
 class _Images:

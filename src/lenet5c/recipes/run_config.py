@@ -10,6 +10,7 @@ from typing import Any, Self
 import lenet5c
 from lenet5c.datasets import Dataset, Distortion, Source
 from lenet5c.datasets.dataset import READINGS
+from lenet5c.datasets.records import ReadOptions
 from lenet5c.datasets.source import open_source, source_name
 from lenet5c.errors import RunError
 from lenet5c.nn import NETS
@@ -143,6 +144,11 @@ class RunConfig:
         """Return all but folder and threads, for JSON."""
         return {name: getattr(self, name) for name in self._stored()} | self.settings.to_dict()
 
+    @property
+    def read_options(self) -> ReadOptions:
+        """Settings of the reader of the data."""
+        return ReadOptions(**{each.name: getattr(self, each.name) for each in fields(ReadOptions)})
+
     def open(self, tell: Callable[[str], object] | None = None) -> Source:
         """Return the data.
 
@@ -158,7 +164,7 @@ class RunConfig:
             The data cannot be read.
         """
         tell = tell or (lambda line: None)
-        source = open_source(self.data, skip_bad=self.skip_bad, reading=self.reading, tell=tell)
+        source = open_source(self.data, self.read_options, reading=self.reading, tell=tell)
         for note in source.notes:
             tell(f"{self.data}: {note}")
         return source

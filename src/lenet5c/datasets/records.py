@@ -1,0 +1,247 @@
+"""Images as a file or folder holds them, and how classes and parts are made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePath
+from typing import Any
+from unicodedata import normalize
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lenet5c._files import digest
+from lenet5c._text import list_some
+from lenet5c.datasets.dataset import Dataset, DatasetError, Source
+
+#: The part of data that is not divided.
+ALL = "all"
+TEST_SHARE = 1 / 6
+MOST_CLASSES = 4096
+_RENUMBERED = 12  # class names that a note lists
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """Settings of readers; each uses those that fit its kind of data.
+
+    Attributes
+    ----------
+    skip_bad : bool
+        Leave out images that cannot be read.
+    """
+
+    skip_bad: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Records:
+    """One part of the images of a file or folder.
+
+    Attributes
+    ----------
+    images : ndarray of uint8, shape (N, C, H, W)
+    labels : ndarray of int, shape (N,), or list of str, or None
+        The label of each image as it is stored; None where images have none.
+    ids : sequence of str or None
+        The file of each image, relative to `root`, or its id in a table.
+    root : Path or None
+        The folder of the files.
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.integer] | Sequence[str] | None = None
+    ids: Sequence[str] | None = None
+    root: Path | None = None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """The images of a file or folder; readers return it.
+
+    Attributes
+    ----------
+    parts : dict of str to Records
+        Some of 'train', 'validation' and 'test', or 'all' where the data is not divided.
+    name : str
+    reading : {'ink', 'whole'}
+        As of a `Source`.
+    notes : tuple of str
+        Remarks for the user.
+    class_names : tuple of str or None
+        Where the data names its classes: labels are positions among them.
+    """
+
+    parts: dict[str, Records]
+    name: str
+    reading: str = "ink"
+    notes: tuple[str, ...] = ()
+    class_names: tuple[str, ...] | None = None
+
+
+def label_parts(found: Found, *, training: bool = True) -> tuple[dict[str, Dataset], list[str]]:
+    """Return a data set of each part, with the same classes, and notes on them.
+
+    The classes are those of the training images, or of all parts if not `training`. Labels that
+    are integers from 0 on without a gap stay as they are; others are numbered in their order. An
+    integer of another part between those trained on is a class, too.
+
+    Raises
+    ------
+    DatasetError
+        Images have no labels, a part has a label that is not trained on, or there are too many
+        classes or, for training, too few.
+    """
+    for part, records in found.parts.items():
+        if records.labels is None:
+            raise DatasetError(
+                f"{found.name}: the images{_of(part)} have no labels; give labeled data, or use "
+                "lenet5c predict --data"
+            )
+    names = found.class_names
+    if names is not None:
+        values: list[Any] = list(range(len(names)))
+    else:
+        values = _list_values(list(found.parts.values()))
+        if training:
+            first = found.parts.get("train") or found.parts[ALL]
+            trained = _list_values([first])
+            # Numbers between those trained on are classes, too, of which training has no image.
+            between = isinstance(trained[0], int) and isinstance(values[0], int)
+            values = [v for v in values if trained[0] <= v <= trained[-1]] if between else trained
+        names = tuple(map(str, values))
+    if len(values) > MOST_CLASSES:
+        raise DatasetError(
+            f"{found.name} must have at most {MOST_CLASSES:,} classes, got {len(values):,}; the "
+            "labels are not classes, or another column has them"
+        )
+    if training and len(values) < 2:
+        raise DatasetError(f"{found.name} has the one class {names[0]!r}; a net needs at least two")
+    made = {
+        part: Dataset(
+            records.images,
+            _number(found.name, part, records.labels, values),
+            len(values),
+            found.name,
+            names,
+            None if records.ids is None else tuple(records.ids),
+            records.root,
+        )
+        for part, records in found.parts.items()
+    }
+    notes = []
+    if isinstance(values[0], int) and values != list(range(len(values))):
+        shown = list_some(map(str, values), _RENUMBERED)
+        notes.append(f"{len(values)} classes by the labels that occur: {shown}")
+    return made, notes
+
+
+def divide(found: Found, *, test_share: float = TEST_SHARE, seed: int = 0) -> Source:
+    """Return data to train on; some images of each class are set aside where no test set is there.
+
+    Raises
+    ------
+    DatasetError
+        The data has no images to train on, or its labels cannot be used.
+    """
+    if ALL not in found.parts and "train" not in found.parts:
+        raise DatasetError(
+            f"{found.name} has a test set, but no images to train on; use it with evaluate, or add "
+            "training images"
+        )
+    parts, more = label_parts(found)
+    notes = [*found.notes, *more]
+    train = parts.get("train") or parts[ALL]
+    test = parts.get("test")
+    if test is None:
+        chosen = set_aside(train, test_share, seed)
+        if not len(chosen):
+            raise DatasetError(
+                f"{found.name} has no test set, and too few images to set some aside: no class has "
+                "two; add images"
+            )
+        left = np.ones(len(train), bool)
+        left[chosen] = False
+        notes.append(f"no test set: {len(chosen):,} of {len(train):,} images are set aside for it")
+        train, test = train.take(np.flatnonzero(left)), train.take(chosen)
+    return Source(train, test, parts.get("validation"), found.reading, tuple(notes))
+
+
+def set_aside(dataset: Dataset, share: float, seed: int) -> NDArray[np.int64]:
+    """Return the positions of a test set's images: of each class the share, at least one of three.
+
+    If no class has three, one is chosen of each that has two. Each class keeps at least one image.
+    The choice follows from the seed and the id of each image, so that hardly any image changes
+    sides when others are added; without ids from the seed alone.
+    """
+    counts = np.bincount(dataset.labels, minlength=dataset.num_classes)
+    least = 3 if counts.max() >= 3 else 2
+    numbers = np.clip((share * counts + 0.5).astype(np.int64), 1, np.maximum(counts - 1, 1))
+    numbers[counts < least] = 0
+    if dataset.ids is None:
+        order = np.argsort(np.random.default_rng(seed).random(len(dataset)), kind="stable")
+    else:
+        keys = [_key(each, seed) for each in dataset.ids]
+        order = np.array(sorted(range(len(keys)), key=keys.__getitem__), np.int64)
+    by_class = order[np.argsort(dataset.labels[order], kind="stable")]
+    starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    chosen = [by_class[start : start + n] for start, n in zip(starts, numbers, strict=True)]
+    return np.sort(np.concatenate(chosen))
+
+
+def choose_part(found: Found, part: str) -> Found:
+    """Return the part to measure a model on: the one of this name, or all undivided data.
+
+    Where a test set is asked for and the data has no training images, there is just one part: it is
+    taken. A DatasetError says that there is no such part.
+    """
+    if part in found.parts:
+        name = part
+    elif part == "test" and len(found.parts) == 1 and "train" not in found.parts:
+        (name,) = found.parts
+    else:
+        have = " and ".join(found.parts) if ALL not in found.parts else "images in one part only"
+        raise DatasetError(f"{found.name} has no images for {part}, but {have}")
+    return replace(found, parts={name: found.parts[name]})
+
+
+def _key(name: str, seed: int) -> str:
+    text = f"{seed}/{normalize('NFC', PurePath(name).as_posix())}"
+    return digest(text.encode("utf-8", "surrogatepass"))
+
+
+def _list_values(parts: list[Records]) -> list[Any]:
+    """Return the labels that occur, sorted: all integers from 0 if there is no gap."""
+    from lenet5c.datasets.folder_files import natural_key
+
+    labels: list[Any] = [records.labels for records in parts]
+    if all(isinstance(each, np.ndarray) for each in labels):
+        return np.unique(np.concatenate([np.unique(each) for each in labels])).tolist()
+    return sorted({str(label) for each in labels for label in each}, key=natural_key)
+
+
+def _number(name: str, part: str, labels: Any, values: list[Any]) -> NDArray[np.int32]:
+    """Return the position of each label among `values`, which are sorted if they are integers."""
+    if isinstance(labels, np.ndarray) and isinstance(values[0], int):
+        known = np.array(values)
+        places = np.minimum(np.searchsorted(known, labels), len(known) - 1)
+        strange = labels[known[places] != labels]
+    else:
+        index = {value: i for i, value in enumerate(values)}
+        places = np.array([index.get(str(label), -1) for label in labels])
+        strange = [label for label, place in zip(labels, places, strict=True) if place < 0]
+    if len(strange):
+        shown = list_some(sorted({str(label) for label in strange}), 3)
+        raise DatasetError(
+            f"{name}: the images{_of(part)} have the label {shown}, which is not among the "
+            f"{len(values)} that are trained on; every class must be trained on"
+        )
+    return places.astype(np.int32)
+
+
+def _of(part: str) -> str:
+    return "" if part == ALL else f" of {part}"
