@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lenet5c.datasets import Dataset, Distortion, Preparation, Source
+from lenet5c.datasets.framing import measure_framing
 from lenet5c.nn import LOSSES, NETS
 from lenet5c.optim import OPTIMIZERS, SCHEDULES
 from lenet5c.recipes.kind import Kind, arguments, further_settings
@@ -75,7 +76,12 @@ def build(recipe: "Recipe", source: Source | Dataset, seed: int) -> tuple[Traine
         distortion=Distortion.from_dict(recipe.distortion) if recipe.distortion else None,
     )
     trainer.trained = TrainedModel(
-        model, preparation, train_set.class_names, train_set.images.shape[1:], source.reading
+        model,
+        preparation,
+        train_set.class_names,
+        train_set.images.shape[1:],
+        source.reading,
+        measure_framing(rest.images),
     )
     return trainer, trainer.trained
 
