@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet5c import _files
+from lenet5c._text import command_line
 from lenet5c.datasets import Preparation
 from lenet5c.datasets.dataset import READINGS
 from lenet5c.datasets.preparation import MAX_SIDE
@@ -121,7 +122,7 @@ got runs/none, which does not exist
         if not path.is_file():
             raise RunError(
                 f"{wanted} {name}, a folder without {MODEL_NAME}; "
-                f"finish its run: lenet5c train --resume --out {name}"
+                f"finish its run: {command_line('train', '--resume', '--out', name)}"
             )
     try:
         trained = _read(path)
