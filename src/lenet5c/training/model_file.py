@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lenet5c import _files
+from lenet5c._text import command_line
 from lenet5c.datasets import Preparation
 from lenet5c.datasets.conversion import to_pixels
 from lenet5c.datasets.dataset import READINGS
@@ -205,7 +206,7 @@ got runs/none, which does not exist
         if not path.is_file():
             raise RunError(
                 f"{wanted} {name}, a folder without {MODEL_NAME}; "
-                f"finish its run: lenet5c train --resume --out {name}"
+                f"finish its run: {command_line('train', '--resume', '--out', name)}"
             )
     try:
         trained = _read(path)
