@@ -348,5 +348,7 @@ def pair(text: str) -> tuple[str, str]:
     """Parse OURS=THEIRS."""
     ours, sign, theirs = text.partition("=")
     if not (ours and sign):
-        raise argparse.ArgumentTypeError(f"must be OURS=THEIRS, such as conv1=features.0, got {text!r}")
+        raise argparse.ArgumentTypeError(
+            f"must be OURS=THEIRS, such as conv1=features.0, got {text!r}"
+        )
     return ours, theirs
