@@ -32,14 +32,14 @@ def test_a_config_of_a_run_repeats_it(tmp_path):
 @pytest.mark.parametrize("name", ["a.toml", "a.json"])
 def test_settings_by_the_names_of_options(tmp_path, name):
     if name.endswith("toml"):
-        text = 'recipe = "fast"\nbatch-size = 32\npooling = "max"\n[distortion]\nrotate = 10.0\n'
+        text = 'recipe = "fast"\nbatch-size = 32\npooling = "max"\n[distortion]\nrotation = 10.0\n'
     else:
         text = json.dumps(
-            {"recipe": "fast", "batch_size": 32, "pooling": "max", "distortion": {"rotate": 10.0}}
+            {"recipe": "fast", "batch_size": 32, "pooling": "max", "distortion": {"rotation": 10.0}}
         )
     config = read_config_file(write(tmp_path / name, text), epochs=7)
     expected = RunConfig.named(
-        "fast", batch_size=32, pooling="max", distortion={"rotate": 10.0}, epochs=7
+        "fast", batch_size=32, pooling="max", distortion={"rotation": 10.0}, epochs=7
     )
     assert config == expected
 
