@@ -43,7 +43,7 @@ class ClassLoss(Loss):
 
     def _split(
         self, target: ArrayLike, shape: tuple[int, ...]
-    ) -> tuple[NDArray[np.int32] | None, Floats | None]:
+    ) -> tuple[NDArray[np.int32] | None, Any]:
         self._check_classes(shape)
         if len(shape) == 2:
             return check_labels(target, shape[0]), None
@@ -196,7 +196,7 @@ class CrossEntropyLoss(ClassLoss):
 
     def _split(
         self, target: ArrayLike, shape: tuple[int, ...]
-    ) -> tuple[NDArray[np.int32] | None, Floats | None]:
+    ) -> tuple[NDArray[np.int32] | None, Any]:
         target = unmasked("target", target)
         if target.dtype.kind != "f" or target.shape != shape:
             return super()._split(target, shape)

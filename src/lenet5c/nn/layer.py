@@ -338,7 +338,7 @@ def check_number(name: str, value: Any, least: float = -LARGEST, most: float = L
 def check_integer(name: str, value: Any, least: int) -> int:
     """Return `value` as an int of at least `least`."""
     try:
-        number = index(value)
+        number = least - 1 if isinstance(value, bool) else index(value)
     except TypeError:
         number = least - 1
     if number < least:

@@ -261,7 +261,7 @@ class Loss:
 
     def _split(
         self, target: ArrayLike, shape: tuple[int, ...]
-    ) -> tuple[NDArray[np.int32] | None, Floats | None]:
+    ) -> tuple[NDArray[np.int32] | None, Any]:
         """Return labels and targets as the compiled program takes them, one of them or both."""
         return check_labels(target, shape[0]), None
 
@@ -340,7 +340,7 @@ class MSELoss(Loss):
 
     def _split(
         self, target: ArrayLike, shape: tuple[int, ...]
-    ) -> tuple[NDArray[np.int32] | None, Floats | None]:
+    ) -> tuple[NDArray[np.int32] | None, Any]:
         target, size = unmasked("target", target), prod(shape[1:])
         if target.dtype.kind in "iu" and target.shape == shape[:1]:
             labels = check_labels(target, shape[0])

@@ -189,9 +189,11 @@ cdef class Program:
         places = max(job.loss.inner, <Py_ssize_t>1)
         if places > 1 and (job.floats is NULL or job.op_count > 0 or index is not None):
             raise ValueError("places are of floats, and of a loss alone")
-        if width != job.input_size * places:
+        if width % places != 0 or width // places != job.input_size:
             raise ValueError(
-                f"samples have {width} values each, the program takes {job.input_size * places}")
+                f"samples have {width} values each, the program takes {job.input_size} at each of "
+                f"{places} places" if places > 1 else
+                f"samples have {width} values each, the program takes {job.input_size}")
         job.batch = available * places
         if index is not None:
             job.batch = index.shape[0]
