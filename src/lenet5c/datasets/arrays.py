@@ -61,29 +61,29 @@ def read_arrays(arrays: Mapping[str, Stored], name: str, options: ReadOptions, p
         There are no images among them, or labels that do not fit them.
     """
     chosen = _choose_arrays(arrays, path)
-    loaded = {part: arrays[pair[0]].load() for part, pair in chosen.items()}
     titles = {part: f"{path}: {printable(pair[0])}" for part, pair in chosen.items()}
-    labels: dict[str, Any] = {}
-    for part, (first, second) in chosen.items():
-        if second is None:
-            labels[part] = None
-            continue
-        title = f"{path}: {printable(second)}"
-        labels[part] = convert_labels(arrays[second].load(), title)
-        count = len(labels[part])
-        if loaded[part].shape[-1] == count != len(loaded[part]):
-            loaded[part] = np.moveaxis(loaded[part], -1, 0)  # as MATLAB has them
-        if count != len(loaded[part]):
+    for images, labels in chosen.values():
+        if labels is not None and not _fits(arrays[images], arrays[labels]):
             raise DatasetError(
-                f"{title} must have a label for each of the {len(loaded[part]):,} images in "
-                f"{printable(first)}, got {count:,}; give arrays that belong together"
+                f"{path}: {printable(labels)} must have a label for each of the "
+                f"{arrays[images].shape[0]:,} images in {printable(images)}, got "
+                f"{_describe(arrays[labels])}; give arrays that belong together"
             )
-    images, notes = convert_images(
+    loaded = {part: arrays[pair[0]].load() for part, pair in chosen.items()}
+    targets: dict[str, Any] = dict.fromkeys(chosen)
+    for part, (_, labels) in chosen.items():
+        if labels is None:
+            continue
+        targets[part] = convert_labels(arrays[labels].load(), f"{path}: {printable(labels)}")
+        count = len(targets[part])
+        if count != len(loaded[part]):
+            loaded[part] = np.moveaxis(loaded[part], -1, 0)  # as MATLAB has them
+    converted, notes = convert_images(
         {titles[part]: loaded.pop(part) for part in chosen}, options.shape
     )
-    parts = {part: Records(images[titles[part]], labels[part]) for part in chosen}
-    names = _find_names(arrays, labels.values())
-    return Found(parts, name, guess_reading(images.values()), tuple(notes), names)
+    parts = {part: Records(converted[titles[part]], targets[part]) for part in chosen}
+    names = _find_names(arrays, targets.values())
+    return Found(parts, name, guess_reading(converted.values()), tuple(notes), names)
 
 
 def _choose_arrays(arrays: Mapping[str, Stored], path: Path) -> dict[str, tuple[str, str | None]]:

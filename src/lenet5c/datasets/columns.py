@@ -9,7 +9,7 @@ from math import prod
 
 from lenet5c._text import list_some, printable
 from lenet5c.datasets.dataset import DatasetError
-from lenet5c.datasets.pixels import is_square
+from lenet5c.datasets.pixels import MIN_SIDE, is_square
 
 #: Names of a column of labels, in small letters, the first ones before the others.
 LABEL_NAMES = (
@@ -195,17 +195,20 @@ def _describe_misfit(
     rest: Sequence[int],
     image_shape: tuple[int, ...] | None,
 ) -> str:
+    shown = f" ({list_some((printable(text)[:20] for text in names), 4)})" if names else ""
+    pictures = re.compile(r".*\.(png|jpe?g|bmp|tiff?|gif|webp)", re.IGNORECASE | re.DOTALL)
+    if len(rows[0]) < MIN_SIDE**2:
+        files = any(pictures.fullmatch(field.strip()) for field in rows[0])
+        remedy = "sort the files it names into a folder for each class" if files else "give another"
+        return (
+            f"{name} must be a table of images, with a column for each pixel, got "
+            f"{len(rows[0])} columns{shown}; {remedy}"
+        )
     if image_shape:
         needed = f"{prod(image_shape):,} columns of pixels, as image_shape says,"
     else:
         needed = "a column for each pixel of a square image, and one of labels,"
-    pictures = re.compile(r".*\.(png|jpe?g|bmp|tiff?|gif|webp)", re.IGNORECASE | re.DOTALL)
-    files = any(pictures.fullmatch(field.strip()) for field in rows[0])
-    remedy = "name others with label_column (--label-column) or image_shape (--image-shape)"
-    if files:
-        remedy = "it names files of images: sort these into a folder for each class"
-    shown = f" ({list_some((printable(text)[:20] for text in names), 4)})" if names else ""
     return (
         f"{name} must have {needed} got {len(rows[0]):,} columns{shown}, of which {len(rest):,} "
-        f"may be pixels; {remedy}"
+        "may be pixels; say more with label_column (--label-column) or image_shape (--image-shape)"
     )

@@ -99,7 +99,7 @@ def _open_matlab(path: Path) -> Iterator[BinaryIO]:
     """Open a MATLAB file; whatever its reading raises becomes a DatasetError."""
     with name_errors(path), open_regular(path) as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        if file.read(8) == b"\x89HDF\r\n\x1a\n" or b"MATLAB 7.3" in file.read(20):
+        if file.read(10) in (b"\x89HDF\r\n\x1a\n\0\0", b"MATLAB 7.3"):
             raise DatasetError(
                 f"{path} must be a file of MATLAB 5 to 7, got one of 7.3; save it with -v7"
             )

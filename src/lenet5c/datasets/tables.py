@@ -297,9 +297,9 @@ def _parse_numbers(table: _Table, text: bytes, block: bytes, number: int) -> NDA
             encoding="utf-8",
         )
     except (ValueError, UnicodeDecodeError):
-        raise _find_fault(table, block, number, finite=False) from None
+        raise _find_fault(table, block, number) from None
     if not np.isfinite(values).all():
-        raise _find_fault(table, block, number, finite=True)
+        raise _find_fault(table, block, number)
     return values
 
 
@@ -316,17 +316,16 @@ def _find_ragged(table: _Table, block: bytes, number: int) -> DatasetError:
     return DatasetError(f"{table.path} is no table of {table.width:,} columns; give another file")
 
 
-def _find_fault(table: _Table, block: bytes, number: int, finite: bool) -> DatasetError:
+def _find_fault(table: _Table, block: bytes, number: int) -> DatasetError:
     """Return the error that names the first pixel that is no number."""
     for i, line in enumerate(block.split(b"\n")):
         fields = _tidy(line + b"\n", table.separator)[:-1].split(table.separator.encode())
         for place in table.columns.pixels if len(fields) == table.width else ():
-            value = fields[place].replace(b",", b".")
             try:
-                good = bool(np.isfinite(np.float32(value)))
+                size = abs(float(fields[place].replace(b",", b".")))
             except ValueError:
-                good = False
-            if not good:
+                size = np.nan
+            if not size <= float(np.finfo(np.float32).max):
                 shown = repr(fields[place].decode("utf-8", "replace").strip())[:40]
                 title = f" ({printable(table.names[place])[:40]})" if table.names else ""
                 return DatasetError(
