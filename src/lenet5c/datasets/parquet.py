@@ -20,7 +20,7 @@ from lenet5c.datasets.image_folder import MEMORY, _Images
 from lenet5c.datasets.parts import IMAGES
 from lenet5c.datasets.pictures import describe_fault, read_pictures
 from lenet5c.datasets.pixels import MIN_SIDE, convert_images, convert_labels, guess_reading
-from lenet5c.datasets.records import Found, ReadOptions, Records
+from lenet5c.datasets.records import ALL, Found, ReadOptions, Records
 
 #: Bytes of a group of rows, of the columns that are read.
 MOST_GROUP = 4 << 30
@@ -43,7 +43,10 @@ def read_parquet(files: dict[str, list[Path]], name: str, options: ReadOptions) 
     MissingExtraError
         PyArrow is not installed, or, for picture files, Pillow.
     """
-    tables = {part: [_open(path, options) for path in paths] for part, paths in files.items()}
+    tables = {
+        part: [_open(path, options, part not in ("train", ALL)) for path in paths]
+        for part, paths in files.items()
+    }
     first = next(iter(tables.values()))[0]
     notes: list[str] = []
     if first.kind == "pictures":
@@ -110,7 +113,7 @@ def _open_parquet(path: Path) -> Iterator[Any]:
             ) from None
 
 
-def _open(path: Path, options: ReadOptions) -> _Table:
+def _open(path: Path, options: ReadOptions, optional: bool) -> _Table:
     """Find the roles of the columns by their types and names."""
     types = require("pyarrow", "parquet", "Parquet files").types
     with _open_parquet(path) as file:
@@ -127,7 +130,10 @@ def _open(path: Path, options: ReadOptions) -> _Table:
         if found:
             # The pixels are in one column: only label and id are looked for among the others.
             others = [name for name in names if kinds[name] == "scalar"]
-            label, number = _find_others(path, names, others, options.label_column)
+            wanted = options.label_column
+            if optional and wanted is not None and wanted not in names:
+                wanted = None
+            label, number = _find_others(path, names, others, wanted)
             return _Table(
                 path, kinds[found[0]], found[:1], label, number, _read_names(schema, label)
             )
@@ -138,7 +144,7 @@ def _open(path: Path, options: ReadOptions) -> _Table:
             )
         sample = next(file.iter_batches(_ROWS))
         texts = [[str(value) for value in row.values()] for row in sample.to_pylist()]
-        chosen = find_columns(str(path), names, texts, options.label_column, options.shape)
+        chosen = find_columns(str(path), names, texts, options, optional)
         label, number = (None if i is None else names[i] for i in (chosen.label, chosen.id))
         pixels = [names[i] for i in chosen.pixels]
         return _Table(path, "pixels", pixels, label, number, _read_names(schema, label))
