@@ -3,15 +3,18 @@
 import errno
 import gzip
 import os
+import re
 import zipfile
 import zlib
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from lenet5c._files import name_errors, open_regular
 from lenet5c._text import list_some, printable
 from lenet5c.datasets.dataset import DatasetError
+from lenet5c.datasets.idx_folder import SIDEWAYS, name_classes, transpose
 from lenet5c.datasets.parts import part_of
 from lenet5c.datasets.pictures import SUFFIXES
 from lenet5c.datasets.records import ALL, Found, ReadOptions
@@ -47,7 +50,30 @@ def read_files(path: Path, options: ReadOptions) -> Found:
     kind, parts = _find(path, notes)
     name = path.resolve().name if path.is_dir() else path.name.split(".")[0]
     found = _read(kind or "table", parts, name, options, path)
+    first = next(iter(parts.values()))[0].name.casefold().replace("_", "-")
+    found = _stand_upright(found, first if kind in ("table", "matlab") else "", options)
     return replace(found, notes=(*notes, *found.notes))
+
+
+def _stand_upright(found: Found, file: str, options: ReadOptions) -> Found:
+    """Exchange rows and columns where the user or EMNIST's name of a file says so."""
+    emnist = re.search("emnist-[a-z]+", file)
+    if options.transpose or (emnist and options.transpose is None):
+        parts = {
+            part: replace(records, images=transpose(records.images))
+            for part, records in found.parts.items()
+        }
+        notes = found.notes if options.transpose else (*found.notes, SIDEWAYS)
+        found = replace(found, parts=parts, notes=notes)
+    labels: list[Any] = [records.labels for records in found.parts.values()]
+    if not emnist or any(isinstance(each, list) for each in labels):
+        return found
+    names, first = name_classes(emnist[0], labels)
+    parts = {
+        part: replace(records, labels=None if each is None else each - first)
+        for (part, records), each in zip(found.parts.items(), labels, strict=True)
+    }
+    return replace(found, parts=parts, class_names=names or found.class_names)
 
 
 def _find(path: Path, notes: list[str]) -> tuple[str | None, Paths]:

@@ -36,6 +36,11 @@ EXPECTED = (
     "t10k-labels-idx1-ubyte, plain or .gz"
 )
 USUAL = ReadOptions()
+#: A note on files of EMNIST.
+SIDEWAYS = (
+    "the names of the files are EMNIST's, whose images are stored with rows and columns exchanged: "
+    "they are read upright; --no-transpose reads them as they are stored"
+)
 #: Columns of QMNIST's labels, of which the first is the class.
 QMNIST_COLUMNS = 8
 
@@ -256,13 +261,10 @@ def _read_parts(
     sideways = options.transpose
     if sideways is None and "emnist" in set_name:
         sideways = True
-        notes.append(
-            "the names of the files are EMNIST's, whose images are stored with rows and columns "
-            "exchanged: they are read upright; --no-transpose reads them as they are stored"
-        )
+        notes.append(SIDEWAYS)
     if sideways:
         images = {file: transpose(array) for file, array in images.items()}
-    class_names, first_label = _name_classes(set_name, labels.values())
+    class_names, first_label = name_classes(set_name, labels.values())
     if class_names:
         notes.append(f"{len(class_names)} classes, named as those of {set_name}")
     parts = {
@@ -272,7 +274,7 @@ def _read_parts(
     return Found(parts, source.resolve().name, "ink", tuple(notes), class_names)
 
 
-def _name_classes(
+def name_classes(
     set_name: str, labels: Iterable[NDArray[np.integer] | None]
 ) -> tuple[tuple[str, ...] | None, int]:
     """Return the classes that EMNIST has for a set, and the number of the first, if they fit."""

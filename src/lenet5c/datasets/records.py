@@ -139,6 +139,12 @@ def label_parts(found: Found, *, training: bool = True) -> tuple[dict[str, Datas
                 f"{found.name}: the images{_of(part)} have no labels; give labeled data, or use "
                 "lenet5c predict --data"
             )
+    shapes = {part: tuple(records.images.shape[1:]) for part, records in found.parts.items()}
+    if len(set(shapes.values())) > 1:
+        shown = ", ".join(f"{shape} in {part}" for part, shape in shapes.items())
+        raise DatasetError(
+            f"{found.name} must have images of one shape (C, H, W) in all parts, got {shown}"
+        )
     names = found.class_names
     if names is not None:
         values: list[Any] = list(range(len(names)))
