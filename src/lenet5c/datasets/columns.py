@@ -53,7 +53,7 @@ def find_columns(
     label_column : str, optional
         Name, or position from 0, of the column of labels; -1 is the last one.
     image_shape : tuple of int, optional
-        See `lenet5c.datasets.pixels.arrange`.
+        See `lenet5c.datasets.pixels.shape_of`.
 
     Raises
     ------
@@ -71,14 +71,8 @@ def find_columns(
             rest.remove(place)
         return place
 
-    def find_name(wanted: Sequence[str]) -> int | None:
-        return next((plain.index(each) for each in wanted if each in plain), None)
-
-    if label_column is not None:
-        label = take(_find_named(name, names, len(rest), label_column))
-    else:
-        label = take(find_name(LABEL_NAMES))
-    found = find_name((*ID_NAMES, *_INDEX_NAMES))
+    label = take(find_label(name, names or (), label_column, len(rest)))
+    found = find_id(names or ())
     number = take(found if found != label else None)
     if not fits(len(rest)) and names:
         pixels = [place for place in rest if _PIXEL.fullmatch(plain[place])]
@@ -96,21 +90,39 @@ def find_columns(
     return Columns(label, number, rest, ignored)
 
 
-def _find_named(name: str, names: Sequence[str] | None, count: int, wanted: str) -> int:
-    """Return the position of the column of labels that the user has named."""
-    shown = [printable(text.strip()) for text in names or ()]
-    if wanted in shown:
-        return shown.index(wanted)
+def find_label(
+    name: str, names: Sequence[str], label_column: str | None, count: int | None = None
+) -> int | None:
+    """Return the column of labels by its name, or as it is named; None if no name says it.
+
+    `count` is the number of columns where they have no names.
+    """
+    if label_column is None:
+        return _find_name(names, LABEL_NAMES)
+    shown = [printable(text.strip()) for text in names]
     lower = [text.casefold() for text in shown]
-    if lower.count(wanted.casefold()) == 1:
-        return lower.index(wanted.casefold())
-    if re.fullmatch(r"-?\d{1,9}", wanted, re.ASCII) and -count <= int(wanted) < count:
-        return int(wanted) % count
+    count = len(names) if count is None else count
+    if label_column in shown:
+        return shown.index(label_column)
+    if lower.count(label_column.casefold()) == 1:
+        return lower.index(label_column.casefold())
+    if re.fullmatch(r"-?\d{1,9}", label_column, re.ASCII) and -count <= int(label_column) < count:
+        return int(label_column) % count
     offered = f"{list_some(shown, 4)}, " if shown else ""
     raise DatasetError(
         f"label_column must be a column of {name}: {offered}or a position from 0 to {count - 1}, "
-        f"got {wanted!r:.60}; name another"
+        f"got {label_column!r:.60}; name another"
     )
+
+
+def find_id(names: Sequence[str]) -> int | None:
+    """Return the column of ids by its name; None if there is none."""
+    return _find_name(names, (*ID_NAMES, *_INDEX_NAMES))
+
+
+def _find_name(names: Sequence[str], wanted: Sequence[str]) -> int | None:
+    plain = [text.strip().casefold() for text in names]
+    return next((plain.index(each) for each in wanted if each in plain), None)
 
 
 def _counts(rows: Sequence[Sequence[str]], place: int) -> bool:

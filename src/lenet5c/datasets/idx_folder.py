@@ -14,7 +14,8 @@ from lenet5c._text import list_some, listing
 from lenet5c.datasets._checks import check_path
 from lenet5c.datasets.dataset import Dataset, DatasetError
 from lenet5c.datasets.idx import is_idx_file, load_idx, map_idx
-from lenet5c.datasets.mapped import MAPPED, AnyImages, MappedImages, apply, blocks
+from lenet5c.datasets.mapped import MAPPED, MappedImages
+from lenet5c.datasets.orientation import EMNIST, set_upright
 from lenet5c.datasets.pixels import convert_images, convert_labels
 from lenet5c.datasets.records import ALL, Found, ReadOptions, Records, label_parts
 from lenet5c.datasets.registry import NAMED_SETS
@@ -160,15 +161,6 @@ def has_idx_files(directory: str | os.PathLike[str]) -> bool:
     )
 
 
-def transpose(images: AnyImages) -> AnyImages:
-    """Exchange rows and columns: of square images in memory in place, as they may take much."""
-    if isinstance(images, MappedImages) or images.shape[2] != images.shape[3]:
-        return apply(images, lambda batch: batch.swapaxes(2, 3))
-    for block in blocks(images):
-        block[:] = block.swapaxes(2, 3).copy()
-    return images
-
-
 def _find_place(folder: Path) -> Path:
     """Return the folder itself, or the folder ``raw`` in it or below it that has IDX files."""
     if any(_list_names(folder)):
@@ -250,18 +242,9 @@ def _read_parts(
         part: None if path is None else _read_labels(path, images, len(stored[str(images)]))
         for part, (images, path) in files.items()
     }
-    images, notes = convert_images(stored)
+    images, notes = convert_images(stored, options.shape)
     known = _read_name(Path(first))
     set_name = known.set if known else ""
-    sideways = options.transpose
-    if sideways is None and "emnist" in set_name:
-        sideways = True
-        notes.append(
-            "the names of the files are EMNIST's, whose images are stored with rows and columns "
-            "exchanged: they are read upright; --no-transpose reads them as they are stored"
-        )
-    if sideways:
-        images = {file: transpose(array) for file, array in images.items()}
     class_names, first_label = _name_classes(set_name, labels.values())
     if class_names:
         notes.append(f"{len(class_names)} classes, named as those of {set_name}")
@@ -269,7 +252,8 @@ def _read_parts(
         part: Records(images[str(files[part][0])], None if values is None else values - first_label)
         for part, values in labels.items()
     }
-    return Found(parts, source.resolve().name, "ink", tuple(notes), class_names)
+    found = Found(parts, source.resolve().name, "ink", tuple(notes), class_names)
+    return set_upright(found, options.transpose, EMNIST in set_name)
 
 
 def _name_classes(
@@ -277,7 +261,7 @@ def _name_classes(
 ) -> tuple[tuple[str, ...] | None, int]:
     """Return the classes that EMNIST has for a set, and the number of the first, if they fit."""
     named = NAMED_SETS.get(set_name)
-    if named is None or "emnist" not in set_name:
+    if named is None or EMNIST not in set_name:
         return None, 0
     first = named.first_label
     for values in labels:

@@ -5,7 +5,8 @@ One range of values, which become black and white, holds for all parts of a data
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from math import isqrt, prod
 from typing import Any
 
@@ -35,7 +36,7 @@ def convert_images(
         Each by the name that it has in errors. Of bool, integers or floats; shape (N, F), (N, H, W)
         or, channels first or last, (N, C, H, W). May be memory-mapped.
     image_shape : tuple of int, optional
-        See `arrange`.
+        See `shape_of`.
 
     Returns
     -------
@@ -57,24 +58,35 @@ def convert_images(
              [153, 255]]]], dtype=uint8)
     """
     notes: list[str] = []
-    arranged = {name: arrange(array, name, image_shape, notes) for name, array in arrays.items()}
+    shapes: dict[str, tuple[int, int, int]] = {}
+    for name, array in arrays.items():
+        # Rows of all parts have the order of the first.
+        row = array.shape[1:] if array.ndim == 2 else ()
+        same = next((shape for shape in shapes.values() if (prod(shape),) == row), None)
+        shapes[name] = shape_of(array, name, image_shape or same, notes)
     black, white = find_range(arrays)
     if (black, white) not in ((0, 1), (0, 255)):
         notes.append(f"pixel values from {black:g} to {white:g} become black to white")
     images: dict[str, Images] = {}
-    for name, array in arranged.items():
-        whole = array.dtype == np.uint8 and (black, white) == (0, 255)
+    for name, array in arrays.items():
+        shape = shapes[name]
         if isinstance(array, MappedImages):
-            scaled = array.apply(lambda part: scale(part, black, white))
-            images[name] = array if whole else scaled
+            images[name] = array.apply(partial(_convert, shape, black, white))
             continue
-        if whole:
-            images[name] = np.ascontiguousarray(array)
+        if array.dtype == np.uint8 and (black, white) == (0, 255):
+            images[name] = np.ascontiguousarray(arrange(array, shape))
             continue
-        images[name] = converted = np.empty(array.shape, np.uint8)
+        converted = np.empty((len(array), *arrange(array[:0], shape).shape[1:]), np.uint8)
         for rows, part in _walk(array):
-            converted[rows] = scale(part, black, white)
+            converted[rows] = _convert(shape, black, white, part)
+        images[name] = converted
     return images, notes
+
+
+def _convert(
+    shape: tuple[int, int, int], black: float, white: float, part: NDArray[Any]
+) -> NDArray[np.uint8]:
+    return scale(arrange(part, shape), black, white)
 
 
 def find_range(arrays: Mapping[str, NDArray[Any] | MappedImages]) -> tuple[float, float]:
@@ -114,13 +126,13 @@ def scale(values: NDArray[Any], black: float, white: float) -> NDArray[np.uint8]
     return np.clip(np.rint(scaled, out=scaled), 0, 255, out=scaled).astype(np.uint8)
 
 
-def arrange(
+def shape_of(
     array: NDArray[Any] | MappedImages,
     name: str,
     image_shape: tuple[int, ...] | None = None,
     notes: list[str] | None = None,
-) -> Any:
-    """Return an array of images as (N, C, H, W), mostly a view.
+) -> tuple[int, int, int]:
+    """Return the shape, channels first or last, of each image in an array, as it is stored.
 
     Parameters
     ----------
@@ -139,26 +151,17 @@ def arrange(
     DatasetError
         The shape is not that of images.
     """
-    if isinstance(array, MappedImages):
-        # The order of values is measured on the first images, and is that of all.
-        first = array[:100]
-        images = arrange(first, name, image_shape, notes)
-        if image_shape is None:
-            channels, *sides = images.shape[1:]
-            planar = np.array_equal(first.reshape(images.shape), images)
-            image_shape = (channels, *sides) if planar else (*sides, channels)
-        return array.apply(lambda part: arrange(part, name, image_shape))
-    shape = array.shape[1:]
-    if array.dtype.kind not in "buif":
+    shape = tuple(array.shape[1:])
+    if (kind := array[:0].dtype).kind not in "buif":
         raise DatasetError(
-            f"{name} must be an array of numbers, got one of {array.dtype}; store pixels as uint8"
+            f"{name} must be an array of numbers, got one of {kind}; store pixels as uint8"
         )
-    if array.ndim < 2 or 0 in array.shape:
+    if not shape or 0 in array.shape:
         raise DatasetError(
             f"{name} must have the shape (N, F), (N, H, W) or (N, C, H, W) of images, "
             f"got {array.shape}; give the array of the images"
         )
-    features, measured = prod(shape), False
+    features = prod(shape)
     if image_shape is not None:
         if prod(image_shape) != features:
             raise DatasetError(
@@ -167,43 +170,41 @@ def arrange(
             )
         shape = image_shape
     elif max(shape) == features:  # a row, perhaps with axes of 1
-        square, measured = _square(features), True
-        if square is None:
+        if not is_square(features):
             raise DatasetError(
                 f"{name} must have a square number of values for each image, or three times one, "
                 f"got {features}; give image_shape (--image-shape 28x20)"
             )
-        shape = square
-        if len(shape) == 3 and _is_interleaved(array[:100].reshape(-1, features), shape[1]):
-            shape = (*shape[1:], 3)
-    if len(shape) == 2:
-        shape = (1, *shape)
+        shape = _measure_shape(array, features, notes)
+    shape = (1, *shape) if len(shape) == 2 else shape
     if len(shape) != 3:
         raise DatasetError(
             f"{name} must have the shape (N, F), (N, H, W) or (N, C, H, W) of images, "
             f"got {array.shape}; reshape it"
         )
-    if measured and 3 in (shape[0], shape[2]) and notes is not None:
-        order = "plane after plane" if shape[0] == 3 else "pixel after pixel"
-        notes.append(f"{features:,} values are read as {_by(shape)}, colors {order}")
-    images = array.reshape(len(array), *shape)
-    if shape[2] in (1, 3, 4) and shape[0] not in (1, 3):
-        images = np.moveaxis(images, 3, 1)
-    if max(images.shape[2:]) > MAX_SIDE:
+    if max(shape) > MAX_SIDE:
         raise DatasetError(
-            f"{name} must hold images of at most {MAX_SIDE} pixels a side, got "
-            f"{_by(images.shape[2:])}; reduce them first"
+            f"{name} must hold images of at most {MAX_SIDE} pixels a side, got {_by(shape)}; "
+            "reduce them first"
         )
-    return images
+    return shape
 
 
-def convert_labels(values: NDArray[Any], name: str) -> NDArray[np.int64] | list[str]:
+def arrange(batch: NDArray[Any], shape: tuple[int, int, int]) -> NDArray[Any]:
+    """Return images of a shape as of `shape_of` as (N, C, H, W), a view."""
+    images = batch.reshape(len(batch), *shape)
+    return np.moveaxis(images, 3, 1) if shape[2] in (1, 3, 4) and shape[0] not in (1, 3) else images
+
+
+def convert_labels(
+    values: NDArray[Any] | Sequence[str], name: str
+) -> NDArray[np.int64] | list[str]:
     """Convert an array of labels to integers, or to names where they are text.
 
     Parameters
     ----------
-    values : ndarray, shape (N,), (N, 1) or (1, N), or one-hot (N, K)
-        Of integers, bool, floats that are whole numbers, or text. Text that is decimal integers
+    values : ndarray, shape (N,), (N, 1) or (1, N), or one-hot (N, K); or sequence of str
+        Of integers, bool, floats that are whole numbers, or text. Text that is whole numbers
         becomes integers.
     name : str
         Its name in errors.
@@ -222,6 +223,8 @@ def convert_labels(values: NDArray[Any], name: str) -> NDArray[np.int64] | list[
     >>> convert_labels(np.array(["cat", "dog"]), "y_train")
     ['cat', 'dog']
     """
+    if not isinstance(values, np.ndarray):
+        return _read_texts(values)
     if values.ndim == 2 and 1 in values.shape:
         values = values.ravel()
     if values.ndim == 2 and values.dtype.kind in "buif" and values.size:
@@ -238,7 +241,10 @@ def convert_labels(values: NDArray[Any], name: str) -> NDArray[np.int64] | list[
             "give integers or text"
         )
     if values.dtype.kind in "US":
-        return _read_texts(values)
+        text = values.dtype.kind == "U"
+        return _read_texts(
+            (values if text else np.char.decode(values, "utf-8", "replace")).tolist()
+        )
     if values.dtype.kind == "f" and (bad := ~(np.isfinite(values) & (values % 1 == 0))).any():
         raise DatasetError(
             f"{name} must be whole numbers, got {values[bad][0]:g} for image "
@@ -252,42 +258,57 @@ def convert_labels(values: NDArray[Any], name: str) -> NDArray[np.int64] | list[
     return values.astype(np.int64)
 
 
-def _read_texts(values: NDArray[Any]) -> NDArray[np.int64] | list[str]:
-    if values.dtype.kind == "S":
-        values = np.char.decode(values, "utf-8", "replace")
-    names, places = np.unique(values, return_inverse=True)
-    texts = [printable(text.strip()) for text in names.tolist()]
-    if all(re.fullmatch("0|-?[1-9][0-9]{0,14}", text) for text in texts):
-        return np.array(list(map(int, texts)), np.int64)[places]
-    return [texts[place] for place in places.tolist()]
+def guess_reading(parts: Iterable[Images]) -> str:
+    """Return the reading of images as of a `Source`, by those of one part.
+
+    'ink' is that of gray images of which much is blank, as of digits on black or white; 'whole'
+    that of photographs.
+    """
+    images = next(iter(parts))
+    sample = images[:: max(1, len(images) // 500)]
+    if sample.shape[1] != 1:
+        return "whole"
+    return "ink" if max((sample < 16).mean(), (sample >= 240).mean()) > 0.4 else "whole"
 
 
 def is_square(features: int) -> bool:
     """Return whether so many values are those of a square image of one channel or three."""
-    return _square(features) is not None
+    return any(
+        channels * isqrt(features // channels) ** 2 == features >= channels * MIN_SIDE**2
+        for channels in (1, 3)
+    )
 
 
-def _square(features: int) -> tuple[int, ...] | None:
-    for channels in (1, 3):
-        side = isqrt(features // channels)
-        if side >= MIN_SIDE and channels * side * side == features:
-            return (side, side) if channels == 1 else (3, side, side)
-    return None
+def _read_texts(values: Sequence[str]) -> NDArray[np.int64] | list[str]:
+    texts = {value: printable(value.strip()) for value in set(values)}
+    if all(re.fullmatch(r"(0|-?[1-9][0-9]{0,14})(\.0*)?", text) for text in texts.values()):
+        numbers = {value: int(text.partition(".")[0]) for value, text in texts.items()}
+        return np.array([numbers[value] for value in values], np.int64)
+    return [texts[value] for value in values]
 
 
-def _is_interleaved(rows: NDArray[Any], side: int) -> bool:
-    """Return whether rows of a color image go pixel after pixel, not plane after plane.
+def _measure_shape(
+    array: NDArray[Any] | MappedImages, features: int, notes: list[str] | None
+) -> tuple[int, ...]:
+    """Return the shape of rows of a square image: of colors, plane after plane or pixel by pixel.
 
     Neighbors in an image resemble each other: read in the wrong order, it is rougher.
     """
-    images = rows.astype(np.float64)
+    if (side := isqrt(features)) ** 2 == features:
+        return side, side
+    side = isqrt(features // 3)
+    rows = array[:100].reshape(-1, features).astype(np.float64)
 
-    def roughness(planes: NDArray[np.float64]) -> float:
-        return float(np.abs(np.diff(planes, axis=2)).sum() + np.abs(np.diff(planes, axis=3)).sum())
+    def roughness(images: NDArray[np.float64]) -> float:
+        with np.errstate(all="ignore"):  # values that are no finite numbers are refused later
+            return float(sum(np.abs(np.diff(images, axis=axis)).sum() for axis in (2, 3)))
 
-    first = images.reshape(-1, 3, side, side)
-    last = images.reshape(-1, side, side, 3).transpose(0, 3, 1, 2)
-    return roughness(last) < roughness(first)
+    first, last = (3, side, side), (side, side, 3)
+    shape = min((first, last), key=lambda shape: roughness(arrange(rows, shape)))
+    if notes is not None:
+        order = "plane after plane" if shape == first else "pixel by pixel"
+        notes.append(f"{features:,} values are read as {_by(shape)}, colors {order}")
+    return shape
 
 
 def _walk(array: NDArray[Any] | MappedImages) -> Iterator[tuple[slice, NDArray[Any]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
@@ -33,10 +34,30 @@ class ReadOptions:
         Leave out images that cannot be read.
     transpose : bool or None
         Images are stored with rows and columns exchanged. Default: of IDX files named as EMNIST's.
+    label_column : str or None
+        Column of a table that has the labels: its name, or its position from 0; -1 is the last.
+        Default: found by the names, the number and the values of the columns.
+    image_shape : str or None
+        'HxW', 'CxHxW' or 'HxWxC' of images that are rows of values, such as '28x20'. Default: a
+        square.
     """
 
     skip_bad: bool = False
     transpose: bool | None = None
+    label_column: str | None = None
+    image_shape: str | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...] | None:
+        """The sides in `image_shape`."""
+        return None if self.image_shape is None else read_shape(self.image_shape)
+
+
+def read_shape(text: str) -> tuple[int, ...]:
+    """Return the sides in a text such as '28x20' or '3x32x32'; a ValueError says it is none."""
+    if not re.fullmatch(r"[1-9]\d{0,4}(x[1-9]\d{0,4}){1,2}", text, re.ASCII):
+        raise ValueError(f"image_shape must be HxW or CxHxW, such as 28x20, got {text!r:.40}")
+    return tuple(map(int, text.split("x")))
 
 
 @dataclass(frozen=True, eq=False)

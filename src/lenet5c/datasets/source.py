@@ -6,10 +6,12 @@ from pathlib import Path
 
 from lenet5c.datasets._checks import check_choice, check_path
 from lenet5c.datasets.dataset import READINGS, Dataset, DatasetError, Source
+from lenet5c.datasets.files import read_files
 from lenet5c.datasets.idx import is_idx_file
 from lenet5c.datasets.idx_folder import has_idx_files, read_idx_file, read_idx_folder
 from lenet5c.datasets.image_folder import read_image_folder
 from lenet5c.datasets.mnist import mnist
+from lenet5c.datasets.orientation import EMNIST, set_upright
 from lenet5c.datasets.records import (
     ALL,
     Found,
@@ -150,6 +152,8 @@ def find(data: str, options: ReadOptions = USUAL) -> Found:
         return read_idx_folder(path, options)
     if path.is_file() and is_idx_file(path):
         return read_idx_file(path, options)
+    if found := read_files(path, options):
+        return set_upright(found, options.transpose, EMNIST in path.name.casefold())
     return read_image_folder(path, options)
 
 
