@@ -16,20 +16,14 @@ from lenet5c.datasets.dataset import Dataset, DatasetError
 from lenet5c.datasets.idx import is_idx_file, load_idx, map_idx
 from lenet5c.datasets.mapped import MAPPED, MappedImages
 from lenet5c.datasets.orientation import EMNIST, set_upright
+from lenet5c.datasets.parts import PART_WORDS
 from lenet5c.datasets.pixels import convert_images, convert_labels
 from lenet5c.datasets.records import ALL, Found, ReadOptions, Records, label_parts
 from lenet5c.datasets.registry import NAMED_SETS
 
-#: Words of names for each part, the best first.
-PARTS = {
-    "train": ("train", "training"),
-    "validation": ("validation", "valid", "val"),
-    "test": ("t10k", "test", "testing"),
-}
-_WORDS = "|".join(sorted((word for words in PARTS.values() for word in words), key=len)[::-1])
 # Such as emnist-letters-train-images-idx3-ubyte.gz.
 _NAME = re.compile(
-    rf"(?:(?P<set>.*?)[-_. ])?(?P<word>{_WORDS})[-_. ](?P<kind>image|label)s?"
+    rf"(?:(?P<set>.*?)[-_. ])?(?P<word>{'|'.join(PART_WORDS)})[-_. ](?P<kind>image|label)s?"
     r"(?P<separator>[-_. ])idx(?P<axes>\d?)(?:[-_. ][a-z0-9]+)?(?P<packed>\.gz)?"
 )
 EXPECTED = (
@@ -197,9 +191,9 @@ def _choose(folder: Path, names: list[IdxName]) -> dict[str, tuple[Path, Path | 
     """Return the files of the images and of the labels of each part."""
     chosen: dict[str, tuple[Path, Path | None]] = {}
     labeled = any(name.kind == "label" for name in names)
-    for part, words in PARTS.items():
+    for part in ("train", "validation", "test"):
         gaps: list[list[str]] = []
-        for word in words:
+        for word in (word for word in PART_WORDS if PART_WORDS[word] == part):
             images, labels = (
                 min(
                     (name for name in names if (name.word, name.kind) == (word, kind)),

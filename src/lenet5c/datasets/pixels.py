@@ -34,13 +34,13 @@ def convert_images(
     ----------
     arrays : mapping of str to ndarray
         Each by the name that it has in errors. Of bool, integers or floats; shape (N, F), (N, H, W)
-        or, channels first or last, (N, C, H, W). May be memory-mapped.
+        or, channels first or last, (N, C, H, W). May be `MappedImages`, which stay in their file.
     image_shape : tuple of int, optional
         See `shape_of`.
 
     Returns
     -------
-    images : dict of str to ndarray of uint8, shape (N, C, H, W), or MappedImages
+    images : dict of str to ndarray of uint8 or MappedImages, shape (N, C, H, W)
     notes : list of str
 
     Raises
@@ -69,24 +69,20 @@ def convert_images(
         notes.append(f"pixel values from {black:g} to {white:g} become black to white")
     images: dict[str, Images] = {}
     for name, array in arrays.items():
-        shape = shapes[name]
+        to_images = partial(arrange, shape=shapes[name])
+        whole = array.dtype == np.uint8 and (black, white) == (0, 255)
         if isinstance(array, MappedImages):
-            images[name] = array.apply(partial(_convert, shape, black, white))
+            placed = array.apply(to_images)
+            to_bytes = partial(scale, black=black, white=white)
+            images[name] = placed if whole else placed.apply(to_bytes)
             continue
-        if array.dtype == np.uint8 and (black, white) == (0, 255):
-            images[name] = np.ascontiguousarray(arrange(array, shape))
+        if whole:
+            images[name] = np.ascontiguousarray(to_images(array))
             continue
-        converted = np.empty((len(array), *arrange(array[:0], shape).shape[1:]), np.uint8)
+        images[name] = converted = np.empty((len(array), *to_images(array[:0]).shape[1:]), np.uint8)
         for rows, part in _walk(array):
-            converted[rows] = _convert(shape, black, white, part)
-        images[name] = converted
+            converted[rows] = scale(to_images(part), black, white)
     return images, notes
-
-
-def _convert(
-    shape: tuple[int, int, int], black: float, white: float, part: NDArray[Any]
-) -> NDArray[np.uint8]:
-    return scale(arrange(part, shape), black, white)
 
 
 def find_range(arrays: Mapping[str, NDArray[Any] | MappedImages]) -> tuple[float, float]:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet5c._files import digest
-from lenet5c._text import list_some
+from lenet5c._text import count, list_some
 from lenet5c.datasets.dataset import Dataset, DatasetError, Source
 from lenet5c.datasets.mapped import Images
 
@@ -32,20 +32,24 @@ class ReadOptions:
     ----------
     skip_bad : bool
         Leave out images that cannot be read.
-    transpose : bool or None
-        Images are stored with rows and columns exchanged. Default: of IDX files named as EMNIST's.
     label_column : str or None
         Column of a table that has the labels: its name, or its position from 0; -1 is the last.
         Default: found by the names, the number and the values of the columns.
     image_shape : str or None
         'HxW', 'CxHxW' or 'HxWxC' of images that are rows of values, such as '28x20'. Default: a
         square.
+    transpose : bool or None
+        Images are stored with rows and columns exchanged. Default: those of files that
+        are named as EMNIST's.
+    follow_links : bool
+        Follow links in a folder of images, to files and folders anywhere.
     """
 
     skip_bad: bool = False
-    transpose: bool | None = None
     label_column: str | None = None
     image_shape: str | None = None
+    transpose: bool | None = None
+    follow_links: bool = False
 
     @property
     def shape(self) -> tuple[int, ...] | None:
@@ -54,10 +58,16 @@ class ReadOptions:
 
 
 def read_shape(text: str) -> tuple[int, ...]:
-    """Return the sides in a text such as '28x20' or '3x32x32'; a ValueError says it is none."""
-    if not re.fullmatch(r"[1-9]\d{0,4}(x[1-9]\d{0,4}){1,2}", text, re.ASCII):
-        raise ValueError(f"image_shape must be HxW or CxHxW, such as 28x20, got {text!r:.40}")
+    """Return the sides in a text such as '28x20' or '3x32x32'; a DatasetError says it is none."""
+    if not is_shape(text):
+        raise DatasetError(f"image_shape must be HxW or CxHxW, such as 28x20, got {text!r:.40}")
     return tuple(map(int, text.split("x")))
+
+
+def is_shape(text: object) -> bool:
+    """Return whether this is an `image_shape` of `ReadOptions`."""
+    pattern = r"[1-9]\d{0,4}(x[1-9]\d{0,4}){1,2}"
+    return isinstance(text, str) and re.fullmatch(pattern, text, re.ASCII) is not None
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,6 +109,8 @@ class Found:
         Remarks for the user.
     class_names : tuple of str or None
         Where the data names its classes: labels are positions among them.
+    faults : tuple of str
+        Why no net can be trained on the data, although it can be read.
     """
 
     parts: dict[str, Records]
@@ -106,6 +118,7 @@ class Found:
     reading: str = "ink"
     notes: tuple[str, ...] = ()
     class_names: tuple[str, ...] | None = None
+    faults: tuple[str, ...] = ()
 
 
 def label_parts(found: Found, *, training: bool = True) -> tuple[dict[str, Dataset], list[str]]:
@@ -171,15 +184,17 @@ def divide(found: Found, *, test_share: float = TEST_SHARE, seed: int = 0) -> So
     Raises
     ------
     DatasetError
-        The data has no images to train on, or its labels cannot be used.
+        The data has faults, no images to train on, or its labels cannot be used.
     """
-    if ALL not in found.parts and "train" not in found.parts:
-        raise DatasetError(
-            f"{found.name} has a test set, but no images to train on; use it with evaluate, or add "
-            "training images"
-        )
-    parts, more = label_parts(found)
-    notes = [*found.notes, *more]
+    notes = list(found.notes)
+    for part in ("validation", "test"):
+        if part in found.parts and found.parts[part].labels is None:
+            # As competitions have it: the test images are those to predict.
+            notes.append(f"the {part} images have no labels: they are for lenet5c predict --data")
+            labeled = {each: found.parts[each] for each in found.parts if each != part}
+            found = replace(found, parts=labeled)
+    parts, more = check_training(found)
+    notes += more
     train = parts.get("train") or parts[ALL]
     test = parts.get("test")
     if test is None:
@@ -194,6 +209,26 @@ def divide(found: Found, *, test_share: float = TEST_SHARE, seed: int = 0) -> So
         notes.append(f"no test set: {len(chosen):,} of {len(train):,} images are set aside for it")
         train, test = train.take(np.flatnonzero(left)), train.take(chosen)
     return Source(train, test, parts.get("validation"), found.reading, tuple(notes))
+
+
+def check_training(found: Found) -> tuple[dict[str, Dataset], list[str]]:
+    """Return what `label_parts` does, of data that can be trained on.
+
+    Raises
+    ------
+    DatasetError
+        See `divide`.
+    """
+    if found.faults:
+        more = len(found.faults) - 1
+        rest = f" ({count(more, 'more fault')}: lenet5c data inspect lists all)" if more else ""
+        raise DatasetError(f"{found.faults[0]}{rest}")
+    if ALL not in found.parts and "train" not in found.parts:
+        raise DatasetError(
+            f"{found.name} has a test set, but no images to train on; use it with evaluate, or add "
+            "training images"
+        )
+    return label_parts(found)
 
 
 def set_aside(dataset: Dataset, share: float, seed: int) -> NDArray[np.int64]:

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from lenet5c.datasets import Dataset, Preparation
 from lenet5c.datasets.mapped import take
-from lenet5c.errors import RunError
 from lenet5c.nn import CrossEntropyLoss, Sequential, softmax
 from lenet5c.training.confusion import ClassScores, class_scores, confusion_matrix
-from lenet5c.training.model_file import TrainedModel, compute_outputs
+from lenet5c.training.model_file import TrainedModel, check_outputs, compute_outputs
+from lenet5c.training.notebook import show_evaluation
 
 #: Images whose loss is computed at a time.
 BLOCK = 1 << 16
@@ -30,12 +30,15 @@ class Evaluation:
         The probability that the model gives to each class.
     loss : float
         Mean loss.
+    class_names : tuple of str
+        Those of the data set.
     """
 
     labels: NDArray[np.integer]
     predictions: NDArray[np.integer]
     probabilities: NDArray[np.float32]
     loss: float
+    class_names: tuple[str, ...] = ()
 
     @property
     def count(self) -> int:
@@ -76,6 +79,8 @@ class Evaluation:
         """Return the accuracy, as in 99.58% (9958/10000)."""
         return f"{100 * self.accuracy:.2f}% ({self.correct}/{self.count})"
 
+    _repr_html_ = show_evaluation
+
 
 def evaluate(
     model: TrainedModel | Sequential,
@@ -94,7 +99,8 @@ def evaluate(
         For a `Sequential`; a `TrainedModel` has its own. Images that already have its size are not
         resized.
     loss : CrossEntropyLoss, MSELoss, MLELoss or MAPLoss, optional
-        Cross-entropy by default.
+        Of the data set's soft `targets` and `sample_weight`, if it has them. By default
+        cross-entropy of the labels, each image counting once, as in the accuracy.
 
     Returns
     -------
@@ -127,13 +133,13 @@ def evaluate(
         target = dataset.labels if dataset.targets is None else dataset.targets
         weight = dataset.sample_weight
     loss = given or CrossEntropyLoss()
-    count, broken = len(dataset), 0
+    count = len(dataset)
     predictions, probabilities = np.empty(count, np.int64), np.empty((count, 0), np.float32)
     losses, totals = [], []
     for start in range(0, count, BLOCK):
         block = slice(start, min(start + BLOCK, count))
         outputs = compute_outputs(model, preparation, take(dataset.images, block))
-        broken += int((~np.isfinite(outputs)).any(axis=1).sum())
+        check_outputs(outputs)
         logits = model.logits(outputs)
         if start == 0:
             probabilities = np.empty((count, logits.shape[1]), np.float32)
@@ -143,11 +149,6 @@ def evaluate(
         part = target[block], None if weight is None else weight[block]
         losses.append(loss.value(values, *part))
         totals.append(loss.total_weight(part[0], values.shape, part[1]))
-    if broken:
-        raise RunError(
-            f"outputs of the model must be finite, got {broken} of {count} images for which "
-            "they are not; its weights are damaged or its training diverged: use another model"
-        )
     # The loss of a single block stays as it is, to the bit.
     mean = losses[0] if len(losses) == 1 else float(np.average(losses, weights=totals))
-    return Evaluation(dataset.labels, predictions, probabilities, mean)
+    return Evaluation(dataset.labels, predictions, probabilities, mean, dataset.class_names)
