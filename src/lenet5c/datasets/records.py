@@ -276,7 +276,7 @@ def _key(name: str, seed: int) -> str:
 
 def _list_values(parts: list[Records]) -> list[Any]:
     """Return the labels that occur, sorted: all integers from 0 if there is no gap."""
-    from lenet5c.datasets.folder_files import natural_key
+    from lenet5c.datasets.file_tree import natural_key
 
     labels: list[Any] = [records.labels for records in parts]
     if all(isinstance(each, np.ndarray) for each in labels):
