@@ -169,12 +169,10 @@ cdef class Program:
         cdef const unsigned char[:, ::1] bytes
         cdef const float[:, ::1] floats
         cdef Py_ssize_t available, i, width, places
-        images, chosen, known, offsets, distortion = samples, None, None, None, None
+        images, distortion = samples, None
         if isinstance(samples, Samples):
-            images, chosen, known, offsets = (
-                samples.rows, samples.index, samples.numbers, samples.offset)
-            index, numbers, offset = chosen, known, offsets
-            distortion, job.scale = samples.distortion, samples.scale
+            images, distortion, job.scale = samples.rows, samples.distortion, samples.scale
+            index, numbers, offset = samples.index, samples.numbers, samples.offset
         if images.dtype.kind == "u":  # comparing with a name takes longer
             bytes = images
             available, width = bytes.shape[0], bytes.shape[1]
@@ -206,7 +204,7 @@ cdef class Program:
             if numbers.shape[0] != available:
                 raise ValueError(f"there are {numbers.shape[0]} numbers of {available} samples")
             job.numbers = &numbers[0] if available > 0 else NULL
-        return images, chosen, known, offsets, self.set_distort(job, distortion)
+        return samples, images, self.set_distort(job, distortion)
 
     cdef int thread_count(self, Py_ssize_t batch, int wanted, Py_ssize_t parts):
         """Return a number of threads: at most the parts, and what the work is worth."""
