@@ -1,4 +1,4 @@
-"""Text for people: sanitizers, counts and lists in words, aligned tables."""
+"""Text for people: sanitizers, counts and lists in words, aligned tables, tables of HTML."""
 
 from __future__ import annotations
 
@@ -134,6 +134,38 @@ def table(rows: Iterable[Sequence[object]], align: str, gap: int = 2) -> str:
             padded.append(cell + space if side == "l" else space + cell)
         lines.append((" " * gap).join(padded).rstrip())
     return "\n".join(lines)
+
+
+def to_html(value: object) -> str:
+    """Return a value as text for HTML: escaped, and without what is no character.
+
+    Examples
+    --------
+    >>> from lenet5c._text import to_html
+    >>> to_html("a < b")
+    'a &lt; b'
+    """
+    from html import escape  # not at import, for which commands wait
+
+    characters = str(value).encode("utf-8", "replace").decode()
+    return escape(characters.replace("\0", "\N{REPLACEMENT CHARACTER}"))
+
+
+def html_table(heading: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
+    """Return a table of HTML as notebooks show it; an empty `heading` is left out.
+
+    Examples
+    --------
+    >>> from lenet5c._text import html_table
+    >>> html_table(["layer"], [["conv1"]])
+    '<table><thead><tr><th>layer</th></tr></thead><tbody><tr><td>conv1</td></tr></tbody></table>'
+    """
+
+    def line(cells: Sequence[object], tag: str) -> str:
+        return f"<tr>{''.join(f'<{tag}>{to_html(cell)}</{tag}>' for cell in cells)}</tr>"
+
+    head = f"<thead>{line(heading, 'th')}</thead>" if heading else ""
+    return f"<table>{head}<tbody>{''.join(line(row, 'td') for row in rows)}</tbody></table>"
 
 
 def count(number: int, noun: str, plural: str | None = None) -> str:

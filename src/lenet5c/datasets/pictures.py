@@ -6,7 +6,7 @@ import os
 import threading
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -89,11 +89,11 @@ def read_picture(source: Any) -> NDArray[np.uint8]:
 
 
 def read_pictures(
-    paths: Sequence[Path],
+    paths: Iterable[Path | BinaryIO],
     finish: Callable[[NDArray[np.uint8]], Any] | None = None,
     open_file: Callable[[Path], BinaryIO] | None = None,
 ) -> Iterator[Any]:
-    """Read picture files, several at once, with Pillow.
+    """Read picture files, by their paths or open, several at once, with Pillow.
 
     For each path, in order, the result of `finish` or the exception that says why the file cannot
     be read. `finish` is applied to each picture on the thread that has read it, so that large
@@ -106,7 +106,7 @@ def read_pictures(
     require("PIL.Image", "images", "images of your own")
     memory = _Memory(MEMORY)
 
-    def work(path: Path) -> Any:
+    def work(path: Path | BinaryIO) -> Any:
         try:
             return _read(path, memory, finish, open_file)
         except MissingExtraError:

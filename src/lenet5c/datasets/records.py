@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from lenet5c._files import digest
 from lenet5c._text import count, list_some
 from lenet5c.datasets.dataset import Dataset, DatasetError, Source
+from lenet5c.datasets.mapped import Images
 
 #: The part of data that is not divided.
 ALL = "all"
@@ -30,12 +32,41 @@ class ReadOptions:
     ----------
     skip_bad : bool
         Leave out images that cannot be read.
+    label_column : str or None
+        Column of a table that has the labels: its name, or its position from 0; -1 is the last.
+        Default: found by the names, the number and the values of the columns.
+    image_shape : str or None
+        'HxW', 'CxHxW' or 'HxWxC' of images that are rows of values, such as '28x20'. Default: a
+        square.
+    transpose : bool or None
+        Images are stored with rows and columns exchanged. Default: of IDX files named as EMNIST's.
     follow_links : bool
         Follow links in a folder of images, to files and folders anywhere.
     """
 
     skip_bad: bool = False
+    label_column: str | None = None
+    image_shape: str | None = None
+    transpose: bool | None = None
     follow_links: bool = False
+
+    @property
+    def shape(self) -> tuple[int, ...] | None:
+        """The sides in `image_shape`."""
+        return None if self.image_shape is None else read_shape(self.image_shape)
+
+
+def read_shape(text: str) -> tuple[int, ...]:
+    """Return the sides in a text such as '28x20' or '3x32x32'; a DatasetError says it is none."""
+    if not is_shape(text):
+        raise DatasetError(f"image_shape must be HxW or CxHxW, such as 28x20, got {text!r:.40}")
+    return tuple(map(int, text.split("x")))
+
+
+def is_shape(text: object) -> bool:
+    """Return whether this is an `image_shape` of `ReadOptions`."""
+    pattern = r"[1-9]\d{0,4}(x[1-9]\d{0,4}){1,2}"
+    return isinstance(text, str) and re.fullmatch(pattern, text, re.ASCII) is not None
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +75,7 @@ class Records:
 
     Attributes
     ----------
-    images : ndarray of uint8, shape (N, C, H, W)
+    images : ndarray of uint8, shape (N, C, H, W), or MappedImages
     labels : ndarray of int, shape (N,), or list of str, or None
         The label of each image as it is stored; None where images have none.
     ids : sequence of str or None
@@ -53,7 +84,7 @@ class Records:
         The folder of the files.
     """
 
-    images: NDArray[np.uint8]
+    images: Images
     labels: NDArray[np.integer] | Sequence[str] | None = None
     ids: Sequence[str] | None = None
     root: Path | None = None
@@ -154,8 +185,15 @@ def divide(found: Found, *, test_share: float = TEST_SHARE, seed: int = 0) -> So
     DatasetError
         The data has faults, no images to train on, or its labels cannot be used.
     """
+    notes = list(found.notes)
+    for part in ("validation", "test"):
+        if part in found.parts and found.parts[part].labels is None:
+            # As competitions have it: the test images are those to predict.
+            notes.append(f"the {part} images have no labels: they are for lenet5c predict --data")
+            labeled = {each: found.parts[each] for each in found.parts if each != part}
+            found = replace(found, parts=labeled)
     parts, more = check_training(found)
-    notes = [*found.notes, *more]
+    notes += more
     train = parts.get("train") or parts[ALL]
     test = parts.get("test")
     if test is None:

@@ -11,8 +11,10 @@ from lenet5c._text import printable
 from lenet5c.datasets._checks import check_choice, check_path
 from lenet5c.datasets.dataset import READINGS, Dataset, DatasetError, Source
 from lenet5c.datasets.file_tree import is_archive
+from lenet5c.datasets.files import has_files, read_files
 from lenet5c.datasets.folder_files import list_folder
-from lenet5c.datasets.idx import has_idx_files, read_idx_folder
+from lenet5c.datasets.idx import is_idx_file
+from lenet5c.datasets.idx_folder import has_idx_files, read_idx_file, read_idx_folder
 from lenet5c.datasets.image_folder import MEMORY, read_image_folder
 from lenet5c.datasets.mnist import mnist
 from lenet5c.datasets.records import (
@@ -64,8 +66,9 @@ def open_source(
     Parameters
     ----------
     data : str
-        A name of `NAMES`, or a file or folder: four IDX files, a folder of images for each class,
-        or a zip or tar of such data.
+        A name of `NAMES`, or a path: a folder of images for each class, four IDX files, or tables
+        of text, Parquet, NumPy or MATLAB files, one by itself or one for each part in a folder; or
+        a zip or tar of such data.
     options : ReadOptions, optional
     reading : {'ink', 'whole'}, optional
         See `Source`. Default: 'ink' for MNIST, its like and IDX files, 'whole' for all others.
@@ -119,26 +122,42 @@ def open_dataset(
         return dataset
     found = choose_part(find(data, options), part)
     parts, notes = label_parts(found, training=False)
+    ((name, dataset),) = parts.items()
+    if name != part:
+        notes.insert(0, f"the data is not divided: all {len(dataset):,} images are taken")
     if note:
         for line in (*found.notes, *notes):
             note(line)
-    (dataset,) = parts.values()
     return dataset
 
 
 def open_records(
-    data: str, options: ReadOptions = USUAL, *, download: bool = True, tell: Tell | None = None
+    data: str,
+    options: ReadOptions = USUAL,
+    *,
+    download: bool = True,
+    tell: Tell | None = None,
+    note: Tell | None = None,
 ) -> Records:
     """Read images to predict the classes of, with or without labels.
 
-    These are the test images of data that has some, otherwise all. Parameters and errors are those
-    of `open_source`.
+    These are the test images of data that has some, otherwise all. Where the data names its
+    classes, labels are names. Parameters and errors are those of `open_dataset`.
     """
     source = _open_named(data, download, tell)
     if source is not None:
-        return Records(source.test.images, source.test.labels, source.test.ids, source.test.root)
-    found = find(data, options)
-    return found.parts.get("test") or found.parts.get(ALL) or found.parts[min(found.parts)]
+        test = source.test
+        records = Records(test.images, test.labels, test.ids, test.root)
+        names: tuple[str, ...] | None = test.class_names
+    else:
+        found = find(data, options)
+        for line in found.notes if note else ():
+            note(line)  # type: ignore[misc]
+        parts, names = found.parts, found.class_names
+        records = parts.get("test") or parts.get(ALL) or parts[min(parts)]
+    if records.labels is None or names is None:
+        return records
+    return replace(records, labels=[names[int(label)] for label in records.labels])
 
 
 def find(data: str, options: ReadOptions = USUAL) -> Found:
@@ -159,8 +178,10 @@ def choose_reader(path: Path) -> Callable[[Path, ReadOptions], Found]:
     if is_archive(path) and not path.is_dir():
         return read_packed
     if has_idx_files(path):
-        return lambda path, options: read_idx_folder(path)
-    return read_image_folder
+        return read_idx_folder
+    if path.is_file() and is_idx_file(path):
+        return read_idx_file
+    return read_files if has_files(path) else read_image_folder
 
 
 def read_packed(path: Path, options: ReadOptions) -> Found:

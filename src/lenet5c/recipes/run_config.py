@@ -10,11 +10,11 @@ from typing import Any, Self
 import lenet5c
 from lenet5c.datasets import Dataset, Distortion, Source
 from lenet5c.datasets.dataset import READINGS
-from lenet5c.datasets.records import ReadOptions
+from lenet5c.datasets.records import ReadOptions, is_shape
 from lenet5c.datasets.source import open_source, source_name
 from lenet5c.errors import RunError
 from lenet5c.nn import NETS
-from lenet5c.recipes.kind import ANY, FLAG, TEXT, arguments, choice, plain, whole
+from lenet5c.recipes.kind import ANY, FLAG, TEXT, Kind, arguments, choice, plain, whole
 from lenet5c.recipes.named import RECIPES, recipe
 from lenet5c.recipes.recipe import NET_SETTINGS, Recipe
 from lenet5c.recipes.setting import DATA, Setting, declare, document, run, settings
@@ -44,13 +44,35 @@ class RunConfig:
     data: str = declare(
         "mnist",
         replace(TEXT, metavar="NAME_OR_DIR"),
-        "a folder with a folder of images for each class, perhaps in train/ and test/, or with "
-        "four IDX files; or a name of lenet5c data list",
+        "a folder with a folder of images for each class, perhaps in train/ and test/; a table "
+        "(CSV), Parquet, NumPy or MATLAB file, or a folder of such or of IDX files; or a name of "
+        "lenet5c data list",
         DATA,
     )
     skip_bad: bool = declare(False, FLAG, "leave out images that cannot be read", DATA)
+    transpose: bool | None = declare(
+        None,
+        replace(FLAG, optional=True),
+        "exchange rows and columns of the images, where they are stored so",
+        DATA,
+        "of IDX files named as EMNIST's",
+    )
     follow_links: bool = declare(
         False, FLAG, "follow links in a folder of images, to files and folders anywhere", DATA
+    )
+    label_column: str | None = declare(
+        None,
+        replace(TEXT, metavar="NAME_OR_NUMBER", optional=True),
+        "column of a table that has the labels: its name, or its position from 0, -1 for the last",
+        DATA,
+        "by names and values",
+    )
+    image_shape: str | None = declare(
+        None,
+        Kind("HxW or CxHxW, such as 28x20", is_shape, metavar="HxW", optional=True),
+        "height and width of images that are rows of values, with colors CxHxW or HxWxC",
+        DATA,
+        "a square",
     )
     reading: str | None = declare(
         None,

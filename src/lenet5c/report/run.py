@@ -105,12 +105,12 @@ def write_report(run: Run, folder: Path) -> dict[str, Exception]:
     pictures, failures = draw_all(makers)
     for name, content in pictures.items():
         _files.write_bytes(folder / f"{name}.png", content)
-    _files.write_bytes(folder / PAGE, run_page(run, folder.resolve().name, pictures).encode())
+    _files.write_bytes(folder / PAGE, run_page(run, folder.resolve(), pictures).encode())
     return failures
 
 
-def run_page(run: Run, name: str, pictures: Pictures) -> str:
-    """Return the page of a finished run as HTML, with its pictures as PNG files by name."""
+def run_page(run: Run, folder: Path, pictures: Pictures) -> str:
+    """Return the page of a finished run for its folder, with its pictures as PNG files by name."""
     config, summary, trained, result = run.config, run.summary or {}, run.trained, run.evaluation
     recipe = RECIPES[config.recipe]
     shape = " × ".join(map(str, trained.image_shape or ()))
@@ -148,8 +148,8 @@ def run_page(run: Run, name: str, pictures: Pictures) -> str:
         ("classes", len(trained.class_names), f"images of {shape} (channels, height, width)"),
     ]
     return page.page(
-        f"lenet5c run {name}",
-        page.heading(f"Run {name}", lead),
+        f"lenet5c run {folder.name}",
+        page.heading(f"Run {folder.name}", lead),
         page.facts(*cards),
         page.section(
             "Repeat it",
@@ -161,7 +161,7 @@ def run_page(run: Run, name: str, pictures: Pictures) -> str:
         ),
         _curves(pictures, run.history, config.settings.distortion),
         confusion_section(pictures, result, trained.class_names),
-        errors_section(pictures, result),
+        errors_section(pictures, run.source.test, result, folder),
         _inside(pictures, trained),
         _settings(config.to_dict(), recipe.to_dict()),
     )

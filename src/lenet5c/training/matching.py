@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from lenet5c._text import count, list_some, listing, printable
 from lenet5c.datasets import Dataset
+from lenet5c.datasets.mapped import apply
 from lenet5c.datasets.resampling import letterbox
 from lenet5c.errors import RunError
 from lenet5c.training.model_file import TrainedModel
@@ -81,7 +82,7 @@ model knows 8 more"])
     labels, notes = _match_labels(names, dataset, mapping or {})
     size = images.shape[2:]
     if size not in ((height, width), tuple(trained.preparation.size)):
-        images = letterbox(images, (height, width))
+        images = apply(images, lambda batch: letterbox(batch, (height, width)))
         notes.append(
             f"images of {size[0]} x {size[1]} pixels are resized to {height} x {width}, "
             "which the model was trained on"
