@@ -148,7 +148,7 @@ def finish(prog: str, code: int) -> int:
     return code
 
 
-def add_read_options(parser: argparse.ArgumentParser) -> None:
+def add_read_options(parser: argparse._ActionsContainer) -> None:
     """Add the options of readers of data that `lenet5c train` has, too."""
     for name, text in (
         ("--skip-bad", "leave out images that cannot be read"),
