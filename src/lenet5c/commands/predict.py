@@ -71,7 +71,10 @@ A picture in which no digit is found is rejected, with the reason. Exit codes: 0
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the options."""
     add = parser.add_argument
-    text = "PNG, JPEG, BMP, TIFF, WebP, GIF or PGM; a folder of them; - reads standard input"
+    text = (
+        "PNG, JPEG, JPEG 2000, BMP, TIFF, WebP, AVIF, GIF or PGM, with pillow-heif HEIC; a folder "
+        "of them; - reads standard input"
+    )
     add("images", nargs="*", metavar="IMAGE", help=text)
     add("--model", metavar="MODEL", help=f"{MODEL_HELP} (default: best)")
     text = "content of a picture: one digit, or several: a number, a sheet (default: one)"
@@ -128,8 +131,7 @@ def predict_data(options: Namespace) -> int:
         out = None
     suffix = check_out(out, data, options.like)
     trained = open_model(options.model)
-    how = read_options(options)
-    records = open_records(data, how, tell=note, note=partial(warn, options.prog))
+    records = open_records(data, read_options(options), tell=note, note=partial(warn, options.prog))
     if options.like:
         form = read_form(options.like, trained, records)
     else:
