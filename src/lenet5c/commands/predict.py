@@ -15,7 +15,7 @@ from typing import Any
 from lenet5c._text import count, has_colors, printable
 from lenet5c.commands.cli import BAD_USE, MODEL_HELP, directory, fail, say, whole
 from lenet5c.datasets.dataset import READINGS
-from lenet5c.datasets.pictures import PictureError, find_pictures
+from lenet5c.datasets.pictures import PictureError, find_pictures, measure_whites
 from lenet5c.errors import UserError
 from lenet5c.recognition.explain import draw_reading, save_picture
 from lenet5c.recognition.predictor import DIGITS, Reader
@@ -81,6 +81,7 @@ def run(options: Namespace) -> int:
             "file; name another one"
         )
     reader = Reader(options.model, digits=options.digits, reading=options.reading)
+    reader.white = measure_whites(name for name in names if name != STREAM) | reader.white
     width = min(40, max(len(printable(name)) for name in names))
     taken: set[str] = set()
     for name in names:

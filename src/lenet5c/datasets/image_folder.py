@@ -11,7 +11,7 @@ from lenet5c.datasets._checks import check_number, check_path, check_size
 from lenet5c.datasets.conversion import is_gray, to_channels
 from lenet5c.datasets.dataset import DatasetError, Source
 from lenet5c.datasets.folder_files import FolderFiles, list_folder
-from lenet5c.datasets.pictures import describe_fault, read_pictures
+from lenet5c.datasets.pictures import describe_fault, measure_whites, read_pictures
 from lenet5c.datasets.records import ALL, TEST_SHARE, Found, ReadOptions, Records, divide
 from lenet5c.datasets.resampling import resize
 
@@ -108,7 +108,9 @@ def read_image_folder(
     entries = files.entries()
     images = _Images(channels, size, memory, len(entries), root)
     used, bad = [], []
-    pictures = read_pictures([file for *_, file in entries], images.prepare)
+    paths = [file for *_, file in entries]
+    white = measure_whites(paths)
+    pictures = read_pictures(paths, images.prepare, white)
     for entry, picture in zip(entries, pictures, strict=True):
         if isinstance(picture, Exception):
             bad.append((entry[2], describe_fault(picture, entry[2])))
@@ -130,7 +132,8 @@ def read_image_folder(
         parts[ALL if list(files.parts) == ["train"] else part] = Records(
             images_of_part, labels, ids, root
         )
-    return Found(parts, root.resolve().name, "whole", tuple(notes), files.class_names)
+    name = root.resolve().name
+    return Found(parts, name, "whole", tuple(notes), files.class_names, white)
 
 
 class _Images:

@@ -82,6 +82,7 @@ def build(recipe: "Recipe", source: Source | Dataset, seed: int) -> tuple[Traine
         train_set.images.shape[1:],
         source.reading,
         measure_framing(rest.images),
+        dict(source.white),
     )
     return trainer, trainer.trained
 
