@@ -7,7 +7,8 @@ that would take more is made smaller on the way.
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib import import_module
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -26,16 +27,25 @@ from lenet5c.datasets.strips import (
     shrink_strip,
     split_rows,
 )
+from lenet5c.errors import MissingExtraError
 
 #: Formats of Pillow that are opened, and the endings of their files that a folder is searched for.
 FORMATS = {
     "PNG": (".png",),
-    "JPEG": (".jpg", ".jpeg", ".jpe"),
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".pjpeg", ".pjp", ".mpo"),
     "BMP": (".bmp", ".dib"),
     "TIFF": (".tif", ".tiff"),
     "WEBP": (".webp",),
     "GIF": (".gif",),
     "PPM": (".pgm", ".ppm", ".pbm", ".pnm"),
+    "JPEG2000": (".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
+    "AVIF": (".avif", ".avifs"),
+    "HEIF": (".heic", ".heif", ".heics", ".hif"),
+}
+# Those of the last two, in a header of their own that others share.
+_BRANDS = {
+    "AVIF": {b"avif", b"avis"},
+    "HEIF": {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"},
 }
 #: Compressions of TIFF, by Pillow's names.
 COMPRESSIONS = (
@@ -79,7 +89,7 @@ def open_image(file: BinaryIO, name: str, held: int = 0) -> tuple[Any, int]:
         if header.scans:
             _count_scans(file, name)
         header.held += held
-        image = _open(Image, file)
+        image = _open(Image, file, name)
         check_size(image.width, image.height, name)
         scale, cost = _fit(image, header, size, name)
         image.decoding_notes = scale, _declare_bits(image, header)
@@ -149,6 +159,28 @@ def check_size(width: int, height: int, name: str) -> None:
         )
 
 
+def _find_formats(file: BinaryIO, name: str) -> tuple[str, ...]:
+    """Return the formats that a file may have by its header, once Pillow can read them."""
+    head = file.read(64)
+    file.seek(0)
+    if head[4:8] != b"ftyp":
+        return tuple(form for form in FORMATS if form not in _BRANDS)
+    brands = {head[8:12], *(head[i : i + 4] for i in range(16, min(head[3], 64), 4))}
+    form = next((form for form, known in _BRANDS.items() if brands & known), "")
+    if form == "AVIF":
+        with suppress(ImportError):
+            if import_module("PIL.AvifImagePlugin").SUPPORTED:
+                return (form,)
+        raise PictureError(f"{name} is AVIF, which needs Pillow 11.3 or later")
+    if form == "HEIF":
+        try:
+            require("pillow_heif", "heic", "HEIC pictures").register_heif_opener()
+        except MissingExtraError as error:
+            raise PictureError(f"{name} cannot be read: {error}") from None
+        return (form,)
+    return ("JPEG2000",)
+
+
 def _shorten(error: Exception) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
 
@@ -171,6 +203,12 @@ def _fit(image: Any, header: Header, size: int, name: str) -> tuple[int, int]:
         held += 2 * _count_coefficients(image) if header.scans else 0
     elif image.format == "WEBP":
         each += 12  # two canvases, a copy, and the decoder's own
+    elif image.format in ("AVIF", "HEIF"):
+        held += 2 * size
+        each += 16  # planes of 16 bits, and two copies
+    elif image.format == "JPEG2000":
+        held += size
+        each += 6 * len(image.getbands())  # 32 bits in the decoder, and a tile
     elif image.format == "TIFF":
         held += _count_strip(image, name)
         if image.tag_v2.get(0x0112, 1) != 1:
@@ -190,7 +228,7 @@ def _fit(image: Any, header: Header, size: int, name: str) -> tuple[int, int]:
     )
 
 
-def _open(Image: Any, file: BinaryIO) -> Any:
+def _open(Image: Any, file: BinaryIO, name: str) -> Any:
     """Return a file opened by Pillow."""
     file.seek(0)
     jpeg = file.read(3) == b"\xff\xd8\xff"
@@ -199,7 +237,7 @@ def _open(Image: Any, file: BinaryIO) -> Any:
         # Without Pillow's own limit of 179 million pixels: phones make larger ones.
         Image.preinit()
         return Image.OPEN["JPEG"][0](file, "")
-    return Image.open(file, formats=tuple(FORMATS))
+    return Image.open(file, formats=_find_formats(file, name))
 
 
 def _declare_bits(image: Any, header: Header) -> int:

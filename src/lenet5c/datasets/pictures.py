@@ -6,7 +6,7 @@ import os
 import threading
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 from numbers import Real
@@ -38,7 +38,14 @@ from lenet5c.datasets.strips import (
 )
 from lenet5c.errors import MissingExtraError, UserError
 
-SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
+SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffixes)
+#: The endings of pictures in formats that are not read, which are told apart from other files.
+UNREAD_SUFFIXES = frozenset(
+    {".psd", ".xcf", ".svg", ".svgz", ".eps", ".ai", ".pdf", ".ico", ".icns", ".tga", ".dds"}
+    | {".exr", ".hdr", ".pfm", ".pcx", ".jxl", ".jxr", ".wdp", ".bpg", ".djvu", ".emf", ".wmf"}
+    | {".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".pef", ".srw"}
+    | {".dcm", ".nii", ".fits", ".ras", ".sgi", ".rgb", ".xbm", ".xpm", ".apng", ".mng"}
+)
 BYTES = (bytes, bytearray, memoryview)
 _LARGE = 64_000_000  # bytes of a picture, after which freed memory is given back
 _WORKERS = 8  # decoders wait for the disk, too
@@ -47,6 +54,7 @@ _MAYBE_DEEP = (b"II", b"MM", b"P2", b"P5")
 
 Decode = Callable[[Any, str], Any]
 Finish = Callable[[Any], Any]
+OpenFile = Callable[[Path], BinaryIO]
 
 
 def read_picture(source: Any, white: Whites = NO_WHITES) -> NDArray[np.uint8]:
@@ -103,53 +111,59 @@ def read_picture(source: Any, white: Whites = NO_WHITES) -> NDArray[np.uint8]:
 
 
 def read_pictures(
-    paths: Sequence[Path], finish: Finish | None = None, white: Whites = NO_WHITES
+    paths: Iterable[Path | BinaryIO],
+    finish: Finish | None = None,
+    open_file: OpenFile | None = None,
+    white: Whites = NO_WHITES,
 ) -> Iterator[Any]:
-    """Read picture files, several at once, with Pillow.
+    """Read picture files, by their paths or open, several at once, with Pillow.
 
     For each path, in order, the result of `finish` or the exception that says why the file cannot
     be read. `finish` is applied to each picture on the thread that has read it, so that large
-    pictures need not wait in memory. Those that are decoded at once take at most `MEMORY`. `white`
-    is as of `read_picture`.
+    pictures need not wait in memory. Those that are decoded at once take at most `MEMORY`.
+    `open_file` opens a path that is not on disk; `white` is as of `read_picture`.
     """
-    return _decode_all(paths, partial(decode, white=white), finish)
+    return _decode_all(paths, partial(decode, white=white), finish, open_file)
 
 
-def measure_whites(sources: Iterable[Any]) -> dict[str, float]:
+def measure_whites(sources: Iterable[Any], open_file: OpenFile | None = None) -> dict[str, float]:
     """Return the gray level of white in pictures together, where they have more than eight bits.
 
     Files, arrays and pictures of Pillow are measured, as `read_picture` takes them. Those that
-    cannot be read are left out.
+    cannot be read are left out. `open_file` is as of `read_pictures`.
     """
     arrays, files, found = [], [], []
     for source in sources:
         if (array := _as_array(source)) is not None:
             arrays.append(array)
         elif isinstance(source, (str, os.PathLike)):
-            if _may_be_deep(Path(source)):
+            if _may_be_deep(Path(source), open_file or _open):
                 files.append(Path(source))
         elif hasattr(source, "getbands"):
             found.append(measure_white(source, "the picture"))
     deep = [each for each in arrays if each.dtype.kind == "u" and each.dtype.itemsize == 2]
     found += [measure_array_white(each) for each in deep if each.size]
     if files:
-        results = _decode_all(files, measure_white)
+        results = _decode_all(files, measure_white, None, open_file)
         found += [each for each in results if not isinstance(each, Exception)]
     return merge_white(found)
 
 
-def _may_be_deep(path: Path) -> bool:
+def _may_be_deep(path: Path, open_file: OpenFile) -> bool:
     """Return whether gray levels may have more than eight bits, by the beginning of a file."""
     try:
-        with open_regular(path, MAX_FILE) as file:
+        with open_file(path) as file:
             head = file.read(26)
-    except (OSError, ValueError):
+    except (UserError, OSError, ValueError):
         return False
     return head.startswith(_MAYBE_DEEP) or (head.startswith(b"\x89PNG") and head[24:] == b"\x10\0")
 
 
 def _decode_all(
-    paths: Sequence[Path], decode: Decode, finish: Finish | None = None
+    paths: Iterable[Path | BinaryIO],
+    decode: Decode,
+    finish: Finish | None = None,
+    open_file: OpenFile | None = None,
 ) -> Iterator[Any]:
     # MNIST does without it.
     from concurrent.futures import ThreadPoolExecutor
@@ -157,9 +171,9 @@ def _decode_all(
     require("PIL.Image", "images", "images of your own")
     memory = _Memory(MEMORY)
 
-    def work(path: Path) -> Any:
+    def work(path: Path | BinaryIO) -> Any:
         try:
-            return _read(path, decode, memory, finish)
+            return _read(path, decode, memory, finish, open_file)
         except MissingExtraError:
             raise
         except (UserError, OSError, MemoryError) as error:
@@ -208,7 +222,11 @@ def _return_memory() -> None:
 
 
 def _read(
-    source: Any, decode: Decode, memory: _Memory | None = None, finish: Finish | None = None
+    source: Any,
+    decode: Decode,
+    memory: _Memory | None = None,
+    finish: Finish | None = None,
+    open_file: OpenFile | None = None,
 ) -> Any:
     """Read a path, bytes or stream within a memory, by default one of its own."""
     if isinstance(source, BYTES):
@@ -216,7 +234,7 @@ def _read(
     elif hasattr(source, "read"):
         name, (file, held) = "standard input", _read_stream(source, "standard input")
     else:
-        name, file, held = str(source), _open(Path(source)), 0
+        name, file, held = str(source), (open_file or _open)(Path(source)), 0
     with file:
         image, cost = open_image(file, name, held)
         with (memory or _Memory(cost)).take(cost):
@@ -243,19 +261,23 @@ def describe_fault(error: Exception, path: Path) -> str:
     return f"cannot be read ({text.removeprefix(f'{path}: ')})"
 
 
-def read_header(path: Path) -> str:
+def read_header(path: Path, open_file: Callable[[Path], BinaryIO] | None = None) -> str:
     """Return the format and mode of a picture file, such as 'PNG RGBA'."""
-    with _open(path) as file:
+    with (open_file or _open)(path) as file:
         image, _ = open_image(file, str(path))
         return f"{image.format} {image.mode}"
 
 
 def find_pictures(folder: Path) -> list[Path]:
-    """Return the picture files directly in a folder, by their endings, sorted; none hidden."""
+    """Return the picture files directly in a folder, by their endings, sorted; none hidden.
+
+    Those in formats that are not read are among them: passed over, they would be missed by nobody.
+    """
+    named = SUFFIXES | UNREAD_SUFFIXES
     files = [
         path
         for path in Path(folder).iterdir()
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+        if path.suffix.lower() in named and not path.name.startswith(".") and path.is_file()
     ]
     return sorted(files, key=lambda path: path.name)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
@@ -12,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet5c._files import digest
-from lenet5c._text import list_some
+from lenet5c._text import count, list_some
 from lenet5c.datasets.dataset import Dataset, DatasetError, Source
+from lenet5c.datasets.mapped import Images
 
 #: The part of data that is not divided.
 ALL = "all"
@@ -30,9 +32,41 @@ class ReadOptions:
     ----------
     skip_bad : bool
         Leave out images that cannot be read.
+    label_column : str or None
+        Column of a table that has the labels: its name, or its position from 0; -1 is the last.
+        Default: found by the names, the number and the values of the columns.
+    image_shape : str or None
+        'HxW', 'CxHxW' or 'HxWxC' of images that are rows of values, such as '28x20'. Default: a
+        square.
+    transpose : bool or None
+        Images are stored with rows and columns exchanged. Default: of IDX files named as EMNIST's.
+    follow_links : bool
+        Follow links in a folder of images, to files and folders anywhere.
     """
 
     skip_bad: bool = False
+    label_column: str | None = None
+    image_shape: str | None = None
+    transpose: bool | None = None
+    follow_links: bool = False
+
+    @property
+    def shape(self) -> tuple[int, ...] | None:
+        """The sides in `image_shape`."""
+        return None if self.image_shape is None else read_shape(self.image_shape)
+
+
+def read_shape(text: str) -> tuple[int, ...]:
+    """Return the sides in a text such as '28x20' or '3x32x32'; a DatasetError says it is none."""
+    if not is_shape(text):
+        raise DatasetError(f"image_shape must be HxW or CxHxW, such as 28x20, got {text!r:.40}")
+    return tuple(map(int, text.split("x")))
+
+
+def is_shape(text: object) -> bool:
+    """Return whether this is an `image_shape` of `ReadOptions`."""
+    pattern = r"[1-9]\d{0,4}(x[1-9]\d{0,4}){1,2}"
+    return isinstance(text, str) and re.fullmatch(pattern, text, re.ASCII) is not None
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +75,7 @@ class Records:
 
     Attributes
     ----------
-    images : ndarray of uint8, shape (N, C, H, W)
+    images : ndarray of uint8, shape (N, C, H, W), or MappedImages
     labels : ndarray of int, shape (N,), or list of str, or None
         The label of each image as it is stored; None where images have none.
     ids : sequence of str or None
@@ -50,7 +84,7 @@ class Records:
         The folder of the files.
     """
 
-    images: NDArray[np.uint8]
+    images: Images
     labels: NDArray[np.integer] | Sequence[str] | None = None
     ids: Sequence[str] | None = None
     root: Path | None = None
@@ -74,6 +108,8 @@ class Found:
         Remarks for the user.
     class_names : tuple of str or None
         Where the data names its classes: labels are positions among them.
+    faults : tuple of str
+        Why no net can be trained on the data, although it can be read.
     white : dict of str to float
         The gray level of white in its pictures, as `lenet5c.datasets.read_picture` has it.
     """
@@ -83,6 +119,7 @@ class Found:
     reading: str = "ink"
     notes: tuple[str, ...] = ()
     class_names: tuple[str, ...] | None = None
+    faults: tuple[str, ...] = ()
     white: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -149,15 +186,17 @@ def divide(found: Found, *, test_share: float = TEST_SHARE, seed: int = 0) -> So
     Raises
     ------
     DatasetError
-        The data has no images to train on, or its labels cannot be used.
+        The data has faults, no images to train on, or its labels cannot be used.
     """
-    if ALL not in found.parts and "train" not in found.parts:
-        raise DatasetError(
-            f"{found.name} has a test set, but no images to train on; use it with evaluate, or add "
-            "training images"
-        )
-    parts, more = label_parts(found)
-    notes = [*found.notes, *more]
+    notes = list(found.notes)
+    for part in ("validation", "test"):
+        if part in found.parts and found.parts[part].labels is None:
+            # As competitions have it: the test images are those to predict.
+            notes.append(f"the {part} images have no labels: they are for lenet5c predict --data")
+            labeled = {each: found.parts[each] for each in found.parts if each != part}
+            found = replace(found, parts=labeled)
+    parts, more = check_training(found)
+    notes += more
     train = parts.get("train") or parts[ALL]
     test = parts.get("test")
     if test is None:
@@ -173,6 +212,26 @@ def divide(found: Found, *, test_share: float = TEST_SHARE, seed: int = 0) -> So
         train, test = train.take(np.flatnonzero(left)), train.take(chosen)
     held_out = parts.get("validation")
     return Source(train, test, held_out, found.reading, tuple(notes), found.white)
+
+
+def check_training(found: Found) -> tuple[dict[str, Dataset], list[str]]:
+    """Return what `label_parts` does, of data that can be trained on.
+
+    Raises
+    ------
+    DatasetError
+        See `divide`.
+    """
+    if found.faults:
+        more = len(found.faults) - 1
+        rest = f" ({count(more, 'more fault')}: lenet5c data inspect lists all)" if more else ""
+        raise DatasetError(f"{found.faults[0]}{rest}")
+    if ALL not in found.parts and "train" not in found.parts:
+        raise DatasetError(
+            f"{found.name} has a test set, but no images to train on; use it with evaluate, or add "
+            "training images"
+        )
+    return label_parts(found)
 
 
 def set_aside(dataset: Dataset, share: float, seed: int) -> NDArray[np.int64]:

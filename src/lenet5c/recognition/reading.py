@@ -9,6 +9,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+from lenet5c._text import html_table, to_html
 from lenet5c.datasets.conversion import to_channels, to_image
 from lenet5c.datasets.framing import MNIST, Framing
 from lenet5c.datasets.resampling import fit_size
@@ -71,6 +72,15 @@ class Reading:
     def top(self, count: int = 3) -> list[tuple[str, float]]:
         """Return the most probable classes, as (name, probability)."""
         return sorted(self.probabilities.items(), key=lambda item: -item[1])[:count]
+
+    def _repr_html_(self) -> str:
+        if self.digits:
+            shown = f"<pre>{to_html(self.text)}</pre>"
+        else:
+            rows = [(label, f"{probability:.2%}") for label, probability in self.top()]
+            shown = html_table(("class", "probability"), rows) if rows else ""
+        reason = f"<p>rejected: {to_html(self.rejected)}</p>" if self.rejected else ""
+        return f"<div>{reason}{shown}</div>"
 
 
 def read_digit(

@@ -8,16 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from lenet5c import _files
+from lenet5c._text import command_line
 from lenet5c.datasets import Preparation
+from lenet5c.datasets.conversion import to_pixels
 from lenet5c.datasets.dataset import READINGS
 from lenet5c.datasets.framing import MNIST, Framing
+from lenet5c.datasets.mapped import Images, blocks
 from lenet5c.datasets.preparation import MAX_SIDE
 from lenet5c.errors import RunError
 from lenet5c.kernels.shapes import pair
 from lenet5c.nn import NETS, Sequential, softmax
+from lenet5c.training.notebook import show_model
 from lenet5c.training.summary import MODEL_NAME, read_summary
 
 MEAN_IMAGE = "preparation.mean_image"
@@ -29,6 +33,10 @@ BEST_FOLDER = Path(__file__).parent / "pretrained_data"
 @dataclass(eq=False)
 class TrainedModel:
     """A model with the preparation of its input and the names of its classes.
+
+    Called with images, it returns `probabilities`. All its methods take images (N, C, H, W), gray
+    ones as (N, H, W) too, and a single one, (H, W) or (C, H, W), as a batch of one. Their pixels
+    are uint8, or bool, or float from 0 (black) to 1.
 
     Attributes
     ----------
@@ -47,6 +55,16 @@ class TrainedModel:
         The gray level of white in pictures of more than eight bits, as `read_picture` has it.
     path : Path or None
         The file it was read from.
+
+    Examples
+    --------
+    >>> from lenet5c.datasets import mnist
+    >>> from lenet5c.training import open_model
+    >>> trained, (_, test) = open_model(), mnist()
+    >>> trained.predict(test.images[:3])
+    array([7, 2, 1])
+    >>> trained(test.images[:3]).shape
+    (3, 10)
     """
 
     model: Sequential
@@ -66,20 +84,82 @@ class TrainedModel:
             channels = getattr(self.model, "config", {}).get("in_channels", 1)
             self.image_shape = (channels, height, width)
 
-    def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return logits (N, classes) for images (N, C, h, w); penalties are negated."""
-        return self.model.logits(compute_outputs(self.model, self.preparation, images))
+    def __repr__(self) -> str:
+        model, shape = self.model, " x ".join(map(str, self.image_shape))
+        return (
+            f"<TrainedModel {type(model).__name__}: {model.num_params:,} parameters, images of "
+            f"{shape}, {len(self.class_names)} classes>"
+        )
 
-    def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return probabilities (N, classes) for images (N, C, h, w)."""
+    _repr_html_ = show_model
+
+    def logits(self, images: ArrayLike) -> NDArray[np.float32]:
+        """Return logits (N, classes); penalties are negated.
+
+        Raises
+        ------
+        TypeError, ValueError
+            `images` are not such as the model takes; the message has those that it takes.
+        RunError
+            An output is not a finite number.
+        """
+        outputs = compute_outputs(self.model, self.preparation, self._take(images))
+        check_outputs(outputs)
+        return self.model.logits(outputs)
+
+    def probabilities(self, images: ArrayLike) -> NDArray[np.float32]:
+        """Return probabilities (N, classes); errors as of `logits`."""
         return softmax(self.logits(images))
+
+    __call__ = probabilities
+
+    def predict(self, images: ArrayLike) -> NDArray[np.int64]:
+        """Return the predicted class of each image, an index of `class_names`, (N,).
+
+        Errors are those of `logits`.
+        """
+        return self.logits(images).argmax(axis=1)
+
+    def _take(self, images: Any) -> NDArray[np.uint8]:
+        """Return images as uint8 (N, C, H, W), or raise an error with the shape that fits."""
+        array = to_pixels(images)
+        channels, height, width = self.image_shape
+        shape = array.shape
+        if len(shape) == 3 and channels == 1:
+            array = array[:, None]
+        elif len(shape) == 3 or (len(shape) == 2 and channels == 1):
+            array = array[None] if len(shape) == 3 else array[None, None]
+        fits = array.ndim == 4 and array.shape[1] == channels and 0 not in array.shape[2:]
+        most = self.preparation.size
+        small = all(side <= end for side, end in zip(array.shape[2:], most, strict=False))
+        if fits and (small or self.preparation.fit != "pad"):
+            return array
+        remedy = ""
+        if fits:
+            remedy = f"; lenet5c.datasets.resize(images, {(height, width)}) resizes them"
+        elif len(shape) == 4 and shape[3] == channels != shape[1]:
+            remedy = "; put the channels first: images.transpose(0, 3, 1, 2)"
+        raise ValueError(
+            f"images must be such as the model was trained on: {type(self.model).__name__} takes "
+            f"(N, {channels}, {height}, {width}), got {shape}{remedy}"
+        )
+
+
+def check_outputs(outputs: NDArray[np.float32]) -> None:
+    """Raise a RunError unless outputs (N, classes) are finite numbers."""
+    if broken := int((~np.isfinite(outputs)).any(axis=1).sum()):
+        raise RunError(
+            f"outputs of the model must be finite, got {broken} of {len(outputs)} images for which "
+            "they are not; its weights are damaged or its training diverged: use another model"
+        )
 
 
 def compute_outputs(
-    model: Sequential, preparation: Preparation, images: NDArray[np.uint8]
+    model: Sequential, preparation: Preparation, images: Images
 ) -> NDArray[np.float32]:
     """Return the outputs (N, classes) of a model for images that are still to be prepared."""
-    return model.outputs(preparation.samples(images))
+    parts = [model.outputs(preparation.samples(block)) for block in blocks(images)]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def open_model(name: str | os.PathLike[str] | None = None) -> TrainedModel:
@@ -129,7 +209,7 @@ got runs/none, which does not exist
         if not path.is_file():
             raise RunError(
                 f"{wanted} {name}, a folder without {MODEL_NAME}; "
-                f"finish its run: lenet5c train --resume --out {name}"
+                f"finish its run: {command_line('train', '--resume', '--out', name)}"
             )
     try:
         trained = _read(path)
