@@ -431,10 +431,11 @@ def _refuse_unreadable(
         ) from None
 
 
-def digest(*parts: str | bytes | memoryview | Path | NDArray[Any]) -> str:
+def digest(*parts: str | bytes | memoryview | Path | NDArray[Any] | Iterator[NDArray[Any]]) -> str:
     """Return the SHA-256 of `parts`, one after another, in hexadecimal digits.
 
-    Text counts as UTF-8, an array as its bytes in C order, a path as the content of the file.
+    Text counts as UTF-8, an array as its bytes in C order, an iterator as its arrays, a path as the
+    content of the file.
     """
     sha = hashlib.sha256()
     for part in parts:
@@ -446,5 +447,6 @@ def digest(*parts: str | bytes | memoryview | Path | NDArray[Any]) -> str:
         elif isinstance(part, (bytes, memoryview)):
             sha.update(part)
         else:
-            sha.update(np.ascontiguousarray(part).data)
+            for array in part if isinstance(part, Iterator) else (part,):
+                sha.update(np.ascontiguousarray(array).data)
     return sha.hexdigest()

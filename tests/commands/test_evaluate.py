@@ -294,6 +294,7 @@ def test_bad_use(run, tmp_path, idx_files):
     assert_bad_use(run("--data", idx_files, "--compare", "nowhere"), "nowhere")
     assert_bad_use(run("--part", "validation"), "--part", "test or train")
     assert_bad_use(run("--worst", "-1"), "--worst")
+    assert_bad_use(run("--map", "cat"), "--map", "'cat' is not DATA=MODEL, such as cat=3")
     (tmp_path / "config.json").write_text("{}")
     assert_bad_use(run("--out", tmp_path), "--out", "holds a run")
     (tmp_path / "file").write_text("")
@@ -303,7 +304,7 @@ def test_bad_use(run, tmp_path, idx_files):
     two = TrainedModel(nn.LeNet5(2), Preparation((32, 32)), ("cat", "dog"))
     save_model(tmp_path / "two.safetensors", two)
     assert_bad_use(
-        run(tmp_path / "two.safetensors", "--data", idx_files), "got 10", "the model's 2 classes"
+        run(tmp_path / "two.safetensors", "--data", idx_files), "'cat' and 'dog'", "--map 0=CLASS"
     )
 
 

@@ -23,7 +23,8 @@ from lenet5c.datasets import (
 )
 from lenet5c.datasets.cache import lock
 from lenet5c.datasets.download import Patience, _Download, _read_json, is_complete
-from lenet5c.datasets.folder_files import MAX_DEPTH, list_folder
+from lenet5c.datasets.file_tree import MAX_DEPTH
+from lenet5c.datasets.folder_files import list_folder
 from lenet5c.datasets.inspection import inspect
 from lenet5c.datasets.named import _read
 from lenet5c.datasets.registry import NAMED_SETS, RemoteFile
@@ -104,14 +105,12 @@ def test_folders_as_deep_as_may_be(root, make_deep):
     folders = make_deep(root / "a", MAX_DEPTH)
     write_pictures(folders[-1], 2)
     write_pictures(folders[0], 1)
-    names = [
-        path.relative_to(root / "a").as_posix() for path in list_folder(root).parts["train"][0]
-    ]
+    names = [path.relative_to(root / "a").as_posix() for path in list_folder(root).parts["all"][0]]
     assert names[:4] == ["0.png", "1.png", "2.png", "d/0.png"] and len(names) == 6
 
 
 def test_files_are_not_counted_without_end(root, monkeypatch):
-    monkeypatch.setattr("lenet5c.datasets.folder_files.MAX_ENTRIES", 7)
+    monkeypatch.setattr("lenet5c.datasets.file_tree.MAX_ENTRIES", 7)
     with pytest.raises(DatasetError, match="at most 7 files"):
         image_folder(root)
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 FAILED, BAD_USE, INTERRUPTED = 1, 2, 130
 MODEL_HELP = "a model file, the folder of a run, or best, the model that comes with lenet5c"
+LINKS_HELP = "follow links in a folder of images, to files and folders anywhere"
 #: Errors that end in one line; ImportError is that of an unknown LENET5C_ISA, for
 #: example.
 EXPECTED = (UserError, ImportError, OSError, MemoryError, KeyboardInterrupt)

@@ -5,7 +5,7 @@ Exit codes: 0 done, 1 failed, 2 bad use, 130 interrupted.
 
 import json
 import textwrap
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import lenet5c
 from lenet5c import _files
 from lenet5c._text import count
-from lenet5c.commands.cli import MODEL_HELP, add_threads, directory, say, warn, whole
+from lenet5c.commands.cli import LINKS_HELP, MODEL_HELP, add_threads, directory, say, warn, whole
 from lenet5c.datasets import Dataset
 from lenet5c.datasets.records import ReadOptions
 from lenet5c.datasets.source import open_dataset, open_source, source_name
@@ -43,6 +43,7 @@ EXAMPLES = """examples:
   lenet5c evaluate runs/first --compare runs/second
   lenet5c evaluate runs/first/model.safetensors --data my-folder --out runs/first-on-mine
   lenet5c evaluate runs/first --data my-folder --errors mistakes
+  lenet5c evaluate best --data my-folder --map null=0 eins=1 zwei=2
   lenet5c evaluate runs/first --part train --json"""
 
 
@@ -55,6 +56,16 @@ def add_arguments(parser: ArgumentParser) -> None:
     add("--data", metavar="NAME_OR_DIR", help=text)
     text = "leave out images that cannot be read, as a run in folder MODEL did that was told so"
     add("--skip-bad", action="store_true", help=text)
+    add("--follow-links", action="store_true", help=LINKS_HELP)
+    add(
+        "--map",
+        type=class_pair,
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="DATA=MODEL",
+        help="the model's class for a class of the data, where their names do not say it",
+    )
     add("--part", choices=PARTS, default="test", help=f"{', '.join(PARTS)} (default: test)")
     text = "another model: tests on the same images whether one of the two is better"
     add("--compare", metavar="OTHER", help=text)
@@ -65,6 +76,14 @@ def add_arguments(parser: ArgumentParser) -> None:
     add("--out", type=directory, metavar="DIR", help=f"folder for {RECORD}, {PAGE} and pictures")
     add("--json", action="store_true", help="print all of it as JSON, and nothing else")
     add_threads(parser)
+
+
+def class_pair(text: str) -> tuple[str, str]:
+    """Parse DATA=MODEL."""
+    data, sign, model = text.partition("=")
+    if not (data and sign and model):
+        raise ArgumentTypeError(f"{text!r} is not DATA=MODEL, such as cat=3")
+    return data, model
 
 
 def run(options: Namespace) -> None:
@@ -79,8 +98,9 @@ def run(options: Namespace) -> None:
     of_run = read_record(options.model) if options.data is None else {"data": options.data}
     data = source_name(of_run.get("data", "mnist"))
     skip_bad = options.skip_bad or of_run.get("skip_bad") is True
+    follow_links = options.follow_links or of_run.get("follow_links") is True
     tell = None if options.json else say
-    read_options, source_notes = ReadOptions(skip_bad=skip_bad), list[str]()
+    read_options, source_notes = ReadOptions(skip_bad, follow_links), list[str]()
     # Of a run's own data, the part that the run set aside; of other data that is not divided, all.
     if options.data is None:
         source = open_source(data, read_options, tell=tell)
@@ -90,7 +110,8 @@ def run(options: Namespace) -> None:
             raise RunError(f"--part must be test or train for {data}, got {options.part}")
     else:
         part = open_dataset(data, options.part, read_options, tell=tell, note=source_notes.append)
-    dataset, notes = match_dataset(trained, part)
+    mapping = dict(options.map)
+    dataset, notes = match_dataset(trained, part, mapping)
     result = evaluate_model(trained, dataset)
     record = {
         "lenet5c": lenet5c.__version__,
@@ -101,7 +122,7 @@ def run(options: Namespace) -> None:
         **describe_result(result, dataset, options.worst),
     }
     if other is not None:
-        record["compare"] = compare(options.compare, other, part, result)
+        record["compare"] = compare(options.compare, other, part, result, mapping)
     if options.errors is not None:
         copy_mistakes(options.errors, dataset, result, trained.class_names)
     if options.out is not None:
@@ -154,9 +175,11 @@ def describe_mistake(result: Evaluation, dataset: Dataset, index: int) -> dict[s
     }
 
 
-def compare(name: str, other: TrainedModel, part: Dataset, result: Evaluation) -> dict[str, Any]:
+def compare(
+    name: str, other: TrainedModel, part: Dataset, result: Evaluation, mapping: dict[str, str]
+) -> dict[str, Any]:
     """Evaluate another model on the same images; return McNemar's test for JSON."""
-    dataset, notes = match_dataset(other, part)
+    dataset, notes = match_dataset(other, part, mapping)
     second = evaluate_model(other, dataset)
     a, b = (each.labels == each.predictions for each in (result, second))
     test = mcnemar(a, b)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from lenet5c.datasets.dataset import Dataset, DatasetError, Source
 from lenet5c.datasets.distortion import Distortion, EpochDistortion
-from lenet5c.datasets.idx import idx_folder, load_idx
+from lenet5c.datasets.idx import load_idx
+from lenet5c.datasets.idx_folder import idx_folder
 from lenet5c.datasets.image_folder import image_folder
 from lenet5c.datasets.mnist import mnist, mnist_label_errors
 from lenet5c.datasets.pictures import PictureError, read_picture

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet5c.datasets.dataset import DatasetError
-from lenet5c.datasets.resampling import resize
+from lenet5c.datasets.resampling import letterbox, resize
 from lenet5c.kernels.arrays import unmasked
 
 _AT_ONCE = 1 << 18  # pixels
@@ -15,8 +15,8 @@ _AT_ONCE = 1 << 18  # pixels
 def to_image(picture: NDArray[np.uint8], image_shape: tuple[int, int, int]) -> NDArray[np.uint8]:
     """Convert a picture to a number of channels, a height and a width.
 
-    Nothing is cropped or framed: a picture of other proportions is stretched, by `resize`. A
-    picture that has the size already keeps its pixels.
+    Nothing is cropped or stretched: a picture of other proportions is fitted in by `letterbox`,
+    between bars of the color of its edge. A picture that has the size already keeps its pixels.
 
     The picture is (h, w), (h, w, 1) or (h, w, 3): gray, or red, green and blue. Colors become gray
     by the weights of ITU-R 601; gray becomes three equal channels. A DatasetError says that
@@ -26,13 +26,14 @@ def to_image(picture: NDArray[np.uint8], image_shape: tuple[int, int, int]) -> N
     --------
     >>> import numpy as np
     >>> from lenet5c.datasets.conversion import to_image
-    >>> to_image(np.array([[0, 80]], np.uint8), (1, 1, 4))
-    array([[[ 0, 20, 60, 80]]], dtype=uint8)
+    >>> to_image(np.array([[0, 80]], np.uint8), (1, 2, 4))
+    array([[[ 0, 20, 60, 80],
+            [ 0, 20, 60, 80]]], dtype=uint8)
     >>> to_image(np.array([[[255, 0, 0]]], np.uint8), (1, 1, 1))
     array([[[76]]], dtype=uint8)
     """
     channels, height, width = image_shape
-    return resize(to_channels(picture, channels), (height, width))
+    return letterbox(to_channels(picture, channels), (height, width))
 
 
 def to_channels(picture: Any, channels: int) -> NDArray[np.uint8]:

@@ -6,6 +6,8 @@ decoded, and the pixels are converted in strips. Decoding takes at most `MEMORY`
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from importlib import import_module
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -13,16 +15,25 @@ from numpy.typing import NDArray
 
 from lenet5c._optional import require
 from lenet5c.datasets.picture_headers import Header, PictureError, check_exif, check_header
+from lenet5c.errors import MissingExtraError
 
 #: Formats of Pillow that are opened, and the endings of their files that a folder is searched for.
 FORMATS = {
     "PNG": (".png",),
-    "JPEG": (".jpg", ".jpeg", ".jpe"),
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".pjpeg", ".pjp", ".mpo"),
     "BMP": (".bmp", ".dib"),
     "TIFF": (".tif", ".tiff"),
     "WEBP": (".webp",),
     "GIF": (".gif",),
     "PPM": (".pgm", ".ppm", ".pbm", ".pnm"),
+    "JPEG2000": (".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
+    "AVIF": (".avif", ".avifs"),
+    "HEIF": (".heic", ".heif", ".heics", ".hif"),
+}
+# Those of the last two, in a header of their own that others share.
+_BRANDS = {
+    "AVIF": {b"avif", b"avis"},
+    "HEIF": {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"},
 }
 #: Compressions of TIFF, by Pillow's names.
 COMPRESSIONS = (
@@ -68,7 +79,7 @@ def open_image(file: BinaryIO, name: str, held: int = 0) -> tuple[Any, int]:
             _count_scans(file, name)
         header.held += held
         file.seek(0)
-        image = Image.open(file, formats=tuple(FORMATS))
+        image = Image.open(file, formats=_find_formats(file, name))
         check_size(image.width, image.height, name)
         return image, _fit(image, header, size, name)
     except PictureError:
@@ -134,6 +145,28 @@ def flatten_alpha(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
 Strips = Callable[[], Iterator[tuple[slice, NDArray[Any]]]]
 
 
+def _find_formats(file: BinaryIO, name: str) -> tuple[str, ...]:
+    """Return the formats that a file may have by its header, once Pillow can read them."""
+    head = file.read(64)
+    file.seek(0)
+    if head[4:8] != b"ftyp":
+        return tuple(form for form in FORMATS if form not in _BRANDS)
+    brands = {head[8:12], *(head[i : i + 4] for i in range(16, min(head[3], 64), 4))}
+    form = next((form for form, known in _BRANDS.items() if brands & known), "")
+    if form == "AVIF":
+        with suppress(ImportError):
+            if import_module("PIL.AvifImagePlugin").SUPPORTED:
+                return (form,)
+        raise PictureError(f"{name} is AVIF, which needs Pillow 11.3 or later")
+    if form == "HEIF":
+        try:
+            require("pillow_heif", "heic", "HEIC pictures").register_heif_opener()
+        except MissingExtraError as error:
+            raise PictureError(f"{name} cannot be read: {error}") from None
+        return (form,)
+    return ("JPEG2000",)
+
+
 def _shorten(error: Exception) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
 
@@ -158,6 +191,12 @@ def _fit(image: Any, header: Header, size: int, name: str) -> int:
                 return cost
     elif image.format == "WEBP":
         each += 12  # two canvases, a copy, and the decoder's own
+    elif image.format in ("AVIF", "HEIF"):
+        held += 2 * size
+        each += 16  # planes of 16 bits, and two copies
+    elif image.format == "JPEG2000":
+        held += size
+        each += 6 * len(image.getbands())  # 32 bits in the decoder, and a tile
     elif image.format == "TIFF":
         held += _count_strip(image, name)
         if image.tag_v2.get(0x0112, 1) != 1:

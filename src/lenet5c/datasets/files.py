@@ -29,10 +29,13 @@ ORDER = ("train", "validation", "test", ALL)
 _MOST_SEEN = 2000  # entries of a folder that are looked at for pictures
 
 
-def read_files(path: Path, options: ReadOptions) -> Found | None:
-    """Read a table, Parquet file, MATLAB file or arrays of NumPy, or those of a folder.
+def has_files(path: Path) -> bool:
+    """Return whether `read_files` reads this: a file of its kinds, or a folder of such files."""
+    return _find(path, [])[0] is not None
 
-    Returns None for a file of another kind, and for a folder without such files.
+
+def read_files(path: Path, options: ReadOptions) -> Found:
+    """Read a table, Parquet file, MATLAB file or arrays of NumPy, or those of a folder.
 
     Raises
     ------
@@ -41,15 +44,15 @@ def read_files(path: Path, options: ReadOptions) -> Found | None:
         The files cannot be read, or it is not clear which belong together.
     """
     notes: list[str] = []
-    if path.is_dir():
-        kind, parts = _choose_files(path, notes)
-        name = path.resolve().name
-    else:
-        kind, parts, name = kind_of(path), {ALL: [path]}, path.name.split(".")[0]
-    if kind is None:
-        return None
-    found = _read(kind, parts, name, options, path)
+    kind, parts = _find(path, notes)
+    name = path.resolve().name if path.is_dir() else path.name.split(".")[0]
+    found = _read(kind or "table", parts, name, options, path)
     return replace(found, notes=(*notes, *found.notes))
+
+
+def _find(path: Path, notes: list[str]) -> tuple[str | None, Paths]:
+    """Return the kind of a file, or of a folder's files, and those of each part."""
+    return _choose_files(path, notes) if path.is_dir() else (kind_of(path), {ALL: [path]})
 
 
 def _read(kind: str, parts: Paths, name: str, options: ReadOptions, place: Path) -> Found:

@@ -29,7 +29,14 @@ from lenet5c.datasets.decoding import (
 from lenet5c.datasets.picture_headers import PictureError
 from lenet5c.errors import MissingExtraError, UserError
 
-SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
+SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffixes)
+#: The endings of pictures in formats that are not read, which are told apart from other files.
+UNREAD_SUFFIXES = frozenset(
+    {".psd", ".xcf", ".svg", ".svgz", ".eps", ".ai", ".pdf", ".ico", ".icns", ".tga", ".dds"}
+    | {".exr", ".hdr", ".pfm", ".pcx", ".jxl", ".jxr", ".wdp", ".bpg", ".djvu", ".emf", ".wmf"}
+    | {".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".pef", ".srw"}
+    | {".dcm", ".nii", ".fits", ".ras", ".sgi", ".rgb", ".xbm", ".xpm", ".apng", ".mng"}
+)
 _LARGE = 64_000_000  # bytes of a picture, after which freed memory is given back
 _WORKERS = 8  # decoders wait for the disk, too
 
@@ -82,13 +89,16 @@ def read_picture(source: Any) -> NDArray[np.uint8]:
 
 
 def read_pictures(
-    paths: Iterable[Path | BinaryIO], finish: Callable[[NDArray[np.uint8]], Any] | None = None
+    paths: Iterable[Path | BinaryIO],
+    finish: Callable[[NDArray[np.uint8]], Any] | None = None,
+    open_file: Callable[[Path], BinaryIO] | None = None,
 ) -> Iterator[Any]:
     """Read picture files, by their paths or open, several at once, with Pillow.
 
     For each path, in order, the result of `finish` or the exception that says why the file cannot
     be read. `finish` is applied to each picture on the thread that has read it, so that large
     pictures need not wait in memory. Those that are decoded at once take at most `MEMORY`.
+    `open_file` opens a path that is not on disk.
     """
     # MNIST does without it.
     from concurrent.futures import ThreadPoolExecutor
@@ -98,7 +108,7 @@ def read_pictures(
 
     def work(path: Path | BinaryIO) -> Any:
         try:
-            return _read(path, memory, finish)
+            return _read(path, memory, finish, open_file)
         except MissingExtraError:
             raise
         except (UserError, OSError, MemoryError) as error:
@@ -150,12 +160,13 @@ def _read(
     source: Any,
     memory: _Memory | None = None,
     finish: Callable[[NDArray[np.uint8]], Any] | None = None,
+    open_file: Callable[[Path], BinaryIO] | None = None,
 ) -> Any:
     """Read a path or stream within a memory, by default one of its own."""
     if hasattr(source, "read"):
         name, (file, held) = "standard input", _read_stream(source, "standard input")
     else:
-        name, file, held = str(source), _open(Path(source)), 0
+        name, file, held = str(source), (open_file or _open)(Path(source)), 0
     with file:
         image, cost = open_image(file, name, held)
         with (memory or _Memory(cost)).take(cost):
@@ -182,19 +193,23 @@ def describe_fault(error: Exception, path: Path) -> str:
     return f"cannot be read ({text.removeprefix(f'{path}: ')})"
 
 
-def read_header(path: Path) -> str:
+def read_header(path: Path, open_file: Callable[[Path], BinaryIO] | None = None) -> str:
     """Return the format and mode of a picture file, such as 'PNG RGBA'."""
-    with _open(path) as file:
+    with (open_file or _open)(path) as file:
         image, _ = open_image(file, str(path))
         return f"{image.format} {image.mode}"
 
 
 def find_pictures(folder: Path) -> list[Path]:
-    """Return the picture files directly in a folder, by their endings, sorted; none hidden."""
+    """Return the picture files directly in a folder, by their endings, sorted; none hidden.
+
+    Those in formats that are not read are among them: passed over, they would be missed by nobody.
+    """
+    named = SUFFIXES | UNREAD_SUFFIXES
     files = [
         path
         for path in Path(folder).iterdir()
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+        if path.suffix.lower() in named and not path.name.startswith(".") and path.is_file()
     ]
     return sorted(files, key=lambda path: path.name)
 

@@ -6,6 +6,7 @@ One range of values, which become black and white, holds for all parts of a data
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from math import isqrt, prod
 from typing import Any
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from lenet5c._text import printable
 from lenet5c.datasets.dataset import DatasetError
+from lenet5c.datasets.mapped import Images, MappedImages
 
 #: Height and width of an image; the least of those that are found in rows of values.
 MAX_SIDE, MIN_SIDE = 1024, 4
@@ -24,21 +26,21 @@ _AT_ONCE = 1 << 20  # values
 
 
 def convert_images(
-    arrays: Mapping[str, NDArray[Any]], image_shape: tuple[int, ...] | None = None
-) -> tuple[dict[str, NDArray[np.uint8]], list[str]]:
+    arrays: Mapping[str, NDArray[Any] | MappedImages], image_shape: tuple[int, ...] | None = None
+) -> tuple[dict[str, Images], list[str]]:
     """Convert the arrays of all parts of a data set to images of 8-bit pixels.
 
     Parameters
     ----------
     arrays : mapping of str to ndarray
         Each by the name that it has in errors. Of bool, integers or floats; shape (N, F), (N, H, W)
-        or, channels first or last, (N, C, H, W). May be memory-mapped.
+        or, channels first or last, (N, C, H, W). May be `MappedImages`, which stay in their file.
     image_shape : tuple of int, optional
         See `shape_of`.
 
     Returns
     -------
-    images : dict of str to ndarray of uint8, shape (N, C, H, W)
+    images : dict of str to ndarray of uint8 or MappedImages, shape (N, C, H, W)
     notes : list of str
 
     Raises
@@ -65,19 +67,25 @@ def convert_images(
     black, white = find_range(arrays)
     if (black, white) not in ((0, 1), (0, 255)):
         notes.append(f"pixel values from {black:g} to {white:g} become black to white")
-    images = {}
+    images: dict[str, Images] = {}
     for name, array in arrays.items():
-        shape = shapes[name]
-        if array.dtype == np.uint8 and (black, white) == (0, 255):
-            images[name] = np.ascontiguousarray(arrange(array, shape))
+        to_images = partial(arrange, shape=shapes[name])
+        whole = array.dtype == np.uint8 and (black, white) == (0, 255)
+        if isinstance(array, MappedImages):
+            placed = array.apply(to_images)
+            to_bytes = partial(scale, black=black, white=white)
+            images[name] = placed if whole else placed.apply(to_bytes)
             continue
-        images[name] = np.empty((len(array), *arrange(array[:0], shape).shape[1:]), np.uint8)
+        if whole:
+            images[name] = np.ascontiguousarray(to_images(array))
+            continue
+        images[name] = converted = np.empty((len(array), *to_images(array[:0]).shape[1:]), np.uint8)
         for rows, part in _walk(array):
-            images[name][rows] = scale(arrange(part, shape), black, white)
+            converted[rows] = scale(to_images(part), black, white)
     return images, notes
 
 
-def find_range(arrays: Mapping[str, NDArray[Any]]) -> tuple[float, float]:
+def find_range(arrays: Mapping[str, NDArray[Any] | MappedImages]) -> tuple[float, float]:
     """Return the values that become black and white, for all of some arrays together.
 
     Without negative values it is 0 and one of `WHITES`; from -1 to 1 these two; otherwise, as of
@@ -115,7 +123,7 @@ def scale(values: NDArray[Any], black: float, white: float) -> NDArray[np.uint8]
 
 
 def shape_of(
-    array: NDArray[Any],
+    array: NDArray[Any] | MappedImages,
     name: str,
     image_shape: tuple[int, ...] | None = None,
     notes: list[str] | None = None,
@@ -246,7 +254,7 @@ def convert_labels(
     return values.astype(np.int64)
 
 
-def guess_reading(parts: Iterable[NDArray[np.uint8]]) -> str:
+def guess_reading(parts: Iterable[Images]) -> str:
     """Return the reading of images as of a `Source`, by those of one part.
 
     'ink' is that of gray images of which much is blank, as of digits on black or white; 'whole'
@@ -275,7 +283,9 @@ def _read_texts(values: Sequence[str]) -> NDArray[np.int64] | list[str]:
     return [texts[value] for value in values]
 
 
-def _measure_shape(array: NDArray[Any], features: int, notes: list[str] | None) -> tuple[int, ...]:
+def _measure_shape(
+    array: NDArray[Any] | MappedImages, features: int, notes: list[str] | None
+) -> tuple[int, ...]:
     """Return the shape of rows of a square image: of colors, plane after plane or pixel by pixel.
 
     Neighbors in an image resemble each other: read in the wrong order, it is rougher.
@@ -297,7 +307,7 @@ def _measure_shape(array: NDArray[Any], features: int, notes: list[str] | None) 
     return shape
 
 
-def _walk(array: NDArray[Any]) -> Iterator[tuple[slice, NDArray[Any]]]:
+def _walk(array: NDArray[Any] | MappedImages) -> Iterator[tuple[slice, NDArray[Any]]]:
     """Yield some images after the others, each time with their place."""
     step = max(1, _AT_ONCE // max(1, prod(array.shape[1:])))
     for start in range(0, len(array), step):

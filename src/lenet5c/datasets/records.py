@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet5c._files import digest
-from lenet5c._text import list_some
+from lenet5c._text import count, list_some
 from lenet5c.datasets.dataset import Dataset, DatasetError, Source
+from lenet5c.datasets.mapped import Images
 
 #: The part of data that is not divided.
 ALL = "all"
@@ -37,11 +38,17 @@ class ReadOptions:
     image_shape : str or None
         'HxW', 'CxHxW' or 'HxWxC' of images that are rows of values, such as '28x20'. Default: a
         square.
+    transpose : bool or None
+        Images are stored with rows and columns exchanged. Default: of IDX files named as EMNIST's.
+    follow_links : bool
+        Follow links in a folder of images, to files and folders anywhere.
     """
 
     skip_bad: bool = False
     label_column: str | None = None
     image_shape: str | None = None
+    transpose: bool | None = None
+    follow_links: bool = False
 
     @property
     def shape(self) -> tuple[int, ...] | None:
@@ -62,7 +69,7 @@ class Records:
 
     Attributes
     ----------
-    images : ndarray of uint8, shape (N, C, H, W)
+    images : ndarray of uint8, shape (N, C, H, W), or MappedImages
     labels : ndarray of int, shape (N,), or list of str, or None
         The label of each image as it is stored; None where images have none.
     ids : sequence of str or None
@@ -71,7 +78,7 @@ class Records:
         The folder of the files.
     """
 
-    images: NDArray[np.uint8]
+    images: Images
     labels: NDArray[np.integer] | Sequence[str] | None = None
     ids: Sequence[str] | None = None
     root: Path | None = None
@@ -95,6 +102,8 @@ class Found:
         Remarks for the user.
     class_names : tuple of str or None
         Where the data names its classes: labels are positions among them.
+    faults : tuple of str
+        Why no net can be trained on the data, although it can be read.
     """
 
     parts: dict[str, Records]
@@ -102,6 +111,7 @@ class Found:
     reading: str = "ink"
     notes: tuple[str, ...] = ()
     class_names: tuple[str, ...] | None = None
+    faults: tuple[str, ...] = ()
 
 
 def label_parts(found: Found, *, training: bool = True) -> tuple[dict[str, Dataset], list[str]]:
@@ -167,14 +177,9 @@ def divide(found: Found, *, test_share: float = TEST_SHARE, seed: int = 0) -> So
     Raises
     ------
     DatasetError
-        The data has no images to train on, or its labels cannot be used.
+        The data has faults, no images to train on, or its labels cannot be used.
     """
-    if ALL not in found.parts and "train" not in found.parts:
-        raise DatasetError(
-            f"{found.name} has a test set, but no images to train on; use it with evaluate, or add "
-            "training images"
-        )
-    parts, more = label_parts(found)
+    parts, more = check_training(found)
     notes = [*found.notes, *more]
     train = parts.get("train") or parts[ALL]
     test = parts.get("test")
@@ -190,6 +195,26 @@ def divide(found: Found, *, test_share: float = TEST_SHARE, seed: int = 0) -> So
         notes.append(f"no test set: {len(chosen):,} of {len(train):,} images are set aside for it")
         train, test = train.take(np.flatnonzero(left)), train.take(chosen)
     return Source(train, test, parts.get("validation"), found.reading, tuple(notes))
+
+
+def check_training(found: Found) -> tuple[dict[str, Dataset], list[str]]:
+    """Return what `label_parts` does, of data that can be trained on.
+
+    Raises
+    ------
+    DatasetError
+        See `divide`.
+    """
+    if found.faults:
+        more = len(found.faults) - 1
+        rest = f" ({count(more, 'more fault')}: lenet5c data inspect lists all)" if more else ""
+        raise DatasetError(f"{found.faults[0]}{rest}")
+    if ALL not in found.parts and "train" not in found.parts:
+        raise DatasetError(
+            f"{found.name} has a test set, but no images to train on; use it with evaluate, or add "
+            "training images"
+        )
+    return label_parts(found)
 
 
 def set_aside(dataset: Dataset, share: float, seed: int) -> NDArray[np.int64]:

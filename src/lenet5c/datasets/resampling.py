@@ -1,7 +1,7 @@
 """The triangle filter that makes images larger and smaller, the same on every machine."""
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from lenet5c.datasets._checks import check_size
 
@@ -36,13 +36,8 @@ def resize(images: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8
     >>> resize(np.array([[0, 80]], np.uint8), (1, 4))
     array([[ 0, 20, 60, 80]], dtype=uint8)
     """
-    if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
-        found = getattr(images, "dtype", type(images).__name__)
-        raise TypeError(f"images must be a NumPy array of uint8, got {found}")
-    if images.ndim < 2 or 0 in images.shape[-2:]:
-        raise ValueError(f"images must have a height and a width, got shape {images.shape}")
     height, width = check_size(size, MAX_SIDE)
-    *outer, h, w = images.shape
+    *outer, h, w = _check_shape(images)
     if (h, w) == (height, width):
         return images
     planes = images.reshape(-1, h, w)
@@ -60,6 +55,52 @@ def resize(images: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8
     return resized.reshape(*outer, height, width)
 
 
+def letterbox(
+    images: NDArray[np.uint8], size: tuple[int, int], fill: ArrayLike | None = None
+) -> NDArray[np.uint8]:
+    """Resample images to fit into a height and a width, centered, without distortion.
+
+    Parameters
+    ----------
+    images : ndarray of uint8, shape (..., h, w)
+    size : tuple of int
+        (H, W)
+    fill : array_like of int, shape (...), optional
+        Gray level beside the image, or one for each plane. Default: the median of the plane's edge.
+
+    Returns
+    -------
+    ndarray of uint8, shape (..., H, W)
+        `images` itself if they have the size already. The odd row or column is at the bottom or on
+        the right.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet5c.datasets.resampling import letterbox
+    >>> letterbox(np.array([[10, 30]], np.uint8), (2, 2), fill=255)
+    array([[ 10,  30],
+           [255, 255]], dtype=uint8)
+    """
+    height, width = check_size(size, MAX_SIDE)
+    *outer, h, w = _check_shape(images)
+    if height * w <= width * h:
+        fitted = height, max(1, (2 * w * height + h) // (2 * h))
+    else:
+        fitted = max(1, (2 * h * width + w) // (2 * w)), width
+    small = resize(images, fitted)
+    if fitted == (height, width):
+        return small
+    if fill is None:
+        edge = [images[..., 0, :], images[..., -1, :], images[..., :, 0], images[..., :, -1]]
+        fill = np.median(np.concatenate(edge, axis=-1), axis=-1)
+    boxed = np.empty((*outer, height, width), np.uint8)
+    boxed[...] = np.asarray(fill)[..., np.newaxis, np.newaxis]
+    top, left = ((side - own) // 2 for side, own in zip((height, width), fitted, strict=True))
+    boxed[..., top : top + fitted[0], left : left + fitted[1]] = small
+    return boxed
+
+
 def resize_matrix(length: int, source: int) -> NDArray[np.float64]:
     """Return the triangle filter that resamples `source` pixels to `length`, (length, source).
 
@@ -75,3 +116,12 @@ def resize_matrix(length: int, source: int) -> NDArray[np.float64]:
     units = np.rint(weight * 2**UNIT)
     units[np.arange(length), units.argmax(axis=1)] += 2**UNIT - units.sum(axis=1)
     return units / 2**UNIT
+
+
+def _check_shape(images: NDArray[np.uint8]) -> tuple[int, ...]:
+    if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
+        found = getattr(images, "dtype", type(images).__name__)
+        raise TypeError(f"images must be a NumPy array of uint8, got {found}")
+    if images.ndim < 2 or 0 in images.shape[-2:]:
+        raise ValueError(f"images must have a height and a width, got shape {images.shape}")
+    return images.shape

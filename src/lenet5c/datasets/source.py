@@ -2,13 +2,20 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 
+import numpy as np
+
+from lenet5c._text import printable
 from lenet5c.datasets._checks import check_choice, check_path
 from lenet5c.datasets.dataset import READINGS, Dataset, DatasetError, Source
-from lenet5c.datasets.files import read_files
-from lenet5c.datasets.idx import has_idx_files, read_idx_folder
-from lenet5c.datasets.image_folder import read_image_folder
+from lenet5c.datasets.file_tree import is_archive
+from lenet5c.datasets.files import has_files, read_files
+from lenet5c.datasets.folder_files import list_folder
+from lenet5c.datasets.idx import is_idx_file
+from lenet5c.datasets.idx_folder import has_idx_files, read_idx_file, read_idx_folder
+from lenet5c.datasets.image_folder import MEMORY, read_image_folder
 from lenet5c.datasets.mnist import mnist
 from lenet5c.datasets.records import (
     ALL,
@@ -59,8 +66,8 @@ def open_source(
     Parameters
     ----------
     data : str
-        A name of `NAMES`, or a file or folder: four IDX files, or a folder of images for each
-        class.
+        A name of `NAMES`, or a file or folder: four IDX files, a folder of images for each class,
+        or a zip or tar of such data.
     options : ReadOptions, optional
     reading : {'ink', 'whole'}, optional
         See `Source`. Default: 'ink' for MNIST, its like and IDX files, 'whole' for all others.
@@ -162,9 +169,58 @@ def find(data: str, options: ReadOptions = USUAL) -> Found:
         If it cannot be read.
     """
     path = check_path("data", data)
+    return choose_reader(path)(path, options)
+
+
+def choose_reader(path: Path) -> Callable[[Path, ReadOptions], Found]:
+    """Return what reads a file or folder of this kind."""
+    if is_archive(path) and not path.is_dir():
+        return read_packed
     if has_idx_files(path):
-        return read_idx_folder(path)
-    return read_files(path, options) or read_image_folder(path, options)
+        return read_idx_folder
+    if path.is_file() and is_idx_file(path):
+        return read_idx_file
+    return read_files if has_files(path) else read_image_folder
+
+
+def read_packed(path: Path, options: ReadOptions) -> Found:
+    """Read a zip or tar: of images member by member, of other data from a temporary folder."""
+    from tempfile import TemporaryDirectory
+
+    with list_folder(path) as files:
+        assert files.archive
+        if files.entries():
+            return read_image_folder(path, options, files=files)
+        if packed := next(filter(is_archive, files.archive.members), None):
+            raise DatasetError(
+                f"{path} must hold images or tables, got an archive in it, {printable(packed)}; "
+                "unpack it"
+            )
+        with TemporaryDirectory(prefix="lenet5c-") as folder:
+            files.archive.extract(Path(folder))
+            place = Path(folder)
+            while place.is_dir() and len(inner := list(place.iterdir())) == 1:
+                (place,) = inner
+            try:
+                found = find(str(place), options)
+                parts = {part: _load(path, records) for part, records in found.parts.items()}
+            except (DatasetError, FileNotFoundError) as error:
+                # Nobody else knows the temporary folder.
+                raise DatasetError(str(error).replace(str(place), str(path))) from None
+        return replace(found, parts=parts, name=path.name)
+
+
+def _load(path: Path, records: Records) -> Records:
+    """Return records whose images are in memory, not in a file that will be removed."""
+    images = records.images
+    if prod(images.shape) > MEMORY:
+        raise DatasetError(
+            f"{path} must hold at most {MEMORY >> 30} GB of images, got more; unpack it, and give "
+            "the folder"
+        )
+    if not isinstance(images, np.ndarray):
+        images = np.array(images)
+    return replace(records, images=images, root=None)
 
 
 def _open_named(data: str, download: bool, tell: Tell | None) -> Source | None:

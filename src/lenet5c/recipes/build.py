@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lenet5c.datasets import Dataset, Distortion, Preparation, Source
+from lenet5c.datasets.mapped import Images, blocks
 from lenet5c.nn import LOSSES, NETS
 from lenet5c.optim import OPTIMIZERS, SCHEDULES
 from lenet5c.recipes.kind import Kind, arguments, further_settings
@@ -208,14 +209,13 @@ def schedule_settings(name: str) -> dict[str, Kind]:
     return {{"rates": "factors", "boundaries": "epochs"}.get(key, key): own[key] for key in own}
 
 
-def pixel_statistics(images: np.ndarray) -> tuple[float, float]:
+def pixel_statistics(images: Images) -> tuple[float, float]:
     """Return (mean, standard deviation) of uint8 pixels in units of 255, to four digits.
 
     The sums are exact integers, so the result does not depend on the order of additions.
     """
     total = squares = 0
-    for start in range(0, len(images), 1000):
-        part = images[start : start + 1000]
+    for part in blocks(images):
         total += int(part.sum(dtype=np.int64))
         squares += int(np.square(part, dtype=np.uint16).sum(dtype=np.int64))
     mean = total / images.size

@@ -11,6 +11,7 @@ import lenet5c
 from lenet5c import kernels
 from lenet5c._files import digest
 from lenet5c.datasets import Source
+from lenet5c.datasets.mapped import blocks
 from lenet5c.errors import MissingExtraError, RunError
 from lenet5c.recipes.run_config import RunConfig
 from lenet5c.training import Evaluation, TrainedModel, Trainer, evaluate, open_model
@@ -247,7 +248,7 @@ def data_digest(source: Source) -> str:
     for dataset in (source.train, source.test, source.validation):
         if dataset is not None:
             described = f"{dataset.images.shape} {dataset.class_names}"
-            parts += [described, dataset.images, dataset.labels]
+            parts += [described, blocks(dataset.images), dataset.labels]
     return digest(*parts)
 
 

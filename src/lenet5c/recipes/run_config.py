@@ -49,6 +49,16 @@ class RunConfig:
         DATA,
     )
     skip_bad: bool = declare(False, FLAG, "leave out images that cannot be read", DATA)
+    transpose: bool | None = declare(
+        None,
+        replace(FLAG, optional=True),
+        "exchange rows and columns of the images, where they are stored so",
+        DATA,
+        "of IDX files named as EMNIST's",
+    )
+    follow_links: bool = declare(
+        False, FLAG, "follow links in a folder of images, to files and folders anywhere", DATA
+    )
     reading: str | None = declare(
         None,
         choice(READINGS, "HOW", optional=True),

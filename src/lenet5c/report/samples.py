@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from lenet5c._text import shorten
 from lenet5c.datasets import Dataset
+from lenet5c.datasets.mapped import Images
 from lenet5c.report.mosaic import DPI, canvas, frames, place, shrink, tile, to_colors, write
 from lenet5c.report.names import drawable, text_width
 from lenet5c.training import Evaluation
@@ -24,7 +24,7 @@ WIDEST, WIDEST_ID = 16, 20  # columns of the name of a class, and of an image
 
 @styled
 def errors(
-    images: NDArray[np.uint8] | Dataset,
+    images: Images | Dataset,
     result: Evaluation,
     class_names: Sequence[str],
     *,

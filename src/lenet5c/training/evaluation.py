@@ -8,10 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet5c.datasets import Dataset, Preparation
+from lenet5c.datasets.mapped import take
 from lenet5c.nn import CrossEntropyLoss, Sequential, softmax
 from lenet5c.training.confusion import ClassScores, class_scores, confusion_matrix
-from lenet5c.training.model_file import TrainedModel, check_outputs, compute_outputs
+from lenet5c.training.model_file import TrainedModel, check_outputs, compute_outputs, count_broken
 from lenet5c.training.notebook import show_evaluation
+
+#: Images whose loss is computed at a time.
+BLOCK = 1 << 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,12 +126,29 @@ def evaluate(
         model = model.model
     if preparation is None:
         raise TypeError("preparation must be a Preparation for a model without one, got None")
-    outputs = compute_outputs(model, preparation, dataset.images)
-    check_outputs(outputs)
-    logits = model.logits(outputs)
-    if loss:
-        mean = loss.value(outputs, dataset.labels)
-    else:
-        mean = CrossEntropyLoss().value(logits, dataset.labels)
-    predictions = logits.argmax(axis=1)
-    return Evaluation(dataset.labels, predictions, softmax(logits), mean, dataset.class_names)
+    given, weight = loss, None
+    target: NDArray[Any] = dataset.labels
+    if given:
+        target = dataset.labels if dataset.targets is None else dataset.targets
+        weight = dataset.sample_weight
+    loss = given or CrossEntropyLoss()
+    count, broken = len(dataset), 0
+    predictions, probabilities = np.empty(count, np.int64), np.empty((count, 0), np.float32)
+    losses, totals = [], []
+    for start in range(0, count, BLOCK):
+        block = slice(start, min(start + BLOCK, count))
+        outputs = compute_outputs(model, preparation, take(dataset.images, block))
+        broken += count_broken(outputs)
+        logits = model.logits(outputs)
+        if start == 0:
+            probabilities = np.empty((count, logits.shape[1]), np.float32)
+        predictions[block] = logits.argmax(axis=1)
+        softmax(logits, out=probabilities[block])
+        values = outputs if given else logits
+        part = target[block], None if weight is None else weight[block]
+        losses.append(loss.value(values, *part))
+        totals.append(loss.total_weight(part[0], values.shape, part[1]))
+    check_outputs(broken, count)
+    # The loss of a single block stays as it is, to the bit.
+    mean = losses[0] if len(losses) == 1 else float(np.average(losses, weights=totals))
+    return Evaluation(dataset.labels, predictions, probabilities, mean, dataset.class_names)

@@ -14,6 +14,7 @@ from lenet5c import _files
 from lenet5c.datasets import Preparation
 from lenet5c.datasets.conversion import to_pixels
 from lenet5c.datasets.dataset import READINGS
+from lenet5c.datasets.mapped import Images, blocks
 from lenet5c.datasets.preparation import MAX_SIDE
 from lenet5c.errors import RunError
 from lenet5c.kernels.shapes import pair
@@ -94,7 +95,7 @@ class TrainedModel:
             An output is not a finite number.
         """
         outputs = compute_outputs(self.model, self.preparation, self._take(images))
-        check_outputs(outputs)
+        check_outputs(count_broken(outputs), len(outputs))
         return self.model.logits(outputs)
 
     def probabilities(self, images: ArrayLike) -> NDArray[np.float32]:
@@ -135,20 +136,26 @@ class TrainedModel:
         )
 
 
-def check_outputs(outputs: NDArray[np.float32]) -> None:
-    """Raise a RunError unless outputs (N, classes) are finite numbers."""
-    if broken := int((~np.isfinite(outputs)).any(axis=1).sum()):
+def count_broken(outputs: NDArray[np.float32]) -> int:
+    """Return the number of samples of which an output (N, classes) is not a finite number."""
+    return int((~np.isfinite(outputs)).any(axis=1).sum())
+
+
+def check_outputs(broken: int, count: int) -> None:
+    """Raise a RunError if outputs are not finite numbers for some of so many images."""
+    if broken:
         raise RunError(
-            f"outputs of the model must be finite, got {broken} of {len(outputs)} images for which "
+            f"outputs of the model must be finite, got {broken} of {count} images for which "
             "they are not; its weights are damaged or its training diverged: use another model"
         )
 
 
 def compute_outputs(
-    model: Sequential, preparation: Preparation, images: NDArray[np.uint8]
+    model: Sequential, preparation: Preparation, images: Images
 ) -> NDArray[np.float32]:
     """Return the outputs (N, classes) of a model for images that are still to be prepared."""
-    return model.outputs(preparation.samples(images))
+    parts = [model.outputs(preparation.samples(block)) for block in blocks(images)]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def open_model(name: str | os.PathLike[str] | None = None) -> TrainedModel:

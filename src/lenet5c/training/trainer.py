@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet5c.datasets import Dataset, Distortion, Preparation
+from lenet5c.datasets.mapped import count_at_hand, expect
 from lenet5c.errors import NonFiniteError, RunError
 from lenet5c.nn import Samples, Sequential
 from lenet5c.nn.layer import check_integer, positive
@@ -172,6 +173,7 @@ class Trainer:
         self.epoch = 0
         self.best_weights: dict[str, NDArray[Any]] | None = None  # state of the model, if kept
         self._stretch = 1
+        self._longest = count_at_hand(self.train_set.images) // self.batch_size or 1
         self._running = False
         self._begin_epoch()
 
@@ -370,7 +372,7 @@ class Trainer:
         """Take the next few steps of the epoch; return the number of their samples."""
         began = time.perf_counter()
         first = self.steps_taken
-        count = min(self._stretch, self.steps_per_epoch - self.step)
+        count = min(self._stretch, self._longest, self.steps_per_epoch - self.step)
         if self.average:
             count = min(count, self.average.steps_before_next(first))
         if self._on_plateau:  # it changes between epochs alone
@@ -378,10 +380,13 @@ class Trainer:
         else:
             rates = [self.schedule(first + i) for i in range(count)]
         samples = order[self.step * self.batch_size : (self.step + count) * self.batch_size]
+        images = self.samples(samples, self.epoch_distortion())
+        end = self.step * self.batch_size + len(samples)
+        expect(self.train_set.images, order[end : end + len(samples)])
         record = StepsTaken(count)
         try:
             self.model.train_steps(
-                self.samples(samples, self.epoch_distortion()),
+                images,
                 self.train_set.labels[samples],
                 self.loss,
                 self.optimizer,  # type: ignore[arg-type]
