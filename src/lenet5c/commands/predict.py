@@ -29,6 +29,7 @@ from lenet5c.commands.cli import (
     whole,
 )
 from lenet5c.datasets.dataset import READINGS
+from lenet5c.datasets.file_tree import is_archive
 from lenet5c.datasets.files import ENDINGS
 from lenet5c.datasets.pictures import PictureError, find_pictures
 from lenet5c.datasets.source import open_records, source_name
@@ -242,7 +243,8 @@ def expand(name: str) -> list[str]:
 
 def is_data(name: str) -> bool:
     """Return whether this is the name of a file with many images."""
-    return name.lower().endswith(tuple(e for endings in ENDINGS.values() for e in endings))
+    endings = tuple(ending for of_kind in ENDINGS.values() for ending in of_kind)
+    return is_archive(name) or name.lower().endswith(endings)
 
 
 def open_stream() -> Any:

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from lenet5c._files import name_errors, open_regular
 from lenet5c._optional import require
 from lenet5c._text import count, list_some
-from lenet5c.datasets import resize
 from lenet5c.datasets.conversion import to_gray
 from lenet5c.datasets.records import Records
+from lenet5c.datasets.resampling import letterbox
 from lenet5c.errors import UserError
 from lenet5c.training import TrainedModel
 
@@ -256,7 +256,7 @@ def fit_images(trained: TrainedModel, images: NDArray[np.uint8]) -> NDArray[np.u
         )
     if (h, w) in (tuple(size), tuple(trained.preparation.size)):
         return images
-    return resize(images, (size[0], size[1]))
+    return letterbox(images, (size[0], size[1]))
 
 
 @contextmanager
