@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any, NoReturn, TextIO
 
+    from lenet5c.datasets.records import ReadOptions
+
 FAILED, BAD_USE, INTERRUPTED = 1, 2, 130
 MODEL_HELP = "a model file, the folder of a run, or best, the model that comes with lenet5c"
-LINKS_HELP = "follow links in a folder of images, to files and folders anywhere"
 #: Errors that end in one line; ImportError is that of an unknown LENET5C_ISA, for
 #: example.
 EXPECTED = (UserError, ImportError, OSError, MemoryError, KeyboardInterrupt)
@@ -145,6 +146,36 @@ def finish(prog: str, code: int) -> int:
     if _lost and code == 0:
         return fail(prog, f"cannot write standard output: {_lost[0].strerror}", FAILED)
     return code
+
+
+def add_read_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of readers of data that `lenet5c train` has, too."""
+    for name, text in (
+        ("--skip-bad", "leave out images that cannot be read"),
+        ("--follow-links", "follow links in a folder of images, to files and folders anywhere"),
+        ("--transpose", "exchange rows and columns of the images, where they are stored so"),
+    ):
+        parser.add_argument(name, action=argparse.BooleanOptionalAction, default=None, help=text)
+    text = "column of a table that has the labels: its name, or its position from 0"
+    parser.add_argument("--label-column", metavar="NAME_OR_NUMBER", help=text)
+    text = "height and width of images that are rows of values, where they are no squares"
+    parser.add_argument("--image-shape", metavar="HxW", help=text)
+
+
+def read_options(options: argparse.Namespace, of_run: dict[str, Any] | None = None) -> ReadOptions:
+    """Return the settings of readers that the options give, and else those of a run's record."""
+    from dataclasses import fields
+
+    from lenet5c.datasets.records import ReadOptions
+
+    chosen: dict[str, Any] = {}
+    for name in (each.name for each in fields(ReadOptions)):
+        value = getattr(options, name, None)
+        if value is None:
+            value = (of_run or {}).get(name)
+        if isinstance(value, (bool, str)):
+            chosen[name] = value
+    return ReadOptions(**chosen)
 
 
 class Parser(argparse.ArgumentParser):

@@ -12,10 +12,9 @@ from typing import Any
 
 from lenet5c._optional import require
 from lenet5c._text import list_some, printable, table
-from lenet5c.commands.cli import FAILED, LINKS_HELP, file, note, one_of, say
+from lenet5c.commands.cli import FAILED, add_read_options, file, note, one_of, read_options, say
 from lenet5c.datasets import DatasetError
 from lenet5c.datasets.inspection import Inspection
-from lenet5c.datasets.records import ReadOptions
 from lenet5c.datasets.registry import NAMED_SETS, NamedSet
 
 UNTRAINABLE = 3
@@ -59,7 +58,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     inner.add_argument("data", metavar="NAME_OR_DIR", help="as for lenet5c train --data")
     text = "draw examples of each class into this PNG file"
     inner.add_argument("--contact-sheet", type=file, metavar="FILE", help=text)
-    inner.add_argument("--follow-links", action="store_true", help=LINKS_HELP)
+    add_read_options(inner)
     inner.add_argument("--json", action="store_true", help="print all that was found as JSON")
     inner.add_argument("--strict", action="store_true", help="exit with 1 if there are warnings")
 
@@ -115,8 +114,8 @@ def inspect(options: Namespace) -> int:
     if sheet is not None:
         check_sheet(sheet)
     name = source_name(options.data, "the data to inspect")
-    how = ReadOptions(follow_links=options.follow_links)
-    found = inspect_data(name, max(COLUMNS.values()) if sheet else 0, how, note)
+    examples = max(COLUMNS.values()) if sheet else 0
+    found = inspect_data(name, examples, read_options(options), note)
     if sheet is not None:
         write_contact_sheet(sheet, found)
     if options.json:

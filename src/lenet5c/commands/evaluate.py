@@ -13,9 +13,17 @@ from typing import Any
 import lenet5c
 from lenet5c import _files
 from lenet5c._text import count
-from lenet5c.commands.cli import LINKS_HELP, MODEL_HELP, add_threads, directory, say, warn, whole
+from lenet5c.commands.cli import (
+    MODEL_HELP,
+    add_read_options,
+    add_threads,
+    directory,
+    read_options,
+    say,
+    warn,
+    whole,
+)
 from lenet5c.datasets import Dataset
-from lenet5c.datasets.records import ReadOptions
 from lenet5c.datasets.source import open_dataset, open_source, source_name
 from lenet5c.report import tables
 from lenet5c.report.mistakes import check_folder, copy_mistakes, find_file
@@ -29,7 +37,7 @@ from lenet5c.training import (
 )
 from lenet5c.training import evaluate as evaluate_model
 from lenet5c.training.matching import match_dataset
-from lenet5c.training.run_folder import read_record
+from lenet5c.training.run_folder import RunFolder, read_record
 
 PARTS = ("test", "train", "validation")
 RECORD, PAGE = "evaluation.json", "evaluation.html"
@@ -42,8 +50,8 @@ EXAMPLES = """examples:
   lenet5c evaluate runs/first --worst 20
   lenet5c evaluate runs/first --compare runs/second
   lenet5c evaluate runs/first/model.safetensors --data my-folder --out runs/first-on-mine
-  lenet5c evaluate runs/first --data my-folder --errors mistakes
   lenet5c evaluate best --data my-folder --map null=0 eins=1 zwei=2
+  lenet5c evaluate runs/first --data my-folder --errors mistakes
   lenet5c evaluate runs/first --part train --json"""
 
 
@@ -54,9 +62,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     add("model", nargs="?", default="best", metavar="MODEL", help=text)
     text = "as for lenet5c train (default: that of the run in folder MODEL, else mnist)"
     add("--data", metavar="NAME_OR_DIR", help=text)
-    text = "leave out images that cannot be read, as a run in folder MODEL did that was told so"
-    add("--skip-bad", action="store_true", help=text)
-    add("--follow-links", action="store_true", help=LINKS_HELP)
+    add_read_options(parser)
     add(
         "--map",
         type=class_pair,
@@ -97,19 +103,22 @@ def run(options: Namespace) -> None:
     # How a run's data were read holds for the run's own data.
     of_run = read_record(options.model) if options.data is None else {"data": options.data}
     data = source_name(of_run.get("data", "mnist"))
-    skip_bad = options.skip_bad or of_run.get("skip_bad") is True
-    follow_links = options.follow_links or of_run.get("follow_links") is True
     tell = None if options.json else say
-    read_options, source_notes = ReadOptions(skip_bad, follow_links), list[str]()
+    how, source_notes = read_options(options, of_run), list[str]()
     # Of a run's own data, the part that the run set aside; of other data that is not divided, all.
     if options.data is None:
-        source = open_source(data, read_options, tell=tell)
+        if of_run.get("fold"):
+            from lenet5c.recipes import RunConfig
+
+            source = RunConfig.read(RunFolder(options.model)).open()
+        else:
+            source = open_source(data, how, tell=tell)
         source_notes += source.notes
         part = getattr(source, options.part)
         if part is None:
             raise RunError(f"--part must be test or train for {data}, got {options.part}")
     else:
-        part = open_dataset(data, options.part, read_options, tell=tell, note=source_notes.append)
+        part = open_dataset(data, options.part, how, tell=tell, note=source_notes.append)
     mapping = dict(options.map)
     dataset, notes = match_dataset(trained, part, mapping)
     result = evaluate_model(trained, dataset)
@@ -213,7 +222,7 @@ def as_text(
         f"{record['data']}: {result.count:,} {options.part} images, {len(names)} classes",
         *(f"Note: {note.rstrip('.')}." for note in record["notes"]),
         f"Accuracy: {result}, 95% interval {100 * low:.2f} to {100 * high:.2f}%\n"
-        f"Loss: {result.loss:.4f}",
+        f"Loss: {result.loss:.4f}, cross-entropy without label smoothing, weights or augmentation",
         tables.matrix_table(result.matrix, names),
         tables.class_table(result.matrix, names),
     ]

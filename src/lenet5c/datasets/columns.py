@@ -108,9 +108,9 @@ def find_label(
         return lower.index(label_column.casefold())
     if re.fullmatch(r"-?\d{1,9}", label_column, re.ASCII) and -count <= int(label_column) < count:
         return int(label_column) % count
-    offered = f"{list_some(shown, 4)}, " if shown else ""
+    offered = f"{list_some(shown, 4)}, or " if shown else ""
     raise DatasetError(
-        f"label_column must be a column of {name}: {offered}or a position from 0 to {count - 1}, "
+        f"label_column must be a column of {name}: {offered}a position from 0 to {count - 1}, "
         f"got {label_column!r:.60}; name another"
     )
 
@@ -153,9 +153,9 @@ def _is_first_label(rows: Sequence[Sequence[str]], first: int, last: int) -> boo
 
 
 def is_number(text: str) -> bool:
-    """Return whether a field is a finite number."""
+    """Return whether a field is a finite number, perhaps with a decimal comma."""
     try:
-        return abs(float(text)) < float("inf")
+        return abs(float(text.replace(",", "."))) < float("inf")
     except ValueError:
         return False
 

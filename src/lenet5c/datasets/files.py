@@ -179,7 +179,7 @@ def _has_pictures(folder: Path) -> bool:
         with os.scandir(waiting.pop()) as entries:
             for entry in entries:
                 seen += 1
-                if entry.name.lower().endswith(SUFFIXES):
+                if entry.name.lower().endswith(tuple(SUFFIXES)):
                     return True
                 if entry.is_dir(follow_symlinks=False):
                     waiting.append(Path(entry.path))

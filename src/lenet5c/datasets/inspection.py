@@ -17,7 +17,7 @@ from lenet5c._text import count, list_some, printable
 from lenet5c.datasets.conversion import is_gray, make_thumbnail
 from lenet5c.datasets.dataset import Dataset, DatasetError
 from lenet5c.datasets.folder_files import FolderFiles, list_folder
-from lenet5c.datasets.image_folder import KEPT, SIZE
+from lenet5c.datasets.image_folder import KEPT, SIZE, read_image_folder
 from lenet5c.datasets.pictures import describe_fault, read_header, read_pictures
 from lenet5c.datasets.records import (
     ALL,

@@ -57,10 +57,16 @@ class ReadOptions:
 
 
 def read_shape(text: str) -> tuple[int, ...]:
-    """Return the sides in a text such as '28x20' or '3x32x32'; a ValueError says it is none."""
-    if not re.fullmatch(r"[1-9]\d{0,4}(x[1-9]\d{0,4}){1,2}", text, re.ASCII):
-        raise ValueError(f"image_shape must be HxW or CxHxW, such as 28x20, got {text!r:.40}")
+    """Return the sides in a text such as '28x20' or '3x32x32'; a DatasetError says it is none."""
+    if not is_shape(text):
+        raise DatasetError(f"image_shape must be HxW or CxHxW, such as 28x20, got {text!r:.40}")
     return tuple(map(int, text.split("x")))
+
+
+def is_shape(text: object) -> bool:
+    """Return whether this is an `image_shape` of `ReadOptions`."""
+    pattern = r"[1-9]\d{0,4}(x[1-9]\d{0,4}){1,2}"
+    return isinstance(text, str) and re.fullmatch(pattern, text, re.ASCII) is not None
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,8 +185,15 @@ def divide(found: Found, *, test_share: float = TEST_SHARE, seed: int = 0) -> So
     DatasetError
         The data has faults, no images to train on, or its labels cannot be used.
     """
+    notes = list(found.notes)
+    for part in ("validation", "test"):
+        if part in found.parts and found.parts[part].labels is None:
+            # As competitions have it: the test images are those to predict.
+            notes.append(f"the {part} images have no labels: they are for lenet5c predict --data")
+            labeled = {each: found.parts[each] for each in found.parts if each != part}
+            found = replace(found, parts=labeled)
     parts, more = check_training(found)
-    notes = [*found.notes, *more]
+    notes += more
     train = parts.get("train") or parts[ALL]
     test = parts.get("test")
     if test is None:

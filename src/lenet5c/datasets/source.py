@@ -66,8 +66,9 @@ def open_source(
     Parameters
     ----------
     data : str
-        A name of `NAMES`, or a file or folder: four IDX files, a folder of images for each class,
-        or a zip or tar of such data.
+        A name of `NAMES`, or a path: a folder of images for each class, four IDX files, or tables
+        of text, Parquet, NumPy or MATLAB files, one by itself or one for each part in a folder; or
+        a zip or tar of such data.
     options : ReadOptions, optional
     reading : {'ink', 'whole'}, optional
         See `Source`. Default: 'ink' for MNIST, its like and IDX files, 'whole' for all others.
@@ -85,6 +86,33 @@ def open_source(
     if reading is not None:
         check_choice("reading", reading, READINGS)
     source = _open_named(data, download, tell) or divide(find(data, options))
+    return source if reading is None else replace(source, reading=reading)
+
+
+def open_whole(
+    data: str,
+    options: ReadOptions = USUAL,
+    *,
+    reading: str | None = None,
+    download: bool = True,
+    tell: Tell | None = None,
+) -> Source:
+    """Read the data that ``--data`` names, to cross-validate on.
+
+    Parameters and errors are those of `open_source`.
+
+    Returns
+    -------
+    Source
+        Its training images are all images of data that is not divided into parts, and so are its
+        test images.
+    """
+    source = _open_named(data, download, tell)
+    if source is None and ALL in (found := find(data, options)).parts:
+        parts, notes = label_parts(found)
+        whole = parts[ALL]
+        source = Source(whole, whole, None, found.reading, (*found.notes, *notes))
+    source = source or divide(found)
     return source if reading is None else replace(source, reading=reading)
 
 

@@ -11,7 +11,7 @@ from lenet5c.datasets import Dataset, Preparation
 from lenet5c.datasets.mapped import take
 from lenet5c.nn import CrossEntropyLoss, Sequential, softmax
 from lenet5c.training.confusion import ClassScores, class_scores, confusion_matrix
-from lenet5c.training.model_file import TrainedModel, check_outputs, compute_outputs, count_broken
+from lenet5c.training.model_file import TrainedModel, check_outputs, compute_outputs
 from lenet5c.training.notebook import show_evaluation
 
 #: Images whose loss is computed at a time.
@@ -99,7 +99,8 @@ def evaluate(
         For a `Sequential`; a `TrainedModel` has its own. Images that already have its size are not
         resized.
     loss : CrossEntropyLoss, MSELoss, MLELoss or MAPLoss, optional
-        Cross-entropy by default.
+        Of the data set's soft `targets` and `sample_weight`, if it has them. By default
+        cross-entropy of the labels, each image counting once, as in the accuracy.
 
     Returns
     -------
@@ -132,13 +133,13 @@ def evaluate(
         target = dataset.labels if dataset.targets is None else dataset.targets
         weight = dataset.sample_weight
     loss = given or CrossEntropyLoss()
-    count, broken = len(dataset), 0
+    count = len(dataset)
     predictions, probabilities = np.empty(count, np.int64), np.empty((count, 0), np.float32)
     losses, totals = [], []
     for start in range(0, count, BLOCK):
         block = slice(start, min(start + BLOCK, count))
         outputs = compute_outputs(model, preparation, take(dataset.images, block))
-        broken += count_broken(outputs)
+        check_outputs(outputs)
         logits = model.logits(outputs)
         if start == 0:
             probabilities = np.empty((count, logits.shape[1]), np.float32)
@@ -148,7 +149,6 @@ def evaluate(
         part = target[block], None if weight is None else weight[block]
         losses.append(loss.value(values, *part))
         totals.append(loss.total_weight(part[0], values.shape, part[1]))
-    check_outputs(broken, count)
     # The loss of a single block stays as it is, to the bit.
     mean = losses[0] if len(losses) == 1 else float(np.average(losses, weights=totals))
     return Evaluation(dataset.labels, predictions, probabilities, mean, dataset.class_names)

@@ -11,6 +11,7 @@ FIELDS = {
     "test_accuracy": float,
     "test_correct": int,
     "test_count": int,
+    "test_interval": list,
     "test_loss": float,
     "seconds": float,
     "parameters": int,
@@ -23,7 +24,16 @@ FIELDS = {
     "files": dict,
 }
 #: What only some runs have.
-OPTIONAL = {"resumed": bool, "validation_accuracy": float, "kept_epoch": int}
+OPTIONAL = {
+    "resumed": bool,
+    "validation_accuracy": float,
+    "validation_count": int,
+    "kept_epoch": int,
+    # Of a run that started from a model: that of the model, and both on the data rehearsed.
+    "start_test_accuracy": float,
+    "rehearsed_accuracy": float,
+    "start_rehearsed_accuracy": float,
+}
 
 
 def read_summary(folder: Path) -> dict[str, Any] | None:
