@@ -5,7 +5,6 @@ Exit codes: 0 done, 1 the training failed, 2 bad use, 3 the target accuracy was 
 """
 
 import argparse
-import shlex
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from lenet5c import kernels, recipes
+from lenet5c._text import command_line
 from lenet5c.commands import signals
 from lenet5c.commands.cli import FAILED, add_threads, directory, fail, note, number, say, warn
 from lenet5c.commands.cli import setting as pair
@@ -272,10 +272,10 @@ class Display:
 
 def report_stop(result: recipes.Run, signal: int) -> int:
     """Print how to go on; return the exit code."""
-    trainer, out = result.trainer, shlex.quote(str(result.config.folder))
+    trainer, again = result.trainer, ("train", "--resume", "--out", result.config.folder)
     note(
         f"\nStopped in epoch {trainer.epoch + 1} after step {trainer.step} of "
-        f"{trainer.steps_per_epoch}. Go on with:\n  python -m lenet5c.train --resume --out {out}"
+        f"{trainer.steps_per_epoch}. Go on with:\n  {command_line(*again)}"
     )
     return 128 + signal
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lenet5c.datasets import Dataset, Distortion, Preparation, Source
+from lenet5c.datasets.framing import measure_framing
 from lenet5c.datasets.mapped import Images, blocks
 from lenet5c.nn import LOSSES, NETS
 from lenet5c.optim import OPTIMIZERS, SCHEDULES
@@ -119,7 +120,12 @@ def build(
     )
     if start is None:
         trainer.trained = TrainedModel(
-            model, preparation, train_set.class_names, train_set.images.shape[1:], source.reading
+            model,
+            preparation,
+            train_set.class_names,
+            train_set.images.shape[1:],
+            source.reading,
+            measure_framing(rest.images),
         )
     else:
         names, reading = train_set.class_names, source.reading

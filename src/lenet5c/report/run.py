@@ -1,6 +1,5 @@
 """The pictures and the page that a training leaves beside its model."""
 
-import shlex
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 
 from lenet5c import _files
 from lenet5c._optional import require
+from lenet5c._text import command_line
 from lenet5c.errors import MissingExtraError, RunError
 from lenet5c.recipes import RECIPES, Run
 from lenet5c.recipes.setting import in_words
@@ -42,7 +42,7 @@ def leave_report(run: Run, tell: Callable[[str], object], warn: Callable[[str], 
     began = time.perf_counter()
     files = cast(RunFolder, run.folder)
     folder = files.path
-    again = f"lenet5c train --resume --out {shlex.quote(str(folder))} draws them"
+    again = f"{command_line('train', '--resume', '--out', folder)} draws them"
     try:
         if complete(folder):
             return
