@@ -148,7 +148,7 @@ def finish(prog: str, code: int) -> int:
     return code
 
 
-def add_read_options(parser: argparse.ArgumentParser) -> None:
+def add_read_options(parser: argparse._ActionsContainer) -> None:
     """Add the options of readers of data that `lenet5c train` has, too."""
     for name, text in (
         ("--skip-bad", "leave out images that cannot be read"),
@@ -348,5 +348,7 @@ def pair(text: str) -> tuple[str, str]:
     """Parse OURS=THEIRS."""
     ours, sign, theirs = text.partition("=")
     if not (ours and sign):
-        raise argparse.ArgumentTypeError(f"must be OURS=THEIRS, such as conv1=features.0, got {text!r}")
+        raise argparse.ArgumentTypeError(
+            f"must be OURS=THEIRS, such as conv1=features.0, got {text!r}"
+        )
     return ours, theirs

@@ -19,11 +19,13 @@ from lenet5c._text import count, has_colors, is_terminal, listing, printable
 from lenet5c.commands.cli import (
     BAD_USE,
     MODEL_HELP,
+    add_read_options,
     add_threads,
     directory,
     fail,
     file,
     note,
+    read_options,
     say,
     warn,
     whole,
@@ -39,6 +41,7 @@ from lenet5c.recognition.predictor import DIGITS, Reader
 from lenet5c.recognition.reading import Reading
 from lenet5c.report.predictions import WRITERS, choose_form, read_form, write_predictions
 from lenet5c.training import open_model
+from lenet5c.training.matching import compare_colors
 
 REJECTED = 3
 STREAM = "-"
@@ -94,6 +97,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     group.add_argument("--like", type=file, metavar="SAMPLE", help=text)
     text = "add a column for the probability of each class"
     group.add_argument("--probabilities", action="store_true", help=text)
+    add_read_options(group)
     add_threads(group)
 
 
@@ -122,7 +126,10 @@ def predict_data(options: Namespace) -> int:
         out = None
     suffix = check_out(out, data, options.like)
     trained = open_model(options.model)
-    records = open_records(data, tell=note, note=partial(warn, options.prog))
+    tell = partial(warn, options.prog)
+    records = open_records(data, read_options(options), tell=note, note=tell)
+    if text := compare_colors(trained, records.images):
+        tell(text)
     if options.like:
         form = read_form(options.like, trained, records)
     else:
