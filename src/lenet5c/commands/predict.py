@@ -10,7 +10,6 @@ import os
 import sys
 from argparse import ArgumentParser, Namespace
 from contextlib import nullcontext
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -126,10 +125,11 @@ def predict_data(options: Namespace) -> int:
         out = None
     suffix = check_out(out, data, options.like)
     trained = open_model(options.model)
-    tell = partial(warn, options.prog)
-    records = open_records(data, read_options(options), tell=note, note=tell)
+    records = open_records(
+        data, read_options(options), tell=note, note=lambda line: note(f"Note: {line.rstrip('.')}.")
+    )
     if text := compare_colors(trained, records.images):
-        tell(text)
+        warn(options.prog, text)
     if options.like:
         form = read_form(options.like, trained, records)
     else:
