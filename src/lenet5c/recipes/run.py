@@ -227,7 +227,7 @@ def _open(
             check_class_names(source.train.class_names, source.train.num_classes)
             if start is not None:
                 config = replace(config, start_digest=digest_of(start))
-        trainer, _ = config.build(source, start, rehearsed and rehearsed.train)
+        trainer, _ = config.build(source, start, rehearsed.train if rehearsed else None)
     except (ValueError, TypeError) as error:
         raise RunError(error) from None
     run = Run(config, source, trainer, folder, start=start, rehearsed=rehearsed)
@@ -343,7 +343,12 @@ def open_run(folder: RunFolder, source: Source) -> Run:
 def data_digest(source: Source, rehearsed: Source | None = None) -> str:
     """Return the SHA-256 of images, labels, class names, weights and soft targets."""
     parts: list[Any] = []
-    for dataset in (source.train, source.test, source.validation, rehearsed and rehearsed.train):
+    for dataset in (
+        source.train,
+        source.test,
+        source.validation,
+        rehearsed.train if rehearsed else None,
+    ):
         if dataset is not None:
             described = f"{dataset.images.shape} {dataset.class_names}"
             parts += [described, blocks(dataset.images), dataset.labels]
