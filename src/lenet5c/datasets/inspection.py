@@ -26,6 +26,7 @@ from lenet5c.datasets.records import (
     ReadOptions,
     check_training,
     label_parts,
+    leave_unlabeled,
 )
 from lenet5c.datasets.source import NAMES, USUAL, choose_reader, open_source, read_packed
 
@@ -198,6 +199,7 @@ def _show_path(files: FolderFiles, path: Path) -> str:
 
 
 def _inspect_found(data: str, found: Found, examples: int) -> Inspection:
+    found = leave_unlabeled(found)
     faults, notes = [], list(found.notes)
     try:
         check_training(found)
