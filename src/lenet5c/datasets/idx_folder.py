@@ -31,6 +31,11 @@ EXPECTED = (
     "t10k-labels-idx1-ubyte, plain or .gz"
 )
 USUAL = ReadOptions()
+#: A note on files of EMNIST.
+SIDEWAYS = (
+    "the names of the files are EMNIST's, whose images are stored with rows and columns exchanged: "
+    "they are read upright; --no-transpose reads them as they are stored"
+)
 #: Columns of QMNIST's labels, of which the first is the class.
 QMNIST_COLUMNS = 8
 
@@ -239,7 +244,7 @@ def _read_parts(
     images, notes = convert_images(stored, options.shape)
     known = _read_name(Path(first))
     set_name = known.set if known else ""
-    class_names, first_label = _name_classes(set_name, labels.values())
+    class_names, first_label = name_classes(set_name, labels.values())
     if class_names:
         notes.append(f"{len(class_names)} classes, named as those of {set_name}")
     parts = {
@@ -250,7 +255,7 @@ def _read_parts(
     return set_upright(found, options.transpose, EMNIST in set_name)
 
 
-def _name_classes(
+def name_classes(
     set_name: str, labels: Iterable[NDArray[np.integer] | None]
 ) -> tuple[tuple[str, ...] | None, int]:
     """Return the classes that EMNIST has for a set, and the number of the first, if they fit."""

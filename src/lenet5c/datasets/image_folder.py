@@ -12,7 +12,7 @@ from lenet5c.datasets.conversion import is_gray, to_channels
 from lenet5c.datasets.dataset import DatasetError, Source
 from lenet5c.datasets.folder_files import FolderFiles, list_folder
 from lenet5c.datasets.orientation import set_upright
-from lenet5c.datasets.pictures import describe_fault, read_pictures
+from lenet5c.datasets.pictures import describe_fault, measure_whites, read_pictures
 from lenet5c.datasets.records import ALL, TEST_SHARE, Found, ReadOptions, Records, divide
 from lenet5c.datasets.resampling import letterbox
 
@@ -120,7 +120,9 @@ def read_image_folder(
         images = _Images(channels, size, memory, len(entries), root)
         used = []
         bad = [(path, f"cannot be opened ({why})") for path, why in files.locked]
-        pictures = read_pictures([file for *_, file in entries], images.prepare, files.open)
+        paths = [file for *_, file in entries]
+        white = measure_whites(paths, files.open)
+        pictures = read_pictures(paths, images.prepare, files.open, white)
         for entry, picture in zip(entries, pictures, strict=True):
             if isinstance(picture, Exception):
                 bad.append((entry[2], describe_fault(picture, entry[2])))
@@ -150,6 +152,7 @@ def read_image_folder(
         tuple(notes),
         files.class_names or None,
         tuple(files.faults),
+        white,
     )
     return set_upright(found, options.transpose, False)
 

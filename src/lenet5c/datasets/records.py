@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Any
 from unicodedata import normalize
@@ -111,6 +111,8 @@ class Found:
         Where the data names its classes: labels are positions among them.
     faults : tuple of str
         Why no net can be trained on the data, although it can be read.
+    white : dict of str to float
+        The gray level of white in its pictures, as `lenet5c.datasets.read_picture` has it.
     """
 
     parts: dict[str, Records]
@@ -119,6 +121,7 @@ class Found:
     notes: tuple[str, ...] = ()
     class_names: tuple[str, ...] | None = None
     faults: tuple[str, ...] = ()
+    white: Mapping[str, float] = field(default_factory=dict)
 
 
 def label_parts(found: Found, *, training: bool = True) -> tuple[dict[str, Dataset], list[str]]:
@@ -140,6 +143,12 @@ def label_parts(found: Found, *, training: bool = True) -> tuple[dict[str, Datas
                 f"{found.name}: the images{_of(part)} have no labels; give labeled data, or use "
                 "lenet5c predict --data"
             )
+    shapes = {part: tuple(records.images.shape[1:]) for part, records in found.parts.items()}
+    if len(set(shapes.values())) > 1:
+        shown = ", ".join(f"{shape} in {part}" for part, shape in shapes.items())
+        raise DatasetError(
+            f"{found.name} must have images of one shape (C, H, W) in all parts, got {shown}"
+        )
     names = found.class_names
     if names is not None:
         values: list[Any] = list(range(len(names)))
@@ -208,7 +217,8 @@ def divide(found: Found, *, test_share: float = TEST_SHARE, seed: int = 0) -> So
         left[chosen] = False
         notes.append(f"no test set: {len(chosen):,} of {len(train):,} images are set aside for it")
         train, test = train.take(np.flatnonzero(left)), train.take(chosen)
-    return Source(train, test, parts.get("validation"), found.reading, tuple(notes))
+    held_out = parts.get("validation")
+    return Source(train, test, held_out, found.reading, tuple(notes), found.white)
 
 
 def check_training(found: Found) -> tuple[dict[str, Dataset], list[str]]:
