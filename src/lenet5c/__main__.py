@@ -32,13 +32,8 @@ def main(argv: "Sequence[object] | None" = None) -> int:
     cli.prepare_streams()
     name = arguments[0] if arguments else "-"
     if name not in COMMANDS and not name.startswith("-"):
-        from difflib import get_close_matches
-
-        close = "".join(
-            f"did you mean {match}?" for match in get_close_matches(name.lower(), COMMANDS, 1)
-        )
-        remedy = close or "lenet5c --help lists them"
-        return cli.fail("lenet5c", f"COMMAND must be the name of a command, got {name!r}; {remedy}")
+        remedy = cli.suggest(name, COMMANDS) or "; lenet5c --help lists them"
+        return cli.fail("lenet5c", f"COMMAND must be the name of a command, got {name!r}{remedy}")
     cli.prepare_environment(name)
     try:
         parser = make_parser(name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import unicodedata
+from contextlib import suppress
 
 TYPE_CHECKING = False  # that of typing, without its import: the commands start faster
 if TYPE_CHECKING:
@@ -226,3 +227,33 @@ def has_colors(stream: TextIO | None) -> bool:
     if dumb or not is_terminal(stream):
         return False
     return os.name != "nt" or bool({"WT_SESSION", "ANSICON", "TERM"} & os.environ.keys())
+
+
+def command_line(*words: object) -> str:
+    """Return the text of a ``lenet5c`` command that runs in this very environment.
+
+    ``lenet5c`` itself where the search path leads to this environment's, otherwise this Python with
+    ``-m lenet5c``.
+
+    Examples
+    --------
+    >>> from lenet5c._text import command_line
+    >>> command_line("train", "--out", "my run").endswith("lenet5c train --out 'my run'")
+    True
+    """
+    import shlex
+    import shutil
+    import sys
+
+    found = shutil.which("lenet5c")
+    here = os.path.dirname(sys.executable)
+    if found and os.path.dirname(os.path.abspath(found)) == here:
+        program = ["lenet5c"]
+    else:
+        python = sys.executable or "python"
+        with suppress(ValueError):  # another drive
+            relative = os.path.relpath(python)
+            if not relative.startswith(os.pardir):
+                python = relative
+        program = [python, "-m", "lenet5c"]
+    return shlex.join([*program, *map(str, words)])

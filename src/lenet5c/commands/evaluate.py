@@ -37,7 +37,7 @@ from lenet5c.training import (
 )
 from lenet5c.training import evaluate as evaluate_model
 from lenet5c.training.matching import match_dataset
-from lenet5c.training.run_folder import read_record
+from lenet5c.training.run_folder import RunFolder, read_record
 
 PARTS = ("test", "train", "validation")
 RECORD, PAGE = "evaluation.json", "evaluation.html"
@@ -107,7 +107,12 @@ def run(options: Namespace) -> None:
     how, source_notes = read_options(options, of_run), list[str]()
     # Of a run's own data, the part that the run set aside; of other data that is not divided, all.
     if options.data is None:
-        source = open_source(data, how, tell=tell)
+        if of_run.get("fold"):
+            from lenet5c.recipes import RunConfig
+
+            source = RunConfig.read(RunFolder(options.model)).open()
+        else:
+            source = open_source(data, how, tell=tell)
         source_notes += source.notes
         part = getattr(source, options.part)
         if part is None:
@@ -217,7 +222,7 @@ def as_text(
         f"{record['data']}: {result.count:,} {options.part} images, {len(names)} classes",
         *(f"Note: {note.rstrip('.')}." for note in record["notes"]),
         f"Accuracy: {result}, 95% interval {100 * low:.2f} to {100 * high:.2f}%\n"
-        f"Loss: {result.loss:.4f}",
+        f"Loss: {result.loss:.4f}, cross-entropy without label smoothing, weights or augmentation",
         tables.matrix_table(result.matrix, names),
         tables.class_table(result.matrix, names),
     ]

@@ -3,7 +3,6 @@
 import errno
 import gzip
 import os
-import zipfile
 import zlib
 from contextlib import suppress
 from dataclasses import replace
@@ -108,6 +107,8 @@ def kind_of(path: Path) -> str | None:
 
 
 def _is_npz(path: Path) -> bool:
+    import zipfile  # most data sets need none
+
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()

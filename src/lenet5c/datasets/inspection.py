@@ -26,6 +26,7 @@ from lenet5c.datasets.records import (
     ReadOptions,
     check_training,
     label_parts,
+    leave_unlabeled,
 )
 from lenet5c.datasets.source import NAMES, USUAL, choose_reader, open_source, read_packed
 
@@ -151,6 +152,11 @@ def inspect(
 
 
 def _inspect_files(files: FolderFiles, examples: int) -> Inspection:
+    notes = list(files.notes)
+    if files.class_names:
+        for part in files.flat:
+            paths = files.parts.pop(part)[0]
+            notes.append(f"{count(len(paths), 'image')} in {part} without classes, for predict")
     entries = files.entries()
     chosen = {
         path
@@ -175,7 +181,6 @@ def _inspect_files(files: FolderFiles, examples: int) -> Inspection:
         facts.add(part, label, name, seen[0], read_header(path, files.open))
         if path in chosen:
             facts.examples[part, label].append(seen[1])
-    notes = list(files.notes)
     if "test" not in files.parts:
         notes.append(
             "no test set: about a sixth of the images of each class will be set aside for it"
@@ -198,6 +203,7 @@ def _show_path(files: FolderFiles, path: Path) -> str:
 
 
 def _inspect_found(data: str, found: Found, examples: int) -> Inspection:
+    found = leave_unlabeled(found)
     faults, notes = [], list(found.notes)
     try:
         check_training(found)

@@ -84,10 +84,7 @@ def letterbox(
     """
     height, width = check_size(size, MAX_SIDE)
     *outer, h, w = _check_shape(images)
-    if height * w <= width * h:
-        fitted = height, max(1, (2 * w * height + h) // (2 * h))
-    else:
-        fitted = max(1, (2 * h * width + w) // (2 * w)), width
+    fitted = fit_size((h, w), (height, width))
     small = resize(images, fitted)
     if fitted == (height, width):
         return small
@@ -99,6 +96,14 @@ def letterbox(
     top, left = ((side - own) // 2 for side, own in zip((height, width), fitted, strict=True))
     boxed[..., top : top + fitted[0], left : left + fitted[1]] = small
     return boxed
+
+
+def fit_size(source: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
+    """Return the largest height and width of the source's proportions within a height and width."""
+    (h, w), (height, width) = source, size
+    if height * w <= width * h:
+        return height, max(1, (2 * w * height + h) // (2 * h))
+    return max(1, (2 * h * width + w) // (2 * w)), width
 
 
 def resize_matrix(length: int, source: int) -> NDArray[np.float64]:

@@ -89,6 +89,33 @@ def open_source(
     return source if reading is None else replace(source, reading=reading)
 
 
+def open_whole(
+    data: str,
+    options: ReadOptions = USUAL,
+    *,
+    reading: str | None = None,
+    download: bool = True,
+    tell: Tell | None = None,
+) -> Source:
+    """Read the data that ``--data`` names, to cross-validate on.
+
+    Parameters and errors are those of `open_source`.
+
+    Returns
+    -------
+    Source
+        Its training images are all images of data that is not divided into parts, and so are its
+        test images.
+    """
+    source = _open_named(data, download, tell)
+    if source is None and ALL in (found := find(data, options)).parts:
+        parts, notes = label_parts(found)
+        whole = parts[ALL]
+        source = Source(whole, whole, None, found.reading, (*found.notes, *notes))
+    source = source or divide(found)
+    return source if reading is None else replace(source, reading=reading)
+
+
 def open_dataset(
     data: str,
     part: str = "test",

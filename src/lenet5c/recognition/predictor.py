@@ -7,7 +7,7 @@ from lenet5c.datasets._checks import check_choice
 from lenet5c.datasets.dataset import READINGS
 from lenet5c.datasets.pictures import read_picture
 from lenet5c.errors import UserError
-from lenet5c.recognition.reading import Reading, read_digit, read_sheet, read_whole
+from lenet5c.recognition.reading import Reading, get_framing, read_digit, read_sheet, read_whole
 from lenet5c.training import TrainedModel, open_model
 from lenet5c.training.model_file import BEST
 
@@ -45,7 +45,8 @@ def predict(pictures: Any, model: Any = None, *, digits: Any = "one", reading: A
     digits : {'one', 'many'}, optional
         One digit in a picture, or a number or sheet of several.
     reading : {'ink', 'whole'}, optional
-        Find the ink and bring it to MNIST's form, or resize the picture. Default: the model's.
+        Find the ink and bring it to the form of the model's training images, or resize the
+        picture. Default: the model's. A picture that looks like one of them is taken as it is.
 
     Returns
     -------
@@ -103,6 +104,8 @@ class Reader:
         self.reading = reading or self.trained.reading
         if self.reading == "whole" and digits == "many":
             raise UserError("digits must be 'one' with the reading 'whole', got 'many'")
+        if self.reading == "ink":
+            get_framing(self.trained)  # or say that there is none
 
     def __call__(self, picture: Any) -> Reading:
         """Read one picture, as `predict` takes it."""

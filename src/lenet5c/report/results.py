@@ -60,13 +60,19 @@ def result_makers(
 
 def accuracy_card(result: Evaluation, part: str = "test") -> tuple[str, str, str]:
     """Return the accuracy as a card for `page.facts`."""
-    low, high = wilson_interval(result.correct, result.count)
     return (
         f"{part} accuracy",
         f"{100 * result.accuracy:.2f} %",
-        f"{result.correct:,} of {result.count:,} images; 95 % interval {100 * low:.2f} to "
-        f"{100 * high:.2f} % (Wilson): the accuracy that other such images could have given",
+        f"{describe_interval(result.correct, result.count)} (Wilson): the accuracy that other such "
+        "images could have given",
     )
+
+
+def describe_interval(correct: int, count: int) -> str:
+    """Return the interval of an accuracy as text."""
+    low, high = wilson_interval(correct, count)
+    interval = f"95 % interval {100 * low:.2f} to {100 * high:.2f} %"
+    return f"{correct:,} of {count:,} images; {interval}"
 
 
 def confusion_section(

@@ -1,6 +1,7 @@
 """Learning curves: loss, accuracy and learning rate by epoch."""
 
 from collections.abc import Iterable
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,7 +34,9 @@ Rows = list[dict[str, Any]]
 
 
 @styled
-def curves(history_rows: Iterable[dict[str, Any]], *, kept_epoch: int | None = None) -> "Figure":
+def curves(
+    history_rows: Iterable[dict[str, Any]], *, kept_epoch: int | None = None, loss: str = ""
+) -> "Figure":
     """Draw loss, accuracy and learning rate by epoch.
 
     Parameters
@@ -44,6 +47,8 @@ def curves(history_rows: Iterable[dict[str, Any]], *, kept_epoch: int | None = N
         and test_accuracy. Other values are ignored.
     kept_epoch : int, optional
         The epoch whose weights were kept is marked.
+    loss : str
+        What the loss is of, written beside it.
 
     Returns
     -------
@@ -73,6 +78,9 @@ def curves(history_rows: Iterable[dict[str, Any]], *, kept_epoch: int | None = N
     ratios = (3, 3, 2) if with_rates else (3, 3)
     axes = figure.subplots(1, len(ratios), width_ratios=ratios)
     _draw_losses(axes[0], epochs, rows)
+    if loss:
+        place = {"ha": "right", "va": "top", "color": GREY, "transform": axes[0].transAxes}
+        axes[0].text(0.98, 0.97, fill(loss, 36), fontsize=7, **place)
     _draw_accuracies(axes[1], epochs, rows)
     if with_rates:
         axes[2].plot(epochs, rates, color=ORANGE, **_points(len(rows)))

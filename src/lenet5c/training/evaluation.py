@@ -99,7 +99,8 @@ def evaluate(
         For a `Sequential`; a `TrainedModel` has its own. Images that already have its size are not
         resized.
     loss : CrossEntropyLoss, MSELoss, MLELoss or MAPLoss, optional
-        Cross-entropy by default.
+        Of the data set's soft `targets` and `sample_weight`, if it has them. By default
+        cross-entropy of the labels, each image counting once, as in the accuracy.
 
     Returns
     -------

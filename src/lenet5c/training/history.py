@@ -44,6 +44,8 @@ class History(list[dict[str, Any]]):
         Whether the training is finished. It may be before all epochs, by `patience`.
     kept_epoch : int, optional
         The epoch whose weights were kept as the best; `plot` marks it.
+    loss : str
+        What the losses are of, which `plot` writes beside them.
 
     Examples
     --------
@@ -67,11 +69,13 @@ class History(list[dict[str, Any]]):
         epochs: int | None = None,
         done: bool = True,
         kept_epoch: int | None = None,
+        loss: str = "",
     ) -> None:
         super().__init__(rows)
         self.epochs = len(self) if epochs is None else epochs
         self.done = done
         self.kept_epoch = kept_epoch
+        self.loss = loss
 
     @overload
     def __getitem__(self, key: str) -> NDArray[Any]: ...
@@ -129,7 +133,7 @@ class History(list[dict[str, Any]]):
         """
         from lenet5c.training.curves import curves
 
-        return curves(self, kept_epoch=self.kept_epoch)
+        return curves(self, kept_epoch=self.kept_epoch, loss=self.loss)
 
     def __repr__(self) -> str:
         """Return a table, a sparkline of each figure and the position of an unfinished training."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from lenet5c._text import count, list_some, listing, printable
 from lenet5c.datasets import Dataset
-from lenet5c.datasets.mapped import apply
+from lenet5c.datasets.mapped import AnyImages, apply
 from lenet5c.datasets.resampling import letterbox
 from lenet5c.errors import RunError
 from lenet5c.training.model_file import TrainedModel
@@ -70,23 +70,17 @@ def match_dataset(
     (array([7, 3], dtype=int32), ["classes are matched by name: 'seven' is the model's '7'; the \
 model knows 8 more"])
     """
-    channels, height, width = trained.image_shape
-    images = dataset.images
-    if images.shape[1] != channels:
+    channels = trained.image_shape[0]
+    if dataset.images.shape[1] != channels:
         raise RunError(
             f"images must have {count(channels, 'channel')} for this model, got "
-            f"{images.shape[1]} in {dataset.name or 'the data'}; "
+            f"{dataset.images.shape[1]} in {dataset.name or 'the data'}; "
             "use other data, or a model that was trained on such images"
         )
     names = tuple(trained.class_names)
     labels, notes = _match_labels(names, dataset, mapping or {})
-    size = images.shape[2:]
-    if size not in ((height, width), tuple(trained.preparation.size)):
-        images = apply(images, lambda batch: letterbox(batch, (height, width)))
-        notes.append(
-            f"images of {size[0]} x {size[1]} pixels are resized to {height} x {width}, "
-            "which the model was trained on"
-        )
+    images, note = match_size(trained, dataset.images)
+    notes += [note] if note else []
     if labels is dataset.labels and images is dataset.images and names == dataset.class_names:
         return dataset, notes
     return replace(
@@ -97,6 +91,17 @@ model knows 8 more"])
         class_names=names,
         targets=None,  # they have the data's classes
     ), notes
+
+
+def match_size(trained: TrainedModel, images: AnyImages) -> tuple[AnyImages, str | None]:
+    """Return images of a size that a model takes, and a note if they are resized."""
+    size, (height, width) = images.shape[2:], trained.image_shape[1:]
+    if size in ((height, width), tuple(trained.preparation.size)):
+        return images, None
+    return apply(images, lambda batch: letterbox(batch, (height, width))), (
+        f"images of {size[0]} x {size[1]} pixels are resized to {height} x {width}, "
+        "which the model was trained on"
+    )
 
 
 def _match_labels(
@@ -127,6 +132,8 @@ def _match_labels(
         return labels, ["classes are matched by number, for the data has no names of them"]
     if unknown:
         pairs = " ".join([f"{name}=CLASS" for name in unknown[:3]] + ["..."] * (len(unknown) > 3))
+        if names == tuple(str(int(name) + 1) for name in known if name.isdecimal()):
+            pairs = f"{names[-1]}={known[0]}, or 1={known[0]} 2={known[1]} ... if they count from 1"
         raise RunError(
             f"classes of {data} must be among those that the model knows ({_abbreviate(known)}), "
             f"got {_abbreviate(unknown)}; say which are meant with --map {pairs}, name the "

@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lenet5c import _files
+from lenet5c._text import command_line
 from lenet5c.datasets import Preparation
 from lenet5c.datasets.conversion import to_pixels
 from lenet5c.datasets.dataset import READINGS
+from lenet5c.datasets.framing import MNIST, Framing
 from lenet5c.datasets.mapped import Images, blocks
 from lenet5c.datasets.preparation import MAX_SIDE
 from lenet5c.errors import RunError
@@ -46,6 +48,9 @@ class TrainedModel:
         resized to this. 28 by 28 pixels by default, or less where the net's input is smaller.
     reading : {'ink', 'whole'}
         How a picture becomes such an image, as `lenet5c.datasets.Source` has it.
+    framing : Framing or None
+        The form to which ink is brought: that of the digits it was trained on, by default MNIST's.
+        None if those were no digits on a plain ground.
     path : Path or None
         The file it was read from.
 
@@ -65,6 +70,7 @@ class TrainedModel:
     class_names: tuple[str, ...]
     image_shape: tuple[int, int, int] = None  # type: ignore[assignment]  # set below
     reading: str = "ink"
+    framing: Framing | None = MNIST
     path: Path | None = None
 
     def __post_init__(self) -> None:
@@ -200,7 +206,7 @@ got runs/none, which does not exist
         if not path.is_file():
             raise RunError(
                 f"{wanted} {name}, a folder without {MODEL_NAME}; "
-                f"finish its run: lenet5c train --resume --out {name}"
+                f"finish its run: {command_line('train', '--resume', '--out', name)}"
             )
     try:
         trained = _read(path)
@@ -225,9 +231,8 @@ def save_model(path: str | os.PathLike[str], trained: TrainedModel) -> str:
         The file cannot be written.
     """
     config = trained.model.config  # type: ignore[attr-defined]
-    check_parts(
-        config, trained.preparation, trained.class_names, trained.image_shape, trained.reading
-    )
+    parts = trained.preparation, trained.class_names, trained.image_shape, trained.reading
+    check_parts(config, *parts, trained.framing)
     tensors = trained.model.state_dict()
     if trained.preparation.mean_image is not None:
         tensors[MEAN_IMAGE] = trained.preparation.mean_image
@@ -239,6 +244,8 @@ def save_model(path: str | os.PathLike[str], trained: TrainedModel) -> str:
         "image_shape": list(trained.image_shape),
         "reading": trained.reading,
     }
+    if trained.framing != MNIST:
+        metadata["framing"] = trained.framing and trained.framing.to_dict()
     return _files.write_tensors(path, "model", tensors, metadata)
 
 
@@ -255,7 +262,9 @@ def _read(path: Path) -> TrainedModel:
         if any(array.dtype not in (np.float32, np.int64) for array in tensors.values()):
             raise ValueError("its weights must be float32")
         class_names, image_shape = tuple(metadata["class_names"]), tuple(metadata["image_shape"])
-        check_parts(config, preparation, class_names, image_shape, metadata["reading"])
+        framing = metadata.get("framing", MNIST.to_dict())
+        framing = framing if framing is None else Framing.from_dict(framing)
+        check_parts(config, preparation, class_names, image_shape, metadata["reading"], framing)
         model = kind(**config)
         model.load_state_dict(tensors)
         if any(array.dtype != tensors[name].dtype for name, array in model.state_dict().items()):
@@ -263,7 +272,8 @@ def _read(path: Path) -> TrainedModel:
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         reason = f"it lacks {error}" if isinstance(error, KeyError) else error
         raise RunError(f"{path} must be a model file that fits together: {reason}") from None
-    return TrainedModel(model, preparation, class_names, image_shape, metadata["reading"], path)
+    reading = metadata["reading"]
+    return TrainedModel(model, preparation, class_names, image_shape, reading, framing, path)
 
 
 def check_parts(
@@ -272,6 +282,7 @@ def check_parts(
     class_names: Sequence[str],
     image_shape: Sequence[int],
     reading: str,
+    framing: Framing | None,
 ) -> None:
     """Raise a ValueError unless the parts of a `TrainedModel` go together.
 
@@ -287,6 +298,8 @@ def check_parts(
         Channels, which must be the net's, height and width: not larger than the net's input where
         the preparation pads.
     reading : str
+    framing : Framing or None
+        Its colors are of one channel, or of the net's.
     """
     channels = config.get("in_channels", 1)
     size = pair(config.get("input_size", 32), "input_size", 1)
@@ -309,6 +322,10 @@ def check_parts(
     check_class_names(class_names, config.get("num_classes", 10))
     if reading not in READINGS:
         raise ValueError(f"its reading must be one of {READINGS}, got {reading!r}")
+    if framing is not None and len(framing.paper) not in (1, channels):
+        raise ValueError(
+            f"its framing must have colors of {channels} channels, got {len(framing.paper)}"
+        )
 
 
 def check_class_names(names: Sequence[str], count: int) -> None:
