@@ -32,7 +32,7 @@ from lenet5c.commands.cli import (
 )
 from lenet5c.datasets.dataset import READINGS
 from lenet5c.datasets.files import ENDINGS
-from lenet5c.datasets.pictures import PictureError, find_pictures
+from lenet5c.datasets.pictures import PictureError, find_pictures, measure_whites
 from lenet5c.datasets.source import open_records, source_name
 from lenet5c.errors import UserError
 from lenet5c.recognition.explain import draw_reading, save_picture
@@ -47,8 +47,8 @@ GREEN, YELLOW = 32, 33
 # Options that are for pictures or for a whole data set alone.
 OF_PICTURES = ("explain", "json", "reading")
 OF_DATA = (
-    *("out", "like", "probabilities", "skip_bad", "follow_links", "transpose", "label_column"),
-    "image_shape",
+    *("out", "like", "probabilities"),
+    *("skip_bad", "follow_links", "transpose", "label_column", "image_shape"),
 )
 DESCRIPTION = (
     "Read digits in pictures: photographs, scans, drawings. With --data, classify all images of a "
@@ -112,8 +112,7 @@ def run(options: Namespace) -> int:
         return predict_data(options)
     for name in OF_DATA:
         if getattr(options, name):
-            option = name.replace("_", "-")
-            raise UserError(f"--{option} must go with --data, got it without")
+            raise UserError(f"--{name.replace('_', '-')} must go with --data, got it without")
     if not options.images:
         raise UserError("IMAGE must be a picture or a folder of some, got none; or use --data")
     return predict_pictures(options)
@@ -206,6 +205,7 @@ def predict_pictures(options: Namespace) -> int:
             "file; name another one"
         )
     reader = Reader(options.model, digits=options.digits, reading=options.reading)
+    reader.white = measure_whites(name for name in names if name != STREAM) | reader.white
     width = min(40, max(len(printable(name)) for name in names))
     taken: set[str] = set()
     for name in names:

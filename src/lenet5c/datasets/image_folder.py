@@ -11,7 +11,8 @@ from lenet5c.datasets._checks import check_number, check_path, check_size
 from lenet5c.datasets.conversion import is_gray, to_channels
 from lenet5c.datasets.dataset import DatasetError, Source
 from lenet5c.datasets.folder_files import FolderFiles, list_folder
-from lenet5c.datasets.pictures import describe_fault, read_pictures
+from lenet5c.datasets.orientation import set_upright
+from lenet5c.datasets.pictures import describe_fault, measure_whites, read_pictures
 from lenet5c.datasets.records import ALL, TEST_SHARE, Found, ReadOptions, Records, divide
 from lenet5c.datasets.resampling import letterbox
 
@@ -119,7 +120,9 @@ def read_image_folder(
         images = _Images(channels, size, memory, len(entries), root)
         used = []
         bad = [(path, f"cannot be opened ({why})") for path, why in files.locked]
-        pictures = read_pictures([file for *_, file in entries], images.prepare, files.open)
+        paths = [file for *_, file in entries]
+        white = measure_whites(paths, files.open)
+        pictures = read_pictures(paths, images.prepare, files.open, white)
         for entry, picture in zip(entries, pictures, strict=True):
             if isinstance(picture, Exception):
                 bad.append((entry[2], describe_fault(picture, entry[2])))
@@ -142,14 +145,16 @@ def read_image_folder(
                 tuple(used[i][2].relative_to(root).as_posix() for i in chosen),
                 None if files.archive else root,
             )
-    return Found(
+    found = Found(
         parts,
         root.resolve().name,
         "whole",
         tuple(notes),
         files.class_names or None,
         tuple(files.faults),
+        white,
     )
+    return set_upright(found, options.transpose, False)
 
 
 class _Images:

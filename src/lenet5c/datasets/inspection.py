@@ -18,7 +18,7 @@ from lenet5c.datasets.conversion import is_gray, make_thumbnail
 from lenet5c.datasets.dataset import Dataset, DatasetError
 from lenet5c.datasets.folder_files import FolderFiles, list_folder
 from lenet5c.datasets.image_folder import KEPT, SIZE, read_image_folder
-from lenet5c.datasets.pictures import describe_fault, read_header, read_pictures
+from lenet5c.datasets.pictures import describe_fault, measure_whites, read_header, read_pictures
 from lenet5c.datasets.records import (
     ALL,
     TEST_SHARE,
@@ -172,7 +172,8 @@ def _inspect_files(files: FolderFiles, examples: int) -> Inspection:
     def look(picture: NDArray[np.uint8]) -> Any:
         return Look.at(picture), make_thumbnail(picture, EXAMPLE)
 
-    found = read_pictures([path for *_, path in entries], look, files.open)
+    paths = [path for *_, path in entries]
+    found = read_pictures(paths, look, files.open, measure_whites(paths, files.open))
     for (part, label, path), seen in zip(entries, found, strict=True):
         name = _show_path(files, path)
         if isinstance(seen, Exception):
