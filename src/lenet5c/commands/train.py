@@ -55,25 +55,8 @@ EXAMPLES = """examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the settings of a run, its recipe and its net, and what the command itself does."""
-    groups = {group: parser.add_argument_group(group) for group in GROUPS}
-    usual = RunConfig()
-    for name, setting in option_settings().items():
-        kind = setting.kind
-        # Options have no default, so that a resumed run can tell which were really given.
-        arguments: dict[str, Any] = {"help": setting.describe(usual.get(name)).replace("%", "%%")}
-        if not kind.metavar:
-            arguments |= {"action": argparse.BooleanOptionalAction}
-        elif kind.choices:
-            arguments |= {"choices": kind.choices, "metavar": kind.metavar}
-        elif kind.many:
-            read = pair if kind is DICT else option_type(kind)
-            arguments |= {"type": read, "nargs": "+", "metavar": kind.metavar}
-        else:
-            arguments |= {"type": option_type(kind), "metavar": kind.metavar}
-        groups[setting.group].add_argument(option(name, setting), dest=name, **arguments)
-
-    add_threads(groups[RUN])
-    add = groups[RUN].add_argument
+    group = add_settings(parser)
+    add = group.add_argument
     add(
         "--out",
         type=directory,
@@ -87,7 +70,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="settings from a file: the config.json of a run, which repeats it, or options by name "
         "in TOML or JSON; options given beside it go before",
     )
-    add = groups[RUN].add_mutually_exclusive_group().add_argument
+    exclusive = group.add_mutually_exclusive_group()
+    add = exclusive.add_argument
     add(
         "--resume",
         action="store_true",
@@ -95,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "also with a finished one",
     )
     add("--overwrite", action="store_true", help="replace the run that is in --out")
-    add = groups[RUN].add_argument
+    add = group.add_argument
     add(
         "--tensorboard",
         action="store_true",
@@ -113,6 +97,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="write no pictures and no report.html, which need lenet5c[plots]",
     )
+
+
+def add_settings(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Add the settings of a run, its recipe and its net; return the group of the run."""
+    groups = {group: parser.add_argument_group(group) for group in GROUPS}
+    usual = RunConfig()
+    for name, setting in option_settings().items():
+        kind = setting.kind
+        # Options have no default, so that a resumed run can tell which were really given.
+        arguments: dict[str, Any] = {"help": setting.describe(usual.get(name)).replace("%", "%%")}
+        if not kind.metavar:
+            arguments |= {"action": argparse.BooleanOptionalAction}
+        elif kind.choices:
+            arguments |= {"choices": kind.choices, "metavar": kind.metavar}
+        elif kind.many:
+            read = pair if kind is DICT else option_type(kind)
+            arguments |= {"type": read, "nargs": "+", "metavar": kind.metavar}
+        else:
+            arguments |= {"type": option_type(kind), "metavar": kind.metavar}
+        groups[setting.group].add_argument(option(name, setting), dest=name, **arguments)
+    add_threads(groups[RUN])
+    return groups[RUN]
 
 
 def option_type(kind: Kind) -> Callable[[str], Any]:
@@ -165,6 +171,25 @@ def run(options: argparse.Namespace) -> int:
 
 def configure(options: argparse.Namespace) -> RunConfig:
     """Return the `RunConfig` that the options ask for; nothing is written yet."""
+    given = read_settings(options)
+    if options.resume:
+        return configure_resumed(options, given)
+    out = options.out or Path("runs") / datetime.now().strftime("%Y%m%d-%H%M%S-%f")
+    if options.config is not None:
+        return read_config_file(options.config, **given, folder=out)
+    return make_config(given, out)
+
+
+def make_config(given: dict[str, Any], out: Path | None) -> RunConfig:
+    """Return the configuration with some settings."""
+    try:
+        return RunConfig.named(given.pop("recipe", None), **given, folder=out)
+    except ValueError as error:
+        raise RunError(error) from None
+
+
+def read_settings(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings that the options give, by name."""
     given: dict[str, Any] = {
         name: join(name, value) if setting.kind.many else value
         for name, setting in option_settings().items()
@@ -175,16 +200,7 @@ def configure(options: argparse.Namespace) -> RunConfig:
             given[name] = source_name(given[name], f"--{name}")
     if "start" in given:
         given["start"] = start_name(given["start"])
-    if options.resume:
-        return configure_resumed(options, given)
-    out = options.out or Path("runs") / datetime.now().strftime("%Y%m%d-%H%M%S-%f")
-    if options.config is not None:
-        return read_config_file(options.config, **given, folder=out)
-    name = given.pop("recipe", None)
-    try:
-        return RunConfig.named(name, **given, folder=out)
-    except ValueError as error:
-        raise RunError(error) from None
+    return given
 
 
 def join(name: str, words: list[Any]) -> Any:

@@ -323,10 +323,10 @@ class RunConfig:
         default = parameters[name].default if name in parameters else None
         return self.settings.model.get(name, default)
 
-    def options(self) -> list[str]:
-        """Return the options of ``lenet5c train`` that make this run, without its folder."""
+    def changes(self) -> dict[str, Any]:
+        """Return the settings that make this run, by the names of their options."""
         usual = RunConfig(self.recipe)
-        words = []
+        found = {}
         for name, setting in option_settings().items():
             if self.start and name in {*OF_START, *NET_SETTINGS} - {"dropout"}:
                 continue
@@ -335,7 +335,16 @@ class RunConfig:
             value, before = (owner.get(name) for owner in owners)
             changed = value != before and (value is not None or name == "distortion")
             if name == "seed" or (name == "recipe" and value != "default") or changed:
-                words += _words(name, setting, value)
+                value = distortion_name(value) if name == "distortion" else value
+                found[setting.named or name] = value
+        return found
+
+    def options(self) -> list[str]:
+        """Return the options of ``lenet5c train`` that make this run, without its folder."""
+        changes, words = self.changes(), []
+        for name, setting in option_settings().items():
+            if (key := setting.named or name) in changes:
+                words += _words(name, setting, changes[key])
         return words
 
     def command(self) -> str:
