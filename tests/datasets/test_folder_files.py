@@ -4,7 +4,8 @@ import pytest
 from pictures_on_disk import write_pictures
 
 from lenet5c.datasets import image_folder, open_source
-from lenet5c.datasets.folder_files import find_part, list_folder
+from lenet5c.datasets.folder_files import list_folder
+from lenet5c.datasets.parts import part_of_folder
 from lenet5c.datasets.source import open_dataset
 
 pytest.importorskip("PIL.Image")
@@ -24,7 +25,7 @@ pytest.importorskip("PIL.Image")
     ],
 )
 def test_words_that_mean_a_part(part, names):
-    assert [find_part(name) for name in names] == [part and (part, "")] * len(names)
+    assert [part_of_folder(name) for name in names] == [part and (part, "")] * len(names)
 
 
 def make(root, counts):

@@ -46,7 +46,11 @@ REJECTED = 3
 STREAM = "-"
 GREEN, YELLOW = 32, 33
 # Options that are for pictures or for a whole data set alone.
-OF_PICTURES, OF_DATA = ("explain", "json", "reading"), ("out", "like", "probabilities")
+OF_PICTURES = ("explain", "json", "reading")
+OF_DATA = (
+    *("out", "like", "probabilities"),
+    *("skip_bad", "follow_links", "transpose", "label_column", "image_shape"),
+)
 DESCRIPTION = (
     "Read digits in pictures: photographs, scans, drawings. With --data, classify all images of a "
     "data set, such as the test images of a competition."
@@ -68,7 +72,10 @@ A picture in which no digit is found is rejected, with the reason. Exit codes: 0
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the options."""
     add = parser.add_argument
-    text = "PNG, JPEG, BMP, TIFF, WebP, GIF or PGM; a folder of them; - reads standard input"
+    text = (
+        "PNG, JPEG, JPEG 2000, BMP, TIFF, WebP, AVIF, GIF or PGM, with pillow-heif HEIC; a folder "
+        "of them; - reads standard input"
+    )
     add("images", nargs="*", metavar="IMAGE", help=text)
     add("--model", metavar="MODEL", help=f"{MODEL_HELP} (default: best)")
     text = "content of a picture: one digit, or several: a number, a sheet (default: one)"
@@ -106,7 +113,7 @@ def run(options: Namespace) -> int:
         return predict_data(options)
     for name in OF_DATA:
         if getattr(options, name):
-            raise UserError(f"--{name} must go with --data, got it without")
+            raise UserError(f"--{name.replace('_', '-')} must go with --data, got it without")
     if not options.images:
         raise UserError("IMAGE must be a picture or a folder of some, got none; or use --data")
     return predict_pictures(options)

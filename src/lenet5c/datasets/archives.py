@@ -216,6 +216,7 @@ class _Tar(Archive):
         self.content = _unpack(self.path, self.file)
         size = self.content.seek(0, os.SEEK_END)
         self.content.seek(0)
+        tar: Any
         with tarfile.open(fileobj=self.content, mode="r:") as tar:
             for i, member in enumerate(tar):
                 check_entries(self.path, i)

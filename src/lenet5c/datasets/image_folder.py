@@ -11,6 +11,7 @@ from lenet5c.datasets._checks import check_number, check_path, check_size
 from lenet5c.datasets.conversion import is_gray, to_channels
 from lenet5c.datasets.dataset import DatasetError, Source
 from lenet5c.datasets.folder_files import FolderFiles, list_folder
+from lenet5c.datasets.orientation import set_upright
 from lenet5c.datasets.pictures import describe_fault, read_pictures
 from lenet5c.datasets.records import ALL, TEST_SHARE, Found, ReadOptions, Records, divide
 from lenet5c.datasets.resampling import letterbox
@@ -142,7 +143,7 @@ def read_image_folder(
                 tuple(used[i][2].relative_to(root).as_posix() for i in chosen),
                 None if files.archive else root,
             )
-    return Found(
+    found = Found(
         parts,
         root.resolve().name,
         "whole",
@@ -150,6 +151,7 @@ def read_image_folder(
         files.class_names or None,
         tuple(files.faults),
     )
+    return set_upright(found, options.transpose, False)
 
 
 class _Images:

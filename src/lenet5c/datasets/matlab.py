@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from lenet5c._files import name_errors, open_regular
 from lenet5c._optional import require
-from lenet5c._text import printable
-from lenet5c.datasets.arrays import MOST_BYTES, MOST_RATIO, SLACK, Stored, read_arrays
+from lenet5c.datasets.archives import check_unpacked
+from lenet5c.datasets.arrays import Stored, read_arrays
 from lenet5c.datasets.dataset import DatasetError
 from lenet5c.datasets.records import Found, ReadOptions
 
@@ -70,19 +70,13 @@ def _is_one_to_ten(labels: Any) -> bool:
 def _list_variables(path: Path) -> dict[str, Stored]:
     scipy_io = require("scipy.io", "mat", "MATLAB files")
     with _open_matlab(path) as file:
-        file.seek(0, 2)
-        most = min(MOST_BYTES, file.tell() * MOST_RATIO + SLACK)
-        file.seek(0)
-        arrays = {}
-        for name, shape, kind in scipy_io.whosmat(file):
-            dtype = np.dtype(_TYPES.get(kind, "V"))
-            if kind in _TYPES and prod(shape) * dtype.itemsize > most:
-                raise DatasetError(
-                    f"{path}: {printable(name)} must have at most {most:,} bytes, got "
-                    f"{prod(shape) * dtype.itemsize:,}; save fewer images in a file"
-                )
-            if kind in _TYPES:
-                arrays[name] = Stored(tuple(shape), dtype, partial(_load, path, name))
+        arrays = {
+            name: Stored(tuple(shape), np.dtype(_TYPES[kind]), partial(_load, path, name))
+            for name, shape, kind in scipy_io.whosmat(file)
+            if kind in _TYPES
+        }
+        sizes = [prod(each.shape) * each.dtype.itemsize for each in arrays.values()]
+        check_unpacked(path, sum(sizes), path.stat().st_size)
     return arrays
 
 
@@ -99,7 +93,7 @@ def _open_matlab(path: Path) -> Iterator[BinaryIO]:
     """Open a MATLAB file; whatever its reading raises becomes a DatasetError."""
     with name_errors(path), open_regular(path) as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        if file.read(8) == b"\x89HDF\r\n\x1a\n" or b"MATLAB 7.3" in file.read(20):
+        if file.read(10) in (b"\x89HDF\r\n\x1a\n\0\0", b"MATLAB 7.3"):
             raise DatasetError(
                 f"{path} must be a file of MATLAB 5 to 7, got one of 7.3; save it with -v7"
             )

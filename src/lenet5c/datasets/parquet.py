@@ -19,8 +19,8 @@ from lenet5c.datasets.dataset import DatasetError
 from lenet5c.datasets.image_folder import MEMORY, _Images
 from lenet5c.datasets.parts import IMAGES
 from lenet5c.datasets.pictures import describe_fault, read_pictures
-from lenet5c.datasets.pixels import convert_images, convert_labels, guess_reading
-from lenet5c.datasets.records import Found, ReadOptions, Records
+from lenet5c.datasets.pixels import MIN_SIDE, convert_images, convert_labels, guess_reading
+from lenet5c.datasets.records import ALL, Found, ReadOptions, Records
 
 #: Bytes of a group of rows, of the columns that are read.
 MOST_GROUP = 4 << 30
@@ -43,7 +43,10 @@ def read_parquet(files: dict[str, list[Path]], name: str, options: ReadOptions) 
     MissingExtraError
         PyArrow is not installed, or, for picture files, Pillow.
     """
-    tables = {part: [_open(path, options) for path in paths] for part, paths in files.items()}
+    tables = {
+        part: [_open(path, options, part not in ("train", ALL)) for path in paths]
+        for part, paths in files.items()
+    }
     first = next(iter(tables.values()))[0]
     notes: list[str] = []
     if first.kind == "pictures":
@@ -110,7 +113,7 @@ def _open_parquet(path: Path) -> Iterator[Any]:
             ) from None
 
 
-def _open(path: Path, options: ReadOptions) -> _Table:
+def _open(path: Path, options: ReadOptions, optional: bool) -> _Table:
     """Find the roles of the columns by their types and names."""
     types = require("pyarrow", "parquet", "Parquet files").types
     with _open_parquet(path) as file:
@@ -127,13 +130,21 @@ def _open(path: Path, options: ReadOptions) -> _Table:
         if found:
             # The pixels are in one column: only label and id are looked for among the others.
             others = [name for name in names if kinds[name] == "scalar"]
-            label, number = _find_others(path, names, others, options.label_column)
+            wanted = options.label_column
+            if optional and wanted is not None and wanted not in names:
+                wanted = None
+            label, number = _find_others(path, names, others, wanted)
             return _Table(
                 path, kinds[found[0]], found[:1], label, number, _read_names(schema, label)
             )
+        if list(kinds.values()).count("scalar") < MIN_SIDE**2:
+            raise DatasetError(
+                f"{path} must have a column of images, as picture files or lists of pixels, or one "
+                f"for each pixel, got {list_some(map(printable, names), 4)}; give another file"
+            )
         sample = next(file.iter_batches(_ROWS))
         texts = [[str(value) for value in row.values()] for row in sample.to_pylist()]
-        chosen = find_columns(str(path), names, texts, options.label_column, options.shape)
+        chosen = find_columns(str(path), names, texts, options, optional)
         label, number = (None if i is None else names[i] for i in (chosen.label, chosen.id))
         pixels = [names[i] for i in chosen.pixels]
         return _Table(path, "pixels", pixels, label, number, _read_names(schema, label))
@@ -251,11 +262,11 @@ def _flatten(column: Any, title: str) -> NDArray[Any]:
     shape = [len(column)]
     while hasattr(column.type, "value_type"):
         before = len(column)
-        lengths = np.unique(column.value_lengths().to_numpy(zero_copy_only=False))
+        lengths = np.unique(column.drop_null().value_lengths().to_numpy(zero_copy_only=False))
         if column.null_count or len(lengths) != 1 or not lengths[0]:
-            raise DatasetError(
-                f"{title} must have lists of one length, got some of {list_some(map(str, lengths))}"
-            )
+            shown = list_some(map(str, lengths)) or "no values"
+            more = " and rows without one" if column.null_count else ""
+            raise DatasetError(f"{title} must have lists of one length, got {shown}{more}")
         shape.append(int(lengths[0]))
         column = column.flatten()
         if len(column) != before * shape[-1]:
@@ -268,7 +279,7 @@ def _read_pictures(
 ) -> dict[str, Records]:
     """Return the images of picture files in all parts, of one size."""
     flat = [(part, table) for part, those in tables.items() for table in those]
-    root = flat[0][1].path.parent
+    root = flat[0][1].path if len(flat) == 1 else flat[0][1].path.parent
     expected = 0
     for _, table in flat:
         with _open_parquet(table.path) as file:
@@ -281,7 +292,7 @@ def _read_pictures(
             good[part].append(not isinstance(picture, Exception))
             if isinstance(picture, Exception):
                 why = describe_fault(picture, Path("standard input"))
-                bad.append(f"row {i} of {table.path.name} {why}")
+                bad.append(f"{'' if len(flat) == 1 else f'{table.path.name} '}row {i} {why}")
             else:
                 images.add(*picture)
     if bad:
@@ -314,5 +325,10 @@ def _stream_pictures(table: _Table) -> Iterator[io.BytesIO]:
         column = getattr(column, "storage", column)
         if hasattr(column.type, "get_field_index"):
             column = column.field(column.type.get_field_index("bytes"))
+        if column.null_count == len(column):
+            raise DatasetError(
+                f"{table.path} must hold picture files, got none in {printable(table.images[0])}, "
+                "perhaps their names alone; give a file with the images in it"
+            )
         for value in column:
             yield io.BytesIO(value.as_py() or b"")

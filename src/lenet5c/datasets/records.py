@@ -39,7 +39,8 @@ class ReadOptions:
         'HxW', 'CxHxW' or 'HxWxC' of images that are rows of values, such as '28x20'. Default: a
         square.
     transpose : bool or None
-        Images are stored with rows and columns exchanged. Default: of IDX files named as EMNIST's.
+        Images are stored with rows and columns exchanged. Default: those of files that
+        are named as EMNIST's.
     follow_links : bool
         Follow links in a folder of images, to files and folders anywhere.
     """
@@ -139,6 +140,12 @@ def label_parts(found: Found, *, training: bool = True) -> tuple[dict[str, Datas
                 f"{found.name}: the images{_of(part)} have no labels; give labeled data, or use "
                 "lenet5c predict --data"
             )
+    shapes = {part: tuple(records.images.shape[1:]) for part, records in found.parts.items()}
+    if len(set(shapes.values())) > 1:
+        shown = ", ".join(f"{shape} in {part}" for part, shape in shapes.items())
+        raise DatasetError(
+            f"{found.name} must have images of one shape (C, H, W) in all parts, got {shown}"
+        )
     names = found.class_names
     if names is not None:
         values: list[Any] = list(range(len(names)))
@@ -275,7 +282,7 @@ def _key(name: str, seed: int) -> str:
 
 def _list_values(parts: list[Records]) -> list[Any]:
     """Return the labels that occur, sorted: all integers from 0 if there is no gap."""
-    from lenet5c.datasets.folder_files import natural_key
+    from lenet5c.datasets.file_tree import natural_key
 
     labels: list[Any] = [records.labels for records in parts]
     if all(isinstance(each, np.ndarray) for each in labels):

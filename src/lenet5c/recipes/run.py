@@ -92,6 +92,7 @@ def train(
     start: TrainedModel | None = None,
     frame: Frame | None = None,
     resume: bool = False,
+    overwrite: bool = False,
     tensorboard: bool = False,
     tell: Callable[[str], object] | None = None,
     on_start: Callable[[Trainer, RunConfig], object] | None = None,
@@ -119,6 +120,8 @@ def train(
         the configuration has more epochs than the run in the folder, that becomes a longer one: to
         the same bytes as if begun so where the learning rate does not depend on their number, else
         its schedule goes on as that of all of them.
+    overwrite : bool
+        Replace the run that is in the folder.
     tensorboard : bool
         Write the epochs for TensorBoard, too; a resumed run that did so goes on with it.
     tell : callable, optional
@@ -156,7 +159,7 @@ def train(
     if tensorboard:
         EventFile.check()
     with _threads(config.threads), ExitStack() as held:
-        run = _open(config, source, start, frame, resume, tell, held)
+        run = _open(config, source, start, frame, resume, overwrite, tell, held)
         config, trainer, folder = run.config, run.trainer, run.folder
         resumed = trainer.steps_taken > 0
         events = _events(run, tensorboard, tell)
@@ -209,6 +212,7 @@ def _open(
     start: TrainedModel | None,
     frame: Frame | None,
     resume: bool,
+    overwrite: bool,
     tell: Callable[[str], object] | None,
     held: ExitStack,
 ) -> Run:
@@ -235,7 +239,12 @@ def _open(
         _resume(run, folder, tell, held)
     elif folder is not None:
         held.enter_context(folder.lock(tell))
-        folder.create(config.to_dict())
+        if overwrite and start is not None and start.path in folder.files:
+            raise RunError(
+                f"folder of a new run must not be that of the model to start from, got "
+                f"{folder.path}; name another one"
+            )
+        folder.create(config.to_dict(), overwrite)
         if start is not None and start.path is not None:
             folder.keep_start(start.path)
     return run
@@ -337,7 +346,7 @@ def open_run(folder: RunFolder, source: Source) -> Run:
     if folder.read_summary() is None:
         raise RunError(f"folder must hold a finished run, got {folder.path}")
     with ExitStack() as held:
-        return _open(config, source, None, None, True, None, held)
+        return _open(config, source, None, None, True, False, None, held)
 
 
 def data_digest(source: Source, rehearsed: Source | None = None) -> str:

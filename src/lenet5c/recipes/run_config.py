@@ -59,8 +59,8 @@ class RunConfig:
         "mnist",
         replace(TEXT, metavar="NAME_OR_DIR"),
         "a folder with a folder of images for each class, perhaps in train/ and test/; a table "
-        "(CSV), Parquet, NumPy or MATLAB file, or a folder of such or of IDX files; or a name of "
-        "lenet5c data list",
+        "(CSV), Parquet, NumPy or MATLAB file, or a folder of such or of IDX files; a zip or tar "
+        "of these; or a name of lenet5c data list",
         DATA,
     )
     skip_bad: bool = declare(False, FLAG, "leave out images that cannot be read", DATA)

@@ -151,11 +151,10 @@ def _match_labels(
     if unknown and not mapping and unknown == occurring and _is_numbered(names, known):
         return labels, ["classes are matched by number, for the data has no names of them"]
     if unknown:
-        options = " ".join(f"{name}=CLASS" for name in unknown[:3])
-        more = " ..." if len(unknown) > 3 else ""
+        pairs = " ".join([f"{name}=CLASS" for name in unknown[:3]] + ["..."] * (len(unknown) > 3))
         raise RunError(
             f"classes of {data} must be among those that the model knows ({_abbreviate(known)}), "
-            f"got {_abbreviate(unknown)}; say which are meant with --map {options}{more}, name the "
+            f"got {_abbreviate(unknown)}; say which are meant with --map {pairs}, name the "
             "classes alike, or use data with the model's classes"
         )
     others = [
