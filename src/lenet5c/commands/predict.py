@@ -32,7 +32,7 @@ from lenet5c.commands.cli import (
 from lenet5c.datasets.dataset import READINGS
 from lenet5c.datasets.file_tree import is_archive
 from lenet5c.datasets.files import ENDINGS
-from lenet5c.datasets.pictures import PictureError, find_pictures
+from lenet5c.datasets.pictures import PictureError, find_pictures, measure_whites
 from lenet5c.datasets.source import open_records, source_name
 from lenet5c.errors import UserError
 from lenet5c.recognition.explain import draw_reading, save_picture
@@ -210,6 +210,7 @@ def predict_pictures(options: Namespace) -> int:
             "file; name another one"
         )
     reader = Reader(options.model, digits=options.digits, reading=options.reading)
+    reader.white = measure_whites(name for name in names if name != STREAM) | reader.white
     width = min(40, max(len(printable(name)) for name in names))
     taken: set[str] = set()
     for name in names:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Any
 from unicodedata import normalize
@@ -111,6 +111,8 @@ class Found:
         Where the data names its classes: labels are positions among them.
     faults : tuple of str
         Why no net can be trained on the data, although it can be read.
+    white : dict of str to float
+        The gray level of white in its pictures, as `lenet5c.datasets.read_picture` has it.
     """
 
     parts: dict[str, Records]
@@ -119,6 +121,7 @@ class Found:
     notes: tuple[str, ...] = ()
     class_names: tuple[str, ...] | None = None
     faults: tuple[str, ...] = ()
+    white: Mapping[str, float] = field(default_factory=dict)
 
 
 def label_parts(found: Found, *, training: bool = True) -> tuple[dict[str, Dataset], list[str]]:
@@ -192,15 +195,9 @@ def divide(found: Found, *, test_share: float = TEST_SHARE, seed: int = 0) -> So
     DatasetError
         The data has faults, no images to train on, or its labels cannot be used.
     """
-    notes = list(found.notes)
-    for part in ("validation", "test"):
-        if part in found.parts and found.parts[part].labels is None:
-            # As competitions have it: the test images are those to predict.
-            notes.append(f"the {part} images have no labels: they are for lenet5c predict --data")
-            labeled = {each: found.parts[each] for each in found.parts if each != part}
-            found = replace(found, parts=labeled)
+    found = leave_unlabeled(found)
     parts, more = check_training(found)
-    notes += more
+    notes = [*found.notes, *more]
     train = parts.get("train") or parts[ALL]
     test = parts.get("test")
     if test is None:
@@ -214,7 +211,24 @@ def divide(found: Found, *, test_share: float = TEST_SHARE, seed: int = 0) -> So
         left[chosen] = False
         notes.append(f"no test set: {len(chosen):,} of {len(train):,} images are set aside for it")
         train, test = train.take(np.flatnonzero(left)), train.take(chosen)
-    return Source(train, test, parts.get("validation"), found.reading, tuple(notes))
+    held_out = parts.get("validation")
+    return Source(train, test, held_out, found.reading, tuple(notes), found.white)
+
+
+def leave_unlabeled(found: Found) -> Found:
+    """Return data without the parts that have no labels, as competitions have test images.
+
+    All parts stay where the training images have none either.
+    """
+    first = found.parts.get("train") or found.parts.get(ALL)
+    bare = [part for part, records in found.parts.items() if records.labels is None]
+    if not bare or first is None or first.labels is None:
+        return found
+    notes = [
+        f"the {part} images have no labels: they are for lenet5c predict --data" for part in bare
+    ]
+    parts = {part: records for part, records in found.parts.items() if part not in bare}
+    return replace(found, parts=parts, notes=(*found.notes, *notes))
 
 
 def check_training(found: Found) -> tuple[dict[str, Dataset], list[str]]:

@@ -152,6 +152,8 @@ def _match_labels(
         return labels, ["classes are matched by number, for the data has no names of them"]
     if unknown:
         pairs = " ".join([f"{name}=CLASS" for name in unknown[:3]] + ["..."] * (len(unknown) > 3))
+        if names == tuple(str(int(name) + 1) for name in known if name.isdecimal()):
+            pairs = f"{names[-1]}={known[0]}, or 1={known[0]} 2={known[1]} ... if they count from 1"
         raise RunError(
             f"classes of {data} must be among those that the model knows ({_abbreviate(known)}), "
             f"got {_abbreviate(unknown)}; say which are meant with --map {pairs}, name the "
