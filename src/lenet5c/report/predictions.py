@@ -196,7 +196,8 @@ def write_predictions(
     UserError
         The images cannot be converted, or an output of the model is not finite.
     """
-    score, known = Score(), set(trained.class_names)
+    score, names = Score(), trained.class_names
+    known = set(names)
     with WRITERS[suffix](sink, form) as write:
         for rows in _slice_evenly(len(records)):
             places: Any = rows if form.order is None else form.order[rows]
@@ -204,7 +205,7 @@ def write_predictions(
             best = probabilities.argmax(axis=1)
             values: dict[str, Any] = {
                 "id": form.ids[rows],
-                "label": [trained.class_names[i] for i in best.tolist()],
+                "label": [names[i] for i in best.tolist()],
                 "probability": probabilities[np.arange(len(best)), best],
             }
             if records.labels is not None:
