@@ -10,7 +10,6 @@ import os
 import sys
 from argparse import ArgumentParser, Namespace
 from contextlib import nullcontext
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +30,9 @@ from lenet5c.commands.cli import (
     whole,
 )
 from lenet5c.datasets.dataset import READINGS
+from lenet5c.datasets.file_tree import is_archive
 from lenet5c.datasets.files import ENDINGS
-from lenet5c.datasets.pictures import PictureError, find_pictures
+from lenet5c.datasets.pictures import PictureError, find_pictures, measure_whites
 from lenet5c.datasets.source import open_records, source_name
 from lenet5c.errors import UserError
 from lenet5c.recognition.explain import draw_reading, save_picture
@@ -40,6 +40,7 @@ from lenet5c.recognition.predictor import DIGITS, Reader
 from lenet5c.recognition.reading import Reading
 from lenet5c.report.predictions import WRITERS, choose_form, read_form, write_predictions
 from lenet5c.training import open_model
+from lenet5c.training.matching import compare_colors
 
 REJECTED = 3
 STREAM = "-"
@@ -71,7 +72,10 @@ A picture in which no digit is found is rejected, with the reason. Exit codes: 0
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the options."""
     add = parser.add_argument
-    text = "PNG, JPEG, BMP, TIFF, WebP, GIF or PGM; a folder of them; - reads standard input"
+    text = (
+        "PNG, JPEG, JPEG 2000, BMP, TIFF, WebP, AVIF, GIF or PGM, with pillow-heif HEIC; a folder "
+        "of them; - reads standard input"
+    )
     add("images", nargs="*", metavar="IMAGE", help=text)
     add("--model", metavar="MODEL", help=f"{MODEL_HELP} (default: best)")
     text = "content of a picture: one digit, or several: a number, a sheet (default: one)"
@@ -128,8 +132,11 @@ def predict_data(options: Namespace) -> int:
         out = None
     suffix = check_out(out, data, options.like)
     trained = open_model(options.model)
-    how = read_options(options)
-    records = open_records(data, how, tell=note, note=partial(warn, options.prog))
+    records = open_records(
+        data, read_options(options), tell=note, note=lambda line: note(f"Note: {line.rstrip('.')}.")
+    )
+    if text := compare_colors(trained, records.images):
+        warn(options.prog, text)
     if options.like:
         form = read_form(options.like, trained, records)
     else:
@@ -203,6 +210,7 @@ def predict_pictures(options: Namespace) -> int:
             "file; name another one"
         )
     reader = Reader(options.model, digits=options.digits, reading=options.reading)
+    reader.white = measure_whites(name for name in names if name != STREAM) | reader.white
     width = min(40, max(len(printable(name)) for name in names))
     taken: set[str] = set()
     for name in names:
@@ -250,7 +258,8 @@ def expand(name: str) -> list[str]:
 
 def is_data(name: str) -> bool:
     """Return whether this is the name of a file with many images."""
-    return name.lower().endswith(tuple(e for endings in ENDINGS.values() for e in endings))
+    endings = tuple(ending for of_kind in ENDINGS.values() for ending in of_kind)
+    return is_archive(name) or name.lower().endswith(endings)
 
 
 def open_stream() -> Any:

@@ -191,14 +191,14 @@ def open_npy(path: Path) -> Stored:
     """Return the array of an .npy file, whose size is that of its header; not read yet."""
     with name_errors(path), open_regular(path) as file:
         header = _read_header(file, str(path), os.fstat(file.fileno()).st_size)
-    return Stored(header.shape, header.dtype, lambda: _load_npy(path, header))
+    return Stored(header.shape, header.dtype, partial(_load_npy, path, header))
 
 
 def _load_npy(path: Path, header: _Header) -> NDArray[Any] | MappedImages:
     """Return the array of an .npy file; a large one of images stays there."""
     shape, dtype = header.shape, header.dtype
-    large = prod(shape) * dtype.itemsize >= MAPPED and dtype.kind in "buif"
-    if large and len(shape) > 1 and not header.fortran:
+    large = prod(shape) * dtype.itemsize >= MAPPED
+    if large and len(shape) > 1 and not header.fortran and dtype.kind in "buif":
         return MappedImages(path, header.length, shape[0], shape[1:], dtype)
     with name_errors(path), open_regular(path) as file:
         file.seek(header.length)

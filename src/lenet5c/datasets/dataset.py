@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from numbers import Integral, Real
 from pathlib import Path
 
@@ -271,6 +272,8 @@ class Source:
         MNIST's digits, or the picture resized.
     notes : tuple of str
         Remarks for the user, such as which files were left out.
+    white : dict of str to float
+        The gray level of white in pictures of more than eight bits, as `read_picture` has it.
     """
 
     train: Dataset
@@ -278,6 +281,7 @@ class Source:
     validation: Dataset | None = None
     reading: str = "ink"
     notes: tuple[str, ...] = ()
+    white: Mapping[str, float] = field(default_factory=dict)
 
 
 def _check_num_classes(num_classes: int) -> int:

@@ -25,12 +25,14 @@ LEAST_CONTRAST = 24
 USUAL = 0.8
 #: Noise of a plain ground, as a share of the contrast.
 PLAIN = 0.12
+#: Share of the edge that is plain where ink may fill the image.
+FULL = 0.25
 #: Share of the contrast from which a pixel counts as ink.
 EDGE = 0.3
-#: Longer side over stroke width of what is no blot.
-SLENDER = 2.5
+#: Longer side over stroke width of strokes: of less there is a blot, of more specks.
+BLOT, SPECKS = 2.5, 20.0
 #: Share of the sides, and of the scale, by which an image of the form may differ beyond the usual.
-TOLERANCE = 0.06
+TOLERANCE = 0.1
 #: The least side of images that are measured.
 LEAST_SIDE = 6
 _FINE = 60  # pixels of an image at which strokes are measured
@@ -159,14 +161,15 @@ class Framing:
     def matches(self, image: NDArray[np.uint8]) -> bool:
         """Return whether an image (C, h, w) has this form: colors, size and place of the ink."""
         sample = image[np.newaxis]
-        ring = np.median(_take_ring(sample), axis=2)
-        paper = ring if self.varied else np.broadcast_to(np.float32(self.paper), ring.shape)
-        strength, ink, plain = _find_strength(sample, paper)
-        if not plain[0]:
+        paper = np.median(_take_ring(sample), axis=2)
+        if not self.varied:
+            paper = np.broadcast_to(np.float32(self.paper), paper.shape)
+        full = not self.varied and max(self.box) > 0.9
+        strength, ink, rough = _find_strength(sample, paper, FULL if full else 0.5)
+        most = PLAIN * np.abs(ink - paper).max()
+        if rough[0] > (most if self.varied else min(most, ALIKE / 2)):
             return False
-        if not self.varied and not (
-            np.abs(ring - paper).max() <= ALIKE / 2 and _is_near(ink, np.array(self.ink), paper)
-        ):
+        if not (self.varied or _is_near(ink, np.array(self.ink), paper)):
             return False
         found, sides = _measure_ink(strength), np.array(image.shape[1:])
         point = found.mass if self.center == "mass" else found.middle
@@ -177,13 +180,15 @@ class Framing:
         return bool(off[0] <= self.spread[1] + TOLERANCE and off[1] <= self.spread[0] + TOLERANCE)
 
 
-def measure_framing(images: Any) -> Framing | None:
+def measure_framing(images: Any, known: Framing | None = None) -> Framing | None:
     """Measure the form of the digits in images.
 
     Parameters
     ----------
     images : ndarray of uint8, shape (N, C, H, W)
         Or what gives such arrays for arrays of positions; some hundred of them are looked at.
+    known : Framing, optional
+        A form that is returned if most of the images have it.
 
     Returns
     -------
@@ -193,6 +198,8 @@ def measure_framing(images: Any) -> Framing | None:
     """
     places = np.linspace(0, len(images) - 1, min(MEASURED, len(images)))
     sample = np.asarray(images[np.unique(places.astype(np.int64))])
+    if known and np.mean([known.matches(image) for image in sample]) >= USUAL:
+        return known
     if min(sample.shape[2:]) < LEAST_SIDE or sample.shape[1] not in (1, 3):
         return None
     paper = np.median(_take_ring(sample), axis=2)
@@ -201,13 +208,15 @@ def measure_framing(images: Any) -> Framing | None:
     if same:
         # The edge of some images may be full of ink.
         paper = np.broadcast_to(usual, paper.shape)
-    strength, ink, plain = _find_strength(sample, paper)
+    strength, ink, rough = _find_strength(sample, paper, FULL if same else 0.5)
+    contrast = np.abs(ink - paper).max(axis=1)
+    plain = (contrast >= LEAST_CONTRAST) & (rough <= PLAIN * contrast)
     if np.mean(plain) < USUAL:
         return None
     strength, ink, paper = strength[plain], ink[plain], paper[plain]
     found = _measure_ink(strength)
     stroke = _measure_strokes(strength, found)
-    if np.median(stroke) < SLENDER:
+    if not BLOT <= np.median(stroke) <= SPECKS:
         return None
     same = same and np.mean(_is_near(ink, np.median(ink, axis=0), paper)) >= USUAL
     made = Framing(
@@ -243,12 +252,12 @@ def _is_near(
 
 
 def _find_strength(
-    sample: NDArray[np.uint8], paper: NDArray[Any]
-) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.bool_]]:
-    """Return how far each pixel is from the paper (N, C) to full ink, the ink, and what is plain.
+    sample: NDArray[np.uint8], paper: NDArray[Any], share: float
+) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.float64]]:
+    """Return how far each pixel is from the paper (N, C) to full ink, the ink, and the roughness.
 
-    The strength is 0 to 1, (N, H, W); the color of the ink is (N, C). Plain are images with ink on
-    an even ground.
+    The first is 0 to 1, (N, H, W); the color of the ink is (N, C). Of the pixels at the edge the
+    share is within the roughness (N,) of the paper, in gray levels.
     """
     distance = sample - paper[..., np.newaxis, np.newaxis].astype(np.float32)
     far = np.abs(distance).max(axis=1)
@@ -259,9 +268,8 @@ def _find_strength(
     axis = ink - paper
     length = np.maximum((axis**2).sum(axis=1), 1)
     strength = np.einsum("nchw,nc->nhw", distance, axis / length[:, np.newaxis])
-    rough = np.median(np.abs(_take_ring(distance)).max(axis=1), axis=1)
-    plain = (contrast >= LEAST_CONTRAST) & (rough < PLAIN * contrast)
-    return np.clip(strength, 0, 1).astype(np.float32), ink, plain
+    rough = np.quantile(np.abs(_take_ring(distance)).max(axis=1), share, axis=1)
+    return np.clip(strength, 0, 1).astype(np.float32), ink, rough
 
 
 def _measure_ink(strength: NDArray[np.float32]) -> _Ink:

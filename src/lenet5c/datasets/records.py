@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Any
 from unicodedata import normalize
@@ -39,7 +39,8 @@ class ReadOptions:
         'HxW', 'CxHxW' or 'HxWxC' of images that are rows of values, such as '28x20'. Default: a
         square.
     transpose : bool or None
-        Images are stored with rows and columns exchanged. Default: of IDX files named as EMNIST's.
+        Images are stored with rows and columns exchanged. Default: those of files that
+        are named as EMNIST's.
     follow_links : bool
         Follow links in a folder of images, to files and folders anywhere.
     """
@@ -110,6 +111,8 @@ class Found:
         Where the data names its classes: labels are positions among them.
     faults : tuple of str
         Why no net can be trained on the data, although it can be read.
+    white : dict of str to float
+        The gray level of white in its pictures, as `lenet5c.datasets.read_picture` has it.
     """
 
     parts: dict[str, Records]
@@ -118,6 +121,7 @@ class Found:
     notes: tuple[str, ...] = ()
     class_names: tuple[str, ...] | None = None
     faults: tuple[str, ...] = ()
+    white: Mapping[str, float] = field(default_factory=dict)
 
 
 def label_parts(found: Found, *, training: bool = True) -> tuple[dict[str, Dataset], list[str]]:
@@ -207,7 +211,8 @@ def divide(found: Found, *, test_share: float = TEST_SHARE, seed: int = 0) -> So
         left[chosen] = False
         notes.append(f"no test set: {len(chosen):,} of {len(train):,} images are set aside for it")
         train, test = train.take(np.flatnonzero(left)), train.take(chosen)
-    return Source(train, test, parts.get("validation"), found.reading, tuple(notes))
+    held_out = parts.get("validation")
+    return Source(train, test, held_out, found.reading, tuple(notes), found.white)
 
 
 def leave_unlabeled(found: Found) -> Found:
@@ -291,7 +296,7 @@ def _key(name: str, seed: int) -> str:
 
 def _list_values(parts: list[Records]) -> list[Any]:
     """Return the labels that occur, sorted: all integers from 0 if there is no gap."""
-    from lenet5c.datasets.folder_files import natural_key
+    from lenet5c.datasets.file_tree import natural_key
 
     labels: list[Any] = [records.labels for records in parts]
     if all(isinstance(each, np.ndarray) for each in labels):

@@ -9,6 +9,9 @@ UNIT = 20  # weights are multiples of 2**-20
 #: The largest side that images are resampled to.
 MAX_SIDE = 65_500
 _AT_ONCE = 1 << 21  # bytes
+#: Products of a matrix product that BLAS, at most, is left to: it takes one thread for so few. More
+#: would wait for one another when several pictures are resized at once, or the machine is busy.
+_BLAS = 1 << 18
 
 
 def resize(images: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -41,18 +44,35 @@ def resize(images: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8
     if (h, w) == (height, width):
         return images
     planes = images.reshape(-1, h, w)
-    rows, columns = resize_matrix(height, h), resize_matrix(width, w).T
+    rows, columns = resize_matrix(height, h), resize_matrix(width, w)
     resized = np.empty((len(planes), height, width), dtype=np.uint8)
     # Some small images at a time, or some rows of a large one, so that little is ever in float64.
     chunk = max(1, _AT_ONCE // (8 * max(h, height) * max(w, width)))
     strip = max(1, _AT_ONCE // (8 * max(w, width)))
     for start in range(0, len(planes), chunk):
         part = planes[start : start + chunk]
-        strips = [part[:, y : y + strip].astype(np.float64) @ columns for y in range(0, h, strip)]
-        values = rows @ (strips[0] if len(strips) == 1 else np.concatenate(strips, axis=1))
+        strips = [
+            _resample(part[:, y : y + strip].astype(np.float64), columns)
+            for y in range(0, h, strip)
+        ]
+        values = strips[0] if len(strips) == 1 else np.concatenate(strips, axis=1)
+        values = _resample(values.swapaxes(1, 2), rows).swapaxes(1, 2)
         # Truncation is the floor here: nothing is negative.
         resized[start : start + chunk] = (values + 0.5).astype(np.uint8)
     return resized.reshape(*outer, height, width)
+
+
+def _resample(values: NDArray[np.float64], matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return values (N, lines, source) resampled along the last axis, (N, lines, length)."""
+    length, source = matrix.shape
+    if values.shape[1] * source * length <= _BLAS:
+        return values @ matrix.T
+    resampled = np.empty((*values.shape[:2], length))
+    for i, weights in enumerate(matrix):
+        taps = np.flatnonzero(weights)
+        band = slice(taps[0], taps[-1] + 1)
+        np.einsum("nls,s->nl", values[..., band], weights[band], out=resampled[..., i])
+    return resampled
 
 
 def letterbox(

@@ -93,6 +93,7 @@ def build(
             )
         if rehearsed is not None:
             rehearsed = starting.choose_rehearsed(start, rehearsed, train_set.class_names, seed)
+    framing = measure_framing(rest.images, start and start.framing)
     repeats = starting.count_repeats(len(rest), recipe.epoch_images, MOST_REPEATS)
     rest = starting.mix(rest, repeats, rehearsed, preparation.fit_images)
     if (len(rest) - 1) % recipe.batch_size == 0 and recipe.model.get("batch_norm"):
@@ -118,18 +119,14 @@ def build(
         distortion=Distortion.from_dict(recipe.distortion) if recipe.distortion else None,
         class_weight=recipe.class_weight,
     )
+    names, reading = train_set.class_names, source.reading
     if start is None:
-        trainer.trained = TrainedModel(
-            model,
-            preparation,
-            train_set.class_names,
-            train_set.images.shape[1:],
-            source.reading,
-            measure_framing(rest.images),
-        )
+        shape = train_set.images.shape[1:]
+        trainer.trained = TrainedModel(model, preparation, names, shape, reading)
     else:
-        names, reading = train_set.class_names, source.reading
         trainer.trained = replace(start, model=model, class_names=names, reading=reading, path=None)
+    trainer.trained.framing = framing
+    trainer.trained.white = dict(source.white)
     return trainer, trainer.trained
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet5c._text import html_table, to_html
-from lenet5c.datasets.conversion import to_image
+from lenet5c.datasets.conversion import to_channels, to_image
 from lenet5c.datasets.framing import MNIST, Framing
 from lenet5c.datasets.resampling import fit_size
 from lenet5c.errors import UserError
@@ -24,7 +24,7 @@ from lenet5c.recognition.digit import (
     form,
     prepare_digit,
 )
-from lenet5c.recognition.filters import reduce_to_gray
+from lenet5c.recognition.filters import reduce, reduce_to_gray
 from lenet5c.recognition.judge import measure, reject_answer, reject_ink
 from lenet5c.recognition.segment import Piece, find_pieces, group_lines, split_piece
 from lenet5c.training import TrainedModel
@@ -159,10 +159,13 @@ def _read_alike(picture: NDArray[np.uint8], trained: TrainedModel) -> Reading | 
     h, w = picture.shape[:2]
     if h < height or fit_size((h, w), (height, width)) != (height, width):
         return None
-    image = to_image(picture, trained.image_shape)
-    if not framing.matches(image):
+    if h % height == w % width == 0:
+        # Of an image enlarged by repeated pixels the image itself.
+        planes = to_channels(picture, trained.image_shape[0])
+        picture = to_picture(np.stack([reduce(plane, h // height) for plane in planes]))
+    if not framing.matches(to_image(picture, trained.image_shape)):
         return None
-    return read_whole(picture, trained)
+    return replace(read_whole(picture, trained), box=(0, 0, h, w))
 
 
 def find_digit(

@@ -3,7 +3,7 @@
 import os
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,8 @@ class TrainedModel:
     framing : Framing or None
         The form to which ink is brought: that of the digits it was trained on, by default MNIST's.
         None if those were no digits on a plain ground.
+    white : dict of str to float
+        The gray level of white in pictures of more than eight bits, as `read_picture` has it.
     path : Path or None
         The file it was read from.
 
@@ -71,6 +73,7 @@ class TrainedModel:
     image_shape: tuple[int, int, int] = None  # type: ignore[assignment]  # set below
     reading: str = "ink"
     framing: Framing | None = MNIST
+    white: dict[str, float] = field(default_factory=dict)
     path: Path | None = None
 
     def __post_init__(self) -> None:
@@ -232,7 +235,7 @@ def save_model(path: str | os.PathLike[str], trained: TrainedModel) -> str:
     """
     config = trained.model.config  # type: ignore[attr-defined]
     parts = trained.preparation, trained.class_names, trained.image_shape, trained.reading
-    check_parts(config, *parts, trained.framing)
+    check_parts(config, *parts, trained.framing, trained.white)
     tensors = trained.model.state_dict()
     if trained.preparation.mean_image is not None:
         tensors[MEAN_IMAGE] = trained.preparation.mean_image
@@ -246,6 +249,8 @@ def save_model(path: str | os.PathLike[str], trained: TrainedModel) -> str:
     }
     if trained.framing != MNIST:
         metadata["framing"] = trained.framing and trained.framing.to_dict()
+    if trained.white:
+        metadata["white"] = trained.white
     return _files.write_tensors(path, "model", tensors, metadata)
 
 
@@ -264,7 +269,10 @@ def _read(path: Path) -> TrainedModel:
         class_names, image_shape = tuple(metadata["class_names"]), tuple(metadata["image_shape"])
         framing = metadata.get("framing", MNIST.to_dict())
         framing = framing if framing is None else Framing.from_dict(framing)
-        check_parts(config, preparation, class_names, image_shape, metadata["reading"], framing)
+        white = metadata.get("white", {})
+        check_parts(
+            config, preparation, class_names, image_shape, metadata["reading"], framing, white
+        )
         model = kind(**config)
         model.load_state_dict(tensors)
         if any(array.dtype != tensors[name].dtype for name, array in model.state_dict().items()):
@@ -273,7 +281,8 @@ def _read(path: Path) -> TrainedModel:
         reason = f"it lacks {error}" if isinstance(error, KeyError) else error
         raise RunError(f"{path} must be a model file that fits together: {reason}") from None
     reading = metadata["reading"]
-    return TrainedModel(model, preparation, class_names, image_shape, reading, framing, path)
+    parts = model, preparation, class_names, image_shape, reading, framing, white
+    return TrainedModel(*parts, path)
 
 
 def check_parts(
@@ -283,6 +292,7 @@ def check_parts(
     image_shape: Sequence[int],
     reading: str,
     framing: Framing | None,
+    white: Mapping[str, float],
 ) -> None:
     """Raise a ValueError unless the parts of a `TrainedModel` go together.
 
@@ -300,6 +310,8 @@ def check_parts(
     reading : str
     framing : Framing or None
         Its colors are of one channel, or of the net's.
+    white : mapping of str to float
+        Of 'int' and 'float' at most, positive and finite.
     """
     channels = config.get("in_channels", 1)
     size = pair(config.get("input_size", 32), "input_size", 1)
@@ -326,6 +338,10 @@ def check_parts(
         raise ValueError(
             f"its framing must have colors of {channels} channels, got {len(framing.paper)}"
         )
+    if not white.keys() <= {"int", "float"} or not all(
+        type(level) in (int, float) and 0 < level < np.inf for level in white.values()
+    ):
+        raise ValueError(f"its white must be positive numbers for int and float, got {white!r}")
 
 
 def check_class_names(names: Sequence[str], count: int) -> None:
