@@ -48,12 +48,12 @@ def read_parquet(files: dict[str, list[Path]], name: str, options: ReadOptions) 
         for part, paths in files.items()
     }
     first = next(iter(tables.values()))[0]
-    for part, those in tables.items():
+    for those in tables.values():
         for table in those:
             if table.kind != first.kind or table.roles != those[0].roles:
                 raise DatasetError(
-                    f"{table.path} must have the columns of {those[0].path}, got others; give files "
-                    "that belong together"
+                    f"{table.path} must have the columns of {those[0].path}, got others; give "
+                    "files that belong together"
                 )
     notes: list[str] = []
     if first.kind == "pictures":
@@ -65,10 +65,10 @@ def read_parquet(files: dict[str, list[Path]], name: str, options: ReadOptions) 
         for part, paths in files.items()
     }
     images, notes = convert_images(arrays, options.shape)
-    parts = {
-        part: Records(pixels := images[str(paths[0])], *_read_others(tables[part], len(pixels)))
-        for part, paths in files.items()
-    }
+    parts = {}
+    for part, paths in files.items():
+        pixels = images[str(paths[0])]
+        parts[part] = Records(pixels, *_read_others(tables[part], len(pixels)))
     reading = guess_reading(images.values())
     return Found(parts, name, reading, tuple(notes), _find_names(first, parts))
 
