@@ -16,7 +16,7 @@ from lenet5c._optional import require
 from lenet5c._text import count, list_some, printable
 from lenet5c.datasets.columns import find_columns, find_id, find_label
 from lenet5c.datasets.dataset import DatasetError
-from lenet5c.datasets.image_folder import MEMORY, _Images
+from lenet5c.datasets.image_folder import MEMORY, ImageStack
 from lenet5c.datasets.parts import IMAGES
 from lenet5c.datasets.pictures import describe_fault, read_pictures
 from lenet5c.datasets.pixels import MIN_SIDE, convert_images, convert_labels, guess_reading
@@ -299,7 +299,7 @@ def _read_pictures(
     for _, table in flat:
         with _open_parquet(table.path) as file:
             expected += file.metadata.num_rows
-    images = _Images(None, None, MEMORY, expected, root)
+    images = ImageStack(None, None, MEMORY, expected, root)
     good: dict[str, list[bool]] = {part: [] for part in tables}
     bad = []
     for part, table in flat:
