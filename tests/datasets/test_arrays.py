@@ -128,6 +128,12 @@ def test_channels_last(tmp_path):
     assert found.reading == "whole"
 
 
+def test_other_arrays_are_passed_over(tmp_path):
+    other = np.array([{"made": "by hand"}], object)
+    np.savez(tmp_path / "a.npz", x=IMAGES, y=LABELS, about=other, rows=np.zeros(2, "f4,f4"))
+    assert len(find(str(tmp_path / "a.npz")).parts["all"]) == 40
+
+
 def test_images_alone(tmp_path):
     np.save(tmp_path / "x_test.npy", IMAGES)
     found = find(str(tmp_path / "x_test.npy"))
@@ -172,7 +178,10 @@ def make_npz(members, method=zipfile.ZIP_STORED):
         (make_npy("__import__('os').system('true')"), "damaged header"),
         (make_npy("(" * 5000), "damaged header"),
         (make_npy((1,) * 40, body=b"1"), "declares"),
-        (make_npy((2, 8, 8), "nonsense"), "damaged header"),
+        (make_npy((2, 8, 8), "nonsense"), "numbers or text, got one of nonsense"),
+        (make_npy((2, 8), "<U0"), "numbers or text, got one of <U0"),
+        (make_npy((2, 8, 8), "a3", bytes(384)), "numbers or text, got one of a3"),
+        (make_npy((2, 8, 8), [("a", "<f4")], bytes(512)), "got one of [('a', '<f4')]"),
         (b"\x93NUMPY", "format 1 or 2"),
         (b"\x93NUMPY\3\0" + bytes(99), "format 1 or 2"),
         (b"\x93NUMPY\2\0" + b"\xff" * 99, "format 1 or 2"),
