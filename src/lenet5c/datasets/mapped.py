@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -20,11 +19,49 @@ from lenet5c._files import name_errors, open_regular
 
 #: Bytes of images from which on they stay in the file.
 MAPPED = 256 << 20
-_BLOCK = 8 << 20  # bytes that are read or computed at a time
+_BLOCK = 8 << 20  # bytes that are in memory at a time
+_CHUNK = 1 << 20
 # A stretch of the file is read at once if at least one in so many of its images is wanted.
 _SPARSEST = 4
 
 Batch = NDArray[np.uint8]
+
+
+def _seek_and_read(descriptor: int, size: int, place: int) -> bytes:
+    """Do as `os.pread`, which Windows does not have."""
+    with _SEEKING:
+        os.lseek(descriptor, place, os.SEEK_SET)
+        return os.read(descriptor, size)
+
+
+_SEEKING = threading.Lock()
+_pread = getattr(os, "pread", _seek_and_read)
+
+
+class _File:
+    """An open file, to read at any place from any thread; closed with its last user."""
+
+    def __init__(self, path: Path) -> None:
+        with open_regular(path) as file:
+            self.size = os.fstat(file.fileno()).st_size
+            self.descriptor = os.dup(file.fileno())
+
+    def __del__(self) -> None:
+        if hasattr(self, "descriptor"):
+            os.close(self.descriptor)
+
+    def read(self, size: int, place: int) -> Batch:
+        """Return `size` bytes from a place, or those that there are."""
+        content, done = np.empty(size, np.uint8), 0
+        while part := _pread(self.descriptor, min(size - done, _CHUNK), place + done):
+            content[done : done + len(part)] = np.frombuffer(part, np.uint8)
+            done += len(part)
+        return content[:done]
+
+    def read_each(self, size: int, places: list[int]) -> Batch:
+        """Return `size` bytes from each place, or those that there are."""
+        parts = map(_pread, repeat(self.descriptor), repeat(size), places)
+        return np.frombuffer(bytearray().join(parts), np.uint8)
 
 
 class _Ahead(threading.Thread):
@@ -50,29 +87,7 @@ class _Ahead(threading.Thread):
         return self.result
 
 
-class _File:
-    """An open file, to read at any place from any thread; closed with its last user."""
-
-    def __init__(self, path: Path) -> None:
-        with open_regular(path) as file:
-            self.size = os.fstat(file.fileno()).st_size
-            self.descriptor = os.dup(file.fileno())
-        self.lock = threading.Lock()
-
-    def __del__(self) -> None:
-        if hasattr(self, "descriptor"):
-            os.close(self.descriptor)
-
-    def read_each(self, size: int, places: list[int]) -> bytearray:
-        """Return `size` bytes from each place."""
-        if sys.platform != "win32":
-            return bytearray().join(map(os.pread, repeat(self.descriptor), repeat(size), places))
-        with self.lock:
-            return bytearray().join(self._read_from(size, place) for place in places)
-
-    def _read_from(self, size: int, place: int) -> bytes:
-        os.lseek(self.descriptor, place, os.SEEK_SET)
-        return os.read(self.descriptor, size)
+Batch = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,16 +230,12 @@ class MappedImages:
                 content = self.file.read_each(size, starts.tolist())
                 wanted = len(places)
             else:
-                start, end = self.offset + first * size, self.offset + (last + 1) * size
-                most = range(start, end - _BLOCK, _BLOCK)
-                content = self.file.read_each(_BLOCK, list(most))
-                rest = start + len(most) * _BLOCK
-                content += self.file.read_each(end - rest, [rest])
+                content = self.file.read(stretch * size, self.offset + first * size)
                 wanted = stretch
         if len(content) != wanted * size:
             why = "it has changed since it was opened"
             raise OSError(errno.EIO, why, str(self.path))
-        images = np.frombuffer(content, self.stored_dtype).reshape(wanted, *self.stored)
+        images = content.view(self.stored_dtype).reshape(wanted, *self.stored)
         if wanted == len(places) and (stretch > wanted or (np.diff(places) == 1).all()):
             return images
         return images[places - first]
