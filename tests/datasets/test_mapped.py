@@ -167,7 +167,7 @@ def test_threads_share_a_file(images):
 
 
 def test_systems_without_pread(images, monkeypatch):
-    monkeypatch.setattr(module, "_pread", module._seek_and_read)
+    monkeypatch.setattr(module, "_preadv", module._seek_and_read)
     for index in (slice(None), [0, 499], np.arange(500)[::5]):
         np.testing.assert_array_equal(images[index], IMAGES[index])
 

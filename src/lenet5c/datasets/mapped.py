@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise, repeat
 from math import prod
@@ -20,22 +20,24 @@ from lenet5c._files import name_errors, open_regular
 #: Bytes of images from which on they stay in the file.
 MAPPED = 256 << 20
 _BLOCK = 8 << 20  # bytes that are in memory at a time
-_CHUNK = 1 << 20
 # A stretch of the file is read at once if at least one in so many of its images is wanted.
 _SPARSEST = 4
 
 Batch = NDArray[np.uint8]
 
 
-def _seek_and_read(descriptor: int, size: int, place: int) -> bytes:
-    """Do as `os.pread`, which Windows does not have."""
+def _seek_and_read(descriptor: int, buffers: Sequence[Batch], place: int) -> int:
+    """Read into a buffer as `os.preadv` does, which Windows does not have."""
+    (buffer,) = buffers
     with _SEEKING:
         os.lseek(descriptor, place, os.SEEK_SET)
-        return os.read(descriptor, size)
+        content = os.read(descriptor, min(len(buffer), _BLOCK))
+    buffer[: len(content)] = np.frombuffer(content, np.uint8)
+    return len(content)
 
 
 _SEEKING = threading.Lock()
-_pread = getattr(os, "pread", _seek_and_read)
+_preadv = getattr(os, "preadv", _seek_and_read)
 
 
 class _File:
@@ -50,18 +52,16 @@ class _File:
         if hasattr(self, "descriptor"):
             os.close(self.descriptor)
 
-    def read(self, size: int, place: int) -> Batch:
-        """Return `size` bytes from a place, or those that there are."""
-        content, done = np.empty(size, np.uint8), 0
-        while part := _pread(self.descriptor, min(size - done, _CHUNK), place + done):
-            content[done : done + len(part)] = np.frombuffer(part, np.uint8)
-            done += len(part)
-        return content[:done]
+    def read(self, into: Batch, place: int) -> int:
+        """Fill a row of bytes from a place; return how many there are."""
+        done = 0
+        while count := _preadv(self.descriptor, [into[done:]], place + done):
+            done += count
+        return done
 
-    def read_each(self, size: int, places: list[int]) -> Batch:
-        """Return `size` bytes from each place, or those that there are."""
-        parts = map(_pread, repeat(self.descriptor), repeat(size), places)
-        return np.frombuffer(bytearray().join(parts), np.uint8)
+    def read_each(self, into: Batch, places: list[int]) -> int:
+        """Fill each row of bytes from its place; return how many bytes there are."""
+        return sum(map(_preadv, repeat(self.descriptor), zip(into), places))
 
 
 class _Ahead(threading.Thread):
@@ -224,21 +224,19 @@ class MappedImages:
             return np.empty((0, *self.stored), self.stored_dtype)
         first, last = int(places.min()), int(places.max())
         stretch = last + 1 - first
+        sparse = stretch > _SPARSEST * len(places)
+        content = np.empty((len(places) if sparse else stretch, size), np.uint8)
         with name_errors(self.path):
-            if stretch > _SPARSEST * len(places):
+            if sparse:
                 starts = self.offset + places.astype(np.int64) * size
-                content = self.file.read_each(size, starts.tolist())
-                wanted = len(places)
+                count = self.file.read_each(content, starts.tolist())
             else:
-                content = self.file.read(stretch * size, self.offset + first * size)
-                wanted = stretch
-        if len(content) != wanted * size:
-            why = "it has changed since it was opened"
-            raise OSError(errno.EIO, why, str(self.path))
-        images = content.view(self.stored_dtype).reshape(wanted, *self.stored)
-        if wanted == len(places) and (stretch > wanted or (np.diff(places) == 1).all()):
-            return images
-        return images[places - first]
+                count = self.file.read(content.reshape(-1), self.offset + first * size)
+        if count != content.size:
+            raise OSError(errno.EIO, "it has changed since it was opened", str(self.path))
+        images = content.view(self.stored_dtype).reshape(-1, *self.stored)
+        in_order = len(images) == len(places) and (sparse or (np.diff(places) == 1).all())
+        return images if in_order else images[places - first]
 
     def _convert(self, images: Batch) -> Batch:
         for step in self.steps:
