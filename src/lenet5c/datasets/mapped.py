@@ -64,8 +64,8 @@ class _File:
         return sum(map(_preadv, repeat(self.descriptor), zip(into), places))
 
 
-class _Ahead(threading.Thread):
-    """A read that goes on while the caller does something else."""
+class _Block(threading.Thread):
+    """Images that a thread reads."""
 
     def __init__(self, images: MappedImages, index: NDArray[np.integer]) -> None:
         super().__init__(daemon=True)
@@ -87,7 +87,33 @@ class _Ahead(threading.Thread):
         return self.result
 
 
-Batch = NDArray[np.uint8]
+class _Queue:
+    """Images in an order that is known before, read a block ahead."""
+
+    def __init__(self, images: MappedImages, order: NDArray[np.integer]) -> None:
+        self.images, self.order = images, order
+        self.handed_out = self.begun = 0
+        self.left = images[:0]
+        self.block = self._begin()
+
+    def _begin(self) -> _Block:
+        start, self.begun = self.begun, self.begun + _count(self.images)
+        return _Block(self.images, self.order[start : self.begun])
+
+    def get(self, index: NDArray[np.integer]) -> Batch | None:
+        """Return the images at an index if they are the next ones."""
+        end = self.handed_out + len(index)
+        if not np.array_equal(self.order[self.handed_out : end], index):
+            return None
+        parts = []
+        while len(index):
+            if not len(self.left):
+                self.left = self.block.wait()
+                self.block = self._begin()
+            parts.append(self.left[: len(index)])
+            index, self.left = index[len(parts[-1]) :], self.left[len(index) :]
+        self.handed_out = end
+        return parts[0] if len(parts) == 1 else np.concatenate([self.images[:0], *parts])
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,7 +147,7 @@ class MappedImages:
     file: _File = None  # type: ignore[assignment]  # that of the path
     shape: tuple[Any, ...] = field(init=False)  #: (N, C, H, W)
     dtype: np.dtype[Any] = field(init=False)
-    ahead: list[_Ahead] = field(init=False)  #: the read that `expect` began, if any
+    queue: list[_Queue] = field(init=False)  #: the one that `expect` made, if any
 
     def __post_init__(self) -> None:
         if self.file is None:
@@ -133,7 +159,7 @@ class MappedImages:
         probe = self._convert(np.zeros((1, *self.stored), self.stored_dtype))
         object.__setattr__(self, "shape", (len(self), *probe.shape[1:]))
         object.__setattr__(self, "dtype", probe.dtype)
-        object.__setattr__(self, "ahead", [])
+        object.__setattr__(self, "queue", [])
 
     @property
     def ndim(self) -> int:
@@ -162,21 +188,20 @@ class MappedImages:
         """Return images that `function`, of a batch of any length, converts once they are read."""
         return replace(self, steps=(*self.steps, function))
 
-    def expect(self, index: NDArray[np.integer]) -> None:
-        """Begin to read the images that the next index is, or begins with, in a thread."""
-        # Of another object with the same file, as the thread must not wait for itself.
-        self.ahead[:] = [_Ahead(replace(self), index)] if len(index) else []
+    def expect(self, order: NDArray[np.integer]) -> None:
+        """Begin to read images in this order, some megabytes ahead in a thread.
+
+        Indices that follow it, one after the other, get them; others are read as ever.
+        """
+        # Of another object with the same file, which has no queue.
+        self.queue[:] = [_Queue(replace(self), order)] if len(order) else []
 
     def __getitem__(self, index: Any) -> Batch:
         if isinstance(index, (int, np.integer)):
             return self[np.array([index])][0]
-        if self.ahead and isinstance(index, np.ndarray):
-            ahead = self.ahead.pop()
-            known = min(len(ahead.index), len(index))
-            if np.array_equal(ahead.index[:known], index[:known]):
-                images = ahead.wait()[:known]
-                if known < len(index):
-                    images = np.concatenate([images, self[index[known:]]])
+        if self.queue and isinstance(index, np.ndarray):
+            images = self.queue[0].get(index)
+            if images is not None:
                 return images
         return self._convert(self._read(self._places(index)))
 
@@ -277,10 +302,10 @@ def apply(images: AnyImages, function: Callable[[Batch], Batch]) -> AnyImages:
     return cast(AnyImages, function(cast(Batch, images)))
 
 
-def expect(images: Images, index: NDArray[np.integer]) -> None:
-    """Begin to read images in a file that are wanted next."""
+def expect(images: Images, order: NDArray[np.integer]) -> None:
+    """Begin to read images that are in a file in the order in which they will be wanted."""
     if isinstance(images, MappedImages):
-        images.expect(index)
+        images.expect(order)
 
 
 def _count(images: Images) -> int:
