@@ -4,7 +4,6 @@ import errno
 import gzip
 import os
 import re
-import zipfile
 import zlib
 from contextlib import suppress
 from dataclasses import replace
@@ -129,6 +128,8 @@ def kind_of(path: Path) -> str | None:
 
 
 def _is_npz(path: Path) -> bool:
+    import zipfile  # most data sets need none
+
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()

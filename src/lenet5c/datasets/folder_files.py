@@ -29,7 +29,8 @@ class FolderFiles:
     """The images of a folder or archive.
 
     `parts` has for each of 'train', 'validation' and 'test' that is there, or for 'all', and for
-    each class the paths of its images. Without classes there are no `class_names`, and one list.
+    each class the paths of its images; where the part has no classes, one list, and it is among the
+    `flat` ones.
     Classes and images are in natural order. `errors` say why the images cannot be read, `faults`
     why a net cannot be trained on them, `warnings` what looks wrong, `notes` what was skipped;
     `locked` are folders that cannot be read, and why.
@@ -38,6 +39,7 @@ class FolderFiles:
     root: Path
     class_names: tuple[str, ...] = ()
     parts: dict[str, list[list[Path]]] = field(default_factory=dict)
+    flat: set[str] = field(default_factory=set)
     errors: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -116,17 +118,22 @@ class _Arranger:
         place = self._enter()
         folders = self._find_parts(place)
         loose = [*place.images, *(image for part in folders.values() for image in part.images)]
+        flat: dict[str, list[str]] = {}
         if folders:
-            if unused := [each.name for each in place.folders if each not in folders.values()]:
-                shown = list_some(map(printable, unused))
+            found = {part: self._list_classes(folder.folders) for part, folder in folders.items()}
+            unused = [each for each in place.folders if each not in folders.values()]
+            for part, folder in self._find_flat_parts(unused):
+                if part not in found | flat:
+                    flat[part] = folder.images
+                    unused.remove(folder)
+            if unused:
+                shown = list_some(printable(each.name) for each in unused)
                 read = listing(printable(each.name) for each in folders.values())
                 files.notes.append(f"beside {read}, not read: {shown}")
-            found = {part: self._list_classes(folder.folders) for part, folder in folders.items()}
         elif found := self._find_inner_parts(place):
             files.notes.append(f"each class has its own {listing(found)}")
         elif flat := self._find_flat(place):
-            for part, images in flat.items():
-                files.parts[part] = [[self.root / image for image in images]]
+            pass
         elif place.folders:
             found = {ALL: self._list_classes(place.folders)}
         if found:
@@ -134,6 +141,9 @@ class _Arranger:
                 number = count(len(loose), "image")
                 files.notes.append(f"{number} outside of the folders of classes, not read")
             self._check_classes(found)
+        for part, images in flat.items():
+            files.parts[part] = [[self.root / image for image in images]]
+            files.flat.add(part)
         if not files.entries():
             files.errors.append(f"{self.root} has no images in folders{_hint(self.top)}; {LAYOUT}")
         every = list(self.top.walk())
@@ -188,6 +198,16 @@ class _Arranger:
                 found.setdefault(part, {}).setdefault(folder.name, []).append(each)
         return {part: found[part] for part in _PARTS if part in found}
 
+    def _find_flat_parts(self, folders: list[Folder]) -> list[tuple[str, Folder]]:
+        """Return the folders that mean parts, and hold images but no folders of images."""
+        meanings = [(part_of_folder(folder.name), folder) for folder in folders]
+        return [
+            (meaning[0], folder)
+            for meaning, folder in meanings
+            if meaning and not meaning[1] and folder.images
+            if not any(inner.has_images() for inner in folder.folders)
+        ]
+
     def _find_flat(self, place: Folder) -> dict[str, list[str]]:
         """Return the images of each part, or of all, if there are no classes."""
         full = [folder for folder in place.folders if folder.has_images()]
@@ -195,10 +215,8 @@ class _Arranger:
             if place.images:
                 self.files.faults.append(f"{self.root} holds images, but no folders; {LAYOUT}")
             return {ALL: place.images} if place.images else {}
-        deep = any(inner.has_images() for folder in full for inner in folder.folders)
-        if deep or not all(map(_is_part, full)):
-            return {}
-        found = {(part_of_folder(folder.name) or ("",))[0]: folder.images for folder in full}
+        parts = self._find_flat_parts(full)
+        found = {part: folder.images for part, folder in parts}
         if len(found) < len(full):
             return {}
         self.files.faults.append(

@@ -195,15 +195,9 @@ def divide(found: Found, *, test_share: float = TEST_SHARE, seed: int = 0) -> So
     DatasetError
         The data has faults, no images to train on, or its labels cannot be used.
     """
-    notes = list(found.notes)
-    for part in ("validation", "test"):
-        if part in found.parts and found.parts[part].labels is None:
-            # As competitions have it: the test images are those to predict.
-            notes.append(f"the {part} images have no labels: they are for lenet5c predict --data")
-            labeled = {each: found.parts[each] for each in found.parts if each != part}
-            found = replace(found, parts=labeled)
+    found = leave_unlabeled(found)
     parts, more = check_training(found)
-    notes += more
+    notes = [*found.notes, *more]
     train = parts.get("train") or parts[ALL]
     test = parts.get("test")
     if test is None:
@@ -219,6 +213,22 @@ def divide(found: Found, *, test_share: float = TEST_SHARE, seed: int = 0) -> So
         train, test = train.take(np.flatnonzero(left)), train.take(chosen)
     held_out = parts.get("validation")
     return Source(train, test, held_out, found.reading, tuple(notes), found.white)
+
+
+def leave_unlabeled(found: Found) -> Found:
+    """Return data without the parts that have no labels, as competitions have test images.
+
+    All parts stay where the training images have none either.
+    """
+    first = found.parts.get("train") or found.parts.get(ALL)
+    bare = [part for part, records in found.parts.items() if records.labels is None]
+    if not bare or first is None or first.labels is None:
+        return found
+    notes = [
+        f"the {part} images have no labels: they are for lenet5c predict --data" for part in bare
+    ]
+    parts = {part: records for part, records in found.parts.items() if part not in bare}
+    return replace(found, parts=parts, notes=(*found.notes, *notes))
 
 
 def check_training(found: Found) -> tuple[dict[str, Dataset], list[str]]:
