@@ -234,6 +234,7 @@ class Trainer:
         try:
             while not self.done:
                 order = self._draw_order()
+                expect(self.train_set.images, order[self.step * self.batch_size :])
                 if self.step == 0 and hasattr(self.optimizer, "estimate"):
                     self._estimate()
                 while self.step < self.steps_per_epoch:
@@ -377,14 +378,12 @@ class Trainer:
             rates = [self._rate(first)] * count
         else:
             rates = [self.schedule(first + i) for i in range(count)]
-        samples, left = np.split(order[self.step * self.batch_size :], [count * self.batch_size])
-        images = self.samples(samples, self.epoch_distortion())
-        expect(self.train_set.images, left[: len(samples)])
+        samples = order[self.step * self.batch_size : (self.step + count) * self.batch_size]
         target, weight = self.targets[samples]
         record = StepsTaken(count)
         try:
             self.model.train_steps(
-                images,
+                self.samples(samples, self.epoch_distortion()),
                 target,
                 self.loss,
                 self.optimizer,
