@@ -10,7 +10,6 @@ import os
 import sys
 from argparse import ArgumentParser, Namespace
 from contextlib import nullcontext
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ from lenet5c.commands.cli import (
     whole,
 )
 from lenet5c.datasets.dataset import READINGS
+from lenet5c.datasets.file_tree import is_archive
 from lenet5c.datasets.files import ENDINGS
 from lenet5c.datasets.pictures import PictureError, find_pictures, measure_whites
 from lenet5c.datasets.source import open_records, source_name
@@ -40,6 +40,7 @@ from lenet5c.recognition.predictor import DIGITS, Reader
 from lenet5c.recognition.reading import Reading
 from lenet5c.report.predictions import WRITERS, choose_form, read_form, write_predictions
 from lenet5c.training import open_model
+from lenet5c.training.matching import compare_colors
 
 REJECTED = 3
 STREAM = "-"
@@ -131,7 +132,11 @@ def predict_data(options: Namespace) -> int:
         out = None
     suffix = check_out(out, data, options.like)
     trained = open_model(options.model)
-    records = open_records(data, read_options(options), tell=note, note=partial(warn, options.prog))
+    records = open_records(
+        data, read_options(options), tell=note, note=lambda line: note(f"Note: {line.rstrip('.')}.")
+    )
+    if text := compare_colors(trained, records.images):
+        warn(options.prog, text)
     if options.like:
         form = read_form(options.like, trained, records)
     else:
@@ -253,7 +258,8 @@ def expand(name: str) -> list[str]:
 
 def is_data(name: str) -> bool:
     """Return whether this is the name of a file with many images."""
-    return name.lower().endswith(tuple(e for endings in ENDINGS.values() for e in endings))
+    endings = tuple(ending for of_kind in ENDINGS.values() for ending in of_kind)
+    return is_archive(name) or name.lower().endswith(endings)
 
 
 def open_stream() -> Any:

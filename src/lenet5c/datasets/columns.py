@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from math import prod
+from math import isfinite, nan, prod
 
 from lenet5c._text import list_some, printable
 from lenet5c.datasets.dataset import DatasetError
@@ -152,7 +152,7 @@ def _is_first_label(rows: Sequence[Sequence[str]], first: int, last: int) -> boo
     for place in (first, last):
         values = [row[place].strip() for row in rows]
         numbers = Counter(values)
-        whole = all(is_number(value) and float(value).is_integer() for value in values)
+        whole = all(is_number(value) and _to_number(value).is_integer() for value in values)
         text = not any(map(is_number, values))
         even = numbers.most_common(1)[0][1] <= 0.9 * len(values)
         doubts.append((not (whole or text), not even, len(numbers) > 256, len(numbers)))
@@ -161,11 +161,16 @@ def _is_first_label(rows: Sequence[Sequence[str]], first: int, last: int) -> boo
 
 
 def is_number(text: str) -> bool:
-    """Return whether a field is a finite number, perhaps with a decimal comma."""
+    """Return whether a field is a finite number."""
+    return isfinite(_to_number(text))
+
+
+def _to_number(text: str) -> float:
+    """Return a number, perhaps with a decimal comma; NaN for other texts."""
     try:
-        return abs(float(text.replace(",", "."))) < float("inf")
+        return float(text.replace(",", "."))
     except ValueError:
-        return False
+        return nan
 
 
 def is_header(fields: Sequence[str]) -> bool:

@@ -5,6 +5,7 @@ One range of values, which become black and white, holds for all parts of a data
 """
 
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from math import isqrt, prod
@@ -240,6 +241,9 @@ def convert_labels(
     if values.dtype.kind in "US":
         if values.dtype.kind == "S":
             values = np.char.decode(values, "utf-8", "replace")
+        codes = np.ascontiguousarray(values).view(values.dtype.byteorder + "u4")
+        if values.itemsize and codes.max(initial=0) > sys.maxunicode:
+            raise DatasetError(f"{name} must be text, got characters that do not exist")
         return _read_texts(values.tolist(), name)
     if values.dtype.kind == "f" and (bad := ~(np.isfinite(values) & (values % 1 == 0))).any():
         raise DatasetError(
@@ -270,13 +274,14 @@ def guess_reading(parts: Iterable[Images]) -> str:
 def is_square(features: int) -> bool:
     """Return whether so many values are those of a square image of one channel or three."""
     return any(
-        channels * isqrt(features // channels) ** 2 == features >= channels * MIN_SIDE**2
+        features >= channels * MIN_SIDE**2
+        and features == channels * isqrt(features // channels) ** 2
         for channels in (1, 3)
     )
 
 
 def _read_texts(values: Sequence[str], name: str) -> NDArray[np.int64] | list[str]:
-    texts = {value: printable(value.strip()) for value in set(values)}
+    texts = {value: printable(value.strip()) for value in dict.fromkeys(values)}
     if all(re.fullmatch(r"(0|-?[1-9][0-9]{0,14})(\.0*)?", text) for text in texts.values()):
         numbers = {value: int(text.partition(".")[0]) for value, text in texts.items()}
         return np.array([numbers[value] for value in values], np.int64)

@@ -12,6 +12,7 @@ from lenet5c import kernels
 from lenet5c._files import digest
 from lenet5c.datasets import Source
 from lenet5c.datasets.mapped import blocks
+from lenet5c.datasets.source import NAMES
 from lenet5c.errors import MissingExtraError, RunError
 from lenet5c.recipes.build import make_schedule
 from lenet5c.recipes.run_config import RunConfig, digest_of
@@ -27,6 +28,7 @@ from lenet5c.training import (
 from lenet5c.training.event_file import EventFile
 from lenet5c.training.matching import match_dataset
 from lenet5c.training.model_file import check_class_names
+from lenet5c.training.orientation import warn_of_sideways
 from lenet5c.training.run_folder import RunFolder
 
 Frame = Callable[[Source, TrainedModel], tuple[Source, list[str]]]
@@ -217,7 +219,13 @@ def _open(
     held: ExitStack,
 ) -> Run:
     """Return a run that is ready to train, its folder locked by `held`, or finished."""
-    source = source or config.open(tell)
+    if source is None:
+        source = config.open(tell)
+        if tell and config.data not in NAMES and config.transpose is None:
+            # Of other classes than digits this model does not tell.
+            warning = warn_of_sideways(open_model(), source.train)
+            if warning:
+                tell(f"{config.data}: warning: {warning}")
     start = start or config.open_start()
     rehearsed = config.open_rehearsed(tell)
     folder = None if config.folder is None else RunFolder(config.folder)
