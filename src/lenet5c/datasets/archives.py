@@ -7,6 +7,7 @@ temporary files without a name.
 """
 
 import bz2
+import errno
 import gzip
 import lzma
 import os
@@ -42,7 +43,8 @@ _COMPRESSIONS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.ope
 # Errors of zipfile, tarfile and the decoders about a damaged or hostile archive.
 _DAMAGE = (
     *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, OSError),
-    *(EOFError, NotImplementedError, RuntimeError, ValueError, OverflowError, struct.error),
+    *(EOFError, NotImplementedError, RuntimeError, ValueError, ArithmeticError, LookupError),
+    struct.error,
 )
 
 
@@ -314,8 +316,8 @@ def _name_damage(path: Path) -> Iterator[None]:
     except DatasetError:
         raise
     except _DAMAGE as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # the disk's
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise  # the disk's; a place before the file is the archive's
         why = " ".join(str(error).split())[:200] or type(error).__name__
         raise DatasetError(
             f"{path} is damaged, or no zip or tar: {why}; pack or download it again"
