@@ -146,7 +146,7 @@ def look_for_sideways(found: Inspection) -> str | None:
         for picture in pictures
         if picture.shape[2] == 1
     ]
-    if not examples or len({picture.shape for picture, _ in examples}) > 1:
+    if not (examples and found.class_names) or len({each.shape for each, _ in examples}) > 1:
         return None
     images = np.stack([picture.transpose(2, 0, 1) for picture, _ in examples])
     labels = np.array([label for _, label in examples])

@@ -318,7 +318,7 @@ def _name_damage(path: Path) -> Iterator[None]:
     except _DAMAGE as error:
         if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
             raise  # the disk's; a place before the file is the archive's
-        why = " ".join(str(error).split())[:200] or type(error).__name__
+        why = printable(str(error))[:200] or type(error).__name__
         raise DatasetError(
-            f"{path} is damaged, or no zip or tar: {why}; pack or download it again"
+            f"{printable(path)} is damaged, or no zip or tar: {why}; pack or download it again"
         ) from None
