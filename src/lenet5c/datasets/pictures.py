@@ -230,7 +230,7 @@ def _read(
 ) -> Any:
     """Read a path, bytes or stream within a memory, by default one of its own."""
     if isinstance(source, BYTES):
-        name, file, held = "the content", io.BytesIO(source), len(source)
+        name, (file, held) = "the content", _read_stream(io.BytesIO(source), "the content")
     elif hasattr(source, "read"):
         name, (file, held) = "standard input", _read_stream(source, "standard input")
     else:
