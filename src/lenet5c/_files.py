@@ -442,10 +442,8 @@ def digest(*parts: str | bytes | memoryview | Path | NDArray[Any] | Iterator[NDA
         if isinstance(part, Path):
             with name_errors(part), open_regular(part) as file:
                 hashlib.file_digest(cast(Any, file), lambda: sha)
-        elif isinstance(part, str):
-            sha.update(part.encode())
-        elif isinstance(part, (bytes, memoryview)):
-            sha.update(part)
+        elif isinstance(part, (str, bytes, memoryview)):
+            sha.update(part.encode() if isinstance(part, str) else part)
         else:
             for array in part if isinstance(part, Iterator) else (part,):
                 sha.update(np.ascontiguousarray(array).data)

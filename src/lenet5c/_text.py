@@ -257,3 +257,11 @@ def command_line(*words: object) -> str:
                 python = relative
         program = [python, "-m", "lenet5c"]
     return shlex.join([*program, *map(str, words)])
+
+
+def suggest(text: object, names: Iterable[str]) -> str:
+    """Return '; did you mean NAME?' of the name that is nearest to a text; '' if none is near."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(str(text).lower(), names, 1)
+    return f"; did you mean {near[0]}?" if near else ""

@@ -4,8 +4,10 @@ import pytest
 from pictures_on_disk import write_pictures
 
 from lenet5c.datasets import image_folder, open_source
-from lenet5c.datasets.folder_files import find_part, list_folder
-from lenet5c.datasets.source import open_dataset
+from lenet5c.datasets.folder_files import list_folder
+from lenet5c.datasets.inspection import inspect
+from lenet5c.datasets.parts import part_of_folder
+from lenet5c.datasets.source import open_dataset, open_records
 
 pytest.importorskip("PIL.Image")
 
@@ -24,7 +26,7 @@ pytest.importorskip("PIL.Image")
     ],
 )
 def test_words_that_mean_a_part(part, names):
-    assert [find_part(name) for name in names] == [part and (part, "")] * len(names)
+    assert [part_of_folder(name) for name in names] == [part and (part, "")] * len(names)
 
 
 def make(root, counts):
@@ -100,3 +102,17 @@ def test_classes_with_the_same_folders_may_be_parts(tmp_path):
 def test_a_model_is_measured_on_all_that_is_there(counts, number, names, tmp_path):
     dataset = open_dataset(str(make(tmp_path, counts)))
     assert len(dataset) == number and dataset.class_names == names
+
+
+def test_test_images_without_classes_are_for_predict(tmp_path):
+    """As competitions have them: classes to train on, and a flat folder."""
+    make(tmp_path, {**of_each("train", number=6), "test": 4, "bird": 1})
+    source = open_source(str(tmp_path))
+    assert (len(source.train), len(source.test)) == (10, 2)
+    assert "the test images have no labels: they are for lenet5c predict --data" in source.notes
+    assert "beside train, not read: bird" in source.notes
+    records = open_records(str(tmp_path))
+    assert records.labels is None and records.ids == tuple(f"test/{i}.png" for i in range(4))
+    inspection = inspect(str(tmp_path))
+    assert inspection.counts == {"train": [6, 6]} and inspection.faults == []
+    assert "4 images in test without classes, for predict" in inspection.notes

@@ -6,14 +6,9 @@ import pytest
 from idx_files import idx_bytes
 
 from lenet5c.datasets import DatasetError, idx_folder, open_source
-from lenet5c.datasets.idx_folder import (
-    EXPECTED,
-    has_idx_files,
-    read_idx_file,
-    read_idx_folder,
-    transpose,
-)
+from lenet5c.datasets.idx_folder import EXPECTED, has_idx_files, read_idx_file, read_idx_folder
 from lenet5c.datasets.mapped import MappedImages
+from lenet5c.datasets.orientation import exchange_axes
 from lenet5c.datasets.records import ReadOptions, label_parts
 from lenet5c.datasets.source import open_dataset, open_records
 
@@ -295,7 +290,8 @@ def test_emnists_files_are_read_upright(tmp_path):
     found = read_idx_folder(folder)
     upright = content["train-images"].transpose(0, 2, 1)[:, np.newaxis]
     np.testing.assert_array_equal(found.parts["train"].images, upright)
-    assert "EMNIST's" in found.notes[0] and "upright" in found.notes[0]
+    assert found.notes[0] == "26 classes, named as those of emnist-letters"
+    assert "EMNIST's" in found.notes[1] and "upright" in found.notes[1]
     parts, _ = label_parts(found)
     assert parts["train"].num_classes == 26
     assert parts["train"].class_names[parts["train"].labels[3]] == "D"
@@ -314,10 +310,13 @@ def test_other_sideways_images_are_read_upright_where_asked(tmp_path):
     np.testing.assert_array_equal(found.parts["train"].images, upright)
 
 
-def test_transpose_of_many_images():
+def test_exchange_of_axes_of_many_images():
     images = np.arange(5000 * 9, dtype=np.uint32).astype(np.uint8).reshape(5000, 1, 3, 3)
     expected = images.transpose(0, 1, 3, 2).copy()
-    assert transpose(images) is images
+    copied = images.copy()
+    copied.flags.writeable = False
+    np.testing.assert_array_equal(exchange_axes(copied), expected)
+    assert exchange_axes(images) is images
     np.testing.assert_array_equal(images, expected)
 
 

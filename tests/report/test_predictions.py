@@ -12,6 +12,7 @@ from lenet5c import nn
 from lenet5c.datasets import Preparation, resize
 from lenet5c.datasets.conversion import to_gray
 from lenet5c.datasets.records import Records
+from lenet5c.datasets.resampling import letterbox
 from lenet5c.errors import MissingExtraError, UserError
 from lenet5c.report import predictions
 from lenet5c.report.predictions import choose_form, fit_images, read_form, write_predictions
@@ -189,10 +190,10 @@ def test_images_of_other_channels_and_sizes():
         for c in (1, 2, 3)
     }
     three = fit_images(models[3], gray)
-    assert (three == resize(gray, (20, 20))).all() and three.shape == (5, 3, 20, 20)
+    assert (three == letterbox(gray, (20, 20))).all() and three.shape == (5, 3, 20, 20)
     one = fit_images(models[1], color)
     expected = np.stack([to_gray(image.transpose(1, 2, 0)) for image in color])[:, None]
-    assert (one == resize(expected, (20, 20))).all()
+    assert (one == letterbox(expected, (20, 20))).all()
     same = resize(gray, (32, 32))
     assert fit_images(models[1], same) is same
     with pytest.raises(UserError, match="2 channels for this model, got 1"):

@@ -1,5 +1,7 @@
 """Confusion matrix and what follows from it, against a naive count and against scikit-learn."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from evaluations import make_evaluation
@@ -173,7 +175,12 @@ def test_classes_are_matched_by_meaning(known, names, labels, note):
         (["cat", "dog"], ["cat", "hound"], (1, 28, 28), "got 'hound'"),
         (["cat", "dog"], ["Katze", "Hund"], (1, 28, 28), "--map Katze=CLASS Hund=CLASS, name"),
         ("0123456789", ["cat", "dog"], (1, 28, 28), "knows .'0', .*, got 'cat' and 'dog'"),
-        ("0123456789", list(map(str, range(1, 11))), (1, 28, 28), "got '10'; .*--map 10=CLASS"),
+        (
+            "0123456789",
+            list(map(str, range(1, 11))),
+            (1, 28, 28),
+            "got '10'; .*--map 10=0, or 1=0 2=1 ... if",
+        ),
         ("012", ["x", "y"], (1, 28, 28), "got 'x' and 'y'"),
         (["cat", "dog"], "012", (1, 28, 28), "--map 0=CLASS 1=CLASS 2=CLASS"),
         ("ab", ["A", "a "], (1, 28, 28), "got 'A' and 'a '"),
@@ -211,6 +218,23 @@ def test_images_of_other_sizes_are_brought_to_the_models(side, becomes):
     dataset, notes = match_dataset(trained, data("ab", [0, 1], (1, side, side)))
     assert dataset.images.shape[2:] == (becomes, becomes) and bool(notes) == (side != becomes)
     evaluate(trained, dataset)
+
+
+def test_ink_and_paper_that_are_exchanged_are_told(mnist_slice):
+    _, test = mnist_slice
+    inverted = replace(test, images=255 - test.images)
+    trained = open_model()
+    assert match_dataset(trained, test)[1] == []
+    (note,) = match_dataset(trained, inverted)[1]
+    assert note == (
+        "the images are dark on light, those that the model was trained on light on dark; "
+        "invert them"
+    )
+    trained.framing = replace(trained.framing, paper=(255,), ink=(0,))
+    assert "are light on dark" in match_dataset(trained, test)[1][0]
+    assert match_dataset(trained, inverted)[1] == []
+    trained.framing = None
+    assert match_dataset(trained, test)[1] == []
 
 
 def test_models_are_named_by_file_folder_or_best(tmp_path):

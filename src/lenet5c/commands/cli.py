@@ -13,7 +13,7 @@ from contextlib import suppress
 from math import isfinite
 from pathlib import Path
 
-from lenet5c._text import printable, reason
+from lenet5c._text import printable, reason, suggest
 from lenet5c.commands import signals
 from lenet5c.errors import UserError
 
@@ -148,7 +148,7 @@ def finish(prog: str, code: int) -> int:
     return code
 
 
-def add_read_options(parser: argparse.ArgumentParser) -> None:
+def add_read_options(parser: argparse._ActionsContainer) -> None:
     """Add the options of readers of data that `lenet5c train` has, too."""
     for name, text in (
         ("--skip-bad", "leave out images that cannot be read"),
@@ -220,14 +220,6 @@ class Parser(argparse.ArgumentParser):
     def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
         """Exit after the help."""
         sys.exit(finish(self.prog, status))
-
-
-def suggest(text: object, names: Iterable[str]) -> str:
-    """Return '; did you mean NAME?' of the name that is nearest to a text; '' if none is near."""
-    from difflib import get_close_matches
-
-    near = get_close_matches(str(text).lower(), names, 1)
-    return f"; did you mean {near[0]}?" if near else ""
 
 
 def fail_parsing(prog: str, message: str) -> NoReturn:

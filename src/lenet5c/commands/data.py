@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lenet5c._optional import require
 from lenet5c._text import list_some, printable, table
 from lenet5c.commands.cli import FAILED, add_read_options, file, note, one_of, read_options, say
@@ -114,8 +116,10 @@ def inspect(options: Namespace) -> int:
     if sheet is not None:
         check_sheet(sheet)
     name = source_name(options.data, "the data to inspect")
-    examples = max(COLUMNS.values()) if sheet else 0
-    found = inspect_data(name, examples, read_options(options), note)
+    how = read_options(options)
+    found = inspect_data(name, max(COLUMNS.values()), how, note)
+    if how.transpose is None and (warning := look_for_sideways(found)):
+        found.suspicions.append(warning)
     if sheet is not None:
         write_contact_sheet(sheet, found)
     if options.json:
@@ -127,6 +131,26 @@ def inspect(options: Namespace) -> int:
     if found.faults:
         return UNTRAINABLE
     return FAILED if options.strict and found.warnings() else 0
+
+
+def look_for_sideways(found: Inspection) -> str | None:
+    """Return a warning if the examples are digits with rows and columns exchanged."""
+    from lenet5c.datasets import Dataset
+    from lenet5c.training import open_model
+    from lenet5c.training.orientation import warn_of_sideways
+
+    examples = [
+        (picture, label)
+        for (_, label), pictures in found.examples.items()
+        for picture in pictures
+        if picture.shape[2] == 1
+    ]
+    if not examples or len({picture.shape for picture, _ in examples}) > 1:
+        return None
+    images = np.stack([picture.transpose(2, 0, 1) for picture, _ in examples])
+    labels = np.array([label for _, label in examples])
+    dataset = Dataset(images, labels, len(found.class_names), class_names=found.class_names)
+    return warn_of_sideways(open_model(), dataset)
 
 
 def check_sheet(path: Path) -> None:

@@ -37,6 +37,7 @@ from lenet5c.training import (
 )
 from lenet5c.training import evaluate as evaluate_model
 from lenet5c.training.matching import match_dataset
+from lenet5c.training.orientation import warn_of_sideways
 from lenet5c.training.run_folder import RunFolder, read_record
 
 PARTS = ("test", "train", "validation")
@@ -122,6 +123,8 @@ def run(options: Namespace) -> None:
     mapping = dict(options.map)
     dataset, notes = match_dataset(trained, part, mapping)
     result = evaluate_model(trained, dataset)
+    if how.transpose is None and (warning := warn_of_sideways(trained, dataset)):
+        notes.append(warning)
     record = {
         "lenet5c": lenet5c.__version__,
         "model": options.model,

@@ -10,7 +10,6 @@ import os
 import sys
 from argparse import ArgumentParser, Namespace
 from contextlib import nullcontext
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +18,19 @@ from lenet5c._text import count, has_colors, is_terminal, listing, printable
 from lenet5c.commands.cli import (
     BAD_USE,
     MODEL_HELP,
+    add_read_options,
     add_threads,
     directory,
     fail,
     file,
     note,
+    read_options,
     say,
     warn,
     whole,
 )
 from lenet5c.datasets.dataset import READINGS
+from lenet5c.datasets.file_tree import is_archive
 from lenet5c.datasets.files import ENDINGS
 from lenet5c.datasets.pictures import PictureError, find_pictures, measure_whites
 from lenet5c.datasets.source import open_records, source_name
@@ -38,12 +40,17 @@ from lenet5c.recognition.predictor import DIGITS, Reader
 from lenet5c.recognition.reading import Reading
 from lenet5c.report.predictions import WRITERS, choose_form, read_form, write_predictions
 from lenet5c.training import open_model
+from lenet5c.training.matching import compare_colors
 
 REJECTED = 3
 STREAM = "-"
 GREEN, YELLOW = 32, 33
 # Options that are for pictures or for a whole data set alone.
-OF_PICTURES, OF_DATA = ("explain", "json", "reading"), ("out", "like", "probabilities")
+OF_PICTURES = ("explain", "json", "reading")
+OF_DATA = (
+    *("out", "like", "probabilities"),
+    *("skip_bad", "follow_links", "transpose", "label_column", "image_shape"),
+)
 DESCRIPTION = (
     "Read digits in pictures: photographs, scans, drawings. With --data, classify all images of a "
     "data set, such as the test images of a competition."
@@ -65,7 +72,10 @@ A picture in which no digit is found is rejected, with the reason. Exit codes: 0
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the options."""
     add = parser.add_argument
-    text = "PNG, JPEG, BMP, TIFF, WebP, GIF or PGM; a folder of them; - reads standard input"
+    text = (
+        "PNG, JPEG, JPEG 2000, BMP, TIFF, WebP, AVIF, GIF or PGM, with pillow-heif HEIC; a folder "
+        "of them; - reads standard input"
+    )
     add("images", nargs="*", metavar="IMAGE", help=text)
     add("--model", metavar="MODEL", help=f"{MODEL_HELP} (default: best)")
     text = "content of a picture: one digit, or several: a number, a sheet (default: one)"
@@ -93,6 +103,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     group.add_argument("--like", type=file, metavar="SAMPLE", help=text)
     text = "add a column for the probability of each class"
     group.add_argument("--probabilities", action="store_true", help=text)
+    add_read_options(group)
     add_threads(group)
 
 
@@ -102,7 +113,7 @@ def run(options: Namespace) -> int:
         return predict_data(options)
     for name in OF_DATA:
         if getattr(options, name):
-            raise UserError(f"--{name} must go with --data, got it without")
+            raise UserError(f"--{name.replace('_', '-')} must go with --data, got it without")
     if not options.images:
         raise UserError("IMAGE must be a picture or a folder of some, got none; or use --data")
     return predict_pictures(options)
@@ -121,7 +132,11 @@ def predict_data(options: Namespace) -> int:
         out = None
     suffix = check_out(out, data, options.like)
     trained = open_model(options.model)
-    records = open_records(data, tell=note, note=partial(warn, options.prog))
+    records = open_records(
+        data, read_options(options), tell=note, note=lambda line: note(f"Note: {line.rstrip('.')}.")
+    )
+    if text := compare_colors(trained, records.images):
+        warn(options.prog, text)
     if options.like:
         form = read_form(options.like, trained, records)
     else:
@@ -243,7 +258,8 @@ def expand(name: str) -> list[str]:
 
 def is_data(name: str) -> bool:
     """Return whether this is the name of a file with many images."""
-    return name.lower().endswith(tuple(e for endings in ENDINGS.values() for e in endings))
+    endings = tuple(ending for of_kind in ENDINGS.values() for ending in of_kind)
+    return is_archive(name) or name.lower().endswith(endings)
 
 
 def open_stream() -> Any:

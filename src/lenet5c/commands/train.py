@@ -19,10 +19,11 @@ import numpy as np
 from lenet5c import kernels, recipes
 from lenet5c._text import command_line
 from lenet5c.commands import signals
-from lenet5c.commands.cli import FAILED, add_threads, directory, fail, note, number, say, warn
+from lenet5c.commands.cli import FAILED, add_threads, directory, fail, file, note, number, say, warn
 from lenet5c.commands.cli import setting as pair
 from lenet5c.datasets.source import source_name
 from lenet5c.recipes import RunConfig
+from lenet5c.recipes.config_file import read_config_file
 from lenet5c.recipes.kind import DICT, Kind
 from lenet5c.recipes.run_config import NOTHING, option_settings, start_name
 from lenet5c.recipes.setting import GROUPS, RUN, in_words, option
@@ -80,11 +81,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder for the results (default: a new one in runs/)",
     )
     add(
+        "--config",
+        type=file,
+        metavar="FILE",
+        help="settings from a file: the config.json of a run, which repeats it, or options by name "
+        "in TOML or JSON; options given beside it go before",
+    )
+    add = groups[RUN].add_mutually_exclusive_group().add_argument
+    add(
         "--resume",
         action="store_true",
         help="go on with the run in --out, to the same bytes as without a stop; with more --epochs "
         "also with a finished one",
     )
+    add("--overwrite", action="store_true", help="replace the run that is in --out")
+    add = groups[RUN].add_argument
     add(
         "--tensorboard",
         action="store_true",
@@ -129,6 +140,7 @@ def run(options: argparse.Namespace) -> int:
         result = recipes.train(
             config,
             resume=options.resume,
+            overwrite=options.overwrite,
             tensorboard=options.tensorboard,
             tell=display.line,
             on_start=display.start,
@@ -165,8 +177,10 @@ def configure(options: argparse.Namespace) -> RunConfig:
         given["start"] = start_name(given["start"])
     if options.resume:
         return configure_resumed(options, given)
-    name = given.pop("recipe", None)
     out = options.out or Path("runs") / datetime.now().strftime("%Y%m%d-%H%M%S-%f")
+    if options.config is not None:
+        return read_config_file(options.config, **given, folder=out)
+    name = given.pop("recipe", None)
     try:
         return RunConfig.named(name, **given, folder=out)
     except ValueError as error:
@@ -188,6 +202,8 @@ def configure_resumed(options: argparse.Namespace, given: dict[str, Any]) -> Run
     """Return the configuration of the run in --out; options given again must say the same."""
     if options.out is None:
         raise RunError("--resume needs --out DIR, the folder of the run to go on with")
+    if options.config is not None:
+        raise RunError("--config must be left out with --resume: the run has its own settings")
     config = RunConfig.read(RunFolder(options.out))
     epochs = given.get("epochs", 0)
     if epochs > config.settings.epochs:

@@ -216,10 +216,11 @@ class _Tar(Archive):
         self.content = _unpack(self.path, self.file)
         size = self.content.seek(0, os.SEEK_END)
         self.content.seek(0)
+        tar: Any
         with tarfile.open(fileobj=self.content, mode="r:") as tar:
             for i, member in enumerate(tar):
                 check_entries(self.path, i)
-                tar.members.clear()  # type: ignore[attr-defined]  # it would keep all of them
+                tar.members.clear()
                 if not (member.isdir() or (member.isreg() and not member.issparse())):
                     raise self._refuse(member.name, "a link or device")
                 if not 0 <= member.size <= size - member.offset_data:

@@ -19,18 +19,18 @@ from numpy.typing import NDArray
 
 from lenet5c._files import name_errors, open_regular
 from lenet5c._text import list_some, printable
+from lenet5c.datasets.archives import check_unpacked
 from lenet5c.datasets.dataset import DatasetError
+from lenet5c.datasets.mapped import MAPPED, MappedImages
 from lenet5c.datasets.parts import split_name, stem_of
 from lenet5c.datasets.pixels import convert_images, convert_labels, guess_reading
 from lenet5c.datasets.records import ALL, Found, ReadOptions, Records
 
-#: Bytes of an array in an archive; arrays of an archive.
-MOST_BYTES, MOST_ARRAYS = 4 << 30, 1000
+#: Arrays of an archive.
+MOST_ARRAYS = 1000
 _MAGIC = b"\x93NUMPY"
 _MOST_HEADER = 10_000
 _CHUNK = 1 << 20
-# Deflate cannot shrink by more: see `lenet5c.datasets.idx`.
-MOST_RATIO, SLACK = 1040, 4096
 _LEAST = 16  # values of an image
 
 
@@ -40,7 +40,7 @@ class Stored:
 
     shape: tuple[int, ...]
     dtype: np.dtype
-    load: Callable[[], NDArray[Any]]
+    load: Callable[[], NDArray[Any] | MappedImages]
 
     @property
     def numeric(self) -> bool:
@@ -61,29 +61,29 @@ def read_arrays(arrays: Mapping[str, Stored], name: str, options: ReadOptions, p
         There are no images among them, or labels that do not fit them.
     """
     chosen = _choose_arrays(arrays, path)
-    loaded = {part: arrays[pair[0]].load() for part, pair in chosen.items()}
     titles = {part: f"{path}: {printable(pair[0])}" for part, pair in chosen.items()}
-    labels: dict[str, Any] = {}
-    for part, (first, second) in chosen.items():
-        if second is None:
-            labels[part] = None
-            continue
-        title = f"{path}: {printable(second)}"
-        labels[part] = convert_labels(arrays[second].load(), title)
-        count = len(labels[part])
-        if loaded[part].shape[-1] == count != len(loaded[part]):
-            loaded[part] = np.moveaxis(loaded[part], -1, 0)  # as MATLAB has them
-        if count != len(loaded[part]):
+    for images, labels in chosen.values():
+        if labels is not None and not _fits(arrays[images], arrays[labels]):
             raise DatasetError(
-                f"{title} must have a label for each of the {len(loaded[part]):,} images in "
-                f"{printable(first)}, got {count:,}; give arrays that belong together"
+                f"{path}: {printable(labels)} must have a label for each of the "
+                f"{arrays[images].shape[0]:,} images in {printable(images)}, got "
+                f"{_describe(arrays[labels])}; give arrays that belong together"
             )
-    images, notes = convert_images(
+    loaded = {part: arrays[pair[0]].load() for part, pair in chosen.items()}
+    targets: dict[str, Any] = dict.fromkeys(chosen)
+    for part, (_, labels) in chosen.items():
+        if labels is None:
+            continue
+        values = np.asarray(arrays[labels].load())
+        targets[part] = convert_labels(values, f"{path}: {printable(labels)}")
+        if len(targets[part]) != len(loaded[part]):  # images are last, as MATLAB has them
+            loaded[part] = np.moveaxis(np.asarray(loaded[part]), -1, 0)
+    converted, notes = convert_images(
         {titles[part]: loaded.pop(part) for part in chosen}, options.shape
     )
-    parts = {part: Records(images[titles[part]], labels[part]) for part in chosen}
-    names = _find_names(arrays, labels.values())
-    return Found(parts, name, guess_reading(images.values()), tuple(notes), names)
+    parts = {part: Records(converted[titles[part]], targets[part]) for part in chosen}
+    names = _find_names(arrays, targets.values())
+    return Found(parts, name, guess_reading(converted.values()), tuple(notes), names)
 
 
 def _choose_arrays(arrays: Mapping[str, Stored], path: Path) -> dict[str, tuple[str, str | None]]:
@@ -160,7 +160,7 @@ def _find_names(arrays: Mapping[str, Stored], labels: Any) -> tuple[str, ...] | 
     for name, stored in arrays.items():
         text = stored.dtype.kind in "US" and len(stored.shape) == 1
         if text and split_name(name)[1] == "names":
-            names = [str(each).strip() for each in convert_labels(stored.load(), name)]
+            names = [str(each).strip() for each in convert_labels(np.asarray(stored.load()), name)]
             low = min(int(each.min()) for each in numbers if len(each))
             high = max(int(each.max()) for each in numbers if len(each))
             if low >= 0 and high < len(names) == len(set(names)) and all(names):
@@ -191,11 +191,15 @@ def open_npy(path: Path) -> Stored:
     """Return the array of an .npy file, whose size is that of its header; not read yet."""
     with name_errors(path), open_regular(path) as file:
         header = _read_header(file, str(path), os.fstat(file.fileno()).st_size)
-    return Stored(header.shape, header.dtype, lambda: _load_npy(path, header))
+    return Stored(header.shape, header.dtype, partial(_load_npy, path, header))
 
 
-def _load_npy(path: Path, header: _Header) -> NDArray[Any]:
-    """Return the array of an .npy file."""
+def _load_npy(path: Path, header: _Header) -> NDArray[Any] | MappedImages:
+    """Return the array of an .npy file; a large one of images stays there."""
+    shape, dtype = header.shape, header.dtype
+    large = prod(shape) * dtype.itemsize >= MAPPED
+    if large and len(shape) > 1 and not header.fortran and dtype.kind in "buif":
+        return MappedImages(path, header.length, shape[0], shape[1:], dtype)
     with name_errors(path), open_regular(path) as file:
         file.seek(header.length)
         return _read_elements(file, header, str(path))
@@ -225,18 +229,13 @@ def _list_members(archive: zipfile.ZipFile, path: Path) -> dict[str, Stored]:
     infos = [info for info in archive.infolist() if info.filename.endswith(".npy")]
     if len(infos) > MOST_ARRAYS:
         raise DatasetError(f"{path} must have at most {MOST_ARRAYS:,} arrays, got {len(infos):,}")
+    check_unpacked(path, sum(info.file_size for info in infos), path.stat().st_size)
     arrays = {}
     for info in infos:
         name = info.filename[:-4]
         title = f"{path}: {printable(name)}"
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise DatasetError(f"{title} must be stored or deflated; save it with numpy.savez")
-        if info.file_size > min(MOST_BYTES, info.compress_size * MOST_RATIO + SLACK):
-            raise DatasetError(
-                f"{title} must have at most {MOST_BYTES:,} bytes, and no more than "
-                f"{info.compress_size:,} can be inflated to, got {info.file_size:,}; save large "
-                "arrays with numpy.save"
-            )
         with archive.open(info) as stream:
             header = _read_header(stream, title, info.file_size)
         load = partial(_load_member, archive, info, header, title)

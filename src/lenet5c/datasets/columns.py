@@ -3,13 +3,15 @@
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from math import prod
+from math import isfinite, nan, prod
 
 from lenet5c._text import list_some, printable
 from lenet5c.datasets.dataset import DatasetError
-from lenet5c.datasets.pixels import is_square
+from lenet5c.datasets.pixels import MIN_SIDE, is_square
+from lenet5c.datasets.records import ReadOptions
 
 #: Names of a column of labels, in small letters, the first ones before the others.
 LABEL_NAMES = (
@@ -37,8 +39,8 @@ def find_columns(
     name: str,
     names: Sequence[str] | None,
     rows: Sequence[Sequence[str]],
-    label_column: str | None = None,
-    image_shape: tuple[int, ...] | None = None,
+    options: ReadOptions,
+    optional: bool = False,
 ) -> Columns:
     """Find the columns of a table, by their names, their number and their values.
 
@@ -50,16 +52,22 @@ def find_columns(
         Names of the columns, where it has them.
     rows : sequence of sequences of str
         The first rows, at least one, as long as `names`.
-    label_column : str, optional
-        Name, or position from 0, of the column of labels; -1 is the last one.
-    image_shape : tuple of int, optional
-        See `lenet5c.datasets.pixels.shape_of`.
+    options : ReadOptions
+        With the column of labels and the shape of images, where the user has named them.
+    optional : bool, optional
+        The table may lack the column of labels that the user has named: it is that of test images.
 
     Raises
     ------
     DatasetError
         There is no such column, or the others are not the pixels of images.
     """
+    if optional and options.label_column is not None:
+        with suppress(DatasetError):
+            columns = find_columns(name, names, rows, replace(options, label_column=None))
+            if columns.label is None:
+                return columns
+    image_shape = options.shape
     plain = [text.strip().casefold() for text in names or ()]
     rest, ignored = list(range(len(rows[0]))), []
 
@@ -71,7 +79,7 @@ def find_columns(
             rest.remove(place)
         return place
 
-    label = take(find_label(name, names or (), label_column, len(rest)))
+    label = take(find_label(name, names or (), options.label_column, len(rest)))
     found = find_id(names or ())
     number = take(found if found != label else None)
     if not fits(len(rest)) and names:
@@ -144,7 +152,7 @@ def _is_first_label(rows: Sequence[Sequence[str]], first: int, last: int) -> boo
     for place in (first, last):
         values = [row[place].strip() for row in rows]
         numbers = Counter(values)
-        whole = all(is_number(value) and float(value).is_integer() for value in values)
+        whole = all(is_number(value) and _to_number(value).is_integer() for value in values)
         text = not any(map(is_number, values))
         even = numbers.most_common(1)[0][1] <= 0.9 * len(values)
         doubts.append((not (whole or text), not even, len(numbers) > 256, len(numbers)))
@@ -153,11 +161,16 @@ def _is_first_label(rows: Sequence[Sequence[str]], first: int, last: int) -> boo
 
 
 def is_number(text: str) -> bool:
-    """Return whether a field is a finite number, perhaps with a decimal comma."""
+    """Return whether a field is a finite number."""
+    return isfinite(_to_number(text))
+
+
+def _to_number(text: str) -> float:
+    """Return a number, perhaps with a decimal comma; NaN for other texts."""
     try:
-        return abs(float(text.replace(",", "."))) < float("inf")
+        return float(text.replace(",", "."))
     except ValueError:
-        return False
+        return nan
 
 
 def is_header(fields: Sequence[str]) -> bool:
@@ -195,17 +208,20 @@ def _describe_misfit(
     rest: Sequence[int],
     image_shape: tuple[int, ...] | None,
 ) -> str:
+    shown = f" ({list_some((printable(text)[:20] for text in names), 4)})" if names else ""
+    pictures = re.compile(r".*\.(png|jpe?g|bmp|tiff?|gif|webp)", re.IGNORECASE | re.DOTALL)
+    if len(rows[0]) < MIN_SIDE**2:
+        files = any(pictures.fullmatch(field.strip()) for field in rows[0])
+        remedy = "sort the files it names into a folder for each class" if files else "give another"
+        return (
+            f"{name} must be a table of images, with a column for each pixel, got "
+            f"{len(rows[0])} columns{shown}; {remedy}"
+        )
     if image_shape:
         needed = f"{prod(image_shape):,} columns of pixels, as image_shape says,"
     else:
         needed = "a column for each pixel of a square image, and one of labels,"
-    pictures = re.compile(r".*\.(png|jpe?g|bmp|tiff?|gif|webp)", re.IGNORECASE | re.DOTALL)
-    files = any(pictures.fullmatch(field.strip()) for field in rows[0])
-    remedy = "name others with label_column (--label-column) or image_shape (--image-shape)"
-    if files:
-        remedy = "it names files of images: sort these into a folder for each class"
-    shown = f" ({list_some((printable(text)[:20] for text in names), 4)})" if names else ""
     return (
         f"{name} must have {needed} got {len(rows[0]):,} columns{shown}, of which {len(rest):,} "
-        f"may be pixels; {remedy}"
+        "may be pixels; say more with label_column (--label-column) or image_shape (--image-shape)"
     )

@@ -205,10 +205,10 @@ def _fit(image: Any, header: Header, size: int, name: str) -> tuple[int, int]:
         each += 12  # two canvases, a copy, and the decoder's own
     elif image.format in ("AVIF", "HEIF"):
         held += 2 * size
-        each += 16  # planes of 16 bits, and two copies
+        each += 1 + len(image.getbands())  # a copy; the planes of luma and chroma are freed before
     elif image.format == "JPEG2000":
         held += size
-        each += 6 * len(image.getbands())  # 32 bits in the decoder, and a tile
+        each += 5 * len(image.getbands())  # 32 bits in the decoder, and a tile
     elif image.format == "TIFF":
         held += _count_strip(image, name)
         if image.tag_v2.get(0x0112, 1) != 1:

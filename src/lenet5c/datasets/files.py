@@ -3,15 +3,18 @@
 import errno
 import gzip
 import os
-import zipfile
+import re
 import zlib
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from lenet5c._files import name_errors, open_regular
 from lenet5c._text import list_some, printable
 from lenet5c.datasets.dataset import DatasetError
+from lenet5c.datasets.idx_folder import name_classes
+from lenet5c.datasets.orientation import set_upright
 from lenet5c.datasets.parts import part_of
 from lenet5c.datasets.pictures import SUFFIXES
 from lenet5c.datasets.records import ALL, Found, ReadOptions
@@ -47,7 +50,24 @@ def read_files(path: Path, options: ReadOptions) -> Found:
     kind, parts = _find(path, notes)
     name = path.resolve().name if path.is_dir() else path.name.split(".")[0]
     found = _read(kind or "table", parts, name, options, path)
-    return replace(found, notes=(*notes, *found.notes))
+    first = next(iter(parts.values()))[0].name.casefold().replace("_", "-")
+    emnist = re.search("emnist-[a-z]+", first) if kind in ("table", "matlab") else None
+    found = replace(found, notes=(*notes, *found.notes))
+    found = set_upright(found, options.transpose, emnist is not None)
+    return _name_emnist(found, emnist[0]) if emnist else found
+
+
+def _name_emnist(found: Found, set_name: str) -> Found:
+    """Name the classes of a set of EMNIST."""
+    labels: list[Any] = [records.labels for records in found.parts.values()]
+    if any(isinstance(each, list) for each in labels):
+        return found
+    names, first = name_classes(set_name, labels)
+    parts = {
+        part: replace(records, labels=None if each is None else each - first)
+        for (part, records), each in zip(found.parts.items(), labels, strict=True)
+    }
+    return replace(found, parts=parts, class_names=names or found.class_names)
 
 
 def _find(path: Path, notes: list[str]) -> tuple[str | None, Paths]:
@@ -108,6 +128,8 @@ def kind_of(path: Path) -> str | None:
 
 
 def _is_npz(path: Path) -> bool:
+    import zipfile  # most data sets need none
+
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()

@@ -1,8 +1,6 @@
 """The images of a folder or archive by part and class, from their names alone."""
 
 import os
-import re
-import unicodedata
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,28 +11,13 @@ from lenet5c._text import count, list_some, listing, printable
 from lenet5c.datasets.dataset import DatasetError
 from lenet5c.datasets.file_tree import Folder, describe_skipped, is_archive, scan_folder
 from lenet5c.datasets.file_tree import natural_key as natural_key
+from lenet5c.datasets.parts import part_of_folder
 from lenet5c.datasets.records import ALL
 
 if TYPE_CHECKING:
     from lenet5c.datasets.archives import Archive
 
-# Words that mean a part of a data set, and words beside them that mean nothing more.
-_WORDS = {
-    "train": "train|training|trn",
-    "validation": "val|valid|validation|validate|validating|dev|devel|development",
-    "test": "test|testing|tst|eval|evaluation",
-}
-_FILLERS = (
-    "(?:the|my|data|datasets?|sets?|splits?|parts?|folders?|dir|images?|imgs?|pictures?|pics?|"
-    "photos?|samples?|examples?|files?|png|jpe?g)*"
-)
-_PART = re.compile(
-    _FILLERS
-    + "(?:"
-    + "|".join(f"(?P<{part}>(?:{words}))" for part, words in _WORDS.items())
-    + ")?"
-    + _FILLERS
-)
+_PARTS = ("train", "validation", "test")
 LAYOUT = (
     "it should hold a folder of images for each class, or train/CLASS and test/CLASS, "
     "or four IDX files"
@@ -46,7 +29,8 @@ class FolderFiles:
     """The images of a folder or archive.
 
     `parts` has for each of 'train', 'validation' and 'test' that is there, or for 'all', and for
-    each class the paths of its images. Without classes there are no `class_names`, and one list.
+    each class the paths of its images; where the part has no classes, one list, and it is among the
+    `flat` ones.
     Classes and images are in natural order. `errors` say why the images cannot be read, `faults`
     why a net cannot be trained on them, `warnings` what looks wrong, `notes` what was skipped;
     `locked` are folders that cannot be read, and why.
@@ -55,6 +39,7 @@ class FolderFiles:
     root: Path
     class_names: tuple[str, ...] = ()
     parts: dict[str, list[list[Path]]] = field(default_factory=dict)
+    flat: set[str] = field(default_factory=set)
     errors: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
@@ -115,30 +100,9 @@ def list_folder(path: str | os.PathLike[str], follow_links: bool = False) -> Fol
     return files
 
 
-def find_part(name: str) -> tuple[str, str] | None:
-    """Return the part of a data set that a name means, and the words beside it.
-
-    Examples
-    --------
-    >>> from lenet5c.datasets.folder_files import find_part
-    >>> find_part("Training Data"), find_part("val2017"), find_part("pets_testSet")
-    (('train', ''), ('validation', ''), ('test', 'pets'))
-    >>> find_part("trainer")
-    """
-    split = re.sub("(?<=[a-z])(?=[A-Z])", " ", unicodedata.normalize("NFKC", name))
-    parts, rest = [], []
-    for word in re.findall(r"[^\W\d_]+", split.casefold()):
-        match = _PART.fullmatch(word)
-        if not match:
-            rest.append(word)
-        elif match.lastgroup:
-            parts.append(match.lastgroup)
-    return (parts[0], " ".join(rest)) if len(parts) == 1 else None
-
-
 def _is_part(folder: Folder) -> bool:
     """Return whether a folder's name means a part and nothing else."""
-    meaning = find_part(folder.name)
+    meaning = part_of_folder(folder.name)
     return meaning is not None and not meaning[1]
 
 
@@ -154,17 +118,22 @@ class _Arranger:
         place = self._enter()
         folders = self._find_parts(place)
         loose = [*place.images, *(image for part in folders.values() for image in part.images)]
+        flat: dict[str, list[str]] = {}
         if folders:
-            if unused := [each.name for each in place.folders if each not in folders.values()]:
-                shown = list_some(map(printable, unused))
+            found = {part: self._list_classes(folder.folders) for part, folder in folders.items()}
+            unused = [each for each in place.folders if each not in folders.values()]
+            for part, folder in self._find_flat_parts(unused):
+                if part not in found | flat:
+                    flat[part] = folder.images
+                    unused.remove(folder)
+            if unused:
+                shown = list_some(printable(each.name) for each in unused)
                 read = listing(printable(each.name) for each in folders.values())
                 files.notes.append(f"beside {read}, not read: {shown}")
-            found = {part: self._list_classes(folder.folders) for part, folder in folders.items()}
         elif found := self._find_inner_parts(place):
             files.notes.append(f"each class has its own {listing(found)}")
         elif flat := self._find_flat(place):
-            for part, images in flat.items():
-                files.parts[part] = [[self.root / image for image in images]]
+            pass
         elif place.folders:
             found = {ALL: self._list_classes(place.folders)}
         if found:
@@ -172,6 +141,9 @@ class _Arranger:
                 number = count(len(loose), "image")
                 files.notes.append(f"{number} outside of the folders of classes, not read")
             self._check_classes(found)
+        for part, images in flat.items():
+            files.parts[part] = [[self.root / image for image in images]]
+            files.flat.add(part)
         if not files.entries():
             files.errors.append(f"{self.root} has no images in folders{_hint(self.top)}; {LAYOUT}")
         every = list(self.top.walk())
@@ -201,7 +173,7 @@ class _Arranger:
         """Return the folder of each part; a folder without folders may be a class called 'test'."""
         groups: dict[str, dict[str, list[Folder]]] = {}
         for folder in place.folders:
-            if folder.folders and (meaning := find_part(folder.name)):
+            if folder.folders and (meaning := part_of_folder(folder.name)):
                 part, rest = meaning
                 groups.setdefault(rest, {}).setdefault(part, []).append(folder)
         # Words beside those of parts are the name of the data, if several parts have the same.
@@ -212,7 +184,7 @@ class _Arranger:
                 self.files.errors.append(
                     f"{self.root} has {shown}, which mean the same part; keep one of them"
                 )
-        return {part: group[part][0] for part in _WORDS if part in group}
+        return {part: group[part][0] for part in _PARTS if part in group}
 
     def _find_inner_parts(self, place: Folder) -> dict[str, dict[str, list[Folder]]]:
         """Return the folders of parts that are inside of those of classes."""
@@ -222,9 +194,19 @@ class _Arranger:
             if folder.images or not all(map(_is_part, inner)):
                 return {}
             for each in inner:
-                part, _ = find_part(each.name) or ("", "")
+                part, _ = part_of_folder(each.name) or ("", "")
                 found.setdefault(part, {}).setdefault(folder.name, []).append(each)
-        return {part: found[part] for part in _WORDS if part in found}
+        return {part: found[part] for part in _PARTS if part in found}
+
+    def _find_flat_parts(self, folders: list[Folder]) -> list[tuple[str, Folder]]:
+        """Return the folders that mean parts, and hold images but no folders of images."""
+        meanings = [(part_of_folder(folder.name), folder) for folder in folders]
+        return [
+            (meaning[0], folder)
+            for meaning, folder in meanings
+            if meaning and not meaning[1] and folder.images
+            if not any(inner.has_images() for inner in folder.folders)
+        ]
 
     def _find_flat(self, place: Folder) -> dict[str, list[str]]:
         """Return the images of each part, or of all, if there are no classes."""
@@ -233,17 +215,15 @@ class _Arranger:
             if place.images:
                 self.files.faults.append(f"{self.root} holds images, but no folders; {LAYOUT}")
             return {ALL: place.images} if place.images else {}
-        deep = any(inner.has_images() for folder in full for inner in folder.folders)
-        if deep or not all(map(_is_part, full)):
-            return {}
-        found = {(find_part(folder.name) or ("",))[0]: folder.images for folder in full}
+        parts = self._find_flat_parts(full)
+        found = {part: folder.images for part, folder in parts}
         if len(found) < len(full):
             return {}
         self.files.faults.append(
             f"{self.root} has images in {listing(folder.name for folder in full)}, but no folder "
             f"for each class there; {LAYOUT}"
         )
-        return {part: found[part] for part in _WORDS if part in found}
+        return {part: found[part] for part in _PARTS if part in found}
 
     def _list_classes(self, folders: list[Folder]) -> dict[str, list[Folder]]:
         classes: dict[str, list[Folder]] = {}

@@ -14,21 +14,16 @@ from lenet5c._text import list_some, listing
 from lenet5c.datasets._checks import check_path
 from lenet5c.datasets.dataset import Dataset, DatasetError
 from lenet5c.datasets.idx import is_idx_file, load_idx, map_idx
-from lenet5c.datasets.mapped import MAPPED, AnyImages, MappedImages, apply, blocks
+from lenet5c.datasets.mapped import MAPPED, MappedImages
+from lenet5c.datasets.orientation import EMNIST, set_upright
+from lenet5c.datasets.parts import PART_WORDS
 from lenet5c.datasets.pixels import convert_images, convert_labels
 from lenet5c.datasets.records import ALL, Found, ReadOptions, Records, label_parts
 from lenet5c.datasets.registry import NAMED_SETS
 
-#: Words of names for each part, the best first.
-PARTS = {
-    "train": ("train", "training"),
-    "validation": ("validation", "valid", "val"),
-    "test": ("t10k", "test", "testing"),
-}
-_WORDS = "|".join(sorted((word for words in PARTS.values() for word in words), key=len)[::-1])
 # Such as emnist-letters-train-images-idx3-ubyte.gz.
 _NAME = re.compile(
-    rf"(?:(?P<set>.*?)[-_. ])?(?P<word>{_WORDS})[-_. ](?P<kind>image|label)s?"
+    rf"(?:(?P<set>.*?)[-_. ])?(?P<word>{'|'.join(PART_WORDS)})[-_. ](?P<kind>image|label)s?"
     r"(?P<separator>[-_. ])idx(?P<axes>\d?)(?:[-_. ][a-z0-9]+)?(?P<packed>\.gz)?"
 )
 EXPECTED = (
@@ -36,6 +31,11 @@ EXPECTED = (
     "t10k-labels-idx1-ubyte, plain or .gz"
 )
 USUAL = ReadOptions()
+#: A note on files of EMNIST.
+SIDEWAYS = (
+    "the names of the files are EMNIST's, whose images are stored with rows and columns exchanged: "
+    "they are read upright; --no-transpose reads them as they are stored"
+)
 #: Columns of QMNIST's labels, of which the first is the class.
 QMNIST_COLUMNS = 8
 
@@ -160,15 +160,6 @@ def has_idx_files(directory: str | os.PathLike[str]) -> bool:
     )
 
 
-def transpose(images: AnyImages) -> AnyImages:
-    """Exchange rows and columns: of square images in memory in place, as they may take much."""
-    if isinstance(images, MappedImages) or images.shape[2] != images.shape[3]:
-        return apply(images, lambda batch: batch.swapaxes(2, 3))
-    for block in blocks(images):
-        block[:] = block.swapaxes(2, 3).copy()
-    return images
-
-
 def _find_place(folder: Path) -> Path:
     """Return the folder itself, or the folder ``raw`` in it or below it that has IDX files."""
     if any(_list_names(folder)):
@@ -205,9 +196,9 @@ def _choose(folder: Path, names: list[IdxName]) -> dict[str, tuple[Path, Path | 
     """Return the files of the images and of the labels of each part."""
     chosen: dict[str, tuple[Path, Path | None]] = {}
     labeled = any(name.kind == "label" for name in names)
-    for part, words in PARTS.items():
+    for part in ("train", "validation", "test"):
         gaps: list[list[str]] = []
-        for word in words:
+        for word in (word for word in PART_WORDS if PART_WORDS[word] == part):
             images, labels = (
                 min(
                     (name for name in names if (name.word, name.kind) == (word, kind)),
@@ -250,34 +241,26 @@ def _read_parts(
         part: None if path is None else _read_labels(path, images, len(stored[str(images)]))
         for part, (images, path) in files.items()
     }
-    images, notes = convert_images(stored)
+    images, notes = convert_images(stored, options.shape)
     known = _read_name(Path(first))
     set_name = known.set if known else ""
-    sideways = options.transpose
-    if sideways is None and "emnist" in set_name:
-        sideways = True
-        notes.append(
-            "the names of the files are EMNIST's, whose images are stored with rows and columns "
-            "exchanged: they are read upright; --no-transpose reads them as they are stored"
-        )
-    if sideways:
-        images = {file: transpose(array) for file, array in images.items()}
-    class_names, first_label = _name_classes(set_name, labels.values())
+    class_names, first_label = name_classes(set_name, labels.values())
     if class_names:
         notes.append(f"{len(class_names)} classes, named as those of {set_name}")
     parts = {
         part: Records(images[str(files[part][0])], None if values is None else values - first_label)
         for part, values in labels.items()
     }
-    return Found(parts, source.resolve().name, "ink", tuple(notes), class_names)
+    found = Found(parts, source.resolve().name, "ink", tuple(notes), class_names)
+    return set_upright(found, options.transpose, EMNIST in set_name)
 
 
-def _name_classes(
+def name_classes(
     set_name: str, labels: Iterable[NDArray[np.integer] | None]
 ) -> tuple[tuple[str, ...] | None, int]:
     """Return the classes that EMNIST has for a set, and the number of the first, if they fit."""
     named = NAMED_SETS.get(set_name)
-    if named is None or "emnist" not in set_name:
+    if named is None or EMNIST not in set_name:
         return None, 0
     first = named.first_label
     for values in labels:

@@ -11,6 +11,7 @@ from lenet5c.datasets._checks import check_number, check_path, check_size
 from lenet5c.datasets.conversion import is_gray, to_channels
 from lenet5c.datasets.dataset import DatasetError, Source
 from lenet5c.datasets.folder_files import FolderFiles, list_folder
+from lenet5c.datasets.orientation import set_upright
 from lenet5c.datasets.pictures import describe_fault, measure_whites, read_pictures
 from lenet5c.datasets.records import ALL, TEST_SHARE, Found, ReadOptions, Records, divide
 from lenet5c.datasets.resampling import letterbox
@@ -140,11 +141,11 @@ def read_image_folder(
             parts[part] = Records(
                 # A slice is a view: the entries of a part follow each other.
                 array[chosen[0] : chosen[-1] + 1],
-                np.array([used[i][1] for i in chosen], np.int32) if files.class_names else None,
+                None if part in files.flat else np.array([used[i][1] for i in chosen], np.int32),
                 tuple(used[i][2].relative_to(root).as_posix() for i in chosen),
                 None if files.archive else root,
             )
-    return Found(
+    found = Found(
         parts,
         root.resolve().name,
         "whole",
@@ -153,6 +154,7 @@ def read_image_folder(
         tuple(files.faults),
         white,
     )
+    return set_upright(found, options.transpose, False)
 
 
 class _Images:
@@ -227,8 +229,8 @@ def _report_bad(root: Path, bad: list[tuple[Path, str]], skip_bad: bool) -> str:
 
 
 def _check_rest(root: Path, files: FolderFiles, used: list[tuple[str, int, Path]]) -> None:
-    names = files.class_names or ("all",)
     for part, classes in files.parts.items():
+        names = ("all",) if part in files.flat else files.class_names
         left = {label for found, label, _ in used if found == part}
         lost = [
             name

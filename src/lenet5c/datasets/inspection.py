@@ -18,7 +18,7 @@ from lenet5c.datasets.conversion import is_gray, make_thumbnail
 from lenet5c.datasets.dataset import Dataset, DatasetError
 from lenet5c.datasets.folder_files import FolderFiles, list_folder
 from lenet5c.datasets.image_folder import KEPT, SIZE, read_image_folder
-from lenet5c.datasets.pictures import describe_fault, read_header, read_pictures
+from lenet5c.datasets.pictures import describe_fault, measure_whites, read_header, read_pictures
 from lenet5c.datasets.records import (
     ALL,
     TEST_SHARE,
@@ -26,6 +26,7 @@ from lenet5c.datasets.records import (
     ReadOptions,
     check_training,
     label_parts,
+    leave_unlabeled,
 )
 from lenet5c.datasets.source import NAMES, USUAL, choose_reader, open_source, read_packed
 
@@ -151,6 +152,11 @@ def inspect(
 
 
 def _inspect_files(files: FolderFiles, examples: int) -> Inspection:
+    notes = list(files.notes)
+    if files.class_names:
+        for part in files.flat:
+            paths = files.parts.pop(part)[0]
+            notes.append(f"{count(len(paths), 'image')} in {part} without classes, for predict")
     entries = files.entries()
     chosen = {
         path
@@ -166,7 +172,8 @@ def _inspect_files(files: FolderFiles, examples: int) -> Inspection:
     def look(picture: NDArray[np.uint8]) -> Any:
         return Look.at(picture), make_thumbnail(picture, EXAMPLE)
 
-    found = read_pictures([path for *_, path in entries], look, files.open)
+    paths = [path for *_, path in entries]
+    found = read_pictures(paths, look, files.open, measure_whites(paths, files.open))
     for (part, label, path), seen in zip(entries, found, strict=True):
         name = _show_path(files, path)
         if isinstance(seen, Exception):
@@ -175,7 +182,6 @@ def _inspect_files(files: FolderFiles, examples: int) -> Inspection:
         facts.add(part, label, name, seen[0], read_header(path, files.open))
         if path in chosen:
             facts.examples[part, label].append(seen[1])
-    notes = list(files.notes)
     if "test" not in files.parts:
         notes.append(
             "no test set: about a sixth of the images of each class will be set aside for it"
@@ -198,6 +204,7 @@ def _show_path(files: FolderFiles, path: Path) -> str:
 
 
 def _inspect_found(data: str, found: Found, examples: int) -> Inspection:
+    found = leave_unlabeled(found)
     faults, notes = [], list(found.notes)
     try:
         check_training(found)

@@ -21,7 +21,7 @@ from lenet5c.datasets.download import (
     is_complete,
 )
 from lenet5c.datasets.idx import load_idx, read_idx_stream
-from lenet5c.datasets.idx_folder import transpose
+from lenet5c.datasets.orientation import exchange_axes
 from lenet5c.datasets.registry import NamedSet, RemoteFile
 
 #: Bytes of a file in an archive, at most, before and after it is unzipped.
@@ -127,7 +127,7 @@ def _read(named: NamedSet, place: Path) -> Source:
         labels = _check_arrays(named, part, images, labels)
         images = images[:, np.newaxis]
         if named.transposed:
-            images = transpose(images)
+            images = exchange_axes(images)
         parts.append(Dataset(images, labels, len(names), named.name, names))
     return Source(parts[0], parts[1], reading=named.reading)
 

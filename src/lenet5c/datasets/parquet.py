@@ -19,10 +19,10 @@ from lenet5c.datasets.dataset import DatasetError
 from lenet5c.datasets.image_folder import MEMORY, _Images
 from lenet5c.datasets.parts import IMAGES
 from lenet5c.datasets.pictures import describe_fault, read_pictures
-from lenet5c.datasets.pixels import convert_images, convert_labels, guess_reading
-from lenet5c.datasets.records import Found, ReadOptions, Records
+from lenet5c.datasets.pixels import MIN_SIDE, convert_images, convert_labels, guess_reading
+from lenet5c.datasets.records import ALL, Found, ReadOptions, Records
 
-#: Bytes of a group of rows, of the columns that are read.
+#: Bytes of a group of rows.
 MOST_GROUP = 4 << 30
 _ROWS = 1024  # at a time
 _METADATA = b"huggingface"  # the key under which the names of classes are kept
@@ -43,7 +43,10 @@ def read_parquet(files: dict[str, list[Path]], name: str, options: ReadOptions) 
     MissingExtraError
         PyArrow is not installed, or, for picture files, Pillow.
     """
-    tables = {part: [_open(path, options) for path in paths] for part, paths in files.items()}
+    tables = {
+        part: [_open(path, options, part not in ("train", ALL)) for path in paths]
+        for part, paths in files.items()
+    }
     first = next(iter(tables.values()))[0]
     notes: list[str] = []
     if first.kind == "pictures":
@@ -78,17 +81,13 @@ class _Table:
         """Yield some rows after the others."""
         with _open_parquet(self.path) as file:
             groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
-            for group in groups:
-                size = sum(
-                    group.column(i).total_uncompressed_size
-                    for i in range(group.num_columns)
-                    if group.column(i).path_in_schema.split(".")[0] in columns
+            # Not the sizes of columns: to ask for them ends the process if they are damaged.
+            size = max(group.total_byte_size for group in groups)
+            if size > MOST_GROUP:
+                raise DatasetError(
+                    f"{self.path} must have row groups of at most {MOST_GROUP:,} bytes, got "
+                    f"{size:,}; write smaller ones"
                 )
-                if size > MOST_GROUP:
-                    raise DatasetError(
-                        f"{self.path} must have row groups of at most {MOST_GROUP:,} bytes, got "
-                        f"{size:,}; write smaller ones"
-                    )
             yield from file.iter_batches(_ROWS, columns=columns)
 
 
@@ -96,21 +95,20 @@ class _Table:
 def _open_parquet(path: Path) -> Iterator[Any]:
     """Open a Parquet file; whatever its reading raises becomes a DatasetError."""
     parquet = require("pyarrow.parquet", "parquet", "Parquet files")
-    arrow = require("pyarrow", "parquet", "Parquet files")
     with name_errors(path), open_regular(path) as stream:
         try:
             with parquet.ParquetFile(stream) as file:
                 yield file
         except (DatasetError, MemoryError, ImportError):
             raise
-        except (arrow.ArrowException, OSError, ValueError, TypeError, LookupError) as error:
+        except Exception as error:  # of a hostile file anything
             raise DatasetError(
                 f"{path} must be an intact Parquet file, got a damaged one "
                 f"({' '.join(str(error).split())[:100]}); download it again"
             ) from None
 
 
-def _open(path: Path, options: ReadOptions) -> _Table:
+def _open(path: Path, options: ReadOptions, optional: bool) -> _Table:
     """Find the roles of the columns by their types and names."""
     types = require("pyarrow", "parquet", "Parquet files").types
     with _open_parquet(path) as file:
@@ -127,13 +125,21 @@ def _open(path: Path, options: ReadOptions) -> _Table:
         if found:
             # The pixels are in one column: only label and id are looked for among the others.
             others = [name for name in names if kinds[name] == "scalar"]
-            label, number = _find_others(path, names, others, options.label_column)
+            wanted = options.label_column
+            if optional and wanted is not None and wanted not in names:
+                wanted = None
+            label, number = _find_others(path, names, others, wanted)
             return _Table(
                 path, kinds[found[0]], found[:1], label, number, _read_names(schema, label)
             )
+        if list(kinds.values()).count("scalar") < MIN_SIDE**2:
+            raise DatasetError(
+                f"{path} must have a column of images, as picture files or lists of pixels, or one "
+                f"for each pixel, got {list_some(map(printable, names), 4)}; give another file"
+            )
         sample = next(file.iter_batches(_ROWS))
         texts = [[str(value) for value in row.values()] for row in sample.to_pylist()]
-        chosen = find_columns(str(path), names, texts, options.label_column, options.shape)
+        chosen = find_columns(str(path), names, texts, options, optional)
         label, number = (None if i is None else names[i] for i in (chosen.label, chosen.id))
         pixels = [names[i] for i in chosen.pixels]
         return _Table(path, "pixels", pixels, label, number, _read_names(schema, label))
@@ -251,11 +257,11 @@ def _flatten(column: Any, title: str) -> NDArray[Any]:
     shape = [len(column)]
     while hasattr(column.type, "value_type"):
         before = len(column)
-        lengths = np.unique(column.value_lengths().to_numpy(zero_copy_only=False))
+        lengths = np.unique(column.drop_null().value_lengths().to_numpy(zero_copy_only=False))
         if column.null_count or len(lengths) != 1 or not lengths[0]:
-            raise DatasetError(
-                f"{title} must have lists of one length, got some of {list_some(map(str, lengths))}"
-            )
+            shown = list_some(map(str, lengths)) or "no values"
+            more = " and rows without one" if column.null_count else ""
+            raise DatasetError(f"{title} must have lists of one length, got {shown}{more}")
         shape.append(int(lengths[0]))
         column = column.flatten()
         if len(column) != before * shape[-1]:
@@ -268,7 +274,7 @@ def _read_pictures(
 ) -> dict[str, Records]:
     """Return the images of picture files in all parts, of one size."""
     flat = [(part, table) for part, those in tables.items() for table in those]
-    root = flat[0][1].path.parent
+    root = flat[0][1].path if len(flat) == 1 else flat[0][1].path.parent
     expected = 0
     for _, table in flat:
         with _open_parquet(table.path) as file:
@@ -281,7 +287,7 @@ def _read_pictures(
             good[part].append(not isinstance(picture, Exception))
             if isinstance(picture, Exception):
                 why = describe_fault(picture, Path("standard input"))
-                bad.append(f"row {i} of {table.path.name} {why}")
+                bad.append(f"{'' if len(flat) == 1 else f'{table.path.name} '}row {i} {why}")
             else:
                 images.add(*picture)
     if bad:
@@ -289,6 +295,8 @@ def _read_pictures(
         rows = f"{count(len(bad), 'image')} that cannot be read"
         if not options.skip_bad:
             raise DatasetError(f"{root}: {rows} ({shown}); leave them out with --skip-bad")
+        if len(bad) == sum(map(len, good.values())):
+            raise DatasetError(f"{root}: no image can be read ({shown}); give another file")
         notes.append(f"{rows}, left out: {shown}")
     stacked, start = images.stack(), 0
     parts = {}
@@ -314,5 +322,10 @@ def _stream_pictures(table: _Table) -> Iterator[io.BytesIO]:
         column = getattr(column, "storage", column)
         if hasattr(column.type, "get_field_index"):
             column = column.field(column.type.get_field_index("bytes"))
+        if column.null_count == len(column):
+            raise DatasetError(
+                f"{table.path} must hold picture files, got none in {printable(table.images[0])}, "
+                "perhaps their names alone; give a file with the images in it"
+            )
         for value in column:
             yield io.BytesIO(value.as_py() or b"")

@@ -1,19 +1,15 @@
-"""The part of a data set, images or labels, that the name of a file or an array says."""
+"""The part of a data set, images or labels, that the name of a file, array or folder says."""
 
 import re
 from pathlib import Path
+from unicodedata import normalize
 
-#: Words in names of files and arrays, in small letters; the longer ones first.
+#: The part that a word in the name of a file, an array or a folder means.
 PART_WORDS = {
-    "training": "train",
-    "train": "train",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "dev": "validation",
-    "testing": "test",
-    "t10k": "test",
-    "test": "test",
+    **dict.fromkeys(("train", "training", "trn"), "train"),
+    **dict.fromkeys(("val", "valid", "validate", "validation"), "validation"),
+    **dict.fromkeys(("dev", "devel", "development"), "validation"),
+    **dict.fromkeys(("test", "testing", "tst", "t10k", "eval", "evaluation"), "test"),
 }
 IMAGES = frozenset(
     {"x", "images", "image", "imgs", "img", "data", "features", "pixels", "inputs", "digits"}
@@ -21,7 +17,13 @@ IMAGES = frozenset(
 LABELS = frozenset({"y", "labels", "label", "lbls", "targets", "target", "classes", "class"})
 #: Words that tell nothing about an array.
 _FILLERS = frozenset({"set", "orig", "all", "array"})
-_WORD = re.compile("|".join(PART_WORDS))
+_WORD = re.compile("|".join(sorted(PART_WORDS, key=len, reverse=True)))
+# A word in the name of a folder, which may be a part, and what adds nothing to it.
+_FILLER = (
+    "(?:the|my|data|datasets?|sets?|splits?|parts?|folders?|dir|images?|imgs?|pictures?|pics?|"
+    "photos?|samples?|examples?|files?|png|jpe?g)*"
+)
+_FOLDER_WORD = re.compile(f"{_FILLER}({_WORD.pattern})?{_FILLER}")
 
 
 def split_name(name: str) -> tuple[str | None, str | None]:
@@ -67,6 +69,27 @@ def part_of(name: str) -> str | None:
         ):
             found = PART_WORDS[match[0]]
     return found
+
+
+def part_of_folder(name: str) -> tuple[str, str] | None:
+    """Return the part that the name of a folder means, and the words beside it; None if it is none.
+
+    Examples
+    --------
+    >>> from lenet5c.datasets.parts import part_of_folder
+    >>> part_of_folder("Training Data"), part_of_folder("val2017"), part_of_folder("pets_testSet")
+    (('train', ''), ('validation', ''), ('test', 'pets'))
+    >>> part_of_folder("trainer")
+    """
+    split = re.sub("(?<=[a-z])(?=[A-Z])", " ", normalize("NFKC", name))
+    parts, rest = [], []
+    for word in re.findall(r"[^\W\d_]+", split.casefold()):
+        match = _FOLDER_WORD.fullmatch(word)
+        if not match:
+            rest.append(word)
+        elif match[1]:
+            parts.append(PART_WORDS[match[1]])
+    return (parts[0], " ".join(rest)) if len(parts) == 1 else None
 
 
 def stem_of(path: Path) -> str:

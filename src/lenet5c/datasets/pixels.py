@@ -5,6 +5,7 @@ One range of values, which become black and white, holds for all parts of a data
 """
 
 import re
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from math import isqrt, prod
@@ -23,6 +24,7 @@ MAX_SIDE, MIN_SIDE = 1024, 4
 #: of 8 by 8 pixels that scikit-learn has; the others are bit depths.
 WHITES = (1, 16, 255, 1023, 4095, 16383, 65535)
 _AT_ONCE = 1 << 20  # values
+_FRACTION = re.compile(r"-?[0-9]*\.[0-9]*[1-9][0-9]*(e[-+]?[0-9]+)?", re.IGNORECASE)
 
 
 def convert_images(
@@ -220,7 +222,7 @@ def convert_labels(
     ['cat', 'dog']
     """
     if not isinstance(values, np.ndarray):
-        return _read_texts(values)
+        return _read_texts(values, name)
     if values.ndim == 2 and 1 in values.shape:
         values = values.ravel()
     if values.ndim == 2 and values.dtype.kind in "buif" and values.size:
@@ -237,10 +239,12 @@ def convert_labels(
             "give integers or text"
         )
     if values.dtype.kind in "US":
-        text = values.dtype.kind == "U"
-        return _read_texts(
-            (values if text else np.char.decode(values, "utf-8", "replace")).tolist()
-        )
+        if values.dtype.kind == "S":
+            values = np.char.decode(values, "utf-8", "replace")
+        codes = np.ascontiguousarray(values).view(values.dtype.byteorder + "u4")
+        if values.itemsize and codes.max(initial=0) > sys.maxunicode:
+            raise DatasetError(f"{name} must be text, got characters that do not exist")
+        return _read_texts(values.tolist(), name)
     if values.dtype.kind == "f" and (bad := ~(np.isfinite(values) & (values % 1 == 0))).any():
         raise DatasetError(
             f"{name} must be whole numbers, got {values[bad][0]:g} for image "
@@ -270,16 +274,22 @@ def guess_reading(parts: Iterable[Images]) -> str:
 def is_square(features: int) -> bool:
     """Return whether so many values are those of a square image of one channel or three."""
     return any(
-        channels * isqrt(features // channels) ** 2 == features >= channels * MIN_SIDE**2
+        features >= channels * MIN_SIDE**2
+        and features == channels * isqrt(features // channels) ** 2
         for channels in (1, 3)
     )
 
 
-def _read_texts(values: Sequence[str]) -> NDArray[np.int64] | list[str]:
-    texts = {value: printable(value.strip()) for value in set(values)}
+def _read_texts(values: Sequence[str], name: str) -> NDArray[np.int64] | list[str]:
+    texts = {value: printable(value.strip()) for value in dict.fromkeys(values)}
     if all(re.fullmatch(r"(0|-?[1-9][0-9]{0,14})(\.0*)?", text) for text in texts.values()):
         numbers = {value: int(text.partition(".")[0]) for value, text in texts.items()}
         return np.array([numbers[value] for value in values], np.int64)
+    if broken := next(filter(_FRACTION.fullmatch, texts.values()), None):
+        raise DatasetError(
+            f"{name} must have whole numbers or names as labels, got {broken:.40}; name the column "
+            "of labels with label_column (--label-column)"
+        )
     return [texts[value] for value in values]
 
 

@@ -39,7 +39,8 @@ class ReadOptions:
         'HxW', 'CxHxW' or 'HxWxC' of images that are rows of values, such as '28x20'. Default: a
         square.
     transpose : bool or None
-        Images are stored with rows and columns exchanged. Default: of IDX files named as EMNIST's.
+        Images are stored with rows and columns exchanged. Default: those of files that
+        are named as EMNIST's.
     follow_links : bool
         Follow links in a folder of images, to files and folders anywhere.
     """
@@ -142,6 +143,12 @@ def label_parts(found: Found, *, training: bool = True) -> tuple[dict[str, Datas
                 f"{found.name}: the images{_of(part)} have no labels; give labeled data, or use "
                 "lenet5c predict --data"
             )
+    shapes = {part: tuple(records.images.shape[1:]) for part, records in found.parts.items()}
+    if len(set(shapes.values())) > 1:
+        shown = ", ".join(f"{shape} in {part}" for part, shape in shapes.items())
+        raise DatasetError(
+            f"{found.name} must have images of one shape (C, H, W) in all parts, got {shown}"
+        )
     names = found.class_names
     if names is not None:
         values: list[Any] = list(range(len(names)))
@@ -188,15 +195,9 @@ def divide(found: Found, *, test_share: float = TEST_SHARE, seed: int = 0) -> So
     DatasetError
         The data has faults, no images to train on, or its labels cannot be used.
     """
-    notes = list(found.notes)
-    for part in ("validation", "test"):
-        if part in found.parts and found.parts[part].labels is None:
-            # As competitions have it: the test images are those to predict.
-            notes.append(f"the {part} images have no labels: they are for lenet5c predict --data")
-            labeled = {each: found.parts[each] for each in found.parts if each != part}
-            found = replace(found, parts=labeled)
+    found = leave_unlabeled(found)
     parts, more = check_training(found)
-    notes += more
+    notes = [*found.notes, *more]
     train = parts.get("train") or parts[ALL]
     test = parts.get("test")
     if test is None:
@@ -212,6 +213,22 @@ def divide(found: Found, *, test_share: float = TEST_SHARE, seed: int = 0) -> So
         train, test = train.take(np.flatnonzero(left)), train.take(chosen)
     held_out = parts.get("validation")
     return Source(train, test, held_out, found.reading, tuple(notes), found.white)
+
+
+def leave_unlabeled(found: Found) -> Found:
+    """Return data without the parts that have no labels, as competitions have test images.
+
+    All parts stay where the training images have none either.
+    """
+    first = found.parts.get("train") or found.parts.get(ALL)
+    bare = [part for part, records in found.parts.items() if records.labels is None]
+    if not bare or first is None or first.labels is None:
+        return found
+    notes = [
+        f"the {part} images have no labels: they are for lenet5c predict --data" for part in bare
+    ]
+    parts = {part: records for part, records in found.parts.items() if part not in bare}
+    return replace(found, parts=parts, notes=(*found.notes, *notes))
 
 
 def check_training(found: Found) -> tuple[dict[str, Dataset], list[str]]:
@@ -279,7 +296,7 @@ def _key(name: str, seed: int) -> str:
 
 def _list_values(parts: list[Records]) -> list[Any]:
     """Return the labels that occur, sorted: all integers from 0 if there is no gap."""
-    from lenet5c.datasets.folder_files import natural_key
+    from lenet5c.datasets.file_tree import natural_key
 
     labels: list[Any] = [records.labels for records in parts]
     if all(isinstance(each, np.ndarray) for each in labels):

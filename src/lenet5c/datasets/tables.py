@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 
 from lenet5c._files import name_errors, open_regular
 from lenet5c._text import count, list_some, printable
+from lenet5c.datasets.archives import check_unpacked
 from lenet5c.datasets.columns import Columns, find_columns, is_header
 from lenet5c.datasets.dataset import DatasetError
 from lenet5c.datasets.pixels import convert_images, convert_labels, guess_reading
-from lenet5c.datasets.records import Found, ReadOptions, Records
+from lenet5c.datasets.records import ALL, Found, ReadOptions, Records
 
-#: Bytes of the pixels of a table, of its text, and of a line.
-MOST_PIXELS, MOST_TEXT, MOST_LINE = 2 << 30, 16 << 30, 16 << 20
+#: Bytes of the pixels of a table, and of a line.
+MOST_PIXELS, MOST_LINE = 2 << 30, 16 << 20
 #: Between columns; a space only where there is none of the others.
 SEPARATORS = "\t;|, "
 #: A row has more values than this: otherwise it is none of pixels.
@@ -46,7 +47,7 @@ def read_tables(files: dict[str, Path], name: str, options: ReadOptions) -> Foun
         A file is no such table, or damaged; the message names the line.
     """
     shape = options.shape
-    tables = {part: _read_table(path, options.label_column, shape) for part, path in files.items()}
+    tables = {part: _read_table(path, part, options) for part, path in files.items()}
     arrays = {part: table.stack() for part, table in tables.items()}
     names = {str(path): arrays[part] for part, path in files.items()}
     images, notes = convert_images(names, shape)
@@ -105,21 +106,19 @@ class _Table:
         return [f"{count(len(self.columns.ignored), 'column')} not read: {shown}"]
 
 
-def _read_table(
-    path: Path, label_column: str | None, image_shape: tuple[int, ...] | None
-) -> _Table:
+def _read_table(path: Path, part: str, options: ReadOptions) -> _Table:
     with _open_text(path) as stream:
         head, table, number = b"", None, 1
-        for block in _read_blocks(stream, path):
+        for block in _read_blocks(stream, path, path.stat().st_size):
             if table is None:
                 # A sample for the roles of the columns, of several blocks if need be.
                 head += block
                 if head.count(b"\n") <= _SAMPLE and len(head) < 4 * _BLOCK:
                     continue
-                table, block, number = _begin(path, head, label_column, image_shape)
+                table, block, number = _begin(path, part, head, options)
             number = _add(table, block, number)
         if table is None:
-            table, block, number = _begin(path, head, label_column, image_shape)
+            table, block, number = _begin(path, part, head, options)
             _add(table, block, number)
     if not table.pixels:
         raise DatasetError(f"{path} must have a row for each image, got names of columns alone")
@@ -141,16 +140,15 @@ def _open_text(path: Path) -> Iterator[Any]:
             ) from None
 
 
-def _read_blocks(stream: BinaryIO, path: Path) -> Iterator[bytes]:
-    """Yield the text as blocks of whole lines that end with a line feed."""
+def _read_blocks(stream: BinaryIO, path: Path, size: int) -> Iterator[bytes]:
+    """Yield the text of a file of `size` bytes as blocks of whole lines, each with a line feed."""
     rest, total = b"", 0
     while block := stream.read(_BLOCK):
         if total == 0:
             _check_text(block, path)
             block = block.removeprefix(b"\xef\xbb\xbf")  # Excel's mark of UTF-8
         total += len(block)
-        if total > MOST_TEXT:
-            raise DatasetError(f"{path} must have at most {MOST_TEXT:,} bytes of text, got more")
+        check_unpacked(path, total, size)
         end = block.rfind(b"\n") + 1
         if end:
             yield (rest + block[:end]).replace(b"\r\n", b"\n")
@@ -173,9 +171,7 @@ def _check_text(block: bytes, path: Path) -> None:
         raise DatasetError(f"{path} must be a table of text, got binary data; give another file")
 
 
-def _begin(
-    path: Path, head: bytes, label_column: str | None, image_shape: tuple[int, ...] | None
-) -> tuple[_Table, bytes, int]:
+def _begin(path: Path, part: str, head: bytes, options: ReadOptions) -> tuple[_Table, bytes, int]:
     """Return a table by its first lines, those of the data, and the number of their first."""
     lines = head.decode("utf-8", "replace").split("\n")
     number = next((i for i, line in enumerate(lines) if line.strip()), None)
@@ -190,7 +186,7 @@ def _begin(
     names = rows.pop(0) if is_header(rows[0]) else None
     width = len(names or rows[0])
     full = [row for row in rows if len(row) == width] or [[""] * width]
-    columns = find_columns(str(path), names, full, label_column, image_shape)
+    columns = find_columns(str(path), names, full, options, part not in ("train", ALL))
     if names is not None:
         number += 1
     rest = b"".join(head.splitlines(keepends=True)[number:])
@@ -297,9 +293,9 @@ def _parse_numbers(table: _Table, text: bytes, block: bytes, number: int) -> NDA
             encoding="utf-8",
         )
     except (ValueError, UnicodeDecodeError):
-        raise _find_fault(table, block, number, finite=False) from None
+        raise _find_fault(table, block, number) from None
     if not np.isfinite(values).all():
-        raise _find_fault(table, block, number, finite=True)
+        raise _find_fault(table, block, number)
     return values
 
 
@@ -316,17 +312,16 @@ def _find_ragged(table: _Table, block: bytes, number: int) -> DatasetError:
     return DatasetError(f"{table.path} is no table of {table.width:,} columns; give another file")
 
 
-def _find_fault(table: _Table, block: bytes, number: int, finite: bool) -> DatasetError:
+def _find_fault(table: _Table, block: bytes, number: int) -> DatasetError:
     """Return the error that names the first pixel that is no number."""
     for i, line in enumerate(block.split(b"\n")):
         fields = _tidy(line + b"\n", table.separator)[:-1].split(table.separator.encode())
         for place in table.columns.pixels if len(fields) == table.width else ():
-            value = fields[place].replace(b",", b".")
             try:
-                good = bool(np.isfinite(np.float32(value)))
+                size = abs(float(fields[place].replace(b",", b".")))
             except ValueError:
-                good = False
-            if not good:
+                size = np.nan
+            if not size <= float(np.finfo(np.float32).max):
                 shown = repr(fields[place].decode("utf-8", "replace").strip())[:40]
                 title = f" ({printable(table.names[place])[:40]})" if table.names else ""
                 return DatasetError(

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 import lenet5c
 from lenet5c import _files
 from lenet5c.datasets import Dataset, Source
+from lenet5c.datasets.folds import assign_folds, take_fold
 from lenet5c.errors import RunError
 from lenet5c.recipes.run import Run, check_config, record_data, train
 from lenet5c.training import Evaluation, MeanInterval, Trainer, mean_interval
@@ -86,6 +87,7 @@ def cross_validate(
     source: Source | Dataset | None = None,
     *,
     resume: bool = False,
+    overwrite: bool = False,
     tensorboard: bool = False,
     tell: Callable[[str], object] | None = None,
     on_fold: Callable[[Run], object] | None = None,
@@ -109,6 +111,8 @@ def cross_validate(
         The data, where they are in memory already; of a Source the training images.
     resume : bool
         Go on from what is in the folder, to the same bytes as without a stop.
+    overwrite : bool
+        Replace what is in the folder.
     on_fold : callable, optional
         ``on_fold(run)`` after each finished run.
     tensorboard, tell, on_start, on_step, on_epoch, stop
@@ -148,14 +152,16 @@ def cross_validate(
     evaluations = []
     with ExitStack() as held:
         if config.folder is not None:
-            _open_folder(config, resume, held, tell)
+            _open_folder(config, resume, overwrite, held, tell)
         for fold in range(1, count + 1):
             path = None if config.folder is None else config.folder / f"fold-{fold}"
+            there = path is not None and RunFolder(path).config_file.exists()
             of_fold = replace(config, fold=fold, folder=path, data_digest=None)
             run = train(
                 of_fold,
                 take_fold(source, folds, fold),
-                resume=path is not None and RunFolder(path).config_file.exists(),
+                resume=there and not overwrite,
+                overwrite=overwrite,
                 tensorboard=tensorboard,
                 tell=tell,
                 on_start=on_start,
@@ -176,41 +182,12 @@ def cross_validate(
     return result
 
 
-def assign_folds(dataset: Dataset, count: int, seed: int) -> NDArray[np.int64]:
-    """Return the fold of each image, 1 to `count`, such that each has its share of every class.
-
-    Raises
-    ------
-    RunError
-        There are too few images.
-    """
-    if count > len(dataset):
-        raise RunError(f"folds must be at most the {len(dataset)} images, got {count}")
-    of_class = np.bincount(dataset.labels)
-    if (of_class == 1).any():
-        name = dataset.class_names[int((of_class == 1).argmax())]
-        raise RunError(
-            f"folds must leave each class an image to train on, got one image of {name!r}; add "
-            "images, or leave the class out"
-        )
-    # A stream of its own, see docs/design.md.
-    order = np.argsort(np.random.default_rng([seed, 7]).random(len(dataset)), kind="stable")
-    by_class = order[np.argsort(dataset.labels[order], kind="stable")]
-    folds = np.empty(len(dataset), np.int64)
-    folds[by_class] = 1 + np.arange(len(dataset)) % count
-    return folds
-
-
-def take_fold(source: Source, folds: NDArray[np.int64], fold: int) -> Source:
-    """Return the data of one run: the images of a fold to test, all others to train on."""
-    train, test = (
-        source.train.take(np.flatnonzero(part)) for part in (folds != fold, folds == fold)
-    )
-    return replace(source, train=train, test=test)
-
-
 def _open_folder(
-    config: "RunConfig", resume: bool, held: ExitStack, tell: Callable[[str], object] | None
+    config: "RunConfig",
+    resume: bool,
+    overwrite: bool,
+    held: ExitStack,
+    tell: Callable[[str], object] | None,
 ) -> None:
     """Lock the folder of all runs, and write its configuration, or see that it is the same."""
     folder = RunFolder(config.folder or Path())
@@ -218,7 +195,7 @@ def _open_folder(
         check_config(config, folder)
     held.enter_context(folder.lock(tell, (RECORD,)))
     if not resume:
-        folder.create(config.to_dict())
+        folder.create(config.to_dict(), overwrite)
 
 
 def _describe(fold: int, result: Evaluation) -> dict[str, Any]:

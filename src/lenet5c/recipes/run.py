@@ -12,6 +12,7 @@ from lenet5c import kernels
 from lenet5c._files import digest
 from lenet5c.datasets import Source
 from lenet5c.datasets.mapped import blocks
+from lenet5c.datasets.source import NAMES
 from lenet5c.errors import MissingExtraError, RunError
 from lenet5c.recipes.build import make_schedule
 from lenet5c.recipes.run_config import RunConfig, digest_of
@@ -27,6 +28,7 @@ from lenet5c.training import (
 from lenet5c.training.event_file import EventFile
 from lenet5c.training.matching import match_dataset
 from lenet5c.training.model_file import check_class_names
+from lenet5c.training.orientation import warn_of_sideways
 from lenet5c.training.run_folder import RunFolder
 
 Frame = Callable[[Source, TrainedModel], tuple[Source, list[str]]]
@@ -92,6 +94,7 @@ def train(
     start: TrainedModel | None = None,
     frame: Frame | None = None,
     resume: bool = False,
+    overwrite: bool = False,
     tensorboard: bool = False,
     tell: Callable[[str], object] | None = None,
     on_start: Callable[[Trainer, RunConfig], object] | None = None,
@@ -119,6 +122,8 @@ def train(
         the configuration has more epochs than the run in the folder, that becomes a longer one: to
         the same bytes as if begun so where the learning rate does not depend on their number, else
         its schedule goes on as that of all of them.
+    overwrite : bool
+        Replace the run that is in the folder.
     tensorboard : bool
         Write the epochs for TensorBoard, too; a resumed run that did so goes on with it.
     tell : callable, optional
@@ -156,7 +161,7 @@ def train(
     if tensorboard:
         EventFile.check()
     with _threads(config.threads), ExitStack() as held:
-        run = _open(config, source, start, frame, resume, tell, held)
+        run = _open(config, source, start, frame, resume, overwrite, tell, held)
         config, trainer, folder = run.config, run.trainer, run.folder
         resumed = trainer.steps_taken > 0
         events = _events(run, tensorboard, tell)
@@ -209,11 +214,18 @@ def _open(
     start: TrainedModel | None,
     frame: Frame | None,
     resume: bool,
+    overwrite: bool,
     tell: Callable[[str], object] | None,
     held: ExitStack,
 ) -> Run:
     """Return a run that is ready to train, its folder locked by `held`, or finished."""
-    source = source or config.open(tell)
+    if source is None:
+        source = config.open(tell)
+        if tell and config.data not in NAMES and config.transpose is None:
+            # Of other classes than digits this model does not tell.
+            warning = warn_of_sideways(open_model(), source.train)
+            if warning:
+                tell(f"{config.data}: warning: {warning}")
     start = start or config.open_start()
     rehearsed = config.open_rehearsed(tell)
     folder = None if config.folder is None else RunFolder(config.folder)
@@ -235,7 +247,12 @@ def _open(
         _resume(run, folder, tell, held)
     elif folder is not None:
         held.enter_context(folder.lock(tell))
-        folder.create(config.to_dict())
+        if overwrite and start is not None and start.path in folder.files:
+            raise RunError(
+                f"folder of a new run must not be that of the model to start from, got "
+                f"{folder.path}; name another one"
+            )
+        folder.create(config.to_dict(), overwrite)
         if start is not None and start.path is not None:
             folder.keep_start(start.path)
     return run
@@ -337,7 +354,7 @@ def open_run(folder: RunFolder, source: Source) -> Run:
     if folder.read_summary() is None:
         raise RunError(f"folder must hold a finished run, got {folder.path}")
     with ExitStack() as held:
-        return _open(config, source, None, None, True, None, held)
+        return _open(config, source, None, None, True, False, None, held)
 
 
 def data_digest(source: Source, rehearsed: Source | None = None) -> str:

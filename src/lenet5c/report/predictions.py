@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from lenet5c._files import name_errors, open_regular
 from lenet5c._optional import require
 from lenet5c._text import count, list_some
-from lenet5c.datasets import resize
 from lenet5c.datasets.conversion import to_gray
 from lenet5c.datasets.records import Records
 from lenet5c.errors import UserError
 from lenet5c.training import TrainedModel
+from lenet5c.training.matching import match_size
 
 CHUNK = 8192  # images at a time
 DIGITS = 6  # decimals of a probability
@@ -244,8 +244,7 @@ def fit_images(trained: TrainedModel, images: NDArray[np.uint8]) -> NDArray[np.u
     Colors become gray by the weights of ITU-R 601, gray becomes three equal channels. A UserError
     says that there is another number of channels.
     """
-    channels, *size = trained.image_shape
-    n, given, h, w = images.shape
+    channels, (n, given, h, w) = trained.image_shape[0], images.shape
     if (given, channels) == (1, 3):
         images = np.repeat(images, 3, axis=1)
     elif (given, channels) == (3, 1):
@@ -254,9 +253,7 @@ def fit_images(trained: TrainedModel, images: NDArray[np.uint8]) -> NDArray[np.u
         raise UserError(
             f"images must have {count(channels, 'channel')} for this model, got {given}"
         )
-    if (h, w) in (tuple(size), tuple(trained.preparation.size)):
-        return images
-    return resize(images, (size[0], size[1]))
+    return match_size(trained, images)[0]
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from lenet5c._text import count, list_some, listing, printable
 from lenet5c.datasets import Dataset
+from lenet5c.datasets.framing import measure_framing
 from lenet5c.datasets.mapped import AnyImages, apply
 from lenet5c.datasets.resampling import letterbox
 from lenet5c.errors import RunError
@@ -80,7 +81,7 @@ model knows 8 more"])
     names = tuple(trained.class_names)
     labels, notes = _match_labels(names, dataset, mapping or {})
     images, note = match_size(trained, dataset.images)
-    notes += [note] if note else []
+    notes += [each for each in (note, compare_colors(trained, dataset.images)) if each]
     if labels is dataset.labels and images is dataset.images and names == dataset.class_names:
         return dataset, notes
     return replace(
@@ -101,6 +102,25 @@ def match_size(trained: TrainedModel, images: AnyImages) -> tuple[AnyImages, str
     return apply(images, lambda batch: letterbox(batch, (height, width))), (
         f"images of {size[0]} x {size[1]} pixels are resized to {height} x {width}, "
         "which the model was trained on"
+    )
+
+
+def compare_colors(trained: TrainedModel, images: AnyImages) -> str | None:
+    """Return a note if images are dark on light, and a model was trained on the reverse.
+
+    Or the other way round. Images that are no ink on a plain ground have no note.
+    """
+    own = trained.framing
+    found = None if own is None or own.varied else measure_framing(images)
+    if own is None or found is None or found.varied:
+        return None
+    if (sum(own.ink) > sum(own.paper)) == (sum(found.ink) > sum(found.paper)):
+        return None
+    colors = ["dark on light", "light on dark"]
+    if sum(own.ink) < sum(own.paper):
+        colors.reverse()
+    return (
+        f"the images are {colors[0]}, those that the model was trained on {colors[1]}; invert them"
     )
 
 
@@ -131,11 +151,12 @@ def _match_labels(
     if unknown and not mapping and unknown == occurring and _is_numbered(names, known):
         return labels, ["classes are matched by number, for the data has no names of them"]
     if unknown:
-        options = " ".join(f"{name}=CLASS" for name in unknown[:3])
-        more = " ..." if len(unknown) > 3 else ""
+        pairs = " ".join([f"{name}=CLASS" for name in unknown[:3]] + ["..."] * (len(unknown) > 3))
+        if names == tuple(str(int(name) + 1) for name in known if name.isdecimal()):
+            pairs = f"{names[-1]}={known[0]}, or 1={known[0]} 2={known[1]} ... if they count from 1"
         raise RunError(
             f"classes of {data} must be among those that the model knows ({_abbreviate(known)}), "
-            f"got {_abbreviate(unknown)}; say which are meant with --map {options}{more}, name the "
+            f"got {_abbreviate(unknown)}; say which are meant with --map {pairs}, name the "
             "classes alike, or use data with the model's classes"
         )
     others = [

@@ -168,11 +168,9 @@ class Trainer:
         self.average = WeightAverage(model, average) if average else None
         preparation.offset(self.train_set.images.shape[1])  # raises unless the channels fit
         self.history: list[dict[str, Any]] = []
-        self.epoch = 0
+        self.epoch, self._stretch, self._running = 0, 1, False
         self.best_weights: dict[str, NDArray[Any]] | None = None  # state of the model, if kept
-        self._stretch = 1
         self._longest = count_at_hand(self.train_set.images) // self.batch_size or 1
-        self._running = False
         self._begin_epoch()
 
     @property
@@ -379,11 +377,10 @@ class Trainer:
             rates = [self._rate(first)] * count
         else:
             rates = [self.schedule(first + i) for i in range(count)]
-        samples = order[self.step * self.batch_size : (self.step + count) * self.batch_size]
+        samples, left = np.split(order[self.step * self.batch_size :], [count * self.batch_size])
         images = self.samples(samples, self.epoch_distortion())
+        expect(self.train_set.images, left[: len(samples)])
         target, weight = self.targets[samples]
-        end = self.step * self.batch_size + len(samples)
-        expect(self.train_set.images, order[end : end + len(samples)])
         record = StepsTaken(count)
         try:
             self.model.train_steps(
@@ -405,10 +402,9 @@ class Trainer:
             self.step += record.taken
             if self.average and record.taken:
                 self.average.update(self.steps_taken)
-        if record.taken < count:
-            self.optimizer.lr = rates[record.taken]
-            loss, batch = record.losses[record.taken], batches[record.taken]
-            raise NonFiniteError(find_non_finite(self, loss, batch))
+        if (taken := record.taken) < count:
+            self.optimizer.lr = rates[taken]
+            raise NonFiniteError(find_non_finite(self, record.losses[taken], batches[taken]))
         share = self.stretch_seconds / max(time.perf_counter() - began, 1e-6)
         self._stretch = max(1, int(count * min(share, 4)))
         return len(samples)
