@@ -193,7 +193,8 @@ def test_deep_pictures_of_a_list_have_one_white(tmp_path):
 @pytest.mark.parametrize(
     ("array", "words"),
     [
-        (np.zeros((2, 3, 5), np.uint8), "shape"),
+        (np.zeros((2, 3, 5), np.uint8), "shape.*several pictures as a list"),
+        (np.zeros((3, 9, 9), np.uint8), "shape.*channels last"),
         (np.zeros(9, np.uint8), "shape"),
         (np.zeros((0, 3), np.uint8), "shape"),
         (np.full((9, 9), 300.0), "0 to 1, or to 255, got 300 to 300"),
