@@ -83,8 +83,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     add(
         "--reading",
         choices=READINGS,
-        help="ink: find the strokes and center them as MNIST's; whole: take the picture as it is "
-        "(default: as the model was trained)",
+        help="ink: find the strokes and bring them to the form of the training images; whole: take "
+        "the picture as it is (default: as the model was trained)",
     )
     text = "show the N most probable classes (default: 3)"
     add("--top", type=whole(1), default=3, metavar="N", help=text)

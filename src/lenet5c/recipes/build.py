@@ -93,7 +93,7 @@ def build(
             )
         if rehearsed is not None:
             rehearsed = starting.choose_rehearsed(start, rehearsed, train_set.class_names, seed)
-    framing = measure_framing(rest.images, start and start.framing)
+    framing = measure_framing(rest.images, start.framing if start else None)
     repeats = starting.count_repeats(len(rest), recipe.epoch_images, MOST_REPEATS)
     rest = starting.mix(rest, repeats, rehearsed, preparation.fit_images)
     if (len(rest) - 1) % recipe.batch_size == 0 and recipe.model.get("batch_norm"):

@@ -84,6 +84,11 @@ class TrainedModel:
             channels = getattr(self.model, "config", {}).get("in_channels", 1)
             self.image_shape = (channels, height, width)
 
+    @property
+    def inverted(self) -> bool:
+        """Whether its images are light ink on dark, which pictures show as dark on light."""
+        return self.reading == "ink" and not (self.framing and self.framing.dark)
+
     def __repr__(self) -> str:
         model, shape = self.model, " x ".join(map(str, self.image_shape))
         return (
