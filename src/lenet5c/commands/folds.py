@@ -23,6 +23,7 @@ def run(options: argparse.Namespace, config: RunConfig) -> int:
         result = cross_validate(
             config,
             resume=options.resume,
+            overwrite=options.overwrite,
             tensorboard=options.tensorboard,
             tell=shown.display.line,
             on_fold=shown.fold,

@@ -5,9 +5,9 @@ Exit codes: 0 done, 1 the training failed, 2 bad use, 3 the target accuracy was 
 """
 
 import argparse
-import shlex
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from itertools import chain
@@ -17,14 +17,16 @@ from typing import Any
 import numpy as np
 
 from lenet5c import kernels, recipes
+from lenet5c._text import command_line
 from lenet5c.commands import signals
-from lenet5c.commands.cli import FAILED, add_threads, directory, fail, note, number, say, warn
+from lenet5c.commands.cli import FAILED, add_threads, directory, fail, file, note, number, say, warn
 from lenet5c.commands.cli import setting as pair
 from lenet5c.datasets.source import source_name
 from lenet5c.recipes import RunConfig
+from lenet5c.recipes.config_file import read_config_file
 from lenet5c.recipes.kind import DICT, Kind
-from lenet5c.recipes.run_config import option_settings
-from lenet5c.recipes.setting import GROUPS, RUN, in_words
+from lenet5c.recipes.run_config import NOTHING, option_settings, start_name
+from lenet5c.recipes.setting import GROUPS, RUN, in_words, option
 from lenet5c.training import NonFiniteError, RunError, Trainer
 from lenet5c.training.interrupt import StopRequest
 from lenet5c.training.loss_terms import describe_loss
@@ -68,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             arguments |= {"type": read, "nargs": "+", "metavar": kind.metavar}
         else:
             arguments |= {"type": option_type(kind), "metavar": kind.metavar}
-        groups[setting.group].add_argument("--" + name.replace("_", "-"), **arguments)
+        groups[setting.group].add_argument(option(name, setting), dest=name, **arguments)
 
     add_threads(groups[RUN])
     add = groups[RUN].add_argument
@@ -79,10 +81,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder for the results (default: a new one in runs/)",
     )
     add(
+        "--config",
+        type=file,
+        metavar="FILE",
+        help="settings from a file: the config.json of a run, which repeats it, or options by name "
+        "in TOML or JSON; options given beside it go before",
+    )
+    add = groups[RUN].add_mutually_exclusive_group().add_argument
+    add(
         "--resume",
         action="store_true",
-        help="go on with the run in --out, to the same bytes as without a stop",
+        help="go on with the run in --out, to the same bytes as without a stop; with more --epochs "
+        "also with a finished one",
     )
+    add("--overwrite", action="store_true", help="replace the run that is in --out")
+    add = groups[RUN].add_argument
     add(
         "--tensorboard",
         action="store_true",
@@ -127,6 +140,7 @@ def run(options: argparse.Namespace) -> int:
         result = recipes.train(
             config,
             resume=options.resume,
+            overwrite=options.overwrite,
             tensorboard=options.tensorboard,
             tell=display.line,
             on_start=display.start,
@@ -156,12 +170,17 @@ def configure(options: argparse.Namespace) -> RunConfig:
         for name, setting in option_settings().items()
         if (value := getattr(options, name)) is not None
     }
-    if "data" in given:
-        given["data"] = source_name(given["data"])
+    for name in ("data", "rehearse"):
+        if given.get(name, NOTHING) != NOTHING:
+            given[name] = source_name(given[name], f"--{name}")
+    if "start" in given:
+        given["start"] = start_name(given["start"])
     if options.resume:
         return configure_resumed(options, given)
-    name = given.pop("recipe", "default")
     out = options.out or Path("runs") / datetime.now().strftime("%Y%m%d-%H%M%S-%f")
+    if options.config is not None:
+        return read_config_file(options.config, **given, folder=out)
+    name = given.pop("recipe", None)
     try:
         return RunConfig.named(name, **given, folder=out)
     except ValueError as error:
@@ -183,13 +202,19 @@ def configure_resumed(options: argparse.Namespace, given: dict[str, Any]) -> Run
     """Return the configuration of the run in --out; options given again must say the same."""
     if options.out is None:
         raise RunError("--resume needs --out DIR, the folder of the run to go on with")
+    if options.config is not None:
+        raise RunError("--config must be left out with --resume: the run has its own settings")
     config = RunConfig.read(RunFolder(options.out))
+    epochs = given.get("epochs", 0)
+    if epochs > config.settings.epochs:
+        config = replace(config, settings=replace(config.settings, epochs=epochs))
     if difference := config.differing(given):
         name, here, value = difference
+        more = "at least " if name == "epochs" else ""
         raise RunError(
-            f"--{name.replace('_', '-')} must be {in_words(here)}, as in the run in "
-            f"{config.folder}, got {in_words(value)}; leave the option out, or start a new run "
-            "in another folder"
+            f"{option(name, option_settings()[name])} must be {more}{in_words(here)}, as in the "
+            f"run in {config.folder}, got {in_words(value)}; leave the option out, or start a new "
+            "run in another folder"
         )
     return config
 
@@ -263,10 +288,10 @@ class Display:
 
 def report_stop(result: recipes.Run, signal: int) -> int:
     """Print how to go on; return the exit code."""
-    trainer, out = result.trainer, shlex.quote(str(result.config.folder))
+    trainer, again = result.trainer, ("train", "--resume", "--out", result.config.folder)
     note(
         f"\nStopped in epoch {trainer.epoch + 1} after step {trainer.step} of "
-        f"{trainer.steps_per_epoch}. Go on with:\n  python -m lenet5c.train --resume --out {out}"
+        f"{trainer.steps_per_epoch}. Go on with:\n  {command_line(*again)}"
     )
     return 128 + signal
 

@@ -86,6 +86,7 @@ def cross_validate(
     source: Source | Dataset | None = None,
     *,
     resume: bool = False,
+    overwrite: bool = False,
     tensorboard: bool = False,
     tell: Callable[[str], object] | None = None,
     on_fold: Callable[[Run], object] | None = None,
@@ -109,6 +110,8 @@ def cross_validate(
         The data, where they are in memory already; of a Source the training images.
     resume : bool
         Go on from what is in the folder, to the same bytes as without a stop.
+    overwrite : bool
+        Replace what is in the folder.
     on_fold : callable, optional
         ``on_fold(run)`` after each finished run.
     tensorboard, tell, on_start, on_step, on_epoch, stop
@@ -148,14 +151,16 @@ def cross_validate(
     evaluations = []
     with ExitStack() as held:
         if config.folder is not None:
-            _open_folder(config, resume, held, tell)
+            _open_folder(config, resume, overwrite, held, tell)
         for fold in range(1, count + 1):
             path = None if config.folder is None else config.folder / f"fold-{fold}"
+            there = path is not None and RunFolder(path).config_file.exists()
             of_fold = replace(config, fold=fold, folder=path, data_digest=None)
             run = train(
                 of_fold,
                 take_fold(source, folds, fold),
-                resume=path is not None and RunFolder(path).config_file.exists(),
+                resume=there and not overwrite,
+                overwrite=overwrite,
                 tensorboard=tensorboard,
                 tell=tell,
                 on_start=on_start,
@@ -210,7 +215,11 @@ def take_fold(source: Source, folds: NDArray[np.int64], fold: int) -> Source:
 
 
 def _open_folder(
-    config: "RunConfig", resume: bool, held: ExitStack, tell: Callable[[str], object] | None
+    config: "RunConfig",
+    resume: bool,
+    overwrite: bool,
+    held: ExitStack,
+    tell: Callable[[str], object] | None,
 ) -> None:
     """Lock the folder of all runs, and write its configuration, or see that it is the same."""
     folder = RunFolder(config.folder or Path())
@@ -218,7 +227,7 @@ def _open_folder(
         check_config(config, folder)
     held.enter_context(folder.lock(tell, (RECORD,)))
     if not resume:
-        folder.create(config.to_dict())
+        folder.create(config.to_dict(), overwrite)
 
 
 def _describe(fold: int, result: Evaluation) -> dict[str, Any]:

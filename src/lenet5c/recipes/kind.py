@@ -85,6 +85,13 @@ DICT = Kind(
     "a dict of settings", lambda value: isinstance(value, dict), metavar="NAME=VALUE", many=True
 )
 
+LAYERS = Kind(
+    "a list of names of layers",
+    lambda value: isinstance(value, list) and all(isinstance(each, str) for each in value),
+    lambda text: [name.strip() for name in text.split(",")],
+    "LAYERS",
+)
+
 
 def _parse_weight(text: str) -> str | dict[str, float]:
     name, sign, weight = text.rpartition("=")

@@ -28,10 +28,9 @@ from lenet5c.recipes.kind import (
     whole,
 )
 from lenet5c.recipes.setting import NET, Setting, data, declare, document, run, settings, training
+from lenet5c.recipes.start import OF_DATA
 from lenet5c.training.trainer import KEEPS
 
-#: Arguments of a net that follow from the data and the seed.
-OF_DATA = {"num_classes", "in_channels", "input_size", "rng"}
 _inits = (
     f"initializer of the weights: {', '.join(INITS)}; of the net of 1998 {', '.join(INITS_1998)}"
 )
@@ -84,10 +83,19 @@ class Recipe:
     validation: float = data(
         1 / 12, number(metavar="N"), "training images held out: a number, or a share below 1"
     )
+    least_validation: int = data(
+        0, whole(0), "hold out none where that would be fewer than N images", usual="0"
+    )
     split: str = data(
         "auto",
         choice(("auto", "stratified", "random", "last"), "HOW"),
         "selection of those held out",
+    )
+    epoch_images: int = data(
+        0,
+        whole(0),
+        f"repeat fewer images, up to {building.MOST_REPEATS} times, until an epoch has about N",
+        usual="0, never",
     )
     fit: str = data("auto", choice(("auto", "pad", "resize"), "HOW"), "fit of images to 32 by 32")
     preparation: str = data(
@@ -106,6 +114,11 @@ class Recipe:
     optimizer: str = training("adamw", choice(OPTIMIZERS), "optimizer")
     lr: float = training(
         4e-3, number(above=True), "learning rate, the peak of the schedule", usual="by optimizer"
+    )
+    layer_decay: float = training(
+        1.0,
+        number(above=True),
+        "factor of the learning rate from each layer with parameters to the one before it",
     )
     momentum: float = training(
         0.9, number(below=1), "momentum of sgd; that of others is among their settings"
@@ -231,7 +244,8 @@ class Recipe:
 
         Another optimizer brings its own learning rate, weight decay and settings along, another
         schedule its settings, unless these are changed, too; another loss comes without settings
-        and label smoothing.
+        and label smoothing; another `validation` without `least_validation`, and that of 0 with the
+        last weights and without patience.
 
         Parameters
         ----------
@@ -265,6 +279,10 @@ class Recipe:
             along |= {"schedule_settings": {}}
         if changes.get("loss", self.loss) != self.loss:
             along |= {"label_smoothing": 0.0, "loss_settings": {}}
+        if "validation" in changes:  # what is asked for is held out, however few
+            along |= {"least_validation": 0}
+            if changes["validation"] == 0:
+                along |= {"keep": "last", "patience": 0}
         model = changes.get("model", self.model)
         if of_net and isinstance(model, dict):  # else it is refused below
             changes["model"] = model | of_net

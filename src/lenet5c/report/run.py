@@ -1,6 +1,5 @@
 """The pictures and the page that a training leaves beside its model."""
 
-import shlex
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 
 from lenet5c import _files
 from lenet5c._optional import require
+from lenet5c._text import command_line
 from lenet5c.errors import MissingExtraError, RunError
 from lenet5c.recipes import RECIPES, Run
 from lenet5c.recipes.setting import in_words
@@ -42,7 +42,7 @@ def leave_report(run: Run, tell: Callable[[str], object], warn: Callable[[str], 
     began = time.perf_counter()
     files = cast(RunFolder, run.folder)
     folder = files.path
-    again = f"lenet5c train --resume --out {shlex.quote(str(folder))} draws them"
+    again = f"{command_line('train', '--resume', '--out', folder)} draws them"
     try:
         if complete(folder):
             return
@@ -107,12 +107,12 @@ def write_report(run: Run, folder: Path) -> dict[str, Exception]:
     pictures, failures = draw_all(makers)
     for name, content in pictures.items():
         _files.write_bytes(folder / f"{name}.png", content)
-    _files.write_bytes(folder / PAGE, run_page(run, folder.resolve().name, pictures).encode())
+    _files.write_bytes(folder / PAGE, run_page(run, folder.resolve(), pictures).encode())
     return failures
 
 
-def run_page(run: Run, name: str, pictures: Pictures) -> str:
-    """Return the page of a finished run as HTML, with its pictures as PNG files by name."""
+def run_page(run: Run, folder: Path, pictures: Pictures) -> str:
+    """Return the page of a finished run for its folder, with its pictures as PNG files by name."""
     config, summary, trained, result = run.config, run.summary or {}, run.trained, run.evaluation
     recipe = RECIPES[config.recipe]
     shape = " × ".join(map(str, trained.image_shape or ()))
@@ -152,8 +152,8 @@ def run_page(run: Run, name: str, pictures: Pictures) -> str:
         ("classes", len(trained.class_names), f"images of {shape} (channels, height, width)"),
     ]
     return page.page(
-        f"lenet5c run {name}",
-        page.heading(f"Run {name}", lead),
+        f"lenet5c run {folder.name}",
+        page.heading(f"Run {folder.name}", lead),
         page.facts(*cards),
         page.section(
             "Repeat it",
@@ -165,7 +165,7 @@ def run_page(run: Run, name: str, pictures: Pictures) -> str:
         ),
         _curves(pictures, run),
         confusion_section(pictures, result, trained.class_names),
-        errors_section(pictures, result),
+        errors_section(pictures, run.source.test, result, folder),
         _inside(pictures, trained),
         _settings(config.to_dict(), recipe.to_dict()),
     )

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet5c.datasets import Dataset, Distortion, Preparation
+from lenet5c.datasets.mapped import count_at_hand, expect
 from lenet5c.errors import NonFiniteError, RunError
 from lenet5c.nn import Samples, Sequential
 from lenet5c.nn.layer import check_integer, positive
@@ -23,6 +24,7 @@ from lenet5c.training.divergence import find_non_finite
 from lenet5c.training.evaluation import evaluate
 from lenet5c.training.history import History
 from lenet5c.training.model_file import TrainedModel
+from lenet5c.training.notebook import show_trainer
 from lenet5c.training.selection import best_row, epochs_since_best
 from lenet5c.training.weights import ClassWeight, Targets, class_weights, weigh, weigh_loss
 
@@ -103,6 +105,7 @@ class Trainer:
 
     stretch_seconds = 0.1
     trained: TrainedModel | None = None
+    _repr_html_ = show_trainer
 
     def __init__(
         self,
@@ -164,10 +167,9 @@ class Trainer:
         self.average = WeightAverage(model, average) if average else None
         preparation.offset(self.train_set.images.shape[1])  # raises unless the channels fit
         self.history: list[dict[str, Any]] = []
-        self.epoch = 0
+        self.epoch, self._stretch, self._running = 0, 1, False
         self.best_weights: dict[str, NDArray[Any]] | None = None  # state of the model, if kept
-        self._stretch = 1
-        self._running = False
+        self._longest = count_at_hand(self.train_set.images) // self.batch_size or 1
         self._begin_epoch()
 
     @property
@@ -298,7 +300,8 @@ class Trainer:
     def load(self, path: str | os.PathLike[str]) -> None:
         """Resume from a checkpoint of a trainer with the same settings and images.
 
-        The training ends with the same bytes as the one that was saved.
+        The training ends with the same bytes as the one that was saved. This one may be of more
+        epochs; a schedule that depends on their number goes on as that of all of them.
 
         Parameters
         ----------
@@ -366,19 +369,21 @@ class Trainer:
         """Take the next few steps of the epoch; return the number of their samples."""
         began = time.perf_counter()
         first = self.steps_taken
-        count = min(self._stretch, self.steps_per_epoch - self.step)
+        count = min(self._stretch, self._longest, self.steps_per_epoch - self.step)
         if self.average:
             count = min(count, self.average.steps_before_next(first))
         if self._on_plateau:  # it changes between epochs alone
             rates = [self._rate(first)] * count
         else:
             rates = [self.schedule(first + i) for i in range(count)]
-        samples = order[self.step * self.batch_size : (self.step + count) * self.batch_size]
+        samples, left = np.split(order[self.step * self.batch_size :], [count * self.batch_size])
+        images = self.samples(samples, self.epoch_distortion())
+        expect(self.train_set.images, left[: len(samples)])
         target, weight = self.targets[samples]
         record = StepsTaken(count)
         try:
             self.model.train_steps(
-                self.samples(samples, self.epoch_distortion()),
+                images,
                 target,
                 self.loss,
                 self.optimizer,
@@ -396,10 +401,9 @@ class Trainer:
             self.step += record.taken
             if self.average and record.taken:
                 self.average.update(self.steps_taken)
-        if record.taken < count:
-            self.optimizer.lr = rates[record.taken]
-            loss, batch = record.losses[record.taken], batches[record.taken]
-            raise NonFiniteError(find_non_finite(self, loss, batch))
+        if (taken := record.taken) < count:
+            self.optimizer.lr = rates[taken]
+            raise NonFiniteError(find_non_finite(self, record.losses[taken], batches[taken]))
         share = self.stretch_seconds / max(time.perf_counter() - began, 1e-6)
         self._stretch = max(1, int(count * min(share, 4)))
         return len(samples)
