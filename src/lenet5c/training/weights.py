@@ -143,12 +143,11 @@ class Targets:
                 raise ValueError(
                     f"loss must be CrossEntropyLoss or MSELoss for soft targets, got {loss!r}"
                 ) from None
-        if self.weight is not None:
-            if not (self.weight > 0).all():
-                raise ValueError(
-                    "sample_weight must be more than 0 for each image to train on, got "
-                    f"{self.weight.min():g}; leave out images that are not to count"
-                )
+        if self.weight is not None and not (self.weight > 0).all():
+            raise ValueError(
+                "sample_weight must be more than 0 for each image to train on, got "
+                f"{self.weight.min():g}; leave out images that are not to count"
+            )
         weighted = self.weight is not None or getattr(loss, "weight", None) is not None
         if weighted and mean and batch_size == 1:
             raise ValueError(
