@@ -7,6 +7,7 @@ from lenet5c.datasets.distortion import Distortion, EpochDistortion
 from lenet5c.datasets.idx import load_idx
 from lenet5c.datasets.idx_folder import idx_folder
 from lenet5c.datasets.image_folder import image_folder
+from lenet5c.datasets.in_memory import make_dataset
 from lenet5c.datasets.mnist import mnist, mnist_label_errors
 from lenet5c.datasets.pictures import PictureError, read_picture
 from lenet5c.datasets.preparation import Preparation
@@ -26,6 +27,7 @@ __all__ = [
     "idx_folder",
     "image_folder",
     "load_idx",
+    "make_dataset",
     "mnist",
     "mnist_label_errors",
     "open_dataset",
