@@ -407,7 +407,7 @@ def _weigh(
     if several and len(np.unique(y)) < 2:
         raise ValueError(
             f"sample_weight must be more than 0 for samples of at least 2 classes, got only "
-            f"class {y[0]!r}"
+            f"class {plain(y[0])!r}"
         )
     return X, y, None if (weight == weight[0]).all() else weight
 
