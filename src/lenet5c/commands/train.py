@@ -21,6 +21,7 @@ from lenet5c._text import command_line
 from lenet5c.commands import signals
 from lenet5c.commands.cli import FAILED, add_threads, directory, fail, file, note, number, say, warn
 from lenet5c.commands.cli import setting as pair
+from lenet5c.datasets.inspection import IMBALANCE
 from lenet5c.datasets.source import source_name
 from lenet5c.recipes import RunConfig
 from lenet5c.recipes.config_file import read_config_file
@@ -35,8 +36,6 @@ from lenet5c.training.run_folder import RunFolder
 from lenet5c.training.statistics import describe_accuracy
 
 TARGET_MISSED = 3
-# From this ratio of the largest class to the smallest on, weights are recommended.
-IMBALANCE = 5
 # Of training images; and what makes more of them.
 FEW, FEW_A_STEP = 1000, 16
 DESCRIPTION = (
@@ -291,6 +290,7 @@ class Display:
             if result and not result.interrupted:
                 self.progress.finish(result.trainer)
                 self.progress.course(result.history)
+                self.progress.qualify(result.trainer)
                 self.explain(result)
 
     def explain(self, result: recipes.Run) -> None:

@@ -127,13 +127,22 @@ def fit_dataset(
         notes.append(f"its images are made {kinds[channels]}, as those of the model are")
     images, note = match_size(start, images)
     notes += [note] if note else []
-    labels = dataset.labels
+    labels, targets = dataset.labels, dataset.targets
     if dataset.class_names != classes:
-        labels = np.array([classes.index(name) for name in dataset.class_names], np.int32)[labels]
+        places = np.array([classes.index(name) for name in dataset.class_names], np.int32)
+        labels = places[labels]
+        if dataset.targets is not None:
+            targets = np.zeros((len(labels), len(classes)), np.float32)
+            targets[:, places] = dataset.targets
     if images is dataset.images and labels is dataset.labels:
         return dataset, notes
     return replace(
-        dataset, images=images, labels=labels, num_classes=len(classes), class_names=classes
+        dataset,
+        images=images,
+        labels=labels,
+        num_classes=len(classes),
+        class_names=classes,
+        targets=targets,
     ), notes
 
 
@@ -259,10 +268,18 @@ def mix(samples: Dataset, repeats: int, rehearsed: Dataset | None, fit: Any) -> 
         samples = samples.take(np.tile(np.arange(len(samples)), repeats))
     if rehearsed is None:
         return samples
+    weight, targets = samples.sample_weight, samples.targets
+    if weight is not None:
+        weight = np.concatenate([weight, np.ones(len(rehearsed), np.float32)])
+    if targets is not None:
+        of_labels = np.eye(samples.num_classes, dtype=np.float32)[rehearsed.labels]
+        targets = np.concatenate([targets, of_labels])
     return Dataset(
         np.concatenate([fit(samples.images), fit(rehearsed.images)]),
         np.concatenate([samples.labels, rehearsed.labels]),
         samples.num_classes,
         samples.name,
         samples.class_names,
+        sample_weight=weight,
+        targets=targets,
     )

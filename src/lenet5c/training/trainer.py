@@ -26,7 +26,7 @@ from lenet5c.training.history import History
 from lenet5c.training.model_file import TrainedModel
 from lenet5c.training.notebook import show_trainer
 from lenet5c.training.selection import best_row, epochs_since_best
-from lenet5c.training.weights import ClassWeight, Targets, class_weights, weigh
+from lenet5c.training.weights import ClassWeight, Targets, class_weights, weigh, weigh_loss
 
 KEEPS = ("last", "best")
 ORDERS = ("reshuffled", "constant")
@@ -78,8 +78,7 @@ class Trainer:
         epoch is better than another if its validation accuracy is higher, or as high at a lower
         loss.
     class_weight : None, 'balanced' or dict of class name to weight
-        Multiplied into the `sample_weight` of both sets; see `class_weights`. The loss of a batch
-        is its weighted mean.
+        See `class_weights`. The loss of a batch is its mean weighted by class and `sample_weight`.
 
     Attributes
     ----------
@@ -154,13 +153,13 @@ class Trainer:
                     f"validation_set must be a Dataset for {text}, got None; "
                     f"hold out some training images, or change {text.partition(' ')[0]}"
                 )
-        self.model, self.optimizer, self.schedule, self.loss = model, optimizer, schedule, loss
+        self.model, self.optimizer, self.schedule = model, optimizer, schedule
         self.preparation = preparation
-        weights = class_weights(class_weight, train_set)
+        self.loss, weights = weigh_loss(loss, class_weights(class_weight, train_set))
         self.train_set = weigh(_fit(train_set, preparation), weights)
         self.validation_set = validation_set and weigh(_fit(validation_set, preparation), weights)
         self.batch_size = positive("batch_size", batch_size)
-        self.targets = Targets(self.train_set, loss, batch_size)
+        self.targets = Targets(self.train_set, self.loss, batch_size)
         self.epochs = positive("epochs", epochs)
         self.seed = check_integer("seed", seed, 0)
         self.order, self.distortion = order, distortion
