@@ -89,6 +89,7 @@ def build(
         if rehearsed is not None:
             rehearsed = starting.choose_rehearsed(start, rehearsed, train_set.class_names, seed)
     repeats = starting.count_repeats(len(rest), recipe.epoch_images, MOST_REPEATS)
+    mixture = starting.describe_mixture(len(rest), repeats, rehearsed)
     rest = starting.mix(rest, repeats, rehearsed, preparation.fit_images)
     if (len(rest) - 1) % recipe.batch_size == 0 and recipe.model.get("batch_norm"):
         raise ValueError(
@@ -112,6 +113,7 @@ def build(
         order=recipe.order,
         distortion=Distortion.from_dict(recipe.distortion) if recipe.distortion else None,
     )
+    trainer.mixture = mixture
     if start is None:
         trainer.trained = TrainedModel(
             model, preparation, train_set.class_names, train_set.images.shape[1:], source.reading

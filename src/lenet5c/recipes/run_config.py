@@ -91,6 +91,9 @@ class RunConfig:
         for name, setting in settings(self).items():
             object.__setattr__(self, name, plain(getattr(self, name)))
             setting.kind.check(name, getattr(self, name))
+        for name in ("rehearse", "start_digest"):
+            if self.start is None and (value := getattr(self, name)) is not None:
+                raise ValueError(f"{name} must be None without a model to start from, got {value!r}")
         if self.settings is None:
             object.__setattr__(self, "settings", RECIPES[self.recipe])
 
@@ -135,11 +138,6 @@ class RunConfig:
             of_run["start"] = start_name(model)
             asked = {key: of_recipe[key] for key in (*OF_START, *NET_SETTINGS) if key in of_recipe}
             settings = take_net(settings, open_model(model), asked)
-        elif of_run.get("rehearse") is not None:
-            raise ValueError(
-                f"rehearse must be left out without a model to start from, got "
-                f"{of_run['rehearse']!r}"
-            )
         return cls(name, settings=settings, **of_run)
 
     @classmethod

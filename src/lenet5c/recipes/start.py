@@ -129,9 +129,12 @@ def fit_dataset(
         labels = np.array([classes.index(name) for name in dataset.class_names], np.int32)[labels]
     if images is dataset.images and labels is dataset.labels:
         return dataset, notes
-    return replace(
-        dataset, images=images, labels=labels, num_classes=len(classes), class_names=classes
-    ), notes
+    targets = dataset.targets
+    if targets is not None and labels is not dataset.labels:
+        targets = np.zeros((len(targets), len(classes)), np.float32)
+        targets[:, [classes.index(name) for name in dataset.class_names]] = dataset.targets
+    changed = {"images": images, "labels": labels, "targets": targets}
+    return replace(dataset, **changed, num_classes=len(classes), class_names=classes), notes
 
 
 def _convert_channels(images: NDArray[np.uint8], channels: int) -> NDArray[np.uint8]:
@@ -229,13 +232,8 @@ def choose_rehearsed(
     rng = np.random.default_rng([seed, 7])
     index = np.sort(rng.choice(index, min(REHEARSED, len(index)), replace=False))
     names = tuple(rehearsed.class_names[i] for i in shared)
-    chosen = rehearsed.take(index)
-    chosen = replace(
-        chosen,
-        labels=np.searchsorted(shared, chosen.labels),
-        num_classes=len(names),
-        class_names=names,
-    )
+    labels = np.searchsorted(shared, rehearsed.labels[index])
+    chosen = Dataset(rehearsed.images[index], labels, len(names), rehearsed.name, names)
     return fit_dataset(start, chosen, classes)[0]
 
 
@@ -250,10 +248,26 @@ def mix(samples: Dataset, repeats: int, rehearsed: Dataset | None, fit: Any) -> 
         samples = samples.take(np.tile(np.arange(len(samples)), repeats))
     if rehearsed is None:
         return samples
-    return Dataset(
-        np.concatenate([fit(samples.images), fit(rehearsed.images)]),
-        np.concatenate([samples.labels, rehearsed.labels]),
-        samples.num_classes,
-        samples.name,
-        samples.class_names,
+    weights, targets = samples.sample_weight, samples.targets
+    if weights is not None:
+        weights = np.concatenate([weights, np.ones(len(rehearsed), np.float32)])
+    if targets is not None:
+        certain = np.eye(samples.num_classes, dtype=np.float32)[rehearsed.labels]
+        targets = np.concatenate([targets, certain])
+    return replace(
+        samples,
+        images=np.concatenate([fit(samples.images), fit(rehearsed.images)]),
+        labels=np.concatenate([samples.labels, rehearsed.labels]),
+        ids=None,
+        root=None,
+        sample_weight=weights,
+        targets=targets,
     )
+
+
+def describe_mixture(samples: int, repeats: int, rehearsed: Dataset | None) -> str:
+    """Return in words what an epoch is made of, '' where it is the samples once."""
+    words = f"{count(samples, 'image')}" + (f", each {repeats} times" if repeats > 1 else "")
+    if rehearsed is not None:
+        return f"{words}, and {len(rehearsed):,} of {rehearsed.name or 'others'} rehearsed"
+    return words if repeats > 1 else ""
