@@ -86,8 +86,10 @@ def build(
                 f"freeze must not name {starting.name_head(model)}, whose classes are new; leave "
                 "it out"
             )
+        if number := starting.find_turn(start, rest):
+            starting.turn_net(model, number)
         if rehearsed is not None:
-            rehearsed = starting.choose_rehearsed(start, rehearsed, train_set.class_names, seed)
+            rehearsed = starting.choose_rehearsed(start, rehearsed, rest, seed)
     repeats = starting.count_repeats(len(rest), recipe.epoch_images, MOST_REPEATS)
     mixture = starting.describe_mixture(len(rest), repeats, rehearsed)
     rest = starting.mix(rest, repeats, rehearsed, preparation.fit_images)

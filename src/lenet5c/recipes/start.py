@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from lenet5c._text import count, listing
 from lenet5c.datasets import Dataset, Source
 from lenet5c.datasets.conversion import to_gray
-from lenet5c.nn import NETS, Sequential
+from lenet5c.nn import NETS, Conv2d, Flatten, Linear, Sequential
 from lenet5c.nn.batch_norm import BatchNorm
 from lenet5c.recipes.kind import arguments
 from lenet5c.training import TrainedModel
@@ -28,6 +28,8 @@ OF_DATA = {"num_classes", "in_channels", "input_size", "rng"}
 OF_START = ("net", "model", "fit", "preparation")
 #: Images of the start model's data in each epoch.
 REHEARSED = 12_000
+#: Samples that are looked at turned, and the share of them that must be better known so.
+MOST_TURNED, TURNED = 1000, 0.2
 
 
 def take_net(recipe: "Recipe", start: TrainedModel, asked: Mapping[str, Any] = {}) -> "Recipe":  # noqa: B006
@@ -222,9 +224,10 @@ def freeze_statistics(model: Sequential, factors: Mapping[str, float]) -> None:
 
 
 def choose_rehearsed(
-    start: TrainedModel, rehearsed: Dataset, classes: tuple[str, ...], seed: int
+    start: TrainedModel, rehearsed: Dataset, samples: Dataset, seed: int
 ) -> Dataset | None:
-    """Return images to rehearse, of classes that are still there; None where there are none."""
+    """Return images to rehearse, of the samples' list of classes; None where there are none."""
+    classes = samples.class_names
     shared = [i for i, name in enumerate(rehearsed.class_names) if name in classes]
     index = np.flatnonzero(np.isin(rehearsed.labels, shared))
     if len(index) == 0:
@@ -235,6 +238,48 @@ def choose_rehearsed(
     labels = np.searchsorted(shared, rehearsed.labels[index])
     chosen = Dataset(rehearsed.images[index], labels, len(names), rehearsed.name, names)
     return fit_dataset(start, chosen, classes)[0]
+
+
+def turn(images: NDArray[Any], number: int) -> NDArray[Any]:
+    """Return images (N, C, H, W) in one of eight positions: from 4 on mirrored, then rotated."""
+    mirrored = images[..., ::-1] if number >= 4 else images
+    return np.ascontiguousarray(np.rot90(mirrored, number % 4, axes=(2, 3)))
+
+
+def turn_net(model: Any, number: int) -> None:
+    """Turn the filters of a net: it then answers to turned images as it did to images."""
+    shape = maps = model.input_shape
+    for layer in model.layers.values():
+        if isinstance(layer, Conv2d):
+            layer.params["weight"] = turn(layer.params["weight"], number)
+        elif isinstance(layer, Flatten):
+            maps = shape
+        elif isinstance(layer, Linear) and len(maps) == 3:
+            weight = layer.params["weight"]
+            layer.params["weight"] = turn(weight.reshape(-1, *maps), number).reshape(weight.shape)
+            maps = ()
+        shape = layer.output_shape(shape)
+
+
+def find_turn(start: TrainedModel, samples: Dataset) -> int:
+    """Return the `turn` that makes images of a model's data look like samples; 0 for none.
+
+    It is the one without which the model knows many more of the samples than it knows as they are.
+    """
+    names = start.class_names
+    known = [names.index(name) if name in names else -1 for name in samples.class_names]
+    labels = np.array(known)[samples.labels]
+    few = np.flatnonzero(labels >= 0)[:MOST_TURNED]
+    if len(few) == 0:
+        return 0
+    images, labels = samples.images[few], labels[few]
+    square = images.shape[2] == images.shape[3]
+    correct = {}
+    for number in range(8) if square else (0, 2, 4, 6):
+        back = turn(images, number if number >= 4 else -number % 4)
+        correct[number] = int((start.logits(back).argmax(axis=1) == labels).sum())
+    best = max(correct, key=lambda number: correct[number])
+    return best if correct[best] - correct[0] >= max(TURNED * len(few), 10) else 0
 
 
 def count_repeats(samples: int, epoch_images: int, most: int) -> int:
