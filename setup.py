@@ -122,6 +122,7 @@ def extensions():
     modules = [
         extension("simd/_cpu", depends=[f"{KERNELS}/simd/cpu.h"]),
         extension("_openmp", depends=[f"{KERNELS}/openmp.h", f"{KERNELS}/simd/tiles.pxd"]),
+        extension("_arrays", depends=[f"{KERNELS}/buffers.pxi"]),
         extension("_im2col"),
         extension("engine/_workspace"),
         extension("engine/_program", depends=[f"{KERNELS}/{name}" for name in PROGRAM_SOURCES]),

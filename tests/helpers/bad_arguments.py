@@ -11,7 +11,7 @@ from dataclasses import fields, replace
 import numpy as np
 
 from lenet5c import kernels, nn
-from lenet5c.kernels import _im2col, _openmp
+from lenet5c.kernels import _arrays, _im2col, _openmp
 from lenet5c.kernels.direct import _direct
 from lenet5c.kernels.engine import _program, _update, _workspace, lowering, ops
 from lenet5c.kernels.ops import _distort, _softmax
@@ -94,6 +94,7 @@ BAD_SAMPLES = (
     samples_with(distortion=object()), samples_with(images=None), samples_with(offset=None),
     samples_with(offset=zeros(8)), samples_with(index=np.array([4])), samples_with(scale=None),
     samples_with(index=np.array([-1])), samples_with(index=zeros(2)),
+    samples_with(numbers=np.arange(3)), samples_with(numbers=zeros(4)),
     nn.Samples.__new__(nn.Samples),
 )  # fmt: skip
 
@@ -196,11 +197,12 @@ def calls():
     )  # fmt: skip
     yield Call(
         "Warp.apply", warp().apply,
-        [TILES, zeros(4, 1, 3, 3, dtype=np.uint8), np.array([2, 0]), 7, zeros(2, 1, 3, 3), 1],
+        [TILES, zeros(4, 1, 3, 3, dtype=np.uint8), np.array([2, 0]), 7, zeros(2, 1, 3, 3), 1,
+         np.arange(4)],
         [(), [zeros(4, 1, 3, 3), *(zeros(*shape, dtype=np.uint8) for shape in
                                    ((1, 1, 3, 3), (4, 1, 2, 3), (4, 3, 3)))],
          [np.array([4, 0]), np.array([-1, 0]), np.array([2**62, 0]), np.array([1])],
-         [-1, 2**64], array((2, 1, 3, 3), output=True), NUMBER],
+         [-1, 2**64], array((2, 1, 3, 3), output=True), NUMBER, [np.arange(3), zeros(4)]], [6],
     )  # fmt: skip
     yield Call(
         "Strips", _direct.Strips,
@@ -234,6 +236,12 @@ def calls():
         [[PLANS["y"], PLANS["dx"]], array(), array(), array((8,), output=True),
          array((2,), output=True), NUMBER], [3, 4],
     )  # fmt: skip
+    yield Call(
+        "sum_channels", _direct.sum_channels, [Y4, (4, 2, 4), zeros(2), 1],
+        [[*array((32,)), np.zeros(32)], [(4, 2), (4, 2, 3), (-4, -2, 4), (2**62, 2, 4), 32],
+         [*array((2,), output=True), np.zeros(2)], NUMBER],
+    )  # fmt: skip
+    yield Call("are_plain", _arrays.are_plain, [(X,)], [[zeros(1)]])
     yield Call(
         "Update", _update.Update, [TILES, "sgd", VECTORS, SETTINGS, 1],
         [(), ["none"], [{"velocity": each} for each in (*ARRAY[3:], read_only(10), ARRAY[1])],
@@ -272,7 +280,22 @@ def calls():
     yield Call(
         "loss", NO_OPS.loss, [Y, LABELS, 1, "mse", 0.0, Y, *weights, losses],
         [[zeros(4, 7), zeros(4)], bad_labels, NUMBER, ["none"], (), array(), *bad_weights,
-         bad_losses], [6, 7, 8, 10],
+         bad_losses], [1, 6, 7, 8, 10],
+    )  # fmt: skip
+    maps = zeros(2, 16)
+    yield Call(
+        "loss of places", NO_OPS.loss,
+        [maps, LABELS, 1, "cross_entropy", 0.0, maps, *weights, losses, 2],
+        [array((2, 16)), bad_labels, NUMBER, ["none"], (), array((2, 16)), *bad_weights,
+         bad_losses, [*NUMBER, -1, 0, 1, 3, 2**62]], [1, 5, 6, 7, 8, 10],
+    )  # fmt: skip
+    yield Call(
+        "train_step of places", NO_OPS.train_step,
+        [maps, LABELS, zeros(0), zeros(0), 1, "cross_entropy", 0.0, maps, None, maps.copy(), False,
+         *weights, losses, True, 2],
+        [array((2, 16)), bad_labels, (), (), NUMBER, ["none"], (), array((2, 16)),
+         array((4, 8), output=True), array((2, 16), output=True), (), *bad_weights, bad_losses, (),
+         [*NUMBER, -1, 0, 1, 3, 2**62]], [7, 8, 9, 11, 12, 13, 15],
     )  # fmt: skip
     yield Call("loss with ops", PROGRAM.loss, [X, LABELS, 1, "mse", 0.0, Y], None)
     yield Call(

@@ -81,9 +81,16 @@ class TestDtype:
 
     @pytest.mark.parametrize("dtype", [np.float32, np.float64])
     def test_what_fits_is_not_copied(self, dtype):
-        x, w = np.ones((2, 3), dtype), np.ones((4, 6), dtype)[::2, ::-2]
+        x, w = np.ones((2, 3), dtype), np.ones((4, 6), dtype)[1:3]
         w.flags.writeable = False
         assert all(a is b for a, b in zip(real_arrays(x=x, w=w), (x, w), strict=True))
+
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    def test_what_is_not_contiguous_is_copied(self, dtype):
+        x, w = np.ones((2, 3), dtype), np.arange(24, dtype=dtype).reshape(4, 6)[::2, ::-2]
+        same, result = real_arrays(x=x, w=w)
+        assert same is x and result.flags.c_contiguous
+        assert_array_equal(result, w)
 
     def test_misaligned_is_copied(self):
         for dtype in (np.float32, np.float64):

@@ -6,7 +6,6 @@ import pytest
 from lenet5c.kernels.shapes import (
     MAX_SETTING,
     choice,
-    conv2d_output_size,
     pair,
     pool2d_output_size,
     setting,
@@ -64,7 +63,7 @@ class TestPadding:
         "padding",
         [-1, (1, -1), (1,), (1, 2, 3), ((1, 2),), ((1, 2, 3), (1, 2)), "SAME", "full", None, 1.0,
          (1.0, 1.0), ((1, 1.5), (0, 0)), ("a", "b"), "ab", b"ab", {}, (((1,), 1), 1),
-         MAX_SETTING + 1],
+         MAX_SETTING + 1, True, (1, True), ((0, False), 1)],
         ids=str,
     )  # fmt: skip
     def test_others_are_refused(self, padding):
@@ -74,7 +73,8 @@ class TestPadding:
 
 @pytest.mark.parametrize("name", ["kernel_size", "stride", "dilation"])
 @pytest.mark.parametrize(
-    "value", [0, (1, 0), (1,), (1, 1, 1), ((1, 1), (1, 1)), "same", None, 1.0, 2**70]
+    "value",
+    [0, (1, 0), (1,), (1, 1, 1), ((1, 1), (1, 1)), "same", None, 1.0, 2**70, True, (1, True)],
 )
 def test_other_settings_are_refused(name, value):
     settings = {"kernel_size": 2, "stride": 1, "padding": 0, "dilation": 1} | {name: value}
@@ -99,7 +99,8 @@ def test_a_setting_is_the_key_of_a_cache():
         assert key == (2, 3) and {type(each) for each in key} == {int}
     assert setting("padding", "same") == "same" and setting("stride", None) is None
     assert type(setting("stride", np.int8(3))) is int
-    assert type(setting("stride", True)) is int
+    with pytest.raises(ValueError, match="^stride must be made of integers, got True"):
+        setting("stride", True)
 
 
 class TestCeilMode:
@@ -133,11 +134,11 @@ def test_a_pooling_window_touches_the_image():
 
 def test_a_window_that_does_not_fit_is_refused():
     with pytest.raises(ValueError, match=r"^kernel_size must fit .*4 pixels of width.*covers 5"):
-        conv2d_output_size((9, 4), 3, dilation=2)
+        window_and_size((9, 4), 3, 1, 0, 2)
     with pytest.raises(ValueError, match=r"^kernel_size must fit .*4 pixels of length"):
         window_and_size((4,), 5, 1, 0)
     with pytest.raises(ValueError, match="padded input"):
-        conv2d_output_size((4, 4), 2, padding=2**30)
+        window_and_size((4, 4), 2, 1, 2**30)
 
 
 def test_pair():

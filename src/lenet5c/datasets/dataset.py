@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from numbers import Integral, Real
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lenet5c.datasets._checks import check_images
+from lenet5c.datasets.mapped import Images, MappedImages, take
 from lenet5c.errors import UserError
 
 READINGS = ("ink", "whole")
@@ -21,12 +23,12 @@ class DatasetError(UserError):
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Labeled images in memory.
+    """Labeled images.
 
     Parameters
     ----------
-    images : ndarray of uint8, shape (N, C, H, W)
-        At least one image. Kept without a copy when C-contiguous.
+    images : ndarray of uint8, shape (N, C, H, W), or MappedImages
+        At least one image. Kept without a copy when C-contiguous, or in a file.
     labels : ndarray of int, shape (N,)
         The class of each image, 0 to ``num_classes - 1``. Stored as int32.
     num_classes : int
@@ -59,7 +61,7 @@ class Dataset:
     (8, 2)
     """
 
-    images: NDArray[np.uint8]
+    images: Images
     labels: NDArray[np.integer]
     num_classes: int
     name: str = ""
@@ -76,7 +78,8 @@ class Dataset:
             raise TypeError(f"name must be a str, got {self.name!r}")
         # A frozen dataclass sets its fields this way.
         put = object.__setattr__
-        put(self, "images", np.ascontiguousarray(self.images))
+        if not isinstance(self.images, MappedImages):
+            put(self, "images", np.ascontiguousarray(self.images))
         put(self, "labels", _check_labels(self.labels, len(self.images), num_classes))
         put(self, "num_classes", num_classes)
         put(self, "class_names", _check_class_names(self.class_names, num_classes))
@@ -100,6 +103,8 @@ class Dataset:
 
     def take(self, indices: ArrayLike) -> Dataset:
         """Return a copy of the images and labels at `indices`, in that order.
+
+        Images in a file stay there.
 
         Parameters
         ----------
@@ -222,9 +227,9 @@ class Dataset:
             ids = ids[which] if isinstance(which, slice) else tuple(ids[i] for i in which.tolist())
         arrays = {
             name: None if (array := getattr(self, name)) is None else array[which]
-            for name in ("images", "labels", "sample_weight", "targets")
+            for name in ("labels", "sample_weight", "targets")
         }
-        return replace(self, ids=ids, **arrays)  # type: ignore[arg-type]
+        return replace(self, images=take(self.images, which), ids=ids, **arrays)  # type: ignore[arg-type]
 
     def _count_held_out(self, name: str, value: float) -> int:
         if isinstance(value, bool) or not isinstance(value, Real):
@@ -267,6 +272,8 @@ class Source:
         MNIST's digits, or the picture resized.
     notes : tuple of str
         Remarks for the user, such as which files were left out.
+    white : dict of str to float
+        The gray level of white in pictures of more than eight bits, as `read_picture` has it.
     """
 
     train: Dataset
@@ -274,6 +281,7 @@ class Source:
     validation: Dataset | None = None
     reading: str = "ink"
     notes: tuple[str, ...] = ()
+    white: Mapping[str, float] = field(default_factory=dict)
 
 
 def _check_num_classes(num_classes: int) -> int:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 from typing import Any
 from unicodedata import normalize
@@ -12,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet5c._files import digest
-from lenet5c._text import list_some
+from lenet5c._text import count, list_some
 from lenet5c.datasets.dataset import Dataset, DatasetError, Source
+from lenet5c.datasets.mapped import Images
 
 #: The part of data that is not divided.
 ALL = "all"
@@ -30,9 +32,42 @@ class ReadOptions:
     ----------
     skip_bad : bool
         Leave out images that cannot be read.
+    label_column : str or None
+        Column of a table that has the labels: its name, or its position from 0; -1 is the last.
+        Default: found by the names, the number and the values of the columns.
+    image_shape : str or None
+        'HxW', 'CxHxW' or 'HxWxC' of images that are rows of values, such as '28x20'. Default: a
+        square.
+    transpose : bool or None
+        Images are stored with rows and columns exchanged. Default: those of files that
+        are named as EMNIST's.
+    follow_links : bool
+        Follow links in a folder of images, to files and folders anywhere.
     """
 
     skip_bad: bool = False
+    label_column: str | None = None
+    image_shape: str | None = None
+    transpose: bool | None = None
+    follow_links: bool = False
+
+    @property
+    def shape(self) -> tuple[int, ...] | None:
+        """The sides in `image_shape`."""
+        return None if self.image_shape is None else read_shape(self.image_shape)
+
+
+def read_shape(text: str) -> tuple[int, ...]:
+    """Return the sides in a text such as '28x20' or '3x32x32'; a DatasetError says it is none."""
+    if not is_shape(text):
+        raise DatasetError(f"image_shape must be HxW or CxHxW, such as 28x20, got {text!r:.40}")
+    return tuple(map(int, text.split("x")))
+
+
+def is_shape(text: object) -> bool:
+    """Return whether this is an `image_shape` of `ReadOptions`."""
+    pattern = r"[1-9]\d{0,4}(x[1-9]\d{0,4}){1,2}"
+    return isinstance(text, str) and re.fullmatch(pattern, text, re.ASCII) is not None
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +76,7 @@ class Records:
 
     Attributes
     ----------
-    images : ndarray of uint8, shape (N, C, H, W)
+    images : ndarray of uint8, shape (N, C, H, W), or MappedImages
     labels : ndarray of int, shape (N,), or list of str, or None
         The label of each image as it is stored; None where images have none.
     ids : sequence of str or None
@@ -50,7 +85,7 @@ class Records:
         The folder of the files.
     """
 
-    images: NDArray[np.uint8]
+    images: Images
     labels: NDArray[np.integer] | Sequence[str] | None = None
     ids: Sequence[str] | None = None
     root: Path | None = None
@@ -74,6 +109,10 @@ class Found:
         Remarks for the user.
     class_names : tuple of str or None
         Where the data names its classes: labels are positions among them.
+    faults : tuple of str
+        Why no net can be trained on the data, although it can be read.
+    white : dict of str to float
+        The gray level of white in its pictures, as `lenet5c.datasets.read_picture` has it.
     """
 
     parts: dict[str, Records]
@@ -81,6 +120,8 @@ class Found:
     reading: str = "ink"
     notes: tuple[str, ...] = ()
     class_names: tuple[str, ...] | None = None
+    faults: tuple[str, ...] = ()
+    white: Mapping[str, float] = field(default_factory=dict)
 
 
 def label_parts(found: Found, *, training: bool = True) -> tuple[dict[str, Dataset], list[str]]:
@@ -102,6 +143,12 @@ def label_parts(found: Found, *, training: bool = True) -> tuple[dict[str, Datas
                 f"{found.name}: the images{_of(part)} have no labels; give labeled data, or use "
                 "lenet5c predict --data"
             )
+    shapes = {part: tuple(records.images.shape[1:]) for part, records in found.parts.items()}
+    if len(set(shapes.values())) > 1:
+        shown = ", ".join(f"{shape} in {part}" for part, shape in shapes.items())
+        raise DatasetError(
+            f"{found.name} must have images of one shape (C, H, W) in all parts, got {shown}"
+        )
     names = found.class_names
     if names is not None:
         values: list[Any] = list(range(len(names)))
@@ -146,14 +193,10 @@ def divide(found: Found, *, test_share: float = TEST_SHARE, seed: int = 0) -> So
     Raises
     ------
     DatasetError
-        The data has no images to train on, or its labels cannot be used.
+        The data has faults, no images to train on, or its labels cannot be used.
     """
-    if ALL not in found.parts and "train" not in found.parts:
-        raise DatasetError(
-            f"{found.name} has a test set, but no images to train on; use it with evaluate, or add "
-            "training images"
-        )
-    parts, more = label_parts(found)
+    found = leave_unlabeled(found)
+    parts, more = check_training(found)
     notes = [*found.notes, *more]
     train = parts.get("train") or parts[ALL]
     test = parts.get("test")
@@ -168,7 +211,44 @@ def divide(found: Found, *, test_share: float = TEST_SHARE, seed: int = 0) -> So
         left[chosen] = False
         notes.append(f"no test set: {len(chosen):,} of {len(train):,} images are set aside for it")
         train, test = train.take(np.flatnonzero(left)), train.take(chosen)
-    return Source(train, test, parts.get("validation"), found.reading, tuple(notes))
+    held_out = parts.get("validation")
+    return Source(train, test, held_out, found.reading, tuple(notes), found.white)
+
+
+def leave_unlabeled(found: Found) -> Found:
+    """Return data without the parts that have no labels, as competitions have test images.
+
+    All parts stay where the training images have none either.
+    """
+    first = found.parts.get("train") or found.parts.get(ALL)
+    bare = [part for part, records in found.parts.items() if records.labels is None]
+    if not bare or first is None or first.labels is None:
+        return found
+    notes = [
+        f"the {part} images have no labels: they are for lenet5c predict --data" for part in bare
+    ]
+    parts = {part: records for part, records in found.parts.items() if part not in bare}
+    return replace(found, parts=parts, notes=(*found.notes, *notes))
+
+
+def check_training(found: Found) -> tuple[dict[str, Dataset], list[str]]:
+    """Return what `label_parts` does, of data that can be trained on.
+
+    Raises
+    ------
+    DatasetError
+        See `divide`.
+    """
+    if found.faults:
+        more = len(found.faults) - 1
+        rest = f" ({count(more, 'more fault')}: lenet5c data inspect lists all)" if more else ""
+        raise DatasetError(f"{found.faults[0]}{rest}")
+    if ALL not in found.parts and "train" not in found.parts:
+        raise DatasetError(
+            f"{found.name} has a test set, but no images to train on; use it with evaluate, or add "
+            "training images"
+        )
+    return label_parts(found)
 
 
 def set_aside(dataset: Dataset, share: float, seed: int) -> NDArray[np.int64]:
@@ -216,7 +296,7 @@ def _key(name: str, seed: int) -> str:
 
 def _list_values(parts: list[Records]) -> list[Any]:
     """Return the labels that occur, sorted: all integers from 0 if there is no gap."""
-    from lenet5c.datasets.folder_files import natural_key
+    from lenet5c.datasets.file_tree import natural_key
 
     labels: list[Any] = [records.labels for records in parts]
     if all(isinstance(each, np.ndarray) for each in labels):

@@ -107,7 +107,7 @@ def im2col(
     single = single and layout == "columns"
     check_out("out", out, shape[1:] if single else shape, x.dtype)
     col = work_array(out, shape, x.dtype, (x,))
-    columns.im2col(contiguous(x), col, threads.useful(work, num_threads))
+    columns.im2col(x, col, threads.useful(work, num_threads))
     return deliver(col, out, single)
 
 
@@ -164,7 +164,7 @@ def col2im(
     )
     check_out("out", out, shape[1:] if single else shape, col.dtype)
     x = work_array(out, shape, col.dtype, (col,))
-    columns.col2im(contiguous(col), x, threads.useful(work, num_threads))
+    columns.col2im(col, x, threads.useful(work, num_threads))
     return deliver(x, out, single)
 
 

@@ -14,7 +14,7 @@ from lenet5c.kernels.ways import Convolution, Shape
 Gradients = tuple[Array | None, Array | None, Array | None]
 
 GRADIENTS = ("dx", "dweight", "dbias")
-NO_OUTS: Gradients = (None, None, None)
+ALL = (True, True, True)
 
 
 def conv2d(
@@ -147,7 +147,7 @@ def convolve(
     x, weight, bias = real_arrays(x=x, weight=weight, bias=bias)
     bias_shape = None if bias is None else bias.shape
     conv = plan(
-        axes, x.shape, shape_of("weight", weight), bias_shape, x.dtype, *_key(axes, *settings)
+        axes, x.shape, shape_of("weight", weight), bias_shape, x.dtype, *_key(axes, settings)
     )
     check_out("out", out, conv.y_shape, conv.dtype)
     y = work_array(out, conv.y_shape, conv.dtype, (x, weight, bias))
@@ -168,18 +168,24 @@ def convolve_backward(
     """Compute `conv2d_backward`, or `conv1d_backward` along one axis."""
     needs = needed(need)
     dy, x, weight, x_shape, weight_shape = gradient_arrays(dy, x, weight, needs)
-    conv = plan(axes, x_shape, weight_shape, None, dy.dtype, *_key(axes, *settings))
-    check_shape("dy", dy, conv.y_shape)
+    conv = plan(axes, x_shape, weight_shape, None, dy.dtype, *_key(axes, settings))
+    if dy.shape != conv.y_shape:
+        check_shape("dy", dy, conv.y_shape)
+    if out is None:
+        dx = np.empty(x_shape, conv.dtype) if needs[0] else None
+        return dx, *conv.gradients(dy, x, weight, dx, needs, num_threads)
     outs = check_outs(out, needs, (x_shape, weight_shape, (conv.out_channels,)), conv.dtype)
     dx = work_array(outs[0], x_shape, conv.dtype, (dy, x, weight)) if needs[0] else None
-    dweight, dbias = conv.gradients(dy, x, weight, dx, needs[1:], num_threads)
+    dweight, dbias = conv.gradients(dy, x, weight, dx, needs, num_threads)
     return deliver_some((dx, dweight, dbias), outs)
 
 
-def _key(
-    axes: int, stride: Any, padding: Any, dilation: Any, groups: Any, data_format: Any
-) -> tuple[Any, ...]:
+def _key(axes: int, settings: tuple[Any, ...]) -> tuple[Any, ...]:
     """Return the settings as `plan` takes them."""
+    stride, padding, dilation, groups, data_format = settings
+    ints = type(stride) is type(padding) is type(dilation) is type(groups) is int
+    if ints and type(data_format) is str and data_format in FORMATS[axes]:
+        return settings  # found in a third of the time that the checks take
     return (
         setting("stride", stride),
         setting("padding", padding),
@@ -267,6 +273,8 @@ def shape_of(name: str, array: Any) -> Shape:
 
 def needed(need: Iterable[str]) -> tuple[bool, bool, bool]:
     """Return which of dx, dweight and dbias are to be computed."""
+    if need is GRADIENTS:
+        return ALL
     try:
         return _needed(need if isinstance(need, (tuple, str)) else tuple(need))
     except TypeError:  # not hashable, or not iterable
@@ -284,6 +292,9 @@ def _needed(names: tuple[str, ...] | str) -> tuple[bool, bool, bool]:
 
 def gradient_arrays(dy: Any, x: Any, weight: Any, needs: tuple[bool, bool, bool]) -> Any:
     """Return dy, x and weight, the last two None if a shape was given, and their shapes."""
+    if type(x) is type(weight) is np.ndarray:
+        dy, x, weight = real_arrays(dy=dy, x=x, weight=weight)
+        return dy, x, weight, x.shape, weight.shape
     x_shape, x = _shape_or_array("x", x, needs[1], "dweight")
     weight_shape, weight = _shape_or_array("weight", weight, needs[0], "dx")
     dy, x, weight = real_arrays(dy=dy, x=x, weight=weight)
@@ -309,8 +320,6 @@ def check_outs(
     out: Any, needs: tuple[bool, ...], shapes: tuple[Shape, ...], dtype: Any
 ) -> Gradients:
     """Return the outputs of three gradients, if they fit what is needed."""
-    if out is None:
-        return NO_OUTS
     if not isinstance(out, (tuple, list)) or len(out) != 3:
         given = len(out) if isinstance(out, (tuple, list)) else type(out).__name__
         raise ValueError(f"out must have three elements, for dx, dweight and dbias, got {given}")
@@ -332,8 +341,6 @@ def check_outs(
 
 def deliver_some(gradients: Gradients, outs: Gradients) -> Gradients:
     """Return the gradients that there are, in the outputs that there are."""
-    if outs is NO_OUTS:
-        return gradients
     dx, dweight, dbias = (
         None if gradient is None else deliver(gradient, out)
         for gradient, out in zip(gradients, outs, strict=True)

@@ -142,6 +142,8 @@ def _integers(value: Any, depth: int) -> Any:
     kind = type(value)
     if kind is int:
         return value
+    if kind is bool:
+        raise TypeError
     if kind is tuple and depth > 0:
         return tuple([_integers(each, depth - 1) for each in value])
     scalar = hasattr(value, "__index__") and getattr(value, "ndim", 0) == 0
@@ -198,14 +200,6 @@ def pair(value: Any, name: str, least: int) -> tuple[int, int]:
     """Return `value`, an int or two of them, as (vertical, horizontal), each at least `least`."""
     vertical, horizontal = per_axis(name, setting(name, value), least, 2)
     return vertical, horizontal
-
-
-def conv2d_output_size(
-    size: Sequence[int], kernel_size: Any, stride: Any = 1, padding: Any = 0, dilation: Any = 1
-) -> tuple[int, int]:
-    """Return (OH, OW) of a convolution over an image of `size` (H, W)."""
-    _, (height, width) = window_and_size(size, kernel_size, stride, padding, dilation)
-    return height, width
 
 
 def pool2d_output_size(

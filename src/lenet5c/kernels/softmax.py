@@ -8,15 +8,7 @@ from typing import Any
 from numpy.typing import ArrayLike
 
 from lenet5c.kernels import threads
-from lenet5c.kernels.arrays import (
-    Array,
-    check_out,
-    check_shape,
-    contiguous,
-    deliver,
-    real_arrays,
-    work_array,
-)
+from lenet5c.kernels.arrays import Array, check_out, check_shape, deliver, real_arrays, work_array
 from lenet5c.kernels.ops import _softmax
 from lenet5c.kernels.simd import dispatch
 
@@ -154,7 +146,7 @@ def _apply(
         check_out("out", out, x.shape, x.dtype)
     result = work_array(out, x.shape, x.dtype, (x, dy))
     if work:
-        a, b = (contiguous(x), None) if dy is None else (contiguous(dy), contiguous(x))
+        a, b = (x, None) if dy is None else (dy, x)
         kernels, count = dispatch.direct[x.dtype.char], threads.useful(work, num_threads)
         _softmax.apply(kernels, logarithmic, shape, a, b, result, count)
     return deliver(result, out)

@@ -72,6 +72,8 @@ class Convolution:
         self.window = tuple(
             self._of_image(each, other) for each, other in zip(window, (1, 1, 0, 1), strict=True)
         )
+        self.x_sums = self._channels_between(self.in_channels, prod(image))
+        self.y_sums = self._channels_between(self.out_channels, prod(size))
         self.work = self.batch * prod(size) * prod(weight_shape)  # multiply-adds
         self.way = self._best_way(self.out_channels)
         self.dx_way = self._best_way(self.in_channels)
@@ -85,6 +87,12 @@ class Convolution:
         first, second = (*each, other)[:2] if self.batch == 1 else (other, *each)[-2:]
         return first, second
 
+    def _channels_between(self, channels: int, pixels: int) -> Shape:
+        """Return an array's sizes before its channels, of them, and after them."""
+        if self.channels_last:
+            return self.batch * pixels, channels, 1
+        return self.batch, channels, pixels
+
     def _best_way(self, channels: int) -> str:
         """Return how to compute so many channels of y, or of dx: with the fuller lanes."""
         if self.is_fully_connected:
@@ -93,7 +101,7 @@ class Convolution:
         fuller = of_samples > of_channels or (of_samples == of_channels and self.batch >= LANES)
         return "tiles" if fuller and self._fits_tiles else "direct"
 
-    @property
+    @cached_property
     def is_fully_connected(self) -> bool:
         """True if the filters are as large as the image, and cover it."""
         kernel_size, _, before, _ = self.window
@@ -140,9 +148,8 @@ class Convolution:
             self._multiply(x, self._matrix(weight), y)
             self._add_bias(y, bias)
         else:
-            bias = None if bias is None else contiguous(bias)
             plan = self._plans["y"][count]
-            _direct.convolve(plan, contiguous(x), contiguous(weight), bias, y, count)
+            _direct.convolve(plan, x, weight, bias, y, count)
 
     def data_gradient(
         self, dy: Array, weight: Array, bias: Array | None, dx: Array, num_threads: int | None
@@ -151,17 +158,15 @@ class Convolution:
         if self.dx_way == "matrix":
             self._multiply(dy, self._matrix(weight).T, dx)
             self._add_bias(dx, bias)
-        elif self._has_border and not _direct.all_finite(contiguous(weight)):
-            self._scatter(dy, weight, dx, num_threads)
-            self._add_bias(dx, bias)
         else:
             if bias is not None and self.is_fully_connected:  # whose pixels are channels of a row
                 spread = np.tile if self.channels_last else np.repeat
                 bias = spread(bias, prod(self.image))
-            bias = None if bias is None else contiguous(bias)
             count = threads.useful(self.work, num_threads)
             plan = self._plans["dx"][count]
-            _direct.convolve(plan, contiguous(dy), contiguous(weight), bias, dx, count)
+            if not _direct.convolve(plan, dy, weight, bias, dx, count, self._has_border):
+                self._scatter(dy, weight, dx, num_threads)
+                self._add_bias(dx, bias)
 
     def _scatter(self, dy: Array, weight: Array, dx: Array, num_threads: int | None) -> None:
         """Write dx without the products of weights and the zeros around dy, NaN if infinite."""
@@ -185,33 +190,43 @@ class Convolution:
         x: Array | None,
         weight: Array | None,
         dx: Array | None,
-        needs: tuple[bool, bool],
+        needs: tuple[bool, bool, bool],
         num_threads: int | None,
     ) -> tuple[Array | None, Array | None]:
         """Write dx, unless it is None; return dweight and dbias, or None for what is not needed.
 
         x is for dweight, weight for dx.
         """
+        _, needs_weight, needs_bias = needs
         on_tiles = self.way == "tiles" or (dx is not None and self.dx_way == "tiles")
-        if needs[0] and on_tiles:
+        if needs_weight and on_tiles:
             dweight, dbias = self._gradients_on_tiles(dy, x, weight, dx, num_threads)
-            return dweight, dbias if needs[1] else None
+            return dweight, dbias if needs_bias else None
         if dx is not None:
             self.data_gradient(dy, weight, None, dx, num_threads)
-        if needs[0] and self.way != "matrix":
+        if needs_weight and self.way != "matrix":
             dweight = np.empty(self.weight_shape, self.dtype)
-            dbias = np.empty(self.out_channels, self.dtype) if needs[1] else None
+            dbias = np.empty(self.out_channels, self.dtype) if needs_bias else None
             plan, count = self._plans["dweight"][1], threads.useful(self.work, num_threads)
-            _direct.weight_gradient(plan, contiguous(x), contiguous(dy), dweight, dbias, count)
+            _direct.weight_gradient(plan, x, dy, dweight, dbias, count)
             return dweight, dbias
         dweight = dbias = None
-        if needs[0]:
+        if needs_weight:
             inputs, outputs = self._rows(x), self._rows(dy)
             product = inputs.T @ outputs if self.channels_last else outputs.T @ inputs
             dweight = product.reshape(self.weight_shape)
-        if needs[1]:
-            dbias = channel_sums(dy, self.axes, self.channels_last)
+        if needs_bias:
+            dbias = self.sum_channels(dy, self.y_sums, num_threads)
         return dweight, dbias
+
+    def sum_channels(self, dy: Array, layout: Shape, num_threads: int | None) -> Array:
+        """Return the sum of each channel of dy, the gradient of a bias.
+
+        The layout is that of its array, `x_sums` or `y_sums`.
+        """
+        sums = np.empty(layout[1], self.dtype)
+        _direct.sum_channels(dy, layout, sums, threads.useful(dy.size, num_threads))
+        return sums
 
     def _gradients_on_tiles(
         self, dy: Array, x: Array, weight: Array | None, dx: Array | None, num_threads: int | None
@@ -245,17 +260,17 @@ class Convolution:
         """Write y = x times a matrix (inputs, outputs), sample by sample or pixel by pixel."""
         inputs, outputs = matrix.shape
         if self.is_fully_connected or self.channels_last:
-            np.matmul(contiguous(x).reshape(-1, inputs), matrix, out=y.reshape(-1, outputs))
+            np.matmul(x.reshape(-1, inputs), matrix, out=y.reshape(-1, outputs))
         else:
             pixels = prod(self.size)
-            columns = contiguous(x).reshape(-1, inputs, pixels)
+            columns = x.reshape(-1, inputs, pixels)
             np.matmul(matrix.T, columns, out=y.reshape(-1, outputs, pixels))
 
     def _matrix(self, weight: Array) -> Array:
         """Return the weight of such a product as (inputs, outputs)."""
         if self.channels_last:
-            return contiguous(weight).reshape(-1, self.out_channels)
-        return contiguous(weight).reshape(self.out_channels, -1).T
+            return weight.reshape(-1, self.out_channels)
+        return weight.reshape(self.out_channels, -1).T
 
     def _add_bias(self, array: Array, bias: Array | None) -> None:
         if bias is not None:
@@ -276,15 +291,6 @@ class Convolution:
             )
         shapes = in_shape, out_shape, window
         return strips.plan(self.dtype.char, purpose, units, groups, *shapes, count, layout)
-
-
-def channel_sums(dy: Array, axes: int, channels_last: bool) -> Array:
-    """Return the sum of each channel: the gradient of a bias."""
-    first = tuple(range(dy.ndim - axes - 1))
-    if channels_last:  # sample by sample: of a long sum of rows, the error grows with its length
-        of_samples = np.add.reduce(dy, tuple(range(-axes - 1, -1)))
-        return np.add.reduce(of_samples, first)
-    return np.add.reduce(dy, (*first, *range(-axes, 0)))
 
 
 class _OfThreads(dict[int, Any]):

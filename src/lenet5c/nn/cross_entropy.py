@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from lenet5c.kernels.arrays import contiguous, rows, unmasked
 from lenet5c.kernels.softmax import softmax
 from lenet5c.nn.layer import Floats, as_batch
-from lenet5c.nn.loss import Loss, check_labels, check_weights, likeliest
+from lenet5c.nn.loss import Loss, check_labels, check_weights
 
 __all__ = ["CrossEntropyLoss", "NLLLoss", "softmax"]
 
@@ -32,7 +32,7 @@ class ClassLoss(Loss):
         self.ignore_index = int(ignore_index)
 
     def _take(self, outputs: Any) -> Floats:
-        return as_batch(outputs, type(self).__name__)
+        return as_batch(outputs, type(self).__name__, "outputs")
 
     def _check_classes(self, shape: tuple[int, ...]) -> None:
         if self.weight is not None and len(self.weight) != shape[1]:
@@ -43,7 +43,7 @@ class ClassLoss(Loss):
 
     def _split(
         self, target: ArrayLike, shape: tuple[int, ...]
-    ) -> tuple[NDArray[np.int32], Floats | None]:
+    ) -> tuple[NDArray[np.int32] | None, Any]:
         self._check_classes(shape)
         if len(shape) == 2:
             return check_labels(target, shape[0]), None
@@ -70,11 +70,12 @@ class ClassLoss(Loss):
     ) -> tuple[NDArray[np.float64], float]:
         labels, targets = self._split(target, shape)
         weight = self._sample_weight(sample_weight, shape)
-        factors = np.ones(len(labels)) if weight is None else weight.astype(np.float64)
+        samples = shape[0] * prod(shape[2:])
+        factors = np.ones(samples) if weight is None else weight.astype(np.float64)
         weight = np.ones(shape[1], np.float32) if self.weight is None else self.weight
         smoothed = self.label_smoothing * weight.mean(dtype=np.float64)
-        if targets is not None:
-            shares = targets.astype(np.float64) @ weight
+        if labels is None:
+            shares = self._rows(targets.reshape(shape)).astype(np.float64) @ weight
             return factors * ((1 - self.label_smoothing) * shares + smoothed), factors.sum()
         is_left = labels != self.ignore_index
         factors *= is_left
@@ -84,19 +85,20 @@ class ClassLoss(Loss):
             return factors, total
         return factors * ((1 - self.label_smoothing) * of_class + smoothed), total
 
-    def _losses(self, loss: float, losses: Any, shape: tuple[int, ...]) -> Any:
-        return loss if losses is None else losses.reshape(shape[0], *shape[2:])
+    def _places(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        return shape[2:]
 
     def _rows(self, outputs: Floats) -> Floats:
+        """Return outputs, or targets like them, as a row for each sample."""
         if outputs.ndim == 2:
             return rows(outputs)
         return contiguous(np.moveaxis(outputs, 1, -1)).reshape(-1, outputs.shape[1])
 
-    def _unrows(self, gradient: Floats, shape: tuple[int, ...]) -> Floats:
+    def _unrows(self, of_samples: Floats, shape: tuple[int, ...]) -> Floats:
         if len(shape) == 2:
-            return gradient
-        gradient = gradient.reshape(shape[0], *shape[2:], shape[1])
-        return np.ascontiguousarray(np.moveaxis(gradient, -1, 1))
+            return of_samples
+        of_samples = of_samples.reshape(shape[0], *shape[2:], shape[1])
+        return np.ascontiguousarray(np.moveaxis(of_samples, -1, 1))
 
 
 class CrossEntropyLoss(ClassLoss):
@@ -104,7 +106,7 @@ class CrossEntropyLoss(ClassLoss):
 
     The outputs are logits (N, K), or (N, K, d1, ...) with labels (N, d1, ...). In place of labels,
     the target may be probabilities, a floating-point array of the shape of the outputs: at least 0,
-    and not required to add up to 1, as in PyTorch.
+    and not required to add up to 1, as in PyTorch. Weights of samples are (N,), or (N, d1, ...).
 
     Parameters
     ----------
@@ -194,20 +196,19 @@ class CrossEntropyLoss(ClassLoss):
 
     def _split(
         self, target: ArrayLike, shape: tuple[int, ...]
-    ) -> tuple[NDArray[np.int32], Floats | None]:
+    ) -> tuple[NDArray[np.int32] | None, Any]:
         target = unmasked("target", target)
         if target.dtype.kind != "f" or target.shape != shape:
             return super()._split(target, shape)
         self._check_classes(shape)
-        targets = self._rows(check_weights("target", target, shape))
-        return likeliest(targets), targets
+        return None, rows(check_weights("target", target, shape))
 
 
 class NLLLoss(ClassLoss, named=False):
     """The negative log-probability of the true class.
 
     The outputs are logarithms of probabilities (N, K), as `kernels.log_softmax` returns them, or
-    (N, K, d1, ...) with labels (N, d1, ...).
+    (N, K, d1, ...) with labels (N, d1, ...). Weights of samples are (N,), or (N, d1, ...).
 
     Parameters
     ----------

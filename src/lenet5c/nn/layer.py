@@ -298,11 +298,11 @@ def as_floats(x: Any, owner: str, name: str = "x") -> Floats:
     return array
 
 
-def as_batch(x: Any, owner: str) -> Floats:
+def as_batch(x: Any, owner: str, name: str = "x") -> Floats:
     """Return a batch of samples, as `as_floats` does; refuse a single sample."""
-    x = as_floats(x, owner)
+    x = as_floats(x, owner, name)
     if x.ndim < 2:
-        raise ValueError(f"x must be a batch, (N, C, H, W) or (N, features), got {x.shape}")
+        raise ValueError(f"{name} must be a batch, (N, C, H, W) or (N, features), got {x.shape}")
     return x
 
 
@@ -338,7 +338,7 @@ def check_number(name: str, value: Any, least: float = -LARGEST, most: float = L
 def check_integer(name: str, value: Any, least: int) -> int:
     """Return `value` as an int of at least `least`."""
     try:
-        number = index(value)
+        number = least - 1 if isinstance(value, bool) else index(value)
     except TypeError:
         number = least - 1
     if number < least:

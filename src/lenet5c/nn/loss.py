@@ -118,6 +118,15 @@ class Loss:
         shape : (N, ...)
             Shape of the outputs.
         """
+        arguments = self._arguments(target, shape, sample_weight)
+        if arguments["labels"] is None:
+            arguments["labels"] = likeliest(arguments["targets"])
+        return arguments
+
+    def _arguments(
+        self, target: ArrayLike, shape: tuple[int, ...], sample_weight: ArrayLike | None
+    ) -> dict[str, Any]:
+        """Return the same without labels where there are targets."""
         labels, targets = self._split(target, shape)
         return {
             "labels": labels,
@@ -207,47 +216,53 @@ class Loss:
         self, outputs: Floats, target: ArrayLike, sample_weight: ArrayLike | None, derive: bool
     ) -> tuple[Any, Floats]:
         outputs = self._take(outputs)
-        arguments = self.arguments(target, outputs.shape, sample_weight)
-        samples = self._rows(outputs)
-        losses = np.empty(len(samples)) if self.reduction == "none" else None
-        program, count = _identity(samples.shape[1]), threads.effective()
+        shape = outputs.shape
+        arguments = self._arguments(target, shape, sample_weight)
+        places = self._places(shape)
+        inner, samples = prod(places), rows(outputs)
+        if shape[0] * inner == 0:
+            raise ValueError(f"outputs must be of at least one sample, got the shape {shape}")
+        losses = np.empty((shape[0], *places)) if self.reduction == "none" else None
+        arguments |= {
+            "num_threads": threads.effective(),
+            "losses": None if losses is None else losses.reshape(-1),
+            "inner": inner,
+        }
+        program = _identity(samples.shape[1] // inner)
         if not derive:
-            loss = program.loss(samples, num_threads=count, losses=losses, **arguments)
-            return self._losses(loss, losses, outputs.shape), outputs
-        gradient, nothing = np.empty(samples.shape, np.float32), np.zeros(0, np.float32)
+            loss = program.loss(samples, **arguments)
+            return loss if losses is None else losses, outputs
+        gradient, nothing = np.empty(shape, np.float32), np.zeros(0, np.float32)
         loss, _ = program.train_step(
             samples,
             params=nothing,
             grads=nothing,
-            num_threads=count,
-            dx=gradient,
+            dx=gradient.reshape(samples.shape),
             by_sample=True,
-            losses=losses,
+            count=False,
             **arguments,
         )
-        return self._losses(loss, losses, outputs.shape), self._unrows(gradient, outputs.shape)
+        return loss if losses is None else losses, gradient
 
-    def _losses(self, loss: float, losses: Any, shape: tuple[int, ...]) -> Any:
-        return loss if losses is None else losses
+    def _places(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """Return the axes of outputs whose places are samples of their own."""
+        return ()
 
-    def _rows(self, outputs: Floats) -> Floats:
-        """Return outputs (N, ...) as the samples of a program, one a row."""
-        return rows(outputs)
-
-    def _unrows(self, gradient: Floats, shape: tuple[int, ...]) -> Floats:
-        return gradient.reshape(shape)
+    def _unrows(self, of_samples: Floats, shape: tuple[int, ...]) -> Floats:
+        """Return an array of the outputs' shape from a row for each sample."""
+        return of_samples.reshape(shape)
 
     def _take(self, outputs: Any) -> Floats:
         """Return outputs as float32, of a shape that the loss takes."""
-        outputs = as_batch(outputs, type(self).__name__)
+        outputs = as_batch(outputs, type(self).__name__, "outputs")
         if outputs.ndim != 2:
             raise ValueError(f"outputs must be of the shape (N, classes), got {outputs.shape}")
         return outputs
 
     def _split(
         self, target: ArrayLike, shape: tuple[int, ...]
-    ) -> tuple[NDArray[np.int32], Floats | None]:
-        """Return labels and targets as the compiled program takes them."""
+    ) -> tuple[NDArray[np.int32] | None, Any]:
+        """Return labels and targets as the compiled program takes them, one of them or both."""
         return check_labels(target, shape[0]), None
 
     def _sample_weight(
@@ -321,11 +336,11 @@ class MSELoss(Loss):
         return doutputs, self._second(twos, target, outputs.shape, sample_weight, size)
 
     def _take(self, outputs: Any) -> Floats:
-        return as_batch(outputs, "MSELoss")
+        return as_batch(outputs, "MSELoss", "outputs")
 
     def _split(
         self, target: ArrayLike, shape: tuple[int, ...]
-    ) -> tuple[NDArray[np.int32], Floats | None]:
+    ) -> tuple[NDArray[np.int32] | None, Any]:
         target, size = unmasked("target", target), prod(shape[1:])
         if target.dtype.kind in "iu" and target.shape == shape[:1]:
             labels = check_labels(target, shape[0])
@@ -336,8 +351,7 @@ class MSELoss(Loss):
                 f"target must be of the shape {shape}, or integer labels, "
                 f"got {target.dtype} {target.shape}"
             )
-        targets = rows(target.astype(np.float32, copy=False))
-        return likeliest(targets) if size else np.zeros(len(targets), np.int32), targets
+        return None, rows(target.astype(np.float32, copy=False))
 
 
 @lru_cache(maxsize=16)
@@ -390,6 +404,8 @@ def _one_hot(labels: NDArray[np.int32], num_classes: int) -> Floats:
 
 def likeliest(targets: NDArray[Any]) -> NDArray[np.int32]:
     """Return the class of each sample with the largest target (N, ...)."""
+    if not targets.size:
+        return np.zeros(len(targets), np.int32)
     return targets.reshape(len(targets), -1).argmax(axis=1).astype(np.int32)
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from lenet5c.datasets import Dataset, Distortion, Preparation, Source
+from lenet5c.datasets.framing import measure_framing
+from lenet5c.datasets.mapped import Images, blocks
 from lenet5c.nn import LOSSES, NETS
 from lenet5c.optim import OPTIMIZERS, SCHEDULES
 from lenet5c.recipes import start as starting
@@ -22,6 +24,9 @@ SIZE = 32
 MOST_PARAMETERS = 2**23
 #: A smaller share of few images may be none of them, which is an error.
 LEAST_SHARE = 0.01
+#: Of a class in a part drawn by chance. The count of fewer would deviate by more than a tenth of
+#: it (1 / sqrt(100), the standard deviation), so the split 'auto' is stratified then.
+LEAST_OF_CLASS = 100
 #: Of an image in an epoch, however few there are.
 MOST_REPEATS = 60
 
@@ -62,7 +67,7 @@ def build(
     if start is not None:
         recipe = starting.take_net(recipe, start)
         source, _ = starting.fit_source(start, source)
-    train_set = source.train
+    train_set = _drop_weightless(source.train)
     rest = take_part(recipe, train_set, seed)
     held_out = source.validation
     if held_out is None:
@@ -90,6 +95,7 @@ def build(
             starting.turn_net(model, number)
         if rehearsed is not None:
             rehearsed = starting.choose_rehearsed(start, rehearsed, rest, seed)
+    framing = measure_framing(rest.images, start and start.framing)
     repeats = starting.count_repeats(len(rest), recipe.epoch_images, MOST_REPEATS)
     mixture = starting.describe_mixture(len(rest), repeats, rehearsed)
     rest = starting.mix(rest, repeats, rehearsed, preparation.fit_images)
@@ -114,17 +120,17 @@ def build(
         patience=recipe.patience if held_out else 0,
         order=recipe.order,
         distortion=Distortion.from_dict(recipe.distortion) if recipe.distortion else None,
+        class_weight=recipe.class_weight,
     )
     trainer.mixture = mixture
+    names, reading = train_set.class_names, source.reading
     if start is None:
-        trainer.trained = TrainedModel(
-            model, preparation, train_set.class_names, train_set.images.shape[1:], source.reading
-        )
+        shape = train_set.images.shape[1:]
+        trainer.trained = TrainedModel(model, preparation, names, shape, reading)
     else:
-        names, reading = train_set.class_names, source.reading
-        trainer.trained = replace(
-            start, model=model, class_names=names, reading=reading, path=None
-        )
+        trainer.trained = replace(start, model=model, class_names=names, reading=reading, path=None)
+    trainer.trained.framing = framing
+    trainer.trained.white = dict(source.white)
     return trainer, trainer.trained
 
 
@@ -150,7 +156,24 @@ def take_part(recipe: "Recipe", train_set: Dataset, seed: int) -> Dataset:
             f"it out for all"
         )
     # A stream of its own: weights, split and order of a smaller set are drawn as of the whole one.
-    return train_set.split(count, np.random.default_rng([seed, 5]))[1]
+    rng = np.random.default_rng([seed, 5])
+    return train_set.split(count, rng, stratify=_is_stratified(recipe, train_set, count))[1]
+
+
+def _is_stratified(recipe: "Recipe", dataset: Dataset, count: int) -> bool:
+    """Return whether a part of so many images takes the same share of each class."""
+    if recipe.split != "auto":
+        return recipe.split == "stratified"
+    counts = np.bincount(dataset.labels)
+    return int(counts[counts > 0].min()) * count < LEAST_OF_CLASS * len(dataset)
+
+
+def _drop_weightless(dataset: Dataset) -> Dataset:
+    """Return the images that count: those of weight 0 are as none."""
+    weight = dataset.sample_weight
+    if weight is None or (weight > 0).all():
+        return dataset
+    return dataset.take(np.flatnonzero(weight))
 
 
 def split(recipe: "Recipe", train_set: Dataset, seed: int) -> tuple[Dataset, Dataset | None]:
@@ -174,10 +197,8 @@ def split(recipe: "Recipe", train_set: Dataset, seed: int) -> tuple[Dataset, Dat
     if recipe.split == "last":
         rest, held_out = train_set.split_last(count)
     else:
-        rest, held_out = train_set.split(count, seed, stratify=recipe.split == "stratified")
-    if recipe.split == "random" and len(np.unique(rest.labels)) < classes:
-        # A class of few images must not be held out altogether.
-        rest, held_out = train_set.split(count, seed, stratify=True)
+        stratify = _is_stratified(recipe, train_set, count)
+        rest, held_out = train_set.split(count, seed, stratify=stratify)
     lost = np.setdiff1d(train_set.labels, rest.labels)
     if len(rest) >= classes and len(lost):
         raise ValueError(
@@ -264,14 +285,13 @@ def schedule_settings(name: str) -> dict[str, Kind]:
     return {{"rates": "factors", "boundaries": "epochs"}.get(key, key): own[key] for key in own}
 
 
-def pixel_statistics(images: np.ndarray) -> tuple[float, float]:
+def pixel_statistics(images: Images) -> tuple[float, float]:
     """Return (mean, standard deviation) of uint8 pixels in units of 255, to four digits.
 
     The sums are exact integers, so the result does not depend on the order of additions.
     """
     total = squares = 0
-    for start in range(0, len(images), 1000):
-        part = images[start : start + 1000]
+    for part in blocks(images):
         total += int(part.sum(dtype=np.int64))
         squares += int(np.square(part, dtype=np.uint16).sum(dtype=np.int64))
     mean = total / images.size

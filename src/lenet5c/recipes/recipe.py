@@ -16,6 +16,7 @@ from lenet5c.recipes import build as building
 from lenet5c.recipes.build import loss_settings, optimizer_settings, schedule_settings
 from lenet5c.recipes.kind import (
     ANY,
+    CLASS_WEIGHT,
     DICT,
     FLAG,
     arguments,
@@ -26,8 +27,8 @@ from lenet5c.recipes.kind import (
     plain,
     whole,
 )
-from lenet5c.recipes.start import OF_DATA
 from lenet5c.recipes.setting import NET, Setting, data, declare, document, run, settings, training
+from lenet5c.recipes.start import OF_DATA
 from lenet5c.training.trainer import KEEPS
 
 _inits = (
@@ -55,15 +56,17 @@ class Recipe:
     Most are options of ``lenet5c train``. Other fields are texts: `summary`, `reproduces` (the
     system that is rebuilt) and `notes` (how it differs, and why).
 
-    The split 'stratified' holds out the same share of each class; so does 'random' where a class
-    would otherwise have no image left to train on. The fit 'auto' pads images of 20 to 32 pixels a
+    The split 'stratified' holds out the same share of each class, and so does 'auto', unless each
+    class has at least 100 images held out by chance alone: that is the split 'random'. A smaller
+    `train_size` is taken in the same way. The fit 'auto' pads images of 20 to 32 pixels a
     side and resizes others; the preparation 'auto' gives the training images mean 0 and standard
     deviation 1, others are those of `Preparation.named`. A distortion is a name, or settings of
     `lenet5c.datasets.Distortion`. Momentum is Nesterov's, unless the setting 'nesterov' is false.
     The schedule 'step' divides the rate by ten after each third of the run, 'reduce-on-plateau'
     when the validation loss has not fallen for more than two epochs, unless their settings say
     otherwise; 'piecewise' is lr times each of its 'factors' in turn, changing after 'epochs'.
-    'every', 'patience' and 'epochs' of schedules count epochs. The losses 'mle' and 'map' are for
+    'every', 'patience' and 'epochs' of schedules count epochs. The class weights 'balanced' are
+    those of `lenet5c.training.weights.class_weights`. The losses 'mle' and 'map' are for
     'lenet5_1998', which takes no other.
     """
 
@@ -84,7 +87,9 @@ class Recipe:
         0, whole(0), "hold out none where that would be fewer than N images", usual="0"
     )
     split: str = data(
-        "random", choice(("random", "stratified", "last"), "HOW"), "selection of those held out"
+        "auto",
+        choice(("auto", "stratified", "random", "last"), "HOW"),
+        "selection of those held out",
     )
     epoch_images: int = data(
         0,
@@ -135,6 +140,11 @@ class Recipe:
     label_smoothing: float = training(
         0.05, number(below=1), "share of a target spread over all classes"
     )
+    class_weight: str | dict[str, float] | None = training(
+        None,
+        CLASS_WEIGHT,
+        "weights of the classes in the loss, 1 where not given; balanced: n / (classes * count)",
+    )
     order: str = declare(
         "reshuffled", choice(("reshuffled", "constant")), "drawn for each epoch, or once for all"
     )
@@ -154,6 +164,9 @@ class Recipe:
     def __post_init__(self) -> None:
         for each in fields(self):
             object.__setattr__(self, each.name, plain(getattr(self, each.name)))
+        if isinstance(self.class_weight, dict):  # of classes that are numbers
+            weights = {str(name): weight for name, weight in self.class_weight.items()}
+            object.__setattr__(self, "class_weight", weights)
         for name, setting in settings(self).items():
             setting.kind.check(name, getattr(self, name))
         named = self.distortion if isinstance(self.distortion, str) else None

@@ -11,14 +11,24 @@ import lenet5c
 from lenet5c import kernels
 from lenet5c._files import digest
 from lenet5c.datasets import Source
+from lenet5c.datasets.mapped import blocks
+from lenet5c.datasets.source import NAMES
 from lenet5c.errors import MissingExtraError, RunError
 from lenet5c.recipes.build import make_schedule
 from lenet5c.recipes.run_config import RunConfig, digest_of
 from lenet5c.recipes.start import fit_source, take_net
-from lenet5c.training import Evaluation, TrainedModel, Trainer, evaluate, open_model
+from lenet5c.training import (
+    Evaluation,
+    TrainedModel,
+    Trainer,
+    evaluate,
+    open_model,
+    wilson_interval,
+)
 from lenet5c.training.event_file import EventFile
 from lenet5c.training.matching import match_dataset
 from lenet5c.training.model_file import check_class_names
+from lenet5c.training.orientation import warn_of_sideways
 from lenet5c.training.run_folder import RunFolder
 
 Frame = Callable[[Source, TrainedModel], tuple[Source, list[str]]]
@@ -84,6 +94,7 @@ def train(
     start: TrainedModel | None = None,
     frame: Frame | None = None,
     resume: bool = False,
+    overwrite: bool = False,
     tensorboard: bool = False,
     tell: Callable[[str], object] | None = None,
     on_start: Callable[[Trainer, RunConfig], object] | None = None,
@@ -111,6 +122,8 @@ def train(
         the configuration has more epochs than the run in the folder, that becomes a longer one: to
         the same bytes as if begun so where the learning rate does not depend on their number, else
         its schedule goes on as that of all of them.
+    overwrite : bool
+        Replace the run that is in the folder.
     tensorboard : bool
         Write the epochs for TensorBoard, too; a resumed run that did so goes on with it.
     tell : callable, optional
@@ -148,7 +161,7 @@ def train(
     if tensorboard:
         EventFile.check()
     with _threads(config.threads), ExitStack() as held:
-        run = _open(config, source, start, frame, resume, tell, held)
+        run = _open(config, source, start, frame, resume, overwrite, tell, held)
         config, trainer, folder = run.config, run.trainer, run.folder
         resumed = trainer.steps_taken > 0
         events = _events(run, tensorboard, tell)
@@ -201,22 +214,23 @@ def _open(
     start: TrainedModel | None,
     frame: Frame | None,
     resume: bool,
+    overwrite: bool,
     tell: Callable[[str], object] | None,
     held: ExitStack,
 ) -> Run:
     """Return a run that is ready to train, its folder locked by `held`, or finished."""
-    source = source or config.open(tell)
+    if source is None:
+        source = config.open(tell)
+        if tell and config.data not in NAMES and config.transpose is None:
+            # Of other classes than digits this model does not tell.
+            warning = warn_of_sideways(open_model(), source.train)
+            if warning:
+                tell(f"{config.data}: warning: {warning}")
     start = start or config.open_start()
     rehearsed = config.open_rehearsed(tell)
     folder = None if config.folder is None else RunFolder(config.folder)
     if folder is not None:
-        present = data_digest(source, rehearsed)
-        if (config.data_digest or present) != present:
-            raise RunError(
-                f"data must be the {config.data} that the run in {config.folder} began with, got "
-                f"other images or labels; start a new run"
-            )
-        config = replace(config, data_digest=present)
+        config = record_data(config, source, rehearsed)
     try:
         if start is not None:
             config = replace(config, settings=take_net(config.settings, start))
@@ -225,7 +239,7 @@ def _open(
             check_class_names(source.train.class_names, source.train.num_classes)
             if start is not None:
                 config = replace(config, start_digest=digest_of(start))
-        trainer, _ = config.build(source, start, rehearsed and rehearsed.train)
+        trainer, _ = config.build(source, start, rehearsed.train if rehearsed else None)
     except (ValueError, TypeError) as error:
         raise RunError(error) from None
     run = Run(config, source, trainer, folder, start=start, rehearsed=rehearsed)
@@ -233,10 +247,26 @@ def _open(
         _resume(run, folder, tell, held)
     elif folder is not None:
         held.enter_context(folder.lock(tell))
-        folder.create(config.to_dict())
+        if overwrite and start is not None and start.path in folder.files:
+            raise RunError(
+                f"folder of a new run must not be that of the model to start from, got "
+                f"{folder.path}; name another one"
+            )
+        folder.create(config.to_dict(), overwrite)
         if start is not None and start.path is not None:
             folder.keep_start(start.path)
     return run
+
+
+def record_data(config: RunConfig, source: Source, rehearsed: Source | None = None) -> RunConfig:
+    """Return the configuration with the digest of its data; refuse other data than it has."""
+    present = data_digest(source, rehearsed)
+    if (config.data_digest or present) != present:
+        raise RunError(
+            f"data must be the {config.data} that the run in {config.folder} began with, got "
+            f"other images or labels; start a new run"
+        )
+    return replace(config, data_digest=present)
 
 
 def _fit(
@@ -262,7 +292,7 @@ def _resume(
 ) -> None:
     """Bring a run to where the one in its folder is; make that longer if it has fewer epochs."""
     config, trainer = run.config, run.trainer
-    epochs = _check_config(config, folder)
+    epochs = check_config(config, folder)
     longer = epochs < trainer.epochs
     finished = folder.read_summary() is not None and not longer
     if finished:
@@ -294,7 +324,7 @@ def _resume(
         folder.write_metrics(trainer.history)
 
 
-def _check_config(config: RunConfig, folder: RunFolder) -> int:
+def check_config(config: RunConfig, folder: RunFolder) -> int:
     """Raise a RunError unless a folder holds the run of this configuration; return its epochs.
 
     It may have fewer of them.
@@ -324,21 +354,23 @@ def open_run(folder: RunFolder, source: Source) -> Run:
     if folder.read_summary() is None:
         raise RunError(f"folder must hold a finished run, got {folder.path}")
     with ExitStack() as held:
-        return _open(config, source, None, None, True, None, held)
+        return _open(config, source, None, None, True, False, None, held)
 
 
 def data_digest(source: Source, rehearsed: Source | None = None) -> str:
-    """Return the SHA-256 of images, labels and class names."""
+    """Return the SHA-256 of images, labels, class names, weights and soft targets."""
     parts: list[Any] = []
     for dataset in (
         source.train,
         source.test,
         source.validation,
-        rehearsed and rehearsed.train,
+        rehearsed.train if rehearsed else None,
     ):
         if dataset is not None:
             described = f"{dataset.images.shape} {dataset.class_names}"
-            parts += [described, dataset.images, dataset.labels]
+            parts += [described, blocks(dataset.images), dataset.labels]
+            more = (dataset.sample_weight, dataset.targets)
+            parts += [array for array in more if array is not None]
     return digest(*parts)
 
 
@@ -362,6 +394,7 @@ def _summarize(run: Run, resumed: bool, seconds: float) -> dict[str, Any]:
         "test_accuracy": result.accuracy,
         "test_correct": result.correct,
         "test_count": result.count,
+        "test_interval": list(wilson_interval(result.correct, result.count)),
         "test_loss": result.loss,
         "seconds": round(seconds, 3),
         "parameters": trainer.model.num_params,
@@ -385,6 +418,7 @@ def _summarize(run: Run, resumed: bool, seconds: float) -> dict[str, Any]:
     row = trainer.kept_row
     if row and "validation_accuracy" in row:
         summary["validation_accuracy"] = row["validation_accuracy"]
+        summary["validation_count"] = len(trainer.validation_set or ())
     if row and trainer.keep == "best":
         summary["kept_epoch"] = row["epoch"]
     return summary

@@ -11,16 +11,17 @@ import lenet5c
 from lenet5c import _files
 from lenet5c.datasets import Dataset, Distortion, Source
 from lenet5c.datasets.dataset import READINGS
-from lenet5c.datasets.records import ReadOptions
-from lenet5c.datasets.source import open_source, source_name
+from lenet5c.datasets.folds import assign_folds, take_fold
+from lenet5c.datasets.records import ReadOptions, is_shape
+from lenet5c.datasets.source import open_source, open_whole, source_name
 from lenet5c.errors import RunError
 from lenet5c.nn import NETS
-from lenet5c.recipes.kind import ANY, FLAG, LAYERS, TEXT, arguments, choice, plain, whole
+from lenet5c.recipes.kind import ANY, FLAG, LAYERS, TEXT, Kind, arguments, choice, plain, whole
 from lenet5c.recipes.named import RECIPES, recipe
 from lenet5c.recipes.recipe import NET_SETTINGS, Recipe
 from lenet5c.recipes.setting import DATA, RUN, Setting, declare, document, run, settings
 from lenet5c.recipes.setting import option as option_of
-from lenet5c.recipes.start import OF_START, fit_source, take_net
+from lenet5c.recipes.start import OF_START, take_net
 from lenet5c.training import TrainedModel, Trainer, open_model
 from lenet5c.training.model_file import BEST
 from lenet5c.training.run_folder import RunFolder
@@ -44,17 +45,50 @@ class RunConfig:
     threads: int | None = declare(
         None, whole(1, 1024, optional=True), "threads; they have no effect on the result"
     )
+    folds: int | None = run(
+        None,
+        whole(2, 1000, optional=True),
+        "cross-validate: train once for each of N folds of the data, on the others",
+    )
+    fold: int | None = declare(
+        None, whole(1, optional=True), "the fold that tests, where the run is one of several"
+    )
     watch_test: bool = run(
         False, FLAG, "write the test accuracy after each epoch, too; has no effect on the result"
     )
     data: str = declare(
         "mnist",
         replace(TEXT, metavar="NAME_OR_DIR"),
-        "a folder with a folder of images for each class, perhaps in train/ and test/, or with "
-        "four IDX files; or a name of lenet5c data list",
+        "a folder with a folder of images for each class, perhaps in train/ and test/; a table "
+        "(CSV), Parquet, NumPy or MATLAB file, or a folder of such or of IDX files; a zip or tar "
+        "of these; or a name of lenet5c data list",
         DATA,
     )
     skip_bad: bool = declare(False, FLAG, "leave out images that cannot be read", DATA)
+    transpose: bool | None = declare(
+        None,
+        replace(FLAG, optional=True),
+        "exchange rows and columns of the images, where they are stored so",
+        DATA,
+        "of IDX files named as EMNIST's",
+    )
+    follow_links: bool = declare(
+        False, FLAG, "follow links in a folder of images, to files and folders anywhere", DATA
+    )
+    label_column: str | None = declare(
+        None,
+        replace(TEXT, metavar="NAME_OR_NUMBER", optional=True),
+        "column of a table that has the labels: its name, or its position from 0, -1 for the last",
+        DATA,
+        "by names and values",
+    )
+    image_shape: str | None = declare(
+        None,
+        Kind("HxW or CxHxW, such as 28x20", is_shape, metavar="HxW", optional=True),
+        "height and width of images that are rows of values, with colors CxHxW or HxWxC",
+        DATA,
+        "a square",
+    )
     reading: str | None = declare(
         None,
         choice(READINGS, "HOW", optional=True),
@@ -94,6 +128,8 @@ class RunConfig:
         for name in ("rehearse", "start_digest"):
             if self.start is None and (value := getattr(self, name)) is not None:
                 raise ValueError(f"{name} must be None without a model to start from, got {value!r}")
+        if self.fold is not None and self.fold > (self.folds or 0):
+            raise ValueError(f"fold must be at most the {self.folds} folds, got {self.fold}")
         if self.settings is None:
             object.__setattr__(self, "settings", RECIPES[self.recipe])
 
@@ -203,8 +239,18 @@ class RunConfig:
         DatasetError
             The data cannot be read.
         """
+        if self.fold is not None and self.folds:
+            source = self.open_whole(tell)
+            return take_fold(source, assign_folds(source.train, self.folds, self.seed), self.fold)
+        return self._open(open_source, tell)
+
+    def open_whole(self, tell: Callable[[str], object] | None = None) -> Source:
+        """Return the data to divide into folds; else as `open`."""
+        return self._open(open_whole, tell)
+
+    def _open(self, reader: Callable[..., Source], tell: Callable[[str], object] | None) -> Source:
         tell = tell or (lambda line: None)
-        source = open_source(self.data, self.read_options, reading=self.reading, tell=tell)
+        source = reader(self.data, self.read_options, reading=self.reading, tell=tell)
         for note in source.notes:
             tell(f"{self.data}: {note}")
         return source
@@ -252,9 +298,12 @@ class RunConfig:
             The data does not fit the recipe, or `batch_size` is larger than the number of images
             to train on. That of the recipe itself may be: of fewer images a batch takes all.
         """
-        trainer, trained = self.settings.build(
-            source, self.seed, start, self.freeze, rehearsed
-        )
+        if self.folds and self.fold is None:
+            raise ValueError(
+                f"folds must be None for a single training, got {self.folds}; use "
+                "lenet5c.recipes.cross_validate"
+            )
+        trainer, trained = self.settings.build(source, self.seed, start, self.freeze, rehearsed)
         given, count = self.settings.batch_size, len(trainer.train_set)
         if count < given != RECIPES[self.recipe].batch_size:
             raise ValueError(
@@ -339,78 +388,3 @@ def _words(name: str, setting: Setting, value: Any) -> list[str]:
         parts = (f"{key}={json.dumps(each, separators=(',', ':'))}" for key, each in value.items())
         return [option, *parts]
     return [option, str(distortion_name(value) if name == "distortion" else value)]
-
-
-def trainer(
-    name: str | None = None,
-    data: str | PathLike[str] | Source | Dataset = "mnist",
-    seed: int = 0,
-    *,
-    start: TrainedModel | str | PathLike[str] | None = None,
-    rehearse: str | PathLike[str] | Source | Dataset | None = None,
-    **changes: Any,
-) -> Trainer:
-    """Return a trainer by a recipe, in one call; also there as ``lenet5c.trainer``.
-
-    Parameters
-    ----------
-    name : str, optional
-        Of a recipe. By default 'finetune' with a model to start from, else 'default'.
-    data : str, Path, Source or Dataset
-        As option --data of ``lenet5c train`` has it, or images in memory.
-    seed : int
-        Random seed of weights, split, order and augmentation.
-    start : TrainedModel, str or path-like, optional
-        A model to start from, or 'best', a model file or the folder of a run. Its net and the
-        preparation of its images take the place of the recipe's; its last layer is kept where it
-        knows the classes of the data, by name.
-    rehearse : str, Path, Source or Dataset, optional
-        Data that the start model was trained on, mixed in so that it does not forget them.
-        Default: MNIST for 'best', else 'none'.
-    **changes
-        ``freeze=("conv1", "conv2")``, the layers whose weights stay as they are; and fields of the
-        recipe, as for `recipe`: ``epochs=4``, ``validation=0.1``, ...
-
-    Returns
-    -------
-    lenet5c.training.Trainer
-        Its `fit` trains; its `trained` is then the model to use, as
-        `lenet5c.training.TrainedModel`.
-
-    Raises
-    ------
-    ValueError
-        There is no such recipe, a value is out of range, or the data does not fit; of unusable
-        data a DatasetError, of an unusable model a RunError.
-
-    Examples
-    --------
-    >>> import lenet5c
-    >>> trainer = lenet5c.trainer("fast", epochs=1, train_size=2000)
-    >>> history = trainer.fit(progress=False)
-    >>> train, test = lenet5c.datasets.mnist()
-    >>> trainer.trained.probabilities(test.images[:3]).shape
-    (3, 10)
-
-    From the model in the package on, with samples of another hand:
-
-    >>> slanted = train.take(range(200))
-    >>> tuner = lenet5c.trainer(data=slanted, start="best", freeze=["conv1"], epochs=1)
-    >>> history = tuner.fit(progress=False)
-    >>> tuner.trained.class_names == train.class_names
-    True
-    """
-    named: dict[str, Any] = {"data": data} if isinstance(data, (str, PathLike)) else {}
-    if isinstance(rehearse, (str, PathLike)):
-        named["rehearse"] = rehearse
-    if isinstance(start, TrainedModel):
-        name = name or "finetune"
-    elif start is not None:
-        named["start"] = start
-    config = RunConfig.named(name, seed=seed, **named, **changes)
-    source = config.open() if isinstance(data, (str, PathLike)) else data
-    model = start if isinstance(start, TrainedModel) else config.open_start()
-    mixed = rehearse if isinstance(rehearse, (Source, Dataset)) else config.open_rehearsed()
-    if isinstance(mixed, Source):
-        mixed = mixed.train
-    return config.build(source, model, mixed)[0]

@@ -3,7 +3,7 @@
 The command, `lenet5c.trainer`, the estimator's `warm_start` and the demo's fine-tuning use this.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +32,7 @@ REHEARSED = 12_000
 MOST_TURNED, TURNED = 1000, 0.2
 
 
-def take_net(recipe: "Recipe", start: TrainedModel, asked: Mapping[str, Any] = {}) -> "Recipe":  # noqa: B006
+def take_net(recipe: "Recipe", start: TrainedModel, asked: Mapping[str, Any] = {}) -> "Recipe":
     """Return a recipe with the net and the preparation of a model to start from.
 
     Dropout, which has no parameters, may be another one than the model's.
@@ -53,7 +53,9 @@ def take_net(recipe: "Recipe", start: TrainedModel, asked: Mapping[str, Any] = {
     config: dict[str, Any] = start.model.config  # type: ignore[attr-defined]
     known = arguments(NETS[net])
     for name, value in asked.items():
-        has = net if name == "net" else config.get(name, known[name].default if name in known else "")
+        has = (
+            net if name == "net" else config.get(name, known[name].default if name in known else "")
+        )
         if name in ("fit", "preparation"):
             raise ValueError(
                 f"{name} must be left out with a model to start from, which brings its "
@@ -154,7 +156,9 @@ def _convert_channels(images: NDArray[np.uint8], channels: int) -> NDArray[np.ui
     return to_gray(pixels).reshape(number, 1, height, width)
 
 
-def continue_model(start: TrainedModel, recipe: "Recipe", classes: tuple[str, ...], rng: Any) -> Any:
+def continue_model(
+    start: TrainedModel, recipe: "Recipe", classes: tuple[str, ...], rng: Any
+) -> Any:
     """Return a net with the weights of a model, and a last layer for these classes.
 
     Rows of classes that the model knows, by name, are kept, others are initialized.
@@ -168,8 +172,11 @@ def continue_model(start: TrainedModel, recipe: "Recipe", classes: tuple[str, ..
         model.load_state_dict(before)
         return model
     head = name_head(model)
-    rows = [(i, start.class_names.index(name)) for i, name in enumerate(classes)
-            if name in start.class_names]
+    rows = [
+        (i, start.class_names.index(name))
+        for i, name in enumerate(classes)
+        if name in start.class_names
+    ]
     for name, array in state.items():
         if name.startswith(f"{head}."):
             for own, theirs in rows:
@@ -185,7 +192,9 @@ def name_head(model: Sequential) -> str:
     return [name for name, layer in model.named_layers() if layer.params or layer.buffers][-1]
 
 
-def rate_factors(model: Sequential, layer_decay: float, freeze: Collection[str]) -> dict[str, float]:
+def rate_factors(
+    model: Sequential, layer_decay: float, freeze: Collection[str]
+) -> dict[str, float]:
     """Return factors of the learning rate for each layer with parameters, 0 of frozen ones.
 
     Batch normalization goes with the layer before it. Where it is frozen, its running statistics

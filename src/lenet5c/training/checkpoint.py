@@ -6,6 +6,7 @@ from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from lenet5c import _files
+from lenet5c.datasets.mapped import blocks
 from lenet5c.errors import RunError
 
 if TYPE_CHECKING:
@@ -92,7 +93,10 @@ def _describe(trainer: "Trainer", with_data: bool) -> dict[str, Any]:
     }
     layers = {name: type(layer).__name__ for name, layer in model.named_layers()}
     sets = [trainer.train_set, *([trainer.validation_set] if trainer.validation_set else [])]
-    parts = [part for each in sets for part in (str(each.images.shape), each.images, each.labels)]
+    parts: list[Any] = []
+    for each in sets:
+        parts += [str(each.images.shape), blocks(each.images), each.labels]
+        parts += [more for more in (each.sample_weight, each.targets) if more is not None]
     described = {
         "epochs": trainer.epochs,
         "batch_size": trainer.batch_size,

@@ -146,20 +146,28 @@ class RunFolder:
             os.write(file.fileno(), b"%d\n" % os.getpid())
         return file, locked is True
 
-    def create(self, config: dict[str, Any]) -> None:
+    def create(self, config: dict[str, Any], overwrite: bool = False) -> None:
         """Write the configuration of a new run; the folder should be locked.
+
+        The files of a run that is there are deleted first if `overwrite`.
 
         Raises
         ------
         RunError
             The folder cannot be written, or already has a run.
         """
-        if present := [file.name for file in self.files if os.path.lexists(file)]:
+        present = [file for file in self.files if os.path.lexists(file)]
+        if present and not overwrite:
+            names = ", ".join(file.name for file in present)
             raise RunError(
-                f"folder of a new run must be empty, got {self.path}, which already holds a "
-                f"run ({', '.join(present)}); name another folder, or resume the run: --resume"
+                f"folder of a new run must be empty, got {self.path}, which already holds a run "
+                f"({names}); name another folder, resume the run with --resume, or replace it with "
+                "--overwrite"
             )
         try:
+            # The summary, the last, marks a complete run: it goes first.
+            for file in reversed(present):
+                file.unlink()
             self._write_config(config)
             _files.sync_folder(self.path.parent)
         except OSError as error:

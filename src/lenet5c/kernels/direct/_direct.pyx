@@ -11,9 +11,9 @@ from libc.stdlib cimport calloc, free
 from lenet5c.kernels.direct._strips cimport (
     CHANNELS, DATA_GRADIENT, ITEMS_PER_THREAD, PIXELS, RESULT, STRIP_FLOATS, UNITS, WEIGHT_GRADIENT,
     Geometry, Purpose, Totals, Units, best_way, check_totals, check_weights, convolve_all,
-    convolve_floats, convolve_strip, deliver_totals, gradient_floats, offset_count, pack_weights,
-    packs, place_totals, place_weights, plan_phase, plan_result, plan_totals, raise_overrun, real,
-    sum_range, weight_gradient_all, write_offsets)
+    convolve_floats, convolve_strip, deliver_totals, gradient_floats, most_elements, offset_count,
+    pack_weights, packs, place_totals, place_weights, plan_phase, plan_result, plan_totals,
+    raise_overrun, real, sum_range, weight_gradient_all, write_offsets)
 from lenet5c.kernels.engine._workspace cimport Workspace
 from lenet5c.kernels.simd.tiles cimport DirectKernels, useful_threads
 
@@ -25,6 +25,8 @@ include "lenet5c/kernels/buffers.pxi"
 
 cdef enum:
     IDLE_FLOATS = 16777216     # 64 MiB: larger workspaces are not kept for the next call
+    SUM_CHAINS = 8             # sums in the works at a time
+    SUM_CHANNELS = 64          # channels that a thread sums up at a time
 
 PURPOSES = {"y": RESULT, "dx": DATA_GRADIENT, "dweight": WEIGHT_GRADIENT}
 # (arrays, weights) have channels last
@@ -36,21 +38,12 @@ cdef list idle_workspaces = []
 strip_floats = STRIP_FLOATS
 
 
-def all_finite(array not None):
+cdef bint are_finite(const real* values, Py_ssize_t count) noexcept nogil:
     """True if no value is infinite or not a number."""
-    cdef Py_buffer view
-    cdef char kind = get_reals(&view, array, array.size, False)
-    cdef Py_ssize_t i, count = view.len // view.itemsize
-    cdef const float* floats = <const float*>view.buf
-    cdef const double* doubles = <const double*>view.buf
+    cdef Py_ssize_t i
     cdef int others = 0
-    if kind == b"f":
-        for i in range(count):
-            others |= floats[i] - floats[i] != 0
-    else:
-        for i in range(count):
-            others |= doubles[i] - doubles[i] != 0
-    PyBuffer_Release(&view)
+    for i in range(count):
+        others |= values[i] - values[i] != 0
     return others == 0
 
 
@@ -185,10 +178,14 @@ cdef release(Buffers* b):
         PyBuffer_Release(b.views + i)
 
 
-def convolve(Strips plan not None, x, weight, bias, y, int num_threads):
-    """y = the plan's windows of x, times the weights, plus bias unless it is None."""
+def convolve(Strips plan not None, x, weight, bias, y, int num_threads, bint finite=False):
+    """y = the plan's windows of x, times the weights, plus bias unless it is None.
+
+    Return whether that was done: if weights have to be finite, it is done with such weights only.
+    """
     cdef Geometry* g = plan.geometries
     cdef Buffers b
+    cdef Py_ssize_t weight_count = g.groups * g.D * g.L * g.all_taps
     cdef const void* x_values
     cdef const void* weights
     cdef const void* biases = NULL
@@ -199,17 +196,21 @@ def convolve(Strips plan not None, x, weight, bias, y, int num_threads):
     try:
         x_values = take_buffer(&b, g, "x", x, g.units * g.D * g.H * g.W, False)
         y_values = take_buffer(&b, g, "y", y, g.units * g.L * g.YH * g.YW, True)
-        weights = take_buffer(&b, g, "weight", weight, g.groups * g.D * g.L * g.all_taps, False)
+        weights = take_buffer(&b, g, "weight", weight, weight_count, False)
         if bias is not None:
             biases = take_buffer(&b, g, "bias", bias, g.groups * g.L, False)
+        if finite and not (are_finite(<const float*>weights, weight_count) if g.lanes == 16
+                           else are_finite(<const double*>weights, weight_count)):
+            return False
         if g.units == 0:
-            return
+            return True
         if g.lanes == 16:
             convolve_phases[float](plan, <const float*>x_values, <const float*>weights,
                                    <const float*>biases, <float*>y_values, num_threads)
         else:
             convolve_phases[double](plan, <const double*>x_values, <const double*>weights,
                                     <const double*>biases, <double*>y_values, num_threads)
+        return True
     finally:
         release(&b)
 
@@ -314,3 +315,71 @@ cdef void weight_gradient_in_threads(
         sum_range(g, t, x, dy, dweight, dbias, memory, item, threadid())
     check_totals(g, t, <const real*>memory)
     deliver_totals(g, t, dweight, dbias, memory)
+
+
+def sum_channels(array not None, shape, sums not None, int num_threads):
+    """sums (channels,) = the sums of an array (outer, channels, inner), of floats or doubles.
+
+    They are added up as doubles, always in the same order.
+    """
+    cdef Py_ssize_t outer, channels, inner, block, blocks
+    cdef Py_buffer view, to
+    cdef char kind
+    outer, channels, inner = shape
+    if (outer < 0 or channels < 0 or inner < 0
+            or <double>outer * channels * inner > most_elements()):
+        raise ValueError(f"shape must be three sizes of at least 0, got {shape}")
+    blocks = (channels + SUM_CHANNELS - 1) // SUM_CHANNELS
+    kind = get_reals(&view, array, outer * channels * inner, False)
+    try:
+        if get_reals(&to, sums, channels, True) != kind:
+            PyBuffer_Release(&to)
+            raise TypeError("sums must have the dtype of the array")
+        if num_threads == 1 or blocks == 1:
+            for block in range(blocks):
+                sum_some(kind, view.buf, outer, channels, inner, block * SUM_CHANNELS, to.buf)
+        else:
+            for block in prange(blocks, schedule="static", num_threads=min(num_threads, 1024),
+                                nogil=True):
+                sum_some(kind, view.buf, outer, channels, inner, block * SUM_CHANNELS, to.buf)
+        PyBuffer_Release(&to)
+    finally:
+        PyBuffer_Release(&view)
+
+
+cdef void sum_some(char kind, const void* array, Py_ssize_t outer, Py_ssize_t channels,
+                   Py_ssize_t inner, Py_ssize_t first, void* sums) noexcept nogil:
+    if kind == b"f":
+        sum_block(<const float*>array, outer, channels, inner, first, <float*>sums)
+    else:
+        sum_block(<const double*>array, outer, channels, inner, first, <double*>sums)
+
+
+cdef void sum_block(const real* array, Py_ssize_t outer, Py_ssize_t channels, Py_ssize_t inner,
+                    Py_ssize_t first, real* sums) noexcept nogil:
+    """The sums of some channels from `first` on."""
+    cdef double[SUM_CHANNELS] totals
+    cdef double[SUM_CHAINS] chains
+    cdef Py_ssize_t n, c, i, j, count = min(<Py_ssize_t>SUM_CHANNELS, channels - first)
+    cdef const real* values
+    for c in range(count):
+        totals[c] = 0
+    for n in range(outer):
+        values = array + (n * channels + first) * inner
+        if inner == 1:
+            for c in range(count):
+                totals[c] += values[c]
+            continue
+        for c in range(count):
+            for j in range(SUM_CHAINS):
+                chains[j] = 0
+            for i in range(inner // SUM_CHAINS):
+                for j in range(SUM_CHAINS):
+                    chains[j] += values[i * SUM_CHAINS + j]
+            for i in range(inner // SUM_CHAINS * SUM_CHAINS, inner):
+                chains[0] += values[i]
+            for j in range(SUM_CHAINS):
+                totals[c] += chains[j]
+            values += inner
+    for c in range(count):
+        sums[first + c] = <real>totals[c]

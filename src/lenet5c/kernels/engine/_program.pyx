@@ -44,6 +44,8 @@ include "settings.pxi"
 cdef enum:
     # records keep more than one tile each while that takes no more than so many floats
     SAVED_FLOATS = 1 << 24
+    # elementary operations that an output of a loss takes, roughly
+    LOSS_WORK = 40
 
 
 cdef class Program:
@@ -77,7 +79,8 @@ cdef class Program:
         self.input_shape = plan.input_shape
         self.output_shape = plan.output_shape
         self.param_extent = plan.param_extent
-        self.work = plan.work
+        # Of a loss alone, exponentials.
+        self.work = plan.work if plan.ops else LOSS_WORK * plan.output_size
         memset(job, 0, sizeof(Job))
         job.kernels = <const TileKernels*>PyCapsule_GetPointer(capsule, b"lenet5c.TileKernels")
         job.op_count = len(plan.ops)
@@ -161,16 +164,15 @@ cdef class Program:
 
         Returns what job points into, for the caller to hold on to.
         """
-        cdef const int64_t[::1] index = None
+        cdef const int64_t[::1] index = None, numbers = None
         cdef const float[::1] offset = None
         cdef const unsigned char[:, ::1] bytes
         cdef const float[:, ::1] floats
-        cdef Py_ssize_t available, i, width
-        images, numbers, offsets, distortion = samples, None, None, None
+        cdef Py_ssize_t available, i, width, places
+        images, distortion = samples, None
         if isinstance(samples, Samples):
-            images, numbers, offsets = samples.rows, samples.index, samples.offset
-            index, offset = numbers, offsets
-            distortion, job.scale = samples.distortion, samples.scale
+            images, distortion, job.scale = samples.rows, samples.distortion, samples.scale
+            index, numbers, offset = samples.index, samples.numbers, samples.offset
         if images.dtype.kind == "u":  # comparing with a name takes longer
             bytes = images
             available, width = bytes.shape[0], bytes.shape[1]
@@ -183,17 +185,26 @@ cdef class Program:
             floats = images
             available, width = floats.shape[0], floats.shape[1]
             job.floats = &floats[0, 0] if available > 0 else NULL
-        if width != job.input_size:
+        places = max(job.loss.inner, <Py_ssize_t>1)
+        if places > 1 and (job.floats is NULL or job.op_count > 0 or index is not None):
+            raise ValueError("places are of floats, and of a loss alone")
+        if width % places != 0 or width // places != job.input_size:
             raise ValueError(
+                f"samples have {width} values each, the program takes {job.input_size} at each of "
+                f"{places} places" if places > 1 else
                 f"samples have {width} values each, the program takes {job.input_size}")
-        job.batch = available
+        job.batch = available * places
         if index is not None:
             job.batch = index.shape[0]
             for i in range(job.batch):
                 if not 0 <= index[i] < available:
                     raise IndexError(f"index[{i}] is {index[i]}, but there are {available} samples")
             job.index = &index[0] if job.batch > 0 else NULL
-        return images, numbers, offsets, self.set_distort(job, distortion)
+        if numbers is not None:
+            if numbers.shape[0] != available:
+                raise ValueError(f"there are {numbers.shape[0]} numbers of {available} samples")
+            job.numbers = &numbers[0] if available > 0 else NULL
+        return samples, images, self.set_distort(job, distortion)
 
     cdef int thread_count(self, Py_ssize_t batch, int wanted, Py_ssize_t parts):
         """Return a number of threads: at most the parts, and what the work is worth."""
@@ -277,23 +288,27 @@ cdef class Program:
         self.run(&job, max(job.batch, <Py_ssize_t>1), 1, params, grads, &none, num_threads, &loss,
                  &correct, by_sample)
 
-    def train_step(self, samples, const int[::1] labels not None, const float[::1] params not None,
+    def train_step(self, samples, const int[::1] labels, const float[::1] params not None,
                    float[::1] grads not None, int num_threads, str loss="cross_entropy",
                    double setting=0, const float[:, ::1] targets=None, float[:, ::1] out=None,
                    float[:, ::1] dx=None, bint by_sample=False,
                    const float[::1] class_weight=None, const float[::1] sample_weight=None,
-                   ignore_index=None, bint mean=True, double[::1] losses=None):
+                   ignore_index=None, bint mean=True, double[::1] losses=None,
+                   bint count=True, Py_ssize_t inner=1):
         """Forward, loss and backward in one sweep.
 
-        Returns the loss and the number of samples of the right class; grads becomes the gradient of
-        the loss, out the outputs, dx the gradient of the input, losses the loss of each sample. The
-        loss is the mean, by the weights of samples and of their classes, or the sum. Samples whose
-        label is ignore_index are left out, as are those of weight 0.
+        Returns the loss and, to `count`, the number of samples of the right class, else 0; grads
+        becomes the gradient of the loss, out the outputs, dx the gradient of the input, losses the
+        loss of each sample. The loss is the mean, by the weights of samples and of their classes,
+        or the sum. Samples whose label is ignore_index are left out, as are those of weight 0. Of a
+        program of no ops, the samples may be `inner` places of maps (N, K inner), and so are dx and
+        targets. Targets need no labels, but to count.
         """
         cdef Job job = self.template
         cdef UpdateSteps none
         cdef Py_ssize_t correct = 0
         cdef double total = 0
+        job.loss.inner, job.counts = inner, count
         held = self.set_batch(&job, samples)
         if job.batch == 0:
             raise ValueError("a training step needs at least one sample")
@@ -310,10 +325,10 @@ cdef class Program:
         self.run(&job, job.batch, 1, params, grads, &none, num_threads, &total, &correct, by_sample)
         return total / divisor_of(&job, 0, job.batch), correct
 
-    def loss(self, samples, const int[::1] labels not None, int num_threads, str loss,
+    def loss(self, samples, const int[::1] labels, int num_threads, str loss,
              double setting=0, const float[:, ::1] targets=None,
              const float[::1] class_weight=None, const float[::1] sample_weight=None,
-             ignore_index=None, bint mean=True, double[::1] losses=None):
+             ignore_index=None, bint mean=True, double[::1] losses=None, Py_ssize_t inner=1):
         """The loss of outputs, by a program of no ops; a few samples as in `train_step`."""
         cdef Job job = self.template
         cdef UpdateSteps none
@@ -322,6 +337,7 @@ cdef class Program:
         cdef double total = 0
         if job.op_count > 0:
             raise ValueError(f"the program must have no ops, got {job.op_count}")
+        job.loss.inner = inner
         held = self.set_batch(&job, samples)
         if job.batch == 0:
             raise ValueError("a loss needs at least one sample")
@@ -364,7 +380,7 @@ cdef class Program:
             raise ValueError(
                 f"update must be of {params.shape[0]} parameters and {steps} steps, got "
                 f"{update.size} and {update.steps}")
-        job.forward_ops = job.op_count
+        job.forward_ops, job.counts = job.op_count, True
         correct = <Py_ssize_t*>calloc(steps, sizeof(Py_ssize_t))
         if correct is NULL:
             raise MemoryError("no memory for the counts of some steps")
@@ -413,7 +429,7 @@ cdef class Program:
         if job.batch == 0:
             grads[:self.param_extent] = 0
             return
-        by_sample = by_sample and self.by_sample
+        by_sample = by_sample and self.by_sample and job.loss.inner <= 1
         if by_sample and batch_size <= FEW_SAMPLES_:
             run_by_sample(self, job, batch_size, 0, steps, grads, update, loss, correct)
         elif by_sample and last <= FEW_SAMPLES_:

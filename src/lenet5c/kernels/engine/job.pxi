@@ -34,11 +34,12 @@ cdef struct Job:
     const int64_t* index
     float scale
     const float* offset
-    # bytes may be distorted: stream stands for seed and epoch, first_sample is the number of the
-    # first without index
+    # bytes may be distorted: stream stands for seed and epoch; numbers has the number of each image,
+    # NULL numbers them in order; first_sample is the place of the first without index
     bint distorts
     Distort distort
     uint64_t stream
+    const int64_t* numbers
     Py_ssize_t first_sample
     float* params                     # written to by an update only
     float* out                        # (batch, output_size), or NULL
@@ -46,6 +47,7 @@ cdef struct Job:
     const float* dy
     const float* zeros
     Loss loss
+    bint counts                       # correct answers are wanted
     bint penalties                    # the class of a sample is where its output is smallest, not
                                       # largest
     double loss_factor                # the gradient's, over the divisor of the batch
@@ -80,18 +82,27 @@ cdef inline void choose_batch(Job* job, Py_ssize_t first, Py_ssize_t batch_size)
         job.loss.sample_weight += first
 
 
+cdef inline uint64_t key_at(const Job* job, Py_ssize_t at) noexcept nogil:
+    """The key of the draws for the image at this place."""
+    at += job.first_sample
+    return sample_key(job.stream, at if job.numbers is NULL else job.numbers[at])
+
+
 cdef void load_tile(const Job* job, Py_ssize_t first, float* tile, float* scratch) noexcept nogil:
     cdef const unsigned char* bytes[LANES]
     cdef const float* floats[LANES]
     cdef uint64_t keys[LANES]
     cdef Py_ssize_t lane, at
+    if job.loss.inner > 1:
+        load_places(job, first, tile)
+        return
     for lane in range(LANES):
         at = first + lane if first + lane < job.batch else first
         if job.index is not NULL:
             at = job.index[at]
         if job.bytes is not NULL:
             bytes[lane] = job.bytes + at * job.input_size
-            keys[lane] = sample_key(job.stream, job.first_sample + at)
+            keys[lane] = key_at(job, at)
         else:
             floats[lane] = job.floats + at * job.input_size
     cdef float* end
@@ -106,6 +117,48 @@ cdef void load_tile(const Job* job, Py_ssize_t first, float* tile, float* scratc
         job.kernels.pack_bytes(bytes, job.input_size, job.scale, job.offset, tile)
     else:
         job.kernels.pack_floats(floats, job.input_size, tile)
+
+
+cdef inline Py_ssize_t place_at(const Job* job, Py_ssize_t place) noexcept nogil:
+    """Where the first value of a place lies in maps (maps, K, inner)."""
+    cdef Py_ssize_t inner = job.loss.inner
+    return place // inner * inner * job.input_size + place % inner
+
+
+cdef inline bint are_neighbors(const Job* job, Py_ssize_t first, Py_ssize_t lanes) noexcept nogil:
+    """True if the places of a tile fill it and lie side by side."""
+    return lanes == LANES and first % job.loss.inner + LANES <= job.loss.inner
+
+
+cdef void load_places(const Job* job, Py_ssize_t first, float* tile) noexcept nogil:
+    """Load a tile of places; dead lanes are as the first."""
+    cdef Py_ssize_t lanes = min(<Py_ssize_t>LANES, job.batch - first)
+    cdef Py_ssize_t k, lane, inner = job.loss.inner
+    cdef const float* x = job.floats + place_at(job, first)
+    if are_neighbors(job, first, lanes):
+        for k in range(job.input_size):
+            memcpy(tile + k * LANES, x + k * inner, LANES * sizeof(float))
+        return
+    for lane in range(LANES):
+        x = job.floats + place_at(job, first + (lane if lane < lanes else 0))
+        for k in range(job.input_size):
+            tile[k * LANES + lane] = x[k * inner]
+
+
+cdef void store_places(const Job* job, Py_ssize_t first, const float* tile,
+                       float* to) noexcept nogil:
+    """Store a tile of places in maps like those of the input."""
+    cdef Py_ssize_t lanes = min(<Py_ssize_t>LANES, job.batch - first)
+    cdef Py_ssize_t k, lane, inner = job.loss.inner
+    cdef float* place = to + place_at(job, first)
+    if are_neighbors(job, first, lanes):
+        for k in range(job.input_size):
+            memcpy(place + k * inner, tile + k * LANES, LANES * sizeof(float))
+        return
+    for lane in range(lanes):
+        place = to + place_at(job, first + lane)
+        for k in range(job.input_size):
+            place[k * inner] = tile[k * LANES + lane]
 
 
 cdef inline float* scratch_end(const Op* op, float* scratch) noexcept nogil:
@@ -182,6 +235,8 @@ cdef double judge(
         total += losses[lane]
         if job.losses is not NULL:
             job.losses[first + lane] = losses[lane]
+        if not job.counts:
+            continue
         best = 0
         for k in range(1, job.output_size):
             if sign * outputs[k * LANES + lane] > sign * outputs[best * LANES + lane]:
@@ -224,7 +279,9 @@ cdef inline void run_shard(
             sleep_at(b"backward")
             backward_op(job, job.ops + i, arena, i > job.first_gradient or job.dx is not NULL,
                         record.sums, record.saved + (tile - first) * job.saved_stride, scratch)
-        if job.dx is not NULL:
+        if job.dx is not NULL and job.loss.inner > 1:
+            store_places(job, tile * LANES, gradients, job.dx)
+        elif job.dx is not NULL:
             job.kernels.unpack(gradients, job.input_size,
                                min(<Py_ssize_t>LANES, job.batch - tile * LANES),
                                job.dx + tile * LANES * job.input_size)

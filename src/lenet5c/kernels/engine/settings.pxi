@@ -46,7 +46,8 @@ cdef set_op(Op* op, o, const TileKernels* kernels, list held):
 
 
 cdef set_dx(Job* job, float[:, ::1] dx):
-    if dx.shape[0] != job.batch or dx.shape[1] != job.input_size:
+    cdef Py_ssize_t places = max(job.loss.inner, <Py_ssize_t>1)
+    if dx.shape[0] * places != job.batch or dx.shape[1] != job.input_size * places:
         raise ValueError("dx has the wrong size")
     job.dx = &dx[0, 0]
     job.first_gradient = 0
@@ -68,6 +69,7 @@ cdef set_loss(Job* job, str name, double setting, const int[::1] labels,
     """
     cdef Py_ssize_t i, K = job.output_size
     cdef Loss* loss = &job.loss
+    cdef Py_ssize_t places = max(loss.inner, <Py_ssize_t>1)
     cdef bint ignores = ignore_index is not None, found = False
     cdef int ignored = ignore_index if ignores else 0
     cdef double weight
@@ -76,16 +78,19 @@ cdef set_loss(Job* job, str name, double setting, const int[::1] labels,
         raise ValueError(f"loss must be one of {', '.join(LOSS_KINDS)}, got {name!r}")
     loss.kind, job.loss_factor = LOSS_KINDS[name]
     loss.setting = setting
-    if labels.shape[0] != job.batch:
+    if labels is None and (targets is None or job.counts or loss.kind not in (
+            CROSS_ENTROPY, MEAN_SQUARED_ERROR)):
+        raise ValueError("labels must be given to count correct answers, and for this loss")
+    if labels is not None and labels.shape[0] != job.batch:
         raise ValueError(f"labels has {labels.shape[0]} values for a batch of {job.batch}")
-    for i in range(job.batch):
+    for i in range(job.batch if labels is not None else 0):
         if ignores and labels[i] == ignored:
             found = True
         elif not 0 <= labels[i] < K:
             raise ValueError(f"labels must be 0 to {K - 1}, got {labels[i]} at {i}")
     if targets is None and loss.kind == MEAN_SQUARED_ERROR or targets is not None and (
-            targets.shape[0] != job.batch or targets.shape[1] != K):
-        raise ValueError(f"targets should have the shape ({job.batch}, {K})")
+            targets.shape[0] * places != job.batch or targets.shape[1] != K * places):
+        raise ValueError(f"targets should have the shape ({job.batch // places}, {K * places})")
     if class_weight is not None and class_weight.shape[0] != K:
         raise ValueError(f"class_weight has {class_weight.shape[0]} values for {K} classes")
     if sample_weight is not None and sample_weight.shape[0] != job.batch:
@@ -100,7 +105,8 @@ cdef set_loss(Job* job, str name, double setting, const int[::1] labels,
         labels = left * np.asarray(labels)
         weights = left if sample_weight is None else left * np.asarray(sample_weight)
         sample_weight = weights.astype(np.float32)
-    loss.labels = &labels[0]
+    if labels is not None:
+        loss.labels = &labels[0]
     if targets is not None:
         loss.targets = &targets[0, 0]
     if class_weight is not None:

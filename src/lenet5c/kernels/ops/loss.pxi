@@ -18,6 +18,10 @@
 # smaller, the likelier the class. Dead lanes, those from `lanes` on, have a zero gradient, and so
 # have samples of weight 0, whatever their outputs are; the loss of these is 0.
 
+cdef enum:
+    SHARE_CLASSES = 16   # whose shares are in the works at a time
+
+
 cdef inline float weight_of(const Loss* loss, Py_ssize_t sample) noexcept nogil:
     return 1 if loss.sample_weight is NULL else loss.sample_weight[sample]
 
@@ -67,21 +71,25 @@ cdef void cross_entropy(
     """With labels, and without class weights."""
     cdef float peak[LANES]
     cdef float total[LANES]
+    cdef double logs[LANES]
+    cdef double mean[LANES]
     cdef const int* labels = loss.labels + first
     cdef float smoothing = loss.setting
     cdef Py_ssize_t k, lane
     cdef v16 norm = shifted_powers(K, z, dz, peak)
-    cdef double fit, mean
+    cdef double fit
     v16_store(total, norm)
+    take_logarithms(total, lanes, logs)
+    memset(mean, 0, sizeof(mean))
+    if smoothing > 0:
+        for k in range(K):
+            for lane in range(lanes):
+                mean[lane] += z[k * LANES + lane]
+        for lane in range(lanes):
+            mean[lane] /= K
     for lane in range(lanes):
-        mean = 0
-        if smoothing > 0:
-            for k in range(K):
-                mean += z[k * LANES + lane]
-            mean /= K
-        fit = (1 - <double>smoothing) * z[labels[lane] * LANES + lane] + smoothing * mean
-        losses[lane] = weigh(weight_of(loss, first + lane),
-                             logarithm(total[lane]) + peak[lane] - fit)
+        fit = (1 - <double>smoothing) * z[labels[lane] * LANES + lane] + smoothing * mean[lane]
+        losses[lane] = weigh(weight_of(loss, first + lane), logs[lane] + peak[lane] - fit)
     if dz is NULL:
         return
     for k in range(K):
@@ -92,16 +100,46 @@ cdef void cross_entropy(
     scale_gradient(loss, first, lanes, K, scale, dz)
 
 
-cdef inline double share_of(const Loss* loss, Py_ssize_t sample, Py_ssize_t K,
-                            Py_ssize_t k) noexcept nogil:
-    """The share u of class k in the cross-entropy of a sample."""
-    cdef double share, smoothing = loss.setting
+cdef inline void take_logarithms(const float* totals, Py_ssize_t lanes,
+                                 double* logs) noexcept nogil:
+    cdef Py_ssize_t lane
+    for lane in range(lanes):
+        logs[lane] = totals[lane]
+    logarithms(logs, lanes, logs)
+
+
+cdef inline void load_shares(const Loss* loss, Py_ssize_t first, Py_ssize_t lanes, Py_ssize_t K,
+                             Py_ssize_t k, Py_ssize_t count, float* shares) noexcept nogil:
+    """The targets (count, 16) of a tile for the classes from k on; dead lanes are as the first."""
+    cdef const float* rows[LANES]
+    cdef Py_ssize_t lane, i, at, inner = max(loss.inner, <Py_ssize_t>1)
     if loss.targets is NULL:
-        share = loss.labels[sample] == k
+        memset(shares, 0, count * LANES * sizeof(float))
+        for lane in range(lanes):
+            at = loss.labels[first + lane] - k
+            if 0 <= at < count:
+                shares[at * LANES + lane] = 1
+        return
+    for lane in range(LANES):
+        at = first + (lane if lane < lanes else 0)
+        rows[lane] = loss.targets + (at // inner * K + k) * inner + at % inner
+    if inner == 1:
+        pack_rows(<const void**>rows, count, shares, LANES)
+    elif lanes == LANES and rows[LANES - 1] == rows[0] + LANES - 1:
+        for i in range(count):
+            memcpy(shares + i * LANES, rows[0] + i * inner, LANES * sizeof(float))
     else:
-        share = loss.targets[sample * K + k]
-    share = (1 - smoothing) * share + smoothing / K
-    return share if loss.class_weight is NULL else loss.class_weight[k] * share
+        for lane in range(LANES):
+            for i in range(count):
+                shares[i * LANES + lane] = rows[lane][i * inner]
+
+
+cdef inline double share_of(const Loss* loss, Py_ssize_t K, Py_ssize_t k,
+                            double share) noexcept nogil:
+    """The share u of class k in the cross-entropy of a sample, from that in its target."""
+    cdef double smoothing = loss.setting
+    cdef double weight = 1 if loss.class_weight is NULL else loss.class_weight[k]
+    return weight * ((1 - smoothing) * share + smoothing / K)
 
 
 cdef void weighted_cross_entropy(
@@ -111,25 +149,44 @@ cdef void weighted_cross_entropy(
     """With targets or class weights; the logits are shifted, as u does not add up to 1."""
     cdef float peak[LANES]
     cdef float total[LANES]
-    cdef Py_ssize_t k, lane
-    cdef double share, whole, misfit
+    cdef double logs[LANES]
+    cdef double whole[LANES]
+    cdef double misfit[LANES]
+    cdef float shares[SHARE_CLASSES * LANES]
+    cdef Py_ssize_t k, i, lane, count, block, first_class
+    cdef double share, term
     v16_store(total, shifted_powers(K, z, dz, peak))
+    take_logarithms(total, lanes, logs)
+    memset(whole, 0, sizeof(whole))
+    memset(misfit, 0, sizeof(misfit))
+    for block in range((K + SHARE_CLASSES - 1) // SHARE_CLASSES):
+        first_class = block * SHARE_CLASSES
+        count = min(<Py_ssize_t>SHARE_CLASSES, K - first_class)
+        load_shares(loss, first, lanes, K, first_class, count, shares)
+        for i in range(count):
+            k = first_class + i
+            for lane in range(lanes):
+                share = share_of(loss, K, k, shares[i * LANES + lane])
+                whole[lane] += share
+                # A logit of -inf has no part in the loss if its share is 0.
+                term = share * (<double>peak[lane] - z[k * LANES + lane])
+                misfit[lane] += term if share != 0 else 0
     for lane in range(lanes):
-        whole = misfit = 0
-        for k in range(K):
-            share = share_of(loss, first + lane, K, k)
-            whole += share
-            if share != 0:  # a logit of -inf has no part in the loss then
-                misfit += share * (<double>peak[lane] - z[k * LANES + lane])
-        losses[lane] = weigh(weight_of(loss, first + lane),
-                             whole * logarithm(total[lane]) + misfit)
-        if dz is NULL:
-            continue
-        for k in range(K):
-            dz[k * LANES + lane] = <float>(whole * (<double>dz[k * LANES + lane] / total[lane])
-                                           - share_of(loss, first + lane, K, k))
-    if dz is not NULL:
-        scale_gradient(loss, first, lanes, K, scale, dz)
+        losses[lane] = weigh(weight_of(loss, first + lane), whole[lane] * logs[lane] + misfit[lane])
+    if dz is NULL:
+        return
+    for lane in range(lanes):
+        whole[lane] /= total[lane]
+    for block in range((K + SHARE_CLASSES - 1) // SHARE_CLASSES):
+        first_class = block * SHARE_CLASSES
+        count = min(<Py_ssize_t>SHARE_CLASSES, K - first_class)
+        load_shares(loss, first, lanes, K, first_class, count, shares)
+        for i in range(count):
+            k = first_class + i
+            for lane in range(lanes):
+                share = share_of(loss, K, k, shares[i * LANES + lane])
+                dz[k * LANES + lane] = <float>(whole[lane] * dz[k * LANES + lane] - share)
+    scale_gradient(loss, first, lanes, K, scale, dz)
 
 
 cdef void squared_error(
@@ -181,6 +238,7 @@ cdef void maximum_a_posteriori(
     """Shifted by the least penalty, that of the rubbish class included: nothing overflows."""
     cdef float least[LANES]
     cdef float total[LANES]
+    cdef double logs[LANES]
     cdef const int* labels = loss.labels + first
     cdef Py_ssize_t k, lane
     cdef v16 rubbish = v16_set1(loss.setting)
@@ -197,9 +255,10 @@ cdef void maximum_a_posteriori(
             v16_store(dz + k * LANES, e)
     v16_store(least, lowest)
     v16_store(total, norm)
+    take_logarithms(total, lanes, logs)
     for lane in range(lanes):
         losses[lane] = weigh(weight_of(loss, first + lane), <double>z[labels[lane] * LANES + lane]
-                             - least[lane] + logarithm(total[lane]))
+                             - least[lane] + logs[lane])
     if dz is NULL:
         return
     for k in range(K):

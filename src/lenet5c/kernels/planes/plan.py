@@ -137,7 +137,7 @@ def maximum(
     count = threads.useful(p.work, num_threads)
     if not return_indices:
         y = _memory("out", out, p.y_shape, x.dtype, single, x)
-        p.pooling.maximum(contiguous(x), y, None, count)
+        p.pooling.maximum(x, y, None, count)
         return deliver(y, out, single)
     out, out_indices = _two(out)
     given = out is not None and out_indices is not None
@@ -147,7 +147,7 @@ def maximum(
         )
     y = _memory("out[0]", out, p.y_shape, x.dtype, single, x)
     indices = _memory("out[1]", out_indices, p.y_shape, INT64, single, x, y)
-    p.pooling.maximum(contiguous(x), y, indices, count)
+    p.pooling.maximum(x, y, indices, count)
     return deliver(y, out, single), deliver(indices, out_indices, single)
 
 
@@ -174,7 +174,7 @@ def maximum_backward(
     if indices is not None:
         indices = _indices(indices, p, single)
     dx = _memory("out", out, shape, dy.dtype, single, dy, x, indices)
-    inputs = contiguous(dy), None if x is None else contiguous(x), indices
+    inputs = dy, x, indices
     count = threads.useful(p.work, num_threads)
     if not p.pooling.maximum_backward(*inputs, dx, count):
         wrong = indices[(indices < 0) | (indices >= p.pixels)]
@@ -191,7 +191,7 @@ def mean(axes: int, x: Any, settings: tuple[Any, ...], out: Any, num_threads: in
     x, single = with_batch("x", x, axes + 2)
     p = plan(x.shape, x.dtype, *settings)
     y = _memory("out", out, p.y_shape, x.dtype, single, x)
-    p.pooling.mean(contiguous(x), y, threads.useful(p.work, num_threads))
+    p.pooling.mean(x, y, threads.useful(p.work, num_threads))
     return deliver(y, out, single)
 
 
@@ -204,7 +204,7 @@ def mean_backward(
     p = plan(shape, dy.dtype, *settings)
     dy = _gradient(dy, p, single)
     dx = _memory("out", out, shape, dy.dtype, single, dy)
-    p.pooling.mean_backward(contiguous(dy), dx, threads.useful(p.work, num_threads))
+    p.pooling.mean_backward(dy, dx, threads.useful(p.work, num_threads))
     return deliver(dx, out, single)
 
 

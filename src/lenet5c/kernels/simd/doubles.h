@@ -29,9 +29,7 @@ typedef __m512d nd;
 #define nd_div(a, b) _mm512_div_pd(a, b)
 #define nd_max(a, b) _mm512_max_pd(a, b)
 #define nd_where_lt(a, b, x, y) _mm512_mask_blend_pd(_mm512_cmp_pd_mask(a, b, _CMP_LT_OQ), y, x)
-#define nd_shift_in(a)                                                                             \
-  _mm512_castsi512_pd(                                                                             \
-      _mm512_add_epi64(_mm512_slli_epi64(_mm512_castpd_si512(a), 52), _mm512_set1_epi64(ND_ONE)))
+#define nd_scale(a, n) _mm512_scalef_pd(a, n)
 #define nd_fma(a, b, c) _mm512_fmadd_pd(a, b, c)
 #define nd_low(a, b) _mm512_unpacklo_pd(a, b)
 #define nd_high(a, b) _mm512_unpackhi_pd(a, b)
@@ -125,6 +123,10 @@ VEC_INLINE nd nd_shift_in(nd a) {
 #define nd_fma(a, b, c) ((a) * (b) + (c))
 #endif
 
+#ifndef nd_scale
+/* The last bits of n + 1.5 * 2^52 are those of n, and become the exponent. */
+#define nd_scale(a, n) nd_mul(a, nd_shift_in(nd_add(n, nd_set1(6755399441055744.0))))
+#endif
 #define ND_LANES (8 / VEC_PARTS)
 #define VEC_REGISTERS (ND_REGISTERS / VEC_PARTS) /* how many vec the processor holds */
 
@@ -151,11 +153,8 @@ VEC_INLINE vec vec_max(vec a, vec b) { VEC_MAP(nd_max(a.p[i], b.p[i])); }
 VEC_INLINE vec vec_where_lt(vec a, vec b, vec x, vec y) {
   VEC_MAP(nd_where_lt(a.p[i], b.p[i], x.p[i], y.p[i]));
 }
-/* 2 to the power of n, for whole n in -1022..1023: the last bits of n + 1.5 * 2^52 are those of n,
- * and become the exponent */
-VEC_INLINE vec vec_pow2(vec n) {
-  VEC_MAP(nd_shift_in(nd_add(n.p[i], nd_set1(6755399441055744.0))));
-}
+/* a times 2 to the power of n, for whole n in -1022..1023 and a result of which no bit is lost */
+VEC_INLINE vec vec_scale(vec a, vec n) { VEC_MAP(nd_scale(a.p[i], n.p[i])); }
 /* a * b + c, rounded once where the machine can */
 VEC_INLINE vec vec_fma(vec a, vec b, vec c) { VEC_MAP(nd_fma(a.p[i], b.p[i], c.p[i])); }
 VEC_INLINE void vec_store(double *to, vec a) {
@@ -211,5 +210,30 @@ VEC_INLINE void vec_transpose(vec *row) {
       }
     }
 }
+
+/* The sum of the 8 lanes, always as the same tree: halves of 4, of 2, then the last pair; and the
+ * largest of them. */
+#define VEC_REDUCE(expression)                                                                     \
+  double lane[8];                                                                                  \
+  vec_store(lane, a);                                                                              \
+  for (int half = 4; half > 0; half /= 2)                                                          \
+    for (int i = 0; i < half; i++)                                                                 \
+      lane[i] = (expression);                                                                      \
+  return lane[0]
+#if VEC_PARTS == 1
+VEC_INLINE double vec_reduce(vec a) {
+  __m256d four = _mm256_add_pd(_mm512_castpd512_pd256(a.p[0]), _mm512_extractf64x4_pd(a.p[0], 1));
+  __m128d two = _mm_add_pd(_mm256_castpd256_pd128(four), _mm256_extractf128_pd(four, 1));
+  return _mm_cvtsd_f64(_mm_add_sd(two, _mm_unpackhi_pd(two, two)));
+}
+#else
+VEC_INLINE double vec_reduce(vec a) { VEC_REDUCE(lane[i] + lane[i + half]); }
+#endif
+VEC_INLINE double vec_reduce_max(vec a) {
+  VEC_REDUCE(lane[i] > lane[i + half] ? lane[i] : lane[i + half]);
+}
+
+/* The numbers of the lanes. */
+static const double VEC_NUMBERS[8] = {0, 1, 2, 3, 4, 5, 6, 7};
 
 #endif

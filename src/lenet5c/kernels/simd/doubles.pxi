@@ -2,10 +2,11 @@
 # cython: language_level=3
 from cpython.pycapsule cimport PyCapsule_New
 
-from libc.math cimport INFINITY
+from libc.stdint cimport uint64_t
 from libc.string cimport memcpy
 
-from lenet5c.kernels.simd.tiles cimport DirectKernels, DirectSum, Softmax, softmax_width
+from lenet5c.kernels.simd.tiles cimport (
+    DirectKernels, DirectSum, Softmax, softmax_along, softmax_width)
 
 ctypedef double real
 
@@ -27,7 +28,10 @@ cdef extern from "doubles.h" nogil:
     vec vec_div(vec a, vec b)
     vec vec_max(vec a, vec b)
     vec vec_where_lt(vec a, vec b, vec x, vec y)
-    vec vec_pow2(vec n)
+    vec vec_scale(vec a, vec n)
+    real vec_reduce(vec a)
+    real vec_reduce_max(vec a)
+    const real* VEC_NUMBERS
     vec vec_fma(vec a, vec b, vec c)
     void vec_transpose(vec* row)
 
@@ -53,7 +57,7 @@ cdef inline vec exponential(vec x) noexcept nogil:
     p = vec_fma(p, r, vec_set1(1 / 6.))
     p = vec_fma(p, r, vec_set1(0.5))
     p = vec_add(vec_fma(p, vec_mul(r, r), r), vec_set1(1))
-    return vec_mul(p, vec_pow2(n))
+    return vec_scale(p, n)
 
 
 include "rows.pxi"

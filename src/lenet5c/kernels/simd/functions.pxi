@@ -42,7 +42,7 @@ cdef inline v16 exponential(v16 x) noexcept nogil:
     p = v16_fma(p, r, v16_set1(1.6666665459e-1))
     p = v16_fma(p, r, v16_set1(5.0000001201e-1))
     p = v16_fma(p, v16_mul(r, r), v16_add(r, v16_set1(1)))
-    return v16_mul(p, v16_pow2(n))
+    return v16_scale(p, n)
 
 
 cdef inline v16 tanh(v16 x) noexcept nogil:
@@ -62,22 +62,32 @@ cdef inline v16 tanh(v16 x) noexcept nogil:
     return v16_where_lt(size, v16_set1(0.625), p, large)
 
 
-cdef double logarithm(double x) noexcept nogil:
-    """log of a normal x > 0, without the C library: the same bits on every machine."""
-    cdef int exponent = 0
-    cdef double t, t2
-    if not (0 < x < 1e300):
-        return (x - x) / (x - x)  # not a number
-    while x > 1.4142135623730951:
-        x *= 0.5
-        exponent += 1
-    while x < 0.70710678118654752:
-        x *= 2
-        exponent -= 1
-    t = (x - 1) / (x + 1)
-    t2 = t * t
-    return exponent * 0.69314718055994531 + 2 * t * (
-        1 + t2 * (1 / 3.
-                  + t2 * (1 / 5.
-                          + t2 * (1 / 7.
-                                  + t2 * (1 / 9. + t2 * (1 / 11. + t2 * (1 / 13. + t2 / 15.)))))))
+cdef union Bits:
+    double value
+    uint64_t bits
+
+
+cdef inline void logarithms(const double* x, Py_ssize_t count, double* to) noexcept nogil:
+    """log of each x >= 1 without the C library, the same bits on every machine; NaN from 1e300 on.
+
+    x = 2^n m, with m near 1. A plain loop, which compilers turn into vector code.
+    """
+    cdef Py_ssize_t i
+    cdef Bits mantissa, exponent
+    cdef double m, n, t, t2, result
+    for i in range(count):
+        mantissa.value = exponent.value = x[i]
+        mantissa.bits = (mantissa.bits & 0xfffffffffffffULL) | 0x3ff0000000000000ULL
+        # The bits of 2^52 + (n + 1023)
+        exponent.bits = (exponent.bits >> 52) | 0x4330000000000000ULL
+        m, n = mantissa.value, exponent.value - (4503599627370496. + 1023)
+        n = n + 1 if m > 1.4142135623730951 else n
+        m = m * 0.5 if m > 1.4142135623730951 else m
+        t = (m - 1) / (m + 1)
+        t2 = t * t
+        result = n * 0.69314718055994531 + 2 * t * (
+            1 + t2 * (1 / 3.
+                      + t2 * (1 / 5.
+                              + t2 * (1 / 7.
+                                      + t2 * (1 / 9. + t2 * (1 / 11. + t2 * (1 / 13. + t2 / 15.)))))))
+        to[i] = result if (x[i] >= 1) & (x[i] < 1e300) else <double>NAN

@@ -38,9 +38,7 @@ typedef __m512 nv;
 #define nv_where_lt(a, b, x, y) _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), y, x)
 #define nv_where_le(a, b, x, y) _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LE_OQ), y, x)
 #define nv_where_eq(a, b, x, y) _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ), y, x)
-#define nv_pow2(n)                                                                                 \
-  _mm512_castsi512_ps(                                                                             \
-      _mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n), _mm512_set1_epi32(127)), 23))
+#define nv_scale(a, n) _mm512_scalef_ps(a, n)
 #define nv_load_bytes(p)                                                                           \
   _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const __m128i *)(p))))
 #define nv_load_byte_of(p, shift)                                                                  \
@@ -187,6 +185,9 @@ V16_INLINE nv nv_pow2(nv n) {
 }
 #endif
 
+#ifndef nv_scale
+#define nv_scale(a, n) nv_mul(a, nv_pow2(n))
+#endif
 #define NV_LANES (16 / V16_PARTS)
 #define V16_REGISTERS (NV_REGISTERS / V16_PARTS) /* how many v16 the processor holds */
 
@@ -237,8 +238,8 @@ V16_INLINE v16 v16_where_le(v16 a, v16 b, v16 x, v16 y) {
 V16_INLINE v16 v16_where_eq(v16 a, v16 b, v16 x, v16 y) {
   V16_MAP(nv_where_eq(a.p[i], b.p[i], x.p[i], y.p[i]));
 }
-/* 2 to the power of n, for whole n in -126..127 */
-V16_INLINE v16 v16_pow2(v16 n) { V16_MAP(nv_pow2(n.p[i])); }
+/* a times 2 to the power of n, for whole n in -126..127 and a result of which no bit is lost */
+V16_INLINE v16 v16_scale(v16 a, v16 n) { V16_MAP(nv_scale(a.p[i], n.p[i])); }
 V16_INLINE void v16_store(float *to, v16 a) {
   for (int i = 0; i < V16_PARTS; i++)
     nv_store(to + i * NV_LANES, a.p[i]);
@@ -317,32 +318,44 @@ V16_INLINE void v16_transpose(v16 *row) {
     }
 }
 
-/* The sum of the 16 lanes, always as the same tree: halves of 8, of 4, of 2, then the last pair. */
+/* The sum of the 16 lanes, always as the same tree: halves of 8, of 4, of 2, then the last pair; and
+ * the largest of them. */
 #if V16_PARTS <= 4 && !defined(__aarch64__)
-V16_INLINE float v16_reduce(v16 a) {
 #if V16_PARTS == 1
-  __m256 eight =
-      _mm256_add_ps(_mm512_castps512_ps256(a.p[0]),
-                    _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(a.p[0]), 1)));
-  __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+#define V16_FOUR(op)                                                                               \
+  __m256 eight = _mm256_##op##_ps(                                                                 \
+      _mm512_castps512_ps256(a.p[0]),                                                              \
+      _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(a.p[0]), 1)));                      \
+  __m128 four = _mm_##op##_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1))
 #elif V16_PARTS == 2
-  __m256 eight = _mm256_add_ps(a.p[0], a.p[1]);
-  __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+#define V16_FOUR(op)                                                                               \
+  __m256 eight = _mm256_##op##_ps(a.p[0], a.p[1]);                                                 \
+  __m128 four = _mm_##op##_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1))
 #else
-  __m128 four = _mm_add_ps(_mm_add_ps(a.p[0], a.p[2]), _mm_add_ps(a.p[1], a.p[3]));
+#define V16_FOUR(op)                                                                               \
+  __m128 four = _mm_##op##_ps(_mm_##op##_ps(a.p[0], a.p[2]), _mm_##op##_ps(a.p[1], a.p[3]))
 #endif
-  __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
-  return _mm_cvtss_f32(_mm_add_ss(two, _mm_shuffle_ps(two, two, 1)));
-}
+#define V16_REDUCE(op)                                                                             \
+  V16_FOUR(op);                                                                                    \
+  __m128 two = _mm_##op##_ps(four, _mm_movehl_ps(four, four));                                     \
+  return _mm_cvtss_f32(_mm_##op##_ss(two, _mm_shuffle_ps(two, two, 1)))
+V16_INLINE float v16_reduce(v16 a) { V16_REDUCE(add); }
+V16_INLINE float v16_reduce_max(v16 a) { V16_REDUCE(max); }
 #else
-V16_INLINE float v16_reduce(v16 a) {
-  float lane[16];
-  v16_store(lane, a);
-  for (int half = 8; half > 0; half /= 2)
-    for (int i = 0; i < half; i++)
-      lane[i] += lane[i + half];
-  return lane[0];
+#define V16_REDUCE(expression)                                                                     \
+  float lane[16];                                                                                  \
+  v16_store(lane, a);                                                                              \
+  for (int half = 8; half > 0; half /= 2)                                                          \
+    for (int i = 0; i < half; i++)                                                                 \
+      lane[i] = (expression);                                                                      \
+  return lane[0]
+V16_INLINE float v16_reduce(v16 a) { V16_REDUCE(lane[i] + lane[i + half]); }
+V16_INLINE float v16_reduce_max(v16 a) {
+  V16_REDUCE(lane[i] > lane[i + half] ? lane[i] : lane[i + half]);
 }
 #endif
+
+/* The numbers of the lanes. */
+static const float V16_NUMBERS[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 
 #endif

@@ -42,7 +42,7 @@ cdef extern from "simd.h" nogil:
     v16 v16_where_lt(v16 a, v16 b, v16 x, v16 y)
     v16 v16_where_le(v16 a, v16 b, v16 x, v16 y)
     v16 v16_where_eq(v16 a, v16 b, v16 x, v16 y)
-    v16 v16_pow2(v16 n)
+    v16 v16_scale(v16 a, v16 n)
     float v16_reduce(v16 a)
     void v16_transpose(v16* row)
 
@@ -63,5 +63,9 @@ cdef extern from "simd.h" nogil:
     vec vec_max "v16_max"(vec a, vec b)
     vec vec_where_lt "v16_where_lt"(vec a, vec b, vec x, vec y)
     vec vec_fma "v16_fma"(vec a, vec b, vec c)
+    vec vec_scale "v16_scale"(vec a, vec n)
+    real vec_reduce "v16_reduce"(vec a)
+    real vec_reduce_max "v16_reduce_max"(vec a)
+    const real* VEC_NUMBERS "V16_NUMBERS"
     void vec_transpose "v16_transpose"(vec* row)
 

@@ -14,11 +14,13 @@ cdef enum LossKind:
     MAXIMUM_A_POSTERIORI
     NEGATIVE_LOG_LIKELIHOOD
 
-# A loss and what it compares the outputs of N samples with, K values each.
+# A loss and what it compares the outputs of N samples with, K values each. Samples may be places
+# of maps: outputs are (N / inner, K, inner), and so are targets.
 cdef struct Loss:
     LossKind kind
     float setting               # label smoothing of CROSS_ENTROPY, j of MAXIMUM_A_POSTERIORI
-    const int* labels           # (N,)
+    Py_ssize_t inner            # places of a map; 1 or less: outputs are (N, K)
+    const int* labels           # (N,); NULL: of no use to the loss
     const float* targets        # (N, K); NULL: 1 at the label, 0 elsewhere
     const float* class_weight   # (K,) of CROSS_ENTROPY and NEGATIVE_LOG_LIKELIHOOD; NULL: 1 each
     const float* sample_weight  # (N,); NULL: 1 each. A sample of weight 0 has no part in anything
@@ -108,6 +110,7 @@ cdef struct Softmax:
 
 cdef enum:
     LONG_AXIS = 64     # from here on, one vector fills the lanes well enough
+    UNIT_VALUES = 1024  # of rows in a unit, so that a call does not show
 
 # The kernels of the direct convolution and of softmax for float or double: see rows.pxi, direct.pxi,
 # softmax.pxi. A vector is 64 bytes.
@@ -202,9 +205,16 @@ cdef inline const OpKernels* find_op(const TileKernels* kernels, const char* nam
     return NULL
 
 
+cdef inline bint softmax_along(const Softmax* s, Py_ssize_t lanes) noexcept nogil:
+    """True if each vector is computed along the lanes."""
+    return s.inner < lanes and s.K >= LONG_AXIS
+
+
 cdef inline Py_ssize_t softmax_width(const Softmax* s, Py_ssize_t lanes) noexcept nogil:
     """The vectors of a unit."""
-    return 1 if s.inner < lanes and s.K >= LONG_AXIS else lanes
+    if not softmax_along(s, lanes):
+        return lanes
+    return max(<Py_ssize_t>1, UNIT_VALUES // s.K) if s.inner == 1 else 1
 
 
 cdef inline Py_ssize_t softmax_units(const Softmax* s, Py_ssize_t lanes) noexcept nogil:
@@ -216,7 +226,7 @@ cdef inline Py_ssize_t softmax_units(const Softmax* s, Py_ssize_t lanes) noexcep
 
 cdef inline Py_ssize_t softmax_scratch(const Softmax* s, Py_ssize_t lanes) noexcept nogil:
     cdef Py_ssize_t width = softmax_width(s, lanes)
-    if s.inner % lanes == 0 or (s.inner == 1 and width == 1):
+    if s.inner % lanes == 0 or (s.inner == 1 and softmax_along(s, lanes)):
         return 0  # all lies as it is computed
     return 2 * s.K * width
 

@@ -1,12 +1,12 @@
 # The table of tile kernels; included once for each instruction set, compiled with its flags.
 # cython: language_level=3
 from cpython.pycapsule cimport PyCapsule_New
-from libc.math cimport INFINITY
+from libc.math cimport INFINITY, NAN
 from lenet5c.kernels.simd.tiles cimport (
     CROSS_ENTROPY, LANES, LINEAR_BLOCK, MAXIMUM_A_POSTERIORI, MAXIMUM_LIKELIHOOD,
     NEGATIVE_LOG_LIKELIHOOD, ApplyUpdate, Backward, DirectKernels, DirectSum, Distort, Floats,
     Forward, Loss, Op, OpKernels, Softmax, TileKernels, UpdateKernel, hash_bits, round_up,
-    softmax_width, spread_filters)
+    softmax_along, softmax_width, spread_filters)
 
 cdef enum:
     MOST_OPS = 32

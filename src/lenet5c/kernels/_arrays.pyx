@@ -1,0 +1,30 @@
+"""The quick look at the arguments of a call: arrays that are taken as they are."""
+import numpy as np
+
+include "lenet5c/kernels/buffers.pxi"
+
+cdef object ndarray = np.ndarray
+
+
+def are_plain(tuple arrays not None):
+    """True if each is a C-contiguous, aligned array of float32, or each of float64, or None.
+
+    The first must not be None.
+    """
+    cdef Py_buffer view
+    cdef char kind = 0, other
+    for array in arrays:
+        if array is None and kind != 0:
+            continue
+        if type(array) is not ndarray:
+            return False
+        try:
+            PyObject_GetBuffer(array, &view, PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
+        except (BufferError, ValueError):
+            return False
+        other = view.format[0] if view.format[1] == 0 else 0  # another one if not aligned
+        PyBuffer_Release(&view)
+        if other == 0 or (kind != 0 and other != kind) or strchr(b"fd", other) is NULL:
+            return False
+        kind = other
+    return kind != 0
