@@ -314,9 +314,7 @@ def report_stop(result: recipes.Run, signal: int) -> int:
     return 128 + signal
 
 
-def report(
-    result: recipes.Run, target: float | None, tell: Callable[[str], object]
-) -> int:
+def report(result: recipes.Run, target: float | None, tell: Callable[[str], object]) -> int:
     """Print the test accuracy, and that of the model it started from; return the exit code."""
     summary: dict[str, Any] = result.summary or {}
     correct, count = summary["test_correct"], summary["test_count"]

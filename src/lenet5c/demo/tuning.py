@@ -76,4 +76,3 @@ class Tuning(threading.Thread):
         sets = {"samples": self.samples, "tests": self.source.test}
         results = {name: evaluate(trained, each) for name, each in sets.items()}
         return {name: [result.correct, result.count] for name, result in results.items()}
-

@@ -127,7 +127,9 @@ class RunConfig:
             setting.kind.check(name, getattr(self, name))
         for name in ("rehearse", "start_digest"):
             if self.start is None and (value := getattr(self, name)) is not None:
-                raise ValueError(f"{name} must be None without a model to start from, got {value!r}")
+                raise ValueError(
+                    f"{name} must be None without a model to start from, got {value!r}"
+                )
         if self.fold is not None and self.fold > (self.folds or 0):
             raise ValueError(f"fold must be at most the {self.folds} folds, got {self.fold}")
         if self.settings is None:
