@@ -95,8 +95,15 @@ def test_frozen_batch_normalization_keeps_its_statistics(few):
 def test_rates_fall_from_the_last_layer_to_the_first():
     factors = rate_factors(nn.LeNet5(batch_norm=True, rng=0), 0.5, ["fc1"])
     assert factors == {
-        **{"conv1": 1 / 16, "norm1": 1 / 16, "conv2": 1 / 8, "norm2": 1 / 8},
-        **{"fc1": 0, "norm3": 0, "fc2": 1 / 2, "norm4": 1 / 2, "fc3": 1},
+        "conv1": 1 / 16,
+        "norm1": 1 / 16,
+        "conv2": 1 / 8,
+        "norm2": 1 / 8,
+        "fc1": 0,
+        "norm3": 0,
+        "fc2": 1 / 2,
+        "norm4": 1 / 2,
+        "fc3": 1,
     }
     with pytest.raises(ValueError, match="freeze must name layers .* fc3, got 'conv9'"):
         rate_factors(nn.LeNet5(rng=0), 1, ["conv9"])

@@ -256,8 +256,9 @@ class Display:
         mixture = f" an epoch: {trainer.mixture}" if trainer.mixture else " to train on"
         self.line(
             f"LeNet-5, {model.num_params:,} parameters, {shape} input; {count:,} "
-            f"images{mixture}, {validation:,} to validate; seed {config.seed}\nkernels {kernels.isa}, "
-            f"{kernels.get_num_threads()} threads; results in {config.folder}"
+            f"images{mixture}, {validation:,} to validate; seed {config.seed}\n"
+            f"kernels {kernels.isa}, {kernels.get_num_threads()} threads; results in "
+            f"{config.folder}"
         )
         if count < FEW and not config.settings.distortion and trainer.epoch == 0:
             self.line(
@@ -320,13 +321,14 @@ def report(result: recipes.Run, target: float | None, tell: Callable[[str], obje
     correct, count = summary["test_correct"], summary["test_count"]
     start = result.config.start
     if "start_test_accuracy" in summary:
-        tell(f"Of the test images {start} has {100 * summary['start_test_accuracy']:.2f}%.")
+        before = f"{100 * summary['start_test_accuracy']:.2f}%"
+        tell(f"Test accuracy of {start}, from which it started: {before}")
     if "rehearsed_accuracy" in summary and result.rehearsed:
         before, after = (
             f"{100 * summary[name]:.2f}%"
             for name in ("start_rehearsed_accuracy", "rehearsed_accuracy")
         )
-        tell(f"Of the {result.rehearsed.test.name} test images {start} has {before}, now {after}.")
+        tell(f"Test images of {result.rehearsed.test.name}: {before} before, {after} after")
     missed = False
     if target is not None and (missed := correct / count < target):
         note(f"The test accuracy is below the target of {100 * target:g}%.")

@@ -15,9 +15,10 @@ class Tuning(threading.Thread):
     """A fine-tuning in the background: from a model to a copy that has seen the samples.
 
     It is the recipe 'finetune': training images of the source, the data that the model was trained
-    on, are mixed in; its test images measure. The result follows from the model and the samples alone: nothing of an earlier
-    one stays in it. ``done(tuned)`` is called in the thread; others set `stopped` to stop it, and
-    read `status`: 'state' ('running', 'done', 'stopped' or 'failed'), 'progress' and more.
+    on, are mixed in; its test images measure. The result follows from the model and the samples
+    alone: nothing of an earlier one stays in it. ``done(tuned)`` is called in the thread; others
+    set `stopped` to stop it, and read `status`: 'state' ('running', 'done', 'stopped' or
+    'failed'), 'progress' and more.
     """
 
     def __init__(

@@ -95,7 +95,7 @@ def build(
             starting.turn_net(model, number)
         if rehearsed is not None:
             rehearsed = starting.choose_rehearsed(start, rehearsed, rest, seed)
-    framing = measure_framing(rest.images, start and start.framing)
+    framing = measure_framing(rest.images, start.framing if start else None)
     repeats = starting.count_repeats(len(rest), recipe.epoch_images, MOST_REPEATS)
     mixture = starting.describe_mixture(len(rest), repeats, rehearsed)
     rest = starting.mix(rest, repeats, rehearsed, preparation.fit_images)

@@ -279,7 +279,7 @@ class RunConfig:
     def open_rehearsed(self, tell: Callable[[str], object] | None = None) -> Source | None:
         """Return the data to mix in, None for none."""
         name = self.rehearse or ("mnist" if self.start == BEST else NOTHING)
-        return None if name == NOTHING else open_source(name, tell=tell)
+        return None if name in (NOTHING, self.data) else open_source(name, tell=tell)
 
     def build(
         self,

@@ -94,7 +94,7 @@ def fit_source(start: TrainedModel, source: Source) -> tuple[Source, list[str]]:
     """
     known, names = start.class_names, source.train.class_names
     classes = known if set(names) <= set(known) else names
-    parts: dict[str, Dataset] = {}
+    parts: dict[str, Any] = {}
     notes: dict[str, None] = {}  # in order, each once
     if len(classes) > len(names):
         notes[
@@ -137,11 +137,18 @@ def fit_dataset(
     if targets is not None and labels is not dataset.labels:
         targets = np.zeros((len(targets), len(classes)), np.float32)
         targets[:, [classes.index(name) for name in dataset.class_names]] = dataset.targets
-    changed = {"images": images, "labels": labels, "targets": targets}
-    return replace(dataset, **changed, num_classes=len(classes), class_names=classes), notes
+    fitted = replace(
+        dataset,
+        images=images,
+        labels=labels,
+        targets=targets,
+        num_classes=len(classes),
+        class_names=classes,
+    )
+    return fitted, notes
 
 
-def _convert_channels(images: NDArray[np.uint8], channels: int) -> NDArray[np.uint8]:
+def _convert_channels(images: Any, channels: int) -> NDArray[np.uint8]:
     """Return images (N, C, H, W) with one or three channels."""
     number, found, height, width = images.shape
     if {found, channels} != {1, 3}:

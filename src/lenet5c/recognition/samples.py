@@ -1,16 +1,16 @@
 """Data sets of pictures, brought to the form in which a model reads digits."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lenet5c._text import count
 from lenet5c.datasets import Dataset, DatasetError, Source
-from lenet5c.datasets.conversion import to_image
 from lenet5c.datasets.pictures import read_picture
 from lenet5c.recognition.digit import BlankImageError
-from lenet5c.recognition.reading import find_digit
+from lenet5c.recognition.reading import find_digit, get_framing
 from lenet5c.training import TrainedModel
 
 
@@ -38,7 +38,7 @@ def frame_source(source: Source, trained: TrainedModel) -> tuple[Source, list[st
         A part has no picture with ink.
     """
     notes = [f"its pictures are read as predict reads them, ink on black, {trained.image_shape}"]
-    parts = {}
+    parts: dict[str, Any] = {}
     for part in ("train", "test", "validation"):
         dataset = getattr(source, part)
         if dataset is not None:
@@ -52,11 +52,13 @@ def frame_source(source: Source, trained: TrainedModel) -> tuple[Source, list[st
 
 def _frame(dataset: Dataset, trained: TrainedModel) -> tuple[Dataset, list[int]]:
     """Return a data set with framed images, and the places of pictures without ink."""
+    framing, (channels, height, width) = get_framing(trained), trained.image_shape
     images = np.empty((len(dataset), *trained.image_shape), np.uint8)
     blank = []
     for i in range(len(dataset)):
         try:
-            images[i] = to_image(find_digit(_picture(dataset, i)).image, trained.image_shape)
+            digit = find_digit(_picture(dataset, i), framing, (height, width))
+            images[i] = framing.color(digit.image, channels)
         except BlankImageError:
             blank.append(i)
     kept = np.delete(np.arange(len(dataset)), blank)
