@@ -21,6 +21,7 @@ from lenet5c._text import command_line
 from lenet5c.commands import signals
 from lenet5c.commands.cli import FAILED, add_threads, directory, fail, file, note, number, say, warn
 from lenet5c.commands.cli import setting as pair
+from lenet5c.datasets import Source
 from lenet5c.datasets.inspection import IMBALANCE
 from lenet5c.datasets.source import source_name
 from lenet5c.recipes import RunConfig
@@ -28,7 +29,7 @@ from lenet5c.recipes.config_file import read_config_file
 from lenet5c.recipes.kind import DICT, Kind
 from lenet5c.recipes.run_config import NOTHING, option_settings, start_name
 from lenet5c.recipes.setting import GROUPS, RUN, in_words, option
-from lenet5c.training import NonFiniteError, RunError, Trainer
+from lenet5c.training import NonFiniteError, RunError, TrainedModel, Trainer
 from lenet5c.training.interrupt import StopRequest
 from lenet5c.training.loss_terms import describe_loss
 from lenet5c.training.progress import Progress
@@ -144,6 +145,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         result = recipes.train(
             config,
+            frame=frame,
             resume=options.resume,
             overwrite=options.overwrite,
             tensorboard=options.tensorboard,
@@ -165,7 +167,7 @@ def run(options: argparse.Namespace) -> int:
         from lenet5c.report.run import leave_report
 
         leave_report(result, display.line, partial(warn, options.prog))
-    return report(result.summary or {}, options.target_accuracy)
+    return report(result, options.target_accuracy, display.line)
 
 
 def configure(options: argparse.Namespace) -> RunConfig:
@@ -234,6 +236,13 @@ def configure_resumed(options: argparse.Namespace, given: dict[str, Any]) -> Run
     return config
 
 
+def frame(source: Source, start: TrainedModel) -> tuple[Source, list[str]]:
+    """Bring whole pictures to the form in which a model reads ink."""
+    from lenet5c.recognition.samples import frame_source  # not needed by most runs
+
+    return frame_source(source, start)
+
+
 class Display:
     """Lines and a progress bar about a run, on standard output and standard error."""
 
@@ -251,10 +260,20 @@ class Display:
         model: Any = trainer.model
         shape = " x ".join(map(str, model.input_shape))
         count, validation = len(trainer.train_set), len(trainer.validation_set or ())
+        if config.start:
+            frozen = f"; frozen: {', '.join(config.freeze)}" if config.freeze else ""
+            self.line(f"Starts from {config.start}{frozen}")
+            if not trainer.mixture.endswith("rehearsed") and config.rehearse != NOTHING:
+                self.line(
+                    "It may forget what else it knows; --rehearse NAME_OR_DIR mixes in the data "
+                    "it was trained on."
+                )
+        mixture = f" an epoch: {trainer.mixture}" if trainer.mixture else " to train on"
         self.line(
-            f"LeNet-5, {model.num_params:,} parameters, {shape} input; {count:,} images to "
-            f"train on, {validation:,} to validate; seed {config.seed}\nkernels {kernels.isa}, "
-            f"{kernels.get_num_threads()} threads; results in {config.folder}"
+            f"LeNet-5, {model.num_params:,} parameters, {shape} input; {count:,} "
+            f"images{mixture}, {validation:,} to validate; seed {config.seed}\n"
+            f"kernels {kernels.isa}, {kernels.get_num_threads()} threads; results in "
+            f"{config.folder}"
         )
         if count < FEW and not config.settings.distortion and trainer.epoch == 0:
             self.line(
@@ -312,9 +331,20 @@ def report_stop(result: recipes.Run, signal: int) -> int:
     return 128 + signal
 
 
-def report(summary: dict[str, Any], target: float | None) -> int:
-    """Print the test accuracy; return the exit code."""
+def report(result: recipes.Run, target: float | None, tell: Callable[[str], object]) -> int:
+    """Print the test accuracy, and that of the model it started from; return the exit code."""
+    summary: dict[str, Any] = result.summary or {}
     correct, count = summary["test_correct"], summary["test_count"]
+    start = result.config.start
+    if "start_test_accuracy" in summary:
+        before = f"{100 * summary['start_test_accuracy']:.2f}%"
+        tell(f"Test accuracy of {start}, from which it started: {before}")
+    if "rehearsed_accuracy" in summary and result.rehearsed:
+        before, after = (
+            f"{100 * summary[name]:.2f}%"
+            for name in ("start_rehearsed_accuracy", "rehearsed_accuracy")
+        )
+        tell(f"Test images of {result.rehearsed.test.name}: {before} before, {after} after")
     missed = False
     if target is not None and (missed := correct / count < target):
         note(f"The test accuracy is below the target of {100 * target:g}%.")

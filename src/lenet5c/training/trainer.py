@@ -90,6 +90,8 @@ class Trainer:
         The position: finished epochs, and finished steps of the current one.
     trained : TrainedModel or None
         The model with its preparation and class names, of a trainer that a recipe has made.
+    mixture : str
+        Where a recipe repeats images or mixes others in: what `train_set` is made of.
     stretch_seconds : float
         Steps run in stretches of about so long, without coming back to Python; 0 makes each step a
         stretch.
@@ -105,6 +107,7 @@ class Trainer:
 
     stretch_seconds = 0.1
     trained: TrainedModel | None = None
+    mixture = ""
     _repr_html_ = show_trainer
 
     def __init__(
