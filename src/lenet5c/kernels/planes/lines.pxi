@@ -107,6 +107,41 @@ cdef inline void take(int job, real* x, Py_ssize_t step, Py_ssize_t begin, Py_ss
             x[i * step] += values[i]
 
 
+cdef inline void take_three(int job, const real* a, const real* b, const real* c,
+                            Py_ssize_t count, int place, int place_step, int apart, real* values,
+                            int* places) noexcept nogil:
+    """Three places of the windows, `apart`, in packed rows, as `take` does with one."""
+    cdef Py_ssize_t i
+    cdef real value, second, third
+    cdef int at, place_of
+    cdef bint found, found_b, found_c
+    for i in range(count):
+        value = values[i]
+        if job == LARGEST:
+            value = larger(larger(larger(value, a[i]), b[i]), c[i])
+        elif job == SUM:
+            value = value + a[i] + b[i] + c[i]
+        else:
+            at = place + <int>i * place_step
+            place_of = places[i]
+            found = exceeds(a[i], value)
+            second = larger(value, a[i])
+            found_b = exceeds(b[i], second)
+            third = larger(second, b[i])
+            found_c = exceeds(c[i], third)
+            place_of = at if found else place_of
+            place_of = at + apart if found_b else place_of
+            places[i] = at + 2 * apart if found_c else place_of
+            value = c[i] if found_c else third
+        values[i] = value
+
+
+cdef inline const real* packed_place(const Windows* w, const real* even, const real* odd,
+                                     Py_ssize_t kw) noexcept nogil:
+    """The values of a place of all windows in a packed row."""
+    return (odd if kw * w.DW % w.SW != 0 else even) + kw * w.DW // w.SW
+
+
 cdef inline void pack_row(const real* row, Py_ssize_t left, Py_ssize_t W, Py_ssize_t step,
                           Py_ssize_t length, real outside, real* even, real* odd) noexcept nogil:
     """With a step of 1 the columns left, left + 1, ... of a row to `even`; with 2 the columns left,
@@ -149,6 +184,8 @@ cdef inline void visit(const Windows* w, int job, real* x, const Line* line, rea
     cdef real[PACKED_ROWS * PACKED] even, odd
     cdef Py_ssize_t h, k, kh, kw, at, place, begin, end, packed
     cdef real* start
+    cdef const real* even_row
+    cdef const real* odd_row
     for h in range(kh_begin, kh_end):
         kh = kh_begin + kh_end - 1 - h if job == SPREAD else h
         # Some rows in advance: to read at once what was just written, other vectors, stalls too.
@@ -158,15 +195,19 @@ cdef inline void visit(const Windows* w, int job, real* x, const Line* line, rea
                          lanes + (w.KW - 1) * w.DW // w.SW + 1,
                          <real>0 if job == SUM else -<real>INFINITY, even + packed * PACKED,
                          odd + packed * PACKED)
+        even_row = even + (h - kh_begin) % PACKED_ROWS * PACKED
+        odd_row = odd + (h - kh_begin) % PACKED_ROWS * PACKED
+        if packs and kw_begin == 0 and kw_end == 3:
+            take_three(job, even_row, packed_place(w, even_row, odd_row, 1),
+                       packed_place(w, even_row, odd_row, 2), lanes,
+                       <int>((top + kh * w.DH) * w.W + left), place_step, <int>w.DW, values, places)
+            continue
         for k in range(kw_begin, kw_end):
             kw = kw_begin + kw_end - 1 - k if job == SPREAD else k
             at = left + kw * w.DW
             place = (top + kh * w.DH) * w.W + at
             if packs:
-                start = even
-                if kw * w.DW % w.SW != 0:
-                    start = odd
-                start += (h - kh_begin) % PACKED_ROWS * PACKED + kw * w.DW // w.SW
+                start = <real*>packed_place(w, even_row, odd_row, kw)
                 take(job, start, 1, 0, lanes, <int>place, place_step, values,
                      places)
                 continue
