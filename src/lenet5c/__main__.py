@@ -25,6 +25,7 @@ def main(argv: "Sequence[object] | None" = None) -> int:
     """Run the command with these arguments, by default the process's; return the exit code."""
     # Not at the top: a signal may come while they are imported.
     import lenet5c
+    from lenet5c._text import suggest
     from lenet5c.commands import cli
     from lenet5c.commands.parser import COMMANDS, make_parser
 
@@ -32,13 +33,8 @@ def main(argv: "Sequence[object] | None" = None) -> int:
     cli.prepare_streams()
     name = arguments[0] if arguments else "-"
     if name not in COMMANDS and not name.startswith("-"):
-        from difflib import get_close_matches
-
-        close = "".join(
-            f"did you mean {match}?" for match in get_close_matches(name.lower(), COMMANDS, 1)
-        )
-        remedy = close or "lenet5c --help lists them"
-        return cli.fail("lenet5c", f"COMMAND must be the name of a command, got {name!r}; {remedy}")
+        remedy = suggest(name, COMMANDS) or "; lenet5c --help lists them"
+        return cli.fail("lenet5c", f"COMMAND must be the name of a command, got {name!r}{remedy}")
     cli.prepare_environment(name)
     try:
         parser = make_parser(name)

@@ -7,6 +7,7 @@ counted as zeros: a file of which one bit has changed, anywhere, is refused.
 
 import errno
 import hashlib
+import io
 import json
 import os
 import re
@@ -142,11 +143,18 @@ def _read(file: BinaryIO, most: int) -> bytes:
 
 
 def write_bytes(path: str | os.PathLike[str], content: bytes, durable: bool = True) -> None:
-    """Replace the file at `path` atomically.
+    """Replace the file at `path` by one of this content, as `replace_file` does."""
+    with replace_file(path, durable) as file:
+        file.write(content)
 
-    The content goes into a new file beside it, which then takes its name: a crash leaves the old
-    file or the new one, and so does a power cut, if `durable`. A link at `path` is replaced, not
-    followed.
+
+@contextmanager
+def replace_file(path: str | os.PathLike[str], durable: bool = True) -> Iterator[BinaryIO]:
+    """Replace the file at `path` atomically by what is written in the `with` block.
+
+    It is written into a new file beside it, which then takes its name: a crash leaves the old file
+    or the new one, and so does a power cut, if `durable`. A link at `path` is replaced, not
+    followed. If the block ends with an exception, nothing is replaced.
 
     Raises
     ------
@@ -160,23 +168,46 @@ def write_bytes(path: str | os.PathLike[str], content: bytes, durable: bool = Tr
         _check_replaceable(path)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK | _BINARY
         descriptor = os.open(temporary, flags, 0o666)
+    try:
         try:
-            try:
-                rest = memoryview(content)
-                while rest:
-                    rest = rest[os.write(descriptor, rest) :]
-                if durable:
+            yield cast(BinaryIO, _NewFile(path, descriptor))
+            if durable:
+                with name_errors(path):
                     os.fsync(descriptor)
-            finally:
-                with suppress(InterruptedError):  # it is closed nevertheless
-                    os.close(descriptor)
+        finally:
+            with suppress(InterruptedError), name_errors(path):  # it is closed nevertheless
+                os.close(descriptor)
+        with name_errors(path):
             os.replace(temporary, path)
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(temporary)
-            raise
-        if durable:
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(temporary)
+        raise
+    if durable:
+        with name_errors(path):
             sync_folder(path.parent)
+
+
+class _NewFile(io.RawIOBase):
+    """A file of `replace_file`: its errors have the name that it will take."""
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self.path, self.descriptor, self.written = path, descriptor, 0
+
+    def writable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self.written
+
+    def write(self, content: Any) -> int:
+        rest = memoryview(content).cast("B")
+        length = len(rest)
+        with name_errors(self.path):
+            while rest:
+                rest = rest[os.write(self.descriptor, rest) :]
+        self.written += length
+        return length
 
 
 def _check_replaceable(path: Path) -> None:
@@ -400,20 +431,20 @@ def _refuse_unreadable(
         ) from None
 
 
-def digest(*parts: str | bytes | memoryview | Path | NDArray[Any]) -> str:
+def digest(*parts: str | bytes | memoryview | Path | NDArray[Any] | Iterator[NDArray[Any]]) -> str:
     """Return the SHA-256 of `parts`, one after another, in hexadecimal digits.
 
-    Text counts as UTF-8, an array as its bytes in C order, a path as the content of the file.
+    Text counts as UTF-8, an array as its bytes in C order, an iterator as its arrays, a path as the
+    content of the file.
     """
     sha = hashlib.sha256()
     for part in parts:
         if isinstance(part, Path):
             with name_errors(part), open_regular(part) as file:
                 hashlib.file_digest(cast(Any, file), lambda: sha)
-        elif isinstance(part, str):
-            sha.update(part.encode())
-        elif isinstance(part, (bytes, memoryview)):
-            sha.update(part)
+        elif isinstance(part, (str, bytes, memoryview)):
+            sha.update(part.encode() if isinstance(part, str) else part)
         else:
-            sha.update(np.ascontiguousarray(part).data)
+            for array in part if isinstance(part, Iterator) else (part,):
+                sha.update(np.ascontiguousarray(array).data)
     return sha.hexdigest()

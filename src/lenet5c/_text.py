@@ -1,10 +1,11 @@
-"""Text for people: sanitizers, counts and lists in words, aligned tables."""
+"""Text for people: sanitizers, counts and lists in words, aligned tables, tables of HTML."""
 
 from __future__ import annotations
 
 import errno
 import os
 import unicodedata
+from contextlib import suppress
 
 TYPE_CHECKING = False  # that of typing, without its import: the commands start faster
 if TYPE_CHECKING:
@@ -136,6 +137,38 @@ def table(rows: Iterable[Sequence[object]], align: str, gap: int = 2) -> str:
     return "\n".join(lines)
 
 
+def to_html(value: object) -> str:
+    """Return a value as text for HTML: escaped, and without what is no character.
+
+    Examples
+    --------
+    >>> from lenet5c._text import to_html
+    >>> to_html("a < b")
+    'a &lt; b'
+    """
+    from html import escape  # not at import, for which commands wait
+
+    characters = str(value).encode("utf-8", "replace").decode()
+    return escape(characters.replace("\0", "\N{REPLACEMENT CHARACTER}"))
+
+
+def html_table(heading: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
+    """Return a table of HTML as notebooks show it; an empty `heading` is left out.
+
+    Examples
+    --------
+    >>> from lenet5c._text import html_table
+    >>> html_table(["layer"], [["conv1"]])
+    '<table><thead><tr><th>layer</th></tr></thead><tbody><tr><td>conv1</td></tr></tbody></table>'
+    """
+
+    def line(cells: Sequence[object], tag: str) -> str:
+        return f"<tr>{''.join(f'<{tag}>{to_html(cell)}</{tag}>' for cell in cells)}</tr>"
+
+    head = f"<thead>{line(heading, 'th')}</thead>" if heading else ""
+    return f"<table>{head}<tbody>{''.join(line(row, 'td') for row in rows)}</tbody></table>"
+
+
 def count(number: int, noun: str, plural: str | None = None) -> str:
     """Return a number with its noun.
 
@@ -194,3 +227,41 @@ def has_colors(stream: TextIO | None) -> bool:
     if dumb or not is_terminal(stream):
         return False
     return os.name != "nt" or bool({"WT_SESSION", "ANSICON", "TERM"} & os.environ.keys())
+
+
+def command_line(*words: object) -> str:
+    """Return the text of a ``lenet5c`` command that runs in this very environment.
+
+    ``lenet5c`` itself where the search path leads to this environment's, otherwise this Python with
+    ``-m lenet5c``.
+
+    Examples
+    --------
+    >>> from lenet5c._text import command_line
+    >>> command_line("train", "--out", "my run").endswith("lenet5c train --out 'my run'")
+    True
+    """
+    import shlex
+    import shutil
+    import sys
+
+    found = shutil.which("lenet5c")
+    here = os.path.dirname(sys.executable)
+    if found and os.path.dirname(os.path.abspath(found)) == here:
+        program = ["lenet5c"]
+    else:
+        python = sys.executable or "python"
+        with suppress(ValueError):  # another drive
+            relative = os.path.relpath(python)
+            if not relative.startswith(os.pardir):
+                python = relative
+        program = [python, "-m", "lenet5c"]
+    return shlex.join([*program, *map(str, words)])
+
+
+def suggest(text: object, names: Iterable[str]) -> str:
+    """Return '; did you mean NAME?' of the name that is nearest to a text; '' if none is near."""
+    from difflib import get_close_matches
+
+    near = get_close_matches(str(text).lower(), names, 1)
+    return f"; did you mean {near[0]}?" if near else ""

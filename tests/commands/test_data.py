@@ -68,20 +68,25 @@ def test_inspect_finds_what_is_wrong(command, pets):
     assert [name for name, _ in found["unreadable"]] == ["train/cat/bad.png"]
     assert found["sizes"] == {"12 x 12": 54} and found["kinds"] == {"PNG L": 53, "PNG RGB": 1}
     assert found["image_shape"] == [1, 12, 12]
-    assert len(found["warnings"]) == 6 and any("bird (2)" in line for line in found["warnings"])
+    assert len(found["warnings"]) == 7 and found["faults"] == []
+    assert any(
+        "dog (32): bird (2); lenet5c train --class-weight balanced" in line
+        for line in found["warnings"]
+    )
+    assert any("test images are few, 7:" in line for line in found["warnings"])
     assert found["notes"] == ["1 file not named as images, not read: 1 .txt"]
 
 
 def test_inspect_in_words(command, pets):
     done = command("data", "inspect", pets)
-    assert done.code == 0 and done.out.count("\nwarning   ") == 6
+    assert done.code == 0 and done.out.count("\nwarning   ") == 7
     assert "train/cat/0.png = test/cat/leak.png" in done.out and "cat        13      3" in done.out
     assert command("data", "inspect", pets, "--strict").code == 1
 
 
 def test_inspect_of_what_is_well(command, tmp_path):
-    for seed, name in enumerate("ab"):
-        write_pictures(tmp_path / name, 4, (40, 30), 3, seed=seed)
+    for seed, (name, number) in enumerate((("a", 510), ("b", 103))):
+        write_pictures(tmp_path / name, number, (40, 30), 3, seed=seed)
     done = command("data", "inspect", tmp_path, "--strict")
     assert done.code == 0 and "No warnings." in done.out and "read      as 3 x 40 x 30" in done.out
     assert "a sixth" in done.out
@@ -102,6 +107,71 @@ def test_inspect_of_idx_files_names_images_by_their_position(command, tmp_path, 
     folder = write_idx_files(tmp_path / "data", train_set.take([0, 1, 0]), test_set.take([3, 1]))
     found = json.loads(command("data", "inspect", folder, "--json").out)
     assert found["duplicates"] == [["train[0]", "train[2]"]]
+
+
+def test_inspect_goes_on_past_faults(command, pets):
+    """One of each: all are told, each of its own class, and the exit code is 3."""
+    (pets / "train" / "__pycache__").mkdir()
+    (pets / "train" / "wolf").mkdir()
+    (pets / "train" / "wolf" / "notes.txt").write_text("?")
+    write_pictures(pets / "test" / "cow", 1)
+    for path in (pets / "train" / "bird").iterdir():
+        path.write_bytes(b"?")
+    done = command("data", "inspect", pets, "--json")
+    found = json.loads(done.out)
+    assert done.code == 3 and found["class_names"] == ["bird", "cat", "cow", "dog", "wolf"]
+    assert found["counts"] == {"train": [0, 13, 0, 32, 0], "test": [2, 3, 1, 2, 0]}
+    faults = "\n".join(found["faults"])
+    assert len(found["faults"]) == 3
+    assert "the class 'wolf' has no images to train on (1 file not named as images" in faults
+    assert "the class 'cow' has images in test, but none in train" in faults
+    assert "no image of 'bird' can be read" in faults
+    assert [name for name, _ in found["unreadable"]] == [
+        *("train/bird/0.png", "train/bird/1.png", "train/cat/bad.png")
+    ]
+    done = command("data", "inspect", pets, "--strict")
+    assert done.code == 3 and done.out.count("\nfault     ") == 3
+
+
+@pytest.mark.parametrize(
+    ("parts", "said"),
+    [
+        ({"cat": 3}, "the one class 'cat'"),
+        ({"": 3}, "but no folders"),
+        ({"test/cat": 2, "test/dog": 2}, "but no train"),
+        ({"train": 3, "test": 3}, "no folder for each class"),
+        ({"train/a": 1, "training/a": 1}, "train and training, which mean the same part"),
+        ({}, "no images in folders"),
+    ],
+)
+def test_inspect_of_what_cannot_be_trained_on(parts, said, command, tmp_path):
+    (tmp_path / "data").mkdir()
+    for name, number in parts.items():
+        write_pictures(tmp_path / "data" / name, number)
+    done = command("data", "inspect", tmp_path / "data", "--contact-sheet", tmp_path / "sheet.png")
+    assert done.code == 3 and said in done.out and "\nfault     " in done.out, done.err
+    train = command("train", "--data", tmp_path / "data", "--out", tmp_path / "run")
+    assert train.code == 2 and said in train.err and not (tmp_path / "run").exists()
+
+
+def test_inspect_warns_of_parts_taken_for_classes_and_of_pictures_not_read(command, tmp_path):
+    for seed, name in enumerate(("first/cat", "first/dog", "second/cat", "second/dog")):
+        write_pictures(tmp_path / name, 160, seed=seed)
+    (tmp_path / "first" / "cat" / "a.psd").write_bytes(b"8BPS")
+    found = json.loads(command("data", "inspect", tmp_path, "--json").out)
+    assert found["counts"] == {"all": [320, 320]} and len(found["warnings"]) == 2
+    assert "first, second hold the same folders (cat, dog)" in found["warnings"][0]
+    assert "1 picture in formats that are not read: first/cat/a.psd" in found["warnings"][1]
+    assert command("data", "inspect", tmp_path, "--strict").code == 1
+
+
+def test_inspect_of_idx_files_goes_on_too(command, tmp_path, mnist_slice):
+    train_set, test_set = mnist_slice
+    ones = train_set.take(np.flatnonzero(train_set.labels == 0))
+    folder = write_idx_files(tmp_path / "data", ones, test_set.take([3]))
+    done = command("data", "inspect", folder, "--json")
+    found = json.loads(done.out)
+    assert done.code == 3 and sum(found["counts"]["train"]) == len(ones)
 
 
 def test_contact_sheet(command, pets, tmp_path):
@@ -134,7 +204,6 @@ def test_contact_sheet_of_many_classes_with_long_and_foreign_names(command, tmp_
         (["inspect", "nothing-here"], "'nothing-here'"),
         (["inspect", "{pets}", "--contact-sheet", "sheet.jpg"], "PNG"),
         (["inspect", "{pets}", "--contact-sheet", "nothing/sheet.png"], "no folder nothing"),
-        (["inspect", "{pets}/train/cat"], "but no folders"),
         (["download", "fashon"], "fashon"),
         (["download"], "NAME"),
         (["list", "fashon"], "fashon"),
@@ -235,7 +304,7 @@ def test_train_on_images_of_other_sizes(size, channels, options, command, tmp_pa
         options = []  # its images must fit into 32 by 32, and 12 by 12 do not, unless resized
     done = command("train", "--data", tmp_path / "data", "--epochs", 1, "--out", out, *options)
     assert done.code == 0, done.err
-    assert "no folder for test: 3 of 24 images" in done.out
+    assert "no test set: 3 of 24 images" in done.out
     trained = open_model(out / "model.safetensors")
     assert trained.class_names == ("dog cat", "ä", "猫") and trained.reading == "whole"
     assert trained.image_shape == (channels, *(size if max(size) <= 128 else (32, 32)))
@@ -306,7 +375,7 @@ def test_train_has_the_folder_s_own_validation(command, tmp_path):
         and "12 images to train on, 6 to validate" in done.out
         and "(" in done.out.splitlines()[-1]
     )
-    assert done.out.splitlines()[-1].endswith("/4)")
+    assert "/4)" in done.out.splitlines()[-1]
 
 
 def test_bad_files_stop_a_training_unless_they_may_be_skipped(command, pets, tmp_path):

@@ -5,6 +5,7 @@ import os
 import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -187,6 +188,62 @@ def test_the_folder_of_a_run_brings_its_data(run, tmp_path, idx_files):
     assert json.loads(run(tmp_path, "--json")[1])["count"] == 10000
 
 
+@pytest.fixture
+def digits(tmp_path, mnist_slice):
+    """Return a folder of pictures of the test images, a folder for each class."""
+    Image = pytest.importorskip("PIL.Image")
+    _, test = mnist_slice
+    for i, (image, label) in enumerate(zip(test.images, test.labels, strict=True)):
+        path = tmp_path / "digits" / str(label) / f"no {i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[0]).save(path)
+    return tmp_path / "digits"
+
+
+def test_mistakes_have_the_names_of_their_files(run, tmp_path, digits, other):
+    code, said, complained = run(other, "--data", digits, "--worst", 3)
+    assert (code, complained) == (0, "")
+    code, text, _ = run(other, "--data", digits, "--json", "--worst", 1000)
+    record = json.loads(text)
+    assert record["count"] == 500 and any("not divided" in note for note in record["notes"])
+    for mistake in record["worst"]:
+        path = digits / mistake["id"]
+        assert mistake["file"] == str(path) and path.parent.name == str(mistake["label"])
+    assert [line.split("  ")[0] for line in said.splitlines()[-3:]] == [
+        mistake["id"] for mistake in record["worst"][:3]
+    ]
+    out, errors = tmp_path / "out", tmp_path / "errors"
+    code, said, complained = run(
+        other, "--data", digits, "--out", out, "--errors", errors, "--worst", 0
+    )
+    assert (code, complained) == (0, "")
+    assert f"Copied to {errors}: {len(record['worst'])} misclassified images" in said
+    copies = {
+        f"{each['label']}-as-{each['predicted']}-{each['id'].partition('/')[2]}": each["file"]
+        for each in record["worst"]
+    }
+    assert {path.name for path in errors.iterdir()} == set(copies)
+    for name, file in copies.items():
+        assert (errors / name).read_bytes() == Path(file).read_bytes()
+    page = (out / "evaluation.html").read_text(encoding="utf-8")
+    assert page.count('<a href="file:///') == min(40, len(copies))
+    assert "digits/" in page and "no%20" in page
+    # The folder has files now.
+    assert_bad_use(run(other, "--data", digits, "--errors", errors), "new or an empty folder")
+
+
+def test_mistakes_of_arrays_become_pictures(run, tmp_path, idx_files, mnist_slice, other):
+    Image = pytest.importorskip("PIL.Image")
+    _, test = mnist_slice
+    code, said, _ = run(other, "--data", idx_files, "--errors", tmp_path / "errors", "--json")
+    mistakes = json.loads(said)["worst"]
+    assert code == 0 and all("file" not in each and "id" not in each for each in mistakes)
+    for each in mistakes:
+        i = each["index"]
+        path = tmp_path / "errors" / f"{each['label']}-as-{each['predicted']}-{i}.png"
+        assert (np.array(Image.open(path)) == test.images[i, 0]).all()
+
+
 def test_no_mistake_at_all(run, tmp_path, mnist_slice):
     train, test = mnist_slice
     right = np.flatnonzero(open_model().probabilities(test.images).argmax(axis=1) == test.labels)
@@ -237,6 +294,7 @@ def test_bad_use(run, tmp_path, idx_files):
     assert_bad_use(run("--data", idx_files, "--compare", "nowhere"), "nowhere")
     assert_bad_use(run("--part", "validation"), "--part", "test or train")
     assert_bad_use(run("--worst", "-1"), "--worst")
+    assert_bad_use(run("--map", "cat"), "--map", "'cat' is not DATA=MODEL, such as cat=3")
     (tmp_path / "config.json").write_text("{}")
     assert_bad_use(run("--out", tmp_path), "--out", "holds a run")
     (tmp_path / "file").write_text("")
@@ -246,7 +304,7 @@ def test_bad_use(run, tmp_path, idx_files):
     two = TrainedModel(nn.LeNet5(2), Preparation((32, 32)), ("cat", "dog"))
     save_model(tmp_path / "two.safetensors", two)
     assert_bad_use(
-        run(tmp_path / "two.safetensors", "--data", idx_files), "got 10", "the model's 2 classes"
+        run(tmp_path / "two.safetensors", "--data", idx_files), "'cat' and 'dog'", "--map 0=CLASS"
     )
 
 

@@ -48,7 +48,7 @@ def test_a_stopped_run_resumes_to_the_same_bytes(tmp_path, quick, idx_files, num
     assert process.returncode == code
     assert not (stopped / "summary.json").exists()
     if number != signal.SIGKILL:
-        assert f"python -m lenet5c.train --resume --out {stopped}" in errors
+        assert f"lenet5c train --resume --out {stopped}" in errors
 
     result = train("--resume", "--out", stopped, "--threads", 1, cwd=tmp_path)
     assert result.returncode == 0, result.stderr

@@ -105,7 +105,7 @@ def test_a_burst_stops_a_training_with_a_checkpoint(name, tmp_path, idx_files):
         time.sleep(0.0005)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 128 + number and "Traceback" not in errors
-    assert f"python -m lenet5c.train --resume --out {folder}" in errors
+    assert f"lenet5c train --resume --out {folder}" in errors
     assert (folder / "checkpoint.safetensors").exists()
 
 

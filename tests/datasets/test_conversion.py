@@ -5,6 +5,7 @@ import pytest
 
 from lenet5c.datasets import DatasetError, resize
 from lenet5c.datasets.conversion import is_gray, to_gray, to_image
+from lenet5c.datasets.resampling import letterbox
 
 RANDOM = np.random.default_rng(0)
 
@@ -24,8 +25,20 @@ def test_a_picture_that_fits_keeps_its_pixels():
 
 def test_the_filter_is_that_of_resize():
     picture = RANDOM.integers(0, 256, (50, 70, 3), dtype=np.uint8)
-    fitted = resize(picture.transpose(2, 0, 1), (32, 32))
-    assert (to_image(picture, (3, 32, 32)) == fitted).all()
+    fitted = resize(picture.transpose(2, 0, 1), (25, 35))
+    assert (to_image(picture, (3, 25, 35)) == fitted).all()
+
+
+def test_a_circle_stays_a_circle():
+    y, x = np.mgrid[:90, :160]
+    circle = np.where((y - 44.5) ** 2 + (x - 79.5) ** 2 < 40**2, 30, 200).astype(np.uint8)
+    image = to_image(np.stack([circle, circle // 2, circle], axis=-1), (3, 32, 32))
+    rows, columns = np.nonzero(image[0] < 115)
+    assert np.ptp(rows) == np.ptp(columns) == 15
+    assert (rows.mean(), columns.mean()) == (15.5, 15.5)
+    assert image[:, [0, -1], [0, -1]].tolist() == [[200, 200], [100, 100], [200, 200]]
+    assert (to_image(image.transpose(1, 2, 0), (3, 32, 32)) == image).all()
+    assert (letterbox(image, (32, 48), fill=[1, 2, 3])[:, 5, [0, -1]].T == [1, 2, 3]).all()
 
 
 def test_a_large_picture_is_the_same_in_strips():
@@ -34,7 +47,7 @@ def test_a_large_picture_is_the_same_in_strips():
     # Averages of 750 rows, each weighed by the triangle: near the middle gray of noise.
     assert abs(strips.astype(float).mean() - 127.5) < 3
     wide = np.repeat(picture[:, :1], 3000, axis=1)  # rows of one tone: columns do not matter
-    assert (to_image(wide, (1, 4, 2)) == to_image(picture[:, :1], (1, 4, 2))).all()
+    assert (resize(wide, (4, 2)) == resize(picture[:, :1], (4, 2))).all()
 
 
 def test_gray():

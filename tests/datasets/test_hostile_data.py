@@ -23,7 +23,8 @@ from lenet5c.datasets import (
 )
 from lenet5c.datasets.cache import lock
 from lenet5c.datasets.download import Patience, _Download, _read_json, is_complete
-from lenet5c.datasets.folder_files import MAX_DEPTH, list_folder
+from lenet5c.datasets.file_tree import MAX_DEPTH
+from lenet5c.datasets.folder_files import list_folder
 from lenet5c.datasets.inspection import inspect
 from lenet5c.datasets.named import _read
 from lenet5c.datasets.registry import NAMED_SETS, RemoteFile
@@ -104,14 +105,12 @@ def test_folders_as_deep_as_may_be(root, make_deep):
     folders = make_deep(root / "a", MAX_DEPTH)
     write_pictures(folders[-1], 2)
     write_pictures(folders[0], 1)
-    names = [
-        path.relative_to(root / "a").as_posix() for path in list_folder(root).parts["train"][0]
-    ]
+    names = [path.relative_to(root / "a").as_posix() for path in list_folder(root).parts["all"][0]]
     assert names[:4] == ["0.png", "1.png", "2.png", "d/0.png"] and len(names) == 6
 
 
 def test_files_are_not_counted_without_end(root, monkeypatch):
-    monkeypatch.setattr("lenet5c.datasets.folder_files.MAX_ENTRIES", 7)
+    monkeypatch.setattr("lenet5c.datasets.file_tree.MAX_ENTRIES", 7)
     with pytest.raises(DatasetError, match="at most 7 files"):
         image_folder(root)
 
@@ -226,15 +225,15 @@ GRAY = np.full((60, 50), 240, np.uint8)
         ("test_share", lambda value: image_folder("none", test_share=str(value))),
         ("memory", lambda value: image_folder("none", memory=str(value))),
         ("channels", lambda value: image_folder("none", channels=value)),
-        ("size", lambda value: prepare_digit(GRAY, str(value))),
-        ("box", lambda value: prepare_digit(GRAY, 28, str(value))),
+        ("size", lambda value: prepare_digit(GRAY, size=value)),
+        ("framing", lambda value: prepare_digit(GRAY, value)),
         ("images", lambda value: resize(value, (2, 2))),
     ],
 )
 def test_arguments_of_other_types_are_named(name, function, value):
     if name == "seed" and isinstance(value, int):
         value = -1
-    with pytest.raises((TypeError, ValueError), match=f"^{name}|^size and {name}|^source must"):
+    with pytest.raises((TypeError, ValueError), match=f"^{name}|^source must"):
         function(value)
 
 
@@ -245,9 +244,9 @@ def test_class_names_of_other_types_are_a_type_error(value):
 
 
 def test_values_out_of_range_are_named():
-    for size, box in ((10, 20), (0, 0), (28, 0), (100_000, 20)):
-        with pytest.raises(ValueError, match="size and box"):
-            prepare_digit(GRAY, size, box)
+    for size in ((0, 0), (28, 0), (100_000, 20)):
+        with pytest.raises(ValueError, match="size must hold two ints"):
+            prepare_digit(GRAY, size=size)
     with pytest.raises(ValueError, match="seed must be at least 0"):
         DATA.split(2, -1)
     for size in ((0, 2), (2, 70_000), (2.0, 2), (True, 2), (1, 2, 3)):

@@ -59,6 +59,18 @@ def test_a_picture_with_transparency_takes_no_more_than_it_may(color, channels, 
     assert size < MEMORY and lines == ["(6200, 6200, 3)"]
 
 
+def test_a_photograph_of_50_megapixels_takes_no_more_than_it_may(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = tmp_path / "a.jpg"
+    Image.new("RGB", (8160, 6144), (10, 200, 30)).save(path, exif=exif)
+    size, lines = measure_peak("print(read_picture(sys.argv[1]).shape)", path)
+    assert size < MEMORY and lines == ["(4080, 3072, 3)"]
+    path = write_png(tmp_path / "a.png", 7081, 2, 3)
+    size, lines = measure_peak("print(read_picture(sys.argv[1]).shape)", path)
+    assert size < MEMORY and lines == ["(3540, 3540, 3)"]
+
+
 def test_float_gray_takes_no_more_than_it_may(tmp_path):
     size, lines = measure_peak(
         "print(read_picture(sys.argv[1]).shape)", write_tiff(tmp_path / "a.tiff", 7000)
@@ -67,7 +79,7 @@ def test_float_gray_takes_no_more_than_it_may(tmp_path):
 
 
 def test_what_would_take_more_is_refused_by_its_header(tmp_path):
-    path = write_png(tmp_path / "a.png", 7000, 6, 4)
+    path = write_png(tmp_path / "a.png", 9000, 6, 4)
     size, lines = measure_peak("read_picture(sys.argv[1])", path)
     assert size < 20_000_000 and "must take at most 300 MB to decode, got" in lines[0]
     assert "\n" not in lines[0] and str(path) in lines[0]
@@ -118,6 +130,30 @@ def test_a_large_photograph_is_read_smaller(tmp_path, monkeypatch):
         read_picture(path)
     monkeypatch.setattr("lenet5c.datasets.decoding.MEMORY", 21_000_000)
     assert read_picture(path).shape == (300, 501, 3)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "I;16"])
+def test_other_large_pictures_are_read_smaller(mode, tmp_path, monkeypatch):
+    rng = np.random.default_rng(0)
+    shape = (206, 100) if mode in ("L", "I;16") else (206, 100, len(mode))
+    pixels = rng.integers(0, 256, shape, dtype=np.uint8)
+    if mode == "RGBA":
+        pixels[..., 3] = 255
+    path, exif = tmp_path / "a.png", Image.Exif()
+    exif[0x0112] = 3
+    stored = pixels.astype(np.uint16) * 257 if mode == "I;16" else pixels
+    Image.fromarray(stored).save(path, exif=exif)
+    colors = pixels[..., :3] if mode == "RGBA" else pixels
+    upright = colors[::-1, ::-1]
+    assert (read_picture(path) == upright).all()
+    core = {"L": 1, "I;16": 2}.get(mode, 4)
+    made = 3 if mode in ("RGB", "RGBA") else 1
+    # Room for the picture of Pillow, and for a fifteenth of the result.
+    slack = 16_000_000 + 1000 + core * 20_600 + made * 20_600 // 15
+    monkeypatch.setattr("lenet5c.datasets.decoding.MEMORY", slack)
+    squares = colors[:204].reshape(51, 4, 25, 4, *colors.shape[2:]).astype(float)
+    expected = (squares.mean(axis=(1, 3)) + 0.5).astype(np.uint8)[::-1, ::-1]
+    assert (read_picture(path) == expected).all()
 
 
 def segment(marker, body):
@@ -229,7 +265,7 @@ def test_no_memory_is_an_error_of_one_line(tmp_path, monkeypatch):
     assert isinstance(error, PictureError)
 
 
-@pytest.mark.parametrize("source", [None, 5, b"a.png", [], {}, object()])
+@pytest.mark.parametrize("source", [None, 5, [], [1, 2], [["a"]], {}, object()])
 def test_other_types_are_a_type_error(source):
     with pytest.raises(TypeError, match="source must be a path"):
         read_picture(source)
@@ -246,7 +282,7 @@ def test_a_stream_that_is_closed(tmp_path):
 
 @pytest.mark.parametrize("strip", [1 << 18, 700])
 def test_strips_have_no_effect_on_the_pixels(strip, monkeypatch):
-    monkeypatch.setattr("lenet5c.datasets.decoding._STRIP", strip)
+    monkeypatch.setattr("lenet5c.datasets.strips._STRIP", strip)
     rng = np.random.default_rng(5)
     rgba = rng.integers(0, 256, (70, 90, 4), dtype=np.uint8)
     for orientation in range(1, 9):

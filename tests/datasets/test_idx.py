@@ -1,24 +1,15 @@
 import gzip
 import os
-import struct
 import tracemalloc
 
 import numpy as np
 import pytest
 from failing_files import FailingClose
+from idx_files import CODES, header, idx_bytes
 
-from lenet5c.datasets import DatasetError, idx_folder, load_idx
-
-CODES = {"u1": 0x08, "i1": 0x09, "i2": 0x0B, "i4": 0x0C, "f4": 0x0D, "f8": 0x0E}
-
-
-def header(code, shape):
-    return struct.pack(f">BBBB{len(shape)}I", 0, 0, code, len(shape), *shape)
-
-
-def idx_bytes(array):
-    big_endian = array.astype(array.dtype.newbyteorder(">"))
-    return header(CODES[array.dtype.str[1:]], array.shape) + big_endian.tobytes()
+from lenet5c.datasets import DatasetError, load_idx
+from lenet5c.datasets.idx import is_idx_file, map_idx
+from lenet5c.datasets.mapped import MappedImages
 
 
 def write(path, content):
@@ -184,137 +175,40 @@ def test_a_pipe_is_refused_without_waiting(tmp_path):
         load_idx(tmp_path / "pipe")
 
 
-# ---- folders ----
-
-NAMES = {
-    "train-images": "train-images-idx3-ubyte",
-    "train-labels": "train-labels-idx1-ubyte",
-    "t10k-images": "t10k-images-idx3-ubyte",
-    "t10k-labels": "t10k-labels-idx1-ubyte",
-}
-
-
-def arrays():
-    rng = np.random.default_rng(1)
-    return {
-        "train-images": rng.integers(0, 256, (6, 5, 4), dtype=np.uint8),
-        "train-labels": np.array([0, 1, 2, 3, 1, 0], dtype=np.uint8),
-        "t10k-images": rng.integers(0, 256, (3, 5, 4), dtype=np.uint8),
-        "t10k-labels": np.array([3, 0, 1], dtype=np.uint8),
-    }
+def test_large_plain_files_stay_where_they_are(tmp_path):
+    array = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
+    path = write(tmp_path / "images", idx_bytes(array))
+    mapped = map_idx(path, least=40)
+    assert isinstance(mapped, MappedImages) and mapped.shape == (2, 3, 4)
+    np.testing.assert_array_equal(np.asarray(mapped), array)
+    assert isinstance(map_idx(path, least=41), np.ndarray)
+    packed = write(tmp_path / "images.gz", gzip.compress(idx_bytes(array)))
+    assert isinstance(map_idx(packed, least=1), np.ndarray)
 
 
-def write_folder(folder, content=None, rename=lambda name: name):
-    folder.mkdir(exist_ok=True)
-    for part, array in (content or arrays()).items():
-        name = rename(NAMES[part])
-        data = idx_bytes(array)
-        write(folder / name, gzip.compress(data) if name.endswith(".gz") else data)
-    return folder
+@pytest.mark.parametrize("content", [GOOD[:-1], GOOD + b"\0", b"\0\1" + GOOD, GOOD[:9]])
+def test_hostile_files_are_refused_before_they_are_mapped(tmp_path, content):
+    with pytest.raises(DatasetError, match="give an intact IDX file"):
+        map_idx(write(tmp_path / "hostile", content), least=1)
 
 
 @pytest.mark.parametrize(
-    "rename",
+    ("content", "expected"),
     [
-        lambda name: name,
-        lambda name: name + ".gz",
-        lambda name: name.replace("-idx", ".idx"),
-        lambda name: name.replace("-idx", ".idx") + ".gz",
-        lambda name: name.replace("t10k", "test"),
-        lambda name: name + ".gz" if "images" in name else name,
+        (GOOD, True),
+        (PACKED, True),
+        (b"", False),
+        (b"\0\0\x07\3", False),
+        (b"\0\0\x08\0", False),
+        (PACKED[:5], False),
+        (BAD_DEFLATE, False),
+        (gzip.compress(b"text"), False),
+        (b"PNG", False),
     ],
 )
-def test_folder_spellings(tmp_path, rename):
-    content = arrays()
-    train, test = idx_folder(str(write_folder(tmp_path / "digits", content, rename)))
-    np.testing.assert_array_equal(train.images, content["train-images"][:, np.newaxis])
-    np.testing.assert_array_equal(test.images, content["t10k-images"][:, np.newaxis])
-    np.testing.assert_array_equal(train.labels, content["train-labels"])
-    np.testing.assert_array_equal(test.labels, content["t10k-labels"])
-    assert train.labels.dtype == np.int32
-    assert (train.name, train.num_classes, test.num_classes) == ("digits", 4, 4)
-    assert test.class_names == ("0", "1", "2", "3")
+def test_the_content_tells_an_idx_file(tmp_path, content, expected):
+    assert is_idx_file(write(tmp_path / "file", content)) is expected
 
 
-def test_folder_of_idx4_images(tmp_path):
-    content = arrays()
-    for part in ("train-images", "t10k-images"):
-        content[part] = np.stack([content[part]] * 3, axis=1)
-    folder = write_folder(tmp_path / "a", content, lambda name: name.replace("idx3", "idx4"))
-    train, _ = idx_folder(folder)
-    np.testing.assert_array_equal(train.images, content["train-images"])
-
-
-def test_folder_preference_is_fixed(tmp_path):
-    folder = tmp_path / "a"
-    spellings = [
-        lambda name: name.replace("t10k", "test"),
-        lambda name: name.replace("-idx", ".idx") + ".gz",
-        lambda name: name + ".gz",
-        lambda name: name.replace("-idx", ".idx"),
-        lambda name: name,
-    ]
-    # Written from the least to the most preferred, each with other pixels.
-    for value, rename in enumerate(spellings):
-        content = arrays()
-        content["train-images"][:] = content["t10k-images"][:] = value
-        write_folder(folder, content, rename)
-        if value == 0:
-            continue
-        train, test = idx_folder(folder)
-        assert test.images.max() == value
-    assert train.images.max() == len(spellings) - 1
-
-
-def test_folder_passes_over_folders_named_like_files(tmp_path):
-    folder = write_folder(tmp_path / "a", rename=lambda name: name.replace("-idx", ".idx"))
-    (folder / NAMES["train-images"]).mkdir()
-    assert len(idx_folder(folder)[0]) == 6
-
-
-def test_a_class_may_be_missing_from_training_below_its_maximum(tmp_path):
-    content = arrays()
-    content["train-labels"] = np.array([0, 1, 3, 3, 1, 0], dtype=np.uint8)
-    content["t10k-labels"] = np.array([2, 2, 2], dtype=np.uint8)
-    train, test = idx_folder(write_folder(tmp_path / "a", content))
-    assert train.num_classes == test.num_classes == 4
-
-
-@pytest.mark.parametrize(
-    ("part", "array", "fault"),
-    [
-        ("train-labels", np.zeros(5, np.uint8), "5 labels for the 6 images"),
-        ("train-labels", np.zeros((6, 1), np.uint8), "labels must be a list of integers"),
-        ("train-labels", np.zeros(6, np.float32), "labels must be a list of integers"),
-        ("train-labels", np.array([0, 1, -1, 0, 0, 0], np.int8), "has the label -1"),
-        ("train-labels", np.array([0, 1, 256, 0, 0, 0], np.int32), "has the label 256"),
-        ("train-images", np.zeros((6, 5), np.uint8), "images must be uint8"),
-        ("train-images", np.zeros((6, 5, 4), np.float32), "images must be uint8"),
-        ("train-images", np.zeros((6, 0, 4), np.uint8), "images must be uint8 .* without a zero"),
-        ("train-images", np.zeros((0, 5, 4), np.uint8), "images must be uint8 .* without a zero"),
-        ("train-images", np.zeros((6, 4, 5), np.uint8), "must match"),
-        ("t10k-labels", np.array([0, 1, 4], np.uint8), "has the label 4"),
-    ],
-)
-def test_folders_that_do_not_fit_are_refused(tmp_path, part, array, fault):
-    content = arrays()
-    content[part] = array
-    folder = write_folder(tmp_path / "a", content)
-    with pytest.raises(DatasetError, match=fault) as caught:
-        idx_folder(folder)
-    assert str(folder) in str(caught.value)
-
-
-@pytest.mark.parametrize("part", sorted(NAMES))
-def test_a_missing_file_is_named(tmp_path, part):
-    folder = write_folder(tmp_path / "a")
-    (folder / NAMES[part]).unlink()
-    with pytest.raises(FileNotFoundError, match=f"{NAMES[part]} missing"):
-        idx_folder(folder)
-
-
-def test_not_a_folder(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no such folder"):
-        idx_folder(tmp_path / "nowhere")
-    with pytest.raises(DatasetError, match=r"not a folder.*load_idx\(\)"):
-        idx_folder(write(tmp_path / "file", GOOD))
+def test_neither_folders_nor_missing_files_are_idx_files(tmp_path):
+    assert not is_idx_file(tmp_path) and not is_idx_file(tmp_path / "nowhere")

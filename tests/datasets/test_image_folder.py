@@ -1,16 +1,15 @@
 """Folders of images: layouts, classes, sizes, splits, and what people leave lying about in them."""
 
 import os
-from pathlib import Path
 
 import numpy as np
 import pytest
 from pictures_on_disk import write_pictures
 
-from lenet5c.datasets import DatasetError, image_folder, open_source
+from lenet5c.datasets import Dataset, DatasetError, image_folder, open_source
 from lenet5c.datasets.conversion import to_image
 from lenet5c.datasets.folder_files import list_folder, natural_key
-from lenet5c.datasets.image_folder import set_aside
+from lenet5c.datasets.records import set_aside
 
 Image = pytest.importorskip("PIL.Image")
 
@@ -45,7 +44,7 @@ def test_a_folder_for_each_class(root):
         "whole",
     )
     assert sorted(source.test.labels) == [0, 1] and source.train.images.shape[1:] == (1, 12, 12)
-    assert source.notes == ("no folder for test: 2 of 12 images are set aside for it",)
+    assert source.notes == ("no test set: 2 of 12 images are set aside for it",)
 
 
 @pytest.mark.parametrize(
@@ -72,15 +71,19 @@ def test_the_split_is_that_of_the_names(root):
         (image_folder(root, seed=seed).test.images != one.test.images).any() for seed in range(1, 5)
     )
     assert len(image_folder(root, test_share=0.5).test) == 6
-    names = [Path(f"{i:04}.png") for i in range(1000)]
-    labels, free = np.arange(1000) % 10, np.ones(1000, bool)
-    chosen = set_aside(names, labels, free, 0.2, 0)
+    names, labels = [f"{i:04}.png" for i in range(1000)], np.arange(1000) % 10
+    chosen = set_aside(with_ids(names, labels), 0.2, 0)
     assert np.bincount(labels[chosen]).tolist() == [20] * 10
     # Few others change sides when one image is added.
-    more = set_aside([*names, Path("new.png")], np.append(labels, 0), np.append(free, True), 0.2, 0)
+    more = set_aside(with_ids([*names, "new.png"], np.append(labels, 0)), 0.2, 0)
     assert len(set(chosen) ^ set(more)) <= 2
     # Always the same, on every system.
     assert chosen[:5].tolist() == FIRST_CHOSEN
+
+
+def with_ids(names, labels):
+    images = np.zeros((len(names), 1, 1, 1), np.uint8)
+    return Dataset(images, labels, 10, ids=tuple(names))
 
 
 FIRST_CHOSEN = [4, 8, 17, 24, 26]
@@ -201,7 +204,7 @@ def test_folders_in_a_class_belong_to_it(root):
 
 def test_classes_beside_parts_are_not_read(tmp_path):
     write_pictures(in_parts(tmp_path / "pets") / "bird", 3)
-    assert image_folder(tmp_path / "pets").notes == ("beside train, not read: bird",)
+    assert image_folder(tmp_path / "pets").notes == ("beside train, val and test, not read: bird",)
 
 
 def test_a_class_may_be_called_test_or_train(tmp_path):
@@ -211,9 +214,13 @@ def test_a_class_may_be_called_test_or_train(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "suffix", [".png", ".jpg", ".JPEG", ".bmp", ".gif", ".tif", ".webp", ".pgm"]
+    "suffix",
+    [".png", ".jpg", ".JPEG", ".jfif", ".bmp", ".gif", ".tif", ".webp", ".pgm", ".jp2", ".avif"],
 )
 def test_formats(suffix, tmp_path):
+    form = Image.registered_extensions().get(suffix.lower())
+    if form not in Image.SAVE:
+        pytest.skip("this Pillow cannot write it")
     for name in "ab":
         write_pictures(tmp_path / name, 3, suffix=suffix)
     assert len(image_folder(tmp_path).train) == 4
@@ -244,18 +251,109 @@ def test_a_class_of_bad_files_only(root):
         image_folder(root, skip_bad=True)
 
 
-@pytest.mark.skipif(os.name == "nt", reason="links need rights there")
-def test_links_out_of_the_folder_are_not_followed(root, tmp_path):
+needs_links = pytest.mark.skipif(os.name == "nt", reason="links need rights there")
+
+
+@pytest.fixture
+def linked(root, tmp_path):
+    """Add links out of the folder, in a circle and to nothing."""
     outside = tmp_path / "outside"
-    write_pictures(outside, 3)
+    write_pictures(outside, 3, seed=7)
     (root / "cat" / "link.png").symlink_to(outside / "0.png")
     (root / "bird").symlink_to(outside)
     (root / "cat" / "round").symlink_to(root)
     (root / "cat" / "gone.png").symlink_to(root / "nothing")
     (root / "cat" / "again.png").symlink_to(root / "cat" / "0.png")
-    source = image_folder(root)
+    return root
+
+
+@needs_links
+def test_links_out_of_the_folder_are_not_followed(linked):
+    source = image_folder(linked)
     assert source.train.class_names == ("cat", "dog") and len(source.train) + len(source.test) == 13
-    assert any("3 links out of the folder or to a folder" in note for note in source.notes)
+    assert source.notes[:2] == (
+        "3 links out of the folder or to a folder, not followed without --follow-links",
+        "1 link to what is not there",
+    )
+
+
+@needs_links
+def test_links_are_followed_but_not_in_circles(linked):
+    with pytest.raises(DatasetError, match="gone.png cannot be read .No such file"):
+        image_folder(linked, follow_links=True)
+    source = image_folder(linked, follow_links=True, skip_bad=True)
+    assert source.train.class_names == ("bird", "cat", "dog")
+    assert sorted(np.bincount([*source.train.labels, *source.test.labels])) == [3, 6, 8]
+    assert "1 link to a folder that it is in, not followed" in source.notes
+    (linked / "cat" / "self").symlink_to("self")
+    assert "2 links to a folder" in list_folder(linked, follow_links=True).notes[0]
+
+
+@needs_links
+def test_a_class_of_links_alone_names_the_option(root):
+    for name in ("0", "1"):
+        (root / "cat" / f"{name}.png").rename(root.parent / f"{name}.png")
+    for path in (root / "cat").iterdir():
+        path.unlink()
+    (root / "cat" / "0.png").symlink_to(root.parent / "0.png")
+    with pytest.raises(DatasetError, match="'cat' has no images .*1 link .*--follow-links"):
+        image_folder(root)
+
+
+@needs_links
+def test_links_from_folder_to_folder_end(tmp_path):
+    for name in "ab":
+        write_pictures(tmp_path / name, 2)
+    (tmp_path / "a" / "b").symlink_to(tmp_path / "b")
+    (tmp_path / "b" / "a").symlink_to(tmp_path / "a")
+    files = list_folder(tmp_path, follow_links=True)
+    names = [path.relative_to(tmp_path).as_posix() for *_, path in files.entries()]
+    assert names == [
+        *("a/0.png", "a/1.png", "a/b/0.png", "a/b/1.png"),
+        *("b/0.png", "b/1.png", "b/a/0.png", "b/a/1.png"),
+    ]
+
+
+def test_pictures_are_known_by_their_files(root):
+    write_pictures(root / "cat" / "more", 1)
+    source = image_folder(root)
+    names = (*source.train.ids, *source.test.ids)
+    assert {"cat/0.png", "cat/more/0.png", "dog/5.png"} <= set(names) and len(names) == 13
+    for dataset in (source.train, source.test):
+        assert dataset.root == root
+        for i, name in enumerate(dataset.ids):
+            picture = np.asarray(Image.open(dataset.root / name))
+            assert (dataset.images[i, 0] == picture).all() and dataset.describe(i) == name
+
+
+def test_circles_of_pictures_of_mixed_sizes_stay_circles(tmp_path):
+    for size in ((60, 60), (60, 120), (300, 90)):
+        y, x = np.mgrid[: size[0], : size[1]]
+        radius = 0.4 * min(size)
+        inside = np.hypot(y - (size[0] - 1) / 2, x - (size[1] - 1) / 2) < radius
+        picture = np.where(inside, 40, 210).astype(np.uint8)
+        for name in "ab":
+            (tmp_path / name).mkdir(exist_ok=True)
+            Image.fromarray(picture).save(tmp_path / name / f"{size[1]}.png")
+    source = image_folder(tmp_path)
+    images = np.concatenate([source.train.images, source.test.images])[:, 0]
+    assert images.shape == (6, 32, 32) and (images[:, 0, 0] == 210).all()
+    for image in images:
+        rows, columns = np.nonzero(image < 125)
+        assert np.ptp(rows) == np.ptp(columns) > 5
+
+
+def test_files_that_are_no_images_are_those_of_their_class(root):
+    (root / "cat" / "notes.txt").write_text("?")
+    (root / "bird").mkdir()
+    (root / "bird" / "sketch.psd").write_bytes(b"8BPS")
+    for name in ("__pycache__", ".ipynb_checkpoints", ".git"):
+        (root / name).mkdir()
+    with pytest.raises(DatasetError) as caught:
+        image_folder(root)
+    assert "'bird' has no images to train on (1 picture in formats that are not read);" in str(
+        caught.value
+    )
 
 
 def test_memory_is_not_taken_without_limit(tmp_path):
@@ -308,7 +406,7 @@ def layouts():
         (one_class, "one class 'cat'"),
         (flat, "but no folders"),
         (strange_class, "'bird' has images in test, but none in train"),
-        (test_only, "but no train"),
+        (test_only, "test with a folder for each class, but no train"),
         (two_tests, "test and testing"),
         (empty_test, "folder for test has no images"),
         (nothing, "no images in folders"),

@@ -10,10 +10,13 @@ import pytest
 
 Image = pytest.importorskip("PIL.Image")
 
-from lenet5c.datasets import PictureError, read_picture  # noqa: E402
+from lenet5c.datasets import PictureError, image_folder, read_picture  # noqa: E402
 from lenet5c.datasets.decoding import MAX_PIXELS  # noqa: E402
-from lenet5c.datasets.pictures import find_pictures  # noqa: E402
-from lenet5c.recognition import predict  # noqa: E402
+from lenet5c.datasets.pictures import find_pictures, measure_whites  # noqa: E402
+from lenet5c.recipes import RECIPES  # noqa: E402
+from lenet5c.recipes.build import build  # noqa: E402
+from lenet5c.recognition import Reader, predict  # noqa: E402
+from lenet5c.training import save_model  # noqa: E402
 
 GREY = np.full((60, 50), 240, np.uint8)
 GREY[10:50, 22:28] = 20
@@ -93,6 +96,9 @@ def test_the_camera_was_turned(tmp_path):
         GREY < 100,
         GREY.astype(np.uint16) * 16,
         GREY.astype(int),
+        GREY.astype(np.float32),
+        (GREY / 255).astype(">f4"),
+        (GREY.astype(np.uint16) * 257).astype(">u2"),
         np.dstack([RGB, np.full(GREY.shape, 255, np.uint8)]),
     ],
 )
@@ -102,14 +108,94 @@ def test_arrays(array):
     np.testing.assert_array_equal(array, before)
 
 
+def test_a_file_as_bytes_and_a_picture_as_lists():
+    file = io.BytesIO()
+    Image.fromarray(GREY).save(file, "png")
+    for content in (file.getvalue(), bytearray(file.getvalue()), memoryview(file.getvalue())):
+        assert (read_picture(content) == GREY).all()
+    for rows in (GREY.tolist(), (GREY / 255).tolist(), tuple(map(tuple, GREY))):
+        assert (read_picture(rows) == GREY).all() and predict(rows).label == "1"
+    assert (read_picture(RGB.tolist()) == RGB).all()
+    assert [reading.label for reading in predict([GREY.tolist(), file.getvalue()])] == ["1", "1"]
+    with pytest.raises(PictureError, match="rows of one length"):
+        read_picture([[1, 2], [3]])
+    with pytest.raises(TypeError, match="source must be a path, bytes of a file.* got NoneType"):
+        predict(None)
+
+
+def deep(path, brightest, bits=None):
+    """Write a PNG of 16 bits with pixels of 2045 and the brightest, perhaps with a chunk sBIT."""
+    values = np.full((20, 20), 2045, np.uint16)
+    values[:5] = brightest
+    Image.fromarray(values).save(path)
+    if bits is not None:
+        content, body = path.read_bytes(), bytes([bits])
+        chunk = (
+            struct.pack(">I", 1) + b"sBIT" + body + struct.pack(">I", zlib.crc32(b"sBIT" + body))
+        )
+        path.write_bytes(content[:33] + chunk + content[33:])
+    return path
+
+
+@pytest.mark.parametrize(
+    ("brightest", "bits", "white"),
+    [
+        (2045, None, 4095),
+        (4095, None, 4095),
+        (4096, None, 16383),
+        (16384, None, 65535),
+        (2045, 14, 16383),
+        (4095, 16, 65535),
+        (4096, 12, 16383),
+        (2045, 255, 65535),
+    ],
+)
+def test_the_white_of_one_deep_picture(tmp_path, brightest, bits, white):
+    path = deep(tmp_path / "a.png", brightest, bits)
+    assert measure_whites([path]) == {"int": white}
+    assert read_picture(path)[9, 9] == int(2045 / white * 255 + 0.5)
+
+
+def test_deep_pictures_of_a_data_set_have_one_white(tmp_path):
+    for name, brightest in (("a/1", 4095), ("a/2", 4096), ("b/1", 2045), ("b/2", 3000)):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        deep(tmp_path / f"{name}.png", brightest)
+    Image.fromarray(GREY).save(tmp_path / "a" / "3.png")  # eight bits stay as they are
+    Image.fromarray(GREY / np.float32(255)).save(tmp_path / "b" / "4.tiff")
+    source = image_folder(tmp_path, size=(20, 20))
+    assert source.white == {"int": 16383.0, "float": 1.0}
+    images = np.concatenate([source.train.images, source.test.images])
+    ids = source.train.ids + source.test.ids
+    assert {name: images[i, 0, 12, 3] for i, name in enumerate(ids)} == {
+        **dict.fromkeys(("a/1.png", "a/2.png", "b/1.png", "b/2.png"), 32),
+        **dict.fromkeys(("a/3.png", "b/4.tiff"), 240),
+    }
+    # A model that was trained on them takes each picture by the same white, even a lone one.
+    _, trained = build(RECIPES["default"], source, 0)
+    save_model(tmp_path / "model.safetensors", trained)
+    reader = Reader(tmp_path / "model.safetensors")
+    assert reader.white == source.white
+    assert reader(tmp_path / "b" / "1.png").steps["image"][12, 3] == 32
+
+
+def test_deep_pictures_of_a_list_have_one_white(tmp_path):
+    paths = [deep(tmp_path / f"{brightest}.png", brightest) for brightest in (4095, 4096)]
+    arrays = [np.array(Image.open(path)) for path in paths]
+    for pictures in (paths, arrays, [paths[0], Image.open(paths[1])]):
+        grays = [reading.steps["picture"][9, 9] for reading in predict(pictures)]
+        assert grays == [32, 32]
+    assert read_picture(arrays[0])[9, 9] == 127
+    assert read_picture(arrays[0], {"int": 16383.0})[9, 9] == 32
+
+
 @pytest.mark.parametrize(
     ("array", "words"),
     [
         (np.zeros((2, 3, 5), np.uint8), "shape"),
         (np.zeros(9, np.uint8), "shape"),
         (np.zeros((0, 3), np.uint8), "shape"),
-        (np.full((9, 9), 200.0), "0 to 1"),
-        (np.full((9, 9), np.nan), "0 to 1"),
+        (np.full((9, 9), 300.0), "0 to 1, or to 255, got 300 to 300"),
+        (np.full((9, 9), np.nan), "finite"),
         (np.full((9, 9), -1), "0 to 255"),
         (np.full((9, 9), "a"), "must be uint8"),
         (np.zeros((1, 70_000), np.uint8), "65,500"),
@@ -151,7 +237,7 @@ def whole_png():
         (b"\0", "not a picture"),
         (b"hello", "not a picture"),
         (png(60_000, 60_000), f"{MAX_PIXELS:,}"),
-        (png(9_000, 9_000), f"{MAX_PIXELS:,}"),
+        (png(15_000, 15_000), f"{MAX_PIXELS:,}"),
         (png(70_000, 1), "65,500"),
         (png(50, 50), "damaged"),
         (png(0, 5), "picture|pixels"),

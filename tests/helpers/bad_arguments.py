@@ -94,6 +94,7 @@ BAD_SAMPLES = (
     samples_with(distortion=object()), samples_with(images=None), samples_with(offset=None),
     samples_with(offset=zeros(8)), samples_with(index=np.array([4])), samples_with(scale=None),
     samples_with(index=np.array([-1])), samples_with(index=zeros(2)),
+    samples_with(numbers=np.arange(3)), samples_with(numbers=zeros(4)),
     nn.Samples.__new__(nn.Samples),
 )  # fmt: skip
 
@@ -196,11 +197,12 @@ def calls():
     )  # fmt: skip
     yield Call(
         "Warp.apply", warp().apply,
-        [TILES, zeros(4, 1, 3, 3, dtype=np.uint8), np.array([2, 0]), 7, zeros(2, 1, 3, 3), 1],
+        [TILES, zeros(4, 1, 3, 3, dtype=np.uint8), np.array([2, 0]), 7, zeros(2, 1, 3, 3), 1,
+         np.arange(4)],
         [(), [zeros(4, 1, 3, 3), *(zeros(*shape, dtype=np.uint8) for shape in
                                    ((1, 1, 3, 3), (4, 1, 2, 3), (4, 3, 3)))],
          [np.array([4, 0]), np.array([-1, 0]), np.array([2**62, 0]), np.array([1])],
-         [-1, 2**64], array((2, 1, 3, 3), output=True), NUMBER],
+         [-1, 2**64], array((2, 1, 3, 3), output=True), NUMBER, [np.arange(3), zeros(4)]], [6],
     )  # fmt: skip
     yield Call(
         "Strips", _direct.Strips,

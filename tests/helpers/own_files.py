@@ -21,6 +21,7 @@ SUMMARY = {
     "test_accuracy": 0.5,
     "test_correct": 1,
     "test_count": 2,
+    "test_interval": [0.1, 0.9],
     "test_loss": 0.5,
     "seconds": 1.0,
     "parameters": 1,

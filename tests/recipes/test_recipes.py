@@ -352,7 +352,8 @@ def test_losses():
 @pytest.mark.parametrize("name", Preparation.NAMES)
 def test_named_preparations(name):
     trainer, trained = built(preparation=name)
-    expected = Preparation.named(name, DATA.split(8, 0)[0].images)  # without the images held out
+    rest = DATA.split(8, 0, stratify=True)[0]  # without the images held out
+    expected = Preparation.named(name, rest.images)
     assert trained.preparation.to_dict() == expected.to_dict()
     assert (trained.preparation.offset(1) == expected.offset(1)).all()
     assert trainer.model.input_shape == (1, *expected.size)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from lenet5c.datasets import mnist, resize
+from lenet5c.datasets.framing import Framing
 from lenet5c.errors import UserError
 from lenet5c.recognition.digit import (
     BlankImageError,
@@ -61,7 +62,7 @@ def test_never_cut_at_the_border():
     ink[:, :2] = 255
     ink[20, :] = 40  # a faint tail: the mass is on the left
     ink[20, 39] = 120
-    image = center(ink, size=20)
+    image = center(ink, Framing(box=(1, 1)), (20, 20))
     assert image[:, -1].any() and image[:, 0].any()
 
 

@@ -111,7 +111,8 @@ def test_a_model_of_whole_pictures():
     np.testing.assert_allclose(list(reading.probabilities.values()), expected, atol=1e-6)
     assert list(reading.probabilities) == ["cat", "dog", "fish"]
     assert predict(picture[..., 0], trained).probabilities  # gray does, too
-    with pytest.raises(UserError, match="3 channels"):
+    trained.framing = None
+    with pytest.raises(UserError, match="digits on a plain background to read ink"):
         predict(picture, trained, reading="ink")
     with pytest.raises(UserError, match="many"):
         Reader(trained, digits="many")

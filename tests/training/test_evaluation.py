@@ -1,5 +1,7 @@
 """Confusion matrix and what follows from it, against a naive count and against scikit-learn."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from evaluations import make_evaluation
@@ -143,13 +145,23 @@ def test_the_same_classes_are_left_alone():
     [
         ("abc", "cab", [2, 0, 1], "by name"),
         ("abcd", "db", [3, 1], "by name; the model knows 2 more"),
-        (["cat", "dog"], "01", [0, 1], "by number, for one side has no names"),
-        ("012", ["x", "y"], [0, 1], "by number, for one side has no names"),
-        (["cat", "dog"], ["Katze", "Hund"], [0, 1], "the model's 'cat' is the data's 'Katze'"),
-        (["cat", "dog"], ["cat", "hound"], [0, 1], "the model's 'dog' is the data's 'hound'"),
+        (["cat", "dog"], "01", [0, 1], "by number, for the data has no names"),
+        (["cat", "dog", "cow"], "01", [0, 1], "by number, for the data has no names"),
+        (["cat", "dog"], "12", [0, 1], "by number, for the data has no names"),
+        (
+            "0123",
+            ["three", "Zero", "two"],
+            [3, 0, 2],
+            "by name: 'three' is the model's '3', 'Zero'",
+        ),
+        (["zero", "one"], "10", [1, 0], "'1' is the model's 'one'"),
+        ("0123", ["digit_3", "01"], [3, 1], "'digit_3' is the model's '3'"),
+        (["New York", "T-shirt/top"], ["t_shirt_top", "new-york"], [1, 0], "'New York'"),
+        ("aAb", "Ab", [1, 2], "by name; the model knows 1 more"),
+        (["1.5", "15", "-1"], ["15", "-1"], [1, 2], "by name"),
     ],
 )
-def test_classes_are_match_dataset(known, names, labels, note):
+def test_classes_are_matched_by_meaning(known, names, labels, note):
     dataset, notes = match_dataset(model(list(known)), data(list(names), range(len(names))))
     assert dataset.labels.tolist() == labels and dataset.class_names == tuple(known)
     assert note in notes[0] and len(notes) == 1
@@ -158,15 +170,46 @@ def test_classes_are_match_dataset(known, names, labels, note):
 @pytest.mark.parametrize(
     "known, names, shape, words",
     [
-        ("ab", "abc", (1, 28, 28), "at most the model's 2 classes .*, got 3"),
+        ("ab", "abc", (1, 28, 28), "among those that the model knows .*, got 'c'; .*--map c=CLASS"),
         (["cat", "dog"], ["dog", "cow"], (1, 28, 28), "knows .*, got 'cow'"),
-        ("abc", "xy", (1, 28, 28), "must be among .* knows .'a', 'b' and 'c'., got 'x'"),
+        (["cat", "dog"], ["cat", "hound"], (1, 28, 28), "got 'hound'"),
+        (["cat", "dog"], ["Katze", "Hund"], (1, 28, 28), "--map Katze=CLASS Hund=CLASS, name"),
+        ("0123456789", ["cat", "dog"], (1, 28, 28), "knows .'0', .*, got 'cat' and 'dog'"),
+        (
+            "0123456789",
+            list(map(str, range(1, 11))),
+            (1, 28, 28),
+            "got '10'; .*--map 10=0, or 1=0 2=1 ... if",
+        ),
+        ("012", ["x", "y"], (1, 28, 28), "got 'x' and 'y'"),
+        (["cat", "dog"], "012", (1, 28, 28), "--map 0=CLASS 1=CLASS 2=CLASS"),
+        ("ab", ["A", "a "], (1, 28, 28), "got 'A' and 'a '"),
         ("ab", "ab", (3, 28, 28), "images must have 1 channel for this model, got 3 in some"),
     ],
 )
 def test_what_does_not_match(known, names, shape, words):
     with pytest.raises(RunError, match=words):
-        match_dataset(model(list(known)), data(list(names), [0, 1], shape))
+        match_dataset(model(list(known)), data(list(names), range(len(names)), shape))
+
+
+def test_classes_without_images_need_no_match():
+    dataset, _ = match_dataset(model("ab"), data(["b", "new folder", "a"], [0, 2]))
+    assert dataset.labels.tolist() == [1, 0] and dataset.class_names == ("a", "b")
+
+
+def test_a_mapping_says_what_names_do_not():
+    names = ["Katze", "Kater", "dog"]
+    mapping = {"Katze": "cat", "Kater": "cat"}
+    dataset, notes = match_dataset(model(["dog", "cat"]), data(names, [0, 1, 2]), mapping)
+    assert dataset.labels.tolist() == [1, 1, 0]
+    assert notes == [
+        "classes are matched by name: 'Katze' is the model's 'cat', 'Kater' is the model's 'cat'"
+    ]
+    swapped, _ = match_dataset(model("ab"), data("ab", [0, 1]), {"a": "b", "b": "a"})
+    assert swapped.labels.tolist() == [1, 0]
+    for wrong, words in (({"Hund": "dog"}, "classes of some"), ({"dog": "Hund"}, "the model's")):
+        with pytest.raises(RunError, match=f"--map must be DATA=MODEL, {words}.*got 'Hund'"):
+            match_dataset(model(["dog", "cat"]), data(names, [0, 1, 2]), wrong)
 
 
 @pytest.mark.parametrize("side, becomes", [(28, 28), (32, 32), (64, 28), (20, 28)])
@@ -175,6 +218,23 @@ def test_images_of_other_sizes_are_brought_to_the_models(side, becomes):
     dataset, notes = match_dataset(trained, data("ab", [0, 1], (1, side, side)))
     assert dataset.images.shape[2:] == (becomes, becomes) and bool(notes) == (side != becomes)
     evaluate(trained, dataset)
+
+
+def test_ink_and_paper_that_are_exchanged_are_told(mnist_slice):
+    _, test = mnist_slice
+    inverted = replace(test, images=255 - test.images)
+    trained = open_model()
+    assert match_dataset(trained, test)[1] == []
+    (note,) = match_dataset(trained, inverted)[1]
+    assert note == (
+        "the images are dark on light, those that the model was trained on light on dark; "
+        "invert them"
+    )
+    trained.framing = replace(trained.framing, paper=(255,), ink=(0,))
+    assert "are light on dark" in match_dataset(trained, test)[1][0]
+    assert match_dataset(trained, inverted)[1] == []
+    trained.framing = None
+    assert match_dataset(trained, test)[1] == []
 
 
 def test_models_are_named_by_file_folder_or_best(tmp_path):

@@ -19,6 +19,8 @@ history = trainer.fit()
 history
 """,
     "history.plot()",
+    "lenet5c.report.pictures.filters(trainer.model)",
+    "trainer",
     """
 again = lenet5c.trainer("fast", epochs=2, train_size=2000, validation=0.1)
 again.stretch_seconds = 0.01
@@ -73,14 +75,20 @@ def test_a_bar_without_noise(cells):
 
 def test_a_plot_is_shown(cells):
     pytest.importorskip("matplotlib")
-    (png,) = texts(cells[1], "image/png")
-    assert len(png) > 5000
+    for cell in cells[1:3]:
+        (png,) = texts(cell, "image/png")
+        assert len(png) > 5000
+
+
+def test_a_trainer_is_shown(cells):
+    (page,) = texts(cells[3], "text/html")
+    assert "61,706 parameters" in page and "<table>" in page
 
 
 def test_the_stop_button_and_going_on(cells):
-    text = streams(cells[2])
+    text = streams(cells[4])
     assert (
         text.count("/2 ") == 1 and "Interrupted in epoch 2 of 2" in text and "fit() goes on" in text
     )
-    assert "1 of 2 epochs" in texts(cells[2])[-1]
-    assert streams(cells[3]).splitlines()[-2:] == ["True True True", "True"]
+    assert "1 of 2 epochs" in texts(cells[4])[-1]
+    assert streams(cells[5]).splitlines()[-2:] == ["True True True", "True"]

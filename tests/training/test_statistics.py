@@ -1,17 +1,13 @@
 """Intervals and tests against tables, brute force and SciPy."""
 
-import sys
-from importlib.util import find_spec
 from itertools import product
 from math import comb, sqrt
 
 import numpy as np
 import pytest
 
-from lenet5c.errors import MissingExtraError
 from lenet5c.training import mcnemar, mean_interval, wilson_interval
-
-needs_scipy = pytest.mark.skipif(find_spec("scipy") is None, reason="SciPy is not installed")
+from lenet5c.training.statistics import describe_accuracy, student_quantile
 
 # Quantiles of Student's t as printed in tables, to three decimals:
 # degrees of freedom -> 0.95, 0.975, 0.995.
@@ -110,7 +106,6 @@ def test_mcnemar_refuses_other_shapes_and_types(a, b):
         mcnemar(a, b)
 
 
-@needs_scipy
 @pytest.mark.parametrize("degrees", T_TABLE)
 def test_quantiles_of_t_are_those_of_tables(degrees):
     values = np.tile([-1.0, 1.0], 60)[: degrees + 1]
@@ -120,7 +115,6 @@ def test_quantiles_of_t_are_those_of_tables(degrees):
         assert t == pytest.approx(expected, abs=5.01e-4)
 
 
-@needs_scipy
 def test_mean_and_its_interval():
     result = mean_interval([1, 2, 3, 4, 5])
     assert (result.mean, result.count) == (3, 5)
@@ -130,18 +124,10 @@ def test_mean_and_its_interval():
     assert mean_interval([2.0, 2.0]).low == 2
 
 
-@needs_scipy
 def test_the_interval_covers_the_mean_as_often_as_it_says():
     samples = np.random.default_rng(0).standard_normal((4000, 4))
     covered = sum(result.low <= 0 <= result.high for result in map(mean_interval, samples))
     assert covered / 4000 == pytest.approx(0.95, abs=0.012)  # 3.5 standard errors
-
-
-def test_without_scipy(monkeypatch):
-    monkeypatch.setitem(sys.modules, "scipy", None)
-    monkeypatch.setitem(sys.modules, "scipy.special", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'lenet5c\[reproduce\]'"):
-        mean_interval([1, 2])
 
 
 @pytest.mark.parametrize("values", [[], [1.0]])
@@ -150,8 +136,17 @@ def test_one_value_has_no_spread(values):
         mean_interval(values)
 
 
+def test_accuracies_of_few_images_come_with_their_interval():
+    assert describe_accuracy(10, 12) == "83.33% (10/12), 95 % interval 55 to 95 %"
+    assert describe_accuracy(3, 3) == "100.00% (3/3), 95 % interval 44 to 100 %"
+    assert describe_accuracy(9949, 10000) == "99.49% (9949/10000)"
+
+
 def test_all_against_scipy():
     stats = pytest.importorskip("scipy.stats")
+    for freedom, confidence in product((1, 2, 3, 8, 61, 2000), (1e-6, 0.5, 0.95, 0.9999)):
+        expected = stats.t.ppf(0.5 + confidence / 2, freedom)
+        assert student_quantile(confidence, freedom) == pytest.approx(expected, rel=1e-9)
     values = [99.2, 99.3, 99.35, 99.5]
     expected = stats.t.interval(0.9, 3, np.mean(values), stats.sem(values))
     result = mean_interval(values, 0.9)

@@ -62,7 +62,7 @@ def test_every_sample_is_seen_once_an_epoch_in_a_new_order(mnist_slice, monkeypa
     trainer = lenet_trainer(mnist_slice[0].take(np.arange(101)), epochs=2)
     seen = []
 
-    def train_steps(samples, labels, loss, optimizer, rates, *, batch_size, record):
+    def train_steps(samples, labels, loss, optimizer, rates, *, batch_size, record, **_):
         assert -(-len(samples) // batch_size) == len(rates)
         seen.append(samples.index)
         record.taken = len(rates)

@@ -13,7 +13,7 @@ from contextlib import suppress
 from math import isfinite
 from pathlib import Path
 
-from lenet5c._text import printable, reason
+from lenet5c._text import printable, reason, suggest
 from lenet5c.commands import signals
 from lenet5c.errors import UserError
 
@@ -21,6 +21,8 @@ TYPE_CHECKING = False  # that of typing, without its import: it takes as long as
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any, NoReturn, TextIO
+
+    from lenet5c.datasets.records import ReadOptions
 
 FAILED, BAD_USE, INTERRUPTED = 1, 2, 130
 MODEL_HELP = "a model file, the folder of a run, or best, the model that comes with lenet5c"
@@ -146,6 +148,36 @@ def finish(prog: str, code: int) -> int:
     return code
 
 
+def add_read_options(parser: argparse._ActionsContainer) -> None:
+    """Add the options of readers of data that `lenet5c train` has, too."""
+    for name, text in (
+        ("--skip-bad", "leave out images that cannot be read"),
+        ("--follow-links", "follow links in a folder of images, to files and folders anywhere"),
+        ("--transpose", "exchange rows and columns of the images, where they are stored so"),
+    ):
+        parser.add_argument(name, action=argparse.BooleanOptionalAction, default=None, help=text)
+    text = "column of a table that has the labels: its name, or its position from 0"
+    parser.add_argument("--label-column", metavar="NAME_OR_NUMBER", help=text)
+    text = "height and width of images that are rows of values, where they are no squares"
+    parser.add_argument("--image-shape", metavar="HxW", help=text)
+
+
+def read_options(options: argparse.Namespace, of_run: dict[str, Any] | None = None) -> ReadOptions:
+    """Return the settings of readers that the options give, and else those of a run's record."""
+    from dataclasses import fields
+
+    from lenet5c.datasets.records import ReadOptions
+
+    chosen: dict[str, Any] = {}
+    for name in (each.name for each in fields(ReadOptions)):
+        value = getattr(options, name, None)
+        if value is None:
+            value = (of_run or {}).get(name)
+        if isinstance(value, (bool, str)):
+            chosen[name] = value
+    return ReadOptions(**chosen)
+
+
 class Parser(argparse.ArgumentParser):
     """An argument parser with errors of one line, and with line breaks kept in `epilog`.
 
@@ -157,16 +189,29 @@ class Parser(argparse.ArgumentParser):
         super().__init__(*arguments, **options)
         self.set_defaults(prog=self.prog)
 
-    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
-        """Parse all arguments; exit if there are unknown ones."""
-        options, unknown = self.parse_known_args(args, namespace)
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse the arguments; exit if there are unknown ones, here or in a subcommand."""
+        options, unknown = super().parse_known_args(args, namespace)
         if unknown:
-            fail_parsing(options.prog, f"unrecognized arguments: {' '.join(unknown)}")
-        return options
+            known = [word for action in self._actions for word in action.option_strings]
+            meant = suggest(unknown[0].partition("=")[0], known)
+            fail_parsing(self.prog, f"unrecognized arguments: {' '.join(unknown)}{meant}")
+        return options, unknown
 
     def error(self, message: str) -> NoReturn:
         """Exit with an error of one line."""
+        subject, sign, fault = message.partition(": ")
+        if sign and subject.startswith("argument ") and fault.startswith("must be "):
+            message = f"{subject.removeprefix('argument ')} {fault}"
         fail_parsing(self.prog, message)
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Raise an error that names the choices, and the one that was probably meant."""
+        if action.choices is not None and value not in action.choices:
+            names = list(map(str, action.choices))
+            raise argparse.ArgumentError(
+                action, f"must be one of {', '.join(names)}, got {value!r}{suggest(value, names)}"
+            )
 
     def print_help(self, file: Any = None) -> None:
         """Print the help to standard output."""
@@ -210,14 +255,14 @@ def add_threads(parser: argparse._ActionsContainer, of: str = "") -> None:
 def file(text: str) -> Path:
     """Parse a path that is not empty."""
     if not text:
-        raise argparse.ArgumentTypeError("the name of a file is empty")
+        raise argparse.ArgumentTypeError("must be the name of a file, got ''")
     return Path(text)
 
 
 def directory(text: str) -> Path:
     """Parse a path that is not empty."""
     if not text:
-        raise argparse.ArgumentTypeError("the name of a folder is empty")
+        raise argparse.ArgumentTypeError("must be the name of a folder, got ''")
     return Path(text)
 
 
@@ -225,10 +270,11 @@ def whole(least: int, most: int = 2**63 - 1) -> Callable[[str], int]:
     """Return an argument type: an integer in this range."""
 
     def integer(text: str) -> int:
-        value = int(text)
-        if not least <= value <= most:
-            raise argparse.ArgumentTypeError(f"{text} is not an integer from {least} to {most}")
-        return value
+        with suppress(ValueError):
+            if least <= (value := int(text)) <= most:
+                return value
+        bounds = f"of at least {least}" if most == 2**63 - 1 else f"from {least} to {most}"
+        raise argparse.ArgumentTypeError(f"must be an integer {bounds}, got {text}")
 
     return integer
 
@@ -237,13 +283,14 @@ def number(least: float, most: float = float("inf"), above: bool = False) -> Cal
     """Return an argument type: a finite number in this range, without `least` if `above`."""
 
     def real(text: str) -> float:
-        value = float(text)
-        if not (isfinite(value) and least <= value <= most) or (above and value == least):
-            bounds = f"{'more than' if above else 'at least'} {least}" + (
-                f", at most {most}" if isfinite(most) else ""
-            )
-            raise argparse.ArgumentTypeError(f"{text} is not a number of {bounds}")
-        return value
+        with suppress(ValueError):
+            value = float(text)
+            if isfinite(value) and least <= value <= most and not (above and value == least):
+                return value
+        bounds = f"{'more than' if above else 'at least'} {least}" + (
+            f" and at most {most}" if isfinite(most) else ""
+        )
+        raise argparse.ArgumentTypeError(f"must be a number of {bounds}, got {text}")
 
     return real
 
@@ -253,7 +300,9 @@ def one_of(names: Iterable[str]) -> Callable[[str], str]:
 
     def name(text: str) -> str:
         if text not in names:
-            raise argparse.ArgumentTypeError(f"{text!r} is not one of {', '.join(names)}")
+            raise argparse.ArgumentTypeError(
+                f"must be one of {', '.join(names)}, got {text!r}{suggest(text, names)}"
+            )
         return text
 
     return name
@@ -266,7 +315,7 @@ def shape(text: str) -> tuple[int, int, int]:
         parts.insert(0, "1")
     if len(parts) != 3 or not all(part.isdecimal() and 0 < int(part) <= 1024 for part in parts):
         raise argparse.ArgumentTypeError(
-            f"{text} is not CxHxW, such as 1x32x32, each from 1 to 1024"
+            f"must be CxHxW, such as 1x32x32, each from 1 to 1024, got {text}"
         )
     channels, height, width = map(int, parts)
     return channels, height, width
@@ -283,7 +332,7 @@ def setting(text: str) -> tuple[str, Any]:
         if value.isidentifier():
             return name, value
     raise argparse.ArgumentTypeError(
-        f"{text} is not NAME=VALUE with a number, true, false, a list or a word"
+        f"must be NAME=VALUE with a number, true, false, a list or a word, got {text}"
     )
 
 
@@ -291,5 +340,7 @@ def pair(text: str) -> tuple[str, str]:
     """Parse OURS=THEIRS."""
     ours, sign, theirs = text.partition("=")
     if not (ours and sign):
-        raise argparse.ArgumentTypeError(f"{text!r} is not OURS=THEIRS, such as conv1=features.0")
+        raise argparse.ArgumentTypeError(
+            f"must be OURS=THEIRS, such as conv1=features.0, got {text!r}"
+        )
     return ours, theirs

@@ -1,6 +1,7 @@
 """``lenet5c data``: inspect a folder of images before training on it, and fetch data sets.
 
-Exit codes: 0 done, 1 failed, or `inspect --strict` has warnings, 2 bad use.
+Exit codes: 0 done, 1 failed, or `inspect --strict` has warnings, 2 bad use, 3 no net can be trained
+on the data that is inspected.
 """
 
 import json
@@ -9,18 +10,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lenet5c._optional import require
 from lenet5c._text import list_some, printable, table
-from lenet5c.commands.cli import FAILED, file, note, one_of, say
+from lenet5c.commands.cli import FAILED, add_read_options, file, note, one_of, read_options, say
 from lenet5c.datasets import DatasetError
 from lenet5c.datasets.inspection import Inspection
 from lenet5c.datasets.registry import NAMED_SETS, NamedSet
 
-DESCRIPTION = "Look at a folder of images before training on it, and fetch data sets."
+UNTRAINABLE = 3
+DESCRIPTION = "Look at data before training on it, and fetch data sets."
 EXAMPLES = """examples:
   lenet5c data inspect my-pictures            counts, sizes, duplicates, damaged files
   lenet5c data inspect my-pictures --contact-sheet sheet.png
-  lenet5c data inspect my-pictures --strict   exit code 1 if there is anything to warn of
+  lenet5c data inspect my-pictures --strict   exit code 1 if there is anything to warn of, 3 if no
+                                              net can be trained on it
   lenet5c data list                           the data sets that have a name
   lenet5c data list fashion                   its files, their addresses and checksums
   lenet5c data download fashion kmnist        into the cache, as train --data fashion does
@@ -46,14 +51,16 @@ def add_arguments(parser: ArgumentParser) -> None:
         "inspect",
         help="look at all images of a data set",
         description="Count the images of each part and class, and warn of duplicates, leaks from "
-        "training to test, labels that disagree, files that cannot be read, blank images and rare "
-        "classes.",
+        "training to test, labels that disagree, files that cannot be read, blank images, rare "
+        "classes, small test sets, and folders that look like parts. Exit codes: 0 done, 1 failed, "
+        "or warnings with --strict, 2 bad use, 3 no net can be trained on it.",
         epilog=EXAMPLES,
     )
     inner.set_defaults(action=inspect)
     inner.add_argument("data", metavar="NAME_OR_DIR", help="as for lenet5c train --data")
     text = "draw examples of each class into this PNG file"
     inner.add_argument("--contact-sheet", type=file, metavar="FILE", help=text)
+    add_read_options(inner)
     inner.add_argument("--json", action="store_true", help="print all that was found as JSON")
     inner.add_argument("--strict", action="store_true", help="exit with 1 if there are warnings")
 
@@ -99,7 +106,7 @@ def run(options: Namespace) -> int | None:
 
 
 def inspect(options: Namespace) -> int:
-    """Print what is in a data set; fail if `--strict` and there are warnings."""
+    """Print what is in a data set; return the exit code."""
     # These load what only this needs.
     from lenet5c.datasets.contact_sheet import COLUMNS, write_contact_sheet
     from lenet5c.datasets.inspection import inspect as inspect_data
@@ -109,7 +116,10 @@ def inspect(options: Namespace) -> int:
     if sheet is not None:
         check_sheet(sheet)
     name = source_name(options.data, "the data to inspect")
-    found = inspect_data(name, max(COLUMNS.values()) if sheet else 0, note)
+    how = read_options(options)
+    found = inspect_data(name, max(COLUMNS.values()), how, note)
+    if how.transpose is None and (warning := look_for_sideways(found)):
+        found.suspicions.append(warning)
     if sheet is not None:
         write_contact_sheet(sheet, found)
     if options.json:
@@ -118,7 +128,29 @@ def inspect(options: Namespace) -> int:
         say(describe(found))
         if sheet is not None:
             say(f"\nThe contact sheet is {sheet}")
+    if found.faults:
+        return UNTRAINABLE
     return FAILED if options.strict and found.warnings() else 0
+
+
+def look_for_sideways(found: Inspection) -> str | None:
+    """Return a warning if the examples are digits with rows and columns exchanged."""
+    from lenet5c.datasets import Dataset
+    from lenet5c.training import open_model
+    from lenet5c.training.orientation import warn_of_sideways
+
+    examples = [
+        (picture, label)
+        for (_, label), pictures in found.examples.items()
+        for picture in pictures
+        if picture.shape[2] == 1
+    ]
+    if not examples or len({picture.shape for picture, _ in examples}) > 1:
+        return None
+    images = np.stack([picture.transpose(2, 0, 1) for picture, _ in examples])
+    labels = np.array([label for _, label in examples])
+    dataset = Dataset(images, labels, len(found.class_names), class_names=found.class_names)
+    return warn_of_sideways(open_model(), dataset)
 
 
 def check_sheet(path: Path) -> None:
@@ -143,6 +175,7 @@ def describe(found: Inspection) -> str:
     ]
     rows.append(("all", *(f"{sum(found.counts[part]):,}" for part in parts)))
     mean, std = (" ".join(f"{value:.4f}" for value in each) for each in (found.mean, found.std))
+    faults = [f"fault     {line}" for line in found.faults]
     warnings = [f"warning   {line}" for line in found.warnings()]
     return "\n".join(
         [
@@ -154,7 +187,7 @@ def describe(found: Inspection) -> str:
             f"read      as {' x '.join(map(str, found.image_shape))}",
             *(f"note      {text}" for text in found.notes),
             "",
-            *(warnings or ["No warnings."]),
+            *(faults + warnings or ["No warnings."]),
         ]
     )
 

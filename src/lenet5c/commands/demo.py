@@ -47,6 +47,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 def run(options: Namespace) -> None:
     """Serve the page until Ctrl-C."""
     # Not at the top: the parser needs no NumPy.
+    from lenet5c.datasets.records import ReadOptions
     from lenet5c.datasets.source import open_source, source_name
     from lenet5c.demo.server import DemoServer
     from lenet5c.demo.session import Session
@@ -55,13 +56,16 @@ def run(options: Namespace) -> None:
 
     trained, name = open_model(options.model), describe_model(options.model)
     if options.data is not None:
-        source = open_source(source_name(options.data), skip_bad=True, tell=say)
+        source = open_source(source_name(options.data), ReadOptions(skip_bad=True), tell=say)
         session = Session(trained, name, options.samples, lambda: source)
     else:
         # A run's folder may come from anywhere: the data it names are read if they are here.
         data = recorded_data(options.model) or "mnist"
         session = Session(
-            trained, name, options.samples, lambda: open_source(data, skip_bad=True, download=False)
+            trained,
+            name,
+            options.samples,
+            lambda: open_source(data, ReadOptions(skip_bad=True), download=False),
         )
     server = DemoServer(session, options.port)
     # What is computed holds the interpreter's lock for no longer, while others want an answer.

@@ -5,7 +5,7 @@ Exit codes: 0 done, 1 failed, 2 bad use, 130 interrupted.
 
 import json
 import textwrap
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,20 @@ from typing import Any
 import lenet5c
 from lenet5c import _files
 from lenet5c._text import count
-from lenet5c.commands.cli import MODEL_HELP, add_threads, directory, say, warn, whole
+from lenet5c.commands.cli import (
+    MODEL_HELP,
+    add_read_options,
+    add_threads,
+    directory,
+    read_options,
+    say,
+    warn,
+    whole,
+)
 from lenet5c.datasets import Dataset
-from lenet5c.datasets.source import open_source, source_name
+from lenet5c.datasets.source import open_dataset, open_source, source_name
 from lenet5c.report import tables
+from lenet5c.report.mistakes import check_folder, copy_mistakes, find_file
 from lenet5c.training import (
     Evaluation,
     RunError,
@@ -27,7 +37,8 @@ from lenet5c.training import (
 )
 from lenet5c.training import evaluate as evaluate_model
 from lenet5c.training.matching import match_dataset
-from lenet5c.training.run_folder import read_record
+from lenet5c.training.orientation import warn_of_sideways
+from lenet5c.training.run_folder import RunFolder, read_record
 
 PARTS = ("test", "train", "validation")
 RECORD, PAGE = "evaluation.json", "evaluation.html"
@@ -40,6 +51,8 @@ EXAMPLES = """examples:
   lenet5c evaluate runs/first --worst 20
   lenet5c evaluate runs/first --compare runs/second
   lenet5c evaluate runs/first/model.safetensors --data my-folder --out runs/first-on-mine
+  lenet5c evaluate best --data my-folder --map null=0 eins=1 zwei=2
+  lenet5c evaluate runs/first --data my-folder --errors mistakes
   lenet5c evaluate runs/first --part train --json"""
 
 
@@ -50,20 +63,40 @@ def add_arguments(parser: ArgumentParser) -> None:
     add("model", nargs="?", default="best", metavar="MODEL", help=text)
     text = "as for lenet5c train (default: that of the run in folder MODEL, else mnist)"
     add("--data", metavar="NAME_OR_DIR", help=text)
-    text = "leave out images that cannot be read, as a run in folder MODEL did that was told so"
-    add("--skip-bad", action="store_true", help=text)
+    add_read_options(parser)
+    add(
+        "--map",
+        type=class_pair,
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="DATA=MODEL",
+        help="the model's class for a class of the data, where their names do not say it",
+    )
     add("--part", choices=PARTS, default="test", help=f"{', '.join(PARTS)} (default: test)")
     text = "another model: tests on the same images whether one of the two is better"
     add("--compare", metavar="OTHER", help=text)
     text = "misclassified images to list, the most confident first (default: 10)"
     add("--worst", type=whole(0), default=10, metavar="N", help=text)
+    text = "copy the misclassified images into a new folder, as TRUE-as-PREDICTED-NAME"
+    add("--errors", type=directory, metavar="DIR", help=text)
     add("--out", type=directory, metavar="DIR", help=f"folder for {RECORD}, {PAGE} and pictures")
     add("--json", action="store_true", help="print all of it as JSON, and nothing else")
     add_threads(parser)
 
 
+def class_pair(text: str) -> tuple[str, str]:
+    """Parse DATA=MODEL."""
+    data, sign, model = text.partition("=")
+    if not (data and sign and model):
+        raise ArgumentTypeError(f"{text!r} is not DATA=MODEL, such as cat=3")
+    return data, model
+
+
 def run(options: Namespace) -> None:
     """Evaluate, and report as text, JSON or files."""
+    if options.errors is not None:
+        check_folder(options.errors, "--errors")
     if options.out is not None:
         prepare_folder(options.out)
     trained = open_model(options.model)
@@ -71,29 +104,49 @@ def run(options: Namespace) -> None:
     # How a run's data were read holds for the run's own data.
     of_run = read_record(options.model) if options.data is None else {"data": options.data}
     data = source_name(of_run.get("data", "mnist"))
-    skip_bad = options.skip_bad or of_run.get("skip_bad") is True
-    source = open_source(data, skip_bad=skip_bad, tell=None if options.json else say)
-    part = getattr(source, options.part)
-    if part is None:
-        raise RunError(f"--part must be test or train for {data}, got {options.part}")
-    dataset, notes = match_dataset(trained, part)
+    tell = None if options.json else say
+    how, source_notes = read_options(options, of_run), list[str]()
+    # Of a run's own data, the part that the run set aside; of other data that is not divided, all.
+    if options.data is None:
+        if of_run.get("fold"):
+            from lenet5c.recipes import RunConfig
+
+            source = RunConfig.read(RunFolder(options.model)).open()
+        else:
+            source = open_source(data, how, tell=tell)
+        source_notes += source.notes
+        part = getattr(source, options.part)
+        if part is None:
+            raise RunError(f"--part must be test or train for {data}, got {options.part}")
+    else:
+        part = open_dataset(data, options.part, how, tell=tell, note=source_notes.append)
+    mapping = dict(options.map)
+    dataset, notes = match_dataset(trained, part, mapping)
     result = evaluate_model(trained, dataset)
+    if how.transpose is None and (warning := warn_of_sideways(trained, dataset)):
+        notes.append(warning)
     record = {
         "lenet5c": lenet5c.__version__,
         "model": options.model,
         "data": data,
         "part": options.part,
-        "notes": [*source.notes, *notes],
-        **describe_result(result, trained.class_names, options.worst),
+        "notes": [*source_notes, *notes],
+        **describe_result(result, dataset, options.worst),
     }
     if other is not None:
-        record["compare"] = compare(options.compare, other, part, result)
+        record["compare"] = compare(options.compare, other, part, result, mapping)
+    if options.errors is not None:
+        copy_mistakes(options.errors, dataset, result, trained.class_names)
     if options.out is not None:
         write(options, trained, dataset, result, record)
-    say(json.dumps(record, indent=2) if options.json else as_text(options, trained, result, record))
+    say(
+        json.dumps(record, indent=2)
+        if options.json
+        else as_text(options, trained, dataset, result, record)
+    )
 
 
-def describe_result(result: Evaluation, class_names: tuple[str, ...], worst: int) -> dict[str, Any]:
+def describe_result(result: Evaluation, dataset: Dataset, worst: int) -> dict[str, Any]:
     """Return the figures for JSON: shares from 0 to 1, null for what is not defined."""
     scores = result.scores
     names = ("precision", "recall", "f1")
@@ -111,24 +164,34 @@ def describe_result(result: Evaluation, class_names: tuple[str, ...], worst: int
                 "predicted": int(scores.predicted[i]),
                 **dict(zip(names, tables.defined_scores(scores, i), strict=True)),
             }
-            for i, name in enumerate(class_names)
+            for i, name in enumerate(dataset.class_names)
         ],
         "confusion": result.matrix.tolist(),
-        "worst": [
-            {
-                "index": int(i),
-                "label": int(result.labels[i]),
-                "predicted": int(result.predictions[i]),
-                "confidence": round(float(result.confidences[i]), 6),
-            }
-            for i in result.worst(worst)
-        ],
+        "worst": [describe_mistake(result, dataset, i) for i in result.worst(worst).tolist()],
     }
 
 
-def compare(name: str, other: TrainedModel, part: Dataset, result: Evaluation) -> dict[str, Any]:
+def describe_mistake(result: Evaluation, dataset: Dataset, index: int) -> dict[str, Any]:
+    """Return one misclassified image for JSON, with its id and file where it has them."""
+    origin: dict[str, Any] = {}
+    if dataset.ids is not None:
+        origin["id"] = dataset.ids[index]
+    if file := find_file(dataset, index):
+        origin["file"] = str(file)
+    return {
+        "index": index,
+        **origin,
+        "label": int(result.labels[index]),
+        "predicted": int(result.predictions[index]),
+        "confidence": round(float(result.confidences[index]), 6),
+    }
+
+
+def compare(
+    name: str, other: TrainedModel, part: Dataset, result: Evaluation, mapping: dict[str, str]
+) -> dict[str, Any]:
     """Evaluate another model on the same images; return McNemar's test for JSON."""
-    dataset, notes = match_dataset(other, part)
+    dataset, notes = match_dataset(other, part, mapping)
     second = evaluate_model(other, dataset)
     a, b = (each.labels == each.predictions for each in (result, second))
     test = mcnemar(a, b)
@@ -147,7 +210,11 @@ def compare(name: str, other: TrainedModel, part: Dataset, result: Evaluation) -
 
 
 def as_text(
-    options: Namespace, trained: TrainedModel, result: Evaluation, record: dict[str, Any]
+    options: Namespace,
+    trained: TrainedModel,
+    dataset: Dataset,
+    result: Evaluation,
+    record: dict[str, Any],
 ) -> str:
     """Return the result for a terminal."""
     low, high = record["interval"]
@@ -158,7 +225,7 @@ def as_text(
         f"{record['data']}: {result.count:,} {options.part} images, {len(names)} classes",
         *(f"Note: {note.rstrip('.')}." for note in record["notes"]),
         f"Accuracy: {result}, 95% interval {100 * low:.2f} to {100 * high:.2f}%\n"
-        f"Loss: {result.loss:.4f}",
+        f"Loss: {result.loss:.4f}, cross-entropy without label smoothing, weights or augmentation",
         tables.matrix_table(result.matrix, names),
         tables.class_table(result.matrix, names),
     ]
@@ -167,9 +234,11 @@ def as_text(
         title = f"All {count(wrong, 'misclassified image')}, the most confident first:"
         if options.worst < wrong:
             title = f"The {options.worst} most confident of {wrong} misclassified images:"
-        parts.append(f"{title}\n{tables.worst_table(result, names, options.worst)}")
+        parts.append(f"{title}\n{tables.worst_table(result, names, options.worst, dataset.ids)}")
     if "compare" in record:
         parts.append(describe_comparison(options.model, result, record["compare"]))
+    if options.errors is not None:
+        parts.append(f"Copied to {options.errors}: {count(wrong, 'misclassified image')}")
     if options.out is not None:
         parts.append(f"Written to {options.out}")
     return "\n\n".join(parts)
@@ -262,5 +331,5 @@ def write(
     comparison = (
         describe_comparison(options.model, result, record["compare"]) if "compare" in record else ""
     )
-    page = evaluation_page(trained, result, record, pictures, comparison)
+    page = evaluation_page(trained, dataset, result, record, pictures, folder, comparison)
     _files.write_bytes(folder / PAGE, page.encode())

@@ -1,4 +1,4 @@
-"""``lenet5c predict``: read the digits in photographs, scans and drawings.
+"""``lenet5c predict``: read the digits in photographs, scans and drawings, or classify a data set.
 
 Exit codes: 0 all read, 1 failed, 2 bad use or a file that cannot be read, 3 a picture was
 rejected, 130 interrupted.
@@ -9,28 +9,60 @@ import json
 import os
 import sys
 from argparse import ArgumentParser, Namespace
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from lenet5c._text import count, has_colors, printable
-from lenet5c.commands.cli import BAD_USE, MODEL_HELP, directory, fail, say, whole
+from lenet5c import _files
+from lenet5c._text import count, has_colors, is_terminal, listing, printable
+from lenet5c.commands.cli import (
+    BAD_USE,
+    MODEL_HELP,
+    add_read_options,
+    add_threads,
+    directory,
+    fail,
+    file,
+    note,
+    read_options,
+    say,
+    warn,
+    whole,
+)
 from lenet5c.datasets.dataset import READINGS
-from lenet5c.datasets.pictures import PictureError, find_pictures
+from lenet5c.datasets.file_tree import is_archive
+from lenet5c.datasets.files import ENDINGS
+from lenet5c.datasets.pictures import PictureError, find_pictures, measure_whites
+from lenet5c.datasets.source import open_records, source_name
 from lenet5c.errors import UserError
 from lenet5c.recognition.explain import draw_reading, save_picture
 from lenet5c.recognition.predictor import DIGITS, Reader
 from lenet5c.recognition.reading import Reading
+from lenet5c.report.predictions import WRITERS, choose_form, read_form, write_predictions
+from lenet5c.training import open_model
+from lenet5c.training.matching import compare_colors
 
 REJECTED = 3
 STREAM = "-"
 GREEN, YELLOW = 32, 33
-DESCRIPTION = "Read digits in pictures: photographs, scans, drawings."
+# Options that are for pictures or for a whole data set alone.
+OF_PICTURES = ("explain", "json", "reading")
+OF_DATA = (
+    *("out", "like", "probabilities"),
+    *("skip_bad", "follow_links", "transpose", "label_column", "image_shape"),
+)
+DESCRIPTION = (
+    "Read digits in pictures: photographs, scans, drawings. With --data, classify all images of a "
+    "data set, such as the test images of a competition."
+)
 EXAMPLES = """examples:
   lenet5c predict seven.jpg
   lenet5c predict scans/ --json > readings.jsonl
   lenet5c predict sheet.png --digits many --explain steps/
   lenet5c predict photos/*.png --model runs/first
   cat drawing.png | lenet5c predict -
+  lenet5c predict --data test.csv --model runs/first --out predictions.csv
+  lenet5c predict --data test.csv --model runs/first --like sample_submission.csv --out mine.csv
 
 Each picture gets a line: its name, the digit, its probability, and the next probable ones.
 A picture in which no digit is found is rejected, with the reason. Exit codes: 0 all read,
@@ -40,8 +72,11 @@ A picture in which no digit is found is rejected, with the reason. Exit codes: 0
 def add_arguments(parser: ArgumentParser) -> None:
     """Add the options."""
     add = parser.add_argument
-    text = "PNG, JPEG, BMP, TIFF, WebP, GIF or PGM; a folder of them; - reads standard input"
-    add("images", nargs="+", metavar="IMAGE", help=text)
+    text = (
+        "PNG, JPEG, JPEG 2000, BMP, TIFF, WebP, AVIF, GIF or PGM, with pillow-heif HEIC; a folder "
+        "of them; - reads standard input"
+    )
+    add("images", nargs="*", metavar="IMAGE", help=text)
     add("--model", metavar="MODEL", help=f"{MODEL_HELP} (default: best)")
     text = "content of a picture: one digit, or several: a number, a sheet (default: one)"
     add("--digits", choices=DIGITS, default="one", help=text)
@@ -56,9 +91,103 @@ def add_arguments(parser: ArgumentParser) -> None:
     add("--json", action="store_true", help="print one JSON object a line for each picture")
     text = "draw each step from file to net: into a folder, or a .png for one picture"
     add("--explain", type=directory, metavar="PATH", help=text)
+    group = parser.add_argument_group("a whole data set")
+    text = "classify all images of a file or folder as lenet5c train takes it, with labels or not"
+    group.add_argument("--data", metavar="FILE", help=text)
+    text = f"file for a row an image: {listing(WRITERS, 'or')}; - prints CSV (default: -)"
+    group.add_argument("--out", type=file, metavar="FILE", help=text)
+    text = (
+        "write the columns and rows of this sample of the file that is wanted, such as the "
+        "sample_submission.csv of a competition"
+    )
+    group.add_argument("--like", type=file, metavar="SAMPLE", help=text)
+    text = "add a column for the probability of each class"
+    group.add_argument("--probabilities", action="store_true", help=text)
+    add_read_options(group)
+    add_threads(group)
 
 
 def run(options: Namespace) -> int:
+    """Print a line for each picture, or write a row for each image of a data set."""
+    if options.data is not None:
+        return predict_data(options)
+    for name in OF_DATA:
+        if getattr(options, name):
+            raise UserError(f"--{name.replace('_', '-')} must go with --data, got it without")
+    if not options.images:
+        raise UserError("IMAGE must be a picture or a folder of some, got none; or use --data")
+    return predict_pictures(options)
+
+
+def predict_data(options: Namespace) -> int:
+    """Write a row for each image of a data set."""
+    for name in ("images", *OF_PICTURES):
+        if got := getattr(options, name):
+            argument = "IMAGE" if name == "images" else f"--{name}"
+            raise UserError(f"{argument} must be left out with --data, got {got}")
+    if options.like and options.probabilities:
+        raise UserError("--probabilities must be left out with --like, whose columns are written")
+    data, out = source_name(options.data), options.out
+    if out == Path(STREAM):
+        out = None
+    suffix = check_out(out, data, options.like)
+    trained = open_model(options.model)
+    records = open_records(
+        data, read_options(options), tell=note, note=lambda line: note(f"Note: {line.rstrip('.')}.")
+    )
+    if text := compare_colors(trained, records.images):
+        warn(options.prog, text)
+    if options.like:
+        form = read_form(options.like, trained, records)
+    else:
+        form = choose_form(trained, records, options.probabilities)
+    sink = nullcontext(Printer()) if out is None else _files.replace_file(out)
+    with make_bar(len(records), out) as bar, sink as file_like:
+        score = write_predictions(file_like, suffix, trained, records, form, bar.update)
+    text = count(score.count, "image") + (f" in {out}" if out else "")
+    if score.correct is not None:
+        text += f"; {score.correct / score.count:.2%} predicted as labeled ({score.correct:,})"
+    note(text)
+    return 0
+
+
+def check_out(out: Path | None, data: str, sample: Path | None) -> str:
+    """Return the ending of the file to write; refuse another one, and a file that is read."""
+    if out is None:
+        return ".csv"
+    if (suffix := out.suffix.lower()) not in WRITERS or out.is_dir():
+        raise UserError(f"--out must be a file that ends in {listing(WRITERS, 'or')}, got {out}")
+    for path in filter(None, (sample, Path(data))):
+        if out.exists() and path.exists() and out.samefile(path):
+            raise UserError(f"--out must be another file, got {out}, the very file that is read")
+    return suffix
+
+
+def make_bar(images: int, out: Path | None) -> Any:
+    """Return a bar on a terminal where nothing else is written."""
+    from tqdm import tqdm
+
+    busy = out is None and is_terminal(sys.stdout)
+    return tqdm(
+        total=images,
+        unit="img",
+        unit_scale=True,
+        leave=False,
+        file=sys.stderr,
+        disable=busy or not is_terminal(sys.stderr),
+        dynamic_ncols=True,
+    )
+
+
+class Printer:
+    """Standard output as a file of bytes."""
+
+    def write(self, content: bytes) -> None:
+        """Print text in UTF-8."""
+        say(content.decode("utf-8", "surrogateescape"), end="")
+
+
+def predict_pictures(options: Namespace) -> int:
     """Print a line for each picture."""
     names: list[str] = []
     code = 0
@@ -81,6 +210,7 @@ def run(options: Namespace) -> int:
             "file; name another one"
         )
     reader = Reader(options.model, digits=options.digits, reading=options.reading)
+    reader.white = measure_whites(name for name in names if name != STREAM) | reader.white
     width = min(40, max(len(printable(name)) for name in names))
     taken: set[str] = set()
     for name in names:
@@ -89,7 +219,8 @@ def run(options: Namespace) -> int:
         except PictureError as error:
             if options.json:
                 say(json.dumps({"file": name, "error": str(error)}))
-            code = fail(options.prog, error, BAD_USE)
+            hint = f"; lenet5c predict --data {name} reads data sets" if is_data(name) else ""
+            code = fail(options.prog, f"{error}{hint}", BAD_USE)
             continue
         if options.json:
             say(json.dumps(as_json(name, reading)))
@@ -123,6 +254,12 @@ def expand(name: str) -> list[str]:
             raise UserError(f"IMAGE must name a file, but no file is named like {name}")
         return files
     return [name]
+
+
+def is_data(name: str) -> bool:
+    """Return whether this is the name of a file with many images."""
+    endings = tuple(ending for of_kind in ENDINGS.values() for ending in of_kind)
+    return is_archive(name) or name.lower().endswith(endings)
 
 
 def open_stream() -> Any:

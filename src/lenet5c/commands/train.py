@@ -5,29 +5,38 @@ Exit codes: 0 done, 1 the training failed, 2 bad use, 3 the target accuracy was 
 """
 
 import argparse
-import shlex
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from lenet5c import kernels, recipes
+from lenet5c._text import command_line
 from lenet5c.commands import signals
-from lenet5c.commands.cli import FAILED, add_threads, directory, fail, note, number, say, warn
+from lenet5c.commands.cli import FAILED, add_threads, directory, fail, file, note, number, say, warn
 from lenet5c.commands.cli import setting as pair
 from lenet5c.datasets.source import source_name
 from lenet5c.recipes import RunConfig
-from lenet5c.recipes.kind import Kind
-from lenet5c.recipes.run_config import option_settings
-from lenet5c.recipes.setting import GROUPS, RUN, in_words
+from lenet5c.recipes.config_file import read_config_file
+from lenet5c.recipes.kind import DICT, Kind
+from lenet5c.recipes.run_config import NOTHING, option_settings, start_name
+from lenet5c.recipes.setting import GROUPS, RUN, in_words, option
 from lenet5c.training import NonFiniteError, RunError, Trainer
 from lenet5c.training.interrupt import StopRequest
+from lenet5c.training.loss_terms import describe_loss
 from lenet5c.training.progress import Progress
 from lenet5c.training.run_folder import RunFolder
+from lenet5c.training.statistics import describe_accuracy
 
 TARGET_MISSED = 3
+# From this ratio of the largest class to the smallest on, weights are recommended.
+IMBALANCE = 5
 # Of training images; and what makes more of them.
 FEW, FEW_A_STEP = 1000, 16
 DESCRIPTION = (
@@ -39,7 +48,9 @@ EXAMPLES = """examples:
   lenet5c train --epochs 4 --seed 1 --target-accuracy 0.99        exit code 3 below the target
   lenet5c train --resume --out runs/first                         go on with a run that was stopped
   lenet5c train --activation tanh --pooling max --optimizer sgd --lr 0.02 --schedule cosine
-  lenet5c train --data my-pictures --epochs 30                    a folder a class, or IDX files"""
+  lenet5c train --data my-pictures --epochs 30                    a folder a class, or IDX files
+  lenet5c train --data my-pictures --class-weight balanced        rare classes count as much
+  lenet5c train --data my-pictures --folds 5                      cross-validation"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,10 +66,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         elif kind.choices:
             arguments |= {"choices": kind.choices, "metavar": kind.metavar}
         elif kind.many:
-            arguments |= {"type": pair, "nargs": "+", "metavar": kind.metavar}
+            read = pair if kind is DICT else option_type(kind)
+            arguments |= {"type": read, "nargs": "+", "metavar": kind.metavar}
         else:
             arguments |= {"type": option_type(kind), "metavar": kind.metavar}
-        groups[setting.group].add_argument("--" + name.replace("_", "-"), **arguments)
+        groups[setting.group].add_argument(option(name, setting), dest=name, **arguments)
 
     add_threads(groups[RUN])
     add = groups[RUN].add_argument
@@ -69,10 +81,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder for the results (default: a new one in runs/)",
     )
     add(
+        "--config",
+        type=file,
+        metavar="FILE",
+        help="settings from a file: the config.json of a run, which repeats it, or options by name "
+        "in TOML or JSON; options given beside it go before",
+    )
+    add = groups[RUN].add_mutually_exclusive_group().add_argument
+    add(
         "--resume",
         action="store_true",
-        help="go on with the run in --out, to the same bytes as without a stop",
+        help="go on with the run in --out, to the same bytes as without a stop; with more --epochs "
+        "also with a finished one",
     )
+    add("--overwrite", action="store_true", help="replace the run that is in --out")
+    add = groups[RUN].add_argument
     add(
         "--tensorboard",
         action="store_true",
@@ -107,12 +130,17 @@ def option_type(kind: Kind) -> Callable[[str], Any]:
 def run(options: argparse.Namespace) -> int:
     """Train, evaluate and report; return the exit code."""
     config = configure(options)
+    if config.folds and config.fold is None:
+        from lenet5c.commands import folds
+
+        return folds.run(options, config)
     display, stop = Display(options.quiet), StopRequest()
     result = None
     try:
         result = recipes.train(
             config,
             resume=options.resume,
+            overwrite=options.overwrite,
             tensorboard=options.tensorboard,
             tell=display.line,
             on_start=display.start,
@@ -138,33 +166,55 @@ def run(options: argparse.Namespace) -> int:
 def configure(options: argparse.Namespace) -> RunConfig:
     """Return the `RunConfig` that the options ask for; nothing is written yet."""
     given: dict[str, Any] = {
-        name: dict(value) if setting.kind.many else value
+        name: join(name, value) if setting.kind.many else value
         for name, setting in option_settings().items()
         if (value := getattr(options, name)) is not None
     }
-    if "data" in given:
-        given["data"] = source_name(given["data"])
+    for name in ("data", "rehearse"):
+        if given.get(name, NOTHING) != NOTHING:
+            given[name] = source_name(given[name], f"--{name}")
+    if "start" in given:
+        given["start"] = start_name(given["start"])
     if options.resume:
         return configure_resumed(options, given)
-    name = given.pop("recipe", "default")
     out = options.out or Path("runs") / datetime.now().strftime("%Y%m%d-%H%M%S-%f")
+    if options.config is not None:
+        return read_config_file(options.config, **given, folder=out)
+    name = given.pop("recipe", None)
     try:
         return RunConfig.named(name, **given, folder=out)
     except ValueError as error:
         raise RunError(error) from None
 
 
+def join(name: str, words: list[Any]) -> Any:
+    """Return what the words of an option mean together: pairs as one dict, or a single name."""
+    names = [word for word in words if isinstance(word, str)]
+    if names and len(words) > 1:
+        raise RunError(
+            f"--{name.replace('_', '-')} must be {names[0]} alone, or NAME=VALUE pairs, got both"
+        )
+    pairs = (word.items() if isinstance(word, dict) else [word] for word in words)
+    return names[0] if names else dict(chain.from_iterable(pairs))
+
+
 def configure_resumed(options: argparse.Namespace, given: dict[str, Any]) -> RunConfig:
     """Return the configuration of the run in --out; options given again must say the same."""
     if options.out is None:
         raise RunError("--resume needs --out DIR, the folder of the run to go on with")
+    if options.config is not None:
+        raise RunError("--config must be left out with --resume: the run has its own settings")
     config = RunConfig.read(RunFolder(options.out))
+    epochs = given.get("epochs", 0)
+    if epochs > config.settings.epochs:
+        config = replace(config, settings=replace(config.settings, epochs=epochs))
     if difference := config.differing(given):
         name, here, value = difference
+        more = "at least " if name == "epochs" else ""
         raise RunError(
-            f"--{name.replace('_', '-')} must be {in_words(here)}, as in the run in "
-            f"{config.folder}, got {in_words(value)}; leave the option out, or start a new run "
-            "in another folder"
+            f"{option(name, option_settings()[name])} must be {more}{in_words(here)}, as in the "
+            f"run in {config.folder}, got {in_words(value)}; leave the option out, or start a new "
+            "run in another folder"
         )
     return config
 
@@ -196,6 +246,15 @@ class Display:
                 "So few images do better with --distortion modern --epochs 300 --batch-size "
                 f"{min(FEW_A_STEP, count)}."
             )
+        counts = np.bincount(trainer.train_set.labels)
+        rarest, most = counts[counts > 0].min(), counts.max()
+        if most >= IMBALANCE * rarest and not config.settings.class_weight and trainer.epoch == 0:
+            names = trainer.train_set.class_names
+            rare = names[int(np.where(counts > 0, counts, most).argmin())]
+            self.line(
+                f"The class {rare} has {rarest:,} of {count:,} images, the largest {most:,}; "
+                "--class-weight balanced gives all classes the same weight."
+            )
         self.progress, self.began = Progress(trainer, self.quiet, write=say), time.perf_counter()
 
     def step(self, trainer: Trainer, samples: int) -> None:
@@ -216,14 +275,23 @@ class Display:
             if result and not result.interrupted:
                 self.progress.finish(result.trainer)
                 self.progress.course(result.history)
+                self.explain(result)
+
+    def explain(self, result: recipes.Run) -> None:
+        """Print what the losses above are of, where that of the test is of less."""
+        if result.summary and (terms := describe_loss(result.trainer)):
+            self.line(
+                f"These losses are {terms}; on the test images, cross-entropy alone is "
+                f"{result.summary['test_loss']:.4f}."
+            )
 
 
 def report_stop(result: recipes.Run, signal: int) -> int:
     """Print how to go on; return the exit code."""
-    trainer, out = result.trainer, shlex.quote(str(result.config.folder))
+    trainer, again = result.trainer, ("train", "--resume", "--out", result.config.folder)
     note(
         f"\nStopped in epoch {trainer.epoch + 1} after step {trainer.step} of "
-        f"{trainer.steps_per_epoch}. Go on with:\n  python -m lenet5c.train --resume --out {out}"
+        f"{trainer.steps_per_epoch}. Go on with:\n  {command_line(*again)}"
     )
     return 128 + signal
 
@@ -234,5 +302,5 @@ def report(summary: dict[str, Any], target: float | None) -> int:
     missed = False
     if target is not None and (missed := correct / count < target):
         note(f"The test accuracy is below the target of {100 * target:g}%.")
-    say(f"Test accuracy: {100 * correct / count:.2f}% ({correct}/{count})")
+    say(f"Test accuracy: {describe_accuracy(correct, count)}")
     return TARGET_MISSED if missed else 0

@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from lenet5c.datasets.mapped import MappedImages
+
 
 def check_images(images: Any, *, empty: bool = True) -> None:
     """Raise an error unless `images` is uint8 of shape (N, C, H, W); N may be 0 if `empty`."""
-    if not isinstance(images, np.ndarray):
+    if not isinstance(images, np.ndarray | MappedImages):
         raise TypeError(f"images must be a NumPy array, got {type(images).__name__}")
     if images.dtype != np.uint8:
         raise ValueError(f"images must be uint8 (pixels 0 to 255), got {images.dtype}")

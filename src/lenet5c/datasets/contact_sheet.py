@@ -12,9 +12,10 @@ from lenet5c import _files
 from lenet5c._optional import require
 from lenet5c.datasets.conversion import to_channels
 from lenet5c.datasets.inspection import EXAMPLE, Inspection, spread
+from lenet5c.datasets.records import ALL
 
 #: Examples of each class, by part.
-COLUMNS = {"train": 12, "test": 5}
+COLUMNS = {"train": 12, "test": 5, ALL: 17}
 MOST_CLASSES = 200
 CELL = EXAMPLE
 GAP, MARGIN, WIDEST, LONGEST = 4, 16, 220, 60
@@ -29,7 +30,7 @@ def write_contact_sheet(path: Path, inspection: Inspection) -> None:
         for name in ("Image", "ImageDraw", "ImageFont")
     )
     font, small = (_load_font(ImageFont, size) for size in (15, 12))
-    names = inspection.class_names
+    names = inspection.class_names or ("no labels",)
     parts = [part for part in COLUMNS if any(inspection.counts.get(part, ()))]
     classes = range(min(len(names), MOST_CLASSES))
     examples = {

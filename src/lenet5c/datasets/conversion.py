@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet5c.datasets.dataset import DatasetError
-from lenet5c.datasets.resampling import resize
+from lenet5c.datasets.resampling import letterbox, resize
+from lenet5c.kernels.arrays import unmasked
 
 _AT_ONCE = 1 << 18  # pixels
 
@@ -14,8 +15,8 @@ _AT_ONCE = 1 << 18  # pixels
 def to_image(picture: NDArray[np.uint8], image_shape: tuple[int, int, int]) -> NDArray[np.uint8]:
     """Convert a picture to a number of channels, a height and a width.
 
-    Nothing is cropped or framed: a picture of other proportions is stretched, by `resize`. A
-    picture that has the size already keeps its pixels.
+    Nothing is cropped or stretched: a picture of other proportions is fitted in by `letterbox`,
+    between bars of the color of its edge. A picture that has the size already keeps its pixels.
 
     The picture is (h, w), (h, w, 1) or (h, w, 3): gray, or red, green and blue. Colors become gray
     by the weights of ITU-R 601; gray becomes three equal channels. A DatasetError says that
@@ -25,13 +26,14 @@ def to_image(picture: NDArray[np.uint8], image_shape: tuple[int, int, int]) -> N
     --------
     >>> import numpy as np
     >>> from lenet5c.datasets.conversion import to_image
-    >>> to_image(np.array([[0, 80]], np.uint8), (1, 1, 4))
-    array([[[ 0, 20, 60, 80]]], dtype=uint8)
+    >>> to_image(np.array([[0, 80]], np.uint8), (1, 2, 4))
+    array([[[ 0, 20, 60, 80],
+            [ 0, 20, 60, 80]]], dtype=uint8)
     >>> to_image(np.array([[[255, 0, 0]]], np.uint8), (1, 1, 1))
     array([[[76]]], dtype=uint8)
     """
     channels, height, width = image_shape
-    return resize(to_channels(picture, channels), (height, width))
+    return letterbox(to_channels(picture, channels), (height, width))
 
 
 def to_channels(picture: Any, channels: int) -> NDArray[np.uint8]:
@@ -52,6 +54,38 @@ def to_channels(picture: Any, channels: int) -> NDArray[np.uint8]:
     if channels == 3:
         return np.repeat(picture.transpose(2, 0, 1), 3, axis=0)
     return to_gray(picture)[np.newaxis]
+
+
+def to_pixels(images: Any) -> NDArray[np.uint8]:
+    """Convert an array of gray levels or colors, of any shape, to uint8.
+
+    Integers from 0 to 255 keep their values; bool, and floats from 0 (black) to 1 (white), become 0
+    to 255. A TypeError or ValueError says that it is no such array.
+
+    Examples
+    --------
+    >>> from lenet5c.datasets.conversion import to_pixels
+    >>> to_pixels([0.0, 0.5, 1.0])
+    array([  0, 128, 255], dtype=uint8)
+    """
+    if getattr(images, "dtype", None) == np.uint8 and not isinstance(images, np.ma.MaskedArray):
+        return images  # maybe mapped
+    array = unmasked("images", np.asanyarray(images))
+    if array.dtype.kind not in "fiub":
+        found = array.dtype if array.ndim else type(images).__name__
+        raise TypeError(f"images must be an array of uint8, or of float from 0 to 1, got {found}")
+    if array.dtype.kind == "b":
+        return array.astype(np.uint8) * np.uint8(255)
+    low, high = (array.min(), array.max()) if array.size else (0, 0)
+    most = 1 if array.dtype.kind == "f" else 255
+    if not (low >= 0 and high <= most):  # NaN is neither
+        finite = "finite, " if array.dtype.kind == "f" and not np.isfinite(low + high) else ""
+        remedy = "; divide them by 255" if most == 1 and 1 < high <= 255 else ""
+        raise ValueError(
+            f"images of {array.dtype} must be {finite}from 0 to {most}, got {low:g} to {high:g}"
+            f"{remedy}"
+        )
+    return (array * 255 + 0.5).astype(np.uint8) if most == 1 else array.astype(np.uint8)
 
 
 def make_thumbnail(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from numbers import Integral, Real
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lenet5c.datasets._checks import check_images
+from lenet5c.datasets.mapped import Images, MappedImages, take
 from lenet5c.errors import UserError
 
 READINGS = ("ink", "whole")
@@ -20,12 +23,12 @@ class DatasetError(UserError):
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Labeled images in memory.
+    """Labeled images.
 
     Parameters
     ----------
-    images : ndarray of uint8, shape (N, C, H, W)
-        At least one image. Kept without a copy when C-contiguous.
+    images : ndarray of uint8, shape (N, C, H, W), or MappedImages
+        At least one image. Kept without a copy when C-contiguous, or in a file.
     labels : ndarray of int, shape (N,)
         The class of each image, 0 to ``num_classes - 1``. Stored as int32.
     num_classes : int
@@ -34,6 +37,14 @@ class Dataset:
         Name of the data in reports.
     class_names : tuple of str, optional
         One name a class. Default: the class numbers, ``('0', '1', ...)``.
+    ids : tuple of str, optional
+        The origin of each image: its file, relative to `root`, or its id in a table.
+    root : Path, optional
+        The folder of the files.
+    sample_weight : ndarray of float32, shape (N,), optional
+        Weight of each image in the loss, at least 0, not all 0.
+    targets : ndarray of float32, shape (N, num_classes), optional
+        Soft targets: probabilities in place of the labels, which are their likeliest classes.
 
     Raises
     ------
@@ -50,11 +61,15 @@ class Dataset:
     (8, 2)
     """
 
-    images: NDArray[np.uint8]
+    images: Images
     labels: NDArray[np.integer]
     num_classes: int
     name: str = ""
     class_names: tuple[str, ...] = ()
+    ids: tuple[str, ...] | None = None
+    root: Path | None = None
+    sample_weight: NDArray[np.float32] | None = None
+    targets: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         check_images(self.images, empty=False)
@@ -63,10 +78,15 @@ class Dataset:
             raise TypeError(f"name must be a str, got {self.name!r}")
         # A frozen dataclass sets its fields this way.
         put = object.__setattr__
-        put(self, "images", np.ascontiguousarray(self.images))
+        if not isinstance(self.images, MappedImages):
+            put(self, "images", np.ascontiguousarray(self.images))
         put(self, "labels", _check_labels(self.labels, len(self.images), num_classes))
         put(self, "num_classes", num_classes)
         put(self, "class_names", _check_class_names(self.class_names, num_classes))
+        put(self, "ids", _check_ids(self.ids, len(self.images)))
+        count = len(self.images)
+        for name, shape in (("sample_weight", (count,)), ("targets", (count, num_classes))):
+            put(self, name, _check_weights(name, getattr(self, name), shape))
 
     def __len__(self) -> int:
         return len(self.images)
@@ -77,8 +97,14 @@ class Dataset:
             f"{self.num_classes} classes>"
         )
 
+    def describe(self, index: int) -> str:
+        """Return the origin of an image: its file or id, otherwise its position."""
+        return f"[{index}]" if self.ids is None else self.ids[index]
+
     def take(self, indices: ArrayLike) -> Dataset:
         """Return a copy of the images and labels at `indices`, in that order.
+
+        Images in a file stay there.
 
         Parameters
         ----------
@@ -110,7 +136,7 @@ class Dataset:
         if low < 0 or high >= len(self):
             wrong = low if low < 0 else high
             raise IndexError(f"indices must lie in 0 to {len(self) - 1}, got {wrong}")
-        return replace(self, images=self.images[indices], labels=self.labels[indices])
+        return self._pick(indices)
 
     def split(
         self, count_or_fraction: float, seed: int | np.random.Generator, *, stratify: bool = False
@@ -192,10 +218,18 @@ class Dataset:
         if isinstance(count, bool) or not isinstance(count, Integral):
             raise TypeError(f"count must be an int, got {count!r}")
         start = len(self) - self._count_held_out("count", count)
-        return (
-            replace(self, images=self.images[:start], labels=self.labels[:start]),
-            replace(self, images=self.images[start:], labels=self.labels[start:]),
-        )
+        return self._pick(slice(start)), self._pick(slice(start, None))
+
+    def _pick(self, which: NDArray[np.integer] | slice) -> Dataset:
+        """Return some of the images with all that belongs to each."""
+        ids = self.ids
+        if ids is not None:
+            ids = ids[which] if isinstance(which, slice) else tuple(ids[i] for i in which.tolist())
+        arrays = {
+            name: None if (array := getattr(self, name)) is None else array[which]
+            for name in ("labels", "sample_weight", "targets")
+        }
+        return replace(self, images=take(self.images, which), ids=ids, **arrays)  # type: ignore[arg-type]
 
     def _count_held_out(self, name: str, value: float) -> int:
         if isinstance(value, bool) or not isinstance(value, Real):
@@ -238,6 +272,8 @@ class Source:
         MNIST's digits, or the picture resized.
     notes : tuple of str
         Remarks for the user, such as which files were left out.
+    white : dict of str to float
+        The gray level of white in pictures of more than eight bits, as `read_picture` has it.
     """
 
     train: Dataset
@@ -245,6 +281,7 @@ class Source:
     validation: Dataset | None = None
     reading: str = "ink"
     notes: tuple[str, ...] = ()
+    white: Mapping[str, float] = field(default_factory=dict)
 
 
 def _check_num_classes(num_classes: int) -> int:
@@ -280,3 +317,30 @@ def _check_class_names(names: tuple[str, ...], num_classes: int) -> tuple[str, .
     if len(names) != num_classes:
         raise ValueError(f"class_names must have {num_classes} names, got {len(names)}")
     return names
+
+
+def _check_ids(ids: tuple[str, ...] | None, count: int) -> tuple[str, ...] | None:
+    if ids is None:
+        return None
+    if not isinstance(ids, (tuple, list)) or not all(isinstance(each, str) for each in ids):
+        raise TypeError(f"ids must be a tuple of str, got {ids!r:.40}")
+    if len(ids) != count:
+        raise ValueError(f"ids must be {count}, one an image, got {len(ids)}")
+    return tuple(ids)
+
+
+def _check_weights(
+    name: str, values: NDArray[np.float32] | None, shape: tuple[int, ...]
+) -> NDArray[np.float32] | None:
+    if values is None:
+        return None
+    if not isinstance(values, np.ndarray):
+        raise TypeError(f"{name} must be a NumPy array, got {type(values).__name__}")
+    if values.dtype.kind not in "fiu" or values.shape != shape:
+        raise ValueError(
+            f"{name} must be float32 of shape {shape}, got {values.dtype} of {values.shape}"
+        )
+    array = np.ascontiguousarray(values, np.float32)
+    if not (np.isfinite(array).all() and (array >= 0).all() and array.any()):
+        raise ValueError(f"{name} must be finite and at least 0, and not all 0, got {values!r:.60}")
+    return array

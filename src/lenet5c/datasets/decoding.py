@@ -1,11 +1,14 @@
 """Picture files opened and decoded by Pillow, within bounded memory.
 
 Files are not trusted: only a fixed list of formats is opened, sizes are checked before a picture is
-decoded, and the pixels are converted in strips. Decoding takes at most `MEMORY` bytes.
+decoded, and the pixels are converted in strips. Decoding takes at most `MEMORY` bytes: a picture
+that would take more is made smaller on the way.
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from importlib import import_module
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -13,23 +16,43 @@ from numpy.typing import NDArray
 
 from lenet5c._optional import require
 from lenet5c.datasets.picture_headers import Header, PictureError, check_exif, check_header
+from lenet5c.datasets.strips import (
+    NO_WHITES,
+    SCALES,
+    Strips,
+    Whites,
+    find_white,
+    flatten_strips,
+    reduce_strips,
+    shrink_strip,
+    split_rows,
+)
+from lenet5c.errors import MissingExtraError
 
 #: Formats of Pillow that are opened, and the endings of their files that a folder is searched for.
 FORMATS = {
     "PNG": (".png",),
-    "JPEG": (".jpg", ".jpeg", ".jpe"),
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".pjpeg", ".pjp", ".mpo"),
     "BMP": (".bmp", ".dib"),
     "TIFF": (".tif", ".tiff"),
     "WEBP": (".webp",),
     "GIF": (".gif",),
     "PPM": (".pgm", ".ppm", ".pbm", ".pnm"),
+    "JPEG2000": (".jp2", ".j2k", ".j2c", ".jpc", ".jpf", ".jpx"),
+    "AVIF": (".avif", ".avifs"),
+    "HEIF": (".heic", ".heif", ".heics", ".hif"),
+}
+# Those of the last two, in a header of their own that others share.
+_BRANDS = {
+    "AVIF": {b"avif", b"avis"},
+    "HEIF": {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"},
 }
 #: Compressions of TIFF, by Pillow's names.
 COMPRESSIONS = (
     *("raw", "tiff_raw_16", "packbits", "tiff_lzw", "tiff_deflate", "tiff_adobe_deflate"),
     *("jpeg", "tiff_jpeg", "tiff_ccitt", "group3", "group4"),
 )
-MAX_PIXELS = 50_000_000
+MAX_PIXELS = 200_000_000
 MAX_SIDE = 65_500
 #: Bytes of a file, and of what Pillow keeps of it: metadata, and twice all of WebP.
 MAX_FILE, MAX_METADATA = 256 << 20, 64 << 20
@@ -38,7 +61,6 @@ MEMORY = 300_000_000
 #: What Pillow decodes in Python, and the pixels of it: PPM as text or of odd depths, BMP by RLE.
 SLOW, MAX_SLOW = ("ppm", "ppm_plain", "bmp_rle"), 1_000_000
 MAX_SCANS = 64  # of a JPEG
-_STRIP = 1 << 18  # pixels
 _SLACK = 16_000_000  # strips, tables and small metadata
 
 
@@ -67,10 +89,11 @@ def open_image(file: BinaryIO, name: str, held: int = 0) -> tuple[Any, int]:
         if header.scans:
             _count_scans(file, name)
         header.held += held
-        file.seek(0)
-        image = Image.open(file, formats=tuple(FORMATS))
+        image = _open(Image, file, name)
         check_size(image.width, image.height, name)
-        return image, _fit(image, header, size, name)
+        scale, cost = _fit(image, header, size, name)
+        image.decoding_notes = scale, _declare_bits(image, header)
+        return image, cost
     except PictureError:
         raise
     except Image.UnidentifiedImageError:
@@ -85,13 +108,36 @@ def open_image(file: BinaryIO, name: str, held: int = 0) -> tuple[Any, int]:
         raise PictureError(f"{name} cannot be read as a picture: {_shorten(error)}") from None
 
 
-def decode(image: Any, name: str) -> NDArray[np.uint8]:
-    """Return the array of a picture that Pillow has opened, upright."""
-    check_size(image.width, image.height, name)
-    try:
+def decode(image: Any, name: str, white: Whites = NO_WHITES) -> NDArray[np.uint8]:
+    """Return the array of a picture that Pillow has opened, upright.
+
+    `white` are the levels of white as `measure_white` returns them; it has that of the picture by
+    default.
+    """
+    with _name_faults(image, name):
         image.load()
         orientation = _read_orientation(image, name)
-        return _convert_mode(image, orientation)
+        return _convert_mode(image, orientation, white)
+
+
+def measure_white(image: Any, name: str) -> dict[str, float]:
+    """Return the level of white of a picture that Pillow has opened, by its kind.
+
+    This is 'int' or 'float'; the result is empty if gray levels are of eight bits.
+    """
+    if not _is_deep(image):
+        return {}
+    with _name_faults(image, name):
+        image.load()
+        return find_white(_strips_of(image, image.mode), _notes_of(image)[1])
+
+
+@contextmanager
+def _name_faults(image: Any, name: str) -> Iterator[None]:
+    """Raise what goes wrong with a picture as a PictureError."""
+    check_size(image.width, image.height, name)
+    try:
+        yield
     except PictureError:
         raise
     except MemoryError:
@@ -113,33 +159,37 @@ def check_size(width: int, height: int, name: str) -> None:
         )
 
 
-def reduce_depth(values: NDArray[Any]) -> NDArray[np.uint8]:
-    """Convert gray levels of more than eight bits by their likely range, such as 12 bits."""
-    gray = np.empty(values.shape, np.uint8)
-    _reduce_depth(lambda: ((rows, values[rows]) for rows in _rows(values)), gray)
-    return gray
-
-
-def flatten_alpha(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Lay a picture with transparency on paper.
-
-    The opaque part is a drawing on nothing, or a picture with holes or round corners. A drawing
-    gets the paper furthest from its color, white or black; holes get the picture's usual color.
-    """
-    picture = np.empty((*rgba.shape[:2], 3), np.uint8)
-    _flatten_alpha(lambda: ((rows, rgba[rows]) for rows in _rows(rgba)), picture)
-    return picture
-
-
-Strips = Callable[[], Iterator[tuple[slice, NDArray[Any]]]]
+def _find_formats(file: BinaryIO, name: str) -> tuple[str, ...]:
+    """Return the formats that a file may have by its header, once Pillow can read them."""
+    head = file.read(64)
+    file.seek(0)
+    if head[4:8] != b"ftyp":
+        return tuple(form for form in FORMATS if form not in _BRANDS)
+    brands = {head[8:12], *(head[i : i + 4] for i in range(16, min(head[3], 64), 4))}
+    form = next((form for form, known in _BRANDS.items() if brands & known), "")
+    if form == "AVIF":
+        with suppress(ImportError):
+            if import_module("PIL.AvifImagePlugin").SUPPORTED:
+                return (form,)
+        raise PictureError(f"{name} is AVIF, which needs Pillow 11.3 or later")
+    if form == "HEIF":
+        try:
+            require("pillow_heif", "heic", "HEIC pictures").register_heif_opener()
+        except MissingExtraError as error:
+            raise PictureError(f"{name} cannot be read: {error}") from None
+        return (form,)
+    return ("JPEG2000",)
 
 
 def _shorten(error: Exception) -> str:
     return " ".join(str(error).split())[:200] or type(error).__name__
 
 
-def _fit(image: Any, header: Header, size: int, name: str) -> int:
-    """Return the bytes that decoding takes; a large JPEG is set to be decoded at a smaller size."""
+def _fit(image: Any, header: Header, size: int, name: str) -> tuple[int, int]:
+    """Return the factor by which the decoded picture is to be reduced, and the bytes this takes.
+
+    A large JPEG is set to be decoded at a smaller size instead.
+    """
     pixels, kind = image.width * image.height, f"{image.format} {image.mode}"
     if image.tile and image.tile[0][0] in SLOW and (pixels > MAX_SLOW or size > 4 * MAX_SLOW):
         raise PictureError(
@@ -147,28 +197,63 @@ def _fit(image: Any, header: Header, size: int, name: str) -> int:
             f"or of an unusual depth, got {pixels:,} in {size:,}; save it as PNG"
         )
     held = header.held + _SLACK
-    each = _core_bytes(image.mode) + (1 if _is_gray(image) else 3)
-    if image.format in ("JPEG", "MPO"):
+    each, made = _core_bytes(image.mode), 1 if _is_gray(image) else 3
+    drafted = image.format in ("JPEG", "MPO")
+    if drafted:
         held += 2 * _count_coefficients(image) if header.scans else 0
-        for scale in (1, 2, 4, 8):
-            cost = held + each * pixels // scale**2
-            if cost <= MEMORY:
-                if scale > 1:
-                    image.draft(image.mode, (image.width // scale, image.height // scale))
-                return cost
     elif image.format == "WEBP":
         each += 12  # two canvases, a copy, and the decoder's own
+    elif image.format in ("AVIF", "HEIF"):
+        held += 2 * size
+        each += 1 + len(image.getbands())  # a copy; the planes of luma and chroma are freed before
+    elif image.format == "JPEG2000":
+        held += size
+        each += 5 * len(image.getbands())  # 32 bits in the decoder, and a tile
     elif image.format == "TIFF":
         held += _count_strip(image, name)
         if image.tag_v2.get(0x0112, 1) != 1:
             each += _core_bytes(image.mode)  # Pillow turns it
-    cost = held + each * pixels
-    if cost > MEMORY:
-        raise PictureError(
-            f"{name} must take at most {MEMORY // 10**6} MB to decode, got {cost // 10**6} MB: "
-            f"{image.width:,} by {image.height:,} pixels of {kind}; reduce it first"
-        )
-    return cost
+    for scale in SCALES:
+        if drafted:
+            cost = held + (each + made) * pixels // scale**2
+        else:
+            cost = held + each * pixels + made * pixels // scale**2
+        if cost <= MEMORY and min(image.size) >= scale:
+            if drafted and scale > 1:
+                image.draft(image.mode, (image.width // scale, image.height // scale))
+            return 1 if drafted else scale, int(cost)
+    raise PictureError(
+        f"{name} must take at most {MEMORY // 10**6} MB to decode, got {cost // 10**6} MB: "
+        f"{image.width:,} by {image.height:,} pixels of {kind}; reduce it first"
+    )
+
+
+def _open(Image: Any, file: BinaryIO, name: str) -> Any:
+    """Return a file opened by Pillow."""
+    file.seek(0)
+    jpeg = file.read(3) == b"\xff\xd8\xff"
+    file.seek(0)
+    if jpeg:
+        # Without Pillow's own limit of 179 million pixels: phones make larger ones.
+        Image.preinit()
+        return Image.OPEN["JPEG"][0](file, "")
+    return Image.open(file, formats=_find_formats(file, name))
+
+
+def _declare_bits(image: Any, header: Header) -> int:
+    """Return the significant bits of gray levels that a file declares, 0 for none."""
+    if image.format == "PPM":
+        return 16  # Pillow has scaled them
+    if image.format == "TIFF":
+        bits = int(image.tag_v2.get(258, (16,))[0])
+        return bits if bits < 16 else 0
+    return min(header.bits, 16)
+
+
+def _notes_of(image: Any) -> tuple[int, int]:
+    """Return what `open_image` has noted: the factor to reduce by, and significant bits."""
+    notes: tuple[int, int] = getattr(image, "decoding_notes", (1, 0))
+    return notes
 
 
 def _core_bytes(mode: str) -> int:
@@ -239,117 +324,35 @@ def _turn(picture: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
     return picture
 
 
-def _convert_mode(image: Any, orientation: int) -> NDArray[np.uint8]:
-    width, height = image.size
+def _convert_mode(image: Any, orientation: int, white: Whites) -> NDArray[np.uint8]:
+    scale, bits = _notes_of(image)
+    width, height = (side // scale for side in image.size)
     shape = (height, width) if orientation < 5 else (width, height)
     gray = _is_gray(image)
     picture = np.empty(shape if gray else (*shape, 3), np.uint8)
     rows_of_file = _turn(picture, orientation)
     mode = image.mode
-    if gray and mode[0] in "IF":
-        _reduce_depth(_strips_of(image, mode), rows_of_file)
+    if _is_deep(image):
+        strips = reduce_strips(_strips_of(image, mode), white, bits)
     elif mode in ("LA", "La", "PA", "RGBA", "RGBa") or (not gray and "transparency" in image.info):
-        _flatten_alpha(_strips_of(image, "RGBA"), rows_of_file)
+        strips = flatten_strips(_strips_of(image, "RGBA"))
     else:
-        for rows, strip in _strips_of(image, "L" if gray else "RGB")():
-            rows_of_file[rows] = strip
+        strips = _strips_of(image, "L" if gray else "RGB")()
+    for rows, strip in strips:
+        rows_of_file[rows.start // scale : rows.stop // scale] = shrink_strip(strip, scale)
     return picture
+
+
+def _is_deep(image: Any) -> bool:
+    return _is_gray(image) and image.mode[0] in "IF"
 
 
 def _strips_of(image: Any, mode: str) -> Strips:
     def strips() -> Iterator[tuple[slice, NDArray[Any]]]:
-        for rows in _rows(image):
+        for rows in split_rows(image):
             part = image
             if rows.stop - rows.start < image.height:
                 part = image.crop((0, rows.start, image.width, rows.stop))
             yield rows, np.asarray(part if part.mode == mode else part.convert(mode))
 
     return strips
-
-
-def _rows(picture: Any) -> Iterator[slice]:
-    """Return the rows of each strip of an array or image."""
-    if isinstance(picture, np.ndarray):
-        height, width = picture.shape[:2]
-    else:
-        width, height = picture.size
-    step = max(1, _STRIP // width)
-    return (slice(y, min(y + step, height)) for y in range(0, height, step))
-
-
-def _reduce_depth(strips: Strips, gray: NDArray[np.uint8]) -> None:
-    least, most = np.inf, -np.inf
-    for _, values in strips():
-        if values.dtype.kind == "f":
-            values = values[np.isfinite(values)]
-        if values.size:
-            least, most = min(least, float(values.min())), max(most, float(values.max()))
-    low, top = (least, most) if least <= most else (0.0, 0.0)
-    least = low
-    if low >= 0:
-        ranges = (1.0, 255.0, 1023.0, 4095.0, 16383.0, 65535.0)
-        low, top = 0.0, next((bound for bound in ranges if top <= bound), top)
-    for rows, values in strips():
-        values = values.astype(np.float64)
-        values[~np.isfinite(values)] = least
-        values -= low
-        values /= max(top - low, 1e-300)
-        np.clip(values, 0, 1, out=values)
-        values *= 255
-        values += 0.5
-        gray[rows] = values.astype(np.uint8)
-
-
-def _flatten_alpha(strips: Strips, picture: NDArray[np.uint8]) -> None:
-    opaque, least, most = 0, 255, 0
-    for _, rgba in strips():
-        alpha = rgba[..., 3]
-        opaque += int(np.count_nonzero(alpha > 127))
-        least, most = min(least, int(alpha.min())), max(most, int(alpha.max()))
-    if least == 255:
-        for rows, rgba in strips():
-            picture[rows] = rgba[..., :3]
-        return
-    paper: Any = np.full(3, 255)
-    if most > 0:
-        covered = opaque > 0.5 * picture.shape[0] * picture.shape[1]
-        paper = _choose_paper(strips, 128 if opaque else 1, covered)
-    # The result for each level of a color and each alpha.
-    level = np.arange(256, dtype=np.float32)[:, np.newaxis]
-    share = np.arange(256, dtype=np.float32) / 255
-    tables = [
-        (level * share + np.float32(color) * (1 - share) + 0.5).astype(np.uint8).ravel()
-        for color in paper
-    ]
-    for rows, rgba in strips():
-        for i, table in enumerate(tables):
-            picture[rows, :, i] = table.take(rgba[..., i].astype(np.uint16) << 8 | rgba[..., 3])
-
-
-def _choose_paper(strips: Strips, least: int, covered: bool) -> Any:
-    """Return the color to lay a picture on, by its pixels with at least so much alpha."""
-    colors = np.zeros((3, 256), np.int64)
-    lumas = np.zeros(255_001, np.int64)  # in thousandths
-    for _, rgba in strips():
-        pixels = np.ascontiguousarray(rgba).view(np.uint32)[..., 0]  # one by one is slow
-        seen = pixels[rgba[..., 3] >= least].view(np.uint8).reshape(-1, 4)
-        luma = np.zeros(len(seen), np.int64)
-        for i, weight in enumerate((299, 587, 114)):
-            colors[i] += np.bincount(seen[:, i], minlength=256)
-            luma += seen[:, i].astype(np.uint32) * np.uint32(weight)
-        lumas += np.bincount(luma, minlength=len(lumas))
-    if covered:
-        levels, total = np.arange(len(lumas)) / 1000, lumas.sum()
-        mean = lumas @ levels / total
-        if np.sqrt(lumas @ (levels - mean) ** 2 / total) > 12:
-            return [_find_median(counts) for counts in colors]
-    return np.full(3, 255 if _find_median(lumas) <= 128_000 else 0)
-
-
-def _find_median(counts: NDArray[np.int64]) -> float:
-    """Return the median of values that occur so many times each."""
-    total, upto = counts.sum(), np.cumsum(counts)
-    low, high = (
-        int(np.searchsorted(upto, place, "right")) for place in ((total - 1) // 2, total // 2)
-    )
-    return (low + high) / 2

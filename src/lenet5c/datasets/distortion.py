@@ -294,9 +294,15 @@ class EpochDistortion:
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     def __call__(
-        self, images: NDArray[np.uint8], index: NDArray[np.integer] | None = None
+        self,
+        images: NDArray[np.uint8],
+        index: NDArray[np.integer] | None = None,
+        numbers: NDArray[np.int64] | None = None,
     ) -> NDArray[np.float32]:
-        """Return distorted images, as `Distortion.__call__` does."""
+        """Return distorted images, as `Distortion.__call__` does.
+
+        The warp of an image follows from its place in `images`, or from its number in `numbers`.
+        """
         check_images(images)
         index = np.arange(len(images)) if index is None else np.asarray(index)
         if index.ndim != 1 or index.dtype.kind not in "iu":
@@ -311,6 +317,7 @@ class EpochDistortion:
             self.stream,
             out,
             threads.effective(),
+            None if numbers is None else contiguous(numbers, np.int64),
         )
         return out
 

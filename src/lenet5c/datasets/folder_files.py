@@ -1,28 +1,23 @@
-"""The image files of a folder by part and class, from their names alone."""
+"""The images of a folder or archive by part and class, from their names alone."""
 
 import os
-import re
-import unicodedata
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, Self
 
-from lenet5c._text import count, list_some, printable
+from lenet5c._text import count, list_some, listing, printable
 from lenet5c.datasets.dataset import DatasetError
-from lenet5c.datasets.pictures import SUFFIXES
+from lenet5c.datasets.file_tree import Folder, describe_skipped, is_archive, scan_folder
+from lenet5c.datasets.file_tree import natural_key as natural_key
+from lenet5c.datasets.parts import part_of_folder
+from lenet5c.datasets.records import ALL
 
-#: Names of the parts of a data set, in small letters.
-PART_NAMES = {
-    "train": ("train", "training"),
-    "validation": ("val", "valid", "validation"),
-    "test": ("test", "testing"),
-}
-# Left behind by systems and archives, in small letters; names with a leading dot are skipped too.
-LITTER = frozenset(
-    {"__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "system volume information"}
-)
-#: Folders in the folder of a class, one in the other; files and folders in all.
-MAX_DEPTH, MAX_ENTRIES = 64, 2_000_000
+if TYPE_CHECKING:
+    from lenet5c.datasets.archives import Archive
+
+_PARTS = ("train", "validation", "test")
 LAYOUT = (
     "it should hold a folder of images for each class, or train/CLASS and test/CLASS, "
     "or four IDX files"
@@ -31,15 +26,31 @@ LAYOUT = (
 
 @dataclass(eq=False, repr=False)
 class FolderFiles:
-    """The images of a folder.
+    """The images of a folder or archive.
 
-    `parts` has for each of 'train', 'validation' and 'test' that is there, and for each class, the
-    paths of its images. Classes and images are in natural order; `notes` tell what was skipped.
+    `parts` has for each of 'train', 'validation' and 'test' that is there, or for 'all', and for
+    each class the paths of its images; where the part has no classes, one list, and it is among the
+    `flat` ones.
+    Classes and images are in natural order. `errors` say why the images cannot be read, `faults`
+    why a net cannot be trained on them, `warnings` what looks wrong, `notes` what was skipped;
+    `locked` are folders that cannot be read, and why.
     """
 
-    class_names: tuple[str, ...]
-    parts: dict[str, list[list[Path]]]
-    notes: list[str]
+    root: Path
+    class_names: tuple[str, ...] = ()
+    parts: dict[str, list[list[Path]]] = field(default_factory=dict)
+    flat: set[str] = field(default_factory=set)
+    errors: list[str] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    locked: list[tuple[Path, str]] = field(default_factory=list)
+    archive: "Archive | None" = None
+
+    @property
+    def open(self) -> Callable[[Path], BinaryIO] | None:
+        """What opens a picture; None if it is a file on disk."""
+        return self.archive.open if self.archive else None
 
     def entries(self) -> list[tuple[str, int, Path]]:
         """Return (part, label, path) of each image."""
@@ -50,196 +61,259 @@ class FolderFiles:
             for path in paths
         ]
 
+    def close(self) -> None:
+        """Close the archive, if it is one."""
+        if self.archive:
+            self.archive.close()
 
-def list_folder(path: str | os.PathLike[str]) -> FolderFiles:
-    """Find the images of a folder that has one folder for each class, in parts or not.
+    def __enter__(self) -> Self:
+        return self
 
-    A DatasetError says that the folder is laid out in another way, has less than two classes, or
-    that a class of one part is not in another.
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+
+def list_folder(path: str | os.PathLike[str], follow_links: bool = False) -> FolderFiles:
+    """Find the images of a folder or archive, by part and class where it has them.
+
+    Raises
+    ------
+    FileNotFoundError
+    DatasetError
+        If it is neither folder nor archive, a damaged archive, or one that is refused.
     """
     root = Path(path)
     if not root.exists():
         raise FileNotFoundError(f"{root}: no such folder; give the folder with the images")
-    if not root.is_dir():
+    if is_archive(root) and not root.is_dir():
+        from lenet5c.datasets.archives import open_archive  # and with it zipfile and tarfile
+
+        archive = open_archive(root)
+        files, top = FolderFiles(root, archive=archive), archive.folder
+    elif root.is_dir():
+        files, top = FolderFiles(root), scan_folder(root, follow_links)
+    else:
         raise DatasetError(
             f"{root}: not a folder; give the folder that holds one folder for each class"
         )
-    lister = _Lister(root)
-    folders, images = lister.scan(root)
-    parts = _find_parts(root, folders)
-    if parts:
-        if unused := [folder.name for folder in folders if folder not in parts.values()]:
-            lister.notes.append(f"beside train, not read: {list_some(map(printable, unused))}")
-        inside = {part: lister.scan(folder)[0] for part, folder in parts.items()}
-    elif images and not folders:
-        raise DatasetError(f"{root} holds images, but no folders; {LAYOUT}")
-    else:
-        inside = {"train": folders}
-    if images:
-        lister.notes.append(
-            f"{count(len(images), 'image')} outside of the folders of classes, not read"
-        )
-    found = {part: _list_classes(classes, lister) for part, classes in inside.items()}
-    return _check_classes(root, found, lister.summarize())
+    _Arranger(files, top).arrange()
+    return files
 
 
-def natural_key(name: str) -> tuple[list[int | str], str]:
-    """Return the sorting key of a name, on every system: '2' before '10', 'b' beside 'B'."""
-    name = unicodedata.normalize("NFC", name)
-    pieces = re.split(r"(\d+)", name.casefold())
-    # Digits of all scripts count; pieces alternate, so a number is never compared with a text.
-    return [int(piece) if i % 2 else piece for i, piece in enumerate(pieces)], name
+def _is_part(folder: Folder) -> bool:
+    """Return whether a folder's name means a part and nothing else."""
+    meaning = part_of_folder(folder.name)
+    return meaning is not None and not meaning[1]
 
 
-class _Lister:
-    """Lists folders, and counts what it skips."""
+class _Arranger:
+    """Tells parts and classes by the names of folders."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = os.path.realpath(root)
-        self.notes: list[str] = []
-        self.links = self.irregular = self.seen = 0
-        self.other: Counter[str] = Counter()
+    def __init__(self, files: FolderFiles, top: Folder) -> None:
+        self.files, self.root, self.top = files, files.root, top
 
-    def scan(self, folder: Path) -> tuple[list[Path], list[Path]]:
-        """Return (folders, images) directly in a folder, in natural order."""
-        folders, images = [], []
-        for path in self._list(folder):
-            if path.name.startswith(".") or path.name.casefold() in LITTER:
-                continue
-            if path.is_symlink() and not self._is_inside(path):
-                self.links += 1
-            elif path.is_dir():
-                folders.append(path)
-            elif path.suffix.lower() not in SUFFIXES:
-                self.other[printable(path.suffix.casefold()) or "no suffix"] += 1
-            elif path.is_file():
-                images.append(path)
-            else:
-                self.irregular += 1
-        return folders, images
-
-    def scan_deep(self, folder: Path) -> list[Path]:
-        """Return the images in a folder and in those in it; links to folders could go round."""
-        images, waiting = [], [(folder, 0)]
-        while waiting:
-            place, depth = waiting.pop()
-            if depth > MAX_DEPTH:
-                raise DatasetError(
-                    f"{folder} must have folders in folders {MAX_DEPTH} deep at most, got more; "
-                    "move the images up"
-                )
-            folders, found = self.scan(place)
-            images += found
-            links = [inner for inner in folders if inner.is_symlink()]
-            self.links += len(links)
-            # The first is the next to be taken, as far down as it goes.
-            waiting += [(inner, depth + 1) for inner in reversed(folders) if inner not in links]
-        return images
-
-    def _list(self, folder: Path) -> list[Path]:
-        """Return all that is in a folder, in natural order."""
-        entries = []
-        for path in folder.iterdir():
-            entries.append(path)
-            self.seen += 1
-            if self.seen > MAX_ENTRIES:
-                raise DatasetError(
-                    f"{self.root} must have at most {MAX_ENTRIES:,} files and folders, got more; "
-                    "name a folder that holds images alone"
-                )
-        return sorted(entries, key=lambda path: natural_key(path.name))
-
-    def _is_inside(self, path: Path) -> bool:
-        try:
-            return os.path.commonpath([self.root, os.path.realpath(path)]) == self.root
-        except ValueError:  # another drive
-            return False
-
-    def summarize(self) -> list[str]:
-        notes = list(self.notes)
-        if self.links:
-            notes.append(
-                f"{count(self.links, 'link')} out of the folder or to a folder, not followed"
-            )
-        if self.irregular:
-            notes.append(f"{count(self.irregular, 'pipe or device', 'pipes or devices')}, not read")
-        if number := sum(self.other.values()):
-            kinds = list_some(f"{n} {kind}" for kind, n in sorted(self.other.items()))
-            notes.append(f"{count(number, 'file')} not named as images, not read: {kinds}")
-        return notes
-
-
-def _find_parts(root: Path, folders: list[Path]) -> dict[str, Path]:
-    """Return the folder of each part; a folder without folders may be a class called 'test'."""
-    parts, lister = {}, _Lister(root)
-    for part, names in PART_NAMES.items():
-        found = [
-            folder
-            for folder in folders
-            if folder.name.casefold() in names and lister.scan(folder)[0]
-        ]
-        if len(found) > 1:
-            shown = " and ".join(folder.name for folder in found)
-            raise DatasetError(f"{root} has {shown}, which mean the same part; keep one of them")
+    def arrange(self) -> None:
+        """Fill in `files`."""
+        files = self.files
+        place = self._enter()
+        folders = self._find_parts(place)
+        loose = [*place.images, *(image for part in folders.values() for image in part.images)]
+        flat: dict[str, list[str]] = {}
+        if folders:
+            found = {part: self._list_classes(folder.folders) for part, folder in folders.items()}
+            unused = [each for each in place.folders if each not in folders.values()]
+            for part, folder in self._find_flat_parts(unused):
+                if part not in found | flat:
+                    flat[part] = folder.images
+                    unused.remove(folder)
+            if unused:
+                shown = list_some(printable(each.name) for each in unused)
+                read = listing(printable(each.name) for each in folders.values())
+                files.notes.append(f"beside {read}, not read: {shown}")
+        elif found := self._find_inner_parts(place):
+            files.notes.append(f"each class has its own {listing(found)}")
+        elif flat := self._find_flat(place):
+            pass
+        elif place.folders:
+            found = {ALL: self._list_classes(place.folders)}
         if found:
-            parts[part] = found[0]
-    if parts and "train" not in parts:
-        shown = ", ".join(folder.name for folder in parts.values())
-        raise DatasetError(
-            f"{root} has {shown} with a folder for each class, but no train; {LAYOUT}"
+            if loose:
+                number = count(len(loose), "image")
+                files.notes.append(f"{number} outside of the folders of classes, not read")
+            self._check_classes(found)
+        for part, images in flat.items():
+            files.parts[part] = [[self.root / image for image in images]]
+            files.flat.add(part)
+        if not files.entries():
+            files.errors.append(f"{self.root} has no images in folders{_hint(self.top)}; {LAYOUT}")
+        every = list(self.top.walk())
+        if unread := [name for folder in every for name in folder.unread]:
+            files.warnings.append(
+                f"{count(len(unread), 'picture')} in formats that are not read: "
+                f"{list_some(map(printable, unread))}; convert them to PNG or JPEG"
+            )
+        files.notes += describe_skipped(every)
+        files.locked += [(self.root / each.path, each.locked) for each in every if each.locked]
+
+    def _enter(self) -> Folder:
+        """Return the folder that has the parts or classes: one may hold all else."""
+        place = self.top
+        while True:
+            full = [folder for folder in place.folders if folder.has_images()]
+            if place.images or len(full) != 1 or full[0].images or _is_part(full[0]):
+                break
+            if all(_is_part(each) and not each.folders for each in full[0].folders):
+                break  # a class with parts
+            place = full[0]
+        if place is not self.top:
+            self.files.notes.append(f"the data is in its folder {printable(place.path)}")
+        return place
+
+    def _find_parts(self, place: Folder) -> dict[str, Folder]:
+        """Return the folder of each part; a folder without folders may be a class called 'test'."""
+        groups: dict[str, dict[str, list[Folder]]] = {}
+        for folder in place.folders:
+            if folder.folders and (meaning := part_of_folder(folder.name)):
+                part, rest = meaning
+                groups.setdefault(rest, {}).setdefault(part, []).append(folder)
+        # Words beside those of parts are the name of the data, if several parts have the same.
+        group = groups.get("") or next((each for each in groups.values() if len(each) > 1), {})
+        for same in group.values():
+            if len(same) > 1:
+                shown = listing(folder.name for folder in same)
+                self.files.errors.append(
+                    f"{self.root} has {shown}, which mean the same part; keep one of them"
+                )
+        return {part: group[part][0] for part in _PARTS if part in group}
+
+    def _find_inner_parts(self, place: Folder) -> dict[str, dict[str, list[Folder]]]:
+        """Return the folders of parts that are inside of those of classes."""
+        found: dict[str, dict[str, list[Folder]]] = {}
+        for folder in place.folders:
+            inner = [each for each in folder.folders if each.has_images()]
+            if folder.images or not all(map(_is_part, inner)):
+                return {}
+            for each in inner:
+                part, _ = part_of_folder(each.name) or ("", "")
+                found.setdefault(part, {}).setdefault(folder.name, []).append(each)
+        return {part: found[part] for part in _PARTS if part in found}
+
+    def _find_flat_parts(self, folders: list[Folder]) -> list[tuple[str, Folder]]:
+        """Return the folders that mean parts, and hold images but no folders of images."""
+        meanings = [(part_of_folder(folder.name), folder) for folder in folders]
+        return [
+            (meaning[0], folder)
+            for meaning, folder in meanings
+            if meaning and not meaning[1] and folder.images
+            if not any(inner.has_images() for inner in folder.folders)
+        ]
+
+    def _find_flat(self, place: Folder) -> dict[str, list[str]]:
+        """Return the images of each part, or of all, if there are no classes."""
+        full = [folder for folder in place.folders if folder.has_images()]
+        if not full:
+            if place.images:
+                self.files.faults.append(f"{self.root} holds images, but no folders; {LAYOUT}")
+            return {ALL: place.images} if place.images else {}
+        parts = self._find_flat_parts(full)
+        found = {part: folder.images for part, folder in parts}
+        if len(found) < len(full):
+            return {}
+        self.files.faults.append(
+            f"{self.root} has images in {listing(folder.name for folder in full)}, but no folder "
+            f"for each class there; {LAYOUT}"
         )
-    return parts
+        return {part: found[part] for part in _PARTS if part in found}
 
+    def _list_classes(self, folders: list[Folder]) -> dict[str, list[Folder]]:
+        classes: dict[str, list[Folder]] = {}
+        for folder in folders:
+            path = self.root / folder.path
+            if not folder.name.isprintable():
+                self.files.errors.append(
+                    f"{str(path)!r} is a folder with a name that cannot be shown; rename it"
+                )
+            elif folder.name in classes:
+                self.files.errors.append(
+                    f"{path} has another folder beside it of the same name in Unicode; "
+                    "rename one of them"
+                )
+            else:
+                classes[folder.name] = [folder]
+        return classes
 
-def _list_classes(folders: list[Path], lister: _Lister) -> dict[str, list[Path]]:
-    classes: dict[str, list[Path]] = {}
-    for folder in folders:
-        name = unicodedata.normalize("NFC", folder.name)
-        if not name.isprintable():
-            raise DatasetError(
-                f"{str(folder)!r} is a folder with a name that cannot be shown; rename it"
+    def _check_classes(self, found: dict[str, dict[str, list[Folder]]]) -> None:
+        files, root = self.files, self.root
+        names = sorted({name for classes in found.values() for name in classes}, key=natural_key)
+        files.class_names = tuple(names)
+        files.parts = {
+            part: [
+                [root / image for folder in classes.get(name, []) for image in folder.find_images()]
+                for name in names
+            ]
+            for part, classes in found.items()
+        }
+        full = {
+            part: [name for name, paths in zip(names, lists, strict=True) if paths]
+            for part, lists in files.parts.items()
+        }
+        self._warn_of_parts(next(iter(found.values())))
+        for part, classes in full.items():
+            if not classes and part != ALL:
+                files.faults.append(
+                    f"{root}: its folder for {part} has no images; add some, or delete the folder"
+                )
+        train = found.get("train", found.get(ALL))
+        if train is None:
+            shown = listing(found)
+            files.faults.append(
+                f"{root} has {shown} with a folder for each class, but no train; {LAYOUT}"
             )
-        if name in classes:
-            raise DatasetError(
-                f"{folder} has another folder beside it of the same name in Unicode; "
-                "rename one of them"
+            return
+        trained = full["train" if "train" in found else ALL]
+        for name in names:
+            if name in trained or not trained:
+                continue
+            if name in train:
+                hint = _hint(*train[name])
+                files.faults.append(
+                    f"{root}: the class {name!r} has no images to train on{hint}; add some, or "
+                    "delete the folder"
+                )
+            else:
+                parts = [part for part, classes in full.items() if name in classes]
+                if parts:
+                    files.faults.append(
+                        f"{root}: the class {name!r} has images in {listing(parts)}, but none in "
+                        "train; every class must be trained on"
+                    )
+        if len(names) == 1 and trained:
+            files.faults.append(
+                f"{root} has the one class {names[0]!r}; a net needs at least two; {LAYOUT}"
             )
-        classes[name] = lister.scan_deep(folder)
-    return classes
 
-
-def _check_classes(
-    root: Path, found: dict[str, dict[str, list[Path]]], notes: list[str]
-) -> FolderFiles:
-    train = found["train"]
-    names = sorted(train, key=natural_key)
-    hint = f" ({'; '.join(notes)})" if notes else ""
-    if not any(train.values()):
-        raise DatasetError(f"{root} has no images in folders{hint}; {LAYOUT}")
-    if empty := [name for name in names if not train[name]]:
-        raise DatasetError(
-            f"{root}: {_describe_classes(empty)} no images to train on{hint}; "
-            "add some, or delete the folder"
-        )
-    if len(names) < 2:
-        raise DatasetError(
-            f"{root} has the one class {names[0]!r}; a net needs at least two; {LAYOUT}"
-        )
-    for part, classes in found.items():
-        if strange := [name for name in sorted(classes, key=natural_key) if name not in train]:
-            raise DatasetError(
-                f"{root}: {_describe_classes(strange)} images in {part}, but none in train; "
-                "every class must be trained on"
+    def _warn_of_parts(self, classes: dict[str, list[Folder]]) -> None:
+        """Tell that what is taken for classes may be parts: they hold the same folders."""
+        holders: dict[str, list[str]] = {}
+        for name, folders in classes.items():
+            inner = {each.name.casefold() for folder in folders for each in folder.folders}
+            for each in inner:
+                holders.setdefault(each, []).append(name)
+        same = sorted((each for each, names in holders.items() if len(names) > 1), key=natural_key)
+        if len(same) > 1:
+            most = Counter(name for each in same for name in holders[each])
+            shown = list_some(map(printable, sorted(most, key=natural_key)))
+            self.files.warnings.append(
+                f"the classes {shown} hold the same folders ({list_some(map(printable, same))}), "
+                "as the parts of a data set do; if those are the classes, name the parts train, "
+                "validation and test"
             )
-        if not any(classes.values()):
-            raise DatasetError(
-                f"{root}: its folder for {part} has no images{hint}; add some, or delete the folder"
-            )
-    parts = {part: [classes.get(name, []) for name in names] for part, classes in found.items()}
-    return FolderFiles(tuple(names), parts, notes)
 
 
-def _describe_classes(names: list[str]) -> str:
-    if len(names) > 1:
-        return f"the classes {list_some(map(repr, names))} have"
-    return f"the class {names[0]!r} has"
+def _hint(*folders: Folder) -> str:
+    """Return what folders hold other than images, in parentheses."""
+    every = [each for folder in folders for each in folder.walk()]
+    notes = describe_skipped(every)
+    if unread := sum(len(each.unread) for each in every):
+        notes.append(f"{count(unread, 'picture')} in formats that are not read")
+    return f" ({'; '.join(notes)})" if notes else ""

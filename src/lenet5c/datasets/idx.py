@@ -1,4 +1,4 @@
-"""The IDX file format of the MNIST database: one file, or a folder of four.
+"""The IDX file format of the MNIST database.
 
 A file is a four-byte magic number (0, 0, element type, number of dimensions), the dimensions as
 big-endian 32-bit integers, then the elements in C order, big-endian.
@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from lenet5c._files import name_errors, open_regular
 from lenet5c.datasets._checks import check_path
-from lenet5c.datasets.dataset import Dataset, DatasetError
+from lenet5c.datasets.dataset import DatasetError
+from lenet5c.datasets.mapped import MappedImages
 
 ELEMENT_TYPES = {0x08: "u1", 0x09: "i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 MAX_DIMENSIONS = 8
@@ -31,6 +32,7 @@ _GZIP_MAGIC = b"\x1f\x8b"
 # is refused before it costs memory.
 _GZIP_MAX_RATIO, _GZIP_SLACK = 1040, 4096
 _CHUNK = 1 << 20
+_BEGINNING = 64  # bytes that tell what a file is, gzipped or not
 
 
 class _Fault(Exception):
@@ -80,72 +82,32 @@ def load_idx(path: str | os.PathLike[str]) -> NDArray[Any]:
         return read_idx_stream(file, path, size, MAX_UNZIPPED if gzipped else None, gzipped)
 
 
-def idx_folder(directory: str | os.PathLike[str]) -> tuple[Dataset, Dataset]:
-    """Read a training and a test set from the four IDX files in a folder.
-
-    The files are named as those of MNIST are: ``train-images-idx3-ubyte``,
-    ``train-labels-idx1-ubyte``, ``t10k-images-idx3-ubyte`` and ``t10k-labels-idx1-ubyte``. The
-    ``-`` before ``idx`` may be a ``.``, ``.gz`` may follow, ``t10k`` may be ``test``, and
-    ``idx4`` images (N, C, H, W) are read too. Where several spellings are present, plain files go
-    before gzipped ones, then ``-`` before ``.``, then ``idx3`` before ``idx4``, and ``t10k``
-    before ``test``.
-
-    Parameters
-    ----------
-    directory : str or path-like
-        The folder.
-
-    Returns
-    -------
-    train, test : Dataset
-        Named after the folder. There are as many classes as the largest training label plus one.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the folder or one of the files is missing.
-    DatasetError
-        If a file is damaged, or the four do not belong together.
-
-    Examples
-    --------
-    >>> from lenet5c.datasets import idx_folder
-    >>> train, test = idx_folder("data/fashion")  # doctest: +SKIP
-    """
-    folder = check_path("directory", directory)
-    if not folder.exists():
-        raise FileNotFoundError(f"{folder}: no such folder; give the folder with the IDX files")
-    if not folder.is_dir():
-        raise DatasetError(f"{folder}: not a folder; load_idx() reads a single file")
-    train_files = _find_pair(folder, ("train",))
-    test_files = _find_pair(folder, ("t10k", "test"))
-    train_images, train_labels = _load_pair(*train_files)
-    test_images, test_labels = _load_pair(*test_files)
-
-    if train_images.shape[1:] != test_images.shape[1:]:
-        raise DatasetError(
-            f"{test_files[0]}: images of shape {test_images.shape[1:]}, but those in "
-            f"{train_files[0]} have {train_images.shape[1:]}; training and test images must match"
-        )
-    num_classes = int(train_labels.max()) + 1
-    if test_labels.max() >= num_classes:
-        raise DatasetError(
-            f"{test_files[1]}: has the label {test_labels.max()}, but the labels in "
-            f"{train_files[1]} end at {num_classes - 1}; every class must be trained on"
-        )
-    name = folder.resolve().name
-    return (
-        Dataset(train_images, train_labels, num_classes, name),
-        Dataset(test_images, test_labels, num_classes, name),
-    )
+def map_idx(path: Path, least: int) -> NDArray[Any] | MappedImages:
+    """Return the images of an IDX file: of a plain one of at least so many bytes unread."""
+    file = _open(path)
+    with name_errors(path), file:
+        size = os.fstat(file.fileno()).st_size
+        if size < least or file.peek(2)[:2] == _GZIP_MAGIC:
+            return load_idx(path)
+        try:
+            dtype, shape = _read_header(file)
+            _check_size(dtype, shape, size, False)
+        except _Fault as fault:
+            raise _refuse(path, fault) from None
+    return MappedImages(path, 4 + 4 * len(shape), shape[0], shape[1:], dtype)
 
 
-def has_idx_files(directory: str | os.PathLike[str]) -> bool:
-    """Return whether a folder has at least one file named as `idx_folder` looks for it."""
-    prefixes = [
-        f"{part}-{kind}" for part in ("train", "t10k", "test") for kind in ("images", "labels")
-    ]
-    return any(_find(Path(directory), prefix, ("idx1", "idx3", "idx4")) for prefix in prefixes)
+def is_idx_file(path: Path) -> bool:
+    """Return whether a file, plain or gzipped, begins as an IDX file does."""
+    try:
+        with open_regular(path) as file:
+            start = file.read(_BEGINNING)
+        if start[:2] == _GZIP_MAGIC:
+            start = zlib.decompressobj(wbits=31).decompress(start, 4)
+    except (OSError, ValueError, zlib.error):
+        return False
+    zeros, rest = start[:2], start[2:4]
+    return zeros == b"\0\0" and len(rest) == 2 and rest[0] in ELEMENT_TYPES and rest[1] > 0
 
 
 def read_idx_stream(
@@ -166,7 +128,11 @@ def read_idx_stream(
         fault = f"the gzip data is corrupt ({error})"
     except _Fault as error:
         fault = str(error)
-    raise DatasetError(f"{name}: {fault}; give an intact IDX file, or download it again")
+    raise _refuse(name, fault)
+
+
+def _refuse(name: str | Path, fault: object) -> DatasetError:
+    return DatasetError(f"{name}: {fault}; give an intact IDX file, or download it again")
 
 
 def _open(path: Path) -> Any:
@@ -191,16 +157,7 @@ def _open(path: Path) -> Any:
 def _read_array(stream: Any, size: int, gzipped: bool, most: int | None) -> NDArray[Any]:
     dtype, shape = _read_header(stream)
     nbytes = math.prod(shape) * dtype.itemsize
-    total = 4 + 4 * len(shape) + nbytes
-    declared = f"declares {total} bytes (shape {shape} of {dtype.name})"
-    if gzipped and total > size * _GZIP_MAX_RATIO + _GZIP_SLACK:
-        raise _Fault(f"{declared}, more than {size} gzipped bytes can hold")
-    if not gzipped and total > size:
-        raise _Fault(f"{declared} but has only {size}")
-    if not gzipped and total < size:
-        raise _Fault(f"{declared} but has {size}, so other data follows")
-    if most is not None and total > most:
-        raise _Fault(f"{declared}, more than the {most} that are allowed")
+    declared = _check_size(dtype, shape, size, gzipped, most)
     try:
         raw = np.empty(nbytes, dtype=np.uint8)
     except MemoryError:
@@ -216,6 +173,23 @@ def _read_array(stream: Any, size: int, gzipped: bool, most: int | None) -> NDAr
         raise _Fault(f"{declared} but other data follows")
     array = raw.view(dtype).reshape(shape)
     return array if dtype.isnative else array.byteswap(inplace=True).view(dtype.newbyteorder("="))
+
+
+def _check_size(
+    dtype: np.dtype, shape: tuple[int, ...], size: int, gzipped: bool, most: int | None = None
+) -> str:
+    """Refuse a header that the size of its file belies; return in words what it declares."""
+    total = 4 + 4 * len(shape) + math.prod(shape) * dtype.itemsize
+    declared = f"declares {total} bytes (shape {shape} of {dtype.name})"
+    if gzipped and total > size * _GZIP_MAX_RATIO + _GZIP_SLACK:
+        raise _Fault(f"{declared}, more than {size} gzipped bytes can hold")
+    if not gzipped and total > size:
+        raise _Fault(f"{declared} but has only {size}")
+    if not gzipped and total < size:
+        raise _Fault(f"{declared} but has {size}, so other data follows")
+    if most is not None and total > most:
+        raise _Fault(f"{declared}, more than the {most} that are allowed")
+    return declared
 
 
 def _read_header(stream: Any) -> tuple[np.dtype, tuple[int, ...]]:
@@ -240,58 +214,3 @@ def _read_header(stream: Any) -> tuple[np.dtype, tuple[int, ...]]:
     if math.prod(n for n in shape if n) * dtype.itemsize > sys.maxsize:
         raise _Fault(f"declares the impossible shape {shape}")
     return dtype, shape
-
-
-def _find_pair(folder: Path, prefixes: tuple[str, ...]) -> tuple[Path, Path]:
-    """Return the image and the label file of the first prefix that has both."""
-    gaps: list[list[str]] = []
-    for prefix in prefixes:
-        images = _find(folder, f"{prefix}-images", ("idx3", "idx4"))
-        labels = _find(folder, f"{prefix}-labels", ("idx1",))
-        if images and labels:
-            return images, labels
-        wanted = {f"{prefix}-images-idx3-ubyte": images, f"{prefix}-labels-idx1-ubyte": labels}
-        gaps.append([name for name, path in wanted.items() if path is None])
-    # The prefix that comes closest is the one that was meant.
-    missing = min(gaps, key=len)
-    raise FileNotFoundError(
-        f"{folder}: {' and '.join(missing)} missing; put all four files, or .gz files, there"
-    )
-
-
-def _find(folder: Path, stem: str, formats: tuple[str, ...]) -> Path | None:
-    # Candidates are asked for by name, so the order of the directory plays no part; folders of
-    # such a name, as some archives unpack to, are skipped.
-    paths = (
-        folder / f"{stem}{separator}{form}-ubyte{suffix}"
-        for suffix in ("", ".gz")
-        for separator in ("-", ".")
-        for form in formats
-    )
-    return next((path for path in paths if path.is_file()), None)
-
-
-def _load_pair(images_path: Path, labels_path: Path) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
-    """Return uint8 images (N, C, H, W) and int32 labels (N,) that belong together."""
-    labels = load_idx(labels_path)
-    if labels.ndim != 1 or labels.dtype.kind not in "iu":
-        raise DatasetError(
-            f"{labels_path}: labels must be a list of integers, got {labels.dtype} of shape "
-            f"{labels.shape}; give the label file of the images"
-        )
-    images = load_idx(images_path)
-    if images.ndim not in (3, 4) or images.dtype != np.uint8 or images.size == 0:
-        raise DatasetError(
-            f"{images_path}: images must be uint8 of shape (N, H, W) or (N, C, H, W) without a "
-            f"zero, got {images.dtype} of shape {images.shape}; give the image file"
-        )
-    if len(images) != len(labels):
-        raise DatasetError(
-            f"{labels_path}: has {len(labels)} labels for the {len(images)} images in "
-            f"{images_path}; give files that belong together"
-        )
-    low, high = int(labels.min()), int(labels.max())
-    if low < 0 or high > 255:
-        wrong = low if low < 0 else high
-        raise DatasetError(f"{labels_path}: has the label {wrong}; labels must lie in 0 to 255")
-    return images if images.ndim == 4 else images[:, np.newaxis], labels.astype(np.int32)

@@ -1,27 +1,25 @@
-"""A folder of images with one folder for each class, as a data set."""
+"""A folder or archive of images with one folder for each class, as a data set."""
 
 import os
-from collections.abc import Sequence
-from pathlib import Path, PurePath
-from unicodedata import normalize
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet5c._files import digest
 from lenet5c._text import count, list_some, printable
 from lenet5c.datasets._checks import check_number, check_path, check_size
 from lenet5c.datasets.conversion import is_gray, to_channels
-from lenet5c.datasets.dataset import Dataset, DatasetError, Source
+from lenet5c.datasets.dataset import DatasetError, Source
 from lenet5c.datasets.folder_files import FolderFiles, list_folder
-from lenet5c.datasets.pictures import describe_fault, read_pictures
-from lenet5c.datasets.resampling import resize
+from lenet5c.datasets.orientation import set_upright
+from lenet5c.datasets.pictures import describe_fault, measure_whites, read_pictures
+from lenet5c.datasets.records import ALL, TEST_SHARE, Found, ReadOptions, Records, divide
+from lenet5c.datasets.resampling import letterbox
 
 #: Height and width of images that differ in size, or are larger than `KEPT`: the net's input.
 SIZE = (32, 32)
 #: The largest side of images that keep their size, if it is the same for all.
 KEPT = 128
-TEST_SHARE = 1 / 6
 #: The largest side that images are resized to.
 MAX_SIDE = 1024
 #: Bytes of all images together.
@@ -36,23 +34,28 @@ def image_folder(
     test_share: float = TEST_SHARE,
     seed: int = 0,
     skip_bad: bool = False,
+    follow_links: bool = False,
     memory: int = MEMORY,
 ) -> Source:
     """Read a folder of images, with one folder for each class.
 
     The classes are either all in parts, ``path/train/CLASS``, ``path/test/CLASS`` and perhaps
-    ``path/val/CLASS``, or directly in the folder, ``path/CLASS``. Without ``test`` some training
-    images of each class are set aside for it. Folders inside that of a class belong to the class.
-    Classes and images are sorted by name, with '2' before '10'.
+    ``path/val/CLASS``, or directly in the folder, ``path/CLASS``, perhaps with the parts in them,
+    ``path/CLASS/train``. Parts are known by what their names mean: ``Training Data`` is one for
+    training. One folder may hold all else. Without a part for the test some training images of each
+    class are set aside for it. Folders inside that of a class belong to the class. Classes and
+    images are sorted by name, with '2' before '10'.
 
     Parameters
     ----------
     path : str or path-like
+        The folder, or a zip or tar of it, which is read without unpacking it to disk.
     channels : {1, 3}, optional
         Default: 1 if no image has colors, otherwise 3.
     size : tuple of int, optional
         Height and width that images are resized to. By default images keep their size if all
-        have the same, and no side is over 128 pixels; otherwise they become 32 by 32.
+        have the same, and no side is over 128 pixels; otherwise they become 32 by 32. Proportions
+        are kept, with bars of the color of the image's border.
     test_share : float, optional
         Share of the images of each class for the test, where there is no folder for it.
     seed : int, optional
@@ -60,6 +63,8 @@ def image_folder(
         hardly any image changes sides when others are added.
     skip_bad : bool, optional
         Leave out files that cannot be read, instead of raising an error.
+    follow_links : bool, optional
+        Follow links to files and folders anywhere; by default to files in the folder alone.
     memory : int, optional
         Bytes that the images may take all together.
 
@@ -86,74 +91,70 @@ def image_folder(
     (('cat', 'dog'), (2000, 3, 64, 64))
     """
     root = check_path("path", path)
+    if not 0 < check_number("test_share", test_share) < 1:
+        raise ValueError(f"test_share must be between 0 and 1, got {test_share!r}")
+    options = ReadOptions(skip_bad=skip_bad, follow_links=follow_links)
+    found = read_image_folder(root, options, channels=channels, size=size, memory=memory)
+    return divide(found, test_share=test_share, seed=seed)
+
+
+def read_image_folder(
+    root: Path,
+    options: ReadOptions,
+    *,
+    channels: int | None = None,
+    size: tuple[int, int] | None = None,
+    memory: int = MEMORY,
+    files: FolderFiles | None = None,
+) -> Found:
+    """Read a folder of images, for `image_folder`; `files` are those that are listed already."""
     if channels is not None and (not isinstance(channels, int) or channels not in (1, 3)):
         raise ValueError(f"channels must be 1 or 3, got {channels!r}")
     if size is not None:
         size = check_size(size, MAX_SIDE)
-    if not 0 < check_number("test_share", test_share) < 1:
-        raise ValueError(f"test_share must be between 0 and 1, got {test_share!r}")
     check_number("memory", memory)
-    files = list_folder(root)
-    entries = files.entries()
-    images = _Images(channels, size, memory, len(entries), root)
-    used, bad = [], []
-    pictures = read_pictures([file for *_, file in entries], images.prepare)
-    for entry, picture in zip(entries, pictures, strict=True):
-        if isinstance(picture, Exception):
-            bad.append((entry[2], describe_fault(picture, entry[2])))
-        else:
-            images.add(*picture)
-            used.append(entry)
-    notes = list(files.notes)
+    with files or list_folder(root, options.follow_links) as files:
+        if files.errors:
+            raise DatasetError(files.errors[0])
+        entries = files.entries()
+        images = _Images(channels, size, memory, len(entries), root)
+        used = []
+        bad = [(path, f"cannot be opened ({why})") for path, why in files.locked]
+        paths = [file for *_, file in entries]
+        white = measure_whites(paths, files.open)
+        pictures = read_pictures(paths, images.prepare, files.open, white)
+        for entry, picture in zip(entries, pictures, strict=True):
+            if isinstance(picture, Exception):
+                bad.append((entry[2], describe_fault(picture, entry[2])))
+            else:
+                images.add(*picture)
+                used.append(entry)
+    notes = [*files.warnings, *files.notes]
     if bad:
-        notes.append(_report_bad(root, bad, skip_bad))
+        notes.append(_report_bad(root, bad, options.skip_bad))
     _check_rest(root, files, used)
     array = images.stack()
-    parts = np.array([part for part, _, _ in used])
-    labels = np.array([label for _, label, _ in used], dtype=np.int32)
-    if "test" not in files.parts:
-        names = [file.relative_to(root) for _, _, file in used]
-        chosen = set_aside(names, labels, parts == "train", test_share, seed)
-        if not len(chosen):
-            raise DatasetError(
-                f"{root} has no folder test, and too few images to set some aside: "
-                "no class has two; add images"
+    parts = {}
+    for part in files.parts:
+        chosen = [i for i, entry in enumerate(used) if entry[0] == part]
+        if chosen:
+            parts[part] = Records(
+                # A slice is a view: the entries of a part follow each other.
+                array[chosen[0] : chosen[-1] + 1],
+                None if part in files.flat else np.array([used[i][1] for i in chosen], np.int32),
+                tuple(used[i][2].relative_to(root).as_posix() for i in chosen),
+                None if files.archive else root,
             )
-        parts[chosen] = "test"
-        notes.append(
-            f"no folder for test: {len(chosen):,} of {len(parts):,} images are set aside for it"
-        )
-    known = (len(files.class_names), root.resolve().name, files.class_names)
-    made = {
-        part: Dataset(array[parts == part], labels[parts == part], *known)
-        for part in np.unique(parts).tolist()
-    }
-    return Source(made["train"], made["test"], made.get("validation"), "whole", tuple(notes))
-
-
-def set_aside(
-    names: Sequence[PurePath],
-    labels: NDArray[np.int32],
-    free: NDArray[np.bool_],
-    share: float,
-    seed: int,
-) -> NDArray[np.int64]:
-    """Return the positions of a test set's images: of each class the share, at least one of three.
-
-    If no class has three, one is chosen of each that has two. Each class keeps at least one image.
-    """
-    order = [
-        digest(f"{seed}/{normalize('NFC', name.as_posix())}".encode("utf-8", "surrogatepass"))
-        for name in names
-    ]
-    classes = [np.flatnonzero((labels == label) & free) for label in range(int(labels.max()) + 1)]
-    least = 3 if any(len(members) >= 3 for members in classes) else 2
-    chosen: list[int] = []
-    for members in classes:
-        if len(members) >= least:
-            number = min(max(int(share * len(members) + 0.5), 1), len(members) - 1)
-            chosen += sorted(members.tolist(), key=order.__getitem__)[:number]
-    return np.array(sorted(chosen), dtype=np.int64)
+    found = Found(
+        parts,
+        root.resolve().name,
+        "whole",
+        tuple(notes),
+        files.class_names or None,
+        tuple(files.faults),
+        white,
+    )
+    return set_upright(found, options.transpose, False)
 
 
 class _Images:
@@ -183,7 +184,7 @@ class _Images:
             planes = to_channels(picture, self.channels or 3)
         size = self.asked or (SIZE if max(height, width) > KEPT else (height, width))
         # A copy: an image that is a part of a large picture would hold on to it.
-        return np.array(resize(planes, size)), (height, width)
+        return np.array(letterbox(planes, size)), (height, width)
 
     def add(self, image: NDArray[np.uint8], size: tuple[int, int]) -> None:
         """Take an image made of a picture of that size."""
@@ -193,8 +194,8 @@ class _Images:
                 self.shape = size
             else:
                 self.size = SIZE
-                self.kept = [resize(kept, SIZE) for kept in self.kept]
-        self.kept.append(resize(image, self.size or size))
+                self.kept = [letterbox(kept, SIZE) for kept in self.kept]
+        self.kept.append(letterbox(image, self.size or size))
         self._check_memory()
 
     def stack(self) -> NDArray[np.uint8]:
@@ -229,14 +230,16 @@ def _report_bad(root: Path, bad: list[tuple[Path, str]], skip_bad: bool) -> str:
 
 def _check_rest(root: Path, files: FolderFiles, used: list[tuple[str, int, Path]]) -> None:
     for part, classes in files.parts.items():
+        names = ("all",) if part in files.flat else files.class_names
         left = {label for found, label, _ in used if found == part}
         lost = [
             name
-            for label, (name, paths) in enumerate(zip(files.class_names, classes, strict=True))
+            for label, (name, paths) in enumerate(zip(names, classes, strict=True))
             if paths and label not in left
         ]
-        if lost and (part == "train" or not left):
+        if lost and (part in ("train", ALL) or not left):
+            of_part = "" if part == ALL else f" in {part}"
             raise DatasetError(
-                f"{root}: no image of {lost[0]!r} in {part} can be read; "
+                f"{root}: no image of {lost[0]!r}{of_part} can be read; "
                 "add some, or delete the folder"
             )

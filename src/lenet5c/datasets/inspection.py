@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
+from math import sqrt
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,18 +15,29 @@ from numpy.typing import NDArray
 from lenet5c._files import digest
 from lenet5c._text import count, list_some, printable
 from lenet5c.datasets.conversion import is_gray, make_thumbnail
-from lenet5c.datasets.dataset import Source
-from lenet5c.datasets.folder_files import list_folder
-from lenet5c.datasets.idx import has_idx_files
-from lenet5c.datasets.image_folder import KEPT, SIZE
-from lenet5c.datasets.pictures import describe_fault, read_header, read_pictures
-from lenet5c.datasets.source import NAMES, open_source
+from lenet5c.datasets.dataset import Dataset, DatasetError
+from lenet5c.datasets.folder_files import FolderFiles, list_folder
+from lenet5c.datasets.image_folder import KEPT, SIZE, read_image_folder
+from lenet5c.datasets.pictures import describe_fault, measure_whites, read_header, read_pictures
+from lenet5c.datasets.records import (
+    ALL,
+    TEST_SHARE,
+    Found,
+    ReadOptions,
+    check_training,
+    label_parts,
+    leave_unlabeled,
+)
+from lenet5c.datasets.source import NAMES, USUAL, choose_reader, open_source, read_packed
 
-#: A class is rare with fewer training images than this share of the largest class's.
-IMBALANCE = 0.1
+#: A class is rare where the largest has this many times its training images.
+IMBALANCE = 5
+#: A test or validation set of fewer images tells little.
+SMALL = 100
 #: Height and width of examples, at most.
 EXAMPLE = 56
 _AT_ONCE = 1 << 18  # pixels
+_BLOCK = 1000  # images
 
 T = TypeVar("T")
 
@@ -35,8 +47,8 @@ class Inspection:
     """The result of `inspect`."""
 
     name: str
-    class_names: tuple[str, ...]
-    counts: dict[str, list[int]]  #: for each part the images of each class
+    class_names: tuple[str, ...]  #: none where images have no labels
+    counts: dict[str, list[int]]  #: for each part, or 'all', the images of each class
     sizes: dict[str, int]  #: images of each 'HEIGHT x WIDTH'
     kinds: dict[str, int]  #: images of each file format, such as 'PNG RGB'; or 'gray', 'color'
     image_shape: tuple[int, int, int]  #: (C, H, W) that the images are trained as
@@ -47,12 +59,14 @@ class Inspection:
     conflicts: list[list[str]]  #: the same in several classes
     blank: list[str]  #: images of one gray level or color
     unreadable: list[tuple[str, str]]  #: files, and why
+    faults: list[str]  #: why no net can be trained on the data
+    suspicions: list[str]  #: warnings about folders and files by their names
     notes: list[str]
     examples: dict = field(repr=False)  #: (part, class) -> some pictures
 
     def warnings(self) -> list[str]:
         """Return what should be looked at before training, a line each, the gravest first."""
-        lines = []
+        lines = list(self.suspicions)
         for groups, fault in (
             (self.conflicts, "with the same pixels in several classes, one of which is wrong"),
             (
@@ -76,15 +90,31 @@ class Inspection:
         if self.blank:
             shown = list_some(self.blank, separator="; ")
             lines.append(f"{count(len(self.blank), 'image')} of one tone: {shown}")
-        train = self.counts["train"]
-        if rare := [i for i, number in enumerate(train) if number < IMBALANCE * max(train)]:
-            largest = self.class_names[train.index(max(train))]
-            shown = list_some(f"{self.class_names[i]} ({train[i]:,})" for i in rare)
-            lines.append(
-                "classes with less than a tenth of the training images of "
-                f"{largest} ({max(train):,}): {shown}"
-            )
-        return lines
+        return [*lines, *self._warn_of_imbalance(), *self._warn_of_small_parts()]
+
+    def _warn_of_imbalance(self) -> list[str]:
+        train = self.counts.get("train", self.counts.get(ALL, [0]))
+        most = max(train)
+        rare = [i for i, number in enumerate(train) if IMBALANCE * number <= most > number]
+        if not rare or not self.class_names:
+            return []
+        largest = self.class_names[train.index(most)]
+        shown = list_some(f"{self.class_names[i]} ({train[i]:,})" for i in rare)
+        return [
+            f"classes with at most a fifth of the training images of {largest} ({most:,}): "
+            f"{shown}; lenet5c train --class-weight balanced makes up for it"
+        ]
+
+    def _warn_of_small_parts(self) -> list[str]:
+        sizes = {part: sum(counts) for part, counts in self.counts.items()}
+        if "test" not in sizes and not self.faults:
+            sizes["test"] = round(TEST_SHARE * sizes.get("train", sizes.get(ALL, 0)))
+        return [
+            f"{part} images are few, {number:,}: an accuracy of 90 % on them is uncertain by some "
+            f"{196 * sqrt(0.09 / number):.0f} points; lenet5c train --folds 5 measures on all"
+            for part, number in sizes.items()
+            if part in ("test", "validation") and 0 < number < SMALL
+        ]
 
     def to_dict(self) -> dict[str, Any]:
         """Return all of it but the examples, for JSON."""
@@ -93,19 +123,40 @@ class Inspection:
 
 
 def inspect(
-    data: str, examples: int = 0, tell: Callable[[str], object] | None = None
+    data: str,
+    examples: int = 0,
+    options: ReadOptions = USUAL,
+    tell: Callable[[str], object] | None = None,
 ) -> Inspection:
-    """Look at all images of a data set; `data` and `tell` are those of `open_source`.
+    """Look at all images of a data set; `data`, `options` and `tell` are those of `open_source`.
 
     Of each part and class so many `examples` are kept, spread over it.
+
+    Raises
+    ------
+    FileNotFoundError
+    DatasetError
+        There is nothing to look at. What is wrong with images, classes and parts is in the result.
     """
-    if data in NAMES or has_idx_files(data):
-        return _inspect_arrays(data, open_source(data, tell=tell), examples)
-    return _inspect_folder(Path(data), examples)
+    if data in NAMES:
+        source = open_source(data, options, tell=tell)
+        parts = {"train": source.train, "validation": source.validation, "test": source.test}
+        known = {part: dataset for part, dataset in parts.items() if dataset is not None}
+        return _inspect_datasets(data, known, [], list(source.notes), examples)
+    reader = choose_reader(Path(data))
+    if reader in (read_image_folder, read_packed):
+        with list_folder(data, options.follow_links) as files:
+            if reader is read_image_folder or files.entries():
+                return _inspect_files(files, examples)
+    return _inspect_found(data, reader(Path(data), options), examples)
 
 
-def _inspect_folder(root: Path, examples: int) -> Inspection:
-    files = list_folder(root)
+def _inspect_files(files: FolderFiles, examples: int) -> Inspection:
+    notes = list(files.notes)
+    if files.class_names:
+        for part in files.flat:
+            paths = files.parts.pop(part)[0]
+            notes.append(f"{count(len(paths), 'image')} in {part} without classes, for predict")
     entries = files.entries()
     chosen = {
         path
@@ -113,43 +164,82 @@ def _inspect_folder(root: Path, examples: int) -> Inspection:
         for paths in classes
         for path in spread(paths, examples)
     }
-    facts, unreadable = _Facts(files.class_names), []
+    facts = _Facts(files.class_names)
+    unreadable = [
+        (_show_path(files, path), f"cannot be opened ({why})") for path, why in files.locked
+    ]
 
     def look(picture: NDArray[np.uint8]) -> Any:
         return Look.at(picture), make_thumbnail(picture, EXAMPLE)
 
-    found = read_pictures([path for *_, path in entries], look)
+    paths = [path for *_, path in entries]
+    found = read_pictures(paths, look, files.open, measure_whites(paths, files.open))
     for (part, label, path), seen in zip(entries, found, strict=True):
-        name = printable(path.relative_to(root).as_posix())
+        name = _show_path(files, path)
         if isinstance(seen, Exception):
-            unreadable.append((name, describe_fault(seen, path)))
+            unreadable.append((name, printable(describe_fault(seen, path))))
             continue
-        facts.add(part, label, name, seen[0], read_header(path))
+        facts.add(part, label, name, seen[0], read_header(path, files.open))
         if path in chosen:
             facts.examples[part, label].append(seen[1])
-    notes = list(files.notes)
     if "test" not in files.parts:
         notes.append(
-            "no folder for test: about a sixth of the images of each class will be set aside for it"
+            "no test set: about a sixth of the images of each class will be set aside for it"
         )
-    return facts.summarize(str(root), list(files.parts), unreadable, notes)
+    inspection = facts.summarize(str(files.root), list(files.parts), unreadable, notes)
+    train = "train" if "train" in files.parts else ALL
+    inspection.faults += files.errors + files.faults
+    read = inspection.counts.get(train, [])
+    inspection.faults += [
+        f"{files.root}: no image of {name!r} can be read; add some, or delete the folder"
+        for i, name in enumerate(files.class_names)
+        if train in files.parts and files.parts[train][i] and not read[i]
+    ]
+    inspection.suspicions += files.warnings
+    return inspection
 
 
-def _inspect_arrays(data: str, source: Source, examples: int) -> Inspection:
-    facts = _Facts(source.train.class_names)
-    parts = {"train": source.train, "test": source.test}
-    if source.validation is not None:
-        parts = {"train": source.train, "validation": source.validation, "test": source.test}
+def _show_path(files: FolderFiles, path: Path) -> str:
+    return printable(path.relative_to(files.root).as_posix())
+
+
+def _inspect_found(data: str, found: Found, examples: int) -> Inspection:
+    found = leave_unlabeled(found)
+    faults, notes = [], list(found.notes)
+    try:
+        check_training(found)
+    except DatasetError as error:
+        faults = list(found.faults) or [str(error)]
+    try:
+        parts, more = label_parts(found, training=False)
+        notes += more
+    except DatasetError:  # without labels, or with too many
+        parts = {
+            part: Dataset(records.images, np.zeros(len(records), np.int32), 1)
+            for part, records in found.parts.items()
+        }
+    return _inspect_datasets(data, parts, faults, notes, examples)
+
+
+def _inspect_datasets(
+    data: str, parts: dict[str, Dataset], faults: list[str], notes: list[str], examples: int
+) -> Inspection:
+    first = next(iter(parts.values()))
+    facts = _Facts(first.class_names)
     for part, dataset in parts.items():
         kind = "gray" if dataset.images.shape[1] == 1 else "color"
-        labels = dataset.labels.tolist()
-        for i, (image, label) in enumerate(zip(dataset.images, labels, strict=True)):
-            facts.add(part, label, f"{part}[{i}]", Look.at(image.transpose(1, 2, 0)), kind)
+        for start in range(0, len(dataset), _BLOCK):
+            for i, image in enumerate(dataset.images[start : start + _BLOCK], start):
+                name = dataset.describe(i) if dataset.root else f"{part}{dataset.describe(i)}"
+                look = Look.at(image.transpose(1, 2, 0))
+                facts.add(part, int(dataset.labels[i]), printable(name), look, kind)
         for label in range(dataset.num_classes):
             members = spread(np.flatnonzero(dataset.labels == label).tolist(), examples)
             facts.examples[part, label] = [_show_image(dataset.images[i]) for i in members]
     facts.keep_size = True
-    return facts.summarize(data, list(parts), [], list(source.notes))
+    inspection = facts.summarize(data, list(parts), [], notes)
+    inspection.faults += faults
+    return inspection
 
 
 def _show_image(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -212,7 +302,7 @@ class _Facts:
         self.groups[look.key].append((part, label, name))
         if look.blank:
             self.blank.append(name)
-        if part == "train":
+        if part in ("train", ALL):
             self.pixels += look.size[0] * look.size[1]
             # The sum over gray images counts for each channel.
             self.sums = self.sums + look.sums
@@ -242,7 +332,10 @@ class _Facts:
         return Inspection(
             name,
             self.class_names,
-            {part: [self.counts[part][i] for i in range(len(self.class_names))] for part in parts},
+            {
+                part: [self.counts[part][i] for i in range(max(1, len(self.class_names)))]
+                for part in parts
+            },
             {f"{h} x {w}": number for (h, w), number in self.sizes.most_common()},
             dict(self.kinds.most_common()),
             (self.channels, *(size if kept else SIZE)),
@@ -253,6 +346,8 @@ class _Facts:
             conflicts,
             self.blank,
             unreadable,
+            [],
+            [],
             notes,
             self.examples,
         )

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from lenet5c.datasets.dataset import Dataset, DatasetError
-from lenet5c.datasets.idx import idx_folder
+from lenet5c.datasets.idx_folder import idx_folder
 
 #: SHA-256 of the four files after decompression. Loading relies on gzip's own checksum, which is
 #: free; the tests compare these.

@@ -32,6 +32,7 @@ class Header:
 
     held: int = 0  #: bytes of the file that Pillow will keep in memory
     scans: bool = False  #: a JPEG of several scans, whose coefficients are in memory all at once
+    bits: int = 0  #: significant bits of the gray levels that a PNG declares
 
 
 def check_header(file: BinaryIO, name: str) -> Header:
@@ -47,7 +48,7 @@ def check_header(file: BinaryIO, name: str) -> Header:
             scans = _check_jpeg(file, name)
             return Header(3 * file.tell(), scans)
         if head.startswith(b"\x89PNG"):
-            return Header(_check_png(file, name))
+            return _check_png(file, name)
         if head.startswith(b"GIF8"):
             _check_gif(file, name)
             return Header(file.tell())
@@ -102,19 +103,21 @@ def _check_jpeg(file: BinaryIO, name: str) -> bool:
     return False
 
 
-def _check_png(file: BinaryIO, name: str) -> int:
-    """Return the bytes of all chunks but the pixels, some of which are compressed."""
-    place, chunks, held = 8, 0, 0
+def _check_png(file: BinaryIO, name: str) -> Header:
+    """Return the bits, and the bytes of all chunks but the pixels; some are compressed."""
+    place, chunks, header = 8, 0, Header()
     while True:
         file.seek(place)
-        head = file.read(8)
-        if len(head) < 8 or head[4:] == b"IEND":
-            return held
-        length, kind = unpack(">I4s", head)
+        head = file.read(9)
+        if len(head) < 9 or head[4:8] == b"IEND":
+            return header
+        length, kind = unpack(">I4s", head[:8])
         if kind != b"IDAT":
-            held += 2 * length
+            header.held += 2 * length
         if kind in (b"zTXt", b"iTXt", b"iCCP"):
-            held += _UNZIPPED
+            header.held += _UNZIPPED
+        if kind == b"sBIT" and length:
+            header.bits = head[8]
         place += 12 + length
         chunks += 1
         _check("chunks", chunks, MAX_CHUNKS, name)

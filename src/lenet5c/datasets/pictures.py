@@ -6,8 +6,10 @@ import os
 import threading
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
+from numbers import Real
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,32 +24,59 @@ from lenet5c.datasets.decoding import (
     MEMORY,
     check_size,
     decode,
-    flatten_alpha,
+    measure_white,
     open_image,
-    reduce_depth,
 )
 from lenet5c.datasets.picture_headers import PictureError
+from lenet5c.datasets.strips import (
+    NO_WHITES,
+    Whites,
+    flatten_alpha,
+    measure_array_white,
+    merge_white,
+    reduce_depth,
+)
 from lenet5c.errors import MissingExtraError, UserError
 
-SUFFIXES = tuple(suffix for suffixes in FORMATS.values() for suffix in suffixes)
+SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffixes)
+#: The endings of pictures in formats that are not read, which are told apart from other files.
+UNREAD_SUFFIXES = frozenset(
+    {".psd", ".xcf", ".svg", ".svgz", ".eps", ".ai", ".pdf", ".ico", ".icns", ".tga", ".dds"}
+    | {".exr", ".hdr", ".pfm", ".pcx", ".jxl", ".jxr", ".wdp", ".bpg", ".djvu", ".emf", ".wmf"}
+    | {".raw", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".pef", ".srw"}
+    | {".dcm", ".nii", ".fits", ".ras", ".sgi", ".rgb", ".xbm", ".xpm", ".apng", ".mng"}
+)
+BYTES = (bytes, bytearray, memoryview)
 _LARGE = 64_000_000  # bytes of a picture, after which freed memory is given back
 _WORKERS = 8  # decoders wait for the disk, too
+#: Beginnings of files whose gray levels may have more than eight bits.
+_MAYBE_DEEP = (b"II", b"MM", b"P2", b"P5")
+
+Decode = Callable[[Any, str], Any]
+Finish = Callable[[Any], Any]
+OpenFile = Callable[[Path], BinaryIO]
 
 
-def read_picture(source: Any) -> NDArray[np.uint8]:
+def read_picture(source: Any, white: Whites = NO_WHITES) -> NDArray[np.uint8]:
     """Read one picture.
 
     Parameters
     ----------
-    source : str, path-like, binary file, PIL.Image.Image or ndarray
-        Of a file with several pictures the first is taken. An array is (h, w), (h, w, 1),
-        (h, w, 3) or (h, w, 4), of bool, uint8, uint16, or float from 0 to 1.
+    source : str, path-like, bytes, binary file, PIL.Image.Image, ndarray or list of numbers
+        Of a file with several pictures the first is taken; bytes are those of a file. An array is
+        (h, w), (h, w, 1), (h, w, 3) or (h, w, 4), of bool, uint8, uint16, or float from 0 to 1 or,
+        if any value is over 1, from 0 to 255.
+    white : dict of str to float, optional
+        The gray level of white in pictures of more than eight bits, as `measure_whites` finds it:
+        for integers as 'int', for floats as 'float'. Default: that of the picture alone, which is
+        1023, 4095, 16383 or 65535, the least that its brightest pixel, and the significant bits
+        that a PNG declares, do not exceed; for floats also 1.
 
     Returns
     -------
     ndarray of uint8, shape (h, w) or (h, w, 3)
         Turned upright as its camera noted; transparency is laid on a paper on which it shows. A
-        JPEG that would take more than 300 MB to decode has a half, a quarter or an eighth of its
+        picture that would take more than 300 MB to decode has a half, a quarter or an eighth of its
         height and width.
 
     Raises
@@ -66,39 +95,85 @@ def read_picture(source: Any) -> NDArray[np.uint8]:
     >>> read_picture(np.array([[False, True]]))
     array([[  0, 255]], dtype=uint8)
     """
-    if isinstance(source, np.ndarray):
-        return _convert_array(source)
+    if (array := _as_array(source)) is not None:
+        return _convert_array(array, white)
     Image = require("PIL.Image", "images", "pictures")
     if isinstance(source, Image.Image):
-        return decode(source, "the picture")
-    if not (isinstance(source, (str, os.PathLike)) or hasattr(source, "read")):
+        return decode(source, "the picture", white)
+    if not (isinstance(source, (str, os.PathLike, *BYTES)) or hasattr(source, "read")):
         raise TypeError(
-            "source must be a path, a binary file, a picture of Pillow or a NumPy array, "
-            f"got {type(source).__name__}"
+            "source must be a path, bytes of a file, a binary file, a picture of Pillow or a NumPy "
+            f"array, got {type(source).__name__}"
         )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return _read(source)
+        return _read(source, partial(decode, white=white))
 
 
 def read_pictures(
-    paths: Sequence[Path], finish: Callable[[NDArray[np.uint8]], Any] | None = None
+    paths: Iterable[Path | BinaryIO],
+    finish: Finish | None = None,
+    open_file: OpenFile | None = None,
+    white: Whites = NO_WHITES,
 ) -> Iterator[Any]:
-    """Read picture files, several at once, with Pillow.
+    """Read picture files, by their paths or open, several at once, with Pillow.
 
     For each path, in order, the result of `finish` or the exception that says why the file cannot
     be read. `finish` is applied to each picture on the thread that has read it, so that large
     pictures need not wait in memory. Those that are decoded at once take at most `MEMORY`.
+    `open_file` opens a path that is not on disk; `white` is as of `read_picture`.
     """
+    return _decode_all(paths, partial(decode, white=white), finish, open_file)
+
+
+def measure_whites(sources: Iterable[Any], open_file: OpenFile | None = None) -> dict[str, float]:
+    """Return the gray level of white in pictures together, where they have more than eight bits.
+
+    Files, arrays and pictures of Pillow are measured, as `read_picture` takes them. Those that
+    cannot be read are left out. `open_file` is as of `read_pictures`.
+    """
+    arrays, files, found = [], [], []
+    for source in sources:
+        if (array := _as_array(source)) is not None:
+            arrays.append(array)
+        elif isinstance(source, (str, os.PathLike)):
+            if _may_be_deep(Path(source), open_file or _open):
+                files.append(Path(source))
+        elif hasattr(source, "getbands"):
+            found.append(measure_white(source, "the picture"))
+    deep = [each for each in arrays if each.dtype.kind == "u" and each.dtype.itemsize == 2]
+    found += [measure_array_white(each) for each in deep if each.size]
+    if files:
+        results = _decode_all(files, measure_white, None, open_file)
+        found += [each for each in results if not isinstance(each, Exception)]
+    return merge_white(found)
+
+
+def _may_be_deep(path: Path, open_file: OpenFile) -> bool:
+    """Return whether gray levels may have more than eight bits, by the beginning of a file."""
+    try:
+        with open_file(path) as file:
+            head = file.read(26)
+    except (UserError, OSError, ValueError):
+        return False
+    return head.startswith(_MAYBE_DEEP) or (head.startswith(b"\x89PNG") and head[24:] == b"\x10\0")
+
+
+def _decode_all(
+    paths: Iterable[Path | BinaryIO],
+    decode: Decode,
+    finish: Finish | None = None,
+    open_file: OpenFile | None = None,
+) -> Iterator[Any]:
     # MNIST does without it.
     from concurrent.futures import ThreadPoolExecutor
 
     require("PIL.Image", "images", "images of your own")
     memory = _Memory(MEMORY)
 
-    def work(path: Path) -> Any:
+    def work(path: Path | BinaryIO) -> Any:
         try:
-            return _read(path, memory, finish)
+            return _read(path, decode, memory, finish, open_file)
         except MissingExtraError:
             raise
         except (UserError, OSError, MemoryError) as error:
@@ -148,14 +223,18 @@ def _return_memory() -> None:
 
 def _read(
     source: Any,
+    decode: Decode,
     memory: _Memory | None = None,
-    finish: Callable[[NDArray[np.uint8]], Any] | None = None,
+    finish: Finish | None = None,
+    open_file: OpenFile | None = None,
 ) -> Any:
-    """Read a path or stream within a memory, by default one of its own."""
-    if hasattr(source, "read"):
+    """Read a path, bytes or stream within a memory, by default one of its own."""
+    if isinstance(source, BYTES):
+        name, file, held = "the content", io.BytesIO(source), len(source)
+    elif hasattr(source, "read"):
         name, (file, held) = "standard input", _read_stream(source, "standard input")
     else:
-        name, file, held = str(source), _open(Path(source)), 0
+        name, file, held = str(source), (open_file or _open)(Path(source)), 0
     with file:
         image, cost = open_image(file, name, held)
         with (memory or _Memory(cost)).take(cost):
@@ -182,24 +261,51 @@ def describe_fault(error: Exception, path: Path) -> str:
     return f"cannot be read ({text.removeprefix(f'{path}: ')})"
 
 
-def read_header(path: Path) -> str:
+def read_header(path: Path, open_file: Callable[[Path], BinaryIO] | None = None) -> str:
     """Return the format and mode of a picture file, such as 'PNG RGBA'."""
-    with _open(path) as file:
+    with (open_file or _open)(path) as file:
         image, _ = open_image(file, str(path))
         return f"{image.format} {image.mode}"
 
 
 def find_pictures(folder: Path) -> list[Path]:
-    """Return the picture files directly in a folder, by their endings, sorted; none hidden."""
+    """Return the picture files directly in a folder, by their endings, sorted; none hidden.
+
+    Those in formats that are not read are among them: passed over, they would be missed by nobody.
+    """
+    named = SUFFIXES | UNREAD_SUFFIXES
     files = [
         path
         for path in Path(folder).iterdir()
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+        if path.suffix.lower() in named and not path.name.startswith(".") and path.is_file()
     ]
     return sorted(files, key=lambda path: path.name)
 
 
-def _convert_array(array: NDArray[Any]) -> NDArray[np.uint8]:
+def _as_array(source: Any) -> NDArray[Any] | None:
+    """Return an array, or a list of numbers as one; None for all else."""
+    if isinstance(source, np.ndarray):
+        return source
+    if is_nested(source):
+        try:
+            return np.array(source)
+        except ValueError:
+            raise PictureError("a list must have rows of one length to be a picture") from None
+    return None
+
+
+def is_nested(source: Any) -> bool:
+    """Return whether this is a picture as a list of rows: of numbers, or of colors as lists."""
+    for depth in range(3):
+        if not isinstance(source, (list, tuple)) or not source:
+            return False
+        width, source = len(source), source[0]
+        if isinstance(source, (Real, np.bool_)):
+            return depth == 1 or (depth == 2 and width in (1, 3, 4))
+    return False
+
+
+def _convert_array(array: NDArray[Any], white: Whites) -> NDArray[np.uint8]:
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]
     if not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))) or array.size == 0:
@@ -207,16 +313,21 @@ def _convert_array(array: NDArray[Any]) -> NDArray[np.uint8]:
             f"the array must have a shape (h, w), (h, w, 3) or (h, w, 4), got {array.shape}"
         )
     check_size(array.shape[1], array.shape[0], "the array")
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
     if array.dtype == np.bool_:
         array = array.astype(np.uint8) * np.uint8(255)
     elif array.dtype == np.uint16:
-        array = reduce_depth(array)
+        array = reduce_depth(array, white)
     elif array.dtype.kind == "f":
-        if not np.isfinite(array).all() or array.min() < 0 or array.max() > 1:
+        if not np.isfinite(array).all():
+            raise PictureError("an array of floats must be finite, got NaN or infinity")
+        low, high = float(array.min()), float(array.max())
+        if low < 0 or high > 255:
             raise PictureError(
-                "an array of floats must hold values from 0 to 1; divide it by 255 or make it uint8"
+                f"an array of floats must hold values from 0 to 1, or to 255, got {low:g} to "
+                f"{high:g}; scale it, or make it uint8"
             )
-        array = (array * 255 + 0.5).astype(np.uint8)
+        array = (array * (255 if high <= 1 else 1) + 0.5).astype(np.uint8)
     elif array.dtype.kind not in "iu":
         raise PictureError(f"the array must be uint8, got {array.dtype}")
     elif array.dtype != np.uint8 and (array.min() < 0 or array.max() > 255):

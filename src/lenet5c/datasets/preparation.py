@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet5c.datasets._checks import check_choice, check_images, check_number, check_size
+from lenet5c.datasets.mapped import AnyImages, Images, MappedImages, apply, blocks
 from lenet5c.datasets.resampling import resize
 from lenet5c.kernels.engine.samples import Samples
 
@@ -95,7 +96,7 @@ class Preparation:
             )
 
     @classmethod
-    def named(cls, name: str, train_images: NDArray[np.uint8] | None = None) -> Preparation:
+    def named(cls, name: str, train_images: Images | None = None) -> Preparation:
         """Return one of the preparations in `NAMES`.
 
         Parameters
@@ -171,8 +172,8 @@ class Preparation:
             plane -= self.mean_image.astype(np.float64) * np.float64(self.scale)
         return plane.astype(np.float32)
 
-    def fit_images(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Pad or resize images to the size of the net's input.
+    def fit_images(self, images: AnyImages) -> AnyImages:
+        """Pad or resize images to the size of the net's input; `MappedImages` when they are read.
 
         Padding is centered, its odd row or column at the bottom or on the right.
 
@@ -193,7 +194,8 @@ class Preparation:
         check_images(images)
         if images.shape[2:] == self.size:
             return images
-        return _pad(images, self.size) if self.fit == "pad" else resize(images, self.size)
+        fit = _pad if self.fit == "pad" else resize
+        return apply(images, lambda batch: fit(batch, self.size))
 
     def __call__(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Return the net's input for `images`: fitted, times `scale`, plus `offset`.
@@ -214,16 +216,14 @@ class Preparation:
         return self.samples(images).values()
 
     def samples(
-        self,
-        images: NDArray[np.uint8],
-        index: NDArray[np.int64] | None = None,
-        distortion: Any = None,
+        self, images: Images, index: NDArray[np.int64] | None = None, distortion: Any = None
     ) -> Samples:
         """Return fitted images as samples, which are scaled and shifted on their way into a net.
 
         Parameters
         ----------
-        images : ndarray of uint8, shape (N, C, h, w)
+        images : ndarray of uint8, shape (N, C, h, w), or MappedImages
+            Of these the batch is read.
         index : ndarray of int, optional
             Which of them make the batch; all, in order, by default.
         distortion : EpochDistortion, optional
@@ -248,8 +248,11 @@ class Preparation:
         (2, (1, 32, 32))
         """
         fitted = self.fit_images(images)
-        offset = self.offset(fitted.shape[1])
-        return Samples(fitted, index, float(self.scale), offset, distortion)
+        offset, numbers = self.offset(fitted.shape[1]), None
+        if isinstance(fitted, MappedImages):
+            numbers = np.arange(len(fitted)) if index is None else np.asarray(index)
+            fitted, index = fitted[numbers], None
+        return Samples(fitted, index, float(self.scale), offset, distortion, numbers)
 
     def to_dict(self) -> dict[str, Any]:
         """Return all fields for JSON; of the mean image, whether there is one.
@@ -310,12 +313,12 @@ class Preparation:
         return cls(**{**values, "mean_image": mean_image})
 
 
-def _compute_mean(preparation: Preparation, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+def _compute_mean(preparation: Preparation, images: Images) -> NDArray[np.float32]:
     """Return the mean of the fitted images, (C, H, W)."""
     check_images(images)
     total = np.zeros((images.shape[1], *preparation.size), np.int64)
-    for start in range(0, len(images), 4096):
-        fitted = preparation.fit_images(images[start : start + 4096])
+    for block in blocks(images):
+        fitted = preparation.fit_images(block)
         # Integer sums are exact, so the mean does not depend on how they are ordered.
         total += fitted.sum(axis=0, dtype=np.int64)
     return (total / len(images)).astype(np.float32)

@@ -1,7 +1,7 @@
 """The triangle filter that makes images larger and smaller, the same on every machine."""
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from lenet5c.datasets._checks import check_size
 
@@ -9,6 +9,9 @@ UNIT = 20  # weights are multiples of 2**-20
 #: The largest side that images are resampled to.
 MAX_SIDE = 65_500
 _AT_ONCE = 1 << 21  # bytes
+#: Products of a matrix product that BLAS, at most, is left to: it takes one thread for so few. More
+#: would wait for one another when several pictures are resized at once, or the machine is busy.
+_BLAS = 1 << 18
 
 
 def resize(images: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
@@ -36,28 +39,91 @@ def resize(images: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8
     >>> resize(np.array([[0, 80]], np.uint8), (1, 4))
     array([[ 0, 20, 60, 80]], dtype=uint8)
     """
-    if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
-        found = getattr(images, "dtype", type(images).__name__)
-        raise TypeError(f"images must be a NumPy array of uint8, got {found}")
-    if images.ndim < 2 or 0 in images.shape[-2:]:
-        raise ValueError(f"images must have a height and a width, got shape {images.shape}")
     height, width = check_size(size, MAX_SIDE)
-    *outer, h, w = images.shape
+    *outer, h, w = _check_shape(images)
     if (h, w) == (height, width):
         return images
     planes = images.reshape(-1, h, w)
-    rows, columns = resize_matrix(height, h), resize_matrix(width, w).T
+    rows, columns = resize_matrix(height, h), resize_matrix(width, w)
     resized = np.empty((len(planes), height, width), dtype=np.uint8)
     # Some small images at a time, or some rows of a large one, so that little is ever in float64.
     chunk = max(1, _AT_ONCE // (8 * max(h, height) * max(w, width)))
     strip = max(1, _AT_ONCE // (8 * max(w, width)))
     for start in range(0, len(planes), chunk):
         part = planes[start : start + chunk]
-        strips = [part[:, y : y + strip].astype(np.float64) @ columns for y in range(0, h, strip)]
-        values = rows @ (strips[0] if len(strips) == 1 else np.concatenate(strips, axis=1))
+        strips = [
+            _resample(part[:, y : y + strip].astype(np.float64), columns)
+            for y in range(0, h, strip)
+        ]
+        values = strips[0] if len(strips) == 1 else np.concatenate(strips, axis=1)
+        values = _resample(values.swapaxes(1, 2), rows).swapaxes(1, 2)
         # Truncation is the floor here: nothing is negative.
         resized[start : start + chunk] = (values + 0.5).astype(np.uint8)
     return resized.reshape(*outer, height, width)
+
+
+def _resample(values: NDArray[np.float64], matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return values (N, lines, source) resampled along the last axis, (N, lines, length)."""
+    length, source = matrix.shape
+    if values.shape[1] * source * length <= _BLAS:
+        return values @ matrix.T
+    resampled = np.empty((*values.shape[:2], length))
+    for i, weights in enumerate(matrix):
+        taps = np.flatnonzero(weights)
+        band = slice(taps[0], taps[-1] + 1)
+        np.einsum("nls,s->nl", values[..., band], weights[band], out=resampled[..., i])
+    return resampled
+
+
+def letterbox(
+    images: NDArray[np.uint8], size: tuple[int, int], fill: ArrayLike | None = None
+) -> NDArray[np.uint8]:
+    """Resample images to fit into a height and a width, centered, without distortion.
+
+    Parameters
+    ----------
+    images : ndarray of uint8, shape (..., h, w)
+    size : tuple of int
+        (H, W)
+    fill : array_like of int, shape (...), optional
+        Gray level beside the image, or one for each plane. Default: the median of the plane's edge.
+
+    Returns
+    -------
+    ndarray of uint8, shape (..., H, W)
+        `images` itself if they have the size already. The odd row or column is at the bottom or on
+        the right.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet5c.datasets.resampling import letterbox
+    >>> letterbox(np.array([[10, 30]], np.uint8), (2, 2), fill=255)
+    array([[ 10,  30],
+           [255, 255]], dtype=uint8)
+    """
+    height, width = check_size(size, MAX_SIDE)
+    *outer, h, w = _check_shape(images)
+    fitted = fit_size((h, w), (height, width))
+    small = resize(images, fitted)
+    if fitted == (height, width):
+        return small
+    if fill is None:
+        edge = [images[..., 0, :], images[..., -1, :], images[..., :, 0], images[..., :, -1]]
+        fill = np.median(np.concatenate(edge, axis=-1), axis=-1)
+    boxed = np.empty((*outer, height, width), np.uint8)
+    boxed[...] = np.asarray(fill)[..., np.newaxis, np.newaxis]
+    top, left = ((side - own) // 2 for side, own in zip((height, width), fitted, strict=True))
+    boxed[..., top : top + fitted[0], left : left + fitted[1]] = small
+    return boxed
+
+
+def fit_size(source: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
+    """Return the largest height and width of the source's proportions within a height and width."""
+    (h, w), (height, width) = source, size
+    if height * w <= width * h:
+        return height, max(1, (2 * w * height + h) // (2 * h))
+    return max(1, (2 * h * width + w) // (2 * w)), width
 
 
 def resize_matrix(length: int, source: int) -> NDArray[np.float64]:
@@ -75,3 +141,12 @@ def resize_matrix(length: int, source: int) -> NDArray[np.float64]:
     units = np.rint(weight * 2**UNIT)
     units[np.arange(length), units.argmax(axis=1)] += 2**UNIT - units.sum(axis=1)
     return units / 2**UNIT
+
+
+def _check_shape(images: NDArray[np.uint8]) -> tuple[int, ...]:
+    if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
+        found = getattr(images, "dtype", type(images).__name__)
+        raise TypeError(f"images must be a NumPy array of uint8, got {found}")
+    if images.ndim < 2 or 0 in images.shape[-2:]:
+        raise ValueError(f"images must have a height and a width, got shape {images.shape}")
+    return images.shape

@@ -1,55 +1,75 @@
-"""The data sets that ``--data`` names: known names, and folders."""
+"""The data sets that ``--data`` names: known names, files and folders."""
 
 from collections.abc import Callable
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 
+import numpy as np
+
+from lenet5c._text import printable
 from lenet5c.datasets._checks import check_choice, check_path
-from lenet5c.datasets.dataset import READINGS, DatasetError, Source
-from lenet5c.datasets.idx import has_idx_files, idx_folder
-from lenet5c.datasets.image_folder import image_folder
+from lenet5c.datasets.dataset import READINGS, Dataset, DatasetError, Source
+from lenet5c.datasets.file_tree import is_archive
+from lenet5c.datasets.files import has_files, read_files
+from lenet5c.datasets.folder_files import list_folder
+from lenet5c.datasets.idx import is_idx_file
+from lenet5c.datasets.idx_folder import has_idx_files, read_idx_file, read_idx_folder
+from lenet5c.datasets.image_folder import MEMORY, read_image_folder
 from lenet5c.datasets.mnist import mnist
+from lenet5c.datasets.records import (
+    ALL,
+    Found,
+    ReadOptions,
+    Records,
+    choose_part,
+    divide,
+    label_parts,
+)
 from lenet5c.datasets.registry import NAMED_SETS
 
 NAMES = ("mnist", *NAMED_SETS)
+Tell = Callable[[str], object]
+USUAL = ReadOptions()
 
 
 def source_name(data: str, argument: str = "--data") -> str:
-    """Return a known name as it is, a folder as its full path: the form in a run's config.json.
+    """Return a known name as it is, a path as the full one: the form in a run's config.json.
 
     A DatasetError says that `data`, the value of `argument`, is neither.
     """
     if data in NAMES:
         return data
     path = Path(data)
-    if not data or not path.is_dir():
+    if not data or not path.exists():
         from difflib import get_close_matches
 
         close = get_close_matches(data.lower(), NAMES, 1)
         meant = f"; did you mean {close[0]}?" if close else ""
         raise DatasetError(
-            f"{argument} must be a folder, or one of {', '.join(NAMES)}, got {data!r}{meant}"
+            f"{argument} must be a file or folder, or one of {', '.join(NAMES)}, got {data!r}"
+            f"{meant}"
         )
     return str(path.resolve())
 
 
 def open_source(
     data: str,
+    options: ReadOptions = USUAL,
     *,
-    skip_bad: bool = False,
     reading: str | None = None,
     download: bool = True,
-    tell: Callable[[str], object] | None = None,
+    tell: Tell | None = None,
 ) -> Source:
-    """Read the data sets that ``--data`` names.
+    """Read the data that ``--data`` names, to train on.
 
     Parameters
     ----------
     data : str
-        A name of `NAMES`, or a folder: with four IDX files, or with a folder of images for each
-        class.
-    skip_bad : bool, optional
-        Leave out images that cannot be read.
+        A name of `NAMES`, or a path: a folder of images for each class, four IDX files, or tables
+        of text, Parquet, NumPy or MATLAB files, one by itself or one for each part in a folder; or
+        a zip or tar of such data.
+    options : ReadOptions, optional
     reading : {'ink', 'whole'}, optional
         See `Source`. Default: 'ink' for MNIST, its like and IDX files, 'whole' for all others.
     download : bool, optional
@@ -63,17 +83,181 @@ def open_source(
     DatasetError
         If the data cannot be read.
     """
-    check_path("data", data)
     if reading is not None:
         check_choice("reading", reading, READINGS)
-    if data == "mnist":
-        source = Source(*mnist())
-    elif data in NAMED_SETS:
-        from lenet5c.datasets.named import load_named  # and with it urllib and ssl
-
-        source = load_named(NAMED_SETS[data], download=download, tell=tell)
-    elif has_idx_files(data):
-        source = Source(*idx_folder(data))
-    else:
-        source = image_folder(data, skip_bad=skip_bad)
+    source = _open_named(data, download, tell) or divide(find(data, options))
     return source if reading is None else replace(source, reading=reading)
+
+
+def open_whole(
+    data: str,
+    options: ReadOptions = USUAL,
+    *,
+    reading: str | None = None,
+    download: bool = True,
+    tell: Tell | None = None,
+) -> Source:
+    """Read the data that ``--data`` names, to cross-validate on.
+
+    Parameters and errors are those of `open_source`.
+
+    Returns
+    -------
+    Source
+        Its training images are all images of data that is not divided into parts, and so are its
+        test images.
+    """
+    source = _open_named(data, download, tell)
+    if source is None and ALL in (found := find(data, options)).parts:
+        parts, notes = label_parts(found)
+        whole = parts[ALL]
+        source = Source(whole, whole, None, found.reading, (*found.notes, *notes))
+    source = source or divide(found)
+    return source if reading is None else replace(source, reading=reading)
+
+
+def open_dataset(
+    data: str,
+    part: str = "test",
+    options: ReadOptions = USUAL,
+    *,
+    download: bool = True,
+    tell: Tell | None = None,
+    note: Tell | None = None,
+) -> Dataset:
+    """Read the part of data to measure a model on; of data that is not divided all images.
+
+    Parameters
+    ----------
+    data, options, download, tell
+        As of `open_source`.
+    part : {'train', 'validation', 'test'}, optional
+    note : callable, optional
+        Called with each remark on the data.
+
+    Raises
+    ------
+    FileNotFoundError
+    DatasetError
+        If the data cannot be read, or has no such part.
+    """
+    source = _open_named(data, download, tell)
+    if source is not None:
+        dataset = getattr(source, part)
+        if dataset is None:
+            raise DatasetError(f"part must be test or train for {data}, got {part}")
+        return dataset
+    found = choose_part(find(data, options), part)
+    parts, notes = label_parts(found, training=False)
+    ((name, dataset),) = parts.items()
+    if name != part:
+        notes.insert(0, f"the data is not divided: all {len(dataset):,} images are taken")
+    if note:
+        for line in (*found.notes, *notes):
+            note(line)
+    return dataset
+
+
+def open_records(
+    data: str,
+    options: ReadOptions = USUAL,
+    *,
+    download: bool = True,
+    tell: Tell | None = None,
+    note: Tell | None = None,
+) -> Records:
+    """Read images to predict the classes of, with or without labels.
+
+    These are the test images of data that has some, otherwise all. Where the data names its
+    classes, labels are names. Parameters and errors are those of `open_dataset`.
+    """
+    source = _open_named(data, download, tell)
+    if source is not None:
+        test = source.test
+        records = Records(test.images, test.labels, test.ids, test.root)
+        names: tuple[str, ...] | None = test.class_names
+    else:
+        found = find(data, options)
+        for line in found.notes if note else ():
+            note(line)  # type: ignore[misc]
+        parts, names = found.parts, found.class_names
+        records = parts.get("test") or parts.get(ALL) or parts[min(parts)]
+    if records.labels is None or names is None:
+        return records
+    return replace(records, labels=[names[int(label)] for label in records.labels])
+
+
+def find(data: str, options: ReadOptions = USUAL) -> Found:
+    """Read a file or folder by the reader of its kind.
+
+    Raises
+    ------
+    FileNotFoundError
+    DatasetError
+        If it cannot be read.
+    """
+    path = check_path("data", data)
+    return choose_reader(path)(path, options)
+
+
+def choose_reader(path: Path) -> Callable[[Path, ReadOptions], Found]:
+    """Return what reads a file or folder of this kind."""
+    if is_archive(path) and not path.is_dir():
+        return read_packed
+    if has_idx_files(path):
+        return read_idx_folder
+    if path.is_file() and is_idx_file(path):
+        return read_idx_file
+    return read_files if has_files(path) else read_image_folder
+
+
+def read_packed(path: Path, options: ReadOptions) -> Found:
+    """Read a zip or tar: of images member by member, of other data from a temporary folder."""
+    from tempfile import TemporaryDirectory
+
+    with list_folder(path) as files:
+        assert files.archive
+        if files.entries():
+            return read_image_folder(path, options, files=files)
+        if packed := next(filter(is_archive, files.archive.members), None):
+            raise DatasetError(
+                f"{path} must hold images or tables, got an archive in it, {printable(packed)}; "
+                "unpack it"
+            )
+        with TemporaryDirectory(prefix="lenet5c-") as folder:
+            files.archive.extract(Path(folder))
+            place = Path(folder)
+            while place.is_dir() and len(inner := list(place.iterdir())) == 1:
+                (place,) = inner
+            try:
+                found = find(str(place), options)
+                parts = {part: _load(path, records) for part, records in found.parts.items()}
+            except (DatasetError, FileNotFoundError) as error:
+                # Nobody else knows the temporary folder.
+                raise DatasetError(str(error).replace(str(place), str(path))) from None
+        return replace(found, parts=parts, name=path.name)
+
+
+def _load(path: Path, records: Records) -> Records:
+    """Return records whose images are in memory, not in a file that will be removed."""
+    images = records.images
+    if prod(images.shape) > MEMORY:
+        raise DatasetError(
+            f"{path} must hold at most {MEMORY >> 30} GB of images, got more; unpack it, and give "
+            "the folder"
+        )
+    if not isinstance(images, np.ndarray):
+        images = np.array(images)
+    return replace(records, images=images, root=None)
+
+
+def _open_named(data: str, download: bool, tell: Tell | None) -> Source | None:
+    """Return a data set with a name; None if `data` is none."""
+    check_path("data", data)
+    if data == "mnist":
+        return Source(*mnist())
+    if data not in NAMED_SETS:
+        return None
+    from lenet5c.datasets.named import load_named  # and with it urllib and ssl
+
+    return load_named(NAMED_SETS[data], download=download, tell=tell)

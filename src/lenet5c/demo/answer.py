@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet5c.datasets import resize
+from lenet5c.datasets.framing import MNIST
 from lenet5c.demo.drawing import GRID, USUAL_WIDTH
 from lenet5c.demo.transform import Transform, thicken
 from lenet5c.nn import RBF, AvgPool2d, Conv2d, Flatten, Linear, MaxPool2d, Subsample2d, softmax
@@ -22,7 +23,6 @@ from lenet5c.recognition.digit import (
 from lenet5c.recognition.judge import measure, reject_ink
 from lenet5c.training import TrainedModel
 
-BOX = 20  # of MNIST's 28 pixels, what its digits were scaled to
 DOT = 1.5  # a drawing no longer than so many widths of the pen is a dot, and no digit
 LARGEST_MAP = 64  # pixels a side that are sent; larger maps are averaged down
 Image = NDArray[np.uint8]
@@ -102,28 +102,24 @@ class Reader:
 
     def prepare(self, ink: Image, width: float = USUAL_WIDTH) -> Image | None:
         """Return ink of this pen as an image (C, h, w) of the model's data, None for no digit."""
-        channels, height, across = self.image_shape
+        channels, *size = self.image_shape
         if not ink.any():
             return None
+        framing = self.trained.framing or MNIST
         if self.trained.reading == "whole":
-            fitted = resize(ink[None], (height, across))
+            fitted = resize(ink, (size[0], size[1]))
         else:
-            size = min(height, across)
-            box = round(size * BOX / GRID)
             try:
                 stroke = crop_ink(ink)
                 if max(stroke.shape) < DOT * width / GRID * len(ink):
                     return None
                 if width == USUAL_WIDTH:
                     # As predict does it; a width that was chosen is left as it is.
-                    stroke = normalize_stroke(stroke, box)
-                square = center(stroke, size, box)
+                    stroke = normalize_stroke(stroke, framing, (size[0], size[1]))
+                fitted = center(stroke, framing, (size[0], size[1]))
             except BlankImageError:
                 return None
-            fitted = np.zeros((1, height, across), np.uint8)
-            top, left = (height - size) // 2, (across - size) // 2
-            fitted[0, top : top + size, left : left + size] = square
-        return np.repeat(fitted, channels, axis=0)
+        return framing.color(fitted, channels)
 
     def reject(self, ink: Image) -> str | None:
         """Return why ink cannot be one digit, as predict has it, or None."""

@@ -3,6 +3,7 @@
 import copy
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -87,7 +88,7 @@ class Tuning(threading.Thread):
 
         if not trainer.run(on_step, stop=self.stopped.is_set):
             return None
-        tuned = TrainedModel(model, old.preparation, old.class_names, old.image_shape, old.reading)
+        tuned = replace(old, model=model, path=None)
         self.put(after=self.measure(tuned))
         return tuned
 

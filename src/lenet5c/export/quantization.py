@@ -1,6 +1,7 @@
 """Weights in one byte each."""
 
 from copy import deepcopy
+from dataclasses import replace
 
 import numpy as np
 
@@ -34,9 +35,7 @@ def quantize_int8(trained: TrainedModel) -> TrainedModel:
     np.True_
     """
     model = round_weights(fold_batch_norm(to_network(trained).steps))
-    return TrainedModel(
-        model, trained.preparation, trained.class_names, trained.image_shape, trained.reading
-    )
+    return replace(trained, model=model, path=None)
 
 
 def quantize(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -4,6 +4,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping
 from copy import deepcopy
+from dataclasses import replace
 from math import prod
 from os import PathLike
 from pathlib import Path
@@ -177,7 +178,7 @@ def import_torch(
     """
     model = deepcopy(like.model)
     load_torch(path, model, names)
-    return TrainedModel(model, like.preparation, like.class_names, like.image_shape, like.reading)
+    return replace(like, model=model, path=None)
 
 
 def read_torch(path: str | PathLike[str], expected_bytes: int) -> dict[str, np.ndarray]:

@@ -14,6 +14,8 @@ class BatchNorm(Layer):
     """Batch normalization of samples of some `forms`, by their number of axes."""
 
     forms: ClassVar[dict[int, str]] = {}
+    #: Normalize in training by the running mean and variance, too, and leave them as they are.
+    frozen = False
     _saved: tuple[Floats, Floats, tuple[int, ...]] | None = None
 
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
@@ -30,7 +32,7 @@ class BatchNorm(Layer):
         x = as_batch(x, type(self).__name__)
         self.output_shape(x.shape[1:])
         axes = (0, *range(2, x.ndim))
-        if training:
+        if training and not self.frozen:
             count = x.size // x.shape[1]
             if count < 2:
                 raise ValueError(
@@ -51,6 +53,8 @@ class BatchNorm(Layer):
         check_gradient(dy, normal.shape)
         self.grads["weight"] = (dy * normal).sum(axes)
         self.grads["bias"] = dy.sum(axes)
+        if self.frozen:
+            return dy * _spread_along(dy)(self.params["weight"] * scale)
         count = np.float32(dy.size // dy.shape[1])
         # Mean and variance depend on every sample: their share of the gradient is taken out again.
         spread = _spread_along(dy)
@@ -104,6 +108,9 @@ class BatchNorm1d(BatchNorm):
 
     Attributes
     ----------
+    frozen : bool
+        Normalize in training by the running mean and variance, too, and leave them as they are,
+        as for a layer whose parameters are not trained.
     params : 'weight' and 'bias' (C,)
     buffers : 'running_mean', 'running_var' (unbiased) (C,), 'num_batches_tracked' ()
 
@@ -117,7 +124,8 @@ class BatchNorm1d(BatchNorm):
         dbias = sum of dy
         dx = weight / sqrt(var + eps) * (dy - dbias / M - normal * dweight / M)
 
-    Outside training the running mean and variance stand for those of the batch.
+    Outside training, and where the layer is frozen, the running mean and variance stand for those
+    of the batch, and ``dx = weight / sqrt(var + eps) * dy``.
 
     Reference: `lenet5c.reference.batch_norm`.
     """

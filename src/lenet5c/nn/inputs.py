@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from math import isqrt, prod
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
 
 from lenet5c.kernels.engine.samples import Samples
 from lenet5c.nn.layer import Floats, Layer, Shape, as_floats
@@ -54,6 +56,18 @@ def check_sizes(model: Sequential, name: str, shape: Shape) -> None:
             f"got {shape}{''.join(f'; {each}' for each in remedies)}"
         ) from None
     model.accepted = shape[1:]
+
+
+def check_finite(name: str, array: Any) -> None:
+    """Refuse an array (N, ...) with a NaN or an infinity; the message has its place."""
+    array = np.asarray(array)
+    # The sum of finite float32 is finite in float64, and takes a fraction of the time.
+    if array.dtype.kind != "f" or np.isfinite(array.sum(dtype=np.float64)):
+        return
+    wrong = np.argwhere(~np.isfinite(array))
+    if len(wrong):
+        place = tuple(wrong[0].tolist())
+        raise ValueError(f"{name} must be finite numbers, got {array[place]} at {place}")
 
 
 class Input(NamedTuple):

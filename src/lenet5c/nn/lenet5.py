@@ -15,6 +15,7 @@ from lenet5c.nn.layer import Layer, Pair, Rng, Shape, positive
 from lenet5c.nn.linear import Flatten, Linear
 from lenet5c.nn.pooling import AvgPool2d, MaxPool2d
 from lenet5c.nn.sequential import Sequential
+from lenet5c.nn.summary import Summary
 
 __all__ = ["C5_FORMS", "NETS", "POOLINGS", "LeNet5"]
 
@@ -205,7 +206,7 @@ class LeNet5(Sequential):
         # A running mean and variance for each channel, and for each layer a count of batches.
         return 2 * sum(UNITS) + len(UNITS) if batch_norm else 0
 
-    def summary(self, input_shape: Shape | None = None) -> str:
+    def summary(self, input_shape: Shape | None = None) -> Summary:
         return super().summary(input_shape or self.input_shape)
 
 

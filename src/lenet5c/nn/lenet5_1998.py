@@ -14,6 +14,7 @@ from lenet5c.nn.linear import Flatten, Linear
 from lenet5c.nn.pooling import Subsample2d
 from lenet5c.nn.rbf import RBF, digit_codes
 from lenet5c.nn.sequential import Sequential
+from lenet5c.nn.summary import Summary
 
 __all__ = ["LeNet5_1998"]
 
@@ -138,7 +139,7 @@ class LeNet5_1998(Sequential):
         """Return the number of values in the buffers of such a model, the codes."""
         return num_classes * FEATURES
 
-    def summary(self, input_shape: Shape | None = None) -> str:
+    def summary(self, input_shape: Shape | None = None) -> Summary:
         return super().summary(input_shape or self.input_shape)
 
 

@@ -10,13 +10,13 @@ from numpy.typing import ArrayLike, NDArray
 from lenet5c.kernels.arrays import unmasked
 from lenet5c.kernels.engine.samples import Samples
 from lenet5c.nn.curvatures import measure_curvatures
-from lenet5c.nn.inputs import check_sizes, take_samples
+from lenet5c.nn.inputs import check_finite, check_sizes, take_samples
 from lenet5c.nn.layer import Array, Floats, Layer, ParameterStore, Shape, as_floats
 from lenet5c.nn.linear import Flatten
 from lenet5c.nn.loss import Loss
 from lenet5c.nn.rbf import RBF
 from lenet5c.nn.steps import Steps, StepsTaken
-from lenet5c.nn.summary import summary
+from lenet5c.nn.summary import Summary, summary, to_notebook
 from lenet5c.nn.tile_layer import TileChain, TileLayer
 
 __all__ = ["Samples", "Sequential"]
@@ -318,7 +318,11 @@ class Sequential(Layer):
         return np.concatenate([self.forward(samples[chunk].values()) for chunk in chunks])
 
     def predict(self, x: Floats) -> NDArray[np.int64]:
-        """Return the predicted label of each sample of x (N, ...), ndarray of int64 (N,)."""
+        """Return the predicted label of each sample of x (N, ...), ndarray of int64 (N,).
+
+        A ValueError says that x is not finite: a class would tell nothing.
+        """
+        check_finite("x", x)
         return self.classes(self.forward(x))
 
     def classes(self, outputs: Floats) -> NDArray[np.int64]:
@@ -381,7 +385,7 @@ class Sequential(Layer):
         for name, array in own.items():
             array[...] = values[name]
 
-    def summary(self, input_shape: Shape) -> str:
+    def summary(self, input_shape: Shape) -> Summary:
         """Return a table as text: shape, neurons, parameters and connections of each layer."""
         return summary(self, tuple(input_shape))
 
@@ -409,6 +413,9 @@ class Sequential(Layer):
     def __repr__(self) -> str:
         inner = "".join(f"\n  {name}: {layer!r}" for name, layer in self.layers.items())
         return f"{type(self).__name__}({inner}\n)"
+
+    def _repr_html_(self) -> str:
+        return to_notebook(self)
 
 
 def _name(layers: Sequence[Any]) -> dict[str, Layer]:

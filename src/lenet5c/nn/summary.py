@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-from lenet5c._text import table
+from lenet5c._text import html_table, table, to_html
 from lenet5c.nn.layer import Shape
 
 if TYPE_CHECKING:
@@ -14,8 +14,23 @@ if TYPE_CHECKING:
 COUNTS = ("neurons", "parameters", "connections")
 
 
-def summary(model: Sequential, input_shape: Shape) -> str:
-    """Return a table of the layers as text, with a last row of sums."""
+class Summary(str):
+    """A table of layers as text, which also stands so in a console, and as a table in a notebook.
+
+    Made by `summary`.
+    """
+
+    cells: list[tuple[str, ...]]
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        return html_table(self.cells[0], self.cells[1:])
+
+
+def summary(model: Sequential, input_shape: Shape) -> Summary:
+    """Return a table of the layers, with a last row of sums."""
     each = layer_rows(model, input_shape)
     rows: list[tuple[str, ...]] = [("layer", "kind", "output", *COUNTS)]
     for row in each:
@@ -26,7 +41,25 @@ def summary(model: Sequential, input_shape: Shape) -> str:
     rows.append(("total", "", "", *(f"{sum(row[name] for row in each[1:]):,}" for name in COUNTS)))
     heading, *lines, total = table(rows, "lllrrr").splitlines()
     rule = "-" * max(map(len, (heading, *lines, total)))
-    return "\n".join([heading, rule, *lines, rule, total])
+    made = Summary("\n".join([heading, rule, *lines, rule, total]))
+    made.cells = rows
+    return made
+
+
+def to_notebook(model: Sequential) -> str:
+    """Return a model as HTML: its summary where the shape of its input is known, else its layers.
+
+    It is known of a LeNet, and of a model that has had an input.
+    """
+    name, shape = type(model).__name__, getattr(model, "input_shape", model.accepted)
+    if shape is None:
+        rows = [
+            (name, repr(layer), f"{layer.num_params:,}") for name, layer in model.layers.items()
+        ]
+        shown = html_table(("layer", "kind", "parameters"), rows)
+    else:
+        shown = summary(model, shape)._repr_html_()
+    return f"<div><b>{to_html(name)}</b>, {model.num_params:,} parameters{shown}</div>"
 
 
 def layer_rows(model: Sequential, input_shape: Shape) -> list[dict[str, Any]]:

@@ -40,6 +40,8 @@ class Optimizer:
         May be changed between steps.
     steps : int
         Steps taken so far.
+    rate_factors : tuple of (str, float)
+        As `scale_rates` was given them.
     """
 
     #: The compiled update, by its name in update.pxi.
@@ -54,8 +56,45 @@ class Optimizer:
         self.lr = check_not_negative("lr", lr)
         self.weight_decay = check_not_negative("weight_decay", weight_decay)
         self.steps = 0
+        self.rate_factors: tuple[tuple[str, float], ...] = ()
         for name in self.vectors:
             setattr(self, name, np.zeros_like(model.vector))
+
+    def scale_rates(self, factors: Mapping[str, float]) -> None:
+        """Multiply the learning rate of some parameters by factors of their own from now on.
+
+        Parameters
+        ----------
+        factors : mapping of str to float
+            By the name of a layer, 'conv1', or of a parameter, 'conv1.bias'; the last that fits
+            holds, and all others have the factor 1. With 0 parameters are frozen: neither
+            momentum nor weight decay moves them, and the vectors of the optimizer stay, too.
+
+        Raises
+        ------
+        ValueError
+            There are no such parameters, or a factor is less than 0.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from lenet5c import nn, optim
+        >>> model = nn.Sequential(nn.Linear(1, 1, rng=0), nn.Linear(1, 1, rng=0))
+        >>> optimizer = optim.SGD(model, lr=0.5)
+        >>> optimizer.scale_rates({"0": 0, "1.bias": 0.1})
+        >>> before, model.grad_vector[:] = model.vector.copy(), 1
+        >>> optimizer.step()
+        >>> before - model.vector
+        array([0.  , 0.  , 0.5 , 0.05], dtype=float32)
+        """
+        for name, factor in factors.items():
+            check_not_negative(f"the factor of {name}", factor)
+            if not any(_covers(name, each) for each in self.model.params):
+                raise ValueError(
+                    f"factors must be of layers or parameters of the model, "
+                    f"{', '.join(self.model.params)}, got {name!r}"
+                )
+        self.rate_factors = tuple((name, float(value)) for name, value in factors.items())
 
     def step(self) -> None:
         """Move the model's parameters by one step along the gradients it holds."""
@@ -95,7 +134,24 @@ class Optimizer:
 
     def _describe(self, rates: Sequence[float]) -> Update:
         settings = vars(self) | self._settings_of_steps(len(rates)) | {"lr": rates}
-        return Update(dispatch.tiles, self.kernel, settings, settings, len(rates))
+        return Update(dispatch.tiles, self.kernel, settings, settings, len(rates), self._ranges())
+
+    def _ranges(self) -> list[tuple[int, int, float]] | None:
+        """Return ranges of parameters with their factors, none of frozen ones."""
+        if not self.rate_factors:
+            return None
+        ranges: list[tuple[int, int, float]] = []
+        stop = 0
+        for name, array in self.model.params.items():
+            start, stop = stop, stop + array.size
+            factor = 1.0
+            for key, value in self.rate_factors:
+                factor = value if _covers(key, name) else factor
+            if ranges and ranges[-1][1:] == (start, factor):
+                start = ranges.pop()[0]
+            if factor:
+                ranges.append((start, stop, factor))
+        return ranges
 
     def _settings_of_steps(self, count: int) -> dict[str, float | Sequence[float]]:
         """Return settings of the kernel that are no attributes, in the next `count` steps."""
@@ -197,6 +253,11 @@ def register(
         return cls
 
     return enter
+
+
+def _covers(key: str, name: str) -> bool:
+    """Return whether a key of `Optimizer.scale_rates` is of the parameter of this name."""
+    return name == key or name.startswith(f"{key}.")
 
 
 def is_real(value: Any) -> bool:

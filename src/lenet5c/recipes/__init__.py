@@ -1,16 +1,20 @@
 """Complete configurations of a training, the named ones, and the run of one."""
 
+from lenet5c.recipes.folds import CrossValidation, cross_validate
+from lenet5c.recipes.make_trainer import trainer
 from lenet5c.recipes.named import RECIPES, recipe
 from lenet5c.recipes.recipe import Recipe
 from lenet5c.recipes.reported import reached, reported
 from lenet5c.recipes.run import Run, train
-from lenet5c.recipes.run_config import RunConfig, trainer
+from lenet5c.recipes.run_config import RunConfig
 
 __all__ = [
     "RECIPES",
+    "CrossValidation",
     "Recipe",
     "Run",
     "RunConfig",
+    "cross_validate",
     "reached",
     "recipe",
     "reported",

@@ -1,13 +1,18 @@
 """A trainer from a recipe: the split of the data, preparation, net, loss, optimizer, schedule."""
 
+from collections.abc import Collection
+from dataclasses import replace
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from lenet5c.datasets import Dataset, Distortion, Preparation, Source
+from lenet5c.datasets.framing import measure_framing
+from lenet5c.datasets.mapped import Images, blocks
 from lenet5c.nn import LOSSES, NETS
 from lenet5c.optim import OPTIMIZERS, SCHEDULES
+from lenet5c.recipes import start as starting
 from lenet5c.recipes.kind import Kind, arguments, further_settings
 from lenet5c.training import TrainedModel, Trainer
 
@@ -19,9 +24,21 @@ SIZE = 32
 MOST_PARAMETERS = 2**23
 #: A smaller share of few images may be none of them, which is an error.
 LEAST_SHARE = 0.01
+#: Of a class in a part drawn by chance. The count of fewer would deviate by more than a tenth of
+#: it (1 / sqrt(100), the standard deviation), so the split 'auto' is stratified then.
+LEAST_OF_CLASS = 100
+#: Of an image in an epoch, however few there are.
+MOST_REPEATS = 60
 
 
-def build(recipe: "Recipe", source: Source | Dataset, seed: int) -> tuple[Trainer, TrainedModel]:
+def build(
+    recipe: "Recipe",
+    source: Source | Dataset,
+    seed: int,
+    start: TrainedModel | None = None,
+    freeze: Collection[str] = (),
+    rehearsed: Dataset | None = None,
+) -> tuple[Trainer, TrainedModel]:
     """Return a `Trainer` on this data, and the `TrainedModel` it trains.
 
     Parameters
@@ -30,28 +47,55 @@ def build(recipe: "Recipe", source: Source | Dataset, seed: int) -> tuple[Traine
         Where it has validation images of its own, `validation` has no effect.
     seed : int
         Random seed of weights, split, order and augmentation.
+    start : lenet5c.training.TrainedModel, optional
+        A model to start from, which is not changed: its net and weights, and the preparation, the
+        size and the framing of its images, take the place of the recipe's. Data whose classes it
+        knows, by name, keep its last layer; else that has the classes of the data, and keeps the
+        rows of those that the model knows.
+    freeze : collection of str
+        Names of layers whose parameters, and running statistics, stay as they are.
+    rehearsed : Dataset, optional
+        Images that the start model was trained on, mixed in so that it does not forget them.
 
     Raises
     ------
     ValueError
-        The data does not fit the recipe.
+        The data does not fit the recipe or the start model.
     """
     if isinstance(source, Dataset):
         source = Source(source, source)
-    train_set = source.train
+    if start is not None:
+        recipe = starting.take_net(recipe, start)
+        source, _ = starting.fit_source(start, source)
+    train_set = _drop_weightless(source.train)
     rest = take_part(recipe, train_set, seed)
     held_out = source.validation
     if held_out is None:
         rest, held_out = split(recipe, rest, seed)
-    preparation = prepare(recipe, rest)
-    settings = {
-        "num_classes": train_set.num_classes,
-        "in_channels": train_set.images.shape[1],
-        "input_size": preparation.size,
-        **recipe.model,
-    }
-    _check_size(NETS[recipe.net], settings)
-    model = NETS[recipe.net](rng=np.random.default_rng([seed, 2]), **settings)
+    rng = np.random.default_rng([seed, 2])
+    if start is None:
+        preparation = prepare(recipe, rest)
+        settings = {
+            "num_classes": train_set.num_classes,
+            "in_channels": train_set.images.shape[1],
+            "input_size": preparation.size,
+            **recipe.model,
+        }
+        _check_size(NETS[recipe.net], settings)
+        model = NETS[recipe.net](rng=rng, **settings)
+    else:
+        preparation = start.preparation
+        model = starting.continue_model(start, recipe, train_set.class_names, rng)
+        if train_set.class_names != start.class_names and starting.name_head(model) in freeze:
+            raise ValueError(
+                f"freeze must not name {starting.name_head(model)}, whose classes are new; leave "
+                "it out"
+            )
+        if rehearsed is not None:
+            rehearsed = starting.choose_rehearsed(start, rehearsed, train_set.class_names, seed)
+    framing = measure_framing(rest.images, start and start.framing)
+    repeats = starting.count_repeats(len(rest), recipe.epoch_images, MOST_REPEATS)
+    rest = starting.mix(rest, repeats, rehearsed, preparation.fit_images)
     if (len(rest) - 1) % recipe.batch_size == 0 and recipe.model.get("batch_norm"):
         raise ValueError(
             f"batch_size must leave no batch of one of {len(rest)} images, as batch normalization "
@@ -59,7 +103,7 @@ def build(recipe: "Recipe", source: Source | Dataset, seed: int) -> tuple[Traine
         )
     trainer = Trainer(
         model,
-        make_optimizer(recipe, model),
+        make_optimizer(recipe, model, freeze),
         make_schedule(recipe, ceil(len(rest) / recipe.batch_size)),
         make_loss(recipe),
         preparation,
@@ -69,14 +113,20 @@ def build(recipe: "Recipe", source: Source | Dataset, seed: int) -> tuple[Traine
         epochs=recipe.epochs,
         seed=seed,
         average=recipe.average,
-        keep=recipe.keep,
-        patience=recipe.patience,
+        keep=recipe.keep if held_out else "last",
+        patience=recipe.patience if held_out else 0,
         order=recipe.order,
         distortion=Distortion.from_dict(recipe.distortion) if recipe.distortion else None,
+        class_weight=recipe.class_weight,
     )
-    trainer.trained = TrainedModel(
-        model, preparation, train_set.class_names, train_set.images.shape[1:], source.reading
-    )
+    names, reading = train_set.class_names, source.reading
+    if start is None:
+        shape = train_set.images.shape[1:]
+        trainer.trained = TrainedModel(model, preparation, names, shape, reading)
+    else:
+        trainer.trained = replace(start, model=model, class_names=names, reading=reading, path=None)
+    trainer.trained.framing = framing
+    trainer.trained.white = dict(source.white)
     return trainer, trainer.trained
 
 
@@ -102,7 +152,24 @@ def take_part(recipe: "Recipe", train_set: Dataset, seed: int) -> Dataset:
             f"it out for all"
         )
     # A stream of its own: weights, split and order of a smaller set are drawn as of the whole one.
-    return train_set.split(count, np.random.default_rng([seed, 5]))[1]
+    rng = np.random.default_rng([seed, 5])
+    return train_set.split(count, rng, stratify=_is_stratified(recipe, train_set, count))[1]
+
+
+def _is_stratified(recipe: "Recipe", dataset: Dataset, count: int) -> bool:
+    """Return whether a part of so many images takes the same share of each class."""
+    if recipe.split != "auto":
+        return recipe.split == "stratified"
+    counts = np.bincount(dataset.labels)
+    return int(counts[counts > 0].min()) * count < LEAST_OF_CLASS * len(dataset)
+
+
+def _drop_weightless(dataset: Dataset) -> Dataset:
+    """Return the images that count: those of weight 0 are as none."""
+    weight = dataset.sample_weight
+    if weight is None or (weight > 0).all():
+        return dataset
+    return dataset.take(np.flatnonzero(weight))
 
 
 def split(recipe: "Recipe", train_set: Dataset, seed: int) -> tuple[Dataset, Dataset | None]:
@@ -115,6 +182,8 @@ def split(recipe: "Recipe", train_set: Dataset, seed: int) -> tuple[Dataset, Dat
     classes = len(np.unique(train_set.labels))
     if validation >= LEAST_SHARE and count == 0 and len(train_set) > classes:
         count = 1  # of a handful of images
+    if count < recipe.least_validation:
+        return train_set, None
     if not 1 <= count < len(train_set) or not (share or count == validation):
         raise ValueError(
             f"validation must hold out at least one of the {len(train_set)} training images and "
@@ -124,10 +193,8 @@ def split(recipe: "Recipe", train_set: Dataset, seed: int) -> tuple[Dataset, Dat
     if recipe.split == "last":
         rest, held_out = train_set.split_last(count)
     else:
-        rest, held_out = train_set.split(count, seed, stratify=recipe.split == "stratified")
-    if recipe.split == "random" and len(np.unique(rest.labels)) < classes:
-        # A class of few images must not be held out altogether.
-        rest, held_out = train_set.split(count, seed, stratify=True)
+        stratify = _is_stratified(recipe, train_set, count)
+        rest, held_out = train_set.split(count, seed, stratify=stratify)
     lost = np.setdiff1d(train_set.labels, rest.labels)
     if len(rest) >= classes and len(lost):
         raise ValueError(
@@ -163,15 +230,21 @@ def loss_settings(name: str) -> dict[str, Kind]:
     return further_settings(LOSSES[name], others)
 
 
-def make_optimizer(recipe: "Recipe", model: Any) -> Any:
-    """Return the optimizer of a recipe, on a model."""
+def make_optimizer(recipe: "Recipe", model: Any, freeze: Collection[str] = ()) -> Any:
+    """Return the optimizer of a recipe, on a model some of whose layers are frozen."""
     entry = OPTIMIZERS[recipe.optimizer]
     own: dict[str, Any] = {"weight_decay": recipe.weight_decay}
     taken = arguments(entry.cls)
     if "nesterov" in taken:
         own |= {"momentum": recipe.momentum, "nesterov": recipe.momentum > 0}
     own = {name: value for name, value in own.items() if name in taken}
-    return entry.cls(model, recipe.lr, **own | dict(entry.fixed) | recipe.optimizer_settings)
+    own |= dict(entry.fixed) | recipe.optimizer_settings
+    optimizer = entry.cls(model, recipe.lr, **own)
+    if freeze or recipe.layer_decay != 1:
+        factors = starting.rate_factors(model, recipe.layer_decay, freeze)
+        optimizer.scale_rates(factors)
+        starting.freeze_statistics(model, factors)
+    return optimizer
 
 
 def optimizer_settings(name: str) -> dict[str, Kind]:
@@ -208,14 +281,13 @@ def schedule_settings(name: str) -> dict[str, Kind]:
     return {{"rates": "factors", "boundaries": "epochs"}.get(key, key): own[key] for key in own}
 
 
-def pixel_statistics(images: np.ndarray) -> tuple[float, float]:
+def pixel_statistics(images: Images) -> tuple[float, float]:
     """Return (mean, standard deviation) of uint8 pixels in units of 255, to four digits.
 
     The sums are exact integers, so the result does not depend on the order of additions.
     """
     total = squares = 0
-    for start in range(0, len(images), 1000):
-        part = images[start : start + 1000]
+    for part in blocks(images):
         total += int(part.sum(dtype=np.int64))
         squares += int(np.square(part, dtype=np.uint16).sum(dtype=np.int64))
     mean = total / images.size

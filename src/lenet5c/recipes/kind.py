@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from lenet5c.training.weights import BALANCED, LEAST, MOST
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Kind:
@@ -81,6 +83,37 @@ ANY = Kind("", lambda value: True)  # checked by whom it goes to
 FINITE = Kind("a number", is_number)
 DICT = Kind(
     "a dict of settings", lambda value: isinstance(value, dict), metavar="NAME=VALUE", many=True
+)
+
+LAYERS = Kind(
+    "a list of names of layers",
+    lambda value: isinstance(value, list) and all(isinstance(each, str) for each in value),
+    lambda text: [name.strip() for name in text.split(",")],
+    "LAYERS",
+)
+
+
+def _parse_weight(text: str) -> str | dict[str, float]:
+    name, sign, weight = text.rpartition("=")
+    return {name: float(weight)} if sign else text
+
+
+def _is_class_weight(value: object) -> bool:
+    if not isinstance(value, dict):
+        return value == BALANCED
+    return all(
+        isinstance(name, str) and is_number(weight) and LEAST <= weight <= MOST
+        for name, weight in value.items()
+    )
+
+
+CLASS_WEIGHT = Kind(
+    f"balanced, or a dict of class names with weights from {LEAST:g} to {MOST:g}",
+    _is_class_weight,
+    _parse_weight,
+    "NAME=WEIGHT",
+    many=True,
+    optional=True,
 )
 
 

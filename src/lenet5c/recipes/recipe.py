@@ -16,6 +16,7 @@ from lenet5c.recipes import build as building
 from lenet5c.recipes.build import loss_settings, optimizer_settings, schedule_settings
 from lenet5c.recipes.kind import (
     ANY,
+    CLASS_WEIGHT,
     DICT,
     FLAG,
     arguments,
@@ -27,10 +28,9 @@ from lenet5c.recipes.kind import (
     whole,
 )
 from lenet5c.recipes.setting import NET, Setting, data, declare, document, run, settings, training
+from lenet5c.recipes.start import OF_DATA
 from lenet5c.training.trainer import KEEPS
 
-#: Arguments of a net that follow from the data and the seed.
-OF_DATA = {"num_classes", "in_channels", "input_size", "rng"}
 _inits = (
     f"initializer of the weights: {', '.join(INITS)}; of the net of 1998 {', '.join(INITS_1998)}"
 )
@@ -56,15 +56,17 @@ class Recipe:
     Most are options of ``lenet5c train``. Other fields are texts: `summary`, `reproduces` (the
     system that is rebuilt) and `notes` (how it differs, and why).
 
-    The split 'stratified' holds out the same share of each class; so does 'random' where a class
-    would otherwise have no image left to train on. The fit 'auto' pads images of 20 to 32 pixels a
+    The split 'stratified' holds out the same share of each class, and so does 'auto', unless each
+    class has at least 100 images held out by chance alone: that is the split 'random'. A smaller
+    `train_size` is taken in the same way. The fit 'auto' pads images of 20 to 32 pixels a
     side and resizes others; the preparation 'auto' gives the training images mean 0 and standard
     deviation 1, others are those of `Preparation.named`. A distortion is a name, or settings of
     `lenet5c.datasets.Distortion`. Momentum is Nesterov's, unless the setting 'nesterov' is false.
     The schedule 'step' divides the rate by ten after each third of the run, 'reduce-on-plateau'
     when the validation loss has not fallen for more than two epochs, unless their settings say
     otherwise; 'piecewise' is lr times each of its 'factors' in turn, changing after 'epochs'.
-    'every', 'patience' and 'epochs' of schedules count epochs. The losses 'mle' and 'map' are for
+    'every', 'patience' and 'epochs' of schedules count epochs. The class weights 'balanced' are
+    those of `lenet5c.training.weights.class_weights`. The losses 'mle' and 'map' are for
     'lenet5_1998', which takes no other.
     """
 
@@ -81,8 +83,19 @@ class Recipe:
     validation: float = data(
         1 / 12, number(metavar="N"), "training images held out: a number, or a share below 1"
     )
+    least_validation: int = data(
+        0, whole(0), "hold out none where that would be fewer than N images", usual="0"
+    )
     split: str = data(
-        "random", choice(("random", "stratified", "last"), "HOW"), "selection of those held out"
+        "auto",
+        choice(("auto", "stratified", "random", "last"), "HOW"),
+        "selection of those held out",
+    )
+    epoch_images: int = data(
+        0,
+        whole(0),
+        f"repeat fewer images, up to {building.MOST_REPEATS} times, until an epoch has about N",
+        usual="0, never",
     )
     fit: str = data("auto", choice(("auto", "pad", "resize"), "HOW"), "fit of images to 32 by 32")
     preparation: str = data(
@@ -101,6 +114,11 @@ class Recipe:
     optimizer: str = training("adamw", choice(OPTIMIZERS), "optimizer")
     lr: float = training(
         4e-3, number(above=True), "learning rate, the peak of the schedule", usual="by optimizer"
+    )
+    layer_decay: float = training(
+        1.0,
+        number(above=True),
+        "factor of the learning rate from each layer with parameters to the one before it",
     )
     momentum: float = training(
         0.9, number(below=1), "momentum of sgd; that of others is among their settings"
@@ -122,6 +140,11 @@ class Recipe:
     label_smoothing: float = training(
         0.05, number(below=1), "share of a target spread over all classes"
     )
+    class_weight: str | dict[str, float] | None = training(
+        None,
+        CLASS_WEIGHT,
+        "weights of the classes in the loss, 1 where not given; balanced: n / (classes * count)",
+    )
     order: str = declare(
         "reshuffled", choice(("reshuffled", "constant")), "drawn for each epoch, or once for all"
     )
@@ -141,6 +164,9 @@ class Recipe:
     def __post_init__(self) -> None:
         for each in fields(self):
             object.__setattr__(self, each.name, plain(getattr(self, each.name)))
+        if isinstance(self.class_weight, dict):  # of classes that are numbers
+            weights = {str(name): weight for name, weight in self.class_weight.items()}
+            object.__setattr__(self, "class_weight", weights)
         for name, setting in settings(self).items():
             setting.kind.check(name, getattr(self, name))
         named = self.distortion if isinstance(self.distortion, str) else None
@@ -218,7 +244,8 @@ class Recipe:
 
         Another optimizer brings its own learning rate, weight decay and settings along, another
         schedule its settings, unless these are changed, too; another loss comes without settings
-        and label smoothing.
+        and label smoothing; another `validation` without `least_validation`, and that of 0 with the
+        last weights and without patience.
 
         Parameters
         ----------
@@ -252,6 +279,10 @@ class Recipe:
             along |= {"schedule_settings": {}}
         if changes.get("loss", self.loss) != self.loss:
             along |= {"label_smoothing": 0.0, "loss_settings": {}}
+        if "validation" in changes:  # what is asked for is held out, however few
+            along |= {"least_validation": 0}
+            if changes["validation"] == 0:
+                along |= {"keep": "last", "patience": 0}
         model = changes.get("model", self.model)
         if of_net and isinstance(model, dict):  # else it is refused below
             changes["model"] = model | of_net

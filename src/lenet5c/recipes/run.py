@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, cast
@@ -11,12 +11,27 @@ import lenet5c
 from lenet5c import kernels
 from lenet5c._files import digest
 from lenet5c.datasets import Source
+from lenet5c.datasets.mapped import blocks
+from lenet5c.datasets.source import NAMES
 from lenet5c.errors import MissingExtraError, RunError
-from lenet5c.recipes.run_config import RunConfig
-from lenet5c.training import Evaluation, TrainedModel, Trainer, evaluate, open_model
+from lenet5c.recipes.build import make_schedule
+from lenet5c.recipes.run_config import RunConfig, digest_of
+from lenet5c.recipes.start import fit_source, take_net
+from lenet5c.training import (
+    Evaluation,
+    TrainedModel,
+    Trainer,
+    evaluate,
+    open_model,
+    wilson_interval,
+)
 from lenet5c.training.event_file import EventFile
+from lenet5c.training.matching import match_dataset
 from lenet5c.training.model_file import check_class_names
+from lenet5c.training.orientation import warn_of_sideways
 from lenet5c.training.run_folder import RunFolder
+
+Frame = Callable[[Source, TrainedModel], tuple[Source, list[str]]]
 
 
 @dataclass(eq=False)
@@ -33,6 +48,10 @@ class Run:
         The results in summary.json; None where there is no folder, or the run was interrupted.
     interrupted : bool
         Whether `stop` ended the training; the folder has a checkpoint to go on from.
+    start : TrainedModel or None
+        The model that it started from.
+    rehearsed : lenet5c.datasets.Source or None
+        The data mixed in so that they are not forgotten.
     """
 
     config: RunConfig
@@ -41,6 +60,8 @@ class Run:
     folder: RunFolder | None = None
     summary: dict[str, Any] | None = None
     interrupted: bool = False
+    start: TrainedModel | None = None
+    rehearsed: Source | None = None
 
     @property
     def history(self) -> list[dict[str, Any]]:
@@ -70,7 +91,10 @@ def train(
     config: RunConfig,
     source: Source | None = None,
     *,
+    start: TrainedModel | None = None,
+    frame: Frame | None = None,
     resume: bool = False,
+    overwrite: bool = False,
     tensorboard: bool = False,
     tell: Callable[[str], object] | None = None,
     on_start: Callable[[Trainer, RunConfig], object] | None = None,
@@ -86,9 +110,20 @@ def train(
         Its folder gets the files of the run; without one nothing is written.
     source : lenet5c.datasets.Source, optional
         The data, where they are in memory already.
+    start : TrainedModel, optional
+        The model to start from, where it is in memory already; of a run without a folder.
+    frame : callable, optional
+        ``frame(source, start)`` brings pictures into the form in which the model to start from
+        reads them, and returns them with a list of notes; called where it reads ink and the data
+        are whole pictures.
     resume : bool
         Go on from the checkpoint in the folder, to the same bytes as without a stop. Of a finished
-        run the result is returned, and nothing is trained or, if all files are there, written.
+        run the result is returned, and nothing is trained or, if all files are there, written. If
+        the configuration has more epochs than the run in the folder, that becomes a longer one: to
+        the same bytes as if begun so where the learning rate does not depend on their number, else
+        its schedule goes on as that of all of them.
+    overwrite : bool
+        Replace the run that is in the folder.
     tensorboard : bool
         Write the epochs for TensorBoard, too; a resumed run that did so goes on with it.
     tell : callable, optional
@@ -126,7 +161,7 @@ def train(
     if tensorboard:
         EventFile.check()
     with _threads(config.threads), ExitStack() as held:
-        run = _open(config, source, resume, tell, held)
+        run = _open(config, source, start, frame, resume, overwrite, tell, held)
         config, trainer, folder = run.config, run.trainer, run.folder
         resumed = trainer.steps_taken > 0
         events = _events(run, tensorboard, tell)
@@ -176,54 +211,135 @@ def _threads(count: int | None) -> Iterator[None]:
 def _open(
     config: RunConfig,
     source: Source | None,
+    start: TrainedModel | None,
+    frame: Frame | None,
     resume: bool,
+    overwrite: bool,
     tell: Callable[[str], object] | None,
     held: ExitStack,
 ) -> Run:
     """Return a run that is ready to train, its folder locked by `held`, or finished."""
-    source = source or config.open(tell)
+    if source is None:
+        source = config.open(tell)
+        if tell and config.data not in NAMES and config.transpose is None:
+            # Of other classes than digits this model does not tell.
+            warning = warn_of_sideways(open_model(), source.train)
+            if warning:
+                tell(f"{config.data}: warning: {warning}")
+    start = start or config.open_start()
+    rehearsed = config.open_rehearsed(tell)
     folder = None if config.folder is None else RunFolder(config.folder)
     if folder is not None:
-        present = data_digest(source)
-        if (config.data_digest or present) != present:
-            raise RunError(
-                f"data must be the {config.data} that the run in {config.folder} began with, got "
-                f"other images or labels; start a new run"
-            )
-        config = replace(config, data_digest=present)
+        config = record_data(config, source, rehearsed)
     try:
+        if start is not None:
+            config = replace(config, settings=take_net(config.settings, start))
+            source = _fit(source, start, config, frame, tell)
         if folder is not None:  # what could not be saved is said before the training
             check_class_names(source.train.class_names, source.train.num_classes)
-        trainer, _ = config.build(source)
+            if start is not None:
+                config = replace(config, start_digest=digest_of(start))
+        trainer, _ = config.build(source, start, rehearsed.train if rehearsed else None)
     except (ValueError, TypeError) as error:
         raise RunError(error) from None
-    run = Run(config, source, trainer, folder)
+    run = Run(config, source, trainer, folder, start=start, rehearsed=rehearsed)
     if folder is not None and resume:
-        _check_config(config, folder)
-        if folder.read_summary() is None:
-            held.enter_context(folder.lock(tell))
-        else:
-            folder.tidy()
-        folder.load_checkpoint(trainer)
-        # Again: who held the lock may have finished the run.
-        run.summary = folder.read_summary(trainer.history)
-        if trainer.history:
-            folder.write_metrics(trainer.history)
+        _resume(run, folder, tell, held)
     elif folder is not None:
         held.enter_context(folder.lock(tell))
-        folder.create(config.to_dict())
+        if overwrite and start is not None and start.path in folder.files:
+            raise RunError(
+                f"folder of a new run must not be that of the model to start from, got "
+                f"{folder.path}; name another one"
+            )
+        folder.create(config.to_dict(), overwrite)
+        if start is not None and start.path is not None:
+            folder.keep_start(start.path)
     return run
 
 
-def _check_config(config: RunConfig, folder: RunFolder) -> None:
-    """Raise a RunError unless a folder holds the run of this configuration."""
+def record_data(config: RunConfig, source: Source, rehearsed: Source | None = None) -> RunConfig:
+    """Return the configuration with the digest of its data; refuse other data than it has."""
+    present = data_digest(source, rehearsed)
+    if (config.data_digest or present) != present:
+        raise RunError(
+            f"data must be the {config.data} that the run in {config.folder} began with, got "
+            f"other images or labels; start a new run"
+        )
+    return replace(config, data_digest=present)
+
+
+def _fit(
+    source: Source,
+    start: TrainedModel,
+    config: RunConfig,
+    frame: Frame | None,
+    tell: Callable[[str], object] | None,
+) -> Source:
+    """Return the data in the form in which the model to start from takes them."""
+    notes: list[str] = []
+    if frame and config.reading is None and (source.reading, start.reading) == ("whole", "ink"):
+        source, notes = frame(source, start)
+    source, changed = fit_source(start, source)
+    for note in (*notes, *changed):
+        if tell:
+            tell(f"{config.data}: {note}")
+    return source
+
+
+def _resume(
+    run: Run, folder: RunFolder, tell: Callable[[str], object] | None, held: ExitStack
+) -> None:
+    """Bring a run to where the one in its folder is; make that longer if it has fewer epochs."""
+    config, trainer = run.config, run.trainer
+    epochs = check_config(config, folder)
+    longer = epochs < trainer.epochs
+    finished = folder.read_summary() is not None and not longer
+    if finished:
+        folder.tidy()
+    else:
+        held.enter_context(folder.lock(tell))
+    if not folder.load_checkpoint(trainer) and not finished and folder.has_results():
+        raise RunError(
+            f"{folder.checkpoint_file} must be there to go on with the run, got only results of "
+            f"it; restore it, or repeat the run in another folder: {config.command()} --out DIR"
+        )
+    if longer:
+        if trainer.done:
+            raise RunError(
+                f"epochs must be {epochs}, as the run in {folder.path} ended by its patience of "
+                f"{trainer.patience} after epoch {trainer.epoch}, got {trainer.epochs}; go on in "
+                f"another folder: lenet5c train --from {folder.path} --out DIR"
+            )
+        folder.lengthen(config.to_dict())
+        before = make_schedule(replace(config.settings, epochs=epochs), trainer.steps_per_epoch)
+        if tell and before != trainer.schedule:
+            tell(
+                f"The schedule {config.settings.schedule} goes on as that of {trainer.epochs} "
+                f"epochs; with {epochs} it has had other learning rates until here."
+            )
+    # Again: who held the lock may have finished the run.
+    run.summary = folder.read_summary(trainer.history)
+    if trainer.history:
+        folder.write_metrics(trainer.history)
+
+
+def check_config(config: RunConfig, folder: RunFolder) -> int:
+    """Raise a RunError unless a folder holds the run of this configuration; return its epochs.
+
+    It may have fewer of them.
+    """
     stored, given = folder.read_config(), config.to_dict()
+    epochs = stored.get("epochs")
+    if type(epochs) is int and 1 <= epochs < given["epochs"]:
+        given["epochs"] = epochs
     for name in sorted((stored | given).keys() - {"lenet5c"}):  # which may be a later version
         if stored.get(name) != given.get(name):
             raise RunError(
                 f"{folder.config_file} must have {name} {given.get(name)!r}, as the run to resume, "
                 f"got {stored.get(name)!r}; name its folder, or start a new run"
             )
+    return int(given["epochs"])
 
 
 def open_run(folder: RunFolder, source: Source) -> Run:
@@ -238,16 +354,23 @@ def open_run(folder: RunFolder, source: Source) -> Run:
     if folder.read_summary() is None:
         raise RunError(f"folder must hold a finished run, got {folder.path}")
     with ExitStack() as held:
-        return _open(config, source, True, None, held)
+        return _open(config, source, None, None, True, False, None, held)
 
 
-def data_digest(source: Source) -> str:
-    """Return the SHA-256 of images, labels and class names."""
+def data_digest(source: Source, rehearsed: Source | None = None) -> str:
+    """Return the SHA-256 of images, labels, class names, weights and soft targets."""
     parts: list[Any] = []
-    for dataset in (source.train, source.test, source.validation):
+    for dataset in (
+        source.train,
+        source.test,
+        source.validation,
+        rehearsed.train if rehearsed else None,
+    ):
         if dataset is not None:
             described = f"{dataset.images.shape} {dataset.class_names}"
-            parts += [described, dataset.images, dataset.labels]
+            parts += [described, blocks(dataset.images), dataset.labels]
+            more = (dataset.sample_weight, dataset.targets)
+            parts += [array for array in more if array is not None]
     return digest(*parts)
 
 
@@ -271,6 +394,7 @@ def _summarize(run: Run, resumed: bool, seconds: float) -> dict[str, Any]:
         "test_accuracy": result.accuracy,
         "test_correct": result.correct,
         "test_count": result.count,
+        "test_interval": list(wilson_interval(result.correct, result.count)),
         "test_loss": result.loss,
         "seconds": round(seconds, 3),
         "parameters": trainer.model.num_params,
@@ -283,9 +407,18 @@ def _summarize(run: Run, resumed: bool, seconds: float) -> dict[str, Any]:
     }
     if resumed:
         summary["resumed"] = True  # so `seconds` is not the whole run's
+    if run.start is not None and run.start.class_names == run.trained.class_names:
+        summary["start_test_accuracy"] = evaluate(run.start, run.source.test).accuracy
+        if run.rehearsed is not None:
+            known = run.rehearsed.test
+            with suppress(RunError):  # of other classes, or images that this model does not take
+                known, _ = match_dataset(run.start, known)
+                summary["rehearsed_accuracy"] = evaluate(run.trained, known).accuracy
+                summary["start_rehearsed_accuracy"] = evaluate(run.start, known).accuracy
     row = trainer.kept_row
     if row and "validation_accuracy" in row:
         summary["validation_accuracy"] = row["validation_accuracy"]
+        summary["validation_count"] = len(trainer.validation_set or ())
     if row and trainer.keep == "best":
         summary["kept_epoch"] = row["epoch"]
     return summary

@@ -8,17 +8,25 @@ from pathlib import Path
 from typing import Any, Self
 
 import lenet5c
+from lenet5c import _files
 from lenet5c.datasets import Dataset, Distortion, Source
 from lenet5c.datasets.dataset import READINGS
-from lenet5c.datasets.source import open_source, source_name
+from lenet5c.datasets.folds import assign_folds, take_fold
+from lenet5c.datasets.records import ReadOptions, is_shape
+from lenet5c.datasets.source import open_source, open_whole, source_name
 from lenet5c.errors import RunError
 from lenet5c.nn import NETS
-from lenet5c.recipes.kind import ANY, FLAG, TEXT, arguments, choice, plain, whole
+from lenet5c.recipes.kind import ANY, FLAG, LAYERS, TEXT, Kind, arguments, choice, plain, whole
 from lenet5c.recipes.named import RECIPES, recipe
 from lenet5c.recipes.recipe import NET_SETTINGS, Recipe
-from lenet5c.recipes.setting import DATA, Setting, declare, document, run, settings
-from lenet5c.training import TrainedModel, Trainer
+from lenet5c.recipes.setting import DATA, RUN, Setting, declare, document, run, settings
+from lenet5c.recipes.setting import option as option_of
+from lenet5c.recipes.start import OF_START, take_net
+from lenet5c.training import TrainedModel, Trainer, open_model
+from lenet5c.training.model_file import BEST
 from lenet5c.training.run_folder import RunFolder
+
+NOTHING = "none"  # to rehearse
 
 
 @document
@@ -27,8 +35,8 @@ class RunConfig:
     """A run: a recipe, its data, its seed, and the folder for the results.
 
     `settings` is a `Recipe`, that of the name if not given; `RunConfig.named` changes single
-    settings of it. `lenet5c` is the version, `data_digest` tells the data, once they are open.
-    config.json holds all but folder and threads.
+    settings of it. `lenet5c` is the version; `data_digest` and `start_digest` tell the data and the
+    model to start from, once they are open. config.json holds all but folder and threads.
     """
 
     recipe: str = run("default", choice(RECIPES, "R"), "a configuration of lenet5c recipes")
@@ -37,17 +45,50 @@ class RunConfig:
     threads: int | None = declare(
         None, whole(1, 1024, optional=True), "threads; they have no effect on the result"
     )
+    folds: int | None = run(
+        None,
+        whole(2, 1000, optional=True),
+        "cross-validate: train once for each of N folds of the data, on the others",
+    )
+    fold: int | None = declare(
+        None, whole(1, optional=True), "the fold that tests, where the run is one of several"
+    )
     watch_test: bool = run(
         False, FLAG, "write the test accuracy after each epoch, too; has no effect on the result"
     )
     data: str = declare(
         "mnist",
         replace(TEXT, metavar="NAME_OR_DIR"),
-        "a folder with a folder of images for each class, perhaps in train/ and test/, or with "
-        "four IDX files; or a name of lenet5c data list",
+        "a folder with a folder of images for each class, perhaps in train/ and test/; a table "
+        "(CSV), Parquet, NumPy or MATLAB file, or a folder of such or of IDX files; a zip or tar "
+        "of these; or a name of lenet5c data list",
         DATA,
     )
     skip_bad: bool = declare(False, FLAG, "leave out images that cannot be read", DATA)
+    transpose: bool | None = declare(
+        None,
+        replace(FLAG, optional=True),
+        "exchange rows and columns of the images, where they are stored so",
+        DATA,
+        "of IDX files named as EMNIST's",
+    )
+    follow_links: bool = declare(
+        False, FLAG, "follow links in a folder of images, to files and folders anywhere", DATA
+    )
+    label_column: str | None = declare(
+        None,
+        replace(TEXT, metavar="NAME_OR_NUMBER", optional=True),
+        "column of a table that has the labels: its name, or its position from 0, -1 for the last",
+        DATA,
+        "by names and values",
+    )
+    image_shape: str | None = declare(
+        None,
+        Kind("HxW or CxHxW, such as 28x20", is_shape, metavar="HxW", optional=True),
+        "height and width of images that are rows of values, with colors CxHxW or HxWxC",
+        DATA,
+        "a square",
+    )
     reading: str | None = declare(
         None,
         choice(READINGS, "HOW", optional=True),
@@ -56,32 +97,56 @@ class RunConfig:
         DATA,
         "by the data",
     )
+    start: str | None = declare(
+        None,
+        replace(TEXT, metavar="MODEL", optional=True),
+        "a model to train on: a model file, the folder of a run, or best, the model that comes "
+        "with lenet5c",
+        RUN,
+        "new weights",
+        named="from",
+    )
+    freeze: list[str] = run(
+        [], LAYERS, "layers whose weights stay as they are, such as conv1,conv2"
+    )
+    rehearse: str | None = declare(
+        None,
+        replace(TEXT, metavar="NAME_OR_DIR", optional=True),
+        "data that the model was trained on, mixed in so that it does not forget them; or none",
+        DATA,
+        "mnist with --from best, where classes are the same, else none",
+    )
     settings: Recipe = None  # type: ignore[assignment]  # that of the name
     lenet5c: str = lenet5c.__version__
     data_digest: str | None = None
+    start_digest: str | None = None
 
     def __post_init__(self) -> None:
         for name, setting in settings(self).items():
             object.__setattr__(self, name, plain(getattr(self, name)))
             setting.kind.check(name, getattr(self, name))
+        if self.fold is not None and self.fold > (self.folds or 0):
+            raise ValueError(f"fold must be at most the {self.folds} folds, got {self.fold}")
         if self.settings is None:
             object.__setattr__(self, "settings", RECIPES[self.recipe])
 
     @classmethod
-    def named(cls, name: str = "default", **changes: Any) -> Self:
+    def named(cls, name: str | None = None, **changes: Any) -> Self:
         """Return a run of the recipe of this name, with some settings changed.
 
         Parameters
         ----------
-        name : str
-            One of `lenet5c.recipes.RECIPES`.
+        name : str, optional
+            One of `lenet5c.recipes.RECIPES`; by default 'finetune' with a model to start from,
+            else 'default'.
         **changes
             Fields of a `RunConfig`, or changes of the recipe, as `Recipe.change` takes them.
 
         Raises
         ------
         ValueError
-            A value is out of range; `DatasetError` where there is no such data.
+            A value is out of range; `DatasetError` where there is no such data, `RunError`
+            where there is no such model.
         TypeError
             There is no such field.
 
@@ -97,7 +162,21 @@ class RunConfig:
         if "data" in of_run:
             of_run["data"] = source_name(fspath(of_run["data"]), "data")
         of_recipe = {key: value for key, value in changes.items() if key not in own}
-        return cls(name, settings=recipe(name, **of_recipe), **of_run)
+        model = of_run.get("start")
+        name = name or ("default" if model is None else "finetune")
+        settings = recipe(name, **of_recipe)
+        if of_run.get("rehearse") not in (None, NOTHING):
+            of_run["rehearse"] = source_name(fspath(of_run["rehearse"]), "rehearse")
+        if model is not None:
+            of_run["start"] = start_name(model)
+            asked = {key: of_recipe[key] for key in (*OF_START, *NET_SETTINGS) if key in of_recipe}
+            settings = take_net(settings, open_model(model), asked)
+        elif of_run.get("rehearse") is not None:
+            raise ValueError(
+                f"rehearse must be left out without a model to start from, got "
+                f"{of_run['rehearse']!r}"
+            )
+        return cls(name, settings=settings, **of_run)
 
     @classmethod
     def read(cls, folder: RunFolder) -> Self:
@@ -143,6 +222,11 @@ class RunConfig:
         """Return all but folder and threads, for JSON."""
         return {name: getattr(self, name) for name in self._stored()} | self.settings.to_dict()
 
+    @property
+    def read_options(self) -> ReadOptions:
+        """Settings of the reader of the data."""
+        return ReadOptions(**{each.name: getattr(self, each.name) for each in fields(ReadOptions)})
+
     def open(self, tell: Callable[[str], object] | None = None) -> Source:
         """Return the data.
 
@@ -157,14 +241,58 @@ class RunConfig:
         DatasetError
             The data cannot be read.
         """
+        if self.fold is not None and self.folds:
+            source = self.open_whole(tell)
+            return take_fold(source, assign_folds(source.train, self.folds, self.seed), self.fold)
+        return self._open(open_source, tell)
+
+    def open_whole(self, tell: Callable[[str], object] | None = None) -> Source:
+        """Return the data to divide into folds; else as `open`."""
+        return self._open(open_whole, tell)
+
+    def _open(self, reader: Callable[..., Source], tell: Callable[[str], object] | None) -> Source:
         tell = tell or (lambda line: None)
-        source = open_source(self.data, skip_bad=self.skip_bad, reading=self.reading, tell=tell)
+        source = reader(self.data, self.read_options, reading=self.reading, tell=tell)
         for note in source.notes:
             tell(f"{self.data}: {note}")
         return source
 
-    def build(self, source: Source | Dataset) -> tuple[Trainer, TrainedModel]:
+    def open_start(self) -> TrainedModel | None:
+        """Return the model to start from, from the copy in the folder if there is one.
+
+        Raises
+        ------
+        RunError
+            There is no such model, or it is not the one that the run began with.
+        """
+        if self.start is None:
+            return None
+        copy = None if self.folder is None else RunFolder(self.folder).start_file
+        trained = open_model(copy if copy is not None and copy.is_file() else self.start)
+        if self.start_digest not in (None, digest_of(trained)):
+            raise RunError(
+                f"start must be the model that the run in {self.folder} began with, got another "
+                f"in {trained.path}; restore it, or start a new run"
+            )
+        return trained
+
+    def open_rehearsed(self, tell: Callable[[str], object] | None = None) -> Source | None:
+        """Return the data to mix in, None for none."""
+        name = self.rehearse or ("mnist" if self.start == BEST else NOTHING)
+        return None if name == NOTHING else open_source(name, tell=tell)
+
+    def build(
+        self,
+        source: Source | Dataset,
+        start: TrainedModel | None = None,
+        rehearsed: Dataset | None = None,
+    ) -> tuple[Trainer, TrainedModel]:
         """Return a `Trainer` on this data, and the `TrainedModel` it trains.
+
+        Parameters
+        ----------
+        source, start, rehearsed
+            As of `Recipe.build`.
 
         Raises
         ------
@@ -172,7 +300,12 @@ class RunConfig:
             The data does not fit the recipe, or `batch_size` is larger than the number of images
             to train on. That of the recipe itself may be: of fewer images a batch takes all.
         """
-        trainer, trained = self.settings.build(source, self.seed)
+        if self.folds and self.fold is None:
+            raise ValueError(
+                f"folds must be None for a single training, got {self.folds}; use "
+                "lenet5c.recipes.cross_validate"
+            )
+        trainer, trained = self.settings.build(source, self.seed, start, self.freeze, rehearsed)
         given, count = self.settings.batch_size, len(trainer.train_set)
         if count < given != RECIPES[self.recipe].batch_size:
             raise ValueError(
@@ -195,6 +328,8 @@ class RunConfig:
         usual = RunConfig(self.recipe)
         words = []
         for name, setting in option_settings().items():
+            if self.start and name in {*OF_START, *NET_SETTINGS} - {"dropout"}:
+                continue
             runs = (self, usual)
             owners = [each.settings.model for each in runs] if name in NET_SETTINGS else runs
             value, before = (owner.get(name) for owner in owners)
@@ -226,6 +361,17 @@ def option_settings() -> dict[str, Setting]:
     return {name: setting for name, setting in every.items() if setting.group}
 
 
+def start_name(model: str | PathLike[str]) -> str:
+    """Return 'best' as it is, a model's path in full: the form in a run's config.json."""
+    return BEST if model == BEST else str(Path(model).resolve())
+
+
+def digest_of(trained: TrainedModel) -> str:
+    """Return the digest of the file that a model was read from."""
+    assert trained.path is not None
+    return _files.read_digest(trained.path, "model")
+
+
 def distortion_name(value: object) -> object:
     """Return the name of a distortion's settings; 'none' for none, other settings as they are."""
     if isinstance(value, dict) and value:
@@ -235,56 +381,12 @@ def distortion_name(value: object) -> object:
 
 
 def _words(name: str, setting: Setting, value: Any) -> list[str]:
-    option = "--" + name.replace("_", "-")
+    option = option_of(name, setting)
     if isinstance(value, bool):
         return [option if value else f"--no-{option[2:]}"]
+    if isinstance(value, list):
+        return [option, ",".join(value)]
     if setting.kind.many:
         parts = (f"{key}={json.dumps(each, separators=(',', ':'))}" for key, each in value.items())
         return [option, *parts]
     return [option, str(distortion_name(value) if name == "distortion" else value)]
-
-
-def trainer(
-    name: str = "default",
-    data: str | PathLike[str] | Source | Dataset = "mnist",
-    seed: int = 0,
-    **changes: Any,
-) -> Trainer:
-    """Return a trainer by a recipe, in one call; also there as ``lenet5c.trainer``.
-
-    Parameters
-    ----------
-    name : str
-        Of a recipe.
-    data : str, Path, Source or Dataset
-        As option --data of ``lenet5c train`` has it, or images in memory.
-    seed : int
-        Random seed of weights, split, order and augmentation.
-    **changes
-        Fields of the recipe, as for `recipe`: ``epochs=4``, ``validation=0.1``, ...
-
-    Returns
-    -------
-    lenet5c.training.Trainer
-        Its `fit` trains; its `trained` is then the model to use, as
-        `lenet5c.training.TrainedModel`.
-
-    Raises
-    ------
-    ValueError
-        There is no such recipe, a value is out of range, or the data does not fit; of unusable
-        data a DatasetError.
-
-    Examples
-    --------
-    >>> import lenet5c
-    >>> trainer = lenet5c.trainer("fast", epochs=1, train_size=2000)
-    >>> history = trainer.fit(progress=False)
-    >>> train, test = lenet5c.datasets.mnist()
-    >>> trainer.trained.probabilities(test.images[:3]).shape
-    (3, 10)
-    """
-    named = {"data": data} if isinstance(data, (str, PathLike)) else {}
-    config = RunConfig.named(name, seed=seed, **named, **changes)
-    source = config.open() if isinstance(data, (str, PathLike)) else data
-    return config.build(source)[0]

@@ -24,6 +24,7 @@ class Setting:
     group: str = ""  # of its option; empty if it has none
     usual: str = ""  # the default in words, where its value does not say it
     more: Callable[[], str] | None = None  # the rest of a help text, where it takes time to make
+    named: str = ""  # the name of its option, where it is not the field's
 
     def describe(self, default: object) -> str:
         """Return the help text, with the choices and the default."""
@@ -39,10 +40,11 @@ def declare(
     group: str = "",
     usual: str = "",
     more: Callable[[], str] | None = None,
+    named: str = "",
 ) -> Any:
     """Return the field of a dataclass with this default, and with its `Setting` as metadata."""
-    metadata = {"setting": Setting(kind, help, group, usual, more)}
-    if isinstance(default, dict):
+    metadata = {"setting": Setting(kind, help, group, usual, more, named)}
+    if isinstance(default, (dict, list)):
         return field(default_factory=default.copy, metadata=metadata)
     return field(default=default, metadata=metadata)
 
@@ -53,6 +55,11 @@ run, data, training = (partial(declare, group=group) for group in (RUN, DATA, TR
 def settings(owner: Any) -> dict[str, Setting]:
     """Return the declared fields of a dataclass by name, in order."""
     return {f.name: f.metadata["setting"] for f in fields(owner) if "setting" in f.metadata}
+
+
+def option(name: str, setting: Setting) -> str:
+    """Return the option of a declared field."""
+    return "--" + (setting.named or name).replace("_", "-")
 
 
 def document(owner: type) -> type:

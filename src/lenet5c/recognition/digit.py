@@ -1,12 +1,13 @@
-"""One digit in a gray picture, in MNIST's form: white on black, 28 by 28, centered by mass."""
+"""One digit in a gray picture, brought to a form: MNIST's is 20 of 28 pixels, centered by mass."""
 
 from dataclasses import dataclass, field
-from numbers import Integral
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet5c.datasets.resampling import resize
+from lenet5c.datasets._checks import check_size
+from lenet5c.datasets.framing import MNIST, Framing
+from lenet5c.datasets.resampling import fit_size, resize
 from lenet5c.errors import UserError
 from lenet5c.recognition.components import find_components
 from lenet5c.recognition.filters import bound, dilate, estimate_noise, reduce, smooth
@@ -20,8 +21,6 @@ WORKING_SIDE = 640
 EDGE, CORE = 0.3, 0.55
 #: Fainter pixels join nothing: noise is stronger in shadows than the paper's on average.
 FAINT = 0.15
-#: Longer side over stroke width, within MNIST's range; other strokes are thickened or thinned.
-THINNEST, THICKEST = 11.0, 5.0
 
 
 class BlankImageError(UserError):
@@ -58,11 +57,12 @@ class Ink:
 
 @dataclass(frozen=True, eq=False)
 class Digit:
-    """One digit in MNIST's form.
+    """One digit in a form.
 
     Attributes
     ----------
-    image : ndarray of uint8, shape (size, size)
+    image : ndarray of uint8, shape (H, W)
+        0 is paper, 255 full ink.
     ink : Ink
         Of the whole picture.
     box : tuple of int
@@ -78,17 +78,19 @@ class Digit:
     steps: dict[str, NDArray[np.uint8]] = field(default_factory=dict)
 
 
-def prepare_digit(gray: NDArray[np.uint8], size: int = 28, box: int = 20) -> Digit:
-    """Find the digit in a gray picture and give it the form of MNIST's digits.
+def prepare_digit(
+    gray: NDArray[np.uint8], framing: Framing = MNIST, size: tuple[int, int] = (28, 28)
+) -> Digit:
+    """Find the digit in a gray picture and bring it to a form, by default that of MNIST's digits.
 
     Parameters
     ----------
     gray : ndarray of uint8, shape (h, w)
         Dark ink on light paper, or the reverse; the paper may be lit unevenly.
-    size : int, optional
-        Side of the result.
-    box : int, optional
-        The digit's longer side in it.
+    framing : Framing, optional
+        Place and size of the digit in the result, and the width of its strokes.
+    size : (int, int), optional
+        Height and width of the result.
 
     Raises
     ------
@@ -107,16 +109,12 @@ def prepare_digit(gray: NDArray[np.uint8], size: int = 28, box: int = 20) -> Dig
     >>> digit.image.shape, digit.box, digit.ink.dark
     ((28, 28), (60, 40, 140, 50), True)
     """
-    for name, value in (("size", size), ("box", box)):
-        if not isinstance(value, Integral) or isinstance(value, bool):
-            raise TypeError(f"{name} must be an int, got {value!r:.40}")
-    if not 1 <= box <= size <= WORKING_SIDE:
-        raise ValueError(
-            f"size and box must be ints, 1 <= box <= size <= {WORKING_SIDE}, got {size} and {box}"
-        )
+    if not isinstance(framing, Framing):
+        raise TypeError(f"framing must be a Framing, got {framing!r:.40}")
+    size = check_size(size, WORKING_SIDE)
     ink = find_ink(gray)
-    stroke = normalize_stroke(crop_ink(ink.strength), box)
-    image = center(stroke, size, box)
+    stroke = normalize_stroke(crop_ink(ink.strength), framing, size)
+    image = center(stroke, framing, size)
     top, left, bottom, right = (ink.scale * n for n in find_box(ink.strength))
     height, width = gray.shape
     return Digit(
@@ -169,8 +167,17 @@ def find_ink(
     return Ink(strength, flat, dark, float(contrast), float(noise / contrast), scale)
 
 
-def center(strength: NDArray[np.uint8], size: int = 28, box: int = 20) -> NDArray[np.uint8]:
-    """Crop the ink, scale its longer side to `box`, and put its center of mass at the center.
+def form(
+    strength: NDArray[np.uint8], framing: Framing = MNIST, size: tuple[int, int] = (28, 28)
+) -> NDArray[np.uint8]:
+    """Return ink (h, w) cropped, with strokes of usual width, and centered: uint8 (H, W)."""
+    return center(normalize_stroke(crop_ink(strength), framing, size), framing, size)
+
+
+def center(
+    strength: NDArray[np.uint8], framing: Framing = MNIST, size: tuple[int, int] = (28, 28)
+) -> NDArray[np.uint8]:
+    """Crop the ink, scale it into the box of a form, and put its center of mass at its place.
 
     As MNIST was made: the aspect ratio is kept, the filter makes gray levels, and the digit is
     shifted by whole pixels. A digit whose mass lies far to one side stays as far from the center
@@ -186,18 +193,20 @@ def center(strength: NDArray[np.uint8], size: int = 28, box: int = 20) -> NDArra
     >>> np.argwhere(image.any(axis=1)).ravel()[[0, -1]], np.argwhere(image.any(axis=0)).ravel()
     (array([ 4, 23]), array([13, 14]))
     """
-    crop = crop_ink(strength)
-    longer = max(crop.shape)
-    height, width = (max(1, (2 * side * box + longer) // (2 * longer)) for side in crop.shape)
+    crop, box = crop_ink(strength), framing.box_size(size)
+    height, width = box if framing.stretched else fit_size(crop.shape, box)
     small = resize(crop, (height, width))
     if not small.any():
         raise BlankImageError("nothing is written on it: its ink is too faint")
     place = []
     for axis, length in enumerate((height, width)):
-        mass = small.sum(axis=1 - axis, dtype=np.int64)
-        middle = (mass @ (2 * np.arange(length) + 1)) / (2 * mass.sum())
-        place.append(int(np.clip(np.floor(size / 2 - middle + 0.5), 0, size - length)))
-    image = np.zeros((size, size), np.uint8)
+        middle = length / 2
+        if framing.center == "mass":
+            mass = small.sum(axis=1 - axis, dtype=np.int64)
+            middle = (mass @ (2 * np.arange(length) + 1)) / (2 * mass.sum())
+        first = np.floor(size[axis] * framing.place[axis] - middle + 0.5)
+        place.append(int(np.clip(first, 0, size[axis] - length)))
+    image = np.zeros(size, np.uint8)
     image[place[0] : place[0] + height, place[1] : place[1] + width] = small
     return image
 
@@ -216,12 +225,14 @@ def find_box(strength: NDArray[np.uint8]) -> Box:
     return box
 
 
-def normalize_stroke(crop: NDArray[np.uint8], box: int = 20) -> NDArray[np.uint8]:
-    """Thicken hairlines and thin broad strokes to MNIST's range; others stay as they are.
+def normalize_stroke(
+    crop: NDArray[np.uint8], framing: Framing = MNIST, size: tuple[int, int] = (28, 28)
+) -> NDArray[np.uint8]:
+    """Thicken hairlines and thin broad strokes to the form's range; others stay as they are.
 
     A net misreads a pen that it has not seen: at 20 pixels, a hairline is a gray shadow.
     """
-    if max(crop.shape) < box:
+    if max(crop.shape) < max(framing.box_size(size)):
         return crop
     # Fine enough for a fraction of a stroke, small enough to be quick.
     crop = fine = reduce(crop, -(-max(crop.shape) // 200))
@@ -230,7 +241,8 @@ def normalize_stroke(crop: NDArray[np.uint8], box: int = 20) -> NDArray[np.uint8
         fine = resize(crop, (crop.shape[0] * enlarge, crop.shape[1] * enlarge))
     longer = max(fine.shape)
     stroke = measure_stroke(fine >= 128)
-    usual = min(max(stroke, longer / THINNEST), longer / THICKEST)
+    thickest, thinnest = framing.stroke
+    usual = min(max(stroke, longer / thinnest), longer / thickest)
     radius = round(abs(usual - stroke) / 2)
     if radius == 0:
         return crop

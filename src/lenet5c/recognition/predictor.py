@@ -5,9 +5,9 @@ from typing import Any, Literal, overload
 
 from lenet5c.datasets._checks import check_choice
 from lenet5c.datasets.dataset import READINGS
-from lenet5c.datasets.pictures import read_picture
+from lenet5c.datasets.pictures import is_nested, measure_whites, read_picture
 from lenet5c.errors import UserError
-from lenet5c.recognition.reading import Reading, read_digit, read_sheet, read_whole
+from lenet5c.recognition.reading import Reading, get_framing, read_digit, read_sheet, read_whole
 from lenet5c.training import TrainedModel, open_model
 from lenet5c.training.model_file import BEST
 
@@ -37,15 +37,16 @@ def predict(pictures: Any, model: Any = None, *, digits: Any = "one", reading: A
 
     Parameters
     ----------
-    pictures : str, path-like, PIL.Image.Image, ndarray, or a list of these
-        Files, or pictures in memory: (h, w), (h, w, 3) or (h, w, 4), of bool, uint8, uint16, or
-        float from 0 to 1. Dark on light or light on dark, of any size.
+    pictures : str, path-like, bytes, binary file, PIL.Image.Image, ndarray, or a list of these
+        Files, or pictures in memory, as `lenet5c.datasets.read_picture` takes them. Dark on light
+        or light on dark, of any size. Those of a list have one level of white.
     model : TrainedModel, str or path-like, optional
         A model, a model file, or the folder of a run. Default: the model in the package.
     digits : {'one', 'many'}, optional
         One digit in a picture, or a number or sheet of several.
     reading : {'ink', 'whole'}, optional
-        Find the ink and bring it to MNIST's form, or resize the picture. Default: the model's.
+        Find the ink and bring it to the form of the model's training images, or resize the
+        picture. Default: the model's. A picture that looks like one of them is taken as it is.
 
     Returns
     -------
@@ -72,7 +73,8 @@ def predict(pictures: Any, model: Any = None, *, digits: Any = "one", reading: A
     '1'
     """
     reader = Reader(model, digits=digits, reading=reading)
-    if isinstance(pictures, (list, tuple)):
+    if isinstance(pictures, (list, tuple)) and not is_nested(pictures):
+        reader.white = measure_whites(pictures) | reader.white
         return [reader(picture) for picture in pictures]
     return reader(pictures)
 
@@ -80,7 +82,8 @@ def predict(pictures: Any, model: Any = None, *, digits: Any = "one", reading: A
 class Reader:
     """A model, and how pictures are read for it: called with a picture, it returns a `Reading`.
 
-    Parameters are those of `predict`.
+    Parameters are those of `predict`; `white` may be set to what
+    `lenet5c.datasets.pictures.measure_whites` finds for pictures that belong together.
     """
 
     def __init__(
@@ -99,14 +102,16 @@ class Reader:
             )
         self.trained = model if isinstance(model, TrainedModel) else open_model(model)
         self.calibrated = model is None or model == BEST
-        self.digits = digits
+        self.digits, self.white = digits, self.trained.white
         self.reading = reading or self.trained.reading
         if self.reading == "whole" and digits == "many":
             raise UserError("digits must be 'one' with the reading 'whole', got 'many'")
+        if self.reading == "ink":
+            get_framing(self.trained)  # or say that there is none
 
     def __call__(self, picture: Any) -> Reading:
         """Read one picture, as `predict` takes it."""
-        pixels = read_picture(picture)
+        pixels = read_picture(picture, self.white)
         if self.reading == "whole":
             return read_whole(pixels, self.trained)
         if self.digits == "many":

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet5c.datasets.conversion import to_image
+from lenet5c._text import html_table, to_html
+from lenet5c.datasets.conversion import to_channels, to_image
+from lenet5c.datasets.framing import MNIST, Framing
+from lenet5c.datasets.resampling import fit_size
 from lenet5c.errors import UserError
 from lenet5c.nn import softmax
 from lenet5c.recognition.digit import (
@@ -19,11 +21,12 @@ from lenet5c.recognition.digit import (
     Box,
     Digit,
     find_ink,
+    form,
     prepare_digit,
 )
-from lenet5c.recognition.filters import reduce_to_gray
+from lenet5c.recognition.filters import reduce, reduce_to_gray
 from lenet5c.recognition.judge import measure, reject_answer, reject_ink
-from lenet5c.recognition.segment import find_pieces, group_lines, split_piece
+from lenet5c.recognition.segment import Piece, find_pieces, group_lines, split_piece
 from lenet5c.training import TrainedModel
 
 #: Pixels on the longer side of a sheet of several digits; larger ones are reduced.
@@ -70,6 +73,15 @@ class Reading:
         """Return the most probable classes, as (name, probability)."""
         return sorted(self.probabilities.items(), key=lambda item: -item[1])[:count]
 
+    def _repr_html_(self) -> str:
+        if self.digits:
+            shown = f"<pre>{to_html(self.text)}</pre>"
+        else:
+            rows = [(label, f"{probability:.2%}") for label, probability in self.top()]
+            shown = html_table(("class", "probability"), rows) if rows else ""
+        reason = f"<p>rejected: {to_html(self.rejected)}</p>" if self.rejected else ""
+        return f"<div>{reason}{shown}</div>"
+
 
 def read_digit(
     picture: NDArray[np.uint8], trained: TrainedModel, calibrated: bool = False
@@ -78,12 +90,15 @@ def read_digit(
 
     `calibrated` says that the model is the one in the package, whose range of logits is known.
     """
-    _check_channels(trained)
+    framing, (channels, *size) = get_framing(trained), trained.image_shape
+    if framing != MNIST and (reading := _read_alike(picture, trained)):
+        return reading
     try:
-        digit = find_digit(picture)
+        digit = find_digit(picture, framing, (size[0], size[1]))
     except BlankImageError as error:
         return Reading(rejected=str(error), steps={"picture": picture})
-    logits = trained.logits(to_image(digit.image, trained.image_shape)[np.newaxis])[0]
+    image = framing.color(digit.image, channels)
+    logits = trained.logits(image[np.newaxis])[0]
     probabilities = softmax(logits.astype(np.float64))
     measured = measure(digit)
     rejected = (
@@ -92,21 +107,24 @@ def read_digit(
         or reject_answer(probabilities, logits if calibrated else None, measured)
     )
     steps = {"picture": picture, **digit.steps}
+    if framing != MNIST:
+        steps["image"] = to_picture(image)
     return replace(_decide(probabilities, trained, digit.box, rejected), steps=steps)
 
 
 def read_sheet(picture: NDArray[np.uint8], trained: TrainedModel) -> Reading:
     """Read all digits in a picture, line by line: a `Reading` with `digits` and `text`."""
-    _check_channels(trained)
+    framing, (channels, height, width) = get_framing(trained), trained.image_shape
     factor = -(-max(picture.shape[:2]) // SHEET_SIDE)
     try:
         ink = find_ink(reduce_to_gray(picture, factor), SHEET_SIDE, specks=0.0, core=0.35)
     except BlankImageError as error:
         return Reading(rejected=str(error), steps={"picture": picture})
 
-    def predict(images: Any) -> NDArray[np.floating]:
-        stacked = np.stack([to_image(image, trained.image_shape) for image in images])
-        return softmax(trained.logits(stacked).astype(np.float64))
+    def predict(pieces: list[Piece]) -> NDArray[np.floating]:
+        formed = [form(piece.strength, framing, (height, width)) for piece in pieces]
+        images = np.stack([framing.color(image, channels) for image in formed])
+        return softmax(trained.logits(images).astype(np.float64))
 
     pieces = [part for piece in find_pieces(ink.strength) for part in split_piece(piece, predict)]
     lines = group_lines(pieces)
@@ -116,7 +134,7 @@ def read_sheet(picture: NDArray[np.uint8], trained: TrainedModel) -> Reading:
     if len(pieces) > MOST_PIECES:
         reason = f"it falls into {len(pieces):,} pieces; a photograph of other things?"
         return Reading(rejected=reason, steps=steps)
-    rows = iter(predict([piece.image() for line in lines for piece in line]))
+    rows = iter(predict([piece for line in lines for piece in line]))
     digits = tuple(
         tuple(_decide(next(rows), trained, tuple(factor * n for n in piece.box)) for piece in line)
         for line in lines
@@ -128,38 +146,57 @@ def read_whole(picture: NDArray[np.uint8], trained: TrainedModel) -> Reading:
     """Read the class of a picture, resized: for models of other images than digits."""
     image = to_image(picture, trained.image_shape)
     probabilities = softmax(trained.logits(image[np.newaxis])[0].astype(np.float64))
-    steps = {"picture": picture, "image": image.transpose(1, 2, 0) if len(image) == 3 else image[0]}
+    steps = {"picture": picture, "image": to_picture(image)}
     return replace(_decide(probabilities, trained, (0, 0, *picture.shape[:2])), steps=steps)
 
 
-def find_digit(picture: NDArray[np.uint8]) -> Digit:
+def _read_alike(picture: NDArray[np.uint8], trained: TrainedModel) -> Reading | None:
+    """Read a picture as it is if it looks like the training images; None if it does not.
+
+    It may be larger than they are, but has their proportions.
+    """
+    framing, (_, height, width) = get_framing(trained), trained.image_shape
+    h, w = picture.shape[:2]
+    if h < height or fit_size((h, w), (height, width)) != (height, width):
+        return None
+    if h % height == w % width == 0:
+        # Of an image enlarged by repeated pixels the image itself.
+        planes = to_channels(picture, trained.image_shape[0])
+        picture = to_picture(np.stack([reduce(plane, h // height) for plane in planes]))
+    if not framing.matches(to_image(picture, trained.image_shape)):
+        return None
+    return replace(read_whole(picture, trained), box=(0, 0, h, w))
+
+
+def find_digit(
+    picture: NDArray[np.uint8], framing: Framing = MNIST, size: tuple[int, int] = (28, 28)
+) -> Digit:
     """Return the `Digit` in a picture, its box in pixels of the picture.
 
     A large picture is reduced first. A small digit in it is then looked at closely.
     """
-    digit, factor = _prepare_reduced(picture, (0, 0))
+
+    def prepare(part: NDArray[np.uint8], y: int, x: int) -> tuple[Digit, int]:
+        """Return the digit in a part of the picture, and the factor it was reduced by."""
+        factor = -(-max(part.shape[:2]) // WORKING_SIDE)
+        digit = prepare_digit(reduce_to_gray(part, factor), framing, size)
+        top, left, bottom, right = (factor * n for n in digit.box)
+        return replace(digit, box=(y + top, x + left, y + bottom, x + right)), factor
+
+    digit, factor = prepare(picture, 0, 0)
     top, left, bottom, right = digit.box
     longer = max(bottom - top, right - left)
     if factor > 1 and longer < CLOSE * factor and digit.ink.noise < 0.1:
         top, left = max(0, top - longer), max(0, left - longer)
         close = picture[top : bottom + longer, left : right + longer]
         try:
-            closer, _ = _prepare_reduced(close, (top, left))
+            closer, _ = prepare(close, top, left)
         except BlankImageError:
             return digit
         # The close look counts if it shows the same.
         if closer.ink.dark == digit.ink.dark and _overlap(closer.box, digit.box) > 0.7:
             return closer
     return digit
-
-
-def _prepare_reduced(picture: NDArray[np.uint8], origin: tuple[int, int]) -> tuple[Digit, int]:
-    """Return the digit in a part of a picture, and the factor by which the part was reduced."""
-    factor = -(-max(picture.shape[:2]) // WORKING_SIDE)
-    digit = prepare_digit(reduce_to_gray(picture, factor))
-    y, x = origin
-    top, left, bottom, right = (factor * n for n in digit.box)
-    return replace(digit, box=(y + top, x + left, y + bottom, x + right)), factor
 
 
 def _overlap(one: Box, other: Box) -> float:
@@ -214,9 +251,16 @@ def _decide(
     return Reading(trained.class_names[best], float(probabilities[best]), by_name, box=box)
 
 
-def _check_channels(trained: TrainedModel) -> None:
-    if trained.image_shape[0] != 1:
+def get_framing(trained: TrainedModel) -> Framing:
+    """Return the form of the model's digits; a UserError says that it was trained on none."""
+    if trained.framing is None:
         raise UserError(
-            "model must take images of 1 channel to read ink, got one of "
-            f"{trained.image_shape[0]} channels; read pictures whole, with --reading whole"
+            "model must be trained on digits on a plain background to read ink, got one of other "
+            "images; take pictures whole, with --reading whole"
         )
+    return trained.framing
+
+
+def to_picture(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return an image (C, H, W) as a picture, (H, W) or (H, W, 3)."""
+    return image.transpose(1, 2, 0) if len(image) == 3 else image[0]

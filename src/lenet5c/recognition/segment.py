@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet5c.recognition.components import find_components, find_runs
-from lenet5c.recognition.digit import Box, center, crop_ink, normalize_stroke
+from lenet5c.recognition.digit import Box
 from lenet5c.recognition.filters import bound, grow
 
 #: Strength from which a pixel counts as ink: neighbors whose soft edges meet stay apart.
@@ -38,10 +38,6 @@ class Piece:
     def width(self) -> int:
         """Columns of the box."""
         return self.box[3] - self.box[1]
-
-    def image(self) -> NDArray[np.uint8]:
-        """Return the digit in MNIST's form, (28, 28)."""
-        return center(normalize_stroke(crop_ink(self.strength)))
 
     def part(self, start: int, end: int) -> Piece | None:
         """Return the ink between two columns of the piece, None if there is none."""
@@ -107,11 +103,11 @@ def group_lines(pieces: list[Piece]) -> list[list[Piece]]:
 
 
 def split_piece(
-    piece: Piece, probabilities: Callable[[NDArray[np.uint8]], NDArray[np.floating]]
+    piece: Piece, probabilities: Callable[[list[Piece]], NDArray[np.floating]]
 ) -> list[Piece]:
     """Split a piece that may be several digits, where the net is surest of all of them together.
 
-    `probabilities` takes images (N, 28, 28) to (N, classes). The piece itself is returned if no
+    `probabilities` takes N pieces to (N, classes). The piece itself is returned if no
     cut makes it more plausible.
     """
     if piece.width <= WIDE * piece.height or piece.height < 8:
@@ -128,7 +124,7 @@ def split_piece(
                     found.append((i, j, part))
     if not found:
         return [piece]
-    sure = probabilities(np.stack([part.image() for *_, part in found])).max(axis=1)
+    sure = probabilities([part for *_, part in found]).max(axis=1)
     unsplit = next(
         (p for (i, j, _), p in zip(found, sure, strict=True) if (i, j) == (0, last)), 0.0
     )

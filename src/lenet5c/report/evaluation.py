@@ -1,8 +1,10 @@
 """The page that an evaluation writes."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+from lenet5c.datasets import Dataset
 from lenet5c.report import page
 from lenet5c.report.results import accuracy_card, confusion_section, errors_section
 from lenet5c.training import Evaluation, TrainedModel
@@ -10,9 +12,11 @@ from lenet5c.training import Evaluation, TrainedModel
 
 def evaluation_page(
     trained: TrainedModel,
+    dataset: Dataset,
     result: Evaluation,
     record: Mapping[str, Any],
     pictures: Mapping[str, bytes],
+    folder: Path,
     comparison: str = "",
 ) -> str:
     """Return the page about one evaluation as HTML.
@@ -20,11 +24,15 @@ def evaluation_page(
     Parameters
     ----------
     trained : lenet5c.training.TrainedModel
+    dataset : lenet5c.datasets.Dataset
+        With the classes of the model.
     result : lenet5c.training.Evaluation
     record : dict
         The content of evaluation.json.
     pictures : dict
         'confusion' and 'errors' -> bytes of PNG files; any may be missing.
+    folder : Path
+        The folder of the page, for its links.
     comparison : str
         Lines on another model.
     """
@@ -46,5 +54,5 @@ def evaluation_page(
         *(page.paragraph(f"Note: {note.rstrip('.')}.") for note in record["notes"]),
         page.section("Compared with another model", *map(page.paragraph, comparison.splitlines())),
         confusion_section(pictures, result, trained.class_names),
-        errors_section(pictures, result),
+        errors_section(pictures, dataset, result, folder),
     )

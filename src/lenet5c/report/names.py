@@ -1,6 +1,6 @@
 """Class names of any kind and length in pictures."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 
 from lenet5c._text import shorten
@@ -14,7 +14,9 @@ PREFERRED = (
 MOST_FONTS = 300
 
 
-def drawable(names: Sequence[str], width: int) -> list[str]:
+def drawable(
+    names: Sequence[str], width: int, stand_in: Callable[[int], str] = "class {}".format
+) -> list[str]:
     """Return names as texts for a picture, and choose fonts that have their characters.
 
     To be called inside of `style`; texts that are made after it have the fonts.
@@ -24,11 +26,12 @@ def drawable(names: Sequence[str], width: int) -> list[str]:
     names : sequence of str
     width : int
         The most columns of each.
+    stand_in : callable, optional
+        Returns a text for the name of this position, where no font here has its characters.
 
     Returns
     -------
     list of str
-        Where no font here has the characters of a name, its number stands for it.
     """
     import matplotlib
 
@@ -37,7 +40,7 @@ def drawable(names: Sequence[str], width: int) -> list[str]:
     matplotlib.rcParams["font.family"] = families
     # A dollar sign would begin a formula.
     return [
-        f"class {number}" if lacking & set(text) else text.replace("$", r"\$")
+        stand_in(number) if lacking & set(text) else text.replace("$", r"\$")
         for number, text in enumerate(texts)
     ]
 

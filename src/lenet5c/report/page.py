@@ -1,14 +1,15 @@
-"""Pages of HTML that need no other file: no script, no address, pictures inside.
+"""Pages of HTML that need no other file: no script, nothing fetched, pictures inside.
 
 Each function returns HTML, with its texts escaped.
 """
 
 import base64
 from collections.abc import Collection, Sequence
-from html import escape
 from pathlib import Path
+from typing import NamedTuple
 
 from lenet5c import _files
+from lenet5c._text import to_html
 
 STYLE = Path(__file__).with_name("page.css")
 
@@ -35,42 +36,36 @@ def page(title: str, *parts: str) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         '<meta name="color-scheme" content="light dark">\n'
         '<meta name="referrer" content="no-referrer">\n'
-        f"<title>{text(title)}</title>\n<style>{css}</style>\n</head>\n<body>\n"
+        f"<title>{to_html(title)}</title>\n<style>{css}</style>\n</head>\n<body>\n"
         + "\n".join(filter(None, parts))
         + "\n</body>\n</html>\n"
     )
 
 
-def text(value: object) -> str:
-    """Return a value as text for HTML: escaped, and without what is no character."""
-    characters = str(value).encode("utf-8", "replace").decode()
-    return escape(characters.replace("\0", "\N{REPLACEMENT CHARACTER}"))
-
-
 def heading(title: str, lead: str = "") -> str:
     """Return the title of a page and a paragraph below it."""
-    return f"<h1>{text(title)}</h1>\n" + (f'<p class="lead">{text(lead)}</p>' if lead else "")
+    return f"<h1>{to_html(title)}</h1>\n" + (f'<p class="lead">{to_html(lead)}</p>' if lead else "")
 
 
 def section(title: str, *blocks: str) -> str:
     """Return a heading and its blocks; nothing if all blocks are empty."""
     if not any(blocks):
         return ""
-    return "\n".join([f"<section>\n<h2>{text(title)}</h2>", *filter(None, blocks), "</section>"])
+    return "\n".join([f"<section>\n<h2>{to_html(title)}</h2>", *filter(None, blocks), "</section>"])
 
 
 def paragraph(words: str) -> str:
     """Return a paragraph."""
-    return f"<p>{text(words)}</p>"
+    return f"<p>{to_html(words)}</p>"
 
 
 def facts(*cards: tuple[str, object, str]) -> str:
     """Return cards of (name, value, note); the first one is large."""
     items = []
     for number, (name, value, note) in enumerate(cards):
-        small = f"<small>{text(note)}</small>" if note else ""
+        small = f"<small>{to_html(note)}</small>" if note else ""
         first = "" if number else ' class="first"'
-        items.append(f"<div{first}><dt>{text(name)}</dt><dd>{text(value)}{small}</dd></div>")
+        items.append(f"<div{first}><dt>{to_html(name)}</dt><dd>{to_html(value)}{small}</dd></div>")
     return '<dl class="facts">' + "".join(items) + "</dl>"
 
 
@@ -81,9 +76,16 @@ def picture(png: bytes, caption: str, alternative: str) -> str:
     width, height = (round(int.from_bytes(png[at : at + 4], "big") / 1.5) for at in (16, 20))
     return (
         f'<figure><div class="scroll" tabindex="0"><img width="{width}" height="{height}" '
-        f'alt="{text(alternative)}" src="data:image/png;base64,{data}"></div>\n'
-        f"<figcaption>{text(caption)}</figcaption></figure>"
+        f'alt="{to_html(alternative)}" src="data:image/png;base64,{data}"></div>\n'
+        f"<figcaption>{to_html(caption)}</figcaption></figure>"
     )
+
+
+class Link(NamedTuple):
+    """A cell of a `table`: text that leads to an address, which is quoted for HTML only."""
+
+    text: str
+    address: str
 
 
 def table(
@@ -96,7 +98,7 @@ def table(
 
     def line(cells: Sequence[object], tag: str, kind: str = "") -> str:
         made = (
-            f"<{tag}{' class=n' if i in numbers else ''}>{text(cell)}</{tag}>"
+            f"<{tag}{' class=n' if i in numbers else ''}>{_fill(cell)}</{tag}>"
             for i, cell in enumerate(cells)
         )
         return f"<tr{kind}>{''.join(made)}</tr>"
@@ -111,6 +113,12 @@ def table(
     )
 
 
+def _fill(cell: object) -> str:
+    if isinstance(cell, Link):
+        return f'<a href="{to_html(cell.address)}">{to_html(cell.text)}</a>'
+    return to_html(cell)
+
+
 def preformatted(lines: str, command: bool = False) -> str:
     """Return lines as they are, in a fixed font; a command is wrapped."""
-    return f"<pre{' class=command' if command else ''}><code>{text(lines)}</code></pre>"
+    return f"<pre{' class=command' if command else ''}><code>{to_html(lines)}</code></pre>"

@@ -1,6 +1,7 @@
 """Parts that the pages of a run and of an evaluation share: pictures and tables of the results."""
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -8,6 +9,7 @@ import numpy as np
 from lenet5c._text import plain
 from lenet5c.datasets import Dataset
 from lenet5c.report import page
+from lenet5c.report.mistakes import find_file, link
 from lenet5c.report.pictures import confusion, errors
 from lenet5c.report.samples import SLOTS
 from lenet5c.report.tables import score_texts
@@ -52,19 +54,25 @@ def result_makers(
     """Return the pictures of results, for `draw_all`."""
     return {
         "confusion": lambda: confusion(result.matrix, class_names),
-        "errors": lambda: errors(dataset.images, result, class_names, inverted=inverted),
+        "errors": lambda: errors(dataset, result, class_names, inverted=inverted),
     }
 
 
 def accuracy_card(result: Evaluation, part: str = "test") -> tuple[str, str, str]:
     """Return the accuracy as a card for `page.facts`."""
-    low, high = wilson_interval(result.correct, result.count)
     return (
         f"{part} accuracy",
         f"{100 * result.accuracy:.2f} %",
-        f"{result.correct:,} of {result.count:,} images; 95 % interval {100 * low:.2f} to "
-        f"{100 * high:.2f} % (Wilson): the accuracy that other such images could have given",
+        f"{describe_interval(result.correct, result.count)} (Wilson): the accuracy that other such "
+        "images could have given",
     )
+
+
+def describe_interval(correct: int, count: int) -> str:
+    """Return the interval of an accuracy as text."""
+    low, high = wilson_interval(correct, count)
+    interval = f"95 % interval {100 * low:.2f} to {100 * high:.2f} %"
+    return f"{correct:,} of {count:,} images; {interval}"
 
 
 def confusion_section(
@@ -110,22 +118,49 @@ def confusion_section(
     )
 
 
-def errors_section(pictures: Mapping[str, bytes], result: Evaluation) -> str:
-    """Return the picture of misclassified images; nothing if there are none."""
+def errors_section(
+    pictures: Mapping[str, bytes], dataset: Dataset, result: Evaluation, folder: Path
+) -> str:
+    """Return the picture of misclassified images; nothing if there are none.
+
+    Where the images have files or ids, a table names them, with links for a page in `folder`.
+    """
     wrong = result.count - result.correct
-    if not wrong or "errors" not in pictures:
+    if not wrong or not (dataset.ids or "errors" in pictures):
         return ""
     some = f"The {wrong:,} misclassified images" if wrong > 1 else "The one misclassified image"
     if wrong > SLOTS:
         some = f"{SLOTS} of {wrong:,} misclassified images"
     median = np.median(result.confidences[result.worst()])
+    origin = "its file or id" if dataset.ids else "the index of the image"
     caption = (
         f"{some}, the most confident first: true → predicted label, below it the probability of "
-        "the predicted label and the index of the image. Half of all misclassified images have a "
-        f"probability below {100 * median:.0f} %."
+        f"the predicted label and {origin}. Half of all misclassified images have a probability "
+        f"below {100 * median:.0f} %."
     )
-    picture = page.picture(pictures["errors"], caption, "Misclassified images")
-    return page.section("Misclassified images", picture)
+    shown = pictures.get("errors")
+    return page.section(
+        "Misclassified images",
+        page.picture(shown, caption, "Misclassified images") if shown else "",
+        _list_errors(dataset, result, folder) if dataset.ids else "",
+    )
+
+
+def _list_errors(dataset: Dataset, result: Evaluation, folder: Path) -> str:
+    rows = []
+    for i in result.worst(SLOTS).tolist():
+        file, name = find_file(dataset, i), plain(dataset.describe(i))
+        rows.append(
+            [
+                name if file is None else page.Link(name, link(file, folder)),
+                *(
+                    plain(dataset.class_names[each[i]])
+                    for each in (result.labels, result.predictions)
+                ),
+                f"{100 * result.confidences[i]:.1f}",
+            ]
+        )
+    return page.table(["image", "true", "predicted", "probability %"], rows, numbers=(3,))
 
 
 def duration(seconds: float) -> str:

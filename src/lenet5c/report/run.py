@@ -1,6 +1,5 @@
 """The pictures and the page that a training leaves beside its model."""
 
-import shlex
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 
 from lenet5c import _files
 from lenet5c._optional import require
+from lenet5c._text import command_line
 from lenet5c.errors import MissingExtraError, RunError
 from lenet5c.recipes import RECIPES, Run
 from lenet5c.recipes.setting import in_words
@@ -18,12 +18,14 @@ from lenet5c.report.pictures import activations, curves, filters
 from lenet5c.report.results import (
     accuracy_card,
     confusion_section,
+    describe_interval,
     draw_all,
     duration,
     errors_section,
     result_makers,
 )
 from lenet5c.training import TrainedModel
+from lenet5c.training.loss_terms import describe_loss
 from lenet5c.training.run_folder import RunFolder
 
 PICTURES = ("curves", "confusion", "errors", "filters", "activations")
@@ -40,7 +42,7 @@ def leave_report(run: Run, tell: Callable[[str], object], warn: Callable[[str], 
     began = time.perf_counter()
     files = cast(RunFolder, run.folder)
     folder = files.path
-    again = f"lenet5c train --resume --out {shlex.quote(str(folder))} draws them"
+    again = f"{command_line('train', '--resume', '--out', folder)} draws them"
     try:
         if complete(folder):
             return
@@ -87,10 +89,10 @@ def write_report(run: Run, folder: Path) -> dict[str, Exception]:
     require("matplotlib", "plots", "pictures of a run")
     test, trained, result = run.source.test, run.trained, run.evaluation
     kept = (run.summary or {}).get("kept_epoch")
-    inverted = trained.reading == "ink"
+    inverted, terms = trained.reading == "ink", describe_loss(run.trainer)
     right = np.flatnonzero(result.labels == result.predictions)
     example = int(right[0]) if len(right) else 0
-    makers = {"curves": lambda: curves(run.history, kept_epoch=kept)}
+    makers = {"curves": lambda: curves(run.history, kept_epoch=kept, loss=terms)}
     makers |= result_makers(test, result, trained.class_names, inverted)
     makers |= {
         "filters": lambda: filters(trained.model),
@@ -105,12 +107,12 @@ def write_report(run: Run, folder: Path) -> dict[str, Exception]:
     pictures, failures = draw_all(makers)
     for name, content in pictures.items():
         _files.write_bytes(folder / f"{name}.png", content)
-    _files.write_bytes(folder / PAGE, run_page(run, folder.resolve().name, pictures).encode())
+    _files.write_bytes(folder / PAGE, run_page(run, folder.resolve(), pictures).encode())
     return failures
 
 
-def run_page(run: Run, name: str, pictures: Pictures) -> str:
-    """Return the page of a finished run as HTML, with its pictures as PNG files by name."""
+def run_page(run: Run, folder: Path, pictures: Pictures) -> str:
+    """Return the page of a finished run for its folder, with its pictures as PNG files by name."""
     config, summary, trained, result = run.config, run.summary or {}, run.trained, run.evaluation
     recipe = RECIPES[config.recipe]
     shape = " × ".join(map(str, trained.image_shape or ()))
@@ -124,11 +126,13 @@ def run_page(run: Run, name: str, pictures: Pictures) -> str:
     )
     cards: list[tuple[str, Any, str]] = [
         accuracy_card(result),
-        ("loss on the test images", f"{result.loss:.4f}", "mean cross-entropy"),
+        ("loss on the test images", f"{result.loss:.4f}", "mean cross-entropy alone"),
     ]
     if "validation_accuracy" in summary:
-        validated = f"{100 * summary['validation_accuracy']:.2f} %"
-        cards.append(("accuracy on validation images", validated, "in the epoch of the weights"))
+        share, count = summary["validation_accuracy"], summary["validation_count"]
+        interval = describe_interval(round(share * count), count)
+        text = f"in the epoch of the weights; {interval}"
+        cards.append(("accuracy on validation images", f"{100 * share:.2f} %", text))
     held_out = run.trainer.validation_set
     cards += [
         (
@@ -148,8 +152,8 @@ def run_page(run: Run, name: str, pictures: Pictures) -> str:
         ("classes", len(trained.class_names), f"images of {shape} (channels, height, width)"),
     ]
     return page.page(
-        f"lenet5c run {name}",
-        page.heading(f"Run {name}", lead),
+        f"lenet5c run {folder.name}",
+        page.heading(f"Run {folder.name}", lead),
         page.facts(*cards),
         page.section(
             "Repeat it",
@@ -159,22 +163,25 @@ def run_page(run: Run, name: str, pictures: Pictures) -> str:
                 "of threads."
             ),
         ),
-        _curves(pictures, run.history, config.settings.distortion),
+        _curves(pictures, run),
         confusion_section(pictures, result, trained.class_names),
-        errors_section(pictures, result),
+        errors_section(pictures, run.source.test, result, folder),
         _inside(pictures, trained),
         _settings(config.to_dict(), recipe.to_dict()),
     )
 
 
-def _curves(pictures: Pictures, history: list[dict[str, Any]], distortion: object) -> str:
+def _curves(pictures: Pictures, run: Run) -> str:
     if "curves" not in pictures:
         return ""
-    augmented = ", and of distorted images" if distortion else ""
+    history = run.history
+    augmented = ", and of distorted images" if run.config.settings.distortion else ""
     caption = (
         "Loss and accuracy after each epoch. The training figures are means over the epoch, "
         f"while the net was changing{augmented}; so validation may well look better."
     )
+    if terms := describe_loss(run.trainer):
+        caption += f" The loss is {terms}; that on the test images, above, is cross-entropy alone."
     if len(history) > 1:
         caption += " Where accuracies come near 100 %, their axis is stretched there."
     if not any("validation_loss" in row for row in history):

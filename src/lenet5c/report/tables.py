@@ -9,7 +9,7 @@ from lenet5c._text import columns, shorten, table
 from lenet5c.training import ClassScores, Evaluation, class_scores, confused_pairs
 
 WIDEST = 100  # columns of a terminal
-NAME = 20
+NAME, IMAGE = 20, 40  # columns of the name of a class, and of an image
 MOST_CLASSES, HARDEST, PAIRS = 30, 20, 20
 
 
@@ -77,16 +77,22 @@ def class_table(matrix: NDArray[np.integer], class_names: Sequence[str]) -> str:
     return title + table(rows, "lrrrr")
 
 
-def worst_table(result: Evaluation, class_names: Sequence[str], most: int) -> str:
-    """Return the misclassified images, the most confident first, a line for each."""
+def worst_table(
+    result: Evaluation, class_names: Sequence[str], most: int, ids: Sequence[str] | None = None
+) -> str:
+    """Return the misclassified images, the most confident first, a line for each.
+
+    `ids` are the names of the images; their positions by default.
+    """
     rows: list[tuple[str, ...]] = [("image", "true", "predicted", "confidence")]
     for index in result.worst(most):
         names = (
             shorten(class_names[classes[index]], NAME)
             for classes in (result.labels, result.predictions)
         )
-        rows.append((str(index), *names, f"{100 * result.confidences[index]:.2f}%"))
-    return table(rows, "rllr")
+        image = str(index) if ids is None else shorten(ids[index], IMAGE)
+        rows.append((image, *names, f"{100 * result.confidences[index]:.2f}%"))
+    return table(rows, "rllr" if ids is None else "lllr")
 
 
 def defined_scores(scores: ClassScores, i: int) -> list[float | None]:

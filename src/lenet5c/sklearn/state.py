@@ -28,6 +28,7 @@ def pack(state: dict[str, Any]) -> dict[str, Any]:
             "class_names": trained.class_names,
             "image_shape": trained.image_shape,
             "reading": trained.reading,
+            "framing": trained.framing,
         }
         state["optimizer_"] = optimizer.state_dict()
     return state | {KEY: VERSION}
@@ -49,9 +50,8 @@ def unpack(state: dict[str, Any], owner: str) -> dict[str, Any]:
         for name, rng in _generators(model):
             rng.bit_generator.state = packed["random"][name]
         preparation = Preparation.from_dict(packed["preparation"], packed["mean_image"])
-        state["trained_"] = TrainedModel(
-            model, preparation, packed["class_names"], packed["image_shape"], packed["reading"]
-        )
+        others = (packed[name] for name in ("class_names", "image_shape", "reading", "framing"))
+        state["trained_"] = TrainedModel(model, preparation, *others)
         optimizer = make_optimizer(Recipe.from_dict(state["recipe_"]), model)
         optimizer.load_state_dict(state["optimizer_"])
         state["optimizer_"] = optimizer

@@ -2,10 +2,11 @@
 
 import json
 import os
-from dataclasses import is_dataclass
+from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
 from lenet5c import _files
+from lenet5c.datasets.mapped import blocks
 from lenet5c.errors import RunError
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def save(
         Record a digest of the images, too (about 0.1 s for MNIST); a run has that of its data in
         config.json.
     config : str, optional
-        The digest of the config.json of the run.
+        The digest of the run's configuration, by `run_folder.digest_run`.
     """
     values, arrays = trainer.state()
     metadata = {"config": config, "settings": _describe(trainer, with_data), "state": values}
@@ -40,12 +41,15 @@ def save(
 def load(path: str | os.PathLike[str], trainer: "Trainer", config: str | None = None) -> None:
     """Bring a trainer to where a checkpoint of the same settings was written.
 
+    It may have been of fewer epochs; a schedule that depends on all steps, such as a cosine, is
+    then taken up where the longer training has it.
+
     Parameters
     ----------
     path : str or path-like
     trainer : Trainer
     config : str, optional
-        The digest of the config.json of the run that the checkpoint must be of.
+        The digest of the configuration of the run that the checkpoint must be of.
 
     Raises
     ------
@@ -63,7 +67,11 @@ def load(path: str | os.PathLike[str], trainer: "Trainer", config: str | None = 
     if not isinstance(saved, dict):
         raise RunError(f"{path} must be a checkpoint with settings, got {saved!r}")
     own = _describe(trainer, with_data=saved.get("data_digest") is not None)
+    epochs = saved.get("epochs")
+    longer = type(epochs) is int and epochs < trainer.epochs
     for name in own:
+        if longer and (name == "epochs" or (name == "schedule" and config is not None)):
+            continue  # the configuration of a run has its schedule
         if saved.get(name) != own[name]:
             raise RunError(
                 f"{path} must be of a training with {name} {_short(own[name])}, "
@@ -85,7 +93,10 @@ def _describe(trainer: "Trainer", with_data: bool) -> dict[str, Any]:
     }
     layers = {name: type(layer).__name__ for name, layer in model.named_layers()}
     sets = [trainer.train_set, *([trainer.validation_set] if trainer.validation_set else [])]
-    parts = [part for each in sets for part in (str(each.images.shape), each.images, each.labels)]
+    parts: list[Any] = []
+    for each in sets:
+        parts += [str(each.images.shape), blocks(each.images), each.labels]
+        parts += [more for more in (each.sample_weight, each.targets) if more is not None]
     described = {
         "epochs": trainer.epochs,
         "batch_size": trainer.batch_size,
@@ -107,9 +118,14 @@ def _describe(trainer: "Trainer", with_data: bool) -> dict[str, Any]:
 
 
 def _describe_schedule(schedule: Any) -> str:
-    """Return one of ours with its settings, the name of another: its address changes."""
+    """Return one of ours with its settings, the name of another: its address changes.
+
+    The number of all steps is left out, which the epochs say.
+    """
     if is_dataclass(schedule):
-        return repr(schedule)
+        given = [(each.name, getattr(schedule, each.name)) for each in fields(schedule)]
+        told = ", ".join(f"{name}={value!r}" for name, value in given if name != "total")
+        return f"{type(schedule).__name__}({told})"
     return getattr(schedule, "__qualname__", type(schedule).__qualname__)
 
 

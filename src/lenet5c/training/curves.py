@@ -1,6 +1,7 @@
 """Learning curves: loss, accuracy and learning rate by epoch."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,11 +30,18 @@ PARTS = (
     ("test", BLUE, "test"),
 )
 MARKED = 40  # with more epochs than this, single ones are no longer marked
+FIGURES = ("loss", "accuracy")
+#: Of runs side by side: colors, and then strokes.
+RUN_COLORS = (BLUE, ORANGE, GREEN, "#CC79A7", "#E69F00", "#56B4E9")
+STROKES = ("-", "--", ":")
 Rows = list[dict[str, Any]]
+Line = tuple[NDArray[np.float64], NDArray[np.float64], dict[str, Any]]  # epochs, values, style
 
 
 @styled
-def curves(history_rows: Iterable[dict[str, Any]], *, kept_epoch: int | None = None) -> "Figure":
+def curves(
+    history_rows: Iterable[dict[str, Any]], *, kept_epoch: int | None = None, loss: str = ""
+) -> "Figure":
     """Draw loss, accuracy and learning rate by epoch.
 
     Parameters
@@ -44,6 +52,8 @@ def curves(history_rows: Iterable[dict[str, Any]], *, kept_epoch: int | None = N
         and test_accuracy. Other values are ignored.
     kept_epoch : int, optional
         The epoch whose weights were kept is marked.
+    loss : str
+        What the loss is of, written beside it.
 
     Returns
     -------
@@ -66,14 +76,17 @@ def curves(history_rows: Iterable[dict[str, Any]], *, kept_epoch: int | None = N
     rows = list(history_rows)
     if not rows:
         raise ValueError("history_rows must have a row for each finished epoch, got none")
-    epochs = np.array([row.get("epoch", number) for number, row in enumerate(rows, start=1)], float)
+    epochs = _number_epochs(rows)
     rates = _column(rows, "lr")
     with_rates = len(rows) > 1 and np.nanmax(rates, initial=0) > np.nanmin(rates, initial=np.inf)
     figure = new_figure(10.2 if with_rates else 7.8, 3.3, layout="constrained")
     ratios = (3, 3, 2) if with_rates else (3, 3)
     axes = figure.subplots(1, len(ratios), width_ratios=ratios)
-    _draw_losses(axes[0], epochs, rows)
-    _draw_accuracies(axes[1], epochs, rows)
+    _draw_losses(axes[0], _find_lines(epochs, rows, "loss"))
+    if loss:
+        place = {"ha": "right", "va": "top", "color": GREY, "transform": axes[0].transAxes}
+        axes[0].text(0.98, 0.97, fill(loss, 36), fontsize=7, **place)
+    _draw_accuracies(axes[1], _find_lines(epochs, rows, "accuracy"))
     if with_rates:
         axes[2].plot(epochs, rates, color=ORANGE, **_points(len(rows)))
         axes[2].set_title("learning rate")
@@ -91,13 +104,57 @@ def curves(history_rows: Iterable[dict[str, Any]], *, kept_epoch: int | None = N
     return figure
 
 
-def _draw_losses(ax: "Axes", epochs: NDArray[np.float64], rows: Rows) -> None:
+def compare_curves(histories: Mapping[str, Rows]) -> "Figure":
+    """Draw loss and accuracy of several runs by epoch, on validation images where there are any.
+
+    Parameters
+    ----------
+    histories : mapping of str to list of dict
+        The rows of each run, as `curves` takes them, by its name in the legend.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+    """
+    figure = new_figure(9.6, 4.2, layout="constrained")
+    axes = figure.subplots(1, 2)
+    of_runs = {name: _number_epochs(rows) for name, rows in histories.items()}
+    for ax, draw, what in zip(axes, (_draw_losses, _draw_accuracies), FIGURES, strict=True):
+        lines = []
+        for i, (name, rows) in enumerate(histories.items()):
+            part = "validation" if f"validation_{what}" in rows[-1] else "train"
+            values = _column(rows, f"{part}_{what}")
+            style = {"color": RUN_COLORS[i % len(RUN_COLORS)], "label": name}
+            style |= {"linestyle": STROKES[i // len(RUN_COLORS) % len(STROKES)]}
+            style |= {"alpha": 1.0 if part == "validation" else 0.5}
+            lines.append((of_runs[name], values, style))
+        draw(ax, lines)
+        if all(f"validation_{what}" in rows[-1] for rows in histories.values()):
+            ax.set_title(f"validation {ax.get_title()}")
+        _draw_epoch_axis(ax, np.concatenate(list(of_runs.values())))
+    handles, labels = axes[1].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=min(3, len(labels)))
+    return figure
+
+
+def _number_epochs(rows: Rows) -> NDArray[np.float64]:
+    return np.array([row.get("epoch", number) for number, row in enumerate(rows, start=1)], float)
+
+
+def _find_lines(epochs: NDArray[np.float64], rows: Rows, what: str) -> list[Line]:
+    """Return the line of each part whose loss or accuracy is known."""
+    found = [
+        (epochs, _column(rows, f"{part}_{what}"), {"color": color, "label": label})
+        for part, color, label in PARTS
+    ]
+    return [line for line in found if np.isfinite(line[1]).any()]
+
+
+def _draw_losses(ax: "Axes", lines: list[Line]) -> None:
     drawn: list[float] = []
-    for part, color, label in PARTS:
-        values = _column(rows, f"{part}_loss")
-        if np.isfinite(values).any():
-            ax.plot(epochs, values, color=color, label=label, **_points(len(rows)))
-            drawn += values[np.isfinite(values)].tolist()
+    for epochs, values, style in lines:
+        ax.plot(epochs, values, **style, **_points(len(epochs)))
+        drawn += values[np.isfinite(values)].tolist()
     if drawn and min(drawn) > 0 and max(drawn) > 3 * min(drawn):
         log_axis(ax, "y", drawn)
     elif drawn:
@@ -105,16 +162,14 @@ def _draw_losses(ax: "Axes", epochs: NDArray[np.float64], rows: Rows) -> None:
     ax.set_title("loss")
 
 
-def _draw_accuracies(ax: "Axes", epochs: NDArray[np.float64], rows: Rows) -> None:
+def _draw_accuracies(ax: "Axes", lines: list[Line]) -> None:
     """Draw accuracies on an axis that is logarithmic in the error, to spread those near 100 %."""
-    errors = {part: 100 - 100 * _column(rows, f"{part}_accuracy") for part, _, _ in PARTS}
-    errors = {part: values for part, values in errors.items() if np.isfinite(values).any()}
-    drawn = [value for values in errors.values() for value in values[np.isfinite(values)].tolist()]
+    errors = [100 - 100 * values for _, values, _ in lines]
+    drawn = [value for each in errors for value in each[np.isfinite(each)].tolist()]
     in_errors = bool(drawn) and min(drawn) > 0 and max(drawn) > 3 * min(drawn)
-    for part, color, label in PARTS:
-        if part in errors:
-            values = errors[part] if in_errors else 100 - errors[part]
-            ax.plot(epochs, values, color=color, label=label, **_points(len(rows)))
+    for each, (epochs, _, style) in zip(errors, lines, strict=True):
+        values = each if in_errors else 100 - each
+        ax.plot(epochs, values, **style, **_points(len(epochs)))
     if in_errors:
         log_axis(ax, "y", drawn)
         ax.set_ylim(*reversed(ax.get_ylim()))

@@ -8,10 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet5c.datasets import Dataset, Preparation
-from lenet5c.errors import RunError
+from lenet5c.datasets.mapped import take
 from lenet5c.nn import CrossEntropyLoss, Sequential, softmax
 from lenet5c.training.confusion import ClassScores, class_scores, confusion_matrix
-from lenet5c.training.model_file import TrainedModel, compute_outputs
+from lenet5c.training.model_file import TrainedModel, check_outputs, compute_outputs
+from lenet5c.training.notebook import show_evaluation
+
+#: Images whose loss is computed at a time.
+BLOCK = 1 << 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,12 +30,15 @@ class Evaluation:
         The probability that the model gives to each class.
     loss : float
         Mean loss.
+    class_names : tuple of str
+        Those of the data set.
     """
 
     labels: NDArray[np.integer]
     predictions: NDArray[np.integer]
     probabilities: NDArray[np.float32]
     loss: float
+    class_names: tuple[str, ...] = ()
 
     @property
     def count(self) -> int:
@@ -72,6 +79,8 @@ class Evaluation:
         """Return the accuracy, as in 99.58% (9958/10000)."""
         return f"{100 * self.accuracy:.2f}% ({self.correct}/{self.count})"
 
+    _repr_html_ = show_evaluation
+
 
 def evaluate(
     model: TrainedModel | Sequential,
@@ -90,7 +99,8 @@ def evaluate(
         For a `Sequential`; a `TrainedModel` has its own. Images that already have its size are not
         resized.
     loss : CrossEntropyLoss, MSELoss, MLELoss or MAPLoss, optional
-        Cross-entropy by default.
+        Of the data set's soft `targets` and `sample_weight`, if it has them. By default
+        cross-entropy of the labels, each image counting once, as in the accuracy.
 
     Returns
     -------
@@ -117,15 +127,28 @@ def evaluate(
         model = model.model
     if preparation is None:
         raise TypeError("preparation must be a Preparation for a model without one, got None")
-    outputs = compute_outputs(model, preparation, dataset.images)
-    if broken := int((~np.isfinite(outputs)).any(axis=1).sum()):
-        raise RunError(
-            f"outputs of the model must be finite, got {broken} of {len(outputs)} images for which "
-            "they are not; its weights are damaged or its training diverged: use another model"
-        )
-    logits = model.logits(outputs)
-    if loss:
-        mean = loss.value(outputs, dataset.labels)
-    else:
-        mean = CrossEntropyLoss().value(logits, dataset.labels)
-    return Evaluation(dataset.labels, logits.argmax(axis=1), softmax(logits), mean)
+    given, weight = loss, None
+    target: NDArray[Any] = dataset.labels
+    if given:
+        target = dataset.labels if dataset.targets is None else dataset.targets
+        weight = dataset.sample_weight
+    loss = given or CrossEntropyLoss()
+    count = len(dataset)
+    predictions, probabilities = np.empty(count, np.int64), np.empty((count, 0), np.float32)
+    losses, totals = [], []
+    for start in range(0, count, BLOCK):
+        block = slice(start, min(start + BLOCK, count))
+        outputs = compute_outputs(model, preparation, take(dataset.images, block))
+        check_outputs(outputs)
+        logits = model.logits(outputs)
+        if start == 0:
+            probabilities = np.empty((count, logits.shape[1]), np.float32)
+        predictions[block] = logits.argmax(axis=1)
+        softmax(logits, out=probabilities[block])
+        values = outputs if given else logits
+        part = target[block], None if weight is None else weight[block]
+        losses.append(loss.value(values, *part))
+        totals.append(loss.total_weight(part[0], values.shape, part[1]))
+    # The loss of a single block stays as it is, to the bit.
+    mean = losses[0] if len(losses) == 1 else float(np.average(losses, weights=totals))
+    return Evaluation(dataset.labels, predictions, probabilities, mean, dataset.class_names)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lenet5c.training.history import History
 from lenet5c.training.interrupt import StopRequest
+from lenet5c.training.loss_terms import describe_loss
 from lenet5c.training.progress import Progress, in_notebook
 
 if TYPE_CHECKING:
@@ -56,7 +57,8 @@ def fit(
             f"after step {trainer.step} of {trainer.steps_per_epoch}; fit() goes on from here."
         )
     best = trainer.kept_row if done and trainer.keep == "best" else None
-    return History(trainer.history, trainer.epochs, done, best["epoch"] if best else None)
+    kept_epoch = best["epoch"] if best else None
+    return History(trainer.history, trainer.epochs, done, kept_epoch, describe_loss(trainer))
 
 
 class Snapshot:

@@ -2,15 +2,13 @@
 
 import sys
 from collections.abc import Iterable
-from functools import partial
-from html import escape
 from math import nan
 from typing import TYPE_CHECKING, Any, SupportsIndex, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet5c._text import table
+from lenet5c._text import html_table, table, to_html
 from lenet5c.training.metrics import COLUMNS
 from lenet5c.training.selection import best_row
 from lenet5c.training.sparkline import BLOCKS, blocks_for, sparkline, summarize
@@ -46,6 +44,8 @@ class History(list[dict[str, Any]]):
         Whether the training is finished. It may be before all epochs, by `patience`.
     kept_epoch : int, optional
         The epoch whose weights were kept as the best; `plot` marks it.
+    loss : str
+        What the losses are of, which `plot` writes beside them.
 
     Examples
     --------
@@ -69,11 +69,13 @@ class History(list[dict[str, Any]]):
         epochs: int | None = None,
         done: bool = True,
         kept_epoch: int | None = None,
+        loss: str = "",
     ) -> None:
         super().__init__(rows)
         self.epochs = len(self) if epochs is None else epochs
         self.done = done
         self.kept_epoch = kept_epoch
+        self.loss = loss
 
     @overload
     def __getitem__(self, key: str) -> NDArray[Any]: ...
@@ -130,12 +132,8 @@ class History(list[dict[str, Any]]):
             matplotlib is not installed.
         """
         from lenet5c.training.curves import curves
-        from lenet5c.training.plot_style import png
 
-        figure = curves(self, kept_epoch=self.kept_epoch)
-        # Notebooks know how to show a figure once pyplot is imported, which it need not be.
-        figure._repr_png_ = partial(png, figure)  # type: ignore[attr-defined]
-        return figure
+        return curves(self, kept_epoch=self.kept_epoch, loss=self.loss)
 
     def __repr__(self) -> str:
         """Return a table, a sparkline of each figure and the position of an unfinished training."""
@@ -146,24 +144,19 @@ class History(list[dict[str, Any]]):
 
     def _repr_html_(self) -> str:
         heading, *rows = self._cells() or [[]]
-        parts = []
-        if rows:
-            head = "".join(f"<th>{escape(cell)}</th>" for cell in heading)
-            cells = ("".join(f"<td>{escape(cell)}</td>" for cell in row) for row in rows)
-            body = "".join(f"<tr>{row}</tr>" for row in cells)
-            parts.append(f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
+        parts = [html_table(heading, rows)] if rows else []
         lines = ""
         for name, label in HEADINGS.items():
             if name.endswith(("_loss", "_accuracy")) and len(self) > 1 and name in self.columns:
                 line = sparkline(self[name], 40, BLOCKS, logarithmic=name.endswith("_loss"))
                 lines += (
-                    f"<tr><td style='text-align: left'>{escape(label)}</td>"
+                    f"<tr><td style='text-align: left'>{to_html(label)}</td>"
                     f"<td><code>{line}</code></td></tr>"
                 )
         if lines:
             parts.append(f"<table><tbody>{lines}</tbody></table>")
         if state := self._state():
-            parts.append(f"<p>{escape(state)}</p>")
+            parts.append(f"<p>{to_html(state)}</p>")
         return f"<div>{''.join(parts)}</div>"
 
     def _state(self) -> str:

@@ -1,29 +1,51 @@
 """Bringing a data set to the classes and the image size of a model that was trained on another."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from unicodedata import normalize
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet5c._text import count, listing
-from lenet5c.datasets import Dataset, resize
+from lenet5c._text import count, list_some, listing, printable
+from lenet5c.datasets import Dataset
+from lenet5c.datasets.framing import measure_framing
+from lenet5c.datasets.mapped import AnyImages, apply
+from lenet5c.datasets.resampling import letterbox
 from lenet5c.errors import RunError
 from lenet5c.training.model_file import TrainedModel
 
+# Names of the numbers from 0 on.
+_NUMBERS = (
+    *("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"),
+    *("eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen"),
+    *("nineteen", "twenty"),
+)
+# Words before a number or letter that mean nothing more: digit_3, Class 3.
+_LABEL = re.compile("(?:digit|number|class|label|category|letter|character)s?")
+# Between letters and digits, or letters; 1.5 and -1 stay.
+_SEPARATOR = re.compile(r"(?<=[^\W\d_])[\s_./\\-]+(?=\w)|(?<=\w)[\s_./\\-]+(?=[^\W\d_])")
 
-def match_dataset(trained: TrainedModel, dataset: Dataset) -> tuple[Dataset, list[str]]:
+
+def match_dataset(
+    trained: TrainedModel, dataset: Dataset, mapping: Mapping[str, str] | None = None
+) -> tuple[Dataset, list[str]]:
     """Return a data set with the classes and the image size of a model.
 
     Classes are matched by name, so that their order does not matter, and some of the model's
-    classes may be absent. Where data or model have numbers for names, or names that the other has
-    not, classes are matched by number. Images of another size than those the model was trained on
-    are resized to that.
+    classes may be absent. Names are compared by what they mean: without regard to case, spaces and
+    underscores, numbers as digits or words. Where the data has mere numbers and the model names,
+    they are matched by number. Images of another size than those the model was trained on are
+    brought to it by `letterbox`.
 
     Parameters
     ----------
     trained : TrainedModel
     dataset : lenet5c.datasets.Dataset
+    mapping : dict of str to str, optional
+        The model's class for a class of the data, by their names. Several of the data may be one of
+        the model's.
 
     Returns
     -------
@@ -43,72 +65,140 @@ def match_dataset(trained: TrainedModel, dataset: Dataset) -> tuple[Dataset, lis
     >>> from lenet5c.datasets import Dataset
     >>> from lenet5c.training import match_dataset, open_model
     >>> images, labels = np.zeros((2, 1, 28, 28), np.uint8), np.array([0, 1])
-    >>> some = Dataset(images, labels, 2, class_names=("7", "3"))
+    >>> some = Dataset(images, labels, 2, class_names=("seven", "3"))
     >>> dataset, notes = match_dataset(open_model(), some)
     >>> dataset.labels, notes
-    (array([7, 3], dtype=int32), ['classes are matched by name; the model knows 8 more'])
+    (array([7, 3], dtype=int32), ["classes are matched by name: 'seven' is the model's '7'; the \
+model knows 8 more"])
     """
-    channels, height, width = trained.image_shape
-    images = dataset.images
-    if images.shape[1] != channels:
+    channels = trained.image_shape[0]
+    if dataset.images.shape[1] != channels:
         raise RunError(
             f"images must have {count(channels, 'channel')} for this model, got "
-            f"{images.shape[1]} in {dataset.name or 'the data'}; "
+            f"{dataset.images.shape[1]} in {dataset.name or 'the data'}; "
             "use other data, or a model that was trained on such images"
         )
     names = tuple(trained.class_names)
-    labels, notes = _match_labels(names, dataset)
-    size = images.shape[2:]
-    if size not in ((height, width), tuple(trained.preparation.size)):
-        images = resize(images, (height, width))
-        notes.append(
-            f"images of {size[0]} x {size[1]} pixels are resized to {height} x {width}, "
-            "which the model was trained on"
-        )
+    labels, notes = _match_labels(names, dataset, mapping or {})
+    images, note = match_size(trained, dataset.images)
+    notes += [each for each in (note, compare_colors(trained, dataset.images)) if each]
     if labels is dataset.labels and images is dataset.images and names == dataset.class_names:
         return dataset, notes
     return replace(
-        dataset, images=images, labels=labels, num_classes=len(names), class_names=names
+        dataset,
+        images=images,
+        labels=labels,
+        num_classes=len(names),
+        class_names=names,
+        targets=None,  # they have the data's classes
     ), notes
 
 
+def match_size(trained: TrainedModel, images: AnyImages) -> tuple[AnyImages, str | None]:
+    """Return images of a size that a model takes, and a note if they are resized."""
+    size, (height, width) = images.shape[2:], trained.image_shape[1:]
+    if size in ((height, width), tuple(trained.preparation.size)):
+        return images, None
+    return apply(images, lambda batch: letterbox(batch, (height, width))), (
+        f"images of {size[0]} x {size[1]} pixels are resized to {height} x {width}, "
+        "which the model was trained on"
+    )
+
+
+def compare_colors(trained: TrainedModel, images: AnyImages) -> str | None:
+    """Return a note if images are dark on light, and a model was trained on the reverse.
+
+    Or the other way round. Images that are no ink on a plain ground have no note.
+    """
+    own = trained.framing
+    found = None if own is None or own.varied else measure_framing(images)
+    if own is None or found is None or found.varied:
+        return None
+    if (sum(own.ink) > sum(own.paper)) == (sum(found.ink) > sum(found.paper)):
+        return None
+    colors = ["dark on light", "light on dark"]
+    if sum(own.ink) < sum(own.paper):
+        colors.reverse()
+    return (
+        f"the images are {colors[0]}, those that the model was trained on {colors[1]}; invert them"
+    )
+
+
 def _match_labels(
-    known: tuple[str, ...], dataset: Dataset
+    known: tuple[str, ...], dataset: Dataset, mapping: Mapping[str, str]
 ) -> tuple[NDArray[np.integer], list[str]]:
     """Return the labels as numbers of the model's classes, and notes."""
     names, labels = dataset.class_names, dataset.labels
     data = dataset.name or "the data"
-    if names == known:
+    for ours, options, whose in (
+        (mapping.keys(), names, f"classes of {data}"),
+        (mapping.values(), known, "the model's classes"),
+    ):
+        if strange := [name for name in ours if name not in options]:
+            raise RunError(
+                f"--map must be DATA=MODEL, {whose} being {_abbreviate(options)}, got "
+                f"{printable(strange[0])!r}"
+            )
+    if names == known and not mapping:
         return labels, []
-    if len(names) > len(known):
-        raise RunError(
-            f"{data} must have at most the model's {len(known)} classes ({_abbreviate(known)}), "
-            f"got {len(names)}; use data with the model's classes"
-        )
-    distinct = len(set(known)) == len(known) and len(set(names)) == len(names)
-    unknown = [name for name in names if name not in known]
-    if distinct and not unknown:
-        more = len(known) - len(names)
-        place = np.array([known.index(name) for name in names], np.int32)
-        note = "classes are matched by name" + (f"; the model knows {more} more" if more else "")
-        return place[labels], [note]
-    if _is_numbered(names) or _is_numbered(known):
-        return labels, ["classes are matched by number, for one side has no names"]
-    moved = [name for number, name in enumerate(names) if name in known and known[number] != name]
-    if len(names) != len(known) or moved:
+    places = {name: known.index(mapping[name]) for name in mapping}
+    counts = np.bincount(labels, minlength=len(names))
+    occurring = [name for name, number in zip(names, counts, strict=True) if number]
+    rest = [name for name in occurring if name not in places]
+    found = _match_names(rest, known)
+    places |= found
+    unknown = [name for name in rest if name not in found]
+    if unknown and not mapping and unknown == occurring and _is_numbered(names, known):
+        return labels, ["classes are matched by number, for the data has no names of them"]
+    if unknown:
+        pairs = " ".join([f"{name}=CLASS" for name in unknown[:3]] + ["..."] * (len(unknown) > 3))
+        if names == tuple(str(int(name) + 1) for name in known if name.isdecimal()):
+            pairs = f"{names[-1]}={known[0]}, or 1={known[0]} 2={known[1]} ... if they count from 1"
         raise RunError(
             f"classes of {data} must be among those that the model knows ({_abbreviate(known)}), "
-            f"got {(unknown or moved)[0]!r}; name the classes alike"
+            f"got {_abbreviate(unknown)}; say which are meant with --map {pairs}, name the "
+            "classes alike, or use data with the model's classes"
         )
-    note = (
-        "classes are matched by number, although their names differ: the model's "
-        f"{known[names.index(unknown[0])]!r} is the data's {unknown[0]!r}"
-    )
-    return labels, [note]
+    others = [
+        f"{name!r} is the model's {known[places[name]]!r}"
+        for name in occurring
+        if name != known[places[name]]
+    ]
+    note = "classes are matched by name" + (f": {list_some(others)}" if others else "")
+    if more_known := len(known) - len({places[name] for name in occurring}):
+        note += f"; the model knows {more_known} more"
+    table = np.array([places.get(name, 0) for name in names], np.int32)
+    return table[labels], [note]
 
 
-def _is_numbered(names: Sequence[str]) -> bool:
-    return tuple(names) == tuple(map(str, range(len(names))))
+def _match_names(names: Sequence[str], known: Sequence[str]) -> dict[str, int]:
+    """Return the position of each name in `known` that is certain: by itself, or by its meaning."""
+    found = {name: known.index(name) for name in names if list(known).count(name) == 1}
+    meanings = [_read_meaning(name) for name in known]
+    ours = [_read_meaning(name) for name in names]
+    for name, meaning in zip(names, ours, strict=True):
+        if meanings.count(meaning) == 1 and ours.count(meaning) == 1:
+            found.setdefault(name, meanings.index(meaning))
+    return found
+
+
+def _read_meaning(name: str) -> str:
+    """Return a name without case, spaces and the like; a number as digits."""
+    plain = _SEPARATOR.sub("", normalize("NFKC", name).casefold().strip("_ "))
+    label = _LABEL.match(plain)
+    for text in (plain, plain[label.end() :] if label else ""):
+        if text.isdecimal():
+            return str(int(text))
+        if text in _NUMBERS:
+            return str(_NUMBERS.index(text))
+    return plain[label.end() :] if label and len(plain) == label.end() + 1 else plain
+
+
+def _is_numbered(names: Sequence[str], known: Sequence[str]) -> bool:
+    """Return whether classes are mere numbers, from 0 on or from 1 on with as many as the model."""
+    count = len(names)
+    from_zero = list(names) == list(map(str, range(count))) and count <= len(known)
+    return from_zero or (list(names) == list(map(str, range(1, count + 1))) and count == len(known))
 
 
 def _abbreviate(names: Sequence[str]) -> str:

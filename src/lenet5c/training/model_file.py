@@ -3,20 +3,25 @@
 import os
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from lenet5c import _files
+from lenet5c._text import command_line
 from lenet5c.datasets import Preparation
+from lenet5c.datasets.conversion import to_pixels
 from lenet5c.datasets.dataset import READINGS
+from lenet5c.datasets.framing import MNIST, Framing
+from lenet5c.datasets.mapped import Images, blocks
 from lenet5c.datasets.preparation import MAX_SIDE
 from lenet5c.errors import RunError
 from lenet5c.kernels.shapes import pair
 from lenet5c.nn import NETS, Sequential, softmax
+from lenet5c.training.notebook import show_model
 from lenet5c.training.summary import MODEL_NAME, read_summary
 
 MEAN_IMAGE = "preparation.mean_image"
@@ -29,6 +34,10 @@ BEST_FOLDER = Path(__file__).parent / "pretrained_data"
 class TrainedModel:
     """A model with the preparation of its input and the names of its classes.
 
+    Called with images, it returns `probabilities`. All its methods take images (N, C, H, W), gray
+    ones as (N, H, W) too, and a single one, (H, W) or (C, H, W), as a batch of one. Their pixels
+    are uint8, or bool, or float from 0 (black) to 1.
+
     Attributes
     ----------
     model : Sequential
@@ -39,8 +48,23 @@ class TrainedModel:
         resized to this. 28 by 28 pixels by default, or less where the net's input is smaller.
     reading : {'ink', 'whole'}
         How a picture becomes such an image, as `lenet5c.datasets.Source` has it.
+    framing : Framing or None
+        The form to which ink is brought: that of the digits it was trained on, by default MNIST's.
+        None if those were no digits on a plain ground.
+    white : dict of str to float
+        The gray level of white in pictures of more than eight bits, as `read_picture` has it.
     path : Path or None
         The file it was read from.
+
+    Examples
+    --------
+    >>> from lenet5c.datasets import mnist
+    >>> from lenet5c.training import open_model
+    >>> trained, (_, test) = open_model(), mnist()
+    >>> trained.predict(test.images[:3])
+    array([7, 2, 1])
+    >>> trained(test.images[:3]).shape
+    (3, 10)
     """
 
     model: Sequential
@@ -48,6 +72,8 @@ class TrainedModel:
     class_names: tuple[str, ...]
     image_shape: tuple[int, int, int] = None  # type: ignore[assignment]  # set below
     reading: str = "ink"
+    framing: Framing | None = MNIST
+    white: dict[str, float] = field(default_factory=dict)
     path: Path | None = None
 
     def __post_init__(self) -> None:
@@ -58,20 +84,82 @@ class TrainedModel:
             channels = getattr(self.model, "config", {}).get("in_channels", 1)
             self.image_shape = (channels, height, width)
 
-    def logits(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return logits (N, classes) for images (N, C, h, w); penalties are negated."""
-        return self.model.logits(compute_outputs(self.model, self.preparation, images))
+    def __repr__(self) -> str:
+        model, shape = self.model, " x ".join(map(str, self.image_shape))
+        return (
+            f"<TrainedModel {type(model).__name__}: {model.num_params:,} parameters, images of "
+            f"{shape}, {len(self.class_names)} classes>"
+        )
 
-    def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return probabilities (N, classes) for images (N, C, h, w)."""
+    _repr_html_ = show_model
+
+    def logits(self, images: ArrayLike) -> NDArray[np.float32]:
+        """Return logits (N, classes); penalties are negated.
+
+        Raises
+        ------
+        TypeError, ValueError
+            `images` are not such as the model takes; the message has those that it takes.
+        RunError
+            An output is not a finite number.
+        """
+        outputs = compute_outputs(self.model, self.preparation, self._take(images))
+        check_outputs(outputs)
+        return self.model.logits(outputs)
+
+    def probabilities(self, images: ArrayLike) -> NDArray[np.float32]:
+        """Return probabilities (N, classes); errors as of `logits`."""
         return softmax(self.logits(images))
+
+    __call__ = probabilities
+
+    def predict(self, images: ArrayLike) -> NDArray[np.int64]:
+        """Return the predicted class of each image, an index of `class_names`, (N,).
+
+        Errors are those of `logits`.
+        """
+        return self.logits(images).argmax(axis=1)
+
+    def _take(self, images: Any) -> NDArray[np.uint8]:
+        """Return images as uint8 (N, C, H, W), or raise an error with the shape that fits."""
+        array = to_pixels(images)
+        channels, height, width = self.image_shape
+        shape = array.shape
+        if len(shape) == 3 and channels == 1:
+            array = array[:, None]
+        elif len(shape) == 3 or (len(shape) == 2 and channels == 1):
+            array = array[None] if len(shape) == 3 else array[None, None]
+        fits = array.ndim == 4 and array.shape[1] == channels and 0 not in array.shape[2:]
+        most = self.preparation.size
+        small = all(side <= end for side, end in zip(array.shape[2:], most, strict=False))
+        if fits and (small or self.preparation.fit != "pad"):
+            return array
+        remedy = ""
+        if fits:
+            remedy = f"; lenet5c.datasets.resize(images, {(height, width)}) resizes them"
+        elif len(shape) == 4 and shape[3] == channels != shape[1]:
+            remedy = "; put the channels first: images.transpose(0, 3, 1, 2)"
+        raise ValueError(
+            f"images must be such as the model was trained on: {type(self.model).__name__} takes "
+            f"(N, {channels}, {height}, {width}), got {shape}{remedy}"
+        )
+
+
+def check_outputs(outputs: NDArray[np.float32]) -> None:
+    """Raise a RunError unless outputs (N, classes) are finite numbers."""
+    if broken := int((~np.isfinite(outputs)).any(axis=1).sum()):
+        raise RunError(
+            f"outputs of the model must be finite, got {broken} of {len(outputs)} images for which "
+            "they are not; its weights are damaged or its training diverged: use another model"
+        )
 
 
 def compute_outputs(
-    model: Sequential, preparation: Preparation, images: NDArray[np.uint8]
+    model: Sequential, preparation: Preparation, images: Images
 ) -> NDArray[np.float32]:
     """Return the outputs (N, classes) of a model for images that are still to be prepared."""
-    return model.outputs(preparation.samples(images))
+    parts = [model.outputs(preparation.samples(block)) for block in blocks(images)]
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def open_model(name: str | os.PathLike[str] | None = None) -> TrainedModel:
@@ -121,7 +209,7 @@ got runs/none, which does not exist
         if not path.is_file():
             raise RunError(
                 f"{wanted} {name}, a folder without {MODEL_NAME}; "
-                f"finish its run: lenet5c train --resume --out {name}"
+                f"finish its run: {command_line('train', '--resume', '--out', name)}"
             )
     try:
         trained = _read(path)
@@ -146,9 +234,8 @@ def save_model(path: str | os.PathLike[str], trained: TrainedModel) -> str:
         The file cannot be written.
     """
     config = trained.model.config  # type: ignore[attr-defined]
-    check_parts(
-        config, trained.preparation, trained.class_names, trained.image_shape, trained.reading
-    )
+    parts = trained.preparation, trained.class_names, trained.image_shape, trained.reading
+    check_parts(config, *parts, trained.framing, trained.white)
     tensors = trained.model.state_dict()
     if trained.preparation.mean_image is not None:
         tensors[MEAN_IMAGE] = trained.preparation.mean_image
@@ -160,6 +247,10 @@ def save_model(path: str | os.PathLike[str], trained: TrainedModel) -> str:
         "image_shape": list(trained.image_shape),
         "reading": trained.reading,
     }
+    if trained.framing != MNIST:
+        metadata["framing"] = trained.framing and trained.framing.to_dict()
+    if trained.white:
+        metadata["white"] = trained.white
     return _files.write_tensors(path, "model", tensors, metadata)
 
 
@@ -176,7 +267,12 @@ def _read(path: Path) -> TrainedModel:
         if any(array.dtype not in (np.float32, np.int64) for array in tensors.values()):
             raise ValueError("its weights must be float32")
         class_names, image_shape = tuple(metadata["class_names"]), tuple(metadata["image_shape"])
-        check_parts(config, preparation, class_names, image_shape, metadata["reading"])
+        framing = metadata.get("framing", MNIST.to_dict())
+        framing = framing if framing is None else Framing.from_dict(framing)
+        white = metadata.get("white", {})
+        check_parts(
+            config, preparation, class_names, image_shape, metadata["reading"], framing, white
+        )
         model = kind(**config)
         model.load_state_dict(tensors)
         if any(array.dtype != tensors[name].dtype for name, array in model.state_dict().items()):
@@ -184,7 +280,9 @@ def _read(path: Path) -> TrainedModel:
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         reason = f"it lacks {error}" if isinstance(error, KeyError) else error
         raise RunError(f"{path} must be a model file that fits together: {reason}") from None
-    return TrainedModel(model, preparation, class_names, image_shape, metadata["reading"], path)
+    reading = metadata["reading"]
+    parts = model, preparation, class_names, image_shape, reading, framing, white
+    return TrainedModel(*parts, path)
 
 
 def check_parts(
@@ -193,6 +291,8 @@ def check_parts(
     class_names: Sequence[str],
     image_shape: Sequence[int],
     reading: str,
+    framing: Framing | None,
+    white: Mapping[str, float],
 ) -> None:
     """Raise a ValueError unless the parts of a `TrainedModel` go together.
 
@@ -208,6 +308,10 @@ def check_parts(
         Channels, which must be the net's, height and width: not larger than the net's input where
         the preparation pads.
     reading : str
+    framing : Framing or None
+        Its colors are of one channel, or of the net's.
+    white : mapping of str to float
+        Of 'int' and 'float' at most, positive and finite.
     """
     channels = config.get("in_channels", 1)
     size = pair(config.get("input_size", 32), "input_size", 1)
@@ -230,6 +334,14 @@ def check_parts(
     check_class_names(class_names, config.get("num_classes", 10))
     if reading not in READINGS:
         raise ValueError(f"its reading must be one of {READINGS}, got {reading!r}")
+    if framing is not None and len(framing.paper) not in (1, channels):
+        raise ValueError(
+            f"its framing must have colors of {channels} channels, got {len(framing.paper)}"
+        )
+    if not white.keys() <= {"int", "float"} or not all(
+        type(level) in (int, float) and 0 < level < np.inf for level in white.values()
+    ):
+        raise ValueError(f"its white must be positive numbers for int and float, got {white!r}")
 
 
 def check_class_names(names: Sequence[str], count: int) -> None:

@@ -7,7 +7,7 @@ a program that draws its own figures changes.
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import wraps
+from functools import partial, wraps
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
@@ -66,9 +66,12 @@ def styled(function: Callable[P, T]) -> Callable[P, T]:
 
 
 def new_figure(width: float, height: float, layout: str | None = None) -> "Figure":
-    """Return a figure of so many inches."""
-    figure = require("matplotlib.figure", "plots", PURPOSE)
-    return figure.Figure(figsize=(width, height), layout=layout)
+    """Return a figure of so many inches, which a notebook shows."""
+    module = require("matplotlib.figure", "plots", PURPOSE)
+    figure = module.Figure(figsize=(width, height), layout=layout)
+    # Notebooks know how to show a figure once pyplot is imported, which it need not be.
+    figure._repr_png_ = partial(png, figure)
+    return figure
 
 
 def png(figure: "Figure") -> bytes:

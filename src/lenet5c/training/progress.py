@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 from lenet5c._text import is_terminal
 from lenet5c.training.sparkline import blocks_for, sparkline, summarize_for
+from lenet5c.training.statistics import describe_accuracy, is_vague
 
 if TYPE_CHECKING:
     from lenet5c.training.trainer import Trainer
@@ -91,8 +92,14 @@ class Progress:
         """Tell of an early end and of the epoch whose weights are kept, once the run is done."""
         if trainer.epoch < trainer.epochs:
             self.line(f"No better epoch in {trainer.patience}: the training ends here.")
-        if trainer.keep == "best" and trainer.kept_row:
-            self.line(f"The weights are those of epoch {trainer.kept_row['epoch']}.")
+        row = trainer.kept_row
+        if trainer.keep == "best" and row:
+            self.line(f"The weights are those of epoch {row['epoch']}.")
+        if trainer.validation_set and row:
+            count = len(trainer.validation_set)
+            correct = round(row["validation_accuracy"] * count)
+            if is_vague(correct, count):
+                self.line(f"Few validation images: {describe_accuracy(correct, count)}")
 
     def course(self, history: list[dict[str, Any]]) -> None:
         """Show loss and accuracy of all epochs as sparklines."""

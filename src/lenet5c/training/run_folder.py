@@ -57,8 +57,10 @@ class RunFolder:
     Attributes
     ----------
     config_digest : str
-        Of config.json, once it is read or written; checkpoints and the summary have it, so that
-        files of two runs are not mixed.
+        Of config.json, once it is read or written; the summary has it, so that files of two runs
+        are not mixed.
+    run_digest : str
+        By `digest_run`, once config.json is read or written; checkpoints have it.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -70,8 +72,9 @@ class RunFolder:
         self.checkpoint_file = self.path / "checkpoint.safetensors"
         self.model_file = self.path / MODEL_NAME
         self.summary_file = self.path / summary.NAME
+        self.start_file = self.path / "start.safetensors"
         self.lock_path = self.path / ".lenet5c.lock"
-        self.config_digest = ""
+        self.config_digest = self.run_digest = ""
 
     @property
     def files(self) -> list[Path]:
@@ -143,24 +146,48 @@ class RunFolder:
             os.write(file.fileno(), b"%d\n" % os.getpid())
         return file, locked is True
 
-    def create(self, config: dict[str, Any]) -> None:
+    def create(self, config: dict[str, Any], overwrite: bool = False) -> None:
         """Write the configuration of a new run; the folder should be locked.
+
+        The files of a run that is there are deleted first if `overwrite`.
 
         Raises
         ------
         RunError
             The folder cannot be written, or already has a run.
         """
-        if present := [file.name for file in self.files if os.path.lexists(file)]:
+        present = [file for file in self.files if os.path.lexists(file)]
+        if present and not overwrite:
+            names = ", ".join(file.name for file in present)
             raise RunError(
-                f"folder of a new run must be empty, got {self.path}, which already holds a "
-                f"run ({', '.join(present)}); name another folder, or resume the run: --resume"
+                f"folder of a new run must be empty, got {self.path}, which already holds a run "
+                f"({names}); name another folder, resume the run with --resume, or replace it with "
+                "--overwrite"
             )
         try:
-            self.config_digest = _files.write_record(self.config_file, "config", config)
+            # The summary, the last, marks a complete run: it goes first.
+            for file in reversed(present):
+                file.unlink()
+            self._write_config(config)
             _files.sync_folder(self.path.parent)
         except OSError as error:
             raise self._unwritable(error) from None
+
+    def lengthen(self, config: dict[str, Any]) -> None:
+        """Write the configuration of more epochs; a finished run is one to go on with from then on.
+
+        The folder should be locked. The last model stays until the run is finished again.
+        """
+        self.summary_file.unlink(missing_ok=True)
+        self._write_config(config)
+
+    def keep_start(self, model: Path) -> None:
+        """Copy the file of the model that the run starts from."""
+        _files.write_bytes(self.start_file, _files.read_bytes(model, _files.MOST_TENSORS))
+
+    def _write_config(self, config: dict[str, Any]) -> None:
+        self.config_digest = _files.write_record(self.config_file, "config", config)
+        self.run_digest = digest_run(config)
 
     def _unwritable(self, error: OSError) -> RunError:
         where = f"{self.lock_path.name}: " if self.lock_path.is_symlink() else ""
@@ -184,23 +211,32 @@ class RunFolder:
                 f"folder to resume must hold a run, got {self.path}, which has no config.json; "
                 "leave --resume out to start a run there"
             ) from None
+        self.run_digest = digest_run(config)
         return config
 
     def save_checkpoint(self, trainer: "Trainer") -> None:
         """Write the state of the trainer and its metrics so far."""
-        checkpoint.save(self.checkpoint_file, trainer, config=self.config_digest)
+        checkpoint.save(self.checkpoint_file, trainer, config=self.run_digest)
         self.write_metrics(trainer.history)
 
-    def load_checkpoint(self, trainer: "Trainer") -> None:
-        """Bring the trainer to its last checkpoint, if there is one yet.
+    def load_checkpoint(self, trainer: "Trainer") -> bool:
+        """Bring the trainer to its last checkpoint; return whether there is one.
 
         Raises
         ------
         RunError
             The checkpoint is damaged, or of another run; the trainer is unchanged.
         """
-        with suppress(FileNotFoundError):
-            checkpoint.load(self.checkpoint_file, trainer, config=self.config_digest)
+        try:
+            checkpoint.load(self.checkpoint_file, trainer, config=self.run_digest)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def has_results(self) -> bool:
+        """Return whether there are files that are written after the first checkpoint."""
+        later = (self.metrics_file, self.csv_file, self.model_file, self.summary_file)
+        return any(os.path.lexists(file) for file in later)
 
     def write_metrics(self, history: list[dict[str, Any]], durable: bool = False) -> None:
         """Write the metrics, where the files do not have them already.
@@ -261,6 +297,12 @@ class RunFolder:
                 f"got another; restore it, or delete {self.summary_file} and resume the run"
             )
         return found
+
+
+def digest_run(config: dict[str, Any]) -> str:
+    """Return the digest of a configuration but for its epochs, of which there may be more later."""
+    kept = {name: value for name, value in config.items() if name != "epochs"}
+    return _files.digest(json.dumps(kept, sort_keys=True))
 
 
 def _format_lines(history: list[dict[str, Any]]) -> bytes:

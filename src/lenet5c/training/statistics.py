@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from math import sqrt
+from math import cos, pi, sin, sqrt, tan
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lenet5c._optional import require
+#: With a wider interval of 95 %, images are too few for their accuracy to say much.
+WIDE = 0.05
 
 
 def wilson_interval(correct: int, count: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -159,7 +160,7 @@ def mean_interval(values: Iterable[float], confidence: float = 0.95) -> MeanInte
 
     The interval is mean ± t sd / sqrt(N), with the quantile t of N - 1 degrees of freedom. It
     assumes a normal distribution. It covers what other seeds could have shown, on the same test
-    set.
+    set. Over the folds of a cross-validation, which share training images, it is somewhat narrow.
 
     Parameters
     ----------
@@ -177,8 +178,6 @@ def mean_interval(values: Iterable[float], confidence: float = 0.95) -> MeanInte
     ------
     ValueError
         There are fewer than two values, or `confidence` is out of range.
-    MissingExtraError
-        SciPy is not installed.
 
     References
     ----------
@@ -197,10 +196,74 @@ def mean_interval(values: Iterable[float], confidence: float = 0.95) -> MeanInte
     from statistics import fmean, stdev
 
     mean, sd = fmean(values), stdev(values)
-    probability = 0.5 + _check_confidence(confidence) / 2
-    special = require("scipy.special", "reproduce", "Student's intervals")
-    half = float(special.stdtrit(len(values) - 1, probability)) * sd / sqrt(len(values))
+    half = student_quantile(_check_confidence(confidence), len(values) - 1) * sd / sqrt(len(values))
     return MeanInterval(mean, sd, mean - half, mean + half, len(values))
+
+
+def student_quantile(confidence: float, freedom: int) -> float:
+    """Return the t that Student's distribution does not exceed in size with this probability.
+
+    Parameters
+    ----------
+    confidence : float
+        P(abs(T) <= t), more than 0, less than 1.
+    freedom : int
+        Degrees of freedom, at least 1.
+
+    Notes
+    -----
+    The probability is a finite sum of powers of cosines, [1]_ 26.7.3 and 26.7.4, of the angle with
+    t = sqrt(freedom) tan(angle), which is found by bisection.
+
+    References
+    ----------
+    .. [1] M. Abramowitz, I. A. Stegun, "Handbook of mathematical functions" (1964).
+
+    Examples
+    --------
+    >>> from lenet5c.training.statistics import student_quantile
+    >>> round(student_quantile(0.95, 4), 3)
+    2.776
+    """
+    odd = freedom % 2
+
+    def probability(angle: float) -> float:
+        cosine = cos(angle)
+        term = total = (cosine if odd else 1.0) * (freedom > 1)
+        for k in range(2 + odd, freedom - 1, 2):
+            term *= cosine * cosine * (k - 1) / k
+            total += term
+        return 2 / pi * (angle + sin(angle) * total) if odd else sin(angle) * total
+
+    low, high = 0.0, pi / 2
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (middle, high) if probability(middle) < confidence else (low, middle)
+    return sqrt(freedom) * tan(low)
+
+
+def describe_accuracy(correct: int, count: int) -> str:
+    """Return an accuracy as text, with its interval by Wilson where that is wider than 5 points.
+
+    Examples
+    --------
+    >>> from lenet5c.training.statistics import describe_accuracy
+    >>> print(describe_accuracy(9958, 10000))
+    99.58% (9958/10000)
+    >>> print(describe_accuracy(10, 12))
+    83.33% (10/12), 95 % interval 55 to 95 %
+    """
+    text = f"{100 * correct / count:.2f}% ({correct}/{count})"
+    if is_vague(correct, count):
+        low, high = wilson_interval(correct, count)
+        text += f", 95 % interval {100 * low:.0f} to {100 * high:.0f} %"
+    return text
+
+
+def is_vague(correct: int, count: int) -> bool:
+    """Return whether the interval of an accuracy, by Wilson, is wider than 5 points."""
+    low, high = wilson_interval(correct, count)
+    return high - low > WIDE
 
 
 def _check_confidence(confidence: float) -> float:

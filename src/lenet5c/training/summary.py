@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from lenet5c import _files
+from lenet5c._text import command_line
 from lenet5c.errors import RunError
 
 MODEL_NAME, NAME = "model.safetensors", "summary.json"
@@ -11,6 +12,7 @@ FIELDS = {
     "test_accuracy": float,
     "test_correct": int,
     "test_count": int,
+    "test_interval": list,
     "test_loss": float,
     "seconds": float,
     "parameters": int,
@@ -23,7 +25,16 @@ FIELDS = {
     "files": dict,
 }
 #: What only some runs have.
-OPTIONAL = {"resumed": bool, "validation_accuracy": float, "kept_epoch": int}
+OPTIONAL = {
+    "resumed": bool,
+    "validation_accuracy": float,
+    "validation_count": int,
+    "kept_epoch": int,
+    # Of a run that started from a model: that of the model, and both on the data rehearsed.
+    "start_test_accuracy": float,
+    "rehearsed_accuracy": float,
+    "start_rehearsed_accuracy": float,
+}
 
 
 def read_summary(folder: Path) -> dict[str, Any] | None:
@@ -54,6 +65,7 @@ def read_summary(folder: Path) -> dict[str, Any] | None:
     if sha != summary["files"].get(MODEL_NAME):
         raise RunError(
             f"{model} must be the model that {NAME} is of, got that of another run; "
-            f"restore it, or delete it and resume the run: lenet5c train --resume --out {folder}"
+            "restore it, or delete it and resume the run: "
+            + command_line("train", "--resume", "--out", folder)
         )
     return summary

@@ -6,16 +6,17 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from math import ceil
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lenet5c.datasets import Dataset, Distortion, Preparation
+from lenet5c.datasets.mapped import count_at_hand, expect
 from lenet5c.errors import NonFiniteError, RunError
 from lenet5c.nn import Samples, Sequential
 from lenet5c.nn.layer import check_integer, positive
-from lenet5c.nn.steps import StepsTaken
+from lenet5c.nn.steps import Steps, StepsTaken
 from lenet5c.optim import ReduceOnPlateau
 from lenet5c.training import checkpoint, state
 from lenet5c.training.average import WeightAverage
@@ -23,22 +24,14 @@ from lenet5c.training.divergence import find_non_finite
 from lenet5c.training.evaluation import evaluate
 from lenet5c.training.history import History
 from lenet5c.training.model_file import TrainedModel
+from lenet5c.training.notebook import show_trainer
 from lenet5c.training.selection import best_row, epochs_since_best
+from lenet5c.training.weights import ClassWeight, Targets, class_weights, weigh
 
 KEEPS = ("last", "best")
 ORDERS = ("reshuffled", "constant")
 OnStep = Callable[["Trainer", int], object]
 OnEpoch = Callable[["Trainer", dict[str, Any]], object]
-
-
-class Optimizer(Protocol):
-    """Interface that a `Trainer` needs; optimizers of `lenet5c.optim` can also be saved."""
-
-    model: Any
-    lr: float
-
-    def step(self) -> object:
-        """Change the model's parameters along the gradients that it holds."""
 
 
 class Trainer:
@@ -60,8 +53,9 @@ class Trainer:
     loss : CrossEntropyLoss, MSELoss, MLELoss or MAPLoss
     preparation : lenet5c.datasets.Preparation
     train_set : lenet5c.datasets.Dataset
+        Its `sample_weight` and its soft `targets` are those of the loss.
     validation_set : lenet5c.datasets.Dataset or None
-        Evaluated after each epoch.
+        Evaluated after each epoch: its accuracy counts each image once, its loss has the weights.
     batch_size : int
         Of fewer images a batch takes all.
     epochs : int
@@ -83,6 +77,9 @@ class Trainer:
         End after so many epochs without a better one on the validation set; 0 never does. One
         epoch is better than another if its validation accuracy is higher, or as high at a lower
         loss.
+    class_weight : None, 'balanced' or dict of class name to weight
+        Multiplied into the `sample_weight` of both sets; see `class_weights`. The loss of a batch
+        is its weighted mean.
 
     Attributes
     ----------
@@ -109,11 +106,12 @@ class Trainer:
 
     stretch_seconds = 0.1
     trained: TrainedModel | None = None
+    _repr_html_ = show_trainer
 
     def __init__(
         self,
         model: Sequential,
-        optimizer: Optimizer,
+        optimizer: Steps,
         schedule: Callable[[int], float],
         loss: Any,
         preparation: Preparation,
@@ -128,6 +126,7 @@ class Trainer:
         average: float = 0.0,
         keep: str = "last",
         patience: int = 0,
+        class_weight: ClassWeight = None,
     ) -> None:
         if getattr(optimizer, "model", model) is not model:
             raise ValueError(
@@ -157,9 +156,11 @@ class Trainer:
                 )
         self.model, self.optimizer, self.schedule, self.loss = model, optimizer, schedule, loss
         self.preparation = preparation
-        self.train_set = _fit(train_set, preparation)
-        self.validation_set = None if validation_set is None else _fit(validation_set, preparation)
+        weights = class_weights(class_weight, train_set)
+        self.train_set = weigh(_fit(train_set, preparation), weights)
+        self.validation_set = validation_set and weigh(_fit(validation_set, preparation), weights)
         self.batch_size = positive("batch_size", batch_size)
+        self.targets = Targets(self.train_set, loss, batch_size)
         self.epochs = positive("epochs", epochs)
         self.seed = check_integer("seed", seed, 0)
         self.order, self.distortion = order, distortion
@@ -167,10 +168,9 @@ class Trainer:
         self.average = WeightAverage(model, average) if average else None
         preparation.offset(self.train_set.images.shape[1])  # raises unless the channels fit
         self.history: list[dict[str, Any]] = []
-        self.epoch = 0
+        self.epoch, self._stretch, self._running = 0, 1, False
         self.best_weights: dict[str, NDArray[Any]] | None = None  # state of the model, if kept
-        self._stretch = 1
-        self._running = False
+        self._longest = count_at_hand(self.train_set.images) // self.batch_size or 1
         self._begin_epoch()
 
     @property
@@ -301,7 +301,8 @@ class Trainer:
     def load(self, path: str | os.PathLike[str]) -> None:
         """Resume from a checkpoint of a trainer with the same settings and images.
 
-        The training ends with the same bytes as the one that was saved.
+        The training ends with the same bytes as the one that was saved. This one may be of more
+        epochs; a schedule that depends on their number goes on as that of all of them.
 
         Parameters
         ----------
@@ -360,7 +361,8 @@ class Trainer:
         index = rng.choice(len(self.train_set), count, replace=False)
         optimizer.lr = self._rate(self.steps_taken)
         try:
-            optimizer.estimate(self.samples(index), self.train_set.labels[index], self.loss)
+            target, weight = self.targets[index]
+            optimizer.estimate(self.samples(index), target, self.loss, weight)
         except ArithmeticError as error:
             raise NonFiniteError(f"before epoch {self.epoch + 1}: {error}") from None
 
@@ -368,38 +370,41 @@ class Trainer:
         """Take the next few steps of the epoch; return the number of their samples."""
         began = time.perf_counter()
         first = self.steps_taken
-        count = min(self._stretch, self.steps_per_epoch - self.step)
+        count = min(self._stretch, self._longest, self.steps_per_epoch - self.step)
         if self.average:
             count = min(count, self.average.steps_before_next(first))
         if self._on_plateau:  # it changes between epochs alone
             rates = [self._rate(first)] * count
         else:
             rates = [self.schedule(first + i) for i in range(count)]
-        samples = order[self.step * self.batch_size : (self.step + count) * self.batch_size]
+        samples, left = np.split(order[self.step * self.batch_size :], [count * self.batch_size])
+        images = self.samples(samples, self.epoch_distortion())
+        expect(self.train_set.images, left[: len(samples)])
+        target, weight = self.targets[samples]
         record = StepsTaken(count)
         try:
             self.model.train_steps(
-                self.samples(samples, self.epoch_distortion()),
-                self.train_set.labels[samples],
+                images,
+                target,
                 self.loss,
-                self.optimizer,  # type: ignore[arg-type]
+                self.optimizer,
                 rates,
                 batch_size=self.batch_size,
+                sample_weight=weight,
                 record=record,
             )
         finally:
             # An interrupt may come as soon as the steps are done: they count.
             batches = np.split(samples, range(self.batch_size, len(samples), self.batch_size))
             for loss, batch in zip(record.losses[: record.taken], batches, strict=False):
-                self.loss_sum += float(loss) * len(batch)
+                self.loss_sum += float(loss) * self.targets.count(batch)
             self.correct += record.correct
             self.step += record.taken
             if self.average and record.taken:
                 self.average.update(self.steps_taken)
-        if record.taken < count:
-            self.optimizer.lr = rates[record.taken]
-            loss, batch = record.losses[record.taken], batches[record.taken]
-            raise NonFiniteError(find_non_finite(self, loss, batch))
+        if (taken := record.taken) < count:
+            self.optimizer.lr = rates[taken]
+            raise NonFiniteError(find_non_finite(self, record.losses[taken], batches[taken]))
         share = self.stretch_seconds / max(time.perf_counter() - began, 1e-6)
         self._stretch = max(1, int(count * min(share, 4)))
         return len(samples)

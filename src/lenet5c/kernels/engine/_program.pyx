@@ -164,16 +164,15 @@ cdef class Program:
 
         Returns what job points into, for the caller to hold on to.
         """
-        cdef const int64_t[::1] index = None
+        cdef const int64_t[::1] index = None, numbers = None
         cdef const float[::1] offset = None
         cdef const unsigned char[:, ::1] bytes
         cdef const float[:, ::1] floats
         cdef Py_ssize_t available, i, width, places
-        images, numbers, offsets, distortion = samples, None, None, None
+        images, distortion = samples, None
         if isinstance(samples, Samples):
-            images, numbers, offsets = samples.rows, samples.index, samples.offset
-            index, offset = numbers, offsets
-            distortion, job.scale = samples.distortion, samples.scale
+            images, distortion, job.scale = samples.rows, samples.distortion, samples.scale
+            index, numbers, offset = samples.index, samples.numbers, samples.offset
         if images.dtype.kind == "u":  # comparing with a name takes longer
             bytes = images
             available, width = bytes.shape[0], bytes.shape[1]
@@ -201,7 +200,11 @@ cdef class Program:
                 if not 0 <= index[i] < available:
                     raise IndexError(f"index[{i}] is {index[i]}, but there are {available} samples")
             job.index = &index[0] if job.batch > 0 else NULL
-        return images, numbers, offsets, self.set_distort(job, distortion)
+        if numbers is not None:
+            if numbers.shape[0] != available:
+                raise ValueError(f"there are {numbers.shape[0]} numbers of {available} samples")
+            job.numbers = &numbers[0] if available > 0 else NULL
+        return samples, images, self.set_distort(job, distortion)
 
     cdef int thread_count(self, Py_ssize_t batch, int wanted, Py_ssize_t parts):
         """Return a number of threads: at most the parts, and what the work is worth."""

@@ -4,13 +4,20 @@ from lenet5c.kernels.simd.tiles cimport UpdateKernel
 cdef enum:
     MOST_VECTORS = 4
 
-# kernel is NULL where nothing is to be updated. Step i has the settings from i * setting_count on.
+# Parameters from start to stop, with settings of their own: step i has those from
+# i * setting_count on.
+cdef struct Span:
+    Py_ssize_t start, stop
+    const double* settings
+
+# kernel is NULL where nothing is to be updated. What lies in no span is frozen: neither parameters
+# nor vectors are touched.
 cdef struct UpdateSteps:
     const UpdateKernel* kernel
     float* vectors[MOST_VECTORS]
-    Py_ssize_t vector_count
-    const double* settings
-    Py_ssize_t setting_count
+    Py_ssize_t vector_count, setting_count
+    const Span* spans
+    Py_ssize_t span_count
 
 
 cdef inline void apply_update(
@@ -19,16 +26,23 @@ cdef inline void apply_update(
 ) noexcept nogil:
     """Step number `step` for the `size` parameters from `start` on."""
     cdef float* vectors[MOST_VECTORS]
-    cdef Py_ssize_t i
+    cdef const Span* span
+    cdef Py_ssize_t s, i, first, last
     if update.kernel is NULL:
         return
-    for i in range(update.vector_count):
-        vectors[i] = update.vectors[i] + start
-    update.kernel.apply(update.settings + step * update.setting_count, vectors, params + start,
-                        grads + start, size)
+    for s in range(update.span_count):
+        span = update.spans + s
+        first, last = max(start, span.start), min(start + size, span.stop)
+        if first >= last:
+            continue
+        for i in range(update.vector_count):
+            vectors[i] = update.vectors[i] + first
+        update.kernel.apply(span.settings + step * update.setting_count, vectors, params + first,
+                            grads + first, last - first)
 
 
 cdef class Update:
     cdef UpdateSteps run
+    cdef Span* spans
     cdef tuple held
     cdef readonly Py_ssize_t steps, size

@@ -1,4 +1,5 @@
 """The next steps of an optimizer, as the compiled program takes them."""
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from libc.string cimport memset
 
@@ -32,19 +33,24 @@ cdef class Update:
     settings : mapping of str to number, or to sequence of numbers (steps,)
         One for all steps, or one for each; those that the kernel does not name are ignored.
     steps : int
+    factors : sequence of (start, stop, factor), optional
+        Factors of the setting 'lr' for ranges of parameters. Those in none are frozen: neither
+        they nor their vectors change. By default all have the factor 1.
 
     Raises
     ------
     ValueError
-        There is no such kernel, or a vector or a setting is missing or of another shape.
+        There is no such kernel, a vector or a setting is missing or of another shape, or a range
+        is not one of the parameters.
     """
 
-    def __cinit__(self, capsule, str name, vectors, settings, Py_ssize_t steps):
+    def __cinit__(self, capsule, str name, vectors, settings, Py_ssize_t steps, factors=None):
         cdef const UpdateKernel* kernel = find_kernel(capsule, name)
         cdef list wanted = kernel.vectors.decode().split()
         cdef list names = kernel.settings.decode().split()
         cdef float[::1] vector
         cdef double[:, ::1] rows
+        cdef Span* span
         missing = [key for key in wanted if key not in vectors]
         missing += [key for key in names if key not in settings]
         if missing:
@@ -68,11 +74,29 @@ cdef class Update:
                 raise ValueError(
                     f"{key} must be a number or {steps} numbers, got {np.shape(settings[key])}")
             table[:, i] = settings[key]
-        if steps > 0:
-            rows = table
-            self.run.settings = &rows[0, 0]
+        ranges = [(0, self.size, 1.0)] if factors is None else list(factors)
+        self.spans = <Span*>PyMem_Malloc(max(len(ranges), 1) * sizeof(Span))
+        if self.spans is NULL:
+            raise MemoryError
+        self.run.spans = self.spans
+        for start, stop, factor in ranges:
+            if not 0 <= start <= stop <= self.size:
+                raise ValueError(
+                    f"factors must be of ranges of the {self.size} parameters, got {start} to "
+                    f"{stop}")
+            if steps == 0:
+                break
+            own = table.copy()
+            own[:, names.index("lr")] *= factor
+            rows = own
+            span = self.spans + self.run.span_count
+            span.start, span.stop, span.settings = start, stop, &rows[0, 0]
             held.append(rows)
+            self.run.span_count += 1
         self.held = tuple(held)
+
+    def __dealloc__(self):
+        PyMem_Free(self.spans)
 
     def apply(self, float[::1] params not None, const float[::1] grads not None,
               Py_ssize_t step=0):

@@ -34,11 +34,12 @@ cdef struct Job:
     const int64_t* index
     float scale
     const float* offset
-    # bytes may be distorted: stream stands for seed and epoch, first_sample is the number of the
-    # first without index
+    # bytes may be distorted: stream stands for seed and epoch; numbers has the number of each image,
+    # NULL numbers them in order; first_sample is the place of the first without index
     bint distorts
     Distort distort
     uint64_t stream
+    const int64_t* numbers
     Py_ssize_t first_sample
     float* params                     # written to by an update only
     float* out                        # (batch, output_size), or NULL
@@ -81,6 +82,12 @@ cdef inline void choose_batch(Job* job, Py_ssize_t first, Py_ssize_t batch_size)
         job.loss.sample_weight += first
 
 
+cdef inline uint64_t key_at(const Job* job, Py_ssize_t at) noexcept nogil:
+    """The key of the draws for the image at this place."""
+    at += job.first_sample
+    return sample_key(job.stream, at if job.numbers is NULL else job.numbers[at])
+
+
 cdef void load_tile(const Job* job, Py_ssize_t first, float* tile, float* scratch) noexcept nogil:
     cdef const unsigned char* bytes[LANES]
     cdef const float* floats[LANES]
@@ -95,7 +102,7 @@ cdef void load_tile(const Job* job, Py_ssize_t first, float* tile, float* scratc
             at = job.index[at]
         if job.bytes is not NULL:
             bytes[lane] = job.bytes + at * job.input_size
-            keys[lane] = sample_key(job.stream, job.first_sample + at)
+            keys[lane] = key_at(job, at)
         else:
             floats[lane] = job.floats + at * job.input_size
     cdef float* end

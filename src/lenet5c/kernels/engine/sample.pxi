@@ -204,8 +204,7 @@ cdef void load_sample(const Job* job, Py_ssize_t n, float* x, float* scratch) no
     if job.distorts:
         end = scratch + job.kernels.distort_floats(&job.distort)
         set_canary(end)
-        job.kernels.distort_sample(&job.distort, bytes, sample_key(job.stream, job.first_sample
-                                                                   + at), x, scratch)
+        job.kernels.distort_sample(&job.distort, bytes, key_at(job, at), x, scratch)
         check_canary(end, b"distort", b"scratch of a sample")
         for i in range(job.input_size):
             x[i] = x[i] * job.scale + job.offset[i]

@@ -26,8 +26,10 @@ class Samples:
     offset : ndarray of float32 (...), optional
         A value for each pixel; needed for uint8.
     distortion : lenet5c.datasets.EpochDistortion, optional
-        uint8 images are distorted so before they are scaled; a sample's number is its place in
-        `images`.
+        uint8 images are distorted so before they are scaled.
+    numbers : ndarray of int (M,), optional
+        The number of each image, from which its distortion is drawn; its place in `images` if not
+        given.
 
     Raises
     ------
@@ -49,6 +51,7 @@ class Samples:
     scale: float = 1.0
     offset: NDArray[np.float32] | None = None
     distortion: Any = None
+    numbers: NDArray[np.int64] | None = None
 
     def __post_init__(self) -> None:
         images, index, offset = self.images, self.index, self.offset
@@ -70,13 +73,13 @@ class Samples:
                 f"offset must have a value for each pixel, {images.shape[1:]}, for samples of "
                 f"uint8, got {None if offset is None else np.shape(offset)}"
             )
+        if self.numbers is not None:
+            numbers = _integers("numbers", self.numbers)
+            if len(numbers) != len(images):
+                raise ValueError(f"numbers must be {len(images)}, one an image, got {len(numbers)}")
+            object.__setattr__(self, "numbers", numbers)
         if index is not None:
-            index = np.asarray(index)
-            if index.ndim != 1 or index.dtype.kind not in "iu":
-                raise ValueError(
-                    f"index must be one row of integers, got {index.dtype} {index.shape}"
-                )
-            index = contiguous(index, np.int64)
+            index = _integers("index", index)
             if len(index) and not 0 <= index.min() <= index.max() < len(images):
                 raise IndexError(
                     f"index must be within 0 to {len(images) - 1}, as there are {len(images)} "
@@ -125,7 +128,7 @@ class Samples:
     def values(self) -> NDArray[np.float32]:
         """Return the batch in float32, by the operations that compiled code does."""
         if self.distortion is not None:
-            batch = self.distortion(self.images, self.index)
+            batch = self.distortion(self.images, self.index, self.numbers)
         else:
             batch = self.images if self.index is None else self.images[self.index]
         if self.offset is not None and self.images.dtype == np.uint8:
@@ -133,3 +136,10 @@ class Samples:
             batch = np.multiply(batch, np.float32(self.scale), dtype=np.float32, order="C")
             batch += self.offset.reshape(self.shape)
         return batch
+
+
+def _integers(name: str, values: Any) -> NDArray[np.int64]:
+    row = np.asarray(values)
+    if row.ndim != 1 or row.dtype.kind not in "iu":
+        raise ValueError(f"{name} must be one row of integers, got {row.dtype} {row.shape}")
+    return contiguous(row, np.int64)

@@ -44,8 +44,11 @@ cdef class Warp:
 
     def apply(self, capsule, const unsigned char[:, :, :, ::1] images not None,
               const int64_t[::1] index not None, uint64_t stream, float[:, :, :, ::1] out not None,
-              int num_threads):
-        """out (N, C, H, W) = images[index], each as `stream` and its number say, in gray levels."""
+              int num_threads, const int64_t[::1] numbers=None):
+        """out (N, C, H, W) = images[index], each as `stream` and its number say, in gray levels.
+
+        The number of an image is its place, or that in `numbers`.
+        """
         cdef const TileKernels* kernels = <const TileKernels*>PyCapsule_GetPointer(
             capsule, b"lenet5c.TileKernels")
         cdef Distort d = self.of(images.shape[1], images.shape[2], images.shape[3])
@@ -53,6 +56,7 @@ cdef class Warp:
         cdef int threads
         cdef Workspace space
         cdef const unsigned char* first
+        cdef const int64_t* known
         cdef float* to
         cdef float* end
         size = d.C * d.H * d.W
@@ -62,8 +66,12 @@ cdef class Warp:
             if not 0 <= index[i] < images.shape[0]:
                 raise IndexError(
                     f"index[{i}] is {index[i]}, but there are {images.shape[0]} images")
+        if numbers is not None and numbers.shape[0] != images.shape[0]:
+            raise ValueError(
+                f"there are {numbers.shape[0]} numbers of {images.shape[0]} images")
         if count == 0 or size == 0:
             return
+        known = NULL if numbers is None else &numbers[0]
         first, to = &images[0, 0, 0, 0], &out[0, 0, 0, 0]
         threads = useful_threads(<double>PIXEL_WORK * count * size, num_threads, count)
         stride = round_up(kernels.distort_floats(&d) + CANARY_FLOATS)
@@ -71,7 +79,9 @@ cdef class Warp:
         for i in prange(count, schedule="dynamic", chunksize=16, num_threads=threads, nogil=True):
             end = space.start + threadid() * stride + kernels.distort_floats(&d)
             set_canary(end)
-            kernels.distort_sample(&d, first + index[i] * size, sample_key(stream, index[i]),
-                                   to + i * size, space.start + threadid() * stride)
+            kernels.distort_sample(
+                &d, first + index[i] * size,
+                sample_key(stream, index[i] if known is NULL else known[index[i]]),
+                to + i * size, space.start + threadid() * stride)
             check_canary(end, b"distort", b"scratch of a sample")
         raise_overrun()

@@ -15,6 +15,7 @@ SHARES = {
     "archives": 1.0,
     "checkpoint": 2.0,
     "commands": 1.0,
+    "data_files": 2.0,
     "digits": 1.0,
     "downloads": 0.5,
     "events": 0.5,

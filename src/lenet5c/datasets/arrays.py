@@ -1,0 +1,301 @@
+"""Files of NumPy arrays: .npz, and .npy beside each other in a folder."""
+
+from __future__ import annotations
+
+import ast
+import os
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from math import prod
+from pathlib import Path
+from typing import Any, NamedTuple, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lenet5c._files import name_errors, open_regular
+from lenet5c._text import list_some, printable
+from lenet5c.datasets.archives import check_unpacked
+from lenet5c.datasets.dataset import DatasetError
+from lenet5c.datasets.mapped import MAPPED, MappedImages
+from lenet5c.datasets.parts import split_name, stem_of
+from lenet5c.datasets.pixels import convert_images, convert_labels, guess_reading
+from lenet5c.datasets.records import ALL, Found, ReadOptions, Records
+
+#: Arrays of an archive.
+MOST_ARRAYS = 1000
+_MAGIC = b"\x93NUMPY"
+_MOST_HEADER = 10_000
+_CHUNK = 1 << 20
+_LEAST = 16  # values of an image
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An array in a file, not read yet."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    load: Callable[[], NDArray[Any] | MappedImages]
+
+    @property
+    def numeric(self) -> bool:
+        """True if it may be pixels."""
+        return self.dtype.kind in "buif"
+
+
+def read_arrays(arrays: Mapping[str, Stored], name: str, options: ReadOptions, path: Path) -> Found:
+    """Make a data set of the arrays of a file or folder, by their names or shapes.
+
+    The names may be those of Keras (x_train, y_train, x_test, y_test), scikit-learn (data or
+    images, target), MedMNIST (train_images, train_labels, val_images, ...), and the like; arrays
+    without such names are paired by their shapes, images before labels and train before test.
+
+    Raises
+    ------
+    DatasetError
+        There are no images among them, or labels that do not fit them.
+    """
+    chosen = _choose_arrays(arrays, path)
+    titles = {part: f"{path}: {printable(pair[0])}" for part, pair in chosen.items()}
+    for images, labels in chosen.values():
+        if labels is not None and not _fits(arrays[images], arrays[labels]):
+            raise DatasetError(
+                f"{path}: {printable(labels)} must have a label for each of the "
+                f"{arrays[images].shape[0]:,} images in {printable(images)}, got "
+                f"{_describe(arrays[labels])}; give arrays that belong together"
+            )
+    loaded = {part: arrays[pair[0]].load() for part, pair in chosen.items()}
+    targets: dict[str, Any] = dict.fromkeys(chosen)
+    for part, (_, labels) in chosen.items():
+        if labels is None:
+            continue
+        values = np.asarray(arrays[labels].load())
+        targets[part] = convert_labels(values, f"{path}: {printable(labels)}")
+        if len(targets[part]) != len(loaded[part]):  # images are last, as MATLAB has them
+            loaded[part] = np.moveaxis(np.asarray(loaded[part]), -1, 0)
+    converted, notes = convert_images(
+        {titles[part]: loaded.pop(part) for part in chosen}, options.shape
+    )
+    parts = {part: Records(converted[titles[part]], targets[part]) for part in chosen}
+    names = _find_names(arrays, targets.values())
+    return Found(parts, name, guess_reading(converted.values()), tuple(notes), names)
+
+
+def _choose_arrays(arrays: Mapping[str, Stored], path: Path) -> dict[str, tuple[str, str | None]]:
+    """Return the names of images and labels of each part."""
+    images: dict[str, str] = {}
+    targets: dict[str, list[str]] = {}
+    for name, stored in arrays.items():
+        part, role = split_name(name)
+        part = part or ALL
+        if role == "images" and _may_be_images(stored):
+            # Of scikit-learn's data and images the latter have the shape.
+            if part not in images or len(stored.shape) > len(arrays[images[part]].shape):
+                images[part] = name
+        elif role == "labels":
+            targets.setdefault(part, []).append(name)
+    if not images:
+        return _pair_by_shape(arrays, path)
+    if "train" in images:
+        images.pop(ALL, None)
+    found = {}
+    for part, name in images.items():
+        fitting = [each for each in targets.get(part, ()) if _fits(arrays[name], arrays[each])]
+        found[part] = (name, (*fitting, *targets.get(part, ()), None)[0])
+    if list(found) == ["train"] and not targets.get("train") and targets.get(ALL):
+        found["train"] = (found["train"][0], targets[ALL][0])
+    order = [part for part in ("train", "validation", "test", ALL) if part in found]
+    return {part: found[part] for part in order}
+
+
+def _pair_by_shape(arrays: Mapping[str, Stored], path: Path) -> dict[str, tuple[str, str | None]]:
+    images = [name for name, stored in arrays.items() if _may_be_images(stored)]
+    others = [name for name in arrays if name not in images]
+    pairs: list[tuple[str, str | None]] = []
+    for name in images:
+        label = next((each for each in others if _fits(arrays[name], arrays[each])), None)
+        if label is not None:
+            others.remove(label)
+        pairs.append((name, label))
+    named = [split_name(name)[0] for name, _ in pairs]
+    usual = {1: [ALL], 2: ["train", "test"], 3: ["train", "validation", "test"]}
+    parts = [part for part in named if part]
+    if len(parts) < len(pairs):
+        parts = usual.get(len(pairs), [])
+    if not parts or len(set(parts)) < len(parts):
+        held = (f"{printable(name)} {_describe(stored)}" for name, stored in arrays.items())
+        raise DatasetError(
+            f"{path} must have arrays named as x_train and y_train, images and labels, or data and "
+            f"target, got {list_some(held, 4) or 'none'}; name them so"
+        )
+    return dict(zip(parts, pairs, strict=True))
+
+
+def _may_be_images(stored: Stored) -> bool:
+    shape = stored.shape
+    return stored.numeric and len(shape) >= 2 and prod(shape) >= _LEAST * shape[0] > 0
+
+
+def _fits(images: Stored, labels: Stored) -> bool:
+    """Return whether an array has a label for each image."""
+    counts = (images.shape[0], images.shape[-1])
+    row = len(labels.shape) == 2 and labels.shape[0] == 1
+    return bool(labels.shape) and labels.shape[row] in counts
+
+
+def _describe(stored: Stored) -> str:
+    return f"{stored.dtype} {'x'.join(map(str, stored.shape))}".strip()
+
+
+def _find_names(arrays: Mapping[str, Stored], labels: Any) -> tuple[str, ...] | None:
+    """Return the names of classes that labels, integers from 0 on, are positions of."""
+    numbers = [each for each in labels if each is not None]
+    if not numbers or not all(isinstance(each, np.ndarray) for each in numbers):
+        return None
+    for name, stored in arrays.items():
+        text = stored.dtype.kind in "US" and len(stored.shape) == 1
+        if text and split_name(name)[1] == "names":
+            names = [str(each).strip() for each in convert_labels(np.asarray(stored.load()), name)]
+            low = min(int(each.min()) for each in numbers if len(each))
+            high = max(int(each.max()) for each in numbers if len(each))
+            if low >= 0 and high < len(names) == len(set(names)) and all(names):
+                return tuple(names)
+    return None
+
+
+def read_array_files(files: Sequence[Path], name: str, options: ReadOptions, place: Path) -> Found:
+    """Read a data set from an .npz file, or from .npy and .npz files such as x_train.npy.
+
+    Objects in them are never unpickled. `place` is the file or folder, for errors. Errors are those
+    of `read_arrays`; a file that is damaged is a DatasetError, too.
+    """
+    with ExitStack() as stack:
+        arrays: dict[str, Stored] = {}
+        for path in files:
+            if path.suffix.lower() == ".npy":
+                arrays[stem_of(path)] = open_npy(path)
+                continue
+            members = _list_members(stack.enter_context(_open_archive(path)), path)
+            for member, stored in members.items():
+                names = [stem_of(path)] * (len(files) > 1) + [member] * (len(members) > 1)
+                arrays[" ".join(names) or member] = stored
+        return read_arrays(arrays, name, options, place)
+
+
+def open_npy(path: Path) -> Stored:
+    """Return the array of an .npy file, whose size is that of its header; not read yet."""
+    with name_errors(path), open_regular(path) as file:
+        header = _read_header(file, str(path), os.fstat(file.fileno()).st_size)
+    return Stored(header.shape, header.dtype, partial(_load_npy, path, header))
+
+
+def _load_npy(path: Path, header: _Header) -> NDArray[Any] | MappedImages:
+    """Return the array of an .npy file; a large one of images stays there."""
+    shape, dtype = header.shape, header.dtype
+    large = prod(shape) * dtype.itemsize >= MAPPED
+    if large and len(shape) > 1 and not header.fortran and dtype.kind in "buif":
+        return MappedImages(path, header.length, shape[0], shape[1:], dtype)
+    with name_errors(path), open_regular(path) as file:
+        file.seek(header.length)
+        return _read_elements(file, header, str(path))
+
+
+@contextmanager
+def _open_archive(path: Path) -> Iterator[zipfile.ZipFile]:
+    """Open a zip file; whatever its reading raises becomes a DatasetError."""
+    with name_errors(path), open_regular(path) as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                yield archive
+        except (DatasetError, MemoryError):
+            raise
+        except (
+            *(zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError),
+            *(ValueError, LookupError, OSError),
+        ) as error:
+            raise DatasetError(
+                f"{path} must be an intact .npz file, got a damaged one "
+                f"({' '.join(str(error).split())[:100]}); save it again"
+            ) from None
+
+
+def _list_members(archive: zipfile.ZipFile, path: Path) -> dict[str, Stored]:
+    """Return the arrays of an archive; of those that are no arrays nothing is read."""
+    infos = [info for info in archive.infolist() if info.filename.endswith(".npy")]
+    if len(infos) > MOST_ARRAYS:
+        raise DatasetError(f"{path} must have at most {MOST_ARRAYS:,} arrays, got {len(infos):,}")
+    check_unpacked(path, sum(info.file_size for info in infos), path.stat().st_size)
+    arrays = {}
+    for info in infos:
+        name = info.filename[:-4]
+        title = f"{path}: {printable(name)}"
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise DatasetError(f"{title} must be stored or deflated; save it with numpy.savez")
+        with archive.open(info) as stream:
+            header = _read_header(stream, title, info.file_size)
+        load = partial(_load_member, archive, info, header, title)
+        arrays[name] = Stored(header.shape, header.dtype, load)
+    return arrays
+
+
+def _load_member(
+    archive: zipfile.ZipFile, info: zipfile.ZipInfo, header: _Header, title: str
+) -> NDArray[Any]:
+    with archive.open(info) as stream:
+        stream.read(header.length)
+        return _read_elements(stream, header, title)
+
+
+class _Header(NamedTuple):
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    fortran: bool  # the first axis is the fastest
+    length: int  # bytes
+
+
+def _read_header(stream: Any, title: str, size: int) -> _Header:
+    """Return the header of an array in a file of `size` bytes, of NumPy's format 1 or 2."""
+    start = stream.read(8)
+    if start[:6] != _MAGIC:
+        raise DatasetError(f"{title} must be an array of NumPy, got another file; save it anew")
+    width = {1: 2, 2: 4}.get(start[6] if len(start) == 8 else 0, 0)
+    length = int.from_bytes(stream.read(width), "little")
+    if width == 0 or length > _MOST_HEADER:
+        raise DatasetError(f"{title} must be an array of NumPy's format 1 or 2; save it anew")
+    try:
+        header = ast.literal_eval(stream.read(length).decode("latin1").strip())
+        shape, fortran = header["shape"], header["fortran_order"]
+        dtype = np.dtype(header["descr"])
+        if not (type(shape) is tuple and all(type(n) is int and n >= 0 for n in shape)):
+            raise ValueError("shape")
+    except (ValueError, SyntaxError, TypeError, LookupError, MemoryError, RecursionError):
+        raise DatasetError(f"{title} has a damaged header; save it anew") from None
+    if dtype.hasobject:
+        raise DatasetError(
+            f"{title} must be an array of numbers or text, got one of Python objects, which are "
+            "never unpickled; save it with another dtype, or lists of images of one size"
+        )
+    begin = 8 + width + length
+    needed = begin + prod(shape) * dtype.itemsize
+    if needed != size or len(shape) > 32:
+        raise DatasetError(
+            f"{title} declares {needed:,} bytes (shape {shape} of {dtype}), got {size:,}; "
+            "save it anew"
+        )
+    return _Header(shape, dtype, bool(fortran), begin)
+
+
+def _read_elements(stream: Any, header: _Header, title: str) -> NDArray[Any]:
+    values = np.empty(header.shape[::-1] if header.fortran else header.shape, header.dtype)
+    raw, filled = cast(Any, values.reshape(-1).view(np.uint8)).data, 0
+    while filled < len(raw):
+        count = stream.readinto(raw[filled : filled + _CHUNK])
+        if not count:
+            raise DatasetError(f"{title} ends early; save it anew")
+        filled += count
+    return values.T if header.fortran else values

@@ -1,0 +1,227 @@
+"""The columns of a table of images: label, id, and one column a pixel."""
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from math import isfinite, nan, prod
+
+from lenet5c._text import list_some, printable
+from lenet5c.datasets.dataset import DatasetError
+from lenet5c.datasets.pixels import MIN_SIDE, is_square
+from lenet5c.datasets.records import ReadOptions
+
+#: Names of a column of labels, in small letters, the first ones before the others.
+LABEL_NAMES = (
+    *("label", "labels", "class", "target", "y", "digit", "letter", "category", "character"),
+    *("fine_label", "class_label", "class_id", "class_name"),
+)
+ID_NAMES = ("id", "ids", "imageid", "image_id", "index", "idx", "row_id", "sample_id")
+#: Names of an index that pandas has written as a column.
+_INDEX_NAMES = ("", "unnamed: 0", "__index_level_0__")
+# pixel0, px_1, 28x28, p1.2 and the like, or a number alone.
+_PIXEL = re.compile(r"[a-z]*[ _.-]?\d+([ _x.-]\d+)?", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Positions of the columns; `ignored` are those with other names."""
+
+    label: int | None
+    id: int | None
+    pixels: list[int]
+    ignored: list[int]
+
+
+def find_columns(
+    name: str,
+    names: Sequence[str] | None,
+    rows: Sequence[Sequence[str]],
+    options: ReadOptions,
+    optional: bool = False,
+) -> Columns:
+    """Find the columns of a table, by their names, their number and their values.
+
+    Parameters
+    ----------
+    name : str
+        The table's, in errors.
+    names : sequence of str or None
+        Names of the columns, where it has them.
+    rows : sequence of sequences of str
+        The first rows, at least one, as long as `names`.
+    options : ReadOptions
+        With the column of labels and the shape of images, where the user has named them.
+    optional : bool, optional
+        The table may lack the column of labels that the user has named: it is that of test images.
+
+    Raises
+    ------
+    DatasetError
+        There is no such column, or the others are not the pixels of images.
+    """
+    if optional and options.label_column is not None:
+        with suppress(DatasetError):
+            columns = find_columns(name, names, rows, replace(options, label_column=None))
+            if columns.label is None:
+                return columns
+    image_shape = options.shape
+    plain = [text.strip().casefold() for text in names or ()]
+    rest, ignored = list(range(len(rows[0]))), []
+
+    def fits(count: int) -> bool:
+        return count == prod(image_shape) if image_shape else is_square(count)
+
+    def take(place: int | None) -> int | None:
+        if place is not None:
+            rest.remove(place)
+        return place
+
+    label = take(find_label(name, names or (), options.label_column, len(rest)))
+    found = find_id(names or ())
+    number = take(found if found != label else None)
+    if not fits(len(rest)) and names:
+        pixels = [place for place in rest if _PIXEL.fullmatch(plain[place])]
+        if fits(len(pixels)):
+            ignored = sorted(set(rest) - set(pixels))
+            rest = pixels
+            if label is None and ignored:
+                label = ignored.pop(0)  # the first column that has a name of its own
+    if not fits(len(rest)) and number is None and fits(len(rest) - 1 - (label is None)):
+        number = take(next((place for place in rest if _counts(rows, place)), None))
+    if not fits(len(rest)) and label is None and fits(len(rest) - 1):
+        label = take(rest[0] if _is_first_label(rows, rest[0], rest[-1]) else rest[-1])
+    if not fits(len(rest)):
+        raise DatasetError(_describe_misfit(name, names, rows, rest, image_shape))
+    return Columns(label, number, rest, ignored)
+
+
+def find_label(
+    name: str, names: Sequence[str], label_column: str | None, count: int | None = None
+) -> int | None:
+    """Return the column of labels by its name, or as it is named; None if no name says it.
+
+    `count` is the number of columns where they have no names.
+    """
+    if label_column is None:
+        return _find_name(names, LABEL_NAMES)
+    shown = [printable(text.strip()) for text in names]
+    lower = [text.casefold() for text in shown]
+    count = len(names) if count is None else count
+    if label_column in shown:
+        return shown.index(label_column)
+    if lower.count(label_column.casefold()) == 1:
+        return lower.index(label_column.casefold())
+    if re.fullmatch(r"-?\d{1,9}", label_column, re.ASCII) and -count <= int(label_column) < count:
+        return int(label_column) % count
+    offered = f"{list_some(shown, 4)}, or " if shown else ""
+    raise DatasetError(
+        f"label_column must be a column of {name}: {offered}a position from 0 to {count - 1}, "
+        f"got {label_column!r:.60}; name another"
+    )
+
+
+def find_id(names: Sequence[str]) -> int | None:
+    """Return the column of ids by its name; None if there is none."""
+    return _find_name(names, (*ID_NAMES, *_INDEX_NAMES))
+
+
+def _find_name(names: Sequence[str], wanted: Sequence[str]) -> int | None:
+    plain = [text.strip().casefold() for text in names]
+    return next((plain.index(each) for each in wanted if each in plain), None)
+
+
+def _counts(rows: Sequence[Sequence[str]], place: int) -> bool:
+    """Return whether a column goes on by one from row to row, or has other texts in all of them."""
+    values = [row[place].strip() for row in rows]
+    if all(re.fullmatch(r"\d{1,15}", value, re.ASCII) for value in values):
+        first = int(values[0])
+        return len(rows) > 1 and all(int(each) == first + i for i, each in enumerate(values))
+    return len(rows) > 1 and len(set(values)) == len(rows) and not any(map(is_number, values))
+
+
+def _is_first_label(rows: Sequence[Sequence[str]], first: int, last: int) -> bool:
+    """Return whether the first column is rather that of labels than the last.
+
+    Labels are texts, or whole numbers none of which all rows have. At the corner of an image most
+    values are the same, or there are more of them than classes.
+    """
+    doubts = []
+    for place in (first, last):
+        values = [row[place].strip() for row in rows]
+        numbers = Counter(values)
+        whole = all(is_number(value) and _to_number(value).is_integer() for value in values)
+        text = not any(map(is_number, values))
+        even = numbers.most_common(1)[0][1] <= 0.9 * len(values)
+        doubts.append((not (whole or text), not even, len(numbers) > 256, len(numbers)))
+    # In photographs both vary; then there are fewer classes than tones.
+    return doubts[0] <= doubts[1] or len(rows) < 5
+
+
+def is_number(text: str) -> bool:
+    """Return whether a field is a finite number."""
+    return isfinite(_to_number(text))
+
+
+def _to_number(text: str) -> float:
+    """Return a number, perhaps with a decimal comma; NaN for other texts."""
+    try:
+        return float(text.replace(",", "."))
+    except ValueError:
+        return nan
+
+
+def is_header(fields: Sequence[str]) -> bool:
+    """Return whether the first line of a table names its columns; the names may be numbers.
+
+    Examples
+    --------
+    >>> from lenet5c.datasets.columns import is_header
+    >>> is_header(["label", *map(str, range(64))]), is_header(["5"] + ["0"] * 64)
+    (True, False)
+    """
+    fields = [field.strip() for field in fields]
+    if 2 * sum(map(is_number, fields)) < len(fields):
+        return True
+    whole = [int(field) if re.fullmatch(r"\d{1,9}", field, re.ASCII) else -1 for field in fields]
+    steps = sum(b - a == 1 for a, b in pairwise(whole) if a >= 0)
+    return steps > 0.9 * (len(fields) - 3) or _is_numbered_by_pandas(fields)
+
+
+def _is_numbered_by_pandas(fields: Sequence[str]) -> bool:
+    """Return whether repeated names are numbered 0, 0.1, 0.2: a row of pixels taken for names."""
+    seen: Counter[str] = Counter()
+    for field in fields:
+        base, _, repeat = field.partition(".")
+        if repeat != (str(seen[base]) if seen[base] else ""):
+            return False
+        seen[base] += 1
+    return len(seen) < len(fields)
+
+
+def _describe_misfit(
+    name: str,
+    names: Sequence[str] | None,
+    rows: Sequence[Sequence[str]],
+    rest: Sequence[int],
+    image_shape: tuple[int, ...] | None,
+) -> str:
+    shown = f" ({list_some((printable(text)[:20] for text in names), 4)})" if names else ""
+    pictures = re.compile(r".*\.(png|jpe?g|bmp|tiff?|gif|webp)", re.IGNORECASE | re.DOTALL)
+    if len(rows[0]) < MIN_SIDE**2:
+        files = any(pictures.fullmatch(field.strip()) for field in rows[0])
+        remedy = "sort the files it names into a folder for each class" if files else "give another"
+        return (
+            f"{name} must be a table of images, with a column for each pixel, got "
+            f"{len(rows[0])} columns{shown}; {remedy}"
+        )
+    if image_shape:
+        needed = f"{prod(image_shape):,} columns of pixels, as image_shape says,"
+    else:
+        needed = "a column for each pixel of a square image, and one of labels,"
+    return (
+        f"{name} must have {needed} got {len(rows[0]):,} columns{shown}, of which {len(rest):,} "
+        "may be pixels; say more with label_column (--label-column) or image_shape (--image-shape)"
+    )

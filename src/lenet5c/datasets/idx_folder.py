@@ -1,0 +1,301 @@
+"""Folders of IDX files, each with its part of a data set, as their names say."""
+
+import os
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lenet5c._text import list_some, listing
+from lenet5c.datasets._checks import check_path
+from lenet5c.datasets.dataset import Dataset, DatasetError
+from lenet5c.datasets.idx import is_idx_file, load_idx, map_idx
+from lenet5c.datasets.mapped import MAPPED, MappedImages
+from lenet5c.datasets.orientation import EMNIST, set_upright
+from lenet5c.datasets.parts import PART_WORDS
+from lenet5c.datasets.pixels import convert_images, convert_labels
+from lenet5c.datasets.records import ALL, Found, ReadOptions, Records, label_parts
+from lenet5c.datasets.registry import NAMED_SETS
+
+# Such as emnist-letters-train-images-idx3-ubyte.gz.
+_NAME = re.compile(
+    rf"(?:(?P<set>.*?)[-_. ])?(?P<word>{'|'.join(PART_WORDS)})[-_. ](?P<kind>image|label)s?"
+    r"(?P<separator>[-_. ])idx(?P<axes>\d?)(?:[-_. ][a-z0-9]+)?(?P<packed>\.gz)?"
+)
+EXPECTED = (
+    "train-images-idx3-ubyte, train-labels-idx1-ubyte, t10k-images-idx3-ubyte and "
+    "t10k-labels-idx1-ubyte, plain or .gz"
+)
+USUAL = ReadOptions()
+#: A note on files of EMNIST.
+SIDEWAYS = (
+    "the names of the files are EMNIST's, whose images are stored with rows and columns exchanged: "
+    "they are read upright; --no-transpose reads them as they are stored"
+)
+#: Columns of QMNIST's labels, of which the first is the class.
+QMNIST_COLUMNS = 8
+
+
+@dataclass(frozen=True)
+class IdxName:
+    """What the name of an IDX file says.
+
+    Attributes
+    ----------
+    path : Path
+    set : str
+        What comes before the part: 'emnist-letters', or nothing.
+    word : str
+        The word for the part.
+    kind : {'image', 'label'}
+    rank : tuple
+        Of several with the same content the least is read.
+    """
+
+    path: Path
+    set: str
+    word: str
+    kind: str
+    rank: tuple[Any, ...]
+
+
+def idx_folder(directory: str | os.PathLike[str]) -> tuple[Dataset, Dataset]:
+    """Read a training and a test set from the four IDX files in a folder.
+
+    The files are named as those of MNIST are: ``train-images-idx3-ubyte``,
+    ``train-labels-idx1-ubyte``, ``t10k-images-idx3-ubyte`` and ``t10k-labels-idx1-ubyte``, in
+    small letters or capitals. A name of the data set may precede, such as ``emnist-letters-``,
+    ``t10k`` may be ``test``, the ``-`` before ``idx`` a ``.``, and ``.gz`` may follow; a file may
+    lie in a folder of its own name, and all in ``raw`` or ``MNIST/raw``. Where several spellings
+    are present, plain files go before gzipped ones, then ``-`` before ``.``, then ``idx3`` before
+    ``idx4``, and ``t10k`` before ``test``.
+
+    Images are (N, H, W), (N, C, H, W), (N, H, W, C), or rows of values; of any element type, see
+    `lenet5c.datasets.pixels.convert_images`. Those of EMNIST, whose rows and columns are exchanged
+    in the files, are recognized by their names. Labels are integers, one-hot rows, or those of
+    QMNIST. The images of a plain file of 256 MiB or more stay there, see
+    `lenet5c.datasets.mapped.MappedImages`.
+
+    Parameters
+    ----------
+    directory : str or path-like
+        The folder.
+
+    Returns
+    -------
+    train, test : Dataset
+        Named after the folder. The classes are the training labels.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder or one of the files is missing.
+    DatasetError
+        If a file is damaged, or the four do not belong together.
+
+    Examples
+    --------
+    >>> from lenet5c.datasets import idx_folder
+    >>> train, test = idx_folder("data/fashion")  # doctest: +SKIP
+    """
+    folder = check_path("directory", directory)
+    found = read_idx_folder(folder)
+    for part, word in (("train", "train"), ("test", "t10k")):
+        if part not in found.parts:
+            raise _miss(folder, [f"{word}-images-idx3-ubyte", f"{word}-labels-idx1-ubyte"])
+    parts, _ = label_parts(found)
+    return parts["train"], parts["test"]
+
+
+def read_idx_folder(folder: Path, options: ReadOptions = USUAL) -> Found:
+    """Read the IDX files in a folder: a pair, or images without labels, for each part."""
+    if not folder.exists():
+        raise FileNotFoundError(f"{folder}: no such folder; give the folder with the IDX files")
+    if not folder.is_dir():
+        raise DatasetError(f"{folder}: not a folder; load_idx() reads a single file")
+    place = _find_place(folder)
+    names = list(_list_names(place))
+    if not names:
+        raise FileNotFoundError(
+            f"{folder}: no IDX files are named as those of a data set; expected are {EXPECTED}"
+        )
+    sets = sorted({name.set for name in names})
+    if len(sets) > 1:
+        shown = listing([repr(name) for name in sets])
+        raise DatasetError(
+            f"{place}: the IDX files must be of one data set, got names that begin with {shown}; "
+            "put the files of each into a folder of their own"
+        )
+    return _read_parts(_choose(folder, names), folder, options)
+
+
+def read_idx_file(path: Path, options: ReadOptions = USUAL) -> Found:
+    """Read the images in an IDX file, with the labels in the file beside it that its name names."""
+    name = _read_name(path)
+    labels = None
+    if name:
+        beside = [
+            other
+            for other in _list_names(path.parent)
+            if (other.set, other.word, other.kind) == (name.set, name.word, "label")
+        ]
+        labels = min(beside, key=lambda other: other.rank).path if beside else None
+    return _read_parts({ALL: (path, labels)}, path, options)
+
+
+def has_idx_files(directory: str | os.PathLike[str]) -> bool:
+    """Return whether a folder has IDX files, by their names or their content."""
+    folder = Path(directory)
+    if not folder.is_dir():
+        return False
+    if any(_list_names(_find_place(folder))):
+        return True
+    return any(
+        re.search("ubyte|idx[1-4]", path.name.casefold()) and is_idx_file(path)
+        for path in folder.iterdir()
+    )
+
+
+def _find_place(folder: Path) -> Path:
+    """Return the folder itself, or the folder ``raw`` in it or below it that has IDX files."""
+    if any(_list_names(folder)):
+        return folder
+    inner = [folder / "raw", *(path / "raw" for path in sorted(folder.iterdir()))]
+    places = [path for path in inner if path.is_dir() and any(_list_names(path))]
+    if len(places) > 1:
+        shown = list_some(path.relative_to(folder).as_posix() for path in places)
+        raise DatasetError(f"{folder}: has several data sets, in {shown}; give the folder of one")
+    return places[0] if places else folder
+
+
+def _list_names(folder: Path) -> Iterator[IdxName]:
+    """Yield the IDX files in a folder, by their names."""
+    for path in sorted(folder.iterdir()):
+        name = _read_name(path)
+        if name and path.is_dir():  # as some archives unpack to: the file has the folder's name
+            inside = (_read_name(each) for each in sorted(path.iterdir()) if each.is_file())
+            alike = (each for each in inside if each and each.kind == name.kind)
+            name = next((each for each in alike if each.word == name.word), None)
+        if name and name.path.is_file():
+            yield name
+
+
+def _read_name(path: Path) -> IdxName | None:
+    found = _NAME.fullmatch(path.name.casefold())
+    if not found:
+        return None
+    rank = (bool(found["packed"]), found["separator"] != "-", found["axes"], path.name)
+    return IdxName(path, found["set"] or "", found["word"], found["kind"], rank)
+
+
+def _choose(folder: Path, names: list[IdxName]) -> dict[str, tuple[Path, Path | None]]:
+    """Return the files of the images and of the labels of each part."""
+    chosen: dict[str, tuple[Path, Path | None]] = {}
+    labeled = any(name.kind == "label" for name in names)
+    for part in ("train", "validation", "test"):
+        gaps: list[list[str]] = []
+        for word in (word for word in PART_WORDS if PART_WORDS[word] == part):
+            images, labels = (
+                min(
+                    (name for name in names if (name.word, name.kind) == (word, kind)),
+                    key=lambda name: name.rank,
+                    default=None,
+                )
+                for kind in ("image", "label")
+            )
+            if images and (labels or not labeled):
+                chosen[part] = images.path, labels.path if labels else None
+                break
+            if images or labels:
+                prefix = f"{names[0].set}-{word}" if names[0].set else word
+                gaps.append([f"{prefix}-{'labels-idx1' if images else 'images-idx3'}-ubyte"])
+        else:
+            if gaps:
+                raise _miss(folder, gaps[0])
+    return chosen
+
+
+def _miss(folder: Path, names: list[str]) -> FileNotFoundError:
+    return FileNotFoundError(
+        f"{folder}: {' and '.join(names)} missing; put all files there: expected are {EXPECTED}"
+    )
+
+
+def _read_parts(
+    files: dict[str, tuple[Path, Path | None]], source: Path, options: ReadOptions
+) -> Found:
+    """Read the images and labels of each part, all alike."""
+    stored = {str(images): _read_images(images) for images, _ in files.values()}
+    first = next(iter(stored))
+    for name, array in stored.items():
+        if array.shape[1:] != stored[first].shape[1:]:
+            raise DatasetError(
+                f"{name}: images of shape {array.shape[1:]}, but those in {first} have "
+                f"{stored[first].shape[1:]}; training and test images must match"
+            )
+    labels = {
+        part: None if path is None else _read_labels(path, images, len(stored[str(images)]))
+        for part, (images, path) in files.items()
+    }
+    images, notes = convert_images(stored, options.shape)
+    known = _read_name(Path(first))
+    set_name = known.set if known else ""
+    class_names, first_label = name_classes(set_name, labels.values())
+    if class_names:
+        notes.append(f"{len(class_names)} classes, named as those of {set_name}")
+    parts = {
+        part: Records(images[str(files[part][0])], None if values is None else values - first_label)
+        for part, values in labels.items()
+    }
+    found = Found(parts, source.resolve().name, "ink", tuple(notes), class_names)
+    return set_upright(found, options.transpose, EMNIST in set_name)
+
+
+def name_classes(
+    set_name: str, labels: Iterable[NDArray[np.integer] | None]
+) -> tuple[tuple[str, ...] | None, int]:
+    """Return the classes that EMNIST has for a set, and the number of the first, if they fit."""
+    named = NAMED_SETS.get(set_name)
+    if named is None or EMNIST not in set_name:
+        return None, 0
+    first = named.first_label
+    for values in labels:
+        if values is not None and not first <= values.min() <= values.max() < first + len(
+            named.class_names
+        ):
+            return None, 0
+    return named.class_names, first
+
+
+def _read_images(path: Path) -> NDArray[Any] | MappedImages:
+    images = map_idx(path, MAPPED)
+    if images.ndim == 1 or 0 in images.shape:
+        raise DatasetError(
+            f"{path}: images must be of shape (N, H, W) or (N, C, H, W) without a zero, got "
+            f"{images.dtype} of shape {images.shape}; give the image file"
+        )
+    return images
+
+
+def _read_labels(path: Path, images: Path, count: int) -> NDArray[np.integer]:
+    """Return the labels of `count` images."""
+    values = load_idx(path)
+    if values.ndim == 2 and values.shape[1] == QMNIST_COLUMNS and values.dtype.kind == "i":
+        # Class, and where the digit comes from; one-hot rows have no number above 1.
+        values = values if values.max(initial=0) <= 1 else values[:, 0]
+    labels = convert_labels(values, str(path))
+    if len(labels) != count:
+        raise DatasetError(
+            f"{path}: has {len(labels)} labels for the {count} images in {images}; give files that "
+            "belong together"
+        )
+    assert isinstance(labels, np.ndarray)  # IDX has no text
+    if labels.min() < 0:
+        raise DatasetError(
+            f"{path}: has the label {labels.min()}; labels must be 0 or more: leave such images out"
+        )
+    return labels

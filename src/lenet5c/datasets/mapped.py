@@ -1,0 +1,279 @@
+"""Images that stay in their file and are read where they are used, for sets larger than memory."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from itertools import pairwise, repeat
+from math import prod
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lenet5c._files import name_errors, open_regular
+
+#: Bytes of images from which on they stay in the file.
+MAPPED = 256 << 20
+_BLOCK = 8 << 20  # bytes that are read or computed at a time
+# A stretch of the file is read at once if at least one in so many of its images is wanted.
+_SPARSEST = 4
+
+Batch = NDArray[np.uint8]
+
+
+class _Ahead(threading.Thread):
+    """A read that goes on while the caller does something else."""
+
+    def __init__(self, images: MappedImages, index: NDArray[np.integer]) -> None:
+        super().__init__(daemon=True)
+        self.images, self.index = images, index
+        self.result: Batch | Exception = np.empty(0, np.uint8)
+        self.start()
+
+    def run(self) -> None:
+        try:
+            self.result = self.images[self.index]
+        except Exception as error:
+            self.result = error
+
+    def wait(self) -> Batch:
+        """Return the images, or raise what the read raised."""
+        self.join()
+        if isinstance(self.result, Exception):
+            raise self.result
+        return self.result
+
+
+class _File:
+    """An open file, to read at any place from any thread; closed with its last user."""
+
+    def __init__(self, path: Path) -> None:
+        with open_regular(path) as file:
+            self.size = os.fstat(file.fileno()).st_size
+            self.descriptor = os.dup(file.fileno())
+        self.lock = threading.Lock()
+
+    def __del__(self) -> None:
+        if hasattr(self, "descriptor"):
+            os.close(self.descriptor)
+
+    def read_each(self, size: int, places: list[int]) -> bytearray:
+        """Return `size` bytes from each place."""
+        if sys.platform != "win32":
+            return bytearray().join(map(os.pread, repeat(self.descriptor), repeat(size), places))
+        with self.lock:
+            return bytearray().join(self._read_from(size, place) for place in places)
+
+    def _read_from(self, size: int, place: int) -> bytes:
+        os.lseek(self.descriptor, place, os.SEEK_SET)
+        return os.read(self.descriptor, size)
+
+
+@dataclass(frozen=True, eq=False)
+class MappedImages:
+    """Images in a file, read when they are indexed.
+
+    Stands for an array of uint8 (N, C, H, W): it has `shape`, `dtype`, `ndim`, `size` and a
+    length, and an index, a slice, a mask or an array of indices gives an array. `take` and `apply`
+    read nothing. What is read depends on the index alone, so threads may share it.
+
+    Parameters
+    ----------
+    path : Path
+    offset : int
+        Bytes before the first image.
+    count : int
+        Images in the file.
+    stored : tuple of int
+        Shape of an image there.
+    stored_dtype : dtype
+        Of a value there; `apply` makes bytes of others.
+    """
+
+    path: Path
+    offset: int
+    count: int
+    stored: tuple[int, ...]
+    stored_dtype: Any = np.uint8
+    index: NDArray[np.integer] | None = None  #: the images taken; None for all, in order
+    steps: tuple[Callable[[Batch], Batch], ...] = ()  #: functions of a batch (M, *stored)
+    file: _File = None  # type: ignore[assignment]  # that of the path
+    shape: tuple[Any, ...] = field(init=False)  #: (N, C, H, W)
+    dtype: np.dtype[Any] = field(init=False)
+    ahead: list[_Ahead] = field(init=False)  #: the read that `expect` began, if any
+
+    def __post_init__(self) -> None:
+        if self.file is None:
+            object.__setattr__(self, "file", _File(self.path))
+        needed = self.offset + self.count * self._stride
+        if self.file.size < needed:
+            why = f"it has {self.file.size:,} bytes, fewer than the {needed:,} of its images"
+            raise OSError(errno.EIO, why, str(self.path))
+        probe = self._convert(np.zeros((1, *self.stored), self.stored_dtype))
+        object.__setattr__(self, "shape", (len(self), *probe.shape[1:]))
+        object.__setattr__(self, "dtype", probe.dtype)
+        object.__setattr__(self, "ahead", [])
+
+    @property
+    def ndim(self) -> int:
+        """Number of dimensions."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of pixels."""
+        return prod(self.shape)
+
+    @property
+    def _stride(self) -> int:
+        return prod(self.stored) * np.dtype(self.stored_dtype).itemsize
+
+    def __len__(self) -> int:
+        return self.count if self.index is None else len(self.index)
+
+    def take(self, index: slice | ArrayLike) -> MappedImages:
+        """Return the images at these places, unread; an index takes 4 bytes an image."""
+        places = self._places(index)
+        small = np.int32 if self.count < 2**31 else np.int64
+        return replace(self, index=places.astype(small))
+
+    def apply(self, function: Callable[[Batch], Batch]) -> MappedImages:
+        """Return images that `function`, of a batch of any length, converts once they are read."""
+        return replace(self, steps=(*self.steps, function))
+
+    def expect(self, index: NDArray[np.integer]) -> None:
+        """Begin to read the images that the next index is, or begins with, in a thread."""
+        # Of another object with the same file, as the thread must not wait for itself.
+        self.ahead[:] = [_Ahead(replace(self), index)] if len(index) else []
+
+    def __getitem__(self, index: Any) -> Batch:
+        if isinstance(index, (int, np.integer)):
+            return self[np.array([index])][0]
+        if self.ahead and isinstance(index, np.ndarray):
+            ahead = self.ahead.pop()
+            known = min(len(ahead.index), len(index))
+            if np.array_equal(ahead.index[:known], index[:known]):
+                images = ahead.wait()[:known]
+                if known < len(index):
+                    images = np.concatenate([images, self[index[known:]]])
+                return images
+        return self._convert(self._read(self._places(index)))
+
+    def __iter__(self) -> Iterator[Batch]:
+        return (image for block in blocks(self) for image in block)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        if copy is False:
+            raise ValueError("copy must not be False: the images are in a file")
+        images = np.empty(self.shape, self.dtype)
+        start = 0
+        for block in blocks(self):
+            images[start : start + len(block)] = block
+            start += len(block)
+        return images if dtype is None else images.astype(dtype, copy=False)
+
+    def _places(self, index: Any) -> NDArray[np.integer]:
+        """Return the places in the file of what an index means."""
+        count = len(self)
+        if isinstance(index, slice):
+            places = np.arange(*index.indices(count))
+        else:
+            places = np.asarray(index)
+            if places.dtype == bool and places.shape == (count,):
+                places = np.flatnonzero(places)
+            if places.ndim != 1 or (places.size and places.dtype.kind not in "iu"):
+                raise IndexError(
+                    "index must be an int, a slice, a mask or one row of integers, got "
+                    f"{places.dtype} {places.shape}"
+                )
+            places = places.astype(np.int64, copy=False)
+            if len(places) and not -count <= places.min() <= places.max() < count:
+                raise IndexError(
+                    f"index must be within {-count} to {count - 1}, got {places.min()} to "
+                    f"{places.max()}"
+                )
+            if len(places) and places.min() < 0:
+                places = np.where(places < 0, places + count, places)
+        return places if self.index is None else self.index[places]
+
+    def _read(self, places: NDArray[np.integer]) -> Batch:
+        """Return the images at these places in the file, (M, *stored)."""
+        size = self._stride
+        if not len(places):
+            return np.empty((0, *self.stored), self.stored_dtype)
+        first, last = int(places.min()), int(places.max())
+        stretch = last + 1 - first
+        with name_errors(self.path):
+            if stretch > _SPARSEST * len(places):
+                starts = self.offset + places.astype(np.int64) * size
+                content = self.file.read_each(size, starts.tolist())
+                wanted = len(places)
+            else:
+                start, end = self.offset + first * size, self.offset + (last + 1) * size
+                most = range(start, end - _BLOCK, _BLOCK)
+                content = self.file.read_each(_BLOCK, list(most))
+                rest = start + len(most) * _BLOCK
+                content += self.file.read_each(end - rest, [rest])
+                wanted = stretch
+        if len(content) != wanted * size:
+            why = "it has changed since it was opened"
+            raise OSError(errno.EIO, why, str(self.path))
+        images = np.frombuffer(content, self.stored_dtype).reshape(wanted, *self.stored)
+        if wanted == len(places) and (stretch > wanted or (np.diff(places) == 1).all()):
+            return images
+        return images[places - first]
+
+    def _convert(self, images: Batch) -> Batch:
+        for step in self.steps:
+            images = step(images)
+        return images
+
+
+Images = Batch | MappedImages
+AnyImages = TypeVar("AnyImages", bound=Images)
+
+
+def count_at_hand(images: Images) -> int:
+    """Return how many images to use at a time: all that are in memory, some of those in a file."""
+    return _count(images) if isinstance(images, MappedImages) else len(images)
+
+
+def blocks(images: Images) -> Iterator[Batch]:
+    """Yield images one after the other, some megabytes at a time.
+
+    Blocks have nearly the same length: none is of just a few images, which would go through a net
+    one by one, unless all are few.
+    """
+    parts = max(1, -(-len(images) // _count(images)))
+    ends = [len(images) * i // parts for i in range(parts + 1)]
+    for start, end in pairwise(ends):
+        yield images[start:end]
+
+
+def take(images: Images, index: Any) -> Images:
+    """Return the images at these places; those in a file stay there."""
+    return images.take(index) if isinstance(images, MappedImages) else images[index]
+
+
+def apply(images: AnyImages, function: Callable[[Batch], Batch]) -> AnyImages:
+    """Return what a function makes of each image; of those in a file once they are read."""
+    if isinstance(images, MappedImages):
+        return cast(AnyImages, images.apply(function))
+    return cast(AnyImages, function(cast(Batch, images)))
+
+
+def expect(images: Images, index: NDArray[np.integer]) -> None:
+    """Begin to read images in a file that are wanted next."""
+    if isinstance(images, MappedImages):
+        images.expect(index)
+
+
+def _count(images: Images) -> int:
+    """Return how many images take some megabytes, at least 16."""
+    return max(16, _BLOCK // max(1, prod(images.shape[1:])))

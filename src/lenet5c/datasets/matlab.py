@@ -1,0 +1,228 @@
+"""Files of MATLAB 5 to 7 with images and labels, as those of SVHN.
+
+SciPy reads them too, but a file that is damaged may crash it.
+"""
+
+import os
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from math import prod
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lenet5c._files import name_errors, open_regular
+from lenet5c.datasets.archives import check_unpacked
+from lenet5c.datasets.arrays import MOST_ARRAYS, Stored, read_arrays
+from lenet5c.datasets.dataset import DatasetError
+from lenet5c.datasets.records import Found, ReadOptions
+
+#: Bytes of the header of a file, of a name in it, and of a block.
+_HEADER, _MOST_ELEMENT, _CHUNK = 128, 4096, 1 << 20
+# Types of elements that hold others, and of those with numbers, of which a file takes the smallest
+# that holds all values of an array. From the format's description by The MathWorks, "MAT-File
+# Format", chapter 1.
+_MATRIX, _COMPRESSED = 14, 15
+_TYPES = dict(
+    zip(
+        (1, 2, 3, 4, 5, 6, 7, 9, 12, 13),
+        ("i1", "u1", "i2", "u2", "i4", "u4", "f4", "f8", "i8", "u8"),
+        strict=True,
+    )
+)
+#: Classes of numeric arrays, and a flag.
+_NUMERIC, _COMPLEX = range(6, 16), 0x800
+
+
+def read_matlab(files: dict[str, Path], name: str, options: ReadOptions) -> Found:
+    """Read MATLAB files, one for each part of a data set.
+
+    Each has an array of images, such as X of shape (H, W, C, N), and one of labels, such as y. Of
+    labels from 1 to 10 the last stands for the digit 0, as in SVHN.
+
+    Raises
+    ------
+    FileNotFoundError
+    DatasetError
+        A file is damaged, or has no images.
+    """
+    arrays: dict[str, Stored] = {}
+    for part, path in files.items():
+        for variable, stored in _list_variables(path).items():
+            arrays[variable if len(files) == 1 else f"{part} {variable}"] = stored
+    place = next(iter(files.values()))
+    found = read_arrays(arrays, name, options, place if len(files) == 1 else place.parent)
+    if len(files) == 1 and len(found.parts) == 1:
+        found = replace(found, parts=dict(zip(files, found.parts.values(), strict=True)))
+    labels = [records.labels for records in found.parts.values() if records.labels is not None]
+    if not labels or not all(_is_one_to_ten(each) for each in labels):
+        return found
+    parts = {
+        part: replace(records, labels=np.asarray(records.labels) % 10)
+        for part, records in found.parts.items()
+        if records.labels is not None
+    }
+    note = "the label 10 stands for the digit 0"
+    return replace(found, parts=found.parts | parts, notes=(*found.notes, note))
+
+
+def _is_one_to_ten(labels: Any) -> bool:
+    return (
+        isinstance(labels, np.ndarray)
+        and len(labels) > 0
+        and {1, 10} == {int(labels.min()), int(labels.max())}
+    )
+
+
+def _list_variables(path: Path) -> dict[str, Stored]:
+    """Return the numeric arrays of a file."""
+    arrays: dict[str, Stored] = {}
+    with _open_matlab(path) as file:
+        order, size = _read_order(file, path), os.fstat(file.fileno()).st_size
+        place = _HEADER
+        while tag := file.read(8):
+            kind, length = _unpack(order, tag)
+            if place + 8 + length > size or len(arrays) >= MOST_ARRAYS:
+                raise ValueError("it ends early")
+            matrix = _read_matrix(
+                _Inflater(file, length) if kind == _COMPRESSED else file, order, tag
+            )
+            if matrix is not None:
+                load = partial(_load, path, place, order)
+                arrays[matrix.name] = Stored(matrix.shape, matrix.dtype, load)
+            place += 8 + length
+            file.seek(place)
+        sizes = [prod(each.shape) * each.dtype.itemsize for each in arrays.values()]
+        check_unpacked(path, sum(sizes), size)
+    return arrays
+
+
+def _load(path: Path, place: int, order: str) -> NDArray[Any]:
+    """Return the array at a place in a file."""
+    with _open_matlab(path) as file:
+        file.seek(place)
+        tag = file.read(8)
+        kind, length = _unpack(order, tag)
+        stream: Any = _Inflater(file, length) if kind == _COMPRESSED else file
+        matrix = cast(_Matrix, _read_matrix(stream, order, tag))
+        values = np.empty(matrix.shape[::-1], matrix.dtype)
+        raw, filled = cast(Any, values.reshape(-1).view(np.uint8)).data, 0
+        raw[: len(matrix.begin)] = matrix.begin
+        filled = len(matrix.begin)
+        while filled < len(raw):
+            block = stream.read(min(_CHUNK, len(raw) - filled))
+            if not block:
+                raise ValueError("it ends early")
+            raw[filled : filled + len(block)] = block
+            filled += len(block)
+        return values.T
+
+
+class _Matrix(NamedTuple):
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    begin: bytes  # the elements, if they are so few that they are in their tag
+
+
+def _read_matrix(stream: Any, order: str, tag: bytes) -> _Matrix | None:
+    """Read all of an array but its elements; None if it is not of real numbers.
+
+    `tag` is that of the element in the file, `stream` what follows it.
+    """
+    kind, _ = _unpack(order, tag)
+    if kind == _COMPRESSED:
+        kind, _ = _unpack(order, stream.read(8))
+    if kind != _MATRIX:
+        return None
+    flags = _unpack(order, _read_element(stream, order))[0]
+    sides = _read_element(stream, order)
+    shape = struct.unpack(f"{order}{len(sides) // 4}i", sides)
+    name = _read_element(stream, order).decode("latin1")
+    if flags & 255 not in _NUMERIC or flags & _COMPLEX:
+        return None
+    kind, length, begin = _read_tag(stream, order)
+    dtype = np.dtype(order + _TYPES[kind])
+    if not 2 <= len(shape) <= 32 or min(shape) < 0 or length != prod(shape) * dtype.itemsize:
+        raise ValueError("an array has another size than it says")
+    return _Matrix(name, shape, dtype, begin)
+
+
+def _read_element(stream: Any, order: str) -> bytes:
+    """Return the bytes of a small element."""
+    _, length, begin = _read_tag(stream, order)
+    if begin or not length:
+        return begin
+    if length > _MOST_ELEMENT:
+        raise ValueError("a name is too long")
+    return stream.read(length + -length % 8)[:length]
+
+
+def _read_tag(stream: Any, order: str) -> tuple[int, int, bytes]:
+    """Return type and length of an element, and its bytes if they are in the tag."""
+    tag = stream.read(8)
+    kind, length = _unpack(order, tag)
+    if (small := kind >> 16) == 0:
+        return kind, length, b""
+    if small > 4:
+        raise ValueError("a tag is damaged")
+    return kind & 0xFFFF, small, tag[4 : 4 + small]
+
+
+def _unpack(order: str, content: bytes) -> tuple[int, int]:
+    first, second = struct.unpack(f"{order}2I", content)
+    return first, second
+
+
+class _Inflater:
+    """The inflated bytes of a part of a file."""
+
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        self.file, self.left, self.zip = file, size, zlib.decompressobj()
+
+    def read(self, size: int) -> bytes:
+        """Return so many bytes, fewer at the end."""
+        parts, wanted = [], size
+        while wanted and not self.zip.eof:
+            packed = self.zip.unconsumed_tail or self.file.read(min(_CHUNK, self.left))
+            if not self.zip.unconsumed_tail:
+                self.left -= len(packed)
+            if not packed:
+                break
+            parts.append(self.zip.decompress(packed, wanted))
+            wanted -= len(parts[-1])
+        return b"".join(parts)
+
+
+def _read_order(file: BinaryIO, path: Path) -> str:
+    """Read the header; return the order of bytes."""
+    head = file.read(_HEADER)
+    if head[:8] == b"\x89HDF\r\n\x1a\n" or head[:10] == b"MATLAB 7.3":
+        raise DatasetError(
+            f"{path} must be a file of MATLAB 5 to 7, got one of 7.3; save it with -v7"
+        )
+    orders = {b"IM": "<", b"MI": ">"}
+    if len(head) < _HEADER or head[126:] not in orders:
+        raise ValueError("it has another header")
+    return orders[head[126:]]
+
+
+@contextmanager
+def _open_matlab(path: Path) -> Iterator[BinaryIO]:
+    """Open a MATLAB file; what its content raises becomes a DatasetError."""
+    with name_errors(path), open_regular(path) as file:
+        try:
+            yield file
+        except DatasetError:
+            raise
+        except (ValueError, LookupError, struct.error, zlib.error) as error:
+            raise DatasetError(
+                f"{path} must be an intact file of MATLAB 5 to 7, got a damaged one ({error}); "
+                "save it again"
+            ) from None

@@ -1,0 +1,41 @@
+"""Images that are stored with rows and columns exchanged, as those of EMNIST are."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from lenet5c.datasets.mapped import AnyImages, apply, blocks
+from lenet5c.datasets.records import Found
+
+EMNIST = "emnist"
+
+
+def set_upright(found: Found, transpose: bool | None, sideways: bool) -> Found:
+    """Return data with rows and columns of its images exchanged.
+
+    That is done if `transpose`; if it is None, where `sideways`: the names of the files are those
+    of EMNIST.
+    """
+    if not (sideways if transpose is None else transpose):
+        return found
+    parts = {
+        part: replace(records, images=exchange_axes(records.images))
+        for part, records in found.parts.items()
+    }
+    notes = found.notes
+    if transpose is None:
+        notes += (
+            "the names of the files are EMNIST's, whose images are stored with rows and columns "
+            "exchanged: they are read upright (--no-transpose reads them as they are stored)",
+        )
+    return replace(found, parts=parts, notes=notes)
+
+
+def exchange_axes(images: AnyImages) -> AnyImages:
+    """Exchange rows and columns: of square images in memory in place, as they may take much."""
+    in_place = isinstance(images, np.ndarray) and images.flags.writeable
+    if not in_place or images.shape[2] != images.shape[3]:
+        return apply(images, lambda batch: batch.swapaxes(2, 3))
+    for block in blocks(images):
+        block[:] = block.swapaxes(2, 3).copy()
+    return images

@@ -1,0 +1,331 @@
+"""Parquet files with images, as data hubs store them: picture files, lists or columns of pixels."""
+
+import io
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lenet5c._files import name_errors, open_regular
+from lenet5c._optional import require
+from lenet5c._text import count, list_some, printable
+from lenet5c.datasets.columns import find_columns, find_id, find_label
+from lenet5c.datasets.dataset import DatasetError
+from lenet5c.datasets.image_folder import MEMORY, _Images
+from lenet5c.datasets.parts import IMAGES
+from lenet5c.datasets.pictures import describe_fault, read_pictures
+from lenet5c.datasets.pixels import MIN_SIDE, convert_images, convert_labels, guess_reading
+from lenet5c.datasets.records import ALL, Found, ReadOptions, Records
+
+#: Bytes of a group of rows.
+MOST_GROUP = 4 << 30
+_ROWS = 1024  # at a time
+_METADATA = b"huggingface"  # the key under which the names of classes are kept
+
+
+def read_parquet(files: dict[str, list[Path]], name: str, options: ReadOptions) -> Found:
+    """Read Parquet files, one or several for each part of a data set.
+
+    Each row has an image and perhaps a label. The image is a picture file (a column of bytes, or of
+    structures with `bytes`), a list of pixels, nested or not, or one column for each pixel. Names
+    of classes are taken from the metadata.
+
+    Raises
+    ------
+    FileNotFoundError
+    DatasetError
+        A file is damaged, or has no images.
+    MissingExtraError
+        PyArrow is not installed, or, for picture files, Pillow.
+    """
+    tables = {
+        part: [_open(path, options, part not in ("train", ALL)) for path in paths]
+        for part, paths in files.items()
+    }
+    first = next(iter(tables.values()))[0]
+    notes: list[str] = []
+    if first.kind == "pictures":
+        parts = _read_pictures(tables, options, notes)
+        reading = guess_reading(records.images for records in parts.values())
+        return Found(parts, name, reading, tuple(notes), _find_names(first, parts))
+    arrays = {
+        f"{paths[0]}": np.concatenate([_read_pixels(table) for table in tables[part]])
+        for part, paths in files.items()
+    }
+    images, notes = convert_images(arrays, options.shape)
+    parts = {
+        part: Records(images[str(paths[0])], *_read_others(tables[part]))
+        for part, paths in files.items()
+    }
+    reading = guess_reading(images.values())
+    return Found(parts, name, reading, tuple(notes), _find_names(first, parts))
+
+
+@dataclass(frozen=True)
+class _Table:
+    """A Parquet file and the roles of its columns."""
+
+    path: Path
+    kind: str  # 'pictures', 'list' or 'pixels'
+    images: list[str]
+    label: str | None
+    id: str | None
+    names: tuple[str, ...]  # of classes
+
+    def batches(self, columns: list[str]) -> Iterator[Any]:
+        """Yield some rows after the others."""
+        with _open_parquet(self.path) as file:
+            groups = [file.metadata.row_group(i) for i in range(file.metadata.num_row_groups)]
+            # Not the sizes of columns: to ask for them ends the process if they are damaged.
+            size = max(group.total_byte_size for group in groups)
+            if size > MOST_GROUP:
+                raise DatasetError(
+                    f"{self.path} must have row groups of at most {MOST_GROUP:,} bytes, got "
+                    f"{size:,}; write smaller ones"
+                )
+            yield from file.iter_batches(_ROWS, columns=columns)
+
+
+@contextmanager
+def _open_parquet(path: Path) -> Iterator[Any]:
+    """Open a Parquet file; whatever its reading raises becomes a DatasetError."""
+    parquet = require("pyarrow.parquet", "parquet", "Parquet files")
+    with name_errors(path), open_regular(path) as stream:
+        try:
+            with parquet.ParquetFile(stream) as file:
+                yield file
+        except (DatasetError, MemoryError, ImportError):
+            raise
+        except Exception as error:  # of a hostile file anything
+            raise DatasetError(
+                f"{path} must be an intact Parquet file, got a damaged one "
+                f"({' '.join(str(error).split())[:100]}); download it again"
+            ) from None
+
+
+def _open(path: Path, options: ReadOptions, optional: bool) -> _Table:
+    """Find the roles of the columns by their types and names."""
+    types = require("pyarrow", "parquet", "Parquet files").types
+    with _open_parquet(path) as file:
+        schema, rows = file.schema_arrow, file.metadata.num_rows
+        names = list(schema.names)
+        if not rows or len(set(names)) < len(names):
+            raise DatasetError(
+                f"{path} must have rows, and columns of different names, got {rows} rows of "
+                f"{list_some(map(printable, names), 4)}; give another file"
+            )
+        kinds = {name: _kind_of(schema.field(name).type, types) for name in names}
+        found = [name for name in names if kinds[name] in ("pictures", "list")]
+        found.sort(key=lambda name: (kinds[name] != "pictures", name.casefold() not in IMAGES))
+        if found:
+            # The pixels are in one column: only label and id are looked for among the others.
+            others = [name for name in names if kinds[name] == "scalar"]
+            wanted = options.label_column
+            if optional and wanted is not None and wanted not in names:
+                wanted = None
+            label, number = _find_others(path, names, others, wanted)
+            return _Table(
+                path, kinds[found[0]], found[:1], label, number, _read_names(schema, label)
+            )
+        if list(kinds.values()).count("scalar") < MIN_SIDE**2:
+            raise DatasetError(
+                f"{path} must have a column of images, as picture files or lists of pixels, or one "
+                f"for each pixel, got {list_some(map(printable, names), 4)}; give another file"
+            )
+        sample = next(file.iter_batches(_ROWS))
+        texts = [[str(value) for value in row.values()] for row in sample.to_pylist()]
+        chosen = find_columns(str(path), names, texts, options, optional)
+        label, number = (None if i is None else names[i] for i in (chosen.label, chosen.id))
+        pixels = [names[i] for i in chosen.pixels]
+        return _Table(path, "pixels", pixels, label, number, _read_names(schema, label))
+
+
+def _kind_of(kind: Any, types: Any) -> str:
+    """Return 'pictures', 'list' or 'scalar' for a type; empty for others."""
+    if hasattr(kind, "storage_type"):
+        kind = kind.storage_type
+    if types.is_struct(kind):
+        fields = [kind.field(i) for i in range(kind.num_fields)]
+        is_bytes = any(each.name == "bytes" and _is_binary(each.type, types) for each in fields)
+        return "pictures" if is_bytes else ""
+    if _is_binary(kind, types):
+        return "pictures"
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        while hasattr(kind, "value_type"):
+            kind = kind.value_type
+        return "list" if types.is_integer(kind) or types.is_floating(kind) else ""
+    return "" if types.is_nested(kind) else "scalar"
+
+
+def _is_binary(kind: Any, types: Any) -> bool:
+    return bool(types.is_binary(kind) or types.is_large_binary(kind))
+
+
+def _find_others(
+    path: Path, names: list[str], others: list[str], label_column: str | None
+) -> tuple[str | None, str | None]:
+    """Return the columns of labels and ids beside one of images."""
+    place = find_label(str(path), names, label_column)
+    label = None if place is None else names[place]
+    place = find_id(names)
+    number = names[place] if place is not None and names[place] in others else None
+    left = [name for name in others if name not in (label, number)]
+    if label is None and len(left) == 1:
+        label = left[0]
+    return label, number
+
+
+def _read_names(schema: Any, label: str | None) -> tuple[str, ...]:
+    """Return the names of classes that the metadata has for a column of labels."""
+    with suppress(ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        features = json.loads(schema.metadata[_METADATA])["info"]["features"]
+        names = features[label]["names"]
+        if all(isinstance(name, str) for name in names) and len(set(names)) == len(names):
+            return tuple(printable(name.strip()) for name in names)
+    return ()
+
+
+def _find_names(first: _Table, parts: dict[str, Records]) -> tuple[str, ...] | None:
+    """Return the names of classes, if the labels are positions among them."""
+    for records in parts.values():
+        if isinstance(records.labels, np.ndarray):
+            low, high = int(records.labels.min()), int(records.labels.max())
+            if low < 0 or high >= len(first.names):
+                return None
+        elif records.labels is not None:
+            return None
+    return first.names or None
+
+
+def _read_others(tables: list[_Table]) -> tuple[Any, list[str] | None]:
+    """Return the labels and the ids of all rows."""
+    labels: list[Any] = []
+    ids: list[str] = []
+    for table in tables:
+        columns = [name for name in (table.label, table.id) if name is not None]
+        for batch in table.batches(columns) if columns else ():
+            if table.label is not None:
+                labels += batch.column(batch.schema.get_field_index(table.label)).to_pylist()
+            if table.id is not None:
+                values = batch.column(batch.schema.get_field_index(table.id)).to_pylist()
+                ids += [printable(value) for value in values]
+    first = tables[0]
+    title = f"{first.path}: {printable(first.label)}"
+    if None in labels:
+        raise DatasetError(
+            f"{title} must have a label in each row, got none in row {labels.index(None)}, counted "
+            "from 0; add it, or remove the row"
+        )
+    if first.label is None:
+        return None, ids or None
+    text = any(isinstance(label, str) for label in labels)
+    values = list(map(str, labels)) if text else np.array(labels)
+    return convert_labels(values, title), ids or None
+
+
+def _read_pixels(table: _Table) -> NDArray[Any]:
+    """Return lists or columns of pixels as an array."""
+    blocks, size = [], 0
+    for batch in table.batches(table.images):
+        if table.kind == "list":
+            block = _flatten(batch.column(0), f"{table.path}: {printable(table.images[0])}")
+        else:
+            columns = [batch.column(batch.schema.get_field_index(name)) for name in table.images]
+            block = np.column_stack([each.to_numpy(zero_copy_only=False) for each in columns])
+        blocks.append(block)
+        size += block.nbytes
+        if size > MEMORY:
+            raise DatasetError(
+                f"{table.path} must have at most {MEMORY:,} bytes of pixels, got more; divide it"
+            )
+        if block.shape[1:] != blocks[0].shape[1:]:
+            raise DatasetError(
+                f"{table.path} must have images of one size, got {block.shape[1:]} beside "
+                f"{blocks[0].shape[1:]}; resize them first"
+            )
+    return np.concatenate(blocks)
+
+
+def _flatten(column: Any, title: str) -> NDArray[Any]:
+    """Return a column of lists, nested or not, as an array; all have the same lengths."""
+    column = getattr(column, "storage", column)
+    shape = [len(column)]
+    while hasattr(column.type, "value_type"):
+        before = len(column)
+        lengths = np.unique(column.drop_null().value_lengths().to_numpy(zero_copy_only=False))
+        if column.null_count or len(lengths) != 1 or not lengths[0]:
+            shown = list_some(map(str, lengths)) or "no values"
+            more = " and rows without one" if column.null_count else ""
+            raise DatasetError(f"{title} must have lists of one length, got {shown}{more}")
+        shape.append(int(lengths[0]))
+        column = column.flatten()
+        if len(column) != before * shape[-1]:
+            raise DatasetError(f"{title} must have lists of one length, got others")
+    return column.to_numpy(zero_copy_only=False).reshape(shape)
+
+
+def _read_pictures(
+    tables: dict[str, list[_Table]], options: ReadOptions, notes: list[str]
+) -> dict[str, Records]:
+    """Return the images of picture files in all parts, of one size."""
+    flat = [(part, table) for part, those in tables.items() for table in those]
+    root = flat[0][1].path if len(flat) == 1 else flat[0][1].path.parent
+    expected = 0
+    for _, table in flat:
+        with _open_parquet(table.path) as file:
+            expected += file.metadata.num_rows
+    images = _Images(None, None, MEMORY, expected, root)
+    good: dict[str, list[bool]] = {part: [] for part in tables}
+    bad = []
+    for part, table in flat:
+        for i, picture in enumerate(read_pictures(_stream_pictures(table), images.prepare)):
+            good[part].append(not isinstance(picture, Exception))
+            if isinstance(picture, Exception):
+                why = describe_fault(picture, Path("standard input"))
+                bad.append(f"{'' if len(flat) == 1 else f'{table.path.name} '}row {i} {why}")
+            else:
+                images.add(*picture)
+    if bad:
+        shown = list_some(bad, 3, "; ")
+        rows = f"{count(len(bad), 'image')} that cannot be read"
+        if not options.skip_bad:
+            raise DatasetError(f"{root}: {rows} ({shown}); leave them out with --skip-bad")
+        if len(bad) == sum(map(len, good.values())):
+            raise DatasetError(f"{root}: no image can be read ({shown}); give another file")
+        notes.append(f"{rows}, left out: {shown}")
+    stacked, start = images.stack(), 0
+    parts = {}
+    for part, those in tables.items():
+        kept = np.array(good[part])
+        labels, ids = _read_others(those)
+        if isinstance(labels, np.ndarray):
+            labels = labels[kept]
+        elif labels is not None:
+            labels = [label for label, keep in zip(labels, kept, strict=True) if keep]
+        if ids is not None:
+            ids = [each for each, keep in zip(ids, kept, strict=True) if keep]
+        end = start + int(kept.sum())
+        parts[part] = Records(stacked[start:end], labels, ids)
+        start = end
+    return parts
+
+
+def _stream_pictures(table: _Table) -> Iterator[io.BytesIO]:
+    """Yield the picture files in a column; one that is missing is empty."""
+    for batch in table.batches(table.images):
+        column = batch.column(0)
+        column = getattr(column, "storage", column)
+        if hasattr(column.type, "get_field_index"):
+            column = column.field(column.type.get_field_index("bytes"))
+        if column.null_count == len(column):
+            raise DatasetError(
+                f"{table.path} must hold picture files, got none in {printable(table.images[0])}, "
+                "perhaps their names alone; give a file with the images in it"
+            )
+        for value in column:
+            yield io.BytesIO(value.as_py() or b"")

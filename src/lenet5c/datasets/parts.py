@@ -1,0 +1,97 @@
+"""The part of a data set, images or labels, that the name of a file, array or folder says."""
+
+import re
+from pathlib import Path
+from unicodedata import normalize
+
+#: The part that a word in the name of a file, an array or a folder means.
+PART_WORDS = {
+    **dict.fromkeys(("train", "training", "trn"), "train"),
+    **dict.fromkeys(("val", "valid", "validate", "validation"), "validation"),
+    **dict.fromkeys(("dev", "devel", "development"), "validation"),
+    **dict.fromkeys(("test", "testing", "tst", "t10k", "eval", "evaluation"), "test"),
+}
+IMAGES = frozenset(
+    {"x", "images", "image", "imgs", "img", "data", "features", "pixels", "inputs", "digits"}
+)
+LABELS = frozenset({"y", "labels", "label", "lbls", "targets", "target", "classes", "class"})
+#: Words that tell nothing about an array.
+_FILLERS = frozenset({"set", "orig", "all", "array"})
+_WORD = re.compile("|".join(sorted(PART_WORDS, key=len, reverse=True)))
+# A word in the name of a folder, which may be a part, and what adds nothing to it.
+_FILLER = (
+    "(?:the|my|data|datasets?|sets?|splits?|parts?|folders?|dir|images?|imgs?|pictures?|pics?|"
+    "photos?|samples?|examples?|files?|png|jpe?g)*"
+)
+_FOLDER_WORD = re.compile(f"{_FILLER}({_WORD.pattern})?{_FILLER}")
+
+
+def split_name(name: str) -> tuple[str | None, str | None]:
+    """Return the part and the role that a name says: 'images', 'labels' or 'names' of classes.
+
+    Examples
+    --------
+    >>> from lenet5c.datasets.parts import split_name
+    >>> split_name("x_train"), split_name("kmnist-test-labels"), split_name("target_names")
+    (('train', 'images'), ('test', 'labels'), (None, 'names'))
+    """
+    name = name.casefold()
+    part = part_of(name)
+    words = re.findall("[a-z]+", _WORD.sub(" ", name, count=1) if part else name)
+    words = [word for word in words if word not in _FILLERS]
+    if "names" in words:
+        return part, "names"
+    # The last word that says it: the first ones may be the name of the data set.
+    for word in reversed(words):
+        if word in LABELS:
+            return part, "labels"
+        if word in IMAGES:
+            return part, "images"
+    return part, None
+
+
+def part_of(name: str) -> str | None:
+    """Return the part that the name of a file or an array says; None if it says none.
+
+    Examples
+    --------
+    >>> from lenet5c.datasets.parts import part_of
+    >>> part_of("sign_mnist_train.csv"), part_of("Xtest"), part_of("latest.csv")
+    ('train', 'test', None)
+    """
+    name = name.casefold()
+    found = None
+    for match in _WORD.finditer(name):
+        before, after = name[: match.start()], name[match.end() :]
+        # A word of its own, or one beside the single letter of an array.
+        if re.search("(^|[^a-z]|(^|[^a-z])[xy])$", before) and re.match(
+            "($|[^a-z]|[xy]($|[^a-z])|(images|labels|data|set)($|[^a-z]))", after
+        ):
+            found = PART_WORDS[match[0]]
+    return found
+
+
+def part_of_folder(name: str) -> tuple[str, str] | None:
+    """Return the part that the name of a folder means, and the words beside it; None if it is none.
+
+    Examples
+    --------
+    >>> from lenet5c.datasets.parts import part_of_folder
+    >>> part_of_folder("Training Data"), part_of_folder("val2017"), part_of_folder("pets_testSet")
+    (('train', ''), ('validation', ''), ('test', 'pets'))
+    >>> part_of_folder("trainer")
+    """
+    split = re.sub("(?<=[a-z])(?=[A-Z])", " ", normalize("NFKC", name))
+    parts, rest = [], []
+    for word in re.findall(r"[^\W\d_]+", split.casefold()):
+        match = _FOLDER_WORD.fullmatch(word)
+        if not match:
+            rest.append(word)
+        elif match[1]:
+            parts.append(PART_WORDS[match[1]])
+    return (parts[0], " ".join(rest)) if len(parts) == 1 else None
+
+
+def stem_of(path: Path) -> str:
+    """Return the name of a file without its endings, such as .csv.gz."""
+    return re.sub(r"(\.(csv|tsv|txt|tab|npy|npz|mat|parquet|gz))+$", "", path.name.casefold())

@@ -1,0 +1,329 @@
+"""Arrays of any numeric type as images of 8-bit pixels, and arrays of labels.
+
+Files hold pixels as bytes, as floats from 0 to 1 or 0 to 255, as 12 bits in 16, or standardized.
+One range of values, which become black and white, holds for all parts of a data set.
+"""
+
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from math import isqrt, prod
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lenet5c._text import printable
+from lenet5c.datasets.dataset import DatasetError
+from lenet5c.datasets.mapped import Images, MappedImages
+
+#: Height and width of an image; the least of those that are found in rows of values.
+MAX_SIDE, MIN_SIDE = 1024, 4
+#: White, where no value is negative: the smallest that no value exceeds. 16 is that of the digits
+#: of 8 by 8 pixels that scikit-learn has; the others are bit depths.
+WHITES = (1, 16, 255, 1023, 4095, 16383, 65535)
+_AT_ONCE = 1 << 20  # values
+_FRACTION = re.compile(r"-?[0-9]*\.[0-9]*[1-9][0-9]*(e[-+]?[0-9]+)?", re.IGNORECASE)
+
+
+def convert_images(
+    arrays: Mapping[str, NDArray[Any] | MappedImages], image_shape: tuple[int, ...] | None = None
+) -> tuple[dict[str, Images], list[str]]:
+    """Convert the arrays of all parts of a data set to images of 8-bit pixels.
+
+    Parameters
+    ----------
+    arrays : mapping of str to ndarray
+        Each by the name that it has in errors. Of bool, integers or floats; shape (N, F), (N, H, W)
+        or, channels first or last, (N, C, H, W). May be `MappedImages`, which stay in their file.
+    image_shape : tuple of int, optional
+        See `shape_of`.
+
+    Returns
+    -------
+    images : dict of str to ndarray of uint8 or MappedImages, shape (N, C, H, W)
+    notes : list of str
+
+    Raises
+    ------
+    DatasetError
+        Values are not finite numbers, or a shape is not that of images.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet5c.datasets.pixels import convert_images
+    >>> images, notes = convert_images({"x_train": np.array([[[0, 0.2], [0.6, 1]]])})
+    >>> images["x_train"]
+    array([[[[  0,  51],
+             [153, 255]]]], dtype=uint8)
+    """
+    notes: list[str] = []
+    shapes: dict[str, tuple[int, int, int]] = {}
+    for name, array in arrays.items():
+        # Rows of all parts have the order of the first.
+        row = array.shape[1:] if array.ndim == 2 else ()
+        same = next((shape for shape in shapes.values() if (prod(shape),) == row), None)
+        shapes[name] = shape_of(array, name, image_shape or same, notes)
+    black, white = find_range(arrays)
+    if (black, white) not in ((0, 1), (0, 255)):
+        notes.append(f"pixel values from {black:g} to {white:g} become black to white")
+    images: dict[str, Images] = {}
+    for name, array in arrays.items():
+        to_images = partial(arrange, shape=shapes[name])
+        whole = array.dtype == np.uint8 and (black, white) == (0, 255)
+        if isinstance(array, MappedImages):
+            placed = array.apply(to_images)
+            to_bytes = partial(scale, black=black, white=white)
+            images[name] = placed if whole else placed.apply(to_bytes)
+            continue
+        if whole:
+            images[name] = np.ascontiguousarray(to_images(array))
+            continue
+        images[name] = converted = np.empty((len(array), *to_images(array[:0]).shape[1:]), np.uint8)
+        for rows, part in _walk(array):
+            converted[rows] = scale(to_images(part), black, white)
+    return images, notes
+
+
+def find_range(arrays: Mapping[str, NDArray[Any] | MappedImages]) -> tuple[float, float]:
+    """Return the values that become black and white, for all of some arrays together.
+
+    Without negative values it is 0 and one of `WHITES`; from -1 to 1 these two; otherwise, as of
+    standardized images, the least and the largest value. A DatasetError names an image with a value
+    that is no finite number.
+    """
+    least, most = np.inf, -np.inf
+    for name, array in arrays.items():
+        for rows, part in _walk(array):
+            low, high = float(part.min()), float(part.max())
+            if not (np.isfinite(low) and np.isfinite(high)):
+                bad = ~np.isfinite(part).reshape(len(part), -1).all(axis=1)
+                raise DatasetError(
+                    f"{name} must hold finite numbers, got {part[bad][0].sum():g} in image "
+                    f"{rows.start + int(bad.argmax())}, counted from 0; repair or remove it"
+                )
+            least, most = min(least, low), max(most, high)
+            if array.dtype == np.uint8 and most > WHITES[1]:
+                break  # the range of bytes is known
+    if least >= 0 and most <= WHITES[-1]:
+        return 0.0, float(next(white for white in WHITES if most <= white))
+    if least >= -1 and most <= 1:
+        return -1.0, 1.0
+    return least, (most if most > least else least + 1)
+
+
+def scale(values: NDArray[Any], black: float, white: float) -> NDArray[np.uint8]:
+    """Convert values to bytes: `black` becomes 0, `white` 255, those between are rounded."""
+    if (black, white) == (0, 255):
+        return np.rint(values).astype(np.uint8) if values.dtype.kind == "f" else values.astype("u1")
+    # Halved first: the difference of the largest floats is no float.
+    scaled = values.astype(np.float64) / 2 - black / 2
+    scaled *= 255 / (white / 2 - black / 2)
+    return np.clip(np.rint(scaled, out=scaled), 0, 255, out=scaled).astype(np.uint8)
+
+
+def shape_of(
+    array: NDArray[Any] | MappedImages,
+    name: str,
+    image_shape: tuple[int, ...] | None = None,
+    notes: list[str] | None = None,
+) -> tuple[int, int, int]:
+    """Return the shape, channels first or last, of each image in an array, as it is stored.
+
+    Parameters
+    ----------
+    array : ndarray, shape (N, F), (N, H, W), (N, C, H, W) or (N, H, W, C)
+        Rows of F values are squares of one channel or three.
+    name : str
+        Its name in errors.
+    image_shape : tuple of int, optional
+        (H, W), (C, H, W) or (H, W, C) of rows that are no squares, or in another order than it
+        seems.
+    notes : list of str, optional
+        Gets a remark where the order of the values of a row was measured.
+
+    Raises
+    ------
+    DatasetError
+        The shape is not that of images.
+    """
+    shape = tuple(array.shape[1:])
+    if (kind := array[:0].dtype).kind not in "buif":
+        raise DatasetError(
+            f"{name} must be an array of numbers, got one of {kind}; store pixels as uint8"
+        )
+    if not shape or 0 in array.shape:
+        raise DatasetError(
+            f"{name} must have the shape (N, F), (N, H, W) or (N, C, H, W) of images, "
+            f"got {array.shape}; give the array of the images"
+        )
+    features = prod(shape)
+    if image_shape is not None:
+        if prod(image_shape) != features:
+            raise DatasetError(
+                f"image_shape must have the {features} values of an image in {name}, "
+                f"got {_by(image_shape)}, which has {prod(image_shape)}; give another"
+            )
+        shape = image_shape
+    elif max(shape) == features:  # a row, perhaps with axes of 1
+        if not is_square(features):
+            raise DatasetError(
+                f"{name} must have a square number of values for each image, or three times one, "
+                f"got {features}; give image_shape (--image-shape 28x20)"
+            )
+        shape = _measure_shape(array, features, notes)
+    shape = (1, *shape) if len(shape) == 2 else shape
+    if len(shape) != 3:
+        raise DatasetError(
+            f"{name} must have the shape (N, F), (N, H, W) or (N, C, H, W) of images, "
+            f"got {array.shape}; reshape it"
+        )
+    if max(shape) > MAX_SIDE:
+        raise DatasetError(
+            f"{name} must hold images of at most {MAX_SIDE} pixels a side, got {_by(shape)}; "
+            "reduce them first"
+        )
+    return shape
+
+
+def arrange(batch: NDArray[Any], shape: tuple[int, int, int]) -> NDArray[Any]:
+    """Return images of a shape as of `shape_of` as (N, C, H, W), a view."""
+    images = batch.reshape(len(batch), *shape)
+    return np.moveaxis(images, 3, 1) if shape[2] in (1, 3, 4) and shape[0] not in (1, 3) else images
+
+
+def convert_labels(
+    values: NDArray[Any] | Sequence[str], name: str
+) -> NDArray[np.int64] | list[str]:
+    """Convert an array of labels to integers, or to names where they are text.
+
+    Parameters
+    ----------
+    values : ndarray, shape (N,), (N, 1) or (1, N), or one-hot (N, K); or sequence of str
+        Of integers, bool, floats that are whole numbers, or text. Text that is whole numbers
+        becomes integers.
+    name : str
+        Its name in errors.
+
+    Raises
+    ------
+    DatasetError
+        The array is not of labels.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet5c.datasets.pixels import convert_labels
+    >>> convert_labels(np.array([[0.0, 1.0], [1.0, 0.0]]), "y_train")
+    array([1, 0])
+    >>> convert_labels(np.array(["cat", "dog"]), "y_train")
+    ['cat', 'dog']
+    """
+    if not isinstance(values, np.ndarray):
+        return _read_texts(values, name)
+    if values.ndim == 2 and 1 in values.shape:
+        values = values.ravel()
+    if values.ndim == 2 and values.dtype.kind in "buif" and values.size:
+        binary = ((values == 0) | (values == 1)).all()
+        if not binary or (np.count_nonzero(values, axis=1) != 1).any():
+            raise DatasetError(
+                f"{name} must be labels, one an image, or one-hot rows, got rows of "
+                f"{values.shape[1]} values that are not one-hot; give their argmax"
+            )
+        return values.argmax(axis=1).astype(np.int64)
+    if values.ndim != 1 or values.dtype.kind not in "buifUS":
+        raise DatasetError(
+            f"{name} must be labels, one an image, got {values.dtype} of shape {values.shape}; "
+            "give integers or text"
+        )
+    if values.dtype.kind in "US":
+        if values.dtype.kind == "S":
+            values = np.char.decode(values, "utf-8", "replace")
+        codes = np.ascontiguousarray(values).view(values.dtype.byteorder + "u4")
+        if values.itemsize and codes.max(initial=0) > sys.maxunicode:
+            raise DatasetError(f"{name} must be text, got characters that do not exist")
+        return _read_texts(values.tolist(), name)
+    if values.dtype.kind == "f" and (bad := ~(np.isfinite(values) & (values % 1 == 0))).any():
+        raise DatasetError(
+            f"{name} must be whole numbers, got {values[bad][0]:g} for image "
+            f"{int(bad.argmax())}, counted from 0; give integers or text"
+        )
+    if len(values) and not -(2**53) <= float(values.min()) <= float(values.max()) <= 2**53:
+        raise DatasetError(
+            f"{name} must be integers of at most 2**53, got {values.min()} to {values.max()}; "
+            "give other labels"
+        )
+    return values.astype(np.int64)
+
+
+def guess_reading(parts: Iterable[Images]) -> str:
+    """Return the reading of images as of a `Source`, by those of one part.
+
+    'ink' is that of gray images of which much is blank, as of digits on black or white; 'whole'
+    that of photographs.
+    """
+    images = next(iter(parts))
+    sample = images[:: max(1, len(images) // 500)]
+    if sample.shape[1] != 1:
+        return "whole"
+    return "ink" if max((sample < 16).mean(), (sample >= 240).mean()) > 0.4 else "whole"
+
+
+def is_square(features: int) -> bool:
+    """Return whether so many values are those of a square image of one channel or three."""
+    return any(
+        features >= channels * MIN_SIDE**2
+        and features == channels * isqrt(features // channels) ** 2
+        for channels in (1, 3)
+    )
+
+
+def _read_texts(values: Sequence[str], name: str) -> NDArray[np.int64] | list[str]:
+    texts = {value: printable(value.strip()) for value in dict.fromkeys(values)}
+    if all(re.fullmatch(r"(0|-?[1-9][0-9]{0,14})(\.0*)?", text) for text in texts.values()):
+        numbers = {value: int(text.partition(".")[0]) for value, text in texts.items()}
+        return np.array([numbers[value] for value in values], np.int64)
+    if broken := next(filter(_FRACTION.fullmatch, texts.values()), None):
+        raise DatasetError(
+            f"{name} must have whole numbers or names as labels, got {broken:.40}; name the column "
+            "of labels with label_column (--label-column)"
+        )
+    return [texts[value] for value in values]
+
+
+def _measure_shape(
+    array: NDArray[Any] | MappedImages, features: int, notes: list[str] | None
+) -> tuple[int, ...]:
+    """Return the shape of rows of a square image: of colors, plane after plane or pixel by pixel.
+
+    Neighbors in an image resemble each other: read in the wrong order, it is rougher.
+    """
+    if (side := isqrt(features)) ** 2 == features:
+        return side, side
+    side = isqrt(features // 3)
+    rows = array[:100].reshape(-1, features).astype(np.float64)
+
+    def roughness(images: NDArray[np.float64]) -> float:
+        with np.errstate(all="ignore"):  # values that are no finite numbers are refused later
+            return float(sum(np.abs(np.diff(images, axis=axis)).sum() for axis in (2, 3)))
+
+    first, last = (3, side, side), (side, side, 3)
+    shape = min((first, last), key=lambda shape: roughness(arrange(rows, shape)))
+    if notes is not None:
+        order = "plane after plane" if shape == first else "pixel by pixel"
+        notes.append(f"{features:,} values are read as {_by(shape)}, colors {order}")
+    return shape
+
+
+def _walk(array: NDArray[Any] | MappedImages) -> Iterator[tuple[slice, NDArray[Any]]]:
+    """Yield some images after the others, each time with their place."""
+    step = max(1, _AT_ONCE // max(1, prod(array.shape[1:])))
+    for start in range(0, len(array), step):
+        rows = slice(start, min(start + step, len(array)))
+        yield rows, np.asarray(array[rows])
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))

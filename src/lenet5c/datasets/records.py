@@ -1,0 +1,327 @@
+"""Images as a file or folder holds them, and how classes and parts are made of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePath
+from typing import Any
+from unicodedata import normalize
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lenet5c._files import digest
+from lenet5c._text import count, list_some
+from lenet5c.datasets.dataset import Dataset, DatasetError, Source
+from lenet5c.datasets.mapped import Images
+
+#: The part of data that is not divided.
+ALL = "all"
+TEST_SHARE = 1 / 6
+MOST_CLASSES = 4096
+_RENUMBERED = 12  # class names that a note lists
+
+
+@dataclass(frozen=True)
+class ReadOptions:
+    """Settings of readers; each uses those that fit its kind of data.
+
+    Attributes
+    ----------
+    skip_bad : bool
+        Leave out images that cannot be read.
+    label_column : str or None
+        Column of a table that has the labels: its name, or its position from 0; -1 is the last.
+        Default: found by the names, the number and the values of the columns.
+    image_shape : str or None
+        'HxW', 'CxHxW' or 'HxWxC' of images that are rows of values, such as '28x20'. Default: a
+        square.
+    transpose : bool or None
+        Images are stored with rows and columns exchanged. Default: those of files that
+        are named as EMNIST's.
+    follow_links : bool
+        Follow links in a folder of images, to files and folders anywhere.
+    """
+
+    skip_bad: bool = False
+    label_column: str | None = None
+    image_shape: str | None = None
+    transpose: bool | None = None
+    follow_links: bool = False
+
+    @property
+    def shape(self) -> tuple[int, ...] | None:
+        """The sides in `image_shape`."""
+        return None if self.image_shape is None else read_shape(self.image_shape)
+
+
+def read_shape(text: str) -> tuple[int, ...]:
+    """Return the sides in a text such as '28x20' or '3x32x32'; a DatasetError says it is none."""
+    if not is_shape(text):
+        raise DatasetError(f"image_shape must be HxW or CxHxW, such as 28x20, got {text!r:.40}")
+    return tuple(map(int, text.split("x")))
+
+
+def is_shape(text: object) -> bool:
+    """Return whether this is an `image_shape` of `ReadOptions`."""
+    pattern = r"[1-9]\d{0,4}(x[1-9]\d{0,4}){1,2}"
+    return isinstance(text, str) and re.fullmatch(pattern, text, re.ASCII) is not None
+
+
+@dataclass(frozen=True, eq=False)
+class Records:
+    """One part of the images of a file or folder.
+
+    Attributes
+    ----------
+    images : ndarray of uint8, shape (N, C, H, W), or MappedImages
+    labels : ndarray of int, shape (N,), or list of str, or None
+        The label of each image as it is stored; None where images have none.
+    ids : sequence of str or None
+        The file of each image, relative to `root`, or its id in a table.
+    root : Path or None
+        The folder of the files.
+    """
+
+    images: Images
+    labels: NDArray[np.integer] | Sequence[str] | None = None
+    ids: Sequence[str] | None = None
+    root: Path | None = None
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """The images of a file or folder; readers return it.
+
+    Attributes
+    ----------
+    parts : dict of str to Records
+        Some of 'train', 'validation' and 'test', or 'all' where the data is not divided.
+    name : str
+    reading : {'ink', 'whole'}
+        As of a `Source`.
+    notes : tuple of str
+        Remarks for the user.
+    class_names : tuple of str or None
+        Where the data names its classes: labels are positions among them.
+    faults : tuple of str
+        Why no net can be trained on the data, although it can be read.
+    white : dict of str to float
+        The gray level of white in its pictures, as `lenet5c.datasets.read_picture` has it.
+    """
+
+    parts: dict[str, Records]
+    name: str
+    reading: str = "ink"
+    notes: tuple[str, ...] = ()
+    class_names: tuple[str, ...] | None = None
+    faults: tuple[str, ...] = ()
+    white: Mapping[str, float] = field(default_factory=dict)
+
+
+def label_parts(found: Found, *, training: bool = True) -> tuple[dict[str, Dataset], list[str]]:
+    """Return a data set of each part, with the same classes, and notes on them.
+
+    The classes are those of the training images, or of all parts if not `training`. Labels that
+    are integers from 0 on without a gap stay as they are; others are numbered in their order. An
+    integer of another part between those trained on is a class, too.
+
+    Raises
+    ------
+    DatasetError
+        Images have no labels, a part has a label that is not trained on, or there are too many
+        classes or, for training, too few.
+    """
+    for part, records in found.parts.items():
+        if records.labels is None:
+            raise DatasetError(
+                f"{found.name}: the images{_of(part)} have no labels; give labeled data, or use "
+                "lenet5c predict --data"
+            )
+    shapes = {part: tuple(records.images.shape[1:]) for part, records in found.parts.items()}
+    if len(set(shapes.values())) > 1:
+        shown = ", ".join(f"{shape} in {part}" for part, shape in shapes.items())
+        raise DatasetError(
+            f"{found.name} must have images of one shape (C, H, W) in all parts, got {shown}"
+        )
+    names = found.class_names
+    if names is not None:
+        values: list[Any] = list(range(len(names)))
+    else:
+        values = _list_values(list(found.parts.values()))
+        if training:
+            first = found.parts.get("train") or found.parts[ALL]
+            trained = _list_values([first])
+            # Numbers between those trained on are classes, too, of which training has no image.
+            between = isinstance(trained[0], int) and isinstance(values[0], int)
+            values = [v for v in values if trained[0] <= v <= trained[-1]] if between else trained
+        names = tuple(map(str, values))
+    if len(values) > MOST_CLASSES:
+        raise DatasetError(
+            f"{found.name} must have at most {MOST_CLASSES:,} classes, got {len(values):,}; the "
+            "labels are not classes, or another column has them"
+        )
+    if training and len(values) < 2:
+        raise DatasetError(f"{found.name} has the one class {names[0]!r}; a net needs at least two")
+    made = {
+        part: Dataset(
+            records.images,
+            _number(found.name, part, records.labels, values),
+            len(values),
+            found.name,
+            names,
+            None if records.ids is None else tuple(records.ids),
+            records.root,
+        )
+        for part, records in found.parts.items()
+    }
+    notes = []
+    if isinstance(values[0], int) and values != list(range(len(values))):
+        shown = list_some(map(str, values), _RENUMBERED)
+        notes.append(f"{len(values)} classes by the labels that occur: {shown}")
+    return made, notes
+
+
+def divide(found: Found, *, test_share: float = TEST_SHARE, seed: int = 0) -> Source:
+    """Return data to train on; some images of each class are set aside where no test set is there.
+
+    Raises
+    ------
+    DatasetError
+        The data has faults, no images to train on, or its labels cannot be used.
+    """
+    found = leave_unlabeled(found)
+    parts, more = check_training(found)
+    notes = [*found.notes, *more]
+    train = parts.get("train") or parts[ALL]
+    test = parts.get("test")
+    if test is None:
+        chosen = set_aside(train, test_share, seed)
+        if not len(chosen):
+            raise DatasetError(
+                f"{found.name} has no test set, and too few images to set some aside: no class has "
+                "two; add images"
+            )
+        left = np.ones(len(train), bool)
+        left[chosen] = False
+        notes.append(f"no test set: {len(chosen):,} of {len(train):,} images are set aside for it")
+        train, test = train.take(np.flatnonzero(left)), train.take(chosen)
+    held_out = parts.get("validation")
+    return Source(train, test, held_out, found.reading, tuple(notes), found.white)
+
+
+def leave_unlabeled(found: Found) -> Found:
+    """Return data without the parts that have no labels, as competitions have test images.
+
+    All parts stay where the training images have none either.
+    """
+    first = found.parts.get("train") or found.parts.get(ALL)
+    bare = [part for part, records in found.parts.items() if records.labels is None]
+    if not bare or first is None or first.labels is None:
+        return found
+    notes = [
+        f"the {part} images have no labels: they are for lenet5c predict --data" for part in bare
+    ]
+    parts = {part: records for part, records in found.parts.items() if part not in bare}
+    return replace(found, parts=parts, notes=(*found.notes, *notes))
+
+
+def check_training(found: Found) -> tuple[dict[str, Dataset], list[str]]:
+    """Return what `label_parts` does, of data that can be trained on.
+
+    Raises
+    ------
+    DatasetError
+        See `divide`.
+    """
+    if found.faults:
+        more = len(found.faults) - 1
+        rest = f" ({count(more, 'more fault')}: lenet5c data inspect lists all)" if more else ""
+        raise DatasetError(f"{found.faults[0]}{rest}")
+    if ALL not in found.parts and "train" not in found.parts:
+        raise DatasetError(
+            f"{found.name} has a test set, but no images to train on; use it with evaluate, or add "
+            "training images"
+        )
+    return label_parts(found)
+
+
+def set_aside(dataset: Dataset, share: float, seed: int) -> NDArray[np.int64]:
+    """Return the positions of a test set's images: of each class the share, at least one of three.
+
+    If no class has three, one is chosen of each that has two. Each class keeps at least one image.
+    The choice follows from the seed and the id of each image, so that hardly any image changes
+    sides when others are added; without ids from the seed alone.
+    """
+    counts = np.bincount(dataset.labels, minlength=dataset.num_classes)
+    least = 3 if counts.max() >= 3 else 2
+    numbers = np.clip((share * counts + 0.5).astype(np.int64), 1, np.maximum(counts - 1, 1))
+    numbers[counts < least] = 0
+    if dataset.ids is None:
+        order = np.argsort(np.random.default_rng(seed).random(len(dataset)), kind="stable")
+    else:
+        keys = [_key(each, seed) for each in dataset.ids]
+        order = np.array(sorted(range(len(keys)), key=keys.__getitem__), np.int64)
+    by_class = order[np.argsort(dataset.labels[order], kind="stable")]
+    starts = np.concatenate([[0], np.cumsum(counts)[:-1]])
+    chosen = [by_class[start : start + n] for start, n in zip(starts, numbers, strict=True)]
+    return np.sort(np.concatenate(chosen))
+
+
+def choose_part(found: Found, part: str) -> Found:
+    """Return the part to measure a model on: the one of this name, or all undivided data.
+
+    Where a test set is asked for and the data has no training images, there is just one part: it is
+    taken. A DatasetError says that there is no such part.
+    """
+    if part in found.parts:
+        name = part
+    elif part == "test" and len(found.parts) == 1 and "train" not in found.parts:
+        (name,) = found.parts
+    else:
+        have = " and ".join(found.parts) if ALL not in found.parts else "images in one part only"
+        raise DatasetError(f"{found.name} has no images for {part}, but {have}")
+    return replace(found, parts={name: found.parts[name]})
+
+
+def _key(name: str, seed: int) -> str:
+    text = f"{seed}/{normalize('NFC', PurePath(name).as_posix())}"
+    return digest(text.encode("utf-8", "surrogatepass"))
+
+
+def _list_values(parts: list[Records]) -> list[Any]:
+    """Return the labels that occur, sorted: all integers from 0 if there is no gap."""
+    from lenet5c.datasets.file_tree import natural_key
+
+    labels: list[Any] = [records.labels for records in parts]
+    if all(isinstance(each, np.ndarray) for each in labels):
+        return np.unique(np.concatenate([np.unique(each) for each in labels])).tolist()
+    return sorted({str(label) for each in labels for label in each}, key=natural_key)
+
+
+def _number(name: str, part: str, labels: Any, values: list[Any]) -> NDArray[np.int32]:
+    """Return the position of each label among `values`, which are sorted if they are integers."""
+    if isinstance(labels, np.ndarray) and isinstance(values[0], int):
+        known = np.array(values)
+        places = np.minimum(np.searchsorted(known, labels), len(known) - 1)
+        strange = labels[known[places] != labels]
+    else:
+        index = {value: i for i, value in enumerate(values)}
+        places = np.array([index.get(str(label), -1) for label in labels])
+        strange = [label for label, place in zip(labels, places, strict=True) if place < 0]
+    if len(strange):
+        shown = list_some(sorted({str(label) for label in strange}), 3)
+        raise DatasetError(
+            f"{name}: the images{_of(part)} have the label {shown}, which is not among the "
+            f"{len(values)} that are trained on; every class must be trained on"
+        )
+    return places.astype(np.int32)
+
+
+def _of(part: str) -> str:
+    return "" if part == ALL else f" of {part}"

@@ -1,0 +1,90 @@
+"""Settings of a run from a file: a run's config.json, or JSON or TOML written by hand."""
+
+import json
+import os
+import tomllib
+from collections.abc import Iterable
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from lenet5c import _files
+from lenet5c._text import suggest
+from lenet5c.errors import RunError
+from lenet5c.recipes.run_config import RunConfig, option_settings
+
+MOST = 1 << 20  # bytes of a file
+
+
+def read_config_file(path: str | os.PathLike[str], **changes: Any) -> RunConfig:
+    """Return the run that a file describes.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A run's config.json, which describes all of a run, or an object of JSON, or TOML if its name
+        ends in .toml, with settings by the names of options: ``epochs = 4``, ``batch-size = 32``.
+        Paths in it are relative to the current folder.
+    **changes
+        Settings in place of those in the file; `folder`.
+
+    Returns
+    -------
+    RunConfig
+        That of a config.json holds for the same data only: it has their digest.
+
+    Raises
+    ------
+    FileNotFoundError
+    RunError
+        The file cannot be used; the message names the setting.
+    """
+    path = Path(path)
+    values = _read(path)
+    try:
+        if "lenet5c" in values:
+            return _change(RunConfig.from_dict(values), changes)
+        settings = dict(_name_settings(path, values)) | changes
+        return RunConfig.named(settings.pop("recipe", None), **settings)
+    except RunError:
+        raise
+    except (ValueError, TypeError) as error:
+        raise RunError(f"{path}: {error}") from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = _files.read_bytes(path, MOST)
+        if path.suffix.lower() == ".toml":
+            return tomllib.loads(content.decode())
+        values = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise RunError(f"{path} must be JSON, or TOML and named .toml: {error}") from None
+    if not isinstance(values, dict):
+        raise RunError(f"{path} must hold settings by name, got {type(values).__name__}")
+    if "format" in values:
+        values, _ = _files.read_record(path, "config")
+    return values
+
+
+def _name_settings(path: Path, values: dict[str, Any]) -> Iterable[tuple[str, Any]]:
+    """Yield the settings by their names in the API."""
+    known = {(setting.named or name): name for name, setting in option_settings().items()}
+    for key, value in values.items():
+        name = key.replace("-", "_")
+        if name not in known:
+            raise RunError(f"{path} has the unknown setting {key}{suggest(name, known)}")
+        yield known[name], value
+
+
+def _change(config: RunConfig, changes: dict[str, Any]) -> RunConfig:
+    """Return a run with some settings changed; of other data or models no digest is known."""
+    own = {each.name for each in fields(RunConfig)} - {"recipe"}
+    of_run = {name: changes[name] for name in changes if name in own}
+    if "recipe" in changes and changes["recipe"] != config.recipe:
+        raise ValueError(f"recipe must be {config.recipe} or left out, got {changes['recipe']}")
+    of_recipe = {name: value for name, value in changes.items() if name not in own | {"recipe"}}
+    config = replace(config, settings=config.settings.change(**of_recipe), **of_run)
+    if of_run.keys() - {"folder", "seed", "threads", "watch_test", "fold", "folds", "freeze"}:
+        config = replace(config, data_digest=None, start_digest=None)
+    return config

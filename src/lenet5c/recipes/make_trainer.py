@@ -1,0 +1,88 @@
+"""A trainer by a recipe, in one call."""
+
+from os import PathLike
+from typing import Any
+
+from numpy.typing import ArrayLike
+
+from lenet5c.datasets import Dataset, Source, make_dataset
+from lenet5c.recipes.run_config import RunConfig
+from lenet5c.training import TrainedModel, Trainer
+
+
+def trainer(
+    name: str | None = None,
+    data: str | PathLike[str] | Source | Dataset | tuple[ArrayLike, ...] = "mnist",
+    seed: int = 0,
+    *,
+    start: TrainedModel | str | PathLike[str] | None = None,
+    rehearse: str | PathLike[str] | Source | Dataset | None = None,
+    **changes: Any,
+) -> Trainer:
+    """Return a trainer by a recipe, in one call; also there as ``lenet5c.trainer``.
+
+    Parameters
+    ----------
+    name : str, optional
+        Of a recipe. By default 'finetune' with a model to start from, else 'default'.
+    data : str, Path, Source, Dataset or tuple of array_like
+        As option --data of ``lenet5c train`` has it, or images in memory: a tuple of images,
+        labels and perhaps weights is what `lenet5c.datasets.make_dataset` takes.
+    seed : int
+        Random seed of weights, split, order and augmentation.
+    start : TrainedModel, str or path-like, optional
+        A model to start from, or 'best', a model file or the folder of a run. Its net and the
+        preparation of its images take the place of the recipe's; its last layer is kept where it
+        knows the classes of the data, by name.
+    rehearse : str, Path, Source or Dataset, optional
+        Data that the start model was trained on, mixed in so that it does not forget them.
+        Default: MNIST for 'best', else 'none'.
+    **changes
+        ``freeze=("conv1", "conv2")``, the layers whose weights stay as they are; and fields of the
+        recipe, as for `recipe`: ``epochs=4``, ``validation=0.1``, ...
+
+    Returns
+    -------
+    lenet5c.training.Trainer
+        Its `fit` trains; its `trained` is then the model to use, as
+        `lenet5c.training.TrainedModel`.
+
+    Raises
+    ------
+    ValueError
+        There is no such recipe, a value is out of range, or the data does not fit; of unusable
+        data a DatasetError, of an unusable model a RunError.
+
+    Examples
+    --------
+    >>> import lenet5c
+    >>> trainer = lenet5c.trainer("fast", epochs=1, train_size=2000)
+    >>> history = trainer.fit(progress=False)
+    >>> train, test = lenet5c.datasets.mnist()
+    >>> trainer.trained.probabilities(test.images[:3]).shape
+    (3, 10)
+
+    From the model in the package on, with samples of another hand:
+
+    >>> slanted = train.take(range(200))
+    >>> tuner = lenet5c.trainer(data=slanted, start="best", freeze=["conv1"], epochs=1)
+    >>> history = tuner.fit(progress=False)
+    >>> tuner.trained.class_names == train.class_names
+    True
+    """
+    named: dict[str, Any] = {"data": data} if isinstance(data, (str, PathLike)) else {}
+    if isinstance(data, tuple):
+        data = make_dataset(*data)
+    if isinstance(rehearse, (str, PathLike)):
+        named["rehearse"] = rehearse
+    if isinstance(start, TrainedModel):
+        name = name or "finetune"
+    elif start is not None:
+        named["start"] = start
+    config = RunConfig.named(name, seed=seed, **named, **changes)
+    source = config.open() if isinstance(data, (str, PathLike)) else data
+    model = start if isinstance(start, TrainedModel) else config.open_start()
+    mixed = rehearse if isinstance(rehearse, (Source, Dataset)) else config.open_rehearsed()
+    if isinstance(mixed, Source):
+        mixed = mixed.train
+    return config.build(source, model, mixed)[0]

@@ -1,0 +1,268 @@
+"""Training from a trained model on: its net, data brought to it, rates by layer, rehearsal.
+
+The command, `lenet5c.trainer`, the estimator's `warm_start` and the demo's fine-tuning use this.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lenet5c._text import count, listing
+from lenet5c.datasets import Dataset, Source
+from lenet5c.datasets.conversion import to_gray
+from lenet5c.nn import NETS, Sequential
+from lenet5c.nn.batch_norm import BatchNorm
+from lenet5c.recipes.kind import arguments
+from lenet5c.training import TrainedModel
+from lenet5c.training.matching import match_size
+
+if TYPE_CHECKING:
+    from lenet5c.recipes.recipe import Recipe
+
+#: Arguments of a net that follow from the data and the seed.
+OF_DATA = {"num_classes", "in_channels", "input_size", "rng"}
+#: Settings that the model to start from has already.
+OF_START = ("net", "model", "fit", "preparation")
+#: Images of the start model's data in each epoch.
+REHEARSED = 12_000
+
+
+def take_net(recipe: "Recipe", start: TrainedModel, asked: Mapping[str, Any] = {}) -> "Recipe":
+    """Return a recipe with the net and the preparation of a model to start from.
+
+    Dropout, which has no parameters, may be another one than the model's.
+
+    Parameters
+    ----------
+    recipe : Recipe
+    start : TrainedModel
+    asked : mapping
+        Settings of the net and of the preparation that were asked for.
+
+    Raises
+    ------
+    ValueError
+        One that was asked for is not the model's.
+    """
+    net = next(name for name, kind in NETS.items() if type(start.model) is kind)
+    config: dict[str, Any] = start.model.config  # type: ignore[attr-defined]
+    known = arguments(NETS[net])
+    for name, value in asked.items():
+        has = (
+            net if name == "net" else config.get(name, known[name].default if name in known else "")
+        )
+        if name in ("fit", "preparation"):
+            raise ValueError(
+                f"{name} must be left out with a model to start from, which brings its "
+                f"preparation, got {value!r}"
+            )
+        if name != "dropout" and value != has:
+            raise ValueError(
+                f"{name} must be {has!r}, as in the model to start from, got {value!r}; leave it "
+                "out, or train without that model"
+            )
+    model = {name: value for name, value in config.items() if name not in OF_DATA}
+    if "dropout" in recipe.model and "dropout" in known:
+        model["dropout"] = recipe.model["dropout"]
+    changes: dict[str, Any] = {"net": net, "model": model, "fit": "auto", "preparation": "auto"}
+    if net == "lenet5_1998" and recipe.loss not in ("mle", "map"):
+        changes |= {"loss": "mle", "loss_settings": {}, "label_smoothing": 0.0}
+    return replace(recipe, **changes)
+
+
+def fit_source(start: TrainedModel, source: Source) -> tuple[Source, list[str]]:
+    """Return data with the images that a model takes, and with one list of classes.
+
+    Where the model knows all classes of the data, the list is the model's; else it is the data's.
+    Data that fit already are returned as they are.
+
+    Returns
+    -------
+    source : Source
+    notes : list of str
+        What was changed that the user should know.
+
+    Raises
+    ------
+    ValueError
+        The images have other channels than one or three, or than the model.
+    """
+    known, names = start.class_names, source.train.class_names
+    classes = known if set(names) <= set(known) else names
+    parts: dict[str, Dataset] = {}
+    notes: dict[str, None] = {}  # in order, each once
+    if len(classes) > len(names):
+        notes[
+            f"it has {count(len(names), 'class', 'classes')} of the model's {len(known)}; the "
+            "model keeps the others"
+        ] = None
+    elif classes is names and names != known:
+        shared = [name for name in names if name in known]
+        kept = listing(list(map(repr, shared[:5]))) + (", ..." if len(shared) > 5 else "")
+        notes[
+            "its classes are not the model's: the last layer is new"
+            + (f" but for {kept}" if shared else "")
+        ] = None
+    for part in ("train", "test", "validation"):
+        dataset = getattr(source, part)
+        if dataset is not None:
+            fitted, changed = fit_dataset(start, dataset, classes)
+            parts[part], notes = fitted, notes | dict.fromkeys(changed)
+    return replace(source, **parts), list(notes)
+
+
+def fit_dataset(
+    start: TrainedModel, dataset: Dataset, classes: tuple[str, ...]
+) -> tuple[Dataset, list[str]]:
+    """Return a data set with these classes and with images that a model takes, and notes."""
+    images, notes = dataset.images, []
+    channels, found = start.image_shape[0], images.shape[1]
+    if found != channels:
+        images = _convert_channels(images, channels)
+        kinds = {1: "gray", 3: "in color"}
+        notes.append(f"its images are made {kinds[channels]}, as those of the model are")
+    images, note = match_size(start, images)
+    notes += [note] if note else []
+    labels = dataset.labels
+    if dataset.class_names != classes:
+        labels = np.array([classes.index(name) for name in dataset.class_names], np.int32)[labels]
+    if images is dataset.images and labels is dataset.labels:
+        return dataset, notes
+    return replace(
+        dataset, images=images, labels=labels, num_classes=len(classes), class_names=classes
+    ), notes
+
+
+def _convert_channels(images: NDArray[np.uint8], channels: int) -> NDArray[np.uint8]:
+    """Return images (N, C, H, W) with one or three channels."""
+    number, found, height, width = images.shape
+    if {found, channels} != {1, 3}:
+        raise ValueError(
+            f"images must have {count(channels, 'channel')}, as those of the model to start from, "
+            f"got {found}; use other data, or another model"
+        )
+    images = np.asarray(images)
+    if channels == 3:
+        return np.repeat(images, 3, axis=1)
+    pixels = images.transpose(0, 2, 3, 1).reshape(number * height, width, 3)
+    return to_gray(pixels).reshape(number, 1, height, width)
+
+
+def continue_model(
+    start: TrainedModel, recipe: "Recipe", classes: tuple[str, ...], rng: Any
+) -> Any:
+    """Return a net with the weights of a model, and a last layer for these classes.
+
+    Rows of classes that the model knows, by name, are kept, others are initialized.
+    """
+    old: Any = start.model
+    settings = old.config | {"num_classes": len(classes)}
+    settings |= {name: recipe.model[name] for name in ("dropout",) if name in recipe.model}
+    model = type(old)(**settings, rng=rng)
+    before, state = old.state_dict(), model.state_dict()
+    if classes == start.class_names:
+        model.load_state_dict(before)
+        return model
+    head = name_head(model)
+    rows = [
+        (i, start.class_names.index(name))
+        for i, name in enumerate(classes)
+        if name in start.class_names
+    ]
+    for name, array in state.items():
+        if name.startswith(f"{head}."):
+            for own, theirs in rows:
+                array[own] = before[name][theirs]
+        else:
+            array[...] = before[name]
+    model.load_state_dict(state)
+    return model
+
+
+def name_head(model: Sequential) -> str:
+    """Return the name of the last layer with parameters or buffers, which has a row a class."""
+    return [name for name, layer in model.named_layers() if layer.params or layer.buffers][-1]
+
+
+def rate_factors(
+    model: Sequential, layer_decay: float, freeze: Collection[str]
+) -> dict[str, float]:
+    """Return factors of the learning rate for each layer with parameters, 0 of frozen ones.
+
+    Batch normalization goes with the layer before it. Where it is frozen, its running statistics
+    stay, too.
+
+    Raises
+    ------
+    ValueError
+        There is no such layer, or none is left to train.
+    """
+    groups: list[list[str]] = []
+    layers = {name: layer for name, layer in model.named_layers() if layer.params}
+    for name, layer in layers.items():
+        if isinstance(layer, BatchNorm) and groups:
+            groups[-1].append(name)
+        else:
+            groups.append([name])
+    if unknown := [name for name in freeze if name not in layers]:
+        raise ValueError(
+            f"freeze must name layers with parameters, {', '.join(layers)}, got {unknown[0]!r}"
+        )
+    factors: dict[str, float] = {}
+    for depth, group in enumerate(reversed(groups)):
+        for name in group:
+            factors[name] = 0.0 if {name, group[0]} & set(freeze) else layer_decay**depth
+    if not any(factors.values()):
+        raise ValueError(f"freeze must leave a layer to train, got all, {', '.join(freeze)}")
+    return factors
+
+
+def freeze_statistics(model: Sequential, factors: Mapping[str, float]) -> None:
+    """Let frozen layers of batch normalization use and keep their running statistics."""
+    for name, layer in model.named_layers():
+        if isinstance(layer, BatchNorm):
+            layer.frozen = factors.get(name) == 0
+
+
+def choose_rehearsed(
+    start: TrainedModel, rehearsed: Dataset, classes: tuple[str, ...], seed: int
+) -> Dataset | None:
+    """Return images to rehearse, of classes that are still there; None where there are none."""
+    shared = [i for i, name in enumerate(rehearsed.class_names) if name in classes]
+    index = np.flatnonzero(np.isin(rehearsed.labels, shared))
+    if len(index) == 0:
+        return None
+    rng = np.random.default_rng([seed, 7])
+    index = np.sort(rng.choice(index, min(REHEARSED, len(index)), replace=False))
+    names = tuple(rehearsed.class_names[i] for i in shared)
+    chosen = rehearsed.take(index)
+    chosen = replace(
+        chosen,
+        labels=np.searchsorted(shared, chosen.labels),
+        num_classes=len(names),
+        class_names=names,
+    )
+    return fit_dataset(start, chosen, classes)[0]
+
+
+def count_repeats(samples: int, epoch_images: int, most: int) -> int:
+    """Return how often each of so many samples comes in an epoch."""
+    return int(np.clip(round(epoch_images / samples), 1, most))
+
+
+def mix(samples: Dataset, repeats: int, rehearsed: Dataset | None, fit: Any) -> Dataset:
+    """Return samples, each so often, and images to rehearse, all fitted by `fit`."""
+    if repeats > 1:
+        samples = samples.take(np.tile(np.arange(len(samples)), repeats))
+    if rehearsed is None:
+        return samples
+    return Dataset(
+        np.concatenate([fit(samples.images), fit(rehearsed.images)]),
+        np.concatenate([samples.labels, rehearsed.labels]),
+        samples.num_classes,
+        samples.name,
+        samples.class_names,
+    )

@@ -1,0 +1,180 @@
+"""Runs side by side: what their folders say, as rows and as curves."""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lenet5c import _files
+from lenet5c._optional import require
+from lenet5c._text import plain, shorten
+from lenet5c.errors import RunError
+from lenet5c.recipes import RunConfig
+from lenet5c.training.curves import compare_curves
+from lenet5c.training.plot_style import PURPOSE, styled
+from lenet5c.training.run_folder import MOST_METRICS, RunFolder
+from lenet5c.training.statistics import wilson_interval
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+#: Folders in folders that are searched.
+DEPTH = 3
+#: Runs that are drawn, the best ones.
+MOST_DRAWN = 12
+#: Columns of a name in a legend.
+WIDEST = 40
+
+
+@dataclass(frozen=True, eq=False)
+class RunRow:
+    """What the folder of a run says.
+
+    Attributes
+    ----------
+    name : str
+        The folder, relative to the one that was searched.
+    status : {'finished', 'stopped', 'failed'}
+        'failed' is a run whose files cannot be used; `fault` says why.
+    options : list of str
+        Options of ``lenet5c train`` that make the run.
+    epochs : int
+        Finished epochs.
+    test_accuracy, validation_accuracy : float or None
+        Of the weights that were kept; of a run that was stopped, the last.
+    interval : tuple of float or None
+        95 % interval of the test accuracy.
+    seconds : float or None
+    history : list of dict
+    """
+
+    name: str
+    status: str
+    options: list[str]
+    epochs: int = 0
+    validation_accuracy: float | None = None
+    test_accuracy: float | None = None
+    interval: tuple[float, float] | None = None
+    seconds: float | None = None
+    fault: str | None = None
+    history: Sequence[dict[str, Any]] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all but the history, for JSON."""
+        values = asdict(self)
+        del values["history"]
+        return values
+
+
+def list_runs(folder: str | os.PathLike[str]) -> list[RunRow]:
+    """Return a row for each run in a folder and the folders in it, the best test accuracy first.
+
+    Raises
+    ------
+    RunError
+        There is no such folder.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise RunError(f"folder must be one with runs, got {root}, which does not exist")
+    rows = [_describe(root, path) for path in _find(root, DEPTH)]
+    return sorted(rows, key=lambda row: (-(row.test_accuracy or -1), row.name))
+
+
+def _find(folder: Path, depth: int) -> list[Path]:
+    """Return the folders with a run, in the order of their names."""
+    found = [folder] if os.path.lexists(RunFolder(folder).config_file) else []
+    if depth:
+        for path in sorted(folder.iterdir()):
+            if path.is_dir() and not path.is_symlink() and not path.name.startswith("."):
+                found += _find(path, depth - 1)
+    return found
+
+
+def _describe(root: Path, path: Path) -> RunRow:
+    name = str(path.relative_to(root)) if path != root else path.resolve().name
+    folder = RunFolder(path)
+    try:
+        options = RunConfig.read(folder).options()
+    except (RunError, OSError) as error:
+        return RunRow(name, "failed", [], fault=str(error))
+    try:
+        history = _read_history(folder)
+        summary = folder.read_summary(history)
+    except (RunError, OSError) as error:
+        return RunRow(name, "failed", options, fault=str(error))
+    last = history[-1] if history else {}
+    if summary is None:
+        validation = last.get("validation_accuracy")
+        return RunRow(name, "stopped", options, len(history), validation, history=history)
+    correct, count = summary["test_correct"], summary["test_count"]
+    return RunRow(
+        name,
+        "finished",
+        options,
+        summary["epochs"],
+        summary.get("validation_accuracy"),
+        correct / count,
+        wilson_interval(correct, count),
+        summary["seconds"],
+        history=history,
+    )
+
+
+def _read_history(folder: RunFolder) -> list[dict[str, Any]]:
+    try:
+        lines = _files.read_bytes(folder.metrics_file, MOST_METRICS).splitlines()
+        rows = [json.loads(line) for line in lines]
+    except FileNotFoundError:
+        return []
+    except ValueError as error:
+        raise RunError(f"{folder.metrics_file} must hold lines of JSON: {error}") from None
+    if not all(isinstance(row, dict) for row in rows):
+        raise RunError(f"{folder.metrics_file} must hold an object of JSON on each line")
+    return rows
+
+
+def differing_options(rows: Sequence[RunRow]) -> list[list[str]]:
+    """Return the options of each run that not all runs have, each with its values as one text."""
+    groups = [_group(row.options) for row in rows]
+    common = set(groups[0]).intersection(*groups[1:]) if groups else set()
+    return [[text for text in group if text not in common] for group in groups]
+
+
+def _group(words: list[str]) -> list[str]:
+    grouped: list[str] = []
+    for word in words:
+        if word.startswith("--") or not grouped:
+            grouped.append(word.removeprefix("--"))
+        else:
+            grouped[-1] += f" {word}"
+    return grouped
+
+
+@styled
+def draw_runs(rows: Sequence[RunRow]) -> "Figure":
+    """Draw loss and accuracy of several runs by epoch, on validation images where there are any.
+
+    Parameters
+    ----------
+    rows : sequence of RunRow
+        Of more than 12 runs with finished epochs, the first 12 are drawn.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    RunError
+        No run has finished an epoch.
+    MissingExtraError
+        matplotlib is not installed.
+    """
+    require("matplotlib", "plots", PURPOSE)
+    drawn = [row for row in rows if row.history][:MOST_DRAWN]
+    if not drawn:
+        raise RunError("runs must have finished an epoch to be drawn, got none that has")
+    return compare_curves({shorten(plain(row.name), WIDEST): list(row.history) for row in drawn})

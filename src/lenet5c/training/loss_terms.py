@@ -1,0 +1,48 @@
+"""The terms of a training's loss that a plain cross-entropy on the same images does not have."""
+
+from math import log
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lenet5c.training.trainer import Trainer
+
+KINDS = {
+    "mse": "mean squared error",
+    "mle": "mean penalty of the true class",
+    "map": "maximum a posteriori criterion",
+}
+
+
+def describe_loss(trainer: "Trainer") -> str:
+    """Return what the losses of a training are of; an empty text if they are cross-entropy alone.
+
+    Examples
+    --------
+    >>> import lenet5c
+    >>> from lenet5c.training.loss_terms import describe_loss
+    >>> describe_loss(lenet5c.trainer("default", train_size=500))
+    'cross-entropy with label smoothing 0.05 (at least 0.282)'
+    """
+    loss, train_set = trainer.loss, trainer.train_set
+    kind = KINDS.get(getattr(loss, "kind", ""), "cross-entropy")
+    terms = []
+    if share := getattr(loss, "label_smoothing", 0.0):
+        least = _least_smoothed(share, train_set.num_classes)
+        terms.append(f"label smoothing {share:g} (at least {least:.3f})")
+    if train_set.targets is not None:
+        terms.append("soft targets")
+    if train_set.sample_weight is not None or getattr(loss, "weight", None) is not None:
+        terms.append("weights")
+    if trainer.distortion:
+        terms.append("augmentation of the training images")
+    if not terms:
+        return "" if kind == "cross-entropy" else kind
+    *first, last = terms
+    return f"{kind} with {', '.join(first)}{' and ' * bool(first)}{last}"
+
+
+def _least_smoothed(share: float, num_classes: int) -> float:
+    """Return the least cross-entropy with smoothed labels: their entropy."""
+    rest = share / num_classes
+    true = 1 - share + rest
+    return -true * log(true) - (num_classes - 1) * rest * log(rest)

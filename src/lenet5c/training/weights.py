@@ -1,0 +1,155 @@
+"""Weights of images and classes in the loss of a training."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lenet5c.datasets import Dataset
+
+BALANCED = "balanced"
+#: Of the weight of a class: float32 holds it times the weight of an image.
+LEAST, MOST = 1e-6, 1e6
+ClassWeight = str | Mapping[Any, float] | None
+
+
+def class_weights(class_weight: ClassWeight, dataset: Dataset) -> NDArray[np.float64] | None:
+    """Return the weight of each class.
+
+    Parameters
+    ----------
+    class_weight : None, 'balanced' or dict
+        Class names with their weights, 1e-6 to 1e6; other classes have the weight 1. 'balanced' is
+        scikit-learn's: n / (K * count), with the count of the class among n images of K classes,
+        each image counting as its `sample_weight`. So all classes weigh the same together. A class
+        without images has the weight 1.
+    dataset : lenet5c.datasets.Dataset
+        The images trained on.
+
+    Returns
+    -------
+    ndarray of float64 (K,), or None
+
+    Raises
+    ------
+    ValueError
+        It is none of these, or names a class that the data does not have.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet5c.datasets import Dataset
+    >>> from lenet5c.training.weights import class_weights
+    >>> data = Dataset(np.zeros((4, 1, 8, 8), np.uint8), np.array([0, 0, 0, 1]), 3)
+    >>> class_weights("balanced", data)
+    array([0.66666667, 2.        , 1.        ])
+    >>> class_weights({"1": 5}, data)
+    array([1., 5., 1.])
+    """
+    if class_weight is None:
+        return None
+    weights = np.ones(dataset.num_classes)
+    if isinstance(class_weight, str) and class_weight == BALANCED:
+        counts = np.bincount(dataset.labels, dataset.sample_weight, dataset.num_classes)
+        found = counts > 0
+        weights[found] = counts.sum() / (found.sum() * counts[found])
+        return weights
+    if not isinstance(class_weight, Mapping):
+        raise ValueError(
+            f"class_weight must be None, 'balanced' or a dict of classes, got {class_weight!r:.80}"
+        )
+    for name, weight in class_weight.items():
+        if str(name) not in dataset.class_names:
+            from lenet5c._text import list_some
+
+            raise ValueError(
+                f"class_weight must name classes of the data, got {str(name)!r}; it has "
+                f"{list_some(dataset.class_names)}"
+            )
+        is_number = isinstance(weight, Real) and not isinstance(weight, bool)
+        if not (is_number and LEAST <= weight <= MOST):
+            raise ValueError(
+                f"class_weight must be a number from {LEAST:g} to {MOST:g} for each class, got "
+                f"{weight!r} for {str(name)!r}"
+            )
+        weights[dataset.class_names.index(str(name))] = weight
+    return weights
+
+
+def weigh(dataset: Dataset, weights: NDArray[np.float64] | None) -> Dataset:
+    """Return a data set with the weights of its classes multiplied into those of its images.
+
+    Weights that are all the same are left out: they have no effect.
+    """
+    total = dataset.sample_weight
+    if weights is not None:
+        of_class = weights[dataset.labels]
+        total = (of_class if total is None else of_class * total).astype(np.float32)
+    if total is None or (total == total[0]).all():
+        return dataset if dataset.sample_weight is None else replace(dataset, sample_weight=None)
+    return replace(dataset, sample_weight=total)
+
+
+class Targets:
+    """Targets and weights of the images to train on, as steps take them.
+
+    Parameters
+    ----------
+    dataset : lenet5c.datasets.Dataset
+        With soft targets these take the place of the labels.
+    loss : lenet5c.nn loss
+    batch_size : int
+
+    Raises
+    ------
+    ValueError
+        The loss takes no soft targets, or the weights would have no effect.
+    """
+
+    def __init__(self, dataset: Dataset, loss: Any, batch_size: int) -> None:
+        soft, mean = dataset.targets is not None, getattr(loss, "reduction", "") == "mean"
+        self.targets: NDArray[Any] = dataset.labels if dataset.targets is None else dataset.targets
+        self.weight = dataset.sample_weight
+        self.loss = loss
+        self.classes = dataset.num_classes
+        if soft:
+            try:
+                loss.arguments(self.targets[:1], (1, self.classes))
+            except ValueError:
+                raise ValueError(
+                    f"loss must be CrossEntropyLoss or MSELoss for soft targets, got {loss!r}"
+                ) from None
+        if self.weight is not None:
+            if not (self.weight > 0).all():
+                raise ValueError(
+                    "sample_weight must be more than 0 for each image to train on, got "
+                    f"{self.weight.min():g}; leave out images that are not to count"
+                )
+            if mean and batch_size == 1:
+                raise ValueError(
+                    "batch_size must be at least 2 with weights, which a mean over one image "
+                    "divides out, got 1"
+                )
+        ignored = None if soft else getattr(loss, "ignore_index", None)
+        self.scale = 0.0
+        if mean and (
+            self.weight is not None
+            or getattr(loss, "weight", None) is not None
+            or (ignored is not None and (dataset.labels == ignored).any())
+        ):
+            self.scale = len(dataset) / self._total(np.arange(len(dataset)))
+
+    def __getitem__(self, index: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.float32] | None]:
+        """Return targets and weights of some images."""
+        return self.targets[index], None if self.weight is None else self.weight[index]
+
+    def count(self, batch: NDArray[Any]) -> float:
+        """Return the number of images that a batch counts as in the mean loss of an epoch."""
+        return self._total(batch) * self.scale if self.scale else len(batch)
+
+    def _total(self, index: NDArray[Any]) -> float:
+        targets, weight = self[index]
+        return float(self.loss.total_weight(targets, (len(index), self.classes), weight))
