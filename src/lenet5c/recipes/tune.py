@@ -326,7 +326,7 @@ def _make_sampler(optuna: Any, seed: int) -> Any:
     interrupted goes on as it would have.
     """
 
-    class ByTrial(optuna.samplers.BaseSampler):  # type: ignore[misc, name-defined]
+    class ByTrial(optuna.samplers.BaseSampler):
         def __init__(self) -> None:
             self.drawn: tuple[int, Any] = (-1, None)
 
