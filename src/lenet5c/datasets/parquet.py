@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from lenet5c.datasets.columns import find_columns, find_id, find_label
 from lenet5c.datasets.dataset import DatasetError
 from lenet5c.datasets.image_folder import MEMORY, ImageStack
 from lenet5c.datasets.parts import IMAGES
-from lenet5c.datasets.pictures import describe_fault, read_pictures
+from lenet5c.datasets.pictures import describe_fault, measure_whites, read_pictures
 from lenet5c.datasets.pixels import MIN_SIDE, convert_images, convert_labels, guess_reading
 from lenet5c.datasets.records import ALL, Found, ReadOptions, Records
 
@@ -57,9 +58,12 @@ def read_parquet(files: dict[str, list[Path]], name: str, options: ReadOptions) 
                 )
     notes: list[str] = []
     if first.kind == "pictures":
-        parts = _read_pictures(tables, options, notes)
+        streams = (_stream_pictures(table) for those in tables.values() for table in those)
+        white = measure_whites(chain.from_iterable(streams))
+        parts = _read_pictures(tables, options, notes, white)
         reading = guess_reading(records.images for records in parts.values())
-        return Found(parts, name, reading, tuple(notes), _find_names(first, parts))
+        names = _find_names(first, parts)
+        return Found(parts, name, reading, tuple(notes), names, white=white)
     arrays = {
         f"{paths[0]}": np.concatenate([_read_pixels(table) for table in tables[part]])
         for part, paths in files.items()
@@ -290,7 +294,7 @@ def _flatten(column: Any, title: str) -> NDArray[Any]:
 
 
 def _read_pictures(
-    tables: dict[str, list[_Table]], options: ReadOptions, notes: list[str]
+    tables: dict[str, list[_Table]], options: ReadOptions, notes: list[str], white: dict[str, float]
 ) -> dict[str, Records]:
     """Return the images of picture files in all parts, of one size."""
     flat = [(part, table) for part, those in tables.items() for table in those]
@@ -303,7 +307,8 @@ def _read_pictures(
     good: dict[str, list[bool]] = {part: [] for part in tables}
     bad = []
     for part, table in flat:
-        for i, picture in enumerate(read_pictures(_stream_pictures(table), images.prepare)):
+        pictures = read_pictures(_stream_pictures(table), images.prepare, white=white)
+        for i, picture in enumerate(pictures):
             good[part].append(not isinstance(picture, Exception))
             if isinstance(picture, Exception):
                 why = describe_fault(picture, Path("standard input"))
