@@ -265,7 +265,7 @@ class Display:
             self.line(f"Starts from {config.start}{frozen}")
             if not trainer.mixture.endswith("rehearsed") and config.rehearse != NOTHING:
                 self.line(
-                    "It may forget what else it knows; --rehearse NAME_OR_DIR mixes in the data "
+                    "It may forget what else it knows; --rehearse NAME_OR_PATH mixes in the data "
                     "it was trained on."
                 )
         mixture = f" an epoch: {trainer.mixture}" if trainer.mixture else " to train on"
