@@ -39,7 +39,8 @@ EXAMPLES = """examples:
   lenet5c train --epochs 4 --seed 1 --target-accuracy 0.99        exit code 3 below the target
   lenet5c train --resume --out runs/first                         go on with a run that was stopped
   lenet5c train --activation tanh --pooling max --optimizer sgd --lr 0.02 --schedule cosine
-  lenet5c train --data my-pictures --epochs 30                    a folder a class, or IDX files
+  lenet5c train --data my-pictures --epochs 30                    a folder a class
+  lenet5c train --data train.csv                                  or .npz, .parquet, .mat, IDX, ...
   lenet5c train --data my-pictures --class-weight balanced        rare classes count as much
   lenet5c train --data my-pictures --folds 5                      cross-validation"""
 
