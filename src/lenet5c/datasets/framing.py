@@ -76,8 +76,8 @@ class Framing:
     >>> train, _ = mnist()
     >>> measure_framing(train.images) == Framing()
     True
-    >>> measure_framing(255 - train.images).ink
-    (0,)
+    >>> measure_framing(255 - train.images).dark
+    True
     """
 
     paper: tuple[int, ...] = (0,)
