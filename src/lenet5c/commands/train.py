@@ -130,9 +130,7 @@ def run(options: argparse.Namespace) -> int:
     """Train, evaluate and report; return the exit code."""
     config = configure(options)
     if config.folds and config.fold is None:
-        from lenet5c.commands import folds
-
-        return folds.run(options, config)
+        return run_folds(options, config)
     display, stop = Display(options.quiet), StopRequest()
     result = None
     try:
@@ -160,6 +158,47 @@ def run(options: argparse.Namespace) -> int:
 
         leave_report(result, display.line, partial(warn, options.prog))
     return report(result.summary or {}, options.target_accuracy)
+
+
+def run_folds(options: argparse.Namespace, config: RunConfig) -> int:
+    """Cross-validate and report; return the exit code."""
+    from lenet5c.report.tables import class_table
+
+    shown, stop = FoldDisplay(options), StopRequest()
+    try:
+        result = recipes.cross_validate(
+            config,
+            resume=options.resume,
+            overwrite=options.overwrite,
+            tensorboard=options.tensorboard,
+            tell=shown.line,
+            on_fold=shown.fold,
+            on_start=shown.start,
+            on_step=shown.step,
+            on_epoch=shown.epoch,
+            stop=stop,
+        )
+    except NonFiniteError as error:
+        message = f"training failed: {error}; give the next run another --out"
+        return fail(options.prog, message, FAILED)
+    finally:
+        shown.close()
+    if result.interrupted:
+        signals.settle(stop.signal or 0)
+        whole = replace(result.interrupted.config, folder=config.folder)
+        return report_stop(replace(result.interrupted, config=whole), stop.signal or 0)
+    shown.line(class_table(result.matrix, result.dataset.class_names))
+    shown.line(f"Each image by the model of its fold; see {config.folder}/{recipes.folds.RECORD}")
+    over, target = result.interval, options.target_accuracy
+    missed = target is not None and over.mean < target
+    if missed:
+        note(f"The mean accuracy is below the target of {100 * target:g}%.")
+    say(
+        f"Accuracy over {over.count} folds: {100 * over.mean:.2f}% ± "
+        f"{100 * (over.high - over.mean):.2f} (95 % interval of the mean); "
+        f"{result.matrix.trace()} of {len(result.dataset)} images"
+    )
+    return TARGET_MISSED if missed else 0
 
 
 def configure(options: argparse.Namespace) -> RunConfig:
@@ -284,6 +323,30 @@ class Display:
                 f"These losses are {terms}; on the test images, cross-entropy alone is "
                 f"{result.summary['test_loss']:.4f}."
             )
+
+
+class FoldDisplay(Display):
+    """Lines and a bar for each fold in turn."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        super().__init__(options.quiet)
+        self.options = options
+
+    def start(self, trainer: Trainer, config: RunConfig) -> None:
+        """Print which fold it is and what is trained."""
+        self.line(f"\nFold {config.fold} of {config.folds}")
+        super().start(trainer, config)
+
+    def fold(self, run: recipes.Run) -> None:
+        """Print the result of a fold, and draw its report."""
+        self.close(run)
+        self.progress = None
+        if not self.options.no_report:
+            from lenet5c.report.run import leave_report
+
+            leave_report(run, self.line, partial(warn, self.options.prog))
+        text = describe_accuracy(run.evaluation.correct, run.evaluation.count)
+        self.line(f"Fold {run.config.fold} of {run.config.folds}: {text}")
 
 
 def report_stop(result: recipes.Run, signal: int) -> int:
