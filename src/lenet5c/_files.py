@@ -43,6 +43,7 @@ FORMATS = {
         "restore it, or start a run in another folder",
     ),
     "config": (1, "a run's configuration as lenet5c train wrote it", _RESTORE, _RESTORE),
+    "tuning": (1, "a search as lenet5c tune wrote it", _RESTORE, _RESTORE),
     "summary": (1, "a run's summary as lenet5c train wrote it", _AGAIN, _AGAIN),
 }
 #: Bytes of the largest tensor file, its header, and record; JSON takes 22 times as much in memory.

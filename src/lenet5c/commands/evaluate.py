@@ -318,7 +318,7 @@ def write(
     pictures: dict[str, bytes] = {}
     try:
         require("matplotlib", "plots", f"the pictures in {folder}")
-        makers = result_makers(dataset, result, trained.class_names, trained.reading == "ink")
+        makers = result_makers(dataset, result, trained.class_names, trained.inverted)
         pictures, failures = draw_all(makers)
         for name, failure in failures.items():
             warn(options.prog, f"no {name}.png: {type(failure).__name__} {failure}")

@@ -21,6 +21,7 @@ from lenet5c._text import command_line
 from lenet5c.commands import signals
 from lenet5c.commands.cli import FAILED, add_threads, directory, fail, file, note, number, say, warn
 from lenet5c.commands.cli import setting as pair
+from lenet5c.datasets import Source
 from lenet5c.datasets.inspection import IMBALANCE
 from lenet5c.datasets.source import source_name
 from lenet5c.recipes import RunConfig
@@ -28,7 +29,7 @@ from lenet5c.recipes.config_file import read_config_file
 from lenet5c.recipes.kind import DICT, Kind
 from lenet5c.recipes.run_config import NOTHING, option_settings, start_name
 from lenet5c.recipes.setting import GROUPS, RUN, in_words, option
-from lenet5c.training import NonFiniteError, RunError, Trainer
+from lenet5c.training import NonFiniteError, RunError, TrainedModel, Trainer
 from lenet5c.training.interrupt import StopRequest
 from lenet5c.training.loss_terms import describe_loss
 from lenet5c.training.progress import Progress
@@ -54,25 +55,8 @@ EXAMPLES = """examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the settings of a run, its recipe and its net, and what the command itself does."""
-    groups = {group: parser.add_argument_group(group) for group in GROUPS}
-    usual = RunConfig()
-    for name, setting in option_settings().items():
-        kind = setting.kind
-        # Options have no default, so that a resumed run can tell which were really given.
-        arguments: dict[str, Any] = {"help": setting.describe(usual.get(name)).replace("%", "%%")}
-        if not kind.metavar:
-            arguments |= {"action": argparse.BooleanOptionalAction}
-        elif kind.choices:
-            arguments |= {"choices": kind.choices, "metavar": kind.metavar}
-        elif kind.many:
-            read = pair if kind is DICT else option_type(kind)
-            arguments |= {"type": read, "nargs": "+", "metavar": kind.metavar}
-        else:
-            arguments |= {"type": option_type(kind), "metavar": kind.metavar}
-        groups[setting.group].add_argument(option(name, setting), dest=name, **arguments)
-
-    add_threads(groups[RUN])
-    add = groups[RUN].add_argument
+    group = add_settings(parser)
+    add = group.add_argument
     add(
         "--out",
         type=directory,
@@ -86,7 +70,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="settings from a file: the config.json of a run, which repeats it, or options by name "
         "in TOML or JSON; options given beside it go before",
     )
-    add = groups[RUN].add_mutually_exclusive_group().add_argument
+    exclusive = group.add_mutually_exclusive_group()
+    add = exclusive.add_argument
     add(
         "--resume",
         action="store_true",
@@ -94,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "also with a finished one",
     )
     add("--overwrite", action="store_true", help="replace the run that is in --out")
-    add = groups[RUN].add_argument
+    add = group.add_argument
     add(
         "--tensorboard",
         action="store_true",
@@ -112,6 +97,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="write no pictures and no report.html, which need lenet5c[plots]",
     )
+
+
+def add_settings(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Add the settings of a run, its recipe and its net; return the group of the run."""
+    groups = {group: parser.add_argument_group(group) for group in GROUPS}
+    usual = RunConfig()
+    for name, setting in option_settings().items():
+        kind = setting.kind
+        # Options have no default, so that a resumed run can tell which were really given.
+        arguments: dict[str, Any] = {"help": setting.describe(usual.get(name)).replace("%", "%%")}
+        if not kind.metavar:
+            arguments |= {"action": argparse.BooleanOptionalAction}
+        elif kind.choices:
+            arguments |= {"choices": kind.choices, "metavar": kind.metavar}
+        elif kind.many:
+            read = pair if kind is DICT else option_type(kind)
+            arguments |= {"type": read, "nargs": "+", "metavar": kind.metavar}
+        else:
+            arguments |= {"type": option_type(kind), "metavar": kind.metavar}
+        groups[setting.group].add_argument(option(name, setting), dest=name, **arguments)
+    add_threads(groups[RUN])
+    return groups[RUN]
 
 
 def option_type(kind: Kind) -> Callable[[str], Any]:
@@ -136,6 +143,7 @@ def run(options: argparse.Namespace) -> int:
     try:
         result = recipes.train(
             config,
+            frame=frame,
             resume=options.resume,
             overwrite=options.overwrite,
             tensorboard=options.tensorboard,
@@ -157,7 +165,7 @@ def run(options: argparse.Namespace) -> int:
         from lenet5c.report.run import leave_report
 
         leave_report(result, display.line, partial(warn, options.prog))
-    return report(result.summary or {}, options.target_accuracy)
+    return report(result, options.target_accuracy, display.line)
 
 
 def run_folds(options: argparse.Namespace, config: RunConfig) -> int:
@@ -203,6 +211,25 @@ def run_folds(options: argparse.Namespace, config: RunConfig) -> int:
 
 def configure(options: argparse.Namespace) -> RunConfig:
     """Return the `RunConfig` that the options ask for; nothing is written yet."""
+    given = read_settings(options)
+    if options.resume:
+        return configure_resumed(options, given)
+    out = options.out or Path("runs") / datetime.now().strftime("%Y%m%d-%H%M%S-%f")
+    if options.config is not None:
+        return read_config_file(options.config, **given, folder=out)
+    return make_config(given, out)
+
+
+def make_config(given: dict[str, Any], out: Path | None) -> RunConfig:
+    """Return the configuration with some settings."""
+    try:
+        return RunConfig.named(given.pop("recipe", None), **given, folder=out)
+    except ValueError as error:
+        raise RunError(error) from None
+
+
+def read_settings(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings that the options give, by name."""
     given: dict[str, Any] = {
         name: join(name, value) if setting.kind.many else value
         for name, setting in option_settings().items()
@@ -213,16 +240,7 @@ def configure(options: argparse.Namespace) -> RunConfig:
             given[name] = source_name(given[name], f"--{name}")
     if "start" in given:
         given["start"] = start_name(given["start"])
-    if options.resume:
-        return configure_resumed(options, given)
-    out = options.out or Path("runs") / datetime.now().strftime("%Y%m%d-%H%M%S-%f")
-    if options.config is not None:
-        return read_config_file(options.config, **given, folder=out)
-    name = given.pop("recipe", None)
-    try:
-        return RunConfig.named(name, **given, folder=out)
-    except ValueError as error:
-        raise RunError(error) from None
+    return given
 
 
 def join(name: str, words: list[Any]) -> Any:
@@ -257,6 +275,13 @@ def configure_resumed(options: argparse.Namespace, given: dict[str, Any]) -> Run
     return config
 
 
+def frame(source: Source, start: TrainedModel) -> tuple[Source, list[str]]:
+    """Bring whole pictures to the form in which a model reads ink."""
+    from lenet5c.recognition.samples import frame_source  # not needed by most runs
+
+    return frame_source(source, start)
+
+
 class Display:
     """Lines and a progress bar about a run, on standard output and standard error."""
 
@@ -274,10 +299,20 @@ class Display:
         model: Any = trainer.model
         shape = " x ".join(map(str, model.input_shape))
         count, validation = len(trainer.train_set), len(trainer.validation_set or ())
+        if config.start:
+            frozen = f"; frozen: {', '.join(config.freeze)}" if config.freeze else ""
+            self.line(f"Starts from {config.start}{frozen}")
+            if not trainer.mixture.endswith("rehearsed") and config.rehearse != NOTHING:
+                self.line(
+                    "It may forget what else it knows; --rehearse NAME_OR_DIR mixes in the data "
+                    "it was trained on."
+                )
+        mixture = f" an epoch: {trainer.mixture}" if trainer.mixture else " to train on"
         self.line(
-            f"LeNet-5, {model.num_params:,} parameters, {shape} input; {count:,} images to "
-            f"train on, {validation:,} to validate; seed {config.seed}\nkernels {kernels.isa}, "
-            f"{kernels.get_num_threads()} threads; results in {config.folder}"
+            f"LeNet-5, {model.num_params:,} parameters, {shape} input; {count:,} "
+            f"images{mixture}, {validation:,} to validate; seed {config.seed}\n"
+            f"kernels {kernels.isa}, {kernels.get_num_threads()} threads; results in "
+            f"{config.folder}"
         )
         if count < FEW and not config.settings.distortion and trainer.epoch == 0:
             self.line(
@@ -359,9 +394,20 @@ def report_stop(result: recipes.Run, signal: int) -> int:
     return 128 + signal
 
 
-def report(summary: dict[str, Any], target: float | None) -> int:
-    """Print the test accuracy; return the exit code."""
+def report(result: recipes.Run, target: float | None, tell: Callable[[str], object]) -> int:
+    """Print the test accuracy, and that of the model it started from; return the exit code."""
+    summary: dict[str, Any] = result.summary or {}
     correct, count = summary["test_correct"], summary["test_count"]
+    start = result.config.start
+    if "start_test_accuracy" in summary:
+        before = f"{100 * summary['start_test_accuracy']:.2f}%"
+        tell(f"Test accuracy of {start}, from which it started: {before}")
+    if "rehearsed_accuracy" in summary and result.rehearsed:
+        before, after = (
+            f"{100 * summary[name]:.2f}%"
+            for name in ("start_rehearsed_accuracy", "rehearsed_accuracy")
+        )
+        tell(f"Test images of {result.rehearsed.test.name}: {before} before, {after} after")
     missed = False
     if target is not None and (missed := correct / count < target):
         note(f"The test accuracy is below the target of {100 * target:g}%.")

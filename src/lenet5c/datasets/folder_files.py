@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _PARTS = ("train", "validation", "test")
 LAYOUT = (
     "it should hold a folder of images for each class, or train/CLASS and test/CLASS, "
-    "or four IDX files"
+    "or IDX, CSV, NumPy, Parquet or MATLAB files"
 )
 
 

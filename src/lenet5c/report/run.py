@@ -89,7 +89,7 @@ def write_report(run: Run, folder: Path) -> dict[str, Exception]:
     require("matplotlib", "plots", "pictures of a run")
     test, trained, result = run.source.test, run.trained, run.evaluation
     kept = (run.summary or {}).get("kept_epoch")
-    inverted, terms = trained.reading == "ink", describe_loss(run.trainer)
+    inverted, terms = trained.inverted, describe_loss(run.trainer)
     right = np.flatnonzero(result.labels == result.predictions)
     example = int(right[0]) if len(right) else 0
     makers = {"curves": lambda: curves(run.history, kept_epoch=kept, loss=terms)}

@@ -15,9 +15,10 @@ from lenet5c.recipes import Recipe, RunConfig, recipe, train
 from lenet5c.recipes.build import make_loss
 from lenet5c.recipes.kind import CLASS_WEIGHT, number, plain, whole
 from lenet5c.recipes.recipe import NET_SETTINGS
+from lenet5c.recipes.start import take_net
 from lenet5c.sklearn.pixels import as_images, image_shape_of, pixel_range_of
 from lenet5c.sklearn.state import pack, unpack
-from lenet5c.training import NonFiniteError, TrainedModel, Trainer
+from lenet5c.training import NonFiniteError, Trainer
 from lenet5c.training.weights import Targets, class_weights, weigh, weigh_loss
 
 #: Samples of a tile. In full tiles the values of a sample do not depend on the rest of the batch.
@@ -79,7 +80,8 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
         the largest of all values in the training data (of the first `partial_fit`). Values beyond
         are cut off.
     warm_start : bool
-        `fit` goes on from the weights there are.
+        `fit` goes on from the weights there are, with their net and preparation. The optimizer and
+        its learning rate begin anew.
     random_state : int, RandomState or None
         Random seed of weights, split, order and augmentation.
     verbose : bool
@@ -163,17 +165,11 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
             self._begin(rows, shape, classes)
         source = self._make_source(rows, labels, shape, weight)
         settings = self._make_recipe(len(source.train))
-
-        def start(trainer: Trainer, _: RunConfig) -> None:
-            if before is not None:
-                trainer.model.load_state_dict(before.model.state_dict())
-                # The preparation that the weights are used to.
-                trainer.preparation = before.preparation
-                cast(TrainedModel, trainer.trained).preparation = before.preparation
-
+        if before is not None:
+            settings = take_net(settings, before, self._of_net())
         config = RunConfig(self.recipe, settings=settings, seed=self._draw_seed())
         report = self._report if self.verbose else None
-        run = train(config, source, on_start=start, on_epoch=report)
+        run = train(config, source, start=before, on_epoch=report)
         self.trained_, self.optimizer_, self.seed_ = run.trained, run.trainer.optimizer, config.seed
         self.recipe_, self.n_iter_ = settings.to_dict(), len(run.history)
         self.loss_curve_ = [row["train_loss"] for row in run.history]
@@ -342,6 +338,12 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
             size = next((size for size in sizes if left % size != 1), chosen.batch_size)
             chosen = chosen.change(batch_size=size)
         return chosen
+
+    def _of_net(self) -> dict[str, Any]:
+        """Return the settings of the net that were asked for."""
+        names = OF_RECIPE.items() & {(name, name) for name in NET_SETTINGS}
+        given = {name: plain(getattr(self, name)) for name, _ in sorted(names)}
+        return {name: value for name, value in given.items() if value is not None}
 
     def _train_epoch(self, settings: Recipe, samples: Dataset) -> None:
         trained, count = self.trained_, len(samples)

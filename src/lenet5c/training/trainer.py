@@ -90,6 +90,8 @@ class Trainer:
         The position: finished epochs, and finished steps of the current one.
     trained : TrainedModel or None
         The model with its preparation and class names, of a trainer that a recipe has made.
+    mixture : str
+        Where a recipe repeats images or mixes others in: what `train_set` is made of.
     stretch_seconds : float
         Steps run in stretches of about so long, without coming back to Python; 0 makes each step a
         stretch.
@@ -105,6 +107,7 @@ class Trainer:
 
     stretch_seconds = 0.1
     trained: TrainedModel | None = None
+    mixture = ""
     _repr_html_ = show_trainer
 
     def __init__(
@@ -233,6 +236,7 @@ class Trainer:
         try:
             while not self.done:
                 order = self._draw_order()
+                expect(self.train_set.images, order[self.step * self.batch_size :])
                 if self.step == 0 and hasattr(self.optimizer, "estimate"):
                     self._estimate()
                 while self.step < self.steps_per_epoch:
@@ -376,14 +380,12 @@ class Trainer:
             rates = [self._rate(first)] * count
         else:
             rates = [self.schedule(first + i) for i in range(count)]
-        samples, left = np.split(order[self.step * self.batch_size :], [count * self.batch_size])
-        images = self.samples(samples, self.epoch_distortion())
-        expect(self.train_set.images, left[: len(samples)])
+        samples = order[self.step * self.batch_size : (self.step + count) * self.batch_size]
         target, weight = self.targets[samples]
         record = StepsTaken(count)
         try:
             self.model.train_steps(
-                images,
+                self.samples(samples, self.epoch_distortion()),
                 target,
                 self.loss,
                 self.optimizer,
