@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -112,6 +113,12 @@ def test_a_stopped_cross_validation_goes_on_to_the_same_bytes(data, tmp_path):
     assert record == json.loads(json.dumps(result.to_dict()))
     again = cross_validate(part, data, resume=True)  # nothing is trained anew
     assert again.to_dict() == result.to_dict()
+    fewer = config(folder=tmp_path / "part", folds=2, class_weight="balanced")
+    cross_validate(fewer, data, overwrite=True)
+    assert len(list((tmp_path / "part").glob("fold-*/config.json"))) == 2
+    longer = replace(fewer, settings=fewer.settings.change(epochs=2))
+    assert cross_validate(longer, data, resume=True).rows != again.rows
+    assert len((tmp_path / "part/fold-2/metrics.jsonl").read_text().splitlines()) == 2
     assert kernels.get_num_threads() == before
 
 

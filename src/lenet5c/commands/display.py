@@ -1,19 +1,22 @@
 """What ``lenet5c train`` prints about a run: lines, a progress bar, and how to go on."""
 
 import time
+from argparse import Namespace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from lenet5c import kernels, recipes
 from lenet5c._text import command_line
-from lenet5c.commands.cli import note, say
+from lenet5c.commands.cli import note, say, warn
 from lenet5c.datasets.inspection import IMBALANCE
 from lenet5c.recipes import RunConfig
 from lenet5c.recipes.run_config import NOTHING
 from lenet5c.training import Trainer
 from lenet5c.training.loss_terms import describe_loss
 from lenet5c.training.progress import Progress
+from lenet5c.training.statistics import describe_accuracy
 
 #: Exit code below the target accuracy.
 TARGET_MISSED = 3
@@ -97,6 +100,30 @@ class Display:
                 f"These losses are {terms}; on the test images, cross-entropy alone is "
                 f"{result.summary['test_loss']:.4f}."
             )
+
+
+class FoldDisplay(Display):
+    """Lines and a bar for each fold in turn."""
+
+    def __init__(self, options: Namespace) -> None:
+        super().__init__(options.quiet)
+        self.options = options
+
+    def start(self, trainer: Trainer, config: RunConfig) -> None:
+        """Print which fold it is and what is trained."""
+        self.line(f"\nFold {config.fold} of {config.folds}")
+        super().start(trainer, config)
+
+    def fold(self, run: recipes.Run) -> None:
+        """Print the result of a fold, and draw its report."""
+        self.close(run)
+        self.progress = None
+        if not self.options.no_report:
+            from lenet5c.report.run import leave_report
+
+            leave_report(run, self.line, partial(warn, self.options.prog))
+        text = describe_accuracy(run.evaluation.correct, run.evaluation.count)
+        self.line(f"Fold {run.config.fold} of {run.config.folds}: {text}")
 
 
 def report_stop(result: recipes.Run, signal: int) -> int:

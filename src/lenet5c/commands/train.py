@@ -17,7 +17,7 @@ from lenet5c import recipes
 from lenet5c.commands import signals
 from lenet5c.commands.cli import FAILED, add_threads, directory, fail, file, note, number, say, warn
 from lenet5c.commands.cli import setting as pair
-from lenet5c.commands.display import TARGET_MISSED, Display, report_stop
+from lenet5c.commands.display import TARGET_MISSED, Display, FoldDisplay, report_stop
 from lenet5c.datasets import Source
 from lenet5c.datasets.source import source_name
 from lenet5c.recipes import RunConfig
@@ -39,7 +39,8 @@ EXAMPLES = """examples:
   lenet5c train --epochs 4 --seed 1 --target-accuracy 0.99        exit code 3 below the target
   lenet5c train --resume --out runs/first                         go on with a run that was stopped
   lenet5c train --activation tanh --pooling max --optimizer sgd --lr 0.02 --schedule cosine
-  lenet5c train --data my-pictures --epochs 30                    a folder a class, or IDX files
+  lenet5c train --data my-pictures --epochs 30                    a folder a class
+  lenet5c train --data train.csv                                  or .npz, .parquet, .mat, IDX, ...
   lenet5c train --data my-pictures --class-weight balanced        rare classes count as much
   lenet5c train --data my-pictures --folds 5                      cross-validation"""
 
@@ -128,9 +129,7 @@ def run(options: argparse.Namespace) -> int:
     """Train, evaluate and report; return the exit code."""
     config = configure(options)
     if config.folds and config.fold is None:
-        from lenet5c.commands import folds
-
-        return folds.run(options, config)
+        return run_folds(options, config)
     display, stop = Display(options.quiet), StopRequest()
     result = None
     try:
@@ -159,6 +158,47 @@ def run(options: argparse.Namespace) -> int:
 
         leave_report(result, display.line, partial(warn, options.prog))
     return report(result, options.target_accuracy, display.line)
+
+
+def run_folds(options: argparse.Namespace, config: RunConfig) -> int:
+    """Cross-validate and report; return the exit code."""
+    from lenet5c.report.tables import class_table
+
+    shown, stop = FoldDisplay(options), StopRequest()
+    try:
+        result = recipes.cross_validate(
+            config,
+            resume=options.resume,
+            overwrite=options.overwrite,
+            tensorboard=options.tensorboard,
+            tell=shown.line,
+            on_fold=shown.fold,
+            on_start=shown.start,
+            on_step=shown.step,
+            on_epoch=shown.epoch,
+            stop=stop,
+        )
+    except NonFiniteError as error:
+        message = f"training failed: {error}; give the next run another --out"
+        return fail(options.prog, message, FAILED)
+    finally:
+        shown.close()
+    if result.interrupted:
+        signals.settle(stop.signal or 0)
+        whole = replace(result.interrupted.config, folder=config.folder)
+        return report_stop(replace(result.interrupted, config=whole), stop.signal or 0)
+    shown.line(class_table(result.matrix, result.dataset.class_names))
+    shown.line(f"Each image by the model of its fold; see {config.folder}/{recipes.folds.RECORD}")
+    over, target = result.interval, options.target_accuracy
+    missed = target is not None and over.mean < target
+    if missed:
+        note(f"The mean accuracy is below the target of {100 * target:g}%.")
+    say(
+        f"Accuracy over {over.count} folds: {100 * over.mean:.2f}% ± "
+        f"{100 * (over.high - over.mean):.2f} (95 % interval of the mean); "
+        f"{result.matrix.trace()} of {len(result.dataset)} images"
+    )
+    return TARGET_MISSED if missed else 0
 
 
 def configure(options: argparse.Namespace) -> RunConfig:

@@ -66,8 +66,11 @@ def _one_line(error: BaseException) -> str:
 
 
 def complete(folder: Path) -> bool:
-    """Return whether the folder of a run has all that `write_report` writes."""
-    return all((folder / name).exists() for name in FILES)
+    """Return whether the folder of a run has all that `write_report` writes of its last end."""
+    files, ends = [folder / name for name in FILES], RunFolder(folder).summary_file
+    return all(file.exists() for file in files) and (
+        not ends.exists() or files[0].stat().st_mtime_ns >= ends.stat().st_mtime_ns
+    )
 
 
 def write_report(run: Run, folder: Path) -> dict[str, Exception]:

@@ -410,18 +410,3 @@ cdef class Program:
 
 
 include "run.pxi"
-
-
-cdef Py_ssize_t most_elements() noexcept nogil:
-    """Of an array: as `lenet5c.kernels.shapes.MAX_ELEMENTS`."""
-    return <Py_ssize_t>1 << (40 if sizeof(Py_ssize_t) == 8 else 23)
-
-
-def kernels_read(capsule, str kind):
-    """Return two flags: backward kernels look at the op's input, and at its output."""
-    cdef bytes name = kind.encode()
-    cdef const OpKernels* kernels = find_op(
-        <const TileKernels*>PyCapsule_GetPointer(capsule, b"lenet5c.TileKernels"), name)
-    if kernels is NULL:
-        raise ValueError(f"kind must be an op of the kernels, got {kind!r}")
-    return bool(kernels.reads_x), bool(kernels.reads_y)
