@@ -3,12 +3,14 @@
 import io
 import os
 import struct
+import sys
 import zlib
 
 import numpy as np
 import pytest
 
 Image = pytest.importorskip("PIL.Image")
+features = pytest.importorskip("PIL.features")
 
 from lenet5c.datasets import PictureError, image_folder, read_picture  # noqa: E402
 from lenet5c.datasets.decoding import MAX_PIXELS  # noqa: E402
@@ -310,3 +312,47 @@ def test_pictures_of_a_folder_are_sorted(tmp_path):
         (tmp_path / name).write_bytes(b"x")
     (tmp_path / "d.png").mkdir()
     assert [path.name for path in find_pictures(tmp_path)] == ["a.jpg", "b.PNG", "c.tiff"]
+
+
+@pytest.mark.parametrize(
+    ("form", "suffix", "error"),
+    [("JPEG2000", ".jp2", 0), ("JPEG", ".jfif", 8), ("AVIF", ".avif", 8)],
+)
+def test_further_formats(form, suffix, error, tmp_path):
+    if not features.check({"JPEG2000": "jpg_2000", "AVIF": "avif", "JPEG": "jpg"}[form]):
+        pytest.skip("this Pillow cannot write it")
+    y, x = np.mgrid[:40, :56]
+    picture = np.stack([4 * y, 3 * x, 2 * (x + y)], axis=-1).astype(np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the first row is on the right
+    options = {} if form == "JPEG2000" else {"exif": exif, "quality": 100}
+    Image.fromarray(picture).save(tmp_path / f"a{suffix}", form, **options)
+    found = read_picture(tmp_path / f"a{suffix}")
+    upright = np.rot90(picture, -1) if options else picture
+    assert found.shape == upright.shape and np.abs(found.astype(int) - upright).max() <= error
+    assert [path.name for path in find_pictures(tmp_path)] == [f"a{suffix}"]
+
+
+def test_heic_is_read_with_its_extra(tmp_path, monkeypatch):
+    header = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
+    (tmp_path / "a.heic").write_bytes(header)
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "pillow_heif", None)
+        with pytest.raises(PictureError, match=r"a.heic .*pip install 'lenet5c\[heic\]'"):
+            read_picture(tmp_path / "a.heic")
+    pillow_heif = pytest.importorskip("pillow_heif")
+    pillow_heif.register_heif_opener()
+    picture = np.full((40, 56, 3), (200, 120, 40), np.uint8)
+    Image.fromarray(picture).save(tmp_path / "b.heic", quality=100)
+    found = read_picture(tmp_path / "b.heic")
+    assert found.shape == (40, 56, 3) and np.abs(found.astype(int) - picture).max() < 8
+    with pytest.raises(PictureError, match="a.heic is not a picture"):
+        read_picture(tmp_path / "a.heic")
+
+
+def test_pictures_in_formats_that_are_not_read_are_not_passed_over(tmp_path):
+    for name in ("a.psd", "b.CR2", "c.txt"):
+        (tmp_path / name).write_bytes(b"8BPS")
+    assert [path.name for path in find_pictures(tmp_path)] == ["a.psd", "b.CR2"]
+    with pytest.raises(PictureError, match="not a picture in a format that is read"):
+        read_picture(tmp_path / "a.psd")

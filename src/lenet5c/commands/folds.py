@@ -7,7 +7,7 @@ from typing import Any
 
 from lenet5c.commands import signals
 from lenet5c.commands.cli import FAILED, fail, note, say, warn
-from lenet5c.commands.train import TARGET_MISSED, Display, report_stop
+from lenet5c.commands.display import TARGET_MISSED, Display, report_stop
 from lenet5c.recipes import CrossValidation, Run, RunConfig, cross_validate
 from lenet5c.recipes.folds import RECORD
 from lenet5c.report.tables import class_table

@@ -124,7 +124,8 @@ def predict_data(options: Namespace) -> int:
     for name in ("images", *OF_PICTURES):
         if got := getattr(options, name):
             argument = "IMAGE" if name == "images" else f"--{name}"
-            raise UserError(f"{argument} must be left out with --data, got {got}")
+            remedy = "; --out NAME.jsonl writes JSON lines" if name == "json" else ""
+            raise UserError(f"{argument} must be left out with --data, got {got}{remedy}")
     if options.like and options.probabilities:
         raise UserError("--probabilities must be left out with --like, whose columns are written")
     data, out = source_name(options.data), options.out

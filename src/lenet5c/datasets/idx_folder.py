@@ -31,6 +31,8 @@ EXPECTED = (
     "t10k-labels-idx1-ubyte, plain or .gz"
 )
 USUAL = ReadOptions()
+#: Words of the parts in MNIST's names, which go before others.
+USUAL_WORDS = ("train", "t10k")
 #: A note on files of EMNIST.
 SIDEWAYS = (
     "the names of the files are EMNIST's, whose images are stored with rows and columns exchanged: "
@@ -198,7 +200,8 @@ def _choose(folder: Path, names: list[IdxName]) -> dict[str, tuple[Path, Path | 
     labeled = any(name.kind == "label" for name in names)
     for part in ("train", "validation", "test"):
         gaps: list[list[str]] = []
-        for word in (word for word in PART_WORDS if PART_WORDS[word] == part):
+        words = (word for word in PART_WORDS if PART_WORDS[word] == part)
+        for word in sorted(words, key=lambda word: word not in USUAL_WORDS):
             images, labels = (
                 min(
                     (name for name in names if (name.word, name.kind) == (word, kind)),

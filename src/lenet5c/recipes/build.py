@@ -91,10 +91,13 @@ def build(
                 f"freeze must not name {starting.name_head(model)}, whose classes are new; leave "
                 "it out"
             )
+        if number := starting.find_turn(start, rest):
+            starting.turn_net(model, number)
         if rehearsed is not None:
-            rehearsed = starting.choose_rehearsed(start, rehearsed, train_set.class_names, seed)
+            rehearsed = starting.choose_rehearsed(start, rehearsed, rest, seed)
     framing = measure_framing(rest.images, start.framing if start else None)
     repeats = starting.count_repeats(len(rest), recipe.epoch_images, MOST_REPEATS)
+    mixture = starting.describe_mixture(len(rest), repeats, rehearsed)
     rest = starting.mix(rest, repeats, rehearsed, preparation.fit_images)
     if (len(rest) - 1) % recipe.batch_size == 0 and recipe.model.get("batch_norm"):
         raise ValueError(
@@ -119,6 +122,7 @@ def build(
         distortion=Distortion.from_dict(recipe.distortion) if recipe.distortion else None,
         class_weight=recipe.class_weight,
     )
+    trainer.mixture = mixture
     names, reading = train_set.class_names, source.reading
     if start is None:
         shape = train_set.images.shape[1:]

@@ -217,4 +217,4 @@ def _join(dataset: Dataset, folds: NDArray[np.int64], evaluations: list[Evaluati
         probabilities[folds == fold] = result.probabilities
     losses, counts = zip(*((each.loss, each.count) for each in evaluations), strict=True)
     loss = float(np.average(losses, weights=counts))
-    return Evaluation(dataset.labels, predictions, probabilities, loss)
+    return Evaluation(dataset.labels, predictions, probabilities, loss, dataset.class_names)

@@ -58,7 +58,7 @@ class RunConfig:
     )
     data: str = declare(
         "mnist",
-        replace(TEXT, metavar="NAME_OR_DIR"),
+        replace(TEXT, metavar="NAME_OR_PATH"),
         "a folder with a folder of images for each class, perhaps in train/ and test/; a table "
         "(CSV), Parquet, NumPy or MATLAB file, or a folder of such or of IDX files; a zip or tar "
         "of these; or a name of lenet5c data list",
@@ -111,7 +111,7 @@ class RunConfig:
     )
     rehearse: str | None = declare(
         None,
-        replace(TEXT, metavar="NAME_OR_DIR", optional=True),
+        replace(TEXT, metavar="NAME_OR_PATH", optional=True),
         "data that the model was trained on, mixed in so that it does not forget them; or none",
         DATA,
         "mnist with --from best, where classes are the same, else none",
@@ -125,6 +125,11 @@ class RunConfig:
         for name, setting in settings(self).items():
             object.__setattr__(self, name, plain(getattr(self, name)))
             setting.kind.check(name, getattr(self, name))
+        for name in ("rehearse", "start_digest"):
+            if self.start is None and (value := getattr(self, name)) is not None:
+                raise ValueError(
+                    f"{name} must be None without a model to start from, got {value!r}"
+                )
         if self.fold is not None and self.fold > (self.folds or 0):
             raise ValueError(f"fold must be at most the {self.folds} folds, got {self.fold}")
         if self.settings is None:
@@ -171,11 +176,6 @@ class RunConfig:
             of_run["start"] = start_name(model)
             asked = {key: of_recipe[key] for key in (*OF_START, *NET_SETTINGS) if key in of_recipe}
             settings = take_net(settings, open_model(model), asked)
-        elif of_run.get("rehearse") is not None:
-            raise ValueError(
-                f"rehearse must be left out without a model to start from, got "
-                f"{of_run['rehearse']!r}"
-            )
         return cls(name, settings=settings, **of_run)
 
     @classmethod
@@ -279,7 +279,7 @@ class RunConfig:
     def open_rehearsed(self, tell: Callable[[str], object] | None = None) -> Source | None:
         """Return the data to mix in, None for none."""
         name = self.rehearse or ("mnist" if self.start == BEST else NOTHING)
-        return None if name == NOTHING else open_source(name, tell=tell)
+        return None if name in (NOTHING, self.data) else open_source(name, tell=tell)
 
     def build(
         self,
@@ -323,10 +323,10 @@ class RunConfig:
         default = parameters[name].default if name in parameters else None
         return self.settings.model.get(name, default)
 
-    def options(self) -> list[str]:
-        """Return the options of ``lenet5c train`` that make this run, without its folder."""
+    def changes(self) -> dict[str, Any]:
+        """Return the settings that make this run, by the names of their options."""
         usual = RunConfig(self.recipe)
-        words = []
+        found = {}
         for name, setting in option_settings().items():
             if self.start and name in {*OF_START, *NET_SETTINGS} - {"dropout"}:
                 continue
@@ -335,7 +335,16 @@ class RunConfig:
             value, before = (owner.get(name) for owner in owners)
             changed = value != before and (value is not None or name == "distortion")
             if name == "seed" or (name == "recipe" and value != "default") or changed:
-                words += _words(name, setting, value)
+                value = distortion_name(value) if name == "distortion" else value
+                found[setting.named or name] = value
+        return found
+
+    def options(self) -> list[str]:
+        """Return the options of ``lenet5c train`` that make this run, without its folder."""
+        changes, words = self.changes(), []
+        for name, setting in option_settings().items():
+            if (key := setting.named or name) in changes:
+                words += _words(name, setting, changes[key])
         return words
 
     def command(self) -> str:

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from lenet5c._text import count, listing
 from lenet5c.datasets import Dataset, Source
 from lenet5c.datasets.conversion import to_gray
-from lenet5c.nn import NETS, Sequential
+from lenet5c.datasets.mapped import apply
+from lenet5c.nn import NETS, Conv2d, Flatten, Linear, Sequential
 from lenet5c.nn.batch_norm import BatchNorm
 from lenet5c.recipes.kind import arguments
 from lenet5c.training import TrainedModel
@@ -28,6 +29,8 @@ OF_DATA = {"num_classes", "in_channels", "input_size", "rng"}
 OF_START = ("net", "model", "fit", "preparation")
 #: Images of the start model's data in each epoch.
 REHEARSED = 12_000
+#: Samples that are looked at turned, and the share of them that must be better known so.
+MOST_TURNED, TURNED = 1000, 0.2
 
 
 def take_net(recipe: "Recipe", start: TrainedModel, asked: Mapping[str, Any] = {}) -> "Recipe":
@@ -92,7 +95,7 @@ def fit_source(start: TrainedModel, source: Source) -> tuple[Source, list[str]]:
     """
     known, names = start.class_names, source.train.class_names
     classes = known if set(names) <= set(known) else names
-    parts: dict[str, Dataset] = {}
+    parts: dict[str, Any] = {}
     notes: dict[str, None] = {}  # in order, each once
     if len(classes) > len(names):
         notes[
@@ -121,7 +124,7 @@ def fit_dataset(
     images, notes = dataset.images, []
     channels, found = start.image_shape[0], images.shape[1]
     if found != channels:
-        images = _convert_channels(images, channels)
+        images = apply(images, lambda batch: _convert_channels(batch, channels))
         kinds = {1: "gray", 3: "in color"}
         notes.append(f"its images are made {kinds[channels]}, as those of the model are")
     images, note = match_size(start, images)
@@ -131,12 +134,22 @@ def fit_dataset(
         labels = np.array([classes.index(name) for name in dataset.class_names], np.int32)[labels]
     if images is dataset.images and labels is dataset.labels:
         return dataset, notes
-    return replace(
-        dataset, images=images, labels=labels, num_classes=len(classes), class_names=classes
-    ), notes
+    targets = dataset.targets
+    if targets is not None and labels is not dataset.labels:
+        targets = np.zeros((len(targets), len(classes)), np.float32)
+        targets[:, [classes.index(name) for name in dataset.class_names]] = dataset.targets
+    fitted = replace(
+        dataset,
+        images=images,
+        labels=labels,
+        targets=targets,
+        num_classes=len(classes),
+        class_names=classes,
+    )
+    return fitted, notes
 
 
-def _convert_channels(images: NDArray[np.uint8], channels: int) -> NDArray[np.uint8]:
+def _convert_channels(images: Any, channels: int) -> NDArray[np.uint8]:
     """Return images (N, C, H, W) with one or three channels."""
     number, found, height, width = images.shape
     if {found, channels} != {1, 3}:
@@ -144,7 +157,6 @@ def _convert_channels(images: NDArray[np.uint8], channels: int) -> NDArray[np.ui
             f"images must have {count(channels, 'channel')}, as those of the model to start from, "
             f"got {found}; use other data, or another model"
         )
-    images = np.asarray(images)
     if channels == 3:
         return np.repeat(images, 3, axis=1)
     pixels = images.transpose(0, 2, 3, 1).reshape(number * height, width, 3)
@@ -228,9 +240,10 @@ def freeze_statistics(model: Sequential, factors: Mapping[str, float]) -> None:
 
 
 def choose_rehearsed(
-    start: TrainedModel, rehearsed: Dataset, classes: tuple[str, ...], seed: int
+    start: TrainedModel, rehearsed: Dataset, samples: Dataset, seed: int
 ) -> Dataset | None:
-    """Return images to rehearse, of classes that are still there; None where there are none."""
+    """Return images to rehearse, of the samples' list of classes; None where there are none."""
+    classes = samples.class_names
     shared = [i for i, name in enumerate(rehearsed.class_names) if name in classes]
     index = np.flatnonzero(np.isin(rehearsed.labels, shared))
     if len(index) == 0:
@@ -238,14 +251,51 @@ def choose_rehearsed(
     rng = np.random.default_rng([seed, 7])
     index = np.sort(rng.choice(index, min(REHEARSED, len(index)), replace=False))
     names = tuple(rehearsed.class_names[i] for i in shared)
-    chosen = rehearsed.take(index)
-    chosen = replace(
-        chosen,
-        labels=np.searchsorted(shared, chosen.labels),
-        num_classes=len(names),
-        class_names=names,
-    )
+    labels = np.searchsorted(shared, rehearsed.labels[index])
+    chosen = Dataset(rehearsed.images[index], labels, len(names), rehearsed.name, names)
     return fit_dataset(start, chosen, classes)[0]
+
+
+def turn(images: NDArray[Any], number: int) -> NDArray[Any]:
+    """Return images (N, C, H, W) in one of eight positions: from 4 on mirrored, then rotated."""
+    mirrored = images[..., ::-1] if number >= 4 else images
+    return np.ascontiguousarray(np.rot90(mirrored, number % 4, axes=(2, 3)))
+
+
+def turn_net(model: Any, number: int) -> None:
+    """Turn the filters of a net: it then answers to turned images as it did to images."""
+    shape = maps = model.input_shape
+    for layer in model.layers.values():
+        if isinstance(layer, Conv2d):
+            layer.params["weight"] = turn(layer.params["weight"], number)
+        elif isinstance(layer, Flatten):
+            maps = shape
+        elif isinstance(layer, Linear) and len(maps) == 3:
+            weight = layer.params["weight"]
+            layer.params["weight"] = turn(weight.reshape(-1, *maps), number).reshape(weight.shape)
+            maps = ()
+        shape = layer.output_shape(shape)
+
+
+def find_turn(start: TrainedModel, samples: Dataset) -> int:
+    """Return the `turn` that makes images of a model's data look like samples; 0 for none.
+
+    It is the one without which the model knows many more of the samples than it knows as they are.
+    """
+    names = start.class_names
+    known = [names.index(name) if name in names else -1 for name in samples.class_names]
+    labels = np.array(known)[samples.labels]
+    few = np.flatnonzero(labels >= 0)[:MOST_TURNED]
+    if len(few) == 0:
+        return 0
+    images, labels = samples.images[few], labels[few]
+    square = images.shape[2] == images.shape[3]
+    correct = {}
+    for number in range(8) if square else (0, 2, 4, 6):
+        back = turn(images, number if number >= 4 else -number % 4)
+        correct[number] = int((start.logits(back).argmax(axis=1) == labels).sum())
+    best = max(correct, key=lambda number: correct[number])
+    return best if correct[best] - correct[0] >= max(TURNED * len(few), 10) else 0
 
 
 def count_repeats(samples: int, epoch_images: int, most: int) -> int:
@@ -259,10 +309,26 @@ def mix(samples: Dataset, repeats: int, rehearsed: Dataset | None, fit: Any) -> 
         samples = samples.take(np.tile(np.arange(len(samples)), repeats))
     if rehearsed is None:
         return samples
-    return Dataset(
-        np.concatenate([fit(samples.images), fit(rehearsed.images)]),
-        np.concatenate([samples.labels, rehearsed.labels]),
-        samples.num_classes,
-        samples.name,
-        samples.class_names,
+    weights, targets = samples.sample_weight, samples.targets
+    if weights is not None:
+        weights = np.concatenate([weights, np.ones(len(rehearsed), np.float32)])
+    if targets is not None:
+        certain = np.eye(samples.num_classes, dtype=np.float32)[rehearsed.labels]
+        targets = np.concatenate([targets, certain])
+    return replace(
+        samples,
+        images=np.concatenate([fit(samples.images), fit(rehearsed.images)]),
+        labels=np.concatenate([samples.labels, rehearsed.labels]),
+        ids=None,
+        root=None,
+        sample_weight=weights,
+        targets=targets,
     )
+
+
+def describe_mixture(samples: int, repeats: int, rehearsed: Dataset | None) -> str:
+    """Return in words what an epoch is made of, '' where it is the samples once."""
+    words = f"{count(samples, 'image')}" + (f", each {repeats} times" if repeats > 1 else "")
+    if rehearsed is not None:
+        return f"{words}, and {len(rehearsed):,} of {rehearsed.name or 'others'} rehearsed"
+    return words if repeats > 1 else ""

@@ -65,7 +65,8 @@ def reproduce(
         An argument or a folder cannot be used.
     """
     recipes = list(recipes)
-    names, out = list(dict.fromkeys(recipes)) or list(RECIPES), Path(out)
+    alone = [name for name in RECIPES if name != "finetune"]  # which needs a model to start from
+    names, out = list(dict.fromkeys(recipes)) or alone, Path(out)
     check(names, work, out)
     source_config = RunConfig.named(data=data)
     source = source_config.open(tell)
