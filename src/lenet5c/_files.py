@@ -165,9 +165,9 @@ def replace_file(path: str | os.PathLike[str], durable: bool = True) -> Iterator
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name[:50]}.{os.urandom(8).hex()}.tmp")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK | _BINARY
     with name_errors(path):
         _check_replaceable(path)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK | _BINARY
         descriptor = os.open(temporary, flags, 0o666)
     try:
         try:
@@ -202,13 +202,12 @@ class _NewFile(io.RawIOBase):
         return self.written
 
     def write(self, content: Any) -> int:
-        rest = memoryview(content).cast("B")
-        length = len(rest)
+        rest = whole = memoryview(content).cast("B")
         with name_errors(self.path):
             while rest:
                 rest = rest[os.write(self.descriptor, rest) :]
-        self.written += length
-        return length
+        self.written += len(whole)
+        return len(whole)
 
 
 def _check_replaceable(path: Path) -> None:

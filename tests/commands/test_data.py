@@ -236,7 +236,7 @@ def test_contact_sheet_of_many_classes_with_long_and_foreign_names(command, tmp_
         (["list", "fashon"], "fashon"),
         (["path", "fashon"], "fashon"),
         ([], "COMMAND"),
-        (["inspect"], "NAME_OR_DIR"),
+        (["inspect"], "NAME_OR_PATH"),
     ],
 )
 def test_bad_use_is_one_line(arguments, said, command, pets):

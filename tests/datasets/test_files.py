@@ -29,11 +29,15 @@ def test_kinds_by_content(tmp_path):
         (write(tmp_path / "a.mat", b"?"), "matlab"),
         (write(tmp_path / "a.png", b"\x89PNG\r\n"), None),
         (write(tmp_path / "unknown", bytes(100)), None),
+        (write(tmp_path / "data_batch_1", b"\x80\x04K\x01."), None),
+        (write(tmp_path / "usps.h5", b"\x89HDF\r\n\x1a\n"), None),
     ):
         assert kind_of(tmp_path / name) == kind
     with zipfile.ZipFile(tmp_path / "pictures.zip", "w") as archive:
         archive.writestr("cat/1.png", b"?")
     assert kind_of(tmp_path / "pictures.zip") is None
+    with pytest.raises(DatasetError, match="must be an IDX, CSV, .* got another file; convert it"):
+        find(str(tmp_path / "usps.h5"))
     with pytest.raises(FileNotFoundError, match="no such file"):
         find(str(tmp_path / "none.csv"))
     with pytest.raises(DatasetError, match="cannot be opened"):

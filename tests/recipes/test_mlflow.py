@@ -8,6 +8,7 @@ import pytest
 PAGE = Path(__file__).parents[2] / "docs" / "howto" / "tune.md"
 
 
+@pytest.mark.filterwarnings("ignore")  # of its own packages
 def test_each_epoch_is_logged(tmp_path, monkeypatch):
     mlflow = pytest.importorskip("mlflow")
     pytest.importorskip("sqlalchemy")

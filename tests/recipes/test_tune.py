@@ -13,7 +13,7 @@ from lenet5c.datasets import Source, mnist
 from lenet5c.errors import RunError
 from lenet5c.recipes import RunConfig, tune
 from lenet5c.recipes.config_file import read_config_file
-from lenet5c.recipes.tune import Options, Span, read_space, usual_space
+from lenet5c.recipes.search_space import Options, Span, read_space, usual_space
 
 optuna = pytest.importorskip("optuna")
 

@@ -58,7 +58,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         epilog=EXAMPLES,
     )
     inner.set_defaults(action=inspect)
-    inner.add_argument("data", metavar="NAME_OR_DIR", help="as for lenet5c train --data")
+    inner.add_argument("data", metavar="NAME_OR_PATH", help="as for lenet5c train --data")
     text = "draw examples of each class into this PNG file"
     inner.add_argument("--contact-sheet", type=file, metavar="FILE", help=text)
     add_read_options(inner)

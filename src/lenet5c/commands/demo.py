@@ -40,7 +40,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("--model", default="best", metavar="MODEL", help=f"{MODEL_HELP} (default: best)")
     text = "data set the model was trained on, for test digits and fine-tuning"
-    add("--data", metavar="NAME_OR_DIR", help=f"{text} (default: the run's, or mnist)")
+    add("--data", metavar="NAME_OR_PATH", help=f"{text} (default: the run's, or mnist)")
     add(
         "--samples",
         type=directory,

@@ -12,7 +12,8 @@ from lenet5c._text import command_line, table
 from lenet5c.commands import signals
 from lenet5c.commands.cli import directory, note, say, whole
 from lenet5c.commands.train import add_settings, make_config, read_settings
-from lenet5c.recipes.tune import BEST, TABLE, USUAL, Tuning, read_space, tune
+from lenet5c.recipes.search_space import USUAL, read_space
+from lenet5c.recipes.tune import BEST, TABLE, Tuning, tune
 from lenet5c.training import Trainer
 from lenet5c.training.interrupt import StopRequest
 

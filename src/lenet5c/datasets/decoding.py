@@ -101,7 +101,8 @@ def open_image(file: BinaryIO, name: str, held: int = 0) -> tuple[Any, int]:
             f"{name} is not a picture in a format that is read: {', '.join(FORMATS)}"
         ) from None
     except Image.DecompressionBombError:
-        raise PictureError(f"{name} has more than {MAX_PIXELS:,} pixels; reduce it first") from None
+        most = min(MAX_PIXELS, 2 * (Image.MAX_IMAGE_PIXELS or MAX_PIXELS))
+        raise PictureError(f"{name} has more than {most:,} pixels; reduce it first") from None
     except MemoryError:
         raise PictureError(f"{name} cannot be read: there is not enough memory") from None
     except Exception as error:  # a decoder that is given a hostile file may raise anything

@@ -18,7 +18,7 @@ MEASURED = 300
 #: Gray levels by which colors of one data set differ.
 ALIKE = 24
 #: Share of the contrast by which thin ink of one color may be fainter.
-THIN = 0.4
+THIN = 0.5
 #: The least gray levels between ink and ground.
 LEAST_CONTRAST = 24
 #: Share of the images that must be strokes on a plain ground.
@@ -26,7 +26,7 @@ USUAL = 0.8
 #: Noise of a plain ground, as a share of the contrast.
 PLAIN = 0.12
 #: Share of the edge that is plain where ink may fill the image.
-FULL = 0.25
+FULL = 0.15
 #: Share of the contrast from which a pixel counts as ink.
 EDGE = 0.3
 #: Longer side over stroke width of strokes: of less there is a blot, of more specks.
@@ -76,8 +76,8 @@ class Framing:
     >>> train, _ = mnist()
     >>> measure_framing(train.images) == Framing()
     True
-    >>> measure_framing(255 - train.images).ink
-    (0,)
+    >>> measure_framing(255 - train.images).dark
+    True
     """
 
     paper: tuple[int, ...] = (0,)

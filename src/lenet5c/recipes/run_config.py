@@ -58,7 +58,7 @@ class RunConfig:
     )
     data: str = declare(
         "mnist",
-        replace(TEXT, metavar="NAME_OR_DIR"),
+        replace(TEXT, metavar="NAME_OR_PATH"),
         "a folder with a folder of images for each class, perhaps in train/ and test/; a table "
         "(CSV), Parquet, NumPy or MATLAB file, or a folder of such or of IDX files; a zip or tar "
         "of these; or a name of lenet5c data list",
@@ -111,7 +111,7 @@ class RunConfig:
     )
     rehearse: str | None = declare(
         None,
-        replace(TEXT, metavar="NAME_OR_DIR", optional=True),
+        replace(TEXT, metavar="NAME_OR_PATH", optional=True),
         "data that the model was trained on, mixed in so that it does not forget them; or none",
         DATA,
         "mnist with --from best, where classes are the same, else none",

@@ -62,8 +62,7 @@ class Trainer:
     seed : int
         Random seed of the order of the samples and of their augmentation.
     order : {'reshuffled', 'constant'}
-        Whether each epoch has an order of its own, or all that of the first ("a constant random
-        order", LeCun et al., 1998).
+        Each epoch has its own, or all that of the first ("constant", LeCun et al., 1998).
     distortion : lenet5c.datasets.Distortion, optional
         Augmentation of the training images, drawn anew in each epoch; validation images are never
         augmented.
