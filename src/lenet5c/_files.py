@@ -43,6 +43,7 @@ FORMATS = {
         "restore it, or start a run in another folder",
     ),
     "config": (1, "a run's configuration as lenet5c train wrote it", _RESTORE, _RESTORE),
+    "tuning": (1, "a search as lenet5c tune wrote it", _RESTORE, _RESTORE),
     "summary": (1, "a run's summary as lenet5c train wrote it", _AGAIN, _AGAIN),
 }
 #: Bytes of the largest tensor file, its header, and record; JSON takes 22 times as much in memory.
@@ -164,9 +165,9 @@ def replace_file(path: str | os.PathLike[str], durable: bool = True) -> Iterator
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name[:50]}.{os.urandom(8).hex()}.tmp")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK | _BINARY
     with name_errors(path):
         _check_replaceable(path)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_LINK | _BINARY
         descriptor = os.open(temporary, flags, 0o666)
     try:
         try:
@@ -201,13 +202,12 @@ class _NewFile(io.RawIOBase):
         return self.written
 
     def write(self, content: Any) -> int:
-        rest = memoryview(content).cast("B")
-        length = len(rest)
+        rest = whole = memoryview(content).cast("B")
         with name_errors(self.path):
             while rest:
                 rest = rest[os.write(self.descriptor, rest) :]
-        self.written += length
-        return length
+        self.written += len(whole)
+        return len(whole)
 
 
 def _check_replaceable(path: Path) -> None:

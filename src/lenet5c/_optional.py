@@ -6,7 +6,7 @@ from typing import Any
 from lenet5c.errors import MissingExtraError
 
 # Libraries that are imported by another name than theirs.
-NAMES = {"PIL": "Pillow", "sklearn": "scikit-learn"}
+NAMES = {"PIL": "Pillow", "pillow_heif": "pillow-heif", "sklearn": "scikit-learn"}
 
 
 def require(module: str, extra: str, purpose: str) -> Any:

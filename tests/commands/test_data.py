@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -174,6 +175,32 @@ def test_inspect_of_idx_files_goes_on_too(command, tmp_path, mnist_slice):
     assert done.code == 3 and sum(found["counts"]["train"]) == len(ones)
 
 
+def test_inspect_of_tables_and_arrays_packed_or_not(command, tmp_path, mnist_slice):
+    train_set, test_set = (part.take(np.arange(200)) for part in mnist_slice)
+    (tmp_path / "data").mkdir()
+    for name, part in (("train", train_set), ("test", test_set)):
+        rows = np.column_stack([part.labels, part.images.reshape(len(part), -1)])
+        np.savetxt(tmp_path / "data" / f"{name}.csv", rows, "%d", ",")
+    np.savez(
+        tmp_path / "a.npz",
+        x_train=train_set.images[:, 0],
+        y_train=train_set.labels,
+        x_test=test_set.images[:, 0],
+        y_test=test_set.labels,
+    )
+    shutil.make_archive(str(tmp_path / "a"), "zip", tmp_path / "data")
+    shutil.make_archive(str(tmp_path / "a"), "gztar", tmp_path, "data")
+    counts = [np.bincount(part.labels, minlength=10).tolist() for part in (train_set, test_set)]
+    for name in ("data", "a.npz", "a.zip", "a.tar.gz"):
+        done = command("data", "inspect", tmp_path / name, "--json")
+        found = json.loads(done.out)
+        assert done.code == 0 and found["counts"] == {"train": counts[0], "test": counts[1]}
+        assert found["faults"] == [] and found["class_names"] == list("0123456789")
+    done = command("train", "--data", tmp_path / "a.zip", "--epochs", 1, "--out", tmp_path / "run")
+    assert done.code == 0 and "/200)" in done.out.splitlines()[-1]
+    assert command("evaluate", tmp_path / "run").code == 0
+
+
 def test_contact_sheet(command, pets, tmp_path):
     done = command("data", "inspect", pets, "--contact-sheet", tmp_path / "sheet.png")
     assert done.code == 0 and str(tmp_path / "sheet.png") in done.out
@@ -209,7 +236,7 @@ def test_contact_sheet_of_many_classes_with_long_and_foreign_names(command, tmp_
         (["list", "fashon"], "fashon"),
         (["path", "fashon"], "fashon"),
         ([], "COMMAND"),
-        (["inspect"], "NAME_OR_DIR"),
+        (["inspect"], "NAME_OR_PATH"),
     ],
 )
 def test_bad_use_is_one_line(arguments, said, command, pets):

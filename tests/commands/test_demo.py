@@ -90,17 +90,17 @@ def test_from_start_to_ctrl_c(name, tmp_path):
 def test_models(tmp_path):
     trained = open_model()
     assert demo.describe_model("best") == "the model that comes with lenet5c"
-    assert demo.recorded_data("best") is None
+    assert demo.recorded_run("best") == {}
     save_model(tmp_path / "model.safetensors", trained)
     for path in (tmp_path, tmp_path / "model.safetensors"):
         assert (open_model(path).model.vector == trained.model.vector).all()
-        assert demo.describe_model(path) == str(path) and demo.recorded_data(path) is None
+        assert demo.describe_model(path) == str(path) and demo.recorded_run(path) == {}
     for named, data in (("mnist", "mnist"), (3, None), ("far-away", None), ("fashion", "fashion")):
         _files.write_record(tmp_path / "config.json", "config", {"data": named})
-        assert demo.recorded_data(tmp_path) == data
+        assert demo.recorded_run(tmp_path).get("data") == data
     for text in ('{"data": "mnist"}', '{"data": 3}', "[]", "{", "[" * 10**5):
         (tmp_path / "config.json").write_text(text, encoding="utf-8")
-        assert demo.recorded_data(tmp_path) is None
+        assert demo.recorded_run(tmp_path) == {}
 
 
 def test_a_browser_is_opened_where_there_is_a_screen(monkeypatch):

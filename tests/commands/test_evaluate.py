@@ -308,6 +308,45 @@ def test_bad_use(run, tmp_path, idx_files):
     )
 
 
+@pytest.fixture
+def write_digits(tmp_path, mnist_slice):
+    """Return a function that makes a folder of 100 test images with these names of classes."""
+    Image = pytest.importorskip("PIL.Image")
+    _, test = mnist_slice
+
+    def make(name, class_names):
+        for i in range(100):
+            folder = tmp_path / name / class_names[test.labels[i]]
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(test.images[i, 0]).save(folder / f"{i}.png")
+        return tmp_path / name
+
+    return make
+
+
+WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+
+
+@pytest.mark.parametrize("where", ["words", "words/test", "words/dataset/Test Images"])
+def test_digits_in_words_are_the_models(run, write_digits, where, tmp_path):
+    write_digits(where, WORDS)
+    code, said, _ = run("best", "--data", tmp_path / "words", "--json")
+    record = json.loads(said)
+    assert code == 0 and record["count"] == 100 and record["accuracy"] > 0.98
+    assert any("matched by name: 'eight' is the model's '8'" in note for note in record["notes"])
+
+
+def test_classes_that_are_not_the_models_are_refused_unless_mapped(run, write_digits, tmp_path):
+    from_one = write_digits("from-one", [str(i + 1) for i in range(10)])
+    assert_bad_use(run("best", "--data", from_one), "got '10'", "--map 10=0, or 1=0 2=1")
+    mapping = [f"{i + 1}={i}" for i in range(10)]
+    code, said, _ = run("best", "--data", from_one, "--json", "--map", *mapping)
+    assert code == 0 and json.loads(said)["accuracy"] > 0.98
+    pets = write_digits("pets", ["cat", "dog"] * 5)
+    assert_bad_use(run("best", "--data", pets), "got 'cat' and 'dog'", "--map cat=CLASS dog=CLASS")
+    assert_bad_use(run("best", "--data", pets, "--map", "cow=3"), "--map", "got 'cow'")
+
+
 @pytest.mark.parametrize("value", [np.nan, 3e38])
 def test_a_model_that_went_wrong_is_told(run, tmp_path, idx_files, value):
     trained = open_model()

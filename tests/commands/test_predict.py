@@ -172,6 +172,7 @@ def test_models(folder, tmp_path, capsys):
         ("cat", "dog", "fish"),
         (3, 32, 32),
         "whole",
+        framing=None,
     )
     save_model(tmp_path / "model.safetensors", trained)
     code, out, _ = run(capsys, folder / "7.png", "--model", tmp_path, "--json")
@@ -183,7 +184,7 @@ def test_models(folder, tmp_path, capsys):
         (("--model", folder), "without model.safetensors"),
         (("--model", folder / "7.png"), "must be a model file of lenet5c"),
         (("--model", tmp_path, "--digits", "many"), "whole"),
-        (("--model", tmp_path, "--reading", "ink"), "1 channel to read ink, got one of 3"),
+        (("--model", tmp_path, "--reading", "ink"), "digits on a plain background to read ink"),
     ]:
         code, out, err = run(capsys, folder / "7.png", *arguments)
         assert code == 2 and out == [] and len(err) == 1 and words in err[0]

@@ -1,12 +1,13 @@
 """lenet5c summary."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
 from lenet5c import nn
 from lenet5c.__main__ import main
-from lenet5c.datasets import Preparation
+from lenet5c.datasets import Framing, Preparation
 from lenet5c.recipes import RECIPES
 from lenet5c.training import TrainedModel, save_model
 
@@ -48,13 +49,19 @@ def test_a_model_file_a_run_and_the_model_of_the_package(tmp_path, capsys):
         ("ant", "bee", "\u202ecat"),
         (3, 40, 20),
         "whole",
+        Framing((255, 250, 240), (30, 20, 90), (0.5, 0.5), center="box"),
     )
     save_model(tmp_path / "model.safetensors", trained)
     text = shown(capsys, str(tmp_path))
     assert text == shown(capsys, str(tmp_path / "model.safetensors"))
     assert text.startswith(model.summary()) and "3 x 40 x 20" in text and "whole" in text
     assert "3: ant, bee, \\u202ecat" in text  # what would turn the line around is spelt out
+    assert "ink of 30, 20, 90 on 255, 250, 240, 20 x 10 pixels, centered by its box" in text
+    found = json.loads(shown(capsys, str(tmp_path), "--json"))
+    assert found["framing"] == trained.framing.to_dict()
     assert "61,706" in shown(capsys, "best")
+    save_model(tmp_path / "model.safetensors", replace(trained, framing=None))
+    assert "not trained on digits on a plain ground" in shown(capsys, str(tmp_path))
 
 
 @pytest.mark.parametrize(

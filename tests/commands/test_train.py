@@ -23,7 +23,7 @@ def test_a_run_and_what_it_leaves(tmp_path, quick):
     assert result.returncode == 0, result.stderr
     last = result.stdout.splitlines()[-1]
     accuracy, correct, count = re.fullmatch(
-        r"Test accuracy: (\d+\.\d\d)% \((\d+)/(\d+)\)", last
+        r"Test accuracy: (\d+\.\d\d)% \((\d+)/(\d+)\)(?:, 95 % interval \d+ to \d+ %)?", last
     ).groups()
     assert int(count) == 500 and accuracy == f"{int(correct) / 5:.2f}" and int(correct) > 400
     assert {p.name for p in (tmp_path / "run").iterdir()} == RUN_FILES
@@ -45,6 +45,48 @@ def test_the_model_file_gives_the_printed_accuracy(tmp_path, quick, mnist_slice)
     test = mnist_slice[1]
     correct = int((trained.logits(test.images).argmax(axis=1) == test.labels).sum())
     assert f"({correct}/500)" in result.stdout.splitlines()[-1]
+
+
+def test_few_images_and_weights_are_said(tmp_path, mnist_slice):
+    """The intervals of 12 test and 7 validation images; what the losses are of; a rare class."""
+    train_set, test_set = mnist_slice
+    some = train_set.take(np.flatnonzero((train_set.labels != 4) | (np.arange(2000) < 60))[:300])
+    data = write_idx_files(tmp_path / "data", some, test_set.take(np.arange(12)))
+    options = ("--data", data, "--epochs", 2, "--validation", 7, "--out")
+    result = train(*options, "run", cwd=tmp_path)
+    lines = result.stdout.splitlines()
+    interval = r"\d+\.\d\d% \(\d+/{}\), 95 % interval \d+ to \d+ %"
+    assert re.fullmatch("Test accuracy: " + interval.format(12), lines[-1]), result.stderr
+    of_validation = "Few validation images: " + interval.format(7)
+    assert any(re.fullmatch(of_validation, line) for line in lines)
+    loss = json.loads((tmp_path / "run/summary.json").read_text())["test_loss"]
+    assert lines[-2] == (
+        "These losses are cross-entropy with label smoothing 0.05 (at least 0.282); on the test "
+        f"images, cross-entropy alone is {loss:.4f}."
+    )
+    (hint,) = (line for line in lines if "--class-weight balanced" in line)
+    assert hint.startswith("The class 4 has ")
+    for words, stored in ((["balanced"], "balanced"), (["4=20", "7=0.5"], {"4": 20.0, "7": 0.5})):
+        out = tmp_path / words[0]
+        result = train(*options, out, "--class-weight", *words, cwd=tmp_path)
+        assert result.returncode == 0 and "The class 4" not in result.stdout, result.stderr
+        assert "smoothing 0.05 and weights; on" in result.stdout
+        assert json.loads((out / "config.json").read_text())["class_weight"] == stored
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["cat=2"], "class_weight must name classes of the data, got 'cat'; it has 0, 1, 2"),
+        (["3=0"], "--class-weight must be balanced, or class names with weights from 1e-06"),
+        (["equal"], "--class-weight must be balanced, or class names with weights from 1e-06"),
+        (["balanced", "3=2"], "--class-weight must be balanced alone, or NAME=VALUE pairs"),
+    ],
+)
+def test_wrong_class_weights_are_bad_use(tmp_path, words, message):
+    result = train("--out", "run", "--class-weight", *words, cwd=tmp_path)
+    assert_bad_use(result, message)
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_course_of_the_run_is_shown_at_its_end(tmp_path, quick):

@@ -157,25 +157,46 @@ def test_an_encrypted_zip_is_refused(tmp_path):
         open_source(str(path))
 
 
-@pytest.mark.parametrize("form", ["zip", "tar.gz", "tar.xz"])
-def test_a_bomb_is_refused_before_it_is_unpacked(form, tmp_path, monkeypatch):
+@pytest.mark.parametrize("form", ["zip", "tar.gz", "tar.bz2", "tar.xz"])
+def test_a_bomb_is_refused_before_it_is_unpacked(form, tmp_path, monkeypatch, temporary):
     monkeypatch.setattr(archives, "SMALL", 1 << 20)
     path, zeros = tmp_path / f"bomb.{form}", bytes(4 << 20)
     if form == "zip":
         write_zip(path, {"a/1.png": zeros})
     else:
-        with tarfile.open(path, f"w:{form[-2:]}") as archive:
+        with tarfile.open(path, f"w:{form[4:]}") as archive:
             member = tarfile.TarInfo("a/1.png")
             member.size = len(zeros)
             archive.addfile(member, io.BytesIO(zeros))
-    with pytest.raises(DatasetError, match="must unpack to at most 1,048,576 bytes"):
+    unpacked = []
+    monkeypatch.setattr(
+        archives,
+        "check_unpacked",
+        lambda *sizes, check=archives.check_unpacked: (unpacked.append(sizes[1]), check(*sizes)),
+    )
+    with pytest.raises(DatasetError, match="unpack to at most .* 1,048,576 or 100 times its size"):
         open_source(str(path))
+    assert form == "zip" or max(unpacked) <= 2 << 20
     monkeypatch.setattr(archives, "SMALL", 1 << 30)
     with pytest.raises(DatasetError, match="1 file cannot be read|one class 'a'"):
         open_source(str(path))
     monkeypatch.setattr(archives, "MAX_UNPACKED", 1 << 21)
     with pytest.raises(DatasetError, match="must unpack to at most 2,097,152 bytes"):
         open_source(str(path))
+
+
+def test_headers_and_methods_that_take_memory_are_refused(tmp_path):
+    with tarfile.open(tmp_path / "a.tar", "w", format=tarfile.PAX_FORMAT) as archive:
+        member = tarfile.TarInfo("a/1.png")
+        member.pax_headers = {"comment": "x" * (1 << 18)}
+        archive.addfile(member)
+    with pytest.raises(DatasetError, match="it has a header of 262,"):
+        open_source(str(tmp_path / "a.tar"))
+    for method in (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+        with zipfile.ZipFile(tmp_path / "a.zip", "w", method) as archive:
+            archive.writestr("a/1.png", bytes(1 << 20))
+        with pytest.raises(DatasetError, match="not compressed by Deflate"):
+            open_source(str(tmp_path / "a.zip"))
 
 
 def test_a_member_has_no_more_bytes_than_are_declared(tmp_path):

@@ -52,6 +52,8 @@ def of_each(*parts, classes=("cat", "dog"), number=3):
         (of_each("pets_train", "pets_test"), {"train": [3, 3], "test": [3, 3]}),
         (of_each("toy train", "toy car"), {"all": [6, 6]}),
         (of_each("data/set/train", "data/set/test"), {"train": [3, 3], "test": [3, 3]}),
+        (of_each("seg_train/seg_train", "seg_test/seg_test"), {"train": [3, 3], "test": [3, 3]}),
+        ({**of_each("train/train"), "test/test": 2}, {"train": [3, 3], "test": [2]}),
         ({"pets/cat": 3, "pets/dog": 2}, {"all": [3, 2]}),
         (
             {"cat/train": 3, "cat/test": 1, "dog/train": 2, "dog/Test": 2},
@@ -116,3 +118,10 @@ def test_test_images_without_classes_are_for_predict(tmp_path):
     inspection = inspect(str(tmp_path))
     assert inspection.counts == {"train": [6, 6]} and inspection.faults == []
     assert "4 images in test without classes, for predict" in inspection.notes
+
+
+def test_an_empty_class_of_the_test_set_alone_is_none(tmp_path):
+    make(tmp_path, {"train/cat": 3, "test/cat": 2})
+    (tmp_path / "test" / "dog").mkdir()
+    files = list_folder(tmp_path)
+    assert files.class_names == ("cat",) and "the one class 'cat'" in files.faults[0]

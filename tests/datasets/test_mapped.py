@@ -1,4 +1,5 @@
 import threading
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -128,16 +129,22 @@ def test_blocks(images, monkeypatch):
     assert digest(blocks(images)) == digest(IMAGES)
 
 
-@pytest.mark.parametrize("wanted", [5, 8, 3])
-def test_images_read_ahead(images, wanted):
+def test_images_in_an_order_that_is_known_before(images, monkeypatch):
+    monkeypatch.setattr(module, "_BLOCK", 20 * 30)
     order = np.random.default_rng(2).permutation(500)
-    np.testing.assert_array_equal(images[order[:5]], IMAGES[order[:5]])
-    images.expect(order[5:10])
-    np.testing.assert_array_equal(images[order[5 : 5 + wanted]], IMAGES[order[5 : 5 + wanted]])
-    images.expect(order[10:20])
-    np.testing.assert_array_equal(images[order[:wanted]], IMAGES[order[:wanted]])  # others
+    images.expect(order)
+    starts = np.cumsum([0, 5, 0, 15, 1, 60, 19, 200])
+    for start, end in pairwise(starts):
+        found = images[order[start:end]]
+        np.testing.assert_array_equal(found, IMAGES[order[start:end]])
+        assert found.flags.writeable
+        np.testing.assert_array_equal(images[[3, 4]], IMAGES[[3, 4]])  # others in between
+        np.testing.assert_array_equal(images[order[:7]], IMAGES[order[:7]])
+    images.expect(order[490:])
+    np.testing.assert_array_equal(images[order[490:]], IMAGES[order[490:]])
+    np.testing.assert_array_equal(images[order[490:]], IMAGES[order[490:]])
     images.expect(order[:0])
-    np.testing.assert_array_equal(images[order[3:5]], IMAGES[order[3:5]])
+    np.testing.assert_array_equal(images[order], IMAGES[order])
 
 
 def test_an_error_ahead_is_raised_where_the_images_are_wanted(images):
@@ -167,7 +174,7 @@ def test_threads_share_a_file(images):
 
 
 def test_systems_without_pread(images, monkeypatch):
-    monkeypatch.setattr("sys.platform", "win32")
+    monkeypatch.setattr(module, "_preadv", module._seek_and_read)
     for index in (slice(None), [0, 499], np.arange(500)[::5]):
         np.testing.assert_array_equal(images[index], IMAGES[index])
 

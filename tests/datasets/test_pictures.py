@@ -3,12 +3,14 @@
 import io
 import os
 import struct
+import sys
 import zlib
 
 import numpy as np
 import pytest
 
 Image = pytest.importorskip("PIL.Image")
+features = pytest.importorskip("PIL.features")
 
 from lenet5c.datasets import PictureError, image_folder, read_picture  # noqa: E402
 from lenet5c.datasets.decoding import MAX_PIXELS  # noqa: E402
@@ -191,7 +193,8 @@ def test_deep_pictures_of_a_list_have_one_white(tmp_path):
 @pytest.mark.parametrize(
     ("array", "words"),
     [
-        (np.zeros((2, 3, 5), np.uint8), "shape"),
+        (np.zeros((2, 3, 5), np.uint8), "shape.*several pictures as a list"),
+        (np.zeros((3, 9, 9), np.uint8), "shape.*channels last"),
         (np.zeros(9, np.uint8), "shape"),
         (np.zeros((0, 3), np.uint8), "shape"),
         (np.full((9, 9), 300.0), "0 to 1, or to 255, got 300 to 300"),
@@ -236,8 +239,8 @@ def whole_png():
         (b"", "empty"),
         (b"\0", "not a picture"),
         (b"hello", "not a picture"),
-        (png(60_000, 60_000), f"{MAX_PIXELS:,}"),
-        (png(15_000, 15_000), f"{MAX_PIXELS:,}"),
+        (png(60_000, 60_000), f"{2 * Image.MAX_IMAGE_PIXELS:,}"),
+        (png(13_500, 13_500), f"{2 * Image.MAX_IMAGE_PIXELS:,}"),
         (png(70_000, 1), "65,500"),
         (png(50, 50), "damaged"),
         (png(0, 5), "picture|pixels"),
@@ -275,6 +278,18 @@ def test_any_cut_or_flipped_byte_is_an_error_or_a_picture(tmp_path):
                 pass
 
 
+def test_the_largest_pictures(monkeypatch):
+    file = io.BytesIO()
+    Image.new("L", (300, 200)).save(file, "jpeg")
+    # Pillow's own limit does not hold for JPEG.
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    assert read_picture(file.getvalue()).shape == (200, 300)
+    monkeypatch.setattr("lenet5c.datasets.decoding.MAX_PIXELS", 50_000)
+    with pytest.raises(PictureError, match="at most 50,000 pixels.*got 300 by 200"):
+        read_picture(file.getvalue())
+    assert MAX_PIXELS == 200_000_000
+
+
 def test_what_is_no_file(tmp_path):
     with pytest.raises(PictureError, match="No such file"):
         read_picture(tmp_path / "none.png")
@@ -297,3 +312,47 @@ def test_pictures_of_a_folder_are_sorted(tmp_path):
         (tmp_path / name).write_bytes(b"x")
     (tmp_path / "d.png").mkdir()
     assert [path.name for path in find_pictures(tmp_path)] == ["a.jpg", "b.PNG", "c.tiff"]
+
+
+@pytest.mark.parametrize(
+    ("form", "suffix", "error"),
+    [("JPEG2000", ".jp2", 0), ("JPEG", ".jfif", 8), ("AVIF", ".avif", 8)],
+)
+def test_further_formats(form, suffix, error, tmp_path):
+    if not features.check({"JPEG2000": "jpg_2000", "AVIF": "avif", "JPEG": "jpg"}[form]):
+        pytest.skip("this Pillow cannot write it")
+    y, x = np.mgrid[:40, :56]
+    picture = np.stack([4 * y, 3 * x, 2 * (x + y)], axis=-1).astype(np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the first row is on the right
+    options = {} if form == "JPEG2000" else {"exif": exif, "quality": 100}
+    Image.fromarray(picture).save(tmp_path / f"a{suffix}", form, **options)
+    found = read_picture(tmp_path / f"a{suffix}")
+    upright = np.rot90(picture, -1) if options else picture
+    assert found.shape == upright.shape and np.abs(found.astype(int) - upright).max() <= error
+    assert [path.name for path in find_pictures(tmp_path)] == [f"a{suffix}"]
+
+
+def test_heic_is_read_with_its_extra(tmp_path, monkeypatch):
+    header = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
+    (tmp_path / "a.heic").write_bytes(header)
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "pillow_heif", None)
+        with pytest.raises(PictureError, match=r"a.heic .*pip install 'lenet5c\[heic\]'"):
+            read_picture(tmp_path / "a.heic")
+    pillow_heif = pytest.importorskip("pillow_heif")
+    pillow_heif.register_heif_opener()
+    picture = np.full((40, 56, 3), (200, 120, 40), np.uint8)
+    Image.fromarray(picture).save(tmp_path / "b.heic", quality=100)
+    found = read_picture(tmp_path / "b.heic")
+    assert found.shape == (40, 56, 3) and np.abs(found.astype(int) - picture).max() < 8
+    with pytest.raises(PictureError, match="a.heic is not a picture"):
+        read_picture(tmp_path / "a.heic")
+
+
+def test_pictures_in_formats_that_are_not_read_are_not_passed_over(tmp_path):
+    for name in ("a.psd", "b.CR2", "c.txt"):
+        (tmp_path / name).write_bytes(b"8BPS")
+    assert [path.name for path in find_pictures(tmp_path)] == ["a.psd", "b.CR2"]
+    with pytest.raises(PictureError, match="not a picture in a format that is read"):
+        read_picture(tmp_path / "a.psd")

@@ -145,6 +145,18 @@ def test_every_way(shape, options, dtype):
     check(2, shape, options, {"divisor_override": 3}, dtype)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_global_maximum_has_the_same_bits_with_and_without_its_place(dtype):
+    """Also the sign of a zero, and the payload of a not-a-number."""
+    nans = np.array([0x7FC00001, 0x7FC00002], np.uint32).view(np.float32)
+    images = np.full((4, 1, 5, 8), -1.0, dtype)
+    images[0, 0, [1, 2], [3, 0]] = 0.0, -0.0
+    images[1, 0, [1, 2], [3, 0]] = -0.0, 0.0
+    images[2, 0, [1, 2], [3, 0]] = nans
+    y, _ = kernels.global_max_pool2d(images, return_indices=True)
+    assert kernels.global_max_pool2d(images).tobytes() == y.tobytes()
+
+
 @each_dtype
 @pytest.mark.parametrize("data_format", ["NCHW", "NHWC"])
 @pytest.mark.parametrize("image", [(1, 1), (2, 3), (7, 7), (3, 40)])

@@ -98,3 +98,14 @@ class TestErrors:
         params, x, _ = model.draw(5)
         with pytest.raises(ValueError, match=message):
             train_step(model.program(), params, x, np.zeros(5, np.int32), **changes)
+
+    @pytest.mark.parametrize(
+        "loss, targets, count",
+        [("cross_entropy", None, False), ("cross_entropy", 1, True), ("nll", 1, False)],
+    )
+    def test_labels_that_are_left_out(self, loss, targets, count):
+        model = SMOOTH["lenet5"]
+        params, x, _ = model.draw(5)
+        options = {"loss": loss, "targets": targets and np.ones((5, 10), np.float32)}
+        with pytest.raises(ValueError, match="^labels must be given"):
+            model.program().train_step(x, None, params, params.copy(), 1, count=count, **options)

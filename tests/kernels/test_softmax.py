@@ -230,7 +230,7 @@ class TestErrors:
                 name, ValueError, f"axis must be one of.*got {axis}", np.ones(shape), axis=axis
             )
 
-    @pytest.mark.parametrize("axis", [None, 1.0, "1", (0, 1), [1]])
+    @pytest.mark.parametrize("axis", [None, 1.0, "1", (0, 1), [1], True])
     def test_an_axis_of_another_kind(self, name, axis):
         self.check(name, TypeError, "axis must be an integer", np.ones((3, 2)), axis=axis)
 

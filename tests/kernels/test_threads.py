@@ -46,7 +46,7 @@ class TestNumThreads:
         kernels.set_num_threads(None)
         assert kernels.get_num_threads() == default_threads
 
-    @pytest.mark.parametrize("wrong", [0, -1, 1025, 1.0, "2", (2,)])
+    @pytest.mark.parametrize("wrong", [0, -1, 1025, 1.0, "2", (2,), True])
     def test_wrong_values_are_errors(self, default_threads, wrong):
         kernels.set_num_threads(3)
         with pytest.raises(

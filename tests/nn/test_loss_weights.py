@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
 
-from lenet5c import nn, reference
+from lenet5c import nn, reference, set_num_threads
 
 EPS = np.finfo(np.float32).eps
 BATCHES = [1, 3, 6, 16, 33, 257]
@@ -198,7 +198,8 @@ def test_logits_of_minus_infinity_mask_classes():
         assert_allclose(gradient[:, 2], 0, atol=1e-30)
 
 
-@pytest.mark.parametrize("places", [(5,), (3, 4), (2, 3, 2)])
+# Fewer places than a tile has, and more, side by side or over the end of a map.
+@pytest.mark.parametrize("places", [(1, 1), (5,), (3, 4), (2, 3, 2), (37,), (6, 8)])
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 def test_outputs_of_more_axes(places, reduction):
     """(N, K, d1, ...) are as many samples as there are places, in the order of the labels."""
@@ -226,6 +227,33 @@ def test_outputs_of_more_axes(places, reduction):
             expected = loss.second(rows, flat, of_rows)
             assert_array_equal(first, gradient)
             assert_array_equal(np.moveaxis(second, 1, -1).reshape(-1, 7), expected[1])
+
+
+def test_maps_have_the_same_bits_at_any_thread_count():
+    rng = np.random.default_rng(0)
+    outputs, labels = normal(5, 21, 63, 65), rng.integers(21, size=(5, 63, 65))
+    soft = abs(normal(5, 21, 63, 65, seed=1))
+    expected = None
+    try:
+        for threads in (1, 2, 3):
+            set_num_threads(threads)
+            results = [
+                *nn.CrossEntropyLoss()(outputs, labels),
+                *nn.CrossEntropyLoss()(outputs, soft),
+            ]
+            actual = [np.asarray(each).tobytes() for each in results]
+            expected = expected or actual
+            assert actual == expected
+    finally:
+        set_num_threads(None)
+
+
+@pytest.mark.parametrize("shape", [(0, 4, 3), (3, 4, 0), (0, 4)])
+def test_maps_without_a_place_are_refused(shape):
+    outputs, labels = np.zeros(shape, np.float32), np.zeros((shape[0], *shape[2:]), int)
+    for call in (nn.CrossEntropyLoss(), nn.NLLLoss().value):
+        with pytest.raises(ValueError, match="^outputs must be of at least one sample, got"):
+            call(outputs, labels)
 
 
 @pytest.mark.parametrize("reduction", REDUCTIONS)
@@ -363,7 +391,7 @@ class TestErrors:
             with pytest.raises(ValueError, match="reduction must be 'mean', 'sum' or 'none'"):
                 kind(reduction=wrong)
 
-    @pytest.mark.parametrize("wrong", [2**31, -(2**63), None, 1.0, "1"])
+    @pytest.mark.parametrize("wrong", [2**31, -(2**63), None, 1.0, "1", True])
     def test_another_label_to_ignore(self, wrong):
         with pytest.raises(ValueError, match="ignore_index must be an integer of 32 bits"):
             nn.CrossEntropyLoss(ignore_index=wrong)

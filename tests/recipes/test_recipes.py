@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -112,6 +113,9 @@ def test_every_optimizer_learns_with_every_schedule(mnist_slice, name, schedule)
         ({"optimizer_settings": []}, "optimizer_settings"),
         ({"loss": "mse", "label_smoothing": 0.1}, "label_smoothing"),
         ({"train_size": 0}, "train_size"),
+        ({"class_weight": "equal"}, "class_weight"),
+        ({"class_weight": {"a": 0}}, "class_weight"),
+        ({"class_weight": {"a": "b"}}, "class_weight"),
         ({"train_size": 10.0}, "train_size"),
     ],
 )
@@ -370,6 +374,51 @@ def test_the_last_images_may_be_held_out():
 def test_the_rest_goes_to_the_trainer():
     trainer, _ = built(average=0.9, keep="best", patience=3)
     assert (trainer.average.decay, trainer.keep, trainer.patience) == (0.9, "best", 3)
+
+
+@pytest.mark.parametrize(
+    "count, held_out, stratified", [(200, 0.25, True), (2000, 990, True), (2000, 1010, False)]
+)
+def test_splits_are_stratified_where_chance_would_tell(count, held_out, stratified):
+    """Of 10 classes of one size: unless each has 100 images held out by chance."""
+    labels = np.random.default_rng(0).permutation(np.arange(count) % 10)
+    data = Dataset(np.zeros((count, 1, 28, 28), np.uint8), labels, 10)
+
+    def held(**changes):
+        trainer, _ = recipe("default", validation=held_out, **changes).build(data, seed=0)
+        return trainer.validation_set.labels
+
+    counts = np.bincount(held(), minlength=10)
+    assert (np.ptp(counts) <= 1) == stratified
+    assert (held() == held(split="stratified" if stratified else "random")).all()
+    assert np.ptp(np.bincount(held(split="random"), minlength=10)) > 1
+    part = recipe("default", train_size=50, validation=0).build(data, 0)[0].train_set
+    assert (np.bincount(part.labels) == 5).all()
+
+
+def test_class_weights(mnist_slice):
+    assert recipe("fast", class_weight={3: 2}).class_weight == {"3": 2}
+    data = mnist_slice[0].take(np.arange(100))
+    trainer, _ = recipe("fast", class_weight={"3": 20}, label_smoothing=0).build(data, 0)
+    assert trainer.loss.weight.tolist() == [1, 1, 1, 20, 1, 1, 1, 1, 1, 1]
+    with pytest.raises(ValueError, match="class_weight must name classes of the data, got 'cat'"):
+        recipe("fast", class_weight={"cat": 2}).build(data, 0)
+    with pytest.raises(ValueError, match="batch_size must be at least 2 with weights"):
+        recipe("paper1998", class_weight={"3": 2}).build(data, 0)
+    trainer, _ = recipe("fast", class_weight={"3": 20}, loss="mse").build(data, 0)
+    assert (trainer.train_set.sample_weight == np.where(data.labels == 3, 20, 1)).all()
+
+
+def test_images_of_weight_0_are_as_none(mnist_slice):
+    data = mnist_slice[0].take(np.arange(100))
+    counts = np.arange(100) % 3 > 0
+    some = replace(data, sample_weight=counts.astype(np.float32))
+    results = []
+    for each in (some, data.take(np.flatnonzero(counts))):
+        trainer, trained = recipe("fast").build(each, 0)
+        trainer.run()
+        results.append(trained.model.vector.tobytes())
+    assert results[0] == results[1]
 
 
 def test_a_batch_of_one_image_cannot_be_normalized():

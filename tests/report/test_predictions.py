@@ -120,6 +120,12 @@ def test_names_that_a_table_could_mistake(records, tmp_path):
 
 def test_labels_that_the_model_does_not_know_give_no_accuracy(trained, records):
     assert write(trained, records, choose_form(trained, records))[0].correct is not None
+    words = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+    worded = replace(records, labels=[words[label] for label in records.labels])
+    plain, words = (
+        write(trained, each, choose_form(trained, each))[0] for each in (records, worded)
+    )
+    assert plain.correct == words.correct > 90
     strange = replace(records, labels=["cat", *map(str, records.labels[1:])])
     assert write(trained, strange, choose_form(trained, strange))[0].correct is None
 

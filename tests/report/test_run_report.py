@@ -53,6 +53,7 @@ def test_a_run_leaves_pictures_and_a_page(tmp_path, quick):
     )
     assert html.count("data:image/png;base64,") == len(PICTURES)
     assert "--seed 0" in html and "61,706" in html and "conv1" in html
+    assert "label smoothing 0.05 (at least 0.282); that on the test images" in html
     assert "until the test" in html and "resumed" not in html
     # The same run has the same pictures, byte by byte.
     quick("--threads", 2, out="again")
@@ -71,6 +72,8 @@ def test_resuming_a_finished_run_draws_what_is_missing(tmp_path, quick):
     times = {name: (run / name).stat().st_mtime_ns for name in FILES}
     quick(resume=True)  # nothing is missing, so nothing is drawn
     assert {name: (run / name).stat().st_mtime_ns for name in FILES} == times
+    quick("--overwrite", "--seed", 1)  # another run has other pictures
+    assert all((run / name).stat().st_mtime_ns > times[name] for name in FILES)
 
 
 def test_no_report_is_none(tmp_path, quick):

@@ -149,8 +149,8 @@ def test_evaluation_counts_and_averages(mnist_slice):
 class Measuring(SDLM):
     """Remembers what it was given to measure on."""
 
-    def estimate(self, samples, labels, loss):
-        super().estimate(samples, labels, loss)
+    def estimate(self, samples, labels, loss, sample_weight):
+        super().estimate(samples, labels, loss, sample_weight)
         drawn = (self.steps, samples.index, labels, self.curvature)
         self.drawn = [*getattr(self, "drawn", []), drawn]
 

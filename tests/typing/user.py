@@ -47,7 +47,12 @@ def use_the_functions() -> None:
     line, taps = x[:, :, 0], weight[:, :, 0]
     across = kernels.conv1d(line, taps, padding=(1, 0))
     kernels.conv1d_backward(across, line, taps, 1, (1, 0))
-    assert_type(kernels.max_pool2d(x.astype(np.float64), 2), Any)  # or two arrays
+    assert_type(kernels.max_pool2d(x.astype(np.float64), 2), NDArray[Any])
+    two = tuple[NDArray[Any], NDArray[Any]]
+    assert_type(kernels.max_pool2d(x, 2, return_indices=True), two)
+    assert_type(kernels.max_pool2d(x, 2, 2, 0, 1, False, True), two)
+    assert_type(kernels.global_max_pool2d(x, True), two)
+    assert_type(kernels.max_pool1d(x[0], 2), NDArray[Any])
     assert_type(kernels.avg_pool2d(x.astype(np.float64), 2), NDArray[Any])
     kernels.max_pool2d_backward(kernels.max_pool2d(x, 2), x, 2)
     kernels.avg_pool2d_backward(kernels.avg_pool2d(x, 2, count_include_pad=False), x.shape, 2)

@@ -17,7 +17,7 @@ EXAMPLES = """examples:
   lenet5c completion zsh > ~/.zfunc/_lenet5c    fpath+=~/.zfunc before compinit in ~/.zshrc
   lenet5c completion tcsh | source /dev/stdin   in this shell"""
 # Arguments that name something on the disk, by their name in the help where no type tells.
-PATHS = dict.fromkeys(("MODEL", "OTHER", "IMAGE", "FILE"), "FILE") | {"NAME_OR_DIR": "DIRECTORY"}
+PATHS = dict.fromkeys(("MODEL", "OTHER", "IMAGE", "FILE", "NAME_OR_PATH"), "FILE")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -17,6 +17,7 @@ from lenet5c._text import list_some, printable, table
 from lenet5c.commands.cli import FAILED, add_read_options, file, note, one_of, read_options, say
 from lenet5c.datasets import DatasetError
 from lenet5c.datasets.inspection import Inspection
+from lenet5c.datasets.records import ALL
 from lenet5c.datasets.registry import NAMED_SETS, NamedSet
 
 UNTRAINABLE = 3
@@ -57,7 +58,7 @@ def add_arguments(parser: ArgumentParser) -> None:
         epilog=EXAMPLES,
     )
     inner.set_defaults(action=inspect)
-    inner.add_argument("data", metavar="NAME_OR_DIR", help="as for lenet5c train --data")
+    inner.add_argument("data", metavar="NAME_OR_PATH", help="as for lenet5c train --data")
     text = "draw examples of each class into this PNG file"
     inner.add_argument("--contact-sheet", type=file, metavar="FILE", help=text)
     add_read_options(inner)
@@ -145,7 +146,7 @@ def look_for_sideways(found: Inspection) -> str | None:
         for picture in pictures
         if picture.shape[2] == 1
     ]
-    if not examples or len({picture.shape for picture, _ in examples}) > 1:
+    if not (examples and found.class_names) or len({each.shape for each, _ in examples}) > 1:
         return None
     images = np.stack([picture.transpose(2, 0, 1) for picture, _ in examples])
     labels = np.array([label for _, label in examples])
@@ -174,18 +175,27 @@ def describe(found: Inspection) -> str:
         for i, name in enumerate(found.class_names)
     ]
     rows.append(("all", *(f"{sum(found.counts[part]):,}" for part in parts)))
-    mean, std = (" ".join(f"{value:.4f}" for value in each) for each in (found.mean, found.std))
+    lines = []
+    if found.sizes:
+        lines += [
+            f"sizes     {list_counts(found.sizes)} (height x width)",
+            f"kinds     {list_counts(found.kinds)}",
+        ]
+    if any(found.counts.get("train", found.counts.get(ALL, ()))):
+        mean, std = (" ".join(f"{value:.4f}" for value in each) for each in (found.mean, found.std))
+        lines += [
+            f"pixels    mean {mean}, standard deviation {std}, of the training images",
+            f"read      as {' x '.join(map(str, found.image_shape))}",
+        ]
+    lines += [f"note      {text}" for text in found.notes]
     faults = [f"fault     {line}" for line in found.faults]
     warnings = [f"warning   {line}" for line in found.warnings()]
     return "\n".join(
         [
             f"{found.name}\n",
             table(rows, "l" + "r" * len(parts), GAP),
-            f"\nsizes     {list_counts(found.sizes)} (height x width)",
-            f"kinds     {list_counts(found.kinds)}",
-            f"pixels    mean {mean}, standard deviation {std}, of the training images",
-            f"read      as {' x '.join(map(str, found.image_shape))}",
-            *(f"note      {text}" for text in found.notes),
+            "",
+            *lines,
             "",
             *(faults + warnings or ["No warnings."]),
         ]

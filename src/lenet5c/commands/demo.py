@@ -6,9 +6,19 @@ import threading
 import webbrowser
 from argparse import ArgumentParser, Namespace
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from lenet5c.commands.cli import MODEL_HELP, add_threads, directory, say, whole
+from lenet5c.commands.cli import (
+    MODEL_HELP,
+    add_read_options,
+    add_threads,
+    directory,
+    read_options,
+    say,
+    whole,
+)
 from lenet5c.errors import RunError
 
 SAMPLES = "lenet5c-samples"
@@ -30,7 +40,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("--model", default="best", metavar="MODEL", help=f"{MODEL_HELP} (default: best)")
     text = "data set the model was trained on, for test digits and fine-tuning"
-    add("--data", metavar="NAME_OR_DIR", help=f"{text} (default: the run's, or mnist)")
+    add("--data", metavar="NAME_OR_PATH", help=f"{text} (default: the run's, or mnist)")
     add(
         "--samples",
         type=directory,
@@ -41,13 +51,13 @@ def add_arguments(parser: ArgumentParser) -> None:
     text = "port of the page, 0 for a free one (default: 0)"
     add("--port", type=whole(0, 65535), default=0, metavar="N", help=text)
     add("--no-browser", action="store_true", help="only print the page's address")
+    add_read_options(parser)
     add_threads(parser, "of fine-tuning; ")
 
 
 def run(options: Namespace) -> None:
     """Serve the page until Ctrl-C."""
     # Not at the top: the parser needs no NumPy.
-    from lenet5c.datasets.records import ReadOptions
     from lenet5c.datasets.source import open_source, source_name
     from lenet5c.demo.server import DemoServer
     from lenet5c.demo.session import Session
@@ -56,16 +66,18 @@ def run(options: Namespace) -> None:
 
     trained, name = open_model(options.model), describe_model(options.model)
     if options.data is not None:
-        source = open_source(source_name(options.data), ReadOptions(skip_bad=True), tell=say)
+        how = replace(read_options(options), skip_bad=True)
+        source = open_source(source_name(options.data), how, tell=say)
         session = Session(trained, name, options.samples, lambda: source)
     else:
         # A run's folder may come from anywhere: the data it names are read if they are here.
-        data = recorded_data(options.model) or "mnist"
+        of_run = recorded_run(options.model)
+        data, how = (
+            of_run.get("data", "mnist"),
+            replace(read_options(options, of_run), skip_bad=True),
+        )
         session = Session(
-            trained,
-            name,
-            options.samples,
-            lambda: open_source(data, ReadOptions(skip_bad=True), download=False),
+            trained, name, options.samples, lambda: open_source(data, how, download=False)
         )
     server = DemoServer(session, options.port)
     # What is computed holds the interpreter's lock for no longer, while others want an answer.
@@ -92,16 +104,17 @@ def describe_model(name: str) -> str:
     return "the model that comes with lenet5c" if name == "best" else str(name)
 
 
-def recorded_data(name: str) -> str | None:
-    """Return the data that a model's run names, if they are here; None otherwise."""
+def recorded_run(name: str) -> dict[str, Any]:
+    """Return the record of a model's run, if the data it names are here; otherwise nothing."""
     from lenet5c.datasets.source import NAMES
     from lenet5c.training.run_folder import read_record
 
-    data = None
+    record: dict[str, Any] = {}
     if name != "best":
         with suppress(RunError):  # the demo only shows images of them
-            data = read_record(name).get("data")
-    return data if data and (data in NAMES or Path(data).is_dir()) else None
+            record = read_record(name)
+    data = record.get("data")
+    return record if data and (data in NAMES or Path(data).exists()) else {}
 
 
 def open_page(address: str) -> None:

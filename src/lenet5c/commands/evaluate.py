@@ -62,7 +62,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     text = f"{MODEL_HELP} (default: best)"
     add("model", nargs="?", default="best", metavar="MODEL", help=text)
     text = "as for lenet5c train (default: that of the run in folder MODEL, else mnist)"
-    add("--data", metavar="NAME_OR_DIR", help=text)
+    add("--data", metavar="NAME_OR_PATH", help=text)
     add_read_options(parser)
     add(
         "--map",
@@ -331,7 +331,7 @@ def write(
     pictures: dict[str, bytes] = {}
     try:
         require("matplotlib", "plots", f"the pictures in {folder}")
-        makers = result_makers(dataset, result, trained.class_names, trained.reading == "ink")
+        makers = result_makers(dataset, result, trained.class_names, trained.inverted)
         pictures, failures = draw_all(makers)
         for name, failure in failures.items():
             warn(options.prog, f"no {name}.png: {type(failure).__name__} {failure}")

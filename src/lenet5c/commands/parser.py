@@ -11,6 +11,7 @@ COMMANDS = {
     "train": "train LeNet-5 on MNIST or on images of your own",
     "evaluate": "measure a trained model, or compare two",
     "predict": "read the digits in pictures, or classify a data set",
+    "tune": "search for the best settings",
     "runs": "compare runs in a table and a picture",
     "demo": "draw a digit in the browser, and watch the net classify it",
     "export": "take a model elsewhere: ONNX, one C file, PyTorch",

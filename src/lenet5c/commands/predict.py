@@ -83,8 +83,8 @@ def add_arguments(parser: ArgumentParser) -> None:
     add(
         "--reading",
         choices=READINGS,
-        help="ink: find the strokes and center them as MNIST's; whole: take the picture as it is "
-        "(default: as the model was trained)",
+        help="ink: find the strokes and bring them to the form of the training images; whole: take "
+        "the picture as it is (default: as the model was trained)",
     )
     text = "show the N most probable classes (default: 3)"
     add("--top", type=whole(1), default=3, metavar="N", help=text)
@@ -124,7 +124,8 @@ def predict_data(options: Namespace) -> int:
     for name in ("images", *OF_PICTURES):
         if got := getattr(options, name):
             argument = "IMAGE" if name == "images" else f"--{name}"
-            raise UserError(f"{argument} must be left out with --data, got {got}")
+            remedy = "; --out NAME.jsonl writes JSON lines" if name == "json" else ""
+            raise UserError(f"{argument} must be left out with --data, got {got}{remedy}")
     if options.like and options.probabilities:
         raise UserError("--probabilities must be left out with --like, whose columns are written")
     data, out = source_name(options.data), options.out

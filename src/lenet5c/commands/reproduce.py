@@ -55,7 +55,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     add(
         "--data",
         default="mnist",
-        metavar="NAME_OR_DIR",
+        metavar="NAME_OR_PATH",
         help="as for lenet5c train (default: mnist)",
     )
     add(

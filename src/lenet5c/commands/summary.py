@@ -9,6 +9,7 @@ from typing import Any
 
 from lenet5c._text import printable, table
 from lenet5c.commands.cli import MODEL_HELP, say, shape, whole
+from lenet5c.datasets.framing import Framing
 from lenet5c.errors import UserError
 from lenet5c.nn import NETS, Sequential
 from lenet5c.nn.summary import layer_rows
@@ -82,9 +83,15 @@ def list_facts(trained: TrainedModel) -> dict[str, Any]:
         "settings": trained.model.config,  # type: ignore[attr-defined]
         "images": list(trained.image_shape),
         "reading": trained.reading,
+        "framing": trained.framing and trained.framing.to_dict(),
         "preparation": trained.preparation.to_dict(),
         "classes": list(trained.class_names),
     }
+
+
+def list_levels(color: tuple[int, ...]) -> str:
+    """Return the gray level, or the levels of red, green and blue."""
+    return ", ".join(map(str, color))
 
 
 def describe(facts: dict[str, Any]) -> list[tuple[str, str]]:
@@ -93,6 +100,14 @@ def describe(facts: dict[str, Any]) -> list[tuple[str, str]]:
     readings = {"ink": "the ink, cropped and centered", "whole": "the picture as a whole"}
     preparation = facts["preparation"]
     fitted = {"pad": "padded", "resize": "resized"}[preparation["fit"]]
+    framing = "none, as it was not trained on digits on a plain ground"
+    if facts["framing"] is not None:
+        form = Framing.from_dict(facts["framing"])
+        height, width = form.box_size(facts["images"][1:])
+        framing = (
+            f"ink of {list_levels(form.ink)} on {list_levels(form.paper)}, {height} x {width} "
+            f"pixels, centered by its {form.center}"
+        )
     less = "the mean image subtracted, " if preparation["mean_image"] else ""
     return [
         ("model", f"{facts['model']}({settings})"),
@@ -101,6 +116,7 @@ def describe(facts: dict[str, Any]) -> list[tuple[str, str]]:
             f"{' x '.join(map(str, facts['images']))}, read from a picture as "
             f"{readings[facts['reading']]}",
         ),
+        ("framing", framing),
         (
             "preparation",
             f"{fitted} to {' x '.join(map(str, preparation['size']))}, {less}mean "

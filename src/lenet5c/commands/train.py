@@ -5,7 +5,6 @@ Exit codes: 0 done, 1 the training failed, 2 bad use, 3 the target accuracy was 
 """
 
 import argparse
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
@@ -14,13 +13,11 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from lenet5c import kernels, recipes
-from lenet5c._text import command_line
+from lenet5c import recipes
 from lenet5c.commands import signals
 from lenet5c.commands.cli import FAILED, add_threads, directory, fail, file, note, number, say, warn
 from lenet5c.commands.cli import setting as pair
+from lenet5c.commands.display import TARGET_MISSED, Display, FoldDisplay, report_stop
 from lenet5c.datasets import Source
 from lenet5c.datasets.source import source_name
 from lenet5c.recipes import RunConfig
@@ -28,18 +25,11 @@ from lenet5c.recipes.config_file import read_config_file
 from lenet5c.recipes.kind import DICT, Kind
 from lenet5c.recipes.run_config import NOTHING, option_settings, start_name
 from lenet5c.recipes.setting import GROUPS, RUN, in_words, option
-from lenet5c.training import NonFiniteError, RunError, TrainedModel, Trainer
+from lenet5c.training import NonFiniteError, RunError, TrainedModel
 from lenet5c.training.interrupt import StopRequest
-from lenet5c.training.loss_terms import describe_loss
-from lenet5c.training.progress import Progress
 from lenet5c.training.run_folder import RunFolder
 from lenet5c.training.statistics import describe_accuracy
 
-TARGET_MISSED = 3
-# From this ratio of the largest class to the smallest on, weights are recommended.
-IMBALANCE = 5
-# Of training images; and what makes more of them.
-FEW, FEW_A_STEP = 1000, 16
 DESCRIPTION = (
     "Train LeNet-5 on a CPU. Without options: on MNIST, which is in the package, to over 99 %."
 )
@@ -49,32 +39,16 @@ EXAMPLES = """examples:
   lenet5c train --epochs 4 --seed 1 --target-accuracy 0.99        exit code 3 below the target
   lenet5c train --resume --out runs/first                         go on with a run that was stopped
   lenet5c train --activation tanh --pooling max --optimizer sgd --lr 0.02 --schedule cosine
-  lenet5c train --data my-pictures --epochs 30                    a folder a class, or IDX files
+  lenet5c train --data my-pictures --epochs 30                    a folder a class
+  lenet5c train --data train.csv                                  or .npz, .parquet, .mat, IDX, ...
   lenet5c train --data my-pictures --class-weight balanced        rare classes count as much
   lenet5c train --data my-pictures --folds 5                      cross-validation"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the settings of a run, its recipe and its net, and what the command itself does."""
-    groups = {group: parser.add_argument_group(group) for group in GROUPS}
-    usual = RunConfig()
-    for name, setting in option_settings().items():
-        kind = setting.kind
-        # Options have no default, so that a resumed run can tell which were really given.
-        arguments: dict[str, Any] = {"help": setting.describe(usual.get(name)).replace("%", "%%")}
-        if not kind.metavar:
-            arguments |= {"action": argparse.BooleanOptionalAction}
-        elif kind.choices:
-            arguments |= {"choices": kind.choices, "metavar": kind.metavar}
-        elif kind.many:
-            read = pair if kind is DICT else option_type(kind)
-            arguments |= {"type": read, "nargs": "+", "metavar": kind.metavar}
-        else:
-            arguments |= {"type": option_type(kind), "metavar": kind.metavar}
-        groups[setting.group].add_argument(option(name, setting), dest=name, **arguments)
-
-    add_threads(groups[RUN])
-    add = groups[RUN].add_argument
+    group = add_settings(parser)
+    add = group.add_argument
     add(
         "--out",
         type=directory,
@@ -88,7 +62,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="settings from a file: the config.json of a run, which repeats it, or options by name "
         "in TOML or JSON; options given beside it go before",
     )
-    add = groups[RUN].add_mutually_exclusive_group().add_argument
+    exclusive = group.add_mutually_exclusive_group()
+    add = exclusive.add_argument
     add(
         "--resume",
         action="store_true",
@@ -96,7 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "also with a finished one",
     )
     add("--overwrite", action="store_true", help="replace the run that is in --out")
-    add = groups[RUN].add_argument
+    add = group.add_argument
     add(
         "--tensorboard",
         action="store_true",
@@ -116,6 +91,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_settings(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Add the settings of a run, its recipe and its net; return the group of the run."""
+    groups = {group: parser.add_argument_group(group) for group in GROUPS}
+    usual = RunConfig()
+    for name, setting in option_settings().items():
+        kind = setting.kind
+        # Options have no default, so that a resumed run can tell which were really given.
+        arguments: dict[str, Any] = {"help": setting.describe(usual.get(name)).replace("%", "%%")}
+        if not kind.metavar:
+            arguments |= {"action": argparse.BooleanOptionalAction}
+        elif kind.choices:
+            arguments |= {"choices": kind.choices, "metavar": kind.metavar}
+        elif kind.many:
+            read = pair if kind is DICT else option_type(kind)
+            arguments |= {"type": read, "nargs": "+", "metavar": kind.metavar}
+        else:
+            arguments |= {"type": option_type(kind), "metavar": kind.metavar}
+        groups[setting.group].add_argument(option(name, setting), dest=name, **arguments)
+    add_threads(groups[RUN])
+    return groups[RUN]
+
+
 def option_type(kind: Kind) -> Callable[[str], Any]:
     """Return an argparse type of the values of a kind."""
 
@@ -132,9 +129,7 @@ def run(options: argparse.Namespace) -> int:
     """Train, evaluate and report; return the exit code."""
     config = configure(options)
     if config.folds and config.fold is None:
-        from lenet5c.commands import folds
-
-        return folds.run(options, config)
+        return run_folds(options, config)
     display, stop = Display(options.quiet), StopRequest()
     result = None
     try:
@@ -165,8 +160,69 @@ def run(options: argparse.Namespace) -> int:
     return report(result, options.target_accuracy, display.line)
 
 
+def run_folds(options: argparse.Namespace, config: RunConfig) -> int:
+    """Cross-validate and report; return the exit code."""
+    from lenet5c.report.tables import class_table
+
+    shown, stop = FoldDisplay(options), StopRequest()
+    try:
+        result = recipes.cross_validate(
+            config,
+            frame=frame,
+            resume=options.resume,
+            overwrite=options.overwrite,
+            tensorboard=options.tensorboard,
+            tell=shown.line,
+            on_fold=shown.fold,
+            on_start=shown.start,
+            on_step=shown.step,
+            on_epoch=shown.epoch,
+            stop=stop,
+        )
+    except NonFiniteError as error:
+        message = f"training failed: {error}; give the next run another --out"
+        return fail(options.prog, message, FAILED)
+    finally:
+        shown.close()
+    if result.interrupted:
+        signals.settle(stop.signal or 0)
+        whole = replace(result.interrupted.config, folder=config.folder)
+        return report_stop(replace(result.interrupted, config=whole), stop.signal or 0)
+    shown.line(class_table(result.matrix, result.dataset.class_names))
+    shown.line(f"Each image by the model of its fold; see {config.folder}/{recipes.folds.RECORD}")
+    over, target = result.interval, options.target_accuracy
+    missed = target is not None and over.mean < target
+    if missed:
+        note(f"The mean accuracy is below the target of {100 * target:g}%.")
+    say(
+        f"Accuracy over {over.count} folds: {100 * over.mean:.2f}% ± "
+        f"{100 * (over.high - over.mean):.2f} (95 % interval of the mean); "
+        f"{result.matrix.trace()} of {len(result.dataset)} images"
+    )
+    return TARGET_MISSED if missed else 0
+
+
 def configure(options: argparse.Namespace) -> RunConfig:
     """Return the `RunConfig` that the options ask for; nothing is written yet."""
+    given = read_settings(options)
+    if options.resume:
+        return configure_resumed(options, given)
+    out = options.out or Path("runs") / datetime.now().strftime("%Y%m%d-%H%M%S-%f")
+    if options.config is not None:
+        return read_config_file(options.config, **given, folder=out)
+    return make_config(given, out)
+
+
+def make_config(given: dict[str, Any], out: Path | None) -> RunConfig:
+    """Return the configuration with some settings."""
+    try:
+        return RunConfig.named(given.pop("recipe", None), **given, folder=out)
+    except ValueError as error:
+        raise RunError(error) from None
+
+
+def read_settings(options: argparse.Namespace) -> dict[str, Any]:
+    """Return the settings that the options give, by name."""
     given: dict[str, Any] = {
         name: join(name, value) if setting.kind.many else value
         for name, setting in option_settings().items()
@@ -177,16 +233,7 @@ def configure(options: argparse.Namespace) -> RunConfig:
             given[name] = source_name(given[name], f"--{name}")
     if "start" in given:
         given["start"] = start_name(given["start"])
-    if options.resume:
-        return configure_resumed(options, given)
-    out = options.out or Path("runs") / datetime.now().strftime("%Y%m%d-%H%M%S-%f")
-    if options.config is not None:
-        return read_config_file(options.config, **given, folder=out)
-    name = given.pop("recipe", None)
-    try:
-        return RunConfig.named(name, **given, folder=out)
-    except ValueError as error:
-        raise RunError(error) from None
+    return given
 
 
 def join(name: str, words: list[Any]) -> Any:
@@ -226,93 +273,6 @@ def frame(source: Source, start: TrainedModel) -> tuple[Source, list[str]]:
     from lenet5c.recognition.samples import frame_source  # not needed by most runs
 
     return frame_source(source, start)
-
-
-class Display:
-    """Lines and a progress bar about a run, on standard output and standard error."""
-
-    def __init__(self, quiet: bool) -> None:
-        self.quiet = quiet
-        self.progress: Progress | None = None
-
-    def line(self, text: str) -> None:
-        """Print a line, unless quiet."""
-        if not self.quiet:
-            say(text)
-
-    def start(self, trainer: Trainer, config: RunConfig) -> None:
-        """Print what is trained, and show the bar."""
-        model: Any = trainer.model
-        shape = " x ".join(map(str, model.input_shape))
-        count, validation = len(trainer.train_set), len(trainer.validation_set or ())
-        if config.start:
-            frozen = f"; frozen: {', '.join(config.freeze)}" if config.freeze else ""
-            self.line(f"Starts from {config.start}{frozen}")
-            if not trainer.mixture.endswith("rehearsed") and config.rehearse != NOTHING:
-                self.line(
-                    "It may forget what else it knows; --rehearse NAME_OR_DIR mixes in the data "
-                    "it was trained on."
-                )
-        mixture = f" an epoch: {trainer.mixture}" if trainer.mixture else " to train on"
-        self.line(
-            f"LeNet-5, {model.num_params:,} parameters, {shape} input; {count:,} "
-            f"images{mixture}, {validation:,} to validate; seed {config.seed}\n"
-            f"kernels {kernels.isa}, {kernels.get_num_threads()} threads; results in "
-            f"{config.folder}"
-        )
-        if count < FEW and not config.settings.distortion and trainer.epoch == 0:
-            self.line(
-                "So few images do better with --distortion modern --epochs 300 --batch-size "
-                f"{min(FEW_A_STEP, count)}."
-            )
-        counts = np.bincount(trainer.train_set.labels)
-        rarest, most = counts[counts > 0].min(), counts.max()
-        if most >= IMBALANCE * rarest and not config.settings.class_weight and trainer.epoch == 0:
-            names = trainer.train_set.class_names
-            rare = names[int(np.where(counts > 0, counts, most).argmin())]
-            self.line(
-                f"The class {rare} has {rarest:,} of {count:,} images, the largest {most:,}; "
-                "--class-weight balanced gives all classes the same weight."
-            )
-        self.progress, self.began = Progress(trainer, self.quiet, write=say), time.perf_counter()
-
-    def step(self, trainer: Trainer, samples: int) -> None:
-        """Move the bar."""
-        if self.progress:
-            self.progress.step(trainer, samples)
-
-    def epoch(self, trainer: Trainer, row: dict[str, Any]) -> None:
-        """Print the row of an epoch."""
-        if self.progress:
-            self.progress.epoch(row, time.perf_counter() - self.began)
-        self.began = time.perf_counter()
-
-    def close(self, result: recipes.Run | None = None) -> None:
-        """Remove the bar; print how the training went, if this process has seen its end."""
-        if self.progress:
-            self.progress.close()
-            if result and not result.interrupted:
-                self.progress.finish(result.trainer)
-                self.progress.course(result.history)
-                self.explain(result)
-
-    def explain(self, result: recipes.Run) -> None:
-        """Print what the losses above are of, where that of the test is of less."""
-        if result.summary and (terms := describe_loss(result.trainer)):
-            self.line(
-                f"These losses are {terms}; on the test images, cross-entropy alone is "
-                f"{result.summary['test_loss']:.4f}."
-            )
-
-
-def report_stop(result: recipes.Run, signal: int) -> int:
-    """Print how to go on; return the exit code."""
-    trainer, again = result.trainer, ("train", "--resume", "--out", result.config.folder)
-    note(
-        f"\nStopped in epoch {trainer.epoch + 1} after step {trainer.step} of "
-        f"{trainer.steps_per_epoch}. Go on with:\n  {command_line(*again)}"
-    )
-    return 128 + signal
 
 
 def report(result: recipes.Run, target: float | None, tell: Callable[[str], object]) -> int:

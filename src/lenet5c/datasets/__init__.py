@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lenet5c.datasets.dataset import Dataset, DatasetError, Source
 from lenet5c.datasets.distortion import Distortion, EpochDistortion
+from lenet5c.datasets.framing import Framing
 from lenet5c.datasets.idx import load_idx
 from lenet5c.datasets.idx_folder import idx_folder
 from lenet5c.datasets.image_folder import image_folder
@@ -20,6 +21,7 @@ __all__ = [
     "DatasetError",
     "Distortion",
     "EpochDistortion",
+    "Framing",
     "PictureError",
     "Preparation",
     "ReadOptions",

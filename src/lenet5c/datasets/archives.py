@@ -1,12 +1,13 @@
 """Zip and tar archives of a data set, read member by member.
 
 Archives are not trusted. One with a name that leads out of it, a link or a device is refused, and
-so is one that would unpack to more than `MAX_UNPACKED` bytes, or to more than `MAX_RATIO` times its
-size beyond `SMALL`. Nothing of it is written to disk but what is larger than `IN_MEMORY`, into
-temporary files without a name.
+so is one that would unpack to more than `MAX_UNPACKED` bytes, or to more than `SMALL` and
+`MAX_RATIO` times its size. Nothing of it is written to disk but what is larger than `IN_MEMORY`,
+into temporary files without a name.
 """
 
 import bz2
+import errno
 import gzip
 import lzma
 import os
@@ -34,6 +35,8 @@ from lenet5c.datasets.file_tree import Folder, check_depth, check_entries, is_li
 MAX_UNPACKED, MAX_RATIO, SMALL = 16 << 30, 100, 64 << 20
 #: Bytes of the list of members, which takes several times as many in memory.
 MAX_LIST = 32 << 20
+#: Bytes of the further headers of a member of a tar.
+MAX_HEADER = 1 << 17
 #: Bytes of a member that is kept in memory while it is read.
 IN_MEMORY = 1 << 20
 _CHUNK = 1 << 20
@@ -42,7 +45,8 @@ _COMPRESSIONS = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ": lzma.ope
 # Errors of zipfile, tarfile and the decoders about a damaged or hostile archive.
 _DAMAGE = (
     *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, OSError),
-    *(EOFError, NotImplementedError, RuntimeError, ValueError, OverflowError, struct.error),
+    *(EOFError, NotImplementedError, RuntimeError, ValueError, ArithmeticError, LookupError),
+    struct.error,
 )
 
 
@@ -200,6 +204,9 @@ class _Zip(Archive):
                 raise self._refuse(member.filename, "a link or device")
             if member.flag_bits & 1:
                 raise self._refuse(member.filename, "which is encrypted")
+            # zipfile unpacks the others in pieces of any size.
+            if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                raise self._refuse(member.filename, "which is not compressed by Deflate")
             self._add(member.filename, member.file_size, member, member.is_dir())
         self._sort()
 
@@ -216,8 +223,9 @@ class _Tar(Archive):
         self.content = _unpack(self.path, self.file)
         size = self.content.seek(0, os.SEEK_END)
         self.content.seek(0)
+        reader: Any = _HeaderReader(self.content)
         tar: Any
-        with tarfile.open(fileobj=self.content, mode="r:") as tar:
+        with tarfile.open(fileobj=reader, mode="r:") as tar:
             for i, member in enumerate(tar):
                 check_entries(self.path, i)
                 tar.members.clear()
@@ -237,6 +245,18 @@ class _Tar(Archive):
         return _Slice(self.content, *place)
 
 
+class _HeaderReader:
+    """A tar as tarfile reads it, which takes any size that a header declares."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file, self.seek, self.tell = file, file.seek, file.tell
+
+    def read(self, size: int) -> bytes:
+        if size > MAX_HEADER:
+            raise tarfile.ReadError(f"it has a header of {size:,} bytes")
+        return self.file.read(size)
+
+
 class _Slice:
     """Reads some bytes of a file."""
 
@@ -254,12 +274,12 @@ class _Slice:
 
 
 def check_unpacked(path: Path, unpacked: int, packed: int) -> None:
-    """Refuse an archive of `packed` bytes that becomes so many."""
-    most = min(MAX_UNPACKED, max(SMALL, MAX_RATIO * packed))
-    if unpacked > most:
+    """Refuse an archive of which `packed` bytes become so many."""
+    if unpacked > min(MAX_UNPACKED, max(SMALL, MAX_RATIO * packed)):
         raise DatasetError(
-            f"{path} must unpack to at most {most:,} bytes, as it has {packed:,}, got more; "
-            "unpack it yourself if you trust it, and give the folder"
+            f"{path} must unpack to at most {MAX_UNPACKED:,} bytes, and to {SMALL:,} or "
+            f"{MAX_RATIO} times its size, got more; unpack it yourself if you trust it, and give "
+            "the folder"
         )
 
 
@@ -291,14 +311,14 @@ def _unpack(path: Path, file: BinaryIO) -> BinaryIO:
     )
     if opener is None:
         return file
-    packed, unpacked = os.fstat(file.fileno()).st_size, 0
+    unpacked = 0
     with ExitStack() as stack:
         # Nobody else has a name for it.
         content: Any = stack.enter_context(tempfile.TemporaryFile())
         with opener(file) as stream:
             while block := stream.read(_CHUNK):
                 unpacked += len(block)
-                check_unpacked(path, unpacked, packed)
+                check_unpacked(path, unpacked, file.tell())  # not once the disk is full of it
                 with name_errors(tempfile.gettempdir()):
                     content.write(block)
         stack.pop_all()
@@ -314,9 +334,9 @@ def _name_damage(path: Path) -> Iterator[None]:
     except DatasetError:
         raise
     except _DAMAGE as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise  # the disk's
-        why = " ".join(str(error).split())[:200] or type(error).__name__
+        if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+            raise  # the disk's; a place before the file is the archive's
+        why = printable(str(error))[:200] or type(error).__name__
         raise DatasetError(
-            f"{path} is damaged, or no zip or tar: {why}; pack or download it again"
+            f"{printable(path)} is damaged, or no zip or tar: {why}; pack or download it again"
         ) from None

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from math import prod
@@ -93,6 +94,8 @@ def _choose_arrays(arrays: Mapping[str, Stored], path: Path) -> dict[str, tuple[
     for name, stored in arrays.items():
         part, role = split_name(name)
         part = part or ALL
+        if role == "images" and stored.dtype.hasobject:
+            stored.load()  # which says why it cannot be read
         if role == "images" and _may_be_images(stored):
             # Of scikit-learn's data and images the latter have the shape.
             if part not in images or len(stored.shape) > len(arrays[images[part]].shape):
@@ -128,6 +131,9 @@ def _pair_by_shape(arrays: Mapping[str, Stored], path: Path) -> dict[str, tuple[
     if len(parts) < len(pairs):
         parts = usual.get(len(pairs), [])
     if not parts or len(set(parts)) < len(parts):
+        for stored in arrays.values():
+            if stored.dtype.hasobject:
+                stored.load()  # which says why it cannot be read
         held = (f"{printable(name)} {_describe(stored)}" for name, stored in arrays.items())
         raise DatasetError(
             f"{path} must have arrays named as x_train and y_train, images and labels, or data and "
@@ -256,6 +262,7 @@ class _Header(NamedTuple):
     dtype: np.dtype
     fortran: bool  # the first axis is the fastest
     length: int  # bytes
+    fault: str = ""  # why the elements cannot be read
 
 
 def _read_header(stream: Any, title: str, size: int) -> _Header:
@@ -270,17 +277,17 @@ def _read_header(stream: Any, title: str, size: int) -> _Header:
     try:
         header = ast.literal_eval(stream.read(length).decode("latin1").strip())
         shape, fortran = header["shape"], header["fortran_order"]
-        dtype = np.dtype(header["descr"])
+        descr = header["descr"]
         if not (type(shape) is tuple and all(type(n) is int and n >= 0 for n in shape)):
             raise ValueError("shape")
     except (ValueError, SyntaxError, TypeError, LookupError, MemoryError, RecursionError):
         raise DatasetError(f"{title} has a damaged header; save it anew") from None
-    if dtype.hasobject:
-        raise DatasetError(
-            f"{title} must be an array of numbers or text, got one of Python objects, which are "
-            "never unpickled; save it with another dtype, or lists of images of one size"
-        )
     begin = 8 + width + length
+    dtype = _read_type(descr)
+    if isinstance(dtype, str):
+        # It may be there beside the images.
+        fault = f"{title} must be an array of numbers or text, got {dtype}"
+        return _Header(shape, np.dtype(object), False, begin, fault)
     needed = begin + prod(shape) * dtype.itemsize
     if needed != size or len(shape) > 32:
         raise DatasetError(
@@ -290,7 +297,25 @@ def _read_header(stream: Any, title: str, size: int) -> _Header:
     return _Header(shape, dtype, bool(fortran), begin)
 
 
+def _read_type(descr: Any) -> np.dtype | str:
+    """Return the dtype that a header describes; of one that is not read a fault."""
+    if "O" in str(descr):
+        return (
+            "one of Python objects, which are never unpickled; save it with another dtype, or "
+            "lists of images of one size"
+        )
+    # Not all that NumPy takes: neither fields nor names that it has given up.
+    if isinstance(descr, str) and re.fullmatch(r"[<>=|]?[?biufcSUmM][0-9a-z\[\]]*", descr):
+        with suppress(TypeError):
+            dtype = np.dtype(descr)
+            if dtype.itemsize:
+                return dtype
+    return f"one of {printable(descr)[:40]}; save it with another dtype"
+
+
 def _read_elements(stream: Any, header: _Header, title: str) -> NDArray[Any]:
+    if header.fault:
+        raise DatasetError(header.fault)
     values = np.empty(header.shape[::-1] if header.fortran else header.shape, header.dtype)
     raw, filled = cast(Any, values.reshape(-1).view(np.uint8)).data, 0
     while filled < len(raw):

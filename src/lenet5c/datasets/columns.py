@@ -21,6 +21,8 @@ LABEL_NAMES = (
 ID_NAMES = ("id", "ids", "imageid", "image_id", "index", "idx", "row_id", "sample_id")
 #: Names of an index that pandas has written as a column.
 _INDEX_NAMES = ("", "unnamed: 0", "__index_level_0__")
+# Different labels among the first rows, of which some hundred are looked at.
+_MOST_LABELS = 100
 # pixel0, px_1, 28x28, p1.2 and the like, or a number alone.
 _PIXEL = re.compile(r"[a-z]*[ _.-]?\d+([ _x.-]\d+)?", re.ASCII)
 
@@ -143,21 +145,20 @@ def _counts(rows: Sequence[Sequence[str]], place: int) -> bool:
 
 
 def _is_first_label(rows: Sequence[Sequence[str]], first: int, last: int) -> bool:
-    """Return whether the first column is rather that of labels than the last.
+    """Return whether the first column is rather that of labels than the last, by the first rows.
 
-    Labels are texts, or whole numbers none of which all rows have. At the corner of an image most
-    values are the same, or there are more of them than classes.
+    Labels are whole numbers or texts, of which several occur often; nearly all rows have the same
+    where they are sorted by class, as do the corners of most images. Of the tones in a photograph
+    there are more than of classes.
     """
     doubts = []
     for place in (first, last):
-        values = [row[place].strip() for row in rows]
-        numbers = Counter(values)
-        whole = all(is_number(value) and _to_number(value).is_integer() for value in values)
-        text = not any(map(is_number, values))
-        even = numbers.most_common(1)[0][1] <= 0.9 * len(values)
-        doubts.append((not (whole or text), not even, len(numbers) > 256, len(numbers)))
-    # In photographs both vary; then there are fewer classes than tones.
-    return doubts[0] <= doubts[1] or len(rows) < 5
+        values = Counter(text for row in rows if (text := row[place].strip()))
+        whole = all(_to_number(value).is_integer() for value in values if is_number(value))
+        few = whole and len(values) <= _MOST_LABELS
+        same = max(values.values(), default=0) > 0.9 * len(rows)
+        doubts.append((not few, same, len(values) if few and not same else 0))
+    return doubts[0] <= doubts[1]
 
 
 def is_number(text: str) -> bool:

@@ -101,7 +101,8 @@ def open_image(file: BinaryIO, name: str, held: int = 0) -> tuple[Any, int]:
             f"{name} is not a picture in a format that is read: {', '.join(FORMATS)}"
         ) from None
     except Image.DecompressionBombError:
-        raise PictureError(f"{name} has more than {MAX_PIXELS:,} pixels; reduce it first") from None
+        most = min(MAX_PIXELS, 2 * (Image.MAX_IMAGE_PIXELS or MAX_PIXELS))
+        raise PictureError(f"{name} has more than {most:,} pixels; reduce it first") from None
     except MemoryError:
         raise PictureError(f"{name} cannot be read: there is not enough memory") from None
     except Exception as error:  # a decoder that is given a hostile file may raise anything
@@ -188,7 +189,7 @@ def _shorten(error: Exception) -> str:
 def _fit(image: Any, header: Header, size: int, name: str) -> tuple[int, int]:
     """Return the factor by which the decoded picture is to be reduced, and the bytes this takes.
 
-    A large JPEG is set to be decoded at a smaller size instead.
+    A large JPEG, or JPEG 2000, is set to be decoded at a smaller size instead.
     """
     pixels, kind = image.width * image.height, f"{image.format} {image.mode}"
     if image.tile and image.tile[0][0] in SLOW and (pixels > MAX_SLOW or size > 4 * MAX_SLOW):
@@ -198,8 +199,8 @@ def _fit(image: Any, header: Header, size: int, name: str) -> tuple[int, int]:
         )
     held = header.held + _SLACK
     each, made = _core_bytes(image.mode), 1 if _is_gray(image) else 3
-    drafted = image.format in ("JPEG", "MPO")
-    if drafted:
+    drafted = image.format in ("JPEG", "MPO", "JPEG2000")
+    if image.format in ("JPEG", "MPO"):
         held += 2 * _count_coefficients(image) if header.scans else 0
     elif image.format == "WEBP":
         each += 12  # two canvases, a copy, and the decoder's own
@@ -219,7 +220,9 @@ def _fit(image: Any, header: Header, size: int, name: str) -> tuple[int, int]:
         else:
             cost = held + each * pixels + made * pixels // scale**2
         if cost <= MEMORY and min(image.size) >= scale:
-            if drafted and scale > 1:
+            if image.format == "JPEG2000":
+                image.reduce = scale.bit_length() - 1
+            elif drafted and scale > 1:
                 image.draft(image.mode, (image.width // scale, image.height // scale))
             return 1 if drafted else scale, int(cost)
     raise PictureError(

@@ -123,8 +123,8 @@ def kind_of(path: Path) -> str | None:
         return "arrays" if _is_npz(path) else None
     if kind := _kind_by_name(path):
         return kind
-    other = path.suffix.lower() in SUFFIXES or head[257:262] == b"ustar" or b"\0" in head
-    return None if other else "table"
+    binary = b"\0" in head or head[:1] in (b"\x80", b"\x89")  # such as pickles, HDF5
+    return None if binary or path.suffix.lower() in SUFFIXES else "table"
 
 
 def _is_npz(path: Path) -> bool:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _PARTS = ("train", "validation", "test")
 LAYOUT = (
     "it should hold a folder of images for each class, or train/CLASS and test/CLASS, "
-    "or four IDX files"
+    "or IDX, CSV, NumPy, Parquet or MATLAB files"
 )
 
 
@@ -29,11 +29,10 @@ class FolderFiles:
     """The images of a folder or archive.
 
     `parts` has for each of 'train', 'validation' and 'test' that is there, or for 'all', and for
-    each class the paths of its images; where the part has no classes, one list, and it is among the
-    `flat` ones.
-    Classes and images are in natural order. `errors` say why the images cannot be read, `faults`
-    why a net cannot be trained on them, `warnings` what looks wrong, `notes` what was skipped;
-    `locked` are folders that cannot be read, and why.
+    each class the paths of its images; a part without classes has one list, and is among the `flat`
+    ones. Classes and images are in natural order. `errors` say why the images cannot be read,
+    `faults` why a net cannot be trained on them, `warnings` what looks wrong, `notes` what was
+    skipped; `locked` are folders that cannot be read, and why.
     """
 
     root: Path
@@ -106,6 +105,17 @@ def _is_part(folder: Folder) -> bool:
     return meaning is not None and not meaning[1]
 
 
+def _unwrap(folder: Folder) -> Folder:
+    """Return the folder train/train that is alone in train, as some archives have it."""
+    meaning = part_of_folder(folder.name)
+    full = [inner for inner in folder.folders if inner.has_images()]
+    if meaning and len(full) == 1 and not folder.images:
+        inner = part_of_folder(full[0].name)
+        if inner and inner[0] == meaning[0]:
+            return _unwrap(full[0])
+    return folder
+
+
 class _Arranger:
     """Tells parts and classes by the names of folders."""
 
@@ -132,10 +142,9 @@ class _Arranger:
                 files.notes.append(f"beside {read}, not read: {shown}")
         elif found := self._find_inner_parts(place):
             files.notes.append(f"each class has its own {listing(found)}")
-        elif flat := self._find_flat(place):
-            pass
-        elif place.folders:
-            found = {ALL: self._list_classes(place.folders)}
+        else:
+            flat = self._find_flat(place)
+            found = {} if flat else {ALL: self._list_classes(place.folders)}
         if found:
             if loose:
                 number = count(len(loose), "image")
@@ -167,6 +176,7 @@ class _Arranger:
             place = full[0]
         if place is not self.top:
             self.files.notes.append(f"the data is in its folder {printable(place.path)}")
+        place.folders = [_unwrap(folder) for folder in place.folders]
         return place
 
     def _find_parts(self, place: Folder) -> dict[str, Folder]:
@@ -244,7 +254,14 @@ class _Arranger:
 
     def _check_classes(self, found: dict[str, dict[str, list[Folder]]]) -> None:
         files, root = self.files, self.root
-        names = sorted({name for classes in found.values() for name in classes}, key=natural_key)
+        train = found.get("train", found.get(ALL))
+        every = {
+            name
+            for classes in found.values()
+            for name, folders in classes.items()
+            if classes is train or any(folder.has_images() for folder in folders)
+        }
+        names = sorted(every, key=natural_key)
         files.class_names = tuple(names)
         files.parts = {
             part: [
@@ -263,7 +280,6 @@ class _Arranger:
                 files.faults.append(
                     f"{root}: its folder for {part} has no images; add some, or delete the folder"
                 )
-        train = found.get("train", found.get(ALL))
         if train is None:
             shown = listing(found)
             files.faults.append(
@@ -281,12 +297,11 @@ class _Arranger:
                     "delete the folder"
                 )
             else:
-                parts = [part for part, classes in full.items() if name in classes]
-                if parts:
-                    files.faults.append(
-                        f"{root}: the class {name!r} has images in {listing(parts)}, but none in "
-                        "train; every class must be trained on"
-                    )
+                parts = listing(part for part, classes in full.items() if name in classes)
+                files.faults.append(
+                    f"{root}: the class {name!r} has images in {parts}, but none in train; "
+                    "every class must be trained on"
+                )
         if len(names) == 1 and trained:
             files.faults.append(
                 f"{root} has the one class {names[0]!r}; a net needs at least two; {LAYOUT}"

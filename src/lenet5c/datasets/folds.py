@@ -27,7 +27,7 @@ def assign_folds(dataset: Dataset, count: int, seed: int) -> NDArray[np.int64]:
             "images, or leave the class out"
         )
     # A stream of its own, see docs/design.md.
-    order = np.argsort(np.random.default_rng([seed, 7]).random(len(dataset)), kind="stable")
+    order = np.argsort(np.random.default_rng([seed, 8]).random(len(dataset)), kind="stable")
     by_class = order[np.argsort(dataset.labels[order], kind="stable")]
     folds = np.empty(len(dataset), np.int64)
     folds[by_class] = 1 + np.arange(len(dataset)) % count

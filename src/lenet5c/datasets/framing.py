@@ -18,7 +18,7 @@ MEASURED = 300
 #: Gray levels by which colors of one data set differ.
 ALIKE = 24
 #: Share of the contrast by which thin ink of one color may be fainter.
-THIN = 0.4
+THIN = 0.5
 #: The least gray levels between ink and ground.
 LEAST_CONTRAST = 24
 #: Share of the images that must be strokes on a plain ground.
@@ -26,7 +26,7 @@ USUAL = 0.8
 #: Noise of a plain ground, as a share of the contrast.
 PLAIN = 0.12
 #: Share of the edge that is plain where ink may fill the image.
-FULL = 0.25
+FULL = 0.15
 #: Share of the contrast from which a pixel counts as ink.
 EDGE = 0.3
 #: Longer side over stroke width of strokes: of less there is a blot, of more specks.
@@ -76,8 +76,8 @@ class Framing:
     >>> train, _ = mnist()
     >>> measure_framing(train.images) == Framing()
     True
-    >>> measure_framing(255 - train.images).ink
-    (0,)
+    >>> measure_framing(255 - train.images).dark
+    True
     """
 
     paper: tuple[int, ...] = (0,)
@@ -163,7 +163,7 @@ class Framing:
         sample = image[np.newaxis]
         paper = np.median(_take_ring(sample), axis=2)
         if not self.varied:
-            paper = np.broadcast_to(np.float32(self.paper), paper.shape)
+            paper = np.broadcast_to(np.array(self.paper, np.float32), paper.shape)
         full = not self.varied and max(self.box) > 0.9
         strength, ink, rough = _find_strength(sample, paper, FULL if full else 0.5)
         most = PLAIN * np.abs(ink - paper).max()
@@ -175,7 +175,7 @@ class Framing:
         point = found.mass if self.center == "mass" else found.middle
         off = (
             np.abs(point / sides - self.place).max(),
-            _deviate(found, self.box * sides, self.stretched),
+            _deviate(found, np.array(self.box) * sides, self.stretched),
         )
         return bool(off[0] <= self.spread[1] + TOLERANCE and off[1] <= self.spread[0] + TOLERANCE)
 
@@ -204,7 +204,7 @@ def measure_framing(images: Any, known: Framing | None = None) -> Framing | None
         return None
     paper = np.median(_take_ring(sample), axis=2)
     usual = np.median(paper, axis=0)
-    same = np.mean(_is_near(paper, usual)) >= USUAL
+    same = bool(np.mean(_is_near(paper, usual)) >= USUAL)
     if same:
         # The edge of some images may be full of ink.
         paper = np.broadcast_to(usual, paper.shape)
@@ -218,7 +218,7 @@ def measure_framing(images: Any, known: Framing | None = None) -> Framing | None
     stroke = _measure_strokes(strength, found)
     if not BLOT <= np.median(stroke) <= SPECKS:
         return None
-    same = same and np.mean(_is_near(ink, np.median(ink, axis=0), paper)) >= USUAL
+    same = same and bool(np.mean(_is_near(ink, np.median(ink, axis=0), paper)) >= USUAL)
     made = Framing(
         **_describe_colors(paper, ink, same),
         **_describe_place(found, np.array(sample.shape[2:])),
@@ -277,7 +277,8 @@ def _measure_ink(strength: NDArray[np.float32]) -> _Ink:
     mass = np.where(strength > 0.1, strength, 0)
     ends, centers = [], []
     for axis in (2, 1):
-        line, weight = mask.any(axis=axis), mass.sum(axis=axis, dtype=np.float64)
+        line: Any = mask.any(axis=axis)
+        weight = mass.sum(axis=axis, dtype=np.float64)
         length = line.shape[1]
         ends.append((line.argmax(axis=1), length - line[:, ::-1].argmax(axis=1)))
         centers.append(np.einsum("nl,l->n", weight, np.arange(length) + 0.5))

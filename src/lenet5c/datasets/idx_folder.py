@@ -14,7 +14,7 @@ from lenet5c._text import list_some, listing
 from lenet5c.datasets._checks import check_path
 from lenet5c.datasets.dataset import Dataset, DatasetError
 from lenet5c.datasets.idx import is_idx_file, load_idx, map_idx
-from lenet5c.datasets.mapped import MAPPED, MappedImages
+from lenet5c.datasets.mapped import MAPPED, MappedImages, apply
 from lenet5c.datasets.orientation import EMNIST, set_upright
 from lenet5c.datasets.parts import PART_WORDS
 from lenet5c.datasets.pixels import convert_images, convert_labels
@@ -31,6 +31,8 @@ EXPECTED = (
     "t10k-labels-idx1-ubyte, plain or .gz"
 )
 USUAL = ReadOptions()
+#: Words of the parts in MNIST's names, which go before others.
+USUAL_WORDS = ("train", "t10k")
 #: A note on files of EMNIST.
 SIDEWAYS = (
     "the names of the files are EMNIST's, whose images are stored with rows and columns exchanged: "
@@ -198,7 +200,8 @@ def _choose(folder: Path, names: list[IdxName]) -> dict[str, tuple[Path, Path | 
     labeled = any(name.kind == "label" for name in names)
     for part in ("train", "validation", "test"):
         gaps: list[list[str]] = []
-        for word in (word for word in PART_WORDS if PART_WORDS[word] == part):
+        words = (word for word in PART_WORDS if PART_WORDS[word] == part)
+        for word in sorted(words, key=lambda word: word not in USUAL_WORDS):
             images, labels = (
                 min(
                     (name for name in names if (name.word, name.kind) == (word, kind)),
@@ -278,6 +281,8 @@ def _read_images(path: Path) -> NDArray[Any] | MappedImages:
             f"{path}: images must be of shape (N, H, W) or (N, C, H, W) without a zero, got "
             f"{images.dtype} of shape {images.shape}; give the image file"
         )
+    if images.dtype == np.int8:  # no pixel is negative: the element type is wrong
+        images = apply(images, lambda batch: batch.view(np.uint8))
     return images
 
 

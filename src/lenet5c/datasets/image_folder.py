@@ -117,7 +117,7 @@ def read_image_folder(
         if files.errors:
             raise DatasetError(files.errors[0])
         entries = files.entries()
-        images = _Images(channels, size, memory, len(entries), root)
+        images = ImageStack(channels, size, memory, len(entries), root)
         used = []
         bad = [(path, f"cannot be opened ({why})") for path, why in files.locked]
         paths = [file for *_, file in entries]
@@ -157,7 +157,7 @@ def read_image_folder(
     return set_upright(found, options.transpose, False)
 
 
-class _Images:
+class ImageStack:
     """Takes pictures one by one, and keeps no more of each than will be needed."""
 
     def __init__(
@@ -199,6 +199,7 @@ class _Images:
         self._check_memory()
 
     def stack(self) -> NDArray[np.uint8]:
+        """Return all images, gray ones with as many channels as others need."""
         size = self.size or self.shape or SIZE
         stacked = np.empty((len(self.kept), 3 if self.colored else 1, *size), np.uint8)
         for i in reversed(range(len(stacked))):

@@ -182,7 +182,7 @@ def _inspect_files(files: FolderFiles, examples: int) -> Inspection:
         facts.add(part, label, name, seen[0], read_header(path, files.open))
         if path in chosen:
             facts.examples[part, label].append(seen[1])
-    if "test" not in files.parts:
+    if "test" not in files.parts and not (files.errors or files.faults):
         notes.append(
             "no test set: about a sixth of the images of each class will be set aside for it"
         )

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
-import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise, repeat
 from math import prod
@@ -20,15 +19,53 @@ from lenet5c._files import name_errors, open_regular
 
 #: Bytes of images from which on they stay in the file.
 MAPPED = 256 << 20
-_BLOCK = 8 << 20  # bytes that are read or computed at a time
+_BLOCK = 8 << 20  # bytes that are in memory at a time
 # A stretch of the file is read at once if at least one in so many of its images is wanted.
 _SPARSEST = 4
 
 Batch = NDArray[np.uint8]
 
 
-class _Ahead(threading.Thread):
-    """A read that goes on while the caller does something else."""
+def _seek_and_read(descriptor: int, buffers: Sequence[Batch], place: int) -> int:
+    """Read into a buffer as `os.preadv` does, which Windows does not have."""
+    (buffer,) = buffers
+    with _SEEKING:
+        os.lseek(descriptor, place, os.SEEK_SET)
+        content = os.read(descriptor, min(len(buffer), _BLOCK))
+    buffer[: len(content)] = np.frombuffer(content, np.uint8)
+    return len(content)
+
+
+_SEEKING = threading.Lock()
+_preadv = getattr(os, "preadv", _seek_and_read)
+
+
+class _File:
+    """An open file, to read at any place from any thread; closed with its last user."""
+
+    def __init__(self, path: Path) -> None:
+        with open_regular(path) as file:
+            self.size = os.fstat(file.fileno()).st_size
+            self.descriptor = os.dup(file.fileno())
+
+    def __del__(self) -> None:
+        if hasattr(self, "descriptor"):
+            os.close(self.descriptor)
+
+    def read(self, into: Batch, place: int) -> int:
+        """Fill a row of bytes from a place; return how many there are."""
+        done = 0
+        while count := _preadv(self.descriptor, [into[done:]], place + done):
+            done += count
+        return done
+
+    def read_each(self, into: Batch, places: list[int]) -> int:
+        """Fill each row of bytes from its place; return how many bytes there are."""
+        return sum(map(_preadv, repeat(self.descriptor), zip(into), places))
+
+
+class _Block(threading.Thread):
+    """Images that a thread reads."""
 
     def __init__(self, images: MappedImages, index: NDArray[np.integer]) -> None:
         super().__init__(daemon=True)
@@ -50,29 +87,33 @@ class _Ahead(threading.Thread):
         return self.result
 
 
-class _File:
-    """An open file, to read at any place from any thread; closed with its last user."""
+class _Queue:
+    """Images in an order that is known before, read a block ahead."""
 
-    def __init__(self, path: Path) -> None:
-        with open_regular(path) as file:
-            self.size = os.fstat(file.fileno()).st_size
-            self.descriptor = os.dup(file.fileno())
-        self.lock = threading.Lock()
+    def __init__(self, images: MappedImages, order: NDArray[np.integer]) -> None:
+        self.images, self.order = images, order
+        self.handed_out = self.begun = 0
+        self.left = images[:0]
+        self.block = self._begin()
 
-    def __del__(self) -> None:
-        if hasattr(self, "descriptor"):
-            os.close(self.descriptor)
+    def _begin(self) -> _Block:
+        start, self.begun = self.begun, self.begun + _count(self.images)
+        return _Block(self.images, self.order[start : self.begun])
 
-    def read_each(self, size: int, places: list[int]) -> bytearray:
-        """Return `size` bytes from each place."""
-        if sys.platform != "win32":
-            return bytearray().join(map(os.pread, repeat(self.descriptor), repeat(size), places))
-        with self.lock:
-            return bytearray().join(self._read_from(size, place) for place in places)
-
-    def _read_from(self, size: int, place: int) -> bytes:
-        os.lseek(self.descriptor, place, os.SEEK_SET)
-        return os.read(self.descriptor, size)
+    def get(self, index: NDArray[np.integer]) -> Batch | None:
+        """Return the images at an index if they are the next ones."""
+        end = self.handed_out + len(index)
+        if not np.array_equal(self.order[self.handed_out : end], index):
+            return None
+        parts = []
+        while len(index):
+            if not len(self.left):
+                self.left = self.block.wait()
+                self.block = self._begin()
+            parts.append(self.left[: len(index)])
+            index, self.left = index[len(parts[-1]) :], self.left[len(index) :]
+        self.handed_out = end
+        return parts[0] if len(parts) == 1 else np.concatenate([self.images[:0], *parts])
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +147,7 @@ class MappedImages:
     file: _File = None  # type: ignore[assignment]  # that of the path
     shape: tuple[Any, ...] = field(init=False)  #: (N, C, H, W)
     dtype: np.dtype[Any] = field(init=False)
-    ahead: list[_Ahead] = field(init=False)  #: the read that `expect` began, if any
+    queue: list[_Queue] = field(init=False)  #: the one that `expect` made, if any
 
     def __post_init__(self) -> None:
         if self.file is None:
@@ -118,7 +159,7 @@ class MappedImages:
         probe = self._convert(np.zeros((1, *self.stored), self.stored_dtype))
         object.__setattr__(self, "shape", (len(self), *probe.shape[1:]))
         object.__setattr__(self, "dtype", probe.dtype)
-        object.__setattr__(self, "ahead", [])
+        object.__setattr__(self, "queue", [])
 
     @property
     def ndim(self) -> int:
@@ -147,21 +188,20 @@ class MappedImages:
         """Return images that `function`, of a batch of any length, converts once they are read."""
         return replace(self, steps=(*self.steps, function))
 
-    def expect(self, index: NDArray[np.integer]) -> None:
-        """Begin to read the images that the next index is, or begins with, in a thread."""
-        # Of another object with the same file, as the thread must not wait for itself.
-        self.ahead[:] = [_Ahead(replace(self), index)] if len(index) else []
+    def expect(self, order: NDArray[np.integer]) -> None:
+        """Begin to read images in this order, some megabytes ahead in a thread.
+
+        Indices that follow it, one after the other, get them; others are read as ever.
+        """
+        # Of another object with the same file, which has no queue.
+        self.queue[:] = [_Queue(replace(self), order)] if len(order) else []
 
     def __getitem__(self, index: Any) -> Batch:
         if isinstance(index, (int, np.integer)):
             return self[np.array([index])][0]
-        if self.ahead and isinstance(index, np.ndarray):
-            ahead = self.ahead.pop()
-            known = min(len(ahead.index), len(index))
-            if np.array_equal(ahead.index[:known], index[:known]):
-                images = ahead.wait()[:known]
-                if known < len(index):
-                    images = np.concatenate([images, self[index[known:]]])
+        if self.queue and isinstance(index, np.ndarray):
+            images = self.queue[0].get(index)
+            if images is not None:
                 return images
         return self._convert(self._read(self._places(index)))
 
@@ -209,25 +249,19 @@ class MappedImages:
             return np.empty((0, *self.stored), self.stored_dtype)
         first, last = int(places.min()), int(places.max())
         stretch = last + 1 - first
+        sparse = stretch > _SPARSEST * len(places)
+        content = np.empty((len(places) if sparse else stretch, size), np.uint8)
         with name_errors(self.path):
-            if stretch > _SPARSEST * len(places):
+            if sparse:
                 starts = self.offset + places.astype(np.int64) * size
-                content = self.file.read_each(size, starts.tolist())
-                wanted = len(places)
+                count = self.file.read_each(content, starts.tolist())
             else:
-                start, end = self.offset + first * size, self.offset + (last + 1) * size
-                most = range(start, end - _BLOCK, _BLOCK)
-                content = self.file.read_each(_BLOCK, list(most))
-                rest = start + len(most) * _BLOCK
-                content += self.file.read_each(end - rest, [rest])
-                wanted = stretch
-        if len(content) != wanted * size:
-            why = "it has changed since it was opened"
-            raise OSError(errno.EIO, why, str(self.path))
-        images = np.frombuffer(content, self.stored_dtype).reshape(wanted, *self.stored)
-        if wanted == len(places) and (stretch > wanted or (np.diff(places) == 1).all()):
-            return images
-        return images[places - first]
+                count = self.file.read(content.reshape(-1), self.offset + first * size)
+        if count != content.size:
+            raise OSError(errno.EIO, "it has changed since it was opened", str(self.path))
+        images = content.view(self.stored_dtype).reshape(-1, *self.stored)
+        in_order = len(images) == len(places) and (sparse or (np.diff(places) == 1).all())
+        return images if in_order else images[places - first]
 
     def _convert(self, images: Batch) -> Batch:
         for step in self.steps:
@@ -268,10 +302,10 @@ def apply(images: AnyImages, function: Callable[[Batch], Batch]) -> AnyImages:
     return cast(AnyImages, function(cast(Batch, images)))
 
 
-def expect(images: Images, index: NDArray[np.integer]) -> None:
-    """Begin to read images in a file that are wanted next."""
+def expect(images: Images, order: NDArray[np.integer]) -> None:
+    """Begin to read images that are in a file in the order in which they will be wanted."""
     if isinstance(images, MappedImages):
-        images.expect(index)
+        images.expect(order)
 
 
 def _count(images: Images) -> int:

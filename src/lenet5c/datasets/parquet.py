@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,9 @@ from lenet5c._optional import require
 from lenet5c._text import count, list_some, printable
 from lenet5c.datasets.columns import find_columns, find_id, find_label
 from lenet5c.datasets.dataset import DatasetError
-from lenet5c.datasets.image_folder import MEMORY, _Images
+from lenet5c.datasets.image_folder import MEMORY, ImageStack
 from lenet5c.datasets.parts import IMAGES
-from lenet5c.datasets.pictures import describe_fault, read_pictures
+from lenet5c.datasets.pictures import describe_fault, measure_whites, read_pictures
 from lenet5c.datasets.pixels import MIN_SIDE, convert_images, convert_labels, guess_reading
 from lenet5c.datasets.records import ALL, Found, ReadOptions, Records
 
@@ -48,20 +49,30 @@ def read_parquet(files: dict[str, list[Path]], name: str, options: ReadOptions) 
         for part, paths in files.items()
     }
     first = next(iter(tables.values()))[0]
+    for those in tables.values():
+        for table in those:
+            if table.kind != first.kind or table.roles != those[0].roles:
+                raise DatasetError(
+                    f"{table.path} must have the columns of {those[0].path}, got others; give "
+                    "files that belong together"
+                )
     notes: list[str] = []
     if first.kind == "pictures":
-        parts = _read_pictures(tables, options, notes)
+        streams = (_stream_pictures(table) for those in tables.values() for table in those)
+        white = measure_whites(chain.from_iterable(streams))
+        parts = _read_pictures(tables, options, notes, white)
         reading = guess_reading(records.images for records in parts.values())
-        return Found(parts, name, reading, tuple(notes), _find_names(first, parts))
+        names = _find_names(first, parts)
+        return Found(parts, name, reading, tuple(notes), names, white=white)
     arrays = {
         f"{paths[0]}": np.concatenate([_read_pixels(table) for table in tables[part]])
         for part, paths in files.items()
     }
     images, notes = convert_images(arrays, options.shape)
-    parts = {
-        part: Records(images[str(paths[0])], *_read_others(tables[part]))
-        for part, paths in files.items()
-    }
+    parts = {}
+    for part, paths in files.items():
+        pixels = images[str(paths[0])]
+        parts[part] = Records(pixels, *_read_others(tables[part], len(pixels)))
     reading = guess_reading(images.values())
     return Found(parts, name, reading, tuple(notes), _find_names(first, parts))
 
@@ -76,6 +87,11 @@ class _Table:
     label: str | None
     id: str | None
     names: tuple[str, ...]  # of classes
+
+    @property
+    def roles(self) -> tuple[str | None, str | None]:
+        """The columns of labels and ids."""
+        return self.label, self.id
 
     def batches(self, columns: list[str]) -> Iterator[Any]:
         """Yield some rows after the others."""
@@ -202,8 +218,8 @@ def _find_names(first: _Table, parts: dict[str, Records]) -> tuple[str, ...] | N
     return first.names or None
 
 
-def _read_others(tables: list[_Table]) -> tuple[Any, list[str] | None]:
-    """Return the labels and the ids of all rows."""
+def _read_others(tables: list[_Table], rows: int) -> tuple[Any, list[str] | None]:
+    """Return the labels and the ids of so many rows."""
     labels: list[Any] = []
     ids: list[str] = []
     for table in tables:
@@ -216,6 +232,12 @@ def _read_others(tables: list[_Table]) -> tuple[Any, list[str] | None]:
                 ids += [printable(value) for value in values]
     first = tables[0]
     title = f"{first.path}: {printable(first.label)}"
+    for name, values in ((first.label, labels), (first.id, ids)):
+        if name is not None and len(values) != rows:
+            raise DatasetError(
+                f"{first.path} must have {rows:,} values in {printable(name)}, one for each image, "
+                f"got {len(values):,}; download it again"
+            )
     if None in labels:
         raise DatasetError(
             f"{title} must have a label in each row, got none in row {labels.index(None)}, counted "
@@ -248,6 +270,8 @@ def _read_pixels(table: _Table) -> NDArray[Any]:
                 f"{table.path} must have images of one size, got {block.shape[1:]} beside "
                 f"{blocks[0].shape[1:]}; resize them first"
             )
+    if not size:
+        raise DatasetError(f"{table.path} must have rows of pixels, got none; download it again")
     return np.concatenate(blocks)
 
 
@@ -270,7 +294,7 @@ def _flatten(column: Any, title: str) -> NDArray[Any]:
 
 
 def _read_pictures(
-    tables: dict[str, list[_Table]], options: ReadOptions, notes: list[str]
+    tables: dict[str, list[_Table]], options: ReadOptions, notes: list[str], white: dict[str, float]
 ) -> dict[str, Records]:
     """Return the images of picture files in all parts, of one size."""
     flat = [(part, table) for part, those in tables.items() for table in those]
@@ -279,11 +303,12 @@ def _read_pictures(
     for _, table in flat:
         with _open_parquet(table.path) as file:
             expected += file.metadata.num_rows
-    images = _Images(None, None, MEMORY, expected, root)
+    images = ImageStack(None, None, MEMORY, expected, root)
     good: dict[str, list[bool]] = {part: [] for part in tables}
     bad = []
     for part, table in flat:
-        for i, picture in enumerate(read_pictures(_stream_pictures(table), images.prepare)):
+        pictures = read_pictures(_stream_pictures(table), images.prepare, white=white)
+        for i, picture in enumerate(pictures):
             good[part].append(not isinstance(picture, Exception))
             if isinstance(picture, Exception):
                 why = describe_fault(picture, Path("standard input"))
@@ -295,14 +320,15 @@ def _read_pictures(
         rows = f"{count(len(bad), 'image')} that cannot be read"
         if not options.skip_bad:
             raise DatasetError(f"{root}: {rows} ({shown}); leave them out with --skip-bad")
-        if len(bad) == sum(map(len, good.values())):
-            raise DatasetError(f"{root}: no image can be read ({shown}); give another file")
         notes.append(f"{rows}, left out: {shown}")
+    for part, those in tables.items():
+        if not any(good[part]):
+            raise DatasetError(f"{those[0].path}: no image can be read; give another file")
     stacked, start = images.stack(), 0
     parts = {}
     for part, those in tables.items():
         kept = np.array(good[part])
-        labels, ids = _read_others(those)
+        labels, ids = _read_others(those, len(kept))
         if isinstance(labels, np.ndarray):
             labels = labels[kept]
         elif labels is not None:

@@ -9,7 +9,7 @@ PART_WORDS = {
     **dict.fromkeys(("train", "training", "trn"), "train"),
     **dict.fromkeys(("val", "valid", "validate", "validation"), "validation"),
     **dict.fromkeys(("dev", "devel", "development"), "validation"),
-    **dict.fromkeys(("test", "testing", "tst", "t10k", "eval", "evaluation"), "test"),
+    **dict.fromkeys(("t10k", "test", "testing", "tst", "eval", "evaluation"), "test"),
 }
 IMAGES = frozenset(
     {"x", "images", "image", "imgs", "img", "data", "features", "pixels", "inputs", "digits"}

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
+from itertools import chain, islice
 from numbers import Real
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -50,6 +51,7 @@ BYTES = (bytes, bytearray, memoryview)
 _LARGE = 64_000_000  # bytes of a picture, after which freed memory is given back
 _WORKERS = 8  # decoders wait for the disk, too
 #: Beginnings of files whose gray levels may have more than eight bits.
+_DEEP = (np.dtype("<u2"), np.dtype(">u2"))
 _MAYBE_DEEP = (b"II", b"MM", b"P2", b"P5")
 
 Decode = Callable[[Any, str], Any]
@@ -129,31 +131,40 @@ def read_pictures(
 def measure_whites(sources: Iterable[Any], open_file: OpenFile | None = None) -> dict[str, float]:
     """Return the gray level of white in pictures together, where they have more than eight bits.
 
-    Files, arrays and pictures of Pillow are measured, as `read_picture` takes them. Those that
+    Paths, open files that can be read again, arrays and pictures of Pillow are measured. Those that
     cannot be read are left out. `open_file` is as of `read_pictures`.
     """
-    arrays, files, found = [], [], []
-    for source in sources:
-        if (array := _as_array(source)) is not None:
-            arrays.append(array)
-        elif isinstance(source, (str, os.PathLike)):
-            if _may_be_deep(Path(source), open_file or _open):
-                files.append(Path(source))
-        elif hasattr(source, "getbands"):
-            found.append(measure_white(source, "the picture"))
-    deep = [each for each in arrays if each.dtype.kind == "u" and each.dtype.itemsize == 2]
-    found += [measure_array_white(each) for each in deep if each.size]
-    if files:
-        results = _decode_all(files, measure_white, None, open_file)
+    found: list[Whites] = []
+
+    def find_files() -> Iterator[Path | BinaryIO]:
+        for source in sources:
+            if isinstance(source, (str, os.PathLike)):
+                source = Path(source)
+            if isinstance(source, Path) or hasattr(source, "read"):
+                if _may_be_deep(source, open_file or _open):
+                    yield source
+            elif hasattr(source, "getbands"):
+                with suppress(PictureError):
+                    found.append(measure_white(source, "the picture"))
+            elif (array := _as_array(source)) is not None and array.dtype in _DEEP:
+                found.append(measure_array_white(array))
+
+    files = find_files()
+    if first := list(islice(files, 1)):  # without Pillow where there is none
+        results = _decode_all(chain(first, files), measure_white, None, open_file)
         found += [each for each in results if not isinstance(each, Exception)]
     return merge_white(found)
 
 
-def _may_be_deep(path: Path, open_file: OpenFile) -> bool:
+def _may_be_deep(source: Path | BinaryIO, open_file: OpenFile) -> bool:
     """Return whether gray levels may have more than eight bits, by the beginning of a file."""
     try:
-        with open_file(path) as file:
-            head = file.read(26)
+        if isinstance(source, Path):
+            with open_file(source) as file:
+                head = file.read(26)
+        else:
+            head = source.read(26)
+            source.seek(0)
     except (UserError, OSError, ValueError):
         return False
     return head.startswith(_MAYBE_DEEP) or (head.startswith(b"\x89PNG") and head[24:] == b"\x10\0")
@@ -230,7 +241,7 @@ def _read(
 ) -> Any:
     """Read a path, bytes or stream within a memory, by default one of its own."""
     if isinstance(source, BYTES):
-        name, file, held = "the content", io.BytesIO(source), len(source)
+        name, (file, held) = "the content", _read_stream(io.BytesIO(source), "the content")
     elif hasattr(source, "read"):
         name, (file, held) = "standard input", _read_stream(source, "standard input")
     else:
@@ -309,8 +320,13 @@ def _convert_array(array: NDArray[Any], white: Whites) -> NDArray[np.uint8]:
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]
     if not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))) or array.size == 0:
+        remedy = ""
+        if array.ndim == 3 and array.shape[0] in (1, 3, 4):
+            remedy = "; put the channels last: array.transpose(1, 2, 0)"
+        elif array.ndim in (3, 4) and array.size:
+            remedy = "; give several pictures as a list"
         raise PictureError(
-            f"the array must have a shape (h, w), (h, w, 3) or (h, w, 4), got {array.shape}"
+            f"the array must have a shape (h, w), (h, w, 3) or (h, w, 4), got {array.shape}{remedy}"
         )
     check_size(array.shape[1], array.shape[0], "the array")
     array = array.astype(array.dtype.newbyteorder("="), copy=False)

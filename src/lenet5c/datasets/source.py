@@ -208,7 +208,14 @@ def choose_reader(path: Path) -> Callable[[Path, ReadOptions], Found]:
         return read_idx_folder
     if path.is_file() and is_idx_file(path):
         return read_idx_file
-    return read_files if has_files(path) else read_image_folder
+    if has_files(path):
+        return read_files
+    if path.is_file():
+        raise DatasetError(
+            f"{path} must be an IDX, CSV, NumPy, Parquet or MATLAB file, a zip or tar, or a folder "
+            "of images for each class, got another file; convert it, for example by numpy.savez"
+        )
+    return read_image_folder
 
 
 def read_packed(path: Path, options: ReadOptions) -> Found:

@@ -189,7 +189,7 @@ def _begin(path: Path, part: str, head: bytes, options: ReadOptions) -> tuple[_T
     columns = find_columns(str(path), names, full, options, part not in ("train", ALL))
     if names is not None:
         number += 1
-    rest = b"".join(head.splitlines(keepends=True)[number:])
+    rest = head.split(b"\n", number)[-1]
     return _Table(path, separator, names, columns, width), rest, number + 1
 
 

@@ -130,7 +130,11 @@ class Reader:
 
     def rewrite(self, picture: Image, width: float) -> Image:
         """Return an image of the data as if written with another pen, where that has a meaning."""
-        return thicken(picture, width) if self.trained.reading == "ink" else picture
+        if self.trained.reading == "whole":
+            return picture
+        if self.trained.framing and self.trained.framing.dark:
+            return 255 - thicken(255 - picture, width)
+        return thicken(picture, width)
 
     def answer(self, picture: Image, transform: Transform) -> Answer:
         """Return the answer to an image (C, h, w) of the data, seen through a `Transform`."""

@@ -239,6 +239,6 @@ def check_data(test: Dataset, trained: TrainedModel) -> None:
     if found != expected:
         raise RequestError(
             f"{test.name or 'the data'} must have the model's {what}, {expected!s:.60}, "
-            f"got {found!s:.60}; start the demo with --data NAME_OR_DIR, "
+            f"got {found!s:.60}; start the demo with --data NAME_OR_PATH, "
             "the images it was trained on"
         )

@@ -1,17 +1,59 @@
 """Pooling on plain NumPy arrays, float32 and float64, with the channels first or last."""
 
-from typing import Any
+from typing import Any, Literal, overload
 
 from numpy.typing import ArrayLike
 
 from lenet5c.kernels.arrays import Array
 from lenet5c.kernels.planes import plan
-from lenet5c.kernels.planes.plan import Shape
+from lenet5c.kernels.planes.plan import Outs, Shape
 from lenet5c.kernels.shapes import Padding, Pair
 
 WHOLE = (plan.WHOLE, None, 0, 1, False)  # kernel size, stride, padding, dilation, ceil_mode
 
 
+@overload
+def max_pool2d(
+    x: ArrayLike,
+    kernel_size: Pair,
+    stride: Pair | None = ...,
+    padding: Padding = ...,
+    dilation: Pair = ...,
+    ceil_mode: bool = ...,
+    return_indices: Literal[False] = ...,
+    data_format: str = ...,
+    *,
+    out: Array | None = ...,
+    num_threads: int | None = ...,
+) -> Array: ...
+@overload
+def max_pool2d(
+    x: ArrayLike,
+    kernel_size: Pair,
+    stride: Pair | None = ...,
+    padding: Padding = ...,
+    dilation: Pair = ...,
+    ceil_mode: bool = ...,
+    *,
+    return_indices: Literal[True],
+    data_format: str = ...,
+    out: Outs | None = ...,
+    num_threads: int | None = ...,
+) -> tuple[Array, Array]: ...
+@overload
+def max_pool2d(
+    x: ArrayLike,
+    kernel_size: Pair,
+    stride: Pair | None,
+    padding: Padding,
+    dilation: Pair,
+    ceil_mode: bool,
+    return_indices: Literal[True],
+    data_format: str = ...,
+    *,
+    out: Outs | None = ...,
+    num_threads: int | None = ...,
+) -> tuple[Array, Array]: ...
 def max_pool2d(
     x: ArrayLike,
     kernel_size: Pair,
@@ -192,6 +234,24 @@ data_format
     return plan.mean_backward(2, dy, x_shape, settings, out, num_threads)
 
 
+@overload
+def global_max_pool2d(
+    x: ArrayLike,
+    return_indices: Literal[False] = ...,
+    data_format: str = ...,
+    *,
+    out: Array | None = ...,
+    num_threads: int | None = ...,
+) -> Array: ...
+@overload
+def global_max_pool2d(
+    x: ArrayLike,
+    return_indices: Literal[True],
+    data_format: str = ...,
+    *,
+    out: Outs | None = ...,
+    num_threads: int | None = ...,
+) -> tuple[Array, Array]: ...
 def global_max_pool2d(
     x: ArrayLike,
     return_indices: bool = False,

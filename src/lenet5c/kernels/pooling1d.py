@@ -1,14 +1,56 @@
 """Pooling along one axis on plain NumPy arrays; `pooling.py` has that of images."""
 
-from typing import Any
+from typing import Any, Literal, overload
 
 from numpy.typing import ArrayLike
 
 from lenet5c.kernels.arrays import Array
 from lenet5c.kernels.planes import plan
-from lenet5c.kernels.planes.plan import Padding1d, Shape
+from lenet5c.kernels.planes.plan import Outs, Padding1d, Shape
 
 
+@overload
+def max_pool1d(
+    x: ArrayLike,
+    kernel_size: int,
+    stride: int | None = ...,
+    padding: Padding1d = ...,
+    dilation: int = ...,
+    ceil_mode: bool = ...,
+    return_indices: Literal[False] = ...,
+    data_format: str = ...,
+    *,
+    out: Array | None = ...,
+    num_threads: int | None = ...,
+) -> Array: ...
+@overload
+def max_pool1d(
+    x: ArrayLike,
+    kernel_size: int,
+    stride: int | None = ...,
+    padding: Padding1d = ...,
+    dilation: int = ...,
+    ceil_mode: bool = ...,
+    *,
+    return_indices: Literal[True],
+    data_format: str = ...,
+    out: Outs | None = ...,
+    num_threads: int | None = ...,
+) -> tuple[Array, Array]: ...
+@overload
+def max_pool1d(
+    x: ArrayLike,
+    kernel_size: int,
+    stride: int | None,
+    padding: Padding1d,
+    dilation: int,
+    ceil_mode: bool,
+    return_indices: Literal[True],
+    data_format: str = ...,
+    *,
+    out: Outs | None = ...,
+    num_threads: int | None = ...,
+) -> tuple[Array, Array]: ...
 def max_pool1d(
     x: ArrayLike,
     kernel_size: int,

@@ -166,6 +166,8 @@ def _plan(name: str, shape: tuple[int, ...], axis: int) -> tuple[tuple[int, int,
 
 def _integer(axis: Any) -> int:
     try:
-        return index(axis)
+        if not isinstance(axis, bool):
+            return index(axis)
     except TypeError:
-        raise TypeError(f"axis must be an integer, got {axis!r}") from None
+        pass
+    raise TypeError(f"axis must be an integer, got {axis!r}")

@@ -71,7 +71,7 @@ _wish = wished(os.environ.get("OMP_NUM_THREADS", ""))
 def check_num_threads(num_threads: Any) -> int:
     """Return a thread count as an int; refuse what is none."""
     try:
-        count = index(num_threads)
+        count = 0 if isinstance(num_threads, bool) else index(num_threads)
     except TypeError:
         count = 0
     if not 1 <= count <= 1024:

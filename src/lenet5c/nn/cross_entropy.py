@@ -27,7 +27,8 @@ class ClassLoss(Loss):
         if weight is not None:
             self.weight = np.array(check_weights("weight", weight, (np.size(weight),)))
             self.weight.flags.writeable = False
-        if not isinstance(ignore_index, Integral) or not -(2**31) <= ignore_index < 2**31:
+        is_integer = isinstance(ignore_index, Integral) and not isinstance(ignore_index, bool)
+        if not is_integer or not -(2**31) <= ignore_index < 2**31:
             raise ValueError(f"ignore_index must be an integer of 32 bits, got {ignore_index!r}")
         self.ignore_index = int(ignore_index)
 

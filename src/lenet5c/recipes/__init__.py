@@ -7,6 +7,7 @@ from lenet5c.recipes.recipe import Recipe
 from lenet5c.recipes.reported import reached, reported
 from lenet5c.recipes.run import Run, train
 from lenet5c.recipes.run_config import RunConfig
+from lenet5c.recipes.tune import Tuning, tune
 
 __all__ = [
     "RECIPES",
@@ -14,10 +15,12 @@ __all__ = [
     "Recipe",
     "Run",
     "RunConfig",
+    "Tuning",
     "cross_validate",
     "reached",
     "recipe",
     "reported",
     "train",
     "trainer",
+    "tune",
 ]

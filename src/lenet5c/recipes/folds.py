@@ -16,7 +16,7 @@ from lenet5c.datasets import Dataset, Source
 from lenet5c.datasets.folds import assign_folds, take_fold
 from lenet5c.errors import RunError
 from lenet5c.recipes.run import Run, check_config, record_data, train
-from lenet5c.training import Evaluation, MeanInterval, Trainer, mean_interval
+from lenet5c.training import Evaluation, MeanInterval, mean_interval
 from lenet5c.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -50,23 +50,27 @@ class CrossValidation:
     interrupted: Run | None = None
 
     @property
+    def matrix(self) -> NDArray[np.int64]:
+        """Confusion matrix of all images, (K, K)."""
+        return self._whole.matrix
+
+    @property
     def interval(self) -> MeanInterval:
         """Mean and Student's interval of the accuracies of the folds, from 0 to 1."""
         return mean_interval([row["accuracy"] for row in self.rows])
 
     def to_dict(self) -> dict[str, Any]:
         """Return the results for JSON: shares from 0 to 1, null for what is not defined."""
-        if self.evaluation is None:
-            raise ValueError("all folds must be finished, got an interrupted cross-validation")
-        scores, over = self.evaluation.scores, self.interval
+        whole, over = self._whole, self.interval
+        scores = whole.scores
         return {
             "folds": len(self.rows),
             "mean": over.mean,
             "sd": over.sd,
             "interval": [over.low, over.high],
-            "correct": self.evaluation.correct,
-            "count": self.evaluation.count,
-            "loss": self.evaluation.loss if isfinite(self.evaluation.loss) else None,
+            "correct": whole.correct,
+            "count": whole.count,
+            "loss": whole.loss if isfinite(whole.loss) else None,
             "classes": [
                 {
                     "name": name,
@@ -81,6 +85,12 @@ class CrossValidation:
             "lenet5c": lenet5c.__version__,
         }
 
+    @property
+    def _whole(self) -> Evaluation:
+        if self.evaluation is None:
+            raise ValueError("all folds must be finished, got an interrupted cross-validation")
+        return self.evaluation
+
 
 def cross_validate(
     config: "RunConfig",
@@ -88,13 +98,8 @@ def cross_validate(
     *,
     resume: bool = False,
     overwrite: bool = False,
-    tensorboard: bool = False,
-    tell: Callable[[str], object] | None = None,
     on_fold: Callable[[Run], object] | None = None,
-    on_start: Callable[[Trainer, "RunConfig"], object] | None = None,
-    on_step: Callable[[Trainer, int], object] | None = None,
-    on_epoch: Callable[[Trainer, dict[str, Any]], object] | None = None,
-    stop: Callable[[], bool] | None = None,
+    **options: Any,
 ) -> CrossValidation:
     """Train once for each of ``config.folds`` folds, on the images of all others.
 
@@ -115,8 +120,8 @@ def cross_validate(
         Replace what is in the folder.
     on_fold : callable, optional
         ``on_fold(run)`` after each finished run.
-    tensorboard, tell, on_start, on_step, on_epoch, stop
-        As for `train`, in each run.
+    **options
+        Further arguments of `train`, for each run, such as `tell`, `on_epoch` or `stop`.
 
     Returns
     -------
@@ -142,7 +147,7 @@ def cross_validate(
     if count is None:
         raise RunError("folds must be at least 2 to cross-validate, got None")
     if source is None:
-        source = config.open_whole(tell)
+        source = config.open_whole(options.get("tell"))
     elif isinstance(source, Dataset):
         source = Source(source, source)
     if config.folder is not None:
@@ -152,22 +157,15 @@ def cross_validate(
     evaluations = []
     with ExitStack() as held:
         if config.folder is not None:
-            _open_folder(config, resume, overwrite, held, tell)
+            _open_folder(config, resume, overwrite, held, options.get("tell"))
         for fold in range(1, count + 1):
             path = None if config.folder is None else config.folder / f"fold-{fold}"
-            there = path is not None and RunFolder(path).config_file.exists()
             of_fold = replace(config, fold=fold, folder=path, data_digest=None)
             run = train(
                 of_fold,
                 take_fold(source, folds, fold),
-                resume=there and not overwrite,
-                overwrite=overwrite,
-                tensorboard=tensorboard,
-                tell=tell,
-                on_start=on_start,
-                on_step=on_step,
-                on_epoch=on_epoch,
-                stop=stop,
+                resume=path is not None and RunFolder(path).config_file.exists(),
+                **options,
             )
             if run.interrupted:
                 result.interrupted = run
@@ -194,8 +192,16 @@ def _open_folder(
     if resume:
         check_config(config, folder)
     held.enter_context(folder.lock(tell, (RECORD,)))
-    if not resume:
-        folder.create(config.to_dict(), overwrite)
+    if resume:
+        if check_config(config, folder) < config.settings.epochs:
+            folder.lengthen(config.to_dict())
+        return
+    if overwrite:  # all folds, which may have been more
+        (folder.path / RECORD).unlink(missing_ok=True)
+        for path in folder.path.glob("fold-*"):
+            for file in reversed(RunFolder(path).files):
+                file.unlink(missing_ok=True)
+    folder.create(config.to_dict(), overwrite)
 
 
 def _describe(fold: int, result: Evaluation) -> dict[str, Any]:
@@ -217,4 +223,4 @@ def _join(dataset: Dataset, folds: NDArray[np.int64], evaluations: list[Evaluati
         probabilities[folds == fold] = result.probabilities
     losses, counts = zip(*((each.loss, each.count) for each in evaluations), strict=True)
     loss = float(np.average(losses, weights=counts))
-    return Evaluation(dataset.labels, predictions, probabilities, loss)
+    return Evaluation(dataset.labels, predictions, probabilities, loss, dataset.class_names)

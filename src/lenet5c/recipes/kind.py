@@ -108,7 +108,7 @@ def _is_class_weight(value: object) -> bool:
 
 
 CLASS_WEIGHT = Kind(
-    f"balanced, or a dict of class names with weights from {LEAST:g} to {MOST:g}",
+    f"balanced, or class names with weights from {LEAST:g} to {MOST:g}",
     _is_class_weight,
     _parse_weight,
     "NAME=WEIGHT",

@@ -72,7 +72,7 @@ def trainer(
     """
     named: dict[str, Any] = {"data": data} if isinstance(data, (str, PathLike)) else {}
     if isinstance(data, tuple):
-        data = make_dataset(*data)
+        data = make_dataset(*data)  # type: ignore[arg-type]  # of a tuple any length
     if isinstance(rehearse, (str, PathLike)):
         named["rehearse"] = rehearse
     if isinstance(start, TrainedModel):

@@ -60,7 +60,7 @@ class RunConfig:
     )
     data: str = declare(
         "mnist",
-        replace(TEXT, metavar="NAME_OR_DIR"),
+        replace(TEXT, metavar="NAME_OR_PATH"),
         "a folder with a folder of images for each class, perhaps in train/ and test/; a table "
         "(CSV), Parquet, NumPy or MATLAB file, or a folder of such or of IDX files; a zip or tar "
         "of these; or a name of lenet5c data list",
@@ -113,7 +113,7 @@ class RunConfig:
     )
     rehearse: str | None = declare(
         None,
-        replace(TEXT, metavar="NAME_OR_DIR", optional=True),
+        replace(TEXT, metavar="NAME_OR_PATH", optional=True),
         "data that the model was trained on, mixed in so that it does not forget them; or none",
         DATA,
         "mnist with --from best, where classes are the same, else none",
@@ -331,10 +331,10 @@ class RunConfig:
         default = parameters[name].default if name in parameters else None
         return self.settings.model.get(name, default)
 
-    def options(self) -> list[str]:
-        """Return the options of ``lenet5c train`` that make this run, without its folder."""
+    def changes(self) -> dict[str, Any]:
+        """Return the settings that make this run, by the names of their options."""
         usual = RunConfig(self.recipe)
-        words = []
+        found = {}
         for name, setting in option_settings().items():
             if self.start and name in {*OF_START, *NET_SETTINGS} - {"dropout"}:
                 continue
@@ -343,7 +343,16 @@ class RunConfig:
             value, before = (owner.get(name) for owner in owners)
             changed = value != before and (value is not None or name == "distortion")
             if name == "seed" or (name == "recipe" and value != "default") or changed:
-                words += _words(name, setting, value)
+                value = distortion_name(value) if name == "distortion" else value
+                found[setting.named or name] = value
+        return found
+
+    def options(self) -> list[str]:
+        """Return the options of ``lenet5c train`` that make this run, without its folder."""
+        changes, words = self.changes(), []
+        for name, setting in option_settings().items():
+            if (key := setting.named or name) in changes:
+                words += _words(name, setting, changes[key])
         return words
 
     def command(self) -> str:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from lenet5c._text import count, listing
 from lenet5c.datasets import Dataset, Source
 from lenet5c.datasets.conversion import to_gray
+from lenet5c.datasets.mapped import apply
 from lenet5c.nn import NETS, Conv2d, Flatten, Linear, Sequential
 from lenet5c.nn.batch_norm import BatchNorm
 from lenet5c.recipes.kind import arguments
@@ -123,7 +124,7 @@ def fit_dataset(
     images, notes = dataset.images, []
     channels, found = start.image_shape[0], images.shape[1]
     if found != channels:
-        images = _convert_channels(images, channels)
+        images = apply(images, lambda batch: _convert_channels(batch, channels))
         kinds = {1: "gray", 3: "in color"}
         notes.append(f"its images are made {kinds[channels]}, as those of the model are")
     images, note = match_size(start, images)
@@ -156,7 +157,6 @@ def _convert_channels(images: Any, channels: int) -> NDArray[np.uint8]:
             f"images must have {count(channels, 'channel')}, as those of the model to start from, "
             f"got {found}; use other data, or another model"
         )
-    images = np.asarray(images)
     if channels == 3:
         return np.repeat(images, 3, axis=1)
     pixels = images.transpose(0, 2, 3, 1).reshape(number * height, width, 3)

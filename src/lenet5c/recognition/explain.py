@@ -22,6 +22,7 @@ CAPTIONS = {
     "ink": "ink",
     "stroke": "cropped",
     "centered": "input of the net",
+    "placed": "placed",
     "image": "input of the net",
 }
 #: Pixels on the longer side of a sheet with its digits marked.

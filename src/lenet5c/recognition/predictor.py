@@ -74,7 +74,8 @@ def predict(pictures: Any, model: Any = None, *, digits: Any = "one", reading: A
     """
     reader = Reader(model, digits=digits, reading=reading)
     if isinstance(pictures, (list, tuple)) and not is_nested(pictures):
-        reader.white = measure_whites(pictures) | reader.white
+        again = (each for each in pictures if not hasattr(each, "read"))
+        reader.white = measure_whites(again) | reader.white
         return [reader(picture) for picture in pictures]
     return reader(pictures)
 

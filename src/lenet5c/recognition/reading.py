@@ -108,7 +108,7 @@ def read_digit(
     )
     steps = {"picture": picture, **digit.steps}
     if framing != MNIST:
-        steps["image"] = to_picture(image)
+        steps["placed"], steps["image"] = steps.pop("centered"), to_picture(image)
     return replace(_decide(probabilities, trained, digit.box, rejected), steps=steps)
 
 

@@ -21,7 +21,7 @@ from lenet5c.datasets.conversion import to_gray
 from lenet5c.datasets.records import Records
 from lenet5c.errors import UserError
 from lenet5c.training import TrainedModel
-from lenet5c.training.matching import match_size
+from lenet5c.training.matching import match_names, match_size
 
 CHUNK = 8192  # images at a time
 DIGITS = 6  # decimals of a probability
@@ -196,7 +196,9 @@ def write_predictions(
     UserError
         The images cannot be converted, or an output of the model is not finite.
     """
-    score, known = Score(), set(trained.class_names)
+    names, labels = trained.class_names, records.labels
+    meant = None if labels is None else _match_labels(labels, names)
+    score = Score(correct=None if meant is None else 0)
     with WRITERS[suffix](sink, form) as write:
         for rows in _slice_evenly(len(records)):
             places: Any = rows if form.order is None else form.order[rows]
@@ -204,14 +206,14 @@ def write_predictions(
             best = probabilities.argmax(axis=1)
             values: dict[str, Any] = {
                 "id": form.ids[rows],
-                "label": [trained.class_names[i] for i in best.tolist()],
+                "label": [names[i] for i in best.tolist()],
                 "probability": probabilities[np.arange(len(best)), best],
             }
-            if records.labels is not None:
-                values["true_label"] = true = _take_labels(records.labels, places)
-                if score.correct is not None:
-                    right = sum(a == b for a, b in zip(values["label"], true, strict=True))
-                    score.correct = score.correct + right if known.issuperset(true) else None
+            if labels is not None:
+                values["true_label"] = true = _take_labels(labels, places)
+                if meant is not None and score.correct is not None:
+                    pairs = zip(best.tolist(), true, strict=True)
+                    score.correct += sum(meant[label] == number for number, label in pairs)
             write(
                 [
                     values[what] if isinstance(what, str) else probabilities[:, what]
@@ -221,8 +223,6 @@ def write_predictions(
             score.count += len(best)
             if tell:
                 tell(len(best))
-    if records.labels is None:
-        score.correct = None
     return score
 
 
@@ -230,6 +230,14 @@ def _slice_evenly(number: int) -> Iterator[slice]:
     """Yield slices of nearly equal size: a few images left over would have other last digits."""
     bounds = np.linspace(0, number, max(1, -(-number // CHUNK)) + 1).astype(int).tolist()
     yield from map(slice, bounds[:-1], bounds[1:])
+
+
+def _match_labels(labels: Any, names: Sequence[str]) -> dict[str, int] | None:
+    """Return the class of each label by its name or meaning; None if one is no class."""
+    distinct = np.unique(labels) if isinstance(labels, np.ndarray) else set(labels)
+    texts = sorted(map(str, distinct))
+    found = match_names(texts, names)
+    return found if len(found) == len(texts) else None
 
 
 def _take_labels(labels: Any, places: Any) -> list[str]:

@@ -66,8 +66,11 @@ def _one_line(error: BaseException) -> str:
 
 
 def complete(folder: Path) -> bool:
-    """Return whether the folder of a run has all that `write_report` writes."""
-    return all((folder / name).exists() for name in FILES)
+    """Return whether the folder of a run has all that `write_report` writes of its last end."""
+    files, ends = [folder / name for name in FILES], RunFolder(folder).summary_file
+    return all(file.exists() for file in files) and (
+        not ends.exists() or files[0].stat().st_mtime_ns >= ends.stat().st_mtime_ns
+    )
 
 
 def write_report(run: Run, folder: Path) -> dict[str, Exception]:
@@ -89,7 +92,7 @@ def write_report(run: Run, folder: Path) -> dict[str, Exception]:
     require("matplotlib", "plots", "pictures of a run")
     test, trained, result = run.source.test, run.trained, run.evaluation
     kept = (run.summary or {}).get("kept_epoch")
-    inverted, terms = trained.reading == "ink", describe_loss(run.trainer)
+    inverted, terms = trained.inverted, describe_loss(run.trainer)
     right = np.flatnonzero(result.labels == result.predictions)
     example = int(right[0]) if len(right) else 0
     makers = {"curves": lambda: curves(run.history, kept_epoch=kept, loss=terms)}

@@ -8,17 +8,18 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from lenet5c.datasets import Dataset, Source
 from lenet5c.recipes import Recipe, RunConfig, recipe, train
 from lenet5c.recipes.build import make_loss
-from lenet5c.recipes.kind import number, plain, whole
+from lenet5c.recipes.kind import CLASS_WEIGHT, number, plain, whole
 from lenet5c.recipes.recipe import NET_SETTINGS
 from lenet5c.recipes.start import take_net
 from lenet5c.sklearn.pixels import as_images, image_shape_of, pixel_range_of
 from lenet5c.sklearn.state import pack, unpack
 from lenet5c.training import NonFiniteError, Trainer
+from lenet5c.training.weights import Targets, class_weights, weigh, weigh_loss
 
 #: Samples of a tile. In full tiles the values of a sample do not depend on the rest of the batch.
 TILE = 16
@@ -43,8 +44,6 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
     a side are padded, others resized) and standardized by the training images. The same data and
     `random_state` give the same bits, on any number of threads.
 
-    There are no class or sample weights: the compiled training has none.
-
     Parameters
     ----------
     recipe : str
@@ -63,8 +62,13 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
         Augmentation of the training images, such as 'modern', settings of
         `lenet5c.datasets.Distortion`, or 'none'; for images of digits and the like. It has no
         effect on `partial_fit`.
+    class_weight : 'balanced' or dict, optional
+        Weights of the classes in the loss, from 1e-6 to 1e6 and 1 where not given; 'balanced' is
+        n_samples / (n_classes * count) of each, with the sample weights counted. `partial_fit`
+        takes no 'balanced'.
     validation_fraction : float
-        Share of the samples that `fit` holds out, for `validation_scores_` and `patience`.
+        Share of the samples that `fit` holds out, for `validation_scores_` and `patience`: the same
+        of each class, unless each has at least 100 samples among them by chance.
     patience : int
         Epochs without a better validation score after which `fit` ends, with the best weights; 0
         for never.
@@ -128,6 +132,7 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
         dropout: float | None = None,
         batch_norm: bool | None = None,
         distortion: str | dict[str, Any] | None = None,
+        class_weight: str | dict[Any, float] | None = None,
         validation_fraction: float = 0.0,
         patience: int = 0,
         image_shape: tuple[int, ...] | None = None,
@@ -139,7 +144,7 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
         # scikit-learn wants each parameter as an attribute, untouched.
         self.__dict__.update({name: value for name, value in locals().items() if name != "self"})
 
-    def fit(self, X: ArrayLike, y: ArrayLike) -> Self:
+    def fit(self, X: ArrayLike, y: ArrayLike, sample_weight: ArrayLike | None = None) -> Self:
         """Train.
 
         Parameters
@@ -148,12 +153,17 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
             uint8, or any other numbers.
         y : array-like (n,)
             Labels of any kind, of at least two classes.
+        sample_weight : array-like (n,), optional
+            Weights of at least 0 in the loss of each step, which is the mean over its samples,
+            weighted. Samples of weight 0 are left out. Equal weights have no effect.
         """
         before = getattr(self, "trained_", None) if self.warm_start else None
         rows, labels, shape = self._validate(X, y, reset=before is None)
+        classes = np.unique(labels)
+        rows, labels, weight = _weigh(rows, labels, sample_weight)
         if before is None:
-            self._begin(rows, shape, np.unique(labels))
-        source = self._make_source(rows, labels, shape)
+            self._begin(rows, shape, classes)
+        source = self._make_source(rows, labels, shape, weight)
         settings = self._make_recipe(len(source.train))
         if before is not None:
             settings = take_net(settings, before, self._of_net())
@@ -168,7 +178,13 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
         self.validation_scores_ = [score for score in scores if score is not None]
         return self
 
-    def partial_fit(self, X: ArrayLike, y: ArrayLike, classes: ArrayLike | None = None) -> Self:
+    def partial_fit(
+        self,
+        X: ArrayLike,
+        y: ArrayLike,
+        classes: ArrayLike | None = None,
+        sample_weight: ArrayLike | None = None,
+    ) -> Self:
         """Train one epoch on these samples at a constant learning rate; also after `fit`.
 
         Parameters
@@ -177,20 +193,28 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
             As of `fit`.
         classes : array-like, optional
             All labels that will ever come; needed by the first call.
+        sample_weight : array-like (n,), optional
+            As of `fit`.
         """
         first = not hasattr(self, "trained_")
         if first and classes is None:
             raise ValueError(
                 "classes must be passed on the first call to partial_fit: all labels that will come"
             )
+        if isinstance(self.class_weight, str):
+            raise ValueError(
+                f"class_weight must be a dict or None in partial_fit, which does not see all "
+                f"samples, got {self.class_weight!r}"
+            )
         rows, labels, shape = self._validate(X, y, reset=first)
+        rows, labels, weight = _weigh(rows, labels, sample_weight, several=False)
         if first:
             self._begin(rows, shape, np.unique(np.asarray(classes)))
         elif classes is not None and not np.array_equal(self.classes_, np.unique(classes)):
             raise ValueError(
                 f"classes must be as in the first call, {self.classes_!r}, got {classes!r}"
             )
-        source = self._make_source(rows, labels, shape)
+        source = self._make_source(rows, labels, shape, weight)
         settings = self._make_recipe(len(source.train), partial=True)
         if settings.optimizer == "sdlm":
             raise ValueError(
@@ -252,7 +276,13 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
         self.classes_, self.image_shape_ = classes, image_shape
         self.__dict__.pop("trained_", None)
 
-    def _make_source(self, X: NDArray[Any], y: NDArray[Any], shape: tuple[int, ...]) -> Source:
+    def _make_source(
+        self,
+        X: NDArray[Any],
+        y: NDArray[Any],
+        shape: tuple[int, ...],
+        weight: NDArray[np.float32] | None,
+    ) -> Source:
         """Return the samples as a data set."""
         unknown = np.setdiff1d(y, self.classes_)
         if len(unknown):
@@ -261,7 +291,8 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
             )
         labels, names = np.searchsorted(self.classes_, y), tuple(map(str, self.classes_))
         images = self._to_images(X, shape)
-        dataset = Dataset(images, labels, len(self.classes_), class_names=names)
+        count = len(self.classes_)
+        dataset = Dataset(images, labels, count, class_names=names, sample_weight=weight)
         return Source(dataset, dataset, reading="whole")
 
     def _to_images(self, X: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.uint8]:
@@ -282,6 +313,11 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
             if (value := plain(getattr(self, name))) is not None:
                 kinds[setting].check(name, value)
                 changes[setting] = value
+        weights = plain(self.class_weight)
+        if isinstance(weights, dict):
+            weights = {str(label): weight for label, weight in weights.items()}
+        CLASS_WEIGHT.check("class_weight", weights)
+        changes["class_weight"] = weights
         for name, kind in KINDS.items():
             kind.check(name, plain(getattr(self, name)))
         if self.patience and not self.validation_fraction:
@@ -313,27 +349,34 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
         trained, count = self.trained_, len(samples)
         order = np.random.default_rng([self.seed_, 6, self.n_iter_]).permutation(count)
         steps = ceil(count / settings.batch_size)
+        loss, weights = weigh_loss(
+            make_loss(settings), class_weights(settings.class_weight, samples)
+        )
+        targets = Targets(weigh(samples, weights), loss, settings.batch_size)
+        labels, weight = targets[order]
         rate = settings.lr if self.learning_rate is not None else settings.lr / 4
         losses, taken, correct = trained.model.train_steps(
             trained.preparation.samples(samples.images, order),
-            samples.labels[order],
-            make_loss(settings),
+            labels,
+            loss,
             cast(Any, self.optimizer_),
             [rate] * steps,
             batch_size=settings.batch_size,
+            sample_weight=weight,
         )
         if taken < steps:
             raise NonFiniteError(
                 f"the loss is {losses[taken]} in call {self.n_iter_ + 1} of partial_fit; lower "
                 f"learning_rate, it is {rate:g}"
             )
-        weights = np.diff([*range(0, count, settings.batch_size), count])
-        loss, accuracy = float(np.average(losses, weights=weights)), correct / count
-        self.loss_curve_.append(loss)
+        batches = np.split(order, range(settings.batch_size, count, settings.batch_size))
+        mean = float(np.average(losses, weights=[targets.count(batch) for batch in batches]))
+        accuracy = correct / count
+        self.loss_curve_.append(mean)
         self.accuracy_curve_.append(accuracy)
         self.n_iter_ += 1
         if self.verbose:
-            row = {"epoch": self.n_iter_, "train_loss": loss, "train_accuracy": accuracy}
+            row = {"epoch": self.n_iter_, "train_loss": mean, "train_accuracy": accuracy}
             self._report(None, row)
 
     def _report(self, trainer: Trainer | None, row: dict[str, Any]) -> None:
@@ -349,6 +392,26 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
         images = self._to_images(X, shape or X.shape[1:])
         missing = np.zeros((-len(images) % TILE, *images.shape[1:]), np.uint8)
         return self.trained_.logits(np.concatenate([images, missing]))[: len(X)]
+
+
+def _weigh(
+    X: NDArray[Any], y: NDArray[Any], sample_weight: Any, several: bool = True
+) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float32] | None]:
+    """Return the samples that count, and their weights, 1 at most; None if equal."""
+    if sample_weight is None:
+        return X, y, None
+    weight = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
+    if not weight.any():
+        raise ValueError("sample_weight must not be zero for all samples, got zeros")
+    weight = (weight / weight.max()).astype(np.float32)
+    counts = weight > 0
+    X, y, weight = X[counts], y[counts], weight[counts]
+    if several and len(np.unique(y)) < 2:
+        raise ValueError(
+            f"sample_weight must be more than 0 for samples of at least 2 classes, got only "
+            f"class {plain(y[0])!r}"
+        )
+    return X, y, None if (weight == weight[0]).all() else weight
 
 
 def _to_rows(X: Any) -> tuple[Any, tuple[int, ...] | None]:

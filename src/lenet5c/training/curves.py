@@ -124,7 +124,7 @@ def compare_curves(histories: Mapping[str, Rows]) -> "Figure":
         for i, (name, rows) in enumerate(histories.items()):
             part = "validation" if f"validation_{what}" in rows[-1] else "train"
             values = _column(rows, f"{part}_{what}")
-            style = {"color": RUN_COLORS[i % len(RUN_COLORS)], "label": name}
+            style: dict[str, Any] = {"color": RUN_COLORS[i % len(RUN_COLORS)], "label": name}
             style |= {"linestyle": STROKES[i // len(RUN_COLORS) % len(STROKES)]}
             style |= {"alpha": 1.0 if part == "validation" else 0.5}
             lines.append((of_runs[name], values, style))

@@ -51,6 +51,7 @@ def fit(
         shown.close()
     if done:
         shown.finish(trainer)
+        shown.qualify(trainer)
     else:
         shown.line(
             f"Interrupted in epoch {min(trainer.epoch + 1, trainer.epochs)} of {trainer.epochs}, "

@@ -25,13 +25,14 @@ def describe_loss(trainer: "Trainer") -> str:
     """
     loss, train_set = trainer.loss, trainer.train_set
     kind = KINDS.get(getattr(loss, "kind", ""), "cross-entropy")
+    of_classes = getattr(loss, "weight", None) is not None
     terms = []
     if share := getattr(loss, "label_smoothing", 0.0):
-        least = _least_smoothed(share, train_set.num_classes)
-        terms.append(f"label smoothing {share:g} (at least {least:.3f})")
+        least = f" (at least {_least_smoothed(share, train_set.num_classes):.3f})"
+        terms.append(f"label smoothing {share:g}{'' if of_classes else least}")
     if train_set.targets is not None:
         terms.append("soft targets")
-    if train_set.sample_weight is not None or getattr(loss, "weight", None) is not None:
+    if of_classes or train_set.sample_weight is not None:
         terms.append("weights")
     if trainer.distortion:
         terms.append("augmentation of the training images")

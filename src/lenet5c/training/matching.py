@@ -145,7 +145,7 @@ def _match_labels(
     counts = np.bincount(labels, minlength=len(names))
     occurring = [name for name, number in zip(names, counts, strict=True) if number]
     rest = [name for name in occurring if name not in places]
-    found = _match_names(rest, known)
+    found = match_names(rest, known)
     places |= found
     unknown = [name for name in rest if name not in found]
     if unknown and not mapping and unknown == occurring and _is_numbered(names, known):
@@ -171,7 +171,7 @@ def _match_labels(
     return table[labels], [note]
 
 
-def _match_names(names: Sequence[str], known: Sequence[str]) -> dict[str, int]:
+def match_names(names: Sequence[str], known: Sequence[str]) -> dict[str, int]:
     """Return the position of each name in `known` that is certain: by itself, or by its meaning."""
     found = {name: known.index(name) for name in names if list(known).count(name) == 1}
     meanings = [_read_meaning(name) for name in known]

@@ -84,6 +84,11 @@ class TrainedModel:
             channels = getattr(self.model, "config", {}).get("in_channels", 1)
             self.image_shape = (channels, height, width)
 
+    @property
+    def inverted(self) -> bool:
+        """Whether its images are light ink on dark, which pictures show as dark on light."""
+        return self.reading == "ink" and not (self.framing and self.framing.dark)
+
     def __repr__(self) -> str:
         model, shape = self.model, " x ".join(map(str, self.image_shape))
         return (
@@ -187,7 +192,7 @@ def open_model(name: str | os.PathLike[str] | None = None) -> TrainedModel:
     >>> from lenet5c.datasets import mnist
     >>> from lenet5c.training import open_model
     >>> _, test = mnist()
-    >>> open_model().probabilities(test.images[:3]).argmax(axis=1), test.labels[:3]
+    >>> open_model().predict(test.images[:3]), test.labels[:3]
     (array([7, 2, 1]), array([7, 2, 1], dtype=int32))
     >>> open_model("runs/none")
     Traceback (most recent call last):

@@ -95,6 +95,10 @@ class Progress:
         row = trainer.kept_row
         if trainer.keep == "best" and row:
             self.line(f"The weights are those of epoch {row['epoch']}.")
+
+    def qualify(self, trainer: "Trainer") -> None:
+        """Tell the interval of the validation accuracy where it is of few images."""
+        row = trainer.kept_row
         if trainer.validation_set and row:
             count = len(trainer.validation_set)
             correct = round(row["validation_accuracy"] * count)

@@ -26,7 +26,7 @@ from lenet5c.training.history import History
 from lenet5c.training.model_file import TrainedModel
 from lenet5c.training.notebook import show_trainer
 from lenet5c.training.selection import best_row, epochs_since_best
-from lenet5c.training.weights import ClassWeight, Targets, class_weights, weigh
+from lenet5c.training.weights import ClassWeight, Targets, class_weights, weigh, weigh_loss
 
 KEEPS = ("last", "best")
 ORDERS = ("reshuffled", "constant")
@@ -62,8 +62,7 @@ class Trainer:
     seed : int
         Random seed of the order of the samples and of their augmentation.
     order : {'reshuffled', 'constant'}
-        Whether each epoch has an order of its own, or all that of the first ("a constant random
-        order", LeCun et al., 1998).
+        Each epoch has its own, or all that of the first ("constant", LeCun et al., 1998).
     distortion : lenet5c.datasets.Distortion, optional
         Augmentation of the training images, drawn anew in each epoch; validation images are never
         augmented.
@@ -78,8 +77,7 @@ class Trainer:
         epoch is better than another if its validation accuracy is higher, or as high at a lower
         loss.
     class_weight : None, 'balanced' or dict of class name to weight
-        Multiplied into the `sample_weight` of both sets; see `class_weights`. The loss of a batch
-        is its weighted mean.
+        See `class_weights`. The loss of a batch is its mean weighted by class and `sample_weight`.
 
     Attributes
     ----------
@@ -92,7 +90,7 @@ class Trainer:
     trained : TrainedModel or None
         The model with its preparation and class names, of a trainer that a recipe has made.
     mixture : str
-        Where a recipe repeats images or mixes others in: what `train_set` is made of.
+        What `train_set` is made of, where a recipe repeats images or mixes others in.
     stretch_seconds : float
         Steps run in stretches of about so long, without coming back to Python; 0 makes each step a
         stretch.
@@ -157,13 +155,13 @@ class Trainer:
                     f"validation_set must be a Dataset for {text}, got None; "
                     f"hold out some training images, or change {text.partition(' ')[0]}"
                 )
-        self.model, self.optimizer, self.schedule, self.loss = model, optimizer, schedule, loss
+        self.model, self.optimizer, self.schedule = model, optimizer, schedule
         self.preparation = preparation
-        weights = class_weights(class_weight, train_set)
+        self.loss, weights = weigh_loss(loss, class_weights(class_weight, train_set))
         self.train_set = weigh(_fit(train_set, preparation), weights)
         self.validation_set = validation_set and weigh(_fit(validation_set, preparation), weights)
         self.batch_size = positive("batch_size", batch_size)
-        self.targets = Targets(self.train_set, loss, batch_size)
+        self.targets = Targets(self.train_set, self.loss, batch_size)
         self.epochs = positive("epochs", epochs)
         self.seed = check_integer("seed", seed, 0)
         self.order, self.distortion = order, distortion
@@ -237,6 +235,7 @@ class Trainer:
         try:
             while not self.done:
                 order = self._draw_order()
+                expect(self.train_set.images, order[self.step * self.batch_size :])
                 if self.step == 0 and hasattr(self.optimizer, "estimate"):
                     self._estimate()
                 while self.step < self.steps_per_epoch:
@@ -304,8 +303,8 @@ class Trainer:
     def load(self, path: str | os.PathLike[str]) -> None:
         """Resume from a checkpoint of a trainer with the same settings and images.
 
-        The training ends with the same bytes as the one that was saved. This one may be of more
-        epochs; a schedule that depends on their number goes on as that of all of them.
+        The training ends with the same bytes as the one that was saved; with more epochs than that
+        one, a schedule that depends on their number goes on as that of all of them.
 
         Parameters
         ----------
@@ -380,14 +379,12 @@ class Trainer:
             rates = [self._rate(first)] * count
         else:
             rates = [self.schedule(first + i) for i in range(count)]
-        samples, left = np.split(order[self.step * self.batch_size :], [count * self.batch_size])
-        images = self.samples(samples, self.epoch_distortion())
-        expect(self.train_set.images, left[: len(samples)])
+        samples = order[self.step * self.batch_size : (self.step + count) * self.batch_size]
         target, weight = self.targets[samples]
         record = StepsTaken(count)
         try:
             self.model.train_steps(
-                images,
+                self.samples(samples, self.epoch_distortion()),
                 target,
                 self.loss,
                 self.optimizer,

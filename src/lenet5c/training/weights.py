@@ -1,6 +1,7 @@
 """Weights of images and classes in the loss of a training."""
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import replace
 from numbers import Real
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet5c.datasets import Dataset
+from lenet5c.nn.cross_entropy import ClassLoss
 
 BALANCED = "balanced"
 #: Of the weight of a class: float32 holds it times the weight of an image.
@@ -79,6 +81,25 @@ def class_weights(class_weight: ClassWeight, dataset: Dataset) -> NDArray[np.flo
     return weights
 
 
+def weigh_loss(
+    loss: Any, weights: NDArray[np.float64] | None
+) -> tuple[Any, NDArray[np.float64] | None]:
+    """Return the loss with weights of the classes, and those that images must have in its place.
+
+    A cross-entropy takes the weights itself, as PyTorch's does, and with label smoothing also in
+    the share that a class has of the other classes' images. Weights that are all the same have no
+    effect.
+    """
+    if weights is None or (weights == weights[0]).all():
+        return loss, None
+    if not isinstance(loss, ClassLoss):
+        return loss, weights
+    loss = copy(loss)
+    own = 1.0 if loss.weight is None else loss.weight.astype(np.float64)
+    loss.weight = (own * weights).astype(np.float32)
+    return loss, None
+
+
 def weigh(dataset: Dataset, weights: NDArray[np.float64] | None) -> Dataset:
     """Return a data set with the weights of its classes multiplied into those of its images.
 
@@ -122,24 +143,20 @@ class Targets:
                 raise ValueError(
                     f"loss must be CrossEntropyLoss or MSELoss for soft targets, got {loss!r}"
                 ) from None
-        if self.weight is not None:
-            if not (self.weight > 0).all():
-                raise ValueError(
-                    "sample_weight must be more than 0 for each image to train on, got "
-                    f"{self.weight.min():g}; leave out images that are not to count"
-                )
-            if mean and batch_size == 1:
-                raise ValueError(
-                    "batch_size must be at least 2 with weights, which a mean over one image "
-                    "divides out, got 1"
-                )
+        if self.weight is not None and not (self.weight > 0).all():
+            raise ValueError(
+                "sample_weight must be more than 0 for each image to train on, got "
+                f"{self.weight.min():g}; leave out images that are not to count"
+            )
+        weighted = self.weight is not None or getattr(loss, "weight", None) is not None
+        if weighted and mean and batch_size == 1:
+            raise ValueError(
+                "batch_size must be at least 2 with weights, which a mean over one image divides "
+                "out, got 1"
+            )
         ignored = None if soft else getattr(loss, "ignore_index", None)
         self.scale = 0.0
-        if mean and (
-            self.weight is not None
-            or getattr(loss, "weight", None) is not None
-            or (ignored is not None and (dataset.labels == ignored).any())
-        ):
+        if mean and (weighted or (ignored is not None and (dataset.labels == ignored).any())):
             self.scale = len(dataset) / self._total(np.arange(len(dataset)))
 
     def __getitem__(self, index: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.float32] | None]:

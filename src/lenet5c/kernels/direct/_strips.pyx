@@ -34,7 +34,7 @@ cdef enum:
     MOST_LANES = 16
     ROWS = 4                   # rows of vectors that are in the works at a time
     STREAMS = 32
-    CACHED_FLOATS = 2097152
+    CACHED_FLOATS = 131072     # of a core
     LEAST_PIXELS = 48          # in a strip, if there are so many
     RANGE_PLACES = 1152        # at most so many weight gradients of a filter in a work item
     LEAST_PLACES = 48          # and at least, if there are so many: each item transposes dy anew

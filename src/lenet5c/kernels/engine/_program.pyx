@@ -114,47 +114,11 @@ cdef class Program:
             self.slices[i].linear = NULL if linear is None else self.ops + <Py_ssize_t>linear
             self.slices[i].start, self.slices[i].size, self.slices[i].sums = start, size, sums
         if plan.sample is not None:
-            self.set_sample_way(plan.sample)
-
-    cdef set_sample_way(self, plan):
-        cdef SampleWay* way = &self.sample_way
-        cdef Py_ssize_t i
-        cdef Step* step
-        way.steps = <Step*>calloc(max(len(plan.steps), 1), sizeof(Step))
-        if way.steps is NULL:
-            raise MemoryError("no memory for a program")
-        way.count = len(plan.steps)
-        way.output, way.arena_floats = plan.output, plan.arena_floats + CANARY_FLOATS
-        way.first_trainable = plan.first_trainable
-        for i in range(way.count):
-            planned = plan.steps[i]
-            step = way.steps + i
-            step.kind = STEP_KINDS[planned.kind]
-            set_op(&step.op, planned.op, self.template.kernels, self.held)
-            step.op.x, step.op.y = planned.x, planned.y
-            step.blocked = planned.blocked
-            step.packed, step.training = way.packed_floats, way.training_floats
-            way.packed_floats += packed_floats(step) + CANARY_FLOATS
-            way.training_floats += training_floats(step) + CANARY_FLOATS
-        if way.arena_floats + way.packed_floats + way.training_floats > most_elements():
-            # Spread out, the gradient of a strided or dilated convolution may be far larger than a
-            # tile.
-            way.count = 0
-            return
-        self.by_sample = True
-        for i in range(way.count):
-            if way.steps[i].kind == STEP_CONV2D and not set_offsets(way.steps + i):
-                raise MemoryError("no memory for a program")
+            self.by_sample = set_sample_way(
+                &self.sample_way, plan.sample, self.template.kernels, self.held)
 
     def __dealloc__(self):
-        cdef Py_ssize_t i
-        for i in range(self.sample_way.count if self.sample_way.steps is not NULL else 0):
-            free(self.sample_way.steps[i].taps)
-            free(self.sample_way.steps[i].pixels)
-            free(self.sample_way.steps[i].inputs)
-            free(self.sample_way.steps[i].spread_taps)
-            free(self.sample_way.steps[i].spread_pixels)
-        free(self.sample_way.steps)
+        free_sample_way(&self.sample_way)
         free(self.ops)
         free(self.slices)
         free(self.zeros)
@@ -446,18 +410,3 @@ cdef class Program:
 
 
 include "run.pxi"
-
-
-cdef Py_ssize_t most_elements() noexcept nogil:
-    """Of an array: as `lenet5c.kernels.shapes.MAX_ELEMENTS`."""
-    return <Py_ssize_t>1 << (40 if sizeof(Py_ssize_t) == 8 else 23)
-
-
-def kernels_read(capsule, str kind):
-    """Return two flags: backward kernels look at the op's input, and at its output."""
-    cdef bytes name = kind.encode()
-    cdef const OpKernels* kernels = find_op(
-        <const TileKernels*>PyCapsule_GetPointer(capsule, b"lenet5c.TileKernels"), name)
-    if kernels is NULL:
-        raise ValueError(f"kind must be an op of the kernels, got {kind!r}")
-    return bool(kernels.reads_x), bool(kernels.reads_y)

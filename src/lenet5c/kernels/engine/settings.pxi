@@ -124,3 +124,60 @@ cdef set_loss(Job* job, str name, double setting, const int[::1] labels,
             weight *= class_weight[labels[i]]
         divisors[i // batch_size] += weight * job.loss_terms
     return labels, sample_weight, divisors
+
+
+cdef Py_ssize_t most_elements() noexcept nogil:
+    """Of an array: as `lenet5c.kernels.shapes.MAX_ELEMENTS`."""
+    return <Py_ssize_t>1 << (40 if sizeof(Py_ssize_t) == 8 else 23)
+
+
+def kernels_read(capsule, str kind):
+    """Return two flags: backward kernels look at the op's input, and at its output."""
+    cdef bytes name = kind.encode()
+    cdef const OpKernels* kernels = find_op(
+        <const TileKernels*>PyCapsule_GetPointer(capsule, b"lenet5c.TileKernels"), name)
+    if kernels is NULL:
+        raise ValueError(f"kind must be an op of the kernels, got {kind!r}")
+    return bool(kernels.reads_x), bool(kernels.reads_y)
+
+
+cdef bint set_sample_way(SampleWay* way, plan, const TileKernels* kernels, list held) except -1:
+    """Fill in how single samples go through a program; False if they cannot."""
+    cdef Py_ssize_t i
+    cdef Step* step
+    way.steps = <Step*>calloc(max(len(plan.steps), 1), sizeof(Step))
+    if way.steps is NULL:
+        raise MemoryError("no memory for a program")
+    way.count = len(plan.steps)
+    way.output, way.arena_floats = plan.output, plan.arena_floats + CANARY_FLOATS
+    way.first_trainable = plan.first_trainable
+    for i in range(way.count):
+        planned = plan.steps[i]
+        step = way.steps + i
+        step.kind = STEP_KINDS[planned.kind]
+        set_op(&step.op, planned.op, kernels, held)
+        step.op.x, step.op.y = planned.x, planned.y
+        step.blocked = planned.blocked
+        step.packed, step.training = way.packed_floats, way.training_floats
+        way.packed_floats += packed_floats(step) + CANARY_FLOATS
+        way.training_floats += training_floats(step) + CANARY_FLOATS
+    if way.arena_floats + way.packed_floats + way.training_floats > most_elements():
+        # Spread out, the gradient of a strided or dilated convolution may be far larger than a
+        # tile.
+        way.count = 0
+        return False
+    for i in range(way.count):
+        if way.steps[i].kind == STEP_CONV2D and not set_offsets(way.steps + i):
+            raise MemoryError("no memory for a program")
+    return True
+
+
+cdef void free_sample_way(SampleWay* way) noexcept nogil:
+    cdef Py_ssize_t i
+    for i in range(way.count if way.steps is not NULL else 0):
+        free(way.steps[i].taps)
+        free(way.steps[i].pixels)
+        free(way.steps[i].inputs)
+        free(way.steps[i].spread_taps)
+        free(way.steps[i].spread_pixels)
+    free(way.steps)

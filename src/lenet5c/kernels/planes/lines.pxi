@@ -8,7 +8,7 @@ ctypedef fused real:
 
 cdef enum Job:
     LARGEST   # from x to values
-    FIND      # the places of the values in x
+    FIND      # the same, and the places of the first of the largest
     SUM       # from x to values
     SPREAD    # from values to x
 
@@ -75,6 +75,11 @@ cdef inline bint is_best(real a, real best) noexcept nogil:
     return (a == best) | (a != a)
 
 
+cdef inline bint exceeds(real a, real best) noexcept nogil:
+    """True if a is the maximum of both, and comes after the other one."""
+    return (a > best) | ((a != a) & (best == best))
+
+
 cdef inline real mean_of(real total, real count) noexcept nogil:
     """The sum's part; float32 as the op of compiled nets, float64 rounded once."""
     if real is float:
@@ -88,16 +93,53 @@ cdef inline void take(int job, real* x, Py_ssize_t step, Py_ssize_t begin, Py_ss
     """One place of the windows from `begin` up to `end`; x is that of the first, place its number
     in the image."""
     cdef Py_ssize_t i
+    cdef bint found
     for i in range(begin, end):
         if job == LARGEST:
             values[i] = larger(values[i], x[i * step])
         elif job == FIND:
-            places[i] = (place + <int>i * place_step if is_best(x[i * step], values[i])
-                         else places[i])
+            found = exceeds(x[i * step], values[i])
+            values[i] = x[i * step] if found else values[i]
+            places[i] = place + <int>i * place_step if found else places[i]
         elif job == SUM:
             values[i] += x[i * step]
         else:
             x[i * step] += values[i]
+
+
+cdef inline void take_three(int job, const real* a, const real* b, const real* c,
+                            Py_ssize_t count, int place, int place_step, int apart, real* values,
+                            int* places) noexcept nogil:
+    """Three places of the windows, `apart`, in packed rows, as `take` does with one."""
+    cdef Py_ssize_t i
+    cdef real value, second, third
+    cdef int at, place_of
+    cdef bint found, found_b, found_c
+    for i in range(count):
+        value = values[i]
+        if job == LARGEST:
+            value = larger(larger(larger(value, a[i]), b[i]), c[i])
+        elif job == SUM:
+            value = value + a[i] + b[i] + c[i]
+        else:
+            at = place + <int>i * place_step
+            place_of = places[i]
+            found = exceeds(a[i], value)
+            second = larger(value, a[i])
+            found_b = exceeds(b[i], second)
+            third = larger(second, b[i])
+            found_c = exceeds(c[i], third)
+            place_of = at if found else place_of
+            place_of = at + apart if found_b else place_of
+            places[i] = at + 2 * apart if found_c else place_of
+            value = c[i] if found_c else third
+        values[i] = value
+
+
+cdef inline const real* packed_place(const Windows* w, const real* even, const real* odd,
+                                     Py_ssize_t kw) noexcept nogil:
+    """The values of a place of all windows in a packed row."""
+    return (odd if kw * w.DW % w.SW != 0 else even) + kw * w.DW // w.SW
 
 
 cdef inline void pack_row(const real* row, Py_ssize_t left, Py_ssize_t W, Py_ssize_t step,
@@ -126,7 +168,7 @@ cdef inline void pack_row(const real* row, Py_ssize_t left, Py_ssize_t W, Py_ssi
 cdef inline void visit(const Windows* w, int job, real* x, const Line* line, real* values,
                        int* places) noexcept nogil:
     """Do the job with all places of the line's windows in the image x: in row-major order, but from
-    the last on to find the first, or to add gradients in the order of the windows."""
+    the last on to add gradients in the order of the windows."""
     cdef Py_ssize_t top = line.oh * w.SH - w.PT, left = line.ow * w.SW - w.PL
     cdef Py_ssize_t width = (line.count - 1) * w.SW if w.C == 1 else 0   # to the last window
     cdef Py_ssize_t kh_begin = places_before(top, w.DH)
@@ -138,30 +180,34 @@ cdef inline void visit(const Windows* w, int job, real* x, const Line* line, rea
     cdef bint packs = (job != SPREAD and w.C == 1 and w.SW <= 2 and line.count > 2
                        and (w.KW - 1) * w.DW <= BLOCK)
     cdef Py_ssize_t lanes = whole_vectors(line.count)
-    cdef bint backwards = job == FIND or job == SPREAD
     cdef int place_step = <int>w.SW if w.C == 1 else 0
     cdef real[PACKED_ROWS * PACKED] even, odd
     cdef Py_ssize_t h, k, kh, kw, at, place, begin, end, packed
     cdef real* start
+    cdef const real* even_row
+    cdef const real* odd_row
     for h in range(kh_begin, kh_end):
-        kh = kh_begin + kh_end - 1 - h if backwards else h
+        kh = kh_begin + kh_end - 1 - h if job == SPREAD else h
         # Some rows in advance: to read at once what was just written, other vectors, stalls too.
         if packs and (h - kh_begin) % PACKED_ROWS == 0:
             for packed in range(min(<Py_ssize_t>PACKED_ROWS, kh_end - h)):
-                at = kh - packed if backwards else kh + packed
-                pack_row(x + (top + at * w.DH) * w.W, left, w.W, w.SW,
+                pack_row(x + (top + (kh + packed) * w.DH) * w.W, left, w.W, w.SW,
                          lanes + (w.KW - 1) * w.DW // w.SW + 1,
                          <real>0 if job == SUM else -<real>INFINITY, even + packed * PACKED,
                          odd + packed * PACKED)
+        even_row = even + (h - kh_begin) % PACKED_ROWS * PACKED
+        odd_row = odd + (h - kh_begin) % PACKED_ROWS * PACKED
+        if packs and kw_begin == 0 and kw_end == 3:
+            take_three(job, even_row, packed_place(w, even_row, odd_row, 1),
+                       packed_place(w, even_row, odd_row, 2), lanes,
+                       <int>((top + kh * w.DH) * w.W + left), place_step, <int>w.DW, values, places)
+            continue
         for k in range(kw_begin, kw_end):
-            kw = kw_begin + kw_end - 1 - k if backwards else k
+            kw = kw_begin + kw_end - 1 - k if job == SPREAD else k
             at = left + kw * w.DW
             place = (top + kh * w.DH) * w.W + at
             if packs:
-                start = even
-                if kw * w.DW % w.SW != 0:
-                    start = odd
-                start += (h - kh_begin) % PACKED_ROWS * PACKED + kw * w.DW // w.SW
+                start = <real*>packed_place(w, even_row, odd_row, kw)
                 take(job, start, 1, 0, lanes, <int>place, place_step, values,
                      places)
                 continue
@@ -177,7 +223,7 @@ cdef inline void visit(const Windows* w, int job, real* x, const Line* line, rea
 
 cdef inline void find_places(const Windows* w, real* x, const Line* line, real* values,
                              int* places) noexcept nogil:
-    """The places of the first maxima, the values."""
+    """The maxima, and the places of the first of them; the values are minus infinity before."""
     cdef Py_ssize_t i, top = line.oh * w.SH - w.PT, left = line.ow * w.SW - w.PL
     cdef int empty = 0
     visit(w, FIND, x, line, values, places)

@@ -6,14 +6,18 @@ cdef inline void maximum_of_line(const Windows* w, const real* x, const Line* li
     """Of an image x; the places too, unless NULL."""
     cdef Py_ssize_t place
     if w.whole and w.C == 1:
-        place = first_maximum(x, w.H * w.W)
-        values[0] = x[place]
-        if places is not NULL:
-            places[0] = <int>place
+        values[0] = largest_of(x, w.H * w.W)
+        # Zeros have signs, and not-a-numbers payloads.
+        if places is not NULL or values[0] == 0 or values[0] != values[0]:
+            place = first_place(x, w.H * w.W, values[0])
+            values[0] = x[place]
+            if places is not NULL:
+                places[0] = <int>place
         return
     fill(values, -<real>INFINITY, whole_vectors(line.count))
-    visit(w, LARGEST, <real*>x, line, values, places)
-    if places is not NULL:
+    if places is NULL:
+        visit(w, LARGEST, <real*>x, line, values, places)
+    else:
         find_places(w, <real*>x, line, values, places)
 
 

@@ -38,6 +38,8 @@ PLANES = import_module(f"lenet5c.kernels.planes._planes_{dispatch.isa}").kernels
 WHOLE = object()  # the kernel size of a window as large as the image
 Shape = tuple[int, ...]
 Padding1d = int | str | tuple[int, int]
+# Of a result and its indices.
+Outs = tuple[Array | None, Array | None]
 # One place of one window, in the multiply-adds that `useful` counts.
 PLACE_WORK = 6
 INT64 = np.dtype(np.int64)

@@ -4,8 +4,8 @@ cdef enum:
     CHAINS = 8   # sums of as many images in the works at a time: an addition waits for the one before
 
 
-cdef inline Py_ssize_t first_maximum(const real* x, Py_ssize_t size) noexcept nogil:
-    """The place of the maximum, by the largest of each 16th value."""
+cdef inline real largest_of(const real* x, Py_ssize_t size) noexcept nogil:
+    """The maximum, by the largest of each 16th value."""
     cdef real[16] best
     cdef Py_ssize_t i, k
     for k in range(16):
@@ -17,8 +17,14 @@ cdef inline Py_ssize_t first_maximum(const real* x, Py_ssize_t size) noexcept no
         best[0] = larger(best[0], x[i])
     for k in range(1, 16):
         best[0] = larger(best[0], best[k])
+    return best[0]
+
+
+cdef inline Py_ssize_t first_place(const real* x, Py_ssize_t size, real best) noexcept nogil:
+    """The place of the maximum."""
+    cdef Py_ssize_t i
     for i in range(size):
-        if is_best(x[i], best[0]):
+        if is_best(x[i], best):
             return i
     return 0
 

@@ -25,6 +25,7 @@ SHARES = {
     "idx_folder": 1.0,
     "model": 2.0,
     "options": 0.5,
+    "packed": 1.0,
     "pictures": 3.0,
     "run_config": 2.0,
     "run_files": 0.5,

@@ -1,0 +1,137 @@
+"""What ``lenet5c train`` prints about a run: lines, a progress bar, and how to go on."""
+
+import time
+from argparse import Namespace
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from lenet5c import kernels, recipes
+from lenet5c._text import command_line
+from lenet5c.commands.cli import note, say, warn
+from lenet5c.datasets.inspection import IMBALANCE
+from lenet5c.recipes import RunConfig
+from lenet5c.recipes.run_config import NOTHING
+from lenet5c.training import Trainer
+from lenet5c.training.loss_terms import describe_loss
+from lenet5c.training.progress import Progress
+from lenet5c.training.statistics import describe_accuracy
+
+#: Exit code below the target accuracy.
+TARGET_MISSED = 3
+# Of training images; and what makes more of them.
+FEW, FEW_A_STEP = 1000, 16
+
+
+class Display:
+    """Lines and a progress bar about a run, on standard output and standard error."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.quiet = quiet
+        self.progress: Progress | None = None
+
+    def line(self, text: str) -> None:
+        """Print a line, unless quiet."""
+        if not self.quiet:
+            say(text)
+
+    def start(self, trainer: Trainer, config: RunConfig) -> None:
+        """Print what is trained, and show the bar."""
+        model: Any = trainer.model
+        shape = " x ".join(map(str, model.input_shape))
+        count, validation = len(trainer.train_set), len(trainer.validation_set or ())
+        if config.start:
+            frozen = f"; frozen: {', '.join(config.freeze)}" if config.freeze else ""
+            self.line(f"Starts from {config.start}{frozen}")
+            if not trainer.mixture.endswith("rehearsed") and config.rehearse != NOTHING:
+                self.line(
+                    "It may forget what else it knows; --rehearse NAME_OR_DIR mixes in the data "
+                    "it was trained on."
+                )
+        mixture = f" an epoch: {trainer.mixture}" if trainer.mixture else " to train on"
+        self.line(
+            f"LeNet-5, {model.num_params:,} parameters, {shape} input; {count:,} "
+            f"images{mixture}, {validation:,} to validate; seed {config.seed}\n"
+            f"kernels {kernels.isa}, {kernels.get_num_threads()} threads; results in "
+            f"{config.folder}"
+        )
+        begins = trainer.epoch == 0 and config.fold in (None, 1)
+        if count < FEW and not config.settings.distortion and begins:
+            self.line(
+                "So few images do better with --distortion modern --epochs 300 --batch-size "
+                f"{min(FEW_A_STEP, count)}."
+            )
+        counts = np.bincount(trainer.train_set.labels)
+        rarest, most = counts[counts > 0].min(), counts.max()
+        if most >= IMBALANCE * rarest and not config.settings.class_weight and begins:
+            names = trainer.train_set.class_names
+            rare = names[int(np.where(counts > 0, counts, most).argmin())]
+            self.line(
+                f"The class {rare} has {rarest:,} of {count:,} images, the largest {most:,}; "
+                "--class-weight balanced gives all classes the same weight."
+            )
+        self.progress, self.began = Progress(trainer, self.quiet, write=say), time.perf_counter()
+
+    def step(self, trainer: Trainer, samples: int) -> None:
+        """Move the bar."""
+        if self.progress:
+            self.progress.step(trainer, samples)
+
+    def epoch(self, trainer: Trainer, row: dict[str, Any]) -> None:
+        """Print the row of an epoch."""
+        if self.progress:
+            self.progress.epoch(row, time.perf_counter() - self.began)
+        self.began = time.perf_counter()
+
+    def close(self, result: recipes.Run | None = None) -> None:
+        """Remove the bar; print how the training went, if this process has seen its end."""
+        if self.progress:
+            self.progress.close()
+            if result and not result.interrupted:
+                self.progress.finish(result.trainer)
+                self.progress.course(result.history)
+                self.progress.qualify(result.trainer)
+                self.explain(result)
+
+    def explain(self, result: recipes.Run) -> None:
+        """Print what the losses above are of, where that of the test is of less."""
+        if result.summary and (terms := describe_loss(result.trainer)):
+            self.line(
+                f"These losses are {terms}; on the test images, cross-entropy alone is "
+                f"{result.summary['test_loss']:.4f}."
+            )
+
+
+class FoldDisplay(Display):
+    """Lines and a bar for each fold in turn."""
+
+    def __init__(self, options: Namespace) -> None:
+        super().__init__(options.quiet)
+        self.options = options
+
+    def start(self, trainer: Trainer, config: RunConfig) -> None:
+        """Print which fold it is and what is trained."""
+        self.line(f"\nFold {config.fold} of {config.folds}")
+        super().start(trainer, config)
+
+    def fold(self, run: recipes.Run) -> None:
+        """Print the result of a fold, and draw its report."""
+        self.close(run)
+        self.progress = None
+        if not self.options.no_report:
+            from lenet5c.report.run import leave_report
+
+            leave_report(run, self.line, partial(warn, self.options.prog))
+        text = describe_accuracy(run.evaluation.correct, run.evaluation.count)
+        self.line(f"Fold {run.config.fold} of {run.config.folds}: {text}")
+
+
+def report_stop(result: recipes.Run, signal: int) -> int:
+    """Print how to go on; return the exit code."""
+    trainer, again = result.trainer, ("train", "--resume", "--out", result.config.folder)
+    note(
+        f"\nStopped in epoch {trainer.epoch + 1} after step {trainer.step} of "
+        f"{trainer.steps_per_epoch}. Go on with:\n  {command_line(*again)}"
+    )
+    return 128 + signal

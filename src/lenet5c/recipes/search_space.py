@@ -1,0 +1,146 @@
+"""What a search for settings draws from: numbers and choices, by the names of settings."""
+
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from lenet5c._text import suggest
+from lenet5c.errors import RunError
+from lenet5c.nn import ACTIVATIONS, POOLINGS
+from lenet5c.recipes.recipe import NET_SETTINGS, Recipe
+from lenet5c.recipes.run_config import option_settings
+
+#: Settings that are searched by default.
+USUAL = ("lr", "weight_decay", "batch_size", "label_smoothing")
+
+
+@dataclass(frozen=True)
+class Span:
+    """Numbers from `low` to `high`, integers where both are; drawn evenly by logarithm if `log`."""
+
+    low: float
+    high: float
+    log: bool = False
+
+    def suggest(self, trial: Any, name: str) -> float:
+        """Return the value of a trial."""
+        whole = isinstance(self.low, int) and isinstance(self.high, int)
+        draw = trial.suggest_int if whole else trial.suggest_float
+        return draw(name, self.low, self.high, log=self.log)
+
+    def to_json(self) -> Any:
+        """Return it for JSON."""
+        return {"low": self.low, "high": self.high, "log": self.log}
+
+
+@dataclass(frozen=True)
+class Options:
+    """Some values, without an order."""
+
+    values: tuple[Any, ...]
+
+    def suggest(self, trial: Any, name: str) -> Any:
+        """Return the value of a trial."""
+        return trial.suggest_categorical(name, self.values)
+
+    def to_json(self) -> Any:
+        """Return it for JSON."""
+        return list(self.values)
+
+
+Space = Mapping[str, Span | Options]
+
+
+def usual_space(recipe: Recipe, names: Sequence[str] = USUAL) -> dict[str, Span | Options]:
+    """Return the values among which settings are searched by default, around those of a recipe.
+
+    Raises
+    ------
+    RunError
+        A setting has no default values.
+    """
+    known: dict[str, Span | Options] = {
+        "lr": Span(recipe.lr / 10, recipe.lr * 10, log=True),
+        "weight_decay": Span(1e-5, 1.0, log=True),
+        "momentum": Span(0.5, 0.99),
+        "batch_size": Options((16, 32, 64, 128, 256)),
+        "label_smoothing": Span(0.0, 0.2),
+        "dropout": Span(0.0, 0.5),
+        "activation": Options(tuple(ACTIVATIONS)),
+        "pooling": Options(tuple(POOLINGS)),
+        "distortion": Options(option_settings()["distortion"].kind.choices),
+        "average": Options((0.0, 0.99, 0.999)),
+        "epochs": Span(max(1, recipe.epochs // 2), 2 * recipe.epochs),
+    }
+    for name in names:
+        if name not in known:
+            raise RunError(
+                f"search must have values for {name}, as {name}=LOW:HIGH or {name}=A,B,C; only "
+                f"{', '.join(known)} have values of their own"
+            )
+    return {name: known[name] for name in names}
+
+
+def read_space(recipe: Recipe, texts: Sequence[str]) -> dict[str, Span | Options]:
+    """Return what to search from texts such as 'lr', 'lr=1e-4:1e-1:log', 'batch-size=16,32'.
+
+    Raises
+    ------
+    RunError
+        A text has another form, or names no setting.
+    """
+    settings = option_settings()
+    space: dict[str, Span | Options] = {}
+    for text in texts:
+        key, sign, values = text.partition("=")
+        name = key.replace("-", "_")
+        if name not in settings or name not in {*Recipe.settings(), *NET_SETTINGS}:
+            meant = suggest(name, settings)
+            raise RunError(f"search must name settings of a recipe, got {key}{meant}")
+        if not sign:
+            space |= usual_space(recipe, [name])
+            continue
+        kind = settings[name].kind
+        try:
+            if ":" in values:
+                low, high, *log = values.split(":")
+                if log not in ([], ["log"]):
+                    raise ValueError
+                space[name] = Span(_number(low), _number(high), bool(log))
+            else:
+                space[name] = Options(tuple(kind.read(value) for value in values.split(",")))
+        except ValueError as error:
+            raise RunError(
+                f"search must be NAME, NAME=LOW:HIGH, NAME=LOW:HIGH:log or NAME=A,B,C, got {text}"
+                + (f": {name} {error}" if str(error) else "")
+            ) from None
+        found = space[name]
+        if isinstance(found, Span):
+            for end in (found.low, found.high):
+                if not kind.accepts(end):
+                    raise RunError(f"{name} must be {kind.form}, got {end:g} in {text}")
+            if found.low >= found.high or (found.log and found.low <= 0):
+                least = "0 < LOW < HIGH" if found.log else "LOW < HIGH"
+                raise RunError(f"search must have {least}, got {text}")
+    return space
+
+
+def _number(text: str) -> float:
+    with suppress(ValueError):
+        return int(text)
+    if not math.isfinite(value := float(text)):
+        raise ValueError
+    return value
+
+
+def check_space(recipe: Recipe, space: Space) -> None:
+    """Raise a RunError unless the ends of each span, by themselves, make a recipe."""
+    for name, each in space.items():
+        ends = each.values if isinstance(each, Options) else (each.low, each.high)
+        for value in ends:
+            try:
+                recipe.change(**{name: value})
+            except (ValueError, TypeError) as error:
+                raise RunError(f"search of {name}: {error}") from None

@@ -1,0 +1,338 @@
+"""Search for settings by Optuna: trials of a recipe, measured on the validation images alone."""
+
+import csv
+import io
+import sys
+import uuid
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lenet5c import _files
+from lenet5c._optional import require
+from lenet5c.datasets import Source
+from lenet5c.errors import NonFiniteError, RunError
+from lenet5c.recipes.run import data_digest
+from lenet5c.recipes.run_config import RunConfig
+from lenet5c.recipes.search_space import Space, check_space, usual_space
+from lenet5c.training import Trainer
+
+RECORD, JOURNAL, BEST, TABLE = "tune.json", "study.journal", "best.json", "trials.csv"
+STUDY = "lenet5c"
+_WORKER = ".worker-{}.lock"
+
+
+@dataclass(eq=False)
+class Tuning:
+    """The results of a search; made by `tune`.
+
+    Attributes
+    ----------
+    config : RunConfig
+        The run with the best settings so far; None if no trial is finished.
+    best : dict or None
+        These settings by name.
+    accuracy : float or None
+        Their validation accuracy.
+    trials : list of dict
+        Number, state, epochs, accuracy and settings of each trial.
+    interrupted : bool
+    """
+
+    config: RunConfig | None
+    best: dict[str, Any] | None
+    accuracy: float | None
+    trials: list[dict[str, Any]]
+    interrupted: bool = False
+
+
+def tune(
+    config: RunConfig,
+    space: Space | None = None,
+    source: Source | None = None,
+    *,
+    trials: int = 50,
+    tell: Callable[[str], object] | None = None,
+    on_trial: Callable[[dict[str, Any]], object] | None = None,
+    on_start: Callable[[Trainer, RunConfig], object] | None = None,
+    on_step: Callable[[Trainer, int], object] | None = None,
+    stop: Callable[[], object] | None = None,
+) -> Tuning:
+    """Search for the settings of a run with the best validation accuracy.
+
+    The trials are chosen by Optuna's tree-structured Parzen estimator. After each epoch one that is
+    below the median of the others at that epoch is ended. The test images are not looked at.
+
+    Parameters
+    ----------
+    config : RunConfig
+        What all trials have in common. Its folder gets the study, which survives interruptions:
+        called again, the search goes on. Several processes may work on the same folder at once.
+        Without a folder nothing is written.
+    space : mapping of str to Span or Options, optional
+        The values of each setting; default: `usual_space`.
+    source : Source, optional
+        The data, where they are in memory already.
+    trials : int
+        Finished trials in the study, of all processes.
+    tell : callable, optional
+        Called with lines of text about the data.
+    on_trial : callable, optional
+        ``on_trial(row)`` after each trial of this process, with its row of `Tuning.trials`.
+    on_start, on_step, stop
+        As for `train`, in each trial.
+
+    Returns
+    -------
+    Tuning
+
+    Raises
+    ------
+    RunError
+        The folder has another search, there are no validation images, or a setting is out of range.
+    MissingExtraError
+        Optuna is not installed.
+    """
+    optuna = require("optuna", "tune", "searching settings")
+    source = source or config.open(tell)
+    space = usual_space(config.settings) if space is None else space
+    if config.settings.validation == 0 and source.validation is None:
+        raise RunError("validation must be above 0 to compare trials, got 0; give --validation 0.1")
+    check_space(config.settings, space)
+    with ExitStack() as held:
+        held.enter_context(_quiet(optuna))
+        if config.folder is not None:
+            config = _record(config, space, source)
+        study, worker = _open_study(optuna, config, held)
+        result = Tuning(None, None, None, [])
+        stopping: Any = stop if hasattr(stop, "__enter__") else nullcontext()
+        with stopping:
+            while _count(optuna, study) < trials and not result.interrupted:
+                trial = study.ask()
+                trial.set_user_attr("worker", worker)
+                changes = {name: each.suggest(trial, name) for name, each in space.items()}
+                try:
+                    trainer = _run(optuna, config, changes, source, trial, on_start, on_step, stop)
+                except optuna.TrialPruned:
+                    study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+                except BaseException:
+                    _give_back(optuna, study, trial)
+                    raise
+                else:
+                    if trainer.done:
+                        row = trainer.kept_row or {}
+                        study.tell(trial, row["validation_accuracy"])
+                    else:
+                        _give_back(optuna, study, trial)
+                        result.interrupted = True
+                        break
+                if on_trial:
+                    on_trial(_describe(study.trials[trial.number]))
+        _finish(optuna, study, config, result)
+    return result
+
+
+def _record(config: RunConfig, space: Space, source: Source) -> RunConfig:
+    """Write what is searched, or see that the folder has the same search."""
+    folder = Path(config.folder or ".")
+    config = replace(config, data_digest=data_digest(source))
+    wanted = {"run": config.to_dict(), "space": {name: space[name].to_json() for name in space}}
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        found, _ = _files.read_record(folder / RECORD, "tuning")
+    except FileNotFoundError:
+        _files.write_record(folder / RECORD, "tuning", wanted)
+        return config
+    for part, here in wanted.items():
+        there = found.get(part, {})
+        if names := sorted(key for key in {*there, *here} if there.get(key) != here.get(key)):
+            raise RunError(
+                f"folder must be new or have the same search, got {folder}, whose {part} differs "
+                f"in {', '.join(names)}; name another folder"
+            )
+    return config
+
+
+def _open_study(optuna: Any, config: RunConfig, held: ExitStack) -> tuple[Any, str]:
+    """Return the study and the name of this process in it; trials of dead ones are repeated."""
+    storage, worker = None, uuid.uuid4().hex
+    folder = config.folder
+    if folder is not None:
+        journal = optuna.storages.journal
+        path = str(folder / JOURNAL)
+        # Windows lets few users make symbolic links.
+        lock = journal.JournalFileOpenLock(path) if sys.platform == "win32" else None
+        storage = optuna.storages.JournalStorage(journal.JournalFileBackend(path, lock))
+        held.enter_context(_hold(folder / _WORKER.format(worker)))
+    study = optuna.create_study(
+        storage=storage, study_name=STUDY, direction="maximize", load_if_exists=True
+    )
+    if folder is not None:
+        for trial in study.get_trials(states=(optuna.trial.TrialState.RUNNING,)):
+            other = trial.user_attrs.get("worker")
+            if other and _is_gone(folder / _WORKER.format(other)):
+                with suppress(ValueError, RuntimeError):  # another process was first
+                    _give_back(optuna, study, trial)
+    study.sampler = _make_sampler(optuna, config.seed)
+    epochs = config.settings.epochs
+    study.pruner = optuna.pruners.MedianPruner(5, n_warmup_steps=max(1, epochs // 4))
+    return study, worker
+
+
+def _make_sampler(optuna: Any, seed: int) -> Any:
+    """Return a tree-structured Parzen estimator whose draws follow from seed and trial.
+
+    So processes that begin at the same time draw different trials, and a search that was
+    interrupted goes on as it would have.
+    """
+
+    class ByTrial(optuna.samplers.BaseSampler):
+        def __init__(self) -> None:
+            self.drawn: tuple[int, Any] = (-1, None)
+
+        def of(self, study: Any, trial: Any) -> Any:
+            if self.drawn[0] != trial.number:
+                # One that was interrupted is repeated under another number.
+                failed = study.get_trials(False, (optuna.trial.TrialState.FAIL,))
+                place = trial.number - sum(each.number < trial.number for each in failed)
+                drawn = np.random.SeedSequence([seed, place]).generate_state(1)
+                sampler = optuna.samplers.TPESampler(
+                    seed=int(drawn[0]), multivariate=True, constant_liar=True
+                )
+                self.drawn = trial.number, sampler
+            return self.drawn[1]
+
+        def infer_relative_search_space(self, study: Any, trial: Any) -> Any:
+            return self.of(study, trial).infer_relative_search_space(study, trial)
+
+        def sample_relative(self, study: Any, trial: Any, search_space: Any) -> Any:
+            return self.of(study, trial).sample_relative(study, trial, search_space)
+
+        def sample_independent(self, study: Any, trial: Any, name: str, distribution: Any) -> Any:
+            return self.of(study, trial).sample_independent(study, trial, name, distribution)
+
+    return ByTrial()
+
+
+def _give_back(optuna: Any, study: Any, trial: Any) -> None:
+    """End a trial that was interrupted, and let the next one have its settings."""
+    number = trial.number
+    study.tell(number, state=optuna.trial.TrialState.FAIL)
+    if trial.params:
+        study.enqueue_trial(trial.params)
+
+
+def _count(optuna: Any, study: Any) -> int:
+    """Return the number of trials that are finished or that a process is at."""
+    state = optuna.trial.TrialState
+    return len(study.get_trials(False, (state.COMPLETE, state.PRUNED, state.RUNNING)))
+
+
+def _run(
+    optuna: Any,
+    config: RunConfig,
+    changes: dict[str, Any],
+    source: Source,
+    trial: Any,
+    on_start: Callable[[Trainer, RunConfig], object] | None,
+    on_step: Callable[[Trainer, int], object] | None,
+    stop: Callable[[], object] | None,
+) -> Trainer:
+    """Train with some settings; TrialPruned says that it is not worth going on."""
+    try:
+        config = replace(config, settings=config.settings.change(**changes))
+        model, rehearsed = config.open_start(), config.open_rehearsed()
+        trainer = config.build(source, model, rehearsed.train if rehearsed else None)[0]
+    except (ValueError, TypeError) as error:
+        raise RunError(f"trial {trial.number}: {error}") from None
+
+    def after_epoch(_: Trainer, row: dict[str, Any]) -> None:
+        trial.report(row["validation_accuracy"], row["epoch"])
+        if trial.should_prune():
+            raise optuna.TrialPruned
+
+    if on_start:
+        on_start(trainer, config)
+    try:
+        trainer.run(on_step, after_epoch, stop)
+    except NonFiniteError:
+        raise optuna.TrialPruned from None
+    return trainer
+
+
+def _describe(trial: Any) -> dict[str, Any]:
+    """Return the row of a frozen trial."""
+    epochs = trial.intermediate_values
+    value = trial.value if trial.value is not None else epochs.get(max(epochs, default=0))
+    return {
+        "trial": trial.number,
+        "state": trial.state.name.lower(),
+        "epochs": len(epochs),
+        "validation_accuracy": value,
+        **trial.params,
+    }
+
+
+def _finish(optuna: Any, study: Any, config: RunConfig, result: Tuning) -> None:
+    """Fill in the results, and write them."""
+    state = optuna.trial.TrialState
+    result.trials = [
+        _describe(trial) for trial in study.trials if trial.state not in (state.FAIL, state.WAITING)
+    ]
+    if any(row["state"] == "complete" for row in result.trials):
+        best = study.best_trial
+        result.best, result.accuracy = dict(best.params), best.value
+        settings = config.settings.change(**best.params)
+        result.config = replace(config, settings=settings, folder=None, data_digest=None)
+    if config.folder is None:
+        return
+    if result.config is not None:
+        _files.write_json(config.folder / BEST, result.config.changes())
+    text = io.StringIO(newline="")
+    names = list(dict.fromkeys(name for row in result.trials for name in row))
+    writer = csv.DictWriter(text, names, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(result.trials)
+    _files.write_bytes(config.folder / TABLE, text.getvalue().encode())
+
+
+@contextmanager
+def _quiet(optuna: Any) -> Iterator[None]:
+    """Keep Optuna from writing to the terminal."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            yield
+    finally:
+        optuna.logging.set_verbosity(before)
+
+
+@contextmanager
+def _hold(path: Path) -> Iterator[None]:
+    """Lock a file for as long as this process lives; remove it in the end."""
+    with _files.open_to_change(path) as file:
+        _files.try_lock(file.fileno())
+        try:
+            yield
+        finally:
+            with suppress(OSError):
+                path.unlink()
+
+
+def _is_gone(path: Path) -> bool:
+    """Return whether the process that held a file is dead; its file is then removed."""
+    if not path.exists():
+        return True
+    with _files.open_to_change(path) as file:
+        if _files.try_lock(file.fileno()) is not True:
+            return False
+        with suppress(OSError):
+            path.unlink()
+    return True
