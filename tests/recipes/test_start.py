@@ -142,6 +142,13 @@ def test_some_of_the_classes_keep_the_last_layer(few):
     assert fit_source(open_model(), few)[0].train is few.train
 
 
+def test_classes_are_matched_by_their_meaning(few):
+    words = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+    written = replace(few.train, class_names=tuple(words))
+    source, notes = fit_source(open_model(), Source(written, written))
+    assert source.train.class_names == tuple("0123456789") and notes == []
+
+
 def test_images_are_brought_to_the_model(few):
     colored = replace(few.train, images=np.repeat(few.train.images[:, :, :20], 3, axis=1))
     source, notes = fit_source(open_model(), Source(colored, colored))
