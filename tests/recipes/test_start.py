@@ -22,7 +22,7 @@ from lenet5c.recipes.start import (
 )
 from lenet5c.training import TrainedModel, open_model, save_model
 
-QUICK = {"epochs": 1, "epoch_images": 0, "distortion": "none"}
+QUICK = {"epochs": 1, "epoch_images": 0, "average": 0.0, "distortion": "none"}
 
 
 def rename(dataset, names):

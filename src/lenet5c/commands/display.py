@@ -57,7 +57,7 @@ class Display:
             f"{config.folder}"
         )
         begins = trainer.epoch == 0 and config.fold in (None, 1)
-        if count < FEW and not config.settings.distortion and begins:
+        if count < FEW and not (config.settings.distortion or config.start) and begins:
             self.line(
                 "So few images do better with --distortion modern --epochs 300 --batch-size "
                 f"{min(FEW_A_STEP, count)}."
