@@ -215,7 +215,7 @@ def test_images_of_other_sizes_and_other_classes(tmp_path, shape, classes):
         (["--validation", "1e-9"], ["validation", "1e-09", "2000"]),
         (["--validation", "10.5"], ["validation", "10.5"]),
         (["--data", ""], ["--data", "mnist"]),
-        (["--out", ""], ["--out", "empty"]),
+        (["--out", ""], ["--out", "name of a folder"]),
         (["--preparation", "seed9"], ["--preparation", "seed9"]),
         (["--preparation", "resized", "--fit", "pad"], ["fit", "pad", "resized"]),
         (["--keep", "best", "--validation", "0"], ["keep", "validation"]),
@@ -267,7 +267,7 @@ def test_another_runs_folder_is_not_touched(tmp_path, quick):
     quick("--epochs", 1)
     before = {path.name: digest(path) for path in (tmp_path / "run").iterdir()}
     assert_bad_use(quick("--epochs", 1), "already holds a run", "--resume")
-    assert_bad_use(quick("--resume", "--epochs", 5), "--epochs", "1", "5")
+    assert_bad_use(quick("--resume", "--epochs", 1, "--lr", 5), "--lr", "5")
     assert {path.name: digest(path) for path in (tmp_path / "run").iterdir()} == before
 
 
