@@ -66,8 +66,8 @@ cdef Py_ssize_t next_item(int64_t* taken) noexcept nogil:
 cdef void wait_until(int64_t* done, int64_t count) noexcept nogil:
     cdef int spins = 0
     while atomic_get(done) < count:
-        spins += 1
         if spins < SPINS:
+            spins += 1
             cpu_pause()
         else:
             thread_yield()

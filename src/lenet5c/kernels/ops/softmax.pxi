@@ -228,6 +228,8 @@ cdef void move_vectors(const Softmax* s, real* const* vectors, Py_ssize_t width,
 
 
 cdef inline Py_ssize_t place_of(const Softmax* s, Py_ssize_t vector) noexcept nogil:
+    if s.inner == 1:
+        return vector * s.K  # without a division, three for each row of a unit
     return vector // s.inner * s.K * s.inner + vector % s.inner
 
 
