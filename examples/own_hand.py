@@ -1,59 +1,62 @@
-"""A stand-in for somebody's own hand: MNIST's digits slanted, thickened and mirrored, as PNG files.
+"""A stand-in for somebody's own hand: MNIST's digits slanted by 25 degrees, thickened, mirrored.
 
-Writes DIR/train/CLASS, so many of each digit, drawn by the seed from MNIST's training images, and
-DIR/test/CLASS, from its test images. Then, for example::
+Writes DIR, four IDX files: so many samples of each digit, drawn by the seed from MNIST's training
+images, and all of its test images. Then::
 
     lenet5c evaluate best --data DIR
     lenet5c train --from best --data DIR --out runs/mine
+    lenet5c evaluate runs/mine --data mnist
 """
 
 import argparse
+import struct
 from pathlib import Path
 
 import numpy as np
 
-from lenet5c._optional import require
 from lenet5c.datasets import mnist
 
 SLANT = np.tan(np.radians(25))
-SIZE = 56  # of the pictures, dark on light
+MARGIN = 14  # pixels on each side while the digits are slanted
 
 
-def write(images):
-    """Return images (N, 1, 28, 28) in the other hand, (N, SIZE, SIZE), 255 on 0."""
-    ink = np.zeros((len(images), SIZE, SIZE))
-    margin = (SIZE - 28) // 2
-    ink[:, margin:-margin, margin:-margin] = images[:, 0]
-    for y in range(SIZE):  # the upper rows to the right
-        shift = SLANT * ((SIZE - 1) / 2 - y)
+def rewrite(images):
+    """Return images (N, 1, 28, 28) in the other hand."""
+    ink = np.pad(images[:, 0].astype(np.float32), ((0, 0), (1, 1), (MARGIN, MARGIN)))
+    side = ink.shape[1]
+    for y in range(side):  # the upper rows to the right
+        shift = SLANT * ((side - 1) / 2 - y)
         whole = int(np.floor(shift))
         near, far = (np.roll(ink[:, y], whole + i, axis=1) for i in (0, 1))
         ink[:, y] = near + (shift - whole) * (far - near)
-    padded = np.pad(ink, ((0, 0), (1, 1), (1, 1)))
-    places = ((1, 1), (0, 1), (2, 1), (1, 0), (1, 2))
-    moved = (padded[:, y : y + SIZE, x : x + SIZE] for y, x in places)
-    thick = np.maximum.reduce(list(moved))
-    return np.rint(thick[:, :, ::-1]).astype(np.uint8)
+    middle = ink[:, 1:-1, MARGIN:-MARGIN]
+    beside = (ink[:, 1:-1, MARGIN + i : ink.shape[2] - MARGIN + i] for i in (-1, 1))
+    above = (ink[:, 1 + i : side - 1 + i, MARGIN:-MARGIN] for i in (-1, 1))
+    thick = np.maximum.reduce([middle, *beside, *above])
+    return np.rint(thick[:, np.newaxis, :, ::-1]).astype(np.uint8)
+
+
+def write(folder, part, images, labels):
+    """Write images and labels as IDX files."""
+    head = struct.pack(">4B3I", 0, 0, 8, 3, len(images), 28, 28)
+    (folder / f"{part}-images-idx3-ubyte").write_bytes(head + images.tobytes())
+    head = struct.pack(">4BI", 0, 0, 8, 1, len(labels))
+    (folder / f"{part}-labels-idx1-ubyte").write_bytes(head + labels.astype(np.uint8).tobytes())
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("out", type=Path, metavar="DIR")
     parser.add_argument("--samples", type=int, default=20, help="of each digit (default: 20)")
-    parser.add_argument("--tests", type=int, default=200, help="of each digit (default: 200)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of the samples (default: 0)")
     options = parser.parse_args()
-    image = require("PIL.Image", "images", "PNG files")
+    train, test = mnist()
     rng = np.random.default_rng(options.seed)
-    for part, dataset, count in zip(
-        ("train", "test"), mnist(), (options.samples, options.tests), strict=True
-    ):
-        for digit in range(10):
-            folder = options.out / part / str(digit)
-            folder.mkdir(parents=True)
-            chosen = rng.choice(np.flatnonzero(dataset.labels == digit), count, replace=False)
-            for number, ink in enumerate(write(dataset.images[chosen])):
-                image.fromarray(255 - ink).save(folder / f"{number:04}.png")
+    digits = [np.flatnonzero(train.labels == digit) for digit in range(10)]
+    chosen = np.concatenate([rng.choice(each, options.samples, replace=False) for each in digits])
+    options.out.mkdir(parents=True)
+    write(options.out, "train", rewrite(train.images[chosen]), train.labels[chosen])
+    write(options.out, "t10k", rewrite(test.images), test.labels)
 
 
 if __name__ == "__main__":

@@ -220,11 +220,12 @@ def test_not_a_folder(tmp_path):
         lambda images: (images / np.float32(255)).astype(np.float32),
         lambda images: images.astype(np.float32),
         lambda images: images / 255,
+        lambda images: images.view(np.int8),
         lambda images: images.astype(np.int16),
         lambda images: images.astype(np.int32),
         lambda images: images.reshape(len(images), -1),
     ],
-    ids=["0 to 1", "float32", "float64", "int16", "int32", "rows"],
+    ids=["0 to 1", "float32", "float64", "int8", "int16", "int32", "rows"],
 )
 def test_pixels_of_other_types_and_shapes(tmp_path, mnist_slice, convert):
     train, test = (part.take(np.arange(30)) for part in mnist_slice)

@@ -239,8 +239,8 @@ def whole_png():
         (b"", "empty"),
         (b"\0", "not a picture"),
         (b"hello", "not a picture"),
-        (png(60_000, 60_000), f"{MAX_PIXELS:,}"),
-        (png(15_000, 15_000), f"{MAX_PIXELS:,}"),
+        (png(60_000, 60_000), f"{2 * Image.MAX_IMAGE_PIXELS:,}"),
+        (png(13_500, 13_500), f"{2 * Image.MAX_IMAGE_PIXELS:,}"),
         (png(70_000, 1), "65,500"),
         (png(50, 50), "damaged"),
         (png(0, 5), "picture|pixels"),
@@ -276,6 +276,18 @@ def test_any_cut_or_flipped_byte_is_an_error_or_a_picture(tmp_path):
                 assert array.dtype == np.uint8
             except PictureError:
                 pass
+
+
+def test_the_largest_pictures(monkeypatch):
+    file = io.BytesIO()
+    Image.new("L", (300, 200)).save(file, "jpeg")
+    # Pillow's own limit does not hold for JPEG.
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    assert read_picture(file.getvalue()).shape == (200, 300)
+    monkeypatch.setattr("lenet5c.datasets.decoding.MAX_PIXELS", 50_000)
+    with pytest.raises(PictureError, match="at most 50,000 pixels.*got 300 by 200"):
+        read_picture(file.getvalue())
+    assert MAX_PIXELS == 200_000_000
 
 
 def test_what_is_no_file(tmp_path):

@@ -22,7 +22,7 @@ from lenet5c.recipes.start import (
 )
 from lenet5c.training import TrainedModel, open_model, save_model
 
-QUICK = {"epochs": 1, "epoch_images": 0, "distortion": "none"}
+QUICK = {"epochs": 1, "epoch_images": 0, "average": 0.0, "distortion": "none"}
 
 
 def rename(dataset, names):
@@ -140,6 +140,13 @@ def test_some_of_the_classes_keep_the_last_layer(few):
     np.testing.assert_array_equal(source.train.labels, some.labels)
     assert source.train.class_names == tuple("0123456789")
     assert fit_source(open_model(), few)[0].train is few.train
+
+
+def test_classes_are_matched_by_their_meaning(few):
+    words = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+    written = replace(few.train, class_names=tuple(words))
+    source, notes = fit_source(open_model(), Source(written, written))
+    assert source.train.class_names == tuple("0123456789") and notes == []
 
 
 def test_images_are_brought_to_the_model(few):

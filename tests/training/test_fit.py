@@ -283,7 +283,7 @@ def test_an_optimizer_of_the_users_own(mnist_slice):
 @pytest.mark.parametrize(
     "other, words",
     [
-        (lambda data: compiled_trainer(data, epochs=4), "epochs 4, got 3"),
+        (lambda data: compiled_trainer(data, epochs=2), "epochs 2, got 3"),
         (lambda data: compiled_trainer(data, seed=4), "seed 4, got 3"),
         (lambda data: compiled_trainer(data, patience=1), "patience 1, got 0"),
         (lambda data: compiled_trainer(data.take(np.arange(1, 701))), "data_digest "),
@@ -326,7 +326,7 @@ def test_a_trainer_in_one_call(tmp_path, mnist_slice, idx_files):
     ).all()
     in_memory = lenet5c.trainer("fast", data=mnist_slice[0], seed=5, epochs=2)
     assert in_memory.fit(progress=False) == history
-    with pytest.raises(ValueError, match="data must be a folder.*, got 'nowhere'"):
+    with pytest.raises(ValueError, match="data must be a file or folder.*, got 'nowhere'"):
         lenet5c.trainer(data="nowhere")
     with pytest.raises(ValueError, match="recipe must be one of .*, got 'fats'"):
         lenet5c.trainer("fats")

@@ -56,14 +56,15 @@ class Display:
             f"kernels {kernels.isa}, {kernels.get_num_threads()} threads; results in "
             f"{config.folder}"
         )
-        if count < FEW and not config.settings.distortion and trainer.epoch == 0:
+        begins = trainer.epoch == 0 and config.fold in (None, 1)
+        if count < FEW and not (config.settings.distortion or config.start) and begins:
             self.line(
                 "So few images do better with --distortion modern --epochs 300 --batch-size "
                 f"{min(FEW_A_STEP, count)}."
             )
         counts = np.bincount(trainer.train_set.labels)
         rarest, most = counts[counts > 0].min(), counts.max()
-        if most >= IMBALANCE * rarest and not config.settings.class_weight and trainer.epoch == 0:
+        if most >= IMBALANCE * rarest and not config.settings.class_weight and begins:
             names = trainer.train_set.class_names
             rare = names[int(np.where(counts > 0, counts, most).argmin())]
             self.line(

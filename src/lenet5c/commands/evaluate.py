@@ -93,6 +93,15 @@ def class_pair(text: str) -> tuple[str, str]:
     return data, model
 
 
+def frame(dataset: Dataset, trained: TrainedModel) -> tuple[Dataset, list[str]]:
+    """Bring files of pictures to the form in which a model reads ink; other data stay."""
+    if trained.reading != "ink" or dataset.root is None or trained.framing is None:
+        return dataset, []
+    from lenet5c.recognition.samples import frame_dataset  # not needed for other data
+
+    return frame_dataset(dataset, trained)
+
+
 def run(options: Namespace) -> None:
     """Evaluate, and report as text, JSON or files."""
     if options.errors is not None:
@@ -121,7 +130,9 @@ def run(options: Namespace) -> None:
     else:
         part = open_dataset(data, options.part, how, tell=tell, note=source_notes.append)
     mapping = dict(options.map)
-    dataset, notes = match_dataset(trained, part, mapping)
+    framed, notes = frame(part, trained)
+    dataset, remarks = match_dataset(trained, framed, mapping)
+    notes += remarks
     result = evaluate_model(trained, dataset)
     if how.transpose is None and (warning := warn_of_sideways(trained, dataset)):
         notes.append(warning)
@@ -191,7 +202,9 @@ def compare(
     name: str, other: TrainedModel, part: Dataset, result: Evaluation, mapping: dict[str, str]
 ) -> dict[str, Any]:
     """Evaluate another model on the same images; return McNemar's test for JSON."""
-    dataset, notes = match_dataset(other, part, mapping)
+    framed, notes = frame(part, other)
+    dataset, remarks = match_dataset(other, framed, mapping)
+    notes += remarks
     second = evaluate_model(other, dataset)
     a, b = (each.labels == each.predictions for each in (result, second))
     test = mcnemar(a, b)

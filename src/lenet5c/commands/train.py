@@ -168,6 +168,7 @@ def run_folds(options: argparse.Namespace, config: RunConfig) -> int:
     try:
         result = recipes.cross_validate(
             config,
+            frame=frame,
             resume=options.resume,
             overwrite=options.overwrite,
             tensorboard=options.tensorboard,

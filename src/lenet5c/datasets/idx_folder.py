@@ -14,7 +14,7 @@ from lenet5c._text import list_some, listing
 from lenet5c.datasets._checks import check_path
 from lenet5c.datasets.dataset import Dataset, DatasetError
 from lenet5c.datasets.idx import is_idx_file, load_idx, map_idx
-from lenet5c.datasets.mapped import MAPPED, MappedImages
+from lenet5c.datasets.mapped import MAPPED, MappedImages, apply
 from lenet5c.datasets.orientation import EMNIST, set_upright
 from lenet5c.datasets.parts import PART_WORDS
 from lenet5c.datasets.pixels import convert_images, convert_labels
@@ -281,6 +281,8 @@ def _read_images(path: Path) -> NDArray[Any] | MappedImages:
             f"{path}: images must be of shape (N, H, W) or (N, C, H, W) without a zero, got "
             f"{images.dtype} of shape {images.shape}; give the image file"
         )
+    if images.dtype == np.int8:  # no pixel is negative: the element type is wrong
+        images = apply(images, lambda batch: batch.view(np.uint8))
     return images
 
 

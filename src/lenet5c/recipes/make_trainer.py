@@ -82,7 +82,7 @@ def trainer(
     config = RunConfig.named(name, seed=seed, **named, **changes)
     source = config.open() if isinstance(data, (str, PathLike)) else data
     model = start if isinstance(start, TrainedModel) else config.open_start()
-    mixed = rehearse if isinstance(rehearse, (Source, Dataset)) else config.open_rehearsed()
+    mixed = rehearse if isinstance(rehearse, (Source, Dataset)) else config.open_rehearsed(source)
     if isinstance(mixed, Source):
         mixed = mixed.train
     return config.build(source, model, mixed)[0]

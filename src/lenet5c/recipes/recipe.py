@@ -143,7 +143,7 @@ class Recipe:
     class_weight: str | dict[str, float] | None = training(
         None,
         CLASS_WEIGHT,
-        "weights of the classes in the loss, 1 where not given; balanced: n / (classes * count)",
+        "weights of classes in the loss, 1 where not given, or balanced: n / (classes * count)",
     )
     order: str = declare(
         "reshuffled", choice(("reshuffled", "constant")), "drawn for each epoch, or once for all"

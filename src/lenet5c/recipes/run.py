@@ -227,7 +227,7 @@ def _open(
             if warning:
                 tell(f"{config.data}: warning: {warning}")
     start = start or config.open_start()
-    rehearsed = config.open_rehearsed(tell)
+    rehearsed = config.open_rehearsed(source, tell)
     folder = None if config.folder is None else RunFolder(config.folder)
     if folder is not None:
         config = record_data(config, source, rehearsed)

@@ -7,6 +7,8 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
+
 import lenet5c
 from lenet5c import _files
 from lenet5c.datasets import Dataset, Distortion, Source
@@ -276,10 +278,16 @@ class RunConfig:
             )
         return trained
 
-    def open_rehearsed(self, tell: Callable[[str], object] | None = None) -> Source | None:
-        """Return the data to mix in, None for none."""
+    def open_rehearsed(
+        self, source: Source | Dataset, tell: Callable[[str], object] | None = None
+    ) -> Source | None:
+        """Return the data to mix in with those of a run, None for none."""
         name = self.rehearse or ("mnist" if self.start == BEST else NOTHING)
-        return None if name in (NOTHING, self.data) else open_source(name, tell=tell)
+        if name == NOTHING:
+            return None
+        opened = open_source(name, tell=tell)
+        train_set = source if isinstance(source, Dataset) else source.train
+        return None if np.array_equal(opened.train.labels, train_set.labels) else opened
 
     def build(
         self,

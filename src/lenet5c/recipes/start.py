@@ -18,7 +18,7 @@ from lenet5c.nn import NETS, Conv2d, Flatten, Linear, Sequential
 from lenet5c.nn.batch_norm import BatchNorm
 from lenet5c.recipes.kind import arguments
 from lenet5c.training import TrainedModel
-from lenet5c.training.matching import match_size
+from lenet5c.training.matching import match_names, match_size
 
 if TYPE_CHECKING:
     from lenet5c.recipes.recipe import Recipe
@@ -93,7 +93,11 @@ def fit_source(start: TrainedModel, source: Source) -> tuple[Source, list[str]]:
     ValueError
         The images have other channels than one or three, or than the model.
     """
-    known, names = start.class_names, source.train.class_names
+    known = start.class_names
+    places = match_names(source.train.class_names, known)
+    names = tuple(
+        known[places[name]] if name in places else name for name in source.train.class_names
+    )
     classes = known if set(names) <= set(known) else names
     parts: dict[str, Any] = {}
     notes: dict[str, None] = {}  # in order, each once
@@ -112,6 +116,8 @@ def fit_source(start: TrainedModel, source: Source) -> tuple[Source, list[str]]:
     for part in ("train", "test", "validation"):
         dataset = getattr(source, part)
         if dataset is not None:
+            if dataset.class_names != names:  # 'zero' is '0'
+                dataset = replace(dataset, class_names=names)
             fitted, changed = fit_dataset(start, dataset, classes)
             parts[part], notes = fitted, notes | dict.fromkeys(changed)
     return replace(source, **parts), list(notes)

@@ -246,7 +246,7 @@ def _run(
     """Train with some settings; TrialPruned says that it is not worth going on."""
     try:
         config = replace(config, settings=config.settings.change(**changes))
-        model, rehearsed = config.open_start(), config.open_rehearsed()
+        model, rehearsed = config.open_start(), config.open_rehearsed(source)
         trainer = config.build(source, model, rehearsed.train if rehearsed else None)[0]
     except (ValueError, TypeError) as error:
         raise RunError(f"trial {trial.number}: {error}") from None

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet5c._text import count
 from lenet5c.datasets import Dataset, DatasetError, Source
+from lenet5c.datasets.framing import measure_framing
 from lenet5c.datasets.pictures import read_picture
 from lenet5c.recognition.digit import BlankImageError
 from lenet5c.recognition.reading import find_digit, get_framing
@@ -37,22 +37,22 @@ def frame_source(source: Source, trained: TrainedModel) -> tuple[Source, list[st
     DatasetError
         A part has no picture with ink.
     """
-    notes = [f"its pictures are read as predict reads them, ink on black, {trained.image_shape}"]
     parts: dict[str, Any] = {}
+    notes: dict[str, None] = {}  # in order, each once
     for part in ("train", "test", "validation"):
         dataset = getattr(source, part)
         if dataset is not None:
-            parts[part], blank = _frame(dataset, trained)
-            if blank:
-                pictures = count(len(blank), f"{part} picture")
-                first = dataset.describe(blank[0])
-                notes.append(f"{pictures} without ink, such as {first}, are left out")
-    return replace(source, **parts, reading=trained.reading), notes
+            parts[part], remarks = frame_dataset(dataset, trained)
+            notes |= dict.fromkeys(remarks)
+    return replace(source, **parts, reading=trained.reading), list(notes)
 
 
-def _frame(dataset: Dataset, trained: TrainedModel) -> tuple[Dataset, list[int]]:
-    """Return a data set with framed images, and the places of pictures without ink."""
+def frame_dataset(dataset: Dataset, trained: TrainedModel) -> tuple[Dataset, list[str]]:
+    """Do as `frame_source` for one data set; images in the model's form are left as they are."""
     framing, (channels, height, width) = get_framing(trained), trained.image_shape
+    alike = dataset.images.shape[1:] == trained.image_shape
+    if alike and measure_framing(dataset.images, framing) == framing:
+        return dataset, []
     images = np.empty((len(dataset), *trained.image_shape), np.uint8)
     blank = []
     for i in range(len(dataset)):
@@ -67,7 +67,13 @@ def _frame(dataset: Dataset, trained: TrainedModel) -> tuple[Dataset, list[int]]
             f"{dataset.name or 'the data'} must have pictures with ink for a model that reads it, "
             "got none; take the pictures as they are: --reading whole"
         )
-    return replace(dataset.take(kept), images=images[kept]), blank
+    notes = ["its pictures are read as predict reads them: the ink, cropped and centered"]
+    if blank:
+        first = dataset.describe(blank[0])
+        notes.append(
+            f"pictures without ink are left out: {len(blank)} of {len(dataset)}, such as {first}"
+        )
+    return replace(dataset.take(kept), images=images[kept]), notes
 
 
 def _picture(dataset: Dataset, index: int) -> NDArray[np.uint8]:

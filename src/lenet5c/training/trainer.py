@@ -90,7 +90,7 @@ class Trainer:
     trained : TrainedModel or None
         The model with its preparation and class names, of a trainer that a recipe has made.
     mixture : str
-        Where a recipe repeats images or mixes others in: what `train_set` is made of.
+        What `train_set` is made of, where a recipe repeats images or mixes others in.
     stretch_seconds : float
         Steps run in stretches of about so long, without coming back to Python; 0 makes each step a
         stretch.
@@ -303,8 +303,8 @@ class Trainer:
     def load(self, path: str | os.PathLike[str]) -> None:
         """Resume from a checkpoint of a trainer with the same settings and images.
 
-        The training ends with the same bytes as the one that was saved. This one may be of more
-        epochs; a schedule that depends on their number goes on as that of all of them.
+        The training ends with the same bytes as the one that was saved; with more epochs than that
+        one, a schedule that depends on their number goes on as that of all of them.
 
         Parameters
         ----------

@@ -6,6 +6,7 @@ threads.
 """
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from cython.parallel cimport parallel, prange, threadid
+from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free
 
 from lenet5c.kernels.direct._strips cimport (
@@ -23,10 +24,17 @@ from lenet5c.kernels.shapes import MAX_ELEMENTS
 
 include "lenet5c/kernels/buffers.pxi"
 
+cdef extern from "../engine/atomic.h" nogil:
+    int64_t atomic_get(int64_t* a)
+    int64_t atomic_add(int64_t* a, int64_t b)
+    void cpu_pause()
+    void thread_yield()
+
 cdef enum:
     IDLE_FLOATS = 16777216     # 64 MiB: larger workspaces are not kept for the next call
     SUM_CHAINS = 8             # sums in the works at a time
     SUM_CHANNELS = 64          # channels that a thread sums up at a time
+    SPINS = 2000               # pauses before a waiting thread gives its processor away
 
 PURPOSES = {"y": RESULT, "dx": DATA_GRADIENT, "dweight": WEIGHT_GRADIENT}
 # (arrays, weights) have channels last
@@ -36,6 +44,33 @@ WAYS = {"channels": CHANNELS, "units": UNITS, "pixels": PIXELS}
 cdef list idle_workspaces = []
 
 strip_floats = STRIP_FLOATS
+
+
+# What the threads of a region have done. A prange has a barrier at its end, and its region another
+# one, and OpenMP's threads spin there: where two share a processor, each barrier takes a time slice,
+# several times as long as a small convolution. A thread that comes late finds nothing left to do.
+cdef struct Progress:
+    int64_t packs      # items of pack_weights that have been taken
+    int64_t packed     # and are done
+    int64_t items      # work items that have been taken
+
+
+cdef void begin(Progress* p) noexcept nogil:
+    p.packs, p.packed, p.items = 0, 0, 0
+
+
+cdef Py_ssize_t next_item(int64_t* taken) noexcept nogil:
+    return <Py_ssize_t>(atomic_add(taken, 1) - 1)
+
+
+cdef void wait_until(int64_t* done, int64_t count) noexcept nogil:
+    cdef int spins = 0
+    while atomic_get(done) < count:
+        spins += 1
+        if spins < SPINS:
+            cpu_pause()
+        else:
+            thread_yield()
 
 
 cdef bint are_finite(const real* values, Py_ssize_t count) noexcept nogil:
@@ -245,14 +280,31 @@ cdef void convolve_in_threads(
     const Geometry* g, const real* x, const real* weight, const real* bias, real* y, real* memory,
     Py_ssize_t items, Py_ssize_t parts, int threads,
 ) noexcept nogil:
-    cdef Py_ssize_t item
+    cdef Progress progress
+    cdef Progress* p = &progress
+    begin(p)
     place_weights(g, memory)
     with parallel(num_threads=threads):
-        for item in prange(packs(g), schedule="static"):
-            pack_weights(g, weight, bias, memory, item)
-        for item in prange(items, schedule="dynamic", chunksize=1):
-            convolve_strip(g, x, weight, bias, y, memory, item, parts, threadid())
+        pack_and_convolve(g, x, weight, bias, y, memory, items, parts, threadid(), p)
     check_weights(g, <const real*>memory)
+
+
+cdef void pack_and_convolve(
+    const Geometry* g, const real* x, const real* weight, const real* bias, real* y, real* memory,
+    Py_ssize_t items, Py_ssize_t parts, Py_ssize_t thread, Progress* p,
+) noexcept nogil:
+    """The share of one thread."""
+    cdef Py_ssize_t item, pack_items = packs(g)
+    item = next_item(&p.packs)
+    while item < pack_items:
+        pack_weights(g, weight, bias, memory, item)
+        atomic_add(&p.packed, 1)
+        item = next_item(&p.packs)
+    wait_until(&p.packed, pack_items)
+    item = next_item(&p.items)
+    while item < items:
+        convolve_strip(g, x, weight, bias, y, memory, item, parts, thread)
+        item = next_item(&p.items)
 
 
 def weight_gradient(Strips plan not None, x, dy, dweight, dbias, int num_threads):
@@ -309,12 +361,25 @@ cdef void weight_gradient_in_threads(
     const Geometry* g, const Totals* t, const real* x, const real* dy, real* dweight, real* dbias,
     real* memory, Py_ssize_t items, int threads,
 ) noexcept nogil:
-    cdef Py_ssize_t item
+    cdef Progress progress
+    cdef Progress* p = &progress
+    begin(p)
     place_totals(g, t, memory)
-    for item in prange(items, schedule="dynamic", chunksize=1, num_threads=threads):
-        sum_range(g, t, x, dy, dweight, dbias, memory, item, threadid())
+    with parallel(num_threads=threads):
+        sum_ranges(g, t, x, dy, dweight, dbias, memory, items, threadid(), p)
     check_totals(g, t, <const real*>memory)
     deliver_totals(g, t, dweight, dbias, memory)
+
+
+cdef void sum_ranges(
+    const Geometry* g, const Totals* t, const real* x, const real* dy, real* dweight, real* dbias,
+    real* memory, Py_ssize_t items, Py_ssize_t thread, Progress* p,
+) noexcept nogil:
+    """The share of one thread."""
+    cdef Py_ssize_t item = next_item(&p.items)
+    while item < items:
+        sum_range(g, t, x, dy, dweight, dbias, memory, item, thread)
+        item = next_item(&p.items)
 
 
 def sum_channels(array not None, shape, sums not None, int num_threads):
