@@ -169,7 +169,8 @@ def open_records(
     """Read images to predict the classes of, with or without labels.
 
     These are the test images of data that has some, all of data that is not divided, otherwise
-    those of one part, which a note names. Where the data names its classes, labels are names. Parameters and errors are those of `open_dataset`.
+    those of one part, which a note names. Where the data names its classes, labels are names.
+    Parameters and errors are those of `open_dataset`.
     """
     source = _open_named(data, download, tell)
     if source is not None:
