@@ -94,6 +94,17 @@ def test_a_table_and_its_notes(run, tmp_path, mnist_slice, labels):
     ]
 
 
+def test_the_part_is_told_where_there_is_no_test_set(run, tmp_path, mnist_slice):
+    images, labels = mnist_slice[1].images, mnist_slice[1].labels
+    parts = {"train": slice(8), "val": slice(8, 11)}
+    arrays = {f"x_{part}": images[rows] for part, rows in parts.items()}
+    arrays |= {f"y_{part}": labels[rows] for part, rows in parts.items()}
+    np.savez(tmp_path / "a.npz", **arrays)
+    code, said, told = run("--data", tmp_path / "a.npz")
+    assert code == 0 and len(said.splitlines()) == 9
+    assert "Note: no test set: the images of train are taken, not those of validation." in told
+
+
 def test_standard_output_has_nothing_but_the_table(run, idx_files, labels):
     for arguments in ((), ("--out", "-")):
         code, said, told = run("--data", idx_files, *arguments)

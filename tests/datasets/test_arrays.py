@@ -207,6 +207,7 @@ def test_faults_of_a_file(content, message, tmp_path):
         ({"x": np.where(IMAGES > 250, np.nan, IMAGES), "y": LABELS}, "got nan in image"),
         ({"a": np.zeros(3)}, "got a float64 3; name them so"),
         ({"a": IMAGES, "b": IMAGES, "c": IMAGES, "d": IMAGES}, "named as x_train and y_train"),
+        ({"cat": IMAGES, "dog": IMAGES}, "named as x_train and y_train"),
         ({}, "got none; name them so"),
     ],
 )

@@ -50,6 +50,13 @@ def test_other_arrangements(tmp_path):
         assert np.array_equal(records.labels, LABELS)
 
 
+def test_labels_that_count_from_one_stay(tmp_path):
+    """As of USPS, whose digit 0 has the label 1."""
+    labels = np.arange(40) % 10 + 1
+    path = save(tmp_path / "usps.mat", fea=IMAGES.reshape(40, -1), gnd=labels[:, None])
+    assert np.array_equal(find(str(path)).parts["all"].labels, labels)
+
+
 def test_arrays_are_those_of_scipy(tmp_path):
     rng = np.random.default_rng(0)
     kinds = ["i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f4", "f8", "?"]

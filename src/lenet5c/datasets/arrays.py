@@ -129,7 +129,9 @@ def _pair_by_shape(arrays: Mapping[str, Stored], path: Path) -> dict[str, tuple[
     usual = {1: [ALL], 2: ["train", "test"], 3: ["train", "validation", "test"]}
     parts = [part for part in named if part]
     if len(parts) < len(pairs):
-        parts = usual.get(len(pairs), [])
+        # Several arrays without labels may be anything, such as one for each class.
+        labeled = any(label is not None for _, label in pairs)
+        parts = usual.get(len(pairs), []) if labeled or len(pairs) == 1 else []
     if not parts or len(set(parts)) < len(parts):
         for stored in arrays.values():
             if stored.dtype.hasobject:

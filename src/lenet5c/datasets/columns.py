@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import isfinite, nan, prod
 
-from lenet5c._text import list_some, printable
+from lenet5c._text import count, list_some, printable
 from lenet5c.datasets.dataset import DatasetError
 from lenet5c.datasets.pixels import MIN_SIDE, is_square
 from lenet5c.datasets.records import ReadOptions
@@ -216,7 +216,7 @@ def _describe_misfit(
         remedy = "sort the files it names into a folder for each class" if files else "give another"
         return (
             f"{name} must be a table of images, with a column for each pixel, got "
-            f"{len(rows[0])} columns{shown}; {remedy}"
+            f"{count(len(rows[0]), 'column')}{shown}; {remedy}"
         )
     if image_shape:
         needed = f"{prod(image_shape):,} columns of pixels, as image_shape says,"

@@ -85,7 +85,7 @@ class Framing:
     box: tuple[float, float] = (20 / 28, 20 / 28)
     stretched: bool = False
     center: str = "mass"
-    place: tuple[float, float] = (0.5, 0.5)
+    place: tuple[float, float] = (14.5 / 28, 14.5 / 28)  # the middle of pixel 14, from 0
     spread: tuple[float, float] = (0.05, 0.05)
     stroke: tuple[float, float] = (5.0, 11.0)
     binary: bool = False
@@ -364,7 +364,7 @@ def _is_like_mnist(made: Framing) -> bool:
         return False
     if made.stretched or made.binary or made.varied or made.center != "mass":
         return False
-    off = np.abs([*np.subtract(made.box, 20 / 28), *np.subtract(made.place, 0.5)]) * 28
+    off = np.abs([*np.subtract(made.box, 20 / 28), *np.subtract(made.place, 14.5 / 28)]) * 28
     return bool(off.max() <= 1.0)
 
 

@@ -44,7 +44,8 @@ def read_matlab(files: dict[str, Path], name: str, options: ReadOptions) -> Foun
     """Read MATLAB files, one for each part of a data set.
 
     Each has an array of images, such as X of shape (H, W, C, N), and one of labels, such as y. Of
-    labels from 1 to 10 the last stands for the digit 0, as in SVHN.
+    labels from 1 to 10 that are named y the last stands for the digit 0, as in SVHN; those with
+    other names, as of USPS, may count the digits from 1.
 
     Raises
     ------
@@ -61,7 +62,8 @@ def read_matlab(files: dict[str, Path], name: str, options: ReadOptions) -> Foun
     if len(files) == 1 and len(found.parts) == 1:
         found = replace(found, parts=dict(zip(files, found.parts.values(), strict=True)))
     labels = [records.labels for records in found.parts.values() if records.labels is not None]
-    if not labels or not all(_is_one_to_ten(each) for each in labels):
+    named = any(variable.split()[-1].casefold() == "y" for variable in arrays if variable)
+    if not named or not labels or not all(_is_one_to_ten(each) for each in labels):
         return found
     parts = {
         part: replace(records, labels=np.asarray(records.labels) % 10)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lenet5c._text import printable
+from lenet5c._text import listing, printable
 from lenet5c.datasets._checks import check_choice, check_path
 from lenet5c.datasets.dataset import READINGS, Dataset, DatasetError, Source
 from lenet5c.datasets.file_tree import is_archive
@@ -168,8 +168,9 @@ def open_records(
 ) -> Records:
     """Read images to predict the classes of, with or without labels.
 
-    These are the test images of data that has some, otherwise all. Where the data names its
-    classes, labels are names. Parameters and errors are those of `open_dataset`.
+    These are the test images of data that has some, all of data that is not divided, otherwise
+    those of one part, which a note names. Where the data names its classes, labels are names.
+    Parameters and errors are those of `open_dataset`.
     """
     source = _open_named(data, download, tell)
     if source is not None:
@@ -178,10 +179,15 @@ def open_records(
         names: tuple[str, ...] | None = test.class_names
     else:
         found = find(data, options)
-        for line in found.notes if note else ():
-            note(line)  # type: ignore[misc]
         parts, names = found.parts, found.class_names
-        records = parts.get("test") or parts.get(ALL) or parts[min(parts)]
+        part = next((each for each in ("test", ALL) if each in parts), min(parts))
+        records = parts[part]
+        notes = list(found.notes)
+        if part != "test" and len(parts) > 1:
+            others = listing(each for each in parts if each != part)
+            notes.append(f"no test set: the images of {part} are taken, not those of {others}")
+        for line in notes if note else ():
+            note(line)  # type: ignore[misc]
     if records.labels is None or names is None:
         return records
     return replace(records, labels=[names[int(label)] for label in records.labels])

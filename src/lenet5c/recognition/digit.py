@@ -191,7 +191,7 @@ def center(
     >>> ink[5:45, 70:74] = 255
     >>> image = center(ink)
     >>> np.argwhere(image.any(axis=1)).ravel()[[0, -1]], np.argwhere(image.any(axis=0)).ravel()
-    (array([ 4, 23]), array([13, 14]))
+    (array([ 5, 24]), array([14, 15]))
     """
     crop, box = crop_ink(strength), framing.box_size(size)
     height, width = box if framing.stretched else fit_size(crop.shape, box)
