@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lenet5c.datasets._checks import check_images
-from lenet5c.datasets.mapped import Images, MappedImages, take
+from lenet5c.datasets.mapped import MappedImages, take
 from lenet5c.errors import UserError
 
 READINGS = ("ink", "whole")
@@ -61,7 +61,7 @@ class Dataset:
     (8, 2)
     """
 
-    images: Images
+    images: NDArray[np.uint8]
     labels: NDArray[np.integer]
     num_classes: int
     name: str = ""

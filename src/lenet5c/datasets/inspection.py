@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from math import sqrt
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -215,7 +215,7 @@ def _inspect_found(data: str, found: Found, examples: int) -> Inspection:
         notes += more
     except DatasetError:  # without labels, or with too many
         parts = {
-            part: Dataset(records.images, np.zeros(len(records), np.int32), 1)
+            part: Dataset(cast(Any, records.images), np.zeros(len(records), np.int32), 1)
             for part, records in found.parts.items()
         }
     return _inspect_datasets(data, parts, faults, notes, examples)

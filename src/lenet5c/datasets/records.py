@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, cast
 from unicodedata import normalize
 
 import numpy as np
@@ -170,7 +170,7 @@ def label_parts(found: Found, *, training: bool = True) -> tuple[dict[str, Datas
         raise DatasetError(f"{found.name} has the one class {names[0]!r}; a net needs at least two")
     made = {
         part: Dataset(
-            records.images,
+            cast("NDArray[np.uint8]", records.images),
             _number(found.name, part, records.labels, values),
             len(values),
             found.name,
