@@ -213,6 +213,33 @@ def test_a_turned_net_knows_turned_images(few, number):
     )
 
 
+def test_frozen_layers_are_not_turned(few):
+    start, turned = open_model(), replace(few.train, images=turn(few.train.images, 4))
+    trainers = [lenet5c.trainer(None, turned, start=start, freeze=each) for each in ([], ["conv1"])]
+    same = [
+        (trainer.model["conv1"].params["weight"] == start.model["conv1"].params["weight"]).all()
+        for trainer in trainers
+    ]
+    assert same == [False, True]
+
+
+def test_a_model_in_memory_takes_what_a_named_one_takes(few):
+    """Names of data to rehearse; settings of its net must be its own."""
+    start = open_model()
+    for name, count in (("none", 160), ("mnist", 160 + 12_000)):
+        for model in (start, "best"):
+            trainer = lenet5c.trainer(
+                None, few, start=model, rehearse=name, validation=0, epoch_images=0
+            )
+            assert len(trainer.train_set) == count
+    for model in (start, "best"):
+        with pytest.raises(ValueError, match="activation must be 'relu'"):
+            lenet5c.trainer(None, few, start=model, activation="tanh")
+    for rehearse in ("mnist", few.test):
+        with pytest.raises(ValueError, match="must be None without a model to start from"):
+            lenet5c.trainer("fast", few, rehearse=rehearse)
+
+
 def test_a_run_records_its_start(few, tmp_path):
     model = tmp_path / "model.safetensors"
     save_model(model, open_model())

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -243,8 +242,17 @@ def join(name: str, words: list[Any]) -> Any:
         raise RunError(
             f"--{name.replace('_', '-')} must be {names[0]} alone, or NAME=VALUE pairs, got both"
         )
-    pairs = (word.items() if isinstance(word, dict) else [word] for word in words)
-    return names[0] if names else dict(chain.from_iterable(pairs))
+    if names:
+        return names[0]
+    pairs = [
+        pair for word in words for pair in (word.items() if isinstance(word, dict) else [word])
+    ]
+    given = [key for key, _ in pairs]
+    if twice := [key for key in given if given.count(key) > 1]:
+        raise RunError(
+            f"--{name.replace('_', '-')} must have each name once, got {twice[0]!r} twice"
+        )
+    return dict(pairs)
 
 
 def configure_resumed(options: argparse.Namespace, given: dict[str, Any]) -> RunConfig:

@@ -64,6 +64,8 @@ def build(
     """
     if isinstance(source, Dataset):
         source = Source(source, source)
+    if start is None and rehearsed is not None:
+        raise ValueError(f"rehearsed must be None without a model to start from, got {rehearsed!r}")
     if start is not None:
         recipe = starting.take_net(recipe, start)
         source, _ = starting.fit_source(start, source)
@@ -91,7 +93,9 @@ def build(
                 f"freeze must not name {starting.name_head(model)}, whose classes are new; leave "
                 "it out"
             )
-        if number := starting.find_turn(start, rest):
+        # Not layers that are frozen, nor the weights of an estimator that fits once more.
+        can_turn = not freeze and start.reading == "ink"
+        if can_turn and (number := starting.find_turn(start, rest)):
             starting.turn_net(model, number)
         if rehearsed is not None:
             rehearsed = starting.choose_rehearsed(start, rehearsed, rest, seed)

@@ -1,12 +1,14 @@
 """A trainer by a recipe, in one call."""
 
-from os import PathLike
+from os import PathLike, fspath
 from typing import Any
 
 from numpy.typing import ArrayLike
 
 from lenet5c.datasets import Dataset, Source, make_dataset
-from lenet5c.recipes.run_config import RunConfig
+from lenet5c.datasets.source import open_source, source_name
+from lenet5c.recipes.run_config import NOTHING, RunConfig, settings_of_start
+from lenet5c.recipes.start import take_net
 from lenet5c.training import TrainedModel, Trainer
 
 
@@ -73,16 +75,28 @@ def trainer(
     named: dict[str, Any] = {"data": data} if isinstance(data, (str, PathLike)) else {}
     if isinstance(data, tuple):
         data = make_dataset(*data)  # type: ignore[arg-type]  # of a tuple any length
-    if isinstance(rehearse, (str, PathLike)):
-        named["rehearse"] = rehearse
-    if isinstance(start, TrainedModel):
+    if isinstance(start, TrainedModel):  # a config names files alone
         name = name or "finetune"
-    elif start is not None:
-        named["start"] = start
+        if isinstance(rehearse, (str, PathLike)):
+            rehearse = _open(rehearse, data)
+    else:
+        named |= {"start": start}
+        if isinstance(rehearse, (str, PathLike)):
+            named["rehearse"] = rehearse
     config = RunConfig.named(name, seed=seed, **named, **changes)
+    if isinstance(start, TrainedModel):
+        take_net(config.settings, start, settings_of_start(changes))  # raises unless they fit
     source = config.open() if isinstance(data, (str, PathLike)) else data
     model = start if isinstance(start, TrainedModel) else config.open_start()
     mixed = rehearse if isinstance(rehearse, (Source, Dataset)) else config.open_rehearsed(source)
     if isinstance(mixed, Source):
         mixed = mixed.train
     return config.build(source, model, mixed)[0]
+
+
+def _open(rehearse: str | PathLike[str], data: object) -> Source | None:
+    """Return the data to mix in, by name; None for none, and where it is trained on anyway."""
+    name = fspath(rehearse)
+    if name == NOTHING or rehearse == data:
+        return None
+    return open_source(source_name(name, "rehearse"))

@@ -176,8 +176,7 @@ class RunConfig:
             of_run["rehearse"] = source_name(fspath(of_run["rehearse"]), "rehearse")
         if model is not None:
             of_run["start"] = start_name(model)
-            asked = {key: of_recipe[key] for key in (*OF_START, *NET_SETTINGS) if key in of_recipe}
-            settings = take_net(settings, open_model(model), asked)
+            settings = take_net(settings, open_model(model), settings_of_start(of_recipe))
         return cls(name, settings=settings, **of_run)
 
     @classmethod
@@ -376,6 +375,11 @@ def option_settings() -> dict[str, Setting]:
     """Return all settings of runs, recipes and nets that have an option, by name."""
     every = settings(RunConfig) | settings(Recipe) | NET_SETTINGS
     return {name: setting for name, setting in every.items() if setting.group}
+
+
+def settings_of_start(changes: dict[str, Any]) -> dict[str, Any]:
+    """Return those of some settings that a model to start from has already."""
+    return {key: changes[key] for key in (*OF_START, *NET_SETTINGS) if key in changes}
 
 
 def start_name(model: str | PathLike[str]) -> str:

@@ -315,7 +315,10 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
                 changes[setting] = value
         weights = plain(self.class_weight)
         if isinstance(weights, dict):
-            weights = {str(label): weight for label, weight in weights.items()}
+            weights = {
+                str(next((own for own in self.classes_ if own == label), label)): weight
+                for label, weight in weights.items()
+            }
         CLASS_WEIGHT.check("class_weight", weights)
         changes["class_weight"] = weights
         for name, kind in KINDS.items():
