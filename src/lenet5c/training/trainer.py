@@ -166,7 +166,7 @@ class Trainer:
         self.seed = check_integer("seed", seed, 0)
         self.order, self.distortion = order, distortion
         self.keep, self.patience = keep, patience
-        self.average = WeightAverage(model, average) if average else None
+        self.average = WeightAverage(model, average, self.steps_per_epoch) if average else None
         preparation.offset(self.train_set.images.shape[1])  # raises unless the channels fit
         self.history: list[dict[str, Any]] = []
         self.epoch, self._stretch, self._running = 0, 1, False
