@@ -1,7 +1,7 @@
 """A stand-in for somebody's own hand: MNIST's digits slanted by 25 degrees, thickened, mirrored.
 
 Writes DIR, four IDX files: so many samples of each digit, drawn by the seed from MNIST's training
-images, and all of its test images. Then::
+images, and all of its test images; with --pictures folders of PNG of 56 x 56 pixels. Then::
 
     lenet5c evaluate best --data DIR
     lenet5c train --from best --data DIR --out runs/mine
@@ -44,19 +44,31 @@ def write(folder, part, images, labels):
     (folder / f"{part}-labels-idx1-ubyte").write_bytes(head + labels.astype(np.uint8).tobytes())
 
 
+def write_pictures(folder, part, images, labels):
+    """Write images as PNG in a folder for each digit, enlarged twice."""
+    from PIL import Image
+
+    for i, (image, label) in enumerate(zip(images[:, 0], labels, strict=True)):
+        path = folder / part / str(label) / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).resize((56, 56), Image.Resampling.BICUBIC).save(path)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("out", type=Path, metavar="DIR")
     parser.add_argument("--samples", type=int, default=20, help="of each digit (default: 20)")
     parser.add_argument("--seed", type=int, default=0, help="of the samples (default: 0)")
+    parser.add_argument("--pictures", action="store_true", help="write PNG files")
     options = parser.parse_args()
     train, test = mnist()
     rng = np.random.default_rng(options.seed)
     digits = [np.flatnonzero(train.labels == digit) for digit in range(10)]
     chosen = np.concatenate([rng.choice(each, options.samples, replace=False) for each in digits])
     options.out.mkdir(parents=True)
-    write(options.out, "train", rewrite(train.images[chosen]), train.labels[chosen])
-    write(options.out, "t10k", rewrite(test.images), test.labels)
+    save, second = (write_pictures, "test") if options.pictures else (write, "t10k")
+    save(options.out, "train", rewrite(train.images[chosen]), train.labels[chosen])
+    save(options.out, second, rewrite(test.images), test.labels)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ FILES = ("model.safetensors", "checkpoint.safetensors", "metrics.jsonl", "config
 
 
 def test_a_run_at_a_constant_rate_is_lengthened_to_the_same_bytes(tmp_path, quick):
-    options = ["--schedule", "constant", "--lr", 2e-3, "--train-size", 400]
+    options = ["--schedule", "constant", "--lr", 2e-3, "--train-size", 100]
     quick("--epochs", 1, *options)
     quick("--epochs", 3, *options, out="whole")
     result = train("--resume", "--epochs", 3, "--out", tmp_path / "run", cwd=tmp_path)
@@ -18,11 +18,11 @@ def test_a_run_at_a_constant_rate_is_lengthened_to_the_same_bytes(tmp_path, quic
 
 
 def test_another_schedule_goes_on_as_the_longer_one(tmp_path, quick):
-    quick("--epochs", 2, "--train-size", 400)
+    quick("--epochs", 2, "--train-size", 100)
     run = tmp_path / "run"
     result = train("--resume", "--epochs", 4, "--out", run, cwd=tmp_path)
     assert "The schedule one-cycle goes on as that of 4 epochs" in result.stdout
-    quick("--epochs", 4, "--train-size", 400, out="whole")
+    quick("--epochs", 4, "--train-size", 100, out="whole")
     rates = [
         [json.loads(line)["lr"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
         for folder in (run, tmp_path / "whole")
@@ -36,7 +36,7 @@ def test_another_schedule_goes_on_as_the_longer_one(tmp_path, quick):
 
 
 def test_a_lost_checkpoint_is_refused(tmp_path, quick):
-    quick("--epochs", 1, "--train-size", 400)
+    quick("--epochs", 1, "--train-size", 100)
     run = tmp_path / "run"
     (run / "checkpoint.safetensors").unlink()
     assert train("--resume", "--out", run, cwd=tmp_path).returncode == 0  # its result is there
