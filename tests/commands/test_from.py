@@ -1,0 +1,45 @@
+"""`lenet5c train --from`, `--freeze` and `--rehearse` on the command line."""
+
+import json
+
+import numpy as np
+import pytest
+from train_command import assert_bad_use, train
+
+from lenet5c.training import open_model
+
+FEW = ("--from", "best", "--train-size", 60, "--epochs", 1, "--epoch-images", 0, "--no-report")
+
+
+def test_frozen_layers_keep_their_weights(tmp_path):
+    run = tmp_path / "run"
+    options = ("--freeze", "conv1,conv2", "--rehearse", "none", "--out", run)
+    result = train(*FEW, *options, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "Starts from best; frozen: conv1, conv2" in result.stdout
+    start, trained = open_model().model, open_model(run).model
+    for name, weight in start.state_dict().items():
+        same = np.array_equal(weight, trained.state_dict()[name])
+        assert same == name.startswith(("conv1", "conv2")), name
+    config = json.loads((run / "config.json").read_text())
+    assert config["freeze"] == ["conv1", "conv2"] and config["rehearse"] == "none"
+    assert (config["recipe"], len(config["start_digest"])) == ("finetune", 64)
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        (("--freeze", "conv9"), ("freeze", "conv9")),
+        (("--rehearse", "nowhere"), ("--rehearse", "nowhere")),
+        (("--from", "nowhere"), ("nowhere",)),
+        (("--activation", "tanh"), ("activation",)),
+    ],
+)
+def test_what_does_not_fit_the_start_is_refused(tmp_path, options, words):
+    assert_bad_use(train(*FEW, *options, "--out", tmp_path / "run", cwd=tmp_path), *words)
+    assert not (tmp_path / "run").exists()
+
+
+def test_data_to_rehearse_needs_a_start(tmp_path):
+    result = train("--rehearse", "mnist", "--out", tmp_path / "run", cwd=tmp_path)
+    assert_bad_use(result, "rehearse", "without a model to start from")
