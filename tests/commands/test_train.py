@@ -81,6 +81,7 @@ def test_few_images_and_weights_are_said(tmp_path, mnist_slice):
         (["3=0"], "--class-weight must be balanced, or class names with weights from 1e-06"),
         (["equal"], "--class-weight must be balanced, or class names with weights from 1e-06"),
         (["balanced", "3=2"], "--class-weight must be balanced alone, or NAME=VALUE pairs"),
+        (["3=2", "3=5"], "--class-weight must have each name once, got '3' twice"),
     ],
 )
 def test_wrong_class_weights_are_bad_use(tmp_path, words, message):

@@ -65,6 +65,21 @@ def test_a_heavy_class_is_predicted(digits):
     assert found[0] + 0.2 < min(found[1:])
 
 
+def test_class_weights_go_by_labels_that_are_equal(digits):
+    (X, y), (X_test, _) = digits
+    weighted = [quick(class_weight={key: 5}).fit(X, y.astype(float)) for key in (3, 3.0)]
+    assert same(*weighted, X_test)
+
+
+def test_warm_start_keeps_the_weights_on_mirrored_images(digits):
+    (X, y), _ = digits
+    classifier = quick(epochs=8, warm_start=True).fit(X, y)
+    before = classifier.trained_.model.vector.copy()
+    classifier.set_params(epochs=1, learning_rate=1e-9)
+    classifier.fit(X.reshape(-1, 8, 8)[:, :, ::-1].reshape(-1, 64), y)
+    np.testing.assert_allclose(classifier.trained_.model.vector, before, atol=1e-6)
+
+
 def test_partial_fit_takes_weights(digits):
     (X, y), (X_test, y_test) = digits
     classifier = quick(pixel_range=(0, 16), class_weight={3: 2})
