@@ -1,4 +1,4 @@
-"""Which files are read, alone and in folders, and which belong together."""
+"""Files that are read, alone and in folders, and those that belong together."""
 
 import zipfile
 

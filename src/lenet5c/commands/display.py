@@ -1,4 +1,4 @@
-"""What ``lenet5c train`` prints about a run: lines, a progress bar, and how to go on."""
+"""Output of ``lenet5c train`` about a run: lines, a progress bar, the command to resume it."""
 
 import time
 from argparse import Namespace
@@ -10,7 +10,7 @@ import numpy as np
 from lenet5c import kernels, recipes
 from lenet5c._text import command_line
 from lenet5c.commands.cli import note, say, warn
-from lenet5c.datasets.inspection import IMBALANCE
+from lenet5c.datasets.records import IMBALANCE
 from lenet5c.recipes import RunConfig
 from lenet5c.recipes.run_config import NOTHING
 from lenet5c.training import Trainer
@@ -46,7 +46,7 @@ class Display:
             self.line(f"Starts from {config.start}{frozen}")
             if not trainer.mixture.endswith("rehearsed") and config.rehearse != NOTHING:
                 self.line(
-                    "It may forget what else it knows; --rehearse NAME_OR_DIR mixes in the data "
+                    "It may forget what else it knows; --rehearse NAME_OR_PATH mixes in the data "
                     "it was trained on."
                 )
         mixture = f" an epoch: {trainer.mixture}" if trainer.mixture else " to train on"

@@ -48,7 +48,7 @@ class FolderFiles:
 
     @property
     def open(self) -> Callable[[Path], BinaryIO] | None:
-        """What opens a picture; None if it is a file on disk."""
+        """Function that opens a picture; None if it is a file on disk."""
         return self.archive.open if self.archive else None
 
     def entries(self) -> list[tuple[str, int, Path]]:

@@ -143,7 +143,7 @@ class Framing:
 
     @property
     def dark(self) -> bool:
-        """Whether ink is darker than the ground."""
+        """True if ink is darker than the ground."""
         return sum(self.ink) < sum(self.paper)
 
     def color(self, strength: NDArray[np.uint8], channels: int) -> NDArray[np.uint8]:

@@ -44,7 +44,7 @@ QMNIST_COLUMNS = 8
 
 @dataclass(frozen=True)
 class IdxName:
-    """What the name of an IDX file says.
+    """Parts of the name of an IDX file.
 
     Attributes
     ----------

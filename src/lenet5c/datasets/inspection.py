@@ -21,6 +21,7 @@ from lenet5c.datasets.image_folder import KEPT, SIZE, read_image_folder
 from lenet5c.datasets.pictures import describe_fault, measure_whites, read_header, read_pictures
 from lenet5c.datasets.records import (
     ALL,
+    IMBALANCE,
     TEST_SHARE,
     Found,
     ReadOptions,
@@ -30,8 +31,6 @@ from lenet5c.datasets.records import (
 )
 from lenet5c.datasets.source import NAMES, USUAL, choose_reader, open_source, read_packed
 
-#: A class is rare where the largest has this many times its training images.
-IMBALANCE = 5
 #: A test or validation set of fewer images tells little.
 SMALL = 100
 #: Height and width of examples, at most.

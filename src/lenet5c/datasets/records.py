@@ -19,6 +19,8 @@ from lenet5c.datasets.mapped import Images
 
 #: The part of data that is not divided.
 ALL = "all"
+#: A class is rare where the largest has this many times its training images.
+IMBALANCE = 5
 TEST_SHARE = 1 / 6
 MOST_CLASSES = 4096
 _RENUMBERED = 12  # class names that a note lists

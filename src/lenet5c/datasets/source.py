@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lenet5c._text import listing, printable
+from lenet5c._text import listing, printable, suggest
 from lenet5c.datasets._checks import check_choice, check_path
 from lenet5c.datasets.dataset import READINGS, Dataset, DatasetError, Source
 from lenet5c.datasets.file_tree import is_archive
@@ -42,13 +42,9 @@ def source_name(data: str, argument: str = "--data") -> str:
         return data
     path = Path(data)
     if not data or not path.exists():
-        from difflib import get_close_matches
-
-        close = get_close_matches(data.lower(), NAMES, 1)
-        meant = f"; did you mean {close[0]}?" if close else ""
         raise DatasetError(
             f"{argument} must be a file or folder, or one of {', '.join(NAMES)}, got {data!r}"
-            f"{meant}"
+            f"{suggest(data, NAMES)}"
         )
     return str(path.resolve())
 

@@ -1,4 +1,4 @@
-"""What a search for settings draws from: numbers and choices, by the names of settings."""
+"""The space of a search for settings: numbers and choices, by the names of settings."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -30,7 +30,7 @@ WIDEST = 40
 
 @dataclass(frozen=True, eq=False)
 class RunRow:
-    """What the folder of a run says.
+    """Facts of a run, from its folder.
 
     Attributes
     ----------

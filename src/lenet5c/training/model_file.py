@@ -86,7 +86,7 @@ class TrainedModel:
 
     @property
     def inverted(self) -> bool:
-        """Whether its images are light ink on dark, which pictures show as dark on light."""
+        """True if its images are light ink on dark, which pictures show as dark on light."""
         return self.reading == "ink" and not (self.framing and self.framing.dark)
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""Whether the images of a data set seem to be stored with rows and columns exchanged."""
+"""Warning of images that seem to be stored with rows and columns exchanged."""
 
 from contextlib import suppress
 from dataclasses import replace

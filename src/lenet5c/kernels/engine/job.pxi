@@ -120,7 +120,7 @@ cdef void load_tile(const Job* job, Py_ssize_t first, float* tile, float* scratc
 
 
 cdef inline Py_ssize_t place_at(const Job* job, Py_ssize_t place) noexcept nogil:
-    """Where the first value of a place lies in maps (maps, K, inner)."""
+    """Return the offset of the first value of a place in maps (maps, K, inner)."""
     cdef Py_ssize_t inner = job.loss.inner
     return place // inner * inner * job.input_size + place % inner
 
