@@ -130,6 +130,11 @@ def log_softmax_backward(
 
 
 def _forward(logarithmic: bool, x: Any, axis: int, out: Any, num_threads: int | None) -> Array:
+    if out is None and num_threads is None:
+        most = threads.THREAD_WORK // ELEMENT_WORK
+        alone = _softmax.apply_alone(dispatch.direct, logarithmic, x, axis, most)
+        if alone is not None:
+            return alone
     dtype, is_plain, x = real_arrays(x=x)
     shape, work = _plan("x", x.shape, axis if type(axis) is int else _integer(axis))
     if out is not None:

@@ -6,7 +6,7 @@ from lenet5c.kernels.simd.tiles cimport (
     CROSS_ENTROPY, LANES, LINEAR_BLOCK, MAXIMUM_A_POSTERIORI, MAXIMUM_LIKELIHOOD,
     NEGATIVE_LOG_LIKELIHOOD, ApplyUpdate, Backward, DirectKernels, DirectSum, Distort, Floats,
     Forward, Loss, Op, OpKernels, Softmax, TileKernels, UpdateKernel, hash_bits, round_up,
-    softmax_along, softmax_width, spread_filters)
+    WIDE, softmax_along, softmax_blocks, softmax_width, spread_filters)
 
 cdef enum:
     MOST_OPS = 32
