@@ -51,37 +51,12 @@ def steps(shape, seed):
 def special(count):
     """Signed zeros, denormals, infinities, not-a-number and the ends of exp, in every lane."""
     values = [
-        0.0,
-        -0.0,
-        2.0**-149,
-        -(2.0**-149),
-        2.0**-127,
-        -(2.0**-130),
-        2.0**-126,
-        np.inf,
-        -np.inf,
-        np.nan,
-        1,
-        -1,
-        0.625,
-        -0.625,
-        44,
-        -44,
-        87,
-        -87,
-        87.25,
-        88.25,
-        88.5,
-        -87.5,
-        -88.5,
-        104,
-        -104,
-        2.0**127,
-        -(2.0**127),
-        2.0**-20,
-        -(2.0**-20),
-        16.5,
-        -16.5,
+        *(0.0, -0.0, 2.0**-149, -(2.0**-149), 2.0**-127, -(2.0**-130)),
+        *(2.0**-126, np.inf, -np.inf, np.nan, 1, -1),
+        *(0.625, -0.625, 44, -44, 87, -87),
+        *(87.25, 88.25, 88.5, -87.5, -88.5, 104),
+        *(-104, 2.0**127, -(2.0**127), 2.0**-20, -(2.0**-20), 16.5),
+        *(-16.5,),
     ]
     return np.resize(np.array(values, np.float32), (FEW, count))
 
@@ -165,6 +140,25 @@ def both_ways(layer, x, seed):
         yield from layer.grads.values()
 
 
+def last(x):
+    """Return (N, C, H, W) with the channels last."""
+    return x.transpose(0, 2, 3, 1).copy()
+
+
+@topic
+def conv2d_with_channels_last():
+    for batch in (1, FEW):
+        for x, weight, options, bias in convolved(batch):
+            options = options | {"data_format": "NHWC"}
+            x, weight = last(x), weight.transpose(2, 3, 1, 0).copy()
+            for dtype in (np.float32, np.float64):
+                arrays = [array.astype(dtype) for array in (x, weight, bias)]
+                y = kernels.conv2d(*arrays, **options)
+                yield y
+                dy = numbers(y.shape, 151).astype(dtype)
+                yield from kernels.conv2d_backward(dy, *arrays[:2], **options)
+
+
 @topic
 def conv2d_with_relu():
     for seed, (image, filters, window, options) in enumerate(CONVOLUTIONS):
@@ -223,6 +217,24 @@ def avg_pool2d():
             lambda y, seed: numbers(y.shape, 450 + seed),
             count_include_pad=count_include_pad,
         )
+
+
+@topic
+def pooling_with_channels_last():
+    settings = {"data_format": "NHWC"}
+    for seed, (image, window) in enumerate(POOLINGS):
+        for draw in (numbers, steps):
+            for dtype in (np.float32, np.float64):
+                x = last(draw((FEW, *image), seed)).astype(dtype)
+                y, indices = kernels.max_pool2d(x, **window, **settings, return_indices=True)
+                mean = kernels.avg_pool2d(x, **window, **settings)
+                dy = numbers(y.shape, 425 + seed).astype(dtype)
+                yield from (y, indices, mean)
+                yield kernels.max_pool2d_backward(dy, x, **window, **settings)
+                yield kernels.max_pool2d_backward(
+                    dy, x.shape, **window, **settings, indices=indices
+                )
+                yield kernels.avg_pool2d_backward(dy, x.shape, **window, **settings)
 
 
 @topic
