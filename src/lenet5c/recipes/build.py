@@ -129,9 +129,9 @@ def build(
     )
     trainer.mixture = mixture
     if start is not None and number:
-        trainer.remarks = (
+        trainer.remark = (
             f"The images seem to be {starting.POSITIONS[number]}, as the model sees them: its "
-            "filters are turned the same way before the training.",
+            "filters are turned the same way before the training."
         )
     names, reading = train_set.class_names, source.reading
     if start is None:

@@ -52,7 +52,8 @@ class TrainedModel:
         The form to which ink is brought: that of the digits it was trained on, by default MNIST's.
         None if those were no digits on a plain ground.
     white : dict of str to float
-        The gray level of white in pictures of more than eight bits, as `read_picture` has it.
+        The gray level of white in pictures of more than eight bits, as `read_picture` has it, or in
+        arrays of other values than bytes, with that of 'black' if it is not 0.
     path : Path or None
         The file it was read from.
 
@@ -316,7 +317,8 @@ def check_parts(
     framing : Framing or None
         Its colors are of one channel, or of the net's.
     white : mapping of str to float
-        Of 'int' and 'float' at most, positive and finite.
+        Of 'int' and 'float' at most, finite, and of 'black', which is less than those; 0 by
+        default.
     """
     channels = config.get("in_channels", 1)
     size = pair(config.get("input_size", 32), "input_size", 1)
@@ -343,10 +345,14 @@ def check_parts(
         raise ValueError(
             f"its framing must have colors of {channels} channels, got {len(framing.paper)}"
         )
-    if not white.keys() <= {"int", "float"} or not all(
-        type(level) in (int, float) and 0 < level < np.inf for level in white.values()
+    black = white.get("black", 0)
+    if not white.keys() <= {"int", "float", "black"} or not all(
+        type(level) in (int, float) and (name == "black" or black < level) and abs(level) < np.inf
+        for name, level in white.items()
     ):
-        raise ValueError(f"its white must be positive numbers for int and float, got {white!r}")
+        raise ValueError(
+            f"its white must be numbers for int and float, more than that of black, got {white!r}"
+        )
 
 
 def check_class_names(names: Sequence[str], count: int) -> None:
