@@ -47,13 +47,11 @@ def measure_curvatures(
         for layer, (buffers, random) in before:
             layer.buffers.update(buffers)
             if random:
-                layer.rng.bit_generator.state = random  # type: ignore[attr-defined]
+                layer.rng_state = random
     model.curvature_vector[:] = total / (whole if loss.reduction == "mean" else 1)
     return model.curvature_vector
 
 
-def _changing(layer: Layer) -> tuple[dict[str, Array], Any]:
-    """Return what a training `forward` changes for good: buffers, and state of the generator."""
-    rng = getattr(layer, "rng", None)
-    random = rng.bit_generator.state if isinstance(rng, np.random.Generator) else None
-    return {name: array.copy() for name, array in layer.buffers.items()}, random
+def _changing(layer: Layer) -> tuple[dict[str, Array], dict[str, Any] | None]:
+    """Return what a training `forward` changes for good: buffers, and state of random numbers."""
+    return {name: array.copy() for name, array in layer.buffers.items()}, layer.rng_state
