@@ -23,6 +23,7 @@ from lenet5c.nn import (
     penalty_loss,
     pooling,
     rbf,
+    registry,
     sequential,
 )
 from lenet5c.nn.activation import *
@@ -38,6 +39,7 @@ from lenet5c.nn.loss import *
 from lenet5c.nn.penalty_loss import *
 from lenet5c.nn.pooling import *
 from lenet5c.nn.rbf import *
+from lenet5c.nn.registry import *
 from lenet5c.nn.sequential import *
 
 __all__ = [
@@ -54,5 +56,11 @@ __all__ = [
     *penalty_loss.__all__,
     *pooling.__all__,
     *rbf.__all__,
+    *registry.__all__,
     *sequential.__all__,
 ]
+
+for _name in __all__:
+    _kind = globals()[_name]
+    if isinstance(_kind, type) and issubclass(_kind, layer.Layer) and _kind is not layer.Layer:
+        registry.register(_kind)
