@@ -126,7 +126,7 @@ class Input(NamedTuple):
 def _run(model: Sequential, shape: Shape) -> None:
     """Take the shape of a sample through the layers, as far as they tell without trying."""
     for layer in model.flat_layers():
-        if type(layer).output_shape is Layer.output_shape:
+        if any(type(each).output_shape is Layer.output_shape for each in layer.all_layers()):
             return
         shape = layer.output_shape(shape)
 
@@ -143,7 +143,7 @@ def _find_input(model: Sequential) -> Input | None:
     """Return what the model takes; of images the smallest square ones, unless it says itself."""
     if model.input_shape is not None:
         return Input(model.input_shape)
-    counts = (getattr(layer, name, None) for layer in model.flat_layers() for name in CHANNELS)
+    counts = (getattr(layer, name, None) for layer in model.all_layers() for name in CHANNELS)
     channels = next((count for count in counts if count), None)
     if channels is None:
         return None

@@ -198,6 +198,11 @@ class Layer:
         return 0
 
     @property
+    def compiled(self) -> bool:
+        """True if the layer may be part of a compiled program."""
+        return False
+
+    @property
     def num_params(self) -> int:
         """Number of trained values."""
         return sum(array.size for array in self.params.values())

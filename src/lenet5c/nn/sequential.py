@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lenet5c.kernels.arrays import unmasked
 from lenet5c.kernels.engine.samples import Samples
+from lenet5c.nn.composite import Composite
 from lenet5c.nn.curvatures import measure_curvatures
 from lenet5c.nn.inputs import check_finite, check_shape, check_sizes, take_samples
 from lenet5c.nn.layer import Array, Floats, Layer, ParameterStore, Shape, as_floats
@@ -29,7 +30,7 @@ Labels = NDArray[np.integer[Any]] | Floats
 CHUNK = 256
 
 
-class Sequential(Layer):
+class Sequential(Composite):
     """Layers that feed one another.
 
     All parameters lie in one vector, all gradients in another (`vector`, `grad_vector`).
@@ -72,29 +73,12 @@ class Sequential(Layer):
         self.input_shape = None if input_shape is None else check_shape(input_shape)
         ParameterStore(self)
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        ParameterStore(self)
-
     def moved(self) -> None:
         self._segments = None
 
-    def gather(self) -> None:
-        for kind in ("params", "grads", "buffers"):
-            getattr(self, kind).bind_all(
-                (f"{layer_name}.{name}", array)
-                for layer_name, layer in self.named_layers()
-                for name, array in getattr(layer, kind).items()
-            )
-
     @property
-    def store(self) -> ParameterStore:
-        if self._store is None or any(each._store is not self._store for each in self.all_layers()):
-            raise RuntimeError(
-                "a layer of this model was put into another model; give it a copy.deepcopy of the "
-                "layer"
-            )
-        return self._store
+    def compiled(self) -> bool:
+        return all(layer.compiled for layer in self.flat_layers())
 
     @property
     def segments(self) -> list[TileChain | Layer]:
@@ -102,9 +86,7 @@ class Sequential(Layer):
         store = self.store
         if self._segments is None:
             segments: list[TileChain | Layer] = []
-            for compiled, run in groupby(
-                self.flat_layers(), lambda layer: isinstance(layer, TileLayer)
-            ):
+            for compiled, run in groupby(self.flat_layers(), lambda layer: layer.compiled):
                 if compiled:
                     tiles = [layer for layer in run if isinstance(layer, TileLayer)]
                     segments.append(TileChain(tiles, store))
