@@ -15,6 +15,7 @@ from lenet5c.nn import (
     convolution,
     cross_entropy,
     dropout,
+    gradient_check,
     layer,
     lenet5,
     lenet5_1998,
@@ -30,6 +31,7 @@ from lenet5c.nn.batch_norm import *
 from lenet5c.nn.convolution import *
 from lenet5c.nn.cross_entropy import *
 from lenet5c.nn.dropout import *
+from lenet5c.nn.gradient_check import *
 from lenet5c.nn.layer import *
 from lenet5c.nn.lenet5 import *
 from lenet5c.nn.lenet5_1998 import *
@@ -46,6 +48,7 @@ __all__ = [
     *convolution.__all__,
     *cross_entropy.__all__,
     *dropout.__all__,
+    *gradient_check.__all__,
     *layer.__all__,
     *lenet5.__all__,
     *lenet5_1998.__all__,
