@@ -16,6 +16,7 @@ from lenet5c.nn import (
     cross_entropy,
     dropout,
     global_pooling,
+    gradient_check,
     layer,
     lenet5,
     lenet5_1998,
@@ -34,6 +35,7 @@ from lenet5c.nn.convolution import *
 from lenet5c.nn.cross_entropy import *
 from lenet5c.nn.dropout import *
 from lenet5c.nn.global_pooling import *
+from lenet5c.nn.gradient_check import *
 from lenet5c.nn.layer import *
 from lenet5c.nn.lenet5 import *
 from lenet5c.nn.lenet5_1998 import *
@@ -53,6 +55,7 @@ __all__ = [
     *cross_entropy.__all__,
     *dropout.__all__,
     *global_pooling.__all__,
+    *gradient_check.__all__,
     *layer.__all__,
     *lenet5.__all__,
     *lenet5_1998.__all__,

@@ -11,7 +11,7 @@ from lenet5c.kernels.arrays import unmasked
 from lenet5c.kernels.engine.samples import Samples
 from lenet5c.nn.composite import Composite
 from lenet5c.nn.curvatures import measure_curvatures
-from lenet5c.nn.inputs import check_finite, check_shape, check_sizes, take_samples
+from lenet5c.nn.inputs import check_finite, check_shape, check_sizes, explain_error, take_samples
 from lenet5c.nn.layer import Array, Floats, Layer, ParameterStore, Shape, as_floats
 from lenet5c.nn.linear import Flatten
 from lenet5c.nn.loss import Loss
@@ -118,10 +118,15 @@ class Sequential(Composite):
             The layers do not take this shape; the message has the one that they take.
         """
         x = as_floats(x, type(self).__name__)
-        check_sizes(self, "x", x.shape)
-        for segment in self.segments:
-            # A layer in NumPy easily ends in float64.
-            x = np.asarray(segment.forward(x, training), np.float32)
+        shape = x.shape
+        check_sizes(self, "x", shape)
+        try:
+            for segment in self.segments:
+                # A layer in NumPy easily ends in float64.
+                x = np.asarray(segment.forward(x, training), np.float32)
+        except ValueError:
+            explain_error(self, "x", shape)
+            raise
         return x
 
     def backward(self, dy: Floats) -> Floats:
@@ -416,7 +421,8 @@ class Sequential(Composite):
         return list(self.layers.values())[name] if isinstance(name, int) else self.layers[name]
 
     def __repr__(self) -> str:
-        inner = "".join(f"\n  {name}: {layer!r}" for name, layer in self.layers.items())
+        lines = "".join(f"\n{name}: {layer!r}" for name, layer in self.layers.items())
+        inner = lines.replace("\n", "\n  ")
         return f"{type(self).__name__}({inner}\n)"
 
     def _repr_html_(self) -> str:
