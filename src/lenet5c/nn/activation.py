@@ -1,6 +1,6 @@
 """Elementwise activations."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from lenet5c.kernels.engine import ops
 from lenet5c.nn.layer import Floats, check_number
@@ -18,6 +18,8 @@ class Activation(Elementwise):
     kind = ""
     #: Usual initializer of the weights before it.
     init: ClassVar[str] = "glorot_uniform"
+    #: Names of the arguments of the class, which are attributes, too.
+    arguments: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls) -> None:
         if "kind" in vars(cls):
@@ -31,6 +33,9 @@ class Activation(Elementwise):
     def backward_second(self, d2y: Floats, dy: Floats | None = None) -> Floats:
         """Return d2x = f'(x)^2 d2y; Gauss-Newton drops the term f''(x) dy (eq. 27)."""
         return self.backward(self.backward(d2y))
+
+    def settings(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.arguments}
 
     def tile_op(self, offset: Offset) -> ops.Op:
         return ops.Activation(self.kind, self.constants)
@@ -72,6 +77,7 @@ class LeakyReLU(Activation):
 
     kind = "leaky_relu"
     init = "he_normal"
+    arguments = ("negative_slope",)
 
     def __init__(self, negative_slope: float = 0.01) -> None:
         self.negative_slope = check_number("negative_slope", negative_slope)
@@ -109,6 +115,7 @@ class GELU(Activation):
 
     kind = "gelu"
     init = "he_normal"
+    arguments = ("approximate",)
 
     def __init__(self, approximate: str = "none") -> None:
         if approximate not in ("none", "tanh"):
@@ -170,6 +177,7 @@ class ScaledTanh(Activation):
     """
 
     kind = "scaled_tanh"
+    arguments = ("amplitude", "slope")
 
     def __init__(self, amplitude: float = 1.7159, slope: float = 2 / 3) -> None:
         for name, value in (("amplitude", amplitude), ("slope", slope)):

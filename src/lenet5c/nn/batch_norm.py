@@ -7,6 +7,7 @@ import numpy as np
 
 from lenet5c.kernels.engine import training_ops
 from lenet5c.nn.layer import Floats, Shape, check_gradient, check_number, positive
+from lenet5c.nn.limits import reserve
 from lenet5c.nn.tile_layer import Offset, TileLayer
 
 __all__ = ["BatchNorm1d", "BatchNorm2d"]
@@ -23,15 +24,13 @@ class BatchNorm(TileLayer):
         self.num_features = positive("num_features", num_features)
         self.eps = check_number("eps", eps, 0)
         self.momentum = check_number("momentum", momentum, 0, 1)
+        shape = (self.num_features,)
+        reserve(weight=shape, bias=shape, running_mean=shape, running_var=shape, count=())
         self.params["weight"] = np.ones(num_features)
         self.params["bias"] = np.zeros(num_features)
         self.buffers["running_mean"] = np.zeros(num_features)
         self.buffers["running_var"] = np.ones(num_features)
         self.buffers["num_batches_tracked"] = np.array(0)
-
-    def settings(self) -> dict[str, Any]:
-        """Return the arguments that make a layer like this one."""
-        return {"num_features": self.num_features, "eps": self.eps, "momentum": self.momentum}
 
     def tile_op(self, offset: Offset) -> training_ops.BatchNorm:
         return self._op(offset, of_batch=False)
@@ -62,6 +61,9 @@ class BatchNorm(TileLayer):
         self.curvatures["weight"] = (d2y * normal**2).sum(axes)
         self.curvatures["bias"] = d2y.sum(axes)
         return d2y * spread(self.params["weight"] * scale) ** 2
+
+    def settings(self) -> dict[str, Any]:
+        return {"num_features": self.num_features, "eps": self.eps, "momentum": self.momentum}
 
     def output_shape(self, input_shape: Shape) -> Shape:
         forms = " or ".join(self.forms.values())

@@ -68,7 +68,6 @@ class Dropout(Elementwise):
         self._counter[0] = state["passes"]
 
     def settings(self) -> dict[str, Any]:
-        """Return the arguments that make a layer like this one."""
         return {"p": self.p}
 
     def tile_op(self, offset: Offset) -> training_ops.Dropout:

@@ -29,6 +29,8 @@ from lenet5c.nn.loss import Loss
 Labels = NDArray[Any]
 # The place of a parameter in the flat vector by its name: an int, or None if there is none.
 Offset = Callable[[str], Any]
+# That function of a layer.
+Places = Callable[[Layer], Offset]
 
 # A chain caches the programs of the input shapes it has met lately.
 CACHED_PROGRAMS = 8
@@ -52,8 +54,17 @@ class TileLayer(Layer):
         """Settings that `training_op` goes by, None if it is `tile_op`."""
         return None
 
+    def tile_ops(self, places: Places, training: bool = False) -> list[ops.Op]:
+        """Return the ops of a program that do what the layer does."""
+        op_of = self.training_op if training else self.tile_op
+        return [op_of(places(self))]
+
     def output_shape(self, input_shape: Shape) -> Shape:
         raise NotImplementedError
+
+    @property
+    def compiled(self) -> bool:
+        return True
 
     def moved(self) -> None:
         self._chain = None
@@ -156,7 +167,8 @@ class TileChain:
             for layer in within
             if isinstance(layer, TileLayer) and layer.training_settings is not None
         ]
-        offsets = [store.offsets[id(layer), name] for layer in layers for name in layer.params]
+        leaves = [leaf for layer in layers for _, leaf in layer.named_layers()]
+        offsets = [store.offsets[id(leaf), name] for leaf in leaves for name in leaf.params]
         self.start = min(offsets, default=0)
         self.stop = self.start + sum(layer.num_params for layer in layers)
 
@@ -218,7 +230,7 @@ class TileChain:
         Layer by layer, since the squares of eq. 27 are taken between the layers.
         """
         x = self.saved_input("backward_second")
-        with self._pass_again():
+        with self.pass_again():
             for layer in self.layers:
                 x = layer.forward(x, training=True)
             for layer in reversed(self.layers):
@@ -228,7 +240,7 @@ class TileChain:
         return d2y
 
     @contextmanager
-    def _pass_again(self) -> Iterator[None]:
+    def pass_again(self) -> Iterator[None]:
         """Let the layers make the last training pass again, one by one, which counts as none."""
         counters = self.program(
             self.saved_input("").shape[1:], settings=self.saved_settings
@@ -312,11 +324,10 @@ class TileChain:
         shape, described = input_shape, []
         for layer in self.layers:
             shape = layer.output_shape(shape)
-            op_of = layer.training_op if training else layer.tile_op
-            described.append(op_of(self._places(layer)))
+            described += layer.tile_ops(self._places, training)
         return lowering.lower(input_shape, described, definition)
 
-    def _places(self, layer: TileLayer) -> Offset:
+    def _places(self, layer: Layer) -> Offset:
         def offset(name: str) -> int | None:
             at = self.store.offset(layer, name)
             return None if at is None else at - self.start

@@ -3,10 +3,11 @@
 from typing import Any
 
 from lenet5c.datasets import Preparation
-from lenet5c.nn import NETS
+from lenet5c.nn import describe
 from lenet5c.recipes import Recipe
 from lenet5c.recipes.build import make_optimizer
 from lenet5c.training import TrainedModel
+from lenet5c.training.model_file import build_net
 
 VERSION, KEY = 1, "_lenet5c_state"
 
@@ -16,8 +17,7 @@ def pack(state: dict[str, Any]) -> dict[str, Any]:
     trained, optimizer = state.get("trained_"), state.get("optimizer_")
     if trained is not None and optimizer is not None:
         state["trained_"] = {
-            "net": next(name for name, kind in NETS.items() if type(trained.model) is kind),
-            "config": trained.model.config,
+            "net": describe(trained.model),
             "arrays": trained.model.state_dict(),
             "random": {
                 name: each.rng_state for name, each in trained.model.random_layers().items()
@@ -44,7 +44,7 @@ def unpack(state: dict[str, Any], owner: str) -> dict[str, Any]:
         )
     packed = state.get("trained_")
     if isinstance(packed, dict):
-        model = NETS[packed["net"]](**packed["config"])
+        model = build_net(packed["net"])
         model.load_state_dict(packed["arrays"])
         for name, layer in model.random_layers().items():
             layer.rng_state = packed["random"][name]
