@@ -55,6 +55,7 @@ QUICK = {
     "from_scratch_layers": ["--batch-size", 5, "--seconds", 0.001, "--repeats", 1],
     "distortion": ["--batch-size", 20, "--seconds", 0.001, "--repeats", 1],
     "softmax": ["--seconds", 0.001, "--repeats", 1],
+    "blocks": ["--batch-size", 20, "--nets", "separable", "residual net", "--repeats", 1],
 }
 # How the rows of the tables begin.
 ROWS = {
@@ -101,6 +102,7 @@ ROWS = {
         for shape in ("1x10", "8x21x64x64")
         for dtype in ("float32", "float64")
     ],
+    "blocks": ["net lenet5c", "separable", "residual net"],
     "c_surface": ["kernel shape batch cykernels"]
     + [
         f"{kernel} {shape} {batch}"
@@ -129,6 +131,7 @@ WITH = {
     "train_epoch": ["PyTorch"],
     "kernels": ["PyTorch"],
     "softmax": ["PyTorch"],
+    "blocks": ["PyTorch"],
     "inference": ["ONNX Runtime", "PyTorch"],
 }
 
