@@ -16,6 +16,7 @@ from lenet5c.nn import (
     cross_entropy,
     dropout,
     global_pooling,
+    gradient_check,
     layer,
     lenet5,
     lenet5_1998,
@@ -24,6 +25,7 @@ from lenet5c.nn import (
     penalty_loss,
     pooling,
     rbf,
+    registry,
     residual,
     sequential,
 )
@@ -33,6 +35,7 @@ from lenet5c.nn.convolution import *
 from lenet5c.nn.cross_entropy import *
 from lenet5c.nn.dropout import *
 from lenet5c.nn.global_pooling import *
+from lenet5c.nn.gradient_check import *
 from lenet5c.nn.layer import *
 from lenet5c.nn.lenet5 import *
 from lenet5c.nn.lenet5_1998 import *
@@ -41,6 +44,7 @@ from lenet5c.nn.loss import *
 from lenet5c.nn.penalty_loss import *
 from lenet5c.nn.pooling import *
 from lenet5c.nn.rbf import *
+from lenet5c.nn.registry import *
 from lenet5c.nn.residual import *
 from lenet5c.nn.sequential import *
 
@@ -51,6 +55,7 @@ __all__ = [
     *cross_entropy.__all__,
     *dropout.__all__,
     *global_pooling.__all__,
+    *gradient_check.__all__,
     *layer.__all__,
     *lenet5.__all__,
     *lenet5_1998.__all__,
@@ -59,6 +64,12 @@ __all__ = [
     *penalty_loss.__all__,
     *pooling.__all__,
     *rbf.__all__,
+    *registry.__all__,
     *residual.__all__,
     *sequential.__all__,
 ]
+
+for _name in __all__:
+    _kind = globals()[_name]
+    if isinstance(_kind, type) and issubclass(_kind, layer.Layer) and _kind is not layer.Layer:
+        registry.register(_kind)
