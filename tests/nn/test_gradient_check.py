@@ -375,7 +375,7 @@ MODELS = {
 def test_models(name):
     model = MODELS[name]()
     before = model.state_dict()
-    check = nn.check_gradients(model, None if hasattr(model, "input_shape") else (6,), most=4)
+    check = nn.check_gradients(model, model.input_shape or (6,), most=4)
     assert check, check
     assert check.notes == [] and [row.name for row in check.rows[1:]] == list(model.params)
     after = model.state_dict()
@@ -478,3 +478,20 @@ def test_an_input_that_the_layer_does_not_take():
     assert nn.check_gradients(Root(), x=np.random.default_rng(0).uniform(1, 2, (3, 9)))
     with pytest.raises(ValueError, match="x must be a batch"):
         nn.check_gradients(Root(), x=np.ones(3))
+
+
+def test_residuals_and_the_pooling_of_whole_maps():
+    """A block of each kind of shortcut, within one another, is checked like any model."""
+    block = nn.Residual(
+        nn.Conv2d(2, 4, 3, stride=2, padding=1, rng=0),
+        nn.Tanh(),
+        nn.Residual(nn.Conv2d(4, 4, 3, padding=1, groups=4, rng=1)),
+        shortcut=nn.Conv2d(2, 4, 1, stride=2, rng=2),
+    )
+    check = nn.check_gradients(block, (2, 5, 4))
+    assert check and check.notes == [] and len(check.rows) == 7
+    assert check.rows[1].name == "layers.0.weight" and check.rows[-1].name == "shortcut.bias"
+    for pool in (nn.GlobalAvgPool2d(), nn.GlobalMaxPool2d()):
+        model = nn.Sequential(copy.deepcopy(block), pool, nn.Flatten(), nn.Linear(4, 3, rng=3))
+        check = nn.check_gradients(model, (2, 5, 4))
+        assert check and all(row.error < 1e-7 for row in check.rows)

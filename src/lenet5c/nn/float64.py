@@ -18,10 +18,12 @@ from lenet5c.nn.activation import GELU, Activation, LeakyReLU
 from lenet5c.nn.batch_norm import BatchNorm
 from lenet5c.nn.convolution import Conv2d
 from lenet5c.nn.dropout import Dropout
+from lenet5c.nn.global_pooling import GlobalAvgPool2d, GlobalMaxPool2d
 from lenet5c.nn.layer import Array, Arrays, Layer, Shape
 from lenet5c.nn.linear import Flatten, Linear
 from lenet5c.nn.pooling import AvgPool2d, MaxPool2d, Subsample2d
 from lenet5c.nn.rbf import RBF
+from lenet5c.nn.residual import Residual
 from lenet5c.nn.sequential import Sequential
 
 Doubles = NDArray[np.float64]
@@ -131,9 +133,39 @@ class Chain(Layer):
             yield from layer.all_layers()
 
 
+class Branches(Layer):
+    """Two chains in float64 whose outputs are added: a `Residual`."""
+
+    def __init__(self, chains: dict[str, Layer]) -> None:
+        self.chains = chains
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        y = np.asarray(self.chains["layers"].forward(x, training))
+        return y + (self.chains["shortcut"].forward(x, training) if len(self.chains) > 1 else x)
+
+    def backward(self, dy: Array) -> Array:
+        dx = np.asarray(self.chains["layers"].backward(dy))
+        return dx + (self.chains["shortcut"].backward(dy) if len(self.chains) > 1 else dy)
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        return self.chains["layers"].output_shape(input_shape)
+
+    def named_layers(self, prefix: str = "") -> Iterator[tuple[str, Layer]]:
+        for name, chain in self.chains.items():
+            yield from chain.named_layers(f"{prefix}{name}.")
+
+    def all_layers(self) -> Iterator[Layer]:
+        yield self
+        for chain in self.chains.values():
+            yield from chain.all_layers()
+
+
 def _convert(layer: Layer) -> Layer:
     if isinstance(layer, Sequential) and _runs_as(layer, Sequential):
         return Chain({name: _convert(each) for name, each in layer.layers.items()})
+    if isinstance(layer, Residual) and _runs_as(layer, Residual):
+        beside = {} if layer.shortcut is None else {"shortcut": _convert(layer.shortcut)}
+        return Branches({"layers": _convert(layer.layers), **beside})
     for arrays in (layer.params, layer.buffers):
         for name, array in arrays.items():
             if array.dtype.kind == "f":
@@ -202,6 +234,16 @@ def _avg_pool2d(layer: AvgPool2d, x: Doubles) -> tuple[Doubles, Backward]:
     return y, lambda dy: reference.avg_pool2d_backward(dy, x.shape, *settings, counted)
 
 
+def _global_max_pool2d(layer: GlobalMaxPool2d, x: Doubles) -> tuple[Doubles, Backward]:
+    y = kernels.global_max_pool2d(x)
+    return y, lambda dy: reference.global_max_pool2d_backward(dy, x)
+
+
+def _global_avg_pool2d(layer: GlobalAvgPool2d, x: Doubles) -> tuple[Doubles, Backward]:
+    y = kernels.global_avg_pool2d(x)
+    return y, lambda dy: reference.global_avg_pool2d_backward(dy, x.shape)
+
+
 def _subsample2d(layer: Subsample2d, x: Doubles) -> tuple[Doubles, Backward]:
     weight, size = layer.params["weight"], layer.kernel_size
     y = reference.subsample2d(x, weight, layer.params["bias"], size)
@@ -260,6 +302,8 @@ TWINS: dict[type[Layer], Passes] = {
     Conv2d: _conv2d,
     MaxPool2d: _max_pool2d,
     AvgPool2d: _avg_pool2d,
+    GlobalMaxPool2d: _global_max_pool2d,
+    GlobalAvgPool2d: _global_avg_pool2d,
     Subsample2d: _subsample2d,
     RBF: _rbf,
     LeakyReLU: _leaky_relu,
