@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from inspect import signature
 from math import isqrt, prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from lenet5c.kernels.engine.samples import Samples
-from lenet5c.nn.layer import Floats, Layer, Shape, as_floats
+from lenet5c.nn.layer import Floats, Layer, Shape, as_floats, positive
 
 if TYPE_CHECKING:
     from lenet5c.nn.sequential import Sequential
@@ -22,6 +23,9 @@ MOST_SIDE = 512
 MOST_TRIED = 64
 # Of an image that each LeNet takes.
 LEAST_SIDE = 16
+# Values of a layer's output, and connections and values of all layers, for one sample of a net
+# that is not trusted.
+MOST_VALUES, MOST_WORK = 2**27, 2**38
 # Attributes that name the channels or features of a layer's input.
 CHANNELS = ("in_channels", "num_features", "channels", "in_features")
 
@@ -79,6 +83,42 @@ def _refuse_sizes(model: Sequential, name: str, shape: Shape, trying: bool) -> N
         ) from None
 
 
+def check_work(model: Sequential, input_shape: Shape) -> Shape:
+    """Return the shape of the output, of a net that a file describes and is not trusted.
+
+    Raises
+    ------
+    ValueError
+        The layers do not take samples of this shape, or their memory and work would be out of all
+        bounds.
+    """
+    shape, work = input_shape, 0
+    for name, layer in model.flat_items():
+        try:
+            work += layer.connections(shape)
+            shape = layer.output_shape(shape)
+        except ValueError as error:
+            raise ValueError(f"its net must take samples of {input_shape}: {error}") from None
+        work += prod(shape)
+        for what, count, most in (
+            (f"values of layer {name!r}", prod(shape), MOST_VALUES),
+            ("connections and values", work, MOST_WORK),
+        ):
+            if count > most:
+                raise ValueError(
+                    f"its net must have at most {most:,} {what} for one sample, got {count:,}; use "
+                    "a smaller padding, or fewer channels"
+                )
+    return shape
+
+
+def check_shape(shape: Any) -> Shape:
+    """Return the shape of a sample as a tuple of int."""
+    if not isinstance(shape, Sequence) or isinstance(shape, str) or not shape:
+        raise ValueError(f"input_shape must be a shape such as (1, 28, 28), or None, got {shape!r}")
+    return tuple(positive("input_shape", length) for length in shape)
+
+
 def check_finite(name: str, array: Any) -> None:
     """Refuse an array (N, ...) with a NaN or an infinity; the message has its place."""
     array = np.asarray(array)
@@ -106,7 +146,7 @@ class Input(NamedTuple):
 
 def _run(model: Sequential, shape: Shape, trying: bool = False) -> None:
     """Take the shape of a sample through the layers, as far as they tell, or are tried."""
-    for path, layer in _named_layers(model):
+    for path, layer in model.flat_items():
         if _tells_nothing(layer):
             if not trying:
                 return
@@ -121,18 +161,9 @@ def _run(model: Sequential, shape: Shape, trying: bool = False) -> None:
             raise ValueError(f"{error}; it is the input of layer {path!r}") from None
 
 
-def _named_layers(model: Any, prefix: str = "") -> Iterator[tuple[str, Layer]]:
-    """Yield the layers and their dotted names, those of a Sequential within this in its place."""
-    for name, layer in model.layers.items():
-        if hasattr(layer, "flat_layers"):
-            yield from _named_layers(layer, f"{prefix}{name}.")
-        else:
-            yield prefix + name, layer
-
-
 def _tells_nothing(layer: Layer) -> bool:
     """Return whether a layer has to run to tell the shape of its output."""
-    return type(layer).output_shape is Layer.output_shape
+    return any(type(each).output_shape is Layer.output_shape for each in layer.all_layers())
 
 
 def _takes(model: Sequential, shape: Shape, trying: bool) -> bool:
@@ -145,9 +176,9 @@ def _takes(model: Sequential, shape: Shape, trying: bool) -> bool:
 
 def _find_input(model: Sequential, trying: bool = False) -> Input | None:
     """Return what the model takes; of images the smallest square ones, unless it says itself."""
-    if hasattr(model, "input_shape"):
+    if model.input_shape is not None:
         return Input(model.input_shape)
-    counts = (getattr(layer, name, None) for layer in model.flat_layers() for name in CHANNELS)
+    counts = (getattr(layer, name, None) for layer in model.all_layers() for name in CHANNELS)
     channels = next((count for count in counts if count), None)
     if channels is None:
         return None
@@ -168,7 +199,7 @@ def _square(channels: int, values: int) -> Shape | None:
 
 def _remedies(takes: Input, model: Sequential, name: str, shape: Shape) -> Iterator[str]:
     """Yield what to do with an array of `shape`, or with the model, step by step."""
-    owner, settings = type(model).__name__, getattr(model, "config", {})
+    owner, settings = type(model).__name__, signature(type(model)).parameters
     if shape == takes.shape:
         yield f"for one sample use {name}[None]"
         return
