@@ -6,7 +6,8 @@ activations.png comes from the report of the same run.
     python -m lenet5c.train --out runs/picture
     python docs/pictures.py runs/picture
 
-Without a run, docs/images/distortions.png: what the named distortions make of digits.
+Without a run, docs/images/distortions.png: what the named distortions make of digits; and
+augmented.png: what `lenet5c data inspect --augment` shows of drawn shapes.
 
     python docs/pictures.py
 """
@@ -35,7 +36,7 @@ def draw_distortions(digits=10, draws=8):
     first = np.array([np.flatnonzero(train.labels == label)[0] for label in range(digits)])
     images = Preparation.named("default").fit_images(train.images)
     figure = plt.figure(figsize=(10, 6.1), dpi=144)
-    for part, name in zip(figure.subfigures(1, 2), Distortion.NAMES, strict=True):
+    for part, name in zip(figure.subfigures(1, 2), ("paper1998", "modern"), strict=True):
         distortion = Distortion.named(name)
         grid = {
             "hspace": 0.06,
