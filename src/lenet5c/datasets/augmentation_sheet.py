@@ -1,4 +1,4 @@
-"""One picture with images as a training sees them: as they are, and augmented anew in each epoch."""
+"""One picture with images as a training sees them: as they are, and augmented in each epoch."""
 
 from io import BytesIO
 from pathlib import Path
