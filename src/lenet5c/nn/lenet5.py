@@ -11,11 +11,10 @@ from lenet5c.nn.batch_norm import BatchNorm1d, BatchNorm2d
 from lenet5c.nn.convolution import Conv2d
 from lenet5c.nn.dropout import Dropout
 from lenet5c.nn.initialize import Init
-from lenet5c.nn.layer import Layer, Pair, Rng, Shape, positive
+from lenet5c.nn.layer import Layer, Pair, Rng, positive
 from lenet5c.nn.linear import Flatten, Linear
 from lenet5c.nn.pooling import AvgPool2d, MaxPool2d
 from lenet5c.nn.sequential import Sequential
-from lenet5c.nn.summary import Summary
 
 __all__ = ["C5_FORMS", "NETS", "POOLINGS", "LeNet5"]
 
@@ -172,8 +171,7 @@ class LeNet5(Sequential):
             "batch_norm": (batch_norm, False),
         }
         self.config |= {name: value for name, (value, usual) in later.items() if value != usual}
-        self.input_shape = (in_channels, *size)
-        super().__init__(layers)
+        super().__init__(layers, input_shape=(in_channels, *size))
 
     @staticmethod
     def count_params(
@@ -206,8 +204,8 @@ class LeNet5(Sequential):
         # A running mean and variance for each channel, and for each layer a count of batches.
         return 2 * sum(UNITS) + len(UNITS) if batch_norm else 0
 
-    def summary(self, input_shape: Shape | None = None) -> Summary:
-        return super().summary(input_shape or self.input_shape)
+    def settings(self) -> dict[str, Any]:
+        return dict(self.config)
 
 
 NETS["lenet5"] = LeNet5

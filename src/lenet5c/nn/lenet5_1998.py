@@ -4,17 +4,16 @@ from typing import Any
 
 import numpy as np
 
-from lenet5c.kernels.shapes import check_elements, pair
+from lenet5c.kernels.shapes import pair
 from lenet5c.nn.activation import ScaledTanh
 from lenet5c.nn.convolution import Conv2d
 from lenet5c.nn.initialize import constant, fan_in_uniform
-from lenet5c.nn.layer import Floats, Pair, Rng, Shape, positive
+from lenet5c.nn.layer import Pair, Rng, positive
 from lenet5c.nn.lenet5 import NETS, last_maps
 from lenet5c.nn.linear import Flatten, Linear
 from lenet5c.nn.pooling import Subsample2d
-from lenet5c.nn.rbf import RBF, digit_codes
+from lenet5c.nn.rbf import RBF
 from lenet5c.nn.sequential import Sequential
-from lenet5c.nn.summary import Summary
 
 __all__ = ["LeNet5_1998"]
 
@@ -97,7 +96,6 @@ class LeNet5_1998(Sequential):
             "input_size": list(size),
             "init": init,
         }
-        self.input_shape = (in_channels, *size)
         generator = np.random.default_rng(rng)
         weights: dict[str, Any] = {"init": INITS[init][0], "rng": generator}
         coefficients: dict[str, Any] = {"init": INITS[init][1], "rng": generator}
@@ -116,8 +114,9 @@ class LeNet5_1998(Sequential):
                 "flatten": Flatten(),
                 "f6": Linear(120, FEATURES, **weights),
                 "act6": ScaledTanh(),
-                "output": RBF(class_codes(num_classes)),
-            }
+                "output": RBF(classes=num_classes, features=FEATURES),
+            },
+            input_shape=(in_channels, *size),
         )
 
     @staticmethod
@@ -139,18 +138,8 @@ class LeNet5_1998(Sequential):
         """Return the number of values in the buffers of such a model, the codes."""
         return num_classes * FEATURES
 
-    def summary(self, input_shape: Shape | None = None) -> Summary:
-        return super().summary(input_shape or self.input_shape)
+    def settings(self) -> dict[str, Any]:
+        return dict(self.config)
 
 
 NETS["lenet5_1998"] = LeNet5_1998
-
-
-def class_codes(num_classes: int) -> Floats:
-    """Return codes (num_classes, 84) of -1 and 1, for ten classes the digits' bitmaps."""
-    if num_classes == 10:
-        return digit_codes()
-    check_elements("codes", (positive("num_classes", num_classes), FEATURES))
-    return (2 * (np.random.default_rng(1998).random((num_classes, FEATURES)) < 0.5) - 1).astype(
-        np.float32
-    )
