@@ -375,6 +375,37 @@ def training_on_distorted_images():
     )
 
 
+PICTURES = Distortion.named("pictures-mixup")
+AUGMENTATIONS = [
+    Distortion(crop_padding=3, crop=0.5, flip=0.5, flip_vertical=0.5, outside="reflect"),
+    Distortion(brightness=0.5, contrast=0.5, saturation=0.5, hue=90, grayscale=0.25),
+    Distortion(rotation=30, erasing=0.75, erasing_area=0.5, outside="edge", probability=0.75),
+    PICTURES,
+]
+
+
+@topic
+def augmentation():
+    for image in ((3, 32, 32), (1, 13, 21), (4, 5, 2)):
+        samples = whole_numbers((FEW, *image), 951, 0, 256).astype(np.uint8)
+        for distortion in AUGMENTATIONS:
+            yield distortion(samples, seed=3, epoch=1)
+
+
+@topic
+def training_on_mixed_pictures():
+    for batch in (FEW, 5):
+        model = nn.LeNet5(input_size=20, in_channels=3)
+        yield from trained(
+            model,
+            (3, 20, 20),
+            lambda model: optim.SGD(model, 2.0**-6),
+            batch,
+            nn.CrossEntropyLoss(label_smoothing=0.125),
+            distort=PICTURES.of_epoch(2),
+        )
+
+
 @topic
 def training_on_few_samples():
     """One by one: a batch of four, and of one."""

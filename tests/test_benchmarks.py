@@ -53,7 +53,7 @@ QUICK = {
     "contention": ["--images", 100, "--repeats", 1],
     "c_surface": ["--batches", 1, 17, "--seconds", 0.001, "--repeats", 1],
     "from_scratch_layers": ["--batch-size", 5, "--seconds", 0.001, "--repeats", 1],
-    "distortion": ["--batch-size", 20, "--seconds", 0.001, "--repeats", 1],
+    "distortion": ["--batch-size", 20, "--seconds", 0.001, "--repeats", 1, "--channels", 3],
     "softmax": ["--seconds", 0.001, "--repeats", 1],
     "blocks": ["--batch-size", 20, "--nets", "separable", "residual net", "--repeats", 1],
 }
@@ -93,7 +93,8 @@ ROWS = {
     "scaling": [
         f"{work} {setting}" for work in ("forward", "train step") for setting in (1, 2, 17, 28, 3)
     ],
-    "distortion": ["distortion", "none -", "identity", "paper1998", "modern", "elastic alone"],
+    "distortion": ["distortion", "none -", "identity", "paper1998", "modern", "elastic alone"]
+    + ["flips and crops", "colors", "erasing", "mixup", "pictures", "pictures-mixup"],
     "contention": ["lenet5c, as the command", "lenet5c, as a library"],
     "softmax": ["function shape axis dtype lenet5c"]
     + [

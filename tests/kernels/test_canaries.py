@@ -49,7 +49,8 @@ from lenet5c import datasets, kernels
 from lenet5c.kernels.direct import _strips
 from lenet5c.kernels.ops import _distort
 assert _strips.has_canaries and _distort.has_canaries
-distort = datasets.Distortion.named("modern")
+mixed = datasets.Distortion.named("pictures-mixup").to_dict()
+distort = datasets.Distortion.from_dict(mixed | {"elastic": 15.0})
 images = rng.integers(0, 256, (30, 1, 28, 27), np.uint8)
 distort(images, seed=0)
 samples = nn.Samples(

@@ -1,12 +1,12 @@
 # The table of tile kernels; included once for each instruction set, compiled with its flags.
 # cython: language_level=3
 from cpython.pycapsule cimport PyCapsule_New
-from libc.math cimport INFINITY, NAN
+from libc.math cimport INFINITY, NAN, sqrt
 from lenet5c.kernels.simd.tiles cimport (
     CROSS_ENTROPY, LANES, LINEAR_BLOCK, MAXIMUM_A_POSTERIORI, MAXIMUM_LIKELIHOOD,
     NEGATIVE_LOG_LIKELIHOOD, ApplyUpdate, Backward, DirectKernels, DirectSum, Distort, Floats,
-    Forward, Loss, Op, OpKernels, Softmax, TileKernels, UpdateKernel, hash_bits, round_up,
-    softmax_along, softmax_width, spread_filters)
+    Forward, Loss, Op, OpKernels, OUTSIDE_BLACK, OUTSIDE_REFLECTED, Softmax, TileKernels,
+    UpdateKernel, hash_bits, round_up, softmax_along, softmax_width, spread_filters)
 
 cdef enum:
     MOST_OPS = 32
@@ -50,6 +50,7 @@ include "lenet5c/kernels/ops/linear.pxi"
 include "lenet5c/kernels/ops/loss.pxi"
 include "lenet5c/kernels/ops/pack.pxi"
 include "lenet5c/kernels/ops/pad2d.pxi"
+include "lenet5c/kernels/ops/pixels.pxi"
 include "lenet5c/kernels/ops/pool2d.pxi"
 include "lenet5c/kernels/ops/global_pool2d.pxi"
 include "lenet5c/kernels/ops/rbf.pxi"
@@ -70,6 +71,7 @@ table.pack_floats = pack_floats
 table.unpack = unpack
 table.distort_floats = distort_floats
 table.distort_sample = distort_sample
+table.mix_share = mix_share
 table.distort_tile_floats = distort_tile_floats
 table.distort_tile = distort_tile
 set_direct(&table.direct)
