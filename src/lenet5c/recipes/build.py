@@ -11,9 +11,10 @@ from lenet5c.datasets import Dataset, Distortion, Preparation, Source
 from lenet5c.datasets.framing import measure_framing
 from lenet5c.datasets.mapped import Images, blocks
 from lenet5c.nn import LOSSES, NETS
+from lenet5c.nn.kind import Kind
 from lenet5c.optim import OPTIMIZERS, SCHEDULES
 from lenet5c.recipes import start as starting
-from lenet5c.recipes.kind import Kind, arguments, further_settings
+from lenet5c.recipes.kind import arguments, further_settings
 from lenet5c.training import TrainedModel, Trainer
 
 if TYPE_CHECKING:
@@ -140,12 +141,11 @@ def build(
 
 def _check_size(net: Any, settings: dict[str, Any]) -> None:
     """Refuse a net that is too large, before it takes memory: a config.json is not trusted."""
-    counted = arguments(net.count_params)
-    count = net.count_params(**{name: settings[name] for name in settings if name in counted})
+    count = net.count_params(**settings)
     if count > MOST_PARAMETERS:
         raise ValueError(
-            f"model must have at most {MOST_PARAMETERS:,} parameters, got {count:,}; choose "
-            f"smaller paddings"
+            f"model must have at most {MOST_PARAMETERS:,} parameters, got {count:,}; choose fewer "
+            f"channels or units, or a global_pooling"
         )
 
 
