@@ -9,6 +9,7 @@ import pytest
 from drawn.demo_digits import strokes_of
 from processes import run_python
 
+from lenet5c import nn
 from lenet5c.datasets import Dataset, DatasetError, Preparation, Source
 from lenet5c.demo import samples as samples_module
 from lenet5c.demo.answer import Reader, shrink
@@ -45,6 +46,26 @@ MODELS = {
     "mean image": of(LeNet5(), TEN, (1, 28, 28), mean_image=np.full((1, 32, 32), 30, np.float32)),
     "1998": of(LeNet5_1998(), TEN, (1, 28, 28), mean=0.1, std=0.8),
     "1998, four classes": of(LeNet5_1998(num_classes=4), "abcd", (1, 28, 28)),
+    "layers of one's own": of(
+        nn.Sequential(
+            {
+                "first": nn.Tanh(),
+                "block": nn.Sequential(
+                    nn.Conv2d(3, 40, 5, stride=3, rng=0), nn.BatchNorm2d(40), nn.ReLU()
+                ),
+                "pool": nn.AvgPool2d((3, 2), padding="same"),
+                "flat": nn.Flatten(),
+                "out": nn.Linear(40 * 5 * 10, 12, rng=1),
+            }
+        ),
+        map(str, range(12)),
+        (3, 48, 64),
+        "whole",
+        size=(48, 64),
+    ),
+    "activations alone": of(
+        nn.Sequential(nn.Flatten(), nn.ScaledTanh()), "abcd", (1, 2, 2), size=(2, 2)
+    ),
 }
 
 

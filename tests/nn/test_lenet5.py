@@ -65,7 +65,7 @@ from lenet5c.nn.kind import plain
 def test_lenet5(options, num_params, input_shape):
     model = nn.LeNet5(**options)
     classes = options.get("num_classes", 10)
-    assert model.num_params == nn.LeNet5.count_params(**options) == num_params == len(model.vector)
+    assert model.num_params == num_params == len(model.vector)
     assert model.input_shape == input_shape
     assert model.output_shape(input_shape) == (classes,)
     assert model.forward(normal(2, *input_shape)).shape == (2, classes)
@@ -73,18 +73,6 @@ def test_lenet5(options, num_params, input_shape):
     assert twin.config == model.config
     assert_array_equal(twin.vector, model.vector)  # the default seed
     assert (nn.LeNet5(**options, rng=1).vector != model.vector).any()
-
-
-def test_lenet5_buffers_are_counted_without_making_it():
-    for options in (
-        {},
-        {"batch_norm": True},
-        {"batch_norm": True, "c5": "conv"},
-        {"num_classes": 3, "dropout": 0.2},
-    ):
-        assert nn.LeNet5.count_buffers(**options) == sum(
-            a.size for a in nn.LeNet5(**options).buffers.values()
-        )
 
 
 def test_lenet5_is_described_by_what_is_not_usual():
@@ -99,12 +87,9 @@ def test_lenet5_is_described_by_what_is_not_usual():
     }
     data = {"num_classes": 10, "in_channels": 1, "input_size": 32}
     assert nn.LeNet5(**usual).config == nn.LeNet5(input_size=(32, 32)).config == data
-    assert nn.LeNet5(**usual).settings() == {}
     model = nn.LeNet5(3, c5="conv", kernel_size=[3, 5], channels=np.array([4, 8]).tolist(), rng=5)
     own = {"c5": "conv", "kernel_size": [3, 5], "channels": [4, 8]}
-    assert model.settings() == {"num_classes": 3} | own and model.config == data | own | {
-        "num_classes": 3
-    }
+    assert model.settings() == model.config == data | own | {"num_classes": 3}
     assert json.loads(json.dumps(model.config)) == model.config
 
 

@@ -478,7 +478,9 @@ def test_options_of_the_net():
     _, trained = built(model={"batch_norm": True, "dropout": 0.5})
     kinds = {type(layer) for layer in trained.model.layers.values()}
     assert {BatchNorm2d, Dropout} <= kinds
-    with pytest.raises(ValueError, match="model must hold options of the net lenet5, channels, .* got 'color'"):
+    with pytest.raises(
+        ValueError, match="model must hold options of the net lenet5, channels, .* got 'color'"
+    ):
         built(model={"color": True})
 
 
@@ -533,7 +535,7 @@ def test_rates_of_the_paper_are_those_of_its_schedule():
 @pytest.mark.parametrize(
     "settings",
     [
-        {"padding": 250, "kernel_size": 256},
+        {"padding": [0, 900], "kernel_size": [5, 1000]},
         {"padding": [0, 65536], "kernel_size": [1, 65537], "conv_init": {"normal": 0.1}},
         {"channels": [10**9] * 3, "kernel_size": 1},
         {"units": [1, 10**12, 10**12]},

@@ -1,7 +1,7 @@
 """Elementwise activations."""
 
 from math import prod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from lenet5c.kernels.engine import ops
 from lenet5c.nn.layer import Floats, Shape, as_floats, check_gradient, check_number
@@ -19,6 +19,8 @@ class Activation(TileLayer):
     kind = ""
     #: Usual initializer of the weights before it.
     init: ClassVar[str] = "glorot_uniform"
+    #: Names of the arguments of the class, which are attributes, too.
+    arguments: ClassVar[tuple[str, ...]] = ()
     _shape: Shape = ()  # of the last input
 
     def __init_subclass__(cls) -> None:
@@ -67,6 +69,9 @@ class Activation(TileLayer):
         """Return d2x = f'(x)^2 d2y; Gauss-Newton drops the term f''(x) dy (eq. 27)."""
         return self.backward(self.backward(d2y))
 
+    def settings(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.arguments}
+
     def tile_op(self, offset: Offset) -> ops.Op:
         return ops.Activation(self.kind, self.constants)
 
@@ -107,6 +112,7 @@ class LeakyReLU(Activation):
 
     kind = "leaky_relu"
     init = "he_normal"
+    arguments = ("negative_slope",)
 
     def __init__(self, negative_slope: float = 0.01) -> None:
         self.negative_slope = check_number("negative_slope", negative_slope)
@@ -144,6 +150,7 @@ class GELU(Activation):
 
     kind = "gelu"
     init = "he_normal"
+    arguments = ("approximate",)
 
     def __init__(self, approximate: str = "none") -> None:
         if approximate not in ("none", "tanh"):
@@ -205,6 +212,7 @@ class ScaledTanh(Activation):
     """
 
     kind = "scaled_tanh"
+    arguments = ("amplitude", "slope")
 
     def __init__(self, amplitude: float = 1.7159, slope: float = 2 / 3) -> None:
         for name, value in (("amplitude", amplitude), ("slope", slope)):

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from lenet5c.nn.layer import Floats, Layer, Shape, as_batch, check_gradient, check_number, positive
+from lenet5c.nn.limits import reserve
 
 __all__ = ["BatchNorm1d", "BatchNorm2d"]
 
@@ -22,6 +23,8 @@ class BatchNorm(Layer):
         self.num_features = positive("num_features", num_features)
         self.eps = check_number("eps", eps, 0)
         self.momentum = check_number("momentum", momentum, 0, 1)
+        shape = (self.num_features,)
+        reserve(weight=shape, bias=shape, running_mean=shape, running_var=shape, count=())
         self.params["weight"] = np.ones(num_features)
         self.params["bias"] = np.zeros(num_features)
         self.buffers["running_mean"] = np.zeros(num_features)
@@ -79,6 +82,9 @@ class BatchNorm(Layer):
         for name, value in (("running_mean", mean), ("running_var", var)):
             self.buffers[name] += np.float32(self.momentum) * (value - self.buffers[name])
         self.buffers["num_batches_tracked"] += 1
+
+    def settings(self) -> dict[str, Any]:
+        return {"num_features": self.num_features, "eps": self.eps, "momentum": self.momentum}
 
     def output_shape(self, input_shape: Shape) -> Shape:
         forms = " or ".join(self.forms.values())

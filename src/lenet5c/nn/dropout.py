@@ -1,5 +1,7 @@
 """Dropout."""
 
+from typing import Any
+
 import numpy as np
 
 from lenet5c.nn.layer import Floats, Layer, Rng, Shape, as_floats, check_gradient
@@ -52,6 +54,9 @@ class Dropout(Layer):
     def backward_second(self, d2y: Floats, dy: Floats | None = None) -> Floats:
         """Multiply by the square of the mask, a constant factor."""
         return self.backward(self.backward(d2y))
+
+    def settings(self) -> dict[str, Any]:
+        return {"p": self.p}
 
     def output_shape(self, input_shape: Shape) -> Shape:
         return tuple(input_shape)

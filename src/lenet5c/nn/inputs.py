@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from inspect import signature
 from math import isqrt, prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from lenet5c.kernels.engine.samples import Samples
-from lenet5c.nn.layer import Floats, Layer, Shape, as_floats
+from lenet5c.nn.layer import Floats, Layer, Shape, as_floats, positive
 
 if TYPE_CHECKING:
     from lenet5c.nn.sequential import Sequential
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 MOST_SIDE = 512
 # Of an image that each LeNet takes.
 LEAST_SIDE = 16
+# Values of a layer's output, and connections and values of all layers, for one sample of a net
+# that is not trusted.
+MOST_VALUES, MOST_WORK = 2**27, 2**38
 # Attributes that name the channels or features of a layer's input.
 CHANNELS = ("in_channels", "num_features", "channels", "in_features")
 
@@ -58,6 +62,42 @@ def check_sizes(model: Sequential, name: str, shape: Shape) -> None:
     model.accepted = shape[1:]
 
 
+def check_work(model: Sequential, input_shape: Shape) -> Shape:
+    """Return the shape of the output, of a net that a file describes and is not trusted.
+
+    Raises
+    ------
+    ValueError
+        The layers do not take samples of this shape, or their memory and work would be out of all
+        bounds.
+    """
+    shape, work = input_shape, 0
+    for name, layer in model.flat_items():
+        try:
+            work += layer.connections(shape)
+            shape = layer.output_shape(shape)
+        except ValueError as error:
+            raise ValueError(f"its net must take samples of {input_shape}: {error}") from None
+        work += prod(shape)
+        for what, count, most in (
+            (f"values of layer {name!r}", prod(shape), MOST_VALUES),
+            ("connections and values", work, MOST_WORK),
+        ):
+            if count > most:
+                raise ValueError(
+                    f"its net must have at most {most:,} {what} for one sample, got {count:,}; use "
+                    "a smaller padding, or fewer channels"
+                )
+    return shape
+
+
+def check_shape(shape: Any) -> Shape:
+    """Return the shape of a sample as a tuple of int."""
+    if not isinstance(shape, Sequence) or isinstance(shape, str) or not shape:
+        raise ValueError(f"input_shape must be a shape such as (1, 28, 28), or None, got {shape!r}")
+    return tuple(positive("input_shape", length) for length in shape)
+
+
 def check_finite(name: str, array: Any) -> None:
     """Refuse an array (N, ...) with a NaN or an infinity; the message has its place."""
     array = np.asarray(array)
@@ -86,7 +126,7 @@ class Input(NamedTuple):
 def _run(model: Sequential, shape: Shape) -> None:
     """Take the shape of a sample through the layers, as far as they tell without trying."""
     for layer in model.flat_layers():
-        if type(layer).output_shape is Layer.output_shape:
+        if any(type(each).output_shape is Layer.output_shape for each in layer.all_layers()):
             return
         shape = layer.output_shape(shape)
 
@@ -101,9 +141,9 @@ def _takes(model: Sequential, shape: Shape) -> bool:
 
 def _find_input(model: Sequential) -> Input | None:
     """Return what the model takes; of images the smallest square ones, unless it says itself."""
-    if hasattr(model, "input_shape"):
+    if model.input_shape is not None:
         return Input(model.input_shape)
-    counts = (getattr(layer, name, None) for layer in model.flat_layers() for name in CHANNELS)
+    counts = (getattr(layer, name, None) for layer in model.all_layers() for name in CHANNELS)
     channels = next((count for count in counts if count), None)
     if channels is None:
         return None
@@ -123,7 +163,7 @@ def _square(channels: int, values: int) -> Shape | None:
 
 def _remedies(takes: Input, model: Sequential, name: str, shape: Shape) -> Iterator[str]:
     """Yield what to do with an array of `shape`, or with the model, step by step."""
-    owner, settings = type(model).__name__, getattr(model, "config", {})
+    owner, settings = type(model).__name__, signature(type(model)).parameters
     if shape == takes.shape:
         yield f"for one sample use {name}[None]"
         return

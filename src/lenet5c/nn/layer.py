@@ -112,6 +112,10 @@ class Layer:
         layer.moved()
         return layer
 
+    def __init__(self) -> None:
+        # Without it, any arguments would be taken: __new__ does.
+        super().__init__()
+
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name not in TRANSIENT}
 
@@ -168,9 +172,35 @@ class Layer:
         """Return the shape of one sample's output, found by trying unless a layer knows it."""
         return self.forward(np.zeros((2, *input_shape), np.float32)).shape[1:]
 
+    def settings(self) -> dict[str, Any]:
+        """Return the arguments that make such a layer, but for initializers and generators.
+
+        They are such as JSON has them: numbers, text, True, False, None, lists and dicts.
+        ``type(layer)(**layer.settings())`` has the same shapes and the same behavior; its weights
+        are not among them. Layers within a layer are as `lenet5c.nn.describe` has them.
+        """
+        kind = type(self).__name__
+        raise NotImplementedError(
+            f"{kind} has no settings; give it a method settings() that returns the arguments it is "
+            "made with as a dict"
+        )
+
+    @classmethod
+    def from_settings(cls, settings: dict[str, Any]) -> Self:
+        """Return a layer of such settings as `settings` returns, with layers made already.
+
+        A layer with a name, within another one, is a pair ``(name, layer)``.
+        """
+        return cls(**settings)
+
     def connections(self, input_shape: Shape) -> int:
         """Return the number of connections: inputs and biases, for each unit that reads them."""
         return 0
+
+    @property
+    def compiled(self) -> bool:
+        """True if the layer may be part of a compiled program."""
+        return False
 
     @property
     def num_params(self) -> int:
@@ -315,6 +345,11 @@ def check_padding(padding: Any) -> Any:
     return (top, left) if (top, left) == (bottom, right) else ((top, bottom), (left, right))
 
 
+def as_lists(value: Any) -> Any:
+    """Return a setting as JSON has it: tuples, such as a size or a padding, as lists."""
+    return [as_lists(each) for each in value] if isinstance(value, tuple) else value
+
+
 def options(layer: Layer, **defaults: Any) -> str:
     """Return the settings of a layer that are others than these, as arguments in its repr."""
     given = {name: getattr(layer, name) for name in defaults}
@@ -333,6 +368,13 @@ def check_number(name: str, value: Any, least: float = -LARGEST, most: float = L
     if not real or not least <= value <= most:
         raise ValueError(f"{name} must be a number from {least:.2g} to {most:.2g}, got {value!r}")
     return float(value)
+
+
+def check_flag(name: str, value: Any) -> bool:
+    """Return `value` as a bool; it is True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise ValueError(f"{name} must be True or False, got {value!r}")
+    return bool(value)
 
 
 def check_integer(name: str, value: Any, least: int) -> int:

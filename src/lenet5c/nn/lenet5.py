@@ -1,7 +1,6 @@
 """LeNet-5 as it is commonly built today."""
 
 from collections.abc import Collection, Sequence
-from math import prod
 from typing import Any, ClassVar
 
 import numpy as np
@@ -11,7 +10,7 @@ from lenet5c.nn.activation import ACTIVATIONS
 from lenet5c.nn.batch_norm import BatchNorm1d, BatchNorm2d
 from lenet5c.nn.convolution import Conv2d
 from lenet5c.nn.dropout import Dropout
-from lenet5c.nn.layer import Layer, Rng, Shape
+from lenet5c.nn.layer import Layer, Rng
 from lenet5c.nn.linear import Flatten, Linear
 from lenet5c.nn.net_options import (
     C5,
@@ -37,9 +36,8 @@ from lenet5c.nn.net_options import (
     weight_shapes,
     windows,
 )
-from lenet5c.nn.options import Option, fill, with_options
+from lenet5c.nn.options import Option, with_options
 from lenet5c.nn.sequential import Sequential
-from lenet5c.nn.summary import Summary
 
 __all__ = ["C5_FORMS", "NETS", "POOLINGS", "LeNet5"]
 
@@ -172,35 +170,10 @@ class LeNet5(Sequential):
             layers["flatten"] = Flatten()
             add_dropout("dropout")
         layers[last] = trained[last]
-        self.input_shape = (in_channels, *pair(input_size, "input_size", 1))
-        super().__init__(layers)
-
-    @classmethod
-    def count_params(cls, **options: Any) -> int:
-        """Return the number of parameters of such a model, without making it."""
-        given = fill(cls.options, options)
-        *hidden, last = weight_shapes(given).values()
-        normalized = 2 * sum(shape[0] for shape in hidden) if given["batch_norm"] else 0
-        return sum(prod(shape) + shape[0] for shape in (*hidden, last)) + normalized
-
-    @classmethod
-    def count_buffers(cls, **options: Any) -> int:
-        """Return the number of values in the buffers of such a model, without making it."""
-        given = fill(cls.options, options)
-        hidden = list(weight_shapes(given).values())[:-1]
-        # A running mean and variance for each channel, and for each layer a count of batches.
-        return sum(2 * shape[0] + 1 for shape in hidden) if given["batch_norm"] else 0
+        super().__init__(layers, input_shape=(in_channels, *pair(input_size, "input_size", 1)))
 
     def settings(self) -> dict[str, Any]:
-        """Return the arguments of the same net that are not default, but for its weights."""
-        return {
-            name: value
-            for name, value in self.config.items()
-            if value != self.options[name].default
-        }
-
-    def summary(self, input_shape: Shape | None = None) -> Summary:
-        return super().summary(input_shape or self.input_shape)
+        return dict(self.config)
 
 
 NETS["lenet5"] = LeNet5

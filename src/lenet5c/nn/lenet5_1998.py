@@ -4,19 +4,18 @@ from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
-from lenet5c.kernels.shapes import check_elements, pair
+from lenet5c.kernels.shapes import pair
 from lenet5c.nn.activation import ScaledTanh
 from lenet5c.nn.convolution import Conv2d
 from lenet5c.nn.initialize import constant, fan_in_uniform
 from lenet5c.nn.kind import choice
-from lenet5c.nn.layer import Floats, Rng, Shape, positive
+from lenet5c.nn.layer import Rng
 from lenet5c.nn.linear import Flatten, Linear
 from lenet5c.nn.net_options import NETS, Classes, InChannels, InputSize, last_maps
-from lenet5c.nn.options import Option, fill, with_options
+from lenet5c.nn.options import Option, with_options
 from lenet5c.nn.pooling import Subsample2d
-from lenet5c.nn.rbf import RBF, digit_codes
+from lenet5c.nn.rbf import RBF
 from lenet5c.nn.sequential import Sequential
-from lenet5c.nn.summary import Summary
 
 __all__ = ["LeNet5_1998"]
 
@@ -93,7 +92,6 @@ class LeNet5_1998(Sequential):
     ) -> None:
         size = pair(input_size, "input_size", 1)
         maps = last_maps(size, WINDOWS)
-        self.input_shape = (in_channels, *size)
         generator = np.random.default_rng(rng)
         weights: dict[str, Any] = {"init": INITS[init][0], "rng": generator}
         coefficients: dict[str, Any] = {"init": INITS[init][1], "rng": generator}
@@ -112,48 +110,13 @@ class LeNet5_1998(Sequential):
                 "flatten": Flatten(),
                 "f6": Linear(120, FEATURES, **weights),
                 "act6": ScaledTanh(),
-                "output": RBF(class_codes(num_classes)),
-            }
+                "output": RBF(classes=num_classes, features=FEATURES),
+            },
+            input_shape=(in_channels, *size),
         )
-
-    @classmethod
-    def count_params(cls, **options: Any) -> int:
-        """Return the number of trained parameters of such a model, without making it."""
-        given = fill(cls.options, options)
-        height, width = last_maps(pair(given["input_size"], "input_size", 1), WINDOWS)
-        convolutions = (
-            (given["in_channels"] * 25 + 1) * 6
-            + int(C3_TABLE.sum()) * 25
-            + 16
-            + (16 * height * width + 1) * 120
-        )
-        return convolutions + 2 * (6 + 16) + 121 * FEATURES
-
-    @classmethod
-    def count_buffers(cls, **options: Any) -> int:
-        """Return the number of values in the buffers of such a model, the codes."""
-        return int(fill(cls.options, options)["num_classes"]) * FEATURES
 
     def settings(self) -> dict[str, Any]:
-        """Return the arguments of the same net that are not default, but for its weights."""
-        return {
-            name: value
-            for name, value in self.config.items()
-            if value != self.options[name].default
-        }
-
-    def summary(self, input_shape: Shape | None = None) -> Summary:
-        return super().summary(input_shape or self.input_shape)
+        return dict(self.config)
 
 
 NETS["lenet5_1998"] = LeNet5_1998
-
-
-def class_codes(num_classes: int) -> Floats:
-    """Return codes (num_classes, 84) of -1 and 1, for ten classes the digits' bitmaps."""
-    if num_classes == 10:
-        return digit_codes()
-    check_elements("codes", (positive("num_classes", num_classes), FEATURES))
-    return (2 * (np.random.default_rng(1998).random((num_classes, FEATURES)) < 0.5) - 1).astype(
-        np.float32
-    )

@@ -86,23 +86,6 @@ def check_options(options: Mapping[str, Option], values: Mapping[str, Any]) -> d
     }
 
 
-def fill(options: Mapping[str, Option], values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return checked values of all options, the default where none is given.
-
-    Raises
-    ------
-    TypeError
-        There is no such option.
-    ValueError
-        A value is none of its option.
-    """
-    for name in values:
-        if name not in options:
-            raise TypeError(f"options must be among {', '.join(options)}, got {name}")
-    defaults = {name: option.default for name, option in options.items()}
-    return defaults | check_options(options, values)
-
-
 def describe(options: Mapping[str, Option], values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values that tell a net from the usual one, and always those of its data."""
     return {

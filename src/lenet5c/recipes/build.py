@@ -11,7 +11,9 @@ from lenet5c.datasets import Dataset, Distortion, Preparation, Source
 from lenet5c.datasets.framing import measure_framing
 from lenet5c.datasets.mapped import Images, blocks
 from lenet5c.nn import LOSSES, NETS
+from lenet5c.nn.inputs import check_work
 from lenet5c.nn.kind import Kind
+from lenet5c.nn.limits import LimitError, limit_values
 from lenet5c.optim import OPTIMIZERS, SCHEDULES
 from lenet5c.recipes import start as starting
 from lenet5c.recipes.kind import arguments, further_settings
@@ -84,8 +86,7 @@ def build(
             "input_size": preparation.size,
             **recipe.model,
         }
-        _check_size(NETS[recipe.net], settings)
-        model = NETS[recipe.net](rng=rng, **settings)
+        model = make_net(recipe.net, settings | {"rng": rng})
     else:
         preparation = start.preparation
         model = starting.continue_model(start, recipe, train_set.class_names, rng)
@@ -139,14 +140,18 @@ def build(
     return trainer, trainer.trained
 
 
-def _check_size(net: Any, settings: dict[str, Any]) -> None:
-    """Refuse a net that is too large, before it takes memory: a config.json is not trusted."""
-    count = net.count_params(**settings)
-    if count > MOST_PARAMETERS:
+def make_net(net: str, settings: dict[str, Any]) -> Any:
+    """Return a net by its name; refuse one that is too large: a config.json is not trusted."""
+    try:
+        with limit_values(MOST_PARAMETERS):
+            model = NETS[net](**settings)
+    except LimitError as error:
         raise ValueError(
-            f"model must have at most {MOST_PARAMETERS:,} parameters, got {count:,}; choose fewer "
-            f"channels or units, or a global_pooling"
-        )
+            f"model must have at most {MOST_PARAMETERS:,} parameters, got more: {error}; use fewer "
+            "channels or units, or global_pooling"
+        ) from None
+    check_work(model, model.input_shape)
+    return model
 
 
 def take_part(recipe: "Recipe", train_set: Dataset, seed: int) -> Dataset:

@@ -146,7 +146,7 @@ def activations(
     fitted = shrink(trained.preparation.fit_images(image[None]), WIDTH // 8)
     # Maps get smaller from layer to layer here as they do in the net.
     scale = LARGEST
-    for name, layer in trained.model.layers.items():
+    for name, layer in trained.model.flat_items():
         x = np.asarray(layer.forward(x), np.float32)
         if isinstance(layer, (Flatten, Dropout)):
             continue
@@ -194,7 +194,7 @@ def _layer_sheet(values: Floats, scale: int) -> tuple[Floats, tuple[int, int], A
     """
     room = WIDTH - LABELS - MARGIN
     limit = limit_of(values)
-    if values.ndim == 1 or values[0].size == 1:
+    if values.ndim != 3 or values[0].size == 1:
         row = to_diverging(values.reshape(1, -1), limit)[:, :room]
         return row, (24, max(1, min(24, room // row.shape[1]))), None
     maps = to_diverging(values, limit)

@@ -11,6 +11,7 @@ from lenet5c import _files
 from lenet5c._optional import require
 from lenet5c._text import command_line
 from lenet5c.errors import MissingExtraError, RunError
+from lenet5c.nn import Conv2d
 from lenet5c.recipes import RECIPES, Run
 from lenet5c.recipes.setting import in_words
 from lenet5c.report import page
@@ -97,15 +98,16 @@ def write_report(run: Run, folder: Path) -> dict[str, Exception]:
     example = int(right[0]) if len(right) else 0
     makers = {"curves": lambda: curves(run.history, kept_epoch=kept, loss=terms)}
     makers |= result_makers(test, result, trained.class_names, inverted)
+    if any(isinstance(layer, Conv2d) for layer in trained.model.all_layers()):
+        makers["filters"] = lambda: filters(trained.model)
     makers |= {
-        "filters": lambda: filters(trained.model),
         "activations": lambda: activations(
             trained,
             test.images[example],
             title=f"Test image {example}",
             label=test.labels[example],
             inverted=inverted,
-        ),
+        )
     }
     pictures, failures = draw_all(makers)
     for name, content in pictures.items():
@@ -196,7 +198,7 @@ def _curves(pictures: Pictures, run: Run) -> str:
 
 
 def _inside(pictures: Pictures, trained: TrainedModel) -> str:
-    layers = trained.model.layers.values()
+    layers = trained.model.all_layers()
     partly = any(getattr(layer, "connection_table", None) is not None for layer in layers)
     of_filters = (
         "The filters of the convolutions. Blue weights are positive and answer to ink, orange "
@@ -222,8 +224,8 @@ def _inside(pictures: Pictures, trained: TrainedModel) -> str:
         ("activations", of_layers, "What each layer makes of a test image"),
     )
     drawn = [page.picture(pictures[name], *texts) for name, *texts in pairs if name in pictures]
-    model: Any = trained.model
-    return page.section("Inside the net", *drawn, page.preformatted(model.summary()))
+    summary = trained.model.summary(trained.input_shape)
+    return page.section("Inside the net", *drawn, page.preformatted(summary))
 
 
 def _settings(config: dict[str, Any], usual: dict[str, Any]) -> str:

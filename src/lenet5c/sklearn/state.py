@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 
 from lenet5c.datasets import Preparation
-from lenet5c.nn import NETS, Sequential
+from lenet5c.nn import Sequential, describe
 from lenet5c.recipes import Recipe
 from lenet5c.recipes.build import make_optimizer
 from lenet5c.training import TrainedModel
+from lenet5c.training.model_file import build_net
 
 VERSION, KEY = 1, "_lenet5c_state"
 
@@ -19,8 +20,7 @@ def pack(state: dict[str, Any]) -> dict[str, Any]:
     trained, optimizer = state.get("trained_"), state.get("optimizer_")
     if trained is not None and optimizer is not None:
         state["trained_"] = {
-            "net": next(name for name, kind in NETS.items() if type(trained.model) is kind),
-            "config": trained.model.config,
+            "net": describe(trained.model),
             "arrays": trained.model.state_dict(),
             "random": {name: rng.bit_generator.state for name, rng in _generators(trained.model)},
             "preparation": trained.preparation.to_dict(),
@@ -45,7 +45,7 @@ def unpack(state: dict[str, Any], owner: str) -> dict[str, Any]:
         )
     packed = state.get("trained_")
     if isinstance(packed, dict):
-        model = NETS[packed["net"]](**packed["config"])
+        model = build_net(packed["net"])
         model.load_state_dict(packed["arrays"])
         for name, rng in _generators(model):
             rng.bit_generator.state = packed["random"][name]
