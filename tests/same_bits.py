@@ -325,14 +325,16 @@ def rmsprop():
 
 @topic
 def training_with_relu_and_max_pool():
-    model = nn.LeNet5(input_size=20)
+    model = nn.LeNet5(input_size=20, pooling="max")
     loss = nn.CrossEntropyLoss(label_smoothing=0.125)
     yield from trained(model, (1, 20, 20), lambda model: optim.SGD(model, 2.0**-6, 0.9), MANY, loss)
 
 
 @topic
 def training_with_tanh_and_avg_pool():
-    model = nn.LeNet5(input_size=16, padding=2, activation="tanh", pooling="avg", in_channels=2)
+    model = nn.LeNet5(
+        input_size=16, padding=(2, 0), activation="tanh", pooling="avg", in_channels=2
+    )
     loss = nn.CrossEntropyLoss()
     yield from trained(
         model, (2, 16, 16), lambda model: optim.Adam(model, 2.0**-8, BETAS), FEW, loss
@@ -341,7 +343,7 @@ def training_with_tanh_and_avg_pool():
 
 @topic
 def training_with_sigmoid_and_mean_squared_error():
-    model = nn.LeNet5(input_size=18, activation="sigmoid")
+    model = nn.LeNet5(input_size=18, activation="sigmoid", pooling="max")
     yield from trained(
         model, (1, 18, 18), lambda model: optim.SGD(model, 2.0**-4), FEW, nn.MSELoss()
     )
@@ -426,7 +428,7 @@ def distortion():
 
 @topic
 def training_on_distorted_images():
-    model = nn.LeNet5(input_size=20)
+    model = nn.LeNet5(input_size=20, pooling="max")
     yield from trained(
         model,
         (1, 20, 20),
@@ -437,13 +439,44 @@ def training_on_distorted_images():
     )
 
 
+PICTURES = Distortion.named("pictures-mixup")
+AUGMENTATIONS = [
+    Distortion(crop_padding=3, crop=0.5, flip=0.5, flip_vertical=0.5, outside="reflect"),
+    Distortion(brightness=0.5, contrast=0.5, saturation=0.5, hue=90, grayscale=0.25),
+    Distortion(rotation=30, erasing=0.75, erasing_area=0.5, outside="edge", probability=0.75),
+    PICTURES,
+]
+
+
+@topic
+def augmentation():
+    for image in ((3, 32, 32), (1, 13, 21), (4, 5, 2)):
+        samples = whole_numbers((FEW, *image), 951, 0, 256).astype(np.uint8)
+        for distortion in AUGMENTATIONS:
+            yield distortion(samples, seed=3, epoch=1)
+
+
+@topic
+def training_on_mixed_pictures():
+    for batch in (FEW, 5):
+        model = nn.LeNet5(input_size=20, in_channels=3)
+        yield from trained(
+            model,
+            (3, 20, 20),
+            lambda model: optim.SGD(model, 2.0**-6),
+            batch,
+            nn.CrossEntropyLoss(label_smoothing=0.125),
+            distort=PICTURES.of_epoch(2),
+        )
+
+
 @topic
 def training_on_few_samples():
     """One by one: a batch of four, and of one."""
     for batch in (5, 1):
         for pooling, activation in (("max", "relu"), ("avg", "tanh")):
             model = nn.LeNet5(
-                input_size=16, padding=2, pooling=pooling, activation=activation, in_channels=2
+                input_size=16, padding=(2, 0), pooling=pooling, activation=activation, in_channels=2
             )
             loss = nn.CrossEntropyLoss()
             yield from trained(

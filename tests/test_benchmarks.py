@@ -54,8 +54,9 @@ QUICK = {
     "contention": ["--images", 100, "--repeats", 1],
     "c_surface": ["--batches", 1, 17, "--seconds", 0.001, "--repeats", 1],
     "from_scratch_layers": ["--batch-size", 5, "--seconds", 0.001, "--repeats", 1],
-    "distortion": ["--batch-size", 20, "--seconds", 0.001, "--repeats", 1],
+    "distortion": ["--batch-size", 20, "--seconds", 0.001, "--repeats", 1, "--channels", 3],
     "softmax": ["--seconds", 0.001, "--repeats", 1],
+    "blocks": ["--batch-size", 20, "--nets", "separable", "residual net", "--repeats", 1],
 }
 # How the rows of the tables begin.
 ROWS = {
@@ -94,7 +95,8 @@ ROWS = {
     "scaling": [
         f"{work} {setting}" for work in ("forward", "train step") for setting in (1, 2, 17, 28, 3)
     ],
-    "distortion": ["distortion", "none -", "identity", "paper1998", "modern", "elastic alone"],
+    "distortion": ["distortion", "none -", "identity", "paper1998", "modern", "elastic alone"]
+    + ["flips and crops", "colors", "erasing", "mixup", "pictures", "pictures-mixup"],
     "contention": ["lenet5c, as the command", "lenet5c, as a library"],
     "softmax": ["function shape axis dtype lenet5c"]
     + [
@@ -103,6 +105,7 @@ ROWS = {
         for shape in ("1x10", "8x21x64x64")
         for dtype in ("float32", "float64")
     ],
+    "blocks": ["net lenet5c", "separable", "residual net"],
     "c_surface": ["kernel shape batch cykernels"]
     + [
         f"{kernel} {shape} {batch}"
@@ -132,6 +135,7 @@ WITH = {
     "own_nets": ["PyTorch"],
     "kernels": ["PyTorch"],
     "softmax": ["PyTorch"],
+    "blocks": ["PyTorch"],
     "inference": ["ONNX Runtime", "PyTorch"],
 }
 

@@ -23,6 +23,18 @@ LAYERS = {
         (nn.AvgPool2d(2), (2, 5, 6)),
         (nn.AvgPool2d(3, (2, 3), ((1, 0), (2, 1)), True, count_include_pad=False), (2, 8, 8)),
     ],
+    "GlobalMaxPool2d": [(nn.GlobalMaxPool2d(), (2, 5, 6))],
+    "GlobalAvgPool2d": [(nn.GlobalAvgPool2d(), (2, 5, 6))],
+    "Residual": [
+        (nn.Residual(nn.Conv2d(2, 2, 3, padding=1), nn.Tanh()), (2, 5, 6)),
+        (
+            nn.Residual(
+                {"a": nn.Conv2d(2, 3, 3, 2, 1), "b": nn.Residual(nn.ReLU())},
+                shortcut=nn.Sequential({"s": nn.Conv2d(2, 3, 1, 2)}),
+            ),
+            (2, 5, 6),
+        ),
+    ],
     "Subsample2d": [(nn.Subsample2d(3, (2, 3)), (3, 5, 7))],
     "ReLU": [(nn.ReLU(), (3,))],
     "LeakyReLU": [(nn.LeakyReLU(0.25), (3,))],

@@ -22,9 +22,9 @@ from lenet5c.kernels.engine import _program
 assert _program.has_canaries
 rng = np.random.default_rng(0)
 nets = [
-    ((1, 28, 28), nn.LeNet5(padding=2, input_size=28), nn.CrossEntropyLoss()),
+    ((1, 28, 28), nn.LeNet5(padding=(2, 0), input_size=28), nn.CrossEntropyLoss()),
     ((1, 28, 28), nn.LeNet5(
-        padding=2, input_size=28, activation="tanh", pooling="avg"), nn.MSELoss()),
+        padding=(2, 0), input_size=28, activation="tanh", pooling="avg"), nn.MSELoss()),
     ((1, 32, 32), nn.LeNet5_1998(), nn.MAPLoss()),
     ((6, 13, 11), nn.Sequential(
         nn.Conv2d(6, 12, (3, 5), padding=(0, 2), groups=3), nn.ReLU(), nn.MaxPool2d(3, 2, 1),
@@ -56,7 +56,8 @@ from lenet5c import datasets, kernels
 from lenet5c.kernels.direct import _strips
 from lenet5c.kernels.ops import _distort
 assert _strips.has_canaries and _distort.has_canaries
-distort = datasets.Distortion.named("modern")
+mixed = datasets.Distortion.named("pictures-mixup").to_dict()
+distort = datasets.Distortion.from_dict(mixed | {"elastic": 15.0})
 images = rng.integers(0, 256, (30, 1, 28, 27), np.uint8)
 distort(images, seed=0)
 samples = nn.Samples(

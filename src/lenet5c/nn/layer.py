@@ -381,13 +381,18 @@ def as_lists(value: Any) -> Any:
 
 
 def _arguments(layer: Layer) -> list[str]:
-    """Return the arguments of a layer of one's own as text, without those at their defaults."""
+    """Return the arguments of a layer of one's own as text, without those at their defaults.
+
+    They are its settings, or its attributes of the same names.
+    """
     from inspect import signature  # not at import, for which commands wait
 
+    has_settings = type(layer).settings is not Layer.settings
+    values = layer.settings() if has_settings else vars(layer)
     found = []
     for name, parameter in signature(type(layer)).parameters.items():
-        value = getattr(layer, name, None)
-        if name not in vars(layer) or not _is_plain(value) or value == parameter.default:
+        value = values.get(name)
+        if name not in values or not _is_plain(value) or value == parameter.default:
             continue
         named = parameter.default is not parameter.empty
         found.append(f"{name}={value!r}" if named else f"{value!r}")

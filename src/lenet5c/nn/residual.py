@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from math import prod
+from typing import Any, Self
 
 import numpy as np
 
 from lenet5c.kernels.engine import branches, ops
 from lenet5c.nn.composite import Composite
 from lenet5c.nn.layer import Floats, Layer, ParameterStore, Shape, as_batch, check_gradient
+from lenet5c.nn.registry import describe
 from lenet5c.nn.sequential import Sequential
 from lenet5c.nn.tile_layer import Places, TileChain, TileLayer
 
@@ -146,6 +148,16 @@ class Residual(Composite, TileLayer):
                 assert isinstance(leaf, TileLayer)
                 described += leaf.tile_ops(places, training)
         return [branches.Residual(*found)]
+
+    def settings(self) -> dict[str, Any]:
+        layers = [describe(layer, name) for name, layer in self.layers.layers.items()]
+        shortcut = None if self.shortcut is None else describe(self.shortcut)
+        return {"layers": layers, "shortcut": shortcut}
+
+    @classmethod
+    def from_settings(cls, settings: dict[str, Any]) -> Self:
+        others = {name: value for name, value in settings.items() if name != "layers"}
+        return cls(settings["layers"], **others)
 
     def output_shape(self, input_shape: Shape) -> Shape:
         y = self.layers.output_shape(input_shape)

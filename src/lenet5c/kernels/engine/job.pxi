@@ -96,10 +96,12 @@ cdef inline uint64_t key_at(const Job* job, Py_ssize_t at) noexcept nogil:
 cdef void load_tile(const Job* job, Py_ssize_t first, float* tile, float* scratch) noexcept nogil:
     cdef const unsigned char* bytes[LANES]
     cdef const float* floats[LANES]
-    cdef uint64_t keys[LANES]
     cdef Py_ssize_t lane, at
     if job.loss.inner > 1:
         load_places(job, first, tile)
+        return
+    if job.distorts:
+        load_distorted(job, first, tile, scratch)
         return
     for lane in range(LANES):
         at = first + lane if first + lane < job.batch else first
@@ -107,21 +109,36 @@ cdef void load_tile(const Job* job, Py_ssize_t first, float* tile, float* scratc
             at = job.index[at]
         if job.bytes is not NULL:
             bytes[lane] = job.bytes + at * job.input_size
-            keys[lane] = key_at(job, at)
         else:
             floats[lane] = job.floats + at * job.input_size
-    cdef float* end
-    if job.distorts:
-        end = scratch + job.kernels.distort_tile_floats(&job.distort)
-        set_canary(end)
-        job.kernels.distort_tile(&job.distort, bytes, keys,
-                                 min(<Py_ssize_t>LANES, job.batch - first), job.scale,
-                                 job.offset, tile, scratch)
-        check_canary(end, b"distort", b"scratch")
-    elif job.bytes is not NULL:
+    if job.bytes is not NULL:
         job.kernels.pack_bytes(bytes, job.input_size, job.scale, job.offset, tile)
     else:
         job.kernels.pack_floats(floats, job.input_size, tile)
+
+
+cdef inline void find_image(const Job* job, Py_ssize_t place, const unsigned char** image,
+                            uint64_t* key) noexcept nogil:
+    """The image at a place of the batch, and the key of its draws; after the last comes the first."""
+    cdef Py_ssize_t at = place % job.batch
+    if job.index is not NULL:
+        at = job.index[at]
+    image[0], key[0] = job.bytes + at * job.input_size, key_at(job, at)
+
+
+cdef void load_distorted(const Job* job, Py_ssize_t first, float* tile,
+                         float* scratch) noexcept nogil:
+    """Load a tile of distorted images; one more, as each may be mixed with the next one."""
+    cdef const unsigned char* images[LANES + 1]
+    cdef uint64_t keys[LANES + 1]
+    cdef Py_ssize_t lane, lanes = min(<Py_ssize_t>LANES, job.batch - first)
+    cdef float* end = scratch + job.kernels.distort_tile_floats(&job.distort)
+    for lane in range(lanes + 1):
+        find_image(job, first + lane, images + lane, keys + lane)
+    set_canary(end)
+    job.kernels.distort_tile(&job.distort, images, keys, lanes, job.scale, job.offset, tile,
+                             scratch)
+    check_canary(end, b"distort", b"scratch")
 
 
 cdef inline Py_ssize_t place_at(const Job* job, Py_ssize_t place) noexcept nogil:

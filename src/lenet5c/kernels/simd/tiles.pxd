@@ -159,15 +159,26 @@ cdef struct DirectKernels:
     void (*softmax)(const Softmax* s, Py_ssize_t unit, const void* a, const void* b, void* to,
                     void* scratch) noexcept nogil
 
-# Random warps of images (C, H, W) of bytes, by distort.pxi: how far they go at most. gaussian has 2
-# * radius + 1 weights.
+cdef enum Outside:
+    OUTSIDE_BLACK, OUTSIDE_EDGE, OUTSIDE_REFLECTED
+
+# Random distortions of images (C, H, W) of bytes, by distort.pxi and pixels.pxi: how far they go at
+# most. gaussian has 2 * radius + 1 weights, mix_quantiles mix_steps + 1 shares.
 cdef struct Distort:
     Py_ssize_t C, H, W
+    bint warps, colors, mixes   # any of the settings of each
     double translation, scaling, squeeze, shear, rotation   # pixels, shares of 1, tangent, radians
-    double flip, probability
+    double flip, flip_vertical, probability
+    Py_ssize_t crop_padding                                 # pixels
+    double crop                                             # share of the area
+    Outside outside
     float elastic
     Py_ssize_t radius
     const float* gaussian
+    double brightness, contrast, saturation, hue, grayscale   # shares of 1, hue in radians
+    double erasing, erasing_least, erasing_area, erasing_ratio   # areas as shares of the image's
+    Py_ssize_t mix_steps
+    const double* mix_quantiles
 
 # One step of an optimizer for `size` parameters, see update.pxi. The names are separated by spaces.
 ctypedef void (*ApplyUpdate)(const double* settings, float** vectors, float* params,
@@ -201,12 +212,16 @@ cdef struct TileKernels:
     void (*pack_floats)(const float** samples, Py_ssize_t size, float* tile) noexcept nogil
     void (*unpack)(const float* tile, Py_ssize_t size, Py_ssize_t lanes,
                    float* samples) noexcept nogil
-    # an image of bytes, distorted as its key says, in gray levels; scratch of distort_floats
+    # an image of bytes, distorted as its key says, in gray levels; scratch of distort_floats. If
+    # distortions mix, with the second of `images`, else there need not be one
     Py_ssize_t (*distort_floats)(const Distort* d) noexcept nogil
-    void (*distort_sample)(const Distort* d, const unsigned char* image, uint64_t key, float* out,
-                           float* scratch) noexcept nogil
+    void (*distort_sample)(const Distort* d, const unsigned char** images, const uint64_t* keys,
+                           float* out, float* scratch) noexcept nogil
+    # the share of a sample that is mixed, from 0 to 1
+    double (*mix_share)(const Distort* d, uint64_t key) noexcept nogil
     # 16 samples, the first `lanes` distorted, the others as the first, -> (size, 16); scratch of
-    # distort_tile_floats
+    # distort_tile_floats. If distortions mix, each with the next one, of which there is one more
+    # than lanes
     Py_ssize_t (*distort_tile_floats)(const Distort* d) noexcept nogil
     void (*distort_tile)(const Distort* d, const unsigned char** images, const uint64_t* keys,
                          Py_ssize_t lanes, float scale, const float* offset, float* tile,
