@@ -24,6 +24,7 @@ import numpy as np
 
 from lenet5c.datasets import Distortion, Preparation, mnist
 from lenet5c.training import open_model
+from lenet5c.training.plot_style import DIVERGING
 
 INK, ACCENT, GREY = "#1b2a41", "#d1495b", "#8d99ae"
 IMAGES = Path(__file__).parent / "images"
@@ -88,9 +89,10 @@ def draw_training(run):
     filters = trained.model["conv1"].params["weight"][:, 0]
     strongest = abs(filters).max()
     for column in range(6):
-        maps[0, column].imshow(filters[column], cmap="RdBu", vmin=-strongest, vmax=strongest)
-        maps[1, column].imshow(shown["pool1"][column], cmap="gray_r")
-        maps[2, column].imshow(shown["pool2"][column], cmap="gray_r")
+        maps[0, column].imshow(filters[column], cmap=DIVERGING, vmin=-strongest, vmax=strongest)
+        for row, name in ((1, "pool1"), (2, "pool2")):
+            most = shown[name].max()
+            maps[row, column].imshow(shown[name][column], cmap="gray_r", vmin=0, vmax=most)
     for ax in maps.flat:
         ax.set(xticks=[], yticks=[])
         ax.spines[:].set_color(GREY)
@@ -98,6 +100,10 @@ def draw_training(run):
         maps[:, 0], ("filters of\nconv1", "after\npool1", "after pool2\n(6 of 16)"), strict=True
     ):
         ax.set_ylabel(text, rotation=0, ha="right", va="center", color=INK, fontsize=8)
+    for row in maps:
+        bar = left.colorbar(row[-1].images[0], ax=row, fraction=0.02, pad=0.02, aspect=14)
+        bar.ax.tick_params(labelsize=6, length=2)
+        bar.outline.set_edgecolor(GREY)
     left.suptitle(f"What the net sees in a {test.labels[0]}", color=INK, fontsize=10)
 
     ax = right.subplots(gridspec_kw={"left": 0.17, "right": 0.95, "top": 0.86, "bottom": 0.16})

@@ -87,7 +87,7 @@ def test_int8_weights(tmp_path, name):
 def test_int8_costs_little_accuracy():
     trained, (_, test) = open_model(), mnist()
     small = quantize_int8(trained)
-    assert abs(evaluate(small.model, test, small.preparation).correct - 9958) <= 5
+    assert abs(evaluate(small.model, test, small.preparation).correct - 9965) <= 5
     assert len(to_c(trained, quantize="int8")) < len(to_c(trained)) / 2
 
 

@@ -40,7 +40,7 @@ def to_onnx(
     input_shape : tuple of int, optional
         Shape of one sample, for a `Sequential` that does not know its own.
     accuracy : str, optional
-        Accuracy for the metadata, such as '9958/10000'.
+        Accuracy for the metadata, such as '9965/10000'.
 
     Returns
     -------

@@ -31,7 +31,7 @@ def measure_curvatures(
         )
     weights = None if sample_weight is None else unmasked("sample_weight", sample_weight)
     total, whole = np.zeros(model.num_params), 0.0
-    before = [(layer, _changing(layer)) for layer in model.flat_layers()]
+    before = [(layer, _changing(layer)) for layer in model.all_layers()]
     try:
         with np.errstate(over="ignore", invalid="ignore"):  # seen in the result
             for chunk in np.array_split(np.arange(len(samples)), -(-len(samples) // SECOND_CHUNK)):

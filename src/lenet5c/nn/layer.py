@@ -198,6 +198,11 @@ class Layer:
         return 0
 
     @property
+    def compiled(self) -> bool:
+        """True if the layer may be part of a compiled program."""
+        return False
+
+    @property
     def num_params(self) -> int:
         """Number of trained values."""
         return sum(array.size for array in self.params.values())
@@ -249,6 +254,17 @@ class Layer:
 
     def __call__(self, x: Array, training: bool = False) -> Array:
         return self.forward(x, training)
+
+    def __repr__(self) -> str:
+        """Return the class with the arguments it was made with, as far as attributes hold them.
+
+        The shapes of the parameters follow where no argument does.
+        """
+        arguments = _arguments(self)
+        if not arguments:
+            shapes = (f"{name}: {array.shape}" for name, array in self.params.items())
+            return f"{type(self).__name__}({', '.join(shapes)})"
+        return f"{type(self).__name__}({', '.join(arguments)})"
 
 
 class ParameterStore:
@@ -343,6 +359,27 @@ def check_padding(padding: Any) -> Any:
 def as_lists(value: Any) -> Any:
     """Return a setting as JSON has it: tuples, such as a size or a padding, as lists."""
     return [as_lists(each) for each in value] if isinstance(value, tuple) else value
+
+
+def _arguments(layer: Layer) -> list[str]:
+    """Return the arguments of a layer of one's own as text, without those at their defaults."""
+    from inspect import signature  # not at import, for which commands wait
+
+    found = []
+    for name, parameter in signature(type(layer)).parameters.items():
+        value = getattr(layer, name, None)
+        if name not in vars(layer) or not _is_plain(value) or value == parameter.default:
+            continue
+        named = parameter.default is not parameter.empty
+        found.append(f"{name}={value!r}" if named else f"{value!r}")
+    return found
+
+
+def _is_plain(value: Any) -> bool:
+    """Return whether the text of an attribute is short, and that of an argument."""
+    if isinstance(value, (tuple, list)):
+        return len(value) <= 8 and all(_is_plain(each) for each in value)
+    return value is None or isinstance(value, (bool, int, float, str, Layer))
 
 
 def options(layer: Layer, **defaults: Any) -> str:

@@ -9,8 +9,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from lenet5c.kernels.arrays import unmasked
 from lenet5c.kernels.engine.samples import Samples
+from lenet5c.nn.composite import Composite
 from lenet5c.nn.curvatures import measure_curvatures
-from lenet5c.nn.inputs import check_finite, check_shape, check_sizes, take_samples
+from lenet5c.nn.inputs import check_finite, check_shape, check_sizes, explain_error, take_samples
 from lenet5c.nn.layer import Array, Floats, Layer, ParameterStore, Shape, as_floats
 from lenet5c.nn.linear import Flatten
 from lenet5c.nn.loss import Loss
@@ -29,7 +30,7 @@ Labels = NDArray[np.integer[Any]] | Floats
 CHUNK = 256
 
 
-class Sequential(Layer):
+class Sequential(Composite):
     """Layers that feed one another.
 
     All parameters lie in one vector, all gradients in another (`vector`, `grad_vector`).
@@ -72,29 +73,12 @@ class Sequential(Layer):
         self.input_shape = None if input_shape is None else check_shape(input_shape)
         ParameterStore(self)
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        ParameterStore(self)
-
     def moved(self) -> None:
         self._segments = None
 
-    def gather(self) -> None:
-        for kind in ("params", "grads", "buffers"):
-            getattr(self, kind).bind_all(
-                (f"{layer_name}.{name}", array)
-                for layer_name, layer in self.named_layers()
-                for name, array in getattr(layer, kind).items()
-            )
-
     @property
-    def store(self) -> ParameterStore:
-        if self._store is None or any(each._store is not self._store for each in self.all_layers()):
-            raise RuntimeError(
-                "a layer of this model was put into another model; give it a copy.deepcopy of the "
-                "layer"
-            )
-        return self._store
+    def compiled(self) -> bool:
+        return all(layer.compiled for layer in self.flat_layers())
 
     @property
     def segments(self) -> list[TileChain | Layer]:
@@ -102,9 +86,7 @@ class Sequential(Layer):
         store = self.store
         if self._segments is None:
             segments: list[TileChain | Layer] = []
-            for compiled, run in groupby(
-                self.flat_layers(), lambda layer: isinstance(layer, TileLayer)
-            ):
+            for compiled, run in groupby(self.flat_layers(), lambda layer: layer.compiled):
                 if compiled:
                     tiles = [layer for layer in run if isinstance(layer, TileLayer)]
                     segments.append(TileChain(tiles, store))
@@ -136,10 +118,15 @@ class Sequential(Layer):
             The layers do not take this shape; the message has the one that they take.
         """
         x = as_floats(x, type(self).__name__)
-        check_sizes(self, "x", x.shape)
-        for segment in self.segments:
-            # A layer in NumPy easily ends in float64.
-            x = np.asarray(segment.forward(x, training), np.float32)
+        shape = x.shape
+        check_sizes(self, "x", shape)
+        try:
+            for segment in self.segments:
+                # A layer in NumPy easily ends in float64.
+                x = np.asarray(segment.forward(x, training), np.float32)
+        except ValueError:
+            explain_error(self, "x", shape)
+            raise
         return x
 
     def backward(self, dy: Floats) -> Floats:
@@ -434,7 +421,8 @@ class Sequential(Layer):
         return list(self.layers.values())[name] if isinstance(name, int) else self.layers[name]
 
     def __repr__(self) -> str:
-        inner = "".join(f"\n  {name}: {layer!r}" for name, layer in self.layers.items())
+        lines = "".join(f"\n{name}: {layer!r}" for name, layer in self.layers.items())
+        inner = lines.replace("\n", "\n  ")
         return f"{type(self).__name__}({inner}\n)"
 
     def _repr_html_(self) -> str:

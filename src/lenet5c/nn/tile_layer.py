@@ -21,6 +21,8 @@ from lenet5c.nn.loss import Loss
 Labels = NDArray[Any]
 # The place of a parameter in the flat vector by its name: an int, or None if there is none.
 Offset = Callable[[str], Any]
+# That function of a layer.
+Places = Callable[[Layer], Offset]
 
 # A chain caches the programs of the input shapes it has met lately.
 CACHED_PROGRAMS = 8
@@ -35,8 +37,16 @@ class TileLayer(Layer):
         """Return the layer's `ops.Op`; ``offset(name)`` is a parameter's place, or None."""
         raise NotImplementedError
 
+    def tile_ops(self, places: Places) -> list[ops.Op]:
+        """Return the ops of a program that do what the layer does."""
+        return [self.tile_op(places(self))]
+
     def output_shape(self, input_shape: Shape) -> Shape:
         raise NotImplementedError
+
+    @property
+    def compiled(self) -> bool:
+        return True
 
     def moved(self) -> None:
         self._chain = None
@@ -91,7 +101,8 @@ class TileChain:
         self.store = store
         self.programs: OrderedDict[tuple[Shape, bool], Program] = OrderedDict()
         self.saved: Floats | None = None
-        offsets = [store.offsets[id(layer), name] for layer in layers for name in layer.params]
+        leaves = [leaf for layer in layers for _, leaf in layer.named_layers()]
+        offsets = [store.offsets[id(leaf), name] for leaf in leaves for name in leaf.params]
         self.start = min(offsets, default=0)
         self.stop = self.start + sum(layer.num_params for layer in layers)
 
@@ -215,10 +226,10 @@ class TileChain:
         shape, described = input_shape, []
         for layer in self.layers:
             shape = layer.output_shape(shape)
-            described.append(layer.tile_op(self._places(layer)))
+            described += layer.tile_ops(self._places)
         return lowering.lower(input_shape, described, definition)
 
-    def _places(self, layer: TileLayer) -> Offset:
+    def _places(self, layer: Layer) -> Offset:
         def offset(name: str) -> int | None:
             at = self.store.offset(layer, name)
             return None if at is None else at - self.start

@@ -9,7 +9,7 @@ Read the modules in this order:
 1. `windows`, `convolution`, `pooling`, `fully_connected`, `activation`, `softmax`, `loss` and
    `network`: the parts of a LeNet-5, and the whole.
 2. `optimizer`; and `derivatives`: how to check a gradient.
-3. `normalization`, `dropout_mask`: layers that came later.
+3. `normalization`, `dropout_mask`, `shortcut`: layers that came later.
 4. `connections`, `subsampling`, `radial_basis`: the LeNet-5 of 1998.
 5. `transposed`, `one_dimensional`, `pooling1d`: transposed convolution, and convolution and pooling
    along one axis; `columns`, `winograd`: other ways to compute a convolution.
@@ -130,8 +130,10 @@ from lenet5c.reference.pooling import (
     avg_pool2d_backward_second,
     global_avg_pool2d,
     global_avg_pool2d_backward,
+    global_avg_pool2d_backward_second,
     global_max_pool2d,
     global_max_pool2d_backward,
+    global_max_pool2d_backward_second,
     max_pool2d,
     max_pool2d_backward,
     max_pool2d_backward_second,
@@ -143,6 +145,7 @@ from lenet5c.reference.pooling1d import (
     max_pool1d_backward,
 )
 from lenet5c.reference.radial_basis import rbf, rbf_backward, rbf_backward_second
+from lenet5c.reference.shortcut import residual, residual_backward, residual_backward_second
 from lenet5c.reference.softmax import log_softmax, log_softmax_backward, softmax, softmax_backward
 from lenet5c.reference.subsampling import (
     subsample2d,
@@ -201,8 +204,10 @@ __all__ = [
     "gelu_backward_second",
     "global_avg_pool2d",
     "global_avg_pool2d_backward",
+    "global_avg_pool2d_backward_second",
     "global_max_pool2d",
     "global_max_pool2d_backward",
+    "global_max_pool2d_backward_second",
     "im2col",
     "leaky_relu",
     "leaky_relu_backward",
@@ -241,6 +246,9 @@ __all__ = [
     "relu",
     "relu_backward",
     "relu_backward_second",
+    "residual",
+    "residual_backward",
+    "residual_backward_second",
     "rmsprop_step",
     "scaled_tanh",
     "scaled_tanh_backward",

@@ -201,13 +201,14 @@ def _inside(pictures: Pictures, trained: TrainedModel) -> str:
     layers = trained.model.all_layers()
     partly = any(getattr(layer, "connection_table", None) is not None for layer in layers)
     of_filters = (
-        "The filters of the convolutions. Blue weights are positive and answer to ink, orange "
-        "ones are negative, white is zero; each layer is colored against its own largest "
-        "weights."
+        "The filters of the convolutions. Red weights are positive and answer to ink, blue ones "
+        "are negative, white is zero; each layer is colored against its own largest weights, as "
+        "its color bar has it."
     )
     if (trained.image_shape or (1,))[0] == 3:
         of_filters += (
-            " The first row has the filters on the three colors together, gray meaning zero."
+            " The first row has the filters in color, gray meaning zero; those on red, green and "
+            "blue are below."
         )
     if partly:
         of_filters += (
@@ -215,9 +216,9 @@ def _inside(pictures: Pictures, trained: TrainedModel) -> str:
         )
     of_layers = (
         "One test image on its way through the net, a line for each layer: the maps of the "
-        "convolutions and poolings, then the units of the last layers in a row. Blue is "
-        "positive, orange negative, each layer against its own largest value. On top the "
-        "classes that the net finds most probable."
+        "convolutions and poolings, then the units of the last layers in a row. Red is positive, "
+        "blue negative, each layer against its own largest values, as its color bar has it. On "
+        "top the classes that the net finds most probable."
     )
     pairs = (
         ("filters", of_filters, "Filters of the convolutions"),

@@ -8,6 +8,7 @@ from math import prod
 
 from lenet5c.kernels.engine._program import LINEAR_OUTPUTS
 from lenet5c.kernels.engine._program import TILE_LANES as LANES
+from lenet5c.kernels.engine.branches import Add, Branch, Turn, lower_chain
 from lenet5c.kernels.engine.ops import (
     Activation,
     Conv2d,
@@ -65,10 +66,7 @@ class Plan:
 
 def lower(input_shape: Shape, layers: Iterable[Op], definition: bool = False) -> Plan:
     """Return the plan that runs `layers` on samples of `input_shape`, (C, H, W) or (features,)."""
-    shape, ops = tuple(input_shape), []
-    for layer in layers:
-        added, shape = layer.lower(shape)
-        ops += added
+    ops, shape = lower_chain(tuple(input_shape), layers)
     for op in ops:
         if isinstance(op, Conv2d):
             op.definition = definition
@@ -94,7 +92,7 @@ def lower(input_shape: Shape, layers: Iterable[Op], definition: bool = False) ->
 
 
 def _fuse(ops: list[Op]) -> None:
-    """Let a convolution or linear op rectify its own output, and a convolution pool it.
+    """Let a convolution, linear op or sum rectify its own output, and a convolution pool it.
 
     A pooling that stays an op of its own masks the gradient for the op before it.
     """
@@ -102,7 +100,7 @@ def _fuse(ops: list[Op]) -> None:
     while i < len(ops):
         before, op = ops[i - 1], ops[i]
         i += 1
-        if not isinstance(before, (Conv2d, Linear)) or before.pool:
+        if not isinstance(before, (Add, Conv2d, Linear)) or before.pool:
             continue
         if isinstance(op, Activation) and op.kind == "relu":
             before.relu = before.mask = True
@@ -119,17 +117,28 @@ def _fuse(ops: list[Op]) -> None:
 def _place(ops: list[Op], end: int) -> int:
     """Give each op its place in the arena, whose first `end` floats are the input; return the size.
 
-    An activation overwrites its input, unless something else still needs that: the input of the
-    program, its own gradient, or that of an op that looks at its output.
+    An activation or sum overwrites its input, unless something else still needs that: the input of
+    the program, another chain, its own gradient, or that of an op that looks at its output.
     """
     at = 0
     for i, op in enumerate(ops):
         before = ops[i - 1] if i > 0 else None
+        if isinstance(op, Turn):
+            op.end, at = at, op.fork.x
+            op.other = op.fork.other = end
+            end += prod(op.in_shape) * LANES
         op.x = op.y = at
-        spare = before and not before.reads_output and not op.reads_input
-        if not (isinstance(op, Activation) and spare):
+        if isinstance(op, Branch):
+            continue
+        spare = before and not isinstance(before, Branch)
+        spare = spare and not before.reads_output and not op.reads_input
+        if not (isinstance(op, (Activation, Add)) and spare):
             op.y = end
             end += check_elements("an activation", (*op.out_shape, LANES))
+        if isinstance(op, Add):
+            op.other = op.turn.end if op.turn else op.fork.x
+            if not op.turn:
+                op.fork.other = op.y
         if isinstance(op, Conv2d) and op.pool:
             op.argmax = end
             end += prod(op.out_shape) * LANES

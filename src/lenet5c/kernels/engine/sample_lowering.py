@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from math import prod
 
 from lenet5c.kernels.engine._program import TILE_LANES as LANES
+from lenet5c.kernels.engine.branches import Add, Branch, Fork, Turn
 from lenet5c.kernels.engine.ops import (
     Activation,
     Conv2d,
@@ -62,6 +63,9 @@ class SampleLowering:
         self.blocked = False
         self.steps: list[SampleStep] = []
         self.at, self.end = 0, _whole_tiles(prod(input_shape))
+        self.forks: dict[Fork, SampleStep] = {}
+        # Where each first chain of a residual ends, and whether its output is blocked.
+        self.ends: dict[Turn, tuple[int, bool]] = {}
 
     def plan(self) -> SamplePlan | None:
         convolutions = [op for op in self.ops if isinstance(op, Conv2d)]
@@ -90,6 +94,10 @@ class SampleLowering:
             self.step("sample", op, op.out_shape)
         elif isinstance(op, Activation):
             self.activate(op)
+        elif isinstance(op, Branch):
+            self.branch(op)
+        elif isinstance(op, Add):
+            self.sum(op)
         else:
             self.arrange(blocked=True)
             self.tile(op)
@@ -115,12 +123,41 @@ class SampleLowering:
             tiles.mask = False
         self.step("tile", tiles, op.out_shape, blocked=True)
 
+    def branch(self, op: Branch) -> None:
+        """Begin a residual, or its second chain where the first one began."""
+        if isinstance(op, Turn):
+            begun = self.forks[op.fork]
+            self.ends[op] = self.at, self.blocked
+            self.at, self.shape, self.blocked = begun.x, op.fork.out_shape, begun.blocked
+        whole: Shape = (self.floats() // LANES, 1, 1)
+        begins = op.shaped(whole, whole)
+        step = SampleStep("tile", begins, self.at, self.at, self.blocked)
+        if isinstance(op, Fork):
+            self.forks[op] = step
+        elif isinstance(op, Turn):
+            begins.other = self.forks[op.fork].op.other = self.end
+            self.end += self.floats()
+        self.steps.append(step)
+
+    def sum(self, op: Add) -> None:
+        """Add the outputs of both chains of a residual, in one layout."""
+        begun = self.forks[op.fork]
+        other, blocked = self.ends[op.turn] if op.turn else (begun.x, begun.blocked)
+        self.arrange(blocked)
+        whole: Shape = (self.floats() // LANES, 1, 1)
+        add = op.shaped(whole, whole)
+        add.relu, add.mask, add.other = False, False, other
+        self.step("tile", add, self.shape, self.blocked)
+        if not op.turn:
+            begun.op.other = self.at
+
     def activate(self, op: Activation) -> None:
         """Add an activation, in place unless a gradient needs what it would overwrite."""
         whole: Shape = (self.floats() // LANES, 1, 1)
         x = self.at
         before = self.steps[-1] if self.steps else None
-        if op.reads_input or (before and before.kind == "tile" and before.op.reads_output):
+        needed = before and before.kind == "tile" and before.op.reads_output
+        if op.reads_input or needed or (before and isinstance(before.op, Branch)):
             self.at = self.end
             self.end += self.floats()
         self.steps.append(SampleStep("tile", op.shaped(whole, whole), x, self.at, self.blocked))

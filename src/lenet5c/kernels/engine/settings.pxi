@@ -25,6 +25,7 @@ cdef set_op(Op* op, o, const TileKernels* kernels, list held):
     op.count_pad = getattr(o, "count_include_pad", False)
     op.has_bias = getattr(o, "bias", None) is not None
     op.x, op.y, op.argmax = o.x, o.y, getattr(o, "argmax", 0)
+    op.other, op.branches = getattr(o, "other", 0), getattr(o, "branches", False)
     op.weight, op.bias = getattr(o, "weight", 0), getattr(o, "bias", None) or 0
     op.dweight, op.dbias = getattr(o, "dweight", 0), getattr(o, "dbias", 0)
     constants = getattr(o, "constants", ())

@@ -59,12 +59,13 @@ cdef struct OpKernels:
 # without.
 cdef struct Op:
     const OpKernels* kernels
-    bint relu           # CONV2D, LINEAR: rectify the output
-    bint mask           # the gradient passes where the output of CONV2D, LINEAR, MAX_POOL2D, the
-                        # input of AVG_POOL2D is positive
+    bint relu           # ADD, CONV2D, LINEAR: rectify the output
+    bint mask           # the gradient passes where the output of ADD, CONV2D, LINEAR, MAX_POOL2D,
+                        # the input of AVG_POOL2D is positive; global poolings likewise
     bint pool           # CONV2D: y is (O, OH / 2, OW / 2, 16), the largest of each 2 x 2 window
     bint definition     # CONV2D: sums of terms that are not negative must not be either
     bint count_pad      # AVG_POOL2D: padding counts in the divisor
+    bint branches       # ADD: a chain of ops ends at other, so its gradient is wanted
     bint has_bias
     Py_ssize_t groups
     Py_ssize_t C, H, W
@@ -75,6 +76,7 @@ cdef struct Op:
     Py_ssize_t EH, EW           # AVG_POOL2D: where the padding after it ends
     Py_ssize_t DH, DW
     Py_ssize_t x, y
+    Py_ssize_t other            # FORK, TURN, ADD: a second place, see branch.pxi
     Py_ssize_t argmax           # CONV2D with pool: which element of each window, as large as y
     Py_ssize_t weight, bias
     Py_ssize_t dweight, dbias   # CONV2D, SUBSAMPLE2D: where a record has the sums of the shard's
