@@ -325,14 +325,16 @@ def rmsprop():
 
 @topic
 def training_with_relu_and_max_pool():
-    model = nn.LeNet5(input_size=20)
+    model = nn.LeNet5(input_size=20, pooling="max")
     loss = nn.CrossEntropyLoss(label_smoothing=0.125)
     yield from trained(model, (1, 20, 20), lambda model: optim.SGD(model, 2.0**-6, 0.9), MANY, loss)
 
 
 @topic
 def training_with_tanh_and_avg_pool():
-    model = nn.LeNet5(input_size=16, padding=2, activation="tanh", pooling="avg", in_channels=2)
+    model = nn.LeNet5(
+        input_size=16, padding=(2, 0), activation="tanh", pooling="avg", in_channels=2
+    )
     loss = nn.CrossEntropyLoss()
     yield from trained(
         model, (2, 16, 16), lambda model: optim.Adam(model, 2.0**-8, BETAS), FEW, loss
@@ -341,7 +343,7 @@ def training_with_tanh_and_avg_pool():
 
 @topic
 def training_with_sigmoid_and_mean_squared_error():
-    model = nn.LeNet5(input_size=18, activation="sigmoid")
+    model = nn.LeNet5(input_size=18, activation="sigmoid", pooling="max")
     yield from trained(
         model, (1, 18, 18), lambda model: optim.SGD(model, 2.0**-4), FEW, nn.MSELoss()
     )
@@ -364,7 +366,7 @@ def distortion():
 
 @topic
 def training_on_distorted_images():
-    model = nn.LeNet5(input_size=20)
+    model = nn.LeNet5(input_size=20, pooling="max")
     yield from trained(
         model,
         (1, 20, 20),
@@ -381,7 +383,7 @@ def training_on_few_samples():
     for batch in (5, 1):
         for pooling, activation in (("max", "relu"), ("avg", "tanh")):
             model = nn.LeNet5(
-                input_size=16, padding=2, pooling=pooling, activation=activation, in_channels=2
+                input_size=16, padding=(2, 0), pooling=pooling, activation=activation, in_channels=2
             )
             loss = nn.CrossEntropyLoss()
             yield from trained(

@@ -22,9 +22,9 @@ from lenet5c.kernels.engine import _program
 assert _program.has_canaries
 rng = np.random.default_rng(0)
 nets = [
-    ((1, 28, 28), nn.LeNet5(padding=2, input_size=28), nn.CrossEntropyLoss()),
+    ((1, 28, 28), nn.LeNet5(padding=(2, 0), input_size=28), nn.CrossEntropyLoss()),
     ((1, 28, 28), nn.LeNet5(
-        padding=2, input_size=28, activation="tanh", pooling="avg"), nn.MSELoss()),
+        padding=(2, 0), input_size=28, activation="tanh", pooling="avg"), nn.MSELoss()),
     ((1, 32, 32), nn.LeNet5_1998(), nn.MAPLoss()),
     ((6, 13, 11), nn.Sequential(
         nn.Conv2d(6, 12, (3, 5), padding=(0, 2), groups=3), nn.ReLU(), nn.MaxPool2d(3, 2, 1),

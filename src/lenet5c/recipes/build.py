@@ -11,9 +11,12 @@ from lenet5c.datasets import Dataset, Distortion, Preparation, Source
 from lenet5c.datasets.framing import measure_framing
 from lenet5c.datasets.mapped import Images, blocks
 from lenet5c.nn import LOSSES, NETS
+from lenet5c.nn.inputs import check_work
+from lenet5c.nn.kind import Kind
+from lenet5c.nn.limits import LimitError, limit_values
 from lenet5c.optim import OPTIMIZERS, SCHEDULES
 from lenet5c.recipes import start as starting
-from lenet5c.recipes.kind import Kind, arguments, further_settings
+from lenet5c.recipes.kind import arguments, further_settings
 from lenet5c.training import TrainedModel, Trainer
 
 if TYPE_CHECKING:
@@ -83,8 +86,7 @@ def build(
             "input_size": preparation.size,
             **recipe.model,
         }
-        _check_size(NETS[recipe.net], settings)
-        model = NETS[recipe.net](rng=rng, **settings)
+        model = make_net(recipe.net, settings | {"rng": rng})
     else:
         preparation = start.preparation
         model = starting.continue_model(start, recipe, train_set.class_names, rng)
@@ -138,15 +140,18 @@ def build(
     return trainer, trainer.trained
 
 
-def _check_size(net: Any, settings: dict[str, Any]) -> None:
-    """Refuse a net that is too large, before it takes memory: a config.json is not trusted."""
-    counted = arguments(net.count_params)
-    count = net.count_params(**{name: settings[name] for name in settings if name in counted})
-    if count > MOST_PARAMETERS:
+def make_net(net: str, settings: dict[str, Any]) -> Any:
+    """Return a net by its name; refuse one that is too large: a config.json is not trusted."""
+    try:
+        with limit_values(MOST_PARAMETERS):
+            model = NETS[net](**settings)
+    except LimitError as error:
         raise ValueError(
-            f"model must have at most {MOST_PARAMETERS:,} parameters, got {count:,}; choose "
-            f"smaller paddings"
-        )
+            f"model must have at most {MOST_PARAMETERS:,} parameters, got more: {error}; use fewer "
+            "channels or units, or global_pooling"
+        ) from None
+    check_work(model, model.input_shape)
+    return model
 
 
 def take_part(recipe: "Recipe", train_set: Dataset, seed: int) -> Dataset:

@@ -16,15 +16,13 @@ from lenet5c.datasets.conversion import to_gray
 from lenet5c.datasets.mapped import apply
 from lenet5c.nn import NETS, Conv2d, Flatten, Linear, Sequential
 from lenet5c.nn.batch_norm import BatchNorm
-from lenet5c.recipes.kind import arguments
+from lenet5c.recipes.net_settings import net_options
 from lenet5c.training import TrainedModel
 from lenet5c.training.matching import match_names, match_size
 
 if TYPE_CHECKING:
     from lenet5c.recipes.recipe import Recipe
 
-#: Arguments of a net that follow from the data and the seed.
-OF_DATA = {"num_classes", "in_channels", "input_size", "rng"}
 #: Settings that the model to start from has already.
 OF_START = ("net", "model", "fit", "preparation")
 #: Images of the start model's data in each epoch.
@@ -52,7 +50,7 @@ def take_net(recipe: "Recipe", start: TrainedModel, asked: Mapping[str, Any] = {
     """
     net = next(name for name, kind in NETS.items() if type(start.model) is kind)
     config: dict[str, Any] = start.model.config  # type: ignore[attr-defined]
-    known = arguments(NETS[net])
+    known = net_options(net)
     for name, value in asked.items():
         has = (
             net if name == "net" else config.get(name, known[name].default if name in known else "")
@@ -67,7 +65,7 @@ def take_net(recipe: "Recipe", start: TrainedModel, asked: Mapping[str, Any] = {
                 f"{name} must be {has!r}, as in the model to start from, got {value!r}; leave it "
                 "out, or train without that model"
             )
-    model = {name: value for name, value in config.items() if name not in OF_DATA}
+    model = {name: value for name, value in config.items() if name in known}
     if "dropout" in recipe.model and "dropout" in known:
         model["dropout"] = recipe.model["dropout"]
     changes: dict[str, Any] = {"net": net, "model": model, "fit": "auto", "preparation": "auto"}
