@@ -22,6 +22,7 @@ PEERS = {
 }
 QUICK = {
     "train_epoch": ["--batch-size", 32, 50, "--images", 100, "--numpy-steps", 2, "--repeats", 1],
+    "own_nets": ["--batch-size", 8, "--steps", 2, "--repeats", 1],
     "inference": ["--images", 1, 17, "--threads", 2, "--seconds", 0.001, "--repeats", 1],
     "kernels": [
         "--shapes",
@@ -60,6 +61,7 @@ QUICK = {
 # How the rows of the tables begin.
 ROWS = {
     "train_epoch": ["batch lenet5c", "32", "50"],
+    "own_nets": ["net lenet5c", "lenet5-norm-dropout", "three-conv"],
     "inference": ["images threads lenet5c", "1 1", "1 2", "17 2"],
     "kernels": ["kernel shape batch dtype lenet5c"]
     + [
@@ -130,6 +132,7 @@ ROWS = {
 }
 WITH = {
     "train_epoch": ["PyTorch"],
+    "own_nets": ["PyTorch"],
     "kernels": ["PyTorch"],
     "softmax": ["PyTorch"],
     "blocks": ["PyTorch"],

@@ -30,7 +30,7 @@ LARGEST = float(np.finfo(np.float32).max)
 FLOAT32 = np.dtype(np.float32)
 
 # Attributes that copies and pickles leave out: views, programs, and what backward needs.
-TRANSIENT = ("_store", "_chain", "_segments", "_saved", "_mask", "accepted")
+TRANSIENT = ("_store", "_chain", "_segments", "accepted")
 
 
 class Arrays(UserDict[str, Array]):
@@ -196,6 +196,25 @@ class Layer:
     def connections(self, input_shape: Shape) -> int:
         """Return the number of connections: inputs and biases, for each unit that reads them."""
         return 0
+
+    @property
+    def rng_state(self) -> dict[str, Any] | None:
+        """State of the random numbers that training draws, JSON-able; None if it draws none.
+
+        That of an attribute `rng`, a numpy.random.Generator, unless a layer says otherwise.
+        """
+        rng = getattr(self, "rng", None)
+        if rng is None or not isinstance(rng, np.random.Generator):
+            return None
+        return dict(rng.bit_generator.state)
+
+    @rng_state.setter
+    def rng_state(self, state: dict[str, Any]) -> None:
+        self.rng.bit_generator.state = state  # type: ignore[attr-defined]
+
+    def random_layers(self) -> dict[str, Layer]:
+        """Return the layers that draw random numbers in training, such as Dropout, by name."""
+        return {name: layer for name, layer in self.named_layers() if layer.rng_state is not None}
 
     @property
     def compiled(self) -> bool:
