@@ -139,6 +139,7 @@ def make_untrained(settings: dict[str, Any], mean: float | None, std: float | No
         raise ExportError(f"--net must have no {', '.join(drawn)}: the weights are PyTorch's")
     try:
         model = LeNet5(**settings)
+        assert model.input_shape is not None
         channels, *size = model.input_shape
         height, width = size
         preparation = Preparation(

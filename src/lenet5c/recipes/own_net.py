@@ -11,9 +11,9 @@ from typing import Any
 from lenet5c import _files
 from lenet5c.errors import RunError
 from lenet5c.nn import NETS, RBF, Sequential
-from lenet5c.nn.inputs import check_work
 from lenet5c.nn.layer import Rng, Shape
 from lenet5c.nn.limits import limit_values
+from lenet5c.nn.work import check_work
 from lenet5c.training.model_file import build_net, describe_net
 
 #: Bytes of a file with a description.
