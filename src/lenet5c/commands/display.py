@@ -61,8 +61,10 @@ class Display:
         )
         begins = trainer.epoch == 0 and config.fold in (None, 1)
         if count < FEW and not (config.settings.distortion or config.start) and begins:
+            in_color = trainer.train_set.images.shape[1] == 3
+            name = "pictures-noflip" if in_color else "modern"
             self.line(
-                "So few images do better with --distortion modern --epochs 300 --batch-size "
+                f"So few images do better with --distortion {name} --epochs 300 --batch-size "
                 f"{min(FEW_A_STEP, count)}."
             )
         counts = np.bincount(trainer.train_set.labels)

@@ -134,18 +134,19 @@ class Residual(Composite, TileLayer):
         if self.compiled:
             x = self.chain.saved_input("backward_second")
             check_gradient(d2y, (len(x), *self.output_shape(x.shape[1:])), "d2y")
-            for branch in self.branches():
-                branch.forward(x, training=True)
+            with self.chain.pass_again():
+                for branch in self.branches():
+                    branch.forward(x, training=True)
         d2x = self.layers.backward_second(d2y)
         return d2x + (d2y if self.shortcut is None else self.shortcut.backward_second(d2y))
 
-    def tile_ops(self, places: Places) -> list[ops.Op]:
+    def tile_ops(self, places: Places, training: bool = False) -> list[ops.Op]:
         found: list[list[ops.Op]] = [[], []]
         for branch, described in zip(self.branches(), found, strict=False):
             leaves = branch.flat_layers() if isinstance(branch, Sequential) else [branch]
             for leaf in leaves:
                 assert isinstance(leaf, TileLayer)
-                described += leaf.tile_ops(places)
+                described += leaf.tile_ops(places, training)
         return [branches.Residual(*found)]
 
     def settings(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from os import PathLike, fspath
 from pathlib import Path
@@ -404,8 +405,9 @@ def digest_of(trained: TrainedModel) -> str:
 def distortion_name(value: object) -> object:
     """Return the name of a distortion's settings; 'none' for none, other settings as they are."""
     if isinstance(value, dict) and value:
-        named = (name for name in Distortion.NAMES if Distortion.named(name) == Distortion(**value))
-        return next(named, value)
+        with suppress(TypeError, ValueError):  # of settings that are not checked yet
+            made = Distortion.from_dict(value)
+            return next((n for n in Distortion.NAMES if Distortion.named(n) == made), value)
     return value or "none"
 
 
@@ -422,4 +424,6 @@ def _words(name: str, setting: Setting, value: Any) -> list[str]:
     if setting.kind.many:
         parts = (f"{key}={json.dumps(each, separators=(',', ':'))}" for key, each in value.items())
         return [option, *parts]
-    return [option, str(distortion_name(value) if name == "distortion" else value)]
+    if isinstance(value, dict):
+        return [option, json.dumps(value, separators=(",", ":"))]
+    return [option, str(value)]

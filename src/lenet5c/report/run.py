@@ -181,7 +181,10 @@ def _curves(pictures: Pictures, run: Run) -> str:
     if "curves" not in pictures:
         return ""
     history = run.history
-    augmented = ", and of distorted images" if run.config.settings.distortion else ""
+    distortion = run.config.settings.distortion or {}
+    augmented = ", and of distorted images" if distortion else ""
+    if distortion.get("mixup"):
+        augmented = ", and of mixtures, of which the larger share counts as the true class"
     caption = (
         "Loss and accuracy after each epoch. The training figures are means over the epoch, "
         f"while the net was changing{augmented}; so validation may well look better."

@@ -68,9 +68,9 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
     dropout : float, optional
     batch_norm : bool, optional
     distortion : str or dict, optional
-        Augmentation of the training images, such as 'modern', settings of
-        `lenet5c.datasets.Distortion`, or 'none'; for images of digits and the like. It has no
-        effect on `partial_fit`.
+        Augmentation of the training images, such as 'modern' for digits and 'pictures' for what
+        may be mirrored, settings of `lenet5c.datasets.Distortion`, or 'none'. It has no effect on
+        `partial_fit`.
     class_weight : 'balanced' or dict, optional
         Weights of the classes in the loss, from 1e-6 to 1e6 and 1 where not given; 'balanced' is
         n_samples / (n_classes * count) of each, with the sample weights counted. `partial_fit`
