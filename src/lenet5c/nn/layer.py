@@ -30,7 +30,7 @@ LARGEST = float(np.finfo(np.float32).max)
 FLOAT32 = np.dtype(np.float32)
 
 # Attributes that copies and pickles leave out: views, programs, and what backward needs.
-TRANSIENT = ("_store", "_chain", "_segments", "_saved", "_mask", "accepted")
+TRANSIENT = ("_store", "_chain", "_segments", "accepted")
 
 
 class Arrays(UserDict[str, Array]):
@@ -112,6 +112,10 @@ class Layer:
         layer.moved()
         return layer
 
+    def __init__(self) -> None:
+        # Without it, any arguments would be taken: __new__ does.
+        super().__init__()
+
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name not in TRANSIENT}
 
@@ -168,9 +172,54 @@ class Layer:
         """Return the shape of one sample's output, found by trying unless a layer knows it."""
         return self.forward(np.zeros((2, *input_shape), np.float32)).shape[1:]
 
+    def settings(self) -> dict[str, Any]:
+        """Return the arguments that make such a layer, but for initializers and generators.
+
+        They are such as JSON has them: numbers, text, True, False, None, lists and dicts.
+        ``type(layer)(**layer.settings())`` has the same shapes and the same behavior; its weights
+        are not among them. Layers within a layer are as `lenet5c.nn.describe` has them.
+        """
+        kind = type(self).__name__
+        raise NotImplementedError(
+            f"{kind} has no settings; give it a method settings() that returns the arguments it is "
+            "made with as a dict"
+        )
+
+    @classmethod
+    def from_settings(cls, settings: dict[str, Any]) -> Self:
+        """Return a layer of such settings as `settings` returns, with layers made already.
+
+        A layer with a name, within another one, is a pair ``(name, layer)``.
+        """
+        return cls(**settings)
+
     def connections(self, input_shape: Shape) -> int:
         """Return the number of connections: inputs and biases, for each unit that reads them."""
         return 0
+
+    @property
+    def rng_state(self) -> dict[str, Any] | None:
+        """State of the random numbers that training draws, JSON-able; None if it draws none.
+
+        That of an attribute `rng`, a numpy.random.Generator, unless a layer says otherwise.
+        """
+        rng = getattr(self, "rng", None)
+        if rng is None or not isinstance(rng, np.random.Generator):
+            return None
+        return dict(rng.bit_generator.state)
+
+    @rng_state.setter
+    def rng_state(self, state: dict[str, Any]) -> None:
+        self.rng.bit_generator.state = state  # type: ignore[attr-defined]
+
+    def random_layers(self) -> dict[str, Layer]:
+        """Return the layers that draw random numbers in training, such as Dropout, by name."""
+        return {name: layer for name, layer in self.named_layers() if layer.rng_state is not None}
+
+    @property
+    def compiled(self) -> bool:
+        """True if the layer may be part of a compiled program."""
+        return False
 
     @property
     def num_params(self) -> int:
@@ -224,6 +273,17 @@ class Layer:
 
     def __call__(self, x: Array, training: bool = False) -> Array:
         return self.forward(x, training)
+
+    def __repr__(self) -> str:
+        """Return the class with the arguments it was made with, as far as attributes hold them.
+
+        The shapes of the parameters follow where no argument does.
+        """
+        arguments = _arguments(self)
+        if not arguments:
+            shapes = (f"{name}: {array.shape}" for name, array in self.params.items())
+            return f"{type(self).__name__}({', '.join(shapes)})"
+        return f"{type(self).__name__}({', '.join(arguments)})"
 
 
 class ParameterStore:
@@ -316,6 +376,37 @@ def check_padding(padding: Any) -> Any:
     return (top, left) if (top, left) == (bottom, right) else ((top, bottom), (left, right))
 
 
+def as_lists(value: Any) -> Any:
+    """Return a setting as JSON has it: tuples, such as a size or a padding, as lists."""
+    return [as_lists(each) for each in value] if isinstance(value, tuple) else value
+
+
+def _arguments(layer: Layer) -> list[str]:
+    """Return the arguments of a layer of one's own as text, without those at their defaults.
+
+    They are its settings, or its attributes of the same names.
+    """
+    from inspect import signature  # not at import, for which commands wait
+
+    has_settings = type(layer).settings is not Layer.settings
+    values = layer.settings() if has_settings else vars(layer)
+    found = []
+    for name, parameter in signature(type(layer)).parameters.items():
+        value = values.get(name)
+        if name not in values or not _is_plain(value) or value == parameter.default:
+            continue
+        named = parameter.default is not parameter.empty
+        found.append(f"{name}={value!r}" if named else f"{value!r}")
+    return found
+
+
+def _is_plain(value: Any) -> bool:
+    """Return whether the text of an attribute is short, and that of an argument."""
+    if isinstance(value, (tuple, list)):
+        return len(value) <= 8 and all(_is_plain(each) for each in value)
+    return value is None or isinstance(value, (bool, int, float, str, Layer))
+
+
 def options(layer: Layer, **defaults: Any) -> str:
     """Return the settings of a layer that are others than these, as arguments in its repr."""
     given = {name: getattr(layer, name) for name in defaults}
@@ -334,6 +425,13 @@ def check_number(name: str, value: Any, least: float = -LARGEST, most: float = L
     if not real or not least <= value <= most:
         raise ValueError(f"{name} must be a number from {least:.2g} to {most:.2g}, got {value!r}")
     return float(value)
+
+
+def check_flag(name: str, value: Any) -> bool:
+    """Return `value` as a bool; it is True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise ValueError(f"{name} must be True or False, got {value!r}")
+    return bool(value)
 
 
 def check_integer(name: str, value: Any, least: int) -> int:
