@@ -96,7 +96,7 @@ def add_settings(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     usual = RunConfig()
     for name, setting in option_settings().items():
         # Options have no default, so that a resumed run can tell which were really given.
-        arguments = {"help": setting.describe(usual.get(name)).replace("%", "%%")}
+        arguments: dict[str, Any] = {"help": setting.describe(usual.get(name)).replace("%", "%%")}
         groups[setting.group].add_argument(
             option(name, setting), dest=name, **arguments, **option_arguments(setting.kind)
         )
