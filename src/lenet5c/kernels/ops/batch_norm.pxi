@@ -21,11 +21,11 @@ cdef struct Channel:
     v16 bias
 
 
-cdef inline float mean_of(const Op* op, const float* arena, Py_ssize_t c) noexcept nogil:
+cdef inline float channel_mean(const Op* op, const float* arena, Py_ssize_t c) noexcept nogil:
     return arena[statistic_at(op, MEAN) + c] if op.of_batch else op.running_mean[c]
 
 
-cdef inline float scale_of(const Op* op, const float* arena, Py_ssize_t c) noexcept nogil:
+cdef inline float channel_scale(const Op* op, const float* arena, Py_ssize_t c) noexcept nogil:
     if op.of_batch:
         return arena[statistic_at(op, SCALE) + c]
     return 1 / sqrtf(op.running_var[c] + op.eps)
@@ -34,8 +34,8 @@ cdef inline float scale_of(const Op* op, const float* arena, Py_ssize_t c) noexc
 cdef inline Channel channel_of(const Op* op, const float* params, const float* arena,
                                Py_ssize_t c) noexcept nogil:
     cdef Channel channel
-    channel.mean = v16_set1(mean_of(op, arena, c))
-    channel.factor = v16_set1(scale_of(op, arena, c) * params[op.weight + c])
+    channel.mean = v16_set1(channel_mean(op, arena, c))
+    channel.factor = v16_set1(channel_scale(op, arena, c) * params[op.weight + c])
     channel.bias = v16_set1(params[op.bias + c])
     return channel
 
@@ -73,7 +73,7 @@ cdef void batch_norm_forward(const Op* op, const float* params, float* arena,
             x += op.H * width
             y += op.H * width
             continue
-        factor = scale_of(op, arena, c) * params[op.weight + c]
+        factor = channel_scale(op, arena, c) * params[op.weight + c]
         for i in range(op.H // 2):
             for ow in range(op.W // 2):
                 best = extreme(factor, v16_load(x), v16_load(x + LANES))
@@ -154,7 +154,7 @@ cdef void batch_norm_add_shares(
             total += v16_reduce(totals)
             share += v16_reduce(products)
             start += SUMMED
-        share *= scale_of(op, arena, c)
+        share *= channel_scale(op, arena, c)
         sums[op.dweight + c] += <float>share
         sums[op.dbias + c] += <float>total
         if shares is not NULL:
@@ -194,9 +194,9 @@ cdef void batch_norm_backward(
         if op.of_batch:
             # a dead lane has no gradient
             live = v16_load(arena + op.given)
-            factor = -scale_of(op, arena, c) * params[op.weight + c]
+            factor = -channel_scale(op, arena, c) * params[op.weight + c]
             constant = v16_mul(v16_set1(factor * arena[statistic_at(op, MEAN_DY) + c]), live)
-            factor *= scale_of(op, arena, c)
+            factor *= channel_scale(op, arena, c)
             slope = v16_mul(v16_set1(factor * arena[statistic_at(op, MEAN_SHARE) + c]), live)
         if not op.pool:
             for i in range(op.H * op.W):
@@ -232,7 +232,7 @@ cdef inline Channel block_of(const Op* op, const float* params, Py_ssize_t c,
     cdef Py_ssize_t i, channels = min(<Py_ssize_t>LANES, op.C - c)
     memset(scale, 0, sizeof(scale))
     for i in range(channels):
-        scale[i] = scale_of(op, NULL, c + i)
+        scale[i] = channel_scale(op, NULL, c + i)
     scales[0] = v16_load(scale)
     block.mean = load_some(op.running_mean + c, channels)
     block.factor = v16_mul(scales[0], load_some(params + op.weight + c, channels))
