@@ -287,7 +287,7 @@ def _batch_norm(layer: BatchNorm, x: Doubles) -> tuple[Doubles, Backward]:
 
 
 def _dropout(layer: Dropout, x: Doubles) -> tuple[Doubles, Backward]:
-    mask = reference.draw_dropout_mask(x.shape, layer.p, layer.rng)
+    mask = reference.draw_dropout_mask(x.shape, layer.p, layer.seed, layer.passes)
     return reference.dropout(x, mask), lambda dy: reference.dropout_backward(dy, mask)
 
 
