@@ -21,7 +21,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent / "helpers"))
 
-import bits_of_residuals  # noqa: F401, its topics
+import bits_of_channels_last  # noqa: F401, its topics
+import bits_of_residuals  # noqa: F401
 from bits import (
     FEW,
     MANY,

@@ -77,7 +77,7 @@ def test_few_images_and_weights_are_said(tmp_path, mnist_slice):
 @pytest.mark.parametrize(
     "words, message",
     [
-        (["cat=2"], "class_weight must name classes of the data, got 'cat'; it has 0, 1, 2"),
+        (["cat=2"], "--class-weight must name classes of the data, got 'cat'; it has 0, 1, 2"),
         (["3=0"], "--class-weight must be balanced, or class names with weights from 1e-06"),
         (["equal"], "--class-weight must be balanced, or class names with weights from 1e-06"),
         (["balanced", "3=2"], "--class-weight must be balanced alone, or NAME=VALUE pairs"),

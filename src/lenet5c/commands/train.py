@@ -5,7 +5,8 @@ Exit codes: 0 done, 1 the training failed, 2 bad use, 3 the target accuracy was 
 """
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -147,6 +148,23 @@ def option_type(kind: Kind) -> Callable[[str], Any]:
     return read
 
 
+@contextmanager
+def naming_options() -> Iterator[None]:
+    """Let errors about a setting name its option: '--class-weight must', not 'class_weight must'.
+
+    Many are found with the data or the net only, by functions that know nothing of options.
+    """
+    try:
+        yield
+    except RunError as error:
+        name, must, rest = str(error).partition(" must ")
+        setting = option_settings().get(name)
+        if not (setting and must):
+            raise
+        raise RunError(f"{option(name, setting)}{must}{rest}") from None
+
+
+@naming_options()
 def run(options: argparse.Namespace) -> int:
     """Train, evaluate and report; return the exit code."""
     config = configure(options)
