@@ -22,6 +22,7 @@ PEERS = {
 }
 QUICK = {
     "train_epoch": ["--batch-size", 32, 50, "--images", 100, "--numpy-steps", 2, "--repeats", 1],
+    "own_nets": ["--batch-size", 8, "--steps", 2, "--repeats", 1],
     "inference": ["--images", 1, 17, "--threads", 2, "--seconds", 0.001, "--repeats", 1],
     "kernels": [
         "--shapes",
@@ -55,10 +56,12 @@ QUICK = {
     "from_scratch_layers": ["--batch-size", 5, "--seconds", 0.001, "--repeats", 1],
     "distortion": ["--batch-size", 20, "--seconds", 0.001, "--repeats", 1, "--channels", 3],
     "softmax": ["--seconds", 0.001, "--repeats", 1],
+    "blocks": ["--batch-size", 20, "--nets", "separable", "residual net", "--repeats", 1],
 }
 # How the rows of the tables begin.
 ROWS = {
     "train_epoch": ["batch lenet5c", "32", "50"],
+    "own_nets": ["net lenet5c", "lenet5-norm-dropout", "three-conv"],
     "inference": ["images threads lenet5c", "1 1", "1 2", "17 2"],
     "kernels": ["kernel shape batch dtype lenet5c"]
     + [
@@ -102,6 +105,7 @@ ROWS = {
         for shape in ("1x10", "8x21x64x64")
         for dtype in ("float32", "float64")
     ],
+    "blocks": ["net lenet5c", "separable", "residual net"],
     "c_surface": ["kernel shape batch cykernels"]
     + [
         f"{kernel} {shape} {batch}"
@@ -128,8 +132,10 @@ ROWS = {
 }
 WITH = {
     "train_epoch": ["PyTorch"],
+    "own_nets": ["PyTorch"],
     "kernels": ["PyTorch"],
     "softmax": ["PyTorch"],
+    "blocks": ["PyTorch"],
     "inference": ["ONNX Runtime", "PyTorch"],
 }
 

@@ -23,6 +23,29 @@ LAYERS = {
         (nn.AvgPool2d(2), (2, 5, 6)),
         (nn.AvgPool2d(3, (2, 3), ((1, 0), (2, 1)), True, count_include_pad=False), (2, 8, 8)),
     ],
+    "GlobalMaxPool2d": [(nn.GlobalMaxPool2d(), (2, 3, 5))],
+    "GlobalAvgPool2d": [(nn.GlobalAvgPool2d(), (2, 3, 5))],
+    "Residual": [
+        (nn.Residual(nn.Conv2d(2, 2, 3, padding=1), nn.ReLU()), (2, 5, 6)),
+        (
+            nn.Residual(
+                {"in": nn.Conv2d(2, 4, 3, 2, 1), "norm": nn.BatchNorm2d(4), "act": nn.Tanh()},
+                shortcut=nn.Conv2d(2, 4, 1, 2),
+            ),
+            (2, 6, 6),
+        ),
+        (
+            nn.Residual(
+                nn.Sequential(nn.Linear(4, 9), nn.Sigmoid()),
+                nn.Residual(nn.Linear(9, 5), nn.GELU(), nn.Linear(5, 9)),
+                nn.Linear(9, 3),
+                shortcut=nn.Sequential({"a": nn.Linear(4, 6), "b": nn.Linear(6, 3)}),
+            ),
+            (4,),
+        ),
+        (nn.Residual(nn.Residual(nn.ReLU()), nn.Dropout(0.5, rng=0)), (3,)),
+        (nn.Residual(nn.Dropout(0.5, rng=0), shortcut=nn.Tanh()), (2, 2, 2)),
+    ],
     "Subsample2d": [(nn.Subsample2d(3, (2, 3)), (3, 5, 7))],
     "ReLU": [(nn.ReLU(), (3,))],
     "LeakyReLU": [(nn.LeakyReLU(0.25), (3,))],

@@ -1,6 +1,7 @@
 """Pooling of whole maps."""
 
 from math import prod
+from typing import Any
 
 from lenet5c.kernels.engine import ops
 from lenet5c.nn.layer import Floats, Shape
@@ -21,6 +22,9 @@ class GlobalPool2d(TileLayer):
 
     def connections(self, input_shape: Shape) -> int:
         return prod(input_shape)
+
+    def settings(self) -> dict[str, Any]:
+        return {}
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"

@@ -41,6 +41,10 @@ cdef struct Job:
     uint64_t stream
     const int64_t* numbers
     Py_ssize_t first_sample
+    Py_ssize_t step                   # of a run
+    const int64_t* draws              # the number of each dropout's masks in the first step, or NULL
+    const Py_ssize_t* cuts            # ops that need all tiles of the batch before they go on
+    Py_ssize_t cut_count
     float* params                     # written to by an update only
     float* out                        # (batch, output_size), or NULL
     # the gradient comes from dy (batch, output_size) or from the loss
@@ -66,7 +70,8 @@ cdef inline double divisor_of(const Job* job, Py_ssize_t step, Py_ssize_t batch)
 cdef inline void choose_batch(Job* job, Py_ssize_t first, Py_ssize_t batch_size) noexcept nogil:
     """From a job of all samples to that of the batch that begins at `first`."""
     job.batch = min(batch_size, job.batch - first)
-    job.divisor = divisor_of(job, first // batch_size, job.batch)
+    job.step = first // batch_size
+    job.divisor = divisor_of(job, job.step, job.batch)
     if job.index is not NULL:
         job.index += first
     elif job.bytes is not NULL:
@@ -217,17 +222,57 @@ cdef inline void backward_op(const Job* job, const Op* op, float* arena, bint ne
         check_canary(saved_end, name, b"saved values in a record")
 
 
-cdef inline void forward_tile(const Job* job, Py_ssize_t tile, float* arena,
-                              float* scratch) noexcept nogil:
-    cdef Py_ssize_t i
+cdef void give_keys(const Job* job, Py_ssize_t first, float* arena) noexcept nogil:
+    """Give each dropout the keys of a tile's samples: by their places in the batch and by the
+    number of the step. Dead lanes are as the first, here, too."""
+    cdef Py_ssize_t i, lane, n
+    cdef const Op* op
+    cdef uint32_t* keys
+    cdef uint64_t stream, key
+    for i in range(job.op_count):
+        op = job.ops + i
+        if not op.draws:
+            continue
+        keys = <uint32_t*>(arena + op.given)
+        stream = sample_key(op.seed, job.draws[op.draw] + job.step)
+        for lane in range(LANES):
+            n = first + lane if first + lane < job.batch else first
+            key = sample_key(stream, n)
+            keys[lane], keys[LANES + lane] = <uint32_t>key, <uint32_t>(key >> 32)
+
+
+cdef inline void begin_tile(const Job* job, Py_ssize_t tile, float* arena,
+                            float* scratch) noexcept nogil:
+    """Load the samples of a tile, with what their number decides."""
     load_tile(job, tile * LANES, arena, scratch)
-    for i in range(job.forward_ops):
-        sleep_at(b"forward")
-        forward_op(job, job.ops + i, arena, scratch)
+    if job.draws is not NULL:
+        give_keys(job, tile * LANES, arena)
+
+
+cdef inline void store_outputs(const Job* job, Py_ssize_t tile, const float* arena) noexcept nogil:
     if job.out is not NULL:
         job.kernels.unpack(arena + job.output, job.output_size,
                            min(<Py_ssize_t>LANES, job.batch - tile * LANES),
                            job.out + tile * LANES * job.output_size)
+
+
+cdef inline void store_dx(const Job* job, Py_ssize_t tile, const float* gradients) noexcept nogil:
+    if job.dx is not NULL and job.loss.inner > 1:
+        store_places(job, tile * LANES, gradients, job.dx)
+    elif job.dx is not NULL:
+        job.kernels.unpack(gradients, job.input_size,
+                           min(<Py_ssize_t>LANES, job.batch - tile * LANES),
+                           job.dx + tile * LANES * job.input_size)
+
+
+cdef inline void forward_tile(const Job* job, Py_ssize_t tile, float* arena,
+                              float* scratch) noexcept nogil:
+    cdef Py_ssize_t i
+    begin_tile(job, tile, arena, scratch)
+    for i in range(job.forward_ops):
+        sleep_at(b"forward")
+        forward_op(job, job.ops + i, arena, scratch)
+    store_outputs(job, tile, arena)
 
 
 cdef double judge(
@@ -296,9 +341,4 @@ cdef inline void run_shard(
             sleep_at(b"backward")
             backward_op(job, job.ops + i, arena, i > job.first_gradient or job.dx is not NULL,
                         record.sums, record.saved + (tile - first) * job.saved_stride, scratch)
-        if job.dx is not NULL and job.loss.inner > 1:
-            store_places(job, tile * LANES, gradients, job.dx)
-        elif job.dx is not NULL:
-            job.kernels.unpack(gradients, job.input_size,
-                               min(<Py_ssize_t>LANES, job.batch - tile * LANES),
-                               job.dx + tile * LANES * job.input_size)
+        store_dx(job, tile, gradients)

@@ -20,7 +20,7 @@ cdef enum StepKind:
     STEP_SAMPLE
     STEP_CONV2D
     STEP_LINEAR
-    STEP_SUBSAMPLE2D
+    STEP_CHANNELS
     STEP_BLOCKED
     STEP_PLAIN
 
@@ -29,7 +29,7 @@ cdef struct Step:
     Op op                       # its x and y are offsets into the sample's arena
     bint blocked                # x lies 16 channels side by side, and not plain (C, H, W)
     Py_ssize_t packed           # CONV2D: where its packed filters begin, with the bias after them
-    Py_ssize_t training         # CONV2D, SUBSAMPLE2D: where their part of the training's memory
+    Py_ssize_t training         # CONV2D, CHANNELS: where their part of the training's memory
                                 # begins
     Py_ssize_t* taps            # CONV2D: offsets of a filter's taps from its first
     Py_ssize_t* pixels          # offsets of each output's first x

@@ -48,7 +48,7 @@ cdef Py_ssize_t conv2d_scratch(const Op* op) noexcept nogil:
         return spread + unpooled + winograd_scratch(op)
     if op.pool:
         block += MOST_OUTPUTS * 2 * op.OW * LANES
-    return spread + max(block, unpooled + gather_floats(op))
+    return spread + max(block, unpooled + gather_floats(op), points_floats(op))
 
 
 cdef void conv2d_forward(const Op* op, const float* params, float* arena,
@@ -76,6 +76,8 @@ cdef void conv2d_forward(const Op* op, const float* params, float* arena,
         argmax = arena + op.argmax + group * outputs * plane
         if winograd:
             winograd_forward(op, x, weight, bias, y, argmax, scratch)
+        elif suits_points(op):
+            points_forward(op, x, weight, bias, y, scratch)
         else:
             conv2d_group(op, x, weight, bias, y, argmax, scratch)
 

@@ -109,7 +109,9 @@ cdef inline void conv2d_dx_scatter(
 cdef inline void conv2d_dx(const Op* op, const float* weight, const float* dy, float* dx,
                            float* scratch) noexcept nogil:
     cdef Py_ssize_t outputs = op.O // op.groups
-    if not scatters(op):
+    if suits_points(op):
+        points_dx(op, weight, dy, dx, scratch)
+    elif not scatters(op):
         conv2d_dx_gather(op, weight, dy, dx, outputs, scratch)
     elif op.KW == 5:
         conv2d_dx_scatter(op, weight, dy, dx, outputs, 5)
@@ -172,12 +174,13 @@ cdef inline void conv2d_dweight_rows(
     dbias may be NULL.
 
     dy is taken in strips of rows that stay in the first-level cache while each filter row passes
-    over them.
+    over them; with strides, its rows of x are many more, and have to stay there, too.
     """
     cdef float sums[FILTER_ROWS * 32 * LANES]
     cdef float bias_sums[8 * LANES]
     cdef Py_ssize_t filter_size = (op.C // op.groups) * op.KH * op.KW
-    cdef Py_ssize_t strip = max(<Py_ssize_t>1, 400 // (TO * op.OW))
+    cdef Py_ssize_t near = TO * op.OW + (op.SH * op.W if op.SH > 1 or op.SW > 1 else 0)
+    cdef Py_ssize_t strip = max(<Py_ssize_t>1, 400 // near)
     cdef Py_ssize_t oh, kh, i, k, at
     memset(sums, 0, KH * TO * TK * LANES * sizeof(float))
     memset(bias_sums, 0, TO * LANES * sizeof(float))

@@ -5,8 +5,9 @@ from libc.math cimport INFINITY, NAN, sqrt
 from lenet5c.kernels.simd.tiles cimport (
     CROSS_ENTROPY, LANES, LINEAR_BLOCK, MAXIMUM_A_POSTERIORI, MAXIMUM_LIKELIHOOD,
     NEGATIVE_LOG_LIKELIHOOD, ApplyUpdate, Backward, DirectKernels, DirectSum, Distort, Floats,
-    Forward, Loss, Op, OpKernels, OUTSIDE_BLACK, OUTSIDE_REFLECTED, Softmax, TileKernels,
-    UpdateKernel, hash_bits, round_up, softmax_along, softmax_width, spread_filters)
+    Forward, Loss, MEAN, MEAN_DY, MEAN_SHARE, Op, OpKernels, OUTSIDE_BLACK, OUTSIDE_REFLECTED,
+    SCALE, Softmax, TileKernels, UpdateKernel, WIDE, hash_bits, merge_moments, round_up,
+    softmax_along, softmax_blocks, softmax_width, spread_filters, statistic_at)
 
 cdef enum:
     MOST_OPS = 32
@@ -39,12 +40,15 @@ include "simd.pxi"
 include "rows.pxi"
 include "functions.pxi"
 include "lenet5c/kernels/ops/activation.pxi"
+include "lenet5c/kernels/ops/batch_norm.pxi"
 include "lenet5c/kernels/ops/branch.pxi"
 include "lenet5c/kernels/ops/conv2d.pxi"
 include "lenet5c/kernels/ops/conv2d_gather.pxi"
 include "lenet5c/kernels/ops/conv2d_gradients.pxi"
 include "lenet5c/kernels/ops/conv2d_narrow.pxi"
+include "lenet5c/kernels/ops/conv2d_points.pxi"
 include "lenet5c/kernels/ops/distort.pxi"
+include "lenet5c/kernels/ops/dropout.pxi"
 include "lenet5c/kernels/ops/linear.pxi"
 include "lenet5c/kernels/ops/loss.pxi"
 include "lenet5c/kernels/ops/pack.pxi"
