@@ -6,7 +6,8 @@ activations.png comes from the report of the same run.
     python -m lenet5c.train --out runs/picture
     python docs/pictures.py runs/picture
 
-Without a run, docs/images/distortions.png: what the named distortions make of digits.
+Without a run, docs/images/distortions.png: what the named distortions make of digits; and
+augmented.png: what `lenet5c data inspect --augment` shows of drawn shapes.
 
     python docs/pictures.py
 """
@@ -14,6 +15,7 @@ Without a run, docs/images/distortions.png: what the named distortions make of d
 import json
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import matplotlib
@@ -22,9 +24,13 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
+from lenet5c.__main__ import main
 from lenet5c.datasets import Distortion, Preparation, mnist
 from lenet5c.training import open_model
 from lenet5c.training.plot_style import DIVERGING
+
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "helpers"))
+from drawn_shapes import draw_folder  # noqa: E402
 
 INK, ACCENT, GREY = "#1b2a41", "#d1495b", "#8d99ae"
 IMAGES = Path(__file__).parent / "images"
@@ -36,7 +42,7 @@ def draw_distortions(digits=10, draws=8):
     first = np.array([np.flatnonzero(train.labels == label)[0] for label in range(digits)])
     images = Preparation.named("default").fit_images(train.images)
     figure = plt.figure(figsize=(10, 6.1), dpi=144)
-    for part, name in zip(figure.subfigures(1, 2), Distortion.NAMES, strict=True):
+    for part, name in zip(figure.subfigures(1, 2), ("paper1998", "modern"), strict=True):
         distortion = Distortion.named(name)
         grid = {
             "hspace": 0.06,
@@ -58,6 +64,14 @@ def draw_distortions(digits=10, draws=8):
         rows[0, draws].set_title(f"epoch {draws}", color=INK, fontsize=7, pad=3)
         part.suptitle(f'Distortion.named("{name}")', color=INK, fontsize=10)
     figure.savefig(IMAGES / "distortions.png")
+
+
+def draw_augmented():
+    """Let the command draw what a training sees of two pictures of each drawn shape."""
+    with tempfile.TemporaryDirectory() as folder:
+        draw_folder(Path(folder), 10)
+        sheet = ["--contact-sheet", IMAGES / "augmented.png"]
+        main(["data", "inspect", folder, "--augment", "pictures-mixup", *sheet])
 
 
 def draw_training(run):
@@ -134,4 +148,8 @@ def draw_training(run):
 
 
 if __name__ == "__main__":
-    draw_training(Path(sys.argv[1])) if len(sys.argv) > 1 else draw_distortions()
+    if len(sys.argv) > 1:
+        draw_training(Path(sys.argv[1]))
+    else:
+        draw_distortions()
+        draw_augmented()

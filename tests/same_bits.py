@@ -325,14 +325,16 @@ def rmsprop():
 
 @topic
 def training_with_relu_and_max_pool():
-    model = nn.LeNet5(input_size=20)
+    model = nn.LeNet5(input_size=20, pooling="max")
     loss = nn.CrossEntropyLoss(label_smoothing=0.125)
     yield from trained(model, (1, 20, 20), lambda model: optim.SGD(model, 2.0**-6, 0.9), MANY, loss)
 
 
 @topic
 def training_with_tanh_and_avg_pool():
-    model = nn.LeNet5(input_size=16, padding=2, activation="tanh", pooling="avg", in_channels=2)
+    model = nn.LeNet5(
+        input_size=16, padding=(2, 0), activation="tanh", pooling="avg", in_channels=2
+    )
     loss = nn.CrossEntropyLoss()
     yield from trained(
         model, (2, 16, 16), lambda model: optim.Adam(model, 2.0**-8, BETAS), FEW, loss
@@ -341,10 +343,72 @@ def training_with_tanh_and_avg_pool():
 
 @topic
 def training_with_sigmoid_and_mean_squared_error():
-    model = nn.LeNet5(input_size=18, activation="sigmoid")
+    model = nn.LeNet5(input_size=18, activation="sigmoid", pooling="max")
     yield from trained(
         model, (1, 18, 18), lambda model: optim.SGD(model, 2.0**-4), FEW, nn.MSELoss()
     )
+
+
+@topic
+def batch_norm():
+    """By the statistics of a batch, which they leave behind; then by those, also for one sample."""
+    shapes = [(FEW, 3), (MANY, 17), (FEW, 5, 7), (FEW, 2, 6, 5), (MANY, 18, 20, 14), (2, 1, 1, 1)]
+    for seed, shape in enumerate(shapes):
+        kind = nn.BatchNorm2d if len(shape) == 4 else nn.BatchNorm1d
+        layer = kind(shape[1], momentum=0.375)
+        for scale in (1, 64):
+            x = numbers(shape, 960 + seed) * np.float32(scale) + np.float32(scale)
+            yield from (layer.forward(x, training=True), layer.backward(numbers(shape, 970)))
+            yield from (*layer.grads.values(), *layer.buffers.values())
+        layer.frozen = True
+        yield from both_ways(layer, x, 980 + seed)
+
+
+@topic
+def batch_norm_with_relu_and_pooling():
+    for seed, image in enumerate([(3, 8, 6), (17, 4, 10)]):
+        for after in ([nn.ReLU()], [nn.MaxPool2d(2)], [nn.ReLU(), nn.MaxPool2d(2)]):
+            model = nn.Sequential(nn.BatchNorm2d(image[0]), *after)
+            model.vector[:] = numbers(model.num_params, 990 + seed)
+            for draw in (numbers, steps):
+                x = draw((FEW, *image), 991 + seed)
+                y = model.forward(x, training=True)
+                yield from (y, model.backward(numbers(y.shape, 992)), model.grad_vector)
+                yield from (model.forward(x), model.forward(x[:1]))
+
+
+def with_seeds(model):
+    """Seed dropouts by hand: their own seeds come from NumPy's generators."""
+    for seed, layer in enumerate(model.random_layers().values()):
+        layer.rng_state = {"seed": 2**40 + seed, "passes": 3 * seed}
+    return model
+
+
+@topic
+def dropout():
+    for seed, shape in enumerate([(FEW, 1), (FEW, 37), (MANY, 3, 5, 7)]):
+        layer = with_seeds(nn.Dropout(0.375))
+        for _ in range(2):
+            yield layer.forward(numbers(shape, 995 + seed), training=True)
+            yield layer.backward(numbers(shape, 996 + seed))
+
+
+@topic
+def training_with_batch_norm_and_dropout():
+    for activation, pooling, batch in (("relu", "max", MANY), ("tanh", "avg", FEW)):
+        model = with_seeds(
+            nn.LeNet5(
+                input_size=20, activation=activation, pooling=pooling, batch_norm=True, dropout=0.25
+            )
+        )
+        yield from trained(
+            model,
+            (1, 20, 20),
+            lambda model: optim.Adam(model, 2.0**-8, BETAS),
+            batch,
+            nn.CrossEntropyLoss(),
+        )
+        yield from model.buffers.values()
 
 
 DISTORTIONS = [
@@ -364,7 +428,7 @@ def distortion():
 
 @topic
 def training_on_distorted_images():
-    model = nn.LeNet5(input_size=20)
+    model = nn.LeNet5(input_size=20, pooling="max")
     yield from trained(
         model,
         (1, 20, 20),
@@ -375,13 +439,44 @@ def training_on_distorted_images():
     )
 
 
+PICTURES = Distortion.named("pictures-mixup")
+AUGMENTATIONS = [
+    Distortion(crop_padding=3, crop=0.5, flip=0.5, flip_vertical=0.5, outside="reflect"),
+    Distortion(brightness=0.5, contrast=0.5, saturation=0.5, hue=90, grayscale=0.25),
+    Distortion(rotation=30, erasing=0.75, erasing_area=0.5, outside="edge", probability=0.75),
+    PICTURES,
+]
+
+
+@topic
+def augmentation():
+    for image in ((3, 32, 32), (1, 13, 21), (4, 5, 2)):
+        samples = whole_numbers((FEW, *image), 951, 0, 256).astype(np.uint8)
+        for distortion in AUGMENTATIONS:
+            yield distortion(samples, seed=3, epoch=1)
+
+
+@topic
+def training_on_mixed_pictures():
+    for batch in (FEW, 5):
+        model = nn.LeNet5(input_size=20, in_channels=3)
+        yield from trained(
+            model,
+            (3, 20, 20),
+            lambda model: optim.SGD(model, 2.0**-6),
+            batch,
+            nn.CrossEntropyLoss(label_smoothing=0.125),
+            distort=PICTURES.of_epoch(2),
+        )
+
+
 @topic
 def training_on_few_samples():
     """One by one: a batch of four, and of one."""
     for batch in (5, 1):
         for pooling, activation in (("max", "relu"), ("avg", "tanh")):
             model = nn.LeNet5(
-                input_size=16, padding=2, pooling=pooling, activation=activation, in_channels=2
+                input_size=16, padding=(2, 0), pooling=pooling, activation=activation, in_channels=2
             )
             loss = nn.CrossEntropyLoss()
             yield from trained(

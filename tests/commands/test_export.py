@@ -147,7 +147,7 @@ def test_names_given_by_hand(here, capsys):
 
 def test_a_net_described_by_its_settings(here, capsys):
     """The usual LeNet-5 in PyTorch: 28 by 28, padded, maxima."""
-    model = nn.LeNet5(input_size=28, padding=2, activation="tanh", c5="conv", rng=1)
+    model = nn.LeNet5(input_size=28, padding=(2, 0), activation="tanh", c5="conv", rng=1)
     save_file(torch_state(model), here / "theirs.safetensors")
     command = ["theirs.safetensors", "--to", "lenet5c", "--out", "ours.safetensors"]
     assert (
@@ -157,7 +157,7 @@ def test_a_net_described_by_its_settings(here, capsys):
                 *command,
                 "--net",
                 "input_size=28",
-                "padding=2",
+                "padding=[2,0]",
                 "activation=tanh",
                 "c5=conv",
                 "--mean",
@@ -181,7 +181,7 @@ def test_a_net_described_by_its_settings(here, capsys):
     np.testing.assert_array_equal(ours.model.vector, model.vector)
     assert main(["export", *command, "--net", "paddings=2"]) == 2
     assert_bad_use(capsys, "--net", "paddings")
-    assert main(["export", *command, "--net", "padding=2"]) == 2
+    assert main(["export", *command, "--net", "padding=[2,0]"]) == 2
     assert_bad_use(capsys, "theirs.safetensors", "(120, 576)")
 
 
@@ -189,7 +189,7 @@ def test_a_net_described_by_its_settings(here, capsys):
     "arguments, words",
     [
         (
-            ["best", "--to", "c", "--net", "padding=2"],
+            ["best", "--to", "c", "--net", "padding=[2,0]"],
             ["--net must go with --to lenet5c, got it with c"],
         ),
         (

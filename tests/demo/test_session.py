@@ -37,12 +37,7 @@ MODELS = {
     "three classes": of(LeNet5(num_classes=3), ("<b>cat</b>", "höchst", ""), (1, 28, 28)),
     "C5 as a convolution": of(LeNet5(c5="conv", without_activation=["conv2"]), TEN, (1, 28, 28)),
     "batch norm, dropout": of(LeNet5(batch_norm=True, dropout=0.5), TEN, (1, 28, 28)),
-    "28 x 28": of(
-        LeNet5(input_size=28, kernel_size=3, padding=1, conv2_padding=1),
-        TEN,
-        (1, 28, 28),
-        size=(28, 28),
-    ),
+    "28 x 28": of(LeNet5(input_size=28, kernel_size=3, padding=1), TEN, (1, 28, 28), size=(28, 28)),
     "whole": of(LeNet5(num_classes=2), "ab", (1, 60, 40), "whole", fit="resize"),
     "color": of(LeNet5(in_channels=3), TEN, (3, 32, 32), "whole"),
     "large": of(

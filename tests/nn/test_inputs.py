@@ -154,7 +154,12 @@ ALL_CONVOLUTIONS = nn.Sequential(nn.Conv2d(3, 4, 5, rng=0), nn.BatchNorm2d(4), n
             "LeNet5 takes (N, 1, 32, 32)",
             ["x.reshape(-1, 1, 32, 32)"],
         ),
-        (nn.LeNet5(padding=2, input_size=28), (9, 1, 32, 32), "LeNet5 takes (N, 1, 28, 28)", []),
+        (
+            nn.LeNet5(padding=(2, 0), input_size=28),
+            (9, 1, 32, 32),
+            "LeNet5 takes (N, 1, 28, 28)",
+            [],
+        ),
         (
             nn.LeNet5(in_channels=3, input_size=(20, 24)),
             *((9, 20, 24, 3), "LeNet5 takes (N, 3, 20, 24)", ["x.transpose(0, 3, 1, 2)"]),

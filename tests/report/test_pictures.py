@@ -189,7 +189,7 @@ NETS = {
         1,
         {"c5": "conv", "dropout": 0.5, "batch_norm": True, "kernel_size": 3},
     ),
-    "five channels": (nn.LeNet5, 5, {"padding": 2, "without_activation": ["conv1"]}),
+    "five channels": (nn.LeNet5, 5, {"padding": (2, 0), "without_activation": ["conv1"]}),
     "of 1998": (nn.LeNet5_1998, 1, {}),
     "of 1998 in color": (nn.LeNet5_1998, 3, {"input_size": 32}),
 }

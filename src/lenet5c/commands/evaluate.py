@@ -232,11 +232,11 @@ def as_text(
 ) -> str:
     """Return the result for a terminal."""
     low, high = record["interval"]
-    names = trained.class_names
+    names, images = trained.class_names, tables.count_images(result.count, record["part"])
     parts = [
         f"{options.model}: {type(trained.model).__name__}, "
         f"{trained.model.num_params:,} parameters\n"
-        f"{record['data']}: {tables.count_images(result.count, record['part'])}, {len(names)} classes",
+        f"{record['data']}: {images}, {len(names)} classes",
         *(f"Note: {note.rstrip('.')}." for note in record["notes"]),
         f"Accuracy: {result}, 95% interval {100 * low:.2f} to {100 * high:.2f}%\n"
         f"Loss: {result.loss:.4f}, cross-entropy without label smoothing, weights or augmentation",

@@ -233,7 +233,8 @@ def _steps(layers: Iterable[tuple[str, nn.Layer]], shape: tuple[int, ...]) -> li
                 f"layer {name!r} must be one that has a counterpart outside lenet5c, got {kind}; "
                 f"build it from {', '.join(LAYERS)}"
             )
-        result, branches = tuple(layer.output_shape(shape)), ()
+        result = tuple(layer.output_shape(shape))
+        branches: tuple[list[Step], ...] = ()
         if kind == "Residual":
             branches = tuple(_steps(branch, shape) for branch in _branches(layer, name))
         elif kind.startswith("Global"):  # a window as large as the maps

@@ -232,7 +232,7 @@ def _module(layer: Any, steps: Steps, name: str) -> list[str]:
     if isinstance(layer, nn.Sequential):
         inner = _indent(_layers(layer.layers.items(), steps, f"{name}."))
         return ["nn.Sequential(OrderedDict([", *inner, "]))"]
-    if type(layer).__name__ == "Residual":
+    if isinstance(layer, nn.Residual):
         *within, end = _module(layer.layers, steps, f"{name}.layers")
         lines = ["Residual(", *_indent([*within, f"{end},"])]
         if layer.shortcut is not None:

@@ -1,4 +1,4 @@
-"""Layers and models in float64: the package's layers by their twins, those of one's own as they are.
+"""Layers and models in float64: those of the package by their twins, others as they are.
 
 `to_float64` is for checks of gradients, in which float32 leaves too few digits. Convolution and
 pooling go forward by `lenet5c.kernels` in float64, for the time of many slopes.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -134,38 +135,33 @@ class Chain(Layer):
 
 
 class Branches(Layer):
-    """Two chains in float64 whose outputs are added: a `Residual`."""
+    """Layers in float64 beside a shortcut: a `Residual`."""
 
-    def __init__(self, chains: dict[str, Layer]) -> None:
-        self.chains = chains
+    def __init__(self, layers: Layer, shortcut: Layer | None) -> None:
+        self.layers, self.shortcut = layers, shortcut
 
     def forward(self, x: Array, training: bool = False) -> Array:
-        y = np.asarray(self.chains["layers"].forward(x, training))
-        return y + (self.chains["shortcut"].forward(x, training) if len(self.chains) > 1 else x)
+        ways = (partial(way.forward, training=training) for way in self.ways())
+        return reference.residual(x, *ways)
 
     def backward(self, dy: Array) -> Array:
-        dx = np.asarray(self.chains["layers"].backward(dy))
-        return dx + (self.chains["shortcut"].backward(dy) if len(self.chains) > 1 else dy)
+        return reference.residual_backward(dy, *(way.backward for way in self.ways()))
 
-    def output_shape(self, input_shape: Shape) -> Shape:
-        return self.chains["layers"].output_shape(input_shape)
+    def ways(self) -> list[Layer]:
+        """Return the layers, and the shortcut if there is one."""
+        return [self.layers] if self.shortcut is None else [self.layers, self.shortcut]
 
     def named_layers(self, prefix: str = "") -> Iterator[tuple[str, Layer]]:
-        for name, chain in self.chains.items():
-            yield from chain.named_layers(f"{prefix}{name}.")
-
-    def all_layers(self) -> Iterator[Layer]:
-        yield self
-        for chain in self.chains.values():
-            yield from chain.all_layers()
+        for name, way in zip(("layers", "shortcut"), self.ways(), strict=False):
+            yield from way.named_layers(f"{prefix}{name}.")
 
 
 def _convert(layer: Layer) -> Layer:
     if isinstance(layer, Sequential) and _runs_as(layer, Sequential):
         return Chain({name: _convert(each) for name, each in layer.layers.items()})
     if isinstance(layer, Residual) and _runs_as(layer, Residual):
-        beside = {} if layer.shortcut is None else {"shortcut": _convert(layer.shortcut)}
-        return Branches({"layers": _convert(layer.layers), **beside})
+        shortcut = None if layer.shortcut is None else _convert(layer.shortcut)
+        return Branches(_convert(layer.layers), shortcut)
     for arrays in (layer.params, layer.buffers):
         for name, array in arrays.items():
             if array.dtype.kind == "f":
@@ -234,14 +230,14 @@ def _avg_pool2d(layer: AvgPool2d, x: Doubles) -> tuple[Doubles, Backward]:
     return y, lambda dy: reference.avg_pool2d_backward(dy, x.shape, *settings, counted)
 
 
-def _global_max_pool2d(layer: GlobalMaxPool2d, x: Doubles) -> tuple[Doubles, Backward]:
-    y = kernels.global_max_pool2d(x)
-    return y, lambda dy: reference.global_max_pool2d_backward(dy, x)
-
-
 def _global_avg_pool2d(layer: GlobalAvgPool2d, x: Doubles) -> tuple[Doubles, Backward]:
-    y = kernels.global_avg_pool2d(x)
+    y = reference.global_avg_pool2d(x)
     return y, lambda dy: reference.global_avg_pool2d_backward(dy, x.shape)
+
+
+def _global_max_pool2d(layer: GlobalMaxPool2d, x: Doubles) -> tuple[Doubles, Backward]:
+    y = reference.global_max_pool2d(x)
+    return y, lambda dy: reference.global_max_pool2d_backward(dy, x)
 
 
 def _subsample2d(layer: Subsample2d, x: Doubles) -> tuple[Doubles, Backward]:
@@ -291,7 +287,7 @@ def _batch_norm(layer: BatchNorm, x: Doubles) -> tuple[Doubles, Backward]:
 
 
 def _dropout(layer: Dropout, x: Doubles) -> tuple[Doubles, Backward]:
-    mask = reference.draw_dropout_mask(x.shape, layer.p, layer.rng)
+    mask = reference.draw_dropout_mask(x.shape, layer.p, layer.seed, layer.passes)
     return reference.dropout(x, mask), lambda dy: reference.dropout_backward(dy, mask)
 
 
@@ -302,8 +298,8 @@ TWINS: dict[type[Layer], Passes] = {
     Conv2d: _conv2d,
     MaxPool2d: _max_pool2d,
     AvgPool2d: _avg_pool2d,
-    GlobalMaxPool2d: _global_max_pool2d,
     GlobalAvgPool2d: _global_avg_pool2d,
+    GlobalMaxPool2d: _global_max_pool2d,
     Subsample2d: _subsample2d,
     RBF: _rbf,
     LeakyReLU: _leaky_relu,

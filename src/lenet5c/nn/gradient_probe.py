@@ -207,6 +207,7 @@ class State:
             name: value for name, value in own if isinstance(value, plain) and name not in TRANSIENT
         }
         self.buffers = {name: array.copy() for name, array in layer.buffers.items()}
+        self.rng_state = layer.rng_state
         self.generators = [
             (value.bit_generator, value.bit_generator.state)
             for _, value in own
@@ -218,6 +219,8 @@ class State:
         vars(self.layer).update(self.plain)
         for name, array in self.buffers.items():
             self.layer.buffers[name][...] = array
+        if self.rng_state is not None:
+            self.layer.rng_state = self.rng_state
         for bits, state in self.generators:
             bits.state = state
 

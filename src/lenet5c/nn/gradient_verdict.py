@@ -183,9 +183,9 @@ def _name_fault(
             hint = ": the mean over the samples instead of the sum" if mean else ""
             return f"{ratio:.3g} times what it must be{hint}"
     shape = probe.arrays[name].shape
-    if len(shape) == 2 and shape[0] == shape[1] and len(places) == a.size:
-        if alike(a.reshape(shape).T.ravel()[places], n):
-            return "transposed"
+    square = len(shape) == 2 and shape[0] == shape[1] and len(places) == a.size
+    if square and alike(a.reshape(shape).T.ravel()[places], n):
+        return "transposed"
     return f"wrong in {int(wrong.sum()):,} of {count(len(places), 'element')}"
 
 

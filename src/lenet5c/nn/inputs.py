@@ -23,9 +23,6 @@ MOST_SIDE = 512
 MOST_TRIED = 64
 # Of an image that each LeNet takes.
 LEAST_SIDE = 16
-# Values of a layer's output, and connections and values of all layers, for one sample of a net
-# that is not trusted.
-MOST_VALUES, MOST_WORK = 2**27, 2**38
 # Attributes that name the channels or features of a layer's input.
 CHANNELS = ("in_channels", "num_features", "channels", "in_features")
 
@@ -81,35 +78,6 @@ def _refuse_sizes(model: Sequential, name: str, shape: Shape, trying: bool) -> N
             f"{name} must be a batch of the model's input shape: {owner} takes {text}, "
             f"got {shape}{''.join(f'; {each}' for each in remedies)}"
         ) from None
-
-
-def check_work(model: Sequential, input_shape: Shape) -> Shape:
-    """Return the shape of the output, of a net that a file describes and is not trusted.
-
-    Raises
-    ------
-    ValueError
-        The layers do not take samples of this shape, or their memory and work would be out of all
-        bounds.
-    """
-    shape, work = input_shape, 0
-    for name, layer in model.flat_items():
-        try:
-            work += layer.connections(shape)
-            shape = layer.output_shape(shape)
-        except ValueError as error:
-            raise ValueError(f"its net must take samples of {input_shape}: {error}") from None
-        work += prod(shape)
-        for what, count, most in (
-            (f"values of layer {name!r}", prod(shape), MOST_VALUES),
-            ("connections and values", work, MOST_WORK),
-        ):
-            if count > most:
-                raise ValueError(
-                    f"its net must have at most {most:,} {what} for one sample, got {count:,}; use "
-                    "a smaller padding, or fewer channels"
-                )
-    return shape
 
 
 def check_shape(shape: Any) -> Shape:

@@ -12,7 +12,7 @@ from typing import Any, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet5c.kernels.arrays import real_arrays
+from lenet5c.kernels.arrays import plain_arrays, real_arrays
 from lenet5c.kernels.shapes import paddings, setting
 
 __all__ = ["Layer"]
@@ -30,7 +30,7 @@ LARGEST = float(np.finfo(np.float32).max)
 FLOAT32 = np.dtype(np.float32)
 
 # Attributes that copies and pickles leave out: views, programs, and what backward needs.
-TRANSIENT = ("_store", "_chain", "_segments", "_saved", "_mask", "accepted")
+TRANSIENT = ("_store", "_chain", "_segments", "accepted")
 
 
 class Arrays(UserDict[str, Array]):
@@ -198,6 +198,25 @@ class Layer:
         return 0
 
     @property
+    def rng_state(self) -> dict[str, Any] | None:
+        """State of the random numbers that training draws, JSON-able; None if it draws none.
+
+        That of an attribute `rng`, a numpy.random.Generator, unless a layer says otherwise.
+        """
+        rng = getattr(self, "rng", None)
+        if rng is None or not isinstance(rng, np.random.Generator):
+            return None
+        return dict(rng.bit_generator.state)
+
+    @rng_state.setter
+    def rng_state(self, state: dict[str, Any]) -> None:
+        self.rng.bit_generator.state = state  # type: ignore[attr-defined]
+
+    def random_layers(self) -> dict[str, Layer]:
+        """Return the layers that draw random numbers in training, such as Dropout, by name."""
+        return {name: layer for name, layer in self.named_layers() if layer.rng_state is not None}
+
+    @property
     def compiled(self) -> bool:
         """True if the layer may be part of a compiled program."""
         return False
@@ -329,14 +348,15 @@ def as_floats(x: Any, owner: str, name: str = "x") -> Floats:
     """
     if type(x) is np.ndarray and x.dtype is FLOAT32:
         return x
-    (array,) = real_arrays(**{name: x})
-    if array is None or array.dtype != np.float32:
+    dtype, _, array = real_arrays(**{name: x})
+    if dtype != np.float32:
         raise TypeError(
             f"{name} must be a NumPy array of float32 for {owner}, or of a dtype that float32 "
             f"holds exactly, such as uint8, got {getattr(x, 'dtype', type(x).__name__)}; use "
             f"np.asarray({name}, np.float32)"
         )
-    return array
+    (floats,) = plain_arrays(dtype, **{name: array})
+    return floats
 
 
 def as_batch(x: Any, owner: str, name: str = "x") -> Floats:
@@ -362,13 +382,18 @@ def as_lists(value: Any) -> Any:
 
 
 def _arguments(layer: Layer) -> list[str]:
-    """Return the arguments of a layer of one's own as text, without those at their defaults."""
+    """Return the arguments of a layer of one's own as text, without those at their defaults.
+
+    They are its settings, or its attributes of the same names.
+    """
     from inspect import signature  # not at import, for which commands wait
 
+    has_settings = type(layer).settings is not Layer.settings
+    values = layer.settings() if has_settings else vars(layer)
     found = []
     for name, parameter in signature(type(layer)).parameters.items():
-        value = getattr(layer, name, None)
-        if name not in vars(layer) or not _is_plain(value) or value == parameter.default:
+        value = values.get(name)
+        if name not in values or not _is_plain(value) or value == parameter.default:
             continue
         named = parameter.default is not parameter.empty
         found.append(f"{name}={value!r}" if named else f"{value!r}")

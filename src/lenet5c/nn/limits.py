@@ -8,6 +8,11 @@ from lenet5c.kernels.shapes import check_elements
 
 Shape = tuple[int, ...]
 
+
+class LimitError(ValueError):
+    """Layers would take more memory than `limit_values` leaves them."""
+
+
 # How many values are left, of each block around the caller.
 _left: ContextVar[tuple[list[int], ...]] = ContextVar("left", default=())
 
@@ -21,7 +26,7 @@ def limit_values(most: int) -> Iterator[None]:
 
     Raises
     ------
-    ValueError
+    LimitError
         Within the block, from the constructor of the layer that would have more.
 
     Examples
@@ -31,7 +36,7 @@ def limit_values(most: int) -> Iterator[None]:
     >>> with limit_values(1000):
     ...     nn.Linear(10**6, 10**6)
     Traceback (most recent call last):
-    ValueError: weight must have at most the 1,000 values that are left for it, \
+    lenet5c.nn.limits.LimitError: weight must have at most the 1,000 values that are left for it, \
 got (1000000, 1000000)
     """
     token = _left.set((*_left.get(), [most]))
@@ -47,7 +52,7 @@ def reserve(**shapes: Shape) -> None:
         count = check_elements(name, shape)
         for left in _left.get():
             if count > left[0]:
-                raise ValueError(
+                raise LimitError(
                     f"{name} must have at most the {left[0]:,} values that are left for it, got "
                     f"{tuple(shape)}"
                 )

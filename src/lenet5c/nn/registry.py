@@ -128,7 +128,7 @@ def describe(layer: Layer, name: str | None = None) -> Description:
             f"settings of the layer{place}, {kind.__name__}, must be a dict of its arguments, got "
             f"{type(settings).__name__}"
         )
-    described = {} if name is None else {"name": name}
+    described: Description = {} if name is None else {"name": name}
     described["type"] = types[0]
     described["settings"] = {
         key: _plain(value, f"setting {key!r} of {types[0]}") for key, value in settings.items()

@@ -78,7 +78,7 @@ class Residual(Composite, TileLayer):
             )
         self.layers = Sequential(*layers)
         self.shortcut = shortcut
-        ids = [id(each) for branch in self._branches() for each in branch.all_layers()]
+        ids = [id(each) for branch in self.branches() for each in branch.all_layers()]
         if len(set(ids)) < len(ids):
             raise ValueError(
                 "shortcut must have layers of its own, got one that is among the layers, too; give "
@@ -88,7 +88,7 @@ class Residual(Composite, TileLayer):
 
     @property
     def compiled(self) -> bool:
-        return all(branch.compiled for branch in self._branches())
+        return all(branch.compiled for branch in self.branches())
 
     @property
     def chain(self) -> TileChain:
@@ -134,24 +134,24 @@ class Residual(Composite, TileLayer):
         if self.compiled:
             x = self.chain.saved_input("backward_second")
             check_gradient(d2y, (len(x), *self.output_shape(x.shape[1:])), "d2y")
-            for branch in self._branches():
-                branch.forward(x, training=True)
+            with self.chain.pass_again():
+                for branch in self.branches():
+                    branch.forward(x, training=True)
         d2x = self.layers.backward_second(d2y)
         return d2x + (d2y if self.shortcut is None else self.shortcut.backward_second(d2y))
 
-    def tile_ops(self, places: Places) -> list[ops.Op]:
+    def tile_ops(self, places: Places, training: bool = False) -> list[ops.Op]:
         found: list[list[ops.Op]] = [[], []]
-        for branch, described in zip(self._branches(), found, strict=False):
+        for branch, described in zip(self.branches(), found, strict=False):
             leaves = branch.flat_layers() if isinstance(branch, Sequential) else [branch]
             for leaf in leaves:
                 assert isinstance(leaf, TileLayer)
-                described += leaf.tile_ops(places)
+                described += leaf.tile_ops(places, training)
         return [branches.Residual(*found)]
 
     def settings(self) -> dict[str, Any]:
-        layers = [describe(layer, name) for name, layer in self.layers.layers.items()]
         shortcut = None if self.shortcut is None else describe(self.shortcut)
-        return {"layers": layers, "shortcut": shortcut}
+        return {"layers": self.layers.settings()["layers"], "shortcut": shortcut}
 
     @classmethod
     def from_settings(cls, settings: dict[str, Any]) -> Self:
@@ -166,7 +166,7 @@ class Residual(Composite, TileLayer):
 
     def connections(self, input_shape: Shape) -> int:
         """Return those of both branches, and two for each sum."""
-        within = sum(branch.connections(input_shape) for branch in self._branches())
+        within = sum(branch.connections(input_shape) for branch in self.branches())
         return within + 2 * prod(self.output_shape(input_shape))
 
     def named_layers(self, prefix: str = "") -> Iterator[tuple[str, Layer]]:
@@ -176,10 +176,11 @@ class Residual(Composite, TileLayer):
 
     def all_layers(self) -> Iterator[Layer]:
         yield self
-        for branch in self._branches():
+        for branch in self.branches():
             yield from branch.all_layers()
 
-    def _branches(self) -> list[Layer]:
+    def branches(self) -> list[Layer]:
+        """Return the layers, and the shortcut if it is one."""
         return [self.layers] if self.shortcut is None else [self.layers, self.shortcut]
 
     def _check_shapes(self, x: Shape, y: Shape, added: Shape) -> None:

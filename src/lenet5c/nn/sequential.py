@@ -34,8 +34,8 @@ class Sequential(Composite):
     """Layers that feed one another.
 
     All parameters lie in one vector, all gradients in another (`vector`, `grad_vector`).
-    Neighboring compiled layers run as one program; a layer in NumPy, such as `BatchNorm2d` or one
-    of your own, stands between two of them.
+    Neighboring compiled layers run as one program; a layer of your own, in NumPy, stands between
+    two of them.
 
     Parameters
     ----------

@@ -13,7 +13,7 @@ Read the modules in this order:
 4. `connections`, `subsampling`, `radial_basis`: the LeNet-5 of 1998.
 5. `transposed`, `one_dimensional`, `pooling1d`: transposed convolution, and convolution and pooling
    along one axis; `columns`, `winograd`: other ways to compute a convolution.
-6. `distortion`: random changes of training images.
+6. `distortion`, `augmentation`: random changes of training images.
 
 Arguments are anything that NumPy makes an array of; results are new arrays of float64. Names:
 
@@ -51,6 +51,7 @@ from lenet5c.reference.activation import (
     tanh_backward,
     tanh_backward_second,
 )
+from lenet5c.reference.augmentation import change_colors, erase, erased_rectangle, mix, mix_share
 from lenet5c.reference.columns import col2im, im2col
 from lenet5c.reference.connections import (
     connected_conv2d,
@@ -170,6 +171,7 @@ __all__ = [
     "batch_norm_backward_second",
     "batch_norm_inference",
     "border",
+    "change_colors",
     "col2im",
     "connected_conv2d",
     "connected_conv2d_backward",
@@ -195,6 +197,8 @@ __all__ = [
     "dropout",
     "dropout_backward",
     "dropout_backward_second",
+    "erase",
+    "erased_rectangle",
     "flatten",
     "flatten_backward",
     "flatten_backward_second",
@@ -230,6 +234,8 @@ __all__ = [
     "max_pool2d",
     "max_pool2d_backward",
     "max_pool2d_backward_second",
+    "mix",
+    "mix_share",
     "mle_loss",
     "mle_loss_second",
     "mse_loss",

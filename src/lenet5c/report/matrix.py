@@ -200,9 +200,8 @@ def _draw_legend(figure: "Figure", matrix: NDArray[np.integer], left: float, bot
         bar = 1 - strength[None, :, None] * (1 - rgb(color))
         ax.imshow(bar, extent=(0, 100 * most, 0, 1), aspect="auto")
         ax.set_yticks([])
-        ax.set_xticks(
-            [0, 50 * most, 100 * most], [f"{each:g}" for each in (0, 50 * most, 100 * most)]
-        )
+        ticks = (0, 50 * most, 100 * most)
+        ax.set_xticks(ticks, [f"{each:.3g}" for each in ticks])
         ax.tick_params(length=2, labelsize=7, pad=2)
         ax.spines[:].set(visible=True, color=GREY, linewidth=0.6)
         ax.set_title(text, fontsize=7.5, pad=3)

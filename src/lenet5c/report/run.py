@@ -13,6 +13,7 @@ from lenet5c._text import command_line
 from lenet5c.errors import MissingExtraError, RunError
 from lenet5c.nn import Conv2d
 from lenet5c.recipes import RECIPES, Run
+from lenet5c.recipes.own_net import name_net
 from lenet5c.recipes.setting import in_words
 from lenet5c.report import page
 from lenet5c.report.pictures import activations, curves, filters
@@ -180,7 +181,10 @@ def _curves(pictures: Pictures, run: Run) -> str:
     if "curves" not in pictures:
         return ""
     history = run.history
-    augmented = ", and of distorted images" if run.config.settings.distortion else ""
+    distortion = run.config.settings.distortion or {}
+    augmented = ", and of distorted images" if distortion else ""
+    if distortion.get("mixup"):
+        augmented = ", and of mixtures, of which the larger share counts as the true class"
     caption = (
         "Loss and accuracy after each epoch. The training figures are means over the epoch, "
         f"while the net was changing{augmented}; so validation may well look better."
@@ -233,7 +237,10 @@ def _settings(config: dict[str, Any], usual: dict[str, Any]) -> str:
     rows: list[list[str]] = []
     changed: list[int] = []
     for key, value in config.items():
-        own, before = in_words(value), in_words(usual.get(key, value))
+        own, before = (
+            name_net(each) if key == "net" else in_words(each)
+            for each in (value, usual.get(key, value))
+        )
         if own != before:
             changed.append(len(rows))
         rows.append([key, own, "" if own == before else before])

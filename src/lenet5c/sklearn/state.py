@@ -1,12 +1,9 @@
 """The content of an estimator's pickle: parameters and arrays, nothing compiled."""
 
-from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-
 from lenet5c.datasets import Preparation
-from lenet5c.nn import Sequential, describe
+from lenet5c.nn import describe
 from lenet5c.recipes import Recipe
 from lenet5c.recipes.build import make_optimizer
 from lenet5c.training import TrainedModel
@@ -22,7 +19,9 @@ def pack(state: dict[str, Any]) -> dict[str, Any]:
         state["trained_"] = {
             "net": describe(trained.model),
             "arrays": trained.model.state_dict(),
-            "random": {name: rng.bit_generator.state for name, rng in _generators(trained.model)},
+            "random": {
+                name: each.rng_state for name, each in trained.model.random_layers().items()
+            },
             "preparation": trained.preparation.to_dict(),
             "mean_image": trained.preparation.mean_image,
             "class_names": trained.class_names,
@@ -47,8 +46,8 @@ def unpack(state: dict[str, Any], owner: str) -> dict[str, Any]:
     if isinstance(packed, dict):
         model = build_net(packed["net"])
         model.load_state_dict(packed["arrays"])
-        for name, rng in _generators(model):
-            rng.bit_generator.state = packed["random"][name]
+        for name, layer in model.random_layers().items():
+            layer.rng_state = packed["random"][name]
         preparation = Preparation.from_dict(packed["preparation"], packed["mean_image"])
         others = (packed[name] for name in ("class_names", "image_shape", "reading", "framing"))
         state["trained_"] = TrainedModel(model, preparation, *others)
@@ -56,11 +55,3 @@ def unpack(state: dict[str, Any], owner: str) -> dict[str, Any]:
         optimizer.load_state_dict(state["optimizer_"])
         state["optimizer_"] = optimizer
     return state
-
-
-def _generators(model: Sequential) -> Iterator[tuple[str, np.random.Generator]]:
-    """Yield the random generators of layers such as Dropout, by name."""
-    for name, layer in model.named_layers():
-        rng = getattr(layer, "rng", None)
-        if isinstance(rng, np.random.Generator):
-            yield name, rng

@@ -20,9 +20,9 @@ from lenet5c.datasets.mapped import Images, blocks
 from lenet5c.datasets.preparation import MAX_SIDE
 from lenet5c.errors import RunError
 from lenet5c.nn import Sequential, build, describe, softmax
-from lenet5c.nn.inputs import check_work
 from lenet5c.nn.layer import Rng
 from lenet5c.nn.limits import limit_values
+from lenet5c.nn.work import check_work
 from lenet5c.training.notebook import show_model
 from lenet5c.training.summary import MODEL_NAME, read_summary
 

@@ -22,6 +22,7 @@ from lenet5c.kernels.engine.ops import (
     Weighted,
 )
 from lenet5c.kernels.engine.sample_lowering import SampleLowering, SamplePlan
+from lenet5c.kernels.engine.training_ops import BatchNorm, Dropout
 from lenet5c.kernels.shapes import check_elements
 
 SLICE = 4096  # parameters, about, whose gradient is summed over a batch in one go
@@ -71,6 +72,8 @@ def lower(input_shape: Shape, layers: Iterable[Op], definition: bool = False) ->
         if isinstance(op, Conv2d):
             op.definition = definition
     _fuse(ops)
+    for number, op in enumerate(op for op in ops if isinstance(op, Dropout)):
+        op.draw = number
     end = _place(ops, prod(input_shape) * LANES)
     sums = _place_sums(ops)
     spans = sorted(span for op in ops for span in op.param_ranges)
@@ -94,20 +97,21 @@ def lower(input_shape: Shape, layers: Iterable[Op], definition: bool = False) ->
 def _fuse(ops: list[Op]) -> None:
     """Let a convolution, linear op or sum rectify its own output, and a convolution pool it.
 
-    A pooling that stays an op of its own masks the gradient for the op before it.
+    So does a batch normalization. A pooling that stays an op of its own masks the gradient for the
+    op before it.
     """
     i = 1
     while i < len(ops):
         before, op = ops[i - 1], ops[i]
         i += 1
-        if not isinstance(before, (Add, Conv2d, Linear)) or before.pool:
+        if not isinstance(before, (Add, BatchNorm, Conv2d, Linear)) or before.pool:
             continue
         if isinstance(op, Activation) and op.kind == "relu":
             before.relu = before.mask = True
-        elif isinstance(op, MaxPool2d) and isinstance(before, Conv2d) and op.halves:
+        elif isinstance(op, MaxPool2d) and not isinstance(before, Linear) and op.halves:
             before.pool, before.out_shape = True, op.out_shape
         else:
-            if isinstance(op, Pool2d):
+            if isinstance(op, Pool2d) and not isinstance(before, BatchNorm):
                 op.mask, before.mask = before.mask, False
             continue
         i -= 1
@@ -117,7 +121,7 @@ def _fuse(ops: list[Op]) -> None:
 def _place(ops: list[Op], end: int) -> int:
     """Give each op its place in the arena, whose first `end` floats are the input; return the size.
 
-    An activation or sum overwrites its input, unless something else still needs that: the input of
+    An activation, dropout or sum overwrites its input, unless something else still needs that:
     the program, another chain, its own gradient, or that of an op that looks at its output.
     """
     at = 0
@@ -132,16 +136,19 @@ def _place(ops: list[Op], end: int) -> int:
             continue
         spare = before and not isinstance(before, Branch)
         spare = spare and not before.reads_output and not op.reads_input
-        if not (isinstance(op, (Activation, Add)) and spare):
+        if not (isinstance(op, (Activation, Add, Dropout)) and spare):
             op.y = end
             end += check_elements("an activation", (*op.out_shape, LANES))
         if isinstance(op, Add):
             op.other = op.turn.end if op.turn else op.fork.x
             if not op.turn:
                 op.fork.other = op.y
-        if isinstance(op, Conv2d) and op.pool:
+        if isinstance(op, (Conv2d, BatchNorm)) and op.pool:
             op.argmax = end
             end += prod(op.out_shape) * LANES
+        if isinstance(op, (BatchNorm, Dropout)):
+            op.given = end
+            end += op.given_floats
         at = op.y
     return check_elements("the activations of a tile", (end,))
 

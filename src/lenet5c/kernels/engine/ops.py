@@ -64,6 +64,11 @@ class Op:
         return prod(self.inner_shape)
 
     @property
+    def given_floats(self) -> int:
+        """The floats of what the engine tells the op of each tile."""
+        return 0
+
+    @property
     def reads_input(self) -> bool:
         """True if the gradient looks at the input of the op."""
         return kernels_read(self.kind)[0]

@@ -20,6 +20,7 @@ from lenet5c.kernels.engine.ops import (
     Subsample2d,
     Weighted,
 )
+from lenet5c.kernels.engine.training_ops import BatchNorm, Dropout
 
 MOST_STRIDE = 4  # vertical times horizontal, for a sample by itself
 
@@ -29,7 +30,7 @@ class SampleStep:
     """One step that a sample takes by itself; the fields are those of `Step` in sample.pxi.
 
     kind is 'tile' for the tile kernels of `op`, whose lanes are channels then, 'sample' for those
-    of a sample, 'conv2d', 'linear' or 'subsample2d', whose gradients the engine finishes, or
+    of a sample, 'conv2d', 'linear' or 'channels', whose gradients the engine finishes, or
     'blocked' and 'plain', which change between (C, H, W) and (C / 16, H, W, 16). x and y are
     offsets into an arena; blocked says whether x is.
     """
@@ -73,6 +74,8 @@ class SampleLowering:
             # Groups with few channels would leave most lanes empty; spread out by a large stride, a
             # gradient is zeros.
             return None
+        if any(isinstance(op, Dropout) or getattr(op, "of_batch", False) for op in self.ops):
+            return None  # of lanes that are samples
         for op in self.ops:
             self.add(op)
         self.arrange(blocked=False)
@@ -82,11 +85,16 @@ class SampleLowering:
     def add(self, op: Op) -> None:
         if isinstance(op, Conv2d):
             self.step("conv2d", op, op.inner_shape, blocked=True)
-            if op.pool:
-                self.tile(MaxPool2d((2, 2), (2, 2)).shaped(op.inner_shape, op.out_shape))
+            self.pool(op)
         elif isinstance(op, Subsample2d):
             self.arrange(blocked=True)
-            self.step(op.kind, op, op.out_shape, blocked=True)
+            self.step("channels", op, op.out_shape, blocked=True)
+        elif isinstance(op, BatchNorm):
+            if prod(op.in_shape[1:]) > 1:  # else both layouts are the same
+                self.shape = op.in_shape  # that of samples (C, L) is not known before
+                self.arrange(blocked=True)
+            self.step("channels", op, op.inner_shape, self.blocked)
+            self.pool(op)
         elif isinstance(op, (Linear, Rbf)):
             self.arrange(blocked=False)
             self.step("linear" if isinstance(op, Linear) else "sample", op, op.out_shape)
@@ -122,6 +130,11 @@ class SampleLowering:
         if isinstance(tiles, Pool2d):
             tiles.mask = False
         self.step("tile", tiles, op.out_shape, blocked=True)
+
+    def pool(self, op: Op) -> None:
+        """Add the pooling that is part of an op."""
+        if op.pool:
+            self.tile(MaxPool2d((2, 2), (2, 2)).shaped(op.inner_shape, op.out_shape))
 
     def branch(self, op: Branch) -> None:
         """Begin a residual, or its second chain where the first one began."""

@@ -11,7 +11,7 @@ import numpy as np
 from lenet5c import _files, nn
 from lenet5c.datasets import Preparation
 from lenet5c.demo.answer import Reader
-from lenet5c.nn import LeNet5, LeNet5_1998, inputs
+from lenet5c.nn import LeNet5, LeNet5_1998, work
 from lenet5c.training import NonFiniteError, TrainedModel, open_model, save_model
 from torture.fuzz.support import MutateBytes, dump_json, make_folder, mutate_json, parse_json
 
@@ -22,7 +22,7 @@ MOST_VALUES = 1 << 18
 
 path = make_folder() / "model.safetensors"
 # Of nets that are described layer by layer: those that answer at once.
-inputs.MOST_VALUES, inputs.MOST_WORK = 1 << 20, 1 << 28
+work.MOST_VALUES, work.MOST_WORK = 1 << 20, 1 << 28
 
 
 def read(data: bytes) -> None:
@@ -72,6 +72,7 @@ def seeds() -> Iterator[bytes]:
     own = nn.Sequential(
         nn.Conv2d(1, 2, 3, 2, "same", bias=False, connection_table=[[1, 1]]),
         inner,
+        nn.Residual(nn.Conv2d(2, 2, 3, padding=1), shortcut=nn.Conv2d(2, 2, 1)),
         nn.MaxPool2d(2, padding=((0, 1), (1, 0)), ceil_mode=True),
         nn.Subsample2d(2),
         nn.Dropout(0.5),
