@@ -460,7 +460,7 @@ def augmentation():
 @topic
 def training_on_mixed_pictures():
     for batch in (FEW, 5):
-        model = nn.LeNet5(input_size=20, in_channels=3)
+        model = nn.LeNet5(input_size=20, in_channels=3, pooling="max")
         yield from trained(
             model,
             (3, 20, 20),

@@ -364,6 +364,20 @@ def test_a_part_of_the_training_images(tmp_path, quick):
     )
 
 
+def test_an_augmentation_by_its_settings(tmp_path, quick):
+    settings = {"flip_vertical": 0.5, "mixup": 0.4}
+    result = quick("--epochs", 1, "--train-size", 300, "--distortion", json.dumps(settings))
+    assert result.returncode == 0
+    assert json.loads((tmp_path / "run/config.json").read_text())["distortion"] == settings
+    for wrong, text in (
+        ('{"tint": 1}', "distortion: values must have no keys but"),
+        ('{"hue": 181}', "distortion: hue must be from 0 to 180, got 181.0"),
+        ("{'hue': 1}", "--distortion must be a name, or settings in JSON"),
+        ("pictuers", "did you mean pictures?"),
+    ):
+        assert_bad_use(quick("--distortion", wrong, out="wrong"), text)
+
+
 def test_few_images_are_told_what_makes_more_of_them(quick):
     hint = "So few images do better with"
     assert hint in quick("--train-size", 64, "--epochs", 1, out="few").stdout

@@ -15,7 +15,18 @@ from typing import Any
 
 from lenet5c import recipes
 from lenet5c.commands import signals
-from lenet5c.commands.cli import FAILED, add_threads, directory, fail, file, note, number, say, warn
+from lenet5c.commands.cli import (
+    FAILED,
+    add_threads,
+    directory,
+    fail,
+    file,
+    name_or_settings,
+    note,
+    number,
+    say,
+    warn,
+)
 from lenet5c.commands.cli import setting as pair
 from lenet5c.commands.display import TARGET_MISSED, Display, FoldDisplay, report_stop
 from lenet5c.datasets import Source
@@ -97,7 +108,7 @@ def add_settings(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     usual = RunConfig()
     for name, setting in option_settings().items():
         # Options have no default, so that a resumed run can tell which were really given.
-        arguments = {"help": setting.describe(usual.get(name)).replace("%", "%%")}
+        arguments: dict[str, Any] = {"help": setting.describe(usual.get(name)).replace("%", "%%")}
         groups[setting.group].add_argument(
             option(name, setting), dest=name, **arguments, **option_arguments(setting.kind)
         )
@@ -110,7 +121,8 @@ def option_arguments(kind: Kind) -> dict[str, Any]:
     if not kind.metavar:
         return {"action": argparse.BooleanOptionalAction}
     if kind.choices:
-        return {"choices": kind.choices, "metavar": kind.metavar}
+        form: Callable[[str], Any] = name_or_settings if kind.accepts({}) else str
+        return {"choices": kind.choices, "metavar": kind.metavar, "type": form}
     if kind.several:
         return {"action": ReadWords, "kind": kind, "nargs": "*", "metavar": kind.metavar}
     if kind.many:
