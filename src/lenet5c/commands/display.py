@@ -47,6 +47,8 @@ class Display:
         if config.start:
             frozen = f"; frozen: {', '.join(config.freeze)}" if config.freeze else ""
             self.line(f"Starts from {config.start}{frozen}")
+            if trainer.remark and trainer.steps_taken == 0:
+                self.line(trainer.remark)
             if not trainer.mixture.endswith("rehearsed") and config.rehearse != NOTHING:
                 self.line(
                     "It may forget what else it knows; --rehearse NAME_OR_PATH mixes in the data "
