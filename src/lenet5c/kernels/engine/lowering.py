@@ -136,6 +136,9 @@ def _place(ops: list[Op], end: int) -> int:
             continue
         spare = before and not isinstance(before, Branch)
         spare = spare and not before.reads_output and not op.reads_input
+        # The gradient of a sum with x itself is needed by the fork, so nobody may write there.
+        if isinstance(op, Add) and not op.turn and isinstance(before, Dropout):
+            spare = spare and before.x != before.y
         if not (isinstance(op, (Activation, Add, Dropout)) and spare):
             op.y = end
             end += check_elements("an activation", (*op.out_shape, LANES))
