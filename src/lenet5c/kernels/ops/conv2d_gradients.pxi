@@ -14,6 +14,8 @@ cdef enum:
     DY_COLUMNS = 10   # the scatter's run of dy columns; the same for every instruction set, as sums
                       # depend on it
     FILTER_ROWS = 8   # filter rows whose gradients are summed side by side
+    CHANNEL_RUN = 4   # input channels likewise
+    DWEIGHT_BLOCK = 20   # output channels times taps of a block, at most
 
 
 cdef inline void conv2d_dx_scatter_block(
@@ -178,11 +180,11 @@ cdef inline void conv2d_dx(const Op* op, const float* weight, const float* dy,
 
 
 cdef inline void conv2d_dweight_block(
-    const Op* op, const float* x, const float* dy, float* sums, float* bias_sums, Py_ssize_t rows,
-    int TO, int TK,
+    const Op* op, const float* x, const float* dy, Py_ssize_t dy_plane, float* sums,
+    float* bias_sums, Py_ssize_t rows, int TO, int TK,
 ) noexcept nogil:
-    """Add some rows of dy to the sums (TO, TK, 16) of TO output channels x TK taps of one filter
-    row.
+    """Add some rows of dy, its channels dy_plane apart, to the sums (TO, TK, 16) of TO output
+    channels x TK taps of one filter row.
 
     bias_sums (TO, 16), unless it is NULL, takes the sums of dy alone.
     """
@@ -205,7 +207,7 @@ cdef inline void conv2d_dweight_block(
             dyr = dy + oh * op.OW * LANES + part * NV_LANES
             for ow in range(op.OW):
                 for i in range(TO):
-                    g[i] = nv_load(dyr + i * op.OH * op.OW * LANES)
+                    g[i] = nv_load(dyr + i * dy_plane)
                     if bias_sums is not NULL:
                         bias[i] = nv_add(bias[i], g[i])
                 for k in range(TK):
@@ -223,59 +225,79 @@ cdef inline void conv2d_dweight_block(
 
 
 cdef inline void conv2d_dweight_rows(
-    const Op* op, const float* x, const float* dy, float* dweight, float* dbias, Py_ssize_t KH,
-    int TO, int TK,
+    const Op* op, const float* x, const float* dy, const float* argmax, float* unpooled,
+    float* dweight, float* dbias, Py_ssize_t channels, Py_ssize_t KH, int TO, int TK,
 ) noexcept nogil:
-    """TO output channels x KH filter rows (at most FILTER_ROWS) x TK taps of one input channel;
-    dbias may be NULL.
+    """TO output channels x KH filter rows (at most FILTER_ROWS) x TK taps of some input channels
+    (at most CHANNEL_RUN); dbias may be NULL.
 
-    dy is taken in strips of rows that stay in the first-level cache while each filter row passes
-    over them.
+    dy is taken in strips of rows that stay in the first-level cache while each filter row of each
+    channel passes over them. With argmax, unless that is NULL, dy is the gradient after a pooling,
+    and the strip before it is written to `unpooled`.
     """
-    cdef float sums[FILTER_ROWS * 32 * LANES]
+    cdef float sums[CHANNEL_RUN * FILTER_ROWS * DWEIGHT_BLOCK * LANES]
     cdef float bias_sums[8 * LANES]
     cdef Py_ssize_t filter_size = (op.C // op.groups) * op.KH * op.KW
     cdef Py_ssize_t strip = max(<Py_ssize_t>1, 400 // (TO * op.OW))
-    cdef Py_ssize_t oh, kh, i, k, at
-    memset(sums, 0, KH * TO * TK * LANES * sizeof(float))
+    cdef Py_ssize_t dy_plane = op.OH * op.OW * LANES, pooled_row = op.OW // 2 * LANES
+    cdef Py_ssize_t oh, rows, c, kh, i, k, at
+    cdef const float* g
+    cdef const float* xc
+    memset(sums, 0, channels * KH * TO * TK * LANES * sizeof(float))
     memset(bias_sums, 0, TO * LANES * sizeof(float))
+    if argmax is not NULL:
+        strip = min(op.OH, (strip + 1) // 2 * 2)
+        dy_plane = strip * op.OW * LANES
     oh = 0
     while oh < op.OH:
-        for kh in range(KH):
-            if kh == 0 and dbias is not NULL:
-                conv2d_dweight_block(op, x + oh * op.SH * op.W * LANES, dy + oh * op.OW * LANES,
-                                     sums, bias_sums, min(strip, op.OH - oh), TO, TK)
-            else:
-                conv2d_dweight_block(op, x + (oh * op.SH + kh * op.DH) * op.W * LANES,
-                                     dy + oh * op.OW * LANES, sums + kh * TO * TK * LANES, NULL,
-                                     min(strip, op.OH - oh), TO, TK)
+        rows = min(strip, op.OH - oh)
+        g = dy + oh * op.OW * LANES
+        if argmax is not NULL:
+            g = unpooled
+            for i in range(TO):
+                at = (i * (op.OH // 2) + oh // 2) * pooled_row
+                conv2d_unpool(op, argmax + at, dy + at, unpooled + i * dy_plane, rows // 2)
+        for c in range(channels):
+            xc = x + (c * op.H + oh * op.SH) * op.W * LANES
+            for kh in range(KH):
+                at = (c * KH + kh) * TO * TK * LANES
+                if c == 0 and kh == 0 and dbias is not NULL:
+                    conv2d_dweight_block(op, xc, g, dy_plane, sums, bias_sums, rows, TO, TK)
+                else:
+                    conv2d_dweight_block(op, xc + kh * op.DH * op.W * LANES, g, dy_plane, sums + at,
+                                         NULL, rows, TO, TK)
         oh += strip
     if dbias is not NULL:
         for i in range(TO):
             dbias[i] += v16_reduce(v16_load(bias_sums + i * LANES))
-    for kh in range(KH):
-        for i in range(TO):
-            for k in range(TK):
-                at = ((kh * TO + i) * TK + k) * LANES
-                dweight[i * filter_size + kh * op.KW + k] += v16_reduce(v16_load(sums + at))
+    for c in range(channels):
+        for kh in range(KH):
+            for i in range(TO):
+                for k in range(TK):
+                    at = (((c * KH + kh) * TO + i) * TK + k) * LANES
+                    dweight[i * filter_size + (c * op.KH + kh) * op.KW + k] += v16_reduce(
+                        v16_load(sums + at))
 
 
 cdef inline void conv2d_dweight_taps(
-    const Op* op, const float* x, const float* dy, float* dweight, float* dbias,
-    Py_ssize_t first_tap, int TK,
+    const Op* op, const float* x, const float* dy, const float* argmax, float* unpooled,
+    float* dweight, float* dbias, Py_ssize_t first_tap, int TK,
 ) noexcept nogil:
     """One group, taps first_tap .. + TK; output channels in nearly equal blocks."""
     cdef Py_ssize_t channels = op.C // op.groups
     cdef Py_ssize_t outputs = op.O // op.groups
     cdef Py_ssize_t filter_size = channels * op.KH * op.KW
-    cdef Py_ssize_t most = 2 if NV_REGISTERS == 16 else 4
+    cdef Py_ssize_t most = 2 if NV_REGISTERS == 16 and TK > 3 else 4
     cdef Py_ssize_t blocks = (outputs + most - 1) // most
-    cdef Py_ssize_t b, o, size, c, kh, KH
+    cdef Py_ssize_t plane = pooled_plane(op) if argmax is not NULL else op.OH * op.OW * LANES
+    cdef Py_ssize_t b, o, size, c = 0, run, kh, KH
     cdef const float* xk
     cdef const float* g
+    cdef const float* a
     cdef float* to
     cdef float* bias
-    for c in range(channels):
+    while c < channels:
+        run = min(<Py_ssize_t>CHANNEL_RUN, channels - c)
         kh = 0
         while kh < op.KH:
             KH = min(<Py_ssize_t>FILTER_ROWS, op.KH - kh)
@@ -283,35 +305,39 @@ cdef inline void conv2d_dweight_taps(
             o = 0
             for b in range(blocks):
                 size = outputs // blocks + (b < outputs % blocks)
-                g = dy + o * op.OH * op.OW * LANES
+                g = dy + o * plane
+                a = argmax + o * plane if argmax is not NULL else NULL
                 to = dweight + o * filter_size + (c * op.KH + kh) * op.KW + first_tap
                 bias = dbias + o if c == 0 and kh == 0 and first_tap == 0 and op.has_bias else NULL
-                if NV_REGISTERS == 32 and size == 4:
-                    conv2d_dweight_rows(op, xk, g, to, bias, KH, 4, TK)
-                elif NV_REGISTERS == 32 and size == 3:
-                    conv2d_dweight_rows(op, xk, g, to, bias, KH, 3, TK)
+                if (NV_REGISTERS == 32 or TK <= 3) and size == 4:
+                    conv2d_dweight_rows(op, xk, g, a, unpooled, to, bias, run, KH, 4, TK)
+                elif (NV_REGISTERS == 32 or TK <= 3) and size == 3:
+                    conv2d_dweight_rows(op, xk, g, a, unpooled, to, bias, run, KH, 3, TK)
                 elif size == 2:
-                    conv2d_dweight_rows(op, xk, g, to, bias, KH, 2, TK)
+                    conv2d_dweight_rows(op, xk, g, a, unpooled, to, bias, run, KH, 2, TK)
                 else:
-                    conv2d_dweight_rows(op, xk, g, to, bias, KH, 1, TK)
+                    conv2d_dweight_rows(op, xk, g, a, unpooled, to, bias, run, KH, 1, TK)
                 o += size
             kh += KH
+        c += run
 
 
 cdef inline void conv2d_dweight(
-    const Op* op, const float* x, const float* dy, float* dweight, float* dbias,
+    const Op* op, const float* x, const float* dy, const float* argmax, float* unpooled,
+    float* dweight, float* dbias,
 ) noexcept nogil:
-    """One group; filter rows are cut into runs of 5, 3 and 1 taps."""
+    """One group; filter rows are cut into runs of 5, 3 and 1 taps. With argmax, unless that is
+    NULL, dy is the gradient after the pooling; unpooled has room for its channels before it."""
     cdef Py_ssize_t tap = 0
     while tap < op.KW:
         if op.KW - tap >= 5:
-            conv2d_dweight_taps(op, x, dy, dweight, dbias, tap, 5)
+            conv2d_dweight_taps(op, x, dy, argmax, unpooled, dweight, dbias, tap, 5)
             tap += 5
         elif op.KW - tap >= 3:
-            conv2d_dweight_taps(op, x, dy, dweight, dbias, tap, 3)
+            conv2d_dweight_taps(op, x, dy, argmax, unpooled, dweight, dbias, tap, 3)
             tap += 3
         else:
-            conv2d_dweight_taps(op, x, dy, dweight, dbias, tap, 1)
+            conv2d_dweight_taps(op, x, dy, argmax, unpooled, dweight, dbias, tap, 1)
             tap += 1
 
 
