@@ -181,17 +181,13 @@ cdef inline void conv2d_dx(const Op* op, const float* weight, const float* dy,
 
 cdef inline void conv2d_dweight_block(
     const Op* op, const float* x, const float* dy, Py_ssize_t dy_plane, float* sums,
-    float* bias_sums, Py_ssize_t rows, int TO, int TK,
+    Py_ssize_t rows, int TO, int TK,
 ) noexcept nogil:
     """Add some rows of dy, its channels dy_plane apart, to the sums (TO, TK, 16) of TO output
-    channels x TK taps of one filter row.
-
-    bias_sums (TO, 16), unless it is NULL, takes the sums of dy alone.
-    """
+    channels x TK taps of one filter row. The fewer of both stay in registers."""
     cdef nv acc[32]
     cdef nv g[8]
-    cdef nv bias[8]
-    cdef nv tap
+    cdef nv taps[8]
     cdef int i, k
     cdef Py_ssize_t oh, ow, part
     cdef const float* xr
@@ -199,29 +195,31 @@ cdef inline void conv2d_dweight_block(
     for part in range(V16_PARTS):
         for i in range(TO * TK):
             acc[i] = nv_load(sums + i * LANES + part * NV_LANES)
-        if bias_sums is not NULL:
-            for i in range(TO):
-                bias[i] = nv_load(bias_sums + i * LANES + part * NV_LANES)
         for oh in range(rows):
             xr = x + oh * op.SH * op.W * LANES + part * NV_LANES
             dyr = dy + oh * op.OW * LANES + part * NV_LANES
             for ow in range(op.OW):
-                for i in range(TO):
-                    g[i] = nv_load(dyr + i * dy_plane)
-                    if bias_sums is not NULL:
-                        bias[i] = nv_add(bias[i], g[i])
-                for k in range(TK):
-                    tap = nv_load(xr + k * op.DW * LANES)
-                    nv_keep(tap)
+                if TO > TK:
+                    for k in range(TK):
+                        taps[k] = nv_load(xr + k * op.DW * LANES)
+                        nv_keep(taps[k])
                     for i in range(TO):
-                        acc[i * TK + k] = nv_fma(tap, g[i], acc[i * TK + k])
+                        g[0] = nv_load(dyr + i * dy_plane)
+                        nv_keep(g[0])
+                        for k in range(TK):
+                            acc[i * TK + k] = nv_fma(taps[k], g[0], acc[i * TK + k])
+                else:
+                    for i in range(TO):
+                        g[i] = nv_load(dyr + i * dy_plane)
+                    for k in range(TK):
+                        taps[0] = nv_load(xr + k * op.DW * LANES)
+                        nv_keep(taps[0])
+                        for i in range(TO):
+                            acc[i * TK + k] = nv_fma(taps[0], g[i], acc[i * TK + k])
                 xr += op.SW * LANES
                 dyr += LANES
         for i in range(TO * TK):
             nv_store(sums + i * LANES + part * NV_LANES, acc[i])
-        if bias_sums is not NULL:
-            for i in range(TO):
-                nv_store(bias_sums + i * LANES + part * NV_LANES, bias[i])
 
 
 cdef inline void conv2d_dweight_rows(
@@ -236,15 +234,16 @@ cdef inline void conv2d_dweight_rows(
     and the strip before it is written to `unpooled`.
     """
     cdef float sums[CHANNEL_RUN * FILTER_ROWS * DWEIGHT_BLOCK * LANES]
-    cdef float bias_sums[8 * LANES]
+    cdef v16 bias[8]
     cdef Py_ssize_t filter_size = (op.C // op.groups) * op.KH * op.KW
-    cdef Py_ssize_t strip = max(<Py_ssize_t>1, 400 // (TO * op.OW))
+    cdef Py_ssize_t strip = max(<Py_ssize_t>1, 256 // (TO * op.OW))
     cdef Py_ssize_t dy_plane = op.OH * op.OW * LANES, pooled_row = op.OW // 2 * LANES
     cdef Py_ssize_t oh, rows, c, kh, i, k, at
     cdef const float* g
     cdef const float* xc
     memset(sums, 0, channels * KH * TO * TK * LANES * sizeof(float))
-    memset(bias_sums, 0, TO * LANES * sizeof(float))
+    for i in range(TO):
+        bias[i] = v16_zero()
     if argmax is not NULL:
         strip = min(op.OH, (strip + 1) // 2 * 2)
         dy_plane = strip * op.OW * LANES
@@ -260,16 +259,15 @@ cdef inline void conv2d_dweight_rows(
         for c in range(channels):
             xc = x + (c * op.H + oh * op.SH) * op.W * LANES
             for kh in range(KH):
-                at = (c * KH + kh) * TO * TK * LANES
-                if c == 0 and kh == 0 and dbias is not NULL:
-                    conv2d_dweight_block(op, xc, g, dy_plane, sums, bias_sums, rows, TO, TK)
-                else:
-                    conv2d_dweight_block(op, xc + kh * op.DH * op.W * LANES, g, dy_plane, sums + at,
-                                         NULL, rows, TO, TK)
+                conv2d_dweight_block(op, xc + kh * op.DH * op.W * LANES, g, dy_plane,
+                                     sums + (c * KH + kh) * TO * TK * LANES, rows, TO, TK)
+        if dbias is not NULL:
+            for i in range(TO):
+                bias[i] = add_vectors(bias[i], g + i * dy_plane, rows * op.OW)
         oh += strip
     if dbias is not NULL:
         for i in range(TO):
-            dbias[i] += v16_reduce(v16_load(bias_sums + i * LANES))
+            dbias[i] += v16_reduce(bias[i])
     for c in range(channels):
         for kh in range(KH):
             for i in range(TO):
@@ -341,11 +339,15 @@ cdef inline void conv2d_dweight(
             tap += 1
 
 
+cdef inline v16 add_vectors(v16 total, const float* x, Py_ssize_t count) noexcept nogil:
+    """total + x[0] + x[1] + ..., one after the other."""
+    cdef Py_ssize_t i
+    for i in range(count):
+        total = v16_add(total, v16_load(x + i * LANES))
+    return total
+
+
 cdef inline void conv2d_dbias(const Op* op, const float* dy, float* dbias) noexcept nogil:
-    cdef Py_ssize_t o, i
-    cdef v16 total
+    cdef Py_ssize_t o, plane = op.OH * op.OW
     for o in range(op.O):
-        total = v16_zero()
-        for i in range(op.OH * op.OW):
-            total = v16_add(total, v16_load(dy + (o * op.OH * op.OW + i) * LANES))
-        dbias[o] += v16_reduce(total)
+        dbias[o] += v16_reduce(add_vectors(v16_zero(), dy + o * plane * LANES, plane))

@@ -2,12 +2,19 @@
 # a sample goes by itself.
 
 cdef void pad_planes(const Op* op, const float* x, float* y, Py_ssize_t lanes) noexcept nogil:
-    cdef Py_ssize_t c, h, row = op.W * lanes
-    memset(y, 0, op.O * op.OH * op.OW * lanes * sizeof(float))
+    cdef Py_ssize_t c, h, row = op.W * lanes, wide = op.OW * lanes
+    cdef Py_ssize_t left = op.PW * lanes, right = wide - left - row
     for c in range(op.C):
+        memset(y, 0, op.PH * wide * sizeof(float))
+        y += op.PH * wide
         for h in range(op.H):
-            memcpy(y + ((c * op.OH + h + op.PH) * op.OW + op.PW) * lanes, x + (c * op.H + h) * row,
-                   row * sizeof(float))
+            memset(y, 0, left * sizeof(float))
+            memcpy(y + left, x, row * sizeof(float))
+            memset(y + left + row, 0, right * sizeof(float))
+            x += row
+            y += wide
+        memset(y, 0, (op.OH - op.PH - op.H) * wide * sizeof(float))
+        y += (op.OH - op.PH - op.H) * wide
 
 
 cdef void crop_planes(const Op* op, const float* dy, float* dx, Py_ssize_t lanes) noexcept nogil:

@@ -231,6 +231,32 @@ cdef inline v16 smaller(v16 least, v16 a) noexcept nogil:
     return v16_where_le(least, a, least, v16_where_le(least, least, a, least))
 
 
+cdef void add_square_taps(const Op* op, const float* x, const float* dy,
+                          float* dweight) noexcept nogil:
+    """dweight (9) += the gradient of one filter by the definition, from x (H, W, 16) and dy (OH,
+    OW, 16)."""
+    cdef float sums[SQUARE_TAPS * LANES]
+    cdef nv acc[SQUARE_TAPS]
+    cdef nv g
+    cdef Py_ssize_t oh, ow, part, row = op.W * LANES
+    cdef const float* d
+    cdef int k
+    for part in range(V16_PARTS):
+        for k in range(SQUARE_TAPS):
+            acc[k] = nv_set1(0)
+        for oh in range(op.OH):
+            for ow in range(op.OW):
+                d = x + oh * row + ow * LANES + part * NV_LANES
+                g = nv_load(dy + (oh * op.OW + ow) * LANES + part * NV_LANES)
+                nv_keep(g)
+                for k in range(SQUARE_TAPS):
+                    acc[k] = nv_fma(nv_load(d + k // 3 * row + k % 3 * LANES), g, acc[k])
+        for k in range(SQUARE_TAPS):
+            nv_store(sums + k * LANES + part * NV_LANES, acc[k])
+    for k in range(SQUARE_TAPS):
+        dweight[k] += v16_reduce(v16_load(sums + k * LANES))
+
+
 cdef void add_squares_gradients(
     const Op* op, const float* x, const float* dy, const float* argmax, const float* sums,
     float* unpooled, float* dweight,
@@ -243,9 +269,10 @@ cdef void add_squares_gradients(
     cdef Py_ssize_t channels = op.C // op.groups, outputs = op.O // op.groups
     cdef Py_ssize_t plane = outputs * round_up(channels), y_plane = pooled_plane(op)
     cdef Py_ssize_t o, c, lane, lanes
+    cdef const float* before = NULL
     cdef int i, k
     for o in range(outputs):
-        c = 0
+        c, before = 0, NULL if op.pool else dy + o * y_plane
         while c < channels:
             v16_store(margin, square_taps(sums, plane, taps))
             for i in range(SQUARE_TAPS, LANES):
@@ -259,9 +286,11 @@ cdef void add_squares_gradients(
                     for k in range(SQUARE_TAPS):
                         dweight[k] += rows[lane * SQUARE_TAPS + k]
                 else:
-                    conv2d_dweight_rows(op, x + (c + lane) * op.H * op.W * LANES, dy + o * y_plane,
-                                        argmax + o * y_plane if op.pool else NULL, unpooled,
-                                        dweight, NULL, 1, 3, 1, 3)
+                    if before is NULL:
+                        conv2d_unpool(op, argmax + o * y_plane, dy + o * y_plane, unpooled,
+                                      op.OH // 2)
+                        before = unpooled
+                    add_square_taps(op, x + (c + lane) * op.H * op.W * LANES, before, dweight)
                 dweight += SQUARE_TAPS
             sums += LANES
             c += LANES
