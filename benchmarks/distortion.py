@@ -1,6 +1,6 @@
 """Cost of distortions for a tile of 16 images, alone and in a training step of LeNet-5.
 
-    python benchmarks/distortion.py [--threads 1] [--batch-size 320] [--repeats 20]
+    python benchmarks/distortion.py [--threads 1] [--batch-size 320] [--repeats 20] [--channels 3]
 
 The warp by itself writes its images one by one; in a training step it packs them into tiles, in
 place of packing bytes.
@@ -29,6 +29,12 @@ DISTORTIONS = {
     "paper1998": Distortion.named("paper1998"),
     "modern": Distortion.named("modern"),
     "elastic alone": Distortion(elastic=30),
+    "flips and crops": Distortion(flip=0.5, crop_padding=4, outside="reflect"),
+    "colors": Distortion(brightness=0.2, contrast=0.2, saturation=0.2, hue=5),
+    "erasing": Distortion(erasing=0.5),
+    "mixup": Distortion(mixup=0.2),
+    "pictures": Distortion.named("pictures"),
+    "pictures-mixup": Distortion.named("pictures-mixup"),
 }
 
 
@@ -37,11 +43,15 @@ def main():
     parser.add_argument(
         "--batch-size", type=positive, default=320, metavar="N", help="(default: %(default)s)"
     )
+    parser.add_argument(
+        "--channels", type=positive, default=1, metavar="N", help="(default: %(default)s)"
+    )
     options = parser.parse_args()
     peers = load_peers()
     set_threads(options.threads, peers)
     heading = (
-        f"Times of a tile of 16 images of 32 x 32, batch {options.batch_size}: minimum / median."
+        f"Times of a tile of 16 images of {options.channels} x 32 x 32, batch "
+        f"{options.batch_size}: minimum / median."
     )
     print_header(options.threads, peers, heading)
     train, _ = mnist()
@@ -50,7 +60,9 @@ def main():
         prepare.fit_images(train.images[: options.batch_size]),
         train.labels[: options.batch_size],
     )
-    offset, loss, model = prepare.offset(1), CrossEntropyLoss(), LeNet5(rng=0)
+    images = np.repeat(images, options.channels, axis=1)
+    offset, loss = prepare.offset(options.channels), CrossEntropyLoss()
+    model = LeNet5(rng=0, in_channels=options.channels)
     order, out = np.arange(len(images)), np.empty(images.shape, np.float32)
     tiles = -(-len(images) // 16)
     warps, steps = {}, {}
@@ -65,7 +77,7 @@ def main():
         )
     warps = interleaved(warps, options.repeats, options.seconds)
     steps = interleaved(steps, options.repeats, options.seconds)
-    table = Table({"distortion": 14, "warp alone": 17, "training step": 17, "more by": 0})
+    table = Table({"distortion": 16, "warp alone": 17, "training step": 17, "more by": 0})
     for name in DISTORTIONS:
         of_warp, of_step = (
             [each / tiles for each in times] for times in (warps.get(name, []), steps[name])

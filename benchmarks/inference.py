@@ -82,7 +82,7 @@ def pytorch(torch, state):
 def contenders_for(threads, peers):
     """Name -> function of images to logits, all set to this many threads."""
     set_threads(threads, peers)
-    model = LeNet5(rng=0)
+    model = LeNet5(pooling="max", rng=0)
     state = model.state_dict()
     contenders = {OURS: model.forward}
     if "ONNX Runtime" in peers:

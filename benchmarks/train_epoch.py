@@ -37,7 +37,7 @@ TOLERANCE = 1e-4
 
 class Ours:
     def __init__(self, train_set, batch_size):
-        self.model = LeNet5(rng=0)
+        self.model = LeNet5(pooling="max", rng=0)
         self.trainer = Trainer(
             self.model,
             Adam(self.model, LEARNING_RATE),

@@ -3,6 +3,8 @@
 import matplotlib.pyplot as plt
 import numpy as np
 
+from lenet5c.training.plot_style import DIVERGING
+
 INK, ACCENT, GREY = "#1b2a41", "#d1495b", "#8d99ae"
 DPI = 120
 WIDTH = 7.2  # inches
@@ -27,10 +29,10 @@ def panels(columns, rows=1, height=2.0, **options):
 
 
 def show(ax, image, title=None, signed=False, low=None, high=None):
-    """Return an image: ink on white, or red below and blue above zero if it is `signed`."""
+    """Draw an image: ink on white, or blue below and red above zero if it is `signed`."""
     if signed:
         largest = abs(image).max() if high is None else high
-        ax.imshow(image, cmap="RdBu", vmin=-largest, vmax=largest, interpolation="nearest")
+        ax.imshow(image, cmap=DIVERGING, vmin=-largest, vmax=largest, interpolation="nearest")
     else:
         ax.imshow(image, cmap="gray_r", vmin=low, vmax=high, interpolation="nearest")
     if title is not None:
@@ -38,7 +40,7 @@ def show(ax, image, title=None, signed=False, low=None, high=None):
 
 
 def frame(ax, top, left, height, width, color=ACCENT):
-    """Return a frame around pixels of an image."""
+    """Draw a frame around pixels of an image."""
     ax.add_patch(
         plt.Rectangle(
             (left - 0.5, top - 0.5), width, height, fill=False, edgecolor=color, linewidth=1.8
@@ -47,7 +49,7 @@ def frame(ax, top, left, height, width, color=ACCENT):
 
 
 def numbers(ax, values, form="{:.0f}", size=7):
-    """Return the value of each pixel, written into it, in a color that can be read."""
+    """Write the value of each pixel into it, in a color that can be read."""
     low, high = np.min(values), np.max(values)
     for (row, column), value in np.ndenumerate(values):
         dark = (value - low) / max(high - low, 1e-9) > 0.45
@@ -65,3 +67,14 @@ def numbers(ax, values, form="{:.0f}", size=7):
 def label(ax, text):
     """Write the title of a row of panels to its left."""
     ax.set_ylabel(text, rotation=0, ha="right", va="center", labelpad=8, fontsize=9)
+
+
+def color_bar(figure, ax, location="right", label=None):
+    """Draw the color bar of the panels in `ax`, which have the colors of the first one."""
+    drawn = [image for each in np.ravel(ax) for image in each.images]
+    first = next((image for image in drawn if image.cmap.name == DIVERGING), drawn[0])
+    bar = figure.colorbar(first, ax=ax, location=location, shrink=0.9, aspect=18, pad=0.02)
+    bar.outline.set_edgecolor(GREY)
+    bar.ax.tick_params(labelsize=7, length=2, color=GREY)
+    if label is not None:
+        bar.set_label(label, fontsize=8)

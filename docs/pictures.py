@@ -6,7 +6,8 @@ activations.png comes from the report of the same run.
     python -m lenet5c.train --out runs/picture
     python docs/pictures.py runs/picture
 
-Without a run, docs/images/distortions.png: what the named distortions make of digits.
+Without a run, docs/images/distortions.png: what the named distortions make of digits; and
+augmented.png: what `lenet5c data inspect --augment` shows of drawn shapes.
 
     python docs/pictures.py
 """
@@ -14,6 +15,7 @@ Without a run, docs/images/distortions.png: what the named distortions make of d
 import json
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 
 import matplotlib
@@ -22,8 +24,13 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
+from lenet5c.__main__ import main
 from lenet5c.datasets import Distortion, Preparation, mnist
 from lenet5c.training import open_model
+from lenet5c.training.plot_style import DIVERGING
+
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "helpers"))
+from drawn_shapes import draw_folder  # noqa: E402
 
 INK, ACCENT, GREY = "#1b2a41", "#d1495b", "#8d99ae"
 IMAGES = Path(__file__).parent / "images"
@@ -35,7 +42,7 @@ def draw_distortions(digits=10, draws=8):
     first = np.array([np.flatnonzero(train.labels == label)[0] for label in range(digits)])
     images = Preparation.named("default").fit_images(train.images)
     figure = plt.figure(figsize=(10, 6.1), dpi=144)
-    for part, name in zip(figure.subfigures(1, 2), Distortion.NAMES, strict=True):
+    for part, name in zip(figure.subfigures(1, 2), ("paper1998", "modern"), strict=True):
         distortion = Distortion.named(name)
         grid = {
             "hspace": 0.06,
@@ -57,6 +64,14 @@ def draw_distortions(digits=10, draws=8):
         rows[0, draws].set_title(f"epoch {draws}", color=INK, fontsize=7, pad=3)
         part.suptitle(f'Distortion.named("{name}")', color=INK, fontsize=10)
     figure.savefig(IMAGES / "distortions.png")
+
+
+def draw_augmented():
+    """Let the command draw what a training sees of two pictures of each drawn shape."""
+    with tempfile.TemporaryDirectory() as folder:
+        draw_folder(Path(folder), 10)
+        sheet = ["--contact-sheet", IMAGES / "augmented.png"]
+        main(["data", "inspect", folder, "--augment", "pictures-mixup", *sheet])
 
 
 def draw_training(run):
@@ -88,9 +103,10 @@ def draw_training(run):
     filters = trained.model["conv1"].params["weight"][:, 0]
     strongest = abs(filters).max()
     for column in range(6):
-        maps[0, column].imshow(filters[column], cmap="RdBu", vmin=-strongest, vmax=strongest)
-        maps[1, column].imshow(shown["pool1"][column], cmap="gray_r")
-        maps[2, column].imshow(shown["pool2"][column], cmap="gray_r")
+        maps[0, column].imshow(filters[column], cmap=DIVERGING, vmin=-strongest, vmax=strongest)
+        for row, name in ((1, "pool1"), (2, "pool2")):
+            most = shown[name].max()
+            maps[row, column].imshow(shown[name][column], cmap="gray_r", vmin=0, vmax=most)
     for ax in maps.flat:
         ax.set(xticks=[], yticks=[])
         ax.spines[:].set_color(GREY)
@@ -98,6 +114,10 @@ def draw_training(run):
         maps[:, 0], ("filters of\nconv1", "after\npool1", "after pool2\n(6 of 16)"), strict=True
     ):
         ax.set_ylabel(text, rotation=0, ha="right", va="center", color=INK, fontsize=8)
+    for row in maps:
+        bar = left.colorbar(row[-1].images[0], ax=row, fraction=0.02, pad=0.02, aspect=14)
+        bar.ax.tick_params(labelsize=6, length=2)
+        bar.outline.set_edgecolor(GREY)
     left.suptitle(f"What the net sees in a {test.labels[0]}", color=INK, fontsize=10)
 
     ax = right.subplots(gridspec_kw={"left": 0.17, "right": 0.95, "top": 0.86, "bottom": 0.16})
@@ -128,4 +148,8 @@ def draw_training(run):
 
 
 if __name__ == "__main__":
-    draw_training(Path(sys.argv[1])) if len(sys.argv) > 1 else draw_distortions()
+    if len(sys.argv) > 1:
+        draw_training(Path(sys.argv[1]))
+    else:
+        draw_distortions()
+        draw_augmented()

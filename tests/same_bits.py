@@ -19,80 +19,28 @@ from pathlib import Path
 
 import numpy as np
 
+sys.path.insert(0, str(Path(__file__).parent / "helpers"))
+
+import bits_of_residuals  # noqa: F401, its topics
+from bits import (
+    FEW,
+    MANY,
+    TOPICS,
+    both_ways,
+    numbers,
+    special,
+    steps,
+    topic,
+    trained,
+    whole_numbers,
+)
+
 from lenet5c import kernels, nn, optim
 from lenet5c.datasets import Distortion
 from lenet5c.kernels.simd import _cpu, _peak
 
 RECORD = Path(__file__).with_suffix(".json")
 FUSED = ("avx512", "avx2", "neon")  # where v16_fma of simd.h rounds once
-
-FEW = 20  # samples: one full tile and a short one
-MANY = 300  # more tiles than gradient shards
-
-
-def whole_numbers(shape, seed, low, high):
-    """Integers from low to high - 1, hashes of their position (the last steps of MurmurHash3)."""
-    x = np.arange(np.prod(shape), dtype=np.uint32) + np.uint32(seed * 2654435761 % 2**32)
-    for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35), (16, 1)):
-        x = (x ^ (x >> np.uint32(shift))) * np.uint32(factor)
-    return low + (x % np.uint32(high - low)).astype(np.int64).reshape(shape)
-
-
-def numbers(shape, seed):
-    """float32 from -2 to 2 in steps of 2^-20: exact themselves, their products are rounded."""
-    return (whole_numbers(shape, seed, -(2**21), 2**21) * 2.0**-20).astype(np.float32)
-
-
-def steps(shape, seed):
-    """float32 from -2 to 2 in steps of 1/4: full of ties and zeros."""
-    return (whole_numbers(shape, seed, -8, 9) / 4).astype(np.float32)
-
-
-def special(count):
-    """Signed zeros, denormals, infinities, not-a-number and the ends of exp, in every lane."""
-    values = [
-        0.0,
-        -0.0,
-        2.0**-149,
-        -(2.0**-149),
-        2.0**-127,
-        -(2.0**-130),
-        2.0**-126,
-        np.inf,
-        -np.inf,
-        np.nan,
-        1,
-        -1,
-        0.625,
-        -0.625,
-        44,
-        -44,
-        87,
-        -87,
-        87.25,
-        88.25,
-        88.5,
-        -87.5,
-        -88.5,
-        104,
-        -104,
-        2.0**127,
-        -(2.0**127),
-        2.0**-20,
-        -(2.0**-20),
-        16.5,
-        -16.5,
-    ]
-    return np.resize(np.array(values, np.float32), (FEW, count))
-
-
-TOPICS = {}
-
-
-def topic(function):
-    TOPICS[function.__name__.replace("_", " ")] = function
-    return function
-
 
 # Image (C, H, W), filters, window: LeNet's two; widths and counts around every register block; all
 # that a window can do.
@@ -153,18 +101,6 @@ def conv2d_backward_of_one_sample():
     yield from convolved_backward(1)
 
 
-def both_ways(layer, x, seed):
-    """Yield a layer's output and all its gradients, for one sample and for all of x."""
-    for array in layer.params.values():
-        seed += 1
-        array[...] = numbers(array.shape, seed)
-    for batch in (x[:1], x):
-        y = layer.forward(batch, training=True)
-        yield y
-        yield layer.backward(numbers(y.shape, seed + 50))
-        yield from layer.grads.values()
-
-
 @topic
 def conv2d_with_relu():
     for seed, (image, filters, window, options) in enumerate(CONVOLUTIONS):
@@ -173,6 +109,22 @@ def conv2d_with_relu():
                 nn.Conv2d(image[0], filters, window, **options), nn.ReLU(), *behind
             )
             yield from both_ways(model, numbers((FEW, *image), seed), 200 + seed)
+
+
+# By squares of 2 x 2 outputs: odd images, channels around every register block, groups; pooled.
+SQUARES = [
+    ((8, 7, 10), 9, {"padding": 1}),
+    ((17, 6, 6), 35, {}),
+    ((66, 4, 8), 20, {"padding": 1, "groups": 2}),
+]
+
+
+@topic
+def conv2d_by_squares():
+    for seed, (image, filters, options) in enumerate(SQUARES):
+        for behind in ([], [nn.ReLU(), nn.MaxPool2d(2)]):
+            model = nn.Sequential(nn.Conv2d(image[0], filters, 3, **options), *behind)
+            yield from both_ways(model, numbers((FEW, *image), 240 + seed), 250 + seed)
 
 
 @topic
@@ -387,33 +339,18 @@ def rmsprop():
         )
 
 
-def trained(model, image, make, batch, loss, distort=None):
-    """Gradients and parameters of three steps on indexed bytes, and the outputs afterwards."""
-    model.vector[:] = numbers(model.num_params, 900) / 16
-    optimizer = make(model)
-    samples = whole_numbers((batch + 5, *image), 901, 0, 256).astype(np.uint8)
-    labels = whole_numbers(batch, 902, 0, 10)
-    scale, offset = 2.0**-7 + 2.0**-20, numbers(image, 903)
-    for step in range(3):
-        index = whole_numbers(batch, 904 + step, 0, batch + 5)
-        batch_of = nn.Samples(samples, index, scale, offset, distort)
-        yield from model.train_step(batch_of, labels, loss)
-        yield model.grad_vector
-        optimizer.step()
-        yield model.vector
-    yield model.outputs(nn.Samples(samples, None, scale, offset))
-
-
 @topic
 def training_with_relu_and_max_pool():
-    model = nn.LeNet5(input_size=20)
+    model = nn.LeNet5(input_size=20, pooling="max")
     loss = nn.CrossEntropyLoss(label_smoothing=0.125)
     yield from trained(model, (1, 20, 20), lambda model: optim.SGD(model, 2.0**-6, 0.9), MANY, loss)
 
 
 @topic
 def training_with_tanh_and_avg_pool():
-    model = nn.LeNet5(input_size=16, padding=2, activation="tanh", pooling="avg", in_channels=2)
+    model = nn.LeNet5(
+        input_size=16, padding=(2, 0), activation="tanh", pooling="avg", in_channels=2
+    )
     loss = nn.CrossEntropyLoss()
     yield from trained(
         model, (2, 16, 16), lambda model: optim.Adam(model, 2.0**-8, BETAS), FEW, loss
@@ -422,10 +359,72 @@ def training_with_tanh_and_avg_pool():
 
 @topic
 def training_with_sigmoid_and_mean_squared_error():
-    model = nn.LeNet5(input_size=18, activation="sigmoid")
+    model = nn.LeNet5(input_size=18, activation="sigmoid", pooling="max")
     yield from trained(
         model, (1, 18, 18), lambda model: optim.SGD(model, 2.0**-4), FEW, nn.MSELoss()
     )
+
+
+@topic
+def batch_norm():
+    """By the statistics of a batch, which they leave behind; then by those, also for one sample."""
+    shapes = [(FEW, 3), (MANY, 17), (FEW, 5, 7), (FEW, 2, 6, 5), (MANY, 18, 20, 14), (2, 1, 1, 1)]
+    for seed, shape in enumerate(shapes):
+        kind = nn.BatchNorm2d if len(shape) == 4 else nn.BatchNorm1d
+        layer = kind(shape[1], momentum=0.375)
+        for scale in (1, 64):
+            x = numbers(shape, 960 + seed) * np.float32(scale) + np.float32(scale)
+            yield from (layer.forward(x, training=True), layer.backward(numbers(shape, 970)))
+            yield from (*layer.grads.values(), *layer.buffers.values())
+        layer.frozen = True
+        yield from both_ways(layer, x, 980 + seed)
+
+
+@topic
+def batch_norm_with_relu_and_pooling():
+    for seed, image in enumerate([(3, 8, 6), (17, 4, 10)]):
+        for after in ([nn.ReLU()], [nn.MaxPool2d(2)], [nn.ReLU(), nn.MaxPool2d(2)]):
+            model = nn.Sequential(nn.BatchNorm2d(image[0]), *after)
+            model.vector[:] = numbers(model.num_params, 990 + seed)
+            for draw in (numbers, steps):
+                x = draw((FEW, *image), 991 + seed)
+                y = model.forward(x, training=True)
+                yield from (y, model.backward(numbers(y.shape, 992)), model.grad_vector)
+                yield from (model.forward(x), model.forward(x[:1]))
+
+
+def with_seeds(model):
+    """Seed dropouts by hand: their own seeds come from NumPy's generators."""
+    for seed, layer in enumerate(model.random_layers().values()):
+        layer.rng_state = {"seed": 2**40 + seed, "passes": 3 * seed}
+    return model
+
+
+@topic
+def dropout():
+    for seed, shape in enumerate([(FEW, 1), (FEW, 37), (MANY, 3, 5, 7)]):
+        layer = with_seeds(nn.Dropout(0.375))
+        for _ in range(2):
+            yield layer.forward(numbers(shape, 995 + seed), training=True)
+            yield layer.backward(numbers(shape, 996 + seed))
+
+
+@topic
+def training_with_batch_norm_and_dropout():
+    for activation, pooling, batch in (("relu", "max", MANY), ("tanh", "avg", FEW)):
+        model = with_seeds(
+            nn.LeNet5(
+                input_size=20, activation=activation, pooling=pooling, batch_norm=True, dropout=0.25
+            )
+        )
+        yield from trained(
+            model,
+            (1, 20, 20),
+            lambda model: optim.Adam(model, 2.0**-8, BETAS),
+            batch,
+            nn.CrossEntropyLoss(),
+        )
+        yield from model.buffers.values()
 
 
 DISTORTIONS = [
@@ -445,7 +444,7 @@ def distortion():
 
 @topic
 def training_on_distorted_images():
-    model = nn.LeNet5(input_size=20)
+    model = nn.LeNet5(input_size=20, pooling="max")
     yield from trained(
         model,
         (1, 20, 20),
@@ -456,13 +455,44 @@ def training_on_distorted_images():
     )
 
 
+PICTURES = Distortion.named("pictures-mixup")
+AUGMENTATIONS = [
+    Distortion(crop_padding=3, crop=0.5, flip=0.5, flip_vertical=0.5, outside="reflect"),
+    Distortion(brightness=0.5, contrast=0.5, saturation=0.5, hue=90, grayscale=0.25),
+    Distortion(rotation=30, erasing=0.75, erasing_area=0.5, outside="edge", probability=0.75),
+    PICTURES,
+]
+
+
+@topic
+def augmentation():
+    for image in ((3, 32, 32), (1, 13, 21), (4, 5, 2)):
+        samples = whole_numbers((FEW, *image), 951, 0, 256).astype(np.uint8)
+        for distortion in AUGMENTATIONS:
+            yield distortion(samples, seed=3, epoch=1)
+
+
+@topic
+def training_on_mixed_pictures():
+    for batch in (FEW, 5):
+        model = nn.LeNet5(input_size=20, in_channels=3)
+        yield from trained(
+            model,
+            (3, 20, 20),
+            lambda model: optim.SGD(model, 2.0**-6),
+            batch,
+            nn.CrossEntropyLoss(label_smoothing=0.125),
+            distort=PICTURES.of_epoch(2),
+        )
+
+
 @topic
 def training_on_few_samples():
     """One by one: a batch of four, and of one."""
     for batch in (5, 1):
         for pooling, activation in (("max", "relu"), ("avg", "tanh")):
             model = nn.LeNet5(
-                input_size=16, padding=2, pooling=pooling, activation=activation, in_channels=2
+                input_size=16, padding=(2, 0), pooling=pooling, activation=activation, in_channels=2
             )
             loss = nn.CrossEntropyLoss()
             yield from trained(

@@ -22,6 +22,7 @@ PEERS = {
 }
 QUICK = {
     "train_epoch": ["--batch-size", 32, 50, "--images", 100, "--numpy-steps", 2, "--repeats", 1],
+    "own_nets": ["--batch-size", 8, "--steps", 2, "--repeats", 1],
     "inference": ["--images", 1, 17, "--threads", 2, "--seconds", 0.001, "--repeats", 1],
     "kernels": [
         "--shapes",
@@ -53,12 +54,14 @@ QUICK = {
     "contention": ["--images", 100, "--repeats", 1],
     "c_surface": ["--batches", 1, 17, "--seconds", 0.001, "--repeats", 1],
     "from_scratch_layers": ["--batch-size", 5, "--seconds", 0.001, "--repeats", 1],
-    "distortion": ["--batch-size", 20, "--seconds", 0.001, "--repeats", 1],
+    "distortion": ["--batch-size", 20, "--seconds", 0.001, "--repeats", 1, "--channels", 3],
     "softmax": ["--seconds", 0.001, "--repeats", 1],
+    "blocks": ["--batch-size", 20, "--nets", "separable", "residual net", "--repeats", 1],
 }
 # How the rows of the tables begin.
 ROWS = {
     "train_epoch": ["batch lenet5c", "32", "50"],
+    "own_nets": ["net lenet5c", "lenet5-norm-dropout", "three-conv"],
     "inference": ["images threads lenet5c", "1 1", "1 2", "17 2"],
     "kernels": ["kernel shape batch dtype lenet5c"]
     + [
@@ -92,7 +95,8 @@ ROWS = {
     "scaling": [
         f"{work} {setting}" for work in ("forward", "train step") for setting in (1, 2, 17, 28, 3)
     ],
-    "distortion": ["distortion", "none -", "identity", "paper1998", "modern", "elastic alone"],
+    "distortion": ["distortion", "none -", "identity", "paper1998", "modern", "elastic alone"]
+    + ["flips and crops", "colors", "erasing", "mixup", "pictures", "pictures-mixup"],
     "contention": ["lenet5c, as the command", "lenet5c, as a library"],
     "softmax": ["function shape axis dtype lenet5c"]
     + [
@@ -101,6 +105,7 @@ ROWS = {
         for shape in ("1x10", "8x21x64x64")
         for dtype in ("float32", "float64")
     ],
+    "blocks": ["net lenet5c", "separable", "residual net"],
     "c_surface": ["kernel shape batch cykernels"]
     + [
         f"{kernel} {shape} {batch}"
@@ -127,8 +132,10 @@ ROWS = {
 }
 WITH = {
     "train_epoch": ["PyTorch"],
+    "own_nets": ["PyTorch"],
     "kernels": ["PyTorch"],
     "softmax": ["PyTorch"],
+    "blocks": ["PyTorch"],
     "inference": ["ONNX Runtime", "PyTorch"],
 }
 

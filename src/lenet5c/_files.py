@@ -31,7 +31,7 @@ _AGAIN = "delete it and resume the run, which writes it again"
 #: that is damaged.
 FORMATS = {
     "model": (
-        2,
+        3,
         "a model file of lenet5c",
         "name one that lenet5c has written",
         f"restore it, or {_AGAIN}",

@@ -209,6 +209,18 @@ def test_contact_sheet(command, pets, tmp_path):
     assert pixels.shape[0] > 3 * 56 and pixels.shape[1] > 17 * 56 and pixels.min() < 10
 
 
+@pytest.mark.parametrize("given", ["pictures-mixup", '{"flip": 1, "hue": 20}'])
+def test_augmented_images(command, pets, tmp_path, given):
+    options = ("--augment", given, "--contact-sheet", tmp_path / "sheet.png")
+    done = command("data", "inspect", pets, *options)
+    assert done.code == 0 and f"augmented images is {tmp_path / 'sheet.png'}" in done.out
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        pixels = np.asarray(sheet)
+    assert pixels.shape[0] > 2 * 96 and pixels.shape[1] > 10 * 96
+    original, first = (pixels[-200:-130, x : x + 60] for x in (-1100, -1000))
+    assert (original != first).any()
+
+
 def test_contact_sheet_of_many_classes_with_long_and_foreign_names(command, tmp_path):
     for i in range(230):
         write_pictures(
@@ -231,6 +243,10 @@ def test_contact_sheet_of_many_classes_with_long_and_foreign_names(command, tmp_
         (["inspect", "nothing-here"], "'nothing-here'"),
         (["inspect", "{pets}", "--contact-sheet", "sheet.jpg"], "PNG"),
         (["inspect", "{pets}", "--contact-sheet", "nothing/sheet.png"], "no folder nothing"),
+        (["inspect", "{pets}", "--augment", "picture"], "--augment: name must be one of paper1998"),
+        (["inspect", "{pets}", "--augment", "{{}}{{"], "--augment must be a name, or settings"),
+        (["inspect", "{pets}", "--augment", '{{"hue": 1e9}}'], "hue must be from 0 to 180"),
+        (["inspect", "{pets}", "--augment", '{{"tint": 1}}'], "'tint'"),
         (["download", "fashon"], "fashon"),
         (["download"], "NAME"),
         (["list", "fashon"], "fashon"),

@@ -180,14 +180,47 @@ def test_digits_by_mouse(page):
     assert "median" in page.find("#latency").get_attribute("textContent")
 
 
-def test_every_layer_lights_up(page):
-    lit = """return [...document.querySelectorAll('#maps canvas, #seen')].map(canvas => {
-        const {data} = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
-        return data.filter((value, i) => i % 4 !== 3 && value > 100).length})"""
-    assert not any(page.driver.execute_script(lit))
+COLORED = """return [...document.querySelectorAll('#maps canvas, #seen')].map(canvas => {
+    const {data} = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+    const zero = canvas.id === 'seen' ? [0, 0, 0] : arguments[0];
+    let red = 0, blue = 0, other = 0;
+    for (let i = 0; i < data.length; i += 4) {
+        if (!data[i + 3] || zero.every((value, c) => data[i + c] === value)) continue;
+        const warmer = data[i] - data[i + 2];
+        if (warmer > 8) red++; else if (warmer < -8) blue++; else other++;
+    }
+    return [red, blue, other]})"""
+ZERO = {"light": [247, 247, 247], "dark": [13, 16, 21]}
+
+
+@pytest.mark.parametrize("theme", ZERO)
+def test_every_layer_is_colored(page, theme):
+    """Positive is red, negative blue, zero as light or dark as the page."""
+
+    def choose(name):
+        for _ in range(3):
+            if page.text("#theme") != f"Colors: {name}":
+                page.press("#theme")
+
+    def count(name):
+        return page.driver.execute_script(COLORED, ZERO[name])
+
+    choose(theme)
+    assert not np.any(count(theme))
     page.draw("3")
     page.reads("3")
-    assert all(page.driver.execute_script(lit))
+    seen, *rectified, last = count(theme)
+    assert any(seen) and len(rectified) == 6
+    assert all(red and not blue for red, blue, _ in rectified) and last[0] and last[1]
+    bar = """const context = document.querySelector('#scale').getContext('2d');
+        return [...context.getImageData(0, 0, 255, 1).data]"""
+    first, *_, end = np.reshape(page.driver.execute_script(bar), (255, 4)).tolist()
+    assert first[2] > first[0] and end[0] > end[2]
+    other = "dark" if theme == "light" else "light"
+    choose(other)
+    _, *rectified, last = count(other)  # painted anew
+    assert all(red and not blue for red, blue, _ in rectified) and last[0] and last[1]
+    choose("auto")
 
 
 @pytest.mark.parametrize("kind", ["touch", "pen"])
@@ -388,6 +421,11 @@ def test_many_classes_are_a_list_to_choose_from(open_page, served):
     assert len(page.probabilities()) == 12 and page.probabilities() == sorted(
         page.probabilities(), reverse=True
     )
+    # Each unit of the last layer has its name, in columns.
+    units = page.driver.find_elements(By.CSS_SELECTOR, "#maps figure:last-child li")
+    assert [unit.text for unit in units] == list(names)
+    assert len(page.driver.find_elements(By.CSS_SELECTOR, "#maps figure:last-child canvas")) == 4
+    assert page.driver.execute_script("return document.documentElement.scrollWidth") <= 1280
     page.find("#classes select").send_keys("class 40")
     page.press("#classes button")
     page.until(lambda: page.text("#counts"), "1 sample")

@@ -51,14 +51,9 @@ def test_windows_that_see_the_padding_alone(tmp_path):
 @pytest.mark.parametrize("uneven", [True, False])
 @pytest.mark.parametrize("beyond", [True, False])
 def test_windows_of_all_forms(tmp_path, uneven, beyond):
-    model = model_of_windows(uneven, (1, 1), beyond)
+    model = model_of_windows(uneven, (2, 1), beyond)
     x = np.random.default_rng(0).standard_normal((5, *WINDOWS_INPUT), np.float32)
     assert_same(scores(tmp_path, to_c(model, input_shape=WINDOWS_INPUT), x), model.forward(x))
-
-
-def test_a_dilated_pooling():
-    with pytest.raises(ExportError, match=r"layer 'dilated' must have the dilation \(1, 1\) for C"):
-        to_c(model_of_windows(), input_shape=WINDOWS_INPUT)
 
 
 @needs_compiler
@@ -92,7 +87,7 @@ def test_int8_weights(tmp_path, name):
 def test_int8_costs_little_accuracy():
     trained, (_, test) = open_model(), mnist()
     small = quantize_int8(trained)
-    assert abs(evaluate(small.model, test, small.preparation).correct - 9958) <= 5
+    assert abs(evaluate(small.model, test, small.preparation).correct - 9965) <= 5
     assert len(to_c(trained, quantize="int8")) < len(to_c(trained)) / 2
 
 

@@ -41,6 +41,28 @@ def read_only(*shape):
     return array
 
 
+# All that a warp can do, to each image.
+WARP = dict.fromkeys(
+    [
+        "translation",
+        "scaling",
+        "squeeze",
+        "shear",
+        "rotation",
+        "flip",
+        "flip_vertical",
+        "crop",
+        "brightness",
+        "contrast",
+        "saturation",
+        "hue",
+        "grayscale",
+        "erasing_area",
+    ],
+    0.1,
+) | {"elastic": 8, "crop_padding": 2, "outside": 2, "erasing": 1, "mixup": 1, "probability": 1}
+
+
 class Distortion:
     """Has a warp made anew each time, or what it is given."""
 
@@ -55,7 +77,7 @@ class Distortion:
 
 
 def warp():
-    return _distort.Warp(1, 0.1, 0.1, 0.1, 0.1, 8, np.ones(5, np.float32) / 5, 0, 1)
+    return _distort.Warp(WARP, np.ones(5, np.float32) / 5, np.linspace(0, 1, 5))
 
 
 def samples_with(**values):
@@ -192,8 +214,9 @@ def calls():
     yield Call("burst", _peak.burst, [TILES, 1, 1], [(), NUMBER, NUMBER])
     yield Call("kernels_read", _program.kernels_read, [TILES, "conv2d"], [(), ["none"]])
     yield Call(
-        "Warp", _distort.Warp, [1, 0, 0, 0, 0, 0, np.ones(3, np.float32), 0, 1],
-        [*[NUMBER[2:]] * 6, [*ARRAY[1:5], zeros(2)], NUMBER[2:], NUMBER[2:]],
+        "Warp", _distort.Warp, [WARP, np.ones(3, np.float32), np.linspace(0, 1, 3)],
+        [[*({"hue": x} for x in (*NUMBER[2:], -1, np.nan, 1e300)), {"outside": 3}, {"wave": 1}],
+         [*ARRAY[1:5], zeros(2)], [*ARRAY[1:4], np.zeros(1), zeros(3)]],
     )  # fmt: skip
     yield Call(
         "Warp.apply", warp().apply,
@@ -203,6 +226,10 @@ def calls():
                                    ((1, 1, 3, 3), (4, 1, 2, 3), (4, 3, 3)))],
          [np.array([4, 0]), np.array([-1, 0]), np.array([2**62, 0]), np.array([1])],
          [-1, 2**64], array((2, 1, 3, 3), output=True), NUMBER, [np.arange(3), zeros(4)]], [6],
+    )  # fmt: skip
+    yield Call(
+        "Warp.mix_shares", warp().mix_shares, [TILES, np.arange(4), 7],
+        [(), [zeros(4), np.zeros((2, 2), int)], [-1, 2**64]],
     )  # fmt: skip
     yield Call(
         "Strips", _direct.Strips,

@@ -12,7 +12,7 @@ LENETS = {
     "relu-avg": {"pooling": "avg"},
     "tanh-max": {"activation": "tanh"},
     "sigmoid-c5-conv": {"activation": "sigmoid", "c5": "conv"},
-    "padding-dropout": {"input_size": 28, "padding": 2, "dropout": 0.5},
+    "padding-dropout": {"input_size": 28, "padding": (2, 0), "dropout": 0.5},
     "batch-norm": {"batch_norm": True},
     "batch-norm-c5-conv": {
         "batch_norm": True,
@@ -20,7 +20,7 @@ LENETS = {
         "pooling": "avg",
         "activation": "tanh",
     },
-    "kernel-3": {"input_size": 28, "kernel_size": 3, "padding": 1, "conv2_padding": 1},
+    "kernel-3": {"input_size": 28, "kernel_size": 3, "padding": 1},
     "rgb-3-classes-64": {
         "input_size": (64, 48),
         "in_channels": 3,

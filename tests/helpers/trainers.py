@@ -13,6 +13,7 @@ from lenet5c.nn import (
     CrossEntropyLoss,
     Dropout,
     Flatten,
+    Layer,
     LeNet5,
     Linear,
     MaxPool2d,
@@ -52,8 +53,21 @@ def lenet_trainer(data, epochs=2, lr=3e-3, loss=None, **options):
     )
 
 
+class Noise(Layer):
+    """A layer of one's own, which draws from a generator of NumPy's."""
+
+    def __init__(self, rng):
+        self.rng = np.random.default_rng(rng)
+
+    def forward(self, x, training=False):
+        return x + self.rng.random(x.shape, np.float32) / 8 if training else x
+
+    def backward(self, dy):
+        return dy
+
+
 def random_layers_trainer(data, epochs=2):
-    """Make a trainer of a model with random layers and buffers outside the compiled core."""
+    """Make a trainer of a model with random layers and buffers, in the compiled core and not."""
     model = Sequential(
         Conv2d(1, 4, 5, rng=0),
         ReLU(),
@@ -61,6 +75,7 @@ def random_layers_trainer(data, epochs=2):
         Flatten(),
         BatchNorm1d(196),
         Dropout(0.3, rng=7),
+        Noise(rng=8),
         Linear(196, 10, rng=1),
     )
     return Trainer(

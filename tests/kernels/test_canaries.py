@@ -22,9 +22,9 @@ from lenet5c.kernels.engine import _program
 assert _program.has_canaries
 rng = np.random.default_rng(0)
 nets = [
-    ((1, 28, 28), nn.LeNet5(padding=2, input_size=28), nn.CrossEntropyLoss()),
+    ((1, 28, 28), nn.LeNet5(padding=(2, 0), input_size=28), nn.CrossEntropyLoss()),
     ((1, 28, 28), nn.LeNet5(
-        padding=2, input_size=28, activation="tanh", pooling="avg"), nn.MSELoss()),
+        padding=(2, 0), input_size=28, activation="tanh", pooling="avg"), nn.MSELoss()),
     ((1, 32, 32), nn.LeNet5_1998(), nn.MAPLoss()),
     ((6, 13, 11), nn.Sequential(
         nn.Conv2d(6, 12, (3, 5), padding=(0, 2), groups=3), nn.ReLU(), nn.MaxPool2d(3, 2, 1),
@@ -34,12 +34,23 @@ nets = [
     ((8, 9, 12), nn.Sequential(
         nn.Conv2d(8, 14, (3, 5), groups=2), nn.ReLU(), nn.Conv2d(14, 9, (2, 5), padding=(1, 2)),
         nn.Tanh(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(9 * 4 * 4, 10)), nn.CrossEntropyLoss()),
+    ((3, 12, 12), nn.Sequential(
+        nn.Conv2d(3, 10, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(10, 34, 3, padding=1),
+        nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(34, 16, 3, padding=1, groups=2), nn.Tanh(),
+        nn.Flatten(), nn.Linear(16 * 3 * 3, 10)), nn.CrossEntropyLoss()),
     ((33, 7, 7), nn.Sequential(
         nn.Conv2d(33, 17, 3), nn.MaxPool2d((5, 5)), nn.Flatten(), nn.Linear(17, 10, bias=False)),
      nn.CrossEntropyLoss()),
+    ((1, 28, 28), nn.LeNet5(
+        padding=2, input_size=28, batch_norm=True, dropout=0.5), nn.CrossEntropyLoss()),
+    ((3, 9, 7), nn.Sequential(
+        nn.BatchNorm2d(3), nn.Dropout(0.1), nn.Conv2d(3, 17, 2), nn.BatchNorm2d(17),
+        nn.MaxPool2d(2), nn.Tanh(), nn.Flatten(), nn.Linear(17 * 4 * 3, 10), nn.BatchNorm1d(10)),
+     nn.MSELoss()),
 ]
 for shape, net, loss in nets:
-    for batch in (1, 3, 17, 150):
+    normalized = any(name.endswith("running_var") for name in net.buffers)
+    for batch in (2 if normalized else 1, 3, 17, 150):
         x = rng.standard_normal((batch, *shape)).astype(np.float32)
         labels = rng.integers(10, size=batch)
         net.forward(x, training=True)
@@ -49,7 +60,8 @@ from lenet5c import datasets, kernels
 from lenet5c.kernels.direct import _strips
 from lenet5c.kernels.ops import _distort
 assert _strips.has_canaries and _distort.has_canaries
-distort = datasets.Distortion.named("modern")
+mixed = datasets.Distortion.named("pictures-mixup").to_dict()
+distort = datasets.Distortion.from_dict(mixed | {"elastic": 15.0})
 images = rng.integers(0, 256, (30, 1, 28, 27), np.uint8)
 distort(images, seed=0)
 samples = nn.Samples(
@@ -104,7 +116,7 @@ def run(folder, code):
 def test_no_op_writes_behind_its_memory(debug_build):
     done = run(debug_build, NETS)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "ran 6\n"
+    assert done.stdout == "ran 9\n"
 
 
 @pytest.mark.slow

@@ -210,7 +210,7 @@ from lenet5c import nn
 batch = int(sys.argv[1])
 images, offset = np.ones((8192, 1, 28, 28), np.uint8), np.zeros((1, 28, 28), np.float32)
 labels, index = np.zeros(8192, np.int64), np.arange(8192)
-model, loss = nn.LeNet5(input_size=28, padding=2), nn.CrossEntropyLoss()
+model, loss = nn.LeNet5(input_size=28, padding=(2, 0)), nn.CrossEntropyLoss()
 for _ in range(2):
     samples = nn.Samples(images, index[:batch], 1 / 255, offset)
     model.train_step(samples, labels[:batch], loss)

@@ -180,7 +180,7 @@ def test_same_bits_with_every_fused_instruction_set(name, count):
 @each_name
 def test_lenet5_with_it_is_saved_and_opened(name, tmp_path):
     model = nn.LeNet5(activation=name, rng=0)
-    assert model.config["activation"] == name
+    assert model.config.get("activation", "relu") == name
     assert f"act1     {nn.ACTIVATIONS[name].__name__} " in model.summary()
     classes = tuple(map(str, range(10)))
     trained = TrainedModel(model, Preparation.named("default"), classes)

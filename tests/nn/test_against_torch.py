@@ -40,12 +40,12 @@ def digits():
 
 def pair(activation="relu", pooling="max"):
     """Make our model and PyTorch's, with the same weights and names of parameters."""
-    ours = nn.LeNet5(input_size=28, padding=2, activation=activation, pooling=pooling, rng=0)
+    ours = nn.LeNet5(input_size=28, padding=(2, 0), activation=activation, pooling=pooling, rng=0)
     act = {"relu": torch.nn.ReLU, "tanh": torch.nn.Tanh, "sigmoid": torch.nn.Sigmoid}[activation]
     pool = {"max": torch.nn.MaxPool2d, "avg": torch.nn.AvgPool2d}[pooling]
     theirs = torch.nn.Sequential()
     for name, layer in {
-        "conv1": torch.nn.Conv2d(1, 6, 5, padding=2),
+        "conv1": torch.nn.Conv2d(1, 6, 5, padding=(2, 0)),
         "act1": act(),
         "pool1": pool(2),
         "conv2": torch.nn.Conv2d(6, 16, 5),

@@ -147,9 +147,19 @@ ALL_CONVOLUTIONS = nn.Sequential(nn.Conv2d(3, 4, 5, rng=0), nn.BatchNorm2d(4), n
             ["x.reshape(-1, 1, 28, 28)", "2, 2"],
         ),
         (nn.LeNet5(), (9, 783), "LeNet5 takes (N, 1, 32, 32)", []),
-        (nn.LeNet5(), (784,), "LeNet5 takes (N, 1, 32, 32)", []),
-        (nn.LeNet5(), (1, 1, 1, 32, 32), "LeNet5 takes (N, 1, 32, 32)", []),
-        (nn.LeNet5(padding=2, input_size=28), (9, 1, 32, 32), "LeNet5 takes (N, 1, 28, 28)", []),
+        (nn.LeNet5(), (784,), "LeNet5 takes (N, 1, 32, 32)", ["x.reshape(-1, 1, 28, 28)"]),
+        (
+            nn.LeNet5(),
+            (1, 1, 1, 32, 32),
+            "LeNet5 takes (N, 1, 32, 32)",
+            ["x.reshape(-1, 1, 32, 32)"],
+        ),
+        (
+            nn.LeNet5(padding=(2, 0), input_size=28),
+            (9, 1, 32, 32),
+            "LeNet5 takes (N, 1, 28, 28)",
+            [],
+        ),
         (
             nn.LeNet5(in_channels=3, input_size=(20, 24)),
             *((9, 20, 24, 3), "LeNet5 takes (N, 3, 20, 24)", ["x.transpose(0, 3, 1, 2)"]),
@@ -158,11 +168,15 @@ ALL_CONVOLUTIONS = nn.Sequential(nn.Conv2d(3, 4, 5, rng=0), nn.BatchNorm2d(4), n
         (CLASSIC, (5, 1, 24, 24), "Sequential takes (N, 1, 28, 28)", ["2, 2"]),
         (CLASSIC, (5, 784), "Sequential takes (N, 1, 28, 28)", ["x.reshape(-1, 1, 28, 28)"]),
         (nn.Sequential(CLASSIC, nn.ReLU()), (5, 784), "Sequential takes (N, 1, 28, 28)", []),
-        (ALL_CONVOLUTIONS, (5, 3, 4, 9), "takes (N, 3, H, W) of at least 6 by 6", []),
-        (ALL_CONVOLUTIONS, (5, 1, 9, 9), "takes (N, 3, H, W) of at least 6 by 6", []),
+        (ALL_CONVOLUTIONS, (5, 3, 4, 9), "takes (N, 3, H, W) of at least 6 by 6", ["resize"]),
+        (ALL_CONVOLUTIONS, (5, 1, 9, 9), "(N, 3, H, W) of at least 6 by 6", ["the gray channel"]),
+        (ALL_CONVOLUTIONS, (5, 4, 9, 9), "(N, 3, H, W) of at least 6 by 6", ["for 4 channels"]),
         (nn.Sequential(nn.Linear(784, 9, rng=0)), (5, 1, 28, 28), "takes (N, 784)", ["Flatten"]),
         (nn.Sequential(nn.Linear(784, 9, rng=0)), (784,), "takes (N, 784)", ["x[None]"]),
-        (nn.Sequential(nn.Flatten(), nn.Linear(784, 9, rng=0)), (5, 9), "takes (N, 784)", []),
+        (
+            nn.Sequential(nn.Flatten(), nn.Linear(784, 9, rng=0)),
+            *((5, 9), "takes (N, 784)", ["in_features=9"]),
+        ),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, nn.Layer) else str(value),
 )
@@ -249,3 +263,74 @@ def test_layers_of_ones_own_are_not_tried():
     own = Once()
     nn.Sequential(nn.Flatten(), own, nn.Linear(4, 2, rng=0)).forward(zeros(3, 2, 2))
     assert own.calls == 1
+
+
+class Scale(nn.Layer):
+    """A layer of one's own, which does not tell the shape of its output."""
+
+    def __init__(self, by=2, *, name="x", inner=None):
+        self.by, self.name, self.inner = by, name, inner
+
+    def forward(self, x, training=False):
+        if x.shape[-1] == 13:
+            raise ValueError("thirteen")
+        return x * self.by
+
+
+@pytest.mark.parametrize(
+    "layers, shape, message",
+    [
+        (
+            [Scale(), nn.Linear(4, 2, rng=0)],
+            (3, 5),
+            r"x must be .*Sequential takes \(N, 4\), got \(3, 5\); make its first Linear with "
+            "in_features=5",
+        ),
+        (
+            [nn.Flatten(), Scale(), nn.Linear(4, 2, rng=0)],
+            (3, 1, 2, 3),
+            r"Sequential takes \(N, 4\), got \(3, 1, 2, 3\); make its first Linear",
+        ),
+        (
+            [Scale(), nn.Conv2d(1, 2, 3, rng=0), nn.Flatten(), Scale(), nn.Linear(32, 2, rng=0)],
+            (3, 1, 5, 5),
+            r"Sequential takes \(N, 1, 6, 6\), got \(3, 1, 5, 5\); resize",
+        ),
+        (
+            [Scale(), nn.Conv2d(1, 2, 3, rng=0), nn.Linear(32, 2, rng=0)],
+            (3, 1, 6, 6),
+            "put a Flatten before it; it is the input of layer '2', in Sequential",
+        ),
+        (
+            [nn.Sequential(nn.Conv2d(1, 2, 3, rng=0), nn.ReLU()), nn.Conv2d(3, 2, 3, rng=0)],
+            (3, 1, 6, 6),
+            r"3 channels .* got \(2, 4, 4\); it is the input of layer '1', in Sequential",
+        ),
+        ([Scale(), nn.Linear(4, 2, rng=0)], (3, 13), "^thirteen$"),
+    ],
+)
+def test_sizes_with_layers_of_ones_own(layers, shape, message):
+    with pytest.raises(ValueError, match=message):
+        nn.Sequential(*layers).forward(zeros(*shape))
+
+
+def test_layers_of_ones_own_have_a_text():
+    assert repr(Scale()) == "Scale()"
+    assert repr(Scale(3, name="y")) == "Scale(by=3, name='y')"
+    assert repr(Scale(inner=nn.ReLU())) == "Scale(inner=ReLU())"
+
+    class Counted(nn.Layer):
+        def __init__(self, count, table=None):
+            self.count, self.table = count, np.ones(9)
+            self.params["weight"] = np.ones((count, 2))
+
+    class Plain(nn.Layer):
+        def __init__(self):
+            self.params["factor"] = np.ones(1)
+
+    assert repr(Counted(5)) == "Counted(5)"
+    assert repr(Plain()) == "Plain(factor: (1,))"
+    nested = nn.Sequential({"a": Scale(), "b": nn.Sequential(nn.ReLU(), Counted(2))})
+    assert repr(nested) == (
+        "Sequential(\n  a: Scale()\n  b: Sequential(\n    0: ReLU()\n    1: Counted(2)\n  )\n)"
+    )

@@ -80,6 +80,20 @@ CASES = [
     linear(4, 33, 19),
     linear(3, 300, 7, bias=False),
     *(pool(kind, (3, 17, 5, 6), 2) for kind in ("max", "avg")),
+    conv((3, 12, 9, 11), 12, 3, stride=2, padding=1, groups=12),
+    conv((17, 7, 12, 9), 14, 5, stride=(2, 3), padding=2, groups=7),
+    conv((33, 19, 5, 6), 13, 1, stride=2),
+    conv((6, 13, 20, 9), 7, 7, stride=2, padding=3),
+    conv((6, 4, 11, 12), 6, (2, 4), dilation=(2, 3), groups=2),
+    conv((6, 9, 7, 6), 3, 1, groups=3),
+    *(
+        (layer, shape, name, {})
+        for layer, name in (
+            (nn.GlobalAvgPool2d(), "global_avg_pool2d"),
+            (nn.GlobalMaxPool2d(), "global_max_pool2d"),
+        )
+        for shape in ((1, 3, 7, 5), (4, 17, 5, 6), (17, 2, 1, 1), (33, 5, 1, 9), (16, 1, 40, 30))
+    ),
     *(
         (nn.ScaledTanh(**options), shape, "scaled_tanh", options)
         for options in ({}, {"amplitude": -0.5, "slope": 3.0})

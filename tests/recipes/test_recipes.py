@@ -127,7 +127,7 @@ def test_settings_out_of_range(change, word):
 def test_settings_of_the_net_and_names_of_distortions():
     found = recipe("best", activation="tanh", pooling="max", dropout=0.5, distortion="none")
     assert found.model == {"pooling": "max", "activation": "tanh", "dropout": 0.5}
-    assert found.distortion is None and RECIPES["best"].model == {"pooling": "avg"}
+    assert found.distortion is None and RECIPES["best"].model == {}
     assert recipe("default", distortion="modern").distortion == RECIPES["best"].distortion
     for change, word in (
         ({"activation": "cube"}, "activation must be one of relu, "),
@@ -478,7 +478,9 @@ def test_options_of_the_net():
     _, trained = built(model={"batch_norm": True, "dropout": 0.5})
     kinds = {type(layer) for layer in trained.model.layers.values()}
     assert {BatchNorm2d, Dropout} <= kinds
-    with pytest.raises(ValueError, match="model must hold settings of the net lenet5, got 'color'"):
+    with pytest.raises(
+        ValueError, match="model must hold options of the net lenet5, channels, .* got 'color'"
+    ):
         built(model={"color": True})
 
 
@@ -515,7 +517,7 @@ def test_the_command(module):
 
     assert (
         "average-pool" in run().stdout
-        and '"avg"' in run("average-pool").stdout
+        and '"conv"' in run("average-pool").stdout
         and "NAME" in run("--help").stdout
     )
     result = run("seed7")
@@ -533,9 +535,10 @@ def test_rates_of_the_paper_are_those_of_its_schedule():
 @pytest.mark.parametrize(
     "settings",
     [
-        {"padding": 255},
-        {"padding": 65537, "kernel_size": 3},
-        {"padding": 1, "conv2_padding": 1024, "conv_init": {"normal": 0.1}},
+        {"padding": [0, 900], "kernel_size": [5, 1000]},
+        {"padding": [0, 65536], "kernel_size": [1, 65537], "conv_init": {"normal": 0.1}},
+        {"channels": [10**9] * 3, "kernel_size": 1},
+        {"units": [1, 10**12, 10**12]},
     ],
 )
 def test_a_net_that_is_too_large_is_refused_before_it_takes_memory(settings):
@@ -550,7 +553,8 @@ def test_a_net_that_is_too_large_is_refused_before_it_takes_memory(settings):
 def test_a_model_that_is_no_dict_beside_a_setting_of_the_net():
     with pytest.raises((ValueError, TypeError), match="model must be .*, got 1"):
         recipe("default", model=1, pooling="avg")
-    assert recipe("default", model={"padding": 2}, pooling="avg").model == {
+    assert recipe("default", model={"padding": 2}, pooling="max").model == {
         "padding": 2,
-        "pooling": "avg",
+        "pooling": "max",
     }
+    assert recipe("default", model={"padding": 2}, pooling="avg").model == {"padding": 2}

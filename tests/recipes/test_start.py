@@ -163,7 +163,7 @@ def test_images_are_brought_to_the_model(few):
 def test_the_net_comes_from_the_model():
     start = TrainedModel(nn.LeNet5_1998(rng=0), Preparation.named("default"), tuple("0123456789"))
     taken = take_net(recipe("finetune"), start)
-    assert (taken.net, taken.loss, taken.model) == ("lenet5_1998", "mle", {"init": "fitted"})
+    assert (taken.net, taken.loss, taken.model) == ("lenet5_1998", "mle", {})
     best = open_model()
     assert take_net(recipe("finetune", dropout=0.2), best).model["dropout"] == 0.2
     for asked, words in (
@@ -248,7 +248,7 @@ def test_a_run_records_its_start(few, tmp_path):
     run = train(config, few)
     assert run.summary["start_test_accuracy"] >= 0.98
     stored = RunConfig.read(run.folder)
-    assert stored.start == str(model) and stored.settings.model["pooling"] == "avg"
+    assert stored.start == str(model) and stored.get("pooling") == "avg"
     # The copy beside the checkpoint is what it goes on with.
     model.unlink()
     assert train(stored, few, resume=True).summary == run.summary

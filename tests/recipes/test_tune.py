@@ -76,7 +76,7 @@ def test_a_search_follows_from_its_seed(source):
     done = [row for row in one.trials if row["state"] == "complete"]
     assert one.accuracy == max(row["validation_accuracy"] for row in done)
     assert one.config.settings.lr == one.best["lr"]
-    assert one.config.settings.model["activation"] == one.best["activation"]
+    assert one.config.get("activation") == one.best["activation"]
 
 
 def test_a_study_goes_on_where_it_was_stopped(source, tmp_path):

@@ -7,7 +7,8 @@ from numpy.testing import assert_allclose, assert_array_equal
 from lenet5c import reference
 from lenet5c.datasets import Distortion
 
-STILL = {"scaling": 1, "squeeze": 1, "shear": 0, "rotation": 0, "flipped": False}
+STILL = {"scaling": 1, "squeeze": 1, "shear": 0, "rotation": 0}
+STILL |= {"flipped": False, "flipped_vertical": False}
 
 
 def test_keys_differ_by_seed_epoch_and_sample():
@@ -27,6 +28,9 @@ def test_map_by_hand():
     quarter = reference.distortion_map(STILL | {"rotation": 90})
     assert_allclose(quarter @ [1, 0], [0, -1], atol=1e-15)
     assert_array_equal(reference.distortion_map(STILL | {"flipped": True}) @ [3, 5], [-3, 5])
+    assert_array_equal(
+        reference.distortion_map(STILL | {"flipped_vertical": True}) @ [3, 5], [3, -5]
+    )
     assert_array_equal(reference.distortion_map(STILL | {"shear": 0.5}) @ [3, 4], [1, 4])
     assert_array_equal(reference.distortion_map(STILL | {"squeeze": 2}) @ [4, 4], [2, 8])
 

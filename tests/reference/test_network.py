@@ -31,31 +31,33 @@ def assert_directional(loss, params, grads, rng):
         assert_allclose((ahead - behind) / (2 * h), slope, rtol=1e-5, atol=1e-7, err_msg=name)
 
 
-@pytest.mark.parametrize("side, padding", [(32, 0), (28, 2)])
-def test_lenet5(rng, side, padding):
-    model = nn.LeNet5(input_size=side, padding=padding, rng=0)
+@pytest.mark.parametrize("side, padding, pooling", [(32, 0, "avg"), (28, 2, "max"), (28, 2, "avg")])
+def test_lenet5(rng, side, padding, pooling):
+    model = nn.LeNet5(input_size=side, padding=(padding, 0), pooling=pooling, rng=0)
     x, labels = samples(rng, 3, side)
-    logits, values = reference.lenet5(x, model.params, padding)
+    logits, values = reference.lenet5(x, model.params, padding, pooling)
     assert list(values) == ["x", *model.layers]
     assert_close(model.forward(x, training=True), logits)
     _loss, dlogits = reference.cross_entropy(logits, labels)
-    dx, grads = reference.lenet5_backward(dlogits, model.params, values, padding)
+    dx, grads = reference.lenet5_backward(dlogits, model.params, values, padding, pooling)
     assert_close(model.backward(dlogits.astype(np.float32)), dx)
     assert set(grads) == set(model.grads)
     for name, gradient in grads.items():
         assert_close(model.grads[name], gradient)
 
 
-def test_gradients_of_lenet5(rng):
+@pytest.mark.parametrize("pooling", ["avg", "max"])
+def test_gradients_of_lenet5(rng, pooling):
     params = {name: array.astype(float) for name, array in nn.LeNet5(rng=0).params.items()}
     x, labels = samples(rng, 2, 32)
 
     def loss(params):
-        return reference.cross_entropy(reference.lenet5(x, params)[0], labels)[0]
+        return reference.cross_entropy(reference.lenet5(x, params, 0, pooling)[0], labels)[0]
 
-    logits, values = reference.lenet5(x, params)
+    logits, values = reference.lenet5(x, params, 0, pooling)
     _, dlogits = reference.cross_entropy(logits, labels)
-    assert_directional(loss, params, reference.lenet5_backward(dlogits, params, values)[1], rng)
+    grads = reference.lenet5_backward(dlogits, params, values, 0, pooling)[1]
+    assert_directional(loss, params, grads, rng)
 
 
 class TestLeNet5Of1998:

@@ -115,3 +115,18 @@ class TestAvgPool2d:
         assert_array_equal(y, [[[[1, 2.5], [5.5, 7]]]])
         dx = reference.avg_pool2d_backward(np.full((1, 1, 1, 1), 4.0), (1, 1, 3, 3), 2)
         assert_array_equal(dx, [[[[1, 1, 0], [1, 1, 0], [0, 0, 0]]]])
+
+
+class TestGlobalPooling:
+    def test_second_derivatives(self, rng):
+        x, d2y = distinct(rng, (2, 3, 4, 5)), rng.uniform(size=(2, 3, 1, 1))
+        assert_second(
+            [reference.global_max_pool2d_backward_second(d2y, x)],
+            lambda dy: [reference.global_max_pool2d_backward(dy, x)],
+            d2y,
+        )
+        assert_second(
+            [reference.global_avg_pool2d_backward_second(d2y, x.shape)],
+            lambda dy: [reference.global_avg_pool2d_backward(dy, x.shape)],
+            d2y,
+        )

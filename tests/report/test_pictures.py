@@ -132,7 +132,8 @@ def test_confusion_of_any_number_of_classes(classes):
     result = make_evaluation(dataset.labels, predictions, 1, classes)
     figure = confusion(result.matrix, dataset.class_names)
     assert_all_inside(figure)
-    assert max(figure.get_size_inches()) < 20
+    width, height = figure.get_size_inches()
+    assert width < 15 and height < 24
     if classes <= 10:
         cells = [int(text.get_text()) for text in figure.axes[0].texts if text.get_text().isdigit()]
         assert sorted(cells) == sorted(result.matrix[result.matrix > 0])  # zero cells are empty
@@ -188,7 +189,7 @@ NETS = {
         1,
         {"c5": "conv", "dropout": 0.5, "batch_norm": True, "kernel_size": 3},
     ),
-    "five channels": (nn.LeNet5, 5, {"padding": 2, "without_activation": ["conv1"]}),
+    "five channels": (nn.LeNet5, 5, {"padding": (2, 0), "without_activation": ["conv1"]}),
     "of 1998": (nn.LeNet5_1998, 1, {}),
     "of 1998 in color": (nn.LeNet5_1998, 3, {"input_size": 32}),
 }
@@ -203,7 +204,7 @@ def test_filters_and_activations_of_any_net(net, channels, options):
     convolutions = [
         layer for layer in trained.model.layers.values() if isinstance(layer, nn.Conv2d)
     ]
-    assert len(figure.axes[0].images) == len(convolutions)
+    assert len(figure.axes[0].images) == 2 * len(convolutions)  # each with a color bar
     figure = activations(trained, dataset.images[0], title="of $5", label=3)
     assert_all_inside(figure)
     assert r"of \$5, true label 3" in texts(figure)
@@ -218,17 +219,98 @@ def test_filters_and_activations_of_any_net(net, channels, options):
 def test_filters_are_the_weights():
     model = nn.LeNet5()
     weight = model["conv1"].params["weight"]
-    sheet = filters(model).axes[0].images[0].get_array()
+    sheet = filters(model).axes[0].images[1].get_array()  # after the color bar
     for i in range(6):
         cell = sheet[:5, 6 * i : 6 * i + 5]
-        # Positive is blue, so that red is less than blue there; negative orange.
-        np.testing.assert_array_equal(cell[..., 2] - cell[..., 0] > 0, weight[i, 0] > 0)
-        np.testing.assert_array_equal(cell[..., 2] - cell[..., 0] < 0, weight[i, 0] < 0)
+        # Positive is red, negative blue.
+        np.testing.assert_array_equal(cell[..., 0] > cell[..., 2], weight[i, 0] > 0)
+        np.testing.assert_array_equal(cell[..., 0] < cell[..., 2], weight[i, 0] < 0)
+
+
+def test_color_bars_have_the_numbers_of_the_layer():
+    model = nn.Sequential(nn.Conv2d(1, 2, 2, rng=0))
+    model["0"].params["weight"] = np.array([1, -2, 0, 0.5, 1, 1, 1, 0]).reshape(2, 1, 2, 2)
+    figure = filters(model)
+    limit = f"{np.quantile(abs(model['0'].params['weight']), 0.995):.3g}"
+    assert {f"−{limit}", limit} <= set(texts(figure))
+    bar = figure.axes[0].images[0].get_array()[0]
+    assert bar[0, 2] > bar[0, 0] and bar[-1, 0] > bar[-1, 2]  # from blue to red
+
+
+def test_filters_of_color_images_are_in_color_with_labels():
+    model = nn.LeNet5(in_channels=3)
+    shown = texts(filters(model))
+    assert [text for text in shown if text in ("in color", "red", "green", "blue")] == [
+        "in color",
+        "red",
+        "green",
+        "blue",
+    ]
+    assert [text for text in shown if text.isdigit()] == list("012345")  # maps that conv2 reads
+    weight = model["conv1"].params["weight"]
+    sheet = filters(model).axes[0].images[1].get_array()
+    color = sheet[:5, :5]  # of the first filter
+    for channel in range(3):
+        np.testing.assert_array_equal(color[..., channel] > 0.5, weight[0, channel] > 0)
+
+
+@pytest.mark.parametrize("classes", [10, 26, 47, 100, 130, 131])
+def test_units_of_the_last_layer_have_names(classes):
+    names = [f"{'kind ' if classes > 40 else ''}{i}" for i in range(classes)]
+    dataset = synthetic(classes, names=names)
+    trained = untrained(dataset)
+    figure = activations(trained, dataset.images[0])
+    assert_all_inside(figure)
+    shown = texts(figure)
+    assert all((name in shown) == (classes <= 130) for name in names)
+    if classes <= 130:
+        (bold,) = [
+            each for each in figure.findobj(matplotlib.text.Text) if each.get_weight() == "bold"
+        ]
+        assert bold.get_text() == names[trained.probabilities(dataset.images[:1]).argmax()]
+
+
+@pytest.mark.parametrize("classes", [27, 47, 100])
+def test_many_classes_are_shown_with_those_confused_most(classes):
+    matrix = np.diag(np.full(classes, 50))
+    matrix[3, 7], matrix[20, 3], matrix[26, 1] = 12, 9, 1
+    figure = confusion(matrix, [f"n{i}" for i in range(classes)])
+    assert_all_inside(figure)
+    whole, correct, mistaken, part = figure.axes
+    assert whole.images[0].get_array().shape[:2] == (classes, classes)
+    assert [label.get_text() for label in part.get_yticklabels()] == [
+        "n1",
+        "n3",
+        "n7",
+        "n20",
+        "n26",
+    ]
+    written = [text.get_text() for text in part.texts]
+    assert {"12", "9", "1", "50", "as others", "recall %"} <= set(written)
+    assert "The 5 classes that are confused most" in texts(figure)
+    assert correct.get_title() == "correct, % of a row"
+    assert mistaken.get_title() == "mistaken, % of a row"
+    flawless = confusion(np.diag(np.full(classes, 5)), [f"n{i}" for i in range(classes)])
+    assert len(flawless.axes) == 3
+    assert_all_inside(flawless)
+
+
+def test_mistakes_as_other_classes_are_counted():
+    matrix = np.diag(np.full(40, 50))
+    matrix[:12, 12:] = np.arange(1, 29)
+    matrix[0, 1:7] = 100
+    matrix[1, 7:13] = 90
+    figure = confusion(matrix, list(map(str, range(40))))
+    part = figure.axes[-1]
+    rows = [int(label.get_text()) for label in part.get_yticklabels()]
+    others = matrix[rows].sum(axis=1) - matrix[np.ix_(rows, rows)].sum(axis=1)
+    written = {text.get_text() for text in part.texts}
+    assert len(rows) <= 12 and {f"{each:,}" for each in others if each} <= written
 
 
 def test_maps_that_are_not_connected_are_gray():
     model = nn.LeNet5_1998()
-    sheet = filters(model).axes[0].images[1].get_array()
+    sheet = filters(model).axes[0].images[3].get_array()
     gray = np.array(
         [
             [np.ptp(sheet[6 * i : 6 * i + 5, 6 * o : 6 * o + 5]) == 0 for o in range(16)]

@@ -12,17 +12,17 @@ from safetensors.numpy import save
 from lenet5c import _files
 from lenet5c.__main__ import main
 from lenet5c.datasets import Preparation, Source
-from lenet5c.nn import NETS, LeNet5, LeNet5_1998
+from lenet5c.nn import LeNet5, LeNet5_1998, register
+from lenet5c.nn.registry import TYPES
 from lenet5c.recipes import RunConfig, train
 from lenet5c.training import RunError, TrainedModel, open_model, save_model
 
 
 def trained(kind=LeNet5, **config):
     model = kind(rng=5, **config)
-    names = tuple(f"class {i}" for i in range(model.config["num_classes"]))
-    return TrainedModel(
-        model, Preparation(size=tuple(model.config["input_size"]), mean=0.1, std=0.3), names
-    )
+    (classes,) = model.output_shape(model.input_shape)
+    names = tuple(f"class {i}" for i in range(classes))
+    return TrainedModel(model, Preparation(model.input_shape[1:], mean=0.1, std=0.3), names)
 
 
 @pytest.mark.parametrize(
@@ -33,17 +33,11 @@ def trained(kind=LeNet5, **config):
             "num_classes": 3,
             "in_channels": 2,
             "input_size": (28, 20),
-            "padding": 2,
+            "padding": (2, 0),
             "activation": "tanh",
             "pooling": "avg",
         },
-        {
-            "kernel_size": 3,
-            "padding": 1,
-            "conv2_padding": 1,
-            "c5": "conv",
-            "without_activation": ["conv2", "conv3"],
-        },
+        {"kernel_size": 3, "padding": 1, "c5": "conv", "without_activation": ["conv2", "conv3"]},
         {"batch_norm": True, "dropout": 0.5},
         {"kind": LeNet5_1998},
         {
@@ -64,17 +58,20 @@ def test_round_trip(tmp_path, config):
     assert (loaded.logits(images) == original.logits(images)).all()
     assert loaded.class_names == original.class_names
     assert loaded.preparation.to_dict() == original.preparation.to_dict()
-    assert loaded.model.config == original.model.config
+    assert loaded.model.settings() == original.model.settings()
     np.testing.assert_allclose(loaded.probabilities(images).sum(axis=1), 1, rtol=1e-6)
 
 
-def test_a_net_is_registered_in_one_place(tmp_path, monkeypatch):
+def test_a_net_is_registered_in_one_place(tmp_path):
+    @register
     class Mine(LeNet5):
         pass
 
-    monkeypatch.setitem(NETS, "mine", Mine)
-    save_model(tmp_path / "mine.safetensors", trained(Mine))
-    assert type(open_model(tmp_path / "mine.safetensors").model) is Mine
+    try:
+        save_model(tmp_path / "mine.safetensors", trained(Mine))
+        assert type(open_model(tmp_path / "mine.safetensors").model) is Mine
+    finally:
+        del TYPES["Mine"]
 
 
 def test_codes_travel_along(tmp_path):
@@ -139,18 +136,24 @@ def put(**values):
     return lambda metadata: metadata | values
 
 
+def net(kind="LeNet5", **settings):
+    """Put the description of another net in place of the model's."""
+    return put(model={"type": kind, "settings": settings})
+
+
 @pytest.mark.parametrize(
     "change",
     [
         put(format="lenet5c checkpoint 2"),
-        put(format="lenet5c model 3"),
+        put(format="lenet5c model 2"),
         put(model="AlexNet"),
         put(model=["LeNet5"]),
-        put(config={"num_classes": 10**12}),
-        put(config={"num_classes": 10, "input_size": [40000, 40000]}),
-        put(config={"num_classes": "10"}),
-        put(config={"no such": 1}),
-        put(config=None),
+        net(num_classes=10**12),
+        net(num_classes=10, input_size=[40000, 40000]),
+        net(num_classes="10"),
+        net(**{"no such": 1}),
+        put(model={"type": "LeNet5", "settings": None}),
+        put(model=None),
         put(preparation={"size": [32, 32]}),
         put(
             preparation={
@@ -167,7 +170,7 @@ def put(**values):
         lambda metadata: {},
         lambda metadata: [metadata],
         lambda metadata: None,
-        lambda metadata: {key: value for key, value in metadata.items() if key != "config"},
+        lambda metadata: {key: value for key, value in metadata.items() if key != "model"},
     ],
 )
 def test_tampered_metadata_is_a_clear_error(tmp_path, change):
@@ -179,25 +182,25 @@ def test_tampered_metadata_is_a_clear_error(tmp_path, change):
 @pytest.mark.parametrize(
     "change",
     [
-        put(model="LeNet5"),
-        put(model="LeNet5_1999"),
-        put(config={"num_classes": 10**12}),
-        put(config={"num_classes": -10}),
-        put(config={"num_classes": 10.0}),
-        put(config={"num_classes": "10"}),
-        put(config={"num_classes": [10]}),
-        put(config={"num_classes": 11}),
-        put(config={"in_channels": 0}),
-        put(config={"in_channels": 1.0}),
-        put(config={"input_size": [40000, 40000]}),
-        put(config={"input_size": [32, 32, 32]}),
-        put(config={"input_size": 1e9}),
-        put(config={"init": "he_normal"}),
-        put(config={"init": ["fitted"]}),
-        put(config={"init": None}),
-        put(config={"rng": 3}),
-        put(config={"padding": 2}),
-        put(config=[]),
+        net("LeNet5"),
+        net("LeNet5_1999"),
+        net("LeNet5_1998", num_classes=10**12),
+        net("LeNet5_1998", num_classes=-10),
+        net("LeNet5_1998", num_classes=10.0),
+        net("LeNet5_1998", num_classes="10"),
+        net("LeNet5_1998", num_classes=[10]),
+        net("LeNet5_1998", num_classes=11),
+        net("LeNet5_1998", in_channels=0),
+        net("LeNet5_1998", in_channels=1.0),
+        net("LeNet5_1998", input_size=[40000, 40000]),
+        net("LeNet5_1998", input_size=[32, 32, 32]),
+        net("LeNet5_1998", input_size=1e9),
+        net("LeNet5_1998", init="he_normal"),
+        net("LeNet5_1998", init=["fitted"]),
+        net("LeNet5_1998", init=None),
+        net("LeNet5_1998", rng=3),
+        net("LeNet5_1998", padding=2),
+        put(model={"type": "LeNet5_1998", "settings": []}),
         put(class_names=["one"]),
     ],
 )

@@ -177,18 +177,10 @@ def second_epoch(mnist_slice):
 
 
 def random_state(**changes):
-    """Return a change of the state of the first random generator."""
+    """Return a change of the state of the first layer with random numbers."""
 
     def change(values):
-        name = min(values["random"])
-        values["random"][name] |= changes
-
-    return change
-
-
-def inner_state(**changes):
-    def change(values):
-        values["random"][min(values["random"])]["state"] |= changes
+        values["random"][min(values["random"])] |= changes
 
     return change
 
@@ -221,26 +213,20 @@ def row(**changes):
         row(validation_accuracy=-0.1),
         row(validation_loss="low"),
         row(test_accuracy="high"),
-        random_state(bit_generator="MT19937"),
-        random_state(has_uint32=2),
-        random_state(has_uint32=True),
-        random_state(has_uint32=-1),
-        random_state(uinteger=2**32),
-        random_state(uinteger=0.5),
-        random_state(uinteger="0"),
-        random_state(state=None),
+        random_state(seed=-1),
+        random_state(seed=2**63),
+        random_state(seed=1.0),
+        random_state(seed="1"),
+        random_state(passes=-1),
+        random_state(passes=2**63),
+        random_state(passes=True),
+        random_state(passes=None),
         random_state(more=1),
-        inner_state(state=2**128),
-        inner_state(state=-1),
-        inner_state(state=1.5),
-        inner_state(inc=2),
-        inner_state(inc=2**128 + 1),
-        inner_state(inc="1"),
-        inner_state(more=1),
+        lambda values: values["random"]["dropout3"].pop("passes"),
+        lambda values: values["random"].update(dropout3=None),
     ],
 )
 def test_an_impossible_value_is_refused_and_changes_nothing(mnist_slice, second_epoch, change):
-    """NumPy takes most of such states of its generators, and draws other numbers from then on."""
     values, arrays = copy.deepcopy(second_epoch)
     selective_trainer(mnist_slice[0], epochs=2).load_state(values, arrays)
     other = selective_trainer(mnist_slice[0], epochs=2)
@@ -295,10 +281,44 @@ def test_an_interrupted_load_changes_nothing(mnist_slice, second_epoch, monkeypa
     assert (all_bytes(other), repr(other.state()[0])) == before
 
 
+@pytest.mark.parametrize(
+    "changes, inner",
+    [
+        ({"bit_generator": "MT19937"}, {}),
+        ({"has_uint32": 2}, {}),
+        ({"has_uint32": True}, {}),
+        ({"has_uint32": -1}, {}),
+        ({"uinteger": 2**32}, {}),
+        ({"uinteger": 0.5}, {}),
+        ({"uinteger": "0"}, {}),
+        ({"state": None}, {}),
+        ({"more": 1}, {}),
+        ({}, {"state": 2**128}),
+        ({}, {"state": -1}),
+        ({}, {"state": 1.5}),
+        ({}, {"inc": 2}),
+        ({}, {"inc": 2**128 + 1}),
+        ({}, {"inc": "1"}),
+        ({}, {"more": 1}),
+    ],
+)
+def test_an_impossible_state_of_a_generator_is_refused(mnist_slice, changes, inner):
+    """NumPy takes most of such states, and draws other numbers from then on."""
+    trainer = random_layers_trainer(mnist_slice[0])
+    values, arrays = copy.deepcopy(trainer.state())
+    before = all_bytes(trainer), repr(trainer.state()[0])
+    trainer.load_state(values, arrays)
+    values["random"]["6"]["state"] |= inner
+    values["random"]["6"] |= changes
+    with pytest.raises(ValueError, match="random state of 6 must be one of PCG64, got"):
+        trainer.load_state(values, arrays)
+    assert (all_bytes(trainer), repr(trainer.state()[0])) == before
+
+
 @pytest.mark.parametrize("kind", ["PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64"])
 def test_states_of_other_generators_are_taken(mnist_slice, kind):
     trainer = random_layers_trainer(mnist_slice[0])
-    (layer,) = [layer for _, layer in trainer.model.named_layers() if hasattr(layer, "rng")]
+    layer = trainer.model[6]
     layer.rng = np.random.Generator(getattr(np.random, kind)(3))
     layer.rng.random(5, np.float32)
     state = copy.deepcopy(trainer.state())

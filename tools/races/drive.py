@@ -70,20 +70,28 @@ class Sleeps:
         return [(row.point.decode(), row.state == Sleep.LEFT_BEHIND) for row in rows]
 
 
-def points():
-    """Return the names of all points, from the sources."""
+def points(*names):
+    """Return the names of all points in these sources of the engine."""
     engine = Path(lenet5c.__file__).parent / "kernels/engine"
-    names = []
-    for path in sorted(engine.glob("*.pxi")):
-        names += re.findall(r'sleep_at\(b"(.+)"\)', path.read_text())
-    return names
+    found = []
+    for name in names:
+        found += re.findall(r'sleep_at\(b"(.+)"\)', (engine / name).read_text())
+    return found
 
 
-def small_net(seed=0):
-    """Return a net with several slices, worth eight threads at a batch of 128."""
+def team_points():
+    return points("job.pxi", "team.pxi")
+
+
+def small_net(seed=0, normalized=False):
+    """Return a net with several slices, worth eight threads at a batch of 128.
+
+    A normalized one runs in stages.
+    """
     rng = np.random.default_rng(seed)
-    return nn.Sequential(
+    layers = [
         nn.Conv2d(1, 4, 5, rng=rng),
+        nn.BatchNorm2d(4),
         nn.ReLU(),
         nn.MaxPool2d(2),
         nn.Conv2d(4, 8, 5, rng=rng),
@@ -91,12 +99,25 @@ def small_net(seed=0):
         nn.MaxPool2d(2),
         nn.Flatten(),
         nn.Linear(8 * 4 * 4, 150, rng=rng),
+        nn.BatchNorm1d(150),
         nn.Tanh(),
+        nn.Dropout(0.3, rng=rng),
         nn.Linear(150, 10, rng=rng),
-    )
+    ]
+    apart = (nn.BatchNorm1d, nn.BatchNorm2d, nn.Dropout)
+    return nn.Sequential([each for each in layers if normalized or not isinstance(each, apart)])
 
 
-def train(threads, batch_size=64, steps=6, kind="SGD", distorted=False, wrong=None, seed=0):
+def train(
+    threads,
+    batch_size=64,
+    steps=6,
+    kind="SGD",
+    distorted=False,
+    wrong=None,
+    seed=0,
+    normalized=False,
+):
     """Return the bits of a run of steps; sample number `wrong` has a loss that is not finite."""
     rng = np.random.default_rng(seed)
     samples = batch_size * steps - 5
@@ -111,7 +132,7 @@ def train(threads, batch_size=64, steps=6, kind="SGD", distorted=False, wrong=No
         if wrong is not None:
             batch[wrong] = np.nan
     kernels.set_num_threads(threads)
-    model = small_net(seed)
+    model = small_net(seed, normalized)
     settings = {"momentum": 0.9} if kind == "SGD" else {}
     optimizer = getattr(optim, kind)(model, lr=1e-3, **settings)
     losses, taken, correct = model.train_steps(
@@ -128,6 +149,7 @@ def train(threads, batch_size=64, steps=6, kind="SGD", distorted=False, wrong=No
         if isinstance(value, np.ndarray)
     )
     arrays = model.vector.tobytes() + model.grad_vector.tobytes() + losses.tobytes()
+    arrays += b"".join(array.tobytes() for array in model.buffers.values())
     return arrays, vectors, taken, correct
 
 
@@ -167,11 +189,16 @@ class Drive:
             self.check_train(threads, batch_size=120, distorted=True)
             self.check_train(threads, batch_size=1100, steps=3)
             self.check_train(threads, batch_size=128, wrong=300)
+            self.check_train(threads, batch_size=120, normalized=True, distorted=True)
+            self.check_train(threads, batch_size=1100, steps=3, normalized=True)
+            self.check_train(threads, batch_size=128, wrong=300, normalized=True)
 
     def passes(self):
         """Forward, backward, a single step and second derivatives of one batch."""
         for threads in THREADS:
-            self.check(f"passes, {threads} threads", passes(threads), passes(1))
+            for normalized in (False, True):
+                expected = passes(1, normalized)
+                self.check(f"passes, {threads} threads", passes(threads, normalized), expected)
 
     def direct(self):
         """Convolution and pooling without tiles, forward and backward; im2col and back."""
@@ -200,7 +227,7 @@ class Drive:
         table = Sleeps()
         for threads in self.threads:
             size = 64 if threads <= 4 else 128
-            for point, number in product(points(), (1, 3)):
+            for point, number in product(team_points(), (1, 3)):
                 sleeps = [(point, FIRST, number, 2, SHORT if point in HOLDING else LONG)]
                 if point in HOLDING:
                     # Beside a latecomer, so that parameters move to another buffer.
@@ -211,16 +238,22 @@ class Drive:
                         self.failures.append(f"nobody slept {name}, with {sleeps}")
                     elif name not in HOLDING and not slept[name]:
                         self.failures.append(f"all waited for a sleeper {name}, with {sleeps}")
+            # Stages are waited for.
+            for point, number in product(points("stages.pxi"), range(2, 12, 3)):
+                sleeps = [(point, FIRST, number, 2, SHORT)]
+                self.check_train(threads, table, sleeps, batch_size=size, normalized=True)
         # Outputs and input gradients belong to nobody but who drew the shard.
         bits = passes(1)
         sleeps = [(point, FIRST, 0, 1, 200_000) for point in ("forward", "backward")]
-        self.check("passes, asleep", passes(3, lambda: table.set(sleeps)), bits)
+        self.check("passes, asleep", passes(3, prepare=lambda: table.set(sleeps)), bits)
         table.set([])
         for seed in range(self.seeds):
             rng = np.random.default_rng(seed)
             threads = int(rng.integers(2, 9))
             places = rng.integers((0, 0, 1), (threads, 6, 5), (rng.integers(2, 20), 3))
-            table.set([(str(rng.choice(points())), *map(int, place), SHORT) for place in places])
+            table.set(
+                [(str(rng.choice(team_points())), *map(int, place), SHORT) for place in places]
+            )
             settings = [
                 {"batch_size": 128},
                 {"batch_size": 1100, "steps": 3},
@@ -230,12 +263,12 @@ class Drive:
             self.check_train(threads, table, sleeps, **settings[seed % 4])
 
 
-def passes(threads, prepare=lambda: None):
+def passes(threads, normalized=False, prepare=lambda: None):
     """Return the bits of calls with a batch; `prepare` is called before each that trains."""
     rng = np.random.default_rng(1)
     x, labels = rng.random((200, 1, 28, 28), np.float32), rng.integers(10, size=200)
     kernels.set_num_threads(threads)
-    model, loss = small_net(), nn.CrossEntropyLoss()
+    model, loss = small_net(normalized=normalized), nn.CrossEntropyLoss()
     prepare()
     bits = [model.train_step(x, labels, loss), model.grad_vector.tobytes()]
     prepare()

@@ -206,7 +206,12 @@ class Parser(argparse.ArgumentParser):
         fail_parsing(self.prog, message)
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
-        """Raise an error that names the choices, and the one that was probably meant."""
+        """Raise an error that names the choices, and the one that was probably meant.
+
+        Settings in place of a name are checked by what they are of.
+        """
+        if isinstance(value, dict):
+            return
         if action.choices is not None and value not in action.choices:
             names = list(map(str, action.choices))
             raise argparse.ArgumentError(
@@ -334,6 +339,18 @@ def setting(text: str) -> tuple[str, Any]:
     raise argparse.ArgumentTypeError(
         f"must be NAME=VALUE with a number, true, false, a list or a word, got {text}"
     )
+
+
+def name_or_settings(text: str) -> str | dict[str, Any]:
+    """Parse a name, or settings as an object of JSON."""
+    import json
+
+    if not text.lstrip().startswith("{"):
+        return text
+    with suppress(ValueError, RecursionError):
+        settings: dict[str, Any] = json.loads(text)
+        return settings
+    raise argparse.ArgumentTypeError(f"must be a name, or settings in JSON, got {text}")
 
 
 def pair(text: str) -> tuple[str, str]:

@@ -7,6 +7,7 @@ on the data that is inspected.
 import json
 from argparse import ArgumentParser, Namespace
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,19 @@ import numpy as np
 
 from lenet5c._optional import require
 from lenet5c._text import list_some, printable, table
-from lenet5c.commands.cli import FAILED, add_read_options, file, note, one_of, read_options, say
-from lenet5c.datasets import DatasetError
+from lenet5c.commands.cli import (
+    FAILED,
+    add_read_options,
+    file,
+    name_or_settings,
+    note,
+    one_of,
+    read_options,
+    say,
+)
+from lenet5c.datasets import DatasetError, Distortion
 from lenet5c.datasets.inspection import Inspection
-from lenet5c.datasets.records import ALL
+from lenet5c.datasets.records import ALL, ReadOptions
 from lenet5c.datasets.registry import NAMED_SETS, NamedSet
 
 UNTRAINABLE = 3
@@ -25,6 +35,8 @@ DESCRIPTION = "Look at data before training on it, and fetch data sets."
 EXAMPLES = """examples:
   lenet5c data inspect my-pictures            counts, sizes, duplicates, damaged files
   lenet5c data inspect my-pictures --contact-sheet sheet.png
+  lenet5c data inspect my-pictures --augment pictures
+                                              what training sees, in augmented.png
   lenet5c data inspect my-pictures --strict   exit code 1 if there is anything to warn of, 3 if no
                                               net can be trained on it
   lenet5c data list                           the data sets that have a name
@@ -42,6 +54,7 @@ BUNDLED = (
     "CC BY-SA 3.0",
 )
 GAP = 3
+AUGMENTED = "augmented.png"
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -61,6 +74,12 @@ def add_arguments(parser: ArgumentParser) -> None:
     inner.add_argument("data", metavar="NAME_OR_PATH", help="as for lenet5c train --data")
     text = "draw examples of each class into this PNG file"
     inner.add_argument("--contact-sheet", type=file, metavar="FILE", help=text)
+    text = (
+        "draw training images with this augmentation, as each epoch sees them, into the file of "
+        f"--contact-sheet, {AUGMENTED} by default; a name as of lenet5c train --distortion, or "
+        'settings such as \'{"flip": 0.5, "hue": 10}\''
+    )
+    inner.add_argument("--augment", type=name_or_settings, metavar="NAME_OR_JSON", help=text)
     add_read_options(inner)
     inner.add_argument("--json", action="store_true", help="print all that was found as JSON")
     inner.add_argument("--strict", action="store_true", help="exit with 1 if there are warnings")
@@ -113,7 +132,10 @@ def inspect(options: Namespace) -> int:
     from lenet5c.datasets.inspection import inspect as inspect_data
     from lenet5c.datasets.source import source_name
 
-    sheet = options.contact_sheet
+    sheet, distortion = options.contact_sheet, None
+    if options.augment is not None:
+        distortion = read_distortion(options.augment)
+        sheet = sheet or Path(AUGMENTED)
     if sheet is not None:
         check_sheet(sheet)
     name = source_name(options.data, "the data to inspect")
@@ -121,14 +143,19 @@ def inspect(options: Namespace) -> int:
     found = inspect_data(name, max(COLUMNS.values()), how, note)
     if how.transpose is None and (warning := look_for_sideways(found)):
         found.suspicions.append(warning)
-    if sheet is not None:
+    if distortion is not None and found.faults:
+        sheet = None  # there is no training to see anything
+    elif distortion is not None:
+        write_augmented(sheet, name, how, distortion, str(options.augment))
+    elif sheet is not None:
         write_contact_sheet(sheet, found)
     if options.json:
         say(json.dumps(found.to_dict(), indent=2, ensure_ascii=False))
     else:
         say(describe(found))
         if sheet is not None:
-            say(f"\nThe contact sheet is {sheet}")
+            kind = "contact sheet" if distortion is None else "sheet of augmented images"
+            say(f"\nThe {kind} is {sheet}")
     if found.faults:
         return UNTRAINABLE
     return FAILED if options.strict and found.warnings() else 0
@@ -152,6 +179,26 @@ def look_for_sideways(found: Inspection) -> str | None:
     labels = np.array([label for _, label in examples])
     dataset = Dataset(images, labels, len(found.class_names), class_names=found.class_names)
     return warn_of_sideways(open_model(), dataset)
+
+
+def read_distortion(given: str | dict[str, Any]) -> Distortion:
+    """Return the augmentation of a name, or of settings."""
+    try:
+        return Distortion.from_dict(given) if isinstance(given, dict) else Distortion.named(given)
+    except (TypeError, ValueError) as error:
+        raise DatasetError(f"--augment: {error}") from None
+
+
+def write_augmented(
+    sheet: Path, name: str, how: ReadOptions, distortion: Distortion, title: str
+) -> None:
+    """Draw what a training with the default settings sees of a data set."""
+    from lenet5c import recipes
+    from lenet5c.datasets.augmentation_sheet import write_augmentation_sheet
+
+    chosen = {each: value for each, value in asdict(how).items() if value is not None}
+    trainer = recipes.trainer(data=name, **chosen)
+    write_augmentation_sheet(sheet, trainer.train_set, distortion, trainer.seed, title)
 
 
 def check_sheet(path: Path) -> None:

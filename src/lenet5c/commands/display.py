@@ -11,6 +11,7 @@ from lenet5c import kernels, recipes
 from lenet5c._text import command_line
 from lenet5c.commands.cli import note, say, warn
 from lenet5c.datasets.records import IMBALANCE
+from lenet5c.nn import NETS
 from lenet5c.recipes import RunConfig
 from lenet5c.recipes.run_config import NOTHING
 from lenet5c.training import Trainer
@@ -38,8 +39,10 @@ class Display:
 
     def start(self, trainer: Trainer, config: RunConfig) -> None:
         """Print what is trained, and show the bar."""
-        model: Any = trainer.model
-        shape = " x ".join(map(str, model.input_shape))
+        model, trained = trainer.model, trainer.trained
+        assert trained is not None  # of a recipe
+        shape = " x ".join(map(str, trained.input_shape))
+        kind = "LeNet-5" if type(model) in NETS.values() else "A net of one's own"
         count, validation = len(trainer.train_set), len(trainer.validation_set or ())
         if config.start:
             frozen = f"; frozen: {', '.join(config.freeze)}" if config.freeze else ""
@@ -51,15 +54,17 @@ class Display:
                 )
         mixture = f" an epoch: {trainer.mixture}" if trainer.mixture else " to train on"
         self.line(
-            f"LeNet-5, {model.num_params:,} parameters, {shape} input; {count:,} "
+            f"{kind}, {model.num_params:,} parameters, {shape} input; {count:,} "
             f"images{mixture}, {validation:,} to validate; seed {config.seed}\n"
             f"kernels {kernels.isa}, {kernels.get_num_threads()} threads; results in "
             f"{config.folder}"
         )
         begins = trainer.epoch == 0 and config.fold in (None, 1)
         if count < FEW and not (config.settings.distortion or config.start) and begins:
+            in_color = trainer.train_set.images.shape[1] == 3
+            name = "pictures-noflip" if in_color else "modern"
             self.line(
-                "So few images do better with --distortion modern --epochs 300 --batch-size "
+                f"So few images do better with --distortion {name} --epochs 300 --batch-size "
                 f"{min(FEW_A_STEP, count)}."
             )
         counts = np.bincount(trainer.train_set.labels)

@@ -118,7 +118,7 @@ def check_itself() -> Facts:
     from lenet5c import nn
     from lenet5c.kernels import threads
 
-    model, loss_function = nn.LeNet5(rng=0), nn.CrossEntropyLoss()
+    model, loss_function = nn.LeNet5(pooling="max", rng=0), nn.CrossEntropyLoss()
     model.vector[:] = 0.2 * np.sin(np.arange(model.vector.size) ** 2.0)
     images = np.cos(np.arange(64 * 32 * 32)).astype(np.float32).reshape(64, 1, 32, 32)
     results = []

@@ -24,7 +24,7 @@ from lenet5c.commands.cli import (
     whole,
 )
 from lenet5c.datasets import Dataset
-from lenet5c.datasets.source import open_dataset, open_source, source_name
+from lenet5c.datasets.source import open_part, open_source, source_name
 from lenet5c.report import tables
 from lenet5c.report.mistakes import check_folder, copy_mistakes, find_file
 from lenet5c.training import (
@@ -124,11 +124,12 @@ def run(options: Namespace) -> None:
         else:
             source = open_source(data, how, tell=tell)
         source_notes += source.notes
-        part = getattr(source, options.part)
+        part_name, part = options.part, getattr(source, options.part)
         if part is None:
             raise RunError(f"--part must be test or train for {data}, got {options.part}")
     else:
-        part = open_dataset(data, options.part, how, tell=tell, note=source_notes.append)
+        note = source_notes.append
+        part_name, part = open_part(data, options.part, how, tell=tell, note=note)
     mapping = dict(options.map)
     framed, notes = frame(part, trained)
     dataset, remarks = match_dataset(trained, framed, mapping)
@@ -140,7 +141,7 @@ def run(options: Namespace) -> None:
         "lenet5c": lenet5c.__version__,
         "model": options.model,
         "data": data,
-        "part": options.part,
+        "part": part_name,
         "notes": [*source_notes, *notes],
         **describe_result(result, dataset, options.worst),
     }
@@ -231,11 +232,11 @@ def as_text(
 ) -> str:
     """Return the result for a terminal."""
     low, high = record["interval"]
-    names = trained.class_names
+    names, images = trained.class_names, tables.count_images(result.count, record["part"])
     parts = [
         f"{options.model}: {type(trained.model).__name__}, "
         f"{trained.model.num_params:,} parameters\n"
-        f"{record['data']}: {result.count:,} {options.part} images, {len(names)} classes",
+        f"{record['data']}: {images}, {len(names)} classes",
         *(f"Note: {note.rstrip('.')}." for note in record["notes"]),
         f"Accuracy: {result}, 95% interval {100 * low:.2f} to {100 * high:.2f}%\n"
         f"Loss: {result.loss:.4f}, cross-entropy without label smoothing, weights or augmentation",

@@ -48,7 +48,7 @@ EXAMPLES = """examples:
   lenet5c export best --to c --quantize int8
   lenet5c export runs/first/model.safetensors --to torch
   lenet5c export theirs.safetensors --to lenet5c --like best --names conv1=features.0
-  lenet5c export theirs.safetensors --to lenet5c --net input_size=28 padding=2 --mean 0.1307"""
+  lenet5c export theirs.safetensors --to lenet5c --net input_size=28 padding=[2,0] --mean 0.1307"""
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -117,7 +117,7 @@ def bring(options: Namespace, out: Path) -> None:
     if (options.like is None) == (options.net is None):
         raise ExportError(
             f"--to lenet5c needs either --like MODEL, a model of the same net ({BEST} is LeNet-5 "
-            "with ReLU and average pooling), or --net with settings such as padding=2"
+            "with ReLU and average pooling), or --net with settings such as input_size=28"
         )
     if options.like is None:
         like = make_untrained(dict(options.net), options.mean, options.std)
@@ -139,6 +139,7 @@ def make_untrained(settings: dict[str, Any], mean: float | None, std: float | No
         raise ExportError(f"--net must have no {', '.join(drawn)}: the weights are PyTorch's")
     try:
         model = LeNet5(**settings)
+        assert model.input_shape is not None
         channels, *size = model.input_shape
         height, width = size
         preparation = Preparation(

@@ -7,6 +7,7 @@ import json
 from argparse import ArgumentParser, Namespace
 from typing import Any
 
+from lenet5c import nn
 from lenet5c._text import printable, table
 from lenet5c.commands.cli import MODEL_HELP, say, shape, whole
 from lenet5c.datasets.framing import Framing
@@ -42,6 +43,7 @@ def run(options: Namespace) -> None:
     facts: dict[str, Any] = {}
     if options.model is None:
         model: Any = make_untrained(options)
+        input_shape = model.input_shape
     else:
         for name in ("recipe", "input", "classes"):
             if getattr(options, name) is not None:
@@ -49,14 +51,14 @@ def run(options: Namespace) -> None:
                     f"--{name} must be left out for a trained model, got it with {options.model}"
                 )
         trained = open_model(options.model)
-        model, facts = trained.model, list_facts(trained)
+        model, facts, input_shape = trained.model, list_facts(trained), trained.input_shape
     if options.json:
-        rows = layer_rows(model, model.input_shape)
+        rows = layer_rows(model, input_shape)
         keys = ("neurons", "parameters", "connections")
         total = {key: sum(row[key] for row in rows[1:]) for key in keys}
         say(json.dumps({**facts, "layers": rows, "total": total}, indent=2))
         return
-    say(model.summary(model.input_shape))
+    say(model.summary(input_shape))
     if facts:
         say("\n" + table(describe(facts), "ll"))
 
@@ -80,7 +82,7 @@ def list_facts(trained: TrainedModel) -> dict[str, Any]:
     """Return the facts of a model file beside its layers."""
     return {
         "model": type(trained.model).__name__,
-        "settings": trained.model.config,  # type: ignore[attr-defined]
+        "net": nn.describe(trained.model),
         "images": list(trained.image_shape),
         "reading": trained.reading,
         "framing": trained.framing and trained.framing.to_dict(),
@@ -96,7 +98,10 @@ def list_levels(color: tuple[int, ...]) -> str:
 
 def describe(facts: dict[str, Any]) -> list[tuple[str, str]]:
     """Return the facts in words."""
-    settings = ", ".join(f"{name}={value}" for name, value in facts["settings"].items())
+    net = dict(facts["net"]["settings"])
+    if isinstance(layers := net.get("layers"), list):  # which the table has
+        net["layers"] = len(layers)
+    settings = ", ".join(f"{name}={value}" for name, value in net.items())
     readings = {"ink": "the ink, cropped and centered", "whole": "the picture as a whole"}
     preparation = facts["preparation"]
     fitted = {"pad": "padded", "resize": "resized"}[preparation["fit"]]

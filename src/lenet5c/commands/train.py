@@ -19,9 +19,9 @@ from lenet5c.commands.cli import setting as pair
 from lenet5c.commands.display import TARGET_MISSED, Display, FoldDisplay, report_stop
 from lenet5c.datasets import Source
 from lenet5c.datasets.source import source_name
+from lenet5c.nn.kind import DICT, Kind
 from lenet5c.recipes import RunConfig
 from lenet5c.recipes.config_file import read_config_file
-from lenet5c.recipes.kind import DICT, Kind
 from lenet5c.recipes.run_config import NOTHING, option_settings, start_name
 from lenet5c.recipes.setting import GROUPS, RUN, in_words, option
 from lenet5c.training import NonFiniteError, RunError, TrainedModel
@@ -95,21 +95,44 @@ def add_settings(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     groups = {group: parser.add_argument_group(group) for group in GROUPS}
     usual = RunConfig()
     for name, setting in option_settings().items():
-        kind = setting.kind
         # Options have no default, so that a resumed run can tell which were really given.
-        arguments: dict[str, Any] = {"help": setting.describe(usual.get(name)).replace("%", "%%")}
-        if not kind.metavar:
-            arguments |= {"action": argparse.BooleanOptionalAction}
-        elif kind.choices:
-            arguments |= {"choices": kind.choices, "metavar": kind.metavar}
-        elif kind.many:
-            read = pair if kind is DICT else option_type(kind)
-            arguments |= {"type": read, "nargs": "+", "metavar": kind.metavar}
-        else:
-            arguments |= {"type": option_type(kind), "metavar": kind.metavar}
-        groups[setting.group].add_argument(option(name, setting), dest=name, **arguments)
+        arguments = {"help": setting.describe(usual.get(name)).replace("%", "%%")}
+        groups[setting.group].add_argument(
+            option(name, setting), dest=name, **arguments, **option_arguments(setting.kind)
+        )
     add_threads(groups[RUN])
     return groups[RUN]
+
+
+def option_arguments(kind: Kind) -> dict[str, Any]:
+    """Return the arguments of argparse for an option whose values are of a kind."""
+    if not kind.metavar:
+        return {"action": argparse.BooleanOptionalAction}
+    if kind.choices:
+        return {"choices": kind.choices, "metavar": kind.metavar}
+    if kind.several:
+        return {"action": ReadWords, "kind": kind, "nargs": "*", "metavar": kind.metavar}
+    if kind.many:
+        read = pair if kind is DICT else option_type(kind)
+        return {"type": read, "nargs": "+", "metavar": kind.metavar}
+    return {"type": option_type(kind), "metavar": kind.metavar}
+
+
+class ReadWords(argparse.Action):
+    """Reads the words of an option as one list."""
+
+    def __init__(self, *args: Any, kind: Kind, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.kind = kind
+
+    def __call__(
+        self, parser: object, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        """Set the value; an error names the option."""
+        try:
+            setattr(namespace, self.dest, self.kind.read(" ".join(values)))
+        except ValueError as error:
+            raise argparse.ArgumentError(self, str(error)) from None
 
 
 def option_type(kind: Kind) -> Callable[[str], Any]:

@@ -29,7 +29,7 @@ def write_contact_sheet(path: Path, inspection: Inspection) -> None:
         require(f"PIL.{name}", "images", "contact sheets")
         for name in ("Image", "ImageDraw", "ImageFont")
     )
-    font, small = (_load_font(ImageFont, size) for size in (15, 12))
+    font, small = (load_font(ImageFont, size) for size in (15, 12))
     names = inspection.class_names or ("no labels",)
     parts = [part for part in COLUMNS if any(inspection.counts.get(part, ()))]
     classes = range(min(len(names), MOST_CLASSES))
@@ -38,7 +38,7 @@ def write_contact_sheet(path: Path, inspection: Inspection) -> None:
         for part in parts
         for i in classes
     }
-    labels = [_truncate(_replace_missing(names[i], font), font) for i in classes]
+    labels = [truncate(replace_missing(names[i], font), font) for i in classes]
     counts = [" + ".join(f"{inspection.counts[part][i]:,}" for part in parts) for i in classes]
     column = max([*map(font.getlength, labels), *map(small.getlength, counts)])
     left = MARGIN + int(column) + 14
@@ -78,14 +78,15 @@ def _enlarge(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(planes.transpose(1, 2, 0))
 
 
-def _load_font(ImageFont: Any, size: int) -> Any:
+def load_font(ImageFont: Any, size: int) -> Any:
+    """Return Pillow's font of a size."""
     try:
         return ImageFont.load_default(size)
     except (TypeError, OSError):  # a Pillow before 10.1, or without FreeType
         return ImageFont.load_default()
 
 
-def _replace_missing(text: str, font: Any) -> str:
+def replace_missing(text: str, font: Any) -> str:
     """Return the beginning of `text`, with a question mark for each sign that the font has not."""
     text = text[:LONGEST]
     try:
@@ -97,7 +98,8 @@ def _replace_missing(text: str, font: Any) -> str:
         return text.encode("ascii", "replace").decode()
 
 
-def _truncate(text: str, font: Any) -> str:
+def truncate(text: str, font: Any) -> str:
+    """Return the beginning of `text`, as far as a column takes it."""
     if font.getlength(text) <= WIDEST:
         return text
     fits = bisect(range(len(text)), WIDEST, key=lambda size: font.getlength(text[:size] + "..."))

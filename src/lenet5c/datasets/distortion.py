@@ -1,25 +1,39 @@
-"""Random distortions of training images, drawn anew for each presentation."""
+"""Augmentation: random distortions of training images, drawn anew for each presentation."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
-from math import ceil, radians
+from math import radians
 from numbers import Integral
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet5c.datasets._checks import check_images, check_number
+from lenet5c.datasets._checks import check_choice, check_images, check_number
+from lenet5c.datasets._distributions import beta_quantiles, gaussian_weights
 from lenet5c.datasets.preparation import MAX_SIDE
 from lenet5c.kernels import threads
 from lenet5c.kernels.arrays import contiguous
 from lenet5c.kernels.ops._distort import Warp
 from lenet5c.kernels.simd import dispatch
 
-NAMED = {
+PICTURES: dict[str, Any] = {
+    "crop_padding": 2,
+    "crop": 0.3,
+    "scaling": 0.1,
+    "rotation": 5.0,
+    "outside": "reflect",
+    "brightness": 0.2,
+    "contrast": 0.2,
+    "saturation": 0.2,
+    "hue": 5.0,
+    "erasing": 0.25,
+    "erasing_area": 0.15,
+}
+NAMED: dict[str, dict[str, Any]] = {
     "paper1998": {
         "translation": 1.0,
         "scaling": 0.06,
@@ -35,10 +49,15 @@ NAMED = {
         "rotation": 10.0,
         "elastic": 15.0,
     },
+    "pictures": PICTURES | {"flip": 0.5},
+    "pictures-noflip": PICTURES,
+    "pictures-mixup": PICTURES | {"flip": 0.5, "mixup": 0.2},
 }
 NAMES = tuple(NAMED)
-# The range of each field. Factors stay away from zero, and the smoothing within an image.
-_LIMITS = {
+OUTSIDE = ("black", "edge", "reflect")
+LEAST_ALPHA = 0.001
+# The range of each number. Factors stay away from zero, and the smoothing within an image.
+_LIMITS: dict[str, tuple[float, float]] = {
     "translation": (0, MAX_SIDE),
     "scaling": (0, 0.9),
     "squeeze": (0, 0.9),
@@ -46,21 +65,35 @@ _LIMITS = {
     "rotation": (0, 180),
     "elastic": (0, 1e6),
     "elastic_sigma": (0.1, 64),
+    "crop_padding": (0, MAX_SIDE),
+    "crop": (0, 0.99),
     "flip": (0, 1),
+    "flip_vertical": (0, 1),
+    "brightness": (0, 1),
+    "contrast": (0, 1),
+    "saturation": (0, 1),
+    "hue": (0, 180),
+    "grayscale": (0, 1),
+    "erasing": (0, 1),
+    "erasing_area": (0, 1),
+    "mixup": (0, 10),
     "probability": (0, 1),
 }
 
 
 @dataclass(frozen=True)
 class Distortion:
-    """Warp training images at random: each presentation of each image anew, all channels alike.
+    """Augment training images at random: each presentation of each image anew.
+
+    In this order: an image is warped, all channels alike; its colors are changed; a rectangle is
+    erased; and it is mixed with another one.
 
     The warp of an image follows from the seed, the epoch and the number of the image in its data
     set alone: not from its batch, nor from the number of threads. The compiled core makes it
     while it packs a batch.
 
-    An output pixel is interpolated bilinearly where the inverse of the warp leads; outside the
-    image it is black, 0. Each range is symmetric, and each number is drawn uniformly from it.
+    An output pixel is interpolated bilinearly where the inverse of the warp leads. Each range is
+    symmetric, and each number is drawn uniformly from it, where nothing else is said.
 
     Parameters
     ----------
@@ -83,12 +116,42 @@ class Distortion:
     elastic_sigma : float
         Pixels of the Gaussian that smooths, cut off at three of them; the fields are zero outside
         the image.
-    flip : float
-        Share of presentations that are mirrored, left to right. Harmful for digits; it reproduces
-        a report that used it.
+    crop_padding : int
+        Pixels added at each side, of which a window of the image's own size is cropped at a random
+        place: a shift by whole pixels.
+    crop : float
+        Largest share of the area that is left out when a window of the image's own form is
+        enlarged to its size; at most 0.99. The area is uniform, the place too.
+    flip, flip_vertical : float
+        Share of presentations that are mirrored, left to right and top to bottom. Harmful where a
+        mirror image means something else, as for digits.
+    outside : {'black', 'edge', 'reflect'}
+        Pixels outside the image: 0, those of its edge, or its mirror image, of which the outermost
+        pixels are not repeated; farther away than its size, those of its edge.
+    brightness : float
+        A factor of all pixels, from ``1 - brightness`` to ``1 + brightness``.
+    contrast : float
+        A factor of the distance of all pixels from the mean gray of the image.
+    saturation : float
+        A factor of the distance of a color from its gray, 0.299 red + 0.587 green + 0.114 blue.
+        Like `hue` and `grayscale`, for images of three channels alone.
+    hue : float
+        Degrees by which colors are rotated about the axis of grays, to either side; 120 makes
+        green of red. A color keeps its gray.
+    grayscale : float
+        Share of presentations that are gray.
+    erasing : float
+        Share of presentations of which a rectangle becomes random bytes (Zhong et al., 2020).
+    erasing_area : float
+        Its largest share of the image's area, the least is 0.02 if that is less. One side is 0.3
+        to 1 times the other one, before it is rounded and cut to the image's.
+    mixup : float
+        The alpha of the mixtures of Zhang et al. (2018), 0 for none: an image is multiplied by a
+        share from the distribution Beta(alpha, alpha), and the next image of the batch by the
+        rest, after the last image the first one. The targets of a training are mixed likewise.
     probability : float
-        Share of presentations that are distorted, flip included; the others are the original
-        image. 0.9 is one original to nine generated images, as in the paper's 60,000 and 540,000.
+        Share of presentations that are distorted in any way; the others are the original image.
+        0.9 is one original to nine generated images, as in the paper's 60,000 and 540,000.
 
     Raises
     ------
@@ -115,7 +178,19 @@ class Distortion:
     rotation: float = 0.0
     elastic: float = 0.0
     elastic_sigma: float = 4.0
+    crop_padding: int = 0
+    crop: float = 0.0
     flip: float = 0.0
+    flip_vertical: float = 0.0
+    outside: str = "black"
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    hue: float = 0.0
+    grayscale: float = 0.0
+    erasing: float = 0.0
+    erasing_area: float = 0.2
+    mixup: float = 0.0
     probability: float = 1.0
 
     NAMES: ClassVar[tuple[str, ...]] = NAMES
@@ -126,6 +201,12 @@ class Distortion:
             if not low <= value <= high:
                 raise ValueError(f"{name} must be from {low:g} to {high:g}, got {value!r}")
             object.__setattr__(self, name, value)  # a frozen dataclass sets its fields this way
+        if self.crop_padding != int(self.crop_padding):
+            raise ValueError(f"crop_padding must be a whole number, got {self.crop_padding!r}")
+        object.__setattr__(self, "crop_padding", int(self.crop_padding))
+        check_choice("outside", self.outside, OUTSIDE)
+        if 0 < self.mixup < LEAST_ALPHA:
+            raise ValueError(f"mixup must be 0 or at least {LEAST_ALPHA:g}, got {self.mixup!r}")
 
     @classmethod
     def named(cls, name: str) -> Distortion:
@@ -139,6 +220,10 @@ class Distortion:
             their section III. They give no ranges; these are 1 pixel, 6 %, 5 % and a tangent of
             0.1.
             ``'modern'``: these with rotation and an elastic field, of every presentation.
+            ``'pictures'``: for what is not digits: crops, shifts, flips to the side, weak changes
+            of size and colors, and a small rectangle erased in a quarter of the presentations.
+            ``'pictures-noflip'``: the same without flips, where left and right differ.
+            ``'pictures-mixup'``: with flips and mixtures, for long trainings.
 
         Raises
         ------
@@ -171,8 +256,8 @@ class Distortion:
         seed, epoch : int
             Not negative.
         index : ndarray of int, shape (M,), optional
-            Numbers of the images; default: all of them, in order. An image has the same warp in
-            each order.
+            Numbers of the images; default: all of them, in order. An image is distorted alike in
+            each order; if images are mixed, these are one batch.
 
         Returns
         -------
@@ -206,7 +291,7 @@ class Distortion:
         """
         return EpochDistortion(self, seed, epoch)
 
-    def to_dict(self) -> dict[str, float]:
+    def to_dict(self) -> dict[str, Any]:
         """Return all fields, for JSON.
 
         Examples
@@ -328,26 +413,23 @@ class EpochDistortion:
         sequence = np.random.SeedSequence([int(self.seed), 3, int(self.epoch)])
         return int(sequence.generate_state(1, np.uint64)[0])
 
+    def mix_shares(self, numbers: NDArray[np.integer]) -> NDArray[np.float64]:
+        """Return the share that each of some images has in its mixture, 1 where none are mixed.
+
+        Parameters
+        ----------
+        numbers : ndarray of int, shape (N,)
+            Of the images in their data set.
+        """
+        return self.warp.mix_shares(dispatch.tiles, contiguous(numbers, np.int64), self.stream)
+
     @cached_property
     def warp(self) -> Warp:
         """Warp : The settings as the compiled core takes them."""
-        d = self.distortion
-        gaussian = _gaussian(d.elastic_sigma) if d.elastic else np.ones(1, np.float32)
-        return Warp(
-            d.translation,
-            d.scaling,
-            d.squeeze,
-            d.shear,
-            radians(d.rotation),
-            d.elastic,
-            gaussian,
-            d.flip,
-            d.probability,
-        )
-
-
-def _gaussian(sigma: float) -> NDArray[np.float32]:
-    """Return weights from -3 sigma to 3 sigma in steps of 2**-20, whatever a C library's exp is."""
-    radius = ceil(3 * sigma)
-    weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
-    return (np.rint(weights / weights.sum() * 2**20) / 2**20).astype(np.float32)
+        settings = self.distortion.to_dict()
+        sigma = settings.pop("elastic_sigma")
+        gaussian = gaussian_weights(sigma) if settings["elastic"] else np.ones(1, np.float32)
+        for name in ("rotation", "hue"):
+            settings[name] = radians(settings[name])
+        settings["outside"] = OUTSIDE.index(settings["outside"])
+        return Warp(settings, gaussian, beta_quantiles(settings["mixup"] or 1.0))

@@ -175,7 +175,9 @@ class ImageStack:
         self.shape: tuple[int, int] | None = None  # of all so far, while they keep it
         self.colored = channels == 3
 
-    def prepare(self, picture: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], tuple[int, int]]:
+    def prepare(
+        self, picture: NDArray[np.uint8], _: object = None
+    ) -> tuple[NDArray[np.uint8], tuple[int, int]]:
         """Return (image, size of the picture): all that takes time, for any thread."""
         height, width = picture.shape[:2]
         if self.channels is None and is_gray(picture):

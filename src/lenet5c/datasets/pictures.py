@@ -55,7 +55,7 @@ _DEEP = (np.dtype("<u2"), np.dtype(">u2"))
 _MAYBE_DEEP = (b"II", b"MM", b"P2", b"P5")
 
 Decode = Callable[[Any, str], Any]
-Finish = Callable[[Any], Any]
+Finish = Callable[[Any, Any], Any]
 OpenFile = Callable[[Path], BinaryIO]
 
 
@@ -121,7 +121,7 @@ def read_pictures(
     """Read picture files, by their paths or open, several at once, with Pillow.
 
     For each path, in order, the result of `finish` or the exception that says why the file cannot
-    be read. `finish` is applied to each picture on the thread that has read it, so that large
+    be read. ``finish(picture, path)`` is called on the thread that has read it, so that large
     pictures need not wait in memory. Those that are decoded at once take at most `MEMORY`.
     `open_file` opens a path that is not on disk; `white` is as of `read_picture`.
     """
@@ -255,7 +255,7 @@ def _read(
                 image.close()  # and with it its pixels
             if finish is None:
                 return picture
-            result = finish(picture)
+            result = finish(picture, source)
             del picture  # before others take its memory
             return result
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet5c._text import printable
+from lenet5c._text import listing, printable
 from lenet5c.datasets.dataset import DatasetError
 from lenet5c.datasets.mapped import Images, MappedImages
 
@@ -66,6 +66,12 @@ def convert_images(
         row = array.shape[1:] if array.ndim == 2 else ()
         same = next((shape for shape in shapes.values() if (prod(shape),) == row), None)
         shapes[name] = shape_of(array, name, image_shape or same, notes)
+    with_alpha = [name for name, shape in shapes.items() if _count_channels(shape) == 4]
+    if with_alpha:
+        notes.append(
+            f"{listing(with_alpha)}: 4 channels are taken as they are; if the fourth is opacity "
+            "(RGBA), leave it out, as images[..., :3] does"
+        )
     black, white = find_range(arrays)
     if (black, white) not in ((0, 1), (0, 255)):
         notes.append(f"pixel values from {black:g} to {white:g} become black to white")
@@ -191,7 +197,15 @@ def shape_of(
 def arrange(batch: NDArray[Any], shape: tuple[int, int, int]) -> NDArray[Any]:
     """Return images of a shape as of `shape_of` as (N, C, H, W), a view."""
     images = batch.reshape(len(batch), *shape)
-    return np.moveaxis(images, 3, 1) if shape[2] in (1, 3, 4) and shape[0] not in (1, 3) else images
+    return np.moveaxis(images, 3, 1) if _has_channels_last(shape) else images
+
+
+def _has_channels_last(shape: tuple[int, int, int]) -> bool:
+    return shape[2] in (1, 3, 4) and shape[0] not in (1, 3)
+
+
+def _count_channels(shape: tuple[int, int, int]) -> int:
+    return shape[2] if _has_channels_last(shape) else shape[0]
 
 
 def convert_labels(

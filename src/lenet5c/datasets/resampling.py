@@ -47,16 +47,20 @@ def resize(images: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8
     rows, columns = resize_matrix(height, h), resize_matrix(width, w)
     resized = np.empty((len(planes), height, width), dtype=np.uint8)
     # Some small images at a time, or some rows of a large one, so that little is ever in float64.
+    # All sums are exact, so their order is a matter of speed alone.
     chunk = max(1, _AT_ONCE // (8 * max(h, height) * max(w, width)))
-    strip = max(1, _AT_ONCE // (8 * max(w, width)))
     for start in range(0, len(planes), chunk):
         part = planes[start : start + chunk]
-        strips = [
-            _resample(part[:, y : y + strip].astype(np.float64), columns)
-            for y in range(0, h, strip)
-        ]
-        values = strips[0] if len(strips) == 1 else np.concatenate(strips, axis=1)
-        values = _resample(values.swapaxes(1, 2), rows).swapaxes(1, 2)
+        if chunk == 1 and height < h:
+            values = _resample(_shrink_rows(part, rows), columns)
+        else:
+            strip = max(1, _AT_ONCE // (8 * max(w, width)))
+            strips = [
+                _resample(part[:, y : y + strip].astype(np.float64), columns)
+                for y in range(0, h, strip)
+            ]
+            values = strips[0] if len(strips) == 1 else np.concatenate(strips, axis=1)
+            values = _resample(values.swapaxes(1, 2), rows).swapaxes(1, 2)
         # Truncation is the floor here: nothing is negative.
         resized[start : start + chunk] = (values + 0.5).astype(np.uint8)
     return resized.reshape(*outer, height, width)
@@ -73,6 +77,19 @@ def _resample(values: NDArray[np.float64], matrix: NDArray[np.float64]) -> NDArr
         band = slice(taps[0], taps[-1] + 1)
         np.einsum("nls,s->nl", values[..., band], weights[band], out=resampled[..., i])
     return resampled
+
+
+def _shrink_rows(planes: NDArray[np.uint8], matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return planes (N, source, width) resampled along the rows, (N, length, width)."""
+    shrunk = np.zeros((len(planes), len(matrix), planes.shape[2]))
+    strip = max(1, _AT_ONCE // (8 * planes.shape[2]))
+    for i, weights in enumerate(matrix):
+        taps = np.flatnonzero(weights)
+        for y in range(taps[0], taps[-1] + 1, strip):
+            band = slice(y, min(y + strip, taps[-1] + 1))
+            part = planes[:, band].astype(np.float64)
+            shrunk[:, i] += np.einsum("nsw,s->nw", part, weights[band])
+    return shrunk
 
 
 def letterbox(

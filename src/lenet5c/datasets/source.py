@@ -137,12 +137,25 @@ def open_dataset(
     DatasetError
         If the data cannot be read, or has no such part.
     """
+    return open_part(data, part, options, download=download, tell=tell, note=note)[1]
+
+
+def open_part(
+    data: str,
+    part: str = "test",
+    options: ReadOptions = USUAL,
+    *,
+    download: bool = True,
+    tell: Tell | None = None,
+    note: Tell | None = None,
+) -> tuple[str | None, Dataset]:
+    """Do `open_dataset`, and return the part as well, None of data that is not divided."""
     source = _open_named(data, download, tell)
     if source is not None:
         dataset = getattr(source, part)
         if dataset is None:
             raise DatasetError(f"part must be test or train for {data}, got {part}")
-        return dataset
+        return part, dataset
     found = choose_part(find(data, options), part)
     parts, notes = label_parts(found, training=False)
     ((name, dataset),) = parts.items()
@@ -151,7 +164,7 @@ def open_dataset(
     if note:
         for line in (*found.notes, *notes):
             note(line)
-    return dataset
+    return (part if name == part else None), dataset
 
 
 def open_records(

@@ -10,7 +10,20 @@ from lenet5c.datasets import resize
 from lenet5c.datasets.framing import MNIST
 from lenet5c.demo.drawing import GRID, USUAL_WIDTH
 from lenet5c.demo.transform import Transform, thicken
-from lenet5c.nn import RBF, AvgPool2d, Conv2d, Flatten, Linear, MaxPool2d, Subsample2d, softmax
+from lenet5c.nn import (
+    RBF,
+    AvgPool2d,
+    Conv2d,
+    Dropout,
+    Flatten,
+    Layer,
+    Linear,
+    MaxPool2d,
+    Subsample2d,
+    softmax,
+)
+from lenet5c.nn.activation import Activation
+from lenet5c.nn.batch_norm import BatchNorm
 from lenet5c.recognition.digit import (
     BlankImageError,
     Digit,
@@ -28,7 +41,8 @@ LARGEST_MAP = 64  # pixels a side that are sent; larger maps are averaged down
 Image = NDArray[np.uint8]
 Map = NDArray[np.float32]
 
-# A layer of these begins a stage, which is shown; activations and the like belong to the last.
+# Of layers that belong to the stage before them. Any other begins one, which is shown.
+WITHIN = (Activation, BatchNorm, Dropout, Flatten)
 KINDS = {
     Conv2d: "convolution",
     AvgPool2d: "average pooling",
@@ -92,12 +106,15 @@ class Reader:
 
     def __init__(self, trained: TrainedModel) -> None:
         self.trained, self.image_shape = trained, trained.image_shape
-        layers = [pair for pair in trained.model.layers.items() if type(pair[1]) in KINDS]
+        layers = list(trained.model.flat_items())
+        starts = [(name, kind) for name, layer in layers if (kind := stage_kind(layer))]
+        last, layer = layers[-1]
+        self.starts = dict(starts or [(last, type(layer).__name__)])
         black = np.zeros((1, *self.image_shape), np.uint8)
         maps = self._maps(trained.preparation.fit_images(black))
         self.stages = [
-            Stage(name, KINDS[type(layer)], values.shape, shrink(values).shape)
-            for (name, layer), values in zip(layers, maps, strict=True)
+            Stage(name, kind, values.shape, shrink(values).shape)
+            for (name, kind), values in zip(self.starts.items(), maps, strict=True)
         ]
 
     def prepare(self, ink: Image, width: float = USUAL_WIDTH) -> Image | None:
@@ -147,9 +164,9 @@ class Reader:
         """Return the values at the end of each stage, with the very bits of the whole model."""
         x = self.trained.preparation(fitted)
         maps: list[Map] = []
-        for layer in self.trained.model.layers.values():
+        for name, layer in self.trained.model.flat_items():
             x = np.asarray(layer.forward(x), np.float32)
-            if type(layer) in KINDS:
+            if name in self.starts:
                 maps.append(x[0])
             elif maps and not isinstance(layer, Flatten):
                 maps[-1] = x[0]
@@ -157,9 +174,18 @@ class Reader:
         return maps
 
 
+def stage_kind(layer: Layer) -> str:
+    """Return the kind of a stage that begins with a layer, '' if it belongs to the one before."""
+    if isinstance(layer, WITHIN):
+        return ""
+    return next((text for kind, text in KINDS.items() if isinstance(layer, kind)), "") or (
+        type(layer).__name__
+    )
+
+
 def shrink(values: Map) -> Map:
     """Return values as (C, h, w): units have no height and width; large maps are averaged down."""
-    if values.ndim == 1 or prod(values.shape[1:]) == 1:
+    if values.ndim != 3 or prod(values.shape[1:]) == 1:
         return values.reshape(-1, 1, 1)
     _, height, width = values.shape
     block = -(-max(height, width) // LARGEST_MAP)

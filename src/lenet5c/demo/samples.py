@@ -102,7 +102,7 @@ class SampleFolder:
         ]
         images, labels, unusable = [], [], []
 
-        def keep(picture: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
+        def keep(picture: NDArray[np.uint8], _: object) -> NDArray[np.uint8] | None:
             return picture if picture.shape == self.image_shape[1:] else None
 
         pictures = read_pictures([path for path, _ in files], keep) if files else []

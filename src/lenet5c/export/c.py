@@ -11,10 +11,18 @@ import lenet5c
 from lenet5c import nn
 from lenet5c.datasets.resampling import UNIT, resize_matrix
 from lenet5c.export.activations import float_text
-from lenet5c.export.c_stages import Constants, Stage, check_size, group_stages, stage_code
+from lenet5c.export.c_memory import Call, Place, calls, work_size
+from lenet5c.export.c_stages import (
+    Constants,
+    Stage,
+    all_stages,
+    check_size,
+    group_stages,
+    stage_code,
+)
 from lenet5c.export.c_text import array_text, block, function, loop, prefix_of, string
 from lenet5c.export.errors import ExportError
-from lenet5c.export.network import Network, fold_batch_norm, to_network
+from lenet5c.export.network import Network, all_steps, fold_batch_norm, to_network
 from lenet5c.export.quantization import round_weights
 from lenet5c.training import TrainedModel
 
@@ -183,18 +191,19 @@ class _Writer:
             )
         self.net, self.prefix, self.quantize = net, prefix, quantize
         self.constants = Constants(prefix, quantize)
-        self.stages = group_stages(fold_batch_norm(net.steps))
-        if not self.stages:
+        self.chain = group_stages(fold_batch_norm(net.steps))
+        self.stages = list(all_stages(self.chain))
+        if not self.chain:
             raise ExportError("model must have a layer with an effect, got none; add one")
         self.classes = net.output_shape[0]
-        self.work = max(s.size if s.in_place else s.size + prod(s.result) for s in self.stages)
-        arrays = (array.size for step in net.steps for array in step.arrays.values())
+        self.work = work_size(self.chain, prod(net.input_shape))
+        arrays = (array.size for step in all_steps(net.steps) for array in step.arrays.values())
         check_size(max(self.work, *arrays, 0))
 
     def text(self, image: np.ndarray | None) -> str:
         net, p, P = self.net, self.prefix, self.prefix.upper()
         functions = [self.stage(i, stage) for i, stage in enumerate(self.stages, start=1)]
-        functions.append(self.predict_input())
+        functions += [*self.helpers(), self.predict_input()]
         class_names: Iterable[str] = map(str, range(self.classes))
         defines, declaration = "", ""
         if net.trained is None:
@@ -230,7 +239,7 @@ class _Writer:
             flash=f"{self.constants.bytes:,}",
             weights=", weights as int8" if self.quantize else "",
             ram=f"{4 * self.work:,}",
-            stack=f"{4 * max(stage.line_size for stage in self.stages):,}",
+            stack=f"{4 * max((stage.line_size for stage in self.stages), default=0):,}",
             work=f"{sum(stage.multiply_adds for stage in self.stages):,}",
             input=f"{kind} {argument}[{prod(shape)}];   {order}",
             argument=argument,
@@ -306,33 +315,48 @@ class _Writer:
         ]
 
     def predict_input(self) -> str:
-        """Call the stages; their outputs lie at either end of the work area."""
-        calls, at = [], "input"
-        for i, stage in enumerate(self.stages, start=1):
-            if stage.in_place:
-                target = "low" if at == "input" else at  # a prepared image lies low already
-            else:
-                target = "low" if at.startswith("high") else f"high - {prod(stage.result)}"
-            calls.append(f"{self.prefix}_stage{i}({at}, {target});")
-            at = target
-        sign = "-" if self.net.negated else ""
-        ends = {"low": f"{self.prefix}_work", "high": f"{self.prefix}_work + {self.work}"}
-        body = [
-            f"float *const {end} = {place};"
-            for end, place in ends.items()
-            if any(f" {end}" in call for call in calls)
-        ]
+        """Call the stages; their outputs lie in the work area as `c_memory` places them."""
+        made = calls(self.chain, prod(self.net.input_shape))
+        sign, lines = "-" if self.net.negated else "", [self.call(each) for each in made]
         copy = f"for (c = 0; c < {self.classes}; c++) scores[c] = {sign}result[c];"
-        body += [
-            f"const float *result = {at};",
+        body = [
+            f"const float *result = {self.pointer(made[-1].target)};",
             "int32_t best = 0, c;",
-            *calls,
+            *lines,
             *loop("c", self.classes, [f"if ({sign}result[c] > {sign}result[best]) best = c;"], 1),
             *block("if (scores != NULL)", [copy]),
             "return (int)best;",
         ]
         head = f"int {self.prefix}_predict_input(const float *input, float *scores)"
         return function(head, body)
+
+    def call(self, call: Call) -> str:
+        """Return the statement of a call."""
+        places = f"{self.pointer(call.source)}, {self.pointer(call.target)}"
+        if isinstance(call.what, str):
+            return f"{self.prefix}_{call.what}({places}, {call.size});"
+        number = next(i for i, stage in enumerate(self.stages, start=1) if stage is call.what)
+        return f"{self.prefix}_stage{number}({places});"
+
+    def pointer(self, place: Place) -> str:
+        """Return the expression of a place."""
+        if isinstance(place, str):
+            return place
+        return f"{self.prefix}_work + {place}" if place else f"{self.prefix}_work"
+
+    def helpers(self) -> list[str]:
+        """Return the functions of residual blocks that are called."""
+        made = [each.what for each in calls(self.chain, prod(self.net.input_shape))]
+        restrict = f"{self.prefix.upper()}_RESTRICT"
+        return [
+            function(
+                f"static void {self.prefix}_{name}(const float *{restrict} x, float *{restrict} y, "
+                "int32_t count)",
+                ["int32_t i;", f"for (i = 0; i < count; i++) y[i] {sign} x[i];"],
+            )
+            for name, sign in (("add", "+="), ("copy", "="))
+            if name in made
+        ]
 
 
 def _test_image(shape: tuple[int, ...], image: np.ndarray | None) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Stages of a model in C: layers computed together to save memory, and the code of each."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from math import prod
 from types import EllipsisType
@@ -14,6 +14,7 @@ from lenet5c.export.network import Step
 from lenet5c.export.quantization import quantize
 
 POOLS = ("MaxPool2d", "AvgPool2d", "Subsample2d")
+ALONE = ("RBF", "Residual")  # activations after it are a stage of their own
 SIZES = {"float": 4, "int8_t": 1, "int32_t": 4, "uint32_t": 4}  # bytes
 
 
@@ -29,6 +30,8 @@ class Stage:
     before: list[Step] = field(default_factory=list)
     pool: Step | None = None
     after: list[Step] = field(default_factory=list)
+    # Of a residual block: the stages of its layers, and those of its shortcut.
+    branches: tuple[list["Stage"], ...] = ()
 
     @property
     def comment(self) -> str:
@@ -81,13 +84,24 @@ def group_stages(steps: list[Step]) -> list[Stage]:
         last = made[-1] if made else None
         if step.kind == "Flatten":
             continue  # the values lie in this order already
-        if step.kind in ACTIVATIONS and last is not None and last.main.kind != "RBF":
+        if step.branches:
+            made.append(Stage(step, branches=tuple(map(group_stages, step.branches))))
+        elif step.kind in ACTIVATIONS and last is not None and last.main.kind not in ALONE:
             (last.after if last.pool else last.before).append(step)
         elif step.kind in POOLS and last is not None and _can_pool(last, step):
             last.pool = step
         else:
             made.append(Stage(_as_linear(step)))
     return made
+
+
+def all_stages(stages: list[Stage]) -> Iterator[Stage]:
+    """Yield the stages that have code, with those of branches."""
+    for stage in stages:
+        if not stage.branches:
+            yield stage
+        for branch in stage.branches:
+            yield from all_stages(branch)
 
 
 def _can_pool(stage: Stage, pool: Step) -> bool:
@@ -257,20 +271,19 @@ def _affine(step: Step, constants: Constants, label: str) -> str:
 def _pool(stage: Stage, label: str, constants: Constants) -> list[str]:
     """Pool as a stage of its own, with any stride and padding."""
     step = stage.main
-    if step.dilation != (1, 1):
-        raise ExportError(
-            f"layer {step.name!r} must have the dilation (1, 1) for C, got {step.dilation}"
-        )
     (C, H, W), (_, OH, OW), is_max = step.shape, step.result, step.kind == "MaxPool2d"
     (KH, KW), (SH, SW), (PH, PW) = step.window
+    (DH, DW), dilated = step.dilation, step.dilation != (1, 1)
     at = f"x[h * {W} + w]"
     take = f"if ({at} > v) v = {at};" if is_max else f"v += {at};"
+    # A window with pixels between those that it takes may have none in the image.
+    first = ("-INFINITY" if dilated else f"x[h0 * {W} + w0]") if is_max else "0.0f"
     value = [
         f"const int32_t top = py * {SH} - {PH}, left = px * {SW} - {PW};",
-        f"const int32_t h0 = top > 0 ? top : 0, h1 = top + {KH} < {H} ? top + {KH} : {H};",
-        f"const int32_t w0 = left > 0 ? left : 0, w1 = left + {KW} < {W} ? left + {KW} : {W};",
-        f"float v = {f'x[h0 * {W} + w0]' if is_max else '0.0f'};",
-        *loop("h", "h1", loop("w", "w1", [take], "w0"), "h0"),
+        *_bounds("h", "top", KH, DH, H),
+        *_bounds("w", "left", KW, DW, W),
+        f"float v = {first};",
+        *_along("h", DH, _along("w", DW, [take])),
     ]
     if step.kind == "AvgPool2d":
         (_, bottom), (_, right) = step.pads
@@ -287,6 +300,22 @@ def _pool(stage: Stage, label: str, constants: Constants) -> list[str]:
     value += [*_activations(stage.before), "*y++ = v;"]
     each_map = f"for (c = 0; c < {C}; c++, x += {H * W})"
     return ["int32_t c, py, px, h, w;", *block(each_map, loop("py", OH, loop("px", OW, value)))]
+
+
+def _bounds(axis: str, start: str, count: int, dilation: int, length: int) -> list[str]:
+    """Declare the first pixel of a window in the image, and the end of those."""
+    first, reach = f"{start} > 0 ? {start} : 0", (count - 1) * dilation + 1
+    if dilation > 1:
+        steps = f"({dilation - 1} - {start}) / {dilation}"
+        first = f"{start} < 0 ? {start} + {steps} * {dilation} : {start}"
+    end = f"{start} + {reach}"
+    return [f"const int32_t {axis}0 = {first}, {axis}1 = {end} < {length} ? {end} : {length};"]
+
+
+def _along(axis: str, dilation: int, lines: list[str]) -> list[str]:
+    """Return a loop over the pixels of a window."""
+    step = f"{axis}++" if dilation == 1 else f"{axis} += {dilation}"
+    return block(f"for ({axis} = {axis}0; {axis} < {axis}1; {step})", lines)
 
 
 def _linear(stage: Stage, label: str, constants: Constants) -> list[str]:

@@ -1,5 +1,6 @@
 """A model as the steps of its inference, from which every writer of another format starts."""
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,8 +15,9 @@ from lenet5c.training import TrainedModel
 Pair = tuple[int, int]
 #: Layers that can be exported; a subclass of one may compute something else.
 LAYERS = (
-    *("Conv2d", "Linear", "MaxPool2d", "AvgPool2d", "Subsample2d", "BatchNorm1d", "BatchNorm2d"),
-    *("RBF", "Flatten", "Dropout", *ACTIVATIONS),
+    *("Conv2d", "Linear", "MaxPool2d", "AvgPool2d", "GlobalMaxPool2d", "GlobalAvgPool2d"),
+    *("Subsample2d", "BatchNorm1d", "BatchNorm2d", "RBF", "Residual", "Flatten", "Dropout"),
+    *ACTIVATIONS,
 )
 
 
@@ -33,6 +35,8 @@ class Step:
     shape: tuple[int, ...]
     result: tuple[int, ...]
     arrays: dict[str, np.ndarray]
+    # Of a Residual: the steps of its layers, and those of its shortcut, none of the input itself.
+    branches: tuple[list["Step"], ...] = ()
 
     @property
     def window(self) -> tuple[Pair, Pair, Pair]:
@@ -142,17 +146,17 @@ def to_network(
                 "model must be a TrainedModel or a lenet5c.nn.Sequential, "
                 f"got {type(model).__name__}"
             )
-        shape = input_shape or getattr(model, "input_shape", None)
+        shape = input_shape or model.input_shape
         if shape is None:
             raise ExportError(
                 "input_shape must be given for a model that does not know its own, got None; "
                 "use such as (1, 32, 32)"
             )
-        return Network(_steps(model, tuple(shape)), model, tuple(shape))
+        return Network(_check_steps(model, tuple(shape)), model, tuple(shape))
     size, image_shape = model.preparation.size, tuple(model.image_shape)
-    own = getattr(model.model, "input_shape", image_shape)
+    own = model.model.input_shape or image_shape
     shape = (own[0], *size)
-    steps = _steps(model.model, input_shape or shape)
+    steps = _check_steps(model.model, input_shape or shape)
     if image_shape[0] != own[0]:
         raise ExportError(
             f"image_shape must have {own[0]} channels, as the model's input, got {image_shape}"
@@ -179,6 +183,12 @@ def fold_batch_norm(steps: list[Step]) -> list[Step]:
     ExportError
         If a weight is not finite afterwards.
     """
+    folded = _fold(steps)
+    _check_finite(folded)
+    return folded
+
+
+def _fold(steps: list[Step]) -> list[Step]:
     folded: list[Step] = []
     for step in steps:
         before = folded[-1] if folded else None
@@ -190,20 +200,33 @@ def fold_batch_norm(steps: list[Step]) -> list[Step]:
             arrays = {"weight": weight.astype(np.float32), "bias": bias.astype(np.float32)}
             folded[-1] = replace(before, arrays=before.arrays | arrays)
         else:
-            folded.append(step)
-    _check_finite(folded)
+            folded.append(replace(step, branches=tuple(map(_fold, step.branches))))
     return folded
 
 
-def _steps(model: nn.Sequential, shape: tuple[int, ...]) -> list[Step]:
+def all_steps(steps: list[Step]) -> Iterator[Step]:
+    """Yield steps, and those of the branches within them."""
+    for step in steps:
+        yield step
+        for branch in step.branches:
+            yield from all_steps(branch)
+
+
+def _check_steps(model: nn.Sequential, shape: tuple[int, ...]) -> list[Step]:
     try:
         model.output_shape(shape)
     except ValueError as error:
         raise ExportError(
             f"input_shape must be one that fits the model, got {shape}: {error}"
         ) from None
+    steps = _steps(model.flat_items(), shape)
+    _check_finite(steps)
+    return steps
+
+
+def _steps(layers: Iterable[tuple[str, nn.Layer]], shape: tuple[int, ...]) -> list[Step]:
     steps = []
-    for name, layer in model.named_layers():
+    for name, layer in layers:
         kind = type(layer).__name__
         if kind not in LAYERS or type(layer) is not getattr(nn, kind, None):
             raise ExportError(
@@ -211,12 +234,28 @@ def _steps(model: nn.Sequential, shape: tuple[int, ...]) -> list[Step]:
                 f"build it from {', '.join(LAYERS)}"
             )
         result = tuple(layer.output_shape(shape))
+        branches: tuple[list[Step], ...] = ()
+        if kind == "Residual":
+            branches = tuple(_steps(branch, shape) for branch in _branches(layer, name))
+        elif kind.startswith("Global"):  # a window as large as the maps
+            kind = kind.removeprefix("Global")
+            layer = getattr(nn, kind)(shape[1:])
         if kind != "Dropout":  # has no effect outside training
             kind = "BatchNorm" if kind.startswith("BatchNorm") else kind
-            steps.append(Step(kind, name, layer, tuple(shape), result, _arrays(kind, layer)))
+            arrays = {} if branches else _arrays(kind, layer)
+            steps.append(Step(kind, name, layer, tuple(shape), result, arrays, branches))
         shape = result
-    _check_finite(steps)
     return steps
+
+
+def _branches(layer: Any, name: str) -> list[Iterable[tuple[str, nn.Layer]]]:
+    """Return the layers of a Residual, and those of its shortcut, by their dotted names."""
+    shortcut, place = layer.shortcut, f"{name}.shortcut"
+    if isinstance(shortcut, nn.Sequential):
+        beside: Iterable[tuple[str, nn.Layer]] = shortcut.flat_items(f"{place}.")
+    else:
+        beside = [] if shortcut is None else [(place, shortcut)]
+    return [layer.layers.flat_items(f"{name}.layers."), beside]
 
 
 def _arrays(kind: str, layer: Any) -> dict[str, np.ndarray]:
@@ -234,7 +273,7 @@ def _arrays(kind: str, layer: Any) -> dict[str, np.ndarray]:
 
 
 def _check_finite(steps: list[Step]) -> None:
-    for step in steps:
+    for step in all_steps(steps):
         for name, array in step.arrays.items():
             if not np.isfinite(array).all():
                 raise ExportError(

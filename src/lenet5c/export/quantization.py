@@ -58,6 +58,10 @@ def round_weights(steps: list[Step]) -> nn.Sequential:
 def _rounded(step: Step) -> nn.Layer:
     old = step.layer
     layer: nn.Layer
+    if step.branches:
+        layers, shortcut = ([_rounded(each) for each in branch] for branch in step.branches)
+        beside = nn.Sequential(shortcut) if shortcut else None
+        return nn.Residual(layers or [nn.Dropout(0.0)], shortcut=beside)
     if step.kind == "Linear":
         layer = nn.Linear(old.in_features, old.out_features)
     elif step.kind == "Conv2d":

@@ -1,14 +1,14 @@
 """A model as source text for PyTorch."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import lenet5c
 from lenet5c import nn
 from lenet5c.datasets.resampling import UNIT
 from lenet5c.export.activations import ACTIVATIONS
-from lenet5c.export.errors import ExportError
-from lenet5c.export.network import Network, to_network
+from lenet5c.export.network import Network, Step, all_steps, to_network
 from lenet5c.training import TrainedModel
 
 SCALED_TANH = '''
@@ -62,8 +62,58 @@ def resize_matrix(length, source):
 '''
 
 
+RESIDUAL = '''
+class Residual(nn.Module):
+    """The sum of some layers and of a shortcut beside them, or of their input."""
+
+    def __init__(self, layers, shortcut=None):
+        super().__init__()
+        self.layers, self.shortcut = layers, shortcut
+
+    def forward(self, x):
+        return self.layers(x) + (x if self.shortcut is None else self.shortcut(x))
+'''
+PADDED = '''
+class PaddedConv2d(nn.Conv2d):
+    """A convolution of images with zeros on the left and right, at the top and bottom."""
+
+    def __init__(self, pads, *arguments, **options):
+        super().__init__(*arguments, **options)
+        self.pads = pads
+
+    def forward(self, x):
+        return super().forward(nn.functional.pad(x, self.pads))
+'''
+
+MEAN = '''
+class MeanPool2d(nn.Module):
+    """The mean of each window of a padded image, over the pixels that count.
+
+    `pads` are on the left and right, at the top and bottom; `counted` those that count.
+    """
+
+    def __init__(self, kernel_size, stride, pads, counted):
+        super().__init__()
+        self.kernel_size, self.stride, self.pads, self.counted = kernel_size, stride, pads, counted
+
+    def forward(self, x):
+        pad, pool = nn.functional.pad, nn.functional.avg_pool2d
+        rest = [pads - counted for pads, counted in zip(self.pads, self.counted)]
+        ones = pad(torch.ones_like(x[:1, :1]), self.counted, value=1.0)
+        share = pool(pad(ones, rest), self.kernel_size, self.stride)
+        return pool(pad(x, self.pads), self.kernel_size, self.stride) / share
+'''
+
 # Modules that PyTorch does not have, by the beginning of their expression.
-HELPERS = {"ScaledTanh(": SCALED_TANH, "Subsample2d(": SUBSAMPLE, "RBF(": RBF}
+HELPERS = {
+    "ScaledTanh(": SCALED_TANH,
+    "Subsample2d(": SUBSAMPLE,
+    "RBF(": RBF,
+    "Residual(": RESIDUAL,
+    "PaddedConv2d(": PADDED,
+    "MeanPool2d(": MEAN,
+}
+Steps = Mapping[str, Step]
 
 
 def torch_source(
@@ -105,7 +155,8 @@ def torch_source(
     ('1', nn.Tanh()),
     """
     net = to_network(model, input_shape)
-    lines = _layers(net.model)
+    steps = {step.name: step for step in all_steps(net.steps)}
+    lines = _layers(net.model.layers.items(), steps)
     trained = net.trained
     parts = [
         f'"""A {type(net.model).__name__} for PyTorch, written by lenet5c {lenet5c.__version__}: '
@@ -116,7 +167,10 @@ def torch_source(
     if trained is not None:
         names = "".join(f"    {name!a},\n" for name in trained.class_names)
         parts.append(f"CLASS_NAMES = (\n{names})\n")
-    parts += [text for name, text in HELPERS.items() if any(f" {name}" in line for line in lines)]
+    found = {
+        name for name in HELPERS for line in lines if re.search(rf"(^|[ =]){name[:-1]}\(", line)
+    }
+    parts += [text for name, text in HELPERS.items() if name in found]
     text = f"The net without weights, for float32 (N, {', '.join(map(str, net.input_shape))})."
     if net.negated:
         text += (
@@ -163,59 +217,90 @@ def _prepare(net: Network) -> list[str]:
     return [*parts, f'\ndef prepare(images{argument}):\n    """{about}"""\n{body}\n']
 
 
-def _layers(model: nn.Sequential) -> list[str]:
+def _layers(layers: Iterable[tuple[str, nn.Layer]], steps: Steps, prefix: str = "") -> list[str]:
     """Return lines of pairs (name, module)."""
-    lines = []
-    for name, layer in model.layers.items():
-        if isinstance(layer, nn.Sequential):
-            inner = [f"    {line}" for line in _layers(layer)]
-            lines += [f"({name!a}, nn.Sequential(OrderedDict([", *inner, "]))),"]
-        else:
-            lines.append(f"({name!a}, {_MODULES[type(layer).__name__](layer)}),")
+    lines: list[str] = []
+    for name, layer in layers:
+        *head, last = _module(layer, steps, prefix + name)
+        first, *rest = [*head, f"{last}),"]
+        lines += [f"({name!a}, {first}", *rest]
     return lines
 
 
-def _conv2d(layer: nn.Conv2d) -> str:
-    defaults = {"stride": (1, 1), "padding": (0, 0), "dilation": (1, 1), "groups": 1}
+def _module(layer: Any, steps: Steps, name: str) -> list[str]:
+    """Return the expression of a module, in lines."""
+    if isinstance(layer, nn.Sequential):
+        inner = _indent(_layers(layer.layers.items(), steps, f"{name}."))
+        return ["nn.Sequential(OrderedDict([", *inner, "]))"]
+    if isinstance(layer, nn.Residual):
+        *within, end = _module(layer.layers, steps, f"{name}.layers")
+        lines = ["Residual(", *_indent([*within, f"{end},"])]
+        if layer.shortcut is not None:
+            first, *rest = _module(layer.shortcut, steps, f"{name}.shortcut")
+            lines += _indent([f"shortcut={first}", *rest])
+        return [*lines, ")"]
+    write = _WINDOWS.get(type(layer).__name__)
+    return [write(layer, steps[name]) if write else _MODULES[type(layer).__name__](layer)]
+
+
+def _indent(lines: list[str]) -> list[str]:
+    return [f"    {line}" for line in lines]
+
+
+def _pads(step: Step) -> tuple[int, int, int, int]:
+    """Return the padding on the left and right, at the top and bottom."""
+    (top, bottom), (left, right) = step.pads
+    return left, right, top, bottom
+
+
+def _is_even(step: Step) -> bool:
+    (top, bottom), (left, right) = step.pads
+    return top == bottom and left == right
+
+
+def _conv2d(layer: nn.Conv2d, step: Step) -> str:
+    pads = _pads(step)
+    padding = (pads[2], pads[0]) if _is_even(step) else None
     options = "".join(
-        f", {name}={getattr(layer, name)!r}"
-        for name, default in defaults.items()
-        if getattr(layer, name) != default
-    )
-    if not _is_even(layer.padding) and (layer.padding != "same" or layer.stride != (1, 1)):
-        raise ExportError(
-            "Conv2d must have the same padding on opposite sides for PyTorch, got "
-            f"padding={layer.padding!r} with stride {layer.stride}"
+        f", {name}={value!r}"
+        for name, value, default in (
+            ("stride", layer.stride, (1, 1)),
+            ("padding", (0, 0) if padding is None else padding, (0, 0)),
+            ("dilation", layer.dilation, (1, 1)),
+            ("groups", layer.groups, 1),
         )
-    channels = f"{layer.in_channels}, {layer.out_channels}"
-    return f"nn.Conv2d({channels}, {layer.kernel_size}{options}{_bias(layer)})"
+        if value != default
+    )
+    arguments = f"{layer.in_channels}, {layer.out_channels}, {layer.kernel_size}"
+    kind, pad = ("nn.Conv2d", "") if padding is not None else ("PaddedConv2d", f"{pads}, ")
+    return f"{kind}({pad}{arguments}{options}{_bias(layer)})"
 
 
 def _bias(layer: nn.Layer) -> str:
     return "" if "bias" in layer.params else ", bias=False"
 
 
-def _is_even(padding: Any) -> bool:
-    return padding != "same" and isinstance(padding[0], int)
-
-
-def _pool(layer: Any) -> str:
-    kernel_size = layer.kernel_size
-    if not _is_even(layer.padding) or any(
-        2 * p > k for p, k in zip(layer.padding, kernel_size, strict=True)
-    ):
-        raise ExportError(
-            f"{type(layer).__name__} must have the same padding on opposite sides, at most half of "
-            f"kernel_size, for PyTorch, got {layer.padding!r} with {kernel_size}"
-        )
-    arguments = [repr(layer.kernel_size)]
-    arguments += [f"stride={layer.stride}"] if layer.stride != layer.kernel_size else []
-    arguments += [f"padding={layer.padding}"] if layer.padding != (0, 0) else []
+def _pool(layer: Any, step: Step) -> str:
+    """Pool; where PyTorch has no such padding, pad in a module before."""
+    (left, right, top, bottom), (rows, columns) = _pads(step), step.beyond
+    kind, kernel_size = type(layer).__name__, layer.kernel_size
+    is_max = kind == "MaxPool2d"
+    small = all(2 * p <= k for p, k in zip((top, left), kernel_size, strict=True))
+    arguments = [repr(kernel_size)]
+    arguments += [f"stride={layer.stride}"] if layer.stride != kernel_size else []
     arguments += [f"dilation={layer.dilation}"] if layer.dilation != (1, 1) else []
-    arguments += ["ceil_mode=True"] if layer.ceil_mode else []
-    if isinstance(layer, nn.AvgPool2d) and not layer.count_include_pad:
-        arguments.append("count_include_pad=False")
-    return f"nn.{type(layer).__name__}({', '.join(arguments)})"
+    if _is_even(step) and small:
+        arguments += [f"padding={(top, left)}"] if top or left else []
+        arguments += ["ceil_mode=True"] if rows or columns else []
+        if not is_max and not layer.count_include_pad:
+            arguments.append("count_include_pad=False")
+        return f"nn.{kind}({', '.join(arguments)})"
+    pads = left, right + columns, top, bottom + rows
+    if is_max:
+        pad = f"nn.ConstantPad2d({pads}, -float('inf'))"
+        return f"nn.Sequential({pad}, nn.MaxPool2d({', '.join(arguments)}))"
+    counted = (left, right, top, bottom) if layer.count_include_pad else (0, 0, 0, 0)
+    return f"MeanPool2d({kernel_size}, {layer.stride}, {pads}, {counted})"
 
 
 def _batch_norm(layer: Any) -> str:
@@ -223,11 +308,16 @@ def _batch_norm(layer: Any) -> str:
     return f"nn.{type(layer).__name__}({layer.num_features}, {options})"
 
 
-_MODULES: dict[str, Callable[[Any], str]] = {
+# Of layers whose padding is that of a `Step`.
+_WINDOWS: dict[str, Callable[[Any, Step], str]] = {
     "Conv2d": _conv2d,
-    "Linear": lambda layer: f"nn.Linear({layer.in_features}, {layer.out_features}{_bias(layer)})",
     "MaxPool2d": _pool,
     "AvgPool2d": _pool,
+}
+_MODULES: dict[str, Callable[[Any], str]] = {
+    "Linear": lambda layer: f"nn.Linear({layer.in_features}, {layer.out_features}{_bias(layer)})",
+    "GlobalMaxPool2d": lambda layer: "nn.AdaptiveMaxPool2d(1)",
+    "GlobalAvgPool2d": lambda layer: "nn.AdaptiveAvgPool2d(1)",
     "Subsample2d": lambda layer: f"Subsample2d({layer.channels}, {layer.kernel_size})",
     "BatchNorm1d": _batch_norm,
     "BatchNorm2d": _batch_norm,

@@ -15,6 +15,8 @@ from lenet5c.nn import (
     convolution,
     cross_entropy,
     dropout,
+    global_pooling,
+    gradient_check,
     layer,
     lenet5,
     lenet5_1998,
@@ -23,6 +25,8 @@ from lenet5c.nn import (
     penalty_loss,
     pooling,
     rbf,
+    registry,
+    residual,
     sequential,
 )
 from lenet5c.nn.activation import *
@@ -30,6 +34,8 @@ from lenet5c.nn.batch_norm import *
 from lenet5c.nn.convolution import *
 from lenet5c.nn.cross_entropy import *
 from lenet5c.nn.dropout import *
+from lenet5c.nn.global_pooling import *
+from lenet5c.nn.gradient_check import *
 from lenet5c.nn.layer import *
 from lenet5c.nn.lenet5 import *
 from lenet5c.nn.lenet5_1998 import *
@@ -38,6 +44,8 @@ from lenet5c.nn.loss import *
 from lenet5c.nn.penalty_loss import *
 from lenet5c.nn.pooling import *
 from lenet5c.nn.rbf import *
+from lenet5c.nn.registry import *
+from lenet5c.nn.residual import *
 from lenet5c.nn.sequential import *
 
 __all__ = [
@@ -46,6 +54,8 @@ __all__ = [
     *convolution.__all__,
     *cross_entropy.__all__,
     *dropout.__all__,
+    *global_pooling.__all__,
+    *gradient_check.__all__,
     *layer.__all__,
     *lenet5.__all__,
     *lenet5_1998.__all__,
@@ -54,5 +64,12 @@ __all__ = [
     *penalty_loss.__all__,
     *pooling.__all__,
     *rbf.__all__,
+    *registry.__all__,
+    *residual.__all__,
     *sequential.__all__,
 ]
+
+for _name in __all__:
+    _kind = globals()[_name]
+    if isinstance(_kind, type) and issubclass(_kind, layer.Layer) and _kind is not layer.Layer:
+        registry.register(_kind)

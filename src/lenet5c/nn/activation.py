@@ -1,11 +1,10 @@
 """Elementwise activations."""
 
-from math import prod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from lenet5c.kernels.engine import ops
-from lenet5c.nn.layer import Floats, Shape, as_floats, check_gradient, check_number
-from lenet5c.nn.tile_layer import Offset, TileLayer
+from lenet5c.nn.layer import Floats, check_number
+from lenet5c.nn.tile_layer import Elementwise, Offset
 
 __all__ = ["ACTIVATIONS", "GELU", "LeakyReLU", "ReLU", "ScaledTanh", "Sigmoid", "Tanh"]
 
@@ -13,13 +12,14 @@ __all__ = ["ACTIVATIONS", "GELU", "LeakyReLU", "ReLU", "ScaledTanh", "Sigmoid", 
 ACTIVATIONS: dict[str, type["Activation"]] = {}
 
 
-class Activation(TileLayer):
+class Activation(Elementwise):
     """An elementwise function of ops/activation.pxi, for arrays of any shape."""
 
     kind = ""
     #: Usual initializer of the weights before it.
     init: ClassVar[str] = "glorot_uniform"
-    _shape: Shape = ()  # of the last input
+    #: Names of the arguments of the class, which are attributes, too.
+    arguments: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls) -> None:
         if "kind" in vars(cls):
@@ -30,42 +30,12 @@ class Activation(TileLayer):
         """The constants of the kernel, at most two."""
         return ()
 
-    def output_shape(self, input_shape: Shape) -> Shape:
-        return tuple(input_shape)
-
-    def forward(self, x: Floats, training: bool = False) -> Floats:
-        """Return the function of each element.
-
-        Parameters
-        ----------
-        x : ndarray of float32, of any shape
-            Or of a dtype that float32 holds exactly, such as uint8 or float16.
-        training : bool
-            Save x (not a copy, if it is of float32) for `backward`.
-
-        Returns
-        -------
-        ndarray of float32, of the shape of x
-        """
-        x = as_floats(x, type(self).__name__)
-        self._shape = x.shape
-        batch = _batch(self._shape)
-        if batch is self._shape:
-            return self.chain.forward(x, training)
-        return self.chain.forward(x.reshape(batch), training).reshape(x.shape)
-
-    def backward(self, dy: Floats) -> Floats:
-        """Return the gradient of the last x of ``forward(x, training=True)``, of its shape."""
-        self.chain.saved_input("backward")
-        check_gradient(dy, self._shape)
-        batch = _batch(self._shape)
-        if batch is self._shape:
-            return self.chain.backward(dy)
-        return self.chain.backward(dy.reshape(batch)).reshape(dy.shape)
-
     def backward_second(self, d2y: Floats, dy: Floats | None = None) -> Floats:
         """Return d2x = f'(x)^2 d2y; Gauss-Newton drops the term f''(x) dy (eq. 27)."""
         return self.backward(self.backward(d2y))
+
+    def settings(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.arguments}
 
     def tile_op(self, offset: Offset) -> ops.Op:
         return ops.Activation(self.kind, self.constants)
@@ -107,6 +77,7 @@ class LeakyReLU(Activation):
 
     kind = "leaky_relu"
     init = "he_normal"
+    arguments = ("negative_slope",)
 
     def __init__(self, negative_slope: float = 0.01) -> None:
         self.negative_slope = check_number("negative_slope", negative_slope)
@@ -144,6 +115,7 @@ class GELU(Activation):
 
     kind = "gelu"
     init = "he_normal"
+    arguments = ("approximate",)
 
     def __init__(self, approximate: str = "none") -> None:
         if approximate not in ("none", "tanh"):
@@ -205,6 +177,7 @@ class ScaledTanh(Activation):
     """
 
     kind = "scaled_tanh"
+    arguments = ("amplitude", "slope")
 
     def __init__(self, amplitude: float = 1.7159, slope: float = 2 / 3) -> None:
         for name, value in (("amplitude", amplitude), ("slope", slope)):
@@ -219,10 +192,3 @@ class ScaledTanh(Activation):
     @property
     def constants(self) -> tuple[float, ...]:
         return self.amplitude, self.slope
-
-
-def _batch(shape: Shape) -> Shape:
-    """Return the shape of a batch with these elements: those without a batch axis in one row."""
-    if 0 in shape:
-        return (0, 1)
-    return shape if len(shape) > 1 else (1, prod(shape))

@@ -1,84 +1,69 @@
 """Batch normalization (Ioffe and Szegedy, 2015)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, ClassVar
 
 import numpy as np
 
-from lenet5c.nn.layer import Floats, Layer, Shape, as_batch, check_gradient, check_number, positive
+from lenet5c.kernels.engine import training_ops
+from lenet5c.nn.layer import Floats, Shape, check_gradient, check_number, positive
+from lenet5c.nn.limits import reserve
+from lenet5c.nn.tile_layer import Offset, TileLayer
 
 __all__ = ["BatchNorm1d", "BatchNorm2d"]
 
 
-class BatchNorm(Layer):
+class BatchNorm(TileLayer):
     """Batch normalization of samples of some `forms`, by their number of axes."""
 
     forms: ClassVar[dict[int, str]] = {}
     #: Normalize in training by the running mean and variance, too, and leave them as they are.
     frozen = False
-    _saved: tuple[Floats, Floats, tuple[int, ...]] | None = None
 
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
         self.num_features = positive("num_features", num_features)
         self.eps = check_number("eps", eps, 0)
         self.momentum = check_number("momentum", momentum, 0, 1)
+        shape = (self.num_features,)
+        reserve(weight=shape, bias=shape, running_mean=shape, running_var=shape, count=())
         self.params["weight"] = np.ones(num_features)
         self.params["bias"] = np.zeros(num_features)
         self.buffers["running_mean"] = np.zeros(num_features)
         self.buffers["running_var"] = np.ones(num_features)
         self.buffers["num_batches_tracked"] = np.array(0)
 
-    def forward(self, x: Floats, training: bool = False) -> Floats:
-        x = as_batch(x, type(self).__name__)
-        self.output_shape(x.shape[1:])
-        axes = (0, *range(2, x.ndim))
-        if training and not self.frozen:
-            count = x.size // x.shape[1]
-            if count < 2:
-                raise ValueError(
-                    f"x must have more than one value of a channel in training, got {x.shape}"
-                )
-            mean, var = x.mean(axes), x.var(axes)
-            self._track(mean, var * (count / (count - 1)))
-        else:
-            mean, var = self.buffers["running_mean"], self.buffers["running_var"]
-        scale = 1 / np.sqrt(var + np.float32(self.eps))
-        spread = _spread_along(x)
-        normal = (x - spread(mean)) * spread(scale)
-        self._saved = (normal, scale, axes) if training else None
-        return normal * spread(self.params["weight"]) + spread(self.params["bias"])
+    def tile_op(self, offset: Offset) -> training_ops.BatchNorm:
+        return self._op(offset, of_batch=False)
 
-    def backward(self, dy: Floats) -> Floats:
-        normal, scale, axes = self._get_saved("backward")
-        check_gradient(dy, normal.shape)
-        self.grads["weight"] = (dy * normal).sum(axes)
-        self.grads["bias"] = dy.sum(axes)
-        if self.frozen:
-            return dy * _spread_along(dy)(self.params["weight"] * scale)
-        count = np.float32(dy.size // dy.shape[1])
-        # Mean and variance depend on every sample: their share of the gradient is taken out again.
-        spread = _spread_along(dy)
-        shared = spread(self.grads["bias"] / count)
-        shared = shared + normal * spread(self.grads["weight"] / count)
-        return (dy - shared) * spread(self.params["weight"] * scale)
+    def training_op(self, offset: Offset) -> training_ops.BatchNorm:
+        return self._op(offset, of_batch=not self.frozen)
+
+    def _op(self, offset: Offset, of_batch: bool) -> training_ops.BatchNorm:
+        statistics = (self.buffers[name] for name in self.buffers)
+        places = offset("weight"), offset("bias")
+        return training_ops.BatchNorm(*places, *statistics, self.eps, self.momentum, of_batch)
+
+    @property
+    def training_settings(self) -> Hashable:
+        return bool(self.frozen), self.momentum
 
     def backward_second(self, d2y: Floats, dy: Floats | None = None) -> Floats:
         """Square the slope of each channel, with mean and variance taken as constants."""
-        normal, scale, axes = self._get_saved("backward_second")
-        check_gradient(d2y, normal.shape, "d2y")
+        x = self.chain.saved_input("backward_second")
+        check_gradient(d2y, x.shape, "d2y")
+        axes, spread = (0, *range(2, x.ndim)), _spread_along(x)
+        if self.frozen:
+            mean, var = self.buffers["running_mean"], self.buffers["running_var"]
+        else:
+            mean, var = x.mean(axes), x.var(axes)
+        scale = 1 / np.sqrt(var + np.float32(self.eps))
+        normal = (x - spread(mean)) * spread(scale)
         self.curvatures["weight"] = (d2y * normal**2).sum(axes)
         self.curvatures["bias"] = d2y.sum(axes)
-        return d2y * _spread_along(d2y)(self.params["weight"] * scale) ** 2
+        return d2y * spread(self.params["weight"] * scale) ** 2
 
-    def _get_saved(self, caller: str) -> tuple[Floats, Floats, tuple[int, ...]]:
-        if self._saved is None:
-            raise RuntimeError(f"{caller} needs a forward(x, training=True) before it")
-        return self._saved
-
-    def _track(self, mean: Floats, var: Floats) -> None:
-        for name, value in (("running_mean", mean), ("running_var", var)):
-            self.buffers[name] += np.float32(self.momentum) * (value - self.buffers[name])
-        self.buffers["num_batches_tracked"] += 1
+    def settings(self) -> dict[str, Any]:
+        return {"num_features": self.num_features, "eps": self.eps, "momentum": self.momentum}
 
     def output_shape(self, input_shape: Shape) -> Shape:
         forms = " or ".join(self.forms.values())

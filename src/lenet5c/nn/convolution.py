@@ -9,9 +9,21 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lenet5c.kernels.engine import ops
-from lenet5c.kernels.shapes import check_elements, pair, window_and_size
+from lenet5c.kernels.shapes import pair, window_and_size
 from lenet5c.nn.initialize import Init, draw
-from lenet5c.nn.layer import Floats, Padding, Pair, Rng, Shape, check_padding, options, positive
+from lenet5c.nn.layer import (
+    Floats,
+    Padding,
+    Pair,
+    Rng,
+    Shape,
+    as_lists,
+    check_flag,
+    check_padding,
+    options,
+    positive,
+)
+from lenet5c.nn.limits import reserve
 from lenet5c.nn.tile_layer import Offset, TileLayer
 
 __all__ = ["Conv2d"]
@@ -91,17 +103,18 @@ class Conv2d(TileLayer):
                 f"groups must divide in_channels, {in_channels}, and out_channels, "
                 f"{out_channels}, got {groups}"
             )
-        shape = (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
-        check_elements("weight", shape)
         self.connection_table = self._check_table(connection_table)
+        has_bias = check_flag("bias", bias)
+        reserve(weight=self._weight_shape(), bias=(self.out_channels * has_bias,))
         if self.connection_table is None:
+            shape = self._weight_shape()
             fan_in = prod(shape[1:])
             self.params["weight"] = draw(
                 init, rng, shape, fan_in, fan_in * self.out_channels // shape[1]
             )
         else:
             self.params["weight"] = self._draw_connected(init, np.random.default_rng(rng))
-        if bias:
+        if has_bias:
             self.params["bias"] = np.zeros(self.out_channels)
 
     @property
@@ -112,6 +125,11 @@ class Conv2d(TileLayer):
         dense = np.zeros((self.out_channels, self.in_channels, *self.kernel_size), np.float32)
         dense[self.connection_table.T] = self.params["weight"]
         return dense
+
+    def _weight_shape(self) -> Shape:
+        if self.connection_table is not None:
+            return (int(self.connection_table.sum()), *self.kernel_size)
+        return (self.out_channels, self.in_channels // self.groups, *self.kernel_size)
 
     def _check_table(self, connections: ArrayLike | None) -> NDArray[np.bool_] | None:
         if connections is None:
@@ -152,6 +170,20 @@ class Conv2d(TileLayer):
             input_shape[1:], self.kernel_size, self.stride, self.padding, self.dilation
         )
         return (self.out_channels, *size)
+
+    def settings(self) -> dict[str, Any]:
+        table = self.connection_table
+        return {
+            "in_channels": self.in_channels,
+            "out_channels": self.out_channels,
+            "kernel_size": as_lists(self.kernel_size),
+            "stride": as_lists(self.stride),
+            "padding": as_lists(self.padding),
+            "dilation": as_lists(self.dilation),
+            "groups": self.groups,
+            "bias": "bias" in self.params,
+            "connection_table": None if table is None else table.astype(int).tolist(),
+        }
 
     def connections(self, input_shape: Shape) -> int:
         return self.num_params * prod(self.output_shape(input_shape)[1:])

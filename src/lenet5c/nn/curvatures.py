@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lenet5c.kernels.arrays import unmasked
 from lenet5c.kernels.engine.samples import Samples
-from lenet5c.nn.layer import Array, Floats, Layer
+from lenet5c.nn.layer import Floats
 from lenet5c.nn.loss import Loss
 
 if TYPE_CHECKING:
@@ -31,7 +31,10 @@ def measure_curvatures(
         )
     weights = None if sample_weight is None else unmasked("sample_weight", sample_weight)
     total, whole = np.zeros(model.num_params), 0.0
-    before = [(layer, _changing(layer)) for layer in model.flat_layers()]
+    # what a training pass changes for good
+    buffers = {name: array.copy() for name, array in model.buffers.items()}
+    random = model.random_layers()
+    states = {name: layer.rng_state for name, layer in random.items()}
     try:
         with np.errstate(over="ignore", invalid="ignore"):  # seen in the result
             for chunk in np.array_split(np.arange(len(samples)), -(-len(samples) // SECOND_CHUNK)):
@@ -44,16 +47,8 @@ def measure_curvatures(
                 total += model.curvature_vector * share
                 whole += share
     finally:
-        for layer, (buffers, random) in before:
-            layer.buffers.update(buffers)
-            if random:
-                layer.rng.bit_generator.state = random  # type: ignore[attr-defined]
+        model.buffers.update(buffers)
+        for name, state in states.items():
+            random[name].rng_state = state
     model.curvature_vector[:] = total / (whole if loss.reduction == "mean" else 1)
     return model.curvature_vector
-
-
-def _changing(layer: Layer) -> tuple[dict[str, Array], Any]:
-    """Return what a training `forward` changes for good: buffers, and state of the generator."""
-    rng = getattr(layer, "rng", None)
-    random = rng.bit_generator.state if isinstance(rng, np.random.Generator) else None
-    return {name: array.copy() for name, array in layer.buffers.items()}, random

@@ -1,13 +1,20 @@
 """Dropout."""
 
+from collections.abc import Hashable
+from typing import Any
+
 import numpy as np
 
-from lenet5c.nn.layer import Floats, Layer, Rng, Shape, as_floats, check_gradient
+from lenet5c.kernels.engine import training_ops
+from lenet5c.nn.layer import Floats, Rng
+from lenet5c.nn.tile_layer import Elementwise, Offset
 
 __all__ = ["Dropout"]
 
+MOST = 2**63
 
-class Dropout(Layer):
+
+class Dropout(Elementwise):
     """Zero each value with probability p in training, and divide the others by 1 - p.
 
     Arrays of any shape are taken. After Srivastava et al. (2014).
@@ -17,44 +24,65 @@ class Dropout(Layer):
     p : float
         From 0 up to, but not including, 1.
     rng : int or numpy.random.Generator, optional
-        Draws the masks; without it they differ from run to run.
+        Draws the seed of all masks; without it they differ from run to run.
+
+    Attributes
+    ----------
+    seed : int
+    passes : int
+        Training passes so far.
 
     Notes
     -----
-    In training, with a mask of 0 and 1 / (1 - p), y = mask * x and dx = mask * dy; else y = x.
+    In training, with a mask of 0 and 1 / (1 - p), y = mask * x and dx = mask * dy; else y = x. The
+    mask is a hash of the seed, of the number of the pass, and of the places of the sample in the
+    batch and of the element in the sample.
 
     Reference: `lenet5c.reference.dropout`.
     """
-
-    _mask: Floats | None = None
 
     def __init__(self, p: float = 0.5, rng: Rng = None) -> None:
         if not 0 <= p < 1:
             raise ValueError(f"p must be at least 0 and less than 1, got {p!r}")
         self.p = float(p)
-        self.rng = np.random.default_rng(rng)
+        self.seed = int(np.random.default_rng(rng).integers(MOST))
+        self._counter = np.zeros(1, np.int64)
 
-    def forward(self, x: Floats, training: bool = False) -> Floats:
-        x = as_floats(x, "Dropout")
-        if not training or self.p == 0:
-            self._mask = None
-            return x
-        kept = self.rng.random(x.shape, np.float32) >= self.p
-        self._mask = np.asarray(kept * np.float32(1 / (1 - self.p)))
-        return np.asarray(x * self._mask)
+    @property
+    def passes(self) -> int:
+        return int(self._counter[0])
 
-    def backward(self, dy: Floats) -> Floats:
-        if self._mask is None:
-            return dy
-        check_gradient(dy, self._mask.shape)
-        return np.asarray(dy * self._mask)
+    @property
+    def rng_state(self) -> dict[str, Any]:
+        """Seed and number of passes, from which all masks to come follow."""
+        return {"seed": self.seed, "passes": self.passes}
+
+    @rng_state.setter
+    def rng_state(self, state: dict[str, Any]) -> None:
+        if type(state) is not dict or state.keys() != {"seed", "passes"}:
+            raise ValueError(f"state must have seed and passes, got {state!r}")
+        for name, value in state.items():
+            if type(value) is not int or not 0 <= value < MOST:
+                raise ValueError(f"{name} must be an integer from 0 to 2^63 - 1, got {value!r}")
+        self.seed = state["seed"]
+        self._counter[0] = state["passes"]
+
+    def settings(self) -> dict[str, Any]:
+        return {"p": self.p}
+
+    def tile_op(self, offset: Offset) -> training_ops.Dropout:
+        return training_ops.Dropout(0.0, self.seed, self._counter)
+
+    def training_op(self, offset: Offset) -> training_ops.Dropout:
+        return training_ops.Dropout(self.p, self.seed, self._counter)
+
+    @property
+    def training_settings(self) -> Hashable:
+        return self.p, self.seed
 
     def backward_second(self, d2y: Floats, dy: Floats | None = None) -> Floats:
         """Multiply by the square of the mask, a constant factor."""
         return self.backward(self.backward(d2y))
-
-    def output_shape(self, input_shape: Shape) -> Shape:
-        return tuple(input_shape)
 
     def __repr__(self) -> str:
         return f"Dropout({self.p})"

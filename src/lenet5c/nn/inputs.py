@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from inspect import signature
 from math import isqrt, prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from lenet5c.kernels.engine.samples import Samples
-from lenet5c.nn.layer import Floats, Layer, Shape, as_floats
+from lenet5c.nn.layer import Floats, Layer, Shape, as_floats, positive
 
 if TYPE_CHECKING:
     from lenet5c.nn.sequential import Sequential
 
 # Sides of square images up to which the size that a model takes is looked for.
 MOST_SIDE = 512
+# The same where layers have to run for that.
+MOST_TRIED = 64
 # Of an image that each LeNet takes.
 LEAST_SIDE = 16
 # Attributes that name the channels or features of a layer's input.
@@ -43,19 +48,43 @@ def check_sizes(model: Sequential, name: str, shape: Shape) -> None:
         return
     if not shape:
         raise ValueError(f"{name} must be a batch, (N, C, H, W) or (N, features), got ()")
+    _refuse_sizes(model, name, shape, trying=False)
+    model.accepted = shape[1:]
+
+
+def explain_error(model: Sequential, name: str, shape: Shape) -> None:
+    """Raise the error of `check_sizes` for an array that made a layer fail, if its shape did.
+
+    Unlike there, layers that do not tell the shape of their output are tried, as copies.
+    """
+    if any(map(_tells_nothing, model.flat_layers())):
+        with suppress(OwnFaultError):
+            _refuse_sizes(model, name, shape, trying=True)
+
+
+class OwnFaultError(Exception):
+    """A layer that was tried has failed itself, for whatever reason."""
+
+
+def _refuse_sizes(model: Sequential, name: str, shape: Shape, trying: bool) -> None:
     try:
-        _run(model, shape[1:])
-    except ValueError:
-        takes = _find_input(model)
+        _run(model, shape[1:], trying)
+    except ValueError as error:
+        takes, owner = _find_input(model, trying), type(model).__name__
         if takes is None:
-            raise
+            raise ValueError(f"{error}, in {owner}") from None
         text, remedies = takes.text(), _remedies(takes, model, name, shape)
-        owner = type(model).__name__
         raise ValueError(
             f"{name} must be a batch of the model's input shape: {owner} takes {text}, "
             f"got {shape}{''.join(f'; {each}' for each in remedies)}"
         ) from None
-    model.accepted = shape[1:]
+
+
+def check_shape(shape: Any) -> Shape:
+    """Return the shape of a sample as a tuple of int."""
+    if not isinstance(shape, Sequence) or isinstance(shape, str) or not shape:
+        raise ValueError(f"input_shape must be a shape such as (1, 28, 28), or None, got {shape!r}")
+    return tuple(positive("input_shape", length) for length in shape)
 
 
 def check_finite(name: str, array: Any) -> None:
@@ -83,36 +112,51 @@ class Input(NamedTuple):
         return f"({', '.join(map(str, ('N', *self.shape)))})"
 
 
-def _run(model: Sequential, shape: Shape) -> None:
-    """Take the shape of a sample through the layers, as far as they tell without trying."""
-    for layer in model.flat_layers():
-        if type(layer).output_shape is Layer.output_shape:
-            return
-        shape = layer.output_shape(shape)
+def _run(model: Sequential, shape: Shape, trying: bool = False) -> None:
+    """Take the shape of a sample through the layers, as far as they tell, or are tried."""
+    for path, layer in model.flat_items():
+        if _tells_nothing(layer):
+            if not trying:
+                return
+            try:
+                shape = copy.deepcopy(layer).output_shape(shape)
+            except Exception as error:
+                raise OwnFaultError from error
+            continue
+        try:
+            shape = layer.output_shape(shape)
+        except ValueError as error:
+            raise ValueError(f"{error}; it is the input of layer {path!r}") from None
 
 
-def _takes(model: Sequential, shape: Shape) -> bool:
+def _tells_nothing(layer: Layer) -> bool:
+    """Return whether a layer has to run to tell the shape of its output."""
+    return any(type(each).output_shape is Layer.output_shape for each in layer.all_layers())
+
+
+def _takes(model: Sequential, shape: Shape, trying: bool) -> bool:
     try:
-        _run(model, shape)
-    except ValueError:
+        _run(model, shape, trying)
+    except (ValueError, OwnFaultError):
         return False
     return True
 
 
-def _find_input(model: Sequential) -> Input | None:
+def _find_input(model: Sequential, trying: bool = False) -> Input | None:
     """Return what the model takes; of images the smallest square ones, unless it says itself."""
-    if hasattr(model, "input_shape"):
+    if model.input_shape is not None:
         return Input(model.input_shape)
-    counts = (getattr(layer, name, None) for layer in model.flat_layers() for name in CHANNELS)
+    counts = (getattr(layer, name, None) for layer in model.all_layers() for name in CHANNELS)
     channels = next((count for count in counts if count), None)
     if channels is None:
         return None
-    if _takes(model, (channels,)):
+    if _takes(model, (channels,), trying):
         return Input((channels,))
-    sides = [side for side in range(1, MOST_SIDE + 1) if _takes(model, (channels, side, side))]
+    most = MOST_TRIED if trying else MOST_SIDE
+    sides = [side for side in range(1, most + 1) if _takes(model, (channels, side, side), trying)]
     if not sides:
         return None
-    return Input((channels, sides[0], sides[0]), larger=sides[-1] == MOST_SIDE)
+    return Input((channels, sides[0], sides[0]), larger=sides[-1] == most)
 
 
 def _square(channels: int, values: int) -> Shape | None:
@@ -123,36 +167,45 @@ def _square(channels: int, values: int) -> Shape | None:
 
 def _remedies(takes: Input, model: Sequential, name: str, shape: Shape) -> Iterator[str]:
     """Yield what to do with an array of `shape`, or with the model, step by step."""
-    owner, settings = type(model).__name__, getattr(model, "config", {})
+    owner, settings = type(model).__name__, signature(type(model)).parameters
     if shape == takes.shape:
         yield f"for one sample use {name}[None]"
         return
     if len(takes.shape) == 1:
         if prod(shape[1:]) == takes.shape[0]:
             yield f"use {name}.reshape(len({name}), -1), or put a Flatten first"
+        elif len(shape) > 1:
+            yield f"make its first Linear with in_features={prod(shape[1:])}"
         return
     channels, height, width = takes.shape
-    if len(shape) == 2 and shape[0] != shape[1]:  # rows of pixels
-        image = takes.shape if shape[1] == prod(takes.shape) else _square(channels, shape[1])
+    if len(shape) == 1 or (len(shape) == 2 and shape[0] != shape[1]):  # pixels in rows
+        image = takes.shape if shape[-1] == prod(takes.shape) else _square(channels, shape[-1])
         if image is None:
             return
         yield f"use {name}.reshape(-1, {', '.join(map(str, image))})"
-        shape = (shape[0], *image)
+        shape = (1, *image)
     elif channels == 1 and len(shape) in (2, 3):
         yield f"use {name}[{'None' if len(shape) == 2 else ':'}, None]"
         shape = (1, 1, *shape[-2:])
     elif len(shape) == 4 and shape[3] == channels != shape[1]:
         yield f"put the channels first, {name}.transpose(0, 3, 1, 2)"
         shape = (shape[0], channels, *shape[1:3])
+    elif len(shape) > 4 and shape[-3:] == takes.shape:
+        yield f"use {name}.reshape(-1, {', '.join(map(str, takes.shape))})"
     if len(shape) != 4:
         return
-    if shape[1] != channels and "in_channels" in settings:
-        yield f"make {owner} with in_channels={shape[1]}"
+    if shape[1] != channels:
+        if "in_channels" in settings:
+            yield f"make {owner} with in_channels={shape[1]}"
+        elif shape[1] == 1:
+            yield f"repeat the gray channel, np.repeat({name}, {channels}, 1)"
+        else:
+            yield f"make its first layer for {shape[1]} channels"
     rows, columns = height - shape[2], width - shape[3]
-    if takes.larger or rows == columns == 0:
+    if (takes.larger and max(rows, columns) <= 0) or rows == columns == 0:
         return
     remedy = "resize the images"
-    if min(rows, columns) >= 0 and rows % 2 == columns % 2 == 0:
+    if not takes.larger and min(rows, columns) >= 0 and rows % 2 == columns % 2 == 0:
         pads = ((0, 0), (0, 0), (rows // 2,) * 2, (columns // 2,) * 2)
         remedy = f"pad the images, as np.pad({name}, {pads}) does"
     if "input_size" in settings and min(shape[2:]) >= LEAST_SIDE:

@@ -12,7 +12,7 @@ from typing import Any, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet5c.kernels.arrays import real_arrays
+from lenet5c.kernels.arrays import plain_arrays, real_arrays
 from lenet5c.kernels.shapes import paddings, setting
 
 __all__ = ["Layer"]
@@ -30,7 +30,7 @@ LARGEST = float(np.finfo(np.float32).max)
 FLOAT32 = np.dtype(np.float32)
 
 # Attributes that copies and pickles leave out: views, programs, and what backward needs.
-TRANSIENT = ("_store", "_chain", "_segments", "_saved", "_mask", "accepted")
+TRANSIENT = ("_store", "_chain", "_segments", "accepted")
 
 
 class Arrays(UserDict[str, Array]):
@@ -112,6 +112,10 @@ class Layer:
         layer.moved()
         return layer
 
+    def __init__(self) -> None:
+        # Without it, any arguments would be taken: __new__ does.
+        super().__init__()
+
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name not in TRANSIENT}
 
@@ -168,9 +172,54 @@ class Layer:
         """Return the shape of one sample's output, found by trying unless a layer knows it."""
         return self.forward(np.zeros((2, *input_shape), np.float32)).shape[1:]
 
+    def settings(self) -> dict[str, Any]:
+        """Return the arguments that make such a layer, but for initializers and generators.
+
+        They are such as JSON has them: numbers, text, True, False, None, lists and dicts.
+        ``type(layer)(**layer.settings())`` has the same shapes and the same behavior; its weights
+        are not among them. Layers within a layer are as `lenet5c.nn.describe` has them.
+        """
+        kind = type(self).__name__
+        raise NotImplementedError(
+            f"{kind} has no settings; give it a method settings() that returns the arguments it is "
+            "made with as a dict"
+        )
+
+    @classmethod
+    def from_settings(cls, settings: dict[str, Any]) -> Self:
+        """Return a layer of such settings as `settings` returns, with layers made already.
+
+        A layer with a name, within another one, is a pair ``(name, layer)``.
+        """
+        return cls(**settings)
+
     def connections(self, input_shape: Shape) -> int:
         """Return the number of connections: inputs and biases, for each unit that reads them."""
         return 0
+
+    @property
+    def rng_state(self) -> dict[str, Any] | None:
+        """State of the random numbers that training draws, JSON-able; None if it draws none.
+
+        That of an attribute `rng`, a numpy.random.Generator, unless a layer says otherwise.
+        """
+        rng = getattr(self, "rng", None)
+        if rng is None or not isinstance(rng, np.random.Generator):
+            return None
+        return dict(rng.bit_generator.state)
+
+    @rng_state.setter
+    def rng_state(self, state: dict[str, Any]) -> None:
+        self.rng.bit_generator.state = state  # type: ignore[attr-defined]
+
+    def random_layers(self) -> dict[str, Layer]:
+        """Return the layers that draw random numbers in training, such as Dropout, by name."""
+        return {name: layer for name, layer in self.named_layers() if layer.rng_state is not None}
+
+    @property
+    def compiled(self) -> bool:
+        """True if the layer may be part of a compiled program."""
+        return False
 
     @property
     def num_params(self) -> int:
@@ -224,6 +273,17 @@ class Layer:
 
     def __call__(self, x: Array, training: bool = False) -> Array:
         return self.forward(x, training)
+
+    def __repr__(self) -> str:
+        """Return the class with the arguments it was made with, as far as attributes hold them.
+
+        The shapes of the parameters follow where no argument does.
+        """
+        arguments = _arguments(self)
+        if not arguments:
+            shapes = (f"{name}: {array.shape}" for name, array in self.params.items())
+            return f"{type(self).__name__}({', '.join(shapes)})"
+        return f"{type(self).__name__}({', '.join(arguments)})"
 
 
 class ParameterStore:
@@ -288,14 +348,15 @@ def as_floats(x: Any, owner: str, name: str = "x") -> Floats:
     """
     if type(x) is np.ndarray and x.dtype is FLOAT32:
         return x
-    (array,) = real_arrays(**{name: x})
-    if array is None or array.dtype != np.float32:
+    dtype, _, array = real_arrays(**{name: x})
+    if dtype != np.float32:
         raise TypeError(
             f"{name} must be a NumPy array of float32 for {owner}, or of a dtype that float32 "
             f"holds exactly, such as uint8, got {getattr(x, 'dtype', type(x).__name__)}; use "
             f"np.asarray({name}, np.float32)"
         )
-    return array
+    (floats,) = plain_arrays(dtype, **{name: array})
+    return floats
 
 
 def as_batch(x: Any, owner: str, name: str = "x") -> Floats:
@@ -313,6 +374,37 @@ def check_padding(padding: Any) -> Any:
     if value == "same":
         return value
     return (top, left) if (top, left) == (bottom, right) else ((top, bottom), (left, right))
+
+
+def as_lists(value: Any) -> Any:
+    """Return a setting as JSON has it: tuples, such as a size or a padding, as lists."""
+    return [as_lists(each) for each in value] if isinstance(value, tuple) else value
+
+
+def _arguments(layer: Layer) -> list[str]:
+    """Return the arguments of a layer of one's own as text, without those at their defaults.
+
+    They are its settings, or its attributes of the same names.
+    """
+    from inspect import signature  # not at import, for which commands wait
+
+    has_settings = type(layer).settings is not Layer.settings
+    values = layer.settings() if has_settings else vars(layer)
+    found = []
+    for name, parameter in signature(type(layer)).parameters.items():
+        value = values.get(name)
+        if name not in values or not _is_plain(value) or value == parameter.default:
+            continue
+        named = parameter.default is not parameter.empty
+        found.append(f"{name}={value!r}" if named else f"{value!r}")
+    return found
+
+
+def _is_plain(value: Any) -> bool:
+    """Return whether the text of an attribute is short, and that of an argument."""
+    if isinstance(value, (tuple, list)):
+        return len(value) <= 8 and all(_is_plain(each) for each in value)
+    return value is None or isinstance(value, (bool, int, float, str, Layer))
 
 
 def options(layer: Layer, **defaults: Any) -> str:
@@ -333,6 +425,13 @@ def check_number(name: str, value: Any, least: float = -LARGEST, most: float = L
     if not real or not least <= value <= most:
         raise ValueError(f"{name} must be a number from {least:.2g} to {most:.2g}, got {value!r}")
     return float(value)
+
+
+def check_flag(name: str, value: Any) -> bool:
+    """Return `value` as a bool; it is True or False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise ValueError(f"{name} must be True or False, got {value!r}")
+    return bool(value)
 
 
 def check_integer(name: str, value: Any, least: int) -> int:

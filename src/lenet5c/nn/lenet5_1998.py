@@ -1,20 +1,21 @@
 """LeNet-5 as in its paper."""
 
-from typing import Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 
-from lenet5c.kernels.shapes import check_elements, pair
+from lenet5c.kernels.shapes import pair
 from lenet5c.nn.activation import ScaledTanh
 from lenet5c.nn.convolution import Conv2d
 from lenet5c.nn.initialize import constant, fan_in_uniform
-from lenet5c.nn.layer import Floats, Pair, Rng, Shape, positive
-from lenet5c.nn.lenet5 import NETS, last_maps
+from lenet5c.nn.kind import choice
+from lenet5c.nn.layer import Rng
 from lenet5c.nn.linear import Flatten, Linear
+from lenet5c.nn.net_options import NETS, Classes, InChannels, InputSize, last_maps
+from lenet5c.nn.options import Option, with_options
 from lenet5c.nn.pooling import Subsample2d
-from lenet5c.nn.rbf import RBF, digit_codes
+from lenet5c.nn.rbf import RBF
 from lenet5c.nn.sequential import Sequential
-from lenet5c.nn.summary import Summary
 
 __all__ = ["LeNet5_1998"]
 
@@ -31,6 +32,7 @@ C3_TABLE = np.array(
     dtype=bool,
 )
 FEATURES = 84  # of F6, a bitmap of 7 by 12
+WINDOWS = [(5, 0), (5, 0)]  # of C1 and C3: side and padding
 
 # Initializers of weights and of subsampling coefficients.
 INITS = {
@@ -40,6 +42,7 @@ INITS = {
 }
 
 
+@with_options
 class LeNet5_1998(Sequential):
     """LeNet-5 exactly as LeCun, Bottou, Bengio and Haffner describe it (1998), section II-B.
 
@@ -49,21 +52,18 @@ class LeNet5_1998(Sequential):
     classes 60,000 trained parameters and 340,908 connections.
 
     Outputs are penalties, the smallest at the predicted label, as `predict` takes them. Losses:
-    `MLELoss` (eq. 8), `MAPLoss` (eq. 9).
+    `MLELoss` (eq. 8), `MAPLoss` (eq. 9). Ten classes have the digits' bitmaps as codes; another
+    number has fixed random codes of -1 and 1. The input is of at least 16 pixels a side; C5 is as
+    large as the maps it sees.
+
+    The weights that `init` calls 'printed' are those of the paper's appendix A, from U(-2.4 / F,
+    2.4 / F) with the fan-in F, coefficients likewise; with the paper's step sizes this does not
+    train. 'lush' is that of the authors' own code (Lush, gblearn2), U(-1 / sqrt(F), 1 / sqrt(F)),
+    coefficients 0.5. 'fitted' has 1.1 in place of 1, coefficients 0.55: with it, the step sizes of
+    the first pass are those that the paper quotes. Biases start at 0.
 
     Parameters
     ----------
-    num_classes : int
-        Ten have the digits' bitmaps as codes; another number has fixed random codes of -1 and 1.
-    in_channels : int
-    input_size : int or (int, int)
-        Height and width, at least 16; C5 is as large as the maps it sees.
-    init : {'fitted', 'printed', 'lush'}
-        'printed' is that of the paper's appendix A, weights from U(-2.4 / F, 2.4 / F) with the
-        fan-in F, coefficients likewise; with the paper's step sizes this does not train. 'lush' is
-        that of the authors' own code (Lush, gblearn2), U(-1 / sqrt(F), 1 / sqrt(F)), coefficients
-        0.5. 'fitted' has 1.1 in place of 1, coefficients 0.55: with it, the step sizes of the first
-        pass are those that the paper quotes. Biases start at 0.
     rng : int or numpy.random.Generator
 
     Notes
@@ -78,26 +78,20 @@ class LeNet5_1998(Sequential):
     (60000, 340908)
     """
 
+    options: ClassVar[dict[str, Option]]  # those of the constructor, by name
+    config: dict[str, Any]
+
     def __init__(
         self,
-        num_classes: int = 10,
-        in_channels: int = 1,
-        input_size: Pair = 32,
-        init: str = "fitted",
+        num_classes: Classes = 10,
+        in_channels: InChannels = 1,
+        input_size: InputSize = 32,
+        *,
+        init: Annotated[str, Option(choice(INITS), "initializer of the net of 1998")] = "fitted",
         rng: Rng = 0,
     ) -> None:
-        if not isinstance(init, str) or init not in INITS:
-            raise ValueError(f"init must be one of {', '.join(INITS)}, got {init!r}")
         size = pair(input_size, "input_size", 1)
-        maps = last_maps(size)
-        #: Arguments of the same model, ``LeNet5_1998(**model.config)``.
-        self.config: dict[str, Any] = {
-            "num_classes": positive("num_classes", num_classes),
-            "in_channels": positive("in_channels", in_channels),
-            "input_size": list(size),
-            "init": init,
-        }
-        self.input_shape = (in_channels, *size)
+        maps = last_maps(size, WINDOWS)
         generator = np.random.default_rng(rng)
         weights: dict[str, Any] = {"init": INITS[init][0], "rng": generator}
         coefficients: dict[str, Any] = {"init": INITS[init][1], "rng": generator}
@@ -116,41 +110,13 @@ class LeNet5_1998(Sequential):
                 "flatten": Flatten(),
                 "f6": Linear(120, FEATURES, **weights),
                 "act6": ScaledTanh(),
-                "output": RBF(class_codes(num_classes)),
-            }
+                "output": RBF(classes=num_classes, features=FEATURES),
+            },
+            input_shape=(in_channels, *size),
         )
 
-    @staticmethod
-    def count_params(
-        num_classes: int = 10, in_channels: int = 1, input_size: Pair = 32, init: str = "fitted"
-    ) -> int:
-        """Return the number of trained parameters of such a model, without making it."""
-        maps = last_maps(pair(input_size, "input_size", 1))
-        convolutions = (
-            (in_channels * 25 + 1) * 6
-            + int(C3_TABLE.sum()) * 25
-            + 16
-            + (16 * maps[0] * maps[1] + 1) * 120
-        )
-        return convolutions + 2 * (6 + 16) + 121 * FEATURES
-
-    @staticmethod
-    def count_buffers(num_classes: int = 10, **_: Any) -> int:
-        """Return the number of values in the buffers of such a model, the codes."""
-        return num_classes * FEATURES
-
-    def summary(self, input_shape: Shape | None = None) -> Summary:
-        return super().summary(input_shape or self.input_shape)
+    def settings(self) -> dict[str, Any]:
+        return dict(self.config)
 
 
 NETS["lenet5_1998"] = LeNet5_1998
-
-
-def class_codes(num_classes: int) -> Floats:
-    """Return codes (num_classes, 84) of -1 and 1, for ten classes the digits' bitmaps."""
-    if num_classes == 10:
-        return digit_codes()
-    check_elements("codes", (positive("num_classes", num_classes), FEATURES))
-    return (2 * (np.random.default_rng(1998).random((num_classes, FEATURES)) < 0.5) - 1).astype(
-        np.float32
-    )

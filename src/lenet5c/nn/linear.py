@@ -1,13 +1,14 @@
 """The fully connected layer, and the flattening before it."""
 
 from math import prod
+from typing import Any
 
 import numpy as np
 
 from lenet5c.kernels.engine import ops
-from lenet5c.kernels.shapes import check_elements
 from lenet5c.nn.initialize import Init, draw
-from lenet5c.nn.layer import Floats, Rng, Shape, positive
+from lenet5c.nn.layer import Floats, Rng, Shape, check_flag, positive
+from lenet5c.nn.limits import reserve
 from lenet5c.nn.tile_layer import Offset, TileLayer
 
 __all__ = ["Flatten", "Linear"]
@@ -56,9 +57,10 @@ class Linear(TileLayer):
         self.in_features = positive("in_features", in_features)
         self.out_features = positive("out_features", out_features)
         shape = (self.out_features, self.in_features)
-        check_elements("weight", shape)
+        has_bias = check_flag("bias", bias)
+        reserve(weight=shape, bias=(self.out_features * has_bias,))
         self.params["weight"] = draw(init, rng, shape, self.in_features, self.out_features)
-        if bias:
+        if has_bias:
             self.params["bias"] = np.zeros(self.out_features)
 
     def output_shape(self, input_shape: Shape) -> Shape:
@@ -72,6 +74,13 @@ class Linear(TileLayer):
                 f"got {tuple(input_shape)}{hint}"
             )
         return (self.out_features,)
+
+    def settings(self) -> dict[str, Any]:
+        return {
+            "in_features": self.in_features,
+            "out_features": self.out_features,
+            "bias": "bias" in self.params,
+        }
 
     def connections(self, input_shape: Shape) -> int:
         return self.num_params
@@ -102,6 +111,9 @@ class Flatten(TileLayer):
 
     def output_shape(self, input_shape: Shape) -> Shape:
         return (prod(input_shape),)
+
+    def settings(self) -> dict[str, Any]:
+        return {}
 
     def backward_second(self, d2y: Floats, dy: Floats | None = None) -> Floats:
         return self.backward(d2y)

@@ -1,6 +1,7 @@
 """Pooling and subsampling."""
 
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -13,11 +14,14 @@ from lenet5c.nn.layer import (
     Pair,
     Rng,
     Shape,
+    as_lists,
+    check_flag,
     check_gradient,
     check_padding,
     options,
     positive,
 )
+from lenet5c.nn.limits import reserve
 from lenet5c.nn.tile_layer import Offset, TileLayer
 
 __all__ = ["AvgPool2d", "MaxPool2d", "Subsample2d"]
@@ -38,7 +42,7 @@ class Pool2d(TileLayer):
         self.kernel_size = pair(kernel_size, "kernel_size", 1)
         self.stride = self.kernel_size if stride is None else pair(stride, "stride", 1)
         self.padding = check_padding(padding)
-        self.ceil_mode = bool(ceil_mode)
+        self.ceil_mode = check_flag("ceil_mode", ceil_mode)
 
     def output_shape(self, input_shape: Shape) -> Shape:
         if len(input_shape) != 3:
@@ -51,6 +55,14 @@ class Pool2d(TileLayer):
             pooling=True,
         )
         return input_shape[0], *size
+
+    def settings(self) -> dict[str, Any]:
+        return {
+            "kernel_size": as_lists(self.kernel_size),
+            "stride": as_lists(self.stride),
+            "padding": as_lists(self.padding),
+            "ceil_mode": self.ceil_mode,
+        }
 
     def connections(self, input_shape: Shape) -> int:
         return prod(self.kernel_size) * prod(self.output_shape(input_shape))
@@ -104,6 +116,9 @@ class MaxPool2d(Pool2d):
         super().__init__(kernel_size, stride, padding, ceil_mode)
         self.dilation = pair(dilation, "dilation", 1)
 
+    def settings(self) -> dict[str, Any]:
+        return {**super().settings(), "dilation": as_lists(self.dilation)}
+
     def tile_op(self, offset: Offset) -> ops.Op:
         return ops.MaxPool2d(
             *(self.kernel_size, self.stride, self.padding),
@@ -146,7 +161,10 @@ class AvgPool2d(Pool2d):
         count_include_pad: bool = True,
     ) -> None:
         super().__init__(kernel_size, stride, padding, ceil_mode)
-        self.count_include_pad = bool(count_include_pad)
+        self.count_include_pad = check_flag("count_include_pad", count_include_pad)
+
+    def settings(self) -> dict[str, Any]:
+        return {**super().settings(), "count_include_pad": self.count_include_pad}
 
     def tile_op(self, offset: Offset) -> ops.Op:
         return ops.AvgPool2d(
@@ -217,6 +235,7 @@ class Subsample2d(TileLayer):
     ) -> None:
         self.channels = positive("channels", channels)
         self.kernel_size = pair(kernel_size, "kernel_size", 1)
+        reserve(weight=(self.channels,), bias=(self.channels,))
         fan_in = prod(self.kernel_size)
         self.params["weight"] = draw(init, rng, (self.channels,), fan_in, 1)
         self.params["bias"] = np.zeros(self.channels)
@@ -228,6 +247,9 @@ class Subsample2d(TileLayer):
                 f"got {tuple(input_shape)}"
             )
         return (self.channels, *pool2d_output_size(input_shape[1:], self.kernel_size))
+
+    def settings(self) -> dict[str, Any]:
+        return {"channels": self.channels, "kernel_size": as_lists(self.kernel_size)}
 
     def connections(self, input_shape: Shape) -> int:
         return (prod(self.kernel_size) + 1) * prod(self.output_shape(input_shape))

@@ -1,12 +1,14 @@
 """Distances from fixed codes, the output layer of LeCun et al. (1998)."""
 
 from math import prod
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from lenet5c.kernels.engine import ops
-from lenet5c.nn.layer import Floats, Shape, check_gradient
+from lenet5c.nn.layer import Floats, Shape, check_gradient, positive
+from lenet5c.nn.limits import reserve
 from lenet5c.nn.tile_layer import Offset, TileLayer
 
 __all__ = ["RBF", "digit_codes"]
@@ -51,6 +53,16 @@ def digit_codes() -> Floats:
     )
 
 
+def default_codes(classes: int, features: int) -> Floats:
+    """Return the digits' bitmaps, or for other sizes fixed random codes of -1 and 1."""
+    shape = positive("classes", classes), positive("features", features)
+    reserve(codes=shape)
+    codes = digit_codes()
+    if shape == codes.shape:
+        return codes
+    return (2 * (np.random.default_rng(1998).random(shape) < 0.5) - 1).astype(np.float32)
+
+
 class RBF(TileLayer):
     """Penalties: the squared Euclidean distance from each class's code (LeCun et al. 1998, eq. 7).
 
@@ -60,7 +72,10 @@ class RBF(TileLayer):
     Parameters
     ----------
     codes : array_like (classes, features), optional
-        Not trained; `digit_codes` by default.
+        Not trained. By default `digit_codes` for ten classes of 84 features, and fixed random codes
+        of -1 and 1 for other numbers.
+    classes, features : int
+        The size of the default codes.
 
     Attributes
     ----------
@@ -84,9 +99,15 @@ class RBF(TileLayer):
     array([[1., 5.]], dtype=float32)
     """
 
-    def __init__(self, codes: ArrayLike | None = None) -> None:
+    def __init__(
+        self, codes: ArrayLike | None = None, classes: int = 10, features: int = 84
+    ) -> None:
         with np.errstate(over="ignore"):  # seen in the result
-            array = digit_codes() if codes is None else np.array(codes, np.float32, order="C")
+            array = (
+                default_codes(classes, features)
+                if codes is None
+                else np.array(codes, np.float32, order="C")
+            )
         if array.ndim != 2 or 0 in array.shape or not np.isfinite(array).all():
             raise ValueError(
                 f"codes must be finite numbers, (classes, features), got the shape {array.shape}"
@@ -101,6 +122,10 @@ class RBF(TileLayer):
                 "Flatten before it"
             )
         return (classes,)
+
+    def settings(self) -> dict[str, Any]:
+        classes, features = self.buffers["codes"].shape
+        return {"classes": classes, "features": features}
 
     def connections(self, input_shape: Shape) -> int:
         self.output_shape(input_shape)

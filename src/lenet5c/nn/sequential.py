@@ -2,19 +2,22 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lenet5c.kernels.arrays import unmasked
 from lenet5c.kernels.engine.samples import Samples
+from lenet5c.nn.composite import Composite
 from lenet5c.nn.curvatures import measure_curvatures
-from lenet5c.nn.inputs import check_finite, check_sizes, take_samples
+from lenet5c.nn.inputs import check_finite, check_shape, check_sizes, explain_error, take_samples
 from lenet5c.nn.layer import Array, Floats, Layer, ParameterStore, Shape, as_floats
 from lenet5c.nn.linear import Flatten
 from lenet5c.nn.loss import Loss
+from lenet5c.nn.naming import name_layers
 from lenet5c.nn.rbf import RBF
+from lenet5c.nn.registry import describe
 from lenet5c.nn.steps import Steps, StepsTaken
 from lenet5c.nn.summary import Summary, summary, to_notebook
 from lenet5c.nn.tile_layer import TileChain, TileLayer
@@ -27,18 +30,21 @@ Labels = NDArray[np.integer[Any]] | Floats
 CHUNK = 256
 
 
-class Sequential(Layer):
+class Sequential(Composite):
     """Layers that feed one another.
 
     All parameters lie in one vector, all gradients in another (`vector`, `grad_vector`).
-    Neighboring compiled layers run as one program; a layer in NumPy, such as `BatchNorm2d` or one
-    of your own, stands between two of them.
+    Neighboring compiled layers run as one program; a layer of your own, in NumPy, stands between
+    two of them.
 
     Parameters
     ----------
     *layers : Layer
         Or one list of layers, or one mapping (or list of pairs) of names to layers. Unnamed ones
         are called '0', '1', ...
+    input_shape : tuple of int, optional
+        Shape of one sample, such as (1, 28, 28), where the model is for one alone: so a trainer
+        knows to which size it brings images, and `summary` and exports need not be told.
 
     Examples
     --------
@@ -55,50 +61,24 @@ class Sequential(Layer):
 
     layers: dict[str, Layer]
     _segments: list[TileChain | Layer] | None
+    input_shape: Shape | None = None
     accepted: Shape | None = None  # of samples, by `check_sizes`
 
     def __init__(
-        self, *layers: Layer | Sequence[Layer] | Sequence[tuple[str, Layer]] | Mapping[str, Layer]
+        self,
+        *layers: Layer | Sequence[Layer] | Sequence[tuple[str, Layer]] | Mapping[str, Layer],
+        input_shape: Shape | None = None,
     ) -> None:
-        self.layers = _name(layers)
-        seen: set[int] = set()
-        for name, layer in self.layers.items():
-            if not isinstance(layer, Layer):
-                raise TypeError(
-                    f"layer {name!r} must be a lenet5c.nn.Layer, got {type(layer).__name__}"
-                )
-            within = {id(each) for each in layer.all_layers()}
-            if seen & within:
-                raise ValueError(
-                    f"layer {name!r} must be in the model once, got it twice; give each place a "
-                    "layer of its own"
-                )
-            seen |= within
-        ParameterStore(self)
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
+        self.layers = name_layers(layers)
+        self.input_shape = None if input_shape is None else check_shape(input_shape)
         ParameterStore(self)
 
     def moved(self) -> None:
         self._segments = None
 
-    def gather(self) -> None:
-        for kind in ("params", "grads", "buffers"):
-            getattr(self, kind).bind_all(
-                (f"{layer_name}.{name}", array)
-                for layer_name, layer in self.named_layers()
-                for name, array in getattr(layer, kind).items()
-            )
-
     @property
-    def store(self) -> ParameterStore:
-        if self._store is None or any(each._store is not self._store for each in self.all_layers()):
-            raise RuntimeError(
-                "a layer of this model was put into another model; give it a copy.deepcopy of the "
-                "layer"
-            )
-        return self._store
+    def compiled(self) -> bool:
+        return all(layer.compiled for layer in self.flat_layers())
 
     @property
     def segments(self) -> list[TileChain | Layer]:
@@ -106,9 +86,7 @@ class Sequential(Layer):
         store = self.store
         if self._segments is None:
             segments: list[TileChain | Layer] = []
-            for compiled, run in groupby(
-                self.flat_layers(), lambda layer: isinstance(layer, TileLayer)
-            ):
+            for compiled, run in groupby(self.flat_layers(), lambda layer: layer.compiled):
                 if compiled:
                     tiles = [layer for layer in run if isinstance(layer, TileLayer)]
                     segments.append(TileChain(tiles, store))
@@ -140,10 +118,15 @@ class Sequential(Layer):
             The layers do not take this shape; the message has the one that they take.
         """
         x = as_floats(x, type(self).__name__)
-        check_sizes(self, "x", x.shape)
-        for segment in self.segments:
-            # A layer in NumPy easily ends in float64.
-            x = np.asarray(segment.forward(x, training), np.float32)
+        shape = x.shape
+        check_sizes(self, "x", shape)
+        try:
+            for segment in self.segments:
+                # A layer in NumPy easily ends in float64.
+                x = np.asarray(segment.forward(x, training), np.float32)
+        except ValueError:
+            explain_error(self, "x", shape)
+            raise
         return x
 
     def backward(self, dy: Floats) -> Floats:
@@ -385,9 +368,32 @@ class Sequential(Layer):
         for name, array in own.items():
             array[...] = values[name]
 
-    def summary(self, input_shape: Shape) -> Summary:
-        """Return a table as text: shape, neurons, parameters and connections of each layer."""
-        return summary(self, tuple(input_shape))
+    def settings(self) -> dict[str, Any]:
+        if type(self).__init__ is not Sequential.__init__:
+            return super().settings()  # that of a subclass is told something else than layers
+        layers = [describe(layer, name) for name, layer in self.layers.items()]
+        shape = {} if self.input_shape is None else {"input_shape": list(self.input_shape)}
+        return {"layers": layers, **shape}
+
+    @classmethod
+    def from_settings(cls, settings: dict[str, Any]) -> Self:
+        if cls.__init__ is not Sequential.__init__:
+            return super().from_settings(settings)
+        others = {name: value for name, value in settings.items() if name != "layers"}
+        return cls(settings["layers"], **others)
+
+    def summary(self, input_shape: Shape | None = None) -> Summary:
+        """Return a table as text: shape, neurons, parameters and connections of each layer.
+
+        `input_shape` may be left out where the model has its own.
+        """
+        shape = self.input_shape if input_shape is None else tuple(input_shape)
+        if shape is None:
+            raise ValueError(
+                "input_shape must be given for a model that does not have its own, got None; use "
+                "such as (1, 32, 32)"
+            )
+        return summary(self, shape)
 
     def _state(self) -> dict[str, Array]:
         """Return parameters and buffers by name, layer by layer, after a look at the store."""
@@ -400,39 +406,24 @@ class Sequential(Layer):
 
     def flat_layers(self) -> Iterator[Layer]:
         """Yield the layers, those of a Sequential within this one in its place."""
-        for layer in self.layers.values():
+        return (layer for _, layer in self.flat_items())
+
+    def flat_items(self, prefix: str = "") -> Iterator[tuple[str, Layer]]:
+        """Yield what `flat_layers` does with dotted names."""
+        for name, layer in self.layers.items():
             if isinstance(layer, Sequential):
-                yield from layer.flat_layers()
+                yield from layer.flat_items(f"{prefix}{name}.")
             else:
-                yield layer
+                yield f"{prefix}{name}", layer
 
     def __getitem__(self, name: int | str) -> Layer:
         """Return the layer of this name or position."""
         return list(self.layers.values())[name] if isinstance(name, int) else self.layers[name]
 
     def __repr__(self) -> str:
-        inner = "".join(f"\n  {name}: {layer!r}" for name, layer in self.layers.items())
+        lines = "".join(f"\n{name}: {layer!r}" for name, layer in self.layers.items())
+        inner = lines.replace("\n", "\n  ")
         return f"{type(self).__name__}({inner}\n)"
 
     def _repr_html_(self) -> str:
         return to_notebook(self)
-
-
-def _name(layers: Sequence[Any]) -> dict[str, Layer]:
-    if len(layers) == 1 and not isinstance(layers[0], Layer):
-        layers = layers[0]
-    if isinstance(layers, Mapping):
-        pairs = list(layers.items())
-    else:
-        pairs = [
-            pair if isinstance(pair, tuple) else (str(i), pair) for i, pair in enumerate(layers)
-        ]
-    if not pairs:
-        raise ValueError("layers must be at least one, got none")
-    names = [name for name, _ in pairs]
-    for name in names:
-        if not isinstance(name, str) or not name or "." in name or names.count(name) > 1:
-            raise ValueError(
-                f"layer names must be different, not empty, and without a dot, got {name!r}"
-            )
-    return dict(pairs)

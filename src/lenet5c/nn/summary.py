@@ -49,9 +49,9 @@ def summary(model: Sequential, input_shape: Shape) -> Summary:
 def to_notebook(model: Sequential) -> str:
     """Return a model as HTML: its summary where the shape of its input is known, else its layers.
 
-    It is known of a LeNet, and of a model that has had an input.
+    It is known of a model with an input shape, such as a LeNet, and of one that has had an input.
     """
-    name, shape = type(model).__name__, getattr(model, "input_shape", model.accepted)
+    name, shape = type(model).__name__, model.input_shape or model.accepted
     if shape is None:
         rows = [
             (name, repr(layer), f"{layer.num_params:,}") for name, layer in model.layers.items()
@@ -63,13 +63,13 @@ def to_notebook(model: Sequential) -> str:
 
 
 def layer_rows(model: Sequential, input_shape: Shape) -> list[dict[str, Any]]:
-    """Return a mapping for the input and for each layer.
+    """Return a mapping for the input and for each layer, those within a Sequential one by one.
 
     It has layer, kind, output (the shape), neurons, parameters and connections.
     """
     shape = tuple(input_shape)
     rows = [_row("input", "", shape, prod(shape), 0, 0)]
-    for name, layer in model.layers.items():
+    for name, layer in model.flat_items():
         connections = layer.connections(shape)
         shape = layer.output_shape(shape)
         # Units that read something are neurons; an activation or a flattening only passes their

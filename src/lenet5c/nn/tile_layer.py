@@ -1,8 +1,8 @@
 """Layers that run in the compiled core, and the chains of them that run as one program."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from math import prod
 from typing import Any
 
@@ -15,12 +15,22 @@ from lenet5c.kernels.engine import lowering, ops
 from lenet5c.kernels.engine._program import Program
 from lenet5c.kernels.engine.samples import Samples
 from lenet5c.kernels.simd import dispatch
-from lenet5c.nn.layer import Floats, Layer, ParameterStore, Shape, as_batch, check_gradient
+from lenet5c.nn.layer import (
+    Floats,
+    Layer,
+    ParameterStore,
+    Shape,
+    as_batch,
+    as_floats,
+    check_gradient,
+)
 from lenet5c.nn.loss import Loss
 
 Labels = NDArray[Any]
 # The place of a parameter in the flat vector by its name: an int, or None if there is none.
 Offset = Callable[[str], Any]
+# That function of a layer.
+Places = Callable[[Layer], Offset]
 
 # A chain caches the programs of the input shapes it has met lately.
 CACHED_PROGRAMS = 8
@@ -35,8 +45,26 @@ class TileLayer(Layer):
         """Return the layer's `ops.Op`; ``offset(name)`` is a parameter's place, or None."""
         raise NotImplementedError
 
+    def training_op(self, offset: Offset) -> ops.Op:
+        """Return the layer's `ops.Op` in training."""
+        return self.tile_op(offset)
+
+    @property
+    def training_settings(self) -> Hashable:
+        """Settings that `training_op` goes by, None if it is `tile_op`."""
+        return None
+
+    def tile_ops(self, places: Places, training: bool = False) -> list[ops.Op]:
+        """Return the ops of a program that do what the layer does."""
+        op_of = self.training_op if training else self.tile_op
+        return [op_of(places(self))]
+
     def output_shape(self, input_shape: Shape) -> Shape:
         raise NotImplementedError
+
+    @property
+    def compiled(self) -> bool:
+        return True
 
     def moved(self) -> None:
         self._chain = None
@@ -78,20 +106,69 @@ class TileLayer(Layer):
         return self.chain.backward(dy)
 
 
+class Elementwise(TileLayer):
+    """A layer whose elements do not depend on one another, for arrays of any shape."""
+
+    _shape: Shape = ()  # of the last input
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        return tuple(input_shape)
+
+    def forward(self, x: Floats, training: bool = False) -> Floats:
+        """Return the output of each element.
+
+        Parameters
+        ----------
+        x : ndarray of float32, of any shape
+            Or of a dtype that float32 holds exactly, such as uint8 or float16.
+        training : bool
+            Save x (not a copy, if it is of float32) for `backward`.
+
+        Returns
+        -------
+        ndarray of float32, of the shape of x
+        """
+        x = as_floats(x, type(self).__name__)
+        self._shape = x.shape
+        batch = _batch(self._shape)
+        if batch is self._shape:
+            return self.chain.forward(x, training)
+        return self.chain.forward(x.reshape(batch), training).reshape(x.shape)
+
+    def backward(self, dy: Floats) -> Floats:
+        """Return the gradient of the last x of ``forward(x, training=True)``, of its shape."""
+        self.chain.saved_input("backward")
+        check_gradient(dy, self._shape)
+        batch = _batch(self._shape)
+        if batch is self._shape:
+            return self.chain.backward(dy)
+        return self.chain.backward(dy.reshape(batch)).reshape(dy.shape)
+
+
 class TileChain:
     """Neighboring tile layers that run as one program.
 
     Activations live in the arenas of the program and are gone after a call: `backward` computes
-    them anew from the saved input, tile by tile, so memory does not grow with the batch. A few
-    samples go one by one, which is faster.
+    them anew from the saved input, tile by tile, so memory does not grow with the batch, but where
+    a batch is normalized. A few samples go one by one, which is faster.
     """
 
     def __init__(self, layers: Sequence[TileLayer], store: ParameterStore) -> None:
         self.layers = layers
         self.store = store
-        self.programs: OrderedDict[tuple[Shape, bool], Program] = OrderedDict()
+        self.programs: OrderedDict[tuple[Shape, bool, Hashable], Program] = OrderedDict()
         self.saved: Floats | None = None
-        offsets = [store.offsets[id(layer), name] for layer in layers for name in layer.params]
+        # of the pass that saved it: settings of its program, numbers of the masks of dropouts
+        self.saved_settings: Hashable = None
+        self.saved_draws: NDArray[np.int64] | None = None
+        within = [each for layer in layers for each in layer.all_layers()]
+        self.changing = [
+            layer
+            for layer in within
+            if isinstance(layer, TileLayer) and layer.training_settings is not None
+        ]
+        leaves = [leaf for layer in layers for _, leaf in layer.named_layers()]
+        offsets = [store.offsets[id(leaf), name] for leaf in leaves for name in leaf.params]
         self.start = min(offsets, default=0)
         self.stop = self.start + sum(layer.num_params for layer in layers)
 
@@ -105,24 +182,34 @@ class TileChain:
         """The gradients of the chain."""
         return self.store.grads[self.start : self.stop]
 
+    @property
+    def training_settings(self) -> Hashable:
+        """Settings by which the program of training differs, None if it does not."""
+        return tuple(layer.training_settings for layer in self.changing) or None
+
     def forward(self, x: Floats, training: bool = False) -> Floats:
         """Return the output for a batch; with `training`, save x."""
-        y = self.run(x, x.shape[1:])
+        settings = self.training_settings if training and self.changing else None
+        y, draws = self._run(self.program(x.shape[1:], settings=settings), rows(x))
         self.saved = x if training else None
+        self.saved_settings, self.saved_draws = settings, draws
         return y
 
-    def run(self, samples: Samples | Floats, shape: Shape) -> Floats:
+    def run(self, samples: Samples, shape: Shape) -> Floats:
         """Return the outputs for samples of this shape."""
-        program = self.program(shape)
+        return self._run(self.program(shape), samples)[0]
+
+    def _run(
+        self, program: Program, samples: Samples | Floats
+    ) -> tuple[Floats, NDArray[np.int64] | None]:
         y = np.empty((len(samples), *program.output_shape), np.float32)
-        batch = rows(samples) if isinstance(samples, np.ndarray) else samples
-        program.forward(batch, self.params, rows(y), threads.effective(), by_sample=True)
-        return y
+        count = threads.effective()
+        return y, program.forward(samples, self.params, rows(y), count, by_sample=True)
 
     def backward(self, dy: Floats, need_dx: bool = True) -> Floats:
         """Set the gradients, and return that of the saved input, if needed (else it is empty)."""
         x = self.saved_input("backward")
-        program = self.program(x.shape[1:])
+        program = self.program(x.shape[1:], settings=self.saved_settings)
         check_gradient(dy, (len(x), *program.output_shape))
         dx = np.empty(x.shape if need_dx else 0, np.float32)
         program.backward(
@@ -133,6 +220,7 @@ class TileChain:
             rows(dx) if need_dx else None,
             threads.effective(),
             by_sample=True,
+            draws=self.saved_draws,
         )
         return dx
 
@@ -142,13 +230,30 @@ class TileChain:
         Layer by layer, since the squares of eq. 27 are taken between the layers.
         """
         x = self.saved_input("backward_second")
-        for layer in self.layers:
-            x = layer.forward(x, training=True)
-        for layer in reversed(self.layers):
-            d2y, dy = layer.backward_second(d2y, dy), None
+        with self.pass_again():
+            for layer in self.layers:
+                x = layer.forward(x, training=True)
+            for layer in reversed(self.layers):
+                d2y, dy = layer.backward_second(d2y, dy), None
         for layer in self.layers:
             layer.chain.saved = None  # whole activations of the batch
         return d2y
+
+    @contextmanager
+    def pass_again(self) -> Iterator[None]:
+        """Let the layers make the last training pass again, one by one, which counts as none."""
+        counters = self.program(
+            self.saved_input("").shape[1:], settings=self.saved_settings
+        ).counters
+        changing = [array for layer in self.changing for array in layer.buffers.values()]
+        before = [array.copy() for array in (*counters, *changing)]
+        for counter, number in zip(counters, self.saved_draws if counters else (), strict=True):
+            counter[0] = number
+        try:
+            yield
+        finally:
+            for array, values in zip((*counters, *changing), before, strict=True):
+                array[...] = values
 
     def backward_squared(self, d2y: Floats, squared: Floats | None = None) -> Floats:
         """Do `backward_second` of one layer whose outputs are sums of weight times input.
@@ -185,7 +290,7 @@ class TileChain:
         self, samples: Samples, labels: Labels, loss: Loss, sample_weight: ArrayLike | None = None
     ) -> tuple[Program, dict[str, Any]]:
         """Return the program of training steps, and its arguments by name."""
-        program = self.program(samples.shape)
+        program = self.program(samples.shape, settings=self.training_settings)
         outputs = len(samples), prod(program.output_shape)
         return program, {
             "samples": samples,
@@ -196,31 +301,42 @@ class TileChain:
             **loss.arguments(labels, outputs, sample_weight),
         }
 
-    def program(self, input_shape: Shape, definition: bool = False) -> Program:
-        """Return the program for samples of this shape."""
+    def program(
+        self, input_shape: Shape, definition: bool = False, settings: Hashable = None
+    ) -> Program:
+        """Return the program for samples of this shape; that of training has `settings`."""
         # Other threads may do the same meanwhile: each step leaves the cache usable, and the
         # program is in hand.
-        key = (input_shape, definition)
+        key = (input_shape, definition, settings)
         program = self.programs.get(key)
         if program is None:
-            plan = self.plan(input_shape, definition)
+            plan = self.plan(input_shape, definition, training=settings is not None)
             program = self.programs[key] = Program(plan, dispatch.tiles)
             if len(self.programs) > CACHED_PROGRAMS:
                 with suppress(KeyError):
                     self.programs.popitem(last=False)
         return program
 
-    def plan(self, input_shape: Shape, definition: bool = False) -> lowering.Plan:
+    def plan(
+        self, input_shape: Shape, definition: bool = False, training: bool = False
+    ) -> lowering.Plan:
         """Return the plan of the program, after each layer has checked its input's shape."""
         shape, described = input_shape, []
         for layer in self.layers:
             shape = layer.output_shape(shape)
-            described.append(layer.tile_op(self._places(layer)))
+            described += layer.tile_ops(self._places, training)
         return lowering.lower(input_shape, described, definition)
 
-    def _places(self, layer: TileLayer) -> Offset:
+    def _places(self, layer: Layer) -> Offset:
         def offset(name: str) -> int | None:
             at = self.store.offset(layer, name)
             return None if at is None else at - self.start
 
         return offset
+
+
+def _batch(shape: Shape) -> Shape:
+    """Return the shape of a batch with these elements: those without a batch axis in one row."""
+    if 0 in shape:
+        return (0, 1)
+    return shape if len(shape) > 1 else (1, prod(shape))

@@ -26,7 +26,6 @@ DEFAULT = Recipe(
     lr=6e-3,
     optimizer_settings={"betas": [0.9, 0.99]},
     schedule_settings={"warm_up": 0.15},
-    model={"pooling": "avg"},
 )
 
 PYNET = replace(
@@ -47,7 +46,7 @@ PYNET = replace(
     lr=0.128,
     momentum=0.0,
     weight_decay=1e-3 / 128,
-    model={"c5": "conv", "init": {"normal": 0.01}},
+    model={"pooling": "max", "c5": "conv", "init": {"normal": 0.01}},
 )
 
 PAPER1998 = Recipe(
@@ -135,7 +134,7 @@ RECIPES = {
         split="last",
         validation=1000,
         optimizer_settings={"eps": 1e-7},
-        model={"init": {"normal": 0.001}},
+        model={"pooling": "max", "init": {"normal": 0.001}},
         average=0.999,
     ),
     "pynet": PYNET,
@@ -146,7 +145,7 @@ RECIPES = {
         notes="Weights of N(0, 0.01) keep the loss at 2.30 for longer than this takes; He's leave "
         "it at once.",
         epochs=60,
-        model={"c5": "conv"},
+        model={"pooling": "max", "c5": "conv"},
     ),
     "conv3x3": replace(
         PLAIN,
@@ -160,7 +159,7 @@ RECIPES = {
         epochs=10,
         batch_size=100,
         preparation="unit-range",
-        model={"kernel_size": 3, "padding": 1, "conv2_padding": 1, "conv_init": {"normal": 0.01}},
+        model={"pooling": "max", "kernel_size": 3, "padding": 1, "conv_init": {"normal": 0.01}},
     ),
     "average-pool": replace(
         PLAIN,
@@ -172,7 +171,7 @@ RECIPES = {
         batch_size=64,
         preparation="double-range",
         validation=0.2,
-        model={"padding": 2, "pooling": "avg", "c5": "conv"},
+        model={"padding": [2, 0], "c5": "conv"},
     ),
     "mirrored": replace(
         PLAIN,
@@ -184,7 +183,7 @@ RECIPES = {
         batch_size=64,
         preparation="resized",
         distortion={"flip": 0.5},
-        model={"without_activation": ["conv2"]},
+        model={"pooling": "max", "without_activation": ["conv2"]},
     ),
 }
 

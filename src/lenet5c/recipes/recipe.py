@@ -8,43 +8,18 @@ import numpy as np
 
 from lenet5c.datasets import Distortion, Preparation
 from lenet5c.datasets.distortion import NAMED
-from lenet5c.nn import ACTIVATIONS, C5_FORMS, LOSSES, NETS, POOLINGS
-from lenet5c.nn.initialize import NAMED as INITS
-from lenet5c.nn.lenet5_1998 import INITS as INITS_1998
+from lenet5c.nn import LOSSES, NETS
+from lenet5c.nn.kind import DICT, choice, number, plain, whole
+from lenet5c.nn.options import check_options
 from lenet5c.optim import OPTIMIZERS, SCHEDULES
 from lenet5c.recipes import build as building
 from lenet5c.recipes.build import loss_settings, optimizer_settings, schedule_settings
-from lenet5c.recipes.kind import (
-    ANY,
-    CLASS_WEIGHT,
-    DICT,
-    FLAG,
-    arguments,
-    check_further,
-    choice,
-    number,
-    offer,
-    plain,
-    whole,
-)
+from lenet5c.recipes.kind import CLASS_WEIGHT, arguments, check_further, offer
+from lenet5c.recipes.net_settings import NET_SETTINGS, net_options
+from lenet5c.recipes.own_net import NET_KIND, check_net, has_penalties, name_net
 from lenet5c.recipes.setting import NET, Setting, data, declare, document, run, settings, training
-from lenet5c.recipes.start import OF_DATA
 from lenet5c.training.trainer import KEEPS
 
-_inits = (
-    f"initializer of the weights: {', '.join(INITS)}; of the net of 1998 {', '.join(INITS_1998)}"
-)
-#: Settings of a net that have an option; a recipe has them in its field `model`.
-NET_SETTINGS = {
-    "activation": Setting(choice(ACTIVATIONS), "activation", NET),
-    "pooling": Setting(choice(POOLINGS), "pooling", NET),
-    "c5": Setting(choice(C5_FORMS, "FORM"), "form of the layer of 120 units", NET),
-    "dropout": Setting(
-        number(below=1), "probability of dropout after the two fully connected layers", NET
-    ),
-    "init": Setting(ANY, _inits, NET, "by activation"),
-    "batch_norm": Setting(FLAG, "batch normalization before each activation", NET),
-}
 FURTHER, USUAL = "further arguments, in place of all the recipe's", "the recipe's"
 
 
@@ -106,10 +81,14 @@ class Recipe:
         choice(("none", *Distortion.NAMES), optional=True, dicts=True),
         "augmentation of the training images, drawn anew in each epoch",
     )
-    net: str = declare("lenet5", choice(NETS), "the net")
-    model: dict[str, Any] = declare(
-        {}, DICT, "arguments of the net that do not follow from the data"
+    net: str | dict[str, Any] = declare(
+        "lenet5",
+        NET_KIND,
+        f"the net: {', '.join(NETS)}, or a file with a description of its layers, such as "
+        "lenet5c.nn.describe returns, as JSON",
+        NET,
     )
+    model: dict[str, Any] = declare({}, DICT, "options of the net that are not default")
     batch_size: int = training(64, whole(1), "images a step, at most all there are")
     optimizer: str = training("adamw", choice(OPTIMIZERS), "optimizer")
     lr: float = training(
@@ -168,7 +147,9 @@ class Recipe:
             weights = {str(name): weight for name, weight in self.class_weight.items()}
             object.__setattr__(self, "class_weight", weights)
         for name, setting in settings(self).items():
-            setting.kind.check(name, getattr(self, name))
+            value = setting.kind.check(name, getattr(self, name))
+            if name == "net":
+                object.__setattr__(self, name, value)
         named = self.distortion if isinstance(self.distortion, str) else None
         if named or not self.distortion:
             object.__setattr__(self, "distortion", NAMED.get(named or "none"))
@@ -177,12 +158,17 @@ class Recipe:
                 Distortion.from_dict(self.distortion)
             except (TypeError, ValueError) as error:
                 raise ValueError(f"distortion: {error}") from None
-        known = arguments(NETS[self.net]).keys() - OF_DATA
-        for name, value in self.model.items():
+        known = net_options(self.net)
+        for name in self.model:
             if name not in known:
-                raise ValueError(f"model must hold settings of the net {self.net}, got {name!r}")
-            if name in NET_SETTINGS:
-                NET_SETTINGS[name].kind.check(name, value)
+                raise ValueError(
+                    f"model must hold options of the net {name_net(self.net)}, "
+                    f"{', '.join(known) or 'none'}, got {name!r}"
+                )
+        model = check_options(known, self.model)
+        usual = {name for name in model if model[name] == known[name].default}
+        put = {name: value for name, value in model.items() if name not in usual}
+        object.__setattr__(self, "model", put)
         for name, further in (
             ("optimizer", optimizer_settings),
             ("schedule", schedule_settings),
@@ -194,7 +180,7 @@ class Recipe:
 
     def _check_together(self) -> None:
         """Raise a ValueError for settings that do not go together."""
-        of_1998 = self.net == "lenet5_1998"
+        of_1998, net = has_penalties(self.net), name_net(self.net)
         decays = "weight_decay" in arguments(OPTIMIZERS[self.optimizer].cls)
         unseen, plateau = self.validation == 0, self.schedule == "reduce-on-plateau"
         own_fit = f"auto with the preparation {self.preparation}, which has its own"
@@ -204,7 +190,7 @@ class Recipe:
         for broken, name, rule in (
             (self.fit != "auto" and self.preparation != "auto", "fit", own_fit),
             (smoothed, "label_smoothing", f"0 with the loss {self.loss}"),
-            (of_1998 != (self.loss in ("mle", "map")), "loss", f"{losses} for the net {self.net}"),
+            (of_1998 != (self.loss in ("mle", "map")), "loss", f"{losses} for the net {net}"),
             (self.weight_decay > 0 and not decays, "weight_decay", f"0 with {self.optimizer}"),
             (unseen and self.keep == "best", "keep", f"last {none_held_out}"),
             (unseen and self.patience > 0, "patience", f"0 {none_held_out}"),
@@ -242,16 +228,16 @@ class Recipe:
     def change(self, **changes: Any) -> Self:
         """Return this recipe with some settings changed.
 
-        Another optimizer brings its own learning rate, weight decay and settings along, another
-        schedule its settings, unless these are changed, too; another loss comes without settings
-        and label smoothing; another `validation` without `least_validation`, and that of 0 with the
-        last weights and without patience.
+        Another net comes with its own options, another optimizer brings its own learning rate,
+        weight decay and settings along, another schedule its settings, unless these are changed,
+        too; another loss comes without settings and label smoothing; another `validation` without
+        `least_validation`, and that of 0 with the last weights and without patience.
 
         Parameters
         ----------
         **changes
-            Fields, or single settings of the net, such as ``pooling="max"``. A `distortion` may be
-            a name.
+            Fields, or single options of the net, such as ``channels=(12, 32)``. A `distortion` may
+            be a name.
 
         Raises
         ------
@@ -275,6 +261,12 @@ class Recipe:
         if optimizer != self.optimizer and known_name:
             entry = OPTIMIZERS[optimizer]
             along |= {"lr": entry.lr, "weight_decay": entry.weight_decay, "optimizer_settings": {}}
+        net = NET_KIND.check("net", changes.get("net", self.net))
+        if net != self.net:
+            along |= {"model": {}}
+            if has_penalties(net) != has_penalties(self.net):
+                loss = "mle" if has_penalties(net) else "cross_entropy"
+                along |= {"loss": loss, "loss_settings": {}, "label_smoothing": 0.0}
         if changes.get("schedule", self.schedule) != self.schedule:
             along |= {"schedule_settings": {}}
         if changes.get("loss", self.loss) != self.loss:
@@ -283,7 +275,7 @@ class Recipe:
             along |= {"least_validation": 0}
             if changes["validation"] == 0:
                 along |= {"keep": "last", "patience": 0}
-        model = changes.get("model", self.model)
+        model = changes.get("model", along.get("model", self.model))
         if of_net and isinstance(model, dict):  # else it is refused below
             changes["model"] = model | of_net
         return replace(self, **along | changes)
@@ -292,7 +284,8 @@ class Recipe:
     def input_size(self) -> tuple[int, int]:
         """(height, width) of the net's input."""
         if self.preparation == "auto":
-            return building.SIZE, building.SIZE
+            shape = check_net(self.net).input_shape if isinstance(self.net, dict) else None
+            return (shape[1], shape[2]) if shape else (building.SIZE, building.SIZE)
         no_image = np.zeros((1, 1, 1, 1), np.uint8)  # for those that have a mean image
         return Preparation.named(self.preparation, no_image).size
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from os import PathLike, fspath
 from pathlib import Path
@@ -17,10 +18,12 @@ from lenet5c.datasets.folds import assign_folds, take_fold
 from lenet5c.datasets.records import ReadOptions, is_shape
 from lenet5c.datasets.source import open_source, open_whole, source_name
 from lenet5c.errors import RunError
-from lenet5c.nn import NETS
-from lenet5c.recipes.kind import ANY, FLAG, LAYERS, TEXT, Kind, arguments, choice, plain, whole
+from lenet5c.nn import Sequential
+from lenet5c.nn.kind import ANY, FLAG, NAMES, TEXT, Kind, choice, plain, whole
 from lenet5c.recipes.named import RECIPES, recipe
-from lenet5c.recipes.recipe import NET_SETTINGS, Recipe
+from lenet5c.recipes.net_settings import NET_SETTINGS, net_options
+from lenet5c.recipes.own_net import NET_KIND
+from lenet5c.recipes.recipe import Recipe
 from lenet5c.recipes.setting import DATA, RUN, Setting, declare, document, run, settings
 from lenet5c.recipes.setting import option as option_of
 from lenet5c.recipes.start import OF_START, take_net
@@ -109,7 +112,9 @@ class RunConfig:
         named="from",
     )
     freeze: list[str] = run(
-        [], LAYERS, "layers whose weights stay as they are, such as conv1,conv2"
+        [],
+        replace(NAMES, metavar="LAYERS"),
+        "layers whose weights stay as they are, such as conv1,conv2",
     )
     rehearse: str | None = declare(
         None,
@@ -293,12 +298,13 @@ class RunConfig:
         source: Source | Dataset,
         start: TrainedModel | None = None,
         rehearsed: Dataset | None = None,
+        net: Sequential | None = None,
     ) -> tuple[Trainer, TrainedModel]:
         """Return a `Trainer` on this data, and the `TrainedModel` it trains.
 
         Parameters
         ----------
-        source, start, rehearsed
+        source, start, rehearsed, net
             As of `Recipe.build`.
 
         Raises
@@ -312,7 +318,9 @@ class RunConfig:
                 f"folds must be None for a single training, got {self.folds}; use "
                 "lenet5c.recipes.cross_validate"
             )
-        trainer, trained = self.settings.build(source, self.seed, start, self.freeze, rehearsed)
+        trainer, trained = self.settings.build(
+            source, self.seed, start, self.freeze, rehearsed, net
+        )
         given, count = self.settings.batch_size, len(trainer.train_set)
         if count < given != RECIPES[self.recipe].batch_size:
             raise ValueError(
@@ -326,20 +334,21 @@ class RunConfig:
         for owner in (self, self.settings):
             if hasattr(owner, name):
                 return getattr(owner, name)
-        parameters = arguments(NETS[self.settings.net])
-        default = parameters[name].default if name in parameters else None
+        options = net_options(self.settings.net)
+        default = options[name].default if name in options else None
         return self.settings.model.get(name, default)
 
     def changes(self) -> dict[str, Any]:
         """Return the settings that make this run, by the names of their options."""
         usual = RunConfig(self.recipe)
+        # Another net comes with its own options.
+        of_net = replace(usual, settings=usual.settings.change(net=self.settings.net))
         found = {}
         for name, setting in option_settings().items():
             if self.start and name in {*OF_START, *NET_SETTINGS} - {"dropout"}:
                 continue
-            runs = (self, usual)
-            owners = [each.settings.model for each in runs] if name in NET_SETTINGS else runs
-            value, before = (owner.get(name) for owner in owners)
+            value = self.get(name)
+            before = (of_net if name in NET_SETTINGS else usual).get(name)
             changed = value != before and (value is not None or name == "distortion")
             if name == "seed" or (name == "recipe" and value != "default") or changed:
                 value = distortion_name(value) if name == "distortion" else value
@@ -396,8 +405,9 @@ def digest_of(trained: TrainedModel) -> str:
 def distortion_name(value: object) -> object:
     """Return the name of a distortion's settings; 'none' for none, other settings as they are."""
     if isinstance(value, dict) and value:
-        named = (name for name in Distortion.NAMES if Distortion.named(name) == Distortion(**value))
-        return next(named, value)
+        with suppress(TypeError, ValueError):  # of settings that are not checked yet
+            made = Distortion.from_dict(value)
+            return next((n for n in Distortion.NAMES if Distortion.named(n) == made), value)
     return value or "none"
 
 
@@ -405,9 +415,15 @@ def _words(name: str, setting: Setting, value: Any) -> list[str]:
     option = option_of(name, setting)
     if isinstance(value, bool):
         return [option if value else f"--no-{option[2:]}"]
+    if setting.kind.several:
+        return [option, *map(str, value if isinstance(value, list) else [value])]
+    if setting.kind is NET_KIND and isinstance(value, dict):
+        return [option, json.dumps(value, separators=(",", ":"))]
     if isinstance(value, list):
         return [option, ",".join(value)]
     if setting.kind.many:
         parts = (f"{key}={json.dumps(each, separators=(',', ':'))}" for key, each in value.items())
         return [option, *parts]
-    return [option, str(distortion_name(value) if name == "distortion" else value)]
+    if isinstance(value, dict):
+        return [option, json.dumps(value, separators=(",", ":"))]
+    return [option, str(value)]

@@ -8,8 +8,9 @@ from typing import Any
 
 from lenet5c._text import suggest
 from lenet5c.errors import RunError
-from lenet5c.nn import ACTIVATIONS, POOLINGS
-from lenet5c.recipes.recipe import NET_SETTINGS, Recipe
+from lenet5c.nn.options import Option
+from lenet5c.recipes.net_settings import NET_SETTINGS, net_options
+from lenet5c.recipes.recipe import Recipe
 from lenet5c.recipes.run_config import option_settings
 
 #: Settings that are searched by default.
@@ -30,6 +31,10 @@ class Span:
         draw = trial.suggest_int if whole else trial.suggest_float
         return draw(name, self.low, self.high, log=self.log)
 
+    def value(self, drawn: float) -> float:
+        """Return the value that the study has as `drawn`."""
+        return drawn
+
     def to_json(self) -> Any:
         """Return it for JSON."""
         return {"low": self.low, "high": self.high, "log": self.log}
@@ -43,7 +48,11 @@ class Options:
 
     def suggest(self, trial: Any, name: str) -> Any:
         """Return the value of a trial."""
-        return trial.suggest_categorical(name, self.values)
+        return self.value(trial.suggest_categorical(name, tuple(map(_as_scalar, self.values))))
+
+    def value(self, drawn: Any) -> Any:
+        """Return the value that the study has as `drawn`: of lists it has texts."""
+        return next((each for each in self.values if _as_scalar(each) == drawn), drawn)
 
     def to_json(self) -> Any:
         """Return it for JSON."""
@@ -51,6 +60,11 @@ class Options:
 
 
 Space = Mapping[str, Span | Options]
+
+
+def _as_scalar(value: Any) -> Any:
+    """Return a value as a study has it, a list as its text."""
+    return "+".join(map(str, value)) or "none" if isinstance(value, list) else value
 
 
 def usual_space(recipe: Recipe, names: Sequence[str] = USUAL) -> dict[str, Span | Options]:
@@ -67,13 +81,13 @@ def usual_space(recipe: Recipe, names: Sequence[str] = USUAL) -> dict[str, Span 
         "momentum": Span(0.5, 0.99),
         "batch_size": Options((16, 32, 64, 128, 256)),
         "label_smoothing": Span(0.0, 0.2),
-        "dropout": Span(0.0, 0.5),
-        "activation": Options(tuple(ACTIVATIONS)),
-        "pooling": Options(tuple(POOLINGS)),
         "distortion": Options(option_settings()["distortion"].kind.choices),
         "average": Options((0.0, 0.99, 0.999)),
         "epochs": Span(max(1, recipe.epochs // 2), 2 * recipe.epochs),
     }
+    for name, option in net_options(recipe.net).items():
+        if values := _usual_values(option, recipe.model.get(name, option.default)):
+            known[name] = values
     for name in names:
         if name not in known:
             raise RunError(
@@ -81,6 +95,23 @@ def usual_space(recipe: Recipe, names: Sequence[str] = USUAL) -> dict[str, Span 
                 f"{', '.join(known)} have values of their own"
             )
     return {name: known[name] for name in names}
+
+
+def _usual_values(option: Option, present: Any) -> Span | Options | None:
+    """Return the values of an option that are tried around the present one, None for none."""
+    if isinstance(option.search, tuple):
+        return Span(*option.search)
+    if option.search is not None:
+        return Options(tuple(option.search))
+    if option.kind.choices:
+        return Options(option.kind.choices)
+    if isinstance(option.default, bool):
+        return Options((False, True))
+    if option.kind.several and present:  # maps or units: half as many, and twice
+        return Options(
+            tuple([max(1, round(share * each)) for each in present] for share in (0.5, 1, 2))
+        )
+    return None
 
 
 def read_space(recipe: Recipe, texts: Sequence[str]) -> dict[str, Span | Options]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from functools import partial
 from typing import Any
 
-from lenet5c.recipes.kind import Kind
+from lenet5c.nn.kind import Kind
 
 #: The groups of options, in the order in which a command lists them.
 GROUPS = RUN, DATA, NET, TRAINING = "the run", "data", "net", "training"

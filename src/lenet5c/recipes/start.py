@@ -16,15 +16,15 @@ from lenet5c.datasets.conversion import to_gray
 from lenet5c.datasets.mapped import apply
 from lenet5c.nn import NETS, Conv2d, Flatten, Linear, Sequential
 from lenet5c.nn.batch_norm import BatchNorm
-from lenet5c.recipes.kind import arguments
+from lenet5c.recipes.net_settings import net_options
+from lenet5c.recipes.own_net import has_penalties, name_net, with_classes
 from lenet5c.training import TrainedModel
 from lenet5c.training.matching import match_names, match_size
+from lenet5c.training.model_file import build_net, describe_net
 
 if TYPE_CHECKING:
     from lenet5c.recipes.recipe import Recipe
 
-#: Arguments of a net that follow from the data and the seed.
-OF_DATA = {"num_classes", "in_channels", "input_size", "rng"}
 #: Settings that the model to start from has already.
 OF_START = ("net", "model", "fit", "preparation")
 #: Images of the start model's data in each epoch.
@@ -50,9 +50,10 @@ def take_net(recipe: "Recipe", start: TrainedModel, asked: Mapping[str, Any] = {
     ValueError
         One that was asked for is not the model's.
     """
-    net = next(name for name, kind in NETS.items() if type(start.model) is kind)
-    config: dict[str, Any] = start.model.config  # type: ignore[attr-defined]
-    known = arguments(NETS[net])
+    names = (name for name, kind in NETS.items() if type(start.model) is kind)
+    net: Any = next(names, None) or describe_net(start.model)
+    config = start.model.settings() if isinstance(net, str) else {}
+    known = net_options(net)
     for name, value in asked.items():
         has = (
             net if name == "net" else config.get(name, known[name].default if name in known else "")
@@ -64,14 +65,14 @@ def take_net(recipe: "Recipe", start: TrainedModel, asked: Mapping[str, Any] = {
             )
         if name != "dropout" and value != has:
             raise ValueError(
-                f"{name} must be {has!r}, as in the model to start from, got {value!r}; leave it "
+                f"{name} must be {has if name != 'net' else name_net(has)!r}, as in the model to start from, got {value!r}; leave it "
                 "out, or train without that model"
             )
-    model = {name: value for name, value in config.items() if name not in OF_DATA}
+    model = {name: value for name, value in config.items() if name in known}
     if "dropout" in recipe.model and "dropout" in known:
         model["dropout"] = recipe.model["dropout"]
     changes: dict[str, Any] = {"net": net, "model": model, "fit": "auto", "preparation": "auto"}
-    if net == "lenet5_1998" and recipe.loss not in ("mle", "map"):
+    if has_penalties(net) and recipe.loss not in ("mle", "map"):
         changes |= {"loss": "mle", "loss_settings": {}, "label_smoothing": 0.0}
     return replace(recipe, **changes)
 
@@ -171,17 +172,23 @@ def _convert_channels(images: Any, channels: int) -> NDArray[np.uint8]:
 
 def continue_model(
     start: TrainedModel, recipe: "Recipe", classes: tuple[str, ...], rng: Any
-) -> Any:
+) -> Sequential:
     """Return a net with the weights of a model, and a last layer for these classes.
 
     Rows of classes that the model knows, by name, are kept, others are initialized.
     """
-    old: Any = start.model
-    settings = old.config | {"num_classes": len(classes)}
-    settings |= {name: recipe.model[name] for name in ("dropout",) if name in recipe.model}
-    model = type(old)(**settings, rng=rng)
+    old, new_classes = start.model, classes != start.class_names
+    kind: Any = type(old)
+    if kind in NETS.values():
+        settings = old.settings() | {"num_classes": len(classes)}
+        settings |= {name: recipe.model[name] for name in ("dropout",) if name in recipe.model}
+        model: Sequential = kind(**settings, rng=rng)
+    elif new_classes:
+        model = build_net(with_classes(old, name_head(old), len(classes)), rng)
+    else:
+        model = build_net(describe_net(old), rng)
     before, state = old.state_dict(), model.state_dict()
-    if classes == start.class_names:
+    if not new_classes:
         model.load_state_dict(before)
         return model
     head = name_head(model)
@@ -288,6 +295,8 @@ def find_turn(start: TrainedModel, samples: Dataset) -> int:
 
     It is the one without which the model knows many more of the samples than it knows as they are.
     """
+    if type(start.model) not in NETS.values():  # of other nets it is not known how they turn
+        return 0
     names = start.class_names
     known = [names.index(name) if name in names else -1 for name in samples.class_names]
     labels = np.array(known)[samples.labels]

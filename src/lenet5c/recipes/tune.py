@@ -133,7 +133,7 @@ def tune(
                         break
                 if on_trial:
                     on_trial(_describe(study.trials[trial.number]))
-        _finish(optuna, study, config, result)
+        _finish(optuna, study, config, space, result)
     return result
 
 
@@ -278,7 +278,7 @@ def _describe(trial: Any) -> dict[str, Any]:
     }
 
 
-def _finish(optuna: Any, study: Any, config: RunConfig, result: Tuning) -> None:
+def _finish(optuna: Any, study: Any, config: RunConfig, space: Space, result: Tuning) -> None:
     """Fill in the results, and write them."""
     state = optuna.trial.TrialState
     result.trials = [
@@ -286,8 +286,9 @@ def _finish(optuna: Any, study: Any, config: RunConfig, result: Tuning) -> None:
     ]
     if any(row["state"] == "complete" for row in result.trials):
         best = study.best_trial
-        result.best, result.accuracy = dict(best.params), best.value
-        settings = config.settings.change(**best.params)
+        result.best = {name: space[name].value(drawn) for name, drawn in best.params.items()}
+        result.accuracy = best.value
+        settings = config.settings.change(**result.best)
         result.config = replace(config, settings=settings, folder=None, data_digest=None)
     if config.folder is None:
         return

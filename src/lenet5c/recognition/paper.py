@@ -54,7 +54,7 @@ def _estimate_paper(small: Plane) -> tuple[Plane, bool]:
     spread = _estimate_spread(rest, trust)
     beyond = np.maximum(np.abs(rest) - 3 * spread, 0)
     dark = float(beyond[rest < 0].sum()) >= float(beyond[rest > 0].sum())
-    if _is_uneven(-rest if dark else rest):
+    if _is_uneven(-rest if dark else rest, spread):
         surface, dark = _remove_strokes(small)
         rest = small - surface
         spread = _estimate_spread(rest, trust)
@@ -64,9 +64,10 @@ def _estimate_paper(small: Plane) -> tuple[Plane, bool]:
     return surface + _fill(rest, ~ink), dark
 
 
-def _is_uneven(signed: Plane) -> bool:
+def _is_uneven(signed: Plane, spread: float) -> bool:
     """Return whether much of the edge is like ink, or some is its opposite: there is a shadow."""
-    contrast = float(np.quantile(signed, 0.995))
+    # A small digit on a large page has less than that share of the points.
+    contrast = max(float(np.quantile(signed, 0.995)), 0.5 * float(signed.max()), 3 * spread)
     edge = np.ones(signed.shape, bool)
     edge[2:-2, 2:-2] = False
     inked, opposite = signed[edge] > 0.2 * contrast, signed < -0.25 * contrast
@@ -83,10 +84,14 @@ def _remove_strokes(small: Plane) -> tuple[Plane, bool]:
     radius = max(1, round(WIDEST * max(small.shape) / 2))
     without_dark = _filter_extremes(calm, radius, np.max, np.min)
     without_light = _filter_extremes(calm, radius, np.min, np.max)
-    reach = [_measure_reach(without_dark - calm), _measure_reach(calm - without_light)]
+    responses = without_dark - calm, calm - without_light
+    strongest = [float(response.max()) for response in responses]
+    # Of what is weaker by far, as rounding is on a clean page, the reach tells nothing.
+    least = max(1.0, 0.1 * max(strongest))
+    reach = [_measure_reach(response, least) for response in responses]
     lead = float(np.sum(reach[0] > reach[1])) - float(np.sum(reach[0] < reach[1]))
     if lead == 0:
-        lead = float((without_dark - calm).max()) - float((calm - without_light).max())
+        lead = strongest[0] - strongest[1]
     return (without_dark, True) if lead >= 0 else (without_light, False)
 
 
@@ -100,9 +105,9 @@ def _filter_extremes(plane: Plane, radius: int, *extremes: Callable[..., Plane])
     return plane
 
 
-def _measure_reach(response: Plane) -> NDArray[np.int64]:
+def _measure_reach(response: Plane, least: float) -> NDArray[np.int64]:
     """Return how far up, left, down and right a response of half the strongest reaches."""
-    box = bound(response >= 0.5 * max(float(response.max()), 1e-9))
+    box = bound(response >= max(0.5 * float(response.max()), least))
     if box is None:
         return np.full(4, -max(response.shape))
     return np.array([-box[0], -box[1], box[2], box[3]])

@@ -9,11 +9,11 @@ Read the modules in this order:
 1. `windows`, `convolution`, `pooling`, `fully_connected`, `activation`, `softmax`, `loss` and
    `network`: the parts of a LeNet-5, and the whole.
 2. `optimizer`; and `derivatives`: how to check a gradient.
-3. `normalization`, `dropout_mask`: layers that came later.
+3. `normalization`, `dropout_mask`, `shortcut`: layers that came later.
 4. `connections`, `subsampling`, `radial_basis`: the LeNet-5 of 1998.
 5. `transposed`, `one_dimensional`, `pooling1d`: transposed convolution, and convolution and pooling
    along one axis; `columns`, `winograd`: other ways to compute a convolution.
-6. `distortion`: random changes of training images.
+6. `distortion`, `augmentation`: random changes of training images.
 
 Arguments are anything that NumPy makes an array of; results are new arrays of float64. Names:
 
@@ -51,6 +51,7 @@ from lenet5c.reference.activation import (
     tanh_backward,
     tanh_backward_second,
 )
+from lenet5c.reference.augmentation import change_colors, erase, erased_rectangle, mix, mix_share
 from lenet5c.reference.columns import col2im, im2col
 from lenet5c.reference.connections import (
     connected_conv2d,
@@ -130,8 +131,10 @@ from lenet5c.reference.pooling import (
     avg_pool2d_backward_second,
     global_avg_pool2d,
     global_avg_pool2d_backward,
+    global_avg_pool2d_backward_second,
     global_max_pool2d,
     global_max_pool2d_backward,
+    global_max_pool2d_backward_second,
     max_pool2d,
     max_pool2d_backward,
     max_pool2d_backward_second,
@@ -143,6 +146,7 @@ from lenet5c.reference.pooling1d import (
     max_pool1d_backward,
 )
 from lenet5c.reference.radial_basis import rbf, rbf_backward, rbf_backward_second
+from lenet5c.reference.shortcut import residual, residual_backward, residual_backward_second
 from lenet5c.reference.softmax import log_softmax, log_softmax_backward, softmax, softmax_backward
 from lenet5c.reference.subsampling import (
     subsample2d,
@@ -173,6 +177,7 @@ __all__ = [
     "batch_norm_backward_second",
     "batch_norm_inference",
     "border",
+    "change_colors",
     "col2im",
     "connected_conv2d",
     "connected_conv2d_backward",
@@ -198,6 +203,8 @@ __all__ = [
     "dropout",
     "dropout_backward",
     "dropout_backward_second",
+    "erase",
+    "erased_rectangle",
     "flatten",
     "flatten_backward",
     "flatten_backward_second",
@@ -207,8 +214,10 @@ __all__ = [
     "gelu_backward_second",
     "global_avg_pool2d",
     "global_avg_pool2d_backward",
+    "global_avg_pool2d_backward_second",
     "global_max_pool2d",
     "global_max_pool2d_backward",
+    "global_max_pool2d_backward_second",
     "im2col",
     "leaky_relu",
     "leaky_relu_backward",
@@ -231,6 +240,8 @@ __all__ = [
     "max_pool2d",
     "max_pool2d_backward",
     "max_pool2d_backward_second",
+    "mix",
+    "mix_share",
     "mle_loss",
     "mle_loss_second",
     "mse_loss",
@@ -247,6 +258,9 @@ __all__ = [
     "relu",
     "relu_backward",
     "relu_backward_second",
+    "residual",
+    "residual_backward",
+    "residual_backward_second",
     "rmsprop_step",
     "scaled_tanh",
     "scaled_tanh_backward",

@@ -31,7 +31,12 @@ from lenet5c.reference.fully_connected import (
     linear_backward,
     linear_backward_second,
 )
-from lenet5c.reference.pooling import max_pool2d, max_pool2d_backward
+from lenet5c.reference.pooling import (
+    avg_pool2d,
+    avg_pool2d_backward,
+    max_pool2d,
+    max_pool2d_backward,
+)
 from lenet5c.reference.radial_basis import rbf, rbf_backward, rbf_backward_second
 from lenet5c.reference.subsampling import (
     subsample2d,
@@ -42,14 +47,16 @@ from lenet5c.reference.subsampling import (
 Arrays = Mapping[str, ArrayLike]
 
 
-def lenet5(x: ArrayLike, params: Arrays, padding: int = 0) -> tuple[Array, dict[str, Array]]:
+def lenet5(
+    x: ArrayLike, params: Arrays, padding: int = 0, pooling: str = "avg"
+) -> tuple[Array, dict[str, Array]]:
     """LeNet-5 as it is commonly built today.
 
     ::
 
         x       (N, 1, 32, 32), or (N, 1, 28, 28) with padding 2
-        conv1   (N, 6, 28, 28)      5 by 5, then ReLU and max pooling 2 by 2: (N, 6, 14, 14)
-        conv2   (N, 16, 10, 10)     5 by 5, then ReLU and max pooling 2 by 2: (N, 16, 5, 5)
+        conv1   (N, 6, 28, 28)      5 by 5, then ReLU and pooling 2 by 2: (N, 6, 14, 14)
+        conv2   (N, 16, 10, 10)     5 by 5, then ReLU and pooling 2 by 2: (N, 16, 5, 5)
         fc1     (N, 120)            of the 400 values in a row, then ReLU
         fc2     (N, 84)             then ReLU
         fc3     (N, 10)             logits
@@ -61,6 +68,7 @@ def lenet5(x: ArrayLike, params: Arrays, padding: int = 0) -> tuple[Array, dict[
         'conv1.weight', 'conv1.bias', and so on.
     padding : int
         Of the first convolution.
+    pooling : {'avg', 'max'}
 
     Returns
     -------
@@ -84,12 +92,13 @@ def lenet5(x: ArrayLike, params: Arrays, padding: int = 0) -> tuple[Array, dict[
     (2, 16, 5, 5)
     """
     p, v = params, {"x": np.asarray(x, np.float64)}
+    pool = avg_pool2d if pooling == "avg" else max_pool2d
     v["conv1"] = conv2d(v["x"], p["conv1.weight"], p["conv1.bias"], padding=padding)
     v["act1"] = relu(v["conv1"])
-    v["pool1"] = max_pool2d(v["act1"], 2)
+    v["pool1"] = pool(v["act1"], 2)
     v["conv2"] = conv2d(v["pool1"], p["conv2.weight"], p["conv2.bias"])
     v["act2"] = relu(v["conv2"])
-    v["pool2"] = max_pool2d(v["act2"], 2)
+    v["pool2"] = pool(v["act2"], 2)
     v["flatten"] = flatten(v["pool2"])
     v["fc1"] = linear(v["flatten"], p["fc1.weight"], p["fc1.bias"])
     v["act3"] = relu(v["fc1"])
@@ -99,8 +108,18 @@ def lenet5(x: ArrayLike, params: Arrays, padding: int = 0) -> tuple[Array, dict[
     return v["fc3"], v
 
 
+def _pool_backward(dy: Array, x: Array, pooling: str) -> Array:
+    if pooling == "avg":
+        return avg_pool2d_backward(dy, x.shape, 2)
+    return max_pool2d_backward(dy, x, 2)
+
+
 def lenet5_backward(
-    dlogits: ArrayLike, params: Arrays, values: Mapping[str, Array], padding: int = 0
+    dlogits: ArrayLike,
+    params: Arrays,
+    values: Mapping[str, Array],
+    padding: int = 0,
+    pooling: str = "avg",
 ) -> tuple[Array, dict[str, Array]]:
     """Gradients of `lenet5`: its layers' in the reverse order.
 
@@ -108,7 +127,7 @@ def lenet5_backward(
     ----------
     dlogits : array_like (N, 10)
         As a loss returns it, such as `cross_entropy`.
-    params, padding
+    params, padding, pooling
         As given to `lenet5`.
     values : mapping of str to ndarray
         As `lenet5` returns it.
@@ -126,12 +145,12 @@ def lenet5_backward(
     d = relu_backward(d, v["act3"])
     d, grads["fc1.weight"], grads["fc1.bias"] = linear_backward(d, v["flatten"], p["fc1.weight"])
     d = flatten_backward(d, v["pool2"].shape)
-    d = max_pool2d_backward(d, v["act2"], 2)
+    d = _pool_backward(d, v["act2"], pooling)
     d = relu_backward(d, v["act2"])
     d, grads["conv2.weight"], grads["conv2.bias"] = conv2d_backward(
         d, v["pool1"], p["conv2.weight"]
     )
-    d = max_pool2d_backward(d, v["act1"], 2)
+    d = _pool_backward(d, v["act1"], pooling)
     d = relu_backward(d, v["act1"])
     d, grads["conv1.weight"], grads["conv1.bias"] = conv2d_backward(
         d, v["x"], p["conv1.weight"], padding=padding

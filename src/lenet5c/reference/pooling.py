@@ -303,6 +303,16 @@ def global_avg_pool2d_backward(
     return avg_pool2d_backward(dy, x_shape, _image(x_shape, data_format), data_format=data_format)
 
 
+def global_max_pool2d_backward_second(d2y: ArrayLike, x: ArrayLike) -> Array:
+    """Second derivatives of `global_max_pool2d`."""
+    return max_pool2d_backward_second(d2y, x, _image(np.shape(x), "NCHW"))
+
+
+def global_avg_pool2d_backward_second(d2y: ArrayLike, x_shape: tuple[int, ...]) -> Array:
+    """Second derivatives of `global_avg_pool2d`."""
+    return avg_pool2d_backward_second(d2y, x_shape, _image(x_shape, "NCHW"))
+
+
 def _places(
     size: Size,
     kernel_size: Size,

@@ -7,6 +7,7 @@ from typing import Any
 from lenet5c.datasets import Dataset
 from lenet5c.report import page
 from lenet5c.report.results import accuracy_card, confusion_section, errors_section
+from lenet5c.report.tables import count_images
 from lenet5c.training import Evaluation, TrainedModel
 
 
@@ -40,7 +41,7 @@ def evaluation_page(
     data = "MNIST" if record["data"] == "mnist" else record["data"]
     lead = (
         f"{type(trained.model).__name__} with {trained.model.num_params:,} parameters on "
-        f"{result.count:,} {record['part']} images of {data}. lenet5c {record['lenet5c']}."
+        f"{count_images(result.count, record['part'])} of {data}. lenet5c {record['lenet5c']}."
     )
     return page.page(
         title,

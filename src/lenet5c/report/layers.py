@@ -1,7 +1,7 @@
 """The inside of a model: its filters, and the activations of its layers for an image."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,8 +10,12 @@ from lenet5c._text import shorten
 from lenet5c.nn import Conv2d, Dropout, Flatten, Sequential, softmax
 from lenet5c.report.matrix import rgb
 from lenet5c.report.mosaic import (
+    BAR_ROOM,
+    BAR_SIZE,
+    DPI,
     Floats,
     canvas,
+    color_bar,
     frames,
     limit_of,
     place,
@@ -21,7 +25,7 @@ from lenet5c.report.mosaic import (
     to_diverging,
     write,
 )
-from lenet5c.report.names import drawable
+from lenet5c.report.names import drawable, text_width
 from lenet5c.training import TrainedModel
 from lenet5c.training.plot_style import BLUE, GREY, INK, PALE, styled
 
@@ -29,10 +33,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WIDTH, MARGIN, LABELS, BAR = 1180, 16, 242, 300  # pixels
+HEAD, LINE = 30, 66  # pixels of a title, and the least of a layer
 TOP_CLASSES = 5
 LARGEST = 16  # pixels that a weight or a unit may take
-WIDEST = 40  # columns of a name
+WIDEST, WIDEST_UNIT = 40, 16  # columns of a name, and of one at its unit
 MOST_FILTERS = 4096
+MOST_NAMED = 130  # units of the last layer that have names
+UNIT, UNIT_GAP = 22, 3  # pixels
+COLORS = ("in color", "red", "green", "blue")
+LEAST_PITCH = 13  # pixels of a row of filters that has a label
 
 
 @styled
@@ -47,8 +56,8 @@ def filters(model: Sequential) -> "Figure":
     -------
     matplotlib.figure.Figure
         A column for each output map, a row for each input map; filters of color images are seen
-        in color first. Positive weights are blue, negative ones orange; maps that are not
-        connected are gray.
+        in color first. Positive weights are red, negative ones blue, as the color bar of the layer
+        has it; maps that are not connected are gray.
 
     Raises
     ------
@@ -60,12 +69,10 @@ def filters(model: Sequential) -> "Figure":
     found = [(name, layer) for name, layer in model.named_layers() if isinstance(layer, Conv2d)]
     if not found:
         raise ValueError("model must have a Conv2d whose filters to show, got none")
-    sheets = [_filter_sheet(layer) for _, layer in found]
-    scales = [max(1, min(LARGEST, (WIDTH - 2 * MARGIN) // sheet.shape[1])) for sheet in sheets]
-    heights = [52 + len(sheet) * scale for sheet, scale in zip(sheets, scales, strict=True)]
-    figure, ax = canvas(WIDTH, sum(heights) + MARGIN)
+    sheets = [_filter_sheet(layer, first=not i) for i, (_, layer) in enumerate(found)]
+    figure, ax = canvas(WIDTH, sum(sheet.height for sheet in sheets) + MARGIN)
     y = MARGIN
-    for (name, layer), sheet, scale, height in zip(found, sheets, scales, heights, strict=True):
+    for (name, layer), sheet in zip(found, sheets, strict=True):
         outputs, inputs, h, w = layer.dense_weight.shape
         table = layer.connection_table
         count = outputs * inputs if table is None else int(table.sum())
@@ -73,38 +80,64 @@ def filters(model: Sequential) -> "Figure":
         if inputs > 1:
             title += f", {inputs} input maps (rows) to {outputs} output maps (columns)"
         write(ax, title, MARGIN, y, fontsize=9)
-        place(ax, sheet, MARGIN, y + 30, scale)
-        y += height
+        bar = WIDTH - MARGIN - 2 * BAR_ROOM - BAR_SIZE[0]
+        weight = layer.params["weight"]
+        color_bar(ax, bar, y + 6, weight, limit_of(weight))
+        place(ax, sheet.pixels, sheet.left, y + HEAD, sheet.scale)
+        for label, middle in sheet.rows:
+            at = y + HEAD + middle * sheet.scale
+            write(ax, label, sheet.left - 8, at, ha="right", va="center", fontsize=7, color=INK)
+        y += sheet.height
     return figure
 
 
-def _filter_sheet(layer: Conv2d) -> Floats:
-    """Return all filters of a convolution as one picture (h, w, 3)."""
+class Sheet(NamedTuple):
+    """All filters of a convolution as one picture (h, w, 3), and labels of its rows."""
+
+    pixels: Floats
+    scale: int
+    left: int
+    rows: list[tuple[str, float]]  # label, and the middle of the row in pixels of the picture
+
+    @property
+    def height(self) -> int:
+        """Pixels of the canvas."""
+        return HEAD + len(self.pixels) * self.scale + 22
+
+
+def _filter_sheet(layer: Conv2d, first: bool) -> Sheet:
     weight = layer.dense_weight
-    outputs, inputs, _, w = weight.shape
+    outputs, inputs, h, w = weight.shape
     limit = limit_of(layer.params["weight"])
     cells = to_diverging(weight, limit)
     if layer.connection_table is not None:
         cells[~layer.connection_table.T] = rgb(PALE)
+    colored = first and inputs == 3
+    labels = list(COLORS) if colored else [str(i) for i in range(inputs)] if inputs > 1 else []
+    left = MARGIN + (74 if colored else 34 if labels else 0)
+    room = WIDTH - MARGIN - left
     # Rows are input maps. Output maps that are too many for the width go on below.
-    across = max(
-        1, min(outputs, (WIDTH - 2 * MARGIN) // (2 * (w + 1)), max(16, MOST_FILTERS // inputs))
-    )
+    across = max(1, min(outputs, room // (2 * (w + 1)), max(16, MOST_FILTERS // inputs)))
     if outputs > across:
         across = -(-outputs // -(-outputs // across))
     outputs = min(outputs, max(across, MOST_FILTERS // inputs // across * across))
     gap = np.ones((1, across * (w + 1) - 1, 3))
     pieces: list[Floats] = []
+    rows: list[tuple[str, float]] = []
     for start in range(0, outputs, across):
         part = slice(start, start + across)
-        rows = [cells[part, i] for i in range(inputs)]
-        if inputs == 3:
+        filters = [cells[part, i] for i in range(inputs)]
+        if colored:
             color = 0.5 + weight[part].transpose(0, 2, 3, 1) / (2 * (limit or 1))
-            rows.insert(0, np.clip(color, 0, 1))
+            filters.insert(0, np.clip(color, 0, 1))
         pieces += [gap, gap] if start else []
-        for row in rows:
+        for number, row in enumerate(filters):
+            if labels:
+                rows.append((labels[number], sum(map(len, pieces)) + h / 2))
             pieces += [tile(row, across), gap]
-    return np.concatenate(pieces[:-1])
+    pixels = np.concatenate(pieces[:-1])
+    scale = max(1, min(LARGEST, room // pixels.shape[1]))
+    return Sheet(pixels, scale, left, rows if (h + 1) * scale >= LEAST_PITCH else [])
 
 
 @styled
@@ -132,9 +165,9 @@ def activations(
     Returns
     -------
     matplotlib.figure.Figure
-        A line for each layer: its maps side by side, or its units in a row; blue is positive,
-        orange negative, each layer against its own largest value. Layers that only pass values on
-        are left out.
+        A line for each layer: its maps side by side, or its units in a row. Red is positive, blue
+        negative, as the color bar of the layer has it. Units of the last layer have the names of
+        their classes. Layers that only pass values on are left out.
 
     Raises
     ------
@@ -146,7 +179,7 @@ def activations(
     fitted = shrink(trained.preparation.fit_images(image[None]), WIDTH // 8)
     # Maps get smaller from layer to layer here as they do in the net.
     scale = LARGEST
-    for name, layer in trained.model.layers.items():
+    for name, layer in trained.model.flat_items():
         x = np.asarray(layer.forward(x), np.float32)
         if isinstance(layer, (Flatten, Dropout)):
             continue
@@ -155,16 +188,21 @@ def activations(
             scale = unit[0]
         shape = " × ".join(map(str, x.shape[1:]))
         words = f"{shorten(name, 28)}\n{shorten(f'{type(layer).__name__}, {shape}', 28)}"
-        lines.append((words, sheet, unit, frame))
+        lines.append((words, x[0], sheet, unit, frame))
     probabilities = softmax(trained.model.logits(x))[0]
     picture = to_colors(fitted, inverted)[0]
     factor = max(1, round(150 / max(picture.shape)))
     order = np.argsort(-probabilities, kind="stable")[:TOP_CLASSES]
+    short_names = drawable(trained.class_names, WIDEST_UNIT)
     names = drawable(trained.class_names, WIDEST)
     parts = [title.replace("$", r"\$"), "" if label is None else f"true label {names[label]}"]
     title = ", ".join(filter(None, parts))
 
-    heights = [max(len(sheet) * unit[0], 40) + 14 for _, sheet, unit, _ in lines]
+    heights = [max(len(sheet) * unit[0], LINE) + 14 for *_, sheet, unit, _ in lines]
+    units = None
+    if lines[-1][1].shape == (len(names),) and len(names) <= MOST_NAMED:
+        units = _plan_units(short_names)
+        heights[-1] = max(units.height, LINE) + 14
     head = max(len(picture) * factor, 26 * len(order)) + 24
     y = MARGIN + (28 if title else 0)
     figure, ax = canvas(WIDTH, y + head + sum(heights) + MARGIN)
@@ -177,13 +215,55 @@ def activations(
     left = LABELS + picture.shape[1] * factor + 60
     _draw_bars(ax, [names[i] for i in order], probabilities[order], left, y + 4)
     y += head
-    for (words, sheet, unit, frame), height in zip(lines, heights, strict=True):
+    for (words, values, sheet, unit, frame), height in zip(lines, heights, strict=True):
         write(ax, words, MARGIN, y + 2, fontsize=8, linespacing=1.4)
+        color_bar(ax, MARGIN, y + 50, values, limit_of(values))
+        if units and values is lines[-1][1]:
+            _draw_units(ax, units, values, y + 4, int(order[0]))
+            break
         place(ax, sheet, LABELS, y + 4, unit)
         if frame:
             frames(ax, LABELS, y + 4, unit[0], *frame)
         y += height
     return figure
+
+
+class Units(NamedTuple):
+    """Places of units that have names below them, upright if these are long; in pixels."""
+
+    names: list[str]
+    pitch: float
+    across: int
+    row: float
+    upright: bool
+
+    @property
+    def height(self) -> int:
+        """Pixels of all rows."""
+        return round(-(-len(self.names) // self.across) * self.row)
+
+
+def _plan_units(names: list[str]) -> Units:
+    widest = text_width(names, 7) * DPI
+    upright = widest > 2 * UNIT
+    pitch = UNIT + UNIT_GAP if upright else max(UNIT + UNIT_GAP, widest + 8)
+    across = max(1, int((WIDTH - LABELS - MARGIN) // pitch))
+    return Units(names, pitch, across, UNIT + (widest if upright else 14) + 14, upright)
+
+
+def _draw_units(ax: Any, units: Units, values: Floats, top: float, predicted: int) -> None:
+    """Draw the last layer, with the names of the classes; the predicted one is bold."""
+    number = np.arange(len(values))
+    x = LABELS + number % units.across * units.pitch
+    y = top + number // units.across * units.row
+    colors = to_diverging(values, limit_of(values))
+    wide = units.pitch - UNIT_GAP
+    ax.bar(x, UNIT, wide, y, align="edge", color=colors, edgecolor=PALE, linewidth=0.6)
+    for i, name in enumerate(units.names):
+        style: dict[str, Any] = {"ha": "center", "fontsize": 7, "rotation": 90 * units.upright}
+        if i == predicted:
+            style["weight"] = "bold"
+        write(ax, name, x[i] + wide / 2, y[i] + UNIT + 4, **style)
 
 
 def _layer_sheet(values: Floats, scale: int) -> tuple[Floats, tuple[int, int], Any]:
@@ -194,7 +274,7 @@ def _layer_sheet(values: Floats, scale: int) -> tuple[Floats, tuple[int, int], A
     """
     room = WIDTH - LABELS - MARGIN
     limit = limit_of(values)
-    if values.ndim == 1 or values[0].size == 1:
+    if values.ndim != 3 or values[0].size == 1:
         row = to_diverging(values.reshape(1, -1), limit)[:, :room]
         return row, (24, max(1, min(24, room // row.shape[1]))), None
     maps = to_diverging(values, limit)

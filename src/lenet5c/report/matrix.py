@@ -8,14 +8,16 @@ from numpy.typing import ArrayLike, NDArray
 
 from lenet5c.report.names import drawable, text_width
 from lenet5c.report.tables import defined_scores
-from lenet5c.training.confusion import class_scores
+from lenet5c.training.confusion import class_scores, confused_pairs
 from lenet5c.training.plot_style import BLUE, GREY, INK, ORANGE, new_figure, styled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-NUMBERED = 24  # with more classes, cells have a color only
+NUMBERED = 26  # with more classes, cells have a color only, and those most confused are beside
+ZOOMED = 12  # classes that are shown again, with numbers
 WIDEST = 24  # columns of a name
+LEGEND, TITLE = 0.7, 0.4  # inches of the color bars below a matrix without numbers, and a title
 
 
 @styled
@@ -32,7 +34,8 @@ def confusion(matrix: ArrayLike, class_names: Sequence[str]) -> "Figure":
     -------
     matplotlib.figure.Figure
         Rows are true labels, columns predicted ones. Correct predictions are blue, others orange,
-        the stronger the larger their share of the row.
+        the stronger the larger their share of the row. Of more than 26 classes, the matrix is
+        without numbers, and those that are confused most are below it once more, with numbers.
 
     Raises
     ------
@@ -48,77 +51,186 @@ def confusion(matrix: ArrayLike, class_names: Sequence[str]) -> "Figure":
             f"class_names must be one for each of {classes} classes, got {len(class_names)}"
         )
     names = drawable(class_names, WIDEST)
-    numbered = classes <= NUMBERED
-    if numbered:
-        cell = max(min(0.62, max(0.42, 2.4 / classes)), 0.085 * max(len(f"{matrix.max():,}"), 3))
-        size = 8.0
-    else:
-        cell = min(0.17, 11 / classes)
-        size = min(8, max(4.5, 62 * cell))
-    side = cell * classes
-    widest = text_width(names, size)
-    upright = widest > 0.9 * cell
-    left, right, top = widest + 0.5, 0.7 if numbered else 0.2, 0.36 if numbered else 0.15
-    bottom = (widest if upright else 0.15) + 0.42
-    width, height = left + side + right, bottom + side + top
-    figure = new_figure(width, height)
-    ax = figure.add_axes((left / width, bottom / height, side / width, side / height))
-    ax.imshow(_colors(matrix), interpolation="nearest", aspect="auto")
-    # Where rows are finer than letters, some have no name.
-    step = max(1, int(np.ceil(0.075 / cell)))
-    ticks = range(0, classes, step)
-    ax.set_xticks(ticks, names[::step], rotation=90 if upright else 0, fontsize=size)
-    ax.set_yticks(ticks, names[::step], fontsize=size)
-    ax.tick_params(length=0, pad=3)
-    ax.spines[:].set(visible=True, color=GREY, linewidth=0.6)
-    if numbered:
-        for draw in (ax.hlines, ax.vlines):
-            draw(np.arange(classes - 1) + 0.5, -0.5, classes - 0.5, color="white", linewidth=0.5)
-        _write_numbers(ax, matrix, size)
-    middle = (left + side / 2) / width, (bottom + side / 2) / height
-    figure.text(0.06 / width, middle[1], "true", rotation=90, va="center", ha="left")
-    figure.text(middle[0], 0.06 / height, "predicted", va="bottom", ha="center")
+    if classes <= NUMBERED:
+        grid = Grid(matrix, names, numbered=True)
+        figure = new_figure(grid.width, grid.height)
+        grid.draw(figure, 0, 0)
+        return figure
+    whole = Grid(matrix, names, numbered=False)
+    chosen = most_confused(matrix, ZOOMED)
+    if not chosen:
+        figure = new_figure(whole.width, whole.height + LEGEND)
+        whole.draw(figure, 0, LEGEND)
+        _draw_legend(figure, matrix, whole.left, 0)
+        return figure
+    others = matrix[chosen].sum(axis=1) - matrix[np.ix_(chosen, chosen)].sum(axis=1)
+    part = Grid(matrix, names, numbered=True, chosen=chosen, others=others)
+    width = max(whole.width, part.width)
+    figure = new_figure(width, part.height + TITLE + LEGEND + whole.height)
+    whole.draw(figure, 0, part.height + TITLE + LEGEND)
+    _draw_legend(figure, matrix, whole.left, part.height + TITLE)
+    part.draw(figure, 0, 0)
+    title = f"The {len(chosen)} classes that are confused most"
+    figure.text(part.left / width, (part.height + 0.12) / figure.get_figheight(), title, size=10)
     return figure
+
+
+def most_confused(matrix: NDArray[np.integer], most: int) -> list[int]:
+    """Return the classes of the most frequent mistakes, at most so many, in their order.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet5c.report.matrix import most_confused
+    >>> most_confused(np.array([[9, 0, 1, 0], [0, 9, 0, 0], [3, 0, 9, 0], [0, 1, 0, 9]]), 3)
+    [0, 2]
+    """
+    chosen: set[int] = set()
+    for true, predicted, _ in confused_pairs(matrix):
+        if len(chosen | {true, predicted}) > most:
+            break
+        chosen |= {true, predicted}
+    return sorted(chosen)
+
+
+class Grid:
+    """A confusion matrix, or a part of it, on a figure; lengths are inches."""
+
+    def __init__(
+        self,
+        matrix: NDArray[np.integer],
+        names: Sequence[str],
+        numbered: bool,
+        chosen: Sequence[int] | None = None,
+        others: NDArray[np.integer] | None = None,
+    ) -> None:
+        self.matrix, self.names, self.numbered, self.others = matrix, names, numbered, others
+        self.chosen = list(range(len(matrix))) if chosen is None else list(chosen)
+        classes, longest = len(self.chosen), max(len(f"{matrix.max():,}"), 3)
+        if numbered:
+            self.size = 8.0 if classes <= 20 else 6.5
+            least = 0.0106 * self.size * longest
+            self.cell = max(min(0.62, max(0.42 if classes <= 20 else 0.33, 2.4 / classes)), least)
+        else:
+            self.cell = min(0.17, 11 / classes)
+            self.size = min(8, max(4.5, 62 * self.cell))
+        self.shown = [names[i] for i in self.chosen]
+        widest = text_width(self.shown, self.size)
+        self.upright = widest > 0.9 * self.cell
+        self.left = widest + 0.5
+        self.bottom = (widest if self.upright else 0.15) + 0.42
+        beyond = 0.85 if others is not None else 0.0
+        self.side = self.cell * classes
+        self.width = self.left + self.side + beyond + (0.7 if numbered else 0.2)
+        self.height = self.bottom + self.side + (0.36 if numbered else 0.15)
+
+    def draw(self, figure: "Figure", left: float, bottom: float) -> None:
+        """Draw it with its lower left corner there."""
+        width, height = figure.get_size_inches()
+        x, y, classes = left + self.left, bottom + self.bottom, len(self.chosen)
+        ax = figure.add_axes((x / width, y / height, self.side / width, self.side / height))
+        at = np.ix_(self.chosen, self.chosen)
+        colors = _colors(self.matrix)[at]
+        ax.imshow(colors, interpolation="nearest", aspect="auto")
+        # Where rows are finer than letters, some have no name.
+        step = max(1, int(np.ceil(0.075 / self.cell)))
+        ticks, names = range(0, classes, step), self.shown[::step]
+        ax.set_xticks(ticks, names, rotation=90 if self.upright else 0, fontsize=self.size)
+        ax.set_yticks(ticks, names, fontsize=self.size)
+        ax.tick_params(length=0, pad=3)
+        ax.spines[:].set(visible=True, color=GREY, linewidth=0.6)
+        if self.numbered:
+            for line in (ax.hlines, ax.vlines):
+                line(
+                    np.arange(classes - 1) + 0.5, -0.5, classes - 0.5, color="white", linewidth=0.5
+                )
+            self._write_numbers(ax, self.matrix[at], colors)
+        middle = (x + self.side / 2) / width, (y + self.side / 2) / height
+        side = (left + 0.06) / width
+        figure.text(side, middle[1], "true", rotation=90, va="center", ha="left")
+        figure.text(middle[0], (bottom + 0.06) / height, "predicted", va="bottom", ha="center")
+
+    def _write_numbers(
+        self, ax: Any, counts: NDArray[np.integer], colors: NDArray[np.floating]
+    ) -> None:
+        """Write counts into the cells, each class's recall on the right and precision on top."""
+        dark = colors @ (0.3, 0.59, 0.11) < 0.55
+        for label, predicted in zip(*np.nonzero(counts), strict=True):
+            ax.text(
+                predicted,
+                label,
+                f"{counts[label, predicted]:,}",
+                ha="center",
+                va="center",
+                fontsize=self.size - 0.5,
+                color="white" if dark[label, predicted] else INK,
+            )
+
+        def write(x: float, y: float, text: str, ha: str, va: str) -> None:
+            ax.text(x, y, text, color=GREY, fontsize=self.size - 1, ha=ha, va=va)
+
+        scores, end = class_scores(self.matrix), len(counts) - 0.42
+        more = 0.85 / self.cell if self.others is not None else 0.0
+        for i, label in enumerate(self.chosen):
+            precision, recall, _ = (
+                "–" if value is None else f"{100 * value:.1f}"
+                for value in defined_scores(scores, label)
+            )
+            write(end + more, i, recall, "left", "center")
+            write(i, -0.62, precision, "center", "bottom")
+            if self.others is not None:
+                write(end, i, f"{self.others[i]:,}" if self.others[i] else "–", "left", "center")
+        write(end + more, -0.62, "recall %", "left", "bottom")
+        if self.others is not None:
+            write(end, -0.62, "as others", "left", "bottom")
+
+
+def _draw_legend(figure: "Figure", matrix: NDArray[np.integer], left: float, bottom: float) -> None:
+    """Draw the color bars of a matrix without numbers: shares of a row, correct and mistaken."""
+    width, height = figure.get_size_inches()
+    shares = np.linspace(0, 1, 101)
+    full = full_share(matrix)
+    bars = (
+        ("correct, % of a row", BLUE, _strength(shares, True, full), 1.0),
+        ("mistaken, % of a row", ORANGE, _strength(shares * full, False, full), full),
+    )
+    for number, (text, color, strength, most) in enumerate(bars):
+        x = (left + 2.1 * number) / width
+        ax = figure.add_axes((x, (bottom + 0.28) / height, 1.7 / width, 0.1 / height))
+        bar = 1 - strength[None, :, None] * (1 - rgb(color))
+        ax.imshow(bar, extent=(0, 100 * most, 0, 1), aspect="auto")
+        ax.set_yticks([])
+        ticks = (0, 50 * most, 100 * most)
+        ax.set_xticks(ticks, [f"{each:.3g}" for each in ticks])
+        ax.tick_params(length=2, labelsize=7, pad=2)
+        ax.spines[:].set(visible=True, color=GREY, linewidth=0.6)
+        ax.set_title(text, fontsize=7.5, pad=3)
+
+
+def full_share(matrix: NDArray[np.integer]) -> float:
+    """Return the share of a row at which a mistake has the full color.
+
+    The largest one, if that is between 1 in 50 and 1 in 4.
+    """
+    share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    return float(min(max(share[~np.eye(len(matrix), dtype=bool)].max(initial=0), 0.02), 0.25))
+
+
+def _strength(
+    share: NDArray[np.floating], correct: NDArray[np.bool_] | bool, full: float
+) -> NDArray[np.floating]:
+    """Return the strength of the color of cells, from 0 to 1."""
+    mistakes = 0.1 + 0.9 * np.sqrt(np.minimum(share / full, 1))
+    return np.where(correct, 0.15 + 0.55 * share, mistakes)
 
 
 def _colors(matrix: NDArray[np.integer]) -> NDArray[np.floating]:
     """Return (K, K, 3), 0 to 1: correct from white to blue, misclassified from white to orange."""
     share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     correct = np.eye(len(matrix), dtype=bool)
-    # The largest share of mistakes has the full color, if it is between 1 in 50 and 1 in 4.
-    full = min(max(share[~correct].max(initial=0), 0.02), 0.25)
-    mistakes = 0.1 + 0.9 * np.sqrt(np.minimum(share / full, 1))
-    strength = np.where(correct, 0.15 + 0.55 * share, mistakes) * (matrix > 0)
+    strength = _strength(share, correct, full_share(matrix)) * (matrix > 0)
     color = np.where(correct[..., None], rgb(BLUE), rgb(ORANGE))
     return 1 - strength[..., None] * (1 - color)
-
-
-def _write_numbers(ax: Any, matrix: NDArray[np.integer], size: float) -> None:
-    """Write counts into the cells, each class's recall on the right and precision on top."""
-    dark = _colors(matrix) @ (0.3, 0.59, 0.11) < 0.55
-    classes = len(matrix)
-    for label, predicted in zip(*np.nonzero(matrix), strict=True):
-        ax.text(
-            predicted,
-            label,
-            f"{matrix[label, predicted]:,}",
-            ha="center",
-            va="center",
-            fontsize=size - 0.5,
-            color="white" if dark[label, predicted] else INK,
-        )
-
-    def write(x: float, y: float, text: str, ha: str, va: str) -> None:
-        ax.text(x, y, text, color=GREY, fontsize=size - 1, ha=ha, va=va)
-
-    scores = class_scores(matrix)
-    for i in range(classes):
-        precision, recall, _ = (
-            "–" if value is None else f"{100 * value:.1f}" for value in defined_scores(scores, i)
-        )
-        write(classes - 0.42, i, recall, "left", "center")
-        write(i, -0.62, precision, "center", "bottom")
-    write(classes - 0.42, -0.62, "recall %", "left", "bottom")
 
 
 def rgb(color: str) -> NDArray[np.floating]:

@@ -7,20 +7,20 @@ from numpy.typing import NDArray
 
 from lenet5c._optional import require
 from lenet5c.datasets import resize
-from lenet5c.report.matrix import rgb
-from lenet5c.training.plot_style import BLUE, ORANGE, PALE, PURPOSE, new_figure
+from lenet5c.training.plot_style import DIVERGING, GREY, INK, PALE, PURPOSE, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 DPI = 144
+BAR_SIZE, BAR_ROOM = (72, 9), 48  # pixels of a color bar, and of the number on its left
 Floats = NDArray[np.floating]
 
 
 def to_diverging(values: Floats, limit: float) -> Floats:
-    """Return values as colors (..., 3): orange to -`limit`, white at zero, blue to `limit`."""
-    strength = np.clip(values / (limit or 1), -1, 1)[..., None]
-    return np.where(strength < 0, 1 + strength * (1 - rgb(ORANGE)), 1 - strength * (1 - rgb(BLUE)))
+    """Return values as colors (..., 3): blue to -`limit`, white at zero, red to `limit`."""
+    colors = require("matplotlib", "plots", PURPOSE).colormaps[DIVERGING]
+    return np.asarray(colors(0.5 + values / (2 * (limit or 1)))[..., :3])
 
 
 def limit_of(values: Floats) -> float:
@@ -103,6 +103,35 @@ def frames(
         linewidths=0.6,
     )
     ax.add_collection(boxes, autolim=False)
+
+
+def color_bar(ax: Any, left: float, top: float, values: Floats, limit: float) -> None:
+    """Draw the legend of values that `to_diverging` shows: from zero, or from -`limit`, to `limit`.
+
+    Numbers are beside the bar, in a room of `BAR_ROOM` pixels.
+    """
+    low = -1.0 if (values < 0).any() else 0.0
+    bar = to_diverging(np.linspace(low, 1, 64)[None], 1)
+    wide, tall = BAR_SIZE
+    middle, start = top + tall / 2, left + BAR_ROOM
+    ax.imshow(bar, extent=(start, start + wide, top + tall, top), aspect="auto")
+    edge = {"fill": False, "edgecolor": GREY, "linewidth": 0.5}
+    patches = require("matplotlib.patches", "plots", PURPOSE)
+    ax.add_patch(patches.Rectangle((start, top), wide, tall, **edge))
+    for number, x, side in ((low * limit, start - 5, "right"), (limit, start + wide + 5, "left")):
+        write(ax, short(number), x, middle, ha=side, va="center", fontsize=7, color=INK)
+
+
+def short(number: float) -> str:
+    """Return a number with three digits, for a legend.
+
+    Examples
+    --------
+    >>> from lenet5c.report.mosaic import short
+    >>> short(0.12345), short(-12.34), short(0.0), short(123456.0)
+    ('0.123', '−12.3', '0', '1.23e+05')
+    """
+    return f"{number:.3g}" if number >= 0 else f"−{-number:.3g}"
 
 
 def write(ax: Any, text: str, left: float, top: float, **options: Any) -> None:

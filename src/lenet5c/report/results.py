@@ -9,6 +9,7 @@ import numpy as np
 from lenet5c._text import plain
 from lenet5c.datasets import Dataset
 from lenet5c.report import page
+from lenet5c.report.matrix import NUMBERED
 from lenet5c.report.mistakes import find_file, link
 from lenet5c.report.pictures import confusion, errors
 from lenet5c.report.samples import SLOTS
@@ -58,10 +59,10 @@ def result_makers(
     }
 
 
-def accuracy_card(result: Evaluation, part: str = "test") -> tuple[str, str, str]:
+def accuracy_card(result: Evaluation, part: str | None = "test") -> tuple[str, str, str]:
     """Return the accuracy as a card for `page.facts`."""
     return (
-        f"{part} accuracy",
+        f"{part} accuracy" if part else "accuracy",
         f"{100 * result.accuracy:.2f} %",
         f"{describe_interval(result.correct, result.count)} (Wilson): the accuracy that other such "
         "images could have given",
@@ -94,7 +95,9 @@ def confusion_section(
         "Correct ones are blue, on the diagonal; misclassified ones are orange, the stronger the "
         "larger their share of the row."
     )
-    if len(names) <= 24:
+    if len(names) > NUMBERED and pairs:
+        caption += " Below it are the classes that are confused most, with numbers."
+    if len(names) <= NUMBERED or pairs:
         caption += " The recall of each class is on the right, its precision on top."
     shown = pictures.get("confusion")
     return page.section(

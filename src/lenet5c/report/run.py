@@ -11,7 +11,9 @@ from lenet5c import _files
 from lenet5c._optional import require
 from lenet5c._text import command_line
 from lenet5c.errors import MissingExtraError, RunError
+from lenet5c.nn import Conv2d
 from lenet5c.recipes import RECIPES, Run
+from lenet5c.recipes.own_net import name_net
 from lenet5c.recipes.setting import in_words
 from lenet5c.report import page
 from lenet5c.report.pictures import activations, curves, filters
@@ -97,15 +99,16 @@ def write_report(run: Run, folder: Path) -> dict[str, Exception]:
     example = int(right[0]) if len(right) else 0
     makers = {"curves": lambda: curves(run.history, kept_epoch=kept, loss=terms)}
     makers |= result_makers(test, result, trained.class_names, inverted)
+    if any(isinstance(layer, Conv2d) for layer in trained.model.all_layers()):
+        makers["filters"] = lambda: filters(trained.model)
     makers |= {
-        "filters": lambda: filters(trained.model),
         "activations": lambda: activations(
             trained,
             test.images[example],
             title=f"Test image {example}",
             label=test.labels[example],
             inverted=inverted,
-        ),
+        )
     }
     pictures, failures = draw_all(makers)
     for name, content in pictures.items():
@@ -178,7 +181,10 @@ def _curves(pictures: Pictures, run: Run) -> str:
     if "curves" not in pictures:
         return ""
     history = run.history
-    augmented = ", and of distorted images" if run.config.settings.distortion else ""
+    distortion = run.config.settings.distortion or {}
+    augmented = ", and of distorted images" if distortion else ""
+    if distortion.get("mixup"):
+        augmented = ", and of mixtures, of which the larger share counts as the true class"
     caption = (
         "Loss and accuracy after each epoch. The training figures are means over the epoch, "
         f"while the net was changing{augmented}; so validation may well look better."
@@ -196,16 +202,17 @@ def _curves(pictures: Pictures, run: Run) -> str:
 
 
 def _inside(pictures: Pictures, trained: TrainedModel) -> str:
-    layers = trained.model.layers.values()
+    layers = trained.model.all_layers()
     partly = any(getattr(layer, "connection_table", None) is not None for layer in layers)
     of_filters = (
-        "The filters of the convolutions. Blue weights are positive and answer to ink, orange "
-        "ones are negative, white is zero; each layer is colored against its own largest "
-        "weights."
+        "The filters of the convolutions. Red weights are positive and answer to ink, blue ones "
+        "are negative, white is zero; each layer is colored against its own largest weights, as "
+        "its color bar has it."
     )
     if (trained.image_shape or (1,))[0] == 3:
         of_filters += (
-            " The first row has the filters on the three colors together, gray meaning zero."
+            " The first row has the filters in color, gray meaning zero; those on red, green and "
+            "blue are below."
         )
     if partly:
         of_filters += (
@@ -213,24 +220,27 @@ def _inside(pictures: Pictures, trained: TrainedModel) -> str:
         )
     of_layers = (
         "One test image on its way through the net, a line for each layer: the maps of the "
-        "convolutions and poolings, then the units of the last layers in a row. Blue is "
-        "positive, orange negative, each layer against its own largest value. On top the "
-        "classes that the net finds most probable."
+        "convolutions and poolings, then the units of the last layers in a row. Red is positive, "
+        "blue negative, each layer against its own largest values, as its color bar has it. On "
+        "top the classes that the net finds most probable."
     )
     pairs = (
         ("filters", of_filters, "Filters of the convolutions"),
         ("activations", of_layers, "What each layer makes of a test image"),
     )
     drawn = [page.picture(pictures[name], *texts) for name, *texts in pairs if name in pictures]
-    model: Any = trained.model
-    return page.section("Inside the net", *drawn, page.preformatted(model.summary()))
+    summary = trained.model.summary(trained.input_shape)
+    return page.section("Inside the net", *drawn, page.preformatted(summary))
 
 
 def _settings(config: dict[str, Any], usual: dict[str, Any]) -> str:
     rows: list[list[str]] = []
     changed: list[int] = []
     for key, value in config.items():
-        own, before = in_words(value), in_words(usual.get(key, value))
+        own, before = (
+            name_net(each) if key == "net" else in_words(each)
+            for each in (value, usual.get(key, value))
+        )
         if own != before:
             changed.append(len(rows))
         rows.append([key, own, "" if own == before else before])

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet5c._text import columns, shorten, table
+from lenet5c._text import columns, count, shorten, table
 from lenet5c.training import ClassScores, Evaluation, class_scores, confused_pairs
 
 WIDEST = 100  # columns of a terminal
@@ -93,6 +93,18 @@ def worst_table(
         image = str(index) if ids is None else shorten(ids[index], IMAGE)
         rows.append((image, *names, f"{100 * result.confidences[index]:.2f}%"))
     return table(rows, "rllr" if ids is None else "lllr")
+
+
+def count_images(number: int, part: str | None) -> str:
+    """Return the number of images of a part, or of data that is not divided.
+
+    Examples
+    --------
+    >>> from lenet5c.report.tables import count_images
+    >>> count_images(10_000, "test"), count_images(1, None)
+    ('10,000 test images', '1 image')
+    """
+    return count(number, f"{part} image" if part else "image")
 
 
 def defined_scores(scores: ClassScores, i: int) -> list[float | None]:

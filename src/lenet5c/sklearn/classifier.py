@@ -1,5 +1,6 @@
 """The classifier."""
 
+from collections.abc import Sequence
 from math import ceil, prod
 from typing import Any, Self, cast
 
@@ -11,10 +12,11 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from lenet5c.datasets import Dataset, Source
+from lenet5c.nn.kind import number, plain, whole
 from lenet5c.recipes import Recipe, RunConfig, recipe, train
 from lenet5c.recipes.build import make_loss
-from lenet5c.recipes.kind import CLASS_WEIGHT, number, plain, whole
-from lenet5c.recipes.recipe import NET_SETTINGS
+from lenet5c.recipes.kind import CLASS_WEIGHT
+from lenet5c.recipes.net_settings import NET_SETTINGS
 from lenet5c.recipes.start import take_net
 from lenet5c.sklearn.pixels import as_images, image_shape_of, pixel_range_of
 from lenet5c.sklearn.state import pack, unpack
@@ -23,13 +25,15 @@ from lenet5c.training.weights import Targets, class_weights, weigh, weigh_loss
 
 #: Samples of a tile. In full tiles the values of a sample do not depend on the rest of the batch.
 TILE = 16
+#: Parameters that are options of the net.
+OF_NET = (
+    *("channels", "units", "kernel_size", "padding", "activation", "pooling", "dropout"),
+    "batch_norm",
+)
 #: Parameters that stand for a setting of the recipe or its net: the name of the setting.
 OF_RECIPE = (
     {"learning_rate": "lr"}
-    | {
-        name: name
-        for name in ("epochs", "batch_size", "activation", "pooling", "dropout", "batch_norm")
-    }
+    | {name: name for name in ("epochs", "batch_size", *OF_NET)}
     | {"distortion": "distortion"}
 )
 #: Parameters with kinds of their own.
@@ -54,14 +58,19 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
     learning_rate : float, optional
         The peak of the recipe's schedule; of `partial_fit`, whose rate is constant, the rate
         itself, by default a quarter of the recipe's peak.
-    activation : {'relu', 'tanh', 'sigmoid'}, optional
+    channels, units : sequence of int, optional
+        Maps of each convolution; units of the fully connected layers before the last.
+    kernel_size, padding : int or sequence of int, optional
+        Of all convolutions, or of each.
+    activation : str, optional
+        A name of `lenet5c.nn.ACTIVATIONS`.
     pooling : {'avg', 'max'}, optional
     dropout : float, optional
     batch_norm : bool, optional
     distortion : str or dict, optional
-        Augmentation of the training images, such as 'modern', settings of
-        `lenet5c.datasets.Distortion`, or 'none'; for images of digits and the like. It has no
-        effect on `partial_fit`.
+        Augmentation of the training images, such as 'modern' for digits and 'pictures' for what
+        may be mirrored, settings of `lenet5c.datasets.Distortion`, or 'none'. It has no effect on
+        `partial_fit`.
     class_weight : 'balanced' or dict, optional
         Weights of the classes in the loss, from 1e-6 to 1e6 and 1 where not given; 'balanced' is
         n_samples / (n_classes * count) of each, with the sample weights counted. `partial_fit`
@@ -127,6 +136,10 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
         epochs: int | None = None,
         batch_size: int | None = None,
         learning_rate: float | None = None,
+        channels: Sequence[int] | None = None,
+        units: Sequence[int] | None = None,
+        kernel_size: int | Sequence[int] | None = None,
+        padding: int | Sequence[int] | None = None,
         activation: str | None = None,
         pooling: str | None = None,
         dropout: float | None = None,
@@ -311,8 +324,7 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
         changes = {}
         for name, setting in OF_RECIPE.items():
             if (value := plain(getattr(self, name))) is not None:
-                kinds[setting].check(name, value)
-                changes[setting] = value
+                changes[setting] = kinds[setting].check(name, value)
         weights = plain(self.class_weight)
         if isinstance(weights, dict):
             weights = {
@@ -344,8 +356,7 @@ class LeNet5Classifier(ClassifierMixin, BaseEstimator):
 
     def _of_net(self) -> dict[str, Any]:
         """Return the settings of the net that were asked for."""
-        names = OF_RECIPE.items() & {(name, name) for name in NET_SETTINGS}
-        given = {name: plain(getattr(self, name)) for name, _ in sorted(names)}
+        given = {name: plain(getattr(self, name)) for name in OF_NET}
         return {name: value for name, value in given.items() if value is not None}
 
     def _train_epoch(self, settings: Recipe, samples: Dataset) -> None:

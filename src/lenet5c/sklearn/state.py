@@ -1,15 +1,13 @@
 """The content of an estimator's pickle: parameters and arrays, nothing compiled."""
 
-from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-
 from lenet5c.datasets import Preparation
-from lenet5c.nn import NETS, Sequential
+from lenet5c.nn import describe
 from lenet5c.recipes import Recipe
 from lenet5c.recipes.build import make_optimizer
 from lenet5c.training import TrainedModel
+from lenet5c.training.model_file import build_net
 
 VERSION, KEY = 1, "_lenet5c_state"
 
@@ -19,10 +17,11 @@ def pack(state: dict[str, Any]) -> dict[str, Any]:
     trained, optimizer = state.get("trained_"), state.get("optimizer_")
     if trained is not None and optimizer is not None:
         state["trained_"] = {
-            "net": next(name for name, kind in NETS.items() if type(trained.model) is kind),
-            "config": trained.model.config,
+            "net": describe(trained.model),
             "arrays": trained.model.state_dict(),
-            "random": {name: rng.bit_generator.state for name, rng in _generators(trained.model)},
+            "random": {
+                name: each.rng_state for name, each in trained.model.random_layers().items()
+            },
             "preparation": trained.preparation.to_dict(),
             "mean_image": trained.preparation.mean_image,
             "class_names": trained.class_names,
@@ -45,10 +44,10 @@ def unpack(state: dict[str, Any], owner: str) -> dict[str, Any]:
         )
     packed = state.get("trained_")
     if isinstance(packed, dict):
-        model = NETS[packed["net"]](**packed["config"])
+        model = build_net(packed["net"])
         model.load_state_dict(packed["arrays"])
-        for name, rng in _generators(model):
-            rng.bit_generator.state = packed["random"][name]
+        for name, layer in model.random_layers().items():
+            layer.rng_state = packed["random"][name]
         preparation = Preparation.from_dict(packed["preparation"], packed["mean_image"])
         others = (packed[name] for name in ("class_names", "image_shape", "reading", "framing"))
         state["trained_"] = TrainedModel(model, preparation, *others)
@@ -56,11 +55,3 @@ def unpack(state: dict[str, Any], owner: str) -> dict[str, Any]:
         optimizer.load_state_dict(state["optimizer_"])
         state["optimizer_"] = optimizer
     return state
-
-
-def _generators(model: Sequential) -> Iterator[tuple[str, np.random.Generator]]:
-    """Yield the random generators of layers such as Dropout, by name."""
-    for name, layer in model.named_layers():
-        rng = getattr(layer, "rng", None)
-        if isinstance(rng, np.random.Generator):
-            yield name, rng

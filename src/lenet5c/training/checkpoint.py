@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lenet5c import _files
 from lenet5c.datasets.mapped import blocks
 from lenet5c.errors import RunError
+from lenet5c.nn import Sequential, describe
 
 if TYPE_CHECKING:
     from lenet5c.training.trainer import Trainer
@@ -91,7 +92,6 @@ def _describe(trainer: "Trainer", with_data: bool) -> dict[str, Any]:
         for name, value in vars(optimizer).items()
         if isinstance(value, PLAIN) and name not in ("lr", "steps")
     }
-    layers = {name: type(layer).__name__ for name, layer in model.named_layers()}
     sets = [trainer.train_set, *([trainer.validation_set] if trainer.validation_set else [])]
     parts: list[Any] = []
     for each in sets:
@@ -105,7 +105,7 @@ def _describe(trainer: "Trainer", with_data: bool) -> dict[str, Any]:
         "keep": trainer.keep,
         "patience": trainer.patience,
         "average": trainer.average.decay if trainer.average else 0.0,
-        "model": [type(model).__name__, getattr(model, "config", layers)],
+        "model": _describe_model(model),
         "loss": repr(trainer.loss),
         "optimizer": [type(optimizer).__name__, settings],
         "schedule": _describe_schedule(trainer.schedule),
@@ -115,6 +115,14 @@ def _describe(trainer: "Trainer", with_data: bool) -> dict[str, Any]:
         "data_digest": _files.digest(*parts) if with_data else None,
     }
     return json.loads(json.dumps(described))
+
+
+def _describe_model(model: Sequential) -> Any:
+    """Return the description of a model; of one that has none, the names and classes of layers."""
+    try:
+        return describe(model)
+    except ValueError:
+        return {name: type(layer).__name__ for name, layer in model.named_layers()}
 
 
 def _describe_schedule(schedule: Any) -> str:

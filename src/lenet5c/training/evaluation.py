@@ -76,7 +76,7 @@ class Evaluation:
         return wrong[np.argsort(-self.confidences[wrong], kind="stable")][:most]
 
     def __str__(self) -> str:
-        """Return the accuracy, as in 99.58% (9958/10000)."""
+        """Return the accuracy, as in 99.65% (9965/10000)."""
         return f"{100 * self.accuracy:.2f}% ({self.correct}/{self.count})"
 
     _repr_html_ = show_evaluation
@@ -118,7 +118,7 @@ def evaluate(
     >>> _, test = mnist()
     >>> result = evaluate(open_model(), test)
     >>> print(result)
-    99.58% (9958/10000)
+    99.65% (9965/10000)
     >>> result.worst(3)
     array([3422, 9729, 2654])
     """

@@ -35,7 +35,8 @@ def describe_loss(trainer: "Trainer") -> str:
     if of_classes or train_set.sample_weight is not None:
         terms.append("weights")
     if trainer.distortion:
-        terms.append("augmentation of the training images")
+        mixed = trainer.distortion.mixup > 0
+        terms.append("augmentation of the training images" + " and mixup" * mixed)
     if not terms:
         return "" if kind == "cross-entropy" else kind
     *first, last = terms

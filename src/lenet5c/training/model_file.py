@@ -2,7 +2,7 @@
 
 import os
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,10 @@ from lenet5c.datasets.framing import MNIST, Framing
 from lenet5c.datasets.mapped import Images, blocks
 from lenet5c.datasets.preparation import MAX_SIDE
 from lenet5c.errors import RunError
-from lenet5c.kernels.shapes import pair
-from lenet5c.nn import NETS, Sequential, softmax
+from lenet5c.nn import Sequential, build, describe, softmax
+from lenet5c.nn.layer import Rng
+from lenet5c.nn.limits import limit_values
+from lenet5c.nn.work import check_work
 from lenet5c.training.notebook import show_model
 from lenet5c.training.summary import MODEL_NAME, read_summary
 
@@ -81,8 +83,13 @@ class TrainedModel:
         if self.image_shape is None:
             pad = self.preparation.fit == "pad"
             height, width = (min(28, side) if pad else 28 for side in self.preparation.size)
-            channels = getattr(self.model, "config", {}).get("in_channels", 1)
+            channels = (self.model.input_shape or (1,))[0]
             self.image_shape = (channels, height, width)
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Shape (C, H, W) of a prepared image, which the net takes."""
+        return (self.image_shape[0], *self.preparation.size)
 
     @property
     def inverted(self) -> bool:
@@ -175,7 +182,7 @@ def open_model(name: str | os.PathLike[str] | None = None) -> TrainedModel:
     name : str or path-like, optional
         A model file, or the folder of a finished run, whose summary must be of the model there;
         ``'best'``, or nothing, is the model of MNIST's digits that comes with the package (`./best`
-        a file or folder of that name): that of ``lenet5c train --recipe best --seed 0``, 99.58 % of
+        a file or folder of that name): that of ``lenet5c train --recipe best --seed 0``, 99.65 % of
         the test images.
 
     Returns
@@ -226,27 +233,28 @@ got runs/none, which does not exist
 
 
 def save_model(path: str | os.PathLike[str], trained: TrainedModel) -> str:
-    """Write a `TrainedModel` of `LeNet5` or `LeNet5_1998` for `open_model`; return its digest.
+    """Write a `TrainedModel` for `open_model`; return its digest.
 
-    The format is safetensors, with all but the weights as JSON in its metadata; equal models give
-    equal bytes.
+    Any `Sequential` of the package's layers can be saved, and of layers of one's own that are
+    registered (`lenet5c.nn.register`). The format is safetensors, with all but the weights as JSON
+    in its metadata: the net is there as `lenet5c.nn.describe` has it, layer by layer. Equal models
+    give equal bytes.
 
     Raises
     ------
     ValueError
-        The parts do not fit together, as `check_parts` says.
+        The parts do not fit together, as `check_parts` says, or a layer cannot be saved; the
+        message names it, and says what to do.
     OSError
         The file cannot be written.
     """
-    config = trained.model.config  # type: ignore[attr-defined]
-    parts = trained.preparation, trained.class_names, trained.image_shape, trained.reading
-    check_parts(config, *parts, trained.framing, trained.white)
+    description = describe_net(trained.model)
+    check_parts(trained)
     tensors = trained.model.state_dict()
     if trained.preparation.mean_image is not None:
         tensors[MEAN_IMAGE] = trained.preparation.mean_image
     metadata = {
-        "model": type(trained.model).__name__,
-        "config": config,
+        "model": description,
         "preparation": trained.preparation.to_dict(),
         "class_names": list(trained.class_names),
         "image_shape": list(trained.image_shape),
@@ -259,89 +267,108 @@ def save_model(path: str | os.PathLike[str], trained: TrainedModel) -> str:
     return _files.write_tensors(path, "model", tensors, metadata)
 
 
+def describe_net(model: Sequential) -> dict[str, Any]:
+    """Return the description of a net, after making one of it that has the same tensors.
+
+    Raises
+    ------
+    ValueError
+        A layer has no description, or settings that do not make it again.
+    """
+    description = describe(model)
+    state = model.state_dict()
+    with limit_values(sum(array.size for array in state.values())):
+        twin = build_net(description)
+    own, others = (
+        {name: array.shape for name, array in each.items()} for each in (state, twin.state_dict())
+    )
+    for name in own | others:
+        if own.get(name) != others.get(name):
+            raise ValueError(
+                f"settings must make the layer again, got {name} of {others.get(name)} in place of "
+                f"{own.get(name)}; let its settings() return all arguments of its class"
+            )
+    return description
+
+
+def build_net(description: Any, rng: Rng = None) -> Sequential:
+    """Return the net of a description, which is not trusted, as `lenet5c.nn.build` does."""
+    model = build(description, rng)
+    if not isinstance(model, Sequential):
+        raise ValueError(f"a net must be a Sequential, got {type(model).__name__}")
+    return model
+
+
 def _read(path: Path) -> TrainedModel:
     tensors, metadata = _files.read_tensors(path, "model")
     try:
-        kind: Any = {kind.__name__: kind for kind in NETS.values()}[metadata["model"]]
-        config = metadata["config"]
         preparation = Preparation.from_dict(metadata["preparation"], tensors.pop(MEAN_IMAGE, None))
-        # Before the model takes memory: the file must hold as many values as it claims.
-        expected = kind.count_params(**config) + kind.count_buffers(**config)
-        if expected != (found := sum(array.size for array in tensors.values())):
-            raise ValueError(f"its configuration must have {found} parameters, got {expected}")
         if any(array.dtype not in (np.float32, np.int64) for array in tensors.values()):
             raise ValueError("its weights must be float32")
-        class_names, image_shape = tuple(metadata["class_names"]), tuple(metadata["image_shape"])
-        framing = metadata.get("framing", MNIST.to_dict())
-        framing = framing if framing is None else Framing.from_dict(framing)
-        white = metadata.get("white", {})
-        check_parts(
-            config, preparation, class_names, image_shape, metadata["reading"], framing, white
-        )
-        model = kind(**config)
+        # Layers take no more memory than the file has.
+        with limit_values(sum(array.size for array in tensors.values())):
+            model = build_net(metadata["model"])
         model.load_state_dict(tensors)
         if any(array.dtype != tensors[name].dtype for name, array in model.state_dict().items()):
             raise ValueError("its weights must be float32")
+        framing = metadata.get("framing", MNIST.to_dict())
+        trained = TrainedModel(
+            model,
+            preparation,
+            tuple(metadata["class_names"]),
+            tuple(metadata["image_shape"]),
+            metadata["reading"],
+            framing if framing is None else Framing.from_dict(framing),
+            metadata.get("white", {}),
+            path,
+        )
+        check_parts(trained)
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         reason = f"it lacks {error}" if isinstance(error, KeyError) else error
         raise RunError(f"{path} must be a model file that fits together: {reason}") from None
-    reading = metadata["reading"]
-    parts = model, preparation, class_names, image_shape, reading, framing, white
-    return TrainedModel(*parts, path)
+    return trained
 
 
-def check_parts(
-    config: Mapping[str, Any],
-    preparation: Preparation,
-    class_names: Sequence[str],
-    image_shape: Sequence[int],
-    reading: str,
-    framing: Framing | None,
-    white: Mapping[str, float],
-) -> None:
+def check_parts(trained: TrainedModel) -> None:
     """Raise a ValueError unless the parts of a `TrainedModel` go together.
 
-    Parameters
-    ----------
-    config : mapping
-        Arguments of the net. The preparation must give images of its input size, and there must be
-        a name for each class.
-    preparation : Preparation
-    class_names : sequence of str
-        All different, of 1 to 255 characters, without control characters and line breaks.
-    image_shape : sequence of int
-        Channels, which must be the net's, height and width: not larger than the net's input where
-        the preparation pads.
-    reading : str
-    framing : Framing or None
-        Its colors are of one channel, or of the net's.
-    white : mapping of str to float
-        Of 'int' and 'float' at most, positive and finite.
+    The image shape is that of images that the preparation makes the net's input of, where it pads
+    not larger than that; the net has an output for each class name. Class names are all different,
+    of 1 to 255 characters, without control characters and line breaks; colors of the framing are of
+    one channel, or of the images'; levels of white are of 'int' and 'float' at most, positive and
+    finite.
     """
-    channels = config.get("in_channels", 1)
-    size = pair(config.get("input_size", 32), "input_size", 1)
-    if preparation.size != size:
-        raise ValueError(f"its preparation must give images of {size}, got {preparation.size}")
-    image = preparation.mean_image
-    if image is not None and len(image) != channels:
-        raise ValueError(f"its mean image must have {channels} channels, got {len(image)}")
-    most = size if preparation.fit == "pad" else (MAX_SIDE, MAX_SIDE)
+    model, preparation, image_shape = trained.model, trained.preparation, trained.image_shape
+    takes, image = model.input_shape, preparation.mean_image
+    if takes is not None and preparation.size != takes[1:]:
+        raise ValueError(f"its preparation must give images of {takes[1:]}, got {preparation.size}")
+    channels = "channels" if takes is None else takes[0]
+    most = preparation.size if preparation.fit == "pad" else (MAX_SIDE, MAX_SIDE)
     if (
         len(image_shape) != 3
-        or image_shape[0] != channels
         or not all(type(n) is int for n in image_shape)
+        or not 1 <= image_shape[0] == (image_shape[0] if takes is None else channels)
         or not all(1 <= n <= end for n, end in zip(image_shape[1:], most, strict=True))
     ):
         raise ValueError(
             f"its image_shape must be ({channels}, height, width), at most {most[0]} by {most[1]}, "
             f"got {tuple(image_shape)!r}"
         )
-    check_class_names(class_names, config.get("num_classes", 10))
+    if image is not None and len(image) != image_shape[0]:
+        raise ValueError(f"its mean image must have {image_shape[0]} channels, got {len(image)}")
+    outputs = check_work(model, trained.input_shape)
+    if len(outputs) != 1:
+        raise ValueError(
+            f"its net must end in a row of outputs, one a class, got the shape {outputs}; end it "
+            "with Flatten and Linear"
+        )
+    check_class_names(trained.class_names, outputs[0])
+    reading, framing, white = trained.reading, trained.framing, trained.white
     if reading not in READINGS:
         raise ValueError(f"its reading must be one of {READINGS}, got {reading!r}")
-    if framing is not None and len(framing.paper) not in (1, channels):
+    if framing is not None and len(framing.paper) not in (1, image_shape[0]):
         raise ValueError(
-            f"its framing must have colors of {channels} channels, got {len(framing.paper)}"
+            f"its framing must have colors of {image_shape[0]} channels, got {len(framing.paper)}"
         )
     if not white.keys() <= {"int", "float"} or not all(
         type(level) in (int, float) and 0 < level < np.inf for level in white.values()
@@ -352,7 +379,9 @@ def check_parts(
 def check_class_names(names: Sequence[str], count: int) -> None:
     """Raise a ValueError unless these are names for so many classes, as `check_parts` has them."""
     if len(names) != count or not all(isinstance(name, str) for name in names):
-        raise ValueError(f"its class names must be {count} strings")
+        raise ValueError(
+            f"its class names must be {count} strings, one for each output, got {len(names)}"
+        )
     for name in names:
         # Letters of some scripts are joined by characters that str.isprintable() refuses.
         hidden = any(unicodedata.category(c) in ("Cc", "Cs", "Zl", "Zp") for c in name)

@@ -23,6 +23,8 @@ T = TypeVar("T")
 # Okabe and Ito's palette, which color-blind readers can tell apart.
 BLUE, ORANGE, GREEN = "#0072B2", "#D55E00", "#009E73"
 GREY, PALE, INK = "#8a8a8a", "#c8c8c8", "#222222"
+# Of numbers of both signs: negative blue, zero white, positive red. The demo has the same colors.
+DIVERGING = "RdBu_r"
 STYLE = {
     "font.size": 9,
     "axes.edgecolor": INK,

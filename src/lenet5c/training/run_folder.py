@@ -37,7 +37,7 @@ def read_record(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def recorded_accuracy(model_file: Path) -> str | None:
-    """Return the accuracy in the summary beside a run's model, such as '9958/10000', or None."""
+    """Return the accuracy in the summary beside a run's model, such as '9965/10000', or None."""
     if model_file.name != MODEL_NAME:
         return None
     try:

@@ -1,7 +1,6 @@
 """The state of a training: what `Trainer.state` has and `Trainer.load_state` checks."""
 
 import json
-from collections.abc import Iterator
 from math import isfinite
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ PARTS = ("model", "optimizer", "average", "best")
 def take(trainer: "Trainer") -> State:
     """Return the position and history as a JSON-able dict, and arrays by name."""
     optimizer = trainer.optimizer.state_dict()  # type: ignore[attr-defined]
+    layers = trainer.model.random_layers()
     values = {
         "epoch": trainer.epoch,
         "step": trainer.step,
@@ -27,7 +27,7 @@ def take(trainer: "Trainer") -> State:
         "correct": trainer.correct,
         "history": trainer.history,
         "optimizer_steps": optimizer.pop("steps"),
-        "random": {name: rng.bit_generator.state for name, rng in _generators(trainer)},
+        "random": {name: layer.rng_state for name, layer in layers.items()},
     }
     parts = {
         "model": trainer.model.state_dict(),
@@ -69,8 +69,8 @@ def _apply(trainer: "Trainer", values: dict[str, Any], arrays: Arrays) -> None:
     optimizer = {"steps": values["optimizer_steps"], **parts["optimizer"]}
     trainer.optimizer.load_state_dict(optimizer)  # type: ignore[attr-defined]
     trainer.model.load_state_dict(parts["model"])
-    for name, rng in _generators(trainer):
-        rng.bit_generator.state = values["random"][name]
+    for name, layer in trainer.model.random_layers().items():
+        layer.rng_state = values["random"][name]
     trainer.epoch, trainer.step = values["epoch"], values["step"]
     trainer.history = list(values["history"])
     trainer.loss_sum, trainer.correct = values["loss_sum"], values["correct"]
@@ -119,23 +119,27 @@ def _check_history(trainer: "Trainer", history: Any, epochs: int) -> None:
 
 
 def _check_random(trainer: "Trainer", states: Any) -> None:
-    """Refuse states of random generators that NumPy would not take, or change without a word."""
-    generators = dict(_generators(trainer))
-    if type(states) is not dict or generators.keys() != states.keys():
-        raise ValueError(f"random states must be of {sorted(generators)}, got {_short(states)}")
-    for name, rng in generators.items():
-        probe, state = type(rng.bit_generator)(), states[name]
+    """Refuse states of random numbers that a layer would not take, or change without a word."""
+    layers = trainer.model.random_layers()
+    if type(states) is not dict or layers.keys() != states.keys():
+        raise ValueError(f"random states must be of {sorted(layers)}, got {_short(states)}")
+    for name, layer in layers.items():
+        before, state = layer.rng_state, states[name]
+        assert before is not None
         try:
-            probe.state = state
-            fits = _as_text(probe.state) == _as_text(state)
-            # A flag, and the increment of a congruential generator, which is odd.
-            fits &= state.get("has_uint32", 0) in (0, 1) and state["state"].get("inc", 1) % 2 == 1
+            layer.rng_state = state
+            fits = _as_text(layer.rng_state) == _as_text(state)
+            if "bit_generator" in before:
+                # A flag, and the increment of a congruential generator, which is odd.
+                fits &= state.get("has_uint32", 0) in (0, 1)
+                fits &= state["state"].get("inc", 1) % 2 == 1
         except (TypeError, ValueError, LookupError, ArithmeticError, AttributeError):
             fits = False
+        finally:
+            layer.rng_state = before
         if not fits:
-            raise ValueError(
-                f"random state of {name} must be one of {type(probe).__name__}, got {_short(state)}"
-            )
+            kind = before.get("bit_generator", type(layer).__name__)
+            raise ValueError(f"random state of {name} must be one of {kind}, got {_short(state)}")
 
 
 def _check_arrays(trainer: "Trainer", arrays: Arrays, own: Arrays, begun: bool) -> None:
@@ -171,11 +175,3 @@ def _as_text(state: Any) -> str:
 def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 120 else text[:117] + "..."
-
-
-def _generators(trainer: "Trainer") -> "Iterator[tuple[str, np.random.Generator]]":
-    """Yield the random generators of layers such as Dropout, by name."""
-    for name, layer in trainer.model.named_layers():
-        rng = getattr(layer, "rng", None)
-        if isinstance(rng, np.random.Generator):
-            yield name, rng

@@ -248,8 +248,8 @@ def describe_accuracy(correct: int, count: int) -> str:
     Examples
     --------
     >>> from lenet5c.training.statistics import describe_accuracy
-    >>> print(describe_accuracy(9958, 10000))
-    99.58% (9958/10000)
+    >>> print(describe_accuracy(9965, 10000))
+    99.65% (9965/10000)
     >>> print(describe_accuracy(10, 12))
     83.33% (10/12), 95 % interval 55 to 95 %
     """

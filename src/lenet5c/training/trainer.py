@@ -64,8 +64,7 @@ class Trainer:
     order : {'reshuffled', 'constant'}
         Each epoch has its own, or all that of the first ("constant", LeCun et al., 1998).
     distortion : lenet5c.datasets.Distortion, optional
-        Augmentation of the training images, drawn anew in each epoch; validation images are never
-        augmented.
+        Augmentation of the training images, drawn anew in each epoch, never of validation images.
     average : float
         Decay per step of a `WeightAverage`, which then takes the place of the weights wherever the
         model is evaluated, and at the end; 0 for none.
@@ -84,7 +83,7 @@ class Trainer:
     history : list of dict
         A row for each finished epoch: epoch, step, lr, train_loss, train_accuracy and, with a
         validation set, validation_loss and validation_accuracy. Training figures are means over
-        the epoch, while the model changed.
+        the epoch, while the model changed; a mixture has the label of its larger share.
     epoch, step : int
         The position: finished epochs, and finished steps of the current one.
     trained : TrainedModel or None
@@ -161,7 +160,7 @@ class Trainer:
         self.train_set = weigh(_fit(train_set, preparation), weights)
         self.validation_set = validation_set and weigh(_fit(validation_set, preparation), weights)
         self.batch_size = positive("batch_size", batch_size)
-        self.targets = Targets(self.train_set, self.loss, batch_size)
+        self.targets = Targets(self.train_set, self.loss, batch_size, distortion)
         self.epochs = positive("epochs", epochs)
         self.seed = check_integer("seed", seed, 0)
         self.order, self.distortion = order, distortion
@@ -380,11 +379,12 @@ class Trainer:
         else:
             rates = [self.schedule(first + i) for i in range(count)]
         samples = order[self.step * self.batch_size : (self.step + count) * self.batch_size]
-        target, weight = self.targets[samples]
+        distortion = self.epoch_distortion()
+        target, weight = self.targets.of_steps(samples, distortion)
         record = StepsTaken(count)
         try:
             self.model.train_steps(
-                self.samples(samples, self.epoch_distortion()),
+                self.samples(samples, distortion),
                 target,
                 self.loss,
                 self.optimizer,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet5c.datasets import Dataset
+from lenet5c.datasets import Dataset, Distortion, EpochDistortion
 from lenet5c.nn.cross_entropy import ClassLoss
 
 BALANCED = "balanced"
@@ -123,6 +123,9 @@ class Targets:
         With soft targets these take the place of the labels.
     loss : lenet5c.nn loss
     batch_size : int
+    distortion : lenet5c.datasets.Distortion, optional
+        If it mixes images, targets are mixed likewise: an image then counts as much in the loss as
+        its share in the mixture says, times its weight.
 
     Raises
     ------
@@ -130,31 +133,38 @@ class Targets:
         The loss takes no soft targets, or the weights would have no effect.
     """
 
-    def __init__(self, dataset: Dataset, loss: Any, batch_size: int) -> None:
+    def __init__(
+        self, dataset: Dataset, loss: Any, batch_size: int, distortion: Distortion | None = None
+    ) -> None:
+        self.mixed = mixed = distortion is not None and distortion.mixup > 0
         soft, mean = dataset.targets is not None, getattr(loss, "reduction", "") == "mean"
         self.targets: NDArray[Any] = dataset.labels if dataset.targets is None else dataset.targets
         self.weight = dataset.sample_weight
-        self.loss = loss
+        self.loss, self.batch_size = loss, batch_size
         self.classes = dataset.num_classes
-        if soft:
+        if soft or mixed:
             try:
-                loss.arguments(self.targets[:1], (1, self.classes))
+                loss.arguments(np.ones((1, self.classes), np.float32), (1, self.classes))
             except ValueError:
+                purpose = "soft targets" if soft else "mixup"
                 raise ValueError(
-                    f"loss must be CrossEntropyLoss or MSELoss for soft targets, got {loss!r}"
+                    f"loss must be CrossEntropyLoss or MSELoss for {purpose}, got {loss!r}"
                 ) from None
         if self.weight is not None and not (self.weight > 0).all():
             raise ValueError(
                 "sample_weight must be more than 0 for each image to train on, got "
                 f"{self.weight.min():g}; leave out images that are not to count"
             )
+        ignored = None if soft else getattr(loss, "ignore_index", None)
+        if mixed and ignored is not None and (dataset.labels == ignored).any():
+            weight = np.ones(len(dataset)) if self.weight is None else self.weight
+            self.weight = np.where(dataset.labels == ignored, 0, weight).astype(np.float32)
         weighted = self.weight is not None or getattr(loss, "weight", None) is not None
         if weighted and mean and batch_size == 1:
             raise ValueError(
                 "batch_size must be at least 2 with weights, which a mean over one image divides "
                 "out, got 1"
             )
-        ignored = None if soft else getattr(loss, "ignore_index", None)
         self.scale = 0.0
         if mean and (weighted or (ignored is not None and (dataset.labels == ignored).any())):
             self.scale = len(dataset) / self._total(np.arange(len(dataset)))
@@ -163,10 +173,51 @@ class Targets:
         """Return targets and weights of some images."""
         return self.targets[index], None if self.weight is None else self.weight[index]
 
+    def of_steps(
+        self, index: NDArray[np.int64], distortion: EpochDistortion | None
+    ) -> tuple[NDArray[Any], NDArray[np.float32] | None]:
+        """Return targets and weights of the images of some batches, the last perhaps shorter.
+
+        Parameters
+        ----------
+        index : ndarray of int (N,)
+        distortion : lenet5c.datasets.EpochDistortion or None
+            It says how the images are mixed: each with the next one of its batch, the last one
+            with the first.
+        """
+        target, weight = self[index]
+        if distortion is None or not self.mixed:
+            return target, weight
+        share = distortion.mix_shares(index)
+        places = np.arange(len(index))
+        following = np.minimum(places + 1, len(index) - 1)
+        ends = np.append(places[self.batch_size - 1 :: self.batch_size], len(index) - 1)
+        following[ends] = ends // self.batch_size * self.batch_size
+        own, others = share, 1 - share
+        if weight is not None:
+            own, others = own * weight, others * weight[following]
+            weight = (own + others).astype(np.float32)
+            total = np.where(weight > 0, own + others, 1)
+            own, others = own / total, others / total
+        if target.ndim > 1:
+            mixed = own[:, None] * target + others[:, None] * target[following]
+            return mixed.astype(np.float32), weight
+        mixed = np.zeros((len(index), self.classes), np.float32)
+        known = (target >= 0) & (target < self.classes)
+        mixed[places[known], target[known]] = own[known]
+        known = known[following]
+        mixed[places[known], target[following][known]] += others[known]
+        return mixed, weight
+
     def count(self, batch: NDArray[Any]) -> float:
-        """Return the number of images that a batch counts as in the mean loss of an epoch."""
+        """Return the number of images that a batch counts as in the mean loss of an epoch.
+
+        Mixed images count as they would without the mixture.
+        """
         return self._total(batch) * self.scale if self.scale else len(batch)
 
     def _total(self, index: NDArray[Any]) -> float:
         targets, weight = self[index]
+        if self.mixed:  # as with soft targets, whose classes have no weight in the divisor
+            return float(len(index) if weight is None else weight.sum(dtype=np.float64))
         return float(self.loss.total_weight(targets, (len(index), self.classes), weight))

@@ -101,7 +101,13 @@ function setTheme(theme) {
   document.documentElement.dataset.theme = theme;
   find("#theme").textContent = `Colors: ${theme}`;
   remember("theme", theme);
+  repaint();
+}
+
+// Paints what has its colors from here and not from the style sheet.
+function repaint() {
   pad?.paint();
+  view?.repaint();
 }
 
 // Settings outlive the page where the browser lets them.
@@ -168,7 +174,7 @@ async function start() {
   find("#shortcuts").checked = recall("shortcuts") !== "off";
   on("#shortcuts", "change", () => remember("shortcuts", find("#shortcuts").checked ? "on" : "off"));
   document.addEventListener("keydown", onKey);
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => pad.paint());
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", repaint);
   state.ready = true;
 }
 

@@ -9,15 +9,37 @@ const shapeText = (shape) => shape.join(" × ");
 const sizeOf = (shape) => shape.reduce((product, length) => product * length, 1);
 const percent = (share) => (share >= 0.9995 && share < 1 ? "> 99.9 %" : `${(100 * share).toFixed(1)} %`);
 
-// Colors of a value from 1 (lowest) over 128 (zero) to 255 (peak): blue, black, amber, cream.
-const ABOVE = [[13, 16, 21], [120, 60, 14], [255, 160, 30], [255, 236, 179]];
-const BELOW = [[13, 16, 21], [16, 56, 104], [30, 110, 190], [96, 184, 255]];
-const COLORS = new Uint32Array(256).map((_, value) => {
-  const stops = value >= 128 ? ABOVE : BELOW;
-  const at = Math.min(Math.abs(value - 128) / 127, 1) * 3, from = Math.min(Math.floor(at), 2);
-  const mixed = stops[from].map((low, i) => low + (at - from) * (stops[from + 1][i] - low));
-  return new Uint32Array(new Uint8ClampedArray([...mixed, 255]).buffer)[0];
-});
+const MOST_NAMED = 130, MOST_ROWS = 13; // units of the last layer with names, and those above one another
+
+// Colors of a value: of 128, zero, and on to 255, the peak, red; down to 1, its negative, blue. On light paper they are
+// those of the pictures of a run, matplotlib's RdBu_r; on dark paper zero is dark, and larger is lighter.
+const LIGHT = {
+  zero: [247, 247, 247],
+  above: [[253, 219, 199], [244, 165, 130], [214, 96, 77], [178, 24, 43], [103, 0, 31]],
+  below: [[209, 229, 240], [146, 197, 222], [67, 147, 195], [33, 102, 172], [5, 48, 97]],
+};
+const DARK = {
+  zero: [13, 16, 21],
+  above: [[84, 16, 30], [152, 30, 43], [214, 75, 62], [246, 146, 112], [255, 219, 199]],
+  below: [[13, 42, 82], [25, 80, 142], [52, 131, 194], [122, 188, 226], [209, 229, 240]],
+};
+
+function mixColors({ zero, above, below }) {
+  return new Uint32Array(256).map((_, value) => {
+    const stops = [zero, ...(value >= 128 ? above : below)], last = stops.length - 1;
+    const at = Math.min(Math.abs(value - 128) / 127, 1) * last, from = Math.min(Math.floor(at), last - 1);
+    const mixed = stops[from].map((low, i) => low + (at - from) * (stops[from + 1][i] - low));
+    return new Uint32Array(new Uint8ClampedArray([...mixed, 255]).buffer)[0];
+  });
+}
+
+const PALETTES = { light: mixColors(LIGHT), dark: mixColors(DARK) };
+
+function chooseColors() {
+  const { theme } = document.documentElement.dataset;
+  const dark = theme === "dark" || (theme !== "light" && matchMedia("(prefers-color-scheme: dark)").matches);
+  return PALETTES[dark ? "dark" : "light"];
+}
 
 // Fills an image with pixels of one (gray) or three channels.
 function fillImage(image, bytes, channels) {
@@ -28,23 +50,62 @@ function fillImage(image, bytes, channels) {
   }
 }
 
-// One layer: all its maps, or its units, on one canvas.
+// Some maps, or units, on one canvas.
+class Sheet {
+  constructor(count, height, width, rows, gap, scale, ariaLabel) {
+    this.columns = Math.ceil(count / rows);
+    Object.assign(this, { count, height, width, scale, size: count * height * width });
+    Object.assign(this, { stepX: width * scale + gap, stepY: height * scale + gap });
+    this.image = new ImageData(this.columns * this.stepX - gap, rows * this.stepY - gap);
+    this.pixels = new Uint32Array(this.image.data.buffer);
+    this.canvas = make("canvas", { width: this.image.width, height: this.image.height, role: "img", ariaLabel });
+    this.context = this.canvas.getContext("2d");
+  }
+
+  paint(values, colors) {
+    const { pixels, scale, width, height, columns, stepX, stepY } = this, across = this.image.width;
+    for (let map = 0, i = 0; map < this.count; map++) {
+      const left = (map % columns) * stepX, top = Math.floor(map / columns) * stepY;
+      for (let y = 0; y < height; y++) {
+        const line = (top + y * scale) * across + left;
+        for (let x = 0; x < width; x++, i++) {
+          pixels.fill(colors[values[i]], line + x * scale, line + (x + 1) * scale);
+        }
+        for (let copy = 1; copy < scale; copy++) {
+          pixels.copyWithin(line + copy * across, line, line + width * scale);
+        }
+      }
+    }
+    this.context.putImageData(this.image, 0, 0);
+  }
+}
+
+// One layer: all its maps, or its units; those of the last layer have the names of the classes beside them.
 class Maps {
   constructor(stage, classes) {
     const [count, height, width] = stage.shown, units = height === 1 && width === 1;
-    const named = units && classes && count <= 16, gap = units ? 1 : 2;
-    const rows = named ? count : countRows(count, height, units);
-    this.columns = Math.ceil(count / rows);
-    this.scale = Math.max(1, Math.round(HEIGHT / rows / height - (units ? gap : 0)));
-    Object.assign(this, { count, height, width, size: sizeOf(stage.shown) });
-    Object.assign(this, { stepX: width * this.scale + gap, stepY: height * this.scale + gap });
-    this.image = new ImageData(this.columns * this.stepX - gap, rows * this.stepY - gap);
-    this.pixels = new Uint32Array(this.image.data.buffer);
+    const named = units && classes && count <= MOST_NAMED, gap = units ? 1 : 2;
     const shape = shapeText(stage.shape), label = `${stage.name}, ${stage.kind}, ${shape}`;
-    const canvas = make("canvas", { width: this.image.width, height: this.image.height, role: "img", ariaLabel: label });
-    this.context = canvas.getContext("2d");
-    const names = named ? [make("ol", {}, ...classes.map((name) => make("li", {}, name)))] : [];
-    this.figure = make("figure", {}, make("div", { className: "picture" }, canvas, ...names),
+    const picture = make("div", { className: "picture" });
+    this.size = sizeOf(stage.shown);
+    this.sheets = [];
+    const add = (number, rows, ariaLabel, names) => {
+      const scale = Math.max(1, Math.round(HEIGHT / rows / height - (units ? gap : 0)));
+      const sheet = new Sheet(number, height, width, named ? number : rows, gap, scale, ariaLabel);
+      this.sheets.push(sheet);
+      const list = names.map((name) => make("li", { title: name }, name));
+      picture.append(make("div", { className: "sheet" }, sheet.canvas, ...(list.length ? [make("ol", {}, ...list)] : [])));
+    };
+    if (named) {
+      const rows = Math.ceil(count / Math.ceil(count / MOST_ROWS));
+      for (let from = 0; from < count; from += rows) {
+        const names = classes.slice(from, from + rows);
+        add(names.length, rows, from ? `${label}, from ${names[0]} on` : label, names);
+      }
+    } else {
+      add(count, countRows(count, height, units), label, []);
+    }
+    this.figure = make("figure", {}, picture,
       make("figcaption", { title: stage.kind }, make("strong", {}, stage.name), " ", shape));
     this.clear();
   }
@@ -53,21 +114,14 @@ class Maps {
     this.paint(new Uint8Array(this.size).fill(128));
   }
 
-  paint(values) {
-    const { pixels, scale, width, height, columns, stepX, stepY } = this, across = this.image.width;
-    for (let map = 0, i = 0; map < this.count; map++) {
-      const left = (map % columns) * stepX, top = Math.floor(map / columns) * stepY;
-      for (let y = 0; y < height; y++) {
-        const line = (top + y * scale) * across + left;
-        for (let x = 0; x < width; x++, i++) {
-          pixels.fill(COLORS[values[i]], line + x * scale, line + (x + 1) * scale);
-        }
-        for (let copy = 1; copy < scale; copy++) {
-          pixels.copyWithin(line + copy * across, line, line + width * scale);
-        }
-      }
-    }
-    this.context.putImageData(this.image, 0, 0);
+  paint(values, colors = chooseColors()) {
+    this.values = values;
+    let at = 0;
+    for (const sheet of this.sheets) sheet.paint(values.subarray(at, (at += sheet.size)), colors);
+  }
+
+  repaint() {
+    this.paint(this.values);
   }
 }
 
@@ -86,6 +140,7 @@ export class View {
     const last = model.stages.at(-1);
     this.maps = model.stages.map((stage) => new Maps(stage, stage === last ? model.classes : null));
     find("#maps").replaceChildren(...this.maps.map((maps) => maps.figure));
+    this.scale = find("#scale").getContext("2d");
     this.bars = model.classes.slice(0, MOST_BARS).map(() => {
       const [name, bar, number] = ["name", "bar", "number"].map((className) => make("span", { className }));
       const item = make("li", {}, name, make("span", { className: "track" }, bar), number);
@@ -93,6 +148,7 @@ export class View {
     });
     find("#bars").append(...this.bars.map(({ item }) => item));
     this.blank();
+    this.repaint();
   }
 
   blank() {
@@ -104,6 +160,14 @@ export class View {
     this.#say("No answer: draw a digit");
   }
 
+  // Paints all layers in the colors of the page, which may have changed, and their legend.
+  repaint() {
+    const colors = chooseColors(), legend = new ImageData(255, 1);
+    new Uint32Array(legend.data.buffer).set(colors.subarray(1));
+    this.scale.putImageData(legend, 0, 0);
+    for (const maps of this.maps) maps.repaint();
+  }
+
   // Shows an answer; `label` is the true label of a test digit. Returns its picture, as the data has it.
   paint({ facts, buffer, start }, label) {
     const { model } = this, { best, rejected } = facts, [channels, height, width] = model.image;
@@ -112,7 +176,8 @@ export class View {
     const take = (size) => new Uint8Array(buffer, (at += size) - size, size);
     this.#showSeen(take(sizeOf(model.input)));
     const picture = { bytes: take(sizeOf(model.image)), channels, height, width };
-    for (const maps of this.maps) maps.paint(take(maps.size));
+    const colors = chooseColors();
+    for (const maps of this.maps) maps.paint(take(maps.size), colors);
     this.#setBars(probabilities, best);
     const name = model.classes[best], sure = percent(probabilities[best]);
     let kind = "", verdict = "";

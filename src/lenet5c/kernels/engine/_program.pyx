@@ -3,12 +3,13 @@ one OpenMP region.
 
 Memory is threads x one tile and a fixed number of records, whatever the batch. The bits do not
 depend on the number of threads or on who ran what. job.pxi: what is done to a tile and to a shard
-of tiles. team.pxi: how threads share it out. settings.pxi: what Python objects say of ops and loss.
+of tiles. team.pxi: how threads share it out; stages.pxi: the same with batch normalization.
+settings.pxi: what Python objects say of ops and loss.
 """
 from cpython.pycapsule cimport PyCapsule_GetPointer
 from cython.parallel cimport parallel, prange, threadid
-from libc.math cimport isfinite
-from libc.stdint cimport int64_t, uint64_t
+from libc.math cimport isfinite, sqrt
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy, memset
 
@@ -19,9 +20,10 @@ from lenet5c.kernels.engine.shards cimport SHARD_TILES, SHARDS
 from lenet5c.kernels.engine._update cimport Update, UpdateSteps, apply_update
 from lenet5c.kernels.engine._workspace cimport Workspace
 from lenet5c.kernels.simd.tiles cimport (
-    CROSS_ENTROPY, LANES, LINEAR_BLOCK, MAXIMUM_A_POSTERIORI, MAXIMUM_LIKELIHOOD,
-    MEAN_SQUARED_ERROR, NEGATIVE_LOG_LIKELIHOOD, DirectSum, Distort, Loss, Op, OpKernels,
-    TileKernels, find_op, round_up, sample_key, spread_filters, useful_threads)
+    CROSS_ENTROPY, LANES, LINEAR_BLOCK, MAXIMUM_A_POSTERIORI, MAXIMUM_LIKELIHOOD, MEAN, MEAN_DY,
+    MEAN_SHARE, MEAN_SQUARED_ERROR, NEGATIVE_LOG_LIKELIHOOD, SCALE, STATISTICS, DirectSum, Distort,
+    Loss, Op, OpKernels, TileKernels, find_op, merge_moments, round_up, sample_key, spread_filters,
+    useful_threads)
 
 from lenet5c.kernels.engine.samples import Samples
 
@@ -37,6 +39,7 @@ LINEAR_OUTPUTS = LINEAR_BLOCK
 include "lenet5c/kernels/canary.pxi"
 include "job.pxi"
 include "team.pxi"
+include "stages.pxi"
 include "sample.pxi"
 include "sample_training.pxi"
 include "settings.pxi"
@@ -62,7 +65,9 @@ cdef class Program:
     cdef Job template
     cdef float* zeros
     cdef double work
+    cdef Py_ssize_t* cuts
     cdef list idle_workspaces, gaps, held
+    cdef readonly list counters  # of the passes with masks, of each dropout
     cdef object capsule
     cdef readonly tuple input_shape, output_shape
     cdef readonly Py_ssize_t param_extent
@@ -76,6 +81,7 @@ cdef class Program:
         self.idle_workspaces = []
         self.gaps = plan.gaps
         self.held = []
+        self.counters = []
         self.input_shape = plan.input_shape
         self.output_shape = plan.output_shape
         self.param_extent = plan.param_extent
@@ -95,13 +101,18 @@ cdef class Program:
         self.ops = <Op*>calloc(max(job.op_count, 1), sizeof(Op))
         self.slices = <Slice*>calloc(max(self.slice_count, 1), sizeof(Slice))
         self.zeros = <float*>calloc(job.output_size, sizeof(float))
-        if self.ops is NULL or self.slices is NULL or self.zeros is NULL:
+        self.cuts = <Py_ssize_t*>calloc(max(job.op_count, 1), sizeof(Py_ssize_t))
+        if self.ops is NULL or self.slices is NULL or self.zeros is NULL or self.cuts is NULL:
             raise MemoryError("no memory for a program")
-        job.ops = self.ops
-        job.zeros = self.zeros
+        job.ops, job.zeros, job.cuts = self.ops, self.zeros, self.cuts
         for i in range(job.op_count):
             op = self.ops + i
             set_op(op, plan.ops[i], job.kernels, self.held)
+            if op.of_batch:
+                self.cuts[job.cut_count] = i
+                job.cut_count += 1
+            if op.draws:
+                self.counters.append(plan.ops[i].counter)
             op.saved = job.saved_stride
             if op.kernels.saved_floats is not NULL:
                 job.saved_stride += op.kernels.saved_floats(op)
@@ -122,6 +133,7 @@ cdef class Program:
         free(self.ops)
         free(self.slices)
         free(self.zeros)
+        free(self.cuts)
 
     cdef set_batch(self, Job* job, samples):
         """Point job at a batch: rows (N, input_size) of float32, or `Samples`.
@@ -168,7 +180,20 @@ cdef class Program:
             if numbers.shape[0] != available:
                 raise ValueError(f"there are {numbers.shape[0]} numbers of {available} samples")
             job.numbers = &numbers[0] if available > 0 else NULL
-        return samples, images, self.set_distort(job, distortion)
+        return samples, images, set_distort(job, self.input_shape, distortion)
+
+    cdef count_draws(self, Py_ssize_t steps):
+        for counter in self.counters:
+            counter[0] += steps
+
+    cdef check_values(self, Py_ssize_t samples):
+        """Refuse a batch without a variance."""
+        cdef Py_ssize_t i
+        for i in range(self.template.cut_count):
+            if samples * self.ops[self.cuts[i]].H * self.ops[self.cuts[i]].W < 2:
+                raise ValueError(
+                    "x must have more than one value of a channel in training, for batch "
+                    f"normalization, got {samples}")
 
     cdef int thread_count(self, Py_ssize_t batch, int wanted, Py_ssize_t parts):
         """Return a number of threads: at most the parts, and what the work is worth."""
@@ -193,50 +218,46 @@ cdef class Program:
 
         With by_sample, each of a few samples goes by itself, which is faster, and differs from a
         tile in the last digits. So in all of a program's methods: the bits of a training step are
-        those of forward and backward.
+        those of forward and backward. A program with batch statistics or dropouts makes a training
+        pass: it takes the batch into the running statistics, and counts the masks. Returns the
+        numbers of those it has drawn, for `backward`.
         """
         cdef Job job = self.template
-        cdef Py_ssize_t tile, tiles, stride
-        cdef int threads
-        cdef Workspace space
-        cdef float* arenas
         held = self.set_batch(&job, samples)
         if (params.shape[0] < self.param_extent or out.shape[0] != job.batch
                 or out.shape[1] != job.output_size):
             raise ValueError("params or out have the wrong size")
+        self.check_values(job.batch)
+        draws = set_draws(&job, self.counters, None)
         if job.batch == 0:
-            return
+            return draws
         job.params = <float*>&params[0] if params.shape[0] > 0 else NULL
         job.out = &out[0, 0]
         job.forward_ops = job.op_count
         if by_sample and job.batch <= FEW_SAMPLES_ and self.by_sample:
-            return forward_samples(self, &job, num_threads)
-        tiles = (job.batch + LANES - 1) // LANES
-        stride = job.arena_half + job.scratch_floats
-        threads = self.thread_count(job.batch, num_threads, tiles)
-        space = self.workspace(threads * stride)
-        arenas = space.start
-        if threads == 1:
-            with nogil:
-                for tile in range(tiles):
-                    forward_tile(&job, tile, arenas, arenas + job.arena_half)
+            forward_samples(self, &job, num_threads)
+        elif job.cut_count > 0:
+            forward_in_stages(self, &job, num_threads)
         else:
-            for tile in prange(tiles, schedule="dynamic", chunksize=1, num_threads=threads,
-                               nogil=True):
-                forward_tile(&job, tile, arenas + threadid() * stride, arenas + threadid() * stride
-                             + job.arena_half)
-        self.give_back(space)
+            forward_in_tiles(self, &job, num_threads)
+        self.count_draws(1)
+        return draws
 
     def backward(self, samples, const float[:, ::1] dy not None, const float[::1] params not None,
                  float[::1] grads not None, float[:, ::1] dx, int num_threads,
-                 bint by_sample=False):
-        """grads = the parameters' gradient, dx (N, input_size), unless it is None, the input's."""
+                 bint by_sample=False, draws=None):
+        """grads = the parameters' gradient, dx (N, input_size), unless it is None, the input's.
+
+        draws is what `forward` returned.
+        """
         cdef Job job = self.template
         cdef const Op* last
         cdef UpdateSteps none
         cdef double loss = 0
         cdef Py_ssize_t correct = 0
-        held = self.set_batch(&job, samples)
+        if self.counters and draws is None:
+            raise ValueError("draws must be those of the forward pass, got None")
+        held = self.set_batch(&job, samples), set_draws(&job, self.counters, draws)
         if dy.shape[0] != job.batch or dy.shape[1] != job.output_size:
             raise ValueError("dy has the wrong size")
         job.forward_ops = job.op_count
@@ -273,9 +294,10 @@ cdef class Program:
         cdef Py_ssize_t correct = 0
         cdef double total = 0
         job.loss.inner, job.counts = inner, count
-        held = self.set_batch(&job, samples)
+        held = self.set_batch(&job, samples), set_draws(&job, self.counters, None)
         if job.batch == 0:
             raise ValueError("a training step needs at least one sample")
+        self.check_values(job.batch)
         held_too = set_loss(&job, loss, setting, labels, targets, class_weight, sample_weight,
                             ignore_index, mean, job.batch, losses)
         if out is not None:
@@ -287,6 +309,7 @@ cdef class Program:
         job.forward_ops = job.op_count
         memset(&none, 0, sizeof(UpdateSteps))
         self.run(&job, job.batch, 1, params, grads, &none, num_threads, &total, &correct, by_sample)
+        self.count_draws(1)
         return total / divisor_of(&job, 0, job.batch), correct
 
     def loss(self, samples, const int[::1] labels, int num_threads, str loss,
@@ -328,10 +351,11 @@ cdef class Program:
         cdef double[::1] losses = record.losses
         cdef Py_ssize_t step, steps = losses.shape[0], taken = 0, right = 0
         cdef Py_ssize_t* correct
-        held = self.set_batch(&job, samples)
+        held = self.set_batch(&job, samples), set_draws(&job, self.counters, None)
         if job.batch < 1 or batch_size < 1 or steps != (job.batch - 1) // batch_size + 1:
             raise ValueError(f"{job.batch} samples are not {steps} batches of {batch_size}, the "
                              "last perhaps shorter")
+        self.check_values(min(batch_size, job.batch - (steps - 1) * batch_size))
         held_too = set_loss(&job, loss, setting, labels, targets, class_weight, sample_weight,
                             ignore_index, mean, batch_size, None)
         for step in range(steps):
@@ -359,24 +383,10 @@ cdef class Program:
                     break
                 taken += 1
                 right += correct[step]
+            self.count_draws(min(taken + 1, steps))
         finally:
             free(correct)
         record.taken, record.correct = taken, right
-
-    cdef set_distort(self, Job* job, distort):
-        """Distort samples of bytes by the `warp` and the `stream` of seed and epoch."""
-        cdef Warp warp
-        if distort is None:
-            return None
-        if job.bytes is NULL or len(self.input_shape) != 3:
-            raise ValueError("only images (C, H, W) of uint8 can be distorted")
-        warp = <Warp?>distort.warp
-        job.distorts = True
-        job.distort = warp.of(self.input_shape[0], self.input_shape[1], self.input_shape[2])
-        job.stream = distort.stream
-        job.scratch_floats = max(job.scratch_floats,
-                                 job.kernels.distort_tile_floats(&job.distort) + CANARY_FLOATS)
-        return warp
 
     cdef run(self, Job* job, Py_ssize_t batch_size, Py_ssize_t steps, const float[::1] params,
              float[::1] grads, const UpdateSteps* update, int num_threads, double* loss,
@@ -401,10 +411,13 @@ cdef class Program:
             job.batch -= last
             if steps > 1:
                 run_in_tiles(self, job, batch_size, steps - 1, grads, update, num_threads, loss,
-                                  correct)
+                             correct)
             job.batch += last
             if update.kernel is NULL or are_finite(loss, steps - 1):
                 run_by_sample(self, job, batch_size, steps - 1, steps, grads, update, loss, correct)
+        elif job.cut_count > 0:
+            run_in_stages(self, job, batch_size, steps, grads, update, num_threads, loss, correct,
+                          True)
         else:
             run_in_tiles(self, job, batch_size, steps, grads, update, num_threads, loss, correct)
 

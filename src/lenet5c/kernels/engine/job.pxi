@@ -41,6 +41,10 @@ cdef struct Job:
     uint64_t stream
     const int64_t* numbers
     Py_ssize_t first_sample
+    Py_ssize_t step                   # of a run
+    const int64_t* draws              # the number of each dropout's masks in the first step, or NULL
+    const Py_ssize_t* cuts            # ops that need all tiles of the batch before they go on
+    Py_ssize_t cut_count
     float* params                     # written to by an update only
     float* out                        # (batch, output_size), or NULL
     # the gradient comes from dy (batch, output_size) or from the loss
@@ -66,7 +70,8 @@ cdef inline double divisor_of(const Job* job, Py_ssize_t step, Py_ssize_t batch)
 cdef inline void choose_batch(Job* job, Py_ssize_t first, Py_ssize_t batch_size) noexcept nogil:
     """From a job of all samples to that of the batch that begins at `first`."""
     job.batch = min(batch_size, job.batch - first)
-    job.divisor = divisor_of(job, first // batch_size, job.batch)
+    job.step = first // batch_size
+    job.divisor = divisor_of(job, job.step, job.batch)
     if job.index is not NULL:
         job.index += first
     elif job.bytes is not NULL:
@@ -91,10 +96,12 @@ cdef inline uint64_t key_at(const Job* job, Py_ssize_t at) noexcept nogil:
 cdef void load_tile(const Job* job, Py_ssize_t first, float* tile, float* scratch) noexcept nogil:
     cdef const unsigned char* bytes[LANES]
     cdef const float* floats[LANES]
-    cdef uint64_t keys[LANES]
     cdef Py_ssize_t lane, at
     if job.loss.inner > 1:
         load_places(job, first, tile)
+        return
+    if job.distorts:
+        load_distorted(job, first, tile, scratch)
         return
     for lane in range(LANES):
         at = first + lane if first + lane < job.batch else first
@@ -102,21 +109,36 @@ cdef void load_tile(const Job* job, Py_ssize_t first, float* tile, float* scratc
             at = job.index[at]
         if job.bytes is not NULL:
             bytes[lane] = job.bytes + at * job.input_size
-            keys[lane] = key_at(job, at)
         else:
             floats[lane] = job.floats + at * job.input_size
-    cdef float* end
-    if job.distorts:
-        end = scratch + job.kernels.distort_tile_floats(&job.distort)
-        set_canary(end)
-        job.kernels.distort_tile(&job.distort, bytes, keys,
-                                 min(<Py_ssize_t>LANES, job.batch - first), job.scale,
-                                 job.offset, tile, scratch)
-        check_canary(end, b"distort", b"scratch")
-    elif job.bytes is not NULL:
+    if job.bytes is not NULL:
         job.kernels.pack_bytes(bytes, job.input_size, job.scale, job.offset, tile)
     else:
         job.kernels.pack_floats(floats, job.input_size, tile)
+
+
+cdef inline void find_image(const Job* job, Py_ssize_t place, const unsigned char** image,
+                            uint64_t* key) noexcept nogil:
+    """The image at a place of the batch, and the key of its draws; after the last comes the first."""
+    cdef Py_ssize_t at = place % job.batch
+    if job.index is not NULL:
+        at = job.index[at]
+    image[0], key[0] = job.bytes + at * job.input_size, key_at(job, at)
+
+
+cdef void load_distorted(const Job* job, Py_ssize_t first, float* tile,
+                         float* scratch) noexcept nogil:
+    """Load a tile of distorted images; one more, as each may be mixed with the next one."""
+    cdef const unsigned char* images[LANES + 1]
+    cdef uint64_t keys[LANES + 1]
+    cdef Py_ssize_t lane, lanes = min(<Py_ssize_t>LANES, job.batch - first)
+    cdef float* end = scratch + job.kernels.distort_tile_floats(&job.distort)
+    for lane in range(lanes + 1):
+        find_image(job, first + lane, images + lane, keys + lane)
+    set_canary(end)
+    job.kernels.distort_tile(&job.distort, images, keys, lanes, job.scale, job.offset, tile,
+                             scratch)
+    check_canary(end, b"distort", b"scratch")
 
 
 cdef inline Py_ssize_t place_at(const Job* job, Py_ssize_t place) noexcept nogil:
@@ -200,17 +222,57 @@ cdef inline void backward_op(const Job* job, const Op* op, float* arena, bint ne
         check_canary(saved_end, name, b"saved values in a record")
 
 
-cdef inline void forward_tile(const Job* job, Py_ssize_t tile, float* arena,
-                              float* scratch) noexcept nogil:
-    cdef Py_ssize_t i
+cdef void give_keys(const Job* job, Py_ssize_t first, float* arena) noexcept nogil:
+    """Give each dropout the keys of a tile's samples: by their places in the batch and by the
+    number of the step. Dead lanes are as the first, here, too."""
+    cdef Py_ssize_t i, lane, n
+    cdef const Op* op
+    cdef uint32_t* keys
+    cdef uint64_t stream, key
+    for i in range(job.op_count):
+        op = job.ops + i
+        if not op.draws:
+            continue
+        keys = <uint32_t*>(arena + op.given)
+        stream = sample_key(op.seed, job.draws[op.draw] + job.step)
+        for lane in range(LANES):
+            n = first + lane if first + lane < job.batch else first
+            key = sample_key(stream, n)
+            keys[lane], keys[LANES + lane] = <uint32_t>key, <uint32_t>(key >> 32)
+
+
+cdef inline void begin_tile(const Job* job, Py_ssize_t tile, float* arena,
+                            float* scratch) noexcept nogil:
+    """Load the samples of a tile, with what their number decides."""
     load_tile(job, tile * LANES, arena, scratch)
-    for i in range(job.forward_ops):
-        sleep_at(b"forward")
-        forward_op(job, job.ops + i, arena, scratch)
+    if job.draws is not NULL:
+        give_keys(job, tile * LANES, arena)
+
+
+cdef inline void store_outputs(const Job* job, Py_ssize_t tile, const float* arena) noexcept nogil:
     if job.out is not NULL:
         job.kernels.unpack(arena + job.output, job.output_size,
                            min(<Py_ssize_t>LANES, job.batch - tile * LANES),
                            job.out + tile * LANES * job.output_size)
+
+
+cdef inline void store_dx(const Job* job, Py_ssize_t tile, const float* gradients) noexcept nogil:
+    if job.dx is not NULL and job.loss.inner > 1:
+        store_places(job, tile * LANES, gradients, job.dx)
+    elif job.dx is not NULL:
+        job.kernels.unpack(gradients, job.input_size,
+                           min(<Py_ssize_t>LANES, job.batch - tile * LANES),
+                           job.dx + tile * LANES * job.input_size)
+
+
+cdef inline void forward_tile(const Job* job, Py_ssize_t tile, float* arena,
+                              float* scratch) noexcept nogil:
+    cdef Py_ssize_t i
+    begin_tile(job, tile, arena, scratch)
+    for i in range(job.forward_ops):
+        sleep_at(b"forward")
+        forward_op(job, job.ops + i, arena, scratch)
+    store_outputs(job, tile, arena)
 
 
 cdef double judge(
@@ -279,9 +341,4 @@ cdef inline void run_shard(
             sleep_at(b"backward")
             backward_op(job, job.ops + i, arena, i > job.first_gradient or job.dx is not NULL,
                         record.sums, record.saved + (tile - first) * job.saved_stride, scratch)
-        if job.dx is not NULL and job.loss.inner > 1:
-            store_places(job, tile * LANES, gradients, job.dx)
-        elif job.dx is not NULL:
-            job.kernels.unpack(gradients, job.input_size,
-                               min(<Py_ssize_t>LANES, job.batch - tile * LANES),
-                               job.dx + tile * LANES * job.input_size)
+        store_dx(job, tile, gradients)

@@ -8,6 +8,7 @@ from math import prod
 
 from lenet5c.kernels.engine._program import LINEAR_OUTPUTS
 from lenet5c.kernels.engine._program import TILE_LANES as LANES
+from lenet5c.kernels.engine.branches import Add, Branch, Turn, lower_chain
 from lenet5c.kernels.engine.ops import (
     Activation,
     Conv2d,
@@ -21,6 +22,7 @@ from lenet5c.kernels.engine.ops import (
     Weighted,
 )
 from lenet5c.kernels.engine.sample_lowering import SampleLowering, SamplePlan
+from lenet5c.kernels.engine.training_ops import BatchNorm, Dropout
 from lenet5c.kernels.shapes import check_elements
 
 SLICE = 4096  # parameters, about, whose gradient is summed over a batch in one go
@@ -65,14 +67,13 @@ class Plan:
 
 def lower(input_shape: Shape, layers: Iterable[Op], definition: bool = False) -> Plan:
     """Return the plan that runs `layers` on samples of `input_shape`, (C, H, W) or (features,)."""
-    shape, ops = tuple(input_shape), []
-    for layer in layers:
-        added, shape = layer.lower(shape)
-        ops += added
+    ops, shape = lower_chain(tuple(input_shape), layers)
     for op in ops:
         if isinstance(op, Conv2d):
             op.definition = definition
     _fuse(ops)
+    for number, op in enumerate(op for op in ops if isinstance(op, Dropout)):
+        op.draw = number
     end = _place(ops, prod(input_shape) * LANES)
     sums = _place_sums(ops)
     spans = sorted(span for op in ops for span in op.param_ranges)
@@ -94,22 +95,23 @@ def lower(input_shape: Shape, layers: Iterable[Op], definition: bool = False) ->
 
 
 def _fuse(ops: list[Op]) -> None:
-    """Let a convolution or linear op rectify its own output, and a convolution pool it.
+    """Let a convolution, linear op or sum rectify its own output, and a convolution pool it.
 
-    A pooling that stays an op of its own masks the gradient for the op before it.
+    So does a batch normalization. A pooling that stays an op of its own masks the gradient for the
+    op before it.
     """
     i = 1
     while i < len(ops):
         before, op = ops[i - 1], ops[i]
         i += 1
-        if not isinstance(before, (Conv2d, Linear)) or before.pool:
+        if not isinstance(before, (Add, BatchNorm, Conv2d, Linear)) or before.pool:
             continue
         if isinstance(op, Activation) and op.kind == "relu":
             before.relu = before.mask = True
-        elif isinstance(op, MaxPool2d) and isinstance(before, Conv2d) and op.halves:
+        elif isinstance(op, MaxPool2d) and not isinstance(before, Linear) and op.halves:
             before.pool, before.out_shape = True, op.out_shape
         else:
-            if isinstance(op, Pool2d):
+            if isinstance(op, Pool2d) and not isinstance(before, BatchNorm):
                 op.mask, before.mask = before.mask, False
             continue
         i -= 1
@@ -119,20 +121,34 @@ def _fuse(ops: list[Op]) -> None:
 def _place(ops: list[Op], end: int) -> int:
     """Give each op its place in the arena, whose first `end` floats are the input; return the size.
 
-    An activation overwrites its input, unless something else still needs that: the input of the
-    program, its own gradient, or that of an op that looks at its output.
+    An activation, dropout or sum overwrites its input, unless something else still needs that:
+    the program, another chain, its own gradient, or that of an op that looks at its output.
     """
     at = 0
     for i, op in enumerate(ops):
         before = ops[i - 1] if i > 0 else None
+        if isinstance(op, Turn):
+            op.end, at = at, op.fork.x
+            op.other = op.fork.other = end
+            end += prod(op.in_shape) * LANES
         op.x = op.y = at
-        spare = before and not before.reads_output and not op.reads_input
-        if not (isinstance(op, Activation) and spare):
+        if isinstance(op, Branch):
+            continue
+        spare = before and not isinstance(before, Branch)
+        spare = spare and not before.reads_output and not op.reads_input
+        if not (isinstance(op, (Activation, Add, Dropout)) and spare):
             op.y = end
             end += check_elements("an activation", (*op.out_shape, LANES))
-        if isinstance(op, Conv2d) and op.pool:
+        if isinstance(op, Add):
+            op.other = op.turn.end if op.turn else op.fork.x
+            if not op.turn:
+                op.fork.other = op.y
+        if isinstance(op, (Conv2d, BatchNorm)) and op.pool:
             op.argmax = end
             end += prod(op.out_shape) * LANES
+        if isinstance(op, (BatchNorm, Dropout)):
+            op.given = end
+            end += op.given_floats
         at = op.y
     return check_elements("the activations of a tile", (end,))
 

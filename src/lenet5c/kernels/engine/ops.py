@@ -10,7 +10,7 @@ from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import cache
 from math import prod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +41,7 @@ class Op:
         """Return the ops that run this one on an input of `shape`, and the shape of its output."""
         raise NotImplementedError
 
-    def shaped(self, in_shape: Shape, out_shape: Shape) -> Op:
+    def shaped(self, in_shape: Shape, out_shape: Shape) -> Self:
         """Return a copy with these shapes."""
         op = copy(self)
         op.in_shape, op.out_shape = in_shape, out_shape
@@ -62,6 +62,11 @@ class Op:
     def work(self) -> int:
         """About how many elementary operations a sample takes."""
         return prod(self.inner_shape)
+
+    @property
+    def given_floats(self) -> int:
+        """The floats of what the engine tells the op of each tile."""
+        return 0
 
     @property
     def reads_input(self) -> bool:
@@ -165,6 +170,32 @@ class AvgPool2d(Pool2d):
         ends = [extent + after for extent, (_, after) in zip(shape[1:], pads, strict=True)]
         ops[0].padded_end = tuple(ends)  # type: ignore[attr-defined]
         return ops, out_shape
+
+
+@dataclass(eq=False, repr=False, match_args=False)
+class GlobalPool2d(Pool2d):
+    """A pooling whose one window is the whole image."""
+
+    kernel_size: Pair = (1, 1)  # lowering makes it the size of the image
+    stride: Pair = (1, 1)
+
+    def lower(self, shape: Shape) -> tuple[list[Op], Shape]:
+        op = replace(self, kernel_size=shape[1:]).shaped(shape, (shape[0], 1, 1))
+        return [op], op.out_shape
+
+
+@dataclass(eq=False, repr=False, match_args=False)
+class GlobalMaxPool2d(GlobalPool2d):
+    """The largest value of each map."""
+
+    kind = "global_max_pool2d"
+
+
+@dataclass(eq=False, repr=False, match_args=False)
+class GlobalAvgPool2d(GlobalPool2d):
+    """The mean of each map."""
+
+    kind = "global_avg_pool2d"
 
 
 @dataclass(eq=False, repr=False, match_args=False)

@@ -34,6 +34,24 @@ cdef forward_samples(Program self, const Job* job, int num_threads):
     self.give_back(space)
 
 
+cdef forward_in_tiles(Program self, const Job* job, int num_threads):
+    """Each tile by itself, on whichever thread."""
+    cdef Py_ssize_t tile, tiles = (job.batch + LANES - 1) // LANES
+    cdef Py_ssize_t stride = job.arena_half + job.scratch_floats
+    cdef int threads = self.thread_count(job.batch, num_threads, tiles)
+    cdef Workspace space = self.workspace(threads * stride)
+    cdef float* arenas = space.start
+    if threads == 1:
+        with nogil:
+            for tile in range(tiles):
+                forward_tile(job, tile, arenas, arenas + job.arena_half)
+    else:
+        for tile in prange(tiles, schedule="dynamic", chunksize=1, num_threads=threads, nogil=True):
+            forward_tile(job, tile, arenas + threadid() * stride, arenas + threadid() * stride
+                         + job.arena_half)
+    self.give_back(space)
+
+
 cdef run_by_sample(Program self, const Job* whole, Py_ssize_t batch_size, Py_ssize_t first,
                    Py_ssize_t stop, float[::1] grads, const UpdateSteps* update, double* loss,
                    Py_ssize_t* correct):
@@ -142,6 +160,72 @@ cdef run_in_tiles(Program self, Job* job, Py_ssize_t batch_size, Py_ssize_t step
         for i in range(self.slice_count):
             copy_params(self.slices + i, team.params[buffer], job.params)
     self.give_back(space)
+
+
+cdef run_in_stages(Program self, Job* job, Py_ssize_t batch_size, Py_ssize_t steps,
+                   float[::1] grads, const UpdateSteps* update, int num_threads, double* loss,
+                   Py_ssize_t* correct, bint backward):
+    """All threads together, stage by stage, with an arena for each tile of a batch.
+
+    A pass for a gradient from dy is the second one of its batch.
+    """
+    cdef Stages run
+    cdef Py_ssize_t i, channels = 0, most = 0, partials_floats, units
+    cdef Py_ssize_t tiles = (min(batch_size, job.batch) + LANES - 1) // LANES
+    cdef Py_ssize_t shards = min(tiles, <Py_ssize_t>SHARDS)
+    cdef int threads = self.thread_count(min(batch_size, job.batch), num_threads, shards)
+    cdef Workspace space
+    memset(&run, 0, sizeof(Stages))
+    for i in range(job.cut_count):
+        channels += cut_of(job, i).C
+        most = max(most, cut_of(job, i).C)
+    run.tile_stride = 2 * job.arena_half + job.saved_stride if backward else job.arena_half
+    if <double>tiles * run.tile_stride > most_elements():
+        raise ValueError(
+            f"the activations of a batch of {min(batch_size, job.batch)} samples would have more "
+            f"than {most_elements()} elements; train on smaller batches")
+    run.scratch_stride = round_up(job.scratch_floats)
+    run.sums_stride = round_up(job.sums_size + CANARY_FLOATS)
+    run.partials_stride = round_up(2 * most)
+    partials_floats = shards * run.partials_stride * (sizeof(double) // sizeof(float))
+    space = self.workspace(
+        partials_floats + round_up(STATISTICS * channels) + shards * run.sums_stride
+        + threads * run.scratch_stride + tiles * run.tile_stride)
+    run.partials = <double*>space.start
+    run.statistics = space.start + partials_floats
+    run.sums = run.statistics + round_up(STATISTICS * channels)
+    run.scratch = run.sums + shards * run.sums_stride
+    run.tiles = run.scratch + threads * run.scratch_stride
+    run.job, run.batch_size, run.threads = job, batch_size, threads
+    run.of_step = 2 * job.cut_count + 2 if backward else job.cut_count + 1
+    run.backward, run.tracks = backward, job.dy is NULL
+    run.slices, run.slice_count, run.update = self.slices, self.slice_count, update[0]
+    run.grads = &grads[0] if grads.shape[0] > 0 else NULL
+    run.loss, run.correct = loss, correct
+    units = max(self.slice_count, shards)
+    run.claims = <int64_t*>malloc(units * sizeof(int64_t))
+    if run.claims is NULL:
+        raise MemoryError(f"no memory for the claims of {units} units")
+    for i in range(units):
+        run.claims[i] = -1
+    atomic_set(end_of(&run), steps * run.of_step)
+    if threads == 1:
+        with nogil:
+            work_in_stages(&run, 0)
+    else:
+        with nogil, parallel(num_threads=threads):
+            work_in_stages(&run, threadid())
+    free(run.claims)
+    self.give_back(space)
+
+
+cdef forward_in_stages(Program self, Job* job, int num_threads):
+    cdef UpdateSteps none
+    cdef float[::1] nothing = np.empty(0, np.float32)
+    cdef Py_ssize_t correct = 0
+    cdef double loss = 0
+    memset(&none, 0, sizeof(UpdateSteps))
+    run_in_stages(self, job, job.batch, 1, nothing, &none, num_threads, &loss, &correct, False)
 
 
 cdef bint are_finite(const double* values, Py_ssize_t count) noexcept nogil:

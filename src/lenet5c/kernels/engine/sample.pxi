@@ -20,7 +20,7 @@ cdef enum StepKind:
     STEP_SAMPLE
     STEP_CONV2D
     STEP_LINEAR
-    STEP_SUBSAMPLE2D
+    STEP_CHANNELS
     STEP_BLOCKED
     STEP_PLAIN
 
@@ -29,7 +29,7 @@ cdef struct Step:
     Op op                       # its x and y are offsets into the sample's arena
     bint blocked                # x lies 16 channels side by side, and not plain (C, H, W)
     Py_ssize_t packed           # CONV2D: where its packed filters begin, with the bias after them
-    Py_ssize_t training         # CONV2D, SUBSAMPLE2D: where their part of the training's memory
+    Py_ssize_t training         # CONV2D, CHANNELS: where their part of the training's memory
                                 # begins
     Py_ssize_t* taps            # CONV2D: offsets of a filter's taps from its first
     Py_ssize_t* pixels          # offsets of each output's first x
@@ -196,6 +196,8 @@ cdef void make_plain(const Job* job, const Op* op, const float* x, float* y) noe
 cdef void load_sample(const Job* job, Py_ssize_t n, float* x, float* scratch) noexcept nogil:
     cdef Py_ssize_t i, at = n if job.index is NULL else job.index[n]
     cdef const unsigned char* bytes
+    cdef const unsigned char* images[2]
+    cdef uint64_t keys[2]
     cdef float* end
     if job.bytes is NULL:
         memcpy(x, job.floats + at * job.input_size, job.input_size * sizeof(float))
@@ -203,8 +205,10 @@ cdef void load_sample(const Job* job, Py_ssize_t n, float* x, float* scratch) no
     bytes = job.bytes + at * job.input_size
     if job.distorts:
         end = scratch + job.kernels.distort_floats(&job.distort)
+        for i in range(2):
+            find_image(job, n + i, images + i, keys + i)
         set_canary(end)
-        job.kernels.distort_sample(&job.distort, bytes, key_at(job, at), x, scratch)
+        job.kernels.distort_sample(&job.distort, images, keys, x, scratch)
         check_canary(end, b"distort", b"scratch of a sample")
         for i in range(job.input_size):
             x[i] = x[i] * job.scale + job.offset[i]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from math import prod
 
 from lenet5c.kernels.engine._program import TILE_LANES as LANES
+from lenet5c.kernels.engine.branches import Add, Branch, Fork, Turn
 from lenet5c.kernels.engine.ops import (
     Activation,
     Conv2d,
@@ -19,6 +20,7 @@ from lenet5c.kernels.engine.ops import (
     Subsample2d,
     Weighted,
 )
+from lenet5c.kernels.engine.training_ops import BatchNorm, Dropout
 
 MOST_STRIDE = 4  # vertical times horizontal, for a sample by itself
 
@@ -28,7 +30,7 @@ class SampleStep:
     """One step that a sample takes by itself; the fields are those of `Step` in sample.pxi.
 
     kind is 'tile' for the tile kernels of `op`, whose lanes are channels then, 'sample' for those
-    of a sample, 'conv2d', 'linear' or 'subsample2d', whose gradients the engine finishes, or
+    of a sample, 'conv2d', 'linear' or 'channels', whose gradients the engine finishes, or
     'blocked' and 'plain', which change between (C, H, W) and (C / 16, H, W, 16). x and y are
     offsets into an arena; blocked says whether x is.
     """
@@ -62,6 +64,9 @@ class SampleLowering:
         self.blocked = False
         self.steps: list[SampleStep] = []
         self.at, self.end = 0, _whole_tiles(prod(input_shape))
+        self.forks: dict[Fork, SampleStep] = {}
+        # Where each first chain of a residual ends, and whether its output is blocked.
+        self.ends: dict[Turn, tuple[int, bool]] = {}
 
     def plan(self) -> SamplePlan | None:
         convolutions = [op for op in self.ops if isinstance(op, Conv2d)]
@@ -69,6 +74,8 @@ class SampleLowering:
             # Groups with few channels would leave most lanes empty; spread out by a large stride, a
             # gradient is zeros.
             return None
+        if any(isinstance(op, Dropout) or getattr(op, "of_batch", False) for op in self.ops):
+            return None  # of lanes that are samples
         for op in self.ops:
             self.add(op)
         self.arrange(blocked=False)
@@ -78,11 +85,16 @@ class SampleLowering:
     def add(self, op: Op) -> None:
         if isinstance(op, Conv2d):
             self.step("conv2d", op, op.inner_shape, blocked=True)
-            if op.pool:
-                self.tile(MaxPool2d((2, 2), (2, 2)).shaped(op.inner_shape, op.out_shape))
+            self.pool(op)
         elif isinstance(op, Subsample2d):
             self.arrange(blocked=True)
-            self.step(op.kind, op, op.out_shape, blocked=True)
+            self.step("channels", op, op.out_shape, blocked=True)
+        elif isinstance(op, BatchNorm):
+            if prod(op.in_shape[1:]) > 1:  # else both layouts are the same
+                self.shape = op.in_shape  # that of samples (C, L) is not known before
+                self.arrange(blocked=True)
+            self.step("channels", op, op.inner_shape, self.blocked)
+            self.pool(op)
         elif isinstance(op, (Linear, Rbf)):
             self.arrange(blocked=False)
             self.step("linear" if isinstance(op, Linear) else "sample", op, op.out_shape)
@@ -90,6 +102,10 @@ class SampleLowering:
             self.step("sample", op, op.out_shape)
         elif isinstance(op, Activation):
             self.activate(op)
+        elif isinstance(op, Branch):
+            self.branch(op)
+        elif isinstance(op, Add):
+            self.sum(op)
         else:
             self.arrange(blocked=True)
             self.tile(op)
@@ -115,12 +131,46 @@ class SampleLowering:
             tiles.mask = False
         self.step("tile", tiles, op.out_shape, blocked=True)
 
+    def pool(self, op: Op) -> None:
+        """Add the pooling that is part of an op."""
+        if op.pool:
+            self.tile(MaxPool2d((2, 2), (2, 2)).shaped(op.inner_shape, op.out_shape))
+
+    def branch(self, op: Branch) -> None:
+        """Begin a residual, or its second chain where the first one began."""
+        if isinstance(op, Turn):
+            begun = self.forks[op.fork]
+            self.ends[op] = self.at, self.blocked
+            self.at, self.shape, self.blocked = begun.x, op.fork.out_shape, begun.blocked
+        whole: Shape = (self.floats() // LANES, 1, 1)
+        begins = op.shaped(whole, whole)
+        step = SampleStep("tile", begins, self.at, self.at, self.blocked)
+        if isinstance(op, Fork):
+            self.forks[op] = step
+        elif isinstance(op, Turn):
+            begins.other = self.forks[op.fork].op.other = self.end
+            self.end += self.floats()
+        self.steps.append(step)
+
+    def sum(self, op: Add) -> None:
+        """Add the outputs of both chains of a residual, in one layout."""
+        begun = self.forks[op.fork]
+        other, blocked = self.ends[op.turn] if op.turn else (begun.x, begun.blocked)
+        self.arrange(blocked)
+        whole: Shape = (self.floats() // LANES, 1, 1)
+        add = op.shaped(whole, whole)
+        add.relu, add.mask, add.other = False, False, other
+        self.step("tile", add, self.shape, self.blocked)
+        if not op.turn:
+            begun.op.other = self.at
+
     def activate(self, op: Activation) -> None:
         """Add an activation, in place unless a gradient needs what it would overwrite."""
         whole: Shape = (self.floats() // LANES, 1, 1)
         x = self.at
         before = self.steps[-1] if self.steps else None
-        if op.reads_input or (before and before.kind == "tile" and before.op.reads_output):
+        needed = before and before.kind == "tile" and before.op.reads_output
+        if op.reads_input or needed or (before and isinstance(before.op, Branch)):
             self.at = self.end
             self.end += self.floats()
         self.steps.append(SampleStep("tile", op.shaped(whole, whole), x, self.at, self.blocked))

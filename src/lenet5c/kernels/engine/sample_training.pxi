@@ -55,7 +55,7 @@ cdef inline float* all_filters(const Step* step, float* training) noexcept nogil
 cdef Py_ssize_t training_floats(const Step* step) noexcept nogil:
     """Floats that the gradients of a step take beside the arenas, in the order of the functions
     above."""
-    if step.kind == STEP_SUBSAMPLE2D:
+    if step.kind == STEP_CHANNELS:
         return blocks_of(step.op.C) * 2 * LANES
     if step.kind != STEP_CONV2D:
         return 0
@@ -75,7 +75,7 @@ cdef void begin_sample_step(
             if i > way.first_trainable or need_dx:
                 pack_filters_for_dx(job, step, packed + step.packed, filters_for_dx(step, training))
             memset(training + step.training, 0, filter_floats(&step.op) * sizeof(float))
-        elif step.kind == STEP_SUBSAMPLE2D:
+        elif step.kind == STEP_CHANNELS:
             memset(training + step.training, 0, blocks_of(step.op.C) * 2 * LANES * sizeof(float))
 
 
@@ -225,7 +225,7 @@ cdef void finish_conv2d(const Job* job, const Step* step, float* grads,
         memcpy(grads + op.bias, sums + blocks * size * LANES, op.O * sizeof(float))
 
 
-cdef void finish_subsample2d(const Op* op, const float* sums, float* grads) noexcept nogil:
+cdef void finish_channels(const Op* op, const float* sums, float* grads) noexcept nogil:
     cdef Py_ssize_t c, block, lane
     for c in range(op.C):
         block, lane = c // LANES, c % LANES
@@ -270,11 +270,11 @@ cdef void finish_sample_step(
             continue
         if step.kind == STEP_CONV2D:
             finish_conv2d(job, step, grads, training)
-        elif step.kind == STEP_SUBSAMPLE2D:
-            finish_subsample2d(op, training + step.training, grads)
+        elif step.kind == STEP_CHANNELS:
+            finish_channels(op, training + step.training, grads)
         else:
             continue
-        size = op.O if step.kind == STEP_SUBSAMPLE2D else weight_size(op)
+        size = op.O if step.kind == STEP_CHANNELS else weight_size(op)
         apply_update(update, number, job.params, grads, op.weight, size)
         if op.has_bias:
             apply_update(update, number, job.params, grads, op.bias, op.O)

@@ -1,7 +1,7 @@
 # What the Python objects of a program say, checked and put into the structures that its run reads.
 
 STEP_KINDS = {"tile": STEP_TILE, "sample": STEP_SAMPLE, "conv2d": STEP_CONV2D,
-              "linear": STEP_LINEAR, "subsample2d": STEP_SUBSAMPLE2D, "blocked": STEP_BLOCKED,
+              "linear": STEP_LINEAR, "channels": STEP_CHANNELS, "blocked": STEP_BLOCKED,
               "plain": STEP_PLAIN}
 
 
@@ -25,6 +25,7 @@ cdef set_op(Op* op, o, const TileKernels* kernels, list held):
     op.count_pad = getattr(o, "count_include_pad", False)
     op.has_bias = getattr(o, "bias", None) is not None
     op.x, op.y, op.argmax = o.x, o.y, getattr(o, "argmax", 0)
+    op.other, op.branches = getattr(o, "other", 0), getattr(o, "branches", False)
     op.weight, op.bias = getattr(o, "weight", 0), getattr(o, "bias", None) or 0
     op.dweight, op.dbias = getattr(o, "dweight", 0), getattr(o, "dbias", 0)
     constants = getattr(o, "constants", ())
@@ -36,6 +37,13 @@ cdef set_op(Op* op, o, const TileKernels* kernels, list held):
         connections = o.connections
         op.connections, op.connection_count = &connections[0], connections.shape[0]
         held.append(connections)
+    if hasattr(o, "given"):
+        op.given = o.given
+    if hasattr(o, "of_batch"):
+        set_batch_norm(op, o, held)
+    if hasattr(o, "counter"):
+        op.draws, op.draw, op.seed = True, o.draw, o.seed
+        op.threshold, op.constants[0] = <uint32_t>(o.p * 4294967296.), 1 / (1 - <double>o.p)
     if hasattr(o, "codes"):
         codes = o.codes
         if codes.shape[0] != op.O or codes.shape[1] != op.C:
@@ -45,12 +53,62 @@ cdef set_op(Op* op, o, const TileKernels* kernels, list held):
         held.append(codes)
 
 
+cdef set_batch_norm(Op* op, o, list held):
+    cdef float[::1] mean = o.running_mean, var = o.running_var
+    cdef int64_t[::1] tracked = o.tracked.reshape(1)
+    if mean.shape[0] != op.C or var.shape[0] != op.C:
+        raise ValueError(
+            f"running mean and variance have {mean.shape[0]} and {var.shape[0]} values for {op.C} "
+            "channels")
+    op.running_mean, op.running_var, op.tracked = &mean[0], &var[0], &tracked[0]
+    op.of_batch, op.eps, op.momentum = o.of_batch, o.eps, o.momentum
+    held += [mean, var, tracked]
+
+
+def statistics_floats(Py_ssize_t channels):
+    """Return how much of an arena batch normalization by a batch's statistics is given."""
+    return round_up(LANES + STATISTICS * channels)
+
+
 cdef set_dx(Job* job, float[:, ::1] dx):
     cdef Py_ssize_t places = max(job.loss.inner, <Py_ssize_t>1)
     if dx.shape[0] * places != job.batch or dx.shape[1] != job.input_size * places:
         raise ValueError("dx has the wrong size")
     job.dx = &dx[0, 0]
     job.first_gradient = 0
+
+
+cdef set_distort(Job* job, tuple input_shape, distort):
+    """Distort samples of bytes by the `warp` and the `stream` of seed and epoch."""
+    cdef Warp warp
+    if distort is None:
+        return None
+    if job.bytes is NULL or len(input_shape) != 3:
+        raise ValueError("only images (C, H, W) of uint8 can be distorted")
+    warp = <Warp?>distort.warp
+    job.distorts = True
+    job.distort = warp.of(input_shape[0], input_shape[1], input_shape[2])
+    job.stream = distort.stream
+    job.scratch_floats = max(job.scratch_floats,
+                             job.kernels.distort_tile_floats(&job.distort) + CANARY_FLOATS)
+    return warp
+
+
+cdef set_draws(Job* job, list counters, draws):
+    """Point job at the numbers of the dropouts' masks: the next ones, or those given.
+
+    Returns them, for the caller to hold on to.
+    """
+    cdef const int64_t[::1] numbers
+    if not counters:
+        return None
+    if draws is None:
+        draws = np.array([int(counter[0]) for counter in counters], np.int64)
+    numbers = draws
+    if numbers.shape[0] != len(counters):
+        raise ValueError(f"draws must be of {len(counters)} dropouts, got {numbers.shape[0]}")
+    job.draws = &numbers[0]
+    return draws
 
 
 # Kind of each loss, and the factor of its gradient.

@@ -291,6 +291,18 @@ cdef void copy_params(const Slice* part, const float* params, float* to) noexcep
         memcpy(to + at, params + at, part.size * sizeof(float))
 
 
+cdef inline void update_slice(const UpdateSteps* update, Py_ssize_t step, const Slice* part,
+                              float* params, const float* grads) noexcept nogil:
+    """Take a step of the optimizer for a range of parameters."""
+    if part.linear is NULL:
+        apply_update(update, step, params, grads, part.start, part.size)
+        return
+    apply_update(update, step, params, grads, part.linear.weight + part.start * part.linear.KW,
+                 part.size * part.linear.KW)
+    if part.linear.has_bias:
+        apply_update(update, step, params, grads, part.linear.bias + part.start, part.size)
+
+
 cdef void compute_slice(Team* team, const ShardBatch* batch, const Slice* part,
                         float* updated) noexcept nogil:
     """The gradient of a range of parameters from all records; their update, if `updated` is not
@@ -314,17 +326,11 @@ cdef void compute_slice(Team* team, const ShardBatch* batch, const Slice* part,
             tiles += 1
     if part.linear is NULL:
         kernels.sum_shards(rows, batch.shards, part.size, not batch.begins, team.grads + part.start)
-        if updated is not NULL:
-            apply_update(&team.update, batch.step, updated, team.grads, part.start, part.size)
-        return
-    kernels.linear_dparams(part.linear, rows, tiles, part.start, part.size, not batch.begins,
-                           team.grads)
+    else:
+        kernels.linear_dparams(part.linear, rows, tiles, part.start, part.size, not batch.begins,
+                               team.grads)
     if updated is not NULL:
-        apply_update(&team.update, batch.step, updated, team.grads,
-                     part.linear.weight + part.start * part.linear.KW, part.size * part.linear.KW)
-        if part.linear.has_bias:
-            apply_update(&team.update, batch.step, updated, team.grads,
-                         part.linear.bias + part.start, part.size)
+        update_slice(&team.update, batch.step, part, updated, team.grads)
 
 
 cdef void begin_shard_batch(Team* team, int64_t number, int64_t buffer) noexcept nogil:

@@ -4,33 +4,68 @@ from cython.parallel cimport prange, threadid
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memset
 
+import numpy as np
+
 from lenet5c.kernels.engine._workspace cimport Workspace
 from lenet5c.kernels.simd.tiles cimport (
-    Distort, TileKernels, round_up, sample_key, useful_threads)
+    OUTSIDE_REFLECTED, Distort, Outside, TileKernels, round_up, sample_key, useful_threads)
 
 include "lenet5c/kernels/canary.pxi"
 
 cdef enum:
     PIXEL_WORK = 100       # elementary operations that a pixel takes, roughly
     MOST_PLACES = 1 << 24  # a pixel's place, its frame included, is computed as a float
+    MOST = 1 << 24         # of any setting
+
+
+cdef double take(dict settings, str name, double most) except *:
+    """Take a setting out, 0 if there is none."""
+    cdef double value = settings.pop(name, 0)
+    if not 0 <= value <= most:  # nor is it not-a-number
+        raise ValueError(f"{name} should be from 0 to {most:g}, is {value}")
+    return value
 
 
 cdef class Warp:
-    """Limits of random warps: pixels, radians, and a Gaussian of 2 r + 1 weights."""
+    """Limits of random distortions, by name: pixels, radians, shares; those left out are 0.
 
-    def __cinit__(self, double translation, double scaling, double squeeze, double shear,
-                  double rotation, double elastic, const float[::1] gaussian not None, double flip,
-                  double probability):
+    `outside` is 0 for black, 1 for the nearest pixel, 2 for a mirror image. The Gaussian has 2 r +
+    1 weights, and the quantiles of the shares of mixtures are in equal steps from 0 to 1.
+    """
+
+    def __cinit__(self, dict settings not None, const float[::1] gaussian not None,
+                  const double[::1] quantiles not None):
         cdef Distort* d = &self.settings
         if gaussian.shape[0] % 2 != 1:
             raise ValueError(
                 f"gaussian has {gaussian.shape[0]} weights, it should have an odd number")
+        if quantiles.shape[0] < 2:
+            raise ValueError(f"there are {quantiles.shape[0]} quantiles, there should be two")
         memset(d, 0, sizeof(Distort))
-        self.gaussian = gaussian
+        self.gaussian, self.quantiles = gaussian, quantiles
         d.gaussian, d.radius = &gaussian[0], gaussian.shape[0] // 2
-        d.translation, d.scaling, d.squeeze = translation, scaling, squeeze
-        d.shear, d.rotation = shear, rotation
-        d.elastic, d.flip, d.probability = elastic, flip, probability
+        d.mix_quantiles, d.mix_steps = &quantiles[0], quantiles.shape[0] - 1
+        left = dict(settings)
+        d.translation, d.scaling = take(left, "translation", MOST), take(left, "scaling", MOST)
+        d.squeeze, d.shear = take(left, "squeeze", MOST), take(left, "shear", MOST)
+        d.rotation, d.elastic = take(left, "rotation", MOST), take(left, "elastic", MOST)
+        d.flip, d.flip_vertical = take(left, "flip", 1), take(left, "flip_vertical", 1)
+        d.crop_padding, d.crop = <Py_ssize_t>take(left, "crop_padding", MOST), take(left, "crop", 1)
+        d.outside = <Outside><int>take(left, "outside", <int>OUTSIDE_REFLECTED)
+        d.brightness, d.contrast = take(left, "brightness", 1), take(left, "contrast", 1)
+        d.saturation, d.hue = take(left, "saturation", 1), take(left, "hue", MOST)
+        d.grayscale = take(left, "grayscale", 1)
+        d.erasing, d.erasing_area = take(left, "erasing", 1), take(left, "erasing_area", 1)
+        d.erasing_least, d.erasing_ratio = 0.02, 0.3  # of Zhong et al. (2020)
+        d.mixes = take(left, "mixup", MOST) != 0
+        d.probability = take(left, "probability", 1)
+        if left:
+            raise ValueError(f"there are no settings {', '.join(map(str, left))}")
+        d.warps = (d.translation != 0 or d.scaling != 0 or d.squeeze != 0 or d.shear != 0
+                   or d.rotation != 0 or d.elastic != 0 or d.flip != 0 or d.flip_vertical != 0
+                   or d.crop_padding != 0 or d.crop != 0)
+        d.colors = (d.brightness != 0 or d.contrast != 0 or d.saturation != 0 or d.hue != 0
+                    or d.grayscale != 0)
 
     cdef Distort of(self, Py_ssize_t C, Py_ssize_t H, Py_ssize_t W) except *:
         """The settings for images of this shape."""
@@ -47,7 +82,8 @@ cdef class Warp:
               int num_threads, const int64_t[::1] numbers=None):
         """out (N, C, H, W) = images[index], each as `stream` and its number say, in gray levels.
 
-        The number of an image is its place, or that in `numbers`.
+        The number of an image is its place, or that in `numbers`. If they are mixed, all are one
+        batch.
         """
         cdef const TileKernels* kernels = <const TileKernels*>PyCapsule_GetPointer(
             capsule, b"lenet5c.TileKernels")
@@ -56,9 +92,9 @@ cdef class Warp:
         cdef int threads
         cdef Workspace space
         cdef const unsigned char* first
+        cdef const int64_t* places
         cdef const int64_t* known
         cdef float* to
-        cdef float* end
         size = d.C * d.H * d.W
         if (out.shape[0], out.shape[1], out.shape[2], out.shape[3]) != (count, d.C, d.H, d.W):
             raise ValueError("out has the wrong shape")
@@ -72,16 +108,40 @@ cdef class Warp:
         if count == 0 or size == 0:
             return
         known = NULL if numbers is None else &numbers[0]
-        first, to = &images[0, 0, 0, 0], &out[0, 0, 0, 0]
+        first, places, to = &images[0, 0, 0, 0], &index[0], &out[0, 0, 0, 0]
         threads = useful_threads(<double>PIXEL_WORK * count * size, num_threads, count)
         stride = round_up(kernels.distort_floats(&d) + CANARY_FLOATS)
         space = Workspace(threads * stride)
         for i in prange(count, schedule="dynamic", chunksize=16, num_threads=threads, nogil=True):
-            end = space.start + threadid() * stride + kernels.distort_floats(&d)
-            set_canary(end)
-            kernels.distort_sample(
-                &d, first + index[i] * size,
-                sample_key(stream, index[i] if known is NULL else known[index[i]]),
-                to + i * size, space.start + threadid() * stride)
-            check_canary(end, b"distort", b"scratch of a sample")
+            apply_to(kernels, &d, first, places, known, stream, i, count, to + i * size,
+                     space.start + threadid() * stride)
         raise_overrun()
+
+    def mix_shares(self, capsule, const int64_t[::1] numbers not None, uint64_t stream):
+        """The share of each of these samples in its mixture, ndarray of float64 (N,)."""
+        cdef const TileKernels* kernels = <const TileKernels*>PyCapsule_GetPointer(
+            capsule, b"lenet5c.TileKernels")
+        cdef Py_ssize_t i
+        shares = np.empty(numbers.shape[0])
+        cdef double[::1] to = shares
+        for i in range(numbers.shape[0]):
+            to[i] = kernels.mix_share(&self.settings, sample_key(stream, numbers[i]))
+        return shares
+
+
+cdef void apply_to(const TileKernels* kernels, const Distort* d, const unsigned char* first,
+                   const int64_t* places, const int64_t* known, uint64_t stream, Py_ssize_t i,
+                   Py_ssize_t count, float* out, float* scratch) noexcept nogil:
+    """out = image i of `count` as distorted."""
+    cdef const unsigned char* images[2]
+    cdef uint64_t keys[2]
+    cdef Py_ssize_t k
+    cdef int64_t place
+    cdef float* end = scratch + kernels.distort_floats(d)
+    for k in range(2):
+        place = places[(i + k) % count]
+        images[k] = first + place * d.C * d.H * d.W
+        keys[k] = sample_key(stream, place if known is NULL else known[place])
+    set_canary(end)
+    kernels.distort_sample(d, images, keys, out, scratch)
+    check_canary(end, b"distort", b"scratch of a sample")

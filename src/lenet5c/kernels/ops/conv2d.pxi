@@ -40,7 +40,8 @@ cdef Py_ssize_t conv2d_scratch(const Op* op) noexcept nogil:
     """Forward and backward: the spread-out filters of a connection table, then what the way takes.
 
     Forward by the definition, filters and two rows of a block; backward the gradient before the
-    pooling. The pooled Winograd's forward is never longer than its backward.
+    pooling, then the filters of a block that gathers. The pooled Winograd's forward is never longer
+    than its backward.
     """
     cdef Py_ssize_t spread = op.O * op.C * op.KH * op.KW if op.connections is not NULL else 0
     cdef Py_ssize_t unpooled = op.O * op.OH * op.OW * LANES if op.pool else 0
@@ -51,7 +52,7 @@ cdef Py_ssize_t conv2d_scratch(const Op* op) noexcept nogil:
         return spread + unpooled + winograd_scratch(op)
     if op.pool:
         block += MOST_OUTPUTS * 2 * op.OW * LANES
-    return spread + max(block, unpooled)
+    return spread + max(block, unpooled + gather_floats(op), points_floats(op))
 
 
 cdef void conv2d_forward(const Op* op, const float* params, float* arena,
@@ -81,6 +82,8 @@ cdef void conv2d_forward(const Op* op, const float* params, float* arena,
             squares_forward(op, x, weight, bias, y, argmax, scratch)
         elif winograd:
             winograd_forward(op, x, weight, bias, y, argmax, scratch)
+        elif suits_points(op):
+            points_forward(op, x, weight, bias, y, scratch)
         else:
             conv2d_group(op, x, weight, bias, y, argmax, scratch)
 
@@ -113,7 +116,7 @@ cdef void conv2d_backward(
     cdef Py_ssize_t outputs = op.O // op.groups
     cdef Py_ssize_t group, weight, x_start, y_start, plane = op.OH * op.OW * LANES
     cdef bint squares = suits_squares(op), winograd = suits_winograd(op)
-    cdef bint pooled = op.pool and (squares or not (winograd or need_dx))
+    cdef bint pooled = op.pool and (squares or not (winograd or need_dx or outputs == 1))
     cdef const float* dy = gradients + op.y
     cdef const float* argmax = arena + op.argmax if pooled else NULL
     cdef const float* filters = params + op.weight
@@ -150,12 +153,12 @@ cdef void conv2d_backward(
                               sums + op.dweight + weight if sums is not NULL else NULL, scratch)
             continue
         if sums is not NULL:
-            conv2d_dweight(op, arena + x_start, dy + y_start,
+            conv2d_dparams(op, arena + x_start, dy + y_start,
                            argmax + y_start if pooled else NULL, scratch,
                            sums + op.dweight + weight,
                            sums + (op.dbias + group * outputs if op.has_bias else 0))
         if need_dx:
-            conv2d_dx(op, filters + weight, dy + y_start, gradients + x_start)
+            conv2d_dx(op, filters + weight, dy + y_start, gradients + x_start, scratch)
 
 
 # The result by the definition

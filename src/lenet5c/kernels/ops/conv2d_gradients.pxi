@@ -7,8 +7,8 @@
 #   dbias[o] += sum over oh, ow, lanes of dy[o, oh, ow]
 #
 # dx has two ways. conv2d_dx_scatter reads each dy once and adds it to KW neighboring accumulators:
-# no work at the borders. conv2d_dx_gather collects one element of dx at a time, for any stride,
-# dilation and filter.
+# no work at the borders. conv2d_gather.pxi collects the elements of dx, for any stride, dilation and
+# filter. conv2d_narrow.pxi has dweight for few output channels or taps.
 
 cdef enum:
     DY_COLUMNS = 10   # the scatter's run of dy columns; the same for every instruction set, as sums
@@ -108,75 +108,19 @@ cdef inline void conv2d_dx_scatter(
                 c += 1
 
 
-cdef inline void conv2d_dx_gather_block(
-    const Op* op, const float* weight, const float* dy, float* dx, Py_ssize_t outputs,
-    Py_ssize_t ih, Py_ssize_t iw, int TC,
-) noexcept nogil:
-    """TC input channels of the one element (ih, iw)."""
-    cdef nv acc[8]
-    cdef nv g
-    cdef int i
-    cdef Py_ssize_t o, kh, kw, oh, ow, part
-    cdef Py_ssize_t taps = op.KH * op.KW
-    cdef Py_ssize_t filter_size = (op.C // op.groups) * taps
-    for part in range(V16_PARTS):
-        for i in range(TC):
-            acc[i] = nv_set1(0)
-        for kh in range(op.KH):
-            oh = ih - kh * op.DH
-            if oh < 0 or oh % op.SH != 0 or oh // op.SH >= op.OH:
-                continue
-            for kw in range(op.KW):
-                ow = iw - kw * op.DW
-                if ow < 0 or ow % op.SW != 0 or ow // op.SW >= op.OW:
-                    continue
-                for o in range(outputs):
-                    g = nv_load(dy + ((o * op.OH + oh // op.SH) * op.OW + ow // op.SW) * LANES
-                                + part * NV_LANES)
-                    for i in range(TC):
-                        acc[i] = nv_fma(g, nv_set1(weight[o * filter_size + i * taps + kh * op.KW
-                                                          + kw]), acc[i])
-        for i in range(TC):
-            nv_store(dx + ((i * op.H + ih) * op.W + iw) * LANES + part * NV_LANES, acc[i])
-
-
-cdef inline void conv2d_dx_gather(
-    const Op* op, const float* weight, const float* dy, float* dx, Py_ssize_t outputs,
-) noexcept nogil:
-    """One group, all elements of dx, eight channels at a time."""
-    cdef Py_ssize_t channels = op.C // op.groups
-    cdef Py_ssize_t plane = op.H * op.W * LANES, taps = op.KH * op.KW
-    cdef Py_ssize_t ih, iw, c
-    for ih in range(op.H):
-        for iw in range(op.W):
-            c = 0
-            while c + 8 <= channels:
-                conv2d_dx_gather_block(op, weight + c * taps, dy, dx + c * plane, outputs, ih, iw,
-                                       8)
-                c += 8
-            while c + 3 <= channels:
-                conv2d_dx_gather_block(op, weight + c * taps, dy, dx + c * plane, outputs, ih, iw,
-                                       3)
-                c += 3
-            while c < channels:
-                conv2d_dx_gather_block(op, weight + c * taps, dy, dx + c * plane, outputs, ih, iw,
-                                       1)
-                c += 1
-
-
-cdef inline void conv2d_dx(const Op* op, const float* weight, const float* dy,
-                           float* dx) noexcept nogil:
+cdef inline void conv2d_dx(const Op* op, const float* weight, const float* dy, float* dx,
+                           float* scratch) noexcept nogil:
     cdef Py_ssize_t outputs = op.O // op.groups
-    if op.SH != 1 or op.SW != 1 or op.DW != 1:
-        conv2d_dx_gather(op, weight, dy, dx, outputs)
+    if suits_points(op):
+        points_dx(op, weight, dy, dx, scratch)
+    elif not scatters(op):
+        conv2d_dx_gather(op, weight, dy, dx, outputs, scratch)
     elif op.KW == 5:
         conv2d_dx_scatter(op, weight, dy, dx, outputs, 5)
     elif op.KW == 3:
         conv2d_dx_scatter(op, weight, dy, dx, outputs, 3)
-    elif op.KW == 1:
-        conv2d_dx_scatter(op, weight, dy, dx, outputs, 1)
     else:
-        conv2d_dx_gather(op, weight, dy, dx, outputs)
+        conv2d_dx_scatter(op, weight, dy, dx, outputs, 1)
 
 
 cdef inline void conv2d_dweight_block(
@@ -231,12 +175,14 @@ cdef inline void conv2d_dweight_rows(
 
     dy is taken in strips of rows that stay in the first-level cache while each filter row of each
     channel passes over them. With argmax, unless that is NULL, dy is the gradient after a pooling,
-    and the strip before it is written to `unpooled`.
+    and the strip before it is written to `unpooled`. With strides, the rows of x are many more, and
+    have to stay in the cache, too.
     """
     cdef float sums[CHANNEL_RUN * FILTER_ROWS * DWEIGHT_BLOCK * LANES]
     cdef v16 bias[8]
     cdef Py_ssize_t filter_size = (op.C // op.groups) * op.KH * op.KW
-    cdef Py_ssize_t strip = max(<Py_ssize_t>1, 256 // (TO * op.OW))
+    cdef Py_ssize_t near = TO * op.OW + (op.SH * op.W if op.SH > 1 or op.SW > 1 else 0)
+    cdef Py_ssize_t strip = max(<Py_ssize_t>1, 256 // near)
     cdef Py_ssize_t dy_plane = op.OH * op.OW * LANES, pooled_row = op.OW // 2 * LANES
     cdef Py_ssize_t oh, rows, c, kh, i, k, at
     cdef const float* g

@@ -2,19 +2,21 @@
 # a sample goes by itself.
 
 cdef void pad_planes(const Op* op, const float* x, float* y, Py_ssize_t lanes) noexcept nogil:
-    cdef Py_ssize_t c, h, row = op.W * lanes, wide = op.OW * lanes
-    cdef Py_ssize_t left = op.PW * lanes, right = wide - left - row
+    cdef Py_ssize_t c, h, row = op.W * lanes
+    # Zeros before the first row of a plane, from the end of a row to the next one, after the last.
+    cdef Py_ssize_t before = (op.PH * op.OW + op.PW) * lanes, between = (op.OW - op.W) * lanes
+    cdef Py_ssize_t after = (op.OH * op.OW - (op.PH + op.H - 1) * op.OW - op.PW - op.W) * lanes
     for c in range(op.C):
-        memset(y, 0, op.PH * wide * sizeof(float))
-        y += op.PH * wide
+        memset(y, 0, before * sizeof(float))
+        y += before
         for h in range(op.H):
-            memset(y, 0, left * sizeof(float))
-            memcpy(y + left, x, row * sizeof(float))
-            memset(y + left + row, 0, right * sizeof(float))
-            x += row
-            y += wide
-        memset(y, 0, (op.OH - op.PH - op.H) * wide * sizeof(float))
-        y += (op.OH - op.PH - op.H) * wide
+            memcpy(y, x, row * sizeof(float))
+            x, y = x + row, y + row
+            if h + 1 < op.H:
+                memset(y, 0, between * sizeof(float))
+                y += between
+        memset(y, 0, after * sizeof(float))
+        y += after
 
 
 cdef void crop_planes(const Op* op, const float* dy, float* dx, Py_ssize_t lanes) noexcept nogil:

@@ -226,11 +226,6 @@ cdef inline v16 square_taps(const float* sums, Py_ssize_t plane, v16* taps) noex
     return margin
 
 
-cdef inline v16 smaller(v16 least, v16 a) noexcept nogil:
-    """The smaller of both, and not-a-number if either is."""
-    return v16_where_le(least, a, least, v16_where_le(least, least, a, least))
-
-
 cdef void add_square_taps(const Op* op, const float* x, const float* dy,
                           float* dweight) noexcept nogil:
     """dweight (9) += the gradient of one filter by the definition, from x (H, W, 16) and dy (OH,

@@ -1,6 +1,6 @@
 """Declarations that the tile modules and the program share: one op of a model, and the table of
 kernels of an instruction set."""
-from libc.stdint cimport uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset, strcmp
 
 cdef enum:
@@ -39,6 +39,13 @@ ctypedef void (*SampleForward)(const Op* op, const float* params, const float* x
 ctypedef void (*SampleBackward)(const Op* op, const float* params, const float* x,
                                 const float* dy, float* dx, float* sums) noexcept nogil
 ctypedef Py_ssize_t (*Floats)(const Op* op) noexcept nogil
+# Of an op that needs all tiles of a batch before it goes on: add a tile to statistics of the batch,
+# two numbers a channel. Mean of x and sum of the squares about it, after `count` values of a
+# channel; sums of dy and of dy times the normalized x, which are added to those of a record, too
+ctypedef void (*AddMoments)(const Op* op, const float* arena, double count,
+                            double* moments) noexcept nogil
+ctypedef void (*AddShares)(const Op* op, const float* params, const float* arena,
+                           const float* gradients, float* sums, double* shares) noexcept nogil
 
 # The kernels of one kind of op: a row of the table that each file of ops/ adds to.
 cdef struct OpKernels:
@@ -49,6 +56,8 @@ cdef struct OpKernels:
     Backward backward
     Floats scratch_floats       # of forward and backward; NULL: none
     Floats saved_floats         # which a tile keeps for the gradients of parameters; NULL: none
+    AddMoments add_moments      # BATCH_NORM
+    AddShares add_shares
     SampleForward sample_forward     # NULL: the tile kernels, with channels as lanes
     SampleBackward sample_backward
 
@@ -59,12 +68,14 @@ cdef struct OpKernels:
 # without.
 cdef struct Op:
     const OpKernels* kernels
-    bint relu           # CONV2D, LINEAR: rectify the output
-    bint mask           # the gradient passes where the output of CONV2D, LINEAR, MAX_POOL2D, the
-                        # input of AVG_POOL2D is positive
-    bint pool           # CONV2D: y is (O, OH / 2, OW / 2, 16), the largest of each 2 x 2 window
+    bint relu           # ADD, BATCH_NORM, CONV2D, LINEAR: rectify the output
+    bint mask           # the gradient passes where the output of ADD, CONV2D, LINEAR, MAX_POOL2D,
+                        # the input of AVG_POOL2D is positive; global poolings likewise
+    bint pool           # BATCH_NORM, CONV2D: y is (O, OH / 2, OW / 2, 16), the largest of each 2 x 2
+                        # window
     bint definition     # CONV2D: sums of terms that are not negative must not be either
     bint count_pad      # AVG_POOL2D: padding counts in the divisor
+    bint branches       # ADD: a chain of ops ends at other, so its gradient is wanted
     bint has_bias
     Py_ssize_t groups
     Py_ssize_t C, H, W
@@ -75,16 +86,29 @@ cdef struct Op:
     Py_ssize_t EH, EW           # AVG_POOL2D: where the padding after it ends
     Py_ssize_t DH, DW
     Py_ssize_t x, y
-    Py_ssize_t argmax           # CONV2D with pool: which element of each window, as large as y
+    Py_ssize_t other            # FORK, TURN, ADD: a second place, see branch.pxi
+    Py_ssize_t argmax           # CONV2D with pool: which element of each window, as large as y;
+                                # BATCH_NORM: its x
+    Py_ssize_t given            # where the arena has what the engine tells the op of a tile: DROPOUT
+                                # its keys, BATCH_NORM of a batch its statistics
     Py_ssize_t weight, bias
-    Py_ssize_t dweight, dbias   # CONV2D, SUBSAMPLE2D: where a record has the sums of the shard's
-                                # gradients
+    Py_ssize_t dweight, dbias   # CONV2D, SUBSAMPLE2D, BATCH_NORM: where a record has the sums of the
+                                # shard's gradients
     Py_ssize_t saved            # where saved_floats begin in a tile's part of the record
     const Py_ssize_t* connections     # CONV2D with a connection table: o * C + c of each filter
                                       # that there is, else NULL
     Py_ssize_t connection_count
     const float* codes          # RBF: (O, C)
-    float[2] constants          # of an activation
+    float[2] constants          # of an activation; DROPOUT: 1 / (1 - p)
+    bint of_batch               # BATCH_NORM: by the statistics of the batch, not the running ones
+    float* running_mean         # BATCH_NORM: (C,)
+    float* running_var
+    int64_t* tracked            # the batches in them
+    float momentum, eps
+    bint draws                  # DROPOUT
+    Py_ssize_t draw             # which of the program's dropouts it is
+    uint64_t seed               # of its masks
+    uint32_t threshold          # p 2^32
 
 # The sum of direct.pxi:
 #   y[i, j] = start[i, j] + sum over c, k of vectors[c, k, i] * x[channel(c) + steps[k] + places[j]]
@@ -107,10 +131,12 @@ cdef struct DirectSum:
 cdef struct Softmax:
     bint logarithmic
     Py_ssize_t outer, K, inner
+    Py_ssize_t wide   # vectors side by side in a unit, of an inner axis that has so many
 
 cdef enum:
     LONG_AXIS = 64     # from here on, one vector fills the lanes well enough
     UNIT_VALUES = 1024  # of rows in a unit, so that a call does not show
+    WIDE = 4           # of a gradient, which reads two arrays, at K places far apart
 
 # The kernels of the direct convolution and of softmax for float or double: see rows.pxi, direct.pxi,
 # softmax.pxi. A vector is 64 bytes.
@@ -135,15 +161,26 @@ cdef struct DirectKernels:
     void (*softmax)(const Softmax* s, Py_ssize_t unit, const void* a, const void* b, void* to,
                     void* scratch) noexcept nogil
 
-# Random warps of images (C, H, W) of bytes, by distort.pxi: how far they go at most. gaussian has 2
-# * radius + 1 weights.
+cdef enum Outside:
+    OUTSIDE_BLACK, OUTSIDE_EDGE, OUTSIDE_REFLECTED
+
+# Random distortions of images (C, H, W) of bytes, by distort.pxi and pixels.pxi: how far they go at
+# most. gaussian has 2 * radius + 1 weights, mix_quantiles mix_steps + 1 shares.
 cdef struct Distort:
     Py_ssize_t C, H, W
+    bint warps, colors, mixes   # any of the settings of each
     double translation, scaling, squeeze, shear, rotation   # pixels, shares of 1, tangent, radians
-    double flip, probability
+    double flip, flip_vertical, probability
+    Py_ssize_t crop_padding                                 # pixels
+    double crop                                             # share of the area
+    Outside outside
     float elastic
     Py_ssize_t radius
     const float* gaussian
+    double brightness, contrast, saturation, hue, grayscale   # shares of 1, hue in radians
+    double erasing, erasing_least, erasing_area, erasing_ratio   # areas as shares of the image's
+    Py_ssize_t mix_steps
+    const double* mix_quantiles
 
 # One step of an optimizer for `size` parameters, see update.pxi. The names are separated by spaces.
 ctypedef void (*ApplyUpdate)(const double* settings, float** vectors, float* params,
@@ -177,12 +214,16 @@ cdef struct TileKernels:
     void (*pack_floats)(const float** samples, Py_ssize_t size, float* tile) noexcept nogil
     void (*unpack)(const float* tile, Py_ssize_t size, Py_ssize_t lanes,
                    float* samples) noexcept nogil
-    # an image of bytes, distorted as its key says, in gray levels; scratch of distort_floats
+    # an image of bytes, distorted as its key says, in gray levels; scratch of distort_floats. If
+    # distortions mix, with the second of `images`, else there need not be one
     Py_ssize_t (*distort_floats)(const Distort* d) noexcept nogil
-    void (*distort_sample)(const Distort* d, const unsigned char* image, uint64_t key, float* out,
-                           float* scratch) noexcept nogil
+    void (*distort_sample)(const Distort* d, const unsigned char** images, const uint64_t* keys,
+                           float* out, float* scratch) noexcept nogil
+    # the share of a sample that is mixed, from 0 to 1
+    double (*mix_share)(const Distort* d, uint64_t key) noexcept nogil
     # 16 samples, the first `lanes` distorted, the others as the first, -> (size, 16); scratch of
-    # distort_tile_floats
+    # distort_tile_floats. If distortions mix, each with the next one, of which there is one more
+    # than lanes
     Py_ssize_t (*distort_tile_floats)(const Distort* d) noexcept nogil
     void (*distort_tile)(const Distort* d, const unsigned char** images, const uint64_t* keys,
                          Py_ssize_t lanes, float scale, const float* offset, float* tile,
@@ -220,8 +261,14 @@ cdef inline Py_ssize_t softmax_width(const Softmax* s, Py_ssize_t lanes) noexcep
 cdef inline Py_ssize_t softmax_units(const Softmax* s, Py_ssize_t lanes) noexcept nogil:
     cdef Py_ssize_t width = softmax_width(s, lanes)
     if s.inner >= lanes:
-        return s.outer * ((s.inner + lanes - 1) // lanes)
+        return s.outer * softmax_blocks(s, lanes)
     return (s.outer * s.inner + width - 1) // width
+
+
+cdef inline Py_ssize_t softmax_blocks(const Softmax* s, Py_ssize_t lanes) noexcept nogil:
+    """The units along the inner axis: wide ones, then single vectors."""
+    cdef Py_ssize_t wide = s.inner // (s.wide * lanes)
+    return wide + (s.inner - wide * s.wide * lanes + lanes - 1) // lanes
 
 
 cdef inline Py_ssize_t softmax_scratch(const Softmax* s, Py_ssize_t lanes) noexcept nogil:
@@ -264,3 +311,25 @@ cdef inline uint64_t hash_bits(uint64_t z) noexcept nogil:
 cdef inline uint64_t sample_key(uint64_t stream, Py_ssize_t sample) noexcept nogil:
     """The key of all draws for a sample; `stream` stands for the seed and the epoch."""
     return hash_bits(stream + (<uint64_t>sample + 1) * 0x9e3779b97f4a7c15ULL)
+
+# BATCH_NORM of a batch is given the live lanes as 1 and the dead ones as 0, (16,), and then these
+# statistics of the batch, (C,) each
+cdef enum Statistic:
+    MEAN
+    SCALE        # 1 / sqrt(var + eps)
+    MEAN_DY
+    MEAN_SHARE   # of dy times the normalized x
+    STATISTICS   # so many
+
+cdef inline Py_ssize_t statistic_at(const Op* op, Statistic which) noexcept nogil:
+    """The place of a statistic in an arena."""
+    return op.given + LANES + which * op.C
+
+
+cdef inline void merge_moments(double* moments, double count, double mean, double squares,
+                               double more) noexcept nogil:
+    """Mean of `count` values and sum of the squares about it, with those of `more` values (Chan,
+    Golub and LeVeque, 1979)."""
+    cdef double delta = mean - moments[0], share = more / (count + more)
+    moments[0] += delta * share
+    moments[1] += squares + delta * delta * count * share

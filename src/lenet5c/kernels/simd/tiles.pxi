@@ -1,12 +1,13 @@
 # The table of tile kernels; included once for each instruction set, compiled with its flags.
 # cython: language_level=3
 from cpython.pycapsule cimport PyCapsule_New
-from libc.math cimport INFINITY, NAN
+from libc.math cimport INFINITY, NAN, sqrt
 from lenet5c.kernels.simd.tiles cimport (
     CROSS_ENTROPY, LANES, LINEAR_BLOCK, MAXIMUM_A_POSTERIORI, MAXIMUM_LIKELIHOOD,
     NEGATIVE_LOG_LIKELIHOOD, ApplyUpdate, Backward, DirectKernels, DirectSum, Distort, Floats,
-    Forward, Loss, Op, OpKernels, Softmax, TileKernels, UpdateKernel, hash_bits, round_up,
-    softmax_along, softmax_width, spread_filters)
+    Forward, Loss, MEAN, MEAN_DY, MEAN_SHARE, Op, OpKernels, OUTSIDE_BLACK, OUTSIDE_REFLECTED,
+    SCALE, Softmax, TileKernels, UpdateKernel, WIDE, hash_bits, merge_moments, round_up,
+    softmax_along, softmax_blocks, softmax_width, spread_filters, statistic_at)
 
 cdef enum:
     MOST_OPS = 32
@@ -39,14 +40,22 @@ include "simd.pxi"
 include "rows.pxi"
 include "functions.pxi"
 include "lenet5c/kernels/ops/activation.pxi"
+include "lenet5c/kernels/ops/batch_norm.pxi"
+include "lenet5c/kernels/ops/branch.pxi"
 include "lenet5c/kernels/ops/conv2d.pxi"
+include "lenet5c/kernels/ops/conv2d_gather.pxi"
 include "lenet5c/kernels/ops/conv2d_gradients.pxi"
+include "lenet5c/kernels/ops/conv2d_narrow.pxi"
+include "lenet5c/kernels/ops/conv2d_points.pxi"
 include "lenet5c/kernels/ops/distort.pxi"
+include "lenet5c/kernels/ops/dropout.pxi"
 include "lenet5c/kernels/ops/linear.pxi"
 include "lenet5c/kernels/ops/loss.pxi"
 include "lenet5c/kernels/ops/pack.pxi"
 include "lenet5c/kernels/ops/pad2d.pxi"
+include "lenet5c/kernels/ops/pixels.pxi"
 include "lenet5c/kernels/ops/pool2d.pxi"
+include "lenet5c/kernels/ops/global_pool2d.pxi"
 include "lenet5c/kernels/ops/rbf.pxi"
 include "lenet5c/kernels/ops/softmax.pxi"
 include "lenet5c/kernels/ops/subsample2d.pxi"
@@ -67,6 +76,7 @@ table.pack_floats = pack_floats
 table.unpack = unpack
 table.distort_floats = distort_floats
 table.distort_sample = distort_sample
+table.mix_share = mix_share
 table.distort_tile_floats = distort_tile_floats
 table.distort_tile = distort_tile
 set_direct(&table.direct)

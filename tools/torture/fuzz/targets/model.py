@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from lenet5c import _files
+from lenet5c import _files, nn
 from lenet5c.datasets import Preparation
 from lenet5c.demo.answer import Reader
-from lenet5c.nn import LeNet5, LeNet5_1998
+from lenet5c.nn import LeNet5, LeNet5_1998, work
 from lenet5c.training import NonFiniteError, TrainedModel, open_model, save_model
 from torture.fuzz.support import MutateBytes, dump_json, make_folder, mutate_json, parse_json
 
@@ -21,6 +21,8 @@ MAX_LENGTH = 1 << 17
 MOST_VALUES = 1 << 18
 
 path = make_folder() / "model.safetensors"
+# Of nets that are described layer by layer: those that answer at once.
+work.MOST_VALUES, work.MOST_WORK = 1 << 20, 1 << 28
 
 
 def read(data: bytes) -> None:
@@ -64,16 +66,29 @@ def describe(file_kind: str) -> bytes:
 
 
 def seeds() -> Iterator[bytes]:
-    """Yield models of both nets, with and without a mean image, and one as a raw file."""
+    """Yield models of both LeNets and of layers, a mean image, and one as a raw file."""
     gray = {"size": (16, 16), "fit": "resize"}
+    inner = nn.Sequential({"norm": nn.BatchNorm2d(2), "gelu": nn.GELU("tanh")})
+    own = nn.Sequential(
+        nn.Conv2d(1, 2, 3, 2, "same", bias=False, connection_table=[[1, 1]]),
+        inner,
+        nn.Residual(nn.Conv2d(2, 2, 3, padding=1), shortcut=nn.Conv2d(2, 2, 1)),
+        nn.MaxPool2d(2, padding=((0, 1), (1, 0)), ceil_mode=True),
+        nn.Subsample2d(2),
+        nn.Dropout(0.5),
+        nn.Flatten(),
+        nn.Linear(8, 2),
+        input_shape=(1, 16, 16),
+    )
     nets: list[tuple[Any, Preparation]] = [
         (LeNet5(2, 1, 16), Preparation(**gray)),
         (LeNet5(2, 3, 16, batch_norm=True, c5="conv", pooling="avg"), Preparation(**gray)),
         (LeNet5(2, 1, 16), Preparation(**gray, mean_image=np.zeros((1, 16, 16), np.float32))),
         (LeNet5_1998(), Preparation.named("paper1998")),
+        (own, Preparation(**gray)),
     ]
     for model, preparation in nets:
-        classes = tuple(map(str, range(model.config["num_classes"])))
+        classes = tuple(map(str, range(model.output_shape(model.input_shape)[0])))
         save_model(path, TrainedModel(model, preparation, classes))
         yield describe(KIND)
     yield RAW + b"\x08\0\0\0\0\0\0\0{}      "

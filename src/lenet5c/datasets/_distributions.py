@@ -1,0 +1,34 @@
+"""Distributions of random distortions, in tables that do not depend on a C library."""
+
+from functools import lru_cache
+from math import ceil
+
+import numpy as np
+from numpy.typing import NDArray
+
+QUANTILES = 1024
+
+
+def gaussian_weights(sigma: float) -> NDArray[np.float32]:
+    """Return weights from -3 sigma to 3 sigma in steps of 2**-20, whatever a C library's exp is."""
+    radius = ceil(3 * sigma)
+    weights = np.exp(-0.5 * (np.arange(-radius, radius + 1) / sigma) ** 2)
+    return (np.rint(weights / weights.sum() * 2**20) / 2**20).astype(np.float32)
+
+
+@lru_cache(maxsize=16)
+def beta_quantiles(alpha: float) -> NDArray[np.float64]:
+    """Return the quantiles of Beta(alpha, alpha) at 0, 1 / 1024, ... 1, in steps of 2**-20.
+
+    Below 1 alpha has an infinite density at 0. With x = s^(1 / alpha) it is finite in s.
+    """
+    power = min(alpha, 1.0)
+    s = np.linspace(0, 0.5**power, 2**16 + 1)
+    x = s ** (1 / power)
+    density = (1 - x) ** (alpha - 1) * (x ** (alpha - 1) if alpha > 1 else 1)
+    area = np.concatenate([[0], np.cumsum(density[1:] + density[:-1])])
+    levels = np.linspace(0, area[-1], QUANTILES // 2 + 1)
+    lower = np.rint(np.interp(levels, area, s) ** (1 / power) * 2**20) / 2**20
+    quantiles = np.concatenate([lower, 1 - lower[-2::-1]])
+    quantiles.flags.writeable = False
+    return quantiles

@@ -1,0 +1,93 @@
+"""Ops of a residual: two chains that read one value, and the sum of their outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from math import prod
+
+from lenet5c.kernels.engine.ops import Op, Shape
+
+
+@dataclass(eq=False, repr=False, match_args=False)
+class Residual(Op):
+    """layers(x) + shortcut(x); a shortcut of no layers is x itself."""
+
+    layers: list[Op]
+    shortcut: list[Op]
+
+    def lower(self, shape: Shape) -> tuple[list[Op], Shape]:
+        whole = as_maps(shape)
+        fork = Fork().shaped(whole, whole)
+        ops, out_shape = lower_chain(shape, self.layers)
+        added, other_shape = lower_chain(shape, self.shortcut)
+        if out_shape != other_shape:
+            raise ValueError(
+                f"shortcut must have the output shape of the layers, {out_shape}, got {other_shape}"
+            )
+        turn = None
+        if self.shortcut:
+            turn = Turn(fork).shaped(whole, whole)
+            ops = [*ops, turn, *added]
+        add = Add(fork, turn).shaped(as_maps(out_shape), as_maps(out_shape))
+        return [fork, *ops, add], out_shape
+
+
+@dataclass(eq=False, repr=False, match_args=False)
+class Branch(Op):
+    """An op that hands x on as it is, to a chain beside another one.
+
+    Lowering sets `other`: where the gradient lies that comes by the other chain.
+    """
+
+    other: int = field(init=False, default=0)
+
+
+@dataclass(eq=False, repr=False, match_args=False)
+class Fork(Branch):
+    """The beginning of both chains."""
+
+    kind = "fork"
+
+
+@dataclass(eq=False, repr=False, match_args=False)
+class Turn(Branch):
+    """The end of the first chain, whose output lies at `end`, and the beginning of the second."""
+
+    kind = "turn"
+    fork: Fork
+    end: int = field(init=False, default=0)
+
+
+@dataclass(eq=False, repr=False, match_args=False)
+class Add(Op):
+    """The sum of x, and of what lies at `other`: x of the fork, or what came before the turn.
+
+    With `relu` rectified, with `mask` its gradient masked by that; with `branches` the gradient of
+    `other` is that of x.
+    """
+
+    kind = "add"
+    fork: Fork
+    turn: Turn | None
+    relu: bool = field(init=False, default=False)
+    mask: bool = field(init=False, default=False)
+    other: int = field(init=False, default=0)
+
+    @property
+    def branches(self) -> bool:
+        return self.turn is not None
+
+
+def lower_chain(shape: Shape, layers: Iterable[Op]) -> tuple[list[Op], Shape]:
+    """Return the ops of layers that feed one another, and the shape of the last one's output."""
+    ops: list[Op] = []
+    for layer in layers:
+        added, shape = layer.lower(shape)
+        ops += added
+    return ops, shape
+
+
+def as_maps(shape: Shape) -> Shape:
+    """Return a shape as (C, H, W)."""
+    return shape if len(shape) == 3 else (prod(shape), 1, 1)

@@ -1,0 +1,317 @@
+# Stages: the passes of a program with batch normalization, which wants mean and variance of a
+# batch before any of its samples goes on.
+#
+# The ops are cut before each such op, of which there are K. A step has these stages, each of which is
+# done by all before the next one begins:
+#
+#   0 ... K         the ops forward, from one cut to the next; moments of what comes to the next one
+#   K ... 2 K       the ops backward, from one cut to the one before; its sums of the gradient
+#   2 K + 1         slices of the parameters: their gradient, and the update
+#
+# Stage K does both: the last ops forward, the loss, and back. So each tile of a batch has an arena of
+# its own, from its first stage to the last. What a shard, a run of neighboring tiles, adds to moments
+# and sums lies apart for each shard; whoever ends a stage adds them up, shard by shard in order. The
+# arithmetic is cut by the batch alone, so who does what changes no bit.
+#
+# Nobody meets a barrier, but everybody waits for the last one of a stage: an arena that others go on
+# with cannot be computed by a latecomer as well. Each unit of a stage, a shard or a slice, is claimed;
+# a thread begins with its own share, the same in each stage, whose arenas are in its cache.
+#   stage          number of the stage, from the first of the run on; set last when a stage begins
+#   units_done     of this stage; the thread that does the last one begins the next
+#   end            number of the stage at which all is over
+#   claim of unit  number of the last stage in which it was claimed; numbers only grow, and all units
+#                  of a stage are claimed before the next one, so a thread that comes late gets none
+
+cdef struct Stages:
+    int64_t words[3 * WORDS]
+    int64_t* claims
+    int threads
+    const Job* job               # of all samples; a step takes batch_size of them
+    Py_ssize_t batch_size, of_step
+    bint backward                # gradients are wanted
+    bint tracks                  # running statistics take in those of each batch
+    float* tiles                 # of each tile: activations, gradients, saved values
+    Py_ssize_t tile_stride
+    float* scratch               # of each thread
+    Py_ssize_t scratch_stride
+    float* sums                  # of each shard
+    Py_ssize_t sums_stride
+    double* partials             # of each shard: two numbers a channel of the op at which it is cut
+    Py_ssize_t partials_stride
+    float* statistics            # of all cuts, as the op is given them
+    const Slice* slices
+    Py_ssize_t slice_count
+    UpdateSteps update
+    float* grads
+    double* loss                 # of each step
+    Py_ssize_t* correct
+    double[SHARDS] shard_loss
+    Py_ssize_t[SHARDS] shard_correct
+
+cdef struct Stage:
+    int64_t number
+    Py_ssize_t of_step           # its place in the step
+    Job job                      # of the step's batch
+    Py_ssize_t tiles, shards
+
+
+cdef inline int64_t* stage_of(Stages* run) noexcept nogil:
+    return run.words
+
+
+cdef inline int64_t* units_done_of(Stages* run) noexcept nogil:
+    return run.words + WORDS
+
+
+cdef inline int64_t* end_of(Stages* run) noexcept nogil:
+    return run.words + 2 * WORDS
+
+
+cdef void describe_stage(const Stages* run, int64_t number, Stage* stage) noexcept nogil:
+    cdef Job* job = &stage.job
+    stage.number = number
+    stage.of_step = number % run.of_step
+    job[0] = run.job[0]
+    choose_batch(job, number // run.of_step * run.batch_size, run.batch_size)
+    stage.tiles = (job.batch + LANES - 1) // LANES
+    stage.shards = min(stage.tiles, <Py_ssize_t>SHARDS)
+
+
+cdef inline Py_ssize_t first_tile(const Stage* stage, Py_ssize_t shard) noexcept nogil:
+    return shard * stage.tiles // stage.shards
+
+
+cdef inline const Op* cut_of(const Job* job, Py_ssize_t cut) noexcept nogil:
+    return job.ops + job.cuts[cut]
+
+
+cdef inline Py_ssize_t lanes_of(const Job* job, Py_ssize_t tile) noexcept nogil:
+    return min(<Py_ssize_t>LANES, job.batch - tile * LANES)
+
+
+cdef inline float* statistics_of(const Stages* run, const Job* job, Py_ssize_t cut) noexcept nogil:
+    """Statistics of a cut, behind those of the cuts before it."""
+    cdef Py_ssize_t i, at = 0
+    for i in range(cut):
+        at += STATISTICS * cut_of(job, i).C
+    return run.statistics + at
+
+
+cdef void give_statistics(const Stages* run, const Job* job, Py_ssize_t cut,
+                          float* arena) noexcept nogil:
+    """Copy the statistics of a cut to where its op looks for them."""
+    cdef const Op* op = cut_of(job, cut)
+    memcpy(arena + op.given + LANES, statistics_of(run, job, cut),
+           STATISTICS * op.C * sizeof(float))
+
+
+cdef void give_lanes(const Job* job, Py_ssize_t tile, float* arena) noexcept nogil:
+    """Tell the op of each cut which lanes are alive."""
+    cdef Py_ssize_t cut, lane
+    for cut in range(job.cut_count):
+        for lane in range(LANES):
+            arena[cut_of(job, cut).given + lane] = lane < lanes_of(job, tile)
+
+
+cdef void stage_forward(Stages* run, const Stage* stage, Py_ssize_t shard, Py_ssize_t tile,
+                        float* arena, float* scratch) noexcept nogil:
+    """A tile from one cut to the next, or to the end."""
+    cdef const Job* job = &stage.job
+    cdef Py_ssize_t i, part = stage.of_step, first = 0, stop = job.forward_ops
+    cdef Py_ssize_t before = (tile - first_tile(stage, shard)) * LANES
+    cdef const Op* op
+    if part == 0:
+        begin_tile(job, tile, arena, scratch)
+        give_lanes(job, tile, arena)
+    else:
+        give_statistics(run, job, part - 1, arena)
+        first = job.cuts[part - 1]
+    if part < job.cut_count:
+        stop = job.cuts[part]
+    for i in range(first, stop):
+        sleep_at(b"stage forward")
+        forward_op(job, job.ops + i, arena, scratch)
+    if part < job.cut_count:
+        op = cut_of(job, part)
+        op.kernels.add_moments(op, arena, <double>before * (op.H * op.W),
+                               run.partials + shard * run.partials_stride)
+    else:
+        store_outputs(job, tile, arena)
+
+
+cdef void stage_backward(Stages* run, const Stage* stage, Py_ssize_t shard, Py_ssize_t tile,
+                         float* arena, float* scratch) noexcept nogil:
+    """A tile from one cut, or from the end, to the cut before, or to the input."""
+    cdef const Job* job = &stage.job
+    cdef Py_ssize_t i, part = 2 * job.cut_count - stage.of_step
+    cdef Py_ssize_t last = job.op_count - 1, stop = job.first_gradient
+    cdef float* gradients = arena + job.arena_half
+    cdef float* sums = run.sums + shard * run.sums_stride
+    cdef const Op* op
+    if part < job.cut_count:
+        give_statistics(run, job, part, arena)
+        last = job.cuts[part]
+    if part > 0:
+        stop = job.cuts[part - 1] + 1
+    for i in range(last, stop - 1, -1):
+        sleep_at(b"stage backward")
+        backward_op(job, job.ops + i, arena, i > job.first_gradient or job.dx is not NULL, sums,
+                    gradients + job.arena_half, scratch)
+    if part > 0:
+        op = cut_of(job, part - 1)
+        op.kernels.add_shares(op, job.params, arena, gradients, sums,
+                              run.partials + shard * run.partials_stride)
+    else:
+        store_dx(job, tile, gradients)
+
+
+cdef void run_stage_of_shard(Stages* run, const Stage* stage, Py_ssize_t shard,
+                             float* scratch) noexcept nogil:
+    cdef const Job* job = &stage.job
+    cdef Py_ssize_t tile, right, cuts = job.cut_count
+    cdef bint turns = run.backward and stage.of_step == cuts
+    cdef float* arena
+    cdef float* gradients
+    cdef double loss
+    memset(run.partials + shard * run.partials_stride, 0, run.partials_stride * sizeof(double))
+    if turns:
+        memset(run.sums + shard * run.sums_stride, 0, job.sums_size * sizeof(float))
+        run.shard_loss[shard], run.shard_correct[shard] = 0, 0
+    for tile in range(first_tile(stage, shard), first_tile(stage, shard + 1)):
+        arena = run.tiles + tile * run.tile_stride
+        if stage.of_step <= cuts:
+            stage_forward(run, stage, shard, tile, arena, scratch)
+        if turns:
+            gradients = arena + job.arena_half
+            start_gradient(job, tile, arena + job.output, gradients + job.output, &loss, &right)
+            run.shard_loss[shard] += loss
+            run.shard_correct[shard] += right
+        if run.backward and stage.of_step >= cuts:
+            stage_backward(run, stage, shard, tile, arena, scratch)
+
+
+cdef void set_moments(Stages* run, const Stage* stage) noexcept nogil:
+    """Mean and variance over the batch of what comes to the next cut, from those of the shards."""
+    cdef const Job* job = &stage.job
+    cdef const Op* op = cut_of(job, stage.of_step)
+    cdef float* statistics = statistics_of(run, job, stage.of_step)
+    cdef double* total
+    cdef const double* more
+    cdef double mean, var, place = op.H * op.W, count = place * job.batch
+    cdef Py_ssize_t c, shard, first
+    for c in range(op.C):
+        total = run.partials + 2 * c
+        for shard in range(1, stage.shards):
+            first = first_tile(stage, shard) * LANES
+            more = total + shard * run.partials_stride
+            merge_moments(total, place * first, more[0], more[1],
+                          place * (min(first_tile(stage, shard + 1) * LANES, job.batch) - first))
+        mean, var = total[0], total[1] / count
+        statistics[MEAN * op.C + c] = <float>mean
+        statistics[SCALE * op.C + c] = <float>(1 / sqrt(var + op.eps))
+        if run.tracks:
+            op.running_mean[c] += op.momentum * (<float>mean - op.running_mean[c])
+            var *= count / (count - 1)
+            op.running_var[c] += op.momentum * (<float>var - op.running_var[c])
+    if run.tracks:
+        op.tracked[0] += 1
+
+
+cdef void set_shares(Stages* run, const Stage* stage) noexcept nogil:
+    """Means over the batch of the gradient that comes to a cut, from the sums of the shards."""
+    cdef const Job* job = &stage.job
+    cdef Py_ssize_t cut = 2 * job.cut_count - stage.of_step - 1
+    cdef const Op* op = cut_of(job, cut)
+    cdef float* statistics = statistics_of(run, job, cut)
+    cdef double total, share, count = <double>(op.H * op.W) * job.batch
+    cdef Py_ssize_t c, shard
+    for c in range(op.C):
+        total = share = 0
+        for shard in range(stage.shards):
+            total += run.partials[shard * run.partials_stride + 2 * c]
+            share += run.partials[shard * run.partials_stride + 2 * c + 1]
+        statistics[MEAN_DY * op.C + c] = <float>(total / count)
+        statistics[MEAN_SHARE * op.C + c] = <float>(share / count)
+
+
+cdef void finish_slice(Stages* run, const Stage* stage, const Slice* part) noexcept nogil:
+    """The gradient of a range of parameters, and their update."""
+    cdef const float* rows[SHARDS * SHARD_TILES]
+    cdef const Job* job = &stage.job
+    cdef const TileKernels* kernels = job.kernels
+    cdef Py_ssize_t i, first, count, saved = 2 * job.arena_half
+    if part.size == 0:
+        return
+    if part.linear is NULL:
+        for i in range(stage.shards):
+            rows[i] = run.sums + i * run.sums_stride + part.sums
+        kernels.sum_shards(rows, stage.shards, part.size, False, run.grads + part.start)
+    first = 0
+    while part.linear is not NULL and first < stage.tiles:
+        count = min(<Py_ssize_t>(SHARDS * SHARD_TILES), stage.tiles - first)
+        for i in range(count):
+            rows[i] = run.tiles + (first + i) * run.tile_stride + saved
+        kernels.linear_dparams(part.linear, rows, count, part.start, part.size, first > 0,
+                               run.grads)
+        first += count
+    # A step whose loss is not finite moves nothing.
+    if isfinite(run.loss[job.step]):
+        update_slice(&run.update, job.step, part, job.params, run.grads)
+
+
+cdef void finish_stage(Stages* run, const Stage* stage) noexcept nogil:
+    """Add up what the shards have left, and begin the next stage."""
+    cdef Py_ssize_t shard, cuts = stage.job.cut_count, step = stage.job.step
+    if stage.of_step < cuts:
+        set_moments(run, stage)
+    elif run.backward and stage.of_step < 2 * cuts:
+        set_shares(run, stage)
+    if run.backward and stage.of_step == cuts:
+        for shard in range(stage.shards):
+            run.loss[step] += run.shard_loss[shard]
+            run.correct[step] += run.shard_correct[shard]
+        if run.update.kernel is not NULL and not isfinite(run.loss[step]):
+            atomic_set(end_of(run), (step + 1) * run.of_step)
+    atomic_set(units_done_of(run), 0)
+    sleep_at(b"before the next stage")
+    atomic_set(stage_of(run), stage.number + 1)
+
+
+cdef inline bint claim_unit(Stages* run, const Stage* stage, Py_ssize_t i) noexcept nogil:
+    cdef int64_t seen = atomic_get(run.claims + i)
+    sleep_at(b"before claiming")
+    return seen < stage.number and atomic_swap_if(run.claims + i, seen, stage.number)
+
+
+cdef void work_in_stages(Stages* run, int thread) noexcept nogil:
+    """The work of one thread, from the first stage to the last."""
+    cdef Stage stage
+    cdef Py_ssize_t n, i, units, waited
+    cdef int64_t number
+    cdef float* scratch = run.scratch + thread * run.scratch_stride
+    while True:
+        number = atomic_get(stage_of(run))
+        if number >= atomic_get(end_of(run)):
+            return
+        sleep_as(thread, number, stage_of(run), 0)
+        describe_stage(run, number, &stage)
+        units = stage.shards
+        if stage.of_step > 2 * stage.job.cut_count:
+            units = run.slice_count
+        for n in range(units):
+            i = (thread * units // run.threads + n) % units
+            if not claim_unit(run, &stage, i):
+                continue
+            sleep_at(b"after claiming")
+            if stage.of_step > 2 * stage.job.cut_count:
+                finish_slice(run, &stage, run.slices + i)
+            else:
+                run_stage_of_shard(run, &stage, i, scratch)
+            sleep_at(b"after a unit")
+            if atomic_add(units_done_of(run), 1) == units:
+                finish_stage(run, &stage)
+                break
+        sleep_as(thread, 0, NULL, 0)
+        waited = 0
+        while atomic_get(stage_of(run)) == number:
+            wait_a_little(&waited)

@@ -1,0 +1,77 @@
+"""Ops that do in training what they do not in inference: batch normalization and dropout."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from math import prod
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lenet5c.kernels.engine import _program
+from lenet5c.kernels.engine.ops import Op, Shape, Summed
+
+
+@dataclass(eq=False, repr=False, match_args=False)
+class BatchNorm(Summed):
+    """Each channel by its running mean and variance, or `of_batch` by those of the batch.
+
+    The running ones, and the number of batches tracked in them, are arrays that keep their places;
+    a training pass by the statistics of the batch changes them. Lowering takes a rectifier (`relu`,
+    and `mask` as of `Linear`) and a pooling (`pool`) of 2 x 2 windows into the op, whose chosen
+    inputs then lie at `argmax`;
+    `given` is the place of the statistics of the batch.
+    """
+
+    kind = "batch_norm"
+    running_mean: NDArray[np.float32]
+    running_var: NDArray[np.float32]
+    tracked: NDArray[np.int64]
+    eps: float
+    momentum: float
+    of_batch: bool
+    relu: bool = field(init=False, default=False)
+    mask: bool = field(init=False, default=False)
+    pool: bool = field(init=False, default=False)
+    argmax: int = field(init=False, default=0)
+    given: int = field(init=False, default=0)
+    filter_size: ClassVar[int] = 1
+
+    def lower(self, shape: Shape) -> tuple[list[Op], Shape]:
+        whole = (*shape, 1, 1)[:3]
+        return [self.shaped(whole, whole)], shape
+
+    @property
+    def given_floats(self) -> int:
+        return _program.statistics_floats(self.in_shape[0]) if self.of_batch else 0
+
+    @property
+    def reads_output(self) -> bool:
+        return False  # which outputs were positive is computed anew
+
+
+@dataclass(eq=False, repr=False, match_args=False)
+class Dropout(Op):
+    """Each element is zeroed with probability `p`, the others are divided by 1 - p.
+
+    The masks of a pass depend on `seed` and on the passes before it, whose number is `counter[0]`,
+    an array that keeps its place; `given` is the place of the samples' keys.
+    """
+
+    kind = "dropout"
+    p: float
+    seed: int
+    counter: NDArray[np.int64]
+    given: int = field(init=False, default=0)
+    draw: int = field(init=False, default=0)
+
+    def lower(self, shape: Shape) -> tuple[list[Op], Shape]:
+        if not self.p:
+            return [], shape
+        whole = shape if len(shape) == 3 else (prod(shape), 1, 1)
+        return [self.shaped(whole, whole)], shape
+
+    @property
+    def given_floats(self) -> int:
+        return 2 * _program.TILE_LANES

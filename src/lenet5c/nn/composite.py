@@ -1,0 +1,34 @@
+"""A layer that is made of others."""
+
+from typing import Any
+
+from lenet5c.nn.layer import Layer, ParameterStore
+
+
+class Composite(Layer):
+    """A layer whose parameters are those of the layers within it, in one store.
+
+    Subclasses yield those in `named_layers` and `all_layers`, and make a `ParameterStore` of
+    themselves once they have them.
+    """
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        ParameterStore(self)
+
+    def gather(self) -> None:
+        for kind in ("params", "grads", "buffers"):
+            getattr(self, kind).bind_all(
+                (f"{layer_name}.{name}", array)
+                for layer_name, layer in self.named_layers()
+                for name, array in getattr(layer, kind).items()
+            )
+
+    @property
+    def store(self) -> ParameterStore:
+        if self._store is None or any(each._store is not self._store for each in self.all_layers()):
+            raise RuntimeError(
+                "a layer of this model was put into another model; give it a copy.deepcopy of the "
+                "layer"
+            )
+        return self._store

@@ -1,0 +1,310 @@
+"""Layers and models in float64: those of the package by their twins, others as they are.
+
+`to_float64` is for checks of gradients, in which float32 leaves too few digits. Convolution and
+pooling go forward by `lenet5c.kernels` in float64, for the time of many slopes.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lenet5c import kernels, reference
+from lenet5c.nn.activation import GELU, Activation, LeakyReLU
+from lenet5c.nn.batch_norm import BatchNorm
+from lenet5c.nn.convolution import Conv2d
+from lenet5c.nn.dropout import Dropout
+from lenet5c.nn.global_pooling import GlobalAvgPool2d, GlobalMaxPool2d
+from lenet5c.nn.layer import Array, Arrays, Layer, Shape
+from lenet5c.nn.linear import Flatten, Linear
+from lenet5c.nn.pooling import AvgPool2d, MaxPool2d, Subsample2d
+from lenet5c.nn.rbf import RBF
+from lenet5c.nn.residual import Residual
+from lenet5c.nn.sequential import Sequential
+
+Doubles = NDArray[np.float64]
+# From dy to dx, and to the gradients of the parameters in the order of their names if there are.
+Backward = Callable[[Doubles], Any]
+# From a layer and its input to the output in training, and the function back.
+Passes = Callable[[Any, Doubles], tuple[Doubles, Backward]]
+
+
+def to_float64(layer: Layer) -> Layer:
+    """Return a copy of a layer or model whose parameters, passes and gradients are float64.
+
+    Layers of one's own, which are NumPy, run as they are, and those within their attributes are
+    converted, too. What has no twin, and takes float32 alone, still does.
+    """
+    return _convert(copy.deepcopy(layer))
+
+
+class Gradients(Arrays):
+    """Gradients as a layer sets them: of any shape, and in float64."""
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        self.data[name] = np.array(value, np.float64)
+
+
+class Twin(Layer):
+    """A layer of the package, run by functions of `lenet5c.reference`."""
+
+    _back: Backward | None = None
+
+    def __init__(self, layer: Layer, passes: Passes) -> None:
+        self.layer, self.passes = layer, passes
+        self.params, self.grads, self.buffers = layer.params, layer.grads, layer.buffers
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        self.layer.output_shape(x.shape[1:])
+        y, back = self.passes(self.layer, x)
+        self._back = back if training else None
+        return y
+
+    def backward(self, dy: Array) -> Array:
+        if self._back is None:
+            raise RuntimeError("backward needs a forward(x, training=True) before it")
+        found = self._back(dy)
+        dx, *gradients = found if isinstance(found, tuple) else (found,)
+        for name, gradient in zip(self.params, gradients, strict=False):
+            self.grads[name] = gradient
+        return np.asarray(dx)
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        return self.layer.output_shape(input_shape)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "layer":  # of a copy that is being made
+            raise AttributeError(name)
+        return getattr(self.layer, name)
+
+    def __repr__(self) -> str:
+        return f"{self.layer!r} in float64"
+
+
+class Chain(Layer):
+    """Layers in float64 that feed one another: a `Sequential`."""
+
+    def __init__(self, layers: dict[str, Layer]) -> None:
+        self.layers = layers
+        #: The input of each layer in the last `forward`.
+        self.inputs: dict[str, Array] = {}
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        for name, layer in self.layers.items():
+            self.inputs[name] = x
+            x = np.asarray(layer.forward(x, training))
+        return x
+
+    def forward_from(self, first: str, x: Array) -> Array:
+        """Return the output in training for the input x of the layer of this name."""
+        names = list(self.layers)
+        for name in names[names.index(first) :]:
+            x = np.asarray(self.layers[name].forward(x, True))
+        return x
+
+    def backward(self, dy: Array) -> Array:
+        for name, layer in reversed(self.layers.items()):
+            dx, shape = layer.backward(dy), self.inputs[name].shape
+            if np.shape(dx) != shape:
+                found = "None" if dx is None else f"the shape {np.shape(dx)}"
+                raise ValueError(
+                    f"backward of layer {name!r} must return an array of the shape of its input, "
+                    f"{shape}, got {found}; check the gradients of that layer alone"
+                )
+            dy = np.asarray(dx)
+        return dy
+
+    def output_shape(self, input_shape: Shape) -> Shape:
+        for layer in self.layers.values():
+            input_shape = layer.output_shape(input_shape)
+        return input_shape
+
+    def named_layers(self, prefix: str = "") -> Iterator[tuple[str, Layer]]:
+        for name, layer in self.layers.items():
+            yield from layer.named_layers(f"{prefix}{name}.")
+
+    def all_layers(self) -> Iterator[Layer]:
+        yield self
+        for layer in self.layers.values():
+            yield from layer.all_layers()
+
+
+class Branches(Layer):
+    """Layers in float64 beside a shortcut: a `Residual`."""
+
+    def __init__(self, layers: Layer, shortcut: Layer | None) -> None:
+        self.layers, self.shortcut = layers, shortcut
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        ways = (partial(way.forward, training=training) for way in self.ways())
+        return reference.residual(x, *ways)
+
+    def backward(self, dy: Array) -> Array:
+        return reference.residual_backward(dy, *(way.backward for way in self.ways()))
+
+    def ways(self) -> list[Layer]:
+        """Return the layers, and the shortcut if there is one."""
+        return [self.layers] if self.shortcut is None else [self.layers, self.shortcut]
+
+    def named_layers(self, prefix: str = "") -> Iterator[tuple[str, Layer]]:
+        for name, way in zip(("layers", "shortcut"), self.ways(), strict=False):
+            yield from way.named_layers(f"{prefix}{name}.")
+
+
+def _convert(layer: Layer) -> Layer:
+    if isinstance(layer, Sequential) and _runs_as(layer, Sequential):
+        return Chain({name: _convert(each) for name, each in layer.layers.items()})
+    if isinstance(layer, Residual) and _runs_as(layer, Residual):
+        shortcut = None if layer.shortcut is None else _convert(layer.shortcut)
+        return Branches(_convert(layer.layers), shortcut)
+    for arrays in (layer.params, layer.buffers):
+        for name, array in arrays.items():
+            if array.dtype.kind == "f":
+                arrays.bind(name, array.astype(np.float64))
+    layer.grads = Gradients()
+    for kind, passes in TWINS.items():
+        if isinstance(layer, kind) and _runs_as(layer, kind):
+            return Twin(layer, passes)
+    for name, value in list(vars(layer).items()):
+        setattr(layer, name, _convert_within(value))
+    layer.gather()
+    return layer
+
+
+def _convert_within(value: Any) -> Any:
+    """Return an attribute with the layers in it converted."""
+    if isinstance(value, Layer):
+        return _convert(value)
+    if type(value) is dict:
+        return {key: _convert_within(each) for key, each in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(_convert_within(each) for each in value)
+    return value
+
+
+def _runs_as(layer: Layer, kind: type[Layer]) -> bool:
+    """Return whether a layer has the passes of this class, not others of a subclass."""
+    own = type(layer)
+    return own.forward is kind.forward and own.backward is kind.backward
+
+
+def _linear(layer: Linear, x: Doubles) -> tuple[Doubles, Backward]:
+    weight, bias = layer.params["weight"], layer.params.get("bias")
+    y = reference.linear(x, weight, bias)
+    return y, lambda dy: reference.linear_backward(dy, x, weight)
+
+
+def _flatten(layer: Flatten, x: Doubles) -> tuple[Doubles, Backward]:
+    return reference.flatten(x), lambda dy: reference.flatten_backward(dy, x.shape)
+
+
+def _conv2d(layer: Conv2d, x: Doubles) -> tuple[Doubles, Backward]:
+    settings = (layer.stride, layer.padding, layer.dilation, layer.groups)
+    weight, table = layer.params["weight"], layer.connection_table
+    if table is not None:
+        weight = reference.scatter_filters(weight, table)
+    y = kernels.conv2d(x, weight, layer.params.get("bias"), *settings)
+
+    def back(dy: Doubles) -> Any:
+        dx, dweight, dbias = reference.conv2d_backward(dy, x, weight, *settings)
+        return dx, dweight if table is None else reference.gather_filters(dweight, table), dbias
+
+    return y, back
+
+
+def _max_pool2d(layer: MaxPool2d, x: Doubles) -> tuple[Doubles, Backward]:
+    settings = (layer.kernel_size, layer.stride, layer.padding, layer.dilation, layer.ceil_mode)
+    y = kernels.max_pool2d(x, *settings)
+    return y, lambda dy: reference.max_pool2d_backward(dy, x, *settings)
+
+
+def _avg_pool2d(layer: AvgPool2d, x: Doubles) -> tuple[Doubles, Backward]:
+    settings = (layer.kernel_size, layer.stride, layer.padding, layer.dilation, layer.ceil_mode)
+    counted = layer.count_include_pad
+    y = kernels.avg_pool2d(x, *settings, counted)
+    return y, lambda dy: reference.avg_pool2d_backward(dy, x.shape, *settings, counted)
+
+
+def _global_avg_pool2d(layer: GlobalAvgPool2d, x: Doubles) -> tuple[Doubles, Backward]:
+    y = reference.global_avg_pool2d(x)
+    return y, lambda dy: reference.global_avg_pool2d_backward(dy, x.shape)
+
+
+def _global_max_pool2d(layer: GlobalMaxPool2d, x: Doubles) -> tuple[Doubles, Backward]:
+    y = reference.global_max_pool2d(x)
+    return y, lambda dy: reference.global_max_pool2d_backward(dy, x)
+
+
+def _subsample2d(layer: Subsample2d, x: Doubles) -> tuple[Doubles, Backward]:
+    weight, size = layer.params["weight"], layer.kernel_size
+    y = reference.subsample2d(x, weight, layer.params["bias"], size)
+    return y, lambda dy: reference.subsample2d_backward(dy, x, weight, size)
+
+
+def _rbf(layer: RBF, x: Doubles) -> tuple[Doubles, Backward]:
+    codes = layer.buffers["codes"]
+    return reference.rbf(x, codes), lambda dy: reference.rbf_backward(dy, x, codes)
+
+
+def _leaky_relu(layer: LeakyReLU, x: Doubles) -> tuple[Doubles, Backward]:
+    slope = layer.negative_slope
+    y = reference.leaky_relu(x, slope)
+    return y, lambda dy: reference.leaky_relu_backward(dy, x, slope)
+
+
+def _gelu(layer: GELU, x: Doubles) -> tuple[Doubles, Backward]:
+    way = layer.approximate
+    return reference.gelu(x, way), lambda dy: reference.gelu_backward(dy, x, way)
+
+
+def _activation(layer: Activation, x: Doubles) -> tuple[Doubles, Backward]:
+    """Run an activation whose derivative the twin takes from the output."""
+    y = getattr(reference, layer.kind)(x, *layer.constants)
+    backward = getattr(reference, f"{layer.kind}_backward")
+    return y, lambda dy: backward(dy, y, *layer.constants)
+
+
+def _batch_norm(layer: BatchNorm, x: Doubles) -> tuple[Doubles, Backward]:
+    weight, bias, eps = layer.params["weight"], layer.params["bias"], layer.eps
+    if not layer.frozen:
+        y = reference.batch_norm(x, weight, bias, eps)
+        return y, lambda dy: reference.batch_norm_backward(dy, x, weight, eps)
+    mean, var = layer.buffers["running_mean"], layer.buffers["running_var"]
+    y = reference.batch_norm_inference(x, weight, bias, mean, var, eps)
+    normal = reference.batch_norm_inference(x, np.ones_like(mean), 0 * mean, mean, var, eps)
+
+    def back(dy: Doubles) -> Any:
+        axes = (0, *range(2, x.ndim))
+        slope = (weight / np.sqrt(var + eps)).reshape(-1, *[1] * (x.ndim - 2))
+        return slope * dy, (dy * normal).sum(axes), dy.sum(axes)
+
+    return y, back
+
+
+def _dropout(layer: Dropout, x: Doubles) -> tuple[Doubles, Backward]:
+    mask = reference.draw_dropout_mask(x.shape, layer.p, layer.seed, layer.passes)
+    return reference.dropout(x, mask), lambda dy: reference.dropout_backward(dy, mask)
+
+
+#: The twin of each class of layers; of a class before the one that it is derived from.
+TWINS: dict[type[Layer], Passes] = {
+    Linear: _linear,
+    Flatten: _flatten,
+    Conv2d: _conv2d,
+    MaxPool2d: _max_pool2d,
+    AvgPool2d: _avg_pool2d,
+    GlobalAvgPool2d: _global_avg_pool2d,
+    GlobalMaxPool2d: _global_max_pool2d,
+    Subsample2d: _subsample2d,
+    RBF: _rbf,
+    LeakyReLU: _leaky_relu,
+    GELU: _gelu,
+    Activation: _activation,
+    BatchNorm: _batch_norm,
+    Dropout: _dropout,
+}

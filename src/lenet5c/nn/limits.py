@@ -1,0 +1,59 @@
+"""A limit to the memory that layers take: for nets that a file describes, which is not trusted."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from lenet5c.kernels.shapes import check_elements
+
+Shape = tuple[int, ...]
+
+
+class LimitError(ValueError):
+    """Layers would take more memory than `limit_values` leaves them."""
+
+
+# How many values are left, of each block around the caller.
+_left: ContextVar[tuple[list[int], ...]] = ContextVar("left", default=())
+
+
+@contextmanager
+def limit_values(most: int) -> Iterator[None]:
+    """Let the layers that are made in the `with` block have at most so many values in all.
+
+    These are the values of `params` and `buffers` of the package's layers, which ask before they
+    take memory.
+
+    Raises
+    ------
+    LimitError
+        Within the block, from the constructor of the layer that would have more.
+
+    Examples
+    --------
+    >>> from lenet5c import nn
+    >>> from lenet5c.nn.limits import limit_values
+    >>> with limit_values(1000):
+    ...     nn.Linear(10**6, 10**6)
+    Traceback (most recent call last):
+    lenet5c.nn.limits.LimitError: weight must have at most the 1,000 values that are left for it, \
+got (1000000, 1000000)
+    """
+    token = _left.set((*_left.get(), [most]))
+    try:
+        yield
+    finally:
+        _left.reset(token)
+
+
+def reserve(**shapes: Shape) -> None:
+    """Refuse arrays of these shapes if they cannot be addressed, or are beyond a limit."""
+    for name, shape in shapes.items():
+        count = check_elements(name, shape)
+        for left in _left.get():
+            if count > left[0]:
+                raise LimitError(
+                    f"{name} must have at most the {left[0]:,} values that are left for it, got "
+                    f"{tuple(shape)}"
+                )
+            left[0] -= count

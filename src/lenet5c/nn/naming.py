@@ -1,0 +1,54 @@
+"""Names of the layers within a layer."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from lenet5c.nn.layer import Layer
+
+
+def name_layers(layers: Sequence[Any]) -> dict[str, Layer]:
+    """Return layers by name; they are given one by one, or as one list or mapping.
+
+    Raises
+    ------
+    TypeError
+        One of them is no layer.
+    ValueError
+        There are none, a name is not one, or a layer is there twice.
+    """
+    named = _name(layers)
+    seen: set[int] = set()
+    for name, layer in named.items():
+        if not isinstance(layer, Layer):
+            raise TypeError(
+                f"layer {name!r} must be a lenet5c.nn.Layer, got {type(layer).__name__}"
+            )
+        within = {id(each) for each in layer.all_layers()}
+        if seen & within:
+            raise ValueError(
+                f"layer {name!r} must be in the model once, got it twice; give each place a "
+                "layer of its own"
+            )
+        seen |= within
+    return named
+
+
+def _name(layers: Sequence[Any]) -> dict[str, Layer]:
+    if len(layers) == 1 and not isinstance(layers[0], Layer):
+        layers = layers[0]
+    if isinstance(layers, Mapping):
+        pairs = list(layers.items())
+    else:
+        pairs = [
+            pair if isinstance(pair, tuple) else (str(i), pair) for i, pair in enumerate(layers)
+        ]
+    if not pairs:
+        raise ValueError("layers must be at least one, got none")
+    names: set[str] = set()
+    for name, _ in pairs:
+        if not isinstance(name, str) or not name or "." in name or name in names:
+            raise ValueError(
+                f"layer names must be different, not empty, and without a dot, got {name!r}"
+            )
+        names.add(name)
+    return dict(pairs)

@@ -1,0 +1,50 @@
+"""The options of all nets as settings of recipes and of commands."""
+
+from typing import Any
+
+from lenet5c.nn import NETS
+from lenet5c.nn.options import Option
+from lenet5c.recipes.setting import NET, Setting, in_words
+
+
+def net_options(net: Any) -> dict[str, Option]:
+    """Return the options of a net that do not follow from the data, by name.
+
+    There are none of a net that is described layer by layer.
+    """
+    if isinstance(net, dict):
+        return {}
+    options: dict[str, Option] = NETS[net].options
+    return {name: option for name, option in options.items() if not option.of_data}
+
+
+def _describe(name: str) -> Setting:
+    """Return the setting of an option, as the first net declares it that has it.
+
+    Its description names what other nets declare otherwise.
+    """
+    owners = {net: options[name] for net in NETS if name in (options := net_options(net))}
+    first, *others = owners
+    option = owners[first]
+    help = "; ".join(
+        [option.help]
+        + [
+            f"{net}: {owners[net].help}, {', '.join(owners[net].kind.choices)}"
+            for net in others
+            if owners[net].help != option.help
+        ]
+    )
+    usual = option.usual or in_words(option.default)
+    differing = [
+        f"{in_words(owners[net].default)} of {net}"
+        for net in others
+        if owners[net].default != option.default and owners[net].help == option.help
+    ]
+    return Setting(option.kind, help, NET, ", ".join([usual, *differing]))
+
+
+#: Options of nets, which a recipe has in its field `model`.
+NET_SETTINGS = {
+    name: _describe(name)
+    for name in dict.fromkeys(name for net in NETS for name in net_options(net))
+}

@@ -1,0 +1,157 @@
+"""Changes of the pixels of training images: colors, erasing, mixing of two images.
+
+Shapes: image (C, H, W), gray levels from 0 to 255. What happens to an image is in `draws`, which
+`distortion_draws` returns.
+"""
+
+from collections.abc import Mapping
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lenet5c.reference._arrays import Array
+
+GRAY = np.array([0.299, 0.587, 0.114])  # of red, green and blue, by ITU-R BT.601
+STEPS = 1024  # between quantiles of the shares of mixtures
+
+
+def change_colors(image: ArrayLike, draws: Mapping[str, float]) -> Array:
+    """Change hue, saturation, contrast and brightness, in this order.
+
+    Hue, saturation and gray concern images of three channels alone. The hue is changed by a
+    rotation about the axis of grays, after which each color is moved along that axis, back to the
+    gray that it had. The contrast is that with the mean gray of the image.
+
+    Parameters
+    ----------
+    image : array_like (C, H, W)
+    draws : mapping of str to float
+        'brightness', 'contrast' and 'saturation' are factors, 'hue' degrees, 'gray' true or false.
+
+    Returns
+    -------
+    ndarray of float64 (C, H, W)
+        From 0 to 255.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from lenet5c import reference
+    >>> still = {"brightness": 1, "contrast": 1, "saturation": 1, "hue": 0, "gray": False}
+    >>> red = np.array([100.0, 0, 0]).reshape(3, 1, 1)
+    >>> reference.change_colors(red, still | {"gray": True}).ravel().round(6)
+    array([29.9, 29.9, 29.9])
+    """
+    image = np.array(image, np.float64)
+    gray = image.mean(axis=0)
+    if len(image) == 3:
+        gray = np.tensordot(GRAY, image, 1)
+        image = np.tensordot(_rotation(draws["hue"]), image, 1)
+        image += gray - np.tensordot(GRAY, image, 1)
+        image = gray + (0 if draws["gray"] else draws["saturation"]) * (image - gray)
+    image = gray.mean() + draws["contrast"] * (image - gray.mean())
+    return np.clip(draws["brightness"] * image, 0, 255)
+
+
+def _rotation(degrees: float) -> Array:
+    """Return the rotation about the axis (1, 1, 1), from red to green, by Rodrigues' formula."""
+    angle = np.radians(degrees)
+    axis = np.ones(3) / np.sqrt(3)
+    cross = np.array([[0, -1, 1], [1, 0, -1], [-1, 1, 0]]) / np.sqrt(3)
+    turned: Array = np.cos(angle) * np.eye(3) + np.sin(angle) * cross
+    return turned + (1 - np.cos(angle)) * np.outer(axis, axis)
+
+
+def erased_rectangle(draws: Mapping[str, float], H: int, W: int) -> tuple[int, int, int, int]:
+    """Return top, left, height and width of the rectangle that is erased, each in whole pixels."""
+    area = draws["erased_area"] * H * W
+    height, width = np.sqrt(area * draws["erased_ratio"]), np.sqrt(area / draws["erased_ratio"])
+    height, width = (max(1, int(min(side, most) + 0.5)) for side, most in ((height, H), (width, W)))
+    top, left = draws["erased_down"] * (H - height + 1), draws["erased_right"] * (W - width + 1)
+    return int(top), int(left), height, width
+
+
+def erase(image: ArrayLike, draws: Mapping[str, float], noise: ArrayLike) -> Array:
+    """Put noise in the place of a rectangle of an image, if the draws say so.
+
+    Parameters
+    ----------
+    image, noise : array_like (C, H, W)
+    draws : mapping of str to float
+
+    Returns
+    -------
+    ndarray of float64 (C, H, W)
+
+    References
+    ----------
+    Zhong, Zheng, Kang, Li and Yang (2020), Random erasing data augmentation.
+    """
+    image = np.array(image, np.float64)
+    if draws["erased"]:
+        top, left, height, width = erased_rectangle(draws, *image.shape[1:])
+        place = np.s_[:, top : top + height, left : left + width]
+        image[place] = np.asarray(noise)[place]
+    return image
+
+
+def mix_share(level: float, alpha: float) -> float:
+    """Return the share of an image in its mixture: a quantile of Beta(alpha, alpha).
+
+    Between the quantiles at multiples of 1/1024 it is interpolated.
+
+    Parameters
+    ----------
+    level : float
+        From 0 to 1.
+    alpha : float
+        0: nothing is mixed.
+    """
+    if alpha == 0:
+        return 1.0
+    i = int(level * STEPS)
+    low, high = (_beta_quantile(step / STEPS, alpha) for step in (i, min(i + 1, STEPS)))
+    return low + (level * STEPS - i) * (high - low)
+
+
+def _beta_quantile(level: float, alpha: float) -> float:
+    """Return where the integral of the density of Beta(alpha, alpha) is this share of the whole."""
+    if level in (0, 1):
+        return float(level)
+    log_odds, area = _integrate_beta(alpha)
+    at = np.interp(level * area[-1], area, log_odds)
+    return float(1 / (1 + np.exp(-at)))
+
+
+@lru_cache(maxsize=8)
+def _integrate_beta(alpha: float) -> tuple[Array, Array]:
+    """Return logarithms of x / (1 - x), and the integral of (x (1 - x))^(alpha - 1) up to there.
+
+    The integral is one over that logarithm, in which the density falls like an exponential at both
+    ends.
+    """
+    log_odds = np.linspace(-60, 60, 200_001) / min(alpha, 1)
+    density = np.exp(-alpha * (np.logaddexp(0, log_odds) + np.logaddexp(0, -log_odds)))
+    return log_odds, np.concatenate([[0], np.cumsum((density[1:] + density[:-1]) / 2)])
+
+
+def mix(image: ArrayLike, other: ArrayLike, share: float) -> Array:
+    """Return the mixture of two images, or of two targets.
+
+    Parameters
+    ----------
+    image, other : array_like, of the same shape
+    share : float
+        Of the first one.
+
+    Returns
+    -------
+    ndarray of float64, of that shape
+
+    References
+    ----------
+    Zhang, Cisse, Dauphin and Lopez-Paz (2018), mixup: Beyond empirical risk minimization.
+    """
+    mixed: Array = share * np.asarray(image, np.float64)
+    return mixed + (1 - share) * np.asarray(other, np.float64)
