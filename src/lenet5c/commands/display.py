@@ -47,6 +47,8 @@ class Display:
         if config.start:
             frozen = f"; frozen: {', '.join(config.freeze)}" if config.freeze else ""
             self.line(f"Starts from {config.start}{frozen}")
+            if trainer.remark and trainer.steps_taken == 0:
+                self.line(trainer.remark)
             if not trainer.mixture.endswith("rehearsed") and config.rehearse != NOTHING:
                 self.line(
                     "It may forget what else it knows; --rehearse NAME_OR_PATH mixes in the data "
@@ -74,7 +76,8 @@ class Display:
             rare = names[int(np.where(counts > 0, counts, most).argmin())]
             self.line(
                 f"The class {rare} has {rarest:,} of {count:,} images, the largest {most:,}; "
-                "--class-weight balanced gives all classes the same weight."
+                "--class-weight balanced --distortion modern gives all classes the same weight "
+                "and varies the few images."
             )
         self.progress, self.began = Progress(trainer, self.quiet, write=say), time.perf_counter()
 
