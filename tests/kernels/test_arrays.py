@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
 
-from lenet5c.kernels.arrays import check_out, deliver, real_arrays, with_batch, work_array
+from lenet5c import kernels
+from lenet5c.kernels.arrays import (
+    check_out,
+    deliver,
+    plain_arrays,
+    real_arrays,
+    with_batch,
+    work_array,
+)
 
 VALUES = [[0, 1, 2], [3, 4, 5]]
 
@@ -33,6 +41,15 @@ class DLPack:
 
     def __dlpack_device__(self):
         return self.value.__dlpack_device__()
+
+
+def taken(**named):
+    """Return what a function computes with: the arrays of the call, copied where they must be."""
+    dtype, is_plain, *arrays = real_arrays(**named)
+    assert all(a is None or type(a) is np.ndarray for a in arrays)
+    copied = plain_arrays(dtype, **dict(zip(named, arrays, strict=True)))
+    assert not is_plain or all(a is b for a, b in zip(arrays, copied, strict=True))
+    return copied
 
 
 def shifted(a):
@@ -64,7 +81,7 @@ class TestDtype:
     )
     def test_is_that_of_numpy_but_at_least_float32(self, dtypes, expected):
         given = {f"x{i}": np.array(VALUES, dtype) for i, dtype in enumerate(dtypes.split())}
-        for result, value in zip(real_arrays(**given), given.values(), strict=True):
+        for result, value in zip(taken(**given), given.values(), strict=True):
             assert type(result) is np.ndarray
             assert result.dtype == np.dtype(expected) and result.dtype.isnative
             assert result.flags.aligned
@@ -72,7 +89,7 @@ class TestDtype:
 
     def test_none_has_none(self):
         for x in (np.ones(2, np.float32), np.ones(2, np.uint8)):
-            x, bias = real_arrays(x=x, bias=None)
+            x, bias = taken(x=x, bias=None)
             assert x.dtype == np.float32 and bias is None
 
     def test_the_first_must_be_there(self):
@@ -83,21 +100,73 @@ class TestDtype:
     def test_what_fits_is_not_copied(self, dtype):
         x, w = np.ones((2, 3), dtype), np.ones((4, 6), dtype)[1:3]
         w.flags.writeable = False
-        assert all(a is b for a, b in zip(real_arrays(x=x, w=w), (x, w), strict=True))
+        assert all(a is b for a, b in zip(taken(x=x, w=w), (x, w), strict=True))
 
     @pytest.mark.parametrize("dtype", [np.float32, np.float64])
     def test_what_is_not_contiguous_is_copied(self, dtype):
         x, w = np.ones((2, 3), dtype), np.arange(24, dtype=dtype).reshape(4, 6)[::2, ::-2]
-        same, result = real_arrays(x=x, w=w)
+        same, result = taken(x=x, w=w)
         assert same is x and result.flags.c_contiguous
         assert_array_equal(result, w)
 
     def test_misaligned_is_copied(self):
         for dtype in (np.float32, np.float64):
             x = shifted(np.array(VALUES, dtype))
-            (result,) = real_arrays(x=x)
+            (result,) = taken(x=x)
             assert result.flags.aligned and result.dtype == dtype
             assert_array_equal(result, VALUES)
+
+
+class TestCopies:
+    """Are made when all else fits, and are named if they are too large."""
+
+    VAST = np.broadcast_to(np.float32(0), (2**14, 2**12, 128, 128))  # 4 TiB as a copy
+
+    def test_of_no_room_are_named(self, monkeypatch):
+        def require(*arguments):
+            raise MemoryError("out of memory")
+
+        monkeypatch.setattr(np, "require", require)
+        x = np.broadcast_to(np.uint8(1), (2, 3, 8, 8))
+        words = (
+            r"^x must fit in memory as a contiguous array of float32, got the shape \(2, 3, 8, 8"
+        )
+        calls = [
+            lambda: kernels.conv2d(x, np.ones((2, 3, 3, 3), np.float32)),
+            lambda: kernels.conv_transpose2d(x, np.ones((3, 2, 3, 3), np.float32)),
+            lambda: kernels.im2col(x, 3),
+            lambda: kernels.max_pool2d(x, 2),
+            lambda: kernels.avg_pool2d(x, 2),
+            lambda: kernels.softmax(x),
+        ]
+        for call in calls:
+            with pytest.raises(MemoryError, match=words):
+                call()
+
+    def test_beyond_all_memory_are_refused(self):
+        x = np.broadcast_to(np.uint8(1), (2**20, 2**12, 128, 128))
+        for call in (kernels.softmax, lambda x: kernels.max_pool2d(x, 128)):
+            with pytest.raises(ValueError, match="^x of shape .* would have"):
+                call(x)
+
+    def test_are_not_made_where_something_does_not_fit(self):
+        x, small = self.VAST, np.ones((1, 3, 3, 3), np.float32)
+        calls = {
+            "weight must have": lambda: kernels.conv2d(x, small),
+            "dy must have": lambda: kernels.conv2d_backward(small, x, np.ones((1, 2**12, 3, 3))),
+            "kernel_size must fit": lambda: kernels.max_pool2d(x, 129),
+            "dy must": lambda: kernels.max_pool2d_backward(small, x, 2),
+            "padding must": lambda: kernels.avg_pool2d(x, 2, padding=2),
+            "axis must": lambda: kernels.log_softmax(x, axis=4),
+            "the column matrix": lambda: kernels.im2col(x, 64),
+            "col must have": lambda: kernels.col2im(x[:, :, 0], (8, 8), 3),
+            "out must have": lambda: kernels.conv2d(
+                x, np.ones((1, 2**12, 3, 3), np.float32), out=small
+            ),
+        }
+        for words, call in calls.items():
+            with pytest.raises(ValueError, match=f"^{words}"):
+                call()
 
 
 @pytest.mark.parametrize(
@@ -119,16 +188,16 @@ class TestDtype:
     ids=lambda value: type(value).__name__,
 )
 def test_takes_whatever_numpy_reads(value):
-    (result,) = real_arrays(x=value)
+    (result,) = taken(x=value)
     assert type(result) is np.ndarray
     assert_array_equal(result, VALUES)
 
 
 def test_takes_tensors(torch):
     tensor = torch.tensor(VALUES, dtype=torch.float32)
-    (result,) = real_arrays(x=tensor)
+    (result,) = taken(x=tensor)
     assert result.dtype == np.float32 and np.may_share_memory(result, tensor.numpy())
-    assert_array_equal(real_arrays(x=tensor.T)[0], np.transpose(VALUES))
+    assert_array_equal(taken(x=tensor.T)[0], np.transpose(VALUES))
 
 
 def test_a_tensor_with_a_gradient_is_refused(torch):
@@ -143,10 +212,10 @@ def test_takes_arrays_of_other_libraries(name, tmp_path):
     module = pytest.importorskip(name)
     if name == "h5py":
         with module.File(tmp_path / "file.h5", "w") as file:
-            (result,) = real_arrays(x=file.create_dataset("x", data=np.array(VALUES, "f4")))
+            (result,) = taken(x=file.create_dataset("x", data=np.array(VALUES, "f4")))
     else:
         make = {"zarr": lambda x: module.array(x), "pyarrow": lambda x: module.Tensor.from_numpy(x)}
-        (result,) = real_arrays(x=make[name](np.array(VALUES, np.float32)))
+        (result,) = taken(x=make[name](np.array(VALUES, np.float32)))
     assert_array_equal(result, VALUES)
 
 

@@ -169,3 +169,6 @@ def test_a_matrix_beyond_memory_is_refused():
     x = np.zeros((1, 1, 2048, 2048), np.float32)
     with pytest.raises(ValueError, match="^the column matrix"):  # of more than 2**40 elements
         kernels.im2col(x, 1024, layout="rows")
+    x = np.broadcast_to(np.float32(0), (2**14, 2**12, 128, 128))
+    with pytest.raises(ValueError, match="^the column matrix"):  # before x itself, 4 TiB, is copied
+        kernels.im2col(x, 64, layout="rows")

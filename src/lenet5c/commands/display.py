@@ -11,6 +11,7 @@ from lenet5c import kernels, recipes
 from lenet5c._text import command_line
 from lenet5c.commands.cli import note, say, warn
 from lenet5c.datasets.records import IMBALANCE
+from lenet5c.nn import NETS
 from lenet5c.recipes import RunConfig
 from lenet5c.recipes.run_config import NOTHING
 from lenet5c.training import Trainer
@@ -38,12 +39,16 @@ class Display:
 
     def start(self, trainer: Trainer, config: RunConfig) -> None:
         """Print what is trained, and show the bar."""
-        model: Any = trainer.model
-        shape = " x ".join(map(str, model.input_shape))
+        model, trained = trainer.model, trainer.trained
+        assert trained is not None  # of a recipe
+        shape = " x ".join(map(str, trained.input_shape))
+        kind = "LeNet-5" if type(model) in NETS.values() else "A net of one's own"
         count, validation = len(trainer.train_set), len(trainer.validation_set or ())
         if config.start:
             frozen = f"; frozen: {', '.join(config.freeze)}" if config.freeze else ""
             self.line(f"Starts from {config.start}{frozen}")
+            if trainer.remark and trainer.steps_taken == 0:
+                self.line(trainer.remark)
             if not trainer.mixture.endswith("rehearsed") and config.rehearse != NOTHING:
                 self.line(
                     "It may forget what else it knows; --rehearse NAME_OR_PATH mixes in the data "
@@ -51,7 +56,7 @@ class Display:
                 )
         mixture = f" an epoch: {trainer.mixture}" if trainer.mixture else " to train on"
         self.line(
-            f"LeNet-5, {model.num_params:,} parameters, {shape} input; {count:,} "
+            f"{kind}, {model.num_params:,} parameters, {shape} input; {count:,} "
             f"images{mixture}, {validation:,} to validate; seed {config.seed}\n"
             f"kernels {kernels.isa}, {kernels.get_num_threads()} threads; results in "
             f"{config.folder}"
@@ -71,7 +76,8 @@ class Display:
             rare = names[int(np.where(counts > 0, counts, most).argmin())]
             self.line(
                 f"The class {rare} has {rarest:,} of {count:,} images, the largest {most:,}; "
-                "--class-weight balanced gives all classes the same weight."
+                "--class-weight balanced --distortion modern gives all classes the same weight "
+                "and varies the few images."
             )
         self.progress, self.began = Progress(trainer, self.quiet, write=say), time.perf_counter()
 

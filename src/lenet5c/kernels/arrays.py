@@ -7,7 +7,9 @@ dtype, ``np.result_type(np.float32, *dtypes)`` of its arrays:
 - float32 for float32, float16, bool, and integers of 8 or 16 bits,
 - float64 if any array has float64, or integers of 32 or 64 bits, as lists of Python numbers have.
 
-Numbers are converted, never scaled. Arrays of another byte order and misaligned ones are copied.
+Numbers are converted, never scaled. What is of another dtype or byte order, not C-contiguous or
+misaligned is copied, once the shapes and settings of the call have been found to fit, since such a
+copy may be far larger than the array: a broadcast one takes next to no memory.
 Complex and extended precision, objects, strings and times are refused, and so are masked arrays.
 `out` must have the shape and the dtype of the result.
 """
@@ -20,15 +22,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lenet5c.kernels._arrays import are_plain
+from lenet5c.kernels.shapes import check_elements
 
 Array = NDArray[Any]
 PLAIN = 0x101  # NumPy's NPY_ARRAY_C_CONTIGUOUS and NPY_ARRAY_ALIGNED
 
 
 def real_arrays(**named: Any) -> tuple[Any, ...]:
-    """Return each value as a native, aligned, C-contiguous array of one dtype; see above.
+    """Return the dtype to compute in, whether the arrays are plain, and each value as an array.
 
-    All but the first may be None, and stay that.
+    Plain arrays are native, aligned and C-contiguous, of that dtype. Others are to be given to
+    `plain_arrays` when their shapes have been checked. All but the first value may be None, and
+    stay that.
 
     Raises
     ------
@@ -36,21 +41,44 @@ def real_arrays(**named: Any) -> tuple[Any, ...]:
         A value is not an array of real numbers; the message has its name.
     """
     arrays = tuple(named.values())
-    return arrays if are_plain(arrays) else _convert(named)
+    return (arrays[0].dtype, True, *arrays) if are_plain(arrays) else _read_all(named)
 
 
-def _convert(named: dict[str, Any]) -> tuple[Any, ...]:
-    name, first = next(iter(named.items()))
-    if first is None:
-        raise TypeError(f"{name} must be an array of real numbers, got None")
-    arrays = [None if value is None else _plain(name, value) for name, value in named.items()]
-    dtype = np.result_type(np.float32, *(array.dtype for array in arrays if array is not None))
+def plain_arrays(dtype: Any, **named: Any) -> tuple[Any, ...]:
+    """Return each array, or None, as a native, aligned, C-contiguous one of this dtype.
+
+    Raises
+    ------
+    ValueError, MemoryError
+        A copy would be too large; the message has the name of the array.
+    """
     return tuple(
-        None if array is None else np.require(array, dtype, ("C", "A")) for array in arrays
+        None if array is None else _plain(name, array, dtype) for name, array in named.items()
     )
 
 
-def _plain(name: str, value: Any) -> Array:
+def _plain(name: str, array: Array, dtype: Any) -> Array:
+    check_elements(name, array.shape)
+    try:
+        return contiguous(array, dtype)
+    except MemoryError:
+        size = array.size * np.dtype(dtype).itemsize / 2**30
+        raise MemoryError(
+            f"{name} must fit in memory as a contiguous array of {dtype}, got the shape "
+            f"{array.shape}, which takes {size:,.1f} GiB"
+        ) from None
+
+
+def _read_all(named: dict[str, Any]) -> tuple[Any, ...]:
+    name, first = next(iter(named.items()))
+    if first is None:
+        raise TypeError(f"{name} must be an array of real numbers, got None")
+    arrays = [None if value is None else _read(name, value) for name, value in named.items()]
+    dtype = np.result_type(np.float32, *(array.dtype for array in arrays if array is not None))
+    return dtype, False, *arrays
+
+
+def _read(name: str, value: Any) -> Array:
     """Return what NumPy makes of a value, if that is an array of real numbers without a mask."""
     what = f"{name} must be an array of real numbers"
     try:

@@ -14,6 +14,7 @@ from lenet5c.kernels.arrays import (
     check_out,
     contiguous,
     deliver,
+    plain_arrays,
     real_arrays,
     with_batch,
     work_array,
@@ -93,7 +94,7 @@ def im2col(
     array([[0., 1., 3., 4.],
            [1., 2., 4., 5.]])
     """
-    (x,) = real_arrays(x=x)
+    dtype, is_plain, x = real_arrays(x=x)
     x, single = with_batch("x", x, 4)
     columns, shape, work = _im2col_plan(
         x.shape,
@@ -105,8 +106,10 @@ def im2col(
         choice("data_format", data_format, FORMATS[2]),
     )
     single = single and layout == "columns"
-    check_out("out", out, shape[1:] if single else shape, x.dtype)
-    col = work_array(out, shape, x.dtype, (x,))
+    check_out("out", out, shape[1:] if single else shape, dtype)
+    if not is_plain:
+        (x,) = plain_arrays(dtype, x=x)
+    col = work_array(out, shape, dtype, (x,))
     columns.im2col(x, col, threads.useful(work, num_threads))
     return deliver(col, out, single)
 
@@ -146,7 +149,7 @@ def col2im(
         Overlapping windows are summed. Without N for columns without N; from rows, N is the number
         of rows divided by OH OW.
     """
-    (col,) = real_arrays(col=col)
+    dtype, is_plain, col = real_arrays(col=col)
     single = False
     if layout == "rows":
         check_axes("col", col, 2)
@@ -162,8 +165,10 @@ def col2im(
         choice("layout", layout, LAYOUTS),
         choice("data_format", data_format, FORMATS[2]),
     )
-    check_out("out", out, shape[1:] if single else shape, col.dtype)
-    x = work_array(out, shape, col.dtype, (col,))
+    check_out("out", out, shape[1:] if single else shape, dtype)
+    if not is_plain:
+        (col,) = plain_arrays(dtype, col=col)
+    x = work_array(out, shape, dtype, (col,))
     columns.col2im(col, x, threads.useful(work, num_threads))
     return deliver(x, out, single)
 

@@ -7,7 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lenet5c.kernels.arrays import Array, check_out, check_shape, deliver, real_arrays, work_array
+from lenet5c.kernels.arrays import (
+    Array,
+    check_out,
+    check_shape,
+    deliver,
+    plain_arrays,
+    real_arrays,
+    work_array,
+)
 from lenet5c.kernels.shapes import FORMATS, Padding, Pair, choice, setting, window_and_size
 from lenet5c.kernels.ways import Convolution, Shape
 
@@ -144,12 +152,12 @@ def convolve(
     num_threads: int | None,
 ) -> Array:
     """Compute `conv2d`, or `conv1d` along one axis."""
-    x, weight, bias = real_arrays(x=x, weight=weight, bias=bias)
+    dtype, is_plain, x, weight, bias = real_arrays(x=x, weight=weight, bias=bias)
     bias_shape = None if bias is None else bias.shape
-    conv = plan(
-        axes, x.shape, shape_of("weight", weight), bias_shape, x.dtype, *_key(axes, settings)
-    )
+    conv = plan(axes, x.shape, shape_of("weight", weight), bias_shape, dtype, *_key(axes, settings))
     check_out("out", out, conv.y_shape, conv.dtype)
+    if not is_plain:
+        x, weight, bias = plain_arrays(dtype, x=x, weight=weight, bias=bias)
     y = work_array(out, conv.y_shape, conv.dtype, (x, weight, bias))
     conv.result(x, weight, bias, y, num_threads)
     return deliver(y, out)
@@ -167,14 +175,18 @@ def convolve_backward(
 ) -> Gradients:
     """Compute `conv2d_backward`, or `conv1d_backward` along one axis."""
     needs = needed(need)
-    dy, x, weight, x_shape, weight_shape = gradient_arrays(dy, x, weight, needs)
-    conv = plan(axes, x_shape, weight_shape, None, dy.dtype, *_key(axes, settings))
+    dtype, is_plain, dy, x, weight, x_shape, weight_shape = gradient_arrays(dy, x, weight, needs)
+    conv = plan(axes, x_shape, weight_shape, None, dtype, *_key(axes, settings))
     if dy.shape != conv.y_shape:
         check_shape("dy", dy, conv.y_shape)
-    if out is None:
-        dx = np.empty(x_shape, conv.dtype) if needs[0] else None
+    outs = None
+    if out is not None:
+        outs = check_outs(out, needs, (x_shape, weight_shape, (conv.out_channels,)), dtype)
+    if not is_plain:
+        dy, x, weight = plain_arrays(dtype, dy=dy, x=x, weight=weight)
+    if outs is None:
+        dx = np.empty(x_shape, dtype) if needs[0] else None
         return dx, *conv.gradients(dy, x, weight, dx, needs, num_threads)
-    outs = check_outs(out, needs, (x_shape, weight_shape, (conv.out_channels,)), conv.dtype)
     dx = work_array(outs[0], x_shape, conv.dtype, (dy, x, weight)) if needs[0] else None
     dweight, dbias = conv.gradients(dy, x, weight, dx, needs, num_threads)
     return deliver_some((dx, dweight, dbias), outs)
@@ -291,16 +303,18 @@ def _needed(names: tuple[str, ...] | str) -> tuple[bool, bool, bool]:
 
 
 def gradient_arrays(dy: Any, x: Any, weight: Any, needs: tuple[bool, bool, bool]) -> Any:
-    """Return dy, x and weight, the last two None if a shape was given, and their shapes."""
+    """Return `real_arrays` of dy, x and weight, and the shapes of x and weight.
+
+    An array is None if a shape was given.
+    """
     if type(x) is type(weight) is np.ndarray:
-        dy, x, weight = real_arrays(dy=dy, x=x, weight=weight)
-        return dy, x, weight, x.shape, weight.shape
+        return *real_arrays(dy=dy, x=x, weight=weight), x.shape, weight.shape
     x_shape, x = _shape_or_array("x", x, needs[1], "dweight")
     weight_shape, weight = _shape_or_array("weight", weight, needs[0], "dx")
-    dy, x, weight = real_arrays(dy=dy, x=x, weight=weight)
-    x_shape = shape_of("x", x) if x_shape is None else x_shape
-    weight_shape = shape_of("weight", weight) if weight_shape is None else weight_shape
-    return dy, x, weight, x_shape, weight_shape
+    read = real_arrays(dy=dy, x=x, weight=weight)
+    x_shape = shape_of("x", read[-2]) if x_shape is None else x_shape
+    weight_shape = shape_of("weight", read[-1]) if weight_shape is None else weight_shape
+    return *read, x_shape, weight_shape
 
 
 def _shape_or_array(name: str, value: Any, needs: bool, gradient: str) -> tuple[Any, Any]:

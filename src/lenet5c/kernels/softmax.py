@@ -8,7 +8,15 @@ from typing import Any
 from numpy.typing import ArrayLike
 
 from lenet5c.kernels import threads
-from lenet5c.kernels.arrays import Array, check_out, check_shape, deliver, real_arrays, work_array
+from lenet5c.kernels.arrays import (
+    Array,
+    check_out,
+    check_shape,
+    deliver,
+    plain_arrays,
+    real_arrays,
+    work_array,
+)
 from lenet5c.kernels.ops import _softmax
 from lenet5c.kernels.simd import dispatch
 
@@ -122,32 +130,49 @@ def log_softmax_backward(
 
 
 def _forward(logarithmic: bool, x: Any, axis: int, out: Any, num_threads: int | None) -> Array:
-    (x,) = real_arrays(x=x)
-    return _apply(logarithmic, "x", x, None, axis, out, num_threads)
+    if out is None and num_threads is None:
+        most = threads.THREAD_WORK // ELEMENT_WORK
+        alone = _softmax.apply_alone(dispatch.direct, logarithmic, x, axis, most)
+        if alone is not None:
+            return alone
+    dtype, is_plain, x = real_arrays(x=x)
+    shape, work = _plan("x", x.shape, axis if type(axis) is int else _integer(axis))
+    if out is not None:
+        check_out("out", out, x.shape, dtype)
+    if not is_plain:
+        (x,) = plain_arrays(dtype, x=x)
+    return _apply(logarithmic, shape, work, x, None, dtype, out, num_threads)
 
 
 def _backward(
     logarithmic: bool, dy: Any, y: Any, axis: int, out: Any, num_threads: int | None
 ) -> Array:
-    dy, y = real_arrays(dy=dy, y=y)
-    return _apply(logarithmic, "y", y, dy, axis, out, num_threads)
+    dtype, is_plain, dy, y = real_arrays(dy=dy, y=y)
+    if y is None:
+        raise TypeError("y must be an array of real numbers, got None")
+    shape, work = _plan("y", y.shape, axis if type(axis) is int else _integer(axis))
+    check_shape("dy", dy, y.shape)
+    if out is not None:
+        check_out("out", out, y.shape, dtype)
+    if not is_plain:
+        dy, y = plain_arrays(dtype, dy=dy, y=y)
+    return _apply(logarithmic, shape, work, dy, y, dtype, out, num_threads)
 
 
 def _apply(
-    logarithmic: bool, name: str, x: Any, dy: Any, axis: int, out: Any, num_threads: int | None
+    logarithmic: bool,
+    shape: tuple[int, int, int],
+    work: int,
+    a: Any,
+    b: Any,
+    dtype: Any,
+    out: Any,
+    num_threads: int | None,
 ) -> Array:
-    """Return softmax of x, or, of x that is its output, y, the gradient from dy."""
-    if x is None:
-        raise TypeError(f"{name} must be an array of real numbers, got None")
-    shape, work = _plan(name, x.shape, axis if type(axis) is int else _integer(axis))
-    if name == "y":
-        check_shape("dy", dy, x.shape)
-    if out is not None:
-        check_out("out", out, x.shape, x.dtype)
-    result = work_array(out, x.shape, x.dtype, (x, dy))
+    """Return softmax of a, or, from a that is dy, the gradient of the softmax b."""
+    result = work_array(out, a.shape, dtype, (a, b))
     if work:
-        a, b = (x, None) if dy is None else (dy, x)
-        kernels, count = dispatch.direct[x.dtype.char], threads.useful(work, num_threads)
+        kernels, count = dispatch.direct[dtype.char], threads.useful(work, num_threads)
         _softmax.apply(kernels, logarithmic, shape, a, b, result, count)
     return deliver(result, out)
 

@@ -6,7 +6,15 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from lenet5c.kernels.arrays import Array, check_out, check_shape, deliver, real_arrays, work_array
+from lenet5c.kernels.arrays import (
+    Array,
+    check_out,
+    check_shape,
+    deliver,
+    plain_arrays,
+    real_arrays,
+    work_array,
+)
 from lenet5c.kernels.convolution import (
     GRADIENTS,
     Gradients,
@@ -148,12 +156,12 @@ def transpose(
     num_threads: int | None,
 ) -> Array:
     """Compute `conv_transpose2d`, or `conv_transpose1d` along one axis."""
-    x, weight, bias = real_arrays(x=x, weight=weight, bias=bias)
+    dtype, is_plain, x, weight, bias = real_arrays(x=x, weight=weight, bias=bias)
     bias_shape = None if bias is None else bias.shape
-    conv = plan(
-        axes, x.shape, shape_of("weight", weight), bias_shape, x.dtype, *_key(axes, settings)
-    )
+    conv = plan(axes, x.shape, shape_of("weight", weight), bias_shape, dtype, *_key(axes, settings))
     check_out("out", out, conv.x_shape, conv.dtype)
+    if not is_plain:
+        x, weight, bias = plain_arrays(dtype, x=x, weight=weight, bias=bias)
     y = work_array(out, conv.x_shape, conv.dtype, (x, weight, bias))
     conv.data_gradient(x, weight, bias, y, num_threads)
     return deliver(y, out)
@@ -171,16 +179,18 @@ def transpose_backward(
 ) -> Gradients:
     """Compute `conv_transpose2d_backward`, or that along one axis."""
     needs = needed(need)
-    dy, x, weight, x_shape, weight_shape = gradient_arrays(dy, x, weight, needs)
-    conv = plan(axes, x_shape, weight_shape, None, dy.dtype, *_key(axes, settings))
+    dtype, is_plain, dy, x, weight, x_shape, weight_shape = gradient_arrays(dy, x, weight, needs)
+    conv = plan(axes, x_shape, weight_shape, None, dtype, *_key(axes, settings))
     if dy.shape != conv.x_shape:
         check_shape("dy", dy, conv.x_shape)
     outs = None
     if out is not None:
-        outs = check_outs(out, needs, (x_shape, weight_shape, (conv.in_channels,)), dy.dtype)
+        outs = check_outs(out, needs, (x_shape, weight_shape, (conv.in_channels,)), dtype)
+    if not is_plain:
+        dy, x, weight = plain_arrays(dtype, dy=dy, x=x, weight=weight)
     dx = dweight = dbias = None
     if needs[0]:
-        dx = work_array(outs and outs[0], x_shape, dy.dtype, (dy, x, weight))
+        dx = work_array(outs and outs[0], x_shape, dtype, (dy, x, weight))
         conv.result(dy, weight, None, dx, num_threads)
     if needs[1]:
         dweight, _ = conv.gradients(x, dy, None, None, WEIGHT_ALONE, num_threads)

@@ -28,9 +28,10 @@ def check_gradients(
     moved to both sides. Copies are run, and nothing of the layer itself changes.
 
     A layer of one's own, in NumPy, runs in float64 as it is, and the package's layers by their
-    twins in `lenet5c.reference`. Then the layer itself runs in float32, as in training, and its
-    gradients are compared with those in float64. What takes float32 alone is checked in float32,
-    with larger steps, and a note says so.
+    twins in `lenet5c.reference` (convolution and pooling go forward by `lenet5c.kernels` in
+    float64, which is faster). If all is right, the layer itself runs in float32, as in training,
+    and its gradients are compared with those in float64. What takes float32 alone is checked in
+    float32, with larger steps, and a note says so.
 
     Parameters
     ----------

@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
 from typing import Any
 
 import numpy as np
+
+from lenet5c.errors import UserError
 
 
 def plain(value: Any) -> Any:
@@ -43,9 +44,13 @@ class Kind:
 
     def read(self, text: str) -> Any:
         """Return the value that the text of an option means; a ValueError says what it must be."""
-        with suppress(ValueError):
+        try:
             if self.accepts(value := self.normal(self.parse(text))):
                 return value
+        except UserError:  # which says more
+            raise
+        except ValueError:
+            pass
         raise ValueError(f"must be {self.form}, got {text}")
 
 

@@ -12,7 +12,7 @@ from typing import Any, Self, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from lenet5c.kernels.arrays import real_arrays
+from lenet5c.kernels.arrays import plain_arrays, real_arrays
 from lenet5c.kernels.shapes import paddings, setting
 
 __all__ = ["Layer"]
@@ -348,14 +348,15 @@ def as_floats(x: Any, owner: str, name: str = "x") -> Floats:
     """
     if type(x) is np.ndarray and x.dtype is FLOAT32:
         return x
-    (array,) = real_arrays(**{name: x})
-    if array is None or array.dtype != np.float32:
+    dtype, _, array = real_arrays(**{name: x})
+    if dtype != np.float32:
         raise TypeError(
             f"{name} must be a NumPy array of float32 for {owner}, or of a dtype that float32 "
             f"holds exactly, such as uint8, got {getattr(x, 'dtype', type(x).__name__)}; use "
             f"np.asarray({name}, np.float32)"
         )
-    return array
+    (floats,) = plain_arrays(dtype, **{name: array})
+    return floats
 
 
 def as_batch(x: Any, owner: str, name: str = "x") -> Floats:

@@ -10,21 +10,23 @@ import numpy as np
 from lenet5c.datasets import Dataset, Distortion, Preparation, Source
 from lenet5c.datasets.framing import measure_framing
 from lenet5c.datasets.mapped import Images, blocks
-from lenet5c.nn import LOSSES, NETS
-from lenet5c.nn.inputs import check_work
+from lenet5c.nn import LOSSES, NETS, BatchNorm1d, Sequential
+from lenet5c.nn.work import check_work
 from lenet5c.nn.kind import Kind
 from lenet5c.nn.limits import LimitError, limit_values
 from lenet5c.optim import OPTIMIZERS, SCHEDULES
+from lenet5c.recipes import own_net
 from lenet5c.recipes import start as starting
 from lenet5c.recipes.kind import arguments, further_settings
+from lenet5c.recipes.own_net import MOST_PARAMETERS
 from lenet5c.training import TrainedModel, Trainer
 
 if TYPE_CHECKING:
     from lenet5c.recipes.recipe import Recipe
 
 SIZE = 32
-#: Of a net: 130 times as many as LeNet-5 has; a training takes some 24 bytes for each.
-MOST_PARAMETERS = 2**23
+#: Share of the input that images have at least, each side, which are padded to it: 20 of 32.
+LEAST_PADDED = 20 / 32
 #: A smaller share of few images may be none of them, which is an error.
 LEAST_SHARE = 0.01
 #: Of a class in a part drawn by chance. The count of fewer would deviate by more than a tenth of
@@ -41,6 +43,7 @@ def build(
     start: TrainedModel | None = None,
     freeze: Collection[str] = (),
     rehearsed: Dataset | None = None,
+    net: Sequential | None = None,
 ) -> tuple[Trainer, TrainedModel]:
     """Return a `Trainer` on this data, and the `TrainedModel` it trains.
 
@@ -59,6 +62,8 @@ def build(
         Names of layers whose parameters, and running statistics, stay as they are.
     rehearsed : Dataset, optional
         Images that the start model was trained on, mixed in so that it does not forget them.
+    net : lenet5c.nn.Sequential, optional
+        The very net to train, with its weights, where the recipe describes one.
 
     Raises
     ------
@@ -80,13 +85,20 @@ def build(
     rng = np.random.default_rng([seed, 2])
     if start is None:
         preparation = prepare(recipe, rest)
-        settings = {
-            "num_classes": train_set.num_classes,
-            "in_channels": train_set.images.shape[1],
-            "input_size": preparation.size,
-            **recipe.model,
-        }
-        model = make_net(recipe.net, settings | {"rng": rng})
+        channels, classes = train_set.images.shape[1], train_set.num_classes
+        if net is not None:
+            model: Any = net
+            own_net.check_outputs(net, (channels, *preparation.size), classes)
+        elif isinstance(recipe.net, dict):
+            model = own_net.make_net(recipe.net, (channels, *preparation.size), classes, rng)
+        else:
+            settings = {
+                "num_classes": classes,
+                "in_channels": channels,
+                "input_size": preparation.size,
+                **recipe.model,
+            }
+            model = make_net(recipe.net, settings | {"rng": rng})
     else:
         preparation = start.preparation
         model = starting.continue_model(start, recipe, train_set.class_names, rng)
@@ -97,7 +109,8 @@ def build(
             )
         # Not layers that are frozen, nor the weights of an estimator that fits once more.
         can_turn = not freeze and start.reading == "ink"
-        if can_turn and (number := starting.find_turn(start, rest)):
+        number = starting.find_turn(start, rest) if can_turn else 0
+        if number:
             starting.turn_net(model, number)
         if rehearsed is not None:
             rehearsed = starting.choose_rehearsed(start, rehearsed, rest, seed)
@@ -105,7 +118,8 @@ def build(
     repeats = starting.count_repeats(len(rest), recipe.epoch_images, MOST_REPEATS)
     mixture = starting.describe_mixture(len(rest), repeats, rehearsed)
     rest = starting.mix(rest, repeats, rehearsed, preparation.fit_images)
-    if (len(rest) - 1) % recipe.batch_size == 0 and recipe.model.get("batch_norm"):
+    norms = any(isinstance(layer, BatchNorm1d) for layer in model.all_layers())
+    if (len(rest) - 1) % recipe.batch_size == 0 and norms:
         raise ValueError(
             f"batch_size must leave no batch of one of {len(rest)} images, as batch normalization "
             f"needs two, got {recipe.batch_size}; use another batch_size or validation"
@@ -129,6 +143,11 @@ def build(
         class_weight=recipe.class_weight,
     )
     trainer.mixture = mixture
+    if start is not None and number:
+        trainer.remark = (
+            f"The images seem to be {starting.POSITIONS[number]}, as the model sees them: its "
+            "filters are turned the same way before the training."
+        )
     names, reading = train_set.class_names, source.reading
     if start is None:
         shape = train_set.images.shape[1:]
@@ -222,12 +241,15 @@ def prepare(recipe: "Recipe", train_set: Dataset) -> Preparation:
     """Return the preparation of the images, measured on those to train on."""
     if recipe.preparation != "auto":
         return Preparation.named(recipe.preparation, train_set.images)
-    side = train_set.images.shape[2:]
+    side, size = train_set.images.shape[2:], recipe.input_size
     fit = recipe.fit
     if fit == "auto":
-        fit = "pad" if min(side) >= 20 and max(side) <= SIZE else "resize"
+        near = all(
+            LEAST_PADDED * end <= length <= end for length, end in zip(side, size, strict=True)
+        )
+        fit = "pad" if near else "resize"
     mean, std = pixel_statistics(train_set.images)
-    return Preparation(size=(SIZE, SIZE), fit=fit, mean=mean, std=std)
+    return Preparation(size=size, fit=fit, mean=mean, std=std)
 
 
 def make_loss(recipe: "Recipe") -> Any:

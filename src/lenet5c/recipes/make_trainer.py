@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike
 
 from lenet5c.datasets import Dataset, Source, make_dataset
 from lenet5c.datasets.source import open_source, source_name
+from lenet5c.nn import Sequential
 from lenet5c.recipes.run_config import NOTHING, RunConfig, settings_of_start
 from lenet5c.recipes.start import take_net
 from lenet5c.training import TrainedModel, Trainer
@@ -41,7 +42,9 @@ def trainer(
         Default: MNIST for 'best', else 'none'.
     **changes
         ``freeze=("conv1", "conv2")``, the layers whose weights stay as they are; and fields of the
-        recipe, as for `recipe`: ``epochs=4``, ``validation=0.1``, ...
+        recipe, as for `recipe`: ``epochs=4``, ``validation=0.1``, ... ``net=model`` trains this
+        very `lenet5c.nn.Sequential`; a description of a net, as of `lenet5c.nn.describe`, is made
+        into one whose weights follow from the seed.
 
     Returns
     -------
@@ -91,7 +94,8 @@ def trainer(
     mixed = rehearse if isinstance(rehearse, (Source, Dataset)) else config.open_rehearsed(source)
     if isinstance(mixed, Source):
         mixed = mixed.train
-    return config.build(source, model, mixed)[0]
+    net = changes.get("net")
+    return config.build(source, model, mixed, net if isinstance(net, Sequential) else None)[0]
 
 
 def _open(rehearse: str | PathLike[str], data: object) -> Source | None:

@@ -1,12 +1,19 @@
 """The options of all nets as settings of recipes and of commands."""
 
+from typing import Any
+
 from lenet5c.nn import NETS
 from lenet5c.nn.options import Option
 from lenet5c.recipes.setting import NET, Setting, in_words
 
 
-def net_options(net: str) -> dict[str, Option]:
-    """Return the options of a net that do not follow from the data, by name."""
+def net_options(net: Any) -> dict[str, Option]:
+    """Return the options of a net that do not follow from the data, by name.
+
+    There are none of a net that is described layer by layer.
+    """
+    if isinstance(net, dict):
+        return {}
     options: dict[str, Option] = NETS[net].options
     return {name: option for name, option in options.items() if not option.of_data}
 

@@ -11,6 +11,7 @@ from typing import Any
 from lenet5c import _files
 from lenet5c.errors import RunError
 from lenet5c.nn import NETS, RBF, Sequential
+from lenet5c.nn.kind import Kind, plain
 from lenet5c.nn.layer import Rng, Shape
 from lenet5c.nn.limits import limit_values
 from lenet5c.nn.work import check_work
@@ -18,6 +19,8 @@ from lenet5c.training.model_file import build_net, describe_net
 
 #: Bytes of a file with a description.
 MOST = 1 << 20
+#: Of a net: 130 times as many as LeNet-5 has; a training takes some 24 bytes for each.
+MOST_PARAMETERS = 2**23
 #: Settings of a last layer that count its outputs.
 COUNTS = ("num_classes", "out_features", "classes", "out_channels")
 
@@ -35,7 +38,7 @@ class Facts:
 
 def take_description(net: Any) -> Any:
     """Return the description of a `Sequential`; a name or a description as it is."""
-    return describe_net(net) if isinstance(net, Sequential) else net
+    return describe_net(net) if isinstance(net, Sequential) else plain(net)
 
 
 def parse_net(text: str) -> Any:
@@ -55,41 +58,60 @@ def parse_net(text: str) -> Any:
         if not text.lstrip().startswith("{"):
             content = _files.read_bytes(Path(text), MOST)
         return json.loads(content)
-    except FileNotFoundError:
+    except OSError as error:
         raise RunError(
-            f"--net must be one of {', '.join(NETS)}, or a file with the description of a net, "
-            f"got {text}, which does not exist"
+            f"must be one of {', '.join(NETS)}, or a file with the description of a net as JSON, "
+            f"got {text[:80]}: {error.strerror}"
         ) from None
     except (ValueError, RecursionError) as error:
-        raise RunError(f"--net must be a description of a net as JSON: {error}") from None
+        raise RunError(f"must be the description of a net as JSON: {error}") from None
 
 
-def check_net(description: Any, most: int) -> Facts:
-    """Return the facts of a description; raise a ValueError if no net is made of it.
+#: The net of a recipe.
+NET_KIND = Kind(
+    f"one of {', '.join(NETS)}, or the description of a net",
+    lambda value: isinstance(value, dict) or (isinstance(value, str) and value in NETS),
+    parse_net,
+    "NET",
+    normal=take_description,
+)
 
-    Parameters
-    ----------
-    description : dict
-        Not trusted.
-    most : int
-        Parameters that the net may have.
-    """
+
+def name_net(net: Any) -> str:
+    """Return the name of a net, or what is described in its place."""
+    return net if isinstance(net, str) else "described layer by layer"
+
+
+def has_penalties(net: Any) -> bool:
+    """Return whether outputs of a recipe's net are smallest at the predicted label."""
+    return net == "lenet5_1998" if isinstance(net, str) else check_net(net).penalties
+
+
+def check_net(description: Any) -> Facts:
+    """Return the facts of a description, which is not trusted; a ValueError says what is wrong."""
     try:
         text = json.dumps(description)
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"net must be a description as JSON has it: {error}") from None
-    return _check_net(text, most)
+    return _check_net(text)
 
 
 @lru_cache(maxsize=8)
-def _check_net(text: str, most: int) -> Facts:
-    with limit_values(most):
-        model = build_net(json.loads(text))
+def _check_net(text: str) -> Facts:
+    model = _build(json.loads(text))
     last = [layer for layer in model.flat_layers() if layer.params or layer.buffers][-1:]
     return Facts(model.input_shape, bool(last) and isinstance(last[0], RBF))
 
 
-def make_net(description: Any, input_shape: Shape, num_classes: int, rng: Rng, most: int) -> Any:
+def _build(description: Any, rng: Rng = None) -> Sequential:
+    try:
+        with limit_values(MOST_PARAMETERS):
+            return build_net(description, rng)
+    except ValueError as error:
+        raise ValueError(f"net: {error}") from None
+
+
+def make_net(description: Any, input_shape: Shape, num_classes: int, rng: Rng) -> Sequential:
     """Return the net of a description, for such samples and so many classes.
 
     Raises
@@ -97,8 +119,7 @@ def make_net(description: Any, input_shape: Shape, num_classes: int, rng: Rng, m
     ValueError
         It takes other samples, or has another number of outputs.
     """
-    with limit_values(most):
-        model = build_net(description, rng)
+    model = _build(description, rng)
     check_outputs(model, input_shape, num_classes)
     return model
 

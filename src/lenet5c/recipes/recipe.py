@@ -16,6 +16,7 @@ from lenet5c.recipes import build as building
 from lenet5c.recipes.build import loss_settings, optimizer_settings, schedule_settings
 from lenet5c.recipes.kind import CLASS_WEIGHT, arguments, check_further, offer
 from lenet5c.recipes.net_settings import NET_SETTINGS, net_options
+from lenet5c.recipes.own_net import NET_KIND, check_net, has_penalties, name_net
 from lenet5c.recipes.setting import NET, Setting, data, declare, document, run, settings, training
 from lenet5c.training.trainer import KEEPS
 
@@ -80,7 +81,13 @@ class Recipe:
         choice(("none", *Distortion.NAMES), optional=True, dicts=True),
         "augmentation of the training images, drawn anew in each epoch",
     )
-    net: str = declare("lenet5", choice(NETS), "the net", NET)
+    net: Any = declare(
+        "lenet5",
+        NET_KIND,
+        f"the net: {', '.join(NETS)}, or a file with a description of its layers, such as "
+        "lenet5c.nn.describe returns, as JSON",
+        NET,
+    )
     model: dict[str, Any] = declare({}, DICT, "options of the net that are not default")
     batch_size: int = training(64, whole(1), "images a step, at most all there are")
     optimizer: str = training("adamw", choice(OPTIMIZERS), "optimizer")
@@ -140,7 +147,9 @@ class Recipe:
             weights = {str(name): weight for name, weight in self.class_weight.items()}
             object.__setattr__(self, "class_weight", weights)
         for name, setting in settings(self).items():
-            setting.kind.check(name, getattr(self, name))
+            value = setting.kind.check(name, getattr(self, name))
+            if name == "net":
+                object.__setattr__(self, name, value)
         named = self.distortion if isinstance(self.distortion, str) else None
         if named or not self.distortion:
             object.__setattr__(self, "distortion", NAMED.get(named or "none"))
@@ -153,8 +162,8 @@ class Recipe:
         for name in self.model:
             if name not in known:
                 raise ValueError(
-                    f"model must hold options of the net {self.net}, {', '.join(known)}, got "
-                    f"{name!r}"
+                    f"model must hold options of the net {name_net(self.net)}, "
+                    f"{', '.join(known) or 'none'}, got {name!r}"
                 )
         model = check_options(known, self.model)
         usual = {name for name in model if model[name] == known[name].default}
@@ -171,7 +180,7 @@ class Recipe:
 
     def _check_together(self) -> None:
         """Raise a ValueError for settings that do not go together."""
-        of_1998 = self.net == "lenet5_1998"
+        of_1998, net = has_penalties(self.net), name_net(self.net)
         decays = "weight_decay" in arguments(OPTIMIZERS[self.optimizer].cls)
         unseen, plateau = self.validation == 0, self.schedule == "reduce-on-plateau"
         own_fit = f"auto with the preparation {self.preparation}, which has its own"
@@ -181,7 +190,7 @@ class Recipe:
         for broken, name, rule in (
             (self.fit != "auto" and self.preparation != "auto", "fit", own_fit),
             (smoothed, "label_smoothing", f"0 with the loss {self.loss}"),
-            (of_1998 != (self.loss in ("mle", "map")), "loss", f"{losses} for the net {self.net}"),
+            (of_1998 != (self.loss in ("mle", "map")), "loss", f"{losses} for the net {net}"),
             (self.weight_decay > 0 and not decays, "weight_decay", f"0 with {self.optimizer}"),
             (unseen and self.keep == "best", "keep", f"last {none_held_out}"),
             (unseen and self.patience > 0, "patience", f"0 {none_held_out}"),
@@ -252,11 +261,11 @@ class Recipe:
         if optimizer != self.optimizer and known_name:
             entry = OPTIMIZERS[optimizer]
             along |= {"lr": entry.lr, "weight_decay": entry.weight_decay, "optimizer_settings": {}}
-        net = changes.get("net", self.net)
-        if net != self.net and isinstance(net, str) and net in NETS:
+        net = NET_KIND.check("net", changes.get("net", self.net))
+        if net != self.net:
             along |= {"model": {}}
-            if "lenet5_1998" in (net, self.net):  # whose outputs are penalties
-                loss = "mle" if net == "lenet5_1998" else "cross_entropy"
+            if has_penalties(net) != has_penalties(self.net):
+                loss = "mle" if has_penalties(net) else "cross_entropy"
                 along |= {"loss": loss, "loss_settings": {}, "label_smoothing": 0.0}
         if changes.get("schedule", self.schedule) != self.schedule:
             along |= {"schedule_settings": {}}
@@ -275,7 +284,8 @@ class Recipe:
     def input_size(self) -> tuple[int, int]:
         """(height, width) of the net's input."""
         if self.preparation == "auto":
-            return building.SIZE, building.SIZE
+            shape = check_net(self.net).input_shape if isinstance(self.net, dict) else None
+            return (shape[1], shape[2]) if shape else (building.SIZE, building.SIZE)
         no_image = np.zeros((1, 1, 1, 1), np.uint8)  # for those that have a mean image
         return Preparation.named(self.preparation, no_image).size
 

@@ -18,9 +18,11 @@ from lenet5c.datasets.folds import assign_folds, take_fold
 from lenet5c.datasets.records import ReadOptions, is_shape
 from lenet5c.datasets.source import open_source, open_whole, source_name
 from lenet5c.errors import RunError
+from lenet5c.nn import Sequential
 from lenet5c.nn.kind import ANY, FLAG, NAMES, TEXT, Kind, choice, plain, whole
 from lenet5c.recipes.named import RECIPES, recipe
 from lenet5c.recipes.net_settings import NET_SETTINGS, net_options
+from lenet5c.recipes.own_net import NET_KIND
 from lenet5c.recipes.recipe import Recipe
 from lenet5c.recipes.setting import DATA, RUN, Setting, declare, document, run, settings
 from lenet5c.recipes.setting import option as option_of
@@ -229,7 +231,8 @@ class RunConfig:
     @property
     def read_options(self) -> ReadOptions:
         """Settings of the reader of the data."""
-        return ReadOptions(**{each.name: getattr(self, each.name) for each in fields(ReadOptions)})
+        own = (each.name for each in fields(ReadOptions) if hasattr(self, each.name))
+        return ReadOptions(**{name: getattr(self, name) for name in own})
 
     def open(self, tell: Callable[[str], object] | None = None) -> Source:
         """Return the data.
@@ -296,12 +299,13 @@ class RunConfig:
         source: Source | Dataset,
         start: TrainedModel | None = None,
         rehearsed: Dataset | None = None,
+        net: Sequential | None = None,
     ) -> tuple[Trainer, TrainedModel]:
         """Return a `Trainer` on this data, and the `TrainedModel` it trains.
 
         Parameters
         ----------
-        source, start, rehearsed
+        source, start, rehearsed, net
             As of `Recipe.build`.
 
         Raises
@@ -315,7 +319,9 @@ class RunConfig:
                 f"folds must be None for a single training, got {self.folds}; use "
                 "lenet5c.recipes.cross_validate"
             )
-        trainer, trained = self.settings.build(source, self.seed, start, self.freeze, rehearsed)
+        trainer, trained = self.settings.build(
+            source, self.seed, start, self.freeze, rehearsed, net
+        )
         given, count = self.settings.batch_size, len(trainer.train_set)
         if count < given != RECIPES[self.recipe].batch_size:
             raise ValueError(
@@ -412,6 +418,8 @@ def _words(name: str, setting: Setting, value: Any) -> list[str]:
         return [option if value else f"--no-{option[2:]}"]
     if setting.kind.several:
         return [option, *map(str, value if isinstance(value, list) else [value])]
+    if setting.kind is NET_KIND and isinstance(value, dict):
+        return [option, json.dumps(value, separators=(",", ":"))]
     if isinstance(value, list):
         return [option, ",".join(value)]
     if setting.kind.many:

@@ -5,7 +5,7 @@ The command, `lenet5c.trainer`, the estimator's `warm_start` and the demo's fine
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 from lenet5c._text import count, listing
 from lenet5c.datasets import Dataset, Source
 from lenet5c.datasets.conversion import to_gray
-from lenet5c.datasets.mapped import apply
+from lenet5c.datasets.mapped import apply, join
 from lenet5c.nn import NETS, Conv2d, Flatten, Linear, Sequential
 from lenet5c.nn.batch_norm import BatchNorm
 from lenet5c.recipes.net_settings import net_options
+from lenet5c.recipes.own_net import has_penalties, name_net, with_classes
 from lenet5c.training import TrainedModel
 from lenet5c.training.matching import match_names, match_size
+from lenet5c.training.model_file import build_net, describe_net
 
 if TYPE_CHECKING:
     from lenet5c.recipes.recipe import Recipe
@@ -27,6 +29,12 @@ if TYPE_CHECKING:
 OF_START = ("net", "model", "fit", "preparation")
 #: Images of the start model's data in each epoch.
 REHEARSED = 12_000
+#: The positions of `turn`, in words.
+POSITIONS = (
+    *("upright", "on their left side", "upside down", "on their right side"),
+    *("mirrored", "mirrored and on their left side", "mirrored and upside down"),
+    "mirrored and on their right side",
+)
 #: Samples that are looked at turned, and the share of them that must be better known so.
 MOST_TURNED, TURNED = 1000, 0.2
 
@@ -48,8 +56,9 @@ def take_net(recipe: "Recipe", start: TrainedModel, asked: Mapping[str, Any] = {
     ValueError
         One that was asked for is not the model's.
     """
-    net = next(name for name, kind in NETS.items() if type(start.model) is kind)
-    config: dict[str, Any] = start.model.config  # type: ignore[attr-defined]
+    names = (name for name, kind in NETS.items() if type(start.model) is kind)
+    net: Any = next(names, None) or describe_net(start.model)
+    config = start.model.settings() if isinstance(net, str) else {}
     known = net_options(net)
     for name, value in asked.items():
         has = (
@@ -62,14 +71,14 @@ def take_net(recipe: "Recipe", start: TrainedModel, asked: Mapping[str, Any] = {
             )
         if name != "dropout" and value != has:
             raise ValueError(
-                f"{name} must be {has!r}, as in the model to start from, got {value!r}; leave it "
+                f"{name} must be {has if name != 'net' else name_net(has)!r}, as in the model to start from, got {value!r}; leave it "
                 "out, or train without that model"
             )
     model = {name: value for name, value in config.items() if name in known}
     if "dropout" in recipe.model and "dropout" in known:
         model["dropout"] = recipe.model["dropout"]
     changes: dict[str, Any] = {"net": net, "model": model, "fit": "auto", "preparation": "auto"}
-    if net == "lenet5_1998" and recipe.loss not in ("mle", "map"):
+    if has_penalties(net) and recipe.loss not in ("mle", "map"):
         changes |= {"loss": "mle", "loss_settings": {}, "label_smoothing": 0.0}
     return replace(recipe, **changes)
 
@@ -169,17 +178,23 @@ def _convert_channels(images: Any, channels: int) -> NDArray[np.uint8]:
 
 def continue_model(
     start: TrainedModel, recipe: "Recipe", classes: tuple[str, ...], rng: Any
-) -> Any:
+) -> Sequential:
     """Return a net with the weights of a model, and a last layer for these classes.
 
     Rows of classes that the model knows, by name, are kept, others are initialized.
     """
-    old: Any = start.model
-    settings = old.config | {"num_classes": len(classes)}
-    settings |= {name: recipe.model[name] for name in ("dropout",) if name in recipe.model}
-    model = type(old)(**settings, rng=rng)
+    old, new_classes = start.model, classes != start.class_names
+    kind: Any = type(old)
+    if kind in NETS.values():
+        settings = old.settings() | {"num_classes": len(classes)}
+        settings |= {name: recipe.model[name] for name in ("dropout",) if name in recipe.model}
+        model: Sequential = kind(**settings, rng=rng)
+    elif new_classes:
+        model = build_net(with_classes(old, name_head(old), len(classes)), rng)
+    else:
+        model = build_net(describe_net(old), rng)
     before, state = old.state_dict(), model.state_dict()
-    if classes == start.class_names:
+    if not new_classes:
         model.load_state_dict(before)
         return model
     head = name_head(model)
@@ -286,6 +301,8 @@ def find_turn(start: TrainedModel, samples: Dataset) -> int:
 
     It is the one without which the model knows many more of the samples than it knows as they are.
     """
+    if type(start.model) not in NETS.values():  # of other nets it is not known how they turn
+        return 0
     names = start.class_names
     known = [names.index(name) if name in names else -1 for name in samples.class_names]
     labels = np.array(known)[samples.labels]
@@ -321,7 +338,7 @@ def mix(samples: Dataset, repeats: int, rehearsed: Dataset | None, fit: Any) -> 
         targets = np.concatenate([targets, certain])
     return replace(
         samples,
-        images=np.concatenate([fit(samples.images), fit(rehearsed.images)]),
+        images=cast(Any, join(fit(samples.images), fit(rehearsed.images))),
         labels=np.concatenate([samples.labels, rehearsed.labels]),
         ids=None,
         root=None,

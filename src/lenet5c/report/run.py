@@ -13,6 +13,7 @@ from lenet5c._text import command_line
 from lenet5c.errors import MissingExtraError, RunError
 from lenet5c.nn import Conv2d
 from lenet5c.recipes import RECIPES, Run
+from lenet5c.recipes.own_net import name_net
 from lenet5c.recipes.setting import in_words
 from lenet5c.report import page
 from lenet5c.report.pictures import activations, curves, filters
@@ -236,7 +237,10 @@ def _settings(config: dict[str, Any], usual: dict[str, Any]) -> str:
     rows: list[list[str]] = []
     changed: list[int] = []
     for key, value in config.items():
-        own, before = in_words(value), in_words(usual.get(key, value))
+        own, before = (
+            name_net(each) if key == "net" else in_words(each)
+            for each in (value, usual.get(key, value))
+        )
         if own != before:
             changed.append(len(rows))
         rows.append([key, own, "" if own == before else before])

@@ -4,10 +4,15 @@ from cython.parallel cimport prange, threadid
 
 from lenet5c.kernels.engine._workspace cimport Workspace
 from lenet5c.kernels.simd.tiles cimport (
-    DirectKernels, Softmax, round_up, softmax_scratch, softmax_units)
+    WIDE, DirectKernels, Softmax, round_up, softmax_scratch, softmax_units)
+
+import numpy as np
 
 include "lenet5c/kernels/canary.pxi"
 include "lenet5c/kernels/buffers.pxi"
+
+
+cdef object ndarray = np.ndarray, empty = np.empty
 
 
 cdef inline void compute(
@@ -41,6 +46,48 @@ cdef run(const DirectKernels* kernels, const Softmax* s, const void* a, const vo
     raise_overrun()
 
 
+def apply_alone(dict capsules not None, bint logarithmic, x, axis, Py_ssize_t most):
+    """The softmax of x, or its logarithm, if x is a plain array of at most so many values: of few
+    of them, looking at arguments takes most of the time. None for anything else.
+
+    `capsules` has the kernels by the `char` of a dtype.
+    """
+    cdef const DirectKernels* kernels
+    cdef Softmax s
+    cdef Py_buffer[2] views
+    cdef Py_ssize_t i, at, total
+    cdef char kind
+    if type(x) is not ndarray or type(axis) is not int:
+        return None
+    try:
+        PyObject_GetBuffer(x, &views[0], PyBUF_C_CONTIGUOUS | PyBUF_FORMAT)
+    except (BufferError, ValueError):
+        return None
+    try:
+        kind = views[0].format[0] if views[0].format[1] == 0 else 0
+        total = views[0].len // views[0].itemsize
+        if (kind != b"f" and kind != b"d") or not 0 < total <= most:
+            return None
+        if not -views[0].ndim <= axis < views[0].ndim:
+            return None
+        at = axis if axis >= 0 else axis + views[0].ndim
+        kernels = <const DirectKernels*>PyCapsule_GetPointer(
+            capsules["f" if kind == b"f" else "d"], b"lenet5c.DirectKernels")
+        s.logarithmic, s.K, s.outer, s.inner, s.wide = logarithmic, views[0].shape[at], 1, 1, 1
+        for i in range(at):
+            s.outer *= views[0].shape[i]
+        s.inner = total // (s.outer * s.K)
+        result = empty(x.shape, x.dtype)
+        get_reals(&views[1], result, total, True)
+        try:
+            run(kernels, &s, views[0].buf, NULL, views[1].buf, 1)
+        finally:
+            PyBuffer_Release(&views[1])
+    finally:
+        PyBuffer_Release(&views[0])
+    return result
+
+
 def apply(capsule, bint logarithmic, shape, a not None, b, to not None, int num_threads):
     """to = the softmax of a, or its logarithm; or with b, which is that, the gradient from dy = a.
 
@@ -55,6 +102,7 @@ def apply(capsule, bint logarithmic, shape, a not None, b, to not None, int num_
     cdef int taken = 0, kind = b"f" if kernels.lanes == 16 else b"d"
     s.logarithmic = logarithmic
     s.outer, s.K, s.inner = shape
+    s.wide = WIDE if b is not None and s.inner >= WIDE * kernels.lanes else 1
     if s.outer < 1 or s.K < 1 or s.inner < 1 or <double>s.outer * s.K * s.inner > 1e12:
         raise ValueError(f"shape must be three sizes of at least 1, got {shape}")
     total = s.outer * s.K * s.inner

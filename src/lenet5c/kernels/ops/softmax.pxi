@@ -113,6 +113,24 @@ cdef void softmax_lanes_backward(bint logarithmic, Py_ssize_t K, const real* dy,
                                                      vec_load(y + k * stride), total))
 
 
+cdef void softmax_wide_backward(bint logarithmic, Py_ssize_t K, const real* dy, const real* y,
+                                Py_ssize_t stride, real* dx) noexcept nogil:
+    """The same of WIDE vectors side by side: fewer places of memory at a time."""
+    cdef vec total[WIDE]
+    cdef Py_ssize_t k, j, at
+    for j in range(WIDE):
+        total[j] = vec_zero()
+    for k in range(K):
+        for j in range(WIDE):
+            at = k * stride + j * LANES
+            total[j] = add_term(logarithmic, dy + at, y + at, total[j])
+    for k in range(K):
+        for j in range(WIDE):
+            at = k * stride + j * LANES
+            vec_store(dx + at, input_gradient(logarithmic, vec_load(dy + at), vec_load(y + at),
+                                              total[j]))
+
+
 cdef inline vec add_term(bint logarithmic, const real* dy, const real* y, vec total) noexcept nogil:
     if logarithmic:
         return vec_add(total, vec_load(dy))
@@ -259,14 +277,19 @@ cdef void softmax_unit(const Softmax* s, Py_ssize_t unit, const void* a, const v
     cdef real* vectors[LANES]
     cdef bint along = softmax_along(s, LANES)
     cdef Py_ssize_t width = softmax_width(s, LANES)
-    cdef Py_ssize_t lane, lanes, blocks, row, at, first = unit * width
+    cdef Py_ssize_t lane, lanes, blocks, block, wide, row, at, first = unit * width
     if s.inner >= LANES:
         # The last block is moved back to be whole, and stores what is not another's.
-        blocks = (s.inner + LANES - 1) // LANES
-        lanes = min(<Py_ssize_t>LANES, s.inner - unit % blocks * LANES)
-        first = unit // blocks * s.K * s.inner + unit % blocks * LANES + lanes - LANES
+        blocks, wide = softmax_blocks(s, LANES), s.inner // (s.wide * LANES)
+        block = unit % blocks
+        at = min(block, wide) * s.wide * LANES + max(block - wide, 0) * LANES
+        lanes = min(<Py_ssize_t>LANES, s.inner - at)
+        first = unit // blocks * s.K * s.inner + at + lanes - LANES
         x, result = x + first, result + first
         y = y if y is NULL else y + first
+        if s.wide == WIDE and block < wide:
+            softmax_wide_backward(s.logarithmic, s.K, x, y, s.inner, result)
+            return
         if lanes == LANES:
             compute_lanes(s, x, y, s.inner, result, s.inner)
             return

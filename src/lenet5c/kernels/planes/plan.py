@@ -18,6 +18,7 @@ from lenet5c.kernels.arrays import (
     check_shape,
     contiguous,
     deliver,
+    plain_arrays,
     real_arrays,
     unmasked,
     with_batch,
@@ -67,6 +68,7 @@ def _plan(
     count_include_pad: bool = True,
     divisor: int = 0,
 ) -> Plan:
+    check_elements("x", x_shape)
     axes = len(x_shape) - 2
     channels = 1 if data_format[1] == "C" else axes + 1
     image = x_shape[2:] if channels == 1 else x_shape[1:-1]
@@ -133,12 +135,14 @@ def maximum(
     num_threads: int | None,
 ) -> Any:
     """Return the largest value of each window, with its place in the image if asked for."""
-    (x,) = real_arrays(x=x)
+    dtype, is_plain, x = real_arrays(x=x)
     x, single = with_batch("x", x, axes + 2)
-    p = plan(x.shape, x.dtype, *settings)
+    p = plan(x.shape, dtype, *settings)
     count = threads.useful(p.work, num_threads)
+    if not is_plain:
+        (x,) = plain_arrays(dtype, x=x)
     if not return_indices:
-        y = _memory("out", out, p.y_shape, x.dtype, single, x)
+        y = _memory("out", out, p.y_shape, dtype, single, x)
         p.pooling.maximum(x, y, None, count)
         return deliver(y, out, single)
     out, out_indices = _two(out)
@@ -147,7 +151,7 @@ def maximum(
         raise ValueError(
             "out holds arrays that overlap; the result and the indices need memory of their own"
         )
-    y = _memory("out[0]", out, p.y_shape, x.dtype, single, x)
+    y = _memory("out[0]", out, p.y_shape, dtype, single, x)
     indices = _memory("out[1]", out_indices, p.y_shape, INT64, single, x, y)
     p.pooling.maximum(x, y, indices, count)
     return deliver(y, out, single), deliver(indices, out_indices, single)
@@ -164,18 +168,20 @@ def maximum_backward(
 ) -> Array:
     """Return the gradient of `maximum`, from the indices if there are any, else from x."""
     if indices is None:
-        dy, x = real_arrays(dy=dy, x=x)
+        dtype, is_plain, dy, x = real_arrays(dy=dy, x=x)
         x, single = with_batch("x", x, axes + 2)
         shape = x.shape
     else:
-        (dy,) = real_arrays(dy=dy)
+        dtype, is_plain, dy = real_arrays(dy=dy)
         shape, single = _shape_with_batch("x", x, axes + 2)
         x = None
-    p = plan(shape, dy.dtype, *settings)
+    p = plan(shape, dtype, *settings)
     dy = _gradient(dy, p, single)
     if indices is not None:
         indices = _indices(indices, p, single)
-    dx = _memory("out", out, shape, dy.dtype, single, dy, x, indices)
+    if not is_plain:
+        dy, x = plain_arrays(dtype, dy=dy, x=x)
+    dx = _memory("out", out, shape, dtype, single, dy, x, indices)
     inputs = dy, x, indices
     count = threads.useful(p.work, num_threads)
     if not p.pooling.maximum_backward(*inputs, dx, count):
@@ -189,10 +195,12 @@ def maximum_backward(
 
 def mean(axes: int, x: Any, settings: tuple[Any, ...], out: Any, num_threads: int | None) -> Array:
     """Return the mean of each window."""
-    (x,) = real_arrays(x=x)
+    dtype, is_plain, x = real_arrays(x=x)
     x, single = with_batch("x", x, axes + 2)
-    p = plan(x.shape, x.dtype, *settings)
-    y = _memory("out", out, p.y_shape, x.dtype, single, x)
+    p = plan(x.shape, dtype, *settings)
+    if not is_plain:
+        (x,) = plain_arrays(dtype, x=x)
+    y = _memory("out", out, p.y_shape, dtype, single, x)
     p.pooling.mean(x, y, threads.useful(p.work, num_threads))
     return deliver(y, out, single)
 
@@ -201,11 +209,13 @@ def mean_backward(
     axes: int, dy: Any, x_shape: Any, settings: tuple[Any, ...], out: Any, num_threads: int | None
 ) -> Array:
     """Return the gradient of `mean`."""
-    (dy,) = real_arrays(dy=dy)
+    dtype, is_plain, dy = real_arrays(dy=dy)
     shape, single = _shape_with_batch("x_shape", x_shape, axes + 2)
-    p = plan(shape, dy.dtype, *settings)
+    p = plan(shape, dtype, *settings)
     dy = _gradient(dy, p, single)
-    dx = _memory("out", out, shape, dy.dtype, single, dy)
+    if not is_plain:
+        (dy,) = plain_arrays(dtype, dy=dy)
+    dx = _memory("out", out, shape, dtype, single, dy)
     p.pooling.mean_backward(dy, dx, threads.useful(p.work, num_threads))
     return deliver(dx, out, single)
 

@@ -6,7 +6,7 @@ from libc.stdint cimport uint64_t
 from libc.string cimport memcpy
 
 from lenet5c.kernels.simd.tiles cimport (
-    DirectKernels, DirectSum, Softmax, softmax_along, softmax_width)
+    WIDE, DirectKernels, DirectSum, Softmax, softmax_along, softmax_blocks, softmax_width)
 
 ctypedef double real
 

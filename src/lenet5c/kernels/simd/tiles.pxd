@@ -132,10 +132,12 @@ cdef struct DirectSum:
 cdef struct Softmax:
     bint logarithmic
     Py_ssize_t outer, K, inner
+    Py_ssize_t wide   # vectors side by side in a unit, of an inner axis that has so many
 
 cdef enum:
     LONG_AXIS = 64     # from here on, one vector fills the lanes well enough
     UNIT_VALUES = 1024  # of rows in a unit, so that a call does not show
+    WIDE = 4           # of a gradient, which reads two arrays, at K places far apart
 
 # The kernels of the direct convolution and of softmax for float or double: see rows.pxi, direct.pxi,
 # softmax.pxi. A vector is 64 bytes.
@@ -260,8 +262,14 @@ cdef inline Py_ssize_t softmax_width(const Softmax* s, Py_ssize_t lanes) noexcep
 cdef inline Py_ssize_t softmax_units(const Softmax* s, Py_ssize_t lanes) noexcept nogil:
     cdef Py_ssize_t width = softmax_width(s, lanes)
     if s.inner >= lanes:
-        return s.outer * ((s.inner + lanes - 1) // lanes)
+        return s.outer * softmax_blocks(s, lanes)
     return (s.outer * s.inner + width - 1) // width
+
+
+cdef inline Py_ssize_t softmax_blocks(const Softmax* s, Py_ssize_t lanes) noexcept nogil:
+    """The units along the inner axis: wide ones, then single vectors."""
+    cdef Py_ssize_t wide = s.inner // (s.wide * lanes)
+    return wide + (s.inner - wide * s.wide * lanes + lanes - 1) // lanes
 
 
 cdef inline Py_ssize_t softmax_scratch(const Softmax* s, Py_ssize_t lanes) noexcept nogil:
