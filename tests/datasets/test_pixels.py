@@ -44,6 +44,18 @@ def test_bytes_in_other_types(values):
     assert images.dtype == np.uint8 and np.array_equal(images, BYTES[:, None])
 
 
+def test_four_channels_are_noted():
+    colors = np.random.default_rng(0).integers(0, 256, (3, 8, 9, 4), np.uint8)
+    for images in (colors, np.moveaxis(colors, 3, 1)):
+        (found,), notes = convert(images)
+        assert found.shape == (3, 4, 8, 9)
+        assert notes == [
+            "0: 4 channels are taken as they are; if the fourth is opacity (RGBA), leave it out, "
+            "as images[..., :3] does"
+        ]
+    assert convert(colors[..., :3])[1] == []
+
+
 def test_ranges():
     def show(high, low=0):
         return convert(np.array([[[low, high], [low, high]]], dtype=float))
