@@ -44,10 +44,15 @@ def choose(labels, digit, rare, others):
     return np.sort(np.concatenate(places))
 
 
-def measure(source, seed, digit, changes):
-    """Return recall of a digit and accuracy, after a training."""
-    result = recipes.train(RunConfig.named(seed=seed, **changes), source).evaluation
-    return float(result.scores.recall[digit]), result.accuracy
+def measure(train, test, seed, digit, counts, changes, known):
+    """Return recall of a digit and accuracy, after a training or as known from one."""
+    key = seed, tuple(changes), None if counts[0] == counts[1] else digit
+    if key not in known:
+        some = train.take(choose(train.labels, digit, *counts))
+        known[key] = recipes.train(
+            RunConfig.named(seed=seed, **changes), Source(some, test)
+        ).evaluation
+    return float(known[key].scores.recall[digit]), known[key].accuracy
 
 
 def main():
@@ -62,16 +67,17 @@ def main():
     add("--settings", nargs="+", type=int, default=range(len(SETTINGS)), metavar="I")
     options = parser.parse_args()
     chosen = {name: SETTINGS[name] for i, name in enumerate(SETTINGS) if i in options.settings}
+    known = {}
     train, test = mnist()
     columns = {"rare digit": 0, "settings": max(map(len, SETTINGS))}
     table = Table({**columns, "recall": 6, "lowest": 6, "× equal": 0, "accuracy": 0}, left=2)
     for digit in options.digits:
         equal = 0.0
         for name, (is_rare, changes) in chosen.items():
-            count = options.rare if is_rare else options.others
-            some = train.take(choose(train.labels, digit, count, options.others))
+            counts = (options.rare if is_rare else options.others), options.others
             found = [
-                measure(Source(some, test), seed, digit, changes) for seed in range(options.seeds)
+                measure(train, test, seed, digit, counts, changes, known)
+                for seed in range(options.seeds)
             ]
             recalls, accuracies = zip(*found, strict=True)
             recall = statistics.mean(recalls)

@@ -280,6 +280,14 @@ def test_kernels_with_the_channels_last():
     assert not any(line.startswith("im2col") for line in lines)
 
 
+def test_recall_of_a_rare_digit():
+    sizes = ("--rare", 4, "--others", 8, "--seeds", 1)
+    lines = run("rare_class", "--digits", 8, *sizes, "--settings", 0, 2)
+    assert lines[0] == "rare digit settings recall lowest × equal accuracy"
+    assert re.fullmatch(r"8 equal( \d+\.\d){2} (1\.00|-) \d+\.\d\d", lines[1])
+    assert re.fullmatch(r"8 --class-weight balanced( \d+\.\d){2} \S+ \d+\.\d\d", lines[2])
+
+
 def test_wrong_results_are_not_timed():
     arrays = {"lenet5c": [[1.0, 2.0]], "other": [[1.0, 2.1]]}
     code = f"import common; common.check_agreement('sum', {arrays}, 1e-4)"

@@ -71,7 +71,7 @@ def test_inspect_finds_what_is_wrong(command, pets):
     assert found["image_shape"] == [1, 12, 12]
     assert len(found["warnings"]) == 7 and found["faults"] == []
     assert any(
-        "dog (32): bird (2); lenet5c train --class-weight balanced" in line
+        "dog (32): bird (2); lenet5c train --class-weight balanced --distortion modern" in line
         for line in found["warnings"]
     )
     assert any("test images are few, 7:" in line for line in found["warnings"])

@@ -64,7 +64,7 @@ def test_few_images_and_weights_are_said(tmp_path, mnist_slice):
         "These losses are cross-entropy with label smoothing 0.05 (at least 0.282); on the test "
         f"images, cross-entropy alone is {loss:.4f}."
     )
-    (hint,) = (line for line in lines if "--class-weight balanced" in line)
+    (hint,) = (line for line in lines if "--class-weight balanced --distortion modern" in line)
     assert hint.startswith("The class 4 has ")
     for words, stored in ((["balanced"], "balanced"), (["4=20", "7=0.5"], {"4": 20.0, "7": 0.5})):
         out = tmp_path / words[0]

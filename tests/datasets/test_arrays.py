@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from data_files import make_digits
 
-from lenet5c.datasets import DatasetError, open_source
+from lenet5c.datasets import DatasetError, ReadOptions, open_source
 from lenet5c.datasets.mapped import MappedImages
 from lenet5c.datasets.parts import part_of, split_name
 from lenet5c.datasets.source import find
@@ -311,3 +311,16 @@ def test_soft_targets_that_do_not_fit(tmp_path):
         np.savez(path, **arrays)
         with pytest.raises(DatasetError, match=words):
             open_source(str(path))
+
+
+def test_levels_are_those_of_the_training_images(tmp_path):
+    values = (IMAGES / 100.0 - 0.4).astype(np.float32)
+    np.savez(tmp_path / "train.npz", x=values, y=LABELS)
+    np.savez(tmp_path / "few.npz", x=values[:, :, :4][3:4] / 2, y=LABELS[3:4])
+    source = open_source(str(tmp_path / "train.npz"))
+    assert source.white == pytest.approx({"black": -0.4, "float": 2.15}, abs=0.01)
+    path, known = str(tmp_path / "few.npz"), ReadOptions(image_shape="8x4", levels=source.white)
+    expected = np.rint((values[3, :, :4] / 2 + 0.4) * 255 / (values.max() + 0.4))
+    assert np.array_equal(find(path, known).parts["all"].images[0, 0], expected)
+    alone = find(path, ReadOptions(image_shape="8x4")).parts["all"].images[0, 0]
+    assert not np.array_equal(alone, expected)

@@ -76,7 +76,8 @@ class Display:
             rare = names[int(np.where(counts > 0, counts, most).argmin())]
             self.line(
                 f"The class {rare} has {rarest:,} of {count:,} images, the largest {most:,}; "
-                "--class-weight balanced gives all classes the same weight."
+                "--class-weight balanced --distortion modern gives all classes the same weight "
+                "and varies the few images."
             )
         self.progress, self.began = Progress(trainer, self.quiet, write=say), time.perf_counter()
 

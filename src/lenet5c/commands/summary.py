@@ -13,6 +13,7 @@ from lenet5c.commands.cli import MODEL_HELP, say, shape, whole
 from lenet5c.datasets.framing import Framing
 from lenet5c.errors import UserError
 from lenet5c.nn import NETS, Sequential
+from lenet5c.nn.registry import TYPES
 from lenet5c.nn.summary import layer_rows
 from lenet5c.recipes import RECIPES
 from lenet5c.training import TrainedModel, open_model
@@ -99,6 +100,10 @@ def list_levels(color: tuple[int, ...]) -> str:
 def describe(facts: dict[str, Any]) -> list[tuple[str, str]]:
     """Return the facts in words."""
     net = dict(facts["net"]["settings"])
+    options = getattr(TYPES[facts["net"]["type"]], "options", {})
+    for name, option in options.items():
+        if name in net and not option.of_data and net[name] == option.default:
+            del net[name]  # as usual
     if isinstance(layers := net.get("layers"), list):  # which the table has
         net["layers"] = len(layers)
     settings = ", ".join(f"{name}={value}" for name, value in net.items())

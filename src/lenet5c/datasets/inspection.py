@@ -104,7 +104,8 @@ class Inspection:
         shown = list_some(f"{self.class_names[i]} ({train[i]:,})" for i in rare)
         return [
             f"classes with at most a fifth of the training images of {largest} ({most:,}): "
-            f"{shown}; lenet5c train --class-weight balanced makes up for it"
+            f"{shown}; lenet5c train --class-weight balanced --distortion modern makes up for most "
+            "of it"
         ]
 
     def _warn_of_small_parts(self) -> list[str]:

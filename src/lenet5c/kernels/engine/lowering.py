@@ -108,7 +108,7 @@ def _fuse(ops: list[Op]) -> None:
             continue
         if isinstance(op, Activation) and op.kind == "relu":
             before.relu = before.mask = True
-        elif isinstance(op, MaxPool2d) and not isinstance(before, Linear) and op.halves:
+        elif isinstance(op, MaxPool2d) and isinstance(before, (BatchNorm, Conv2d)) and op.halves:
             before.pool, before.out_shape = True, op.out_shape
         else:
             if isinstance(op, Pool2d) and not isinstance(before, BatchNorm):
