@@ -30,7 +30,7 @@ def test_the_net_of_1998_has_the_papers_numbers(capsys):
 @pytest.mark.parametrize("name", RECIPES)
 def test_json_adds_up(name, capsys):
     found = json.loads(shown(capsys, "--recipe", name, "--json"))
-    assert found["layers"][0]["output"] == [1, *RECIPES[name].input_size]
+    assert found["layers"][0]["output"] == [1, *RECIPES[name].usual_size]
     for key, total in found["total"].items():
         assert total == sum(row[key] for row in found["layers"][1:])
 

@@ -67,7 +67,7 @@ def run(options: Namespace) -> None:
 def make_untrained(options: Namespace) -> Sequential:
     """Return the net of a recipe; its weights are not looked at."""
     recipe = RECIPES[options.recipe or "default"]
-    channels, *size = options.input or (1, *recipe.input_size)
+    channels, *size = options.input or (1, *recipe.usual_size)
     try:
         return NETS[recipe.net](
             num_classes=10 if options.classes is None else options.classes,

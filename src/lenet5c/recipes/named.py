@@ -93,6 +93,17 @@ RECIPES = {
         validation=0,
         distortion=NAMED["modern"],
     ),
+    "small-color": Recipe(
+        summary="a small net for images in color, or of 32 to 96 pixels",
+        net="small_color",
+        input_size="images",
+        epochs=10,
+        epoch_images=6000,
+        batch_size=32,
+        lr=4e-3,
+        optimizer_settings={"betas": [0.9, 0.99]},
+        schedule_settings={"warm_up": 0.15},
+    ),
     "finetune": Recipe(
         summary="from a trained model on, for few images",
         epochs=12,
